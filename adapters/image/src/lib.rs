@@ -1,0 +1,1 @@
+//! Image sources: HTTP(S) and files

@@ -1,0 +1,1 @@
+//! Ports over libvirt's native protocol, by SSH or a local socket

@@ -1,0 +1,1 @@
+//! The durable engine: events, journal, replay, decide, execute

@@ -1,0 +1,1 @@
+//! Steps that act on virtual server instances, their ports, and the simulated host

@@ -1,0 +1,1 @@
+//! Desired state, step graphs and the façade over them
