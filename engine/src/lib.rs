@@ -1,1 +1,26 @@
-//! The durable engine: events, journal, replay, decide, execute
+//! The durable engine: it records what is wanted and what was done, and goes on after any crash.
+//!
+//! The way of the data is always the same: a wish or an outcome becomes an [`model::Event`], the
+//! event is appended to the [`journal::Journal`], the states are folded from it
+//! ([`model::RunState::apply`]), and [`model::decide`] says what comes next.
+//!
+//! What this crate never does: it knows no virtual server, no libvirt and no Kubernetes; its pure
+//! core ([`model`]) does no input or output, sees no clock and draws no random number.
+//!
+//! Guarantees:
+//! - What [`journal::Journal::append`] acknowledged is durable and in one total order.
+//! - A step whose success was recorded is never run again in its run.
+//! - A step may be attempted more than once: at-least-once plus idempotent steps.
+//! - At most one run an entity is open at a time.
+
+pub mod blob;
+pub mod checkpoint;
+pub mod clock;
+pub mod executor;
+pub mod journal;
+pub mod model;
+pub mod registry;
+pub mod secret;
+pub mod step;
+
+pub use executor::{Engine, EngineError, EngineParts, Notice};

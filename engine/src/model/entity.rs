@@ -1,0 +1,196 @@
+//! What is wanted of an entity, and which run it calls for: one at a time.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    event::{CancelMode, Event, EventKind, RunResult},
+    id::RunId,
+    payload::Payload,
+    state::Divergence,
+    text::{Name, Text},
+};
+
+/// What a newer wish does to the run of an older one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Precedence {
+    /// Waits until the open run is over; of several the last one counts (power commands).
+    Queue,
+    /// Lets the current step end, then takes the run's place (a new generation).
+    Supersede,
+    /// Takes the run's place and ends waits at once; nothing but another of its kind follows
+    /// until it is done (delete).
+    Supreme,
+}
+
+/// What is wanted of an entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// Counts what was wanted of this entity, from 1.
+    pub generation: u64,
+    /// The workflow that brings the entity there.
+    pub workflow: Name,
+    /// Its rank against what runs.
+    pub precedence: Precedence,
+    /// What is wanted.
+    pub desired: Payload,
+}
+
+/// The run that is open for an entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveRun {
+    /// The run.
+    pub run: RunId,
+    /// Its workflow.
+    pub workflow: Name,
+    /// The generation it works for.
+    pub generation: u64,
+}
+
+/// The run that ended last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastRun {
+    /// The run.
+    pub run: RunId,
+    /// Its workflow.
+    pub workflow: Name,
+    /// The generation it worked for.
+    pub generation: u64,
+    /// How it ended.
+    pub result: RunResult,
+}
+
+/// An entity as its stream tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntityState {
+    /// What is wanted; none before the first wish.
+    pub desired: Option<Desired>,
+    /// The open run.
+    pub active: Option<ActiveRun>,
+    /// The run that ended last.
+    pub last: Option<LastRun>,
+    /// The generation a run was last opened for; a retry sets it back.
+    pub attempted: u64,
+    /// The newest generation that a run reached with success.
+    pub reached: u64,
+    /// Steps that have acted, or may have acted, for this entity.
+    pub intents: BTreeSet<Name>,
+    /// The entity's state, such as `Running`, and what led to it.
+    pub state: Option<(Name, Text)>,
+    /// Every run, in the order they were opened.
+    pub runs: Vec<RunId>,
+}
+
+impl EntityState {
+    /// Folds one event of the entity's stream into the state.
+    ///
+    /// # Errors
+    /// [`Divergence`] when the event cannot follow what came before; the state is unchanged.
+    pub fn apply(&mut self, event: &Event) -> Result<(), Divergence> {
+        match &event.kind {
+            EventKind::Desired { generation, workflow, precedence, desired } => {
+                let newest = self.desired.as_ref().map_or(0, |desired| desired.generation);
+                if *generation <= newest {
+                    return Err(Divergence::new(&event.kind, "its generation is not newer"));
+                }
+                self.desired = Some(Desired {
+                    generation: *generation,
+                    workflow: workflow.clone(),
+                    precedence: *precedence,
+                    desired: desired.clone(),
+                });
+            }
+            EventKind::RunOpened { run, workflow, generation } => {
+                if self.active.is_some() {
+                    return Err(Divergence::new(&event.kind, "another run is open"));
+                }
+                self.attempted = *generation;
+                self.runs.push(*run);
+                self.active = Some(ActiveRun {
+                    run: *run,
+                    workflow: workflow.clone(),
+                    generation: *generation,
+                });
+            }
+            EventKind::RunClosed { run, result } => self.close(&event.kind, *run, result)?,
+            EventKind::Intent { step } => {
+                self.intents.insert(step.clone());
+            }
+            EventKind::StateChanged { state, detail } => {
+                self.state = Some((state.clone(), detail.clone()));
+            }
+            EventKind::RetryRequested => {
+                if self.active.is_none() {
+                    self.attempted = 0;
+                }
+            }
+            EventKind::SecretErased { .. } => {}
+            other => return Err(Divergence::new(other, "it belongs to a run's stream")),
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, kind: &EventKind, run: RunId, result: &RunResult) -> Result<(), Divergence> {
+        let Some(active) = self.active.take_if(|active| active.run == run) else {
+            return Err(Divergence::new(kind, "that run is not open"));
+        };
+        if *result == RunResult::Succeeded {
+            self.reached = active.generation;
+        }
+        self.last = Some(LastRun {
+            run,
+            workflow: active.workflow,
+            generation: active.generation,
+            result: result.clone(),
+        });
+        Ok(())
+    }
+
+    /// Whether the newest wish has been reached.
+    pub fn is_settled(&self) -> bool {
+        self.active.is_none()
+            && self.desired.as_ref().is_none_or(|desired| desired.generation == self.reached)
+    }
+}
+
+/// What an entity's state calls for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntityCommand {
+    /// Open a run for the newest wish.
+    OpenRun {
+        /// The workflow.
+        workflow: Name,
+        /// The generation.
+        generation: u64,
+    },
+    /// Ask the open run to stop, so that a newer wish can follow.
+    CancelRun {
+        /// The run.
+        run: RunId,
+        /// Why.
+        mode: CancelMode,
+    },
+}
+
+/// Says what an entity's state calls for: nothing, a run, or the end of the one that is open.
+///
+/// A wish is attempted once; after a run that failed or was cancelled only a retry or a newer
+/// wish opens another. Asking a run to stop twice is harmless.
+pub fn decide_entity(state: &EntityState) -> Option<EntityCommand> {
+    let desired = state.desired.as_ref()?;
+    match &state.active {
+        None if desired.generation > state.attempted && desired.generation > state.reached => {
+            Some(EntityCommand::OpenRun {
+                workflow: desired.workflow.clone(),
+                generation: desired.generation,
+            })
+        }
+        None => None,
+        Some(active) if desired.generation <= active.generation => None,
+        Some(_) if desired.precedence == Precedence::Queue => None,
+        Some(active) => {
+            Some(EntityCommand::CancelRun { run: active.run, mode: CancelMode::Superseded })
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What happened: the events of a journal.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    entity::Precedence,
+    failure::Failure,
+    graph::Graph,
+    id::{EntityId, RunId, Timestamp},
+    payload::Payload,
+    text::{Name, Text},
+};
+
+/// One thing that happened, when, by whom and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The wall clock when it was recorded. Order comes from the journal's offset, not from here.
+    pub at: Timestamp,
+    /// Who caused it.
+    pub actor: Actor,
+    /// Why; empty where nobody said.
+    pub reason: Text,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// Who caused an event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Actor {
+    /// The engine itself.
+    Engine,
+    /// A Unix user on the machine the command ran on.
+    Unix {
+        /// Numeric user id.
+        uid: u32,
+        /// User name, where one is known.
+        name: Text,
+    },
+    /// A Kubernetes user or field manager.
+    Kubernetes(Text),
+}
+
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Engine => f.write_str("engine"),
+            Self::Unix { uid, name } if name.is_empty() => write!(f, "unix:{uid}"),
+            Self::Unix { name, .. } => write!(f, "unix:{name}"),
+            Self::Kubernetes(user) => write!(f, "kubernetes:{user}"),
+        }
+    }
+}
+
+/// How a step left the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It was already as wanted.
+    AlreadyPresent,
+    /// It was made.
+    Created,
+    /// It was changed.
+    Updated,
+}
+
+/// Why a run is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CancelMode {
+    /// The user said `cancel`: what exists is kept.
+    User,
+    /// A newer generation is wanted.
+    Superseded,
+    /// Nobody waits for the entity any more.
+    Unwanted,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RunResult {
+    /// Every node succeeded.
+    Succeeded,
+    /// A node failed for good.
+    Failed(Failure),
+    /// The user cancelled it.
+    Cancelled,
+    /// A newer generation took its place, or nobody needed it any more.
+    Superseded,
+}
+
+/// A recorded wait: after a restart `min(due − now, delay)` of it remains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Wait {
+    /// The whole delay in milliseconds.
+    pub delay_ms: u64,
+    /// When it ends by the wall clock.
+    pub due: Timestamp,
+}
+
+/// The kinds of events. New kinds are only ever appended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventKind {
+    // --- of an entity's stream ---
+    /// Something new is wanted of the entity.
+    Desired {
+        /// Counts what was wanted of this entity, from 1.
+        generation: u64,
+        /// The workflow that brings the entity there.
+        workflow: Name,
+        /// Whether it takes the place of what runs, or waits for its end.
+        precedence: Precedence,
+        /// What is wanted; the workflow reads it.
+        desired: Payload,
+    },
+    /// A run for the entity was opened; its stream starts in the same batch.
+    RunOpened {
+        /// The run.
+        run: RunId,
+        /// Its workflow.
+        workflow: Name,
+        /// The generation it works for.
+        generation: u64,
+    },
+    /// The entity's run ended; `run_finished` stands in the run's stream in the same batch.
+    RunClosed {
+        /// The run.
+        run: RunId,
+        /// How it ended.
+        result: RunResult,
+    },
+    /// A step is about to act for this entity for the first time: whatever bears the names that
+    /// this step makes may from now on be this journal's.
+    Intent {
+        /// The step's name.
+        step: Name,
+    },
+    /// The entity is now in another state.
+    StateChanged {
+        /// The state's name, such as `Running`.
+        state: Name,
+        /// What led to it.
+        detail: Text,
+    },
+    /// The user asked to try again at once.
+    RetryRequested,
+    /// A secret of this entity was erased from the secret store.
+    SecretErased {
+        /// Its random id.
+        secret: Name,
+    },
+
+    // --- of a run's stream ---
+    /// The run began, with the graph that decides it.
+    RunStarted {
+        /// For which entity.
+        entity: EntityId,
+        /// For which generation.
+        generation: u64,
+        /// The whole graph.
+        graph: Graph,
+    },
+    /// An attempt of a node begins.
+    StepStarted {
+        /// The node.
+        node: Name,
+        /// Counts from 1.
+        attempt: u32,
+    },
+    /// The node is done.
+    StepSucceeded {
+        /// The node.
+        node: Name,
+        /// The attempt that did it.
+        attempt: u32,
+        /// How it left the world.
+        outcome: Outcome,
+        /// What later nodes may read.
+        output: Payload,
+    },
+    /// The attempt failed; with `retry` it is tried again, without the node has failed for good.
+    StepFailed {
+        /// The node.
+        node: Name,
+        /// The attempt that failed.
+        attempt: u32,
+        /// Why.
+        failure: Failure,
+        /// When it is tried again.
+        retry: Option<Wait>,
+    },
+    /// The node waits for somebody to remove the cause; with `recheck` the engine looks again.
+    StepBlocked {
+        /// The node.
+        node: Name,
+        /// The attempt that met the cause.
+        attempt: u32,
+        /// Why.
+        failure: Failure,
+        /// When it is looked at again.
+        recheck: Option<Wait>,
+    },
+    /// The attempt's end was not seen (the process died, the attempt was stopped): its effect is
+    /// unknown, and the next attempt observes.
+    StepInterrupted {
+        /// The node.
+        node: Name,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// The node was not reached.
+    StepSkipped {
+        /// The node.
+        node: Name,
+    },
+    /// A recorded wait is over.
+    TimerDue {
+        /// The node that waited.
+        node: Name,
+    },
+    /// Blocked and delayed nodes are to be tried again at once.
+    Signal {
+        /// What is signalled: `retry`.
+        signal: Name,
+    },
+    /// The run is to stop.
+    CancelRequested {
+        /// Why.
+        mode: CancelMode,
+    },
+    /// The run starts nothing more until it is resumed.
+    Paused,
+    /// The run goes on.
+    Resumed,
+    /// The run is over.
+    RunFinished {
+        /// How.
+        result: RunResult,
+    },
+}
+
+impl EventKind {
+    /// The kind as history prints it, such as `step_succeeded`.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Desired { .. } => "desired",
+            Self::RunOpened { .. } => "run_opened",
+            Self::RunClosed { .. } => "run_closed",
+            Self::Intent { .. } => "intent",
+            Self::StateChanged { .. } => "state_changed",
+            Self::RetryRequested => "retry_requested",
+            Self::SecretErased { .. } => "secret_erased",
+            Self::RunStarted { .. } => "run_started",
+            Self::StepStarted { .. } => "step_started",
+            Self::StepSucceeded { .. } => "step_succeeded",
+            Self::StepFailed { .. } => "step_failed",
+            Self::StepBlocked { .. } => "step_blocked",
+            Self::StepInterrupted { .. } => "step_interrupted",
+            Self::StepSkipped { .. } => "step_skipped",
+            Self::TimerDue { .. } => "timer_due",
+            Self::Signal { .. } => "signal",
+            Self::CancelRequested { .. } => "cancel_requested",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::RunFinished { .. } => "run_finished",
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The step graph of a run, as `run_started` carries it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    id::EntityId,
+    payload::Payload,
+    text::{Name, Text},
+};
+
+/// A directed graph of nodes, listed so that each comes after those it waits for.
+///
+/// A run is decided by the graph it was started with, never by the one today's code would make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Graph {
+    /// The workflow's name, such as `provision_vsi`.
+    pub workflow: Name,
+    /// The workflow's version.
+    pub version: u16,
+    /// The nodes; a node's predecessors stand before it.
+    pub nodes: Vec<Node>,
+}
+
+/// A place in a graph: what is to be done, and after what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Unique in the graph.
+    pub name: Name,
+    /// The nodes that must have succeeded before.
+    pub after: Vec<Name>,
+    /// What is to be done.
+    pub work: Work,
+    /// Attempts in one lane are bounded (a host's name); an empty lane is not.
+    pub lane: Text,
+    /// A node that only watches: it may be stopped at once when the run is to end.
+    pub wait: bool,
+}
+
+/// What a node does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// Runs a registered step.
+    Step {
+        /// The step's name.
+        step: Name,
+        /// The version of its parameters.
+        version: u16,
+        /// Its parameters.
+        params: Payload,
+    },
+    /// Waits until another entity has been brought to a state, and starts that where nobody has.
+    /// Its output is the last node's output of that entity's run.
+    Entity {
+        /// The entity waited for.
+        entity: EntityId,
+        /// The workflow that brings it there.
+        workflow: Name,
+        /// What is wanted of it.
+        desired: Payload,
+    },
+}
+
+/// Why a graph cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GraphError {
+    /// No node at all, or more than [`Graph::MAX_NODES`].
+    #[error("a graph has 1 to {} nodes, not {0}", Graph::MAX_NODES)]
+    Size(usize),
+    /// Two nodes of one name.
+    #[error("two nodes are named {0}")]
+    Twice(Name),
+    /// A node waits for one that does not stand before it.
+    #[error("node {node} waits for {missing}, which does not stand before it")]
+    Order {
+        /// The waiting node.
+        node: Name,
+        /// What it waits for.
+        missing: Name,
+    },
+}
+
+impl Graph {
+    /// The most nodes a graph has.
+    pub const MAX_NODES: usize = 32;
+
+    /// The node of that name.
+    pub fn node(&self, name: &Name) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == *name)
+    }
+
+    /// Checks the rules of a graph: 1 to [`Graph::MAX_NODES`] nodes, unique names, and each
+    /// node after those it waits for, which makes a circle impossible.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn validate(&self) -> Result<(), GraphError> {
+        if self.nodes.is_empty() || self.nodes.len() > Self::MAX_NODES {
+            return Err(GraphError::Size(self.nodes.len()));
+        }
+        let mut seen = BTreeSet::new();
+        for node in &self.nodes {
+            if let Some(missing) = node.after.iter().find(|name| !seen.contains(name)) {
+                return Err(GraphError::Order { node: node.name.clone(), missing: missing.clone() });
+            }
+            if !seen.insert(&node.name) {
+                return Err(GraphError::Twice(node.name.clone()));
+            }
+        }
+        Ok(())
+    }
+}

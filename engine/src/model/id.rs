@@ -1,0 +1,156 @@
+//! Identifiers of entities, runs, streams and moments.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use super::text::Name;
+
+/// A text that is no valid identifier.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a valid {what}")]
+pub struct InvalidId {
+    what: &'static str,
+    text: String,
+}
+
+impl InvalidId {
+    pub(crate) fn new(what: &'static str, text: &str) -> Self {
+        Self { what, text: text.chars().take(80).collect() }
+    }
+}
+
+/// Milliseconds since the Unix epoch, UTC. Shown to people, never sorted by.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The milliseconds from `self` until `later`; zero when `later` is past.
+    pub fn millis_until(self, later: Timestamp) -> u64 {
+        later.0.saturating_sub(self.0)
+    }
+
+    /// This moment and `millis` more.
+    pub fn plus_millis(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+}
+
+/// What is provisioned: a kind (`vsi`, `image`, `disk`, `host`) and an identity within it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EntityId {
+    kind: Name,
+    id: String,
+}
+
+impl EntityId {
+    /// The longest identity, in bytes.
+    pub const MAX: usize = 160;
+
+    /// Checks and makes an entity id; `id` is 1 to [`EntityId::MAX`] bytes of visible ASCII.
+    ///
+    /// # Errors
+    /// When `id` is empty, too long or has another character.
+    pub fn new(kind: Name, id: impl Into<String>) -> Result<Self, InvalidId> {
+        let id = id.into();
+        let fits = (1..=Self::MAX).contains(&id.len());
+        if fits && id.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Self { kind, id })
+        } else {
+            Err(InvalidId::new("entity id", &id))
+        }
+    }
+
+    /// The kind of entity.
+    pub fn kind(&self) -> &Name {
+        &self.kind
+    }
+
+    /// The identity within the kind.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl fmt::Display for EntityId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.id)
+    }
+}
+
+impl FromStr for EntityId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let (kind, id) = text.split_once('/').ok_or_else(|| InvalidId::new("entity id", text))?;
+        Self::new(Name::new(kind)?, id)
+    }
+}
+
+/// One execution of a workflow for an entity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunId(pub Ulid);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for RunId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        Ulid::from_string(text).map(Self).map_err(|_| InvalidId::new("run id", text))
+    }
+}
+
+/// A stream of the journal: an entity's, or a run's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum StreamId {
+    /// Desired generations, state transitions and runs of an entity.
+    Entity(EntityId),
+    /// The steps of a run.
+    Run(RunId),
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entity(id) => write!(f, "entity/{id}"),
+            Self::Run(id) => write!(f, "run/{id}"),
+        }
+    }
+}
+
+impl FromStr for StreamId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text.split_once('/') {
+            Some(("entity", id)) => id.parse().map(Self::Entity),
+            Some(("run", id)) => id.parse().map(Self::Run),
+            _ => Err(InvalidId::new("stream id", text)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stream_ids_read_back_as_written() {
+        let entity = EntityId::new(Name::of("image"), "host/pool/a.qcow2").unwrap();
+        for stream in [StreamId::Entity(entity), StreamId::Run(RunId(Ulid::from_parts(7, 9)))] {
+            assert_eq!(stream.to_string().parse(), Ok(stream));
+        }
+    }
+
+    #[test]
+    fn odd_identities_are_refused() {
+        for id in ["", "a b", "ü", &"x".repeat(161)] {
+            assert!(EntityId::new(Name::of("vsi"), id).is_err(), "{id:?}");
+        }
+    }
+}

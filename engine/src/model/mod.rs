@@ -1,0 +1,28 @@
+//! The pure core: identifiers, graphs, events, and the two functions everything rests on.
+//!
+//! [`RunState::apply`] folds an event into a run's state and [`decide`] says what that state
+//! calls for; [`EntityState::apply`] and [`decide_entity`] do the same for an entity. None of
+//! them does input or output, sees a clock or draws a random number: replaying twice gives equal
+//! states, deciding twice gives equal commands.
+
+mod decide;
+mod entity;
+mod event;
+mod failure;
+mod graph;
+mod id;
+mod payload;
+mod state;
+mod text;
+
+pub use decide::{Command, decide};
+pub use entity::{
+    ActiveRun, Desired, EntityCommand, EntityState, LastRun, Precedence, decide_entity,
+};
+pub use event::{Actor, CancelMode, Event, EventKind, Outcome, RunResult, Wait};
+pub use failure::{Failure, FailureClass};
+pub use graph::{Graph, GraphError, Node, Work};
+pub use id::{EntityId, InvalidId, RunId, StreamId, Timestamp};
+pub use payload::{Hash, INLINE_MAX, Payload};
+pub use state::{Divergence, NodeState, RunPhase, RunState};
+pub use text::{Name, Text};

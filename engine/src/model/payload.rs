@@ -1,0 +1,64 @@
+//! What an event carries beside its fixed fields.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest payload kept inside an event, in bytes. A longer one is a blob.
+pub const INLINE_MAX: usize = 3072;
+
+/// A SHA-256.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Hash(pub [u8; 32]);
+
+impl Hash {
+    /// The SHA-256 of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        use sha2::Digest as _;
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Parameters, outputs and desired states: JSON text, inside the event or in a blob.
+///
+/// A blob is durable before the event that names it (see [`crate::blob`]).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Payload {
+    /// At most [`INLINE_MAX`] bytes, kept in the event.
+    Inline(Vec<u8>),
+    /// Kept beside the journal, named by its content.
+    Blob {
+        /// The content's SHA-256.
+        hash: Hash,
+        /// The content's length in bytes.
+        len: u64,
+    },
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self::Inline(b"null".to_vec())
+    }
+}
+
+impl Payload {
+    /// The bytes when they are kept in the event.
+    pub fn inline(&self) -> Option<&[u8]> {
+        match self {
+            Self::Inline(bytes) => Some(bytes),
+            Self::Blob { .. } => None,
+        }
+    }
+}

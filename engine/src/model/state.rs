@@ -1,0 +1,292 @@
+//! A run as its stream tells it.
+
+use std::collections::BTreeMap;
+
+use super::{
+    event::{CancelMode, Event, EventKind, Outcome, RunResult, Wait},
+    failure::Failure,
+    graph::Graph,
+    id::EntityId,
+    payload::Payload,
+    text::Name,
+};
+
+/// An event that cannot follow what came before it: the journal or the program is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{event} cannot follow what came before: {why}")]
+pub struct Divergence {
+    event: &'static str,
+    why: String,
+}
+
+impl Divergence {
+    pub(crate) fn new(event: &EventKind, why: impl Into<String>) -> Self {
+        Self { event: event.type_name(), why: why.into() }
+    }
+}
+
+/// Where a node stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// Its predecessors are not done, or it was not started yet.
+    Waiting,
+    /// An attempt is under way, or was when the process died.
+    Running {
+        /// The attempt.
+        attempt: u32,
+    },
+    /// To be attempted again now.
+    Ready {
+        /// The newest attempt so far.
+        attempt: u32,
+    },
+    /// To be attempted again when the wait is over.
+    Delayed {
+        /// The newest attempt so far.
+        attempt: u32,
+        /// Why it failed.
+        failure: Failure,
+        /// The wait.
+        retry: Wait,
+    },
+    /// Waits for somebody to remove the cause.
+    Blocked {
+        /// The newest attempt so far.
+        attempt: u32,
+        /// The cause.
+        failure: Failure,
+        /// When the engine looks again; none where only new input or `retry` helps.
+        recheck: Option<Wait>,
+    },
+    /// Done.
+    Succeeded {
+        /// The attempt that did it.
+        attempt: u32,
+        /// How it left the world.
+        outcome: Outcome,
+        /// What later nodes may read.
+        output: Payload,
+    },
+    /// Failed for good.
+    Failed {
+        /// The attempt that failed.
+        attempt: u32,
+        /// Why.
+        failure: Failure,
+    },
+    /// Not reached.
+    Skipped,
+}
+
+impl NodeState {
+    /// The newest attempt so far; 0 before the first.
+    pub fn attempt(&self) -> u32 {
+        match self {
+            Self::Waiting | Self::Skipped => 0,
+            Self::Running { attempt }
+            | Self::Ready { attempt }
+            | Self::Delayed { attempt, .. }
+            | Self::Blocked { attempt, .. }
+            | Self::Succeeded { attempt, .. }
+            | Self::Failed { attempt, .. } => *attempt,
+        }
+    }
+
+    /// The failure the node stands at, if it does.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Delayed { failure, .. }
+            | Self::Blocked { failure, .. }
+            | Self::Failed { failure, .. } => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+/// Where a run stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RunPhase {
+    /// No event yet.
+    #[default]
+    New,
+    /// Under way.
+    Active,
+    /// Starts nothing more until it is resumed.
+    Paused,
+    /// Over.
+    Finished(RunResult),
+}
+
+/// A run, folded from its stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunState {
+    /// Where the run stands.
+    pub phase: RunPhase,
+    /// For which entity it runs.
+    pub entity: Option<EntityId>,
+    /// For which generation.
+    pub generation: u64,
+    /// The graph it was started with.
+    pub graph: Option<Graph>,
+    /// Every node of the graph.
+    pub nodes: BTreeMap<Name, NodeState>,
+    /// Whether, and why, it is to stop.
+    pub cancel: Option<CancelMode>,
+}
+
+impl RunState {
+    /// Folds one event of the run's stream into the state.
+    ///
+    /// # Errors
+    /// [`Divergence`] when the event cannot follow what came before; the state is unchanged.
+    pub fn apply(&mut self, event: &Event) -> Result<(), Divergence> {
+        let kind = &event.kind;
+        match (&self.phase, kind) {
+            (RunPhase::New, EventKind::RunStarted { entity, generation, graph }) => {
+                self.begin(entity, *generation, graph);
+                Ok(())
+            }
+            (RunPhase::New, _) => Err(Divergence::new(kind, "the run has not started")),
+            (RunPhase::Finished(_), _) => Err(Divergence::new(kind, "the run is over")),
+            _ => self.apply_to_started(kind),
+        }
+    }
+
+    fn begin(&mut self, entity: &EntityId, generation: u64, graph: &Graph) {
+        self.phase = RunPhase::Active;
+        self.entity = Some(entity.clone());
+        self.generation = generation;
+        self.nodes =
+            graph.nodes.iter().map(|node| (node.name.clone(), NodeState::Waiting)).collect();
+        self.graph = Some(graph.clone());
+    }
+
+    fn apply_to_started(&mut self, kind: &EventKind) -> Result<(), Divergence> {
+        match kind {
+            EventKind::StepStarted { node, attempt } => self.start(kind, node, *attempt),
+            EventKind::StepSucceeded { node, attempt, outcome, output } => {
+                let next = NodeState::Succeeded {
+                    attempt: *attempt,
+                    outcome: *outcome,
+                    output: output.clone(),
+                };
+                self.end(kind, node, *attempt, next)
+            }
+            EventKind::StepFailed { node, attempt, failure, retry } => {
+                let (attempt, failure) = (*attempt, failure.clone());
+                let next = match *retry {
+                    Some(retry) => NodeState::Delayed { attempt, failure, retry },
+                    None => NodeState::Failed { attempt, failure },
+                };
+                self.end(kind, node, attempt, next)
+            }
+            EventKind::StepBlocked { node, attempt, failure, recheck } => {
+                let next = NodeState::Blocked {
+                    attempt: *attempt,
+                    failure: failure.clone(),
+                    recheck: *recheck,
+                };
+                self.end(kind, node, *attempt, next)
+            }
+            EventKind::StepInterrupted { node, attempt } => {
+                self.end(kind, node, *attempt, NodeState::Ready { attempt: *attempt })
+            }
+            EventKind::StepSkipped { node } => self.skip(kind, node),
+            EventKind::TimerDue { node } => self.timer_due(kind, node),
+            EventKind::Signal { .. } => {
+                self.nodes.values_mut().for_each(wake);
+                Ok(())
+            }
+            EventKind::CancelRequested { mode } => {
+                self.cancel.get_or_insert(*mode);
+                Ok(())
+            }
+            EventKind::Paused => {
+                self.phase = RunPhase::Paused;
+                Ok(())
+            }
+            EventKind::Resumed => {
+                self.phase = RunPhase::Active;
+                Ok(())
+            }
+            EventKind::RunFinished { result } => {
+                self.phase = RunPhase::Finished(result.clone());
+                Ok(())
+            }
+            other => Err(Divergence::new(other, "it does not belong to a started run's stream")),
+        }
+    }
+
+    fn node_mut(&mut self, kind: &EventKind, node: &Name) -> Result<&mut NodeState, Divergence> {
+        let missing = || Divergence::new(kind, format!("the graph has no node {node}"));
+        self.nodes.get_mut(node).ok_or_else(missing)
+    }
+
+    fn start(&mut self, kind: &EventKind, node: &Name, attempt: u32) -> Result<(), Divergence> {
+        let state = self.node_mut(kind, node)?;
+        let startable = matches!(state, NodeState::Waiting | NodeState::Ready { .. });
+        if !startable || attempt <= state.attempt() {
+            return Err(Divergence::new(kind, format!("{node} stands at {state:?}")));
+        }
+        *state = NodeState::Running { attempt };
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        kind: &EventKind,
+        node: &Name,
+        attempt: u32,
+        next: NodeState,
+    ) -> Result<(), Divergence> {
+        let state = self.node_mut(kind, node)?;
+        if *state != (NodeState::Running { attempt }) {
+            return Err(Divergence::new(kind, format!("{node} stands at {state:?}")));
+        }
+        *state = next;
+        Ok(())
+    }
+
+    fn skip(&mut self, kind: &EventKind, node: &Name) -> Result<(), Divergence> {
+        let state = self.node_mut(kind, node)?;
+        if matches!(state, NodeState::Succeeded { .. } | NodeState::Running { .. }) {
+            return Err(Divergence::new(kind, format!("{node} stands at {state:?}")));
+        }
+        *state = NodeState::Skipped;
+        Ok(())
+    }
+
+    fn timer_due(&mut self, kind: &EventKind, node: &Name) -> Result<(), Divergence> {
+        let state = self.node_mut(kind, node)?;
+        match state {
+            NodeState::Delayed { .. } | NodeState::Blocked { recheck: Some(_), .. } => {
+                wake(state);
+                Ok(())
+            }
+            other => Err(Divergence::new(kind, format!("{node} stands at {other:?}"))),
+        }
+    }
+
+    /// How the run ended, once it has.
+    pub fn result(&self) -> Option<&RunResult> {
+        match &self.phase {
+            RunPhase::Finished(result) => Some(result),
+            _ => None,
+        }
+    }
+
+    /// The failure that keeps the run from going on by itself soon: a blocked node's before a
+    /// delayed one's.
+    pub fn obstacle(&self) -> Option<(&Name, &NodeState)> {
+        let standing = |wanted: fn(&NodeState) -> bool| self.nodes.iter().find(|(_, s)| wanted(s));
+        standing(|s| matches!(s, NodeState::Failed { .. }))
+            .or_else(|| standing(|s| matches!(s, NodeState::Blocked { .. })))
+            .or_else(|| standing(|s| matches!(s, NodeState::Delayed { .. })))
+    }
+}
+
+fn wake(state: &mut NodeState) {
+    if let NodeState::Delayed { attempt, .. } | NodeState::Blocked { attempt, .. } = state {
+        *state = NodeState::Ready { attempt: *attempt };
+    }
+}

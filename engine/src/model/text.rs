@@ -1,0 +1,142 @@
+//! Bounded strings, so that no event can outgrow a record.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::InvalidId;
+
+/// Free text in an event: at most 512 bytes of UTF-8, longer text is cut at a character with `…`.
+///
+/// Control characters are replaced by spaces (a line feed is kept), so that a hostile message
+/// cannot reach a terminal through the history.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "String")]
+pub struct Text(String);
+
+impl Text {
+    /// The longest text an event holds, in bytes.
+    pub const MAX: usize = 512;
+
+    /// Makes text fit for an event: cut to [`Text::MAX`] bytes and freed of control characters.
+    pub fn new(text: impl AsRef<str>) -> Self {
+        let clean: String = text.as_ref().chars().map(harmless).collect();
+        Self(cut(clean, Self::MAX))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn harmless(c: char) -> char {
+    if c.is_control() && c != '\n' { ' ' } else { c }
+}
+
+fn cut(text: String, max: usize) -> String {
+    if text.len() <= max {
+        return text;
+    }
+    let room = max.saturating_sub('…'.len_utf8());
+    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= room);
+    let end = end.last().unwrap_or(0);
+    let mut short: String = text.get(..end).unwrap_or_default().to_owned();
+    short.push('…');
+    short
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A name of a node, step, workflow, state or code: 1 to 64 bytes of `[A-Za-z0-9_.-]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+impl Name {
+    /// The longest name, in bytes.
+    pub const MAX: usize = 64;
+
+    /// Checks and makes a name.
+    ///
+    /// # Errors
+    /// When the text is empty, too long, or has another character.
+    pub fn new(name: impl Into<String>) -> Result<Self, InvalidId> {
+        let name = name.into();
+        let fits = (1..=Self::MAX).contains(&name.len());
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        if fits && plain { Ok(Self(name)) } else { Err(InvalidId::new("name", &name)) }
+    }
+
+    /// A name written in the program itself; what is not allowed in a name becomes `_`.
+    pub fn of(name: &str) -> Self {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' };
+        let name: String = name.chars().map(plain).take(Self::MAX).collect();
+        Self(if name.is_empty() { "_".to_owned() } else { name })
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = InvalidId;
+    fn try_from(name: String) -> Result<Self, InvalidId> {
+        Self::new(name)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn text_never_outgrows_its_limit_and_holds_no_escape(s in ".{0,2000}") {
+            let text = Text::new(&s);
+            prop_assert!(text.as_str().len() <= Text::MAX);
+            prop_assert!(!text.as_str().chars().any(|c| c.is_control() && c != '\n'));
+        }
+
+        #[test]
+        fn a_name_of_anything_is_a_valid_name(s in ".{0,200}") {
+            prop_assert!(Name::new(Name::of(&s).as_str()).is_ok());
+        }
+    }
+}

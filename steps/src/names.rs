@@ -1,0 +1,67 @@
+//! The names of what a VSI has on its host; kept as the operator before this one chose them, so
+//! that what it left can be taken over.
+
+use uuid::Uuid;
+
+use crate::ports::VolumeKey;
+
+/// The boot disk's volume.
+pub fn boot_disk(pool: &str, uid: Uuid) -> VolumeKey {
+    VolumeKey { pool: pool.to_owned(), name: format!("boot-{uid}.qcow2") }
+}
+
+/// The cidata volume.
+pub fn cidata(pool: &str, uid: Uuid) -> VolumeKey {
+    VolumeKey { pool: pool.to_owned(), name: format!("cidata-{uid}.iso") }
+}
+
+/// The console log's volume.
+pub fn console_log(pool: &str, uid: Uuid) -> VolumeKey {
+    VolumeKey { pool: pool.to_owned(), name: format!("console-{uid}.log") }
+}
+
+/// The MAC address of the VSI's n-th card: the UID's first six bytes, locally administered and
+/// unicast; later cards count up in the last byte.
+pub fn mac(uid: Uuid, card: u8) -> String {
+    let [a, b, c, d, e, f, ..] = *uid.as_bytes();
+    let first = (a | 0x02) & 0xfe;
+    let last = f.wrapping_add(card);
+    format!("{first:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{last:02x}")
+}
+
+/// The n-th disk's name, from 0: `vda` … `vdz`, `vdaa` … as Linux counts.
+pub fn disk_target(index: usize) -> String {
+    let mut letters = Vec::new();
+    let mut rest = index;
+    loop {
+        let letter = u8::try_from(rest % 26).unwrap_or_default();
+        letters.push(char::from(b'a'.saturating_add(letter)));
+        match (rest / 26).checked_sub(1) {
+            Some(next) => rest = next,
+            None => break,
+        }
+    }
+    std::iter::once("vd".to_owned()).chain(letters.iter().rev().map(char::to_string)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_are_named_as_linux_counts() {
+        for (index, name) in [(0, "vda"), (25, "vdz"), (26, "vdaa"), (27, "vdab"), (701, "vdzz")] {
+            assert_eq!(disk_target(index), name);
+        }
+        assert_eq!(disk_target(702), "vdaaa");
+    }
+
+    #[test]
+    fn the_mac_is_local_unicast_and_stable() {
+        let uid: Uuid = "01020304-0506-4708-890a-0b0c0d0e0f10".parse().unwrap();
+        assert_eq!(mac(uid, 0), "02:02:03:04:05:06");
+        assert_eq!(mac(uid, 1), "02:02:03:04:05:07");
+        let odd: Uuid = "ff020304-0506-4708-890a-0b0c0d0e0f10".parse().unwrap();
+        assert_eq!(mac(odd, 0), "fe:02:03:04:05:06");
+    }
+}

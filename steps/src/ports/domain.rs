@@ -1,0 +1,170 @@
+//! Domains: guests as libvirt knows them.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{PortResult, Removed, VolumeFormat};
+
+/// Who made a domain; kept in the domain's own metadata.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerMark {
+    /// The identity of the journal that owns it.
+    pub journal: String,
+    /// The VSI's UID.
+    pub uid: String,
+    /// The generation it was made from.
+    pub generation: u64,
+    /// The sequence of the run that last touched it.
+    pub sequence: u64,
+}
+
+/// The state of a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DomainState {
+    /// It runs.
+    Running,
+    /// It was suspended.
+    Paused,
+    /// It is on its way down.
+    ShuttingDown,
+    /// It is off, after an orderly end or never started.
+    ShutOff,
+    /// It is off because it crashed.
+    Crashed,
+}
+
+impl DomainState {
+    /// Whether the guest holds its disks (runs, is paused or is on its way down).
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::ShuttingDown)
+    }
+}
+
+/// Where a disk's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DiskSource {
+    /// A path on the host.
+    Path(String),
+    /// A volume named by pool and name.
+    Volume {
+        /// The pool.
+        pool: String,
+        /// The volume.
+        volume: String,
+    },
+    /// Anything else (network disks …), in words.
+    Other(String),
+}
+
+/// A domain as the host knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainInfo {
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: DomainState,
+    /// Whether a definition stays when it stops.
+    pub persistent: bool,
+    /// Whether libvirt starts it with the host.
+    pub autostart: bool,
+    /// Every file it names in its live and its stored definition: disks, backing chains, logs.
+    pub files: Vec<DiskSource>,
+    /// Who made it, where its metadata says so.
+    pub mark: Option<OwnerMark>,
+    /// Its definition, as the host prints it.
+    pub xml: String,
+}
+
+/// The machine a guest gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineSpec {
+    /// `s390x` and so on.
+    pub arch: String,
+    /// `kvm` or `qemu`.
+    pub domain_type: String,
+    /// The canonical machine name.
+    pub machine: String,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Ask for secure execution.
+    pub secure_execution: bool,
+}
+
+/// A disk of a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSpec {
+    /// The name in the definition, `vda` and so on.
+    pub target: String,
+    /// The serial by which the guest can find it.
+    pub serial: String,
+    /// The path on the host.
+    pub path: String,
+    /// The format.
+    pub format: VolumeFormat,
+    /// Read-only for the guest.
+    pub readonly: bool,
+    /// Its place in the boot order, from 1.
+    pub boot_order: Option<u32>,
+}
+
+/// A network card of a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NicSpec {
+    /// The network's name.
+    pub network: String,
+    /// The MAC address, `aa:bb:cc:dd:ee:ff`.
+    pub mac: String,
+}
+
+/// A domain to be defined. How it looks in XML is the adapter's business.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainSpec {
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// Its name: the UUID in text.
+    pub name: String,
+    /// `namespace/name`, for people.
+    pub title: String,
+    /// The machine.
+    pub machine: MachineSpec,
+    /// The disks, in order.
+    pub disks: Vec<DiskSpec>,
+    /// The network cards, in order.
+    pub nics: Vec<NicSpec>,
+    /// The path of the console's log file on the host.
+    pub console_log: String,
+    /// Whether libvirt starts it with the host.
+    pub autostart: bool,
+    /// Who makes it.
+    pub mark: OwnerMark,
+}
+
+/// Domains of a host.
+#[async_trait]
+pub trait DomainPort: Send + Sync {
+    /// The domain of that UUID; `None` where the host says that there is none.
+    async fn domain(&self, uuid: Uuid) -> PortResult<Option<DomainInfo>>;
+
+    /// All domains, running or not, anybody's.
+    async fn domains(&self) -> PortResult<Vec<DomainInfo>>;
+
+    /// Defines the domain, or changes the definition of the one with its UUID and name.
+    async fn define(&self, spec: &DomainSpec) -> PortResult<DomainInfo>;
+
+    /// Starts a domain that is off. `WrongState` where it runs.
+    async fn start(&self, uuid: Uuid) -> PortResult<()>;
+
+    /// Asks the guest to shut down. Returns when it was asked.
+    async fn shutdown(&self, uuid: Uuid) -> PortResult<()>;
+
+    /// Ends the guest at once. `WrongState` where it is off.
+    async fn destroy(&self, uuid: Uuid) -> PortResult<()>;
+
+    /// Removes the definition of a domain that is off. `WrongState` where it runs.
+    async fn undefine(&self, uuid: Uuid) -> PortResult<Removed>;
+}

@@ -1,0 +1,82 @@
+//! What a port call can end in, told apart by what has to be done about it.
+
+use std::fmt;
+
+/// The kinds of errors of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PortErrorKind {
+    /// The host cannot be reached: refused, no route, name unknown, connection lost before the
+    /// call was sent.
+    Unreachable,
+    /// The call's deadline passed before it was sent.
+    Timeout,
+    /// The call was sent and its answer was not seen: it may have had its effect.
+    OutcomeUnknown,
+    /// The host is at work on the object just now ("asynchronous jobs", "still in use").
+    Busy,
+    /// The host's key is not among the known hosts.
+    HostKeyUnknown,
+    /// The host's key is another than the known one.
+    HostKeyChanged,
+    /// The host refused the credentials.
+    AuthRefused,
+    /// The host was reached, but libvirt does not answer there.
+    LibvirtAbsent,
+    /// The host forbids what the connection needs (socket forwarding, access control).
+    Denied,
+    /// There is no pool of that name.
+    PoolMissing,
+    /// The pool is there and inactive.
+    PoolInactive,
+    /// There is no room left.
+    NoSpace,
+    /// There is no network of that name.
+    NetworkMissing,
+    /// The network is there and inactive.
+    NetworkInactive,
+    /// The object the call works on is gone (domain, volume).
+    Missing,
+    /// An object of that name is there already.
+    Exists,
+    /// The host does not take the description or cannot do that.
+    Rejected,
+    /// The host runs the object and the call needs it stopped, or the other way round.
+    WrongState,
+    /// Anything else; tried again.
+    Other,
+}
+
+/// An error of a port call, with host and object.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct PortError {
+    /// What kind of error.
+    pub kind: PortErrorKind,
+    /// The host, as its settings name it.
+    pub host: String,
+    /// The object, such as `volume images/boot-….qcow2`; empty where none is involved.
+    pub object: String,
+    /// The host's own words, or what was seen.
+    pub message: String,
+}
+
+impl PortError {
+    /// An error of this kind.
+    pub fn new(
+        kind: PortErrorKind,
+        host: impl Into<String>,
+        object: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { kind, host: host.into(), object: object.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for PortError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "host {}: ", self.host)?;
+        if !self.object.is_empty() {
+            write!(f, "{}: ", self.object)?;
+        }
+        f.write_str(&self.message)
+    }
+}

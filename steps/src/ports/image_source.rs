@@ -1,0 +1,65 @@
+//! Where base images come from.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// What a source says of an image before it is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceInfo {
+    /// The length in bytes, where the source says it.
+    pub length: Option<u64>,
+    /// A strong ETag, or the time of the last change: equal for equal content.
+    pub validator: Option<String>,
+}
+
+/// The kinds of errors of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SourceErrorKind {
+    /// Not reached, timed out, 5xx, 429, or cut in the middle: passes by itself.
+    Transient,
+    /// 404 or 410, or no such file.
+    NotFound,
+    /// 401 or 403, or no permission.
+    Forbidden,
+    /// The URL or what comes from it makes no sense (bad scheme, a web page, an empty body).
+    Invalid,
+}
+
+/// An error of a source.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{url}: {message}")]
+pub struct SourceError {
+    /// What kind of error.
+    pub kind: SourceErrorKind,
+    /// The URL without credentials.
+    pub url: String,
+    /// What happened.
+    pub message: String,
+}
+
+/// An image being read.
+#[async_trait]
+pub trait ImageStream: Send {
+    /// What the source said when it was opened.
+    fn info(&self) -> &SourceInfo;
+
+    /// The next bytes; `None` at the end. A body shorter than announced is an error, not an end.
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceError>;
+}
+
+/// Reads base images.
+#[async_trait]
+pub trait ImageSource: Send + Sync + 'static {
+    /// Asks the source about the image without reading it.
+    ///
+    /// # Errors
+    /// By kind, with the URL and what happened.
+    async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError>;
+
+    /// Opens the image at its start.
+    ///
+    /// # Errors
+    /// By kind, with the URL and what happened.
+    async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError>;
+}

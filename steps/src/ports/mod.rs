@@ -1,0 +1,32 @@
+//! What steps need of the world, as traits.
+//!
+//! Rules that every implementation keeps:
+//! - *Unknown is not absent.* `Ok(None)` means that the host said "no such object" itself, for a
+//!   volume in an active pool after a refresh that succeeded. Everything else is an error.
+//! - A call that was sent and whose answer was not seen is [`PortErrorKind::OutcomeUnknown`].
+//! - Every call has a deadline. Dropping a future never leaves a call half sent.
+
+pub mod console;
+pub mod contract;
+pub mod domain;
+mod error;
+pub mod host;
+pub mod image_source;
+pub mod network;
+pub mod storage;
+
+pub use console::{ConsoleChunk, ConsolePort, ConsolePosition};
+pub use domain::{
+    DiskSource, DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, MachineSpec, NicSpec,
+    OwnerMark,
+};
+pub use error::{PortError, PortErrorKind};
+pub use host::{GuestSupport, HostFacts, HostPort, HostPorts, Hosts};
+pub use image_source::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
+pub use network::{Lease, NetworkInfo, NetworkPort};
+pub use storage::{
+    PoolInfo, Removed, StoragePort, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+};
+
+/// The result of a port call.
+pub type PortResult<T> = Result<T, PortError>;

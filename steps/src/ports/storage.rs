@@ -1,0 +1,159 @@
+//! Pools and volumes.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::model::Hash;
+
+use super::PortResult;
+
+/// A volume by pool and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct VolumeKey {
+    /// The pool's name.
+    pub pool: String,
+    /// The volume's name in the pool.
+    pub name: String,
+}
+
+impl std::fmt::Display for VolumeKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.pool, self.name)
+    }
+}
+
+/// A volume's format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VolumeFormat {
+    /// Plain bytes.
+    Raw,
+    /// QEMU's copy-on-write format.
+    Qcow2,
+}
+
+impl VolumeFormat {
+    /// The word libvirt uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// A pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolInfo {
+    /// Its name.
+    pub name: String,
+    /// Whether it is active.
+    pub active: bool,
+    /// Size in bytes.
+    pub capacity: u64,
+    /// Bytes still free.
+    pub available: u64,
+}
+
+/// A volume as the host sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeInfo {
+    /// Pool and name.
+    pub key: VolumeKey,
+    /// The path on the host, as domains name it.
+    pub path: String,
+    /// The format libvirt found, in its own word (`raw`, `qcow2`, `iso`, …).
+    pub format: String,
+    /// The size a guest sees, in bytes.
+    pub capacity: u64,
+    /// Bytes taken on the host.
+    pub allocation: u64,
+    /// The file's length in bytes.
+    pub physical: u64,
+    /// The path of the backing file, where there is one.
+    pub backing: Option<String>,
+    /// When the content last changed, as the host writes it; compared, never computed with.
+    pub modified: Option<String>,
+}
+
+/// A volume to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeSpec {
+    /// Pool and name.
+    pub key: VolumeKey,
+    /// The format.
+    pub format: VolumeFormat,
+    /// The size a guest sees, in bytes. Ignored by a clone, which has its source's.
+    pub capacity: u64,
+    /// The path and format of a backing file.
+    pub backing: Option<(String, VolumeFormat)>,
+}
+
+/// What a removal found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// It was there and is gone.
+    Removed,
+    /// It was gone already.
+    Absent,
+}
+
+/// Bytes on their way into a volume.
+#[async_trait]
+pub trait UploadSink: Send {
+    /// Sends bytes. Returns when they are on their way; waits while too many are.
+    async fn send(&mut self, bytes: Bytes) -> PortResult<()>;
+
+    /// Ends the upload and waits for the host's word. Nothing is synced by that.
+    async fn finish(self: Box<Self>) -> PortResult<()>;
+
+    /// Gives the upload up. What arrived stays.
+    async fn abort(self: Box<Self>);
+}
+
+/// Pools and volumes of a host.
+#[async_trait]
+pub trait StoragePort: Send + Sync {
+    /// All pools.
+    async fn pools(&self) -> PortResult<Vec<PoolInfo>>;
+
+    /// The pool of that name; `None` where the host says that there is none.
+    async fn pool(&self, pool: &str) -> PortResult<Option<PoolInfo>>;
+
+    /// A volume. `None` only in an active pool after a refresh that succeeded; a missing pool is
+    /// `PoolMissing`, an inactive one `PoolInactive`.
+    async fn volume(&self, key: &VolumeKey) -> PortResult<Option<VolumeInfo>>;
+
+    /// All volumes of an active pool, after a refresh.
+    async fn volumes(&self, pool: &str) -> PortResult<Vec<VolumeInfo>>;
+
+    /// Makes a volume. `Exists` where one of that name is there.
+    async fn create(&self, spec: &VolumeSpec) -> PortResult<VolumeInfo>;
+
+    /// Makes a full copy of `source` on the host and syncs it there. `Exists` where one of that
+    /// name is there. After `OutcomeUnknown` a volume of that name may be half a copy.
+    async fn clone_volume(&self, source: &VolumeKey, spec: &VolumeSpec) -> PortResult<VolumeInfo>;
+
+    /// Sets the size a guest sees, in bytes; only ever larger.
+    async fn resize(&self, key: &VolumeKey, capacity: u64) -> PortResult<()>;
+
+    /// Removes a volume. The caller has asked the guards first ([`crate::guards`]).
+    async fn delete(&self, key: &VolumeKey) -> PortResult<Removed>;
+
+    /// Opens an upload of exactly `length` bytes from `offset` on. Does not truncate.
+    async fn upload(
+        &self,
+        key: &VolumeKey,
+        offset: u64,
+        length: u64,
+    ) -> PortResult<Box<dyn UploadSink>>;
+
+    /// At most `max` bytes of the volume from `offset` on; fewer at its end.
+    async fn read(&self, key: &VolumeKey, offset: u64, max: u64) -> PortResult<Bytes>;
+
+    /// Makes the host write the volume to its disk, where the host permits that.
+    async fn sync(&self, key: &VolumeKey) -> PortResult<()>;
+
+    /// The SHA-256 of the volume's bytes as the host reads them.
+    async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash>;
+}
