@@ -1,0 +1,58 @@
+# shellcheck shell=bash
+# What the host sees: the machine's file system, with folders of its own wherever libvirt, sshd or the
+# resolver keep something. Sourced by host/init.
+
+# Everything private goes into one small file system in memory; the pool and the web folder are on disk.
+make_mounts() {
+  make_run
+  mount -t proc -o nosuid,nodev,noexec proc /proc
+  # The network cards that sysfs shows are those of the namespace it was mounted in.
+  mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
+  make_libvirt_folders
+  make_pool
+  make_etc
+  # From here on what one command in the lab mounts, the others see. /proc stays private: `exec` covers it.
+  mount --make-rshared /
+  mount --make-private /proc
+}
+
+# A /run of its own; the runtime folder stays visible at the same path. Put together aside, then moved.
+make_run() {
+  local stage=$runtime_dir/stage
+  mkdir -p "$stage"
+  mount -n -t tmpfs -o mode=755 lab-run "$stage"
+  mkdir -p "$stage/lock" "$stage/sshd" "$stage/lab" "$stage${runtime_dir#/run}"
+  mount -n --bind "$runtime_dir" "$stage${runtime_dir#/run}"
+  # -n: there is no /run yet where mount could keep its notes.
+  mount -n --move "$stage" /run
+  rmdir "$stage"
+}
+
+make_libvirt_folders() {
+  mkdir -p "$runtime_dir/log/libvirt/qemu" /run/lab/{etc-libvirt,var-lib-libvirt,var-cache-libvirt}
+  mkdir -p /run/lab/var-lib-libvirt/{images,dnsmasq,qemu,network,boot}
+  cp "$lab_dir"/host/{qemu,libvirtd}.conf /run/lab/etc-libvirt/
+  mount --bind /run/lab/etc-libvirt /etc/libvirt
+  mount --bind /run/lab/var-lib-libvirt /var/lib/libvirt
+  mount --bind /run/lab/var-cache-libvirt /var/cache/libvirt
+  mount --bind "$runtime_dir/log/libvirt" /var/log/libvirt
+}
+
+# LAB_POOL_SIZE makes a small pool for tests that fill it.
+make_pool() {
+  if [ -n "${LAB_POOL_SIZE:-}" ]; then
+    mount -t tmpfs -o "size=$LAB_POOL_SIZE,mode=755" lab-pool /var/lib/libvirt/images
+  else
+    mount --bind "$disk_dir/images" /var/lib/libvirt/images
+  fi
+}
+
+make_etc() {
+  mkdir -p /run/lab/etc
+  { cat /etc/hosts; echo "127.0.0.1 $HTTP_HOST"; } >/run/lab/etc/hosts
+  # sshd lets nobody in whose password field says "locked", key or not.
+  sed 's/^root:[^:]*:/root:*:/' /etc/shadow >/run/lab/etc/shadow
+  chmod 600 /run/lab/etc/shadow
+  mount --bind /run/lab/etc/hosts /etc/hosts
+  mount --bind /run/lab/etc/shadow /etc/shadow
+}

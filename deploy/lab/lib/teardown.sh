@@ -1,0 +1,48 @@
+# shellcheck shell=bash
+# Ends a lab, whatever state it is in, and removes what it left. Used by `down`, and by `up` when it fails.
+
+# Every process that sees the lab's mounts: those of its pid namespace and those that `exec` started.
+# The runtime folder is a mount in no other process, so nothing else can be meant. Zombies show no mounts.
+members() {
+  grep -lsF " $runtime_dir " /proc/[0-9]*/mountinfo | sed -E 's,^/proc/([0-9]+)/.*,\1,' || true
+}
+
+no_members() { [ -z "$(members)" ]; }
+
+# Commands started by `exec` live outside the pid namespace. They may end in order first.
+guests_of_exec() {
+  local own p
+  own=$(readlink /proc/self/ns/pid)
+  for p in $(members); do
+    [ "$(readlink "/proc/$p/ns/pid" 2>/dev/null)" != "$own" ] || echo "$p"
+  done
+}
+
+no_guests_of_exec() { [ -z "$(guests_of_exec)" ]; }
+
+signal() {
+  local name=$1 p; shift
+  for p in "$@"; do kill -s "$name" "$p" 2>/dev/null || true; done
+}
+
+end_processes() {
+  local first
+  # shellcheck disable=SC2046 # a list of numbers
+  signal TERM $(guests_of_exec)
+  wait_until 3 no_guests_of_exec || true
+  ! first=$(first_process) || signal KILL "$first"
+  # What is left is deaf to TERM.
+  # shellcheck disable=SC2046
+  wait_until 1 no_members || signal KILL $(members)
+  wait_until 20 no_members || die "these processes do not end: $(members | xargs); look at them and repeat $(lab_command down)"
+}
+
+remove_files() {
+  rm -rf --one-file-system "$runtime_dir" "$disk_dir"
+  rmdir "$runtime_root" "$cache_dir/labs" 2>/dev/null || true
+}
+
+teardown() {
+  end_processes
+  remove_files
+}
