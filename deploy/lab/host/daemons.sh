@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # what common.sh sets
 # The host's daemons: how each is set up, started and known to be ready. Sourced inside the lab.
 
 ssh_dir=$runtime_dir/ssh
@@ -10,13 +10,6 @@ pid_file() {
     libvirtd | virtlogd) echo "/run/$1.pid" ;;
     *) echo "/run/lab/$1.pid" ;;
   esac
-}
-
-# daemon_pid NAME: its pid in the lab's own numbering, or failure if it is not running.
-daemon_pid() {
-  local pid
-  read -r pid 2>/dev/null <"$(pid_file "$1")" || return 1
-  start_time "$pid" >/dev/null && [ "$(cat "/proc/$pid/comm")" = "$1" ] && echo "$pid"
 }
 
 libvirt_answers() { virsh -q -c "$uri" uri >/dev/null 2>&1; }
@@ -54,7 +47,7 @@ CONF
 # Keys of three kinds on both sides, so that any client finds one it can do.
 make_keys() {
   local type pids=()
-  mkdir -p -m 700 "$ssh_dir"
+  mkdir -m 700 "$ssh_dir"
   for type in ed25519 ecdsa rsa; do
     ssh-keygen -q -t "$type" -N '' -C lab-host -f "$ssh_dir/host_$type" & pids+=("$!")
     ssh-keygen -q -t "$type" -N '' -C lab-client -f "$ssh_dir/id_$type" & pids+=("$!")

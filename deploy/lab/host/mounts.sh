@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # what common.sh sets
 # What the host sees: the machine's file system, with folders of its own wherever libvirt, sshd or the
 # resolver keep something. Sourced by host/init.
 

@@ -1,7 +1,8 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # what common.sh sets
 # apt with a source list, package lists and a cache of its own, so that the machine's are not touched at all.
 # The mirror is whatever the machine itself is configured with; no address is written down here.
 
+# shellcheck disable=SC2034 # used by install
 apt_dir=$cache_dir/apt
 
 debian_codename() {
@@ -13,14 +14,20 @@ debian_codename() {
 machine_sources() {
   local f
   for f in /etc/apt/sources.list.d/*.sources; do
-    [ ! -e "$f" ] || awk -f "$lab_dir/lib/deb822.awk" "$f"
+    [ ! -e "$f" ] || deb822_sources "$f"
   done
   for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
-    [ ! -e "$f" ] || sed -nE \
-      -e 's/[[:space:]]*#.*//' \
-      -e 's/^deb[[:space:]]+\[[[:space:]]*([^]]*)\][[:space:]]+([^ ]+)[[:space:]]+([^ ]+)[[:space:]]*(.*)$/\1\t\2\t\3\t\4/p;t' \
-      -e 's/^deb[[:space:]]+([^ ]+)[[:space:]]+([^ ]+)[[:space:]]*(.*)$/\t\1\t\2\t\3/p' "$f"
+    [ ! -e "$f" ] || one_line_sources "$f"
   done
+}
+
+deb822_sources() { awk -f "$lab_dir/lib/deb822.awk" "$1"; }
+
+one_line_sources() {
+  local blank='[[:space:]]+' options='\[[[:space:]]*([^]]*)\]' word='([^[:space:]]+)' rest='[[:space:]]*(.*)$'
+  sed -nE -e 's/[[:space:]]*#.*//' \
+    -e "s/^deb${blank}${options}${blank}${word}${blank}${word}${rest}/\\1\\t\\2\\t\\3\\t\\4/p;t" \
+    -e "s/^deb${blank}${word}${blank}${word}${rest}/\\t\\1\\t\\2\\t\\3/p" "$1"
 }
 
 # source_line OPTIONS URI SUITE COMPONENTS EXTRA_OPTION: one line of a source list. Options that pick an

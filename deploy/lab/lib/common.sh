@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # used by those who source this
 # Words every command of the lab shares: where things are, who is alive, how to wait and how to fail.
 # Sourced, never run. Sets no exported variable, because `exec` hands its own environment on.
 
@@ -35,10 +35,11 @@ runtime_root=/run/vsiflow-lab
 runtime_dir=$runtime_root/$lab_id
 # Big things on disk: the pool and the folder the web server serves.
 disk_dir=$cache_dir/labs/$lab_id
+# Where they are if the lab was brought up with another cache folder than this call's.
+recorded_disk_dir() { readlink "$runtime_dir/disk" || echo "$disk_dir"; }
 
 # Fixed, because every lab has a network of its own.
 readonly SSH_PORT=2222 HTTP_PORT=8080 HTTP_HOST=images.lab.test IMAGE_NAME=hpcr-guest.qcow2
-# shellcheck disable=SC2034 # used by the commands
 image_url=http://$HTTP_HOST:$HTTP_PORT/$IMAGE_NAME
 
 require_root() {
@@ -63,7 +64,10 @@ start_time() {
 }
 
 # process_alive PID START: the same process still runs; a reused pid has another start time.
-process_alive() { [ "$(start_time "$1")" = "$2" ]; }
+process_alive() {
+  local now
+  now=$(start_time "$1") && [ "$now" = "$2" ]
+}
 
 # Prints the pid of the lab's first process, or fails if the lab is down.
 first_process() {

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # what common.sh sets
 # The guest image in the cache: fetched and built when its inputs changed. Needs lib/apt.sh.
 
 s390x_dir=$cache_dir/s390x
@@ -26,6 +26,7 @@ fetch_s390x() {
   (cd "$dir/debs" && s390x_apt apt-get download -qq "$kernel" busybox-static)
   for deb in "$dir"/debs/*.deb; do dpkg-deb -x "$deb" "$dir/root.new"; done
   mv "$dir/root.new" "$dir/root"
+  rm -rf "$dir"/{debs,lists,cache}
 }
 
 # Nothing is installed, so the packages of this machine are of no interest.
@@ -43,5 +44,4 @@ build_guest() {
     say 'building the guest image'
     "$lab_dir/guest/build" "$s390x_dir/root" "$image" "$guest_minmem"
   fi
-  touch -c -a "$image"
 }

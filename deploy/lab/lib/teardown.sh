@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # what common.sh sets
 # Ends a lab, whatever state it is in, and removes what it left. Used by `down`, and by `up` when it fails.
 
 # Every process that sees the lab's mounts: those of its pid namespace and those that `exec` started.
@@ -38,7 +38,9 @@ end_processes() {
 }
 
 remove_files() {
-  rm -rf --one-file-system "$runtime_dir" "$disk_dir"
+  rm -rf --one-file-system "$(recorded_disk_dir)" "$disk_dir"
+  # Last, so that a removal that was cut off can be repeated.
+  rm -rf --one-file-system "$runtime_dir"
   rmdir "$runtime_root" "$cache_dir/labs" 2>/dev/null || true
 }
 
