@@ -24,6 +24,22 @@ start_libvirtd() {
   wait_until 30 libvirt_answers || die "libvirtd does not answer; see $log_dir/libvirt/libvirtd.log"
 }
 
+# Trying out emulators takes libvirt 2 s. What it found is kept for the next lab; libvirt itself looks whether
+# it still holds. A copy cut short by another lab costs these seconds and nothing else.
+found_capabilities=/var/cache/libvirt/qemu/capabilities
+kept_capabilities=$cache_dir/qemu-capabilities
+
+recall_capabilities() {
+  mkdir -p "$(dirname "$found_capabilities")"
+  [ ! -d "$kept_capabilities" ] || cp -r "$kept_capabilities" "$found_capabilities" || true
+}
+
+keep_capabilities() {
+  ! diff -rq "$found_capabilities" "$kept_capabilities" >/dev/null 2>&1 || return 0
+  { rm -rf "$kept_capabilities" && cp -r "$found_capabilities" "$kept_capabilities.$lab_id" &&
+    mv -T "$kept_capabilities.$lab_id" "$kept_capabilities"; } || rm -rf "$kept_capabilities.$lab_id"
+}
+
 start_sshd() {
   "$(command -v sshd)" -f "$ssh_dir/sshd_config" -E "$log_dir/sshd.log"
   wait_until 10 port_open "$SSH_PORT" || die "sshd does not listen; see $log_dir/sshd.log"

@@ -9,12 +9,13 @@ members() {
 
 no_members() { [ -z "$(members)" ]; }
 
-# Commands started by `exec` live outside the pid namespace. They may end in order first.
+# Commands started by `exec` live outside the pid namespace. They may end in order first. (pid_for_children,
+# because the lab's own `unshare` lives outside as well, and only its children inside.)
 guests_of_exec() {
   local own p
-  own=$(readlink /proc/self/ns/pid)
+  own=$(readlink /proc/self/ns/pid_for_children)
   for p in $(members); do
-    [ "$(readlink "/proc/$p/ns/pid" 2>/dev/null)" != "$own" ] || echo "$p"
+    [ "$(readlink "/proc/$p/ns/pid_for_children" 2>/dev/null)" != "$own" ] || echo "$p"
   done
 }
 
