@@ -1,0 +1,305 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Provisions virtual server instances on libvirt/KVM hosts, and survives anything on the way.
+#[derive(Debug, Parser)]
+#[command(name = "vsiflow", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    /// The state directory: journal, checkpoints and secrets
+    /// [default: $XDG_STATE_HOME/vsiflow, or /var/lib/vsiflow for root].
+    #[arg(long, global = true, env = "VSIFLOW_STATE", value_name = "DIR", hide_env_values = true)]
+    pub(crate) state: Option<PathBuf>,
+    /// The host to use instead of the documents' host settings: `sim:`, `unix:/path` or
+    /// `ssh://user@host:port?keyfile=…&known_hosts=…`.
+    #[arg(long, global = true, value_name = "URI")]
+    pub(crate) host: Option<String>,
+    /// Why; kept in the history.
+    #[arg(long, global = true, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+    /// Say more on standard error; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say only results and errors.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring VSIs to what documents describe
+    Apply(ApplyArgs),
+    /// List VSIs, images, hosts or runs, or show one
+    Get(GetArgs),
+    /// Show everything known of a VSI
+    Describe(DescribeArgs),
+    /// Show every step ever taken for a VSI
+    History(HistoryArgs),
+    /// Print a VSI's console log
+    Logs(LogsArgs),
+    /// Delete VSIs and what was made for them on their hosts
+    Delete(DeleteArgs),
+    /// Go on with what a kill or an interrupt left
+    Resume(ResumeArgs),
+    /// Try again at once what is blocked, delayed or failed
+    Retry(RetryArgs),
+    /// Stop the run of a VSI; what exists is kept
+    Cancel(CancelArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where documents come from.
+#[derive(Debug, Args)]
+pub(crate) struct Sources {
+    /// A YAML file, a directory of them, or `-` for standard input; may be repeated.
+    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Read the folders of a directory, too.
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    /// Check everything and say what would be done; change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How the result is printed.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Format>,
+}
+
+/// How long a command stays.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// Return only when the outcome is decided.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Give up waiting after this long, such as `90s` or `10m` (exit code 5); the work goes on at
+    /// the next start.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<std::time::Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// What to list.
+    #[arg(value_enum, value_name = "KIND", default_value = "vsi", hide_default_value = true)]
+    pub(crate) kind: Kind,
+    /// Only those of these names.
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) scope: Scope,
+    /// Those that were deleted, too.
+    #[arg(long)]
+    pub(crate) deleted: bool,
+    /// How the result is printed.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Format>,
+}
+
+/// Which namespace.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Scope {
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// All namespaces.
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DescribeArgs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// How the result is printed.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Format>,
+}
+
+/// One VSI.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Target {
+    /// The VSI, as `NAME`, `vsi/NAME` or `vsi NAME`.
+    #[arg(required = true, num_args = 1..=2, value_name = "NAME")]
+    words: Vec<String>,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+impl Target {
+    /// The name without its kind.
+    pub(crate) fn name(&self) -> &str {
+        let last = self.words.last().map_or("", String::as_str);
+        without_kind(last)
+    }
+}
+
+/// `vsi/NAME` as `NAME`.
+pub(crate) fn without_kind(name: &str) -> &str {
+    match name.split_once('/') {
+        Some(("vsi" | "vsis", name)) => name,
+        _ => name,
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// How the result is printed: for people, or one JSON object a line.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<HistoryFormat>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Go on with what the guest prints, until interrupted.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only the last lines.
+    #[arg(long, value_name = "LINES")]
+    pub(crate) tail: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`.
+    #[arg(value_name = "NAME", required_unless_present = "files")]
+    pub(crate) names: Vec<String>,
+    /// Delete the VSIs that these documents describe.
+    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", conflicts_with = "names")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    /// Forget the VSI and leave everything on its host as it is.
+    #[arg(long)]
+    pub(crate) orphan: bool,
+    /// Do not complain about VSIs that are not there.
+    #[arg(long)]
+    pub(crate) ignore_not_found: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// The VSIs to go on with; all where none is named.
+    pub(crate) names: Vec<String>,
+    /// Go on with all.
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) all: bool,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RetryArgs {
+    /// The VSIs. With `--host` and no name: all on that host that are not settled.
+    pub(crate) names: Vec<String>,
+    /// All that are not settled.
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) all: bool,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelArgs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// What `get` lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Virtual server instances.
+    #[value(alias = "vsis", alias = "onprem-hpcrs", alias = "hyperprotectcontainerruntimeonprem")]
+    Vsi,
+    /// Base images.
+    #[value(alias = "images")]
+    Image,
+    /// Hosts.
+    #[value(alias = "hosts")]
+    Host,
+    /// Runs of workflows.
+    #[value(alias = "runs")]
+    Run,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table with more columns.
+    Wide,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// Only kind and name.
+    Name,
+}
+
+/// How a history is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HistoryFormat {
+    /// A table with more columns.
+    Wide,
+    /// One JSON object a line.
+    Json,
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let seconds = text.parse::<u64>().map(std::time::Duration::from_secs);
+    seconds.or_else(|_| humantime::parse_duration(text)).map_err(|error| {
+        format!("{error}; write a number with a unit, such as 90s, 10m or 1h30m")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_with_and_without_a_unit() {
+        assert_eq!(duration("90"), Ok(std::time::Duration::from_secs(90)));
+        assert_eq!(duration("1h30m"), Ok(std::time::Duration::from_secs(5_400)));
+        assert!(duration("soon").is_err());
+    }
+}
