@@ -1,0 +1,74 @@
+//! Data disks: those that are made, and those that are there already.
+
+use serde::{Deserialize, Serialize};
+
+use super::policy::DeletionPolicy;
+use super::quantity::Quantity;
+use super::selector::LabelSelector;
+use super::text;
+use super::vsi::default_pool;
+
+/// The spec of kind `HyperProtectContainerRuntimeOnPremDataDisk`: a disk that is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DataDiskSpec {
+    /// The size.
+    #[serde(default = "default_size")]
+    pub size: Quantity,
+    /// The pool it is made in.
+    #[serde(default = "default_pool", deserialize_with = "text::host_object")]
+    pub storage_pool: String,
+    /// Chooses the host settings.
+    #[serde(default)]
+    pub target_selector: Option<LabelSelector>,
+    /// What becomes of it when it is deleted.
+    #[serde(default = "DeletionPolicy::of_disks")]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// The spec of kind `HyperProtectContainerRuntimeOnPremDataDiskRef`: a volume that is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DataDiskRefSpec {
+    /// The volume's name.
+    #[serde(deserialize_with = "text::host_object")]
+    pub volume_name: String,
+    /// The pool it is in.
+    #[serde(default = "default_pool", deserialize_with = "text::host_object")]
+    pub storage_pool: String,
+    /// Chooses the host settings.
+    #[serde(default)]
+    pub target_selector: Option<LabelSelector>,
+}
+
+/// 100 GiB.
+fn default_size() -> Quantity {
+    Quantity(100 << 30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_disk_has_defaults() {
+        let spec: DataDiskSpec = serde_json::from_value(json!({})).unwrap();
+        assert_eq!(spec.size.bytes(), 107_374_182_400);
+        assert_eq!(spec.storage_pool, "images");
+        assert_eq!(spec.deletion_policy, DeletionPolicy::Retain);
+    }
+
+    #[test]
+    fn a_reference_needs_a_volume() {
+        let parse = |value| serde_json::from_value::<DataDiskRefSpec>(value);
+        assert!(parse(json!({})).is_err());
+        assert!(parse(json!({"volumeName": "../etc"})).is_err());
+        assert_eq!(
+            parse(json!({"volumeName": "existingName"}))
+                .unwrap()
+                .storage_pool,
+            "images"
+        );
+    }
+}

@@ -1,0 +1,330 @@
+//! The desired state of one VSI, complete and without secrets.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::image::Checksum;
+use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
+use super::vsi::BootDiskMode;
+
+/// Everything a VSI is to be, as the user asked for it. It is recorded, compared and shown, so it
+/// holds no secret: the contract and the image's credentials travel beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredVsi {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The identity, where the document gives one.
+    #[serde(default)]
+    pub uid: Option<Uuid>,
+    /// The labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// The id of the host it lives on.
+    pub host: String,
+    /// The pool of its volumes.
+    pub pool: String,
+    /// The image it boots from.
+    pub image: DesiredImage,
+    /// How its boot disk is made.
+    pub boot_disk: DesiredBootDisk,
+    /// Its machine.
+    pub machine: DesiredMachine,
+    /// Its networks, one card each, in order. Never empty.
+    pub networks: Vec<String>,
+    /// Its data disks, in order.
+    #[serde(default)]
+    pub disks: Vec<DesiredDisk>,
+    /// The guest's network configuration.
+    #[serde(default)]
+    pub network_config: Option<String>,
+    /// Whether it is to run.
+    #[serde(default)]
+    pub power_state: PowerState,
+    /// What is done about drift.
+    #[serde(default)]
+    pub on_drift: OnDrift,
+    /// Whether changes wait for approval.
+    #[serde(default)]
+    pub update_policy: UpdatePolicy,
+    /// What becomes of it when it is deleted.
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// The image a VSI boots from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredImage {
+    /// Where it comes from, without credentials.
+    pub url: String,
+    /// The last segment of the URL's path.
+    pub file_name: String,
+    /// The SHA-256 it must have.
+    #[serde(default)]
+    pub checksum: Option<Checksum>,
+}
+
+/// How a boot disk is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredBootDisk {
+    /// Copy or overlay.
+    pub mode: BootDiskMode,
+    /// The size the guest sees, in bytes; the image's own where absent.
+    #[serde(default)]
+    pub size: Option<u64>,
+}
+
+/// The machine of a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredMachine {
+    /// The architecture, as libvirt names it.
+    pub arch: String,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+}
+
+/// A data disk of a VSI.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredDisk {
+    /// The name of its document.
+    pub name: String,
+    /// The pool it is in.
+    pub pool: String,
+    /// Whether vsiflow makes it.
+    pub source: DiskOrigin,
+}
+
+/// Where a data disk comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum DiskOrigin {
+    /// It is made, and belongs to its own document.
+    #[serde(rename_all = "camelCase")]
+    Made {
+        /// The identity, where the document gives one.
+        #[serde(default)]
+        uid: Option<Uuid>,
+        /// The size in bytes.
+        size: u64,
+        /// What becomes of it when its document is deleted.
+        deletion_policy: DeletionPolicy,
+    },
+    /// It is there already, and never removed.
+    #[serde(rename_all = "camelCase")]
+    Existing {
+        /// The volume's name.
+        volume: String,
+    },
+}
+
+/// A data disk that is made, whether a VSI uses it or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredDataDisk {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The identity, where the document gives one.
+    #[serde(default)]
+    pub uid: Option<Uuid>,
+    /// The labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// The id of the host it lives on.
+    pub host: String,
+    /// The pool it is made in.
+    pub pool: String,
+    /// The size in bytes.
+    pub size: u64,
+    /// What becomes of it when it is deleted.
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// One field that differs between two desired states.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FieldChange {
+    /// The field: `machine.cpus`, `disks[data1].source.size`, `networks`.
+    pub path: String,
+    /// What it was; absent where it was not there.
+    pub before: Option<Value>,
+    /// What it is to be; absent where it is not there any more.
+    pub after: Option<Value>,
+}
+
+impl DesiredVsi {
+    /// `namespace/name`, for people.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// The fields in which `newer` differs, by path. Lists of named objects are compared by name,
+    /// and their order as a field of its own (`disks`); other lists as a whole.
+    pub fn changes(&self, newer: &Self) -> Vec<FieldChange> {
+        let value = |vsi: &Self| serde_json::to_value(vsi).unwrap_or_default();
+        let mut changes = Vec::new();
+        compare("", &value(self), &value(newer), &mut changes);
+        changes
+    }
+}
+
+fn compare(path: &str, before: &Value, after: &Value, changes: &mut Vec<FieldChange>) {
+    if before == after {
+        return;
+    }
+    match (before, after) {
+        (Value::Object(old), Value::Object(new)) => {
+            let join = |key: &str| match path {
+                "" => key.to_owned(),
+                path => format!("{path}.{key}"),
+            };
+            let side = |map: &serde_json::Map<String, Value>| {
+                map.iter()
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect()
+            };
+            compare_members(&side(old), &side(new), join, changes);
+        }
+        _ => match (by_name(before), by_name(after)) {
+            (Some(old), Some(new)) => compare_lists(path, before, after, (&old, &new), changes),
+            _ => changes.push(change(path, Some(before), Some(after))),
+        },
+    }
+}
+
+/// Members of an object, or elements of a list, by name.
+type Members = BTreeMap<String, Value>;
+
+fn compare_members(
+    old: &Members,
+    new: &Members,
+    join: impl Fn(&str) -> String,
+    changes: &mut Vec<FieldChange>,
+) {
+    let added = new.keys().filter(|key| !old.contains_key(*key));
+    let mut keys: Vec<&String> = old.keys().chain(added).collect();
+    keys.sort();
+    for key in keys {
+        match (old.get(key), new.get(key)) {
+            (Some(before), Some(after)) => compare(&join(key), before, after, changes),
+            (before, after) => changes.push(change(&join(key), before, after)),
+        }
+    }
+}
+
+/// Elements by name; a change of order alone is a change of the list.
+fn compare_lists(
+    path: &str,
+    before: &Value,
+    after: &Value,
+    (old, new): (&Members, &Members),
+    changes: &mut Vec<FieldChange>,
+) {
+    let earlier = changes.len();
+    compare_members(old, new, |name| format!("{path}[{name}]"), changes);
+    if changes.len() == earlier {
+        changes.push(change(path, Some(before), Some(after)));
+    }
+}
+
+/// The elements of a list of objects by their names; `None` where they have none of their own.
+fn by_name(list: &Value) -> Option<Members> {
+    let list = list.as_array()?;
+    let named =
+        |element: &Value| Some((element.get("name")?.as_str()?.to_owned(), element.clone()));
+    let members: Members = list.iter().map(named).collect::<Option<_>>()?;
+    (members.len() == list.len()).then_some(members)
+}
+
+/// Null and absent are the same to people.
+fn change(path: &str, before: Option<&Value>, after: Option<&Value>) -> FieldChange {
+    let side = |value: Option<&Value>| value.filter(|value| !value.is_null()).cloned();
+    FieldChange {
+        path: path.to_owned(),
+        before: side(before),
+        after: side(after),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn vsi() -> DesiredVsi {
+        serde_json::from_value(json!({
+            "namespace": "default", "name": "a", "host": "sim", "pool": "images",
+            "image": {"url": "http://a/b.qcow2", "fileName": "b.qcow2"},
+            "bootDisk": {"mode": "copy"},
+            "machine": {"arch": "s390x", "cpus": 2, "memoryMib": 4096},
+            "networks": ["default"],
+            "disks": [disk("d1", 1), disk("d2", 2)],
+            "deletionPolicy": "Delete",
+        }))
+        .unwrap()
+    }
+
+    fn disk(name: &str, size: u64) -> Value {
+        json!({"name": name, "pool": "images",
+               "source": {"type": "made", "size": size, "deletionPolicy": "Retain"}})
+    }
+
+    fn paths(newer: &DesiredVsi) -> Vec<String> {
+        vsi()
+            .changes(newer)
+            .into_iter()
+            .map(|change| change.path)
+            .collect()
+    }
+
+    #[test]
+    fn equal_states_have_no_changes() {
+        assert!(vsi().changes(&vsi()).is_empty());
+        let text = serde_json::to_string(&vsi()).unwrap();
+        assert_eq!(serde_json::from_str::<DesiredVsi>(&text).unwrap(), vsi());
+    }
+
+    #[test]
+    fn changes_are_named_by_field() {
+        let mut newer = vsi();
+        newer.machine.cpus = 4;
+        newer.networks = vec!["a".into(), "b".into()];
+        newer.network_config = Some("version: 2".into());
+        newer.labels.insert("x".into(), "y".into());
+        let changes = vsi().changes(&newer);
+        let paths: Vec<_> = changes.iter().map(|change| change.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            ["labels.x", "machine.cpus", "networkConfig", "networks"]
+        );
+        assert_eq!(changes[1].before, Some(json!(2)));
+        assert_eq!(changes[2].before, None);
+    }
+
+    #[test]
+    fn disks_are_compared_by_name() {
+        let mut newer = vsi();
+        newer.disks.remove(0);
+        newer
+            .disks
+            .push(serde_json::from_value(disk("d3", 3)).unwrap());
+        assert_eq!(paths(&newer), ["disks[d1]", "disks[d3]"]);
+        let mut newer = vsi();
+        newer.disks[1] = serde_json::from_value(disk("d2", 3)).unwrap();
+        assert_eq!(paths(&newer), ["disks[d2].source.size"]);
+        let mut newer = vsi();
+        newer.disks.reverse();
+        assert_eq!(paths(&newer), ["disks"]);
+    }
+}

@@ -1,0 +1,106 @@
+//! Everything that one apply is about.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use vsiflow_engine::secret::Secret;
+
+use super::data_disk::{DataDiskRefSpec, DataDiskSpec};
+use super::meta::ObjectMeta;
+use super::network_ref::NetworkRefSpec;
+use super::problem::{DocumentRef, FieldPath, Problem, ProblemCode};
+use super::vsi::VsiSpec;
+
+/// The group and version of vsiflow's own kinds.
+pub const API_VERSION: &str = "hpse.ibm.com/v1";
+/// The kind of a VSI.
+pub const VSI: &str = "HyperProtectContainerRuntimeOnPrem";
+/// The kind of a data disk that is made.
+pub const DATA_DISK: &str = "HyperProtectContainerRuntimeOnPremDataDisk";
+/// The kind of a data disk that is there.
+pub const DATA_DISK_REF: &str = "HyperProtectContainerRuntimeOnPremDataDiskRef";
+/// The kind of a network that is there.
+pub const NETWORK_REF: &str = "HyperProtectContainerRuntimeOnPremNetworkRef";
+/// The kind of plain host settings.
+pub const CONFIG_MAP: &str = "ConfigMap";
+/// The kind of secret host settings.
+pub const SECRET: &str = "Secret";
+
+/// One document of a known kind.
+#[derive(Clone, Debug)]
+pub struct Document<T> {
+    /// Where it came from.
+    pub at: DocumentRef,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its name, labels and identity.
+    pub meta: ObjectMeta,
+    /// What it says.
+    pub spec: T,
+}
+
+impl<T> Document<T> {
+    /// A problem of this document.
+    pub fn problem(
+        &self,
+        code: ProblemCode,
+        path: FieldPath,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Problem {
+        Problem {
+            code,
+            document: self.at.clone(),
+            kind: self.kind.to_owned(),
+            object: self.meta.full_name(),
+            path,
+            message: message.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// The keys and values of a ConfigMap or a Secret, decoded. Prints only the keys: a ConfigMap may
+/// hold a private key, too.
+#[derive(Clone, Default)]
+pub struct KeyValues(pub BTreeMap<String, Secret>);
+
+impl fmt::Debug for KeyValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Everything that one apply is about, by kind, in the order in which it was read.
+#[derive(Clone, Debug, Default)]
+pub struct Documents {
+    /// Virtual server instances.
+    pub vsis: Vec<Document<VsiSpec>>,
+    /// Data disks that are made.
+    pub data_disks: Vec<Document<DataDiskSpec>>,
+    /// Data disks that are there.
+    pub data_disk_refs: Vec<Document<DataDiskRefSpec>>,
+    /// Networks that are there.
+    pub network_refs: Vec<Document<NetworkRefSpec>>,
+    /// Plain host settings.
+    pub config_maps: Vec<Document<KeyValues>>,
+    /// Secret host settings.
+    pub secrets: Vec<Document<KeyValues>>,
+}
+
+impl Documents {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.vsis.len()
+            + self.data_disks.len()
+            + self.data_disk_refs.len()
+            + self.network_refs.len()
+            + self.config_maps.len()
+            + self.secrets.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,180 @@
+//! How a host is reached.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::secret::Secret;
+
+pub use super::host_keys::{HostKeyError, Layer};
+pub use super::host_uri::HostUriError;
+
+/// The socket of a libvirt daemon that says nothing else.
+pub const DEFAULT_SOCKET: &str = "/var/run/libvirt/libvirt-sock";
+
+/// The port of an SSH daemon.
+pub const DEFAULT_PORT: u16 = 22;
+
+/// The user of documents that name none.
+pub const DEFAULT_USER: &str = "root";
+
+/// How a host is reached, with the secret it takes.
+#[derive(Clone, Debug)]
+pub struct HostSettings {
+    /// Everything that is no secret.
+    pub record: HostRecord,
+    /// The private SSH key, where it was given as text.
+    pub key: Option<Secret>,
+}
+
+impl HostSettings {
+    /// The host's id; see [`HostRecord::id`].
+    pub fn id(&self) -> String {
+        self.record.id()
+    }
+
+    /// Whether both say the same, the key included.
+    pub fn same_as(&self, other: &Self) -> bool {
+        let key = |settings: &Self| settings.key.as_ref().map(|key| key.expose().to_vec());
+        self.record == other.record && key(self) == key(other)
+    }
+}
+
+/// How a host is reached, without secrets; may be stored and shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "transport", rename_all = "camelCase", deny_unknown_fields)]
+pub enum HostRecord {
+    /// Over SSH.
+    Ssh(SshHost),
+    /// Over a socket on this machine.
+    #[serde(rename_all = "camelCase")]
+    Unix {
+        /// The socket's path.
+        socket: String,
+    },
+    /// The simulated host.
+    #[serde(rename_all = "camelCase")]
+    Sim {
+        /// Its name, where there are several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+}
+
+/// How a host is reached over SSH.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SshHost {
+    /// Name or address.
+    pub host: String,
+    /// The SSH daemon's port.
+    pub port: u16,
+    /// The user.
+    pub user: String,
+    /// A file with the private key, on the machine vsiflow runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
+    /// Lines of known hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_hosts: Option<String>,
+    /// A file with known hosts, on the machine vsiflow runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_hosts_file: Option<String>,
+    /// Any host key will do. Warned about wherever the host is shown.
+    #[serde(default)]
+    pub insecure_skip_host_key: bool,
+    /// The socket of libvirt on the host, where it is not the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<String>,
+}
+
+impl HostRecord {
+    /// The host's id, the same as long as it is the same host: `root@127.0.0.1:2222`,
+    /// `unix:/path`, `sim` or `sim:NAME`.
+    pub fn id(&self) -> String {
+        self.to_string()
+    }
+
+    /// The word people know the host by.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Ssh(ssh) => &ssh.host,
+            Self::Unix { .. } => "localhost",
+            Self::Sim { name } => name.as_deref().unwrap_or("sim"),
+        }
+    }
+
+    /// Whether it is the simulated host.
+    pub fn is_simulated(&self) -> bool {
+        matches!(self, Self::Sim { .. })
+    }
+
+    /// Whether any host key is accepted.
+    pub fn is_insecure(&self) -> bool {
+        matches!(self, Self::Ssh(ssh) if ssh.insecure_skip_host_key)
+    }
+}
+
+impl fmt::Display for HostRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ssh(SshHost {
+                host, port, user, ..
+            }) if host.contains(':') => {
+                write!(f, "{user}@[{host}]:{port}")
+            }
+            Self::Ssh(SshHost {
+                host, port, user, ..
+            }) => write!(f, "{user}@{host}:{port}"),
+            Self::Unix { socket } => write!(f, "unix:{socket}"),
+            Self::Sim { name: None } => f.write_str("sim"),
+            Self::Sim { name: Some(name) } => write!(f, "sim:{name}"),
+        }
+    }
+}
+
+impl SshHost {
+    /// Checks what all ways of giving host settings have in common.
+    ///
+    /// # Errors
+    /// With what is wrong; the key that is to blame first.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if !is_host(&self.host) {
+            return Err(("HOSTNAME", "this is no host name or address"));
+        }
+        if !is_word(&self.user) {
+            return Err(("USER", "this is no user name"));
+        }
+        if self.port == 0 {
+            return Err(("PORT", "a port is between 1 and 65535"));
+        }
+        if self
+            .socket
+            .as_ref()
+            .is_some_and(|socket| !socket.starts_with('/'))
+        {
+            return Err(("SOCKET", "the socket is an absolute path on the host"));
+        }
+        let known = self.known_hosts.is_some() || self.known_hosts_file.is_some();
+        if !known && !self.insecure_skip_host_key {
+            return Err((
+                "KNOWN_HOSTS",
+                "without known hosts nobody can tell whose host answers",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn is_host(host: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+    !host.is_empty() && host.len() <= 253 && !host.starts_with('-') && host.chars().all(allowed)
+}
+
+fn is_word(user: &str) -> bool {
+    let odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '@' | '/' | ':');
+    !user.is_empty() && !user.starts_with('-') && !user.contains(odd)
+}
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;

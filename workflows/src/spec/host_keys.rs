@@ -1,0 +1,158 @@
+//! Host settings from the keys of ConfigMaps and Secrets.
+
+use super::documents::KeyValues;
+use super::host::{DEFAULT_PORT, DEFAULT_USER, HostRecord, HostSettings, SshHost};
+use vsiflow_engine::secret::Secret;
+
+/// Where a key was found, or should have been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// In the Secret.
+    Secret,
+    /// In the ConfigMap.
+    ConfigMap,
+}
+
+/// Keys from which no host settings can be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {message} ({remedy})")]
+pub struct HostKeyError {
+    /// The key to blame.
+    pub key: &'static str,
+    /// Where it stands; `None` where it stands nowhere.
+    pub layer: Option<Layer>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+/// The merged keys: a Secret's win over a ConfigMap's.
+struct Keys<'a> {
+    layers: [(Layer, Option<&'a KeyValues>); 2],
+}
+
+impl<'a> Keys<'a> {
+    /// The first of the keys that has a value; blank ones count as absent.
+    fn first(&self, keys: &[&'static str]) -> Option<(Layer, &'a Secret)> {
+        self.layers.iter().find_map(|(layer, values)| {
+            let values = values.as_ref()?;
+            let filled = |key: &&str| values.0.get(*key).filter(|value| !is_blank(value));
+            keys.iter().find_map(filled).map(|value| (*layer, value))
+        })
+    }
+
+    /// Where the key stands, with a value or without.
+    fn layer_of(&self, key: &str) -> Option<Layer> {
+        let holds = |values: &Option<&KeyValues>| values.is_some_and(|v| v.0.contains_key(key));
+        self.layers
+            .iter()
+            .find(|(_, values)| holds(values))
+            .map(|(layer, _)| *layer)
+    }
+
+    fn text(&self, key: &'static str) -> Result<Option<String>, HostKeyError> {
+        let Some((_, value)) = self.first(&[key]) else {
+            return Ok(None);
+        };
+        match std::str::from_utf8(value.expose()) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(_) => Err(self.wrong(key, "this is not text".to_owned())),
+        }
+    }
+
+    fn wrong(&self, key: &'static str, message: String) -> HostKeyError {
+        HostKeyError {
+            key,
+            layer: self.layer_of(key),
+            message,
+            remedy: remedy(key),
+        }
+    }
+}
+
+fn is_blank(value: &Secret) -> bool {
+    value.expose().iter().all(u8::is_ascii_whitespace)
+}
+
+fn remedy(key: &str) -> &'static str {
+    match key {
+        "HOSTNAME" => "give the host's name or address, such as lpar1.example.com",
+        "PORT" => "give a number in quotes, such as \"22\", or leave it out",
+        "USER" => "give the user to log in as, such as root",
+        "KNOWN_HOSTS" => {
+            "give the output of ssh-keyscan after checking it, or a path as KNOWN_HOSTS_FILE; \
+             INSECURE_SKIP_HOST_KEY: \"true\" connects to anybody"
+        }
+        "SOCKET" => "give an absolute path, or leave it out for the usual one",
+        "INSECURE_SKIP_HOST_KEY" => "write \"true\" or \"false\", in quotes",
+        _ => "give it as text",
+    }
+}
+
+impl HostSettings {
+    /// Host settings from the keys `HOSTNAME`, `PORT`, `USER`, `KEY` or `ssh-privatekey`,
+    /// `KEY_FILE`, `KNOWN_HOSTS`, `KNOWN_HOSTS_FILE`, `INSECURE_SKIP_HOST_KEY` and `SOCKET`.
+    ///
+    /// # Errors
+    /// With the key that is to blame.
+    pub fn from_keys(
+        config_map: Option<&KeyValues>,
+        secret: Option<&KeyValues>,
+    ) -> Result<Self, HostKeyError> {
+        let keys = Keys {
+            layers: [(Layer::Secret, secret), (Layer::ConfigMap, config_map)],
+        };
+        let Some(host) = keys.text("HOSTNAME")? else {
+            let there = keys.layer_of("HOSTNAME").is_some();
+            let message = if there {
+                "the host's name is empty"
+            } else {
+                "no host is named"
+            };
+            return Err(keys.wrong("HOSTNAME", message.to_owned()));
+        };
+        let ssh = SshHost {
+            host,
+            port: port(&keys)?,
+            user: keys
+                .text("USER")?
+                .unwrap_or_else(|| DEFAULT_USER.to_owned()),
+            key_file: keys.text("KEY_FILE")?,
+            known_hosts: keys.text("KNOWN_HOSTS")?,
+            known_hosts_file: keys.text("KNOWN_HOSTS_FILE")?,
+            insecure_skip_host_key: insecure(&keys)?,
+            socket: keys.text("SOCKET")?,
+        };
+        ssh.check()
+            .map_err(|(key, message)| keys.wrong(key, message.to_owned()))?;
+        let key = keys
+            .first(&["KEY", "ssh-privatekey"])
+            .map(|(_, key)| key.clone());
+        Ok(Self {
+            record: HostRecord::Ssh(ssh),
+            key,
+        })
+    }
+}
+
+fn port(keys: &Keys<'_>) -> Result<u16, HostKeyError> {
+    let Some(text) = keys.text("PORT")? else {
+        return Ok(DEFAULT_PORT);
+    };
+    text.parse()
+        .map_err(|_| keys.wrong("PORT", format!("{text:?} is no port")))
+}
+
+/// Only the word `true` opens the door; anything but `false` beside it is asked about.
+fn insecure(keys: &Keys<'_>) -> Result<bool, HostKeyError> {
+    let text = keys.text("INSECURE_SKIP_HOST_KEY")?;
+    match text.as_deref() {
+        Some("true") => Ok(true),
+        None | Some("false") => Ok(false),
+        Some(text) => Err(keys.wrong(
+            "INSECURE_SKIP_HOST_KEY",
+            format!("{text:?} is neither true nor false"),
+        )),
+    }
+}

@@ -1,0 +1,170 @@
+use super::super::documents::KeyValues;
+use super::*;
+
+fn keys(pairs: &[(&str, &str)]) -> KeyValues {
+    let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
+    KeyValues(
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), secret(value)))
+            .collect(),
+    )
+}
+
+fn ssh(settings: &HostSettings) -> &SshHost {
+    match &settings.record {
+        HostRecord::Ssh(ssh) => ssh,
+        other => panic!("{other}"),
+    }
+}
+
+fn from_uri(text: &str) -> Result<HostSettings, HostUriError> {
+    text.parse()
+}
+
+#[test]
+fn a_config_map_alone_is_enough() {
+    let settings = HostSettings::from_keys(
+        Some(&keys(&[
+            ("HOSTNAME", "example.lpar.com\n"),
+            ("KEY", "-----BEGIN"),
+            ("PORT", "22"),
+            ("KNOWN_HOSTS", "a\nb\n"),
+            ("USER", "root"),
+        ])),
+        None,
+    )
+    .unwrap();
+    assert_eq!(settings.id(), "root@example.lpar.com:22");
+    assert_eq!(settings.key.as_ref().unwrap().expose(), b"-----BEGIN");
+    assert_eq!(ssh(&settings).known_hosts.as_deref(), Some("a\nb"));
+    assert!(
+        !serde_json::to_string(&settings.record)
+            .unwrap()
+            .contains("BEGIN")
+    );
+    assert!(!format!("{settings:?}").contains("BEGIN"));
+}
+
+#[test]
+fn a_secret_wins_key_by_key() {
+    let config_map = keys(&[
+        ("HOSTNAME", "a"),
+        ("USER", "me"),
+        ("KEY", "old"),
+        ("KNOWN_HOSTS", "k"),
+    ]);
+    let secret = keys(&[("HOSTNAME", "b"), ("ssh-privatekey", "new")]);
+    let settings = HostSettings::from_keys(Some(&config_map), Some(&secret)).unwrap();
+    assert_eq!(settings.id(), "me@b:22");
+    assert_eq!(settings.key.unwrap().expose(), b"new");
+}
+
+#[test]
+fn what_cannot_be_used_names_the_key() {
+    let base = [("HOSTNAME", "a"), ("KNOWN_HOSTS", "k")];
+    for (extra, blamed) in [
+        (("HOSTNAME", " "), "HOSTNAME"),
+        (("HOSTNAME", "a b"), "HOSTNAME"),
+        (("HOSTNAME", "-oProxyCommand=x"), "HOSTNAME"),
+        (("PORT", "0"), "PORT"),
+        (("PORT", "65536"), "PORT"),
+        (("PORT", "ssh"), "PORT"),
+        (("USER", "me@x"), "USER"),
+        (("KNOWN_HOSTS", "\n"), "KNOWN_HOSTS"),
+        (("SOCKET", "run/x"), "SOCKET"),
+        (("INSECURE_SKIP_HOST_KEY", "yes"), "INSECURE_SKIP_HOST_KEY"),
+    ] {
+        let mut all = base.to_vec();
+        all.push(extra);
+        let error = HostSettings::from_keys(Some(&keys(&all)), None).unwrap_err();
+        assert_eq!(
+            (error.key, error.layer),
+            (blamed, Some(Layer::ConfigMap)),
+            "{extra:?}"
+        );
+    }
+    let error = HostSettings::from_keys(None, Some(&keys(&[]))).unwrap_err();
+    assert_eq!((error.key, error.layer), ("HOSTNAME", None));
+}
+
+#[test]
+fn without_known_hosts_only_the_word_true_opens() {
+    let open = |value| {
+        let all = [("HOSTNAME", "a"), ("INSECURE_SKIP_HOST_KEY", value)];
+        HostSettings::from_keys(Some(&keys(&all)), None).map(|s| s.record.is_insecure())
+    };
+    assert_eq!(open("true"), Ok(true));
+    assert_eq!(open("false").unwrap_err().key, "KNOWN_HOSTS");
+    assert!(open("True").is_err());
+}
+
+#[test]
+fn ids_are_stable() {
+    for (uri, id) in [
+        (
+            "ssh://root@127.0.0.1:2222?insecure=1",
+            "root@127.0.0.1:2222",
+        ),
+        ("ssh://lpar1?known_hosts=/k", "root@lpar1:22"),
+        ("ssh://me@[::1]:22/?known_hosts=/k", "me@[::1]:22"),
+        ("unix:/run/x.sock", "unix:/run/x.sock"),
+        ("unix:///run/x.sock", "unix:/run/x.sock"),
+        ("unix:", "unix:/var/run/libvirt/libvirt-sock"),
+        ("sim:", "sim"),
+        ("sim", "sim"),
+        ("sim:two", "sim:two"),
+    ] {
+        let settings = from_uri(uri).unwrap();
+        assert_eq!(settings.id(), id, "{uri}");
+        let text = serde_json::to_string(&settings.record).unwrap();
+        assert_eq!(
+            serde_json::from_str::<HostRecord>(&text).unwrap(),
+            settings.record
+        );
+    }
+}
+
+#[test]
+fn a_uri_carries_all_settings() {
+    let uri = "ssh://me@h:1?keyfile=/k%20ey&known_hosts=/kh&socket=/run/libvirt/x";
+    let settings = from_uri(uri).unwrap();
+    assert_eq!(
+        *ssh(&settings),
+        SshHost {
+            host: "h".into(),
+            port: 1,
+            user: "me".into(),
+            key_file: Some("/k ey".into()),
+            known_hosts: None,
+            known_hosts_file: Some("/kh".into()),
+            insecure_skip_host_key: false,
+            socket: Some("/run/libvirt/x".into()),
+        }
+    );
+}
+
+#[test]
+fn uris_that_name_no_host_are_refused() {
+    for uri in [
+        "",
+        "unix",
+        "lpar1",
+        "ssh://",
+        "ssh:lpar1",
+        "ssh://lpar1",
+        "ssh://root:secret@lpar1?insecure=1",
+        "ssh://lpar1/path?insecure=1",
+        "ssh://lpar1?insecure=yes",
+        "ssh://lpar1?insecure=1&frob=2",
+        "ssh://lpar1?insecure=1&keyfile=",
+        "unix:run/x",
+        "unix://run/x",
+        "sim:../x",
+        "sim:..",
+        "qemu+ssh://root@lpar1/system",
+    ] {
+        let error = from_uri(uri).unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{uri}");
+    }
+}

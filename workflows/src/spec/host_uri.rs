@@ -1,0 +1,147 @@
+//! Host settings from a URI on a command line.
+
+use std::str::FromStr;
+
+use url::Url;
+
+use super::host::{DEFAULT_PORT, DEFAULT_SOCKET, DEFAULT_USER, HostRecord, HostSettings, SshHost};
+
+/// A text that names no host. Never repeats a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message} ({remedy})")]
+pub struct HostUriError {
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+/// The forms a host URI has, for remedies.
+const FORMS: &str = "write ssh://user@host:port?keyfile=PATH&known_hosts=PATH, unix:/path/of/socket, \
+                     unix: for this machine, or sim: for the simulated host";
+
+impl HostUriError {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            remedy: FORMS,
+        }
+    }
+}
+
+impl FromStr for HostSettings {
+    type Err = HostUriError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
+        let record = match scheme {
+            "sim" => sim(rest)?,
+            "unix" if text.contains(':') => unix(rest)?,
+            "ssh" => ssh(text)?,
+            "qemu+ssh" | "qemu+libssh" | "qemu+libssh2" | "qemu" => {
+                return Err(HostUriError::new("libvirt's own URIs are not read here"));
+            }
+            _ => return Err(HostUriError::new("this names no host")),
+        };
+        Ok(Self { record, key: None })
+    }
+}
+
+fn sim(rest: &str) -> Result<HostRecord, HostUriError> {
+    let name = rest.trim_start_matches('/');
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.starts_with('.') || !name.chars().all(plain) {
+        return Err(HostUriError::new(
+            "a simulated host's name holds letters, digits, `-`, `_` and `.` only",
+        ));
+    }
+    Ok(HostRecord::Sim {
+        name: (!name.is_empty()).then(|| name.to_owned()),
+    })
+}
+
+fn unix(rest: &str) -> Result<HostRecord, HostUriError> {
+    let path = match rest.strip_prefix("//") {
+        Some(path) => path,
+        None => rest,
+    };
+    match path {
+        "" => Ok(HostRecord::Unix {
+            socket: DEFAULT_SOCKET.to_owned(),
+        }),
+        path if path.starts_with('/') => Ok(HostRecord::Unix {
+            socket: path.to_owned(),
+        }),
+        _ => Err(HostUriError::new(
+            "the socket of a unix: URI is an absolute path",
+        )),
+    }
+}
+
+fn ssh(text: &str) -> Result<HostRecord, HostUriError> {
+    let url = Url::parse(text).map_err(|error| HostUriError::new(error.to_string()))?;
+    if url.password().is_some() {
+        return Err(HostUriError::new(
+            "passwords are not used; log in with a key",
+        ));
+    }
+    if !matches!(url.path(), "" | "/") {
+        return Err(HostUriError::new(
+            "an ssh: URI has no path; the socket is ?socket=PATH",
+        ));
+    }
+    let host = url.host_str().unwrap_or_default();
+    let mut ssh = SshHost {
+        host: host.trim_matches(['[', ']']).to_owned(),
+        port: url.port().unwrap_or(DEFAULT_PORT),
+        user: if url.username().is_empty() {
+            DEFAULT_USER
+        } else {
+            url.username()
+        }
+        .to_owned(),
+        key_file: None,
+        known_hosts: None,
+        known_hosts_file: None,
+        insecure_skip_host_key: false,
+        socket: None,
+    };
+    for (key, value) in url.query_pairs() {
+        set(&mut ssh, &key, value.into_owned())?;
+    }
+    ssh.check()
+        .map_err(|(key, message)| complain(key, message))?;
+    Ok(HostRecord::Ssh(ssh))
+}
+
+fn set(ssh: &mut SshHost, key: &str, value: String) -> Result<(), HostUriError> {
+    if value.is_empty() {
+        return Err(HostUriError::new(format!("?{key}= is empty")));
+    }
+    match (key, value.as_str()) {
+        ("keyfile", _) => ssh.key_file = Some(value),
+        ("known_hosts", _) => ssh.known_hosts_file = Some(value),
+        ("socket", _) => ssh.socket = Some(value),
+        ("insecure", "1" | "true") => ssh.insecure_skip_host_key = true,
+        ("insecure", "0" | "false") => ssh.insecure_skip_host_key = false,
+        ("insecure", _) => return Err(HostUriError::new("?insecure= is 1 or 0")),
+        _ => {
+            return Err(HostUriError::new(format!(
+                "?{key}= is not known; there are keyfile, known_hosts, insecure and socket"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn complain(key: &str, message: &str) -> HostUriError {
+    let remedy = match key {
+        "KNOWN_HOSTS" => "add ?known_hosts=PATH; insecure=1 connects to anybody",
+        _ => FORMS,
+    };
+    HostUriError {
+        message: message.to_owned(),
+        remedy,
+    }
+}

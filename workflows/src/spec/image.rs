@@ -1,0 +1,194 @@
+//! Which image a VSI boots from.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use url::Url;
+use vsiflow_engine::secret::Secret;
+
+/// Where an image comes from. Credentials in the URL are split off: what is stored, compared and
+/// shown never holds them.
+#[derive(Clone)]
+pub struct ImageUrl {
+    stored: String,
+    file_name: String,
+    full: Option<Secret>,
+}
+
+impl ImageUrl {
+    /// The URL without credentials; the user's own text where it had none.
+    pub fn stored(&self) -> &str {
+        &self.stored
+    }
+
+    /// The last segment of the path, by which the image is known on a host.
+    pub fn file_name(&self) -> &str {
+        &self.file_name
+    }
+
+    /// The URL with its credentials, where it has any: what to open it by.
+    pub fn with_credentials(&self) -> Option<&Secret> {
+        self.full.as_ref()
+    }
+}
+
+impl FromStr for ImageUrl {
+    type Err = String;
+
+    /// Never repeats the text: it may hold a password.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = Url::parse(text.trim()).map_err(|error| format!("this is no URL: {error}"))?;
+        let known = match url.scheme() {
+            "http" | "https" => true,
+            "file" => matches!(url.host_str(), None | Some("" | "localhost")),
+            _ => return Err("the URL must begin with http://, https:// or file:///".to_owned()),
+        };
+        if !known {
+            return Err("a file: URL names a path here, not another machine".to_owned());
+        }
+        let file_name = file_name(&url).ok_or("the URL has no file name at its end")?;
+        let (stored, full) = split(text.trim(), url);
+        Ok(Self {
+            stored,
+            file_name,
+            full,
+        })
+    }
+}
+
+fn file_name(url: &Url) -> Option<String> {
+    let last = url.path_segments()?.next_back()?;
+    let slash = last.to_ascii_lowercase().contains("%2f");
+    (!last.is_empty() && !slash).then(|| last.to_owned())
+}
+
+/// What may be stored, and what must be kept secret.
+fn split(text: &str, mut url: Url) -> (String, Option<Secret>) {
+    if url.username().is_empty() && url.password().is_none() {
+        return (text.to_owned(), None);
+    }
+    let full = Secret::new(text.as_bytes().to_vec());
+    // These fail only for URLs without a host, which have no credentials either.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    (url.to_string(), Some(full))
+}
+
+impl fmt::Debug for ImageUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ImageUrl({:?})", self.stored)
+    }
+}
+
+impl<'de> Deserialize<'de> for ImageUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// The SHA-256 that an image's bytes must have: `sha256:` and 64 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Checksum(String);
+
+impl Checksum {
+    /// The 64 digits, in lower case.
+    pub fn hex(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Checksum {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hex = text
+            .strip_prefix("sha256:")
+            .ok_or("a checksum begins with `sha256:`")?;
+        if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err("a checksum is `sha256:` and 64 hexadecimal digits".to_owned());
+        }
+        Ok(Self(hex.to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.0)
+    }
+}
+
+impl Serialize for Checksum {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Checksum {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_users_text_is_kept_where_it_holds_no_credentials() {
+        for text in [
+            "http://hpcr-qcow2-image.default:8080/hpcr.qcow2",
+            "https://images.example/a/b/hpcr.qcow2?version=2",
+            "file:///var/lib/images/hpcr.qcow2",
+        ] {
+            let url: ImageUrl = text.parse().unwrap();
+            assert_eq!(url.stored(), text);
+            assert!(url.with_credentials().is_none());
+        }
+    }
+
+    #[test]
+    fn credentials_are_split_off() {
+        let text = "https://me:pa%2Fss@images.example/hpcr.qcow2";
+        let url: ImageUrl = text.parse().unwrap();
+        assert_eq!(url.stored(), "https://images.example/hpcr.qcow2");
+        assert_eq!(url.file_name(), "hpcr.qcow2");
+        assert_eq!(url.with_credentials().unwrap().expose(), text.as_bytes());
+        assert!(!format!("{url:?}").contains("pa%2Fss"));
+    }
+
+    #[test]
+    fn what_is_no_image_url_is_refused_without_repeating_it() {
+        for text in [
+            "...",
+            "hpcr.qcow2",
+            "ftp://images.example/hpcr.qcow2",
+            "http://images.example",
+            "http://images.example/dir/",
+            "http://me:secret@images.example/",
+            "http://me:secret@images.example/a%2Fb",
+            "http://me:secret@:99999/x",
+            "file://elsewhere/hpcr.qcow2",
+        ] {
+            let problem = text.parse::<ImageUrl>().unwrap_err();
+            assert!(!problem.contains("secret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_checksum_is_kept_in_lower_case() {
+        let text = format!("sha256:{}", "AB".repeat(32));
+        let checksum: Checksum = text.parse().unwrap();
+        assert_eq!(
+            checksum.to_string(),
+            text.to_lowercase().replace("SHA", "sha")
+        );
+        for bad in ["", "sha256:", "sha256:zz", "md5:00", &"a".repeat(64)] {
+            assert!(bad.parse::<Checksum>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Names, labels and identity of an object.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use uuid::Uuid;
+
+/// The annotation in which `kubectl apply` keeps a copy of the whole object, contract and keys
+/// included. It is dropped on sight, so that no secret travels in it.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// The namespace of objects that name none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// What every object says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ObjectMeta {
+    /// The name: a DNS-1123 subdomain.
+    #[serde(deserialize_with = "name")]
+    pub name: String,
+    /// The namespace: a DNS-1123 label.
+    #[serde(default = "default_namespace", deserialize_with = "namespace")]
+    pub namespace: String,
+    /// The identity, where the document gives one.
+    #[serde(default)]
+    pub uid: Option<Uuid>,
+    /// What selectors look at.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Notes of people and tools. Without [`LAST_APPLIED`].
+    #[serde(default, deserialize_with = "annotations")]
+    pub annotations: BTreeMap<String, String>,
+    /// Accepted, and not looked at: the journal counts generations itself.
+    #[serde(default, skip_serializing)]
+    pub generation: Option<i64>,
+}
+
+impl ObjectMeta {
+    /// An object of that name, with nothing else said.
+    pub fn named(namespace: &str, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            uid: None,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            generation: None,
+        }
+    }
+
+    /// `namespace/name`, for people.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+fn default_namespace() -> String {
+    DEFAULT_NAMESPACE.to_owned()
+}
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    check_subdomain(&name).map_err(serde::de::Error::custom)?;
+    Ok(name)
+}
+
+fn namespace<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let namespace = String::deserialize(deserializer)?;
+    check_label(&namespace).map_err(serde::de::Error::custom)?;
+    Ok(namespace)
+}
+
+fn annotations<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let mut annotations = BTreeMap::<String, String>::deserialize(deserializer)?;
+    annotations.remove(LAST_APPLIED);
+    Ok(annotations)
+}
+
+/// Checks a DNS-1123 subdomain: labels joined by dots, 253 characters at most.
+///
+/// # Errors
+/// With what is wrong, in words.
+pub fn check_subdomain(name: &str) -> Result<(), String> {
+    if name.len() > 253 {
+        return Err(format!(
+            "a name has at most 253 characters, this one {}",
+            name.len()
+        ));
+    }
+    if name.split('.').all(is_label) {
+        return Ok(());
+    }
+    Err(format!(
+        "{name:?} is not a name: lower-case letters, digits, `-` and `.`, a letter or digit at \
+         both ends of each part"
+    ))
+}
+
+/// Checks a DNS-1123 label: 63 characters at most, no dots.
+///
+/// # Errors
+/// With what is wrong, in words.
+pub fn check_label(label: &str) -> Result<(), String> {
+    if label.len() > 63 {
+        return Err(format!(
+            "a namespace has at most 63 characters, this one {}",
+            label.len()
+        ));
+    }
+    if is_label(label) {
+        return Ok(());
+    }
+    Err(format!(
+        "{label:?} is not a namespace: lower-case letters, digits and `-`, a letter or digit at \
+         both ends"
+    ))
+}
+
+/// Letters, digits and dashes, with a letter or digit at both ends. The length of one part of a
+/// subdomain is not limited on its own, as in Kubernetes.
+fn is_label(label: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !label.is_empty()
+        && label.bytes().all(inner)
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(value: serde_json::Value) -> Result<ObjectMeta, serde_json::Error> {
+        serde_json::from_value(value)
+    }
+
+    #[test]
+    fn a_name_alone_is_enough() {
+        let meta = parse(json!({"name": "onpremsample"})).unwrap();
+        assert_eq!(meta, ObjectMeta::named("default", "onpremsample"));
+        assert_eq!(meta.full_name(), "default/onpremsample");
+    }
+
+    #[test]
+    fn names_follow_dns_1123() {
+        for good in ["a", "a-b", "a.b-c.d", "0", "vpc-onprem-configmap"] {
+            assert!(parse(json!({"name": good})).is_ok(), "{good}");
+        }
+        for bad in ["", "A", "-a", "a-", "a..b", ".a", "a_b", "a b", "ä"] {
+            assert!(parse(json!({"name": bad})).is_err(), "{bad}");
+        }
+        assert!(parse(json!({"name": "a".repeat(253)})).is_ok());
+        assert!(parse(json!({"name": "a".repeat(254)})).is_err());
+        assert!(parse(json!({"name": "a", "namespace": "a.b"})).is_err());
+        assert!(parse(json!({"name": "a", "namespace": "a".repeat(64)})).is_err());
+    }
+
+    #[test]
+    fn the_copy_that_kubectl_keeps_is_dropped() {
+        let meta = parse(json!({"name": "a", "annotations": {LAST_APPLIED: "…", "note": "kept"}}));
+        assert_eq!(
+            meta.unwrap().annotations,
+            BTreeMap::from([("note".into(), "kept".into())])
+        );
+    }
+
+    #[test]
+    fn a_uid_is_a_uuid() {
+        let uid = "01020304-0506-4708-890a-0b0c0d0e0f10";
+        let meta = parse(json!({"name": "a", "uid": uid, "generation": 3})).unwrap();
+        assert_eq!(meta.uid, Some(uid.parse().unwrap()));
+        assert!(parse(json!({"name": "a", "uid": "7"})).is_err());
+    }
+}

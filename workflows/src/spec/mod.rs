@@ -1,0 +1,45 @@
+//! Desired state: what documents may say, and what follows from it.
+//!
+//! The types read from any serde format and know neither files nor Kubernetes. Front ends turn
+//! their input into [`Documents`]; [`resolve()`] follows the selectors and gives one [`DesiredVsi`]
+//! for each VSI, or every [`Problem`] at once.
+//!
+//! What this module never does: input or output, and printing a secret.
+
+mod attach;
+pub mod data_disk;
+pub mod desired;
+pub mod documents;
+pub mod host;
+mod host_keys;
+mod host_uri;
+pub mod image;
+pub mod meta;
+pub mod network_ref;
+pub mod policy;
+pub mod problem;
+pub mod quantity;
+pub mod resolve;
+pub mod selector;
+mod target;
+pub mod text;
+mod unique;
+pub mod vsi;
+
+pub use data_disk::{DataDiskRefSpec, DataDiskSpec};
+pub use desired::{
+    DesiredBootDisk, DesiredDataDisk, DesiredDisk, DesiredImage, DesiredMachine, DesiredVsi,
+    DiskOrigin, FieldChange,
+};
+pub use documents::{Document, Documents, KeyValues};
+pub use host::{HostRecord, HostSettings, SshHost};
+pub use image::{Checksum, ImageUrl};
+pub use meta::ObjectMeta;
+pub use network_ref::NetworkRefSpec;
+pub use policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
+pub use problem::{DocumentRef, FieldPath, PathSegment, Problem, ProblemCode};
+pub use quantity::{Memory, Quantity};
+pub use resolve::{Resolved, ResolvedVsi, resolve};
+pub use selector::LabelSelector;
+pub use text::Contract;
+pub use vsi::{BootDisk, BootDiskMode, Machine, VsiSpec};

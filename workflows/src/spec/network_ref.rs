@@ -1,0 +1,18 @@
+//! Networks that are there already.
+
+use serde::{Deserialize, Serialize};
+
+use super::selector::LabelSelector;
+use super::text;
+
+/// The spec of kind `HyperProtectContainerRuntimeOnPremNetworkRef`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetworkRefSpec {
+    /// The network's name on the host.
+    #[serde(deserialize_with = "text::host_object")]
+    pub network_name: String,
+    /// Chooses the host settings.
+    #[serde(default)]
+    pub target_selector: Option<LabelSelector>,
+}

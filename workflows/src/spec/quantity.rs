@@ -1,0 +1,220 @@
+//! Sizes as Kubernetes writes them: `107374182400`, `100Gi`, `1.5Gi`, `20G`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// One mebibyte in bytes.
+pub const MIB: u64 = 1 << 20;
+
+/// A size in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Quantity(pub u64);
+
+impl Quantity {
+    /// The size in bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+/// A text that is not a size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuantityError {
+    /// It cannot be read.
+    #[error("{0:?} is not a size; write bytes or a unit, such as 107374182400, 100Gi or 20G")]
+    Unreadable(String),
+    /// It is larger than any disk.
+    #[error("{0:?} is too large; the largest size is 8Ei")]
+    TooLarge(String),
+    /// It is less than a byte, or not a whole number of them.
+    #[error("{0:?} is not a whole number of bytes")]
+    Fraction(String),
+}
+
+/// The largest size; libvirt and file systems count in 63 bits.
+const LARGEST: u128 = 1 << 63;
+
+/// Longer texts are no sizes, and could overflow on the way.
+const LONGEST: usize = 40;
+
+impl FromStr for Quantity {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let unreadable = || QuantityError::Unreadable(text.chars().take(LONGEST).collect());
+        if text.len() > LONGEST {
+            return Err(unreadable());
+        }
+        let end = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at_checked(end).ok_or_else(unreadable)?;
+        let factor = factor(unit).ok_or_else(unreadable)?;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
+            return Err(unreadable());
+        }
+        multiply(text, whole, fraction, factor)
+    }
+}
+
+/// `whole.fraction × factor` in whole numbers; a float would round sizes beyond 8 PiB.
+fn multiply(
+    text: &str,
+    whole: &str,
+    fraction: &str,
+    factor: u128,
+) -> Result<Quantity, QuantityError> {
+    let too_large = || QuantityError::TooLarge(text.to_owned());
+    let fraction = fraction.trim_end_matches('0');
+    let digits = format!("{whole}{fraction}");
+    let number: u128 = digits.parse().map_err(|_| too_large())?;
+    let scaled = number.checked_mul(factor).ok_or_else(too_large)?;
+    let places = u32::try_from(fraction.len()).map_err(|_| too_large())?;
+    let divisor = 10_u128.checked_pow(places).ok_or_else(too_large)?;
+    if scaled % divisor != 0 {
+        return Err(QuantityError::Fraction(text.to_owned()));
+    }
+    let bytes = scaled / divisor;
+    if bytes > LARGEST {
+        return Err(too_large());
+    }
+    u64::try_from(bytes).map(Quantity).map_err(|_| too_large())
+}
+
+fn factor(unit: &str) -> Option<u128> {
+    Some(match unit {
+        "" => 1,
+        "k" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "T" => 1_000_000_000_000,
+        "P" => 1_000_000_000_000_000,
+        "E" => 1_000_000_000_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        "Pi" => 1 << 50,
+        "Ei" => 1 << 60,
+        _ => return None,
+    })
+}
+
+impl fmt::Display for Quantity {
+    /// In the largest binary unit that leaves no fraction.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(&str, u32); 6] = [
+            ("Ei", 60),
+            ("Pi", 50),
+            ("Ti", 40),
+            ("Gi", 30),
+            ("Mi", 20),
+            ("Ki", 10),
+        ];
+        let fits = |bits: u32| self.0 != 0 && self.0.trailing_zeros() >= bits;
+        match UNITS.into_iter().find(|(_, bits)| fits(*bits)) {
+            Some((unit, bits)) => write!(f, "{}{unit}", self.0 >> bits),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl Serialize for Quantity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_any(SizeVisitor { unit: 1 })
+            .map(Self)
+    }
+}
+
+/// Memory of a guest, in MiB. A plain number is MiB; a text is a [`Quantity`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Memory(u64);
+
+impl Memory {
+    /// The largest memory of a guest: 16 TiB.
+    pub const MAX_MIB: u64 = 16 << 20;
+
+    /// Memory of that many MiB.
+    ///
+    /// # Errors
+    /// When it is none, or more than any host has.
+    pub fn from_mib(mib: u64) -> Result<Self, String> {
+        if (1..=Self::MAX_MIB).contains(&mib) {
+            return Ok(Self(mib));
+        }
+        Err("memory is between 1Mi and 16Ti; a plain number is MiB".to_owned())
+    }
+
+    /// The memory in MiB.
+    pub fn mib(self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for Memory {
+    /// 4 GiB, the least with which the Hyper Protect image boots.
+    fn default() -> Self {
+        Self(4096)
+    }
+}
+
+impl Serialize for Memory {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Quantity(self.0.saturating_mul(MIB)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Memory {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = deserializer.deserialize_any(SizeVisitor { unit: MIB })?;
+        Self::from_mib(bytes / MIB).map_err(de::Error::custom)
+    }
+}
+
+/// Reads a size in bytes; `unit` is what a plain number counts.
+struct SizeVisitor {
+    unit: u64,
+}
+
+impl Visitor<'_> for SizeVisitor {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a size such as 100Gi")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<u64, E> {
+        let bytes = number
+            .checked_mul(self.unit)
+            .filter(|bytes| u128::from(*bytes) <= LARGEST);
+        bytes.ok_or_else(|| E::custom(QuantityError::TooLarge(number.to_string())))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<u64, E> {
+        match u64::try_from(number) {
+            Ok(number) => self.visit_u64(number),
+            Err(_) => Err(E::custom(QuantityError::Unreadable(number.to_string()))),
+        }
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
+        text.parse::<Quantity>()
+            .map(Quantity::bytes)
+            .map_err(E::custom)
+    }
+}
+
+#[cfg(test)]
+#[path = "quantity_tests.rs"]
+mod tests;

@@ -1,0 +1,150 @@
+//! From documents to desired state: selectors are followed, and what does not fit is said, all of
+//! it at once.
+
+use std::collections::BTreeMap;
+
+use vsiflow_engine::secret::Secret;
+
+use super::attach::Attached;
+use super::desired::{DesiredBootDisk, DesiredDataDisk, DesiredImage, DesiredMachine, DesiredVsi};
+use super::documents::{Document, Documents};
+use super::host::HostSettings;
+use super::problem::{DocumentRef, Problem};
+use super::target::Targets;
+use super::unique;
+use super::vsi::VsiSpec;
+
+/// A VSI with everything it takes.
+#[derive(Clone, Debug)]
+pub struct ResolvedVsi {
+    /// What it is to be.
+    pub desired: DesiredVsi,
+    /// Its contract, verbatim.
+    pub contract: Secret,
+    /// The image's URL with its credentials, where it has any: what to open it by.
+    pub image_url: Option<Secret>,
+    /// The document it comes from.
+    pub at: DocumentRef,
+}
+
+/// What documents ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Resolved {
+    /// The VSIs, in the order of their documents.
+    pub vsis: Vec<ResolvedVsi>,
+    /// The data disks that are made, used or not, in the order of their documents.
+    pub data_disks: Vec<DesiredDataDisk>,
+    /// The hosts they name, by id.
+    pub hosts: BTreeMap<String, HostSettings>,
+}
+
+/// Follows every selector. With `host`, everything lives there, and what documents say of hosts
+/// is not looked at.
+///
+/// # Errors
+/// With all problems at once.
+pub fn resolve(
+    documents: &Documents,
+    host: Option<&HostSettings>,
+) -> Result<Resolved, Vec<Problem>> {
+    let mut problems = unique::check(documents);
+    let mut targets = Targets::new(documents, host);
+    let data_disks = data_disks(documents, &mut targets, &mut problems);
+    let attached = Attached::new(documents, &mut targets, &mut problems);
+    let vsis = documents.vsis.iter().filter_map(|document| {
+        let host = targets.of(
+            document,
+            document.spec.target_selector.as_ref(),
+            &mut problems,
+        );
+        let disks = attached.disks(document, host.as_deref(), &mut problems);
+        let networks = attached.networks(document, host.as_deref(), &mut problems);
+        let desired = DesiredVsi {
+            disks,
+            networks,
+            ..desired(document, host?)
+        };
+        Some(resolved(document, desired))
+    });
+    let vsis: Vec<_> = vsis.collect();
+    attached.check_shared(documents, &mut problems);
+    if problems.is_empty() {
+        return Ok(Resolved {
+            vsis,
+            data_disks,
+            hosts: targets.into_hosts(),
+        });
+    }
+    problems.sort_by(|a, b| (a.document.index, &a.path).cmp(&(b.document.index, &b.path)));
+    problems.dedup();
+    Err(problems)
+}
+
+fn data_disks(
+    documents: &Documents,
+    targets: &mut Targets<'_>,
+    problems: &mut Vec<Problem>,
+) -> Vec<DesiredDataDisk> {
+    let disks = documents.data_disks.iter().filter_map(|document| {
+        let host = targets.of(document, document.spec.target_selector.as_ref(), problems)?;
+        let (meta, spec) = (&document.meta, &document.spec);
+        Some(DesiredDataDisk {
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+            uid: meta.uid,
+            labels: meta.labels.clone(),
+            host,
+            pool: spec.storage_pool.clone(),
+            size: spec.size.bytes(),
+            deletion_policy: spec.deletion_policy,
+        })
+    });
+    disks.collect()
+}
+
+/// What the document says by itself; disks and networks come from other documents.
+fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
+    let (meta, spec) = (&document.meta, &document.spec);
+    DesiredVsi {
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+        uid: meta.uid,
+        labels: meta.labels.clone(),
+        host,
+        pool: spec.storage_pool.clone(),
+        image: DesiredImage {
+            url: spec.image_url.stored().to_owned(),
+            file_name: spec.image_url.file_name().to_owned(),
+            checksum: spec.image_checksum.clone(),
+        },
+        boot_disk: DesiredBootDisk {
+            mode: spec.boot_disk.mode,
+            size: spec.boot_disk.size.map(|size| size.bytes()),
+        },
+        machine: DesiredMachine {
+            arch: spec.machine.arch.clone(),
+            cpus: spec.machine.cpus,
+            memory_mib: spec.machine.memory.mib(),
+        },
+        networks: Vec::new(),
+        disks: Vec::new(),
+        network_config: spec.network_config.clone(),
+        power_state: spec.power_state,
+        on_drift: spec.on_drift,
+        update_policy: spec.update_policy,
+        deletion_policy: spec.deletion_policy,
+    }
+}
+
+fn resolved(document: &Document<VsiSpec>, desired: DesiredVsi) -> ResolvedVsi {
+    ResolvedVsi {
+        desired,
+        contract: document.spec.contract.secret().clone(),
+        image_url: document.spec.image_url.with_credentials().cloned(),
+        at: document.at.clone(),
+    }
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

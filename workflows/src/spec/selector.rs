@@ -1,0 +1,149 @@
+//! Label selectors, with exactly the meaning they have in Kubernetes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Labels of an object.
+pub type Labels = BTreeMap<String, String>;
+
+/// Chooses objects by their labels. All parts must hold; an empty selector matches every object.
+/// An absent selector matches none: see [`matches()`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LabelSelector {
+    /// Labels that must be there with exactly these values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_labels: Labels,
+    /// Further conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub match_expressions: Vec<Expression>,
+}
+
+/// One condition of a selector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Expression {
+    /// The label.
+    pub key: String,
+    /// How it is looked at.
+    pub operator: Operator,
+    /// The values of `In` and `NotIn`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
+}
+
+/// How an [`Expression`] looks at a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Operator {
+    /// It is there, with one of the values.
+    In,
+    /// It is not there, or with none of the values.
+    NotIn,
+    /// It is there.
+    Exists,
+    /// It is not there.
+    DoesNotExist,
+}
+
+/// An [`Expression`] before the rules between its fields were checked.
+#[derive(Deserialize)]
+#[serde(rename = "Expression", deny_unknown_fields)]
+struct RawExpression {
+    key: String,
+    operator: Operator,
+    #[serde(default)]
+    values: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for Expression {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let RawExpression {
+            key,
+            operator,
+            values,
+        } = RawExpression::deserialize(deserializer)?;
+        check(operator, &values).map_err(serde::de::Error::custom)?;
+        Ok(Self {
+            key,
+            operator,
+            values,
+        })
+    }
+}
+
+/// What an API server checks, too: a condition that can never hold is a mistake.
+fn check(operator: Operator, values: &[String]) -> Result<(), String> {
+    let wants_values = matches!(operator, Operator::In | Operator::NotIn);
+    match (wants_values, values.is_empty()) {
+        (true, true) => Err(format!(
+            "operator {operator:?} needs at least one of `values`"
+        )),
+        (false, false) => Err(format!("operator {operator:?} takes no `values`")),
+        _ => Ok(()),
+    }
+}
+
+impl Expression {
+    /// Whether the condition holds for these labels.
+    pub fn matches(&self, labels: &Labels) -> bool {
+        let found = labels.get(&self.key);
+        let listed = || found.is_some_and(|value| self.values.contains(value));
+        match self.operator {
+            Operator::In => listed(),
+            Operator::NotIn => !listed(),
+            Operator::Exists => found.is_some(),
+            Operator::DoesNotExist => found.is_none(),
+        }
+    }
+}
+
+impl LabelSelector {
+    /// Whether every part holds for these labels.
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.match_labels
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
+            && self
+                .match_expressions
+                .iter()
+                .all(|expression| expression.matches(labels))
+    }
+}
+
+/// Whether an optional selector matches; an absent one matches nothing.
+pub fn matches(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
+    selector.is_some_and(|selector| selector.matches(labels))
+}
+
+impl std::fmt::Display for LabelSelector {
+    /// As `kubectl -l` writes it: `app=hpcr,tier in (a,b),!old`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let labels = self
+            .match_labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        let conditions = self.match_expressions.iter().map(Expression::to_string);
+        let all: Vec<String> = labels.chain(conditions).collect();
+        if all.is_empty() {
+            f.write_str("everything")
+        } else {
+            f.write_str(&all.join(","))
+        }
+    }
+}
+
+impl std::fmt::Display for Expression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (key, values) = (&self.key, self.values.join(","));
+        match self.operator {
+            Operator::In => write!(f, "{key} in ({values})"),
+            Operator::NotIn => write!(f, "{key} notin ({values})"),
+            Operator::Exists => f.write_str(key),
+            Operator::DoesNotExist => write!(f, "!{key}"),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "selector_tests.rs"]
+mod tests;

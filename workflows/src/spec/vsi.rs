@@ -1,0 +1,201 @@
+//! The virtual server instance as its document describes it.
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::image::{Checksum, ImageUrl};
+use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
+use super::quantity::{Memory, Quantity};
+use super::selector::LabelSelector;
+use super::text::{self, Contract};
+
+/// The spec of kind `HyperProtectContainerRuntimeOnPrem`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VsiSpec {
+    /// The contract, verbatim.
+    pub contract: Contract,
+    /// Where the boot image comes from.
+    #[serde(rename = "imageURL")]
+    pub image_url: ImageUrl,
+    /// The SHA-256 the image must have.
+    #[serde(default)]
+    pub image_checksum: Option<Checksum>,
+    /// The pool of the VSI's volumes.
+    #[serde(default = "default_pool", deserialize_with = "text::host_object")]
+    pub storage_pool: String,
+    /// Chooses the host settings. May be absent only where a host is given otherwise.
+    #[serde(default)]
+    pub target_selector: Option<LabelSelector>,
+    /// Chooses data disks.
+    #[serde(default)]
+    pub disk_selector: Option<LabelSelector>,
+    /// Chooses networks; without it the VSI is on the network `default`.
+    #[serde(default)]
+    pub network_selector: Option<LabelSelector>,
+    /// How the boot disk is made.
+    #[serde(default)]
+    pub boot_disk: BootDisk,
+    /// The machine.
+    #[serde(default)]
+    pub machine: Machine,
+    /// Whether it is to run.
+    #[serde(default)]
+    pub power_state: PowerState,
+    /// What is done about drift.
+    #[serde(default)]
+    pub on_drift: OnDrift,
+    /// Whether changes wait for approval.
+    #[serde(default)]
+    pub update_policy: UpdatePolicy,
+    /// What becomes of it when it is deleted.
+    #[serde(default = "DeletionPolicy::of_vsis")]
+    pub deletion_policy: DeletionPolicy,
+    /// The guest's network configuration: netplan version 2, as text.
+    #[serde(default)]
+    pub network_config: Option<String>,
+}
+
+/// How the boot disk is made from the image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BootDisk {
+    /// Copy or overlay.
+    #[serde(default)]
+    pub mode: BootDiskMode,
+    /// The size the guest sees; the image's own where absent.
+    #[serde(default)]
+    pub size: Option<Quantity>,
+}
+
+/// How the boot disk is made from the image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BootDiskMode {
+    /// A full copy, independent of the image.
+    #[default]
+    Copy,
+    /// A thin layer over the image: made at once, and needs the image as long as it lives.
+    Overlay,
+}
+
+/// The machine of a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Machine {
+    /// The architecture, as libvirt names it.
+    #[serde(default = "default_arch", deserialize_with = "arch")]
+    pub arch: String,
+    /// Virtual CPUs.
+    #[serde(default = "default_cpus", deserialize_with = "cpus")]
+    pub cpus: u32,
+    /// Memory.
+    #[serde(default)]
+    pub memory: Memory,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            arch: default_arch(),
+            cpus: default_cpus(),
+            memory: Memory::default(),
+        }
+    }
+}
+
+/// The pool of documents that name none.
+pub(crate) fn default_pool() -> String {
+    "images".to_owned()
+}
+
+fn default_arch() -> String {
+    "s390x".to_owned()
+}
+
+fn default_cpus() -> u32 {
+    2
+}
+
+fn arch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let arch = String::deserialize(deserializer)?;
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    if arch.is_empty() || !arch.bytes().all(plain) {
+        return Err(D::Error::custom(
+            "an architecture is a word such as s390x, x86_64 or ppc64le",
+        ));
+    }
+    Ok(arch)
+}
+
+/// More CPUs than any machine type of any architecture offers are a slip of the pen.
+const MOST_CPUS: u32 = 4096;
+
+fn cpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let cpus = u32::deserialize(deserializer)?;
+    if (1..=MOST_CPUS).contains(&cpus) {
+        return Ok(cpus);
+    }
+    Err(D::Error::custom(format_args!(
+        "the number of CPUs is between 1 and {MOST_CPUS}"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(value: serde_json::Value) -> Result<VsiSpec, serde_json::Error> {
+        serde_json::from_value(value)
+    }
+
+    #[test]
+    fn only_contract_and_image_are_needed() {
+        let spec = parse(json!({"contract": "env: a", "imageURL": "http://a.example/b.qcow2"}));
+        let spec = spec.unwrap();
+        assert_eq!(spec.storage_pool, "images");
+        assert_eq!(
+            spec.machine,
+            Machine {
+                arch: "s390x".into(),
+                cpus: 2,
+                memory: Memory::default()
+            }
+        );
+        assert_eq!(spec.machine.memory.mib(), 4096);
+        assert_eq!(spec.deletion_policy, DeletionPolicy::Delete);
+        assert!(spec.target_selector.is_none());
+    }
+
+    #[test]
+    fn nothing_prints_the_contract() {
+        let spec = parse(json!({"contract": "hyper-protect-basic.x", "imageURL": "http://a/b"}));
+        let printed = format!("{:?}", spec.unwrap());
+        assert!(printed.contains("<hidden>") && !printed.contains("hyper-protect"));
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_refused() {
+        let with = |key: &str, value: serde_json::Value| {
+            let mut all = json!({"contract": "a", "imageURL": "http://a/b"});
+            all[key] = value;
+            parse(all).is_ok()
+        };
+        assert!(with(
+            "machine",
+            json!({"cpus": 4, "memory": "8Gi", "arch": "x86_64"})
+        ));
+        assert!(!with("machine", json!({"cpus": 0})));
+        assert!(!with("machine", json!({"arch": "s390x;"})));
+        assert!(!with("storagePool", json!("a/b")));
+        assert!(!with("storagePool", json!("")));
+        assert!(!with("contract", json!(" \n")));
+        assert!(!with("imageUrl", json!("http://a/b")));
+        assert!(with(
+            "bootDisk",
+            json!({"mode": "overlay", "size": "100Gi"})
+        ));
+        assert!(!with("bootDisk", json!({"mode": "Overlay"})));
+    }
+}
