@@ -1,1 +1,22 @@
-//! Ports over libvirt's native protocol, by SSH or a local socket
+//! The native client for libvirt: its wire protocol, spoken over a local socket or an SSH channel,
+//! without libvirt's own library.
+//!
+//! From the bottom up: [`xdr`] encodes values, `packet` frames them, [`Connection`] carries calls
+//! and their replies, [`protocol`] has the calls by object, [`stream`] moves bulk data and
+//! [`events`] tells what happens by itself. `ssh`, [`known_hosts`] and [`session`] say how to get
+//! there.
+#![forbid(unsafe_code)]
+
+pub mod connect_error;
+pub mod connection;
+pub mod error;
+pub mod events;
+mod packet;
+pub mod protocol;
+pub mod stream;
+pub mod xdr;
+
+pub use connect_error::{ConnectError, KeyProblem};
+pub use connection::{Calls, Connection, KeepAlive};
+pub use error::{Absent, Cause, CloseReason, Error, LibvirtError, Result, code};
+pub use packet::STREAM_PAYLOAD_MAX;

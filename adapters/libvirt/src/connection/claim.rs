@@ -1,0 +1,64 @@
+//! Who has a queued call: the caller, who may still take it back, or the task, which writes it.
+//!
+//! Exactly one of the two wins, so that "not sent" is never said of a call that was.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const QUEUED: u8 = 0;
+const WRITTEN: u8 = 1;
+const TAKEN_BACK: u8 = 2;
+
+/// The task's end.
+#[derive(Debug)]
+pub(crate) struct Claim(Arc<AtomicU8>);
+
+/// The caller's end; takes the call back when dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting(Arc<AtomicU8>);
+
+impl Claim {
+    pub(crate) fn new() -> (Self, Waiting) {
+        let state = Arc::new(AtomicU8::new(QUEUED));
+        (Self(Arc::clone(&state)), Waiting(state))
+    }
+
+    /// Whether the call may be written; from then on it counts as sent.
+    pub(crate) fn write(&self) -> bool {
+        change(&self.0, WRITTEN)
+    }
+}
+
+impl Waiting {
+    /// Whether the call was taken back before it was written.
+    pub(crate) fn take_back(&self) -> bool {
+        change(&self.0, TAKEN_BACK)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.take_back();
+    }
+}
+
+fn change(state: &AtomicU8, to: u8) -> bool {
+    state
+        .compare_exchange(QUEUED, to, Ordering::AcqRel, Ordering::Acquire)
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_side_gets_the_call() {
+        let (claim, waiting) = Claim::new();
+        assert!(claim.write());
+        assert!(!waiting.take_back());
+        let (claim, waiting) = Claim::new();
+        drop(waiting);
+        assert!(!claim.write());
+    }
+}

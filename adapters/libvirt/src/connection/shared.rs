@@ -1,0 +1,227 @@
+//! What the handles of a connection and its task both know.
+//!
+//! The lock is held for a few instructions at a time and never across an await.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, OwnedSemaphorePermit, broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::{KeepAlive, claim::Claim};
+use crate::error::{Cause, CloseReason, Error, LibvirtError};
+use crate::events::{EVENTS, LifecycleEvent};
+use crate::protocol::Procedure;
+use crate::xdr::XdrError;
+
+/// What the task is asked to write.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A call.
+    Call(Outgoing),
+    /// A packet of an open stream.
+    Stream {
+        serial: u32,
+        procedure: Procedure,
+        status: i32,
+        payload: Bytes,
+    },
+}
+
+/// A call on its way to the task.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) procedure: Procedure,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) deadline: Instant,
+    pub(crate) claim: Claim,
+    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) answer: oneshot::Sender<Result<Answer, CallFailure>>,
+    /// Where the packets of the stream go that this call opens.
+    pub(crate) stream: Option<mpsc::Sender<StreamEvent>>,
+}
+
+/// A call's good reply.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The call's serial: the name of the stream it opened.
+    pub(crate) serial: u32,
+    pub(crate) payload: Bytes,
+}
+
+/// Why a call that was written has no good reply.
+#[derive(Debug)]
+pub(crate) enum CallFailure {
+    Libvirt(Box<LibvirtError>),
+    BadReply(XdrError),
+    Closed(CloseReason),
+}
+
+impl CallFailure {
+    pub(crate) fn into_error(self, procedure: Procedure) -> Error {
+        match self {
+            Self::Libvirt(error) => Error::Libvirt(error),
+            Self::BadReply(error) => Error::BadReply { procedure, error },
+            Self::Closed(reason) => Error::OutcomeUnknown {
+                procedure,
+                cause: Cause::Closed(reason),
+            },
+        }
+    }
+}
+
+/// What comes in on a stream.
+#[derive(Debug)]
+pub(crate) enum StreamEvent {
+    /// Data; none at all means its end.
+    Data(Bytes),
+    /// The finish, or the abort, is confirmed.
+    Finished,
+    /// The stream failed.
+    Failed(CallFailure),
+}
+
+/// A written call that libvirt has not answered.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) procedure: Procedure,
+    pub(super) deadline: Instant,
+    pub(super) answer: oneshot::Sender<Result<Answer, CallFailure>>,
+    /// Free again when libvirt has replied.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// An open stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) procedure: Procedure,
+    pub(super) events: mpsc::Sender<StreamEvent>,
+}
+
+/// Everything behind the lock.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) pending: HashMap<u32, Pending>,
+    pub(super) streams: HashMap<u32, Stream>,
+    pub(super) urgent: Urgent,
+    pub(super) keep_alive: Option<KeepAlive>,
+    pub(super) closing: bool,
+}
+
+/// What is written before anything queued. Grows with nothing the peer does.
+#[derive(Debug, Default)]
+pub(super) struct Urgent {
+    pub(super) ping: bool,
+    pub(super) pong: bool,
+    /// Streams whose owner left without finishing them.
+    pub(super) aborts: Vec<(u32, Procedure)>,
+}
+
+/// The state of a connection.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    table: Mutex<Table>,
+    /// Told when `urgent`, `keep_alive` or `closing` changed, and when closing waits for replies.
+    pub(super) wake: Notify,
+    /// Told when keep-alive begins.
+    pub(super) watched: Notify,
+    /// Counts whatever was read.
+    pub(super) heard: AtomicU64,
+    /// Set while a stream's owner takes nothing, so that nothing is read: that is not silence.
+    pub(super) held_up: AtomicBool,
+    pub(super) events: broadcast::Sender<LifecycleEvent>,
+    closed: watch::Sender<Option<CloseReason>>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            table: Mutex::default(),
+            wake: Notify::new(),
+            watched: Notify::new(),
+            heard: AtomicU64::new(0),
+            held_up: AtomicBool::new(false),
+            events: broadcast::Sender::new(EVENTS),
+            closed: watch::Sender::new(None),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn start_keep_alive(&self, keep_alive: KeepAlive) {
+        self.table().keep_alive = Some(keep_alive);
+        self.watched.notify_one();
+    }
+
+    pub(super) fn start_closing(&self) {
+        self.table().closing = true;
+        self.wake.notify_one();
+    }
+
+    /// Tells libvirt to forget a stream; what it still sends is dropped.
+    pub(crate) fn abort_stream(&self, serial: u32, procedure: Procedure) {
+        let mut table = self.table();
+        if table.streams.remove(&serial).is_some() {
+            table.urgent.aborts.push((serial, procedure));
+            self.wake.notify_one();
+        }
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<LifecycleEvent> {
+        self.events.subscribe()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.closed.borrow().is_none() && !self.table().closing
+    }
+
+    pub(super) fn all_expired(&self, places: usize) -> bool {
+        let now = Instant::now();
+        let table = self.table();
+        table
+            .pending
+            .values()
+            .filter(|call| call.deadline <= now)
+            .count()
+            >= places
+    }
+
+    pub(crate) fn close_reason(&self) -> Option<CloseReason> {
+        self.closed.borrow().clone()
+    }
+
+    pub(crate) async fn closed(&self) -> CloseReason {
+        let mut closed = self.closed.subscribe();
+        match closed.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or(CloseReason::ByUs),
+            Err(_) => CloseReason::ByUs,
+        }
+    }
+
+    /// Ends everything that is pending, and says why to whoever asks.
+    pub(super) fn end(&self, reason: &CloseReason) {
+        self.closed.send_replace(Some(reason.clone()));
+        let (pending, streams) = {
+            let mut table = self.table();
+            (
+                std::mem::take(&mut table.pending),
+                std::mem::take(&mut table.streams),
+            )
+        };
+        for call in pending.into_values() {
+            let _ = call.answer.send(Err(CallFailure::Closed(reason.clone())));
+        }
+        // A stream's owner finds its channel closed and asks for the reason.
+        drop(streams);
+    }
+
+    pub(super) fn hear(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,414 @@
+//! Domains: the guests.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Procedure, Uuid};
+use crate::connection::Calls;
+use crate::error::Result;
+
+/// A domain (`remote_nonnull_domain`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Domain {
+    /// Its name, unique on the host.
+    pub name: String,
+    /// Its UUID, unique on the host; libvirt finds it by this.
+    pub uuid: Uuid,
+    /// The number of its present run, or -1 while it does not run.
+    pub id: i32,
+}
+
+/// A domain's state and why it is in it (`virDomainState`, `virDomain*Reason`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+pub struct DomainState {
+    /// One of [`domain_state`].
+    pub state: i32,
+    /// Meaning depends on the state; for [`domain_state::SHUTOFF`] see [`shutoff_reason`].
+    pub reason: i32,
+}
+
+/// What a domain uses (`virDomainInfo`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct DomainInfo {
+    /// One of [`domain_state`].
+    pub state: u8,
+    /// Memory it may have, KiB.
+    pub max_memory: u64,
+    /// Memory it has, KiB.
+    pub memory: u64,
+    /// Virtual processors.
+    pub vcpus: u16,
+    /// Processor time used, nanoseconds.
+    pub cpu_time: u64,
+}
+
+/// A network interface of a domain, and its addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DomainInterface {
+    /// Its name: on the host, or in the guest when the guest's agent tells.
+    pub name: String,
+    /// Its MAC address.
+    pub hwaddr: Option<String>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddress>,
+}
+
+/// An address with its prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct IpAddress {
+    /// 0 is IPv4, 1 is IPv6 (`virIPAddrType`).
+    pub kind: i32,
+    /// The address in its usual form.
+    pub address: String,
+    /// Its prefix length, bits.
+    pub prefix: u32,
+}
+
+/// Where a domain's addresses are looked up (`virDomainInterfaceAddressesSource`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum AddressSource {
+    /// The DHCP leases of libvirt's own networks.
+    Lease,
+    /// The guest's agent.
+    Agent,
+    /// The host's ARP table.
+    Arp,
+}
+
+/// Which part of a domain's description is meant (`virDomainMetadataType`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum MetadataKind {
+    /// `<description>`.
+    Description,
+    /// `<title>`.
+    Title,
+    /// An element of `<metadata>`, told apart by its namespace.
+    Element,
+}
+
+/// `virDomainState`.
+pub mod domain_state {
+    /// Runs.
+    pub const RUNNING: i32 = 1;
+    /// Waits for a resource.
+    pub const BLOCKED: i32 = 2;
+    /// Suspended.
+    pub const PAUSED: i32 = 3;
+    /// On its way down.
+    pub const SHUTDOWN: i32 = 4;
+    /// Does not run.
+    pub const SHUTOFF: i32 = 5;
+    /// Crashed, and kept as it was.
+    pub const CRASHED: i32 = 6;
+    /// Suspended by the guest itself.
+    pub const PMSUSPENDED: i32 = 7;
+}
+
+/// `virDomainShutoffReason`.
+pub mod shutoff_reason {
+    /// Not known, e.g. never started since the daemon did.
+    pub const UNKNOWN: i32 = 0;
+    /// An orderly shutdown, or the guest switched itself off.
+    pub const SHUTDOWN: i32 = 1;
+    /// Destroyed by somebody.
+    pub const DESTROYED: i32 = 2;
+    /// QEMU died, or the guest's kernel panicked.
+    pub const CRASHED: i32 = 3;
+    /// Moved to another host.
+    pub const MIGRATED: i32 = 4;
+    /// Saved to a file.
+    pub const SAVED: i32 = 5;
+    /// Failed to start.
+    pub const FAILED: i32 = 6;
+    /// Went back to a snapshot that does not run.
+    pub const FROM_SNAPSHOT: i32 = 7;
+    /// The daemon ended it.
+    pub const DAEMON: i32 = 8;
+}
+
+/// Flags of domain calls; combine with `|`.
+pub mod domain_flags {
+    /// `VIR_DOMAIN_AFFECT_LIVE`: change the running domain.
+    pub const AFFECT_LIVE: u32 = 1;
+    /// `VIR_DOMAIN_AFFECT_CONFIG`: change the stored definition.
+    pub const AFFECT_CONFIG: u32 = 2;
+    /// `VIR_DOMAIN_DEFINE_VALIDATE`: refuse XML against the schema.
+    pub const DEFINE_VALIDATE: u32 = 1;
+    /// `VIR_DOMAIN_UNDEFINE_MANAGED_SAVE`: drop saved memory too.
+    pub const UNDEFINE_MANAGED_SAVE: u32 = 1;
+    /// `VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA`: drop what is known of snapshots too.
+    pub const UNDEFINE_SNAPSHOTS_METADATA: u32 = 2;
+    /// `VIR_DOMAIN_UNDEFINE_NVRAM`: drop the firmware's variables too.
+    pub const UNDEFINE_NVRAM: u32 = 4;
+    /// `VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA`: drop what is known of checkpoints too.
+    pub const UNDEFINE_CHECKPOINTS_METADATA: u32 = 16;
+    /// `VIR_DOMAIN_START_PAUSED`: start, but do not run.
+    pub const START_PAUSED: u32 = 1;
+    /// `VIR_DOMAIN_DESTROY_GRACEFUL`: ask QEMU to end, but never kill it.
+    pub const DESTROY_GRACEFUL: u32 = 1;
+    /// `VIR_DOMAIN_XML_SECURE`: with secrets.
+    pub const XML_SECURE: u32 = 1;
+    /// `VIR_DOMAIN_XML_INACTIVE`: the stored definition, not the running one.
+    pub const XML_INACTIVE: u32 = 2;
+    /// `VIR_DOMAIN_BLOCK_RESIZE_BYTES`: the size is in bytes, not KiB.
+    pub const BLOCK_RESIZE_BYTES: u32 = 1;
+    /// `VIR_CONNECT_LIST_DOMAINS_ACTIVE`: list those that run.
+    pub const LIST_ACTIVE: u32 = 1;
+    /// `VIR_CONNECT_LIST_DOMAINS_INACTIVE`: list those that do not.
+    pub const LIST_INACTIVE: u32 = 2;
+}
+
+/// Asks for the list itself, not only for its length.
+const NEED_RESULTS: i32 = 1;
+
+impl Calls {
+    /// Lists domains; `flags` of 0 means all of them.
+    ///
+    /// # Errors
+    /// As of every call, see [`Error`](crate::Error).
+    pub async fn connect_list_all_domains(&self, flags: u32) -> Result<Vec<Domain>> {
+        let (domains, _count): (Vec<Domain>, u32) = self
+            .call(Procedure::ConnectListAllDomains, &(NEED_RESULTS, flags))
+            .await?;
+        Ok(domains)
+    }
+
+    /// Finds a domain by UUID.
+    ///
+    /// # Errors
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    pub async fn domain_lookup_by_uuid(&self, uuid: Uuid) -> Result<Domain> {
+        self.call(Procedure::DomainLookupByUuid, &uuid).await
+    }
+
+    /// Finds a domain by name.
+    ///
+    /// # Errors
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    pub async fn domain_lookup_by_name(&self, name: &str) -> Result<Domain> {
+        self.call(Procedure::DomainLookupByName, name).await
+    }
+
+    /// Defines a domain, or updates the one with the same name and UUID, running or not.
+    ///
+    /// # Errors
+    /// 9 where the name belongs to another UUID, 35 and 92 for XML that is wrong, 67 for what this
+    /// host's QEMU lacks.
+    pub async fn domain_define_xml_flags(&self, xml: &str, flags: u32) -> Result<Domain> {
+        self.call(Procedure::DomainDefineXmlFlags, &(xml, flags))
+            .await
+    }
+
+    /// Removes a definition. A running domain becomes transient and vanishes when it stops.
+    ///
+    /// # Errors
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    pub async fn domain_undefine_flags(&self, domain: &Domain, flags: u32) -> Result<()> {
+        self.call(Procedure::DomainUndefineFlags, &(domain, flags))
+            .await
+    }
+
+    /// Starts a defined domain; answers it with its new id.
+    ///
+    /// # Errors
+    /// 55 where it runs already; 38 and 1 with QEMU's words where it does not come up, which takes
+    /// about 2 seconds.
+    pub async fn domain_create_with_flags(&self, domain: &Domain, flags: u32) -> Result<Domain> {
+        self.call(Procedure::DomainCreateWithFlags, &(domain, flags))
+            .await
+    }
+
+    /// Ends a domain at once, as pulling the plug does.
+    ///
+    /// # Errors
+    /// 55 where it does not run; 42 where it was transient and is gone.
+    pub async fn domain_destroy_flags(&self, domain: &Domain, flags: u32) -> Result<()> {
+        self.call(Procedure::DomainDestroyFlags, &(domain, flags))
+            .await
+    }
+
+    /// Asks the guest to shut down; returns before it has. 0 lets libvirt choose how.
+    ///
+    /// # Errors
+    /// 55 where it does not run; 42 where it was transient and is gone.
+    pub async fn domain_shutdown_flags(&self, domain: &Domain, flags: u32) -> Result<()> {
+        self.call(Procedure::DomainShutdownFlags, &(domain, flags))
+            .await
+    }
+
+    /// Resets a domain, as its button does.
+    ///
+    /// # Errors
+    /// 55 where it does not run.
+    pub async fn domain_reset(&self, domain: &Domain) -> Result<()> {
+        self.call(Procedure::DomainReset, &(domain, 0_u32)).await
+    }
+
+    /// Asks the guest to reboot.
+    ///
+    /// # Errors
+    /// 55 where it does not run.
+    pub async fn domain_reboot(&self, domain: &Domain, flags: u32) -> Result<()> {
+        self.call(Procedure::DomainReboot, &(domain, flags)).await
+    }
+
+    /// Suspends a domain; its memory stays.
+    ///
+    /// # Errors
+    /// 55 where it does not run.
+    pub async fn domain_suspend(&self, domain: &Domain) -> Result<()> {
+        self.call(Procedure::DomainSuspend, domain).await
+    }
+
+    /// Lets a suspended domain go on.
+    ///
+    /// # Errors
+    /// 55 where it does not run.
+    pub async fn domain_resume(&self, domain: &Domain) -> Result<()> {
+        self.call(Procedure::DomainResume, domain).await
+    }
+
+    /// A domain's state and why it is in it.
+    ///
+    /// # Errors
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    pub async fn domain_get_state(&self, domain: &Domain) -> Result<DomainState> {
+        self.call(Procedure::DomainGetState, &(domain, 0_u32)).await
+    }
+
+    /// What a domain uses.
+    ///
+    /// # Errors
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    pub async fn domain_get_info(&self, domain: &Domain) -> Result<DomainInfo> {
+        self.call(Procedure::DomainGetInfo, domain).await
+    }
+
+    /// Whether a domain runs, or is suspended.
+    ///
+    /// # Errors
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    pub async fn domain_is_active(&self, domain: &Domain) -> Result<bool> {
+        self.call::<_, i32>(Procedure::DomainIsActive, domain)
+            .await
+            .map(|active| active == 1)
+    }
+
+    /// A domain's XML: of its present run, or with
+    /// [`XML_INACTIVE`](domain_flags::XML_INACTIVE) its stored definition.
+    ///
+    /// # Errors
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    pub async fn domain_get_xml_desc(&self, domain: &Domain, flags: u32) -> Result<String> {
+        self.call(Procedure::DomainGetXmlDesc, &(domain, flags))
+            .await
+    }
+
+    /// Sets whether a domain starts with the host.
+    ///
+    /// # Errors
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    pub async fn domain_set_autostart(&self, domain: &Domain, autostart: bool) -> Result<()> {
+        self.call(
+            Procedure::DomainSetAutostart,
+            &(domain, i32::from(autostart)),
+        )
+        .await
+    }
+
+    /// Whether a domain starts with the host.
+    ///
+    /// # Errors
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    pub async fn domain_get_autostart(&self, domain: &Domain) -> Result<bool> {
+        self.call::<_, i32>(Procedure::DomainGetAutostart, domain)
+            .await
+            .map(|on| on == 1)
+    }
+
+    /// Sets a part of a domain's description; `None` removes it. Elements need the prefix (`key`)
+    /// and the namespace (`uri`) they are to have.
+    ///
+    /// # Errors
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    pub async fn domain_set_metadata(
+        &self,
+        domain: &Domain,
+        kind: MetadataKind,
+        metadata: Option<&str>,
+        key: Option<&str>,
+        uri: Option<&str>,
+        flags: u32,
+    ) -> Result<()> {
+        let args = (domain, kind, metadata, key, uri, flags);
+        self.call(Procedure::DomainSetMetadata, &args).await
+    }
+
+    /// A part of a domain's description.
+    ///
+    /// # Errors
+    /// [`NO_DOMAIN_METADATA`](crate::code::NO_DOMAIN_METADATA) where it has none of that kind.
+    pub async fn domain_get_metadata(
+        &self,
+        domain: &Domain,
+        kind: MetadataKind,
+        uri: Option<&str>,
+        flags: u32,
+    ) -> Result<String> {
+        self.call(Procedure::DomainGetMetadata, &(domain, kind, uri, flags))
+            .await
+    }
+
+    /// A running domain's interfaces and addresses, as the source knows them.
+    ///
+    /// # Errors
+    /// 55 where it does not run; 86 where the guest's agent is silent.
+    pub async fn domain_interface_addresses(
+        &self,
+        domain: &Domain,
+        source: AddressSource,
+    ) -> Result<Vec<DomainInterface>> {
+        self.call(
+            Procedure::DomainInterfaceAddresses,
+            &(domain, source, 0_u32),
+        )
+        .await
+    }
+
+    /// Attaches a device; the flags say where.
+    ///
+    /// # Errors
+    /// As of every call, see [`Error`](crate::Error).
+    pub async fn domain_attach_device_flags(
+        &self,
+        domain: &Domain,
+        xml: &str,
+        flags: u32,
+    ) -> Result<()> {
+        self.call(Procedure::DomainAttachDeviceFlags, &(domain, xml, flags))
+            .await
+    }
+
+    /// Detaches a device; the flags say where.
+    ///
+    /// # Errors
+    /// As of every call, see [`Error`](crate::Error).
+    pub async fn domain_detach_device_flags(
+        &self,
+        domain: &Domain,
+        xml: &str,
+        flags: u32,
+    ) -> Result<()> {
+        self.call(Procedure::DomainDetachDeviceFlags, &(domain, xml, flags))
+            .await
+    }
+
+    /// Tells a running domain that one of its disks (by target name or path) has grown to so many
+    /// bytes, and grows its file.
+    ///
+    /// # Errors
+    /// 55 where it does not run.
+    pub async fn domain_block_resize(&self, domain: &Domain, disk: &str, bytes: u64) -> Result<()> {
+        let args = (domain, disk, bytes, domain_flags::BLOCK_RESIZE_BYTES);
+        self.call(Procedure::DomainBlockResize, &args).await
+    }
+}

@@ -1,0 +1,156 @@
+//! The numbers of the procedures this client calls.
+
+use std::fmt;
+
+/// A procedure of libvirt's remote program, by its number on the wire.
+///
+/// Numbers are never given anew: libvirt only appends (`REMOTE_PROC_*` in libvirt's
+/// `src/remote/remote_protocol.x`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Procedure {
+    /// `virConnectOpen`.
+    ConnectOpen = 1,
+    /// `virConnectClose`.
+    ConnectClose = 2,
+    /// `virConnectGetType`.
+    ConnectGetType = 3,
+    /// `virConnectGetVersion`.
+    ConnectGetVersion = 4,
+    /// `virNodeGetInfo`.
+    NodeGetInfo = 6,
+    /// `virConnectGetCapabilities`.
+    ConnectGetCapabilities = 7,
+    /// `virDomainGetXMLDesc`.
+    DomainGetXmlDesc = 14,
+    /// `virDomainGetAutostart`.
+    DomainGetAutostart = 15,
+    /// `virDomainGetInfo`.
+    DomainGetInfo = 16,
+    /// `virDomainLookupByName`.
+    DomainLookupByName = 23,
+    /// `virDomainLookupByUUID`.
+    DomainLookupByUuid = 24,
+    /// `virDomainReboot`.
+    DomainReboot = 27,
+    /// `virDomainResume`.
+    DomainResume = 28,
+    /// `virDomainSetAutostart`.
+    DomainSetAutostart = 29,
+    /// `virDomainSuspend`.
+    DomainSuspend = 34,
+    /// `virNetworkGetXMLDesc`.
+    NetworkGetXmlDesc = 43,
+    /// `virNetworkLookupByName`.
+    NetworkLookupByName = 46,
+    /// `virConnectGetHostname`.
+    ConnectGetHostname = 59,
+    /// Asks for a feature of the protocol; asking for keep-alive announces it.
+    ConnectSupportsFeature = 60,
+    /// Asks how the daemon wants its client to authenticate.
+    AuthList = 66,
+    /// `virStoragePoolRefresh`.
+    StoragePoolRefresh = 83,
+    /// `virStoragePoolLookupByName`.
+    StoragePoolLookupByName = 84,
+    /// `virStoragePoolLookupByVolume`.
+    StoragePoolLookupByVolume = 86,
+    /// `virStoragePoolGetInfo`.
+    StoragePoolGetInfo = 87,
+    /// `virStoragePoolGetXMLDesc`.
+    StoragePoolGetXmlDesc = 88,
+    /// `virStorageVolCreateXML`.
+    StorageVolCreateXml = 93,
+    /// `virStorageVolDelete`.
+    StorageVolDelete = 94,
+    /// `virStorageVolLookupByName`.
+    StorageVolLookupByName = 95,
+    /// `virStorageVolLookupByPath`.
+    StorageVolLookupByPath = 97,
+    /// `virStorageVolGetInfo`.
+    StorageVolGetInfo = 98,
+    /// `virStorageVolGetXMLDesc`.
+    StorageVolGetXmlDesc = 99,
+    /// `virStorageVolGetPath`.
+    StorageVolGetPath = 100,
+    /// `virStorageVolCreateXMLFrom`.
+    StorageVolCreateXmlFrom = 125,
+    /// `virDomainIsActive`.
+    DomainIsActive = 150,
+    /// `virNetworkIsActive`.
+    NetworkIsActive = 152,
+    /// `virStoragePoolIsActive`.
+    StoragePoolIsActive = 154,
+    /// `virConnectGetLibVersion`.
+    ConnectGetLibVersion = 157,
+    /// `virDomainAttachDeviceFlags`.
+    DomainAttachDeviceFlags = 160,
+    /// `virDomainDetachDeviceFlags`.
+    DomainDetachDeviceFlags = 161,
+    /// `virStorageVolWipe`.
+    StorageVolWipe = 165,
+    /// `virDomainCreateWithFlags`: starts a defined domain.
+    DomainCreateWithFlags = 196,
+    /// `virDomainOpenConsole`.
+    DomainOpenConsole = 201,
+    /// `virStorageVolUpload`.
+    StorageVolUpload = 208,
+    /// `virStorageVolDownload`.
+    StorageVolDownload = 209,
+    /// `virDomainGetState`.
+    DomainGetState = 212,
+    /// `virDomainUndefineFlags`.
+    DomainUndefineFlags = 231,
+    /// `virDomainDestroyFlags`.
+    DomainDestroyFlags = 234,
+    /// `virDomainReset`.
+    DomainReset = 245,
+    /// `virDomainBlockResize`.
+    DomainBlockResize = 251,
+    /// `virDomainShutdownFlags`.
+    DomainShutdownFlags = 258,
+    /// `virStorageVolResize`.
+    StorageVolResize = 260,
+    /// `virDomainSetMetadata`.
+    DomainSetMetadata = 264,
+    /// `virDomainGetMetadata`.
+    DomainGetMetadata = 265,
+    /// `virConnectListAllDomains`.
+    ConnectListAllDomains = 273,
+    /// `virConnectListAllStoragePools`.
+    ConnectListAllStoragePools = 281,
+    /// `virStoragePoolListAllVolumes`.
+    StoragePoolListAllVolumes = 282,
+    /// `virConnectListAllNetworks`.
+    ConnectListAllNetworks = 283,
+    /// `virConnectDomainEventRegisterAny`.
+    ConnectDomainEventCallbackRegisterAny = 316,
+    /// `virConnectDomainEventDeregisterAny`.
+    ConnectDomainEventCallbackDeregisterAny = 317,
+    /// Sent by the daemon: a domain changed its state.
+    DomainEventCallbackLifecycle = 318,
+    /// `virNetworkGetDHCPLeases`.
+    NetworkGetDhcpLeases = 341,
+    /// `virConnectGetDomainCapabilities`.
+    ConnectGetDomainCapabilities = 342,
+    /// `virDomainDefineXMLFlags`.
+    DomainDefineXmlFlags = 350,
+    /// `virDomainInterfaceAddresses`.
+    DomainInterfaceAddresses = 353,
+    /// `virStorageVolGetInfoFlags`.
+    StorageVolGetInfoFlags = 378,
+}
+
+impl Procedure {
+    /// The number on the wire.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        self as i32
+    }
+}
+
+impl fmt::Display for Procedure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

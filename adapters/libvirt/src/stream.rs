@@ -1,0 +1,266 @@
+//! Bulk data into and out of a volume.
+//!
+//! A stream belongs to the connection that opened it and is told apart by the serial of the call
+//! that did. Packets of a stream are not acknowledged one by one: what libvirt has against them
+//! comes as an error in the middle, and only the confirmed finish says that all of them arrived.
+//! Even then nothing is synced to the host's disk.
+//!
+//! Dropping a stream that was not finished aborts it; libvirt keeps what arrived.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::connection::{Calls, Command, Connection, StreamEvent, encode};
+use crate::error::{Cause, CloseReason, Error, Result};
+use crate::packet::{STREAM_PAYLOAD_MAX, status};
+use crate::protocol::Procedure;
+
+/// Packets of a download that may wait for their taker, 256 KiB each.
+const DOWNLOAD_QUEUE: usize = 4;
+
+impl Calls {
+    pub(crate) async fn open_upload<A: Serialize + ?Sized>(
+        &self,
+        procedure: Procedure,
+        args: &A,
+        stall: Duration,
+    ) -> Result<UploadStream> {
+        Ok(UploadStream {
+            link: self.open_stream(procedure, args, stall, 1).await?,
+            sent: 0,
+        })
+    }
+
+    pub(crate) async fn open_download<A: Serialize + ?Sized>(
+        &self,
+        procedure: Procedure,
+        args: &A,
+        stall: Duration,
+    ) -> Result<DownloadStream> {
+        let link = self
+            .open_stream(procedure, args, stall, DOWNLOAD_QUEUE)
+            .await?;
+        Ok(DownloadStream {
+            link,
+            finishing: false,
+        })
+    }
+
+    async fn open_stream<A: Serialize + ?Sized>(
+        &self,
+        procedure: Procedure,
+        args: &A,
+        stall: Duration,
+        queue: usize,
+    ) -> Result<Link> {
+        let payload = encode(procedure, args)?;
+        let (sender, events) = mpsc::channel(queue);
+        let connection = self.connection().clone();
+        let answer = connection
+            .request(procedure, payload, Some(sender), self.timeout())
+            .await?;
+        Ok(Link {
+            connection,
+            serial: answer.serial,
+            procedure,
+            events,
+            stall,
+            over: false,
+        })
+    }
+}
+
+/// A volume being written.
+#[derive(Debug)]
+pub struct UploadStream {
+    link: Link,
+    sent: u64,
+}
+
+impl UploadStream {
+    /// Sends data; returns when all of it is on its way, which is as fast as the host takes it.
+    ///
+    /// Not cancel safe: dropped in the middle, a part of the data may be on its way;
+    /// [`sent`](Self::sent) says how much.
+    ///
+    /// # Errors
+    /// libvirt's own error, if it has stopped the stream, e.g. for want of space;
+    /// [`Error::OutcomeUnknown`] when the connection ended or the host took nothing for the time
+    /// allowed. The volume then holds a prefix of what was sent; its physical size says how long.
+    pub async fn send(&mut self, mut data: Bytes) -> Result<()> {
+        while !data.is_empty() {
+            let packet = data.split_to(data.len().min(STREAM_PAYLOAD_MAX));
+            let length = packet.len() as u64;
+            self.link.write(status::CONTINUE, packet).await?;
+            self.sent = self.sent.saturating_add(length);
+        }
+        Ok(())
+    }
+
+    /// Bytes handed over so far; not all of them need have arrived.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Ends the stream and waits until libvirt confirms that it took everything.
+    ///
+    /// # Errors
+    /// As of [`send`](Self::send).
+    pub async fn finish(mut self) -> Result<()> {
+        self.link.write(status::OK, Bytes::new()).await?;
+        self.link.confirmed().await
+    }
+
+    /// Gives the stream up and waits until libvirt confirms that it did too.
+    ///
+    /// # Errors
+    /// As of [`send`](Self::send).
+    pub async fn abort(mut self) -> Result<()> {
+        self.link.write(status::ERROR, Bytes::new()).await?;
+        self.link.confirmed().await
+    }
+}
+
+/// A volume being read.
+#[derive(Debug)]
+pub struct DownloadStream {
+    link: Link,
+    finishing: bool,
+}
+
+impl DownloadStream {
+    /// The next piece, at most 256 KiB; `None` at the end, once libvirt confirms that there was no
+    /// error. While nothing is taken libvirt waits.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// libvirt's own error, if it has stopped the stream; [`Error::OutcomeUnknown`] when the
+    /// connection ended or nothing came for the time allowed.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        while !self.finishing {
+            match self.link.next().await? {
+                StreamEvent::Data(data) if data.is_empty() => self.finishing = true,
+                StreamEvent::Data(data) => return Ok(Some(data)),
+                StreamEvent::Finished => return Ok(None),
+                StreamEvent::Failed(failure) => {
+                    return Err(failure.into_error(self.link.procedure));
+                }
+            }
+        }
+        if !self.link.over {
+            self.link.write(status::OK, Bytes::new()).await?;
+            self.link.confirmed().await?;
+        }
+        Ok(None)
+    }
+}
+
+/// An open stream's place in its connection.
+#[derive(Debug)]
+struct Link {
+    connection: Connection,
+    serial: u32,
+    procedure: Procedure,
+    events: mpsc::Receiver<StreamEvent>,
+    stall: Duration,
+    /// Ended by libvirt, so that there is nothing to abort.
+    over: bool,
+}
+
+impl Link {
+    /// Queues a packet, unless the stream has failed meanwhile.
+    async fn write(&mut self, status: i32, payload: Bytes) -> Result<()> {
+        let (serial, procedure) = (self.serial, self.procedure);
+        let command = Command::Stream {
+            serial,
+            procedure,
+            status,
+            payload,
+        };
+        let deadline = Instant::now() + self.stall;
+        let queued = {
+            let commands = self.connection.commands();
+            tokio::select! {
+                biased;
+                event = self.events.recv() => Err(event),
+                queued = timeout_at(deadline, commands.send(command)) => Ok(queued),
+            }
+        };
+        match queued {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(_))) => Err(self.ended()),
+            Ok(Err(_)) => Err(self.stalled()),
+            Err(event) => Err(self.interrupted(event)),
+        }
+    }
+
+    /// Something came while this side was not done.
+    fn interrupted(&mut self, event: Option<StreamEvent>) -> Error {
+        match event {
+            None => self.ended(),
+            Some(StreamEvent::Failed(failure)) => {
+                self.over = true;
+                failure.into_error(self.procedure)
+            }
+            Some(_) => self.unknown(CloseReason::Protocol("data on an upload".to_owned())),
+        }
+    }
+
+    /// Waits for the confirmation of a finish or an abort.
+    async fn confirmed(&mut self) -> Result<()> {
+        loop {
+            match self.next().await? {
+                StreamEvent::Finished => return Ok(()),
+                StreamEvent::Failed(failure) => return Err(failure.into_error(self.procedure)),
+                StreamEvent::Data(_) => {}
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<StreamEvent> {
+        let deadline = Instant::now() + self.stall;
+        match timeout_at(deadline, self.events.recv()).await {
+            Ok(Some(event)) => {
+                self.over = !matches!(event, StreamEvent::Data(_));
+                Ok(event)
+            }
+            Ok(None) => Err(self.ended()),
+            Err(_) => Err(self.stalled()),
+        }
+    }
+
+    fn ended(&mut self) -> Error {
+        self.over = true;
+        self.unknown(self.connection.close_reason().unwrap_or(CloseReason::ByUs))
+    }
+
+    fn unknown(&self, reason: CloseReason) -> Error {
+        Error::OutcomeUnknown {
+            procedure: self.procedure,
+            cause: Cause::Closed(reason),
+        }
+    }
+
+    fn stalled(&self) -> Error {
+        Error::OutcomeUnknown {
+            procedure: self.procedure,
+            cause: Cause::TimedOut(self.stall),
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if !self.over {
+            self.connection
+                .shared()
+                .abort_stream(self.serial, self.procedure);
+        }
+    }
+}
