@@ -14,13 +14,18 @@
 //! - At most one run an entity is open at a time.
 
 pub mod blob;
+mod blocking;
 pub mod checkpoint;
 pub mod clock;
+mod durable;
 pub mod executor;
+mod files;
+mod group_commit;
 pub mod journal;
 pub mod model;
 pub mod registry;
 pub mod secret;
+pub mod state_dir;
 pub mod step;
 
 pub use executor::{Engine, EngineError, EngineParts, Notice};

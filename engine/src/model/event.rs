@@ -8,7 +8,7 @@ use super::{
     graph::Graph,
     id::{EntityId, RunId, Timestamp},
     payload::Payload,
-    text::{Name, Text},
+    text::{Name, Text, Who},
 };
 
 /// One thing that happened, when, by whom and why.
@@ -34,10 +34,10 @@ pub enum Actor {
         /// Numeric user id.
         uid: u32,
         /// User name, where one is known.
-        name: Text,
+        name: Who,
     },
     /// A Kubernetes user or field manager.
-    Kubernetes(Text),
+    Kubernetes(Who),
 }
 
 impl std::fmt::Display for Actor {

@@ -66,7 +66,7 @@ pub enum Work {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// No node at all, or more than [`Graph::MAX_NODES`].
-    #[error("a graph has 1 to {} nodes, not {0}", Graph::MAX_NODES)]
+    #[error("a graph has 1 to {max} nodes, not {0}", max = Graph::MAX_NODES)]
     Size(usize),
     /// Two nodes of one name.
     #[error("two nodes are named {0}")]
@@ -80,17 +80,28 @@ pub enum GraphError {
         missing: Name,
     },
 }
+    /// It weighs more than [`Graph::MAX_WEIGHT`]: larger parameters belong into blobs.
+    #[error("the graph takes {0} bytes, more than {max}", max = Graph::MAX_WEIGHT)]
+    TooHeavy(usize),
 
 impl Graph {
     /// The most nodes a graph has.
     pub const MAX_NODES: usize = 32;
 
+    /// The most a graph weighs, so that its event fits a record.
+    pub const MAX_WEIGHT: usize = 2816;
     /// The node of that name.
     pub fn node(&self, name: &Name) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name == *name)
     }
 
     /// Checks the rules of a graph: 1 to [`Graph::MAX_NODES`] nodes, unique names, and each
+    /// The most bytes the graph takes in a record: what it holds, and some for lengths and tags.
+    pub fn weight(&self) -> usize {
+        let nodes = self.nodes.iter().map(Node::weight);
+        weigh(self.workflow.as_str()) + 8 + nodes.sum::<usize>()
+    }
+
     /// node after those it waits for, which makes a circle impossible.
     ///
     /// # Errors
@@ -100,6 +111,9 @@ impl Graph {
             return Err(GraphError::Size(self.nodes.len()));
         }
         let mut seen = BTreeSet::new();
+        if self.weight() > Self::MAX_WEIGHT {
+            return Err(GraphError::TooHeavy(self.weight()));
+        }
         for node in &self.nodes {
             if let Some(missing) = node.after.iter().find(|name| !seen.contains(name)) {
                 return Err(GraphError::Order { node: node.name.clone(), missing: missing.clone() });
@@ -110,4 +124,23 @@ impl Graph {
         }
         Ok(())
     }
+}
+
+impl Node {
+    fn weight(&self) -> usize {
+        let after = self.after.iter().map(|name| weigh(name.as_str()));
+        let work = match &self.work {
+            Work::Step { step, params, .. } => weigh(step.as_str()) + 4 + params.weight(),
+            Work::Entity { entity, workflow, desired } => {
+                let names = [entity.kind().as_str(), entity.id(), workflow.as_str()];
+                names.into_iter().map(weigh).sum::<usize>() + 1 + desired.weight()
+            }
+        };
+        weigh(self.name.as_str()) + weigh(self.lane.as_str()) + 6 + after.sum::<usize>() + work
+    }
+}
+
+/// What a text takes: itself, and its length before it.
+fn weigh(text: &str) -> usize {
+    text.len() + if text.len() < 251 { 1 } else { 3 }
 }

@@ -25,4 +25,4 @@ pub use graph::{Graph, GraphError, Node, Work};
 pub use id::{EntityId, InvalidId, RunId, StreamId, Timestamp};
 pub use payload::{Hash, INLINE_MAX, Payload};
 pub use state::{Divergence, NodeState, RunPhase, RunState};
-pub use text::{Name, Text};
+pub use text::{Name, Text, Who};

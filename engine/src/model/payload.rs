@@ -61,4 +61,12 @@ impl Payload {
             Self::Blob { .. } => None,
         }
     }
+
+    /// The most bytes it takes in a record.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Inline(bytes) => bytes.len() + 6,
+            Self::Blob { .. } => 42,
+        }
+    }
 }

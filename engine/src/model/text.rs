@@ -69,6 +69,52 @@ impl fmt::Display for Text {
     }
 }
 
+/// Who somebody is, as an event keeps it: at most 128 bytes, cut and cleaned like [`Text`].
+///
+/// Shorter than free text, so that the longest wish, its reason and who made it fit one record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "String")]
+pub struct Who(String);
+
+impl Who {
+    /// The longest name of somebody, in bytes.
+    pub const MAX: usize = 128;
+
+    /// Makes a name fit for an event.
+    pub fn new(name: impl AsRef<str>) -> Self {
+        let clean: String = name.as_ref().chars().map(harmless).collect();
+        Self(cut(clean, Self::MAX))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is no name.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<String> for Who {
+    fn from(name: String) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<&str> for Who {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A name of a node, step, workflow, state or code: 1 to 64 bytes of `[A-Za-z0-9_.-]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
