@@ -10,12 +10,22 @@
 //!
 //! [`conformance`] holds the suite that any implementation has to pass.
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
+pub mod chain;
 pub mod conformance;
 mod memory;
 mod record;
 mod sled_journal;
+mod sled_keys;
+mod sled_store;
+mod sled_writer;
+mod stage;
+mod stored;
 
+pub use chain::{BatchLink, ChainedJournal};
 pub use memory::MemoryJournal;
+pub use record::Stored;
 pub use sled_journal::SledJournal;
 
 use async_trait::async_trait;

@@ -1,0 +1,290 @@
+//! Events of every kind, up to the limits of what they are made of.
+
+use proptest::{collection::vec, option, prelude::*, sample::select};
+use ulid::Ulid;
+
+use crate::model::{
+    Actor, CancelMode, EntityId, Event, EventKind, Failure, FailureClass, Graph, Hash, INLINE_MAX,
+    Name, Node, Outcome, Payload, Precedence, RunId, RunResult, StreamId, Text, Timestamp, Wait,
+    Who, Work,
+};
+
+/// Any number, and often the one that takes the most bytes.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![any::<u64>(), Just(u64::MAX), 0..9u64]
+}
+
+fn small() -> impl Strategy<Value = u32> {
+    prop_oneof![any::<u32>(), Just(u32::MAX), 0..9u32]
+}
+
+/// A length up to `max`, and often `max` itself.
+fn length(min: usize, max: usize) -> impl Strategy<Value = usize> {
+    prop_oneof![min..=max, Just(max), Just(min)]
+}
+
+fn text() -> BoxedStrategy<Text> {
+    prop_oneof![
+        length(0, 2 * Text::MAX).prop_map(|len| Text::new("x".repeat(len))),
+        length(0, Text::MAX).prop_map(|len| Text::new("ü€".repeat(len))),
+        any::<String>().prop_map(Text::new),
+    ]
+    .boxed()
+}
+
+fn who() -> impl Strategy<Value = Who> {
+    length(0, 2 * Who::MAX).prop_map(|len| Who::new("x".repeat(len)))
+}
+
+fn name() -> BoxedStrategy<Name> {
+    length(1, Name::MAX)
+        .prop_flat_map(|len| vec(select(b"abcZ09_.-".to_vec()), len))
+        .prop_map(|bytes| Name::new(String::from_utf8_lossy(&bytes)).unwrap())
+        .boxed()
+}
+
+fn payload() -> BoxedStrategy<Payload> {
+    prop_oneof![
+        length(0, INLINE_MAX).prop_map(|len| Payload::Inline(vec![0xff; len])),
+        blob(),
+    ]
+    .boxed()
+}
+
+fn blob() -> impl Strategy<Value = Payload> {
+    (any::<[u8; 32]>(), number()).prop_map(|(hash, len)| Payload::Blob {
+        hash: Hash(hash),
+        len,
+    })
+}
+
+pub(crate) fn entity() -> BoxedStrategy<EntityId> {
+    (name(), length(1, EntityId::MAX))
+        .prop_map(|(kind, len)| EntityId::new(kind, "/".repeat(len)).unwrap())
+        .boxed()
+}
+
+fn run() -> impl Strategy<Value = RunId> {
+    any::<u128>().prop_map(|bits| RunId(Ulid::from_bytes(bits.to_be_bytes())))
+}
+
+pub(crate) fn stream() -> impl Strategy<Value = StreamId> {
+    prop_oneof![
+        entity().prop_map(StreamId::Entity),
+        run().prop_map(StreamId::Run)
+    ]
+}
+
+fn actor() -> BoxedStrategy<Actor> {
+    prop_oneof![
+        Just(Actor::Engine),
+        (small(), who()).prop_map(|(uid, name)| Actor::Unix { uid, name }),
+        who().prop_map(Actor::Kubernetes),
+    ]
+    .boxed()
+}
+
+fn precedence() -> impl Strategy<Value = Precedence> {
+    use Precedence::{Queue, Record, Supersede, Supreme};
+    select(vec![Queue, Supersede, Supreme, Record])
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    select(vec![
+        Outcome::AlreadyPresent,
+        Outcome::Created,
+        Outcome::Updated,
+    ])
+}
+
+fn mode() -> impl Strategy<Value = CancelMode> {
+    select(vec![
+        CancelMode::User,
+        CancelMode::Superseded,
+        CancelMode::Unwanted,
+    ])
+}
+
+fn class() -> impl Strategy<Value = FailureClass> {
+    use FailureClass::{Blocked, Failed, Recheck, Transient};
+    select(vec![Transient, Recheck, Blocked, Failed])
+}
+
+fn failure() -> BoxedStrategy<Failure> {
+    (class(), name(), text(), text(), text(), text())
+        .prop_map(|(class, code, message, host, object, remedy)| Failure {
+            class,
+            code,
+            message,
+            host,
+            object,
+            remedy,
+        })
+        .boxed()
+}
+
+fn result() -> BoxedStrategy<RunResult> {
+    prop_oneof![
+        Just(RunResult::Succeeded),
+        failure().prop_map(RunResult::Failed),
+        Just(RunResult::Cancelled),
+        Just(RunResult::Superseded),
+    ]
+    .boxed()
+}
+
+fn wait() -> impl Strategy<Value = Option<Wait>> {
+    let wait = (number(), number());
+    option::of(wait.prop_map(|(delay_ms, due)| Wait {
+        delay_ms,
+        due: Timestamp(due),
+    }))
+}
+
+fn work() -> BoxedStrategy<Work> {
+    let params = || prop_oneof![blob(), vec(any::<u8>(), 0..600).prop_map(Payload::Inline)];
+    prop_oneof![
+        (name(), any::<u16>(), params()).prop_map(|(step, version, params)| Work::Step {
+            step,
+            version,
+            params
+        }),
+        (entity(), name(), params()).prop_map(|(entity, workflow, desired)| Work::Entity {
+            entity,
+            workflow,
+            desired
+        }),
+    ]
+    .boxed()
+}
+
+fn node() -> BoxedStrategy<Node> {
+    (name(), vec(name(), 0..4), work(), text(), any::<bool>())
+        .prop_map(|(name, after, work, lane, interruptible)| Node {
+            name,
+            after,
+            work,
+            lane,
+            interruptible,
+        })
+        .boxed()
+}
+
+/// A graph that weighs as much as a graph may, or less; what its edges mean is no matter here.
+pub(crate) fn graph() -> BoxedStrategy<Graph> {
+    let parts = (
+        name(),
+        any::<u16>(),
+        vec(node(), 1..Graph::MAX_NODES),
+        0..=Graph::MAX_WEIGHT,
+    );
+    parts
+        .prop_map(|(workflow, version, nodes, room)| {
+            let mut graph = Graph {
+                workflow,
+                version,
+                nodes,
+            };
+            while graph.nodes.len() > 1 && graph.weight() > Graph::MAX_WEIGHT {
+                graph.nodes.pop();
+            }
+            let free = Graph::MAX_WEIGHT.saturating_sub(graph.weight());
+            if let Some(Work::Step {
+                params: Payload::Inline(bytes),
+                ..
+            }) = graph.nodes.last_mut().map(|node| &mut node.work)
+            {
+                bytes.resize(bytes.len() + free.min(room), 7);
+            }
+            graph
+        })
+        .boxed()
+}
+
+fn kind() -> BoxedStrategy<EventKind> {
+    prop_oneof![
+        of_an_entity(),
+        of_a_step(),
+        (entity(), number(), graph()).prop_map(|(entity, generation, graph)| {
+            EventKind::RunStarted {
+                entity,
+                generation,
+                graph,
+            }
+        }),
+        name().prop_map(|signal| EventKind::Signal { signal }),
+        mode().prop_map(|mode| EventKind::CancelRequested { mode }),
+        select(vec![EventKind::Paused, EventKind::Resumed]),
+        result().prop_map(|result| EventKind::RunFinished { result }),
+    ]
+    .boxed()
+}
+
+fn of_an_entity() -> BoxedStrategy<EventKind> {
+    prop_oneof![
+        (number(), name(), precedence(), payload()).prop_map(
+            |(generation, workflow, precedence, desired)| EventKind::Desired {
+                generation,
+                workflow,
+                precedence,
+                desired,
+            }
+        ),
+        (run(), name(), number()).prop_map(|(run, workflow, generation)| EventKind::RunOpened {
+            run,
+            workflow,
+            generation
+        }),
+        (run(), result()).prop_map(|(run, result)| EventKind::RunClosed { run, result }),
+        name().prop_map(|step| EventKind::Intent { step }),
+        (name(), text()).prop_map(|(state, detail)| EventKind::StateChanged { state, detail }),
+        Just(EventKind::RetryRequested),
+        name().prop_map(|secret| EventKind::SecretErased { secret }),
+    ]
+    .boxed()
+}
+
+fn of_a_step() -> BoxedStrategy<EventKind> {
+    prop_oneof![
+        (name(), small()).prop_map(|(node, attempt)| EventKind::StepStarted { node, attempt }),
+        (name(), small(), outcome(), payload()).prop_map(|(node, attempt, outcome, output)| {
+            EventKind::StepSucceeded {
+                node,
+                attempt,
+                outcome,
+                output,
+            }
+        }),
+        (name(), small(), failure(), wait()).prop_map(|(node, attempt, failure, retry)| {
+            EventKind::StepFailed {
+                node,
+                attempt,
+                failure,
+                retry,
+            }
+        }),
+        (name(), small(), failure(), wait()).prop_map(|(node, attempt, failure, recheck)| {
+            EventKind::StepBlocked {
+                node,
+                attempt,
+                failure,
+                recheck,
+            }
+        }),
+        (name(), small()).prop_map(|(node, attempt)| EventKind::StepInterrupted { node, attempt }),
+        name().prop_map(|node| EventKind::StepSkipped { node }),
+        name().prop_map(|node| EventKind::TimerDue { node }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn event() -> BoxedStrategy<Event> {
+    (number(), actor(), text(), kind())
+        .prop_map(|(at, actor, reason, kind)| Event {
+            at: Timestamp(at),
+            actor,
+            reason,
+            kind,
+        })
+        .boxed()
+}

@@ -1,0 +1,96 @@
+//! The two chains that make a change of the past visible.
+//!
+//! Each stream is a chain: a record's link covers its bytes, its stream, its place there and the
+//! link before it. The journal is a chain of its durable batches: a batch's link covers the links
+//! of its records, its range of offsets and the link before it, and is stored in the same write.
+//! Who keeps the newest batch link elsewhere can later tell whether anything before it was
+//! changed, removed, reordered or inserted.
+
+use async_trait::async_trait;
+use sha2::{Digest as _, Sha256};
+
+use super::{Journal, JournalError, Offset, Stored};
+use crate::model::{Hash, StreamId};
+
+/// The link of a record: SHA-256 over the link before it, its stream, its place and its bytes.
+///
+/// Lengths go before what varies in length, so that no two different records are hashed alike.
+pub fn link(prev: Hash, stream: &StreamId, seq: u64, bytes: &[u8]) -> Hash {
+    let stream = stream.to_string();
+    let mut hash = Sha256::new();
+    hash.update(prev.0);
+    hash.update((stream.len() as u64).to_be_bytes());
+    hash.update(stream.as_bytes());
+    hash.update(seq.to_be_bytes());
+    hash.update((bytes.len() as u64).to_be_bytes());
+    hash.update(bytes);
+    Hash(hash.finalize().into())
+}
+
+/// A link of the journal's chain: one batch that became durable as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLink {
+    /// The offset of its first record.
+    pub first: Offset,
+    /// The offset of its last record.
+    pub last: Offset,
+    /// The link before it; all zero at the journal's first batch.
+    pub prev: Hash,
+    /// SHA-256 over `prev`, `first`, `last` and the records' links.
+    pub hash: Hash,
+}
+
+impl BatchLink {
+    /// Links a batch whose records have the links `records`, in the order of their offsets.
+    pub fn new<'a>(
+        prev: Hash,
+        first: Offset,
+        last: Offset,
+        records: impl IntoIterator<Item = &'a Hash>,
+    ) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(prev.0);
+        hash.update(first.to_be_bytes());
+        hash.update(last.to_be_bytes());
+        records.into_iter().for_each(|record| hash.update(record.0));
+        Self {
+            first,
+            last,
+            prev,
+            hash: Hash(hash.finalize().into()),
+        }
+    }
+}
+
+/// A journal whose stored bytes can be read and written verbatim: what audit, export and rebuild
+/// stand on.
+#[async_trait]
+pub trait ChainedJournal: Journal {
+    /// At most `limit` records from `from` on by offset, byte for byte, their envelopes checked.
+    ///
+    /// # Errors
+    /// As for [`Journal::read_all`].
+    async fn read_stored(&self, from: Offset, limit: usize) -> Result<Vec<Stored>, JournalError>;
+
+    /// At most `limit` links of the journal's chain, from the first batch that begins at `from`
+    /// or later.
+    ///
+    /// # Errors
+    /// As for [`Journal::read_all`].
+    async fn read_links(&self, from: Offset, limit: usize) -> Result<Vec<BatchLink>, JournalError>;
+
+    /// The newest link of the journal's chain; none while the journal is empty.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn head(&self) -> Result<Option<BatchLink>, JournalError>;
+
+    /// Writes records of another journal back as one durable batch, byte for byte, so that the
+    /// links come out as they were. Atomic and durable like [`Journal::append`]. Returns the link
+    /// of the batch; none for an empty one.
+    ///
+    /// # Errors
+    /// [`JournalError::Conflict`] when a record does not follow what its stream holds, and
+    /// [`JournalError::Damaged`] when its bytes, place or link do not fit; nothing is written.
+    async fn restore(&self, batch: Vec<Vec<u8>>) -> Result<Option<BatchLink>, JournalError>;
+}

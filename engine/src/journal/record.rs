@@ -1,0 +1,279 @@
+//! The envelope of a stored record.
+//!
+//! ```text
+//! CRC32C of all that follows   4 bytes, big-endian
+//! format version               1 byte
+//! codec of what follows        1 byte
+//! offset, seq, previous link, stream        (codec)
+//! event                                     (codec)
+//! ```
+//!
+//! Checksum, version and codec stand at the same place in every version, so that damage is told
+//! from novelty: a record is judged newer only once its checksum is right.
+
+use bincode::{Decode, Encode};
+
+use super::{
+    JournalError, Offset, RECORD_MAX, Record, chain,
+    stored::{self, Mirror, Unreadable, v1},
+};
+use crate::model::{Event, Hash, StreamId};
+
+/// The newest record format this version reads, and the one it writes.
+const FORMAT: u8 = 1;
+/// `bincode` 2 in its standard configuration.
+const CODEC: u8 = 1;
+/// The bytes of the checksum.
+const CRC_LEN: usize = 4;
+
+/// A record as it lies in the journal, byte for byte.
+///
+/// This is what the chains are made of, what an export carries and what a rebuild writes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its place in the whole journal.
+    pub offset: Offset,
+    /// Its stream.
+    pub stream: StreamId,
+    /// Its place in the stream, from 0.
+    pub seq: u64,
+    /// The link of its stream's chain before it; all zero at the stream's first record.
+    pub prev: Hash,
+    /// Its own link: SHA-256 over `prev`, stream, seq and `bytes`.
+    pub hash: Hash,
+    /// The stored bytes, envelope included.
+    pub bytes: Vec<u8>,
+}
+
+/// What precedes the event in a record of format 1.
+#[derive(Encode, Decode)]
+struct Header {
+    offset: u64,
+    seq: u64,
+    prev: [u8; 32],
+    stream: v1::StreamId,
+}
+
+impl Stored {
+    /// Reads a record's bytes: checksum, format and header. The event is read by
+    /// [`Stored::record`].
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] for any flipped bit or missing byte, [`JournalError::Newer`] for
+    /// an intact record of a later format.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, JournalError> {
+        Self::unseal(bytes).map_err(|(bytes, e)| named(e, guess(&bytes).map(|(_, place)| place)))
+    }
+
+    /// As [`Stored::parse`], for bytes that were found at `offset`.
+    pub(super) fn parse_at(offset: Offset, bytes: Vec<u8>) -> Result<Self, JournalError> {
+        let stored = Self::unseal(bytes).map_err(|(bytes, e)| {
+            let guess = guess(&bytes).filter(|(claimed, _)| *claimed == offset);
+            named(
+                e,
+                Some(guess.map_or_else(|| format!("offset {offset}"), |(_, place)| place)),
+            )
+        })?;
+        if stored.offset == offset {
+            return Ok(stored);
+        }
+        let why = format!("another record stands there: {}", stored.place());
+        Err(JournalError::Damaged {
+            place: format!("offset {offset}"),
+            why,
+        })
+    }
+
+    fn unseal(bytes: Vec<u8>) -> Result<Self, (Vec<u8>, Unreadable)> {
+        let header = check(&bytes)
+            .and_then(|()| open(&bytes))
+            .and_then(|(header, _)| {
+                Ok((
+                    header.stream.restore()?,
+                    header.offset,
+                    header.seq,
+                    Hash(header.prev),
+                ))
+            });
+        match header {
+            Ok((stream, offset, seq, prev)) => {
+                let hash = chain::link(prev, &stream, seq, &bytes);
+                Ok(Self {
+                    offset,
+                    stream,
+                    seq,
+                    prev,
+                    hash,
+                    bytes,
+                })
+            }
+            Err(e) => Err((bytes, e)),
+        }
+    }
+
+    /// Reads the event.
+    ///
+    /// # Errors
+    /// As for [`Stored::parse`].
+    pub fn record(&self) -> Result<Record, JournalError> {
+        let event = self.event().map_err(|e| named(e, Some(self.place())))?;
+        Ok(Record {
+            offset: self.offset,
+            stream: self.stream.clone(),
+            seq: self.seq,
+            event,
+            hash: self.hash,
+        })
+    }
+
+    fn event(&self) -> Result<Event, Unreadable> {
+        let (_, body) = open(&self.bytes)?;
+        let (event, rest) = stored::decode::<v1::Event>(body)?;
+        if rest.is_empty() {
+            event.restore()
+        } else {
+            Err(damaged("bytes follow the event"))
+        }
+    }
+
+    /// Stream, sequence and offset, as errors name them.
+    pub(super) fn place(&self) -> String {
+        place(&self.stream, self.seq, self.offset)
+    }
+
+    /// Puts an encoded event into its envelope.
+    pub(super) fn seal(
+        offset: Offset,
+        stream: &StreamId,
+        seq: u64,
+        prev: Hash,
+        draft: &Draft,
+    ) -> Result<Self, JournalError> {
+        let bytes = envelope(offset, stream, seq, prev, &draft.body).map_err(unencodable)?;
+        if bytes.len() > RECORD_MAX {
+            let (stream, event) = (stream.clone(), draft.event.kind.type_name());
+            return Err(JournalError::TooLong {
+                stream,
+                event,
+                len: bytes.len(),
+            });
+        }
+        let hash = chain::link(prev, stream, seq, &bytes);
+        Ok(Self {
+            offset,
+            stream: stream.clone(),
+            seq,
+            prev,
+            hash,
+            bytes,
+        })
+    }
+}
+
+/// An event and its encoding, ready for an envelope.
+pub(super) struct Draft {
+    pub(super) event: Event,
+    body: Vec<u8>,
+}
+
+impl Draft {
+    pub(super) fn new(event: Event) -> Result<Self, JournalError> {
+        let mut body = Vec::with_capacity(256);
+        stored::encode(v1::Event::store(&event), &mut body).map_err(unencodable)?;
+        Ok(Self { event, body })
+    }
+
+    /// Its length without the envelope, in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.body.len()
+    }
+}
+
+fn unencodable(error: bincode::error::EncodeError) -> JournalError {
+    JournalError::Storage(format!("an event cannot be encoded: {error}"))
+}
+
+fn envelope(
+    offset: Offset,
+    stream: &StreamId,
+    seq: u64,
+    prev: Hash,
+    body: &[u8],
+) -> Result<Vec<u8>, bincode::error::EncodeError> {
+    let mut bytes = Vec::with_capacity(body.len().saturating_add(128));
+    bytes.extend_from_slice(&[0; CRC_LEN]);
+    bytes.extend_from_slice(&[FORMAT, CODEC]);
+    let stream = v1::StreamId::store(stream);
+    stored::encode(
+        Header {
+            offset,
+            seq,
+            prev: prev.0,
+            stream,
+        },
+        &mut bytes,
+    )?;
+    bytes.extend_from_slice(body);
+    if let Some((crc, rest)) = bytes.split_first_chunk_mut::<CRC_LEN>() {
+        *crc = crc32c::crc32c(rest).to_be_bytes();
+    }
+    Ok(bytes)
+}
+
+fn check(bytes: &[u8]) -> Result<(), Unreadable> {
+    let (crc, rest) = bytes
+        .split_first_chunk::<CRC_LEN>()
+        .ok_or_else(|| damaged("cut off"))?;
+    if u32::from_be_bytes(*crc) == crc32c::crc32c(rest) {
+        Ok(())
+    } else {
+        Err(damaged("its checksum does not match"))
+    }
+}
+
+/// The header and the bytes of the event, without a look at the checksum.
+fn open(bytes: &[u8]) -> Result<(Header, &[u8]), Unreadable> {
+    match bytes.get(CRC_LEN..) {
+        Some([FORMAT, CODEC, rest @ ..]) => stored::decode::<Header>(rest),
+        Some([FORMAT, codec, ..]) => Err(Unreadable::Newer {
+            found: (*codec).into(),
+            known: CODEC.into(),
+        }),
+        Some([format, _, ..]) if *format > FORMAT => Err(Unreadable::Newer {
+            found: (*format).into(),
+            known: FORMAT.into(),
+        }),
+        Some([_, _, ..]) => Err(damaged("no version wrote its format")),
+        _ => Err(damaged("cut off")),
+    }
+}
+
+fn damaged(why: &str) -> Unreadable {
+    Unreadable::Damaged(why.to_owned())
+}
+
+/// Where a record that cannot be believed says that it stands.
+fn guess(bytes: &[u8]) -> Option<(Offset, String)> {
+    let (header, _) = open(bytes).ok()?;
+    let stream = header.stream.restore().ok()?;
+    Some((header.offset, place(&stream, header.seq, header.offset)))
+}
+
+fn place(stream: &StreamId, seq: u64, offset: Offset) -> String {
+    format!("{stream} #{seq} (offset {offset})")
+}
+
+fn named(error: Unreadable, place: Option<String>) -> JournalError {
+    let place = place.unwrap_or_else(|| "an unknown place".to_owned());
+    match error {
+        Unreadable::Newer { found, known } => JournalError::Newer {
+            what: format!("the record at {place}"),
+            found,
+            known,
+        },
+        Unreadable::Damaged(why) => JournalError::Damaged { place, why },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! What every journal does before it writes: it checks the requests of a durable batch against
+//! the heads of their streams and turns their events into records.
+//!
+//! A request that is refused leaves nothing behind, while the others of the batch go on.
+
+use std::collections::HashMap;
+
+use super::{Append, BatchLink, JournalError, Offset, Record, Stored, record::Draft as EventDraft};
+use crate::model::{Hash, StreamId};
+
+/// How far a stream goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) next_seq: u64,
+    pub(super) hash: Hash,
+}
+
+/// How far a journal goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tip {
+    pub(super) next: Offset,
+    pub(super) link: Option<BatchLink>,
+}
+
+/// An [`Append`] whose events are encoded already.
+pub(super) struct Draft {
+    stream: StreamId,
+    expected_seq: u64,
+    events: Vec<EventDraft>,
+}
+
+impl Draft {
+    /// Encodes the events of a request.
+    pub(super) fn all(batch: Vec<Append>) -> Result<Vec<Self>, JournalError> {
+        batch.into_iter().map(Self::new).collect()
+    }
+
+    fn new(append: Append) -> Result<Self, JournalError> {
+        let events = append.events.into_iter().map(EventDraft::new);
+        let events = events.collect::<Result<_, _>>()?;
+        Ok(Self {
+            stream: append.stream,
+            expected_seq: append.expected_seq,
+            events,
+        })
+    }
+
+    /// About how many bytes it will take.
+    pub(super) fn weight(&self) -> usize {
+        self.events
+            .iter()
+            .map(|event| event.len().saturating_add(128))
+            .sum()
+    }
+}
+
+/// A durable batch in the making.
+pub(super) struct Stage {
+    prev: Hash,
+    next: Offset,
+    heads: HashMap<StreamId, Head>,
+    records: Vec<Stored>,
+}
+
+impl Stage {
+    /// A batch to follow `tip`.
+    pub(super) fn new(tip: &Tip) -> Self {
+        let prev = tip.link.map(|link| link.hash).unwrap_or_default();
+        Self {
+            prev,
+            next: tip.next,
+            heads: HashMap::new(),
+            records: Vec::new(),
+        }
+    }
+
+    /// Takes a request into the batch, whole or not at all. `known` gives the head of a stream
+    /// before the batch.
+    pub(super) fn admit(
+        &mut self,
+        request: Vec<Draft>,
+        known: impl Fn(&StreamId) -> Result<Head, JournalError>,
+    ) -> Result<Vec<Record>, JournalError> {
+        let mut trial = Trial::new(self, known);
+        let mut records = Vec::new();
+        for draft in request {
+            trial.append(draft, &mut records)?;
+        }
+        let (heads, stored) = trial.done();
+        self.keep(heads, stored);
+        Ok(records)
+    }
+
+    /// Takes records that were written before into the batch, byte for byte.
+    pub(super) fn admit_stored(
+        &mut self,
+        request: Vec<Stored>,
+        known: impl Fn(&StreamId) -> Result<Head, JournalError>,
+    ) -> Result<(), JournalError> {
+        let mut trial = Trial::new(self, known);
+        request
+            .into_iter()
+            .try_for_each(|stored| trial.restore(stored))?;
+        let (heads, stored) = trial.done();
+        self.keep(heads, stored);
+        Ok(())
+    }
+
+    fn keep(&mut self, heads: HashMap<StreamId, Head>, stored: Vec<Stored>) {
+        self.next = self.next.saturating_add(stored.len() as u64);
+        self.heads.extend(heads);
+        self.records.extend(stored);
+    }
+
+    /// The finished batch; none when it holds no record.
+    pub(super) fn seal(self) -> Option<Batch> {
+        let (first, last) = (self.records.first()?.offset, self.records.last()?.offset);
+        let hashes = self.records.iter().map(|record| &record.hash);
+        let link = BatchLink::new(self.prev, first, last, hashes);
+        let tip = Tip {
+            next: self.next,
+            link: Some(link),
+        };
+        Some(Batch {
+            link,
+            tip,
+            heads: self.heads,
+            records: self.records,
+        })
+    }
+}
+
+/// A batch to be written, and what is true once it is durable.
+pub(super) struct Batch {
+    pub(super) link: BatchLink,
+    pub(super) tip: Tip,
+    pub(super) heads: HashMap<StreamId, Head>,
+    pub(super) records: Vec<Stored>,
+}
+
+/// One request, tried out on top of a stage.
+struct Trial<'a, F> {
+    stage: &'a Stage,
+    known: F,
+    heads: HashMap<StreamId, Head>,
+    stored: Vec<Stored>,
+}
+
+impl<'a, F: Fn(&StreamId) -> Result<Head, JournalError>> Trial<'a, F> {
+    fn new(stage: &'a Stage, known: F) -> Self {
+        Self {
+            stage,
+            known,
+            heads: HashMap::new(),
+            stored: Vec::new(),
+        }
+    }
+
+    fn head(&self, stream: &StreamId) -> Result<Head, JournalError> {
+        match self
+            .heads
+            .get(stream)
+            .or_else(|| self.stage.heads.get(stream))
+        {
+            Some(head) => Ok(*head),
+            None => (self.known)(stream),
+        }
+    }
+
+    fn next(&self) -> Offset {
+        self.stage.next.saturating_add(self.stored.len() as u64)
+    }
+
+    fn append(&mut self, draft: Draft, records: &mut Vec<Record>) -> Result<(), JournalError> {
+        let Draft {
+            stream,
+            expected_seq,
+            events,
+        } = draft;
+        let mut head = self.head(&stream)?;
+        expect(&stream, expected_seq, head)?;
+        for draft in events {
+            let (offset, seq) = (self.next(), head.next_seq);
+            let stored = Stored::seal(offset, &stream, seq, head.hash, &draft)?;
+            let (event, hash) = (draft.event, stored.hash);
+            head = Head {
+                next_seq: seq.saturating_add(1),
+                hash,
+            };
+            records.push(Record {
+                offset,
+                stream: stream.clone(),
+                seq,
+                event,
+                hash,
+            });
+            self.stored.push(stored);
+        }
+        self.heads.insert(stream, head);
+        Ok(())
+    }
+
+    fn restore(&mut self, stored: Stored) -> Result<(), JournalError> {
+        let head = self.head(&stored.stream)?;
+        expect(&stored.stream, stored.seq, head)?;
+        if stored.offset != self.next() || stored.prev != head.hash {
+            let why = format!(
+                "it does not follow offset {} and {}",
+                self.next(),
+                head.hash
+            );
+            return Err(JournalError::Damaged {
+                place: stored.place(),
+                why,
+            });
+        }
+        stored.record()?;
+        let head = Head {
+            next_seq: stored.seq.saturating_add(1),
+            hash: stored.hash,
+        };
+        self.heads.insert(stored.stream.clone(), head);
+        self.stored.push(stored);
+        Ok(())
+    }
+
+    fn done(self) -> (HashMap<StreamId, Head>, Vec<Stored>) {
+        (self.heads, self.stored)
+    }
+}
+
+fn expect(stream: &StreamId, expected: u64, head: Head) -> Result<(), JournalError> {
+    if expected == head.next_seq {
+        return Ok(());
+    }
+    Err(JournalError::Conflict {
+        stream: stream.clone(),
+        expected,
+        actual: head.next_seq,
+    })
+}

@@ -1,0 +1,92 @@
+//! How numbers, texts and collections of version 1 go from and to the model's.
+
+use ulid::Ulid;
+
+use super::super::{Mirror, Unreadable};
+use crate::model::{Name, RunId, Text, Timestamp, Who};
+
+macro_rules! same {
+    ($($type:ty)*) => {
+        $(impl Mirror<$type> for $type {
+            fn store(model: &$type) -> Self {
+                *model
+            }
+
+            fn restore(self) -> Result<$type, Unreadable> {
+                Ok(self)
+            }
+        })*
+    };
+}
+
+same!(bool u16 u32 u64);
+
+impl Mirror<Timestamp> for u64 {
+    fn store(model: &Timestamp) -> Self {
+        model.0
+    }
+
+    fn restore(self) -> Result<Timestamp, Unreadable> {
+        Ok(Timestamp(self))
+    }
+}
+
+impl Mirror<RunId> for [u8; 16] {
+    fn store(model: &RunId) -> Self {
+        model.0.to_bytes()
+    }
+
+    fn restore(self) -> Result<RunId, Unreadable> {
+        Ok(RunId(Ulid::from_bytes(self)))
+    }
+}
+
+impl Mirror<Name> for String {
+    fn store(model: &Name) -> Self {
+        model.as_str().to_owned()
+    }
+
+    fn restore(self) -> Result<Name, Unreadable> {
+        Name::new(self).map_err(|e| Unreadable::Damaged(e.to_string()))
+    }
+}
+
+impl Mirror<Text> for String {
+    fn store(model: &Text) -> Self {
+        model.as_str().to_owned()
+    }
+
+    fn restore(self) -> Result<Text, Unreadable> {
+        Ok(Text::from(self))
+    }
+}
+
+impl Mirror<Who> for String {
+    fn store(model: &Who) -> Self {
+        model.as_str().to_owned()
+    }
+
+    fn restore(self) -> Result<Who, Unreadable> {
+        Ok(Who::from(self))
+    }
+}
+
+impl<M, S: Mirror<M>> Mirror<Vec<M>> for Vec<S> {
+    fn store(model: &Vec<M>) -> Self {
+        model.iter().map(S::store).collect()
+    }
+
+    fn restore(self) -> Result<Vec<M>, Unreadable> {
+        self.into_iter().map(S::restore).collect()
+    }
+}
+
+impl<M, S: Mirror<M>> Mirror<Option<M>> for Option<S> {
+    fn store(model: &Option<M>) -> Self {
+        model.as_ref().map(S::store)
+    }
+
+    fn restore(self) -> Result<Option<M>, Unreadable> {
+        self.map(S::restore).transpose()
+    }
+}
