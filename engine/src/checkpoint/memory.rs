@@ -1,0 +1,51 @@
+//! Checkpoints that live as long as the process.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+
+use super::{Checkpoints, check};
+use crate::{
+    journal::JournalError,
+    model::{Name, RunId},
+};
+
+type Values = BTreeMap<(RunId, Name), Vec<u8>>;
+
+/// Checkpoints in memory, for tests.
+#[derive(Debug, Default)]
+pub struct MemoryCheckpoints {
+    values: Mutex<Values>,
+}
+
+impl MemoryCheckpoints {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn values(&self) -> MutexGuard<'_, Values> {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Checkpoints for MemoryCheckpoints {
+    async fn put(&self, run: RunId, node: &Name, value: Vec<u8>) -> Result<(), JournalError> {
+        check(run, &value)?;
+        self.values().insert((run, node.clone()), value);
+        Ok(())
+    }
+
+    async fn get(&self, run: RunId, node: &Name) -> Result<Option<Vec<u8>>, JournalError> {
+        Ok(self.values().get(&(run, node.clone())).cloned())
+    }
+
+    async fn forget(&self, run: RunId) -> Result<(), JournalError> {
+        self.values().retain(|(kept, _), _| *kept != run);
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! A sled database whose writes survive a power cut.
+//!
+//! Left to itself sled 0.34 never calls `fsync` or `fdatasync`: its `flush` only starts the
+//! writing. Therefore one thread alone writes, and each of its batches is applied, flushed and
+//! then synced through a second descriptor of the same file, before anybody is told that it is
+//! kept. Sled's own background flusher is off, since it would overwrite freed segments whose
+//! replacements are not on the disk yet.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{files, journal::JournalError};
+
+/// What sled may keep in memory, in bytes; its default is a gibibyte.
+const CACHE: u64 = 64 * 1024 * 1024;
+
+/// Makes a file's content durable; another one takes its place in tests.
+pub(crate) type Sync = fn(&File) -> io::Result<()>;
+
+/// A database of one tree, and the descriptor that makes it durable.
+pub(crate) struct Durable {
+    tree: sled::Db,
+    data: File,
+    sync: Sync,
+}
+
+impl Durable {
+    /// Opens the database in `dir`, or creates it. Blocks.
+    pub(crate) fn open(dir: &Path, sync: Sync) -> Result<Self, JournalError> {
+        prepare(dir).map_err(|e| storage(dir, &e))?;
+        let config = sled::Config::new()
+            .path(dir)
+            .cache_capacity(CACHE)
+            .flush_every_ms(None);
+        let tree = config.open().map_err(|e| storage(dir, &e))?;
+        let data = settle(dir).map_err(|e| storage(dir, &e))?;
+        Ok(Self { tree, data, sync })
+    }
+
+    /// The tree, for reading.
+    pub(crate) fn tree(&self) -> &sled::Tree {
+        &self.tree
+    }
+
+    /// Applies a batch that only a later [`Durable::commit`] makes durable.
+    pub(crate) fn apply(&self, batch: sled::Batch) -> Result<(), JournalError> {
+        self.tree.apply_batch(batch).map_err(sled_error)
+    }
+
+    /// Writes a batch, all of it or nothing; durable when it returns. Blocks.
+    pub(crate) fn commit(&self, batch: sled::Batch) -> Result<(), JournalError> {
+        self.apply(batch)?;
+        self.tree.flush().map_err(sled_error)?;
+        (self.sync)(&self.data).map_err(|e| JournalError::Storage(format!("fdatasync: {e}")))
+    }
+}
+
+/// A snapshot that was being written when the process was killed makes sled refuse to open
+/// (sled#1527); sled makes it anew.
+fn prepare(dir: &Path) -> io::Result<()> {
+    files::create_dir(dir)?;
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if is_unfinished_snapshot(&path) {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_unfinished_snapshot(path: &Path) -> bool {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    name.starts_with("snap.") && name.ends_with(".generating")
+}
+
+/// Makes the files themselves durable, and gives the one that holds the data.
+fn settle(dir: &Path) -> io::Result<File> {
+    let data = File::open(data_file(dir))?;
+    data.sync_all()?;
+    File::open(dir.join("conf"))?.sync_all()?;
+    files::sync_dir(dir)?;
+    files::sync_parent(dir)?;
+    Ok(data)
+}
+
+/// The file of a database that holds its data.
+pub(crate) fn data_file(dir: &Path) -> PathBuf {
+    dir.join("db")
+}
+
+fn storage(dir: &Path, error: &dyn std::error::Error) -> JournalError {
+    JournalError::Storage(format!("{}: {error}", dir.display()))
+}
+
+/// What an error of sled means to a user of the store.
+pub(crate) fn sled_error(error: sled::Error) -> JournalError {
+    match error {
+        sled::Error::Corruption { .. } => JournalError::Damaged {
+            place: "a page of the store".to_owned(),
+            why: error.to_string(),
+        },
+        other => JournalError::Storage(other.to_string()),
+    }
+}

@@ -1,0 +1,184 @@
+//! One thread that writes for everybody: what arrives while it syncs goes into its next write.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    thread::JoinHandle,
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::journal::JournalError;
+
+/// Requests that may wait for the writer; beyond, callers wait for room.
+const QUEUE: usize = 1024;
+
+/// The most bytes of one write, roughly. A write stays well below one of sled's segments
+/// (512 KiB), so that within it no segment is freed and used again before the sync.
+const GROUP_BYTES: usize = 256 * 1024;
+
+/// What the thread does with the requests it found waiting.
+pub(crate) trait Commit: Send + 'static {
+    /// Something to be written.
+    type Request: Send + 'static;
+    /// What is told about it once it is durable.
+    type Reply: Send + 'static;
+
+    /// About how many bytes a request will take.
+    fn weight(request: &Self::Request) -> usize;
+
+    /// Writes the group and returns, once it is durable, an answer for each of its requests in
+    /// order. A refused request is an answer; an error is the end of all writing.
+    fn commit(
+        &mut self,
+        group: Vec<Self::Request>,
+    ) -> Result<Vec<Result<Self::Reply, JournalError>>, JournalError>;
+}
+
+type Answer<C> = oneshot::Sender<Result<<C as Commit>::Reply, JournalError>>;
+type Waiting<C> = (<C as Commit>::Request, Answer<C>);
+type Queue<C> = mpsc::Sender<Waiting<C>>;
+
+/// The thread and its queue. Dropping it lets the thread finish what waits, and waits for it.
+pub(crate) struct GroupWriter<C: Commit> {
+    queue: Mutex<Option<Queue<C>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    failure: Failure,
+}
+
+/// The first error after which nothing is written any more.
+#[derive(Clone)]
+struct Failure(watch::Sender<Option<JournalError>>);
+
+impl Failure {
+    fn get(&self) -> Option<JournalError> {
+        self.0.borrow().clone()
+    }
+
+    fn set(&self, error: &JournalError) {
+        self.0.send_if_modified(|first| {
+            let fresh = first.is_none();
+            first.get_or_insert_with(|| error.clone());
+            fresh
+        });
+    }
+}
+
+/// Tells that the thread panicked, so that nobody takes silence for health.
+struct Alarm(Failure);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.set(&ended());
+        }
+    }
+}
+
+fn ended() -> JournalError {
+    JournalError::Storage("the writing thread ended unexpectedly".to_owned())
+}
+
+impl<C: Commit> GroupWriter<C> {
+    /// Starts the thread.
+    pub(crate) fn start(name: &str, commit: C) -> Result<Self, JournalError> {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let failure = Failure(watch::Sender::new(None));
+        let alarm = Alarm(failure.clone());
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(commit, waiting, &alarm))
+            .map_err(|e| JournalError::Storage(format!("no thread to write: {e}")))?;
+        let (queue, thread) = (Mutex::new(Some(queue)), Mutex::new(Some(thread)));
+        Ok(Self {
+            queue,
+            thread,
+            failure,
+        })
+    }
+
+    /// Hands a request to the thread and waits until it is durable or refused.
+    ///
+    /// Cancel safety: once the request is in the queue it is written whether or not anybody
+    /// waits for the answer.
+    pub(crate) async fn write(&self, request: C::Request) -> Result<C::Reply, JournalError> {
+        self.check()?;
+        let queue = lock(&self.queue).clone().ok_or(JournalError::Closed)?;
+        let (answer, answered) = oneshot::channel();
+        let sent = queue.send((request, answer)).await;
+        drop(queue);
+        sent.map_err(|_| self.failure.get().unwrap_or_else(ended))?;
+        answered
+            .await
+            .unwrap_or_else(|_| Err(self.failure.get().unwrap_or_else(ended)))
+    }
+
+    /// The error that ended all writing, if one did.
+    pub(crate) fn check(&self) -> Result<(), JournalError> {
+        self.failure.get().map_or(Ok(()), Err)
+    }
+
+    /// Ends all writing, for a reader that met a failing disk.
+    pub(crate) fn fail(&self, error: &JournalError) {
+        self.failure.set(error);
+    }
+
+    /// Waits for the error that ends all writing; for ever where none comes. Cancel safe.
+    pub(crate) async fn failed(&self) -> JournalError {
+        let mut failure = self.failure.0.subscribe();
+        match failure.wait_for(Option::is_some).await {
+            Ok(error) => error.clone().unwrap_or_else(ended),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Takes no more requests, writes those that wait, and ends the thread.
+    pub(crate) async fn close(&self) {
+        drop(lock(&self.queue).take());
+        let thread = lock(&self.thread).take();
+        // The thread's panic, if any, is known through `failure` already.
+        let _ = tokio::task::spawn_blocking(|| thread.map(JoinHandle::join)).await;
+    }
+}
+
+impl<C: Commit> Drop for GroupWriter<C> {
+    fn drop(&mut self) {
+        drop(lock(&self.queue).take());
+        let _ = lock(&self.thread).take().map(JoinHandle::join);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn run<C: Commit>(mut commit: C, mut waiting: mpsc::Receiver<Waiting<C>>, Alarm(failure): &Alarm) {
+    while let Some(first) = waiting.blocking_recv() {
+        let (group, answers) = gather::<C>(first, &mut waiting);
+        let count = answers.len();
+        let results = failure.get().map_or_else(|| commit.commit(group), Err);
+        let results = results.unwrap_or_else(|error| {
+            failure.set(&error);
+            std::iter::repeat_with(|| Err(error.clone()))
+                .take(count)
+                .collect()
+        });
+        for (answer, result) in answers.into_iter().zip(results) {
+            // Nobody waits any more: the request was written all the same.
+            let _ = answer.send(result);
+        }
+    }
+}
+
+fn gather<C: Commit>(
+    first: Waiting<C>,
+    waiting: &mut mpsc::Receiver<Waiting<C>>,
+) -> (Vec<C::Request>, Vec<Answer<C>>) {
+    let mut weight = C::weight(&first.0);
+    let mut group = vec![first];
+    while weight < GROUP_BYTES && group.len() < QUEUE {
+        let Ok(next) = waiting.try_recv() else { break };
+        weight = weight.saturating_add(C::weight(&next.0));
+        group.push(next);
+    }
+    group.into_iter().unzip()
+}

@@ -1,0 +1,171 @@
+//! The suite that any journal has to pass before the engine may stand on it.
+//!
+//! An implementation gives the suite a [`Subject`] and asks for an empty list of complaints:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! use vsiflow_engine::journal::{ChainedJournal, MemoryJournal, conformance};
+//!
+//! struct Memory;
+//!
+//! #[async_trait::async_trait]
+//! impl conformance::Subject for Memory {
+//!     async fn make(&self) -> Result<Arc<dyn ChainedJournal>, String> {
+//!         Ok(Arc::new(MemoryJournal::new()))
+//!     }
+//!     async fn reopen(
+//!         &self,
+//!         journal: Arc<dyn ChainedJournal>,
+//!     ) -> Result<Arc<dyn ChainedJournal>, String> {
+//!         Ok(journal)
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! assert_eq!(conformance::run(&Memory).await, Vec::<String>::new());
+//! # }
+//! ```
+//!
+//! What the suite cannot see is durability: that what was acknowledged outlives a kill and a
+//! power cut has to be shown by each implementation in its own way.
+
+mod chains;
+mod reading;
+mod support;
+mod writing;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+
+use super::ChainedJournal;
+
+/// Where the suite gets its journals from.
+#[async_trait]
+pub trait Subject: Send + Sync {
+    /// An empty journal that shares nothing with those made before.
+    ///
+    /// # Errors
+    /// When none can be made.
+    async fn make(&self) -> Result<Arc<dyn ChainedJournal>, String>;
+
+    /// Closes a journal and opens what it left, as another process would.
+    ///
+    /// # Errors
+    /// When it cannot be opened again.
+    async fn reopen(
+        &self,
+        journal: Arc<dyn ChainedJournal>,
+    ) -> Result<Arc<dyn ChainedJournal>, String>;
+}
+
+type Run = for<'a> fn(&'a dyn Subject) -> BoxFuture<'a, Result<(), String>>;
+
+/// One thing that every journal must do.
+#[derive(Clone, Copy)]
+pub struct Check {
+    name: &'static str,
+    run: Run,
+}
+
+impl Check {
+    /// What is checked, such as `a_conflict_writes_nothing`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Checks it on a journal made for it.
+    ///
+    /// # Errors
+    /// What the journal did wrong.
+    pub async fn run(&self, subject: &dyn Subject) -> Result<(), String> {
+        (self.run)(subject).await
+    }
+}
+
+/// Every check, from the simple to the composed.
+pub fn checks() -> Vec<Check> {
+    [writing::CHECKS, reading::CHECKS, chains::CHECKS].concat()
+}
+
+/// Runs every check and returns a line for each that failed.
+pub async fn run(subject: &dyn Subject) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for check in checks() {
+        if let Err(why) = check.run(subject).await {
+            complaints.push(format!("{}: {why}", check.name));
+        }
+    }
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::journal::{MemoryJournal, SledJournal};
+
+    struct Memory;
+
+    #[async_trait]
+    impl Subject for Memory {
+        async fn make(&self) -> Result<Arc<dyn ChainedJournal>, String> {
+            Ok(Arc::new(MemoryJournal::new()))
+        }
+
+        async fn reopen(
+            &self,
+            journal: Arc<dyn ChainedJournal>,
+        ) -> Result<Arc<dyn ChainedJournal>, String> {
+            Ok(journal)
+        }
+    }
+
+    #[derive(Default)]
+    struct Sled {
+        newest: Mutex<Option<TempDir>>,
+    }
+
+    #[async_trait]
+    impl Subject for Sled {
+        async fn make(&self) -> Result<Arc<dyn ChainedJournal>, String> {
+            let dir = tempfile::tempdir().unwrap();
+            let journal = SledJournal::open(dir.path()).await.unwrap();
+            *self.newest.lock().unwrap() = Some(dir);
+            Ok(Arc::new(journal))
+        }
+
+        async fn reopen(
+            &self,
+            journal: Arc<dyn ChainedJournal>,
+        ) -> Result<Arc<dyn ChainedJournal>, String> {
+            drop(journal);
+            let dir = self
+                .newest
+                .lock()
+                .unwrap()
+                .as_ref()
+                .unwrap()
+                .path()
+                .to_owned();
+            Ok(Arc::new(
+                SledJournal::open(dir).await.map_err(|e| e.to_string())?,
+            ))
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_journal_in_memory_passes() {
+        assert_eq!(run(&Memory).await, Vec::<String>::new());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_journal_on_disk_passes() {
+        assert_eq!(run(&Sled::default()).await, Vec::<String>::new());
+    }
+}

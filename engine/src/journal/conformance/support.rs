@@ -1,0 +1,101 @@
+//! What the checks are written with.
+
+use std::fmt::Debug;
+
+use ulid::Ulid;
+
+use super::super::{Append, Journal, JournalError, Record};
+use crate::model::{
+    Actor, EntityId, Event, EventKind, Name, Payload, Precedence, RunId, StreamId, Text, Timestamp,
+};
+
+/// How a check ends.
+pub(super) type Verdict = Result<(), String>;
+
+/// Names a check and gives its future a place of its own.
+macro_rules! check {
+    ($name:ident) => {
+        Check {
+            name: stringify!($name),
+            run: |subject| Box::pin($name(subject)),
+        }
+    };
+}
+pub(super) use check;
+
+/// A stream of an entity.
+pub(super) fn entity(id: &str) -> Result<StreamId, String> {
+    EntityId::new(Name::of("vsi"), id)
+        .map(StreamId::Entity)
+        .map_err(|e| e.to_string())
+}
+
+/// A stream of a run.
+pub(super) fn run(number: u64) -> StreamId {
+    StreamId::Run(RunId(Ulid::from_parts(number, 7)))
+}
+
+/// An event that is told from others by its number.
+pub(super) fn event(number: u64) -> Event {
+    event_of(
+        number,
+        EventKind::StepSkipped {
+            node: Name::of(&format!("node-{number}")),
+        },
+    )
+}
+
+/// An event that no record can hold.
+pub(super) fn huge() -> Event {
+    event_of(
+        0,
+        EventKind::Desired {
+            generation: 1,
+            workflow: Name::of("provision_vsi"),
+            precedence: Precedence::Supersede,
+            desired: Payload::Inline(vec![b'x'; 5000]),
+        },
+    )
+}
+
+fn event_of(number: u64, kind: EventKind) -> Event {
+    Event {
+        at: Timestamp(number),
+        actor: Actor::Engine,
+        reason: Text::new("a check"),
+        kind,
+    }
+}
+
+/// A request for `count` events from `seq` on.
+pub(super) fn append(stream: &StreamId, seq: u64, count: u64) -> Append {
+    let events = (seq..seq.saturating_add(count)).map(event).collect();
+    Append {
+        stream: stream.clone(),
+        expected_seq: seq,
+        events,
+    }
+}
+
+/// The whole journal, in one page.
+pub(super) async fn everything(journal: &(impl Journal + ?Sized)) -> Result<Vec<Record>, String> {
+    journal.read_all(0, usize::MAX).await.map_err(said)
+}
+
+/// An error that should not have been.
+pub(super) fn said(error: JournalError) -> String {
+    format!("unexpected error: {error}")
+}
+
+/// Whether what was found is what should be.
+pub(super) fn same<T: PartialEq + Debug>(what: &str, found: &T, wanted: &T) -> Verdict {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(format!("{what}: found {found:?}, should be {wanted:?}"))
+}
+
+/// Whether something holds.
+pub(super) fn holds(what: &str, it: bool) -> Verdict {
+    if it { Ok(()) } else { Err(what.to_owned()) }
+}

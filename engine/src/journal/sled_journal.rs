@@ -1,0 +1,166 @@
+//! The journal on a local disk.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use tokio::sync::RwLock;
+
+use super::{
+    Append, BatchLink, ChainedJournal, Journal, JournalError, Offset, Record, Stored, StreamHead,
+    sled_store::Store,
+    sled_writer::{Reply, Request, Writer},
+    stage::Draft,
+};
+use crate::{
+    blocking::blocking,
+    durable::{Durable, Sync},
+    group_commit::GroupWriter,
+    model::StreamId,
+};
+
+/// A journal in a folder, kept by sled. One thread writes for all callers and syncs once for
+/// everything that waits; readers see only what is durable.
+///
+/// A folder is opened by one process at a time: [`crate::state_dir`] sees to that.
+///
+/// After the first failure of the disk every call answers [`JournalError::Storage`]: what was
+/// being written is then unknown until the journal is opened again. [`SledJournal::failed`]
+/// tells the process to end.
+///
+/// Dropping it finishes what waits to be written and closes the folder, which may block for as
+/// long as a sync takes; [`SledJournal::close`] does the same without blocking the runtime.
+pub struct SledJournal {
+    store: Arc<RwLock<Option<Store>>>,
+    writer: GroupWriter<Writer>,
+}
+
+impl SledJournal {
+    /// Opens the journal in `dir`, or creates it. Takes time by what sled recovers, not by the
+    /// number of events.
+    ///
+    /// # Errors
+    /// [`JournalError::Storage`] when the folder cannot be read or written or another process has
+    /// it open, [`JournalError::Newer`] for a newer layout, [`JournalError::Damaged`] when its
+    /// end does not fit its chain.
+    pub async fn open(dir: impl AsRef<Path>) -> Result<Self, JournalError> {
+        let dir = dir.as_ref().to_owned();
+        blocking(move || Self::open_with(dir, std::fs::File::sync_data)).await
+    }
+
+    pub(crate) fn open_with(dir: PathBuf, sync: Sync) -> Result<Self, JournalError> {
+        let durable = Durable::open(&dir, sync)?;
+        let (store, tip) = Store::open(durable.tree().clone())?;
+        let writer = Writer::new(durable, store.clone(), tip);
+        let writer = GroupWriter::start("journal-writer", writer)?;
+        Ok(Self {
+            store: Arc::new(RwLock::new(Some(store))),
+            writer,
+        })
+    }
+
+    /// Waits until the disk fails; for ever where it does not. Cancel safe.
+    pub async fn failed(&self) -> JournalError {
+        self.writer.failed().await
+    }
+
+    /// Finishes what waits to be written and closes the folder. Calls that come later answer
+    /// [`JournalError::Closed`].
+    ///
+    /// Cancel safety: dropping the future leaves the closing to the journal's drop.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        let store = self.store.write().await.take();
+        // Only a runtime that is ending refuses this, and then the drop has happened.
+        let _ = tokio::task::spawn_blocking(move || drop(store)).await;
+    }
+
+    /// Reads off the runtime. A disk that fails for a reader has failed for the writer too.
+    async fn with_store<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        self.writer.check()?;
+        let store = Arc::clone(&self.store);
+        let read = move || read(store.blocking_read().as_ref().ok_or(JournalError::Closed)?);
+        let answer = blocking(read).await;
+        if let Err(e @ JournalError::Storage(_)) = &answer {
+            self.writer.fail(e);
+        }
+        answer
+    }
+
+    async fn write(&self, request: Request) -> Result<Reply, JournalError> {
+        self.writer.write(request).await
+    }
+}
+
+fn unexpected() -> JournalError {
+    JournalError::Storage("the writer answered another request".to_owned())
+}
+
+#[async_trait]
+impl Journal for SledJournal {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
+        match self.write(Request::Append(Draft::all(batch)?)).await? {
+            Reply::Appended(records) => Ok(records),
+            Reply::Restored(_) => Err(unexpected()),
+        }
+    }
+
+    async fn read(
+        &self,
+        stream: &StreamId,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        let stream = stream.clone();
+        self.with_store(move |store| store.read(&stream, from_seq, limit))
+            .await
+    }
+
+    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
+        let read = move |store: &Store| {
+            store
+                .read_stored(from, limit)?
+                .iter()
+                .map(Stored::record)
+                .collect()
+        };
+        self.with_store(read).await
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
+        self.with_store(Store::heads).await
+    }
+}
+
+#[async_trait]
+impl ChainedJournal for SledJournal {
+    async fn read_stored(&self, from: Offset, limit: usize) -> Result<Vec<Stored>, JournalError> {
+        self.with_store(move |store| store.read_stored(from, limit))
+            .await
+    }
+
+    async fn read_links(&self, from: Offset, limit: usize) -> Result<Vec<BatchLink>, JournalError> {
+        self.with_store(move |store| store.read_links(from, limit))
+            .await
+    }
+
+    async fn head(&self) -> Result<Option<BatchLink>, JournalError> {
+        self.with_store(Store::head_link).await
+    }
+
+    async fn restore(&self, batch: Vec<Vec<u8>>) -> Result<Option<BatchLink>, JournalError> {
+        let request = batch
+            .into_iter()
+            .map(Stored::parse)
+            .collect::<Result<_, _>>()?;
+        match self.write(Request::Restore(request)).await? {
+            Reply::Restored(link) => Ok(link),
+            Reply::Appended(_) => Err(unexpected()),
+        }
+    }
+}

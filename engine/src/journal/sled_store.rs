@@ -1,0 +1,266 @@
+//! The reading half of the journal on sled, and what a batch looks like there. Everything blocks.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use sled::IVec;
+
+use super::{
+    BatchLink, JournalError, Offset, Record, Stored, StreamHead,
+    sled_keys::{self as keys, Place},
+    stage::{Batch, Head, Tip},
+};
+use crate::{durable::sled_error, model::StreamId};
+
+/// Reads a tree up to what is durable: a batch that was applied but not synced is not seen yet.
+#[derive(Clone)]
+pub(super) struct Store {
+    tree: sled::Tree,
+    durable: Arc<AtomicU64>,
+}
+
+impl Store {
+    /// Checks the layout and that the records end where the chain does.
+    pub(super) fn open(tree: sled::Tree) -> Result<(Self, Tip), JournalError> {
+        check_layout(&tree)?;
+        let store = Self {
+            tree,
+            durable: Arc::new(AtomicU64::new(u64::MAX)),
+        };
+        let tip = store.tip()?;
+        store.set_durable(tip.next);
+        Ok((store, tip))
+    }
+
+    pub(super) fn set_durable(&self, next: Offset) {
+        self.durable.store(next, Ordering::Release);
+    }
+
+    fn durable(&self) -> Offset {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    fn tip(&self) -> Result<Tip, JournalError> {
+        let last = self.last_before(keys::AFTER_RECORDS, keys::RECORDS)?;
+        let next = last
+            .and_then(|(key, _)| keys::number(&key))
+            .map_or(0, |last| last + 1);
+        let link = self.last_link()?;
+        let linked = link.map_or(0, |link| link.last.saturating_add(1));
+        if linked == next {
+            return Ok(Tip { next, link });
+        }
+        let why =
+            format!("the chain of batches ends before offset {linked}, the records before {next}");
+        Err(JournalError::Damaged {
+            place: "the journal's end".to_owned(),
+            why,
+        })
+    }
+
+    fn last_before(&self, end: &[u8], prefix: &[u8]) -> Result<Option<(IVec, IVec)>, JournalError> {
+        let entry = self.tree.get_lt(end).map_err(sled_error)?;
+        Ok(entry.filter(|(key, _)| key.starts_with(prefix)))
+    }
+
+    fn last_link(&self) -> Result<Option<BatchLink>, JournalError> {
+        let entry = self.last_before(keys::AFTER_BATCHES, keys::BATCHES)?;
+        entry
+            .map(|(key, value)| keys::link_of(&key, &value))
+            .transpose()
+    }
+
+    /// The newest durable link of the journal's chain.
+    pub(super) fn head_link(&self) -> Result<Option<BatchLink>, JournalError> {
+        let entry = self.last_before(&keys::batch(self.durable()), keys::BATCHES)?;
+        entry
+            .map(|(key, value)| keys::link_of(&key, &value))
+            .transpose()
+    }
+
+    /// How far a stream goes, applied batches included; nothing is known of an unknown one.
+    pub(super) fn head(&self, stream: &StreamId) -> Result<Head, JournalError> {
+        let entry = self.last_before(&keys::place(stream, u64::MAX), &keys::stream(stream))?;
+        entry.map_or(Ok(Head::default()), |(key, value)| {
+            let (_, seq) = keys::stream_of(&key)?;
+            let hash = Place::of_value(&key, &value)?.hash;
+            Ok(Head {
+                next_seq: seq.saturating_add(1),
+                hash,
+            })
+        })
+    }
+
+    /// Every stream's durable head: one look-up a stream, from the last one backwards.
+    pub(super) fn heads(&self) -> Result<Vec<StreamHead>, JournalError> {
+        let mut heads = Vec::new();
+        let mut end = keys::AFTER_PLACES.to_vec();
+        while let Some((key, value)) = self.last_before(&end, keys::PLACES)? {
+            let (stream, seq) = keys::stream_of(&key)?;
+            let place = Place::of_value(&key, &value)?;
+            if place.offset >= self.durable() {
+                end = key.to_vec();
+                continue;
+            }
+            end = keys::stream(&stream);
+            heads.push(StreamHead {
+                stream,
+                next_seq: seq.saturating_add(1),
+                hash: place.hash,
+            });
+        }
+        heads.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
+        Ok(heads)
+    }
+
+    /// A page of a stream.
+    pub(super) fn read(
+        &self,
+        stream: &StreamId,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        let (start, end) = (keys::place(stream, from_seq), keys::place(stream, u64::MAX));
+        let durable = self.durable();
+        let mut records = Vec::new();
+        for (entry, seq) in self.tree.range(start..end).take(limit).zip(from_seq..) {
+            let (key, value) = entry.map_err(sled_error)?;
+            if keys::number(&key) != Some(seq) {
+                return Err(keys::damaged(&keys::place(stream, seq), "it is missing"));
+            }
+            let place = Place::of_value(&key, &value)?;
+            if place.offset >= durable {
+                break;
+            }
+            records.push(self.placed(stream, seq, place)?.record()?);
+        }
+        Ok(records)
+    }
+
+    /// The record that the index of a stream points to.
+    fn placed(&self, stream: &StreamId, seq: u64, place: Place) -> Result<Stored, JournalError> {
+        let at = || format!("{stream} #{seq} (offset {})", place.offset);
+        let damaged = |why: &str| JournalError::Damaged {
+            place: at(),
+            why: why.to_owned(),
+        };
+        let bytes = self
+            .tree
+            .get(keys::record(place.offset))
+            .map_err(sled_error)?;
+        let bytes = bytes.ok_or_else(|| damaged("it is missing"))?;
+        let stored = Stored::parse_at(place.offset, bytes.to_vec()).map_err(|e| match e {
+            JournalError::Damaged { why, .. } => damaged(&why),
+            other => other,
+        })?;
+        if stored.stream == *stream && stored.seq == seq && stored.hash == place.hash {
+            Ok(stored)
+        } else {
+            Err(damaged(
+                "it is not the record that its stream's index names",
+            ))
+        }
+    }
+
+    /// A page of the whole journal, in one sequential scan.
+    pub(super) fn read_stored(
+        &self,
+        from: Offset,
+        limit: usize,
+    ) -> Result<Vec<Stored>, JournalError> {
+        let end = self.durable();
+        if from >= end {
+            return Ok(Vec::new());
+        }
+        let range = keys::record(from)..keys::record(end);
+        let expected = end.saturating_sub(from).min(limit as u64);
+        let mut page = Vec::new();
+        for (entry, offset) in self
+            .tree
+            .range(range)
+            .zip(from..from.saturating_add(expected))
+        {
+            let (key, value) = entry.map_err(sled_error)?;
+            if keys::number(&key) != Some(offset) {
+                return Err(missing(offset));
+            }
+            page.push(Stored::parse_at(offset, value.to_vec())?);
+        }
+        let short = from.saturating_add(page.len() as u64);
+        if (page.len() as u64) < expected {
+            Err(missing(short))
+        } else {
+            Ok(page)
+        }
+    }
+
+    /// A page of the journal's chain.
+    pub(super) fn read_links(
+        &self,
+        from: Offset,
+        limit: usize,
+    ) -> Result<Vec<BatchLink>, JournalError> {
+        if from >= self.durable() {
+            return Ok(Vec::new());
+        }
+        let range = keys::batch(from)..keys::batch(self.durable());
+        let entries = self.tree.range(range).take(limit);
+        let link = |entry: sled::Result<(IVec, IVec)>| {
+            let (key, value) = entry.map_err(sled_error)?;
+            keys::link_of(&key, &value)
+        };
+        entries.map(link).collect()
+    }
+}
+
+fn missing(offset: Offset) -> JournalError {
+    JournalError::Damaged {
+        place: format!("offset {offset}"),
+        why: "it is missing".to_owned(),
+    }
+}
+
+fn check_layout(tree: &sled::Tree) -> Result<(), JournalError> {
+    let what = || "the journal's layout".to_owned();
+    match tree.get(keys::FORMAT).map_err(sled_error)? {
+        Some(value) => match <[u8; 4]>::try_from(&*value).map(u32::from_be_bytes) {
+            Ok(keys::LAYOUT) => Ok(()),
+            Ok(found) if found > keys::LAYOUT => Err(JournalError::Newer {
+                what: what(),
+                found,
+                known: keys::LAYOUT,
+            }),
+            _ => Err(JournalError::Damaged {
+                place: what(),
+                why: "no version wrote it".to_owned(),
+            }),
+        },
+        None if tree.is_empty() => Ok(()),
+        None => Err(JournalError::Damaged {
+            place: what(),
+            why: "it is missing".to_owned(),
+        }),
+    }
+}
+
+/// A batch as the tree takes it.
+pub(super) fn changes(batch: &Batch) -> sled::Batch {
+    let mut changes = sled::Batch::default();
+    for stored in &batch.records {
+        let key = keys::place(&stored.stream, stored.seq);
+        let place = Place {
+            offset: stored.offset,
+            hash: stored.hash,
+        };
+        changes.insert(&keys::record(stored.offset), stored.bytes.as_slice());
+        changes.insert(key.as_slice(), place.to_value(&key));
+    }
+    let key = keys::batch(batch.link.first);
+    changes.insert(&key, keys::link_value(&batch.link, &key));
+    if batch.link.first == 0 {
+        changes.insert(keys::FORMAT, &keys::LAYOUT.to_be_bytes());
+    }
+    changes
+}
