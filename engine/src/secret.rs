@@ -1,0 +1,151 @@
+//! Secrets at rest: keys, contracts and tokens, kept apart from everything else.
+//!
+//! Events name a secret by a random id and never hold it. A secret is erased with its last user.
+
+mod dir;
+mod memory;
+
+pub use dir::DirSecrets;
+pub use memory::MemorySecrets;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
+use crate::model::Name;
+
+/// Bytes that nobody may see: wiped from memory when dropped, never printed, never serialised.
+#[derive(Clone, Default)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Takes the bytes in. Copies that the caller keeps are the caller's to wipe.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(Zeroizing::new(bytes.into()))
+    }
+
+    /// The bytes, for the one place that needs them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes as text, where they are UTF-8.
+    pub fn expose_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+/// Why a secret could not be kept, found or erased.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// There is no secret of that id, or no longer.
+    #[error("there is no secret {0}")]
+    Missing(Name),
+    /// The store cannot be read or written.
+    #[error("the secret store cannot be read or written: {0}")]
+    Storage(String),
+}
+
+/// A store of secrets.
+#[async_trait]
+pub trait Secrets: Send + Sync + 'static {
+    /// Keeps a secret; durable when it returns. The id is 128 random bits in hexadecimal and
+    /// tells nothing about it.
+    ///
+    /// Cancel safety: dropping the future may leave a secret that nobody can name.
+    ///
+    /// # Errors
+    /// [`SecretError::Storage`].
+    async fn put(&self, secret: Secret) -> Result<Name, SecretError>;
+
+    /// The secret of that id.
+    ///
+    /// # Errors
+    /// [`SecretError::Missing`] or [`SecretError::Storage`].
+    async fn get(&self, id: &Name) -> Result<Secret, SecretError>;
+
+    /// Erases a secret for good; erasing it again is harmless.
+    ///
+    /// # Errors
+    /// [`SecretError::Storage`]: it may then still be there; erase it again.
+    async fn erase(&self, id: &Name) -> Result<(), SecretError>;
+}
+
+fn random_id() -> Name {
+    Name::of(&format!("{:032x}", rand::random::<u128>()))
+}
+
+/// Whether a name may be one of [`random_id`]'s; others, such as `..`, must not reach a path.
+fn is_id(name: &Name) -> bool {
+    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    name.as_str().len() == 32 && name.as_str().bytes().all(hex)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    async fn keeps_secrets(secrets: &dyn Secrets) {
+        let id = secrets.put(Secret::new("key")).await.unwrap();
+        assert!(is_id(&id));
+        assert_ne!(secrets.put(Secret::new("key")).await.unwrap(), id);
+        assert_eq!(secrets.get(&id).await.unwrap().expose(), b"key");
+        for _ in 0..2 {
+            secrets.erase(&id).await.unwrap();
+            assert_eq!(
+                secrets.get(&id).await.unwrap_err(),
+                SecretError::Missing(id.clone())
+            );
+        }
+        let odd = Name::of("..");
+        assert_eq!(
+            secrets.get(&odd).await.unwrap_err(),
+            SecretError::Missing(odd.clone())
+        );
+        assert_eq!(secrets.erase(&odd).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn memory_keeps_secrets() {
+        keeps_secrets(&MemorySecrets::new()).await;
+    }
+
+    #[tokio::test]
+    async fn a_folder_keeps_secrets_for_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secrets");
+        let secrets = DirSecrets::open(&path).await.unwrap();
+        keeps_secrets(&secrets).await;
+        let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(path.clone()), 0o700);
+        let files: Vec<_> = std::fs::read_dir(path)
+            .unwrap()
+            .map(|f| f.unwrap().path())
+            .collect();
+        assert_eq!(files.into_iter().map(mode).collect::<Vec<_>>(), [0o600]);
+    }
+
+    #[test]
+    fn a_secret_shows_nothing() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(
+            format!("{secret} {secret:?} {:?}", Some(&secret)),
+            "<secret> <secret> Some(<secret>)"
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! Secrets as files that only their owner may read.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+
+use super::{Secret, SecretError, Secrets, is_id, random_id};
+use crate::{files, model::Name};
+
+/// Secrets in a folder of mode 0700, each a file of mode 0600 named by its random id.
+///
+/// Erasing overwrites the file before it is removed. On copy-on-write file systems and flash the
+/// old blocks may outlive that; encryption of the disk is the remedy there.
+#[derive(Clone, Debug)]
+pub struct DirSecrets {
+    dir: Arc<Path>,
+}
+
+impl DirSecrets {
+    /// Opens the store in `dir`, or creates it.
+    ///
+    /// # Errors
+    /// [`SecretError::Storage`] when the folder cannot be created.
+    pub async fn open(dir: impl AsRef<Path>) -> Result<Self, SecretError> {
+        let store = Self {
+            dir: dir.as_ref().into(),
+        };
+        store
+            .blocking(|store| files::create_dir(&store.dir))
+            .await?;
+        Ok(store)
+    }
+
+    /// Does `work` off the runtime; an error names the folder, never a content.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, SecretError> {
+        let store = self.clone();
+        let named = |e: &dyn std::error::Error| {
+            SecretError::Storage(format!("{}: {e}", self.dir.display()))
+        };
+        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        done.map_err(|e| named(&e))?.map_err(|e| named(&e))
+    }
+
+    fn path(&self, id: &Name) -> PathBuf {
+        self.dir.join(id.as_str())
+    }
+
+    fn read(&self, id: &Name) -> io::Result<Option<Secret>> {
+        let mut file = match File::open(self.path(id)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        // Of the right length from the start: a buffer that grows leaves copies behind.
+        let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        let mut secret = Secret::new(vec![0; len]);
+        file.read_exact(&mut secret.0)?;
+        Ok(Some(secret))
+    }
+
+    fn remove(&self, id: &Name) -> io::Result<()> {
+        match OpenOptions::new().write(true).open(self.path(id)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            file => {
+                overwrite(file?)?;
+                std::fs::remove_file(self.path(id))?;
+            }
+        }
+        // Also where it was gone already: whoever removed it may have died before this.
+        files::sync_dir(&self.dir)
+    }
+}
+
+fn overwrite(mut file: File) -> io::Result<()> {
+    let len = file.metadata()?.len();
+    io::copy(&mut io::repeat(0).take(len), &mut file)?;
+    file.flush()?;
+    file.sync_all()
+}
+
+#[async_trait]
+impl Secrets for DirSecrets {
+    async fn put(&self, secret: Secret) -> Result<Name, SecretError> {
+        let id = random_id();
+        let name = id.clone();
+        self.blocking(move |store| files::write_new(&store.path(&name), secret.expose()))
+            .await?;
+        Ok(id)
+    }
+
+    async fn get(&self, id: &Name) -> Result<Secret, SecretError> {
+        let missing = || SecretError::Missing(id.clone());
+        let name = Some(id.clone()).filter(is_id).ok_or_else(missing)?;
+        self.blocking(move |store| store.read(&name))
+            .await?
+            .ok_or_else(missing)
+    }
+
+    async fn erase(&self, id: &Name) -> Result<(), SecretError> {
+        match Some(id.clone()).filter(is_id) {
+            Some(name) => self.blocking(move |store| store.remove(&name)).await,
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The folder everything is kept in: who may use it, which format it has, where its parts are.
+//!
+//! ```text
+//! LOCK          held by the one process that uses the folder; says who that is
+//! FORMAT        the folder's format and the journal's identity, written last when it is made
+//! journal/      the events
+//! checkpoints/  positions within steps
+//! blobs/        payloads too long for an event
+//! secrets/      keys, contracts, tokens
+//! ```
+//!
+//! Opening a folder that exists changes nothing but `LOCK` and what sled recovers; only a folder
+//! that is missing or empty is ever made into a state directory.
+
+mod error;
+mod format;
+mod lock;
+
+pub use error::StateDirError;
+pub use lock::Holder;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use self::{format::Format, lock::Lock};
+use crate::{
+    blob::DirBlobs, checkpoint::SledCheckpoints, durable, files, journal::SledJournal,
+    secret::DirSecrets,
+};
+
+const LOCK: &str = "LOCK";
+const FORMAT: &str = "FORMAT";
+const JOURNAL: &str = "journal";
+const CHECKPOINTS: &str = "checkpoints";
+const BLOBS: &str = "blobs";
+const SECRETS: &str = "secrets";
+
+/// A state directory that this process alone uses, for as long as this value lives.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    format: Format,
+    _lock: Lock,
+}
+
+impl StateDir {
+    /// Opens the state directory at `path`, or makes one where there is nothing. Blocks for as
+    /// long as a few syncs take.
+    ///
+    /// # Errors
+    /// See [`StateDirError`]; nothing was changed then.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StateDirError> {
+        let path = path.as_ref();
+        let io = |doing: &'static str| move |e| StateDirError::io(path, doing, &e);
+        files::create_dir(path).map_err(io("created"))?;
+        let lock = Lock::take(path)?;
+        let format = match format::read(path)? {
+            Some(format) => format,
+            None => make(path)?,
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            format,
+            _lock: lock,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The identity of the journal, drawn when the folder was made.
+    pub fn journal_id(&self) -> &str {
+        &self.format.journal
+    }
+
+    /// The version of this program that made the folder.
+    pub fn written_by(&self) -> &str {
+        &self.format.written_by
+    }
+
+    /// Opens the journal.
+    ///
+    /// # Errors
+    /// [`StateDirError::Damaged`] when it is gone, otherwise what [`SledJournal::open`] says.
+    pub async fn journal(&self) -> Result<SledJournal, StateDirError> {
+        let path = self.path.join(JOURNAL);
+        if !durable::data_file(&path).is_file() {
+            return Err(StateDirError::damaged(&path, "the journal is gone"));
+        }
+        SledJournal::open(&path)
+            .await
+            .map_err(|e| StateDirError::journal(&path, e))
+    }
+
+    /// Opens the checkpoints; a store that is gone is made anew, since they are hints.
+    ///
+    /// # Errors
+    /// What [`SledCheckpoints::open`] says.
+    pub async fn checkpoints(&self) -> Result<SledCheckpoints, StateDirError> {
+        let path = self.path.join(CHECKPOINTS);
+        SledCheckpoints::open(&path)
+            .await
+            .map_err(|e| StateDirError::journal(&path, e))
+    }
+
+    /// Opens the blobs.
+    ///
+    /// # Errors
+    /// [`StateDirError::Damaged`] when their folder is gone.
+    pub async fn blobs(&self) -> Result<DirBlobs, StateDirError> {
+        let path = self.room(BLOBS)?;
+        DirBlobs::open(&path)
+            .await
+            .map_err(|e| StateDirError::journal(&path, e))
+    }
+
+    /// Opens the secrets.
+    ///
+    /// # Errors
+    /// [`StateDirError::Damaged`] when their folder is gone.
+    pub async fn secrets(&self) -> Result<DirSecrets, StateDirError> {
+        let path = self.room(SECRETS)?;
+        let opened = DirSecrets::open(&path).await;
+        opened.map_err(|e| StateDirError::io(&path, "opened", &io::Error::other(e)))
+    }
+
+    fn room(&self, name: &str) -> Result<PathBuf, StateDirError> {
+        let path = self.path.join(name);
+        if path.is_dir() {
+            Ok(path)
+        } else {
+            Err(StateDirError::damaged(&path, "it is gone"))
+        }
+    }
+}
+
+/// Makes a state directory of an empty folder.
+///
+/// The draft of `FORMAT` comes first and gets its name last: where the draft is, a making was
+/// interrupted and nothing was kept yet; where the name is, everything is there.
+fn make(path: &Path) -> Result<Format, StateDirError> {
+    let io = |doing: &'static str| move |e| StateDirError::io(path, doing, &e);
+    let found = find_data(path).map_err(io("read"))?;
+    if let Some(found) = found.filter(|_| !format::is_drafted(path)) {
+        let why = format!("it has no {FORMAT}, but holds {found}");
+        return Err(StateDirError::damaged(path, why));
+    }
+    let format = format::draft(path).map_err(io("written"))?;
+    let journal = path.join(JOURNAL);
+    let made = SledJournal::open_with(journal.clone(), std::fs::File::sync_data).map(drop);
+    made.map_err(|e| StateDirError::journal(&journal, e))?;
+    for room in [BLOBS, SECRETS] {
+        files::create_dir(&path.join(room)).map_err(io("created"))?;
+    }
+    format::settle(path).map_err(io("written"))?;
+    Ok(format)
+}
+
+/// Something in the folder that this process did not put there.
+fn find_data(path: &Path) -> io::Result<Option<String>> {
+    for entry in std::fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if name != LOCK && name != "lost+found" {
+            return Ok(Some(name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! What can be wrong with a state directory, and what to do about it.
+
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+};
+
+use super::Holder;
+use crate::journal::JournalError;
+
+/// Why a state directory cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateDirError {
+    /// Another process uses it.
+    #[error("state directory {} is in use by {}", path.display(), named(holder.as_ref()))]
+    InUse {
+        /// The state directory.
+        path: PathBuf,
+        /// Who, where that could be read.
+        holder: Option<Holder>,
+    },
+    /// It was made by a newer version of this program.
+    #[error("{} has {what} {found}; this version reads up to {known}", path.display())]
+    Newer {
+        /// The state directory, or a part of it.
+        path: PathBuf,
+        /// What is newer, and who wrote it where that is known.
+        what: String,
+        /// The format found.
+        found: u32,
+        /// The newest format known here.
+        known: u32,
+    },
+    /// Something in it is missing or is not what it was. Nothing was overwritten.
+    #[error("{} is damaged: {why}", path.display())]
+    Damaged {
+        /// The state directory, or a part of it.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// It cannot be read or written.
+    #[error("{} cannot be {doing}: {why}", path.display())]
+    Io {
+        /// The state directory, or a part of it.
+        path: PathBuf,
+        /// What was tried, such as `written`.
+        doing: &'static str,
+        /// What the system said.
+        why: String,
+    },
+}
+
+fn named(holder: Option<&Holder>) -> String {
+    holder.map_or_else(|| "another process".to_owned(), Holder::to_string)
+}
+
+impl StateDirError {
+    /// The documented code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InUse { .. } => "VSI0002",
+            Self::Newer { .. } => "VSI0003",
+            Self::Damaged { .. } => "VSI0004",
+            Self::Io { .. } => "VSI0006",
+        }
+    }
+
+    /// What the user can do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::InUse { .. } => "wait for that process or end it, or name another --state",
+            Self::Newer { .. } => "use the version that wrote it, or a newer one",
+            Self::Damaged { .. } => {
+                "restore a backup, or name another --state; nothing here was changed"
+            }
+            Self::Io { .. } => {
+                "see that the disk has room and that this user may read and write it"
+            }
+        }
+    }
+
+    /// The state directory, or the part of it that the error is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::InUse { path, .. }
+            | Self::Newer { path, .. }
+            | Self::Damaged { path, .. }
+            | Self::Io { path, .. } => path,
+        }
+    }
+
+    pub(super) fn io(path: &Path, doing: &'static str, error: &dyn Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            doing,
+            why: error.to_string(),
+        }
+    }
+
+    pub(super) fn damaged(path: &Path, why: impl Into<String>) -> Self {
+        Self::Damaged {
+            path: path.to_owned(),
+            why: why.into(),
+        }
+    }
+
+    pub(super) fn journal(path: &Path, error: JournalError) -> Self {
+        let path = path.to_owned();
+        match error {
+            JournalError::Newer { what, found, known } => Self::Newer {
+                path,
+                what: format!("{what} in format"),
+                found,
+                known,
+            },
+            JournalError::Damaged { place, why } => Self::Damaged {
+                path,
+                why: format!("{place}: {why}"),
+            },
+            other => Self::Io {
+                path,
+                doing: "opened",
+                why: other.to_string(),
+            },
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The file that says what a state directory is.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use super::{FORMAT, StateDirError};
+use crate::files;
+
+/// The newest format of a state directory this version reads, and the one it makes.
+const KNOWN: u32 = 1;
+
+/// What `FORMAT` holds. Fields are only ever added.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Format {
+    /// The format's number.
+    format: u32,
+    /// The journal's identity.
+    pub(super) journal: String,
+    /// The version that made the directory.
+    pub(super) written_by: String,
+}
+
+/// The part of `FORMAT` that every version can read.
+#[derive(Deserialize)]
+struct Outline {
+    format: u32,
+    #[serde(default)]
+    written_by: String,
+}
+
+impl Format {
+    fn new() -> Self {
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let millis = u64::try_from(since.as_millis()).unwrap_or_default();
+        Self {
+            format: KNOWN,
+            journal: Ulid::from_parts(millis, rand::random()).to_string(),
+            written_by: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// Reads `FORMAT`; none when there is no such file.
+pub(super) fn read(dir: &Path) -> Result<Option<Format>, StateDirError> {
+    let path = dir.join(FORMAT);
+    match std::fs::read(&path) {
+        Ok(bytes) => parse(&path, &bytes).map(Some),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(StateDirError::io(&path, "read", &e)),
+    }
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Format, StateDirError> {
+    let damaged = |e: serde_json::Error| StateDirError::damaged(path, e.to_string());
+    let outline: Outline = serde_json::from_slice(bytes).map_err(damaged)?;
+    match outline.format {
+        KNOWN => serde_json::from_slice(bytes).map_err(damaged),
+        found if found > KNOWN => {
+            let what = format!(
+                "the state directory format, written by {},",
+                outline.written_by
+            );
+            Err(StateDirError::Newer {
+                path: path.to_owned(),
+                what,
+                found,
+                known: KNOWN,
+            })
+        }
+        found => Err(StateDirError::damaged(
+            path,
+            format!("no version wrote format {found}"),
+        )),
+    }
+}
+
+fn part(dir: &Path) -> PathBuf {
+    dir.join(format!("{FORMAT}.part"))
+}
+
+/// Whether a making of the directory was begun and not ended.
+pub(super) fn is_drafted(dir: &Path) -> bool {
+    part(dir).is_file()
+}
+
+/// Draws the journal's identity and writes it beside the place of `FORMAT`. A draft that is there
+/// is overwritten in its place, so that at no moment there is none.
+pub(super) fn draft(dir: &Path) -> io::Result<Format> {
+    let format = Format::new();
+    let mut text = serde_json::to_string_pretty(&format)?;
+    text.push('\n');
+    files::rewrite(&part(dir), text.as_bytes())?;
+    Ok(format)
+}
+
+/// Gives the draft its name.
+pub(super) fn settle(dir: &Path) -> io::Result<()> {
+    std::fs::rename(part(dir), dir.join(FORMAT))?;
+    files::sync_dir(dir)
+}

@@ -1,0 +1,149 @@
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
+
+use super::*;
+use crate::{
+    journal::{Append, Journal as _},
+    model::{Actor, Event, EventKind, RunId, StreamId, Text, Timestamp},
+};
+
+fn dir() -> (tempfile::TempDir, PathBuf) {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("a/state");
+    (parent, path)
+}
+
+fn append() -> Append {
+    let kind = EventKind::Paused;
+    let event = Event {
+        at: Timestamp(1),
+        actor: Actor::Engine,
+        reason: Text::default(),
+        kind,
+    };
+    let stream = StreamId::Run(RunId(ulid::Ulid::from_parts(1, 1)));
+    Append {
+        stream,
+        expected_seq: 0,
+        events: vec![event],
+    }
+}
+
+fn files_of(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.is_file() && !path.ends_with(LOCK));
+    files
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_directory_has_all_its_parts_and_is_the_same_when_opened_again() {
+    let (_parent, path) = dir();
+    let state = StateDir::open(&path).unwrap();
+    let journal = state.journal().await.unwrap();
+    let written = journal.append(vec![append()]).await.unwrap();
+    state.checkpoints().await.unwrap();
+    state.blobs().await.unwrap();
+    state.secrets().await.unwrap();
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    let id = state.journal_id().to_owned();
+    drop((journal, state));
+
+    let before = files_of(&path);
+    let state = StateDir::open(&path).unwrap();
+    assert_eq!((state.journal_id(), files_of(&path)), (id.as_str(), before));
+    assert_eq!(
+        state.journal().await.unwrap().read_all(0, 9).await,
+        Ok(written)
+    );
+}
+
+#[test]
+fn a_second_user_is_told_who_has_it() {
+    let (_parent, path) = dir();
+    let first = StateDir::open(&path).unwrap();
+    let error = StateDir::open(&path).unwrap_err();
+    let said = error.to_string();
+    assert_eq!(error.code(), "VSI0002");
+    assert!(
+        said.contains(&format!("is in use by process {}", std::process::id())),
+        "{said}"
+    );
+    drop(first);
+    StateDir::open(&path).unwrap();
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    let (_parent, path) = dir();
+    drop(StateDir::open(&path).unwrap());
+    let newer = r#"{"format": 2, "written_by": "9.9.9", "anything": []}"#;
+    fs::write(path.join(FORMAT), newer).unwrap();
+    let error = StateDir::open(&path).unwrap_err();
+    assert_eq!(error.code(), "VSI0003");
+    assert!(error.to_string().contains("written by 9.9.9"), "{error}");
+    assert_eq!(fs::read_to_string(path.join(FORMAT)).unwrap(), newer);
+}
+
+#[test]
+fn a_damaged_or_lost_format_is_never_overwritten() {
+    let (_parent, path) = dir();
+    drop(StateDir::open(&path).unwrap());
+    for wrong in ["", "{", r#"{"format": 1}"#, r#"{"format": 0}"#] {
+        fs::write(path.join(FORMAT), wrong).unwrap();
+        assert_eq!(
+            StateDir::open(&path).unwrap_err().code(),
+            "VSI0004",
+            "{wrong:?}"
+        );
+        assert_eq!(fs::read_to_string(path.join(FORMAT)).unwrap(), wrong);
+    }
+    fs::remove_file(path.join(FORMAT)).unwrap();
+    assert_eq!(StateDir::open(&path).unwrap_err().code(), "VSI0004");
+    assert!(!path.join(FORMAT).exists());
+}
+
+#[test]
+fn a_folder_of_something_else_is_refused() {
+    let parent = tempfile::tempdir().unwrap();
+    fs::write(parent.path().join("thesis.tex"), "x").unwrap();
+    let error = StateDir::open(parent.path()).unwrap_err();
+    assert_eq!(error.code(), "VSI0004");
+    assert!(error.to_string().contains("thesis.tex"), "{error}");
+}
+
+#[test]
+fn an_interrupted_making_is_ended() {
+    let (_parent, path) = dir();
+    fs::create_dir_all(path.join(BLOBS)).unwrap();
+    fs::write(path.join("FORMAT.part"), "{").unwrap();
+    drop(StateDir::open(&path).unwrap());
+    assert!(!path.join("FORMAT.part").exists());
+    StateDir::open(&path).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_journal_is_not_made_anew() {
+    let (_parent, path) = dir();
+    drop(StateDir::open(&path).unwrap());
+    fs::remove_dir_all(path.join(JOURNAL)).unwrap();
+    let state = StateDir::open(&path).unwrap();
+    assert_eq!(state.journal().await.err().unwrap().code(), "VSI0004");
+    assert!(!path.join(JOURNAL).exists());
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_said_so() {
+    let parent = tempfile::tempdir().unwrap();
+    let file = parent.path().join("file");
+    fs::write(&file, "x").unwrap();
+    assert_eq!(
+        StateDir::open(file.join("state")).unwrap_err().code(),
+        "VSI0006"
+    );
+}
