@@ -27,5 +27,6 @@ pub mod registry;
 pub mod secret;
 pub mod state_dir;
 pub mod step;
+pub mod workflow;
 
 pub use executor::{Engine, EngineError, EngineParts, Notice};

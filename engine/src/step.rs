@@ -117,10 +117,12 @@ pub struct StepContext {
     pub journal_id: Arc<str>,
     /// A number that grows with every run of this journal; goes into what the run makes.
     pub sequence: u64,
-    /// Ends when the attempt is to stop (only nodes that wait are stopped).
+    /// Ends when the attempt is to stop (only interruptible nodes are stopped).
     pub stopped: CancellationToken,
     /// The outputs of the nodes that came before, as JSON.
     pub outputs: Arc<BTreeMap<Name, Vec<u8>>>,
+    /// The output of the last node of the entity's newest run that succeeded, as JSON.
+    pub previous: Option<Arc<[u8]>>,
     /// Where positions are kept that outlive the process.
     pub checkpoints: Arc<dyn Checkpoints>,
     /// Where progress is told.
@@ -138,6 +140,12 @@ impl StepContext {
         })?;
         serde_json::from_slice(bytes)
             .map_err(|e| internal(format!("the output of {node} cannot be read: {e}")))
+    }
+
+    /// What the entity's newest successful run left: its last node's output. A value of another
+    /// shape counts as none.
+    pub fn previous_output<T: DeserializeOwned>(&self) -> Option<T> {
+        self.previous.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok())
     }
 
     /// Saves where this node is; durable when it returns. The newest value counts.

@@ -25,7 +25,7 @@ pub enum Command {
         /// The wait.
         wait: Wait,
     },
-    /// Stop the attempt of a node that only watches.
+    /// Stop the attempt of an interruptible node.
     Stop {
         /// The node.
         node: Name,
@@ -45,7 +45,7 @@ pub enum Command {
 /// Says what a run's state calls for, by the graph it was started with.
 ///
 /// A run that is to end (cancelled, superseded, or with a node that failed for good) starts
-/// nothing more, stops the nodes that only watch, lets the others end, and finishes.
+/// nothing more, stops the interruptible nodes, lets the others end, and finishes.
 pub fn decide(graph: &Graph, state: &RunState) -> Vec<Command> {
     match state.phase {
         RunPhase::New | RunPhase::Finished(_) => Vec::new(),
@@ -82,7 +82,7 @@ fn wind_down(graph: &Graph, state: &RunState, result: RunResult) -> Vec<Command>
         matches!(state.nodes.get(&node.name), Some(NodeState::Running { .. }))
     };
     if graph.nodes.iter().any(|node| running(&node)) {
-        let watching = graph.nodes.iter().filter(running).filter(|node| node.wait);
+        let watching = graph.nodes.iter().filter(running).filter(|node| node.interruptible);
         return watching.map(|node| Command::Stop { node: node.name.clone() }).collect();
     }
     let unreached = |node: &&Node| {

@@ -22,6 +22,8 @@ pub enum Precedence {
     /// Takes the run's place and ends waits at once; nothing but another of its kind follows
     /// until it is done (delete).
     Supreme,
+    /// Is only kept: no run follows (a host's settings).
+    Record,
 }
 
 /// What is wanted of an entity.
@@ -74,6 +76,8 @@ pub struct EntityState {
     pub attempted: u64,
     /// The newest generation that a run reached with success.
     pub reached: u64,
+    /// The run that reached it.
+    pub reached_by: Option<RunId>,
     /// Steps that have acted, or may have acted, for this entity.
     pub intents: BTreeSet<Name>,
     /// The entity's state, such as `Running`, and what led to it.
@@ -137,6 +141,7 @@ impl EntityState {
         };
         if *result == RunResult::Succeeded {
             self.reached = active.generation;
+            self.reached_by = Some(run);
         }
         self.last = Some(LastRun {
             run,
@@ -150,7 +155,9 @@ impl EntityState {
     /// Whether the newest wish has been reached.
     pub fn is_settled(&self) -> bool {
         self.active.is_none()
-            && self.desired.as_ref().is_none_or(|desired| desired.generation == self.reached)
+            && self.desired.as_ref().is_none_or(|desired| {
+                desired.precedence == Precedence::Record || desired.generation == self.reached
+            })
     }
 }
 
@@ -178,7 +185,7 @@ pub enum EntityCommand {
 /// A wish is attempted once; after a run that failed or was cancelled only a retry or a newer
 /// wish opens another. Asking a run to stop twice is harmless.
 pub fn decide_entity(state: &EntityState) -> Option<EntityCommand> {
-    let desired = state.desired.as_ref()?;
+    let desired = state.desired.as_ref().filter(|d| d.precedence != Precedence::Record)?;
     match &state.active {
         None if desired.generation > state.attempted && desired.generation > state.reached => {
             Some(EntityCommand::OpenRun {

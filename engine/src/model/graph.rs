@@ -34,8 +34,9 @@ pub struct Node {
     pub work: Work,
     /// Attempts in one lane are bounded (a host's name); an empty lane is not.
     pub lane: Text,
-    /// A node that only watches: it may be stopped at once when the run is to end.
-    pub wait: bool,
+    /// It may be stopped at once when the run is to end: it only watches, or what it leaves half
+    /// done is harmless.
+    pub interruptible: bool,
 }
 
 /// What a node does.
@@ -79,29 +80,29 @@ pub enum GraphError {
         /// What it waits for.
         missing: Name,
     },
-}
     /// It weighs more than [`Graph::MAX_WEIGHT`]: larger parameters belong into blobs.
     #[error("the graph takes {0} bytes, more than {max}", max = Graph::MAX_WEIGHT)]
     TooHeavy(usize),
+}
 
 impl Graph {
     /// The most nodes a graph has.
     pub const MAX_NODES: usize = 32;
-
     /// The most a graph weighs, so that its event fits a record.
     pub const MAX_WEIGHT: usize = 2816;
+
     /// The node of that name.
     pub fn node(&self, name: &Name) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name == *name)
     }
 
-    /// Checks the rules of a graph: 1 to [`Graph::MAX_NODES`] nodes, unique names, and each
     /// The most bytes the graph takes in a record: what it holds, and some for lengths and tags.
     pub fn weight(&self) -> usize {
         let nodes = self.nodes.iter().map(Node::weight);
         weigh(self.workflow.as_str()) + 8 + nodes.sum::<usize>()
     }
 
+    /// Checks the rules of a graph: 1 to [`Graph::MAX_NODES`] nodes, unique names, and each
     /// node after those it waits for, which makes a circle impossible.
     ///
     /// # Errors
@@ -110,10 +111,10 @@ impl Graph {
         if self.nodes.is_empty() || self.nodes.len() > Self::MAX_NODES {
             return Err(GraphError::Size(self.nodes.len()));
         }
-        let mut seen = BTreeSet::new();
         if self.weight() > Self::MAX_WEIGHT {
             return Err(GraphError::TooHeavy(self.weight()));
         }
+        let mut seen = BTreeSet::new();
         for node in &self.nodes {
             if let Some(missing) = node.after.iter().find(|name| !seen.contains(name)) {
                 return Err(GraphError::Order { node: node.name.clone(), missing: missing.clone() });

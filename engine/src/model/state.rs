@@ -1,6 +1,6 @@
 //! A run as its stream tells it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     event::{CancelMode, Event, EventKind, Outcome, RunResult, Wait},
@@ -127,7 +127,7 @@ pub struct RunState {
     /// For which generation.
     pub generation: u64,
     /// The graph it was started with.
-    pub graph: Option<Graph>,
+    pub graph: Option<Arc<Graph>>,
     /// Every node of the graph.
     pub nodes: BTreeMap<Name, NodeState>,
     /// Whether, and why, it is to stop.
@@ -158,7 +158,7 @@ impl RunState {
         self.generation = generation;
         self.nodes =
             graph.nodes.iter().map(|node| (node.name.clone(), NodeState::Waiting)).collect();
-        self.graph = Some(graph.clone());
+        self.graph = Some(Arc::new(graph.clone()));
     }
 
     fn apply_to_started(&mut self, kind: &EventKind) -> Result<(), Divergence> {

@@ -1,0 +1,346 @@
+//! The engine as others hold it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::{
+    control::Control,
+    recorder::Failed,
+    world::{LoadError, World},
+};
+use crate::{
+    blob::Blobs,
+    checkpoint::Checkpoints,
+    clock::Clock,
+    journal::{Journal, JournalError, Record},
+    model::{
+        Actor, Divergence, EntityId, EntityState, Failure, Name, RunId, RunState, StreamId, Text,
+    },
+    registry::Registry,
+    step::Progress,
+    workflow::{EntityView, Wish, Workflows},
+};
+
+/// What an engine is made of.
+pub struct EngineParts {
+    /// The journal.
+    pub journal: Arc<dyn Journal>,
+    /// Where larger payloads are.
+    pub blobs: Arc<dyn Blobs>,
+    /// Where steps keep their positions.
+    pub checkpoints: Arc<dyn Checkpoints>,
+    /// The steps this binary knows.
+    pub registry: Registry,
+    /// Who knows what an entity is.
+    pub workflows: Arc<dyn Workflows>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The journal's identity.
+    pub journal_id: Arc<str>,
+    /// Numbers.
+    pub tuning: Tuning,
+}
+
+/// Delays and limits.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// The delay after the first failure; it doubles from there.
+    pub first_retry: Duration,
+    /// No delay is longer than this.
+    pub longest_retry: Duration,
+    /// How often the engine looks again whether a cause was removed.
+    pub recheck: Duration,
+    /// Attempts under way in one lane (on one host).
+    pub attempts_per_lane: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            first_retry: Duration::from_millis(500),
+            longest_retry: Duration::from_secs(300),
+            recheck: Duration::from_secs(300),
+            attempts_per_lane: 16,
+        }
+    }
+}
+
+/// Who asks, and why.
+#[derive(Clone, Debug)]
+pub struct By {
+    /// Who.
+    pub actor: Actor,
+    /// Why; may be empty.
+    pub reason: Text,
+}
+
+/// Which entities the engine works for.
+#[derive(Clone, Debug)]
+pub enum Drive {
+    /// All there are and will be.
+    All,
+    /// Those, and what they wait for.
+    These(Vec<EntityId>),
+}
+
+/// What a retry did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retried {
+    /// The open run tries its blocked and delayed nodes at once.
+    Signalled,
+    /// A new run is opened.
+    Reopened,
+    /// There was nothing to try again.
+    NothingToDo,
+}
+
+/// What a cancel did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// The open run was asked to stop.
+    Requested,
+    /// No run is open.
+    NothingToDo,
+}
+
+/// Something the engine tells whoever listens. Listeners that lag lose notices, never state.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// An event is durable.
+    Recorded(Arc<Record>),
+    /// A step tells how far it is.
+    Progress {
+        /// For which entity.
+        entity: EntityId,
+        /// In which run.
+        run: RunId,
+        /// At which node.
+        node: Name,
+        /// How far.
+        progress: Progress,
+    },
+    /// An attempt failed like the one before it; it is counted, not recorded.
+    Repeated {
+        /// In which run.
+        run: RunId,
+        /// At which node.
+        node: Name,
+        /// The attempt.
+        attempt: u32,
+        /// Why.
+        failure: Failure,
+        /// Milliseconds until the next.
+        delay_ms: u64,
+    },
+    /// The engine has ended; nothing more follows.
+    Ended,
+}
+
+/// Why the engine could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The journal failed. What it acknowledged is safe; start again to go on.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal holds, or the engine made, an event that cannot follow what came before.
+    #[error("stream {stream}, event {seq}: {why}")]
+    Divergence {
+        /// The stream; empty for an event that was not recorded.
+        stream: String,
+        /// The sequence.
+        seq: u64,
+        /// Why it cannot follow.
+        why: Divergence,
+    },
+    /// What is wanted was refused before anything was recorded.
+    #[error("{0}")]
+    Refused(Failure),
+    /// The engine has ended.
+    #[error("the engine has ended")]
+    Ended,
+}
+
+impl From<LoadError> for EngineError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Journal(error) => Self::Journal(error),
+            LoadError::Divergence { stream, seq, why } => {
+                Self::Divergence { stream: stream.to_string(), seq, why }
+            }
+        }
+    }
+}
+
+impl From<Failed> for EngineError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Journal(error) => Self::Journal(error),
+            Failed::Divergence(why) => Self::Divergence { stream: String::new(), seq: 0, why },
+        }
+    }
+}
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
+
+/// What the control loop is asked.
+pub(super) enum Request {
+    Desire { wishes: Vec<Wish>, by: By, reply: Reply<Vec<u64>> },
+    Retry { entity: EntityId, by: By, reply: Reply<Retried> },
+    Cancel { entity: EntityId, by: By, reply: Reply<Cancelled> },
+    Drive { which: Drive, reply: Reply<()> },
+    Erased { entity: EntityId, secret: Name, by: By, reply: Reply<()> },
+    Close,
+}
+
+/// What the control loop shows others; only durable states.
+pub(super) struct Shared {
+    pub(super) world: RwLock<World>,
+    pub(super) notices: broadcast::Sender<Notice>,
+}
+
+impl Shared {
+    /// Takes over what changed, after it became durable.
+    pub(super) fn publish(&self, from: &World, streams: impl Iterator<Item = StreamId>) {
+        let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
+        for stream in streams {
+            match stream {
+                StreamId::Entity(id) => {
+                    if let Some(entry) = from.entities.get(&id) {
+                        world.entities.insert(id, entry.clone());
+                    }
+                }
+                StreamId::Run(id) => {
+                    if let Some(entry) = from.runs.get(&id) {
+                        world.runs.insert(id, entry.clone());
+                    }
+                }
+            }
+        }
+    }
+}
+
+const REQUESTS: usize = 1_024;
+const NOTICES: usize = 8_192;
+
+/// A running engine. Cheap to clone; see the module's text for what it guarantees.
+#[derive(Clone)]
+pub struct Engine {
+    requests: mpsc::Sender<Request>,
+    shared: Arc<Shared>,
+}
+
+impl Engine {
+    /// Folds the journal and starts the engine. It drives nothing yet.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or does not make sense.
+    pub async fn open(parts: EngineParts) -> Result<Self, EngineError> {
+        let world = World::load(parts.journal.as_ref()).await?;
+        let (requests, inbox) = mpsc::channel(REQUESTS);
+        let (notices, _) = broadcast::channel(NOTICES);
+        let shared = Arc::new(Shared { world: RwLock::new(world.clone()), notices });
+        tokio::spawn(Control::new(Arc::new(parts), world, shared.clone(), inbox).run());
+        Ok(Self { requests, shared })
+    }
+
+    /// Records what is wanted, all of it or nothing, and drives those entities. Returns the
+    /// generation each wish got.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] when a wish cannot be read, before anything is recorded.
+    pub async fn desire(&self, wishes: Vec<Wish>, by: By) -> Result<Vec<u64>, EngineError> {
+        self.ask(|reply| Request::Desire { wishes, by, reply }).await
+    }
+
+    /// Tries again at once what is blocked, delayed, failed or cancelled, and drives the entity.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn retry(&self, entity: EntityId, by: By) -> Result<Retried, EngineError> {
+        self.ask(|reply| Request::Retry { entity, by, reply }).await
+    }
+
+    /// Asks the entity's open run to stop; what exists is kept.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn cancel(&self, entity: EntityId, by: By) -> Result<Cancelled, EngineError> {
+        self.ask(|reply| Request::Cancel { entity, by, reply }).await
+    }
+
+    /// Goes on with the open runs and unattempted wishes of entities.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn drive(&self, which: Drive) -> Result<(), EngineError> {
+        self.ask(|reply| Request::Drive { which, reply }).await
+    }
+
+    /// Records that a secret of the entity was erased.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn erased(&self, entity: EntityId, secret: Name, by: By) -> Result<(), EngineError> {
+        self.ask(|reply| Request::Erased { entity, secret, by, reply }).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| EngineError::Ended)?;
+        answer.await.map_err(|_| EngineError::Ended)?
+    }
+
+    /// Ends the engine: attempts under way are dropped, their outcome counts as unknown, and the
+    /// next start goes on. Returns when nothing runs any more.
+    pub async fn close(&self) {
+        let mut notices = self.notices();
+        if self.requests.send(Request::Close).await.is_err() {
+            return;
+        }
+        loop {
+            match notices.recv().await {
+                Ok(Notice::Ended) | Err(broadcast::error::RecvError::Closed) => return,
+                _ => {}
+            }
+            if self.requests.is_closed() {
+                return;
+            }
+        }
+    }
+
+    /// What the engine tells from now on.
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.shared.notices.subscribe()
+    }
+
+    /// The entity as the journal tells it.
+    pub fn entity(&self, id: &EntityId) -> Option<Arc<EntityState>> {
+        self.world(|world| world.entity(id).cloned())
+    }
+
+    /// All entities.
+    pub fn entities(&self) -> BTreeMap<EntityId, Arc<EntityState>> {
+        self.world(|world| {
+            world.entities.iter().map(|(id, entry)| (id.clone(), entry.state.clone())).collect()
+        })
+    }
+
+    /// The run as the journal tells it.
+    pub fn run(&self, id: RunId) -> Option<Arc<RunState>> {
+        self.world(|world| world.run(id).cloned())
+    }
+
+    /// Looks at an entity with its newest run and what stands in its way. `look` must be quick.
+    pub fn view<T>(&self, id: &EntityId, look: impl FnOnce(EntityView<'_>) -> T) -> Option<T> {
+        self.world(|world| world.view(id).map(look))
+    }
+
+    fn world<T>(&self, look: impl FnOnce(&World) -> T) -> T {
+        look(&self.shared.world.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}

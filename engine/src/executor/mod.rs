@@ -1,0 +1,24 @@
+//! Executes: one loop that decides and appends, and the attempts of steps it starts.
+//!
+//! The [`Engine`] is a handle. Behind it one task (`control`) owns all state: it takes requests,
+//! ends of attempts and due timers, turns them into events, asks [`crate::model::decide`] what
+//! follows, appends everything in one durable batch, and only then starts what was decided.
+//! What it has not appended nobody outside has seen.
+//!
+//! What it never does: it never starts a step before the start is durable; it never runs a step
+//! again whose success was recorded; it never ends a run while one of its attempts is under way.
+//!
+//! An entity is *driven* only when somebody asked for it ([`Engine::desire`], [`Engine::drive`]),
+//! so that a command that only reads changes nothing.
+
+mod attempt;
+mod control;
+mod handle;
+mod limits;
+mod recorder;
+mod retry;
+mod runs;
+mod timers;
+mod world;
+
+pub use handle::{By, Cancelled, Drive, Engine, EngineError, EngineParts, Notice, Retried, Tuning};

@@ -1,0 +1,75 @@
+//! The steps this binary knows, by name.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+
+use crate::{
+    model::{Failure, FailureClass, Name},
+    step::{Done, Observed, Step, StepContext},
+};
+
+/// A step whose parameters and output are bytes of JSON.
+#[async_trait]
+pub(crate) trait AnyStep: Send + Sync {
+    fn version(&self) -> u16;
+    async fn attempt(&self, cx: &StepContext, params: &[u8]) -> Result<Done<Vec<u8>>, Failure>;
+}
+
+/// The steps this binary knows.
+#[derive(Clone, Default)]
+pub struct Registry {
+    steps: BTreeMap<Name, Arc<dyn AnyStep>>,
+}
+
+impl Registry {
+    /// Adds a step under its name.
+    pub fn add<S: Step>(&mut self, step: S) -> &mut Self {
+        self.steps.insert(Name::of(S::NAME), Arc::new(Typed(step)));
+        self
+    }
+
+    /// The step of that name, if this binary can read parameters of that version.
+    pub(crate) fn find(&self, step: &Name, version: u16) -> Result<Arc<dyn AnyStep>, Failure> {
+        match self.steps.get(step) {
+            Some(known) if version <= known.version() => Ok(known.clone()),
+            Some(known) => Err(lacking(format!(
+                "this run needs version {version} of step {step}; this binary has {}",
+                known.version()
+            ))),
+            None => Err(lacking(format!("this run needs step {step}, which this binary lacks"))),
+        }
+    }
+}
+
+fn lacking(message: String) -> Failure {
+    Failure::new(FailureClass::Blocked, "VSI0005", message).with_remedy(
+        "run the vsiflow that started it, or `vsiflow cancel` the run and apply again",
+    )
+}
+
+struct Typed<S>(S);
+
+#[async_trait]
+impl<S: Step> AnyStep for Typed<S> {
+    fn version(&self) -> u16 {
+        S::VERSION
+    }
+
+    async fn attempt(&self, cx: &StepContext, params: &[u8]) -> Result<Done<Vec<u8>>, Failure> {
+        let params: S::Params = serde_json::from_slice(params)
+            .map_err(|e| unreadable(format!("the parameters of {} are unreadable: {e}", S::NAME)))?;
+        let done = match self.0.observe(cx, &params).await? {
+            Observed::Present(output) => Done::present(output),
+            Observed::Needed => self.0.run(cx, &params).await?,
+        };
+        let output = serde_json::to_vec(&done.output)
+            .map_err(|e| unreadable(format!("the output of {} is unwritable: {e}", S::NAME)))?;
+        Ok(Done { outcome: done.outcome, output })
+    }
+}
+
+fn unreadable(message: String) -> Failure {
+    Failure::new(FailureClass::Blocked, "VSI0001", message)
+        .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
+}
