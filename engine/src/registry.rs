@@ -37,15 +37,16 @@ impl Registry {
                 "this run needs version {version} of step {step}; this binary has {}",
                 known.version()
             ))),
-            None => Err(lacking(format!("this run needs step {step}, which this binary lacks"))),
+            None => Err(lacking(format!(
+                "this run needs step {step}, which this binary lacks"
+            ))),
         }
     }
 }
 
 fn lacking(message: String) -> Failure {
-    Failure::new(FailureClass::Blocked, "VSI0005", message).with_remedy(
-        "run the vsiflow that started it, or `vsiflow cancel` the run and apply again",
-    )
+    Failure::new(FailureClass::Blocked, "VSI0005", message)
+        .with_remedy("run the vsiflow that started it, or `vsiflow cancel` the run and apply again")
 }
 
 struct Typed<S>(S);
@@ -57,15 +58,19 @@ impl<S: Step> AnyStep for Typed<S> {
     }
 
     async fn attempt(&self, cx: &StepContext, params: &[u8]) -> Result<Done<Vec<u8>>, Failure> {
-        let params: S::Params = serde_json::from_slice(params)
-            .map_err(|e| unreadable(format!("the parameters of {} are unreadable: {e}", S::NAME)))?;
+        let params: S::Params = serde_json::from_slice(params).map_err(|e| {
+            unreadable(format!("the parameters of {} are unreadable: {e}", S::NAME))
+        })?;
         let done = match self.0.observe(cx, &params).await? {
             Observed::Present(output) => Done::present(output),
             Observed::Needed => self.0.run(cx, &params).await?,
         };
         let output = serde_json::to_vec(&done.output)
             .map_err(|e| unreadable(format!("the output of {} is unwritable: {e}", S::NAME)))?;
-        Ok(Done { outcome: done.outcome, output })
+        Ok(Done {
+            outcome: done.outcome,
+            output,
+        })
     }
 }
 

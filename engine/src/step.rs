@@ -69,17 +69,26 @@ pub struct Done<T> {
 impl<T> Done<T> {
     /// It was made.
     pub fn created(output: T) -> Self {
-        Self { outcome: Outcome::Created, output }
+        Self {
+            outcome: Outcome::Created,
+            output,
+        }
     }
 
     /// It was changed.
     pub fn updated(output: T) -> Self {
-        Self { outcome: Outcome::Updated, output }
+        Self {
+            outcome: Outcome::Updated,
+            output,
+        }
     }
 
     /// It was already there.
     pub fn present(output: T) -> Self {
-        Self { outcome: Outcome::AlreadyPresent, output }
+        Self {
+            outcome: Outcome::AlreadyPresent,
+            output,
+        }
     }
 }
 
@@ -136,7 +145,10 @@ impl StepContext {
     /// A blocked failure when no such node came before, or its output has another shape.
     pub fn output<T: DeserializeOwned>(&self, node: &str) -> Result<T, Failure> {
         let bytes = self.outputs.get(&Name::of(node)).ok_or_else(|| {
-            internal(format!("step {} needs the output of {node}, which is not there", self.node))
+            internal(format!(
+                "step {} needs the output of {node}, which is not there",
+                self.node
+            ))
         })?;
         serde_json::from_slice(bytes)
             .map_err(|e| internal(format!("the output of {node} cannot be read: {e}")))
@@ -145,7 +157,9 @@ impl StepContext {
     /// What the entity's newest successful run left: its last node's output. A value of another
     /// shape counts as none.
     pub fn previous_output<T: DeserializeOwned>(&self) -> Option<T> {
-        self.previous.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok())
+        self.previous
+            .as_deref()
+            .and_then(|bytes| serde_json::from_slice(bytes).ok())
     }
 
     /// Saves where this node is; durable when it returns. The newest value counts.
@@ -154,7 +168,10 @@ impl StepContext {
     /// A transient failure when the store cannot be written.
     pub async fn save<T: Serialize + Sync>(&self, value: &T) -> Result<(), Failure> {
         let bytes = serde_json::to_vec(value).map_err(|e| internal(e.to_string()))?;
-        self.checkpoints.put(self.run, &self.node, bytes).await.map_err(checkpoint_failure)
+        self.checkpoints
+            .put(self.run, &self.node, bytes)
+            .await
+            .map_err(checkpoint_failure)
     }
 
     /// What this node saved last, in this or an earlier attempt of this run.
@@ -162,13 +179,21 @@ impl StepContext {
     /// # Errors
     /// As for [`StepContext::save`]. A value of another shape counts as none.
     pub async fn saved<T: DeserializeOwned>(&self) -> Result<Option<T>, Failure> {
-        let bytes = self.checkpoints.get(self.run, &self.node).await.map_err(checkpoint_failure)?;
+        let bytes = self
+            .checkpoints
+            .get(self.run, &self.node)
+            .await
+            .map_err(checkpoint_failure)?;
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
     /// Tells how far the step is.
     pub fn report(&self, what: &str, done: u64, total: Option<u64>) {
-        (self.progress)(Progress { done, total, what: what.to_owned() });
+        (self.progress)(Progress {
+            done,
+            total,
+            what: what.to_owned(),
+        });
     }
 }
 
@@ -178,6 +203,10 @@ fn internal(message: String) -> Failure {
 }
 
 fn checkpoint_failure(error: crate::journal::JournalError) -> Failure {
-    Failure::new(FailureClass::Transient, "VSI0010", format!("a checkpoint was not saved: {error}"))
-        .with_remedy("see that the state directory has room and can be written")
+    Failure::new(
+        FailureClass::Transient,
+        "VSI0010",
+        format!("a checkpoint was not saved: {error}"),
+    )
+    .with_remedy("see that the state directory has room and can be written")
 }

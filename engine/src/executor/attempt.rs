@@ -39,7 +39,10 @@ impl Job {
     /// Runs the step. What it needs that is kept in blobs is read first.
     pub(super) async fn run(self, parts: Arc<EngineParts>) -> End {
         let waiter = (self.run, self.node.clone());
-        End { result: self.attempt(&parts).await, waiter }
+        End {
+            result: self.attempt(&parts).await,
+            waiter,
+        }
     }
 
     async fn attempt(self, parts: &EngineParts) -> Result<(Outcome, Payload), Failure> {

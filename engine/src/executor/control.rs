@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     attempt::{End, Job},
-    handle::{By, Cancelled, Drive, EngineError, EngineParts, Notice, Reply, Request, Retried, Shared},
+    handle::{
+        By, Cancelled, Drive, EngineError, EngineParts, Notice, Reply, Request, Retried, Shared,
+    },
     limits::Limits,
     recorder::{Cause, Recorder},
     retry::Retry,
@@ -112,7 +114,9 @@ impl Control {
         while let Some(first) = self.next().await {
             let mut open = self.take_in(first).await;
             for _ in 0..REQUESTS_A_BATCH {
-                let Ok(request) = self.inbox.try_recv() else { break };
+                let Ok(request) = self.inbox.try_recv() else {
+                    break;
+                };
                 open &= self.take_in(Input::Request(request)).await;
             }
             self.take_in_ends().await;
@@ -184,12 +188,14 @@ impl Control {
                 self.drive(which);
                 self.reply_later(reply, ());
             }
-            Request::Erased { entity, secret, by, reply } => {
-                self.recorder.entity_event(
-                    &entity,
-                    EventKind::SecretErased { secret },
-                    &cause(by),
-                );
+            Request::Erased {
+                entity,
+                secret,
+                by,
+                reply,
+            } => {
+                self.recorder
+                    .entity_event(&entity, EventKind::SecretErased { secret }, &cause(by));
                 self.reply_later(reply, ());
             }
             Request::Close => {}
@@ -216,7 +222,9 @@ impl Control {
         };
         let cause = cause(by);
         let kept = kept.into_iter();
-        let generations = kept.map(|(wish, desired)| self.wish(wish, desired, &cause)).collect();
+        let generations = kept
+            .map(|(wish, desired)| self.wish(wish, desired, &cause))
+            .collect();
         self.reply_later(reply, generations);
     }
 
@@ -237,7 +245,8 @@ impl Control {
     pub(super) fn drive_entity(&mut self, entity: &EntityId) {
         if self.driven.insert(entity.clone()) {
             self.dirty_entities.insert(entity.clone());
-            self.dirty_runs.extend(self.recorder.world.active_run(entity));
+            self.dirty_runs
+                .extend(self.recorder.world.active_run(entity));
         }
     }
 
@@ -254,8 +263,12 @@ impl Control {
 
     fn retry(&mut self, entity: &EntityId, cause: &Cause) -> Retried {
         self.drive_entity(entity);
-        let signal = EventKind::Signal { signal: Name::of("retry") };
-        let Some(state) = self.recorder.world.entity(entity) else { return Retried::NothingToDo };
+        let signal = EventKind::Signal {
+            signal: Name::of("retry"),
+        };
+        let Some(state) = self.recorder.world.entity(entity) else {
+            return Retried::NothingToDo;
+        };
         if let Some(active) = &state.active {
             let mut runs = vec![active.run];
             runs.extend(self.awaited_runs(active.run));
@@ -268,14 +281,19 @@ impl Control {
             return Retried::NothingToDo;
         }
         self.unreadable.remove(entity);
-        self.recorder.entity_event(entity, EventKind::RetryRequested, cause);
+        self.recorder
+            .entity_event(entity, EventKind::RetryRequested, cause);
         Retried::Reopened
     }
 
     fn awaited_runs(&self, run: RunId) -> Vec<RunId> {
         let world = &self.recorder.world;
-        let Some(state) = world.run(run) else { return Vec::new() };
-        awaited_entities(state).filter_map(|(_, entity)| world.active_run(entity)).collect()
+        let Some(state) = world.run(run) else {
+            return Vec::new();
+        };
+        awaited_entities(state)
+            .filter_map(|(_, entity)| world.active_run(entity))
+            .collect()
     }
 
     fn cancel(&mut self, entity: &EntityId, cause: &Cause) -> Cancelled {
@@ -284,18 +302,24 @@ impl Control {
             return Cancelled::NothingToDo;
         };
         let mode = CancelMode::User;
-        self.recorder.run_event(run, EventKind::CancelRequested { mode }, cause);
+        self.recorder
+            .run_event(run, EventKind::CancelRequested { mode }, cause);
         Cancelled::Requested
     }
 
     async fn commit(&mut self) -> Result<(), EngineError> {
         let journal = self.parts.journal.clone();
-        let committed = self.recorder.commit(journal.as_ref()).await.map_err(EngineError::from);
+        let committed = self
+            .recorder
+            .commit(journal.as_ref())
+            .await
+            .map_err(EngineError::from);
         match committed {
             Ok(records) => {
                 let streams: BTreeSet<StreamId> =
                     records.iter().map(|record| record.stream.clone()).collect();
-                self.shared.publish(&self.recorder.world, streams.into_iter());
+                self.shared
+                    .publish(&self.recorder.world, streams.into_iter());
                 for record in records {
                     let _ = self.shared.notices.send(Notice::Recorded(Arc::new(record)));
                 }
@@ -332,27 +356,48 @@ impl Control {
 
     fn start(&mut self, mut job: Job) {
         // Known only now that the run's first event is durable.
-        job.sequence = self.recorder.world.runs.get(&job.run).map_or(0, |run| run.sequence);
+        job.sequence = self
+            .recorder
+            .world
+            .runs
+            .get(&job.run)
+            .map_or(0, |run| run.sequence);
         let waiter = (job.run, job.node.clone());
         let handle = self.attempts.spawn(job.run(self.parts.clone()));
         self.tasks.insert(handle.id(), waiter);
     }
 
-    pub(super) fn progress_sink(&self, entity: &EntityId, waiter: &Waiter) -> crate::step::ProgressSink {
+    pub(super) fn progress_sink(
+        &self,
+        entity: &EntityId,
+        waiter: &Waiter,
+    ) -> crate::step::ProgressSink {
         let shared = self.shared.clone();
         let (entity, (run, node)) = (entity.clone(), waiter.clone());
         Arc::new(move |progress| {
             let (entity, node) = (entity.clone(), node.clone());
-            let _ = shared.notices.send(Notice::Progress { entity, run, node, progress });
+            let _ = shared.notices.send(Notice::Progress {
+                entity,
+                run,
+                node,
+                progress,
+            });
         })
     }
 }
 
 fn cause(by: By) -> Cause {
-    Cause { actor: by.actor, reason: by.reason }
+    Cause {
+        actor: by.actor,
+        reason: by.reason,
+    }
 }
 
 fn panicked(node: &Name) -> Failure {
-    Failure::new(FailureClass::Blocked, "VSI0001", format!("step {node} ended in a panic"))
-        .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
+    Failure::new(
+        FailureClass::Blocked,
+        "VSI0001",
+        format!("step {node} ended in a panic"),
+    )
+    .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
 }

@@ -169,9 +169,11 @@ impl From<LoadError> for EngineError {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Journal(error) => Self::Journal(error),
-            LoadError::Divergence { stream, seq, why } => {
-                Self::Divergence { stream: stream.to_string(), seq, why }
-            }
+            LoadError::Divergence { stream, seq, why } => Self::Divergence {
+                stream: stream.to_string(),
+                seq,
+                why,
+            },
         }
     }
 }
@@ -180,7 +182,11 @@ impl From<Failed> for EngineError {
     fn from(failed: Failed) -> Self {
         match failed {
             Failed::Journal(error) => Self::Journal(error),
-            Failed::Divergence(why) => Self::Divergence { stream: String::new(), seq: 0, why },
+            Failed::Divergence(why) => Self::Divergence {
+                stream: String::new(),
+                seq: 0,
+                why,
+            },
         }
     }
 }
@@ -189,11 +195,31 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 
 /// What the control loop is asked.
 pub(super) enum Request {
-    Desire { wishes: Vec<Wish>, by: By, reply: Reply<Vec<u64>> },
-    Retry { entity: EntityId, by: By, reply: Reply<Retried> },
-    Cancel { entity: EntityId, by: By, reply: Reply<Cancelled> },
-    Drive { which: Drive, reply: Reply<()> },
-    Erased { entity: EntityId, secret: Name, by: By, reply: Reply<()> },
+    Desire {
+        wishes: Vec<Wish>,
+        by: By,
+        reply: Reply<Vec<u64>>,
+    },
+    Retry {
+        entity: EntityId,
+        by: By,
+        reply: Reply<Retried>,
+    },
+    Cancel {
+        entity: EntityId,
+        by: By,
+        reply: Reply<Cancelled>,
+    },
+    Drive {
+        which: Drive,
+        reply: Reply<()>,
+    },
+    Erased {
+        entity: EntityId,
+        secret: Name,
+        by: By,
+        reply: Reply<()>,
+    },
     Close,
 }
 
@@ -243,7 +269,10 @@ impl Engine {
         let world = World::load(parts.journal.as_ref()).await?;
         let (requests, inbox) = mpsc::channel(REQUESTS);
         let (notices, _) = broadcast::channel(NOTICES);
-        let shared = Arc::new(Shared { world: RwLock::new(world.clone()), notices });
+        let shared = Arc::new(Shared {
+            world: RwLock::new(world.clone()),
+            notices,
+        });
         tokio::spawn(Control::new(Arc::new(parts), world, shared.clone(), inbox).run());
         Ok(Self { requests, shared })
     }
@@ -254,7 +283,8 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Refused`] when a wish cannot be read, before anything is recorded.
     pub async fn desire(&self, wishes: Vec<Wish>, by: By) -> Result<Vec<u64>, EngineError> {
-        self.ask(|reply| Request::Desire { wishes, by, reply }).await
+        self.ask(|reply| Request::Desire { wishes, by, reply })
+            .await
     }
 
     /// Tries again at once what is blocked, delayed, failed or cancelled, and drives the entity.
@@ -270,7 +300,8 @@ impl Engine {
     /// # Errors
     /// When the journal fails.
     pub async fn cancel(&self, entity: EntityId, by: By) -> Result<Cancelled, EngineError> {
-        self.ask(|reply| Request::Cancel { entity, by, reply }).await
+        self.ask(|reply| Request::Cancel { entity, by, reply })
+            .await
     }
 
     /// Goes on with the open runs and unattempted wishes of entities.
@@ -286,12 +317,21 @@ impl Engine {
     /// # Errors
     /// When the journal fails.
     pub async fn erased(&self, entity: EntityId, secret: Name, by: By) -> Result<(), EngineError> {
-        self.ask(|reply| Request::Erased { entity, secret, by, reply }).await
+        self.ask(|reply| Request::Erased {
+            entity,
+            secret,
+            by,
+            reply,
+        })
+        .await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, EngineError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| EngineError::Ended)?;
+        self.requests
+            .send(request(reply))
+            .await
+            .map_err(|_| EngineError::Ended)?;
         answer.await.map_err(|_| EngineError::Ended)?
     }
 
@@ -326,7 +366,11 @@ impl Engine {
     /// All entities.
     pub fn entities(&self) -> BTreeMap<EntityId, Arc<EntityState>> {
         self.world(|world| {
-            world.entities.iter().map(|(id, entry)| (id.clone(), entry.state.clone())).collect()
+            world
+                .entities
+                .iter()
+                .map(|(id, entry)| (id.clone(), entry.state.clone()))
+                .collect()
         })
     }
 
@@ -341,6 +385,12 @@ impl Engine {
     }
 
     fn world<T>(&self, look: impl FnOnce(&World) -> T) -> T {
-        look(&self.shared.world.read().unwrap_or_else(PoisonError::into_inner))
+        look(
+            &self
+                .shared
+                .world
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 }

@@ -18,7 +18,10 @@ struct Lane {
 
 impl Limits {
     pub(super) fn new(most: usize) -> Self {
-        Self { most: most.max(1), lanes: HashMap::new() }
+        Self {
+            most: most.max(1),
+            lanes: HashMap::new(),
+        }
     }
 
     /// Takes a place in the lane, or notes that `run` waits for one. The empty lane has no limit.
@@ -39,7 +42,9 @@ impl Limits {
 
     /// Gives a place back; the runs that waited for one are to be decided again.
     pub(super) fn give_back(&mut self, lane: &Text) -> BTreeSet<RunId> {
-        let Some(entry) = self.lanes.get_mut(lane) else { return BTreeSet::new() };
+        let Some(entry) = self.lanes.get_mut(lane) else {
+            return BTreeSet::new();
+        };
         entry.busy = entry.busy.saturating_sub(1);
         let waiting = std::mem::take(&mut entry.waiting);
         if entry.busy == 0 {
@@ -61,7 +66,10 @@ mod tests {
         let mut limits = Limits::new(1);
         assert!(limits.take(&lane, a));
         assert!(!limits.take(&lane, b));
-        assert!(limits.take(&Text::default(), b), "the empty lane has no limit");
+        assert!(
+            limits.take(&Text::default(), b),
+            "the empty lane has no limit"
+        );
         assert_eq!(limits.give_back(&lane), BTreeSet::from([b]));
         assert!(limits.take(&lane, b));
     }

@@ -18,6 +18,8 @@ mod limits;
 mod recorder;
 mod retry;
 mod runs;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod world;
 

@@ -21,7 +21,10 @@ pub(super) struct Cause {
 
 impl Cause {
     pub(super) fn engine() -> Self {
-        Self { actor: Actor::Engine, reason: Text::default() }
+        Self {
+            actor: Actor::Engine,
+            reason: Text::default(),
+        }
     }
 }
 
@@ -64,7 +67,11 @@ impl Recorder {
         }
         self.touched.insert(stream.clone());
         let at = *self.index.entry(stream.clone()).or_insert_with(|| {
-            self.batch.push(Append { stream, expected_seq, events: Vec::new() });
+            self.batch.push(Append {
+                stream,
+                expected_seq,
+                events: Vec::new(),
+            });
             self.batch.len().saturating_sub(1)
         });
         if let Some(append) = self.batch.get_mut(at) {

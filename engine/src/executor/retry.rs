@@ -26,12 +26,21 @@ impl Retry {
             .with_max_interval(tuning.longest_retry)
             .with_max_elapsed_time(None)
             .build();
-        Self { backoff, longest: tuning.longest_retry, repeats: 0, attempt: 0 }
+        Self {
+            backoff,
+            longest: tuning.longest_retry,
+            repeats: 0,
+            attempt: 0,
+        }
     }
 
     /// The next wait, from `now` on.
     pub(super) fn next(&mut self, now: Timestamp) -> Wait {
-        let delay = self.backoff.next_backoff().unwrap_or(self.longest).min(self.longest);
+        let delay = self
+            .backoff
+            .next_backoff()
+            .unwrap_or(self.longest)
+            .min(self.longest);
         wait(delay, now)
     }
 }
@@ -39,7 +48,10 @@ impl Retry {
 /// A recorded wait of `delay` from `now` on.
 pub(super) fn wait(delay: Duration, now: Timestamp) -> Wait {
     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-    Wait { delay_ms, due: now.plus_millis(delay_ms) }
+    Wait {
+        delay_ms,
+        due: now.plus_millis(delay_ms),
+    }
 }
 
 #[cfg(test)]
@@ -50,7 +62,9 @@ mod tests {
     fn delays_grow_up_to_the_longest_and_never_end() {
         let tuning = Tuning::default();
         let mut retry = Retry::new(&tuning);
-        let delays: Vec<_> = (0..2_000).map(|_| retry.next(Timestamp(0)).delay_ms).collect();
+        let delays: Vec<_> = (0..2_000)
+            .map(|_| retry.next(Timestamp(0)).delay_ms)
+            .collect();
         assert!(delays[0] < 2_000, "{}", delays[0]);
         let longest = u64::try_from(tuning.longest_retry.as_millis()).unwrap();
         assert!(delays.iter().all(|delay| *delay <= longest));

@@ -16,9 +16,9 @@ use super::{
 use crate::{
     journal::JournalError,
     model::{
-        CancelMode, Command, EntityCommand, EntityId, EntityState, EventKind, Failure, FailureClass, Graph, GraphError,
-        Name, Node, NodeState, Outcome, Payload, Precedence, RunId, RunResult, RunState, StreamId,
-        Wait, Work, decide, decide_entity,
+        CancelMode, Command, EntityCommand, EntityId, EntityState, EventKind, Failure,
+        FailureClass, Graph, GraphError, Name, Node, NodeState, Outcome, Payload, Precedence,
+        RunId, RunResult, RunState, StreamId, Wait, Work, decide, decide_entity,
     },
     registry::AnyStep,
     workflow::Wish,
@@ -45,9 +45,19 @@ impl Control {
         match stream {
             StreamId::Run(run) => {
                 self.dirty_runs.insert(*run);
-                let entity = self.recorder.world.run(*run).and_then(|run| run.entity.clone());
+                let entity = self
+                    .recorder
+                    .world
+                    .run(*run)
+                    .and_then(|run| run.entity.clone());
                 if let Some(entity) = entity {
-                    self.dirty_entities.extend(self.recorder.world.waiting_for(&entity).into_iter().map(|w| w.2));
+                    self.dirty_entities.extend(
+                        self.recorder
+                            .world
+                            .waiting_for(&entity)
+                            .into_iter()
+                            .map(|w| w.2),
+                    );
                     self.dirty_entities.insert(entity);
                 }
             }
@@ -64,7 +74,12 @@ impl Control {
         if wish.precedence == Precedence::Record {
             return None;
         }
-        let state = self.recorder.world.entity(&wish.entity).cloned().unwrap_or_default();
+        let state = self
+            .recorder
+            .world
+            .entity(&wish.entity)
+            .cloned()
+            .unwrap_or_default();
         let workflows = &self.parts.workflows;
         let graph = workflows.graph(&wish.entity, &state, &wish.workflow, &wish.desired);
         match graph.map(|graph| graph.validate()) {
@@ -77,8 +92,14 @@ impl Control {
 
     /// Records a wish and drives its entity.
     pub(super) fn wish(&mut self, wish: Wish, desired: Payload, cause: &Cause) -> u64 {
-        let newest = self.recorder.world.entity(&wish.entity).and_then(|e| e.desired.as_ref());
-        let generation = newest.map_or(0, |desired| desired.generation).saturating_add(1);
+        let newest = self
+            .recorder
+            .world
+            .entity(&wish.entity)
+            .and_then(|e| e.desired.as_ref());
+        let generation = newest
+            .map_or(0, |desired| desired.generation)
+            .saturating_add(1);
         let kind = EventKind::Desired {
             generation,
             workflow: wish.workflow,
@@ -94,9 +115,14 @@ impl Control {
         if !self.is_driven(id) {
             return;
         }
-        let Some(state) = self.recorder.world.entity(id).cloned() else { return };
+        let Some(state) = self.recorder.world.entity(id).cloned() else {
+            return;
+        };
         match decide_entity(&state) {
-            Some(EntityCommand::OpenRun { workflow, generation }) => {
+            Some(EntityCommand::OpenRun {
+                workflow,
+                generation,
+            }) => {
                 self.open_run(id, &workflow, generation).await;
             }
             Some(EntityCommand::CancelRun { run, mode }) => self.ask_to_stop(run, mode),
@@ -106,12 +132,14 @@ impl Control {
     }
 
     fn ask_to_stop(&mut self, run: RunId, mode: CancelMode) {
-        if self.recorder.world.run(run).is_some_and(|run| run.cancel.is_none()) {
-            self.recorder.run_event(
-                run,
-                EventKind::CancelRequested { mode },
-                &Cause::engine(),
-            );
+        if self
+            .recorder
+            .world
+            .run(run)
+            .is_some_and(|run| run.cancel.is_none())
+        {
+            self.recorder
+                .run_event(run, EventKind::CancelRequested { mode }, &Cause::engine());
         }
     }
 
@@ -144,16 +172,25 @@ impl Control {
         let desired = self.parts.blobs.get(&desired.unwrap_or_default()).await;
         let desired = desired.map_err(|error| defect(error.to_string()))?;
         let graph = self.parts.workflows.graph(id, &state, workflow, &desired)?;
-        let graph = self.spill(graph).await.map_err(|error| defect(error.to_string()))?;
-        graph.validate().map_err(|error| defect(error.to_string()))?;
+        let graph = self
+            .spill(graph)
+            .await
+            .map_err(|error| defect(error.to_string()))?;
+        graph
+            .validate()
+            .map_err(|error| defect(error.to_string()))?;
         Ok(graph)
     }
 
     /// Moves the longest parameters into blobs until the graph fits into one event.
     async fn spill(&self, mut graph: Graph) -> Result<Graph, JournalError> {
         while graph.weight() > Graph::MAX_WEIGHT {
-            let longest = graph.nodes.iter_mut().filter_map(|node| inline_of(&mut node.work));
-            let Some(payload) = longest.max_by_key(|payload| payload.inline().map_or(0, <[u8]>::len))
+            let longest = graph
+                .nodes
+                .iter_mut()
+                .filter_map(|node| inline_of(&mut node.work));
+            let Some(payload) =
+                longest.max_by_key(|payload| payload.inline().map_or(0, <[u8]>::len))
             else {
                 break;
             };
@@ -167,9 +204,17 @@ impl Control {
         let run = RunId(Ulid::from_parts(self.parts.clock.now().0, rand::random()));
         let engine = Cause::engine();
         let workflow = workflow.clone();
-        let opened = EventKind::RunOpened { run, workflow, generation };
+        let opened = EventKind::RunOpened {
+            run,
+            workflow,
+            generation,
+        };
         self.recorder.entity_event(id, opened, &engine);
-        let started = EventKind::RunStarted { entity: id.clone(), generation, graph };
+        let started = EventKind::RunStarted {
+            entity: id.clone(),
+            generation,
+            graph,
+        };
         self.recorder.run_event(run, started, &engine);
         self.recovered.insert(run);
     }
@@ -177,8 +222,12 @@ impl Control {
     // ---- runs ----
 
     fn settle_run(&mut self, id: RunId) {
-        let Some(run) = self.recorder.world.run(id).cloned() else { return };
-        let (Some(graph), Some(entity)) = (run.graph.clone(), run.entity.clone()) else { return };
+        let Some(run) = self.recorder.world.run(id).cloned() else {
+            return;
+        };
+        let (Some(graph), Some(entity)) = (run.graph.clone(), run.entity.clone()) else {
+            return;
+        };
         if run.result().is_some() || !self.is_driven(&entity) {
             return;
         }
@@ -196,14 +245,23 @@ impl Control {
     fn recover(&mut self, id: RunId, run: &RunState) {
         let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
         for node in nodes {
-            let Some(NodeState::Running { attempt }) = run.nodes.get(&node.name) else { continue };
+            let Some(NodeState::Running { attempt }) = run.nodes.get(&node.name) else {
+                continue;
+            };
             let (name, attempt) = (node.name.clone(), *attempt);
             match &node.work {
                 Work::Step { .. } => {
-                    let kind = EventKind::StepInterrupted { node: name, attempt };
+                    let kind = EventKind::StepInterrupted {
+                        node: name,
+                        attempt,
+                    };
                     self.recorder.run_event(id, kind, &Cause::engine());
                 }
-                Work::Entity { entity, workflow, desired } => {
+                Work::Entity {
+                    entity,
+                    workflow,
+                    desired,
+                } => {
                     self.require(entity, workflow, desired);
                 }
             }
@@ -226,7 +284,10 @@ impl Control {
             }
             Command::ArmTimer { node, wait } => {
                 let waiter = (id, node);
-                let counted = self.retries.get(&waiter).is_some_and(|retry| retry.repeats > 0);
+                let counted = self
+                    .retries
+                    .get(&waiter)
+                    .is_some_and(|retry| retry.repeats > 0);
                 if !self.in_flight.contains_key(&waiter) && !counted {
                     self.timers.arm(waiter, wait);
                 }
@@ -270,18 +331,39 @@ impl Control {
         if self.in_flight.contains_key(&waiter) {
             return;
         }
-        let attempt = attempt.max(self.retries.get(&waiter).map_or(0, |r| r.attempt).saturating_add(1));
-        let started = EventKind::StepStarted { node: node.name.clone(), attempt };
+        let attempt = attempt.max(
+            self.retries
+                .get(&waiter)
+                .map_or(0, |r| r.attempt)
+                .saturating_add(1),
+        );
+        let started = EventKind::StepStarted {
+            node: node.name.clone(),
+            attempt,
+        };
         match &node.work {
-            Work::Entity { entity: other, workflow, desired } => {
+            Work::Entity {
+                entity: other,
+                workflow,
+                desired,
+            } => {
                 self.record_engine(id, started);
                 self.require(other, workflow, desired);
             }
-            Work::Step { step, version, params } => match self.parts.registry.find(step, *version) {
+            Work::Step {
+                step,
+                version,
+                params,
+            } => match self.parts.registry.find(step, *version) {
                 Err(failure) => {
                     self.record_engine(id, started);
                     let node = node.name.clone();
-                    let kind = EventKind::StepBlocked { node, attempt, failure, recheck: None };
+                    let kind = EventKind::StepBlocked {
+                        node,
+                        attempt,
+                        failure,
+                        recheck: None,
+                    };
                     self.record_engine(id, kind);
                 }
                 Ok(found) => {
@@ -290,7 +372,9 @@ impl Control {
                     }
                     let intended = self.note_intent(entity, step);
                     self.record_engine(id, started);
-                    self.launch(waiter, entity, run, node, params, found, attempt, intended, None);
+                    self.launch(
+                        waiter, entity, run, node, params, found, attempt, intended, None,
+                    );
                 }
             },
         }
@@ -299,7 +383,11 @@ impl Control {
     /// Records that the step is about to act for the entity; whether that was recorded before.
     fn note_intent(&mut self, entity: &EntityId, step: &Name) -> bool {
         let known = |state: &EntityState| state.intents.contains(step);
-        let before = self.recorder.world.entity(entity).is_some_and(|state| known(state));
+        let before = self
+            .recorder
+            .world
+            .entity(entity)
+            .is_some_and(|state| known(state));
         if !before {
             let kind = EventKind::Intent { step: step.clone() };
             self.recorder.entity_event(entity, kind, &Cause::engine());
@@ -361,7 +449,13 @@ impl Control {
             return;
         };
         let attempt = run.nodes.get(name).map_or(0, NodeState::attempt);
-        self.record_engine(id, EventKind::StepInterrupted { node: name.clone(), attempt });
+        self.record_engine(
+            id,
+            EventKind::StepInterrupted {
+                node: name.clone(),
+                attempt,
+            },
+        );
         if self.recorder.world.waiting_for(entity).is_empty()
             && let Some(run) = self.recorder.world.active_run(entity)
         {
@@ -373,8 +467,16 @@ impl Control {
         if !self.is_idle(id) {
             return;
         }
-        self.record_engine(id, EventKind::RunFinished { result: result.clone() });
-        let closed = EventKind::RunClosed { run: id, result: result.clone() };
+        self.record_engine(
+            id,
+            EventKind::RunFinished {
+                result: result.clone(),
+            },
+        );
+        let closed = EventKind::RunClosed {
+            run: id,
+            result: result.clone(),
+        };
         self.recorder.entity_event(entity, closed, &Cause::engine());
         self.retries.retain(|(run, _), _| *run != id);
         self.effects.push(Effect::Forget(id));
@@ -391,14 +493,23 @@ impl Control {
         }
         let (entity, workflow) = (entity.clone(), workflow.clone());
         let precedence = Precedence::Queue;
-        let wish = Wish { entity, workflow, precedence, desired: Vec::new() };
+        let wish = Wish {
+            entity,
+            workflow,
+            precedence,
+            desired: Vec::new(),
+        };
         self.wish(wish, desired.clone(), &Cause::engine());
     }
 
     fn tell_waiting(&mut self, id: RunId, entity: &EntityId, result: &RunResult) {
         let output = self.recorder.world.run(id).and_then(|run| last_output(run));
         for (run, node, _) in self.recorder.world.waiting_for(entity) {
-            let state = self.recorder.world.run(run).and_then(|run| run.nodes.get(&node));
+            let state = self
+                .recorder
+                .world
+                .run(run)
+                .and_then(|run| run.nodes.get(&node));
             let attempt = state.map_or(0, NodeState::attempt);
             let kind = match (result, &output) {
                 (RunResult::Succeeded, Some(output)) => EventKind::StepSucceeded {
@@ -409,7 +520,12 @@ impl Control {
                 },
                 (RunResult::Failed(failure), _) => {
                     let failure = failure.clone();
-                    EventKind::StepFailed { node, attempt, failure, retry: None }
+                    EventKind::StepFailed {
+                        node,
+                        attempt,
+                        failure,
+                        retry: None,
+                    }
                 }
                 _ => EventKind::StepInterrupted { node, attempt },
             };
@@ -424,7 +540,9 @@ impl Control {
         waiter: &Waiter,
         result: Result<(Outcome, Payload), Failure>,
     ) {
-        let Some(attempt) = self.in_flight.remove(waiter) else { return };
+        let Some(attempt) = self.in_flight.remove(waiter) else {
+            return;
+        };
         self.dirty_runs.extend(self.limits.give_back(&attempt.lane));
         self.dirty_runs.insert(waiter.0);
         let unrecorded = attempt.unrecorded;
@@ -433,13 +551,21 @@ impl Control {
                 let number = self.catch_up(waiter, unrecorded);
                 self.retries.remove(waiter);
                 let node = waiter.1.clone();
-                let kind = EventKind::StepSucceeded { node, attempt: number, outcome, output };
+                let kind = EventKind::StepSucceeded {
+                    node,
+                    attempt: number,
+                    outcome,
+                    output,
+                };
                 self.record_engine(waiter.0, kind);
             }
             Err(_) if attempt.stop.is_cancelled() && unrecorded.is_some() => {}
             Err(_) if attempt.stop.is_cancelled() => {
                 let attempt = self.catch_up(waiter, None);
-                let kind = EventKind::StepInterrupted { node: waiter.1.clone(), attempt };
+                let kind = EventKind::StepInterrupted {
+                    node: waiter.1.clone(),
+                    attempt,
+                };
                 self.record_engine(waiter.0, kind);
             }
             Err(failure) => self.attempt_failed(waiter, unrecorded, failure),
@@ -451,24 +577,38 @@ impl Control {
         let node = || waiter.1.clone();
         let Some(attempt) = unrecorded else {
             let run = self.recorder.world.run(waiter.0);
-            return run.and_then(|run| run.nodes.get(&waiter.1)).map_or(0, NodeState::attempt);
+            return run
+                .and_then(|run| run.nodes.get(&waiter.1))
+                .map_or(0, NodeState::attempt);
         };
         let run = self.recorder.world.run(waiter.0);
         let state = run.and_then(|run| run.nodes.get(&waiter.1));
-        if matches!(state, Some(NodeState::Delayed { .. } | NodeState::Blocked { .. })) {
+        if matches!(
+            state,
+            Some(NodeState::Delayed { .. } | NodeState::Blocked { .. })
+        ) {
             let timed = !matches!(state, Some(NodeState::Blocked { recheck: None, .. }));
             if timed {
                 self.record_engine(waiter.0, EventKind::TimerDue { node: node() });
             }
         }
-        self.record_engine(waiter.0, EventKind::StepStarted { node: node(), attempt });
+        self.record_engine(
+            waiter.0,
+            EventKind::StepStarted {
+                node: node(),
+                attempt,
+            },
+        );
         attempt
     }
 
     fn attempt_failed(&mut self, waiter: &Waiter, unrecorded: Option<u32>, failure: Failure) {
         let now = self.parts.clock.now();
         let tuning = self.parts.tuning.clone();
-        let retry = self.retries.entry(waiter.clone()).or_insert_with(|| Retry::new(&tuning));
+        let retry = self
+            .retries
+            .entry(waiter.clone())
+            .or_insert_with(|| Retry::new(&tuning));
         let next = match failure.class {
             FailureClass::Transient => Some(retry.next(now)),
             FailureClass::Recheck => Some(wait(tuning.recheck, now)),
@@ -488,15 +628,27 @@ impl Control {
         self.record_failure(waiter, attempt, failure, next);
     }
 
-    fn record_failure(&mut self, waiter: &Waiter, attempt: u32, failure: Failure, next: Option<Wait>) {
+    fn record_failure(
+        &mut self,
+        waiter: &Waiter,
+        attempt: u32,
+        failure: Failure,
+        next: Option<Wait>,
+    ) {
         let node = waiter.1.clone();
         let kind = match failure.class {
-            FailureClass::Transient | FailureClass::Failed => {
-                EventKind::StepFailed { node, attempt, failure, retry: next }
-            }
-            FailureClass::Recheck | FailureClass::Blocked => {
-                EventKind::StepBlocked { node, attempt, failure, recheck: next }
-            }
+            FailureClass::Transient | FailureClass::Failed => EventKind::StepFailed {
+                node,
+                attempt,
+                failure,
+                retry: next,
+            },
+            FailureClass::Recheck | FailureClass::Blocked => EventKind::StepBlocked {
+                node,
+                attempt,
+                failure,
+                recheck: next,
+            },
         };
         self.record_engine(waiter.0, kind);
     }
@@ -516,34 +668,69 @@ impl Control {
         self.timers.arm(waiter.clone(), next);
         let (run, node) = waiter.clone();
         let delay_ms = next.delay_ms;
-        let notice = Notice::Repeated { run, node, attempt, failure, delay_ms };
+        let notice = Notice::Repeated {
+            run,
+            node,
+            attempt,
+            failure,
+            delay_ms,
+        };
         self.effects.push(Effect::Notice(notice));
     }
 
     /// A wait is over: the node is looked at again, without a record yet.
     pub(super) fn due(&mut self, waiter: &Waiter) {
-        let Some(run) = self.recorder.world.run(waiter.0).cloned() else { return };
+        let Some(run) = self.recorder.world.run(waiter.0).cloned() else {
+            return;
+        };
         let standing = run.nodes.get(&waiter.1);
-        let waits = matches!(standing, Some(NodeState::Delayed { .. } | NodeState::Blocked { .. }));
+        let waits = matches!(
+            standing,
+            Some(NodeState::Delayed { .. } | NodeState::Blocked { .. })
+        );
         if run.result().is_some() || run.cancel.is_some() || !waits {
             return;
         }
-        let (Some(graph), Some(entity)) = (run.graph.clone(), run.entity.clone()) else { return };
-        let Some(node) = graph.node(&waiter.1) else { return };
-        let Work::Step { step, version, params } = &node.work else { return };
-        let Ok(found) = self.parts.registry.find(step, *version) else { return };
+        let (Some(graph), Some(entity)) = (run.graph.clone(), run.entity.clone()) else {
+            return;
+        };
+        let Some(node) = graph.node(&waiter.1) else {
+            return;
+        };
+        let Work::Step {
+            step,
+            version,
+            params,
+        } = &node.work
+        else {
+            return;
+        };
+        let Ok(found) = self.parts.registry.find(step, *version) else {
+            return;
+        };
         if self.in_flight.contains_key(waiter) {
             return;
         }
         if !self.limits.take(&node.lane, waiter.0) {
-            self.timers.arm(waiter.clone(), wait(self.parts.tuning.first_retry, self.parts.clock.now()));
+            self.timers.arm(
+                waiter.clone(),
+                wait(self.parts.tuning.first_retry, self.parts.clock.now()),
+            );
             return;
         }
         let before = standing.map_or(0, NodeState::attempt);
         let counted = self.retries.get(waiter).map_or(0, |retry| retry.attempt);
         let attempt = before.max(counted).saturating_add(1);
         self.launch(
-            waiter.clone(), &entity, &run, node, params, found, attempt, true, Some(attempt),
+            waiter.clone(),
+            &entity,
+            &run,
+            node,
+            params,
+            found,
+            attempt,
+            true,
+            Some(attempt),
         );
     }
 }

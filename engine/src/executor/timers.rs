@@ -21,14 +21,22 @@ pub(super) struct Timers {
 
 impl Timers {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, sleeping: JoinSet::new(), armed: HashMap::new() }
+        Self {
+            clock,
+            sleeping: JoinSet::new(),
+            armed: HashMap::new(),
+        }
     }
 
     /// Starts the wait unless that very wait is under way. Of a wait recorded by an earlier
     /// process `min(due − now, delay)` remains, so that a clock that jumped neither silences it
     /// nor makes it fire at once more than once.
     pub(super) fn arm(&mut self, waiter: Waiter, wait: Wait) {
-        if self.armed.get(&waiter).is_some_and(|(armed, _)| *armed == wait) {
+        if self
+            .armed
+            .get(&waiter)
+            .is_some_and(|(armed, _)| *armed == wait)
+        {
             return;
         }
         self.disarm(&waiter);
@@ -72,9 +80,15 @@ mod tests {
 
     #[test]
     fn a_clock_that_jumped_back_does_not_make_a_wait_longer() {
-        let wait = Wait { delay_ms: 1_000, due: Timestamp(5_000) };
+        let wait = Wait {
+            delay_ms: 1_000,
+            due: Timestamp(5_000),
+        };
         assert_eq!(remaining(wait, Timestamp(0)), Duration::from_secs(1));
-        assert_eq!(remaining(wait, Timestamp(4_400)), Duration::from_millis(600));
+        assert_eq!(
+            remaining(wait, Timestamp(4_400)),
+            Duration::from_millis(600)
+        );
         assert_eq!(remaining(wait, Timestamp(9_000)), Duration::ZERO);
     }
 }

@@ -41,7 +41,11 @@ pub(super) struct World {
 #[derive(Debug)]
 pub(super) enum LoadError {
     Journal(JournalError),
-    Divergence { stream: StreamId, seq: u64, why: Divergence },
+    Divergence {
+        stream: StreamId,
+        seq: u64,
+        why: Divergence,
+    },
 }
 
 impl World {
@@ -50,13 +54,22 @@ impl World {
         let mut world = Self::default();
         let mut from = 0;
         loop {
-            let page = journal.read_all(from, PAGE).await.map_err(LoadError::Journal)?;
-            let Some(last) = page.last() else { return Ok(world) };
+            let page = journal
+                .read_all(from, PAGE)
+                .await
+                .map_err(LoadError::Journal)?;
+            let Some(last) = page.last() else {
+                return Ok(world);
+            };
             from = last.offset.saturating_add(1);
             for record in &page {
-                world.apply(&record.stream, &record.event, record.offset).map_err(|why| {
-                    LoadError::Divergence { stream: record.stream.clone(), seq: record.seq, why }
-                })?;
+                world
+                    .apply(&record.stream, &record.event, record.offset)
+                    .map_err(|why| LoadError::Divergence {
+                        stream: record.stream.clone(),
+                        seq: record.seq,
+                        why,
+                    })?;
             }
         }
     }
@@ -70,10 +83,13 @@ impl World {
     ) -> Result<(), Divergence> {
         match stream {
             StreamId::Entity(id) => {
-                let entry = self.entities.entry(id.clone()).or_insert_with(|| EntityEntry {
-                    state: Arc::default(),
-                    next_seq: 0,
-                });
+                let entry = self
+                    .entities
+                    .entry(id.clone())
+                    .or_insert_with(|| EntityEntry {
+                        state: Arc::default(),
+                        next_seq: 0,
+                    });
                 Arc::make_mut(&mut entry.state).apply(event)?;
                 entry.next_seq = entry.next_seq.saturating_add(1);
             }
@@ -95,7 +111,9 @@ impl World {
     fn note_waiting(&mut self, id: RunId, run: &RunState) {
         let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
         for node in nodes {
-            let Work::Entity { entity, .. } = &node.work else { continue };
+            let Work::Entity { entity, .. } = &node.work else {
+                continue;
+            };
             let waits = matches!(run.nodes.get(&node.name), Some(NodeState::Running { .. }));
             if waits && run.result().is_none() {
                 self.waiting.entry(entity.clone()).or_default().insert(id);
@@ -142,14 +160,26 @@ impl World {
         let newest = newest.or(entity.last.as_ref().map(|run| run.run));
         let run = newest.and_then(|run| self.run(run)).map(AsRef::as_ref);
         let obstacle = run.and_then(|run| self.obstacle(run, DEPTH));
-        Some(EntityView { id, entity, run, obstacle })
+        Some(EntityView {
+            id,
+            entity,
+            run,
+            obstacle,
+        })
     }
 
     fn obstacle<'a>(&'a self, run: &'a RunState, depth: u8) -> Option<Obstacle<'a>> {
         let own = run.obstacle().and_then(|(node, state)| {
-            state.failure().map(|failure| Obstacle { node, state, failure })
+            state.failure().map(|failure| Obstacle {
+                node,
+                state,
+                failure,
+            })
         });
-        own.or_else(|| self.awaited(run).find_map(|other| self.obstacle(other, depth.checked_sub(1)?)))
+        own.or_else(|| {
+            self.awaited(run)
+                .find_map(|other| self.obstacle(other, depth.checked_sub(1)?))
+        })
     }
 
     /// The open runs of the entities that this run waits for.
@@ -164,9 +194,7 @@ impl World {
 const DEPTH: u8 = 4;
 
 /// The nodes of a run that wait for another entity now, and those entities.
-pub(super) fn awaited_entities(
-    run: &RunState,
-) -> impl Iterator<Item = (&Name, &EntityId)> {
+pub(super) fn awaited_entities(run: &RunState) -> impl Iterator<Item = (&Name, &EntityId)> {
     let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
     nodes.filter_map(|node| match (&node.work, run.nodes.get(&node.name)) {
         (Work::Entity { entity, .. }, Some(NodeState::Running { .. })) => {

@@ -164,3 +164,9 @@ impl ChainedJournal for SledJournal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod crash_tests;

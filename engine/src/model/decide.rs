@@ -52,19 +52,29 @@ pub fn decide(graph: &Graph, state: &RunState) -> Vec<Command> {
         RunPhase::Active | RunPhase::Paused => match ending(graph, state) {
             Some(result) => wind_down(graph, state, result),
             None if state.phase == RunPhase::Paused => Vec::new(),
-            None => graph.nodes.iter().filter_map(|node| go_on(node, state)).collect(),
+            None => graph
+                .nodes
+                .iter()
+                .filter_map(|node| go_on(node, state))
+                .collect(),
         },
     }
 }
 
 fn ending(graph: &Graph, state: &RunState) -> Option<RunResult> {
-    let failed = graph.nodes.iter().find_map(|node| match state.nodes.get(&node.name) {
-        Some(NodeState::Failed { failure, .. }) => Some(RunResult::Failed(failure.clone())),
-        _ => None,
-    });
+    let failed = graph
+        .nodes
+        .iter()
+        .find_map(|node| match state.nodes.get(&node.name) {
+            Some(NodeState::Failed { failure, .. }) => Some(RunResult::Failed(failure.clone())),
+            _ => None,
+        });
     let done = || {
         let done = |node: &Node| {
-            matches!(state.nodes.get(&node.name), Some(NodeState::Succeeded { .. }))
+            matches!(
+                state.nodes.get(&node.name),
+                Some(NodeState::Succeeded { .. })
+            )
         };
         graph.nodes.iter().all(done).then_some(RunResult::Succeeded)
     };
@@ -78,12 +88,19 @@ fn ending(graph: &Graph, state: &RunState) -> Option<RunResult> {
 }
 
 fn wind_down(graph: &Graph, state: &RunState, result: RunResult) -> Vec<Command> {
-    let running = |node: &&Node| {
-        matches!(state.nodes.get(&node.name), Some(NodeState::Running { .. }))
-    };
+    let running =
+        |node: &&Node| matches!(state.nodes.get(&node.name), Some(NodeState::Running { .. }));
     if graph.nodes.iter().any(|node| running(&node)) {
-        let watching = graph.nodes.iter().filter(running).filter(|node| node.interruptible);
-        return watching.map(|node| Command::Stop { node: node.name.clone() }).collect();
+        let watching = graph
+            .nodes
+            .iter()
+            .filter(running)
+            .filter(|node| node.interruptible);
+        return watching
+            .map(|node| Command::Stop {
+                node: node.name.clone(),
+            })
+            .collect();
     }
     let unreached = |node: &&Node| {
         matches!(
@@ -97,8 +114,11 @@ fn wind_down(graph: &Graph, state: &RunState, result: RunResult) -> Vec<Command>
         )
     };
     let skipped = graph.nodes.iter().filter(unreached);
-    let mut commands: Vec<_> =
-        skipped.map(|node| Command::Skip { node: node.name.clone() }).collect();
+    let mut commands: Vec<_> = skipped
+        .map(|node| Command::Skip {
+            node: node.name.clone(),
+        })
+        .collect();
     commands.push(Command::Finish { result });
     commands
 }
@@ -106,15 +126,22 @@ fn wind_down(graph: &Graph, state: &RunState, result: RunResult) -> Vec<Command>
 fn go_on(node: &Node, state: &RunState) -> Option<Command> {
     let name = || node.name.clone();
     match state.nodes.get(&node.name)? {
-        NodeState::Waiting if is_free(node, state) => {
-            Some(Command::Start { node: name(), attempt: 1 })
-        }
-        NodeState::Ready { attempt } => {
-            Some(Command::Start { node: name(), attempt: attempt.saturating_add(1) })
-        }
-        NodeState::Delayed { retry: wait, .. } | NodeState::Blocked { recheck: Some(wait), .. } => {
-            Some(Command::ArmTimer { node: name(), wait: *wait })
-        }
+        NodeState::Waiting if is_free(node, state) => Some(Command::Start {
+            node: name(),
+            attempt: 1,
+        }),
+        NodeState::Ready { attempt } => Some(Command::Start {
+            node: name(),
+            attempt: attempt.saturating_add(1),
+        }),
+        NodeState::Delayed { retry: wait, .. }
+        | NodeState::Blocked {
+            recheck: Some(wait),
+            ..
+        } => Some(Command::ArmTimer {
+            node: name(),
+            wait: *wait,
+        }),
         _ => None,
     }
 }

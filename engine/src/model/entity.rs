@@ -93,8 +93,16 @@ impl EntityState {
     /// [`Divergence`] when the event cannot follow what came before; the state is unchanged.
     pub fn apply(&mut self, event: &Event) -> Result<(), Divergence> {
         match &event.kind {
-            EventKind::Desired { generation, workflow, precedence, desired } => {
-                let newest = self.desired.as_ref().map_or(0, |desired| desired.generation);
+            EventKind::Desired {
+                generation,
+                workflow,
+                precedence,
+                desired,
+            } => {
+                let newest = self
+                    .desired
+                    .as_ref()
+                    .map_or(0, |desired| desired.generation);
                 if *generation <= newest {
                     return Err(Divergence::new(&event.kind, "its generation is not newer"));
                 }
@@ -105,7 +113,11 @@ impl EntityState {
                     desired: desired.clone(),
                 });
             }
-            EventKind::RunOpened { run, workflow, generation } => {
+            EventKind::RunOpened {
+                run,
+                workflow,
+                generation,
+            } => {
                 if self.active.is_some() {
                     return Err(Divergence::new(&event.kind, "another run is open"));
                 }
@@ -135,7 +147,12 @@ impl EntityState {
         Ok(())
     }
 
-    fn close(&mut self, kind: &EventKind, run: RunId, result: &RunResult) -> Result<(), Divergence> {
+    fn close(
+        &mut self,
+        kind: &EventKind,
+        run: RunId,
+        result: &RunResult,
+    ) -> Result<(), Divergence> {
         let Some(active) = self.active.take_if(|active| active.run == run) else {
             return Err(Divergence::new(kind, "that run is not open"));
         };
@@ -185,7 +202,10 @@ pub enum EntityCommand {
 /// A wish is attempted once; after a run that failed or was cancelled only a retry or a newer
 /// wish opens another. Asking a run to stop twice is harmless.
 pub fn decide_entity(state: &EntityState) -> Option<EntityCommand> {
-    let desired = state.desired.as_ref().filter(|d| d.precedence != Precedence::Record)?;
+    let desired = state
+        .desired
+        .as_ref()
+        .filter(|d| d.precedence != Precedence::Record)?;
     match &state.active {
         None if desired.generation > state.attempted && desired.generation > state.reached => {
             Some(EntityCommand::OpenRun {
@@ -196,8 +216,9 @@ pub fn decide_entity(state: &EntityState) -> Option<EntityCommand> {
         None => None,
         Some(active) if desired.generation <= active.generation => None,
         Some(_) if desired.precedence == Precedence::Queue => None,
-        Some(active) => {
-            Some(EntityCommand::CancelRun { run: active.run, mode: CancelMode::Superseded })
-        }
+        Some(active) => Some(EntityCommand::CancelRun {
+            run: active.run,
+            mode: CancelMode::Superseded,
+        }),
     }
 }

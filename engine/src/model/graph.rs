@@ -117,7 +117,10 @@ impl Graph {
         let mut seen = BTreeSet::new();
         for node in &self.nodes {
             if let Some(missing) = node.after.iter().find(|name| !seen.contains(name)) {
-                return Err(GraphError::Order { node: node.name.clone(), missing: missing.clone() });
+                return Err(GraphError::Order {
+                    node: node.name.clone(),
+                    missing: missing.clone(),
+                });
             }
             if !seen.insert(&node.name) {
                 return Err(GraphError::Twice(node.name.clone()));
@@ -132,7 +135,11 @@ impl Node {
         let after = self.after.iter().map(|name| weigh(name.as_str()));
         let work = match &self.work {
             Work::Step { step, params, .. } => weigh(step.as_str()) + 4 + params.weight(),
-            Work::Entity { entity, workflow, desired } => {
+            Work::Entity {
+                entity,
+                workflow,
+                desired,
+            } => {
                 let names = [entity.kind().as_str(), entity.id(), workflow.as_str()];
                 names.into_iter().map(weigh).sum::<usize>() + 1 + desired.weight()
             }

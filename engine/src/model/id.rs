@@ -17,7 +17,10 @@ pub struct InvalidId {
 
 impl InvalidId {
     pub(crate) fn new(what: &'static str, text: &str) -> Self {
-        Self { what, text: text.chars().take(80).collect() }
+        Self {
+            what,
+            text: text.chars().take(80).collect(),
+        }
     }
 }
 
@@ -84,7 +87,9 @@ impl fmt::Display for EntityId {
 impl FromStr for EntityId {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let (kind, id) = text.split_once('/').ok_or_else(|| InvalidId::new("entity id", text))?;
+        let (kind, id) = text
+            .split_once('/')
+            .ok_or_else(|| InvalidId::new("entity id", text))?;
         Self::new(Name::new(kind)?, id)
     }
 }
@@ -102,7 +107,9 @@ impl fmt::Display for RunId {
 impl FromStr for RunId {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        Ulid::from_string(text).map(Self).map_err(|_| InvalidId::new("run id", text))
+        Ulid::from_string(text)
+            .map(Self)
+            .map_err(|_| InvalidId::new("run id", text))
     }
 }
 
@@ -142,7 +149,10 @@ mod tests {
     #[test]
     fn stream_ids_read_back_as_written() {
         let entity = EntityId::new(Name::of("image"), "host/pool/a.qcow2").unwrap();
-        for stream in [StreamId::Entity(entity), StreamId::Run(RunId(Ulid::from_parts(7, 9)))] {
+        for stream in [
+            StreamId::Entity(entity),
+            StreamId::Run(RunId(Ulid::from_parts(7, 9))),
+        ] {
             assert_eq!(stream.to_string().parse(), Ok(stream));
         }
     }

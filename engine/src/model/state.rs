@@ -21,7 +21,10 @@ pub struct Divergence {
 
 impl Divergence {
     pub(crate) fn new(event: &EventKind, why: impl Into<String>) -> Self {
-        Self { event: event.type_name(), why: why.into() }
+        Self {
+            event: event.type_name(),
+            why: why.into(),
+        }
     }
 }
 
@@ -142,7 +145,14 @@ impl RunState {
     pub fn apply(&mut self, event: &Event) -> Result<(), Divergence> {
         let kind = &event.kind;
         match (&self.phase, kind) {
-            (RunPhase::New, EventKind::RunStarted { entity, generation, graph }) => {
+            (
+                RunPhase::New,
+                EventKind::RunStarted {
+                    entity,
+                    generation,
+                    graph,
+                },
+            ) => {
                 self.begin(entity, *generation, graph);
                 Ok(())
             }
@@ -156,15 +166,23 @@ impl RunState {
         self.phase = RunPhase::Active;
         self.entity = Some(entity.clone());
         self.generation = generation;
-        self.nodes =
-            graph.nodes.iter().map(|node| (node.name.clone(), NodeState::Waiting)).collect();
+        self.nodes = graph
+            .nodes
+            .iter()
+            .map(|node| (node.name.clone(), NodeState::Waiting))
+            .collect();
         self.graph = Some(Arc::new(graph.clone()));
     }
 
     fn apply_to_started(&mut self, kind: &EventKind) -> Result<(), Divergence> {
         match kind {
             EventKind::StepStarted { node, attempt } => self.start(kind, node, *attempt),
-            EventKind::StepSucceeded { node, attempt, outcome, output } => {
+            EventKind::StepSucceeded {
+                node,
+                attempt,
+                outcome,
+                output,
+            } => {
                 let next = NodeState::Succeeded {
                     attempt: *attempt,
                     outcome: *outcome,
@@ -172,15 +190,29 @@ impl RunState {
                 };
                 self.end(kind, node, *attempt, next)
             }
-            EventKind::StepFailed { node, attempt, failure, retry } => {
+            EventKind::StepFailed {
+                node,
+                attempt,
+                failure,
+                retry,
+            } => {
                 let (attempt, failure) = (*attempt, failure.clone());
                 let next = match *retry {
-                    Some(retry) => NodeState::Delayed { attempt, failure, retry },
+                    Some(retry) => NodeState::Delayed {
+                        attempt,
+                        failure,
+                        retry,
+                    },
                     None => NodeState::Failed { attempt, failure },
                 };
                 self.end(kind, node, attempt, next)
             }
-            EventKind::StepBlocked { node, attempt, failure, recheck } => {
+            EventKind::StepBlocked {
+                node,
+                attempt,
+                failure,
+                recheck,
+            } => {
                 let next = NodeState::Blocked {
                     attempt: *attempt,
                     failure: failure.clone(),
@@ -213,7 +245,10 @@ impl RunState {
                 self.phase = RunPhase::Finished(result.clone());
                 Ok(())
             }
-            other => Err(Divergence::new(other, "it does not belong to a started run's stream")),
+            other => Err(Divergence::new(
+                other,
+                "it does not belong to a started run's stream",
+            )),
         }
     }
 
@@ -249,7 +284,10 @@ impl RunState {
 
     fn skip(&mut self, kind: &EventKind, node: &Name) -> Result<(), Divergence> {
         let state = self.node_mut(kind, node)?;
-        if matches!(state, NodeState::Succeeded { .. } | NodeState::Running { .. }) {
+        if matches!(
+            state,
+            NodeState::Succeeded { .. } | NodeState::Running { .. }
+        ) {
             return Err(Divergence::new(kind, format!("{node} stands at {state:?}")));
         }
         *state = NodeState::Skipped;
@@ -259,7 +297,10 @@ impl RunState {
     fn timer_due(&mut self, kind: &EventKind, node: &Name) -> Result<(), Divergence> {
         let state = self.node_mut(kind, node)?;
         match state {
-            NodeState::Delayed { .. } | NodeState::Blocked { recheck: Some(_), .. } => {
+            NodeState::Delayed { .. }
+            | NodeState::Blocked {
+                recheck: Some(_), ..
+            } => {
                 wake(state);
                 Ok(())
             }

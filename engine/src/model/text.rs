@@ -44,7 +44,10 @@ fn cut(text: String, max: usize) -> String {
         return text;
     }
     let room = max.saturating_sub('…'.len_utf8());
-    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= room);
+    let end = text
+        .char_indices()
+        .map(|(at, c)| at + c.len_utf8())
+        .take_while(|end| *end <= room);
     let end = end.last().unwrap_or(0);
     let mut short: String = text.get(..end).unwrap_or_default().to_owned();
     short.push('…');
@@ -131,15 +134,31 @@ impl Name {
     pub fn new(name: impl Into<String>) -> Result<Self, InvalidId> {
         let name = name.into();
         let fits = (1..=Self::MAX).contains(&name.len());
-        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-        if fits && plain { Ok(Self(name)) } else { Err(InvalidId::new("name", &name)) }
+        let plain = name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        if fits && plain {
+            Ok(Self(name))
+        } else {
+            Err(InvalidId::new("name", &name))
+        }
     }
 
     /// A name written in the program itself; what is not allowed in a name becomes `_`.
     pub fn of(name: &str) -> Self {
-        let plain = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' };
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || "_.-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        };
         let name: String = name.chars().map(plain).take(Self::MAX).collect();
-        Self(if name.is_empty() { "_".to_owned() } else { name })
+        Self(if name.is_empty() {
+            "_".to_owned()
+        } else {
+            name
+        })
     }
 
     /// The name.

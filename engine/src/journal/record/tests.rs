@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use proptest::{
     prelude::*,
-    strategy::{Strategy as _, ValueTree as _},
+    strategy::ValueTree as _,
     test_runner::{Config, TestRunner},
 };
 use ulid::Ulid;
