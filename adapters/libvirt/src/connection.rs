@@ -75,22 +75,23 @@ struct Inner {
 }
 
 impl Connection {
-    /// Starts a connection on a byte stream, without a word to the other side yet.
+    /// Starts a connection on a byte stream, without a word to the other side yet. `guard` is
+    /// dropped when the stream is: a place among a bounded number of them, say.
     ///
     /// Must be called within a Tokio runtime.
-    pub fn start<S>(stream: S) -> Self
+    pub fn start<S, G>(stream: S, guard: G) -> Self
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
+        G: Send + 'static,
     {
         let (commands, queue) = mpsc::channel(QUEUE);
         let places = Arc::new(Semaphore::new(PLACES));
         let shared = Arc::new(Shared::default());
-        tokio::spawn(task::run(
-            stream,
-            queue,
-            Arc::clone(&shared),
-            Arc::clone(&places),
-        ));
+        let running = task::run(stream, queue, Arc::clone(&shared), Arc::clone(&places));
+        tokio::spawn(async move {
+            running.await;
+            drop(guard);
+        });
         Self {
             inner: Arc::new(Inner {
                 commands,

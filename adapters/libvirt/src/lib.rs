@@ -3,7 +3,7 @@
 //!
 //! From the bottom up: [`xdr`] encodes values, `packet` frames them, [`Connection`] carries calls
 //! and their replies, [`protocol`] has the calls by object, [`stream`] moves bulk data and
-//! [`events`] tells what happens by itself. `ssh`, [`known_hosts`] and [`session`] say how to get
+//! [`events`] tells what happens by itself. [`ssh`], [`known_hosts`] and [`session`] say how to get
 //! there.
 #![forbid(unsafe_code)]
 
@@ -11,8 +11,11 @@ pub mod connect_error;
 pub mod connection;
 pub mod error;
 pub mod events;
+pub mod known_hosts;
 mod packet;
 pub mod protocol;
+pub mod session;
+pub mod ssh;
 pub mod stream;
 pub mod xdr;
 
@@ -20,3 +23,4 @@ pub use connect_error::{ConnectError, KeyProblem};
 pub use connection::{Calls, Connection, KeepAlive};
 pub use error::{Absent, Cause, CloseReason, Error, LibvirtError, Result, code};
 pub use packet::STREAM_PAYLOAD_MAX;
+pub use session::{Endpoint, HostSession, SessionOptions};

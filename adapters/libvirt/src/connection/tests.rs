@@ -32,7 +32,7 @@ fn pair_of(buffer: usize) -> (Connection, Peer) {
     let (ours, theirs) = tokio::io::duplex(buffer);
     let (read, write) = tokio::io::split(theirs);
     (
-        Connection::start(ours),
+        Connection::start(ours, ()),
         Peer {
             read: PacketReader::new(read),
             write,

@@ -1,0 +1,329 @@
+//! Known hosts: which keys an SSH server may show (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
+//!
+//! Understood are hashed names (`|1|…`), lists, wildcards and negation, `[host]:port`, and
+//! `@revoked`. Certificates are not: a host that only a `@cert-authority` line names is refused, and
+//! the error says why. Lines that cannot be read are passed over, as OpenSSH does.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use russh::keys::{Algorithm, HashAlg, PublicKey};
+use sha1::Sha1;
+
+use crate::connect_error::ConnectError;
+
+/// The lines that name one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownHost {
+    host: String,
+    known: Vec<PublicKey>,
+    revoked: Vec<PublicKey>,
+    authorities: bool,
+}
+
+/// What a line says about its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marker {
+    None,
+    Revoked,
+    Authority,
+}
+
+impl KnownHost {
+    /// Picks a host's lines from a known-hosts text.
+    ///
+    /// A port other than 22 is looked for as `[host]:port`; where no line names it so, lines that
+    /// name the bare host count, as with OpenSSH.
+    #[must_use]
+    pub fn find(text: &str, host: &str, port: u16) -> Self {
+        let name = host_name(host, port);
+        let found = Self::pick(text, &name);
+        let nothing = found.known.is_empty() && found.revoked.is_empty() && !found.authorities;
+        if nothing && port != 22 {
+            return Self {
+                host: name,
+                ..Self::pick(text, &host_name(host, 22))
+            };
+        }
+        found
+    }
+
+    fn pick(text: &str, name: &str) -> Self {
+        let mut found = Self {
+            host: name.to_owned(),
+            known: Vec::new(),
+            revoked: Vec::new(),
+            authorities: false,
+        };
+        for (marker, key) in text.lines().filter_map(|line| parse(line, name)) {
+            match (marker, key) {
+                (Marker::Authority, _) => found.authorities = true,
+                (Marker::None, Some(key)) => found.known.push(key),
+                (Marker::Revoked, Some(key)) => found.revoked.push(key),
+                (_, None) => {}
+            }
+        }
+        found
+    }
+
+    /// The algorithms of the keys that are known, so that the server is asked for one of these.
+    #[must_use]
+    pub fn algorithms(&self) -> Vec<Algorithm> {
+        self.known.iter().map(PublicKey::algorithm).collect()
+    }
+
+    /// Whether a server that shows this key is the host.
+    ///
+    /// # Errors
+    /// The key is unknown, another one is known, or it is revoked.
+    pub fn check(&self, key: &PublicKey) -> Result<(), ConnectError> {
+        let is_shown = |known: &PublicKey| known.key_data() == key.key_data();
+        let (host, algorithm, fingerprint) = (
+            self.host.clone(),
+            key.algorithm().to_string(),
+            fingerprint(key),
+        );
+        if self.revoked.iter().any(is_shown) {
+            return Err(ConnectError::HostKeyRevoked {
+                host,
+                algorithm,
+                fingerprint,
+            });
+        }
+        if self.known.iter().any(is_shown) {
+            return Ok(());
+        }
+        if !self.known.is_empty() {
+            let known = self.known.iter().map(describe).collect();
+            return Err(ConnectError::HostKeyChanged {
+                host,
+                algorithm,
+                fingerprint,
+                known,
+            });
+        }
+        if self.authorities {
+            return Err(ConnectError::KnownHosts(format!(
+                "{host} is named by @cert-authority lines only, which are not supported; add the \
+                 host's own key, {algorithm} {fingerprint}"
+            )));
+        }
+        Err(ConnectError::HostKeyUnknown {
+            host,
+            algorithm,
+            fingerprint,
+        })
+    }
+}
+
+/// `ALGORITHM SHA256:…` of a key.
+pub(crate) fn describe(key: &PublicKey) -> String {
+    format!("{} {}", key.algorithm(), fingerprint(key))
+}
+
+fn fingerprint(key: &PublicKey) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
+}
+
+/// How a host is named in known hosts.
+fn host_name(host: &str, port: u16) -> String {
+    let host = host.to_lowercase();
+    if port == 22 {
+        host
+    } else {
+        format!("[{host}]:{port}")
+    }
+}
+
+/// A line's marker and key, if it names the host. Keys of unknown kinds are `None`.
+fn parse(line: &str, name: &str) -> Option<(Marker, Option<PublicKey>)> {
+    let mut fields = line.split_ascii_whitespace().peekable();
+    let marker = match *fields.peek()? {
+        "@revoked" => Marker::Revoked,
+        "@cert-authority" => Marker::Authority,
+        first if first.starts_with(['#', '@']) => return None,
+        _ => Marker::None,
+    };
+    if marker != Marker::None {
+        fields.next();
+    }
+    let (names, kind, data) = (fields.next()?, fields.next()?, fields.next()?);
+    if !names_match(names, name) {
+        return None;
+    }
+    Some((
+        marker,
+        PublicKey::from_openssh(&format!("{kind} {data}")).ok(),
+    ))
+}
+
+/// Whether a comma list names the host: some pattern does, and no negated one.
+fn names_match(names: &str, name: &str) -> bool {
+    let mut matched = false;
+    for pattern in names.split(',') {
+        match pattern.strip_prefix('!') {
+            Some(negated) if name_matches(negated, name) => return false,
+            Some(_) => {}
+            None => matched |= name_matches(pattern, name),
+        }
+    }
+    matched
+}
+
+fn name_matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_prefix("|1|") {
+        Some(hashed) => hash_matches(hashed, name).unwrap_or(false),
+        None => glob(pattern.to_lowercase().as_bytes(), name.as_bytes()),
+    }
+}
+
+/// `salt|hash`, both in base64; the hash is HMAC-SHA1 of the name under the salt.
+fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
+    let (salt, hash) = hashed.split_once('|')?;
+    let (salt, hash) = (STANDARD.decode(salt).ok()?, STANDARD.decode(hash).ok()?);
+    let mac = Hmac::<Sha1>::new_from_slice(&salt).ok()?;
+    Some(
+        mac.chain_update(name.as_bytes())
+            .verify_slice(&hash)
+            .is_ok(),
+    )
+}
+
+/// `*` is any text, `?` any one character. Time is bounded by the product of the lengths.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut pattern, mut text) = (pattern, text);
+    // Where to go on when the last `*` has to take one more character.
+    let mut retry: Option<(&[u8], &[u8])> = None;
+    loop {
+        match (pattern.split_first(), text.split_first()) {
+            (Some((b'*', rest)), _) => {
+                retry = Some((rest, text));
+                pattern = rest;
+            }
+            (Some((wanted, rest)), Some((found, left))) if wanted == found || *wanted == b'?' => {
+                (pattern, text) = (rest, left);
+            }
+            (None, None) => return true,
+            _ => match retry {
+                Some((rest, [_, left @ ..])) => {
+                    retry = Some((rest, left));
+                    (pattern, text) = (rest, left);
+                }
+                _ => return false,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FIRST: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIWN1t5kgx4q2jFxXZy0O2OQFFiry5pOc60Y0u+PZsQw";
+    const SECOND: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+    fn key(text: &str) -> PublicKey {
+        PublicKey::from_openssh(text).unwrap()
+    }
+
+    fn check(line: &str, host: &str, port: u16) -> Result<(), ConnectError> {
+        KnownHost::find(line, host, port).check(&key(FIRST))
+    }
+
+    #[test]
+    fn names_are_plain_listed_or_with_a_port() {
+        assert_eq!(check(&format!("host {FIRST} comment"), "HOST", 22), Ok(()));
+        assert_eq!(
+            check(&format!("a,host,10.0.0.1 {FIRST}"), "10.0.0.1", 22),
+            Ok(())
+        );
+        assert_eq!(check(&format!("[host]:2222 {FIRST}"), "host", 2222), Ok(()));
+        assert!(check(&format!("[host]:2222 {FIRST}"), "host", 22).is_err());
+    }
+
+    #[test]
+    fn a_line_with_the_port_goes_before_one_without() {
+        let text = format!("host {FIRST}\n[host]:2222 {SECOND}");
+        assert!(matches!(
+            check(&text, "host", 2222),
+            Err(ConnectError::HostKeyChanged { .. })
+        ));
+        assert_eq!(check(&format!("host {FIRST}"), "host", 2222), Ok(()));
+    }
+
+    #[test]
+    fn wildcards_and_negation_are_honoured() {
+        let line = format!("*.lab,!bad.lab,10.0.?.1 {FIRST}");
+        assert_eq!(check(&line, "a.lab", 22), Ok(()));
+        assert_eq!(check(&line, "10.0.7.1", 22), Ok(()));
+        assert!(check(&line, "bad.lab", 22).is_err());
+        assert!(check(&line, "10.0.77.1", 22).is_err());
+        assert_eq!(check(&format!("[*]:2222 {FIRST}"), "a", 2222), Ok(()));
+    }
+
+    #[test]
+    fn hashed_names_are_compared() {
+        // Made by `ssh-keygen -H` for `[127.0.0.1]:2222`.
+        let mac = Hmac::<Sha1>::new_from_slice(b"salt salt salt salt!").unwrap();
+        let hash = mac.chain_update(b"[host]:2222").finalize().into_bytes();
+        let (salt, hash) = (
+            STANDARD.encode(b"salt salt salt salt!"),
+            STANDARD.encode(hash),
+        );
+        let line = format!("|1|{salt}|{hash} {FIRST}");
+        assert_eq!(check(&line, "host", 2222), Ok(()));
+        assert!(check(&line, "other", 2222).is_err());
+    }
+
+    #[test]
+    fn unknown_changed_and_revoked_are_three_things() {
+        let unknown = check(&format!("other {FIRST}"), "host", 22).unwrap_err();
+        assert!(matches!(&unknown, ConnectError::HostKeyUnknown { .. }));
+        assert!(unknown.to_string().contains("SHA256:"), "{unknown}");
+        let changed = check(&format!("host {SECOND}"), "host", 22).unwrap_err();
+        assert!(matches!(&changed, ConnectError::HostKeyChanged { known, .. } if known.len() == 1));
+        let revoked = check(&format!("host {FIRST}\n@revoked * {FIRST}"), "host", 22).unwrap_err();
+        assert!(matches!(revoked, ConnectError::HostKeyRevoked { .. }));
+    }
+
+    #[test]
+    fn an_authority_alone_is_refused_and_says_so() {
+        let line = format!("@cert-authority *.lab {SECOND}");
+        let refused = check(&line, "a.lab", 22).unwrap_err();
+        assert!(refused.to_string().contains("@cert-authority"), "{refused}");
+        assert_eq!(
+            check(&format!("{line}\na.lab {FIRST}"), "a.lab", 22),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn lines_that_say_nothing_are_passed_over() {
+        let text =
+            format!("\n# note\nhost\nhost ssh-ed25519 !!!\n@else host {FIRST}\nhost {FIRST}");
+        assert_eq!(check(&text, "host", 22), Ok(()));
+        assert_eq!(
+            KnownHost::find(&text, "host", 22).algorithms(),
+            [Algorithm::Ed25519]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text in "[ -~\n|,*!@]{0,200}", host in ".{0,20}", port: u16) {
+            let _ = KnownHost::find(&text, &host, port).check(&key(FIRST));
+        }
+
+        #[test]
+        fn a_glob_of_the_text_itself_matches(text in "[a-z.]{0,20}", at: prop::sample::Index) {
+            prop_assert!(glob(text.as_bytes(), text.as_bytes()));
+            let cut = at.index(text.len() + 1);
+            let starred = format!("{}*{}", &text[..cut], &text[cut..]);
+            prop_assert!(glob(starred.as_bytes(), text.as_bytes()));
+        }
+    }
+}

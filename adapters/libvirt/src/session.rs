@@ -1,0 +1,267 @@
+//! The session with one host: how to get there, and which connection carries what.
+//!
+//! Three lanes, so that nothing waits for the wrong thing:
+//! - **control**: one connection for calls that answer at once;
+//! - **long**: up to two connections for calls that take their time (clone, wipe), because libvirtd
+//!   serves no more than five calls of a connection at a time;
+//! - **bulk**: a connection for each stream.
+//!
+//! Over SSH all of them are channels of one session. sshd counts logins (`MaxStartups`) and channels
+//! (`MaxSessions`, 10), so channels are bounded to eight: one for control, two long, four bulk, one
+//! for commands.
+//!
+//! Everything opens when first needed, and again when found dead: one attempt with a deadline,
+//! shared by everybody who waits for it. Trying again, and how long to wait before, is for others to
+//! decide.
+
+mod endpoint;
+mod handshake;
+mod slot;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+pub use endpoint::{Endpoint, SOCKET};
+
+use crate::connect_error::ConnectError;
+use crate::connection::{Connection, KeepAlive};
+use crate::ssh::{ExecError, ExecOutput, SshSession, run_locally};
+use slot::Slot;
+
+/// Connections for long calls.
+const LONG: usize = 2;
+/// Streams at a time.
+const BULK: usize = 4;
+
+/// What a session may take and where it ends.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    /// The driver to open.
+    pub uri: String,
+    /// How long opening a channel and libvirt on it may take; connecting to the host before that
+    /// has a time of its own.
+    pub open_timeout: Duration,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            uri: "qemu:///system".to_owned(),
+            open_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A host and all connections to it; clones share them.
+#[derive(Debug, Clone)]
+pub struct HostSession {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    endpoint: Endpoint,
+    options: SessionOptions,
+    ssh: Slot<Arc<SshSession>>,
+    control: Slot<Connection>,
+    long: [Slot<Connection>; LONG],
+    bulk: Arc<Semaphore>,
+    commands: Arc<Semaphore>,
+    closed: AtomicBool,
+}
+
+impl HostSession {
+    /// A session with a host, without a word to it yet.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, options: SessionOptions) -> Self {
+        let inner = Inner {
+            endpoint,
+            options,
+            ssh: Slot::default(),
+            control: Slot::default(),
+            long: [const { Slot::new() }; LONG],
+            bulk: Arc::new(Semaphore::new(BULK)),
+            commands: Arc::new(Semaphore::new(1)),
+            closed: AtomicBool::new(false),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The host as people call it.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.inner.endpoint.host()
+    }
+
+    /// The connection for calls that answer at once; opened anew where it has ended.
+    ///
+    /// Cancel safe: the attempt goes on, and serves whoever asks next.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn control(&self) -> Result<Connection, ConnectError> {
+        self.connection(&self.inner.control).await
+    }
+
+    /// A connection for calls that take their time, one with a free place if there is one.
+    ///
+    /// Cancel safe, as [`control`](Self::control).
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn long(&self) -> Result<Connection, ConnectError> {
+        let mut unopened = None;
+        for slot in &self.inner.long {
+            match slot.ready(is_alive) {
+                Some(connection) if connection.free_places() > 0 => return Ok(connection),
+                Some(_) => {}
+                None => unopened = unopened.or(Some(slot)),
+            }
+        }
+        match (unopened, self.inner.long.first()) {
+            (Some(slot), _) | (None, Some(slot)) => self.connection(slot).await,
+            (None, None) => self.control().await,
+        }
+    }
+
+    /// A connection of its own for one stream; it ends when the stream and this handle are dropped.
+    /// At most four exist; who comes later waits so long.
+    ///
+    /// Dropped, the attempt is over.
+    ///
+    /// # Errors
+    /// See [`ConnectError`]; [`ConnectError::TimedOut`] where others held all four.
+    pub async fn bulk(&self, wait: Duration) -> Result<Connection, ConnectError> {
+        let permit = self
+            .permit(&self.inner.bulk, "one of the streams to end", wait)
+            .await?;
+        Inner::open(Arc::clone(&self.inner), KeepAlive::BULK, Some(permit)).await
+    }
+
+    /// Runs a command on the host: over SSH, or where libvirt is local, here. See
+    /// [`SshSession::exec`]. One runs at a time; the others' waiting counts as their own time.
+    ///
+    /// # Errors
+    /// See [`ExecError`].
+    pub async fn exec(
+        &self,
+        command: &str,
+        limit: usize,
+        within: Duration,
+    ) -> Result<ExecOutput, ExecError> {
+        let deadline = Instant::now() + within;
+        let _permit = self
+            .permit(&self.inner.commands, "another command to end", within)
+            .await?;
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        match &self.inner.endpoint {
+            Endpoint::Unix(_) => run_locally(command, limit, left(deadline)).await,
+            Endpoint::Ssh { .. } => {
+                let ssh = Inner::ssh(&self.inner).await?;
+                ssh.exec(command, limit, left(deadline)).await
+            }
+        }
+    }
+
+    /// Closes everything in order; nothing can be asked afterwards.
+    pub async fn close(&self) {
+        self.inner.closed.store(true, Ordering::Release);
+        self.inner.bulk.close();
+        self.inner.commands.close();
+        let slots = std::iter::once(&self.inner.control).chain(&self.inner.long);
+        let open = slots.filter_map(Slot::take);
+        let closing = open.map(|connection| async move { connection.close().await });
+        let _ = timeout(
+            self.inner.options.open_timeout,
+            futures::future::join_all(closing),
+        )
+        .await;
+        if let Some(ssh) = self.inner.ssh.take() {
+            ssh.close().await;
+        }
+    }
+
+    async fn connection(&self, slot: &Slot<Connection>) -> Result<Connection, ConnectError> {
+        let inner = Arc::clone(&self.inner);
+        slot.get(is_alive, || Inner::open(inner, KeepAlive::CONTROL, None))
+            .await
+    }
+
+    async fn permit(
+        &self,
+        semaphore: &Arc<Semaphore>,
+        waiting_for: &'static str,
+        wait: Duration,
+    ) -> Result<OwnedSemaphorePermit, ConnectError> {
+        match timeout(wait, Arc::clone(semaphore).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(ConnectError::Closed { host: self.host() }),
+            Err(_) => {
+                let address = self.host();
+                Err(ConnectError::TimedOut {
+                    address,
+                    waiting_for,
+                    after: wait,
+                })
+            }
+        }
+    }
+}
+
+/// Whether a connection is worth asking.
+fn is_alive(connection: &Connection) -> bool {
+    connection.is_open() && !connection.is_stuck()
+}
+
+impl Inner {
+    /// Opens a connection; the permit is held until its socket is closed.
+    async fn open(
+        self: Arc<Self>,
+        keep_alive: KeepAlive,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Connection, ConnectError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(ConnectError::Closed {
+                host: self.endpoint.host(),
+            });
+        }
+        let connection = match &self.endpoint {
+            Endpoint::Unix(path) => {
+                let socket = endpoint::dial(path, self.options.open_timeout).await?;
+                Connection::start(socket, permit)
+            }
+            Endpoint::Ssh { socket, .. } => {
+                let ssh = Self::ssh(&self).await?;
+                let within = self.options.open_timeout;
+                let channel = endpoint::open_channel(&ssh, socket, within).await?;
+                Connection::start(channel, (permit, ssh))
+            }
+        };
+        handshake::open(
+            &connection,
+            &self.endpoint.host(),
+            &self.options,
+            keep_alive,
+        )
+        .await?;
+        Ok(connection)
+    }
+
+    /// The SSH session; opened anew where it has ended.
+    async fn ssh(self: &Arc<Self>) -> Result<Arc<SshSession>, ConnectError> {
+        let Endpoint::Ssh { config, .. } = &self.endpoint else {
+            return Err(ConnectError::Closed {
+                host: self.endpoint.host(),
+            });
+        };
+        let config = config.clone();
+        let connect = || async move { SshSession::connect(&config).await.map(Arc::new) };
+        self.ssh.get(|ssh| !ssh.is_closed(), connect).await
+    }
+}

@@ -1,0 +1,185 @@
+//! Logging in.
+
+use std::sync::Arc;
+
+use russh::client::{AuthResult, Handle};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::agent::client::AgentClient;
+use russh::keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
+use vsiflow_engine::secret::Secret;
+
+use super::client::Verifier;
+use super::{Identity, SshConfig};
+use crate::connect_error::{ConnectError, KeyProblem};
+use crate::known_hosts::describe;
+
+/// Keys of an agent that are tried: a server cuts the connection after six failures
+/// (`MaxAuthTries` in sshd_config).
+const AGENT_KEYS: usize = 5;
+
+/// Logs in with whatever the configuration names.
+pub(super) async fn log_in(
+    handle: &mut Handle<Verifier>,
+    config: &SshConfig,
+) -> Result<(), ConnectError> {
+    let tried = match &config.identity {
+        Identity::Key { text, passphrase } => {
+            let key = decode(text, passphrase.as_ref())?;
+            with_key(handle, config, key).await?
+        }
+        Identity::KeyFile { path, passphrase } => {
+            let text = tokio::fs::read(path).await.map_err(|error| {
+                let path = path.display().to_string();
+                ConnectError::Key(KeyProblem::Unreadable {
+                    path,
+                    message: error.to_string(),
+                })
+            })?;
+            let key = decode(&Secret::new(text), passphrase.as_ref())?;
+            with_key(handle, config, key).await?
+        }
+        Identity::Agent { socket } => with_agent(handle, config, socket).await?,
+    };
+    match tried {
+        Tried::Accepted => Ok(()),
+        Tried::Refused(tried) => Err(ConnectError::AuthRefused {
+            host: config.host.clone(),
+            user: config.user.clone(),
+            tried,
+        }),
+    }
+}
+
+enum Tried {
+    Accepted,
+    Refused(Vec<String>),
+}
+
+async fn with_key(
+    handle: &mut Handle<Verifier>,
+    config: &SshConfig,
+    key: PrivateKey,
+) -> Result<Tried, ConnectError> {
+    let described = describe(key.public_key());
+    let hash = rsa_hash(handle, config, key.public_key()).await?;
+    let key = PrivateKeyWithHashAlg::new(Arc::new(key), hash);
+    let result = handle.authenticate_publickey(&config.user, key).await;
+    match result.map_err(|error| failed(config, &error))? {
+        AuthResult::Success => Ok(Tried::Accepted),
+        AuthResult::Failure { .. } => Ok(Tried::Refused(vec![described])),
+    }
+}
+
+async fn with_agent(
+    handle: &mut Handle<Verifier>,
+    config: &SshConfig,
+    socket: &std::path::Path,
+) -> Result<Tried, ConnectError> {
+    let no_agent = |message: String| ConnectError::Key(KeyProblem::NoAgent(message));
+    let mut agent = AgentClient::connect_uds(socket)
+        .await
+        .map_err(|e| no_agent(e.to_string()))?;
+    let identities = agent
+        .request_identities()
+        .await
+        .map_err(|e| no_agent(e.to_string()))?;
+    let mut tried = Vec::new();
+    for key in identities
+        .into_iter()
+        .filter_map(plain_key)
+        .take(AGENT_KEYS)
+    {
+        tried.push(describe(&key));
+        let hash = rsa_hash(handle, config, &key).await?;
+        let result = handle
+            .authenticate_publickey_with(&config.user, key, hash, &mut agent)
+            .await;
+        match result {
+            Ok(AuthResult::Success) => return Ok(Tried::Accepted),
+            Ok(AuthResult::Failure { .. }) => {}
+            // An agent that declines one key may yet sign with the next.
+            Err(error) => tracing::debug!(%error, "the agent does not sign"),
+        }
+    }
+    if tried.is_empty() {
+        return Err(no_agent(format!(
+            "the agent at {} holds no key",
+            socket.display()
+        )));
+    }
+    Ok(Tried::Refused(tried))
+}
+
+fn plain_key(identity: AgentIdentity) -> Option<PublicKey> {
+    match identity {
+        AgentIdentity::PublicKey { key, .. } => Some(key),
+        AgentIdentity::Certificate { .. } => None,
+    }
+}
+
+/// How an RSA key signs: as the server says it likes best, and never with SHA-1.
+async fn rsa_hash(
+    handle: &Handle<Verifier>,
+    config: &SshConfig,
+    key: &PublicKey,
+) -> Result<Option<HashAlg>, ConnectError> {
+    if !matches!(key.algorithm(), Algorithm::Rsa { .. }) {
+        return Ok(None);
+    }
+    let best = handle
+        .best_supported_rsa_hash()
+        .await
+        .map_err(|error| failed(config, &error))?;
+    Ok(best.flatten().or(Some(HashAlg::Sha256)))
+}
+
+fn failed(config: &SshConfig, error: &russh::Error) -> ConnectError {
+    ConnectError::Ssh {
+        host: config.host.clone(),
+        message: error.to_string(),
+    }
+}
+
+/// Reads a private key's text.
+fn decode(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, ConnectError> {
+    let malformed = |reason: &str| ConnectError::Key(KeyProblem::Malformed(reason.to_owned()));
+    let text = text
+        .expose_str()
+        .ok_or_else(|| malformed("it is not text"))?;
+    let text = tidy(text);
+    let passphrase = passphrase.and_then(Secret::expose_str);
+    russh::keys::decode_secret_key(&text, passphrase).map_err(|error| {
+        let problem = match (looks_encrypted(&text) || is_encrypted(&error), passphrase) {
+            (true, None) => KeyProblem::Encrypted,
+            (true, Some(_)) => KeyProblem::WrongPassphrase,
+            (false, _) => KeyProblem::Malformed(error.to_string()),
+        };
+        ConnectError::Key(problem)
+    })
+}
+
+/// A key pasted into YAML may have come with indentation or other line ends.
+fn tidy(text: &str) -> zeroize::Zeroizing<String> {
+    let mut tidy = zeroize::Zeroizing::new(String::with_capacity(text.len().saturating_add(1)));
+    for line in text.lines() {
+        tidy.push_str(line.trim());
+        tidy.push('\n');
+    }
+    tidy
+}
+
+fn looks_encrypted(text: &str) -> bool {
+    text.contains("ENCRYPTED")
+}
+
+fn is_encrypted(error: &russh::keys::Error) -> bool {
+    use russh::keys::ssh_key::Error as KeyError;
+    matches!(
+        error,
+        russh::keys::Error::KeyIsEncrypted
+            | russh::keys::Error::SshKey(KeyError::Encrypted | KeyError::Crypto)
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! One SSH session.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::{Config, Handle, Handler, Msg};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKeyOrCertificate};
+use russh::{ChannelOpenFailure, ChannelStream, Disconnect, Preferred, cipher};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{HostKeys, SshConfig, auth};
+use crate::connect_error::ConnectError;
+use crate::known_hosts::KnownHost;
+
+/// After so long a silence the server is asked for a sign of life.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// After so many questions without answer the session is over.
+const KEEP_ALIVES: usize = 3;
+/// What the server may send ahead on a channel, bytes. A download is no faster than this in a round
+/// trip.
+const WINDOW: u32 = 8 << 20;
+/// The largest packet the server may send; russh takes no larger.
+const PACKET: u32 = 65_535;
+/// Packets of a channel that wait for their taker.
+const CHANNEL_QUEUE: usize = 64;
+/// How long a farewell may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A session that is logged in. It ends when dropped, with all its channels.
+pub struct SshSession {
+    handle: Handle<Verifier>,
+    host: String,
+}
+
+impl std::fmt::Debug for SshSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SshSession")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SshSession {
+    /// Connects, checks the host's key and logs in: one attempt, within the configured time.
+    ///
+    /// Not cancel safe; dropped, the attempt is over.
+    ///
+    /// # Errors
+    /// See [`ConnectError`]; it tells the network, the host's key and our own login apart.
+    pub async fn connect(config: &SshConfig) -> Result<Self, ConnectError> {
+        let deadline = Instant::now() + config.connect_timeout;
+        let late = |waiting_for| ConnectError::TimedOut {
+            address: format!("{}:{}", config.host, config.port),
+            waiting_for,
+            after: config.connect_timeout,
+        };
+        let verifier = Verifier::new(config).await?;
+        let socket = timeout_at(deadline, dial(&config.host, config.port))
+            .await
+            .map_err(|_| late("connecting"))??;
+        let settings = Arc::new(settings(&verifier));
+        let greeting = russh::client::connect_stream(settings, socket, verifier);
+        let mut handle = timeout_at(deadline, greeting)
+            .await
+            .map_err(|_| late("the SSH handshake"))?
+            .map_err(|error| error.into_connect_error(&config.host))?;
+        timeout_at(deadline, auth::log_in(&mut handle, config))
+            .await
+            .map_err(|_| late("logging in"))??;
+        Ok(Self {
+            handle,
+            host: config.host.clone(),
+        })
+    }
+
+    /// Whether the session is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.handle.is_closed()
+    }
+
+    /// Opens a channel to a stream socket on the host.
+    ///
+    /// # Errors
+    /// [`ConnectError::ChannelRefused`]: OpenSSH gives no reason of its own where the socket is
+    /// absent, where nobody listens and where forwarding is forbidden; the session finds out.
+    pub async fn open_streamlocal(
+        &self,
+        path: &str,
+        within: Duration,
+    ) -> Result<ChannelStream<Msg>, ConnectError> {
+        let opening = self.handle.channel_open_direct_streamlocal(path);
+        match timeout(within, opening).await {
+            Ok(Ok(channel)) => Ok(channel.into_stream()),
+            Ok(Err(error)) => Err(self.channel_refused(path, &error)),
+            Err(_) => Err(self.late("opening a channel", within)),
+        }
+    }
+
+    /// Opens a channel for a command.
+    pub(super) async fn open_session(
+        &self,
+        within: Duration,
+    ) -> Result<russh::Channel<Msg>, ConnectError> {
+        match timeout(within, self.handle.channel_open_session()).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(error)) => Err(self.channel_refused("a command", &error)),
+            Err(_) => Err(self.late("opening a channel", within)),
+        }
+    }
+
+    pub(super) fn late(&self, waiting_for: &'static str, after: Duration) -> ConnectError {
+        ConnectError::TimedOut {
+            address: self.host.clone(),
+            waiting_for,
+            after,
+        }
+    }
+
+    fn channel_refused(&self, path: &str, error: &russh::Error) -> ConnectError {
+        let (host, path) = (self.host.clone(), path.to_owned());
+        match error {
+            russh::Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited) => {
+                ConnectError::ForwardingProhibited { host, path }
+            }
+            russh::Error::ChannelOpenFailure(_) => ConnectError::ChannelRefused {
+                host,
+                path,
+                message: error.to_string(),
+            },
+            _ => ConnectError::Ssh {
+                host,
+                message: error.to_string(),
+            },
+        }
+    }
+
+    /// Ends the session in order.
+    pub async fn close(&self) {
+        let farewell = self.handle.disconnect(Disconnect::ByApplication, "", "en");
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+}
+
+/// Connects to the first address that answers.
+async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+    let unknown = |message: String| ConnectError::UnknownHost {
+        host: host.to_owned(),
+        message,
+    };
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|error| unknown(error.to_string()))?
+        .collect();
+    let mut last = unknown("the resolver names none".to_owned());
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(socket) => {
+                // Small calls must not wait for more of their kind.
+                let _ = socket.set_nodelay(true);
+                return Ok(socket);
+            }
+            Err(error) => {
+                let address = format!("{host}:{port}");
+                last = ConnectError::Unreachable {
+                    address,
+                    message: error.to_string(),
+                };
+            }
+        }
+    }
+    Err(last)
+}
+
+fn settings(verifier: &Verifier) -> Config {
+    Config {
+        window_size: WINDOW,
+        maximum_packet_size: PACKET,
+        channel_buffer_size: CHANNEL_QUEUE,
+        keepalive_interval: Some(KEEP_ALIVE),
+        keepalive_max: KEEP_ALIVES,
+        nodelay: true,
+        preferred: Preferred {
+            cipher: Cow::Borrowed(CIPHERS),
+            key: Cow::Owned(verifier.key_algorithms()),
+            // Compressing what is compressed already costs more than it saves.
+            compression: Cow::Borrowed(&[russh::compression::NONE]),
+            ..Preferred::DEFAULT
+        },
+        ..Config::default()
+    }
+}
+
+const CIPHERS: &[cipher::Name] = &[
+    cipher::AES_128_GCM,
+    cipher::AES_256_GCM,
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_CTR,
+    cipher::AES_128_CTR,
+];
+
+/// Host keys that are taken, best first; never a signature with SHA-1.
+const HOST_KEYS: &[Algorithm] = &[
+    Algorithm::Ed25519,
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP256,
+    },
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP384,
+    },
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP521,
+    },
+    Algorithm::Rsa {
+        hash: Some(HashAlg::Sha512),
+    },
+    Algorithm::Rsa {
+        hash: Some(HashAlg::Sha256),
+    },
+];
+
+/// Decides whether a server is the host.
+pub(super) struct Verifier {
+    /// `None` where anything does.
+    known: Option<KnownHost>,
+}
+
+impl Verifier {
+    async fn new(config: &SshConfig) -> Result<Self, ConnectError> {
+        let text = match &config.host_keys {
+            HostKeys::Known(text) => text.clone(),
+            HostKeys::KnownFile(path) => {
+                tokio::fs::read_to_string(path).await.map_err(|error| {
+                    ConnectError::KnownHosts(format!("{}: {error}", path.display()))
+                })?
+            }
+            HostKeys::InsecureAcceptAny => return Ok(Self { known: None }),
+        };
+        Ok(Self {
+            known: Some(KnownHost::find(&text, &config.host, config.port)),
+        })
+    }
+
+    /// Those first of which a key is known: otherwise a server with several keys would show one
+    /// that is not, and look like an impostor.
+    fn key_algorithms(&self) -> Vec<Algorithm> {
+        let known = self
+            .known
+            .as_ref()
+            .map(KnownHost::algorithms)
+            .unwrap_or_default();
+        let same_kind = |one: &Algorithm, other: &Algorithm| match (one, other) {
+            (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => true,
+            _ => one == other,
+        };
+        let is_known = |offered: &&Algorithm| known.iter().any(|known| same_kind(known, offered));
+        let (mut first, rest): (Vec<_>, Vec<_>) = HOST_KEYS.iter().partition(is_known);
+        first.extend(rest);
+        first.into_iter().cloned().collect()
+    }
+}
+
+/// Why a handshake failed.
+#[derive(Debug)]
+pub(super) enum HandshakeError {
+    Host(ConnectError),
+    Ssh(russh::Error),
+}
+
+impl From<russh::Error> for HandshakeError {
+    fn from(error: russh::Error) -> Self {
+        Self::Ssh(error)
+    }
+}
+
+impl HandshakeError {
+    fn into_connect_error(self, host: &str) -> ConnectError {
+        match self {
+            Self::Host(error) => error,
+            Self::Ssh(error) => ConnectError::Ssh {
+                host: host.to_owned(),
+                message: error.to_string(),
+            },
+        }
+    }
+}
+
+impl Handler for Verifier {
+    type Error = HandshakeError;
+
+    async fn check_server_key(
+        &mut self,
+        shown: &PublicKeyOrCertificate,
+    ) -> Result<bool, Self::Error> {
+        let Some(known) = &self.known else {
+            return Ok(true);
+        };
+        match shown {
+            PublicKeyOrCertificate::PublicKey { key, .. } => {
+                known.check(key).map_err(HandshakeError::Host)?;
+                Ok(true)
+            }
+            PublicKeyOrCertificate::Certificate(_) => Ok(false),
+        }
+    }
+}
