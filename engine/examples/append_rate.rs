@@ -11,8 +11,9 @@
 use std::{
     error::Error,
     fs::File,
-    io::Write as _,
+    io::{Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,8 +29,12 @@ type Answer<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const TIME: Duration = Duration::from_secs(2);
 /// What a run's stream grows to.
 const PER_STREAM: u64 = 30;
+/// What is set aside for the raw figure, in bytes.
+const ROOM: u64 = 64 << 20;
 /// A page of a restart.
 const PAGE: usize = 1024;
+/// The argument that makes it open a journal and nothing else.
+const RESTART: &str = "--restart";
 
 fn event(seq: u64) -> Event {
     let output = Payload::Inline(vec![b'x'; 190]);
@@ -53,9 +58,13 @@ fn stream(number: u64) -> StreamId {
     StreamId::Run(RunId(ulid::Ulid::from_parts(number, number.into())))
 }
 
-/// Durable appends a second of one file: write 300 bytes, `fdatasync`, again.
-fn raw(dir: &Path) -> Answer<f64> {
+/// Durable writes a second of one file: 300 bytes, `fdatasync`, again. In a file that grows each
+/// sync also writes the file's new length.
+fn raw(dir: &Path, allocated: u64) -> Answer<f64> {
     let mut file = File::create(dir.join("raw"))?;
+    std::io::copy(&mut std::io::repeat(1).take(allocated), &mut file)?;
+    file.sync_all()?;
+    file.rewind()?;
     let (start, mut count) = (Instant::now(), 0u32);
     while start.elapsed() < TIME {
         file.write_all(&[7; 300])?;
@@ -150,15 +159,19 @@ async fn restart(dir: &Path) -> Answer<()> {
 
 #[tokio::main]
 async fn main() -> Answer<()> {
-    let mut args = std::env::args_os().skip(1);
+    let mut args = std::env::args_os().skip(1).peekable();
+    if args.next_if(|arg| arg == RESTART).is_some() {
+        return restart(&PathBuf::from(args.next().unwrap_or_default())).await;
+    }
     let dir = args.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let events = args
         .next()
         .and_then(|n| n.to_str()?.parse().ok())
         .unwrap_or(1_000_000);
     let dir = tempfile::tempdir_in(dir)?;
-    let raw = raw(dir.path())?;
-    println!("raw fdatasync     {raw:>9.0}/s");
+    println!("raw, growing file {:>9.0}/s", raw(dir.path(), 0)?);
+    let raw = raw(dir.path(), ROOM)?;
+    println!("raw, in place     {raw:>9.0}/s");
     let path = dir.path().join("journal");
     let journal = Arc::new(SledJournal::open(&path).await?);
     for tasks in [1, 16, 64, 256] {
@@ -171,5 +184,10 @@ async fn main() -> Answer<()> {
     let written = read_through(&journal).await?;
     fill(&journal, written, events).await?;
     journal.close().await;
-    restart(&path).await
+    // In a process of its own, so that its memory is its own.
+    Command::new(std::env::current_exe()?)
+        .arg(RESTART)
+        .arg(path)
+        .status()?;
+    Ok(())
 }

@@ -10,12 +10,16 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use crate::{files, journal::JournalError};
 
 /// What sled may keep in memory, in bytes; its default is a gibibyte.
 const CACHE: u64 = 64 * 1024 * 1024;
+
+/// How long a database that is locked is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Makes a file's content durable; another one takes its place in tests.
 pub(crate) type Sync = fn(&File) -> io::Result<()>;
@@ -35,7 +39,7 @@ impl Durable {
             .path(dir)
             .cache_capacity(CACHE)
             .flush_every_ms(None);
-        let tree = config.open().map_err(|e| storage(dir, &e))?;
+        let tree = open_unlocked(&config).map_err(|e| storage(dir, &e))?;
         let data = settle(dir).map_err(|e| storage(dir, &e))?;
         Ok(Self { tree, data, sync })
     }
@@ -56,6 +60,24 @@ impl Durable {
         self.tree.flush().map_err(sled_error)?;
         (self.sync)(&self.data).map_err(|e| JournalError::Storage(format!("fdatasync: {e}")))
     }
+}
+
+/// Opens a database that this process may have closed a moment ago: a thread of sled's own may
+/// hold its lock for a little longer than the database lives.
+fn open_unlocked(config: &sled::Config) -> sled::Result<sled::Db> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(e)) if is_locked(&e) && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn is_locked(error: &io::Error) -> bool {
+    error.to_string().starts_with("could not acquire lock")
 }
 
 /// A snapshot that was being written when the process was killed makes sled refuse to open

@@ -46,13 +46,14 @@ async fn closed_journal() -> TempDir {
 
 /// Changes a closed journal behind its back.
 fn change(dir: &TempDir, key: &[u8], change: impl FnOnce(Option<Vec<u8>>) -> Option<Vec<u8>>) {
-    let db = sled::open(dir.path()).unwrap();
-    let old = db.get(key).unwrap().map(|value| value.to_vec());
+    let durable = Durable::open(dir.path(), File::sync_data).unwrap();
+    let old = durable.tree().get(key).unwrap().map(|value| value.to_vec());
+    let mut batch = sled::Batch::default();
     match change(old) {
-        Some(value) => db.insert(key, value).unwrap(),
-        None => db.remove(key).unwrap(),
-    };
-    db.flush().unwrap();
+        Some(value) => batch.insert(key, value),
+        None => batch.remove(key),
+    }
+    durable.commit(batch).unwrap();
 }
 
 fn flip(value: Option<Vec<u8>>) -> Option<Vec<u8>> {
