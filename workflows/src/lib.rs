@@ -1,1 +1,20 @@
-//! Desired state, step graphs and the façade over them
+//! Desired state, the step graphs that reach it, and the one façade over all of it.
+//!
+//! [`spec`] says what a document may hold and resolves documents to desired state; each workflow
+//! has a file with its graph; [`phase`] names the state an entity is in; [`fleet`] is what the
+//! command line, Kubernetes and the daemon alike call.
+//!
+//! What this crate never does: it knows neither YAML nor Kubernetes nor libvirt, and nothing of
+//! it changes a host or writes a journal but through the engine.
+
+pub mod delete_vsi;
+pub mod ensure_base_image;
+pub mod fleet;
+pub mod hosts;
+mod nodes;
+pub mod phase;
+pub mod provision_vsi;
+pub mod spec;
+pub mod steps;
+pub mod wanted;
+pub mod workflow;

@@ -1,0 +1,99 @@
+//! Removes a VSI from its host, or only forgets it.
+
+use vsiflow_engine::{
+    model::{EntityState, Failure, Graph, Name},
+    step::Step as _,
+};
+use vsiflow_steps::{
+    names,
+    vsi::{
+        CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes, Release, StopDomain,
+        UndefineDomain, WriteCidata, delete_volumes, release, stop_domain, undefine_domain,
+    },
+};
+
+use crate::{nodes::Nodes, wanted::WantedVsi};
+
+/// The workflow's name.
+pub const NAME: &str = "delete_vsi";
+
+/// The workflow that leaves the host as it is.
+pub const FORGET: &str = "forget_vsi";
+
+/// Seconds a guest gets to shut down before it is ended.
+const GRACE_S: u64 = 30;
+
+/// stop_domain → undefine_domain → delete_volumes → release. A VSI for which this journal never
+/// acted on a host is released at once.
+///
+/// # Errors
+/// When what is wanted cannot be made into parameters.
+pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> {
+    let made = |step: &str| state.intents.contains(&Name::of(step));
+    let makers = [
+        CloneBootDisk::NAME,
+        WriteCidata::NAME,
+        CreateConsoleLog::NAME,
+    ];
+    if !makers
+        .iter()
+        .chain(&[DefineDomain::NAME])
+        .any(|step| made(step))
+    {
+        return forget_graph(wanted).map(|graph| Graph {
+            workflow: Name::of(NAME),
+            ..graph
+        });
+    }
+    let (host, uuid, pool) = (wanted.vsi.host.clone(), wanted.uid, &wanted.vsi.pool);
+    let mut nodes = Nodes::new(NAME, &host);
+    let stop = stop_domain::Params {
+        host: host.clone(),
+        uuid,
+        grace_s: GRACE_S,
+    };
+    nodes.step::<StopDomain>(&[], &stop)?;
+    let undefine = undefine_domain::Params {
+        host: host.clone(),
+        uuid,
+    };
+    nodes.step::<UndefineDomain>(&[StopDomain::NAME], &undefine)?;
+    let keys = [
+        names::boot_disk(pool, uuid),
+        names::cidata(pool, uuid),
+        names::console_log(pool, uuid),
+    ];
+    let volumes = keys.into_iter().zip(makers);
+    let volumes = volumes
+        .map(|(volume, step)| delete_volumes::Volume {
+            volume,
+            recorded: made(step),
+        })
+        .collect();
+    let params = delete_volumes::Params {
+        host,
+        uuid,
+        volumes,
+    };
+    nodes.step::<DeleteVolumes>(&[UndefineDomain::NAME], &params)?;
+    release(&mut nodes, wanted, &[DeleteVolumes::NAME])?;
+    Ok(nodes.build())
+}
+
+/// release: forgets the VSI and erases its secrets; its host is not asked.
+///
+/// # Errors
+/// When what is wanted cannot be made into parameters.
+pub fn forget_graph(wanted: &WantedVsi) -> Result<Graph, Failure> {
+    let mut nodes = Nodes::new(FORGET, &wanted.vsi.host);
+    release(&mut nodes, wanted, &[])?;
+    Ok(nodes.build())
+}
+
+fn release(nodes: &mut Nodes, wanted: &WantedVsi, after: &[&str]) -> Result<(), Failure> {
+    let secrets = std::iter::once(wanted.contract.clone());
+    let secrets = secrets.chain(wanted.image_credentials.clone()).collect();
+    nodes
+        .step::<Release>(after, &release::Params { secrets })
+        .map(drop)
+}

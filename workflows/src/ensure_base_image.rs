@@ -1,0 +1,42 @@
+//! Brings a base image onto a pool, once, for all who need it.
+
+use vsiflow_engine::{
+    model::{Failure, Graph},
+    step::Step as _,
+};
+use vsiflow_steps::{
+    image::{Claim, MarkWhole, Params, ProbeSource, UploadChunks, VerifyImage},
+    ports::VolumeKey,
+};
+
+use crate::{nodes::Nodes, wanted::WantedImage};
+
+/// The workflow's name.
+pub const NAME: &str = "ensure_base_image";
+
+/// claim → probe_source → upload_chunks → verify_image → mark_whole.
+///
+/// # Errors
+/// When parameters cannot be written.
+pub fn graph(image: &WantedImage) -> Result<Graph, Failure> {
+    let params = Params {
+        host: image.host.clone(),
+        volume: VolumeKey {
+            pool: image.pool.clone(),
+            name: image.file_name.clone(),
+        },
+        url: image.url.clone(),
+        checksum: image.checksum.clone(),
+    };
+    let mut nodes = Nodes::new(NAME, &image.host);
+    nodes.step::<Claim>(&[], &params)?;
+    nodes.step::<ProbeSource>(&[Claim::NAME], &params)?;
+    // What an upload leaves half done is known to be half done: it may be stopped when nobody
+    // waits for the image any more.
+    nodes
+        .step::<UploadChunks>(&[ProbeSource::NAME], &params)?
+        .interruptible = true;
+    nodes.step::<VerifyImage>(&[UploadChunks::NAME], &params)?;
+    nodes.step::<MarkWhole>(&[VerifyImage::NAME], &params)?;
+    Ok(nodes.build())
+}

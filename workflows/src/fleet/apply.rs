@@ -1,0 +1,349 @@
+//! Takes in what documents ask for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::{By, Drive},
+    model::{EntityId, EntityState, Failure, FailureClass, Name, Precedence},
+    workflow::Wish,
+};
+
+use super::{ErrorKind, Fleet, FleetError, index::Known};
+use crate::{
+    delete_vsi,
+    phase::Phase,
+    provision_vsi,
+    spec::{DesiredDataDisk, HostSettings, Resolved, ResolvedVsi, desired::FieldChange},
+    wanted::{WantedHost, WantedVsi, host_entity, kind, vsi_entity},
+};
+
+/// What an apply did about one VSI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// It is new.
+    Created,
+    /// Something else is wanted of it now.
+    Configured,
+    /// Nothing changed.
+    Unchanged,
+}
+
+/// A VSI that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The VSI's entity; none after a dry run that would have created it.
+    pub entity: Option<EntityId>,
+    /// What was done.
+    pub change: Change,
+    /// The fields that differ from what was wanted before.
+    pub fields: Vec<FieldChange>,
+}
+
+/// What one VSI's document leads to.
+struct Step {
+    applied: Applied,
+    wish: Option<Wish>,
+}
+
+/// The fields that say how vsiflow treats a VSI, not what the VSI is.
+const TREATMENT: [&str; 4] = ["labels", "onDrift", "updatePolicy", "deletionPolicy"];
+
+impl Fleet {
+    /// Records what is wanted, all of it in one batch or nothing, and begins to work on it.
+    ///
+    /// # Errors
+    /// Before anything is recorded: when a VSI of the name is being deleted, or when the change
+    /// would rebuild a VSI that was provisioned already.
+    pub async fn apply(&self, resolved: Resolved, by: By) -> Result<Vec<Applied>, FleetError> {
+        let known = self.known().await?;
+        for vsi in &resolved.vsis {
+            self.refuse(vsi, &known).await?;
+        }
+        let mut wishes = Vec::new();
+        for host in resolved.hosts.into_values() {
+            wishes.extend(self.host_wish(host).await?);
+        }
+        let disks = self.data_disks(&resolved.data_disks, &mut wishes).await?;
+        let mut all = Vec::new();
+        for vsi in resolved.vsis {
+            let step = self.step(vsi, &known, &disks).await?;
+            wishes.extend(step.wish);
+            all.push(step.applied);
+        }
+        if !wishes.is_empty() {
+            self.engine.desire(wishes, by).await?;
+        }
+        self.engine
+            .drive(Drive::These(
+                all.iter().filter_map(|a| a.entity.clone()).collect(),
+            ))
+            .await?;
+        Ok(all)
+    }
+
+    /// Says what [`Fleet::apply`] would do; records nothing.
+    ///
+    /// # Errors
+    /// As for [`Fleet::apply`].
+    pub async fn apply_dry(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
+        let known = self.known().await?;
+        let mut all = Vec::new();
+        for vsi in &resolved.vsis {
+            self.refuse(vsi, &known).await?;
+            let (change, fields) = match matching(vsi, &known) {
+                Some(known) => self.difference(vsi, known).await?,
+                None => (Change::Created, Vec::new()),
+            };
+            let entity = matching(vsi, &known).map(|known| known.entity.clone());
+            all.push(applied(vsi, entity, change, fields));
+        }
+        Ok(all)
+    }
+
+    async fn refuse(&self, vsi: &ResolvedVsi, known: &[Known]) -> Result<(), FleetError> {
+        let Some(known) = matching(vsi, known) else {
+            return Ok(());
+        };
+        let object = format!("vsi/{}", vsi.desired.full_name());
+        if known.phase() == Phase::Deleting || is_going(&known.state) {
+            let failure = Failure::new(FailureClass::Blocked, "VSI0702", "it is being deleted")
+                .of_object(object)
+                .with_remedy("wait until it is gone (`vsiflow delete --wait`), then apply again");
+            return Err(FleetError::new(ErrorKind::Blocked, failure));
+        }
+        let (_, fields) = self.difference(vsi, known).await?;
+        let rebuilds: Vec<_> = fields.iter().filter(|field| !is_treatment(field)).collect();
+        if known.state.reached == 0 || rebuilds.is_empty() {
+            return Ok(());
+        }
+        let paths: Vec<_> = rebuilds.iter().map(|field| field.path.as_str()).collect();
+        let message = format!(
+            "a change of {} would rebuild it; nothing was changed",
+            paths.join(", ")
+        );
+        let failure = Failure::new(FailureClass::Blocked, "VSI0701", message)
+            .of_object(object)
+            .on_host(&known.wanted.vsi.host)
+            .with_remedy("undo the change, or delete the VSI and apply again; data disks are kept");
+        Err(FleetError::new(ErrorKind::Blocked, failure))
+    }
+
+    async fn difference(
+        &self,
+        vsi: &ResolvedVsi,
+        known: &Known,
+    ) -> Result<(Change, Vec<FieldChange>), FleetError> {
+        let mut newer = vsi.desired.clone();
+        newer.uid = known.wanted.vsi.uid;
+        let mut fields = known.wanted.vsi.changes(&newer);
+        let contract = self.secrets.get(&known.wanted.contract).await?;
+        if contract.expose() != vsi.contract.expose() {
+            // Neither side is shown: a contract is a secret.
+            fields.push(FieldChange {
+                path: "contract".to_owned(),
+                before: None,
+                after: None,
+            });
+        }
+        let change = if fields.is_empty() {
+            Change::Unchanged
+        } else {
+            Change::Configured
+        };
+        Ok((change, fields))
+    }
+
+    async fn step(
+        &self,
+        vsi: ResolvedVsi,
+        known: &[Known],
+        disks: &BTreeMap<(String, String), (Uuid, bool)>,
+    ) -> Result<Step, FleetError> {
+        let known = matching(&vsi, known);
+        let (change, fields) = match known {
+            Some(known) => self.difference(&vsi, known).await?,
+            None => (Change::Created, Vec::new()),
+        };
+        let uid = known.map(|known| known.wanted.uid);
+        let uid = uid.or(vsi.desired.uid).unwrap_or_else(Uuid::new_v4);
+        let entity = vsi_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
+        let applied = applied(&vsi, Some(entity.clone()), change, fields);
+        if change == Change::Unchanged {
+            return Ok(Step {
+                applied,
+                wish: None,
+            });
+        }
+        let only_treatment = known.is_some() && applied.fields.iter().all(is_treatment);
+        let wanted = self.keep(vsi, uid, known, disks).await?;
+        let settled = known.is_some_and(|known| known.state.is_settled());
+        let precedence = if only_treatment && settled {
+            Precedence::Record
+        } else {
+            Precedence::Supersede
+        };
+        let workflow = Name::of(provision_vsi::NAME);
+        let desired = to_json(&wanted)?;
+        Ok(Step {
+            applied,
+            wish: Some(Wish {
+                entity,
+                workflow,
+                precedence,
+                desired,
+            }),
+        })
+    }
+
+    /// Puts what is secret where secrets are kept; the rest is what is wanted.
+    async fn keep(
+        &self,
+        vsi: ResolvedVsi,
+        uid: Uuid,
+        known: Option<&Known>,
+        disks: &BTreeMap<(String, String), (Uuid, bool)>,
+    ) -> Result<WantedVsi, FleetError> {
+        let old = known.map(|known| known.wanted.contract.clone());
+        let contract = match old {
+            Some(old) if self.secrets.get(&old).await?.expose() == vsi.contract.expose() => old,
+            _ => self.secrets.put(vsi.contract).await?,
+        };
+        let image_credentials = match vsi.image_url {
+            Some(url) => Some(self.secrets.put(url).await?),
+            None => None,
+        };
+        let namespace = &vsi.desired.namespace;
+        let own = |name: &String| disks.get(&(namespace.clone(), name.clone()));
+        let names = vsi.desired.disks.iter().map(|disk| &disk.name);
+        let found: BTreeMap<_, _> = names
+            .filter_map(|name| Some((name.clone(), *own(name)?)))
+            .collect();
+        let made: BTreeSet<_> = found
+            .iter()
+            .filter(|(_, (_, made))| *made)
+            .map(|(name, _)| name.clone())
+            .collect();
+        Ok(WantedVsi {
+            uid,
+            contract,
+            image_credentials,
+            disks: found
+                .into_iter()
+                .map(|(name, (uid, _))| (name, uid))
+                .collect(),
+            made_disks: made,
+            vsi: vsi.desired,
+        })
+    }
+
+    async fn host_wish(&self, host: HostSettings) -> Result<Option<Wish>, FleetError> {
+        let known = self.directory.get(&host.id());
+        self.directory.put(host.clone());
+        if known.is_some_and(|known| known.same_as(&host)) {
+            return Ok(None);
+        }
+        let entity =
+            host_entity(&host.id()).map_err(|error| FleetError::defect(error.to_string()))?;
+        let key = match host.key {
+            Some(key) => Some(self.secrets.put(key).await?),
+            None => None,
+        };
+        let desired = to_json(&WantedHost {
+            record: host.record,
+            key,
+        })?;
+        let workflow = Name::of(kind::HOST);
+        Ok(Some(Wish {
+            entity,
+            workflow,
+            precedence: Precedence::Record,
+            desired,
+        }))
+    }
+
+    /// The UIDs of data disks by namespace and name, and whether this journal knew them before;
+    /// new ones are drawn.
+    async fn data_disks(
+        &self,
+        disks: &[DesiredDataDisk],
+        wishes: &mut Vec<Wish>,
+    ) -> Result<BTreeMap<(String, String), (Uuid, bool)>, FleetError> {
+        let mut uids = BTreeMap::new();
+        for (id, state) in self.entities_of(kind::DISK) {
+            let Some(disk) = self.wanted::<DesiredDataDisk>(&state).await? else {
+                continue;
+            };
+            if let Ok(uid) = id.id().parse() {
+                uids.insert((disk.namespace, disk.name), (uid, true));
+            }
+        }
+        for disk in disks {
+            let key = (disk.namespace.clone(), disk.name.clone());
+            if uids.contains_key(&key) {
+                continue;
+            }
+            let uid = disk.uid.unwrap_or_else(Uuid::new_v4);
+            uids.insert(key, (uid, false));
+            let entity = EntityId::new(Name::of(kind::DISK), uid.to_string())
+                .map_err(|error| FleetError::defect(error.to_string()))?;
+            let (workflow, precedence) = (Name::of(kind::DISK), Precedence::Record);
+            wishes.push(Wish {
+                entity,
+                workflow,
+                precedence,
+                desired: to_json(disk)?,
+            });
+        }
+        Ok(uids)
+    }
+}
+
+fn matching<'a>(vsi: &ResolvedVsi, known: &'a [Known]) -> Option<&'a Known> {
+    known.iter().find(|known| {
+        let same = &known.wanted.vsi;
+        same.namespace == vsi.desired.namespace
+            && same.name == vsi.desired.name
+            && vsi.desired.uid.is_none_or(|uid| uid == known.wanted.uid)
+            && !known.is_deleted()
+    })
+}
+
+fn is_treatment(field: &FieldChange) -> bool {
+    let head = field.path.split(['.', '[']).next().unwrap_or_default();
+    TREATMENT.contains(&head)
+}
+
+fn is_going(state: &EntityState) -> bool {
+    let leaving = [delete_vsi::NAME, delete_vsi::FORGET];
+    state
+        .desired
+        .as_ref()
+        .is_some_and(|desired| leaving.contains(&desired.workflow.as_str()))
+}
+
+fn applied(
+    vsi: &ResolvedVsi,
+    entity: Option<EntityId>,
+    change: Change,
+    fields: Vec<FieldChange>,
+) -> Applied {
+    let (namespace, name) = (vsi.desired.namespace.clone(), vsi.desired.name.clone());
+    Applied {
+        namespace,
+        name,
+        entity,
+        change,
+        fields,
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Result<Vec<u8>, FleetError> {
+    serde_json::to_vec(value).map_err(|error| FleetError::defect(error.to_string()))
+}

@@ -1,0 +1,128 @@
+//! Conditions, as Kubernetes has them.
+
+use serde::Serialize;
+use vsiflow_engine::{
+    journal::Record,
+    model::{EventKind, Failure, Name, NodeState, RunState, Timestamp},
+};
+
+use super::{index::Known, object::rfc3339};
+use crate::phase::Phase;
+
+/// Something that holds, does not, or is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Its name.
+    #[serde(rename = "type")]
+    pub name: &'static str,
+    /// `True`, `False` or `Unknown`.
+    pub status: &'static str,
+    /// A word for machines.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+    /// Since when, RFC 3339.
+    pub last_transition_time: String,
+}
+
+/// All conditions of a VSI.
+pub(super) fn of(
+    known: &Known,
+    run: Option<&RunState>,
+    obstacle: Option<&Failure>,
+    records: &[Record],
+) -> Vec<Condition> {
+    let phase = known.phase();
+    let since = changed_at(records);
+    let detail = known
+        .state
+        .state
+        .as_ref()
+        .map(|(_, detail)| detail.to_string());
+    let detail = obstacle
+        .map(ToString::to_string)
+        .or(detail)
+        .unwrap_or_default();
+    let reason = obstacle.map_or_else(|| phase.to_string(), |failure| failure.code.to_string());
+    let make = |name, holds: bool, reason: &str, message: &str| Condition {
+        name,
+        status: if holds { "True" } else { "False" },
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: rfc3339(since),
+    };
+    let ready = matches!(phase, Phase::Running | Phase::Degraded);
+    let busy = known.state.active.is_some();
+    let mut conditions = vec![
+        make("Ready", ready, &reason, &detail),
+        make(
+            "Progressing",
+            busy && phase != Phase::Blocked,
+            phase.as_str(),
+            "",
+        ),
+        make("Degraded", phase == Phase::Degraded, phase.as_str(), ""),
+    ];
+    for (name, node) in NODES {
+        conditions.push(by_node(name, node, known, run, records));
+    }
+    conditions
+}
+
+/// The conditions that a step's success brings about.
+const NODES: [(&str, &str); 3] = [
+    ("ImageReady", "ensure_base_image"),
+    ("ContractAccepted", "write_cidata"),
+    ("Booted", "monitor_console"),
+];
+
+fn by_node(
+    name: &'static str,
+    node: &str,
+    known: &Known,
+    run: Option<&RunState>,
+    records: &[Record],
+) -> Condition {
+    let node = Name::of(node);
+    let state = run.and_then(|run| run.nodes.get(&node));
+    let done = last_success(records, &node);
+    let (status, reason, message) = match (state, done) {
+        (Some(NodeState::Succeeded { .. }), _) | (None, Some(_)) => ("True", "Done", String::new()),
+        (Some(state), _) => match state.failure() {
+            Some(failure) => ("False", failure.code.as_str(), failure.to_string()),
+            None => ("Unknown", "Pending", String::new()),
+        },
+        (None, None) => ("Unknown", "Pending", String::new()),
+    };
+    let _ = known;
+    Condition {
+        name,
+        status,
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: rfc3339(done.unwrap_or_else(|| changed_at(records))),
+    }
+}
+
+fn last_success(records: &[Record], wanted: &Name) -> Option<Timestamp> {
+    let times = records
+        .iter()
+        .filter_map(|record| match &record.event.kind {
+            EventKind::StepSucceeded { node, .. } if node == wanted => Some(record.event.at),
+            _ => None,
+        });
+    times.max()
+}
+
+/// When the recorded state last changed.
+fn changed_at(records: &[Record]) -> Timestamp {
+    let times = records
+        .iter()
+        .filter_map(|record| match &record.event.kind {
+            EventKind::StateChanged { .. } => Some(record.event.at),
+            _ => None,
+        });
+    let first = records.first().map(|record| record.event.at);
+    times.max().or(first).unwrap_or_default()
+}

@@ -1,0 +1,119 @@
+//! Delete, retry, cancel, resume.
+
+use vsiflow_engine::{
+    executor::{By, Cancelled, Drive, Retried},
+    model::{EntityId, Name, Precedence},
+    workflow::Wish,
+};
+
+use super::{Fleet, FleetError, index::Known};
+use crate::{delete_vsi, phase::Phase};
+
+impl Fleet {
+    /// The entity of a VSI that is not deleted.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn vsi(&self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
+        Ok(self.find(namespace, name, false).await?.entity)
+    }
+
+    /// Records that the VSI is to be removed and begins with it. With `orphan` it is only
+    /// forgotten: its host is not asked, and everything there stays.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn delete(
+        &self,
+        namespace: &str,
+        name: &str,
+        orphan: bool,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let known = self.find(namespace, name, false).await?;
+        let workflow = if orphan {
+            delete_vsi::FORGET
+        } else {
+            delete_vsi::NAME
+        };
+        let going = known
+            .state
+            .desired
+            .as_ref()
+            .map(|desired| desired.workflow.as_str().to_owned());
+        if going.as_deref() == Some(workflow) {
+            self.engine.retry(known.entity.clone(), by).await?;
+            return Ok(known.entity);
+        }
+        let desired = serde_json::to_vec(&known.wanted)
+            .map_err(|error| FleetError::defect(error.to_string()))?;
+        let wish = Wish {
+            entity: known.entity.clone(),
+            workflow: Name::of(workflow),
+            precedence: Precedence::Supreme,
+            desired,
+        };
+        self.engine.desire(vec![wish], by).await?;
+        Ok(known.entity)
+    }
+
+    /// Tries again at once what is blocked, delayed, failed or cancelled.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn retry(&self, entity: EntityId, by: By) -> Result<Retried, FleetError> {
+        Ok(self.engine.retry(entity, by).await?)
+    }
+
+    /// Asks the VSI's open run to stop; what exists is kept.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn cancel(&self, entity: EntityId, by: By) -> Result<Cancelled, FleetError> {
+        Ok(self.engine.cancel(entity, by).await?)
+    }
+
+    /// Goes on with these VSIs where a kill or an interrupt left them.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn resume(&self, entities: Vec<EntityId>) -> Result<(), FleetError> {
+        Ok(self.engine.drive(Drive::These(entities)).await?)
+    }
+
+    /// The VSIs that have not reached what is wanted of them and can go on: all, or those on one
+    /// host.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn unsettled(&self, host: Option<&str>) -> Result<Vec<EntityId>, FleetError> {
+        let open = |known: &Known| {
+            !known.state.is_settled()
+                && !known.is_deleted()
+                && host.is_none_or(|host| known.wanted.vsi.host == host)
+        };
+        let known = self.known().await?;
+        Ok(known
+            .into_iter()
+            .filter(open)
+            .map(|known| known.entity)
+            .collect())
+    }
+
+    /// The VSIs with an open run, or with a wish that no run was opened for.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted(&self) -> Result<Vec<EntityId>, FleetError> {
+        let open = |known: &Known| {
+            known.state.active.is_some()
+                || (!known.state.is_settled() && known.phase() == Phase::Pending)
+        };
+        let known = self.known().await?;
+        Ok(known
+            .into_iter()
+            .filter(open)
+            .map(|known| known.entity)
+            .collect())
+    }
+}

@@ -1,0 +1,125 @@
+//! What a fleet could not do.
+
+use vsiflow_engine::{
+    EngineError,
+    journal::JournalError,
+    model::{Failure, FailureClass, Name, Text},
+    secret::SecretError,
+};
+
+/// How an error ends a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It failed.
+    Failed,
+    /// What was named is not there.
+    NotFound,
+    /// Something has to be decided or removed first.
+    Blocked,
+}
+
+/// An error with code, host, object and the user's next step.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{failure}")]
+pub struct FleetError {
+    /// How it ends a command.
+    pub kind: Kind,
+    /// What happened.
+    pub failure: Box<Failure>,
+}
+
+impl FleetError {
+    pub(crate) fn new(kind: Kind, failure: Failure) -> Self {
+        Self {
+            kind,
+            failure: Box::new(failure),
+        }
+    }
+
+    pub(crate) fn not_found(what: &str, name: &str) -> Self {
+        let failure = Failure::new(
+            FailureClass::Blocked,
+            "VSI0703",
+            format!("{what} {name} is not known here"),
+        )
+        .of_object(format!("{what}/{name}"))
+        .with_remedy("`vsiflow get -A` lists what this state directory knows");
+        Self::new(Kind::NotFound, failure)
+    }
+
+    pub(crate) fn defect(message: impl AsRef<str>) -> Self {
+        let failure = Failure::new(FailureClass::Blocked, "VSI0001", message)
+            .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`");
+        Self::new(Kind::Failed, failure)
+    }
+}
+
+impl From<Failure> for FleetError {
+    fn from(failure: Failure) -> Self {
+        let kind = match failure.class {
+            FailureClass::Blocked | FailureClass::Recheck => Kind::Blocked,
+            FailureClass::Transient | FailureClass::Failed => Kind::Failed,
+        };
+        Self::new(kind, failure)
+    }
+}
+
+impl From<JournalError> for FleetError {
+    fn from(error: JournalError) -> Self {
+        let (code, remedy) = match &error {
+            JournalError::Newer { .. } => {
+                ("VSI0003", "run the vsiflow that wrote it, or a newer one")
+            }
+            JournalError::Damaged { .. } => (
+                "VSI0004",
+                "nothing was changed; keep a copy of the state directory and restore a backup",
+            ),
+            JournalError::Conflict { .. } | JournalError::TooLong { .. } => (
+                "VSI0001",
+                "this is a defect of vsiflow; please report it with `vsiflow history`",
+            ),
+            JournalError::Storage(_) | JournalError::Closed => (
+                "VSI0006",
+                "see that the state directory can be written and has room, then start again",
+            ),
+        };
+        let failure = Failure {
+            class: FailureClass::Blocked,
+            code: Name::of(code),
+            message: Text::new(error.to_string()),
+            host: Text::default(),
+            object: Text::default(),
+            remedy: Text::new(remedy),
+        };
+        Self::new(Kind::Failed, failure)
+    }
+}
+
+impl From<EngineError> for FleetError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Journal(error) => error.into(),
+            EngineError::Refused(failure) => failure.into(),
+            EngineError::Divergence { .. } => {
+                let failure = Failure::new(FailureClass::Blocked, "VSI0004", error.to_string())
+                    .with_remedy("nothing was changed; keep a copy of the state directory and restore a backup");
+                Self::new(Kind::Failed, failure)
+            }
+            EngineError::Ended => {
+                let failure = Failure::new(FailureClass::Transient, "VSI0007", error.to_string())
+                    .with_remedy("start again; what was acknowledged is safe");
+                Self::new(Kind::Failed, failure)
+            }
+        }
+    }
+}
+
+impl From<SecretError> for FleetError {
+    fn from(error: SecretError) -> Self {
+        let failure = Failure::new(FailureClass::Blocked, "VSI0006", error.to_string())
+            .with_remedy(
+                "see that the state directory can be written and has room, then start again",
+            );
+        Self::new(Kind::Failed, failure)
+    }
+}

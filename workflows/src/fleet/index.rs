@@ -1,0 +1,115 @@
+//! Finds entities by the names people gave them.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use vsiflow_engine::model::{EntityId, EntityState, Name};
+
+use super::{Fleet, FleetError};
+use crate::{
+    phase::Phase,
+    wanted::{self, WantedHost, WantedVsi, kind},
+};
+
+/// A VSI of the journal.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) entity: EntityId,
+    pub(crate) state: Arc<EntityState>,
+    pub(crate) wanted: WantedVsi,
+}
+
+impl Known {
+    /// The recorded phase.
+    pub(crate) fn phase(&self) -> Phase {
+        let recorded = self.state.state.as_ref().map(|(name, _)| name.as_str());
+        recorded.and_then(Phase::named).unwrap_or(Phase::Pending)
+    }
+
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.phase() == Phase::Deleted
+    }
+}
+
+impl Fleet {
+    /// What is wanted of an entity, read from the journal or its blob.
+    pub(crate) async fn wanted<T: DeserializeOwned>(
+        &self,
+        state: &EntityState,
+    ) -> Result<Option<T>, FleetError> {
+        let Some(desired) = &state.desired else {
+            return Ok(None);
+        };
+        let bytes = self.blobs.get(&desired.desired).await?;
+        Ok(Some(wanted::read(&bytes)?))
+    }
+
+    /// All VSIs, deleted ones included, in the order of their UIDs.
+    pub(crate) async fn known(&self) -> Result<Vec<Known>, FleetError> {
+        let mut known = Vec::new();
+        for (entity, state) in self.entities_of(kind::VSI) {
+            if let Some(wanted) = self.wanted(&state).await? {
+                known.push(Known {
+                    entity,
+                    state,
+                    wanted,
+                });
+            }
+        }
+        Ok(known)
+    }
+
+    pub(crate) fn entities_of(&self, kind: &str) -> Vec<(EntityId, Arc<EntityState>)> {
+        let kind = Name::of(kind);
+        self.engine
+            .entities()
+            .into_iter()
+            .filter(|(id, _)| *id.kind() == kind)
+            .collect()
+    }
+
+    /// The VSI of that name that is not deleted; else, with `deleted`, the newest that was.
+    pub(crate) async fn find(
+        &self,
+        namespace: &str,
+        name: &str,
+        deleted: bool,
+    ) -> Result<Known, FleetError> {
+        let known = self.known().await?;
+        let named = known.into_iter().filter(|known| {
+            let vsi = &known.wanted.vsi;
+            vsi.namespace == namespace && (vsi.name == name || known.entity.id() == name)
+        });
+        let (gone, alive): (Vec<_>, Vec<_>) = named.partition(Known::is_deleted);
+        let newest = gone
+            .into_iter()
+            .filter(|_| deleted)
+            .max_by_key(|k| k.state.runs.last().copied());
+        alive.into_iter().next().or(newest).ok_or_else(|| {
+            let full = if namespace == "default" {
+                name.to_owned()
+            } else {
+                format!("{namespace}/{name}")
+            };
+            FleetError::not_found("vsi", &full)
+        })
+    }
+
+    /// Tells the directory every host that the journal knows.
+    pub(crate) async fn take_in_hosts(&self) -> Result<(), FleetError> {
+        for (_, state) in self.entities_of(kind::HOST) {
+            let Some(host) = self.wanted::<WantedHost>(&state).await? else {
+                continue;
+            };
+            let key = match &host.key {
+                Some(key) => self.secrets.get(key).await.ok(),
+                None => None,
+            };
+            self.directory.put(crate::spec::HostSettings {
+                record: host.record,
+                key,
+            });
+        }
+        Ok(())
+    }
+}

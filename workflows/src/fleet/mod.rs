@@ -1,0 +1,113 @@
+//! The one façade over desired state, runs and what became of them.
+//!
+//! The command line, Kubernetes and the daemon call nothing else: what is wanted goes in by
+//! [`Fleet::apply`], [`Fleet::delete`], [`Fleet::retry`] and [`Fleet::cancel`]; what is comes out
+//! by [`Fleet::vsis`], [`Fleet::history`], [`Fleet::logs`] and [`Fleet::decided`].
+//!
+//! What it never does: it acts on a host itself (but for reading a console), or writes a journal
+//! but through the engine.
+
+mod apply;
+mod conditions;
+mod control;
+mod error;
+mod history;
+mod images;
+mod index;
+mod logs;
+mod object;
+mod verdict;
+
+use std::sync::Arc;
+
+pub use apply::{Applied, Change};
+pub use conditions::Condition;
+pub use error::{FleetError, Kind as ErrorKind};
+pub use history::{HistoryError, HistoryLine};
+pub use images::{HostObject, ImageObject, RunObject};
+pub use logs::LogChunk;
+pub use object::{Metadata, Progress, VsiObject, VsiStatus};
+pub use verdict::Verdict;
+
+use vsiflow_engine::{
+    Engine, EngineParts, blob::Blobs, checkpoint::Checkpoints, clock::Clock, executor::Tuning,
+    journal::Journal, secret::Secrets,
+};
+use vsiflow_steps::ports::{Hosts, ImageSource};
+
+use crate::{hosts::HostDirectory, steps, workflow::VsiWorkflows};
+
+/// What a fleet is made of.
+pub struct FleetParts {
+    /// The journal.
+    pub journal: Arc<dyn Journal>,
+    /// Where larger payloads are.
+    pub blobs: Arc<dyn Blobs>,
+    /// Where steps keep their positions.
+    pub checkpoints: Arc<dyn Checkpoints>,
+    /// Where secrets are.
+    pub secrets: Arc<dyn Secrets>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The journal's identity.
+    pub journal_id: Arc<str>,
+    /// Delays and limits.
+    pub tuning: Tuning,
+    /// The hosts' ports.
+    pub hosts: Arc<dyn Hosts>,
+    /// Where base images come from.
+    pub images: Arc<dyn ImageSource>,
+    /// The hosts' settings, shared with whoever makes the ports.
+    pub directory: Arc<HostDirectory>,
+}
+
+/// Every VSI, image and host of one journal. Cheap to clone.
+#[derive(Clone)]
+pub struct Fleet {
+    pub(crate) engine: Engine,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) blobs: Arc<dyn Blobs>,
+    pub(crate) secrets: Arc<dyn Secrets>,
+    pub(crate) hosts: Arc<dyn Hosts>,
+    pub(crate) directory: Arc<HostDirectory>,
+}
+
+impl Fleet {
+    /// Opens the engine on the journal and takes in the hosts it knows. Nothing is driven yet.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or does not make sense.
+    pub async fn open(parts: FleetParts) -> Result<Self, FleetError> {
+        let engine = Engine::open(EngineParts {
+            journal: parts.journal.clone(),
+            blobs: parts.blobs.clone(),
+            checkpoints: parts.checkpoints,
+            registry: steps::registry(&parts.hosts, &parts.images, &parts.secrets),
+            workflows: Arc::new(VsiWorkflows),
+            clock: parts.clock,
+            journal_id: parts.journal_id,
+            tuning: parts.tuning,
+        })
+        .await?;
+        let fleet = Self {
+            engine,
+            journal: parts.journal,
+            blobs: parts.blobs,
+            secrets: parts.secrets,
+            hosts: parts.hosts,
+            directory: parts.directory,
+        };
+        fleet.take_in_hosts().await?;
+        Ok(fleet)
+    }
+
+    /// The engine's notices from now on: events, progress, counted failures.
+    pub fn notices(&self) -> tokio::sync::broadcast::Receiver<vsiflow_engine::Notice> {
+        self.engine.notices()
+    }
+
+    /// Ends the engine; what is under way goes on at the next start.
+    pub async fn close(&self) {
+        self.engine.close().await;
+    }
+}

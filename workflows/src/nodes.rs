@@ -1,0 +1,98 @@
+//! Builds graphs out of steps and their parameters.
+
+use vsiflow_engine::{
+    model::{EntityId, Failure, FailureClass, Graph, Name, Node, Payload, Text, Work},
+    step::Step,
+};
+
+/// A graph being built. All its nodes act on one host, which is their lane.
+pub(crate) struct Nodes {
+    workflow: &'static str,
+    host: String,
+    nodes: Vec<Node>,
+}
+
+impl Nodes {
+    pub(crate) fn new(workflow: &'static str, host: &str) -> Self {
+        Self {
+            workflow,
+            host: host.to_owned(),
+            nodes: Vec::new(),
+        }
+    }
+
+    /// A node that runs step `S`; it bears the step's name.
+    pub(crate) fn step<S: Step>(
+        &mut self,
+        after: &[&str],
+        params: &S::Params,
+    ) -> Result<&mut Node, Failure> {
+        let params = to_payload(params)?;
+        let step = Name::of(S::NAME);
+        let work = Work::Step {
+            step: step.clone(),
+            version: S::VERSION,
+            params,
+        };
+        let lane = Text::new(&self.host);
+        Ok(self.push(Node {
+            name: step,
+            after: names(after),
+            work,
+            lane,
+            interruptible: false,
+        }))
+    }
+
+    /// A node that waits for another entity.
+    pub(crate) fn entity(
+        &mut self,
+        name: &str,
+        after: &[&str],
+        entity: EntityId,
+        workflow: &str,
+        desired: &impl serde::Serialize,
+    ) -> Result<&mut Node, Failure> {
+        let work = Work::Entity {
+            entity,
+            workflow: Name::of(workflow),
+            desired: to_payload(desired)?,
+        };
+        let (name, after) = (Name::of(name), names(after));
+        Ok(self.push(Node {
+            name,
+            after,
+            work,
+            lane: Text::default(),
+            interruptible: true,
+        }))
+    }
+
+    fn push(&mut self, node: Node) -> &mut Node {
+        let at = self.nodes.len();
+        self.nodes.push(node);
+        #[expect(clippy::indexing_slicing, reason = "it was pushed in the line above")]
+        &mut self.nodes[at]
+    }
+
+    pub(crate) fn build(self) -> Graph {
+        Graph {
+            workflow: Name::of(self.workflow),
+            version: 1,
+            nodes: self.nodes,
+        }
+    }
+}
+
+fn names(after: &[&str]) -> Vec<Name> {
+    after.iter().map(|name| Name::of(name)).collect()
+}
+
+fn to_payload(value: &impl serde::Serialize) -> Result<Payload, Failure> {
+    serde_json::to_vec(value)
+        .map(Payload::Inline)
+        .map_err(|error| {
+            Failure::new(FailureClass::Blocked, "VSI0001", error.to_string())
+                .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
+        })
+}

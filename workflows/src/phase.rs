@@ -1,0 +1,198 @@
+//! The state of an entity, by what its streams tell.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    model::{EntityState, Name, NodeState, RunResult, RunState, Text},
+    workflow::EntityView,
+};
+
+use crate::{delete_vsi, wanted::kind};
+
+/// The states of a VSI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// It is wanted, and nothing was done yet.
+    Pending,
+    /// Its parts are being made.
+    Provisioning,
+    /// Its guest was started and has not said that it is ready.
+    Booting,
+    /// Its guest said that it is ready.
+    Running,
+    /// A change is under way.
+    Updating,
+    /// It is off, as wanted.
+    Stopped,
+    /// It runs, but not as wanted.
+    Degraded,
+    /// Its boot failed.
+    Failed,
+    /// Something has to be removed or decided first.
+    Blocked,
+    /// It is being removed.
+    Deleting,
+    /// It is gone.
+    Deleted,
+}
+
+impl Phase {
+    /// The name of the phase.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Provisioning => "Provisioning",
+            Self::Booting => "Booting",
+            Self::Running => "Running",
+            Self::Updating => "Updating",
+            Self::Stopped => "Stopped",
+            Self::Degraded => "Degraded",
+            Self::Failed => "Failed",
+            Self::Blocked => "Blocked",
+            Self::Deleting => "Deleting",
+            Self::Deleted => "Deleted",
+        }
+    }
+
+    /// The phase of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        ALL.into_iter().find(|phase| phase.as_str() == name)
+    }
+
+    /// The integer that the operator before this one wrote: 1 ready, 2 error, 0 anything else.
+    pub fn old_status(self) -> u8 {
+        match self {
+            Self::Running | Self::Degraded => 1,
+            Self::Failed | Self::Blocked => 2,
+            _ => 0,
+        }
+    }
+}
+
+const ALL: [Phase; 11] = [
+    Phase::Pending,
+    Phase::Provisioning,
+    Phase::Booting,
+    Phase::Running,
+    Phase::Updating,
+    Phase::Stopped,
+    Phase::Degraded,
+    Phase::Failed,
+    Phase::Blocked,
+    Phase::Deleting,
+    Phase::Deleted,
+];
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `pad` keeps the widths of tables.
+        f.pad(self.as_str())
+    }
+}
+
+/// The state to be recorded for an entity, and what led to it.
+pub fn state(view: &EntityView<'_>) -> Option<(Name, Text)> {
+    let (state, detail) = match view.id.kind().as_str() {
+        kind::VSI => vsi(view),
+        kind::IMAGE => image(view),
+        _ => return None,
+    };
+    Some((Name::of(state), detail))
+}
+
+fn vsi(view: &EntityView<'_>) -> (&'static str, Text) {
+    let (phase, detail) = match (&view.entity.active, is_going(view.entity)) {
+        (_, true) => going(view),
+        (Some(_), false) => under_way(view),
+        (None, false) => settled(view.entity),
+    };
+    (phase.as_str(), detail)
+}
+
+fn is_going(entity: &EntityState) -> bool {
+    let leaving = |desired: &vsiflow_engine::model::Desired| {
+        [delete_vsi::NAME, delete_vsi::FORGET].contains(&desired.workflow.as_str())
+    };
+    entity.desired.as_ref().is_some_and(leaving)
+}
+
+fn going(view: &EntityView<'_>) -> (Phase, Text) {
+    let done = view.entity.is_settled();
+    if done {
+        return (Phase::Deleted, Text::default());
+    }
+    let last = view
+        .entity
+        .last
+        .as_ref()
+        .filter(|_| view.entity.active.is_none());
+    let detail = last
+        .map(|last| ended(&last.result))
+        .or_else(|| blocked(view));
+    (Phase::Deleting, detail.unwrap_or_default())
+}
+
+fn under_way(view: &EntityView<'_>) -> (Phase, Text) {
+    if let Some(cause) = blocked(view) {
+        return (Phase::Blocked, cause);
+    }
+    let phase = match view.run {
+        Some(run) if succeeded(run, "start_domain") => Phase::Booting,
+        Some(run) if run.nodes.values().any(|node| *node != NodeState::Waiting) => {
+            Phase::Provisioning
+        }
+        _ => Phase::Pending,
+    };
+    (phase, Text::default())
+}
+
+fn succeeded(run: &RunState, node: &str) -> bool {
+    matches!(
+        run.nodes.get(&Name::of(node)),
+        Some(NodeState::Succeeded { .. })
+    )
+}
+
+fn blocked(view: &EntityView<'_>) -> Option<Text> {
+    let obstacle = view.obstacle?;
+    let stands = matches!(obstacle.state, NodeState::Blocked { .. });
+    stands.then(|| Text::new(obstacle.failure.to_string()))
+}
+
+fn settled(entity: &EntityState) -> (Phase, Text) {
+    let Some(last) = &entity.last else {
+        return (Phase::Pending, Text::default());
+    };
+    let newer = entity
+        .desired
+        .as_ref()
+        .is_some_and(|want| want.generation > entity.attempted);
+    match &last.result {
+        _ if newer => (Phase::Pending, Text::default()),
+        RunResult::Succeeded => (Phase::Running, Text::default()),
+        RunResult::Failed(_) => (Phase::Failed, ended(&last.result)),
+        RunResult::Cancelled => (Phase::Blocked, ended(&last.result)),
+        RunResult::Superseded => (Phase::Pending, Text::default()),
+    }
+}
+
+fn ended(result: &RunResult) -> Text {
+    match result {
+        RunResult::Failed(failure) => Text::new(failure.to_string()),
+        RunResult::Cancelled => Text::new("cancelled; `vsiflow retry` goes on"),
+        RunResult::Succeeded | RunResult::Superseded => Text::default(),
+    }
+}
+
+fn image(view: &EntityView<'_>) -> (&'static str, Text) {
+    match (&view.entity.active, &view.entity.last) {
+        (Some(_), _) => match blocked(view) {
+            Some(cause) => ("Blocked", cause),
+            None => ("Uploading", Text::default()),
+        },
+        (None, Some(last)) if last.result == RunResult::Succeeded => ("Ready", Text::default()),
+        (None, Some(last)) => ("Partial", ended(&last.result)),
+        (None, None) => ("Pending", Text::default()),
+    }
+}

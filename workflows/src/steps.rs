@@ -1,0 +1,44 @@
+//! All steps this version knows.
+
+use std::sync::Arc;
+
+use vsiflow_engine::{registry::Registry, secret::Secrets};
+use vsiflow_steps::{
+    image::{Claim, MarkWhole, ProbeSource, UploadChunks, VerifyImage},
+    ports::{Hosts, ImageSource},
+    vsi::{
+        AttachDataDisks, CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes,
+        KeepEvidence, MonitorConsole, Release, ResolveHost, ResolveNetworks, StartDomain,
+        StopDomain, UndefineDomain, WriteCidata,
+    },
+};
+
+/// The registry of all steps, acting through these ports.
+pub fn registry(
+    hosts: &Arc<dyn Hosts>,
+    images: &Arc<dyn ImageSource>,
+    secrets: &Arc<dyn Secrets>,
+) -> Registry {
+    let mut registry = Registry::default();
+    registry
+        .add(ResolveHost::new(hosts.clone()))
+        .add(CloneBootDisk::new(hosts.clone()))
+        .add(WriteCidata::new(hosts.clone(), secrets.clone()))
+        .add(CreateConsoleLog::new(hosts.clone()))
+        .add(AttachDataDisks::new(hosts.clone()))
+        .add(ResolveNetworks::new(hosts.clone()))
+        .add(DefineDomain::new(hosts.clone()))
+        .add(StartDomain::new(hosts.clone()))
+        .add(MonitorConsole::new(hosts.clone()))
+        .add(KeepEvidence::new(hosts.clone()))
+        .add(StopDomain::new(hosts.clone()))
+        .add(UndefineDomain::new(hosts.clone()))
+        .add(DeleteVolumes::new(hosts.clone()))
+        .add(Release::new(secrets.clone()))
+        .add(Claim::new(hosts.clone(), images.clone()))
+        .add(ProbeSource::new(hosts.clone(), images.clone()))
+        .add(UploadChunks::new(hosts.clone(), images.clone()))
+        .add(VerifyImage::new(hosts.clone(), images.clone()))
+        .add(MarkWhole::new(hosts.clone()));
+    registry
+}

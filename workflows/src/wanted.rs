@@ -1,0 +1,114 @@
+//! What is wanted of entities, as it stands in the journal: JSON without any secret. Fields are
+//! only ever added, with a default.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+use vsiflow_engine::model::{EntityId, Failure, FailureClass, Hash, InvalidId, Name};
+
+use crate::spec::{DesiredVsi, HostRecord};
+
+/// The kinds of entities.
+pub mod kind {
+    /// A virtual server instance; its id is its UID.
+    pub const VSI: &str = "vsi";
+    /// A base image on a pool of a host.
+    pub const IMAGE: &str = "image";
+    /// A host.
+    pub const HOST: &str = "host";
+    /// A data disk; its id is its UID.
+    pub const DISK: &str = "disk";
+}
+
+/// A VSI as wanted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WantedVsi {
+    /// Its UID, drawn before anything is done for it.
+    pub uid: Uuid,
+    /// The secret that holds its contract.
+    pub contract: Name,
+    /// The secret that holds the image's URL with its credentials, where it has any.
+    #[serde(default)]
+    pub image_credentials: Option<Name>,
+    /// The UIDs of the data disks that are made, by the names of their documents.
+    #[serde(default)]
+    pub disks: BTreeMap<String, Uuid>,
+    /// Those of them that this journal made before, for another VSI.
+    #[serde(default)]
+    pub made_disks: BTreeSet<String>,
+    /// Everything else.
+    pub vsi: DesiredVsi,
+}
+
+/// A base image as wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedImage {
+    /// The host's id.
+    pub host: String,
+    /// The pool.
+    pub pool: String,
+    /// The URL without credentials.
+    pub url: String,
+    /// The file name at the URL's end.
+    pub file_name: String,
+    /// The checksum it must have, `sha256:…`.
+    #[serde(default)]
+    pub checksum: Option<String>,
+    /// The secret that holds the URL with its credentials, where it has any.
+    #[serde(default)]
+    pub credentials: Option<Name>,
+}
+
+/// A host as known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedHost {
+    /// Its settings without secrets.
+    pub record: HostRecord,
+    /// The secret that holds the private key, where the settings carry one.
+    #[serde(default)]
+    pub key: Option<Name>,
+}
+
+/// The entity of a VSI.
+pub fn vsi_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::VSI), uid.to_string())
+}
+
+/// The entity of a host. Ids that are no plain text are known by their hash.
+pub fn host_entity(host: &str) -> Result<EntityId, InvalidId> {
+    let kind = Name::of(kind::HOST);
+    EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
+}
+
+impl WantedImage {
+    /// The entity of this image: host, pool, URL and checksum make its identity.
+    pub fn entity(&self) -> Result<EntityId, InvalidId> {
+        let checksum = self.checksum.as_deref().unwrap_or("");
+        let id = digits(&[&self.host, &self.pool, &self.url, checksum], 24);
+        EntityId::new(Name::of(kind::IMAGE), id)
+    }
+}
+
+fn digits(parts: &[&str], digits: usize) -> String {
+    Hash::of(parts.join("\0").as_bytes())
+        .to_string()
+        .chars()
+        .take(digits)
+        .collect()
+}
+
+/// Reads what is wanted from the journal.
+///
+/// # Errors
+/// A blocked failure when it was written by a version that this one cannot read.
+pub fn read<T: DeserializeOwned>(desired: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(desired).map_err(|error| {
+        Failure::new(
+            FailureClass::Blocked,
+            "VSI0005",
+            format!("what is wanted is unreadable: {error}"),
+        )
+        .with_remedy("run the vsiflow that recorded it, or apply the document again")
+    })
+}

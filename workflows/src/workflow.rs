@@ -1,0 +1,40 @@
+//! All workflows, by name.
+
+use vsiflow_engine::{
+    model::{EntityId, EntityState, Failure, FailureClass, Graph, Name, Text},
+    workflow::{EntityView, Workflows},
+};
+
+use crate::{delete_vsi, ensure_base_image, phase, provision_vsi, wanted};
+
+/// The workflows of VSIs and their base images.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VsiWorkflows;
+
+impl Workflows for VsiWorkflows {
+    fn graph(
+        &self,
+        _entity: &EntityId,
+        state: &EntityState,
+        workflow: &Name,
+        desired: &[u8],
+    ) -> Result<Graph, Failure> {
+        match workflow.as_str() {
+            provision_vsi::NAME => provision_vsi::graph(&wanted::read(desired)?, state),
+            delete_vsi::NAME => delete_vsi::graph(&wanted::read(desired)?, state),
+            delete_vsi::FORGET => delete_vsi::forget_graph(&wanted::read(desired)?),
+            ensure_base_image::NAME => ensure_base_image::graph(&wanted::read(desired)?),
+            other => Err(unknown(other)),
+        }
+    }
+
+    fn state(&self, view: &EntityView<'_>) -> Option<(Name, Text)> {
+        phase::state(view)
+    }
+}
+
+fn unknown(workflow: &str) -> Failure {
+    let message = format!("this binary has no workflow {workflow}");
+    Failure::new(FailureClass::Blocked, "VSI0005", message)
+        .with_remedy("run the vsiflow that recorded it, or apply the document again")
+}
