@@ -19,6 +19,9 @@ pub mod ssh;
 pub mod stream;
 pub mod xdr;
 
+#[cfg(test)]
+mod lab_tests;
+
 pub use connect_error::{ConnectError, KeyProblem};
 pub use connection::{Calls, Connection, KeepAlive};
 pub use error::{Absent, Cause, CloseReason, Error, LibvirtError, Result, code};

@@ -159,13 +159,17 @@ impl HostSession {
         let _permit = self
             .permit(&self.inner.commands, "another command to end", within)
             .await?;
-        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
-        match &self.inner.endpoint {
-            Endpoint::Unix(_) => run_locally(command, limit, left(deadline)).await,
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let outcome = match &self.inner.endpoint {
+            Endpoint::Unix(_) => run_locally(command, limit, left()).await,
             Endpoint::Ssh { .. } => {
                 let ssh = Inner::ssh(&self.inner).await?;
-                ssh.exec(command, limit, left(deadline)).await
+                ssh.exec(command, limit, left()).await
             }
+        };
+        match outcome {
+            Err(ExecError::TimedOut(_)) => Err(ExecError::TimedOut(within)),
+            outcome => outcome,
         }
     }
 

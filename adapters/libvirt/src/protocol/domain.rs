@@ -325,8 +325,9 @@ impl Calls {
             .map(|on| on == 1)
     }
 
-    /// Sets a part of a domain's description; `None` removes it. Elements need the prefix (`key`)
-    /// and the namespace (`uri`) they are to have.
+    /// Sets a part of a domain's description; `None` removes it. An element needs the prefix (`key`)
+    /// and the namespace (`uri`) it is to have; libvirt writes both into it, so that it must not
+    /// declare them itself (code 1).
     ///
     /// # Errors
     /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.

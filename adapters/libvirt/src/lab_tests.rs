@@ -1,0 +1,164 @@
+//! Tests against a real host: the lab of `deploy/lab`.
+//!
+//! They run with `VSIFLOW_LAB=1` inside a lab (`deploy/lab/exec cargo test -p vsiflow-libvirt lab_`)
+//! and otherwise say that they were skipped. Keys and known hosts are those of the lab one is in.
+//! Tests that break libvirtd have it to themselves.
+
+mod calls;
+mod failures;
+mod ssh;
+mod streams;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::protocol::{StoragePool, StorageVol};
+use crate::session::SOCKET;
+use crate::ssh::{HostKeys, Identity, SshConfig};
+use crate::{Calls, Endpoint, HostSession, SessionOptions};
+
+const SHORT: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(120);
+
+/// The lab a test is in.
+struct Lab {
+    /// `ID-NAME` below `/run/vsiflow-lab`.
+    dir: PathBuf,
+    /// Whether daemons may have been broken.
+    alone: bool,
+    /// Held as long as the test runs.
+    _turn: File,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.alone {
+            for daemon in ["libvirtd", "sshd"] {
+                // One that is down cannot be thawed; that is no failure here.
+                let _ = self.ask_daemon(daemon, "thaw");
+                let _ = self.ask_daemon(daemon, "start");
+            }
+        }
+    }
+}
+
+impl Lab {
+    /// The lab, shared with other tests; `None` outside.
+    fn enter() -> Option<Self> {
+        Self::take(File::lock_shared, false)
+    }
+
+    /// The lab, for this test alone; `None` outside.
+    fn enter_alone() -> Option<Self> {
+        Self::take(File::lock, true)
+    }
+
+    fn take(lock: fn(&File) -> std::io::Result<()>, alone: bool) -> Option<Self> {
+        if std::env::var("VSIFLOW_LAB").as_deref() != Ok("1") {
+            println!("skipped: VSIFLOW_LAB=1 is not set");
+            return None;
+        }
+        let root = Path::new("/run/vsiflow-lab");
+        let dir = std::fs::read_dir(root)
+            .unwrap()
+            .next()
+            .expect("not inside a lab")
+            .unwrap()
+            .path();
+        let turn = File::create(dir.join("ssh").join("tests.lock")).unwrap();
+        lock(&turn).unwrap();
+        Some(Self {
+            dir,
+            alone,
+            _turn: turn,
+        })
+    }
+
+    fn ssh_file(&self, name: &str) -> PathBuf {
+        self.dir.join("ssh").join(name)
+    }
+
+    fn known_hosts(&self) -> String {
+        std::fs::read_to_string(self.ssh_file("known_hosts")).unwrap()
+    }
+
+    fn ssh_config(&self, key: &str) -> SshConfig {
+        SshConfig {
+            host: "127.0.0.1".to_owned(),
+            port: 2222,
+            user: "root".to_owned(),
+            identity: Identity::KeyFile {
+                path: self.ssh_file(key),
+                passphrase: None,
+            },
+            host_keys: HostKeys::Known(self.known_hosts()),
+            connect_timeout: SHORT,
+        }
+    }
+
+    fn local(&self) -> HostSession {
+        HostSession::new(Endpoint::Unix(SOCKET.into()), SessionOptions::default())
+    }
+
+    fn ssh(&self) -> HostSession {
+        ssh_session(self.ssh_config("id_ed25519"))
+    }
+
+    /// Both ways to the same host.
+    fn both(&self) -> [(&'static str, HostSession); 2] {
+        [("socket", self.local()), ("ssh", self.ssh())]
+    }
+
+    /// Kills, freezes, thaws or starts a daemon of the lab.
+    fn daemon(&self, name: &str, action: &str) {
+        let status = self.ask_daemon(name, action).unwrap();
+        assert!(status.success(), "{name} {action}");
+    }
+
+    fn ask_daemon(&self, name: &str, action: &str) -> std::io::Result<ExitStatus> {
+        Command::new("sh")
+            .args([
+                "-c",
+                include_str!("lab_tests/daemon.sh"),
+                "daemon.sh",
+                name,
+                action,
+            ])
+            .arg(&self.dir)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+    }
+}
+
+fn ssh_session(config: SshConfig) -> HostSession {
+    let endpoint = Endpoint::Ssh {
+        config,
+        socket: SOCKET.to_owned(),
+    };
+    HostSession::new(endpoint, SessionOptions::default())
+}
+
+async fn control(session: &HostSession) -> Calls {
+    session.control().await.unwrap().within(SHORT)
+}
+
+async fn pool(calls: &Calls) -> StoragePool {
+    calls.storage_pool_lookup_by_name("images").await.unwrap()
+}
+
+/// An empty volume to upload into; one of that name left by an earlier run is deleted.
+async fn volume(calls: &Calls, name: &str) -> StorageVol {
+    let pool = pool(calls).await;
+    if let Ok(old) = calls.storage_vol_lookup_by_name(&pool, name).await {
+        calls.storage_vol_delete(&old).await.unwrap();
+    }
+    let xml = format!(
+        "<volume><name>{name}</name><capacity>0</capacity><allocation>0</allocation>\
+         <target><format type='raw'/></target></volume>"
+    );
+    calls.storage_vol_create_xml(&pool, &xml, 0).await.unwrap()
+}

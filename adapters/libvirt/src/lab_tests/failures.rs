@@ -1,0 +1,124 @@
+//! What is seen when a real libvirtd dies or hangs.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::error::{Cause, CloseReason};
+use crate::events::EventReceived;
+use crate::{ConnectError, Error};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lab_a_killed_libvirtd_is_seen_at_once_and_found_again() {
+    let Some(lab) = Lab::enter_alone() else {
+        return;
+    };
+    for (way, session) in lab.both() {
+        let connection = session.control().await.unwrap();
+        let calls = connection.within(SHORT);
+        let volume = volume(&calls, "t-killed.raw").await;
+        let mut events = calls.domain_events().await.unwrap();
+        let bulk = session.bulk(SHORT).await.unwrap().within(SHORT);
+        let mut stream = bulk.storage_vol_upload(&volume, 0, 0, SHORT).await.unwrap();
+        stream.send(Bytes::from_static(b"before")).await.unwrap();
+        // Held up while the daemon is frozen, then cut: its outcome is unknown.
+        lab.daemon("libvirtd", "freeze");
+        let pending = tokio::spawn({
+            let calls = calls.clone();
+            async move { calls.connect_get_hostname().await }
+        });
+        while connection.free_places() == crate::connection::PLACES {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        lab.daemon("libvirtd", "kill");
+
+        let error = pending.await.unwrap().unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::OutcomeUnknown {
+                    cause: Cause::Closed(_),
+                    ..
+                }
+            ),
+            "{way}: {error}"
+        );
+        assert!(!error.is_absent());
+        connection.closed().await;
+        assert!(matches!(events.next().await, EventReceived::Ended(_)));
+        let error = stream.send(Bytes::from_static(b"after")).await.unwrap_err();
+        assert!(error.is_outcome_unknown(), "{error}");
+        let error = calls.connect_get_hostname().await.unwrap_err();
+        assert!(matches!(error, Error::NotSent { .. }), "{error}");
+        let error = session.control().await.unwrap_err();
+        assert!(
+            matches!(error, ConnectError::SocketDead { .. }),
+            "{way}: {error}"
+        );
+
+        lab.daemon("libvirtd", "start");
+        let start = Instant::now();
+        let calls = loop {
+            match session.control().await {
+                Ok(connection) => break connection.within(SHORT),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+            assert!(start.elapsed() < LONG);
+        };
+        calls.storage_vol_delete(&volume).await.unwrap();
+        session.close().await;
+    }
+}
+
+#[tokio::test]
+async fn lab_a_frozen_libvirtd_is_given_up() {
+    let Some(lab) = Lab::enter_alone() else {
+        return;
+    };
+    let session = lab.local();
+    let connection = session.control().await.unwrap();
+    lab.daemon("libvirtd", "freeze");
+    let error = connection
+        .within(Duration::from_secs(1))
+        .connect_get_hostname()
+        .await
+        .unwrap_err();
+    let start = Instant::now();
+    let reason = connection.closed().await;
+    lab.daemon("libvirtd", "thaw");
+    assert!(
+        matches!(
+            error,
+            Error::OutcomeUnknown {
+                cause: Cause::TimedOut(_),
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(matches!(reason, CloseReason::Silent(_)), "{reason}");
+    println!(
+        "measured: a frozen libvirtd is given up after {:?}",
+        start.elapsed()
+    );
+    assert!(control(&session).await.connect_get_hostname().await.is_ok());
+    session.close().await;
+}
+
+#[tokio::test]
+async fn lab_a_killed_sshd_is_found_again() {
+    let Some(lab) = Lab::enter_alone() else {
+        return;
+    };
+    let session = lab.ssh();
+    let connection = session.control().await.unwrap();
+    lab.daemon("sshd", "kill");
+    connection.closed().await;
+    let error = session.control().await.unwrap_err();
+    lab.daemon("sshd", "start");
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+    assert!(control(&session).await.connect_get_hostname().await.is_ok());
+    session.close().await;
+}

@@ -1,0 +1,335 @@
+//! Logging in to a real sshd, and being refused by it.
+
+use std::process::Child;
+
+use super::*;
+use crate::ConnectError;
+use crate::ssh::ExecError;
+
+async fn refused(config: SshConfig) -> ConnectError {
+    let session = ssh_session(config);
+    let error = session.control().await.unwrap_err();
+    session.close().await;
+    error
+}
+
+/// Ends a process of this test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A further sshd with the lab's keys and one more line of configuration.
+async fn sshd(lab: &Lab, port: u16, line: &str) -> Running {
+    let config = std::fs::read_to_string(lab.ssh_file("sshd_config")).unwrap();
+    let config: String = config
+        .lines()
+        .filter(|line| !line.starts_with("Port ") && !line.starts_with("PidFile "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let dir = tempfile::tempdir().unwrap().keep();
+    let file = dir.join("sshd_config");
+    std::fs::write(
+        &file,
+        format!("Port {port}\nPidFile none\n{line}\n{config}"),
+    )
+    .unwrap();
+    let child = Command::new("/usr/sbin/sshd")
+        .args(["-D", "-f", file.to_str().unwrap()])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let running = Running(child);
+    for _ in 0..100 {
+        if tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .is_ok()
+        {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+    running
+}
+
+#[tokio::test]
+async fn lab_every_kind_of_key_logs_in_and_every_host_key_is_checked() {
+    let Some(lab) = Lab::enter() else { return };
+    for kind in ["ed25519", "ecdsa", "rsa"] {
+        let mut config = lab.ssh_config(&format!("id_{kind}"));
+        // Only one of the host's keys is known: the server must be asked for that one.
+        let wanted = if kind == "ecdsa" { "ecdsa-sha2" } else { kind };
+        let known: Vec<_> = config_lines(&lab)
+            .into_iter()
+            .filter(|l| l.contains(wanted))
+            .collect();
+        assert_eq!(known.len(), 1);
+        config.host_keys = HostKeys::Known(known.concat());
+        let session = ssh_session(config);
+        assert!(
+            !control(&session)
+                .await
+                .connect_get_hostname()
+                .await
+                .unwrap()
+                .is_empty(),
+            "{kind}"
+        );
+        session.close().await;
+    }
+}
+
+fn config_lines(lab: &Lab) -> Vec<String> {
+    lab.known_hosts().lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn lab_an_agent_logs_in() {
+    let Some(lab) = Lab::enter() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("agent");
+    let mut agent = Command::new("ssh-agent");
+    agent.arg("-D").arg("-a").arg(&socket).stdout(Stdio::null());
+    let _agent = Running(agent.spawn().unwrap());
+    for _ in 0..100 {
+        if socket.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut config = lab.ssh_config("id_ed25519");
+    config.identity = Identity::Agent {
+        socket: socket.clone(),
+    };
+    let empty = refused(config.clone()).await;
+    assert!(matches!(empty, ConnectError::Key(_)), "{empty}");
+    let added = Command::new("ssh-add")
+        .arg("-q")
+        .arg(lab.ssh_file("id_rsa"))
+        .env("SSH_AUTH_SOCK", &socket)
+        .status()
+        .unwrap();
+    assert!(added.success());
+    let session = ssh_session(config);
+    control(&session).await;
+    session.close().await;
+}
+
+#[tokio::test]
+async fn lab_refusals_are_told_apart() {
+    let Some(lab) = Lab::enter() else { return };
+    let good = lab.ssh_config("id_ed25519");
+
+    let unknown = SshConfig {
+        host_keys: HostKeys::Known(String::new()),
+        ..good.clone()
+    };
+    let error = refused(unknown).await;
+    assert!(
+        matches!(error, ConnectError::HostKeyUnknown { .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("SHA256:"));
+
+    let other = "[127.0.0.1]:2222 ssh-ed25519 \
+                 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+    let changed = SshConfig {
+        host_keys: HostKeys::Known(other.to_owned()),
+        ..good.clone()
+    };
+    let error = refused(changed).await;
+    assert!(
+        matches!(error, ConnectError::HostKeyChanged { .. }),
+        "{error}"
+    );
+
+    let dir = tempfile::tempdir().unwrap();
+    let stranger = dir.path().join("stranger");
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&stranger)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let identity = Identity::KeyFile {
+        path: stranger,
+        passphrase: None,
+    };
+    let error = refused(SshConfig {
+        identity,
+        ..good.clone()
+    })
+    .await;
+    assert!(
+        matches!(&error, ConnectError::AuthRefused { tried, .. } if tried.len() == 1),
+        "{error}"
+    );
+
+    let identity = Identity::KeyFile {
+        path: "/nowhere".into(),
+        passphrase: None,
+    };
+    let error = refused(SshConfig {
+        identity,
+        ..good.clone()
+    })
+    .await;
+    assert!(matches!(error, ConnectError::Key(_)), "{error}");
+
+    let error = refused(SshConfig {
+        port: 1,
+        ..good.clone()
+    })
+    .await;
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+
+    let error = refused(SshConfig {
+        host: "nowhere.invalid".to_owned(),
+        ..good.clone()
+    })
+    .await;
+    assert!(matches!(error, ConnectError::UnknownHost { .. }), "{error}");
+
+    let socket = "/run/libvirt/nowhere".to_owned();
+    let session = HostSession::new(
+        Endpoint::Ssh {
+            config: good,
+            socket,
+        },
+        SessionOptions::default(),
+    );
+    let error = session.control().await.unwrap_err();
+    assert!(
+        matches!(error, ConnectError::SocketAbsent { .. }),
+        "{error}"
+    );
+    session.close().await;
+}
+
+#[tokio::test]
+async fn lab_a_server_that_forbids_forwarding_or_commands_is_recognised() {
+    let Some(lab) = Lab::enter() else { return };
+    let _sshd = sshd(&lab, 2301, "AllowStreamLocalForwarding no").await;
+    let known = lab.known_hosts().replace(":2222 ", ":2301 ");
+    let host_keys = HostKeys::Known(known);
+    let config = SshConfig {
+        port: 2301,
+        host_keys,
+        ..lab.ssh_config("id_ed25519")
+    };
+    let error = refused(config).await;
+    assert!(
+        matches!(error, ConnectError::ForwardingProhibited { .. }),
+        "{error}"
+    );
+
+    let _sshd = sshd(&lab, 2302, "ForceCommand exit 77").await;
+    let host_keys = HostKeys::InsecureAcceptAny;
+    let config = SshConfig {
+        port: 2302,
+        host_keys,
+        ..lab.ssh_config("id_ed25519")
+    };
+    let session = ssh_session(config);
+    control(&session).await;
+    assert_eq!(
+        session.exec("true", 10, SHORT).await.unwrap().status,
+        Some(77)
+    );
+    session.close().await;
+}
+
+#[tokio::test]
+async fn lab_a_server_that_says_nothing_is_given_up_in_time() {
+    let Some(lab) = Lab::enter() else { return };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connect_timeout = Duration::from_millis(300);
+    let config = SshConfig {
+        port,
+        connect_timeout,
+        ..lab.ssh_config("id_ed25519")
+    };
+    let error = refused(config).await;
+    assert!(matches!(error, ConnectError::TimedOut { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn lab_commands_run_with_bounds() {
+    let Some(lab) = Lab::enter() else { return };
+    for (way, session) in lab.both() {
+        let output = session
+            .exec("echo out; echo err >&2; exit 3", 100, SHORT)
+            .await
+            .unwrap();
+        assert_eq!(output.status, Some(3), "{way}");
+        assert_eq!(
+            (&output.stdout[..], &output.stderr[..]),
+            (&b"out\n"[..], &b"err\n"[..])
+        );
+        let output = session
+            .exec("head -c 1000000 /dev/zero; kill -9 $$", 10, SHORT)
+            .await
+            .unwrap();
+        assert_eq!(
+            (output.status, output.stdout.len(), output.truncated),
+            (None, 10, true)
+        );
+        let within = Duration::from_millis(200);
+        assert_eq!(
+            session.exec("sleep 5", 10, within).await,
+            Err(ExecError::TimedOut(within))
+        );
+        assert_eq!(
+            session.exec("cat", 10, SHORT).await.unwrap().status,
+            Some(0),
+            "{way}"
+        );
+        session.close().await;
+        assert!(session.exec("true", 10, SHORT).await.is_err());
+        assert!(matches!(
+            session.control().await,
+            Err(ConnectError::Closed { .. })
+        ));
+    }
+}
+
+#[tokio::test]
+async fn lab_one_ssh_session_carries_everything() {
+    let Some(lab) = Lab::enter() else { return };
+    let session = lab.ssh();
+    let (a, b, c, d) = tokio::join!(
+        session.control(),
+        session.long(),
+        session.bulk(SHORT),
+        session.bulk(SHORT)
+    );
+    let all = [a.unwrap(), b.unwrap(), c.unwrap(), d.unwrap()];
+    let calls = all.iter().map(|connection| async {
+        connection
+            .within(SHORT)
+            .connect_get_hostname()
+            .await
+            .unwrap();
+    });
+    futures::future::join_all(calls).await;
+    let count = session
+        .exec("ps -o ppid= -p $$ | xargs ps -o pid= -p", 100, SHORT)
+        .await
+        .unwrap();
+    assert!(count.success());
+    let rest = [
+        session.bulk(SHORT).await.unwrap(),
+        session.bulk(SHORT).await.unwrap(),
+    ];
+    let fifth = session.bulk(Duration::from_millis(100)).await.unwrap_err();
+    assert!(matches!(fifth, ConnectError::TimedOut { .. }), "{fifth}");
+    drop(rest);
+    assert!(session.bulk(SHORT).await.is_ok());
+    session.close().await;
+}
