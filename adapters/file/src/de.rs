@@ -1,0 +1,245 @@
+//! Reads any serde type from a [`Node`], so strictly that nothing is guessed: a number is no text,
+//! and a field that its type does not have is a fault.
+
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use vsiflow_workflows::spec::PathSegment;
+
+use crate::fault::{Fault, Wrong};
+use crate::node::{Entry, Node, Value};
+
+type Result<T> = std::result::Result<T, Fault>;
+
+impl Node {
+    fn integer<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value> {
+        match self.value {
+            Value::Int(number) => integer(number, visitor),
+            Value::Filler(_) => visitor.visit_u64(1),
+            _ => Err(Fault::wrong_type(self.value.words(), &visitor)),
+        }
+    }
+
+    fn texts<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value> {
+        match &self.value {
+            Value::Text(text) => visitor.visit_str(text),
+            Value::Filler(text) => visitor.visit_str(text),
+            other => Err(Fault::wrong_type(other.words(), &visitor)),
+        }
+    }
+
+    fn list<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value> {
+        match &self.value {
+            Value::List(nodes) => visitor.visit_seq(Elements { nodes, index: 0 }),
+            Value::Filler(_) => visitor.visit_seq(Elements {
+                nodes: &[],
+                index: 0,
+            }),
+            other => Err(Fault::wrong_type(other.words(), &visitor)),
+        }
+    }
+
+    fn fields<'de, V: Visitor<'de>>(
+        &self,
+        known: Option<&'static [&'static str]>,
+        visitor: V,
+    ) -> Result<V::Value> {
+        let entries = match &self.value {
+            Value::Map(entries) => entries.as_slice(),
+            Value::Filler(_) => &[],
+            other => return Err(Fault::wrong_type(other.words(), &visitor)),
+        };
+        visitor.visit_map(Fields {
+            entries,
+            index: 0,
+            current: None,
+            known,
+        })
+    }
+}
+
+fn integer<'de, V: Visitor<'de>>(number: i128, visitor: V) -> Result<V::Value> {
+    match (u64::try_from(number), i64::try_from(number)) {
+        (Ok(number), _) => visitor.visit_u64(number),
+        (_, Ok(number)) => visitor.visit_i64(number),
+        _ => Err(Fault::new(Wrong::Value(
+            "the number is too large".to_owned(),
+        ))),
+    }
+}
+
+macro_rules! forward {
+    ($($name:ident)* => $to:ident) => {
+        $(fn $name<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+            self.$to(visitor)
+        })*
+    };
+}
+
+impl<'de> Deserializer<'de> for &Node {
+    type Error = Fault;
+
+    forward! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
+        deserialize_f32 deserialize_f64 => integer
+    }
+    forward! {
+        deserialize_char deserialize_str deserialize_string deserialize_bytes
+        deserialize_byte_buf deserialize_identifier => texts
+    }
+    forward! { deserialize_seq => list }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match &self.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Int(_) => self.integer(visitor),
+            Value::Float => Err(Fault::wrong_type(self.value.words(), &visitor)),
+            Value::Text(_) | Value::Filler(_) => self.texts(visitor),
+            Value::List(_) => self.list(visitor),
+            Value::Map(_) => self.fields(None, visitor),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.value {
+            Value::Bool(value) => visitor.visit_bool(value),
+            Value::Filler(_) => visitor.visit_bool(false),
+            _ => Err(Fault::wrong_type(self.value.words(), &visitor)),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.value {
+            Value::Null | Value::Filler(_) => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value> {
+        self.list(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value> {
+        self.list(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.fields(None, visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        self.fields(Some(known), visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        words: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        let word = match &self.value {
+            Value::Text(text) => text.as_str(),
+            Value::Filler(_) => words.first().copied().unwrap_or_default(),
+            other => return Err(Fault::wrong_type(other.words(), &visitor)),
+        };
+        let word: StrDeserializer<'_, Fault> = word.into_deserializer();
+        visitor.visit_enum(word)
+    }
+}
+
+struct Elements<'a> {
+    nodes: &'a [Node],
+    index: usize,
+}
+
+impl<'de> SeqAccess<'de> for Elements<'_> {
+    type Error = Fault;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
+        let Some(node) = self.nodes.get(self.index) else {
+            return Ok(None);
+        };
+        let index = self.index;
+        self.index += 1;
+        seed.deserialize(node)
+            .map(Some)
+            .map_err(|fault| fault.below(PathSegment::Index(index)))
+    }
+}
+
+/// The fields of an object. Where its fields are `known`, others are faults, and a field without
+/// a value counts as absent, as in Kubernetes.
+struct Fields<'a> {
+    entries: &'a [Entry],
+    index: usize,
+    current: Option<&'a Entry>,
+    known: Option<&'static [&'static str]>,
+}
+
+impl<'de> MapAccess<'de> for Fields<'_> {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
+        let Some(entry) = self.entries.get(self.index) else {
+            return Ok(None);
+        };
+        self.index += 1;
+        let below = |fault: Fault| fault.below(PathSegment::Key(entry.key.clone()));
+        if let Some(known) = self.known {
+            if !known.contains(&entry.key.as_str()) {
+                return Err(below(Fault::new(Wrong::UnknownField { known })));
+            }
+            if matches!(entry.node.value, Value::Null) {
+                return self.next_key_seed(seed);
+            }
+        }
+        self.current = Some(entry);
+        let key: StrDeserializer<'_, Fault> = entry.key.as_str().into_deserializer();
+        seed.deserialize(key).map(Some).map_err(below)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {
+        let Some(entry) = self.current.take() else {
+            return Err(Fault::new(Wrong::Value(
+                "a value without a field".to_owned(),
+            )));
+        };
+        let below = |fault: Fault| fault.below(PathSegment::Key(entry.key.clone()));
+        seed.deserialize(&entry.node).map_err(below)
+    }
+}

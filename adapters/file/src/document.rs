@@ -1,0 +1,308 @@
+//! From a tree to a document of its kind.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use vsiflow_workflows::spec::documents::{
+    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, NETWORK_REF, SECRET, VSI,
+};
+use vsiflow_workflows::spec::{
+    Document, DocumentRef, Documents, FieldPath, ObjectMeta, PathSegment, ProblemCode,
+};
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::hints::closest;
+use crate::manifest::{ConfigMapManifest, KINDS, Manifest, SecretManifest, strip};
+use crate::node::{Node, Value};
+use crate::read::read;
+use crate::source::{Place, Source};
+use crate::words::words;
+
+/// Lists hold documents, and lists of lists nothing sensible.
+const DEEPEST_LIST: usize = 2;
+
+/// Takes documents one by one and sorts them by kind.
+#[derive(Debug, Default)]
+pub(crate) struct Collector {
+    pub(crate) documents: Documents,
+    /// Where each document stands, by the index of its reference.
+    pub(crate) places: Vec<Place>,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Documents of any kind, those that were skipped included.
+    pub(crate) seen: usize,
+}
+
+/// What is known of a document before it is read.
+struct Header {
+    kind: String,
+    api_version: String,
+}
+
+impl Collector {
+    /// Takes a document of the file `source`.
+    pub(crate) fn take(&mut self, root: &Node, source: usize, lines_before: usize) {
+        let place = Place {
+            source,
+            lines_before,
+            outline: Arc::new(root.outline()),
+            prefix: Vec::new(),
+            object: None,
+        };
+        self.node(root, place, 0);
+    }
+
+    fn node(&mut self, node: &Node, mut place: Place, depth: usize) {
+        self.seen += 1;
+        let header = match header(node) {
+            Ok(header) => header,
+            Err((path, message, remedy)) => {
+                let code = match node.value {
+                    Value::Map(_) => ProblemCode::MissingField,
+                    _ => ProblemCode::WrongValue,
+                };
+                return self.error(&place, (code, &path, true), message, remedy);
+            }
+        };
+        place.object = Some(object(&header.kind, node));
+        if header.kind.ends_with("List") && node.get("items").is_some() {
+            return self.items(node, &place, depth);
+        }
+        match known(&header) {
+            Ok(Some(kind)) => self.document(kind, node, place),
+            Ok(None) => self.skip(&place, &header),
+            Err((field, message, remedy)) => {
+                let what = (ProblemCode::UnknownKind, &FieldPath::of([field]), false);
+                self.error(&place, what, message, remedy);
+            }
+        }
+    }
+
+    fn items(&mut self, list: &Node, place: &Place, depth: usize) {
+        let path = FieldPath::of(["items"]);
+        let what = (ProblemCode::WrongValue, &path, false);
+        let items = match list.get("items").map(|items| &items.value) {
+            Some(Value::List(items)) if depth < DEEPEST_LIST => items,
+            Some(Value::List(_)) => {
+                return self.error(place, what, "lists are nested too deep", "write one list");
+            }
+            Some(Value::Null) => return,
+            _ => {
+                let remedy = "write the documents as a list: items: [{apiVersion: …, kind: …}]";
+                return self.error(place, what, "items is no list", remedy);
+            }
+        };
+        for (index, item) in items.iter().enumerate() {
+            let mut prefix = place.prefix.clone();
+            prefix.extend([
+                PathSegment::Key("items".to_owned()),
+                PathSegment::Index(index),
+            ]);
+            self.node(
+                item,
+                Place {
+                    prefix,
+                    object: None,
+                    ..place.clone()
+                },
+                depth + 1,
+            );
+        }
+    }
+
+    fn document(&mut self, kind: &'static str, node: &Node, place: Place) {
+        let mut node = node.clone();
+        strip(&mut node);
+        match kind {
+            VSI => self.own(kind, &node, place, |documents| &mut documents.vsis),
+            DATA_DISK => self.own(kind, &node, place, |documents| &mut documents.data_disks),
+            DATA_DISK_REF => self.own(kind, &node, place, |documents| {
+                &mut documents.data_disk_refs
+            }),
+            NETWORK_REF => self.own(kind, &node, place, |documents| &mut documents.network_refs),
+            CONFIG_MAP => {
+                let found = self.read(&node, &place).map(ConfigMapManifest::split);
+                self.keep(kind, found, place, |documents| &mut documents.config_maps);
+            }
+            SECRET => {
+                let found = self.read(&node, &place).map(SecretManifest::split);
+                self.keep(kind, found, place, |documents| &mut documents.secrets);
+            }
+            _ => {}
+        }
+    }
+
+    fn own<T: DeserializeOwned>(
+        &mut self,
+        kind: &'static str,
+        node: &Node,
+        place: Place,
+        list: fn(&mut Documents) -> &mut Vec<Document<T>>,
+    ) {
+        let found = self.read::<Manifest<T>>(node, &place);
+        self.keep(
+            kind,
+            found.map(|found| (found.metadata, found.spec)),
+            place,
+            list,
+        );
+    }
+
+    fn read<T: DeserializeOwned>(&mut self, node: &Node, place: &Place) -> Option<T> {
+        let faults = match read::<T>(node) {
+            Ok(found) => return Some(found),
+            Err(faults) => faults,
+        };
+        for words in faults.iter().map(words) {
+            let what = (words.code, &words.path, words.at_key);
+            self.error(place, what, words.message, words.remedy);
+        }
+        None
+    }
+
+    fn keep<T>(
+        &mut self,
+        kind: &'static str,
+        found: Option<(ObjectMeta, T)>,
+        place: Place,
+        list: fn(&mut Documents) -> &mut Vec<Document<T>>,
+    ) {
+        let Some((meta, spec)) = found else { return };
+        let source = self
+            .sources
+            .get(place.source)
+            .map(|source| source.name.clone());
+        let line = place
+            .mark(&FieldPath::default(), true)
+            .line
+            .saturating_add(place.lines_before);
+        let at = DocumentRef {
+            index: self.places.len(),
+            source: source.unwrap_or_default(),
+            line: Some(line),
+        };
+        list(&mut self.documents).push(Document {
+            at,
+            kind,
+            meta,
+            spec,
+        });
+        self.places.push(place);
+    }
+
+    fn error(
+        &mut self,
+        place: &Place,
+        what: (ProblemCode, &FieldPath, bool),
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.diagnostics
+            .push(place.diagnostic(&self.sources, what, message, remedy));
+    }
+
+    fn skip(&mut self, place: &Place, header: &Header) {
+        let names: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
+        let remedy = match closest(&header.kind, &names) {
+            Some(kind) => format!("did you mean `{kind}`? Otherwise nothing is to do"),
+            None => "nothing is to do if another tool applies it".to_owned(),
+        };
+        let message = format!("kind {} ({}) is skipped", header.kind, header.api_version);
+        let what = (ProblemCode::UnknownKind, &FieldPath::of(["kind"]), false);
+        let mut diagnostic = place.diagnostic(&self.sources, what, message, remedy);
+        diagnostic.severity = Severity::Warning;
+        self.diagnostics.push(diagnostic);
+    }
+}
+
+/// Kind and version; or the field to blame, a message and a remedy.
+fn header(node: &Node) -> Result<Header, (FieldPath, String, &'static str)> {
+    if !matches!(node.value, Value::Map(_)) {
+        let message = format!(
+            "this document is {}, and must be an object",
+            node.value.words()
+        );
+        return Err((
+            FieldPath::default(),
+            message,
+            "begin it with apiVersion: and kind:",
+        ));
+    }
+    let text = |field: &'static str, remedy: &'static str| match node.get(field).map(|n| n.text()) {
+        Some(Some(text)) if !text.is_empty() => Ok(text.chars().take(100).collect::<String>()),
+        Some(_) => Err((
+            FieldPath::of([field]),
+            format!("{field} is no text"),
+            remedy,
+        )),
+        None => Err((
+            FieldPath::of([field]),
+            format!("{field} is missing"),
+            remedy,
+        )),
+    };
+    Ok(Header {
+        api_version: text(
+            "apiVersion",
+            "add it, for example: apiVersion: hpse.ibm.com/v1",
+        )?,
+        kind: text(
+            "kind",
+            "add it, for example: kind: HyperProtectContainerRuntimeOnPrem",
+        )?,
+    })
+}
+
+/// `kind namespace/name`, as far as they are known.
+fn object(kind: &str, node: &Node) -> String {
+    let of = |field| {
+        node.get("metadata")?
+            .get(field)?
+            .text()
+            .map(|text| text.chars().take(253))
+    };
+    match of("name") {
+        Some(name) => {
+            let namespace = of("namespace").map_or("default".to_owned(), Iterator::collect);
+            format!("{kind} {namespace}/{}", name.collect::<String>())
+        }
+        None => kind.to_owned(),
+    }
+}
+
+/// The kind, where it is one of those that are read; `None` where it is none of ours.
+///
+/// # Errors
+/// With the field to blame, a message and a remedy.
+fn known(header: &Header) -> Result<Option<&'static str>, (&'static str, String, String)> {
+    let Header { kind, api_version } = header;
+    let group = |version: &str| version.split('/').next().map(str::to_owned);
+    if let Some((name, version)) = KINDS.iter().find(|(name, _)| *name == kind.as_str()) {
+        if version == api_version {
+            return Ok(Some(name));
+        }
+        let message = format!("{kind} is not known in {api_version}");
+        return Err((
+            "apiVersion",
+            message,
+            format!("write apiVersion: {version}"),
+        ));
+    }
+    if group(api_version) != group(API_VERSION) {
+        return Ok(None);
+    }
+    let own: Vec<&str> = KINDS
+        .iter()
+        .filter(|(_, v)| *v == API_VERSION)
+        .map(|(name, _)| *name)
+        .collect();
+    let remedy = if kind.to_ascii_lowercase().contains("vpc") {
+        "remove it; virtual servers in a cloud's VPC are not managed here".to_owned()
+    } else {
+        match closest(kind, &own) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("the kinds are {}", own.join(", ")),
+        }
+    };
+    Err(("kind", format!("{api_version} has no kind {kind}"), remedy))
+}

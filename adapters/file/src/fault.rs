@@ -1,0 +1,121 @@
+//! What is wrong with one field, before it is put into words.
+
+use std::fmt;
+
+use serde::de;
+use vsiflow_workflows::spec::{FieldPath, PathSegment};
+
+/// What is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// The kind has no such field.
+    UnknownField { known: &'static [&'static str] },
+    /// It must be there.
+    Missing,
+    /// It has another type than it must have.
+    Type {
+        found: &'static str,
+        expected: String,
+    },
+    /// It is none of the words that are allowed.
+    Word {
+        found: String,
+        allowed: &'static [&'static str],
+    },
+    /// Its value is not allowed, in words.
+    Value(String),
+}
+
+/// A field and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// The way to it, from its end: errors travel outwards.
+    backwards: Vec<PathSegment>,
+    pub(crate) wrong: Wrong,
+}
+
+impl Fault {
+    pub(crate) fn new(wrong: Wrong) -> Self {
+        Self {
+            backwards: Vec::new(),
+            wrong,
+        }
+    }
+
+    /// The fault of a node of another type than it must have.
+    pub(crate) fn wrong_type(found: &'static str, expected: &dyn de::Expected) -> Self {
+        Self::new(Wrong::Type {
+            found,
+            expected: expected.to_string(),
+        })
+    }
+
+    /// The fault as seen from one level further out.
+    #[must_use]
+    pub(crate) fn below(mut self, segment: PathSegment) -> Self {
+        self.backwards.push(segment);
+        self
+    }
+
+    /// The way to the field.
+    pub(crate) fn path(&self) -> FieldPath {
+        FieldPath(self.backwards.iter().rev().cloned().collect())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?}", self.path(), self.wrong)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// What serde says is kept only as far as it repeats no value: a value may be a secret.
+impl de::Error for Fault {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(Wrong::Value(message.to_string()))
+    }
+
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::wrong_type(words(found), expected)
+    }
+
+    fn invalid_value(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::new(Wrong::Value(format!(
+            "this value is not allowed; it must be {expected}"
+        )))
+    }
+
+    fn unknown_variant(found: &str, allowed: &'static [&'static str]) -> Self {
+        Self::new(Wrong::Word {
+            found: found.to_owned(),
+            allowed,
+        })
+    }
+
+    fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
+        Self::new(Wrong::UnknownField { known }).below(PathSegment::Key(field.to_owned()))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::new(Wrong::Missing).below(PathSegment::Key(field.to_owned()))
+    }
+}
+
+fn words(found: de::Unexpected<'_>) -> &'static str {
+    use de::Unexpected::{
+        Bool, Bytes, Char, Enum, Float, Map, NewtypeStruct, NewtypeVariant, Option, Other, Seq,
+        Signed, Str, StructVariant, TupleVariant, Unit, UnitVariant, Unsigned,
+    };
+    match found {
+        Bool(_) => "true or false",
+        Unsigned(_) | Signed(_) | Float(_) => "a number",
+        Char(_) | Str(_) | Bytes(_) => "text",
+        Unit | Option => "empty",
+        Seq => "a list",
+        Map => "an object",
+        NewtypeStruct | Enum | UnitVariant | NewtypeVariant | TupleVariant | StructVariant
+        | Other(_) => "something else",
+    }
+}

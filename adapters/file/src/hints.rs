@@ -1,0 +1,130 @@
+//! What fields expect, with examples; and what somebody probably meant.
+
+use vsiflow_workflows::spec::{FieldPath, PathSegment};
+
+/// What a field expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hint {
+    /// In words: `a whole number`.
+    pub(crate) expected: &'static str,
+    /// A line as it could be written.
+    pub(crate) example: &'static str,
+}
+
+/// What the field at a path expects. The path is the one in its document, without list positions.
+pub(crate) fn hint(path: &FieldPath) -> Option<Hint> {
+    let keys: Vec<&str> = path.0.iter().filter_map(key).collect();
+    let (expected, example) = match keys.as_slice() {
+        ["apiVersion"] => ("text", "apiVersion: hpse.ibm.com/v1"),
+        ["kind"] => ("text", "kind: HyperProtectContainerRuntimeOnPrem"),
+        ["metadata"] => ("an object with a name", "metadata: {name: my-vsi}"),
+        ["metadata", "name"] => ("text", "name: my-vsi"),
+        ["metadata", "namespace"] => ("text", "namespace: default"),
+        ["metadata", "uid"] => ("a UUID", "uid: 6d997109-6b44-40eb-8d88-8bf7fc90bfb5"),
+        ["metadata", "labels"] => ("an object of texts", "labels: {app: hpcr}"),
+        ["metadata", "labels" | "annotations", _] => ("text", "app: \"1\""),
+        ["data"] | ["stringData"] => ("an object of texts", "data: {HOSTNAME: lpar1.example.com}"),
+        ["data" | "stringData", "PORT"] => ("text", "PORT: \"22\""),
+        ["data" | "stringData", "INSECURE_SKIP_HOST_KEY"] => {
+            ("text", "INSECURE_SKIP_HOST_KEY: \"true\"")
+        }
+        ["data" | "stringData", _] => (
+            "text",
+            "HOSTNAME: lpar1.example.com, or in base64 below a Secret's data",
+        ),
+        ["items"] => ("a list of documents", "items: []"),
+        ["spec", field, rest @ ..] => return spec(field, rest),
+        ["spec"] => ("an object", "spec: {imageURL: …, contract: …}"),
+        _ => return None,
+    };
+    Some(Hint { expected, example })
+}
+
+fn key(segment: &PathSegment) -> Option<&str> {
+    match segment {
+        PathSegment::Key(key) => Some(key.as_str()),
+        PathSegment::Index(_) => None,
+    }
+}
+
+fn spec(field: &str, rest: &[&str]) -> Option<Hint> {
+    let (expected, example) = match (field, rest) {
+        ("contract", _) => ("text", "contract: | with the contract below, indented"),
+        ("imageURL", []) => ("a URL", "imageURL: https://images.example.com/hpcr.qcow2"),
+        ("imageChecksum", []) => ("text", "imageChecksum: sha256: and 64 hexadecimal digits"),
+        ("storagePool", []) => ("text", "storagePool: images"),
+        ("volumeName", []) => ("text", "volumeName: existing-volume"),
+        ("networkName", []) => ("text", "networkName: default"),
+        ("size", []) | ("bootDisk", ["size"]) => ("a size", "size: 100Gi"),
+        ("bootDisk", []) => ("an object", "bootDisk: {mode: copy, size: 100Gi}"),
+        ("bootDisk", ["mode"]) => ("copy or overlay", "mode: copy"),
+        ("machine", []) => ("an object", "machine: {cpus: 2, memory: 4Gi}"),
+        ("machine", ["arch"]) => ("text", "arch: s390x"),
+        ("machine", ["cpus"]) => ("a whole number", "cpus: 2"),
+        ("machine", ["memory"]) => ("a size", "memory: 4Gi"),
+        ("powerState", []) => ("Running, Stopped or Paused", "powerState: Running"),
+        ("onDrift", []) => ("Report or Restore", "onDrift: Report"),
+        ("updatePolicy", []) => ("Automatic or Manual", "updatePolicy: Automatic"),
+        ("deletionPolicy", []) => ("Delete or Retain", "deletionPolicy: Retain"),
+        ("networkConfig", _) => (
+            "text",
+            "networkConfig: | with netplan version 2 below, indented",
+        ),
+        ("targetSelector" | "diskSelector" | "networkSelector", rest) => return selector(rest),
+        _ => return None,
+    };
+    Some(Hint { expected, example })
+}
+
+fn selector(rest: &[&str]) -> Option<Hint> {
+    let (expected, example) = match rest {
+        [] => ("a label selector", "{matchLabels: {app: hpcr}}"),
+        ["matchLabels"] => ("an object of texts", "matchLabels: {app: hpcr}"),
+        ["matchLabels", _] => ("text", "app: \"1\""),
+        ["matchExpressions"] => (
+            "a list of conditions",
+            "matchExpressions: [{key: app, operator: In, values: [hpcr]}]",
+        ),
+        ["matchExpressions", "key"] => ("text", "key: app"),
+        ["matchExpressions", "operator"] => ("In, NotIn, Exists or DoesNotExist", "operator: In"),
+        ["matchExpressions", "values"] => ("a list of texts", "values: [hpcr]"),
+        _ => return None,
+    };
+    Some(Hint { expected, example })
+}
+
+/// The word somebody probably meant.
+pub(crate) fn closest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
+    // Longer words would make the comparison slow, and resemble nothing.
+    if word.len() > 100 {
+        return None;
+    }
+    let distance =
+        |other: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &other.to_lowercase());
+    let allowed = |other: &str| (other.chars().count() / 3).max(1);
+    let near = words.iter().map(|other| (distance(other), *other));
+    near.filter(|(distance, other)| *distance <= allowed(other))
+        .min()
+        .map(|(_, other)| other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_understood() {
+        let fields = [
+            "contract",
+            "imageURL",
+            "imageChecksum",
+            "storagePool",
+            "targetSelector",
+        ];
+        assert_eq!(closest("imageUrl", &fields), Some("imageURL"));
+        assert_eq!(closest("contrat", &fields), Some("contract"));
+        assert_eq!(closest("target_selector", &fields), Some("targetSelector"));
+        assert_eq!(closest("replicas", &fields), None);
+        assert_eq!(closest(&"a".repeat(1000), &fields), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! Which files there are to read, and their bytes.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use vsiflow_workflows::spec::ProblemCode;
+
+use crate::diagnostic::Diagnostic;
+use crate::source::Source;
+
+/// The largest file: 4 MiB.
+pub const LARGEST_FILE: u64 = 4 << 20;
+
+/// Where documents come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Standard input.
+    Stdin,
+    /// A file, or a directory with files that end in `.yaml`, `.yml` or `.json`.
+    Path(PathBuf),
+}
+
+impl From<&str> for Input {
+    /// `-` is standard input.
+    fn from(text: &str) -> Self {
+        if text == "-" {
+            Self::Stdin
+        } else {
+            Self::Path(PathBuf::from(text))
+        }
+    }
+}
+
+/// A file that was read.
+pub(crate) struct Text {
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Reads everything an input names; what cannot be read is a diagnostic.
+pub(crate) fn read(
+    input: &Input,
+    recursive: bool,
+    stdin: &mut dyn Read,
+) -> Vec<Result<Text, Diagnostic>> {
+    match input {
+        Input::Stdin => vec![bytes("standard input", stdin)],
+        Input::Path(path) if path.is_dir() => directory(path, recursive),
+        Input::Path(path) => vec![file(path)],
+    }
+}
+
+fn file(path: &Path) -> Result<Text, Diagnostic> {
+    let name = path.display().to_string();
+    match fs::File::open(path) {
+        Ok(mut file) => bytes(&name, &mut file),
+        Err(error) => Err(cannot_read(&name, &error)),
+    }
+}
+
+fn bytes(name: &str, from: &mut dyn Read) -> Result<Text, Diagnostic> {
+    let mut bytes = Vec::new();
+    let read = from.take(LARGEST_FILE + 1).read_to_end(&mut bytes);
+    read.map_err(|error| cannot_read(name, &error))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST_FILE) {
+        return Ok(Text {
+            name: name.to_owned(),
+            bytes,
+        });
+    }
+    let message = format!("{name} is larger than 4 MiB");
+    let remedy = "give manifests only, or cut the file into several";
+    Err(Source::whole(
+        name,
+        ProblemCode::CannotRead,
+        message,
+        remedy,
+    ))
+}
+
+fn cannot_read(name: &str, error: &io::Error) -> Diagnostic {
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => "check the path",
+        io::ErrorKind::PermissionDenied => "check who may read it",
+        _ => "check that it can be read",
+    };
+    let message = format!("{name} cannot be read: {error}");
+    Source::whole(name, ProblemCode::CannotRead, message, remedy)
+}
+
+fn directory(path: &Path, recursive: bool) -> Vec<Result<Text, Diagnostic>> {
+    let name = path.display().to_string();
+    let mut files = Vec::new();
+    if let Err((path, error)) = walk(path, recursive, &mut files) {
+        return vec![Err(cannot_read(&path.display().to_string(), &error))];
+    }
+    if files.is_empty() {
+        let message = format!("{name} holds no file that ends in .yaml, .yml or .json");
+        let remedy = if recursive {
+            "check the path"
+        } else {
+            "check the path, or give -R"
+        };
+        return vec![Err(Source::whole(
+            &name,
+            ProblemCode::NothingToApply,
+            message,
+            remedy,
+        ))];
+    }
+    files.iter().map(|path| file(path)).collect()
+}
+
+/// Collects files by name; files before directories of the same name, and nothing hidden: mounted
+/// ConfigMaps keep every file twice, once below a hidden name.
+fn walk(
+    path: &Path,
+    recursive: bool,
+    files: &mut Vec<PathBuf>,
+) -> Result<(), (PathBuf, io::Error)> {
+    let failed = |error| (path.to_owned(), error);
+    let entries = fs::read_dir(path).map_err(failed)?;
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    paths.sort();
+    for path in paths.into_iter().filter(|path| !is_hidden(path)) {
+        if path.is_dir() {
+            // A link to a directory may lead back here.
+            if recursive && !path.is_symlink() {
+                walk(&path, recursive, files)?;
+            }
+        } else if is_manifest(&path) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .and_then(OsStr::to_str)
+        .is_some_and(|name| name.starts_with('.'))
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str);
+    extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension))
+}

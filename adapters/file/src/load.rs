@@ -1,0 +1,251 @@
+//! From files to documents.
+
+use std::io::Read;
+
+use vsiflow_workflows::spec::{
+    Documents, HostSettings, Problem, ProblemCode, Resolved, resolve::resolve,
+};
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::document::Collector;
+use crate::input::{self, Input, Text};
+use crate::node::Node;
+use crate::redact::{HIDDEN, lines, secrets, suspects};
+use crate::source::{Place, Source};
+use crate::split::{Chunk, split};
+use crate::yaml::{Unreadable, parse};
+
+/// The most documents of one apply, items of lists included.
+pub const MOST_DOCUMENTS: usize = 1000;
+
+/// The most values in all documents; aliases can make many of a few bytes.
+const MOST_NODES: usize = 500_000;
+
+/// Documents that were read without an error, and what is known of where they stand.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The documents.
+    pub documents: Documents,
+    /// What was skipped.
+    pub warnings: Vec<Diagnostic>,
+    sources: Vec<Source>,
+    places: Vec<Place>,
+}
+
+/// Reads everything the inputs name, directories below directories only if `recursive`.
+///
+/// # Errors
+/// With everything that is wrong, in all files.
+pub fn load(
+    inputs: &[Input],
+    recursive: bool,
+    stdin: &mut dyn Read,
+) -> Result<Loaded, Diagnostics> {
+    let mut loader = Loader::default();
+    for text in inputs
+        .iter()
+        .flat_map(|input| input::read(input, recursive, stdin))
+    {
+        match text {
+            Ok(text) => loader.text(&text),
+            Err(diagnostic) => loader.collector.diagnostics.push(diagnostic),
+        }
+    }
+    loader.finish()
+}
+
+/// Reads one text that is at hand; `name` is what its diagnostics call it.
+///
+/// # Errors
+/// With everything that is wrong.
+pub fn load_text(name: &str, bytes: &[u8]) -> Result<Loaded, Diagnostics> {
+    let mut loader = Loader::default();
+    loader.text(&Text {
+        name: name.to_owned(),
+        bytes: bytes.to_vec(),
+    });
+    loader.finish()
+}
+
+impl Loaded {
+    /// Follows every selector; see [`resolve`].
+    ///
+    /// # Errors
+    /// With everything that does not fit, each at its place.
+    pub fn resolve(&self, host: Option<&HostSettings>) -> Result<Resolved, Diagnostics> {
+        resolve(&self.documents, host).map_err(|problems| self.explain(&problems))
+    }
+
+    /// Problems with their places in the files.
+    pub fn explain(&self, problems: &[Problem]) -> Diagnostics {
+        Diagnostics(
+            problems
+                .iter()
+                .map(|problem| self.problem(problem))
+                .collect(),
+        )
+    }
+
+    fn problem(&self, problem: &Problem) -> Diagnostic {
+        match self.places.get(problem.document.index) {
+            Some(place) => place.problem(&self.sources, problem),
+            None => {
+                let (message, remedy) = (problem.message.clone(), problem.remedy.clone());
+                Source::whole(&problem.document.source, problem.code, message, remedy)
+            }
+        }
+    }
+}
+
+/// A document, and what came of reading it.
+type Parsed<'a> = (Chunk<'a>, Result<Node, Unreadable>);
+
+#[derive(Default)]
+struct Loader {
+    collector: Collector,
+    nodes: usize,
+    full: bool,
+}
+
+impl Loader {
+    fn text(&mut self, text: &Text) {
+        let decoded = std::str::from_utf8(&text.bytes);
+        let Ok(content) = decoded.map(|content| content.trim_start_matches('\u{feff}')) else {
+            let message = format!("{} is not UTF-8 text", text.name);
+            let remedy = "save it as UTF-8; an image or an archive is no manifest";
+            let diagnostic = Source::whole(&text.name, ProblemCode::NotYaml, message, remedy);
+            return self.collector.diagnostics.push(diagnostic);
+        };
+        let chunks = split(content);
+        if self.collector.seen.saturating_add(chunks.len()) > MOST_DOCUMENTS {
+            return self.too_many(&text.name);
+        }
+        let parsed = self.parse(&text.name, chunks);
+        let source = self.collector.sources.len();
+        let lines = shown(content, &parsed);
+        self.collector.sources.push(Source {
+            name: text.name.clone(),
+            lines,
+        });
+        for (chunk, result) in parsed {
+            match result {
+                Ok(node) => self.node(&node, source, chunk),
+                Err(error) => self.unreadable(&error, source, chunk),
+            }
+        }
+    }
+
+    /// Reads documents as long as they are not too many.
+    fn parse<'a>(&mut self, name: &str, chunks: Vec<Chunk<'a>>) -> Vec<Parsed<'a>> {
+        let mut parsed = Vec::new();
+        for chunk in chunks {
+            let result = parse(chunk.text);
+            self.nodes = self
+                .nodes
+                .saturating_add(result.as_ref().map_or_else(|error| error.cost, Node::count));
+            if self.nodes > MOST_NODES {
+                self.too_many(name);
+                break;
+            }
+            parsed.push((chunk, result));
+        }
+        parsed
+    }
+
+    fn node(&mut self, node: &Node, source: usize, chunk: Chunk<'_>) {
+        self.collector.take(node, source, chunk.lines_before);
+        if self.collector.seen > MOST_DOCUMENTS {
+            let name = self
+                .collector
+                .sources
+                .get(source)
+                .map(|source| source.name.clone());
+            self.too_many(&name.unwrap_or_default());
+        }
+    }
+
+    fn too_many(&mut self, name: &str) {
+        if !std::mem::replace(&mut self.full, true) {
+            let message = format!("these are more than {MOST_DOCUMENTS} documents");
+            let remedy = "apply them in several steps";
+            let diagnostic = Source::whole(name, ProblemCode::CannotRead, message, remedy);
+            self.collector.diagnostics.push(diagnostic);
+        }
+    }
+
+    fn unreadable(&mut self, error: &Unreadable, source: usize, chunk: Chunk<'_>) {
+        let Some(source) = self.collector.sources.get(source) else {
+            return;
+        };
+        let mut diagnostic = Source::whole(
+            &source.name,
+            error.code,
+            error.message.clone(),
+            error.remedy,
+        );
+        source.point(&mut diagnostic, error.at, chunk.lines_before);
+        // The parser's words may repeat what the line holds.
+        let hidden = diagnostic
+            .snippet
+            .as_ref()
+            .is_none_or(|line| line.text.contains(HIDDEN));
+        if hidden && error.code == ProblemCode::NotYaml {
+            diagnostic.message = "this is not YAML".to_owned();
+        }
+        self.collector.seen += 1;
+        self.collector.diagnostics.push(diagnostic);
+    }
+
+    fn finish(self) -> Result<Loaded, Diagnostics> {
+        let Collector {
+            documents,
+            places,
+            sources,
+            mut diagnostics,
+            ..
+        } = self.collector;
+        let failed = |one: &Diagnostic| one.severity == Severity::Error;
+        if documents.is_empty() && !diagnostics.iter().any(failed) {
+            diagnostics.push(nothing(&sources));
+        }
+        if diagnostics.iter().any(failed) {
+            return Err(Diagnostics(diagnostics));
+        }
+        Ok(Loaded {
+            documents,
+            warnings: diagnostics,
+            sources,
+            places,
+        })
+    }
+}
+
+fn nothing(sources: &[Source]) -> Diagnostic {
+    let name = match sources {
+        [] => "no input",
+        [only] => only.name.as_str(),
+        _ => "the files",
+    };
+    let message = format!("{name} holds nothing to apply");
+    let remedy = "give a document of kind HyperProtectContainerRuntimeOnPrem";
+    Source::whole(name, ProblemCode::NothingToApply, message, remedy)
+}
+
+/// The lines of a text as they may be shown.
+fn shown(content: &str, parsed: &[Parsed<'_>]) -> Vec<crate::redact::Line> {
+    let mut hidden = Vec::new();
+    for (chunk, result) in parsed {
+        let spans = match result {
+            Ok(node) => secrets(node).unwrap_or_else(|| vec![(0, chunk.text.len())]),
+            Err(_) => suspects(chunk.text),
+        };
+        let shifted = spans.into_iter().map(|(start, end)| {
+            (
+                start.saturating_add(chunk.bytes_before),
+                end.saturating_add(chunk.bytes_before),
+            )
+        });
+        hidden.extend(shifted);
+    }
+    lines(content, hidden)
+}

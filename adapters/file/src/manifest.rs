@@ -1,0 +1,165 @@
+//! The outer form of documents.
+
+use std::collections::BTreeMap;
+
+use serde::de::{Error, IgnoredAny};
+use serde::{Deserialize, Deserializer};
+use vsiflow_engine::secret::Secret;
+use vsiflow_workflows::spec::documents::{
+    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, NETWORK_REF, SECRET, VSI,
+};
+use vsiflow_workflows::spec::meta::LAST_APPLIED;
+use vsiflow_workflows::spec::{KeyValues, ObjectMeta};
+
+use crate::node::{Node, Value};
+
+/// The API version of ConfigMaps and Secrets.
+pub(crate) const CORE: &str = "v1";
+
+/// All kinds that are read, with their API versions.
+pub(crate) const KINDS: &[(&str, &str)] = &[
+    (VSI, API_VERSION),
+    (DATA_DISK, API_VERSION),
+    (DATA_DISK_REF, API_VERSION),
+    (NETWORK_REF, API_VERSION),
+    (CONFIG_MAP, CORE),
+    (SECRET, CORE),
+];
+
+/// What a cluster adds to the metadata of an object, and what means nothing here.
+const CLUSTER_FIELDS: &[&str] = &[
+    "clusterName",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+];
+
+/// A document of one of vsiflow's own kinds.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Manifest<T> {
+    #[serde(rename = "apiVersion")]
+    _api_version: IgnoredAny,
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    pub(crate) metadata: ObjectMeta,
+    pub(crate) spec: T,
+}
+
+/// A ConfigMap.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ConfigMapManifest {
+    #[serde(rename = "apiVersion")]
+    _api_version: IgnoredAny,
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    #[serde(default, rename = "immutable")]
+    _immutable: IgnoredAny,
+    #[serde(default, rename = "binaryData")]
+    _binary_data: IgnoredAny,
+    pub(crate) metadata: ObjectMeta,
+    #[serde(default)]
+    data: BTreeMap<String, Plain>,
+}
+
+/// A Secret.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct SecretManifest {
+    #[serde(rename = "apiVersion")]
+    _api_version: IgnoredAny,
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    #[serde(default, rename = "immutable")]
+    _immutable: IgnoredAny,
+    #[serde(default, rename = "type")]
+    _type: IgnoredAny,
+    pub(crate) metadata: ObjectMeta,
+    #[serde(default)]
+    data: BTreeMap<String, Base64>,
+    #[serde(default)]
+    string_data: BTreeMap<String, Plain>,
+}
+
+/// A text that is a secret, or may be one.
+struct Plain(Secret);
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(Self(Secret::new(text.into_bytes())))
+    }
+}
+
+/// A secret in base64.
+struct Base64(Secret);
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use base64::Engine as _;
+        let mut text = String::deserialize(deserializer)?;
+        text.retain(|c| !c.is_ascii_whitespace());
+        match base64::engine::general_purpose::STANDARD.decode(text) {
+            Ok(bytes) => Ok(Self(Secret::new(bytes))),
+            // The error would repeat a byte of the secret.
+            Err(_) => Err(D::Error::custom(
+                "this is not base64; plain text goes into stringData",
+            )),
+        }
+    }
+}
+
+impl ConfigMapManifest {
+    pub(crate) fn split(self) -> (ObjectMeta, KeyValues) {
+        let values = self
+            .data
+            .into_iter()
+            .map(|(key, Plain(value))| (key, value));
+        (self.metadata, KeyValues(values.collect()))
+    }
+}
+
+impl SecretManifest {
+    /// `stringData` wins, as in Kubernetes.
+    pub(crate) fn split(self) -> (ObjectMeta, KeyValues) {
+        let mut values: BTreeMap<_, _> = self
+            .data
+            .into_iter()
+            .map(|(key, Base64(value))| (key, value))
+            .collect();
+        values.extend(
+            self.string_data
+                .into_iter()
+                .map(|(key, Plain(value))| (key, value)),
+        );
+        (self.metadata, KeyValues(values))
+    }
+}
+
+/// Removes what only a cluster has to say: `status`, and most of the metadata.
+pub(crate) fn strip(document: &mut Node) {
+    let Value::Map(entries) = &mut document.value else {
+        return;
+    };
+    entries.retain(|entry| entry.key != "status");
+    for entry in entries.iter_mut().filter(|entry| entry.key == "metadata") {
+        let Value::Map(fields) = &mut entry.node.value else {
+            continue;
+        };
+        fields.retain(|field| !CLUSTER_FIELDS.contains(&field.key.as_str()));
+        for field in fields.iter_mut().filter(|field| field.key == "annotations") {
+            let Value::Map(notes) = &mut field.node.value else {
+                continue;
+            };
+            notes.retain(|note| note.key != LAST_APPLIED);
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! A document as a tree that remembers where everything stands.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Location, Spanned};
+use vsiflow_workflows::spec::{FieldPath, PathSegment};
+
+/// A place in a text: what a caret points at, and which bytes to hide if they are secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The line in the document, from 1; 0 where it is not known.
+    pub(crate) line: usize,
+    /// The column in characters, from 1.
+    pub(crate) column: usize,
+    /// The length in characters.
+    pub(crate) length: usize,
+    /// First byte and one past the last, where they are known.
+    pub(crate) bytes: Option<(usize, usize)>,
+}
+
+impl From<Location> for Mark {
+    fn from(location: Location) -> Self {
+        let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let span = location.span();
+        let bytes = span
+            .byte_offset()
+            .zip(span.byte_len())
+            .map(|(start, length)| {
+                let start = number(start);
+                (start, start.saturating_add(number(length)))
+            });
+        Self {
+            line: number(location.line()),
+            column: number(location.column()),
+            length: number(span.len()),
+            bytes,
+        }
+    }
+}
+
+/// A node: a value and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    /// The value.
+    pub(crate) value: Value,
+    /// Where it is used.
+    pub(crate) at: Mark,
+    /// Where it is written: elsewhere only for aliases.
+    pub(crate) defined: Mark,
+}
+
+/// What a node holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    /// Nothing.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Int(i128),
+    /// Another number. Nothing here takes one, so its value is not kept.
+    Float,
+    /// Text.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// An object.
+    Map(Vec<Entry>),
+    /// Stands in for a value that was complained about, so that the rest can be looked at.
+    Filler(&'static str),
+}
+
+/// One field of an object.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_at: Mark,
+    pub(crate) node: Node,
+}
+
+impl Value {
+    /// What it is, in words.
+    pub(crate) fn words(&self) -> &'static str {
+        match self {
+            Self::Null | Self::Filler(_) => "empty",
+            Self::Bool(_) => "true or false",
+            Self::Int(_) | Self::Float => "a number",
+            Self::Text(_) => "text",
+            Self::List(_) => "a list",
+            Self::Map(_) => "an object",
+        }
+    }
+}
+
+impl Node {
+    /// A node that stands nowhere.
+    pub(crate) fn nowhere(value: Value) -> Self {
+        Self {
+            value,
+            at: Mark::default(),
+            defined: Mark::default(),
+        }
+    }
+
+    /// The fields, where it is an object.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// A field of an object.
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+        self.entries()
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.node)
+    }
+
+    /// Its text, where it is text.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The node at the end of a path.
+    pub(crate) fn find(&self, path: &[PathSegment]) -> Option<&Node> {
+        let Some((first, rest)) = path.split_first() else {
+            return Some(self);
+        };
+        let next = match (&self.value, first) {
+            (Value::Map(_), PathSegment::Key(key)) => self.get(key),
+            (Value::List(nodes), PathSegment::Index(index)) => nodes.get(*index),
+            _ => None,
+        };
+        next?.find(rest)
+    }
+
+    /// The node at the end of a path, to be changed.
+    pub(crate) fn find_mut(&mut self, path: &[PathSegment]) -> Option<&mut Node> {
+        let Some((first, rest)) = path.split_first() else {
+            return Some(self);
+        };
+        let next = match (&mut self.value, first) {
+            (Value::Map(entries), PathSegment::Key(key)) => entries
+                .iter_mut()
+                .find(|entry| entry.key == *key)
+                .map(|entry| &mut entry.node),
+            (Value::List(nodes), PathSegment::Index(index)) => nodes.get_mut(*index),
+            _ => None,
+        };
+        next?.find_mut(rest)
+    }
+
+    /// What to point at for a path: the field's name if `at_key`, else its value; for what is not
+    /// there, the name of what lacks it. `None` where nothing of the path is there.
+    pub(crate) fn mark(&self, path: &FieldPath, at_key: bool) -> Option<Mark> {
+        let mut node = self;
+        let mut best = None;
+        let mut segments = path.0.iter().peekable();
+        while let Some(segment) = segments.next() {
+            let last = segments.peek().is_none();
+            match segment {
+                PathSegment::Key(key) => {
+                    let found = node.entries().iter().find(|entry| entry.key == *key);
+                    let Some(entry) = found else { return best };
+                    let points_at_value = last && !at_key && entry.node.is_on_line(entry.key_at);
+                    best = Some(if points_at_value {
+                        entry.node.at
+                    } else {
+                        entry.key_at
+                    });
+                    node = &entry.node;
+                }
+                PathSegment::Index(index) => {
+                    let Value::List(nodes) = &node.value else {
+                        return best;
+                    };
+                    let Some(element) = nodes.get(*index) else {
+                        return best;
+                    };
+                    best = Some(element.at);
+                    node = element;
+                }
+            }
+        }
+        best
+    }
+
+    /// Whether a caret under the value would stand on the key's line, under something.
+    fn is_on_line(&self, key: Mark) -> bool {
+        self.at.line == key.line && !matches!(self.value, Value::Null | Value::Filler(_))
+    }
+
+    /// The same tree without texts: enough to find places, and no secret.
+    pub(crate) fn outline(&self) -> Self {
+        let value = match &self.value {
+            Value::Text(_) => Value::Text(String::new()),
+            Value::List(nodes) => Value::List(nodes.iter().map(Self::outline).collect()),
+            Value::Map(entries) => Value::Map(entries.iter().map(Entry::outline).collect()),
+            other => other.clone(),
+        };
+        Self { value, ..*self }
+    }
+
+    /// How many nodes the tree has.
+    pub(crate) fn count(&self) -> usize {
+        let below: usize = match &self.value {
+            Value::List(nodes) => nodes.iter().map(Self::count).sum(),
+            Value::Map(entries) => entries.iter().map(|entry| entry.node.count()).sum(),
+            _ => 0,
+        };
+        below.saturating_add(1)
+    }
+}
+
+impl Entry {
+    fn outline(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            key_at: self.key_at,
+            node: self.node.outline(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        let (at, defined) = (spanned.referenced.into(), spanned.defined.into());
+        Ok(Self {
+            value: spanned.value,
+            at,
+            defined,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Int(value.into()))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Int(value.into()))
+    }
+
+    fn visit_i128<E: Error>(self, value: i128) -> Result<Value, E> {
+        Ok(Value::Int(value))
+    }
+
+    fn visit_u128<E: Error>(self, value: u128) -> Result<Value, E> {
+        Ok(i128::try_from(value).map_or(Value::Float, Value::Int))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Value, E> {
+        Ok(Value::Float)
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Text(value.to_owned()))
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(Value::Text(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut nodes = Vec::new();
+        while let Some(node) = list.next_element()? {
+            nodes.push(node);
+        }
+        Ok(Value::List(nodes))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((key, node)) = map.next_entry::<Spanned<String>, Node>()? {
+            entries.push(Entry {
+                key: key.value,
+                key_at: key.referenced.into(),
+                node,
+            });
+        }
+        Ok(Value::Map(entries))
+    }
+}

@@ -1,0 +1,156 @@
+//! Reads a type from a tree and finds everything that is wrong with it, not only the first thing.
+
+use std::collections::BTreeSet;
+
+use serde::de::DeserializeOwned;
+use vsiflow_workflows::spec::{FieldPath, PathSegment};
+
+use crate::fault::{Fault, Wrong};
+use crate::node::{Entry, Mark, Node, Value};
+use crate::words::intended;
+
+/// More faults than this in one document help nobody.
+const MOST_FAULTS: usize = 50;
+
+/// Reads a `T`. serde stops at the first fault; so each fault is mended and the tree read again.
+///
+/// # Errors
+/// With every fault, in the order in which they were found.
+pub(crate) fn read<T: DeserializeOwned>(node: &Node) -> Result<T, Vec<Fault>> {
+    let mut tree = node.clone();
+    let mut faults: Vec<Fault> = Vec::new();
+    let mut met = BTreeSet::new();
+    loop {
+        let fault = match T::deserialize(&tree) {
+            Ok(value) if faults.is_empty() => return Ok(value),
+            Ok(_) => return Err(faults),
+            Err(fault) => fault,
+        };
+        let mended = mend(&mut tree, &fault);
+        let path = fault.path();
+        // What is below something that was complained about follows from it.
+        let follows = (1..path.0.len()).any(|end| {
+            path.0
+                .get(..end)
+                .is_some_and(|above| met.contains(&FieldPath(above.to_vec())))
+        });
+        if met.insert(path) && !follows {
+            faults.push(fault);
+        }
+        if !mended || faults.len() >= MOST_FAULTS {
+            return Err(faults);
+        }
+    }
+}
+
+/// Texts that every required field of every kind takes one of.
+const FILLERS: [&str; 2] = ["filler", "http://filler/filler"];
+
+/// Mends a fault. Returns false where nothing helps.
+fn mend(tree: &mut Node, fault: &Fault) -> bool {
+    let path = fault.path();
+    let now = tree.find_mut(&path.0).map(|node| &node.value);
+    let next = match (&fault.wrong, now) {
+        (Wrong::UnknownField { known }, _) => return correct(tree, &path, intended(&path, known)),
+        (_, Some(Value::Filler(text))) => FILLERS.iter().skip_while(|other| *other != text).nth(1),
+        (Wrong::Missing, _) | (_, Some(Value::Null)) => FILLERS.first(),
+        // Absent first: a field with a default is then in order.
+        _ => return set(tree, &path, Node::nowhere(Value::Null)),
+    };
+    next.is_some_and(|text| set(tree, &path, Node::nowhere(Value::Filler(text))))
+}
+
+/// Gives an unknown field the name that was meant, if that is free; removes it otherwise.
+fn correct(tree: &mut Node, path: &FieldPath, meant: Option<&str>) -> bool {
+    let Some((PathSegment::Key(key), above)) = path.0.split_last() else {
+        return false;
+    };
+    let Some(Node {
+        value: Value::Map(entries),
+        ..
+    }) = tree.find_mut(above)
+    else {
+        return false;
+    };
+    let free = |name: &&str| entries.iter().all(|entry| entry.key != *name);
+    match meant.filter(free) {
+        Some(name) => {
+            let unknown = entries.iter_mut().filter(|entry| entry.key == *key);
+            unknown.for_each(|entry| name.clone_into(&mut entry.key));
+        }
+        None => entries.retain(|entry| entry.key != *key),
+    }
+    true
+}
+
+fn set(tree: &mut Node, path: &FieldPath, node: Node) -> bool {
+    if let Some(found) = tree.find_mut(&path.0) {
+        *found = node;
+        return true;
+    }
+    let Some((PathSegment::Key(key), above)) = path.0.split_last() else {
+        return false;
+    };
+    let Some(Node {
+        value: Value::Map(entries),
+        ..
+    }) = tree.find_mut(above)
+    else {
+        return false;
+    };
+    entries.push(Entry {
+        key: key.clone(),
+        key_at: Mark::default(),
+        node,
+    });
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vsiflow_workflows::spec::VsiSpec;
+
+    fn faults(text: &str) -> Vec<String> {
+        let node: Node = serde_saphyr::from_str(text).unwrap();
+        let faults = read::<VsiSpec>(&node).unwrap_err();
+        faults
+            .iter()
+            .map(|fault| fault.path().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn every_fault_is_found() {
+        let text = "imageUrl: x\nmachine: {cpus: two, arch: 3, mem: 4}\npowerState: Runing\n\
+                    diskSelector: {matchLabels: {a: 1, b: c}}\nstoragePool: [a]\n";
+        assert_eq!(
+            faults(text),
+            [
+                "imageUrl",
+                "imageURL",
+                "machine.cpus",
+                "machine.arch",
+                "machine.mem",
+                "powerState",
+                "diskSelector.matchLabels.a",
+                "storagePool",
+                "contract",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_field_without_a_value_counts_as_absent() {
+        let node: Node =
+            serde_saphyr::from_str("contract: a\nimageURL: http://a/b\nstoragePool:\n").unwrap();
+        assert_eq!(read::<VsiSpec>(&node).unwrap().storage_pool, "images");
+        assert_eq!(faults("contract:\nimageURL: http://a/b\n"), ["contract"]);
+    }
+
+    #[test]
+    fn it_ends_however_much_is_wrong() {
+        let many: String = (0..200).map(|number| format!("x{number}: 1\n")).collect();
+        assert_eq!(faults(&many).len(), MOST_FAULTS);
+    }
+}

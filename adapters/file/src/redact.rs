@@ -1,0 +1,248 @@
+//! Keeps secrets out of snippets.
+//!
+//! Where a document could be read, the places of its secrets are known. Where it could not, the
+//! rest of it from the first secret on is hidden, except for fields that are known to be harmless.
+
+use crate::node::{Mark, Node, Value};
+
+/// What stands for a secret.
+pub(crate) const HIDDEN: &str = "<hidden>";
+
+/// Host settings that may be shown.
+const HARMLESS_KEYS: &[&str] = &[
+    "HOSTNAME",
+    "PORT",
+    "USER",
+    "KEY_FILE",
+    "KNOWN_HOSTS",
+    "KNOWN_HOSTS_FILE",
+    "SOCKET",
+    "INSECURE_SKIP_HOST_KEY",
+];
+
+/// Fields of specs that may be shown. A misspelt `contract` is not among them.
+const HARMLESS_FIELDS: &[&str] = &[
+    "imageURL",
+    "imageChecksum",
+    "storagePool",
+    "targetSelector",
+    "diskSelector",
+    "networkSelector",
+    "bootDisk",
+    "machine",
+    "powerState",
+    "onDrift",
+    "updatePolicy",
+    "deletionPolicy",
+    "size",
+    "volumeName",
+    "networkName",
+];
+
+/// Metadata that may be shown. Annotations are not: some hold a copy of the whole object.
+const HARMLESS_METADATA: &[&str] = &["name", "namespace", "uid", "labels", "generation"];
+
+/// Fields outside specs that may be shown.
+const HARMLESS_ANYWHERE: &[&str] = &[
+    "apiVersion",
+    "kind",
+    "metadata",
+    "name",
+    "namespace",
+    "labels",
+    "uid",
+    "spec",
+    "data",
+    "type",
+];
+
+/// What no line may show, wherever it stands.
+const SECRET_WORDS: &[&str] = &["PRIVATE KEY", "hyper-protect-basic.", "contract-basic."];
+
+/// The bytes of a document's secrets; `None` where a place is not known and all must be hidden.
+pub(crate) fn secrets(document: &Node) -> Option<Vec<(usize, usize)>> {
+    let mut spans = Vec::new();
+    let known = match document.get("items").map(|items| &items.value) {
+        Some(Value::List(items)) => items.iter().all(|item| secrets_of(item, &mut spans)),
+        _ => secrets_of(document, &mut spans),
+    };
+    known.then_some(spans)
+}
+
+fn secrets_of(document: &Node, spans: &mut Vec<(usize, usize)>) -> bool {
+    let kind = document
+        .get("kind")
+        .and_then(Node::text)
+        .unwrap_or_default();
+    document
+        .entries()
+        .iter()
+        .all(|entry| match (entry.key.as_str(), kind) {
+            ("apiVersion" | "kind" | "type" | "immutable", _) => true,
+            ("metadata", _) => hide_except(&entry.node, HARMLESS_METADATA, spans),
+            ("spec", _) => hide_except(&entry.node, HARMLESS_FIELDS, spans),
+            ("data" | "stringData", "Secret") => hide_except(&entry.node, &[], spans),
+            ("data", "ConfigMap") => hide_except(&entry.node, HARMLESS_KEYS, spans),
+            _ => hide(&entry.node, spans),
+        })
+}
+
+/// Hides every field but those that are harmless.
+fn hide_except(node: &Node, harmless: &[&str], spans: &mut Vec<(usize, usize)>) -> bool {
+    if !matches!(node.value, Value::Map(_)) {
+        return hide(node, spans);
+    }
+    let mut fields = node.entries().iter();
+    fields.all(|field| harmless.contains(&field.key.as_str()) || hide(&field.node, spans))
+}
+
+fn hide(node: &Node, spans: &mut Vec<(usize, usize)>) -> bool {
+    match &node.value {
+        Value::List(nodes) => nodes.iter().all(|node| hide(node, spans)),
+        Value::Map(entries) => entries
+            .iter()
+            .all(|entry| push(entry.key_at, spans) && hide(&entry.node, spans)),
+        Value::Null | Value::Filler(_) => true,
+        _ => push(node.at, spans) && push(node.defined, spans),
+    }
+}
+
+fn push(mark: Mark, spans: &mut Vec<(usize, usize)>) -> bool {
+    mark.bytes.map(|bytes| spans.push(bytes)).is_some()
+}
+
+/// The bytes to hide in a document that could not be read.
+pub(crate) fn suspects(text: &str) -> Vec<(usize, usize)> {
+    let mut spans = Vec::new();
+    let (mut offset, mut seen) = (0, false);
+    for line in text.split_inclusive('\n') {
+        let key = key_of(line);
+        let harmless = |key: &str| {
+            [HARMLESS_KEYS, HARMLESS_FIELDS, HARMLESS_ANYWHERE]
+                .iter()
+                .any(|list| list.contains(&key))
+        };
+        let known = key.is_some_and(harmless);
+        let touchy = !known && key.is_some() || is_touchy(line, key);
+        seen |= touchy;
+        if touchy || seen && !known {
+            let after_key = key.filter(|_| !known).and_then(|_| line.find(':'));
+            let start = after_key.map_or(0, |colon| colon + 1);
+            spans.push((offset + start, offset + line.trim_end().len().max(start)));
+        }
+        offset += line.len();
+    }
+    spans
+}
+
+/// Whether a line may name a secret beside the key it begins with: `spec: {contract: …`.
+fn is_touchy(line: &str, key: Option<&str>) -> bool {
+    let rest = key
+        .and_then(|key| line.split_once(key))
+        .map_or(line, |(_, rest)| rest);
+    let rest = rest.to_ascii_lowercase();
+    let named = ["contract", "key", "data", "password"]
+        .iter()
+        .any(|word| rest.contains(word));
+    named || SECRET_WORDS.iter().any(|word| line.contains(word))
+}
+
+/// The key with which a line begins: `  - key: value`.
+fn key_of(line: &str) -> Option<&str> {
+    let line = line.trim_start().trim_start_matches("- ").trim_start();
+    let (key, rest) = line.split_once(':')?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
+    let key = key.trim_matches('"');
+    let ends = rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']);
+    (ends && !key.is_empty() && key.chars().all(plain)).then_some(key)
+}
+
+/// A line of a text that may be shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// The text.
+    pub(crate) text: String,
+    /// Characters from which on it is not as it was written.
+    pub(crate) intact: usize,
+}
+
+/// The lines of a text with `spans` hidden, and whatever else looks secret.
+pub(crate) fn lines(text: &str, mut spans: Vec<(usize, usize)>) -> Vec<Line> {
+    spans.sort_unstable();
+    let mut spans = spans.as_slice();
+    let mut offset = 0;
+    let mut lines = Vec::new();
+    for line in text.split_inclusive('\n') {
+        while let Some(((_, end), rest)) = spans.split_first() {
+            if *end > offset {
+                break;
+            }
+            spans = rest;
+        }
+        lines.push(redact(line.trim_end_matches(['\n', '\r']), offset, spans));
+        offset += line.len();
+    }
+    lines
+}
+
+fn redact(line: &str, offset: usize, spans: &[(usize, usize)]) -> Line {
+    let mut text = String::new();
+    let mut intact = None;
+    let mut position = 0;
+    for (start, end) in spans
+        .iter()
+        .take_while(|(start, _)| *start < offset + line.len())
+    {
+        let (start, end) = (
+            start.saturating_sub(offset).max(position),
+            end.saturating_sub(offset),
+        );
+        if end <= position {
+            continue;
+        }
+        text.push_str(line.get(position..start).unwrap_or_default());
+        intact.get_or_insert_with(|| text.chars().count());
+        text.push_str(HIDDEN);
+        position = end.min(line.len());
+    }
+    text.push_str(line.get(position..).unwrap_or_default());
+    let plain = Line {
+        intact: intact.unwrap_or(usize::MAX),
+        text: visible(&text),
+    };
+    if SECRET_WORDS.iter().any(|word| plain.text.contains(word)) {
+        return Line {
+            text: HIDDEN.to_owned(),
+            intact: 0,
+        };
+    }
+    without_credentials(plain)
+}
+
+/// Control characters would let a file speak to the terminal.
+fn visible(text: &str) -> String {
+    text.chars()
+        .map(|c| if c == '\t' || c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// Hides what stands between `//` and `@` of a URL.
+fn without_credentials(line: Line) -> Line {
+    let found = line.text.find("://").and_then(|scheme| {
+        let (before, after) = line.text.split_at_checked(scheme + 3)?;
+        let authority = after.find(['/', ' ', '"', '\'']).unwrap_or(after.len());
+        let at = after.get(..authority)?.rfind('@')?;
+        Some((before.to_owned(), after.get(at..)?.to_owned()))
+    });
+    match found {
+        None => line,
+        Some((before, after)) => Line {
+            intact: line.intact.min(before.chars().count()),
+            text: format!("{before}{HIDDEN}{after}"),
+        },
+    }
+}
+
+#[cfg(test)]
+#[path = "redact_tests.rs"]
+mod tests;

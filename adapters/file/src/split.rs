@@ -1,0 +1,122 @@
+//! A text, cut into its documents.
+//!
+//! YAML forbids lines that begin with `---` or `...` inside a document, block texts included, so
+//! cutting there is exact. Each document is then read on its own, and what is wrong with one does
+//! not hide what is wrong with the next.
+
+/// One document of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chunk<'a> {
+    /// Its text, with the `---` before it.
+    pub(crate) text: &'a str,
+    /// Lines before it.
+    pub(crate) lines_before: usize,
+    /// Bytes before it.
+    pub(crate) bytes_before: usize,
+}
+
+/// The documents of a text; those without content are left out.
+pub(crate) fn split(text: &str) -> Vec<Chunk<'_>> {
+    let mut chunks = Vec::new();
+    let mut start = Start::default();
+    let mut offset = 0;
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let end = offset + line.len();
+        if is_marker(line, "---") {
+            start.cut(text, offset, &mut chunks);
+            start = Start {
+                line: number,
+                byte: offset,
+            };
+        } else if is_marker(line, "...") {
+            start.cut(text, offset, &mut chunks);
+            start = Start {
+                line: number + 1,
+                byte: end,
+            };
+        }
+        offset = end;
+    }
+    start.cut(text, offset, &mut chunks);
+    chunks
+}
+
+/// Where a document begins.
+#[derive(Clone, Copy, Default)]
+struct Start {
+    line: usize,
+    byte: usize,
+}
+
+impl Start {
+    fn cut<'a>(self, text: &'a str, end: usize, chunks: &mut Vec<Chunk<'a>>) {
+        let Some(text) = text.get(self.byte..end) else {
+            return;
+        };
+        if text.lines().any(has_content) {
+            chunks.push(Chunk {
+                text,
+                lines_before: self.line,
+                bytes_before: self.byte,
+            });
+        }
+    }
+}
+
+fn is_marker(line: &str, marker: &str) -> bool {
+    line.strip_prefix(marker)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+/// Whether a line is more than a comment, a directive or the mark of a document.
+fn has_content(line: &str) -> bool {
+    let line = if is_marker(line, "---") {
+        line.trim_start_matches('-')
+    } else {
+        line
+    };
+    let line = line.trim();
+    !(line.is_empty() || line.starts_with('#') || line.starts_with('%'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(text: &str) -> Vec<(&str, usize)> {
+        split(text)
+            .into_iter()
+            .map(|chunk| (chunk.text, chunk.lines_before))
+            .collect()
+    }
+
+    #[test]
+    fn documents_are_cut_at_their_marks() {
+        assert_eq!(
+            texts("a: 1\n---\nb: 2\n"),
+            [("a: 1\n", 0), ("---\nb: 2\n", 1)]
+        );
+        assert_eq!(texts("a: 1\n...\nb: 2"), [("a: 1\n", 0), ("b: 2", 2)]);
+        assert_eq!(texts("--- {a: 1}\r\n---\r\n"), [("--- {a: 1}\r\n", 0)]);
+    }
+
+    #[test]
+    fn documents_without_content_are_left_out() {
+        for empty in [
+            "",
+            "---",
+            "---\n---\n",
+            "# only\n",
+            "%YAML 1.2\n---\n# x\n...\n",
+            "\n\n",
+        ] {
+            assert!(texts(empty).is_empty(), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_mark_stays_inside() {
+        let text = "KEY: |\n  -----BEGIN RSA PRIVATE KEY-----\n  ...\ncontract: ...\n----\n";
+        assert_eq!(texts(text), [(text, 0)]);
+    }
+}

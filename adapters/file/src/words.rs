@@ -1,0 +1,156 @@
+//! Puts faults into words.
+
+use vsiflow_workflows::spec::{FieldPath, PathSegment, ProblemCode};
+
+use crate::fault::{Fault, Wrong};
+use crate::hints::{closest, hint};
+
+/// A fault in words.
+pub(crate) struct Words {
+    pub(crate) code: ProblemCode,
+    pub(crate) path: FieldPath,
+    /// Whether to point at the field's name, not at its value.
+    pub(crate) at_key: bool,
+    pub(crate) message: String,
+    pub(crate) remedy: String,
+}
+
+/// Puts a fault into words.
+pub(crate) fn words(fault: &Fault) -> Words {
+    let path = fault.path();
+    let (code, at_key, message, remedy) = match &fault.wrong {
+        Wrong::UnknownField { known } => (
+            ProblemCode::UnknownField,
+            true,
+            unknown(&path),
+            meant(&path, known),
+        ),
+        Wrong::Missing => (
+            ProblemCode::MissingField,
+            true,
+            format!("{path} is missing"),
+            add(&path),
+        ),
+        Wrong::Type { found, expected } => {
+            let (message, remedy) = wrong_type(&path, found, expected);
+            (ProblemCode::WrongValue, false, message, remedy)
+        }
+        Wrong::Word { found, allowed } => {
+            let (message, remedy) = wrong_word(&path, found, allowed);
+            (ProblemCode::WrongValue, false, message, remedy)
+        }
+        Wrong::Value(message) => (
+            ProblemCode::WrongValue,
+            false,
+            format!("{path}: {message}"),
+            write_as(&path),
+        ),
+    };
+    Words {
+        code,
+        path,
+        at_key,
+        message,
+        remedy,
+    }
+}
+
+/// The name of the field itself, and the path of what it is in.
+fn split(path: &FieldPath) -> (&str, FieldPath) {
+    match path.0.split_last() {
+        Some((PathSegment::Key(key), above)) => (key, FieldPath(above.to_vec())),
+        _ => ("", path.clone()),
+    }
+}
+
+fn unknown(path: &FieldPath) -> String {
+    let (key, above) = split(path);
+    let key: String = key.chars().take(80).collect();
+    if above.is_empty() {
+        return format!("there is no field `{key}`");
+    }
+    format!("{above} has no field `{key}`")
+}
+
+/// The field that was probably meant by an unknown one.
+pub(crate) fn intended(path: &FieldPath, known: &[&'static str]) -> Option<&'static str> {
+    let (key, above) = split(path);
+    match above.0.as_slice() {
+        // The schema of the operator before this one had that slip.
+        [.., PathSegment::Key(list), PathSegment::Index(_)]
+            if list == "matchExpressions" && key == "value" =>
+        {
+            Some("values")
+        }
+        _ => closest(key, known),
+    }
+}
+
+fn meant(path: &FieldPath, known: &[&'static str]) -> String {
+    match intended(path, known) {
+        Some("values") => {
+            "write `values` with a list, as Kubernetes does: values: [hpcr]".to_owned()
+        }
+        Some(known) => format!("did you mean `{known}`?"),
+        None => format!("remove it; the fields are {}", known.join(", ")),
+    }
+}
+
+fn add(path: &FieldPath) -> String {
+    match hint(path) {
+        Some(hint) => format!("add it, for example: {}", hint.example),
+        None => "add it".to_owned(),
+    }
+}
+
+fn write_as(path: &FieldPath) -> String {
+    match hint(path) {
+        Some(hint) => format!("write, for example: {}", hint.example),
+        None => "change it".to_owned(),
+    }
+}
+
+fn wrong_type(path: &FieldPath, found: &str, expected: &str) -> (String, String) {
+    let hint = hint(path);
+    // What serde expects names Rust types; the hint is for people.
+    let expected = hint.map_or(expected, |hint| hint.expected);
+    let message = format!("{path} is {found}, and must be {expected}");
+    let scalar = matches!(found, "a number" | "true or false");
+    let remedy = match hint {
+        Some(hint) if expected == "text" && scalar => {
+            format!(
+                "put it in quotes, for example: {}",
+                quoted(path, hint.example)
+            )
+        }
+        Some(hint) => format!("write, for example: {}", hint.example),
+        None if scalar => "put it in quotes".to_owned(),
+        None => "change it".to_owned(),
+    };
+    (message, remedy)
+}
+
+/// An example that has quotes itself names its own value; else the field's name serves.
+fn quoted(path: &FieldPath, example: &str) -> String {
+    let (key, _) = split(path);
+    let about_it = example
+        .split_once(':')
+        .is_some_and(|(field, _)| field == key);
+    match about_it && example.contains('"') {
+        true => example.to_owned(),
+        false => format!("{key}: \"…\""),
+    }
+}
+
+fn wrong_word(path: &FieldPath, found: &str, allowed: &[&str]) -> (String, String) {
+    let found: String = found.chars().take(40).collect();
+    let message = format!(
+        "{path} is {found:?}, and must be one of {}",
+        allowed.join(", ")
+    );
+    let remedy = match closest(&found, allowed) {
+        Some(word) => format!("did you mean `{word}`?"),
+        None => write_as(path),
+    };
+    (message, remedy)
+}

@@ -1,0 +1,168 @@
+//! From text to trees, within limits.
+
+use serde_saphyr::{Error, NonFiniteFloatPolicy, Options};
+use vsiflow_workflows::spec::ProblemCode;
+
+use crate::node::{Mark, Node};
+
+/// The most nodes of one document.
+const MOST_NODES: usize = 50_000;
+
+/// The deepest nesting of one document.
+const DEEPEST: usize = 64;
+
+/// What is said of a document that meets a limit.
+const TOO_MUCH: &str = "the document is larger, deeper or repeats itself more than any manifest";
+
+/// What keeps a text from being read.
+#[derive(Clone, Debug)]
+pub(crate) struct Unreadable {
+    pub(crate) code: ProblemCode,
+    pub(crate) at: Mark,
+    pub(crate) message: String,
+    pub(crate) remedy: &'static str,
+    /// How many nodes it may have taken to find out.
+    pub(crate) cost: usize,
+}
+
+/// Limits that no manifest meets, and that stop an alias bomb after a few milliseconds.
+fn options() -> Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: DEEPEST,
+            flow_nesting_limit: DEEPEST,
+            max_nodes: MOST_NODES,
+            max_events: 4 * MOST_NODES,
+            max_recorded_anchor_events: 4 * MOST_NODES,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MOST_NODES },
+        strict_booleans: true,
+        ignore_binary_tag_for_string: true,
+        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+        with_snippet: false,
+    }
+}
+
+/// Reads one document.
+pub(crate) fn parse(text: &str) -> Result<Node, Unreadable> {
+    serde_saphyr::from_str_with_options::<Node>(text, options()).map_err(|error| explain(&error))
+}
+
+fn explain(error: &Error) -> Unreadable {
+    let at = error.location().map(Mark::from).unwrap_or_default();
+    let error = original(error);
+    let (code, message, remedy) = match error {
+        Error::DuplicateMappingKey { key, .. } => (
+            ProblemCode::Twice,
+            key.as_ref()
+                .map_or("a field stands twice".to_owned(), |key| {
+                    format!("the field {} stands twice", shorten(key))
+                }),
+            "remove one of them",
+        ),
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => (
+            ProblemCode::NotYaml,
+            TOO_MUCH.to_owned(),
+            "write it without so many aliases (`*name`), or in several documents",
+        ),
+        other => (ProblemCode::NotYaml, describe(other), remedy(other)),
+    };
+    let cost = if message == TOO_MUCH { MOST_NODES } else { 1 };
+    Unreadable {
+        code,
+        at,
+        message,
+        remedy,
+        cost,
+    }
+}
+
+/// The error without what was wrapped around it.
+fn original(error: &Error) -> &Error {
+    match error {
+        Error::AliasError { error, .. } | Error::WithSnippet { error, .. } => original(error),
+        other => other,
+    }
+}
+
+/// The parser's own words, without the place, which is said elsewhere.
+fn describe(error: &Error) -> String {
+    let text = error.to_string();
+    let place = text
+        .rfind(" at line ")
+        .and_then(|end| text.get(..end))
+        .unwrap_or(&text);
+    format!("this is not YAML: {}", shorten(place))
+}
+
+fn remedy(error: &Error) -> &'static str {
+    let text = error.to_string();
+    if text.contains("tabs") {
+        "indent with spaces; YAML takes no tabs"
+    } else if text.contains("unknown anchor") {
+        "put the text in quotes if it begins with `*` by intent"
+    } else if text.contains("mapping values are not allowed") {
+        "put the text in quotes if it holds `: ` by intent"
+    } else {
+        "check indentation and quotes here and in the lines above"
+    }
+}
+
+/// Keeps a message short whatever the text holds.
+fn shorten(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(160)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alias_bombs_are_stopped_early() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..10 {
+            let line = format!(
+                "a{level}: &a{level} [{}]\n",
+                vec![format!("*a{}", level - 1); 10].join(", ")
+            );
+            bomb.push_str(&line);
+        }
+        let error = parse(&bomb).unwrap_err();
+        assert_eq!(error.code, ProblemCode::NotYaml);
+        assert!(
+            error.message.contains("repeats itself"),
+            "{}",
+            error.message
+        );
+    }
+
+    #[test]
+    fn deep_nesting_is_stopped() {
+        for text in [
+            "[".repeat(100_000),
+            "{a: ".repeat(100_000),
+            "- ".repeat(100_000),
+        ] {
+            assert_eq!(parse(&text).unwrap_err().code, ProblemCode::NotYaml);
+        }
+    }
+
+    #[test]
+    fn a_field_may_stand_once() {
+        let error = parse("a: 1\nb: 2\na: 3\n").unwrap_err();
+        assert_eq!((error.code, error.at.line), (ProblemCode::Twice, 3));
+    }
+
+    #[test]
+    fn json_is_read_too() {
+        assert!(
+            parse("{\n\t\"kind\": \"List\",\n\t\"items\": [\n\t\t{\"a\": null}\n\t]\n}").is_ok()
+        );
+    }
+}
