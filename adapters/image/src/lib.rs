@@ -1,1 +1,16 @@
-//! Image sources: HTTP(S) and files
+//! Image sources: HTTP(S) and files.
+//!
+//! [`Router`] is the one source that others are handed: it looks at the URL and asks
+//! [`HttpSource`] or [`FileSource`], or whoever was given certain hosts.
+//!
+//! What this crate never does: hold more of an image in memory than one piece, take a web page or
+//! half an image for an image, or name a password in an error.
+
+mod error;
+pub mod file;
+pub mod http;
+pub mod router;
+
+pub use file::FileSource;
+pub use http::{HttpOptions, HttpSource};
+pub use router::Router;

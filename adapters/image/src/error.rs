@@ -1,0 +1,95 @@
+//! Errors without credentials.
+
+use std::error::Error;
+
+use url::Url;
+use vsiflow_steps::ports::{SourceError, SourceErrorKind};
+
+/// An error about `url`, as it may be shown.
+pub(crate) fn error(
+    kind: SourceErrorKind,
+    url: impl Into<Shown>,
+    message: impl Into<String>,
+) -> SourceError {
+    SourceError {
+        kind,
+        url: url.into().0,
+        message: message.into(),
+    }
+}
+
+/// An error that only a change of the URL or of what is behind it mends.
+pub(crate) fn invalid(url: impl Into<Shown>, message: impl Into<String>) -> SourceError {
+    error(SourceErrorKind::Invalid, url, message)
+}
+
+/// A URL as it may be shown: without user, password, query and fragment. Queries hold the
+/// signatures of presigned URLs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shown(String);
+
+impl From<&Url> for Shown {
+    fn from(url: &Url) -> Self {
+        let mut shown = url.clone();
+        // These fail only for URLs that cannot hold credentials.
+        let _ = shown.set_username("");
+        let _ = shown.set_password(None);
+        let signed = shown.query().is_some();
+        shown.set_query(None);
+        shown.set_fragment(None);
+        Self(if signed {
+            format!("{shown}?…")
+        } else {
+            shown.to_string()
+        })
+    }
+}
+
+impl From<&Shown> for Shown {
+    fn from(shown: &Self) -> Self {
+        shown.clone()
+    }
+}
+
+/// Reads a URL.
+///
+/// # Errors
+/// `Invalid`, without repeating what cannot be read: it may hold a password anywhere.
+pub(crate) fn parse(url: &str) -> Result<Url, SourceError> {
+    Url::parse(url).map_err(|cause| {
+        let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+        let plain = |scheme: &&str| scheme.chars().all(|c| c.is_ascii_alphanumeric());
+        let shown = format!("{}:…", scheme.filter(plain).unwrap_or_default());
+        invalid(Shown(shown), format!("this is no URL: {cause}"))
+    })
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        // Many errors repeat their causes.
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_not_shown() {
+        let url = parse("https://me:secret@a.example/b.qcow2?X-Signature=secret#secret").unwrap();
+        assert_eq!(Shown::from(&url).0, "https://a.example/b.qcow2?…");
+        for text in ["https://me:secret@:1/x", "secret", "se cret:x", ""] {
+            let error = parse(text).unwrap_err();
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}

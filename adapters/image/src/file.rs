@@ -1,0 +1,226 @@
+//! Images in files on this machine.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
+use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
+
+use crate::error::{Shown, error, invalid, parse};
+
+/// Bytes read at a time: large enough that the disk is the limit, small enough for any memory.
+const PIECE: usize = 256 * 1024;
+
+/// Reads `file:` URLs. Regular files only: a pipe or a device has no end to wait for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileSource;
+
+impl FileSource {
+    /// A source of files.
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+#[async_trait]
+impl ImageSource for FileSource {
+    async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
+        Ok(open(url).await?.info)
+    }
+
+    async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
+        Ok(Box::new(open(url).await?))
+    }
+}
+
+async fn open(url: &str) -> Result<FileStream, SourceError> {
+    let url = parse(url)?;
+    let shown = Shown::from(&url);
+    let path: PathBuf = url.to_file_path().map_err(|()| {
+        invalid(
+            &shown,
+            "this names no file on this machine; write file:///path",
+        )
+    })?;
+    let failed = |cause| io_error(&shown, &cause);
+    // Opening a pipe would wait for its other end, so its kind is looked at before.
+    let info = match tokio::fs::metadata(&path).await.map_err(failed)? {
+        found if found.is_file() => None,
+        found => Some(if found.is_dir() {
+            "a directory"
+        } else {
+            "a pipe, socket or device"
+        }),
+    };
+    if let Some(kind) = info {
+        return Err(invalid(
+            &shown,
+            format!("this is {kind}, not a regular file"),
+        ));
+    }
+    let file = File::open(&path).await.map_err(failed)?;
+    let metadata = file.metadata().await.map_err(failed)?;
+    if metadata.len() == 0 {
+        return Err(invalid(&shown, "the file is empty"));
+    }
+    let info = SourceInfo {
+        length: Some(metadata.len()),
+        validator: validator(&metadata),
+    };
+    Ok(FileStream {
+        file,
+        shown,
+        info,
+        read: 0,
+    })
+}
+
+/// The time of the last change to the nanosecond, and the length.
+fn validator(metadata: &std::fs::Metadata) -> Option<String> {
+    let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(format!(
+        "modified {}.{:09}, {} bytes",
+        modified.as_secs(),
+        modified.subsec_nanos(),
+        metadata.len()
+    ))
+}
+
+fn io_error(shown: &Shown, cause: &io::Error) -> SourceError {
+    let kind = match cause.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied => SourceErrorKind::Forbidden,
+        io::ErrorKind::InvalidInput => SourceErrorKind::Invalid,
+        _ => SourceErrorKind::Transient,
+    };
+    error(kind, shown, cause.to_string())
+}
+
+/// A file being read.
+struct FileStream {
+    file: File,
+    shown: Shown,
+    info: SourceInfo,
+    read: u64,
+}
+
+#[async_trait]
+impl ImageStream for FileStream {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        let mut piece = BytesMut::with_capacity(PIECE);
+        let read = self.file.read_buf(&mut piece).await;
+        let read = read.map_err(|cause| io_error(&self.shown, &cause))?;
+        self.read = self
+            .read
+            .saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        let length = self.info.length.unwrap_or(self.read);
+        // Somebody writes to the file: neither part is an image.
+        if self.read > length || read == 0 && self.read < length {
+            let message = format!("the file changed while it was read: it had {length} bytes");
+            return Err(error(SourceErrorKind::Transient, &self.shown, message));
+        }
+        Ok((read > 0).then(|| piece.freeze()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use url::Url;
+
+    async fn all(url: &str) -> Result<Vec<u8>, SourceError> {
+        let mut stream = FileSource::new().open(url).await?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = stream.next().await? {
+            assert!(piece.len() <= PIECE);
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    }
+
+    fn url(path: &std::path::Path) -> String {
+        Url::from_file_path(path).unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_in_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("an image.qcow2");
+        let content: Vec<u8> = (0..PIECE * 3 + 7).map(|n| (n % 251) as u8).collect();
+        std::fs::write(&path, &content).unwrap();
+        assert!(url(&path).contains("an%20image"));
+        let info = FileSource::new().probe(&url(&path)).await.unwrap();
+        assert_eq!(info.length, Some(content.len() as u64));
+        assert_eq!(all(&url(&path)).await.unwrap(), content);
+        std::fs::write(&path, b"other").unwrap();
+        assert_ne!(
+            FileSource::new()
+                .probe(&url(&path))
+                .await
+                .unwrap()
+                .validator,
+            info.validator
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_no_image_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = dir.path().join("empty");
+        std::fs::write(&empty, b"").unwrap();
+        for (url, kind) in [
+            (url(&dir.path().join("missing")), SourceErrorKind::NotFound),
+            (url(&empty.join("below a file")), SourceErrorKind::NotFound),
+            (url(dir.path()), SourceErrorKind::Invalid),
+            (url(&empty), SourceErrorKind::Invalid),
+            ("file:///dev/null".to_owned(), SourceErrorKind::Invalid),
+            (
+                "file://elsewhere/image".to_owned(),
+                SourceErrorKind::Invalid,
+            ),
+            ("file:///a%00b".to_owned(), SourceErrorKind::Invalid),
+        ] {
+            assert_eq!(
+                FileSource::new().probe(&url).await.unwrap_err().kind,
+                kind,
+                "{url}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changes_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image");
+        std::fs::write(&path, vec![1; PIECE * 2]).unwrap();
+        for change in ["shorter", "longer"] {
+            let mut stream = FileSource::new().open(&url(&path)).await.unwrap();
+            stream.next().await.unwrap();
+            let mut file = std::fs::OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .unwrap();
+            match change {
+                "shorter" => file.set_len(PIECE as u64).unwrap(),
+                _ => file.write_all(&vec![1; PIECE * 3]).unwrap(),
+            }
+            let error = loop {
+                match stream.next().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("taken for whole: {change}"),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.kind, SourceErrorKind::Transient, "{change}");
+        }
+    }
+}

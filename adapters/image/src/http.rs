@@ -1,0 +1,257 @@
+//! Images from HTTP(S) servers.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED,
+};
+use reqwest::{Client, Response, StatusCode, redirect};
+use tokio::time::timeout;
+use url::Url;
+use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
+
+use crate::error::{Shown, chain, error, invalid, parse};
+
+/// Deadlines and limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// How long a connection may take, TLS included.
+    pub connect_deadline: Duration,
+    /// How long a server may send nothing. There is no limit to the whole: images are large and
+    /// lines are slow.
+    pub idle_deadline: Duration,
+    /// How many redirects are followed.
+    pub redirects: usize,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            connect_deadline: Duration::from_secs(15),
+            idle_deadline: Duration::from_secs(30),
+            redirects: 10,
+        }
+    }
+}
+
+/// Reads `http:` and `https:` URLs, through the proxies of the usual environment variables.
+/// User and password of the URL are sent as basic authentication, and to no other host.
+#[derive(Clone, Debug)]
+pub struct HttpSource {
+    client: Client,
+    idle_deadline: Duration,
+}
+
+impl HttpSource {
+    /// A source with these options.
+    ///
+    /// # Errors
+    /// When the system's TLS or proxy settings cannot be used.
+    pub fn new(options: &HttpOptions) -> Result<Self, SourceError> {
+        let client = Client::builder()
+            .user_agent(concat!("vsiflow/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(options.connect_deadline)
+            .redirect(redirect::Policy::limited(options.redirects))
+            .build();
+        let client = client.map_err(|cause| SourceError {
+            kind: SourceErrorKind::Invalid,
+            url: "https:".to_owned(),
+            message: format!("HTTP cannot be set up here: {}", chain(&cause)),
+        })?;
+        Ok(Self {
+            client,
+            idle_deadline: options.idle_deadline,
+        })
+    }
+
+    /// Asks for the image. Probing asks the same way, and then hangs up: servers answer HEAD
+    /// otherwise than GET, or, where a URL is signed for GET, not at all.
+    async fn get(&self, url: &str) -> Result<HttpStream, SourceError> {
+        let mut url = parse(url)?;
+        let shown = Shown::from(&url);
+        let credentials = take_credentials(&mut url);
+        let mut request = self.client.get(url).header(ACCEPT_ENCODING, "identity");
+        if let Some((user, password)) = credentials {
+            request = request.basic_auth(user, password);
+        }
+        let response = within(self.idle_deadline, &shown, request.send()).await?;
+        let info = examine(&response, &shown)?;
+        let idle_deadline = self.idle_deadline;
+        Ok(HttpStream {
+            response,
+            shown,
+            info,
+            read: 0,
+            idle_deadline,
+        })
+    }
+}
+
+#[async_trait]
+impl ImageSource for HttpSource {
+    async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
+        Ok(self.get(url).await?.info)
+    }
+
+    async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
+        Ok(Box::new(self.get(url).await?))
+    }
+}
+
+/// User and password, decoded; the URL keeps neither.
+fn take_credentials(url: &mut Url) -> Option<(String, Option<String>)> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let user = decode(url.username());
+    let password = url.password().map(decode);
+    // These fail only for URLs without a host, which have no credentials either.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Some((user, password))
+}
+
+/// Percent-decodes. A `+` stays one: this is no form.
+fn decode(text: &str) -> String {
+    let quoted = text.replace('+', "%2B");
+    let pair = format!("x={quoted}");
+    let decoded = url::form_urlencoded::parse(pair.as_bytes()).next();
+    decoded
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
+}
+
+/// Awaits something of the server, and not for ever.
+async fn within<T>(
+    deadline: Duration,
+    shown: &Shown,
+    future: impl Future<Output = reqwest::Result<T>>,
+) -> Result<T, SourceError> {
+    match timeout(deadline, future).await {
+        Ok(result) => result.map_err(|cause| explain(shown, cause)),
+        Err(_) => {
+            let message = format!("the server sent nothing for {} s", deadline.as_secs_f32());
+            Err(error(SourceErrorKind::Transient, shown, message))
+        }
+    }
+}
+
+/// What a failed request means. The cause may name the URL it was redirected to, with a
+/// signature, so that is cut off.
+fn explain(shown: &Shown, cause: reqwest::Error) -> SourceError {
+    let cause = cause.without_url();
+    let text = chain(&cause);
+    let untrusted = text.contains("certificate");
+    let kind = if cause.is_builder() || cause.is_redirect() || untrusted {
+        SourceErrorKind::Invalid
+    } else {
+        SourceErrorKind::Transient
+    };
+    let message = match cause.is_redirect() {
+        true => format!("too many redirects, or one to nowhere: {text}"),
+        false => text,
+    };
+    error(kind, shown, message)
+}
+
+/// Looks at an answer before its body is read.
+fn examine(response: &Response, shown: &Shown) -> Result<SourceInfo, SourceError> {
+    let status = response.status();
+    if status != StatusCode::OK {
+        return Err(error(
+            kind_of(status),
+            shown,
+            format!("the server answered {status}"),
+        ));
+    }
+    let headers = response.headers();
+    if text(headers, &CONTENT_TYPE).is_some_and(|kind| kind.trim_start().starts_with("text/html")) {
+        let message = "this is a web page, not an image; is a login needed?";
+        return Err(invalid(shown, message));
+    }
+    if let Some(coding) = text(headers, &CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+        let message = format!("the server sends the image encoded ({coding}), unasked");
+        return Err(invalid(shown, message));
+    }
+    let length = response.content_length();
+    if length == Some(0) {
+        return Err(invalid(shown, EMPTY));
+    }
+    Ok(SourceInfo {
+        length,
+        validator: validator(headers, length),
+    })
+}
+
+const EMPTY: &str = "the server sent an empty image";
+
+fn kind_of(status: StatusCode) -> SourceErrorKind {
+    match status.as_u16() {
+        404 | 410 => SourceErrorKind::NotFound,
+        401 | 403 | 407 => SourceErrorKind::Forbidden,
+        408 | 425 | 429 | 500..=599 => SourceErrorKind::Transient,
+        _ => SourceErrorKind::Invalid,
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// A strong ETag, or else the time of the last change with the length. A weak ETag promises only
+/// that two contents are about the same.
+fn validator(headers: &HeaderMap, length: Option<u64>) -> Option<String> {
+    let strong = text(headers, &ETAG).filter(|tag| !tag.starts_with("W/"));
+    if let Some(tag) = strong {
+        return Some(format!("etag {tag}"));
+    }
+    let modified = text(headers, &LAST_MODIFIED)?;
+    Some(format!("modified {modified}, {} bytes", length?))
+}
+
+/// An image being received.
+struct HttpStream {
+    response: Response,
+    shown: Shown,
+    info: SourceInfo,
+    read: u64,
+    idle_deadline: Duration,
+}
+
+#[async_trait]
+impl ImageStream for HttpStream {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        loop {
+            let piece = within(self.idle_deadline, &self.shown, self.response.chunk()).await?;
+            let Some(piece) = piece else {
+                return self.end();
+            };
+            let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            self.read = self.read.saturating_add(length);
+            // An empty piece is no end.
+            if length > 0 {
+                return Ok(Some(piece));
+            }
+        }
+    }
+}
+
+impl HttpStream {
+    /// The end, if it is where it was announced.
+    fn end(&self) -> Result<Option<Bytes>, SourceError> {
+        match self.info.length {
+            _ if self.read == 0 => Err(invalid(&self.shown, EMPTY)),
+            Some(length) if length != self.read => {
+                let message = format!("cut off: {} of {length} bytes arrived", self.read);
+                Err(error(SourceErrorKind::Transient, &self.shown, message))
+            }
+            _ => Ok(None),
+        }
+    }
+}

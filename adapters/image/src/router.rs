@@ -1,0 +1,133 @@
+//! Chooses the source by the URL.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use url::Url;
+use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceInfo};
+
+use crate::error::{invalid, parse};
+use crate::file::FileSource;
+use crate::http::{HttpOptions, HttpSource};
+
+/// Whether a source is the one for a URL.
+type Predicate = Box<dyn Fn(&Url) -> bool + Send + Sync>;
+
+/// All sources of this crate as one, and room for others.
+pub struct Router {
+    special: Vec<(Predicate, Arc<dyn ImageSource>)>,
+    http: Arc<dyn ImageSource>,
+    file: Arc<dyn ImageSource>,
+}
+
+impl Router {
+    /// HTTP(S) with usual deadlines, and files.
+    ///
+    /// # Errors
+    /// When the system's TLS or proxy settings cannot be used.
+    pub fn new() -> Result<Self, SourceError> {
+        Ok(Self::with(HttpSource::new(&HttpOptions::default())?))
+    }
+
+    /// HTTP(S) as given, and files.
+    pub fn with(http: HttpSource) -> Self {
+        Self {
+            special: Vec::new(),
+            http: Arc::new(http),
+            file: Arc::new(FileSource::new()),
+        }
+    }
+
+    /// Gives URLs that `choose` accepts to `source`. Whoever was given first is asked first, and
+    /// before the scheme is looked at.
+    #[must_use]
+    pub fn route(
+        mut self,
+        choose: impl Fn(&Url) -> bool + Send + Sync + 'static,
+        source: Arc<dyn ImageSource>,
+    ) -> Self {
+        self.special.push((Box::new(choose), source));
+        self
+    }
+
+    fn choose(&self, url: &str) -> Result<&Arc<dyn ImageSource>, SourceError> {
+        let url = parse(url)?;
+        if let Some((_, source)) = self.special.iter().find(|(choose, _)| choose(&url)) {
+            return Ok(source);
+        }
+        match url.scheme() {
+            "http" | "https" => Ok(&self.http),
+            "file" => Ok(&self.file),
+            other => Err(invalid(
+                &url,
+                format!("{other}: is no scheme of an image; use http, https or file"),
+            )),
+        }
+    }
+}
+
+#[async_trait]
+impl ImageSource for Router {
+    async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
+        self.choose(url)?.probe(url).await
+    }
+
+    async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
+        self.choose(url)?.open(url).await
+    }
+}
+
+/// Whether the URL's host is in the reserved domain `.test`, which exists nowhere: for
+/// [`Router::route`] with a simulated source.
+pub fn is_test_host(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+    host == "test" || host.ends_with(".test")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vsiflow_steps::ports::SourceErrorKind;
+
+    /// Says its own name as the validator.
+    struct Named(&'static str);
+
+    #[async_trait]
+    impl ImageSource for Named {
+        async fn probe(&self, _: &str) -> Result<SourceInfo, SourceError> {
+            Ok(SourceInfo {
+                length: None,
+                validator: Some(self.0.to_owned()),
+            })
+        }
+
+        async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
+            Err(invalid(&parse(url)?, "not asked for"))
+        }
+    }
+
+    #[tokio::test]
+    async fn given_hosts_go_to_their_source() {
+        let router = Router::new()
+            .unwrap()
+            .route(is_test_host, Arc::new(Named("first")))
+            .route(|url| url.scheme() == "oci", Arc::new(Named("second")));
+        for (url, name) in [
+            ("http://images.test/a.qcow2", "first"),
+            ("https://IMAGES.TEST./a.qcow2", "first"),
+            ("oci://registry.example/a", "second"),
+        ] {
+            assert_eq!(
+                router.probe(url).await.unwrap().validator.as_deref(),
+                Some(name),
+                "{url}"
+            );
+        }
+        let error = router
+            .probe("ftp://me:secret@a.example/b")
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind, SourceErrorKind::Invalid);
+        assert!(!error.to_string().contains("secret"));
+    }
+}

@@ -1,0 +1,235 @@
+//! The HTTP source against a small server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use vsiflow_image::{HttpOptions, HttpSource};
+use vsiflow_steps::ports::{ImageSource, SourceError, SourceErrorKind, SourceInfo};
+
+/// Answers every request by its path; the request's head decides.
+async fn serve() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream, port));
+        }
+    });
+    port
+}
+
+async fn answer(mut stream: TcpStream, port: u16) {
+    let head = request(&mut stream).await;
+    let target = head.split(' ').nth(1).unwrap_or_default();
+    let path = target.split('?').next().unwrap_or_default().to_owned();
+    let full = |headers: &str, body: &str| {
+        let length = body.len();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
+    };
+    let status = |line: &str| format!("HTTP/1.1 {line}\r\nContent-Length: 0\r\n\r\n");
+    let to = |place: &str| {
+        format!("HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n")
+    };
+    let reply = match path.as_str() {
+        "/image" => full("ETag: \"one\"\r\n", "some bytes"),
+        "/weak" => full(
+            "ETag: W/\"x\"\r\nLast-Modified: Sat, 01 Jan 2022 00:00:00 GMT\r\n",
+            "some",
+        ),
+        "/unnamed" => full("", "some"),
+        "/chunked" => {
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n0\r\n\r\n".into()
+        }
+        "/chunked-cut" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nso".into(),
+        "/chunked-empty" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(),
+        "/empty" => full("", ""),
+        "/html" => full(
+            "Content-Type: text/html; charset=utf-8\r\n",
+            "<html>login</html>",
+        ),
+        "/gzip" => full("Content-Encoding: gzip\r\n", "x"),
+        "/cut" => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome".into(),
+        "/stall" => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome".into(),
+        "/redirect" => to("/image"),
+        "/loop" => to("/loop"),
+        "/elsewhere" => to(&format!(
+            "http://localhost:{port}/no-credentials?token=SECRET"
+        )),
+        "/login" if head.contains("authorization: Basic bWU6cCthL3Nz\r\n") => full("", "some"),
+        "/login" => status("401 Unauthorized"),
+        "/no-credentials" if head.to_lowercase().contains("authorization") => status("400 Sent"),
+        "/no-credentials" => full("", "some"),
+        "/silent" => String::new(),
+        code => status(&format!("{} Code", code.trim_start_matches('/'))),
+    };
+    let _ = stream.write_all(reply.as_bytes()).await;
+    let _ = stream.flush().await;
+    if matches!(path.as_str(), "/stall" | "/silent") {
+        // As long as the other side waits.
+        let _ = stream.read(&mut [0; 1]).await;
+    }
+}
+
+async fn request(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).await.unwrap_or(0) == 1 {
+        head.push(byte[0]);
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+fn source() -> HttpSource {
+    let idle_deadline = Duration::from_millis(300);
+    HttpSource::new(&HttpOptions {
+        idle_deadline,
+        ..HttpOptions::default()
+    })
+    .unwrap()
+}
+
+async fn read(url: &str) -> Result<(SourceInfo, Vec<u8>), SourceError> {
+    let mut stream = source().open(url).await?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = stream.next().await? {
+        bytes.extend_from_slice(&piece);
+    }
+    Ok((stream.info().clone(), bytes))
+}
+
+async fn get(path: &str) -> Result<(SourceInfo, Vec<u8>), SourceError> {
+    let port = serve().await;
+    read(&format!("http://127.0.0.1:{port}{path}")).await
+}
+
+async fn kind(path: &str) -> SourceErrorKind {
+    get(path).await.unwrap_err().kind
+}
+
+#[tokio::test]
+async fn an_image_arrives_whole() {
+    let (info, bytes) = get("/image").await.unwrap();
+    assert_eq!(bytes, b"some bytes");
+    assert_eq!(
+        info,
+        SourceInfo {
+            length: Some(10),
+            validator: Some("etag \"one\"".into())
+        }
+    );
+    let (info, bytes) = get("/chunked").await.unwrap();
+    assert_eq!((info.length, bytes.as_slice()), (None, b"some".as_slice()));
+}
+
+#[tokio::test]
+async fn probing_says_what_opening_says() {
+    let url = format!("http://127.0.0.1:{}/image", serve().await);
+    assert_eq!(
+        source().probe(&url).await.unwrap(),
+        read(&url).await.unwrap().0
+    );
+}
+
+#[tokio::test]
+async fn only_strong_validators_are_kept() {
+    let weak = get("/weak").await.unwrap().0.validator;
+    assert_eq!(
+        weak.as_deref(),
+        Some("modified Sat, 01 Jan 2022 00:00:00 GMT, 4 bytes")
+    );
+    assert_eq!(get("/unnamed").await.unwrap().0.validator, None);
+}
+
+#[tokio::test]
+async fn each_status_has_its_kind() {
+    use SourceErrorKind::{Forbidden, Invalid, NotFound, Transient};
+    for (path, expected) in [
+        ("/404", NotFound),
+        ("/410", NotFound),
+        ("/401", Forbidden),
+        ("/403", Forbidden),
+        ("/429", Transient),
+        ("/500", Transient),
+        ("/503", Transient),
+        ("/204", Invalid),
+        ("/206", Invalid),
+        ("/400", Invalid),
+    ] {
+        assert_eq!(kind(path).await, expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_image_is_refused() {
+    for path in ["/empty", "/chunked-empty", "/html", "/gzip"] {
+        assert_eq!(kind(path).await, SourceErrorKind::Invalid, "{path}");
+    }
+    let error = get("/html").await.unwrap_err();
+    assert!(
+        error.message.contains("a web page, not an image"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn half_an_image_is_an_error() {
+    for path in ["/cut", "/chunked-cut"] {
+        assert_eq!(kind(path).await, SourceErrorKind::Transient, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_given_up() {
+    for path in ["/stall", "/silent"] {
+        let begin = Instant::now();
+        let error = get(path).await.unwrap_err();
+        assert_eq!(error.kind, SourceErrorKind::Transient, "{path}");
+        assert!(error.message.contains("sent nothing"), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(10), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_may_come_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/image", listener.local_addr().unwrap());
+    drop(listener);
+    assert_eq!(
+        read(&url).await.unwrap_err().kind,
+        SourceErrorKind::Transient
+    );
+}
+
+#[tokio::test]
+async fn redirects_are_followed_but_not_for_ever() {
+    assert_eq!(get("/redirect").await.unwrap().1, b"some bytes");
+    assert_eq!(kind("/loop").await, SourceErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn credentials_go_to_their_host_and_into_no_error() {
+    let port = serve().await;
+    let url = |path: &str| format!("http://me:p%2Ba%2Fss@127.0.0.1:{port}{path}");
+    assert_eq!(read(&url("/login")).await.unwrap().1, b"some");
+    assert_eq!(read(&url("/elsewhere")).await.unwrap().1, b"some");
+    for path in [
+        "/404?token=SECRET",
+        "/html?token=SECRET",
+        "/cut?token=SECRET",
+        "/loop",
+    ] {
+        let error = read(&url(path)).await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(
+            !text.contains("p%2Ba") && !text.contains("p+a") && !text.contains("SECRET"),
+            "{text}"
+        );
+    }
+}
