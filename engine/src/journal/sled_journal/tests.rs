@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::{
     journal::sled_keys as keys,
-    model::{Actor, Event, EventKind, RunId, Text, Timestamp},
+    model::{Actor, Event, EventKind, Name, Outcome, Payload, RunId, Text, Timestamp},
 };
 
 fn stream(number: u64) -> StreamId {
@@ -211,6 +211,39 @@ async fn nothing_is_seen_before_it_is_durable_and_what_waits_is_written_together
     let batches: Vec<_> = journal.read_links(0, 9).await.unwrap();
     let ranges: Vec<_> = batches.iter().map(|link| (link.first, link.last)).collect();
     assert_eq!(ranges, [(0, 0), (1, 8)]);
+}
+
+/// Sled keeps a page past about 128 KiB in a file of its own, which it never syncs.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_records_make_no_page_that_sled_keeps_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = SledJournal::open(dir.path()).await.unwrap();
+    let mut long = append(&stream(1), 0, 64);
+    for event in &mut long.events {
+        let output = Payload::Inline(vec![7; 3900]);
+        let (node, outcome) = (Name::of("n"), Outcome::Created);
+        event.kind = EventKind::StepSucceeded {
+            node,
+            attempt: 1,
+            outcome,
+            output,
+        };
+    }
+    for seq in (0..1024).step_by(64) {
+        journal
+            .append(vec![Append {
+                expected_seq: seq,
+                ..long.clone()
+            }])
+            .await
+            .unwrap();
+    }
+    let stored = journal.read_stored(0, 1).await.unwrap();
+    assert!(stored[0].bytes.len() > 3950);
+    assert_eq!(
+        std::fs::read_dir(dir.path().join("blobs")).unwrap().count(),
+        0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
