@@ -1,0 +1,247 @@
+//! The one table from what went wrong to what the engine and the user do about it.
+//!
+//! `docs/errors.md` lists the same codes for people; a test holds the two together.
+
+use vsiflow_engine::model::{Failure, FailureClass};
+
+use crate::ports::{PortError, PortErrorKind, SourceError, SourceErrorKind};
+
+/// A documented code: what it means, what the engine does, and the user's next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// `VSI0101` and so on.
+    pub code: &'static str,
+    /// What the engine does.
+    pub class: FailureClass,
+    /// What the user does, in one sentence.
+    pub remedy: &'static str,
+}
+
+impl Code {
+    /// A failure of this code; `message` says what happened.
+    pub fn failure(&self, message: impl AsRef<str>) -> Failure {
+        Failure::new(self.class, self.code, message).with_remedy(self.remedy)
+    }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $class:ident, $remedy:literal;)*) => {
+        $($(#[$doc])*
+        pub const $name: Code =
+            Code { code: $code, class: FailureClass::$class, remedy: $remedy };)*
+        /// Every code of this crate.
+        pub const ALL: &[Code] = &[$($name),*];
+    };
+}
+
+codes! {
+    /// The host cannot be reached.
+    UNREACHABLE = "VSI0101", Transient,
+        "See that the host is up and its name, port and network are right; vsiflow keeps trying.";
+    /// A call's deadline passed before it was sent.
+    TIMEOUT = "VSI0102", Transient,
+        "See whether the host is overloaded; vsiflow keeps trying.";
+    /// A call was sent and its answer not seen.
+    OUTCOME_UNKNOWN = "VSI0103", Transient,
+        "Nothing is to be done: vsiflow looks what is there and goes on.";
+    /// The host is at work on the object.
+    BUSY = "VSI0104", Transient,
+        "Wait until the host has finished its work on the object; vsiflow keeps trying.";
+    /// The host's key is not among the known hosts.
+    HOST_KEY_UNKNOWN = "VSI0105", Blocked,
+        "Add the host's key to KNOWN_HOSTS after comparing its fingerprint on the host, then `vsiflow retry`.";
+    /// The host's key is another than the known one.
+    HOST_KEY_CHANGED = "VSI0106", Blocked,
+        "Find out why the host's key changed, put the new one into KNOWN_HOSTS, then `vsiflow retry`.";
+    /// The host refused the credentials.
+    AUTH_REFUSED = "VSI0107", Blocked,
+        "Check USER and KEY of the host and its authorized_keys, then `vsiflow retry`.";
+    /// libvirt does not answer.
+    LIBVIRT_ABSENT = "VSI0108", Transient,
+        "Start libvirtd on the host or check SOCKET; vsiflow keeps trying.";
+    /// The host forbids what is needed.
+    DENIED = "VSI0109", Blocked,
+        "Permit socket forwarding in sshd and the libvirt socket to this user, then `vsiflow retry`.";
+    /// The host answered with an error that has no code of its own.
+    HOST_ERROR = "VSI0110", Transient,
+        "Read the host's own words in the message and its libvirt log; vsiflow keeps trying.";
+
+    /// There is no such pool.
+    POOL_MISSING = "VSI0201", Recheck,
+        "Define the storage pool on the host or correct `storagePool`; vsiflow looks again by itself.";
+    /// The pool is inactive.
+    POOL_INACTIVE = "VSI0202", Recheck,
+        "Start the pool with `virsh pool-start`; vsiflow looks again by itself.";
+    /// There is no room.
+    NO_SPACE = "VSI0203", Recheck,
+        "Make room in the storage pool; vsiflow looks again by itself.";
+    /// There is no such network.
+    NETWORK_MISSING = "VSI0204", Recheck,
+        "Define the network on the host or correct `networkName`; vsiflow looks again by itself.";
+    /// The network is inactive.
+    NETWORK_INACTIVE = "VSI0205", Recheck,
+        "Start the network with `virsh net-start`; vsiflow looks again by itself.";
+    /// An object that is needed is not there.
+    MISSING = "VSI0206", Recheck,
+        "Put the object back or correct the reference to it; vsiflow looks again by itself.";
+    /// Something of that name is there that this journal did not make.
+    NOT_OURS = "VSI0207", Blocked,
+        "Look whose object it is; move it away, or let vsiflow `adopt` it, then `vsiflow retry`.";
+    /// The host does not take the description.
+    REJECTED = "VSI0208", Blocked,
+        "Correct what the host's words in the message complain about, then `vsiflow retry`.";
+    /// The object is in another state than the call needs.
+    WRONG_STATE = "VSI0209", Transient,
+        "Nothing is to be done unless it stays: vsiflow looks at the object again.";
+    /// Something still uses the volume.
+    IN_USE = "VSI0210", Recheck,
+        "Detach the volume from what the message names, or let that go; vsiflow looks again by itself.";
+    /// The host has seen a newer journal than this one.
+    JOURNAL_BEHIND = "VSI0211", Blocked,
+        "This state directory is older than what it made on the host: use the newer one, or `vsiflow adopt`.";
+
+    /// The image's source cannot be read just now.
+    SOURCE_UNREACHABLE = "VSI0301", Transient,
+        "See that the image's server answers; vsiflow keeps trying.";
+    /// The source has no such image.
+    SOURCE_MISSING = "VSI0302", Recheck,
+        "Put the image where `imageURL` points or correct it; vsiflow looks again by itself.";
+    /// The source does not give the image away.
+    SOURCE_FORBIDDEN = "VSI0303", Recheck,
+        "Permit this machine to read the image; vsiflow looks again by itself.";
+    /// What the source gave is no image.
+    SOURCE_INVALID = "VSI0304", Blocked,
+        "Correct `imageURL`: it must lead to the image file itself, not to a page about it.";
+    /// The image has another checksum.
+    CHECKSUM = "VSI0305", Blocked,
+        "Compare `imageChecksum` with the vendor's, or replace the image at its source.";
+    /// The image is no plain qcow2.
+    NOT_QCOW2 = "VSI0306", Blocked,
+        "Provide a qcow2 image without backing file or external data file.";
+    /// The image on the host is not what was verified or sent.
+    VERIFICATION = "VSI0307", Transient,
+        "Nothing is to be done unless it stays: then check the host's disk and file system.";
+
+    /// The contract is not YAML.
+    CONTRACT_YAML = "VSI0401", Blocked,
+        "Correct the contract's YAML at the line the message names and apply it again.";
+    /// The contract has no workload.
+    CONTRACT_WORKLOAD = "VSI0402", Blocked,
+        "Add a `workload` section to the contract and apply it again.";
+    /// The contract has no env.
+    CONTRACT_ENV = "VSI0403", Blocked,
+        "Add an `env` section to the contract and apply it again.";
+    /// A section of the contract has the wrong form.
+    CONTRACT_SECTION = "VSI0404", Blocked,
+        "Give the section as text, as a mapping, or as `hyper-protect-basic.PASSWORD.DATA`, and apply again.";
+
+    /// The guest said that its boot failed.
+    BOOT_FATAL = "VSI0501", Failed,
+        "Do what the guest's message calls for, then `vsiflow retry`; the console is kept.";
+    /// The guest did not become ready in time.
+    BOOT_DEADLINE = "VSI0502", Failed,
+        "Read the console with `vsiflow logs` to see where the boot stands, then `vsiflow retry`.";
+    /// The guest stopped before it was ready.
+    BOOT_STOPPED = "VSI0503", Failed,
+        "Read the end of the console with `vsiflow logs` for the reason, then `vsiflow retry`.";
+    /// The host cannot run such a guest.
+    ARCHITECTURE = "VSI0504", Blocked,
+        "Choose a host for this architecture or security mode, or install its emulator there, then `vsiflow retry`.";
+}
+
+fn of_port(kind: PortErrorKind) -> Code {
+    use PortErrorKind as Kind;
+    match kind {
+        Kind::Unreachable => UNREACHABLE,
+        Kind::Timeout => TIMEOUT,
+        Kind::OutcomeUnknown => OUTCOME_UNKNOWN,
+        Kind::Busy => BUSY,
+        Kind::HostKeyUnknown => HOST_KEY_UNKNOWN,
+        Kind::HostKeyChanged => HOST_KEY_CHANGED,
+        Kind::AuthRefused => AUTH_REFUSED,
+        Kind::LibvirtAbsent => LIBVIRT_ABSENT,
+        Kind::Denied => DENIED,
+        Kind::PoolMissing => POOL_MISSING,
+        Kind::PoolInactive => POOL_INACTIVE,
+        Kind::NoSpace => NO_SPACE,
+        Kind::NetworkMissing => NETWORK_MISSING,
+        Kind::NetworkInactive => NETWORK_INACTIVE,
+        Kind::Missing => MISSING,
+        Kind::Exists => NOT_OURS,
+        Kind::Rejected => REJECTED,
+        Kind::WrongState => WRONG_STATE,
+        Kind::Other => HOST_ERROR,
+    }
+}
+
+impl From<PortError> for Failure {
+    fn from(error: PortError) -> Self {
+        of_port(error.kind)
+            .failure(&error.message)
+            .on_host(&error.host)
+            .of_object(&error.object)
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        let code = match error.kind {
+            SourceErrorKind::Transient => SOURCE_UNREACHABLE,
+            SourceErrorKind::NotFound => SOURCE_MISSING,
+            SourceErrorKind::Forbidden => SOURCE_FORBIDDEN,
+            SourceErrorKind::Invalid => SOURCE_INVALID,
+        };
+        code.failure(&error.message).of_object(&error.url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCS: &str = include_str!("../../docs/errors.md");
+
+    #[test]
+    fn every_code_is_documented_with_its_class_and_remedy() {
+        for code in ALL {
+            let start = format!("| {} |", code.code);
+            let line = DOCS.lines().find(|line| line.starts_with(&start));
+            let line = line.unwrap_or_else(|| panic!("{} is not in docs/errors.md", code.code));
+            let class = format!("| {} |", format!("{:?}", code.class).to_lowercase());
+            assert!(line.contains(&class), "{line} should say {class}");
+            assert!(
+                line.contains(code.remedy),
+                "{line} should say {:?}",
+                code.remedy
+            );
+        }
+    }
+
+    #[test]
+    fn codes_are_unique_and_remedies_are_one_sentence() {
+        let unique: std::collections::BTreeSet<_> = ALL.iter().map(|code| code.code).collect();
+        assert_eq!(unique.len(), ALL.len());
+        for code in ALL {
+            assert!(
+                code.remedy.ends_with('.') && !code.remedy.contains(". "),
+                "{code:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_port_error_keeps_host_object_and_words() {
+        let error = PortError::new(
+            PortErrorKind::NoSpace,
+            "h1",
+            "volume images/a",
+            "disk is full",
+        );
+        let failure = Failure::from(error);
+        assert_eq!(failure.class, FailureClass::Recheck);
+        assert_eq!(
+            failure.to_string(),
+            "VSI0203: disk is full (volume images/a) [host h1]"
+        );
+    }
+}
