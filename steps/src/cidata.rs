@@ -1,0 +1,153 @@
+//! The cidata volume: a small ISO by which the guest gets its contract and its name.
+//!
+//! The guest's attestation record hashes the whole volume, so equal input gives equal bytes: no
+//! clock and no random number go into it.
+
+use std::io::Read as _;
+
+use hadris_fs::{Content, MountOptions, NoClock, Node, OpenOptions, Tree, sync::Volume};
+use hadris_iso::{IsoId, IsoOptions, sync::IsoFs};
+use hadris_storage::{BlockSize, MemDevice};
+use vsiflow_engine::model::Failure;
+
+use crate::error;
+
+/// The label by which the guest finds the volume.
+pub const LABEL: &str = "cidata";
+
+const VENDOR_DATA: &str = "#cloud-config\nusers:\n- default\n";
+const SECTOR: u32 = 2048;
+
+/// What goes into the volume.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Cidata {
+    /// The contract, verbatim.
+    pub user_data: Vec<u8>,
+    /// The guest's name for itself.
+    pub hostname: String,
+    /// Netplan v2 text.
+    pub network_config: Option<String>,
+}
+
+impl Cidata {
+    /// The ISO's bytes; always the same for the same content.
+    ///
+    /// # Errors
+    /// A blocked failure when the content does not fit an ISO.
+    pub fn build(&self) -> Result<Vec<u8>, Failure> {
+        self.write().ok_or_else(|| {
+            error::REJECTED.failure("the contract or the network configuration does not fit an ISO")
+        })
+    }
+
+    fn write(&self) -> Option<Vec<u8>> {
+        let (tree, options) = (self.tree()?, options());
+        let size = hadris_iso::plan(&tree, &options).ok()?.size();
+        let bytes = vec![0; usize::try_from(size).ok()?];
+        let mut device = MemDevice::new(bytes, BlockSize::new(SECTOR)?);
+        hadris_iso::sync::write(&mut device, &tree, &options).ok()?;
+        Some(device.into_inner())
+    }
+
+    fn tree(&self) -> Option<Tree> {
+        let mut tree = Tree::new();
+        let mut add = |name: &str, bytes: &[u8]| {
+            tree.insert(name, Node::file(Content::bytes(bytes.to_vec())))
+                .ok()
+                .map(drop)
+        };
+        add("user-data", &self.user_data)?;
+        add(
+            "meta-data",
+            format!("local-hostname: {}\n", self.hostname).as_bytes(),
+        )?;
+        add("vendor-data", VENDOR_DATA.as_bytes())?;
+        if let Some(network) = &self.network_config {
+            add("network-config", network.as_bytes())?;
+        }
+        Some(tree)
+    }
+}
+
+fn options() -> IsoOptions {
+    IsoOptions::default()
+        .with_id(IsoId::Volume, LABEL)
+        .with_joliet()
+        .with_rock_ridge()
+        .with_time(NoClock::TIME)
+}
+
+/// Reads a volume back, as the guest does. `None` where it is no cidata volume.
+pub fn read(iso: &[u8]) -> Option<Cidata> {
+    if label(iso)? != LABEL {
+        return None;
+    }
+    let device = MemDevice::new(iso.to_vec(), BlockSize::new(SECTOR)?);
+    let files = Volume::new(IsoFs::mount(device, MountOptions::new()).ok()?);
+    let file = |path: &str| {
+        let mut bytes = Vec::new();
+        let file = files.open(path, OpenOptions::new().read()).ok()?;
+        file.take(iso.len() as u64)
+            .read_to_end(&mut bytes)
+            .ok()
+            .map(|_| bytes)
+    };
+    let user_data = file("/user-data")?;
+    let meta_data = String::from_utf8(file("/meta-data")?).ok()?;
+    let hostname = meta_data.strip_prefix("local-hostname:")?.trim().to_owned();
+    let network_config = file("/network-config").and_then(|bytes| String::from_utf8(bytes).ok());
+    Some(Cidata {
+        user_data,
+        hostname,
+        network_config,
+    })
+}
+
+/// The label of an ISO, from where the guest's tools read it: the primary volume descriptor.
+pub fn label(iso: &[u8]) -> Option<&str> {
+    let label = iso.get(0x8000 + 40..0x8000 + 72)?;
+    std::str::from_utf8(label).ok().map(str::trim_end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Cidata {
+        Cidata {
+            user_data: b"workload: a\nenv: b\n".to_vec(),
+            hostname: "web-1".to_owned(),
+            network_config: None,
+        }
+    }
+
+    #[test]
+    fn the_same_content_gives_the_same_bytes() {
+        assert_eq!(sample().build(), sample().build());
+        let other = Cidata {
+            hostname: "web-2".to_owned(),
+            ..sample()
+        };
+        assert_ne!(sample().build(), other.build());
+    }
+
+    #[test]
+    fn the_guest_finds_it_by_label_and_reads_all_of_it_back() {
+        let with_network = Cidata {
+            network_config: Some("version: 2\n".to_owned()),
+            ..sample()
+        };
+        for cidata in [sample(), with_network] {
+            let iso = cidata.build().unwrap();
+            assert_eq!(iso.get(0x8001..0x8006), Some(b"CD001".as_slice()));
+            assert_eq!(label(&iso), Some(LABEL));
+            assert!(read(&iso).unwrap() == cidata);
+        }
+    }
+
+    #[test]
+    fn what_is_no_cidata_is_not_read() {
+        assert!(read(b"").is_none());
+        assert!(read(&vec![0; 100_000]).is_none());
+    }
+}
