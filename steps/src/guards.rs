@@ -1,0 +1,180 @@
+//! What must hold before a volume is deleted or made again.
+//!
+//! All of it is read from the host immediately before. Whatever cannot be read refuses: unknown
+//! is not absent. There is no other way to a deletion in this crate than through [`remove`].
+
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Observed, StepContext},
+};
+
+use crate::{
+    error, ownership,
+    ports::{DiskSource, DomainInfo, HostPorts, Removed, VolumeInfo, VolumeKey},
+};
+
+/// A volume that somebody wants gone.
+#[derive(Clone, Copy, Debug)]
+pub struct Doomed<'a> {
+    /// The volume.
+    pub key: &'a VolumeKey,
+    /// Whether this journal recorded that it makes a volume of this name.
+    pub recorded: bool,
+    /// The VSI whose own domain may name the volume, as long as it is off.
+    pub owner: Option<Uuid>,
+}
+
+/// Says whether the volume may be deleted; `None` where it is not there.
+///
+/// It may when this journal recorded the intent to make it, the journal is not behind the host,
+/// no domain names it (running or stored, anybody's, but for the owner's own while that is off),
+/// and it is in no other volume's backing chain on any active pool.
+///
+/// # Errors
+/// The first rule that forbids it; port errors by their kind.
+pub async fn removable(
+    cx: &StepContext,
+    ports: &HostPorts,
+    doomed: Doomed<'_>,
+) -> Result<Option<VolumeInfo>, Failure> {
+    let Some(volume) = ports.storage.volume(doomed.key).await? else {
+        return Ok(None);
+    };
+    if !doomed.recorded {
+        return Err(not_ours(ports, doomed.key));
+    }
+    let domains = ports.domains.domains().await?;
+    for domain in &domains {
+        if names(ports, domain, &volume).await? && !is_idle_owner(cx, domain, doomed.owner)? {
+            return Err(in_use(
+                ports,
+                &volume,
+                &format!("domain {} names it", domain.name),
+            ));
+        }
+    }
+    no_overlay(ports, &volume).await?;
+    Ok(Some(volume))
+}
+
+/// Deletes the volume if [`removable`] permits it.
+///
+/// # Errors
+/// As for [`removable`].
+pub async fn remove(
+    cx: &StepContext,
+    ports: &HostPorts,
+    doomed: Doomed<'_>,
+) -> Result<Removed, Failure> {
+    match removable(cx, ports, doomed).await? {
+        Some(_) => Ok(ports.storage.delete(doomed.key).await?),
+        None => Ok(Removed::Absent),
+    }
+}
+
+/// The look of every step that makes a volume: where something of that name is there and this
+/// journal had not recorded the intent to make it, it is another's.
+///
+/// # Errors
+/// Blocked, `VSI0207`; port errors by their kind.
+pub async fn free_or_ours<T>(
+    cx: &StepContext,
+    ports: &HostPorts,
+    key: &VolumeKey,
+) -> Result<Observed<T>, Failure> {
+    if !cx.intended_before && ports.storage.volume(key).await?.is_some() {
+        return Err(not_ours(ports, key));
+    }
+    Ok(Observed::Needed)
+}
+
+/// The failure for a volume that this journal did not make.
+pub fn not_ours(ports: &HostPorts, key: &VolumeKey) -> Failure {
+    error::NOT_OURS
+        .failure("a volume of this name is there that this journal did not make")
+        .on_host(ports.host.name())
+        .of_object(format!("volume {key}"))
+}
+
+/// The failure for a volume that somebody uses.
+pub fn in_use(ports: &HostPorts, volume: &VolumeInfo, why: &str) -> Failure {
+    error::IN_USE
+        .failure(format!("the volume is in use: {why}"))
+        .on_host(ports.host.name())
+        .of_object(format!("volume {}", volume.key))
+}
+
+fn is_idle_owner(
+    cx: &StepContext,
+    domain: &DomainInfo,
+    owner: Option<Uuid>,
+) -> Result<bool, Failure> {
+    let own = owner.is_some_and(|uid| ownership::is_ours(cx, domain, uid));
+    if own {
+        ownership::not_behind(cx, domain)?;
+    }
+    Ok(own && !domain.state.is_active())
+}
+
+/// Whether a definition of the domain, live or stored, names the volume.
+///
+/// # Errors
+/// When a pool it names cannot be read: then it may be that volume by another name.
+pub async fn names(
+    ports: &HostPorts,
+    domain: &DomainInfo,
+    volume: &VolumeInfo,
+) -> Result<bool, Failure> {
+    for file in &domain.files {
+        let named = match file {
+            DiskSource::Path(path) => *path == volume.path,
+            DiskSource::Volume { pool, volume: name } => {
+                let key = VolumeKey {
+                    pool: pool.clone(),
+                    name: name.clone(),
+                };
+                key == volume.key || is_at(ports, &key, &volume.path).await?
+            }
+            DiskSource::Other(words) => words.contains(&volume.path),
+        };
+        if named {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Two pools may hold one folder: what counts is where the volume is.
+async fn is_at(ports: &HostPorts, key: &VolumeKey, path: &str) -> Result<bool, Failure> {
+    let base = |text: &str| text.rsplit('/').next().map(str::to_owned);
+    if base(path).as_deref() != Some(key.name.as_str()) {
+        return Ok(false);
+    }
+    Ok(ports
+        .storage
+        .volume(key)
+        .await?
+        .is_some_and(|other| other.path == path))
+}
+
+async fn no_overlay(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Failure> {
+    for pool in ports
+        .storage
+        .pools()
+        .await?
+        .iter()
+        .filter(|pool| pool.active)
+    {
+        for other in ports.storage.volumes(&pool.name).await? {
+            if other.backing.as_deref() == Some(volume.path.as_str()) {
+                return Err(in_use(
+                    ports,
+                    volume,
+                    &format!("volume {} lies over it", other.key),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
