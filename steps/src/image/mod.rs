@@ -1,0 +1,112 @@
+//! The steps that bring a base image onto a pool, a file each.
+//!
+//! claim → probe_source → upload_chunks → verify_image → mark_whole. A base image is whole when
+//! every byte was verified on the host after a sync there; until then nothing copies it.
+
+pub mod claim;
+pub mod mark_whole;
+pub mod probe_source;
+pub mod qcow2;
+mod transfer;
+pub mod upload_chunks;
+pub mod verify;
+
+pub use claim::Claim;
+pub use mark_whole::MarkWhole;
+pub use probe_source::ProbeSource;
+pub use upload_chunks::UploadChunks;
+pub use verify::VerifyImage;
+
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    model::{Failure, Hash},
+    step::StepContext,
+};
+
+use crate::{
+    error,
+    ports::{HostPorts, VolumeFormat, VolumeInfo, VolumeKey},
+};
+
+/// What every step of an image is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The volume wished for; [`claim::Output`] says which one it became.
+    pub volume: VolumeKey,
+    /// Where the image comes from.
+    pub url: String,
+    /// `sha256:` and 64 hexadecimal digits.
+    #[serde(default)]
+    pub checksum: Option<String>,
+}
+
+impl Params {
+    /// What tells one image from another that has the same file name.
+    pub fn origin(&self) -> Hash {
+        let checksum = self.checksum.as_deref().unwrap_or_default();
+        Hash::of(format!("{}\n{checksum}", self.url).as_bytes())
+    }
+
+    /// The checksum the user gave, as bare lower-case digits.
+    ///
+    /// # Errors
+    /// Blocked when it is of another form.
+    pub fn expected(&self) -> Result<Option<String>, Failure> {
+        let Some(checksum) = &self.checksum else {
+            return Ok(None);
+        };
+        let digits = checksum
+            .trim()
+            .strip_prefix("sha256:")
+            .map(str::to_ascii_lowercase);
+        let valid = |d: &String| d.len() == 64 && d.bytes().all(|b| b.is_ascii_hexdigit());
+        digits.filter(valid).map(Some).ok_or_else(|| {
+            error::CHECKSUM
+                .failure("`imageChecksum` is not of the form sha256: and 64 hexadecimal digits")
+                .of_object(&self.url)
+        })
+    }
+}
+
+/// A base image that is whole and verified on its host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseImage {
+    /// The host's id.
+    pub host: String,
+    /// The volume.
+    pub key: VolumeKey,
+    /// The path on the host.
+    pub path: String,
+    /// The format.
+    pub format: VolumeFormat,
+    /// The file's length in bytes.
+    pub size: u64,
+    /// The size a guest sees, in bytes.
+    pub virtual_size: u64,
+    /// The SHA-256 of the file, as the host read it.
+    pub sha256: String,
+    /// When the file last changed, as the host writes it.
+    pub modified: Option<String>,
+    /// The SHA-256 of URL and checksum it was brought for.
+    #[serde(default)]
+    pub origin: String,
+}
+
+/// Whether the volume is still the file that was verified.
+pub fn unchanged(image: &BaseImage, volume: &VolumeInfo) -> bool {
+    volume.key == image.key && volume.physical == image.size && volume.modified == image.modified
+}
+
+/// What [`Claim`] decided, as the later steps read it.
+fn claimed(cx: &StepContext) -> Result<claim::Output, Failure> {
+    cx.output(<Claim as vsiflow_engine::step::Step>::NAME)
+}
+
+fn gone(ports: &HostPorts, key: &VolumeKey) -> Failure {
+    error::MISSING
+        .failure("the base image's volume is gone")
+        .on_host(ports.host.name())
+        .of_object(format!("volume {key}"))
+}

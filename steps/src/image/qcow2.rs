@@ -1,0 +1,141 @@
+//! What a qcow2 file says of itself in its first bytes.
+
+/// How much of a file is needed to judge it.
+pub const HEADER_MAX: u64 = 64 * 1024;
+
+const MAGIC: &[u8] = b"QFI\xfb";
+const V2_LEN: usize = 72;
+const V3_LEN: usize = 104;
+const INCOMPATIBLE_CORRUPT: u64 = 1 << 1;
+const INCOMPATIBLE_DATA_FILE: u64 = 1 << 2;
+const EXTENSION_END: u32 = 0;
+const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
+
+/// Why a file is not taken for a base image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Another kind of file.
+    #[error("it is not a qcow2 file")]
+    NotQcow2,
+    /// A version nobody knows here.
+    #[error("its qcow2 version is not 2 or 3, or its header is damaged")]
+    Version,
+    /// It reads through to another file.
+    #[error("it has a backing file")]
+    Backing,
+    /// Its content is in another file.
+    #[error("it has an external data file")]
+    DataFile,
+    /// QEMU marked it.
+    #[error("it is marked as corrupt")]
+    Corrupt,
+}
+
+/// The size a guest sees, if the file is a qcow2 that stands alone.
+///
+/// A base image that named another file could make the host read any of its files into a guest.
+///
+/// # Errors
+/// Why it is not taken.
+pub fn virtual_size(head: &[u8]) -> Result<u64, Unfit> {
+    if !head.starts_with(MAGIC) {
+        return Err(Unfit::NotQcow2);
+    }
+    let version = be32(head, 4)?;
+    if be64(head, 8)? != 0 || be32(head, 16)? != 0 {
+        return Err(Unfit::Backing);
+    }
+    match version {
+        2 => no_data_file(head, V2_LEN)?,
+        3 => {
+            features(be64(head, 72)?)?;
+            let length = usize::try_from(be32(head, 100)?).map_err(|_| Unfit::Version)?;
+            no_data_file(head, length.max(V3_LEN))?;
+        }
+        _ => return Err(Unfit::Version),
+    }
+    be64(head, 24)
+}
+
+fn features(incompatible: u64) -> Result<(), Unfit> {
+    if incompatible & INCOMPATIBLE_DATA_FILE != 0 {
+        return Err(Unfit::DataFile);
+    }
+    if incompatible & INCOMPATIBLE_CORRUPT != 0 {
+        return Err(Unfit::Corrupt);
+    }
+    Ok(())
+}
+
+/// Walks the header's extensions; what ends within the first bytes counts.
+fn no_data_file(head: &[u8], start: usize) -> Result<(), Unfit> {
+    let mut at = start;
+    while let (Ok(kind), Ok(length)) = (be32(head, at), be32(head, at.saturating_add(4))) {
+        match kind {
+            EXTENSION_END => break,
+            EXTENSION_DATA_FILE => return Err(Unfit::DataFile),
+            _ => {}
+        }
+        let length = usize::try_from(length).map_err(|_| Unfit::Version)?;
+        let padded = length.checked_next_multiple_of(8).ok_or(Unfit::Version)?;
+        at = at.saturating_add(8).saturating_add(padded);
+    }
+    Ok(())
+}
+
+fn be32(bytes: &[u8], at: usize) -> Result<u32, Unfit> {
+    let found = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>());
+    found
+        .map(|four| u32::from_be_bytes(*four))
+        .ok_or(Unfit::Version)
+}
+
+fn be64(bytes: &[u8], at: usize) -> Result<u64, Unfit> {
+    let found = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>());
+    found
+        .map(|eight| u64::from_be_bytes(*eight))
+        .ok_or(Unfit::Version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn image() -> Vec<u8> {
+        crate::sim::source::qcow2_header(7 << 30)
+    }
+
+    fn with(at: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut image = image();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        image
+    }
+
+    #[test]
+    fn a_plain_image_tells_its_size() {
+        assert_eq!(virtual_size(&image()), Ok(7 << 30));
+    }
+
+    #[test]
+    fn what_refers_to_other_files_is_refused() {
+        assert_eq!(virtual_size(b"<!DOCTYPE html>"), Err(Unfit::NotQcow2));
+        assert_eq!(virtual_size(&image()[..40]), Err(Unfit::Version));
+        assert_eq!(virtual_size(&with(15, &[9])), Err(Unfit::Backing));
+        assert_eq!(virtual_size(&with(79, &[4])), Err(Unfit::DataFile));
+        assert_eq!(virtual_size(&with(79, &[2])), Err(Unfit::Corrupt));
+        assert_eq!(
+            virtual_size(&with(104, b"DATA\0\0\0\x04")),
+            Err(Unfit::DataFile)
+        );
+        assert_eq!(virtual_size(&with(7, &[9])), Err(Unfit::Version));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(tail in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = virtual_size(&[MAGIC, &tail].concat());
+            let _ = virtual_size(&tail);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Verifies the image on the host, byte by byte.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use super::{BaseImage, Params, claimed, gone, qcow2, transfer, upload_chunks};
+use crate::{
+    error,
+    ports::{HostPorts, Hosts, ImageSource, VolumeFormat, VolumeKey},
+};
+
+/// Makes the host write the image to its disk, hashes it there and compares.
+///
+/// It changes nothing unless the host lost bytes since the upload (a power cut before the sync):
+/// then it sends the image again, since the upload's node is done and does not come back. A crash
+/// in its middle leaves the volume as it was, or a part of it; the next attempt hashes it again.
+pub struct VerifyImage {
+    hosts: Arc<dyn Hosts>,
+    source: Arc<dyn ImageSource>,
+}
+
+/// What [`VerifyImage`] found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The image as it was verified.
+    pub image: BaseImage,
+}
+
+impl VerifyImage {
+    /// The step, acting through these hosts, with images of that source.
+    pub fn new(hosts: Arc<dyn Hosts>, source: Arc<dyn ImageSource>) -> Self {
+        Self { hosts, source }
+    }
+
+    /// Holds that the host has what was sent, and sends it once more where it has not.
+    async fn settle(
+        &self,
+        cx: &StepContext,
+        ports: &HostPorts,
+        params: &Params,
+        key: &VolumeKey,
+    ) -> Result<String, Failure> {
+        let sent: upload_chunks::Output = cx.output("upload_chunks")?;
+        let on_host = hash(cx, ports, key).await?;
+        if on_host.is_some() && on_host == sent.sha256 {
+            return Ok(on_host.unwrap_or_default());
+        }
+        // The claim and the upload's success are on record: the volume is this journal's.
+        let source = self.source.as_ref();
+        let again = transfer::upload_anew(cx, ports, source, &params.url, key, true).await?;
+        match hash(cx, ports, key).await? {
+            Some(hash) if hash == again.sha256.to_string() => Ok(hash),
+            _ => Err(error::VERIFICATION
+                .failure("the host does not read back what was sent, twice")
+                .on_host(ports.host.name())
+                .of_object(format!("volume {key}"))),
+        }
+    }
+}
+
+#[async_trait]
+impl Step for VerifyImage {
+    const NAME: &'static str = "verify_image";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(&self, cx: &StepContext, _: &Params) -> Result<Observed<Output>, Failure> {
+        Ok(match claimed(cx)?.whole {
+            Some(image) => Observed::Present(Output { image }),
+            None => Observed::Needed,
+        })
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let key = claimed(cx)?.volume;
+        let sha256 = self.settle(cx, &ports, params, &key).await?;
+        if let Some(expected) = params.expected()?.filter(|expected| *expected != sha256) {
+            let message =
+                format!("the image's SHA-256 is {sha256}, `imageChecksum` says {expected}");
+            return Err(error::CHECKSUM.failure(message).of_object(&params.url));
+        }
+        let image = base_image(&ports, params, &key, sha256).await?;
+        Ok(Done::created(Output { image }))
+    }
+}
+
+/// The hash as the host reads the volume from its disk; `None` where it is gone.
+async fn hash(
+    cx: &StepContext,
+    ports: &HostPorts,
+    key: &VolumeKey,
+) -> Result<Option<String>, Failure> {
+    let Some(volume) = ports.storage.volume(key).await? else {
+        return Ok(None);
+    };
+    cx.report("verifying on the host", 0, Some(volume.physical));
+    ports.storage.sync(key).await?;
+    Ok(Some(ports.storage.sha256(key).await?.to_string()))
+}
+
+/// The image that a volume of this hash is, if it is one that may be copied.
+pub(super) async fn base_image(
+    ports: &HostPorts,
+    params: &Params,
+    key: &VolumeKey,
+    sha256: String,
+) -> Result<BaseImage, Failure> {
+    let volume = ports
+        .storage
+        .volume(key)
+        .await?
+        .ok_or_else(|| gone(ports, key))?;
+    let head = ports.storage.read(key, 0, qcow2::HEADER_MAX).await?;
+    let virtual_size = qcow2::virtual_size(&head).map_err(|unfit| {
+        error::NOT_QCOW2
+            .failure(format!("the image cannot be used: {unfit}"))
+            .on_host(ports.host.name())
+            .of_object(&params.url)
+    })?;
+    Ok(BaseImage {
+        host: params.host.clone(),
+        key: key.clone(),
+        path: volume.path,
+        format: VolumeFormat::Qcow2,
+        size: volume.physical,
+        virtual_size,
+        sha256,
+        modified: volume.modified,
+        origin: params.origin().to_string(),
+    })
+}
