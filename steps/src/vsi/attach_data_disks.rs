@@ -1,0 +1,260 @@
+//! Gathers the data disks of the VSI, and makes those that are to be made.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    error, guards,
+    ports::{
+        DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey,
+        VolumeSpec,
+    },
+};
+
+/// The longest serial a virtio disk shows.
+pub const SERIAL_MAX: usize = 20;
+
+/// Finds every disk, makes the missing ones that are ours to make, and refuses one that another
+/// guest writes to.
+///
+/// A disk that is there is never made again: its content is the user's. A crash in its middle
+/// leaves some disks made; the next attempt finds and keeps them.
+pub struct AttachDataDisks {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`AttachDataDisks`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The VSI's UID: its own domain may use the disks.
+    pub uuid: Uuid,
+    /// The disks, in the order the guest gets them.
+    pub disks: Vec<Disk>,
+}
+
+/// A data disk of the VSI.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Disk {
+    /// The name people gave it.
+    pub name: String,
+    /// The volume.
+    pub volume: VolumeKey,
+    /// How it is made where it is missing; a reference has none and must exist.
+    #[serde(default)]
+    pub create: Option<Create>,
+    /// The serial by which the guest finds it; from its name where none is given.
+    #[serde(default)]
+    pub serial: Option<String>,
+}
+
+/// How a data disk is made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Create {
+    /// The size the guest sees, in bytes.
+    pub size: u64,
+    /// The format.
+    pub format: VolumeFormat,
+    /// Whether this journal made the volume before (for another VSI, say).
+    #[serde(default)]
+    pub recorded: bool,
+}
+
+/// What [`AttachDataDisks`] found and made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The disks, in the order of the parameters.
+    pub disks: Vec<Attached>,
+}
+
+/// A data disk as the domain gets it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// The path on the host.
+    pub path: String,
+    /// The format the host found in it.
+    pub format: VolumeFormat,
+    /// The serial by which the guest finds it.
+    pub serial: String,
+}
+
+impl AttachDataDisks {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for AttachDataDisks {
+    const NAME: &'static str = "attach_data_disks";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let mut found = Vec::new();
+        for disk in &params.disks {
+            match look(cx, &ports, disk).await? {
+                Some(volume) => found.push(volume),
+                None => return Ok(Observed::Needed),
+            }
+        }
+        Ok(Observed::Present(gather(&ports, params, found).await?))
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let mut all = Vec::new();
+        for disk in &params.disks {
+            all.push(match look(cx, &ports, disk).await? {
+                Some(volume) => volume,
+                None => make(&ports, disk).await?,
+            });
+        }
+        Ok(Done::created(gather(&ports, params, all).await?))
+    }
+}
+
+/// The volume; `None` where it is missing and ours to make.
+async fn look(
+    cx: &StepContext,
+    ports: &HostPorts,
+    disk: &Disk,
+) -> Result<Option<VolumeInfo>, Failure> {
+    match (ports.storage.volume(&disk.volume).await?, &disk.create) {
+        (Some(_), Some(create)) if !create.recorded && !cx.intended_before => {
+            Err(guards::not_ours(ports, &disk.volume))
+        }
+        (Some(volume), _) => Ok(Some(volume)),
+        (None, Some(_)) => Ok(None),
+        (None, None) => Err(error::MISSING
+            .failure(format!(
+                "the volume of data disk {} is not there",
+                disk.name
+            ))
+            .on_host(ports.host.name())
+            .of_object(format!("volume {}", disk.volume))),
+    }
+}
+
+async fn make(ports: &HostPorts, disk: &Disk) -> Result<VolumeInfo, Failure> {
+    let create = disk.create.as_ref();
+    let spec = VolumeSpec {
+        key: disk.volume.clone(),
+        format: create.map_or(VolumeFormat::Qcow2, |create| create.format),
+        capacity: create.map_or(0, |create| create.size),
+        backing: None,
+    };
+    ports
+        .storage
+        .create(&spec)
+        .await
+        .map_err(|error| match error.kind {
+            PortErrorKind::Exists => guards::not_ours(ports, &disk.volume),
+            _ => error.into(),
+        })
+}
+
+async fn gather(
+    ports: &HostPorts,
+    params: &Params,
+    volumes: Vec<VolumeInfo>,
+) -> Result<Output, Failure> {
+    let domains = ports.domains.domains().await?;
+    let mut disks = Vec::new();
+    for (volume, serial) in volumes.into_iter().zip(serials(&params.disks)) {
+        unused(ports, params.uuid, &domains, &volume).await?;
+        let format = true_format(ports, &volume)?;
+        disks.push(Attached {
+            path: volume.path,
+            format,
+            serial,
+        });
+    }
+    Ok(Output { disks })
+}
+
+async fn unused(
+    ports: &HostPorts,
+    own: Uuid,
+    domains: &[DomainInfo],
+    volume: &VolumeInfo,
+) -> Result<(), Failure> {
+    for domain in domains
+        .iter()
+        .filter(|d| d.uuid != own && d.state.is_active())
+    {
+        if guards::names(ports, domain, volume).await? {
+            let why = format!("the running domain {} writes to it", domain.name);
+            return Err(guards::in_use(ports, volume, &why));
+        }
+    }
+    Ok(())
+}
+
+/// The format that is in the file, never the one a name suggests.
+fn true_format(ports: &HostPorts, volume: &VolumeInfo) -> Result<VolumeFormat, Failure> {
+    match volume.format.as_str() {
+        "qcow2" => Ok(VolumeFormat::Qcow2),
+        "raw" | "iso" => Ok(VolumeFormat::Raw),
+        other => Err(error::REJECTED
+            .failure(format!("a data disk of format {other} cannot be attached"))
+            .on_host(ports.host.name())
+            .of_object(format!("volume {}", volume.key))),
+    }
+}
+
+/// One serial for each disk, unique among them.
+fn serials(disks: &[Disk]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let serial = |(index, disk): (usize, &Disk)| {
+        let wished = plain(disk.serial.as_deref().unwrap_or(&disk.name));
+        let free = !wished.is_empty() && seen.insert(wished.clone());
+        if free {
+            wished
+        } else {
+            format!("data-{index}")
+        }
+    };
+    disks.iter().enumerate().map(serial).collect()
+}
+
+fn plain(text: &str) -> String {
+    let fits = |c: &char| c.is_ascii_alphanumeric() || "_.-".contains(*c);
+    text.chars().filter(fits).take(SERIAL_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serials_are_short_plain_and_unique() {
+        let disk = |name: &str| Disk {
+            name: name.to_owned(),
+            volume: VolumeKey {
+                pool: "p".to_owned(),
+                name: name.to_owned(),
+            },
+            create: None,
+            serial: None,
+        };
+        let long = "a-name-that-is-much-longer-than-that";
+        let disks = [disk(long), disk(&format!("{long}2")), disk("ü"), disk("db")];
+        let expected = ["a-name-that-is-much-", "data-1", "data-2", "db"];
+        assert_eq!(serials(&disks), expected);
+    }
+}

@@ -1,0 +1,181 @@
+//! Gives the VSI a boot disk of its own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    error,
+    guards::{self, Doomed},
+    image::{self, BaseImage},
+    ports::{HostPorts, Hosts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
+};
+
+/// The node whose output is the [`BaseImage`] to copy.
+pub const BASE_IMAGE_NODE: &str = "ensure_base_image";
+
+/// Copies the verified base image on the host, or lays an overlay over it.
+///
+/// A crash in its middle may leave no volume, half a copy, or a whole one whose success was not
+/// recorded, and these cannot be told apart. So the next attempt asks the guards, deletes what it
+/// finds and copies again; while the host is still at the old copy it answers busy and the
+/// attempt is repeated.
+pub struct CloneBootDisk {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// How the boot disk comes from its base image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// A full copy.
+    #[default]
+    Copy,
+    /// A thin layer that reads through to the base image.
+    Overlay,
+}
+
+/// What [`CloneBootDisk`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The VSI's UID: its own domain, while off, does not keep an old boot disk.
+    pub uuid: Uuid,
+    /// The boot disk to be made.
+    pub volume: VolumeKey,
+    /// The size the guest sees, in bytes; the base image's where none is given.
+    #[serde(default)]
+    pub size: Option<u64>,
+    /// How it comes from the base image.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// What [`CloneBootDisk`] made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The path on the host.
+    pub path: String,
+    /// The format.
+    pub format: VolumeFormat,
+    /// The size the guest sees, in bytes.
+    pub capacity: u64,
+}
+
+impl CloneBootDisk {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for CloneBootDisk {
+    const NAME: &'static str = "clone_boot_disk";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        guards::free_or_ours(cx, &ports, &params.volume).await
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let base: BaseImage = cx.output(BASE_IMAGE_NODE)?;
+        still_verified(&ports, &base).await?;
+        large_enough(&ports, params, &base)?;
+        let doomed = Doomed {
+            key: &params.volume,
+            recorded: cx.intended_before,
+            owner: Some(params.uuid),
+        };
+        guards::remove(cx, &ports, doomed).await?;
+        cx.report("copying the base image", 0, Some(base.size));
+        make(&ports, params, &base).await?;
+        let volume = finish(&ports, params).await?;
+        Ok(Done::created(Output {
+            path: volume.path,
+            format: VolumeFormat::Qcow2,
+            capacity: volume.capacity,
+        }))
+    }
+}
+
+/// Only what was verified is copied: the image must not have changed since.
+async fn still_verified(ports: &HostPorts, base: &BaseImage) -> Result<(), Failure> {
+    match ports.storage.volume(&base.key).await? {
+        Some(volume) if image::unchanged(base, &volume) => Ok(()),
+        found => {
+            let what = if found.is_some() {
+                "has changed"
+            } else {
+                "is gone"
+            };
+            Err(error::MISSING
+                .failure(format!("the base image {what} since it was verified"))
+                .on_host(ports.host.name())
+                .of_object(format!("volume {}", base.key)))
+        }
+    }
+}
+
+fn large_enough(ports: &HostPorts, params: &Params, base: &BaseImage) -> Result<(), Failure> {
+    match params.size {
+        Some(size) if size < base.virtual_size => Err(error::REJECTED
+            .failure(format!(
+                "the boot disk's size of {size} bytes is below the image's {}",
+                base.virtual_size
+            ))
+            .on_host(ports.host.name())
+            .of_object(format!("volume {}", params.volume))),
+        _ => Ok(()),
+    }
+}
+
+async fn make(ports: &HostPorts, params: &Params, base: &BaseImage) -> Result<(), Failure> {
+    let overlay = params.mode == Mode::Overlay;
+    let spec = VolumeSpec {
+        key: params.volume.clone(),
+        format: VolumeFormat::Qcow2,
+        capacity: params.size.unwrap_or(base.virtual_size),
+        backing: overlay.then(|| (base.path.clone(), base.format)),
+    };
+    let made = if overlay {
+        ports.storage.create(&spec).await
+    } else {
+        ports.storage.clone_volume(&base.key, &spec).await
+    };
+    made.map(drop).map_err(|error| match error.kind {
+        PortErrorKind::Exists => guards::not_ours(ports, &params.volume),
+        _ => error.into(),
+    })
+}
+
+async fn finish(ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure> {
+    let look = || async {
+        ports.storage.volume(&params.volume).await?.ok_or_else(|| {
+            error::MISSING
+                .failure("the boot disk vanished right after it was made")
+                .on_host(ports.host.name())
+                .of_object(format!("volume {}", params.volume))
+        })
+    };
+    let volume = look().await?;
+    if let Some(size) = params.size.filter(|size| *size > volume.capacity) {
+        ports.storage.resize(&params.volume, size).await?;
+    }
+    ports.storage.sync(&params.volume).await?;
+    look().await
+}

@@ -1,0 +1,210 @@
+//! Tells the host of the VSI's domain.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::{Failure, Outcome},
+    step::{Done, Observed, Step, StepContext},
+};
+
+use super::{
+    attach_data_disks, clone_boot_disk, create_console_log, resolve_host, resolve_networks,
+    write_cidata,
+};
+use crate::{
+    error, names, ownership,
+    ports::{DiskSpec, DomainInfo, DomainSpec, Hosts, MachineSpec, NicSpec, VolumeFormat},
+};
+
+/// Defines the domain from what the nodes before it made and found.
+///
+/// Its mark carries journal, UID, generation and run: by that the next attempt recognises a
+/// definition whose success was not recorded. A crash in its middle leaves no definition or the
+/// whole one; libvirt knows nothing between. A domain that runs is never redefined.
+pub struct DefineDomain {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// Whether the guest's memory is protected from the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Secure {
+    /// Where the host offers it.
+    #[default]
+    Auto,
+    /// Always; a host without it is refused.
+    Required,
+    /// Never.
+    Off,
+}
+
+/// What [`DefineDomain`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The VSI's UID: the domain's UUID and name.
+    pub uuid: Uuid,
+    /// `namespace/name`, for people.
+    pub title: String,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Whether the guest's memory is protected from the host.
+    #[serde(default)]
+    pub secure: Secure,
+    /// MAC addresses in the order of the networks; derived from the UID where there is none.
+    #[serde(default)]
+    pub macs: Vec<String>,
+    /// Whether libvirt starts the domain with the host.
+    #[serde(default = "yes")]
+    pub autostart: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What [`DefineDomain`] made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The domain's UUID.
+    pub uuid: Uuid,
+    /// The domain's name.
+    pub name: String,
+}
+
+impl DefineDomain {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for DefineDomain {
+    const NAME: &'static str = "define_domain";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let domain = ownership::own_domain(cx, &ports, params.uuid).await?;
+        let mark = Some(ownership::mark(cx, params.uuid));
+        let defined = domain.filter(|domain| domain.mark == mark && domain.persistent);
+        Ok(defined.map_or(Observed::Needed, |domain| Observed::Present(output(domain))))
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let before = ownership::own_domain(cx, &ports, params.uuid).await?;
+        if before
+            .as_ref()
+            .is_some_and(|domain| domain.state.is_active())
+        {
+            return Err(error::WRONG_STATE
+                .failure("the domain runs; a running domain is not defined anew")
+                .on_host(ports.host.name())
+                .of_object(format!("domain {}", params.uuid)));
+        }
+        let spec = spec(cx, params)?;
+        let domain = ports.domains.define(&spec).await?;
+        let outcome = if before.is_some() {
+            Outcome::Updated
+        } else {
+            Outcome::Created
+        };
+        Ok(Done {
+            outcome,
+            output: output(domain),
+        })
+    }
+}
+
+fn output(domain: DomainInfo) -> Output {
+    Output {
+        uuid: domain.uuid,
+        name: domain.name,
+    }
+}
+
+fn spec(cx: &StepContext, params: &Params) -> Result<DomainSpec, Failure> {
+    let console: create_console_log::Output = cx.output("create_console_log")?;
+    Ok(DomainSpec {
+        uuid: params.uuid,
+        name: params.uuid.to_string(),
+        title: params.title.clone(),
+        machine: machine(cx, params)?,
+        disks: disks(cx)?,
+        nics: nics(cx, params)?,
+        console_log: console.path,
+        autostart: params.autostart,
+        mark: ownership::mark(cx, params.uuid),
+    })
+}
+
+fn machine(cx: &StepContext, params: &Params) -> Result<MachineSpec, Failure> {
+    let host: resolve_host::Output = cx.output("resolve_host")?;
+    let guest = host.guest;
+    if params.secure == Secure::Required && !guest.secure_execution {
+        return Err(error::ARCHITECTURE
+            .failure("the host offers no secure execution, and the VSI requires it")
+            .on_host(&params.host));
+    }
+    Ok(MachineSpec {
+        arch: guest.arch,
+        domain_type: guest.domain_type,
+        machine: guest.machine,
+        cpus: params.cpus,
+        memory_mib: params.memory_mib,
+        secure_execution: params.secure != Secure::Off && guest.secure_execution,
+    })
+}
+
+fn disks(cx: &StepContext) -> Result<Vec<DiskSpec>, Failure> {
+    let boot: clone_boot_disk::Output = cx.output("clone_boot_disk")?;
+    let cidata: write_cidata::Output = cx.output("write_cidata")?;
+    let data: attach_data_disks::Output = cx.output("attach_data_disks")?;
+    let disk = |path, format, serial: &str, readonly, boot_order| DiskSpec {
+        target: String::new(),
+        serial: serial.to_owned(),
+        path,
+        format,
+        readonly,
+        boot_order,
+    };
+    let mut disks = vec![
+        disk(boot.path, boot.format, "boot", false, Some(1)),
+        disk(cidata.path, VolumeFormat::Raw, "cidata", true, None),
+    ];
+    disks.extend(
+        data.disks
+            .into_iter()
+            .map(|d| disk(d.path, d.format, &d.serial, false, None)),
+    );
+    for (index, disk) in disks.iter_mut().enumerate() {
+        disk.target = names::disk_target(index);
+    }
+    Ok(disks)
+}
+
+fn nics(cx: &StepContext, params: &Params) -> Result<Vec<NicSpec>, Failure> {
+    let resolved: resolve_networks::Output = cx.output("resolve_networks")?;
+    let nic = |(index, network): (usize, String)| {
+        let card = u8::try_from(index).unwrap_or(u8::MAX);
+        let mac = params.macs.get(index).cloned();
+        NicSpec {
+            network,
+            mac: mac.unwrap_or_else(|| names::mac(params.uuid, card)),
+        }
+    };
+    Ok(resolved.networks.into_iter().enumerate().map(nic).collect())
+}

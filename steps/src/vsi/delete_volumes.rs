@@ -1,0 +1,131 @@
+//! Deletes the volumes that were made for the VSI.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    guards::{self, Doomed},
+    names,
+    ports::{HostPorts, Hosts, Removed, VolumeKey},
+};
+
+/// Deletes each volume that the guards give free, and keeps what this journal did not make.
+///
+/// A crash in its middle leaves some volumes deleted; the next attempt goes on with the rest.
+pub struct DeleteVolumes {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`DeleteVolumes`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The VSI's UID.
+    pub uuid: Uuid,
+    /// The volumes.
+    pub volumes: Vec<Volume>,
+}
+
+/// A volume that is to go.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Volume {
+    /// Pool and name.
+    pub volume: VolumeKey,
+    /// Whether this journal recorded the intent of the step that makes it.
+    pub recorded: bool,
+}
+
+/// What [`DeleteVolumes`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Deleted now.
+    pub removed: Vec<VolumeKey>,
+    /// Of the name of one of ours, but never made by this journal: left alone.
+    pub kept: Vec<VolumeKey>,
+}
+
+impl DeleteVolumes {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for DeleteVolumes {
+    const NAME: &'static str = "delete_volumes";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        for doomed in all(params) {
+            if ports.storage.volume(&doomed.volume).await?.is_some() {
+                return Ok(Observed::Needed);
+            }
+        }
+        Ok(Observed::Present(Output::default()))
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let mut output = Output::default();
+        for doomed in all(params) {
+            delete(cx, &ports, params.uuid, doomed, &mut output).await?;
+        }
+        Ok(Done::updated(output))
+    }
+}
+
+/// The volumes, and beside the console's log the part of it that was rotated away.
+fn all(params: &Params) -> impl Iterator<Item = Volume> + '_ {
+    params.volumes.iter().flat_map(|doomed| {
+        let key = &doomed.volume;
+        let is_log = *key == names::console_log(&key.pool, params.uuid);
+        let rotated = VolumeKey {
+            pool: key.pool.clone(),
+            name: format!("{}.0", key.name),
+        };
+        let rotated = Volume {
+            volume: rotated,
+            recorded: doomed.recorded,
+        };
+        std::iter::once(doomed.clone()).chain(is_log.then_some(rotated))
+    })
+}
+
+async fn delete(
+    cx: &StepContext,
+    ports: &HostPorts,
+    uid: Uuid,
+    doomed: Volume,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let Volume {
+        volume: key,
+        recorded,
+    } = doomed;
+    if !recorded {
+        if ports.storage.volume(&key).await?.is_some() {
+            output.kept.push(key);
+        }
+        return Ok(());
+    }
+    let doomed = Doomed {
+        key: &key,
+        recorded,
+        owner: Some(uid),
+    };
+    if guards::remove(cx, ports, doomed).await? == Removed::Removed {
+        output.removed.push(key);
+    }
+    Ok(())
+}

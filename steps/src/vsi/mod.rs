@@ -1,0 +1,34 @@
+//! The steps of a virtual server instance, a file each.
+//!
+//! Nodes are named after their steps: a step that needs what another found out reads the output
+//! of the node of that step's name.
+
+pub mod attach_data_disks;
+pub mod clone_boot_disk;
+pub mod create_console_log;
+pub mod define_domain;
+pub mod delete_volumes;
+pub mod keep_evidence;
+pub mod monitor_console;
+pub mod release;
+pub mod resolve_host;
+pub mod resolve_networks;
+pub mod start_domain;
+pub mod stop_domain;
+pub mod undefine_domain;
+pub mod write_cidata;
+
+pub use attach_data_disks::AttachDataDisks;
+pub use clone_boot_disk::CloneBootDisk;
+pub use create_console_log::CreateConsoleLog;
+pub use define_domain::DefineDomain;
+pub use delete_volumes::DeleteVolumes;
+pub use keep_evidence::KeepEvidence;
+pub use monitor_console::MonitorConsole;
+pub use release::Release;
+pub use resolve_host::ResolveHost;
+pub use resolve_networks::ResolveNetworks;
+pub use start_domain::StartDomain;
+pub use stop_domain::StopDomain;
+pub use undefine_domain::UndefineDomain;
+pub use write_cidata::WriteCidata;

@@ -1,0 +1,284 @@
+//! Watches the guest's console until the boot is decided.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use super::start_domain;
+use crate::{
+    error,
+    hpl::{Catalogue, Finding, Kind, Scanner},
+    ports::{ConsolePosition, HostPorts, Hosts, VolumeKey},
+};
+
+const READ_MAX: u64 = 64 * 1024;
+const POLL_MIN: Duration = Duration::from_millis(250);
+const POLL_MAX: Duration = Duration::from_secs(2);
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// What is kept of warnings, in bytes: they go into the checkpoint, which is small.
+const WARNING_MAX: usize = 200;
+const WARNINGS_MAX: usize = 800;
+
+/// Reads the console from where the boot began and ends when the guest is ready, has failed, has
+/// stopped, or has used up its time.
+///
+/// It changes nothing on the host. Its checkpoint holds the position, the unfinished line and the
+/// time that is left; after a crash the next attempt goes on there. Time counts while it watches,
+/// by the monotonic clock: neither a restart nor a jump of the wall clock ends a boot early.
+pub struct MonitorConsole {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`MonitorConsole`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The VSI's UID.
+    pub uuid: Uuid,
+    /// The console's log.
+    pub console: VolumeKey,
+    /// Seconds until a boot that is not decided counts as failed.
+    pub deadline_s: u64,
+}
+
+/// What [`MonitorConsole`] saw of a guest that became ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The line by which the guest said so.
+    pub ready_line: String,
+    /// Lines with codes that people should see; the last few of them.
+    pub warnings: Vec<String>,
+    /// Where the console was read to.
+    pub console: ConsolePosition,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Place {
+    position: ConsolePosition,
+    /// The line that has not ended yet, in base64.
+    pending: String,
+    left_ms: u64,
+    warnings: Vec<String>,
+}
+
+impl MonitorConsole {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for MonitorConsole {
+    const NAME: &'static str = "monitor_console";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(&self, _: &StepContext, _: &Params) -> Result<Observed<Output>, Failure> {
+        Ok(Observed::Needed)
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let mut watch = Watch::resume(cx, params, ports).await?;
+        watch.save().await?;
+        let decided = tokio::select! {
+            decided = watch.decide() => decided,
+            () = cx.stopped.cancelled() => {
+                Err(error::OUTCOME_UNKNOWN.failure("the watch was stopped before the boot was decided"))
+            }
+        };
+        // Also when a call failed: the next attempt must not read again what was understood.
+        watch.save().await?;
+        decided.map(Done::present)
+    }
+}
+
+/// One attempt's watch over one console.
+struct Watch<'a> {
+    cx: &'a StepContext,
+    params: &'a Params,
+    ports: HostPorts,
+    scanner: Scanner,
+    position: ConsolePosition,
+    warnings: Vec<String>,
+    decision: Option<Finding>,
+    deadline: Instant,
+    saved: Instant,
+}
+
+impl<'a> Watch<'a> {
+    async fn resume(
+        cx: &'a StepContext,
+        params: &'a Params,
+        ports: HostPorts,
+    ) -> Result<Self, Failure> {
+        let place = match cx.saved::<Place>().await? {
+            Some(place) => place,
+            None => Place {
+                position: cx.output::<start_domain::Output>("start_domain")?.console,
+                pending: String::new(),
+                left_ms: params.deadline_s.saturating_mul(1000),
+                warnings: Vec::new(),
+            },
+        };
+        let now = Instant::now();
+        let left = Duration::from_millis(place.left_ms);
+        Ok(Self {
+            cx,
+            params,
+            ports,
+            scanner: Scanner::resume(BASE64.decode(place.pending).unwrap_or_default()),
+            position: place.position,
+            warnings: place.warnings,
+            decision: None,
+            deadline: now.checked_add(left).unwrap_or(now),
+            saved: now,
+        })
+    }
+
+    async fn save(&mut self) -> Result<(), Failure> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        self.saved = Instant::now();
+        let place = Place {
+            position: self.position,
+            pending: BASE64.encode(self.scanner.pending()),
+            left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            warnings: self.warnings.clone(),
+        };
+        self.cx.save(&place).await
+    }
+
+    async fn decide(&mut self) -> Result<Output, Failure> {
+        let mut poll = POLL_MIN;
+        loop {
+            // The state is read before the log: of a guest found off, all it said is there.
+            let off = !self.is_active().await?;
+            let read = self.read_all().await?;
+            if off {
+                self.finish_line();
+            }
+            if let Some(finding) = self.decision.take() {
+                return self.verdict(finding);
+            }
+            if off {
+                return Err(self.fail(error::BOOT_STOPPED, "the guest stopped before it was ready"));
+            }
+            if Instant::now() >= self.deadline {
+                let words = format!("the guest was not ready after {} s", self.params.deadline_s);
+                return Err(self.fail(error::BOOT_DEADLINE, &words));
+            }
+            if self.saved.elapsed() >= SAVE_EVERY {
+                self.save().await?;
+            }
+            poll = if read {
+                POLL_MIN
+            } else {
+                poll.saturating_mul(2).min(POLL_MAX)
+            };
+            tokio::time::sleep_until(self.deadline.min(Instant::now() + poll)).await;
+        }
+    }
+
+    async fn is_active(&self) -> Result<bool, Failure> {
+        let domain = self.ports.domains.domain(self.params.uuid).await?;
+        Ok(domain.is_some_and(|domain| domain.state.is_active()))
+    }
+
+    /// Reads what there is, up to the decision; says whether there was anything.
+    async fn read_all(&mut self) -> Result<bool, Failure> {
+        let mut any = false;
+        while self.decision.is_none() && Instant::now() < self.deadline {
+            let chunk = self
+                .ports
+                .console
+                .read(&self.params.console, self.position, READ_MAX)
+                .await?;
+            if chunk.bytes.is_empty() {
+                self.position = chunk.next;
+                break;
+            }
+            any = true;
+            let mut found = Vec::new();
+            self.scanner
+                .push(&chunk.bytes, |finding| found.push(finding));
+            self.position = chunk.next;
+            found.into_iter().for_each(|finding| self.take(finding));
+        }
+        Ok(any)
+    }
+
+    fn finish_line(&mut self) {
+        let mut found = Vec::new();
+        self.scanner.finish(|finding| found.push(finding));
+        found.into_iter().for_each(|finding| self.take(finding));
+    }
+
+    fn take(&mut self, finding: Finding) {
+        if let Some(phase) = finding.phase() {
+            self.cx.report(&format!("booting: {phase}"), 0, None);
+        }
+        match finding.kind {
+            Kind::Ready | Kind::Fatal => {
+                self.decision.get_or_insert(finding);
+            }
+            Kind::Warning => {
+                self.warnings.push(cut(&finding.line));
+                while self.warnings.iter().map(String::len).sum::<usize>() > WARNINGS_MAX {
+                    self.warnings.remove(0);
+                }
+            }
+            Kind::Note => {}
+        }
+    }
+
+    fn verdict(&self, finding: Finding) -> Result<Output, Failure> {
+        if finding.kind == Kind::Ready {
+            return Ok(Output {
+                ready_line: finding.line,
+                warnings: self.warnings.clone(),
+                console: self.position,
+            });
+        }
+        let entry = Catalogue::get().entry(&finding.code);
+        let meaning = entry
+            .map(|entry| entry.meaning.as_str())
+            .unwrap_or_default();
+        let failure = self.fail(error::BOOT_FATAL, &format!("{meaning} {}", finding.line));
+        Err(match entry {
+            Some(entry) if !entry.remedy.is_empty() => failure.with_remedy(&entry.remedy),
+            _ => failure,
+        })
+    }
+
+    /// A failed boot; the last warning often says why.
+    fn fail(&self, code: error::Code, what: &str) -> Failure {
+        let warning = self.warnings.last();
+        let warning = warning
+            .map(|line| format!("; before that: {line}"))
+            .unwrap_or_default();
+        code.failure(format!("{what}{warning}"))
+            .on_host(self.ports.host.name())
+            .of_object(format!("domain {}", self.params.uuid))
+    }
+}
+
+fn cut(line: &str) -> String {
+    let ends = line
+        .char_indices()
+        .map(|(at, c)| at.saturating_add(c.len_utf8()));
+    let end = ends
+        .take_while(|end| *end <= WARNING_MAX)
+        .last()
+        .unwrap_or(0);
+    line.get(..end).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,100 @@
+//! Looks whether the host can take the VSI.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    error,
+    ports::{GuestSupport, HostPorts, Hosts, PortError, PortErrorKind},
+};
+
+/// Reads what the host is and whether it runs such guests and has the pool.
+///
+/// It changes nothing, so a crash in its middle leaves nothing; the next attempt looks again.
+pub struct ResolveHost {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`ResolveHost`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The guest's architecture, such as `s390x`.
+    pub arch: String,
+    /// The storage pool the VSI's volumes go to.
+    pub pool: String,
+}
+
+/// What [`ResolveHost`] found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The host's own name.
+    pub hostname: String,
+    /// The host's boot, where it may be read.
+    pub boot_id: Option<String>,
+    /// Whether commands may be run there.
+    pub shell: bool,
+    /// What such a guest gets.
+    pub guest: GuestSupport,
+}
+
+impl ResolveHost {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+
+    async fn look(&self, params: &Params) -> Result<Output, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let facts = ports.host.facts().await?;
+        let guest = ports
+            .host
+            .guest_support(&params.arch)
+            .await?
+            .ok_or_else(|| {
+                error::ARCHITECTURE
+                    .failure(format!("the host cannot run {} guests", params.arch))
+                    .on_host(ports.host.name())
+            })?;
+        active_pool(&ports, &params.pool).await?;
+        let (hostname, boot_id, shell) = (facts.hostname, facts.boot_id, facts.shell);
+        Ok(Output {
+            hostname,
+            boot_id,
+            shell,
+            guest,
+        })
+    }
+}
+
+async fn active_pool(ports: &HostPorts, name: &str) -> Result<(), Failure> {
+    let problem =
+        |kind, words: &str| PortError::new(kind, ports.host.name(), format!("pool {name}"), words);
+    match ports.storage.pool(name).await? {
+        Some(pool) if pool.active => Ok(()),
+        Some(_) => Err(problem(PortErrorKind::PoolInactive, "the pool is not active").into()),
+        None => Err(problem(PortErrorKind::PoolMissing, "there is no such pool").into()),
+    }
+}
+
+#[async_trait]
+impl Step for ResolveHost {
+    const NAME: &'static str = "resolve_host";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
+        Ok(Observed::Present(self.look(params).await?))
+    }
+
+    async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        Ok(Done::present(self.look(params).await?))
+    }
+}

@@ -1,0 +1,118 @@
+//! Starts the VSI.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    error, ownership,
+    ports::{ConsolePosition, DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeKey},
+};
+
+/// Notes where the console ends, then starts the domain.
+///
+/// The note is a checkpoint that is durable before the start. A crash between the start and its
+/// record leaves a guest that runs, or one that ran and is off again. The next attempt sees the
+/// first by its state, and the second by a console that grew past the note in the same boot of
+/// the host; starting that one again would boot it twice and lose what it said. Only then does
+/// the monitor decide.
+pub struct StartDomain {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`StartDomain`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The VSI's UID.
+    pub uuid: Uuid,
+    /// The console's log.
+    pub console: VolumeKey,
+}
+
+/// What [`StartDomain`] did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Where the console of this boot begins.
+    pub console: ConsolePosition,
+}
+
+/// What is noted before the start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Note {
+    position: ConsolePosition,
+    boot_id: Option<String>,
+}
+
+impl StartDomain {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for StartDomain {
+    const NAME: &'static str = "start_domain";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let domain = defined(cx, &ports, params.uuid).await?;
+        let note: Option<Note> = cx.saved().await?;
+        let started = match &note {
+            _ if domain.state.is_active() => true,
+            Some(note) => ran_since(&ports, params, note).await?,
+            None => false,
+        };
+        // A guest that somebody else started has its boot somewhere in the log: all of it counts.
+        let console = note.map(|note| note.position).unwrap_or_default();
+        Ok(if started {
+            Observed::Present(Output { console })
+        } else {
+            Observed::Needed
+        })
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        defined(cx, &ports, params.uuid).await?;
+        let position = ports.console.end(&params.console).await?;
+        let boot_id = ports.host.facts().await?.boot_id;
+        cx.save(&Note { position, boot_id }).await?;
+        let output = Output { console: position };
+        match ports.domains.start(params.uuid).await {
+            Ok(()) => Ok(Done::updated(output)),
+            Err(error) if error.kind == PortErrorKind::WrongState => Ok(Done::present(output)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+async fn defined(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<DomainInfo, Failure> {
+    ownership::own_domain(cx, ports, uid).await?.ok_or_else(|| {
+        error::MISSING
+            .failure("the domain that is to be started is not defined")
+            .on_host(ports.host.name())
+            .of_object(format!("domain {uid}"))
+    })
+}
+
+async fn ran_since(ports: &HostPorts, params: &Params, note: &Note) -> Result<bool, Failure> {
+    let same_boot = ports.host.facts().await?.boot_id == note.boot_id;
+    // A log that is shorter than noted was rotated or begun anew: it has grown as well.
+    let grown = ports.console.end(&params.console).await? != note.position;
+    Ok(same_boot && grown)
+}

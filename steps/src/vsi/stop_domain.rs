@@ -1,0 +1,151 @@
+//! Brings the guest down.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    error, ownership,
+    ports::{DomainState, HostPorts, Hosts, PortErrorKind, PortResult},
+};
+
+const POLL: Duration = Duration::from_millis(500);
+
+/// Asks the guest to shut down, waits for its grace, then ends it.
+///
+/// A crash in its middle leaves a guest that runs, goes down, or is off. The next attempt looks
+/// and asks again; the grace then starts anew, which only gives the guest more time.
+pub struct StopDomain {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`StopDomain`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The VSI's UID.
+    pub uuid: Uuid,
+    /// Seconds the guest gets for an orderly end.
+    pub grace_s: u64,
+}
+
+/// How the guest came down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// It was off, or there was no domain.
+    Already,
+    /// It shut down when asked.
+    Shutdown,
+    /// It was ended after its grace.
+    Destroyed,
+}
+
+/// What [`StopDomain`] did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// How the guest came down.
+    pub how: How,
+}
+
+impl StopDomain {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for StopDomain {
+    const NAME: &'static str = "stop_domain";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        match active(cx, &ports, params.uuid).await? {
+            Some(_) => Ok(Observed::Needed),
+            None => Ok(Observed::Present(Output { how: How::Already })),
+        }
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let how = match active(cx, &ports, params.uuid).await? {
+            None => return Ok(Done::present(Output { how: How::Already })),
+            // A guest that is suspended hears nothing.
+            Some(DomainState::Paused) => end(&ports, params.uuid).await?,
+            Some(_) if shut_down(cx, &ports, params).await? => How::Shutdown,
+            Some(_) => end(&ports, params.uuid).await?,
+        };
+        Ok(Done::updated(Output { how }))
+    }
+}
+
+/// The state of our domain where it holds its disks.
+async fn active(
+    cx: &StepContext,
+    ports: &HostPorts,
+    uid: Uuid,
+) -> Result<Option<DomainState>, Failure> {
+    let domain = ownership::own_domain(cx, ports, uid).await?;
+    Ok(domain
+        .map(|domain| domain.state)
+        .filter(|state| state.is_active()))
+}
+
+/// Whether the guest was down within its grace.
+async fn shut_down(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<bool, Failure> {
+    off_is_fine(ports.domains.shutdown(params.uuid).await)?;
+    let start = Instant::now();
+    let grace = Duration::from_secs(params.grace_s);
+    while active(cx, ports, params.uuid).await?.is_some() {
+        if start.elapsed() >= grace {
+            return Ok(false);
+        }
+        cx.report(
+            "shutting down",
+            start.elapsed().as_secs(),
+            Some(params.grace_s),
+        );
+        tokio::select! {
+            () = tokio::time::sleep(POLL.min(grace.saturating_sub(start.elapsed()))) => {}
+            () = cx.stopped.cancelled() => {
+                return Err(error::OUTCOME_UNKNOWN.failure("stopped waiting for the guest's end"));
+            }
+        }
+    }
+    Ok(true)
+}
+
+async fn end(ports: &HostPorts, uid: Uuid) -> Result<How, Failure> {
+    off_is_fine(ports.domains.destroy(uid).await)?;
+    Ok(How::Destroyed)
+}
+
+/// The guest may go down between our look and our call.
+fn off_is_fine(result: PortResult<()>) -> Result<(), Failure> {
+    match result {
+        Err(error)
+            if !matches!(
+                error.kind,
+                PortErrorKind::WrongState | PortErrorKind::Missing
+            ) =>
+        {
+            Err(error.into())
+        }
+        _ => Ok(()),
+    }
+}

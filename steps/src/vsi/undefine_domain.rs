@@ -1,0 +1,79 @@
+//! Takes the VSI's domain from the host.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    error, ownership,
+    ports::{Hosts, Removed},
+};
+
+/// Removes the definition of a domain that is off.
+///
+/// A crash in its middle leaves the whole definition or none. A domain that runs is refused:
+/// libvirt would take its definition away and let it run on.
+pub struct UndefineDomain {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`UndefineDomain`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The VSI's UID.
+    pub uuid: Uuid,
+}
+
+/// What [`UndefineDomain`] did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Whether there was a definition.
+    pub removed: bool,
+}
+
+impl UndefineDomain {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for UndefineDomain {
+    const NAME: &'static str = "undefine_domain";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        match ownership::own_domain(cx, &ports, params.uuid).await? {
+            Some(_) => Ok(Observed::Needed),
+            None => Ok(Observed::Present(Output { removed: false })),
+        }
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let domain = ownership::own_domain(cx, &ports, params.uuid).await?;
+        if domain.is_some_and(|domain| domain.state.is_active()) {
+            return Err(error::WRONG_STATE
+                .failure("the domain runs; it must be stopped before its definition is removed")
+                .on_host(ports.host.name())
+                .of_object(format!("domain {}", params.uuid)));
+        }
+        let removed = ports.domains.undefine(params.uuid).await? == Removed::Removed;
+        Ok(Done::updated(Output { removed }))
+    }
+}

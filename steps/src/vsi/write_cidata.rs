@@ -1,0 +1,172 @@
+//! Writes the volume by which the guest gets its contract.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::{Failure, Hash, Name},
+    secret::Secrets,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    cidata::Cidata,
+    contract, error,
+    guards::{self, Doomed},
+    ports::{HostPorts, Hosts, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
+};
+
+/// Builds the ISO from the contract and uploads it.
+///
+/// The same contract gives the same bytes, so the step recognises its own work by size and hash.
+/// A crash in its middle leaves no volume or a part of one; the next attempt sees that the hash
+/// differs, asks the guards, deletes it and writes it anew.
+pub struct WriteCidata {
+    hosts: Arc<dyn Hosts>,
+    secrets: Arc<dyn Secrets>,
+}
+
+/// What [`WriteCidata`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The VSI's UID: its own domain, while off, does not keep an old volume.
+    pub uuid: Uuid,
+    /// The volume to be made.
+    pub volume: VolumeKey,
+    /// The guest's name for itself.
+    pub hostname: String,
+    /// The secret that holds the contract.
+    pub contract: Name,
+    /// Netplan v2 text.
+    #[serde(default)]
+    pub network_config: Option<String>,
+}
+
+/// What [`WriteCidata`] made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The path on the host.
+    pub path: String,
+    /// The SHA-256 of the whole volume, as the guest's attestation record has it.
+    pub sha256: String,
+    /// The length in bytes.
+    pub size: u64,
+}
+
+impl WriteCidata {
+    /// The step, acting through these hosts, with the contracts of that store.
+    pub fn new(hosts: Arc<dyn Hosts>, secrets: Arc<dyn Secrets>) -> Self {
+        Self { hosts, secrets }
+    }
+
+    async fn build(&self, params: &Params) -> Result<Iso, Failure> {
+        let contract = super::release::read(self.secrets.as_ref(), &params.contract).await?;
+        contract::check(contract.expose())?;
+        let cidata = Cidata {
+            user_data: contract.expose().to_vec(),
+            hostname: params.hostname.clone(),
+            network_config: params.network_config.clone(),
+        };
+        let bytes = Bytes::from(cidata.build()?);
+        Ok(Iso {
+            hash: Hash::of(&bytes),
+            bytes,
+        })
+    }
+}
+
+struct Iso {
+    bytes: Bytes,
+    hash: Hash,
+}
+
+impl Iso {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// The volume, if it holds exactly these bytes.
+    async fn found(
+        &self,
+        ports: &HostPorts,
+        key: &VolumeKey,
+    ) -> Result<Option<VolumeInfo>, Failure> {
+        match ports.storage.volume(key).await? {
+            Some(volume) if volume.physical == self.len() => {
+                let same = ports.storage.sha256(key).await? == self.hash;
+                Ok(same.then_some(volume))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn output(&self, volume: VolumeInfo) -> Output {
+        Output {
+            path: volume.path,
+            sha256: self.hash.to_string(),
+            size: self.len(),
+        }
+    }
+}
+
+#[async_trait]
+impl Step for WriteCidata {
+    const NAME: &'static str = "write_cidata";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        let iso = self.build(params).await?;
+        let ports = self.hosts.host(&params.host).await?;
+        match iso.found(&ports, &params.volume).await? {
+            Some(volume) if cx.intended_before => Ok(Observed::Present(iso.output(volume))),
+            _ => guards::free_or_ours(cx, &ports, &params.volume).await,
+        }
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let iso = self.build(params).await?;
+        let ports = self.hosts.host(&params.host).await?;
+        let key = &params.volume;
+        let doomed = Doomed {
+            key,
+            recorded: cx.intended_before,
+            owner: Some(params.uuid),
+        };
+        guards::remove(cx, &ports, doomed).await?;
+        upload(&ports, key, iso.bytes.clone()).await?;
+        let volume = iso.found(&ports, key).await?.ok_or_else(|| {
+            error::VERIFICATION
+                .failure("the cidata volume does not hold what was sent")
+                .on_host(ports.host.name())
+                .of_object(format!("volume {key}"))
+        })?;
+        Ok(Done::created(iso.output(volume)))
+    }
+}
+
+async fn upload(ports: &HostPorts, key: &VolumeKey, bytes: Bytes) -> Result<(), Failure> {
+    let spec = VolumeSpec {
+        key: key.clone(),
+        format: VolumeFormat::Raw,
+        capacity: 0,
+        backing: None,
+    };
+    ports.storage.create(&spec).await?;
+    let mut sink = ports
+        .storage
+        .upload(key, 0, Some(bytes.len() as u64))
+        .await?;
+    sink.send(bytes).await?;
+    sink.finish().await?;
+    Ok(ports.storage.sync(key).await?)
+}
