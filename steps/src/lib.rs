@@ -14,6 +14,10 @@ pub mod guards;
 pub mod hpl;
 pub mod image;
 pub mod names;
+pub mod ownership;
 pub mod ports;
 pub mod sim;
 pub mod vsi;
+
+#[cfg(test)]
+mod tests;

@@ -7,17 +7,26 @@ use crate::ports::VolumeKey;
 
 /// The boot disk's volume.
 pub fn boot_disk(pool: &str, uid: Uuid) -> VolumeKey {
-    VolumeKey { pool: pool.to_owned(), name: format!("boot-{uid}.qcow2") }
+    VolumeKey {
+        pool: pool.to_owned(),
+        name: format!("boot-{uid}.qcow2"),
+    }
 }
 
 /// The cidata volume.
 pub fn cidata(pool: &str, uid: Uuid) -> VolumeKey {
-    VolumeKey { pool: pool.to_owned(), name: format!("cidata-{uid}.iso") }
+    VolumeKey {
+        pool: pool.to_owned(),
+        name: format!("cidata-{uid}.iso"),
+    }
 }
 
 /// The console log's volume.
 pub fn console_log(pool: &str, uid: Uuid) -> VolumeKey {
-    VolumeKey { pool: pool.to_owned(), name: format!("console-{uid}.log") }
+    VolumeKey {
+        pool: pool.to_owned(),
+        name: format!("console-{uid}.log"),
+    }
 }
 
 /// The MAC address of the VSI's n-th card: the UID's first six bytes, locally administered and
@@ -41,7 +50,9 @@ pub fn disk_target(index: usize) -> String {
             None => break,
         }
     }
-    std::iter::once("vd".to_owned()).chain(letters.iter().rev().map(char::to_string)).collect()
+    std::iter::once("vd".to_owned())
+        .chain(letters.iter().rev().map(char::to_string))
+        .collect()
 }
 
 #[cfg(test)]
@@ -50,7 +61,13 @@ mod tests {
 
     #[test]
     fn disks_are_named_as_linux_counts() {
-        for (index, name) in [(0, "vda"), (25, "vdz"), (26, "vdaa"), (27, "vdab"), (701, "vdzz")] {
+        for (index, name) in [
+            (0, "vda"),
+            (25, "vdz"),
+            (26, "vdaa"),
+            (27, "vdab"),
+            (701, "vdzz"),
+        ] {
             assert_eq!(disk_target(index), name);
         }
         assert_eq!(disk_target(702), "vdaaa");

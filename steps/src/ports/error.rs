@@ -67,7 +67,12 @@ impl PortError {
         object: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self { kind, host: host.into(), object: object.into(), message: message.into() }
+        Self {
+            kind,
+            host: host.into(),
+            object: object.into(),
+            message: message.into(),
+        }
     }
 }
 

@@ -140,12 +140,13 @@ pub trait StoragePort: Send + Sync {
     /// Removes a volume. The caller has asked the guards first ([`crate::guards`]).
     async fn delete(&self, key: &VolumeKey) -> PortResult<Removed>;
 
-    /// Opens an upload of exactly `length` bytes from `offset` on. Does not truncate.
+    /// Opens an upload of at most `length` bytes from `offset` on; of any length where the source
+    /// did not say it. Does not truncate.
     async fn upload(
         &self,
         key: &VolumeKey,
         offset: u64,
-        length: u64,
+        length: Option<u64>,
     ) -> PortResult<Box<dyn UploadSink>>;
 
     /// At most `max` bytes of the volume from `offset` on; fewer at its end.

@@ -1,0 +1,69 @@
+//! The console logs of a simulated host.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    Content, SimHost, State,
+    host::{Call, object},
+};
+use crate::ports::{
+    ConsoleChunk, ConsolePort, ConsolePosition, PortErrorKind, PortResult, VolumeKey,
+};
+
+#[async_trait]
+impl ConsolePort for SimHost {
+    async fn read(
+        &self,
+        log: &VolumeKey,
+        position: ConsolePosition,
+        max: u64,
+    ) -> PortResult<ConsoleChunk> {
+        let work = |state: &mut State, _| {
+            let (content, offset) = place(state, log, position.offset)
+                .ok_or_else(|| self.error(PortErrorKind::Missing, &object(log), "no such log"))?;
+            Ok((content.clone(), offset))
+        };
+        let (content, offset) = self
+            .call(Call::look("console_read", object(log)), work)
+            .await?;
+        let read = self
+            .store
+            .on(move |store| store.read(&content, offset, max))
+            .await;
+        let bytes = Bytes::from(read.map_err(|error| self.store_error(&object(log), &error))?);
+        let next = ConsolePosition {
+            offset: offset.saturating_add(bytes.len() as u64),
+        };
+        Ok(ConsoleChunk { bytes, next })
+    }
+
+    async fn end(&self, log: &VolumeKey) -> PortResult<ConsolePosition> {
+        let work = |state: &mut State, _| {
+            let content = content(state, log, "")
+                .ok_or_else(|| self.error(PortErrorKind::Missing, &object(log), "no such log"))?;
+            Ok(ConsolePosition {
+                offset: content.len(),
+            })
+        };
+        self.call(Call::look("console_end", object(log)), work)
+            .await
+    }
+}
+
+fn content<'a>(state: &'a State, log: &VolumeKey, suffix: &str) -> Option<&'a Content> {
+    let pool = state.pools.get(&log.pool)?;
+    pool.volumes
+        .get(&format!("{}{suffix}", log.name))
+        .map(|volume| &volume.content)
+}
+
+/// Which file goes on at this offset: a log shorter than that was rotated.
+fn place<'a>(state: &'a State, log: &VolumeKey, offset: u64) -> Option<(&'a Content, u64)> {
+    let current = content(state, log, "")?;
+    if current.len() >= offset {
+        return Some((current, offset));
+    }
+    let old = content(state, log, ".0").filter(|old| old.len() > offset);
+    Some(old.map_or((current, 0), |old| (old, offset)))
+}

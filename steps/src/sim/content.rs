@@ -1,0 +1,207 @@
+//! What is in the volumes of a simulated host.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use vsiflow_engine::model::Hash;
+
+const PIECE: u64 = 1024 * 1024;
+
+/// A volume's bytes: small ones that a guest or a format writes beside the state, what was
+/// uploaded in a store of its own. Copies share what they hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// In the state itself, in base64.
+    Inline(#[serde(with = "base64_text")] Vec<u8>),
+    /// In the store.
+    Stored {
+        /// Its number there.
+        id: u64,
+        /// Its length in bytes.
+        len: u64,
+        /// From here on the host lost what was written: it reads as zeros.
+        zero_from: Option<u64>,
+    },
+}
+
+impl Content {
+    /// The length in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Stored { len, .. } => *len,
+        }
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The host lost the second half before it was on its disk.
+    pub(super) fn lose_tail(&mut self) {
+        if let Self::Stored { len, zero_from, .. } = self {
+            let half = *len / 2;
+            *zero_from = Some(zero_from.map_or(half, |from| from.min(half)));
+        }
+    }
+}
+
+mod base64_text {
+    use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&BASE64.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        BASE64
+            .decode(String::deserialize(d)?)
+            .map_err(D::Error::custom)
+    }
+}
+
+/// Where uploaded bytes are kept. Cheap to clone.
+#[derive(Clone)]
+pub(super) enum Store {
+    Memory(Arc<Mutex<BTreeMap<u64, Vec<u8>>>>),
+    Folder(PathBuf),
+}
+
+impl Store {
+    /// Works on the store without holding up other tasks.
+    pub(super) async fn on<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        match self {
+            Self::Memory(_) => work(self),
+            Self::Folder(_) => {
+                let store = self.clone();
+                let done = tokio::task::spawn_blocking(move || work(&store)).await;
+                done.map_err(io::Error::other)?
+            }
+        }
+    }
+
+    fn memory(map: &Mutex<BTreeMap<u64, Vec<u8>>>) -> MutexGuard<'_, BTreeMap<u64, Vec<u8>>> {
+        map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(folder: &std::path::Path, id: u64) -> PathBuf {
+        folder.join(format!("volume-{id}"))
+    }
+
+    pub(super) fn write(&self, id: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Memory(map) => {
+                let mut map = Self::memory(map);
+                let content = map.entry(id).or_default();
+                let start = usize::try_from(offset).map_err(io::Error::other)?;
+                let end = start
+                    .checked_add(bytes.len())
+                    .ok_or(io::ErrorKind::InvalidInput)?;
+                if content.len() < end {
+                    content.resize(end, 0);
+                }
+                if let Some(place) = content.get_mut(start..end) {
+                    place.copy_from_slice(bytes);
+                }
+                Ok(())
+            }
+            Self::Folder(folder) => {
+                let options = &mut fs::File::options();
+                let options = options.create(true).truncate(false).write(true);
+                let mut file = options.open(Self::file(folder, id))?;
+                file.seek(SeekFrom::Start(offset))?;
+                file.write_all(bytes)
+            }
+        }
+    }
+
+    fn stored(&self, id: u64, offset: u64, max: u64) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Memory(map) => {
+                let map = Self::memory(map);
+                let content = map.get(&id).map(Vec::as_slice).unwrap_or_default();
+                let start = usize::try_from(offset)
+                    .unwrap_or(usize::MAX)
+                    .min(content.len());
+                let rest = content.get(start..).unwrap_or_default();
+                let end = usize::try_from(max).unwrap_or(usize::MAX).min(rest.len());
+                Ok(rest.get(..end).unwrap_or_default().to_vec())
+            }
+            Self::Folder(folder) => {
+                let mut file = fs::File::open(Self::file(folder, id))?;
+                file.seek(SeekFrom::Start(offset))?;
+                let mut bytes = Vec::new();
+                file.take(max).read_to_end(&mut bytes)?;
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// At most `max` bytes from `offset` on.
+    pub(super) fn read(&self, content: &Content, offset: u64, max: u64) -> io::Result<Vec<u8>> {
+        let max = max.min(content.len().saturating_sub(offset));
+        match content {
+            Content::Inline(bytes) => {
+                let start = usize::try_from(offset)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                let end = start.saturating_add(usize::try_from(max).unwrap_or(usize::MAX));
+                Ok(bytes
+                    .get(start..end.min(bytes.len()))
+                    .unwrap_or_default()
+                    .to_vec())
+            }
+            Content::Stored { id, zero_from, .. } => {
+                let mut bytes = self.stored(*id, offset, max)?;
+                bytes.resize(usize::try_from(max).unwrap_or(bytes.len()), 0);
+                let kept = zero_from.map_or(u64::MAX, |from| from.saturating_sub(offset));
+                let kept = usize::try_from(kept).unwrap_or(usize::MAX).min(bytes.len());
+                bytes.iter_mut().skip(kept).for_each(|byte| *byte = 0);
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// The hash of the bytes, and of zeros up to `len`.
+    pub(super) fn sha256(&self, content: &Content, len: u64) -> io::Result<Hash> {
+        let mut hasher = Sha256::new();
+        let mut at = 0;
+        while at < len {
+            let mut piece = self.read(content, at, PIECE)?;
+            if piece.is_empty() {
+                piece.resize(
+                    usize::try_from(PIECE.min(len.saturating_sub(at))).unwrap_or(1),
+                    0,
+                );
+            }
+            hasher.update(&piece);
+            at = at.saturating_add(piece.len() as u64);
+        }
+        Ok(Hash(hasher.finalize().into()))
+    }
+
+    pub(super) fn remove(&self, id: u64) -> io::Result<()> {
+        match self {
+            Self::Memory(map) => {
+                Self::memory(map).remove(&id);
+                Ok(())
+            }
+            Self::Folder(folder) => match fs::remove_file(Self::file(folder, id)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The domains of a simulated host.
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::{Content, Domain, Live, SimHost, State, Volume, host::Call};
+use crate::{
+    cidata,
+    ports::{
+        DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, PortError, PortErrorKind,
+        PortResult, Removed,
+    },
+};
+
+fn object(uuid: Uuid) -> String {
+    format!("domain {uuid}")
+}
+
+impl SimHost {
+    fn known<'a>(&self, state: &'a mut State, uuid: Uuid) -> PortResult<&'a mut Domain> {
+        let missing = || self.error(PortErrorKind::Missing, &object(uuid), "no such domain");
+        state.domains.get_mut(&uuid).ok_or_else(missing)
+    }
+
+    fn wrong_state(&self, uuid: Uuid, words: &str) -> PortError {
+        self.error(PortErrorKind::WrongState, &object(uuid), words)
+    }
+
+    fn check_start(&self, state: &State, uuid: Uuid) -> PortResult<()> {
+        let Some(domain) = state.domains.get(&uuid) else {
+            return Err(self.error(PortErrorKind::Missing, &object(uuid), "no such domain"));
+        };
+        if domain.state.is_active() {
+            return Err(self.wrong_state(uuid, "domain is already running"));
+        }
+        for disk in &domain.spec.disks {
+            self.check_disk(state, uuid, disk)?;
+        }
+        for nic in &domain.spec.nics {
+            let network = format!("network {}", nic.network);
+            match state.networks.get(&nic.network) {
+                Some(known) if known.active => {}
+                Some(_) => {
+                    return Err(self.error(PortErrorKind::NetworkInactive, &network, "not active"));
+                }
+                None => {
+                    return Err(self.error(PortErrorKind::NetworkMissing, &network, "no network"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_disk(&self, state: &State, uuid: Uuid, disk: &DiskSpec) -> PortResult<()> {
+        let fail = |kind, words: &str| {
+            Err(self.error(kind, &object(uuid), &format!("{}: {words}", disk.path)))
+        };
+        let Some(volume) = state.by_path(&disk.path) else {
+            return fail(PortErrorKind::Missing, "Cannot access storage file");
+        };
+        if disk.format.as_str() == "qcow2" && volume.format != "qcow2" {
+            return fail(PortErrorKind::Rejected, "Image is not in qcow2 format");
+        }
+        let others = state
+            .domains
+            .values()
+            .filter(|d| d.spec.uuid != uuid && d.state.is_active());
+        let writes = |d: &&DiskSpec| d.path == disk.path && !d.readonly;
+        if others
+            .flat_map(|domain| &domain.spec.disks)
+            .any(|other| writes(&other))
+        {
+            return fail(PortErrorKind::Rejected, "Failed to get \"write\" lock");
+        }
+        Ok(())
+    }
+
+    /// What the guest would find on its cidata disk.
+    async fn cidata(&self, uuid: Uuid) -> PortResult<Option<cidata::Cidata>> {
+        let contents: Vec<Content> = {
+            let world = self.world.lock().await;
+            let domain = world.state.domains.get(&uuid);
+            let disks = domain
+                .map(|domain| domain.spec.disks.as_slice())
+                .unwrap_or_default();
+            let disks = disks.iter().filter(|disk| disk.readonly);
+            let volumes = disks.filter_map(|disk| world.state.by_path(&disk.path));
+            volumes.map(|volume| volume.content.clone()).collect()
+        };
+        let read = self.store.on(move |store| {
+            for content in contents {
+                if let Some(found) = cidata::read(&store.read(&content, 0, content.len())?) {
+                    return Ok(Some(found));
+                }
+            }
+            Ok(None)
+        });
+        read.await
+            .map_err(|error| self.store_error(&object(uuid), &error))
+    }
+}
+
+#[async_trait]
+impl DomainPort for SimHost {
+    async fn domain(&self, uuid: Uuid) -> PortResult<Option<DomainInfo>> {
+        self.call(Call::look("domain", object(uuid)), |state, _| {
+            Ok(state.domains.get(&uuid).map(|domain| state.info(domain)))
+        })
+        .await
+    }
+
+    async fn domains(&self) -> PortResult<Vec<DomainInfo>> {
+        self.call(Call::look("domains", ""), |state, _| {
+            Ok(state
+                .domains
+                .values()
+                .map(|domain| state.info(domain))
+                .collect())
+        })
+        .await
+    }
+
+    async fn define(&self, spec: &DomainSpec) -> PortResult<DomainInfo> {
+        self.call(Call::act("define", object(spec.uuid)), |state, _| {
+            let taken = |d: &&Domain| d.spec.name == spec.name && d.spec.uuid != spec.uuid;
+            if state.domains.values().any(|domain| taken(&domain)) {
+                let words = "the name is defined with another UUID";
+                return Err(self.error(PortErrorKind::Rejected, &object(spec.uuid), words));
+            }
+            let domain = state.domains.entry(spec.uuid).or_insert_with(|| Domain {
+                spec: spec.clone(),
+                mark: None,
+                state: DomainState::ShutOff,
+                live: None,
+            });
+            domain.spec = spec.clone();
+            domain.mark = Some(spec.mark.clone());
+            let domain = domain.clone();
+            Ok(state.info(&domain))
+        })
+        .await
+    }
+
+    async fn start(&self, uuid: Uuid) -> PortResult<()> {
+        let cidata = self.cidata(uuid).await?;
+        self.call(Call::act("start", object(uuid)), |state, now| {
+            self.check_start(state, uuid)?;
+            let domain = self.known(state, uuid)?;
+            let memory = domain.spec.machine.memory_mib;
+            domain.live = Some(Live::start(now, memory, cidata));
+            domain.state = DomainState::Running;
+            let log = domain.spec.console_log.clone();
+            make_log(state, &log);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn shutdown(&self, uuid: Uuid) -> PortResult<()> {
+        self.call(Call::act("shutdown", object(uuid)), |state, now| match self
+            .known(state, uuid)?
+            .live
+            .as_mut()
+        {
+            Some(live) => {
+                live.shut_down(now);
+                Ok(())
+            }
+            None => Err(self.wrong_state(uuid, "domain is not running")),
+        })
+        .await
+    }
+
+    async fn destroy(&self, uuid: Uuid) -> PortResult<()> {
+        self.call(Call::act("destroy", object(uuid)), |state, _| {
+            let domain = self.known(state, uuid)?;
+            if !domain.state.is_active() {
+                return Err(self.wrong_state(uuid, "domain is not running"));
+            }
+            domain.live = None;
+            domain.state = DomainState::ShutOff;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn undefine(&self, uuid: Uuid) -> PortResult<Removed> {
+        self.call(
+            Call::act("undefine", object(uuid)),
+            |state, _| match state.domains.get(&uuid) {
+                None => Ok(Removed::Absent),
+                Some(domain) if domain.state.is_active() => {
+                    Err(self.wrong_state(uuid, "domain is running"))
+                }
+                Some(_) => {
+                    state.domains.remove(&uuid);
+                    Ok(Removed::Removed)
+                }
+            },
+        )
+        .await
+    }
+}
+
+/// The host's log daemon makes the console's log where it is missing.
+fn make_log(state: &mut State, path: &str) {
+    let Some((folder, name)) = path.rsplit_once('/') else {
+        return;
+    };
+    let Some(pool) = state.pools.values_mut().find(|pool| pool.path == folder) else {
+        return;
+    };
+    pool.volumes
+        .entry(name.to_owned())
+        .or_insert_with(|| Volume {
+            format: "raw".to_owned(),
+            capacity: 0,
+            content: Content::Inline(Vec::new()),
+            backing: None,
+            modified: 0,
+            synced: true,
+            busy_until: 0,
+        });
+}

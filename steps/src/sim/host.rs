@@ -1,0 +1,288 @@
+//! The simulated host as a machine, and the way every call on it goes.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::{sync::Mutex, time::Instant};
+
+use super::{Fault, Faults, State, content::Store};
+use crate::ports::{
+    GuestSupport, HostFacts, HostPort, PortError, PortErrorKind, PortResult, VolumeKey,
+};
+
+const LATENCY: Duration = Duration::from_millis(1);
+
+/// A call that a simulated host received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The call's name, such as `start`.
+    pub name: &'static str,
+    /// The object, such as `volume images/a.qcow2`; empty where none is involved.
+    pub object: String,
+    /// Whether it may change something.
+    pub effect: bool,
+}
+
+impl Call {
+    pub(super) fn look(name: &'static str, object: impl Into<String>) -> Self {
+        Self {
+            name,
+            object: object.into(),
+            effect: false,
+        }
+    }
+
+    pub(super) fn act(name: &'static str, object: impl Into<String>) -> Self {
+        Self {
+            name,
+            object: object.into(),
+            effect: true,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Time {
+    /// Milliseconds since then; virtual under a paused clock.
+    Since(Instant),
+    /// The wall clock, which goes on between two processes.
+    Wall,
+}
+
+pub(super) struct World {
+    pub(super) state: State,
+    faults: Faults,
+    calls: Vec<Call>,
+}
+
+/// A simulated host. It implements all ports. Cheap to clone; a clone is the same host.
+#[derive(Clone)]
+pub struct SimHost {
+    name: Arc<str>,
+    time: Time,
+    folder: Option<PathBuf>,
+    pub(super) store: Store,
+    pub(super) world: Arc<Mutex<World>>,
+}
+
+impl SimHost {
+    pub(super) fn in_memory(name: &str) -> Self {
+        let time = Time::Since(Instant::now());
+        Self::new(
+            name,
+            time,
+            None,
+            Store::Memory(Arc::default()),
+            State::new(),
+        )
+    }
+
+    pub(super) async fn in_folder(name: &str, folder: PathBuf) -> PortResult<Self> {
+        let store = Store::Folder(folder.clone());
+        let file = state_file(&folder);
+        let state = store.on(move |_| load(&folder)).await.map_err(|error| {
+            let words = format!("{}: {error}", file.display());
+            PortError::new(PortErrorKind::Other, name, "simulated host", words)
+        })?;
+        let Store::Folder(folder) = &store else {
+            return Ok(Self::in_memory(name));
+        };
+        Ok(Self::new(
+            name,
+            Time::Wall,
+            Some(folder.clone()),
+            store,
+            state,
+        ))
+    }
+
+    fn new(name: &str, time: Time, folder: Option<PathBuf>, store: Store, state: State) -> Self {
+        let world = World {
+            state,
+            faults: Faults::none(),
+            calls: Vec::new(),
+        };
+        Self {
+            name: name.into(),
+            time,
+            folder,
+            store,
+            world: Arc::new(Mutex::new(world)),
+        }
+    }
+
+    /// Looks at the host, or changes it behind vsiflow's back.
+    pub async fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut world = self.world.lock().await;
+        world.state.advance(self.now());
+        change(&mut world.state)
+    }
+
+    /// From now on these faults come.
+    pub async fn set_faults(&self, faults: Faults) {
+        self.world.lock().await.faults = faults;
+    }
+
+    /// The calls received so far, in order.
+    pub async fn calls(&self) -> Vec<Call> {
+        self.world.lock().await.calls.clone()
+    }
+
+    /// How many calls of that name were received.
+    pub async fn count(&self, name: &str) -> usize {
+        self.world
+            .lock()
+            .await
+            .calls
+            .iter()
+            .filter(|call| call.name == name)
+            .count()
+    }
+
+    /// The host's clock in milliseconds.
+    pub(super) fn now(&self) -> u64 {
+        let since = match self.time {
+            Time::Since(start) => start.elapsed(),
+            Time::Wall => std::time::UNIX_EPOCH.elapsed().unwrap_or_default(),
+        };
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn error(&self, kind: PortErrorKind, object: &str, words: &str) -> PortError {
+        PortError::new(kind, &*self.name, object, words)
+    }
+
+    /// The way of every call: it is noted, meets its fault, and what it changed is written down
+    /// before its answer goes out.
+    pub(super) async fn call<T>(
+        &self,
+        call: Call,
+        work: impl FnOnce(&mut State, u64) -> PortResult<T>,
+    ) -> PortResult<T> {
+        if matches!(self.time, Time::Since(_)) {
+            tokio::time::sleep(LATENCY).await;
+        }
+        let mut world = self.world.lock().await;
+        world.calls.push(call.clone());
+        let fault = world.faults.next(call.name);
+        let now = self.now();
+        world.state.advance(now);
+        self.before(&call, fault, &mut world.state)?;
+        let result = work(&mut world.state, now);
+        // The length of an upload under way is worth no sync for each of its pieces.
+        if call.effect && result.is_ok() && call.name != "send" {
+            self.persist(&world.state).await?;
+        }
+        match fault {
+            Some(Fault::LostReply) if result.is_ok() => {
+                let words = "the connection was lost before the answer came";
+                Err(self.error(PortErrorKind::OutcomeUnknown, &call.object, words))
+            }
+            _ => result,
+        }
+    }
+
+    fn before(&self, call: &Call, fault: Option<Fault>, state: &mut State) -> PortResult<()> {
+        let fail = |kind, words: &str| Err(self.error(kind, &call.object, words));
+        match fault {
+            Some(Fault::Unreachable) => fail(PortErrorKind::Unreachable, "connection refused"),
+            Some(Fault::Timeout) => fail(PortErrorKind::Timeout, "the call was not sent in time"),
+            Some(Fault::Busy) if call.effect => fail(
+                PortErrorKind::Busy,
+                "the pool has asynchronous jobs running",
+            ),
+            Some(Fault::NoSpace) if call.effect => {
+                fail(PortErrorKind::NoSpace, "No space left on device")
+            }
+            Some(Fault::CutStream) => fail(PortErrorKind::OutcomeUnknown, "the stream was cut"),
+            Some(Fault::HostRestart) => {
+                state.restart();
+                fail(PortErrorKind::Unreachable, "the host has restarted")
+            }
+            Some(Fault::VanishVolume) => {
+                let name = call
+                    .object
+                    .strip_prefix("volume ")
+                    .and_then(|key| key.split_once('/'));
+                if let Some((pool, name)) = name {
+                    state
+                        .pools
+                        .get_mut(pool)
+                        .map(|pool| pool.volumes.remove(name));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn persist(&self, state: &State) -> PortResult<()> {
+        let Some(folder) = self.folder.clone() else {
+            return Ok(());
+        };
+        let bytes = serde_json::to_vec(state);
+        let written = self.store.on(move |_| {
+            let new = folder.join("state.json.new");
+            std::fs::write(&new, bytes?)?;
+            std::fs::File::open(&new)?.sync_all()?;
+            std::fs::rename(&new, state_file(&folder))
+        });
+        written
+            .await
+            .map_err(|e| self.store_error("simulated host", &e))
+    }
+
+    pub(super) fn store_error(&self, object: &str, error: &io::Error) -> PortError {
+        self.error(PortErrorKind::Other, object, &error.to_string())
+    }
+}
+
+fn state_file(folder: &std::path::Path) -> PathBuf {
+    folder.join("state.json")
+}
+
+fn load(folder: &std::path::Path) -> io::Result<State> {
+    std::fs::create_dir_all(folder)?;
+    match std::fs::read(state_file(folder)) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// How a volume is called in errors and in the log of calls.
+pub(super) fn object(key: &VolumeKey) -> String {
+    format!("volume {key}")
+}
+
+#[async_trait]
+impl HostPort for SimHost {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn facts(&self) -> PortResult<HostFacts> {
+        self.call(Call::look("facts", ""), |state, _| {
+            Ok(HostFacts {
+                hostname: self.name.to_string(),
+                libvirt_version: "0.0.0-simulated".to_owned(),
+                boot_id: state
+                    .shell
+                    .then(|| format!("simulated-boot-{}", state.boots)),
+                shell: state.shell,
+            })
+        })
+        .await
+    }
+
+    async fn guest_support(&self, arch: &str) -> PortResult<Option<GuestSupport>> {
+        self.call(Call::look("guest_support", arch), |state, _| {
+            Ok(state
+                .guests
+                .iter()
+                .find(|guest| guest.arch == arch)
+                .cloned())
+        })
+        .await
+    }
+}

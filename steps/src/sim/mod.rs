@@ -1,0 +1,100 @@
+//! The simulated host: every port, without a hypervisor.
+//!
+//! In tests it lives in memory and under a paused clock its time is virtual. For somebody without
+//! a host it lives in a folder, written after each effect, in real time; what a guest has done
+//! since is worked out from when it was started, so it goes on while no process runs.
+//!
+//! Its behaviour follows what was measured on a real one. [`Faults`] make calls fail the way real
+//! ones do; without them every call succeeds.
+
+mod console;
+mod content;
+mod domain;
+mod faults;
+mod guest;
+mod host;
+mod network;
+pub mod source;
+mod state;
+mod storage;
+
+pub use content::Content;
+pub use faults::{Fault, Faults};
+pub use guest::Live;
+pub use host::{Call, SimHost};
+pub use source::SimSource;
+pub use state::{Domain, Network, Pool, State, Volume};
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use crate::ports::{HostPorts, Hosts, PortResult};
+
+/// Simulated hosts by id; one is made when it is first asked for.
+pub struct SimHosts {
+    folder: Option<PathBuf>,
+    hosts: Mutex<BTreeMap<String, Arc<SimHost>>>,
+}
+
+impl SimHosts {
+    /// Hosts that are gone with the process.
+    pub fn in_memory() -> Self {
+        Self {
+            folder: None,
+            hosts: Mutex::default(),
+        }
+    }
+
+    /// Hosts that live in this folder, which is made when it is missing.
+    pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: Some(folder.into()),
+            hosts: Mutex::default(),
+        }
+    }
+
+    /// The simulated host of that id, with the pool `images` and the network `default`.
+    ///
+    /// # Errors
+    /// When its folder cannot be read.
+    pub async fn sim(&self, id: &str) -> PortResult<Arc<SimHost>> {
+        let mut hosts = self.hosts.lock().await;
+        if let Some(host) = hosts.get(id) {
+            return Ok(host.clone());
+        }
+        let host = Arc::new(match &self.folder {
+            None => SimHost::in_memory(id),
+            Some(folder) => SimHost::in_folder(id, folder.join(file_name(id))).await?,
+        });
+        hosts.insert(id.to_owned(), host.clone());
+        Ok(host)
+    }
+}
+
+/// A host's id as the name of a folder: no separators, nothing hidden, and no two alike.
+fn file_name(id: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let encode = |byte: u8| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02x}"),
+    };
+    std::iter::once("host-".to_owned())
+        .chain(id.bytes().map(encode))
+        .collect()
+}
+
+#[async_trait]
+impl Hosts for SimHosts {
+    async fn host(&self, id: &str) -> PortResult<HostPorts> {
+        let host = self.sim(id).await?;
+        Ok(HostPorts {
+            host: host.clone(),
+            storage: host.clone(),
+            domains: host.clone(),
+            networks: host.clone(),
+            console: host,
+        })
+    }
+}

@@ -1,0 +1,310 @@
+//! What a simulated host consists of. Tests change it at will.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Content, Live, guest::Ended};
+use crate::ports::{DiskSource, DomainInfo, DomainSpec, DomainState, GuestSupport, OwnerMark};
+
+const GIB: u64 = 1 << 30;
+/// At this length the host's log daemon renames a console's log and begins anew.
+pub(super) const LOG_MAX: u64 = 2_097_152;
+
+/// A simulated host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
+    /// Grows with each restart; the boot id is made of it.
+    pub boots: u64,
+    /// Whether commands may be run there.
+    pub shell: bool,
+    /// What guests get, by architecture.
+    pub guests: Vec<GuestSupport>,
+    /// Pools by name.
+    pub pools: BTreeMap<String, Pool>,
+    /// Networks by name.
+    pub networks: BTreeMap<String, Network>,
+    /// Domains by UUID.
+    pub domains: BTreeMap<Uuid, Domain>,
+    /// Grows with each change of a volume's content.
+    pub changes: u64,
+}
+
+/// A pool.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pool {
+    /// Whether it is active.
+    pub active: bool,
+    /// Its folder on the host.
+    pub path: String,
+    /// Size in bytes.
+    pub capacity: u64,
+    /// Volumes by name.
+    pub volumes: BTreeMap<String, Volume>,
+}
+
+impl Pool {
+    /// Bytes still free.
+    pub fn available(&self) -> u64 {
+        let used: u64 = self
+            .volumes
+            .values()
+            .map(|volume| volume.content.len())
+            .sum();
+        self.capacity.saturating_sub(used)
+    }
+}
+
+/// A volume.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Volume {
+    /// The format found in it.
+    pub format: String,
+    /// The size a guest sees.
+    pub capacity: u64,
+    /// Its bytes.
+    pub content: Content,
+    /// The path of the file it reads through to.
+    pub backing: Option<String>,
+    /// When the content last changed.
+    pub modified: u64,
+    /// Whether the content outlives a restart of the host.
+    pub synced: bool,
+    /// Until then the host copies from or to it, by the host's clock.
+    pub busy_until: u64,
+}
+
+impl Volume {
+    /// The file's length: a raw volume is as long as its guest sees it.
+    pub fn physical(&self) -> u64 {
+        let sparse = if self.format == "raw" {
+            self.capacity
+        } else {
+            0
+        };
+        self.content.len().max(sparse)
+    }
+}
+
+/// A network.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Network {
+    /// Whether it is active.
+    pub active: bool,
+    /// The first three parts of its addresses.
+    pub prefix: String,
+}
+
+/// A domain.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Domain {
+    /// How it is defined.
+    pub spec: DomainSpec,
+    /// Who made it; none for a stranger's.
+    pub mark: Option<OwnerMark>,
+    /// Its state.
+    pub state: DomainState,
+    /// The guest in it, while it runs.
+    pub live: Option<Live>,
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        let guest = |arch: &str, machine: &str| GuestSupport {
+            arch: arch.to_owned(),
+            domain_type: "qemu".to_owned(),
+            machine: machine.to_owned(),
+            secure_execution: false,
+        };
+        let pool = Pool {
+            active: true,
+            path: "/var/lib/libvirt/images".to_owned(),
+            capacity: 100 * GIB,
+            volumes: BTreeMap::new(),
+        };
+        let network = Network {
+            active: true,
+            prefix: "192.168.122".to_owned(),
+        };
+        Self {
+            boots: 1,
+            shell: true,
+            guests: vec![
+                guest("s390x", "s390-ccw-virtio-9.2"),
+                guest("x86_64", "pc-q35-9.2"),
+            ],
+            pools: BTreeMap::from([("images".to_owned(), pool)]),
+            networks: BTreeMap::from([("default".to_owned(), network)]),
+            domains: BTreeMap::new(),
+            changes: 0,
+        }
+    }
+
+    /// The number of the next change of some content.
+    pub(super) fn change(&mut self) -> u64 {
+        self.changes = self.changes.saturating_add(1);
+        self.changes
+    }
+
+    /// A volume by its path.
+    pub fn by_path(&self, path: &str) -> Option<&Volume> {
+        let (folder, name) = path.rsplit_once('/')?;
+        let pool = self.pools.values().find(|pool| pool.path == folder)?;
+        pool.volumes.get(name)
+    }
+
+    pub(super) fn by_path_mut(&mut self, path: &str) -> Option<&mut Volume> {
+        let (folder, name) = path.rsplit_once('/')?;
+        let pool = self.pools.values_mut().find(|pool| pool.path == folder)?;
+        pool.volumes.get_mut(name)
+    }
+
+    /// Whether some volume still holds this stored content.
+    pub(super) fn holds(&self, wanted: u64) -> bool {
+        let mut volumes = self.pools.values().flat_map(|pool| pool.volumes.values());
+        volumes.any(|v| matches!(v.content, Content::Stored { id, .. } if id == wanted))
+    }
+
+    /// The host loses its power and comes back: guests are off, what was not synced lost its
+    /// tail, copies under way stay half.
+    pub fn restart(&mut self) {
+        self.boots = self.boots.saturating_add(1);
+        for domain in self.domains.values_mut() {
+            domain.live = None;
+            domain.state = DomainState::ShutOff;
+        }
+        for volume in self
+            .pools
+            .values_mut()
+            .flat_map(|pool| pool.volumes.values_mut())
+        {
+            if !volume.synced {
+                volume.content.lose_tail();
+            }
+            volume.busy_until = 0;
+            volume.synced = true;
+        }
+    }
+
+    /// Lets every guest do what it would have done until `now`.
+    pub(super) fn advance(&mut self, now: u64) {
+        let running: Vec<Uuid> = self.domains.keys().copied().collect();
+        for uuid in running {
+            let Some(domain) = self.domains.get_mut(&uuid) else {
+                continue;
+            };
+            let Some(live) = domain.live.as_mut() else {
+                continue;
+            };
+            let (bytes, ended) = live.advance(now);
+            let log = domain.spec.console_log.clone();
+            if let Some(ended) = ended {
+                domain.live = None;
+                domain.state = match ended {
+                    Ended::Off => DomainState::ShutOff,
+                    Ended::Crashed => DomainState::Crashed,
+                };
+            }
+            self.append_log(&log, &bytes);
+        }
+    }
+
+    fn append_log(&mut self, path: &str, bytes: &[u8]) {
+        let change = if bytes.is_empty() {
+            self.changes
+        } else {
+            self.change()
+        };
+        let Some(volume) = self.by_path_mut(path) else {
+            return;
+        };
+        let Content::Inline(log) = &mut volume.content else {
+            return;
+        };
+        log.extend_from_slice(bytes);
+        volume.modified = change;
+        if volume.content.len() >= LOG_MAX {
+            self.rotate(path);
+        }
+    }
+
+    fn rotate(&mut self, path: &str) {
+        let Some((folder, name)) = path.rsplit_once('/') else {
+            return;
+        };
+        let Some(pool) = self.pools.values_mut().find(|pool| pool.path == folder) else {
+            return;
+        };
+        let Some(volume) = pool.volumes.get_mut(name) else {
+            return;
+        };
+        let mut old = volume.clone();
+        if let (Content::Inline(log), Content::Inline(kept)) =
+            (&mut volume.content, &mut old.content)
+        {
+            let at = usize::try_from(LOG_MAX).unwrap_or(log.len()).min(log.len());
+            *log = kept.split_off(at);
+        }
+        pool.volumes.insert(format!("{name}.0"), old);
+    }
+
+    /// A domain as the ports tell it.
+    pub(super) fn info(&self, domain: &Domain) -> DomainInfo {
+        let spec = &domain.spec;
+        let mut files = vec![DiskSource::Path(spec.console_log.clone())];
+        for disk in &spec.disks {
+            let mut next = Some(disk.path.clone());
+            // A chain that bites its own tail ends somewhere too.
+            for _ in 0..16 {
+                let Some(path) = next else { break };
+                next = self
+                    .by_path(&path)
+                    .and_then(|volume| volume.backing.clone());
+                files.push(DiskSource::Path(path));
+            }
+        }
+        DomainInfo {
+            uuid: spec.uuid,
+            name: spec.name.clone(),
+            state: domain.state,
+            persistent: true,
+            autostart: spec.autostart,
+            files,
+            mark: domain.mark.clone(),
+            xml: xml(domain),
+        }
+    }
+}
+
+fn xml(domain: &Domain) -> String {
+    let spec = &domain.spec;
+    let disks: String = spec
+        .disks
+        .iter()
+        .map(|disk| {
+            format!(
+                "  <disk target='{}' file='{}' format='{}' serial='{}'/>\n",
+                disk.target,
+                disk.path,
+                disk.format.as_str(),
+                disk.serial,
+            )
+        })
+        .collect();
+    let nics: String = spec
+        .nics
+        .iter()
+        .map(|nic| {
+            format!(
+                "  <interface network='{}' mac='{}'/>\n",
+                nic.network, nic.mac,
+            )
+        })
+        .collect();
+    format!(
+        "<domain type='{}' simulated='yes'>\n  <name>{}</name>\n  <title>{}</title>\n  \
+         <memory unit='MiB'>{}</memory>\n  <vcpu>{}</vcpu>\n{disks}{nics}</domain>\n",
+        spec.machine.domain_type, spec.name, spec.title, spec.machine.memory_mib, spec.machine.cpus,
+    )
+}

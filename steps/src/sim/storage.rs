@@ -1,0 +1,422 @@
+//! The pools and volumes of a simulated host.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use vsiflow_engine::model::Hash;
+
+use super::{
+    Content, Pool, SimHost, State, Volume,
+    host::{Call, object},
+    source::qcow2_header,
+};
+use crate::{
+    image::qcow2,
+    ports::{
+        PoolInfo, PortError, PortErrorKind, PortResult, Removed, StoragePort, UploadSink,
+        VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+    },
+};
+
+/// How long the host copies.
+const CLONE: Duration = Duration::from_millis(300);
+
+impl SimHost {
+    fn pool_of<'a>(&self, state: &'a mut State, pool: &str) -> PortResult<&'a mut Pool> {
+        let object = format!("pool {pool}");
+        match state.pools.get_mut(pool) {
+            Some(pool) if pool.active => Ok(pool),
+            Some(_) => Err(self.error(PortErrorKind::PoolInactive, &object, "pool is not active")),
+            None => Err(self.error(PortErrorKind::PoolMissing, &object, "no such pool")),
+        }
+    }
+
+    fn volume_of<'a>(&self, state: &'a mut State, key: &VolumeKey) -> PortResult<&'a mut Volume> {
+        let missing = || self.error(PortErrorKind::Missing, &object(key), "no such volume");
+        self.pool_of(state, &key.pool)?
+            .volumes
+            .get_mut(&key.name)
+            .ok_or_else(missing)
+    }
+
+    /// A volume that the host does not copy from or to just now.
+    fn idle<'a>(
+        &self,
+        state: &'a mut State,
+        key: &VolumeKey,
+        now: u64,
+    ) -> PortResult<&'a mut Volume> {
+        let volume = self.volume_of(state, key)?;
+        if volume.busy_until > now {
+            let words = "volume is still in use by another operation";
+            return Err(self.error(PortErrorKind::Busy, &object(key), words));
+        }
+        Ok(volume)
+    }
+
+    fn insert(&self, state: &mut State, key: &VolumeKey, volume: Volume) -> PortResult<VolumeInfo> {
+        let pool = self.pool_of(state, &key.pool)?;
+        if key.name.is_empty() || key.name.contains('/') {
+            let words = "a volume's name has no slash";
+            return Err(self.error(PortErrorKind::Rejected, &object(key), words));
+        }
+        if pool.volumes.contains_key(&key.name) {
+            return Err(self.error(PortErrorKind::Exists, &object(key), "volume exists already"));
+        }
+        if pool.available() < volume.content.len() {
+            return Err(self.no_space(key));
+        }
+        let info = info(pool, key, &volume);
+        pool.volumes.insert(key.name.clone(), volume);
+        Ok(info)
+    }
+
+    fn no_space(&self, key: &VolumeKey) -> PortError {
+        self.error(
+            PortErrorKind::NoSpace,
+            &object(key),
+            "No space left on device",
+        )
+    }
+
+    /// Waits while the pool copies: it cannot be refreshed until then.
+    async fn settled(&self, pool: &str) {
+        loop {
+            let now = self.now();
+            let until = {
+                let world = self.world.lock().await;
+                let pool = world.state.pools.get(pool);
+                let volumes = pool.into_iter().flat_map(|pool| pool.volumes.values());
+                volumes.map(|volume| volume.busy_until).max().unwrap_or(0)
+            };
+            if until <= now {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(until.saturating_sub(now))).await;
+        }
+    }
+
+    async fn content(&self, call: Call, key: &VolumeKey) -> PortResult<(Content, u64)> {
+        self.call(call, |state, _| {
+            let volume = self.volume_of(state, key)?;
+            Ok((volume.content.clone(), volume.physical()))
+        })
+        .await
+    }
+}
+
+fn info(pool: &Pool, key: &VolumeKey, volume: &Volume) -> VolumeInfo {
+    VolumeInfo {
+        key: key.clone(),
+        path: format!("{}/{}", pool.path, key.name),
+        format: volume.format.clone(),
+        capacity: volume.capacity,
+        allocation: volume.content.len(),
+        physical: volume.physical(),
+        backing: volume.backing.clone(),
+        modified: Some(volume.modified.to_string()),
+    }
+}
+
+fn pool_info(name: &str, pool: &Pool) -> PoolInfo {
+    PoolInfo {
+        name: name.to_owned(),
+        active: pool.active,
+        capacity: pool.capacity,
+        available: pool.available(),
+    }
+}
+
+#[async_trait]
+impl StoragePort for SimHost {
+    async fn pools(&self) -> PortResult<Vec<PoolInfo>> {
+        self.call(Call::look("pools", ""), |state, _| {
+            Ok(state
+                .pools
+                .iter()
+                .map(|(name, pool)| pool_info(name, pool))
+                .collect())
+        })
+        .await
+    }
+
+    async fn pool(&self, name: &str) -> PortResult<Option<PoolInfo>> {
+        self.call(Call::look("pool", format!("pool {name}")), |state, _| {
+            Ok(state.pools.get(name).map(|pool| pool_info(name, pool)))
+        })
+        .await
+    }
+
+    async fn volume(&self, key: &VolumeKey) -> PortResult<Option<VolumeInfo>> {
+        let look = || {
+            self.call(Call::look("volume", object(key)), |state, _| {
+                let pool = self.pool_of(state, &key.pool)?;
+                Ok(pool
+                    .volumes
+                    .get(&key.name)
+                    .map(|volume| info(pool, key, volume)))
+            })
+        };
+        match look().await? {
+            Some(volume) => Ok(Some(volume)),
+            None => {
+                self.settled(&key.pool).await;
+                look().await
+            }
+        }
+    }
+
+    async fn volumes(&self, name: &str) -> PortResult<Vec<VolumeInfo>> {
+        self.settled(name).await;
+        self.call(Call::look("volumes", format!("pool {name}")), |state, _| {
+            let pool = self.pool_of(state, name)?;
+            let key = |volume: &String| VolumeKey {
+                pool: name.to_owned(),
+                name: volume.clone(),
+            };
+            Ok(pool
+                .volumes
+                .iter()
+                .map(|(name, volume)| info(pool, &key(name), volume))
+                .collect())
+        })
+        .await
+    }
+
+    async fn create(&self, spec: &VolumeSpec) -> PortResult<VolumeInfo> {
+        self.call(Call::act("create", object(&spec.key)), |state, _| {
+            let backing = spec.backing.as_ref().map(|(path, _)| path.clone());
+            if backing
+                .as_ref()
+                .is_some_and(|path| state.by_path(path).is_none())
+            {
+                let words = "the backing file is not there";
+                return Err(self.error(PortErrorKind::Missing, &object(&spec.key), words));
+            }
+            let bytes = match spec.format {
+                VolumeFormat::Raw => Vec::new(),
+                VolumeFormat::Qcow2 => qcow2_header(spec.capacity),
+            };
+            let volume = Volume {
+                format: spec.format.as_str().to_owned(),
+                capacity: spec.capacity,
+                content: Content::Inline(bytes),
+                backing,
+                modified: state.change(),
+                synced: false,
+                busy_until: 0,
+            };
+            self.insert(state, &spec.key, volume)
+        })
+        .await
+    }
+
+    async fn clone_volume(&self, source: &VolumeKey, spec: &VolumeSpec) -> PortResult<VolumeInfo> {
+        let made = self.call(Call::act("clone", object(&spec.key)), |state, now| {
+            let until = now.saturating_add(u64::try_from(CLONE.as_millis()).unwrap_or(0));
+            let original = self.volume_of(state, source)?.clone();
+            let modified = state.change();
+            // Until the copy is complete a restart leaves half of it.
+            let copy = Volume {
+                modified,
+                synced: false,
+                busy_until: until,
+                ..original
+            };
+            let info = self.insert(state, &spec.key, copy)?;
+            let original = self.volume_of(state, source)?;
+            original.busy_until = original.busy_until.max(until);
+            Ok(info)
+        });
+        let info = made.await?;
+        tokio::time::sleep(CLONE).await;
+        self.sync(&spec.key).await?;
+        Ok(info)
+    }
+
+    async fn resize(&self, key: &VolumeKey, capacity: u64) -> PortResult<()> {
+        self.call(Call::act("resize", object(key)), |state, now| {
+            let change = state.change();
+            let volume = self.idle(state, key, now)?;
+            if capacity < volume.capacity {
+                let words = "a volume is not made smaller";
+                return Err(self.error(PortErrorKind::Rejected, &object(key), words));
+            }
+            (volume.capacity, volume.modified) = (capacity, change);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &VolumeKey) -> PortResult<Removed> {
+        let deleted = self.call(Call::act("delete", object(key)), |state, now| {
+            if !self
+                .pool_of(state, &key.pool)?
+                .volumes
+                .contains_key(&key.name)
+            {
+                return Ok((Removed::Absent, None));
+            }
+            self.idle(state, key, now)?;
+            let gone = self.pool_of(state, &key.pool)?.volumes.remove(&key.name);
+            let unheld = match gone.map(|volume| volume.content) {
+                Some(Content::Stored { id, .. }) if !state.holds(id) => Some(id),
+                _ => None,
+            };
+            Ok((Removed::Removed, unheld))
+        });
+        let (removed, unheld) = deleted.await?;
+        if let Some(id) = unheld {
+            let gone = self.store.on(move |store| store.remove(id)).await;
+            gone.map_err(|error| self.store_error(&object(key), &error))?;
+        }
+        Ok(removed)
+    }
+
+    async fn upload(
+        &self,
+        key: &VolumeKey,
+        offset: u64,
+        length: Option<u64>,
+    ) -> PortResult<Box<dyn UploadSink>> {
+        let id = self
+            .call(Call::act("upload", object(key)), |state, now| {
+                let id = state.change();
+                let volume = self.idle(state, key, now)?;
+                let (old, len) = match &volume.content {
+                    Content::Stored { id, len, .. } => (Some(*id), *len),
+                    Content::Inline(bytes) => (None, bytes.len() as u64),
+                };
+                let id = old.unwrap_or(id);
+                volume.content = Content::Stored {
+                    id,
+                    len,
+                    zero_from: None,
+                };
+                volume.synced = false;
+                Ok(id)
+            })
+            .await?;
+        let (host, key) = (self.clone(), key.clone());
+        Ok(Box::new(Sink {
+            host,
+            key,
+            id,
+            at: offset,
+            left: length,
+        }))
+    }
+
+    async fn read(&self, key: &VolumeKey, offset: u64, max: u64) -> PortResult<Bytes> {
+        let (content, _) = self.content(Call::look("read", object(key)), key).await?;
+        let read = self
+            .store
+            .on(move |store| store.read(&content, offset, max))
+            .await;
+        read.map(Bytes::from)
+            .map_err(|error| self.store_error(&object(key), &error))
+    }
+
+    async fn sync(&self, key: &VolumeKey) -> PortResult<()> {
+        self.call(Call::act("sync", object(key)), |state, _| {
+            self.volume_of(state, key)?.synced = true;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {
+        let (content, len) = self.content(Call::look("sha256", object(key)), key).await?;
+        let hash = self
+            .store
+            .on(move |store| store.sha256(&content, len))
+            .await;
+        hash.map_err(|error| self.store_error(&object(key), &error))
+    }
+}
+
+struct Sink {
+    host: SimHost,
+    key: VolumeKey,
+    id: u64,
+    at: u64,
+    left: Option<u64>,
+}
+
+#[async_trait]
+impl UploadSink for Sink {
+    async fn send(&mut self, bytes: Bytes) -> PortResult<()> {
+        let (host, len) = (self.host.clone(), bytes.len() as u64);
+        let end = self.at.saturating_add(len);
+        let written = host.call(Call::act("send", object(&self.key)), |state, _| {
+            if self.left.is_some_and(|left| left < len) {
+                let words = "more data than announced";
+                return Err(host.error(PortErrorKind::Rejected, &object(&self.key), words));
+            }
+            host.grow(state, &self.key, self.id, end)
+        });
+        written.await?;
+        let (id, at) = (self.id, self.at);
+        let stored = host
+            .store
+            .on(move |store| store.write(id, at, &bytes))
+            .await;
+        stored.map_err(|error| host.store_error(&object(&self.key), &error))?;
+        self.at = end;
+        self.left = self.left.map(|left| left.saturating_sub(len));
+        Ok(())
+    }
+
+    async fn finish(self: Box<Self>) -> PortResult<()> {
+        let (id, store) = (self.id, self.host.store.clone());
+        let content = Content::Stored {
+            id,
+            len: self.at,
+            zero_from: None,
+        };
+        let head = store
+            .on(move |store| store.read(&content, 0, qcow2::HEADER_MAX))
+            .await;
+        let head = head.map_err(|error| self.host.store_error(&object(&self.key), &error))?;
+        let found = qcow2::virtual_size(&head).ok();
+        self.host
+            .call(Call::act("finish", object(&self.key)), |state, _| {
+                let change = state.change();
+                // An upload into a volume that was deleted meanwhile ends without an error.
+                if let Ok(volume) = self.host.volume_of(state, &self.key) {
+                    let format = if found.is_some() { "qcow2" } else { "raw" };
+                    volume.format = format.to_owned();
+                    volume.capacity = found.unwrap_or(volume.content.len());
+                    volume.modified = change;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn abort(self: Box<Self>) {}
+}
+
+impl SimHost {
+    /// The file grows before its bytes are there: until they are it reads as zeros.
+    fn grow(&self, state: &mut State, key: &VolumeKey, id: u64, end: u64) -> PortResult<()> {
+        let change = state.change();
+        let pool = self.pool_of(state, &key.pool)?;
+        let available = pool.available();
+        let Some(volume) = pool.volumes.get_mut(&key.name) else {
+            return Ok(());
+        };
+        let len = volume.content.len().max(end);
+        if len.saturating_sub(volume.content.len()) > available {
+            return Err(self.no_space(key));
+        }
+        volume.content = Content::Stored {
+            id,
+            len,
+            zero_from: None,
+        };
+        volume.modified = change;
+        Ok(())
+    }
+}
