@@ -1,0 +1,319 @@
+use super::*;
+use std::time::Duration;
+
+use crate::{
+    sim::{Fault, Faults},
+    vsi::{delete_volumes, monitor_console, stop_domain::How},
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_start_whose_record_was_lost_is_not_repeated() {
+    let world = World::with_contract("workload: w\nenv: lab-off\n").await;
+    world.define().await.unwrap();
+    let sim = world.sim().await;
+    sim.set_faults(Faults::none().at("start", 1, Fault::LostReply))
+        .await;
+    let start = vsi::StartDomain::new(world.hosts.clone());
+    assert!(world.attempt(&start, &world.start_domain()).await.is_err());
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    world.attempt(&start, &world.start_domain()).await.unwrap();
+    assert_eq!(sim.count("start").await, 1);
+    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    assert!(
+        world
+            .attempt(&monitor, &world.monitor_console())
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_a_restart_of_the_host_ended_is_started_again() {
+    let world = World::new().await;
+    world.define().await.unwrap();
+    let sim = world.sim().await;
+    sim.set_faults(Faults::none().at("start", 1, Fault::LostReply))
+        .await;
+    let start = vsi::StartDomain::new(world.hosts.clone());
+    assert!(world.attempt(&start, &world.start_domain()).await.is_err());
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    sim.with(|state| state.restart()).await;
+    world.attempt(&start, &world.start_domain()).await.unwrap();
+    assert_eq!(sim.count("start").await, 2);
+}
+
+async fn boot(contract: &str) -> (World, Result<monitor_console::Output, Failure>) {
+    let world = World::with_contract(contract).await;
+    let booted = world.provision().await;
+    (world, booted)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_boot_that_hangs_fails_at_its_deadline_and_not_before() {
+    let before = tokio::time::Instant::now();
+    let (_, booted) = boot("workload: w\nenv: lab-hang\n").await;
+    assert_eq!(code(booted), "VSI0502");
+    assert!(before.elapsed() >= Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_boot_that_fails_says_why() {
+    let world = World::new().await;
+    let sim = world.sim().await;
+    world.define().await.unwrap();
+    let uuid = world.uuid;
+    let little = move |state: &mut crate::sim::State| {
+        state
+            .domains
+            .get_mut(&uuid)
+            .unwrap()
+            .spec
+            .machine
+            .memory_mib = 100;
+    };
+    sim.with(little).await;
+    let start = vsi::StartDomain::new(world.hosts.clone());
+    world.attempt(&start, &world.start_domain()).await.unwrap();
+    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    let failure = world
+        .attempt(&monitor, &world.monitor_console())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (failure.class, failure.code.as_str()),
+        (FailureClass::Failed, "VSI0501")
+    );
+    assert!(failure.message.as_str().contains("HPL11003E"), "{failure}");
+    assert!(failure.remedy.as_str().contains("4 GiB"));
+    let keep = vsi::KeepEvidence::new(world.hosts.clone());
+    let params = vsi::keep_evidence::Params {
+        host: HOST.to_owned(),
+        uuid,
+        console: world.console(),
+    };
+    let kept = world.attempt(&keep, &params).await.unwrap().output;
+    assert!(kept.console_tail.contains("HPL11003E") && kept.domain_xml.contains("default/web-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_stops_before_it_is_ready_has_failed() {
+    let world = World::new().await;
+    world.define().await.unwrap();
+    let start = vsi::StartDomain::new(world.hosts.clone());
+    world.attempt(&start, &world.start_domain()).await.unwrap();
+    world
+        .ports()
+        .await
+        .domains
+        .destroy(world.uuid)
+        .await
+        .unwrap();
+    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    assert_eq!(
+        code(world.attempt(&monitor, &world.monitor_console()).await),
+        "VSI0503"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_stopped_goes_on_with_the_time_it_had_left() {
+    let mut world = World::with_contract("workload: w\nenv: lab-hang\n").await;
+    world.define().await.unwrap();
+    let start = vsi::StartDomain::new(world.hosts.clone());
+    world.attempt(&start, &world.start_domain()).await.unwrap();
+    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    let (params, stop) = (world.monitor_console(), world.stopped.clone());
+    let watch = world.attempt(&monitor, &params);
+    let (first, ()) = tokio::join!(watch, async {
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        stop.cancel();
+    });
+    assert_eq!(first.unwrap_err().class, FailureClass::Transient);
+    // Nothing watched for an hour: that hour is not the guest's.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    world.stopped = CancellationToken::new();
+    let again = tokio::time::Instant::now();
+    assert_eq!(code(world.attempt(&monitor, &params).await), "VSI0502");
+    let left = again.elapsed();
+    assert!(
+        left > Duration::from_secs(19) && left < Duration::from_secs(22),
+        "{left:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn success_of_an_earlier_boot_does_not_count() {
+    let world = World::new().await;
+    world.provision().await.unwrap();
+    world
+        .ports()
+        .await
+        .domains
+        .destroy(world.uuid)
+        .await
+        .unwrap();
+    world.next_run(None).await;
+    let start = vsi::StartDomain::new(world.hosts.clone());
+    world.attempt(&start, &world.start_domain()).await.unwrap();
+    world
+        .ports()
+        .await
+        .domains
+        .destroy(world.uuid)
+        .await
+        .unwrap();
+    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    assert_eq!(
+        code(world.attempt(&monitor, &world.monitor_console()).await),
+        "VSI0503"
+    );
+}
+
+fn stop_params(world: &World) -> vsi::stop_domain::Params {
+    vsi::stop_domain::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        grace_s: 10,
+    }
+}
+
+async fn stop(world: &World) -> How {
+    let stop = vsi::StopDomain::new(world.hosts.clone());
+    world
+        .drive(&stop, &stop_params(world))
+        .await
+        .unwrap()
+        .output
+        .how
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_is_asked_before_it_is_ended() {
+    let (world, booted) = boot(CONTRACT).await;
+    booted.unwrap();
+    assert_eq!(stop(&world).await, How::Shutdown);
+    assert_eq!(stop(&world).await, How::Already);
+    let (world, booted) = boot("workload: w\nenv: lab-deaf\n").await;
+    booted.unwrap();
+    assert_eq!(stop(&world).await, How::Destroyed);
+}
+
+fn volumes(world: &World) -> delete_volumes::Params {
+    let ours = [world.boot(), world.cidata(), world.console()];
+    let doomed = |volume| delete_volumes::Volume {
+        volume,
+        recorded: true,
+    };
+    let mut volumes: Vec<_> = ours.into_iter().map(doomed).collect();
+    volumes.push(delete_volumes::Volume {
+        volume: world.key("hpcr.qcow2"),
+        recorded: false,
+    });
+    delete_volumes::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        volumes,
+    }
+}
+
+async fn delete(world: &World) -> Result<delete_volumes::Output, Failure> {
+    let uuid = world.uuid;
+    stop(world).await;
+    let undefine = vsi::UndefineDomain::new(world.hosts.clone());
+    let params = vsi::undefine_domain::Params {
+        host: HOST.to_owned(),
+        uuid,
+    };
+    world.drive(&undefine, &params).await?;
+    let delete = vsi::DeleteVolumes::new(world.hosts.clone());
+    let output = world.drive(&delete, &volumes(world)).await?.output;
+    let release = vsi::Release::new(world.secrets.clone());
+    let params = vsi::release::Params {
+        secrets: vec![world.contract.clone()],
+    };
+    world.drive(&release, &params).await?;
+    Ok(output)
+}
+
+#[tokio::test(start_paused = true)]
+async fn delete_removes_what_is_ours_and_nothing_else() {
+    let (world, booted) = boot(CONTRACT).await;
+    booted.unwrap();
+    let rotated = world.key(&format!("{}.0", world.console().name));
+    super::images::foreign(&world, &rotated, b"older console").await;
+    let output = delete(&world).await.unwrap();
+    assert_eq!(
+        output.removed,
+        [world.boot(), world.cidata(), world.console(), rotated]
+    );
+    assert_eq!(output.kept, [world.key("hpcr.qcow2")]);
+    let left = world.ports().await.storage.volumes(POOL).await.unwrap();
+    let left: Vec<String> = left.into_iter().map(|volume| volume.key.name).collect();
+    assert_eq!(left, ["data-1", "hpcr.qcow2"]);
+    assert!(world.secrets.get(&world.contract).await.is_err());
+    assert_eq!(delete(&world).await.unwrap().removed, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_survives_every_lost_answer() {
+    for call in ["shutdown", "undefine", "delete"] {
+        for fault in [
+            Fault::LostReply,
+            Fault::Timeout,
+            Fault::Busy,
+            Fault::Unreachable,
+        ] {
+            let (world, booted) = boot(CONTRACT).await;
+            booted.unwrap();
+            world
+                .sim()
+                .await
+                .set_faults(Faults::none().at(call, 1, fault))
+                .await;
+            delete(&world).await.unwrap();
+            let sim = world.sim().await;
+            let left = sim.with(|state| (state.domains.len(), state.pools[POOL].volumes.len()));
+            assert_eq!(left.await, (0, 2), "{call} {fault:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_behind_its_host_destroys_nothing() {
+    let (mut world, booted) = boot(CONTRACT).await;
+    booted.unwrap();
+    world.sequence -= 1;
+    let hosts = world.hosts.clone();
+    let stop = vsi::StopDomain::new(hosts.clone());
+    assert_eq!(
+        code(world.attempt(&stop, &stop_params(&world)).await),
+        "VSI0211"
+    );
+    let undefine = vsi::UndefineDomain::new(hosts.clone());
+    let params = vsi::undefine_domain::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+    };
+    assert_eq!(code(world.attempt(&undefine, &params).await), "VSI0211");
+    let delete = vsi::DeleteVolumes::new(hosts);
+    assert_eq!(
+        code(world.attempt(&delete, &volumes(&world)).await),
+        "VSI0211"
+    );
+    let effects = ["shutdown", "destroy", "undefine", "delete"];
+    for call in effects {
+        assert_eq!(world.sim().await.count(call).await, 0, "{call}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_domain_is_not_undefined() {
+    let (world, booted) = boot(CONTRACT).await;
+    booted.unwrap();
+    let undefine = vsi::UndefineDomain::new(world.hosts.clone());
+    let params = vsi::undefine_domain::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+    };
+    assert_eq!(code(world.attempt(&undefine, &params).await), "VSI0209");
+}

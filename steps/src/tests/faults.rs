@@ -1,0 +1,114 @@
+//! Every fault at every call of a provisioning: the end is the same as without.
+
+use super::*;
+use crate::sim::{Fault, Faults};
+
+const FAULTS: [Fault; 5] = [
+    Fault::LostReply,
+    Fault::Timeout,
+    Fault::Busy,
+    Fault::Unreachable,
+    Fault::CutStream,
+];
+
+/// What is on the host in the end: volumes with their lengths, and domains with their states.
+async fn outcome(world: &World) -> String {
+    let describe = |state: &mut crate::sim::State| {
+        let volumes = state.pools[POOL].volumes.iter();
+        let volumes: Vec<_> = volumes
+            .map(|(name, v)| (name.clone(), v.physical()))
+            .collect();
+        let domains: Vec<_> = state
+            .domains
+            .values()
+            .map(|d| (d.spec.clone(), d.state))
+            .collect();
+        format!("{volumes:?} {domains:?}")
+    };
+    world.sim().await.with(describe).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_at_any_call_changes_nothing_in_the_end() {
+    let world = World::new().await;
+    world.provision().await.unwrap();
+    let expected = outcome(&world).await;
+    let calls = world.sim().await.calls().await;
+    let mut seen = BTreeMap::<&str, u32>::new();
+    for call in calls {
+        let nth = seen.entry(call.name).or_default();
+        *nth += 1;
+        // The first of many pieces and polls stand for the others.
+        if *nth > 6 {
+            continue;
+        }
+        for fault in FAULTS {
+            let world = World::new().await;
+            world
+                .sim()
+                .await
+                .set_faults(Faults::none().at(call.name, *nth, fault))
+                .await;
+            let booted = world.provision().await;
+            assert!(
+                booted.is_ok(),
+                "{fault:?} at {} {nth}: {booted:?}",
+                call.name
+            );
+            assert_eq!(
+                outcome(&world).await,
+                expected,
+                "{fault:?} at {} {nth}",
+                call.name
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_the_host_at_any_call_before_the_start_loses_nothing() {
+    let world = World::new().await;
+    world.provision().await.unwrap();
+    let expected = outcome(&world).await;
+    let calls = world.sim().await.calls().await;
+    let before = calls.iter().take_while(|call| call.name != "start").count();
+    let mut seen = BTreeMap::<&str, u32>::new();
+    for call in calls.iter().take(before) {
+        let nth = seen.entry(call.name).or_default();
+        *nth += 1;
+        let world = World::new().await;
+        world
+            .sim()
+            .await
+            .set_faults(Faults::none().at(call.name, *nth, Fault::HostRestart))
+            .await;
+        let booted = world.provision().await;
+        assert!(booted.is_ok(), "at {} {nth}: {booted:?}", call.name);
+        assert_eq!(outcome(&world).await, expected, "at {} {nth}", call.name);
+        let image = world.key("hpcr.qcow2");
+        let hash = world.ports().await.storage.sha256(&image).await.unwrap();
+        assert_eq!(
+            hash,
+            vsiflow_engine::model::Hash::of(&world.source.image(URL))
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_random_faults_end_in_a_decision() {
+    for seed in 0..60 {
+        let world = World::new().await;
+        world
+            .sim()
+            .await
+            .set_faults(Faults::seeded(seed, 0.15, 12))
+            .await;
+        match world.provision().await {
+            Ok(_) => {}
+            // A host that restarts under a booting guest ends that boot.
+            Err(failure) => assert_eq!(failure.code.as_str(), "VSI0503", "seed {seed}: {failure}"),
+        }
+        let starts = world.sim().await.with(|state| state.domains.len()).await;
+        assert_eq!(starts, 1, "seed {seed}");
+    }
+}

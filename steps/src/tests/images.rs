@@ -1,0 +1,205 @@
+use super::*;
+use crate::{
+    ports::{VolumeFormat, VolumeSpec},
+    sim::{Fault, Faults},
+};
+
+/// Puts a file of this content there that vsiflow knows nothing of.
+pub(super) async fn foreign(world: &World, key: &VolumeKey, bytes: &[u8]) {
+    let storage = world.ports().await.storage;
+    let spec = VolumeSpec {
+        key: key.clone(),
+        format: VolumeFormat::Raw,
+        capacity: 0,
+        backing: None,
+    };
+    storage.create(&spec).await.unwrap();
+    let mut sink = storage.upload(key, 0, None).await.unwrap();
+    sink.send(bytes::Bytes::copy_from_slice(bytes))
+        .await
+        .unwrap();
+    sink.finish().await.unwrap();
+}
+
+async fn hash(world: &World, key: &VolumeKey) -> String {
+    world
+        .ports()
+        .await
+        .storage
+        .sha256(key)
+        .await
+        .unwrap()
+        .to_string()
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    format!("sha256:{}", vsiflow_engine::model::Hash::of(bytes))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_is_uploaded_once_and_then_known() {
+    let world = World::new().await;
+    let params = world.image_params();
+    let image = world.ensure_image(&params).await.unwrap();
+    assert_eq!((image.size, image.virtual_size), (300_000, 100 << 30));
+    assert_eq!(image.sha256, hash(&world, &image.key).await);
+    world.next_run(Some(&image)).await;
+    let sent = world.sim().await.count("send").await;
+    assert_eq!(world.ensure_image(&params).await, Ok(image));
+    assert_eq!(world.sim().await.count("send").await, sent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_checksum_is_held() {
+    let world = World::new().await;
+    let good = checksum(&world.source.image(URL));
+    let wrong = checksum(b"something else");
+    let with = |sum: &str| image::Params {
+        checksum: Some(sum.to_owned()),
+        ..world.image_params()
+    };
+    assert_eq!(code(world.ensure_image(&with("md5:abc")).await), "VSI0305");
+    assert_eq!(code(world.ensure_image(&with(&wrong)).await), "VSI0305");
+    world.next_run(None).await;
+    assert!(world.ensure_image(&with(&good)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_image_is_refused_by_its_own_code() {
+    for (url, expected) in [
+        ("http://images.test/page", "VSI0306"),
+        ("http://images.test/missing", "VSI0302"),
+        ("http://images.test/forbidden", "VSI0303"),
+    ] {
+        let world = World::new().await;
+        let params = image::Params {
+            url: url.to_owned(),
+            ..world.image_params()
+        };
+        assert_eq!(code(world.ensure_image(&params).await), expected, "{url}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_file_of_the_same_content_is_used_as_it_is() {
+    for with_checksum in [false, true] {
+        let world = World::new().await;
+        let bytes = world.source.image(URL);
+        let checksum = with_checksum.then(|| checksum(&bytes));
+        let params = image::Params {
+            checksum,
+            ..world.image_params()
+        };
+        foreign(&world, &params.volume, &bytes).await;
+        let creates = world.sim().await.count("create").await;
+        assert_eq!(
+            world.ensure_image(&params).await.unwrap().key,
+            params.volume
+        );
+        assert_eq!(world.sim().await.count("create").await, creates);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_file_of_other_content_stays_and_another_name_is_taken() {
+    let world = World::new().await;
+    let params = world.image_params();
+    foreign(&world, &params.volume, b"somebody's only copy").await;
+    let image = world.ensure_image(&params).await.unwrap();
+    assert!(image.key.name.starts_with("hpcr-") && image.key.name.ends_with(".qcow2"));
+    let read = world
+        .ports()
+        .await
+        .storage
+        .read(&params.volume, 0, 100)
+        .await
+        .unwrap();
+    assert_eq!(read.as_ref(), b"somebody's only copy");
+    world.next_run(Some(&image)).await;
+    assert_eq!(world.ensure_image(&params).await, Ok(image));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_of_an_earlier_run_is_sent_again_whole() {
+    let world = World::new().await;
+    let params = world.image_params();
+    let (hosts, source) = (world.hosts.clone(), world.source.clone());
+    world
+        .attempt(&image::Claim::new(hosts.clone(), source.clone()), &params)
+        .await
+        .unwrap();
+    world
+        .sim()
+        .await
+        .set_faults(Faults::none().at("send", 3, Fault::CutStream))
+        .await;
+    let upload = image::UploadChunks::new(hosts, source);
+    assert!(world.attempt(&upload, &params).await.is_err());
+    world.next_run(None).await;
+    let image = world.ensure_image(&params).await.unwrap();
+    assert_eq!(image.key, params.volume);
+    assert_eq!(image.sha256, hash(&world, &params.volume).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_image_replaced_by_somebody_is_theirs_now() {
+    let world = World::new().await;
+    let params = world.image_params();
+    let image = world.ensure_image(&params).await.unwrap();
+    world
+        .ports()
+        .await
+        .storage
+        .delete(&image.key)
+        .await
+        .unwrap();
+    foreign(&world, &image.key, b"an administrator's file").await;
+    world.next_run(Some(&image)).await;
+    assert_ne!(
+        world.ensure_image(&params).await.unwrap().key,
+        params.volume
+    );
+    let read = world
+        .ports()
+        .await
+        .storage
+        .read(&params.volume, 0, 100)
+        .await
+        .unwrap();
+    assert_eq!(read.as_ref(), b"an administrator's file");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_lost_by_a_power_cut_are_sent_again() {
+    let world = World::new().await;
+    let params = world.image_params();
+    let (hosts, source) = (world.hosts.clone(), world.source.clone());
+    world
+        .attempt(&image::Claim::new(hosts.clone(), source.clone()), &params)
+        .await
+        .unwrap();
+    let upload = image::UploadChunks::new(hosts.clone(), source.clone());
+    world.attempt(&upload, &params).await.unwrap();
+    world.sim().await.with(|state| state.restart()).await;
+    let verify = image::VerifyImage::new(hosts, source);
+    let image = world.attempt(&verify, &params).await.unwrap().output.image;
+    assert_eq!(
+        format!("sha256:{}", image.sha256),
+        checksum(&world.source.image(URL))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_pool_is_looked_at_again_later() {
+    let world = World::new().await;
+    let sim = world.sim().await;
+    sim.with(|state| state.pools.get_mut(POOL).unwrap().capacity = 1000)
+        .await;
+    assert_eq!(
+        code(world.ensure_image(&world.image_params()).await),
+        "VSI0203"
+    );
+    sim.with(|state| state.pools.get_mut(POOL).unwrap().capacity = 1 << 30)
+        .await;
+    assert!(world.ensure_image(&world.image_params()).await.is_ok());
+}

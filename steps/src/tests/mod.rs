@@ -1,0 +1,343 @@
+//! Steps on the simulated host: a harness that does with a step what the engine does.
+
+mod endings;
+mod faults;
+mod images;
+mod provision;
+mod removal;
+mod simulated;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use vsiflow_engine::{
+    checkpoint::{Checkpoints as _, MemoryCheckpoints},
+    model::{EntityId, Failure, FailureClass, Name, RunId},
+    secret::{MemorySecrets, Secret, Secrets as _},
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    image::{self, BaseImage},
+    names,
+    ports::{HostPorts, Hosts as _, VolumeKey},
+    sim::{SimHost, SimHosts, SimSource},
+    vsi,
+};
+
+pub(crate) const HOST: &str = "lpar-1";
+pub(crate) const POOL: &str = "images";
+pub(crate) const URL: &str = "http://images.test/hpcr.qcow2";
+pub(crate) const CONTRACT: &str = "workload: w\nenv: e\n";
+
+/// A journal's memory of one VSI and its image, on one simulated host.
+pub(crate) struct World {
+    pub(crate) hosts: Arc<SimHosts>,
+    pub(crate) source: Arc<SimSource>,
+    pub(crate) secrets: Arc<MemorySecrets>,
+    checkpoints: Arc<MemoryCheckpoints>,
+    outputs: Mutex<BTreeMap<Name, Vec<u8>>>,
+    intents: Mutex<BTreeSet<&'static str>>,
+    pub(crate) previous: Mutex<Option<Vec<u8>>>,
+    pub(crate) uuid: Uuid,
+    pub(crate) contract: Name,
+    pub(crate) sequence: u64,
+    runs: Mutex<u32>,
+    pub(crate) stopped: CancellationToken,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with_contract(CONTRACT).await
+    }
+
+    pub(crate) async fn with_contract(contract: &str) -> Self {
+        let secrets = Arc::new(MemorySecrets::new());
+        let contract = secrets.put(Secret::new(contract)).await.unwrap();
+        Self {
+            hosts: Arc::new(SimHosts::in_memory()),
+            source: Arc::new(SimSource::with_size(300_000)),
+            secrets,
+            checkpoints: Arc::new(MemoryCheckpoints::default()),
+            outputs: Mutex::default(),
+            intents: Mutex::default(),
+            previous: Mutex::default(),
+            uuid: Uuid::from_u128(0x0102_0304_0506_4708_890a_0b0c_0d0e_0f10),
+            contract,
+            sequence: 5,
+            runs: Mutex::new(1),
+            stopped: CancellationToken::new(),
+        }
+    }
+
+    fn run(&self) -> RunId {
+        format!("{:026}", self.runs.lock().unwrap())
+            .parse()
+            .unwrap()
+    }
+
+    pub(crate) async fn sim(&self) -> Arc<SimHost> {
+        self.hosts.sim(HOST).await.unwrap()
+    }
+
+    pub(crate) async fn ports(&self) -> HostPorts {
+        self.hosts.host(HOST).await.unwrap()
+    }
+
+    pub(crate) fn cx(&self, node: &str, intended_before: bool) -> StepContext {
+        StepContext {
+            entity: EntityId::new(Name::of("vsi"), self.uuid.to_string()).unwrap(),
+            generation: 1,
+            run: self.run(),
+            node: Name::of(node),
+            attempt: 1,
+            intended_before,
+            journal_id: "journal-a".into(),
+            sequence: self.sequence,
+            stopped: self.stopped.clone(),
+            outputs: Arc::new(self.outputs.lock().unwrap().clone()),
+            previous: self.previous.lock().unwrap().clone().map(Into::into),
+            checkpoints: self.checkpoints.clone(),
+            progress: Arc::new(|_| ()),
+        }
+    }
+
+    /// One attempt, as the engine makes it: the intent is recorded once `observe` saw work.
+    pub(crate) async fn attempt<S: Step>(
+        &self,
+        step: &S,
+        params: &S::Params,
+    ) -> Result<Done<S::Output>, Failure> {
+        let intended = self.intents.lock().unwrap().contains(S::NAME);
+        let cx = self.cx(S::NAME, intended);
+        let done = match step.observe(&cx, params).await? {
+            Observed::Present(output) => Done::present(output),
+            Observed::Needed => {
+                self.intents.lock().unwrap().insert(S::NAME);
+                step.run(&cx, params).await?
+            }
+        };
+        self.record(S::NAME, &done.output);
+        Ok(done)
+    }
+
+    /// Attempts until it is done; what does not pass by itself ends it.
+    pub(crate) async fn drive<S: Step>(
+        &self,
+        step: &S,
+        params: &S::Params,
+    ) -> Result<Done<S::Output>, Failure> {
+        for _ in 0..30 {
+            match self.attempt(step, params).await {
+                Err(failure) if failure.class == FailureClass::Transient => {}
+                decided => return decided,
+            }
+        }
+        panic!("{} never ends", S::NAME);
+    }
+
+    pub(crate) fn record<T: serde::Serialize>(&self, node: &str, output: &T) {
+        let bytes = serde_json::to_vec(output).unwrap();
+        self.outputs.lock().unwrap().insert(Name::of(node), bytes);
+    }
+
+    pub(crate) fn intend(&self, step: &'static str) {
+        self.intents.lock().unwrap().insert(step);
+    }
+
+    /// A new run of the same entity, after one that succeeded with this output.
+    pub(crate) async fn next_run(&self, previous: Option<&BaseImage>) {
+        self.checkpoints.forget(self.run()).await.unwrap();
+        *self.runs.lock().unwrap() += 1;
+        self.outputs.lock().unwrap().clear();
+        *self.previous.lock().unwrap() = previous.map(|image| serde_json::to_vec(image).unwrap());
+    }
+
+    pub(crate) fn key(&self, name: &str) -> VolumeKey {
+        VolumeKey {
+            pool: POOL.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    pub(crate) fn boot(&self) -> VolumeKey {
+        names::boot_disk(POOL, self.uuid)
+    }
+
+    pub(crate) fn cidata(&self) -> VolumeKey {
+        names::cidata(POOL, self.uuid)
+    }
+
+    pub(crate) fn console(&self) -> VolumeKey {
+        names::console_log(POOL, self.uuid)
+    }
+
+    pub(crate) fn image_params(&self) -> image::Params {
+        image::Params {
+            host: HOST.to_owned(),
+            volume: self.key("hpcr.qcow2"),
+            url: URL.to_owned(),
+            checksum: None,
+        }
+    }
+
+    /// The image's graph, to its end.
+    pub(crate) async fn ensure_image(&self, params: &image::Params) -> Result<BaseImage, Failure> {
+        let (hosts, source) = (self.hosts.clone(), self.source.clone());
+        self.drive(&image::Claim::new(hosts.clone(), source.clone()), params)
+            .await?;
+        self.drive(
+            &image::ProbeSource::new(hosts.clone(), source.clone()),
+            params,
+        )
+        .await?;
+        self.drive(
+            &image::UploadChunks::new(hosts.clone(), source.clone()),
+            params,
+        )
+        .await?;
+        self.drive(&image::VerifyImage::new(hosts.clone(), source), params)
+            .await?;
+        Ok(self
+            .drive(&image::MarkWhole::new(hosts), params)
+            .await?
+            .output)
+    }
+
+    /// The VSI's graph up to its definition.
+    pub(crate) async fn define(&self) -> Result<(), Failure> {
+        let hosts = self.hosts.clone();
+        self.drive(&vsi::ResolveHost::new(hosts.clone()), &self.resolve_host())
+            .await?;
+        let image = self.ensure_image(&self.image_params()).await?;
+        self.record("ensure_base_image", &image);
+        self.drive(
+            &vsi::CloneBootDisk::new(hosts.clone()),
+            &self.clone_boot_disk(),
+        )
+        .await?;
+        let cidata = vsi::WriteCidata::new(hosts.clone(), self.secrets.clone());
+        self.drive(&cidata, &self.write_cidata()).await?;
+        let log = vsi::CreateConsoleLog::new(hosts.clone());
+        self.drive(&log, &self.create_console_log()).await?;
+        let disks = vsi::AttachDataDisks::new(hosts.clone());
+        self.drive(&disks, &self.attach_data_disks()).await?;
+        let networks = vsi::ResolveNetworks::new(hosts.clone());
+        self.drive(&networks, &self.resolve_networks()).await?;
+        self.drive(&vsi::DefineDomain::new(hosts), &self.define_domain())
+            .await?;
+        Ok(())
+    }
+
+    /// The VSI's whole graph.
+    pub(crate) async fn provision(&self) -> Result<vsi::monitor_console::Output, Failure> {
+        self.define().await?;
+        let hosts = self.hosts.clone();
+        self.drive(&vsi::StartDomain::new(hosts.clone()), &self.start_domain())
+            .await?;
+        let monitor = vsi::MonitorConsole::new(hosts);
+        Ok(self.drive(&monitor, &self.monitor_console()).await?.output)
+    }
+
+    pub(crate) fn resolve_host(&self) -> vsi::resolve_host::Params {
+        vsi::resolve_host::Params {
+            host: HOST.to_owned(),
+            arch: "s390x".to_owned(),
+            pool: POOL.to_owned(),
+        }
+    }
+
+    pub(crate) fn clone_boot_disk(&self) -> vsi::clone_boot_disk::Params {
+        vsi::clone_boot_disk::Params {
+            host: HOST.to_owned(),
+            uuid: self.uuid,
+            volume: self.boot(),
+            size: None,
+            mode: vsi::clone_boot_disk::Mode::Copy,
+        }
+    }
+
+    pub(crate) fn write_cidata(&self) -> vsi::write_cidata::Params {
+        vsi::write_cidata::Params {
+            host: HOST.to_owned(),
+            uuid: self.uuid,
+            volume: self.cidata(),
+            hostname: "web-1".to_owned(),
+            contract: self.contract.clone(),
+            network_config: None,
+        }
+    }
+
+    pub(crate) fn create_console_log(&self) -> vsi::create_console_log::Params {
+        vsi::create_console_log::Params {
+            host: HOST.to_owned(),
+            volume: self.console(),
+        }
+    }
+
+    pub(crate) fn attach_data_disks(&self) -> vsi::attach_data_disks::Params {
+        use crate::{ports::VolumeFormat, vsi::attach_data_disks as step};
+        step::Params {
+            host: HOST.to_owned(),
+            uuid: self.uuid,
+            disks: vec![step::Disk {
+                name: "data".to_owned(),
+                volume: self.key("data-1"),
+                create: Some(step::Create {
+                    size: 1 << 30,
+                    format: VolumeFormat::Qcow2,
+                    recorded: false,
+                }),
+                serial: None,
+            }],
+        }
+    }
+
+    pub(crate) fn resolve_networks(&self) -> vsi::resolve_networks::Params {
+        let networks = vec!["default".to_owned()];
+        vsi::resolve_networks::Params {
+            host: HOST.to_owned(),
+            networks,
+        }
+    }
+
+    pub(crate) fn define_domain(&self) -> vsi::define_domain::Params {
+        vsi::define_domain::Params {
+            host: HOST.to_owned(),
+            uuid: self.uuid,
+            title: "default/web-1".to_owned(),
+            cpus: 2,
+            memory_mib: 4096,
+            secure: vsi::define_domain::Secure::Auto,
+            macs: Vec::new(),
+            autostart: true,
+        }
+    }
+
+    pub(crate) fn start_domain(&self) -> vsi::start_domain::Params {
+        let (host, uuid, console) = (HOST.to_owned(), self.uuid, self.console());
+        vsi::start_domain::Params {
+            host,
+            uuid,
+            console,
+        }
+    }
+
+    pub(crate) fn monitor_console(&self) -> vsi::monitor_console::Params {
+        let (host, uuid, console) = (HOST.to_owned(), self.uuid, self.console());
+        vsi::monitor_console::Params {
+            host,
+            uuid,
+            console,
+            deadline_s: 60,
+        }
+    }
+}
+
+pub(crate) fn code<T: std::fmt::Debug>(result: Result<T, Failure>) -> String {
+    result.unwrap_err().code.to_string()
+}

@@ -1,0 +1,96 @@
+use super::*;
+use crate::{
+    ports::{ConsolePosition, DomainState, contract},
+    sim::Content,
+};
+
+#[tokio::test(start_paused = true)]
+async fn the_simulated_host_keeps_the_contract_of_the_ports() {
+    let world = World::new().await;
+    let place = contract::Place {
+        ports: world.ports().await,
+        pool: POOL.to_owned(),
+        network: "default".to_owned(),
+        arch: "s390x".to_owned(),
+        start_domains: true,
+    };
+    contract::all(&place).await.unwrap();
+    let left = world
+        .sim()
+        .await
+        .with(|s| s.pools[POOL].volumes.len() + s.domains.len())
+        .await;
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn a_host_in_a_folder_outlives_its_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new().await;
+    world.hosts = Arc::new(SimHosts::in_folder(folder.path()));
+    world.define().await.unwrap();
+    world.ports().await.domains.start(world.uuid).await.unwrap();
+    let hash = world
+        .ports()
+        .await
+        .storage
+        .sha256(&world.boot())
+        .await
+        .unwrap();
+    world.hosts = Arc::new(SimHosts::in_folder(folder.path()));
+    let ports = world.ports().await;
+    assert_eq!(ports.storage.sha256(&world.boot()).await.unwrap(), hash);
+    let domain = ports.domains.domain(world.uuid).await.unwrap().unwrap();
+    assert_eq!(domain.state, DomainState::Running);
+    let place = contract::Place {
+        ports,
+        pool: POOL.to_owned(),
+        network: "default".to_owned(),
+        arch: "s390x".to_owned(),
+        start_domains: true,
+    };
+    contract::all(&place).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotated_log_is_read_to_its_end_and_then_the_new_one() {
+    let world = World::new().await;
+    world.provision().await.unwrap();
+    let log = world.console();
+    let sim = world.sim().await;
+    sim.with(|state| {
+        let volumes = &mut state.pools.get_mut(POOL).unwrap().volumes;
+        let mut old = volumes[&log.name].clone();
+        old.content = Content::Inline(vec![b'o'; 5000]);
+        volumes.insert(format!("{}.0", log.name), old);
+        volumes.get_mut(&log.name).unwrap().content = Content::Inline(b"new".to_vec());
+    })
+    .await;
+    let console = world.ports().await.console;
+    let first = console
+        .read(&log, ConsolePosition { offset: 4000 }, 10_000)
+        .await
+        .unwrap();
+    assert_eq!(first.bytes.len(), 1000);
+    let second = console.read(&log, first.next, 10_000).await.unwrap();
+    assert_eq!(
+        (second.bytes.as_ref(), second.next.offset),
+        (b"new".as_slice(), 3)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panicking_guest_ends_as_crashed() {
+    let world = World::with_contract("workload: w\nenv: lab-panic\n").await;
+    world.provision().await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    let domain = world
+        .ports()
+        .await
+        .domains
+        .domain(world.uuid)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(domain.state, DomainState::Crashed);
+}
