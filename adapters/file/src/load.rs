@@ -19,7 +19,7 @@ use crate::yaml::{Unreadable, parse};
 pub const MOST_DOCUMENTS: usize = 1000;
 
 /// The most values in all documents; aliases can make many of a few bytes.
-const MOST_NODES: usize = 500_000;
+const MOST_NODES: usize = 400_000;
 
 /// Documents that were read without an error, and what is known of where they stand.
 #[derive(Debug)]

@@ -168,6 +168,12 @@ pub(crate) struct Line {
 
 /// The lines of a text with `spans` hidden, and whatever else looks secret.
 pub(crate) fn lines(text: &str, mut spans: Vec<(usize, usize)>) -> Vec<Line> {
+    // A block text's place goes on to the word after it.
+    for (start, end) in &mut spans {
+        if let Some(hidden) = text.get(*start..*end) {
+            *end = start.saturating_add(hidden.trim_end().len());
+        }
+    }
     spans.sort_unstable();
     let mut spans = spans.as_slice();
     let mut offset = 0;
@@ -186,13 +192,25 @@ pub(crate) fn lines(text: &str, mut spans: Vec<(usize, usize)>) -> Vec<Line> {
 }
 
 fn redact(line: &str, offset: usize, spans: &[(usize, usize)]) -> Line {
+    let shown = without_comment(without_spans(line, offset, spans));
+    if SECRET_WORDS.iter().any(|word| shown.text.contains(word)) {
+        return Line {
+            text: HIDDEN.to_owned(),
+            intact: 0,
+        };
+    }
+    without_credentials(shown)
+}
+
+/// Hides the spans of a line that begins at `offset`.
+fn without_spans(line: &str, offset: usize, spans: &[(usize, usize)]) -> Line {
     let mut text = String::new();
     let mut intact = None;
     let mut position = 0;
-    for (start, end) in spans
+    let here = spans
         .iter()
-        .take_while(|(start, _)| *start < offset + line.len())
-    {
+        .take_while(|(start, _)| *start < offset + line.len());
+    for (start, end) in here {
         let (start, end) = (
             start.saturating_sub(offset).max(position),
             end.saturating_sub(offset),
@@ -206,17 +224,22 @@ fn redact(line: &str, offset: usize, spans: &[(usize, usize)]) -> Line {
         position = end.min(line.len());
     }
     text.push_str(line.get(position..).unwrap_or_default());
-    let plain = Line {
+    Line {
         intact: intact.unwrap_or(usize::MAX),
         text: visible(&text),
-    };
-    if SECRET_WORDS.iter().any(|word| plain.text.contains(word)) {
-        return Line {
-            text: HIDDEN.to_owned(),
-            intact: 0,
-        };
     }
-    without_credentials(plain)
+}
+
+/// Hides a comment: what was commented out may be an old secret.
+fn without_comment(mut line: Line) -> Line {
+    let whole = line.text.trim_start().starts_with('#').then_some(0);
+    if let Some(comment) = whole.or_else(|| line.text.find(" #")) {
+        line.text.truncate(comment);
+        line.intact = line.intact.min(line.text.chars().count());
+        line.text.push_str(" # ");
+        line.text.push_str(HIDDEN);
+    }
+    line
 }
 
 /// Control characters would let a file speak to the terminal.

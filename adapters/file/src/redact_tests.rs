@@ -79,3 +79,12 @@ fn what_looks_secret_is_hidden_wherever_it_stands() {
     let shown = shown("a: http://me:pw@host/x\nKEY: -----BEGIN RSA PRIVATE KEY-----\n").join("\n");
     assert!(!shown.contains("pw") && !shown.contains("BEGIN"), "{shown}");
 }
+
+#[test]
+fn comments_are_hidden_and_what_follows_a_secret_is_not() {
+    let text =
+        "spec:\n  #contract: SECRET\n  contract: |  # SECRET\n    SECRET\n  size: 1 # SECRET\n";
+    let shown = shown(text);
+    assert!(!shown.join("").contains("SECRET"), "{shown:?}");
+    assert_eq!(shown[3..], ["    <hidden>", "  size: 1 # <hidden>"]);
+}

@@ -5,8 +5,11 @@ use vsiflow_workflows::spec::ProblemCode;
 
 use crate::node::{Mark, Node};
 
-/// The most nodes of one document.
-const MOST_NODES: usize = 50_000;
+/// The most nodes of one document; a list of a thousand objects dumped by a cluster has fewer.
+const MOST_NODES: usize = 200_000;
+
+/// The most nodes that aliases may repeat in one document.
+const MOST_REPEATED: usize = 20_000;
 
 /// The deepest nesting of one document.
 const DEEPEST: usize = 64;
@@ -33,9 +36,9 @@ fn options() -> Options {
             flow_nesting_limit: DEEPEST,
             max_nodes: MOST_NODES,
             max_events: 4 * MOST_NODES,
-            max_recorded_anchor_events: 4 * MOST_NODES,
+            max_recorded_anchor_events: 4 * MOST_REPEATED,
         },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MOST_NODES },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MOST_REPEATED },
         strict_booleans: true,
         ignore_binary_tag_for_string: true,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
@@ -70,7 +73,11 @@ fn explain(error: &Error) -> Unreadable {
         ),
         other => (ProblemCode::NotYaml, describe(other), remedy(other)),
     };
-    let cost = if message == TOO_MUCH { MOST_NODES } else { 1 };
+    let cost = if message == TOO_MUCH {
+        MOST_REPEATED
+    } else {
+        1
+    };
     Unreadable {
         code,
         at,
