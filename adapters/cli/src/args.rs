@@ -6,7 +6,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Provisions virtual server instances on libvirt/KVM hosts, and survives anything on the way.
 #[derive(Debug, Parser)]
-#[command(name = "vsiflow", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "vsiflow",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -19,14 +24,26 @@ pub(crate) struct Cli {
 pub(crate) struct Common {
     /// The state directory: journal, checkpoints and secrets
     /// [default: $XDG_STATE_HOME/vsiflow, or /var/lib/vsiflow for root].
-    #[arg(long, global = true, env = "VSIFLOW_STATE", value_name = "DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "VSIFLOW_STATE",
+        value_name = "DIR",
+        hide_env_values = true
+    )]
     pub(crate) state: Option<PathBuf>,
     /// The host to use instead of the documents' host settings: `sim:`, `unix:/path` or
     /// `ssh://user@host:port?keyfile=…&known_hosts=…`.
     #[arg(long, global = true, value_name = "URI")]
     pub(crate) host: Option<String>,
     /// Why; kept in the history.
-    #[arg(long, global = true, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) reason: String,
     /// Say more on standard error; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -67,7 +84,12 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Sources {
     /// A YAML file, a directory of them, or `-` for standard input; may be repeated.
-    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", required = true)]
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "FILE|DIR|-",
+        required = true
+    )]
     pub(crate) files: Vec<PathBuf>,
     /// Read the folders of a directory, too.
     #[arg(short = 'R', long)]
@@ -103,7 +125,12 @@ pub(crate) struct WaitArgs {
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     /// What to list.
-    #[arg(value_enum, value_name = "KIND", default_value = "vsi", hide_default_value = true)]
+    #[arg(
+        value_enum,
+        value_name = "KIND",
+        default_value = "vsi",
+        hide_default_value = true
+    )]
     pub(crate) kind: Kind,
     /// Only those of these names.
     pub(crate) names: Vec<String>,
@@ -191,7 +218,12 @@ pub(crate) struct DeleteArgs {
     #[arg(value_name = "NAME", required_unless_present = "files")]
     pub(crate) names: Vec<String>,
     /// Delete the VSIs that these documents describe.
-    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", conflicts_with = "names")]
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "FILE|DIR|-",
+        conflicts_with = "names"
+    )]
     pub(crate) files: Vec<PathBuf>,
     /// The namespace.
     #[arg(short, long, default_value = "default")]
@@ -244,7 +276,11 @@ pub(crate) struct CancelArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// Virtual server instances.
-    #[value(alias = "vsis", alias = "onprem-hpcrs", alias = "hyperprotectcontainerruntimeonprem")]
+    #[value(
+        alias = "vsis",
+        alias = "onprem-hpcrs",
+        alias = "hyperprotectcontainerruntimeonprem"
+    )]
     Vsi,
     /// Base images.
     #[value(alias = "images")]
@@ -281,9 +317,9 @@ pub(crate) enum HistoryFormat {
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {
     let seconds = text.parse::<u64>().map(std::time::Duration::from_secs);
-    seconds.or_else(|_| humantime::parse_duration(text)).map_err(|error| {
-        format!("{error}; write a number with a unit, such as 90s, 10m or 1h30m")
-    })
+    seconds
+        .or_else(|_| humantime::parse_duration(text))
+        .map_err(|error| format!("{error}; write a number with a unit, such as 90s, 10m or 1h30m"))
 }
 
 #[cfg(test)]

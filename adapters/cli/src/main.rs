@@ -1,2 +1,64 @@
-//! The binary `vsiflow`.
-fn main() {}
+//! The binary `vsiflow`: the one place where everything is put together.
+//!
+//! `args` says what can be asked, `command` has a file for each command, `compose` puts journal,
+//! engine, hosts and image sources together, and `output` is how results look. Nothing here
+//! decides what happens to a VSI; that is the fleet's business.
+
+mod actor;
+mod args;
+mod command;
+mod compose;
+mod exit;
+mod output;
+mod work;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{args::Cli, exit::Exit};
+
+fn main() -> ExitCode {
+    harden();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let usage = error.use_stderr();
+            let _ = error.print();
+            return if usage {
+                Exit::Usage.into()
+            } else {
+                Exit::Done.into()
+            };
+        }
+    };
+    output::tracing(cli.common.verbose);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let exit = match runtime {
+        Ok(runtime) => {
+            let exit = runtime.block_on(command::run(cli));
+            // A blocked read of standard input or of a file must not hold up the end.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+            exit
+        }
+        Err(error) => {
+            anstream::eprintln!("error: the runtime cannot be started: {error}");
+            Exit::Failed
+        }
+    };
+    exit.into()
+}
+
+/// A core file would hold keys and contracts: none is written.
+fn harden() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        anstream::eprintln!("warning: core files cannot be forbidden: {error}");
+    }
+}

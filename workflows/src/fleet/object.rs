@@ -288,7 +288,7 @@ fn progress(run: &RunState) -> Progress {
 }
 
 /// A moment as RFC 3339 with milliseconds, UTC.
-pub fn rfc3339(time: Timestamp) -> String {
+pub(super) fn rfc3339(time: Timestamp) -> String {
     let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis)
         .map_or_else(|_| time.0.to_string(), |time| format!("{time:.3}"))

@@ -1,0 +1,97 @@
+//! `apply`: brings VSIs to what documents describe.
+
+use vsiflow_workflows::{
+    fleet::{Applied, Change},
+    spec::{HostSettings, Resolved},
+};
+
+use super::Outcome;
+use crate::{
+    actor,
+    args::{ApplyArgs, Common, Format},
+    compose::App,
+    exit::Exit,
+    output,
+    work::{self, Target},
+};
+
+pub(super) async fn run(common: &Common, args: ApplyArgs) -> Outcome {
+    let resolved = work::documents(common, &args.sources.files, args.sources.recursive).await?;
+    warn_of_insecure(resolved.hosts.values());
+    let app = App::open(common).await?;
+    if args.dry_run {
+        return dry_run(&app, &resolved, args.output).await;
+    }
+    let applied = app.fleet.apply(resolved, actor::by(&common.reason)).await?;
+    if args.output.is_none() {
+        applied.iter().for_each(|one| say(one, ""));
+    }
+    let targets: Vec<_> = applied.iter().filter_map(target).collect();
+    let exit = work::until_decided(&app, common, &args.wait, &targets, "is Running").await?;
+    if let Some(format) = args.output {
+        work::print_vsis(&app, &targets, format).await?;
+    }
+    app.close().await;
+    Ok(exit)
+}
+
+async fn dry_run(app: &App, resolved: &Resolved, format: Option<Format>) -> Outcome {
+    let applied = app.fleet.apply_dry(resolved).await?;
+    match format {
+        Some(format) => output::print(&applied_json(&applied), format)?,
+        None => applied.iter().for_each(|one| say(one, " (dry run)")),
+    }
+    app.close().await;
+    Ok(Exit::Done)
+}
+
+fn applied_json(applied: &[Applied]) -> serde_json::Value {
+    let items = applied.iter().map(|one| {
+        serde_json::json!({
+            "metadata": {"name": one.name, "namespace": one.namespace},
+            "change": one.change,
+            "fields": one.fields,
+        })
+    });
+    serde_json::json!({"kind": "List", "apiVersion": "v1", "items": items.collect::<Vec<_>>()})
+}
+
+fn say(applied: &Applied, note: &str) {
+    let what = match applied.change {
+        Change::Created => "created",
+        Change::Configured => "configured",
+        Change::Unchanged => "unchanged",
+    };
+    let fields: Vec<_> = applied
+        .fields
+        .iter()
+        .map(|field| field.path.as_str())
+        .collect();
+    let fields = if fields.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", fields.join(", "))
+    };
+    output::line(&format!(
+        "vsi/{} {what}{note}{fields}",
+        work::label(&applied.namespace, &applied.name)
+    ));
+}
+
+fn target(applied: &Applied) -> Option<Target> {
+    let entity = applied.entity.clone()?;
+    Some(Target {
+        entity,
+        namespace: applied.namespace.clone(),
+        name: applied.name.clone(),
+    })
+}
+
+fn warn_of_insecure<'a>(hosts: impl Iterator<Item = &'a HostSettings>) {
+    for host in hosts.filter(|host| host.record.is_insecure()) {
+        output::warning(&format!(
+            "host {}: any host key is accepted (INSECURE_SKIP_HOST_KEY); whoever stands in between can read the contract",
+            host.id()
+        ));
+    }
+}

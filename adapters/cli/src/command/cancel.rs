@@ -1,0 +1,34 @@
+//! `cancel`: stops the run of a VSI; what exists is kept.
+
+use vsiflow_engine::executor::Cancelled;
+
+use super::Outcome;
+use crate::{
+    actor,
+    args::{CancelArgs, Common},
+    compose::App,
+    exit::Exit,
+    output,
+};
+
+pub(super) async fn run(common: &Common, args: CancelArgs) -> Outcome {
+    let app = App::open(common).await?;
+    let (namespace, name) = (&args.target.namespace, args.target.name());
+    let entity = app.fleet.vsi(namespace, name).await?;
+    match app
+        .fleet
+        .cancel(entity.clone(), actor::by(&common.reason))
+        .await?
+    {
+        Cancelled::NothingToDo => output::line(&format!("vsi/{name}: no run is open")),
+        Cancelled::Requested => {
+            // The step that acts just now ends first.
+            app.fleet.decided(&entity).await?;
+            output::line(&format!(
+                "vsi/{name} cancelled; `vsiflow retry {name}` goes on"
+            ));
+        }
+    }
+    app.close().await;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,115 @@
+//! `get`: lists and shows.
+
+use serde_json::{Value, json};
+
+use super::Outcome;
+use crate::{
+    args::{Common, Format, GetArgs, Kind, without_kind},
+    compose::App,
+    exit::{Exit, Problem},
+    output::{self, table},
+};
+
+pub(super) async fn run(common: &Common, args: GetArgs) -> Outcome {
+    let app = App::open(common).await?;
+    let printed = match args.kind {
+        Kind::Vsi => vsis(&app, &args).await,
+        Kind::Image => {
+            let images = app.fleet.images().await?;
+            print(&args, &images, table::images(&images))
+        }
+        Kind::Host => {
+            let hosts = app.fleet.host_objects().await?;
+            print(&args, &hosts, table::hosts(&hosts))
+        }
+        Kind::Run => {
+            let runs = app.fleet.runs();
+            print(&args, &runs, table::runs(&runs))
+        }
+    };
+    app.close().await;
+    printed
+}
+
+async fn vsis(app: &App, args: &GetArgs) -> Outcome {
+    let names: Vec<_> = args.names.iter().map(|name| without_kind(name)).collect();
+    let mut objects = app.fleet.vsis(args.deleted).await?;
+    objects.retain(|object| {
+        let here = args.scope.all_namespaces || object.metadata.namespace == args.scope.namespace;
+        here && (names.is_empty() || names.contains(&object.metadata.name.as_str()))
+    });
+    for name in &names {
+        if !objects.iter().any(|object| object.metadata.name == *name) {
+            app.fleet.get(&args.scope.namespace, name).await?;
+        }
+    }
+    match args.output {
+        None | Some(Format::Wide) => {
+            let wide = args.output.is_some();
+            output::table(
+                &table::vsis(&objects, wide, args.scope.all_namespaces),
+                "vsis",
+            );
+        }
+        Some(Format::Name) => {
+            objects
+                .iter()
+                .for_each(|object| output::line(&format!("vsi/{}", object.metadata.name)));
+        }
+        Some(format) => match (objects.as_slice(), names.len()) {
+            ([one], 1) => output::print(one, format)?,
+            (all, _) => output::print(&list(all), format)?,
+        },
+    }
+    Ok(Exit::Done)
+}
+
+fn print<T: serde::Serialize>(args: &GetArgs, objects: &[T], table: table::Table) -> Outcome {
+    let values: Result<Vec<Value>, _> = objects.iter().map(serde_json::to_value).collect();
+    let values = values.map_err(|error| {
+        Problem::new(
+            Exit::Failed,
+            "VSI0001",
+            error.to_string(),
+            "please report this",
+        )
+    })?;
+    let name = |value: &Value| {
+        value
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or("")
+            .to_owned()
+    };
+    let chosen = |value: &&Value| args.names.is_empty() || args.names.contains(&name(value));
+    let chosen: Vec<_> = values.iter().filter(chosen).collect();
+    if let Some(missing) = args
+        .names
+        .iter()
+        .find(|n| !values.iter().any(|v| name(v) == **n))
+    {
+        let message = format!("{missing} is not known here");
+        return Err(Problem::new(
+            Exit::NotFound,
+            "VSI0703",
+            message,
+            "`vsiflow get` lists what is",
+        ));
+    }
+    match args.output {
+        None | Some(Format::Wide) => output::table(&table, "objects"),
+        Some(Format::Name) => chosen.iter().for_each(|value| output::line(&name(value))),
+        Some(format) => {
+            let items = chosen
+                .iter()
+                .map(|value| json!({"metadata": {"name": name(value)}, "status": value}));
+            output::print(&list(&items.collect::<Vec<_>>()), format)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// A list as kubectl prints it.
+pub(crate) fn list<T: serde::Serialize>(items: &[T]) -> Value {
+    json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items})
+}

@@ -1,0 +1,84 @@
+//! `logs`: a VSI's console.
+
+use std::time::Duration;
+
+use vsiflow_steps::ports::ConsolePosition;
+
+use super::Outcome;
+use crate::{
+    args::{Common, LogsArgs},
+    compose::App,
+    exit::Exit,
+    output,
+};
+
+/// How often a followed log is looked at.
+const POLL: Duration = Duration::from_millis(500);
+
+pub(super) async fn run(common: &Common, args: LogsArgs) -> Outcome {
+    let app = App::open(common).await?;
+    let printed = tokio::select! {
+        printed = print(&app, &args) => printed,
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+    };
+    app.close().await;
+    printed
+}
+
+async fn print(app: &App, args: &LogsArgs) -> Outcome {
+    let (namespace, name) = (&args.target.namespace, args.target.name());
+    let mut at = ConsolePosition::default();
+    let mut whole = Vec::new();
+    loop {
+        let chunk = app.fleet.logs(namespace, name, at).await?;
+        at = chunk.next;
+        if args.tail.is_some() && !chunk.bytes.is_empty() {
+            whole.extend(chunk.bytes);
+            continue;
+        }
+        if let Some(lines) = args.tail.filter(|_| !whole.is_empty()) {
+            output::console(last_lines(&whole, lines))?;
+            whole.clear();
+        }
+        if chunk.bytes.is_empty() {
+            if !args.follow {
+                return Ok(Exit::Done);
+            }
+            tokio::time::sleep(POLL).await;
+        } else {
+            output::console(&chunk.bytes)?;
+        }
+    }
+}
+
+fn last_lines(text: &[u8], lines: usize) -> &[u8] {
+    let end = text.strip_suffix(b"\n").unwrap_or(text);
+    let breaks = end
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, byte)| **byte == b'\n');
+    let from = match lines.checked_sub(1) {
+        Some(before) => breaks
+            .map(|(at, _)| at.saturating_add(1))
+            .nth(before)
+            .unwrap_or(0),
+        None => text.len(),
+    };
+    text.get(from..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_whole_lines() {
+        let text = b"a\nb\nc\n";
+        assert_eq!(last_lines(text, 0), b"");
+        assert_eq!(last_lines(text, 1), b"c\n");
+        assert_eq!(last_lines(text, 2), b"b\nc\n");
+        assert_eq!(last_lines(text, 9), text);
+        assert_eq!(last_lines(b"", 3), b"");
+    }
+}

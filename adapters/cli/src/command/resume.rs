@@ -1,0 +1,30 @@
+//! `resume`: goes on with what a kill or an interrupt left.
+
+use super::Outcome;
+use crate::{
+    args::{Common, ResumeArgs},
+    compose::App,
+    exit::Exit,
+    output, work,
+};
+
+pub(super) async fn run(common: &Common, args: ResumeArgs) -> Outcome {
+    let app = App::open(common).await?;
+    let targets = if args.names.is_empty() {
+        let open = app.fleet.interrupted().await?;
+        work::targets_of(&app, &open).await?
+    } else {
+        work::targets_named(&app, &args.namespace, &args.names).await?
+    };
+    if targets.is_empty() {
+        output::line("nothing to resume");
+        app.close().await;
+        return Ok(Exit::Done);
+    }
+    app.fleet
+        .resume(targets.iter().map(|target| target.entity.clone()).collect())
+        .await?;
+    let exit = work::until_decided(&app, common, &args.wait, &targets, "is settled").await?;
+    app.close().await;
+    Ok(exit)
+}

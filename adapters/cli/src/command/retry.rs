@@ -1,0 +1,42 @@
+//! `retry`: tries again at once what is blocked, delayed or failed.
+
+use vsiflow_engine::executor::Retried;
+
+use super::Outcome;
+use crate::{
+    actor,
+    args::{Common, RetryArgs},
+    compose::App,
+    exit::{Exit, Problem},
+    output, work,
+};
+
+pub(super) async fn run(common: &Common, args: RetryArgs) -> Outcome {
+    let on_host = common.host.as_deref().filter(|_| args.names.is_empty());
+    if args.names.is_empty() && !args.all && on_host.is_none() {
+        let message = "name the VSIs to try again, or say --all or --host HOST";
+        return Err(Problem::new(
+            Exit::Usage,
+            "VSI0801",
+            message,
+            "see `vsiflow retry --help`",
+        ));
+    }
+    let app = App::open(common).await?;
+    let targets = if args.names.is_empty() {
+        let host = on_host.map(|host| host.trim_end_matches(':').to_owned());
+        let open = app.fleet.unsettled(host.as_deref()).await?;
+        work::targets_of(&app, &open).await?
+    } else {
+        work::targets_named(&app, &args.namespace, &args.names).await?
+    };
+    for target in &targets {
+        let by = actor::by(&common.reason);
+        if app.fleet.retry(target.entity.clone(), by).await? == Retried::NothingToDo {
+            output::line(&format!("vsi/{}: nothing to try again", target.label()));
+        }
+    }
+    let exit = work::until_decided(&app, common, &args.wait, &targets, "is settled").await?;
+    app.close().await;
+    Ok(exit)
+}

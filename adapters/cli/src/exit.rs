@@ -1,0 +1,100 @@
+//! How a command ends: exit codes, and errors as people read them.
+
+use std::process::ExitCode;
+
+use vsiflow_engine::{model::Failure, state_dir::StateDirError};
+use vsiflow_workflows::fleet::{ErrorKind, FleetError, Verdict};
+
+/// The exit codes. They are a contract with scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Exit {
+    /// Done.
+    Done = 0,
+    /// Failed.
+    Failed = 1,
+    /// The command line or a document is wrong; nothing was done.
+    Usage = 2,
+    /// What was named is not there.
+    NotFound = 3,
+    /// Blocked, or waiting for approval.
+    Blocked = 4,
+    /// Not decided in time; the work goes on at the next start.
+    TimedOut = 5,
+    /// Interrupted; the work goes on at the next start.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl From<&Verdict> for Exit {
+    fn from(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Reached => Self::Done,
+            Verdict::Failed(_) => Self::Failed,
+            Verdict::Blocked(_) | Verdict::Cancelled => Self::Blocked,
+        }
+    }
+}
+
+/// An error on its way to the user.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) exit: Exit,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) host: String,
+    pub(crate) object: String,
+    pub(crate) remedy: String,
+}
+
+impl Problem {
+    /// An error without host and object.
+    pub(crate) fn new(exit: Exit, code: &str, message: impl Into<String>, remedy: &str) -> Self {
+        Self {
+            exit,
+            code: code.to_owned(),
+            message: message.into(),
+            host: String::new(),
+            object: String::new(),
+            remedy: remedy.to_owned(),
+        }
+    }
+
+    /// A failure, with the exit code that its class calls for.
+    pub(crate) fn of(exit: Exit, failure: &Failure) -> Self {
+        Self {
+            exit,
+            code: failure.code.to_string(),
+            message: failure.message.to_string(),
+            host: failure.host.to_string(),
+            object: failure.object.to_string(),
+            remedy: failure.remedy.to_string(),
+        }
+    }
+}
+
+impl From<FleetError> for Problem {
+    fn from(error: FleetError) -> Self {
+        let exit = match error.kind {
+            ErrorKind::Failed => Exit::Failed,
+            ErrorKind::NotFound => Exit::NotFound,
+            ErrorKind::Blocked => Exit::Blocked,
+        };
+        Self::of(exit, &error.failure)
+    }
+}
+
+impl From<StateDirError> for Problem {
+    fn from(error: StateDirError) -> Self {
+        Self::new(
+            Exit::Failed,
+            error.code(),
+            error.to_string(),
+            error.remedy(),
+        )
+    }
+}

@@ -1,0 +1,78 @@
+//! `describe`, for people.
+
+use vsiflow_workflows::fleet::{HistoryLine, VsiObject};
+
+use super::{line, table};
+
+/// How many of the newest events are shown.
+const EVENTS: usize = 20;
+
+/// A VSI and its newest events.
+pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine]) {
+    let (meta, status) = (&object.metadata, &object.status);
+    field("Name", &meta.name);
+    field("Namespace", &meta.namespace);
+    field("UID", &meta.uid);
+    field("Generation", &meta.generation.to_string());
+    field("Created", &meta.creation_timestamp);
+    let labels: Vec<_> = meta
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    field("Labels", &labels.join(","));
+    field("Host", &status.host);
+    field(
+        "Host seen",
+        status.host_last_seen.as_deref().unwrap_or("never"),
+    );
+    field("Phase", &status.phase.to_string());
+    field("Addresses", &status.ip_addresses.join(","));
+    field("Step", status.current_step.as_deref().unwrap_or_default());
+    field("Run", status.run_id.as_deref().unwrap_or_default());
+    spec(object);
+    line("Conditions:");
+    for condition in &status.conditions {
+        let why = if condition.message.is_empty() {
+            &condition.reason
+        } else {
+            &condition.message
+        };
+        line(&format!(
+            "  {:<17} {:<8} {why}",
+            condition.name, condition.status
+        ));
+    }
+    if !status.description.is_empty() {
+        line("Description:");
+        status
+            .description
+            .lines()
+            .for_each(|text| line(&format!("  {text}")));
+    }
+    line("Events:");
+    let newest = history
+        .get(history.len().saturating_sub(EVENTS)..)
+        .unwrap_or_default();
+    table::history(newest, false)
+        .render()
+        .lines()
+        .for_each(|text| line(&format!("  {text}")));
+}
+
+fn spec(object: &VsiObject) {
+    line("Spec:");
+    for (key, value) in object.spec.as_object().into_iter().flatten() {
+        if !value.is_null() {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            line(&format!("  {key:<17} {text}"));
+        }
+    }
+}
+
+fn field(name: &str, value: &str) {
+    let value = if value.is_empty() { "<none>" } else { value };
+    line(&format!("{:<12} {value}", format!("{name}:")));
+}

@@ -1,0 +1,154 @@
+//! How results look: results on standard output, everything else on standard error; colours and
+//! bars only on terminals.
+
+pub(crate) mod describe;
+pub(crate) mod live;
+pub(crate) mod table;
+
+use std::io::Write as _;
+
+use serde::Serialize;
+use vsiflow_file::Diagnostic;
+
+use crate::{
+    args::Format,
+    exit::{Exit, Problem},
+};
+
+const RED: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
+const YELLOW: anstyle::Style = anstyle::AnsiColor::Yellow.on_default().bold();
+const BOLD: anstyle::Style = anstyle::Style::new().bold();
+
+/// A line of results.
+pub(crate) fn line(text: &str) {
+    // A reader that went away (`| head`) is no error.
+    let _ = writeln!(anstream::stdout(), "{text}");
+}
+
+/// A line about what is going on.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// Something the user should know.
+pub(crate) fn warning(text: &str) {
+    note(&format!("{YELLOW}warning{YELLOW:#}: {text}"));
+}
+
+/// An error: code, what happened, where, and what to do.
+pub(crate) fn problem(problem: &Problem) {
+    if problem.message.is_empty() {
+        return;
+    }
+    let Problem {
+        code,
+        message,
+        host,
+        object,
+        remedy,
+        ..
+    } = problem;
+    note(&format!("{RED}error[{code}]{RED:#}: {message}"));
+    for (what, text) in [("host", host), ("object", object), ("next", remedy)] {
+        if !text.is_empty() {
+            note(&format!("  {BOLD}{what:<7}{BOLD:#}{text}"));
+        }
+    }
+}
+
+/// Everything wrong with documents.
+pub(crate) fn diagnostics(all: &[Diagnostic]) {
+    for diagnostic in all {
+        note(&diagnostic.to_string());
+    }
+}
+
+/// Bytes as they are.
+pub(crate) fn raw(bytes: &[u8]) -> Result<(), Problem> {
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritable(&error)),
+        _ => Ok(()),
+    }
+}
+
+/// What a guest wrote. On a terminal, control sequences are made harmless.
+pub(crate) fn console(bytes: &[u8]) -> Result<(), Problem> {
+    use std::io::IsTerminal as _;
+    if !std::io::stdout().is_terminal() {
+        return raw(bytes);
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let harmless = |c: char| {
+        if c.is_control() && c != '\n' && c != '\t' {
+            '·'
+        } else {
+            c
+        }
+    };
+    let text: String = text.replace("\r\n", "\n").chars().map(harmless).collect();
+    raw(text.as_bytes())
+}
+
+/// An object as JSON or YAML.
+pub(crate) fn print(value: &impl Serialize, format: Format) -> Result<(), Problem> {
+    let text = match format {
+        Format::Yaml => serde_saphyr::to_string(value).map_err(|error| unprintable(&error))?,
+        _ => {
+            let mut text =
+                serde_json::to_string_pretty(value).map_err(|error| unprintable(&error))?;
+            text.push('\n');
+            text
+        }
+    };
+    raw(text.as_bytes())
+}
+
+/// An object as one line of JSON.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Problem> {
+    let mut text = serde_json::to_vec(value).map_err(|error| unprintable(&error))?;
+    text.push(b'\n');
+    raw(&text)
+}
+
+/// A table, or a word that there is nothing.
+pub(crate) fn table(table: &table::Table, what: &str) {
+    if table.is_empty() {
+        note(&format!("No {what} found."));
+    } else {
+        line(table.render().trim_end());
+    }
+}
+
+fn unprintable(error: &dyn std::error::Error) -> Problem {
+    Problem::new(
+        Exit::Failed,
+        "VSI0001",
+        error.to_string(),
+        "please report this",
+    )
+}
+
+fn unwritable(error: &std::io::Error) -> Problem {
+    let message = format!("standard output cannot be written: {error}");
+    Problem::new(
+        Exit::Failed,
+        "VSI0803",
+        message,
+        "see where standard output leads",
+    )
+}
+
+/// Sets up what the program says of its inner life: nothing but warnings, unless asked for more.
+pub(crate) fn tracing(verbose: u8) {
+    let default = match verbose {
+        0 => "off",
+        1 => "vsiflow=info,vsiflow_engine=info,vsiflow_steps=info,vsiflow_libvirt=info",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("VSIFLOW_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}

@@ -1,0 +1,284 @@
+//! What commands that work have in common: reading documents, waiting, and saying how it came out.
+
+use std::path::PathBuf;
+
+use tokio::sync::broadcast::error::RecvError;
+use vsiflow_engine::{
+    Notice,
+    model::{EntityId, RunId},
+};
+use vsiflow_file::Input;
+use vsiflow_workflows::{
+    fleet::{FleetError, Verdict},
+    spec::{HostSettings, Resolved},
+};
+
+use crate::{
+    args::{Common, Format, WaitArgs},
+    command::list,
+    compose::App,
+    exit::{Exit, Problem},
+    output::{self, live::Live},
+};
+
+/// A VSI a command works on.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) entity: EntityId,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl Target {
+    pub(crate) fn label(&self) -> String {
+        label(&self.namespace, &self.name)
+    }
+}
+
+/// `NAME`, or `NAMESPACE/NAME` outside the default namespace.
+pub(crate) fn label(namespace: &str, name: &str) -> String {
+    if namespace == "default" {
+        name.to_owned()
+    } else {
+        format!("{namespace}/{name}")
+    }
+}
+
+/// Reads the documents and follows their selectors; `--host` takes the place of their hosts.
+/// What is wrong with them is printed, all of it, and nothing is done.
+pub(crate) async fn documents(
+    common: &Common,
+    files: &[PathBuf],
+    recursive: bool,
+) -> Result<Resolved, Problem> {
+    let host = host(common)?;
+    let inputs: Vec<_> = files.iter().map(input).collect();
+    let read = move || {
+        let loaded = vsiflow_file::load(&inputs, recursive, &mut std::io::stdin())?;
+        let resolved = loaded.resolve(host.as_ref())?;
+        Ok((resolved, loaded.warnings))
+    };
+    let read = tokio::task::spawn_blocking(read).await.map_err(|error| {
+        Problem::new(
+            Exit::Failed,
+            "VSI0001",
+            error.to_string(),
+            "please report this",
+        )
+    })?;
+    match read {
+        Ok((resolved, warnings)) => {
+            output::diagnostics(&warnings);
+            Ok(resolved)
+        }
+        Err(vsiflow_file::Diagnostics(wrong)) => {
+            output::diagnostics(&wrong);
+            // Everything was said already.
+            Err(Problem::new(Exit::Usage, "", "", ""))
+        }
+    }
+}
+
+fn input(path: &PathBuf) -> Input {
+    if path.as_os_str() == "-" {
+        Input::Stdin
+    } else {
+        Input::Path(path.clone())
+    }
+}
+
+/// The host that `--host` names.
+fn host(common: &Common) -> Result<Option<HostSettings>, Problem> {
+    let Some(uri) = &common.host else {
+        return Ok(None);
+    };
+    let parsed = uri.parse::<HostSettings>();
+    parsed
+        .map(Some)
+        .map_err(|error| Problem::new(Exit::Usage, "VSI0607", error.message, error.remedy))
+}
+
+/// Waits until every target's outcome is decided, tells what is going on meanwhile, and says how
+/// each came out. The worst outcome decides the exit code.
+pub(crate) async fn until_decided(
+    app: &App,
+    common: &Common,
+    wait: &WaitArgs,
+    targets: &[Target],
+    done: &str,
+) -> Result<Exit, Problem> {
+    let mut live = Live::new(common.quiet);
+    let ended = tokio::select! {
+        ended = watch(app, targets, &mut live) => ended.map(|()| None),
+        () = elapsed(wait.timeout) => Ok(Some(Exit::TimedOut)),
+        () = interrupted() => Ok(Some(Exit::Interrupted)),
+    };
+    live.finish();
+    let early = ended?;
+    let mut exit = Exit::Done;
+    for target in targets {
+        exit = exit.max(say(app, target, early, wait, done));
+    }
+    Ok(exit)
+}
+
+async fn elapsed(timeout: Option<std::time::Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ctrl-C or SIGTERM.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+async fn watch(app: &App, targets: &[Target], live: &mut Live) -> Result<(), FleetError> {
+    let mut notices = app.notices();
+    let labels = |run: RunId| named(app, targets, run);
+    loop {
+        while let Ok(notice) = notices.try_recv() {
+            live.show(&notice, labels);
+        }
+        if targets
+            .iter()
+            .all(|target| app.fleet.verdict(&target.entity).is_some())
+        {
+            return Ok(());
+        }
+        match notices.recv().await {
+            Ok(Notice::Ended) | Err(RecvError::Closed) => {
+                // Says why the engine ended.
+                for target in targets {
+                    app.fleet.decided(&target.entity).await?;
+                }
+                return Ok(());
+            }
+            Ok(notice) => live.show(&notice, labels),
+            Err(RecvError::Lagged(_)) => {}
+        }
+    }
+}
+
+fn named(app: &App, targets: &[Target], run: RunId) -> String {
+    let Some(entity) = app.fleet.entity_of(run) else {
+        return "run".to_owned();
+    };
+    match targets.iter().find(|target| target.entity == entity) {
+        Some(target) => target.label(),
+        None => entity.kind().to_string(),
+    }
+}
+
+fn say(app: &App, target: &Target, early: Option<Exit>, wait: &WaitArgs, done: &str) -> Exit {
+    let label = target.label();
+    match (app.fleet.verdict(&target.entity), early) {
+        (Some(verdict), _) => {
+            let exit = Exit::from(&verdict);
+            match verdict {
+                Verdict::Reached => output::line(&format!("vsi/{label} {done}")),
+                Verdict::Failed(failure) | Verdict::Blocked(failure) => {
+                    output::note(&format!("vsi/{label}:"));
+                    output::problem(&Problem::of(exit, &failure));
+                }
+                Verdict::Cancelled => output::note(&format!(
+                    "vsi/{label} was cancelled; `vsiflow retry {label}` goes on"
+                )),
+            }
+            exit
+        }
+        (None, Some(Exit::Interrupted)) => {
+            output::note(&format!(
+                "vsi/{label}: interrupted; `vsiflow resume {label}` goes on"
+            ));
+            Exit::Interrupted
+        }
+        (None, _) => {
+            timed_out(app, target, wait);
+            Exit::TimedOut
+        }
+    }
+}
+
+fn timed_out(app: &App, target: &Target, wait: &WaitArgs) {
+    let label = target.label();
+    let after = wait
+        .timeout
+        .map(|t| humantime::format_duration(t).to_string())
+        .unwrap_or_default();
+    output::note(&format!(
+        "vsi/{label}: not decided after {after}; `vsiflow resume {label}` goes on"
+    ));
+    if let Some(failure) = app.fleet.obstacle(&target.entity) {
+        output::problem(&Problem::of(Exit::TimedOut, &failure));
+    }
+}
+
+/// The VSIs of these names.
+pub(crate) async fn targets_named(
+    app: &App,
+    namespace: &str,
+    names: &[String],
+) -> Result<Vec<Target>, Problem> {
+    let mut targets = Vec::new();
+    for name in names {
+        let name = crate::args::without_kind(name).to_owned();
+        let entity = app.fleet.vsi(namespace, &name).await?;
+        targets.push(Target {
+            entity,
+            namespace: namespace.to_owned(),
+            name,
+        });
+    }
+    Ok(targets)
+}
+
+/// Entities with the names people gave them.
+pub(crate) async fn targets_of(app: &App, entities: &[EntityId]) -> Result<Vec<Target>, Problem> {
+    let objects = app.fleet.vsis(false).await?;
+    let named = entities.iter().filter_map(|entity| {
+        let object = objects
+            .iter()
+            .find(|object| object.metadata.uid == entity.id())?;
+        Some(Target {
+            entity: entity.clone(),
+            namespace: object.metadata.namespace.clone(),
+            name: object.metadata.name.clone(),
+        })
+    });
+    Ok(named.collect())
+}
+
+/// Prints targets as objects.
+pub(crate) async fn print_vsis(
+    app: &App,
+    targets: &[Target],
+    format: Format,
+) -> Result<(), Problem> {
+    let mut objects = Vec::new();
+    for target in targets {
+        objects.push(app.fleet.get(&target.namespace, &target.name).await?);
+    }
+    match (format, objects.as_slice()) {
+        (Format::Name, all) => {
+            all.iter()
+                .for_each(|object| output::line(&format!("vsi/{}", object.metadata.name)));
+            Ok(())
+        }
+        (Format::Wide, all) => {
+            output::table(&output::table::vsis(all, true, false), "vsis");
+            Ok(())
+        }
+        (format, [one]) => output::print(one, format),
+        (format, all) => output::print(&list(all), format),
+    }
+}
