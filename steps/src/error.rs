@@ -134,6 +134,9 @@ codes! {
     /// A section of the contract has the wrong form.
     CONTRACT_SECTION = "VSI0404", Blocked,
         "Give the section as text, as a mapping, or as `hyper-protect-basic.PASSWORD.DATA`, and apply again.";
+    /// The contract is no longer kept.
+    CONTRACT_GONE = "VSI0405", Blocked,
+        "Apply the document again, so that its contract is stored anew.";
 
     /// The guest said that its boot failed.
     BOOT_FATAL = "VSI0501", Failed,

@@ -10,6 +10,8 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
+use crate::error;
+
 /// Erases secrets whose last user is gone.
 ///
 /// A crash in its middle leaves some erased and some not; erasing again is harmless.
@@ -63,15 +65,11 @@ impl Step for Release {
 
 /// A secret of the store, for the step that needs it.
 pub(super) async fn read(secrets: &dyn Secrets, name: &Name) -> Result<Secret, Failure> {
-    secrets.get(name).await.map_err(|error| match error {
-        SecretError::Missing(_) => Failure::new(
-            FailureClass::Blocked,
-            "VSI0006",
-            "the contract is not in the secret store",
-        )
-        .of_object(format!("secret {name}"))
-        .with_remedy("Apply the document again, so that the contract is stored anew."),
-        SecretError::Storage(_) => store_failure(error),
+    secrets.get(name).await.map_err(|missing| match missing {
+        SecretError::Missing(_) => error::CONTRACT_GONE
+            .failure("the contract is not in the secret store")
+            .of_object(format!("secret {name}")),
+        SecretError::Storage(_) => store_failure(missing),
     })
 }
 
