@@ -17,6 +17,7 @@ mod network;
 pub mod source;
 mod state;
 mod storage;
+mod upload;
 
 pub use content::Content;
 pub use faults::{Fault, Faults};

@@ -10,20 +10,18 @@ use super::{
     Content, Pool, SimHost, State, Volume,
     host::{Call, object},
     source::qcow2_header,
+    upload::Sink,
 };
-use crate::{
-    image::qcow2,
-    ports::{
-        PoolInfo, PortError, PortErrorKind, PortResult, Removed, StoragePort, UploadSink,
-        VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
-    },
+use crate::ports::{
+    PoolInfo, PortError, PortErrorKind, PortResult, Removed, StoragePort, UploadSink, VolumeFormat,
+    VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 /// How long the host copies.
 const CLONE: Duration = Duration::from_millis(300);
 
 impl SimHost {
-    fn pool_of<'a>(&self, state: &'a mut State, pool: &str) -> PortResult<&'a mut Pool> {
+    pub(super) fn pool_of<'a>(&self, state: &'a mut State, pool: &str) -> PortResult<&'a mut Pool> {
         let object = format!("pool {pool}");
         match state.pools.get_mut(pool) {
             Some(pool) if pool.active => Ok(pool),
@@ -32,7 +30,11 @@ impl SimHost {
         }
     }
 
-    fn volume_of<'a>(&self, state: &'a mut State, key: &VolumeKey) -> PortResult<&'a mut Volume> {
+    pub(super) fn volume_of<'a>(
+        &self,
+        state: &'a mut State,
+        key: &VolumeKey,
+    ) -> PortResult<&'a mut Volume> {
         let missing = || self.error(PortErrorKind::Missing, &object(key), "no such volume");
         self.pool_of(state, &key.pool)?
             .volumes
@@ -72,7 +74,7 @@ impl SimHost {
         Ok(info)
     }
 
-    fn no_space(&self, key: &VolumeKey) -> PortError {
+    pub(super) fn no_space(&self, key: &VolumeKey) -> PortError {
         self.error(
             PortErrorKind::NoSpace,
             &object(key),
@@ -333,90 +335,5 @@ impl StoragePort for SimHost {
             .on(move |store| store.sha256(&content, len))
             .await;
         hash.map_err(|error| self.store_error(&object(key), &error))
-    }
-}
-
-struct Sink {
-    host: SimHost,
-    key: VolumeKey,
-    id: u64,
-    at: u64,
-    left: Option<u64>,
-}
-
-#[async_trait]
-impl UploadSink for Sink {
-    async fn send(&mut self, bytes: Bytes) -> PortResult<()> {
-        let (host, len) = (self.host.clone(), bytes.len() as u64);
-        let end = self.at.saturating_add(len);
-        let written = host.call(Call::act("send", object(&self.key)), |state, _| {
-            if self.left.is_some_and(|left| left < len) {
-                let words = "more data than announced";
-                return Err(host.error(PortErrorKind::Rejected, &object(&self.key), words));
-            }
-            host.grow(state, &self.key, self.id, end)
-        });
-        written.await?;
-        let (id, at) = (self.id, self.at);
-        let stored = host
-            .store
-            .on(move |store| store.write(id, at, &bytes))
-            .await;
-        stored.map_err(|error| host.store_error(&object(&self.key), &error))?;
-        self.at = end;
-        self.left = self.left.map(|left| left.saturating_sub(len));
-        Ok(())
-    }
-
-    async fn finish(self: Box<Self>) -> PortResult<()> {
-        let (id, store) = (self.id, self.host.store.clone());
-        let content = Content::Stored {
-            id,
-            len: self.at,
-            zero_from: None,
-        };
-        let head = store
-            .on(move |store| store.read(&content, 0, qcow2::HEADER_MAX))
-            .await;
-        let head = head.map_err(|error| self.host.store_error(&object(&self.key), &error))?;
-        let found = qcow2::virtual_size(&head).ok();
-        self.host
-            .call(Call::act("finish", object(&self.key)), |state, _| {
-                let change = state.change();
-                // An upload into a volume that was deleted meanwhile ends without an error.
-                if let Ok(volume) = self.host.volume_of(state, &self.key) {
-                    let format = if found.is_some() { "qcow2" } else { "raw" };
-                    volume.format = format.to_owned();
-                    volume.capacity = found.unwrap_or(volume.content.len());
-                    volume.modified = change;
-                }
-                Ok(())
-            })
-            .await
-    }
-
-    async fn abort(self: Box<Self>) {}
-}
-
-impl SimHost {
-    /// The file grows before its bytes are there: until they are it reads as zeros.
-    fn grow(&self, state: &mut State, key: &VolumeKey, id: u64, end: u64) -> PortResult<()> {
-        let change = state.change();
-        let pool = self.pool_of(state, &key.pool)?;
-        let available = pool.available();
-        let Some(volume) = pool.volumes.get_mut(&key.name) else {
-            return Ok(());
-        };
-        let len = volume.content.len().max(end);
-        if len.saturating_sub(volume.content.len()) > available {
-            return Err(self.no_space(key));
-        }
-        volume.content = Content::Stored {
-            id,
-            len,
-            zero_from: None,
-        };
-        volume.modified = change;
-        Ok(())
     }
 }

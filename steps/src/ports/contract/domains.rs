@@ -1,0 +1,137 @@
+//! Checks of domains.
+
+use uuid::Uuid;
+
+use super::{Place, Verdict, clean, equal, fails, fresh, ok, raw, storage};
+use crate::ports::{
+    DiskSource, DiskSpec, DomainSpec, DomainState, MachineSpec, OwnerMark, PortErrorKind, Removed,
+    VolumeFormat, VolumeSpec,
+};
+
+/// A domain goes through its states, and each call says when it is the wrong one.
+///
+/// # Errors
+/// What the host did otherwise.
+pub async fn domain(place: &Place) -> Verdict {
+    let (disk, log) = (fresh(place, "disk"), fresh(place, "log"));
+    let disk_spec = VolumeSpec {
+        format: VolumeFormat::Qcow2,
+        capacity: 4 << 20,
+        ..raw(&disk)
+    };
+    let disk_path = ok("create", storage(place).create(&disk_spec).await)?.path;
+    let log_path = ok("create", storage(place).create(&raw(&log)).await)?.path;
+    let spec = domain_spec(place, disk_path, log_path).await?;
+    let defined = define(place, &spec).await;
+    let states = match defined {
+        Ok(()) if place.start_domains => states(place, &spec).await,
+        other => other,
+    };
+    let undefined = ok("undefine", place.ports.domains.undefine(spec.uuid).await)?;
+    states?;
+    equal("undefine", undefined, Removed::Removed)?;
+    clean(place, &[&disk, &log]).await
+}
+
+async fn domain_spec(
+    place: &Place,
+    disk: String,
+    console_log: String,
+) -> Result<DomainSpec, String> {
+    let guest = ok(
+        "guest_support",
+        place.ports.host.guest_support(&place.arch).await,
+    )?;
+    let guest = guest.ok_or("the host cannot run the architecture")?;
+    let uuid = Uuid::new_v4();
+    Ok(DomainSpec {
+        uuid,
+        name: uuid.to_string(),
+        title: "contract/check".to_owned(),
+        machine: MachineSpec {
+            arch: guest.arch,
+            domain_type: guest.domain_type,
+            machine: guest.machine,
+            cpus: 1,
+            memory_mib: 256,
+            secure_execution: false,
+        },
+        disks: vec![DiskSpec {
+            target: "vda".to_owned(),
+            serial: "boot".to_owned(),
+            path: disk,
+            format: VolumeFormat::Qcow2,
+            readonly: false,
+            boot_order: Some(1),
+        }],
+        nics: Vec::new(),
+        console_log,
+        autostart: false,
+        mark: OwnerMark {
+            journal: "contract".to_owned(),
+            uid: uuid.to_string(),
+            generation: 3,
+            sequence: 7,
+        },
+    })
+}
+
+async fn define(place: &Place, spec: &DomainSpec) -> Verdict {
+    let domains = place.ports.domains.as_ref();
+    ok("define", domains.define(spec).await)?;
+    let mut again = spec.clone();
+    again.mark.sequence = 8;
+    ok("define again", domains.define(&again).await)?;
+    let found = ok("domain", domains.domain(spec.uuid).await)?;
+    let found = found.ok_or("the domain is not there")?;
+    equal("state", found.state, DomainState::ShutOff)?;
+    equal("mark", found.mark, Some(again.mark))?;
+    let disk = spec
+        .disks
+        .first()
+        .map(|disk| DiskSource::Path(disk.path.clone()));
+    if !disk.is_some_and(|disk| found.files.contains(&disk)) {
+        return Err(format!(
+            "the domain's files lack its disk: {:?}",
+            found.files
+        ));
+    }
+    fails(
+        "destroy",
+        PortErrorKind::WrongState,
+        domains.destroy(spec.uuid).await,
+    )?;
+    fails(
+        "shutdown",
+        PortErrorKind::WrongState,
+        domains.shutdown(spec.uuid).await,
+    )
+}
+
+async fn states(place: &Place, spec: &DomainSpec) -> Verdict {
+    let domains = place.ports.domains.as_ref();
+    ok("start", domains.start(spec.uuid).await)?;
+    fails(
+        "start again",
+        PortErrorKind::WrongState,
+        domains.start(spec.uuid).await,
+    )?;
+    fails(
+        "undefine",
+        PortErrorKind::WrongState,
+        domains.undefine(spec.uuid).await,
+    )?;
+    let found = ok("domain", domains.domain(spec.uuid).await)?;
+    equal(
+        "state",
+        found.map(|domain| domain.state),
+        Some(DomainState::Running),
+    )?;
+    ok("destroy", domains.destroy(spec.uuid).await)?;
+    let found = ok("domain", domains.domain(spec.uuid).await)?;
+    equal(
+        "state",
+        found.map(|domain| domain.state),
+        Some(DomainState::ShutOff),
+    )
+}

@@ -1,0 +1,212 @@
+//! Checks of volumes, uploads and console logs.
+
+use bytes::Bytes;
+use vsiflow_engine::model::Hash;
+
+use super::{Place, Verdict, clean, equal, fails, fresh, ok, raw, storage};
+use crate::{
+    image::qcow2,
+    ports::{ConsolePosition, PortErrorKind, VolumeFormat, VolumeKey, VolumeSpec},
+};
+
+/// A volume is made once, and found and listed afterwards.
+///
+/// # Errors
+/// What the host did otherwise.
+pub async fn create(place: &Place) -> Verdict {
+    let key = fresh(place, "create");
+    let made = ok("create", storage(place).create(&raw(&key)).await)?;
+    equal("length", made.physical, 0)?;
+    fails(
+        "create again",
+        PortErrorKind::Exists,
+        storage(place).create(&raw(&key)).await,
+    )?;
+    let found = ok("volume", storage(place).volume(&key).await)?;
+    equal("path", found.map(|volume| volume.path), Some(made.path))?;
+    let listed = ok("volumes", storage(place).volumes(&place.pool).await)?;
+    equal(
+        "listed",
+        listed.iter().filter(|volume| volume.key == key).count(),
+        1,
+    )?;
+    clean(place, &[&key]).await?;
+    equal(
+        "gone",
+        ok("volume", storage(place).volume(&key).await)?,
+        None,
+    )
+}
+
+async fn fill(place: &Place, key: &VolumeKey, bytes: &[u8]) -> Verdict {
+    ok("create", storage(place).create(&raw(key)).await)?;
+    let opened = storage(place)
+        .upload(key, 0, Some(bytes.len() as u64))
+        .await;
+    let mut sink = ok("upload", opened)?;
+    for piece in bytes.chunks(100_000) {
+        ok("send", sink.send(Bytes::copy_from_slice(piece)).await)?;
+    }
+    ok("finish", sink.finish().await)
+}
+
+/// What was uploaded is what the host hashes and gives back; a rest goes on where it was.
+///
+/// # Errors
+/// What the host did otherwise.
+pub async fn upload(place: &Place) -> Verdict {
+    let bytes: Vec<u8> = (0..700_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+    let (first, rest) = bytes.split_at(300_001);
+    let key = fresh(place, "upload");
+    fill(place, &key, first).await?;
+    let mut sink = ok("upload", storage(place).upload(&key, 300_001, None).await)?;
+    ok("send", sink.send(Bytes::copy_from_slice(rest)).await)?;
+    ok("finish", sink.finish().await)?;
+    ok("sync", storage(place).sync(&key).await)?;
+    let found = ok("volume", storage(place).volume(&key).await)?;
+    equal(
+        "length",
+        found.map(|volume| volume.physical),
+        Some(bytes.len() as u64),
+    )?;
+    equal(
+        "hash",
+        ok("sha256", storage(place).sha256(&key).await)?,
+        Hash::of(&bytes),
+    )?;
+    let read = ok("read", storage(place).read(&key, 299_990, 20).await)?;
+    equal("content", Some(read.as_ref()), bytes.get(299_990..300_010))?;
+    let past = ok(
+        "read",
+        storage(place).read(&key, bytes.len() as u64, 10).await,
+    )?;
+    equal("read past the end", past.len(), 0)?;
+    clean(place, &[&key]).await
+}
+
+/// The host looks into what was uploaded, and the time of the change moves.
+///
+/// # Errors
+/// What the host did otherwise.
+pub async fn qcow2_is_recognised(place: &Place) -> Verdict {
+    let key = fresh(place, "qcow2");
+    let spec = VolumeSpec {
+        format: VolumeFormat::Qcow2,
+        capacity: 5 << 20,
+        ..raw(&key)
+    };
+    let made = ok("create", storage(place).create(&spec).await)?;
+    equal("format", made.format.as_str(), "qcow2")?;
+    equal("capacity", made.capacity, 5 << 20)?;
+    let head = ok(
+        "read",
+        storage(place).read(&key, 0, qcow2::HEADER_MAX).await,
+    )?;
+    equal("virtual size", qcow2::virtual_size(&head), Ok(5 << 20))?;
+    let copy = fresh(place, "uploaded");
+    let length = made.physical.max(head.len() as u64);
+    let whole = ok("read", storage(place).read(&key, 0, length).await)?;
+    fill(place, &copy, &whole).await?;
+    let found = ok("volume", storage(place).volume(&copy).await)?;
+    let found = found.ok_or("the uploaded volume is not there")?;
+    equal("format", found.format.as_str(), "qcow2")?;
+    equal("capacity", found.capacity, 5 << 20)?;
+    if found.modified.is_none() {
+        return Err("the time of the last change is missing".to_owned());
+    }
+    clean(place, &[&key, &copy]).await
+}
+
+/// A copy stands alone, and is made once.
+///
+/// # Errors
+/// What the host did otherwise.
+pub async fn clone(place: &Place) -> Verdict {
+    let (source, copy) = (fresh(place, "source"), fresh(place, "copy"));
+    let spec = VolumeSpec {
+        format: VolumeFormat::Qcow2,
+        capacity: 8 << 20,
+        ..raw(&source)
+    };
+    ok("create", storage(place).create(&spec).await)?;
+    let target = VolumeSpec {
+        key: copy.clone(),
+        ..spec
+    };
+    ok("clone", storage(place).clone_volume(&source, &target).await)?;
+    let again = storage(place).clone_volume(&source, &target).await;
+    fails("clone again", PortErrorKind::Exists, again)?;
+    clean(place, &[&source]).await?;
+    let found = ok("volume", storage(place).volume(&copy).await)?;
+    let found = found.ok_or("the copy is not there")?;
+    equal("capacity", found.capacity, 8 << 20)?;
+    equal("backing", found.backing, None)?;
+    clean(place, &[&copy]).await
+}
+
+/// An overlay names what it lies over.
+///
+/// # Errors
+/// What the host did otherwise.
+pub async fn overlay(place: &Place) -> Verdict {
+    let (base, over) = (fresh(place, "base"), fresh(place, "over"));
+    let spec = VolumeSpec {
+        format: VolumeFormat::Qcow2,
+        capacity: 8 << 20,
+        ..raw(&base)
+    };
+    let made = ok("create", storage(place).create(&spec).await)?;
+    let backing = Some((made.path.clone(), VolumeFormat::Qcow2));
+    let layer = VolumeSpec {
+        key: over.clone(),
+        backing,
+        ..spec
+    };
+    ok("create", storage(place).create(&layer).await)?;
+    let found = ok("volume", storage(place).volume(&over).await)?;
+    equal(
+        "backing",
+        found.and_then(|volume| volume.backing),
+        Some(made.path),
+    )?;
+    clean(place, &[&over, &base]).await
+}
+
+/// A volume grows.
+///
+/// # Errors
+/// What the host did otherwise.
+pub async fn resize(place: &Place) -> Verdict {
+    let key = fresh(place, "resize");
+    let spec = VolumeSpec {
+        format: VolumeFormat::Qcow2,
+        capacity: 4 << 20,
+        ..raw(&key)
+    };
+    ok("create", storage(place).create(&spec).await)?;
+    ok("resize", storage(place).resize(&key, 6 << 20).await)?;
+    let found = ok("volume", storage(place).volume(&key).await)?;
+    equal(
+        "capacity",
+        found.map(|volume| volume.capacity),
+        Some(6 << 20),
+    )?;
+    clean(place, &[&key]).await
+}
+
+/// A console's log is read from a position on, and is empty at its end.
+///
+/// # Errors
+/// What the host did otherwise.
+pub async fn console(place: &Place) -> Verdict {
+    let (key, console) = (fresh(place, "console"), place.ports.console.as_ref());
+    fails("end", PortErrorKind::Missing, console.end(&key).await)?;
+    fill(place, &key, b"one\ntwo\n").await?;
+    let start = ConsolePosition { offset: 4 };
+    let chunk = ok("read", console.read(&key, start, 100).await)?;
+    equal("bytes", chunk.bytes.as_ref(), b"two\n".as_slice())?;
+    equal("next", chunk.next, ok("end", console.end(&key).await)?)?;
+    let rest = ok("read", console.read(&key, chunk.next, 100).await)?;
+    equal("rest", (rest.bytes.len(), rest.next), (0, chunk.next))?;
+    clean(place, &[&key]).await
+}
