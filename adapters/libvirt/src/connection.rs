@@ -22,12 +22,13 @@ use std::time::Duration;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::error::{Cause, CloseReason, Error, Result};
 use crate::events::DomainEvents;
 use crate::packet::PAYLOAD_MAX;
 use crate::protocol::Procedure;
+use crate::time;
 use crate::xdr::{self, XdrError};
 
 use claim::Claim;
@@ -175,7 +176,7 @@ impl Connection {
         stream: Option<mpsc::Sender<StreamEvent>>,
         timeout: Duration,
     ) -> Result<Answer> {
-        let deadline = Instant::now() + timeout;
+        let deadline = time::deadline(timeout);
         let not_sent = |cause| Error::NotSent { procedure, cause };
         let timed_out = Cause::TimedOut(timeout);
         let place = match timeout_at(deadline, Arc::clone(&self.inner.places).acquire_owned()).await
@@ -268,5 +269,7 @@ pub(crate) fn encode<A: Serialize + ?Sized>(procedure: Procedure, args: &A) -> R
     Ok(payload)
 }
 
+#[cfg(test)]
+pub(crate) mod fake_peer;
 #[cfg(test)]
 mod tests;

@@ -148,8 +148,6 @@ pub enum Absent {
     Pool,
     /// No such storage volume ([`code::NO_STORAGE_VOL`]).
     Volume,
-    /// No metadata of the kind asked for ([`code::NO_DOMAIN_METADATA`]).
-    Metadata,
 }
 
 impl LibvirtError {
@@ -161,7 +159,6 @@ impl LibvirtError {
             code::NO_NETWORK => Some(Absent::Network),
             code::NO_STORAGE_POOL => Some(Absent::Pool),
             code::NO_STORAGE_VOL => Some(Absent::Volume),
-            code::NO_DOMAIN_METADATA => Some(Absent::Metadata),
             _ => None,
         }
     }

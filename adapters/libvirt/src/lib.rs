@@ -17,6 +17,7 @@ pub mod protocol;
 pub mod session;
 pub mod ssh;
 pub mod stream;
+mod time;
 pub mod xdr;
 
 #[cfg(test)]

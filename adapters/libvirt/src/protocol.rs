@@ -7,6 +7,7 @@
 //! The procedures are methods of [`Calls`](crate::Calls), by object: see the files below this one.
 
 mod domain;
+mod domain_types;
 mod host;
 mod network;
 mod procedure;
@@ -16,7 +17,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use domain::*;
+pub use domain_types::*;
 pub use host::*;
 pub use network::*;
 pub use procedure::Procedure;

@@ -30,6 +30,7 @@ pub use endpoint::{Endpoint, SOCKET};
 use crate::connect_error::ConnectError;
 use crate::connection::{Connection, KeepAlive};
 use crate::ssh::{ExecError, ExecOutput, SshSession, run_locally};
+use crate::time;
 use slot::Slot;
 
 /// Connections for long calls.
@@ -155,7 +156,7 @@ impl HostSession {
         limit: usize,
         within: Duration,
     ) -> Result<ExecOutput, ExecError> {
-        let deadline = Instant::now() + within;
+        let deadline = time::deadline(within);
         let _permit = self
             .permit(&self.inner.commands, "another command to end", within)
             .await?;

@@ -12,12 +12,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::connection::{Calls, Command, Connection, StreamEvent, encode};
 use crate::error::{Cause, CloseReason, Error, Result};
 use crate::packet::{STREAM_PAYLOAD_MAX, status};
 use crate::protocol::Procedure;
+use crate::time;
 
 /// Packets of a download that may wait for their taker, 256 KiB each.
 const DOWNLOAD_QUEUE: usize = 4;
@@ -183,7 +184,7 @@ impl Link {
             status,
             payload,
         };
-        let deadline = Instant::now() + self.stall;
+        let deadline = time::deadline(self.stall);
         let queued = {
             let commands = self.connection.commands();
             tokio::select! {
@@ -224,7 +225,7 @@ impl Link {
     }
 
     async fn next(&mut self) -> Result<StreamEvent> {
-        let deadline = Instant::now() + self.stall;
+        let deadline = time::deadline(self.stall);
         match timeout_at(deadline, self.events.recv()).await {
             Ok(Some(event)) => {
                 self.over = !matches!(event, StreamEvent::Data(_));

@@ -3,98 +3,20 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
-use tokio::time::timeout;
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout};
 
+use super::fake_peer::{pair, pair_of};
 use super::*;
-use crate::error::WireError;
 use crate::events::EventReceived;
-use crate::packet::{Header, Packet, PacketReader, encode, kind, status};
+use crate::packet::{Header, kind, status};
 use crate::protocol::{
     Domain, KEEPALIVE_PING, KEEPALIVE_PONG, KEEPALIVE_PROGRAM, REMOTE_PROGRAM, StorageVol, Uuid,
     VERSION,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// The other side of a connection.
-struct Peer {
-    read: PacketReader<ReadHalf<DuplexStream>>,
-    write: WriteHalf<DuplexStream>,
-}
-
-fn pair() -> (Connection, Peer) {
-    pair_of(1 << 20)
-}
-
-fn pair_of(buffer: usize) -> (Connection, Peer) {
-    let (ours, theirs) = tokio::io::duplex(buffer);
-    let (read, write) = tokio::io::split(theirs);
-    (
-        Connection::start(ours, ()),
-        Peer {
-            read: PacketReader::new(read),
-            write,
-        },
-    )
-}
-
-impl Peer {
-    async fn next(&mut self) -> Packet {
-        self.read.next(|| ()).await.unwrap()
-    }
-
-    async fn send(&mut self, header: Header, payload: &[u8]) {
-        let mut bytes = BytesMut::new();
-        assert!(encode(&header, payload, &mut bytes));
-        self.write.write_all(&bytes).await.unwrap();
-    }
-
-    async fn reply<T: Serialize>(&mut self, call: &Packet, value: &T) {
-        let payload = xdr::to_bytes(value).unwrap();
-        self.send(
-            Header {
-                kind: kind::REPLY,
-                ..call.header
-            },
-            &payload,
-        )
-        .await;
-    }
-
-    async fn fail(&mut self, call: &Packet, kind: i32, code: i32) {
-        let payload = xdr::to_bytes(&wire_error(code)).unwrap();
-        self.send(
-            Header {
-                kind,
-                status: status::ERROR,
-                ..call.header
-            },
-            &payload,
-        )
-        .await;
-    }
-
-    async fn answer_next<T: Serialize>(&mut self, value: T) -> Packet {
-        let call = self.next().await;
-        self.reply(&call, &value).await;
-        call
-    }
-}
-
-fn wire_error(code: i32) -> WireError {
-    WireError {
-        code,
-        domain: 10,
-        message: Some("no".to_owned()),
-        level: 2,
-        dom: None,
-        strings: [None, None, None],
-        ints: [0, 0],
-        net: None,
-    }
-}
 
 fn domain(name: &str) -> Domain {
     Domain {

@@ -318,11 +318,7 @@ async fn lab_one_ssh_session_carries_everything() {
             .unwrap();
     });
     futures::future::join_all(calls).await;
-    let count = session
-        .exec("ps -o ppid= -p $$ | xargs ps -o pid= -p", 100, SHORT)
-        .await
-        .unwrap();
-    assert!(count.success());
+    assert!(session.exec("true", 10, SHORT).await.unwrap().success());
     let rest = [
         session.bulk(SHORT).await.unwrap(),
         session.bulk(SHORT).await.unwrap(),

@@ -65,3 +65,66 @@ fn explain(host: &str, after: Duration, error: Error) -> ConnectError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::fake_peer::{Peer, pair};
+    use crate::packet::kind;
+
+    async fn open_with(serve: impl AsyncFnOnce(&mut Peer)) -> Result<Connection, ConnectError> {
+        let (connection, mut peer) = pair();
+        let options = SessionOptions::default();
+        let (opened, ()) = tokio::join!(
+            open(&connection, "host", &options, KeepAlive::CONTROL),
+            serve(&mut peer)
+        );
+        opened.map(|()| connection)
+    }
+
+    #[tokio::test]
+    async fn a_daemon_without_authentication_is_opened() {
+        let opened = open_with(async |peer| {
+            assert_eq!(peer.answer_next(vec![0_i32]).await.header.procedure, 66);
+            let open = peer.answer_next(()).await;
+            assert_eq!(open.header.procedure, 1);
+            assert!(open.payload.ends_with(b"qemu:///system\0\0\0\0\0\0"));
+            assert_eq!(peer.answer_next(1_i32).await.header.procedure, 60);
+        });
+        assert!(opened.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn polkit_and_sasl_are_refused_by_name() {
+        for (number, name) in [(1_i32, "SASL"), (2, "polkit"), (9, "an unknown (9)")] {
+            let opened = open_with(async |peer| drop(peer.answer_next(vec![number]).await)).await;
+            let error = opened.unwrap_err();
+            assert!(matches!(&error, ConnectError::AuthWanted { method, .. } if method == name));
+        }
+        let opened = open_with(async |peer| {
+            peer.answer_next(vec![0_i32]).await;
+            let open = peer.next().await;
+            peer.fail(&open, kind::REPLY, code::AUTH_UNAVAILABLE).await;
+        });
+        assert!(matches!(opened.await, Err(ConnectError::AuthWanted { .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_daemon_is_given_up() {
+        let opened = open_with(async |peer| drop(peer.next().await)).await;
+        assert!(matches!(opened, Err(ConnectError::TimedOut { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_has_no_such_driver_says_so() {
+        let opened = open_with(async |peer| {
+            peer.answer_next(vec![0_i32]).await;
+            let open = peer.next().await;
+            peer.fail(&open, kind::REPLY, code::NO_SUPPORT).await;
+        });
+        assert!(matches!(
+            opened.await,
+            Err(ConnectError::LibvirtRefused { .. })
+        ));
+    }
+}

@@ -9,11 +9,12 @@ use russh::client::{Config, Handle, Handler, Msg};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKeyOrCertificate};
 use russh::{ChannelOpenFailure, ChannelStream, Disconnect, Preferred, cipher};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 use super::{HostKeys, SshConfig, auth};
 use crate::connect_error::ConnectError;
 use crate::known_hosts::KnownHost;
+use crate::time;
 
 /// After so long a silence the server is asked for a sign of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -51,7 +52,7 @@ impl SshSession {
     /// # Errors
     /// See [`ConnectError`]; it tells the network, the host's key and our own login apart.
     pub async fn connect(config: &SshConfig) -> Result<Self, ConnectError> {
-        let deadline = Instant::now() + config.connect_timeout;
+        let deadline = time::deadline(config.connect_timeout);
         let late = |waiting_for| ConnectError::TimedOut {
             address: format!("{}:{}", config.host, config.port),
             waiting_for,

@@ -3,12 +3,15 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use russh::ChannelMsg;
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::runtime::Handle;
+use tokio::time::timeout_at;
 
 use super::SshSession;
 use crate::connect_error::ConnectError;
+use crate::time;
 
 /// What a command wrote and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -93,21 +96,33 @@ impl SshSession {
         limit: usize,
         within: Duration,
     ) -> Result<ExecOutput, ExecError> {
-        let deadline = Instant::now() + within;
-        let channel = self.open_session(within).await?;
-        let running = follow(channel, command, Capture::new(limit));
+        let deadline = time::deadline(within);
+        let mut channel = Closing(Some(self.open_session(within).await?));
+        let running = follow(channel.0.as_mut(), command, Capture::new(limit));
         timeout_at(deadline, running)
             .await
             .map_err(|_| ExecError::TimedOut(within))?
     }
 }
 
+/// Closes a command's channel however its wait ends: sshd allows ten at a time.
+struct Closing(Option<Channel<Msg>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let (Some(channel), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(async move { channel.close().await });
+        }
+    }
+}
+
 /// Starts a command on its channel and reads it to its end.
 async fn follow(
-    mut channel: russh::Channel<russh::client::Msg>,
+    channel: Option<&mut Channel<Msg>>,
     command: &str,
     mut capture: Capture,
 ) -> Result<ExecOutput, ExecError> {
+    let channel = channel.ok_or(ExecError::Interrupted)?;
     channel
         .exec(true, command)
         .await

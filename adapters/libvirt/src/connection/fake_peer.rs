@@ -1,0 +1,88 @@
+//! The other side of a connection, for tests: it does as each test wants.
+
+use bytes::BytesMut;
+use serde::Serialize;
+use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+
+use super::Connection;
+use crate::error::WireError;
+use crate::packet::{Header, Packet, PacketReader, encode, kind, status};
+use crate::xdr;
+
+/// The other side of a connection.
+pub(crate) struct Peer {
+    read: PacketReader<ReadHalf<DuplexStream>>,
+    pub(crate) write: WriteHalf<DuplexStream>,
+}
+
+pub(crate) fn pair() -> (Connection, Peer) {
+    pair_of(1 << 20)
+}
+
+pub(crate) fn pair_of(buffer: usize) -> (Connection, Peer) {
+    let (ours, theirs) = tokio::io::duplex(buffer);
+    let (read, write) = tokio::io::split(theirs);
+    (
+        Connection::start(ours, ()),
+        Peer {
+            read: PacketReader::new(read),
+            write,
+        },
+    )
+}
+
+impl Peer {
+    pub(crate) async fn next(&mut self) -> Packet {
+        self.read.next(|| ()).await.unwrap()
+    }
+
+    pub(crate) async fn send(&mut self, header: Header, payload: &[u8]) {
+        let mut bytes = BytesMut::new();
+        assert!(encode(&header, payload, &mut bytes));
+        self.write.write_all(&bytes).await.unwrap();
+    }
+
+    pub(crate) async fn reply<T: Serialize>(&mut self, call: &Packet, value: &T) {
+        let payload = xdr::to_bytes(value).unwrap();
+        self.send(
+            Header {
+                kind: kind::REPLY,
+                ..call.header
+            },
+            &payload,
+        )
+        .await;
+    }
+
+    pub(crate) async fn fail(&mut self, call: &Packet, kind: i32, code: i32) {
+        let payload = xdr::to_bytes(&wire_error(code)).unwrap();
+        self.send(
+            Header {
+                kind,
+                status: status::ERROR,
+                ..call.header
+            },
+            &payload,
+        )
+        .await;
+    }
+
+    pub(crate) async fn answer_next<T: Serialize>(&mut self, value: T) -> Packet {
+        let call = self.next().await;
+        self.reply(&call, &value).await;
+        call
+    }
+}
+
+pub(crate) fn wire_error(code: i32) -> WireError {
+    WireError {
+        code,
+        domain: 10,
+        message: Some("no".to_owned()),
+        level: 2,
+        dom: None,
+        strings: [None, None, None],
+        ints: [0, 0],
+        net: None,
+    }
+}

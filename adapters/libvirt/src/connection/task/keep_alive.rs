@@ -1,0 +1,38 @@
+//! The third of a connection's task that pings.
+
+use std::sync::atomic::Ordering;
+
+use tokio::time::sleep;
+
+use crate::connection::shared::Shared;
+use crate::error::CloseReason;
+
+/// Pings a silent peer, and ends when it stays silent. Begins when told to.
+pub(super) async fn keep_alive(shared: &Shared) -> CloseReason {
+    let limits = loop {
+        shared.watched.notified().await;
+        if let Some(limits) = shared.table().keep_alive {
+            break limits;
+        }
+    };
+    let mut heard = shared.heard.load(Ordering::Relaxed);
+    let mut silent = 0_u32;
+    loop {
+        sleep(limits.interval).await;
+        let now = shared.heard.load(Ordering::Relaxed);
+        silent = if now != heard || shared.held_up.load(Ordering::Relaxed) {
+            0
+        } else {
+            silent.saturating_add(1)
+        };
+        heard = now;
+        if silent > limits.pings {
+            return CloseReason::Silent(limits.interval.saturating_mul(silent));
+        }
+        // While held up nothing is heard, but libvirt must go on hearing from this side.
+        if silent > 0 || shared.held_up.load(Ordering::Relaxed) {
+            shared.table().urgent.ping = true;
+            shared.wake.notify_one();
+        }
+    }
+}

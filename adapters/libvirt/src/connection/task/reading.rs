@@ -1,0 +1,130 @@
+//! The reading third of a connection's task.
+
+use std::sync::atomic::Ordering;
+
+use tokio::io::AsyncRead;
+
+use crate::connection::shared::{Answer, CallFailure, Shared, StreamEvent};
+use crate::error::{CloseReason, LibvirtError};
+use crate::events;
+use crate::packet::{Header, Packet, PacketReader, ReadError, kind, status};
+use crate::protocol::{KEEPALIVE_PING, KEEPALIVE_PROGRAM, Procedure, REMOTE_PROGRAM, VERSION};
+
+/// Takes what comes in and hands it to whoever waits for it.
+pub(super) struct Reading<'a, R> {
+    reader: PacketReader<R>,
+    shared: &'a Shared,
+}
+
+impl<'a, R: AsyncRead + Unpin> Reading<'a, R> {
+    pub(super) fn new(read: R, shared: &'a Shared) -> Self {
+        Self {
+            reader: PacketReader::new(read),
+            shared,
+        }
+    }
+
+    pub(super) async fn run(&mut self) -> CloseReason {
+        loop {
+            let packet = match self.reader.next(|| self.shared.hear()).await {
+                Ok(packet) => packet,
+                Err(ReadError::Closed) => return CloseReason::ByPeer,
+                Err(ReadError::Io(error)) => return CloseReason::Io(error.to_string()),
+                Err(error) => return CloseReason::Protocol(error.to_string()),
+            };
+            if let Err(problem) = self.dispatch(packet).await {
+                return CloseReason::Protocol(problem);
+            }
+        }
+    }
+
+    async fn dispatch(&mut self, packet: Packet) -> Result<(), String> {
+        let Header {
+            program,
+            version,
+            kind,
+            ..
+        } = packet.header;
+        match (program, version, kind) {
+            (REMOTE_PROGRAM, VERSION, kind::REPLY) => self.reply(packet),
+            (REMOTE_PROGRAM, VERSION, kind::STREAM) => self.stream(packet).await,
+            (REMOTE_PROGRAM, VERSION, kind::MESSAGE) => self.message(&packet),
+            (KEEPALIVE_PROGRAM, VERSION, kind::MESSAGE) => self.keep_alive(&packet.header),
+            _ => return Err(format!("unexpected packet {:?}", packet.header)),
+        }
+        Ok(())
+    }
+
+    fn reply(&self, packet: Packet) {
+        let serial = packet.header.serial;
+        let Some(call) = self.shared.table().pending.remove(&serial) else {
+            tracing::warn!(serial, "libvirt replied to a call nobody made");
+            return;
+        };
+        let answer = match packet.header.status {
+            status::OK => Ok(Answer {
+                serial,
+                payload: packet.payload,
+            }),
+            _ => Err(failure(call.procedure, &packet.payload)),
+        };
+        if answer.is_err() {
+            self.shared.table().streams.remove(&serial);
+        }
+        if let Err(answer) = call.answer.send(answer) {
+            let ok = answer.is_ok();
+            tracing::debug!(serial, procedure = %call.procedure, ok, "a late reply, unheard");
+        }
+        drop(call.place);
+        self.shared.wake.notify_one();
+    }
+
+    /// Hands a stream's packet to its owner. While the owner takes nothing, nothing else is read
+    /// from this connection; that is what keeps libvirt from sending on.
+    async fn stream(&mut self, packet: Packet) {
+        let serial = packet.header.serial;
+        let (events, procedure) = match self.shared.table().streams.get(&serial) {
+            Some(stream) => (stream.events.clone(), stream.procedure),
+            // Of a stream that was aborted meanwhile.
+            None => return,
+        };
+        let event = match packet.header.status {
+            status::CONTINUE => StreamEvent::Data(packet.payload),
+            status::OK => StreamEvent::Finished,
+            _ => StreamEvent::Failed(failure(procedure, &packet.payload)),
+        };
+        if !matches!(event, StreamEvent::Data(_)) {
+            self.shared.table().streams.remove(&serial);
+        }
+        self.shared.held_up.store(true, Ordering::Relaxed);
+        let _ = events.send(event).await;
+        self.shared.held_up.store(false, Ordering::Relaxed);
+    }
+
+    fn message(&self, packet: &Packet) {
+        let Packet { header, payload } = packet;
+        if header.procedure != Procedure::DomainEventCallbackLifecycle.number() {
+            tracing::debug!(procedure = header.procedure, "an event nobody asked for");
+            return;
+        }
+        match events::decode(payload) {
+            Ok(event) => drop(self.shared.events.send(event)),
+            Err(error) => tracing::warn!(%error, "a malformed event"),
+        }
+    }
+
+    fn keep_alive(&self, header: &Header) {
+        if header.procedure == KEEPALIVE_PING {
+            self.shared.table().urgent.pong = true;
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
+/// What an error's payload says.
+fn failure(procedure: Procedure, payload: &[u8]) -> CallFailure {
+    match LibvirtError::decode(procedure, payload) {
+        Ok(error) => CallFailure::Libvirt(Box::new(error)),
+        Err(error) => CallFailure::BadReply(error),
+    }
+}

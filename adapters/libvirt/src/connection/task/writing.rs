@@ -1,0 +1,221 @@
+//! The writing third of a connection's task.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::connection::shared::{Command, Outgoing, Pending, Shared, Stream, Urgent};
+use crate::error::CloseReason;
+use crate::packet::{Header, encode, kind, status};
+use crate::protocol::{
+    KEEPALIVE_PING, KEEPALIVE_PONG, KEEPALIVE_PROGRAM, Procedure, REMOTE_PROGRAM, VERSION,
+};
+
+/// How long the farewell may take to write.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// A write buffer that grew beyond this is given back.
+const BUFFER_KEPT: usize = 1 << 20;
+
+/// Writes what is asked for, and what cannot wait before that.
+pub(super) struct Writing<'a, W> {
+    write: W,
+    queue: mpsc::Receiver<Command>,
+    shared: &'a Shared,
+    serial: u32,
+    buffer: BytesMut,
+}
+
+impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
+    pub(super) fn new(write: W, queue: mpsc::Receiver<Command>, shared: &'a Shared) -> Self {
+        Self {
+            write,
+            queue,
+            shared,
+            serial: 0,
+            buffer: BytesMut::new(),
+        }
+    }
+
+    pub(super) async fn run(&mut self) -> CloseReason {
+        match self.serve().await {
+            Ok(()) => CloseReason::ByUs,
+            Err(error) => CloseReason::Io(error.to_string()),
+        }
+    }
+
+    /// Writes what is asked for until no handle is left, then awaits what is pending.
+    async fn serve(&mut self) -> io::Result<()> {
+        loop {
+            self.write_urgent().await?;
+            if self.shared.table().closing {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = self.shared.wake.notified() => {}
+                command = self.queue.recv() => match command {
+                    Some(command) => self.write_command(command).await?,
+                    None => break,
+                },
+            }
+        }
+        self.shared.table().closing = true;
+        self.await_pending().await?;
+        let _ = timeout(FAREWELL, self.farewell()).await;
+        Ok(())
+    }
+
+    async fn await_pending(&mut self) -> io::Result<()> {
+        loop {
+            self.write_urgent().await?;
+            let last = self
+                .shared
+                .table()
+                .pending
+                .values()
+                .map(|call| call.deadline)
+                .max();
+            let Some(last) = last.filter(|last| *last > Instant::now()) else {
+                return Ok(());
+            };
+            tokio::select! {
+                () = self.shared.wake.notified() => {}
+                () = sleep_until(last) => {}
+            }
+        }
+    }
+
+    async fn farewell(&mut self) -> io::Result<()> {
+        let header = self.call_header(Procedure::ConnectClose);
+        self.write_packet(&header, &[]).await?;
+        self.write.shutdown().await
+    }
+
+    async fn write_urgent(&mut self) -> io::Result<()> {
+        let urgent = std::mem::take(&mut self.shared.table().urgent);
+        let Urgent { ping, pong, aborts } = urgent;
+        if pong {
+            self.write_packet(&keep_alive_header(KEEPALIVE_PONG), &[])
+                .await?;
+        }
+        if ping {
+            self.write_packet(&keep_alive_header(KEEPALIVE_PING), &[])
+                .await?;
+        }
+        for (serial, procedure) in aborts {
+            self.write_packet(&stream_header(serial, procedure, status::ERROR), &[])
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn write_command(&mut self, command: Command) -> io::Result<()> {
+        match command {
+            Command::Call(call) => self.write_call(call).await,
+            Command::Stream {
+                serial,
+                procedure,
+                status,
+                payload,
+            } => {
+                self.write_stream(&stream_header(serial, procedure, status), payload)
+                    .await
+            }
+        }
+    }
+
+    async fn write_call(&mut self, call: Outgoing) -> io::Result<()> {
+        let Outgoing {
+            procedure,
+            payload,
+            deadline,
+            claim,
+            place,
+            answer,
+            stream,
+        } = call;
+        if !claim.write() {
+            return Ok(());
+        }
+        let header = self.call_header(procedure);
+        {
+            let mut table = self.shared.table();
+            if let Some(events) = stream {
+                table
+                    .streams
+                    .insert(header.serial, Stream { procedure, events });
+            }
+            table.pending.insert(
+                header.serial,
+                Pending {
+                    procedure,
+                    deadline,
+                    answer,
+                    place,
+                },
+            );
+        }
+        self.write_packet(&header, &payload).await
+    }
+
+    /// Not for a stream that ended meanwhile: its packets are worth nothing to anybody.
+    async fn write_stream(&mut self, header: &Header, payload: Bytes) -> io::Result<()> {
+        if !self.shared.table().streams.contains_key(&header.serial) {
+            return Ok(());
+        }
+        self.write_packet(header, &payload).await
+    }
+
+    /// One piece a packet: over SSH each piece would become a packet of its own.
+    async fn write_packet(&mut self, header: &Header, payload: &[u8]) -> io::Result<()> {
+        self.buffer.clear();
+        if !encode(header, payload, &mut self.buffer) {
+            return Err(io::Error::other("a packet beyond libvirt's limit"));
+        }
+        self.write.write_all(&self.buffer).await?;
+        self.write.flush().await?;
+        if self.buffer.capacity() > BUFFER_KEPT {
+            self.buffer = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    fn call_header(&mut self, procedure: Procedure) -> Header {
+        // 0 is the serial of events.
+        self.serial = self.serial.wrapping_add(1).max(1);
+        Header {
+            program: REMOTE_PROGRAM,
+            version: VERSION,
+            procedure: procedure.number(),
+            kind: kind::CALL,
+            serial: self.serial,
+            status: status::OK,
+        }
+    }
+}
+
+fn stream_header(serial: u32, procedure: Procedure, status: i32) -> Header {
+    Header {
+        program: REMOTE_PROGRAM,
+        version: VERSION,
+        procedure: procedure.number(),
+        kind: kind::STREAM,
+        serial,
+        status,
+    }
+}
+
+fn keep_alive_header(procedure: i32) -> Header {
+    Header {
+        program: KEEPALIVE_PROGRAM,
+        version: VERSION,
+        procedure,
+        kind: kind::MESSAGE,
+        serial: 0,
+        status: status::OK,
+    }
+}
