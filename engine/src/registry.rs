@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 
 use crate::{
     model::{Failure, FailureClass, Name},
@@ -13,8 +14,17 @@ use crate::{
 #[async_trait]
 pub(crate) trait AnyStep: Send + Sync {
     fn version(&self) -> u16;
-    async fn attempt(&self, cx: &StepContext, params: &[u8]) -> Result<Done<Vec<u8>>, Failure>;
+    /// Observes and, where there is work to do, calls `intend` and then acts.
+    async fn attempt(
+        &self,
+        cx: &StepContext,
+        params: &[u8],
+        intend: Intend<'_>,
+    ) -> Result<Done<Vec<u8>>, Failure>;
 }
+
+/// Makes durable that the step is about to act.
+pub(crate) type Intend<'a> = BoxFuture<'a, Result<(), Failure>>;
 
 /// The steps this binary knows.
 #[derive(Clone, Default)]
@@ -57,13 +67,21 @@ impl<S: Step> AnyStep for Typed<S> {
         S::VERSION
     }
 
-    async fn attempt(&self, cx: &StepContext, params: &[u8]) -> Result<Done<Vec<u8>>, Failure> {
+    async fn attempt(
+        &self,
+        cx: &StepContext,
+        params: &[u8],
+        intend: Intend<'_>,
+    ) -> Result<Done<Vec<u8>>, Failure> {
         let params: S::Params = serde_json::from_slice(params).map_err(|e| {
             unreadable(format!("the parameters of {} are unreadable: {e}", S::NAME))
         })?;
         let done = match self.0.observe(cx, &params).await? {
             Observed::Present(output) => Done::present(output),
-            Observed::Needed => self.0.run(cx, &params).await?,
+            Observed::Needed => {
+                intend.await?;
+                self.0.run(cx, &params).await?
+            }
         };
         let output = serde_json::to_vec(&done.output)
             .map_err(|e| unreadable(format!("the output of {} is unwritable: {e}", S::NAME)))?;

@@ -119,8 +119,9 @@ pub struct StepContext {
     pub node: Name,
     /// The attempt, from 1.
     pub attempt: u32,
-    /// Whether this journal had recorded the intent to run this step for this entity before this
-    /// attempt began: only then may something that bears our name be ours.
+    /// Whether this journal had recorded, before this attempt began, that this step is about to
+    /// act for this entity: only then may something that bears our name be ours. It is recorded
+    /// between [`Step::observe`] and [`Step::run`], once the former found work to do.
     pub intended_before: bool,
     /// The journal's own identity.
     pub journal_id: Arc<str>,

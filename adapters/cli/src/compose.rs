@@ -45,12 +45,12 @@ impl App {
             journal: journal.clone(),
             blobs: Arc::new(state.blobs().await?),
             checkpoints: checkpoints.clone(),
-            secrets: secrets.clone(),
+            secrets,
             clock: Arc::new(SystemClock),
             journal_id: state.journal_id().into(),
             tuning: Tuning::default(),
             hosts: Arc::new(hosts::AllHosts::new(directory.clone(), path.join("sim"))),
-            images: images::sources(secrets),
+            images: images::sources()?,
             directory,
         };
         let fleet = Fleet::open(parts).await?;

@@ -13,12 +13,14 @@ pub mod error;
 pub mod events;
 pub mod known_hosts;
 mod packet;
+pub mod ports;
 pub mod protocol;
 pub mod session;
 pub mod ssh;
 pub mod stream;
 mod time;
 pub mod xdr;
+mod xml;
 
 #[cfg(test)]
 mod lab_tests;
@@ -27,4 +29,5 @@ pub use connect_error::{ConnectError, KeyProblem};
 pub use connection::{Calls, Connection, KeepAlive};
 pub use error::{Absent, Cause, CloseReason, Error, LibvirtError, Result, code};
 pub use packet::STREAM_PAYLOAD_MAX;
+pub use ports::host_ports;
 pub use session::{Endpoint, HostSession, SessionOptions};

@@ -2,9 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use futures::FutureExt as _;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{handle::EngineParts, timers::Waiter};
+use super::{
+    handle::{EngineParts, Request},
+    timers::Waiter,
+};
 use crate::{
     blob::Blobs,
     model::{EntityId, Failure, FailureClass, Name, Outcome, Payload, RunId},
@@ -21,12 +26,14 @@ pub(super) struct Job {
     pub(super) attempt: u32,
     pub(super) intended_before: bool,
     pub(super) sequence: u64,
+    pub(super) step_name: Name,
     pub(super) step: Arc<dyn AnyStep>,
     pub(super) params: Payload,
     pub(super) outputs: BTreeMap<Name, Payload>,
     pub(super) previous: Option<Payload>,
     pub(super) stopped: CancellationToken,
     pub(super) progress: ProgressSink,
+    pub(super) engine: mpsc::Sender<Request>,
 }
 
 /// How an attempt ended.
@@ -56,6 +63,12 @@ impl Job {
             Some(payload) => Some(read(blobs, payload).await?.into()),
             None => None,
         };
+        let intend = intend(
+            self.engine,
+            self.entity.clone(),
+            self.step_name,
+            self.intended_before,
+        );
         let cx = StepContext {
             entity: self.entity,
             generation: self.generation,
@@ -71,10 +84,38 @@ impl Job {
             checkpoints: parts.checkpoints.clone(),
             progress: self.progress,
         };
-        let done = self.step.attempt(&cx, &params).await?;
+        let done = self.step.attempt(&cx, &params, intend.boxed()).await?;
         let output = blobs.put(&done.output).await.map_err(blob_failure)?;
         Ok((done.outcome, output))
     }
+}
+
+/// Makes durable that the step is about to act for the entity, unless that is recorded already.
+async fn intend(
+    engine: mpsc::Sender<Request>,
+    entity: EntityId,
+    step: Name,
+    recorded: bool,
+) -> Result<(), Failure> {
+    if recorded {
+        return Ok(());
+    }
+    let (reply, durable) = oneshot::channel();
+    let ended = || {
+        Failure::new(
+            FailureClass::Transient,
+            "VSI0007",
+            "the engine ended before the step acted",
+        )
+        .with_remedy("start again; nothing was done yet")
+    };
+    let request = Request::Intend {
+        entity,
+        step,
+        reply,
+    };
+    engine.send(request).await.map_err(|_| ended())?;
+    durable.await.map_err(|_| ended())?.map_err(|_| ended())
 }
 
 async fn read(blobs: &dyn Blobs, payload: &Payload) -> Result<Vec<u8>, Failure> {

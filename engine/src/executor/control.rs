@@ -54,6 +54,8 @@ pub(super) struct Control {
     pub(super) parts: Arc<EngineParts>,
     pub(super) recorder: Recorder,
     shared: Arc<Shared>,
+    /// For attempts; weak, so that the loop ends when every handle is gone.
+    requests: mpsc::WeakSender<Request>,
     inbox: mpsc::Receiver<Request>,
     attempts: JoinSet<End>,
     tasks: HashMap<tokio::task::Id, Waiter>,
@@ -86,6 +88,7 @@ impl Control {
         parts: Arc<EngineParts>,
         world: World,
         shared: Arc<Shared>,
+        requests: mpsc::WeakSender<Request>,
         inbox: mpsc::Receiver<Request>,
     ) -> Self {
         Self {
@@ -94,6 +97,7 @@ impl Control {
             limits: Limits::new(parts.tuning.attempts_per_lane),
             parts,
             shared,
+            requests,
             inbox,
             attempts: JoinSet::new(),
             tasks: HashMap::new(),
@@ -196,6 +200,14 @@ impl Control {
             } => {
                 self.recorder
                     .entity_event(&entity, EventKind::SecretErased { secret }, &cause(by));
+                self.reply_later(reply, ());
+            }
+            Request::Intend {
+                entity,
+                step,
+                reply,
+            } => {
+                self.note_intent(&entity, step);
                 self.reply_later(reply, ());
             }
             Request::Close => {}
@@ -365,6 +377,11 @@ impl Control {
         let waiter = (job.run, job.node.clone());
         let handle = self.attempts.spawn(job.run(self.parts.clone()));
         self.tasks.insert(handle.id(), waiter);
+    }
+
+    /// A way for attempts to ask; none once every handle is gone and the loop is about to end.
+    pub(super) fn asker(&self) -> Option<mpsc::Sender<Request>> {
+        self.requests.upgrade()
     }
 
     pub(super) fn progress_sink(

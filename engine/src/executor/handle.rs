@@ -220,6 +220,11 @@ pub(super) enum Request {
         by: By,
         reply: Reply<()>,
     },
+    Intend {
+        entity: EntityId,
+        step: Name,
+        reply: Reply<()>,
+    },
     Close,
 }
 
@@ -273,7 +278,8 @@ impl Engine {
             world: RwLock::new(world.clone()),
             notices,
         });
-        tokio::spawn(Control::new(Arc::new(parts), world, shared.clone(), inbox).run());
+        let own = requests.downgrade();
+        tokio::spawn(Control::new(Arc::new(parts), world, shared.clone(), own, inbox).run());
         Ok(Self { requests, shared })
     }
 

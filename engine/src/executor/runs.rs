@@ -279,7 +279,7 @@ impl Control {
         match command {
             Command::Start { node, attempt } => {
                 if let Some(node) = graph.node(&node) {
-                    self.start_node(id, entity, run, node, attempt);
+                    self.start_node(id, run, node, attempt);
                 }
             }
             Command::ArmTimer { node, wait } => {
@@ -319,14 +319,7 @@ impl Control {
         idle
     }
 
-    fn start_node(
-        &mut self,
-        id: RunId,
-        entity: &EntityId,
-        run: &RunState,
-        node: &Node,
-        attempt: u32,
-    ) {
+    fn start_node(&mut self, id: RunId, run: &RunState, node: &Node, attempt: u32) {
         let waiter = (id, node.name.clone());
         if self.in_flight.contains_key(&waiter) {
             return;
@@ -350,11 +343,7 @@ impl Control {
                 self.record_engine(id, started);
                 self.require(other, workflow, desired);
             }
-            Work::Step {
-                step,
-                version,
-                params,
-            } => match self.parts.registry.find(step, *version) {
+            Work::Step { step, version, .. } => match self.parts.registry.find(step, *version) {
                 Err(failure) => {
                     self.record_engine(id, started);
                     let node = node.name.clone();
@@ -370,66 +359,70 @@ impl Control {
                     if !self.limits.take(&node.lane, id) {
                         return;
                     }
-                    let intended = self.note_intent(entity, step);
                     self.record_engine(id, started);
-                    self.launch(
-                        waiter, entity, run, node, params, found, attempt, intended, None,
-                    );
+                    self.launch(waiter, run, node, found, attempt, false);
                 }
             },
         }
     }
 
-    /// Records that the step is about to act for the entity; whether that was recorded before.
-    fn note_intent(&mut self, entity: &EntityId, step: &Name) -> bool {
-        let known = |state: &EntityState| state.intents.contains(step);
-        let before = self
-            .recorder
-            .world
-            .entity(entity)
-            .is_some_and(|state| known(state));
-        if !before {
-            let kind = EventKind::Intent { step: step.clone() };
-            self.recorder.entity_event(entity, kind, &Cause::engine());
+    /// Records that the step is about to act for the entity, once.
+    pub(super) fn note_intent(&mut self, entity: &EntityId, step: Name) {
+        if !self.is_intended(entity, &step) {
+            self.recorder
+                .entity_event(entity, EventKind::Intent { step }, &Cause::engine());
         }
-        before
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one job, used once")]
+    fn is_intended(&self, entity: &EntityId, step: &Name) -> bool {
+        let known = |state: &Arc<EntityState>| state.intents.contains(step);
+        self.recorder.world.entity(entity).is_some_and(known)
+    }
+
     fn launch(
         &mut self,
         waiter: Waiter,
-        entity: &EntityId,
         run: &RunState,
         node: &Node,
-        params: &Payload,
         step: Arc<dyn AnyStep>,
         attempt: u32,
-        intended_before: bool,
-        unrecorded: Option<u32>,
+        unrecorded: bool,
     ) {
+        let Work::Step {
+            step: step_name,
+            params,
+            ..
+        } = &node.work
+        else {
+            return;
+        };
+        let (Some(entity), Some(engine)) = (run.entity.clone(), self.asker()) else {
+            return;
+        };
         self.timers.disarm(&waiter);
         let stop = CancellationToken::new();
         let in_flight = InFlight {
             stop: stop.clone(),
             lane: node.lane.clone(),
             interruptible: node.interruptible,
-            unrecorded,
+            unrecorded: unrecorded.then_some(attempt),
         };
         let job = Job {
-            entity: entity.clone(),
             generation: run.generation,
             run: waiter.0,
             node: waiter.1.clone(),
             attempt,
-            intended_before,
+            intended_before: self.is_intended(&entity, step_name),
             sequence: 0,
+            step_name: step_name.clone(),
             step,
             params: params.clone(),
             outputs: outputs(run),
-            previous: self.previous_output(entity),
+            previous: self.previous_output(&entity),
             stopped: stop,
-            progress: self.progress_sink(entity, &waiter),
+            progress: self.progress_sink(&entity, &waiter),
+            engine,
+            entity,
         };
         self.in_flight.insert(waiter, in_flight);
         self.effects.push(Effect::Attempt(Box::new(job)));
@@ -691,18 +684,13 @@ impl Control {
         if run.result().is_some() || run.cancel.is_some() || !waits {
             return;
         }
-        let (Some(graph), Some(entity)) = (run.graph.clone(), run.entity.clone()) else {
+        let Some(graph) = run.graph.clone() else {
             return;
         };
         let Some(node) = graph.node(&waiter.1) else {
             return;
         };
-        let Work::Step {
-            step,
-            version,
-            params,
-        } = &node.work
-        else {
+        let Work::Step { step, version, .. } = &node.work else {
             return;
         };
         let Ok(found) = self.parts.registry.find(step, *version) else {
@@ -721,17 +709,7 @@ impl Control {
         let before = standing.map_or(0, NodeState::attempt);
         let counted = self.retries.get(waiter).map_or(0, |retry| retry.attempt);
         let attempt = before.max(counted).saturating_add(1);
-        self.launch(
-            waiter.clone(),
-            &entity,
-            &run,
-            node,
-            params,
-            found,
-            attempt,
-            true,
-            Some(attempt),
-        );
+        self.launch(waiter.clone(), &run, node, found, attempt, true);
     }
 }
 

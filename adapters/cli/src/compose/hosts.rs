@@ -1,20 +1,31 @@
 //! The ports of every host: simulated or real, by its settings.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
+use vsiflow_libvirt::{
+    Endpoint, host_ports,
+    session::SOCKET,
+    ssh::{HostKeys, Identity, SshConfig},
+};
 use vsiflow_steps::{
     ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult},
     sim::SimHosts,
 };
-use vsiflow_workflows::{hosts::HostDirectory, spec::HostRecord};
+use vsiflow_workflows::{
+    hosts::HostDirectory,
+    spec::{HostRecord, HostSettings, SshHost},
+};
 
-/// Hosts by their settings. Ports are made once a host.
+/// How long connecting and logging in may take.
+const CONNECT: Duration = Duration::from_secs(20);
+
+/// Hosts by their settings. Ports are made once a host, and anew when its settings change.
 pub(super) struct AllHosts {
     directory: Arc<HostDirectory>,
     sims: SimHosts,
-    real: Mutex<BTreeMap<String, HostPorts>>,
+    real: Mutex<BTreeMap<String, (HostSettings, HostPorts)>>,
 }
 
 impl AllHosts {
@@ -32,23 +43,71 @@ impl AllHosts {
 impl Hosts for AllHosts {
     async fn host(&self, id: &str) -> PortResult<HostPorts> {
         let settings = self.directory.get(id).ok_or_else(|| {
-            let message = "the journal knows no settings of this host";
+            let message = "the journal knows no settings of this host; apply its documents again";
             PortError::new(PortErrorKind::Denied, id, "", message)
         })?;
-        if let HostRecord::Sim { .. } = settings.record {
-            return self.sims.host(id).await;
-        }
+        let endpoint = match &settings.record {
+            HostRecord::Sim { .. } => return self.sims.host(id).await,
+            HostRecord::Unix { socket } => Endpoint::Unix(PathBuf::from(socket)),
+            HostRecord::Ssh(ssh) => over_ssh(id, ssh, &settings)?,
+        };
         let mut real = self.real.lock().await;
-        if let Some(ports) = real.get(id) {
+        if let Some((known, ports)) = real.get(id)
+            && known.same_as(&settings)
+        {
             return Ok(ports.clone());
         }
-        let ports = connect(id, &settings)?;
-        real.insert(id.to_owned(), ports.clone());
+        let ports = host_ports(id, endpoint);
+        real.insert(id.to_owned(), (settings, ports.clone()));
         Ok(ports)
     }
 }
 
-fn connect(id: &str, settings: &vsiflow_workflows::spec::HostSettings) -> PortResult<HostPorts> {
-    let _ = settings;
-    Err(PortError::new(PortErrorKind::Denied, id, "", "not yet"))
+fn over_ssh(id: &str, ssh: &SshHost, settings: &HostSettings) -> PortResult<Endpoint> {
+    let host_keys = match (&ssh.known_hosts, &ssh.known_hosts_file) {
+        _ if ssh.insecure_skip_host_key => HostKeys::InsecureAcceptAny,
+        (Some(text), _) => HostKeys::Known(text.clone()),
+        (None, Some(file)) => HostKeys::KnownFile(PathBuf::from(file)),
+        (None, None) => {
+            let message = "no known hosts are given";
+            return Err(PortError::new(
+                PortErrorKind::HostKeyUnknown,
+                id,
+                "",
+                message,
+            ));
+        }
+    };
+    let config = SshConfig {
+        host: ssh.host.clone(),
+        port: ssh.port,
+        user: ssh.user.clone(),
+        identity: identity(id, ssh, settings)?,
+        host_keys,
+        connect_timeout: CONNECT,
+    };
+    let socket = ssh.socket.clone().unwrap_or_else(|| SOCKET.to_owned());
+    Ok(Endpoint::Ssh { config, socket })
+}
+
+/// The key as text, else its file, else the user's agent.
+fn identity(id: &str, ssh: &SshHost, settings: &HostSettings) -> PortResult<Identity> {
+    if let Some(text) = &settings.key {
+        return Ok(Identity::Key {
+            text: text.clone(),
+            passphrase: None,
+        });
+    }
+    if let Some(path) = &ssh.key_file {
+        return Ok(Identity::KeyFile {
+            path: PathBuf::from(path),
+            passphrase: None,
+        });
+    }
+    let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
+    let socket = agent.map(PathBuf::from).ok_or_else(|| {
+        let message = "no SSH key is given (KEY or KEY_FILE), and no agent runs (SSH_AUTH_SOCK)";
+        PortError::new(PortErrorKind::AuthRefused, id, "", message)
+    })?;
+    Ok(Identity::Agent { socket })
 }

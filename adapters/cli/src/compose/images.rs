@@ -2,10 +2,57 @@
 
 use std::sync::Arc;
 
-use vsiflow_engine::secret::Secrets;
-use vsiflow_steps::{ports::ImageSource, sim::SimSource};
+use async_trait::async_trait;
+use vsiflow_image::Router;
+use vsiflow_steps::{
+    ports::{ImageSource, ImageStream, SourceError, SourceInfo},
+    sim::SimSource,
+};
+use vsiflow_workflows::provision_vsi::SIMULATED;
+
+use crate::exit::{Exit, Problem};
 
 /// Simulated images by their prefix, everything else by its scheme.
-pub(super) fn sources(_secrets: Arc<dyn Secrets>) -> Arc<dyn ImageSource> {
-    Arc::new(SimSource::new())
+struct Sources {
+    real: Router,
+    simulated: SimSource,
+}
+
+/// Where base images come from.
+pub(super) fn sources() -> Result<Arc<dyn ImageSource>, Problem> {
+    let real = Router::new().map_err(|error| {
+        let remedy = "see that this system's certificates can be read";
+        Problem::new(
+            Exit::Failed,
+            "VSI0804",
+            format!("no HTTP client: {error}"),
+            remedy,
+        )
+    })?;
+    Ok(Arc::new(Sources {
+        real,
+        simulated: SimSource::new(),
+    }))
+}
+
+impl Sources {
+    fn of<'a>(&self, url: &'a str) -> (&dyn ImageSource, &'a str) {
+        match url.strip_prefix(SIMULATED) {
+            Some(url) => (&self.simulated, url),
+            None => (&self.real, url),
+        }
+    }
+}
+
+#[async_trait]
+impl ImageSource for Sources {
+    async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
+        let (source, url) = self.of(url);
+        source.probe(url).await
+    }
+
+    async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
+        let (source, url) = self.of(url);
+        source.open(url).await
+    }
 }

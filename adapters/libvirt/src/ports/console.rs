@@ -1,0 +1,85 @@
+//! Console logs, read as volumes: that needs neither the console itself, which only one may hold,
+//! nor a shell.
+
+use async_trait::async_trait;
+use vsiflow_steps::ports::{
+    ConsoleChunk, ConsolePort, ConsolePosition, PortErrorKind, PortResult, StoragePort as _,
+    VolumeKey,
+};
+
+use super::LibvirtHost;
+
+#[async_trait]
+impl ConsolePort for LibvirtHost {
+    async fn read(
+        &self,
+        log: &VolumeKey,
+        position: ConsolePosition,
+        max: u64,
+    ) -> PortResult<ConsoleChunk> {
+        let end = self.end(log).await?.offset;
+        if end < position.offset {
+            // virtlogd renamed the file that was read; its rest comes first.
+            let rotated = VolumeKey {
+                pool: log.pool.clone(),
+                name: format!("{}.0", log.name),
+            };
+            return match self.rest(&rotated, position.offset, max).await? {
+                Some(chunk) => Ok(chunk),
+                None => Ok(ConsoleChunk {
+                    bytes: bytes::Bytes::new(),
+                    next: ConsolePosition::default(),
+                }),
+            };
+        }
+        let room = max.min(end.saturating_sub(position.offset));
+        let bytes = self.bytes(log, position.offset, room).await?;
+        let offset = position.offset.saturating_add(bytes.len() as u64);
+        Ok(ConsoleChunk {
+            bytes,
+            next: ConsolePosition { offset },
+        })
+    }
+
+    async fn end(&self, log: &VolumeKey) -> PortResult<ConsolePosition> {
+        // A look at the volume refreshes the pool: the log is made behind libvirt's back.
+        let offset = self.volume(log).await?.map_or(0, |volume| volume.physical);
+        Ok(ConsolePosition { offset })
+    }
+}
+
+impl LibvirtHost {
+    /// What is left of a rotated file; `None` when it was read to its end, or is gone.
+    async fn rest(
+        &self,
+        rotated: &VolumeKey,
+        offset: u64,
+        max: u64,
+    ) -> PortResult<Option<ConsoleChunk>> {
+        let end = self.end(rotated).await?.offset;
+        if end <= offset {
+            return Ok(None);
+        }
+        let bytes = self
+            .bytes(rotated, offset, max.min(end.saturating_sub(offset)))
+            .await?;
+        let next = offset.saturating_add(bytes.len() as u64);
+        // At the end of the old file the new one follows from its start.
+        let offset = if next >= end { 0 } else { next };
+        Ok(Some(ConsoleChunk {
+            bytes,
+            next: ConsolePosition { offset },
+        }))
+    }
+
+    async fn bytes(&self, log: &VolumeKey, offset: u64, max: u64) -> PortResult<bytes::Bytes> {
+        if max == 0 {
+            return Ok(bytes::Bytes::new());
+        }
+        match vsiflow_steps::ports::StoragePort::read(self, log, offset, max).await {
+            // The log is made anew at each start: for a moment there may be none.
+            Err(error) if error.kind == PortErrorKind::Missing => Ok(bytes::Bytes::new()),
+            read => read,
+        }
+    }
+}

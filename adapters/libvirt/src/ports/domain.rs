@@ -1,0 +1,212 @@
+//! Domains.
+
+use async_trait::async_trait;
+use uuid::Uuid;
+use vsiflow_steps::ports::{
+    DiskSource, DomainInfo, DomainPort, DomainSpec, DomainState, PortErrorKind, PortResult, Removed,
+};
+
+use super::{LibvirtHost, START};
+use crate::{
+    connection::Calls,
+    error::Absent,
+    protocol::{Domain, domain_flags, domain_state, shutoff_reason},
+    xml::{domain, domain_info},
+};
+
+#[async_trait]
+impl DomainPort for LibvirtHost {
+    async fn domain(&self, uuid: Uuid) -> PortResult<Option<DomainInfo>> {
+        let calls = self.quick().await?;
+        match self.lookup_domain(&calls, uuid).await? {
+            Some(found) => self.domain_info(&calls, &found).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn domains(&self) -> PortResult<Vec<DomainInfo>> {
+        let calls = self.quick().await?;
+        let listed = calls.connect_list_all_domains(0).await;
+        let mut domains = Vec::new();
+        for found in listed.map_err(|e| self.speaking("").of(&e))? {
+            // One that went away since it was listed is no error.
+            domains.extend(self.domain_info(&calls, &found).await?);
+        }
+        Ok(domains)
+    }
+
+    async fn define(&self, spec: &DomainSpec) -> PortResult<DomainInfo> {
+        let calls = self.quick().await?;
+        let object = format!("domain {}", spec.name);
+        let at = self.speaking(&object);
+        let (xml, flags) = (domain::describe(spec), domain_flags::DEFINE_VALIDATE);
+        let defined = calls
+            .domain_define_xml_flags(&xml, flags)
+            .await
+            .map_err(|e| at.of(&e))?;
+        let set = calls.domain_set_autostart(&defined, spec.autostart).await;
+        set.map_err(|e| at.of(&e))?;
+        let info = self.domain_info(&calls, &defined).await?;
+        info.ok_or_else(|| {
+            at.error(
+                PortErrorKind::Missing,
+                "it vanished right after it was defined",
+            )
+        })
+    }
+
+    async fn start(&self, uuid: Uuid) -> PortResult<()> {
+        let calls = self.long(START).await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let started = calls.domain_create_with_flags(&found, 0).await;
+        started.map(drop).map_err(|e| self.of_domain(uuid, &e))
+    }
+
+    async fn shutdown(&self, uuid: Uuid) -> PortResult<()> {
+        let calls = self.quick().await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        calls
+            .domain_shutdown_flags(&found, 0)
+            .await
+            .map_err(|e| self.of_domain(uuid, &e))
+    }
+
+    async fn destroy(&self, uuid: Uuid) -> PortResult<()> {
+        let calls = self.long(START).await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        calls
+            .domain_destroy_flags(&found, 0)
+            .await
+            .map_err(|e| self.of_domain(uuid, &e))
+    }
+
+    async fn undefine(&self, uuid: Uuid) -> PortResult<Removed> {
+        let calls = self.quick().await?;
+        let Some(found) = self.lookup_domain(&calls, uuid).await? else {
+            return Ok(Removed::Absent);
+        };
+        let state = calls
+            .domain_get_state(&found)
+            .await
+            .map_err(|e| self.of_domain(uuid, &e))?;
+        if state_of(state.state, state.reason).is_active() {
+            let object = format!("domain {uuid}");
+            // libvirt would make a running domain transient instead of refusing.
+            return Err(self
+                .speaking(&object)
+                .error(PortErrorKind::WrongState, "it is running"));
+        }
+        match calls.domain_undefine_flags(&found, UNDEFINE).await {
+            Ok(()) => Ok(Removed::Removed),
+            Err(error) if is_absent(&error) => Ok(Removed::Absent),
+            Err(error) => Err(self.of_domain(uuid, &error)),
+        }
+    }
+}
+
+/// Everything that would keep a definition from going.
+const UNDEFINE: u32 = domain_flags::UNDEFINE_MANAGED_SAVE
+    | domain_flags::UNDEFINE_SNAPSHOTS_METADATA
+    | domain_flags::UNDEFINE_CHECKPOINTS_METADATA
+    | domain_flags::UNDEFINE_NVRAM;
+
+impl LibvirtHost {
+    async fn lookup_domain(&self, calls: &Calls, uuid: Uuid) -> PortResult<Option<Domain>> {
+        match calls.domain_lookup_by_uuid(uuid.into()).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(self.of_domain(uuid, &error)),
+        }
+    }
+
+    async fn existing_domain(&self, calls: &Calls, uuid: Uuid) -> PortResult<Domain> {
+        let object = format!("domain {uuid}");
+        let gone = || {
+            self.speaking(&object)
+                .error(PortErrorKind::Missing, "there is none")
+        };
+        self.lookup_domain(calls, uuid).await?.ok_or_else(gone)
+    }
+
+    /// The domain; `None` when it went away meanwhile.
+    async fn domain_info(&self, calls: &Calls, found: &Domain) -> PortResult<Option<DomainInfo>> {
+        match self.look(calls, found).await {
+            Ok(info) => Ok(Some(info)),
+            Err(error) if error.kind == PortErrorKind::Missing => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn look(&self, calls: &Calls, found: &Domain) -> PortResult<DomainInfo> {
+        let uuid = found.uuid.0;
+        let of = |error: &crate::Error| self.of_domain(uuid, error);
+        let state = calls.domain_get_state(found).await.map_err(|e| of(&e))?;
+        let live = calls
+            .domain_get_xml_desc(found, 0)
+            .await
+            .map_err(|e| of(&e))?;
+        let object = format!("domain {uuid}");
+        let unreadable = |error: &_| self.speaking(&object).unreadable(error);
+        let definition = domain_info::read(&live).map_err(|e| unreadable(&e))?;
+        let mut files = definition.files;
+        let persistent = self.stored_files(calls, found, &mut files).await?;
+        let autostart = match calls.domain_get_autostart(found).await {
+            Ok(autostart) => autostart,
+            // A transient domain has none.
+            Err(error) if error.code().is_some() => false,
+            Err(error) => return Err(of(&error)),
+        };
+        let state = state_of(state.state, state.reason);
+        let (uuid, name, mark) = (definition.uuid, definition.name, definition.mark);
+        Ok(DomainInfo {
+            uuid,
+            name,
+            state,
+            persistent,
+            autostart,
+            files,
+            mark,
+            xml: live,
+        })
+    }
+
+    /// Adds the files of the stored definition, which may differ from the live one; whether there
+    /// is a stored one.
+    async fn stored_files(
+        &self,
+        calls: &Calls,
+        found: &Domain,
+        files: &mut Vec<DiskSource>,
+    ) -> PortResult<bool> {
+        let stored = calls
+            .domain_get_xml_desc(found, domain_flags::XML_INACTIVE)
+            .await;
+        let stored = stored.map_err(|e| self.of_domain(found.uuid.0, &e))?;
+        let object = format!("domain {}", found.uuid);
+        let definition = domain_info::read(&stored);
+        let definition = definition.map_err(|e| self.speaking(&object).unreadable(&e))?;
+        files.extend(definition.files);
+        files.sort_by_key(|source| format!("{source:?}"));
+        files.dedup();
+        Ok(true)
+    }
+
+    fn of_domain(&self, uuid: Uuid, error: &crate::Error) -> vsiflow_steps::ports::PortError {
+        self.speaking(&format!("domain {uuid}")).of(error)
+    }
+}
+
+fn is_absent(error: &crate::Error) -> bool {
+    error.libvirt().and_then(|error| error.absent()) == Some(Absent::Domain)
+}
+
+fn state_of(state: i32, reason: i32) -> DomainState {
+    match state {
+        domain_state::PAUSED | domain_state::PMSUSPENDED => DomainState::Paused,
+        domain_state::SHUTDOWN => DomainState::ShuttingDown,
+        domain_state::SHUTOFF if reason == shutoff_reason::CRASHED => DomainState::Crashed,
+        domain_state::SHUTOFF => DomainState::ShutOff,
+        domain_state::CRASHED => DomainState::Crashed,
+        _ => DomainState::Running,
+    }
+}

@@ -1,0 +1,108 @@
+//! libvirt's errors as a port's, by what has to be done about them.
+
+use vsiflow_steps::ports::{PortError, PortErrorKind as Kind};
+
+use super::LibvirtHost;
+use crate::{
+    connect_error::ConnectError,
+    error::{Error, LibvirtError, code},
+    ssh::ExecError,
+    xml::XmlError,
+};
+
+/// Of which host and object an error is.
+#[derive(Clone, Copy)]
+pub(super) struct Speaking<'a> {
+    pub(super) host: &'a str,
+    pub(super) object: &'a str,
+}
+
+impl Speaking<'_> {
+    /// An error with words of our own.
+    pub(super) fn error(&self, kind: Kind, message: impl Into<String>) -> PortError {
+        PortError::new(kind, self.host, self.object, message)
+    }
+
+    /// A client's error.
+    pub(super) fn of(&self, error: &Error) -> PortError {
+        let kind = match error {
+            Error::Libvirt(error) => of_libvirt(error),
+            Error::NotSent { .. } => Kind::Unreachable,
+            Error::OutcomeUnknown { .. } | Error::BadReply { .. } => Kind::OutcomeUnknown,
+            Error::BadArguments { .. } => Kind::Rejected,
+            Error::Connect(error) => of_connect(error),
+        };
+        let message = error
+            .libvirt()
+            .map_or_else(|| error.to_string(), |e| e.message.clone());
+        self.error(kind, message)
+    }
+
+    /// A document that cannot be read.
+    pub(super) fn unreadable(&self, error: &XmlError) -> PortError {
+        self.error(Kind::Other, error.to_string())
+    }
+
+    /// A command's error.
+    pub(super) fn exec(&self, error: &ExecError) -> PortError {
+        let kind = match error {
+            ExecError::Connect(error) => of_connect(error),
+            ExecError::Refused(_) => Kind::Denied,
+            _ => Kind::Unreachable,
+        };
+        self.error(kind, error.to_string())
+    }
+}
+
+impl LibvirtHost {
+    pub(super) fn unconnected(&self, error: &ConnectError) -> PortError {
+        PortError::new(of_connect(error), &self.name, "", error.to_string())
+    }
+}
+
+fn of_connect(error: &ConnectError) -> Kind {
+    match error {
+        ConnectError::TimedOut { .. } => Kind::Timeout,
+        ConnectError::HostKeyUnknown { .. } | ConnectError::KnownHosts(_) => Kind::HostKeyUnknown,
+        ConnectError::HostKeyChanged { .. } | ConnectError::HostKeyRevoked { .. } => {
+            Kind::HostKeyChanged
+        }
+        ConnectError::Key(_) | ConnectError::AuthRefused { .. } => Kind::AuthRefused,
+        ConnectError::SocketAbsent { .. }
+        | ConnectError::SocketDead { .. }
+        | ConnectError::ChannelRefused { .. }
+        | ConnectError::LibvirtRefused { .. } => Kind::LibvirtAbsent,
+        ConnectError::ForwardingProhibited { .. }
+        | ConnectError::SocketForbidden { .. }
+        | ConnectError::AuthWanted { .. } => Kind::Denied,
+        _ => Kind::Unreachable,
+    }
+}
+
+/// `VIR_ERR_RPC` and `VIR_ERR_SYSTEM_ERROR` come when the daemon goes away in the middle.
+const RPC: i32 = 39;
+
+fn of_libvirt(error: &LibvirtError) -> Kind {
+    let says = |text: &str| error.message.contains(text);
+    if says("No space left on device") {
+        return Kind::NoSpace;
+    }
+    if says("asynchronous jobs") || says("still being allocated") || says("still in use") {
+        return Kind::Busy;
+    }
+    match error.code {
+        code::NO_DOMAIN | code::NO_STORAGE_VOL => Kind::Missing,
+        code::NO_STORAGE_POOL => Kind::PoolMissing,
+        code::NO_NETWORK => Kind::NetworkMissing,
+        code::STORAGE_VOL_EXIST => Kind::Exists,
+        55 if says("already exists") => Kind::Exists,
+        55 if says("storage pool") && says("is not active") => Kind::PoolInactive,
+        55 if says("network") && says("is not active") => Kind::NetworkInactive,
+        55 => Kind::WrongState,
+        8 | 9 | 27 | 35 | 67 | 92 => Kind::Rejected,
+        1 if says("already exists") => Kind::Exists,
+        RPC => Kind::OutcomeUnknown,
+        29 => Kind::Denied,
+        _ => Kind::Other,
+    }
+}

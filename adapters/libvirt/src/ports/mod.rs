@@ -1,0 +1,81 @@
+//! The ports over libvirt: what steps ask, in calls of the native protocol.
+
+mod console;
+mod domain;
+mod error;
+mod host;
+mod network;
+mod storage;
+mod upload;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::OnceCell;
+use vsiflow_steps::ports::{HostPorts, PortResult};
+
+use crate::{
+    connection::Calls,
+    session::{Endpoint, HostSession, SessionOptions},
+};
+use error::Speaking;
+
+/// How long a call that answers at once may take.
+const QUICK: Duration = Duration::from_secs(20);
+/// How long a start may take: QEMU's own start-up, and libvirt's look at a dying one.
+const START: Duration = Duration::from_secs(60);
+/// How long a copy on the host may take.
+const COPY: Duration = Duration::from_secs(3_600);
+
+/// A host reached through libvirt.
+pub(crate) struct LibvirtHost {
+    name: String,
+    session: HostSession,
+    shell: OnceCell<bool>,
+}
+
+/// The ports of the host behind `endpoint`, which `name` names in errors. Nothing is connected
+/// until the first call.
+#[must_use]
+pub fn host_ports(name: &str, endpoint: Endpoint) -> HostPorts {
+    let host = Arc::new(LibvirtHost {
+        name: name.to_owned(),
+        session: HostSession::new(endpoint, SessionOptions::default()),
+        shell: OnceCell::new(),
+    });
+    HostPorts {
+        host: host.clone(),
+        storage: host.clone(),
+        domains: host.clone(),
+        networks: host.clone(),
+        console: host,
+    }
+}
+
+impl LibvirtHost {
+    /// Calls that answer at once.
+    async fn quick(&self) -> PortResult<Calls> {
+        let connection = self
+            .session
+            .control()
+            .await
+            .map_err(|e| self.unconnected(&e))?;
+        Ok(connection.within(QUICK))
+    }
+
+    /// Calls that take their time, on connections of their own.
+    async fn long(&self, within: Duration) -> PortResult<Calls> {
+        let connection = self
+            .session
+            .long()
+            .await
+            .map_err(|e| self.unconnected(&e))?;
+        Ok(connection.within(within))
+    }
+
+    fn speaking<'a>(&'a self, object: &'a str) -> Speaking<'a> {
+        Speaking {
+            host: &self.name,
+            object,
+        }
+    }
+}

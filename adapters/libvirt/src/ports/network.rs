@@ -1,0 +1,59 @@
+//! Networks.
+
+use async_trait::async_trait;
+use vsiflow_steps::ports::{Lease, NetworkInfo, NetworkPort, PortResult};
+
+use super::LibvirtHost;
+use crate::error::Absent;
+
+#[async_trait]
+impl NetworkPort for LibvirtHost {
+    async fn network(&self, name: &str) -> PortResult<Option<NetworkInfo>> {
+        let calls = self.quick().await?;
+        let object = format!("network {name}");
+        let at = self.speaking(&object);
+        let found = match calls.network_lookup_by_name(name).await {
+            Ok(found) => found,
+            Err(error) if error.libvirt().and_then(|e| e.absent()) == Some(Absent::Network) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(at.of(&error)),
+        };
+        let active = calls
+            .network_is_active(&found)
+            .await
+            .map_err(|e| at.of(&e))?;
+        let xml = calls
+            .network_get_xml_desc(&found)
+            .await
+            .map_err(|e| at.of(&e))?;
+        Ok(Some(NetworkInfo {
+            name: name.to_owned(),
+            active,
+            xml,
+        }))
+    }
+
+    async fn leases(&self, name: &str) -> PortResult<Vec<Lease>> {
+        let calls = self.quick().await?;
+        let object = format!("network {name}");
+        let at = self.speaking(&object);
+        let found = calls
+            .network_lookup_by_name(name)
+            .await
+            .map_err(|e| at.of(&e))?;
+        let leases = calls
+            .network_get_dhcp_leases(&found, None)
+            .await
+            .map_err(|e| at.of(&e))?;
+        let lease = |lease: crate::protocol::DhcpLease| {
+            let mac = lease.mac?.to_lowercase();
+            Some(Lease {
+                mac,
+                ip: lease.address,
+                hostname: lease.hostname,
+            })
+        };
+        Ok(leases.into_iter().filter_map(lease).collect())
+    }
+}

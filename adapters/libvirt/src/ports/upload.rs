@@ -1,0 +1,64 @@
+//! Bytes on their way into a volume.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use vsiflow_steps::ports::{PortError, PortResult, UploadSink, VolumeKey};
+
+use super::error::Speaking;
+use crate::{connection::Connection, stream::UploadStream};
+
+/// An upload on a connection of its own.
+pub(super) struct Upload {
+    host: String,
+    object: String,
+    stream: UploadStream,
+    /// Held until the upload is over: the connection closes with it.
+    _connection: Connection,
+}
+
+impl Upload {
+    pub(super) fn new(
+        host: &str,
+        key: &VolumeKey,
+        stream: UploadStream,
+        connection: Connection,
+    ) -> Self {
+        let (host, object) = (host.to_owned(), format!("volume {key}"));
+        Self {
+            host,
+            object,
+            stream,
+            _connection: connection,
+        }
+    }
+}
+
+fn of(host: &str, object: &str, error: &crate::Error) -> PortError {
+    Speaking { host, object }.of(error)
+}
+
+#[async_trait]
+impl UploadSink for Upload {
+    async fn send(&mut self, bytes: Bytes) -> PortResult<()> {
+        let sent = self.stream.send(bytes).await;
+        sent.map_err(|error| of(&self.host, &self.object, &error))
+    }
+
+    async fn finish(self: Box<Self>) -> PortResult<()> {
+        let Self {
+            host,
+            object,
+            stream,
+            _connection,
+        } = *self;
+        stream
+            .finish()
+            .await
+            .map_err(|error| of(&host, &object, &error))
+    }
+
+    async fn abort(self: Box<Self>) {
+        // Whether libvirt confirms it makes no difference: what arrived stays either way.
+        let _ = self.stream.abort().await;
+    }
+}

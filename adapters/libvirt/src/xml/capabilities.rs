@@ -1,0 +1,128 @@
+//! What a host can run: <https://libvirt.org/formatcaps.html> and
+//! <https://libvirt.org/formatdomaincaps.html>.
+
+use vsiflow_steps::ports::GuestSupport;
+
+use super::{Element, XmlError};
+
+/// The machine type asked for by architecture; the host says its canonical name.
+fn machine_of(arch: &str) -> Option<&'static str> {
+    match arch {
+        "s390x" => Some("s390-ccw-virtio"),
+        "x86_64" => Some("q35"),
+        "ppc64le" | "ppc64" => Some("pseries"),
+        "aarch64" => Some("virt"),
+        _ => None,
+    }
+}
+
+/// What a guest of `arch` gets by a host's capabilities, secure execution left open: KVM where
+/// the host has it for the architecture, else emulation.
+pub(crate) fn guest_support(xml: &str, arch: &str) -> Result<Option<GuestSupport>, XmlError> {
+    let root = Element::parse(xml)?;
+    let guests = root
+        .all("guest")
+        .filter(|guest| guest.text_at(&["os_type"]) == Some("hvm"));
+    let archs = guests.filter_map(|guest| guest.child("arch"));
+    let Some(found) = archs
+        .into_iter()
+        .find(|found| found.attribute("name") == Some(arch))
+    else {
+        return Ok(None);
+    };
+    let mut types: Vec<_> = found
+        .all("domain")
+        .filter_map(|d| d.attribute("type"))
+        .collect();
+    types.sort_by_key(|kind| *kind != "kvm");
+    let Some(domain_type) = types.first() else {
+        return Ok(None);
+    };
+    let kvm = found
+        .all("domain")
+        .find(|d| d.attribute("type") == Some(*domain_type));
+    let machines = kvm
+        .into_iter()
+        .chain([found])
+        .flat_map(|at| at.all("machine"));
+    let machine = machines.into_iter().find_map(|machine| {
+        let wanted = machine_of(arch).is_none_or(|wanted| machine.text() == wanted);
+        wanted.then(|| {
+            machine
+                .attribute("canonical")
+                .unwrap_or(machine.text())
+                .to_owned()
+        })
+    });
+    let Some(machine) = machine.or_else(|| machine_of(arch).map(str::to_owned)) else {
+        return Ok(None);
+    };
+    Ok(Some(GuestSupport {
+        arch: arch.to_owned(),
+        domain_type: (*domain_type).to_owned(),
+        machine,
+        secure_execution: false,
+    }))
+}
+
+/// Whether `<launchSecurity type='s390-pv'/>` may be asked for, by the domain capabilities.
+pub(crate) fn has_secure_execution(xml: &str) -> Result<bool, XmlError> {
+    let root = Element::parse(xml)?;
+    let old = root.at(&["features", "s390-pv"]);
+    let old = old.is_some_and(|pv| pv.attribute("supported") == Some("yes"));
+    let security = root.at(&["features", "launchSecurity"]);
+    let listed = security.is_some_and(|security| {
+        let values = security
+            .descendants()
+            .into_iter()
+            .filter(|e| e.name == "value");
+        values.into_iter().any(|value| value.text() == "s390-pv")
+    });
+    Ok(old || listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAPABILITIES: &str = "<capabilities><guest><os_type>hvm</os_type><arch name='s390x'>
+        <wordsize>64</wordsize><emulator>/usr/bin/qemu-system-s390x</emulator>
+        <machine maxCpus='248'>s390-ccw-virtio-9.2</machine>
+        <machine canonical='s390-ccw-virtio-10.0' maxCpus='248'>s390-ccw-virtio</machine>
+        <domain type='qemu'/></arch></guest><guest><os_type>hvm</os_type><arch name='x86_64'>
+        <machine canonical='pc-q35-9.2'>q35</machine><domain type='qemu'/><domain type='kvm'/>
+        </arch></guest></capabilities>";
+
+    #[test]
+    fn the_canonical_machine_and_kvm_where_it_is_offered() {
+        let s390x = guest_support(CAPABILITIES, "s390x").unwrap().unwrap();
+        assert_eq!(
+            (s390x.domain_type.as_str(), s390x.machine.as_str()),
+            ("qemu", "s390-ccw-virtio-10.0")
+        );
+        let x86 = guest_support(CAPABILITIES, "x86_64").unwrap().unwrap();
+        assert_eq!(
+            (x86.domain_type.as_str(), x86.machine.as_str()),
+            ("kvm", "pc-q35-9.2")
+        );
+        assert_eq!(guest_support(CAPABILITIES, "ppc64le"), Ok(None));
+    }
+
+    #[test]
+    fn secure_execution_is_found_in_both_forms() {
+        let wrap = |inside: &str| {
+            format!("<domainCapabilities><features>{inside}</features></domainCapabilities>")
+        };
+        assert_eq!(
+            has_secure_execution(&wrap("<s390-pv supported='yes'/>")),
+            Ok(true)
+        );
+        assert_eq!(
+            has_secure_execution(&wrap("<s390-pv supported='no'/>")),
+            Ok(false)
+        );
+        let listed = "<launchSecurity supported='yes'><enum name='sectype'><value>s390-pv</value></enum></launchSecurity>";
+        assert_eq!(has_secure_execution(&wrap(listed)), Ok(true));
+        assert_eq!(has_secure_execution(&wrap("")), Ok(false));
+    }
+}

@@ -1,0 +1,197 @@
+//! The definition of a domain: <https://libvirt.org/formatdomain.html>, with what IBM documents
+//! for secure guests.
+
+use vsiflow_steps::ports::{DiskSpec, DomainSpec, NicSpec, OwnerMark};
+
+use super::write::Tag;
+
+/// The namespace of vsiflow's own metadata.
+pub(crate) const MARK_URI: &str = "https://vsiflow.io/domain/v1";
+
+/// The definition of a domain.
+pub(crate) fn describe(spec: &DomainSpec) -> String {
+    let machine = &spec.machine;
+    let os_type = Tag::new("type")
+        .with("arch", &machine.arch)
+        .with("machine", &machine.machine)
+        .text("hvm");
+    let action = |name, action: &str| Tag::new(name).text(action);
+    let secure = machine
+        .secure_execution
+        .then(|| Tag::new("launchSecurity").with("type", "s390-pv"));
+    Tag::new("domain")
+        .with("type", &machine.domain_type)
+        .child(Tag::new("name").text(&spec.name))
+        .child(Tag::new("uuid").text(spec.uuid))
+        .child(Tag::new("title").text(&spec.title))
+        .child(Tag::new("metadata").child(mark(&spec.mark)))
+        .child(
+            Tag::new("memory")
+                .with("unit", "MiB")
+                .text(machine.memory_mib),
+        )
+        .child(
+            Tag::new("vcpu")
+                .with("placement", "static")
+                .text(machine.cpus),
+        )
+        .child(Tag::new("os").child(os_type))
+        .child(Tag::new("clock").with("offset", "utc"))
+        .child(action("on_poweroff", "destroy"))
+        .child(action("on_reboot", "restart"))
+        // A crashed guest stays down: its disks and its log are evidence.
+        .child(action("on_crash", "destroy"))
+        .child(devices(spec))
+        .children(secure)
+        .build()
+}
+
+fn mark(mark: &OwnerMark) -> Tag {
+    Tag::new("vsiflow:vsi")
+        .with("xmlns:vsiflow", MARK_URI)
+        .with("journal", &mark.journal)
+        .with("uid", &mark.uid)
+        .with("generation", mark.generation)
+        .with("sequence", mark.sequence)
+}
+
+fn devices(spec: &DomainSpec) -> Tag {
+    Tag::new("devices")
+        .children(spec.disks.iter().map(disk))
+        .children(spec.nics.iter().map(nic))
+        .child(console(spec))
+        .child(Tag::new("memballoon").with("model", "none"))
+        .children(panic(spec))
+}
+
+/// `cache='none' io='native'` keeps the guest's own flushes honest; `iommu` is what a secure guest
+/// needs of every virtio device, and harmless for others.
+fn disk(disk: &DiskSpec) -> Tag {
+    let driver = Tag::new("driver")
+        .with("name", "qemu")
+        .with("type", disk.format.as_str());
+    let driver = driver
+        .with("cache", "none")
+        .with("io", "native")
+        .with("iommu", "on");
+    let boot = disk
+        .boot_order
+        .map(|order| Tag::new("boot").with("order", order));
+    Tag::new("disk")
+        .with("type", "file")
+        .with("device", "disk")
+        .child(driver)
+        .child(Tag::new("source").with("file", &disk.path))
+        .child(
+            Tag::new("target")
+                .with("dev", &disk.target)
+                .with("bus", "virtio"),
+        )
+        .children(disk.readonly.then(|| Tag::new("readonly")))
+        .child(Tag::new("serial").text(&disk.serial))
+        .children(boot)
+}
+
+fn nic(nic: &NicSpec) -> Tag {
+    Tag::new("interface")
+        .with("type", "network")
+        .child(Tag::new("mac").with("address", &nic.mac))
+        .child(Tag::new("source").with("network", &nic.network))
+        .child(Tag::new("model").with("type", "virtio"))
+        .child(Tag::new("driver").with("name", "vhost").with("iommu", "on"))
+}
+
+/// The log goes on over starts: a boot is read from the place noted before its start, and what
+/// an earlier boot said stays as evidence.
+fn console(spec: &DomainSpec) -> Tag {
+    let log = Tag::new("log")
+        .with("file", &spec.console_log)
+        .with("append", "on");
+    let target = if is_s390(spec) { "sclp" } else { "serial" };
+    Tag::new("console")
+        .with("type", "pty")
+        .child(log)
+        .child(Tag::new("target").with("type", target).with("port", 0))
+}
+
+fn panic(spec: &DomainSpec) -> Option<Tag> {
+    is_s390(spec).then(|| Tag::new("panic").with("model", "s390"))
+}
+
+fn is_s390(spec: &DomainSpec) -> bool {
+    spec.machine.arch == "s390x"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vsiflow_steps::ports::{MachineSpec, VolumeFormat};
+
+    pub(crate) fn spec() -> DomainSpec {
+        let disk = |target: &str, boot_order, readonly| DiskSpec {
+            target: target.into(),
+            serial: format!("s-{target}"),
+            path: format!("/i/{target}"),
+            format: if readonly {
+                VolumeFormat::Raw
+            } else {
+                VolumeFormat::Qcow2
+            },
+            readonly,
+            boot_order,
+        };
+        DomainSpec {
+            uuid: "6d997109-6b44-40eb-8d88-8bf7fc90bfb5".parse().unwrap(),
+            name: "6d997109-6b44-40eb-8d88-8bf7fc90bfb5".into(),
+            title: "default/a & b".into(),
+            machine: MachineSpec {
+                arch: "s390x".into(),
+                domain_type: "kvm".into(),
+                machine: "s390-ccw-virtio-9.2".into(),
+                cpus: 2,
+                memory_mib: 4096,
+                secure_execution: true,
+            },
+            disks: vec![disk("vda", Some(1), false), disk("vdb", None, true)],
+            nics: vec![NicSpec {
+                network: "default".into(),
+                mac: "02:00:00:00:00:01".into(),
+            }],
+            console_log: "/i/c.log".into(),
+            autostart: true,
+            mark: OwnerMark {
+                journal: "j".into(),
+                uid: "u".into(),
+                generation: 3,
+                sequence: 17,
+            },
+        }
+    }
+
+    #[test]
+    fn a_secure_guest_looks_as_documented() {
+        let xml = describe(&spec());
+        for part in [
+            "<title>default/a &amp; b</title>",
+            "<launchSecurity type='s390-pv'/>",
+            "<panic model='s390'/>",
+            "<target type='sclp' port='0'/>",
+            "<log file='/i/c.log' append='on'/>",
+            "<serial>s-vdb</serial>",
+            "<readonly/>",
+            "<boot order='1'/>",
+            "<memballoon model='none'/>",
+        ] {
+            assert!(xml.contains(part), "{part} is not in {xml}");
+        }
+        assert_eq!(xml.matches("iommu='on'").count(), 3);
+    }
+
+    #[test]
+    fn the_mark_reads_back() {
+        let xml = describe(&spec());
+        let info = super::super::domain_info::read(&xml).unwrap();
+        assert_eq!(info.mark, Some(spec().mark));
+        assert_eq!(info.files.len(), 3, "two disks and a log");
+    }
+}

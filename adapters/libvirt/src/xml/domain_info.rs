@@ -1,0 +1,128 @@
+//! What a domain's definition tells: its mark, and every file it names.
+
+use uuid::Uuid;
+use vsiflow_steps::ports::{DiskSource, OwnerMark};
+
+use super::{Element, XmlError, domain::MARK_URI};
+
+/// What matters of a definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Definition {
+    pub(crate) uuid: Uuid,
+    pub(crate) name: String,
+    pub(crate) mark: Option<OwnerMark>,
+    pub(crate) files: Vec<DiskSource>,
+}
+
+/// Reads a definition, live or stored.
+pub(crate) fn read(xml: &str) -> Result<Definition, XmlError> {
+    let root = Element::parse(xml)?;
+    let text = |name: &str| {
+        root.text_at(&[name])
+            .ok_or_else(|| XmlError(format!("a domain without a {name}")))
+    };
+    let uuid = text("uuid")?
+        .parse()
+        .map_err(|_| XmlError("a domain with an odd UUID".into()))?;
+    Ok(Definition {
+        uuid,
+        name: text("name")?.to_owned(),
+        mark: root.child("metadata").and_then(mark),
+        files: files(&root),
+    })
+}
+
+fn mark(metadata: &Element) -> Option<OwnerMark> {
+    let ours = |element: &&Element| {
+        let named = element.name.rsplit(':').next() == Some("vsi");
+        named && element.attribute_value_is(MARK_URI)
+    };
+    let element = metadata.children.iter().find(ours)?;
+    let text = |name| element.attribute(name).map(str::to_owned);
+    let number = |name| {
+        element
+            .attribute(name)
+            .and_then(|number| number.parse().ok())
+    };
+    Some(OwnerMark {
+        journal: text("journal")?,
+        uid: text("uid")?,
+        generation: number("generation")?,
+        sequence: number("sequence")?,
+    })
+}
+
+impl Element {
+    /// Whether the element declares this namespace on itself, as libvirt keeps it.
+    fn attribute_value_is(&self, uri: &str) -> bool {
+        let prefix = self.name.split_once(':').map(|(prefix, _)| prefix);
+        let declared = prefix.map_or("xmlns".to_owned(), |prefix| format!("xmlns:{prefix}"));
+        self.attribute(&declared) == Some(uri)
+    }
+}
+
+/// The attributes by which elements of a definition name a path on the host.
+const PATHS: [&str; 4] = ["file", "dev", "dir", "path"];
+
+/// Every file that the definition names below its devices and its boot: sources of disks, whole
+/// backing chains and mirrors, logs, kernels, firmware.
+fn files(root: &Element) -> Vec<DiskSource> {
+    let parts = ["devices", "os"]
+        .into_iter()
+        .filter_map(|part| root.child(part));
+    let mut found = Vec::new();
+    for element in parts.flat_map(Element::descendants) {
+        if let (Some(pool), Some(volume)) = (element.attribute("pool"), element.attribute("volume"))
+        {
+            found.push(DiskSource::Volume {
+                pool: pool.to_owned(),
+                volume: volume.to_owned(),
+            });
+        } else if let Some(protocol) = element.attribute("protocol") {
+            let name = element.attribute("name").unwrap_or_default();
+            found.push(DiskSource::Other(format!("{protocol} {name}")));
+        }
+        let attributes = PATHS.iter().filter_map(|name| element.attribute(name));
+        let texts = std::iter::once(element.text());
+        let absolute = attributes.chain(texts).filter(|path| path.starts_with('/'));
+        found.extend(absolute.map(|path| DiskSource::Path(path.to_owned())));
+    }
+    found.sort_by_key(|source| format!("{source:?}"));
+    found.dedup();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_a_definition_is_found() {
+        let xml = "<domain><name>a</name><uuid>6d997109-6b44-40eb-8d88-8bf7fc90bfb5</uuid>
+            <os><kernel>/boot/k</kernel></os><devices>
+            <emulator>/usr/bin/qemu</emulator>
+            <disk type='file'><source file='/i/over'/><backingStore type='file'>
+              <source file='/i/base'/></backingStore><mirror><source file='/i/mirror'/></mirror></disk>
+            <disk type='volume'><source pool='images' volume='data'/></disk>
+            <disk type='network'><source protocol='nbd' name='x'/></disk>
+            <console type='pty'><source path='/dev/pts/1'/><log file='/i/c.log'/></console>
+            </devices></domain>";
+        let files = read(xml).unwrap().files;
+        for path in ["/boot/k", "/i/over", "/i/base", "/i/mirror", "/i/c.log"] {
+            assert!(files.contains(&DiskSource::Path(path.into())), "{path}");
+        }
+        let volume = DiskSource::Volume {
+            pool: "images".into(),
+            volume: "data".into(),
+        };
+        assert!(files.contains(&volume));
+    }
+
+    #[test]
+    fn anothers_metadata_is_no_mark() {
+        let xml = "<domain><name>a</name><uuid>6d997109-6b44-40eb-8d88-8bf7fc90bfb5</uuid><metadata>
+            <o:vsi xmlns:o='https://elsewhere.example' journal='j' uid='u' generation='1' sequence='1'/>
+            </metadata></domain>";
+        assert_eq!(read(xml).unwrap().mark, None);
+    }
+}

@@ -1,0 +1,10 @@
+//! libvirt's XML, the only place that knows it: documents in and out.
+
+pub(crate) mod capabilities;
+pub(crate) mod domain;
+pub(crate) mod domain_info;
+mod tree;
+pub(crate) mod volume;
+mod write;
+
+pub(crate) use tree::{Element, XmlError};
