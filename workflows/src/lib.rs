@@ -7,6 +7,7 @@
 //! What this crate never does: it knows neither YAML nor Kubernetes nor libvirt, and nothing of
 //! it changes a host or writes a journal but through the engine.
 
+mod credentials;
 pub mod delete_vsi;
 pub mod ensure_base_image;
 pub mod fleet;

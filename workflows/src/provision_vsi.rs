@@ -8,7 +8,7 @@ use vsiflow_steps::{
     names,
     ports::{VolumeFormat, VolumeKey},
     vsi::{
-        AttachDataDisks, CloneBootDisk, CreateConsoleLog, DefineDomain, KeepEvidence,
+        AttachDataDisks, Card, CloneBootDisk, CreateConsoleLog, DefineDomain, KeepEvidence,
         MonitorConsole, ResolveHost, ResolveNetworks, StartDomain, StopDomain, UndefineDomain,
         WriteCidata, attach_data_disks, clone_boot_disk, create_console_log, define_domain,
         keep_evidence, monitor_console, resolve_host, resolve_networks, start_domain, stop_domain,
@@ -197,12 +197,23 @@ fn start(nodes: &mut Nodes, wanted: &WantedVsi, after: &str) -> Result<(), Failu
         uuid,
         console,
         deadline_s,
+        cards: cards(wanted),
     };
     let node = nodes.step::<MonitorConsole>(&[StartDomain::NAME], &watch)?;
     // It only watches, for as long as a boot takes: it must not keep others from their work.
     node.interruptible = true;
     node.lane = vsiflow_engine::model::Text::default();
     Ok(())
+}
+
+/// The guest's cards, by the same MAC addresses that its definition gets.
+fn cards(wanted: &WantedVsi) -> Vec<Card> {
+    let networks = wanted.vsi.networks.iter().zip(0_u8..);
+    let card = |(network, card): (&String, u8)| Card {
+        network: network.clone(),
+        mac: names::mac(wanted.uid, card),
+    };
+    networks.map(card).collect()
 }
 
 fn console(wanted: &WantedVsi) -> VolumeKey {
@@ -217,7 +228,6 @@ fn image(wanted: &WantedVsi) -> WantedImage {
         url: source_url(wanted),
         file_name: image.file_name.clone(),
         checksum: image.checksum.as_ref().map(ToString::to_string),
-        credentials: wanted.image_credentials.clone(),
     }
 }
 

@@ -55,9 +55,6 @@ pub struct WantedImage {
     /// The checksum it must have, `sha256:…`.
     #[serde(default)]
     pub checksum: Option<String>,
-    /// The secret that holds the URL with its credentials, where it has any.
-    #[serde(default)]
-    pub credentials: Option<Name>,
 }
 
 /// A host as known.

@@ -124,16 +124,10 @@ pub(crate) struct WaitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// What to list.
-    #[arg(
-        value_enum,
-        value_name = "KIND",
-        default_value = "vsi",
-        hide_default_value = true
-    )]
-    pub(crate) kind: Kind,
-    /// Only those of these names.
-    pub(crate) names: Vec<String>,
+    /// What to list: `vsi` (also where no kind is named), `image`, `host` or `run`; then the names
+    /// of those to show.
+    #[arg(value_name = "KIND|NAME")]
+    pub(crate) words: Vec<String>,
     #[command(flatten)]
     pub(crate) scope: Scope,
     /// Those that were deleted, too.
@@ -273,24 +267,39 @@ pub(crate) struct CancelArgs {
 }
 
 /// What `get` lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Virtual server instances.
-    #[value(
-        alias = "vsis",
-        alias = "onprem-hpcrs",
-        alias = "hyperprotectcontainerruntimeonprem"
-    )]
     Vsi,
     /// Base images.
-    #[value(alias = "images")]
     Image,
     /// Hosts.
-    #[value(alias = "hosts")]
     Host,
     /// Runs of workflows.
-    #[value(alias = "runs")]
     Run,
+}
+
+impl Kind {
+    fn named(word: &str) -> Option<Self> {
+        match word.to_ascii_lowercase().as_str() {
+            "vsi" | "vsis" | "onprem-hpcr" | "onprem-hpcrs" => Some(Self::Vsi),
+            "hyperprotectcontainerruntimeonprem" => Some(Self::Vsi),
+            "image" | "images" => Some(Self::Image),
+            "host" | "hosts" => Some(Self::Host),
+            "run" | "runs" => Some(Self::Run),
+            _ => None,
+        }
+    }
+}
+
+impl GetArgs {
+    /// The kind, and the names of those to show; all where there is none.
+    pub(crate) fn kind_and_names(&self) -> (Kind, &[String]) {
+        match self.words.split_first().map(|(first, rest)| (Kind::named(first), rest)) {
+            Some((Some(kind), names)) => (kind, names),
+            _ => (Kind::Vsi, &self.words),
+        }
+    }
 }
 
 /// How results are printed.

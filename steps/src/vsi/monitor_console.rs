@@ -8,11 +8,14 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 use vsiflow_engine::{
-    model::Failure,
+    model::{Failure, FailureClass},
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::start_domain;
+use super::{
+    ready_report::{self, Card},
+    start_domain,
+};
 use crate::{
     error,
     hpl::{Catalogue, Finding, Kind, Scanner},
@@ -21,7 +24,7 @@ use crate::{
 
 const READ_MAX: u64 = 64 * 1024;
 const POLL_MIN: Duration = Duration::from_millis(250);
-const POLL_MAX: Duration = Duration::from_secs(2);
+const POLL_MAX: Duration = Duration::from_millis(750);
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// What is kept of warnings, in bytes: they go into the checkpoint, which is small.
 const WARNING_MAX: usize = 200;
@@ -48,6 +51,9 @@ pub struct Params {
     pub console: VolumeKey,
     /// Seconds until a boot that is not decided counts as failed.
     pub deadline_s: u64,
+    /// The guest's network cards, to learn its addresses.
+    #[serde(default)]
+    pub cards: Vec<Card>,
 }
 
 /// What [`MonitorConsole`] saw of a guest that became ready.
@@ -59,6 +65,12 @@ pub struct Output {
     pub warnings: Vec<String>,
     /// Where the console was read to.
     pub console: ConsolePosition,
+    /// The end of the console, at most 16 KiB of text without control characters.
+    #[serde(default)]
+    pub console_tail: String,
+    /// The addresses that the networks gave to the guest.
+    #[serde(default)]
+    pub addresses: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,8 +109,11 @@ impl Step for MonitorConsole {
                 Err(error::OUTCOME_UNKNOWN.failure("the watch was stopped before the boot was decided"))
             }
         };
-        // Also when a call failed: the next attempt must not read again what was understood.
-        watch.save().await?;
+        // What decided a boot is read again until its decision is recorded: only an attempt that
+        // ended without one saves how far it came.
+        if decided.as_ref().is_err_and(|failure| failure.class != FailureClass::Failed) {
+            watch.save().await?;
+        }
         decided.map(Done::present)
     }
 }
@@ -168,7 +183,7 @@ impl<'a> Watch<'a> {
                 self.finish_line();
             }
             if let Some(finding) = self.decision.take() {
-                return self.verdict(finding);
+                return self.verdict(finding).await;
             }
             if off {
                 return Err(self.fail(error::BOOT_STOPPED, "the guest stopped before it was ready"));
@@ -241,12 +256,16 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn verdict(&self, finding: Finding) -> Result<Output, Failure> {
+    async fn verdict(&self, finding: Finding) -> Result<Output, Failure> {
         if finding.kind == Kind::Ready {
+            let begin = self.cx.output::<start_domain::Output>("start_domain")?.console;
+            let (ports, log) = (&self.ports, &self.params.console);
             return Ok(Output {
                 ready_line: finding.line,
                 warnings: self.warnings.clone(),
                 console: self.position,
+                console_tail: ready_report::console_tail(ports, log, begin, self.position).await,
+                addresses: ready_report::addresses(ports, &self.params.cards).await,
             });
         }
         let entry = Catalogue::get().entry(&finding.code);

@@ -216,7 +216,11 @@ impl Fleet {
             _ => self.secrets.put(vsi.contract).await?,
         };
         let image_credentials = match vsi.image_url {
-            Some(url) => Some(self.secrets.put(url).await?),
+            Some(url) => {
+                let secret = self.secrets.put(url).await?;
+                self.credentials.put(&vsi.desired.image.url, secret.clone());
+                Some(secret)
+            }
             None => None,
         };
         let namespace = &vsi.desired.namespace;

@@ -95,6 +95,21 @@ impl Fleet {
         })
     }
 
+    /// Remembers which secret belongs to which image URL.
+    pub(crate) async fn take_in_credentials(&self) -> Result<(), FleetError> {
+        for known in self
+            .known()
+            .await?
+            .into_iter()
+            .filter(|known| !known.is_deleted())
+        {
+            if let Some(secret) = known.wanted.image_credentials {
+                self.credentials.put(&known.wanted.vsi.image.url, secret);
+            }
+        }
+        Ok(())
+    }
+
     /// Tells the directory every host that the journal knows.
     pub(crate) async fn take_in_hosts(&self) -> Result<(), FleetError> {
         for (_, state) in self.entities_of(kind::HOST) {

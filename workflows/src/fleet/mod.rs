@@ -35,7 +35,12 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::ports::{Hosts, ImageSource};
 
-use crate::{hosts::HostDirectory, steps, workflow::VsiWorkflows};
+use crate::{
+    credentials::{ImageCredentials, WithCredentials},
+    hosts::HostDirectory,
+    steps,
+    workflow::VsiWorkflows,
+};
 
 /// What a fleet is made of.
 pub struct FleetParts {
@@ -70,6 +75,7 @@ pub struct Fleet {
     pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) hosts: Arc<dyn Hosts>,
     pub(crate) directory: Arc<HostDirectory>,
+    pub(crate) credentials: Arc<ImageCredentials>,
 }
 
 impl Fleet {
@@ -78,11 +84,17 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read or does not make sense.
     pub async fn open(parts: FleetParts) -> Result<Self, FleetError> {
+        let credentials = Arc::new(ImageCredentials::default());
+        let images: Arc<dyn ImageSource> = Arc::new(WithCredentials {
+            source: parts.images,
+            secrets: parts.secrets.clone(),
+            credentials: credentials.clone(),
+        });
         let engine = Engine::open(EngineParts {
             journal: parts.journal.clone(),
             blobs: parts.blobs.clone(),
             checkpoints: parts.checkpoints,
-            registry: steps::registry(&parts.hosts, &parts.images, &parts.secrets),
+            registry: steps::registry(&parts.hosts, &images, &parts.secrets),
             workflows: Arc::new(VsiWorkflows),
             clock: parts.clock,
             journal_id: parts.journal_id,
@@ -96,8 +108,10 @@ impl Fleet {
             secrets: parts.secrets,
             hosts: parts.hosts,
             directory: parts.directory,
+            credentials,
         };
         fleet.take_in_hosts().await?;
+        fleet.take_in_credentials().await?;
         Ok(fleet)
     }
 

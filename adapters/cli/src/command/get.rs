@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) async fn run(common: &Common, args: GetArgs) -> Outcome {
     let app = App::open(common).await?;
-    let printed = match args.kind {
+    let printed = match args.kind_and_names().0 {
         Kind::Vsi => vsis(&app, &args).await,
         Kind::Image => {
             let images = app.fleet.images().await?;
@@ -32,7 +32,12 @@ pub(super) async fn run(common: &Common, args: GetArgs) -> Outcome {
 }
 
 async fn vsis(app: &App, args: &GetArgs) -> Outcome {
-    let names: Vec<_> = args.names.iter().map(|name| without_kind(name)).collect();
+    let names: Vec<_> = args
+        .kind_and_names()
+        .1
+        .iter()
+        .map(|name| without_kind(name))
+        .collect();
     let mut objects = app.fleet.vsis(args.deleted).await?;
     objects.retain(|object| {
         let here = args.scope.all_namespaces || object.metadata.namespace == args.scope.namespace;
@@ -81,11 +86,10 @@ fn print<T: serde::Serialize>(args: &GetArgs, objects: &[T], table: table::Table
             .unwrap_or("")
             .to_owned()
     };
-    let chosen = |value: &&Value| args.names.is_empty() || args.names.contains(&name(value));
+    let names = args.kind_and_names().1;
+    let chosen = |value: &&Value| names.is_empty() || names.contains(&name(value));
     let chosen: Vec<_> = values.iter().filter(chosen).collect();
-    if let Some(missing) = args
-        .names
-        .iter()
+    if let Some(missing) = names.iter()
         .find(|n| !values.iter().any(|v| name(v) == **n))
     {
         let message = format!("{missing} is not known here");

@@ -1,0 +1,73 @@
+//! Opens image URLs with the credentials that belong to them.
+//!
+//! What is recorded, compared and shown is the URL without credentials; steps open that. Here the
+//! credentials are put back in, from the secret store, for the one call that needs them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use async_trait::async_trait;
+use vsiflow_engine::{model::Name, secret::Secrets};
+use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
+
+/// Which secret holds the URL with its credentials, by the URL without.
+#[derive(Debug, Default)]
+pub(crate) struct ImageCredentials {
+    known: RwLock<BTreeMap<String, Name>>,
+}
+
+impl ImageCredentials {
+    /// The newest credentials of a URL take the place of older ones.
+    pub(crate) fn put(&self, url: &str, secret: Name) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(url.to_owned(), secret);
+    }
+
+    fn get(&self, url: &str) -> Option<Name> {
+        self.known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(url)
+            .cloned()
+    }
+}
+
+/// A source that opens URLs with their credentials.
+pub(crate) struct WithCredentials {
+    pub(crate) source: Arc<dyn ImageSource>,
+    pub(crate) secrets: Arc<dyn Secrets>,
+    pub(crate) credentials: Arc<ImageCredentials>,
+}
+
+impl WithCredentials {
+    async fn full(&self, url: &str) -> Result<String, SourceError> {
+        let Some(secret) = self.credentials.get(url) else {
+            return Ok(url.to_owned());
+        };
+        let failed = |message: String| SourceError {
+            kind: SourceErrorKind::Forbidden,
+            url: url.to_owned(),
+            message,
+        };
+        let secret = self
+            .secrets
+            .get(&secret)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let full = secret.expose_str().map(str::to_owned);
+        full.ok_or_else(|| failed("its credentials are no text".to_owned()))
+    }
+}
+
+#[async_trait]
+impl ImageSource for WithCredentials {
+    async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
+        self.source.probe(&self.full(url).await?).await
+    }
+
+    async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
+        self.source.open(&self.full(url).await?).await
+    }
+}
