@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Provisions virtual server instances on libvirt/KVM hosts, and survives anything on the way.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(
     name = "vsiflow",
     version,
@@ -53,7 +53,7 @@ pub(crate) struct Common {
     pub(crate) quiet: bool,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
     /// Bring VSIs to what documents describe
     Apply(ApplyArgs),
@@ -81,7 +81,7 @@ pub(crate) enum Command {
 }
 
 /// Where documents come from.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Sources {
     /// A YAML file, a directory of them, or `-` for standard input; may be repeated.
     #[arg(
@@ -96,7 +96,7 @@ pub(crate) struct Sources {
     pub(crate) recursive: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ApplyArgs {
     #[command(flatten)]
     pub(crate) sources: Sources,
@@ -122,7 +122,7 @@ pub(crate) struct WaitArgs {
     pub(crate) timeout: Option<std::time::Duration>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct GetArgs {
     /// What to list: `vsi` (also where no kind is named), `image`, `host` or `run`; then the names
     /// of those to show.
@@ -149,7 +149,7 @@ pub(crate) struct Scope {
     pub(crate) all_namespaces: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct DescribeArgs {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -185,7 +185,7 @@ pub(crate) fn without_kind(name: &str) -> &str {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct HistoryArgs {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -194,7 +194,7 @@ pub(crate) struct HistoryArgs {
     pub(crate) output: Option<HistoryFormat>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -206,7 +206,7 @@ pub(crate) struct LogsArgs {
     pub(crate) tail: Option<usize>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`.
     #[arg(value_name = "NAME", required_unless_present = "files")]
@@ -232,7 +232,7 @@ pub(crate) struct DeleteArgs {
     pub(crate) ignore_not_found: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ResumeArgs {
     /// The VSIs to go on with; all where none is named.
     pub(crate) names: Vec<String>,
@@ -246,7 +246,7 @@ pub(crate) struct ResumeArgs {
     pub(crate) wait: WaitArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct RetryArgs {
     /// The VSIs. With `--host` and no name: all on that host that are not settled.
     pub(crate) names: Vec<String>,
@@ -260,7 +260,7 @@ pub(crate) struct RetryArgs {
     pub(crate) wait: WaitArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct CancelArgs {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -295,7 +295,11 @@ impl Kind {
 impl GetArgs {
     /// The kind, and the names of those to show; all where there is none.
     pub(crate) fn kind_and_names(&self) -> (Kind, &[String]) {
-        match self.words.split_first().map(|(first, rest)| (Kind::named(first), rest)) {
+        match self
+            .words
+            .split_first()
+            .map(|(first, rest)| (Kind::named(first), rest))
+        {
             Some((Some(kind), names)) => (kind, names),
             _ => (Kind::Vsi, &self.words),
         }

@@ -18,34 +18,50 @@ use vsiflow_workflows::{
 use crate::{
     args::Common,
     exit::{Exit, Problem},
+    output::sink::held_app,
 };
 
 mod hosts;
 mod images;
 
-/// Everything a command works with. [`App::close`] ends it in order.
+/// Everything a command works with; clones share it. [`App::close`] ends it in order.
+#[derive(Clone)]
 pub(crate) struct App {
     pub(crate) fleet: Fleet,
+    inner: Arc<Inner>,
+    /// It belongs to the command that opened the state directory, not to this one.
+    borrowed: bool,
+}
+
+struct Inner {
     journal: Arc<SledJournal>,
     checkpoints: Arc<SledCheckpoints>,
     notices: Mutex<Option<broadcast::Receiver<Notice>>>,
-    _state: StateDir,
+    state: Mutex<Option<StateDir>>,
+    path: PathBuf,
 }
 
 impl App {
-    /// Opens the state directory and the engine on it. Nothing is worked on yet.
+    /// Opens the state directory and the engine on it; nothing is worked on yet. A caller's
+    /// command works with what the holder of the directory has open.
     pub(crate) async fn open(common: &Common) -> Result<Self, Problem> {
+        match held_app() {
+            Some(app) => Ok(app),
+            None => Box::pin(Self::open_own(common)).await,
+        }
+    }
+
+    async fn open_own(common: &Common) -> Result<Self, Problem> {
         let path = state_path(common)?;
         let state = open_state(&path).await?;
         let journal = Arc::new(state.journal().await?);
         let checkpoints = Arc::new(state.checkpoints().await?);
-        let secrets = Arc::new(state.secrets().await?);
         let directory = Arc::new(HostDirectory::default());
         let parts = FleetParts {
             journal: journal.clone(),
             blobs: Arc::new(state.blobs().await?),
             checkpoints: checkpoints.clone(),
-            secrets,
+            secrets: Arc::new(state.secrets().await?),
             clock: Arc::new(SystemClock),
             journal_id: state.journal_id().into(),
             tuning: Tuning::default(),
@@ -55,26 +71,66 @@ impl App {
         };
         let fleet = Fleet::open(parts).await?;
         let notices = Mutex::new(Some(fleet.notices()));
-        Ok(Self {
-            fleet,
+        let state = Mutex::new(Some(state));
+        let inner = Arc::new(Inner {
             journal,
             checkpoints,
             notices,
-            _state: state,
+            state,
+            path,
+        });
+        Ok(Self {
+            fleet,
+            inner,
+            borrowed: false,
         })
     }
 
     /// The engine's notices since it was opened; they can be taken once.
     pub(crate) fn notices(&self) -> broadcast::Receiver<Notice> {
-        let mut kept = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.borrowed {
+            return self.fleet.notices();
+        }
+        let mut kept = self
+            .inner
+            .notices
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         kept.take().unwrap_or_else(|| self.fleet.notices())
     }
 
-    /// Ends the engine and closes the journal. What is under way goes on at the next start.
+    /// Where the state is.
+    pub(crate) fn state_path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// The same for a caller's command, which must not close it.
+    pub(crate) fn for_others(&self) -> Self {
+        Self {
+            borrowed: true,
+            ..self.clone()
+        }
+    }
+
+    /// Whether this is a caller's command.
+    pub(crate) fn is_borrowed(&self) -> bool {
+        self.borrowed
+    }
+
+    /// Ends the engine, closes the journal and lets go of the state directory. What is under way
+    /// goes on at the next start.
     pub(crate) async fn close(&self) {
+        if self.borrowed {
+            return;
+        }
         self.fleet.close().await;
-        self.journal.close().await;
-        self.checkpoints.close().await;
+        self.inner.journal.close().await;
+        self.inner.checkpoints.close().await;
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 }
 
@@ -93,7 +149,7 @@ async fn open_state(path: &Path) -> Result<StateDir, Problem> {
 }
 
 /// Where the state is: as said, else by XDG, or `/var/lib/vsiflow` for root.
-fn state_path(common: &Common) -> Result<PathBuf, Problem> {
+pub(crate) fn state_path(common: &Common) -> Result<PathBuf, Problem> {
     if let Some(path) = &common.state {
         return Ok(path.clone());
     }

@@ -30,6 +30,23 @@ impl From<Exit> for ExitCode {
     }
 }
 
+impl Exit {
+    /// The exit of that code; an unknown one has failed.
+    pub(crate) fn of(code: u8) -> Self {
+        let all = [
+            Self::Done,
+            Self::Usage,
+            Self::NotFound,
+            Self::Blocked,
+            Self::TimedOut,
+            Self::Interrupted,
+        ];
+        all.into_iter()
+            .find(|exit| *exit as u8 == code)
+            .unwrap_or(Self::Failed)
+    }
+}
+
 impl From<&Verdict> for Exit {
     fn from(verdict: &Verdict) -> Self {
         match verdict {

@@ -8,6 +8,7 @@ mod actor;
 mod args;
 mod command;
 mod compose;
+mod daemon;
 mod exit;
 mod output;
 mod work;

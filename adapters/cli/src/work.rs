@@ -17,6 +17,7 @@ use crate::{
     args::{Common, Format, WaitArgs},
     command::list,
     compose::App,
+    daemon::Server,
     exit::{Exit, Problem},
     output::{self, live::Live},
 };
@@ -107,6 +108,11 @@ pub(crate) async fn until_decided(
     targets: &[Target],
     done: &str,
 ) -> Result<Exit, Problem> {
+    let answers = if app.is_borrowed() {
+        None
+    } else {
+        Server::start(app)
+    };
     let mut live = Live::new(common.quiet);
     let ended = tokio::select! {
         ended = watch(app, targets, &mut live) => ended.map(|()| None),
@@ -118,6 +124,9 @@ pub(crate) async fn until_decided(
     let mut exit = Exit::Done;
     for target in targets {
         exit = exit.max(say(app, target, early, wait, done));
+    }
+    if let Some(answers) = answers {
+        answers.finish().await;
     }
     Ok(exit)
 }

@@ -1,9 +1,19 @@
 //! Console logs, for people.
 
-use vsiflow_engine::model::EntityId;
-use vsiflow_steps::{names, ports::ConsolePosition};
+use vsiflow_engine::model::Failure;
+use vsiflow_steps::{
+    names,
+    ports::{ConsolePosition, HostPorts, VolumeKey},
+};
 
-use super::{Fleet, FleetError, index::Known};
+use super::{Fleet, FleetError};
+
+/// A VSI's console log. It needs the fleet no more once it is had, so that following it keeps
+/// nobody from the state directory.
+pub struct ConsoleLog {
+    ports: HostPorts,
+    log: VolumeKey,
+}
 
 /// A piece of a console log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,40 +27,36 @@ pub struct LogChunk {
 const CHUNK: u64 = 256 * 1024;
 
 impl Fleet {
-    /// Reads a VSI's console log from a position on; no bytes when there are none yet.
+    /// The console log of a VSI. Its host is not asked yet.
     ///
     /// # Errors
-    /// When there is no such VSI, or its host cannot be asked.
-    pub async fn logs(
-        &self,
-        namespace: &str,
-        name: &str,
-        from: ConsolePosition,
-    ) -> Result<LogChunk, FleetError> {
+    /// When there is no such VSI, or its host's settings are not known.
+    pub async fn console_log(&self, namespace: &str, name: &str) -> Result<ConsoleLog, FleetError> {
         let known = self.find(namespace, name, false).await?;
-        self.read_log(&known, from).await
+        let vsi = &known.wanted.vsi;
+        let ports = self.hosts.host(&vsi.host).await.map_err(Failure::from)?;
+        Ok(ConsoleLog {
+            ports,
+            log: names::console_log(&vsi.pool, known.wanted.uid),
+        })
     }
+}
 
-    async fn read_log(&self, known: &Known, from: ConsolePosition) -> Result<LogChunk, FleetError> {
-        let (vsi, uid) = (&known.wanted.vsi, known.wanted.uid);
-        let failed = |error| FleetError::from(vsiflow_engine::model::Failure::from(error));
-        let ports = self.hosts.host(&vsi.host).await.map_err(failed)?;
-        let log = names::console_log(&vsi.pool, uid);
-        let chunk = ports
+impl ConsoleLog {
+    /// Reads from a position on; no bytes when there are none yet. Cancel safe.
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    pub async fn read(&self, from: ConsolePosition) -> Result<LogChunk, FleetError> {
+        let chunk = self
+            .ports
             .console
-            .read(&log, from, CHUNK)
+            .read(&self.log, from, CHUNK)
             .await
-            .map_err(failed)?;
+            .map_err(Failure::from)?;
         Ok(LogChunk {
             bytes: chunk.bytes.to_vec(),
             next: chunk.next,
         })
-    }
-
-    /// Whether a guest that prints to the log may still be there.
-    pub fn may_print(&self, entity: &EntityId) -> bool {
-        self.engine
-            .entity(entity)
-            .is_some_and(|state| state.active.is_some() || state.reached > 0)
     }
 }

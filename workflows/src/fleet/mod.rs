@@ -25,7 +25,7 @@ pub use conditions::Condition;
 pub use error::{FleetError, Kind as ErrorKind};
 pub use history::{HistoryError, HistoryLine};
 pub use images::{HostObject, ImageObject, RunObject};
-pub use logs::LogChunk;
+pub use logs::{ConsoleLog, LogChunk};
 pub use object::{Metadata, Progress, VsiObject, VsiStatus};
 pub use verdict::Verdict;
 

@@ -89,7 +89,8 @@ fn print<T: serde::Serialize>(args: &GetArgs, objects: &[T], table: table::Table
     let names = args.kind_and_names().1;
     let chosen = |value: &&Value| names.is_empty() || names.contains(&name(value));
     let chosen: Vec<_> = values.iter().filter(chosen).collect();
-    if let Some(missing) = names.iter()
+    if let Some(missing) = names
+        .iter()
         .find(|n| !values.iter().any(|v| name(v) == **n))
     {
         let message = format!("{missing} is not known here");

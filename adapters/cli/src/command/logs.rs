@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use vsiflow_steps::ports::ConsolePosition;
+use vsiflow_workflows::fleet::ConsoleLog;
 
 use super::Outcome;
 use crate::{
@@ -17,28 +18,31 @@ const POLL: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(common: &Common, args: LogsArgs) -> Outcome {
     let app = App::open(common).await?;
-    let printed = tokio::select! {
-        printed = print(&app, &args) => printed,
-        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
-    };
+    let (namespace, name) = (&args.target.namespace, args.target.name());
+    let log = app.fleet.console_log(namespace, name).await;
+    // Whoever follows a console keeps nobody from the state directory.
     app.close().await;
-    printed
+    let log = log?;
+    tokio::select! {
+        printed = print(&log, &args) => printed,
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+    }
 }
 
-async fn print(app: &App, args: &LogsArgs) -> Outcome {
-    let (namespace, name) = (&args.target.namespace, args.target.name());
+async fn print(log: &ConsoleLog, args: &LogsArgs) -> Outcome {
     let mut at = ConsolePosition::default();
     let mut whole = Vec::new();
+    let mut tail = args.tail;
     loop {
-        let chunk = app.fleet.logs(namespace, name, at).await?;
+        let chunk = log.read(at).await?;
         at = chunk.next;
-        if args.tail.is_some() && !chunk.bytes.is_empty() {
+        if tail.is_some() && !chunk.bytes.is_empty() {
             whole.extend(chunk.bytes);
             continue;
         }
-        if let Some(lines) = args.tail.filter(|_| !whole.is_empty()) {
+        if let Some(lines) = tail.take() {
             output::console(last_lines(&whole, lines))?;
-            whole.clear();
+            whole = Vec::new();
         }
         if chunk.bytes.is_empty() {
             if !args.follow {

@@ -11,16 +11,57 @@ mod logs;
 mod resume;
 mod retry;
 
+use std::{path::Path, time::Duration};
+
+use tokio::time::Instant;
+
 use crate::{
     args::{Cli, Command},
+    compose,
+    daemon::{Forwarded, forward, may_forward},
     exit::{Exit, Problem},
     output,
 };
 
 /// Runs the command to its end, and says what went wrong.
 pub(crate) async fn run(cli: Cli) -> Exit {
+    let done = match compose::state_path(&cli.common) {
+        Ok(state) if may_forward(&cli.command) => here_or_there(&cli, &state).await,
+        _ => Box::pin(dispatch(cli)).await,
+    };
+    done.unwrap_or_else(|problem| {
+        output::problem(&problem);
+        problem.exit
+    })
+}
+
+/// Runs the command here, or where another process holds the state directory, there. A holder
+/// that neither answers nor goes away within a few seconds is reported.
+async fn here_or_there(cli: &Cli, state: &Path) -> Outcome {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let done = Box::pin(dispatch(cli.clone())).await;
+        match done {
+            Err(problem) if problem.code == IN_USE => match forward(state).await {
+                Forwarded::Answered(exit) => return Ok(exit),
+                Forwarded::Nobody if Instant::now() < until => tokio::time::sleep(AGAIN).await,
+                Forwarded::Nobody => return Err(problem),
+            },
+            done => return done,
+        }
+    }
+}
+
+/// How long a holder may take to answer, or to go away.
+const PATIENCE: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// The code of a state directory that another process holds.
+const IN_USE: &str = "VSI0002";
+
+async fn dispatch(cli: Cli) -> Outcome {
     let Cli { common, command } = cli;
-    let done = match command {
+    match command {
         Command::Apply(args) => apply::run(&common, args).await,
         Command::Get(args) => get::run(&common, args).await,
         Command::Describe(args) => describe::run(&common, args).await,
@@ -31,11 +72,7 @@ pub(crate) async fn run(cli: Cli) -> Exit {
         Command::Retry(args) => retry::run(&common, args).await,
         Command::Cancel(args) => cancel::run(&common, args).await,
         Command::Completions { shell } => completions::run(shell),
-    };
-    done.unwrap_or_else(|problem| {
-        output::problem(&problem);
-        problem.exit
-    })
+    }
 }
 
 /// What a command comes to.

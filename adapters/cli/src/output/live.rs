@@ -40,7 +40,7 @@ impl Live {
     pub(crate) fn new(quiet: bool) -> Self {
         let shown = if quiet {
             Shown::Nothing
-        } else if std::io::stderr().is_terminal() {
+        } else if std::io::stderr().is_terminal() && !super::sink::is_for_caller() {
             let target = ProgressDrawTarget::stderr_with_hz(10);
             Shown::Bars {
                 all: MultiProgress::with_draw_target(target),

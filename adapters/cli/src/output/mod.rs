@@ -3,9 +3,8 @@
 
 pub(crate) mod describe;
 pub(crate) mod live;
+pub(crate) mod sink;
 pub(crate) mod table;
-
-use std::io::Write as _;
 
 use serde::Serialize;
 use vsiflow_file::Diagnostic;
@@ -22,12 +21,17 @@ const BOLD: anstyle::Style = anstyle::Style::new().bold();
 /// A line of results.
 pub(crate) fn line(text: &str) {
     // A reader that went away (`| head`) is no error.
-    let _ = writeln!(anstream::stdout(), "{text}");
+    let _ = sink::out(format!("{text}\n").as_bytes());
 }
 
 /// A line about what is going on.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(anstream::stderr(), "{text}");
+    sink::err(format!("{text}\n").as_bytes());
+}
+
+/// Bytes about what is going on.
+pub(crate) fn raw_note(bytes: &[u8]) {
+    sink::err(bytes);
 }
 
 /// Something the user should know.
@@ -65,7 +69,7 @@ pub(crate) fn diagnostics(all: &[Diagnostic]) {
 
 /// Bytes as they are.
 pub(crate) fn raw(bytes: &[u8]) -> Result<(), Problem> {
-    match std::io::stdout().write_all(bytes) {
+    match sink::out_raw(bytes) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritable(&error)),
         _ => Ok(()),
     }
@@ -74,7 +78,7 @@ pub(crate) fn raw(bytes: &[u8]) -> Result<(), Problem> {
 /// What a guest wrote. On a terminal, control sequences are made harmless.
 pub(crate) fn console(bytes: &[u8]) -> Result<(), Problem> {
     use std::io::IsTerminal as _;
-    if !std::io::stdout().is_terminal() {
+    if sink::is_for_caller() || !std::io::stdout().is_terminal() {
         return raw(bytes);
     }
     let text = String::from_utf8_lossy(bytes);

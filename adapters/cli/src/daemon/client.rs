@@ -1,0 +1,60 @@
+//! Lets the holder of a state directory answer.
+
+use std::{io, path::Path};
+
+use tokio::net::UnixStream;
+
+use super::{
+    frame::{self, Ask, Frame, VERSION},
+    socket,
+};
+use crate::{args::Command, exit::Exit, output};
+
+/// Whether the holder may answer for this command: it must read none of the caller's files.
+pub(crate) fn may_forward(command: &Command) -> bool {
+    match command {
+        Command::Get(_) | Command::Describe(_) | Command::History(_) | Command::Logs(_) => true,
+        Command::Retry(_) | Command::Cancel(_) => true,
+        Command::Delete(args) => args.files.is_empty(),
+        _ => false,
+    }
+}
+
+/// What asking the holder came to.
+pub(crate) enum Forwarded {
+    /// It answered; the command is done.
+    Answered(Exit),
+    /// Nobody listens: the directory may be free by now, or its holder does not answer others.
+    Nobody,
+}
+
+/// Asks the holder of the state directory, and prints what it says.
+pub(crate) async fn forward(state: &Path) -> Forwarded {
+    let Ok(stream) = UnixStream::connect(socket(state)).await else {
+        return Forwarded::Nobody;
+    };
+    converse(stream).await.map_or_else(
+        |error| {
+            tracing::debug!(%error, "the holder went away");
+            Forwarded::Nobody
+        },
+        Forwarded::Answered,
+    )
+}
+
+async fn converse(mut stream: UnixStream) -> io::Result<Exit> {
+    let args = std::env::args().collect();
+    let ask = serde_json::to_vec(&Ask {
+        version: VERSION,
+        args,
+    })
+    .map_err(io::Error::other)?;
+    frame::write_block(&mut stream, 0, &ask).await?;
+    loop {
+        match frame::read(&mut stream).await? {
+            Frame::Out(bytes) => output::raw(&bytes).map_err(|_| io::Error::other("stdout"))?,
+            Frame::Err(bytes) => output::raw_note(&bytes),
+            Frame::Exit(code) => return Ok(Exit::of(code)),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! One state directory, several commands: who holds it answers for the others.
+//!
+//! A state directory has one process at a time. A command that stays (an `apply` that uploads for
+//! an hour) listens on a socket in it; a second command finds the directory in use, sends its own
+//! command line there, and prints what comes back: the same output, the same exit code.
+//!
+//! What it never does: it takes no command that reads the caller's files or would outlive the
+//! holder's own work, and only the directory's owner reaches the socket.
+
+mod client;
+mod frame;
+mod server;
+
+pub(crate) use client::{Forwarded, forward, may_forward};
+pub(crate) use server::Server;
+
+use std::path::{Path, PathBuf};
+
+/// The socket of a state directory.
+fn socket(state: &Path) -> PathBuf {
+    state.join("vsiflow.sock")
+}

@@ -1,0 +1,143 @@
+//! Answers for commands that find the state directory in use.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use clap::Parser as _;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+    task::{JoinHandle, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    client::may_forward,
+    frame::{self, Ask, Frame, VERSION},
+    socket,
+};
+use crate::{
+    args::Cli,
+    command,
+    compose::App,
+    exit::Exit,
+    output::sink::{self, Sink},
+};
+
+/// Commands answered at a time; others wait.
+const AT_A_TIME: usize = 16;
+/// How long a caller may take to say what it wants.
+const ASKING: Duration = Duration::from_secs(5);
+
+/// How long answers under way may take once the holder is done. A caller that is cut off then
+/// does its work itself.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Listens until it is finished or dropped.
+pub(crate) struct Server {
+    path: PathBuf,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Begins to listen. Without a socket the command works all the same; others are told that
+    /// the directory is in use.
+    pub(crate) fn start(app: &App) -> Option<Self> {
+        let path = socket(app.state_path());
+        // Only the directory's holder comes here: what lies there is of one that was killed.
+        let _ = std::fs::remove_file(&path);
+        match UnixListener::bind(&path) {
+            Ok(listener) => {
+                let stop = CancellationToken::new();
+                let task = tokio::spawn(listen(listener, app.for_others(), stop.clone()));
+                Some(Self { path, stop, task })
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no socket for other commands");
+                None
+            }
+        }
+    }
+
+    /// Takes no more callers, and lets answers under way end.
+    pub(crate) async fn finish(mut self) {
+        let _ = std::fs::remove_file(&self.path);
+        self.stop.cancel();
+        let _ = tokio::time::timeout(LAST_WORDS, &mut self.task).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn listen(listener: UnixListener, app: App, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(AT_A_TIME));
+    // Dropped with this task, and every answer with it.
+    let mut answers = JoinSet::new();
+    while let Some(stream) = next(&listener, &stop).await {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let app = app.clone();
+        answers.spawn(async move {
+            if let Err(error) = answer(stream, app).await {
+                tracing::debug!(%error, "a caller went away");
+            }
+            drop(place);
+        });
+        while answers.try_join_next().is_some() {}
+    }
+    while answers.join_next().await.is_some() {}
+}
+
+async fn next(listener: &UnixListener, stop: &CancellationToken) -> Option<UnixStream> {
+    tokio::select! {
+        () = stop.cancelled() => None,
+        caller = listener.accept() => match caller {
+            Ok((stream, _)) => Some(stream),
+            Err(error) => {
+                tracing::warn!(%error, "no more callers");
+                None
+            }
+        },
+    }
+}
+
+async fn answer(mut stream: UnixStream, app: App) -> io::Result<()> {
+    let (_, ask) = tokio::time::timeout(ASKING, frame::read_block(&mut stream)).await??;
+    let ask: Ask = serde_json::from_slice(&ask).map_err(io::Error::other)?;
+    let sink = Arc::new(Sink::default());
+    let work = sink::with(sink.clone(), app, async move {
+        match Cli::try_parse_from(&ask.args) {
+            Ok(cli) if ask.version == VERSION && may_forward(&cli.command) => {
+                command::run(cli).await
+            }
+            _ => Exit::Usage,
+        }
+    });
+    let mut work = std::pin::pin!(work);
+    let exit = loop {
+        tokio::select! {
+            exit = &mut work => break exit,
+            () = sink.filled() => send(&mut stream, &sink).await?,
+        }
+    };
+    send(&mut stream, &sink).await?;
+    frame::write(&mut stream, &Frame::Exit(exit as u8)).await
+}
+
+async fn send(stream: &mut UnixStream, sink: &Sink) -> io::Result<()> {
+    for (to_err, bytes) in sink.take() {
+        let frame = if to_err {
+            Frame::Err(bytes)
+        } else {
+            Frame::Out(bytes)
+        };
+        frame::write(stream, &frame).await?;
+    }
+    Ok(())
+}

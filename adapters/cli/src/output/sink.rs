@@ -1,0 +1,96 @@
+//! Where output goes: to this process's own streams, or to a caller whose command runs here.
+
+use std::{
+    future::Future,
+    io::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use crate::compose::App;
+
+tokio::task_local! {
+    static CALLER: (Arc<Sink>, App);
+}
+
+/// Output on its way to a caller.
+#[derive(Default)]
+pub(crate) struct Sink {
+    waiting: Mutex<Vec<(bool, Vec<u8>)>>,
+    filled: Notify,
+}
+
+/// More than this is not kept for a caller that does not read; what follows is dropped.
+const MOST: usize = 32 * 1024 * 1024;
+
+impl Sink {
+    fn put(&self, to_err: bool, bytes: &[u8]) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let held: usize = waiting.iter().map(|(_, bytes)| bytes.len()).sum();
+        if held.saturating_add(bytes.len()) > MOST {
+            return;
+        }
+        match waiting.last_mut() {
+            Some((kind, last)) if *kind == to_err => last.extend_from_slice(bytes),
+            _ => waiting.push((to_err, bytes.to_vec())),
+        }
+        self.filled.notify_one();
+    }
+
+    /// What has come since this was last asked: whether it is for standard error, and the bytes.
+    pub(crate) fn take(&self) -> Vec<(bool, Vec<u8>)> {
+        std::mem::take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until there is something to take. Cancel safe.
+    pub(crate) async fn filled(&self) {
+        self.filled.notified().await;
+    }
+}
+
+/// Runs a caller's command: its output goes to `sink`, and it works with `app`.
+pub(crate) async fn with<T>(sink: Arc<Sink>, app: App, work: impl Future<Output = T>) -> T {
+    CALLER.scope((sink, app), work).await
+}
+
+/// The application of the process that holds the state directory, where a caller's command runs.
+pub(crate) fn held_app() -> Option<App> {
+    CALLER.try_with(|(_, app)| app.clone()).ok()
+}
+
+/// Whether a caller's command runs here.
+pub(crate) fn is_for_caller() -> bool {
+    CALLER.try_with(|_| ()).is_ok()
+}
+
+/// Writes results.
+pub(super) fn out(bytes: &[u8]) -> std::io::Result<()> {
+    match CALLER.try_with(|(sink, _)| sink.put(false, &plain(bytes))) {
+        Ok(()) => Ok(()),
+        Err(_) => anstream::stdout().write_all(bytes),
+    }
+}
+
+/// Writes results as they are, escape sequences and all.
+pub(super) fn out_raw(bytes: &[u8]) -> std::io::Result<()> {
+    match CALLER.try_with(|(sink, _)| sink.put(false, bytes)) {
+        Ok(()) => Ok(()),
+        Err(_) => std::io::stdout().write_all(bytes),
+    }
+}
+
+/// Writes about what is going on. A terminal that went away is no error.
+pub(super) fn err(bytes: &[u8]) {
+    if CALLER
+        .try_with(|(sink, _)| sink.put(true, &plain(bytes)))
+        .is_err()
+    {
+        let _ = anstream::stderr().write_all(bytes);
+    }
+}
+
+/// Without colours: this process does not know the caller's terminal.
+fn plain(bytes: &[u8]) -> Vec<u8> {
+    anstream::adapter::strip_bytes(bytes).into_vec()
+}
