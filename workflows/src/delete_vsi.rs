@@ -91,8 +91,7 @@ pub fn forget_graph(wanted: &WantedVsi) -> Result<Graph, Failure> {
 }
 
 fn release(nodes: &mut Nodes, wanted: &WantedVsi, after: &[&str]) -> Result<(), Failure> {
-    let secrets = std::iter::once(wanted.contract.clone());
-    let secrets = secrets.chain(wanted.image_credentials.clone()).collect();
+    let secrets = wanted.secrets();
     nodes
         .step::<Release>(after, &release::Params { secrets })
         .map(drop)

@@ -31,6 +31,10 @@ pub struct WantedVsi {
     /// The secret that holds the image's URL with its credentials, where it has any.
     #[serde(default)]
     pub image_credentials: Option<Name>,
+    /// Secrets of earlier generations; erased when a newer one took their place, and again with
+    /// the VSI, should a crash have come in between.
+    #[serde(default)]
+    pub retired: Vec<Name>,
     /// The UIDs of the data disks that are made, by the names of their documents.
     #[serde(default)]
     pub disks: BTreeMap<String, Uuid>,
@@ -65,6 +69,9 @@ pub struct WantedHost {
     /// The secret that holds the private key, where the settings carry one.
     #[serde(default)]
     pub key: Option<Name>,
+    /// The secret of the key before this one.
+    #[serde(default)]
+    pub retired: Option<Name>,
 }
 
 /// The entity of a VSI.
@@ -76,6 +83,14 @@ pub fn vsi_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
 pub fn host_entity(host: &str) -> Result<EntityId, InvalidId> {
     let kind = Name::of(kind::HOST);
     EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
+}
+
+impl WantedVsi {
+    /// Every secret that is the VSI's own.
+    pub fn secrets(&self) -> Vec<Name> {
+        let own = std::iter::once(self.contract.clone()).chain(self.image_credentials.clone());
+        own.chain(self.retired.iter().cloned()).collect()
+    }
 }
 
 impl WantedImage {

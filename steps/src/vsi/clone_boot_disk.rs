@@ -102,7 +102,7 @@ impl Step for CloneBootDisk {
             owner: Some(params.uuid),
         };
         guards::remove(cx, &ports, doomed).await?;
-        cx.report("copying the base image", 0, Some(base.size));
+        cx.report("copying the base image", 0, None);
         make(&ports, params, &base).await?;
         let volume = finish(&ports, params).await?;
         Ok(Done::created(Output {

@@ -1,22 +1,23 @@
 //! Takes in what documents ask for.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::{By, Drive},
-    model::{EntityId, EntityState, Failure, FailureClass, Name, Precedence},
-    workflow::Wish,
+    model::{EntityId, EntityState, Failure, FailureClass, Precedence},
 };
 
-use super::{ErrorKind, Fleet, FleetError, index::Known};
+use super::{
+    ErrorKind, Fleet, FleetError,
+    index::Known,
+    keep::{KnownDisks, Wishes},
+};
 use crate::{
     delete_vsi,
     phase::Phase,
     provision_vsi,
-    spec::{DesiredDataDisk, HostSettings, Resolved, ResolvedVsi, desired::FieldChange},
-    wanted::{WantedHost, WantedVsi, host_entity, kind, vsi_entity},
+    spec::{Resolved, ResolvedVsi, desired::FieldChange},
+    wanted::vsi_entity,
 };
 
 /// What an apply did about one VSI.
@@ -46,12 +47,6 @@ pub struct Applied {
     pub fields: Vec<FieldChange>,
 }
 
-/// What one VSI's document leads to.
-struct Step {
-    applied: Applied,
-    wish: Option<Wish>,
-}
-
 /// The fields that say how vsiflow treats a VSI, not what the VSI is.
 const TREATMENT: [&str; 4] = ["labels", "onDrift", "updatePolicy", "deletionPolicy"];
 
@@ -66,20 +61,16 @@ impl Fleet {
         for vsi in &resolved.vsis {
             self.refuse(vsi, &known).await?;
         }
-        let mut wishes = Vec::new();
+        let mut wishes = Wishes::default();
         for host in resolved.hosts.into_values() {
-            wishes.extend(self.host_wish(host).await?);
+            self.host_wish(host, &mut wishes).await?;
         }
         let disks = self.data_disks(&resolved.data_disks, &mut wishes).await?;
         let mut all = Vec::new();
         for vsi in resolved.vsis {
-            let step = self.step(vsi, &known, &disks).await?;
-            wishes.extend(step.wish);
-            all.push(step.applied);
+            all.push(self.vsi_wish(vsi, &known, &disks, &mut wishes).await?);
         }
-        if !wishes.is_empty() {
-            self.engine.desire(wishes, by).await?;
-        }
+        self.record(wishes, by).await?;
         self.engine
             .drive(Drive::These(
                 all.iter().filter_map(|a| a.entity.clone()).collect(),
@@ -160,12 +151,14 @@ impl Fleet {
         Ok((change, fields))
     }
 
-    async fn step(
+    /// What one VSI's document leads to.
+    async fn vsi_wish(
         &self,
         vsi: ResolvedVsi,
         known: &[Known],
-        disks: &BTreeMap<(String, String), (Uuid, bool)>,
-    ) -> Result<Step, FleetError> {
+        disks: &KnownDisks,
+        wishes: &mut Wishes,
+    ) -> Result<Applied, FleetError> {
         let known = matching(&vsi, known);
         let (change, fields) = match known {
             Some(known) => self.difference(&vsi, known).await?,
@@ -176,136 +169,19 @@ impl Fleet {
         let entity = vsi_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
         let applied = applied(&vsi, Some(entity.clone()), change, fields);
         if change == Change::Unchanged {
-            return Ok(Step {
-                applied,
-                wish: None,
-            });
+            return Ok(applied);
         }
         let only_treatment = known.is_some() && applied.fields.iter().all(is_treatment);
-        let wanted = self.keep(vsi, uid, known, disks).await?;
         let settled = known.is_some_and(|known| known.state.is_settled());
         let precedence = if only_treatment && settled {
             Precedence::Record
         } else {
             Precedence::Supersede
         };
-        let workflow = Name::of(provision_vsi::NAME);
-        let desired = to_json(&wanted)?;
-        Ok(Step {
-            applied,
-            wish: Some(Wish {
-                entity,
-                workflow,
-                precedence,
-                desired,
-            }),
-        })
-    }
-
-    /// Puts what is secret where secrets are kept; the rest is what is wanted.
-    async fn keep(
-        &self,
-        vsi: ResolvedVsi,
-        uid: Uuid,
-        known: Option<&Known>,
-        disks: &BTreeMap<(String, String), (Uuid, bool)>,
-    ) -> Result<WantedVsi, FleetError> {
-        let old = known.map(|known| known.wanted.contract.clone());
-        let contract = match old {
-            Some(old) if self.secrets.get(&old).await?.expose() == vsi.contract.expose() => old,
-            _ => self.secrets.put(vsi.contract).await?,
-        };
-        let image_credentials = match vsi.image_url {
-            Some(url) => {
-                let secret = self.secrets.put(url).await?;
-                self.credentials.put(&vsi.desired.image.url, secret.clone());
-                Some(secret)
-            }
-            None => None,
-        };
-        let namespace = &vsi.desired.namespace;
-        let own = |name: &String| disks.get(&(namespace.clone(), name.clone()));
-        let names = vsi.desired.disks.iter().map(|disk| &disk.name);
-        let found: BTreeMap<_, _> = names
-            .filter_map(|name| Some((name.clone(), *own(name)?)))
-            .collect();
-        let made: BTreeSet<_> = found
-            .iter()
-            .filter(|(_, (_, made))| *made)
-            .map(|(name, _)| name.clone())
-            .collect();
-        Ok(WantedVsi {
-            uid,
-            contract,
-            image_credentials,
-            disks: found
-                .into_iter()
-                .map(|(name, (uid, _))| (name, uid))
-                .collect(),
-            made_disks: made,
-            vsi: vsi.desired,
-        })
-    }
-
-    async fn host_wish(&self, host: HostSettings) -> Result<Option<Wish>, FleetError> {
-        let known = self.directory.get(&host.id());
-        self.directory.put(host.clone());
-        if known.is_some_and(|known| known.same_as(&host)) {
-            return Ok(None);
-        }
-        let entity =
-            host_entity(&host.id()).map_err(|error| FleetError::defect(error.to_string()))?;
-        let key = match host.key {
-            Some(key) => Some(self.secrets.put(key).await?),
-            None => None,
-        };
-        let desired = to_json(&WantedHost {
-            record: host.record,
-            key,
-        })?;
-        let workflow = Name::of(kind::HOST);
-        Ok(Some(Wish {
-            entity,
-            workflow,
-            precedence: Precedence::Record,
-            desired,
-        }))
-    }
-
-    /// The UIDs of data disks by namespace and name, and whether this journal knew them before;
-    /// new ones are drawn.
-    async fn data_disks(
-        &self,
-        disks: &[DesiredDataDisk],
-        wishes: &mut Vec<Wish>,
-    ) -> Result<BTreeMap<(String, String), (Uuid, bool)>, FleetError> {
-        let mut uids = BTreeMap::new();
-        for (id, state) in self.entities_of(kind::DISK) {
-            let Some(disk) = self.wanted::<DesiredDataDisk>(&state).await? else {
-                continue;
-            };
-            if let Ok(uid) = id.id().parse() {
-                uids.insert((disk.namespace, disk.name), (uid, true));
-            }
-        }
-        for disk in disks {
-            let key = (disk.namespace.clone(), disk.name.clone());
-            if uids.contains_key(&key) {
-                continue;
-            }
-            let uid = disk.uid.unwrap_or_else(Uuid::new_v4);
-            uids.insert(key, (uid, false));
-            let entity = EntityId::new(Name::of(kind::DISK), uid.to_string())
-                .map_err(|error| FleetError::defect(error.to_string()))?;
-            let (workflow, precedence) = (Name::of(kind::DISK), Precedence::Record);
-            wishes.push(Wish {
-                entity,
-                workflow,
-                precedence,
-                desired: to_json(disk)?,
-            });
-        }
-        Ok(uids)
+        let wanted = self.keep(vsi, uid, known, disks).await?;
+        wishes.retire(&entity, &wanted.retired);
+        wishes.add(entity, provision_vsi::NAME, precedence, &wanted)?;
+        Ok(applied)
     }
 }
 
@@ -346,8 +222,4 @@ fn applied(
         change,
         fields,
     }
-}
-
-fn to_json(value: &impl Serialize) -> Result<Vec<u8>, FleetError> {
-    serde_json::to_vec(value).map_err(|error| FleetError::defect(error.to_string()))
 }

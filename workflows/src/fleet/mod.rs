@@ -14,6 +14,7 @@ mod error;
 mod history;
 mod images;
 mod index;
+mod keep;
 mod logs;
 mod object;
 mod verdict;

@@ -1,0 +1,190 @@
+//! Puts what is wanted where it lasts: secrets into the secret store, the rest into wishes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Name, Precedence},
+    workflow::Wish,
+};
+
+use super::{Fleet, FleetError, index::Known};
+use crate::{
+    spec::{DesiredDataDisk, HostSettings, ResolvedVsi},
+    wanted::{WantedHost, WantedVsi, host_entity, kind},
+};
+
+/// The UIDs of data disks by namespace and name, and whether this journal knew them before.
+pub(super) type KnownDisks = BTreeMap<(String, String), (Uuid, bool)>;
+
+/// Wishes of one apply, and the secrets that nobody needs once they are recorded.
+#[derive(Default)]
+pub(super) struct Wishes {
+    wishes: Vec<Wish>,
+    retired: Vec<(EntityId, Name)>,
+}
+
+impl Wishes {
+    pub(super) fn add(
+        &mut self,
+        entity: EntityId,
+        workflow: &str,
+        precedence: Precedence,
+        wanted: &impl Serialize,
+    ) -> Result<(), FleetError> {
+        let desired =
+            serde_json::to_vec(wanted).map_err(|error| FleetError::defect(error.to_string()))?;
+        self.wishes.push(Wish {
+            entity,
+            workflow: Name::of(workflow),
+            precedence,
+            desired,
+        });
+        Ok(())
+    }
+
+    pub(super) fn retire<'a>(
+        &mut self,
+        entity: &EntityId,
+        secrets: impl IntoIterator<Item = &'a Name>,
+    ) {
+        self.retired.extend(
+            secrets
+                .into_iter()
+                .map(|secret| (entity.clone(), secret.clone())),
+        );
+    }
+}
+
+impl Fleet {
+    /// Records the wishes, all of them or none; then erases the secrets they took the place of.
+    /// A crash in between leaves those named in what is wanted: they go with their owner.
+    pub(super) async fn record(&self, wishes: Wishes, by: By) -> Result<(), FleetError> {
+        if wishes.wishes.is_empty() {
+            return Ok(());
+        }
+        self.engine.desire(wishes.wishes, by.clone()).await?;
+        for (entity, secret) in wishes.retired {
+            self.secrets.erase(&secret).await?;
+            self.engine.erased(entity, secret, by.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts what is secret where secrets are kept; the rest is what is wanted.
+    pub(super) async fn keep(
+        &self,
+        vsi: ResolvedVsi,
+        uid: Uuid,
+        known: Option<&Known>,
+        disks: &KnownDisks,
+    ) -> Result<WantedVsi, FleetError> {
+        let old = known.map(|known| known.wanted.contract.clone());
+        let contract = match &old {
+            Some(old) if self.secrets.get(old).await?.expose() == vsi.contract.expose() => {
+                old.clone()
+            }
+            _ => self.secrets.put(vsi.contract).await?,
+        };
+        let image_credentials = match vsi.image_url {
+            Some(url) => {
+                let secret = self.secrets.put(url).await?;
+                self.credentials.put(&vsi.desired.image.url, secret.clone());
+                Some(secret)
+            }
+            None => None,
+        };
+        let earlier = known
+            .map(|known| known.wanted.secrets())
+            .unwrap_or_default();
+        let retired = earlier
+            .into_iter()
+            .filter(|secret| *secret != contract)
+            .collect();
+        let namespace = &vsi.desired.namespace;
+        let own = |name: &String| disks.get(&(namespace.clone(), name.clone()));
+        let names = vsi.desired.disks.iter().map(|disk| &disk.name);
+        let found: BTreeMap<_, _> = names
+            .filter_map(|name| Some((name.clone(), *own(name)?)))
+            .collect();
+        let made: BTreeSet<_> = found
+            .iter()
+            .filter(|(_, (_, made))| *made)
+            .map(|(name, _)| name.clone())
+            .collect();
+        Ok(WantedVsi {
+            uid,
+            contract,
+            image_credentials,
+            retired,
+            disks: found
+                .into_iter()
+                .map(|(name, (uid, _))| (name, uid))
+                .collect(),
+            made_disks: made,
+            vsi: vsi.desired,
+        })
+    }
+
+    pub(super) async fn host_wish(
+        &self,
+        host: HostSettings,
+        wishes: &mut Wishes,
+    ) -> Result<(), FleetError> {
+        let known = self.directory.get(&host.id());
+        self.directory.put(host.clone());
+        if known.is_some_and(|known| known.same_as(&host)) {
+            return Ok(());
+        }
+        let entity =
+            host_entity(&host.id()).map_err(|error| FleetError::defect(error.to_string()))?;
+        let earlier = match self.engine.entity(&entity) {
+            Some(state) => self.wanted::<WantedHost>(&state).await?,
+            None => None,
+        };
+        let retired = earlier.and_then(|earlier| earlier.key);
+        let key = match host.key {
+            Some(key) => Some(self.secrets.put(key).await?),
+            None => None,
+        };
+        wishes.retire(&entity, &retired);
+        let wanted = WantedHost {
+            record: host.record,
+            key,
+            retired,
+        };
+        wishes.add(entity, kind::HOST, Precedence::Record, &wanted)
+    }
+
+    /// The UIDs of data disks by namespace and name, and whether this journal knew them before;
+    /// new ones are drawn.
+    pub(super) async fn data_disks(
+        &self,
+        disks: &[DesiredDataDisk],
+        wishes: &mut Wishes,
+    ) -> Result<KnownDisks, FleetError> {
+        let mut uids = KnownDisks::new();
+        for (id, state) in self.entities_of(kind::DISK) {
+            let Some(disk) = self.wanted::<DesiredDataDisk>(&state).await? else {
+                continue;
+            };
+            if let Ok(uid) = id.id().parse() {
+                uids.insert((disk.namespace, disk.name), (uid, true));
+            }
+        }
+        for disk in disks {
+            let key = (disk.namespace.clone(), disk.name.clone());
+            if uids.contains_key(&key) {
+                continue;
+            }
+            let uid = disk.uid.unwrap_or_else(Uuid::new_v4);
+            uids.insert(key, (uid, false));
+            let entity = EntityId::new(Name::of(kind::DISK), uid.to_string())
+                .map_err(|error| FleetError::defect(error.to_string()))?;
+            wishes.add(entity, kind::DISK, Precedence::Record, disk)?;
+        }
+        Ok(uids)
+    }
+}
