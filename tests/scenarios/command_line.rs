@@ -1,0 +1,90 @@
+//! What is said to the command line, and what scripts can rely on.
+
+use vsiflow_tests::Vsiflow;
+
+#[test]
+fn what_is_not_understood_exits_2() {
+    let vsiflow = Vsiflow::simulated();
+    for wrong in [
+        &["fly"][..],
+        &[],
+        &["apply"],
+        &["apply", "-f", "x.yaml", "--timeout", "soon"],
+        &["get", "teapots"],
+        &["retry"],
+        &["delete"],
+        &["history"],
+    ] {
+        let ran = vsiflow.run(wrong).exits(2);
+        assert!(!ran.stderr.is_empty(), "{ran:#?}");
+    }
+    assert!(!vsiflow.state().exists());
+}
+
+#[test]
+fn an_unknown_host_scheme_exits_2() {
+    let vsiflow = Vsiflow::of_documents();
+    let file = vsiflow.write("a.yaml", &vsiflow_tests::Vsi::named("a").to_string());
+    let file = file.to_str().unwrap();
+    vsiflow
+        .run(&["--host", "tcp://h", "apply", "-f", file])
+        .exits(2)
+        .says("error[VSI0607]");
+}
+
+#[test]
+fn names_that_are_unknown_exit_3() {
+    let vsiflow = Vsiflow::simulated();
+    for command in [
+        "describe", "history", "logs", "delete", "resume", "retry", "cancel",
+    ] {
+        vsiflow
+            .run(&[command, "nobody"])
+            .exits(3)
+            .says("error[VSI0703]")
+            .says("nobody");
+    }
+    vsiflow
+        .run(&["get", "vsi", "nobody"])
+        .exits(3)
+        .says("nobody");
+    vsiflow.run(&["get", "image", "nothing"]).exits(3);
+    vsiflow
+        .run(&["delete", "nobody", "--ignore-not-found"])
+        .exits(0);
+}
+
+#[test]
+fn an_empty_state_lists_nothing() {
+    let vsiflow = Vsiflow::simulated();
+    for kind in ["vsi", "image", "host", "run"] {
+        let list = vsiflow.run(&["get", kind, "-o", "json"]).exits(0).json();
+        assert_eq!(list["items"].as_array().map(Vec::len), Some(0), "{kind}");
+    }
+    vsiflow.run(&["resume"]).exits(0).says("nothing to resume");
+}
+
+#[test]
+fn completions_are_printed_for_every_shell_we_promise() {
+    let vsiflow = Vsiflow::simulated();
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = vsiflow.run(&["completions", shell]).exits(0);
+        assert!(
+            ran.stdout.contains("vsiflow") && ran.stdout.contains("history"),
+            "{shell}"
+        );
+    }
+    assert!(!vsiflow.state().exists());
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let vsiflow = Vsiflow::simulated();
+    let help = vsiflow.run(&["--help"]).exits(0);
+    assert!(
+        help.stdout.contains("apply") && help.stderr.is_empty(),
+        "{help:#?}"
+    );
+    let version = vsiflow.run(&["--version"]).exits(0);
+    assert!(version.stdout.starts_with("vsiflow "), "{version:#?}");
+}

@@ -1,0 +1,70 @@
+//! Contracts that the guest would not take: they block before a boot is spent on them.
+
+use vsiflow_tests::{Vsi, Vsiflow, history};
+
+fn blocks_until_it_is_corrected(name: &str, contract: &str, code: &str, section: &str) {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(Vsi::named(name).contract(contract), &["--wait"])
+        .exits(4)
+        .says(&format!("error[{code}]"))
+        .says(section)
+        .keeps_quiet_about("very-secret-word");
+    assert_eq!(vsiflow.phase(name), "Blocked");
+    assert_eq!(vsiflow.vsi(name)["status"]["status"], 2);
+    let failure = history::failure(&vsiflow.history(name), code);
+    assert_eq!(failure.class, "blocked");
+    assert!(
+        vsiflow.sim().domains().is_empty(),
+        "it was defined all the same"
+    );
+
+    vsiflow
+        .apply(Vsi::named(name), &["--wait"])
+        .exits(0)
+        .says("configured");
+    assert_eq!(vsiflow.phase(name), "Running");
+    vsiflow.sim().assert_one_vsi(&format!("default/{name}"));
+}
+
+#[test]
+fn a_contract_without_workload_blocks_until_it_is_corrected() {
+    let contract = "env: very-secret-word\n";
+    blocks_until_it_is_corrected("no-workload", contract, "VSI0402", "workload");
+}
+
+#[test]
+fn a_contract_without_env_blocks_until_it_is_corrected() {
+    let contract = "workload: very-secret-word\n";
+    blocks_until_it_is_corrected("no-env", contract, "VSI0403", "env");
+}
+
+#[test]
+fn no_secret_is_in_any_file_but_those_for_secrets() {
+    let vsiflow = Vsiflow::simulated();
+    let document = Vsi::named("quiet").contract("env: x\nworkload: very-secret-word\n");
+    vsiflow.apply(document, &["--wait"]).exits(0);
+    vsiflow
+        .run(&["describe", "quiet", "-o", "yaml"])
+        .exits(0)
+        .keeps_quiet_about("very-secret");
+    vsiflow
+        .run(&["history", "quiet", "-o", "json"])
+        .exits(0)
+        .keeps_quiet_about("very-secret");
+    for part in ["journal", "checkpoints", "blobs", "LOCK", "FORMAT"] {
+        assert_no_word_in(&vsiflow.state().join(part));
+    }
+}
+
+fn assert_no_word_in(path: &std::path::Path) {
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            assert_no_word_in(&entry.unwrap().path());
+        }
+        return;
+    }
+    let bytes = std::fs::read(path).unwrap();
+    let found = bytes.windows(11).any(|window| window == b"very-secret");
+    assert!(!found, "the contract is in {}", path.display());
+}

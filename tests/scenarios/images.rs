@@ -1,0 +1,154 @@
+//! Images that do not come, come broken, or are none: nothing half-made is taken for whole, and
+//! once the server is repaired the VSI comes to run.
+
+use vsiflow_tests::{
+    Answer, Server, Vsi, Vsiflow,
+    history::{self, Failure},
+    server,
+};
+
+const LENGTH: usize = 700_000;
+
+/// A VSI whose image a server gives.
+struct Story {
+    vsiflow: Vsiflow,
+    server: Server,
+}
+
+impl Story {
+    fn begin(answer: Answer) -> Self {
+        let (vsiflow, server) = (Vsiflow::simulated(), Server::new());
+        server.answers("guest.qcow2", answer);
+        Self { vsiflow, server }
+    }
+
+    fn vsi(&self) -> Vsi {
+        Vsi::named("web").image(self.server.url("guest.qcow2"))
+    }
+
+    /// Applies it and holds that it ends so, with no image taken for whole.
+    #[track_caller]
+    fn ends(&self, vsi: Vsi, code: &str, exit: i32) -> Failure {
+        let patience = ["--wait", "--timeout", if exit == 5 { "2s" } else { "60s" }];
+        let ran = self
+            .vsiflow
+            .apply(vsi, &patience)
+            .exits(exit)
+            .says(&format!("error[{code}]"));
+        assert!(!ran.stdout.contains("is Running"), "{ran:#?}");
+        let phases = self.vsiflow.image_phases();
+        assert!(phases.iter().all(|phase| phase != "Ready"), "{phases:?}");
+        assert!(self.vsiflow.sim().domains().is_empty());
+        let failure = history::failure(&self.vsiflow.history("web"), code);
+        let url = self.server.url("guest.qcow2");
+        assert!(failure.object.contains(&url), "{failure:?}");
+        assert!(!failure.remedy.is_empty(), "{failure:?}");
+        failure
+    }
+
+    /// Repairs the server and holds that it comes to run.
+    #[track_caller]
+    fn recovers(&self) {
+        let image = server::image(LENGTH);
+        self.server
+            .answers("guest.qcow2", Answer::Image(image.clone()));
+        let patience = ["retry", "web", "--wait", "--timeout", "60s"];
+        self.vsiflow.run(&patience).exits(0);
+        assert_eq!(self.vsiflow.phase("web"), "Running");
+        assert_eq!(self.vsiflow.image_phases(), ["Ready"]);
+        self.vsiflow.sim().assert_one_vsi("default/web");
+        assert!(
+            self.vsiflow.sim().content("guest.qcow2") == image,
+            "another image"
+        );
+    }
+}
+
+/// Ends so, and recovers.
+#[track_caller]
+fn passes(answer: Answer, code: &str, class: &str, exit: i32) {
+    let story = Story::begin(answer);
+    let failure = story.ends(story.vsi(), code, exit);
+    assert_eq!(failure.class, class, "{failure:?}");
+    story.recovers();
+}
+
+#[test]
+fn an_image_that_is_not_there() {
+    passes(Answer::Status("404 Not Found"), "VSI0302", "recheck", 4);
+}
+
+#[test]
+fn an_image_that_is_not_given_away() {
+    passes(Answer::Status("403 Forbidden"), "VSI0303", "recheck", 4);
+}
+
+#[test]
+fn a_server_in_trouble_is_asked_again() {
+    let story = Story::begin(Answer::Status("500 Internal Server Error"));
+    let failure = story.ends(story.vsi(), "VSI0301", 5);
+    assert_eq!(failure.class, "transient");
+    let asked = story.server.requests("guest.qcow2");
+    assert!(asked > 1, "asked {asked} times");
+    story.recovers();
+}
+
+#[test]
+fn an_empty_image() {
+    passes(Answer::Image(Vec::new()), "VSI0304", "blocked", 4);
+}
+
+#[test]
+fn an_image_cut_in_the_middle() {
+    let cut = Answer::CutAfter(server::image(LENGTH), LENGTH / 2);
+    passes(cut, "VSI0301", "transient", 5);
+}
+
+#[test]
+fn an_image_of_unknown_length_cut_in_the_middle() {
+    let cut = Answer::CutChunked(server::image(LENGTH), LENGTH / 2);
+    passes(cut, "VSI0301", "transient", 5);
+}
+
+#[test]
+fn a_file_that_is_no_qcow2() {
+    passes(Answer::Image(vec![7; LENGTH]), "VSI0306", "blocked", 4);
+}
+
+#[test]
+fn a_login_page_instead_of_an_image() {
+    passes(
+        Answer::Page("<title>Please log in</title>"),
+        "VSI0304",
+        "blocked",
+        4,
+    );
+}
+
+#[test]
+fn an_image_of_another_checksum() {
+    let story = Story::begin(Answer::Image(server::image(LENGTH - 1)));
+    let vsi = story.vsi().checksum(CHECKSUM);
+    let failure = story.ends(vsi, "VSI0305", 4);
+    assert_eq!(failure.class, "blocked");
+    story.recovers();
+}
+
+/// Of `server::image(LENGTH)`, as sha256sum tells it.
+const CHECKSUM: &str = "sha256:39ed552269d9ab8f36c94c9bab0f9bfbf12b400a9381a22285e0a4b749e09fa5";
+
+#[test]
+fn one_upload_serves_all_who_need_it() {
+    let story = Story::begin(Answer::Image(server::image(LENGTH)));
+    let url = story.server.url("guest.qcow2");
+    let all: String = ["one", "two", "three"]
+        .map(|name| format!("{}---\n", Vsi::named(name).image(&url)))
+        .concat();
+    story.vsiflow.apply(all, &["--wait"]).exits(0);
+    let uploads = story.vsiflow.history("one");
+    let uploads = uploads
+        .iter()
+        .filter(|e| e.step() == "upload_chunks" && e.kind() == "step_started");
+    assert_eq!(uploads.count(), 1);
+    assert_eq!(story.vsiflow.image_phases(), ["Ready"]);
+}

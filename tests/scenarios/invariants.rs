@@ -1,0 +1,105 @@
+//! The arrows of ARCHITECTURE.md point one way.
+
+use std::{collections::BTreeMap, process::Command};
+
+use serde_json::Value;
+
+type Dependencies = BTreeMap<String, Vec<String>>;
+
+/// What each crate of the workspace depends on, tests' needs left out.
+fn dependencies() -> Dependencies {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args([
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+            "--offline",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    packages
+        .iter()
+        .map(|package| (name(package), needs(package)))
+        .collect()
+}
+
+fn name(value: &Value) -> String {
+    value["name"].as_str().unwrap().to_owned()
+}
+
+fn needs(package: &Value) -> Vec<String> {
+    let all = package["dependencies"].as_array().unwrap();
+    all.iter()
+        .filter(|need| need["kind"] != "dev")
+        .map(name)
+        .collect()
+}
+
+fn ours(all: &Dependencies, of: &str) -> Vec<String> {
+    let needs = all
+        .get(of)
+        .unwrap_or_else(|| panic!("there is no crate {of}"));
+    needs
+        .iter()
+        .filter(|need| all.contains_key(*need))
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn arrows_point_from_adapters_to_workflows_to_steps_to_engine() {
+    let all = dependencies();
+    assert!(
+        ours(&all, "vsiflow-engine").is_empty(),
+        "engine stands alone"
+    );
+    assert_eq!(ours(&all, "vsiflow-steps"), ["vsiflow-engine"]);
+    let workflows = ours(&all, "vsiflow-workflows");
+    let inner = ["vsiflow-engine", "vsiflow-steps"];
+    assert!(
+        workflows.iter().all(|need| inner.contains(&need.as_str())),
+        "{workflows:?}"
+    );
+}
+
+#[test]
+fn adapters_do_not_know_one_another_and_only_the_command_line_knows_all() {
+    let all = dependencies();
+    let inner = ["vsiflow-engine", "vsiflow-steps", "vsiflow-workflows"];
+    let outside = ["vsiflow", "vsiflow-tests"];
+    let adapters = all
+        .keys()
+        .filter(|name| !inner.contains(&name.as_str()) && !outside.contains(&name.as_str()));
+    let adapters: Vec<_> = adapters.collect();
+    assert!(adapters.len() >= 3, "{adapters:?}");
+    for adapter in adapters {
+        let needs = ours(&all, adapter);
+        assert!(
+            needs.iter().all(|need| inner.contains(&need.as_str())),
+            "{adapter}: {needs:?}"
+        );
+    }
+}
+
+#[test]
+fn foreign_worlds_stay_in_the_room_that_speaks_with_them() {
+    for (crate_name, needs) in dependencies() {
+        for need in needs {
+            let home = match need.as_str() {
+                "kube" | "k8s-openapi" => "vsiflow-kube",
+                "quick-xml" | "russh" => "vsiflow-libvirt",
+                "reqwest" => "vsiflow-image",
+                "sled" | "bincode" => "vsiflow-engine",
+                "clap" => "vsiflow",
+                _ => continue,
+            };
+            assert_eq!(crate_name, home, "{need} belongs into {home}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! A real host that cannot be reached, does not let one in, lacks something or is full: each has
+//! its code and its class, and names host and object.
+
+use vsiflow_tests::{
+    Host, Lab, Vsi, Vsiflow,
+    history::{self, Failure},
+    lab::Deleted,
+};
+
+/// A key that belongs to nobody here.
+const OTHER_HOST: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+/// Applies and holds that it ends so; gives the failure as the history has it.
+#[track_caller]
+fn ends(
+    vsiflow: &Vsiflow,
+    host: &Host,
+    vsi: &Vsi,
+    name: &str,
+    (code, exit): (&str, i32),
+) -> Failure {
+    let patience = ["--wait", "--timeout", if exit == 5 { "4s" } else { "120s" }];
+    let ran = vsiflow.apply(format!("{host}{vsi}"), &patience).exits(exit);
+    let ran = ran.says(&format!("error[{code}]"));
+    let failure = history::failure(&vsiflow.history(name), code);
+    assert!(ran.stderr.contains(&failure.remedy), "{ran:#?}");
+    assert_ne!(vsiflow.phase(name), "Running");
+    assert!(
+        !vsiflow.image_phases().contains(&"Ready".to_owned()) || exit == 1 || code == "VSI0203"
+    );
+    failure
+}
+
+/// A failure before anything is on the host.
+#[track_caller]
+fn does_not_get_there(name: &str, change: impl FnOnce(&mut Host), code: (&str, i32), class: &str) {
+    let Some(lab) = Lab::enter() else { return };
+    let vsiflow = Vsiflow::of_documents();
+    let mut host = lab.host();
+    change(&mut host);
+    let failure = ends(&vsiflow, &host, &Vsi::named(name), name, code);
+    assert_eq!(failure.class, class, "{failure:?}");
+    assert_eq!(failure.host, format!("root@127.0.0.1:{}", host.port));
+    assert!(lab.domains(&format!("default/{name}")).is_empty());
+}
+
+#[test]
+fn lab_a_host_that_cannot_be_reached() {
+    let closed = |host: &mut Host| {
+        host.port = 1;
+        host.known_hosts = host.known_hosts.replace(":2222", ":1");
+    };
+    does_not_get_there("t-closed", closed, ("VSI0101", 5), "transient");
+}
+
+#[test]
+fn lab_a_host_key_that_is_unknown() {
+    let unknown =
+        |host: &mut Host| host.known_hosts = format!("elsewhere.example.com {OTHER_HOST}");
+    does_not_get_there("t-unknown", unknown, ("VSI0105", 4), "blocked");
+}
+
+#[test]
+fn lab_a_host_key_that_has_changed() {
+    let changed = |host: &mut Host| host.known_hosts = format!("[127.0.0.1]:2222 {OTHER_HOST}");
+    does_not_get_there("t-changed", changed, ("VSI0106", 4), "blocked");
+}
+
+#[test]
+fn lab_a_key_that_the_host_does_not_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&key)
+        .status();
+    // Outside a lab there may be none.
+    let text = made
+        .ok()
+        .and_then(|_| std::fs::read_to_string(&key).ok())
+        .unwrap_or_default();
+    let wrong = |host: &mut Host| host.key = text;
+    does_not_get_there("t-key", wrong, ("VSI0107", 4), "blocked");
+}
+
+#[test]
+fn lab_a_host_whose_libvirtd_is_down_until_it_is_back() {
+    let Some(lab) = Lab::enter_alone() else {
+        return;
+    };
+    let (image, vsiflow) = (lab.image("t-absent.qcow2"), Vsiflow::of_documents());
+    let (vsi, name) = (Vsi::named("t-absent").image(image.url()), "t-absent");
+    let _gone = Deleted(&vsiflow, name);
+    lab.daemon("libvirtd", "kill");
+    let failure = ends(&vsiflow, &lab.host(), &vsi, name, ("VSI0108", 5));
+    assert_eq!(
+        (failure.class.as_str(), failure.host),
+        ("transient", lab.host_id())
+    );
+
+    // It goes on by itself once libvirtd is back.
+    let running = vsiflow.start(&["resume", name]);
+    lab.daemon("libvirtd", "start");
+    running.end(120).exits(0);
+    assert_eq!(vsiflow.phase(name), "Running");
+}
+
+#[test]
+fn lab_a_libvirtd_that_dies_in_the_middle_costs_nothing_but_time() {
+    let Some(lab) = Lab::enter_alone() else {
+        return;
+    };
+    let (image, vsiflow) = (lab.image("t-dies.qcow2"), Vsiflow::of_documents());
+    let documents = format!("{}{}", lab.host(), Vsi::named("t-dies").image(image.url()));
+    let _gone = Deleted(&vsiflow, "t-dies");
+    for step in ["claim", "ensure_base_image", "start_domain"] {
+        let mut running = vsiflow.start_apply(&documents, &["--wait"]);
+        assert!(running.reaches(&format!(": {step} "), 60) || step != "claim");
+        lab.daemon("libvirtd", "kill");
+        lab.daemon("libvirtd", "start");
+        running.end(180).exits(0);
+        vsiflow.run(&["delete", "t-dies", "--wait"]).exits(0);
+    }
+    assert!(lab.domains("default/t-dies").is_empty());
+}
+
+#[test]
+fn lab_a_pool_that_is_missing() {
+    let Some(lab) = Lab::enter() else { return };
+    let vsiflow = Vsiflow::of_documents();
+    let vsi = Vsi::named("t-nopool").pool("nowhere");
+    let failure = ends(&vsiflow, &lab.host(), &vsi, "t-nopool", ("VSI0201", 4));
+    assert_eq!(
+        (failure.class.as_str(), failure.host),
+        ("recheck", lab.host_id())
+    );
+    assert!(failure.object.contains("nowhere"), "{}", failure.object);
+}
+
+#[test]
+fn lab_a_pool_that_is_inactive_until_it_is_started() {
+    let Some(lab) = Lab::enter() else { return };
+    let (image, vsiflow) = (lab.image("t-idle.qcow2"), Vsiflow::of_documents());
+    let pool = lab.pool("t-idle", "64M", false);
+    let _gone = Deleted(&vsiflow, "t-idle");
+    let vsi = Vsi::named("t-idle").image(image.url()).pool(pool.name());
+    let failure = ends(&vsiflow, &lab.host(), &vsi, "t-idle", ("VSI0202", 4));
+    assert_eq!(
+        (failure.class.as_str(), failure.host),
+        ("recheck", lab.host_id())
+    );
+    assert!(failure.object.contains("t-idle"), "{}", failure.object);
+    lab.virsh(&["pool-start", pool.name()]);
+    vsiflow.run(&["retry", "t-idle"]).exits(0);
+    assert_eq!(vsiflow.phase("t-idle"), "Running");
+}
+
+#[test]
+fn lab_a_network_that_is_missing() {
+    let Some(lab) = Lab::enter() else { return };
+    let (image, vsiflow) = (lab.image("t-nonet.qcow2"), Vsiflow::of_documents());
+    let _gone = Deleted(&vsiflow, "t-nonet");
+    let vsi = Vsi::named("t-nonet").image(image.url()).network("nowhere");
+    let patience = ["--wait", "--timeout", "60s"];
+    let ran = vsiflow
+        .apply(format!("{}{vsi}", lab.host()), &patience)
+        .exits(4);
+    ran.says("error[VSI0204]")
+        .says("nowhere")
+        .says(&lab.host_id());
+    let failure = history::failure(&vsiflow.history("t-nonet"), "VSI0204");
+    assert_eq!(failure.class, "recheck");
+    assert!(lab.domains("default/t-nonet").is_empty());
+}
+
+#[test]
+fn lab_a_pool_that_is_full_until_there_is_room() {
+    let Some(lab) = Lab::enter() else { return };
+    let (image, vsiflow) = (lab.image("t-full.qcow2"), Vsiflow::of_documents());
+    let _gone = Deleted(&vsiflow, "t-full");
+    // Room for neither, and room for the base image alone.
+    for (name, size) in [("t-full-4", "4M"), ("t-full-9", "9M")] {
+        let pool = lab.pool(name, size, true);
+        let vsi = Vsi::named("t-full").image(image.url()).pool(pool.name());
+        let failure = ends(&vsiflow, &lab.host(), &vsi, "t-full", ("VSI0203", 4));
+        assert_eq!(
+            (failure.class.as_str(), failure.host),
+            ("recheck", lab.host_id())
+        );
+        assert!(failure.object.contains(name), "{}", failure.object);
+        assert!(lab.domains("default/t-full").is_empty());
+        lab.virsh(&["pool-refresh", pool.name()]);
+        resize(pool.name(), "64M");
+        vsiflow.run(&["retry", "t-full"]).exits(0);
+        assert_eq!(vsiflow.phase("t-full"), "Running");
+        vsiflow.run(&["delete", "t-full", "--wait"]).exits(0);
+    }
+}
+
+fn resize(pool: &str, size: &str) {
+    let mut mount = std::process::Command::new("mount");
+    mount
+        .args(["-o", &format!("remount,size={size}")])
+        .arg(format!("/var/lib/libvirt/{pool}"));
+    assert!(mount.status().unwrap().success(), "{mount:?}");
+}
+
+#[test]
+fn lab_an_image_that_the_web_server_does_not_have_until_it_has() {
+    let Some(lab) = Lab::enter() else { return };
+    let vsiflow = Vsiflow::of_documents();
+    let _gone = Deleted(&vsiflow, "t-noimage");
+    let url = "http://images.lab.test:8080/t-noimage.qcow2";
+    let vsi = Vsi::named("t-noimage").image(url);
+    let failure = ends(&vsiflow, &lab.host(), &vsi, "t-noimage", ("VSI0302", 4));
+    assert_eq!(
+        (failure.class.as_str(), failure.object.as_str()),
+        ("recheck", url)
+    );
+    let volumes = lab.volumes("images");
+    assert!(
+        !volumes.contains(&"t-noimage.qcow2".to_owned()),
+        "{volumes:?}"
+    );
+    let _image = lab.image("t-noimage.qcow2");
+    vsiflow.run(&["retry", "t-noimage"]).exits(0);
+    vsiflow.run(&["delete", "t-noimage", "--wait"]).exits(0);
+}
+
+/// A guest that says itself that its boot failed.
+#[track_caller]
+fn fails_to_boot(name: &str, change: impl FnOnce(Vsi) -> Vsi, code: &str) {
+    let Some(lab) = Lab::enter() else { return };
+    let file = format!("{name}.qcow2");
+    let (image, vsiflow) = (lab.image(&file), Vsiflow::of_documents());
+    let _gone = Deleted(&vsiflow, name);
+    let vsi = change(Vsi::named(name).image(image.url()));
+    let failure = ends(&vsiflow, &lab.host(), &vsi, name, ("VSI0501", 1));
+    assert_eq!(
+        (failure.class.as_str(), failure.host.clone()),
+        ("failed", lab.host_id())
+    );
+    assert!(failure.message.contains(code), "{failure:?}");
+    assert_eq!(vsiflow.phase(name), "Failed");
+    let status = vsiflow.vsi(name);
+    assert_eq!(status["status"]["status"], 2, "{status:#}");
+    vsiflow
+        .run(&["logs", name])
+        .exits(0)
+        .says(code)
+        .says("HPL10000E");
+
+    // Once the cause is gone it is made anew, and the earlier log is kept.
+    let good = Vsi::named(name).image(image.url());
+    vsiflow
+        .apply(format!("{}{good}", lab.host()), &["--wait"])
+        .exits(0);
+    assert_eq!(vsiflow.phase(name), "Running");
+    vsiflow.run(&["delete", name, "--wait"]).exits(0);
+}
+
+#[test]
+fn lab_a_contract_that_the_guest_does_not_take() {
+    // YAML to vsiflow, and not to the guest, which looks for the words at the start of a line.
+    let contract = "{\"env\": \"type: env\", \"workload\": \"type: workload\"}\n";
+    fails_to_boot("t-contract", |vsi| vsi.contract(contract), "HPL11001E");
+}
+
+#[test]
+fn lab_too_little_memory() {
+    fails_to_boot("t-memory", |vsi| vsi.memory("256Mi"), "HPL11003E");
+}

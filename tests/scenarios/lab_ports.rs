@@ -1,0 +1,48 @@
+//! The real host keeps the contract of the ports, by its socket and over SSH.
+
+use std::time::Duration;
+
+use vsiflow_engine::secret::Secret;
+use vsiflow_libvirt::{
+    Endpoint, host_ports,
+    session::SOCKET,
+    ssh::{HostKeys, Identity, SshConfig},
+};
+use vsiflow_steps::ports::contract::{self, Place};
+use vsiflow_tests::{Lab, lab::SSH_PORT};
+
+async fn keeps_the_contract(endpoint: Endpoint) {
+    let place = Place {
+        ports: host_ports("lab", endpoint),
+        pool: "images".to_owned(),
+        network: "default".to_owned(),
+        arch: "s390x".to_owned(),
+        start_domains: true,
+    };
+    contract::all(&place).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lab_the_ports_keep_their_contract_by_the_socket() {
+    let Some(_lab) = Lab::enter() else { return };
+    keeps_the_contract(Endpoint::Unix(SOCKET.into())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lab_the_ports_keep_their_contract_over_ssh() {
+    let Some(lab) = Lab::enter() else { return };
+    let host = lab.host();
+    let config = SshConfig {
+        host: host.hostname,
+        port: SSH_PORT,
+        user: "root".to_owned(),
+        identity: Identity::Key {
+            text: Secret::new(host.key),
+            passphrase: None,
+        },
+        host_keys: HostKeys::Known(host.known_hosts),
+        connect_timeout: Duration::from_secs(20),
+    };
+    let socket = SOCKET.to_owned();
+    keeps_the_contract(Endpoint::Ssh { config, socket }).await;
+}

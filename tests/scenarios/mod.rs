@@ -1,0 +1,15 @@
+//! What people do and what goes wrong, from the command line on. Those whose names begin with
+//! `lab_` need the real host of `deploy/lab` around them; the others run anywhere.
+
+mod bad_documents;
+mod command_line;
+mod contracts;
+mod going_on;
+mod hello;
+mod images;
+mod invariants;
+mod lab_faults;
+mod lab_kill;
+mod lab_ports;
+mod lab_vsi;
+mod state_directory;

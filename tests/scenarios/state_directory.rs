@@ -1,0 +1,144 @@
+//! The state directory: one user at a time, and never harmed by what cannot use it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use vsiflow_tests::{Vsi, Vsiflow};
+
+/// Every file below a folder, but the lock, which says who came last.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else if !path.ends_with("LOCK") {
+            let bytes = fs::read(&path).unwrap();
+            all.insert(path, bytes);
+        }
+    }
+    all
+}
+
+#[track_caller]
+fn assert_unchanged(before: &BTreeMap<PathBuf, Vec<u8>>, folder: &Path) {
+    let now = files(folder);
+    for (path, bytes) in before {
+        assert!(
+            now.get(path) == Some(bytes),
+            "{} was changed or removed",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn a_second_process_is_refused_and_told_who_is_first() {
+    let vsiflow = Vsiflow::simulated();
+    let mut first = vsiflow.start_apply(Vsi::named("busy").doing("lab-hang"), &["--wait"]);
+    assert!(first.reaches("start_domain", 30), "it ended early");
+    for second in [&["get"][..], &["resume"], &["delete", "busy"]] {
+        vsiflow
+            .run(second)
+            .exits(1)
+            .says("error[VSI0002]")
+            .says(&format!("process {}", first.pid()))
+            .says("apply -f");
+    }
+    first.kill();
+    vsiflow.run(&["get"]).exits(0).says("busy");
+}
+
+#[test]
+fn a_state_of_a_newer_version_is_refused_and_left_alone() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("newer"), &[]).exits(0);
+    let format = vsiflow.state().join("FORMAT");
+    let old = fs::read_to_string(&format).unwrap();
+    assert!(old.contains("\"format\": 1"), "{old}");
+    fs::write(&format, old.replace("\"format\": 1", "\"format\": 99")).unwrap();
+    let before = files(&vsiflow.state());
+    for command in [&["get"][..], &["resume"], &["delete", "newer"]] {
+        vsiflow
+            .run(command)
+            .exits(1)
+            .says("error[VSI0003]")
+            .says("99");
+    }
+    vsiflow
+        .apply(Vsi::named("other"), &[])
+        .exits(1)
+        .says("error[VSI0003]");
+    assert_unchanged(&before, &vsiflow.state());
+
+    fs::write(&format, old).unwrap();
+    vsiflow.run(&["get"]).exits(0).says("newer");
+}
+
+#[test]
+fn a_damaged_record_is_reported_and_nothing_is_overwritten() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(Vsi::named("hurt"), &["--reason", "the-damaged-word"])
+        .exits(0);
+    let data = vsiflow.state().join("journal").join("db");
+    let mut bytes = fs::read(&data).unwrap();
+    let word = b"the-damaged-word";
+    let places: Vec<_> = (0..bytes.len().saturating_sub(word.len()))
+        .filter(|at| bytes[*at..].starts_with(word))
+        .collect();
+    assert!(!places.is_empty(), "the record is not in the file");
+    places.iter().for_each(|at| bytes[*at] ^= 1);
+    fs::write(&data, &bytes).unwrap();
+    let before = files(&vsiflow.state());
+    for command in [&["get"][..], &["resume"], &["delete", "hurt"]] {
+        vsiflow
+            .run(command)
+            .exits(1)
+            .says("error[VSI0004]")
+            .says("journal");
+    }
+    vsiflow
+        .apply(Vsi::named("other"), &[])
+        .exits(1)
+        .says("error[VSI0004]");
+    assert_unchanged(&before, &vsiflow.state());
+}
+
+#[test]
+fn a_journal_that_is_gone_is_not_made_anew() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("lost"), &[]).exits(0);
+    fs::remove_dir_all(vsiflow.state().join("journal")).unwrap();
+    vsiflow.run(&["get"]).exits(1).says("error[VSI0004]");
+    assert!(!vsiflow.state().join("journal").exists());
+}
+
+#[test]
+fn a_folder_of_something_else_is_never_made_a_state_directory() {
+    let vsiflow = Vsiflow::simulated();
+    fs::create_dir(vsiflow.state()).unwrap();
+    let thesis = vsiflow.state().join("thesis.txt");
+    fs::write(&thesis, "years of work").unwrap();
+    vsiflow
+        .apply(Vsi::named("a"), &[])
+        .exits(1)
+        .says("error[VSI0004]")
+        .says("thesis.txt");
+    assert_eq!(fs::read_to_string(thesis).unwrap(), "years of work");
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let vsiflow = Vsiflow::simulated();
+    // Not even root makes a folder below a file.
+    vsiflow.write("state", "a file");
+    vsiflow
+        .apply(Vsi::named("a"), &[])
+        .exits(1)
+        .says("error[VSI0006]")
+        .says(vsiflow.state().to_str().unwrap());
+}

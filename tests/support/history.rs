@@ -1,0 +1,101 @@
+//! Histories, and what must hold in every one of them.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+/// One line of `history -o json`.
+#[derive(Clone, Debug)]
+pub struct Event(pub Value);
+
+impl Event {
+    /// Reads a line.
+    ///
+    /// # Panics
+    /// When it is no JSON object.
+    pub fn parse(line: &str) -> Self {
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        assert!(value.is_object(), "{line}");
+        Self(value)
+    }
+
+    /// A key's text; empty where it has none.
+    pub fn text(&self, key: &str) -> &str {
+        self.0[key].as_str().unwrap_or_default()
+    }
+
+    /// The kind of event, such as `step_succeeded`.
+    pub fn kind(&self) -> &str {
+        self.text("type")
+    }
+
+    /// The step; empty where the event is of none.
+    pub fn step(&self) -> &str {
+        self.text("step")
+    }
+
+    /// The failure that the event tells of.
+    pub fn error(&self) -> Option<Failure> {
+        let error = self.0.get("error")?;
+        let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+        Some(Failure {
+            code: text("code"),
+            class: text("class"),
+            message: text("message"),
+            host: text("host"),
+            object: text("object"),
+            remedy: text("remedy"),
+        })
+    }
+}
+
+/// A failure in a history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The documented code.
+    pub code: String,
+    /// What the engine does about it.
+    pub class: String,
+    /// What happened.
+    pub message: String,
+    /// The host.
+    pub host: String,
+    /// The object.
+    pub object: String,
+    /// What the user can do.
+    pub remedy: String,
+}
+
+/// The newest failure of that code.
+///
+/// # Panics
+/// When there is none.
+#[track_caller]
+pub fn failure(history: &[Event], code: &str) -> Failure {
+    let mut failures = history.iter().rev().filter_map(Event::error);
+    failures
+        .find(|failure| failure.code == code)
+        .unwrap_or_else(|| panic!("no {code} in {history:#?}"))
+}
+
+/// Holds that no step ran again whose success was recorded, and that offsets only grow.
+///
+/// # Panics
+/// When one did.
+#[track_caller]
+pub fn assert_nothing_done_twice(history: &[Event]) {
+    let mut done = BTreeSet::new();
+    let mut last = 0;
+    for event in history {
+        let offset = event.0["offset"].as_u64().expect("an offset");
+        assert!(offset > last, "{offset} after {last}");
+        last = offset;
+        let step = (event.text("run"), event.step());
+        match event.kind() {
+            "step_succeeded" => assert!(done.insert(step), "succeeded twice: {event:?}"),
+            "step_started" => assert!(!done.contains(&step), "ran again: {event:?}"),
+            _ => {}
+        }
+    }
+    assert!(!done.is_empty(), "no step succeeded: {history:#?}");
+}

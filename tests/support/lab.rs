@@ -1,0 +1,267 @@
+//! The real host of `deploy/lab`, from inside.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::{Host, Vsiflow};
+
+const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// The port of the lab's SSH server.
+pub const SSH_PORT: u16 = 2222;
+
+/// The lab a test is in.
+pub struct Lab {
+    /// What is of this lab and goes with it.
+    folder: PathBuf,
+    /// Whether daemons may have been broken.
+    alone: bool,
+    /// Held as long as the test runs.
+    _turn: File,
+}
+
+impl Lab {
+    /// The lab, shared with other tests; `None` outside.
+    pub fn enter() -> Option<Self> {
+        Self::take(File::lock_shared, false)
+    }
+
+    /// The lab, for this test alone, which may break its daemons; `None` outside.
+    pub fn enter_alone() -> Option<Self> {
+        Self::take(File::lock, true)
+    }
+
+    fn take(lock: fn(&File) -> std::io::Result<()>, alone: bool) -> Option<Self> {
+        if std::env::var("VSIFLOW_LAB").as_deref() != Ok("1") {
+            println!("skipped: VSIFLOW_LAB=1 is not set");
+            return None;
+        }
+        let mut labs = std::fs::read_dir("/run/vsiflow-lab").expect("not inside a lab");
+        let folder = labs.next().expect("not inside a lab").unwrap().path();
+        // The same file as other crates' tests take: one lab, one turn.
+        let turn = File::create(folder.join("ssh").join("tests.lock")).unwrap();
+        lock(&turn).unwrap();
+        Some(Self {
+            folder,
+            alone,
+            _turn: turn,
+        })
+    }
+
+    fn ssh_file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.join("ssh").join(name)).unwrap()
+    }
+
+    /// The documents of the host as it is.
+    pub fn host(&self) -> Host {
+        Host {
+            label: "lab".to_owned(),
+            hostname: "127.0.0.1".to_owned(),
+            port: SSH_PORT,
+            known_hosts: self.ssh_file("known_hosts"),
+            key: self.ssh_file("id_ed25519"),
+        }
+    }
+
+    /// The host's id, as errors name it.
+    pub fn host_id(&self) -> String {
+        format!("root@127.0.0.1:{SSH_PORT}")
+    }
+
+    /// Runs `virsh` and gives what it printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[track_caller]
+    pub fn virsh(&self, arguments: &[&str]) -> String {
+        let mut virsh = Command::new("virsh");
+        virsh.args(["-q", "-c", "qemu:///system"]).args(arguments);
+        let output = virsh.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{virsh:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The first words of each line that `virsh` prints: names.
+    #[track_caller]
+    pub fn names(&self, arguments: &[&str]) -> Vec<String> {
+        let lines = self.virsh(arguments);
+        let first = lines
+            .lines()
+            .filter_map(|line| line.split_whitespace().next());
+        let mut names: Vec<_> = first.map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    /// The names of the volumes of a pool.
+    #[track_caller]
+    pub fn volumes(&self, pool: &str) -> Vec<String> {
+        self.virsh(&["pool-refresh", pool]);
+        self.names(&["vol-list", pool])
+    }
+
+    /// The names of the domains with this title.
+    #[track_caller]
+    pub fn domains(&self, title: &str) -> Vec<String> {
+        let lines = self.virsh(&["list", "--all", "--title"]);
+        let of = lines
+            .lines()
+            .filter(|line| line.trim_end().ends_with(&format!(" {title}")));
+        of.filter_map(|line| line.split_whitespace().nth(1))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Kills, stops or starts a daemon of the lab.
+    ///
+    /// # Panics
+    /// When that does not succeed.
+    pub fn daemon(&self, name: &str, action: &str) {
+        assert!(self.ask_daemon(name, action), "{name} {action}");
+    }
+
+    fn ask_daemon(&self, name: &str, action: &str) -> bool {
+        let id = self
+            .folder
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
+        let (_, lab) = id.split_once('-').unwrap();
+        let mut command = Command::new(Path::new(REPOSITORY).join("deploy/lab/daemon"));
+        let command = command.args([name, action]).env("LAB", lab);
+        command.stdin(Stdio::null()).status().unwrap().success()
+    }
+
+    /// The guest image under a name of its own, served by the lab's web server.
+    pub fn image(&self, name: &str) -> Image<'_> {
+        let www = std::fs::read_link(self.folder.join("disk"))
+            .unwrap()
+            .join("www");
+        let file = www.join(name);
+        std::fs::copy(www.join("hpcr-guest.qcow2"), &file).unwrap();
+        Image {
+            lab: self,
+            name: name.to_owned(),
+            file,
+        }
+    }
+
+    /// A pool of its own in this much memory, defined, and started if `active`.
+    pub fn pool(&self, name: &str, size: &str, active: bool) -> Pool<'_> {
+        let folder = PathBuf::from(format!("/var/lib/libvirt/{name}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let size = format!("size={size}");
+        let mut mount = Command::new("mount");
+        let mount = mount
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(&folder);
+        assert!(mount.status().unwrap().success(), "{mount:?}");
+        self.virsh(&[
+            "pool-define-as",
+            name,
+            "dir",
+            "--target",
+            &folder.to_string_lossy(),
+        ]);
+        if active {
+            self.virsh(&["pool-start", name]);
+        }
+        Pool {
+            name: name.to_owned(),
+            folder,
+            _lab: std::marker::PhantomData,
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.alone {
+            self.ask_daemon("libvirtd", "start");
+        }
+    }
+}
+
+/// Cleaning up must not hide why a test failed, so this says nothing when it fails.
+fn quietly(arguments: &[&str]) {
+    let mut virsh = Command::new("virsh");
+    virsh.args(["-q", "-c", "qemu:///system"]).args(arguments);
+    let _ = virsh.stdin(Stdio::null()).output();
+}
+
+/// An image that the lab serves. It and the base image made of it are gone when this is dropped.
+pub struct Image<'a> {
+    lab: &'a Lab,
+    name: String,
+    file: PathBuf,
+}
+
+impl Image<'_> {
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://images.lab.test:8080/{}", self.name)
+    }
+
+    /// Its name, which is also its base image's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The lab that serves it.
+    pub fn lab(&self) -> &Lab {
+        self.lab
+    }
+}
+
+impl Drop for Image<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file);
+        quietly(&["vol-delete", "--pool", "images", &self.name]);
+    }
+}
+
+/// A pool of a test's own. It is gone when this is dropped.
+pub struct Pool<'a> {
+    name: String,
+    folder: PathBuf,
+    _lab: std::marker::PhantomData<&'a Lab>,
+}
+
+impl Pool<'_> {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Pool<'_> {
+    fn drop(&mut self) {
+        quietly(&["pool-destroy", &self.name]);
+        quietly(&["pool-undefine", &self.name]);
+        let _ = Command::new("umount").arg(&self.folder).output();
+        let _ = std::fs::remove_dir(&self.folder);
+    }
+}
+
+/// A VSI on the lab's host. It is deleted when this is dropped, also after a failed test.
+pub struct Deleted<'a>(pub &'a Vsiflow, pub &'a str);
+
+impl Drop for Deleted<'_> {
+    fn drop(&mut self) {
+        let Self(vsiflow, name) = self;
+        let _ = vsiflow
+            .command(&[
+                "delete",
+                name,
+                "--wait",
+                "--timeout",
+                "30s",
+                "--ignore-not-found",
+            ])
+            .output();
+    }
+}

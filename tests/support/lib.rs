@@ -1,0 +1,26 @@
+//! What scenarios share: running vsiflow, writing documents, serving images, looking at hosts.
+//!
+//! A failed expectation ends the test, so everything here panics instead of returning errors.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+pub mod documents;
+pub mod history;
+pub mod lab;
+pub mod running;
+pub mod server;
+pub mod sim;
+pub mod until;
+pub mod vsiflow;
+
+pub use documents::{Host, Vsi};
+pub use lab::Lab;
+pub use running::Running;
+pub use server::{Answer, Server};
+pub use sim::Sim;
+pub use until::until;
+pub use vsiflow::{Ran, Vsiflow};

@@ -1,0 +1,135 @@
+//! A vsiflow that runs, and how it ended.
+
+use std::{
+    io::{BufRead as _, BufReader, Read},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{until, vsiflow::Ran};
+
+type Lines = Arc<Mutex<Vec<String>>>;
+
+/// A vsiflow that runs. It is killed when this is dropped.
+pub struct Running {
+    child: Child,
+    shown: String,
+    output: Lines,
+    errors: Lines,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let shown = format!("{command:?}");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{shown}: {error}"));
+        let (output, errors) = (Lines::default(), Lines::default());
+        let readers = vec![
+            collect(child.stdout.take().unwrap(), output.clone()),
+            collect(child.stderr.take().unwrap(), errors.clone()),
+        ];
+        Self {
+            child,
+            shown,
+            output,
+            errors,
+            readers,
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until a line of its standard error has these words; whether it came before the end.
+    pub fn reaches(&mut self, words: &str, seconds: u64) -> bool {
+        until(&format!("`{words}` of {}", self.shown), seconds, || {
+            let said = self
+                .errors
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|line| line.contains(words));
+            // The end is looked at only after the lines: what was said last counts.
+            match said {
+                true => Some(true),
+                false => self
+                    .readers
+                    .iter()
+                    .all(JoinHandle::is_finished)
+                    .then_some(false),
+            }
+        })
+    }
+
+    /// Kills it as a power cut would end it: nothing of it runs on.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        kill_process(pid, Signal::INT).unwrap();
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self, seconds: u64) -> Ran {
+        let what = format!("the end of {}", self.shown);
+        let status = until(&what, seconds, || self.child.try_wait().unwrap());
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        Ran {
+            shown: self.shown.clone(),
+            code: status.code(),
+            stdout: text(&self.output),
+            stderr: text(&self.errors),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed; that is no failure.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(lines: &Lines) -> String {
+    lines
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+fn collect(pipe: impl Read + Send + 'static, lines: Lines) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n') {
+            let Ok(line) = line else { return };
+            lines
+                .lock()
+                .unwrap()
+                .push(String::from_utf8_lossy(&line).into_owned());
+        }
+    })
+}

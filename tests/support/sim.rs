@@ -1,0 +1,80 @@
+//! What is on the simulated host, read from its files.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+/// What is on the simulated host.
+#[derive(Debug)]
+pub struct Sim {
+    folder: PathBuf,
+    state: Value,
+}
+
+impl Sim {
+    pub(crate) fn read(state: &Path) -> Self {
+        let folder = state.join("sim").join("host-sim");
+        let text = std::fs::read(folder.join("state.json")).unwrap_or_default();
+        let state = serde_json::from_slice(&text).unwrap_or_default();
+        Self { folder, state }
+    }
+
+    fn all(&self) -> BTreeMap<&str, &Value> {
+        let volumes = self.state["pools"]["images"]["volumes"].as_object();
+        volumes
+            .into_iter()
+            .flatten()
+            .map(|(name, volume)| (name.as_str(), volume))
+            .collect()
+    }
+
+    /// The names of the volumes of pool `images`.
+    pub fn volumes(&self) -> Vec<&str> {
+        self.all().into_keys().collect()
+    }
+
+    /// The titles of the domains.
+    pub fn domains(&self) -> Vec<&str> {
+        let domains = self.state["domains"].as_object();
+        domains
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, domain)| domain["spec"]["title"].as_str())
+            .collect()
+    }
+
+    /// The bytes of the one volume whose name begins so.
+    ///
+    /// # Panics
+    /// When there is not exactly one, or it was not uploaded.
+    pub fn content(&self, prefix: &str) -> Vec<u8> {
+        let all = self.all();
+        let mut found = all.iter().filter(|(name, _)| name.starts_with(prefix));
+        let (Some((_, volume)), None) = (found.next(), found.next()) else {
+            panic!("not one {prefix} in {:?}", self.volumes());
+        };
+        let id = &volume["content"]["Stored"]["id"];
+        std::fs::read(self.folder.join(format!("volume-{id}"))).unwrap()
+    }
+
+    /// Holds that this is all there is of one VSI, and its base image.
+    ///
+    /// # Panics
+    /// When something is missing, or there is more.
+    #[track_caller]
+    pub fn assert_one_vsi(&self, title: &str) {
+        assert_eq!(self.domains(), [title]);
+        let volumes = self.volumes();
+        for prefix in ["boot-", "cidata-", "console-"] {
+            let count = volumes
+                .iter()
+                .filter(|name| name.starts_with(prefix))
+                .count();
+            assert_eq!(count, 1, "{prefix} in {volumes:?}");
+        }
+        assert_eq!(volumes.len(), 4, "one base image beside them: {volumes:?}");
+    }
+}

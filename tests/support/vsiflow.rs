@@ -1,0 +1,207 @@
+//! The real binary on a state directory of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Running, Sim, history::Event};
+
+/// Longer than anything here takes, and short enough to say which command hung.
+const DEADLINE_S: u64 = 180;
+
+/// A state directory and the commands on it. It is gone when this is dropped.
+pub struct Vsiflow {
+    folder: TempDir,
+    host: Option<String>,
+    written: AtomicUsize,
+}
+
+impl Vsiflow {
+    /// One whose host is simulated.
+    pub fn simulated() -> Self {
+        Self::with(Some("sim:".to_owned()))
+    }
+
+    /// One whose hosts are those of its documents.
+    pub fn of_documents() -> Self {
+        Self::with(None)
+    }
+
+    fn with(host: Option<String>) -> Self {
+        Self {
+            folder: tempfile::Builder::new()
+                .prefix("vsiflow-")
+                .tempdir()
+                .unwrap(),
+            host,
+            written: AtomicUsize::new(0),
+        }
+    }
+
+    /// Where everything of it is kept.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The state directory. It is there only once vsiflow has made it.
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// Writes a file beside the state directory.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// vsiflow with these arguments, and nothing of the caller's settings.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.arg("--state").arg(self.state());
+        if let Some(host) = &self.host {
+            command.arg("--host").arg(host);
+        }
+        for setting in ["STATE", "LOG"] {
+            command.env_remove(format!("VSIFLOW_{setting}"));
+        }
+        // Images come from this machine; a proxy would look for them on its own.
+        for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
+            command.env_remove(proxy).env_remove(proxy.to_uppercase());
+        }
+        command.args(arguments).current_dir(self.folder.path());
+        command
+    }
+
+    /// Starts a command.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        Running::start(self.command(arguments))
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.start(arguments).end(DEADLINE_S)
+    }
+
+    /// Starts `apply` with these documents.
+    pub fn start_apply(&self, documents: impl ToString, more: &[&str]) -> Running {
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let path = self.write(&format!("documents-{number}.yaml"), &documents.to_string());
+        let mut arguments = vec!["apply", "-f", path.to_str().unwrap()];
+        arguments.extend(more);
+        self.start(&arguments)
+    }
+
+    /// Applies these documents.
+    pub fn apply(&self, documents: impl ToString, more: &[&str]) -> Ran {
+        self.start_apply(documents, more).end(DEADLINE_S)
+    }
+
+    /// A VSI as `get` shows it.
+    pub fn vsi(&self, name: &str) -> Value {
+        self.run(&["get", "vsi", name, "-o", "json"])
+            .exits(0)
+            .json()
+    }
+
+    /// A VSI's phase.
+    pub fn phase(&self, name: &str) -> String {
+        text(&self.vsi(name)["status"]["phase"])
+    }
+
+    /// The phases of all base images.
+    pub fn image_phases(&self) -> Vec<String> {
+        let images = self.run(&["get", "image", "-o", "json"]).exits(0).json();
+        let items = images["items"].as_array().unwrap();
+        items
+            .iter()
+            .map(|item| text(&item["status"]["phase"]))
+            .collect()
+    }
+
+    /// All events of a VSI.
+    pub fn history(&self, name: &str) -> Vec<Event> {
+        let ran = self.run(&["history", name, "-o", "json"]).exits(0);
+        ran.stdout.lines().map(Event::parse).collect()
+    }
+
+    /// The simulated host.
+    pub fn sim(&self) -> Sim {
+        Sim::read(&self.state())
+    }
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("no text: {value}"))
+        .to_owned()
+}
+
+/// The binary of the build that this test is of.
+///
+/// # Panics
+/// When it was not built.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let found = test
+        .ancestors()
+        .take(3)
+        .map(|folder| folder.join("vsiflow"))
+        .find(|path| path.is_file());
+    found.unwrap_or_else(|| {
+        panic!(
+            "there is no vsiflow beside {}: build it first, with `cargo build`",
+            test.display()
+        )
+    })
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// The command, for messages.
+    pub shown: String,
+    /// Its exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Expects this exit code.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    /// Expects these words, on standard output or standard error.
+    #[track_caller]
+    pub fn says(self, words: &str) -> Self {
+        let said = self.stdout.contains(words) || self.stderr.contains(words);
+        assert!(said, "no `{words}` in {self:#?}");
+        self
+    }
+
+    /// Expects that these words are nowhere.
+    #[track_caller]
+    pub fn keeps_quiet_about(self, words: &str) -> Self {
+        let said = self.stdout.contains(words) || self.stderr.contains(words);
+        assert!(!said, "`{words}` in {self:#?}");
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
