@@ -13,6 +13,8 @@
 
 mod attempt;
 mod control;
+mod ends;
+mod entities;
 mod handle;
 mod limits;
 mod recorder;

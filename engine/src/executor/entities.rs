@@ -1,0 +1,226 @@
+//! Entities: what is wanted of them, the runs that calls for, and who waits for whom.
+
+use ulid::Ulid;
+
+use super::{control::Control, recorder::Cause, runs::last_output};
+use crate::{
+    journal::JournalError,
+    model::{
+        CancelMode, EntityCommand, EntityId, EventKind, Failure, FailureClass, Graph, GraphError,
+        Name, NodeState, Outcome, Payload, Precedence, RunId, RunResult, Work, decide_entity,
+    },
+    workflow::Wish,
+};
+
+impl Control {
+    /// Why a wish cannot be recorded, if so.
+    pub(super) fn refusal(&self, wish: &Wish) -> Option<Failure> {
+        if wish.precedence == Precedence::Record {
+            return None;
+        }
+        let state = self
+            .recorder
+            .world
+            .entity(&wish.entity)
+            .cloned()
+            .unwrap_or_default();
+        let workflows = &self.parts.workflows;
+        let graph = workflows.graph(&wish.entity, &state, &wish.workflow, &wish.desired);
+        match graph.map(|graph| graph.validate()) {
+            // Heavy parameters are moved into blobs when the run is opened.
+            Ok(Ok(()) | Err(GraphError::TooHeavy(_))) => None,
+            Ok(Err(error)) => Some(defect(error.to_string())),
+            Err(failure) => Some(failure),
+        }
+    }
+
+    /// Records a wish and drives its entity.
+    pub(super) fn wish(&mut self, wish: Wish, desired: Payload, cause: &Cause) -> u64 {
+        let newest = self
+            .recorder
+            .world
+            .entity(&wish.entity)
+            .and_then(|e| e.desired.as_ref());
+        let generation = newest
+            .map_or(0, |desired| desired.generation)
+            .saturating_add(1);
+        let kind = EventKind::Desired {
+            generation,
+            workflow: wish.workflow,
+            precedence: wish.precedence,
+            desired,
+        };
+        self.recorder.entity_event(&wish.entity, kind, cause);
+        self.drive_entity(&wish.entity);
+        generation
+    }
+
+    pub(super) async fn settle_entity(&mut self, id: &EntityId) {
+        if !self.is_driven(id) {
+            return;
+        }
+        let Some(state) = self.recorder.world.entity(id).cloned() else {
+            return;
+        };
+        match decide_entity(&state) {
+            Some(EntityCommand::OpenRun {
+                workflow,
+                generation,
+            }) => {
+                self.open_run(id, &workflow, generation).await;
+            }
+            Some(EntityCommand::CancelRun { run, mode }) => self.ask_to_stop(run, mode),
+            None => {}
+        }
+        self.record_state(id);
+    }
+
+    pub(super) fn ask_to_stop(&mut self, run: RunId, mode: CancelMode) {
+        if self
+            .recorder
+            .world
+            .run(run)
+            .is_some_and(|run| run.cancel.is_none())
+        {
+            self.recorder
+                .run_event(run, EventKind::CancelRequested { mode }, &Cause::engine());
+        }
+    }
+
+    fn record_state(&mut self, id: &EntityId) {
+        let world = &self.recorder.world;
+        let Some(view) = world.view(id) else { return };
+        let now = self.parts.workflows.state(&view);
+        if let Some((state, detail)) = now.filter(|now| view.entity.state.as_ref() != Some(now)) {
+            let kind = EventKind::StateChanged { state, detail };
+            self.recorder.entity_event(id, kind, &Cause::engine());
+        }
+    }
+
+    async fn open_run(&mut self, id: &EntityId, workflow: &Name, generation: u64) {
+        if self.unreadable.contains(id) {
+            return;
+        }
+        match self.graph(id, workflow).await {
+            Ok(graph) => self.record_run(id, workflow, generation, graph),
+            Err(failure) => {
+                tracing::error!(entity = %id, %failure, "what is wanted cannot be turned into a run");
+                self.unreadable.insert(id.clone());
+            }
+        }
+    }
+
+    async fn graph(&self, id: &EntityId, workflow: &Name) -> Result<Graph, Failure> {
+        let state = self.recorder.world.entity(id).cloned().unwrap_or_default();
+        let desired = state.desired.as_ref().map(|wanted| wanted.desired.clone());
+        let desired = self.parts.blobs.get(&desired.unwrap_or_default()).await;
+        let desired = desired.map_err(|error| defect(error.to_string()))?;
+        let graph = self.parts.workflows.graph(id, &state, workflow, &desired)?;
+        let graph = self
+            .spill(graph)
+            .await
+            .map_err(|error| defect(error.to_string()))?;
+        graph
+            .validate()
+            .map_err(|error| defect(error.to_string()))?;
+        Ok(graph)
+    }
+
+    /// Moves the longest parameters into blobs until the graph fits into one event.
+    async fn spill(&self, mut graph: Graph) -> Result<Graph, JournalError> {
+        while graph.weight() > Graph::MAX_WEIGHT {
+            let longest = graph
+                .nodes
+                .iter_mut()
+                .filter_map(|node| inline_of(&mut node.work));
+            let Some(payload) =
+                longest.max_by_key(|payload| payload.inline().map_or(0, <[u8]>::len))
+            else {
+                break;
+            };
+            let bytes = payload.inline().unwrap_or_default().to_vec();
+            *payload = self.parts.blobs.put_blob(&bytes).await?;
+        }
+        Ok(graph)
+    }
+
+    fn record_run(&mut self, id: &EntityId, workflow: &Name, generation: u64, graph: Graph) {
+        let run = RunId(Ulid::from_parts(self.parts.clock.now().0, rand::random()));
+        let engine = Cause::engine();
+        let workflow = workflow.clone();
+        let opened = EventKind::RunOpened {
+            run,
+            workflow,
+            generation,
+        };
+        self.recorder.entity_event(id, opened, &engine);
+        let started = EventKind::RunStarted {
+            entity: id.clone(),
+            generation,
+            graph,
+        };
+        self.recorder.run_event(run, started, &engine);
+        self.recovered.insert(run);
+    }
+
+    /// Sees to it that a run works for the other entity.
+    pub(super) fn require(&mut self, entity: &EntityId, workflow: &Name, desired: &Payload) {
+        self.drive_entity(entity);
+        if self.recorder.world.active_run(entity).is_some() {
+            return;
+        }
+        let (entity, workflow) = (entity.clone(), workflow.clone());
+        let precedence = Precedence::Queue;
+        let wish = Wish {
+            entity,
+            workflow,
+            precedence,
+            desired: Vec::new(),
+        };
+        self.wish(wish, desired.clone(), &Cause::engine());
+    }
+
+    pub(super) fn tell_waiting(&mut self, id: RunId, entity: &EntityId, result: &RunResult) {
+        let output = self.recorder.world.run(id).and_then(|run| last_output(run));
+        for (run, node, _) in self.recorder.world.waiting_for(entity) {
+            let state = self
+                .recorder
+                .world
+                .run(run)
+                .and_then(|run| run.nodes.get(&node));
+            let attempt = state.map_or(0, NodeState::attempt);
+            let kind = match (result, &output) {
+                (RunResult::Succeeded, Some(output)) => EventKind::StepSucceeded {
+                    node,
+                    attempt,
+                    outcome: Outcome::AlreadyPresent,
+                    output: output.clone(),
+                },
+                (RunResult::Failed(failure), _) => {
+                    let failure = failure.clone();
+                    EventKind::StepFailed {
+                        node,
+                        attempt,
+                        failure,
+                        retry: None,
+                    }
+                }
+                _ => EventKind::StepInterrupted { node, attempt },
+            };
+            self.record_engine(run, kind);
+        }
+    }
+}
+
+fn inline_of(work: &mut Work) -> Option<&mut Payload> {
+    let payload = match work {
+        Work::Step { params, .. } => params,
+        Work::Entity { desired, .. } => desired,
+    };
+    payload.inline().is_some().then_some(payload)
+}
+
+fn defect(message: String) -> Failure {
+    Failure::new(FailureClass::Blocked, "VSI0001", message)
+        .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
+}
