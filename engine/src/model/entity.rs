@@ -2,29 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
 use super::{
-    event::{CancelMode, Event, EventKind, RunResult},
+    divergence::Divergence,
+    event::{CancelMode, Event, EventKind, Precedence, RunResult},
     id::RunId,
     payload::Payload,
-    state::Divergence,
     text::{Name, Text},
 };
-
-/// What a newer wish does to the run of an older one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Precedence {
-    /// Waits until the open run is over; of several the last one counts (power commands).
-    Queue,
-    /// Lets the current step end, then takes the run's place (a new generation).
-    Supersede,
-    /// Takes the run's place and ends waits at once; nothing but another of its kind follows
-    /// until it is done (delete).
-    Supreme,
-    /// Is only kept: no run follows (a host's settings).
-    Record,
-}
 
 /// What is wanted of an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]

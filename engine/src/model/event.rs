@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    entity::Precedence,
     failure::Failure,
     graph::Graph,
     id::{EntityId, RunId, Timestamp},
@@ -49,6 +48,20 @@ impl std::fmt::Display for Actor {
             Self::Kubernetes(user) => write!(f, "kubernetes:{user}"),
         }
     }
+}
+
+/// What a newer wish does to the run of an older one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Precedence {
+    /// Waits until the open run is over; of several the last one counts (power commands).
+    Queue,
+    /// Lets the current step end, then takes the run's place (a new generation).
+    Supersede,
+    /// Takes the run's place and ends waits at once; nothing but another of its kind follows
+    /// until it is done (delete).
+    Supreme,
+    /// Is only kept: no run follows (a host's settings).
+    Record,
 }
 
 /// How a step left the world.

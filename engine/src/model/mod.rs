@@ -6,6 +6,7 @@
 //! states, deciding twice gives equal commands.
 
 mod decide;
+mod divergence;
 mod entity;
 mod event;
 mod failure;
@@ -16,13 +17,12 @@ mod state;
 mod text;
 
 pub use decide::{Command, decide};
-pub use entity::{
-    ActiveRun, Desired, EntityCommand, EntityState, LastRun, Precedence, decide_entity,
-};
-pub use event::{Actor, CancelMode, Event, EventKind, Outcome, RunResult, Wait};
+pub use divergence::Divergence;
+pub use entity::{ActiveRun, Desired, EntityCommand, EntityState, LastRun, decide_entity};
+pub use event::{Actor, CancelMode, Event, EventKind, Outcome, Precedence, RunResult, Wait};
 pub use failure::{Failure, FailureClass};
 pub use graph::{Graph, GraphError, Node, Work};
 pub use id::{EntityId, InvalidId, RunId, StreamId, Timestamp};
 pub use payload::{Hash, INLINE_MAX, Payload};
-pub use state::{Divergence, NodeState, RunPhase, RunState};
+pub use state::{NodeState, RunPhase, RunState};
 pub use text::{Name, Text, Who};

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    divergence::Divergence,
     event::{CancelMode, Event, EventKind, Outcome, RunResult, Wait},
     failure::Failure,
     graph::Graph,
@@ -10,23 +11,6 @@ use super::{
     payload::Payload,
     text::Name,
 };
-
-/// An event that cannot follow what came before it: the journal or the program is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{event} cannot follow what came before: {why}")]
-pub struct Divergence {
-    event: &'static str,
-    why: String,
-}
-
-impl Divergence {
-    pub(crate) fn new(event: &EventKind, why: impl Into<String>) -> Self {
-        Self {
-            event: event.type_name(),
-            why: why.into(),
-        }
-    }
-}
 
 /// Where a node stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
