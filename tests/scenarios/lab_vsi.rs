@@ -105,11 +105,12 @@ impl<'a> Stranger<'a> {
         }
     }
 
+    /// Everything the host tells of them, but when somebody last read the volume.
     fn look(&self) -> (String, String) {
-        let volume = self
-            .lab
-            .virsh(&["vol-dumpxml", "--pool", "images", &self.volume]);
-        (volume, self.lab.virsh(&["dumpxml", self.domain]))
+        let volume = &["vol-dumpxml", "--pool", "images", &self.volume];
+        let volume = self.lab.virsh(volume);
+        let lines = volume.lines().filter(|line| !line.contains("<atime>"));
+        (lines.collect(), self.lab.virsh(&["dumpxml", self.domain]))
     }
 }
 

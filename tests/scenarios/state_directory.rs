@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use vsiflow_tests::{Vsi, Vsiflow};
+use vsiflow_tests::{Vsi, Vsiflow, until};
 
 /// Every file below a folder, but the lock, which says who came last.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -40,16 +40,36 @@ fn a_second_process_is_refused_and_told_who_is_first() {
     let vsiflow = Vsiflow::simulated();
     let mut first = vsiflow.start_apply(Vsi::named("busy").doing("lab-hang"), &["--wait"]);
     assert!(first.reaches("start_domain", 30), "it ended early");
-    for second in [&["get"][..], &["resume"], &["delete", "busy"]] {
-        vsiflow
-            .run(second)
-            .exits(1)
-            .says("error[VSI0002]")
-            .says(&format!("process {}", first.pid()))
-            .says("apply -f");
-    }
+    vsiflow
+        .apply(Vsi::named("late"), &[])
+        .exits(1)
+        .says("error[VSI0002]")
+        .says(&format!("process {}", first.pid()))
+        .says("apply -f");
     first.kill();
-    vsiflow.run(&["get"]).exits(0).says("busy");
+    let list = vsiflow.run(&["get"]).exits(0).says("busy");
+    list.keeps_quiet_about("late");
+}
+
+#[test]
+fn the_first_process_answers_for_others_that_ask() {
+    let vsiflow = Vsiflow::simulated();
+    let mut first = vsiflow.start_apply(Vsi::named("asked").doing("lab-hang"), &["--wait"]);
+    assert!(first.reaches("start_domain", 30), "it ended early");
+    vsiflow.run(&["get", "-o", "json"]).exits(0).says("Booting");
+    vsiflow
+        .run(&["history", "asked"])
+        .exits(0)
+        .says("start_domain");
+    vsiflow.run(&["get", "vsi", "nobody"]).exits(3);
+    vsiflow
+        .run(&["delete", "asked", "--wait"])
+        .exits(0)
+        .says("deleted");
+    until("the end of the first", 30, || {
+        first.has_ended().then_some(())
+    });
+    assert_eq!(vsiflow.sim().volumes(), ["hpcr-guest.qcow2"]);
 }
 
 #[test]
