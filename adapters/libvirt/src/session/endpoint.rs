@@ -70,24 +70,31 @@ pub(super) async fn open_channel(
     socket: &str,
     within: Duration,
 ) -> Result<ChannelStream<Msg>, ConnectError> {
-    match ssh.open_streamlocal(socket, within).await {
+    let (host, path, message) = match ssh.open_streamlocal(socket, within).await {
         Err(ConnectError::ChannelRefused {
             host,
             path,
             message,
-        }) => Err(match diagnose(ssh, socket, within).await {
-            Some(Seen::Absent) => ConnectError::SocketAbsent { host, path },
-            Some(Seen::Forbidden) => ConnectError::SocketForbidden { host, path },
-            Some(Seen::Dead) => ConnectError::SocketDead { host, path },
-            Some(Seen::Listening) => ConnectError::ForwardingProhibited { host, path },
-            None => ConnectError::ChannelRefused {
-                host,
-                path,
-                message,
-            },
-        }),
-        outcome => outcome,
-    }
+        }) => (host, path, message),
+        outcome => return outcome,
+    };
+    Err(match diagnose(ssh, socket, within).await {
+        Some(Seen::Absent) => ConnectError::SocketAbsent { host, path },
+        Some(Seen::Forbidden) => ConnectError::SocketForbidden { host, path },
+        Some(Seen::Dead) => ConnectError::SocketDead { host, path },
+        // A daemon may have come up since the refusal: only a second one is sshd's own.
+        Some(Seen::Listening) => match ssh.open_streamlocal(socket, within).await {
+            Err(ConnectError::ChannelRefused { .. }) => {
+                ConnectError::ForwardingProhibited { host, path }
+            }
+            outcome => return outcome,
+        },
+        None => ConnectError::ChannelRefused {
+            host,
+            path,
+            message,
+        },
+    })
 }
 
 /// What there is at a socket's path.
