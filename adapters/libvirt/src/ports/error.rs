@@ -101,6 +101,8 @@ fn of_libvirt(error: &LibvirtError) -> Kind {
         55 => Kind::WrongState,
         8 | 9 | 27 | 35 | 67 | 92 => Kind::Rejected,
         1 if says("already exists") => Kind::Exists,
+        // What a clone onto an existing name gets.
+        1 if says("storage volume name") && says("already in use") => Kind::Exists,
         RPC => Kind::OutcomeUnknown,
         29 => Kind::Denied,
         _ => Kind::Other,
