@@ -15,9 +15,11 @@
 mod error;
 mod format;
 mod lock;
+mod rebuilding;
 
 pub use error::StateDirError;
 pub use lock::Holder;
+pub use rebuilding::Rebuilding;
 
 use std::{
     io,

@@ -16,6 +16,7 @@ pub mod chain;
 pub mod conformance;
 mod memory;
 mod record;
+mod sled_inspector;
 mod sled_journal;
 mod sled_keys;
 mod sled_store;
@@ -26,6 +27,7 @@ mod stored;
 pub use chain::{BatchLink, ChainedJournal};
 pub use memory::MemoryJournal;
 pub use record::Stored;
+pub use sled_inspector::SledInspector;
 pub use sled_journal::SledJournal;
 
 use async_trait::async_trait;

@@ -34,6 +34,23 @@ impl Store {
         Ok((store, tip))
     }
 
+    /// Reads everything that is there, also where the end does not fit the chain. Nobody may
+    /// write meanwhile.
+    pub(super) fn inspect(tree: sled::Tree) -> Result<Self, JournalError> {
+        check_layout(&tree)?;
+        let store = Self {
+            tree,
+            durable: Arc::new(AtomicU64::new(u64::MAX)),
+        };
+        let last = store.last_before(keys::AFTER_RECORDS, keys::RECORDS)?;
+        let last = last.and_then(|(key, _)| keys::number(&key));
+        // A damaged link is named when the links are read.
+        let linked = store.last_link().ok().flatten().map(|link| link.last);
+        let next = last.max(linked).map_or(0, |last| last.saturating_add(1));
+        store.set_durable(next);
+        Ok(store)
+    }
+
     pub(super) fn set_durable(&self, next: Offset) {
         self.durable.store(next, Ordering::Release);
     }

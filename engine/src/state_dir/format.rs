@@ -40,9 +40,14 @@ impl Format {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let millis = u64::try_from(since.as_millis()).unwrap_or_default();
+        Self::of(Ulid::from_parts(millis, rand::random()).to_string())
+    }
+
+    /// The format this version makes, for a journal of that identity.
+    pub(super) fn of(journal: String) -> Self {
         Self {
             format: KNOWN,
-            journal: Ulid::from_parts(millis, rand::random()).to_string(),
+            journal,
             written_by: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -99,6 +104,14 @@ pub(super) fn draft(dir: &Path) -> io::Result<Format> {
     text.push('\n');
     files::rewrite(&part(dir), text.as_bytes())?;
     Ok(format)
+}
+
+/// Writes `FORMAT` as the last act of a rebuild; it is there whole or not at all.
+pub(super) fn write(dir: &Path, format: &Format) -> io::Result<()> {
+    let mut text = serde_json::to_string_pretty(format)?;
+    text.push('\n');
+    let draft = dir.join(format!("{FORMAT}.rebuilt"));
+    files::replace(&dir.join(FORMAT), &draft, text.as_bytes())
 }
 
 /// Gives the draft its name.
