@@ -13,6 +13,7 @@
 //! - A step may be attempted more than once: at-least-once plus idempotent steps.
 //! - At most one run an entity is open at a time.
 
+pub mod audit;
 pub mod blob;
 mod blocking;
 pub mod checkpoint;
@@ -24,6 +25,7 @@ mod group_commit;
 pub mod journal;
 pub mod model;
 pub mod registry;
+pub mod replay;
 pub mod secret;
 pub mod state_dir;
 pub mod step;
