@@ -13,6 +13,8 @@ mod failure;
 mod graph;
 mod id;
 mod payload;
+#[cfg(test)]
+mod properties;
 mod state;
 mod text;
 
