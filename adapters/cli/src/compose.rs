@@ -1,6 +1,7 @@
 //! Puts everything together: state directory, journal, engine, hosts and image sources.
 
 use std::{
+    future::Future,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -18,7 +19,6 @@ use vsiflow_workflows::{
 use crate::{
     args::Common,
     exit::{Exit, Problem},
-    output::sink::held_app,
 };
 
 mod hosts;
@@ -41,13 +41,22 @@ struct Inner {
     path: PathBuf,
 }
 
+tokio::task_local! {
+    static HELD: App;
+}
+
 impl App {
+    /// Runs a caller's command with what this process holds open.
+    pub(crate) async fn lend<T>(self, work: impl Future<Output = T>) -> T {
+        HELD.scope(self, work).await
+    }
+
     /// Opens the state directory and the engine on it; nothing is worked on yet. A caller's
     /// command works with what the holder of the directory has open.
     pub(crate) async fn open(common: &Common) -> Result<Self, Problem> {
-        match held_app() {
-            Some(app) => Ok(app),
-            None => Box::pin(Self::open_own(common)).await,
+        match HELD.try_with(Self::clone) {
+            Ok(app) => Ok(app),
+            Err(_) => Box::pin(Self::open_own(common)).await,
         }
     }
 
@@ -134,7 +143,8 @@ impl App {
     }
 }
 
-async fn open_state(path: &Path) -> Result<StateDir, Problem> {
+/// Opens the state directory off the runtime.
+pub(crate) async fn open_state(path: &Path) -> Result<StateDir, Problem> {
     let path = path.to_owned();
     let opened = tokio::task::spawn_blocking(move || StateDir::open(path)).await;
     let opened = opened.map_err(|error| {

@@ -1,6 +1,6 @@
 //! What commands that work have in common: reading documents, waiting, and saying how it came out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::broadcast::error::RecvError;
 use vsiflow_engine::{
@@ -15,7 +15,6 @@ use vsiflow_workflows::{
 
 use crate::{
     args::{Common, Format, WaitArgs},
-    command::list,
     compose::App,
     daemon::Server,
     exit::{Exit, Problem},
@@ -53,7 +52,7 @@ pub(crate) async fn documents(
     recursive: bool,
 ) -> Result<Resolved, Problem> {
     let host = host(common)?;
-    let inputs: Vec<_> = files.iter().map(input).collect();
+    let inputs: Vec<_> = files.iter().map(|path| input(path)).collect();
     let read = move || {
         let loaded = vsiflow_file::load(&inputs, recursive, &mut std::io::stdin())?;
         let resolved = loaded.resolve(host.as_ref())?;
@@ -80,11 +79,11 @@ pub(crate) async fn documents(
     }
 }
 
-fn input(path: &PathBuf) -> Input {
+fn input(path: &Path) -> Input {
     if path.as_os_str() == "-" {
         Input::Stdin
     } else {
-        Input::Path(path.clone())
+        Input::Path(path.to_owned())
     }
 }
 
@@ -288,6 +287,6 @@ pub(crate) async fn print_vsis(
             Ok(())
         }
         (format, [one]) => output::print(one, format),
-        (format, all) => output::print(&list(all), format),
+        (format, all) => output::print(&output::list(all), format),
     }
 }

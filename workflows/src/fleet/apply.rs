@@ -51,7 +51,8 @@ pub struct Applied {
 const TREATMENT: [&str; 4] = ["labels", "onDrift", "updatePolicy", "deletionPolicy"];
 
 impl Fleet {
-    /// Records what is wanted, all of it in one batch or nothing, and begins to work on it.
+    /// Records what is wanted, all of it in one batch or nothing, and begins to work on it. Where
+    /// nothing changed and something stands in the way, that is looked at again.
     ///
     /// # Errors
     /// Before anything is recorded: when a VSI of the name is being deleted, or when the change
@@ -70,12 +71,10 @@ impl Fleet {
         for vsi in resolved.vsis {
             all.push(self.vsi_wish(vsi, &known, &disks, &mut wishes).await?);
         }
-        self.record(wishes, by).await?;
-        self.engine
-            .drive(Drive::These(
-                all.iter().filter_map(|a| a.entity.clone()).collect(),
-            ))
-            .await?;
+        self.record(wishes, by.clone()).await?;
+        let entities: Vec<_> = all.iter().filter_map(|one| one.entity.clone()).collect();
+        self.engine.drive(Drive::These(entities.clone())).await?;
+        self.look_again(&entities, &by).await?;
         Ok(all)
     }
 

@@ -6,7 +6,7 @@ use vsiflow_engine::{
     workflow::Wish,
 };
 
-use super::{Fleet, FleetError, index::Known};
+use super::{Fleet, FleetError, Verdict, index::Known};
 use crate::{delete_vsi, phase::Phase};
 
 impl Fleet {
@@ -77,8 +77,25 @@ impl Fleet {
     ///
     /// # Errors
     /// When the journal fails.
-    pub async fn resume(&self, entities: Vec<EntityId>) -> Result<(), FleetError> {
-        Ok(self.engine.drive(Drive::These(entities)).await?)
+    pub async fn resume(&self, entities: Vec<EntityId>, by: By) -> Result<(), FleetError> {
+        self.engine.drive(Drive::These(entities.clone())).await?;
+        self.look_again(&entities, &by).await
+    }
+
+    /// Has what stands in the way looked at again at once: whoever asks now wants to know whether
+    /// it still does.
+    pub(super) async fn look_again(
+        &self,
+        entities: &[EntityId],
+        by: &By,
+    ) -> Result<(), FleetError> {
+        for entity in entities {
+            let stands = matches!(self.verdict(entity), Some(Verdict::Blocked(_)));
+            if stands {
+                self.engine.retry(entity.clone(), by.clone()).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The VSIs that have not reached what is wanted of them and can go on: all, or those on one

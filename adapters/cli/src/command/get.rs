@@ -63,7 +63,7 @@ async fn vsis(app: &App, args: &GetArgs) -> Outcome {
         }
         Some(format) => match (objects.as_slice(), names.len()) {
             ([one], 1) => output::print(one, format)?,
-            (all, _) => output::print(&list(all), format)?,
+            (all, _) => output::print(&output::list(all), format)?,
         },
     }
     Ok(Exit::Done)
@@ -108,13 +108,8 @@ fn print<T: serde::Serialize>(args: &GetArgs, objects: &[T], table: table::Table
             let items = chosen
                 .iter()
                 .map(|value| json!({"metadata": {"name": name(value)}, "status": value}));
-            output::print(&list(&items.collect::<Vec<_>>()), format)?;
+            output::print(&output::list(&items.collect::<Vec<_>>()), format)?;
         }
     }
     Ok(Exit::Done)
-}
-
-/// A list as kubectl prints it.
-pub(crate) fn list<T: serde::Serialize>(items: &[T]) -> Value {
-    json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items})
 }

@@ -76,6 +76,4 @@ async fn dispatch(cli: Cli) -> Outcome {
 }
 
 /// What a command comes to.
-pub(crate) use get::list;
-
 pub(crate) type Outcome = Result<Exit, Problem>;

@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use crate::{
+    actor,
     args::{Common, ResumeArgs},
     compose::App,
     exit::Exit,
@@ -21,8 +22,9 @@ pub(super) async fn run(common: &Common, args: ResumeArgs) -> Outcome {
         app.close().await;
         return Ok(Exit::Done);
     }
+    let entities = targets.iter().map(|target| target.entity.clone()).collect();
     app.fleet
-        .resume(targets.iter().map(|target| target.entity.clone()).collect())
+        .resume(entities, actor::by(&common.reason))
         .await?;
     let exit = work::until_decided(&app, common, &args.wait, &targets, "is settled").await?;
     app.close().await;

@@ -111,14 +111,17 @@ async fn answer(mut stream: UnixStream, app: App) -> io::Result<()> {
     let (_, ask) = tokio::time::timeout(ASKING, frame::read_block(&mut stream)).await??;
     let ask: Ask = serde_json::from_slice(&ask).map_err(io::Error::other)?;
     let sink = Arc::new(Sink::default());
-    let work = sink::with(sink.clone(), app, async move {
-        match Cli::try_parse_from(&ask.args) {
-            Ok(cli) if ask.version == VERSION && may_forward(&cli.command) => {
-                command::run(cli).await
+    let work = sink::with(
+        sink.clone(),
+        app.lend(async move {
+            match Cli::try_parse_from(&ask.args) {
+                Ok(cli) if ask.version == VERSION && may_forward(&cli.command) => {
+                    command::run(cli).await
+                }
+                _ => Exit::Usage,
             }
-            _ => Exit::Usage,
-        }
-    });
+        }),
+    );
     let mut work = std::pin::pin!(work);
     let exit = loop {
         tokio::select! {

@@ -107,6 +107,11 @@ pub(crate) fn print(value: &impl Serialize, format: Format) -> Result<(), Proble
     raw(text.as_bytes())
 }
 
+/// A list as kubectl prints it.
+pub(crate) fn list<T: Serialize>(items: &[T]) -> serde_json::Value {
+    serde_json::json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items})
+}
+
 /// An object as one line of JSON.
 pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Problem> {
     let mut text = serde_json::to_vec(value).map_err(|error| unprintable(&error))?;

@@ -8,10 +8,8 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::compose::App;
-
 tokio::task_local! {
-    static CALLER: (Arc<Sink>, App);
+    static CALLER: Arc<Sink>;
 }
 
 /// Output on its way to a caller.
@@ -49,14 +47,9 @@ impl Sink {
     }
 }
 
-/// Runs a caller's command: its output goes to `sink`, and it works with `app`.
-pub(crate) async fn with<T>(sink: Arc<Sink>, app: App, work: impl Future<Output = T>) -> T {
-    CALLER.scope((sink, app), work).await
-}
-
-/// The application of the process that holds the state directory, where a caller's command runs.
-pub(crate) fn held_app() -> Option<App> {
-    CALLER.try_with(|(_, app)| app.clone()).ok()
+/// Runs a caller's command: its output goes to `sink`.
+pub(crate) async fn with<T>(sink: Arc<Sink>, work: impl Future<Output = T>) -> T {
+    CALLER.scope(sink, work).await
 }
 
 /// Whether a caller's command runs here.
@@ -66,7 +59,7 @@ pub(crate) fn is_for_caller() -> bool {
 
 /// Writes results.
 pub(super) fn out(bytes: &[u8]) -> std::io::Result<()> {
-    match CALLER.try_with(|(sink, _)| sink.put(false, &plain(bytes))) {
+    match CALLER.try_with(|sink| sink.put(false, &plain(bytes))) {
         Ok(()) => Ok(()),
         Err(_) => anstream::stdout().write_all(bytes),
     }
@@ -74,7 +67,7 @@ pub(super) fn out(bytes: &[u8]) -> std::io::Result<()> {
 
 /// Writes results as they are, escape sequences and all.
 pub(super) fn out_raw(bytes: &[u8]) -> std::io::Result<()> {
-    match CALLER.try_with(|(sink, _)| sink.put(false, bytes)) {
+    match CALLER.try_with(|sink| sink.put(false, bytes)) {
         Ok(()) => Ok(()),
         Err(_) => std::io::stdout().write_all(bytes),
     }
@@ -83,7 +76,7 @@ pub(super) fn out_raw(bytes: &[u8]) -> std::io::Result<()> {
 /// Writes about what is going on. A terminal that went away is no error.
 pub(super) fn err(bytes: &[u8]) {
     if CALLER
-        .try_with(|(sink, _)| sink.put(true, &plain(bytes)))
+        .try_with(|sink| sink.put(true, &plain(bytes)))
         .is_err()
     {
         let _ = anstream::stderr().write_all(bytes);
