@@ -189,6 +189,17 @@ pub(crate) fn without_kind(name: &str) -> &str {
 pub(crate) struct HistoryArgs {
     #[command(flatten)]
     pub(crate) target: Target,
+    /// Go on with what happens, until interrupted.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only events from this offset of the journal on.
+    #[arg(
+        long,
+        value_name = "OFFSET",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    pub(crate) from_offset: u64,
     /// How the result is printed: for people, or one JSON object a line.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<HistoryFormat>,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
     journal::{Offset, Record},
     model::{
@@ -14,14 +14,13 @@ use vsiflow_engine::{
 use super::{Fleet, FleetError};
 
 /// One event. The names of its keys are stable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryLine {
     /// The journal-wide order.
     pub offset: Offset,
-    /// Milliseconds since the epoch; printed as RFC 3339.
-    #[serde(serialize_with = "rfc3339")]
-    pub time: Timestamp,
+    /// When, RFC 3339 with milliseconds, UTC.
+    pub time: String,
     /// The entity the event is of.
     pub entity: String,
     /// The run, for events of a run.
@@ -34,7 +33,7 @@ pub struct HistoryLine {
     pub attempt: Option<u32>,
     /// The kind of event, such as `step_succeeded`.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: String,
     /// How it came out, where something came out.
     pub outcome: Option<String>,
     /// Milliseconds since the attempt, or the run, began.
@@ -44,23 +43,23 @@ pub struct HistoryLine {
     /// Why.
     pub reason: String,
     /// What it says beside that.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// The failure it tells of.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<HistoryError>,
     /// The link of the stream's chain.
     pub hash: String,
 }
 
 /// A failure in a history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryError {
     /// The documented code.
     pub code: String,
     /// What the engine does about it.
-    pub class: &'static str,
+    pub class: String,
     /// What happened.
     pub message: String,
     /// The host.
@@ -75,19 +74,12 @@ impl From<&Failure> for HistoryError {
     fn from(failure: &Failure) -> Self {
         Self {
             code: failure.code.to_string(),
-            class: class_name(failure.class),
+            class: class_name(failure.class).to_owned(),
             message: failure.message.to_string(),
             host: failure.host.to_string(),
             object: failure.object.to_string(),
             remedy: failure.remedy.to_string(),
         }
-    }
-}
-
-impl HistoryLine {
-    /// The time for tables: to the millisecond, UTC.
-    pub fn time_of_day(&self) -> String {
-        super::object::rfc3339(self.time)
     }
 }
 
@@ -99,10 +91,6 @@ pub(crate) fn class_name(class: FailureClass) -> &'static str {
         FailureClass::Blocked => "blocked",
         FailureClass::Failed => "failed",
     }
-}
-
-fn rfc3339<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&super::object::rfc3339(*time))
 }
 
 const PAGE: usize = 1_000;
@@ -214,13 +202,13 @@ impl Lines {
         let (step, attempt) = step_of(&event.kind);
         HistoryLine {
             offset: record.offset,
-            time: event.at,
+            time: super::object::rfc3339(event.at),
             entity,
             run: run.map(|run| run.to_string()),
             workflow: workflow.map(ToString::to_string),
             step: step.map(ToString::to_string),
             attempt,
-            kind: event.kind.type_name(),
+            kind: event.kind.type_name().to_owned(),
             outcome: outcome(&event.kind),
             duration_ms: self.duration(run, event),
             actor: event.actor.to_string(),

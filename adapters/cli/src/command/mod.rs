@@ -57,7 +57,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// The code of a state directory that another process holds.
-const IN_USE: &str = "VSI0002";
+pub(crate) const IN_USE: &str = "VSI0002";
 
 async fn dispatch(cli: Cli) -> Outcome {
     let Cli { common, command } = cli;

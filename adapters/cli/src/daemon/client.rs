@@ -30,20 +30,42 @@ pub(crate) enum Forwarded {
 
 /// Asks the holder of the state directory, and prints what it says.
 pub(crate) async fn forward(state: &Path) -> Forwarded {
-    let Ok(stream) = UnixStream::connect(socket(state)).await else {
-        return Forwarded::Nobody;
+    let print = |frame| match frame {
+        Frame::Out(bytes) => output::raw(&bytes).map_err(|_| io::Error::other("stdout")),
+        Frame::Err(bytes) => {
+            output::raw_note(&bytes);
+            Ok(())
+        }
+        Frame::Exit(_) => Ok(()),
     };
-    converse(stream).await.map_or_else(
-        |error| {
-            tracing::debug!(%error, "the holder went away");
+    match converse(state, std::env::args().collect(), print).await {
+        Ok(exit) => Forwarded::Answered(exit),
+        Err(error) => {
+            tracing::debug!(%error, "no answer from the holder");
             Forwarded::Nobody
-        },
-        Forwarded::Answered,
-    )
+        }
+    }
 }
 
-async fn converse(mut stream: UnixStream) -> io::Result<Exit> {
-    let args = std::env::args().collect();
+/// Asks the holder of the state directory; what it printed, if it answered with success.
+pub(crate) async fn ask(state: &Path, args: Vec<String>) -> Option<Vec<u8>> {
+    let mut printed = Vec::new();
+    let keep = |frame| {
+        if let Frame::Out(bytes) = frame {
+            printed.extend(bytes);
+        }
+        Ok(())
+    };
+    let exit = converse(state, args, keep).await;
+    exit.is_ok_and(|exit| exit == Exit::Done).then_some(printed)
+}
+
+async fn converse(
+    state: &Path,
+    args: Vec<String>,
+    mut take: impl FnMut(Frame) -> io::Result<()>,
+) -> io::Result<Exit> {
+    let mut stream = UnixStream::connect(socket(state)).await?;
     let ask = serde_json::to_vec(&Ask {
         version: VERSION,
         args,
@@ -52,9 +74,8 @@ async fn converse(mut stream: UnixStream) -> io::Result<Exit> {
     frame::write_block(&mut stream, 0, &ask).await?;
     loop {
         match frame::read(&mut stream).await? {
-            Frame::Out(bytes) => output::raw(&bytes).map_err(|_| io::Error::other("stdout"))?,
-            Frame::Err(bytes) => output::raw_note(&bytes),
             Frame::Exit(code) => return Ok(Exit::of(code)),
+            frame => take(frame)?,
         }
     }
 }

@@ -11,7 +11,7 @@ mod client;
 mod frame;
 mod server;
 
-pub(crate) use client::{Forwarded, forward, may_forward};
+pub(crate) use client::{Forwarded, ask, forward, may_forward};
 pub(crate) use server::Server;
 
 use std::path::{Path, PathBuf};

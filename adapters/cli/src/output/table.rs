@@ -21,6 +21,14 @@ impl Table {
         self.rows.is_empty()
     }
 
+    /// The rows alone, for what follows a table that was printed before.
+    pub(crate) fn rows(&self) -> String {
+        let text = self.render();
+        text.split_once('\n')
+            .map(|(_, rows)| rows.to_owned())
+            .unwrap_or_default()
+    }
+
     /// The text: columns as wide as their widest cell, three spaces apart.
     pub(crate) fn render(&self) -> String {
         let head: Vec<String> = self.head.iter().map(|cell| (*cell).to_owned()).collect();
@@ -160,7 +168,7 @@ pub(crate) fn history(lines: &[HistoryLine], wide: bool) -> Table {
             .map(|attempt| format!(" #{attempt}"))
             .unwrap_or_default();
         let mut row = vec![
-            line.time_of_day(),
+            line.time.clone(),
             or_none(line.workflow.clone().unwrap_or_default()),
             or_none(
                 line.step
@@ -168,7 +176,7 @@ pub(crate) fn history(lines: &[HistoryLine], wide: bool) -> Table {
                     .map(|step| step + &attempt)
                     .unwrap_or_default(),
             ),
-            line.kind.to_owned(),
+            line.kind.clone(),
             line.outcome.clone().unwrap_or_default(),
             line.duration_ms.map(took).unwrap_or_default(),
             line.actor.clone(),
