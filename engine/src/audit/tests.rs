@@ -115,7 +115,7 @@ async fn a_journal_that_goes_on_still_holds_an_older_head() {
     let report = audit(&older, &blobs, Some(&newest)).await;
     let found = only(&report);
     assert_eq!((found.flaw, found.offset), (Flaw::RolledBack, Some(51)));
-    assert!(found.what.contains("ends before offset 15"), "{found}");
+    assert!(found.what.contains("ends before offset 14"), "{found}");
 }
 
 #[tokio::test]

@@ -274,8 +274,8 @@ impl<'a> Verifier<'a> {
             let what = format!("the journal ends here; its chain goes on to offset {last}");
             self.findings
                 .add(Violation::of(Flaw::Missing, what).at(self.next));
+            self.next = last.saturating_add(1);
         }
-        self.next = last.saturating_add(1);
     }
 
     async fn record(&mut self, stored: &Stored) -> Result<(), JournalError> {

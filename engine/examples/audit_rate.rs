@@ -1,0 +1,157 @@
+//! How long it takes to verify, replay and export a journal on disk.
+//!
+//! ```sh
+//! cargo run --release -p vsiflow-engine --example audit_rate -- [EVENTS]
+//! ```
+//!
+//! Writes runs of nine steps until there are EVENTS events (100,000), then takes each once.
+
+use std::{error::Error, time::Instant};
+
+use vsiflow_engine::{
+    audit::Audit,
+    blob::MemoryBlobs,
+    journal::{Append, Journal as _, SledInspector, SledJournal},
+    model::{
+        Actor, EntityId, Event, EventKind, Graph, Name, Node, Outcome, Payload, Precedence, RunId,
+        RunResult, StreamId, Text, Timestamp, Work,
+    },
+    replay::replay,
+};
+
+type Answer<T> = Result<T, Box<dyn Error>>;
+
+const STEPS: usize = 9;
+
+fn name(step: usize) -> Name {
+    Name::of(&format!("step_{step}"))
+}
+
+fn graph() -> Graph {
+    let node = |step: usize| Node {
+        name: name(step),
+        after: step.checked_sub(1).map(name).into_iter().collect(),
+        work: Work::Step {
+            step: name(step),
+            version: 1,
+            params: Payload::default(),
+        },
+        lane: Text::new("host"),
+        interruptible: false,
+    };
+    Graph {
+        workflow: Name::of("provision_vsi"),
+        version: 1,
+        nodes: (0..STEPS).map(node).collect(),
+    }
+}
+
+/// The events of a run's batches: those of the entity, and those of the run.
+fn run_of(entity: &EntityId, run: RunId) -> Vec<(Vec<EventKind>, Vec<EventKind>)> {
+    let (workflow, generation, result) = (Name::of("provision_vsi"), 1, RunResult::Succeeded);
+    let desired = EventKind::Desired {
+        generation,
+        workflow: workflow.clone(),
+        precedence: Precedence::Supersede,
+        desired: Payload::Inline(vec![b'1'; 190]),
+    };
+    let opened = EventKind::RunOpened {
+        run,
+        workflow,
+        generation,
+    };
+    let begun = EventKind::RunStarted {
+        entity: entity.clone(),
+        generation,
+        graph: graph(),
+    };
+    let attempt = 1;
+    let started = |step| EventKind::StepStarted {
+        node: name(step),
+        attempt,
+    };
+    let mut batches = vec![(vec![desired, opened], vec![begun, started(0)])];
+    for step in 0..STEPS {
+        let done = EventKind::StepSucceeded {
+            node: name(step),
+            attempt,
+            outcome: Outcome::Created,
+            output: Payload::Inline(vec![b'1'; 190]),
+        };
+        batches.push(if step + 1 < STEPS {
+            (Vec::new(), vec![done, started(step + 1)])
+        } else {
+            let result = result.clone();
+            let closed = EventKind::RunClosed {
+                run,
+                result: result.clone(),
+            };
+            (vec![closed], vec![done, EventKind::RunFinished { result }])
+        });
+    }
+    batches
+}
+
+fn append(stream: &StreamId, seq: &mut u64, kinds: Vec<EventKind>) -> Append {
+    let event = |kind| Event {
+        at: Timestamp(1_750_000_000_000),
+        actor: Actor::Engine,
+        reason: Text::default(),
+        kind,
+    };
+    let append = Append {
+        stream: stream.clone(),
+        expected_seq: *seq,
+        events: kinds.into_iter().map(event).collect(),
+    };
+    *seq += append.events.len() as u64;
+    append
+}
+
+async fn write_run(journal: &SledJournal, number: u64) -> Answer<u64> {
+    let id = EntityId::new(Name::of("vsi"), format!("{number}"))?;
+    let run: RunId = format!("01JXT{number:021}").parse()?;
+    let (entity, of_run) = (StreamId::Entity(id.clone()), StreamId::Run(run));
+    let (mut seq, mut run_seq) = (0, 0);
+    for (of_entity, of_the_run) in run_of(&id, run) {
+        let first = append(&entity, &mut seq, of_entity);
+        let second = append(&of_run, &mut run_seq, of_the_run);
+        journal.append(vec![first, second]).await?;
+    }
+    Ok(seq + run_seq)
+}
+
+#[tokio::main]
+async fn main() -> Answer<()> {
+    let events: u64 = std::env::args().nth(1).map_or(Ok(100_000), |n| n.parse())?;
+    let dir = tempfile::tempdir()?;
+    let journal = SledJournal::open(dir.path()).await?;
+    let (mut written, mut number) = (0, 0);
+    while written < events {
+        written += write_run(&journal, number).await?;
+        number += 1;
+    }
+    journal.close().await;
+    let (journal, blobs) = (SledInspector::open(dir.path()).await?, MemoryBlobs::new());
+    let audit = Audit {
+        journal: &journal,
+        blobs: &blobs,
+        journal_id: "rate",
+    };
+    let begin = Instant::now();
+    let report = audit.verify(None).await?;
+    println!(
+        "verify  {} events  {:?}  sound: {}",
+        report.records,
+        begin.elapsed(),
+        report.is_sound()
+    );
+    let begin = Instant::now();
+    let told = replay(&journal, true).await?;
+    println!("replay  {} events  {:?}", told.events, begin.elapsed());
+    let begin = Instant::now();
+    let exported = audit.export(&mut tokio::io::sink(), Timestamp(0)).await?;
+    println!("export  {} events  {:?}", exported.events, begin.elapsed());
+    journal.close().await;
+    Ok(())
+}
