@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 mod apply;
+mod audit;
 mod cancel;
 mod completions;
 mod delete;
@@ -8,6 +9,7 @@ mod describe;
 mod get;
 mod history;
 mod logs;
+mod replay;
 mod resume;
 mod retry;
 
@@ -71,6 +73,8 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Resume(args) => resume::run(&common, args).await,
         Command::Retry(args) => retry::run(&common, args).await,
         Command::Cancel(args) => cancel::run(&common, args).await,
+        Command::Audit(command) => audit::run(&common, command).await,
+        Command::Replay(args) => replay::run(&common, args).await,
         Command::Completions { shell } => completions::run(shell),
     }
 }

@@ -1,0 +1,300 @@
+//! `audit`: proves that the journal is what was written, anchors, exports and rebuilds it.
+
+use std::{os::fd::AsFd, path::Path};
+
+use tokio::{
+    fs::{File, OpenOptions},
+    io::{AsyncBufRead, AsyncReadExt as _, BufReader, BufWriter},
+};
+use vsiflow_engine::{
+    audit::{Audit, AuditError, Head, PublicKey, Report, SigningKey, Violation, rebuild},
+    blob::DirBlobs,
+    clock::{Clock as _, SystemClock},
+    journal::{JournalError, SledInspector},
+    state_dir::{StateDir, StateDirError},
+};
+
+use super::Outcome;
+use crate::{
+    args::{
+        AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, Common,
+    },
+    compose,
+    exit::{Exit, Problem},
+    output,
+};
+
+/// The most that is read of a key or a head.
+const SMALL: u64 = 64 << 10;
+
+pub(super) async fn run(common: &Common, command: AuditCommand) -> Outcome {
+    match command {
+        AuditCommand::Verify(args) => verify(common, args).await,
+        AuditCommand::Head(args) => head(common, args).await,
+        AuditCommand::Export(args) => export(common, args).await,
+        AuditCommand::Rebuild(args) => rebuild_from(common, args).await,
+    }
+}
+
+/// A state directory that is only looked at.
+pub(super) struct Looked {
+    state: StateDir,
+    pub(super) journal: SledInspector,
+    blobs: DirBlobs,
+}
+
+impl Looked {
+    /// Opens the state directory; one that is not there is not made.
+    pub(super) async fn at(common: &Common) -> Result<Self, Problem> {
+        let path = compose::state_path(common)?;
+        if !path.join("FORMAT").is_file() {
+            let message = format!("there is no state directory at {}", path.display());
+            let remedy = "name the state directory with --state or $VSIFLOW_STATE";
+            return Err(Problem::new(Exit::NotFound, "VSI0907", message, remedy));
+        }
+        let state = compose::open_state(&path).await?;
+        let (journal, blobs) = (state.inspect().await?, state.blobs().await?);
+        Ok(Self {
+            state,
+            journal,
+            blobs,
+        })
+    }
+
+    fn audit(&self) -> Audit<'_> {
+        Audit {
+            journal: &self.journal,
+            blobs: &self.blobs,
+            journal_id: self.state.journal_id(),
+        }
+    }
+
+    pub(super) async fn close(self) {
+        self.journal.close().await;
+    }
+}
+
+// ---- verify ----
+
+async fn verify(common: &Common, args: AuditVerifyArgs) -> Outcome {
+    let kept = match &args.head {
+        Some(text) => Some(kept_head(text).await?),
+        None => None,
+    };
+    if let (Some(kept), Some(path)) = (&kept, &args.public_key) {
+        let key = PublicKey::read(&small(path).await?).map_err(|e| bad_key(path, &e))?;
+        kept.check(&key).map_err(|violation| of(&violation))?;
+    }
+    let looked = Looked::at(common).await?;
+    let report = looked.audit().verify(kept.as_ref()).await;
+    let id = looked.state.journal_id().to_owned();
+    looked.close().await;
+    let report = report.map_err(|error| of_error(&error.into()))?;
+    if !report.is_sound() {
+        return Err(told_violations(&report));
+    }
+    told_sound(
+        common,
+        &id,
+        &report,
+        kept.as_ref(),
+        args.public_key.is_some(),
+    );
+    Ok(Exit::Done)
+}
+
+fn told_violations(report: &Report) -> Problem {
+    for violation in &report.violations {
+        output::problem(&of(violation));
+    }
+    let many = report.violations.len();
+    let rest = if report.stopped { " or more" } else { "" };
+    let noun = if many == 1 { "violation" } else { "violations" };
+    output::line(&format!("{many}{rest} {noun} in {} events", report.records));
+    Problem::new(Exit::Failed, "", "", "")
+}
+
+fn told_sound(common: &Common, id: &str, report: &Report, kept: Option<&Head>, signed: bool) {
+    let Report {
+        records,
+        batches,
+        streams,
+        blobs,
+        ..
+    } = report;
+    output::line(&format!(
+        "journal {id}: {records} events in {batches} batches and {streams} streams, {blobs} blobs: \
+         nothing was changed, removed, reordered or inserted"
+    ));
+    match (kept, signed) {
+        (Some(_), true) => output::line("the head kept elsewhere is signed and part of it"),
+        (Some(_), false) => output::line("the head kept elsewhere is part of it"),
+        (None, _) if common.quiet => {}
+        (None, _) => output::note(
+            "whether its end was cut off or an older copy was put back, only a head kept elsewhere \
+             tells: see `vsiflow audit head`",
+        ),
+    }
+}
+
+async fn kept_head(text: &str) -> Result<Head, Problem> {
+    let text = if text.trim_start().starts_with("vsiflow-head") {
+        text.to_owned()
+    } else {
+        small(Path::new(text)).await?
+    };
+    text.parse()
+        .map_err(|error: vsiflow_engine::audit::InvalidHead| {
+            let remedy =
+                "give --head the line that `vsiflow audit head` printed, or a file with it";
+            Problem::new(Exit::Usage, "VSI0905", error.to_string(), remedy)
+        })
+}
+
+// ---- head ----
+
+async fn head(common: &Common, args: AuditHeadArgs) -> Outcome {
+    let key = match &args.sign_key {
+        Some(path) => Some(SigningKey::read(&small(path).await?).map_err(|e| bad_key(path, &e))?),
+        None => None,
+    };
+    let looked = Looked::at(common).await?;
+    let head = looked.audit().head(SystemClock.now()).await;
+    looked.close().await;
+    let mut head = head.map_err(|error| of_error(&error.into()))?;
+    if let Some(key) = &key {
+        head.sign(key);
+    }
+    output::line(&head.to_string());
+    Ok(Exit::Done)
+}
+
+// ---- export and rebuild ----
+
+async fn export(common: &Common, args: AuditExportArgs) -> Outcome {
+    let looked = Looked::at(common).await?;
+    let exported = write_export(&looked, &args.file).await;
+    looked.close().await;
+    exported?;
+    Ok(Exit::Done)
+}
+
+async fn write_export(looked: &Looked, path: &Path) -> Result<(), Problem> {
+    let (audit, now) = (looked.audit(), SystemClock.now());
+    if path == Path::new("-") {
+        let mut out = BufWriter::new(standard(std::io::stdout())?);
+        audit
+            .export(&mut out, now)
+            .await
+            .map_err(|e| of_error(&e))?;
+        return Ok(());
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let file = options.open(path).await.map_err(|e| unwritable(path, &e))?;
+    let mut out = BufWriter::new(file);
+    let exported = audit
+        .export(&mut out, now)
+        .await
+        .map_err(|e| of_error(&e))?;
+    out.get_ref()
+        .sync_all()
+        .await
+        .map_err(|e| unwritable(path, &e))?;
+    output::line(&format!(
+        "{} events and {} blobs, up to {}",
+        exported.events, exported.blobs, exported.head
+    ));
+    Ok(())
+}
+
+async fn rebuild_from(common: &Common, args: AuditRebuildArgs) -> Outcome {
+    let dir = compose::state_path(common)?;
+    let mut input: Box<dyn AsyncBufRead + Unpin + Send> = if args.file == Path::new("-") {
+        Box::new(BufReader::new(standard(std::io::stdin())?))
+    } else {
+        let file = File::open(&args.file).await;
+        let file = file.map_err(|error| unreadable(&args.file, &error))?;
+        Box::new(BufReader::with_capacity(64 << 10, file))
+    };
+    let rebuilt = rebuild(&mut *input, &dir).await.map_err(|error| {
+        let mut problem = of_error(&error);
+        if matches!(error, AuditError::State(StateDirError::Damaged { .. })) {
+            problem.remedy = "name an empty or new folder with --state".to_owned();
+        }
+        problem
+    })?;
+    output::line(&format!(
+        "journal {} with {} events and {} blobs is in {}",
+        rebuilt.journal_id,
+        rebuilt.events,
+        rebuilt.blobs,
+        dir.display()
+    ));
+    Ok(Exit::Done)
+}
+
+// ---- files and errors ----
+
+/// Standard input or output as a file that does not block the runtime.
+fn standard(stream: impl AsFd) -> Result<File, Problem> {
+    let own = stream.as_fd().try_clone_to_owned();
+    let own = own.map_err(|error| unreadable(Path::new("-"), &error))?;
+    Ok(File::from_std(own.into()))
+}
+
+async fn small(path: &Path) -> Result<String, Problem> {
+    let file = File::open(path).await.map_err(|e| unreadable(path, &e))?;
+    let mut text = String::new();
+    let read = file.take(SMALL).read_to_string(&mut text).await;
+    read.map_err(|error| unreadable(path, &error))?;
+    Ok(text)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
+    let message = format!("{} cannot be read: {error}", path.display());
+    Problem::new(
+        Exit::Usage,
+        "VSI0908",
+        message,
+        "check the path and its permissions",
+    )
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
+    let message = format!("{} cannot be written: {error}", path.display());
+    let remedy = "name a file that is not there yet, in a folder that this user may write";
+    Problem::new(Exit::Failed, "VSI0908", message, remedy)
+}
+
+fn bad_key(path: &Path, error: &vsiflow_engine::audit::InvalidKey) -> Problem {
+    let message = format!("{}: {error}", path.display());
+    let remedy = "name an Ed25519 key, such as `ssh-keygen -t ed25519` makes";
+    Problem::new(Exit::Usage, "VSI0905", message, remedy)
+}
+
+fn of(violation: &Violation) -> Problem {
+    let flaw = violation.flaw;
+    let mut problem = Problem::new(Exit::Failed, flaw.code(), &violation.what, flaw.remedy());
+    problem.object = violation.place();
+    problem
+}
+
+/// What went wrong with an audit.
+pub(super) fn of_error(error: &AuditError) -> Problem {
+    match error {
+        AuditError::Violation(violation) => of(violation),
+        AuditError::State(state) => Problem::from(state.clone()),
+        AuditError::Journal(JournalError::Damaged { place, why }) => {
+            let mut problem = Problem::new(Exit::Failed, error.code(), why, error.remedy());
+            problem.object = place.clone();
+            problem
+        }
+        other => Problem::new(
+            Exit::Failed,
+            other.code(),
+            other.to_string(),
+            other.remedy(),
+        ),
+    }
+}

@@ -1,0 +1,69 @@
+//! `replay`: folds the whole journal, and checks it against what the engine decides.
+
+use vsiflow_engine::replay::{Deviation, ReplayError, Summary, replay};
+
+use super::{
+    Outcome,
+    audit::{Looked, of_error},
+};
+use crate::{
+    args::{Common, ReplayArgs},
+    exit::{Exit, Problem},
+    output,
+};
+
+pub(super) async fn run(common: &Common, args: ReplayArgs) -> Outcome {
+    let looked = Looked::at(common).await?;
+    let replayed = replay(&looked.journal, args.verify).await;
+    looked.close().await;
+    match replayed {
+        Ok(summary) => {
+            told(&summary, args.verify);
+            Ok(Exit::Done)
+        }
+        Err(ReplayError::Audit(error)) => Err(of_error(&error)),
+        Err(ReplayError::Deviation(deviation)) => Err(of(&deviation)),
+    }
+}
+
+fn told(summary: &Summary, verified: bool) {
+    let Summary {
+        events,
+        batches,
+        entities,
+        unsettled,
+        succeeded,
+        failed,
+        cancelled,
+        superseded,
+        open,
+    } = summary;
+    let what = if verified {
+        "are what the engine decides"
+    } else {
+        "follow one another"
+    };
+    output::line(&format!("{events} events in {batches} batches {what}"));
+    output::line(&format!(
+        "entities: {entities}, {unsettled} of them not settled"
+    ));
+    output::line(&format!(
+        "runs: {succeeded} succeeded, {failed} failed, {cancelled} cancelled, {superseded} \
+         superseded, {open} open"
+    ));
+}
+
+fn of(deviation: &Deviation) -> Problem {
+    let Deviation {
+        stream,
+        seq,
+        offset,
+        expected,
+        found,
+    } = deviation;
+    let message = format!("expected {expected}; found {found}");
+    let remedy = "run `vsiflow audit verify`; where that finds nothing, report this with an export";
+    let mut problem = Problem::new(Exit::Failed, "VSI0906", message, remedy);
+    problem.object = format!("{stream} #{seq} (offset {offset})");
+    problem
+}
