@@ -4,9 +4,10 @@ use std::{
     future::Future,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, time::Instant};
 use vsiflow_engine::{
     Notice, checkpoint::SledCheckpoints, clock::SystemClock, executor::Tuning,
     journal::SledJournal, state_dir::StateDir,
@@ -18,6 +19,7 @@ use vsiflow_workflows::{
 
 use crate::{
     args::Common,
+    daemon,
     exit::{Exit, Problem},
 };
 
@@ -143,20 +145,34 @@ impl App {
     }
 }
 
-/// Opens the state directory off the runtime.
+/// Opens the state directory. One that is held by a command that only reads is free again in a
+/// moment; a holder that stays says so by its socket.
 pub(crate) async fn open_state(path: &Path) -> Result<StateDir, Problem> {
-    let path = path.to_owned();
-    let opened = tokio::task::spawn_blocking(move || StateDir::open(path)).await;
-    let opened = opened.map_err(|error| {
-        Problem::new(
-            Exit::Failed,
-            "VSI0001",
-            error.to_string(),
-            "please report this",
-        )
-    })?;
-    Ok(opened?)
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let at = path.to_owned();
+        let opened = tokio::task::spawn_blocking(move || StateDir::open(at)).await;
+        let opened = opened.map_err(|error| {
+            Problem::new(
+                Exit::Failed,
+                "VSI0001",
+                error.to_string(),
+                "please report this",
+            )
+        })?;
+        match opened {
+            Err(StateDirError::InUse { .. })
+                if Instant::now() < until && !daemon::is_answering(path) =>
+            {
+                tokio::time::sleep(AGAIN).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
+
+const PATIENCE: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(25);
 
 /// Where the state is: as said, else by XDG, or `/var/lib/vsiflow` for root.
 pub(crate) fn state_path(common: &Common) -> Result<PathBuf, Problem> {

@@ -16,6 +16,11 @@ pub(crate) use server::Server;
 
 use std::path::{Path, PathBuf};
 
+/// Whether the holder of the state directory answers for others.
+pub(crate) fn is_answering(state: &Path) -> bool {
+    socket(state).exists()
+}
+
 /// The socket of a state directory.
 fn socket(state: &Path) -> PathBuf {
     state.join("vsiflow.sock")
