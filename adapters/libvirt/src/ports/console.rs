@@ -17,7 +17,7 @@ impl ConsolePort for LibvirtHost {
         position: ConsolePosition,
         max: u64,
     ) -> PortResult<ConsoleChunk> {
-        let end = self.end(log).await?.offset;
+        let end = self.length(log).await?.unwrap_or(0);
         if end < position.offset {
             // virtlogd renamed the file that was read; its rest comes first.
             let rotated = VolumeKey {
@@ -42,13 +42,24 @@ impl ConsolePort for LibvirtHost {
     }
 
     async fn end(&self, log: &VolumeKey) -> PortResult<ConsolePosition> {
-        // A look at the volume refreshes the pool: the log is made behind libvirt's back.
-        let offset = self.volume(log).await?.map_or(0, |volume| volume.physical);
+        let object = format!("volume {log}");
+        let missing = || {
+            self.speaking(&object)
+                .error(PortErrorKind::Missing, "no such log")
+        };
+        let offset = self.length(log).await?.ok_or_else(missing)?;
         Ok(ConsolePosition { offset })
     }
 }
 
 impl LibvirtHost {
+    /// How long a log is; `None` where there is none.
+    async fn length(&self, log: &VolumeKey) -> PortResult<Option<u64>> {
+        // A look at the volume refreshes the pool: the log is made behind libvirt's back.
+        let found = self.volume(log).await?;
+        Ok(found.map(|volume| volume.physical))
+    }
+
     /// What is left of a rotated file; `None` when it was read to its end, or is gone.
     async fn rest(
         &self,
@@ -56,7 +67,7 @@ impl LibvirtHost {
         offset: u64,
         max: u64,
     ) -> PortResult<Option<ConsoleChunk>> {
-        let end = self.end(rotated).await?.offset;
+        let end = self.length(rotated).await?.unwrap_or(0);
         if end <= offset {
             return Ok(None);
         }
