@@ -115,12 +115,19 @@ codes! {
     /// The image has another checksum.
     CHECKSUM = "VSI0305", Blocked,
         "Compare `imageChecksum` with the vendor's, or replace the image at its source.";
-    /// The image is no plain qcow2.
+    /// The image is no disk that stands alone.
     NOT_QCOW2 = "VSI0306", Blocked,
-        "Provide a qcow2 image without backing file or external data file.";
+        "Provide a raw image, or a qcow2 image without backing file or external data file.";
     /// The image on the host is not what was verified or sent.
     VERIFICATION = "VSI0307", Transient,
         "Nothing is to be done unless it stays: then check the host's disk and file system.";
+
+    /// Another journal has the image.
+    IMAGE_CLAIMED = "VSI0308", Transient,
+        "Wait until it is there; if the other vsiflow is gone for good, `vsiflow image unlock --force`.";
+    /// The source changed while it was read.
+    SOURCE_CHANGED = "VSI0309", Transient,
+        "Nothing is to be done unless it stays: then see who changes the image at its source.";
 
     /// The contract is not YAML.
     CONTRACT_YAML = "VSI0401", Blocked,

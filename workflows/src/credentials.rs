@@ -70,4 +70,14 @@ impl ImageSource for WithCredentials {
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
         self.source.open(&self.full(url).await?).await
     }
+
+    async fn open_at(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        let full = self.full(url).await?;
+        self.source.open_at(&full, offset, validator).await
+    }
 }

@@ -14,6 +14,13 @@ use crate::{nodes::Nodes, wanted::WantedImage};
 /// The workflow's name.
 pub const NAME: &str = "ensure_base_image";
 
+/// The name of a file once it is unpacked: images are unpacked on their way.
+pub fn unpacked(file_name: &str) -> &str {
+    let stems = [".gz", ".xz", ".zst"].map(|packed| file_name.strip_suffix(packed));
+    let stem = stems.into_iter().flatten().next();
+    stem.filter(|stem| !stem.is_empty()).unwrap_or(file_name)
+}
+
 /// claim → probe_source → upload_chunks → verify_image → mark_whole.
 ///
 /// # Errors
@@ -23,7 +30,7 @@ pub fn graph(image: &WantedImage) -> Result<Graph, Failure> {
         host: image.host.clone(),
         volume: VolumeKey {
             pool: image.pool.clone(),
-            name: image.file_name.clone(),
+            name: unpacked(&image.file_name).to_owned(),
         },
         url: image.url.clone(),
         checksum: image.checksum.clone(),

@@ -15,6 +15,7 @@ pub mod hosts;
 mod nodes;
 pub mod phase;
 pub mod provision_vsi;
+pub mod remove_base_image;
 pub mod spec;
 pub mod steps;
 pub mod wanted;

@@ -8,7 +8,7 @@ use vsiflow_engine::{
     workflow::EntityView,
 };
 
-use crate::{delete_vsi, wanted::kind};
+use crate::{delete_vsi, remove_base_image, wanted::kind};
 
 /// The states of a VSI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -186,11 +186,20 @@ fn ended(result: &RunResult) -> Text {
 }
 
 fn image(view: &EntityView<'_>) -> (&'static str, Text) {
+    let leaving = view
+        .entity
+        .desired
+        .as_ref()
+        .is_some_and(|desired| desired.workflow.as_str() == remove_base_image::NAME);
     match (&view.entity.active, &view.entity.last) {
         (Some(_), _) => match blocked(view) {
             Some(cause) => ("Blocked", cause),
+            None if leaving => ("Deleting", Text::default()),
             None => ("Uploading", Text::default()),
         },
+        (None, Some(last)) if last.result == RunResult::Succeeded && leaving => {
+            ("Deleted", Text::default())
+        }
         (None, Some(last)) if last.result == RunResult::Succeeded => ("Ready", Text::default()),
         (None, Some(last)) => ("Partial", ended(&last.result)),
         (None, None) => ("Pending", Text::default()),

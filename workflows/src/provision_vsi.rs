@@ -220,7 +220,8 @@ fn console(wanted: &WantedVsi) -> VolumeKey {
     names::console_log(&wanted.vsi.pool, wanted.uid)
 }
 
-fn image(wanted: &WantedVsi) -> WantedImage {
+/// The base image that the VSI boots from.
+pub(crate) fn image(wanted: &WantedVsi) -> WantedImage {
     let image = &wanted.vsi.image;
     WantedImage {
         host: wanted.vsi.host.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vsiflow_engine::{registry::Registry, secret::Secrets};
 use vsiflow_steps::{
-    image::{Claim, MarkWhole, ProbeSource, UploadChunks, VerifyImage},
+    image::{Claim, MarkWhole, ProbeSource, RemoveImage, UploadChunks, VerifyImage},
     ports::{Hosts, ImageSource},
     vsi::{
         AttachDataDisks, CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes,
@@ -39,6 +39,7 @@ pub fn registry(
         .add(ProbeSource::new(hosts.clone(), images.clone()))
         .add(UploadChunks::new(hosts.clone(), images.clone()))
         .add(VerifyImage::new(hosts.clone(), images.clone()))
-        .add(MarkWhole::new(hosts.clone()));
+        .add(MarkWhole::new(hosts.clone()))
+        .add(RemoveImage::new(hosts.clone()));
     registry
 }

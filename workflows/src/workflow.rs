@@ -5,7 +5,7 @@ use vsiflow_engine::{
     workflow::{EntityView, Workflows},
 };
 
-use crate::{delete_vsi, ensure_base_image, phase, provision_vsi, wanted};
+use crate::{delete_vsi, ensure_base_image, phase, provision_vsi, remove_base_image, wanted};
 
 /// The workflows of VSIs and their base images.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,6 +24,7 @@ impl Workflows for VsiWorkflows {
             delete_vsi::NAME => delete_vsi::graph(&wanted::read(desired)?, state),
             delete_vsi::FORGET => delete_vsi::forget_graph(&wanted::read(desired)?),
             ensure_base_image::NAME => ensure_base_image::graph(&wanted::read(desired)?),
+            remove_base_image::NAME => remove_base_image::graph(&wanted::read(desired)?),
             other => Err(unknown(other)),
         }
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
+    IF_RANGE, LAST_MODIFIED, RANGE,
 };
 use reqwest::{Client, Response, StatusCode, redirect};
 use tokio::time::timeout;
@@ -69,6 +70,56 @@ impl HttpSource {
     /// Asks for the image. Probing asks the same way, and then hangs up: servers answer HEAD
     /// otherwise than GET, or, where a URL is signed for GET, not at all.
     async fn get(&self, url: &str) -> Result<HttpStream, SourceError> {
+        let (response, shown) = self.ask(url, None).await?;
+        let info = examine(&response, &shown)?;
+        Ok(self.stream(response, shown, info, 0))
+    }
+
+    /// Asks for the rest of the image, if it is still the same.
+    async fn get_rest(
+        &self,
+        url: &str,
+        offset: u64,
+        condition: &str,
+    ) -> Result<HttpStream, SourceError> {
+        let (response, shown) = self.ask(url, Some((offset, condition))).await?;
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let info = examine_rest(&response, &shown, offset)?;
+                Ok(self.stream(response, shown, info, offset))
+            }
+            // It is shorter now: what it is now is told by its start.
+            StatusCode::RANGE_NOT_SATISFIABLE => self.get(url).await,
+            _ => {
+                let info = examine(&response, &shown)?;
+                Ok(self.stream(response, shown, info, 0))
+            }
+        }
+    }
+
+    fn stream(
+        &self,
+        response: Response,
+        shown: Shown,
+        info: SourceInfo,
+        starts_at: u64,
+    ) -> HttpStream {
+        let idle_deadline = self.idle_deadline;
+        HttpStream {
+            response,
+            shown,
+            info,
+            starts_at,
+            read: starts_at,
+            idle_deadline,
+        }
+    }
+
+    async fn ask(
+        &self,
+        url: &str,
+        rest: Option<(u64, &str)>,
+    ) -> Result<(Response, Shown), SourceError> {
         let mut url = parse(url)?;
         let shown = Shown::from(&url);
         let credentials = take_credentials(&mut url);
@@ -76,16 +127,13 @@ impl HttpSource {
         if let Some((user, password)) = credentials {
             request = request.basic_auth(user, password);
         }
+        if let Some((offset, condition)) = rest {
+            request = request
+                .header(RANGE, format!("bytes={offset}-"))
+                .header(IF_RANGE, condition);
+        }
         let response = within(self.idle_deadline, &shown, request.send()).await?;
-        let info = examine(&response, &shown)?;
-        let idle_deadline = self.idle_deadline;
-        Ok(HttpStream {
-            response,
-            shown,
-            info,
-            read: 0,
-            idle_deadline,
-        })
+        Ok((response, shown))
     }
 }
 
@@ -97,6 +145,18 @@ impl ImageSource for HttpSource {
 
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
         Ok(Box::new(self.get(url).await?))
+    }
+
+    async fn open_at(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        match validator.and_then(condition).filter(|_| offset > 0) {
+            Some(condition) => Ok(Box::new(self.get_rest(url, offset, condition).await?)),
+            None => self.open(url).await,
+        }
     }
 }
 
@@ -185,6 +245,41 @@ fn examine(response: &Response, shown: &Shown) -> Result<SourceInfo, SourceError
     })
 }
 
+/// Looks at an answer that is to be the rest of the image.
+fn examine_rest(
+    response: &Response,
+    shown: &Shown,
+    offset: u64,
+) -> Result<SourceInfo, SourceError> {
+    let headers = response.headers();
+    let range = text(headers, &CONTENT_RANGE).unwrap_or_default();
+    let (first, length) = range_of(range).ok_or_else(|| {
+        invalid(
+            shown,
+            format!("the server gives a part that it calls {range:?}"),
+        )
+    })?;
+    if first != offset {
+        let message = format!("the server gives the part from byte {first}, asked for {offset}");
+        return Err(invalid(shown, message));
+    }
+    Ok(SourceInfo {
+        length,
+        validator: validator(headers, length),
+    })
+}
+
+/// The first byte and the whole length of `bytes FIRST-LAST/LENGTH`.
+fn range_of(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, length) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, _) = range.split_once('-')?;
+    let length = match length {
+        "*" => None,
+        length => Some(length.parse().ok()?),
+    };
+    Some((first.parse().ok()?, length))
+}
+
 const EMPTY: &str = "the server sent an empty image";
 
 fn kind_of(status: StatusCode) -> SourceErrorKind {
@@ -205,10 +300,20 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 fn validator(headers: &HeaderMap, length: Option<u64>) -> Option<String> {
     let strong = text(headers, &ETAG).filter(|tag| !tag.starts_with("W/"));
     if let Some(tag) = strong {
-        return Some(format!("etag {tag}"));
+        return Some(format!("{BY_TAG}{tag}"));
     }
     let modified = text(headers, &LAST_MODIFIED)?;
-    Some(format!("modified {modified}, {} bytes", length?))
+    Some(format!("{BY_TIME}{modified}{AND_LENGTH}{} bytes", length?))
+}
+
+const BY_TAG: &str = "etag ";
+const BY_TIME: &str = "modified ";
+const AND_LENGTH: &str = "; ";
+
+/// What of a validator is sent back, for `If-Range`.
+fn condition(validator: &str) -> Option<&str> {
+    let by_time = || Some(validator.strip_prefix(BY_TIME)?.split_once(AND_LENGTH)?.0);
+    validator.strip_prefix(BY_TAG).or_else(by_time)
 }
 
 /// An image being received.
@@ -216,6 +321,7 @@ struct HttpStream {
     response: Response,
     shown: Shown,
     info: SourceInfo,
+    starts_at: u64,
     read: u64,
     idle_deadline: Duration,
 }
@@ -224,6 +330,10 @@ struct HttpStream {
 impl ImageStream for HttpStream {
     fn info(&self) -> &SourceInfo {
         &self.info
+    }
+
+    fn starts_at(&self) -> u64 {
+        self.starts_at
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {

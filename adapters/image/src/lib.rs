@@ -1,7 +1,8 @@
 //! Image sources: HTTP(S) and files.
 //!
 //! [`Router`] is the one source that others are handed: it looks at the URL and asks
-//! [`HttpSource`] or [`FileSource`], or whoever was given certain hosts.
+//! [`HttpSource`] or [`FileSource`], or whoever was given certain hosts, and unpacks what ends in
+//! `.gz`, `.xz` or `.zst`.
 //!
 //! What this crate never does: hold more of an image in memory than one piece, take a web page or
 //! half an image for an image, or name a password in an error.
@@ -9,6 +10,7 @@
 mod error;
 pub mod file;
 pub mod http;
+mod packing;
 pub mod router;
 
 pub use file::FileSource;

@@ -9,6 +9,7 @@ use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceInfo};
 use crate::error::{invalid, parse};
 use crate::file::FileSource;
 use crate::http::{HttpOptions, HttpSource};
+use crate::packing::Packing;
 
 /// Whether a source is the one for a URL.
 type Predicate = Box<dyn Fn(&Url) -> bool + Send + Sync>;
@@ -69,11 +70,32 @@ impl Router {
 #[async_trait]
 impl ImageSource for Router {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
-        self.choose(url)?.probe(url).await
+        let info = self.choose(url)?.probe(url).await?;
+        Ok(match Packing::of(&parse(url)?) {
+            Some(packing) => packing.info(info),
+            None => info,
+        })
     }
 
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
-        self.choose(url)?.open(url).await
+        let stream = self.choose(url)?.open(url).await?;
+        let parsed = parse(url)?;
+        Ok(match Packing::of(&parsed) {
+            Some(packing) => Box::new(packing.open(stream, &parsed)),
+            None => stream,
+        })
+    }
+
+    async fn open_at(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        match Packing::of(&parse(url)?) {
+            Some(_) => self.open(url).await,
+            None => self.choose(url)?.open_at(url, offset, validator).await,
+        }
     }
 }
 

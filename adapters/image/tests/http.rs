@@ -39,6 +39,12 @@ async fn answer(mut stream: TcpStream, port: u16) {
     };
     let reply = match path.as_str() {
         "/image" => full("ETag: \"one\"\r\n", "some bytes"),
+        "/ranges" if !head.to_lowercase().contains("if-range: \"one\"") => {
+            full("ETag: \"one\"\r\n", "some bytes")
+        }
+        "/ranges" if head.contains("bytes=50-") => status("416 Range Not Satisfiable"),
+        "/ranges" => "HTTP/1.1 206 Partial Content\r\nETag: \"one\"\r\nContent-Length: 5\r\nContent-Range: bytes 5-9/10\r\n\r\nbytes".into(),
+        "/wrong-range" => "HTTP/1.1 206 Partial Content\r\nETag: \"one\"\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/10\r\n\r\nsome ".into(),
         "/weak" => full(
             "ETag: W/\"x\"\r\nLast-Modified: Sat, 01 Jan 2022 00:00:00 GMT\r\n",
             "some",
@@ -142,7 +148,7 @@ async fn only_strong_validators_are_kept() {
     let weak = get("/weak").await.unwrap().0.validator;
     assert_eq!(
         weak.as_deref(),
-        Some("modified Sat, 01 Jan 2022 00:00:00 GMT, 4 bytes")
+        Some("modified Sat, 01 Jan 2022 00:00:00 GMT; 4 bytes")
     );
     assert_eq!(get("/unnamed").await.unwrap().0.validator, None);
 }
@@ -232,4 +238,41 @@ async fn credentials_go_to_their_host_and_into_no_error() {
             "{text}"
         );
     }
+}
+
+async fn rest(path: &str, offset: u64, validator: Option<&str>) -> (u64, String, Option<u64>) {
+    let url = format!("http://127.0.0.1:{}{path}", serve().await);
+    let source = HttpSource::new(&HttpOptions::default()).unwrap();
+    let mut stream = source.open_at(&url, offset, validator).await.unwrap();
+    let mut bytes = Vec::new();
+    while let Some(piece) = stream.next().await.unwrap() {
+        bytes.extend_from_slice(&piece);
+    }
+    let text = String::from_utf8(bytes).unwrap();
+    (stream.starts_at(), text, stream.info().length)
+}
+
+#[tokio::test]
+async fn an_image_is_entered_in_its_middle_only_while_it_is_the_same() {
+    let known = Some("etag \"one\"");
+    let entered = (5, "bytes".to_owned(), Some(10));
+    assert_eq!(rest("/ranges", 5, known).await, entered);
+    let whole = (0, "some bytes".to_owned(), Some(10));
+    assert_eq!(rest("/ranges", 5, Some("etag \"two\"")).await, whole);
+    assert_eq!(rest("/ranges", 5, None).await, whole);
+    assert_eq!(rest("/ranges", 50, known).await, whole, "past the end");
+    assert_eq!(rest("/image", 5, known).await, whole, "knows no ranges");
+    let time = Some("modified Sat, 01 Jan 2022 00:00:00 GMT; 4 bytes");
+    assert_eq!(rest("/weak", 2, time).await.0, 0);
+}
+
+#[tokio::test]
+async fn a_part_that_was_not_asked_for_is_refused() {
+    let url = format!("http://127.0.0.1:{}/wrong-range", serve().await);
+    let source = HttpSource::new(&HttpOptions::default()).unwrap();
+    let refused = source.open_at(&url, 5, Some("etag \"one\"")).await;
+    assert_eq!(
+        refused.err().map(|error| error.kind),
+        Some(SourceErrorKind::Invalid)
+    );
 }

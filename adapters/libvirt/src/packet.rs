@@ -41,6 +41,7 @@ pub(crate) mod kind {
     pub(crate) const REPLY: i32 = 1;
     pub(crate) const MESSAGE: i32 = 2;
     pub(crate) const STREAM: i32 = 3;
+    pub(crate) const STREAM_HOLE: i32 = 6;
 }
 
 /// `virNetMessageStatus`.

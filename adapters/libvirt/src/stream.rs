@@ -9,14 +9,14 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
 use crate::connection::{Calls, Command, Connection, StreamEvent, encode};
 use crate::error::{Cause, CloseReason, Error, Result};
-use crate::packet::{STREAM_PAYLOAD_MAX, status};
+use crate::packet::{STREAM_PAYLOAD_MAX, kind, status};
 use crate::protocol::Procedure;
 use crate::time;
 
@@ -102,6 +102,22 @@ impl UploadStream {
         Ok(())
     }
 
+    /// Passes over so many bytes without sending them: the file gets longer by a hole, and ends
+    /// there. What was in the file at that place already stays. Only for a stream that was opened
+    /// as sparse.
+    ///
+    /// # Errors
+    /// As of [`send`](Self::send).
+    pub async fn send_hole(&mut self, length: u64) -> Result<()> {
+        let mut hole = BytesMut::with_capacity(12);
+        hole.put_u64(length);
+        hole.put_u32(0);
+        let packet = (kind::STREAM_HOLE, status::CONTINUE);
+        self.link.write_as(packet, hole.freeze()).await?;
+        self.sent = self.sent.saturating_add(length);
+        Ok(())
+    }
+
     /// Bytes handed over so far; not all of them need have arrived.
     #[must_use]
     pub fn sent(&self) -> u64 {
@@ -177,10 +193,15 @@ struct Link {
 impl Link {
     /// Queues a packet, unless the stream has failed meanwhile.
     async fn write(&mut self, status: i32, payload: Bytes) -> Result<()> {
+        self.write_as((kind::STREAM, status), payload).await
+    }
+
+    async fn write_as(&mut self, (kind, status): (i32, i32), payload: Bytes) -> Result<()> {
         let (serial, procedure) = (self.serial, self.procedure);
         let command = Command::Stream {
             serial,
             procedure,
+            kind,
             status,
             payload,
         };

@@ -9,17 +9,28 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::{BaseImage, Params, transfer, unchanged, verify};
-use crate::ports::{HostPorts, Hosts, ImageSource, VolumeInfo, VolumeKey};
+use super::{
+    BaseImage, Params,
+    identity::{self, Wanted},
+    place::{self, Place},
+    sidecar,
+};
+use crate::{
+    error,
+    guards::{self, Doomed},
+    ports::{HostPorts, Hosts, ImageSource, VolumeKey},
+};
 
-/// Claims a name in the pool for the image.
+/// Claims a name in the pool for the image, by a small volume beside it ([`sidecar`]).
 ///
-/// It changes nothing on the host: what it leaves is the recorded intent to make a volume of the
-/// wished name, and that is recorded only where the name was seen free. So a volume found there
-/// later without a whole image on record is a part of an upload of ours. One found there without
-/// that intent, or changed since it was whole, is somebody's: it is used if it is the same image
-/// by its hash, and otherwise left alone and another name is taken. A crash in its middle leaves
-/// nothing.
+/// A volume found beside a claim of this journal is a part of an upload of ours, or the whole
+/// image where the claim bears that mark. One without a claim is somebody's: it is used if it is
+/// the same image by its hash, and otherwise left alone and another name is taken. What another
+/// vsiflow brings is waited for.
+///
+/// A crash in its middle leaves the claim, perhaps without a word in it; the next attempt knows
+/// it by its length and writes it anew. Where the source has changed since an earlier upload that
+/// did not end, that upload's part is deleted, and the attempt says so as its failure.
 pub struct Claim {
     hosts: Arc<dyn Hosts>,
     source: Arc<dyn ImageSource>,
@@ -32,6 +43,16 @@ pub struct Output {
     pub volume: VolumeKey,
     /// The image, where it is whole already: the later steps have nothing to do then.
     pub whole: Option<BaseImage>,
+    /// What tells the image from others.
+    #[serde(default)]
+    pub identity: String,
+}
+
+/// What an attempt found out before it acted.
+#[derive(Serialize, Deserialize)]
+struct Asked {
+    attempt: u32,
+    wanted: Wanted,
 }
 
 impl Claim {
@@ -40,33 +61,21 @@ impl Claim {
         Self { hosts, source }
     }
 
-    /// What a volume that is not an upload of ours is good for.
-    async fn judge(
+    async fn find(
         &self,
         cx: &StepContext,
         ports: &HostPorts,
         params: &Params,
-        volume: &VolumeInfo,
-    ) -> Result<Output, Failure> {
-        let expected = match params.expected()? {
-            Some(digits) => digits,
-            None => {
-                let read = transfer::hash_source(cx, self.source.as_ref(), &params.url);
-                read.await?.sha256.to_string()
-            }
+        wanted: &Wanted,
+    ) -> Result<Place, Failure> {
+        let looking = place::Looking {
+            cx,
+            ports,
+            params,
+            wanted,
+            source: self.source.as_ref(),
         };
-        ports.storage.sync(&volume.key).await?;
-        if ports.storage.sha256(&volume.key).await?.to_string() == expected {
-            let image = verify::base_image(ports, params, &volume.key, expected).await?;
-            return Ok(Output {
-                volume: volume.key.clone(),
-                whole: Some(image),
-            });
-        }
-        Ok(Output {
-            volume: other_name(params),
-            whole: None,
-        })
+        looking.find().await
     }
 }
 
@@ -81,63 +90,63 @@ impl Step for Claim {
         cx: &StepContext,
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
-        params.expected()?;
         let ports = self.hosts.host(&params.host).await?;
-        let previous = cx.previous_output::<BaseImage>();
-        if let Some(image) = still_whole(&ports, params, previous.as_ref()).await? {
-            let volume = image.key.clone();
-            return Ok(Observed::Present(Output {
-                volume,
-                whole: Some(image),
-            }));
+        let wanted = identity::wanted(cx, self.source.as_ref(), params).await?;
+        let place = self.find(cx, &ports, params, &wanted).await?;
+        match place.settled(&wanted.identity) {
+            Some(output) => Ok(Observed::Present(output)),
+            None => {
+                // Asking may mean to read the image in full: not twice.
+                let attempt = cx.attempt;
+                cx.save(&Asked { attempt, wanted }).await?;
+                Ok(Observed::Needed)
+            }
         }
-        let Some(volume) = ports.storage.volume(&params.volume).await? else {
-            return Ok(Observed::Needed);
-        };
-        let was_whole = previous.is_some_and(|image| image.key == params.volume);
-        if cx.intended_before && !was_whole {
-            return Ok(Observed::Needed);
-        }
-        self.judge(cx, &ports, params, &volume)
-            .await
-            .map(Observed::Present)
     }
 
-    async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let asked: Option<Asked> = cx.saved().await?;
+        let wanted = match asked.filter(|asked| asked.attempt == cx.attempt) {
+            Some(asked) => asked.wanted,
+            None => identity::wanted(cx, self.source.as_ref(), params).await?,
+        };
+        let claim = sidecar::claim_of(cx, &wanted.identity);
+        let volume = match self.find(cx, &ports, params, &wanted).await? {
+            Place::Free(volume) | Place::Unwritten(volume) => volume,
+            Place::Outdated { volume, size } => {
+                let doomed = Doomed {
+                    key: &volume,
+                    recorded: true,
+                    owner: None,
+                };
+                guards::remove(cx, &ports, doomed).await?;
+                sidecar::write(&ports, &volume, &claim, None).await?;
+                return Err(changed(params, size));
+            }
+            settled => {
+                let output = settled.settled(&wanted.identity);
+                return output
+                    .map(Done::present)
+                    .ok_or_else(|| error::WRONG_STATE.failure("the claim changed"));
+            }
+        };
+        sidecar::hold(cx, &ports, &volume).await?;
+        sidecar::write(&ports, &volume, &claim, None).await?;
         Ok(Done::created(Output {
-            volume: params.volume.clone(),
+            volume,
             whole: None,
+            identity: wanted.identity,
         }))
     }
 }
 
-/// The image of an earlier run, if it was brought for the same origin and is untouched.
-async fn still_whole(
-    ports: &HostPorts,
-    params: &Params,
-    previous: Option<&BaseImage>,
-) -> Result<Option<BaseImage>, Failure> {
-    let origin = params.origin().to_string();
-    let Some(image) = previous.filter(|image| image.origin == origin) else {
-        return Ok(None);
-    };
-    let volume = ports.storage.volume(&image.key).await?;
-    Ok(volume
-        .filter(|volume| unchanged(image, volume))
-        .map(|_| image.clone()))
-}
-
-/// A name for an image whose wished name is taken by another: the file's name and twelve digits
-/// of what it was brought for, before the extension.
-fn other_name(params: &Params) -> VolumeKey {
-    let digits: String = params.origin().to_string().chars().take(12).collect();
-    let wished = &params.volume.name;
-    let name = match wished.rsplit_once('.') {
-        Some((stem, extension)) if !stem.is_empty() => format!("{stem}-{digits}.{extension}"),
-        _ => format!("{wished}-{digits}"),
-    };
-    VolumeKey {
-        pool: params.volume.pool.clone(),
-        name,
-    }
+/// The failure for a source that changed before all of it was sent.
+pub(super) fn changed(params: &Params, size: u64) -> Failure {
+    let message = format!(
+        "the image at its source changed: {size} bytes of the old one were sent, and are discarded"
+    );
+    error::SOURCE_CHANGED
+        .failure(message)
+        .of_object(&params.url)
 }

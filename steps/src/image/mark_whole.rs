@@ -8,13 +8,18 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::{BaseImage, Params, gone, unchanged, verify};
+use super::{
+    BaseImage, Params, claimed, gone,
+    sidecar::{self, Mark},
+    unchanged, verify,
+};
 use crate::{error, ports::Hosts};
 
-/// Looks a last time that the volume is what was verified; its output is the image.
+/// Looks a last time that the volume is what was verified, and says so beside it. Its output is
+/// the image.
 ///
-/// It changes nothing on the host, so a crash in its middle leaves nothing. What makes an image
-/// whole is this output in the journal, and nothing on the host.
+/// Without the mark nobody copies the image. A crash in its middle leaves it without one, or with
+/// one that this journal did not see the end of; the next attempt writes it again.
 pub struct MarkWhole {
     hosts: Arc<dyn Hosts>,
 }
@@ -50,10 +55,25 @@ impl Step for MarkWhole {
         cx: &StepContext,
         params: &Params,
     ) -> Result<Observed<BaseImage>, Failure> {
-        Ok(Observed::Present(self.look(cx, params).await?))
+        let image = self.look(cx, params).await?;
+        let ports = self.hosts.host(&params.host).await?;
+        let sidecar = sidecar::read(&ports, &cx.journal_id, &image.key).await?;
+        let own = sidecar.as_ref().is_some_and(|sidecar| sidecar.ours);
+        let marked = sidecar.and_then(|sidecar| sidecar.whole) == Some(Mark::of(&image));
+        // What somebody else brought bears their mark, or none.
+        let found = claimed(cx)?.whole.is_some();
+        Ok(match marked || found && !own {
+            true => Observed::Present(image),
+            false => Observed::Needed,
+        })
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<BaseImage>, Failure> {
-        Ok(Done::present(self.look(cx, params).await?))
+        let image = self.look(cx, params).await?;
+        let ports = self.hosts.host(&params.host).await?;
+        sidecar::hold(cx, &ports, &image.key).await?;
+        let claim = sidecar::claim_of(cx, &image.origin);
+        sidecar::write(&ports, &image.key, &claim, Some(&Mark::of(&image))).await?;
+        self.look(cx, params).await.map(Done::created)
     }
 }

@@ -1,27 +1,36 @@
 //! The steps that bring a base image onto a pool, a file each.
 //!
 //! claim → probe_source → upload_chunks → verify_image → mark_whole. A base image is whole when
-//! every byte was verified on the host after a sync there; until then nothing copies it.
+//! every byte was verified on the host after a sync there and the volume beside it says so; until
+//! then nothing copies it. Its bytes are sent once: `transfer` goes on where `track` recorded
+//! that the host has them.
 
+mod checkpoint;
 pub mod claim;
+pub mod format;
+mod hash;
+mod identity;
 pub mod mark_whole;
+mod pieces;
+mod place;
 pub mod probe_source;
 pub mod qcow2;
-mod transfer;
+pub mod remove;
+pub mod sidecar;
+mod track;
+pub mod transfer;
 pub mod upload_chunks;
 pub mod verify;
 
 pub use claim::Claim;
 pub use mark_whole::MarkWhole;
 pub use probe_source::ProbeSource;
+pub use remove::RemoveImage;
 pub use upload_chunks::UploadChunks;
 pub use verify::VerifyImage;
 
 use serde::{Deserialize, Serialize};
-use vsiflow_engine::{
-    model::{Failure, Hash},
-    step::StepContext,
-};
+use vsiflow_engine::{model::Failure, step::StepContext};
 
 use crate::{
     error,
@@ -43,12 +52,6 @@ pub struct Params {
 }
 
 impl Params {
-    /// What tells one image from another that has the same file name.
-    pub fn origin(&self) -> Hash {
-        let checksum = self.checksum.as_deref().unwrap_or_default();
-        Hash::of(format!("{}\n{checksum}", self.url).as_bytes())
-    }
-
     /// The checksum the user gave, as bare lower-case digits.
     ///
     /// # Errors
@@ -89,7 +92,8 @@ pub struct BaseImage {
     pub sha256: String,
     /// When the file last changed, as the host writes it.
     pub modified: Option<String>,
-    /// The SHA-256 of URL and checksum it was brought for.
+    /// What tells it from others of its pool: 64 digits made of the URL and its checksum,
+    /// validator or content.
     #[serde(default)]
     pub origin: String,
 }

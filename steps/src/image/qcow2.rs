@@ -15,8 +15,11 @@ const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// Another kind of file.
-    #[error("it is not a qcow2 file")]
+    #[error("it is neither a qcow2 file nor a raw disk of whole sectors")]
     NotQcow2,
+    /// One that is known.
+    #[error("it is {0}")]
+    Other(&'static str),
     /// A version nobody knows here.
     #[error("its qcow2 version is not 2 or 3, or its header is damaged")]
     Version,

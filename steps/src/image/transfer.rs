@@ -1,44 +1,38 @@
 //! Moving an image from its source to a volume, hashing on the way.
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 use vsiflow_engine::{
     model::{Failure, Hash},
     step::StepContext,
 };
 
+use super::{
+    Params,
+    checkpoint::{Checkpoint, Place},
+    claim, format,
+    hash::RunningHash,
+    identity,
+    pieces::{PIECE, Part, Pieces, parts},
+    sidecar,
+    track::{Recorder, Track},
+};
 use crate::{
     error,
     guards::{self, Doomed},
-    ports::{HostPorts, ImageSource, ImageStream, UploadSink, VolumeFormat, VolumeKey, VolumeSpec},
+    ports::{
+        HostPorts, ImageSource, ImageStream, SourceInfo, UploadSink, VolumeFormat, VolumeInfo,
+        VolumeKey, VolumeSpec,
+    },
 };
+
+/// At most so many bytes are sent to the host a second time.
+pub const INTERVAL: u64 = 16 * 1024 * 1024;
 
 /// What went through.
 pub(super) struct Sent {
     pub(super) size: u64,
     pub(super) sha256: Hash,
-}
-
-/// Hashes on a blocking thread, so that other tasks go on; holds one piece at a time.
-#[derive(Default)]
-struct Hasher(Sha256);
-
-impl Hasher {
-    async fn add(self, bytes: Bytes) -> Result<Self, Failure> {
-        let Self(mut hasher) = self;
-        let added = tokio::task::spawn_blocking(move || {
-            hasher.update(&bytes);
-            hasher
-        });
-        added
-            .await
-            .map(Self)
-            .map_err(|_| error::VERIFICATION.failure("hashing was interrupted"))
-    }
-
-    fn end(self) -> Hash {
-        Hash(self.0.finalize().into())
-    }
+    pub(super) identity: String,
 }
 
 /// Reads the source in full for its hash.
@@ -46,81 +40,312 @@ pub(super) async fn hash_source(
     cx: &StepContext,
     source: &dyn ImageSource,
     url: &str,
+    what: &str,
 ) -> Result<Sent, Failure> {
-    let mut stream = source.open(url).await?;
+    let stream = source.open(url).await?;
     let total = stream.info().length;
-    let (mut hasher, mut size) = (Hasher::default(), 0_u64);
-    while let Some(bytes) = stream.next().await? {
+    let mut pieces = Pieces::new(stream, PIECE);
+    let (mut hash, mut size) = (RunningHash::default(), 0_u64);
+    while let Some(bytes) = pieces.next().await? {
         size = size.saturating_add(bytes.len() as u64);
-        hasher = hasher.add(bytes).await?;
-        cx.report("comparing with the source", size, total);
+        hash = hash.add(bytes).await?;
+        cx.report(what, size, total);
     }
     Ok(Sent {
         size,
-        sha256: hasher.end(),
+        sha256: hash.end(),
+        identity: String::new(),
     })
 }
 
-/// Makes the volume anew, under the guards, and fills it from the source.
-pub(super) async fn upload_anew(
-    cx: &StepContext,
-    ports: &HostPorts,
-    source: &dyn ImageSource,
-    url: &str,
-    key: &VolumeKey,
-    recorded: bool,
-) -> Result<Sent, Failure> {
-    // The source is opened first: one that does not answer must not cost what is there.
-    let mut stream = source.open(url).await?;
-    guards::remove(
-        cx,
-        ports,
-        Doomed {
-            key,
-            recorded,
+/// An upload of an image into a volume whose claim is held.
+pub(super) struct Upload<'a> {
+    pub(super) cx: &'a StepContext,
+    pub(super) ports: &'a HostPorts,
+    pub(super) source: &'a dyn ImageSource,
+    pub(super) params: &'a Params,
+    pub(super) key: &'a VolumeKey,
+    pub(super) interval: u64,
+}
+
+/// What is being sent from where on.
+struct Begun {
+    pieces: Pieces,
+    /// What was read of it already and goes first.
+    first: Vec<Bytes>,
+    from: Place,
+    /// Up to here the volume holds bytes of an earlier attempt.
+    dense_until: u64,
+    checkpoint: Checkpoint,
+}
+
+/// Why sending ended early.
+enum Broken {
+    Source(Failure),
+    Host(Failure),
+    Stopped,
+}
+
+impl Upload<'_> {
+    /// Fills the volume: from where an earlier attempt got, or anew.
+    ///
+    /// A crash in its middle leaves a part, and on record where the host had it for sure. A volume
+    /// shorter than that, or of an image that has changed since, is deleted under the guards.
+    pub(super) async fn bring(&self) -> Result<Sent, Failure> {
+        let saved = Checkpoint::saved(self.cx, self.key).await?;
+        let volume = self.ports.storage.volume(self.key).await?;
+        let begun = match (saved, volume) {
+            (Some(saved), Some(volume)) => match saved.place(&volume) {
+                Some(place) => self.resume(saved, place, &volume).await?,
+                None => self.anew().await?,
+            },
+            _ => self.anew().await?,
+        };
+        self.send(begun).await
+    }
+
+    /// Opens the source where the earlier attempt got.
+    async fn resume(
+        &self,
+        mut checkpoint: Checkpoint,
+        place: Place,
+        volume: &VolumeInfo,
+    ) -> Result<Begun, Failure> {
+        let known = checkpoint.source.clone();
+        let url = &self.params.url;
+        let opening = self
+            .source
+            .open_at(url, place.position, known.validator.as_deref());
+        let stream = opening.await?;
+        let starts_at = stream.starts_at();
+        let mut pieces = Pieces::new(self.checked(stream, &known, volume).await?, self.piece());
+        if starts_at != place.position && !self.skip(&mut pieces, &place).await? {
+            return Err(self.discard(volume.physical).await?);
+        }
+        tracing::info!(volume = %self.key, position = place.position, "the upload goes on");
+        checkpoint.back_to(place.position);
+        Ok(Begun {
+            pieces,
+            first: Vec::new(),
+            from: place,
+            dense_until: volume.physical,
+            checkpoint,
+        })
+    }
+
+    /// The stream, if it gives the image that the earlier attempt began to send.
+    async fn checked(
+        &self,
+        stream: Box<dyn ImageStream>,
+        known: &SourceInfo,
+        volume: &VolumeInfo,
+    ) -> Result<Box<dyn ImageStream>, Failure> {
+        let now = stream.info();
+        let other_length = now.length.is_some() && now.length != known.length;
+        if now.validator != known.validator || other_length {
+            return Err(self.discard(volume.physical).await?);
+        }
+        Ok(stream)
+    }
+
+    /// Reads up to the place; whether the bytes before it are those that were sent.
+    async fn skip(&self, pieces: &mut Pieces, place: &Place) -> Result<bool, Failure> {
+        let (mut hash, mut read) = (RunningHash::default(), 0_u64);
+        while read < place.position {
+            let left = place.position.saturating_sub(read);
+            let Some(piece) = pieces.next_within(left).await? else {
+                return Ok(false);
+            };
+            read = read.saturating_add(piece.len() as u64);
+            self.cx
+                .report("reading up to where it was", read, Some(place.position));
+            hash = hash.add(piece).await?;
+        }
+        Ok(hash.state() == place.hash.state())
+    }
+
+    /// Deletes the part of an image that is no more; the failure that says so.
+    async fn discard(&self, size: u64) -> Result<Failure, Failure> {
+        self.cx.save(&()).await?;
+        self.remove().await?;
+        Ok(claim::changed(self.params, size))
+    }
+
+    async fn remove(&self) -> Result<(), Failure> {
+        // The claim that is held says that the volume is this journal's.
+        let doomed = Doomed {
+            key: self.key,
+            recorded: true,
             owner: None,
-        },
-    )
-    .await?;
-    let spec = VolumeSpec {
-        key: key.clone(),
-        format: VolumeFormat::Raw,
-        capacity: 0,
-        backing: None,
-    };
-    ports.storage.create(&spec).await?;
-    let mut sink = ports.storage.upload(key, 0, stream.info().length).await?;
-    match copy(cx, stream.as_mut(), sink.as_mut()).await {
-        Ok(sent) => {
-            sink.finish().await?;
-            Ok(sent)
+        };
+        guards::remove(self.cx, self.ports, doomed).await.map(drop)
+    }
+
+    /// Opens the source, makes the volume anew under the guards.
+    async fn anew(&self) -> Result<Begun, Failure> {
+        // The source is opened first: one that does not answer must not cost what is there.
+        let stream = self.source.open(&self.params.url).await?;
+        let info = stream.info().clone();
+        let mut pieces = Pieces::new(stream, self.piece());
+        let first = self.head(&mut pieces).await?;
+        let identity = identity::of_source(self.params, &info)?;
+        let identity = match identity {
+            Some(identity) => identity,
+            None => super::claimed(self.cx)?.identity,
+        };
+        self.cx.save(&()).await?;
+        self.remove().await?;
+        let claim = sidecar::claim_of(self.cx, &identity);
+        sidecar::write(self.ports, self.key, &claim, None).await?;
+        let spec = VolumeSpec {
+            key: self.key.clone(),
+            format: VolumeFormat::Raw,
+            capacity: 0,
+            backing: None,
+        };
+        self.ports.storage.create(&spec).await?;
+        Ok(Begun {
+            pieces,
+            first,
+            from: Place {
+                position: 0,
+                hash: RunningHash::default(),
+            },
+            dense_until: 0,
+            checkpoint: Checkpoint::new(self.key, &identity, &info),
+        })
+    }
+
+    /// The first bytes, if they are those of an image that may be brought.
+    async fn head(&self, pieces: &mut Pieces) -> Result<Vec<Bytes>, Failure> {
+        let (mut first, mut head) = (Vec::new(), Vec::new());
+        while (head.len() as u64) < format::HEADER_MAX
+            && let Some(piece) = pieces.next().await?
+        {
+            head.extend_from_slice(&piece);
+            first.push(piece);
         }
-        Err(failure) => {
-            sink.abort().await;
-            Err(failure)
+        if head.is_empty() {
+            let empty = error::SOURCE_INVALID.failure("the source gave an empty file");
+            return Err(empty.of_object(&self.params.url));
         }
+        format::of(&head).map_err(|unfit| {
+            error::NOT_QCOW2
+                .failure(format!("the image cannot be used: {unfit}"))
+                .of_object(&self.params.url)
+        })?;
+        Ok(first)
+    }
+
+    fn piece(&self) -> usize {
+        usize::try_from(self.interval / 16)
+            .unwrap_or(PIECE)
+            .clamp(1, PIECE)
+    }
+
+    async fn send(&self, mut begun: Begun) -> Result<Sent, Failure> {
+        let (from, info) = (begun.from.position, begun.checkpoint.source.clone());
+        let identity = begun.checkpoint.identity.clone();
+        let left = info.length.map(|length| length.saturating_sub(from));
+        if left == Some(0) {
+            return Ok(Sent {
+                size: from,
+                sha256: begun.from.hash.end(),
+                identity,
+            });
+        }
+        let track = Track::new(from, begun.dense_until, self.interval);
+        let mut recorder = Recorder {
+            cx: self.cx,
+            ports: self.ports,
+            key: self.key,
+            track: &track,
+            checkpoint: begun.checkpoint.clone(),
+        };
+        let mut sink = self.ports.storage.upload(self.key, from, left).await?;
+        let sent = tokio::select! {
+            biased;
+            sent = self.pump(&mut begun, &track, sink.as_mut()) => sent,
+            failure = recorder.run() => Err(Broken::Host(failure)),
+            () = self.cx.stopped.cancelled() => Err(Broken::Stopped),
+        };
+        let failure = match sent {
+            Ok((size, hash)) => {
+                sink.finish().await?;
+                return Ok(Sent {
+                    size,
+                    sha256: hash.end(),
+                    identity,
+                });
+            }
+            Err(Broken::Host(failure)) => {
+                sink.abort().await;
+                return Err(failure);
+            }
+            Err(Broken::Source(failure)) => failure,
+            Err(Broken::Stopped) => error::OUTCOME_UNKNOWN.failure("the upload was stopped"),
+        };
+        // All that was sent is there once the host confirms the end: nothing of it goes again.
+        if sink.finish().await.is_ok() {
+            let _ = recorder.look().await;
+        }
+        Err(failure)
+    }
+
+    /// Sends until the source ends; while a piece is sent and hashed the next one is read.
+    async fn pump(
+        &self,
+        begun: &mut Begun,
+        track: &Track,
+        sink: &mut dyn UploadSink,
+    ) -> Result<(u64, RunningHash), Broken> {
+        let total = begun.checkpoint.source.length;
+        let (mut position, mut hash) = (begun.from.position, begun.from.hash.clone());
+        let mut first = std::mem::take(&mut begun.first).into_iter();
+        let mut next = match first.next() {
+            Some(piece) => Some(piece),
+            None => begun.pieces.next().await.map_err(broken_source)?,
+        };
+        while let Some(piece) = next {
+            let length = piece.len() as u64;
+            track.room(length).await;
+            let reading = async {
+                match first.next() {
+                    Some(piece) => Ok(Some(piece)),
+                    None => begun.pieces.next().await,
+                }
+            };
+            let dense = begun.dense_until.saturating_sub(position);
+            let sending = send_parts(sink, &piece, dense);
+            let (sent, hashed, read) = tokio::join!(sending, hash.add(piece.clone()), reading);
+            sent.map_err(Broken::Host)?;
+            hash = hashed.map_err(Broken::Host)?;
+            position = position.saturating_add(length);
+            track.note(Place {
+                position,
+                hash: hash.clone(),
+            });
+            self.cx.report("uploading", position, total);
+            next = read.map_err(broken_source)?;
+        }
+        Ok((position, hash))
     }
 }
 
-async fn copy(
-    cx: &StepContext,
-    stream: &mut dyn ImageStream,
-    sink: &mut dyn UploadSink,
-) -> Result<Sent, Failure> {
-    let total = stream.info().length;
-    let (mut hasher, mut size) = (Hasher::default(), 0_u64);
-    while let Some(bytes) = stream.next().await? {
-        size = size.saturating_add(bytes.len() as u64);
-        let (hashed, sent) = tokio::join!(hasher.add(bytes.clone()), sink.send(bytes));
-        sent?;
-        hasher = hashed?;
-        cx.report("uploading", size, total);
+fn broken_source(error: crate::ports::SourceError) -> Broken {
+    Broken::Source(error.into())
+}
+
+/// Sends a piece. In its first `dense` bytes the volume may hold something else than zeros.
+async fn send_parts(sink: &mut dyn UploadSink, piece: &Bytes, dense: u64) -> Result<(), Failure> {
+    if dense > 0 {
+        return Ok(sink.send(piece.clone()).await?);
     }
-    if size == 0 {
-        return Err(error::SOURCE_INVALID.failure("the source gave an empty file"));
+    for part in parts(piece) {
+        match part {
+            Part::Data(bytes) => sink.send(bytes).await?,
+            Part::Hole(length) => sink.send_hole(length).await?,
+        }
     }
-    Ok(Sent {
-        size,
-        sha256: hasher.end(),
-    })
+    Ok(())
 }

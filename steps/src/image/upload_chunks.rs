@@ -9,20 +9,20 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::{Params, claimed, transfer};
-use crate::{
-    guards,
-    ports::{Hosts, ImageSource},
-};
+use super::{Params, claimed, sidecar, transfer};
+use crate::ports::{Hosts, ImageSource};
 
-/// Makes the volume and uploads the whole image into it.
+/// Makes the volume and uploads the image into it.
 ///
-/// A crash in its middle leaves a part of the image, or all of it unrecorded. The next attempt
-/// asks the guards, deletes it and sends everything again; the claim and this step's recorded
-/// intent say that it is ours.
+/// A crash in its middle leaves a part of the image, or all of it unrecorded. On record are the
+/// places up to which the host had it, with the hash of what was before them; the next attempt
+/// opens the source there and goes on, so that at most [`transfer::INTERVAL`] is sent twice. Where
+/// the host lost what it had, or the source has another image now, it asks the guards, deletes the
+/// part and sends everything anew; the claim beside the volume says that it is ours.
 pub struct UploadChunks {
     hosts: Arc<dyn Hosts>,
     source: Arc<dyn ImageSource>,
+    interval: u64,
 }
 
 /// What [`UploadChunks`] sent.
@@ -30,14 +30,28 @@ pub struct UploadChunks {
 pub struct Output {
     /// The SHA-256 of what was sent; none where the image was whole already.
     pub sha256: Option<String>,
-    /// The bytes sent.
+    /// The bytes of the image.
     pub size: u64,
+    /// What tells the image from others, as its source was when it was sent.
+    #[serde(default)]
+    pub identity: String,
 }
 
 impl UploadChunks {
     /// The step, acting through these hosts, with images of that source.
     pub fn new(hosts: Arc<dyn Hosts>, source: Arc<dyn ImageSource>) -> Self {
-        Self { hosts, source }
+        Self {
+            hosts,
+            source,
+            interval: transfer::INTERVAL,
+        }
+    }
+
+    /// At most so many bytes are sent twice.
+    #[must_use]
+    pub fn with_interval(mut self, bytes: u64) -> Self {
+        self.interval = bytes;
+        self
     }
 }
 
@@ -47,27 +61,30 @@ impl Step for UploadChunks {
     type Params = Params;
     type Output = Output;
 
-    async fn observe(
-        &self,
-        cx: &StepContext,
-        params: &Params,
-    ) -> Result<Observed<Output>, Failure> {
-        let claim = claimed(cx)?;
-        if claim.whole.is_some() {
-            return Ok(Observed::Present(Output::default()));
-        }
-        let ports = self.hosts.host(&params.host).await?;
-        guards::free_or_ours(cx, &ports, &claim.volume).await
+    async fn observe(&self, cx: &StepContext, _: &Params) -> Result<Observed<Output>, Failure> {
+        Ok(match claimed(cx)?.whole {
+            Some(_) => Observed::Present(Output::default()),
+            None => Observed::Needed,
+        })
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let key = claimed(cx)?.volume;
-        let (source, recorded) = (self.source.as_ref(), cx.intended_before);
-        let sent = transfer::upload_anew(cx, &ports, source, &params.url, &key, recorded).await?;
+        sidecar::hold(cx, &ports, &key).await?;
+        let upload = transfer::Upload {
+            cx,
+            ports: &ports,
+            source: self.source.as_ref(),
+            params,
+            key: &key,
+            interval: self.interval,
+        };
+        let sent = upload.bring().await?;
         Ok(Done::created(Output {
             sha256: Some(sent.sha256.to_string()),
             size: sent.size,
+            identity: sent.identity,
         }))
     }
 }

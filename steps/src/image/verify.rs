@@ -5,20 +5,23 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
-    model::Failure,
+    model::{Failure, FailureClass},
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::{BaseImage, Params, claimed, gone, qcow2, transfer, upload_chunks};
+use super::{
+    BaseImage, Params, claimed, format, gone, qcow2::Unfit, sidecar, transfer, upload_chunks,
+};
 use crate::{
     error,
-    ports::{HostPorts, Hosts, ImageSource, VolumeFormat, VolumeKey},
+    ports::{HostPorts, Hosts, ImageSource, VolumeKey},
 };
 
 /// Makes the host write the image to its disk, hashes it there and compares.
 ///
 /// It changes nothing unless the host lost bytes since the upload (a power cut before the sync):
-/// then it sends the image again, since the upload's node is done and does not come back. A crash
+/// then it sends the image again, since the upload's node is done and does not come back. So it
+/// does where the image was none or another, and somebody asked to try again. A crash
 /// in its middle leaves the volume as it was, or a part of it; the next attempt hashes it again.
 pub struct VerifyImage {
     hosts: Arc<dyn Hosts>,
@@ -45,23 +48,53 @@ impl VerifyImage {
         ports: &HostPorts,
         params: &Params,
         key: &VolumeKey,
-    ) -> Result<String, Failure> {
+    ) -> Result<(String, String), Failure> {
         let sent: upload_chunks::Output = cx.output("upload_chunks")?;
-        let on_host = hash(cx, ports, key).await?;
-        if on_host.is_some() && on_host == sent.sha256 {
-            return Ok(on_host.unwrap_or_default());
+        // Where an earlier attempt began to send it again, that is gone on with.
+        if cx.saved::<Again>().await?.is_none() {
+            let on_host = hash(cx, ports, key).await?;
+            if let Some(on_host) = on_host.filter(|hash| sent.sha256.as_ref() == Some(hash)) {
+                return Ok((on_host, sent.identity));
+            }
         }
-        // The claim and the upload's success are on record: the volume is this journal's.
-        let source = self.source.as_ref();
-        let again = transfer::upload_anew(cx, ports, source, &params.url, key, true).await?;
+        self.send_again(cx, ports, params, key).await
+    }
+
+    async fn send_again(
+        &self,
+        cx: &StepContext,
+        ports: &HostPorts,
+        params: &Params,
+        key: &VolumeKey,
+    ) -> Result<(String, String), Failure> {
+        sidecar::hold(cx, ports, key).await?;
+        let upload = transfer::Upload {
+            cx,
+            ports,
+            source: self.source.as_ref(),
+            params,
+            key,
+            interval: transfer::INTERVAL,
+        };
+        let again = upload.bring().await?;
         match hash(cx, ports, key).await? {
-            Some(hash) if hash == again.sha256.to_string() => Ok(hash),
-            _ => Err(error::VERIFICATION
-                .failure("the host does not read back what was sent, twice")
-                .on_host(ports.host.name())
-                .of_object(format!("volume {key}"))),
+            Some(hash) if hash == again.sha256.to_string() => Ok((hash, again.identity)),
+            _ => {
+                cx.save(&()).await?;
+                Err(error::VERIFICATION
+                    .failure("the host does not read back what was sent, twice")
+                    .on_host(ports.host.name())
+                    .of_object(format!("volume {key}")))
+            }
         }
     }
+}
+
+/// Any checkpoint of an upload.
+#[derive(Deserialize)]
+struct Again {
+    #[serde(rename = "places")]
+    _places: Vec<serde::de::IgnoredAny>,
 }
 
 #[async_trait]
@@ -80,13 +113,15 @@ impl Step for VerifyImage {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let key = claimed(cx)?.volume;
-        let sha256 = self.settle(cx, &ports, params, &key).await?;
-        if let Some(expected) = params.expected()?.filter(|expected| *expected != sha256) {
-            let message =
-                format!("the image's SHA-256 is {sha256}, `imageChecksum` says {expected}");
-            return Err(error::CHECKSUM.failure(message).of_object(&params.url));
-        }
-        let image = base_image(&ports, params, &key, sha256).await?;
+        let (sha256, identity) = self.settle(cx, &ports, params, &key).await?;
+        let image = match judge(&ports, params, &key, sha256, identity).await {
+            // Somebody said `retry`: the source may have the right image by now.
+            Err(unfit) if unfit.class == FailureClass::Blocked && cx.attempt > 1 => {
+                let (sha256, identity) = self.send_again(cx, &ports, params, &key).await?;
+                judge(&ports, params, &key, sha256, identity).await?
+            }
+            judged => judged?,
+        };
         Ok(Done::created(Output { image }))
     }
 }
@@ -105,20 +140,42 @@ async fn hash(
     Ok(Some(ports.storage.sha256(key).await?.to_string()))
 }
 
+/// The image that a volume of this hash is, if it is the one that was asked for.
+async fn judge(
+    ports: &HostPorts,
+    params: &Params,
+    key: &VolumeKey,
+    sha256: String,
+    identity: String,
+) -> Result<BaseImage, Failure> {
+    if let Some(expected) = params.expected()?.filter(|expected| *expected != sha256) {
+        let message = format!("the image's SHA-256 is {sha256}, `imageChecksum` says {expected}");
+        return Err(error::CHECKSUM.failure(message).of_object(&params.url));
+    }
+    base_image(ports, params, key, sha256, identity).await
+}
+
 /// The image that a volume of this hash is, if it is one that may be copied.
 pub(super) async fn base_image(
     ports: &HostPorts,
     params: &Params,
     key: &VolumeKey,
     sha256: String,
+    identity: String,
 ) -> Result<BaseImage, Failure> {
     let volume = ports
         .storage
         .volume(key)
         .await?
         .ok_or_else(|| gone(ports, key))?;
-    let head = ports.storage.read(key, 0, qcow2::HEADER_MAX).await?;
-    let virtual_size = qcow2::virtual_size(&head).map_err(|unfit| {
+    let head = ports.storage.read(key, 0, format::HEADER_MAX).await?;
+    let judged = format::of_whole(&head, volume.physical);
+    let unfit = match (judged, &volume.backing) {
+        (Ok(fit), None) => Ok(fit),
+        (Ok(_), Some(_)) => Err(Unfit::Backing),
+        (Err(unfit), _) => Err(unfit),
+    };
+    let (format, virtual_size) = unfit.map_err(|unfit| {
         error::NOT_QCOW2
             .failure(format!("the image cannot be used: {unfit}"))
             .on_host(ports.host.name())
@@ -128,11 +185,11 @@ pub(super) async fn base_image(
         host: params.host.clone(),
         key: key.clone(),
         path: volume.path,
-        format: VolumeFormat::Qcow2,
+        format,
         size: volume.physical,
         virtual_size,
         sha256,
         modified: volume.modified,
-        origin: params.origin().to_string(),
+        origin: identity,
     })
 }

@@ -44,6 +44,12 @@ pub trait ImageStream: Send {
     /// What the source said when it was opened.
     fn info(&self) -> &SourceInfo;
 
+    /// The byte it begins at: where it was asked to, or 0 where the source cannot be entered in
+    /// its middle.
+    fn starts_at(&self) -> u64 {
+        0
+    }
+
     /// The next bytes; `None` at the end. A body shorter than announced is an error, not an end.
     async fn next(&mut self) -> Result<Option<Bytes>, SourceError>;
 }
@@ -62,4 +68,20 @@ pub trait ImageSource: Send + Sync + 'static {
     /// # Errors
     /// By kind, with the URL and what happened.
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError>;
+
+    /// Opens the image at a byte, if it is still the one of that validator and the source can be
+    /// entered there; otherwise as it is now, at its start. [`ImageStream::starts_at`] and
+    /// [`ImageStream::info`] say which.
+    ///
+    /// # Errors
+    /// By kind, with the URL and what happened.
+    async fn open_at(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        let _ = (offset, validator);
+        self.open(url).await
+    }
 }

@@ -26,6 +26,7 @@ pub use image_source::{ImageSource, ImageStream, SourceError, SourceErrorKind, S
 pub use network::{Lease, NetworkInfo, NetworkPort};
 pub use storage::{
     PoolInfo, Removed, StoragePort, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+    send_zeros,
 };
 
 /// The result of a port call.

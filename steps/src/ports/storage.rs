@@ -104,12 +104,36 @@ pub trait UploadSink: Send {
     /// Sends bytes. Returns when they are on their way; waits while too many are.
     async fn send(&mut self, bytes: Bytes) -> PortResult<()>;
 
+    /// Passes over so many bytes. Where the volume ended before them they read as zeros; where it
+    /// did not, what was there may stay.
+    async fn send_hole(&mut self, length: u64) -> PortResult<()> {
+        send_zeros(self, length).await
+    }
+
     /// Ends the upload and waits for the host's word. Nothing is synced by that.
     async fn finish(self: Box<Self>) -> PortResult<()>;
 
     /// Gives the upload up. What arrived stays.
     async fn abort(self: Box<Self>);
 }
+
+/// Sends zeros, for hosts that take no holes.
+///
+/// # Errors
+/// Those of [`UploadSink::send`].
+pub async fn send_zeros<S: UploadSink + ?Sized>(sink: &mut S, length: u64) -> PortResult<()> {
+    let mut left = length;
+    while left > 0 {
+        let piece = left.min(ZEROS.len() as u64);
+        let zeros = ZEROS.get(..usize::try_from(piece).unwrap_or(0));
+        sink.send(Bytes::from_static(zeros.unwrap_or_default()))
+            .await?;
+        left = left.saturating_sub(piece);
+    }
+    Ok(())
+}
+
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Pools and volumes of a host.
 #[async_trait]

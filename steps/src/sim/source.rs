@@ -8,9 +8,12 @@ use crate::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, Sourc
 const DEFAULT_SIZE: u64 = 3 * 1024 * 1024;
 const VIRTUAL_SIZE: u64 = 100 << 30;
 const PIECE: u64 = 64 * 1024;
+/// In the URL of an image that is read from its start only.
+const UNENTERED: &str = "from-start";
 
 /// Gives an image that looks like a qcow2 of 100 GiB for any URL; one whose path contains
-/// `missing` or `forbidden` is just that, and `page` gives a web page.
+/// `missing` or `forbidden` is just that, `page` gives a web page, and `from-start` cannot be
+/// entered in its middle.
 #[derive(Clone, Copy, Debug)]
 pub struct SimSource {
     size: u64,
@@ -97,6 +100,7 @@ pub fn qcow2_header(virtual_size: u64) -> Vec<u8> {
 
 struct SimStream {
     info: SourceInfo,
+    starts_at: u64,
     rest: Bytes,
 }
 
@@ -104,6 +108,10 @@ struct SimStream {
 impl ImageStream for SimStream {
     fn info(&self) -> &SourceInfo {
         &self.info
+    }
+
+    fn starts_at(&self) -> u64 {
+        self.starts_at
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
@@ -128,7 +136,31 @@ impl ImageSource for SimSource {
         Self::check(url)?;
         Ok(Box::new(SimStream {
             info: self.info(url),
+            starts_at: 0,
             rest: Bytes::from(self.image(url)),
+        }))
+    }
+
+    async fn open_at(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        Self::check(url)?;
+        let (info, mut rest) = (self.info(url), Bytes::from(self.image(url)));
+        let same = info.validator.as_deref() == validator && !url.contains(UNENTERED);
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        let starts_at = if same && at <= rest.len() {
+            rest = rest.split_off(at);
+            offset
+        } else {
+            0
+        };
+        Ok(Box::new(SimStream {
+            info,
+            starts_at,
+            rest,
         }))
     }
 }

@@ -45,6 +45,22 @@ impl UploadSink for Sink {
         Ok(())
     }
 
+    async fn send_hole(&mut self, length: u64) -> PortResult<()> {
+        let host = self.host.clone();
+        let end = self.at.saturating_add(length);
+        let passed = host.call(Call::act("send", object(&self.key)), |state, _| {
+            if self.left.is_some_and(|left| left < length) {
+                let words = "more data than announced";
+                return Err(host.error(PortErrorKind::Rejected, &object(&self.key), words));
+            }
+            host.grow(state, &self.key, self.id, end)
+        });
+        passed.await?;
+        self.at = end;
+        self.left = self.left.map(|left| left.saturating_sub(length));
+        Ok(())
+    }
+
     async fn finish(self: Box<Self>) -> PortResult<()> {
         let (id, store) = (self.id, self.host.store.clone());
         let content = Content::Stored {
@@ -64,7 +80,7 @@ impl UploadSink for Sink {
                 if let Ok(volume) = self.host.volume_of(state, &self.key) {
                     let format = if found.is_some() { "qcow2" } else { "raw" };
                     volume.format = format.to_owned();
-                    volume.capacity = found.unwrap_or(volume.content.len());
+                    volume.capacity = found.unwrap_or(volume.physical());
                     volume.modified = change;
                 }
                 Ok(())

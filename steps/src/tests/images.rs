@@ -21,7 +21,7 @@ pub(super) async fn foreign(world: &World, key: &VolumeKey, bytes: &[u8]) {
     sink.finish().await.unwrap();
 }
 
-async fn hash(world: &World, key: &VolumeKey) -> String {
+pub(super) async fn hash(world: &World, key: &VolumeKey) -> String {
     world
         .ports()
         .await
@@ -32,7 +32,7 @@ async fn hash(world: &World, key: &VolumeKey) -> String {
         .to_string()
 }
 
-fn checksum(bytes: &[u8]) -> String {
+pub(super) fn checksum(bytes: &[u8]) -> String {
     format!("sha256:{}", vsiflow_engine::model::Hash::of(bytes))
 }
 
@@ -123,18 +123,18 @@ async fn a_foreign_file_of_other_content_stays_and_another_name_is_taken() {
 async fn a_part_of_an_earlier_run_is_sent_again_whole() {
     let world = World::new().await;
     let params = world.image_params();
-    let (hosts, source) = (world.hosts.clone(), world.source.clone());
-    world
-        .attempt(&image::Claim::new(hosts.clone(), source.clone()), &params)
-        .await
-        .unwrap();
+    world.claim(&params).await;
     world
         .sim()
         .await
-        .set_faults(Faults::none().at("send", 3, Fault::CutStream))
+        .set_faults(Faults::none().at("send", 30, Fault::CutStream))
         .await;
-    let upload = image::UploadChunks::new(hosts, source);
-    assert!(world.attempt(&upload, &params).await.is_err());
+    assert!(
+        world
+            .attempt(&world.upload_chunks(), &params)
+            .await
+            .is_err()
+    );
     world.next_run(None).await;
     let image = world.ensure_image(&params).await.unwrap();
     assert_eq!(image.key, params.volume);
@@ -174,12 +174,11 @@ async fn bytes_lost_by_a_power_cut_are_sent_again() {
     let world = World::new().await;
     let params = world.image_params();
     let (hosts, source) = (world.hosts.clone(), world.source.clone());
+    world.claim(&params).await;
     world
-        .attempt(&image::Claim::new(hosts.clone(), source.clone()), &params)
+        .attempt(&world.upload_chunks(), &params)
         .await
         .unwrap();
-    let upload = image::UploadChunks::new(hosts.clone(), source.clone());
-    world.attempt(&upload, &params).await.unwrap();
     world.sim().await.with(|state| state.restart()).await;
     let verify = image::VerifyImage::new(hosts, source);
     let image = world.attempt(&verify, &params).await.unwrap().output.image;

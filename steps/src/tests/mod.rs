@@ -5,6 +5,7 @@ mod faults;
 mod images;
 mod provision;
 mod removal;
+mod resume;
 mod simulated;
 
 use std::{
@@ -32,6 +33,7 @@ use crate::{
 pub(crate) const HOST: &str = "lpar-1";
 pub(crate) const POOL: &str = "images";
 pub(crate) const URL: &str = "http://images.test/hpcr.qcow2";
+pub(crate) const INTERVAL: u64 = 64 * 1024;
 pub(crate) const CONTRACT: &str = "workload: w\nenv: e\n";
 
 /// A journal's memory of one VSI and its image, on one simulated host.
@@ -44,6 +46,7 @@ pub(crate) struct World {
     intents: Mutex<BTreeSet<&'static str>>,
     pub(crate) previous: Mutex<Option<Vec<u8>>>,
     pub(crate) uuid: Uuid,
+    pub(crate) journal: &'static str,
     pub(crate) contract: Name,
     pub(crate) sequence: u64,
     runs: Mutex<u32>,
@@ -66,6 +69,7 @@ impl World {
             outputs: Mutex::default(),
             intents: Mutex::default(),
             previous: Mutex::default(),
+            journal: "journal-a",
             uuid: Uuid::from_u128(0x0102_0304_0506_4708_890a_0b0c_0d0e_0f10),
             contract,
             sequence: 5,
@@ -96,7 +100,7 @@ impl World {
             node: Name::of(node),
             attempt: 1,
             intended_before,
-            journal_id: "journal-a".into(),
+            journal_id: self.journal.into(),
             sequence: self.sequence,
             stopped: self.stopped.clone(),
             outputs: Arc::new(self.outputs.lock().unwrap().clone()),
@@ -195,17 +199,24 @@ impl World {
             params,
         )
         .await?;
-        self.drive(
-            &image::UploadChunks::new(hosts.clone(), source.clone()),
-            params,
-        )
-        .await?;
+        self.drive(&self.upload_chunks(), params).await?;
         self.drive(&image::VerifyImage::new(hosts.clone(), source), params)
             .await?;
         Ok(self
             .drive(&image::MarkWhole::new(hosts), params)
             .await?
             .output)
+    }
+
+    /// The first step of an image.
+    pub(crate) async fn claim(&self, params: &image::Params) -> image::claim::Output {
+        let claim = image::Claim::new(self.hosts.clone(), self.source.clone());
+        self.attempt(&claim, params).await.unwrap().output
+    }
+
+    /// The upload, which sends little images in many pieces.
+    pub(crate) fn upload_chunks(&self) -> image::UploadChunks {
+        image::UploadChunks::new(self.hosts.clone(), self.source.clone()).with_interval(INTERVAL)
     }
 
     /// The VSI's graph up to its definition.
@@ -334,6 +345,7 @@ impl World {
             uuid,
             console,
             deadline_s: 60,
+            cards: Vec::new(),
         }
     }
 }

@@ -1,10 +1,17 @@
 //! Base images, hosts and runs, for listings.
 
 use serde::Serialize;
-use vsiflow_engine::model::{RunPhase, RunResult, RunState};
+use vsiflow_engine::{
+    model::{EntityState, Name, NodeState, RunId, RunPhase, RunResult, RunState},
+    step::Step as _,
+};
+use vsiflow_steps::image::{BaseImage, MarkWhole};
 
 use super::{Fleet, FleetError, object::rfc3339};
-use crate::wanted::{WantedHost, WantedImage, kind};
+use crate::{
+    provision_vsi,
+    wanted::{WantedHost, WantedImage, kind},
+};
 
 /// A base image on a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,10 +27,24 @@ pub struct ImageObject {
     pub pool: String,
     /// Where it comes from.
     pub url: String,
-    /// `Uploading`, `Ready`, `Blocked`, `Partial` or `Pending`.
+    /// `Uploading`, `Ready`, `Blocked`, `Partial`, `Pending`, `Deleting` or `Deleted`.
     pub phase: String,
     /// What led to that.
     pub message: String,
+    /// The volume's name, once it is whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// The file's length in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// The SHA-256 of the file, as the host read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// When it was last found whole, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<String>,
+    /// VSIs that are not deleted and boot from it.
+    pub users: usize,
 }
 
 /// A host.
@@ -63,6 +84,13 @@ impl Fleet {
     /// When the journal cannot be read.
     pub async fn images(&self) -> Result<Vec<ImageObject>, FleetError> {
         let mut images = Vec::new();
+        let needed: Vec<_> = self
+            .known()
+            .await?
+            .iter()
+            .filter(|known| !known.is_deleted())
+            .filter_map(|known| provision_vsi::image(&known.wanted).entity().ok())
+            .collect();
         for (id, state) in self.entities_of(kind::IMAGE) {
             let Some(image) = self.wanted::<WantedImage>(&state).await? else {
                 continue;
@@ -71,7 +99,16 @@ impl Fleet {
                 Some((phase, detail)) => (phase.to_string(), detail.to_string()),
                 None => ("Pending".to_owned(), String::new()),
             };
+            let whole = match phase.as_str() {
+                "Ready" => self.whole(&state).await?,
+                _ => None,
+            };
             images.push(ImageObject {
+                users: needed.iter().filter(|needed| **needed == id).count(),
+                volume: whole.as_ref().map(|(_, image)| image.key.name.clone()),
+                size: whole.as_ref().map(|(_, image)| image.size),
+                sha256: whole.as_ref().map(|(_, image)| image.sha256.clone()),
+                verified: whole.map(|(run, _)| began(run)),
                 name: image.file_name,
                 uid: id.id().to_owned(),
                 host: image.host,
@@ -82,6 +119,25 @@ impl Fleet {
             });
         }
         Ok(images)
+    }
+
+    /// The image as its newest successful run found it.
+    async fn whole(&self, state: &EntityState) -> Result<Option<(RunId, BaseImage)>, FleetError> {
+        let runs = state.runs.iter().rev();
+        let outputs = runs.filter_map(|id| {
+            let run = self.engine.run(*id)?;
+            match run.nodes.get(&Name::of(MarkWhole::NAME)) {
+                Some(NodeState::Succeeded { output, .. }) => Some((*id, output.clone())),
+                _ => None,
+            }
+        });
+        let Some((run, output)) = outputs.take(1).next() else {
+            return Ok(None);
+        };
+        let bytes = self.blobs.get(&output).await?;
+        Ok(serde_json::from_slice(&bytes)
+            .ok()
+            .map(|image| (run, image)))
     }
 
     /// All hosts.
@@ -138,12 +194,16 @@ impl Fleet {
                     .as_ref()
                     .map(|g| g.workflow.to_string())
                     .unwrap_or_default(),
-                started: rfc3339(vsiflow_engine::model::Timestamp(id.0.timestamp_ms())),
+                started: began(id),
                 phase: phase(&run),
             })
         });
         objects.collect()
     }
+}
+
+fn began(run: RunId) -> String {
+    rfc3339(vsiflow_engine::model::Timestamp(run.0.timestamp_ms()))
 }
 
 fn phase(run: &RunState) -> &'static str {

@@ -12,6 +12,7 @@ mod conditions;
 mod control;
 mod error;
 mod history;
+mod image_work;
 mod images;
 mod index;
 mod keep;

@@ -85,6 +85,9 @@ pub struct SshHost {
     /// The socket of libvirt on the host, where it is not the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<String>,
+    /// How many bytes may be uploaded there in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_limit: Option<u64>,
 }
 
 impl HostRecord {
@@ -106,6 +109,14 @@ impl HostRecord {
     /// Whether it is the simulated host.
     pub fn is_simulated(&self) -> bool {
         matches!(self, Self::Sim { .. })
+    }
+
+    /// How many bytes may be uploaded there in a second.
+    pub fn upload_limit(&self) -> Option<u64> {
+        match self {
+            Self::Ssh(ssh) => ssh.upload_limit,
+            Self::Unix { .. } | Self::Sim { .. } => None,
+        }
     }
 
     /// Whether any host key is accepted.

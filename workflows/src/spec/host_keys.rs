@@ -1,5 +1,6 @@
 //! Host settings from the keys of ConfigMaps and Secrets.
 
+use super::Quantity;
 use super::documents::KeyValues;
 use super::host::{DEFAULT_PORT, DEFAULT_USER, HostRecord, HostSettings, SshHost};
 use vsiflow_engine::secret::Secret;
@@ -85,6 +86,7 @@ fn remedy(key: &str) -> &'static str {
              INSECURE_SKIP_HOST_KEY: \"true\" connects to anybody"
         }
         "SOCKET" => "give an absolute path, or leave it out for the usual one",
+        "UPLOAD_LIMIT" => "write bytes a second, such as \"20Mi\", or leave it out",
         "INSECURE_SKIP_HOST_KEY" => "write \"true\" or \"false\", in quotes",
         _ => "give it as text",
     }
@@ -92,7 +94,8 @@ fn remedy(key: &str) -> &'static str {
 
 impl HostSettings {
     /// Host settings from the keys `HOSTNAME`, `PORT`, `USER`, `KEY` or `ssh-privatekey`,
-    /// `KEY_FILE`, `KNOWN_HOSTS`, `KNOWN_HOSTS_FILE`, `INSECURE_SKIP_HOST_KEY` and `SOCKET`.
+    /// `KEY_FILE`, `KNOWN_HOSTS`, `KNOWN_HOSTS_FILE`, `INSECURE_SKIP_HOST_KEY`, `SOCKET` and
+    /// `UPLOAD_LIMIT`.
     ///
     /// # Errors
     /// With the key that is to blame.
@@ -123,6 +126,7 @@ impl HostSettings {
             known_hosts_file: keys.text("KNOWN_HOSTS_FILE")?,
             insecure_skip_host_key: insecure(&keys)?,
             socket: keys.text("SOCKET")?,
+            upload_limit: upload_limit(&keys)?,
         };
         ssh.check()
             .map_err(|(key, message)| keys.wrong(key, message.to_owned()))?;
@@ -133,6 +137,17 @@ impl HostSettings {
             record: HostRecord::Ssh(ssh),
             key,
         })
+    }
+}
+
+/// Bytes a second.
+fn upload_limit(keys: &Keys<'_>) -> Result<Option<u64>, HostKeyError> {
+    let Some(text) = keys.text("UPLOAD_LIMIT")? else {
+        return Ok(None);
+    };
+    match text.parse::<Quantity>() {
+        Ok(limit) if limit.bytes() > 0 => Ok(Some(limit.bytes())),
+        _ => Err(keys.wrong("UPLOAD_LIMIT", format!("{text:?} is no rate"))),
     }
 }
 

@@ -140,6 +140,7 @@ fn a_uri_carries_all_settings() {
             known_hosts_file: Some("/kh".into()),
             insecure_skip_host_key: false,
             socket: Some("/run/libvirt/x".into()),
+            upload_limit: None,
         }
     );
 }

@@ -106,6 +106,7 @@ fn ssh(text: &str) -> Result<HostRecord, HostUriError> {
         known_hosts_file: None,
         insecure_skip_host_key: false,
         socket: None,
+        upload_limit: None,
     };
     for (key, value) in url.query_pairs() {
         set(&mut ssh, &key, value.into_owned())?;

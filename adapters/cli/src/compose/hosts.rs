@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 use vsiflow_libvirt::{
-    Endpoint, host_ports,
+    Endpoint, limited_host_ports,
     session::SOCKET,
     ssh::{HostKeys, Identity, SshConfig},
 };
@@ -57,7 +57,7 @@ impl Hosts for AllHosts {
         {
             return Ok(ports.clone());
         }
-        let ports = host_ports(id, endpoint);
+        let ports = limited_host_ports(id, endpoint, settings.record.upload_limit());
         real.insert(id.to_owned(), (settings, ports.clone()));
         Ok(ports)
     }

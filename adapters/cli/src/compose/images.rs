@@ -55,4 +55,14 @@ impl ImageSource for Sources {
         let (source, url) = self.of(url);
         source.open(url).await
     }
+
+    async fn open_at(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        let (source, url) = self.of(url);
+        source.open_at(url, offset, validator).await
+    }
 }

@@ -25,6 +25,7 @@ pub(crate) enum Command {
     Stream {
         serial: u32,
         procedure: Procedure,
+        kind: i32,
         status: i32,
         payload: Bytes,
     },

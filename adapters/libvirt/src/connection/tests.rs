@@ -225,7 +225,7 @@ async fn closing_ends_calls_that_wait_but_not_those_that_run() {
 async fn a_dead_peer_ends_every_call_and_stream() {
     let (connection, mut peer) = pair();
     let calls = connection.within(SECOND * 60);
-    let opening = calls.storage_vol_upload(volume(), 0, 0, SECOND);
+    let opening = calls.storage_vol_upload(volume(), 0, 0, 0, SECOND);
     let (stream, _) = tokio::join!(opening, peer.answer_next(()));
     let mut stream = stream.unwrap();
     let mut events = connection.receive_events();
@@ -357,7 +357,7 @@ async fn silence_is_pinged_and_then_death() {
 async fn an_upload_is_cut_into_packets_and_confirmed() {
     let (connection, mut peer) = pair();
     let calls = connection.within(SECOND);
-    let opening = calls.storage_vol_upload(volume(), 0, 0, SECOND);
+    let opening = calls.storage_vol_upload(volume(), 0, 0, 0, SECOND);
     let (stream, call) = tokio::join!(opening, peer.answer_next(()));
     let mut stream = stream.unwrap();
     let receiving = async {
@@ -387,7 +387,7 @@ async fn an_upload_is_cut_into_packets_and_confirmed() {
 async fn an_error_in_the_middle_of_an_upload_is_libvirts_own() {
     let (connection, mut peer) = pair();
     let calls = connection.within(SECOND);
-    let opening = calls.storage_vol_upload(volume(), 0, 0, SECOND * 60);
+    let opening = calls.storage_vol_upload(volume(), 0, 0, 0, SECOND * 60);
     let (stream, call) = tokio::join!(opening, peer.answer_next(()));
     let mut stream = stream.unwrap();
     peer.fail(&call, kind::STREAM, 38).await;
@@ -404,7 +404,7 @@ async fn an_error_in_the_middle_of_an_upload_is_libvirts_own() {
 async fn an_upload_that_nobody_takes_stalls() {
     let (connection, mut peer) = pair_of(1 << 16);
     let calls = connection.within(SECOND);
-    let opening = calls.storage_vol_upload(volume(), 0, 0, SECOND);
+    let opening = calls.storage_vol_upload(volume(), 0, 0, 0, SECOND);
     let (stream, _) = tokio::join!(opening, peer.answer_next(()));
     let sent = stream.unwrap().send(Bytes::from(vec![0; 16 << 20])).await;
     assert!(matches!(

@@ -25,7 +25,7 @@ fn noise(length: u64) -> Bytes {
 async fn upload(session: &HostSession, volume: &StorageVol, data: &Bytes) {
     let bulk = session.bulk(SHORT).await.unwrap().within(SHORT);
     let mut stream = bulk
-        .storage_vol_upload(volume, 0, data.len() as u64, SHORT)
+        .storage_vol_upload(volume, 0, data.len() as u64, 0, SHORT)
         .await
         .unwrap();
     stream.send(data.clone()).await.unwrap();
@@ -127,7 +127,7 @@ async fn lab_an_upload_goes_on_where_it_was_cut() {
     let volume = volume(&calls, "t-resume.raw").await;
     let data = noise(8 << 20);
     let bulk = session.bulk(SHORT).await.unwrap().within(SHORT);
-    let mut stream = bulk.storage_vol_upload(&volume, 0, 0, SHORT).await.unwrap();
+    let mut stream = bulk.storage_vol_upload(&volume, 0, 0, 0, SHORT).await.unwrap();
     stream.send(data.slice(..5_000_000)).await.unwrap();
     stream.abort().await.unwrap();
     let info = calls
@@ -137,7 +137,7 @@ async fn lab_an_upload_goes_on_where_it_was_cut() {
     assert!(info.allocation <= 5_000_000);
     let rest = data.slice(usize::try_from(info.allocation).unwrap()..);
     let mut stream = bulk
-        .storage_vol_upload(&volume, info.allocation, 0, SHORT)
+        .storage_vol_upload(&volume, info.allocation, 0, 0, SHORT)
         .await
         .unwrap();
     stream.send(rest).await.unwrap();
@@ -156,7 +156,7 @@ async fn lab_more_than_announced_is_an_error_in_the_middle() {
         let volume = volume(&calls, &format!("t-overrun-{way}.raw")).await;
         let bulk = session.bulk(SHORT).await.unwrap().within(SHORT);
         let mut stream = bulk
-            .storage_vol_upload(&volume, 0, 1000, SHORT)
+            .storage_vol_upload(&volume, 0, 1000, 0, SHORT)
             .await
             .unwrap();
         let data = Bytes::from(vec![1; 1 << 20]);

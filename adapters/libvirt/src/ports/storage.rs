@@ -16,7 +16,7 @@ use super::{COPY, LibvirtHost, QUICK, host::quoted, upload::Upload};
 use crate::{
     connection::Calls,
     error::Absent,
-    protocol::{StoragePool, StorageVol},
+    protocol::{StoragePool, StorageVol, storage_flags},
     xml::volume,
 };
 
@@ -136,12 +136,17 @@ impl StoragePort for LibvirtHost {
             .map_err(|e| self.unconnected(&e))?;
         // Zero means no limit to libvirt; an upload of nothing is not sent anything.
         let length = length.unwrap_or(0);
-        let opened = bulk
-            .within(QUICK)
-            .storage_vol_upload(&volume, offset, length, STALL)
-            .await;
+        let calls = bulk.within(QUICK);
+        let open = |flags| calls.storage_vol_upload(&volume, offset, length, flags, STALL);
+        let (opened, sparse) = match open(storage_flags::UPLOAD_SPARSE).await {
+            Err(error) if is_unsupported(&error) => (open(0).await, false),
+            opened => (opened, true),
+        };
         let stream = opened.map_err(|e| self.of_volume(key, &e))?;
-        Ok(Box::new(Upload::new(&self.name, key, stream, bulk)))
+        let limit = self.upload_limit.clone();
+        Ok(Box::new(Upload::new(
+            &self.name, key, stream, sparse, limit, bulk,
+        )))
     }
 
     async fn read(&self, key: &VolumeKey, offset: u64, max: u64) -> PortResult<Bytes> {
@@ -362,6 +367,13 @@ impl LibvirtHost {
 
 fn is_absent(error: &crate::Error, what: Absent) -> bool {
     error.libvirt().and_then(|error| error.absent()) == Some(what)
+}
+
+/// Whether libvirt does not know a flag or a call: `VIR_ERR_NO_SUPPORT`, `VIR_ERR_INVALID_ARG`.
+fn is_unsupported(error: &crate::Error) -> bool {
+    error
+        .libvirt()
+        .is_some_and(|error| matches!(error.code, 3 | 8))
 }
 
 fn hash(digits: &str) -> Option<Hash> {

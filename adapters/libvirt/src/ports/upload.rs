@@ -1,10 +1,12 @@
 //! Bytes on their way into a volume.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
-use vsiflow_steps::ports::{PortError, PortResult, UploadSink, VolumeKey};
+use vsiflow_steps::ports::{PortError, PortResult, UploadSink, VolumeKey, send_zeros};
 
-use super::error::Speaking;
+use super::{error::Speaking, limit::Limit};
 use crate::{connection::Connection, stream::UploadStream};
 
 /// An upload on a connection of its own.
@@ -12,6 +14,9 @@ pub(super) struct Upload {
     host: String,
     object: String,
     stream: UploadStream,
+    /// Whether the host takes holes.
+    sparse: bool,
+    limit: Option<Arc<Limit>>,
     /// Held until the upload is over: the connection closes with it.
     _connection: Connection,
 }
@@ -21,6 +26,8 @@ impl Upload {
         host: &str,
         key: &VolumeKey,
         stream: UploadStream,
+        sparse: bool,
+        limit: Option<Arc<Limit>>,
         connection: Connection,
     ) -> Self {
         let (host, object) = (host.to_owned(), format!("volume {key}"));
@@ -28,6 +35,8 @@ impl Upload {
             host,
             object,
             stream,
+            sparse,
+            limit,
             _connection: connection,
         }
     }
@@ -40,8 +49,19 @@ fn of(host: &str, object: &str, error: &crate::Error) -> PortError {
 #[async_trait]
 impl UploadSink for Upload {
     async fn send(&mut self, bytes: Bytes) -> PortResult<()> {
+        if let Some(limit) = &self.limit {
+            limit.pass(bytes.len()).await;
+        }
         let sent = self.stream.send(bytes).await;
         sent.map_err(|error| of(&self.host, &self.object, &error))
+    }
+
+    async fn send_hole(&mut self, length: u64) -> PortResult<()> {
+        if self.sparse {
+            let passed = self.stream.send_hole(length).await;
+            return passed.map_err(|error| of(&self.host, &self.object, &error));
+        }
+        send_zeros(self, length).await
     }
 
     async fn finish(self: Box<Self>) -> PortResult<()> {
@@ -50,6 +70,7 @@ impl UploadSink for Upload {
             object,
             stream,
             _connection,
+            ..
         } = *self;
         stream
             .finish()

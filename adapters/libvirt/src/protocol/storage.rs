@@ -58,6 +58,8 @@ pub struct StorageVolInfo {
 pub mod storage_flags {
     /// `VIR_STORAGE_VOL_GET_PHYSICAL`: the file's size takes the place of the allocation.
     pub const GET_PHYSICAL: u32 = 1;
+    /// `VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM`: the stream may hold holes (libvirt 3.4).
+    pub const UPLOAD_SPARSE: u32 = 1;
     /// `VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA`: lay out a qcow2's tables.
     pub const CREATE_PREALLOC_METADATA: u32 = 1;
     /// `VIR_STORAGE_VOL_CREATE_REFLINK`: share blocks where the file system can.
@@ -293,15 +295,16 @@ impl Calls {
     /// `stall` is how long any one packet may wait for the host.
     ///
     /// # Errors
-    /// 55 while the volume is being cloned.
+    /// 55 while the volume is being cloned; 8 for flags that this libvirt does not know.
     pub async fn storage_vol_upload(
         &self,
         volume: &StorageVol,
         offset: u64,
         length: u64,
+        flags: u32,
         stall: Duration,
     ) -> Result<UploadStream> {
-        let args = (volume, offset, length, 0_u32);
+        let args = (volume, offset, length, flags);
         self.open_upload(Procedure::StorageVolUpload, &args, stall)
             .await
     }

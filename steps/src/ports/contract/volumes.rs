@@ -84,6 +84,49 @@ pub async fn upload(place: &Place) -> Verdict {
     clean(place, &[&key]).await
 }
 
+/// A hole lengthens a volume by zeros, also where an upload goes on, and at its end; and what is
+/// written into a longer volume leaves its length.
+///
+/// # Errors
+/// What the host did otherwise.
+pub async fn holes(place: &Place) -> Verdict {
+    const HOLE: u64 = 1 << 20;
+    let key = fresh(place, "holes");
+    fill(place, &key, b"begin").await?;
+    for data in [b"middle".as_slice(), b""] {
+        let found = ok("volume", storage(place).volume(&key).await)?;
+        let at = found.map_or(0, |volume| volume.physical);
+        let mut sink = ok("upload", storage(place).upload(&key, at, None).await)?;
+        ok("hole", sink.send_hole(HOLE).await)?;
+        if !data.is_empty() {
+            ok("send", sink.send(Bytes::copy_from_slice(data)).await)?;
+        }
+        ok("finish", sink.finish().await)?;
+    }
+    let zeros = vec![0; usize::try_from(HOLE).unwrap_or_default()];
+    let expected = [b"begin".as_slice(), &zeros, b"middle", &zeros].concat();
+    let found = ok("volume", storage(place).volume(&key).await)?;
+    equal(
+        "length",
+        found.map(|volume| volume.physical),
+        Some(expected.len() as u64),
+    )?;
+    let on_host = ok("sha256", storage(place).sha256(&key).await)?;
+    equal("hash", on_host, Hash::of(&expected))?;
+    clean(place, &[&key]).await?;
+    let spec = VolumeSpec {
+        capacity: 10_000,
+        ..raw(&key)
+    };
+    ok("create", storage(place).create(&spec).await)?;
+    let mut sink = ok("upload", storage(place).upload(&key, 0, Some(3)).await)?;
+    ok("send", sink.send(Bytes::from_static(b"abc")).await)?;
+    ok("finish", sink.finish().await)?;
+    let found = ok("volume", storage(place).volume(&key).await)?;
+    equal("length", found.map(|volume| volume.physical), Some(10_000))?;
+    clean(place, &[&key]).await
+}
+
 /// The host looks into what was uploaded, and the time of the change moves.
 ///
 /// # Errors

@@ -119,11 +119,15 @@ impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
             Command::Stream {
                 serial,
                 procedure,
+                kind,
                 status,
                 payload,
             } => {
-                self.write_stream(&stream_header(serial, procedure, status), payload)
-                    .await
+                let header = Header {
+                    kind,
+                    ..stream_header(serial, procedure, status)
+                };
+                self.write_stream(&header, payload).await
             }
         }
     }

@@ -1,0 +1,59 @@
+//! How many bytes a second go to a host.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+/// Shared by all uploads to a host.
+pub(super) struct Limit {
+    per_second: u64,
+    /// When what was let through so far is paid for.
+    paid: Mutex<Instant>,
+}
+
+impl Limit {
+    pub(super) fn new(per_second: u64) -> Self {
+        Self {
+            per_second: per_second.max(1),
+            paid: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Waits until so many bytes more may go. Who comes together goes one after the other.
+    pub(super) async fn pass(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let micros = bytes.saturating_mul(1_000_000) / self.per_second;
+        let until = {
+            let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+            // What was not used before is not made up for.
+            let from = (*paid).max(Instant::now());
+            *paid = from
+                .checked_add(Duration::from_micros(micros))
+                .unwrap_or(from);
+            from
+        };
+        sleep_until(until).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn two_who_send_share_the_limit() {
+        let (limit, start) = (Limit::new(1_000), Instant::now());
+        let send = || async {
+            for _ in 0..10 {
+                limit.pass(250).await;
+            }
+        };
+        tokio::join!(send(), send());
+        let took = start.elapsed();
+        assert!(took > Duration::from_millis(4_700), "{took:?}");
+        assert!(took < Duration::from_millis(5_000), "{took:?}");
+    }
+}

@@ -1,0 +1,126 @@
+//! Where an upload can be taken up again.
+
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{model::Failure, step::StepContext};
+
+use super::hash::RunningHash;
+use crate::ports::{SourceInfo, VolumeInfo, VolumeKey};
+
+/// So many places are kept: a host that restarts may lose the newest.
+const KEPT: usize = 6;
+
+/// A place in an image: the bytes before it, and nothing of those after it, are its hash.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) position: u64,
+    pub(super) hash: RunningHash,
+}
+
+/// Places that the host confirmed to have.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Checkpoint {
+    /// The volume that is being filled.
+    volume: VolumeKey,
+    /// What is being sent.
+    pub(super) identity: String,
+    /// What the source said of it.
+    pub(super) source: SourceInfo,
+    places: Vec<Kept>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Kept {
+    position: u64,
+    hash: String,
+}
+
+impl Checkpoint {
+    /// The beginning of an upload.
+    pub(super) fn new(volume: &VolumeKey, identity: &str, source: &SourceInfo) -> Self {
+        Self {
+            volume: volume.clone(),
+            identity: identity.to_owned(),
+            source: source.clone(),
+            places: Vec::new(),
+        }
+    }
+
+    /// What this node saved for the volume.
+    pub(super) async fn saved(
+        cx: &StepContext,
+        volume: &VolumeKey,
+    ) -> Result<Option<Self>, Failure> {
+        let saved: Option<Self> = cx.saved().await?;
+        Ok(saved.filter(|saved| saved.volume == *volume))
+    }
+
+    /// Adds a place that the host has confirmed.
+    pub(super) fn add(&mut self, place: &Place) {
+        self.places.push(Kept {
+            position: place.position,
+            hash: place.hash.state(),
+        });
+        let surplus = self.places.len().saturating_sub(KEPT);
+        self.places.drain(..surplus);
+    }
+
+    /// The newest place that the volume still reaches.
+    pub(super) fn place(&self, volume: &VolumeInfo) -> Option<Place> {
+        // A source is not opened at its very end.
+        let end = self.source.length.unwrap_or(u64::MAX);
+        let within =
+            |kept: &&Kept| (1..end).contains(&kept.position) && kept.position <= volume.physical;
+        let kept = self.places.iter().rev().find(within)?;
+        Some(Place {
+            position: kept.position,
+            hash: RunningHash::at(&kept.hash)?,
+        })
+    }
+
+    /// Forgets all places after this one.
+    pub(super) fn back_to(&mut self, position: u64) {
+        self.places.retain(|kept| kept.position <= position);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(physical: u64) -> VolumeInfo {
+        VolumeInfo {
+            key: VolumeKey {
+                pool: "p".repeat(100),
+                name: "n".repeat(255),
+            },
+            path: String::new(),
+            format: String::new(),
+            capacity: 0,
+            allocation: 0,
+            physical,
+            backing: None,
+            modified: None,
+        }
+    }
+
+    #[test]
+    fn the_newest_place_within_the_volume_counts_and_all_of_it_fits_a_checkpoint() {
+        let source = SourceInfo {
+            length: Some(u64::MAX),
+            validator: Some("v".repeat(300)),
+        };
+        let mut saved = Checkpoint::new(&volume(0).key, &"i".repeat(64), &source);
+        for position in 1..=100_u64 {
+            let hash = RunningHash::default();
+            let position = position << 32;
+            saved.add(&Place { position, hash });
+        }
+        let at = |physical| saved.place(&volume(physical)).map(|place| place.position);
+        assert_eq!(at(u64::MAX), Some(100 << 32));
+        assert_eq!(at((97 << 32) + 1), Some(97 << 32));
+        assert_eq!(at(1 << 32), None);
+        assert!(serde_json::to_vec(&saved).unwrap().len() < 4_096);
+        saved.back_to(97 << 32);
+        assert_eq!(saved.places.len(), 3);
+    }
+}

@@ -1,0 +1,83 @@
+//! What kind of disk image a file is, by its first bytes.
+
+use super::qcow2::{self, Unfit};
+use crate::ports::VolumeFormat;
+
+/// How much of a file is needed to judge it.
+pub use super::qcow2::HEADER_MAX;
+
+/// A raw disk consists of whole sectors.
+const SECTOR: u64 = 512;
+
+/// First bytes of files that are not what a guest boots from, and what they are.
+const OTHERS: &[(&[u8], &str)] = &[
+    (b"KDMV", "a VMDK image"),
+    (b"# Disk DescriptorFile", "a VMDK description"),
+    (b"vhdxfile", "a VHDX image"),
+    (b"conectix", "a VHD image"),
+    (b"<<< ", "a VDI image"),
+    (b"QED\0", "a QED image"),
+    (
+        b"\x1f\x8b",
+        "compressed by gzip, and its URL does not end in .gz",
+    ),
+    (
+        b"\xfd7zXZ\0",
+        "compressed by xz, and its URL does not end in .xz",
+    ),
+    (
+        b"\x28\xb5\x2f\xfd",
+        "compressed by zstd, and its URL does not end in .zst",
+    ),
+    (b"BZh", "compressed by bzip2"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"<", "a web page or another text"),
+    (b"{", "a text"),
+    (b"version https://git-lfs", "a pointer of Git LFS"),
+];
+
+/// The format of a file that begins so, if a guest can boot from it.
+///
+/// # Errors
+/// Why it is not taken.
+pub fn of(head: &[u8]) -> Result<VolumeFormat, Unfit> {
+    match qcow2::virtual_size(head) {
+        Ok(_) => Ok(VolumeFormat::Qcow2),
+        Err(Unfit::NotQcow2) => match OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
+            Some((_, what)) => Err(Unfit::Other(what)),
+            None => Ok(VolumeFormat::Raw),
+        },
+        Err(unfit) => Err(unfit),
+    }
+}
+
+/// Format and the size a guest sees, of a whole file of that length.
+///
+/// # Errors
+/// Why it is not taken.
+pub fn of_whole(head: &[u8], length: u64) -> Result<(VolumeFormat, u64), Unfit> {
+    match of(head)? {
+        VolumeFormat::Qcow2 => Ok((VolumeFormat::Qcow2, qcow2::virtual_size(head)?)),
+        VolumeFormat::Raw if length > 0 && length.is_multiple_of(SECTOR) => {
+            Ok((VolumeFormat::Raw, length))
+        }
+        VolumeFormat::Raw => Err(Unfit::NotQcow2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell() {
+        let qcow2 = crate::sim::source::qcow2_header(7 << 30);
+        assert_eq!(of_whole(&qcow2, 112), Ok((VolumeFormat::Qcow2, 7 << 30)));
+        assert_eq!(of_whole(&[0; 600], 1024), Ok((VolumeFormat::Raw, 1024)));
+        assert_eq!(of_whole(&[7; 600], 700), Err(Unfit::NotQcow2));
+        assert_eq!(of_whole(&[], 0), Err(Unfit::NotQcow2));
+        for other in [&b"<!DOCTYPE html>"[..], b"KDMV\x01", b"\x1f\x8b\x08"] {
+            assert!(matches!(of_whole(other, 1024), Err(Unfit::Other(_))));
+        }
+    }
+}

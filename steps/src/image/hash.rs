@@ -1,0 +1,75 @@
+//! A SHA-256 under way, which can be put down and taken up again.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use sha2::{
+    Digest as _, Sha256,
+    digest::common::hazmat::{SerializableState as _, SerializedState},
+};
+use vsiflow_engine::model::{Failure, Hash};
+
+use crate::error;
+
+/// Up to this length a piece is hashed where it is: handing it over would cost more.
+const SMALL: usize = 4 * 1024;
+
+/// Hashes on a blocking thread, so that other tasks go on; holds one piece at a time.
+#[derive(Clone, Default)]
+pub(super) struct RunningHash(Sha256);
+
+impl RunningHash {
+    pub(super) async fn add(self, bytes: Bytes) -> Result<Self, Failure> {
+        let Self(mut hasher) = self;
+        if bytes.len() <= SMALL {
+            hasher.update(&bytes);
+            return Ok(Self(hasher));
+        }
+        let added = tokio::task::spawn_blocking(move || {
+            hasher.update(&bytes);
+            hasher
+        });
+        added
+            .await
+            .map(Self)
+            .map_err(|_| error::VERIFICATION.failure("hashing was interrupted"))
+    }
+
+    /// Where it stands, as text. Equal for equal bytes.
+    pub(super) fn state(&self) -> String {
+        BASE64.encode(self.0.serialize())
+    }
+
+    /// Takes it up again; `None` for a text that is no state.
+    pub(super) fn at(state: &str) -> Option<Self> {
+        let bytes = BASE64.decode(state).ok()?;
+        let state = SerializedState::<Sha256>::try_from(bytes.as_slice()).ok()?;
+        Sha256::deserialize(&state).ok().map(Self)
+    }
+
+    pub(super) fn end(self) -> Hash {
+        Hash(self.0.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hash_goes_on_where_it_was_put_down() {
+        let bytes: Vec<u8> = (0..100_001_u32).map(|n| (n % 251) as u8).collect();
+        for at in [0, 1, 63, 64, 65, 77_777, bytes.len()] {
+            let (first, rest) = bytes.split_at(at);
+            let part = RunningHash::default()
+                .add(Bytes::copy_from_slice(first))
+                .await
+                .unwrap();
+            let state = part.state();
+            let again = RunningHash::at(&state).unwrap();
+            assert_eq!(again.state(), state);
+            let whole = again.add(Bytes::copy_from_slice(rest)).await.unwrap();
+            assert_eq!(whole.end(), Hash::of(&bytes), "{at}");
+        }
+        assert!(RunningHash::at("").is_none() && RunningHash::at("????").is_none());
+    }
+}

@@ -1,0 +1,196 @@
+//! Looks where on a pool an image is, or may be.
+
+use vsiflow_engine::{model::Failure, step::StepContext};
+
+use super::{
+    BaseImage, Params,
+    claim::Output,
+    identity::{Wanted, other_name},
+    sidecar::{self, Mark, Sidecar},
+    transfer, unchanged, verify,
+};
+use crate::{
+    guards,
+    ports::{HostPorts, ImageSource, VolumeInfo, VolumeKey},
+};
+
+/// Where an image is, or may be.
+pub(super) enum Place {
+    /// Nothing of that name is there.
+    Free(VolumeKey),
+    /// A claim of this journal that does not say yet for what.
+    Unwritten(VolumeKey),
+    /// A claim of this journal for an older content of the same URL, and so much of it.
+    Outdated { volume: VolumeKey, size: u64 },
+    /// A claim of this journal for this image, and perhaps a part of it.
+    Ours(VolumeKey),
+    /// The image, whole.
+    Whole(Box<BaseImage>),
+}
+
+impl Place {
+    /// What the claim comes to, where nothing is left to do for it.
+    pub(super) fn settled(self, identity: &str) -> Option<Output> {
+        let (volume, whole) = match self {
+            Self::Ours(volume) => (volume, None),
+            Self::Whole(image) => (image.key.clone(), Some(*image)),
+            Self::Free(_) | Self::Unwritten(_) | Self::Outdated { .. } => return None,
+        };
+        let identity = identity.to_owned();
+        Some(Output {
+            volume,
+            whole,
+            identity,
+        })
+    }
+}
+
+/// A look for an image.
+pub(super) struct Looking<'a> {
+    pub(super) cx: &'a StepContext,
+    pub(super) ports: &'a HostPorts,
+    pub(super) params: &'a Params,
+    pub(super) wanted: &'a Wanted,
+    pub(super) source: &'a dyn ImageSource,
+}
+
+impl Looking<'_> {
+    /// The image's place: the wished name, or where that is another's, one of its own.
+    pub(super) async fn find(&self) -> Result<Place, Failure> {
+        let own = other_name(self.params, &self.wanted.identity);
+        for name in [&self.params.volume, &own] {
+            if let Some(place) = self.judge(name).await? {
+                return Ok(place);
+            }
+        }
+        Err(guards::not_ours(self.ports, &own))
+    }
+
+    /// What a name is good for; `None` where it is another's.
+    async fn judge(&self, name: &VolumeKey) -> Result<Option<Place>, Failure> {
+        let sidecar = sidecar::read(self.ports, &self.cx.journal_id, name).await?;
+        let volume = self.ports.storage.volume(name).await?;
+        match (sidecar, volume) {
+            (None, None) => Ok(Some(Place::Free(name.clone()))),
+            (None, Some(volume)) => self.unclaimed(&volume).await,
+            (Some(sidecar), volume) if sidecar.ours => self.ours(name, sidecar, volume).await,
+            (Some(sidecar), volume) => self.foreign(name, sidecar, volume).await,
+        }
+    }
+
+    /// A file that no vsiflow brought, or whose claim was taken away.
+    async fn unclaimed(&self, volume: &VolumeInfo) -> Result<Option<Place>, Failure> {
+        let known = self
+            .cx
+            .previous_output::<BaseImage>()
+            .filter(|image| image.origin == self.wanted.identity && unchanged(image, volume));
+        match known {
+            Some(image) => Ok(Some(Place::Whole(Box::new(image)))),
+            None => self.by_hash(volume, None).await,
+        }
+    }
+
+    async fn ours(
+        &self,
+        name: &VolumeKey,
+        sidecar: Sidecar,
+        volume: Option<VolumeInfo>,
+    ) -> Result<Option<Place>, Failure> {
+        let Some(claim) = sidecar.claim else {
+            return Ok(Some(Place::Unwritten(name.clone())));
+        };
+        let size = volume.as_ref().map_or(0, |volume| volume.physical);
+        let same = claim.identity == self.wanted.identity;
+        let own = claim.entity == self.cx.entity.to_string();
+        let name = || name.clone();
+        match (sidecar.whole, volume) {
+            (None, _) if same && own => Ok(Some(Place::Ours(name()))),
+            // One machine by two names.
+            (None, _) if same => Err(sidecar::claimed(self.ports, &name())),
+            (None, _) if own => Ok(Some(Place::Outdated {
+                volume: name(),
+                size,
+            })),
+            (Some(mark), Some(volume)) if same && mark.fits(&volume) => {
+                Ok(Some(self.marked(mark, volume)))
+            }
+            // Somebody changed it, or put another file there: ours only by its bytes.
+            (Some(mark), Some(volume)) if same => self.by_hash(&volume, Some(&mark)).await,
+            (Some(_), None) if same => Ok(Some(Place::Ours(name()))),
+            _ => Ok(None),
+        }
+    }
+
+    async fn foreign(
+        &self,
+        name: &VolumeKey,
+        sidecar: Sidecar,
+        volume: Option<VolumeInfo>,
+    ) -> Result<Option<Place>, Failure> {
+        let same = |claim: &sidecar::Claim| claim.identity == self.wanted.identity;
+        if !sidecar.claim.as_ref().is_none_or(same) {
+            return Ok(None);
+        }
+        match (sidecar.whole, volume) {
+            (Some(mark), Some(volume)) => self.by_hash(&volume, Some(&mark)).await,
+            // It was whole once and somebody took it away; its maker may bring it again.
+            (Some(_), None) => Ok(None),
+            (None, _) => Err(sidecar::claimed(self.ports, name)),
+        }
+    }
+
+    fn marked(&self, mark: Mark, volume: VolumeInfo) -> Place {
+        Place::Whole(Box::new(BaseImage {
+            host: self.params.host.clone(),
+            key: volume.key,
+            path: volume.path,
+            format: mark.format,
+            size: mark.size,
+            virtual_size: mark.virtual_size,
+            sha256: mark.sha256,
+            modified: mark.modified,
+            origin: self.wanted.identity.clone(),
+        }))
+    }
+
+    /// The image, if the volume has its bytes, as the host reads them from its disk.
+    async fn by_hash(
+        &self,
+        volume: &VolumeInfo,
+        mark: Option<&Mark>,
+    ) -> Result<Option<Place>, Failure> {
+        let Some(expected) = self.expected(volume, mark).await? else {
+            return Ok(None);
+        };
+        let (cx, key) = (self.cx, &volume.key);
+        cx.report("verifying on the host", 0, None);
+        self.ports.storage.sync(key).await?;
+        if self.ports.storage.sha256(key).await?.to_string() != expected {
+            return Ok(None);
+        }
+        let identity = self.wanted.identity.clone();
+        let image = verify::base_image(self.ports, self.params, key, expected, identity).await?;
+        Ok(Some(Place::Whole(Box::new(image))))
+    }
+
+    /// The SHA-256 the volume must have; `None` where its length rules it out.
+    async fn expected(
+        &self,
+        volume: &VolumeInfo,
+        mark: Option<&Mark>,
+    ) -> Result<Option<String>, Failure> {
+        if let Some(sha256) = &self.wanted.sha256 {
+            return Ok(Some(sha256.clone()));
+        }
+        if let Some(mark) = mark {
+            return Ok((mark.size == volume.physical).then(|| mark.sha256.clone()));
+        }
+        let length = self.source.probe(&self.params.url).await?.length;
+        if length.is_some_and(|length| length != volume.physical) {
+            return Ok(None);
+        }
+        let url = &self.params.url;
+        let read = transfer::hash_source(self.cx, self.source, url, "comparing with the source");
+        Ok(Some(read.await?.sha256.to_string()))
+    }
+}

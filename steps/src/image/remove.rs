@@ -1,0 +1,91 @@
+//! Removes a base image that nothing uses any more.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use super::sidecar;
+use crate::{
+    guards::{self, Doomed},
+    ports::{HostPorts, Hosts, VolumeKey},
+};
+
+/// Deletes an image that this journal brought, and the claim beside it.
+///
+/// The guards are asked first: all domains' definitions and all volumes' backing chains on the
+/// host. The image goes before its claim, so that a crash in the middle leaves a claim of ours,
+/// and the next attempt, or the next upload, knows whose it is.
+pub struct RemoveImage {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`RemoveImage`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The image's volume.
+    pub volume: VolumeKey,
+}
+
+/// What [`RemoveImage`] did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The volume that is gone; none where it was gone before, or is not this journal's.
+    pub removed: Option<VolumeKey>,
+}
+
+impl RemoveImage {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+/// Whether the image bears a claim of this journal.
+async fn is_ours(cx: &StepContext, ports: &HostPorts, key: &VolumeKey) -> Result<bool, Failure> {
+    let sidecar = sidecar::read(ports, &cx.journal_id, key).await?;
+    Ok(sidecar.is_some_and(|sidecar| sidecar.ours))
+}
+
+#[async_trait]
+impl Step for RemoveImage {
+    const NAME: &'static str = "remove_image";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        Ok(match is_ours(cx, &ports, &params.volume).await? {
+            true => Observed::Needed,
+            false => Observed::Present(Output { removed: None }),
+        })
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let key = &params.volume;
+        if !is_ours(cx, &ports, key).await? {
+            return Ok(Done::present(Output { removed: None }));
+        }
+        for key in [key, &sidecar::key(key)] {
+            let doomed = Doomed {
+                key,
+                recorded: true,
+                owner: None,
+            };
+            guards::remove(cx, &ports, doomed).await?;
+        }
+        let removed = Some(key.clone());
+        Ok(Done::created(Output { removed }))
+    }
+}

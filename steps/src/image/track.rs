@@ -1,0 +1,152 @@
+//! How far an upload is: what was sent, what the host has, and where it can be taken up again.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+use vsiflow_engine::{model::Failure, step::StepContext};
+
+use super::checkpoint::{Checkpoint, Place};
+use crate::ports::{HostPorts, VolumeKey};
+
+/// How often the host is asked while it takes its time.
+const FIRST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// Shared by the side that sends and the side that asks the host.
+pub(super) struct Track {
+    interval: u64,
+    /// Up to here the volume holds bytes of an earlier attempt, so its length says nothing.
+    dense_until: u64,
+    state: Mutex<State>,
+    sent: Notify,
+    confirmed: Notify,
+}
+
+struct State {
+    sent: u64,
+    /// What is on record.
+    saved: u64,
+    /// What was sent since, oldest first.
+    places: VecDeque<Place>,
+}
+
+impl Track {
+    pub(super) fn new(from: u64, dense_until: u64, interval: u64) -> Self {
+        let state = State {
+            sent: from,
+            saved: from,
+            places: VecDeque::new(),
+        };
+        Self {
+            interval: interval.max(1),
+            dense_until,
+            state: Mutex::new(state),
+            sent: Notify::new(),
+            confirmed: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until so many bytes more may be sent: never more than the interval is on its way
+    /// without being on record.
+    pub(super) async fn room(&self, bytes: u64) {
+        loop {
+            let free = {
+                let state = self.state();
+                let from = state.saved.max(self.dense_until);
+                let ahead = state.sent.saturating_add(bytes).saturating_sub(from);
+                ahead <= self.interval || state.sent <= from
+            };
+            if free {
+                return;
+            }
+            self.confirmed.notified().await;
+        }
+    }
+
+    /// Notes that everything up to the place was sent.
+    pub(super) fn note(&self, place: Place) {
+        let mut state = self.state();
+        state.sent = place.position;
+        let newest = state.places.back().map_or(state.saved, |p| p.position);
+        if place.position.saturating_sub(newest) >= self.interval / 16 {
+            state.places.push_back(place);
+        }
+        drop(state);
+        self.sent.notify_one();
+    }
+
+    /// The newest place that a volume of this length has for sure.
+    fn reached(&self, physical: u64) -> Option<Place> {
+        if physical <= self.dense_until {
+            return None;
+        }
+        let mut state = self.state();
+        let mut reached = None;
+        while state.places.front().is_some_and(|p| p.position <= physical) {
+            reached = state.places.pop_front();
+        }
+        reached
+    }
+
+    fn set_saved(&self, position: u64) {
+        self.state().saved = position;
+        self.confirmed.notify_one();
+    }
+
+    /// Whether enough was sent since the newest record to ask the host again.
+    fn is_due(&self) -> bool {
+        let state = self.state();
+        !state.places.is_empty() && state.sent.saturating_sub(state.saved) >= self.interval / 4
+    }
+}
+
+/// Where an upload's places go.
+pub(super) struct Recorder<'a> {
+    pub(super) cx: &'a StepContext,
+    pub(super) ports: &'a HostPorts,
+    pub(super) key: &'a VolumeKey,
+    pub(super) track: &'a Track,
+    pub(super) checkpoint: Checkpoint,
+}
+
+impl Recorder<'_> {
+    /// Asks the host again and again how long the volume is, and puts on record what it has.
+    /// Ends only by a failure.
+    pub(super) async fn run(&mut self) -> Failure {
+        let mut pause = FIRST;
+        loop {
+            while !self.track.is_due() {
+                self.track.sent.notified().await;
+            }
+            match self.look().await {
+                Ok(true) => pause = FIRST,
+                Ok(false) => {
+                    tokio::time::sleep(pause).await;
+                    pause = pause.saturating_mul(2).min(LONGEST);
+                }
+                Err(failure) => return failure,
+            }
+        }
+    }
+
+    /// Puts on record what the host has; whether it was more than before.
+    pub(super) async fn look(&mut self) -> Result<bool, Failure> {
+        let found = self.ports.storage.volume(self.key).await?;
+        let physical = found.map_or(0, |volume| volume.physical);
+        let Some(place) = self.track.reached(physical) else {
+            return Ok(false);
+        };
+        self.checkpoint.add(&place);
+        self.cx.save(&self.checkpoint).await?;
+        self.track.set_saved(place.position);
+        Ok(true)
+    }
+}

@@ -1,0 +1,178 @@
+//! Uploads that are taken up again, and the volume beside an image.
+
+use super::{
+    images::{checksum, foreign, hash},
+    *,
+};
+use crate::{
+    image::sidecar,
+    ports::VolumeInfo,
+    sim::{Fault, Faults},
+};
+
+impl World {
+    async fn cut_after(&self, sends: u32) {
+        let faults = Faults::none().at("send", sends, Fault::CutStream);
+        self.sim().await.set_faults(faults).await;
+    }
+
+    async fn volume(&self, key: &VolumeKey) -> Option<VolumeInfo> {
+        self.ports().await.storage.volume(key).await.unwrap()
+    }
+
+    async fn sends(&self) -> usize {
+        self.sim().await.count("send").await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_upload_goes_on_where_the_host_had_it() {
+    for url in [URL, "http://images.test/from-start/hpcr.qcow2"] {
+        for cut in [3, 20, 40, 60, 75] {
+            let world = World::new().await;
+            let params = image::Params {
+                url: url.to_owned(),
+                ..world.image_params()
+            };
+            world.claim(&params).await;
+            world.cut_after(cut).await;
+            let upload = world.upload_chunks();
+            assert!(world.attempt(&upload, &params).await.is_err(), "{cut}");
+            let before = world.volume(&params.volume).await.map_or(0, |v| v.physical);
+            let (sent, creates) = (world.sends().await, world.sim().await.count("create").await);
+            let done = world.attempt(&upload, &params).await.unwrap();
+            let again = (world.sends().await - sent) as u64 * (INTERVAL / 16);
+            let resent = (before + again).saturating_sub(300_000);
+            assert!(resent <= INTERVAL + INTERVAL / 16, "{cut}: {resent} twice");
+            let on_host = hash(&world, &params.volume).await;
+            assert_eq!(done.output.sha256, Some(on_host), "{url} {cut}");
+            let anew = world.sim().await.count("create").await - creates;
+            assert_eq!(anew, usize::from(cut == 3), "{cut}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_shorter_than_the_record_is_made_anew() {
+    let world = World::new().await;
+    let params = world.image_params();
+    world.claim(&params).await;
+    world.cut_after(60).await;
+    let upload = world.upload_chunks();
+    assert!(world.attempt(&upload, &params).await.is_err());
+    let storage = world.ports().await.storage;
+    storage.delete(&params.volume).await.unwrap();
+    foreign(&world, &params.volume, b"lost").await;
+    world.attempt(&upload, &params).await.unwrap();
+    let expected = checksum(&world.source.image(URL));
+    assert_eq!(
+        format!("sha256:{}", hash(&world, &params.volume).await),
+        expected
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_changed_costs_the_part_and_history_says_so() {
+    let world = World::new().await;
+    let params = world.image_params();
+    world.claim(&params).await;
+    world.cut_after(60).await;
+    assert!(
+        world
+            .attempt(&world.upload_chunks(), &params)
+            .await
+            .is_err()
+    );
+    let longer = Arc::new(SimSource::with_size(310_000));
+    let upload = image::UploadChunks::new(world.hosts.clone(), longer.clone());
+    let failure = world.attempt(&upload, &params).await.unwrap_err();
+    assert_eq!(failure.code.as_str(), "VSI0309");
+    assert!(failure.message.as_str().contains("discarded"), "{failure}");
+    assert_eq!(world.volume(&params.volume).await, None);
+    let done = world.attempt(&upload, &params).await.unwrap();
+    assert_eq!(done.output.size, 310_000);
+    let hosts = world.hosts.clone();
+    let verify = image::VerifyImage::new(hosts.clone(), longer.clone());
+    world.attempt(&verify, &params).await.unwrap();
+    let mark = image::MarkWhole::new(hosts.clone());
+    let image = world.attempt(&mark, &params).await.unwrap().output;
+    // The next run asks the source again, and knows the image.
+    world.next_run(Some(&image)).await;
+    let claim = image::Claim::new(hosts, longer);
+    let claimed = world.attempt(&claim, &params).await.unwrap().output;
+    assert_eq!(claimed.whole, Some(image));
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_content_becomes_another_image_beside_the_old_one() {
+    let mut world = World::new().await;
+    let params = world.image_params();
+    let old = world.ensure_image(&params).await.unwrap();
+    world.source = Arc::new(SimSource::with_size(310_000));
+    world.next_run(Some(&old)).await;
+    let new = world.ensure_image(&params).await.unwrap();
+    assert!(new.key.name.starts_with("hpcr-") && new.key != old.key);
+    assert_eq!(new.size, 310_000);
+    assert_eq!(
+        world.volume(&old.key).await.map(|v| v.physical),
+        Some(300_000)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_is_whole_only_with_its_mark() {
+    let world = World::new().await;
+    let params = world.image_params();
+    world.claim(&params).await;
+    let ports = world.ports().await;
+    let read = || async {
+        let read = sidecar::read(&ports, "journal-a", &params.volume).await;
+        read.unwrap().unwrap()
+    };
+    assert!(read().await.ours && read().await.whole.is_none());
+    world
+        .attempt(&world.upload_chunks(), &params)
+        .await
+        .unwrap();
+    assert_eq!(read().await.whole, None);
+    let image = world.ensure_image(&params).await.unwrap();
+    assert_eq!(read().await.whole, Some(sidecar::Mark::of(&image)));
+    // A journal that knows nothing of it any more trusts the mark.
+    world.next_run(None).await;
+    let sent = world.sends().await;
+    assert_eq!(world.ensure_image(&params).await, Ok(image));
+    assert_eq!(world.sends().await, sent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_nothing_was_written_into_is_known_by_its_length() {
+    let world = World::new().await;
+    let params = world.image_params();
+    let faults = Faults::none().at("upload", 1, Fault::Unreachable);
+    world.sim().await.set_faults(faults).await;
+    let claim = image::Claim::new(world.hosts.clone(), world.source.clone());
+    assert!(world.attempt(&claim, &params).await.is_err());
+    assert!(world.ensure_image(&params).await.is_ok());
+    assert_eq!(world.sim().await.count("create").await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_journal_brings_is_waited_for_and_then_verified() {
+    let (world, mut other) = (World::new().await, World::new().await);
+    (other.hosts, other.journal) = (world.hosts.clone(), "journal-b");
+    let params = world.image_params();
+    world.claim(&params).await;
+    let claim = image::Claim::new(other.hosts.clone(), other.source.clone());
+    let waits = other.attempt(&claim, &params).await.unwrap_err();
+    assert_eq!(waits.code.as_str(), "VSI0308");
+    assert_eq!(waits.class, FailureClass::Transient);
+    let image = world.ensure_image(&params).await.unwrap();
+    let hashed = world.sim().await.count("sha256").await;
+    let found = other.attempt(&claim, &params).await.unwrap().output.whole;
+    assert_eq!(found, Some(image.clone()));
+    assert_eq!(world.sim().await.count("sha256").await, hashed + 1);
+    // Its mark is left alone.
+    let uploads = world.sim().await.count("upload").await;
+    assert_eq!(other.ensure_image(&params).await, Ok(image));
+    assert_eq!(world.sim().await.count("upload").await, uploads);
+}

@@ -1,0 +1,129 @@
+//! Uploading images ahead of time, removing those that nothing uses, and taking claims away.
+
+use std::collections::BTreeMap;
+
+use vsiflow_engine::{
+    executor::{By, Drive},
+    model::{EntityId, Failure, Precedence},
+};
+use vsiflow_steps::{
+    image::sidecar,
+    ports::{Removed, VolumeKey},
+};
+
+use super::{Fleet, FleetError, ImageObject, keep::Wishes};
+use crate::{
+    ensure_base_image,
+    remove_base_image::{self, UnwantedImage},
+    spec::HostSettings,
+    wanted::{WantedImage, kind},
+};
+
+impl Fleet {
+    /// Records that the image is wanted on its pool and begins to bring it there.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn upload_image(
+        &self,
+        host: HostSettings,
+        image: &WantedImage,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let entity = image
+            .entity()
+            .map_err(|error| FleetError::defect(error.to_string()))?;
+        let mut wishes = Wishes::default();
+        self.host_wish(host, &mut wishes).await?;
+        let state = self.engine.entity(&entity);
+        // An upload under way is gone on with, not begun anew.
+        let workflow = ensure_base_image::NAME;
+        if state.is_none_or(|state| state.active.is_none()) {
+            wishes.add(entity.clone(), workflow, Precedence::Queue, image)?;
+        }
+        self.record(wishes, by.clone()).await?;
+        let these = vec![entity.clone()];
+        self.engine.drive(Drive::These(these.clone())).await?;
+        self.look_again(&these, &by).await?;
+        Ok(entity)
+    }
+
+    /// The images that no VSI of this journal needs, but for the newest `keep` of each pool.
+    /// Whether somebody else uses one is asked of its host when it is removed.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn unneeded_images(&self, keep: usize) -> Result<Vec<ImageObject>, FleetError> {
+        let mut kept = BTreeMap::<(String, String), usize>::new();
+        let mut images = self.images().await?;
+        images.retain(|image| image.users == 0 && image.phase == "Ready" && image.volume.is_some());
+        images.sort_by(|a, b| b.verified.cmp(&a.verified));
+        images.retain(|image| {
+            let newer = kept
+                .entry((image.host.clone(), image.pool.clone()))
+                .or_default();
+            *newer = newer.saturating_add(1);
+            *newer > keep
+        });
+        Ok(images)
+    }
+
+    /// Records that the image is to be gone and begins with it.
+    ///
+    /// # Errors
+    /// When there is no such image, or the journal fails.
+    pub async fn remove_image(&self, image: &ImageObject, by: By) -> Result<EntityId, FleetError> {
+        let found = self.entities_of(kind::IMAGE);
+        let found = found.into_iter().find(|(id, _)| id.id() == image.uid);
+        let missing = || FleetError::not_found("image", &image.name);
+        let ((entity, state), volume) = found.zip(image.volume.clone()).ok_or_else(missing)?;
+        let wanted: WantedImage = self.wanted(&state).await?.ok_or_else(missing)?;
+        let volume = VolumeKey {
+            pool: wanted.pool.clone(),
+            name: volume,
+        };
+        let unwanted = UnwantedImage {
+            image: wanted,
+            volume,
+        };
+        let mut wishes = Wishes::default();
+        let workflow = remove_base_image::NAME;
+        wishes.add(entity.clone(), workflow, Precedence::Queue, &unwanted)?;
+        self.record(wishes, by).await?;
+        self.engine
+            .drive(Drive::These(vec![entity.clone()]))
+            .await?;
+        Ok(entity)
+    }
+
+    /// Takes the claim on an image away, whoever made it; the image itself is left alone. Whether
+    /// there was one.
+    ///
+    /// # Errors
+    /// When the host cannot be asked, or the image is whole: nobody waits for that.
+    pub async fn unlock_image(
+        &self,
+        host: HostSettings,
+        pool: &str,
+        volume: &str,
+        by: By,
+    ) -> Result<bool, FleetError> {
+        let id = host.id();
+        let mut wishes = Wishes::default();
+        self.host_wish(host, &mut wishes).await?;
+        self.record(wishes, by).await?;
+        let ports = self.hosts.host(&id).await.map_err(Failure::from)?;
+        let key = VolumeKey {
+            pool: pool.to_owned(),
+            name: volume.to_owned(),
+        };
+        let claim = sidecar::read(&ports, "", &key).await?;
+        match claim {
+            Some(claim) if claim.whole.is_none() => {
+                let gone = ports.storage.delete(&sidecar::key(&key)).await;
+                Ok(gone.map_err(Failure::from)? == Removed::Removed)
+            }
+            _ => Ok(false),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Removes a base image that nothing uses any more.
+
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::model::{Failure, Graph};
+use vsiflow_steps::{
+    image::{RemoveImage, remove},
+    ports::VolumeKey,
+};
+
+use crate::{nodes::Nodes, wanted::WantedImage};
+
+/// The workflow's name.
+pub const NAME: &str = "remove_base_image";
+
+/// An image that is to be gone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UnwantedImage {
+    /// The image.
+    #[serde(flatten)]
+    pub image: WantedImage,
+    /// The volume that it is.
+    pub volume: VolumeKey,
+}
+
+/// remove_image.
+///
+/// # Errors
+/// When parameters cannot be written.
+pub fn graph(unwanted: &UnwantedImage) -> Result<Graph, Failure> {
+    let host = &unwanted.image.host;
+    let params = remove::Params {
+        host: host.clone(),
+        volume: unwanted.volume.clone(),
+    };
+    let mut nodes = Nodes::new(NAME, host);
+    nodes.step::<RemoveImage>(&[], &params)?;
+    Ok(nodes.build())
+}
