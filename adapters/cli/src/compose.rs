@@ -9,8 +9,12 @@ use std::{
 
 use tokio::{sync::broadcast, time::Instant};
 use vsiflow_engine::{
-    Notice, checkpoint::SledCheckpoints, clock::SystemClock, executor::Tuning,
-    journal::SledJournal, state_dir::StateDir,
+    Notice,
+    checkpoint::SledCheckpoints,
+    clock::SystemClock,
+    executor::Tuning,
+    journal::SledJournal,
+    state_dir::{StateDir, StateDirError},
 };
 use vsiflow_workflows::{
     fleet::{Fleet, FleetParts},
