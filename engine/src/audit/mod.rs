@@ -19,6 +19,7 @@ mod fields;
 mod findings;
 mod head;
 mod indexes;
+mod kept;
 mod key;
 mod line;
 mod lines;

@@ -6,7 +6,7 @@ use super::{
     Audit, Flaw, Head, Violation,
     fields::payloads,
     findings::Findings,
-    indexes,
+    indexes, kept,
     records::{Entry, Links, Records, violation},
     streams::Streams,
 };
@@ -106,8 +106,9 @@ impl<'a> Verifier<'a> {
         self.report.stopped = self.findings.is_full();
         self.report.streams = self.streams.heads.len() as u64;
         self.report.blobs = self.blobs.len() as u64;
-        if !self.report.stopped {
-            self.check_kept();
+        if let Some(kept) = self.kept.filter(|_| !self.report.stopped) {
+            let found = kept::check(kept, self.audit.journal_id, self.met, self.next);
+            found.into_iter().for_each(|v| self.findings.add_beside(v));
         }
         self.report.violations = self.findings.into_list();
         self.report
@@ -315,34 +316,6 @@ impl<'a> Verifier<'a> {
             }
         }
         Ok(())
-    }
-
-    // ---- against a head kept elsewhere ----
-
-    fn check_kept(&mut self) {
-        let Some(kept) = self.kept else { return };
-        if kept.journal != self.audit.journal_id {
-            let (theirs, ours) = (&kept.journal, self.audit.journal_id);
-            let what = format!("the head is of the journal {theirs}, this one is {ours}");
-            self.findings.add(Violation::of(Flaw::RolledBack, what));
-        }
-        let Some(offset) = kept.offset else { return };
-        let what = match self.met {
-            Some(link) if link == kept.link => return,
-            Some(link) => format!(
-                "another history leads here: the link is {link}, the head kept elsewhere says {}",
-                kept.link
-            ),
-            None if self.next <= offset => format!(
-                "the journal ends before offset {}, the head kept elsewhere is at {offset}",
-                self.next
-            ),
-            None => "another history leads here: no batch ends where the head kept elsewhere \
-                     says"
-                .to_owned(),
-        };
-        self.findings
-            .add_beside(Violation::of(Flaw::RolledBack, what).at(offset));
     }
 }
 
