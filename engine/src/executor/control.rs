@@ -1,7 +1,7 @@
 //! The one loop that decides and appends.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -59,7 +59,7 @@ pub(super) struct Control {
     inbox: mpsc::Receiver<Request>,
     attempts: JoinSet<End>,
     tasks: HashMap<tokio::task::Id, Waiter>,
-    pub(super) in_flight: HashMap<Waiter, InFlight>,
+    pub(super) in_flight: BTreeMap<Waiter, InFlight>,
     pub(super) timers: Timers,
     pub(super) limits: Limits,
     pub(super) retries: HashMap<Waiter, Retry>,
@@ -101,7 +101,7 @@ impl Control {
             inbox,
             attempts: JoinSet::new(),
             tasks: HashMap::new(),
-            in_flight: HashMap::new(),
+            in_flight: BTreeMap::new(),
             retries: HashMap::new(),
             effects: Vec::new(),
             dirty_runs: BTreeSet::new(),
@@ -138,10 +138,13 @@ impl Control {
     }
 
     async fn next(&mut self) -> Option<Input> {
+        // A fixed order, so that a simulation repeats exactly. Nobody is left out: whatever comes
+        // first, the requests and ends that are there go into the same batch.
         tokio::select! {
-            request = self.inbox.recv() => Some(request.map_or(Input::Closed, Input::Request)),
-            Some(end) = self.attempts.join_next_with_id() => Some(Input::End(end)),
+            biased;
             due = self.timers.due() => Some(Input::Due(due)),
+            Some(end) = self.attempts.join_next_with_id() => Some(Input::End(end)),
+            request = self.inbox.recv() => Some(request.map_or(Input::Closed, Input::Request)),
         }
     }
 

@@ -55,6 +55,9 @@ pub struct Tuning {
     pub longest_retry: Duration,
     /// How often the engine looks again whether a cause was removed.
     pub recheck: Duration,
+    /// How far a growing delay may be off, as a share of it, so that hosts are not asked by all at
+    /// once. Simulations that are to repeat exactly take none.
+    pub jitter: f64,
     /// Attempts under way in one lane (on one host).
     pub attempts_per_lane: usize,
 }
@@ -65,6 +68,7 @@ impl Default for Tuning {
             first_retry: Duration::from_millis(500),
             longest_retry: Duration::from_secs(300),
             recheck: Duration::from_secs(300),
+            jitter: 0.3,
             attempts_per_lane: 16,
         }
     }

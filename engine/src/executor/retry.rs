@@ -22,7 +22,7 @@ impl Retry {
         let backoff = ExponentialBackoffBuilder::new()
             .with_initial_interval(tuning.first_retry)
             .with_multiplier(2.0)
-            .with_randomization_factor(0.3)
+            .with_randomization_factor(tuning.jitter)
             .with_max_interval(tuning.longest_retry)
             .with_max_elapsed_time(None)
             .build();

@@ -104,6 +104,7 @@ impl Step for MonitorConsole {
         let mut watch = Watch::resume(cx, params, ports).await?;
         watch.save().await?;
         let decided = tokio::select! {
+            biased;
             decided = watch.decide() => decided,
             () = cx.stopped.cancelled() => {
                 Err(error::OUTCOME_UNKNOWN.failure("the watch was stopped before the boot was decided"))

@@ -121,6 +121,7 @@ async fn shut_down(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
             Some(params.grace_s),
         );
         tokio::select! {
+            biased;
             () = tokio::time::sleep(POLL.min(grace.saturating_sub(start.elapsed()))) => {}
             () = cx.stopped.cancelled() => {
                 return Err(error::OUTCOME_UNKNOWN.failure("stopped waiting for the guest's end"));
