@@ -10,7 +10,6 @@ fn what_is_not_understood_exits_2() {
         &[],
         &["apply"],
         &["apply", "-f", "x.yaml", "--timeout", "soon"],
-        &["retry"],
         &["delete"],
         &["history"],
     ] {

@@ -7,7 +7,7 @@ use vsiflow_tests::{Vsi, Vsiflow, history::assert_nothing_done_twice};
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/hello.yaml");
 
 #[test]
-fn the_example_runs_with_neither_lab_nor_network() {
+fn the_example_runs_without_any_host_or_network() {
     let vsiflow = Vsiflow::simulated();
     vsiflow
         .run(&["apply", "-f", EXAMPLE])

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{Host, Vsiflow};
+use crate::{Host, Vsiflow, until};
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -99,7 +99,10 @@ impl Lab {
     /// The names of the volumes of a pool.
     #[track_caller]
     pub fn volumes(&self, pool: &str) -> Vec<String> {
-        self.virsh(&["pool-refresh", pool]);
+        // While the host copies for another test it does not look.
+        until("a refresh of the pool", 60, || {
+            quietly(&["pool-refresh", pool]).then_some(())
+        });
         self.names(&["vol-list", pool])
     }
 
@@ -186,11 +189,12 @@ impl Drop for Lab {
     }
 }
 
-/// Cleaning up must not hide why a test failed, so this says nothing when it fails.
-fn quietly(arguments: &[&str]) {
+/// Whether it succeeded. Cleaning up must not hide why a test failed, so nothing is said.
+fn quietly(arguments: &[&str]) -> bool {
     let mut virsh = Command::new("virsh");
     virsh.args(["-q", "-c", "qemu:///system"]).args(arguments);
-    let _ = virsh.stdin(Stdio::null()).output();
+    let ended = virsh.stdin(Stdio::null()).output();
+    ended.is_ok_and(|output| output.status.success())
 }
 
 /// An image that the lab serves. It and the base image made of it are gone when this is dropped.
@@ -206,21 +210,34 @@ impl Image<'_> {
         format!("http://images.lab.test:8080/{}", self.name)
     }
 
-    /// Its name, which is also its base image's.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// The base images made of it: its name, or that with digits where it was taken.
+    pub fn bases(&self) -> Vec<String> {
+        let mut all = self.volumes();
+        all.retain(|name| !name.starts_with('.'));
+        all
     }
 
-    /// The lab that serves it.
-    pub fn lab(&self) -> &Lab {
-        self.lab
+    /// The base images, and what says whose they are.
+    fn volumes(&self) -> Vec<String> {
+        let stem = self.name.trim_end_matches(".qcow2");
+        let mut all = self.lab.volumes("images");
+        all.retain(|name| {
+            let rest = name.trim_start_matches('.').strip_prefix(stem);
+            rest.is_some_and(|rest| rest.starts_with(['.', '-']))
+        });
+        all
     }
 }
 
 impl Drop for Image<'_> {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.file);
-        quietly(&["vol-delete", "--pool", "images", &self.name]);
+        // After a failed test the host may be in any state; a second panic would hide the first.
+        if !std::thread::panicking() {
+            for volume in self.volumes() {
+                quietly(&["vol-delete", "--pool", "images", &volume]);
+            }
+        }
     }
 }
 

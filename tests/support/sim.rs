@@ -31,9 +31,10 @@ impl Sim {
             .collect()
     }
 
-    /// The names of the volumes of pool `images`.
+    /// The names of the volumes of pool `images`, but for the hidden ones that say whose an image is.
     pub fn volumes(&self) -> Vec<&str> {
-        self.all().into_keys().collect()
+        let names = self.all().into_keys();
+        names.filter(|name| !name.starts_with('.')).collect()
     }
 
     /// The titles of the domains.
