@@ -112,7 +112,10 @@ impl Step for MonitorConsole {
         };
         // What decided a boot is read again until its decision is recorded: only an attempt that
         // ended without one saves how far it came.
-        if decided.as_ref().is_err_and(|failure| failure.class != FailureClass::Failed) {
+        if decided
+            .as_ref()
+            .is_err_and(|failure| failure.class != FailureClass::Failed)
+        {
             watch.save().await?;
         }
         decided.map(Done::present)
@@ -259,7 +262,10 @@ impl<'a> Watch<'a> {
 
     async fn verdict(&self, finding: Finding) -> Result<Output, Failure> {
         if finding.kind == Kind::Ready {
-            let begin = self.cx.output::<start_domain::Output>("start_domain")?.console;
+            let begin = self
+                .cx
+                .output::<start_domain::Output>("start_domain")?
+                .console;
             let (ports, log) = (&self.ports, &self.params.console);
             return Ok(Output {
                 ready_line: finding.line,

@@ -28,9 +28,15 @@ pub(super) async fn console_tail(
     begin: ConsolePosition,
     end: ConsolePosition,
 ) -> String {
-    let from = end.offset.saturating_sub(TAIL).max(begin.offset.min(end.offset));
+    let from = end
+        .offset
+        .saturating_sub(TAIL)
+        .max(begin.offset.min(end.offset));
     let room = end.offset.saturating_sub(from);
-    let read = ports.console.read(log, ConsolePosition { offset: from }, room).await;
+    let read = ports
+        .console
+        .read(log, ConsolePosition { offset: from }, room)
+        .await;
     let bytes = read.map(|chunk| chunk.bytes).unwrap_or_default();
     let lines = bytes.split(|byte| *byte == b'\n').map(hpl::plain);
     let text = lines.collect::<Vec<_>>().join("\n");
@@ -44,8 +50,14 @@ pub(super) async fn console_tail(
 pub(super) async fn addresses(ports: &HostPorts, cards: &[Card]) -> Vec<String> {
     let mut found = Vec::new();
     for card in cards {
-        let leases = ports.networks.leases(&card.network).await.unwrap_or_default();
-        let own = leases.into_iter().filter(|lease| lease.mac.eq_ignore_ascii_case(&card.mac));
+        let leases = ports
+            .networks
+            .leases(&card.network)
+            .await
+            .unwrap_or_default();
+        let own = leases
+            .into_iter()
+            .filter(|lease| lease.mac.eq_ignore_ascii_case(&card.mac));
         found.extend(own.map(|lease| lease.ip));
     }
     found

@@ -20,7 +20,10 @@ async fn lab_a_killed_libvirtd_is_seen_at_once_and_found_again() {
         let volume = volume(&calls, "t-killed.raw").await;
         let mut events = calls.domain_events().await.unwrap();
         let bulk = session.bulk(SHORT).await.unwrap().within(SHORT);
-        let mut stream = bulk.storage_vol_upload(&volume, 0, 0, 0, SHORT).await.unwrap();
+        let mut stream = bulk
+            .storage_vol_upload(&volume, 0, 0, 0, SHORT)
+            .await
+            .unwrap();
         stream.send(Bytes::from_static(b"before")).await.unwrap();
         // Held up while the daemon is frozen, then cut: its outcome is unknown.
         lab.daemon("libvirtd", "freeze");

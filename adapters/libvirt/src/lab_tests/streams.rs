@@ -127,7 +127,10 @@ async fn lab_an_upload_goes_on_where_it_was_cut() {
     let volume = volume(&calls, "t-resume.raw").await;
     let data = noise(8 << 20);
     let bulk = session.bulk(SHORT).await.unwrap().within(SHORT);
-    let mut stream = bulk.storage_vol_upload(&volume, 0, 0, 0, SHORT).await.unwrap();
+    let mut stream = bulk
+        .storage_vol_upload(&volume, 0, 0, 0, SHORT)
+        .await
+        .unwrap();
     stream.send(data.slice(..5_000_000)).await.unwrap();
     stream.abort().await.unwrap();
     let info = calls

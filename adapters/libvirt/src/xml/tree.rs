@@ -77,7 +77,8 @@ impl Element {
         let mut attributes = Vec::new();
         for attribute in start.attributes() {
             let attribute = attribute.map_err(|error| XmlError(error.to_string()))?;
-            let value = quick_xml::escape::unescape(&attribute.value).map_err(|e| XmlError(e.to_string()))?;
+            let value = quick_xml::escape::unescape(&attribute.value)
+                .map_err(|e| XmlError(e.to_string()))?;
             attributes.push((attribute.key.as_ref().to_owned(), value.into_owned()));
         }
         Ok(Self {
