@@ -82,6 +82,12 @@ pub trait Secrets: Send + Sync + 'static {
     /// # Errors
     /// [`SecretError::Storage`]: it may then still be there; erase it again.
     async fn erase(&self, id: &Name) -> Result<(), SecretError>;
+
+    /// The ids of all secrets that are kept.
+    ///
+    /// # Errors
+    /// [`SecretError::Storage`].
+    async fn ids(&self) -> Result<Vec<Name>, SecretError>;
 }
 
 fn random_id() -> Name {
@@ -103,7 +109,9 @@ mod tests {
     async fn keeps_secrets(secrets: &dyn Secrets) {
         let id = secrets.put(Secret::new("key")).await.unwrap();
         assert!(is_id(&id));
+        assert_eq!(secrets.ids().await, Ok(vec![id.clone()]));
         assert_ne!(secrets.put(Secret::new("key")).await.unwrap(), id);
+        assert_eq!(secrets.ids().await.unwrap().len(), 2);
         assert_eq!(secrets.get(&id).await.unwrap().expose(), b"key");
         for _ in 0..2 {
             secrets.erase(&id).await.unwrap();

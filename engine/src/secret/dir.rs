@@ -65,6 +65,20 @@ impl DirSecrets {
         Ok(Some(secret))
     }
 
+    fn list(&self) -> io::Result<Vec<Name>> {
+        let mut ids = Vec::new();
+        for file in std::fs::read_dir(&self.dir)? {
+            // What has another name is not ours: a file half written, or somebody's.
+            let name = file?.file_name();
+            ids.extend(
+                name.to_str()
+                    .and_then(|name| Name::new(name).ok())
+                    .filter(is_id),
+            );
+        }
+        Ok(ids)
+    }
+
     fn remove(&self, id: &Name) -> io::Result<()> {
         match OpenOptions::new().write(true).open(self.path(id)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -108,5 +122,9 @@ impl Secrets for DirSecrets {
             Some(name) => self.blocking(move |store| store.remove(&name)).await,
             None => Ok(()),
         }
+    }
+
+    async fn ids(&self) -> Result<Vec<Name>, SecretError> {
+        self.blocking(Self::list).await
     }
 }

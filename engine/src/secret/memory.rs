@@ -46,4 +46,8 @@ impl Secrets for MemorySecrets {
         self.secrets().remove(id);
         Ok(())
     }
+
+    async fn ids(&self) -> Result<Vec<Name>, SecretError> {
+        Ok(self.secrets().keys().cloned().collect())
+    }
 }

@@ -18,6 +18,7 @@ mod index;
 mod keep;
 mod logs;
 mod object;
+mod sweep;
 mod verdict;
 
 use std::sync::Arc;
@@ -81,7 +82,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Opens the engine on the journal and takes in the hosts it knows. Nothing is driven yet.
+    /// Opens the engine on the journal, takes in the hosts it knows, and erases secrets that a
+    /// crash left without a name. Nothing is driven yet.
     ///
     /// # Errors
     /// When the journal cannot be read or does not make sense.
@@ -114,6 +116,7 @@ impl Fleet {
         };
         fleet.take_in_hosts().await?;
         fleet.take_in_credentials().await?;
+        fleet.sweep_secrets().await?;
         Ok(fleet)
     }
 
