@@ -12,9 +12,9 @@ use crate::journal::JournalError;
 /// Requests that may wait for the writer; beyond, callers wait for room.
 const QUEUE: usize = 1024;
 
-/// The most bytes of one write, roughly. A write stays well below one of sled's segments
-/// (512 KiB), so that within it no segment is freed and used again before the sync.
-const GROUP_BYTES: usize = 256 * 1024;
+/// The most bytes of one write, roughly. What sled makes of a write stays below one of its
+/// segments, since of several segments that were not synced it believes the older ones unseen.
+const GROUP_BYTES: usize = 128 * 1024;
 
 /// What the thread does with the requests it found waiting.
 pub(crate) trait Commit: Send + 'static {
@@ -47,14 +47,14 @@ pub(crate) struct GroupWriter<C: Commit> {
 
 /// The first error after which nothing is written any more.
 #[derive(Clone)]
-struct Failure(watch::Sender<Option<JournalError>>);
+pub(crate) struct Failure(watch::Sender<Option<JournalError>>);
 
 impl Failure {
     fn get(&self) -> Option<JournalError> {
         self.0.borrow().clone()
     }
 
-    fn set(&self, error: &JournalError) {
+    pub(crate) fn set(&self, error: &JournalError) {
         self.0.send_if_modified(|first| {
             let fresh = first.is_none();
             first.get_or_insert_with(|| error.clone());
@@ -79,10 +79,14 @@ fn ended() -> JournalError {
 }
 
 impl<C: Commit> GroupWriter<C> {
-    /// Starts the thread.
-    pub(crate) fn start(name: &str, commit: C) -> Result<Self, JournalError> {
+    /// Starts the thread. `make` gets what an error met elsewhere is told to.
+    pub(crate) fn start(
+        name: &str,
+        make: impl FnOnce(Failure) -> Result<C, JournalError>,
+    ) -> Result<Self, JournalError> {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let failure = Failure(watch::Sender::new(None));
+        let commit = make(failure.clone())?;
         let alarm = Alarm(failure.clone());
         let thread = std::thread::Builder::new()
             .name(name.to_owned())

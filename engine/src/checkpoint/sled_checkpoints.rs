@@ -34,7 +34,7 @@ impl SledCheckpoints {
         blocking(move || {
             let durable = Durable::open(&dir, std::fs::File::sync_data)?;
             let tree = Arc::new(RwLock::new(Some(durable.tree().clone())));
-            let writer = GroupWriter::start("checkpoint-writer", Writer { durable })?;
+            let writer = GroupWriter::start("checkpoint-writer", |_| Ok(Writer { durable }))?;
             Ok(Self { tree, writer })
         })
         .await

@@ -16,13 +16,16 @@ pub mod chain;
 pub mod conformance;
 mod memory;
 mod record;
+mod sled_applier;
 mod sled_inspector;
 mod sled_journal;
 mod sled_keys;
+mod sled_replay;
 mod sled_store;
 mod sled_writer;
 mod stage;
 mod stored;
+mod tail;
 
 pub use chain::{BatchLink, ChainedJournal};
 pub use memory::MemoryJournal;

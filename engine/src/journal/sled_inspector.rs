@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     Append, BatchLink, ChainedJournal, Journal, JournalError, Offset, Record, Stored, StreamHead,
-    sled_store::Store,
+    sled_replay::replay, sled_store::Store, tail::Tail,
 };
 use crate::{blocking::blocking, durable::Durable, model::StreamId};
 
@@ -34,6 +34,11 @@ impl SledInspector {
         let dir = dir.as_ref().to_owned();
         blocking(move || {
             let durable = Durable::open(&dir, std::fs::File::sync_data)?;
+            // What sled lost belongs to the journal. Where it does not fit, what is there is shown
+            // as it is.
+            if let Ok((_, found)) = Tail::open(&dir, std::fs::File::sync_data) {
+                let _ = replay(&durable, found);
+            }
             let store = Store::inspect(durable.tree().clone())?;
             let shelf = Shelf {
                 store,

@@ -10,9 +10,12 @@ use tokio::sync::RwLock;
 
 use super::{
     Append, BatchLink, ChainedJournal, Journal, JournalError, Offset, Record, Stored, StreamHead,
+    sled_applier::Applier,
+    sled_replay::replay,
     sled_store::Store,
     sled_writer::{Reply, Request, Writer},
     stage::Draft,
+    tail::Tail,
 };
 use crate::{
     blocking::blocking,
@@ -23,6 +26,9 @@ use crate::{
 
 /// A journal in a folder, kept by sled. One thread writes for all callers and syncs once for
 /// everything that waits; readers see only what is durable.
+///
+/// What makes a batch durable is an append to the tail: sled takes the batch over a moment later
+/// and is synced now and then. What sled lost of it is taken over again when the journal is opened.
 ///
 /// A folder is opened by one process at a time: [`crate::state_dir`] sees to that.
 ///
@@ -52,9 +58,15 @@ impl SledJournal {
 
     pub(crate) fn open_with(dir: PathBuf, sync: Sync) -> Result<Self, JournalError> {
         let durable = Durable::open(&dir, sync)?;
-        let (store, tip) = Store::open(durable.tree().clone())?;
-        let writer = Writer::new(durable, store.clone(), tip);
-        let writer = GroupWriter::start("journal-writer", writer)?;
+        let (tail, found) = Tail::open(&dir, sync).map_err(|e| no_tail(&e))?;
+        let (store, tip) = replay(&durable, found)?;
+        let shown = store.clone();
+        let writer = GroupWriter::start("journal-writer", |failure| {
+            let progress = store.progress().clone();
+            let applier = Applier::start(durable, progress, failure).map_err(|e| no_tail(&e))?;
+            Ok(Writer::new(tail, applier, store, tip))
+        })?;
+        let store = shown;
         Ok(Self {
             store: Arc::new(RwLock::new(Some(store))),
             writer,
@@ -84,7 +96,12 @@ impl SledJournal {
     ) -> Result<T, JournalError> {
         self.writer.check()?;
         let store = Arc::clone(&self.store);
-        let read = move || read(store.blocking_read().as_ref().ok_or(JournalError::Closed)?);
+        let read = move || {
+            let store = store.blocking_read();
+            let store = store.as_ref().ok_or(JournalError::Closed)?;
+            store.catch_up()?;
+            read(store)
+        };
         let answer = blocking(read).await;
         if let Err(e @ JournalError::Storage(_)) = &answer {
             self.writer.fail(e);
@@ -95,6 +112,10 @@ impl SledJournal {
     async fn write(&self, request: Request) -> Result<Reply, JournalError> {
         self.writer.write(request).await
     }
+}
+
+fn no_tail(error: &std::io::Error) -> JournalError {
+    JournalError::Storage(format!("the newest events: {error}"))
 }
 
 fn unexpected() -> JournalError {

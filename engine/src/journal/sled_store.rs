@@ -9,28 +9,33 @@ use sled::IVec;
 
 use super::{
     BatchLink, JournalError, Offset, Record, Stored, StreamHead,
+    sled_applier::Progress,
     sled_keys::{self as keys, Place},
     stage::{Batch, Head, Tip},
 };
 use crate::{durable::sled_error, model::StreamId};
 
-/// Reads a tree up to what is durable: a batch that was applied but not synced is not seen yet.
+/// Reads a tree up to what is durable: a batch that was applied but not synced is not seen yet,
+/// and one that is durable in the tail only is waited for.
 #[derive(Clone)]
 pub(super) struct Store {
     tree: sled::Tree,
     durable: Arc<AtomicU64>,
+    progress: Progress,
 }
 
 impl Store {
     /// Checks the layout and that the records end where the chain does.
     pub(super) fn open(tree: sled::Tree) -> Result<(Self, Tip), JournalError> {
         check_layout(&tree)?;
-        let store = Self {
+        let mut store = Self {
             tree,
             durable: Arc::new(AtomicU64::new(u64::MAX)),
+            progress: Progress::new(0),
         };
         let tip = store.tip()?;
         store.set_durable(tip.next);
+        store.progress = Progress::new(tip.next);
         Ok((store, tip))
     }
 
@@ -41,6 +46,7 @@ impl Store {
         let store = Self {
             tree,
             durable: Arc::new(AtomicU64::new(u64::MAX)),
+            progress: Progress::new(u64::MAX),
         };
         let last = store.last_before(keys::AFTER_RECORDS, keys::RECORDS)?;
         let last = last.and_then(|(key, _)| keys::number(&key));
@@ -49,6 +55,16 @@ impl Store {
         let next = last.max(linked).map_or(0, |last| last.saturating_add(1));
         store.set_durable(next);
         Ok(store)
+    }
+
+    /// How far the tree has come.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Waits until the tree holds everything that is durable now. Blocks.
+    pub(super) fn catch_up(&self) -> Result<(), JournalError> {
+        self.progress.wait_taken(self.durable())
     }
 
     pub(super) fn set_durable(&self, next: Offset) {
@@ -95,6 +111,13 @@ impl Store {
         entry
             .map(|(key, value)| keys::link_of(&key, &value))
             .transpose()
+    }
+
+    /// The link of the batch that begins at `first`.
+    pub(super) fn link_at(&self, first: Offset) -> Result<Option<BatchLink>, JournalError> {
+        let key = keys::batch(first);
+        let value = self.tree.get(key).map_err(sled_error)?;
+        value.map(|value| keys::link_of(&key, &value)).transpose()
     }
 
     /// How far a stream goes, applied batches included; nothing is known of an unknown one.

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use super::{
     BatchLink, JournalError, Record, Stored,
-    sled_store::{Store, changes},
+    sled_applier::Applier,
+    sled_store::Store,
     stage::{Batch, Draft, Head, Stage, Tip},
+    tail::Tail,
 };
-use crate::{durable::Durable, group_commit::Commit, model::StreamId};
+use crate::{group_commit::Commit, model::StreamId};
 
 /// Heads of streams that are kept in memory; more are looked up again.
 const HEADS: usize = 64 * 1024;
@@ -31,17 +33,22 @@ pub(super) enum Reply {
 type Answers = Vec<Result<Reply, JournalError>>;
 
 /// The writer's state. It alone writes, so that its heads are true.
+///
+/// A batch is durable once it is in the tail; sled takes it over meanwhile. The heads of what sled
+/// has not taken over yet are always among `heads`.
 pub(super) struct Writer {
-    durable: Durable,
+    tail: Tail,
+    applier: Applier,
     store: Store,
     tip: Tip,
     heads: HashMap<StreamId, Head>,
 }
 
 impl Writer {
-    pub(super) fn new(durable: Durable, store: Store, tip: Tip) -> Self {
+    pub(super) fn new(tail: Tail, applier: Applier, store: Store, tip: Tip) -> Self {
         Self {
-            durable,
+            tail,
+            applier,
             store,
             tip,
             heads: HashMap::new(),
@@ -81,14 +88,21 @@ impl Writer {
 
     fn write(&mut self, batch: Option<Batch>) -> Result<(), JournalError> {
         let Some(batch) = batch else { return Ok(()) };
-        self.durable.commit(changes(&batch))?;
-        self.store.set_durable(batch.tip.next);
+        if self.tail.is_full_for(&batch) {
+            // What the file after this one holds has been followed by two syncs then.
+            self.applier.sync()?;
+            self.tail.turn();
+        }
+        let kept = self.tail.append(&batch);
+        kept.map_err(|e| JournalError::Storage(format!("the newest events: {e}")))?;
         self.tip = batch.tip;
         if self.heads.len() > HEADS {
+            self.applier.wait_taken(batch.link.first)?;
             self.heads.clear();
         }
-        self.heads.extend(batch.heads);
-        Ok(())
+        self.heads.extend(batch.heads.clone());
+        self.store.set_durable(self.tip.next);
+        self.applier.take(batch)
     }
 }
 

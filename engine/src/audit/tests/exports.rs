@@ -182,7 +182,7 @@ async fn a_journal_that_is_not_sound_is_not_exported() {
     sample::write(&journal, sample::batches(&blobs).await).await;
     let record = stored(&journal).await.swap_remove(9);
     journal.close().await;
-    let store = sled::open(dir.path()).unwrap();
+    let store = crate::durable::config(dir.path()).open().unwrap();
     let key = [&b"e"[..], &record.offset.to_be_bytes()].concat();
     store.insert(key, altered(&record)).unwrap();
     store.flush().unwrap();

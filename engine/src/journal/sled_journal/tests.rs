@@ -205,7 +205,8 @@ async fn nothing_is_seen_before_it_is_durable_and_what_waits_is_written_together
 
     let mut waiting = join_all((1..9).map(|n| journal.append(vec![append(&stream(n), 0, 1)])));
     assert!(poll_immediate(&mut waiting).await.is_none());
-    GATE.add_permits(2);
+    // One for each batch, one for the last sync of all.
+    GATE.add_permits(3);
     first.await.unwrap().unwrap();
     assert!(waiting.await.iter().all(Result::is_ok));
     let batches: Vec<_> = journal.read_links(0, 9).await.unwrap();
