@@ -1,0 +1,161 @@
+//! What must hold of any image.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use vsiflow_engine::{
+    journal::{Append, BatchLink, ChainedJournal as _, Journal as _, SledJournal, Stored},
+    model::{Actor, Event, EventKind, Hash, StreamId, Text, Timestamp},
+};
+
+use crate::{trace::Ack, writer};
+
+/// A journal that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Opens the journal in `dir` and holds it against what was acknowledged; then writes to it,
+/// closes it and looks again.
+pub(crate) fn check(dir: &Path, acks: &[&Ack], thorough: bool) -> Result<(), String> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let checked = runtime.block_on(async {
+        let twice = async {
+            // Cut before the folder was made.
+            if acks.is_empty() && !dir.exists() {
+                return Ok(());
+            }
+            let next = look(dir, acks, thorough).await?;
+            if !thorough {
+                return Ok(());
+            }
+            let next_after = look(dir, acks, true).await?;
+            if next_after == next + 1 {
+                Ok(())
+            } else {
+                Err("what was written last is gone".to_owned())
+            }
+        };
+        tokio::time::timeout(PATIENCE, twice)
+            .await
+            .unwrap_or_else(|_| Err("it hangs".to_owned()))
+    });
+    runtime.shutdown_background();
+    checked
+}
+
+/// How many events there were, before one is added.
+async fn look(dir: &Path, acks: &[&Ack], thorough: bool) -> Result<u64, String> {
+    let journal = SledJournal::open(dir)
+        .await
+        .map_err(|e| format!("it cannot be opened: {e}"))?;
+    let all = journal
+        .read_stored(0, usize::MAX)
+        .await
+        .map_err(|e| e.to_string())?;
+    acknowledged(&all, acks)?;
+    let heads = streams(&all)?;
+    if thorough {
+        indexes(&journal, heads).await?;
+    }
+    batches(&journal, &all).await?;
+    append_one(&journal).await?;
+    journal.close().await;
+    Ok(all.len() as u64)
+}
+
+fn acknowledged(all: &[Stored], acks: &[&Ack]) -> Result<(), String> {
+    for ack in acks {
+        let found = all
+            .get(usize::try_from(ack.offset).unwrap())
+            .map(|stored| stored.hash.to_string());
+        if found.as_deref() != Some(&ack.hash) {
+            let newest = acks.iter().map(|ack| ack.offset).max().unwrap_or_default();
+            return Err(format!(
+                "event {} was acknowledged and is {}; {} events are there, {newest} is the newest acknowledged",
+                ack.offset,
+                if found.is_some() { "another" } else { "gone" },
+                all.len(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+type Heads = BTreeMap<StreamId, (u64, Hash)>;
+
+fn streams(all: &[Stored]) -> Result<Heads, String> {
+    let mut heads = Heads::new();
+    for stored in all {
+        let head = heads.entry(stored.stream.clone()).or_default();
+        if (stored.seq, stored.prev) != *head {
+            return Err(format!("{} #{} does not follow", stored.stream, stored.seq));
+        }
+        *head = (stored.seq + 1, stored.hash);
+    }
+    for [run, entity] in writer::pairs() {
+        if heads.get(&run).map(|h| h.0) != heads.get(&entity).map(|h| h.0) {
+            return Err(format!("half a batch: {run}"));
+        }
+    }
+    Ok(heads)
+}
+
+async fn indexes(journal: &SledJournal, heads: Heads) -> Result<(), String> {
+    for (stream, (next, hash)) in heads {
+        let read = journal
+            .read(&stream, 0, usize::MAX)
+            .await
+            .map_err(|e| e.to_string())?;
+        if read.len() as u64 != next || read.last().map(|record| record.hash) != Some(hash) {
+            return Err(format!("the index of {stream} does not fit its records"));
+        }
+    }
+    Ok(())
+}
+
+async fn batches(journal: &SledJournal, all: &[Stored]) -> Result<(), String> {
+    let links = journal
+        .read_links(0, usize::MAX)
+        .await
+        .map_err(|e| e.to_string())?;
+    let (mut prev, mut next) = (Hash::default(), 0);
+    for link in &links {
+        let records = all.iter().skip(usize::try_from(link.first).unwrap());
+        let records = records.take_while(|stored| stored.offset <= link.last);
+        let wanted = BatchLink::new(prev, next, link.last, records.map(|stored| &stored.hash));
+        if *link != wanted {
+            return Err(format!("the chain of batches breaks at offset {next}"));
+        }
+        (prev, next) = (link.hash, link.last + 1);
+    }
+    if next == all.len() as u64 {
+        Ok(())
+    } else {
+        Err("events stand outside the chain".to_owned())
+    }
+}
+
+async fn append_one(journal: &SledJournal) -> Result<(), String> {
+    let stream: StreamId = "run/00000000000000000000000ZZZ"
+        .parse()
+        .map_err(|e| format!("{e}"))?;
+    let next = journal
+        .read(&stream, 0, usize::MAX)
+        .await
+        .map_err(|e| e.to_string())?
+        .len() as u64;
+    let event = Event {
+        at: Timestamp(1),
+        actor: Actor::Engine,
+        reason: Text::default(),
+        kind: EventKind::Paused,
+    };
+    let append = Append {
+        stream,
+        expected_seq: next,
+        events: vec![event],
+    };
+    journal
+        .append(vec![append])
+        .await
+        .map(drop)
+        .map_err(|e| e.to_string())
+}

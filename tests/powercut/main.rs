@@ -1,0 +1,235 @@
+//! What a power cut may leave of a journal, tried out.
+//!
+//! A process writes to a journal under `strace`, which keeps every write, truncation, rename and
+//! sync with its data ([`trace`]). A device with a volatile cache then plays them back up to some
+//! instant and loses, tears and reorders what no sync had covered by then ([`device`]). Each
+//! image is opened with the journal: every event acknowledged before the instant must be there,
+//! the chains intact, nothing half ([`check`]). Some images are written to again under `strace`
+//! and cut a second time, since recovery writes, too.
+//!
+//! `VSIFLOW_POWERCUT_CUTS` sets how many cuts are tried (by default as many as fit into 25
+//! seconds), `VSIFLOW_POWERCUT_SEED` what is drawn. Without `strace` the test says so and tries
+//! nothing, unless the number of cuts is set.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test ends at the first surprise"
+)]
+
+mod check;
+mod device;
+mod trace;
+mod writer;
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+
+use crate::{
+    device::{Device, Image},
+    trace::{Op, Trace},
+};
+
+/// How long cuts are tried where their number is not set.
+const TIME: Duration = Duration::from_secs(25);
+/// Every so many cuts the image is written to again and cut a second time.
+const SECOND_EVERY: usize = 40;
+/// Cuts of each recording.
+const CUTS: usize = 400;
+/// Every so many images each stream is read, and the journal opened a second time.
+const THOROUGH_EVERY: usize = 8;
+/// Cuts of each recovery.
+const SECOND_CUTS: usize = 8;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// What was tried and what was found.
+struct Tally {
+    start: Instant,
+    wanted: Option<u64>,
+    cuts: usize,
+    violations: Vec<String>,
+}
+
+/// Where images are made: in memory where that can be had.
+fn workshop() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir());
+    made.unwrap()
+}
+
+/// What is done with an image beside checking it.
+type Also<'a> = &'a mut dyn FnMut(usize, &Image, &[&trace::Ack], &mut StdRng, &mut Tally);
+
+/// Cuts a trace at `instants`, in order, and calls `also` with the images that are sound.
+fn try_cuts(
+    trace: &Trace,
+    instants: &[usize],
+    rng: &mut StdRng,
+    tally: &mut Tally,
+    also: Also<'_>,
+) {
+    let mut device = Device::new(trace, false);
+    for (number, instant) in instants.iter().enumerate() {
+        if tally.is_enough() {
+            return;
+        }
+        device.advance(*instant);
+        let image = device.image(rng);
+        let acks: Vec<_> = trace.acks_before(*instant).collect();
+        tally.cuts += 1;
+        match examine(&image, &acks, number.is_multiple_of(THOROUGH_EVERY)) {
+            Ok(()) => also(number, &image, &acks, rng, tally),
+            Err(why) => tally.violation(*instant, &why, &image),
+        }
+    }
+}
+
+fn examine(image: &Image, acks: &[&trace::Ack], thorough: bool) -> Result<(), String> {
+    let room = workshop();
+    image.write_to(room.path());
+    check::check(&writer::journal_of(room.path()), acks, thorough)
+}
+
+impl Tally {
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            wanted: number("VSIFLOW_POWERCUT_CUTS"),
+            cuts: 0,
+            violations: Vec::new(),
+        }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.wanted
+            .map_or(self.start.elapsed() > TIME, |cuts| self.cuts as u64 >= cuts)
+    }
+
+    /// Keeps the image as the cut left it.
+    fn violation(&mut self, instant: usize, why: &str, image: &Image) {
+        let kept = tempfile::tempdir().unwrap().keep();
+        image.write_to(&kept);
+        let said = format!(
+            "instant {instant}: {why}; the image is in {}",
+            kept.display()
+        );
+        eprintln!("{said}");
+        self.violations.push(said);
+    }
+}
+
+/// Instants in order, most of them where something was just written or synced.
+fn instants(trace: &Trace, count: usize, rng: &mut StdRng) -> Vec<usize> {
+    let mut instants: Vec<_> = (0..count)
+        .map(|_| rng.random_range(0..trace.end()))
+        .collect();
+    instants.sort_unstable();
+    instants
+}
+
+/// Writes to an image under `strace` and cuts that, too.
+fn cut_again(image: &Image, acks: &[&trace::Ack], rng: &mut StdRng, tally: &mut Tally) {
+    let room = workshop();
+    image.write_to(room.path());
+    let mut again = Trace::of_folder(room.path());
+    again.acknowledged(acks);
+    again.record(room.path(), 1, rng.random());
+    let instants = instants(&again, SECOND_CUTS, rng);
+    try_cuts(&again, &instants, rng, tally, &mut |_, _, _, _, _| {});
+}
+
+/// The test can fail: a device that does not hold to its syncs is found out.
+#[test]
+fn a_device_that_forgets_its_syncs_is_found_out() {
+    if !trace::available() {
+        return;
+    }
+    let mut rng = StdRng::seed_from_u64(1);
+    let room = workshop();
+    let mut trace = Trace::of_folder(room.path());
+    trace.record(room.path(), 1, 1);
+    let mut device = Device::new(&trace, true);
+    let found = instants(&trace, 40, &mut rng).into_iter().any(|instant| {
+        device.advance(instant);
+        let acks: Vec<_> = trace.acks_before(instant).collect();
+        examine(&device.image(&mut rng), &acks, false).is_err()
+    });
+    assert!(found);
+}
+
+#[test]
+fn what_was_acknowledged_outlives_a_power_cut() {
+    if !trace::available() {
+        assert!(
+            number("VSIFLOW_POWERCUT_CUTS").is_none(),
+            "strace is missing: install it"
+        );
+        eprintln!("skipped: strace is missing");
+        return;
+    }
+    let seed = number("VSIFLOW_POWERCUT_SEED").unwrap_or_else(rand::random);
+    eprintln!("VSIFLOW_POWERCUT_SEED={seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut tally = Tally::new();
+    while !tally.is_enough() {
+        let room = workshop();
+        let mut trace = Trace::of_folder(room.path());
+        trace.record(room.path(), 3, rng.random());
+        report(&trace);
+        let instants = instants(&trace, CUTS, &mut rng);
+        let mut second = |number: usize,
+                          image: &Image,
+                          acks: &[&trace::Ack],
+                          rng: &mut StdRng,
+                          tally: &mut Tally| {
+            if number % SECOND_EVERY == SECOND_EVERY - 1 {
+                cut_again(image, acks, rng, tally);
+            }
+        };
+        try_cuts(&trace, &instants, &mut rng, &mut tally, &mut second);
+    }
+    eprintln!(
+        "{} cuts, {} violations, {:.0?}",
+        tally.cuts,
+        tally.violations.len(),
+        tally.start.elapsed()
+    );
+    assert!(tally.violations.is_empty(), "{:#?}", tally.violations);
+}
+
+fn report(trace: &Trace) {
+    let (mut written, mut syncs) = (0, 0);
+    for op in trace.ops() {
+        match op {
+            Op::Write { data, .. } => written += data.len(),
+            Op::Sync { .. } => syncs += 1,
+            _ => {}
+        }
+    }
+    eprintln!(
+        "recorded {} calls, {} KiB written, {syncs} syncs, {} acknowledgements",
+        trace.end(),
+        written / 1024,
+        trace.acks_before(usize::MAX).count()
+    );
+}
+
+/// The recorded process; without its folder it does nothing.
+#[test]
+fn child() {
+    if let Some(dir) = std::env::var_os(writer::DIR) {
+        writer::write(
+            &PathBuf::from(dir),
+            number(writer::SEED).unwrap_or_default(),
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! A line of `strace -f -y -xx`.
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    os::unix::ffi::OsStringExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::Span;
+
+/// A call that has returned.
+pub(super) struct Line {
+    pub(super) name: String,
+    args: Vec<String>,
+    pub(super) result: i64,
+    pub(super) span: Span,
+}
+
+impl Line {
+    /// Reads a line; none for one that ends no call. `begun` keeps the calls that have not
+    /// returned, by thread.
+    pub(super) fn parse(
+        text: &str,
+        begun: &mut HashMap<String, (usize, String)>,
+        now: usize,
+    ) -> Option<Self> {
+        let (thread, rest) = text.split_once(' ')?;
+        let rest = rest.trim_start();
+        if let Some(front) = rest.strip_suffix(" <unfinished ...>") {
+            begun.insert(thread.to_owned(), (now, front.to_owned()));
+            return None;
+        }
+        let (start, whole) = match rest.strip_prefix("<... ") {
+            Some(resumed) => {
+                let (_, tail) = resumed.split_once(" resumed>")?;
+                let (start, front) = begun.remove(thread)?;
+                (start, front + tail)
+            }
+            None => (now, rest.to_owned()),
+        };
+        let (call, result) = whole.rsplit_once(" = ")?;
+        let result = result.split([' ', '<']).next()?.parse().ok()?;
+        let (name, args) = call.trim_end().strip_suffix(')')?.split_once('(')?;
+        Some(Self {
+            name: name.to_owned(),
+            args: args.split(", ").map(str::to_owned).collect(),
+            result,
+            span: Span { start, end: now },
+        })
+    }
+
+    fn arg(&self, at: usize) -> &str {
+        self.args.get(at).map_or("", String::as_str)
+    }
+
+    pub(super) fn number(&self, at: usize) -> usize {
+        self.arg(at).parse().unwrap()
+    }
+
+    /// The bytes of a quoted argument.
+    pub(super) fn string(&self, at: usize) -> Vec<u8> {
+        let text = self.arg(at);
+        assert!(
+            text.starts_with('"') && text.ends_with('"'),
+            "a string was cut: {}",
+            self.name
+        );
+        bytes(text.trim_matches('"'))
+    }
+
+    /// A descriptor and the path it stands for.
+    pub(super) fn fd(&self, at: usize) -> (String, PathBuf) {
+        let (fd, path) = self.arg(at).split_once('<').unwrap_or((self.arg(at), ""));
+        (fd.to_owned(), path_of(path.trim_end_matches('>')))
+    }
+
+    pub(super) fn flags(&self) -> &str {
+        self.arg(if self.name == "open" { 1 } else { 2 })
+    }
+
+    /// The path a call is about, if it is in the folder.
+    pub(super) fn subject(&self, dir: &Path) -> Option<PathBuf> {
+        match self.name.as_str() {
+            "openat" => self.path(1, dir),
+            "open" | "mkdir" | "unlink" | "rename" | "rmdir" | "creat" | "truncate" | "link" => {
+                self.path(0, dir)
+            }
+            "renameat" | "renameat2" | "linkat" | "unlinkat" | "mkdirat" => self.path(1, dir),
+            _ => within(self.fd(0).1, dir),
+        }
+    }
+
+    pub(super) fn path(&self, at: usize, dir: &Path) -> Option<PathBuf> {
+        within(path_of(self.arg(at).trim_matches('"')), dir)
+    }
+}
+
+fn within(path: PathBuf, dir: &Path) -> Option<PathBuf> {
+    path.strip_prefix(dir).ok().map(Path::to_owned)
+}
+
+fn path_of(text: &str) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes(text)))
+}
+
+/// Text of which some bytes are written as `\x2f`.
+fn bytes(text: &str) -> Vec<u8> {
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len() / 4), text.as_bytes());
+    loop {
+        rest = match rest {
+            [b'\\', b'x', high, low, rest @ ..] => {
+                bytes.push(digit(*high).unwrap() << 4 | digit(*low).unwrap());
+                rest
+            }
+            [plain, rest @ ..] => {
+                bytes.push(*plain);
+                rest
+            }
+            [] => return bytes,
+        };
+    }
+}

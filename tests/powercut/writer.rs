@@ -1,0 +1,128 @@
+//! The process that is recorded: it writes to a journal and prints what was acknowledged.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use vsiflow_engine::{
+    journal::{Append, Journal as _, Record, SledJournal},
+    model::{
+        Actor, EntityId, Event, EventKind, Name, Outcome, Payload, RunId, StreamId, Text, Timestamp,
+    },
+};
+
+/// Names the folder to write to.
+pub(crate) const DIR: &str = "VSIFLOW_TEST_POWERCUT_DIR";
+/// What is drawn.
+pub(crate) const SEED: &str = "VSIFLOW_TEST_POWERCUT_WRITES";
+
+const TASKS: u64 = 24;
+const APPENDS: u64 = 240;
+const PAIRS: u64 = 10;
+
+/// Where the journal is below the recorded folder.
+pub(crate) fn journal_of(dir: &Path) -> PathBuf {
+    dir.join("journal")
+}
+
+/// A run's stream and the entity's that goes with it: they are always written together.
+pub(crate) fn pair(number: u64) -> [StreamId; 2] {
+    let entity = EntityId::new(
+        Name::of("vsi"),
+        format!("{:x}", number.wrapping_mul(0x9E37_79B9)),
+    );
+    [
+        StreamId::Run(RunId(ulid::Ulid::from_parts(number, 1))),
+        StreamId::Entity(entity.unwrap()),
+    ]
+}
+
+/// All pairs there may be.
+pub(crate) fn pairs() -> impl Iterator<Item = [StreamId; 2]> {
+    (0..TASKS * PAIRS).map(pair)
+}
+
+fn event(rng: &mut StdRng) -> Event {
+    let long = if rng.random_ratio(1, 12) { 3_500 } else { 300 };
+    let output = Payload::Inline(
+        (0..rng.random_range(0..long))
+            .map(|_| rng.random())
+            .collect(),
+    );
+    let (node, outcome) = (Name::of("n"), Outcome::Created);
+    let kind = EventKind::StepSucceeded {
+        node,
+        attempt: 1,
+        outcome,
+        output,
+    };
+    Event {
+        at: Timestamp(rng.random()),
+        actor: Actor::Engine,
+        reason: Text::default(),
+        kind,
+    }
+}
+
+/// One write call for one acknowledgement, so that it has one place among the other calls.
+fn acknowledge(records: &[Record]) {
+    let lines: String = records
+        .iter()
+        .map(|record| format!("\nack {} {}\n", record.offset, record.hash))
+        .collect();
+    std::io::stdout().write_all(lines.as_bytes()).unwrap();
+}
+
+async fn append_for_a_while(journal: Arc<SledJournal>, task: u64, appends: u64, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed ^ task);
+    for _ in 0..appends {
+        let streams = pair(task * PAIRS + rng.random_range(0..PAIRS));
+        let next = journal
+            .read(&streams[0], 0, usize::MAX)
+            .await
+            .unwrap()
+            .len() as u64;
+        let events: Vec<_> = (0..rng.random_range(1..6))
+            .map(|_| event(&mut rng))
+            .collect();
+        let append = |stream| Append {
+            stream,
+            expected_seq: next,
+            events: events.clone(),
+        };
+        acknowledge(&journal.append(streams.map(append).into()).await.unwrap());
+    }
+}
+
+/// Two lives of one, six or many tasks: one closed in order, one that ends as a killed process does.
+pub(crate) fn write(dir: &Path, seed: u64) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for life in 0..2_u64 {
+        let journal = Arc::new(
+            runtime
+                .block_on(SledJournal::open(journal_of(dir)))
+                .unwrap(),
+        );
+        let count = [1, 6, TASKS][usize::try_from(seed % 3).unwrap()];
+        let tasks = (0..count).map(|task| {
+            let seed = seed.wrapping_add(life << 32);
+            runtime.spawn(append_for_a_while(
+                Arc::clone(&journal),
+                task,
+                APPENDS / count,
+                seed,
+            ))
+        });
+        let tasks: Vec<_> = tasks.collect();
+        for task in tasks {
+            runtime.block_on(task).unwrap();
+        }
+        if life == 1 {
+            std::process::exit(0);
+        }
+        runtime.block_on(journal.close());
+    }
+}
