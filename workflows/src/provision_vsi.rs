@@ -8,11 +8,11 @@ use vsiflow_steps::{
     names,
     ports::{VolumeFormat, VolumeKey},
     vsi::{
-        AttachDataDisks, Card, CloneBootDisk, CreateConsoleLog, DefineDomain, KeepEvidence,
-        MonitorConsole, ResolveHost, ResolveNetworks, StartDomain, StopDomain, UndefineDomain,
-        WriteCidata, attach_data_disks, clone_boot_disk, create_console_log, define_domain,
-        keep_evidence, monitor_console, resolve_host, resolve_networks, start_domain, stop_domain,
-        undefine_domain, write_cidata,
+        AttachDataDisks, Card, CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes,
+        KeepEvidence, MonitorConsole, ResolveHost, ResolveNetworks, StartDomain, StopDomain,
+        UndefineDomain, WriteCidata, attach_data_disks, clone_boot_disk, create_console_log,
+        define_domain, delete_volumes, keep_evidence, monitor_console, resolve_host,
+        resolve_networks, start_domain, stop_domain, undefine_domain, write_cidata,
     },
 };
 
@@ -56,8 +56,8 @@ pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> 
     }
     resolve_host(&mut nodes, wanted)?;
     let base = if state.intents.contains(&Name::of(DefineDomain::NAME)) {
-        take_down(&mut nodes, wanted)?;
-        UndefineDomain::NAME
+        take_down(&mut nodes, wanted, state)?;
+        DeleteVolumes::NAME
     } else {
         ResolveHost::NAME
     };
@@ -85,7 +85,8 @@ fn resolve_host(nodes: &mut Nodes, wanted: &WantedVsi) -> Result<(), Failure> {
     nodes.step::<ResolveHost>(&[], &params).map(drop)
 }
 
-fn take_down(nodes: &mut Nodes, wanted: &WantedVsi) -> Result<(), Failure> {
+/// The console's log goes too: what an earlier guest said there must not decide a later boot.
+fn take_down(nodes: &mut Nodes, wanted: &WantedVsi, state: &EntityState) -> Result<(), Failure> {
     let (host, uuid) = (wanted.vsi.host.clone(), wanted.uid);
     let console = console(wanted);
     let evidence = keep_evidence::Params {
@@ -100,9 +101,22 @@ fn take_down(nodes: &mut Nodes, wanted: &WantedVsi) -> Result<(), Failure> {
         grace_s: FAILED_GRACE_S,
     };
     nodes.step::<StopDomain>(&[KeepEvidence::NAME], &stop)?;
-    let undefine = undefine_domain::Params { host, uuid };
+    let undefine = undefine_domain::Params {
+        host: host.clone(),
+        uuid,
+    };
+    nodes.step::<UndefineDomain>(&[StopDomain::NAME], &undefine)?;
+    let log = delete_volumes::Volume {
+        volume: self::console(wanted),
+        recorded: state.intents.contains(&Name::of(CreateConsoleLog::NAME)),
+    };
+    let delete = delete_volumes::Params {
+        host,
+        uuid,
+        volumes: vec![log],
+    };
     nodes
-        .step::<UndefineDomain>(&[StopDomain::NAME], &undefine)
+        .step::<DeleteVolumes>(&[UndefineDomain::NAME], &delete)
         .map(drop)
 }
 
