@@ -79,7 +79,7 @@ pub(crate) async fn documents(
     }
 }
 
-fn input(path: &Path) -> Input {
+pub(crate) fn input(path: &Path) -> Input {
     if path.as_os_str() == "-" {
         Input::Stdin
     } else {
@@ -88,7 +88,7 @@ fn input(path: &Path) -> Input {
 }
 
 /// The host that `--host` names.
-fn host(common: &Common) -> Result<Option<HostSettings>, Problem> {
+pub(crate) fn host(common: &Common) -> Result<Option<HostSettings>, Problem> {
     let Some(uri) = &common.host else {
         return Ok(None);
     };
@@ -138,7 +138,7 @@ async fn elapsed(timeout: Option<std::time::Duration>) {
 }
 
 /// Ctrl-C or SIGTERM.
-async fn interrupted() {
+pub(crate) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         let _ = tokio::signal::ctrl_c().await;
@@ -150,7 +150,11 @@ async fn interrupted() {
     }
 }
 
-async fn watch(app: &App, targets: &[Target], live: &mut Live) -> Result<(), FleetError> {
+pub(crate) async fn watch(
+    app: &App,
+    targets: &[Target],
+    live: &mut Live,
+) -> Result<(), FleetError> {
     let mut notices = app.notices();
     let labels = |run: RunId| named(app, targets, run);
     loop {

@@ -51,6 +51,11 @@ impl From<&Shown> for Shown {
     }
 }
 
+/// A URL as it may be shown.
+pub(crate) fn shown(url: &str) -> String {
+    parse(url).map_or_else(|error| error.url, |url| Shown::from(&url).0)
+}
+
 /// Reads a URL.
 ///
 /// # Errors

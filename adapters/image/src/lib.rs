@@ -2,7 +2,7 @@
 //!
 //! [`Router`] is the one source that others are handed: it looks at the URL and asks
 //! [`HttpSource`] or [`FileSource`], or whoever was given certain hosts, and unpacks what ends in
-//! `.gz`, `.xz` or `.zst`.
+//! `.gz`, `.xz` or `.zst`. Those who read one URL at the same time share one read.
 //!
 //! What this crate never does: hold more of an image in memory than one piece, take a web page or
 //! half an image for an image, or name a password in an error.
@@ -12,6 +12,7 @@ pub mod file;
 pub mod http;
 mod packing;
 pub mod router;
+mod shared;
 
 pub use file::FileSource;
 pub use http::{HttpOptions, HttpSource};

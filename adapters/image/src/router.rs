@@ -10,6 +10,7 @@ use crate::error::{invalid, parse};
 use crate::file::FileSource;
 use crate::http::{HttpOptions, HttpSource};
 use crate::packing::Packing;
+use crate::shared::Shared;
 
 /// Whether a source is the one for a URL.
 type Predicate = Box<dyn Fn(&Url) -> bool + Send + Sync>;
@@ -34,7 +35,7 @@ impl Router {
     pub fn with(http: HttpSource) -> Self {
         Self {
             special: Vec::new(),
-            http: Arc::new(http),
+            http: Arc::new(Shared::new(http)),
             file: Arc::new(FileSource::new()),
         }
     }

@@ -10,7 +10,10 @@ use tokio::sync::Notify;
 use vsiflow_engine::{model::Failure, step::StepContext};
 
 use super::checkpoint::{Checkpoint, Place};
-use crate::ports::{HostPorts, VolumeKey};
+use crate::{
+    error,
+    ports::{HostPorts, VolumeKey},
+};
 
 /// How often the host is asked while it takes its time.
 const FIRST: Duration = Duration::from_millis(10);
@@ -140,13 +143,23 @@ impl Recorder<'_> {
     /// Puts on record what the host has; whether it was more than before.
     pub(super) async fn look(&mut self) -> Result<bool, Failure> {
         let found = self.ports.storage.volume(self.key).await?;
-        let physical = found.map_or(0, |volume| volume.physical);
-        let Some(place) = self.track.reached(physical) else {
+        let Some(found) = found else {
+            return Err(self.vanished());
+        };
+        let Some(place) = self.track.reached(found.physical) else {
             return Ok(false);
         };
         self.checkpoint.add(&place);
         self.cx.save(&self.checkpoint).await?;
         self.track.set_saved(place.position);
         Ok(true)
+    }
+
+    /// An upload into a deleted volume would go on for ever without a word from the host.
+    fn vanished(&self) -> Failure {
+        error::OUTCOME_UNKNOWN
+            .failure("the volume vanished while it was being filled")
+            .on_host(self.ports.host.name())
+            .of_object(format!("volume {}", self.key))
     }
 }

@@ -72,6 +72,50 @@ async fn a_volume_shorter_than_the_record_is_made_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_volume_that_vanishes_while_it_is_filled_is_noticed() {
+    let world = World::new().await;
+    let params = world.image_params();
+    world.claim(&params).await;
+    let faults = Faults::none().at("send", 20, Fault::VanishVolume);
+    world.sim().await.set_faults(faults).await;
+    let upload = world.upload_chunks();
+    let lost = world.attempt(&upload, &params).await.unwrap_err();
+    assert_eq!(lost.class, FailureClass::Transient, "{lost}");
+    let image = world.ensure_image(&params).await.unwrap();
+    assert_eq!(image.size, 300_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_is_removed_only_while_nothing_uses_it() {
+    let world = World::new().await;
+    let (params, sim) = (world.image_params(), world.sim().await);
+    let image = world.ensure_image(&params).await.unwrap();
+    let remove = image::RemoveImage::new(world.hosts.clone());
+    let unwanted = image::remove::Params {
+        host: HOST.to_owned(),
+        volume: image.key.clone(),
+    };
+    let over = crate::ports::VolumeSpec {
+        key: world.key("over"),
+        format: crate::ports::VolumeFormat::Qcow2,
+        capacity: image.virtual_size,
+        backing: Some((image.path.clone(), image.format)),
+    };
+    let storage = world.ports().await.storage;
+    storage.create(&over).await.unwrap();
+    assert_eq!(code(world.attempt(&remove, &unwanted).await), "VSI0210");
+    storage.delete(&over.key).await.unwrap();
+    let done = world.attempt(&remove, &unwanted).await.unwrap();
+    assert_eq!(done.output.removed, Some(image.key));
+    let left = sim.with(|state| state.pools[POOL].volumes.len()).await;
+    assert_eq!(left, 0, "its claim went with it");
+    // What somebody else put there stays.
+    foreign(&world, &params.volume, b"somebody's").await;
+    let done = world.attempt(&remove, &unwanted).await.unwrap();
+    assert_eq!(done.output.removed, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_source_that_changed_costs_the_part_and_history_says_so() {
     let world = World::new().await;
     let params = world.image_params();

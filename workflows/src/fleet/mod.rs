@@ -12,6 +12,7 @@ mod conditions;
 mod control;
 mod error;
 mod history;
+mod image_progress;
 mod image_work;
 mod images;
 mod index;
@@ -27,6 +28,7 @@ pub use apply::{Applied, Change};
 pub use conditions::Condition;
 pub use error::{FleetError, Kind as ErrorKind};
 pub use history::{HistoryError, HistoryLine};
+pub use image_progress::UploadProgress;
 pub use images::{HostObject, ImageObject, RunObject};
 pub use logs::{ConsoleLog, LogChunk};
 pub use object::{Metadata, Progress, VsiObject, VsiStatus};
@@ -79,6 +81,7 @@ pub struct Fleet {
     pub(crate) hosts: Arc<dyn Hosts>,
     pub(crate) directory: Arc<HostDirectory>,
     pub(crate) credentials: Arc<ImageCredentials>,
+    uploads: Arc<image_progress::Uploads>,
 }
 
 impl Fleet {
@@ -113,7 +116,9 @@ impl Fleet {
             hosts: parts.hosts,
             directory: parts.directory,
             credentials,
+            uploads: Arc::default(),
         };
+        tokio::spawn(fleet.uploads.clone().listen(fleet.engine.notices()));
         fleet.take_in_hosts().await?;
         fleet.take_in_credentials().await?;
         fleet.sweep_secrets().await?;

@@ -9,7 +9,7 @@ use vsiflow_engine::{
     model::{EventKind, Name, NodeState, RunState, StreamId, Timestamp},
 };
 
-use super::{Condition, Fleet, FleetError, conditions, index::Known};
+use super::{Condition, Fleet, FleetError, UploadProgress, conditions, index::Known};
 use crate::{phase::Phase, spec::documents};
 
 /// A VSI.
@@ -87,6 +87,9 @@ pub struct Progress {
     pub done: usize,
     /// Steps in all.
     pub total: usize,
+    /// How far the upload of its image is, while it waits for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload: Option<UploadProgress>,
 }
 
 /// Where the end of a ready guest's console is kept, of the step that saw it.
@@ -160,7 +163,7 @@ impl Fleet {
             progress: run
                 .as_deref()
                 .filter(|run| run.result().is_none())
-                .map(progress),
+                .map(|run| progress(run, self.upload_of(known))),
             ip_addresses: addresses(&ready),
             run_id: newest.map(|run| run.to_string()),
             host: known.wanted.vsi.host.clone(),
@@ -276,7 +279,7 @@ fn current_step(run: &RunState) -> Option<String> {
         .or_else(|| at(|node| matches!(node, NodeState::Waiting | NodeState::Ready { .. })))
 }
 
-fn progress(run: &RunState) -> Progress {
+fn progress(run: &RunState, upload: Option<UploadProgress>) -> Progress {
     let done = run
         .nodes
         .values()
@@ -284,6 +287,7 @@ fn progress(run: &RunState) -> Progress {
     Progress {
         done: done.count(),
         total: run.nodes.len(),
+        upload,
     }
 }
 

@@ -8,6 +8,7 @@ mod delete;
 mod describe;
 mod get;
 mod history;
+mod image;
 mod logs;
 mod replay;
 mod resume;
@@ -73,6 +74,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Resume(args) => resume::run(&common, args).await,
         Command::Retry(args) => retry::run(&common, args).await,
         Command::Cancel(args) => cancel::run(&common, args).await,
+        Command::Image(command) => image::run(&common, command).await,
         Command::Audit(command) => audit::run(&common, command).await,
         Command::Replay(args) => replay::run(&common, args).await,
         Command::Completions { shell } => completions::run(shell),

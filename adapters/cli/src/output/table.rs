@@ -106,16 +106,25 @@ pub(crate) fn vsis(objects: &[VsiObject], wide: bool, namespaces: bool) -> Table
 
 /// Base images.
 pub(crate) fn images(images: &[ImageObject]) -> Table {
-    let mut table = Table::new(&["NAME", "PHASE", "HOST", "POOL", "URL"]);
+    let mut table = Table::new(&[
+        "NAME", "PHASE", "HOST", "POOL", "SIZE", "SHA-256", "VERIFIED", "USERS", "URL",
+    ]);
+    let none = || "<none>".to_owned();
     for image in images {
-        let cells = [
-            &image.name,
-            &image.phase,
-            &image.host,
-            &image.pool,
-            &image.url,
-        ];
-        table.rows.push(cells.map(Clone::clone).to_vec());
+        let digits = |hash: &String| hash.chars().take(12).collect();
+        table.rows.push(vec![
+            image.volume.clone().unwrap_or_else(|| image.name.clone()),
+            image.phase.clone(),
+            image.host.clone(),
+            image.pool.clone(),
+            image
+                .size
+                .map_or_else(none, |size| format!("{} MiB", size >> 20)),
+            image.sha256.as_ref().map_or_else(none, digits),
+            image.verified.clone().unwrap_or_else(none),
+            image.users.to_string(),
+            image.url.clone(),
+        ]);
     }
     table
 }

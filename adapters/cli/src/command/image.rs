@@ -1,0 +1,237 @@
+//! `image`: base images ahead of time, and after it.
+
+use std::path::Path;
+
+use vsiflow_engine::model::EntityId;
+use vsiflow_workflows::{
+    fleet::{ImageObject, Verdict},
+    provision_vsi::SIMULATED,
+    spec::{Checksum, HostRecord, HostSettings, ImageUrl, Quantity},
+    wanted::WantedImage,
+};
+
+use super::Outcome;
+use crate::{
+    actor,
+    args::{
+        Common, Format, ImageCommand, ImageListArgs, ImagePruneArgs, ImageUnlockArgs,
+        ImageUploadArgs, PoolArgs,
+    },
+    compose::App,
+    daemon::Server,
+    exit::{Exit, Problem},
+    output::{self, live::Live, table},
+    work::{self, Target},
+};
+
+pub(super) async fn run(common: &Common, command: ImageCommand) -> Outcome {
+    match command {
+        ImageCommand::List(args) => list(common, args).await,
+        ImageCommand::Upload(args) => upload(common, args).await,
+        ImageCommand::Prune(args) => prune(common, args).await,
+        ImageCommand::Unlock(args) => unlock(common, args).await,
+    }
+}
+
+async fn list(common: &Common, args: ImageListArgs) -> Outcome {
+    let app = App::open(common).await?;
+    let images = app.fleet.images().await?;
+    match args.output {
+        None | Some(Format::Wide) => output::table(&table::images(&images), "images"),
+        Some(Format::Name) => images
+            .iter()
+            .for_each(|image| output::line(&format!("image/{}", image.name))),
+        Some(format) => {
+            let item = |image: &ImageObject| {
+                let metadata = serde_json::json!({"name": image.name, "uid": image.uid});
+                serde_json::json!({"metadata": metadata, "status": image})
+            };
+            let items: Vec<_> = images.iter().map(item).collect();
+            output::print(&output::list(&items), format)?;
+        }
+    }
+    app.close().await;
+    Ok(Exit::Done)
+}
+
+async fn upload(common: &Common, args: ImageUploadArgs) -> Outcome {
+    let mut host = host(common, &args.at).await?;
+    if let Some(limit) = &args.upload_limit {
+        limit_to(&mut host, limit)?;
+    }
+    let image = wanted(&host, &args)?;
+    let app = App::open(common).await?;
+    let by = actor::by(&common.reason);
+    let entity = app.fleet.upload_image(host, &image, by).await?;
+    let exit = decided(&app, common, &entity, &image.file_name).await?;
+    if exit == Exit::Done {
+        let images = app.fleet.images().await?;
+        let found = images.iter().find(|found| found.uid == entity.id());
+        let whole = found.and_then(|found| found.volume.as_ref().zip(found.sha256.as_ref()));
+        if let Some((volume, sha256)) = whole {
+            let WantedImage { host, pool, .. } = &image;
+            output::line(&format!(
+                "image/{volume} is whole on {host} in pool {pool} (sha256:{sha256})"
+            ));
+        }
+    }
+    app.close().await;
+    Ok(exit)
+}
+
+async fn prune(common: &Common, args: ImagePruneArgs) -> Outcome {
+    let app = App::open(common).await?;
+    let mut exit = Exit::Done;
+    for image in app.fleet.unneeded_images(args.keep_last).await? {
+        let name = image.volume.as_ref().unwrap_or(&image.name);
+        let place = format!("image/{name} on {} in pool {}", image.host, image.pool);
+        if args.dry_run {
+            output::line(&format!("{place} would be removed (dry run)"));
+            continue;
+        }
+        let by = actor::by(&common.reason);
+        let entity = app.fleet.remove_image(&image, by.clone()).await?;
+        let one = decided(&app, common, &entity, &image.name).await?;
+        match one {
+            Exit::Done => output::line(&format!("{place} removed")),
+            // What stands in the way may stay for long: nobody waits for that.
+            _ => app.fleet.cancel(entity, by).await.map(drop)?,
+        }
+        exit = exit.max(one);
+    }
+    app.close().await;
+    Ok(exit)
+}
+
+async fn unlock(common: &Common, args: ImageUnlockArgs) -> Outcome {
+    let host = host(common, &args.at).await?;
+    let app = App::open(common).await?;
+    let by = actor::by(&common.reason);
+    let (pool, name) = (&args.at.pool, &args.name);
+    let unlocked = app.fleet.unlock_image(host, pool, name, by).await?;
+    output::line(&if unlocked {
+        format!("image/{name} unlocked; what was uploaded of it stays until you delete it")
+    } else {
+        format!("image/{name} is not being brought by anybody")
+    });
+    app.close().await;
+    Ok(Exit::Done)
+}
+
+/// Follows the image's run until its outcome is decided.
+async fn decided(app: &App, common: &Common, entity: &EntityId, name: &str) -> Outcome {
+    let answers = if app.is_borrowed() {
+        None
+    } else {
+        Server::start(app)
+    };
+    let target = Target {
+        entity: entity.clone(),
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+    };
+    let mut live = Live::new(common.quiet);
+    let ended = tokio::select! {
+        ended = work::watch(app, std::slice::from_ref(&target), &mut live) => ended,
+        () = work::interrupted() => Ok(()),
+    };
+    live.finish();
+    ended?;
+    if let Some(answers) = answers {
+        answers.finish().await;
+    }
+    let Some(verdict) = app.fleet.verdict(entity) else {
+        output::note(&format!(
+            "image/{name}: interrupted; the same command goes on"
+        ));
+        return Ok(Exit::Interrupted);
+    };
+    let exit = Exit::from(&verdict);
+    if let Verdict::Failed(failure) | Verdict::Blocked(failure) = &verdict {
+        output::note(&format!("image/{name}:"));
+        output::problem(&Problem::of(exit, failure));
+    }
+    Ok(exit)
+}
+
+/// The host: by `--host`, or by the one ConfigMap and Secret of the files.
+async fn host(common: &Common, at: &PoolArgs) -> Result<HostSettings, Problem> {
+    if let Some(host) = work::host(common)? {
+        return Ok(host);
+    }
+    let inputs: Vec<_> = at.files.iter().map(|path| work::input(path)).collect();
+    let read = move || vsiflow_file::load(&inputs, false, &mut std::io::stdin());
+    let loaded = match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(loaded)) => loaded,
+        Ok(Err(vsiflow_file::Diagnostics(wrong))) => {
+            output::diagnostics(&wrong);
+            return Err(Problem::new(Exit::Usage, "", "", ""));
+        }
+        Err(error) => {
+            let (message, remedy) = (error.to_string(), "please report this");
+            return Err(Problem::new(Exit::Failed, "VSI0001", message, remedy));
+        }
+    };
+    let (maps, secrets) = (&loaded.documents.config_maps, &loaded.documents.secrets);
+    if maps.len() > 1 || secrets.len() > 1 || maps.is_empty() && secrets.is_empty() {
+        let message = "the files describe no host, or several";
+        let remedy = "name a file with one host's ConfigMap and Secret, or the host with --host";
+        return Err(Problem::new(Exit::Usage, "VSI0607", message, remedy));
+    }
+    let map = maps.first().map(|document| &document.spec);
+    let secret = secrets.first().map(|document| &document.spec);
+    HostSettings::from_keys(map, secret).map_err(|error| {
+        let message = format!("{}: {}", error.key, error.message);
+        Problem::new(Exit::Usage, "VSI0607", message, error.remedy)
+    })
+}
+
+fn limit_to(host: &mut HostSettings, limit: &str) -> Result<(), Problem> {
+    let limit: Quantity = limit
+        .parse()
+        .map_err(|error| wrong("--upload-limit", &error))?;
+    if let HostRecord::Ssh(ssh) = &mut host.record {
+        ssh.upload_limit = Some(limit.bytes()).filter(|limit| *limit > 0);
+    }
+    Ok(())
+}
+
+fn wanted(host: &HostSettings, args: &ImageUploadArgs) -> Result<WantedImage, Problem> {
+    let is_url = args.image.contains("://") || args.image.starts_with("file:");
+    let text = if is_url {
+        args.image.clone()
+    } else {
+        file_url(Path::new(&args.image))?
+    };
+    let url: ImageUrl = text.parse().map_err(|error| wrong("the image", &error))?;
+    if url.with_credentials().is_some() {
+        let message = "credentials in the URL of an image without a VSI are not kept";
+        let remedy = "download it and give the file, or apply a VSI with this imageURL";
+        return Err(Problem::new(Exit::Usage, "VSI0607", message, remedy));
+    }
+    let checksum = args.checksum.as_deref().map(str::parse::<Checksum>);
+    let checksum = checksum
+        .transpose()
+        .map_err(|error| wrong("--checksum", &error))?;
+    let simulated = host.record.is_simulated() && url.stored().contains(".test/");
+    let prefix = if simulated { SIMULATED } else { "" };
+    Ok(WantedImage {
+        host: host.id(),
+        pool: args.at.pool.clone(),
+        url: format!("{prefix}{}", url.stored()),
+        file_name: url.file_name().to_owned(),
+        checksum: checksum.map(|checksum| checksum.to_string()),
+    })
+}
+
+fn file_url(path: &Path) -> Result<String, Problem> {
+    let path = std::path::absolute(path).map_err(|error| wrong("the file", &error))?;
+    let url = url::Url::from_file_path(path);
+    url.map(|url| url.to_string())
+        .map_err(|()| wrong("the file", &"this is no path"))
+}
+
+fn wrong(what: &str, why: &dyn std::fmt::Display) -> Problem {
+    let remedy = "see `vsiflow image upload --help`";
+    Problem::new(Exit::Usage, "VSI0607", format!("{what}: {why}"), remedy)
+}

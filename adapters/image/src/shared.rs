@@ -1,0 +1,353 @@
+//! One read of a source for all hosts that start together.
+//!
+//! Who opens an image while another has just begun to read it joins that read: each piece comes
+//! from the source once. The read goes as fast as the fastest takes it; what it keeps for the
+//! others is bounded, and one that falls further behind leaves the group and reads on by itself.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::sync::broadcast::{self, error::RecvError};
+use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceInfo};
+
+/// Pieces that are kept for those behind the fastest; a piece is at most [`PIECE`] bytes.
+const RING: usize = 64;
+/// So many pieces are read ahead of the fastest.
+const AHEAD: u64 = 4;
+/// Who comes before so many pieces were read joins.
+const JOIN: usize = 32;
+/// Larger pieces are cut: what is kept is counted in pieces.
+const PIECE: usize = 128 * 1024;
+
+type Piece = Result<Bytes, SourceError>;
+
+/// A source whose reads are shared.
+pub(crate) struct Shared<S> {
+    source: Arc<S>,
+    reads: Arc<Mutex<HashMap<String, Weak<Read>>>>,
+}
+
+/// One read of an image.
+struct Read {
+    info: SourceInfo,
+    state: Mutex<State>,
+    /// The pieces that the fastest has taken.
+    taken: AtomicU64,
+    went_on: Arc<Notify>,
+}
+
+struct State {
+    /// The first pieces, as long as others may join.
+    first: Option<Vec<Bytes>>,
+    pieces: Option<broadcast::Sender<Piece>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S: ImageSource> Shared<S> {
+    pub(crate) fn new(source: S) -> Self {
+        Self {
+            source: Arc::new(source),
+            reads: Arc::default(),
+        }
+    }
+
+    /// A place in a read that has just begun.
+    fn join(&self, url: &str) -> Option<Member<S>> {
+        let read = locked(&self.reads).get(url)?.upgrade()?;
+        let state = locked(&read.state);
+        let first = state.first.clone()?.into();
+        let pieces = state.pieces.as_ref()?.subscribe();
+        drop(state);
+        Some(self.member(url, read, first, pieces))
+    }
+
+    fn member(
+        &self,
+        url: &str,
+        read: Arc<Read>,
+        first: VecDeque<Bytes>,
+        pieces: broadcast::Receiver<Piece>,
+    ) -> Member<S> {
+        Member {
+            source: self.source.clone(),
+            url: url.to_owned(),
+            info: read.info.clone(),
+            from: From::Group {
+                read,
+                first,
+                pieces,
+                taken: 0,
+            },
+            position: 0,
+        }
+    }
+}
+
+#[async_trait]
+impl<S: ImageSource> ImageSource for Shared<S> {
+    async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
+        self.source.probe(url).await
+    }
+
+    async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
+        if let Some(member) = self.join(url) {
+            return Ok(Box::new(member));
+        }
+        let stream = self.source.open(url).await?;
+        // Somebody else may have been faster meanwhile.
+        if let Some(member) = self.join(url) {
+            return Ok(Box::new(member));
+        }
+        let (sender, pieces) = broadcast::channel(RING);
+        let state = State {
+            first: Some(Vec::new()),
+            pieces: Some(sender),
+        };
+        let read = Arc::new(Read {
+            info: stream.info().clone(),
+            state: Mutex::new(state),
+            taken: AtomicU64::new(0),
+            went_on: Arc::default(),
+        });
+        let mut reads = locked(&self.reads);
+        reads.retain(|_, read| read.strong_count() > 0);
+        reads.insert(url.to_owned(), Arc::downgrade(&read));
+        drop(reads);
+        tokio::spawn(feed(Arc::downgrade(&read), stream));
+        Ok(Box::new(self.member(url, read, VecDeque::new(), pieces)))
+    }
+
+    async fn open_at(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        self.source.open_at(url, offset, validator).await
+    }
+}
+
+/// Reads for the group until the image ends or nobody is left.
+async fn feed(read: Weak<Read>, mut stream: Box<dyn ImageStream>) {
+    let mut sent = 0_u64;
+    loop {
+        let mut next = stream.next().await;
+        loop {
+            let rest = match &mut next {
+                Ok(Some(piece)) if piece.len() > PIECE => Some(piece.split_off(PIECE)),
+                _ => None,
+            };
+            let Some(piece) = next.transpose() else {
+                end(&read);
+                return;
+            };
+            let failed = piece.is_err();
+            if !hand_out(&read, piece, sent).await || failed {
+                end(&read);
+                return;
+            }
+            sent = sent.saturating_add(1);
+            match rest {
+                Some(rest) => next = Ok(Some(rest)),
+                None => break,
+            }
+        }
+    }
+}
+
+/// Gives a piece to all once the fastest is near; whether anybody is left.
+async fn hand_out(read: &Weak<Read>, piece: Piece, sent: u64) -> bool {
+    loop {
+        let Some(read) = read.upgrade() else {
+            return false;
+        };
+        if sent < read.taken.load(Ordering::Acquire).saturating_add(AHEAD) {
+            let mut state = locked(&read.state);
+            match (&mut state.first, &piece) {
+                (Some(first), Ok(bytes)) if first.len() < JOIN => first.push(bytes.clone()),
+                _ => state.first = None,
+            }
+            let sender = state.pieces.as_ref();
+            return sender.is_some_and(|sender| sender.send(piece).is_ok());
+        }
+        // Not held while it waits: the read ends with its last member.
+        let went_on = read.went_on.clone();
+        drop(read);
+        went_on.notified().await;
+    }
+}
+
+/// Nobody joins any more, and whoever took everything is at the end.
+fn end(read: &Weak<Read>) {
+    if let Some(read) = read.upgrade() {
+        let mut state = locked(&read.state);
+        (state.first, state.pieces) = (None, None);
+    }
+}
+
+/// One that reads an image together with others.
+struct Member<S> {
+    source: Arc<S>,
+    url: String,
+    info: SourceInfo,
+    from: From,
+    position: u64,
+}
+
+enum From {
+    Group {
+        read: Arc<Read>,
+        first: VecDeque<Bytes>,
+        pieces: broadcast::Receiver<Piece>,
+        taken: u64,
+    },
+    Own(Box<dyn ImageStream>),
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        // Whoever feeds it waits for nobody now.
+        self.went_on.notify_one();
+    }
+}
+
+#[async_trait]
+impl<S: ImageSource> ImageStream for Member<S> {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        let piece = match &mut self.from {
+            From::Own(stream) => return stream.next().await,
+            From::Group {
+                read,
+                first,
+                pieces,
+                taken,
+            } => {
+                let piece = match first.pop_front() {
+                    Some(piece) => Ok(Ok(piece)),
+                    None => pieces.recv().await,
+                };
+                *taken = taken.saturating_add(1);
+                read.taken.fetch_max(*taken, Ordering::AcqRel);
+                read.went_on.notify_one();
+                piece
+            }
+        };
+        match piece {
+            Ok(piece) => {
+                let piece = piece?;
+                self.position = self.position.saturating_add(piece.len() as u64);
+                Ok(Some(piece))
+            }
+            Err(RecvError::Closed) => Ok(None),
+            Err(RecvError::Lagged(_)) => self.leave().await,
+        }
+    }
+}
+
+impl<S: ImageSource> Member<S> {
+    /// Goes on by itself where it is.
+    async fn leave(&mut self) -> Result<Option<Bytes>, SourceError> {
+        let validator = self.info.validator.as_deref();
+        let opening = self.source.open_at(&self.url, self.position, validator);
+        let mut stream = opening.await?;
+        if stream.info().validator != self.info.validator {
+            return Err(SourceError {
+                kind: vsiflow_steps::ports::SourceErrorKind::Transient,
+                url: crate::error::shown(&self.url),
+                message: "the image changed while it was read".to_owned(),
+            });
+        }
+        let mut skip = self.position.saturating_sub(stream.starts_at());
+        let piece = loop {
+            let Some(mut piece) = stream.next().await? else {
+                break None;
+            };
+            let over = skip.min(piece.len() as u64);
+            let rest = piece.split_off(usize::try_from(over).unwrap_or(piece.len()));
+            skip = skip.saturating_sub(over);
+            if !rest.is_empty() {
+                break Some(rest);
+            }
+        };
+        self.from = From::Own(stream);
+        Ok(piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    /// Counts how often it is opened.
+    struct Counted(AtomicUsize);
+
+    struct Numbers(SourceInfo, u8);
+
+    #[async_trait]
+    impl ImageStream for Numbers {
+        fn info(&self) -> &SourceInfo {
+            &self.0
+        }
+
+        async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+            self.1 = self.1.saturating_add(1);
+            Ok((self.1 <= 200).then(|| Bytes::from(vec![self.1; PIECE])))
+        }
+    }
+
+    #[async_trait]
+    impl ImageSource for Counted {
+        async fn probe(&self, _: &str) -> Result<SourceInfo, SourceError> {
+            Ok(SourceInfo {
+                length: None,
+                validator: Some("v".to_owned()),
+            })
+        }
+
+        async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(Box::new(Numbers(self.probe(url).await?, 0)))
+        }
+    }
+
+    async fn rest(stream: &mut dyn ImageStream) -> Vec<u8> {
+        let mut numbers = Vec::new();
+        while let Some(piece) = stream.next().await.unwrap() {
+            numbers.push(piece[0]);
+            tokio::task::yield_now().await;
+        }
+        numbers
+    }
+
+    #[tokio::test]
+    async fn those_who_start_together_share_a_read_and_a_laggard_reads_on_alone() {
+        let source = Shared::new(Counted(AtomicUsize::new(0)));
+        let all: Vec<u8> = (1..=200).collect();
+        let opened = || source.source.0.load(Ordering::Relaxed);
+        let mut one = source.open("x").await.unwrap();
+        one.next().await.unwrap();
+        let mut two = source.open("x").await.unwrap();
+        let mut lags = source.open("x").await.unwrap();
+        assert_eq!(lags.next().await.unwrap().unwrap()[0], 1);
+        assert_eq!(opened(), 1);
+        let (one, two) = tokio::join!(rest(one.as_mut()), rest(two.as_mut()));
+        assert!(one == all[1..] && two == all);
+        assert_eq!(opened(), 1);
+        assert!(rest(lags.as_mut()).await == all[1..]);
+        assert_eq!(opened(), 2);
+        assert_eq!(rest(source.open("x").await.unwrap().as_mut()).await, all);
+        assert_eq!(opened(), 3, "nobody joins what is over");
+    }
+}
