@@ -11,21 +11,23 @@ use vsiflow_libvirt::{
 use vsiflow_steps::ports::contract::{self, Place};
 use vsiflow_tests::{Lab, lab::SSH_PORT};
 
-async fn keeps_the_contract(endpoint: Endpoint) {
+async fn keeps_the_contract(lab: &Lab, name: &str, endpoint: Endpoint) {
+    let guest = lab.guest_volume(name);
     let place = Place {
         ports: host_ports("lab", endpoint),
         pool: "images".to_owned(),
         network: "default".to_owned(),
         arch: "s390x".to_owned(),
         start_domains: true,
+        bootable: Some(guest.path()),
     };
     contract::all(&place).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lab_the_ports_keep_their_contract_by_the_socket() {
-    let Some(_lab) = Lab::enter() else { return };
-    keeps_the_contract(Endpoint::Unix(SOCKET.into())).await;
+    let Some(lab) = Lab::enter() else { return };
+    keeps_the_contract(&lab, "t-socket", Endpoint::Unix(SOCKET.into())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,5 +46,5 @@ async fn lab_the_ports_keep_their_contract_over_ssh() {
         connect_timeout: Duration::from_secs(20),
     };
     let socket = SOCKET.to_owned();
-    keeps_the_contract(Endpoint::Ssh { config, socket }).await;
+    keeps_the_contract(&lab, "t-ssh", Endpoint::Ssh { config, socket }).await;
 }

@@ -13,6 +13,9 @@ const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// The port of the lab's SSH server.
 pub const SSH_PORT: u16 = 2222;
 
+/// The guest image, as the lab serves it.
+const GUEST: &str = "hpcr-guest.qcow2";
+
 /// The lab a test is in.
 pub struct Lab {
     /// What is of this lab and goes with it.
@@ -141,16 +144,27 @@ impl Lab {
 
     /// The guest image under a name of its own, served by the lab's web server.
     pub fn image(&self, name: &str) -> Image<'_> {
-        let www = std::fs::read_link(self.folder.join("disk"))
-            .unwrap()
-            .join("www");
-        let file = www.join(name);
-        std::fs::copy(www.join("hpcr-guest.qcow2"), &file).unwrap();
+        let file = self.www().join(name);
+        std::fs::copy(self.www().join(GUEST), &file).unwrap();
         Image {
             lab: self,
             name: name.to_owned(),
             file,
         }
+    }
+
+    /// The folder that the lab's web server serves.
+    fn www(&self) -> PathBuf {
+        let disk = std::fs::read_link(self.folder.join("disk"));
+        disk.unwrap().join("www")
+    }
+
+    /// The guest image as a volume of pool `images`, put there behind libvirt's back.
+    pub fn guest_volume(&self, name: &str) -> GuestVolume {
+        let file = Path::new("/var/lib/libvirt/images").join(name);
+        std::fs::copy(self.www().join(GUEST), &file).unwrap();
+        self.volumes("images");
+        GuestVolume { file }
     }
 
     /// A pool of its own in this much memory, defined, and started if `active`.
@@ -238,6 +252,24 @@ impl Drop for Image<'_> {
                 quietly(&["vol-delete", "--pool", "images", &volume]);
             }
         }
+    }
+}
+
+/// A volume that a guest boots from. It is gone when this is dropped.
+pub struct GuestVolume {
+    file: PathBuf,
+}
+
+impl GuestVolume {
+    /// Its path on the host.
+    pub fn path(&self) -> String {
+        self.file.display().to_string()
+    }
+}
+
+impl Drop for GuestVolume {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file);
     }
 }
 

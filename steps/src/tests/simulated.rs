@@ -13,6 +13,7 @@ async fn the_simulated_host_keeps_the_contract_of_the_ports() {
         network: "default".to_owned(),
         arch: "s390x".to_owned(),
         start_domains: true,
+        bootable: None,
     };
     contract::all(&place).await.unwrap();
     let left = world
@@ -48,6 +49,7 @@ async fn a_host_in_a_folder_outlives_its_process() {
         network: "default".to_owned(),
         arch: "s390x".to_owned(),
         start_domains: true,
+        bootable: None,
     };
     contract::all(&place).await.unwrap();
 }

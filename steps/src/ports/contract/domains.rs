@@ -8,15 +8,20 @@ use crate::ports::{
     VolumeFormat, VolumeSpec,
 };
 
+/// The size of a domain's disk: not less than that of a small image.
+const DISK: u64 = 256 << 20;
+
 /// A domain goes through its states, and each call says when it is the wrong one.
 ///
 /// # Errors
 /// What the host did otherwise.
 pub async fn domain(place: &Place) -> Verdict {
     let (disk, log) = (fresh(place, "disk"), fresh(place, "log"));
+    let bootable = place.bootable.clone();
     let disk_spec = VolumeSpec {
         format: VolumeFormat::Qcow2,
-        capacity: 4 << 20,
+        capacity: DISK,
+        backing: bootable.map(|path| (path, VolumeFormat::Qcow2)),
         ..raw(&disk)
     };
     let disk_path = ok("create", storage(place).create(&disk_spec).await)?.path;

@@ -31,8 +31,11 @@ pub struct Place {
     pub network: String,
     /// The architecture of guests.
     pub arch: String,
-    /// Whether domains may be started. Without a bootable image they say nothing but run.
+    /// Whether domains may be started.
     pub start_domains: bool,
+    /// The path there of a qcow2 image that domains boot from; without one a real guest ends as
+    /// soon as its firmware finds nothing to boot.
+    pub bootable: Option<String>,
 }
 
 /// Runs every check; the first that fails ends it, with its name.
