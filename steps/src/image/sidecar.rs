@@ -31,7 +31,7 @@ pub struct Claim {
     pub journal: String,
     /// The entity of that journal.
     pub entity: String,
-    /// What tells the image from others, see [`super::identity`].
+    /// What tells the image from others, see `identity` in this folder.
     pub identity: String,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The command line, Kubernetes and the daemon call nothing else: what is wanted goes in by
 //! [`Fleet::apply`], [`Fleet::delete`], [`Fleet::retry`] and [`Fleet::cancel`]; what is comes out
-//! by [`Fleet::vsis`], [`Fleet::history`], [`Fleet::logs`] and [`Fleet::decided`].
+//! by [`Fleet::vsis`], [`Fleet::history`], [`Fleet::console_log`] and [`Fleet::decided`].
 //!
 //! What it never does: it acts on a host itself (but for reading a console), or writes a journal
 //! but through the engine.
