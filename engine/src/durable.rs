@@ -41,7 +41,7 @@ impl Durable {
     /// Opens the database in `dir`, or creates it. Blocks.
     pub(crate) fn open(dir: &Path, sync: Sync) -> Result<Self, JournalError> {
         prepare(dir).map_err(|e| storage(dir, &e))?;
-        let tree = open_unlocked(&config(dir)).map_err(|e| storage(dir, &e))?;
+        let tree = open_unlocked(&config(dir)).map_err(|e| unopened(dir, e))?;
         let data = settle(dir).map_err(|e| storage(dir, &e))?;
         Ok(Self { tree, data, sync })
     }
@@ -143,6 +143,13 @@ pub(crate) fn data_file(dir: &Path) -> PathBuf {
 
 fn storage(dir: &Path, error: &dyn std::error::Error) -> JournalError {
     JournalError::Storage(format!("{}: {error}", dir.display()))
+}
+
+fn unopened(dir: &Path, error: sled::Error) -> JournalError {
+    match error {
+        sled::Error::Corruption { .. } => sled_error(error),
+        other => storage(dir, &other),
+    }
 }
 
 /// What an error of sled means to a user of the store.
