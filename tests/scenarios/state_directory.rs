@@ -99,27 +99,44 @@ fn a_state_of_a_newer_version_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_damaged_record_of_the_newest_events_costs_nothing() {
+fn a_damaged_record_is_reported_and_nothing_is_lost_or_overwritten() {
     let vsiflow = Vsiflow::simulated();
-    vsiflow
-        .apply(Vsi::named("hurt"), &["--reason", "the-damaged-word"])
-        .exits(0);
-    let data = vsiflow.state().join("journal").join("db");
-    let mut bytes = fs::read(&data).unwrap();
-    let word = b"the-damaged-word";
-    let places: Vec<_> = (0..bytes.len().saturating_sub(word.len()))
-        .filter(|at| bytes[*at..].starts_with(word))
-        .collect();
-    assert!(!places.is_empty(), "the record is not in the file");
-    places.iter().for_each(|at| bytes[*at] ^= 1);
-    fs::write(&data, &bytes).unwrap();
-    // The newest batches are kept a second time, and put back from there.
-    vsiflow.run(&["get"]).exits(0).says("hurt");
-    vsiflow
-        .run(&["history", "hurt"])
+    for name in ["one", "two", "three"] {
+        vsiflow.apply(Vsi::named(name), &[]).exits(0);
+    }
+    let whole = vsiflow
+        .run(&["history", "one", "-o", "json"])
         .exits(0)
-        .says("the-damaged-word");
-    vsiflow.run(&["audit", "verify"]).exits(0);
+        .stdout;
+    let journal = vsiflow.state().join("journal");
+    let good = files(&journal);
+    let data = &good[&journal.join("db")];
+    let used: Vec<_> = (0..data.len()).filter(|at| data[*at] != 0).collect();
+    for part in 0..20 {
+        let mut damaged = data.clone();
+        let at = used[used.len() * part / 20];
+        damaged[at] ^= 1;
+        restore(&journal, &good);
+        fs::write(journal.join("db"), damaged).unwrap();
+        let before = files(&journal);
+        let ran = vsiflow.run(&["history", "one", "-o", "json"]);
+        if ran.code == Some(0) {
+            assert_eq!(ran.stdout, whole, "events were lost by byte {at}");
+            continue;
+        }
+        ran.exits(1).says("error[VSI0004]").says("journal");
+        assert_unchanged(&before, &journal);
+    }
+}
+
+/// Makes a folder have these files and no others.
+fn restore(folder: &Path, good: &BTreeMap<PathBuf, Vec<u8>>) {
+    for path in files(folder).keys() {
+        fs::remove_file(path).unwrap();
+    }
+    for (path, bytes) in good {
+        fs::write(path, bytes).unwrap();
+    }
 }
 
 #[test]
