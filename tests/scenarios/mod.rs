@@ -9,6 +9,7 @@ mod hello;
 mod images;
 mod invariants;
 mod lab_faults;
+mod lab_images;
 mod lab_kill;
 mod lab_ports;
 mod lab_vsi;
