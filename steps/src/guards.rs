@@ -11,7 +11,7 @@ use vsiflow_engine::{
 
 use crate::{
     error, ownership,
-    ports::{DiskSource, DomainInfo, HostPorts, Removed, VolumeInfo, VolumeKey},
+    ports::{DiskSource, DomainInfo, HostPorts, PortErrorKind, Removed, VolumeInfo, VolumeKey},
 };
 
 /// A volume that somebody wants gone.
@@ -166,7 +166,12 @@ async fn no_overlay(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Failur
         .iter()
         .filter(|pool| pool.active)
     {
-        for other in ports.storage.volumes(&pool.name).await? {
+        let others = match ports.storage.volumes(&pool.name).await {
+            // The host says that the pool went away since it was listed: nothing lies in it.
+            Err(error) if error.kind == PortErrorKind::PoolMissing => continue,
+            others => others?,
+        };
+        for other in others {
             if other.backing.as_deref() == Some(volume.path.as_str()) {
                 return Err(in_use(
                     ports,

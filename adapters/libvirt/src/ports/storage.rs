@@ -39,7 +39,11 @@ impl StoragePort for LibvirtHost {
             .await
             .map_err(|e| at.of(&e))?
         {
-            pools.push(self.pool_info(&calls, &pool).await?);
+            match self.pool_info(&calls, &pool).await {
+                // One that went away since it was listed is no error.
+                Err(error) if error.kind == PortErrorKind::PoolMissing => {}
+                info => pools.push(info?),
+            }
         }
         Ok(pools)
     }
