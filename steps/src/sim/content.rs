@@ -128,6 +128,10 @@ impl Store {
     }
 
     fn stored(&self, id: u64, offset: u64, max: u64) -> io::Result<Vec<u8>> {
+        // Before its first byte a volume has no file in the store.
+        if max == 0 {
+            return Ok(Vec::new());
+        }
         match self {
             Self::Memory(map) => {
                 let map = Self::memory(map);

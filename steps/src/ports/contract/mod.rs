@@ -7,7 +7,9 @@ mod domains;
 mod volumes;
 
 pub use domains::domain;
-pub use volumes::{clone, console, create, holes, overlay, qcow2_is_recognised, resize, upload};
+pub use volumes::{
+    clone, console, create, holes, overlay, qcow2_is_recognised, resize, upload, upload_of_nothing,
+};
 
 use std::{fmt::Debug, future::Future};
 
@@ -47,6 +49,7 @@ pub async fn all(place: &Place) -> Verdict {
     named("what is not there", absent(place)).await?;
     named("create", create(place)).await?;
     named("upload", upload(place)).await?;
+    named("upload of nothing", upload_of_nothing(place)).await?;
     named("holes", holes(place)).await?;
     named("qcow2", qcow2_is_recognised(place)).await?;
     named("clone", clone(place)).await?;

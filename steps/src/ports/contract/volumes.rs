@@ -84,6 +84,22 @@ pub async fn upload(place: &Place) -> Verdict {
     clean(place, &[&key]).await
 }
 
+/// An upload that ended before its first byte leaves a volume that reads as empty.
+///
+/// # Errors
+/// What the host did otherwise.
+pub async fn upload_of_nothing(place: &Place) -> Verdict {
+    let key = fresh(place, "nothing");
+    ok("create", storage(place).create(&raw(&key)).await)?;
+    let sink = ok("upload", storage(place).upload(&key, 0, None).await)?;
+    ok("finish", sink.finish().await)?;
+    let read = ok("read", storage(place).read(&key, 0, 10).await)?;
+    equal("content", read.len(), 0)?;
+    let hash = ok("sha256", storage(place).sha256(&key).await)?;
+    equal("hash", hash, Hash::of(b""))?;
+    clean(place, &[&key]).await
+}
+
 /// A hole lengthens a volume by zeros, also where an upload goes on, and at its end; and what is
 /// written into a longer volume leaves its length.
 ///
