@@ -2,6 +2,7 @@
 # The host's daemons: how each is set up, started and known to be ready. Sourced inside the lab.
 
 ssh_dir=$runtime_dir/ssh
+ssh_home=$runtime_dir/ssh/home
 log_dir=$runtime_dir/log
 uri=qemu:///system
 
@@ -63,7 +64,7 @@ CONF
 # Keys of three kinds on both sides, so that any client finds one it can do.
 make_keys() {
   local type pids=()
-  mkdir -m 700 "$ssh_dir"
+  mkdir -m 700 "$ssh_dir" "$ssh_home"
   for type in ed25519 ecdsa rsa; do
     ssh-keygen -q -t "$type" -N '' -C lab-host -f "$ssh_dir/host_$type" & pids+=("$!")
     ssh-keygen -q -t "$type" -N '' -C lab-client -f "$ssh_dir/id_$type" & pids+=("$!")
@@ -92,6 +93,8 @@ UsePAM no
 StrictModes no
 PidFile $(pid_file sshd)
 Subsystem sftp internal-sftp
+# The start-up files of the machine's own root are none of the host's: whatever they do, they may hang.
+SetEnv HOME=$ssh_home
 CONF
 }
 
