@@ -145,6 +145,28 @@ codes! {
     CONTRACT_GONE = "VSI0405", Blocked,
         "Apply the document again, so that its contract is stored anew.";
 
+    /// An encrypted section of the contract is broken.
+    CONTRACT_TOKEN = "VSI0406", Blocked,
+        "Encrypt the section again, with `vsiflow contract encrypt` or IBM's scripts, and copy it whole.";
+    /// The contract's signature does not fit.
+    CONTRACT_SIGNATURE = "VSI0407", Blocked,
+        "Sign the contract again, after its last change, with the key that belongs to `signingKey`.";
+    /// The contract's certificate is not valid at this time.
+    CONTRACT_EXPIRED = "VSI0408", Blocked,
+        "Have a new certificate made for the signer's key, put it into `signingKey` and sign again.";
+    /// The contract's container archive cannot be used.
+    CONTRACT_ARCHIVE = "VSI0409", Blocked,
+        "Pack the folder of docker-compose.yaml anew with `tar -czf`, regular files alone, and encode it with `base64 -w0`.";
+    /// A volume of the contract is not described whole.
+    CONTRACT_VOLUME = "VSI0410", Blocked,
+        "Name each volume in `workload` and in `env`, with a `seed` in both and a `mount` in `workload`.";
+    /// A key or certificate of the contract cannot be used.
+    CONTRACT_KEY = "VSI0411", Blocked,
+        "Give an RSA key of 2048 to 8192 bits, or a certificate with one, in PEM and without a passphrase.";
+    /// Something in the contract is doubtful.
+    CONTRACT_DOUBT = "VSI0412", Blocked,
+        "Compare the line that the message names with IBM's description of the contract.";
+
     /// The guest said that its boot failed.
     BOOT_FATAL = "VSI0501", Failed,
         "Do what the guest's message calls for, then `vsiflow retry`; the console is kept.";

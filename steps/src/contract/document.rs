@@ -1,0 +1,147 @@
+//! A contract as text: its sections, and the lines of their keys.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+use super::{finding::Finding, token};
+use crate::error;
+
+/// The deepest nesting that is read.
+const DEEPEST: usize = 64;
+/// The most nodes that are read.
+const MOST_NODES: usize = 100_000;
+
+#[derive(Deserialize)]
+struct Sections(BTreeMap<String, Value>);
+
+/// A contract that is a mapping of sections.
+pub(super) struct Document<'a> {
+    lines: Vec<&'a str>,
+    sections: BTreeMap<String, Value>,
+}
+
+impl<'a> Document<'a> {
+    pub(super) fn read(contract: &'a [u8]) -> Result<Self, Finding> {
+        let text = std::str::from_utf8(contract)
+            .map_err(|_| Finding::error(error::CONTRACT_YAML, "the contract is not UTF-8 text"))?;
+        let sections = parse(text).map_err(|line| {
+            let words = "the contract is no YAML mapping of sections";
+            Finding::error(error::CONTRACT_YAML, words).at(line)
+        })?;
+        Ok(Self {
+            lines: text.lines().collect(),
+            sections,
+        })
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.sections.keys().map(String::as_str)
+    }
+
+    pub(super) fn get(&self, section: &str) -> Option<&Value> {
+        self.sections.get(section)
+    }
+
+    /// A section's text, where it is text.
+    pub(super) fn text(&self, section: &str) -> Option<&str> {
+        self.get(section)?.as_str()
+    }
+
+    pub(super) fn is_encrypted(&self, section: &str) -> bool {
+        self.text(section).is_some_and(token::looks_encrypted)
+    }
+
+    /// What a plain section holds: the mapping itself, or the one its text describes.
+    pub(super) fn plain(&self, section: &str) -> Plain {
+        match self.get(section) {
+            Some(Value::Object(map)) => Plain::Mapping(map.clone()),
+            Some(Value::String(text)) if token::looks_encrypted(text) => Plain::Hidden,
+            Some(Value::String(text)) => match value(text) {
+                Ok(Value::Object(map)) if !map.is_empty() => Plain::Mapping(map),
+                Ok(_) => Plain::Other,
+                Err(line) => Plain::Broken(self.within(section, line)),
+            },
+            _ => Plain::Hidden,
+        }
+    }
+
+    /// The contract's line of a line within a section that is a block of text.
+    fn within(&self, section: &str, inner: Option<u64>) -> Option<u64> {
+        let line = self.line(&[section])?;
+        let at = usize::try_from(line).ok()?.checked_sub(1)?;
+        let head = self.lines.get(at)?.trim_end();
+        match inner {
+            Some(inner) if head.ends_with(['|', '-', '+', '>']) => line.checked_add(inner),
+            _ => Some(line),
+        }
+    }
+
+    /// The line of a key, by the keys that lead to it; that of the deepest one that is found.
+    pub(super) fn line(&self, path: &[&str]) -> Option<u64> {
+        let mut lines = self.lines.iter().zip(1_u64..);
+        let (section, rest) = path.split_first()?;
+        let top = |line: &str| !line.starts_with([' ', '\t']) && begins_with(line, section);
+        let mut found = lines.find(|(line, _)| top(line))?.1;
+        let mut inside = lines.take_while(|(line, _)| {
+            line.trim().is_empty() || line.starts_with([' ', '\t', '#', '-'])
+        });
+        for key in rest {
+            match inside.find(|(line, _)| begins_with(line.trim_start(), key)) {
+                Some((_, number)) => found = number,
+                None => break,
+            }
+        }
+        Some(found)
+    }
+}
+
+/// What a section holds, as far as anybody but the guest can tell.
+pub(super) enum Plain {
+    /// Keys and values.
+    Mapping(Map<String, Value>),
+    /// Text that is no mapping.
+    Other,
+    /// Text that is no YAML, and the line that says so.
+    Broken(Option<u64>),
+    /// It is encrypted, or not there.
+    Hidden,
+}
+
+impl Plain {
+    pub(super) fn mapping(&self) -> Option<&Map<String, Value>> {
+        match self {
+            Self::Mapping(map) => Some(map),
+            Self::Other | Self::Broken(_) | Self::Hidden => None,
+        }
+    }
+}
+
+fn begins_with(line: &str, key: &str) -> bool {
+    let line = line.trim_start_matches(['"', '\'', '-', ' ']);
+    line.strip_prefix(key)
+        .is_some_and(|rest| rest.starts_with([':', '"', '\'', ' ']))
+}
+
+/// A mapping of YAML; else the line where reading it ended. An empty text is an empty mapping.
+pub(super) fn parse(text: &str) -> Result<BTreeMap<String, Value>, Option<u64>> {
+    read::<Option<Sections>>(text).map(|sections| sections.map(|s| s.0).unwrap_or_default())
+}
+
+fn value(text: &str) -> Result<Value, Option<u64>> {
+    read(text)
+}
+
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, Option<u64>> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: DEEPEST,
+            flow_nesting_limit: DEEPEST,
+            max_nodes: MOST_NODES,
+        },
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| error.location().map(|at| at.line()))
+}

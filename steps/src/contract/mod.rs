@@ -1,0 +1,141 @@
+//! What is checked of a contract before a boot is spent on it, and how it is encrypted.
+//!
+//! A contract is a secret: no message here repeats anything of it but names of its keys.
+
+mod archive;
+mod document;
+mod encrypt;
+mod finding;
+mod keys;
+mod plain;
+mod signature;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::time::SystemTime;
+
+use serde_json::Value;
+use vsiflow_engine::model::Failure;
+
+pub use encrypt::encrypt;
+pub use finding::{Finding, Report, SectionSeen, Severity, SignatureState};
+pub use keys::{Key, KeyFault, Lifetime, SigningKey};
+pub use token::TOKEN_PREFIXES;
+
+use self::document::Document;
+use crate::error::{self, Code};
+
+/// The sections a guest knows; `workload` and `env` are required.
+pub const SECTIONS: [&str; 4] = [
+    "workload",
+    "env",
+    "attestationPublicKey",
+    "envWorkloadSignature",
+];
+
+/// What a check is given beside the contract.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// The signer's public key or certificate.
+    pub key: Option<Key>,
+    /// The present time, for certificates; without it their time is not looked at.
+    pub now: Option<SystemTime>,
+}
+
+/// Checks a contract before a boot is spent on it. It reads no clock.
+///
+/// # Errors
+/// The first thing that would keep the guest from taking it, blocked, with the line where that
+/// is known.
+pub fn check(contract: &[u8]) -> Result<(), Failure> {
+    let report = inspect(contract, &Given::default());
+    match report.errors().next() {
+        None => Ok(()),
+        Some(error) => {
+            let line = error.line.map(|line| format!(" (line {line})"));
+            let words = format!("{}{}", error.message, line.unwrap_or_default());
+            Err(error.kind.failure(words).with_remedy(&error.remedy))
+        }
+    }
+}
+
+/// Everything that can be told of a contract without decrypting it.
+pub fn inspect(contract: &[u8], given: &Given) -> Report {
+    let mut report = Report::default();
+    match Document::read(contract) {
+        Ok(document) => look(&document, given, &mut report),
+        Err(finding) => report.findings.push(finding),
+    }
+    report.sorted()
+}
+
+fn look(document: &Document<'_>, given: &Given, report: &mut Report) {
+    report.sections = document
+        .names()
+        .filter(|name| SECTIONS.contains(name))
+        .map(|name| SectionSeen {
+            name: name.to_owned(),
+            line: document.line(&[name]),
+            encrypted: document.is_encrypted(name),
+        })
+        .collect();
+    let findings = &mut report.findings;
+    required(document, "workload", error::CONTRACT_WORKLOAD, findings);
+    required(document, "env", error::CONTRACT_ENV, findings);
+    for name in SECTIONS {
+        form(document, name, findings);
+    }
+    unknown(document, findings);
+    plain::check(document, findings);
+    signature::attestation_key(document, findings);
+    signature::check(document, given.key.as_ref(), given.now, report);
+}
+
+fn required(document: &Document<'_>, name: &str, missing: Code, findings: &mut Vec<Finding>) {
+    if matches!(document.get(name), None | Some(Value::Null)) {
+        let words = format!("the contract has no section `{name}`");
+        findings.push(
+            Finding::error(missing, words)
+                .of(name)
+                .at(document.line(&[name])),
+        );
+    }
+}
+
+/// Whether the section is text with content, a mapping with content, or a whole token.
+fn form(document: &Document<'_>, name: &str, findings: &mut Vec<Finding>) {
+    let (code, what) = match document.get(name) {
+        None | Some(Value::Null) => return,
+        Some(Value::Object(map)) if !map.is_empty() && ["workload", "env"].contains(&name) => {
+            return;
+        }
+        Some(Value::String(text)) if text.trim().is_empty() => {
+            (error::CONTRACT_SECTION, "is empty".to_owned())
+        }
+        Some(Value::String(text)) if token::looks_encrypted(text) => match token::check(text) {
+            Ok(()) => return,
+            Err(fault) => (error::CONTRACT_TOKEN, fault.describe()),
+        },
+        Some(Value::String(_)) => return,
+        Some(_) => (
+            error::CONTRACT_SECTION,
+            "is neither text nor a mapping with content".to_owned(),
+        ),
+    };
+    let words = format!("the contract's section `{name}` {what}");
+    findings.push(
+        Finding::error(code, words)
+            .of(name)
+            .at(document.line(&[name])),
+    );
+}
+
+fn unknown(document: &Document<'_>, findings: &mut Vec<Finding>) {
+    for name in document.names().filter(|name| !SECTIONS.contains(name)) {
+        let words = format!("guests know no section `{}`", plain::shown(name));
+        let remedy = "Check the section's spelling; guests do not read it.";
+        let finding = Finding::warning(error::CONTRACT_DOUBT, words).with_remedy(remedy);
+        findings.push(finding.at(document.line(&[name])));
+    }
+}

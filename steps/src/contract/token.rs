@@ -1,0 +1,88 @@
+//! The form of an encrypted section: a prefix, a password that only the guest can read, and the
+//! data encrypted under it, as `openssl enc` writes it.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+
+/// The prefixes of an encrypted section: the product's first name, and its newer one.
+pub const TOKEN_PREFIXES: [&str; 2] = ["hyper-protect-basic.", "contract-basic."];
+
+/// What `openssl enc` puts before the salt.
+pub(super) const MAGIC: &[u8] = b"Salted__";
+/// The salt's length in bytes.
+pub(super) const SALT: usize = 8;
+/// A block of the cipher, in bytes.
+const BLOCK: usize = 16;
+/// The smallest and largest RSA block in bytes: keys of 2,048 to 8,192 bits.
+const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
+
+/// What is wrong with an encrypted section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenFault {
+    Prefix,
+    Parts,
+    Base64(&'static str),
+    KeySize(usize),
+    NotSalted,
+    NotBlocks(usize),
+}
+
+impl TokenFault {
+    pub(super) fn describe(self) -> String {
+        match self {
+            Self::Prefix => "has an encrypted token's name without the dot after it".to_owned(),
+            Self::Parts => "is an encrypted token without both its parts".to_owned(),
+            Self::Base64(part) => {
+                format!("is an encrypted token whose {part} is not base64")
+            }
+            Self::KeySize(bytes) => format!(
+                "is an encrypted token whose password has {bytes} bytes: no RSA key of 2048 to 8192 bits makes that"
+            ),
+            Self::NotSalted => {
+                "is an encrypted token whose data is not the output of `openssl enc`".to_owned()
+            }
+            Self::NotBlocks(bytes) => format!(
+                "is an encrypted token whose data ends within a cipher block ({bytes} bytes): it was cut off"
+            ),
+        }
+    }
+}
+
+/// Whether the text means to be an encrypted section: it begins with a token's name.
+pub(super) fn looks_encrypted(value: &str) -> bool {
+    let value = value.trim_start();
+    TOKEN_PREFIXES
+        .iter()
+        .any(|prefix| value.starts_with(prefix.trim_end_matches('.')))
+}
+
+/// Checks the form of an encrypted section. Whether the guest can read it, only the guest knows.
+pub(super) fn check(value: &str) -> Result<(), TokenFault> {
+    let value = value.trim();
+    let rest = TOKEN_PREFIXES
+        .iter()
+        .find_map(|prefix| value.strip_prefix(prefix))
+        .ok_or(TokenFault::Prefix)?;
+    let (password, data) = rest.split_once('.').ok_or(TokenFault::Parts)?;
+    let password = decode(password).ok_or(TokenFault::Base64("password"))?;
+    let data = decode(data).ok_or(TokenFault::Base64("data"))?;
+    if password.is_empty() || data.is_empty() {
+        return Err(TokenFault::Parts);
+    }
+    if !RSA_BYTES.contains(&password.len()) {
+        return Err(TokenFault::KeySize(password.len()));
+    }
+    if !data.starts_with(MAGIC) {
+        return Err(TokenFault::NotSalted);
+    }
+    let head = MAGIC.len().saturating_add(SALT);
+    match data.len().checked_sub(head) {
+        Some(body) if body >= BLOCK && body.is_multiple_of(BLOCK) => Ok(()),
+        _ => Err(TokenFault::NotBlocks(data.len())),
+    }
+}
+
+/// Base64 as people wrap it: line ends and spaces within it do not matter.
+pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+    let dense: String = text.split_ascii_whitespace().collect();
+    BASE64.decode(dense).ok()
+}
