@@ -12,7 +12,7 @@ use vsiflow_engine::{
 
 use crate::{
     hpl,
-    ports::{HostPorts, Hosts, VolumeKey},
+    ports::{HostPorts, Hosts, PortErrorKind, VolumeKey},
 };
 
 /// The most of a console that is looked at, in bytes from its end.
@@ -77,17 +77,38 @@ impl Step for KeepEvidence {
     }
 }
 
+/// The end of the console, what was rotated away included.
 async fn tail(ports: &HostPorts, log: &VolumeKey) -> Result<Vec<u8>, Failure> {
-    let Some(volume) = ports.storage.volume(log).await? else {
-        return Ok(Vec::new());
+    let newest = end_of(ports, log, LOOK_MAX).await?;
+    let room = LOOK_MAX.saturating_sub(newest.len() as u64);
+    if room == 0 {
+        return Ok(newest);
+    }
+    let rotated = VolumeKey {
+        pool: log.pool.clone(),
+        name: format!("{}.0", log.name),
     };
-    let mut at = volume.physical.saturating_sub(LOOK_MAX);
+    let mut all = end_of(ports, &rotated, room).await?;
+    all.extend_from_slice(&newest);
+    Ok(all)
+}
+
+/// At most the last `most` bytes of a volume; nothing where it, or its pool, is gone.
+async fn end_of(ports: &HostPorts, key: &VolumeKey, most: u64) -> Result<Vec<u8>, Failure> {
+    let volume = match ports.storage.volume(key).await {
+        Ok(Some(volume)) => volume,
+        Ok(None) => return Ok(Vec::new()),
+        Err(error) if is_gone(error.kind) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut at = volume.physical.saturating_sub(most);
     let mut bytes = Vec::new();
-    while (bytes.len() as u64) < LOOK_MAX {
-        let chunk = ports
-            .storage
-            .read(log, at, LOOK_MAX.saturating_sub(bytes.len() as u64))
-            .await?;
+    while (bytes.len() as u64) < most {
+        let left = most.saturating_sub(bytes.len() as u64);
+        let chunk = match ports.storage.read(key, at, left).await {
+            Err(error) if is_gone(error.kind) => break,
+            read => read?,
+        };
         if chunk.is_empty() {
             break;
         }
@@ -95,6 +116,10 @@ async fn tail(ports: &HostPorts, log: &VolumeKey) -> Result<Vec<u8>, Failure> {
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
+}
+
+fn is_gone(kind: PortErrorKind) -> bool {
+    matches!(kind, PortErrorKind::Missing | PortErrorKind::PoolMissing)
 }
 
 /// The last [`KEEP_MAX`] bytes as plain lines.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error,
-    hpl::{Catalogue, Finding, Kind, Scanner},
+    hpl::{Finding, Kind, Scanner, cut},
     ports::{ConsolePosition, HostPorts, Hosts, VolumeKey},
 };
 
@@ -26,9 +26,15 @@ const READ_MAX: u64 = 64 * 1024;
 const POLL_MIN: Duration = Duration::from_millis(250);
 const POLL_MAX: Duration = Duration::from_millis(750);
 const SAVE_EVERY: Duration = Duration::from_secs(5);
-/// What is kept of warnings, in bytes: they go into the checkpoint, which is small.
-const WARNING_MAX: usize = 200;
+/// What is kept of a line, in bytes: it goes into the checkpoint and into a failure, both small.
+const LINE_KEPT: usize = 160;
+/// What is kept of all warnings, in bytes.
 const WARNINGS_MAX: usize = 800;
+/// The code that follows after whatever failed.
+const SOMETHING_FAILED: &str = "HPL10000E";
+/// What is said where a guest that runs says nothing.
+const SILENT: &str =
+    "See on the host that virtlogd runs and that the image boots by itself, then `vsiflow retry`.";
 
 /// Reads the console from where the boot began and ends when the guest is ready, has failed, has
 /// stopped, or has used up its time.
@@ -80,6 +86,12 @@ struct Place {
     pending: String,
     left_ms: u64,
     warnings: Vec<String>,
+    /// The part of the boot that was seen last.
+    #[serde(default)]
+    phase: String,
+    /// The newest line that has ended.
+    #[serde(default)]
+    last: String,
 }
 
 impl MonitorConsole {
@@ -130,6 +142,9 @@ struct Watch<'a> {
     scanner: Scanner,
     position: ConsolePosition,
     warnings: Vec<String>,
+    phase: String,
+    /// The newest line of an earlier attempt.
+    last: String,
     decision: Option<Finding>,
     deadline: Instant,
     saved: Instant,
@@ -148,6 +163,8 @@ impl<'a> Watch<'a> {
                 pending: String::new(),
                 left_ms: params.deadline_s.saturating_mul(1000),
                 warnings: Vec::new(),
+                phase: String::new(),
+                last: String::new(),
             },
         };
         let now = Instant::now();
@@ -159,6 +176,8 @@ impl<'a> Watch<'a> {
             scanner: Scanner::resume(BASE64.decode(place.pending).unwrap_or_default()),
             position: place.position,
             warnings: place.warnings,
+            phase: place.phase,
+            last: place.last,
             decision: None,
             deadline: now.checked_add(left).unwrap_or(now),
             saved: now,
@@ -173,6 +192,8 @@ impl<'a> Watch<'a> {
             pending: BASE64.encode(self.scanner.pending()),
             left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
             warnings: self.warnings.clone(),
+            phase: self.phase.clone(),
+            last: self.last_line(),
         };
         self.cx.save(&place).await
     }
@@ -185,6 +206,8 @@ impl<'a> Watch<'a> {
             let read = self.read_all().await?;
             if off {
                 self.finish_line();
+            } else if !read {
+                self.look_at_pending();
             }
             if let Some(finding) = self.decision.take() {
                 return self.verdict(finding).await;
@@ -196,9 +219,7 @@ impl<'a> Watch<'a> {
                 let words = format!("the guest was not ready after {} s", self.params.deadline_s);
                 return Err(self.fail(error::BOOT_DEADLINE, &words));
             }
-            if self.saved.elapsed() >= SAVE_EVERY {
-                self.save().await?;
-            }
+            self.save_now_and_then().await?;
             poll = if read {
                 POLL_MIN
             } else {
@@ -232,8 +253,32 @@ impl<'a> Watch<'a> {
                 .push(&chunk.bytes, |finding| found.push(finding));
             self.position = chunk.next;
             found.into_iter().for_each(|finding| self.take(finding));
+            self.save_now_and_then().await?;
         }
         Ok(any)
+    }
+
+    /// Saves, unless that was done a moment ago or the boot is decided.
+    async fn save_now_and_then(&mut self) -> Result<(), Failure> {
+        match self.decision.is_none() && self.saved.elapsed() >= SAVE_EVERY {
+            true => self.save().await,
+            false => Ok(()),
+        }
+    }
+
+    /// The newest line with anything in it, of this attempt or an earlier one.
+    fn last_line(&self) -> String {
+        match self.scanner.last_line() {
+            line if line.is_empty() => self.last.clone(),
+            line => cut(&line, LINE_KEPT).to_owned(),
+        }
+    }
+
+    /// A guest that said something decisive without a line end, and then nothing more.
+    fn look_at_pending(&mut self) {
+        let decisive = |finding: &Finding| matches!(finding.kind, Kind::Ready | Kind::Fatal);
+        let found = self.scanner.pending_findings().into_iter().find(decisive);
+        self.decision = self.decision.take().or(found);
     }
 
     fn finish_line(&mut self) {
@@ -243,7 +288,10 @@ impl<'a> Watch<'a> {
     }
 
     fn take(&mut self, finding: Finding) {
-        if let Some(phase) = finding.phase() {
+        if let Some(phase) = finding.phase()
+            && self.phase != phase
+        {
+            phase.clone_into(&mut self.phase);
             self.cx.report(&format!("booting: {phase}"), 0, None);
         }
         match finding.kind {
@@ -251,7 +299,10 @@ impl<'a> Watch<'a> {
                 self.decision.get_or_insert(finding);
             }
             Kind::Warning => {
-                self.warnings.push(cut(&finding.line));
+                let line = cut(&finding.line, LINE_KEPT);
+                if self.warnings.last().is_none_or(|last| last != line) {
+                    self.warnings.push(line.to_owned());
+                }
                 while self.warnings.iter().map(String::len).sum::<usize>() > WARNINGS_MAX {
                     self.warnings.remove(0);
                 }
@@ -275,36 +326,46 @@ impl<'a> Watch<'a> {
                 addresses: ready_report::addresses(ports, &self.params.cards).await,
             });
         }
-        let entry = Catalogue::get().entry(&finding.code);
-        let meaning = entry
-            .map(|entry| entry.meaning.as_str())
-            .unwrap_or_default();
-        let failure = self.fail(error::BOOT_FATAL, &format!("{meaning} {}", finding.line));
-        Err(match entry {
-            Some(entry) if !entry.remedy.is_empty() => failure.with_remedy(&entry.remedy),
-            _ => failure,
+        let line = cut(&finding.line, LINE_KEPT);
+        let failure = self.fail(error::BOOT_FATAL, &format!("{} {line}", finding.meaning()));
+        // Of a code that only says "something failed", the last warning knows better what to do.
+        let warned = failure.remedy.as_str() != error::BOOT_FATAL.remedy;
+        Err(match finding.remedy() {
+            "" => failure,
+            _ if warned && finding.code == SOMETHING_FAILED => failure,
+            remedy => failure.with_remedy(remedy),
         })
     }
 
-    /// A failed boot; the last warning often says why.
+    /// A failed boot: what happened, how far it was, and the last warning, which often says why.
     fn fail(&self, code: error::Code, what: &str) -> Failure {
+        let mut words = what.to_owned();
+        if code != error::BOOT_FATAL {
+            words.push_str(&self.standing());
+        }
         let warning = self.warnings.last();
-        let warning = warning
-            .map(|line| format!("; before that: {line}"))
-            .unwrap_or_default();
-        code.failure(format!("{what}{warning}"))
+        if let Some(line) = warning {
+            words.push_str("; before that: ");
+            words.push_str(line);
+        }
+        let remedy = match warning.and_then(|line| Finding::of_line(line)) {
+            Some(finding) if !finding.remedy().is_empty() => finding.remedy(),
+            _ if self.last_line().is_empty() && code == error::BOOT_DEADLINE => SILENT,
+            _ => code.remedy,
+        };
+        code.failure(words)
+            .with_remedy(remedy)
             .on_host(self.ports.host.name())
             .of_object(format!("domain {}", self.params.uuid))
     }
-}
 
-fn cut(line: &str) -> String {
-    let ends = line
-        .char_indices()
-        .map(|(at, c)| at.saturating_add(c.len_utf8()));
-    let end = ends
-        .take_while(|end| *end <= WARNING_MAX)
-        .last()
-        .unwrap_or(0);
-    line.get(..end).unwrap_or_default().to_owned()
+    /// How far the boot was when it ended or stood still.
+    fn standing(&self) -> String {
+        let last = self.last_line();
+        match (self.phase.as_str(), last.as_str()) {
+            (_, "") => "; its console said nothing".to_owned(),
+            ("", last) => format!("; its last line: {last}"),
+            (phase, last) => format!("; it was at: {phase}; its last line: {last}"),
+        }
+    }
 }

@@ -1,0 +1,131 @@
+//! The catalogue: `codes.toml`, which is part of the program.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use serde::{Deserialize, Serialize};
+
+/// What a line means for the boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The guest is ready.
+    Ready,
+    /// The boot has failed.
+    Fatal,
+    /// Shown to people; the boot goes on.
+    Warning,
+    /// Neither here nor there.
+    Note,
+}
+
+/// A code of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// `HPL10001I` and so on.
+    pub id: String,
+    /// What it means for the boot.
+    pub kind: Kind,
+    /// What it means in words.
+    pub meaning: String,
+    /// What the user can do about it.
+    #[serde(default)]
+    pub remedy: String,
+}
+
+/// Words that mean something without a code.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Words {
+    /// A line with these words …
+    pub has: String,
+    /// … and without these.
+    #[serde(default)]
+    pub unless: String,
+    /// What they mean for the boot.
+    pub kind: Kind,
+    /// The part of the boot they belong to.
+    #[serde(default)]
+    pub phase: String,
+    /// What they mean.
+    #[serde(default)]
+    pub meaning: String,
+    /// What the user can do about it.
+    #[serde(default)]
+    pub remedy: String,
+}
+
+impl Words {
+    fn are_in(&self, line: &str) -> bool {
+        line.contains(&self.has) && (self.unless.is_empty() || !line.contains(&self.unless))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Family {
+    prefix: String,
+    phase: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    family: Vec<Family>,
+    pub(super) code: Vec<Entry>,
+    pub(super) words: Vec<Words>,
+}
+
+pub(super) const TEXT: &str = include_str!("codes.toml");
+
+/// Codes by their names, phases by the first two digits, words in their order.
+#[derive(Default)]
+pub struct Catalogue {
+    phases: BTreeMap<String, String>,
+    codes: BTreeMap<String, Entry>,
+    words: Vec<Words>,
+}
+
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+    // The file is part of the program and a test reads it, so an error cannot come up here; were
+    // it to, every code would be unknown and shown, never a panic.
+    let file: File = toml::from_str(TEXT).unwrap_or_default();
+    let phases = file.family.into_iter().map(|f| (f.prefix, f.phase));
+    let codes = file.code.into_iter().map(|entry| (entry.id.clone(), entry));
+    Catalogue {
+        phases: phases.collect(),
+        codes: codes.collect(),
+        words: file.words,
+    }
+});
+
+impl Catalogue {
+    /// The catalogue that comes with the program.
+    pub fn get() -> &'static Self {
+        &CATALOGUE
+    }
+
+    /// The entry of a code.
+    pub fn entry(&self, code: &str) -> Option<&Entry> {
+        self.codes.get(code)
+    }
+
+    /// The first words that a line has.
+    pub fn words(&self, line: &str) -> Option<&Words> {
+        self.words.iter().find(|words| words.are_in(line))
+    }
+
+    /// The part of the boot a code belongs to.
+    pub fn phase(&self, code: &str) -> Option<&str> {
+        self.phases.get(code.get(3..5)?).map(String::as_str)
+    }
+
+    /// What a code means for the boot; of one that is not listed, its last letter hints at it.
+    pub(super) fn kind(&self, code: &str) -> Kind {
+        match self.entry(code) {
+            Some(entry) => entry.kind,
+            None if code.ends_with(['E', 'K']) => Kind::Warning,
+            None => Kind::Note,
+        }
+    }
+}
