@@ -4,6 +4,7 @@
 mod bad_documents;
 mod command_line;
 mod contracts;
+mod failed_boots;
 mod going_on;
 mod hello;
 mod images;

@@ -1,14 +1,15 @@
 //! Removes a VSI from its host, or only forgets it.
 
 use vsiflow_engine::{
-    model::{EntityState, Failure, Graph, Name},
+    model::{EntityState, Failure, FailureClass, Graph, Name, RunResult},
     step::Step as _,
 };
 use vsiflow_steps::{
     names,
     vsi::{
-        CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes, Release, StopDomain,
-        UndefineDomain, WriteCidata, delete_volumes, release, stop_domain, undefine_domain,
+        CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes, KeepEvidence, Release,
+        StopDomain, UndefineDomain, WriteCidata, delete_volumes, keep_evidence, release,
+        stop_domain, undefine_domain,
     },
 };
 
@@ -24,7 +25,7 @@ pub const FORGET: &str = "forget_vsi";
 const GRACE_S: u64 = 30;
 
 /// stop_domain → undefine_domain → delete_volumes → release. A VSI for which this journal never
-/// acted on a host is released at once.
+/// acted on a host is released at once; of one whose last boot failed, the evidence is kept first.
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
@@ -47,12 +48,16 @@ pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> 
     }
     let (host, uuid, pool) = (wanted.vsi.host.clone(), wanted.uid, &wanted.vsi.pool);
     let mut nodes = Nodes::new(NAME, &host);
+    let first = match boot_failed(state) {
+        true => vec![keep(&mut nodes, wanted)?],
+        false => Vec::new(),
+    };
     let stop = stop_domain::Params {
         host: host.clone(),
         uuid,
         grace_s: GRACE_S,
     };
-    nodes.step::<StopDomain>(&[], &stop)?;
+    nodes.step::<StopDomain>(&first, &stop)?;
     let undefine = undefine_domain::Params {
         host: host.clone(),
         uuid,
@@ -78,6 +83,23 @@ pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> 
     nodes.step::<DeleteVolumes>(&[UndefineDomain::NAME], &params)?;
     release(&mut nodes, wanted, &[DeleteVolumes::NAME])?;
     Ok(nodes.build())
+}
+
+/// Whether the newest run ended with a boot that failed.
+fn boot_failed(state: &EntityState) -> bool {
+    state.last.as_ref().is_some_and(|last| {
+        matches!(&last.result, RunResult::Failed(failure) if failure.class == FailureClass::Failed)
+    })
+}
+
+fn keep(nodes: &mut Nodes, wanted: &WantedVsi) -> Result<&'static str, Failure> {
+    let params = keep_evidence::Params {
+        host: wanted.vsi.host.clone(),
+        uuid: wanted.uid,
+        console: names::console_log(&wanted.vsi.pool, wanted.uid),
+    };
+    nodes.step::<KeepEvidence>(&[], &params)?;
+    Ok(KeepEvidence::NAME)
 }
 
 /// release: forgets the VSI and erases its secrets; its host is not asked.

@@ -223,6 +223,9 @@ pub(crate) struct LogsArgs {
     /// Only the last lines.
     #[arg(long, value_name = "LINES")]
     pub(crate) tail: Option<usize>,
+    /// What was kept of the newest failed boot that was torn down since, even of a deleted VSI.
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) failed: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -6,10 +6,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_engine::{
     journal::Record,
-    model::{EventKind, Name, NodeState, RunState, StreamId, Timestamp},
+    model::{EventKind, Name, NodeState, RunResult, RunState, StreamId, Timestamp},
 };
 
-use super::{Condition, Fleet, FleetError, UploadProgress, conditions, index::Known};
+use super::{
+    Condition, EvidencePlace, Fleet, FleetError, UploadProgress, conditions, index::Known,
+};
 use crate::{phase::Phase, spec::documents};
 
 /// A VSI.
@@ -75,6 +77,9 @@ pub struct VsiStatus {
     /// When something was last heard from the host, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_last_seen: Option<String>,
+    /// Where consoles and definitions of failed boots are kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<EvidencePlace>,
     /// What holds and what does not.
     pub conditions: Vec<Condition>,
 }
@@ -148,8 +153,13 @@ impl Fleet {
         let obstacle = self.obstacle(&known.entity);
         let ready = self.ready_output(known).await?;
         let failed = state.state.as_ref().map(|(_, detail)| detail.to_string());
+        let ended = state.last.as_ref().map(|last| &last.result);
         let description = match (&obstacle, failed.filter(|detail| !detail.is_empty())) {
             (Some(failure), _) => format!("{failure}. {}", failure.remedy),
+            (None, Some(detail)) if known.phase() == Phase::Failed => match ended {
+                Some(RunResult::Failed(failure)) => format!("{failure}. {}", failure.remedy),
+                _ => detail,
+            },
             (None, Some(detail)) => detail,
             (None, None) => console_tail(&ready),
         };
@@ -168,6 +178,7 @@ impl Fleet {
             run_id: newest.map(|run| run.to_string()),
             host: known.wanted.vsi.host.clone(),
             host_last_seen: seen.map(rfc3339),
+            evidence: self.evidence_places(known),
             conditions,
         };
         Ok(VsiObject {

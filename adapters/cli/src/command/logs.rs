@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use vsiflow_steps::ports::ConsolePosition;
+use vsiflow_steps::{ports::ConsolePosition, vsi::keep_evidence};
 use vsiflow_workflows::fleet::ConsoleLog;
 
 use super::Outcome;
 use crate::{
     args::{Common, LogsArgs},
     compose::App,
-    exit::Exit,
+    exit::{Exit, Problem},
     output,
 };
 
@@ -19,6 +19,11 @@ const POLL: Duration = Duration::from_millis(500);
 pub(super) async fn run(common: &Common, args: LogsArgs) -> Outcome {
     let app = App::open(common).await?;
     let (namespace, name) = (&args.target.namespace, args.target.name());
+    if args.failed {
+        let kept = app.fleet.evidence(namespace, name).await;
+        app.close().await;
+        return failed(kept?, &args);
+    }
     let log = app.fleet.console_log(namespace, name).await;
     // Whoever follows a console keeps nobody from the state directory.
     app.close().await;
@@ -27,6 +32,22 @@ pub(super) async fn run(common: &Common, args: LogsArgs) -> Outcome {
         printed = print(&log, &args) => printed,
         _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
     }
+}
+
+/// What is kept is clean text already.
+fn failed(kept: Option<keep_evidence::Output>, args: &LogsArgs) -> Outcome {
+    let Some(kept) = kept else {
+        let words = "no failed boot of it was kept in the journal";
+        let remedy = "`describe` says where the evidence of a failed boot is";
+        return Err(Problem::new(Exit::NotFound, "VSI0806", words, remedy));
+    };
+    let mut text = kept.console_tail.into_bytes();
+    text.push(b'\n');
+    output::raw(
+        args.tail
+            .map_or(text.as_slice(), |lines| last_lines(&text, lines)),
+    )?;
+    Ok(Exit::Done)
 }
 
 async fn print(log: &ConsoleLog, args: &LogsArgs) -> Outcome {

@@ -50,6 +50,11 @@ pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine]) {
             .lines()
             .for_each(|text| line(&format!("  {text}")));
     }
+    if !status.evidence.is_empty() {
+        line("Evidence:");
+        let places = status.evidence.iter();
+        places.for_each(|place| line(&format!("  {place}")));
+    }
     line("Events:");
     let newest = history
         .get(history.len().saturating_sub(EVENTS)..)

@@ -1,0 +1,74 @@
+//! Boots that fail: what is said of them, and where their evidence goes.
+
+use vsiflow_tests::{Vsi, Vsiflow};
+
+fn too_little_memory(name: &str) -> Vsi {
+    Vsi::named(name).memory("128Mi")
+}
+
+#[test]
+fn a_failed_boot_says_why_what_to_do_and_where_its_evidence_is() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(too_little_memory("small"), &["--wait"])
+        .exits(1)
+        .says("error[VSI0501]")
+        .says("HPL11003E")
+        .says("less memory than it needs")
+        .says("4 GiB");
+    let status = &vsiflow.vsi("small")["status"];
+    assert_eq!(status["phase"], "Failed");
+    assert!(
+        status["description"].as_str().unwrap().contains("4 GiB"),
+        "{status}"
+    );
+    assert_eq!(status["evidence"][0]["where"], "host");
+    assert!(
+        status["evidence"][0]["console"]
+            .as_str()
+            .unwrap()
+            .starts_with("images/console-")
+    );
+    vsiflow
+        .run(&["describe", "small"])
+        .exits(0)
+        .says("Evidence:")
+        .says("on host");
+    vsiflow.run(&["logs", "small"]).exits(0).says("HPL11003E");
+    vsiflow.run(&["logs", "small", "--failed"]).exits(3);
+}
+
+#[test]
+fn the_next_try_keeps_the_evidence_of_the_last() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(too_little_memory("again"), &["--wait"])
+        .exits(1);
+    vsiflow.apply(Vsi::named("again"), &["--wait"]).exits(0);
+    vsiflow
+        .run(&["describe", "again"])
+        .exits(0)
+        .says("kept by run");
+    vsiflow
+        .run(&["logs", "again", "--failed"])
+        .exits(0)
+        .says("HPL11003E");
+    let last = vsiflow
+        .run(&["logs", "again", "--failed", "--tail", "1"])
+        .exits(0);
+    assert_eq!(last.stdout.lines().count(), 1, "{last:#?}");
+}
+
+#[test]
+fn a_deletion_keeps_the_evidence_of_the_last_boot() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(too_little_memory("gone"), &["--wait"])
+        .exits(1);
+    vsiflow.run(&["delete", "gone", "--wait"]).exits(0);
+    assert!(vsiflow.sim().domains().is_empty());
+    vsiflow
+        .run(&["logs", "gone", "--failed"])
+        .exits(0)
+        .says("HPL11003E");
+}
