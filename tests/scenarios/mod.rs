@@ -3,6 +3,7 @@
 
 mod bad_documents;
 mod command_line;
+mod contract_desk;
 mod contracts;
 mod failed_boots;
 mod going_on;

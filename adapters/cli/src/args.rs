@@ -1,8 +1,12 @@
 //! The command line, as clap reads it.
 
+mod contract;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use contract::{ContractCheckArgs, ContractCommand, ContractEncryptArgs};
 
 /// Provisions virtual server instances on libvirt/KVM hosts, and survives anything on the way.
 #[derive(Clone, Debug, Parser)]
@@ -81,6 +85,9 @@ pub(crate) enum Command {
     Audit(AuditCommand),
     /// Fold the whole journal, and check it against what the engine decides
     Replay(ReplayArgs),
+    /// Check or encrypt a contract, without any state or host
+    #[command(subcommand)]
+    Contract(ContractCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell.

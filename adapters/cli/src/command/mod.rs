@@ -4,6 +4,7 @@ mod apply;
 mod audit;
 mod cancel;
 mod completions;
+mod contract;
 mod delete;
 mod describe;
 mod get;
@@ -77,6 +78,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Image(command) => image::run(&common, command).await,
         Command::Audit(command) => audit::run(&common, command).await,
         Command::Replay(args) => replay::run(&common, args).await,
+        Command::Contract(command) => contract::run(command),
         Command::Completions { shell } => completions::run(shell),
     }
 }

@@ -1,0 +1,94 @@
+//! Contracts at the desk: checked and encrypted by the real binary, without state or host.
+
+use std::process::Command;
+
+use serde_json::Value;
+use vsiflow_tests::Vsiflow;
+
+const PLAIN: &str = "workload: |\n  type: workload\n  confidential-containers: {}\nenv: |\n  type: env\n  logging: very-secret-word\n";
+
+fn openssl(vsiflow: &Vsiflow, arguments: &str) {
+    let ran = Command::new("openssl")
+        .args(arguments.split(' '))
+        .current_dir(vsiflow.folder())
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+}
+
+#[test]
+fn a_contract_is_checked_encrypted_and_checked_again() {
+    let vsiflow = Vsiflow::simulated();
+    openssl(
+        &vsiflow,
+        "req -new -x509 -newkey rsa:2048 -nodes -keyout key.pem -subj /CN=a -days 365 -out crt.pem",
+    );
+    vsiflow.write("plain.yaml", PLAIN);
+    let sealed = vsiflow
+        .run(&[
+            "contract",
+            "encrypt",
+            "plain.yaml",
+            "--cert",
+            "crt.pem",
+            "--private-key",
+            "key.pem",
+        ])
+        .exits(0)
+        .keeps_quiet_about("very-secret");
+    vsiflow.write("sealed.yaml", &sealed.stdout);
+    vsiflow
+        .run(&["contract", "check", "sealed.yaml", "--cert", "crt.pem"])
+        .exits(0)
+        .says("signature valid")
+        .says("days left")
+        .says("nothing to complain of");
+    let cut = sealed.stdout.replace("U2FsdGVkX1", "U2FsdGVk");
+    vsiflow.write("cut.yaml", &cut);
+    let report = vsiflow
+        .run(&["contract", "check", "cut.yaml", "-o", "json"])
+        .exits(1)
+        .json();
+    assert_eq!(report["ok"], false);
+    assert_eq!(report["findings"][0]["code"], "VSI0406");
+    assert_eq!(report["findings"][0]["severity"], "error");
+    assert!(report["findings"][0]["line"].is_u64());
+    assert!(!vsiflow.state().exists(), "it needs no state");
+}
+
+#[test]
+fn doubts_exit_0_and_errors_exit_1_without_a_word_of_the_contract() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.write(
+        "a.yaml",
+        "workload: very-secret-word\nenv: very-secret-word\n",
+    );
+    vsiflow
+        .run(&["contract", "check", "a.yaml"])
+        .exits(0)
+        .says("a.yaml:1: warning[VSI0412]")
+        .keeps_quiet_about("very-secret");
+    vsiflow.write(
+        "b.yaml",
+        "workload: very-secret-word\nenv: [very-secret-word]\n",
+    );
+    vsiflow
+        .run(&["contract", "check", "b.yaml"])
+        .exits(1)
+        .says("b.yaml:2: error[VSI0404]")
+        .says("1 error")
+        .keeps_quiet_about("very-secret");
+    vsiflow
+        .run(&["contract", "check", "missing.yaml"])
+        .exits(2)
+        .says("VSI0805");
+    vsiflow
+        .run(&["contract", "check", "a.yaml", "--key", "a.yaml"])
+        .exits(2)
+        .says("VSI0411");
+    let quiet: Value = vsiflow
+        .run(&["contract", "check", "a.yaml", "-o", "json"])
+        .exits(0)
+        .json();
+    assert_eq!(quiet["signature"], "none");
+}
