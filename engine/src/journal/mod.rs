@@ -15,6 +15,7 @@ pub(crate) mod arbitrary;
 pub mod chain;
 pub mod conformance;
 mod memory;
+mod original;
 mod record;
 mod sled_applier;
 mod sled_inspector;

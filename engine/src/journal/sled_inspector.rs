@@ -1,17 +1,24 @@
 //! A journal on a local disk, opened to be looked at.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 
 use super::{
     Append, BatchLink, ChainedJournal, Journal, JournalError, Offset, Record, Stored, StreamHead,
-    sled_replay::replay, sled_store::Store, tail::Tail,
+    original, sled_replay::replay, sled_store::Store, tail::Tail,
 };
 use crate::{blocking::blocking, durable::Durable, model::StreamId};
 
 /// The journal in a folder, for reading only: also one whose newest records or links are gone,
 /// which [`SledJournal`](super::SledJournal) refuses to open.
+///
+/// Sled mends what it opens, so a copy of the files is opened, which takes as much room as they do
+/// (none where the file system shares blocks) and is gone afterwards.
 ///
 /// A folder is opened by one process at a time: [`crate::state_dir`] sees to that.
 pub struct SledInspector {
@@ -22,6 +29,29 @@ struct Shelf {
     store: Store,
     /// Keeps the database open.
     _durable: Durable,
+    /// Removed last.
+    _copy: Copy,
+}
+
+/// A copy of the files, for as long as this lives.
+struct Copy(PathBuf);
+
+impl Copy {
+    /// One that a killed process left is replaced.
+    fn of(dir: &Path) -> io::Result<Self> {
+        let copy = Self(dir.join("inspected"));
+        original::remove(&copy.0)?;
+        original::copy(dir, &copy.0)?;
+        Ok(copy)
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        if let Err(error) = original::remove(&self.0) {
+            tracing::warn!(%error, path = %self.0.display(), "a copy of the journal is left");
+        }
+    }
 }
 
 impl SledInspector {
@@ -33,16 +63,19 @@ impl SledInspector {
     pub async fn open(dir: impl AsRef<Path>) -> Result<Self, JournalError> {
         let dir = dir.as_ref().to_owned();
         blocking(move || {
-            let durable = Durable::open(&dir, std::fs::File::sync_data)?;
+            let copy = Copy::of(&dir)
+                .map_err(|e| JournalError::Storage(format!("{}: {e}", dir.display())))?;
+            let durable = Durable::open(&copy.0, std::fs::File::sync_data)?;
             // What sled lost belongs to the journal. Where it does not fit, what is there is shown
             // as it is.
-            if let Ok((_, found)) = Tail::open(&dir, std::fs::File::sync_data) {
+            if let Ok((_, found)) = Tail::open(&copy.0, std::fs::File::sync_data) {
                 let _ = replay(&durable, found);
             }
             let store = Store::inspect(durable.tree().clone())?;
             let shelf = Shelf {
                 store,
                 _durable: durable,
+                _copy: copy,
             };
             Ok(Self {
                 shelf: Arc::new(shelf),

@@ -10,11 +10,12 @@ use tokio::sync::RwLock;
 
 use super::{
     Append, BatchLink, ChainedJournal, Journal, JournalError, Offset, Record, Stored, StreamHead,
+    original::Original,
     sled_applier::Applier,
     sled_replay::replay,
     sled_store::Store,
     sled_writer::{Reply, Request, Writer},
-    stage::Draft,
+    stage::{Draft, Tip},
     tail::Tail,
 };
 use crate::{
@@ -57,9 +58,7 @@ impl SledJournal {
     }
 
     pub(crate) fn open_with(dir: PathBuf, sync: Sync) -> Result<Self, JournalError> {
-        let durable = Durable::open(&dir, sync)?;
-        let (tail, found) = Tail::open(&dir, sync).map_err(|e| no_tail(&e))?;
-        let (store, tip) = replay(&durable, found)?;
+        let (durable, tail, store, tip) = open_kept(&dir, sync)?;
         let shown = store.clone();
         let writer = GroupWriter::start("journal-writer", |failure| {
             let progress = store.progress().clone();
@@ -112,6 +111,34 @@ impl SledJournal {
     async fn write(&self, request: Request) -> Result<Reply, JournalError> {
         self.writer.write(request).await
     }
+}
+
+type Opened = (Durable, Tail, Store, Tip);
+
+/// Opens the files, and leaves them as they were where they are damaged.
+fn open_kept(dir: &Path, sync: Sync) -> Result<Opened, JournalError> {
+    let original = match Original::keep(dir) {
+        Ok(original) => original,
+        // Better opened without a way back than not at all: the disk may just be full.
+        Err(error) => {
+            tracing::warn!(%error, "the journal is opened without a copy of its files");
+            return open_files(dir, sync);
+        }
+    };
+    let opened = open_files(dir, sync);
+    let done = match &opened {
+        Err(JournalError::Damaged { .. }) => original.put_back(),
+        _ => original.forget(),
+    };
+    done.map_err(|e| JournalError::Storage(format!("{}: {e}", dir.display())))
+        .and(opened)
+}
+
+fn open_files(dir: &Path, sync: Sync) -> Result<Opened, JournalError> {
+    let durable = Durable::open(dir, sync)?;
+    let (tail, found) = Tail::open(dir, sync).map_err(|e| no_tail(&e))?;
+    let (store, tip) = replay(&durable, found)?;
+    Ok((durable, tail, store, tip))
 }
 
 fn no_tail(error: &std::io::Error) -> JournalError {
