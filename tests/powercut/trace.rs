@@ -234,6 +234,11 @@ impl Trace {
         if line.name == "write" && line.fd(0).0 == "1" {
             return self.print(line);
         }
+        // The copy that is made while the journal is opened: after a power cut, which begins another
+        // boot, nobody looks at it.
+        if line.touches("opening") {
+            return;
+        }
         let Some(path) = line.subject(dir) else {
             return;
         };

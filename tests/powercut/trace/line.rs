@@ -79,6 +79,18 @@ impl Line {
         self.arg(if self.name == "open" { 1 } else { 2 })
     }
 
+    /// Whether a path of the call lies in a folder whose name begins with `name`.
+    pub(super) fn touches(&self, name: &str) -> bool {
+        let front = format!("/{name}");
+        (0..self.args.len()).any(|at| {
+            let fd = self.fd(at).1;
+            let path = path_of(self.arg(at).trim_matches('"'));
+            [fd, path]
+                .iter()
+                .any(|path| path.to_string_lossy().contains(&front))
+        })
+    }
+
     /// The path a call is about, if it is in the folder.
     pub(super) fn subject(&self, dir: &Path) -> Option<PathBuf> {
         match self.name.as_str() {
