@@ -1,5 +1,7 @@
 //! What the engine asks of those who know what an entity is.
 
+use std::time::Duration;
+
 use crate::model::{
     EntityId, EntityState, Failure, Graph, Name, NodeState, Precedence, RunState, Text,
 };
@@ -57,4 +59,10 @@ pub trait Workflows: Send + Sync + 'static {
 
     /// The state the entity is in, and what led to it. A change is recorded.
     fn state(&self, view: &EntityView<'_>) -> Option<(Name, Text)>;
+
+    /// How long after its run that failed just now another follows by itself; none where only a
+    /// retry or a newer wish opens one. What it says is recorded.
+    fn next_try(&self, _entity: &EntityId, _state: &EntityState) -> Option<Duration> {
+        None
+    }
 }

@@ -62,6 +62,7 @@ pub(super) fn fields(kind: &EventKind) -> Value {
         EventKind::Signal { signal } => json!({"signal": signal}),
         EventKind::CancelRequested { mode } => json!({"mode": mode}),
         EventKind::RunFinished { result } => json!({"result": result_of(result)}),
+        EventKind::RetryScheduled { wait: until } => json!({"wait": wait(*until)}),
         EventKind::RetryRequested | EventKind::Paused | EventKind::Resumed => json!({}),
         of_a_step => step_fields(of_a_step),
     }

@@ -17,13 +17,14 @@ use crate::{
 };
 
 /// Every kind of event there is. A new kind needs a new golden journal that has it.
-const KINDS: [&str; 20] = [
+const KINDS: [&str; 21] = [
     "cancel_requested",
     "desired",
     "intent",
     "paused",
     "resumed",
     "retry_requested",
+    "retry_scheduled",
     "run_closed",
     "run_finished",
     "run_opened",
@@ -116,7 +117,7 @@ async fn make_a_golden_journal() {
         .export(&mut text, Timestamp(1_750_000_999_000))
         .await
         .unwrap();
-    let file = folder().join("v1/every-kind.jsonl");
+    let file = folder().join("v1/every-kind-21.jsonl");
     std::fs::create_dir_all(folder().join("v1")).unwrap();
     assert!(!file.exists(), "{} is there already", file.display());
     std::fs::write(file, text).unwrap();

@@ -101,11 +101,11 @@ fn begun(entity: EntityId, generation: u64, graph: Graph) -> EventKind {
     }
 }
 
-fn wait(delay_ms: u64) -> Option<Wait> {
-    Some(Wait {
+fn wait(delay_ms: u64) -> Wait {
+    Wait {
         delay_ms,
         due: Timestamp(BEGIN + delay_ms),
-    })
+    }
 }
 
 fn failure(class: FailureClass, code: &str, message: &str) -> Failure {
@@ -165,13 +165,13 @@ fn provision(long: &Payload, other: &Payload) -> Vec<Batch> {
         node: node.clone(),
         attempt: 1,
         failure: failure(FailureClass::Transient, "VSI0101", "unreachable"),
-        retry: wait(900),
+        retry: Some(wait(900)),
     };
     let full = EventKind::StepBlocked {
         node: name("define_domain"),
         attempt: 1,
         failure: failure(FailureClass::Recheck, "VSI0203", "no room"),
-        recheck: wait(300_000),
+        recheck: Some(wait(300_000)),
     };
     let result = RunResult::Succeeded;
     let uploaded = EventKind::RunClosed {
@@ -290,6 +290,7 @@ fn fail_and_retry() -> Vec<Batch> {
             (r.clone(), failed),
             (r, EventKind::RunFinished { result }),
             (v.clone(), closed),
+            (v.clone(), EventKind::RetryScheduled { wait: wait(10_000) }),
         ],
         vec![
             (v.clone(), EventKind::RetryRequested),
@@ -360,7 +361,7 @@ fn delete() -> Vec<Batch> {
 
 fn actor(kind: &EventKind) -> Actor {
     match kind {
-        EventKind::Desired { .. } | EventKind::RetryRequested => Actor::Unix {
+        EventKind::Desired { .. } => Actor::Unix {
             uid: 1000,
             name: Who::new("operator"),
         },

@@ -2,11 +2,14 @@
 
 use super::{
     control::{Control, Effect},
+    entities::NEXT_TRY,
     handle::Notice,
     retry::{Retry, wait},
     timers::Waiter,
 };
-use crate::model::{EventKind, Failure, FailureClass, NodeState, Outcome, Payload, Wait, Work};
+use crate::model::{
+    EventKind, Failure, FailureClass, Name, NodeState, Outcome, Payload, Wait, Work,
+};
 
 impl Control {
     pub(super) fn attempt_ended(
@@ -154,6 +157,10 @@ impl Control {
 
     /// A wait is over: the node is looked at again, without a record yet.
     pub(super) fn due(&mut self, waiter: &Waiter) {
+        if waiter.1 == Name::of(NEXT_TRY) {
+            self.next_try_due(waiter.0);
+            return;
+        }
         let Some(run) = self.recorder.world.run(waiter.0).cloned() else {
             return;
         };

@@ -2,15 +2,19 @@
 
 use ulid::Ulid;
 
-use super::{control::Control, recorder::Cause, runs::last_output};
+use super::{control::Control, recorder::Cause, retry::wait, runs::last_output};
 use crate::{
     journal::JournalError,
     model::{
-        CancelMode, EntityCommand, EntityId, EventKind, Failure, FailureClass, Graph, GraphError,
-        Name, NodeState, Outcome, Payload, Precedence, RunId, RunResult, Work, decide_entity,
+        Actor, CancelMode, Desired, EntityCommand, EntityId, EventKind, Failure, FailureClass,
+        Graph, GraphError, Name, NodeState, Outcome, Payload, Precedence, RunId, RunResult, Text,
+        Work, decide_entity,
     },
     workflow::Wish,
 };
+
+/// What the wait until an entity's next run is called among the waits of the failed run's nodes.
+pub(super) const NEXT_TRY: &str = "next_try";
 
 impl Control {
     /// Why a wish cannot be recorded, if so.
@@ -70,9 +74,47 @@ impl Control {
                 self.open_run(id, &workflow, generation).await;
             }
             Some(EntityCommand::CancelRun { run, mode }) => self.ask_to_stop(run, mode),
+            Some(EntityCommand::ArmTimer { after, wait }) => {
+                self.timers.arm((after, Name::of(NEXT_TRY)), wait);
+            }
             None => {}
         }
         self.record_state(id);
+    }
+
+    /// Records when another run follows the one that failed just now, if one does.
+    pub(super) fn schedule_next_try(&mut self, id: &EntityId) {
+        let Some(state) = self.recorder.world.entity(id) else {
+            return;
+        };
+        let is_newest = |want: &Desired| want.generation == state.attempted;
+        if !state.desired.as_ref().is_some_and(is_newest) {
+            return;
+        }
+        if let Some(delay) = self.parts.workflows.next_try(id, state) {
+            let wait = wait(delay, self.parts.clock.now());
+            let kind = EventKind::RetryScheduled { wait };
+            self.recorder.entity_event(id, kind, &Cause::engine());
+        }
+    }
+
+    /// The wait after a failed run is over.
+    pub(super) fn next_try_due(&mut self, after: RunId) {
+        let world = &self.recorder.world;
+        let entity = world.run(after).and_then(|run| run.entity.clone());
+        let Some(entity) = entity else { return };
+        let waits = world.entity(&entity).is_some_and(|state| {
+            let newest = state.last.as_ref().map(|last| last.run);
+            state.next_try.is_some() && newest == Some(after)
+        });
+        if waits {
+            let cause = Cause {
+                actor: Actor::Engine,
+                reason: Text::new("the wait after the failed run is over"),
+            };
+            self.recorder
+                .entity_event(&entity, EventKind::RetryRequested, &cause);
+        }
     }
 
     pub(super) fn ask_to_stop(&mut self, run: RunId, mode: CancelMode) {

@@ -311,6 +311,9 @@ impl Control {
             result: result.clone(),
         };
         self.recorder.entity_event(entity, closed, &Cause::engine());
+        if matches!(result, RunResult::Failed(_)) {
+            self.schedule_next_try(entity);
+        }
         self.retries.retain(|(run, _), _| *run != id);
         self.effects.push(Effect::Forget(id));
         self.tell_waiting(id, entity, &result);

@@ -24,6 +24,8 @@ use crate::{
     workflow::{EntityView, Wish, Workflows},
 };
 
+mod next_try;
+
 /// What the test's step does, attempt by attempt; afterwards it succeeds.
 #[derive(Default)]
 struct Script {
@@ -145,6 +147,10 @@ impl Workflows for TestWorkflows {
             "Busy"
         };
         Some((Name::of(name), Text::default()))
+    }
+
+    fn next_try(&self, id: &EntityId, state: &EntityState) -> Option<Duration> {
+        next_try::delay(id, state)
     }
 }
 

@@ -134,11 +134,14 @@ fn result() -> BoxedStrategy<RunResult> {
 }
 
 fn wait() -> impl Strategy<Value = Option<Wait>> {
-    let wait = (number(), number());
-    option::of(wait.prop_map(|(delay_ms, due)| Wait {
+    option::of(a_wait())
+}
+
+fn a_wait() -> impl Strategy<Value = Wait> {
+    (number(), number()).prop_map(|(delay_ms, due)| Wait {
         delay_ms,
         due: Timestamp(due),
-    }))
+    })
 }
 
 fn work() -> BoxedStrategy<Work> {
@@ -240,6 +243,7 @@ fn of_an_entity() -> BoxedStrategy<EventKind> {
         (name(), text()).prop_map(|(state, detail)| EventKind::StateChanged { state, detail }),
         Just(EventKind::RetryRequested),
         name().prop_map(|secret| EventKind::SecretErased { secret }),
+        a_wait().prop_map(|wait| EventKind::RetryScheduled { wait }),
     ]
     .boxed()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     divergence::Divergence,
-    event::{CancelMode, Event, EventKind, Precedence, RunResult},
+    event::{Actor, CancelMode, Event, EventKind, Precedence, RunResult, Wait},
     id::RunId,
     payload::Payload,
     text::{Name, Text},
@@ -68,6 +68,10 @@ pub struct EntityState {
     pub state: Option<(Name, Text)>,
     /// Every run, in the order they were opened.
     pub runs: Vec<RunId>,
+    /// Runs for the newest wish that failed, since it was wished or somebody asked to try again.
+    pub failures: u32,
+    /// The wait until another run follows the failed one by itself.
+    pub next_try: Option<Wait>,
 }
 
 impl EntityState {
@@ -90,6 +94,7 @@ impl EntityState {
                 if *generation <= newest {
                     return Err(Divergence::new(&event.kind, "its generation is not newer"));
                 }
+                (self.failures, self.next_try) = (0, None);
                 self.desired = Some(Desired {
                     generation: *generation,
                     workflow: workflow.clone(),
@@ -106,6 +111,7 @@ impl EntityState {
                     return Err(Divergence::new(&event.kind, "another run is open"));
                 }
                 self.attempted = *generation;
+                self.next_try = None;
                 self.runs.push(*run);
                 self.active = Some(ActiveRun {
                     run: *run,
@@ -121,9 +127,18 @@ impl EntityState {
                 self.state = Some((state.clone(), detail.clone()));
             }
             EventKind::RetryRequested => {
-                if self.active.is_none() {
-                    self.attempted = 0;
+                if event.actor != Actor::Engine {
+                    self.failures = 0;
                 }
+                if self.active.is_none() {
+                    (self.attempted, self.next_try) = (0, None);
+                }
+            }
+            EventKind::RetryScheduled { wait } => {
+                if !self.has_failed() {
+                    return Err(Divergence::new(&event.kind, "no run has just failed"));
+                }
+                self.next_try = Some(*wait);
             }
             EventKind::SecretErased { .. } => {}
             other => return Err(Divergence::new(other, "it belongs to a run's stream")),
@@ -140,9 +155,14 @@ impl EntityState {
         let Some(active) = self.active.take_if(|active| active.run == run) else {
             return Err(Divergence::new(kind, "that run is not open"));
         };
-        if *result == RunResult::Succeeded {
-            self.reached = active.generation;
-            self.reached_by = Some(run);
+        match result {
+            RunResult::Succeeded => {
+                self.reached = active.generation;
+                self.reached_by = Some(run);
+                self.failures = 0;
+            }
+            RunResult::Failed(_) => self.failures = self.failures.saturating_add(1),
+            RunResult::Cancelled | RunResult::Superseded => {}
         }
         self.last = Some(LastRun {
             run,
@@ -151,6 +171,12 @@ impl EntityState {
             result: result.clone(),
         });
         Ok(())
+    }
+
+    /// Whether the newest run failed, and none was opened since.
+    fn has_failed(&self) -> bool {
+        let failed = |last: &LastRun| matches!(last.result, RunResult::Failed(_));
+        self.active.is_none() && self.last.as_ref().is_some_and(failed)
     }
 
     /// Whether the newest wish has been reached.
@@ -179,12 +205,19 @@ pub enum EntityCommand {
         /// Why.
         mode: CancelMode,
     },
+    /// See to it that another run follows the failed one when the wait is over.
+    ArmTimer {
+        /// The run that failed.
+        after: RunId,
+        /// The wait.
+        wait: Wait,
+    },
 }
 
 /// Says what an entity's state calls for: nothing, a run, or the end of the one that is open.
 ///
-/// A wish is attempted once; after a run that failed or was cancelled only a retry or a newer
-/// wish opens another. Asking a run to stop twice is harmless.
+/// A wish is attempted once; after a run that failed or was cancelled only a retry, a newer wish
+/// or the end of a scheduled wait opens another. Asking a run to stop twice is harmless.
 pub fn decide_entity(state: &EntityState) -> Option<EntityCommand> {
     let desired = state
         .desired
@@ -197,7 +230,10 @@ pub fn decide_entity(state: &EntityState) -> Option<EntityCommand> {
                 generation: desired.generation,
             })
         }
-        None => None,
+        None => Some(EntityCommand::ArmTimer {
+            after: state.last.as_ref()?.run,
+            wait: state.next_try?,
+        }),
         Some(active) if desired.generation <= active.generation => None,
         Some(_) if desired.precedence == Precedence::Queue => None,
         Some(active) => Some(EntityCommand::CancelRun {

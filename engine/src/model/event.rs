@@ -152,7 +152,8 @@ pub enum EventKind {
         /// What led to it.
         detail: Text,
     },
-    /// The user asked to try again at once.
+    /// Another run for the same wish is to follow at once: the user asked for it, or (by the
+    /// engine) a scheduled wait is over.
     RetryRequested,
     /// A secret of this entity was erased from the secret store.
     SecretErased {
@@ -247,6 +248,13 @@ pub enum EventKind {
         /// How.
         result: RunResult,
     },
+
+    // --- of an entity's stream again ---
+    /// The entity's run failed, and another one for the same wish follows when the wait is over.
+    RetryScheduled {
+        /// The wait.
+        wait: Wait,
+    },
 }
 
 impl EventKind {
@@ -273,6 +281,7 @@ impl EventKind {
             Self::Paused => "paused",
             Self::Resumed => "resumed",
             Self::RunFinished { .. } => "run_finished",
+            Self::RetryScheduled { .. } => "retry_scheduled",
         }
     }
 }

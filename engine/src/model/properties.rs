@@ -334,6 +334,7 @@ enum Wish {
     Obey,
     Close(RunResult),
     Retry,
+    Schedule,
 }
 
 fn wishes() -> impl Strategy<Value = Vec<Wish>> {
@@ -349,6 +350,7 @@ fn wishes() -> impl Strategy<Value = Vec<Wish>> {
         Just(Wish::Obey),
         prop::sample::select(results).prop_map(Wish::Close),
         Just(Wish::Retry),
+        Just(Wish::Schedule),
     ];
     vec(one, 0..60)
 }
@@ -368,6 +370,11 @@ fn wished(one: Wish, state: &EntityState, number: u128) -> Option<EventKind> {
             desired: Payload::default(),
         }),
         Wish::Retry => Some(EventKind::RetryRequested),
+        Wish::Schedule => {
+            let failed = |last: &super::LastRun| matches!(last.result, RunResult::Failed(_));
+            let schedules = active.is_none() && state.last.as_ref().is_some_and(failed);
+            schedules.then(|| EventKind::RetryScheduled { wait: wait() })
+        }
         Wish::Close(result) => active.map(|active| EventKind::RunClosed {
             run: active.run,
             result,
@@ -384,6 +391,10 @@ fn wished(one: Wish, state: &EntityState, number: u128) -> Option<EventKind> {
             EntityCommand::CancelRun { run, .. } => {
                 assert_eq!(Some(run), active.map(|active| active.run));
                 None
+            }
+            EntityCommand::ArmTimer { .. } => {
+                assert!(active.is_none());
+                Some(EventKind::RetryRequested)
             }
         },
     }

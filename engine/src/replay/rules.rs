@@ -6,8 +6,8 @@ use super::{Deviation, Replay, deviation};
 use crate::{
     journal::Record,
     model::{
-        CancelMode, Command, EntityCommand, EntityId, EventKind, Graph, Name, NodeState, RunId,
-        RunResult, RunState, StreamId, Work, decide, decide_entity,
+        Actor, CancelMode, Command, EntityCommand, EntityId, EventKind, Graph, Name, NodeState,
+        RunId, RunResult, RunState, StreamId, Work, decide, decide_entity,
     },
 };
 
@@ -99,6 +99,12 @@ impl Round {
             EventKind::RunClosed { run, result } => {
                 self.closed.insert(*run, (id.clone(), result.clone()));
                 self.entity_records.insert(*run, record.clone());
+            }
+            EventKind::RetryRequested if record.event.actor == Actor::Engine => {
+                let decided = replay.entities.get(id).and_then(decide_entity);
+                if !matches!(decided, Some(EntityCommand::ArmTimer { .. })) {
+                    return Err(deviation(record, "no retry: no wait for one was recorded"));
+                }
             }
             _ => {}
         }
@@ -332,6 +338,7 @@ fn called_for(command: Option<&EntityCommand>) -> String {
             generation,
         }) => format!("run_opened {workflow} (generation {generation})"),
         Some(EntityCommand::CancelRun { run, .. }) => format!("the run {run} to end first"),
+        Some(EntityCommand::ArmTimer { .. }) => "no run before a wait is over".to_owned(),
         None => "no run: the newest wish calls for none".to_owned(),
     }
 }

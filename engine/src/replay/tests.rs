@@ -40,7 +40,7 @@ fn is_start_of(node: &'static str) -> impl Fn(&EventKind) -> bool {
 async fn a_history_of_every_kind_of_event_is_what_was_decided() {
     let summary = replayed(sample_batches().await, true).await.unwrap();
     let expected = Summary {
-        events: 52,
+        events: 53,
         batches: 18,
         entities: 2,
         unsettled: 1,
@@ -149,7 +149,19 @@ async fn a_run_that_nobody_wanted_is_named() {
     batches[batch].remove(event);
     let found = replayed(batches, true).await.unwrap_err();
     assert_eq!(found.found, "run_opened provision_vsi (generation 1)");
-    assert_eq!(found.expected, "no run: the newest wish calls for none");
+    assert_eq!(found.expected, "no run before a wait is over");
+}
+
+#[tokio::test]
+async fn a_retry_by_the_engine_that_no_wait_led_to_is_named() {
+    let mut batches = sample_batches().await;
+    let (batch, event) = find(&batches, |kind| {
+        matches!(kind, EventKind::RetryScheduled { .. })
+    });
+    batches[batch].remove(event);
+    let found = replayed(batches, true).await.unwrap_err();
+    assert_eq!(found.found, "retry_requested");
+    assert_eq!(found.expected, "no retry: no wait for one was recorded");
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ async fn taken() -> Head {
 async fn a_head_reads_back_as_it_was_printed() {
     let mut head = taken().await;
     let text = head.to_string();
-    assert!(text.starts_with("vsiflow-head v1 journal=01JXTEST offset=51 link="));
+    assert!(text.starts_with("vsiflow-head v1 journal=01JXTEST offset=52 link="));
     assert!(text.ends_with(" time=2025-06-15T15:08:43.456Z"), "{text}");
     assert_eq!(text.parse(), Ok(head.clone()));
     head.sign(&SigningKey::read(PEM).unwrap());

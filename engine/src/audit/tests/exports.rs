@@ -54,7 +54,7 @@ async fn a_rebuilt_journal_is_the_one_that_was_exported() {
     let text = export(&original, &blobs).await;
     let dir = tempfile::tempdir().unwrap();
     let rebuilt = rebuild(&mut text.as_slice(), dir.path()).await.unwrap();
-    assert_eq!((rebuilt.events, rebuilt.blobs), (52, 2));
+    assert_eq!((rebuilt.events, rebuilt.blobs), (53, 2));
     let state = StateDir::open(dir.path()).unwrap();
     assert_eq!(state.journal_id(), ID);
     let (journal, kept_blobs) = (state.journal().await.unwrap(), state.blobs().await.unwrap());

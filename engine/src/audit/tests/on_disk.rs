@@ -179,7 +179,7 @@ async fn a_record_put_at_the_end_is_named() {
     assert!(SledJournal::open(subject.path()).await.is_err());
     let found = subject.verify(None).await;
     assert_eq!(found.violations[0].flaw, Flaw::Reordered);
-    assert_eq!(found.violations[0].offset, Some(52));
+    assert_eq!(found.violations[0].offset, Some(53));
     assert_eq!(found.violations[0].seq, Some(inserted.seq));
 }
 

@@ -86,6 +86,7 @@ mirror!(#[derive(Encode, Decode)] enum EventKind {
     Paused {}
     Resumed {}
     RunFinished { result: RunResult, }
+    RetryScheduled { wait: Wait, }
 });
 
 mirror!(#[derive(Encode, Decode)] enum Precedence { Queue {} Supersede {} Supreme {} Record {} });
