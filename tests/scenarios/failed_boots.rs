@@ -72,3 +72,37 @@ fn a_deletion_keeps_the_evidence_of_the_last_boot() {
         .exits(0)
         .says("HPL11003E");
 }
+
+#[test]
+fn a_failed_boot_is_tried_again_by_whoever_stays() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(too_little_memory("stays"), &["--wait"])
+        .exits(1)
+        .says("the next try is due in 10 s")
+        .says("vsiflow resume stays");
+    let status = &vsiflow.vsi("stays")["status"];
+    assert_eq!(status["failedBoots"], 1, "{status:#}");
+    assert!(status["nextTry"].is_string(), "{status:#}");
+    // Nobody works meanwhile; what is left of the wait goes on here.
+    vsiflow
+        .run(&["resume", "stays", "--timeout", "14s"])
+        .exits(5)
+        .says("the next try is due in 20 s")
+        .says("HPL11003E");
+    let status = &vsiflow.vsi("stays")["status"];
+    assert_eq!(status["failedBoots"], 2, "{status:#}");
+    vsiflow
+        .run(&["describe", "stays"])
+        .exits(0)
+        .says("2 of at most 5; the next try is due at");
+    vsiflow
+        .run(&["retry", "stays"])
+        .exits(1)
+        .says("due in 10 s");
+    vsiflow.apply(Vsi::named("stays"), &["--wait"]).exits(0);
+    let status = &vsiflow.vsi("stays")["status"];
+    assert_eq!(status["phase"], "Running");
+    assert!(status["nextTry"].is_null() && status["failedBoots"].is_null());
+    vsiflow.run(&["replay", "--verify"]).exits(0);
+}

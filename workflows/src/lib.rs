@@ -12,6 +12,7 @@ pub mod delete_vsi;
 pub mod ensure_base_image;
 pub mod fleet;
 pub mod hosts;
+pub mod next_try;
 mod nodes;
 pub mod phase;
 pub mod provision_vsi;

@@ -1,11 +1,15 @@
 //! All workflows, by name.
 
+use std::time::Duration;
+
 use vsiflow_engine::{
     model::{EntityId, EntityState, Failure, FailureClass, Graph, Name, Text},
     workflow::{EntityView, Workflows},
 };
 
-use crate::{delete_vsi, ensure_base_image, phase, provision_vsi, remove_base_image, wanted};
+use crate::{
+    delete_vsi, ensure_base_image, next_try, phase, provision_vsi, remove_base_image, wanted,
+};
 
 /// The workflows of VSIs and their base images.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,6 +35,10 @@ impl Workflows for VsiWorkflows {
 
     fn state(&self, view: &EntityView<'_>) -> Option<(Name, Text)> {
         phase::state(view)
+    }
+
+    fn next_try(&self, _entity: &EntityId, state: &EntityState) -> Option<Duration> {
+        next_try::delay(state)
     }
 }
 

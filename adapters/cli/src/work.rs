@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use tokio::sync::broadcast::error::RecvError;
 use vsiflow_engine::{
     Notice,
-    model::{EntityId, RunId},
+    clock::{Clock as _, SystemClock},
+    model::{EntityId, EventKind, RunId, StreamId, Timestamp},
 };
 use vsiflow_file::Input;
 use vsiflow_workflows::{
@@ -98,6 +99,23 @@ pub(crate) fn host(common: &Common) -> Result<Option<HostSettings>, Problem> {
         .map_err(|error| Problem::new(Exit::Usage, "VSI0607", error.message, error.remedy))
 }
 
+/// For how long a command waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Until it is known how the newest boot, or whatever is wanted, came out.
+    Decided,
+    /// Beyond boots that failed and are tried again by themselves.
+    Over,
+}
+
+impl Until {
+    fn verdict(self, app: &App, entity: &EntityId) -> Option<Verdict> {
+        let verdict = app.fleet.verdict(entity)?;
+        let again = self == Self::Over && app.fleet.next_try(entity).is_some();
+        (!again).then_some(verdict)
+    }
+}
+
 /// Waits until every target's outcome is decided, tells what is going on meanwhile, and says how
 /// each came out. The worst outcome decides the exit code.
 pub(crate) async fn until_decided(
@@ -105,6 +123,7 @@ pub(crate) async fn until_decided(
     common: &Common,
     wait: &WaitArgs,
     targets: &[Target],
+    until: Until,
     done: &str,
 ) -> Result<Exit, Problem> {
     let answers = if app.is_borrowed() {
@@ -114,7 +133,7 @@ pub(crate) async fn until_decided(
     };
     let mut live = Live::new(common.quiet);
     let ended = tokio::select! {
-        ended = watch(app, targets, &mut live) => ended.map(|()| None),
+        ended = watch(app, targets, until, &mut live) => ended.map(|()| None),
         () = elapsed(wait.timeout) => Ok(Some(Exit::TimedOut)),
         () = interrupted() => Ok(Some(Exit::Interrupted)),
     };
@@ -122,7 +141,8 @@ pub(crate) async fn until_decided(
     let early = ended?;
     let mut exit = Exit::Done;
     for target in targets {
-        exit = exit.max(say(app, target, early, wait, done));
+        let verdict = until.verdict(app, &target.entity);
+        exit = exit.max(say(app, target, verdict, early, wait, done));
     }
     if let Some(answers) = answers {
         answers.finish().await;
@@ -153,17 +173,21 @@ pub(crate) async fn interrupted() {
 pub(crate) async fn watch(
     app: &App,
     targets: &[Target],
+    until: Until,
     live: &mut Live,
 ) -> Result<(), FleetError> {
     let mut notices = app.notices();
-    let labels = |run: RunId| named(app, targets, run);
+    let mut show = |notice: &Notice| {
+        live.show(notice, |run| named(app, targets, run));
+        tell_next_try(app, targets, notice, until);
+    };
     loop {
         while let Ok(notice) = notices.try_recv() {
-            live.show(&notice, labels);
+            show(&notice);
         }
         if targets
             .iter()
-            .all(|target| app.fleet.verdict(&target.entity).is_some())
+            .all(|target| until.verdict(app, &target.entity).is_some())
         {
             return Ok(());
         }
@@ -175,10 +199,36 @@ pub(crate) async fn watch(
                 }
                 return Ok(());
             }
-            Ok(notice) => live.show(&notice, labels),
+            Ok(notice) => show(&notice),
             Err(RecvError::Lagged(_)) => {}
         }
     }
+}
+
+/// Whoever waits beyond a failed boot learns for what.
+fn tell_next_try(app: &App, targets: &[Target], notice: &Notice, until: Until) {
+    let Notice::Recorded(record) = notice else {
+        return;
+    };
+    let scheduled = matches!(record.event.kind, EventKind::RetryScheduled { .. });
+    for target in targets {
+        let its = record.stream == StreamId::Entity(target.entity.clone());
+        if let Some(due) = app.fleet.next_try(&target.entity)
+            && scheduled
+            && its
+            && until == Until::Over
+        {
+            output::note(&format!(
+                "vsi/{}: the next try is due in {} s",
+                target.label(),
+                seconds_until(due)
+            ));
+        }
+    }
+}
+
+fn seconds_until(due: Timestamp) -> u64 {
+    SystemClock.now().millis_until(due).div_ceil(1000)
 }
 
 fn named(app: &App, targets: &[Target], run: RunId) -> String {
@@ -191,9 +241,16 @@ fn named(app: &App, targets: &[Target], run: RunId) -> String {
     }
 }
 
-fn say(app: &App, target: &Target, early: Option<Exit>, wait: &WaitArgs, done: &str) -> Exit {
+fn say(
+    app: &App,
+    target: &Target,
+    verdict: Option<Verdict>,
+    early: Option<Exit>,
+    wait: &WaitArgs,
+    done: &str,
+) -> Exit {
     let label = target.label();
-    match (app.fleet.verdict(&target.entity), early) {
+    match (verdict, early) {
         (Some(verdict), _) => {
             let exit = Exit::from(&verdict);
             match verdict {
@@ -201,6 +258,9 @@ fn say(app: &App, target: &Target, early: Option<Exit>, wait: &WaitArgs, done: &
                 Verdict::Failed(failure) | Verdict::Blocked(failure) => {
                     output::note(&format!("vsi/{label}:"));
                     output::problem(&Problem::of(exit, &failure));
+                    if let Some(due) = app.fleet.next_try(&target.entity) {
+                        output::note(&next_try(&label, due));
+                    }
                 }
                 Verdict::Cancelled => output::note(&format!(
                     "vsi/{label} was cancelled; `vsiflow retry {label}` goes on"
@@ -221,6 +281,15 @@ fn say(app: &App, target: &Target, early: Option<Exit>, wait: &WaitArgs, done: &
     }
 }
 
+/// The engine tries again by itself only as long as some vsiflow works.
+fn next_try(label: &str, due: Timestamp) -> String {
+    let seconds = seconds_until(due);
+    format!(
+        "vsi/{label}: the next try is due in {seconds} s; `vsiflow resume {label}` sees to it, \
+         `vsiflow retry {label}` does not wait"
+    )
+}
+
 fn timed_out(app: &App, target: &Target, wait: &WaitArgs) {
     let label = target.label();
     let after = wait
@@ -230,7 +299,11 @@ fn timed_out(app: &App, target: &Target, wait: &WaitArgs) {
     output::note(&format!(
         "vsi/{label}: not decided after {after}; `vsiflow resume {label}` goes on"
     ));
-    if let Some(failure) = app.fleet.obstacle(&target.entity) {
+    let failure = match app.fleet.verdict(&target.entity) {
+        Some(Verdict::Failed(failure)) => Some(failure),
+        _ => app.fleet.obstacle(&target.entity),
+    };
+    if let Some(failure) = failure {
         output::problem(&Problem::of(Exit::TimedOut, &failure));
     }
 }

@@ -117,13 +117,15 @@ impl Fleet {
             .collect())
     }
 
-    /// The VSIs with an open run, or with a wish that no run was opened for.
+    /// The VSIs with an open run, with a wish that no run was opened for, or with a failed boot
+    /// that is to be tried again.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub async fn interrupted(&self) -> Result<Vec<EntityId>, FleetError> {
         let open = |known: &Known| {
             known.state.active.is_some()
+                || known.state.next_try.is_some()
                 || (!known.state.is_settled() && known.phase() == Phase::Pending)
         };
         let known = self.known().await?;

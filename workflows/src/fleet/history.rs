@@ -311,6 +311,7 @@ fn detail(kind: &EventKind) -> Option<String> {
             recheck: Some(wait),
             ..
         } => Some(format!("looked at again in {} ms", wait.delay_ms)),
+        EventKind::RetryScheduled { wait } => Some(format!("again in {} ms", wait.delay_ms)),
         EventKind::Signal { signal } => Some(signal.to_string()),
         EventKind::CancelRequested { mode } => Some(format!("{mode:?}")),
         EventKind::SecretErased { secret } => Some(secret.to_string()),

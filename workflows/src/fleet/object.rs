@@ -77,6 +77,12 @@ pub struct VsiStatus {
     /// When something was last heard from the host, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_last_seen: Option<String>,
+    /// Boots that failed since it was wished, or since somebody asked to try again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub failed_boots: u32,
+    /// When the next boot is tried by itself, RFC 3339; absent where none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<String>,
     /// Where consoles and definitions of failed boots are kept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<EvidencePlace>,
@@ -178,6 +184,8 @@ impl Fleet {
             run_id: newest.map(|run| run.to_string()),
             host: known.wanted.vsi.host.clone(),
             host_last_seen: seen.map(rfc3339),
+            failed_boots: state.failures,
+            next_try: state.next_try.map(|wait| rfc3339(wait.due)),
             evidence: self.evidence_places(known),
             conditions,
         };
@@ -208,6 +216,11 @@ impl Fleet {
         let bytes = self.blobs.get(&output).await?;
         Ok(serde_json::from_slice(&bytes).unwrap_or_default())
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn metadata(known: &Known, created: Timestamp) -> Metadata {

@@ -3,7 +3,7 @@
 use vsiflow_engine::{
     Notice,
     executor::Drive,
-    model::{EntityId, Failure, NodeState, RunId, RunResult},
+    model::{EntityId, Failure, NodeState, RunId, RunResult, Timestamp},
     workflow::EntityView,
 };
 
@@ -26,6 +26,12 @@ impl Fleet {
     /// How the newest wish of an entity came out, if that is decided.
     pub fn verdict(&self, entity: &EntityId) -> Option<Verdict> {
         self.engine.view(entity, |view| verdict(&view)).flatten()
+    }
+
+    /// When a boot that failed is tried again by itself; none where it is not.
+    pub fn next_try(&self, entity: &EntityId) -> Option<Timestamp> {
+        let state = self.engine.entity(entity)?;
+        state.next_try.map(|wait| wait.due)
     }
 
     /// The failure that the entity's work stands at now: it is tried again, or waits.

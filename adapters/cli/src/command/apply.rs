@@ -27,7 +27,15 @@ pub(super) async fn run(common: &Common, args: ApplyArgs) -> Outcome {
         applied.iter().for_each(|one| say(one, ""));
     }
     let targets: Vec<_> = applied.iter().filter_map(target).collect();
-    let exit = work::until_decided(&app, common, &args.wait, &targets, "is Running").await?;
+    let exit = work::until_decided(
+        &app,
+        common,
+        &args.wait,
+        &targets,
+        work::Until::Decided,
+        "is Running",
+    )
+    .await?;
     if let Some(format) = args.output {
         work::print_vsis(&app, &targets, format).await?;
     }

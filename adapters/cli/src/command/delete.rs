@@ -42,7 +42,17 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> Outcome {
     } else {
         "deleted"
     };
-    exit = exit.max(work::until_decided(&app, common, &args.wait, &targets, done).await?);
+    exit = exit.max(
+        work::until_decided(
+            &app,
+            common,
+            &args.wait,
+            &targets,
+            work::Until::Decided,
+            done,
+        )
+        .await?,
+    );
     app.close().await;
     Ok(exit)
 }

@@ -132,7 +132,7 @@ async fn decided(app: &App, common: &Common, entity: &EntityId, name: &str) -> O
     };
     let mut live = Live::new(common.quiet);
     let ended = tokio::select! {
-        ended = work::watch(app, std::slice::from_ref(&target), &mut live) => ended,
+        ended = work::watch(app, std::slice::from_ref(&target), work::Until::Decided, &mut live) => ended,
         () = work::interrupted() => Ok(()),
     };
     live.finish();

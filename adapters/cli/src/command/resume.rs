@@ -26,7 +26,15 @@ pub(super) async fn run(common: &Common, args: ResumeArgs) -> Outcome {
     app.fleet
         .resume(entities, actor::by(&common.reason))
         .await?;
-    let exit = work::until_decided(&app, common, &args.wait, &targets, "is settled").await?;
+    let exit = work::until_decided(
+        &app,
+        common,
+        &args.wait,
+        &targets,
+        work::Until::Over,
+        "is settled",
+    )
+    .await?;
     app.close().await;
     Ok(exit)
 }

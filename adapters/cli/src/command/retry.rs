@@ -36,7 +36,15 @@ pub(super) async fn run(common: &Common, args: RetryArgs) -> Outcome {
             output::line(&format!("vsi/{}: nothing to try again", target.label()));
         }
     }
-    let exit = work::until_decided(&app, common, &args.wait, &targets, "is settled").await?;
+    let exit = work::until_decided(
+        &app,
+        common,
+        &args.wait,
+        &targets,
+        work::Until::Decided,
+        "is settled",
+    )
+    .await?;
     app.close().await;
     Ok(exit)
 }

@@ -1,11 +1,22 @@
 //! `describe`, for people.
 
-use vsiflow_workflows::fleet::{HistoryLine, VsiObject};
+use vsiflow_workflows::{
+    fleet::{HistoryLine, VsiObject, VsiStatus},
+    next_try,
+};
 
 use super::{line, table};
 
 /// How many of the newest events are shown.
 const EVENTS: usize = 20;
+
+fn failed_boots(status: &VsiStatus) -> String {
+    let of = format!("{} of at most {}", status.failed_boots, next_try::TRIES);
+    match &status.next_try {
+        Some(at) => format!("{of}; the next try is due at {at}"),
+        None => of,
+    }
+}
 
 /// A VSI and its newest events.
 pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine]) {
@@ -27,6 +38,9 @@ pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine]) {
         status.host_last_seen.as_deref().unwrap_or("never"),
     );
     field("Phase", &status.phase.to_string());
+    if status.failed_boots > 0 {
+        field("Failed boots", &failed_boots(status));
+    }
     field("Addresses", &status.ip_addresses.join(","));
     field("Step", status.current_step.as_deref().unwrap_or_default());
     field("Run", status.run_id.as_deref().unwrap_or_default());

@@ -1,0 +1,63 @@
+//! When a boot that failed is tried again by itself.
+
+use std::time::Duration;
+
+use vsiflow_engine::model::{EntityState, FailureClass, RunResult};
+
+use crate::provision_vsi;
+
+/// How often a boot is tried before somebody has to look: each try costs the host a whole build.
+pub const TRIES: u32 = 5;
+/// The wait before the second try; it doubles from there.
+const FIRST: Duration = Duration::from_secs(10);
+/// No wait is longer.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// The wait after the boot that failed just now; none after the last try, or where it was no boot
+/// that failed. `retry` and every new wish begin to count anew.
+pub fn delay(state: &EntityState) -> Option<Duration> {
+    let last = state.last.as_ref()?;
+    let booted = last.workflow.as_str() == provision_vsi::NAME;
+    let failed =
+        matches!(&last.result, RunResult::Failed(failure) if failure.class == FailureClass::Failed);
+    if !booted || !failed || state.failures >= TRIES {
+        return None;
+    }
+    let doubled = 1_u32.checked_shl(state.failures.saturating_sub(1))?;
+    Some(FIRST.saturating_mul(doubled).min(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use vsiflow_engine::model::{Failure, LastRun, Name, RunId};
+
+    use super::*;
+
+    fn after(failures: u32, workflow: &str, class: FailureClass) -> Option<Duration> {
+        let last = LastRun {
+            run: RunId(ulid::Ulid::nil()),
+            workflow: Name::of(workflow),
+            generation: 1,
+            result: RunResult::Failed(Failure::new(class, "VSI0501", "boot")),
+        };
+        let state = EntityState {
+            last: Some(last),
+            failures,
+            ..EntityState::default()
+        };
+        delay(&state)
+    }
+
+    #[test]
+    fn waits_grow_and_end() {
+        let waits = (1..=TRIES).map(|n| after(n, "provision_vsi", FailureClass::Failed));
+        let seconds: Vec<_> = waits.map(|wait| wait.map(|wait| wait.as_secs())).collect();
+        assert_eq!(seconds, [Some(10), Some(20), Some(40), Some(80), None]);
+    }
+
+    #[test]
+    fn only_boots_are_tried_again() {
+        assert_eq!(after(1, "delete_vsi", FailureClass::Failed), None);
+        assert_eq!(after(1, "provision_vsi", FailureClass::Blocked), None);
+    }
+}
