@@ -1,6 +1,6 @@
 //! What is said to the command line, and what scripts can rely on.
 
-use vsiflow_tests::Vsiflow;
+use vsiflow_tests::{Vsi, Vsiflow};
 
 #[test]
 fn what_is_not_understood_exits_2() {
@@ -85,4 +85,18 @@ fn help_and_version_go_to_standard_output() {
     );
     let version = vsiflow.run(&["--version"]).exits(0);
     assert!(version.stdout.starts_with("vsiflow "), "{version:#?}");
+}
+
+#[test]
+fn a_watched_list_shows_what_changes_while_another_process_works() {
+    let vsiflow = Vsiflow::simulated();
+    let mut first = vsiflow.start_apply(Vsi::named("seen").doing("lab-hang"), &["--wait"]);
+    assert!(first.reaches("start_domain", 30), "it ended early");
+    let mut watched = vsiflow.start(&["get", "-w"]);
+    assert!(watched.prints("Booting", 30));
+    first.kill();
+    vsiflow.apply(Vsi::named("later"), &[]).exits(0);
+    assert!(watched.prints("later", 30));
+    watched.interrupt();
+    watched.end(30).exits(130);
 }

@@ -53,9 +53,17 @@ impl Running {
 
     /// Waits until a line of its standard error has these words; whether it came before the end.
     pub fn reaches(&mut self, words: &str, seconds: u64) -> bool {
+        self.tells(&self.errors, words, seconds)
+    }
+
+    /// The same of its standard output.
+    pub fn prints(&mut self, words: &str, seconds: u64) -> bool {
+        self.tells(&self.output, words, seconds)
+    }
+
+    fn tells(&self, lines: &Lines, words: &str, seconds: u64) -> bool {
         until(&format!("`{words}` of {}", self.shown), seconds, || {
-            let said = self
-                .errors
+            let said = lines
                 .lock()
                 .unwrap()
                 .iter()

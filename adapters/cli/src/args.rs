@@ -148,6 +148,9 @@ pub(crate) struct GetArgs {
     /// Those that were deleted, too.
     #[arg(long)]
     pub(crate) deleted: bool,
+    /// After the list each line that changes, until interrupted.
+    #[arg(short, long)]
+    pub(crate) watch: bool,
     /// How the result is printed.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<Format>,
@@ -465,6 +468,18 @@ pub(crate) enum Format {
     Yaml,
     /// Only kind and name.
     Name,
+}
+
+impl Format {
+    /// As it is given on the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Wide => "wide",
+            Self::Json => "json",
+            Self::Yaml => "yaml",
+            Self::Name => "name",
+        }
+    }
 }
 
 /// How a history is printed.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Outcome;
+use super::{Outcome, watch};
 use crate::{
     args::{Common, Format, GetArgs, Kind, without_kind},
     compose::App,
@@ -11,6 +11,14 @@ use crate::{
 };
 
 pub(super) async fn run(common: &Common, args: GetArgs) -> Outcome {
+    if args.watch {
+        watch::run(common, args).await
+    } else {
+        list(common, args).await
+    }
+}
+
+pub(super) async fn list(common: &Common, args: GetArgs) -> Outcome {
     let app = App::open(common).await?;
     let printed = match args.kind_and_names().0 {
         Kind::Vsi => vsis(&app, &args).await,

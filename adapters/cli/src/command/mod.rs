@@ -14,6 +14,7 @@ mod logs;
 mod replay;
 mod resume;
 mod retry;
+mod watch;
 
 use std::{path::Path, time::Duration};
 

@@ -13,7 +13,9 @@ use crate::{args::Command, exit::Exit, output};
 /// Whether the holder may answer for this command: it must read none of the caller's files.
 pub(crate) fn may_forward(command: &Command) -> bool {
     match command {
-        Command::Get(_) | Command::Describe(_) | Command::History(_) | Command::Logs(_) => true,
+        // A watch asks anew at each look.
+        Command::Get(args) => !args.watch,
+        Command::Describe(_) | Command::History(_) | Command::Logs(_) => true,
         Command::Retry(_) | Command::Cancel(_) => true,
         Command::Delete(args) => args.files.is_empty(),
         _ => false,

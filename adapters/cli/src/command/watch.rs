@@ -1,0 +1,150 @@
+//! `get --watch`: the list, and then each line that changed, until interrupted.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use super::{IN_USE, Outcome, get};
+use crate::{
+    args::{Common, Format, GetArgs},
+    compose, daemon,
+    exit::{Exit, Problem},
+    output::{
+        self,
+        sink::{self, Sink},
+    },
+};
+
+/// How often is looked. Between two looks the state directory is left to others.
+const POLL: Duration = Duration::from_millis(500);
+
+pub(super) async fn run(common: &Common, args: GetArgs) -> Outcome {
+    tokio::select! {
+        watched = watch(common, args) => watched,
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+    }
+}
+
+async fn watch(common: &Common, args: GetArgs) -> Outcome {
+    let args = GetArgs {
+        watch: false,
+        ..args
+    };
+    let lines = matches!(args.output, None | Some(Format::Wide | Format::Name));
+    let mut shown = Shown::default();
+    loop {
+        let text = look(common, &args).await?;
+        let news = if lines {
+            shown.lines(&text)
+        } else {
+            shown.whole(&text)
+        };
+        if !news.is_empty() {
+            output::line(news.trim_end());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The list as it is now: what was shown last stays true where a holder does not answer just now.
+async fn look(common: &Common, args: &GetArgs) -> Result<String, Problem> {
+    let sink = Arc::new(Sink::default());
+    let listed = Box::pin(get::list(common, args.clone()));
+    match sink::with(sink.clone(), listed).await {
+        Err(problem) if problem.code == IN_USE => {
+            let state = compose::state_path(common)?;
+            let told = daemon::ask(&state, words(args)).await;
+            Ok(text(&told.unwrap_or_default()))
+        }
+        Err(problem) => Err(problem),
+        Ok(_) => {
+            let all = sink.take().into_iter();
+            let results = all.filter(|(to_err, _)| !to_err);
+            Ok(text(
+                &results.flat_map(|(_, bytes)| bytes).collect::<Vec<_>>(),
+            ))
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The same command for the holder of the state directory.
+fn words(args: &GetArgs) -> Vec<String> {
+    let mut words = vec!["vsiflow".to_owned(), "get".to_owned()];
+    words.extend(args.words.iter().cloned());
+    words.extend(["-n".to_owned(), args.scope.namespace.clone()]);
+    words.extend(args.scope.all_namespaces.then(|| "-A".to_owned()));
+    words.extend(args.deleted.then(|| "--deleted".to_owned()));
+    if let Some(format) = args.output {
+        words.extend(["-o".to_owned(), format.word().to_owned()]);
+    }
+    words
+}
+
+/// What was shown last.
+#[derive(Default)]
+struct Shown {
+    rows: HashSet<String>,
+    text: String,
+}
+
+impl Shown {
+    /// The lines that were not shown last, whatever their age. A silent holder changes nothing.
+    fn lines(&mut self, text: &str) -> String {
+        let head = text.lines().next().unwrap_or_default();
+        if text.is_empty() {
+            return String::new();
+        }
+        let mut rows = HashSet::new();
+        let mut news = String::new();
+        for line in text.lines() {
+            let row = without_age(head, line);
+            if !self.rows.contains(&row) {
+                news.push_str(line);
+                news.push('\n');
+            }
+            rows.insert(row);
+        }
+        self.rows = rows;
+        news
+    }
+
+    fn whole(&mut self, text: &str) -> String {
+        if text.is_empty() || text == self.text {
+            return String::new();
+        }
+        text.clone_into(&mut self.text);
+        self.text.clone()
+    }
+}
+
+/// A row's cells but for its age, which always changes; however wide the columns are just now.
+fn without_age(head: &str, line: &str) -> String {
+    let age = head.find("AGE").filter(|_| line != head);
+    let kept = age.and_then(|age| {
+        let rest = line.get(age..)?;
+        let rest = rest.split_once(' ').map_or("", |(_, rest)| rest);
+        Some(format!("{} {rest}", line.get(..age)?))
+    });
+    let cells = kept.unwrap_or_else(|| line.to_owned());
+    cells.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_lines_that_changed_are_shown_again_and_growing_older_is_no_change() {
+        let mut shown = Shown::default();
+        let first = "NAME   PHASE     AGE\na      Pending   1s\nb      Running   9s\n";
+        assert_eq!(shown.lines(first), first);
+        let older = "NAME   PHASE     AGE\na      Pending   2s\nb      Running   10s\n";
+        assert_eq!(shown.lines(older), "");
+        let wider =
+            "NAME   PHASE          AGE\na      Provisioning   3s\nb      Running        11s\n";
+        assert_eq!(shown.lines(wider), "a      Provisioning   3s\n");
+        assert_eq!(shown.lines(""), "");
+    }
+}
