@@ -106,6 +106,13 @@ pub struct Progress {
 /// Receives a step's progress.
 pub type ProgressSink = Arc<dyn Fn(Progress) + Send + Sync>;
 
+/// What this journal recorded of what was done: a step asks it about a mark that it finds.
+pub trait Recorded: Send + Sync {
+    /// Whether an attempt of `step` was begun in `run`. A step that left a mark somewhere was; if
+    /// this journal does not know of it, it is an older copy of the one that does.
+    fn was_attempted(&self, run: RunId, step: &Name) -> bool;
+}
+
 /// What an attempt of a step is given.
 #[derive(Clone)]
 pub struct StepContext {
@@ -127,6 +134,8 @@ pub struct StepContext {
     pub journal_id: Arc<str>,
     /// A number that grows with every run of this journal; goes into what the run makes.
     pub sequence: u64,
+    /// What this journal recorded.
+    pub recorded: Arc<dyn Recorded>,
     /// Ends when the attempt is to stop (only interruptible nodes are stopped).
     pub stopped: CancellationToken,
     /// The outputs of the nodes that came before, as JSON.

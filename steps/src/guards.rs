@@ -45,8 +45,9 @@ pub async fn removable(
         return Err(not_ours(ports, doomed.key));
     }
     let domains = ports.domains.domains().await?;
+    ownership::none_ahead(cx, ports, &domains)?;
     for domain in &domains {
-        if names(ports, domain, &volume).await? && !is_idle_owner(cx, domain, doomed.owner)? {
+        if names(ports, domain, &volume).await? && !is_idle_owner(cx, domain, doomed.owner) {
             return Err(in_use(
                 ports,
                 &volume,
@@ -77,13 +78,15 @@ pub async fn remove(
 /// journal had not recorded the intent to make it, it is another's.
 ///
 /// # Errors
-/// Blocked, `VSI0207`; port errors by their kind.
+/// Blocked, `VSI0207`, or `VSI0211` where a newer copy of this journal made it; port errors by
+/// their kind.
 pub async fn free_or_ours<T>(
     cx: &StepContext,
     ports: &HostPorts,
     key: &VolumeKey,
 ) -> Result<Observed<T>, Failure> {
     if !cx.intended_before && ports.storage.volume(key).await?.is_some() {
+        ownership::not_behind_host(cx, ports).await?;
         return Err(not_ours(ports, key));
     }
     Ok(Observed::Needed)
@@ -105,16 +108,8 @@ pub fn in_use(ports: &HostPorts, volume: &VolumeInfo, why: &str) -> Failure {
         .of_object(format!("volume {}", volume.key))
 }
 
-fn is_idle_owner(
-    cx: &StepContext,
-    domain: &DomainInfo,
-    owner: Option<Uuid>,
-) -> Result<bool, Failure> {
-    let own = owner.is_some_and(|uid| ownership::is_ours(cx, domain, uid));
-    if own {
-        ownership::not_behind(cx, domain)?;
-    }
-    Ok(own && !domain.state.is_active())
+fn is_idle_owner(cx: &StepContext, domain: &DomainInfo, owner: Option<Uuid>) -> bool {
+    owner.is_some_and(|uid| ownership::is_ours(cx, domain, uid)) && !domain.state.is_active()
 }
 
 /// Whether a definition of the domain, live or stored, names the volume.

@@ -1,11 +1,15 @@
 //! Whose a domain is: its metadata and our journal together say so.
 
 use uuid::Uuid;
-use vsiflow_engine::{model::Failure, step::StepContext};
+use vsiflow_engine::{
+    model::{Failure, Name},
+    step::{Step as _, StepContext},
+};
 
 use crate::{
     error,
     ports::{DomainInfo, HostPorts, OwnerMark},
+    vsi::DefineDomain,
 };
 
 /// The mark that this run puts on what it makes.
@@ -15,12 +19,13 @@ pub fn mark(cx: &StepContext, uid: Uuid) -> OwnerMark {
         uid: uid.to_string(),
         generation: cx.generation,
         sequence: cx.sequence,
+        run: Some(cx.run),
     }
 }
 
 /// Whether the domain's mark names our journal and this UID.
 pub fn is_ours(cx: &StepContext, domain: &DomainInfo, uid: Uuid) -> bool {
-    let ours = |mark: &OwnerMark| mark.journal == *cx.journal_id && mark.uid == uid.to_string();
+    let ours = |mark: &OwnerMark| is_of(cx, mark) && mark.uid == uid.to_string();
     domain.uuid == uid && domain.mark.as_ref().is_some_and(ours)
 }
 
@@ -61,34 +66,61 @@ fn ours_and_not_ahead(
     not_behind(cx, domain).map_err(|failure| failure.on_host(ports.host.name()))
 }
 
-/// Holds that the domain was not touched by a run newer than ours.
+/// Holds that what touched the domain is known to our journal.
 ///
-/// One run at a time acts for a VSI and sequences only grow, so a higher one in the VSI's own
-/// domain means that this journal is an older copy.
+/// Marks are left by [`DefineDomain`](crate::vsi::DefineDomain) alone, and each of its attempts is
+/// recorded before it begins. A mark of our journal that it knows nothing of was therefore left
+/// by a newer copy of it: this one was put back from a backup, or rolled back.
 ///
 /// # Errors
 /// Blocked, `VSI0211`.
 pub fn not_behind(cx: &StepContext, domain: &DomainInfo) -> Result<(), Failure> {
-    match &domain.mark {
-        Some(mark) if mark.journal == *cx.journal_id && mark.sequence > cx.sequence => {
-            let message = format!(
-                "the domain was touched by run {} of this journal, which knows only {}",
-                mark.sequence, cx.sequence
-            );
-            Err(error::JOURNAL_BEHIND
-                .failure(message)
-                .of_object(format!("domain {}", domain.uuid)))
-        }
-        _ => Ok(()),
+    let Some(mark) = domain.mark.as_ref().filter(|mark| is_of(cx, mark)) else {
+        return Ok(());
+    };
+    let define = Name::of(DefineDomain::NAME);
+    let known = match mark.run {
+        Some(run) => cx.recorded.was_attempted(run, &define),
+        None => mark.sequence <= cx.sequence,
+    };
+    if known {
+        return Ok(());
     }
+    let message = format!(
+        "domain {} was touched by a run of this journal (at offset {}) that this copy of it does \
+         not know",
+        domain.name, mark.sequence
+    );
+    Err(error::JOURNAL_BEHIND
+        .failure(message)
+        .of_object(format!("domain {}", domain.uuid)))
 }
 
-/// The highest sequence of `journal` in the marks of these domains: above the journal's own
-/// newest, that journal is behind the host.
-pub fn newest_sequence(journal: &str, domains: &[DomainInfo]) -> Option<u64> {
-    let marks = domains.iter().filter_map(|domain| domain.mark.as_ref());
-    marks
-        .filter(|mark| mark.journal == journal)
-        .map(|mark| mark.sequence)
-        .max()
+/// Holds [`not_behind`] for every domain on the host: what was done to one VSI tells that the
+/// journal is an older copy for all of them. Goes before whatever cannot be undone.
+///
+/// # Errors
+/// As for [`not_behind`]; port errors by their kind.
+pub async fn not_behind_host(cx: &StepContext, ports: &HostPorts) -> Result<(), Failure> {
+    let domains = ports.domains.domains().await?;
+    none_ahead(cx, ports, &domains)
+}
+
+/// [`not_behind_host`] where the domains were read already.
+///
+/// # Errors
+/// As for [`not_behind`].
+pub fn none_ahead(
+    cx: &StepContext,
+    ports: &HostPorts,
+    domains: &[DomainInfo],
+) -> Result<(), Failure> {
+    domains
+        .iter()
+        .try_for_each(|domain| not_behind(cx, domain))
+        .map_err(|failure| failure.on_host(ports.host.name()))
+}
+
+fn is_of(cx: &StepContext, mark: &OwnerMark) -> bool {
+    mark.journal == *cx.journal_id
 }

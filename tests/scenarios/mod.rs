@@ -15,4 +15,5 @@ mod lab_images;
 mod lab_kill;
 mod lab_ports;
 mod lab_vsi;
+mod old_copies;
 mod state_directory;

@@ -14,7 +14,7 @@ use crate::{
     blob::Blobs,
     model::{EntityId, Failure, FailureClass, Name, Outcome, Payload, RunId},
     registry::AnyStep,
-    step::{ProgressSink, StepContext},
+    step::{ProgressSink, Recorded, StepContext},
 };
 
 /// What an attempt needs to know.
@@ -26,6 +26,7 @@ pub(super) struct Job {
     pub(super) attempt: u32,
     pub(super) intended_before: bool,
     pub(super) sequence: u64,
+    pub(super) recorded: Arc<dyn Recorded>,
     pub(super) step_name: Name,
     pub(super) step: Arc<dyn AnyStep>,
     pub(super) params: Payload,
@@ -78,6 +79,7 @@ impl Job {
             intended_before: self.intended_before,
             journal_id: parts.journal_id.clone(),
             sequence: self.sequence,
+            recorded: self.recorded,
             stopped: self.stopped,
             outputs: Arc::new(outputs),
             previous,

@@ -387,6 +387,11 @@ impl Control {
         self.requests.upgrade()
     }
 
+    /// What is durable, for steps that ask.
+    pub(super) fn recorded(&self) -> Arc<dyn crate::step::Recorded> {
+        self.shared.clone()
+    }
+
     pub(super) fn progress_sink(
         &self,
         entity: &EntityId,

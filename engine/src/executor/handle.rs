@@ -22,7 +22,7 @@ use crate::{
         Actor, Divergence, EntityId, EntityState, Failure, Name, RunId, RunState, StreamId, Text,
     },
     registry::Registry,
-    step::Progress,
+    step::{Progress, Recorded},
     workflow::{EntityView, Wish, Workflows},
 };
 
@@ -256,6 +256,13 @@ impl Shared {
                 }
             }
         }
+    }
+}
+
+impl Recorded for Shared {
+    fn was_attempted(&self, run: RunId, step: &Name) -> bool {
+        let world = self.world.read().unwrap_or_else(PoisonError::into_inner);
+        world.was_attempted(run, step)
     }
 }
 

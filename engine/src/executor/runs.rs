@@ -254,6 +254,7 @@ impl Control {
             attempt,
             intended_before: self.is_intended(&entity, step_name),
             sequence: 0,
+            recorded: self.recorded(),
             step_name: step_name.clone(),
             step,
             params: params.clone(),

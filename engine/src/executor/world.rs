@@ -153,6 +153,19 @@ impl World {
         self.entity(id)?.active.as_ref().map(|active| active.run)
     }
 
+    /// Whether an attempt of a step was begun in a run.
+    pub(super) fn was_attempted(&self, run: RunId, step: &Name) -> bool {
+        self.run(run).is_some_and(|run| {
+            let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
+            let of_step = nodes.filter(
+                |node| matches!(&node.work, Work::Step { step: named, .. } if named == step),
+            );
+            of_step
+                .filter_map(|node| run.nodes.get(&node.name))
+                .any(|state| state.attempt() > 0)
+        })
+    }
+
     /// The entity with its newest run and what stands in its way.
     pub(super) fn view<'a>(&'a self, id: &'a EntityId) -> Option<EntityView<'a>> {
         let entity = self.entity(id)?.as_ref();

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use vsiflow_engine::model::RunId;
 
 use super::{PortResult, Removed, VolumeFormat};
 
@@ -17,6 +18,9 @@ pub struct OwnerMark {
     pub generation: u64,
     /// The sequence of the run that last touched it.
     pub sequence: u64,
+    /// That run; none where an older version wrote the mark.
+    #[serde(default)]
+    pub run: Option<RunId>,
 }
 
 /// The state of a domain.

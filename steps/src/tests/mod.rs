@@ -20,7 +20,7 @@ use vsiflow_engine::{
     checkpoint::{Checkpoints as _, MemoryCheckpoints},
     model::{EntityId, Failure, FailureClass, Name, RunId},
     secret::{MemorySecrets, Secret, Secrets as _},
-    step::{Done, Observed, Step, StepContext},
+    step::{Done, Observed, Recorded, Step, StepContext},
 };
 
 use crate::{
@@ -51,7 +51,21 @@ pub(crate) struct World {
     pub(crate) contract: Name,
     pub(crate) sequence: u64,
     runs: Mutex<u32>,
+    /// In which runs which steps were attempted.
+    attempted: Arc<Mutex<Attempted>>,
     pub(crate) stopped: CancellationToken,
+}
+
+/// What a journal records of attempts.
+#[derive(Default)]
+pub(crate) struct Attempted(BTreeSet<(RunId, Name)>);
+
+struct Book(Arc<Mutex<Attempted>>);
+
+impl Recorded for Book {
+    fn was_attempted(&self, run: RunId, step: &Name) -> bool {
+        self.0.lock().unwrap().0.contains(&(run, step.clone()))
+    }
 }
 
 impl World {
@@ -75,6 +89,7 @@ impl World {
             contract,
             sequence: 5,
             runs: Mutex::new(1),
+            attempted: Arc::default(),
             stopped: CancellationToken::new(),
         }
     }
@@ -103,6 +118,7 @@ impl World {
             intended_before,
             journal_id: self.journal.into(),
             sequence: self.sequence,
+            recorded: Arc::new(Book(self.attempted.clone())),
             stopped: self.stopped.clone(),
             outputs: Arc::new(self.outputs.lock().unwrap().clone()),
             previous: self.previous.lock().unwrap().clone().map(Into::into),
@@ -119,6 +135,8 @@ impl World {
     ) -> Result<Done<S::Output>, Failure> {
         let intended = self.intents.lock().unwrap().contains(S::NAME);
         let cx = self.cx(S::NAME, intended);
+        let begun = (cx.run, Name::of(S::NAME));
+        self.attempted.lock().unwrap().0.insert(begun);
         let done = match step.observe(&cx, params).await? {
             Observed::Present(output) => Done::present(output),
             Observed::Needed => {
@@ -148,6 +166,11 @@ impl World {
     pub(crate) fn record<T: serde::Serialize>(&self, node: &str, output: &T) {
         let bytes = serde_json::to_vec(output).unwrap();
         self.outputs.lock().unwrap().insert(Name::of(node), bytes);
+    }
+
+    /// An older copy of this journal takes its place: what was attempted is not in it.
+    pub(crate) fn roll_back(&self) {
+        self.attempted.lock().unwrap().0.clear();
     }
 
     pub(crate) fn intend(&self, step: &'static str) {

@@ -83,6 +83,7 @@ impl Step for StopDomain {
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
+        ownership::not_behind_host(cx, &ports).await?;
         let how = match active(cx, &ports, params.uuid).await? {
             None => return Ok(Done::present(Output { how: How::Already })),
             // A guest that is suspended hears nothing.

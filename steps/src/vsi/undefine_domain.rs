@@ -66,6 +66,7 @@ impl Step for UndefineDomain {
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
+        ownership::not_behind_host(cx, &ports).await?;
         let domain = ownership::own_domain(cx, &ports, params.uuid).await?;
         if domain.is_some_and(|domain| domain.state.is_active()) {
             return Err(error::WRONG_STATE

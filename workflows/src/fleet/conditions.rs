@@ -64,11 +64,18 @@ pub(super) fn of(
         ),
         make("Degraded", phase == Phase::Degraded, phase.as_str(), ""),
     ];
+    if let Some(failure) = obstacle.filter(|failure| failure.code.as_str() == JOURNAL_BEHIND) {
+        let code = failure.code.as_str();
+        conditions.push(make("JournalBehind", true, code, &failure.to_string()));
+    }
     for (name, node) in NODES {
         conditions.push(by_node(name, node, known, run, records));
     }
     conditions
 }
+
+/// The code of a host that has seen a newer copy of this journal.
+const JOURNAL_BEHIND: &str = "VSI0211";
 
 /// The conditions that a step's success brings about.
 const NODES: [(&str, &str); 3] = [

@@ -47,12 +47,16 @@ pub(crate) fn describe(spec: &DomainSpec) -> String {
 }
 
 fn mark(mark: &OwnerMark) -> Tag {
-    Tag::new("vsiflow:vsi")
+    let tag = Tag::new("vsiflow:vsi")
         .with("xmlns:vsiflow", MARK_URI)
         .with("journal", &mark.journal)
         .with("uid", &mark.uid)
         .with("generation", mark.generation)
-        .with("sequence", mark.sequence)
+        .with("sequence", mark.sequence);
+    match mark.run {
+        Some(run) => tag.with("run", run),
+        None => tag,
+    }
 }
 
 fn devices(spec: &DomainSpec) -> Tag {
@@ -164,6 +168,7 @@ mod tests {
                 uid: "u".into(),
                 generation: 3,
                 sequence: 17,
+                run: Some("01M7WDX6TDH791275W3WXRBP1K".parse().unwrap()),
             },
         }
     }

@@ -49,6 +49,7 @@ fn mark(metadata: &Element) -> Option<OwnerMark> {
         uid: text("uid")?,
         generation: number("generation")?,
         sequence: number("sequence")?,
+        run: text("run").and_then(|run| run.parse().ok()),
     })
 }
 

@@ -77,6 +77,7 @@ async fn domain_spec(
             uid: uuid.to_string(),
             generation: 3,
             sequence: 7,
+            run: None,
         },
     })
 }
