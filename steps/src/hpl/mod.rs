@@ -10,4 +10,4 @@ mod scan;
 mod tests;
 
 pub use catalogue::{Catalogue, Entry, Kind, Words};
-pub use scan::{Finding, LINE_MAX, Scanner, cut, plain};
+pub use scan::{Finding, LINE_MAX, Scanner, cut, is_invisible, plain};

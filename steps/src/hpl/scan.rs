@@ -151,7 +151,7 @@ pub fn plain(line: &[u8]) -> String {
 }
 
 /// Characters that show nothing and change how others are shown.
-fn is_invisible(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 

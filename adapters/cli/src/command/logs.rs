@@ -13,6 +13,9 @@ use crate::{
     output,
 };
 
+/// Of a log without line ends, or with many, no more than about this many bytes are held.
+const TAIL_MAX: usize = 8 * 1024 * 1024;
+
 /// How often a followed log is looked at.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -59,6 +62,7 @@ async fn print(log: &ConsoleLog, args: &LogsArgs) -> Outcome {
         at = chunk.next;
         if tail.is_some() && !chunk.bytes.is_empty() {
             whole.extend(chunk.bytes);
+            keep_end(&mut whole, TAIL_MAX);
             continue;
         }
         if let Some(lines) = tail.take() {
@@ -73,6 +77,14 @@ async fn print(log: &ConsoleLog, args: &LogsArgs) -> Outcome {
         } else {
             output::console(&chunk.bytes)?;
         }
+    }
+}
+
+/// Forgets the beginning of what has grown far beyond `most` bytes.
+fn keep_end(text: &mut Vec<u8>, most: usize) {
+    let excess = text.len().saturating_sub(most);
+    if excess > most {
+        text.drain(..excess);
     }
 }
 
@@ -96,6 +108,17 @@ fn last_lines(text: &[u8], lines: usize) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_an_endless_log_the_end_is_held() {
+        let mut held = Vec::new();
+        for piece in 0..100_u8 {
+            held.extend([piece; 10]);
+            keep_end(&mut held, 50);
+            assert!(held.len() <= 110);
+        }
+        assert!(held.len() >= 50 && held.ends_with(&[99; 10]));
+    }
 
     #[test]
     fn the_last_lines_are_whole_lines() {

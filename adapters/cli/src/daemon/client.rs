@@ -33,7 +33,8 @@ pub(crate) enum Forwarded {
 /// Asks the holder of the state directory, and prints what it says.
 pub(crate) async fn forward(state: &Path) -> Forwarded {
     let print = |frame| match frame {
-        Frame::Out(bytes) => output::raw(&bytes).map_err(|_| io::Error::other("stdout")),
+        // The holder does not know this terminal, and may send on what a guest wrote.
+        Frame::Out(bytes) => output::console(&bytes).map_err(|_| io::Error::other("stdout")),
         Frame::Err(bytes) => {
             output::raw_note(&bytes);
             Ok(())

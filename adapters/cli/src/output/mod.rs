@@ -8,6 +8,7 @@ pub(crate) mod table;
 
 use serde::Serialize;
 use vsiflow_file::Diagnostic;
+use vsiflow_steps::hpl;
 
 use crate::{
     args::Format,
@@ -81,16 +82,21 @@ pub(crate) fn console(bytes: &[u8]) -> Result<(), Problem> {
     if sink::is_for_caller() || !std::io::stdout().is_terminal() {
         return raw(bytes);
     }
-    let text = String::from_utf8_lossy(bytes);
-    let harmless = |c: char| {
-        if c.is_control() && c != '\n' && c != '\t' {
+    raw(harmless(bytes).as_bytes())
+}
+
+/// A dot stands for everything that a terminal would obey instead of showing it.
+fn harmless(bytes: &[u8]) -> String {
+    let shown = |c: char| {
+        let obeyed = c.is_control() && !['\n', '\t'].contains(&c);
+        if obeyed || hpl::is_invisible(c) {
             '·'
         } else {
             c
         }
     };
-    let text: String = text.replace("\r\n", "\n").chars().map(harmless).collect();
-    raw(text.as_bytes())
+    let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
+    text.chars().map(shown).collect()
 }
 
 /// An object as JSON or YAML.
@@ -161,4 +167,19 @@ pub(crate) fn tracing(verbose: u8) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_as_dots() {
+        let hostile =
+            b"a\x1b[2J\x1b]0;x\x07\r\nb\tc\rd\x9b\xff\xe2\x80\xae\xe2\x81\xa6 \xc2\x9b1m\0";
+        assert_eq!(
+            harmless(hostile),
+            "a·[2J·]0;x·\nb\tc·d\u{fffd}\u{fffd}·· ·1m·"
+        );
+    }
 }
