@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::Value;
-use vsiflow_tests::Vsiflow;
+use vsiflow_tests::{Vsi, Vsiflow};
 
 const PLAIN: &str = "workload: |\n  type: workload\n  confidential-containers: {}\nenv: |\n  type: env\n  logging: very-secret-word\n";
 
@@ -91,4 +91,27 @@ fn doubts_exit_0_and_errors_exit_1_without_a_word_of_the_contract() {
         .exits(0)
         .json();
     assert_eq!(quiet["signature"], "none");
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_warned_of_at_the_desk_and_before_the_boot() {
+    let vsiflow = Vsiflow::simulated();
+    openssl(
+        &vsiflow,
+        "req -new -x509 -newkey rsa:2048 -nodes -keyout key.pem -subj /CN=a -days 10 -out crt.pem",
+    );
+    let certificate = std::fs::read_to_string(vsiflow.folder().join("crt.pem")).unwrap();
+    let indented = certificate.trim_end().replace('\n', "\n    ");
+    let contract = format!("{PLAIN}  signingKey: |\n    {indented}\n");
+    vsiflow.write("soon.yaml", &contract);
+    vsiflow
+        .run(&["contract", "check", "soon.yaml"])
+        .exits(0)
+        .says("soon.yaml:7: warning[VSI0408]")
+        .says("days left");
+    vsiflow
+        .apply(Vsi::named("soon").contract(&contract), &["--wait"])
+        .exits(0)
+        .says("VSI0408")
+        .says("days left (line 7)");
 }

@@ -40,6 +40,41 @@ fn a_contract_without_env_blocks_until_it_is_corrected() {
 }
 
 #[test]
+fn a_contract_that_no_guest_takes_costs_no_upload_and_names_its_line() {
+    let vsiflow = Vsiflow::simulated();
+    let token = "hyper-protect-basic.dGhpcw==.VTJGc2RHVmtYMTg=";
+    let contract = format!("env: fine\nworkload: {token}\nenvWorkloadSignature: \"?\"\n");
+    vsiflow
+        .apply(Vsi::named("early").contract(&contract), &["--wait"])
+        .exits(4)
+        .says("error[VSI0406]")
+        .says("line 2")
+        .says("and 1 more, which `vsiflow contract check` shows")
+        .says("vsiflow contract encrypt");
+    assert!(vsiflow.sim().volumes().is_empty(), "something was done");
+}
+
+#[test]
+fn a_doubtful_contract_is_booted_with_a_warning() {
+    let vsiflow = Vsiflow::simulated();
+    let contract =
+        "workload: |\n  type: workload\n  play: {}\nenv: |\n  type: env\n  env: {A: 1}\n";
+    vsiflow
+        .apply(Vsi::named("doubt").contract(contract), &["--wait"])
+        .exits(0)
+        .says("warning: vsi/doubt: VSI0412: the variable `A`")
+        .says("(line 6)")
+        .says("quotes");
+    vsiflow
+        .run(&["describe", "doubt"])
+        .exits(0)
+        .says("Warnings:")
+        .says("VSI0412");
+    let warnings = &vsiflow.vsi("doubt")["status"]["warnings"];
+    assert_eq!(warnings.as_array().map(Vec::len), Some(1), "{warnings}");
+}
+
+#[test]
 fn no_secret_is_in_any_file_but_those_for_secrets() {
     let vsiflow = Vsiflow::simulated();
     let document = Vsi::named("quiet").contract("env: x\nworkload: very-secret-word\n");

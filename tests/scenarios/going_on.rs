@@ -3,7 +3,8 @@
 use vsiflow_tests::{Vsi, Vsiflow, history::assert_nothing_done_twice, until};
 
 /// The steps of a provisioning in the order in which they usually end.
-const STEPS: [&str; 15] = [
+const STEPS: [&str; 16] = [
+    "check_contract",
     "resolve_host",
     "attach_data_disks",
     "resolve_networks",

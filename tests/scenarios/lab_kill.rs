@@ -8,7 +8,8 @@ use vsiflow_tests::{
 };
 
 /// The steps of a provisioning, those of its image among them.
-const STEPS: [&str; 15] = [
+const STEPS: [&str; 16] = [
+    "check_contract",
     "resolve_host",
     "attach_data_disks",
     "resolve_networks",

@@ -8,11 +8,12 @@ use vsiflow_steps::{
     names,
     ports::{VolumeFormat, VolumeKey},
     vsi::{
-        AttachDataDisks, Card, CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes,
-        KeepEvidence, MonitorConsole, ResolveHost, ResolveNetworks, StartDomain, StopDomain,
-        UndefineDomain, WriteCidata, attach_data_disks, clone_boot_disk, create_console_log,
-        define_domain, delete_volumes, keep_evidence, monitor_console, resolve_host,
-        resolve_networks, start_domain, stop_domain, undefine_domain, write_cidata,
+        AttachDataDisks, Card, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain,
+        DeleteVolumes, KeepEvidence, MonitorConsole, ResolveHost, ResolveNetworks, StartDomain,
+        StopDomain, UndefineDomain, WriteCidata, attach_data_disks, check_contract,
+        clone_boot_disk, create_console_log, define_domain, delete_volumes, keep_evidence,
+        monitor_console, resolve_host, resolve_networks, start_domain, stop_domain,
+        undefine_domain, write_cidata,
     },
 };
 
@@ -35,7 +36,7 @@ const FAILED_GRACE_S: u64 = 5;
 
 const DEADLINE_CODE: &str = "VSI0502";
 
-/// resolve_host → {ensure_base_image → clone_boot_disk, write_cidata, create_console_log,
+/// check_contract → resolve_host → {ensure_base_image → clone_boot_disk, write_cidata, create_console_log,
 /// attach_data_disks, resolve_networks} → define_domain → start_domain → monitor_console.
 ///
 /// Where this journal may have defined a domain before, what that left is taken down first, with
@@ -50,11 +51,12 @@ pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> 
     }
     let mut nodes = Nodes::new(NAME, &wanted.vsi.host);
     if was_too_slow(state) {
-        resolve_host(&mut nodes, wanted)?;
+        resolve_host(&mut nodes, wanted, &[])?;
         start(&mut nodes, wanted, ResolveHost::NAME)?;
         return Ok(nodes.build());
     }
-    resolve_host(&mut nodes, wanted)?;
+    check_contract(&mut nodes, wanted)?;
+    resolve_host(&mut nodes, wanted, &[CheckContract::NAME])?;
     let base = if state.intents.contains(&Name::of(DefineDomain::NAME)) {
         take_down(&mut nodes, wanted, state)?;
         DeleteVolumes::NAME
@@ -76,13 +78,24 @@ fn was_too_slow(state: &EntityState) -> bool {
     })
 }
 
-fn resolve_host(nodes: &mut Nodes, wanted: &WantedVsi) -> Result<(), Failure> {
+/// A contract that no guest takes costs neither an upload nor a boot.
+fn check_contract(nodes: &mut Nodes, wanted: &WantedVsi) -> Result<(), Failure> {
+    let params = check_contract::Params {
+        contract: wanted.contract.clone(),
+    };
+    let node = nodes.step::<CheckContract>(&[], &params)?;
+    // It asks no host.
+    node.lane = vsiflow_engine::model::Text::default();
+    Ok(())
+}
+
+fn resolve_host(nodes: &mut Nodes, wanted: &WantedVsi, after: &[&str]) -> Result<(), Failure> {
     let params = resolve_host::Params {
         host: wanted.vsi.host.clone(),
         arch: wanted.vsi.machine.arch.clone(),
         pool: wanted.vsi.pool.clone(),
     };
-    nodes.step::<ResolveHost>(&[], &params).map(drop)
+    nodes.step::<ResolveHost>(after, &params).map(drop)
 }
 
 /// The console's log goes too: what an earlier guest said there must not decide a later boot.

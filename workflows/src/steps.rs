@@ -7,9 +7,9 @@ use vsiflow_steps::{
     image::{Claim, MarkWhole, ProbeSource, RemoveImage, UploadChunks, VerifyImage},
     ports::{Hosts, ImageSource},
     vsi::{
-        AttachDataDisks, CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes,
-        KeepEvidence, MonitorConsole, Release, ResolveHost, ResolveNetworks, StartDomain,
-        StopDomain, UndefineDomain, WriteCidata,
+        AttachDataDisks, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain,
+        DeleteVolumes, KeepEvidence, MonitorConsole, Release, ResolveHost, ResolveNetworks,
+        StartDomain, StopDomain, UndefineDomain, WriteCidata,
     },
 };
 
@@ -21,6 +21,7 @@ pub fn registry(
 ) -> Registry {
     let mut registry = Registry::default();
     registry
+        .add(CheckContract::new(secrets.clone()))
         .add(ResolveHost::new(hosts.clone()))
         .add(CloneBootDisk::new(hosts.clone()))
         .add(WriteCidata::new(hosts.clone(), secrets.clone()))

@@ -1,9 +1,10 @@
 //! What a check of a contract says.
 
 use serde::Serialize;
+use vsiflow_engine::model::Failure;
 
 use super::keys::Lifetime;
-use crate::error::Code;
+use crate::error::{self, Code};
 
 /// How much a finding weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -66,6 +67,11 @@ impl Finding {
         Self::new(Severity::Warning, code, message)
     }
 
+    fn with_line(&self) -> String {
+        let line = self.line.map(|line| format!(" (line {line})"));
+        format!("{}{}", self.message, line.unwrap_or_default())
+    }
+
     /// The same, about this section.
     pub(super) fn of(mut self, section: &str) -> Self {
         self.section = section.to_owned();
@@ -82,6 +88,12 @@ impl Finding {
     pub(super) fn with_remedy(mut self, remedy: &str) -> Self {
         self.remedy = remedy.to_owned();
         self
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}. {}", self.code, self.with_line(), self.remedy)
     }
 }
 
@@ -135,6 +147,35 @@ impl Report {
         self.findings
             .iter()
             .filter(|finding| finding.severity == Severity::Error)
+    }
+
+    /// Whether the guest would take the contract.
+    ///
+    /// # Errors
+    /// The first error, with its line, and how many others there are.
+    pub fn verdict(&self) -> Result<(), Failure> {
+        let mut errors = self.errors();
+        let Some(first) = errors.next() else {
+            return Ok(());
+        };
+        let mut words = first.with_line();
+        match errors.count() {
+            0 => {}
+            more => words.push_str(&format!(
+                "; and {more} more, which `vsiflow contract check` shows"
+            )),
+        }
+        Err(first.kind.failure(words).with_remedy(&first.remedy))
+    }
+
+    /// What the guest may refuse. That nobody had a key to check the signature with is none: of an
+    /// encrypted contract that is always so.
+    pub fn doubts(&self) -> impl Iterator<Item = &Finding> {
+        let unchecked = self.signature == SignatureState::Unchecked;
+        let signature = error::CONTRACT_SIGNATURE.code;
+        self.findings.iter().filter(move |finding| {
+            finding.severity == Severity::Warning && !(unchecked && finding.code == signature)
+        })
     }
 
     pub(super) fn sorted(mut self) -> Self {

@@ -49,15 +49,7 @@ pub struct Given {
 /// The first thing that would keep the guest from taking it, blocked, with the line where that
 /// is known.
 pub fn check(contract: &[u8]) -> Result<(), Failure> {
-    let report = inspect(contract, &Given::default());
-    match report.errors().next() {
-        None => Ok(()),
-        Some(error) => {
-            let line = error.line.map(|line| format!(" (line {line})"));
-            let words = format!("{}{}", error.message, line.unwrap_or_default());
-            Err(error.kind.failure(words).with_remedy(&error.remedy))
-        }
-    }
+    inspect(contract, &Given::default()).verdict()
 }
 
 /// Everything that can be told of a contract without decrypting it.

@@ -4,6 +4,7 @@
 //! of the node of that step's name.
 
 pub mod attach_data_disks;
+pub mod check_contract;
 pub mod clone_boot_disk;
 pub mod create_console_log;
 pub mod define_domain;
@@ -20,6 +21,7 @@ pub mod undefine_domain;
 pub mod write_cidata;
 
 pub use attach_data_disks::AttachDataDisks;
+pub use check_contract::CheckContract;
 pub use clone_boot_disk::CloneBootDisk;
 pub use create_console_log::CreateConsoleLog;
 pub use define_domain::DefineDomain;

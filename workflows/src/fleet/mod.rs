@@ -20,6 +20,7 @@ mod index;
 mod keep;
 mod logs;
 mod object;
+mod outputs;
 mod sweep;
 mod verdict;
 

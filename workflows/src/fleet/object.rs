@@ -6,11 +6,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_engine::{
     journal::Record,
-    model::{EventKind, Name, NodeState, RunResult, RunState, StreamId, Timestamp},
+    model::{EventKind, NodeState, RunResult, RunState, StreamId, Timestamp},
+    step::Step as _,
 };
+use vsiflow_steps::vsi::{CheckContract, MonitorConsole, Release};
 
 use super::{
     Condition, EvidencePlace, Fleet, FleetError, UploadProgress, conditions, index::Known,
+    outputs::texts,
 };
 use crate::{phase::Phase, spec::documents};
 
@@ -77,6 +80,9 @@ pub struct VsiStatus {
     /// When something was last heard from the host, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_last_seen: Option<String>,
+    /// What is doubtful about its contract, and what its guest warned of as it booted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Boots that failed since it was wished, or since somebody asked to try again.
     #[serde(skip_serializing_if = "is_zero")]
     pub failed_boots: u32,
@@ -102,9 +108,6 @@ pub struct Progress {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upload: Option<UploadProgress>,
 }
-
-/// Where the end of a ready guest's console is kept, of the step that saw it.
-const READY_NODE: &str = "monitor_console";
 
 /// The longest description, in bytes.
 const DESCRIPTION_MAX: usize = 16 * 1024;
@@ -157,7 +160,8 @@ impl Fleet {
             .map(|r| r.event.at)
             .max();
         let obstacle = self.obstacle(&known.entity);
-        let ready = self.ready_output(known).await?;
+        let ready = self.output_of(MonitorConsole::NAME, state).await?;
+        let warnings = self.warnings_of(state, &ready).await?;
         let failed = state.state.as_ref().map(|(_, detail)| detail.to_string());
         let ended = state.last.as_ref().map(|last| &last.result);
         let description = match (&obstacle, failed.filter(|detail| !detail.is_empty())) {
@@ -180,7 +184,8 @@ impl Fleet {
                 .as_deref()
                 .filter(|run| run.result().is_none())
                 .map(|run| progress(run, self.upload_of(known))),
-            ip_addresses: addresses(&ready),
+            ip_addresses: texts(&ready, "addresses"),
+            warnings,
             run_id: newest.map(|run| run.to_string()),
             host: known.wanted.vsi.host.clone(),
             host_last_seen: seen.map(rfc3339),
@@ -196,25 +201,6 @@ impl Fleet {
             spec: spec(known),
             status,
         })
-    }
-
-    /// What the step that saw the guest ready left, as JSON.
-    async fn ready_output(&self, known: &Known) -> Result<Value, FleetError> {
-        let runs = known
-            .state
-            .runs
-            .iter()
-            .rev()
-            .filter_map(|run| self.engine.run(*run));
-        let outputs = runs.filter_map(|run| match run.nodes.get(&Name::of(READY_NODE)) {
-            Some(NodeState::Succeeded { output, .. }) => Some(output.clone()),
-            _ => None,
-        });
-        let Some(output) = outputs.take(1).next() else {
-            return Ok(Value::Null);
-        };
-        let bytes = self.blobs.get(&output).await?;
-        Ok(serde_json::from_slice(&bytes).unwrap_or_default())
     }
 }
 
@@ -273,18 +259,12 @@ fn console_tail(ready: &Value) -> String {
     tail.get(from..).unwrap_or_default().to_owned()
 }
 
-fn addresses(ready: &Value) -> Vec<String> {
-    let list = ready.get("addresses").and_then(Value::as_array);
-    list.into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect()
-}
+/// The steps that ask no host.
+const HOSTLESS: [&str; 2] = [CheckContract::NAME, Release::NAME];
 
 /// Whether the event shows that the host answered.
 fn was_heard(record: &Record) -> bool {
-    matches!(&record.event.kind, EventKind::StepSucceeded { node, .. } if node.as_str() != "release")
+    matches!(&record.event.kind, EventKind::StepSucceeded { node, .. } if !HOSTLESS.contains(&node.as_str()))
 }
 
 fn current_step(run: &RunState) -> Option<String> {

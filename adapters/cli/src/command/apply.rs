@@ -10,7 +10,7 @@ use crate::{
     actor,
     args::{ApplyArgs, Common, Format},
     compose::App,
-    exit::Exit,
+    exit::{Exit, Problem},
     output,
     work::{self, Target},
 };
@@ -36,11 +36,22 @@ pub(super) async fn run(common: &Common, args: ApplyArgs) -> Outcome {
         "is Running",
     )
     .await?;
+    tell_warnings(&app, &targets).await?;
     if let Some(format) = args.output {
         work::print_vsis(&app, &targets, format).await?;
     }
     app.close().await;
     Ok(exit)
+}
+
+/// What is doubtful about the contracts, and what the guests warned of.
+async fn tell_warnings(app: &App, targets: &[Target]) -> Result<(), Problem> {
+    for target in targets {
+        for warning in app.fleet.warnings(&target.entity).await? {
+            output::warning(&format!("vsi/{}: {warning}", target.label()));
+        }
+    }
+    Ok(())
 }
 
 async fn dry_run(app: &App, resolved: &Resolved, format: Option<Format>) -> Outcome {

@@ -64,6 +64,11 @@ pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine]) {
             .lines()
             .for_each(|text| line(&format!("  {text}")));
     }
+    if !status.warnings.is_empty() {
+        line("Warnings:");
+        let warnings = status.warnings.iter();
+        warnings.for_each(|warning| line(&format!("  {warning}")));
+    }
     if !status.evidence.is_empty() {
         line("Evidence:");
         let places = status.evidence.iter();

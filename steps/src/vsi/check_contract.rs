@@ -1,0 +1,82 @@
+//! Looks at the contract before anything is done for the VSI.
+
+use std::{sync::Arc, time::SystemTime};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    model::{Failure, Name},
+    secret::Secrets,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    contract::{self, Given},
+    hpl::cut,
+};
+
+/// How many doubts are kept.
+const DOUBTS_MAX: usize = 8;
+/// What is kept of each, in bytes.
+const DOUBT_KEPT: usize = 240;
+
+/// Checks the contract, the time of its certificate included: what the guest will refuse blocks,
+/// what it may refuse is kept as a doubt.
+///
+/// It changes nothing and asks no host, so a crash in its middle leaves nothing; the next attempt
+/// looks again.
+pub struct CheckContract {
+    secrets: Arc<dyn Secrets>,
+}
+
+/// What [`CheckContract`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The secret that holds the contract.
+    pub contract: Name,
+}
+
+/// What [`CheckContract`] found. It repeats nothing of the contract but names of its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// What the guest may refuse, with lines and remedies; at most 8.
+    pub doubts: Vec<String>,
+    /// The last day of the signer's certificate, where that can be read.
+    #[serde(default)]
+    pub certificate_ends: Option<String>,
+}
+
+impl CheckContract {
+    /// The step, with the contracts of that store.
+    pub fn new(secrets: Arc<dyn Secrets>) -> Self {
+        Self { secrets }
+    }
+}
+
+#[async_trait]
+impl Step for CheckContract {
+    const NAME: &'static str = "check_contract";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(&self, _: &StepContext, _: &Params) -> Result<Observed<Output>, Failure> {
+        Ok(Observed::Needed)
+    }
+
+    async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let contract = super::release::read(self.secrets.as_ref(), &params.contract).await?;
+        let given = Given {
+            key: None,
+            now: Some(SystemTime::now()),
+        };
+        let report = contract::inspect(contract.expose(), &given);
+        report.verdict()?;
+        let doubts = report.doubts().take(DOUBTS_MAX);
+        Ok(Done::present(Output {
+            doubts: doubts
+                .map(|finding| cut(&finding.to_string(), DOUBT_KEPT).to_owned())
+                .collect(),
+            certificate_ends: report.certificate.map(|lifetime| lifetime.last_day()),
+        }))
+    }
+}
