@@ -52,6 +52,11 @@ fn a_contract_that_no_guest_takes_costs_no_upload_and_names_its_line() {
         .says("and 1 more, which `vsiflow contract check` shows")
         .says("vsiflow contract encrypt");
     assert!(vsiflow.sim().volumes().is_empty(), "something was done");
+    let conditions = &vsiflow.vsi("early")["status"]["conditions"];
+    let accepted = conditions.as_array().unwrap().iter();
+    let accepted = accepted.filter(|one| one["type"] == "ContractAccepted");
+    let accepted: Vec<_> = accepted.map(|one| &one["status"]).collect();
+    assert_eq!(accepted, ["False"], "{conditions:#}");
 }
 
 #[test]

@@ -68,8 +68,8 @@ pub(super) fn of(
         let code = failure.code.as_str();
         conditions.push(make("JournalBehind", true, code, &failure.to_string()));
     }
-    for (name, node) in NODES {
-        conditions.push(by_node(name, node, known, run, records));
+    for (name, nodes) in NODES {
+        conditions.push(by_node(name, nodes, run, records));
     }
     conditions
 }
@@ -78,22 +78,22 @@ pub(super) fn of(
 const JOURNAL_BEHIND: &str = "VSI0211";
 
 /// The conditions that a step's success brings about.
-const NODES: [(&str, &str); 3] = [
-    ("ImageReady", "ensure_base_image"),
-    ("ContractAccepted", "write_cidata"),
-    ("Booted", "monitor_console"),
+const NODES: [(&str, &[&str]); 3] = [
+    ("ImageReady", &["ensure_base_image"]),
+    // Runs of earlier versions looked at the contract as they wrote it.
+    ("ContractAccepted", &["check_contract", "write_cidata"]),
+    ("Booted", &["monitor_console"]),
 ];
 
 fn by_node(
     name: &'static str,
-    node: &str,
-    known: &Known,
+    nodes: &[&str],
     run: Option<&RunState>,
     records: &[Record],
 ) -> Condition {
-    let node = Name::of(node);
-    let state = run.and_then(|run| run.nodes.get(&node));
-    let done = last_success(records, &node);
+    let nodes = nodes.iter().map(|node| Name::of(node));
+    let state = run.and_then(|run| nodes.clone().find_map(|node| run.nodes.get(&node)));
+    let done = nodes.filter_map(|node| last_success(records, &node)).max();
     let (status, reason, message) = match (state, done) {
         (Some(NodeState::Succeeded { .. }), _) | (None, Some(_)) => ("True", "Done", String::new()),
         (Some(state), _) => match state.failure() {
@@ -102,7 +102,6 @@ fn by_node(
         },
         (None, None) => ("Unknown", "Pending", String::new()),
     };
-    let _ = known;
     Condition {
         name,
         status,
