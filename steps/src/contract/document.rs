@@ -24,10 +24,14 @@ pub(super) struct Document<'a> {
 
 impl<'a> Document<'a> {
     pub(super) fn read(contract: &'a [u8]) -> Result<Self, Finding> {
-        let text = std::str::from_utf8(contract)
-            .map_err(|_| Finding::error(error::CONTRACT_YAML, "the contract is not UTF-8 text"))?;
+        let text = std::str::from_utf8(contract).map_err(|error| {
+            let before = contract.get(..error.valid_up_to()).unwrap_or_default();
+            let breaks = before.iter().filter(|byte| **byte == b'\n').count() as u64;
+            Finding::error(error::CONTRACT_YAML, "the contract is not UTF-8 text")
+                .at(Some(breaks.saturating_add(1)))
+        })?;
         let sections = parse(text).map_err(|line| {
-            let words = "the contract is no YAML mapping of sections";
+            let words = "the contract is no YAML mapping in which each section stands once";
             Finding::error(error::CONTRACT_YAML, words).at(line)
         })?;
         Ok(Self {

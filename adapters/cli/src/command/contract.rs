@@ -93,7 +93,10 @@ fn tell(file: &str, report: &Report, days_left: Option<u64>) {
         let last = lifetime.last_day();
         facts.push(format!("certificate until {last} ({days} days left)"));
     }
-    output::line(&format!("{file}: {}", facts.join(", ")));
+    // Of what cannot be read there is nothing else to tell.
+    if !report.sections.is_empty() {
+        output::line(&format!("{file}: {}", facts.join(", ")));
+    }
     let errors = report.errors().count();
     let warnings = report.findings.len().saturating_sub(errors);
     output::line(&match (errors, warnings) {
