@@ -56,6 +56,13 @@ impl Control {
         };
         self.recorder.entity_event(&wish.entity, kind, cause);
         self.drive_entity(&wish.entity);
+        // At once: a step that ends in this very batch must not finish the run as if nothing else
+        // were wanted by now.
+        let called_for = self.recorder.world.entity(&wish.entity);
+        let called_for = called_for.and_then(|state| decide_entity(state));
+        if let Some(EntityCommand::CancelRun { run, mode }) = called_for {
+            self.ask_to_stop(run, mode);
+        }
         generation
     }
 

@@ -435,6 +435,22 @@ async fn a_newer_generation_lets_the_current_step_end_and_follows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wish_that_comes_as_the_last_step_ends_supersedes_the_run() {
+    let bench = Bench::playing([Play::UntilLet]);
+    let engine = bench.open().await;
+    let one = || vec![wish("x", "one", Precedence::Supersede)];
+    engine.desire(one(), by()).await.unwrap();
+    until_count(&bench, &engine, "intent", 1).await;
+    bench.script.hold.notify_one();
+    engine.desire(one(), by()).await.unwrap();
+    settled(&engine, "x").await;
+    let state = engine.entity(&entity("x")).unwrap();
+    let first = engine.run(state.runs[0]).unwrap();
+    assert_eq!(first.result(), Some(&RunResult::Superseded));
+    assert_eq!(state.reached, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_interruptible_step_is_stopped_at_once() {
     let bench = Bench::playing([Play::UntilStopped]);
     let engine = bench.open().await;

@@ -84,7 +84,11 @@ fn ending(graph: &Graph, state: &RunState) -> Option<RunResult> {
             CancelMode::Superseded | CancelMode::Unwanted => RunResult::Superseded,
         })
     };
-    failed.or_else(done).or_else(cancelled)
+    // A newer wish was recorded before the run ended: it is that one's turn, even where the last
+    // step still came to its end.
+    let superseded =
+        || (state.cancel == Some(CancelMode::Superseded)).then_some(RunResult::Superseded);
+    failed.or_else(superseded).or_else(done).or_else(cancelled)
 }
 
 fn wind_down(graph: &Graph, state: &RunState, result: RunResult) -> Vec<Command> {
