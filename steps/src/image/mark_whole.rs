@@ -19,7 +19,8 @@ use crate::{error, ports::Hosts};
 /// the image.
 ///
 /// Without the mark nobody copies the image. A crash in its middle leaves it without one, or with
-/// one that this journal did not see the end of; the next attempt writes it again.
+/// one that this journal did not see the end of; the next attempt writes it again, or makes the
+/// host write what is there to its disk.
 pub struct MarkWhole {
     hosts: Arc<dyn Hosts>,
 }
@@ -60,6 +61,10 @@ impl Step for MarkWhole {
         let sidecar = sidecar::read(&ports, &cx.journal_id, &image.key).await?;
         let own = sidecar.as_ref().is_some_and(|sidecar| sidecar.ours);
         let marked = sidecar.and_then(|sidecar| sidecar.whole) == Some(Mark::of(&image));
+        if own && marked {
+            // An earlier attempt may have ended between writing it and the sync.
+            ports.storage.sync(&sidecar::key(&image.key)).await?;
+        }
         // What somebody else brought bears their mark, or none.
         let found = claimed(cx)?.whole.is_some();
         Ok(match marked || found && !own {

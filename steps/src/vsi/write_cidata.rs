@@ -90,7 +90,7 @@ impl Iso {
         self.bytes.len() as u64
     }
 
-    /// The volume, if it holds exactly these bytes.
+    /// The volume, if it holds exactly these bytes, which are on the host's disk then.
     async fn found(
         &self,
         ports: &HostPorts,
@@ -98,6 +98,8 @@ impl Iso {
     ) -> Result<Option<VolumeInfo>, Failure> {
         match ports.storage.volume(key).await? {
             Some(volume) if volume.physical == self.len() => {
+                // An attempt may have ended between sending them and the sync.
+                ports.storage.sync(key).await?;
                 let same = ports.storage.sha256(key).await? == self.hash;
                 Ok(same.then_some(volume))
             }
@@ -167,6 +169,5 @@ async fn upload(ports: &HostPorts, key: &VolumeKey, bytes: Bytes) -> Result<(), 
         .upload(key, 0, Some(bytes.len() as u64))
         .await?;
     sink.send(bytes).await?;
-    sink.finish().await?;
-    Ok(ports.storage.sync(key).await?)
+    Ok(sink.finish().await?)
 }
