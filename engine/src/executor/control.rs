@@ -274,6 +274,19 @@ impl Control {
             }
             Drive::These(entities) => entities.iter().for_each(|entity| self.drive_entity(entity)),
         }
+        self.drive_unwanted();
+    }
+
+    /// Runs that nobody waits for any more: nobody would ask for their end after a crash either.
+    fn drive_unwanted(&mut self) {
+        let world = &self.recorder.world;
+        let unwanted = world.entities.iter().filter(|(_, entry)| {
+            let active = entry.state.active.as_ref();
+            let run = active.and_then(|active| world.run(active.run));
+            run.is_some_and(|run| run.cancel == Some(CancelMode::Unwanted))
+        });
+        let unwanted: Vec<_> = unwanted.map(|(id, _)| id.clone()).collect();
+        unwanted.iter().for_each(|entity| self.drive_entity(entity));
     }
 
     fn retry(&mut self, entity: &EntityId, cause: &Cause) -> Retried {

@@ -581,6 +581,25 @@ async fn work_for_an_entity_ends_when_the_last_who_waits_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn work_that_nobody_wanted_any_more_ends_after_a_crash_whoever_is_driven_then() {
+    let bench = Bench::playing([Play::UntilLet]);
+    let engine = bench.open().await;
+    let needs = vec![wish("x", "needs", Precedence::Supersede)];
+    engine.desire(needs, by()).await.unwrap();
+    until_count(&bench, &engine, "intent", 1).await;
+    let other = vec![wish("x", "one", Precedence::Supreme)];
+    engine.desire(other, by()).await.unwrap();
+    settled(&engine, "x").await;
+    let is_open = |state: &EntityState| state.active.is_some();
+    assert!(is_open(&engine.entity(&entity("image")).unwrap()));
+    engine.close().await;
+    let engine = bench.open().await;
+    let another = Drive::These(vec![entity("y")]);
+    engine.drive(another).await.unwrap();
+    until(&engine, "image", |state| !is_open(state)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn heavy_parameters_go_into_blobs() {
     let bench = Bench::default();
     let engine = bench.open().await;
