@@ -14,6 +14,7 @@
 //! - At most one run an entity is open at a time.
 
 pub mod audit;
+pub mod backup;
 pub mod blob;
 mod blocking;
 pub mod checkpoint;

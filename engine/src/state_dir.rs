@@ -84,6 +84,29 @@ impl StateDir {
         &self.format.written_by
     }
 
+    /// Which incarnation of the journal this is: 1, and one more for each restore of a backup.
+    pub fn incarnation(&self) -> u32 {
+        self.format.incarnation
+    }
+
+    /// Whether it was restored from a backup that nobody confirmed yet.
+    pub fn observes_only(&self) -> bool {
+        self.format.observe_only
+    }
+
+    /// Lets a restored state directory act from now on; durable when it returns. Blocks.
+    ///
+    /// # Errors
+    /// When `FORMAT` cannot be written.
+    pub fn confirm(&mut self) -> Result<(), StateDirError> {
+        let mut format = self.format.clone();
+        format.observe_only = false;
+        let written = format::write(&self.path, &format);
+        written.map_err(|e| StateDirError::io(&self.path, "written", &e))?;
+        self.format = format;
+        Ok(())
+    }
+
     /// Opens the journal.
     ///
     /// # Errors

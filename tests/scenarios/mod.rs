@@ -1,6 +1,7 @@
 //! What people do and what goes wrong, from the command line on. Those whose names begin with
 //! `lab_` need the real host of `deploy/lab` around them; the others run anywhere.
 
+mod backups;
 mod bad_documents;
 mod command_line;
 mod contract_desk;

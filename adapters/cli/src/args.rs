@@ -1,11 +1,13 @@
 //! The command line, as clap reads it.
 
+mod backup;
 mod contract;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use contract::{ContractCheckArgs, ContractCommand, ContractEncryptArgs};
 
 /// Provisions virtual server instances on libvirt/KVM hosts, and survives anything on the way.
@@ -85,6 +87,10 @@ pub(crate) enum Command {
     Audit(AuditCommand),
     /// Fold the whole journal, and check it against what the engine decides
     Replay(ReplayArgs),
+    /// Write everything the state directory holds into one file, also while vsiflow works
+    Backup(BackupArgs),
+    /// Make a new state directory out of a backup; it observes only until it is confirmed
+    Restore(RestoreArgs),
     /// Check or encrypt a contract, without any state or host
     #[command(subcommand)]
     Contract(ContractCommand),

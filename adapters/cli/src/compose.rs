@@ -10,10 +10,14 @@ use std::{
 use tokio::{sync::broadcast, time::Instant};
 use vsiflow_engine::{
     Notice,
+    audit::Audit,
+    backup::Backup,
+    blob::DirBlobs,
     checkpoint::SledCheckpoints,
     clock::SystemClock,
     executor::Tuning,
     journal::SledJournal,
+    secret::DirSecrets,
     state_dir::{StateDir, StateDirError},
 };
 use vsiflow_workflows::{
@@ -41,10 +45,28 @@ pub(crate) struct App {
 
 struct Inner {
     journal: Arc<SledJournal>,
+    blobs: Arc<DirBlobs>,
+    secrets: Arc<DirSecrets>,
+    origin: Origin,
     checkpoints: Arc<SledCheckpoints>,
     notices: Mutex<Option<broadcast::Receiver<Notice>>>,
     state: Mutex<Option<StateDir>>,
     path: PathBuf,
+}
+
+/// What a state directory says of itself.
+struct Origin {
+    journal_id: String,
+    incarnation: u32,
+}
+
+impl Origin {
+    fn of(state: &StateDir) -> Self {
+        Self {
+            journal_id: state.journal_id().to_owned(),
+            incarnation: state.incarnation(),
+        }
+    }
 }
 
 tokio::task_local! {
@@ -71,12 +93,15 @@ impl App {
         let state = open_state(&path).await?;
         let journal = Arc::new(state.journal().await?);
         let checkpoints = Arc::new(state.checkpoints().await?);
+        let blobs = Arc::new(state.blobs().await?);
+        let secrets = Arc::new(state.secrets().await?);
+        let origin = Origin::of(&state);
         let directory = Arc::new(HostDirectory::default());
         let parts = FleetParts {
             journal: journal.clone(),
-            blobs: Arc::new(state.blobs().await?),
+            blobs: blobs.clone(),
             checkpoints: checkpoints.clone(),
-            secrets: Arc::new(state.secrets().await?),
+            secrets: secrets.clone(),
             clock: Arc::new(SystemClock),
             journal_id: state.journal_id().into(),
             tuning: Tuning::default(),
@@ -84,11 +109,17 @@ impl App {
             images: images::sources()?,
             directory,
         };
-        let fleet = Fleet::open(parts).await?;
+        let fleet = match state.observes_only() {
+            true => Fleet::observe(parts).await?,
+            false => Fleet::open(parts).await?,
+        };
         let notices = Mutex::new(Some(fleet.notices()));
         let state = Mutex::new(Some(state));
         let inner = Arc::new(Inner {
             journal,
+            blobs,
+            secrets,
+            origin,
             checkpoints,
             notices,
             state,
@@ -112,6 +143,19 @@ impl App {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         kept.take().unwrap_or_else(|| self.fleet.notices())
+    }
+
+    /// What a backup is made of.
+    pub(crate) fn backup(&self) -> Backup<'_> {
+        Backup {
+            audit: Audit {
+                journal: &*self.inner.journal,
+                blobs: &*self.inner.blobs,
+                journal_id: &self.inner.origin.journal_id,
+            },
+            secrets: &*self.inner.secrets,
+            incarnation: self.inner.origin.incarnation,
+        }
     }
 
     /// Where the state is.

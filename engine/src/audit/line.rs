@@ -31,12 +31,12 @@ pub(super) const BLOB_MAX: u64 = (LINE_MAX as u64 - 4_096) / 4 * 3;
 /// The first line: what follows.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct HeaderLine {
+pub(crate) struct HeaderLine {
     kind: String,
     /// The schema of the lines.
     pub(super) schema: u32,
     /// The journal's identity.
-    pub(super) journal: String,
+    pub(crate) journal: String,
     /// The newest format of its records.
     pub(super) format: u32,
     /// The version of the program that wrote the export.

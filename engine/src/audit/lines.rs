@@ -10,26 +10,26 @@ use super::{
 use crate::{journal::JournalError, model::Name};
 
 /// Where an export is read from.
-pub(super) type Input<'a> = &'a mut (dyn AsyncBufRead + Unpin + Send);
+pub(crate) type Input<'a> = &'a mut (dyn AsyncBufRead + Unpin + Send);
 
 /// The lines of an export, none longer than a line can be.
-pub(super) struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     input: Input<'a>,
     line: u64,
 }
 
 /// A line and its kind.
-pub(super) struct Line {
-    pub(super) kind: String,
-    pub(super) text: Vec<u8>,
+pub(crate) struct Line {
+    pub(crate) kind: String,
+    pub(crate) text: Vec<u8>,
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn of(input: Input<'a>) -> Self {
+    pub(crate) fn of(input: Input<'a>) -> Self {
         Self { input, line: 0 }
     }
 
-    pub(super) async fn header(&mut self) -> Result<HeaderLine, AuditError> {
+    pub(crate) async fn header(&mut self) -> Result<HeaderLine, AuditError> {
         let text = self.text().await?.unwrap_or_default();
         let outline: Option<HeaderOutline> = serde_json::from_slice(&text).ok();
         match outline {
@@ -50,7 +50,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    pub(super) async fn next(&mut self) -> Result<Option<Line>, AuditError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Line>, AuditError> {
         #[derive(serde::Deserialize)]
         struct Kind {
             kind: String,
@@ -59,7 +59,7 @@ impl<'a> Lines<'a> {
             return Ok(None);
         };
         let Kind { kind } = parse(&text).map_err(|e| self.at(e.into()))?;
-        if text.len() > SHORT_MAX && kind != "blob" {
+        if text.len() > SHORT_MAX && kind != "blob" && kind != "secret" {
             return Err(self.wrong(Flaw::Changed, "it is longer than such a line can be"));
         }
         Ok(Some(Line { kind, text }))
@@ -85,12 +85,12 @@ impl<'a> Lines<'a> {
         }
     }
 
-    pub(super) fn wrong(&self, flaw: Flaw, what: &str) -> AuditError {
+    pub(crate) fn wrong(&self, flaw: Flaw, what: &str) -> AuditError {
         self.at(Violation::of(flaw, what).into())
     }
 
     /// The same error, naming the line.
-    pub(super) fn at(&self, error: AuditError) -> AuditError {
+    pub(crate) fn at(&self, error: AuditError) -> AuditError {
         let line = self.line;
         match error {
             AuditError::Violation(violation) => AuditError::Line { line, violation },
@@ -107,7 +107,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Violation> {
+pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Violation> {
     serde_json::from_slice(text)
         .map_err(|e| Violation::of(Flaw::Changed, format!("it is no line of an export: {e}")))
 }

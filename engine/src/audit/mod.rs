@@ -42,6 +42,8 @@ pub use rebuild::{Rebuilt, rebuild};
 pub use verify::Report;
 
 pub(crate) use batches::Batches;
+pub(crate) use lines::{Input, Lines, parse};
+pub(crate) use rebuild::{off_runtime, restore_journal};
 
 use std::fmt;
 

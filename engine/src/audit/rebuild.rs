@@ -71,8 +71,22 @@ async fn fill(
     filled
 }
 
-/// Writes what the lines after the header say into an empty journal.
+/// Writes what the lines after the header say into an empty journal, up to the last one.
 pub(super) async fn restore(
+    lines: &mut Lines<'_>,
+    journal: &dyn ChainedJournal,
+    blobs: &dyn Blobs,
+    journal_id: String,
+) -> Result<Rebuilt, AuditError> {
+    let rebuilt = restore_journal(lines, journal, blobs, journal_id).await?;
+    match lines.next().await? {
+        None => Ok(rebuilt),
+        Some(_) => Err(lines.wrong(Flaw::Reordered, "it stands after the head")),
+    }
+}
+
+/// The same up to the head; what follows is the caller's.
+pub(crate) async fn restore_journal(
     lines: &mut Lines<'_>,
     journal: &dyn ChainedJournal,
     blobs: &dyn Blobs,
@@ -92,16 +106,13 @@ pub(super) async fn restore(
     while let Some(line) = lines.next().await? {
         let head = builder.take(&line).await.map_err(|e| lines.at(e))?;
         if let Some(head) = head {
-            return match lines.next().await? {
-                None => Ok(builder.rebuilt(head)),
-                Some(_) => Err(lines.wrong(Flaw::Reordered, "it stands after the head")),
-            };
+            return Ok(builder.rebuilt(head));
         }
     }
     Err(lines.wrong(Flaw::RolledBack, "the export ends before its head"))
 }
 
-async fn off_runtime<T: Send + 'static>(
+pub(crate) async fn off_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StateDirError> + Send + 'static,
 ) -> Result<T, AuditError> {
     let ended = |e: tokio::task::JoinError| AuditError::Io {

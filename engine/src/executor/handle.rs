@@ -164,6 +164,9 @@ pub enum EngineError {
     /// What is wanted was refused before anything was recorded.
     #[error("{0}")]
     Refused(Failure),
+    /// The journal was restored from a backup that nobody confirmed yet.
+    #[error("this state directory was restored from a backup and observes only")]
+    ObservesOnly,
     /// The engine has ended.
     #[error("the engine has ended")]
     Ended,
@@ -274,6 +277,7 @@ const NOTICES: usize = 8_192;
 pub struct Engine {
     requests: mpsc::Sender<Request>,
     shared: Arc<Shared>,
+    observes_only: bool,
 }
 
 impl Engine {
@@ -282,6 +286,19 @@ impl Engine {
     /// # Errors
     /// When the journal cannot be read or does not make sense.
     pub async fn open(parts: EngineParts) -> Result<Self, EngineError> {
+        Self::start(parts, false).await
+    }
+
+    /// The same for a journal that was restored and not confirmed: it can be looked at; whatever
+    /// would record or do something is refused with [`EngineError::ObservesOnly`].
+    ///
+    /// # Errors
+    /// As for [`Engine::open`].
+    pub async fn observe(parts: EngineParts) -> Result<Self, EngineError> {
+        Self::start(parts, true).await
+    }
+
+    async fn start(parts: EngineParts, observes_only: bool) -> Result<Self, EngineError> {
         let world = World::load(parts.journal.as_ref()).await?;
         let (requests, inbox) = mpsc::channel(REQUESTS);
         let (notices, _) = broadcast::channel(NOTICES);
@@ -291,7 +308,11 @@ impl Engine {
         });
         let own = requests.downgrade();
         tokio::spawn(Control::new(Arc::new(parts), world, shared.clone(), own, inbox).run());
-        Ok(Self { requests, shared })
+        Ok(Self {
+            requests,
+            shared,
+            observes_only,
+        })
     }
 
     /// Records what is wanted, all of it or nothing, and drives those entities. Returns the
@@ -343,7 +364,15 @@ impl Engine {
         .await
     }
 
+    /// Whether it was opened with [`Engine::observe`].
+    pub fn observes_only(&self) -> bool {
+        self.observes_only
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, EngineError> {
+        if self.observes_only {
+            return Err(EngineError::ObservesOnly);
+        }
         let (reply, answer) = oneshot::channel();
         self.requests
             .send(request(reply))

@@ -36,6 +36,19 @@ impl DirSecrets {
         Ok(store)
     }
 
+    /// Keeps a secret under the id that it had elsewhere; durable when it returns.
+    ///
+    /// # Errors
+    /// [`SecretError::Storage`], also when there is one of that id or the id is none.
+    pub async fn keep(&self, id: &Name, secret: Secret) -> Result<(), SecretError> {
+        if !is_id(id) {
+            return Err(SecretError::Storage(format!("{id} is no secret's id")));
+        }
+        let name = id.clone();
+        self.blocking(move |store| files::write_new(&store.path(&name), secret.expose()))
+            .await
+    }
+
     /// Does `work` off the runtime; an error names the folder, never a content.
     async fn blocking<T: Send + 'static>(
         &self,

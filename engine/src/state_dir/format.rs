@@ -24,6 +24,16 @@ pub(super) struct Format {
     pub(super) journal: String,
     /// The version that made the directory.
     pub(super) written_by: String,
+    /// Grows with each restore of a backup.
+    #[serde(default = "first")]
+    pub(super) incarnation: u32,
+    /// It was restored, and nobody confirmed it yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) observe_only: bool,
+}
+
+fn first() -> u32 {
+    1
 }
 
 /// The part of `FORMAT` that every version can read.
@@ -49,6 +59,8 @@ impl Format {
             format: KNOWN,
             journal,
             written_by: env!("CARGO_PKG_VERSION").to_owned(),
+            incarnation: first(),
+            observe_only: false,
         }
     }
 }
@@ -106,7 +118,8 @@ pub(super) fn draft(dir: &Path) -> io::Result<Format> {
     Ok(format)
 }
 
-/// Writes `FORMAT` as the last act of a rebuild; it is there whole or not at all.
+/// Writes `FORMAT` as the last act of a rebuild or in the place of an older one; it is there whole
+/// or not at all.
 pub(super) fn write(dir: &Path, format: &Format) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(format)?;
     text.push('\n');

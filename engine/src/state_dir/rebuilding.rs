@@ -12,6 +12,7 @@ use crate::{
     blob::DirBlobs,
     durable, files,
     journal::{SledInspector, SledJournal},
+    secret::DirSecrets,
 };
 
 impl StateDir {
@@ -71,6 +72,22 @@ impl Rebuilding {
         let path = self.path.join(JOURNAL);
         let opened = SledJournal::open(&path).await;
         opened.map_err(|e| StateDirError::journal(&path, e))
+    }
+
+    /// What is made is another incarnation of the journal, and observes only.
+    pub fn observe_only(&mut self, incarnation: u32) {
+        self.format.incarnation = incarnation;
+        self.format.observe_only = true;
+    }
+
+    /// The secrets to be filled.
+    ///
+    /// # Errors
+    /// When their folder cannot be made.
+    pub async fn secrets(&self) -> Result<DirSecrets, StateDirError> {
+        let path = self.path.join(SECRETS);
+        let opened = DirSecrets::open(&path).await;
+        opened.map_err(|e| StateDirError::io(&path, "opened", &io::Error::other(e)))
     }
 
     /// The blobs to be filled.

@@ -105,6 +105,14 @@ impl From<EngineError> for FleetError {
                     .with_remedy("nothing was changed; keep a copy of the state directory and restore a backup");
                 Self::new(Kind::Failed, failure)
             }
+            EngineError::ObservesOnly => {
+                let failure = Failure::new(FailureClass::Blocked, "VSI0008", error.to_string())
+                    .with_remedy(
+                        "see that nobody works on with the state directory it was taken from, then \
+                         `vsiflow restore --confirm`",
+                    );
+                Self::new(Kind::Blocked, failure)
+            }
             EngineError::Ended => {
                 let failure = Failure::new(FailureClass::Transient, "VSI0007", error.to_string())
                     .with_remedy("start again; what was acknowledged is safe");

@@ -108,6 +108,7 @@ impl Fleet {
         volume: &str,
         by: By,
     ) -> Result<bool, FleetError> {
+        self.may_act()?;
         let id = host.id();
         let mut wishes = Wishes::default();
         self.host_wish(host, &mut wishes).await?;

@@ -94,13 +94,39 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read or does not make sense.
     pub async fn open(parts: FleetParts) -> Result<Self, FleetError> {
+        let fleet = Self::start(parts, false).await?;
+        fleet.sweep_secrets().await?;
+        Ok(fleet)
+    }
+
+    /// The same for a state directory that was restored and not confirmed: everything can be
+    /// looked at, and nothing is done.
+    ///
+    /// # Errors
+    /// As for [`Fleet::open`].
+    pub async fn observe(parts: FleetParts) -> Result<Self, FleetError> {
+        Self::start(parts, true).await
+    }
+
+    /// For what acts without asking the engine.
+    ///
+    /// # Errors
+    /// When this fleet only observes.
+    pub(crate) fn may_act(&self) -> Result<(), FleetError> {
+        match self.engine.observes_only() {
+            true => Err(vsiflow_engine::EngineError::ObservesOnly.into()),
+            false => Ok(()),
+        }
+    }
+
+    async fn start(parts: FleetParts, observes_only: bool) -> Result<Self, FleetError> {
         let credentials = Arc::new(ImageCredentials::default());
         let images: Arc<dyn ImageSource> = Arc::new(WithCredentials {
             source: parts.images,
             secrets: parts.secrets.clone(),
             credentials: credentials.clone(),
         });
-        let engine = Engine::open(EngineParts {
+        let parts_of_engine = EngineParts {
             journal: parts.journal.clone(),
             blobs: parts.blobs.clone(),
             checkpoints: parts.checkpoints,
@@ -109,8 +135,11 @@ impl Fleet {
             clock: parts.clock,
             journal_id: parts.journal_id,
             tuning: parts.tuning,
-        })
-        .await?;
+        };
+        let engine = match observes_only {
+            true => Engine::observe(parts_of_engine).await?,
+            false => Engine::open(parts_of_engine).await?,
+        };
         let fleet = Self {
             engine,
             journal: parts.journal,
@@ -124,7 +153,6 @@ impl Fleet {
         tokio::spawn(fleet.uploads.clone().listen(fleet.engine.notices()));
         fleet.take_in_hosts().await?;
         fleet.take_in_credentials().await?;
-        fleet.sweep_secrets().await?;
         Ok(fleet)
     }
 

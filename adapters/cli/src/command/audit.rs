@@ -47,11 +47,7 @@ impl Looked {
     /// Opens the state directory; one that is not there is not made.
     pub(super) async fn at(common: &Common) -> Result<Self, Problem> {
         let path = compose::state_path(common)?;
-        if !path.join("FORMAT").is_file() {
-            let message = format!("there is no state directory at {}", path.display());
-            let remedy = "name the state directory with --state or $VSIFLOW_STATE";
-            return Err(Problem::new(Exit::NotFound, "VSI0907", message, remedy));
-        }
+        there(&path)?;
         let state = compose::open_state(&path).await?;
         let (journal, blobs) = (state.inspect().await?, state.blobs().await?);
         Ok(Self {
@@ -236,14 +232,24 @@ async fn rebuild_from(common: &Common, args: AuditRebuildArgs) -> Outcome {
 
 // ---- files and errors ----
 
+/// Holds that there is a state directory.
+pub(super) fn there(path: &Path) -> Result<(), Problem> {
+    if path.join("FORMAT").is_file() {
+        return Ok(());
+    }
+    let message = format!("there is no state directory at {}", path.display());
+    let remedy = "name the state directory with --state or $VSIFLOW_STATE";
+    Err(Problem::new(Exit::NotFound, "VSI0907", message, remedy))
+}
+
 /// Standard input or output as a file that does not block the runtime.
-fn standard(stream: impl AsFd) -> Result<File, Problem> {
+pub(super) fn standard(stream: impl AsFd) -> Result<File, Problem> {
     let own = stream.as_fd().try_clone_to_owned();
     let own = own.map_err(|error| unreadable(Path::new("-"), &error))?;
     Ok(File::from_std(own.into()))
 }
 
-async fn small(path: &Path) -> Result<String, Problem> {
+pub(super) async fn small(path: &Path) -> Result<String, Problem> {
     let file = File::open(path).await.map_err(|e| unreadable(path, &e))?;
     let mut text = String::new();
     let read = file.take(SMALL).read_to_string(&mut text).await;
@@ -251,7 +257,7 @@ async fn small(path: &Path) -> Result<String, Problem> {
     Ok(text)
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
     let message = format!("{} cannot be read: {error}", path.display());
     Problem::new(
         Exit::Usage,
@@ -261,7 +267,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
     )
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
+pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
     let message = format!("{} cannot be written: {error}", path.display());
     let remedy = "name a file that is not there yet, in a folder that this user may write";
     Problem::new(Exit::Failed, "VSI0908", message, remedy)

@@ -2,6 +2,7 @@
 
 mod apply;
 mod audit;
+mod backup;
 mod cancel;
 mod completions;
 mod contract;
@@ -12,6 +13,7 @@ mod history;
 mod image;
 mod logs;
 mod replay;
+mod restore;
 mod resume;
 mod retry;
 mod watch;
@@ -47,7 +49,7 @@ async fn here_or_there(cli: &Cli, state: &Path) -> Outcome {
     loop {
         let done = Box::pin(dispatch(cli.clone())).await;
         match done {
-            Err(problem) if problem.code == IN_USE => match forward(state).await {
+            Err(problem) if problem.code == IN_USE => match forward(state, words(cli)).await {
                 Forwarded::Answered(exit) => return Ok(exit),
                 Forwarded::Nobody if Instant::now() < until => tokio::time::sleep(AGAIN).await,
                 Forwarded::Nobody => return Err(problem),
@@ -55,6 +57,22 @@ async fn here_or_there(cli: &Cli, state: &Path) -> Outcome {
             done => return done,
         }
     }
+}
+
+/// The command line for the holder, whose folder is another.
+fn words(cli: &Cli) -> Vec<String> {
+    let words = std::env::args();
+    let Command::Backup(args) = &cli.command else {
+        return words.collect();
+    };
+    let absolute = std::path::absolute(&args.file).unwrap_or_else(|_| args.file.clone());
+    let file = args.file.as_os_str();
+    words
+        .map(|word| match file == word.as_str() {
+            true => absolute.to_string_lossy().into_owned(),
+            false => word,
+        })
+        .collect()
 }
 
 /// How long a holder may take to answer, or to go away.
@@ -79,6 +97,8 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Image(command) => image::run(&common, command).await,
         Command::Audit(command) => audit::run(&common, command).await,
         Command::Replay(args) => replay::run(&common, args).await,
+        Command::Backup(args) => backup::run(&common, args).await,
+        Command::Restore(args) => restore::run(&common, args).await,
         Command::Contract(command) => contract::run(command),
         Command::Completions { shell } => completions::run(shell),
     }

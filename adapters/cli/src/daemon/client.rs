@@ -16,7 +16,7 @@ pub(crate) fn may_forward(command: &Command) -> bool {
         // A watch asks anew at each look.
         Command::Get(args) => !args.watch,
         Command::Describe(_) | Command::History(_) | Command::Logs(_) => true,
-        Command::Retry(_) | Command::Cancel(_) => true,
+        Command::Retry(_) | Command::Cancel(_) | Command::Backup(_) => true,
         Command::Delete(args) => args.files.is_empty(),
         _ => false,
     }
@@ -31,7 +31,7 @@ pub(crate) enum Forwarded {
 }
 
 /// Asks the holder of the state directory, and prints what it says.
-pub(crate) async fn forward(state: &Path) -> Forwarded {
+pub(crate) async fn forward(state: &Path, args: Vec<String>) -> Forwarded {
     let print = |frame| match frame {
         // The holder does not know this terminal, and may send on what a guest wrote.
         Frame::Out(bytes) => output::console(&bytes).map_err(|_| io::Error::other("stdout")),
@@ -41,7 +41,7 @@ pub(crate) async fn forward(state: &Path) -> Forwarded {
         }
         Frame::Exit(_) => Ok(()),
     };
-    match converse(state, std::env::args().collect(), print).await {
+    match converse(state, args, print).await {
         Ok(exit) => Forwarded::Answered(exit),
         Err(error) => {
             tracing::debug!(%error, "no answer from the holder");

@@ -1,0 +1,112 @@
+//! `restore`: a state directory out of a backup, and letting it act.
+
+use std::path::Path;
+
+use tokio::{
+    fs::File,
+    io::{AsyncBufRead, BufReader},
+};
+use tokio_util::compat::{FuturesAsyncReadCompatExt as _, TokioAsyncReadCompatExt as _};
+use vsiflow_engine::{
+    audit::AuditError,
+    backup,
+    clock::{Clock as _, SystemClock},
+    state_dir::StateDirError,
+};
+
+use super::{Outcome, audit};
+use crate::{
+    actor,
+    args::{Common, RestoreArgs},
+    compose,
+    exit::{Exit, Problem},
+    output,
+};
+
+type Input = Box<dyn AsyncBufRead + Unpin + Send>;
+
+pub(super) async fn run(common: &Common, args: RestoreArgs) -> Outcome {
+    match &args.file {
+        Some(file) => restore(common, file, args.identity.as_deref()).await,
+        None => confirm(common).await,
+    }
+}
+
+async fn restore(common: &Common, file: &Path, identity: Option<&Path>) -> Outcome {
+    let dir = compose::state_path(common)?;
+    let mut input: Input = if file == Path::new("-") {
+        Box::new(BufReader::new(audit::standard(std::io::stdin())?))
+    } else {
+        let opened = File::open(file).await;
+        let opened = opened.map_err(|error| audit::unreadable(file, &error))?;
+        Box::new(BufReader::with_capacity(64 << 10, opened))
+    };
+    if let Some(identity) = identity {
+        input = decrypted(input, identity).await?;
+    }
+    let by = actor::by(&common.reason);
+    let restored = backup::restore(&mut *input, &dir, by.actor, by.reason, SystemClock.now()).await;
+    let restored = restored.map_err(|error| {
+        let mut problem = audit::of_error(&error);
+        if matches!(error, AuditError::State(StateDirError::Damaged { .. })) {
+            problem.remedy = "name an empty or new folder with --state".to_owned();
+        }
+        problem
+    })?;
+    output::line(&format!(
+        "journal {} with {} events and {} secrets is in {}: incarnation {}, which observes only",
+        restored.journal.journal_id,
+        restored.journal.events,
+        restored.secrets,
+        dir.display(),
+        restored.incarnation
+    ));
+    output::note(
+        "See that nobody works on with the state directory it was taken from, look at it (`vsiflow \
+         get`), then let it act: vsiflow restore --confirm",
+    );
+    Ok(Exit::Done)
+}
+
+async fn decrypted(input: Input, identity: &Path) -> Result<Input, Problem> {
+    let text = audit::small(identity).await?;
+    let wrong = |why: String| {
+        let remedy = "name the file that `age-keygen` made for the recipient of the backup";
+        Problem::new(Exit::Usage, "VSI0909", why, remedy)
+    };
+    let keys = text
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+        .map(|line| line.trim().parse::<age::x25519::Identity>());
+    let keys: Vec<_> = keys
+        .collect::<Result<_, _>>()
+        .map_err(|why| wrong(format!("{} holds no key of age: {why}", identity.display())))?;
+    let sealed = age::Decryptor::new_async_buffered(input.compat()).await;
+    let sealed = sealed.map_err(|e| wrong(format!("the backup cannot be decrypted: {e}")))?;
+    let plain = sealed
+        .decrypt_async(keys.iter().map(|key| key as &dyn age::Identity))
+        .map_err(|e| wrong(format!("the backup cannot be decrypted: {e}")))?;
+    Ok(Box::new(BufReader::with_capacity(64 << 10, plain.compat())))
+}
+
+async fn confirm(common: &Common) -> Outcome {
+    let dir = compose::state_path(common)?;
+    audit::there(&dir)?;
+    let mut state = compose::open_state(&dir).await?;
+    if !state.observes_only() {
+        output::line("it may act already");
+        return Ok(Exit::Done);
+    }
+    let journal = state.journal().await?;
+    let by = actor::by(&common.reason);
+    let id = state.journal_id().to_owned();
+    let told = backup::confirmed(&journal, &id, by.actor, by.reason, SystemClock.now()).await;
+    journal.close().await;
+    told.map_err(|error| audit::of_error(&error))?;
+    let confirmed = tokio::task::spawn_blocking(move || state.confirm()).await;
+    confirmed.map_err(|e| {
+        Problem::new(Exit::Failed, "VSI0001", e.to_string(), "please report this")
+    })??;
+    output::line("confirmed: it acts from now on; `vsiflow resume --all` goes on where it was");
+    Ok(Exit::Done)
+}

@@ -1,0 +1,188 @@
+//! Makes a state directory of a backup. A backup comes from outside: nothing in it is believed
+//! before it was checked.
+
+use std::path::Path;
+
+use super::lines::{BackupLine, EndLine, SCHEMA, SecretLine};
+use crate::{
+    audit::{AuditError, Flaw, Input, Lines, Rebuilt, off_runtime, parse, restore_journal},
+    journal::{Append, Journal},
+    model::{Actor, EntityId, Event, EventKind, Name, StreamId, Text, Timestamp},
+    secret::DirSecrets,
+    state_dir::Rebuilding,
+};
+
+/// What was restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The journal, as it was when the backup was taken.
+    pub journal: Rebuilt,
+    /// How many secrets.
+    pub secrets: u64,
+    /// Which incarnation of the journal this is now.
+    pub incarnation: u32,
+}
+
+/// Makes a state directory at `dir`, where nothing may be, of a backup. It observes only until it
+/// is confirmed. That it was restored, by whom and why, is the first thing its journal records.
+///
+/// Where it fails, nothing is left.
+///
+/// # Errors
+/// [`AuditError::Line`] for the first line that is not what it should be, [`AuditError::Newer`]
+/// for a backup of a newer schema, [`AuditError::State`] when `dir` is not empty or cannot be
+/// written.
+pub async fn restore(
+    input: Input<'_>,
+    dir: &Path,
+    actor: Actor,
+    reason: Text,
+    now: Timestamp,
+) -> Result<Restored, AuditError> {
+    let mut lines = Lines::of(input);
+    let incarnation = incarnation(&mut lines).await?.saturating_add(1);
+    let header = lines.header().await?;
+    let (dir, id) = (dir.to_owned(), header.journal.clone());
+    let place = off_runtime(move || {
+        let mut place = Rebuilding::begin(dir, &id)?;
+        place.observe_only(incarnation);
+        Ok(place)
+    })
+    .await?;
+    let detail = format!("incarnation {incarnation}");
+    let event = told("Restored", &detail, actor, reason, now);
+    match fill(&mut lines, &place, header.journal, event).await {
+        Ok((journal, secrets)) => {
+            off_runtime(move || place.finish()).await?;
+            Ok(Restored {
+                journal,
+                secrets,
+                incarnation,
+            })
+        }
+        Err(error) => {
+            // The first error is the one that matters; what stays is no journal for anybody.
+            let _ = off_runtime(move || place.abandon()).await;
+            Err(error)
+        }
+    }
+}
+
+/// Records that a restored journal is the one that acts from now on, before it does.
+///
+/// # Errors
+/// When the journal cannot be written.
+pub async fn confirmed(
+    journal: &dyn Journal,
+    journal_id: &str,
+    actor: Actor,
+    reason: Text,
+    now: Timestamp,
+) -> Result<(), AuditError> {
+    let event = told("Confirmed", "", actor, reason, now);
+    record(journal, journal_id, event).await
+}
+
+fn told(state: &str, detail: &str, actor: Actor, reason: Text, now: Timestamp) -> Event {
+    Event {
+        at: now,
+        actor,
+        reason,
+        kind: EventKind::StateChanged {
+            state: Name::of(state),
+            detail: Text::new(detail),
+        },
+    }
+}
+
+/// Reads the first line; the incarnation it was taken from.
+async fn incarnation(lines: &mut Lines<'_>) -> Result<u32, AuditError> {
+    let first: Option<BackupLine> = match lines.next().await {
+        Ok(Some(line)) if line.kind == "backup" => parse(&line.text).ok(),
+        Err(error @ AuditError::Io { .. }) => return Err(error),
+        _ => None,
+    };
+    match first {
+        Some(first) if first.schema > SCHEMA => Err(AuditError::Newer {
+            found: first.schema,
+            known: SCHEMA,
+        }),
+        Some(first) => Ok(first.incarnation),
+        None => Err(lines.wrong(
+            Flaw::Changed,
+            "it is not the first line of a backup (one that is encrypted needs its identity)",
+        )),
+    }
+}
+
+async fn fill(
+    lines: &mut Lines<'_>,
+    place: &Rebuilding,
+    journal_id: String,
+    restored: Event,
+) -> Result<(Rebuilt, u64), AuditError> {
+    let (journal, blobs) = (place.journal().await?, place.blobs().await?);
+    let filled = async {
+        let rebuilt = restore_journal(lines, &journal, &blobs, journal_id).await?;
+        let secrets = secrets(lines, &place.secrets().await?).await?;
+        record(&journal, &rebuilt.journal_id, restored).await?;
+        Ok((rebuilt, secrets))
+    };
+    let filled = filled.await;
+    journal.close().await;
+    filled
+}
+
+/// The secrets up to the last line, which counts them.
+async fn secrets(lines: &mut Lines<'_>, store: &DirSecrets) -> Result<u64, AuditError> {
+    let mut kept = 0_u64;
+    while let Some(line) = lines.next().await? {
+        match line.kind.as_str() {
+            "secret" => {
+                keep(lines, &parse(&line.text)?, store).await?;
+                kept = kept.saturating_add(1);
+            }
+            "end" => {
+                let end: EndLine = parse(&line.text)?;
+                return if end.secrets == kept && lines.next().await?.is_none() {
+                    Ok(kept)
+                } else {
+                    Err(lines.wrong(Flaw::Missing, "secrets before it are missing"))
+                };
+            }
+            _ => return Err(lines.wrong(Flaw::Changed, "no backup has such a line here")),
+        }
+    }
+    Err(lines.wrong(Flaw::RolledBack, "the backup ends before its last line"))
+}
+
+async fn keep(
+    lines: &mut Lines<'_>,
+    line: &SecretLine,
+    store: &DirSecrets,
+) -> Result<(), AuditError> {
+    let secret = line.secret().zip(Name::new(line.id.as_str()).ok());
+    let (secret, id) = secret.ok_or_else(|| lines.wrong(Flaw::Changed, "it is no secret"))?;
+    store.keep(&id, secret).await.map_err(|e| AuditError::Io {
+        doing: "rebuilt",
+        why: e.to_string(),
+    })
+}
+
+/// The journal tells of itself in the stream of an entity of its own.
+async fn record(journal: &dyn Journal, id: &str, event: Event) -> Result<(), AuditError> {
+    let entity = EntityId::new(Name::of("journal"), id).map_err(|e| AuditError::Io {
+        doing: "rebuilt",
+        why: e.to_string(),
+    })?;
+    let stream = StreamId::Entity(entity);
+    let heads = journal.streams().await?;
+    let head = heads.into_iter().find(|head| head.stream == stream);
+    let append = Append {
+        expected_seq: head.map_or(0, |head| head.next_seq),
+        stream,
+        events: vec![event],
+    };
+    journal.append(vec![append]).await?;
+    Ok(())
+}

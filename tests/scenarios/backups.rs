@@ -1,0 +1,102 @@
+//! Backups: taken while vsiflow works, restored, confirmed.
+
+use std::fs;
+
+use age::secrecy::ExposeSecret as _;
+use vsiflow_tests::{Vsi, Vsiflow};
+
+#[test]
+fn a_backup_taken_while_another_process_works_is_restored_and_acts_once_confirmed() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("one"), &[]).exits(0);
+    let mut busy = vsiflow.start_apply(Vsi::named("two").doing("lab-hang"), &["--wait"]);
+    assert!(busy.reaches("start_domain", 30), "it ended early");
+    vsiflow
+        .run(&["backup", "kept.backup"])
+        .exits(0)
+        .says("holds secrets in plain");
+    vsiflow
+        .run(&["backup", "kept.backup"])
+        .exits(1)
+        .says("VSI0908");
+    busy.kill();
+
+    // The host stays as it is; the rest of the state directory is lost.
+    let state = vsiflow.state();
+    let sim = vsiflow.folder().join("sim-kept");
+    fs::rename(state.join("sim"), &sim).unwrap();
+    fs::remove_dir_all(&state).unwrap();
+    vsiflow
+        .run(&["restore", "kept.backup"])
+        .exits(0)
+        .says("incarnation 2");
+    fs::rename(&sim, state.join("sim")).unwrap();
+    let before = vsiflow.sim();
+
+    vsiflow.run(&["get", "one"]).exits(0).says("Running");
+    for command in [
+        &["delete", "one", "--wait"][..],
+        &["resume", "--all"],
+        &["cancel", "two"],
+        &["retry", "two"],
+    ] {
+        vsiflow.run(command).exits(4).says("VSI0008");
+    }
+    vsiflow
+        .apply(Vsi::named("three"), &[])
+        .exits(4)
+        .says("restore --confirm");
+    assert_eq!(vsiflow.sim().volumes(), before.volumes());
+
+    vsiflow.run(&["restore", "--confirm"]).exits(0);
+    vsiflow
+        .run(&["restore", "--confirm"])
+        .exits(0)
+        .says("already");
+    vsiflow.run(&["delete", "one", "--wait"]).exits(0);
+    vsiflow.run(&["audit", "verify"]).exits(0);
+    vsiflow.run(&["replay", "--verify"]).exits(0);
+}
+
+/// A key pair of age: what encrypts, and the file that decrypts.
+fn key_pair() -> (String, String) {
+    let key = age::x25519::Identity::generate();
+    let file = format!("# public\n{}\n", key.to_string().expose_secret());
+    (key.to_public().to_string(), file)
+}
+
+#[test]
+fn a_backup_for_a_key_is_read_with_that_key_alone() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("one"), &[]).exits(0);
+    let ((public, key), (_, other)) = (key_pair(), key_pair());
+    vsiflow
+        .run(&["backup", "sealed", "--recipient", &public])
+        .exits(0)
+        .keeps_quiet_about("plain");
+    vsiflow
+        .run(&["backup", "x", "--recipient", "age1nonsense"])
+        .exits(2)
+        .says("VSI0909");
+    let sealed = vsiflow.folder().join("sealed");
+    let bytes = fs::read(&sealed).unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.starts_with("age-encryption.org/v1") && !text.contains("workload"));
+
+    let elsewhere = Vsiflow::simulated();
+    elsewhere.write("key", &key);
+    elsewhere.write("other", &other);
+    let sealed = sealed.to_str().unwrap();
+    elsewhere
+        .run(&["restore", sealed])
+        .exits(1)
+        .says("needs its identity");
+    elsewhere
+        .run(&["restore", sealed, "--identity", "other"])
+        .exits(2)
+        .says("VSI0909");
+    elsewhere
+        .run(&["restore", sealed, "--identity", "key"])
+        .exits(0);
+    elsewhere.run(&["get"]).exits(0).says("one");
+}
