@@ -53,6 +53,10 @@ fn the_next_try_keeps_the_evidence_of_the_last() {
         .run(&["logs", "again", "--failed"])
         .exits(0)
         .says("HPL11003E");
+    vsiflow
+        .run(&["logs", "again", "--failed", "--definition"])
+        .exits(0)
+        .says("default/again");
     let last = vsiflow
         .run(&["logs", "again", "--failed", "--tail", "1"])
         .exits(0);

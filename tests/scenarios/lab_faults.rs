@@ -230,7 +230,11 @@ fn lab_an_image_that_the_web_server_does_not_have_until_it_has() {
 
 /// A guest that says itself that its boot failed.
 #[track_caller]
-fn fails_to_boot(name: &str, change: impl FnOnce(Vsi) -> Vsi, code: &str) {
+fn fails_to_boot(
+    name: &str,
+    change: impl FnOnce(Vsi) -> Vsi,
+    (code, meaning, to_do): (&str, &str, &str),
+) {
     let Some(lab) = Lab::enter() else { return };
     let file = format!("{name}.qcow2");
     let (image, vsiflow) = (lab.image(&file), Vsiflow::of_documents());
@@ -242,9 +246,18 @@ fn fails_to_boot(name: &str, change: impl FnOnce(Vsi) -> Vsi, code: &str) {
         ("failed", lab.host_id())
     );
     assert!(failure.message.contains(code), "{failure:?}");
+    assert!(failure.remedy.contains(to_do), "{failure:?}");
     assert_eq!(vsiflow.phase(name), "Failed");
     let status = vsiflow.vsi(name);
     assert_eq!(status["status"]["status"], 2, "{status:#}");
+    // The line that decided or came before it, what it means, and what to do.
+    let description = status["status"]["description"].as_str().unwrap();
+    for words in [code, meaning, failure.remedy.as_str()] {
+        assert!(description.contains(words), "no {words} in {description}");
+    }
+    assert_eq!(status["status"]["failedBoots"], 1, "{status:#}");
+    assert!(status["status"]["nextTry"].is_string(), "{status:#}");
+    assert_eq!(status["status"]["evidence"][0]["where"], "host");
     vsiflow
         .run(&["logs", name])
         .exits(0)
@@ -257,6 +270,13 @@ fn fails_to_boot(name: &str, change: impl FnOnce(Vsi) -> Vsi, code: &str) {
         .apply(format!("{}{good}", lab.host()), &["--wait"])
         .exits(0);
     assert_eq!(vsiflow.phase(name), "Running");
+    let kept = ["logs", name, "--failed"];
+    vsiflow.run(&kept).exits(0).says(code).says("HPL10000E");
+    vsiflow
+        .run(&["logs", name, "--failed", "--definition"])
+        .exits(0)
+        .says("<domain")
+        .says(&format!("<title>default/{name}</title>"));
     vsiflow.run(&["delete", name, "--wait"]).exits(0);
 }
 
@@ -264,10 +284,16 @@ fn fails_to_boot(name: &str, change: impl FnOnce(Vsi) -> Vsi, code: &str) {
 fn lab_a_contract_that_the_guest_does_not_take() {
     // YAML to vsiflow, and not to the guest, which looks for the words at the start of a line.
     let contract = "{\"env\": \"type: env\", \"workload\": \"type: workload\"}\n";
-    fails_to_boot("t-contract", |vsi| vsi.contract(contract), "HPL11001E");
+    let expected = (
+        "HPL11001E",
+        "cannot read or decrypt the contract",
+        "contract check",
+    );
+    fails_to_boot("t-contract", |vsi| vsi.contract(contract), expected);
 }
 
 #[test]
 fn lab_too_little_memory() {
-    fails_to_boot("t-memory", |vsi| vsi.memory("256Mi"), "HPL11003E");
+    let expected = ("HPL11003E", "less memory than it needs", "4 GiB of memory");
+    fails_to_boot("t-memory", |vsi| vsi.memory("256Mi"), expected);
 }

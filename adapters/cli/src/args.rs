@@ -242,6 +242,9 @@ pub(crate) struct LogsArgs {
     /// What was kept of the newest failed boot that was torn down since, even of a deleted VSI.
     #[arg(long, conflicts_with = "follow")]
     pub(crate) failed: bool,
+    /// With --failed: the domain's definition instead of the console.
+    #[arg(long, requires = "failed", conflicts_with = "tail")]
+    pub(crate) definition: bool,
 }
 
 #[derive(Clone, Debug, Args)]

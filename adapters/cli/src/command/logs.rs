@@ -44,7 +44,11 @@ fn failed(kept: Option<keep_evidence::Output>, args: &LogsArgs) -> Outcome {
         let remedy = "`describe` says where the evidence of a failed boot is";
         return Err(Problem::new(Exit::NotFound, "VSI0806", words, remedy));
     };
-    let mut text = kept.console_tail.into_bytes();
+    let kept = match args.definition {
+        true => kept.domain_xml,
+        false => kept.console_tail,
+    };
+    let mut text = kept.into_bytes();
     text.push(b'\n');
     output::raw(
         args.tail
