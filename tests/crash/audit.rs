@@ -1,0 +1,282 @@
+//! Watches the journal and the hosts together: everything that must hold at every moment.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use uuid::Uuid;
+use vsiflow_engine::{
+    journal::Record,
+    model::{EntityId, EntityState, EventKind, Name, NodeState, RunId, RunState, StreamId},
+};
+use vsiflow_steps::{
+    ports::{PortResult, VolumeKey},
+    sim::{SimHosts, State},
+};
+
+use super::{
+    gate::Kind,
+    ownership::{self, Owner},
+    ports::{Call, Object, Way},
+};
+
+/// What was acknowledged, what it folds to, and what was found wrong.
+pub struct Audit {
+    hosts: Arc<SimHosts>,
+    ledger: Mutex<Ledger>,
+}
+
+#[derive(Default)]
+pub struct Ledger {
+    pub entities: BTreeMap<EntityId, EntityState>,
+    pub runs: BTreeMap<RunId, RunState>,
+    pub records: Vec<Record>,
+    pub violations: Vec<String>,
+    /// When a VSI's newest clone was recorded, as the number of records then.
+    cloned: BTreeMap<Uuid, usize>,
+    /// When a VSI's boot disk was last changed on its host, by the same count.
+    changed: BTreeMap<Uuid, usize>,
+    /// Starts that a host carried out, by run, with the host's boot.
+    starts: BTreeMap<RunId, (u64, u32)>,
+    /// What others put on the hosts.
+    pub foreign: BTreeSet<(String, String)>,
+}
+
+impl Audit {
+    pub fn new(hosts: Arc<SimHosts>) -> Arc<Self> {
+        let ledger = Mutex::default();
+        Arc::new(Self { hosts, ledger })
+    }
+
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap()
+    }
+
+    /// The first thing that was found wrong.
+    pub fn verdict(&self) -> Result<(), String> {
+        match self.ledger().violations.first() {
+            Some(violation) => Err(violation.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes in what a journal acknowledged.
+    pub fn durable(&self, records: &[Record]) {
+        let mut ledger = self.ledger();
+        records.iter().for_each(|record| ledger.take_in(record));
+    }
+
+    /// Somebody else's object; nothing may touch it.
+    pub fn foreign(&self, host: &str, object: String) {
+        self.ledger().foreign.insert((host.to_owned(), object));
+    }
+
+    async fn before(&self, call: &Call) {
+        self.ledger().attempted(call);
+        let sim = self.hosts.sim(&call.host).await.unwrap();
+        if let (Object::Volume(key), "delete") = (&call.object, call.name) {
+            let wrong = sim.with(|state| used_by_others(state, key)).await;
+            if let Some(why) = wrong {
+                self.ledger()
+                    .blame(format!("{} although {why}", call.describe()));
+            }
+        }
+    }
+
+    async fn boot(&self, host: &str, uuid: Uuid) -> (u64, Option<u64>) {
+        let sim = self.hosts.sim(host).await.unwrap();
+        sim.with(|state| {
+            let live = state
+                .domains
+                .get(&uuid)
+                .and_then(|domain| domain.live.as_ref());
+            (state.boots, live.map(|live| live.started))
+        })
+        .await
+    }
+}
+
+impl Way for Audit {
+    async fn go<T: Send + 'static>(
+        &self,
+        call: Call,
+        work: impl Future<Output = PortResult<T>> + Send + 'static,
+    ) -> PortResult<T> {
+        if call.kind == Kind::Plain {
+            return work.await;
+        }
+        self.before(&call).await;
+        let (Object::Domain(uuid), "start") = (&call.object, call.name) else {
+            return work.await;
+        };
+        let run = self.ledger().active_run(*uuid);
+        let (_, earlier) = self.boot(&call.host, *uuid).await;
+        let answer = work.await;
+        let (boots, now) = self.boot(&call.host, *uuid).await;
+        if now.is_some() && now != earlier {
+            self.ledger().started(&call, run, boots);
+        }
+        answer
+    }
+}
+
+impl Ledger {
+    /// What these records alone fold to.
+    pub fn folded(records: &[Record]) -> Self {
+        let mut ledger = Self::default();
+        records.iter().for_each(|record| ledger.take_in(record));
+        ledger
+    }
+
+    pub fn blame(&mut self, violation: String) {
+        self.violations.push(violation);
+    }
+
+    fn take_in(&mut self, record: &Record) {
+        let folded = match &record.stream {
+            StreamId::Entity(id) => self
+                .entities
+                .entry(id.clone())
+                .or_default()
+                .apply(&record.event),
+            StreamId::Run(id) => self.runs.entry(*id).or_default().apply(&record.event),
+        };
+        if let Err(divergence) = folded {
+            self.blame(format!("{}: {divergence}", record.stream));
+        }
+        self.records.push(record.clone());
+        if let (StreamId::Run(run), EventKind::StepSucceeded { node, .. }) =
+            (&record.stream, &record.event.kind)
+            && node.as_str() == "clone_boot_disk"
+            && let Some(uuid) = self.uuid_of(*run)
+        {
+            self.cloned.insert(uuid, self.records.len());
+        }
+    }
+
+    fn uuid_of(&self, run: RunId) -> Option<Uuid> {
+        self.runs.get(&run)?.entity.as_ref()?.id().parse().ok()
+    }
+
+    pub fn vsi(&self, uuid: Uuid) -> Option<&EntityState> {
+        self.entities.get(&ownership::entity(uuid))
+    }
+
+    pub fn active_run(&self, uuid: Uuid) -> Option<RunId> {
+        self.vsi(uuid)?.active.as_ref().map(|active| active.run)
+    }
+
+    /// Where a node of the VSI's open run stands.
+    pub fn node(&self, uuid: Uuid, node: &str) -> Option<&NodeState> {
+        self.runs
+            .get(&self.active_run(uuid)?)?
+            .nodes
+            .get(&Name::of(node))
+    }
+
+    /// An effect belongs to an attempt that is on record, and to an intent that is.
+    fn attempted(&mut self, call: &Call) {
+        if self.is_foreign(call) && call.name != "create" && call.name != "sync" {
+            self.blame(format!("{}, which is somebody else's", call.describe()));
+        }
+        let Some((owner, steps)) = ownership::owner(call) else {
+            return;
+        };
+        let entities: Vec<_> = self
+            .entities
+            .iter()
+            .filter(|(id, _)| owner.may_be(id))
+            .collect();
+        let acting = entities.iter().any(|(_, entity)| {
+            let run = entity
+                .active
+                .as_ref()
+                .and_then(|active| self.runs.get(&active.run));
+            steps.iter().any(|step| {
+                let node = run.and_then(|run| run.nodes.get(&Name::of(step)));
+                node.is_some_and(is_under_way) && entity.intents.contains(&Name::of(step))
+            })
+        });
+        if !acting {
+            let wrong = format!(
+                "{}, but no attempt and intent of {steps:?} is on record",
+                call.describe()
+            );
+            self.blame(wrong);
+        }
+        if let Owner::Boot(uuid) = owner {
+            self.changed.insert(uuid, self.records.len());
+        }
+        if let (Object::Domain(uuid), "start") = (&call.object, call.name) {
+            self.starts_on_recorded_clone(call, *uuid);
+        }
+    }
+
+    fn is_foreign(&self, call: &Call) -> bool {
+        let name = match &call.object {
+            Object::Volume(key) => key.to_string(),
+            Object::Domain(uuid) => uuid.to_string(),
+            _ => return false,
+        };
+        self.foreign.contains(&(call.host.clone(), name))
+    }
+
+    fn starts_on_recorded_clone(&mut self, call: &Call, uuid: Uuid) {
+        let (cloned, changed) = (self.cloned.get(&uuid), self.changed.get(&uuid));
+        if cloned.is_none() || changed > cloned {
+            self.blame(format!(
+                "{}: its boot disk is not recorded as cloned",
+                call.describe()
+            ));
+        }
+    }
+
+    fn started(&mut self, call: &Call, run: Option<RunId>, boots: u64) {
+        let Some(run) = run else { return };
+        let starts = self.starts.entry(run).or_insert((boots, 0));
+        if starts.0 != boots {
+            *starts = (boots, 0);
+        }
+        starts.1 += 1;
+        if starts.1 > 1 {
+            self.blame(format!("{} a second time in one run", call.describe()));
+        }
+    }
+}
+
+fn is_under_way(node: &NodeState) -> bool {
+    !matches!(
+        node,
+        NodeState::Waiting
+            | NodeState::Succeeded { .. }
+            | NodeState::Failed { .. }
+            | NodeState::Skipped
+    )
+}
+
+/// Who, on the host itself, would lose this volume.
+fn used_by_others(state: &State, key: &VolumeKey) -> Option<String> {
+    let pool = state.pools.get(&key.pool)?;
+    pool.volumes.get(&key.name)?;
+    let path = format!("{}/{}", pool.path, key.name);
+    let own = ownership::vsi_of(key);
+    for domain in state.domains.values() {
+        let spec = &domain.spec;
+        let named = spec.disks.iter().any(|disk| disk.path == path) || spec.console_log == path;
+        let idle_owner = own == Some(spec.uuid) && !domain.state.is_active();
+        if named && !idle_owner {
+            return Some(format!(
+                "domain {} ({:?}) names it",
+                spec.name, domain.state
+            ));
+        }
+    }
+    let volumes = state.pools.values().flat_map(|pool| &pool.volumes);
+    let mut over = volumes.filter(|(_, volume)| volume.backing.as_deref() == Some(&*path));
+    let over = over
+        .next()
+        .map(|(name, _)| format!("volume {name} lies over it"));
+    over.or_else(|| ownership::is_disk(key).then(|| "it is a data disk".to_owned()))
+}

@@ -1,0 +1,158 @@
+//! What users ask for.
+
+use uuid::Uuid;
+use vsiflow_engine::secret::Secret;
+use vsiflow_workflows::spec::{
+    DeletionPolicy, DesiredDataDisk, DesiredVsi, DocumentRef, HostRecord, HostSettings, Resolved,
+    ResolvedVsi,
+};
+
+/// How a guest takes what it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guest {
+    /// It becomes ready.
+    Good,
+    /// Its contract lacks a section: no boot is spent on it.
+    NoWorkload,
+    /// It says by a code that it cannot boot.
+    TooSmall,
+    /// It never says anything decisive.
+    Hangs,
+    /// It becomes ready and powers off.
+    GoesOff,
+}
+
+/// A VSI's document.
+#[derive(Clone, Debug)]
+pub struct Vsi {
+    pub name: &'static str,
+    pub uid: Uuid,
+    pub host: &'static str,
+    pub guest: Guest,
+    /// Tells one contract from another.
+    pub edition: u32,
+    pub image: &'static str,
+    pub overlay: bool,
+    pub networks: Vec<&'static str>,
+    /// The data disk that is made with it.
+    pub disk: Option<Uuid>,
+}
+
+pub const POOL: &str = "images";
+
+impl Vsi {
+    pub fn new(name: &'static str, uid: u128, host: &'static str) -> Self {
+        Self {
+            name,
+            uid: uuid(uid),
+            host,
+            guest: Guest::Good,
+            edition: 1,
+            image: "hpcr.qcow2",
+            overlay: false,
+            networks: vec!["default"],
+            disk: None,
+        }
+    }
+
+    pub fn guest(mut self, guest: Guest) -> Self {
+        self.guest = guest;
+        self
+    }
+
+    pub fn edition(mut self, edition: u32) -> Self {
+        self.edition = edition;
+        self
+    }
+
+    pub fn with_disk(mut self, disk: u128) -> Self {
+        self.disk = Some(uuid(disk));
+        self
+    }
+
+    fn contract(&self) -> String {
+        let edition = self.edition;
+        match self.guest {
+            Guest::NoWorkload => format!("env: e{edition}\n"),
+            Guest::Hangs => format!("workload: lab-hang {edition}\nenv: e\n"),
+            Guest::GoesOff => format!("workload: lab-off {edition}\nenv: e\n"),
+            Guest::Good | Guest::TooSmall => format!("workload: w{edition}\nenv: e\n"),
+        }
+    }
+
+    fn desired(&self) -> DesiredVsi {
+        let memory = if self.guest == Guest::TooSmall {
+            200
+        } else {
+            4096
+        };
+        let disks: Vec<_> = self.disk.iter().map(|uid| made_disk(*uid)).collect();
+        serde_json::from_value(serde_json::json!({
+            "namespace": "default", "name": self.name, "uid": self.uid,
+            "host": self.host, "pool": POOL,
+            "image": {
+                "url": format!("http://images.test/{}", self.image), "fileName": self.image,
+            },
+            "bootDisk": {"mode": if self.overlay { "overlay" } else { "copy" }},
+            "machine": {"arch": "s390x", "cpus": 2, "memoryMib": memory},
+            "networks": self.networks,
+            "disks": disks,
+            "deletionPolicy": "Delete",
+        }))
+        .unwrap()
+    }
+
+    fn resolved(&self) -> ResolvedVsi {
+        ResolvedVsi {
+            desired: self.desired(),
+            contract: Secret::new(self.contract()),
+            image_url: None,
+            at: DocumentRef {
+                index: 0,
+                source: format!("{}.yaml", self.name),
+                line: None,
+            },
+        }
+    }
+
+    fn data_disk(&self) -> Option<DesiredDataDisk> {
+        self.disk.map(|uid| DesiredDataDisk {
+            namespace: "default".to_owned(),
+            name: disk_name(uid),
+            uid: Some(uid),
+            labels: Default::default(),
+            host: self.host.to_owned(),
+            pool: POOL.to_owned(),
+            size: 1 << 30,
+            deletion_policy: DeletionPolicy::Retain,
+        })
+    }
+}
+
+pub fn uuid(number: u128) -> Uuid {
+    Uuid::from_u128(0x0102_0304_0506_4708_890a_0000_0000_0000 + number)
+}
+
+fn disk_name(uid: Uuid) -> String {
+    format!("data-{}", uid.as_u128() & 0xffff)
+}
+
+fn made_disk(uid: Uuid) -> serde_json::Value {
+    serde_json::json!({"name": disk_name(uid), "pool": POOL, "source": {
+        "type": "made", "uid": uid, "size": 1 << 30, "deletionPolicy": "Retain",
+    }})
+}
+
+/// All of these at once, as one apply brings them.
+pub fn resolved(vsis: &[Vsi]) -> Resolved {
+    let host = |vsi: &Vsi| {
+        let name = vsi.host.strip_prefix("sim:").map(str::to_owned);
+        let record = HostRecord::Sim { name };
+        (vsi.host.to_owned(), HostSettings { record, key: None })
+    };
+    Resolved {
+        vsis: vsis.iter().map(Vsi::resolved).collect(),
+        data_disks: vsis.iter().filter_map(Vsi::data_disk).collect(),
+        hosts: vsis.iter().map(host).collect(),
+    }
+}

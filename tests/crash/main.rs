@@ -1,0 +1,38 @@
+//! The crash matrix and the seeded simulation: in one process, on simulated hosts, in virtual
+//! time.
+//!
+//! The matrix tells short stories and lets vsiflow die at every numbered point of each: before
+//! and after every append, every call of a port and every write of a checkpoint, blob or secret;
+//! of calls that change a host also just when they were written. The simulation plays long
+//! random games by seed. `tests/parts/crash` and `tests/parts/sim` run both at length.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test ends at the first surprise, and is nobody's library"
+)]
+
+mod audit;
+mod cases;
+mod changes;
+mod check;
+mod clock;
+mod documents;
+mod gate;
+mod matrix;
+mod matrix_tests;
+mod outcome;
+mod ownership;
+mod ports;
+mod sabotage;
+mod sabotage_tests;
+#[path = "../sim/mod.rs"]
+mod sim;
+mod source;
+mod stores;
+mod stories;
+mod story;
+mod world;

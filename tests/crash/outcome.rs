@@ -1,0 +1,143 @@
+//! What there is in the end: on the hosts, for the guests, and in the fleet's own words.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+use vsiflow_engine::model::RunResult;
+use vsiflow_steps::{
+    ports::{Hosts as _, VolumeKey},
+    sim::{Content, State},
+};
+
+use super::world::{HOSTS, World};
+
+/// A line for each thing.
+pub type Outcome = BTreeMap<String, String>;
+
+/// Waits until every guest has said what it will say, and takes everything down.
+pub async fn of(world: &World) -> Outcome {
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let mut outcome = Outcome::new();
+    for host in HOSTS {
+        let sim = world.hosts.sim(host).await.unwrap();
+        sim.with(|state| on_host(host, state, &mut outcome)).await;
+        contents(world, host, &mut outcome).await;
+    }
+    in_journal(world, &mut outcome);
+    outcome
+}
+
+fn on_host(host: &str, state: &State, outcome: &mut Outcome) {
+    for (pool, name, volume) in volumes(state) {
+        if let (Content::Inline(log), true) = (&volume.content, name.ends_with(".log")) {
+            outcome.insert(format!("{host} console {name}"), boots(log));
+            continue;
+        }
+        // A raw volume is as large as its file; what was noted of it is refreshed at times.
+        let capacity = if volume.format == "raw" {
+            volume.physical()
+        } else {
+            volume.capacity
+        };
+        let (format, backing) = (&volume.format, &volume.backing);
+        let words = format!("{format} {capacity} {backing:?}");
+        outcome.insert(format!("{host} volume {pool}/{name}"), words);
+    }
+    for (uuid, domain) in &state.domains {
+        let mut spec = domain.spec.clone();
+        // How many events came before a run is not the same in every story.
+        spec.mark.sequence = 0;
+        let words = format!("{:?} {spec:?}", domain.state);
+        outcome.insert(format!("{host} domain {uuid}"), words);
+    }
+}
+
+const BOOT: &str = "# HPL11 build";
+
+/// How often the guest booted, and what it said the last time. When an earlier boot was cut off
+/// depends on how long nobody worked.
+fn boots(log: &[u8]) -> String {
+    let log = String::from_utf8_lossy(log);
+    let last = log.rfind(BOOT).map(|at| &log[at..]);
+    format!(
+        "{} boots, {}",
+        log.matches(BOOT).count(),
+        last.unwrap_or_default()
+    )
+}
+
+fn volumes(state: &State) -> impl Iterator<Item = (&String, &String, &vsiflow_steps::sim::Volume)> {
+    let pools = state.pools.iter();
+    pools.flat_map(|(pool, held)| held.volumes.iter().map(move |(name, v)| (pool, name, v)))
+}
+
+async fn contents(world: &World, host: &str, outcome: &mut Outcome) {
+    let sim = world.hosts.sim(host).await.unwrap();
+    let keys = sim.with(|state| {
+        volumes(state)
+            .map(|(pool, name, _)| key(pool, name))
+            .collect()
+    });
+    let keys: Vec<VolumeKey> = keys.await;
+    let ports = world.hosts.host(host).await.unwrap();
+    // A claim holds when its image last changed, which is not the same in every story.
+    let alike = |key: &&VolumeKey| !key.name.ends_with(".log") && !key.name.ends_with(".vsiflow");
+    for key in keys.iter().filter(alike) {
+        let hash = ports.storage.sha256(key).await.unwrap();
+        outcome.insert(format!("{host} content {key}"), hash.to_string());
+    }
+}
+
+fn key(pool: &str, name: &str) -> VolumeKey {
+    VolumeKey {
+        pool: pool.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+/// How a VSI ended, in one word or a failure's code.
+pub fn end(world: &World, uuid: Uuid) -> String {
+    let ledger = world.audit.ledger();
+    let entity = ledger.vsi(uuid).cloned().unwrap_or_default();
+    let state = entity
+        .state
+        .map(|(name, _)| name.to_string())
+        .unwrap_or_default();
+    match entity.last.map(|last| last.result) {
+        Some(RunResult::Failed(failure)) => format!("{state} {}", failure.code),
+        _ => state,
+    }
+}
+
+fn in_journal(world: &World, outcome: &mut Outcome) {
+    let ledger = world.audit.ledger();
+    for (id, entity) in &ledger.entities {
+        let last = entity.last.as_ref().map(|last| word(&last.result));
+        let state = entity.state.as_ref().map(|(name, _)| name.as_str());
+        let words = format!("{state:?} {last:?} generation {}", entity.reached);
+        outcome.insert(id.to_string(), words);
+    }
+}
+
+fn word(result: &RunResult) -> String {
+    match result {
+        RunResult::Failed(failure) => failure.code.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// The first thing in which two outcomes differ.
+pub fn difference(expected: &Outcome, found: &Outcome) -> Result<(), String> {
+    let all = expected.keys().chain(found.keys());
+    for key in all {
+        let (expected, found) = (expected.get(key), found.get(key));
+        if expected != found {
+            return Err(format!(
+                "in the end {key} is\n    {}\n  instead of\n    {}",
+                found.map_or("not there", String::as_str),
+                expected.map_or("not there", String::as_str)
+            ));
+        }
+    }
+    Ok(())
+}

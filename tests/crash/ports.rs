@@ -1,0 +1,417 @@
+//! All ports of a host, each call going one way: through a gate, or under the audit's eyes.
+
+use std::{future::Future, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+use vsiflow_engine::model::Hash;
+use vsiflow_steps::ports::{
+    ConsoleChunk, ConsolePort, ConsolePosition, DomainInfo, DomainPort, DomainSpec, GuestSupport,
+    HostFacts, HostPort, HostPorts, Hosts, Lease, NetworkInfo, NetworkPort, PoolInfo, PortResult,
+    Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+};
+
+use super::gate::{Gate, Kind};
+
+/// What a call is about.
+#[derive(Clone, Debug)]
+pub enum Object {
+    Host,
+    Pool(String),
+    Volume(VolumeKey),
+    Domain(Uuid),
+    Network(String),
+}
+
+/// A call of a port.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub host: String,
+    pub name: &'static str,
+    pub object: Object,
+    pub kind: Kind,
+}
+
+impl Call {
+    pub fn describe(&self) -> String {
+        let object = match &self.object {
+            Object::Host => String::new(),
+            Object::Pool(name) | Object::Network(name) => name.clone(),
+            Object::Volume(key) => key.to_string(),
+            Object::Domain(uuid) => uuid.to_string(),
+        };
+        format!("{} {object} on {}", self.name, self.host)
+    }
+}
+
+/// The way that calls go.
+pub trait Way: Send + Sync + 'static {
+    fn go<T: Send + 'static>(
+        &self,
+        call: Call,
+        work: impl Future<Output = PortResult<T>> + Send + 'static,
+    ) -> impl Future<Output = PortResult<T>> + Send;
+}
+
+impl Way for Gate {
+    async fn go<T: Send + 'static>(
+        &self,
+        call: Call,
+        work: impl Future<Output = PortResult<T>> + Send + 'static,
+    ) -> PortResult<T> {
+        let kind = call.kind;
+        self.pass(move || call.describe(), kind, work).await
+    }
+}
+
+/// Hosts whose every call goes this way.
+pub struct Through<W> {
+    pub inner: Arc<dyn Hosts>,
+    pub way: Arc<W>,
+}
+
+#[async_trait]
+impl<W: Way> Hosts for Through<W> {
+    async fn host(&self, id: &str) -> PortResult<HostPorts> {
+        let ports = Arc::new(Ports {
+            inner: self.inner.host(id).await?,
+            host: id.to_owned(),
+            way: self.way.clone(),
+        });
+        Ok(HostPorts {
+            host: ports.clone(),
+            storage: ports.clone(),
+            domains: ports.clone(),
+            networks: ports.clone(),
+            console: ports,
+        })
+    }
+}
+
+struct Ports<W> {
+    inner: HostPorts,
+    host: String,
+    way: Arc<W>,
+}
+
+impl<W: Way> Ports<W> {
+    async fn look<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        object: Object,
+        work: impl Future<Output = PortResult<T>> + Send + 'static,
+    ) -> PortResult<T> {
+        let (host, kind) = (self.host.clone(), Kind::Plain);
+        self.way
+            .go(
+                Call {
+                    host,
+                    name,
+                    object,
+                    kind,
+                },
+                work,
+            )
+            .await
+    }
+
+    async fn act<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        object: Object,
+        work: impl Future<Output = PortResult<T>> + Send + 'static,
+    ) -> PortResult<T> {
+        let (host, kind) = (self.host.clone(), Kind::Effect);
+        self.way
+            .go(
+                Call {
+                    host,
+                    name,
+                    object,
+                    kind,
+                },
+                work,
+            )
+            .await
+    }
+}
+
+#[async_trait]
+impl<W: Way> HostPort for Ports<W> {
+    fn name(&self) -> &str {
+        &self.host
+    }
+
+    async fn facts(&self) -> PortResult<HostFacts> {
+        let port = self.inner.host.clone();
+        self.look("facts", Object::Host, async move { port.facts().await })
+            .await
+    }
+
+    async fn guest_support(&self, arch: &str) -> PortResult<Option<GuestSupport>> {
+        let (port, arch) = (self.inner.host.clone(), arch.to_owned());
+        let work = async move { port.guest_support(&arch).await };
+        self.look("guest_support", Object::Host, work).await
+    }
+}
+
+#[async_trait]
+impl<W: Way> StoragePort for Ports<W> {
+    async fn pools(&self) -> PortResult<Vec<PoolInfo>> {
+        let port = self.inner.storage.clone();
+        self.look("pools", Object::Host, async move { port.pools().await })
+            .await
+    }
+
+    async fn pool(&self, pool: &str) -> PortResult<Option<PoolInfo>> {
+        let (port, pool) = (self.inner.storage.clone(), pool.to_owned());
+        let object = Object::Pool(pool.clone());
+        self.look("pool", object, async move { port.pool(&pool).await })
+            .await
+    }
+
+    async fn volume(&self, key: &VolumeKey) -> PortResult<Option<VolumeInfo>> {
+        let (port, key) = (self.inner.storage.clone(), key.clone());
+        let object = Object::Volume(key.clone());
+        self.look("volume", object, async move { port.volume(&key).await })
+            .await
+    }
+
+    async fn volumes(&self, pool: &str) -> PortResult<Vec<VolumeInfo>> {
+        let (port, pool) = (self.inner.storage.clone(), pool.to_owned());
+        let object = Object::Pool(pool.clone());
+        self.look("volumes", object, async move { port.volumes(&pool).await })
+            .await
+    }
+
+    async fn create(&self, spec: &VolumeSpec) -> PortResult<VolumeInfo> {
+        let (port, spec) = (self.inner.storage.clone(), spec.clone());
+        let object = Object::Volume(spec.key.clone());
+        self.act("create", object, async move { port.create(&spec).await })
+            .await
+    }
+
+    async fn clone_volume(&self, source: &VolumeKey, spec: &VolumeSpec) -> PortResult<VolumeInfo> {
+        let (port, source, spec) = (self.inner.storage.clone(), source.clone(), spec.clone());
+        let object = Object::Volume(spec.key.clone());
+        let work = async move { port.clone_volume(&source, &spec).await };
+        self.act("clone", object, work).await
+    }
+
+    async fn resize(&self, key: &VolumeKey, capacity: u64) -> PortResult<()> {
+        let (port, key) = (self.inner.storage.clone(), key.clone());
+        let object = Object::Volume(key.clone());
+        self.act("resize", object, async move {
+            port.resize(&key, capacity).await
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &VolumeKey) -> PortResult<Removed> {
+        let (port, key) = (self.inner.storage.clone(), key.clone());
+        let object = Object::Volume(key.clone());
+        self.act("delete", object, async move { port.delete(&key).await })
+            .await
+    }
+
+    async fn upload(
+        &self,
+        key: &VolumeKey,
+        offset: u64,
+        length: Option<u64>,
+    ) -> PortResult<Box<dyn UploadSink>> {
+        let (port, volume) = (self.inner.storage.clone(), key.clone());
+        let object = Object::Volume(key.clone());
+        let work = async move { port.upload(&volume, offset, length).await };
+        let inner = Arc::new(Mutex::new(Some(self.act("upload", object, work).await?)));
+        let (host, key, way) = (self.host.clone(), key.clone(), self.way.clone());
+        Ok(Box::new(Sink {
+            inner,
+            host,
+            key,
+            way,
+        }))
+    }
+
+    async fn read(&self, key: &VolumeKey, offset: u64, max: u64) -> PortResult<Bytes> {
+        let (port, key) = (self.inner.storage.clone(), key.clone());
+        let object = Object::Volume(key.clone());
+        self.look(
+            "read",
+            object,
+            async move { port.read(&key, offset, max).await },
+        )
+        .await
+    }
+
+    async fn sync(&self, key: &VolumeKey) -> PortResult<()> {
+        let (port, key) = (self.inner.storage.clone(), key.clone());
+        let object = Object::Volume(key.clone());
+        self.act("sync", object, async move { port.sync(&key).await })
+            .await
+    }
+
+    async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {
+        let (port, key) = (self.inner.storage.clone(), key.clone());
+        let object = Object::Volume(key.clone());
+        self.look("sha256", object, async move { port.sha256(&key).await })
+            .await
+    }
+}
+
+#[async_trait]
+impl<W: Way> DomainPort for Ports<W> {
+    async fn domain(&self, uuid: Uuid) -> PortResult<Option<DomainInfo>> {
+        let port = self.inner.domains.clone();
+        self.look("domain", Object::Domain(uuid), async move {
+            port.domain(uuid).await
+        })
+        .await
+    }
+
+    async fn domains(&self) -> PortResult<Vec<DomainInfo>> {
+        let port = self.inner.domains.clone();
+        self.look("domains", Object::Host, async move { port.domains().await })
+            .await
+    }
+
+    async fn define(&self, spec: &DomainSpec) -> PortResult<DomainInfo> {
+        let (port, spec) = (self.inner.domains.clone(), spec.clone());
+        let object = Object::Domain(spec.uuid);
+        self.act("define", object, async move { port.define(&spec).await })
+            .await
+    }
+
+    async fn start(&self, uuid: Uuid) -> PortResult<()> {
+        let port = self.inner.domains.clone();
+        self.act("start", Object::Domain(uuid), async move {
+            port.start(uuid).await
+        })
+        .await
+    }
+
+    async fn shutdown(&self, uuid: Uuid) -> PortResult<()> {
+        let port = self.inner.domains.clone();
+        self.act("shutdown", Object::Domain(uuid), async move {
+            port.shutdown(uuid).await
+        })
+        .await
+    }
+
+    async fn destroy(&self, uuid: Uuid) -> PortResult<()> {
+        let port = self.inner.domains.clone();
+        self.act("destroy", Object::Domain(uuid), async move {
+            port.destroy(uuid).await
+        })
+        .await
+    }
+
+    async fn undefine(&self, uuid: Uuid) -> PortResult<Removed> {
+        let port = self.inner.domains.clone();
+        self.act("undefine", Object::Domain(uuid), async move {
+            port.undefine(uuid).await
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl<W: Way> NetworkPort for Ports<W> {
+    async fn network(&self, name: &str) -> PortResult<Option<NetworkInfo>> {
+        let (port, name) = (self.inner.networks.clone(), name.to_owned());
+        let object = Object::Network(name.clone());
+        self.look("network", object, async move { port.network(&name).await })
+            .await
+    }
+
+    async fn leases(&self, name: &str) -> PortResult<Vec<Lease>> {
+        let (port, name) = (self.inner.networks.clone(), name.to_owned());
+        let object = Object::Network(name.clone());
+        self.look("leases", object, async move { port.leases(&name).await })
+            .await
+    }
+}
+
+#[async_trait]
+impl<W: Way> ConsolePort for Ports<W> {
+    async fn read(
+        &self,
+        log: &VolumeKey,
+        position: ConsolePosition,
+        max: u64,
+    ) -> PortResult<ConsoleChunk> {
+        let (port, log) = (self.inner.console.clone(), log.clone());
+        let object = Object::Volume(log.clone());
+        let work = async move { port.read(&log, position, max).await };
+        self.look("console_read", object, work).await
+    }
+
+    async fn end(&self, log: &VolumeKey) -> PortResult<ConsolePosition> {
+        let (port, log) = (self.inner.console.clone(), log.clone());
+        let object = Object::Volume(log.clone());
+        self.look("console_end", object, async move { port.end(&log).await })
+            .await
+    }
+}
+
+struct Sink<W> {
+    /// Held by a piece until it was sent, also when nobody waits for that any more: what follows
+    /// comes after it.
+    inner: Shared,
+    host: String,
+    key: VolumeKey,
+    way: Arc<W>,
+}
+
+type Shared = Arc<Mutex<Option<Box<dyn UploadSink>>>>;
+
+const OVER: &str = "the upload is over";
+
+impl<W> Sink<W> {
+    fn call(&self, name: &'static str) -> Call {
+        Call {
+            host: self.host.clone(),
+            name,
+            object: Object::Volume(self.key.clone()),
+            kind: Kind::Effect,
+        }
+    }
+}
+
+#[async_trait]
+impl<W: Way> UploadSink for Sink<W> {
+    async fn send(&mut self, bytes: Bytes) -> PortResult<()> {
+        let shared = self.inner.clone();
+        let work = async move {
+            let mut held = shared.lock().await;
+            held.as_mut().expect(OVER).send(bytes).await
+        };
+        self.way.go(self.call("send"), work).await
+    }
+
+    async fn send_hole(&mut self, length: u64) -> PortResult<()> {
+        let shared = self.inner.clone();
+        let work = async move {
+            let mut held = shared.lock().await;
+            held.as_mut().expect(OVER).send_hole(length).await
+        };
+        self.way.go(self.call("send_hole"), work).await
+    }
+
+    async fn finish(self: Box<Self>) -> PortResult<()> {
+        let shared = self.inner.clone();
+        let work = async move {
+            let sink = shared.lock().await.take().expect(OVER);
+            sink.finish().await
+        };
+        self.way.go(self.call("finish"), work).await
+    }
+
+    async fn abort(self: Box<Self>) {
+        if let Some(sink) = self.inner.lock().await.take() {
+            sink.abort().await;
+        }
+    }
+}

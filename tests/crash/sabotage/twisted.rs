@@ -1,0 +1,164 @@
+//! Ports that see or tell something else than what is.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use uuid::Uuid;
+use vsiflow_engine::model::Hash;
+use vsiflow_steps::ports::{
+    DomainInfo, DomainPort, DomainSpec, HostPorts, Hosts, PoolInfo, PortResult, Removed,
+    StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+};
+
+/// What is told wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twist {
+    /// Whatever cannot be read is not there.
+    UnknownIsAbsent,
+    /// There are no domains and no overlays.
+    Blind,
+    /// A start is done long before it is.
+    EarlyStart,
+}
+
+/// Hosts with twisted ports.
+pub struct Twisted {
+    pub inner: Arc<dyn Hosts>,
+    pub twist: Twist,
+}
+
+#[async_trait]
+impl Hosts for Twisted {
+    async fn host(&self, id: &str) -> PortResult<HostPorts> {
+        let inner = self.inner.host(id).await?;
+        let twisted = Arc::new(Ports {
+            storage: inner.storage.clone(),
+            domains: inner.domains.clone(),
+            twist: self.twist,
+        });
+        let (storage, domains) = (twisted.clone(), twisted);
+        Ok(HostPorts {
+            storage,
+            domains,
+            ..inner
+        })
+    }
+}
+
+struct Ports {
+    storage: Arc<dyn StoragePort>,
+    domains: Arc<dyn DomainPort>,
+    twist: Twist,
+}
+
+impl Ports {
+    fn found<T>(&self, looked: PortResult<Option<T>>) -> PortResult<Option<T>> {
+        match self.twist {
+            Twist::UnknownIsAbsent => Ok(looked.unwrap_or(None)),
+            _ => looked,
+        }
+    }
+}
+
+#[async_trait]
+impl StoragePort for Ports {
+    async fn pools(&self) -> PortResult<Vec<PoolInfo>> {
+        self.storage.pools().await
+    }
+
+    async fn pool(&self, pool: &str) -> PortResult<Option<PoolInfo>> {
+        self.storage.pool(pool).await
+    }
+
+    async fn volume(&self, key: &VolumeKey) -> PortResult<Option<VolumeInfo>> {
+        self.found(self.storage.volume(key).await)
+    }
+
+    async fn volumes(&self, pool: &str) -> PortResult<Vec<VolumeInfo>> {
+        let mut volumes = self.storage.volumes(pool).await?;
+        if self.twist == Twist::Blind {
+            volumes.iter_mut().for_each(|volume| volume.backing = None);
+        }
+        Ok(volumes)
+    }
+
+    async fn create(&self, spec: &VolumeSpec) -> PortResult<VolumeInfo> {
+        self.storage.create(spec).await
+    }
+
+    async fn clone_volume(&self, source: &VolumeKey, spec: &VolumeSpec) -> PortResult<VolumeInfo> {
+        self.storage.clone_volume(source, spec).await
+    }
+
+    async fn resize(&self, key: &VolumeKey, capacity: u64) -> PortResult<()> {
+        self.storage.resize(key, capacity).await
+    }
+
+    async fn delete(&self, key: &VolumeKey) -> PortResult<Removed> {
+        self.storage.delete(key).await
+    }
+
+    async fn upload(
+        &self,
+        key: &VolumeKey,
+        offset: u64,
+        length: Option<u64>,
+    ) -> PortResult<Box<dyn UploadSink>> {
+        self.storage.upload(key, offset, length).await
+    }
+
+    async fn read(&self, key: &VolumeKey, offset: u64, max: u64) -> PortResult<Bytes> {
+        self.storage.read(key, offset, max).await
+    }
+
+    async fn sync(&self, key: &VolumeKey) -> PortResult<()> {
+        self.storage.sync(key).await
+    }
+
+    async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {
+        self.storage.sha256(key).await
+    }
+}
+
+#[async_trait]
+impl DomainPort for Ports {
+    async fn domain(&self, uuid: Uuid) -> PortResult<Option<DomainInfo>> {
+        self.found(self.domains.domain(uuid).await)
+    }
+
+    async fn domains(&self) -> PortResult<Vec<DomainInfo>> {
+        match self.twist {
+            Twist::Blind => Ok(Vec::new()),
+            _ => self.domains.domains().await,
+        }
+    }
+
+    async fn define(&self, spec: &DomainSpec) -> PortResult<DomainInfo> {
+        self.domains.define(spec).await
+    }
+
+    async fn start(&self, uuid: Uuid) -> PortResult<()> {
+        if self.twist != Twist::EarlyStart {
+            return self.domains.start(uuid).await;
+        }
+        let domains = self.domains.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            domains.start(uuid).await
+        });
+        Ok(())
+    }
+
+    async fn shutdown(&self, uuid: Uuid) -> PortResult<()> {
+        self.domains.shutdown(uuid).await
+    }
+
+    async fn destroy(&self, uuid: Uuid) -> PortResult<()> {
+        self.domains.destroy(uuid).await
+    }
+
+    async fn undefine(&self, uuid: Uuid) -> PortResult<Removed> {
+        self.domains.undefine(uuid).await
+    }
+}

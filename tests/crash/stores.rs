@@ -1,0 +1,159 @@
+//! Journal, checkpoints, blobs and secrets behind the gate.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use vsiflow_engine::{
+    blob::Blobs,
+    checkpoint::Checkpoints,
+    journal::{Append, Journal, JournalError, Offset, Record, StreamHead},
+    model::{Hash, Name, Payload, RunId, StreamId},
+    secret::{Secret, SecretError, Secrets},
+};
+
+use super::{
+    audit::Audit,
+    gate::{Gate, Kind},
+};
+
+/// A store whose writes can be died at.
+pub struct Gated<S: ?Sized> {
+    pub inner: Arc<S>,
+    pub gate: Arc<Gate>,
+}
+
+impl<S: ?Sized> Gated<S> {
+    pub fn new(inner: Arc<S>, gate: &Arc<Gate>) -> Arc<Self> {
+        let gate = gate.clone();
+        Arc::new(Self { inner, gate })
+    }
+}
+
+fn append_name(batch: &[Append]) -> String {
+    let events = batch.iter().flat_map(|append| &append.events);
+    let kinds: Vec<_> = events.map(|event| event.kind.type_name()).collect();
+    format!("append {}", kinds.join("+"))
+}
+
+#[async_trait]
+impl Journal for Gated<dyn Journal> {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
+        let (inner, name) = (self.inner.clone(), append_name(&batch));
+        let work = async move { inner.append(batch).await };
+        self.gate.pass(|| name, Kind::Plain, work).await
+    }
+
+    async fn read(
+        &self,
+        stream: &StreamId,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        self.inner.read(stream, from_seq, limit).await
+    }
+
+    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
+        self.inner.read_all(from, limit).await
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
+        self.inner.streams().await
+    }
+}
+
+#[async_trait]
+impl Checkpoints for Gated<dyn Checkpoints> {
+    async fn put(&self, run: RunId, node: &Name, value: Vec<u8>) -> Result<(), JournalError> {
+        let (inner, node) = (self.inner.clone(), node.clone());
+        let name = || format!("checkpoint {node}");
+        let name = name();
+        let work = async move { inner.put(run, &node, value).await };
+        self.gate.pass(|| name, Kind::Plain, work).await
+    }
+
+    async fn get(&self, run: RunId, node: &Name) -> Result<Option<Vec<u8>>, JournalError> {
+        self.inner.get(run, node).await
+    }
+
+    async fn forget(&self, run: RunId) -> Result<(), JournalError> {
+        let inner = self.inner.clone();
+        let work = async move { inner.forget(run).await };
+        self.gate
+            .pass(|| "forget checkpoints".to_owned(), Kind::Plain, work)
+            .await
+    }
+}
+
+#[async_trait]
+impl Blobs for Gated<dyn Blobs> {
+    async fn put_blob(&self, bytes: &[u8]) -> Result<Payload, JournalError> {
+        let (inner, bytes) = (self.inner.clone(), bytes.to_vec());
+        let work = async move { inner.put_blob(&bytes).await };
+        self.gate
+            .pass(|| "put blob".to_owned(), Kind::Plain, work)
+            .await
+    }
+
+    async fn get_blob(&self, hash: Hash, len: u64) -> Result<Vec<u8>, JournalError> {
+        self.inner.get_blob(hash, len).await
+    }
+}
+
+#[async_trait]
+impl Secrets for Gated<dyn Secrets> {
+    async fn put(&self, secret: Secret) -> Result<Name, SecretError> {
+        let inner = self.inner.clone();
+        let work = async move { inner.put(secret).await };
+        self.gate
+            .pass(|| "put secret".to_owned(), Kind::Plain, work)
+            .await
+    }
+
+    async fn get(&self, id: &Name) -> Result<Secret, SecretError> {
+        self.inner.get(id).await
+    }
+
+    async fn erase(&self, id: &Name) -> Result<(), SecretError> {
+        let (inner, id) = (self.inner.clone(), id.clone());
+        let work = async move { inner.erase(&id).await };
+        self.gate
+            .pass(|| "erase secret".to_owned(), Kind::Plain, work)
+            .await
+    }
+
+    async fn ids(&self) -> Result<Vec<Name>, SecretError> {
+        self.inner.ids().await
+    }
+}
+
+/// A journal whose every acknowledged batch is seen by the audit.
+pub struct Audited {
+    pub inner: Arc<dyn Journal>,
+    pub audit: Arc<Audit>,
+}
+
+#[async_trait]
+impl Journal for Audited {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
+        let records = self.inner.append(batch).await?;
+        self.audit.durable(&records);
+        Ok(records)
+    }
+
+    async fn read(
+        &self,
+        stream: &StreamId,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        self.inner.read(stream, from_seq, limit).await
+    }
+
+    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
+        self.inner.read_all(from, limit).await
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
+        self.inner.streams().await
+    }
+}

@@ -1,0 +1,193 @@
+//! The stories the matrix tells: every workflow, and what users do in between.
+
+use super::{
+    documents::{Guest, Vsi, uuid},
+    story::Act,
+};
+
+/// A story by name.
+pub struct Story {
+    pub name: &'static str,
+    pub acts: Vec<Act>,
+    /// The VSIs, and how each ends: its state, and the code of the failure where it has one.
+    pub ends: &'static [End],
+}
+
+/// A VSI's name, number and end.
+pub type End = (&'static str, u128, &'static str);
+
+const WEB: u128 = 1;
+const DB: u128 = 2;
+const A: &str = "sim:a";
+
+fn web() -> Vsi {
+    Vsi::new("web", WEB, A)
+}
+
+fn story(name: &'static str, ends: &'static [End], acts: Vec<Act>) -> Story {
+    Story { name, acts, ends }
+}
+
+/// Every story, or those whose names contain `VSIFLOW_CRASH_STORY`.
+pub fn all() -> Vec<Story> {
+    let wanted = std::env::var("VSIFLOW_CRASH_STORY").unwrap_or_default();
+    let mut stories = every();
+    // The name of one may be the beginning of another's.
+    let exact = stories.iter().any(|story| story.name == wanted);
+    stories.retain(|story| match exact {
+        true => story.name == wanted,
+        false => story.name.contains(&wanted),
+    });
+    stories
+}
+
+fn every() -> Vec<Story> {
+    vec![
+        provision(),
+        with_disk_and_networks(),
+        overlay(),
+        delete(),
+        delete_under_way(),
+        forget(),
+        retry_after_a_failed_boot(),
+        retry_after_a_slow_boot(),
+        cancel_and_retry(),
+        corrected(),
+        corrected_while_it_boots(),
+        two_on_one_image(),
+    ]
+}
+
+pub fn provision() -> Story {
+    let acts = vec![Act::Apply(vec![web()]), Act::Decided(uuid(WEB))];
+    story("provision", &[("web", WEB, "Running")], acts)
+}
+
+fn with_disk_and_networks() -> Story {
+    let mut web = web().with_disk(7);
+    web.networks = vec!["default", "second"];
+    let acts = vec![Act::Apply(vec![web]), Act::Decided(uuid(WEB))];
+    story(
+        "provision with a data disk and two networks",
+        &[("web", WEB, "Running")],
+        acts,
+    )
+}
+
+fn overlay() -> Story {
+    let mut web = web();
+    web.overlay = true;
+    let acts = vec![Act::Apply(vec![web]), Act::Decided(uuid(WEB))];
+    story("provision as an overlay", &[("web", WEB, "Running")], acts)
+}
+
+pub fn delete() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web().with_disk(7)]),
+        Act::Decided(uuid(WEB)),
+        Act::Delete("web"),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("delete", &[("web", WEB, "Deleted")], acts)
+}
+
+fn delete_under_way() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web()]),
+        Act::At(uuid(WEB), "define_domain"),
+        Act::Delete("web"),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("delete while it is made", &[("web", WEB, "Deleted")], acts)
+}
+
+fn forget() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web()]),
+        Act::Decided(uuid(WEB)),
+        Act::Forget("web"),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("forget", &[("web", WEB, "Deleted")], acts)
+}
+
+/// The guest cannot boot; tried again it is taken down and made anew, and fails again.
+pub fn retry_after_a_failed_boot() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web().guest(Guest::TooSmall)]),
+        Act::Decided(uuid(WEB)),
+        Act::Retry(uuid(WEB)),
+        Act::Decided(uuid(WEB)),
+    ];
+    story(
+        "retry after a failed boot",
+        &[("web", WEB, "Failed VSI0501")],
+        acts,
+    )
+}
+
+/// A guest that failed, then one that hangs, then one that is only watched further.
+fn retry_after_a_slow_boot() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web().guest(Guest::TooSmall)]),
+        Act::Decided(uuid(WEB)),
+        Act::Apply(vec![web().guest(Guest::Hangs)]),
+        Act::Decided(uuid(WEB)),
+        Act::Retry(uuid(WEB)),
+        Act::Decided(uuid(WEB)),
+    ];
+    story(
+        "retry after a slow boot",
+        &[("web", WEB, "Failed VSI0502")],
+        acts,
+    )
+}
+
+fn cancel_and_retry() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web()]),
+        Act::At(uuid(WEB), "clone_boot_disk"),
+        Act::Cancel(uuid(WEB)),
+        Act::Decided(uuid(WEB)),
+        Act::Retry(uuid(WEB)),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("cancel and retry", &[("web", WEB, "Running")], acts)
+}
+
+fn corrected() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web().guest(Guest::NoWorkload)]),
+        Act::Decided(uuid(WEB)),
+        Act::Apply(vec![web()]),
+        Act::Decided(uuid(WEB)),
+    ];
+    story(
+        "supersede by a corrected contract",
+        &[("web", WEB, "Running")],
+        acts,
+    )
+}
+
+fn corrected_while_it_boots() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web().guest(Guest::Hangs)]),
+        Act::At(uuid(WEB), "monitor_console"),
+        Act::Apply(vec![web()]),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("supersede a boot", &[("web", WEB, "Running")], acts)
+}
+
+fn two_on_one_image() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web(), Vsi::new("db", DB, A)]),
+        Act::Decided(uuid(WEB)),
+        Act::Decided(uuid(DB)),
+    ];
+    story(
+        "two VSIs on one image",
+        &[("web", WEB, "Running"), ("db", DB, "Running")],
+        acts,
+    )
+}

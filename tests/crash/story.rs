@@ -1,0 +1,121 @@
+//! A user's story: what is asked for, one thing after another, whatever dies in between.
+
+use std::{cell::Cell, sync::Arc, time::Duration};
+
+use uuid::Uuid;
+use vsiflow_engine::model::NodeState;
+use vsiflow_workflows::fleet::{ErrorKind, Fleet, FleetError};
+
+use super::{
+    check,
+    documents::{self, Vsi},
+    gate::Gate,
+    ownership,
+    world::{FOREVER, World, user},
+};
+
+/// One thing a user does or waits for.
+#[derive(Clone, Debug)]
+pub enum Act {
+    Apply(Vec<Vsi>),
+    Delete(&'static str),
+    Forget(&'static str),
+    Retry(Uuid),
+    Cancel(Uuid),
+    /// Waits until the outcome is decided.
+    Decided(Uuid),
+    /// Waits until the VSI's run has come to that node, or its outcome is decided.
+    At(Uuid, &'static str),
+}
+
+/// Tells the story, dying at the gates one after another; the last life is not disturbed.
+/// A command that was not answered is given again, as a person would.
+pub async fn tell(
+    world: &World,
+    acts: &[Act],
+    gates: &[Arc<Gate>],
+    downtime: Duration,
+) -> Result<(), String> {
+    let told = tokio::time::timeout(FOREVER, lives(world, acts, gates, downtime)).await;
+    told.map_err(|_| "the story never ends".to_owned())??;
+    world.audit.verdict()
+}
+
+async fn lives(
+    world: &World,
+    acts: &[Act],
+    gates: &[Arc<Gate>],
+    downtime: Duration,
+) -> Result<(), String> {
+    let place = Cell::new(0);
+    for gate in gates.iter().cloned().chain([Gate::safe()]) {
+        tokio::select! {
+            biased;
+            () = gate.died() => {}
+            ended = live(world, acts, &gate, &place) => return ended,
+        }
+        tokio::time::sleep(downtime).await;
+        check::acknowledged_is_there(world).await?;
+    }
+    Err("even the undisturbed life died".to_owned())
+}
+
+async fn live(
+    world: &World,
+    acts: &[Act],
+    gate: &Arc<Gate>,
+    place: &Cell<usize>,
+) -> Result<(), String> {
+    let words = |error: FleetError| format!("a command failed: {error}");
+    let fleet = world.start(gate).await.map_err(words)?;
+    let open = fleet.interrupted().await.map_err(words)?;
+    fleet.resume(open, user()).await.map_err(words)?;
+    while let Some(act) = acts.get(place.get()) {
+        perform(world, &fleet, act)
+            .await
+            .map_err(|error| format!("{act:?}: {error}"))?;
+        place.set(place.get() + 1);
+    }
+    Ok(())
+}
+
+async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetError> {
+    match act {
+        Act::Apply(vsis) => fleet
+            .apply(documents::resolved(vsis), user())
+            .await
+            .map(drop),
+        Act::Delete(name) => delete(fleet, name, false).await,
+        Act::Forget(name) => delete(fleet, name, true).await,
+        Act::Retry(uid) => fleet.retry(ownership::entity(*uid), user()).await.map(drop),
+        Act::Cancel(uid) => fleet
+            .cancel(ownership::entity(*uid), user())
+            .await
+            .map(drop),
+        Act::Decided(uid) => fleet.decided(&ownership::entity(*uid)).await.map(drop),
+        Act::At(uid, node) => reaches(world, fleet, *uid, node).await,
+    }
+}
+
+/// One that is gone already was deleted by the same command, whose answer was lost.
+pub async fn delete(fleet: &Fleet, name: &str, orphan: bool) -> Result<(), FleetError> {
+    match fleet.delete("default", name, orphan, user()).await {
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+        done => done.map(drop),
+    }
+}
+
+async fn reaches(world: &World, fleet: &Fleet, uid: Uuid, node: &str) -> Result<(), FleetError> {
+    let there = || {
+        let ledger = world.audit.ledger();
+        ledger
+            .node(uid, node)
+            .is_some_and(|state| *state != NodeState::Waiting)
+    };
+    while !there() && fleet.verdict(&ownership::entity(uid)).is_none() {
+        // Asking for nothing tells whether the engine still works.
+        fleet.resume(Vec::new(), user()).await?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! What outlives a process: journal, stores and hosts; and the process that works on them.
+
+use std::{sync::Arc, time::Duration};
+
+use vsiflow_engine::{
+    blob::{Blobs, MemoryBlobs},
+    checkpoint::{Checkpoints, MemoryCheckpoints},
+    executor::{By, Tuning},
+    journal::{Journal, MemoryJournal},
+    model::{Actor, Text},
+    secret::{MemorySecrets, Secrets},
+};
+use vsiflow_steps::{
+    ports::Hosts,
+    sim::{Network, SimHosts},
+};
+use vsiflow_workflows::{
+    fleet::{Fleet, FleetError, FleetParts},
+    hosts::HostDirectory,
+};
+
+use super::{
+    audit::Audit,
+    clock::TestClock,
+    gate::Gate,
+    ports::Through,
+    sabotage::{self, Sabotage},
+    source::Pieces,
+    stores::{Audited, Gated},
+};
+
+pub const HOSTS: [&str; 3] = ["sim:a", "sim:b", "sim:c"];
+pub const JOURNAL: &str = "journal-a";
+
+/// What outlives a process.
+pub struct World {
+    pub journal: Arc<MemoryJournal>,
+    pub checkpoints: Arc<MemoryCheckpoints>,
+    pub blobs: Arc<MemoryBlobs>,
+    pub secrets: Arc<MemorySecrets>,
+    pub hosts: Arc<SimHosts>,
+    pub clock: Arc<TestClock>,
+    pub audit: Arc<Audit>,
+    pub sabotage: Option<Sabotage>,
+}
+
+impl World {
+    pub async fn new(sabotage: Option<Sabotage>) -> Self {
+        let hosts = Arc::new(SimHosts::in_memory());
+        for host in HOSTS {
+            let (active, prefix) = (true, "10.0.0".to_owned());
+            let sim = hosts.sim(host).await.unwrap();
+            sim.with(|state| {
+                state
+                    .networks
+                    .insert("second".to_owned(), Network { active, prefix })
+            })
+            .await;
+        }
+        let clock = TestClock::new();
+        if sabotage == Some(Sabotage::LostWait) {
+            clock.grant_only(4);
+        }
+        Self {
+            journal: Arc::default(),
+            checkpoints: Arc::default(),
+            blobs: Arc::default(),
+            secrets: Arc::default(),
+            audit: Audit::new(hosts.clone()),
+            hosts,
+            clock: Arc::new(clock),
+            sabotage,
+        }
+    }
+
+    /// Starts a process, whose every call goes through the gate.
+    pub async fn start(&self, gate: &Arc<Gate>) -> Result<Fleet, FleetError> {
+        let audited: Arc<dyn Journal> = Arc::new(Audited {
+            inner: self.journal.clone(),
+            audit: self.audit.clone(),
+        });
+        let watched: Arc<dyn Hosts> = Arc::new(Through {
+            inner: self.hosts.clone(),
+            way: self.audit.clone(),
+        });
+        let checkpoints: Arc<dyn Checkpoints> = self.checkpoints.clone();
+        let blobs: Arc<dyn Blobs> = self.blobs.clone();
+        let secrets: Arc<dyn Secrets> = self.secrets.clone();
+        let tuning = Tuning {
+            jitter: 0.0,
+            attempts_per_lane: 4,
+            ..Tuning::default()
+        };
+        Fleet::open(FleetParts {
+            journal: Gated::new(sabotage::journal(self.sabotage, audited), gate),
+            blobs: Gated::new(blobs, gate),
+            checkpoints: Gated::new(sabotage::checkpoints(self.sabotage, checkpoints), gate),
+            secrets: Gated::new(sabotage::secrets(self.sabotage, secrets), gate),
+            clock: self.clock.clone(),
+            journal_id: JOURNAL.into(),
+            tuning,
+            hosts: Arc::new(Through {
+                inner: sabotage::hosts(self.sabotage, watched),
+                way: gate.clone(),
+            }),
+            images: Arc::new(Pieces::new(gate)),
+            directory: Arc::new(HostDirectory::default()),
+        })
+        .await
+    }
+}
+
+/// The user of all tests.
+pub fn user() -> By {
+    By {
+        actor: Actor::Engine,
+        reason: Text::new("a test"),
+    }
+}
+
+/// Runs a world's life in virtual time, on this thread.
+pub fn in_virtual_time<T>(life: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(life)
+}
+
+/// Longer than any story takes in virtual time.
+pub const FOREVER: Duration = Duration::from_secs(12 * 3600);

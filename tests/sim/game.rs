@@ -1,0 +1,270 @@
+//! One game: beats of commands, weather, clocks and crashes.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use vsiflow_engine::model::{EntityState, Hash};
+use vsiflow_workflows::fleet::{Fleet, FleetError};
+
+use super::{
+    plan::{self, Command, Slot, Wish},
+    settle, telling, traffic, weather,
+};
+use crate::{
+    check, documents,
+    gate::{Gate, Moment},
+    ownership,
+    sabotage::Sabotage,
+    story,
+    world::{HOSTS, World, in_virtual_time, user},
+};
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// What a game came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub events: usize,
+    pub calls: usize,
+    pub restarts: usize,
+    /// Every event and every call that a host received, in order and with its time.
+    pub digest: String,
+}
+
+/// A game under way.
+pub struct Game {
+    pub world: World,
+    pub slots: Vec<Slot>,
+    /// VSIs that were forgotten: what they had stays.
+    pub forgotten: Vec<uuid::Uuid>,
+    random: StdRng,
+    beats: u32,
+    pending: Option<Command>,
+    restarts: usize,
+}
+
+/// Plays the game of that seed to its end.
+pub fn play(seed: u64, sabotage: Option<Sabotage>) -> Result<Report, String> {
+    in_virtual_time(async { Game::new(seed, sabotage).await.play().await })
+}
+
+/// Plays the game of that seed, and tells it when it ends badly.
+pub fn play_aloud(seed: u64) -> Result<Report, String> {
+    in_virtual_time(async {
+        let mut game = Game::new(seed, None).await;
+        let played = game.play().await;
+        if played.is_err() {
+            telling::tell(&game.world).await;
+        }
+        played
+    })
+}
+
+impl Game {
+    async fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let world = World::new(sabotage).await;
+        weather::begin(&world).await;
+        Self {
+            world,
+            slots: plan::slots(&mut random),
+            forgotten: Vec::new(),
+            beats: random.random_range(15..70),
+            random,
+            pending: None,
+            restarts: 0,
+        }
+    }
+
+    async fn play(&mut self) -> Result<Report, String> {
+        self.lives().await?;
+        settle::settle(self).await?;
+        Ok(self.report().await)
+    }
+
+    async fn lives(&mut self) -> Result<(), String> {
+        loop {
+            let gate = Gate::safe();
+            let ended = tokio::select! {
+                biased;
+                () = gate.died() => None,
+                ended = self.live(&gate) => Some(ended),
+            };
+            if let Some(ended) = ended {
+                gate.die();
+                return ended;
+            }
+            self.restarts += 1;
+            check::acknowledged_is_there(&self.world).await?;
+            if self.random.random_bool(0.4) {
+                let downtime = self.random.random_range(1..20_000);
+                tokio::time::sleep(Duration::from_millis(downtime)).await;
+            }
+        }
+    }
+
+    /// Starts a process and goes on with what lies open.
+    pub async fn start(&self, gate: &Arc<Gate>) -> Result<Fleet, String> {
+        let words = |error: FleetError| format!("no start: {error}");
+        let fleet = self.world.start(gate).await.map_err(words)?;
+        check::lives_by_the_journal(&self.world, &fleet)?;
+        tokio::spawn(traffic::watch(fleet.notices(), self.world.audit.clone()));
+        let open = fleet.interrupted().await.map_err(words)?;
+        fleet.resume(open, user()).await.map_err(words)?;
+        Ok(fleet)
+    }
+
+    async fn live(&mut self, gate: &Arc<Gate>) -> Result<(), String> {
+        let fleet = self.start(gate).await?;
+        loop {
+            if let Some(command) = self.pending.clone() {
+                self.perform(&fleet, &command).await?;
+                self.pending = None;
+            }
+            self.world.audit.verdict()?;
+            if self.beats == 0 {
+                return check::lives_by_the_journal(&self.world, &fleet);
+            }
+            self.beats -= 1;
+            self.beat(gate).await;
+        }
+    }
+
+    async fn beat(&mut self, gate: &Gate) {
+        let random = &mut self.random;
+        match random.random_range(0..20) {
+            0..=6 => {
+                let most = *[30, 300, 3_000, 40_000].choose(random).unwrap();
+                let wait = random.random_range(0..most);
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+            }
+            7..=13 => self.pending = Some(plan::command(&self.slots, random)),
+            14..=16 => weather::change(&self.world, random).await,
+            17 | 18 => {
+                let moments = [Moment::Before, Moment::Written, Moment::After];
+                gate.die_in(random.random_range(0..80), *moments.choose(random).unwrap());
+            }
+            _ => {
+                let hours = *[-24, -1, 1, 24].choose(random).unwrap();
+                self.world.clock.jump(hours * HOUR_MS);
+            }
+        }
+    }
+
+    async fn perform(&mut self, fleet: &Fleet, command: &Command) -> Result<(), String> {
+        self.note_gone();
+        let words = |error: FleetError| format!("{command:?}: {error}");
+        match command {
+            Command::Apply(slot, vsi) => return self.apply(fleet, *slot, vsi).await.map_err(words),
+            Command::Delete(slot, orphan) => {
+                return self.delete(fleet, *slot, *orphan).await.map_err(words);
+            }
+            Command::Cancel(slot) => {
+                if self.slots[*slot].vsi().is_some() {
+                    let entity = ownership::entity(self.slots[*slot].uid());
+                    fleet.cancel(entity, user()).await.map_err(words)?;
+                }
+            }
+            Command::Retry(slot) => {
+                let entity = ownership::entity(self.slots[*slot].uid());
+                fleet.retry(entity, user()).await.map_err(words)?;
+            }
+            Command::Resume => {
+                let open = fleet.interrupted().await.map_err(words)?;
+                fleet.resume(open, user()).await.map_err(words)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(
+        &mut self,
+        fleet: &Fleet,
+        slot: usize,
+        vsi: &documents::Vsi,
+    ) -> Result<(), FleetError> {
+        let mut vsi = vsi.clone();
+        // The one that had the name may be gone since the document was written.
+        let named = &self.slots[slot];
+        vsi.uid = named.uid();
+        if !matches!(named.wish, Wish::There(_)) {
+            vsi.disk = vsi.disk.map(|_| named.disk());
+        }
+        match fleet
+            .apply(documents::resolved(std::slice::from_ref(&vsi)), user())
+            .await
+        {
+            Ok(_) => self.slots[slot].wish = Wish::There(Box::new(vsi)),
+            Err(error) if matches!(error.failure.code.as_str(), "VSI0701" | "VSI0702") => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self, fleet: &Fleet, slot: usize, orphan: bool) -> Result<(), FleetError> {
+        let name = self.slots[slot].name;
+        let wish = &mut self.slots[slot].wish;
+        if let Wish::There(vsi) | Wish::Gone(vsi) = wish {
+            let vsi = vsi.clone();
+            story::delete(fleet, name, orphan).await?;
+            *wish = Wish::Gone(vsi);
+        }
+        Ok(())
+    }
+
+    /// Names whose VSIs are deleted are free again.
+    pub fn note_gone(&mut self) {
+        let ledger = self.world.audit.ledger();
+        for slot in &mut self.slots {
+            let uid = slot.uid();
+            let Some(entity) = ledger.vsi(uid).filter(|entity| is_deleted(entity)) else {
+                continue;
+            };
+            if !matches!(slot.wish, Wish::Gone(_)) {
+                continue;
+            }
+            // By the journal: the answer to the command may have been lost.
+            let last = entity.last.as_ref().map(|last| last.workflow.as_str());
+            if last == Some("forget_vsi") {
+                self.forgotten.push(uid);
+                slot.forgotten += 1;
+            }
+            slot.wish = Wish::Nothing;
+            slot.age += 1;
+        }
+    }
+
+    async fn report(&self) -> Report {
+        let mut lines = Vec::new();
+        let events = {
+            let ledger = self.world.audit.ledger();
+            for record in &ledger.records {
+                lines.push(format!(
+                    "{} {}",
+                    record.event.at.0,
+                    record.event.kind.type_name()
+                ));
+            }
+            ledger.records.len()
+        };
+        let mut calls = 0;
+        for host in HOSTS {
+            let received = self.world.hosts.sim(host).await.unwrap().calls().await;
+            calls += received.len();
+            lines.push(format!("{received:?}"));
+        }
+        let digest = Hash::of(lines.join("\n").as_bytes()).to_string();
+        let restarts = self.restarts;
+        Report {
+            events,
+            calls,
+            restarts,
+            digest,
+        }
+    }
+}
+
+fn is_deleted(entity: &EntityState) -> bool {
+    let state = entity.state.as_ref().map(|(name, _)| name.as_str());
+    state == Some("Deleted")
+}

@@ -1,0 +1,131 @@
+//! The end of a game: the sky is clear, and everything must come to what was asked for.
+
+use std::time::Duration;
+
+use vsiflow_engine::model::NodeState;
+use vsiflow_workflows::fleet::{Fleet, FleetError, Verdict};
+
+use super::{
+    game::Game,
+    plan::{Slot, Wish},
+    weather,
+};
+use crate::{check, documents::Guest, gate::Gate, ownership, world::user};
+
+const CALM: Duration = Duration::from_secs(20 * 60);
+const ROUNDS: u32 = 12;
+
+pub async fn settle(game: &mut Game) -> Result<(), String> {
+    weather::clear(&game.world).await;
+    calm(game).await?;
+    let gate = Gate::safe();
+    let fleet = game.start(&gate).await?;
+    for round in 0..ROUNDS {
+        tokio::time::sleep(CALM).await;
+        game.note_gone();
+        if !insist(game, &fleet, round)
+            .await
+            .map_err(|e| format!("while it settles: {e}"))?
+        {
+            return finish(game, &fleet).await;
+        }
+    }
+    let ends: Vec<_> = game
+        .slots
+        .iter()
+        .filter(|slot| !ends_well(slot, &fleet))
+        .map(|slot| describe(slot, &fleet))
+        .collect();
+    Err(format!("it never settles: {}", ends.join("; ")))
+}
+
+/// Nobody does anything, and what passes by itself passes.
+async fn calm(game: &Game) -> Result<(), String> {
+    let gate = Gate::safe();
+    let _fleet = game.start(&gate).await?;
+    tokio::time::sleep(CALM).await;
+    gate.die();
+    let ledger = game.world.audit.ledger();
+    let open = ledger.runs.iter().filter(|(_, run)| run.result().is_none());
+    for (id, run) in open {
+        for (node, state) in &run.nodes {
+            if let NodeState::Delayed { failure, .. } = state {
+                return Err(format!(
+                    "after {CALM:?} of calm {node} of run {id} still waits: {failure}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Does what a user would do about what has not come to its end; whether there was anything.
+async fn insist(game: &Game, fleet: &Fleet, round: u32) -> Result<bool, FleetError> {
+    let mut open = false;
+    for slot in &game.slots {
+        if ends_well(slot, fleet) {
+            continue;
+        }
+        open = true;
+        let entity = ownership::entity(slot.uid());
+        // What was taken away by hand comes back with a new run only.
+        if round > 0 && round.is_multiple_of(2) && matches!(slot.wish, Wish::There(_)) {
+            fleet.cancel(entity.clone(), user()).await?;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        fleet.retry(entity, user()).await?;
+    }
+    Ok(open)
+}
+
+fn ends_well(slot: &Slot, fleet: &Fleet) -> bool {
+    let verdict = fleet.verdict(&ownership::entity(slot.uid()));
+    let code = match &verdict {
+        Some(Verdict::Failed(failure) | Verdict::Blocked(failure)) => failure.code.as_str(),
+        _ => "",
+    };
+    match &slot.wish {
+        Wish::Nothing => true,
+        Wish::Gone(_) => false,
+        Wish::There(vsi) => match vsi.guest {
+            Guest::Good | Guest::GoesOff => verdict == Some(Verdict::Reached),
+            Guest::NoWorkload => code == "VSI0402",
+            Guest::TooSmall => code == "VSI0501",
+            Guest::Hangs => code == "VSI0502",
+        },
+    }
+}
+
+fn describe(slot: &Slot, fleet: &Fleet) -> String {
+    let entity = ownership::entity(slot.uid());
+    let (verdict, obstacle) = (fleet.verdict(&entity), fleet.obstacle(&entity));
+    format!(
+        "{} ({}): {:?}, {verdict:?}, {obstacle:?}",
+        slot.name,
+        slot.uid(),
+        slot.wish
+    )
+}
+
+async fn finish(game: &Game, fleet: &Fleet) -> Result<(), String> {
+    check::lives_by_the_journal(&game.world, fleet)?;
+    check::all(&game.world, &[]).await?;
+    let there = |uuid| {
+        let forgotten = game.forgotten.contains(&uuid);
+        let wanted = |slot: &Slot| slot.uid() == uuid && matches!(slot.wish, Wish::There(_));
+        forgotten || game.slots.iter().any(wanted)
+    };
+    weather::leftovers(&game.world, there).await?;
+    for slot in &game.slots {
+        history(fleet, slot).await?;
+    }
+    Ok(())
+}
+
+async fn history(fleet: &Fleet, slot: &Slot) -> Result<(), String> {
+    if matches!(slot.wish, Wish::There(_)) {
+        let lines = fleet.history("default", slot.name).await;
+        lines.map_err(|error| format!("the history of {} is unreadable: {error}", slot.name))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! How often a step is attempted: neither a storm nor silence, whatever clocks do.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::broadcast::Receiver, time::Instant};
+use vsiflow_engine::{
+    Notice,
+    model::{EventKind, Name, RunId, StreamId},
+};
+
+use crate::audit::Audit;
+
+const WINDOW: Duration = Duration::from_secs(10);
+/// Growing delays allow five attempts within the window; people and restarts add some.
+const MOST: usize = 25;
+
+/// Counts attempts until the process ends, and blames a storm.
+pub async fn watch(mut notices: Receiver<Notice>, audit: Arc<Audit>) {
+    let mut attempts = BTreeMap::<(RunId, Name), VecDeque<Instant>>::new();
+    loop {
+        let key = match notices.recv().await {
+            Ok(Notice::Recorded(record)) => match (&record.stream, &record.event.kind) {
+                (StreamId::Run(run), EventKind::StepStarted { node, .. }) => (*run, node.clone()),
+                _ => continue,
+            },
+            Ok(Notice::Repeated { run, node, .. }) => (run, node),
+            Ok(Notice::Ended) | Err(_) => return,
+            Ok(_) => continue,
+        };
+        let (now, recent) = (Instant::now(), attempts.entry(key.clone()).or_default());
+        recent.push_back(now);
+        while recent.front().is_some_and(|first| now - *first > WINDOW) {
+            recent.pop_front();
+        }
+        if recent.len() > MOST {
+            let times = recent.len();
+            audit.ledger().blame(format!(
+                "{} is attempted {times} times in {WINDOW:?}",
+                key.1
+            ));
+        }
+    }
+}
