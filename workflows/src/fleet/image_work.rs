@@ -1,10 +1,10 @@
 //! Uploading images ahead of time, removing those that nothing uses, and taking claims away.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use vsiflow_engine::{
     executor::{By, Drive},
-    model::{EntityId, Failure, Precedence},
+    model::{EntityId, EntityState, Failure, Precedence},
 };
 use vsiflow_steps::{
     image::sidecar,
@@ -48,15 +48,21 @@ impl Fleet {
         Ok(entity)
     }
 
-    /// The images that no VSI of this journal needs, but for the newest `keep` of each pool.
-    /// Whether somebody else uses one is asked of its host when it is removed.
+    /// The images that no VSI of this journal needs, but for the newest `keep` of each pool, and
+    /// those whose removal was begun and did not come to its end. Whether somebody else uses one is
+    /// asked of its host when it is removed.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub async fn unneeded_images(&self, keep: usize) -> Result<Vec<ImageObject>, FleetError> {
         let mut kept = BTreeMap::<(String, String), usize>::new();
         let mut images = self.images().await?;
-        images.retain(|image| image.users == 0 && image.phase == "Ready" && image.volume.is_some());
+        images.retain(|image| image.users == 0);
+        let (begun, mut images): (Vec<_>, Vec<_>) = images.into_iter().partition(|image| {
+            self.image(image)
+                .is_some_and(|(_, state)| is_leaving(&state))
+        });
+        images.retain(|image| image.phase == "Ready" && image.volume.is_some());
         images.sort_by(|a, b| b.verified.cmp(&a.verified));
         images.retain(|image| {
             let newer = kept
@@ -65,35 +71,55 @@ impl Fleet {
             *newer = newer.saturating_add(1);
             *newer > keep
         });
-        Ok(images)
+        Ok(begun.into_iter().chain(images).collect())
     }
 
-    /// Records that the image is to be gone and begins with it.
+    fn image(&self, image: &ImageObject) -> Option<(EntityId, Arc<EntityState>)> {
+        let mut found = self.entities_of(kind::IMAGE).into_iter();
+        found.find(|(id, _)| id.id() == image.uid)
+    }
+
+    /// Records that the image is to be gone and begins with it, or goes on where its removal was
+    /// begun.
     ///
     /// # Errors
     /// When there is no such image, or the journal fails.
     pub async fn remove_image(&self, image: &ImageObject, by: By) -> Result<EntityId, FleetError> {
-        let found = self.entities_of(kind::IMAGE);
-        let found = found.into_iter().find(|(id, _)| id.id() == image.uid);
         let missing = || FleetError::not_found("image", &image.name);
-        let ((entity, state), volume) = found.zip(image.volume.clone()).ok_or_else(missing)?;
-        let wanted: WantedImage = self.wanted(&state).await?.ok_or_else(missing)?;
-        let volume = VolumeKey {
-            pool: wanted.pool.clone(),
-            name: volume,
-        };
-        let unwanted = UnwantedImage {
-            image: wanted,
-            volume,
-        };
+        let (entity, state) = self.image(image).ok_or_else(missing)?;
+        let these = vec![entity.clone()];
+        if is_leaving(&state) && state.active.is_some() {
+            self.engine.drive(Drive::These(these.clone())).await?;
+            self.look_again(&these, &by).await?;
+            return Ok(entity);
+        }
+        let unwanted = self.unwanted(image, &state).await?.ok_or_else(missing)?;
         let mut wishes = Wishes::default();
         let workflow = remove_base_image::NAME;
         wishes.add(entity.clone(), workflow, Precedence::Queue, &unwanted)?;
         self.record(wishes, by).await?;
-        self.engine
-            .drive(Drive::These(vec![entity.clone()]))
-            .await?;
+        self.engine.drive(Drive::These(these)).await?;
         Ok(entity)
+    }
+
+    /// What is to go: as an earlier removal had it, or the volume that is whole.
+    async fn unwanted(
+        &self,
+        image: &ImageObject,
+        state: &EntityState,
+    ) -> Result<Option<UnwantedImage>, FleetError> {
+        if is_leaving(state) {
+            return self.wanted(state).await;
+        }
+        let wanted: Option<WantedImage> = self.wanted(state).await?;
+        let found = wanted.zip(image.volume.clone());
+        Ok(found.map(|(image, name)| UnwantedImage {
+            volume: VolumeKey {
+                pool: image.pool.clone(),
+                name,
+            },
+            image,
+        }))
     }
 
     /// Takes the claim on an image away, whoever made it; the image itself is left alone. Whether
@@ -127,4 +153,11 @@ impl Fleet {
             _ => Ok(false),
         }
     }
+}
+
+/// Whether its removal was asked for and did not come to its end.
+fn is_leaving(state: &EntityState) -> bool {
+    let desired = state.desired.as_ref();
+    !state.is_settled()
+        && desired.is_some_and(|desired| desired.workflow.as_str() == remove_base_image::NAME)
 }
