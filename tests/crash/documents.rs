@@ -2,9 +2,12 @@
 
 use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
-use vsiflow_workflows::spec::{
-    DeletionPolicy, DesiredDataDisk, DesiredVsi, DocumentRef, HostRecord, HostSettings, Resolved,
-    ResolvedVsi,
+use vsiflow_workflows::{
+    spec::{
+        DeletionPolicy, DesiredDataDisk, DesiredVsi, DocumentRef, HostRecord, HostSettings,
+        Resolved, ResolvedVsi,
+    },
+    wanted::WantedImage,
 };
 
 /// How a guest takes what it is given.
@@ -127,6 +130,20 @@ impl Vsi {
             deletion_policy: DeletionPolicy::Retain,
         })
     }
+}
+
+/// An image that somebody brings ahead of time, and the host it goes to.
+pub fn image(file_name: &str) -> (HostSettings, WantedImage) {
+    let name = Some("a".to_owned());
+    let record = HostRecord::Sim { name };
+    let wanted = WantedImage {
+        host: record.id(),
+        pool: POOL.to_owned(),
+        url: format!("http://images.test/{file_name}"),
+        file_name: file_name.to_owned(),
+        checksum: None,
+    };
+    (HostSettings { record, key: None }, wanted)
 }
 
 pub fn uuid(number: u128) -> Uuid {

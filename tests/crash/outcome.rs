@@ -114,7 +114,11 @@ fn in_journal(world: &World, outcome: &mut Outcome) {
     for (id, entity) in &ledger.entities {
         let last = entity.last.as_ref().map(|last| word(&last.result));
         let state = entity.state.as_ref().map(|(name, _)| name.as_str());
-        let words = format!("{state:?} {last:?} generation {}", entity.reached);
+        let mut words = format!("{state:?} {last:?}");
+        // An image is asked for once more by a command that is given again.
+        if id.kind().as_str() != "image" {
+            words.push_str(&format!(" generation {}", entity.reached));
+        }
         outcome.insert(id.to_string(), words);
     }
 }

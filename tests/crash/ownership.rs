@@ -84,7 +84,13 @@ fn domain_steps(call: &str) -> &'static [&'static str] {
     }
 }
 
-const IMAGE_STEPS: &[&str] = &["claim", "upload_chunks", "verify_image", "mark_whole"];
+const IMAGE_STEPS: &[&str] = &[
+    "claim",
+    "upload_chunks",
+    "verify_image",
+    "mark_whole",
+    "remove_image",
+];
 
 fn volume_owner(key: &VolumeKey, call: &str) -> (Owner, &'static [&'static str]) {
     match (part(key), call) {

@@ -55,6 +55,9 @@ fn every() -> Vec<Story> {
         corrected(),
         corrected_while_it_boots(),
         two_on_one_image(),
+        tried_again_by_itself(),
+        uploaded_ahead(),
+        pruned(),
     ]
 }
 
@@ -141,6 +144,32 @@ fn retry_after_a_slow_boot() -> Story {
         &[("web", WEB, "Failed VSI0502")],
         acts,
     )
+}
+
+/// The guest cannot boot, three times, and then it is deleted.
+fn tried_again_by_itself() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web().guest(Guest::TooSmall)]),
+        Act::FailedBoots(uuid(WEB), 3),
+        Act::Delete("web"),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("three failed boots", &[("web", WEB, "Deleted")], acts)
+}
+
+/// An image that was brought ahead of time is not sent again.
+fn uploaded_ahead() -> Story {
+    let acts = vec![
+        Act::Upload("hpcr.qcow2"),
+        Act::Apply(vec![web()]),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("upload an image ahead", &[("web", WEB, "Running")], acts)
+}
+
+fn pruned() -> Story {
+    let acts = vec![Act::Upload("hpcr.qcow2"), Act::Prune];
+    story("upload and prune an image", &[], acts)
 }
 
 fn cancel_and_retry() -> Story {

@@ -24,6 +24,12 @@ pub enum Act {
     Cancel(Uuid),
     /// Waits until the outcome is decided.
     Decided(Uuid),
+    /// Waits until so many boots have failed since somebody asked for one.
+    FailedBoots(Uuid, u32),
+    /// Brings an image ahead of time and waits for it.
+    Upload(&'static str),
+    /// Removes what nobody needs, and waits for that.
+    Prune,
     /// Waits until the VSI's run has come to that node, or its outcome is decided.
     At(Uuid, &'static str),
 }
@@ -93,6 +99,9 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             .await
             .map(drop),
         Act::Decided(uid) => fleet.decided(&ownership::entity(*uid)).await.map(drop),
+        Act::FailedBoots(uid, boots) => fail(world, fleet, *uid, *boots).await,
+        Act::Upload(image) => upload(fleet, image).await,
+        Act::Prune => prune(fleet).await,
         Act::At(uid, node) => reaches(world, fleet, *uid, node).await,
     }
 }
@@ -103,6 +112,33 @@ pub async fn delete(fleet: &Fleet, name: &str, orphan: bool) -> Result<(), Fleet
         Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
         done => done.map(drop),
     }
+}
+
+async fn upload(fleet: &Fleet, image: &str) -> Result<(), FleetError> {
+    let (host, wanted) = documents::image(image);
+    let entity = fleet.upload_image(host, &wanted, user()).await?;
+    fleet.decided(&entity).await.map(drop)
+}
+
+async fn prune(fleet: &Fleet) -> Result<(), FleetError> {
+    for image in fleet.unneeded_images(0).await? {
+        let entity = fleet.remove_image(&image, user()).await?;
+        fleet.decided(&entity).await?;
+    }
+    Ok(())
+}
+
+async fn fail(world: &World, fleet: &Fleet, uid: Uuid, boots: u32) -> Result<(), FleetError> {
+    let failures = || {
+        let ledger = world.audit.ledger();
+        ledger.vsi(uid).map_or(0, |entity| entity.failures)
+    };
+    while failures() < boots {
+        // Asking for nothing tells whether the engine still works.
+        fleet.resume(Vec::new(), user()).await?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
 }
 
 async fn reaches(world: &World, fleet: &Fleet, uid: Uuid, node: &str) -> Result<(), FleetError> {

@@ -7,7 +7,7 @@ use vsiflow_engine::{
     checkpoint::{Checkpoints, MemoryCheckpoints},
     executor::{By, Tuning},
     journal::{Journal, MemoryJournal},
-    model::{Actor, Text},
+    model::{Actor, Text, Who},
     secret::{MemorySecrets, Secrets},
 };
 use vsiflow_steps::{
@@ -113,7 +113,10 @@ impl World {
 /// The user of all tests.
 pub fn user() -> By {
     By {
-        actor: Actor::Engine,
+        actor: Actor::Unix {
+            uid: 1000,
+            name: Who::new("somebody"),
+        },
         reason: Text::new("a test"),
     }
 }
