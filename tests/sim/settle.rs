@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vsiflow_engine::model::NodeState;
+use vsiflow_engine::model::{NodeState, RunResult};
 use vsiflow_workflows::fleet::{Fleet, FleetError, Verdict};
 
 use super::{
@@ -27,13 +27,13 @@ pub async fn settle(game: &mut Game) -> Result<(), String> {
             .await
             .map_err(|e| format!("while it settles: {e}"))?
         {
-            return finish(game, &fleet).await;
+            return finish(game, &fleet, &gate).await;
         }
     }
     let ends: Vec<_> = game
         .slots
         .iter()
-        .filter(|slot| !ends_well(slot, &fleet))
+        .filter(|slot| !ends_well(game, slot, &fleet))
         .map(|slot| describe(slot, &fleet))
         .collect();
     Err(format!("it never settles: {}", ends.join("; ")))
@@ -63,7 +63,7 @@ async fn calm(game: &Game) -> Result<(), String> {
 async fn insist(game: &Game, fleet: &Fleet, round: u32) -> Result<bool, FleetError> {
     let mut open = false;
     for slot in &game.slots {
-        if ends_well(slot, fleet) {
+        if ends_well(game, slot, fleet) {
             continue;
         }
         open = true;
@@ -78,10 +78,10 @@ async fn insist(game: &Game, fleet: &Fleet, round: u32) -> Result<bool, FleetErr
     Ok(open)
 }
 
-fn ends_well(slot: &Slot, fleet: &Fleet) -> bool {
+fn ends_well(game: &Game, slot: &Slot, fleet: &Fleet) -> bool {
     let verdict = fleet.verdict(&ownership::entity(slot.uid()));
     let code = match &verdict {
-        Some(Verdict::Failed(failure) | Verdict::Blocked(failure)) => failure.code.as_str(),
+        Some(Verdict::Blocked(failure)) => failure.code.as_str(),
         _ => "",
     };
     match &slot.wish {
@@ -90,10 +90,24 @@ fn ends_well(slot: &Slot, fleet: &Fleet) -> bool {
         Wish::There(vsi) => match vsi.guest {
             Guest::Good | Guest::GoesOff => verdict == Some(Verdict::Reached),
             Guest::NoWorkload => code == "VSI0402",
-            Guest::TooSmall => code == "VSI0501",
-            Guest::Hangs => code == "VSI0502",
+            Guest::TooSmall => boot_failed(game, slot, "VSI0501"),
+            Guest::Hangs => boot_failed(game, slot, "VSI0502"),
         },
     }
+}
+
+/// Whether the newest wish's boot failed so, be it tried again or not.
+fn boot_failed(game: &Game, slot: &Slot, code: &str) -> bool {
+    let ledger = game.world.audit.ledger();
+    let Some(entity) = ledger.vsi(slot.uid()) else {
+        return false;
+    };
+    let newest = entity.desired.as_ref().map(|desired| desired.generation);
+    let last = entity
+        .last
+        .as_ref()
+        .filter(|last| Some(last.generation) == newest);
+    matches!(last.map(|last| &last.result), Some(RunResult::Failed(failure)) if failure.code.as_str() == code)
 }
 
 fn describe(slot: &Slot, fleet: &Fleet) -> String {
@@ -107,8 +121,10 @@ fn describe(slot: &Slot, fleet: &Fleet) -> String {
     )
 }
 
-async fn finish(game: &Game, fleet: &Fleet) -> Result<(), String> {
+async fn finish(game: &Game, fleet: &Fleet, gate: &Gate) -> Result<(), String> {
     check::lives_by_the_journal(&game.world, fleet)?;
+    // Boots that failed may be tried again meanwhile.
+    gate.die();
     check::all(&game.world, &[]).await?;
     let there = |uuid| {
         let forgotten = game.forgotten.contains(&uuid);
