@@ -45,8 +45,8 @@ fn on_host(host: &str, state: &State, outcome: &mut Outcome) {
     }
     for (uuid, domain) in &state.domains {
         let mut spec = domain.spec.clone();
-        // How many events came before a run is not the same in every story.
-        spec.mark.sequence = 0;
+        // Which run it was, and how many events came before it, is not the same in every life.
+        (spec.mark.sequence, spec.mark.run) = (0, None);
         let words = format!("{:?} {spec:?}", domain.state);
         outcome.insert(format!("{host} domain {uuid}"), words);
     }

@@ -116,6 +116,7 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
         uid: String::new(),
         generation: 0,
         sequence: 0,
+        run: None,
     };
     let spec = DomainSpec {
         uuid,
