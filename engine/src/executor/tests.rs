@@ -600,6 +600,20 @@ async fn work_that_nobody_wanted_any_more_ends_after_a_crash_whoever_is_driven_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_attempted_is_known_after_it_was_given_up() {
+    let bench = Bench::playing([Play::Fail(transient("lost"))]);
+    let engine = bench.open().await;
+    let one = vec![wish("x", "one", Precedence::Supersede)];
+    engine.desire(one, by()).await.unwrap();
+    until_count(&bench, &engine, "step_failed", 1).await;
+    engine.cancel(entity("x"), by()).await.unwrap();
+    until(&engine, "x", |state| state.active.is_none()).await;
+    let run = engine.entity(&entity("x")).unwrap().runs[0];
+    let node = engine.run(run).unwrap().nodes[&Name::of("a")].clone();
+    assert_eq!(node, NodeState::Skipped { attempt: 1 });
+}
+
+#[tokio::test(start_paused = true)]
 async fn heavy_parameters_go_into_blobs() {
     let bench = Bench::default();
     let engine = bench.open().await;

@@ -61,16 +61,20 @@ pub enum NodeState {
         /// Why.
         failure: Failure,
     },
-    /// Not reached.
-    Skipped,
+    /// Not reached, or given up.
+    Skipped {
+        /// The newest attempt, which may have left something; 0 where there was none.
+        attempt: u32,
+    },
 }
 
 impl NodeState {
     /// The newest attempt so far; 0 before the first.
     pub fn attempt(&self) -> u32 {
         match self {
-            Self::Waiting | Self::Skipped => 0,
+            Self::Waiting => 0,
             Self::Running { attempt }
+            | Self::Skipped { attempt }
             | Self::Ready { attempt }
             | Self::Delayed { attempt, .. }
             | Self::Blocked { attempt, .. }
@@ -274,7 +278,8 @@ impl RunState {
         ) {
             return Err(Divergence::new(kind, format!("{node} stands at {state:?}")));
         }
-        *state = NodeState::Skipped;
+        let attempt = state.attempt();
+        *state = NodeState::Skipped { attempt };
         Ok(())
     }
 
