@@ -252,7 +252,7 @@ fn is_under_way(node: &NodeState) -> bool {
         NodeState::Waiting
             | NodeState::Succeeded { .. }
             | NodeState::Failed { .. }
-            | NodeState::Skipped
+            | NodeState::Skipped { .. }
     )
 }
 
