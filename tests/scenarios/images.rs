@@ -4,7 +4,7 @@
 use vsiflow_tests::{
     Answer, Server, Vsi, Vsiflow,
     history::{self, Failure},
-    server,
+    server, until,
 };
 
 const LENGTH: usize = 700_000;
@@ -151,4 +151,80 @@ fn one_upload_serves_all_who_need_it() {
         .filter(|e| e.step() == "upload_chunks" && e.kind() == "step_started");
     assert_eq!(uploads.count(), 1);
     assert_eq!(story.vsiflow.image_phases(), ["Ready"]);
+}
+
+#[test]
+fn whoever_waits_for_an_image_sees_how_fast_it_comes_and_how_long_it_takes() {
+    let story = Story::begin(Answer::Slowly(server::image(20 * LENGTH), LENGTH));
+    let running = story
+        .vsiflow
+        .start_apply(story.vsi(), &["--wait", "--timeout", "60s"]);
+    let seen = until("a rate", 60, || {
+        let ran = story.vsiflow.run(&["get", "vsi", "-o", "json"]);
+        let upload = ran.json()["items"][0]["status"]["progress"]["upload"].clone();
+        upload["secondsLeft"].is_u64().then_some(upload)
+    });
+    let number = |key: &str| {
+        seen[key]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{key}: {seen}"))
+    };
+    assert_eq!(number("totalBytes"), 20 * LENGTH as u64, "{seen}");
+    assert!((1..20 * LENGTH as u64).contains(&number("bytes")), "{seen}");
+    let rate = LENGTH as u64;
+    assert!(
+        (rate / 10..rate * 3).contains(&number("bytesPerSecond")),
+        "{seen}"
+    );
+    assert_eq!(seen["activity"], "uploading");
+    let described = story.vsiflow.run(&["describe", "web"]).exits(0);
+    described
+        .says("steps; uploading")
+        .says("MiB/s")
+        .says("s left");
+    let listed = story.vsiflow.run(&["image", "list"]).exits(0);
+    listed.says("Uploading").says("s left");
+    running.kill();
+}
+
+#[test]
+fn an_older_content_of_a_url_is_listed_until_it_is_pruned() {
+    let (vsiflow, server) = (Vsiflow::simulated(), Server::new());
+    let url = server.answers("guest.qcow2", Answer::Image(server::image(LENGTH)));
+    let list = |wanted: &[&str]| {
+        let ran = vsiflow.run(&["image", "list"]).exits(0);
+        let lines = ran.stdout.lines().skip(1).map(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            (words[0].to_owned(), words[1].to_owned())
+        });
+        let mut found: Vec<_> = lines
+            .map(|(name, state)| format!("{name} {state}"))
+            .collect();
+        found.sort();
+        assert_eq!(found.len(), wanted.len(), "{ran:#?}");
+        let fits = |(found, wanted): (&String, &&str)| match wanted.split_once('*') {
+            Some((begin, end)) => found.starts_with(begin) && found.ends_with(end),
+            None => found == wanted,
+        };
+        assert!(found.iter().zip(wanted).all(fits), "{ran:#?}");
+    };
+    let upload = || vsiflow.run(&["image", "upload", &url]).exits(0);
+    upload();
+    list(&["guest.qcow2 Ready"]);
+    server.answers("guest.qcow2", Answer::Image(server::image(LENGTH / 2)));
+    upload();
+    list(&["guest-*.qcow2 Ready", "guest.qcow2 Superseded"]);
+    let dry = vsiflow.run(&["image", "prune", "--dry-run", "--keep-last", "1"]);
+    dry.exits(0)
+        .says("image/guest.qcow2 on")
+        .keeps_quiet_about("guest-");
+    list(&["guest-*.qcow2 Ready", "guest.qcow2 Superseded"]);
+    let pruned = vsiflow.run(&["image", "prune", "--keep-last", "1"]);
+    pruned
+        .exits(0)
+        .says("image/guest.qcow2 on sim in pool images removed");
+    list(&["guest-*.qcow2 Ready"]);
+    vsiflow.run(&["image", "prune"]).exits(0).says("removed");
+    assert!(vsiflow.run(&["image", "list"]).exits(0).stdout.is_empty());
+    assert!(vsiflow.sim().volumes().is_empty());
 }

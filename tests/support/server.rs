@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 /// What the server answers to a path.
@@ -12,6 +13,16 @@ use std::{
 pub enum Answer {
     /// This image, whole.
     Image(Vec<u8>),
+    /// The same with a strong ETag, and from any byte on where it is asked for.
+    Ranged(Vec<u8>, &'static str),
+    /// The same with a strong ETag, and always from its beginning.
+    Tagged(Vec<u8>, &'static str),
+    /// This image with a strong ETag, so many bytes of it a second.
+    Slowly(Vec<u8>, usize),
+    /// So many bytes of this image, and then nothing, for as long as anybody waits.
+    StallAfter(Vec<u8>, usize),
+    /// This image, announced as so long.
+    Lie(Vec<u8>, usize),
     /// Less of this image than was announced.
     CutAfter(Vec<u8>, usize),
     /// The same without an announcement: the last piece of a chunked answer is missing.
@@ -22,8 +33,19 @@ pub enum Answer {
     Page(&'static str),
 }
 
+/// What somebody asked for.
+struct Request {
+    path: String,
+    /// The byte to begin at, and the tag under which.
+    range: Option<(usize, String)>,
+    /// What proves who asks.
+    authorization: Option<String>,
+}
+
 #[derive(Default)]
 struct Shared {
+    /// Files that are given only to who shows this.
+    guarded: BTreeMap<String, String>,
     answers: BTreeMap<String, Answer>,
     requests: BTreeMap<String, usize>,
     ended: bool,
@@ -64,6 +86,13 @@ impl Server {
         self.url(name)
     }
 
+    /// A file is given only to who sends this `Authorization`.
+    pub fn guards(&self, name: &str, authorization: &str) {
+        let mut shared = self.shared.lock().unwrap();
+        let guard = authorization.to_owned();
+        shared.guarded.insert(format!("/{name}"), guard);
+    }
+
     /// How often a file was asked for.
     pub fn requests(&self, name: &str) -> usize {
         let shared = self.shared.lock().unwrap();
@@ -96,23 +125,74 @@ fn serve(listener: &TcpListener, shared: &Arc<Mutex<Shared>>) {
     }
 }
 
-fn answer(mut stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
-    let Some(path) = requested(stream)? else {
+fn answer(stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
+    let Some(request) = requested(stream)? else {
         return Ok(());
     };
     let known = {
         let mut shared = shared.lock().unwrap();
-        *shared.requests.entry(path.clone()).or_default() += 1;
-        shared.answers.get(&path).cloned()
+        *shared.requests.entry(request.path.clone()).or_default() += 1;
+        let guard = shared.guarded.get(&request.path);
+        match guard.is_none_or(|guard| request.authorization.as_ref() == Some(guard)) {
+            true => shared.answers.get(&request.path).cloned(),
+            false => Some(Answer::Status("401 Unauthorized")),
+        }
     };
-    match known.unwrap_or(Answer::Status("404 Not Found")) {
+    give(
+        stream,
+        known.unwrap_or(Answer::Status("404 Not Found")),
+        &request,
+    )?;
+    stream.shutdown(Shutdown::Write)
+}
+
+fn give(mut stream: &TcpStream, answer: Answer, request: &Request) -> std::io::Result<()> {
+    match answer {
         Answer::Image(bytes) => {
-            head(stream, "200 OK", "application/octet-stream", bytes.len())?;
-            stream.write_all(&bytes)?;
+            head(stream, "200 OK", BYTES, bytes.len(), "")?;
+            stream.write_all(&bytes)
+        }
+        Answer::Ranged(bytes, tag) => match &request.range {
+            Some((from, condition)) if condition == tag && *from < bytes.len() => {
+                let (last, length) = (bytes.len() - 1, bytes.len());
+                let more =
+                    format!("etag: {tag}\r\ncontent-range: bytes {from}-{last}/{length}\r\n");
+                head(stream, "206 Partial Content", BYTES, length - from, &more)?;
+                stream.write_all(&bytes[*from..])
+            }
+            _ => give(stream, Answer::Tagged(bytes, tag), request),
+        },
+        Answer::Tagged(bytes, tag) => {
+            head(
+                stream,
+                "200 OK",
+                BYTES,
+                bytes.len(),
+                &format!("etag: {tag}\r\n"),
+            )?;
+            stream.write_all(&bytes)
+        }
+        Answer::Slowly(bytes, a_second) => {
+            head(stream, "200 OK", BYTES, bytes.len(), "etag: \"slow\"\r\n")?;
+            for piece in bytes.chunks(a_second.div_ceil(20)) {
+                stream.write_all(piece)?;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Ok(())
+        }
+        Answer::StallAfter(bytes, at) => {
+            head(stream, "200 OK", BYTES, bytes.len(), "")?;
+            stream.write_all(&bytes[..at])?;
+            // As long as the other side waits.
+            stream.read(&mut [0; 1]).map(drop)
+        }
+        Answer::Lie(bytes, announced) => {
+            head(stream, "200 OK", BYTES, announced, "")?;
+            stream.write_all(&bytes)
         }
         Answer::CutAfter(bytes, at) => {
-            head(stream, "200 OK", "application/octet-stream", bytes.len())?;
-            stream.write_all(&bytes[..at])?;
+            head(stream, "200 OK", BYTES, bytes.len(), "")?;
+            stream.write_all(&bytes[..at])
         }
         Answer::CutChunked(bytes, at) => {
             write!(
@@ -120,37 +200,59 @@ fn answer(mut stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()>
                 "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{at:x}\r\n"
             )?;
             stream.write_all(&bytes[..at])?;
-            write!(stream, "\r\n")?;
+            write!(stream, "\r\n")
         }
-        Answer::Status(status) => head(stream, status, "text/plain", 0)?,
+        Answer::Status(status) => head(stream, status, "text/plain", 0, ""),
         Answer::Page(text) => {
-            head(stream, "200 OK", "text/html; charset=utf-8", text.len())?;
-            stream.write_all(text.as_bytes())?;
+            head(stream, "200 OK", "text/html; charset=utf-8", text.len(), "")?;
+            stream.write_all(text.as_bytes())
         }
     }
-    stream.shutdown(Shutdown::Write)
 }
 
-fn head(mut stream: &TcpStream, status: &str, kind: &str, length: usize) -> std::io::Result<()> {
+const BYTES: &str = "application/octet-stream";
+
+fn head(
+    mut stream: &TcpStream,
+    status: &str,
+    kind: &str,
+    length: usize,
+    more: &str,
+) -> std::io::Result<()> {
     write!(
         stream,
-        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n{more}connection: close\r\n\r\n"
     )
 }
 
-/// The path of a request, read to its end.
-fn requested(stream: &TcpStream) -> std::io::Result<Option<String>> {
+/// A request, read to the end of its head.
+fn requested(stream: &TcpStream) -> std::io::Result<Option<Request>> {
     let mut lines = BufReader::new(stream).lines();
-    let Some(first) = lines.next() else {
+    let Some(first) = lines.next().transpose()? else {
         return Ok(None);
     };
-    let path = first?.split(' ').nth(1).map(str::to_owned);
+    let Some(path) = first.split(' ').nth(1) else {
+        return Ok(None);
+    };
+    let mut headers = BTreeMap::new();
     for line in lines {
-        if line?.is_empty() {
+        let line = line?;
+        if line.is_empty() {
             break;
         }
+        if let Some((name, value)) = line.split_once(':') {
+            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+        }
     }
-    Ok(path)
+    let from = headers.get("range").and_then(|range| {
+        let from = range.strip_prefix("bytes=")?.strip_suffix('-')?;
+        from.parse().ok()
+    });
+    Ok(Some(Request {
+        path: path.to_owned(),
+        range: from.zip(headers.remove("if-range")),
+        authorization: headers.remove("authorization"),
+    }))
 }
 
 /// The beginning of a qcow2 file and so much after it that it has this length in bytes.

@@ -86,7 +86,12 @@ impl HttpSource {
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {
                 let info = examine_rest(&response, &shown, offset)?;
-                Ok(self.stream(response, shown, info, offset))
+                match info.validator {
+                    Some(_) => Ok(self.stream(response, shown, info, offset)),
+                    // Nothing tells that this is a part of the same image: what is read from its
+                    // start can be compared.
+                    None => self.get(url).await,
+                }
             }
             // It is shorter now: what it is now is told by its start.
             StatusCode::RANGE_NOT_SATISFIABLE => self.get(url).await,

@@ -19,6 +19,9 @@ use crate::{
     wanted::{WantedImage, kind},
 };
 
+/// The phases of images that nobody works on, but to remove them.
+const PRUNABLE: [&str; 4] = ["Ready", "Superseded", "Partial", "Deleting"];
+
 impl Fleet {
     /// Records that the image is wanted on its pool and begins to bring it there.
     ///
@@ -48,30 +51,30 @@ impl Fleet {
         Ok(entity)
     }
 
-    /// The images that no VSI of this journal needs, but for the newest `keep` of each pool, and
-    /// those whose removal was begun and did not come to its end. Whether somebody else uses one is
-    /// asked of its host when it is removed.
+    /// The images that no VSI of this journal needs, parts of cancelled uploads among them; but
+    /// for the newest `keep` whole ones of each pool. Those whose removal was begun and did not come
+    /// to its end are not kept. Whether somebody else uses one is asked of its host when it is
+    /// removed.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub async fn unneeded_images(&self, keep: usize) -> Result<Vec<ImageObject>, FleetError> {
         let mut kept = BTreeMap::<(String, String), usize>::new();
         let mut images = self.images().await?;
-        images.retain(|image| image.users == 0);
-        let (begun, mut images): (Vec<_>, Vec<_>) = images.into_iter().partition(|image| {
-            self.image(image)
-                .is_some_and(|(_, state)| is_leaving(&state))
-        });
-        images.retain(|image| image.phase == "Ready" && image.volume.is_some());
+        let is_idle = |image: &ImageObject| PRUNABLE.contains(&image.phase.as_str());
+        images.retain(|image| !image.needed && is_idle(image) && image.volume.is_some());
         images.sort_by(|a, b| b.verified.cmp(&a.verified));
         images.retain(|image| {
+            if image.verified.is_none() || image.removal {
+                return true;
+            }
             let newer = kept
                 .entry((image.host.clone(), image.pool.clone()))
                 .or_default();
             *newer = newer.saturating_add(1);
             *newer > keep
         });
-        Ok(begun.into_iter().chain(images).collect())
+        Ok(images)
     }
 
     fn image(&self, image: &ImageObject) -> Option<(EntityId, Arc<EntityState>)> {
@@ -88,7 +91,7 @@ impl Fleet {
         let missing = || FleetError::not_found("image", &image.name);
         let (entity, state) = self.image(image).ok_or_else(missing)?;
         let these = vec![entity.clone()];
-        if is_leaving(&state) && state.active.is_some() {
+        if image.removal && state.active.is_some() {
             self.engine.drive(Drive::These(these.clone())).await?;
             self.look_again(&these, &by).await?;
             return Ok(entity);
@@ -102,15 +105,12 @@ impl Fleet {
         Ok(entity)
     }
 
-    /// What is to go: as an earlier removal had it, or the volume that is whole.
+    /// What is to go.
     async fn unwanted(
         &self,
         image: &ImageObject,
         state: &EntityState,
     ) -> Result<Option<UnwantedImage>, FleetError> {
-        if is_leaving(state) {
-            return self.wanted(state).await;
-        }
         let wanted: Option<WantedImage> = self.wanted(state).await?;
         let found = wanted.zip(image.volume.clone());
         Ok(found.map(|(image, name)| UnwantedImage {
@@ -153,11 +153,4 @@ impl Fleet {
             _ => Ok(false),
         }
     }
-}
-
-/// Whether its removal was asked for and did not come to its end.
-fn is_leaving(state: &EntityState) -> bool {
-    let desired = state.desired.as_ref();
-    !state.is_settled()
-        && desired.is_some_and(|desired| desired.workflow.as_str() == remove_base_image::NAME)
 }

@@ -1,25 +1,33 @@
-//! Base images, hosts and runs, for listings.
+//! Base images, for listings: a line for each volume, and one for an upload under way.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use vsiflow_engine::{
-    model::{EntityState, Name, NodeState, RunId, RunPhase, RunResult, RunState},
+    model::{EntityId, EntityState, Name, NodeState, RunId, Work},
     step::Step as _,
 };
-use vsiflow_steps::image::{BaseImage, MarkWhole};
+use vsiflow_steps::{
+    image::{BaseImage, Claim, MarkWhole, RemoveImage, claim, remove},
+    vsi::clone_boot_disk::BASE_IMAGE_NODE,
+};
 
-use super::{Fleet, FleetError, object::rfc3339};
+use super::{Fleet, FleetError, UploadProgress, index::Known, listings::began};
 use crate::{
     provision_vsi,
-    wanted::{WantedHost, WantedImage, kind},
+    remove_base_image::{self, UnwantedImage},
+    spec::BootDiskMode,
+    wanted::{WantedImage, kind},
 };
 
 /// A base image on a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageObject {
-    /// Its file name.
+    /// Its volume's name; the file name at its source, before it has a volume.
     pub name: String,
-    /// Its entity.
+    /// Its entity. An image and its older contents have the same.
     pub uid: String,
     /// The host's id.
     pub host: String,
@@ -27,192 +35,283 @@ pub struct ImageObject {
     pub pool: String,
     /// Where it comes from.
     pub url: String,
-    /// `Uploading`, `Ready`, `Blocked`, `Partial`, `Pending`, `Deleting` or `Deleted`.
+    /// `Pending`, `Uploading`, `Blocked`, `Partial`, `Ready`, `Superseded` (its source gives
+    /// another content since) or `Deleting`.
     pub phase: String,
     /// What led to that.
     pub message: String,
-    /// The volume's name, once it is whole.
+    /// The volume's name, once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume: Option<String>,
-    /// The file's length in bytes.
+    /// The file's length in bytes, once it is whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// The SHA-256 of the file, as the host read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// When it was first found whole, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
     /// When it was last found whole, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified: Option<String>,
-    /// VSIs that are not deleted and boot from it.
+    /// VSIs that are not deleted and were made from it, or are to be.
     pub users: usize,
+    /// How far its upload is, if this process sees to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<UploadProgress>,
+    /// Whether a VSI of this journal cannot do without it.
+    #[serde(skip)]
+    pub(super) needed: bool,
+    /// Whether its removal was begun and did not come to its end.
+    #[serde(skip)]
+    pub(super) removal: bool,
 }
 
-/// A host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HostObject {
-    /// Its id.
-    pub name: String,
-    /// How it is reached.
-    pub transport: &'static str,
-    /// Whether any host key is accepted.
-    pub insecure: bool,
-    /// VSIs on it that are not deleted.
-    pub vsis: usize,
+/// An image that was found whole.
+struct Whole {
+    image: BaseImage,
+    first: RunId,
+    last: RunId,
 }
 
-/// A run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RunObject {
-    /// Its id.
-    pub name: String,
-    /// Its entity.
-    pub entity: String,
-    /// Its workflow.
-    pub workflow: String,
-    /// When it began, RFC 3339.
-    pub started: String,
-    /// `Active`, `Paused`, or how it ended.
-    pub phase: &'static str,
+/// A VSI and the image that its boot disk was made from, where it has one.
+struct User {
+    wants: Option<EntityId>,
+    from: Option<BaseImage>,
+    is_overlay: bool,
+}
+
+impl User {
+    /// Whether it was made from the image, or would be now.
+    fn uses(&self, entity: &EntityId, image: &BaseImage, newest: bool) -> bool {
+        match &self.from {
+            Some(from) => from.host == image.host && from.key == image.key,
+            None => newest && self.wants.as_ref() == Some(entity),
+        }
+    }
 }
 
 impl Fleet {
-    /// All base images.
+    /// All base images that are there or on their way.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub async fn images(&self) -> Result<Vec<ImageObject>, FleetError> {
-        let mut images = Vec::new();
-        let needed: Vec<_> = self
-            .known()
-            .await?
-            .iter()
-            .filter(|known| !known.is_deleted())
-            .filter_map(|known| provision_vsi::image(&known.wanted).entity().ok())
-            .collect();
-        for (id, state) in self.entities_of(kind::IMAGE) {
-            let Some(image) = self.wanted::<WantedImage>(&state).await? else {
-                continue;
-            };
-            let (phase, message) = match &state.state {
-                Some((phase, detail)) => (phase.to_string(), detail.to_string()),
-                None => ("Pending".to_owned(), String::new()),
-            };
-            let whole = match phase.as_str() {
-                "Ready" => self.whole(&state).await?,
-                _ => None,
-            };
-            images.push(ImageObject {
-                users: needed.iter().filter(|needed| **needed == id).count(),
-                volume: whole.as_ref().map(|(_, image)| image.key.name.clone()),
-                size: whole.as_ref().map(|(_, image)| image.size),
-                sha256: whole.as_ref().map(|(_, image)| image.sha256.clone()),
-                verified: whole.map(|(run, _)| began(run)),
-                name: image.file_name,
-                uid: id.id().to_owned(),
-                host: image.host,
-                pool: image.pool,
-                url: image.url,
-                phase,
-                message,
-            });
+        let mut users = Vec::new();
+        for known in self.known().await?.iter().filter(|k| !k.is_deleted()) {
+            users.push(self.user(known).await?);
         }
+        let mut images = Vec::new();
+        for (id, state) in self.entities_of(kind::IMAGE) {
+            if let Some(wanted) = self.wanted::<WantedImage>(&state).await? {
+                let whole = self.whole(&state).await?;
+                let under_way = self.under_way(&id, &state, &wanted, &whole, &users).await?;
+                let doomed = self.doomed(&state).await?;
+                images.extend(settled(
+                    &id,
+                    &state,
+                    &wanted,
+                    whole,
+                    &users,
+                    doomed.as_ref(),
+                ));
+                images.extend(under_way);
+            }
+        }
+        images.sort_by(|a, b| (&a.host, &a.pool, &a.name).cmp(&(&b.host, &b.pool, &b.name)));
         Ok(images)
     }
 
-    /// The image as its newest successful run found it.
-    async fn whole(&self, state: &EntityState) -> Result<Option<(RunId, BaseImage)>, FleetError> {
-        let runs = state.runs.iter().rev();
-        let outputs = runs.filter_map(|id| {
-            let run = self.engine.run(*id)?;
-            match run.nodes.get(&Name::of(MarkWhole::NAME)) {
-                Some(NodeState::Succeeded { output, .. }) => Some((*id, output.clone())),
-                _ => None,
+    async fn user(&self, known: &Known) -> Result<User, FleetError> {
+        let mut from = None;
+        for run in known.state.runs.iter().rev() {
+            from = self.output(*run, BASE_IMAGE_NODE).await?;
+            if from.is_some() {
+                break;
             }
-        });
-        let Some((run, output)) = outputs.take(1).next() else {
+        }
+        Ok(User {
+            wants: provision_vsi::image(&known.wanted).entity().ok(),
+            from,
+            is_overlay: known.wanted.vsi.boot_disk.mode == BootDiskMode::Overlay,
+        })
+    }
+
+    /// What a node of a run came to, if it succeeded.
+    async fn output<T: DeserializeOwned>(
+        &self,
+        run: RunId,
+        node: &'static str,
+    ) -> Result<Option<T>, FleetError> {
+        let Some(run) = self.engine.run(run) else {
             return Ok(None);
         };
-        let bytes = self.blobs.get(&output).await?;
-        Ok(serde_json::from_slice(&bytes)
-            .ok()
-            .map(|image| (run, image)))
+        let Some(NodeState::Succeeded { output, .. }) = run.nodes.get(&Name::of(node)) else {
+            return Ok(None);
+        };
+        let bytes = self.blobs.get(output).await?;
+        Ok(serde_json::from_slice(&bytes).ok())
     }
 
-    /// All hosts.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn host_objects(&self) -> Result<Vec<HostObject>, FleetError> {
-        let known = self.known().await?;
-        let mut hosts = Vec::new();
-        for (_, state) in self.entities_of(kind::HOST) {
-            let Some(host) = self.wanted::<WantedHost>(&state).await? else {
+    /// The volume that a run saw gone, whichever attempt of it removed that.
+    async fn removed_by(&self, run: RunId) -> Result<Option<String>, FleetError> {
+        let gone: Option<remove::Output> = self.output(run, RemoveImage::NAME).await?;
+        let Some(run) = gone.and_then(|_| self.engine.run(run)) else {
+            return Ok(None);
+        };
+        let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
+        let mut params = nodes.filter_map(|node| match &node.work {
+            Work::Step { step, params, .. } if step.as_str() == RemoveImage::NAME => Some(params),
+            _ => None,
+        });
+        let Some(params) = params.next() else {
+            return Ok(None);
+        };
+        let params = serde_json::from_slice(&self.blobs.get(params).await?);
+        Ok(params.ok().map(|params: remove::Params| params.volume.name))
+    }
+
+    /// The volume whose removal was begun and did not come to its end.
+    async fn doomed(&self, state: &EntityState) -> Result<Option<String>, FleetError> {
+        if !is_leaving(state) || state.is_settled() {
+            return Ok(None);
+        }
+        let unwanted: Option<UnwantedImage> = self.wanted(state).await?;
+        Ok(unwanted.map(|unwanted| unwanted.volume.name))
+    }
+
+    /// The volumes that were found whole and not removed since, the newest content last.
+    async fn whole(&self, state: &EntityState) -> Result<Vec<Whole>, FleetError> {
+        let mut found = BTreeMap::<String, Whole>::new();
+        for run in &state.runs {
+            if let Some(name) = self.removed_by(*run).await? {
+                found.remove(&name);
+            }
+            let Some(image) = self.output::<BaseImage>(*run, MarkWhole::NAME).await? else {
                 continue;
             };
-            let name = host.record.id();
-            let vsis = known
-                .iter()
-                .filter(|k| k.wanted.vsi.host == name && !k.is_deleted())
-                .count();
-            let transport = match &host.record {
-                crate::spec::HostRecord::Ssh(_) => "ssh",
-                crate::spec::HostRecord::Unix { .. } => "unix",
-                crate::spec::HostRecord::Sim { .. } => "sim",
-            };
-            hosts.push(HostObject {
-                name,
-                transport,
-                insecure: host.record.is_insecure(),
-                vsis,
-            });
+            let name = image.key.name.clone();
+            let first = found.get(&name).map_or(*run, |whole| whole.first);
+            let last = *run;
+            found.insert(name, Whole { image, first, last });
         }
-        Ok(hosts)
+        let mut found: Vec<_> = found.into_values().collect();
+        found.sort_by_key(|whole| whole.last);
+        Ok(found)
     }
 
-    /// All runs, oldest first.
-    pub fn runs(&self) -> Vec<RunObject> {
-        let mut runs: Vec<_> = self
-            .engine
-            .entities()
-            .values()
-            .flat_map(|e| e.runs.clone())
+    /// The upload that is under way or stands still, unless it turned out to be of what is there.
+    async fn under_way(
+        &self,
+        id: &EntityId,
+        state: &EntityState,
+        wanted: &WantedImage,
+        whole: &[Whole],
+        users: &[User],
+    ) -> Result<Option<ImageObject>, FleetError> {
+        let (phase, message) = phase(state);
+        if is_leaving(state) || phase == "Ready" || phase == "Deleted" {
+            return Ok(None);
+        }
+        let newest = state.runs.last();
+        let claimed: Option<claim::Output> = match newest {
+            Some(run) => self.output(*run, Claim::NAME).await?,
+            None => None,
+        };
+        // As long as the source was not asked, what is there may be what is wanted.
+        let known = claimed.as_ref().is_none_or(|claim| claim.whole.is_some());
+        if known && !whole.is_empty() && phase == "Uploading" {
+            return Ok(None);
+        }
+        let waits = |user: &&User| user.from.is_none() && user.wants.as_ref() == Some(id);
+        let users = users.iter().filter(waits).count();
+        let volume = claimed.map(|claim| claim.volume.name);
+        let name = volume.clone().unwrap_or_else(|| wanted.file_name.clone());
+        Ok(Some(ImageObject {
+            volume,
+            users,
+            needed: users > 0,
+            progress: self.progress_of(id),
+            ..object(id, wanted, name, &phase, message)
+        }))
+    }
+}
+
+/// The images that are there.
+fn settled(
+    id: &EntityId,
+    state: &EntityState,
+    wanted: &WantedImage,
+    whole: Vec<Whole>,
+    users: &[User],
+    doomed: Option<&String>,
+) -> Vec<ImageObject> {
+    let newest = whole.len().saturating_sub(1);
+    let objects = whole.into_iter().enumerate().map(|(at, whole)| {
+        let is_newest = at == newest;
+        let Whole { image, first, last } = whole;
+        let users: Vec<_> = users
+            .iter()
+            .filter(|user| user.uses(id, &image, is_newest))
             .collect();
-        runs.sort_unstable();
-        let objects = runs.into_iter().filter_map(|id| {
-            let run = self.engine.run(id)?;
-            Some(RunObject {
-                name: id.to_string(),
-                entity: run
-                    .entity
-                    .as_ref()
-                    .map(ToString::to_string)
-                    .unwrap_or_default(),
-                workflow: run
-                    .graph
-                    .as_ref()
-                    .map(|g| g.workflow.to_string())
-                    .unwrap_or_default(),
-                started: began(id),
-                phase: phase(&run),
-            })
-        });
-        objects.collect()
+        let removal = doomed == Some(&image.key.name);
+        let phase = match is_newest {
+            _ if removal && state.active.is_some() => "Deleting",
+            true => "Ready",
+            false => "Superseded",
+        };
+        ImageObject {
+            volume: Some(image.key.name.clone()),
+            size: Some(image.size),
+            sha256: Some(image.sha256),
+            created: Some(began(first)),
+            verified: Some(began(last)),
+            needed: users.iter().any(|user| is_newest || user.is_overlay),
+            users: users.len(),
+            removal,
+            ..object(id, wanted, image.key.name, phase, String::new())
+        }
+    });
+    objects.collect()
+}
+
+fn object(
+    id: &EntityId,
+    wanted: &WantedImage,
+    name: String,
+    phase: &str,
+    message: String,
+) -> ImageObject {
+    ImageObject {
+        name,
+        uid: id.id().to_owned(),
+        host: wanted.host.clone(),
+        pool: wanted.pool.clone(),
+        url: wanted.url.clone(),
+        phase: phase.to_owned(),
+        message,
+        volume: None,
+        size: None,
+        sha256: None,
+        created: None,
+        verified: None,
+        users: 0,
+        progress: None,
+        needed: false,
+        removal: false,
     }
 }
 
-fn began(run: RunId) -> String {
-    rfc3339(vsiflow_engine::model::Timestamp(run.0.timestamp_ms()))
+fn phase(state: &EntityState) -> (String, String) {
+    match &state.state {
+        Some((phase, detail)) => (phase.to_string(), detail.to_string()),
+        None => ("Pending".to_owned(), String::new()),
+    }
 }
 
-fn phase(run: &RunState) -> &'static str {
-    match &run.phase {
-        RunPhase::New | RunPhase::Active => "Active",
-        RunPhase::Paused => "Paused",
-        RunPhase::Finished(RunResult::Succeeded) => "Succeeded",
-        RunPhase::Finished(RunResult::Failed(_)) => "Failed",
-        RunPhase::Finished(RunResult::Cancelled) => "Cancelled",
-        RunPhase::Finished(RunResult::Superseded) => "Superseded",
-    }
+/// Whether what was last wanted of the image is that something of it goes.
+fn is_leaving(state: &EntityState) -> bool {
+    let desired = state.desired.as_ref();
+    desired.is_some_and(|desired| desired.workflow.as_str() == remove_base_image::NAME)
 }

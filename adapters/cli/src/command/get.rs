@@ -24,7 +24,8 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> Outcome {
         Kind::Vsi => vsis(&app, &args).await,
         Kind::Image => {
             let images = app.fleet.images().await?;
-            print(&args, &images, table::images(&images))
+            let wide = args.output.is_some();
+            print(&args, &images, table::images(&images, wide))
         }
         Kind::Host => {
             let hosts = app.fleet.host_objects().await?;

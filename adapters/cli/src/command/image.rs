@@ -37,7 +37,10 @@ async fn list(common: &Common, args: ImageListArgs) -> Outcome {
     let app = App::open(common).await?;
     let images = app.fleet.images().await?;
     match args.output {
-        None | Some(Format::Wide) => output::table(&table::images(&images), "images"),
+        None | Some(Format::Wide) => {
+            let wide = args.output.is_some();
+            output::table(&table::images(&images, wide), "images");
+        }
         Some(Format::Name) => images
             .iter()
             .for_each(|image| output::line(&format!("image/{}", image.name))),
@@ -66,7 +69,8 @@ async fn upload(common: &Common, args: ImageUploadArgs) -> Outcome {
     let exit = decided(&app, common, &entity, &image.file_name).await?;
     if exit == Exit::Done {
         let images = app.fleet.images().await?;
-        let found = images.iter().find(|found| found.uid == entity.id());
+        let ready = |found: &&ImageObject| found.uid == entity.id() && found.phase == "Ready";
+        let found = images.iter().find(ready);
         let whole = found.and_then(|found| found.volume.as_ref().zip(found.sha256.as_ref()));
         if let Some((volume, sha256)) = whole {
             let WantedImage { host, pool, .. } = &image;
@@ -83,7 +87,7 @@ async fn prune(common: &Common, args: ImagePruneArgs) -> Outcome {
     let app = App::open(common).await?;
     let mut exit = Exit::Done;
     for image in app.fleet.unneeded_images(args.keep_last).await? {
-        let name = image.volume.as_ref().unwrap_or(&image.name);
+        let name = &image.name;
         let place = format!("image/{name} on {} in pool {}", image.host, image.pool);
         if args.dry_run {
             output::line(&format!("{place} would be removed (dry run)"));

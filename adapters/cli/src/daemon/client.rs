@@ -8,7 +8,11 @@ use super::{
     frame::{self, Ask, Frame, VERSION},
     socket,
 };
-use crate::{args::Command, exit::Exit, output};
+use crate::{
+    args::{Command, ImageCommand},
+    exit::Exit,
+    output,
+};
 
 /// Whether the holder may answer for this command: it must read none of the caller's files.
 pub(crate) fn may_forward(command: &Command) -> bool {
@@ -17,6 +21,7 @@ pub(crate) fn may_forward(command: &Command) -> bool {
         Command::Get(args) => !args.watch,
         Command::Describe(_) | Command::History(_) | Command::Logs(_) => true,
         Command::Retry(_) | Command::Cancel(_) | Command::Backup(_) => true,
+        Command::Image(ImageCommand::List(_) | ImageCommand::Prune(_)) => true,
         Command::Delete(args) => args.files.is_empty(),
         _ => false,
     }

@@ -43,6 +43,7 @@ pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine]) {
     }
     field("Addresses", &status.ip_addresses.join(","));
     field("Step", status.current_step.as_deref().unwrap_or_default());
+    field("Progress", &progress(status));
     field("Run", status.run_id.as_deref().unwrap_or_default());
     spec(object);
     line("Conditions:");
@@ -82,6 +83,18 @@ pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine]) {
         .render()
         .lines()
         .for_each(|text| line(&format!("  {text}")));
+}
+
+/// `3 of 12 steps; uploading 120 MiB of 1024 MiB (11 %), 40.0 MiB/s, 22 s left`.
+fn progress(status: &VsiStatus) -> String {
+    let Some(progress) = &status.progress else {
+        return String::new();
+    };
+    let steps = format!("{} of {} steps", progress.done, progress.total);
+    match &progress.upload {
+        Some(upload) => format!("{steps}; {upload}"),
+        None => steps,
+    }
 }
 
 fn spec(object: &VsiObject) {

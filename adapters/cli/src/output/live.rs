@@ -1,18 +1,16 @@
 //! What is going on while a command works: bars on a terminal, plain lines elsewhere.
 
-use std::{
-    collections::HashMap,
-    io::IsTerminal as _,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, io::IsTerminal as _, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::time::Instant;
 use vsiflow_engine::{
     Notice,
     journal::Record,
     model::{EventKind, Failure, Name, Outcome, RunId, StreamId},
     step::Progress,
 };
+use vsiflow_workflows::fleet::{Meter, UploadProgress};
 
 use super::table::took;
 
@@ -23,7 +21,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Live {
     shown: Shown,
     began: HashMap<(RunId, Name), u64>,
-    told: HashMap<(RunId, Name), (Instant, Instant)>,
+    told: HashMap<(RunId, Name), (Instant, Meter)>,
 }
 
 enum Shown {
@@ -151,10 +149,8 @@ impl Live {
 
     fn progress(&mut self, label: &str, at: (RunId, Name), progress: &Progress) {
         if let Shown::Bars { all, of } = &mut self.shown {
-            let bar = of
-                .entry(at)
-                .or_insert_with(|| all.add(ProgressBar::no_length()));
-            bar.set_style(style(progress.total.is_some()));
+            let bar = of.entry(at).or_insert_with(|| bar(all, progress.done));
+            bar.set_style(style(progress));
             if let Some(total) = progress.total {
                 bar.set_length(total);
             }
@@ -164,14 +160,15 @@ impl Live {
             return;
         }
         let now = Instant::now();
-        let (began, told) = *self.told.entry(at.clone()).or_insert((now, now));
-        if now.duration_since(told) >= PLAIN_EVERY {
-            self.told.insert(at.clone(), (began, now));
-            self.say(
-                label,
-                at.1.as_str(),
-                &plain(progress, now.duration_since(began)),
-            );
+        let (told, meter) = self
+            .told
+            .entry(at.clone())
+            .or_insert_with(|| (now, Meter::default()));
+        meter.note(now, progress);
+        if now.duration_since(*told) >= PLAIN_EVERY {
+            *told = now;
+            let text = UploadProgress::of(progress, meter).to_string();
+            self.say(label, at.1.as_str(), &text);
         }
     }
 
@@ -184,64 +181,20 @@ impl Live {
     }
 }
 
-fn style(counted: bool) -> ProgressStyle {
-    let template = if counted {
-        "{prefix}: {msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}"
-    } else {
-        "{prefix}: {spinner} {msg}"
+/// What was there before is not counted into the rate.
+fn bar(all: &MultiProgress, position: u64) -> ProgressBar {
+    let bar = all.add(ProgressBar::no_length().with_position(position));
+    bar.reset_eta();
+    bar
+}
+
+fn style(progress: &Progress) -> ProgressStyle {
+    let template = match (progress.total, progress.done) {
+        (Some(_), _) => {
+            "{prefix}: {msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}"
+        }
+        (None, 0) => "{prefix}: {spinner} {msg}",
+        (None, _) => "{prefix}: {spinner} {msg} {binary_bytes} {binary_bytes_per_sec}",
     };
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
-/// `uploading 120 MiB of 1024 MiB (11 %), 40.0 MiB/s, 22 s left`.
-fn plain(progress: &Progress, elapsed: Duration) -> String {
-    const MIB: u64 = 1024 * 1024;
-    let Progress {
-        done,
-        total: Some(total),
-        what,
-    } = progress
-    else {
-        return progress.what.clone();
-    };
-    if *total < MIB {
-        return what.clone();
-    }
-    let millis = u64::try_from(elapsed.as_millis())
-        .unwrap_or(u64::MAX)
-        .max(1);
-    let rate = done.saturating_mul(1_000) / millis;
-    let left = total
-        .saturating_sub(*done)
-        .checked_div(rate)
-        .map(|s| format!(", {s} s left"));
-    let percent = done.saturating_mul(100).checked_div(*total).unwrap_or(0);
-    format!(
-        "{what} {} MiB of {} MiB ({percent} %), {}.{} MiB/s{}",
-        done / MIB,
-        total / MIB,
-        rate / MIB,
-        rate % MIB * 10 / MIB,
-        left.unwrap_or_default()
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plain_lines_say_rate_and_time_left() {
-        let mib = 1024 * 1024;
-        let progress = Progress {
-            done: 100 * mib,
-            total: Some(300 * mib),
-            what: "uploading".into(),
-        };
-        let line = plain(&progress, Duration::from_secs(10));
-        assert_eq!(
-            line,
-            "uploading 100 MiB of 300 MiB (33 %), 10.0 MiB/s, 20 s left"
-        );
-    }
 }

@@ -69,7 +69,8 @@ pub(crate) fn vsis(objects: &[VsiObject], wide: bool, namespaces: bool) -> Table
             .conditions
             .iter()
             .find(|condition| condition.name == "Ready");
-        let progress = status.progress.map(|p| format!("{}/{}", p.done, p.total));
+        let progress = status.progress.as_ref();
+        let progress = progress.map(|p| format!("{}/{}", p.done, p.total));
         let mut row = vec![
             object.metadata.name.clone(),
             status.phase.to_string(),
@@ -105,28 +106,41 @@ pub(crate) fn vsis(objects: &[VsiObject], wide: bool, namespaces: bool) -> Table
 }
 
 /// Base images.
-pub(crate) fn images(images: &[ImageObject]) -> Table {
-    let mut table = Table::new(&[
-        "NAME", "PHASE", "HOST", "POOL", "SIZE", "SHA-256", "VERIFIED", "USERS", "URL",
-    ]);
-    let none = || "<none>".to_owned();
+pub(crate) fn images(images: &[ImageObject], wide: bool) -> Table {
+    let mut head = vec![
+        "NAME", "STATE", "HOST", "POOL", "SIZE", "SHA-256", "AGE", "USERS",
+    ];
+    if wide {
+        head.extend(["VERIFIED", "URL"]);
+    }
+    let mut table = Table::new(&head);
     for image in images {
-        let digits = |hash: &String| hash.chars().take(12).collect();
-        table.rows.push(vec![
-            image.volume.clone().unwrap_or_else(|| image.name.clone()),
+        let digits = |hash: &String| hash.chars().take(if wide { 64 } else { 12 }).collect();
+        let upload = image.progress.as_ref().map(ToString::to_string);
+        let mut row = vec![
+            image.name.clone(),
             image.phase.clone(),
             image.host.clone(),
             image.pool.clone(),
-            image
-                .size
-                .map_or_else(none, |size| format!("{} MiB", size >> 20)),
-            image.sha256.as_ref().map_or_else(none, digits),
-            image.verified.clone().unwrap_or_else(none),
+            or_none(image.size.map(mib).or(upload).unwrap_or_default()),
+            or_none(image.sha256.as_ref().map(digits).unwrap_or_default()),
+            or_none(image.created.as_deref().map(age).unwrap_or_default()),
             image.users.to_string(),
-            image.url.clone(),
-        ]);
+        ];
+        if wide {
+            row.extend([
+                or_none(image.verified.clone().unwrap_or_default()),
+                image.url.clone(),
+            ]);
+        }
+        table.rows.push(row);
     }
     table
+}
+
+/// A size in MiB, rounded up: nothing that takes room is shown as none.
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
 /// Hosts.

@@ -1,0 +1,116 @@
+//! Hosts and runs, for listings.
+
+use serde::Serialize;
+use vsiflow_engine::model::{RunId, RunPhase, RunResult, RunState, Timestamp};
+
+use super::{Fleet, FleetError, object::rfc3339};
+use crate::wanted::{WantedHost, kind};
+
+/// A host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostObject {
+    /// Its id.
+    pub name: String,
+    /// How it is reached.
+    pub transport: &'static str,
+    /// Whether any host key is accepted.
+    pub insecure: bool,
+    /// VSIs on it that are not deleted.
+    pub vsis: usize,
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunObject {
+    /// Its id.
+    pub name: String,
+    /// Its entity.
+    pub entity: String,
+    /// Its workflow.
+    pub workflow: String,
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// `Active`, `Paused`, or how it ended.
+    pub phase: &'static str,
+}
+
+impl Fleet {
+    /// All hosts.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn host_objects(&self) -> Result<Vec<HostObject>, FleetError> {
+        let known = self.known().await?;
+        let mut hosts = Vec::new();
+        for (_, state) in self.entities_of(kind::HOST) {
+            let Some(host) = self.wanted::<WantedHost>(&state).await? else {
+                continue;
+            };
+            let name = host.record.id();
+            let vsis = known
+                .iter()
+                .filter(|k| k.wanted.vsi.host == name && !k.is_deleted())
+                .count();
+            let transport = match &host.record {
+                crate::spec::HostRecord::Ssh(_) => "ssh",
+                crate::spec::HostRecord::Unix { .. } => "unix",
+                crate::spec::HostRecord::Sim { .. } => "sim",
+            };
+            hosts.push(HostObject {
+                name,
+                transport,
+                insecure: host.record.is_insecure(),
+                vsis,
+            });
+        }
+        Ok(hosts)
+    }
+
+    /// All runs, oldest first.
+    pub fn runs(&self) -> Vec<RunObject> {
+        let mut runs: Vec<_> = self
+            .engine
+            .entities()
+            .values()
+            .flat_map(|e| e.runs.clone())
+            .collect();
+        runs.sort_unstable();
+        let objects = runs.into_iter().filter_map(|id| {
+            let run = self.engine.run(id)?;
+            Some(RunObject {
+                name: id.to_string(),
+                entity: run
+                    .entity
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                workflow: run
+                    .graph
+                    .as_ref()
+                    .map(|g| g.workflow.to_string())
+                    .unwrap_or_default(),
+                started: began(id),
+                phase: phase(&run),
+            })
+        });
+        objects.collect()
+    }
+}
+
+/// When a run began, RFC 3339.
+pub(super) fn began(run: RunId) -> String {
+    rfc3339(Timestamp(run.0.timestamp_ms()))
+}
+
+fn phase(run: &RunState) -> &'static str {
+    match &run.phase {
+        RunPhase::New | RunPhase::Active => "Active",
+        RunPhase::Paused => "Paused",
+        RunPhase::Finished(RunResult::Succeeded) => "Succeeded",
+        RunPhase::Finished(RunResult::Failed(_)) => "Failed",
+        RunPhase::Finished(RunResult::Cancelled) => "Cancelled",
+        RunPhase::Finished(RunResult::Superseded) => "Superseded",
+    }
+}
