@@ -143,7 +143,14 @@ pub fn image(file_name: &str) -> (HostSettings, WantedImage) {
         file_name: file_name.to_owned(),
         checksum: None,
     };
-    (HostSettings { record, key: None }, wanted)
+    (
+        HostSettings {
+            record,
+            key: None,
+            image_secret: None,
+        },
+        wanted,
+    )
 }
 
 pub fn uuid(number: u128) -> Uuid {
@@ -165,7 +172,14 @@ pub fn resolved(vsis: &[Vsi]) -> Resolved {
     let host = |vsi: &Vsi| {
         let name = vsi.host.strip_prefix("sim:").map(str::to_owned);
         let record = HostRecord::Sim { name };
-        (vsi.host.to_owned(), HostSettings { record, key: None })
+        (
+            vsi.host.to_owned(),
+            HostSettings {
+                record,
+                key: None,
+                image_secret: None,
+            },
+        )
     };
     Resolved {
         vsis: vsis.iter().map(Vsi::resolved).collect(),

@@ -3,145 +3,23 @@
 
 use std::{
     fs::File,
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    io::{Seek as _, SeekFrom, Write as _},
     os::unix::fs::{FileExt as _, MetadataExt as _},
-    path::{Path, PathBuf},
     process::Command,
 };
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use vsiflow_tests::{Lab, Ran, Running, Vsiflow, until};
+use vsiflow_tests::{
+    Lab, Upload, Vsiflow,
+    upload::{self, INTERVAL, MIB, position},
+};
 
-const MIB: u64 = 1 << 20;
-const SIZE: u64 = 96 * MIB;
-/// What may be sent twice.
-const INTERVAL: u64 = 16 * MIB;
-const FOLDER: &str = "/var/lib/libvirt/images";
-
-/// An upload of a file of random bytes.
-struct Upload<'a> {
-    lab: &'a Lab,
-    vsiflow: Vsiflow,
-    name: String,
-    file: PathBuf,
-    host: PathBuf,
-}
-
-impl<'a> Upload<'a> {
-    fn of(lab: &'a Lab, name: &str, seed: u64) -> Self {
-        let vsiflow = Vsiflow::of_documents();
-        let (name, mut bytes) = (format!("{name}.img"), vec![0; 4 << 20]);
-        let file = vsiflow.folder().join(&name);
-        let (mut random, mut out) = (StdRng::seed_from_u64(seed), File::create(&file).unwrap());
-        for _ in 0..SIZE / bytes.len() as u64 {
-            random.fill(&mut bytes[..]);
-            out.write_all(&bytes).unwrap();
-        }
-        out.write_all_at(b"raw", 0).unwrap();
-        let host = vsiflow.write("host.yaml", &lab.host().to_string());
-        Self {
-            lab,
-            vsiflow,
-            name,
-            file,
-            host,
-        }
-    }
-
-    fn volume(&self) -> PathBuf {
-        Path::new(FOLDER).join(&self.name)
-    }
-
-    fn arguments<'b>(&'b self, limit: &'b str) -> Vec<&'b str> {
-        let (file, host) = (self.file.to_str().unwrap(), self.host.to_str().unwrap());
-        let image = ["-v", "image", "upload", file, "-f", host];
-        [&image[..], &["--upload-limit", limit]].concat()
-    }
-
-    fn start(&self, limit: &str) -> Running {
-        self.vsiflow.start(&self.arguments(limit))
-    }
-
-    fn run(&self) -> Ran {
-        self.vsiflow.run(&self.arguments("1Gi"))
-    }
-
-    fn reaches(&self, bytes: u64) {
-        until(&format!("{bytes} bytes of {}", self.name), 60, || {
-            (self.length() >= bytes).then_some(())
-        });
-    }
-
-    fn length(&self) -> u64 {
-        self.volume().metadata().map_or(0, |found| found.len())
-    }
-
-    /// The length once nothing arrives any more.
-    fn settled(&self) -> u64 {
-        let mut before = (self.length(), 0);
-        until("the end of what was on its way", 30, || {
-            let now = self.length();
-            before = (now, if now == before.0 { before.1 + 1 } else { 0 });
-            (before.1 > 60).then_some(now)
-        })
-    }
-
-    /// Holds that the host has the file's bytes, and the mark that it is whole.
-    fn is_whole(&self) {
-        let digest = |path: &Path| {
-            let output = Command::new("sha256sum").arg(path).output().unwrap().stdout;
-            String::from_utf8(output).unwrap()[..64].to_owned()
-        };
-        assert_eq!(digest(&self.volume()), digest(&self.file));
-        assert!(self.is_marked());
-    }
-
-    fn is_marked(&self) -> bool {
-        let claim = Path::new(FOLDER).join(format!(".{}.vsiflow", self.name));
-        let mut text = String::new();
-        let read = File::open(claim).and_then(|file| file.take(2_048).read_to_string(&mut text));
-        read.is_ok() && text.contains("sha256")
-    }
-
-    /// Goes on, and gives how much of what the host had it sent again.
-    fn goes_on(&self) -> u64 {
-        let had = self.settled();
-        assert!(!self.is_marked());
-        let ran = self.run().exits(0);
-        self.is_whole();
-        let position = position(&ran.stderr).unwrap_or_else(|| panic!("sent anew: {ran:#?}"));
-        had.saturating_sub(position)
-    }
-}
-
-impl Drop for Upload<'_> {
-    fn drop(&mut self) {
-        for name in [self.name.clone(), format!(".{}.vsiflow", self.name)] {
-            let mut virsh = Command::new("virsh");
-            let virsh = virsh.args([
-                "-q",
-                "-c",
-                "qemu:///system",
-                "vol-delete",
-                "--pool",
-                "images",
-            ]);
-            let _ = virsh.arg(name).output();
-        }
-    }
-}
-
-/// Where the last upload went on.
-fn position(said: &str) -> Option<u64> {
-    let (_, after) = said.rsplit_once("position=")?;
-    let digits = after.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
-}
+const SIZE: u64 = upload::SIZE;
 
 fn killed(lab: &Lab, seed: u64) {
     let upload = Upload::of(lab, &format!("lab-killed-{seed}"), seed);
     let at = StdRng::seed_from_u64(seed).random_range(MIB..SIZE - 4 * MIB);
-    let running = upload.start("60Mi");
+    let running = upload.start_at("60Mi");
     upload.reaches(at);
     running.kill();
     let had = upload.settled();
@@ -174,7 +52,7 @@ fn lab_an_upload_survives_a_cut_session_and_a_libvirtd_that_restarts() {
     };
     for daemon in ["sshd", "libvirtd"] {
         let upload = Upload::of(&lab, &format!("lab-cut-{daemon}"), 7);
-        let mut running = upload.start("40Mi");
+        let mut running = upload.start_at("40Mi");
         upload.reaches(SIZE / 2);
         lab.daemon(daemon, "kill");
         let cut = running.reaches("again in", 60);
@@ -191,13 +69,13 @@ fn lab_an_upload_survives_a_cut_session_and_a_libvirtd_that_restarts() {
 fn lab_an_interrupted_upload_goes_on_and_a_changed_file_costs_the_part() {
     let Some(lab) = Lab::enter() else { return };
     let upload = Upload::of(&lab, "lab-interrupted", 8);
-    let running = upload.start("60Mi");
+    let running = upload.start_at("60Mi");
     upload.reaches(SIZE / 2);
     running.interrupt();
     running.end(30).exits(130);
     assert!(upload.goes_on() <= INTERVAL);
     let other = Upload::of(&lab, "lab-changed", 9);
-    let running = other.start("60Mi");
+    let running = other.start_at("60Mi");
     other.reaches(SIZE / 2);
     running.kill();
     let mut file = File::options().write(true).open(&other.file).unwrap();
@@ -213,7 +91,7 @@ fn lab_two_engines_bring_one_image_once() {
     let Some(lab) = Lab::enter() else { return };
     let upload = Upload::of(&lab, "lab-two-engines", 10);
     let second = Vsiflow::of_documents();
-    let first = upload.start("60Mi");
+    let first = upload.start_at("60Mi");
     upload.reaches(MIB);
     let mut waits = second.start(&upload.arguments("1Gi"));
     assert!(waits.reaches("VSI0308", 30));
@@ -234,7 +112,7 @@ fn lab_holes_are_not_sent_also_where_an_upload_goes_on() {
         file.write_all_at(&zeros, part * (16 << 20)).unwrap();
     }
     file.set_len(2 * SIZE).unwrap();
-    let running = upload.start("30Mi");
+    let running = upload.start_at("30Mi");
     upload.reaches(SIZE / 2);
     running.kill();
     assert!(upload.goes_on() <= INTERVAL);
@@ -245,21 +123,26 @@ fn lab_holes_are_not_sent_also_where_an_upload_goes_on() {
 #[test]
 fn lab_a_qcow2_that_reads_other_files_is_refused_before_anything_is_sent() {
     let Some(lab) = Lab::enter() else { return };
-    let upload = Upload::of(&lab, "lab-malicious", 12);
-    std::fs::remove_file(&upload.file).unwrap();
-    let mut make = Command::new("qemu-img");
-    let make = make.args([
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-F",
-        "raw",
-        "-b",
-        "/etc/passwd",
-    ]);
-    assert!(make.arg(&upload.file).arg("1M").status().unwrap().success());
-    upload.run().exits(4).says("VSI0306").says("backing file");
-    assert!(!upload.volume().exists() && !upload.is_marked());
-    assert!(!upload.lab.volumes("images").contains(&upload.name));
+    for (kind, options, why) in [
+        (
+            "backing",
+            "backing_file=/etc/passwd,backing_fmt=raw",
+            "backing file",
+        ),
+        (
+            "data",
+            "data_file=/root/outside.raw,data_file_raw=on",
+            "external data file",
+        ),
+    ] {
+        let upload = Upload::of(&lab, &format!("lab-malicious-{kind}"), 12);
+        std::fs::remove_file(&upload.file).unwrap();
+        let mut make = Command::new("qemu-img");
+        let make = make.args(["create", "-q", "-f", "qcow2", "-o", options]);
+        assert!(make.arg(&upload.file).arg("1M").status().unwrap().success());
+        let _ = std::fs::remove_file("/root/outside.raw");
+        upload.run().exits(4).says("VSI0306").says(why);
+        assert!(!upload.volume().exists() && !upload.is_marked());
+        assert!(!lab.volumes("images").contains(&upload.name));
+    }
 }

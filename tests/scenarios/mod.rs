@@ -13,6 +13,7 @@ mod images;
 mod invariants;
 mod lab_faults;
 mod lab_images;
+mod lab_images_http;
 mod lab_kill;
 mod lab_ports;
 mod lab_vsi;

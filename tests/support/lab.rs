@@ -285,6 +285,21 @@ impl Pool<'_> {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Gives it another size.
+    ///
+    /// # Panics
+    /// When that does not succeed.
+    pub fn resize(&self, size: &str) {
+        let mut mount = Command::new("mount");
+        let mount = mount.arg("-o").arg(format!("remount,size={size}"));
+        assert!(mount.arg(&self.folder).status().unwrap().success());
+    }
 }
 
 impl Drop for Pool<'_> {

@@ -15,6 +15,7 @@ pub mod running;
 pub mod server;
 pub mod sim;
 pub mod until;
+pub mod upload;
 pub mod vsiflow;
 
 pub use documents::{Host, Vsi};
@@ -23,4 +24,5 @@ pub use running::Running;
 pub use server::{Answer, Server};
 pub use sim::Sim;
 pub use until::until;
+pub use upload::Upload;
 pub use vsiflow::{Ran, Vsiflow};

@@ -80,4 +80,16 @@ impl ImageSource for WithCredentials {
         let full = self.full(url).await?;
         self.source.open_at(&full, offset, validator).await
     }
+
+    async fn for_host(&self, host: &str) -> Result<Option<Arc<dyn ImageSource>>, SourceError> {
+        let own = self.source.for_host(host).await?;
+        Ok(own.map(|source| {
+            let own: Arc<dyn ImageSource> = Arc::new(Self {
+                source,
+                secrets: self.secrets.clone(),
+                credentials: self.credentials.clone(),
+            });
+            own
+        }))
+    }
 }

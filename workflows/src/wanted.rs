@@ -72,6 +72,12 @@ pub struct WantedHost {
     /// The secret of the key before this one.
     #[serde(default)]
     pub retired: Option<Name>,
+    /// The secret that holds the password or token for images, where the settings carry one.
+    #[serde(default)]
+    pub image_secret: Option<Name>,
+    /// The one before this one.
+    #[serde(default)]
+    pub retired_image_secret: Option<Name>,
 }
 
 /// The entity of a VSI.
@@ -83,6 +89,19 @@ pub fn vsi_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
 pub fn host_entity(host: &str) -> Result<EntityId, InvalidId> {
     let kind = Name::of(kind::HOST);
     EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
+}
+
+impl WantedHost {
+    /// Every secret of the host, and those that are to be erased.
+    pub fn secrets(&self) -> Vec<Name> {
+        let all = [
+            &self.key,
+            &self.retired,
+            &self.image_secret,
+            &self.retired_image_secret,
+        ];
+        all.into_iter().flatten().cloned().collect()
+    }
 }
 
 impl WantedVsi {

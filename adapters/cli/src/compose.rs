@@ -106,7 +106,7 @@ impl App {
             journal_id: state.journal_id().into(),
             tuning: Tuning::default(),
             hosts: Arc::new(hosts::AllHosts::new(directory.clone(), path.join("sim"))),
-            images: images::sources()?,
+            images: images::sources(directory.clone())?,
             directory,
         };
         let fleet = match state.observes_only() {

@@ -8,15 +8,16 @@ use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
     IF_RANGE, LAST_MODIFIED, RANGE,
 };
-use reqwest::{Client, Response, StatusCode, redirect};
+use reqwest::{Certificate, Client, Response, StatusCode, redirect};
 use tokio::time::timeout;
 use url::Url;
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
+use crate::access::ServerAccess;
 use crate::error::{Shown, chain, error, invalid, parse};
 
-/// Deadlines and limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Deadlines, limits, and what it takes to be let in.
+#[derive(Clone, Debug)]
 pub struct HttpOptions {
     /// How long a connection may take, TLS included.
     pub connect_deadline: Duration,
@@ -25,6 +26,10 @@ pub struct HttpOptions {
     pub idle_deadline: Duration,
     /// How many redirects are followed.
     pub redirects: usize,
+    /// What is shown to one server, where a URL holds no credentials of its own.
+    pub access: Option<ServerAccess>,
+    /// Certificates of authorities that are trusted beside the system's, as PEM.
+    pub authorities: Option<String>,
 }
 
 impl Default for HttpOptions {
@@ -33,6 +38,8 @@ impl Default for HttpOptions {
             connect_deadline: Duration::from_secs(15),
             idle_deadline: Duration::from_secs(30),
             redirects: 10,
+            access: None,
+            authorities: None,
         }
     }
 }
@@ -43,6 +50,7 @@ impl Default for HttpOptions {
 pub struct HttpSource {
     client: Client,
     idle_deadline: Duration,
+    access: Option<ServerAccess>,
 }
 
 impl HttpSource {
@@ -51,11 +59,16 @@ impl HttpSource {
     /// # Errors
     /// When the system's TLS or proxy settings cannot be used.
     pub fn new(options: &HttpOptions) -> Result<Self, SourceError> {
-        let client = Client::builder()
-            .user_agent(concat!("vsiflow/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(options.connect_deadline)
-            .redirect(redirect::Policy::limited(options.redirects))
-            .build();
+        let authorities = options.authorities.as_deref().unwrap_or_default();
+        let authorities = Certificate::from_pem_bundle(authorities.as_bytes());
+        let client = authorities.and_then(|authorities| {
+            Client::builder()
+                .user_agent(concat!("vsiflow/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(options.connect_deadline)
+                .redirect(redirect::Policy::limited(options.redirects))
+                .tls_certs_merge(authorities)
+                .build()
+        });
         let client = client.map_err(|cause| SourceError {
             kind: SourceErrorKind::Invalid,
             url: "https:".to_owned(),
@@ -64,6 +77,7 @@ impl HttpSource {
         Ok(Self {
             client,
             idle_deadline: options.idle_deadline,
+            access: options.access.clone(),
         })
     }
 
@@ -128,9 +142,12 @@ impl HttpSource {
         let mut url = parse(url)?;
         let shown = Shown::from(&url);
         let credentials = take_credentials(&mut url);
+        let access = self.access.as_ref().filter(|access| access.is_for(&url));
         let mut request = self.client.get(url).header(ACCEPT_ENCODING, "identity");
-        if let Some((user, password)) = credentials {
-            request = request.basic_auth(user, password);
+        match (credentials, access) {
+            (Some((user, password)), _) => request = request.basic_auth(user, password),
+            (None, Some(access)) => request = access.show(request),
+            (None, None) => {}
         }
         if let Some((offset, condition)) = rest {
             request = request
@@ -216,6 +233,7 @@ fn explain(shown: &Shown, cause: reqwest::Error) -> SourceError {
     };
     let message = match cause.is_redirect() {
         true => format!("too many redirects, or one to nowhere: {text}"),
+        false if untrusted => format!("{text}; IMAGE_CA names further authorities to trust"),
         false => text,
     };
     error(kind, shown, message)

@@ -7,6 +7,7 @@
 //! What this crate never does: hold more of an image in memory than one piece, take a web page or
 //! half an image for an image, or name a password in an error.
 
+mod access;
 mod error;
 pub mod file;
 pub mod http;
@@ -14,6 +15,7 @@ mod packing;
 pub mod router;
 mod shared;
 
+pub use access::ServerAccess;
 pub use file::FileSource;
 pub use http::{HttpOptions, HttpSource};
 pub use router::Router;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use vsiflow_image::{HttpOptions, HttpSource};
+use vsiflow_engine::secret::Secret;
+use vsiflow_image::{HttpOptions, HttpSource, ServerAccess};
 use vsiflow_steps::ports::{ImageSource, SourceError, SourceErrorKind, SourceInfo};
 
 /// Answers every request by its path; the request's head decides.
@@ -73,6 +74,9 @@ async fn answer(mut stream: TcpStream, port: u16) {
         )),
         "/login" if head.contains("authorization: Basic bWU6cCthL3Nz\r\n") => full("", "some"),
         "/login" => status("401 Unauthorized"),
+        "/token" if head.contains("authorization: Bearer T0KEN\r\n") => full("", "some"),
+        "/token" => status("401 Unauthorized"),
+        "/away" => to(&format!("http://localhost:{port}/no-credentials")),
         "/no-credentials" if head.to_lowercase().contains("authorization") => status("400 Sent"),
         "/no-credentials" => full("", "some"),
         "/silent" => String::new(),
@@ -241,6 +245,38 @@ async fn credentials_go_to_their_host_and_into_no_error() {
             "{text}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_password_or_token_goes_to_its_server_only() {
+    let port = serve().await;
+    let read = async |user: Option<&str>, secret: &str, server: &str, path: &str| {
+        let secret = Secret::new(secret.as_bytes().to_vec());
+        let access = ServerAccess::new(server, user.map(str::to_owned), secret);
+        let options = HttpOptions {
+            access,
+            ..HttpOptions::default()
+        };
+        let source = HttpSource::new(&options).unwrap();
+        let url = format!("http://127.0.0.1:{port}{path}");
+        source
+            .probe(&url)
+            .await
+            .map(drop)
+            .map_err(|error| error.kind)
+    };
+    let here = format!("127.0.0.1:{port}");
+    let me = Some("me");
+    assert_eq!(read(me, "p+a/ss", &here, "/login").await, Ok(()));
+    assert_eq!(read(None, "T0KEN", &here, "/token").await, Ok(()));
+    assert_eq!(read(None, "T0KEN", &here, "/away").await, Ok(()));
+    let refused = Err(SourceErrorKind::Forbidden);
+    assert_eq!(read(me, "other", &here, "/login").await, refused);
+    assert_eq!(read(None, "T0KEN", "127.0.0.1", "/token").await, refused);
+    assert_eq!(
+        read(None, "T0KEN", "localhost", "/no-credentials").await,
+        Ok(())
+    );
 }
 
 async fn rest(path: &str, offset: u64, validator: Option<&str>) -> (u64, String, Option<u64>) {

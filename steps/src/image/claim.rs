@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error,
     guards::{self, Doomed},
-    ports::{HostPorts, Hosts, ImageSource, VolumeKey},
+    ports::{HostPorts, Hosts, ImageSource, VolumeKey, source_for},
 };
 
 /// Claims a name in the pool for the image, by a small volume beside it ([`sidecar`]).
@@ -61,6 +61,11 @@ impl Claim {
         Self { hosts, source }
     }
 
+    async fn wanted(&self, cx: &StepContext, params: &Params) -> Result<Wanted, Failure> {
+        let source = source_for(&self.source, &params.host).await?;
+        identity::wanted(cx, source.as_ref(), params).await
+    }
+
     async fn find(
         &self,
         cx: &StepContext,
@@ -68,12 +73,13 @@ impl Claim {
         params: &Params,
         wanted: &Wanted,
     ) -> Result<Place, Failure> {
+        let source = source_for(&self.source, &params.host).await?;
         let looking = place::Looking {
             cx,
             ports,
             params,
             wanted,
-            source: self.source.as_ref(),
+            source: source.as_ref(),
         };
         looking.find().await
     }
@@ -91,7 +97,7 @@ impl Step for Claim {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let wanted = identity::wanted(cx, self.source.as_ref(), params).await?;
+        let wanted = self.wanted(cx, params).await?;
         let place = self.find(cx, &ports, params, &wanted).await?;
         match place.settled(&wanted.identity) {
             Some(output) => Ok(Observed::Present(output)),
@@ -109,7 +115,7 @@ impl Step for Claim {
         let asked: Option<Asked> = cx.saved().await?;
         let wanted = match asked.filter(|asked| asked.attempt == cx.attempt) {
             Some(asked) => asked.wanted,
-            None => identity::wanted(cx, self.source.as_ref(), params).await?,
+            None => self.wanted(cx, params).await?,
         };
         let claim = sidecar::claim_of(cx, &wanted.identity);
         let volume = match self.find(cx, &ports, params, &wanted).await? {

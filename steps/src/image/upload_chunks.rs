@@ -10,7 +10,7 @@ use vsiflow_engine::{
 };
 
 use super::{Params, claimed, sidecar, transfer};
-use crate::ports::{Hosts, ImageSource};
+use crate::ports::{Hosts, ImageSource, source_for};
 
 /// Makes the volume and uploads the image into it.
 ///
@@ -72,10 +72,11 @@ impl Step for UploadChunks {
         let ports = self.hosts.host(&params.host).await?;
         let key = claimed(cx)?.volume;
         sidecar::hold(cx, &ports, &key).await?;
+        let source = source_for(&self.source, &params.host).await?;
         let upload = transfer::Upload {
             cx,
             ports: &ports,
-            source: self.source.as_ref(),
+            source: source.as_ref(),
             params,
             key: &key,
             interval: self.interval,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error,
-    ports::{HostPorts, Hosts, ImageSource, VolumeKey},
+    ports::{HostPorts, Hosts, ImageSource, VolumeKey, source_for},
 };
 
 /// Makes the host write the image to its disk, hashes it there and compares.
@@ -68,10 +68,11 @@ impl VerifyImage {
         key: &VolumeKey,
     ) -> Result<(String, String), Failure> {
         sidecar::hold(cx, ports, key).await?;
+        let source = source_for(&self.source, &params.host).await?;
         let upload = transfer::Upload {
             cx,
             ports,
-            source: self.source.as_ref(),
+            source: source.as_ref(),
             params,
             key,
             interval: transfer::INTERVAL,

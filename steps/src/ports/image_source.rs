@@ -1,5 +1,7 @@
 //! Where base images come from.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -84,4 +86,26 @@ pub trait ImageSource: Send + Sync + 'static {
         let _ = (offset, validator);
         self.open(url).await
     }
+
+    /// The same source with the access that a host's settings give: credentials for a server of
+    /// images, authorities to trust. `None` where hosts make no difference.
+    ///
+    /// # Errors
+    /// `Invalid` where those settings cannot be used.
+    async fn for_host(&self, host: &str) -> Result<Option<Arc<dyn ImageSource>>, SourceError> {
+        let _ = host;
+        Ok(None)
+    }
+}
+
+/// The source as a host's settings give access to it.
+///
+/// # Errors
+/// As for [`ImageSource::for_host`].
+pub async fn source_for(
+    source: &Arc<dyn ImageSource>,
+    host: &str,
+) -> Result<Arc<dyn ImageSource>, SourceError> {
+    let own = source.for_host(host).await?;
+    Ok(own.unwrap_or_else(|| source.clone()))
 }

@@ -22,7 +22,9 @@ pub use domain::{
 };
 pub use error::{PortError, PortErrorKind};
 pub use host::{GuestSupport, HostFacts, HostPort, HostPorts, Hosts};
-pub use image_source::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
+pub use image_source::{
+    ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo, source_for,
+};
 pub use network::{Lease, NetworkInfo, NetworkPort};
 pub use storage::{
     PoolInfo, Removed, StoragePort, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,

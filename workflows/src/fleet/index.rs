@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use vsiflow_engine::model::{EntityId, EntityState, Name};
+use vsiflow_engine::{
+    model::{EntityId, EntityState, Name},
+    secret::Secret,
+};
 
 use super::{Fleet, FleetError};
 use crate::{
@@ -116,15 +119,23 @@ impl Fleet {
             let Some(host) = self.wanted::<WantedHost>(&state).await? else {
                 continue;
             };
-            let key = match &host.key {
-                Some(key) => self.secrets.get(key).await.ok(),
-                None => None,
-            };
+            let (key, image_secret) = (
+                self.secret(&host.key).await,
+                self.secret(&host.image_secret).await,
+            );
             self.directory.put(crate::spec::HostSettings {
                 record: host.record,
                 key,
+                image_secret,
             });
         }
         Ok(())
+    }
+
+    async fn secret(&self, name: &Option<Name>) -> Option<Secret> {
+        match name {
+            Some(name) => self.secrets.get(name).await.ok(),
+            None => None,
+        }
     }
 }

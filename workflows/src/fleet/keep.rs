@@ -7,6 +7,7 @@ use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
     model::{EntityId, Name, Precedence},
+    secret::Secret,
     workflow::Wish,
 };
 
@@ -144,18 +145,24 @@ impl Fleet {
             Some(state) => self.wanted::<WantedHost>(&state).await?,
             None => None,
         };
-        let retired = earlier.and_then(|earlier| earlier.key);
-        let key = match host.key {
-            Some(key) => Some(self.secrets.put(key).await?),
-            None => None,
-        };
-        wishes.retire(&entity, &retired);
+        let (retired, retired_image_secret) =
+            earlier.map_or((None, None), |earlier| (earlier.key, earlier.image_secret));
+        wishes.retire(&entity, retired.iter().chain(&retired_image_secret));
         let wanted = WantedHost {
             record: host.record,
-            key,
+            key: self.put_secret(host.key).await?,
             retired,
+            image_secret: self.put_secret(host.image_secret).await?,
+            retired_image_secret,
         };
         wishes.add(entity, kind::HOST, Precedence::Record, &wanted)
+    }
+
+    async fn put_secret(&self, secret: Option<Secret>) -> Result<Option<Name>, FleetError> {
+        Ok(match secret {
+            Some(secret) => Some(self.secrets.put(secret).await?),
+            None => None,
+        })
     }
 
     /// The UIDs of data disks by namespace and name, and whether this journal knew them before;

@@ -31,11 +31,7 @@ impl Fleet {
         }
         for (_, state) in self.entities_of(kind::HOST) {
             let wanted = self.wanted::<WantedHost>(&state).await?;
-            named.extend(
-                wanted
-                    .into_iter()
-                    .flat_map(|host| host.key.into_iter().chain(host.retired)),
-            );
+            named.extend(wanted.iter().flat_map(WantedHost::secrets));
         }
         Ok(named)
     }

@@ -7,6 +7,7 @@ use vsiflow_engine::secret::Secret;
 
 pub use super::host_keys::{HostKeyError, Layer};
 pub use super::host_uri::HostUriError;
+pub use super::image_access::ImageAccess;
 
 /// The socket of a libvirt daemon that says nothing else.
 pub const DEFAULT_SOCKET: &str = "/var/run/libvirt/libvirt-sock";
@@ -24,6 +25,8 @@ pub struct HostSettings {
     pub record: HostRecord,
     /// The private SSH key, where it was given as text.
     pub key: Option<Secret>,
+    /// The password or token for the server of images, where there is one.
+    pub image_secret: Option<Secret>,
 }
 
 impl HostSettings {
@@ -32,10 +35,12 @@ impl HostSettings {
         self.record.id()
     }
 
-    /// Whether both say the same, the key included.
+    /// Whether both say the same, secrets included.
     pub fn same_as(&self, other: &Self) -> bool {
-        let key = |settings: &Self| settings.key.as_ref().map(|key| key.expose().to_vec());
-        self.record == other.record && key(self) == key(other)
+        let bytes = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
+        self.record == other.record
+            && bytes(&self.key) == bytes(&other.key)
+            && bytes(&self.image_secret) == bytes(&other.image_secret)
     }
 }
 
@@ -88,6 +93,9 @@ pub struct SshHost {
     /// How many bytes may be uploaded there in a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_limit: Option<u64>,
+    /// What it takes to read images for it, where they are not there for everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Box<ImageAccess>>,
 }
 
 impl HostRecord {
@@ -115,6 +123,14 @@ impl HostRecord {
     pub fn upload_limit(&self) -> Option<u64> {
         match self {
             Self::Ssh(ssh) => ssh.upload_limit,
+            Self::Unix { .. } | Self::Sim { .. } => None,
+        }
+    }
+
+    /// What it takes to read images for it, where they are not there for everybody.
+    pub fn image_access(&self) -> Option<&ImageAccess> {
+        match self {
+            Self::Ssh(ssh) => ssh.images.as_deref(),
             Self::Unix { .. } | Self::Sim { .. } => None,
         }
     }

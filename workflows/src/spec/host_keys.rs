@@ -2,7 +2,7 @@
 
 use super::Quantity;
 use super::documents::KeyValues;
-use super::host::{DEFAULT_PORT, DEFAULT_USER, HostRecord, HostSettings, SshHost};
+use super::host::{DEFAULT_PORT, DEFAULT_USER, HostRecord, HostSettings, ImageAccess, SshHost};
 use vsiflow_engine::secret::Secret;
 
 /// Where a key was found, or should have been.
@@ -87,6 +87,12 @@ fn remedy(key: &str) -> &'static str {
         }
         "SOCKET" => "give an absolute path, or leave it out for the usual one",
         "UPLOAD_LIMIT" => "write bytes a second, such as \"20Mi\", or leave it out",
+        "IMAGE_SERVER" => {
+            "name the server of the images that IMAGE_PASSWORD or IMAGE_TOKEN is for, such as \
+             images.example.com or images.example.com:8443"
+        }
+        "IMAGE_PASSWORD" => "give IMAGE_USER and IMAGE_PASSWORD, or IMAGE_TOKEN alone",
+        "IMAGE_CA" => "give the authority's certificate in PEM form, or its path as IMAGE_CA_FILE",
         "INSECURE_SKIP_HOST_KEY" => "write \"true\" or \"false\", in quotes",
         _ => "give it as text",
     }
@@ -94,8 +100,9 @@ fn remedy(key: &str) -> &'static str {
 
 impl HostSettings {
     /// Host settings from the keys `HOSTNAME`, `PORT`, `USER`, `KEY` or `ssh-privatekey`,
-    /// `KEY_FILE`, `KNOWN_HOSTS`, `KNOWN_HOSTS_FILE`, `INSECURE_SKIP_HOST_KEY`, `SOCKET` and
-    /// `UPLOAD_LIMIT`.
+    /// `KEY_FILE`, `KNOWN_HOSTS`, `KNOWN_HOSTS_FILE`, `INSECURE_SKIP_HOST_KEY`, `SOCKET`,
+    /// `UPLOAD_LIMIT`, and for images `IMAGE_SERVER` with `IMAGE_USER` and `IMAGE_PASSWORD` or
+    /// `IMAGE_TOKEN`, `IMAGE_CA`, `IMAGE_CA_FILE`.
     ///
     /// # Errors
     /// With the key that is to blame.
@@ -115,7 +122,7 @@ impl HostSettings {
             };
             return Err(keys.wrong("HOSTNAME", message.to_owned()));
         };
-        let ssh = SshHost {
+        let mut ssh = SshHost {
             host,
             port: port(&keys)?,
             user: keys
@@ -127,16 +134,52 @@ impl HostSettings {
             insecure_skip_host_key: insecure(&keys)?,
             socket: keys.text("SOCKET")?,
             upload_limit: upload_limit(&keys)?,
+            images: None,
         };
+        let images = image_access(&keys)?;
+        let image_secret = image_secret(&keys, &images)?;
         ssh.check()
+            .and_then(|()| images.check(image_secret.is_some()))
             .map_err(|(key, message)| keys.wrong(key, message.to_owned()))?;
+        if images != ImageAccess::default() {
+            ssh.images = Some(Box::new(images));
+        }
         let key = keys
             .first(&["KEY", "ssh-privatekey"])
             .map(|(_, key)| key.clone());
         Ok(Self {
             record: HostRecord::Ssh(ssh),
             key,
+            image_secret,
         })
+    }
+}
+
+fn image_access(keys: &Keys<'_>) -> Result<ImageAccess, HostKeyError> {
+    Ok(ImageAccess {
+        server: keys.text("IMAGE_SERVER")?,
+        user: keys.text("IMAGE_USER")?,
+        authorities: keys.text("IMAGE_CA")?,
+        authorities_file: keys.text("IMAGE_CA_FILE")?,
+    })
+}
+
+/// A password goes with a user, a token without.
+fn image_secret(keys: &Keys<'_>, images: &ImageAccess) -> Result<Option<Secret>, HostKeyError> {
+    let secret = |key: &'static str| -> Result<Option<Secret>, HostKeyError> {
+        Ok(keys.text(key)?.map(|text| Secret::new(text.into_bytes())))
+    };
+    match (
+        &images.user,
+        secret("IMAGE_PASSWORD")?,
+        secret("IMAGE_TOKEN")?,
+    ) {
+        (None, None, token) => Ok(token),
+        (Some(_), Some(password), None) => Ok(Some(password)),
+        _ => {
+            let message = "user, password and token do not go together".to_owned();
+            Err(keys.wrong("IMAGE_PASSWORD", message))
+        }
     }
 }
 

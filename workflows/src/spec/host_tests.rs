@@ -89,6 +89,43 @@ fn what_cannot_be_used_names_the_key() {
 }
 
 #[test]
+fn access_to_images_is_for_one_server_and_its_secret_is_shown_nowhere() {
+    let with = |extra: &[(&str, &str)]| {
+        let all = [&[("HOSTNAME", "a"), ("KNOWN_HOSTS", "k")], extra].concat();
+        HostSettings::from_keys(None, Some(&keys(&all)))
+    };
+    let server = ("IMAGE_SERVER", "images.example:8443");
+    let (user, password) = (("IMAGE_USER", "me"), ("IMAGE_PASSWORD", "s3cret"));
+    let token = ("IMAGE_TOKEN", "s3cret");
+    let authority = ("IMAGE_CA", "-----BEGIN CERTIFICATE-----\nx");
+    for all in [&[server, user, password, authority][..], &[server, token]] {
+        let settings = with(all).unwrap();
+        assert_eq!(settings.image_secret.as_ref().unwrap().expose(), b"s3cret");
+        let access = settings.record.image_access().unwrap();
+        assert_eq!(access.server.as_deref(), Some("images.example:8443"));
+        let shown = serde_json::to_string(&settings.record).unwrap();
+        assert!(!shown.contains("s3cret") && !format!("{settings:?}").contains("s3cret"));
+        assert_eq!(
+            serde_json::from_str::<HostRecord>(&shown).unwrap(),
+            settings.record
+        );
+        assert!(!settings.same_as(&with(&[server, ("IMAGE_TOKEN", "other")]).unwrap()));
+    }
+    assert!(with(&[authority]).unwrap().record.image_access().is_some());
+    assert!(with(&[]).unwrap().record.image_access().is_none());
+    for (all, blamed) in [
+        (&[token][..], "IMAGE_SERVER"),
+        (&[server], "IMAGE_SERVER"),
+        (&[("IMAGE_SERVER", "https://a/b"), token], "IMAGE_SERVER"),
+        (&[server, user, token], "IMAGE_PASSWORD"),
+        (&[server, password], "IMAGE_PASSWORD"),
+        (&[("IMAGE_CA", "a certificate")], "IMAGE_CA"),
+    ] {
+        assert_eq!(with(all).unwrap_err().key, blamed, "{all:?}");
+    }
+}
+
+#[test]
 fn without_known_hosts_only_the_word_true_opens() {
     let open = |value| {
         let all = [("HOSTNAME", "a"), ("INSECURE_SKIP_HOST_KEY", value)];
@@ -141,6 +178,7 @@ fn a_uri_carries_all_settings() {
             insecure_skip_host_key: false,
             socket: Some("/run/libvirt/x".into()),
             upload_limit: None,
+            images: None,
         }
     );
 }

@@ -44,7 +44,11 @@ impl FromStr for HostSettings {
             }
             _ => return Err(HostUriError::new("this names no host")),
         };
-        Ok(Self { record, key: None })
+        Ok(Self {
+            record,
+            key: None,
+            image_secret: None,
+        })
     }
 }
 
@@ -107,6 +111,7 @@ fn ssh(text: &str) -> Result<HostRecord, HostUriError> {
         insecure_skip_host_key: false,
         socket: None,
         upload_limit: None,
+        images: None,
     };
     for (key, value) in url.query_pairs() {
         set(&mut ssh, &key, value.into_owned())?;

@@ -14,6 +14,7 @@ pub mod host;
 mod host_keys;
 mod host_uri;
 pub mod image;
+mod image_access;
 pub mod meta;
 pub mod network_ref;
 pub mod policy;
@@ -32,7 +33,7 @@ pub use desired::{
     DiskOrigin, FieldChange,
 };
 pub use documents::{Document, Documents, KeyValues};
-pub use host::{HostRecord, HostSettings, SshHost};
+pub use host::{HostRecord, HostSettings, ImageAccess, SshHost};
 pub use image::{Checksum, ImageUrl};
 pub use meta::ObjectMeta;
 pub use network_ref::NetworkRefSpec;

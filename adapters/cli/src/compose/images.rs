@@ -3,23 +3,45 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use vsiflow_image::Router;
+use tokio::sync::Mutex;
+use vsiflow_image::{HttpOptions, HttpSource, Router, ServerAccess};
 use vsiflow_steps::{
-    ports::{ImageSource, ImageStream, SourceError, SourceInfo},
+    ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo},
     sim::SimSource,
 };
-use vsiflow_workflows::provision_vsi::SIMULATED;
+use vsiflow_workflows::{
+    hosts::HostDirectory,
+    provision_vsi::SIMULATED,
+    spec::{HostSettings, ImageAccess},
+};
 
 use crate::exit::{Exit, Problem};
 
-/// Simulated images by their prefix, everything else by its scheme.
+/// Simulated images by their prefix, everything else by its scheme; with what a host's settings
+/// say of access.
 struct Sources {
+    public: Arc<Scheme>,
+    directory: Arc<HostDirectory>,
+    /// Hosts with the same access share a source, so that they share reads.
+    special: Mutex<Vec<(Access, Arc<Scheme>)>>,
+}
+
+/// Simulated images by their prefix, everything else by its scheme.
+struct Scheme {
     real: Router,
     simulated: SimSource,
 }
 
+/// What makes a source of its own.
+#[derive(Clone, PartialEq)]
+struct Access {
+    settings: ImageAccess,
+    secret: Option<Vec<u8>>,
+    authorities: Option<String>,
+}
+
 /// Where base images come from.
-pub(super) fn sources() -> Result<Arc<dyn ImageSource>, Problem> {
+pub(super) fn sources(directory: Arc<HostDirectory>) -> Result<Arc<dyn ImageSource>, Problem> {
     let real = Router::new().map_err(|error| {
         let remedy = "see that this system's certificates can be read";
         Problem::new(
@@ -30,12 +52,20 @@ pub(super) fn sources() -> Result<Arc<dyn ImageSource>, Problem> {
         )
     })?;
     Ok(Arc::new(Sources {
-        real,
-        simulated: SimSource::new(),
+        public: Arc::new(Scheme::new(real)),
+        directory,
+        special: Mutex::default(),
     }))
 }
 
-impl Sources {
+impl Scheme {
+    fn new(real: Router) -> Self {
+        Self {
+            real,
+            simulated: SimSource::new(),
+        }
+    }
+
     fn of<'a>(&self, url: &'a str) -> (&dyn ImageSource, &'a str) {
         match url.strip_prefix(SIMULATED) {
             Some(url) => (&self.simulated, url),
@@ -44,8 +74,98 @@ impl Sources {
     }
 }
 
+impl Access {
+    /// Reads the authorities' file anew each time: certificates are renewed.
+    async fn of(host: &HostSettings, settings: &ImageAccess) -> Result<Self, SourceError> {
+        let mut authorities = settings.authorities.clone();
+        if let Some(path) = &settings.authorities_file {
+            let read = tokio::fs::read_to_string(path).await;
+            let read = read.map_err(|cause| unusable(format!("IMAGE_CA_FILE {path}: {cause}")))?;
+            authorities = Some(authorities.unwrap_or_default() + "\n" + &read);
+        }
+        Ok(Self {
+            settings: settings.clone(),
+            secret: host.image_secret.as_ref().map(|s| s.expose().to_vec()),
+            authorities,
+        })
+    }
+
+    fn source(&self, host: &HostSettings) -> Result<Scheme, SourceError> {
+        let named = self
+            .settings
+            .server
+            .as_deref()
+            .zip(host.image_secret.clone());
+        let access = match named {
+            Some((server, secret)) => Some(
+                ServerAccess::new(server, self.settings.user.clone(), secret)
+                    .ok_or_else(|| unusable(format!("IMAGE_SERVER {server} is no server")))?,
+            ),
+            None => None,
+        };
+        let options = HttpOptions {
+            access,
+            authorities: self.authorities.clone(),
+            ..HttpOptions::default()
+        };
+        Ok(Scheme::new(Router::with(HttpSource::new(&options)?)))
+    }
+}
+
+fn unusable(message: String) -> SourceError {
+    SourceError {
+        kind: SourceErrorKind::Invalid,
+        url: "the host's settings for images".to_owned(),
+        message,
+    }
+}
+
 #[async_trait]
 impl ImageSource for Sources {
+    async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
+        self.public.probe(url).await
+    }
+
+    async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
+        self.public.open(url).await
+    }
+
+    async fn open_at(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        self.public.open_at(url, offset, validator).await
+    }
+
+    async fn for_host(&self, host: &str) -> Result<Option<Arc<dyn ImageSource>>, SourceError> {
+        let Some(host) = self.directory.get(host) else {
+            return Ok(None);
+        };
+        let Some(settings) = host.record.image_access() else {
+            return Ok(None);
+        };
+        let access = Access::of(&host, settings).await?;
+        let mut special = self.special.lock().await;
+        if let Some((_, source)) = special.iter().find(|(known, _)| *known == access) {
+            return Ok(Some(source.clone()));
+        }
+        let source = Arc::new(access.source(&host)?);
+        // What was replaced is forgotten; uploads under way keep theirs.
+        if special.len() >= MOST {
+            special.remove(0);
+        }
+        special.push((access, source.clone()));
+        Ok(Some(source))
+    }
+}
+
+/// So many kinds of access are kept.
+const MOST: usize = 16;
+
+#[async_trait]
+impl ImageSource for Scheme {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
         let (source, url) = self.of(url);
         source.probe(url).await

@@ -1,0 +1,228 @@
+//! Images from servers that cut, stall, lie, forget and change their minds, onto a real host: it
+//! ends up with the source's bytes, or with an image that is not marked whole.
+
+use std::process::Command;
+
+use vsiflow_tests::{
+    Answer, Lab, Running, Server, Upload,
+    upload::{INTERVAL, MIB, position},
+};
+
+const SIZE: u64 = 48 * MIB;
+const HALF: usize = 24 << 20;
+
+/// An upload from a server.
+struct Served {
+    server: Server,
+    upload: Upload,
+    bytes: Vec<u8>,
+}
+
+impl Served {
+    fn of(lab: &Lab, name: &str, answer: impl FnOnce(Vec<u8>) -> Answer) -> Self {
+        let (server, upload) = (Server::new(), Upload::sized(lab, name, 3, SIZE));
+        let bytes = upload.bytes();
+        let url = server.answers(&upload.name, answer(bytes.clone()));
+        let upload = upload.from(url);
+        Self {
+            server,
+            upload,
+            bytes,
+        }
+    }
+
+    fn answers(&self, answer: Answer) {
+        self.server.answers(&self.upload.name, answer);
+    }
+
+    /// Waits until it says these words, and holds that nothing is taken for whole.
+    #[track_caller]
+    fn fails(&self, mut running: Running, words: &str) -> Running {
+        assert!(running.reaches(words, 90), "it ended without `{words}`");
+        assert!(!self.upload.is_marked());
+        running
+    }
+
+    /// Repairs the server; it comes to its end by itself.
+    #[track_caller]
+    fn recovers(&self, running: Running) -> Option<u64> {
+        self.answers(Answer::Ranged(self.bytes.clone(), TAG));
+        let ran = running.end(90).exits(0);
+        self.upload.is_whole();
+        position(&ran.stderr)
+    }
+}
+
+const TAG: &str = "\"one\"";
+
+#[test]
+fn lab_a_server_that_cuts_is_asked_for_the_rest() {
+    let Some(lab) = Lab::enter() else { return };
+    // Without a validator nothing but the bytes tells whether it is the same image.
+    let served = Served::of(&lab, "lab-http-cut", |bytes| Answer::Ranged(bytes, TAG));
+    let running = served.upload.start_at("24Mi");
+    served.upload.reaches(SIZE / 4);
+    // Every connection ends early from now on.
+    served.answers(Answer::Status("503 Service Unavailable"));
+    running.kill();
+    let had = served.upload.settled();
+    let running = served.upload.start_at("1Gi");
+    let running = served.fails(running, "VSI0301");
+    let from = served.recovers(running).expect("sent anew");
+    assert!(
+        had.saturating_sub(from) <= INTERVAL,
+        "{had} there, from {from}"
+    );
+}
+
+#[test]
+fn lab_a_body_cut_in_its_middle_is_never_whole() {
+    let Some(lab) = Lab::enter() else { return };
+    let served = Served::of(&lab, "lab-http-short", |bytes| {
+        Answer::CutAfter(bytes, HALF)
+    });
+    let checksum = checksum(&served);
+    let upload = served.upload.with(&["--checksum", &checksum]);
+    let served = Served { upload, ..served };
+    let running = served.fails(served.upload.start_at("1Gi"), "VSI0301");
+    served.recovers(running);
+}
+
+#[test]
+fn lab_a_server_that_falls_silent_is_left_after_half_a_minute() {
+    let Some(lab) = Lab::enter() else { return };
+    let served = Served::of(&lab, "lab-http-stall", |bytes| {
+        Answer::StallAfter(bytes, HALF)
+    });
+    let checksum = checksum(&served);
+    let upload = served.upload.with(&["--checksum", &checksum]);
+    let served = Served { upload, ..served };
+    let running = served.fails(served.upload.start_at("1Gi"), "sent nothing");
+    served.recovers(running);
+}
+
+#[test]
+fn lab_a_length_that_is_a_lie_is_found_out() {
+    let Some(lab) = Lab::enter() else { return };
+    let half = |bytes| Answer::Lie(bytes, HALF);
+    let served = Served::of(&lab, "lab-http-lie", half);
+    let checksum = checksum(&served);
+    let upload = served.upload.with(&["--checksum", &checksum]);
+    let served = Served { upload, ..served };
+    // Half of it, and all that was announced: only the checksum tells.
+    served.upload.run().exits(4).says("VSI0305");
+    assert!(!served.upload.is_marked());
+    let longer = Answer::Lie(served.bytes.clone(), served.bytes.len() + 512);
+    served.answers(longer);
+    let running = served.fails(served.upload.start_at("1Gi"), "VSI0301");
+    served.recovers(running);
+}
+
+#[test]
+fn lab_a_server_without_ranges_is_read_again_and_little_is_sent_twice() {
+    let Some(lab) = Lab::enter() else { return };
+    let served = Served::of(&lab, "lab-http-plain", |bytes| Answer::Tagged(bytes, TAG));
+    let running = served.upload.start_at("24Mi");
+    served.upload.reaches(SIZE / 2);
+    running.kill();
+    assert!(served.upload.goes_on() <= INTERVAL);
+}
+
+#[test]
+fn lab_a_file_that_changes_at_its_server_costs_the_part_and_history_says_so() {
+    let Some(lab) = Lab::enter() else { return };
+    let served = Served::of(&lab, "lab-http-change", |bytes| Answer::Ranged(bytes, TAG));
+    let running = served.upload.start_at("24Mi");
+    served.upload.reaches(SIZE / 2);
+    running.kill();
+    let mut other = served.bytes.clone();
+    other[HALF] ^= 1;
+    std::fs::write(&served.upload.file, &other).unwrap();
+    served.answers(Answer::Ranged(other, "\"two\""));
+    served
+        .upload
+        .run()
+        .exits(0)
+        .says("VSI0309")
+        .says("discarded");
+    served.upload.is_whole();
+}
+
+#[test]
+fn lab_no_image_and_a_login_page_make_no_volume() {
+    let Some(lab) = Lab::enter() else { return };
+    let served = Served::of(&lab, "lab-http-none", |_| Answer::Status("404 Not Found"));
+    served.upload.run().exits(4).says("VSI0302");
+    served.answers(Answer::Page("<title>Please log in</title>"));
+    served.upload.run().exits(4).says("VSI0304").says("login");
+    assert!(!served.upload.volume().exists() && !served.upload.is_marked());
+    served.server.guards(&served.upload.name, "Bearer T0KEN");
+    served.answers(Answer::Ranged(served.bytes.clone(), TAG));
+    served.upload.run().exits(4).says("VSI0303");
+    let server = served
+        .server
+        .url("")
+        .replace("http://", "")
+        .replace('/', "");
+    let keys = [("IMAGE_SERVER", server.as_str()), ("IMAGE_TOKEN", "T0KEN")];
+    let upload = served.upload.with_keys(&keys);
+    let ran = upload.run().exits(0);
+    ran.keeps_quiet_about("T0KEN");
+    upload.is_whole();
+}
+
+#[test]
+fn lab_a_wrong_checksum_is_never_whole_until_the_source_is_right() {
+    let Some(lab) = Lab::enter() else { return };
+    let wrong = |mut bytes: Vec<u8>| {
+        bytes[HALF] ^= 1;
+        Answer::Ranged(bytes, "\"wrong\"")
+    };
+    let served = Served::of(&lab, "lab-http-checksum", wrong);
+    let checksum = checksum(&served);
+    let upload = served.upload.with(&["--checksum", &checksum]);
+    upload.run().exits(4).says("VSI0305");
+    assert!(!upload.is_marked());
+    served
+        .server
+        .answers(&upload.name, Answer::Ranged(served.bytes, TAG));
+    upload.run().exits(0);
+    upload.is_whole();
+}
+
+#[test]
+fn lab_a_pool_that_gets_full_blocks_until_there_is_room() {
+    let Some(lab) = Lab::enter() else { return };
+    let pool = lab.pool("lab-http-full", "32M", true);
+    let upload =
+        Upload::sized(&lab, "lab-http-full", 4, SIZE).into_pool(pool.name(), pool.folder());
+    // What is there already is not enough for its length: nothing is sent.
+    upload.run().exits(4).says("VSI0203");
+    assert!(!upload.volume().exists());
+    // Without a length that shows only once the pool is full.
+    let upload =
+        Upload::sized(&lab, "lab-http-packed", 4, SIZE).into_pool(pool.name(), pool.folder());
+    let mut gzip = Command::new("gzip");
+    assert!(
+        gzip.args(["-1", "-k"])
+            .arg(&upload.file)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let packed = format!("{}.gz", upload.file.display());
+    let upload = upload.from(packed);
+    upload.run().exits(4).says("VSI0203");
+    assert!(!upload.is_marked());
+    pool.resize("128M");
+    upload.run().exits(0);
+    upload.is_whole();
+}
+
+fn checksum(served: &Served) -> String {
+    let sum = Command::new("sha256sum").arg(&served.upload.file).output();
+    format!(
+        "sha256:{}",
+        &String::from_utf8(sum.unwrap().stdout).unwrap()[..64]
+    )
+}
