@@ -228,3 +228,24 @@ fn an_older_content_of_a_url_is_listed_until_it_is_pruned() {
     assert!(vsiflow.run(&["image", "list"]).exits(0).stdout.is_empty());
     assert!(vsiflow.sim().volumes().is_empty());
 }
+
+#[test]
+fn a_password_that_changed_is_taken_from_the_document_applied_again() {
+    let story = Story::begin(Answer::Image(server::image(LENGTH)));
+    story.server.guards("guest.qcow2", "Basic bWU6bmV3");
+    let with = |password: &str| {
+        let url = story.server.url("guest.qcow2");
+        let credentials = format!("://me:{password}@");
+        Vsi::named("web").image(url.replacen("://", &credentials, 1))
+    };
+    let patience = ["--wait", "--timeout", "60s"];
+    let refused = story.vsiflow.apply(with("old"), &patience).exits(4);
+    refused.says("VSI0303").keeps_quiet_about("old@");
+    story.vsiflow.apply(with("new"), &patience).exits(0);
+    assert_eq!(story.vsiflow.phase("web"), "Running");
+    story
+        .vsiflow
+        .apply(with("new"), &[])
+        .exits(0)
+        .says("unchanged");
+}

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use vsiflow_engine::{
     executor::{By, Drive},
     model::{EntityId, EntityState, Failure, FailureClass, Precedence},
+    secret::Secret,
 };
 
 use super::{
@@ -48,7 +49,16 @@ pub struct Applied {
 }
 
 /// The fields that say how vsiflow treats a VSI, not what the VSI is.
-const TREATMENT: [&str; 4] = ["labels", "onDrift", "updatePolicy", "deletionPolicy"];
+const TREATMENT: [&str; 5] = [
+    "labels",
+    "onDrift",
+    "updatePolicy",
+    "deletionPolicy",
+    CREDENTIALS,
+];
+
+/// What opens the image's URL; the image is the same.
+const CREDENTIALS: &str = "imageCredentials";
 
 impl Fleet {
     /// Records what is wanted, all of it in one batch or nothing, and begins to work on it. Where
@@ -138,6 +148,18 @@ impl Fleet {
             // Neither side is shown: a contract is a secret.
             fields.push(FieldChange {
                 path: "contract".to_owned(),
+                before: None,
+                after: None,
+            });
+        }
+        let credentials = match &known.wanted.image_credentials {
+            Some(name) => self.secrets.get(name).await.ok(),
+            None => None,
+        };
+        let bytes = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
+        if bytes(&credentials) != bytes(&vsi.image_url) {
+            fields.push(FieldChange {
+                path: CREDENTIALS.to_owned(),
                 before: None,
                 after: None,
             });

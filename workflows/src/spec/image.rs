@@ -63,10 +63,29 @@ fn file_name(url: &Url) -> Option<String> {
     (!last.is_empty() && !slash).then(|| last.to_owned())
 }
 
+/// Whether a parameter of this name lets whoever knows it in, as in presigned URLs.
+fn opens(name: &str) -> bool {
+    const OPENING: [&str; 7] = [
+        "access_token",
+        "sig",
+        "signature",
+        "token",
+        "x-amz-security-token",
+        "x-amz-signature",
+        "x-goog-signature",
+    ];
+    OPENING.contains(&name.to_ascii_lowercase().as_str())
+}
+
 /// What may be stored, and what must be kept secret.
 fn split(text: &str, mut url: Url) -> (String, Option<Secret>) {
-    if url.username().is_empty() && url.password().is_none() {
+    let signed = url.query_pairs().any(|(name, _)| opens(&name));
+    if url.username().is_empty() && url.password().is_none() && !signed {
         return (text.to_owned(), None);
+    }
+    if signed {
+        // The rest of it belongs to the signature.
+        url.set_query(None);
     }
     let full = Secret::new(text.as_bytes().to_vec());
     // These fail only for URLs without a host, which have no credentials either.
@@ -159,6 +178,20 @@ mod tests {
         assert_eq!(url.file_name(), "hpcr.qcow2");
         assert_eq!(url.with_credentials().unwrap().expose(), text.as_bytes());
         assert!(!format!("{url:?}").contains("pa%2Fss"));
+    }
+
+    #[test]
+    fn a_signature_is_split_off_with_what_it_signs() {
+        for query in [
+            "X-Amz-Expires=60&X-Amz-Signature=5ecret",
+            "sv=1&sig=5ecret",
+            "token=5ecret",
+        ] {
+            let text = format!("https://images.example/hpcr.qcow2?{query}");
+            let url: ImageUrl = text.parse().unwrap();
+            assert_eq!(url.stored(), "https://images.example/hpcr.qcow2");
+            assert_eq!(url.with_credentials().unwrap().expose(), text.as_bytes());
+        }
     }
 
     #[test]
