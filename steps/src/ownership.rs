@@ -68,7 +68,7 @@ fn ours_and_not_ahead(
 
 /// Holds that what touched the domain is known to our journal.
 ///
-/// Marks are left by [`DefineDomain`](crate::vsi::DefineDomain) alone, and each of its attempts is
+/// Marks are left by [`DefineDomain`] alone, and each of its attempts is
 /// recorded before it begins. A mark of our journal that it knows nothing of was therefore left
 /// by a newer copy of it: this one was put back from a backup, or rolled back.
 ///
