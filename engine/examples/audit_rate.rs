@@ -137,6 +137,7 @@ async fn main() -> Answer<()> {
         journal: &journal,
         blobs: &blobs,
         journal_id: "rate",
+        archives: None,
     };
     let begin = Instant::now();
     let report = audit.verify(None).await?;

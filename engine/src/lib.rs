@@ -19,6 +19,7 @@ pub mod blob;
 mod blocking;
 pub mod checkpoint;
 pub mod clock;
+pub mod compact;
 mod durable;
 pub mod executor;
 mod files;

@@ -17,11 +17,14 @@ use std::{
 
 use crate::{
     audit::{AuditError, Batches},
-    journal::{ChainedJournal, Offset, Record, Stored},
-    model::{EntityId, EntityState, Event, RunId, RunResult, RunState, StreamId},
+    journal::{ChainedJournal, Offset, Record, Rest, RunEnd, Seal, Stored},
+    model::{EntityId, EntityState, Event, RunId, RunState, StreamId},
 };
 
 use self::rules::Round;
+
+/// What is read at once.
+const PAGE: usize = 1_000;
 
 /// The first event that the pure core does not allow where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +62,8 @@ impl fmt::Display for Deviation {
 pub struct Summary {
     /// Events.
     pub events: u64,
+    /// Events that are archived and were not read.
+    pub archived: u64,
     /// Durable batches.
     pub batches: u64,
     /// Entities.
@@ -95,7 +100,8 @@ pub enum ReplayError {
 /// The first deviation, or the first batch that cannot be read.
 pub async fn replay(journal: &dyn ChainedJournal, verify: bool) -> Result<Summary, ReplayError> {
     let mut replay = Replay::new(verify);
-    let mut batches = Batches::of(journal);
+    replay.resume(journal).await?;
+    let mut batches = Batches::of(journal).await?;
     while let Some((_, stored)) = batches.next().await? {
         let records: Result<Vec<_>, _> = stored.iter().map(Stored::record).collect();
         let records = records.map_err(AuditError::from)?;
@@ -144,6 +150,57 @@ impl Replay {
         Ok(())
     }
 
+    /// Takes over what archived events came to, and folds those below the horizon that were kept.
+    /// What was decided there was held against the whole journal before it was archived.
+    async fn resume(&mut self, journal: &dyn ChainedJournal) -> Result<(), ReplayError> {
+        let Some(horizon) = journal.horizon().await.map_err(AuditError::from)? else {
+            return Ok(());
+        };
+        let mut after = None;
+        loop {
+            let page = journal.seals(after.as_ref(), PAGE).await;
+            let page = page.map_err(AuditError::from)?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.stream.clone());
+            page.into_iter().for_each(|seal| self.take_over(seal));
+        }
+        self.fold_kept(journal, horizon.offset).await
+    }
+
+    fn take_over(&mut self, seal: Seal) {
+        match (seal.stream, seal.rest) {
+            (_, Rest::Kept) => return,
+            (StreamId::Entity(id), Rest::Entity(snapshot)) => {
+                self.entities.insert(id, snapshot.state);
+            }
+            (StreamId::Run(id), Rest::Run(end)) => {
+                self.finished.insert(id);
+                self.count(end);
+            }
+            _ => {}
+        }
+        self.counted.archived = self.counted.archived.saturating_add(seal.next_seq);
+    }
+
+    async fn fold_kept(
+        &mut self,
+        journal: &dyn ChainedJournal,
+        end: Offset,
+    ) -> Result<(), ReplayError> {
+        let mut from = 0;
+        while from < end {
+            let page = journal.read_all(from, PAGE).await;
+            let page = page.map_err(AuditError::from)?;
+            for record in page.iter().take_while(|record| record.offset < end) {
+                self.fold(record).map_err(ReplayError::Deviation)?;
+            }
+            from = page
+                .last()
+                .map_or(end, |last| last.offset.saturating_add(1));
+        }
+        Ok(())
+    }
+
     fn fold(&mut self, record: &Record) -> Result<(), Deviation> {
         let event = &record.event;
         match &record.stream {
@@ -153,6 +210,7 @@ impl Replay {
                 applied.map_err(|why| deviation(record, &format!("what can follow ({why})")))?;
             }
             StreamId::Run(id) => self.fold_run(*id, event, record)?,
+            StreamId::Journal => {}
         }
         self.counted.events = self.counted.events.saturating_add(1);
         Ok(())
@@ -168,17 +226,17 @@ impl Replay {
         if let Some(result) = state.result().cloned() {
             self.open.remove(&id);
             self.finished.insert(id);
-            self.count(&result);
+            self.count(RunEnd::of(&result));
         }
         Ok(())
     }
 
-    fn count(&mut self, result: &RunResult) {
-        let counted = match result {
-            RunResult::Succeeded => &mut self.counted.succeeded,
-            RunResult::Failed(_) => &mut self.counted.failed,
-            RunResult::Cancelled => &mut self.counted.cancelled,
-            RunResult::Superseded => &mut self.counted.superseded,
+    fn count(&mut self, end: RunEnd) {
+        let counted = match end {
+            RunEnd::Succeeded => &mut self.counted.succeeded,
+            RunEnd::Failed => &mut self.counted.failed,
+            RunEnd::Cancelled => &mut self.counted.cancelled,
+            RunEnd::Superseded => &mut self.counted.superseded,
         };
         *counted = counted.saturating_add(1);
     }

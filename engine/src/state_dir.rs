@@ -4,6 +4,7 @@
 //! LOCK          held by the one process that uses the folder; says who that is
 //! FORMAT        the folder's format and the journal's identity, written last when it is made
 //! journal/      the events
+//! archive/      events that compaction moved out of the journal
 //! checkpoints/  positions within steps
 //! blobs/        payloads too long for an event
 //! secrets/      keys, contracts, tokens
@@ -16,10 +17,12 @@ mod error;
 mod format;
 mod lock;
 mod rebuilding;
+mod swap;
 
 pub use error::StateDirError;
 pub use lock::Holder;
 pub use rebuilding::Rebuilding;
+pub(crate) use swap::{NEXT, PART, abandon, clear_old, put_aside, put_in_place, remove};
 
 use std::{
     io,
@@ -35,6 +38,7 @@ use crate::{
 const LOCK: &str = "LOCK";
 const FORMAT: &str = "FORMAT";
 const JOURNAL: &str = "journal";
+const ARCHIVE: &str = "archive";
 const CHECKPOINTS: &str = "checkpoints";
 const BLOBS: &str = "blobs";
 const SECRETS: &str = "secrets";
@@ -62,6 +66,7 @@ impl StateDir {
             Some(format) => format,
             None => make(path)?,
         };
+        swap::settle(path).map_err(io("settled"))?;
         Ok(Self {
             path: path.to_owned(),
             format,
@@ -77,6 +82,11 @@ impl StateDir {
     /// The identity of the journal, drawn when the folder was made.
     pub fn journal_id(&self) -> &str {
         &self.format.journal
+    }
+
+    /// Where compaction leaves archives.
+    pub fn archives(&self) -> PathBuf {
+        self.path.join(ARCHIVE)
     }
 
     /// The version of this program that made the folder.

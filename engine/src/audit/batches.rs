@@ -11,8 +11,8 @@ use crate::{
 /// What is read at once.
 const PAGE: usize = 1_000;
 
-/// Reads a journal in its durable batches and holds each against the chain; the first batch that
-/// does not fit is an error.
+/// Reads a journal in its durable batches, from the horizon on, and holds each against the chain;
+/// the first batch that does not fit is an error.
 pub(crate) struct Batches<'a> {
     journal: &'a dyn ChainedJournal,
     links: VecDeque<BatchLink>,
@@ -22,14 +22,15 @@ pub(crate) struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    pub(crate) fn of(journal: &'a dyn ChainedJournal) -> Self {
-        Self {
+    pub(crate) async fn of(journal: &'a dyn ChainedJournal) -> Result<Self, AuditError> {
+        let horizon = journal.horizon().await?;
+        Ok(Self {
             journal,
             links: VecDeque::new(),
             records: VecDeque::new(),
-            next: 0,
-            prev: Hash::default(),
-        }
+            next: horizon.as_ref().map_or(0, |horizon| horizon.offset),
+            prev: horizon.map_or_else(Hash::default, |horizon| horizon.link.hash),
+        })
     }
 
     /// The next batch; none after the last.

@@ -7,7 +7,7 @@ use super::head::time;
 use crate::model::{EventKind, Graph, Node, Payload, RunResult, Wait, Work};
 
 /// The payloads of an event.
-pub(super) fn payloads(kind: &EventKind) -> Vec<&Payload> {
+pub(crate) fn payloads(kind: &EventKind) -> Vec<&Payload> {
     match kind {
         EventKind::Desired { desired, .. } => vec![desired],
         EventKind::StepSucceeded { output, .. } => vec![output],
@@ -63,6 +63,13 @@ pub(super) fn fields(kind: &EventKind) -> Value {
         EventKind::CancelRequested { mode } => json!({"mode": mode}),
         EventKind::RunFinished { result } => json!({"result": result_of(result)}),
         EventKind::RetryScheduled { wait: until } => json!({"wait": wait(*until)}),
+        EventKind::Compacted {
+            horizon,
+            sealed,
+            archive,
+        } => json!({
+            "horizon": horizon, "sealed": sealed.to_string(), "archive": archive.to_string(),
+        }),
         EventKind::RetryRequested | EventKind::Paused | EventKind::Resumed => json!({}),
         of_a_step => step_fields(of_a_step),
     }

@@ -17,8 +17,9 @@ use crate::{
 };
 
 /// Every kind of event there is. A new kind needs a new golden journal that has it.
-const KINDS: [&str; 21] = [
+const KINDS: [&str; 22] = [
     "cancel_requested",
+    "compacted",
     "desired",
     "intent",
     "paused",
@@ -68,6 +69,7 @@ async fn hold(file: &Path) -> BTreeSet<&'static str> {
         journal: &journal,
         blobs: &blobs,
         journal_id: state.journal_id(),
+        archives: None,
     };
     let report = audit.verify(Some(&rebuilt.head)).await.unwrap();
     assert!(
@@ -111,6 +113,7 @@ async fn make_a_golden_journal() {
         journal: &journal,
         blobs: &blobs,
         journal_id: "01JXS6H8W0GOLDENJOURNAL001",
+        archives: None,
     };
     let mut text = Vec::new();
     audit

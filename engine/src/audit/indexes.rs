@@ -27,15 +27,15 @@ pub(super) async fn check(
         heads => heads?,
     };
     let followed = streams.heads.iter();
-    let mut ends: BTreeMap<StreamId, u64> = followed
-        .map(|(stream, head)| (stream.clone(), head.next_seq))
+    let mut ranges: BTreeMap<StreamId, (u64, u64)> = followed
+        .map(|(stream, head)| (stream.clone(), (head.begin, head.next_seq)))
         .collect();
     for head in heads {
-        let end = ends.entry(head.stream).or_default();
+        let (_, end) = ranges.entry(head.stream).or_default();
         *end = head.next_seq.max(*end);
     }
-    for (stream, end) in &ends {
-        read(journal, stream, *end, findings).await?;
+    for (stream, (begin, end)) in &ranges {
+        read(journal, stream, *begin, *end, findings).await?;
     }
     Ok(())
 }
@@ -43,10 +43,11 @@ pub(super) async fn check(
 async fn read(
     journal: &dyn ChainedJournal,
     stream: &StreamId,
+    begin: u64,
     end: u64,
     findings: &mut Findings,
 ) -> Result<(), JournalError> {
-    let mut from = 0;
+    let mut from = begin;
     while from < end && !findings.is_full() {
         let mut page = journal.read(stream, from, PAGE).await;
         if let Err(JournalError::Damaged { .. }) = page {

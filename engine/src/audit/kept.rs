@@ -4,12 +4,14 @@ use super::{Flaw, Head, Violation};
 use crate::{journal::Offset, model::Hash};
 
 /// What the head says that the journal does not bear out: `met` is the link of the batch that
-/// ends at the head's offset, `end` is where the journal ends.
+/// ends at the head's offset, `end` is where the journal ends, `unread` an archive that was not
+/// read and may hold that batch.
 pub(super) fn check(
     kept: &Head,
     journal_id: &str,
     met: Option<Hash>,
     end: Offset,
+    unread: Option<&String>,
 ) -> Vec<Violation> {
     let mut found = Vec::new();
     if kept.journal != journal_id {
@@ -17,7 +19,13 @@ pub(super) fn check(
         let what = format!("the head is of the journal {theirs}, this one is {journal_id}");
         found.push(Violation::of(Flaw::RolledBack, what));
     }
-    if let Some(offset) = kept.offset
+    if let (Some(offset), None, Some(archive)) = (kept.offset, met, unread) {
+        let what = format!(
+            "the head kept elsewhere is older than what is left of the journal, and the archive \
+             {archive}, which would tell whether it is part of it, is not at hand"
+        );
+        found.push(Violation::of(Flaw::Missing, what).at(offset));
+    } else if let Some(offset) = kept.offset
         && let Some(what) = difference(kept, offset, met, end)
     {
         found.push(Violation::of(Flaw::RolledBack, what).at(offset));

@@ -13,8 +13,11 @@ use crate::{
     model::Hash,
 };
 
-/// The schema this version writes, and the newest it reads.
+/// The schema of an export that begins where the journal did.
 pub(super) const SCHEMA: u32 = 1;
+
+/// The schema of an archive that goes on where another ended; the newest this version reads.
+pub(super) const CONTINUED: u32 = 2;
 
 /// The record format of the journals this version exports.
 const FORMAT: u32 = 1;
@@ -41,6 +44,9 @@ pub(crate) struct HeaderLine {
     pub(super) format: u32,
     /// The version of the program that wrote the export.
     pub(super) written_by: String,
+    /// Where it goes on, as a head; from schema 2 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) after: Option<String>,
 }
 
 impl HeaderLine {
@@ -51,6 +57,16 @@ impl HeaderLine {
             journal: journal.to_owned(),
             format: FORMAT,
             written_by: env!("CARGO_PKG_VERSION").to_owned(),
+            after: None,
+        }
+    }
+
+    /// The header of an archive that goes on after another.
+    pub(super) fn continued(after: &Head) -> Self {
+        Self {
+            schema: CONTINUED,
+            after: Some(after.to_string()),
+            ..Self::new(&after.journal)
         }
     }
 }

@@ -5,7 +5,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 
 use super::{
     AuditError, Flaw, Violation,
-    line::{HeaderLine, HeaderOutline, LINE_MAX, SCHEMA, SHORT_MAX},
+    line::{CONTINUED, HeaderLine, HeaderOutline, LINE_MAX, SHORT_MAX},
 };
 use crate::{journal::JournalError, model::Name};
 
@@ -33,15 +33,19 @@ impl<'a> Lines<'a> {
         let text = self.text().await?.unwrap_or_default();
         let outline: Option<HeaderOutline> = serde_json::from_slice(&text).ok();
         match outline {
-            Some(outline) if outline.kind == "header" && outline.schema > SCHEMA => {
+            Some(outline) if outline.kind == "header" && outline.schema > CONTINUED => {
                 Err(AuditError::Newer {
                     found: outline.schema,
-                    known: SCHEMA,
+                    known: CONTINUED,
                 })
             }
             Some(outline) if outline.kind == "header" => {
                 let header: HeaderLine = parse(&text).map_err(|e| self.at(e.into()))?;
+                let continued = header.schema == CONTINUED;
                 match Name::new(header.journal.as_str()) {
+                    Ok(_) if header.after.is_some() != continued => {
+                        Err(self.wrong(Flaw::Changed, "its schema has no such header"))
+                    }
                     Ok(_) => Ok(header),
                     Err(_) => Err(self.wrong(Flaw::Changed, "its journal has no identity")),
                 }
@@ -63,6 +67,14 @@ impl<'a> Lines<'a> {
             return Err(self.wrong(Flaw::Changed, "it is longer than such a line can be"));
         }
         Ok(Some(Line { kind, text }))
+    }
+
+    /// Holds that nothing follows the head.
+    pub(super) async fn end(&mut self) -> Result<(), AuditError> {
+        match self.next().await? {
+            None => Ok(()),
+            Some(_) => Err(self.wrong(Flaw::Reordered, "it stands after the head")),
+        }
     }
 
     async fn text(&mut self) -> Result<Option<Vec<u8>>, AuditError> {

@@ -13,7 +13,10 @@
 //! What this module never does: it never writes to a journal that it looks at, and no secret
 //! goes into an export, since none is in a journal.
 
+mod archive;
+mod archiving;
 mod batches;
+mod below;
 mod export;
 mod fields;
 mod findings;
@@ -23,6 +26,7 @@ mod kept;
 mod key;
 mod line;
 mod lines;
+mod reading;
 mod rebuild;
 mod records;
 mod streams;
@@ -42,10 +46,11 @@ pub use rebuild::{Rebuilt, rebuild};
 pub use verify::Report;
 
 pub(crate) use batches::Batches;
+pub(crate) use fields::payloads;
 pub(crate) use lines::{Input, Lines, parse};
 pub(crate) use rebuild::{off_runtime, restore_journal};
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use crate::{
     blob::Blobs,
@@ -63,6 +68,8 @@ pub struct Audit<'a> {
     pub blobs: &'a dyn Blobs,
     /// The journal's identity.
     pub journal_id: &'a str,
+    /// The folder of the archives that compaction moved events into, where they are at hand.
+    pub archives: Option<&'a Path>,
 }
 
 /// What kind of thing is wrong.

@@ -29,11 +29,11 @@ pub(super) struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn of(journal: &'a dyn ChainedJournal) -> Self {
+    pub(super) fn of(journal: &'a dyn ChainedJournal, from: Offset) -> Self {
         Self {
             journal,
             ahead: VecDeque::new(),
-            next: 0,
+            next: from,
         }
     }
 
@@ -89,12 +89,12 @@ pub(super) struct Links<'a> {
 
 impl<'a> Links<'a> {
     /// `end` is where the journal ends.
-    pub(super) fn of(journal: &'a dyn ChainedJournal, end: Offset) -> Self {
+    pub(super) fn of(journal: &'a dyn ChainedJournal, from: Offset, end: Offset) -> Self {
         let (ahead, unsound) = (VecDeque::new(), Vec::new());
         Self {
             journal,
             ahead,
-            from: 0,
+            from,
             end,
             unsound,
         }

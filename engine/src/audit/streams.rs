@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Flaw, Violation, findings::Findings};
 use crate::{
-    journal::{Offset, Stored},
+    journal::{Offset, Seal, Stored},
     model::{Hash, StreamId},
 };
 
@@ -13,6 +13,8 @@ use crate::{
 pub(super) struct Followed {
     pub(super) next_seq: u64,
     pub(super) hash: Hash,
+    /// The sequence of its first record that is there.
+    pub(super) begin: u64,
     offset: Offset,
     /// Its batch does not match its link: this record or another of the batch was changed.
     suspect: bool,
@@ -44,6 +46,18 @@ pub(super) struct Streams {
 }
 
 impl Streams {
+    /// Goes on from what stands for a stream's archived records.
+    pub(super) fn resume(&mut self, seal: &Seal) {
+        let head = Followed {
+            next_seq: seal.next_seq,
+            hash: seal.hash,
+            begin: seal.begin(),
+            offset: seal.last,
+            suspect: false,
+        };
+        self.heads.insert(seal.stream.clone(), head);
+    }
+
     /// Notes a batch that does not match its link, before its records are followed.
     pub(super) fn suspect(&mut self, first: Offset, last: Offset, records: &[Stored]) {
         let named = records
@@ -66,6 +80,7 @@ impl Streams {
             self.came_late(record, findings);
             return;
         }
+        let begin = head.as_ref().map_or(0, |head| head.begin);
         if record.seq > next {
             self.gap(record, next, head.map_or(0, |head| head.offset));
         } else if let Some(before) = head.filter(|head| head.suspect) {
@@ -80,6 +95,7 @@ impl Streams {
         let head = Followed {
             next_seq: record.seq.saturating_add(1),
             hash: record.hash,
+            begin,
             offset: record.offset,
             suspect,
         };

@@ -19,6 +19,7 @@ async fn audit(journal: &dyn ChainedJournal, blobs: &MemoryBlobs, kept: Option<&
         journal,
         blobs,
         journal_id: ID,
+        archives: None,
     };
     audit.verify(kept).await.unwrap()
 }
@@ -29,6 +30,7 @@ async fn head(journal: &dyn ChainedJournal) -> Head {
         journal,
         blobs: &blobs,
         journal_id: ID,
+        archives: None,
     };
     audit.head(NOW).await.unwrap()
 }

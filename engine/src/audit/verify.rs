@@ -11,8 +11,8 @@ use super::{
     streams::Streams,
 };
 use crate::{
-    journal::{BatchLink, JournalError, Offset, Record, Stored},
-    model::{Hash, Payload},
+    journal::{BatchLink, Horizon, JournalError, Offset, Record, Stored},
+    model::{EventKind, Hash, Payload},
 };
 
 /// What an audit found.
@@ -26,6 +26,10 @@ pub struct Report {
     pub streams: u64,
     /// How many payloads beside the journal its events name.
     pub blobs: u64,
+    /// How many events there are in archives.
+    pub archived: u64,
+    /// The archives that are not at hand: what they hold was not read.
+    pub unread: Vec<String>,
     /// The newest link; none of an empty journal.
     pub head: Option<BatchLink>,
     /// Everything that is wrong, by offset.
@@ -49,7 +53,9 @@ impl Audit<'_> {
     /// When the store cannot be read at all, or holds records of a newer format.
     pub async fn verify(&self, kept: Option<&Head>) -> Result<Report, JournalError> {
         let mut verifier = Verifier::new(self, kept).await?;
+        verifier.below().await?;
         verifier.chain().await?;
+        verifier.check_committed();
         verifier.streams.name_gaps(&mut verifier.findings);
         indexes::check(self.journal, &verifier.streams, &mut verifier.findings).await?;
         verifier.streams.name_batches(&mut verifier.findings);
@@ -57,12 +63,16 @@ impl Audit<'_> {
     }
 }
 
-struct Verifier<'a> {
-    audit: &'a Audit<'a>,
+pub(super) struct Verifier<'a> {
+    pub(super) audit: &'a Audit<'a>,
     records: Records<'a>,
     links: Links<'a>,
-    streams: Streams,
-    findings: Findings,
+    pub(super) streams: Streams,
+    pub(super) findings: Findings,
+    /// Below which offset events were archived.
+    pub(super) horizon: Option<Horizon>,
+    /// What the newest event about that says.
+    committed: Option<(Offset, Hash)>,
     /// The offset that comes next.
     next: Offset,
     /// What the next batch is to be linked to; none where that is gone.
@@ -70,10 +80,10 @@ struct Verifier<'a> {
     /// What the last batch's link should have been, where that was changed.
     due: Option<Hash>,
     blobs: HashSet<Hash>,
-    kept: Option<&'a Head>,
+    pub(super) kept: Option<&'a Head>,
     /// The link that ends where the kept head does.
-    met: Option<Hash>,
-    report: Report,
+    pub(super) met: Option<Hash>,
+    pub(super) report: Report,
 }
 
 impl<'a> Verifier<'a> {
@@ -83,14 +93,21 @@ impl<'a> Verifier<'a> {
             other => other?,
         };
         let end = head.map_or(0, |head| head.last.saturating_add(1));
+        let horizon = audit.journal.horizon().await?;
+        let (next, prev) = match &horizon {
+            Some(horizon) => (horizon.offset, horizon.link.hash),
+            None => (0, Hash::default()),
+        };
         Ok(Self {
             audit,
-            records: Records::of(audit.journal),
-            links: Links::of(audit.journal, end),
+            records: Records::of(audit.journal, next),
+            links: Links::of(audit.journal, next, end),
+            horizon,
+            committed: None,
             streams: Streams::default(),
             findings: Findings::default(),
-            next: 0,
-            prev: Some(Hash::default()),
+            next,
+            prev: Some(prev),
             due: None,
             blobs: HashSet::new(),
             kept,
@@ -107,11 +124,33 @@ impl<'a> Verifier<'a> {
         self.report.streams = self.streams.heads.len() as u64;
         self.report.blobs = self.blobs.len() as u64;
         if let Some(kept) = self.kept.filter(|_| !self.report.stopped) {
-            let found = kept::check(kept, self.audit.journal_id, self.met, self.next);
+            let unread = self
+                .report
+                .unread
+                .first()
+                .filter(|_| self.is_archived(kept));
+            let found = kept::check(kept, self.audit.journal_id, self.met, self.next, unread);
             found.into_iter().for_each(|v| self.findings.add_beside(v));
         }
         self.report.violations = self.findings.into_list();
         self.report
+    }
+
+    fn is_archived(&self, kept: &Head) -> bool {
+        let below = self.horizon.as_ref().map_or(0, |horizon| horizon.offset);
+        kept.offset.is_some_and(|offset| offset < below)
+    }
+
+    /// The newest link covers the seals only through the event that says what they are.
+    fn check_committed(&mut self) {
+        let Some(horizon) = self.horizon.as_ref().filter(|_| !self.findings.is_full()) else {
+            return;
+        };
+        if self.committed != Some((horizon.offset, horizon.sealed)) {
+            let what = "what stands for the archived events is not what the journal says was \
+                        sealed";
+            self.findings.add_beside(Violation::of(Flaw::Changed, what));
+        }
     }
 
     // ---- the journal's chain ----
@@ -286,7 +325,15 @@ impl<'a> Verifier<'a> {
             self.findings.accuse(Flaw::Reordered, stored, what);
         }
         match stored.record() {
-            Ok(record) => self.named_blobs(&record).await,
+            Ok(record) => {
+                if let EventKind::Compacted {
+                    horizon, sealed, ..
+                } = record.event.kind
+                {
+                    self.committed = Some((horizon, sealed));
+                }
+                self.named_blobs(&record).await
+            }
             Err(JournalError::Damaged { why, .. }) => {
                 self.findings.accuse(Flaw::Changed, stored, why);
                 Ok(())
@@ -295,7 +342,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    async fn named_blobs(&mut self, record: &Record) -> Result<(), JournalError> {
+    pub(super) async fn named_blobs(&mut self, record: &Record) -> Result<(), JournalError> {
         for payload in payloads(&record.event.kind) {
             let Payload::Blob { hash, len } = payload else {
                 continue;

@@ -21,6 +21,7 @@ async fn backup() -> (Vec<u8>, Name) {
             journal: &journal,
             blobs: &blobs,
             journal_id: ID,
+            archives: None,
         },
         secrets: &secrets,
         incarnation: 3,
@@ -94,6 +95,7 @@ async fn blobs_come_along() {
         journal: &journal,
         blobs: &blobs,
         journal_id: ID,
+        archives: None,
     };
     // An export reads each of them.
     assert!(audit.export(&mut Vec::new(), NOW).await.unwrap().blobs > 0);

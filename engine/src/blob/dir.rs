@@ -1,6 +1,7 @@
 //! Blobs as files of a folder.
 
 use std::{
+    collections::HashSet,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -43,6 +44,31 @@ impl DirBlobs {
             })
         })
         .await
+    }
+
+    /// Removes every blob but those `named`. Nobody may be putting any meanwhile.
+    pub(crate) async fn retain(&self, named: HashSet<Hash>) -> Result<(), JournalError> {
+        let store = self.clone();
+        blocking(move || {
+            let removed = store.remove_but(&named);
+            removed.map_err(|e| storage(&store.dir, &e))
+        })
+        .await
+    }
+
+    fn remove_but(&self, named: &HashSet<Hash>) -> io::Result<()> {
+        let named: HashSet<_> = named.iter().map(ToString::to_string).collect();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let name = entry?.file_name();
+            let ours = |name: &str| {
+                let hash = name.split_once('.').map_or(name, |(hash, _)| hash);
+                hash.len() == 64 && !named.contains(name)
+            };
+            if name.to_str().is_some_and(ours) {
+                std::fs::remove_file(self.dir.join(name))?;
+            }
+        }
+        files::sync_dir(&self.dir)
     }
 
     fn path(&self, hash: Hash) -> PathBuf {

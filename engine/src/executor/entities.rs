@@ -139,6 +139,10 @@ impl Control {
     fn record_state(&mut self, id: &EntityId) {
         let world = &self.recorder.world;
         let Some(view) = world.view(id) else { return };
+        if view.run.is_none() && view.entity.last.is_some() {
+            // Its newest run is archived: what it came to was recorded, and stays.
+            return;
+        }
         let now = self.parts.workflows.state(&view);
         if let Some((state, detail)) = now.filter(|now| view.entity.state.as_ref() != Some(now)) {
             let kind = EventKind::StateChanged { state, detail };

@@ -257,6 +257,7 @@ impl Shared {
                         world.runs.insert(id, entry.clone());
                     }
                 }
+                StreamId::Journal => {}
             }
         }
     }

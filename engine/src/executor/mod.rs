@@ -25,4 +25,7 @@ mod tests;
 mod timers;
 mod world;
 
+#[cfg(test)]
+pub(crate) use world::{folded, was_attempted};
+
 pub use handle::{By, Cancelled, Drive, Engine, EngineError, EngineParts, Notice, Retried, Tuning};

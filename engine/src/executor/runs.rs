@@ -58,6 +58,7 @@ impl Control {
             StreamId::Entity(entity) => {
                 self.dirty_entities.insert(entity.clone());
             }
+            StreamId::Journal => {}
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    journal::{Journal, JournalError, Offset},
+    journal::{Journal, JournalError, Offset, Rest},
     model::{
         Divergence, EntityId, EntityState, Event, Name, NodeState, RunId, RunState, StreamId, Work,
     },
@@ -33,6 +33,8 @@ pub(super) struct RunEntry {
 pub(super) struct World {
     pub(super) entities: BTreeMap<EntityId, EntityEntry>,
     pub(super) runs: BTreeMap<RunId, RunEntry>,
+    /// Runs that are over and archived: no more is known of them.
+    archived: BTreeSet<RunId>,
     /// The runs that wait for an entity now.
     waiting: BTreeMap<EntityId, BTreeSet<RunId>>,
 }
@@ -49,9 +51,13 @@ pub(super) enum LoadError {
 }
 
 impl World {
-    /// Folds the whole journal, page by page.
+    /// Takes over what archived events came to, then folds the whole journal, page by page.
     pub(super) async fn load(journal: &dyn Journal) -> Result<Self, LoadError> {
         let mut world = Self::default();
+        world
+            .load_seals(journal)
+            .await
+            .map_err(LoadError::Journal)?;
         let mut from = 0;
         loop {
             let page = journal
@@ -70,6 +76,33 @@ impl World {
                         seq: record.seq,
                         why,
                     })?;
+            }
+        }
+    }
+
+    /// Of runs that are archived it only takes in that they were.
+    async fn load_seals(&mut self, journal: &dyn Journal) -> Result<(), JournalError> {
+        let mut after = None;
+        loop {
+            let page = journal.seals(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.stream.clone());
+            for seal in page {
+                match (seal.stream, seal.rest) {
+                    (StreamId::Entity(id), Rest::Entity(snapshot)) => {
+                        let entry = EntityEntry {
+                            state: Arc::new(snapshot.state),
+                            next_seq: seal.next_seq,
+                        };
+                        self.entities.insert(id, entry);
+                    }
+                    (StreamId::Run(id), Rest::Run(_)) => {
+                        self.archived.insert(id);
+                    }
+                    _ => {}
+                }
             }
         }
     }
@@ -104,6 +137,7 @@ impl World {
                 let state = entry.state.clone();
                 self.note_waiting(*id, &state);
             }
+            StreamId::Journal => {}
         }
         Ok(())
     }
@@ -138,6 +172,8 @@ impl World {
         match stream {
             StreamId::Entity(id) => self.entities.get(id).map_or(0, |entry| entry.next_seq),
             StreamId::Run(id) => self.runs.get(id).map_or(0, |entry| entry.next_seq),
+            // The engine writes none of it.
+            StreamId::Journal => 0,
         }
     }
 
@@ -153,8 +189,12 @@ impl World {
         self.entity(id)?.active.as_ref().map(|active| active.run)
     }
 
-    /// Whether an attempt of a step was begun in a run.
+    /// Whether an attempt of a step was begun in a run. Of an archived run every attempt was
+    /// recorded, and which steps it had is not known any more: it counts as begun.
     pub(super) fn was_attempted(&self, run: RunId, step: &Name) -> bool {
+        if self.archived.contains(&run) {
+            return true;
+        }
         self.run(run).is_some_and(|run| {
             let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
             let of_step = nodes.filter(
@@ -215,4 +255,38 @@ pub(super) fn awaited_entities(run: &RunState) -> impl Iterator<Item = (&Name, &
         }
         _ => None,
     })
+}
+
+/// What a journal's events come to, for tests that compare journals.
+#[cfg(test)]
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Folded {
+    pub(crate) entities: BTreeMap<EntityId, (EntityState, u64)>,
+    pub(crate) runs: BTreeMap<RunId, (RunState, u64)>,
+    pub(crate) waiting: BTreeMap<EntityId, BTreeSet<RunId>>,
+}
+
+/// Whether the engine that starts on a journal knows of an attempt.
+#[cfg(test)]
+pub(crate) async fn was_attempted(journal: &dyn Journal, run: RunId, step: &str) -> bool {
+    let world = World::load(journal).await.unwrap();
+    world.was_attempted(run, &Name::of(step))
+}
+
+/// Folds a journal as the engine does when it starts.
+#[cfg(test)]
+pub(crate) async fn folded(journal: &dyn Journal) -> Folded {
+    let world = World::load(journal).await.unwrap();
+    let entities = world.entities.into_iter();
+    let runs = world.runs.into_iter();
+    let waiting = world.waiting.into_iter();
+    Folded {
+        entities: entities
+            .map(|(id, e)| (id, ((*e.state).clone(), e.next_seq)))
+            .collect(),
+        runs: runs
+            .map(|(id, e)| (id, ((*e.state).clone(), e.next_seq)))
+            .collect(),
+        waiting: waiting.filter(|(_, runs)| !runs.is_empty()).collect(),
+    }
 }

@@ -71,7 +71,8 @@ fn run() -> impl Strategy<Value = RunId> {
 pub(crate) fn stream() -> impl Strategy<Value = StreamId> {
     prop_oneof![
         entity().prop_map(StreamId::Entity),
-        run().prop_map(StreamId::Run)
+        run().prop_map(StreamId::Run),
+        Just(StreamId::Journal),
     ]
 }
 
@@ -278,6 +279,13 @@ fn of_a_step() -> BoxedStrategy<EventKind> {
         (name(), small()).prop_map(|(node, attempt)| EventKind::StepInterrupted { node, attempt }),
         name().prop_map(|node| EventKind::StepSkipped { node }),
         name().prop_map(|node| EventKind::TimerDue { node }),
+        (number(), any::<[u8; 32]>(), any::<[u8; 32]>()).prop_map(|(horizon, sealed, archive)| {
+            EventKind::Compacted {
+                horizon,
+                sealed: Hash(sealed),
+                archive: Hash(archive),
+            }
+        }),
     ]
     .boxed()
 }

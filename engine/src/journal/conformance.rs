@@ -31,6 +31,7 @@
 //! power cut has to be shown by each implementation in its own way.
 
 mod chains;
+mod compacted;
 mod reading;
 mod support;
 mod writing;
@@ -41,6 +42,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 
 use super::ChainedJournal;
+use crate::model::Timestamp;
 
 /// Where the suite gets its journals from.
 #[async_trait]
@@ -50,6 +52,20 @@ pub trait Subject: Send + Sync {
     /// # Errors
     /// When none can be made.
     async fn make(&self) -> Result<Arc<dyn ChainedJournal>, String>;
+
+    /// Compacts a journal: archives what is older than `before`, where entities in the state
+    /// `Deleted` are gone for good (see [`crate::compact`]), and gives what is left. None where
+    /// this cannot be done; the checks of it are passed over then.
+    ///
+    /// # Errors
+    /// When it fails.
+    async fn compact(
+        &self,
+        _journal: Arc<dyn ChainedJournal>,
+        _before: Timestamp,
+    ) -> Result<Option<Arc<dyn ChainedJournal>>, String> {
+        Ok(None)
+    }
 
     /// Closes a journal and opens what it left, as another process would.
     ///
@@ -87,7 +103,13 @@ impl Check {
 
 /// Every check, from the simple to the composed.
 pub fn checks() -> Vec<Check> {
-    [writing::CHECKS, reading::CHECKS, chains::CHECKS].concat()
+    [
+        writing::CHECKS,
+        reading::CHECKS,
+        chains::CHECKS,
+        compacted::CHECKS,
+    ]
+    .concat()
 }
 
 /// Runs every check and returns a line for each that failed.
@@ -108,7 +130,10 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::journal::{MemoryJournal, SledJournal};
+    use crate::{
+        compact::tests as compact,
+        journal::{MemoryJournal, SledJournal},
+    };
 
     struct Memory;
 
@@ -116,6 +141,15 @@ mod tests {
     impl Subject for Memory {
         async fn make(&self) -> Result<Arc<dyn ChainedJournal>, String> {
             Ok(Arc::new(MemoryJournal::new()))
+        }
+
+        async fn compact(
+            &self,
+            journal: Arc<dyn ChainedJournal>,
+            before: Timestamp,
+        ) -> Result<Option<Arc<dyn ChainedJournal>>, String> {
+            let compacted = compact::in_memory(&*journal, before.0).await;
+            Ok(compacted.map(|journal| Arc::new(journal) as Arc<dyn ChainedJournal>))
         }
 
         async fn reopen(
@@ -138,6 +172,20 @@ mod tests {
             let journal = SledJournal::open(dir.path()).await.unwrap();
             *self.newest.lock().unwrap() = Some(dir);
             Ok(Arc::new(journal))
+        }
+
+        async fn compact(
+            &self,
+            journal: Arc<dyn ChainedJournal>,
+            before: Timestamp,
+        ) -> Result<Option<Arc<dyn ChainedJournal>>, String> {
+            let dir = tempfile::tempdir().unwrap();
+            if !compact::on_disk(&*journal, dir.path(), before.0).await {
+                return Ok(None);
+            }
+            let compacted = SledJournal::open(dir.path()).await;
+            *self.newest.lock().unwrap() = Some(dir);
+            Ok(Some(Arc::new(compacted.map_err(|e| e.to_string())?)))
         }
 
         async fn reopen(

@@ -1,14 +1,16 @@
 //! A journal in memory, for tests and for what need not outlive the process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
 
 use super::{
-    Append, BatchLink, ChainedJournal, Journal, JournalError, Offset, Record, Stored, StreamHead,
+    Append, BatchLink, ChainedJournal, Horizon, Journal, JournalError, Offset, Record, Seal,
+    Stored, StreamHead,
     stage::{Batch, Draft, Head, Stage, Tip},
 };
 use crate::model::StreamId;
@@ -22,15 +24,34 @@ pub struct MemoryJournal {
 
 #[derive(Debug, Default)]
 struct Shelf {
-    records: Vec<Stored>,
-    streams: BTreeMap<StreamId, Vec<usize>>,
-    links: Vec<BatchLink>,
+    records: BTreeMap<Offset, Stored>,
+    streams: BTreeMap<StreamId, BTreeMap<u64, Offset>>,
+    links: BTreeMap<Offset, BatchLink>,
+    horizon: Option<Horizon>,
+    /// By the text of their streams.
+    seals: BTreeMap<String, Seal>,
 }
 
 impl MemoryJournal {
     /// An empty journal.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A journal with a past that is archived: `kept` are the records that are still there of it.
+    #[cfg(test)]
+    pub(crate) fn compacted(horizon: Horizon, seals: Vec<Seal>, kept: Vec<Stored>) -> Self {
+        let mut shelf = Shelf {
+            horizon: Some(horizon),
+            ..Shelf::default()
+        };
+        for seal in seals {
+            shelf.seals.insert(seal.stream.to_string(), seal);
+        }
+        kept.into_iter().for_each(|stored| shelf.put(stored));
+        Self {
+            shelf: Mutex::new(shelf),
+        }
     }
 
     /// A panic while the lock was held changed nothing: batches are kept as the last act.
@@ -42,39 +63,53 @@ impl MemoryJournal {
 impl Shelf {
     fn head(&self, stream: &StreamId) -> Head {
         let places = self.streams.get(stream);
-        let newest = places.and_then(|places| self.records.get(*places.last()?));
-        newest.map_or_else(Head::default, |stored| Head {
+        let newest = places.and_then(|places| self.records.get(places.values().next_back()?));
+        let sealed = || {
+            let seal = self.seals.get(&stream.to_string());
+            seal.map_or_else(Head::default, |seal| Head {
+                next_seq: seal.next_seq,
+                hash: seal.hash,
+            })
+        };
+        newest.map_or_else(sealed, |stored| Head {
             next_seq: stored.seq.saturating_add(1),
             hash: stored.hash,
         })
     }
 
+    fn link(&self) -> Option<BatchLink> {
+        let newest = self.links.values().next_back().copied();
+        newest.or(self.horizon.as_ref().map(|horizon| horizon.link))
+    }
+
     fn stage(&self) -> Stage {
-        let next = self.records.len() as u64;
+        let link = self.link();
         Stage::new(&Tip {
-            next,
-            link: self.links.last().copied(),
+            next: link.map_or(0, |link| link.last.saturating_add(1)),
+            link,
         })
     }
 
+    fn put(&mut self, stored: Stored) {
+        let places = self.streams.entry(stored.stream.clone()).or_default();
+        places.insert(stored.seq, stored.offset);
+        self.records.insert(stored.offset, stored);
+    }
+
     fn keep(&mut self, batch: Batch) {
-        for stored in batch.records {
-            self.streams
-                .entry(stored.stream.clone())
-                .or_default()
-                .push(self.records.len());
-            self.records.push(stored);
-        }
-        self.links.push(batch.link);
+        self.links.insert(batch.link.first, batch.link);
+        batch
+            .records
+            .into_iter()
+            .for_each(|stored| self.put(stored));
     }
 
     fn page(&self, from: Offset, limit: usize) -> impl Iterator<Item = &Stored> {
-        self.records.iter().skip(index(from)).take(limit)
+        self.records
+            .range(from..)
+            .map(|(_, stored)| stored)
+            .take(limit)
     }
-}
-
-fn index(from: u64) -> usize {
-    usize::try_from(from).unwrap_or(usize::MAX)
 }
 
 #[async_trait]
@@ -97,13 +132,10 @@ impl Journal for MemoryJournal {
         limit: usize,
     ) -> Result<Vec<Record>, JournalError> {
         let shelf = self.shelf();
-        let places = shelf
-            .streams
-            .get(stream)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let page = places.iter().skip(index(from_seq)).take(limit);
-        page.filter_map(|place| shelf.records.get(*place))
+        let places = shelf.streams.get(stream).into_iter();
+        let page = places.flat_map(|places| places.range(from_seq..));
+        page.take(limit)
+            .filter_map(|(_, offset)| shelf.records.get(offset))
             .map(Stored::record)
             .collect()
     }
@@ -114,7 +146,9 @@ impl Journal for MemoryJournal {
 
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
         let shelf = self.shelf();
-        let heads = shelf.streams.keys().map(|stream| {
+        let sealed = shelf.seals.values().map(|seal| &seal.stream);
+        let all: BTreeSet<_> = shelf.streams.keys().chain(sealed).collect();
+        let heads = all.into_iter().map(|stream| {
             let Head { next_seq, hash } = shelf.head(stream);
             StreamHead {
                 stream: stream.clone(),
@@ -123,6 +157,26 @@ impl Journal for MemoryJournal {
             }
         });
         Ok(heads.collect())
+    }
+
+    async fn horizon(&self) -> Result<Option<Horizon>, JournalError> {
+        Ok(self.shelf().horizon.clone())
+    }
+
+    async fn seal(&self, stream: &StreamId) -> Result<Option<Seal>, JournalError> {
+        Ok(self.shelf().seals.get(&stream.to_string()).cloned())
+    }
+
+    async fn seals(
+        &self,
+        after: Option<&StreamId>,
+        limit: usize,
+    ) -> Result<Vec<Seal>, JournalError> {
+        let shelf = self.shelf();
+        let after = after.map(ToString::to_string);
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let page = shelf.seals.range((start, Bound::Unbounded)).take(limit);
+        Ok(page.map(|(_, seal)| seal.clone()).collect())
     }
 }
 
@@ -134,18 +188,12 @@ impl ChainedJournal for MemoryJournal {
 
     async fn read_links(&self, from: Offset, limit: usize) -> Result<Vec<BatchLink>, JournalError> {
         let shelf = self.shelf();
-        let start = shelf.links.partition_point(|link| link.first < from);
-        Ok(shelf
-            .links
-            .iter()
-            .skip(start)
-            .take(limit)
-            .copied()
-            .collect())
+        let page = shelf.links.range(from..).take(limit);
+        Ok(page.map(|(_, link)| *link).collect())
     }
 
     async fn head(&self) -> Result<Option<BatchLink>, JournalError> {
-        Ok(self.shelf().links.last().copied())
+        Ok(self.shelf().link())
     }
 
     async fn restore(&self, batch: Vec<Vec<u8>>) -> Result<Option<BatchLink>, JournalError> {

@@ -17,7 +17,9 @@ pub mod conformance;
 mod memory;
 mod original;
 mod record;
+mod seal;
 mod sled_applier;
+mod sled_builder;
 mod sled_inspector;
 mod sled_journal;
 mod sled_keys;
@@ -31,14 +33,20 @@ mod tail;
 pub use chain::{BatchLink, ChainedJournal};
 pub use memory::MemoryJournal;
 pub use record::Stored;
+pub(crate) use seal::Commitment;
+pub use seal::{Archive, Horizon, Rest, RunEnd, Seal, Snapshot};
+pub(crate) use sled_builder::SledBuilder;
 pub use sled_inspector::SledInspector;
 pub use sled_journal::SledJournal;
+#[cfg(test)]
+pub(crate) use sled_keys::{SealsAndHorizon, seals_and_horizon};
 
 use async_trait::async_trait;
 
 use crate::model::{Event, Hash, StreamId};
 
-/// The journal-wide place of an event, from 0, without gaps.
+/// The journal-wide place of an event, from 0. Without gaps, but for those that a compaction left
+/// below its [`Horizon`].
 pub type Offset = u64;
 
 /// The longest encoded record, in bytes.
@@ -146,7 +154,8 @@ pub trait Journal: Send + Sync + 'static {
     /// [`JournalError::Storage`] the batch's fate is unknown until the journal is opened again.
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError>;
 
-    /// At most `limit` events of one stream from `from_seq` on. An unknown stream is empty.
+    /// At most `limit` events of one stream from `from_seq` on; where those are archived, from the
+    /// first on that is there. An unknown stream is empty.
     ///
     /// # Errors
     /// [`JournalError::Damaged`] at the first record that cannot be believed: ask for fewer to
@@ -158,15 +167,38 @@ pub trait Journal: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Record>, JournalError>;
 
-    /// At most `limit` events of the whole journal from `from` on, by offset.
+    /// At most `limit` events of the whole journal from `from` on, by offset. Offsets may be
+    /// missing below the horizon, never above.
     ///
     /// # Errors
     /// As for [`Journal::read`].
     async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError>;
 
-    /// Every stream and how far it goes, sorted by id.
+    /// Every stream and how far it goes, sorted by id; also those whose events are archived.
     ///
     /// # Errors
     /// When the store cannot be read.
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError>;
+
+    /// Below which offset events were archived; none of a journal that never was compacted.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn horizon(&self) -> Result<Option<Horizon>, JournalError>;
+
+    /// What stands for a stream's events before the horizon; none where it had none.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the seal is damaged.
+    async fn seal(&self, stream: &StreamId) -> Result<Option<Seal>, JournalError>;
+
+    /// At most `limit` seals, sorted by stream as text, from the first after `after` on.
+    ///
+    /// # Errors
+    /// As for [`Journal::seal`].
+    async fn seals(
+        &self,
+        after: Option<&StreamId>,
+        limit: usize,
+    ) -> Result<Vec<Seal>, JournalError>;
 }

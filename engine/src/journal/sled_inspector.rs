@@ -9,8 +9,8 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    Append, BatchLink, ChainedJournal, Journal, JournalError, Offset, Record, Stored, StreamHead,
-    original, sled_replay::replay, sled_store::Store, tail::Tail,
+    Append, BatchLink, ChainedJournal, Horizon, Journal, JournalError, Offset, Record, Seal,
+    Stored, StreamHead, original, sled_replay::replay, sled_store::Store, tail::Tail,
 };
 use crate::{blocking::blocking, durable::Durable, model::StreamId};
 
@@ -127,6 +127,25 @@ impl Journal for SledInspector {
 
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
         self.with_store(Store::heads).await
+    }
+
+    async fn horizon(&self) -> Result<Option<Horizon>, JournalError> {
+        self.with_store(|store| Ok(store.horizon())).await
+    }
+
+    async fn seal(&self, stream: &StreamId) -> Result<Option<Seal>, JournalError> {
+        let stream = stream.clone();
+        self.with_store(move |store| store.seal(&stream)).await
+    }
+
+    async fn seals(
+        &self,
+        after: Option<&StreamId>,
+        limit: usize,
+    ) -> Result<Vec<Seal>, JournalError> {
+        let after = after.cloned();
+        self.with_store(move |store| store.seals(after.as_ref(), limit))
+            .await
     }
 }
 

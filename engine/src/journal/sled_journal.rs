@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use tokio::sync::RwLock;
 
 use super::{
-    Append, BatchLink, ChainedJournal, Journal, JournalError, Offset, Record, Stored, StreamHead,
+    Append, BatchLink, ChainedJournal, Horizon, Journal, JournalError, Offset, Record, Seal,
+    Stored, StreamHead,
     original::Original,
     sled_applier::Applier,
     sled_replay::replay,
@@ -182,6 +183,25 @@ impl Journal for SledJournal {
 
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
         self.with_store(Store::heads).await
+    }
+
+    async fn horizon(&self) -> Result<Option<Horizon>, JournalError> {
+        self.with_store(|store| Ok(store.horizon())).await
+    }
+
+    async fn seal(&self, stream: &StreamId) -> Result<Option<Seal>, JournalError> {
+        let stream = stream.clone();
+        self.with_store(move |store| store.seal(&stream)).await
+    }
+
+    async fn seals(
+        &self,
+        after: Option<&StreamId>,
+        limit: usize,
+    ) -> Result<Vec<Seal>, JournalError> {
+        let after = after.cloned();
+        self.with_store(move |store| store.seals(after.as_ref(), limit))
+            .await
     }
 }
 

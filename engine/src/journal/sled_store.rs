@@ -1,14 +1,17 @@
 //! The reading half of the journal on sled, and what a batch looks like there. Everything blocks.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use sled::IVec;
 
 use super::{
-    BatchLink, JournalError, Offset, Record, Stored, StreamHead,
+    BatchLink, Horizon, JournalError, Offset, Record, Seal, Stored, StreamHead,
     sled_applier::Progress,
     sled_keys::{self as keys, Place},
     stage::{Batch, Head, Tip},
@@ -22,6 +25,7 @@ pub(super) struct Store {
     tree: sled::Tree,
     durable: Arc<AtomicU64>,
     progress: Progress,
+    horizon: Option<Arc<Horizon>>,
 }
 
 impl Store {
@@ -29,6 +33,7 @@ impl Store {
     pub(super) fn open(tree: sled::Tree) -> Result<(Self, Tip), JournalError> {
         check_layout(&tree)?;
         let mut store = Self {
+            horizon: read_horizon(&tree)?.map(Arc::new),
             tree,
             durable: Arc::new(AtomicU64::new(u64::MAX)),
             progress: Progress::new(0),
@@ -44,12 +49,14 @@ impl Store {
     pub(super) fn inspect(tree: sled::Tree) -> Result<Self, JournalError> {
         check_layout(&tree)?;
         let store = Self {
+            horizon: read_horizon(&tree)?.map(Arc::new),
             tree,
             durable: Arc::new(AtomicU64::new(u64::MAX)),
             progress: Progress::new(u64::MAX),
         };
         let last = store.last_before(keys::AFTER_RECORDS, keys::RECORDS)?;
         let last = last.and_then(|(key, _)| keys::number(&key));
+        let last = last.max(store.below().checked_sub(1));
         // A damaged link is named when the links are read.
         let linked = store.last_link().ok().flatten().map(|link| link.last);
         let next = last.max(linked).map_or(0, |last| last.saturating_add(1));
@@ -79,7 +86,8 @@ impl Store {
         let last = self.last_before(keys::AFTER_RECORDS, keys::RECORDS)?;
         let next = last
             .and_then(|(key, _)| keys::number(&key))
-            .map_or(0, |last| last + 1);
+            .map_or(0, |last| last.saturating_add(1))
+            .max(self.below());
         let link = self.last_link()?;
         let linked = link.map_or(0, |link| link.last.saturating_add(1));
         if linked == next {
@@ -99,18 +107,58 @@ impl Store {
     }
 
     fn last_link(&self) -> Result<Option<BatchLink>, JournalError> {
-        let entry = self.last_before(keys::AFTER_BATCHES, keys::BATCHES)?;
-        entry
-            .map(|(key, value)| keys::link_of(&key, &value))
-            .transpose()
+        self.link_before(keys::AFTER_BATCHES)
     }
 
     /// The newest durable link of the journal's chain.
     pub(super) fn head_link(&self) -> Result<Option<BatchLink>, JournalError> {
-        let entry = self.last_before(&keys::batch(self.durable()), keys::BATCHES)?;
-        entry
-            .map(|(key, value)| keys::link_of(&key, &value))
-            .transpose()
+        self.link_before(&keys::batch(self.durable()))
+    }
+
+    fn link_before(&self, end: &[u8]) -> Result<Option<BatchLink>, JournalError> {
+        match self.last_before(end, keys::BATCHES)? {
+            Some((key, value)) => keys::link_of(&key, &value).map(Some),
+            None => Ok(self.horizon.as_ref().map(|horizon| horizon.link)),
+        }
+    }
+
+    /// Below which offset events were archived.
+    pub(super) fn horizon(&self) -> Option<Horizon> {
+        self.horizon.as_deref().cloned()
+    }
+
+    /// The horizon's offset; 0 where there is none.
+    fn below(&self) -> Offset {
+        self.horizon.as_ref().map_or(0, |horizon| horizon.offset)
+    }
+
+    /// What stands for a stream's archived events.
+    pub(super) fn seal(&self, stream: &StreamId) -> Result<Option<Seal>, JournalError> {
+        if self.horizon.is_none() {
+            return Ok(None);
+        }
+        let key = keys::seal(stream);
+        let value = self.tree.get(&key).map_err(sled_error)?;
+        value.map(|value| keys::seal_of(&key, &value)).transpose()
+    }
+
+    /// A page of seals.
+    pub(super) fn seals(
+        &self,
+        after: Option<&StreamId>,
+        limit: usize,
+    ) -> Result<Vec<Seal>, JournalError> {
+        let mut start = after.map_or_else(|| keys::SEALS.to_vec(), keys::seal);
+        if after.is_some() {
+            // The first key past that one.
+            start.push(0);
+        }
+        let entries = self.tree.range(start..keys::AFTER_SEALS.to_vec());
+        let seal = |entry: sled::Result<(IVec, IVec)>| {
+            let (key, value) = entry.map_err(sled_error)?;
+            keys::seal_of(&key, &value)
+        };
+        entries.take(limit).map(seal).collect()
     }
 
     /// The link of the batch that begins at `first`.
@@ -123,18 +171,40 @@ impl Store {
     /// How far a stream goes, applied batches included; nothing is known of an unknown one.
     pub(super) fn head(&self, stream: &StreamId) -> Result<Head, JournalError> {
         let entry = self.last_before(&keys::place(stream, u64::MAX), &keys::stream(stream))?;
-        entry.map_or(Ok(Head::default()), |(key, value)| {
-            let (_, seq) = keys::stream_of(&key)?;
-            let hash = Place::of_value(&key, &value)?.hash;
-            Ok(Head {
-                next_seq: seq.saturating_add(1),
-                hash,
-            })
+        let Some((key, value)) = entry else {
+            let sealed = |seal: Seal| Head {
+                next_seq: seal.next_seq,
+                hash: seal.hash,
+            };
+            return Ok(self.seal(stream)?.map_or_else(Head::default, sealed));
+        };
+        let (_, seq) = keys::stream_of(&key)?;
+        let hash = Place::of_value(&key, &value)?.hash;
+        Ok(Head {
+            next_seq: seq.saturating_add(1),
+            hash,
         })
     }
 
     /// Every stream's durable head: one look-up a stream, from the last one backwards.
     pub(super) fn heads(&self) -> Result<Vec<StreamHead>, JournalError> {
+        let mut heads = self.standing_heads()?;
+        if self.horizon.is_some() {
+            let known: HashSet<_> = heads.iter().map(|head| head.stream.clone()).collect();
+            let seals = self.seals(None, usize::MAX)?.into_iter();
+            let sealed = seals.filter(|seal| !known.contains(&seal.stream));
+            heads.extend(sealed.map(|seal| StreamHead {
+                stream: seal.stream,
+                next_seq: seal.next_seq,
+                hash: seal.hash,
+            }));
+        }
+        heads.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
+        Ok(heads)
+    }
+
+    /// The heads of the streams that have events here, in no order.
+    fn standing_heads(&self) -> Result<Vec<StreamHead>, JournalError> {
         let mut heads = Vec::new();
         let mut end = keys::AFTER_PLACES.to_vec();
         while let Some((key, value)) = self.last_before(&end, keys::PLACES)? {
@@ -151,7 +221,6 @@ impl Store {
                 hash: place.hash,
             });
         }
-        heads.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
         Ok(heads)
     }
 
@@ -162,6 +231,11 @@ impl Store {
         from_seq: u64,
         limit: usize,
     ) -> Result<Vec<Record>, JournalError> {
+        let begin = match self.horizon {
+            Some(_) => self.seal(stream)?.map_or(0, |seal| seal.begin()),
+            None => 0,
+        };
+        let from_seq = from_seq.max(begin);
         let (start, end) = (keys::place(stream, from_seq), keys::place(stream, u64::MAX));
         let durable = self.durable();
         let mut records = Vec::new();
@@ -210,6 +284,30 @@ impl Store {
         from: Offset,
         limit: usize,
     ) -> Result<Vec<Stored>, JournalError> {
+        let mut page = Vec::new();
+        if from < self.below() {
+            page = self.read_kept(from, limit)?;
+        }
+        let left = limit.saturating_sub(page.len());
+        page.extend(self.read_on(from.max(self.below()), left)?);
+        Ok(page)
+    }
+
+    /// Records below the horizon, of which only some are there.
+    fn read_kept(&self, from: Offset, limit: usize) -> Result<Vec<Stored>, JournalError> {
+        let range = keys::record(from)..keys::record(self.below());
+        let mut page = Vec::new();
+        for entry in self.tree.range(range).take(limit) {
+            let (key, value) = entry.map_err(sled_error)?;
+            let offset =
+                keys::number(&key).ok_or_else(|| keys::damaged(&key, "it is too short"))?;
+            page.push(Stored::parse_at(offset, value.to_vec())?);
+        }
+        Ok(page)
+    }
+
+    /// Records above the horizon, where none may be missing.
+    fn read_on(&self, from: Offset, limit: usize) -> Result<Vec<Stored>, JournalError> {
         let end = self.durable();
         if from >= end {
             return Ok(Vec::new());
@@ -266,11 +364,11 @@ fn check_layout(tree: &sled::Tree) -> Result<(), JournalError> {
     let what = || "the journal's layout".to_owned();
     match tree.get(keys::FORMAT).map_err(sled_error)? {
         Some(value) => match <[u8; 4]>::try_from(&*value).map(u32::from_be_bytes) {
-            Ok(keys::LAYOUT) => Ok(()),
-            Ok(found) if found > keys::LAYOUT => Err(JournalError::Newer {
+            Ok(keys::LAYOUT | keys::COMPACTED) => Ok(()),
+            Ok(found) if found > keys::COMPACTED => Err(JournalError::Newer {
                 what: what(),
                 found,
-                known: keys::LAYOUT,
+                known: keys::COMPACTED,
             }),
             _ => Err(JournalError::Damaged {
                 place: what(),
@@ -282,6 +380,32 @@ fn check_layout(tree: &sled::Tree) -> Result<(), JournalError> {
             place: what(),
             why: "it is missing".to_owned(),
         }),
+    }
+}
+
+/// The horizon and its archives, where the layout has one.
+fn read_horizon(tree: &sled::Tree) -> Result<Option<Horizon>, JournalError> {
+    let layout = tree.get(keys::FORMAT).map_err(sled_error)?;
+    let compacted = layout.is_some_and(|value| *value == keys::COMPACTED.to_be_bytes());
+    let value = tree.get(keys::HORIZON).map_err(sled_error)?;
+    let (Some(value), true) = (&value, compacted) else {
+        return match (value, compacted) {
+            (None, false) => Ok(None),
+            _ => Err(keys::damaged(
+                keys::HORIZON,
+                "it is not what the layout says",
+            )),
+        };
+    };
+    let (mut horizon, archives) = keys::horizon_of(value)?;
+    for entry in tree.scan_prefix(keys::ARCHIVES) {
+        let (key, value) = entry.map_err(sled_error)?;
+        horizon.archives.push(keys::archive_of(&key, &value)?);
+    }
+    if horizon.archives.len() as u64 == archives {
+        Ok(Some(horizon))
+    } else {
+        Err(keys::damaged(keys::HORIZON, "archives of it are not named"))
     }
 }
 

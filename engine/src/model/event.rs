@@ -6,7 +6,7 @@ use super::{
     failure::Failure,
     graph::Graph,
     id::{EntityId, RunId, Timestamp},
-    payload::Payload,
+    payload::{Hash, Payload},
     text::{Name, Text, Who},
 };
 
@@ -255,6 +255,18 @@ pub enum EventKind {
         /// The wait.
         wait: Wait,
     },
+
+    // --- of the journal's own stream ---
+    /// What was before an offset is in archives now; see [`crate::compact`].
+    Compacted {
+        /// That offset.
+        horizon: u64,
+        /// SHA-256 over what stands in the place of the events: see
+        /// [`Horizon`](crate::journal::Horizon).
+        sealed: Hash,
+        /// The SHA-256 of the newest archive.
+        archive: Hash,
+    },
 }
 
 impl EventKind {
@@ -282,6 +294,7 @@ impl EventKind {
             Self::Resumed => "resumed",
             Self::RunFinished { .. } => "run_finished",
             Self::RetryScheduled { .. } => "retry_scheduled",
+            Self::Compacted { .. } => "compacted",
         }
     }
 }

@@ -113,13 +113,15 @@ impl FromStr for RunId {
     }
 }
 
-/// A stream of the journal: an entity's, or a run's.
+/// A stream of the journal: an entity's, a run's, or the journal's own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum StreamId {
     /// Desired generations, state transitions and runs of an entity.
     Entity(EntityId),
     /// The steps of a run.
     Run(RunId),
+    /// What became of the journal itself.
+    Journal,
 }
 
 impl fmt::Display for StreamId {
@@ -127,6 +129,7 @@ impl fmt::Display for StreamId {
         match self {
             Self::Entity(id) => write!(f, "entity/{id}"),
             Self::Run(id) => write!(f, "run/{id}"),
+            Self::Journal => f.write_str("journal"),
         }
     }
 }
@@ -137,6 +140,7 @@ impl FromStr for StreamId {
         match text.split_once('/') {
             Some(("entity", id)) => id.parse().map(Self::Entity),
             Some(("run", id)) => id.parse().map(Self::Run),
+            None if text == "journal" => Ok(Self::Journal),
             _ => Err(InvalidId::new("stream id", text)),
         }
     }
@@ -152,6 +156,7 @@ mod tests {
         for stream in [
             StreamId::Entity(entity),
             StreamId::Run(RunId(Ulid::from_parts(7, 9))),
+            StreamId::Journal,
         ] {
             assert_eq!(stream.to_string().parse(), Ok(stream));
         }

@@ -3,7 +3,7 @@ use crate::{
     audit::sample::{self, Batch},
     blob::MemoryBlobs,
     journal::{Journal as _, MemoryJournal},
-    model::{CancelMode, EventKind, Name, Outcome, Payload},
+    model::{CancelMode, EventKind, Name, Outcome, Payload, RunResult},
 };
 
 async fn sample_batches() -> Vec<Batch> {
@@ -41,6 +41,7 @@ async fn a_history_of_every_kind_of_event_is_what_was_decided() {
     let summary = replayed(sample_batches().await, true).await.unwrap();
     let expected = Summary {
         events: 53,
+        archived: 0,
         batches: 18,
         entities: 2,
         unsettled: 1,

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
-    journal::{Offset, Record},
+    journal::{Offset, Record, Rest},
     model::{
-        EntityId, Event, EventKind, Failure, FailureClass, Name, Outcome, RunId, RunResult,
+        Actor, EntityId, Event, EventKind, Failure, FailureClass, Name, Outcome, RunId, RunResult,
         StreamId, Timestamp, Work,
     },
 };
@@ -14,7 +14,7 @@ use vsiflow_engine::{
 use super::{Fleet, FleetError};
 
 /// One event. The names of its keys are stable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryLine {
     /// The journal-wide order.
@@ -97,7 +97,8 @@ const PAGE: usize = 1_000;
 
 impl Fleet {
     /// The history of a VSI, deleted ones included: its own events, those of its runs, and those
-    /// of the base image's runs it waited for.
+    /// of the base image's runs it waited for. A line of the kind `archived` stands for those that
+    /// compaction moved into archives.
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
@@ -120,13 +121,52 @@ impl Fleet {
         }
         all.sort_by_key(|record| record.offset);
         all.dedup_by_key(|record| record.offset);
-        Ok(Lines::default().of(&known.entity, &all))
+        let mut lines = Lines::default().of(&known.entity, &all);
+        if let Some(line) = self.archived_line(&known.entity).await? {
+            // Kept events of an open run may be older.
+            let at = lines.partition_point(|other| other.offset < line.offset);
+            lines.insert(at, line);
+        }
+        Ok(lines)
+    }
+
+    async fn archived_line(&self, entity: &EntityId) -> Result<Option<HistoryLine>, FleetError> {
+        let stream = StreamId::Entity(entity.clone());
+        let Some(seal) = self.journal.seal(&stream).await? else {
+            return Ok(None);
+        };
+        let horizon = self.journal.horizon().await?;
+        let archives = horizon.into_iter().flat_map(|horizon| horizon.archives);
+        let files = archives.filter(|a| a.end > seal.first && a.first <= seal.last);
+        let files: Vec<_> = files.map(|archive| archive.file_name()).collect();
+        let at = match &seal.rest {
+            Rest::Entity(snapshot) => snapshot.changed,
+            _ => Timestamp::default(),
+        };
+        let detail = format!(
+            "{} events and those of the runs that ended are archived in {}",
+            seal.next_seq,
+            files.join(", ")
+        );
+        Ok(Some(HistoryLine {
+            offset: seal.last,
+            time: super::object::rfc3339(at),
+            entity: entity.to_string(),
+            kind: "archived".to_owned(),
+            actor: Actor::Engine.to_string(),
+            detail: Some(detail),
+            hash: seal.hash.to_string(),
+            ..HistoryLine::default()
+        }))
     }
 
     pub(crate) async fn records(&self, stream: &StreamId) -> Result<Vec<Record>, FleetError> {
         let mut all = Vec::new();
         loop {
-            let page = self.journal.read(stream, all.len() as u64, PAGE).await?;
+            let next = all
+                .last()
+                .map_or(0, |last: &Record| last.seq.saturating_add(1));
+            let page = self.journal.read(stream, next, PAGE).await?;
             let last = page.len() < PAGE;
             all.extend(page);
             if last {
@@ -187,7 +227,7 @@ impl Lines {
         let event = &record.event;
         let run = match &record.stream {
             StreamId::Run(run) => Some(*run),
-            StreamId::Entity(_) => run_of(&event.kind),
+            StreamId::Entity(_) | StreamId::Journal => run_of(&event.kind),
         };
         if let (Some(run), EventKind::RunStarted { entity, graph, .. }) = (run, &event.kind) {
             self.runs
@@ -196,7 +236,9 @@ impl Lines {
         let known = run.and_then(|run| self.runs.get(&run));
         let entity = match &record.stream {
             StreamId::Entity(entity) => entity.to_string(),
-            StreamId::Run(_) => known.map_or_else(|| of.to_string(), |known| known.0.to_string()),
+            StreamId::Run(_) | StreamId::Journal => {
+                known.map_or_else(|| of.to_string(), |known| known.0.to_string())
+            }
         };
         let workflow = workflow_of(&event.kind).or(known.map(|known| &known.1));
         let (step, attempt) = step_of(&event.kind);

@@ -17,6 +17,7 @@ async fn taken() -> Head {
         journal: &journal,
         blobs: &blobs,
         journal_id: "01JXTEST",
+        archives: None,
     };
     audit.head(Timestamp(1_750_000_123_456)).await.unwrap()
 }

@@ -12,6 +12,7 @@ pub(super) async fn export(journal: &dyn ChainedJournal, blobs: &MemoryBlobs) ->
         journal,
         blobs,
         journal_id: ID,
+        archives: None,
     };
     let mut out = Vec::new();
     audit.export(&mut out, NOW).await.unwrap();
@@ -63,6 +64,7 @@ async fn a_rebuilt_journal_is_the_one_that_was_exported() {
         journal: &journal,
         blobs: &kept_blobs,
         journal_id: state.journal_id(),
+        archives: None,
     };
     assert!(audit.verify(Some(&kept)).await.unwrap().is_sound());
     let mut again = Vec::new();
@@ -155,7 +157,7 @@ async fn an_export_cut_off_anywhere_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_schema_is_named_as_such() {
     let mut lines = lines(&sample_export().await);
-    lines[0] = "{\"kind\":\"header\",\"schema\":2,\"new\":[]}".to_owned();
+    lines[0] = "{\"kind\":\"header\",\"schema\":3,\"new\":[]}".to_owned();
     assert_eq!(refused(&lines).await.code(), "VSI0003");
 }
 
@@ -192,6 +194,7 @@ async fn a_journal_that_is_not_sound_is_not_exported() {
         journal: &journal,
         blobs: &blobs,
         journal_id: ID,
+        archives: None,
     };
     let error = audit.export(&mut Vec::new(), NOW).await.unwrap_err();
     assert_eq!(error.code(), "VSI0901", "{error}");

@@ -122,14 +122,14 @@ async fn a_cut_end_is_found_when_the_journal_is_opened() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_layout_is_refused() {
     let dir = closed_journal().await;
-    change(&dir, keys::FORMAT, |_| Some(vec![0, 0, 0, 2]));
+    change(&dir, keys::FORMAT, |_| Some(vec![0, 0, 0, 3]));
     let found = SledJournal::open(dir.path()).await.map(drop);
     assert!(
         matches!(
             found,
             Err(JournalError::Newer {
-                found: 2,
-                known: 1,
+                found: 3,
+                known: 2,
                 ..
             })
         ),

@@ -49,6 +49,8 @@ macro_rules! mirror {
     };
 }
 
+pub(super) mod seal;
+
 /// An identity of a run: the 128 bits of its ULID, most significant byte first.
 type RunId = [u8; 16];
 
@@ -87,6 +89,7 @@ mirror!(#[derive(Encode, Decode)] enum EventKind {
     Resumed {}
     RunFinished { result: RunResult, }
     RetryScheduled { wait: Wait, }
+    Compacted { horizon: u64, sealed: Hash, archive: Hash, }
 });
 
 mirror!(#[derive(Encode, Decode)] enum Precedence { Queue {} Supersede {} Supreme {} Record {} });
@@ -175,6 +178,7 @@ pub(crate) struct EntityId {
 pub(crate) enum StreamId {
     Entity(EntityId),
     Run(RunId),
+    Journal,
 }
 
 impl Mirror<model::Actor> for Actor {
@@ -262,6 +266,7 @@ impl Mirror<model::StreamId> for StreamId {
         match model {
             model::StreamId::Entity(entity) => Self::Entity(Mirror::store(entity)),
             model::StreamId::Run(run) => Self::Run(Mirror::store(run)),
+            model::StreamId::Journal => Self::Journal,
         }
     }
 
@@ -269,6 +274,7 @@ impl Mirror<model::StreamId> for StreamId {
         Ok(match self {
             Self::Entity(entity) => model::StreamId::Entity(entity.restore()?),
             Self::Run(run) => model::StreamId::Run(run.restore()?),
+            Self::Journal => model::StreamId::Journal,
         })
     }
 }

@@ -1,9 +1,11 @@
 //! How numbers, texts and collections of version 1 go from and to the model's.
 
+use std::collections::BTreeSet;
+
 use ulid::Ulid;
 
 use super::super::{Mirror, Unreadable};
-use crate::model::{Name, RunId, Text, Timestamp, Who};
+use crate::model::{Hash, Name, RunId, Text, Timestamp, Who};
 
 macro_rules! same {
     ($($type:ty)*) => {
@@ -38,6 +40,16 @@ impl Mirror<RunId> for [u8; 16] {
 
     fn restore(self) -> Result<RunId, Unreadable> {
         Ok(RunId(Ulid::from_bytes(self)))
+    }
+}
+
+impl Mirror<Hash> for [u8; 32] {
+    fn store(model: &Hash) -> Self {
+        model.0
+    }
+
+    fn restore(self) -> Result<Hash, Unreadable> {
+        Ok(Hash(self))
     }
 }
 
@@ -78,6 +90,26 @@ impl<M, S: Mirror<M>> Mirror<Vec<M>> for Vec<S> {
 
     fn restore(self) -> Result<Vec<M>, Unreadable> {
         self.into_iter().map(S::restore).collect()
+    }
+}
+
+impl Mirror<BTreeSet<Name>> for Vec<String> {
+    fn store(model: &BTreeSet<Name>) -> Self {
+        model.iter().map(String::store).collect()
+    }
+
+    fn restore(self) -> Result<BTreeSet<Name>, Unreadable> {
+        self.into_iter().map(String::restore).collect()
+    }
+}
+
+impl<A, B, S: Mirror<A>, T: Mirror<B>> Mirror<(A, B)> for (S, T) {
+    fn store(model: &(A, B)) -> Self {
+        (S::store(&model.0), T::store(&model.1))
+    }
+
+    fn restore(self) -> Result<(A, B), Unreadable> {
+        Ok((self.0.restore()?, self.1.restore()?))
     }
 }
 
