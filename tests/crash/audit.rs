@@ -142,6 +142,7 @@ impl Ledger {
                 .or_default()
                 .apply(&record.event),
             StreamId::Run(id) => self.runs.entry(*id).or_default().apply(&record.event),
+            StreamId::Journal => Ok(()),
         };
         if let Err(divergence) = folded {
             self.blame(format!("{}: {divergence}", record.stream));

@@ -57,6 +57,7 @@ async fn chains(world: &World) -> Result<(), String> {
         journal: world.journal.as_ref(),
         blobs: world.blobs.as_ref(),
         journal_id: JOURNAL,
+        archives: None,
     };
     let report = audit
         .verify(None)

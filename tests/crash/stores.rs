@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use vsiflow_engine::{
     blob::Blobs,
     checkpoint::Checkpoints,
-    journal::{Append, Journal, JournalError, Offset, Record, StreamHead},
+    journal::{Append, Horizon, Journal, JournalError, Offset, Record, Seal, StreamHead},
     model::{Hash, Name, Payload, RunId, StreamId},
     secret::{Secret, SecretError, Secrets},
 };
@@ -58,6 +58,22 @@ impl Journal for Gated<dyn Journal> {
 
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
         self.inner.streams().await
+    }
+
+    async fn horizon(&self) -> Result<Option<Horizon>, JournalError> {
+        self.inner.horizon().await
+    }
+
+    async fn seal(&self, stream: &StreamId) -> Result<Option<Seal>, JournalError> {
+        self.inner.seal(stream).await
+    }
+
+    async fn seals(
+        &self,
+        after: Option<&StreamId>,
+        limit: usize,
+    ) -> Result<Vec<Seal>, JournalError> {
+        self.inner.seals(after, limit).await
     }
 }
 
@@ -155,5 +171,21 @@ impl Journal for Audited {
 
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
         self.inner.streams().await
+    }
+
+    async fn horizon(&self) -> Result<Option<Horizon>, JournalError> {
+        self.inner.horizon().await
+    }
+
+    async fn seal(&self, stream: &StreamId) -> Result<Option<Seal>, JournalError> {
+        self.inner.seal(stream).await
+    }
+
+    async fn seals(
+        &self,
+        after: Option<&StreamId>,
+        limit: usize,
+    ) -> Result<Vec<Seal>, JournalError> {
+        self.inner.seals(after, limit).await
     }
 }

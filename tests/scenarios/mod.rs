@@ -8,6 +8,7 @@ mod contract_desk;
 mod contracts;
 mod failed_boots;
 mod going_on;
+mod growth;
 mod hello;
 mod images;
 mod invariants;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
-    model::{EntityState, Name, NodeState, RunResult, RunState, Text},
+    model::{EntityId, EntityState, Name, NodeState, RunResult, RunState, Text},
     workflow::EntityView,
 };
 
@@ -99,6 +99,13 @@ pub fn state(view: &EntityView<'_>) -> Option<(Name, Text)> {
         _ => return None,
     };
     Some((Name::of(state), detail))
+}
+
+/// Whether an entity is gone for good: of its past nothing has to stay at hand.
+pub fn is_gone(entity: &EntityId, state: &EntityState) -> bool {
+    let comes_and_goes = [kind::VSI, kind::IMAGE].contains(&entity.kind().as_str());
+    let recorded = state.state.as_ref().map(|(name, _)| name.as_str());
+    comes_and_goes && state.active.is_none() && recorded == Some(Phase::Deleted.as_str())
 }
 
 fn vsi(view: &EntityView<'_>) -> (&'static str, Text) {

@@ -51,6 +51,19 @@ pub(crate) struct Common {
         hide_default_value = true
     )]
     pub(crate) reason: String,
+    /// How long finished work stays in the journal, such as `30d`; then it is moved into an
+    /// archive. `never` keeps everything.
+    #[arg(
+        long,
+        global = true,
+        env = "VSIFLOW_RETENTION",
+        value_name = "DURATION|never",
+        default_value = "30d",
+        hide_env_values = true,
+        hide_short_help = true,
+        value_parser = retention
+    )]
+    pub(crate) retention: Retention,
     /// Say more on standard error; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -85,6 +98,8 @@ pub(crate) enum Command {
     /// Prove that the journal is what was written; anchor, export and rebuild it
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Move finished work that is old out of the journal into an archive
+    Compact(CompactArgs),
     /// Fold the whole journal, and check it against what the engine decides
     Replay(ReplayArgs),
     /// Write everything the state directory holds into one file, also while vsiflow works
@@ -420,6 +435,16 @@ pub(crate) struct AuditRebuildArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(crate) struct CompactArgs {
+    /// Archive what was recorded longer ago than this, such as `90d` [default: the retention].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) older_than: Option<std::time::Duration>,
+    /// Say what would be archived; change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ReplayArgs {
     /// Check at every event that it is what the engine decides there; name the first that is not.
     #[arg(long)]
@@ -500,6 +525,17 @@ pub(crate) enum HistoryFormat {
     Json,
 }
 
+/// How long finished work stays in the journal; none: for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Retention(pub(crate) Option<std::time::Duration>);
+
+fn retention(text: &str) -> Result<Retention, String> {
+    if text == "never" {
+        return Ok(Retention(None));
+    }
+    duration(text).map(|time| Retention(Some(time)))
+}
+
 fn duration(text: &str) -> Result<std::time::Duration, String> {
     let seconds = text.parse::<u64>().map(std::time::Duration::from_secs);
     seconds
@@ -522,5 +558,8 @@ mod tests {
         assert_eq!(duration("90"), Ok(std::time::Duration::from_secs(90)));
         assert_eq!(duration("1h30m"), Ok(std::time::Duration::from_secs(5_400)));
         assert!(duration("soon").is_err());
+        let day = std::time::Duration::from_secs(86_400);
+        assert_eq!(retention("1d"), Ok(Retention(Some(day))));
+        assert_eq!(retention("never"), Ok(Retention(None)));
     }
 }

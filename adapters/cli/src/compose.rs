@@ -27,7 +27,7 @@ use vsiflow_workflows::{
 
 use crate::{
     args::Common,
-    daemon,
+    command, daemon,
     exit::{Exit, Problem},
 };
 
@@ -57,6 +57,7 @@ struct Inner {
 /// What a state directory says of itself.
 struct Origin {
     journal_id: String,
+    archives: PathBuf,
     incarnation: u32,
 }
 
@@ -64,6 +65,7 @@ impl Origin {
     fn of(state: &StateDir) -> Self {
         Self {
             journal_id: state.journal_id().to_owned(),
+            archives: state.archives(),
             incarnation: state.incarnation(),
         }
     }
@@ -84,13 +86,24 @@ impl App {
     pub(crate) async fn open(common: &Common) -> Result<Self, Problem> {
         match HELD.try_with(Self::clone) {
             Ok(app) => Ok(app),
-            Err(_) => Box::pin(Self::open_own(common)).await,
+            Err(_) => Box::pin(Self::open_own(common, false)).await,
         }
     }
 
-    async fn open_own(common: &Common) -> Result<Self, Problem> {
+    /// As [`App::open`], for a command that may stay a while: what is old is archived first.
+    pub(crate) async fn open_to_work(common: &Common) -> Result<Self, Problem> {
+        match HELD.try_with(Self::clone) {
+            Ok(app) => Ok(app),
+            Err(_) => Box::pin(Self::open_own(common, true)).await,
+        }
+    }
+
+    async fn open_own(common: &Common, to_work: bool) -> Result<Self, Problem> {
         let path = state_path(common)?;
         let state = open_state(&path).await?;
+        if to_work {
+            command::compact::if_due(common, &state).await?;
+        }
         let journal = Arc::new(state.journal().await?);
         let checkpoints = Arc::new(state.checkpoints().await?);
         let blobs = Arc::new(state.blobs().await?);
@@ -152,6 +165,7 @@ impl App {
                 journal: &*self.inner.journal,
                 blobs: &*self.inner.blobs,
                 journal_id: &self.inner.origin.journal_id,
+                archives: Some(&self.inner.origin.archives),
             },
             secrets: &*self.inner.secrets,
             incarnation: self.inner.origin.incarnation,

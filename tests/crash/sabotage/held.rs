@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use vsiflow_engine::{
-    journal::{Append, Journal, JournalError, Offset, Record, StreamHead},
+    journal::{Append, Horizon, Journal, JournalError, Offset, Record, Seal, StreamHead},
     model::{Event, EventKind, Hash, StreamId},
 };
 
@@ -122,6 +122,22 @@ impl Journal for HeldBack {
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
         self.inner.streams().await
     }
+
+    async fn horizon(&self) -> Result<Option<Horizon>, JournalError> {
+        self.inner.horizon().await
+    }
+
+    async fn seal(&self, stream: &StreamId) -> Result<Option<Seal>, JournalError> {
+        self.inner.seal(stream).await
+    }
+
+    async fn seals(
+        &self,
+        after: Option<&StreamId>,
+        limit: usize,
+    ) -> Result<Vec<Seal>, JournalError> {
+        self.inner.seals(after, limit).await
+    }
 }
 
 /// Writes wherever the stream is, whoever was there before: no writer is ever refused.
@@ -153,5 +169,21 @@ impl Journal for Rebased {
 
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
         self.0.streams().await
+    }
+
+    async fn horizon(&self) -> Result<Option<Horizon>, JournalError> {
+        self.0.horizon().await
+    }
+
+    async fn seal(&self, stream: &StreamId) -> Result<Option<Seal>, JournalError> {
+        self.0.seal(stream).await
+    }
+
+    async fn seals(
+        &self,
+        after: Option<&StreamId>,
+        limit: usize,
+    ) -> Result<Vec<Seal>, JournalError> {
+        self.0.seals(after, limit).await
     }
 }

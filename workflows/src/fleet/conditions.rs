@@ -26,15 +26,16 @@ pub struct Condition {
     pub last_transition_time: String,
 }
 
-/// All conditions of a VSI.
+/// All conditions of a VSI; `changed` is when its state last changed in events that are archived.
 pub(super) fn of(
     known: &Known,
     run: Option<&RunState>,
     obstacle: Option<&Failure>,
     records: &[Record],
+    changed: Option<Timestamp>,
 ) -> Vec<Condition> {
     let phase = known.phase();
-    let since = changed_at(records);
+    let since = changed_at(records, changed);
     let detail = known
         .state
         .state
@@ -69,7 +70,7 @@ pub(super) fn of(
         conditions.push(make("JournalBehind", true, code, &failure.to_string()));
     }
     for (name, nodes) in NODES {
-        conditions.push(by_node(name, nodes, run, records));
+        conditions.push(by_node(name, nodes, run, records, since));
     }
     conditions
 }
@@ -90,6 +91,7 @@ fn by_node(
     nodes: &[&str],
     run: Option<&RunState>,
     records: &[Record],
+    since: Timestamp,
 ) -> Condition {
     let nodes = nodes.iter().map(|node| Name::of(node));
     let state = run.and_then(|run| nodes.clone().find_map(|node| run.nodes.get(&node)));
@@ -107,7 +109,7 @@ fn by_node(
         status,
         reason: reason.to_owned(),
         message,
-        last_transition_time: rfc3339(done.unwrap_or_else(|| changed_at(records))),
+        last_transition_time: rfc3339(done.unwrap_or(since)),
     }
 }
 
@@ -122,7 +124,7 @@ fn last_success(records: &[Record], wanted: &Name) -> Option<Timestamp> {
 }
 
 /// When the recorded state last changed.
-fn changed_at(records: &[Record]) -> Timestamp {
+fn changed_at(records: &[Record], archived: Option<Timestamp>) -> Timestamp {
     let times = records
         .iter()
         .filter_map(|record| match &record.event.kind {
@@ -130,5 +132,5 @@ fn changed_at(records: &[Record]) -> Timestamp {
             _ => None,
         });
     let first = records.first().map(|record| record.event.at);
-    times.max().or(first).unwrap_or_default()
+    times.max().or(archived).or(first).unwrap_or_default()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_engine::{
-    journal::Record,
+    journal::{Record, Rest, Snapshot},
     model::{EventKind, NodeState, RunResult, RunState, StreamId, Timestamp},
     step::Step as _,
 };
@@ -145,12 +145,12 @@ impl Fleet {
         let newest = state.active.as_ref().map(|run| run.run);
         let newest = newest.or(state.last.as_ref().map(|run| run.run));
         let run = newest.and_then(|run| self.engine.run(run));
-        let mut records = self
-            .records(&StreamId::Entity(known.entity.clone()))
-            .await?;
-        let created = records
-            .first()
-            .map_or(Timestamp(0), |record| record.event.at);
+        let stream = StreamId::Entity(known.entity.clone());
+        let mut records = self.records(&stream).await?;
+        let past = self.archived(&stream).await?;
+        let first = records.first().map(|record| record.event.at);
+        let created = past.as_ref().map(|past| past.created).or(first);
+        let created = created.unwrap_or_default();
         for run in &state.runs {
             records.extend(self.records(&StreamId::Run(*run)).await?);
         }
@@ -173,7 +173,9 @@ impl Fleet {
             (None, Some(detail)) => detail,
             (None, None) => console_tail(&ready),
         };
-        let conditions = conditions::of(known, run.as_deref(), obstacle.as_ref(), &records);
+        let changed = past.map(|past| past.changed);
+        let conditions =
+            conditions::of(known, run.as_deref(), obstacle.as_ref(), &records, changed);
         let status = VsiStatus {
             status: known.phase().old_status(),
             description,
@@ -201,6 +203,15 @@ impl Fleet {
             spec: spec(known),
             status,
         })
+    }
+
+    /// What the archived events of an entity came to.
+    async fn archived(&self, stream: &StreamId) -> Result<Option<Snapshot>, FleetError> {
+        let seal = self.journal.seal(stream).await?;
+        Ok(seal.and_then(|seal| match seal.rest {
+            Rest::Entity(snapshot) => Some(*snapshot),
+            _ => None,
+        }))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
 pub(super) async fn run(common: &Common, args: ApplyArgs) -> Outcome {
     let resolved = work::documents(common, &args.sources.files, args.sources.recursive).await?;
     warn_of_insecure(resolved.hosts.values());
-    let app = App::open(common).await?;
+    let app = App::open_to_work(common).await?;
     if args.dry_run {
         return dry_run(&app, &resolved, args.output).await;
     }

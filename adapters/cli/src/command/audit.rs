@@ -1,6 +1,9 @@
 //! `audit`: proves that the journal is what was written, anchors, exports and rebuilds it.
 
-use std::{os::fd::AsFd, path::Path};
+use std::{
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
 
 use tokio::{
     fs::{File, OpenOptions},
@@ -41,6 +44,7 @@ pub(super) struct Looked {
     state: StateDir,
     pub(super) journal: SledInspector,
     blobs: DirBlobs,
+    archives: PathBuf,
 }
 
 impl Looked {
@@ -50,10 +54,12 @@ impl Looked {
         there(&path)?;
         let state = compose::open_state(&path).await?;
         let (journal, blobs) = (state.inspect().await?, state.blobs().await?);
+        let archives = state.archives();
         Ok(Self {
             state,
             journal,
             blobs,
+            archives,
         })
     }
 
@@ -62,6 +68,7 @@ impl Looked {
             journal: &self.journal,
             blobs: &self.blobs,
             journal_id: self.state.journal_id(),
+            archives: Some(&self.archives),
         }
     }
 
@@ -116,12 +123,24 @@ fn told_sound(common: &Common, id: &str, report: &Report, kept: Option<&Head>, s
         batches,
         streams,
         blobs,
+        archived,
+        unread,
         ..
     } = report;
     output::line(&format!(
         "journal {id}: {records} events in {batches} batches and {streams} streams, {blobs} blobs: \
          nothing was changed, removed, reordered or inserted"
     ));
+    match (archived, unread.len()) {
+        (0, _) => {}
+        (_, 0) => output::line(&format!(
+            "the {archived} events before it are in archives, which are what was written"
+        )),
+        (_, many) => output::note(&format!(
+            "the {archived} events before it are archived, and {many} archives are not at hand: {}",
+            unread.join(", ")
+        )),
+    }
     match (kept, signed) {
         (Some(_), true) => output::line("the head kept elsewhere is signed and part of it"),
         (Some(_), false) => output::line("the head kept elsewhere is part of it"),

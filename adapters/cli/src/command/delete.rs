@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) async fn run(common: &Common, args: DeleteArgs) -> Outcome {
     let named = named(common, &args).await?;
-    let app = App::open(common).await?;
+    let app = App::open_to_work(common).await?;
     let mut targets = Vec::new();
     let mut exit = Exit::Done;
     // Names are looked up first, so that a slip of the pen deletes nothing.

@@ -4,6 +4,7 @@ mod apply;
 mod audit;
 mod backup;
 mod cancel;
+pub(crate) mod compact;
 mod completions;
 mod contract;
 mod delete;
@@ -96,6 +97,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Cancel(args) => cancel::run(&common, args).await,
         Command::Image(command) => image::run(&common, command).await,
         Command::Audit(command) => audit::run(&common, command).await,
+        Command::Compact(args) => compact::run(&common, args).await,
         Command::Replay(args) => replay::run(&common, args).await,
         Command::Backup(args) => backup::run(&common, args).await,
         Command::Restore(args) => restore::run(&common, args).await,

@@ -29,6 +29,7 @@ pub(super) async fn run(common: &Common, args: ReplayArgs) -> Outcome {
 fn told(summary: &Summary, verified: bool) {
     let Summary {
         events,
+        archived,
         batches,
         entities,
         unsettled,
@@ -44,6 +45,9 @@ fn told(summary: &Summary, verified: bool) {
         "follow one another"
     };
     output::line(&format!("{events} events in {batches} batches {what}"));
+    if *archived > 0 {
+        output::line(&format!("{archived} events are archived and were not read"));
+    }
     output::line(&format!(
         "entities: {entities}, {unsettled} of them not settled"
     ));

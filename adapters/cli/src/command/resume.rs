@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(super) async fn run(common: &Common, args: ResumeArgs) -> Outcome {
-    let app = App::open(common).await?;
+    let app = App::open_to_work(common).await?;
     let targets = if args.names.is_empty() {
         let open = app.fleet.interrupted().await?;
         work::targets_of(&app, &open).await?
