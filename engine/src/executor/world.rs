@@ -5,8 +5,10 @@ use std::{
     sync::Arc,
 };
 
+use futures::{StreamExt as _, stream};
+
 use crate::{
-    journal::{Journal, JournalError, Offset, Rest},
+    journal::{Journal, JournalError, Offset, Record, Rest},
     model::{
         Divergence, EntityId, EntityState, Event, Name, NodeState, RunId, RunState, StreamId, Work,
     },
@@ -14,6 +16,9 @@ use crate::{
 };
 
 const PAGE: usize = 1_000;
+
+/// Pages that are read ahead of the one that is folded.
+const AHEAD: usize = 4;
 
 #[derive(Clone, Debug)]
 pub(super) struct EntityEntry {
@@ -58,26 +63,50 @@ impl World {
             .load_seals(journal)
             .await
             .map_err(LoadError::Journal)?;
-        let mut from = 0;
-        loop {
-            let page = journal
-                .read_all(from, PAGE)
-                .await
-                .map_err(LoadError::Journal)?;
-            let Some(last) = page.last() else {
-                return Ok(world);
-            };
-            from = last.offset.saturating_add(1);
-            for record in &page {
-                world
-                    .apply(&record.stream, &record.event, record.offset)
-                    .map_err(|why| LoadError::Divergence {
-                        stream: record.stream.clone(),
-                        seq: record.seq,
-                        why,
-                    })?;
+        let horizon = journal.horizon().await.map_err(LoadError::Journal)?;
+        let horizon = horizon.map_or(0, |horizon| horizon.offset);
+        world.load_kept(journal, horizon).await?;
+        // Above the horizon no offset is missing, so that the pages are known beforehand: some are
+        // read and decoded on other threads while one is folded here.
+        let pages = stream::iter((horizon..).step_by(PAGE));
+        let mut pages = pages
+            .map(|from| journal.read_all(from, PAGE))
+            .buffered(AHEAD);
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(LoadError::Journal)?;
+            if page.is_empty() {
+                break;
             }
+            world.fold(&page)?;
         }
+        drop(pages);
+        Ok(world)
+    }
+
+    /// Folds the records below the horizon that are still there.
+    async fn load_kept(&mut self, journal: &dyn Journal, horizon: Offset) -> Result<(), LoadError> {
+        let mut from = 0;
+        while from < horizon {
+            let page = journal.read_all(from, PAGE).await;
+            let mut page = page.map_err(LoadError::Journal)?;
+            from = page
+                .last()
+                .map_or(horizon, |last| last.offset.saturating_add(1));
+            page.retain(|record| record.offset < horizon);
+            self.fold(&page)?;
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, page: &[Record]) -> Result<(), LoadError> {
+        page.iter().try_for_each(|record| {
+            let applied = self.apply(&record.stream, &record.event, record.offset);
+            applied.map_err(|why| LoadError::Divergence {
+                stream: record.stream.clone(),
+                seq: record.seq,
+                why,
+            })
+        })
     }
 
     /// Of runs that are archived it only takes in that they were.
