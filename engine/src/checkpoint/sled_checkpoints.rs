@@ -1,9 +1,14 @@
 //! Checkpoints on a local disk.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use async_trait::async_trait;
 use tokio::sync::RwLock;
+use ulid::Ulid;
 
 use super::{Checkpoints, check};
 use crate::{
@@ -20,6 +25,8 @@ use crate::{
 /// Failing and closing are as for [`crate::journal::SledJournal`].
 pub struct SledCheckpoints {
     tree: Arc<RwLock<Option<sled::Tree>>>,
+    /// The runs that have anything here: most have not, and to forget those costs nothing.
+    runs: Mutex<HashSet<RunId>>,
     writer: GroupWriter<Writer>,
 }
 
@@ -33,11 +40,16 @@ impl SledCheckpoints {
         let dir = dir.as_ref().to_owned();
         blocking(move || {
             let durable = Durable::open(&dir, std::fs::File::sync_data)?;
+            let runs = Mutex::new(runs_of(durable.tree())?);
             let tree = Arc::new(RwLock::new(Some(durable.tree().clone())));
             let writer = GroupWriter::start("checkpoint-writer", |_| Ok(Writer { durable }))?;
-            Ok(Self { tree, writer })
+            Ok(Self { tree, runs, writer })
         })
         .await
+    }
+
+    fn runs(&self) -> MutexGuard<'_, HashSet<RunId>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the disk fails; for ever where it does not. Cancel safe.
@@ -60,6 +72,7 @@ impl SledCheckpoints {
 impl Checkpoints for SledCheckpoints {
     async fn put(&self, run: RunId, node: &Name, value: Vec<u8>) -> Result<(), JournalError> {
         check(run, &value)?;
+        self.runs().insert(run);
         self.writer
             .write(Request::Put {
                 key: key(run, node),
@@ -83,7 +96,13 @@ impl Checkpoints for SledCheckpoints {
     }
 
     async fn forget(&self, run: RunId) -> Result<(), JournalError> {
-        self.writer.write(Request::Forget(run)).await
+        self.writer.check()?;
+        if !self.runs().contains(&run) {
+            return Ok(());
+        }
+        self.writer.write(Request::Forget(run)).await?;
+        self.runs().remove(&run);
+        Ok(())
     }
 }
 
@@ -92,6 +111,19 @@ fn key(run: RunId, node: &Name) -> Vec<u8> {
     let mut key = run.0.to_bytes().to_vec();
     key.extend_from_slice(node.as_str().as_bytes());
     key
+}
+
+/// The runs that keys begin with.
+fn runs_of(tree: &sled::Tree) -> Result<HashSet<RunId>, JournalError> {
+    let run = |key: sled::Result<sled::IVec>| {
+        let key = key.map_err(sled_error)?;
+        Ok(key.first_chunk().map(|run| RunId(Ulid::from_bytes(*run))))
+    };
+    tree.iter()
+        .keys()
+        .map(run)
+        .filter_map(Result::transpose)
+        .collect()
 }
 
 enum Request {
