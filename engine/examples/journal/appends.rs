@@ -1,0 +1,47 @@
+//! Durable events a second of the journal alone.
+
+use std::{path::Path, sync::Arc, time::Instant};
+
+use vsiflow_engine::journal::{Append, Journal as _, SledJournal};
+
+use crate::{
+    Answer, TIME,
+    sample::{self, STEPS},
+};
+
+/// What a run's stream grows to.
+const PER_STREAM: u64 = 30;
+
+/// Appends one event at a time to one stream after another until the time is over.
+async fn appender(journal: Arc<SledJournal>, mut number: u64, until: Instant) -> Answer<u32> {
+    let mut count = 0;
+    while Instant::now() < until {
+        for seq in 0..PER_STREAM {
+            let append = Append {
+                stream: sample::stream(number),
+                expected_seq: seq,
+                events: vec![sample::succeeded(STEPS[4], 1)],
+            };
+            journal.append(vec![append]).await?;
+            count += 1;
+        }
+        number += 1;
+    }
+    Ok(count)
+}
+
+/// Appends a second of so many tasks, on a journal of their own.
+pub(crate) async fn rate(dir: &Path, tasks: usize) -> Answer<f64> {
+    let journal = Arc::new(SledJournal::open(dir.join(format!("appends-{tasks}"))).await?);
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..tasks as u64)
+        .map(|task| tokio::spawn(appender(journal.clone(), task << 24, start + TIME)))
+        .collect();
+    let mut count = 0;
+    for task in tasks {
+        count += task.await??;
+    }
+    let rate = f64::from(count) / start.elapsed().as_secs_f64();
+    journal.close().await;
+    Ok(rate)
+}

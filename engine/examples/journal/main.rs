@@ -1,0 +1,94 @@
+//! The journal and the engine measured beside what the disk itself can do.
+//!
+//! ```sh
+//! cargo run --release -p vsiflow-engine --example journal -- [DIR] [--json] [--restate FILE]
+//! ```
+//!
+//! All figures of a run belong together: compare them with the raw ones beside them, not with
+//! those of another run. `--restate` adds what was measured of a rival on the same machine.
+
+mod appends;
+mod engine;
+mod raw;
+mod report;
+mod restart;
+mod sample;
+
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::report::Report;
+
+type Answer<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// How long each figure is taken.
+const TIME: Duration = Duration::from_secs(3);
+/// How many work at once.
+const CONCURRENCY: [usize; 4] = [1, 16, 64, 256];
+
+#[derive(Default)]
+struct Args {
+    dir: Option<PathBuf>,
+    json: bool,
+    restate: Option<PathBuf>,
+    restart: bool,
+    fill: bool,
+}
+
+fn args() -> Args {
+    let (mut args, mut words) = (Args::default(), std::env::args_os().skip(1));
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            Some("--json") => args.json = true,
+            Some("--restate") => args.restate = words.next().map(PathBuf::from),
+            Some(restart::ARGUMENT) => args.restart = true,
+            // The journal of the restart alone, for a profiler.
+            Some("--fill") => args.fill = true,
+            _ => args.dir = Some(PathBuf::from(word)),
+        }
+    }
+    args
+}
+
+async fn measure(dir: &Path, report: &mut Report) -> Answer<()> {
+    for count in CONCURRENCY {
+        let before = raw::rate(dir, count)?;
+        let journal = appends::rate(dir, count).await?;
+        // The machine's other work changes by the second: the limit is taken on both sides.
+        let after = raw::rate(dir, count)?;
+        report.raw.insert(count, f64::midpoint(before, after));
+        report.journal.insert(count, journal);
+        report.engine.insert(count, engine::rate(dir, count).await?);
+    }
+    let journal = dir.join("restart");
+    report.bytes_per_event = restart::fill(&journal).await?;
+    report.restart = restart::in_another_process(&journal)?;
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> Answer<()> {
+    let args = args();
+    let dir = args.dir.unwrap_or_else(std::env::temp_dir);
+    if args.restart {
+        return restart::measure(&dir).await;
+    }
+    if args.fill {
+        println!("{:.0} bytes an event", restart::fill(&dir).await?);
+        return Ok(());
+    }
+    let mut report = Report::default();
+    if let Some(file) = args.restate {
+        report.read_rival(&std::fs::read_to_string(file)?);
+    }
+    let room = tempfile::tempdir_in(dir)?;
+    measure(room.path(), &mut report).await?;
+    report.print();
+    if args.json {
+        println!("{}", report.json());
+    }
+    Ok(())
+}
