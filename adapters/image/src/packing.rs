@@ -1,7 +1,9 @@
 //! Images that are packed at their source, unpacked on their way.
 //!
-//! Their length is not known before their end, and they cannot be entered in their middle.
+//! Their first bytes tell how they are packed. Their length is not known before their end, and they
+//! cannot be entered in their middle.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,7 +25,13 @@ const WAITING: usize = 4;
 /// What unpacking may keep of what it unpacked: an archive that wants more is refused.
 const MEMORY: u64 = 34 * 1024 * 1024;
 
-/// How an image is packed, by the end of its name.
+/// The first bytes of a qcow2, which is not packed whatever its name ends in: servers unpack
+/// unasked.
+const QCOW2: &[u8] = b"QFI\xfb";
+/// As many bytes as it takes to tell.
+const HEAD: usize = 6;
+
+/// How an image is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packing {
     Gzip,
@@ -31,8 +39,62 @@ pub(crate) enum Packing {
     Zstd,
 }
 
+/// The image that a stream gives from its start, unpacked where it is packed.
+///
+/// # Errors
+/// Those of the stream, before its first bytes.
+pub(crate) async fn unpacked(
+    mut stream: Box<dyn ImageStream>,
+    url: &Url,
+) -> Result<Box<dyn ImageStream>, SourceError> {
+    let (mut head, mut first) = (Vec::new(), VecDeque::new());
+    while head.len() < HEAD
+        && let Some(piece) = stream.next().await?
+    {
+        head.extend(piece.iter().take(HEAD));
+        first.push_back(piece);
+    }
+    let begun = Box::new(Begun { first, stream });
+    Ok(match Packing::of(&head, url) {
+        Some(packing) => Box::new(packing.open(begun, url)),
+        None => begun,
+    })
+}
+
+/// A stream whose first pieces were looked at.
+struct Begun {
+    first: VecDeque<Bytes>,
+    stream: Box<dyn ImageStream>,
+}
+
+#[async_trait]
+impl ImageStream for Begun {
+    fn info(&self) -> &SourceInfo {
+        self.stream.info()
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        match self.first.pop_front() {
+            Some(piece) => Ok(Some(piece)),
+            None => self.stream.next().await,
+        }
+    }
+}
+
 impl Packing {
-    pub(crate) fn of(url: &Url) -> Option<Self> {
+    /// Told by the first bytes. One whose name says that it is packed and that does not look so is
+    /// taken to be damaged, unless it is a qcow2.
+    fn of(head: &[u8], url: &Url) -> Option<Self> {
+        match head {
+            [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
+            head if head.starts_with(QCOW2) => None,
+            _ => Self::named(url),
+        }
+    }
+
+    fn named(url: &Url) -> Option<Self> {
         let (_, end) = url.path().rsplit_once('.')?;
         match end {
             "gz" => Some(Self::Gzip),
@@ -42,11 +104,20 @@ impl Packing {
         }
     }
 
+    /// Whether a validator is that of the image inside a packed one.
+    pub(crate) fn is_known_by(validator: &str) -> bool {
+        [Self::Gzip, Self::Xz, Self::Zstd]
+            .iter()
+            .any(|packing| validator.starts_with(&packing.prefix()))
+    }
+
+    fn prefix(self) -> String {
+        format!("{self:?} of ")
+    }
+
     /// What is known of the image inside.
-    pub(crate) fn info(self, packed: SourceInfo) -> SourceInfo {
-        let validator = packed
-            .validator
-            .map(|packed| format!("{self:?} of {packed}"));
+    fn info(self, packed: SourceInfo) -> SourceInfo {
+        let validator = packed.validator.map(|packed| self.prefix() + &packed);
         SourceInfo {
             length: None,
             validator,
@@ -54,7 +125,7 @@ impl Packing {
     }
 
     /// The image inside.
-    pub(crate) fn open(self, packed: Box<dyn ImageStream>, url: &Url) -> Unpacked {
+    fn open(self, packed: Box<dyn ImageStream>, url: &Url) -> Unpacked {
         let info = self.info(packed.info().clone());
         let failed = Arc::<Mutex<Option<SourceError>>>::default();
         let (fill, pieces) = mpsc::channel(WAITING);
@@ -148,7 +219,7 @@ impl Read for Feed {
 }
 
 /// An image being unpacked.
-pub(crate) struct Unpacked {
+struct Unpacked {
     info: SourceInfo,
     shown: Shown,
     unpacked: mpsc::Receiver<io::Result<Bytes>>,
@@ -217,5 +288,33 @@ mod tests {
             let error = all(&url).await.unwrap_err();
             assert_eq!(error.kind, SourceErrorKind::Invalid, "{tool}: {error}");
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn first_bytes_tell_how_an_image_is_packed_and_its_name_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, bytes: &[u8]| {
+            let file = dir.path().join(name);
+            std::fs::write(&file, bytes).unwrap();
+            Url::from_file_path(&file).unwrap().to_string()
+        };
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, &[7; 100_000]).unwrap();
+        let packed = packed.finish().unwrap();
+        let url = put("image.qcow2", &packed);
+        assert!(all(&url).await.unwrap() == [7; 100_000]);
+        let source = Router::new().unwrap();
+        let probed = source.probe(&url).await.unwrap();
+        assert_eq!(&probed, source.open(&url).await.unwrap().info());
+        assert_eq!(probed.length, None);
+        // It cannot be entered in its middle, whatever is asked.
+        let validator = probed.validator.as_deref();
+        let again = source.open_at(&url, 50, validator).await.unwrap();
+        assert_eq!((again.starts_at(), again.info()), (0, &probed));
+        let plain = [QCOW2, &[9; 1_000]].concat();
+        assert!(all(&put("plain.gz", &plain)).await.unwrap() == plain);
+        let neither = all(&put("neither.gz", &[9; 1_000])).await.unwrap_err();
+        assert_eq!(neither.kind, SourceErrorKind::Invalid, "{neither}");
+        assert!(all(&put("short", b"abc")).await.unwrap() == b"abc");
     }
 }

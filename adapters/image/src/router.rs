@@ -9,7 +9,7 @@ use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceInfo};
 use crate::error::{invalid, parse};
 use crate::file::FileSource;
 use crate::http::{HttpOptions, HttpSource};
-use crate::packing::Packing;
+use crate::packing::{Packing, unpacked};
 use crate::shared::Shared;
 
 /// Whether a source is the one for a URL.
@@ -71,20 +71,13 @@ impl Router {
 #[async_trait]
 impl ImageSource for Router {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
-        let info = self.choose(url)?.probe(url).await?;
-        Ok(match Packing::of(&parse(url)?) {
-            Some(packing) => packing.info(info),
-            None => info,
-        })
+        // How it is packed is known once its first bytes are there.
+        Ok(self.open(url).await?.info().clone())
     }
 
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
         let stream = self.choose(url)?.open(url).await?;
-        let parsed = parse(url)?;
-        Ok(match Packing::of(&parsed) {
-            Some(packing) => Box::new(packing.open(stream, &parsed)),
-            None => stream,
-        })
+        unpacked(stream, &parse(url)?).await
     }
 
     async fn open_at(
@@ -93,9 +86,13 @@ impl ImageSource for Router {
         offset: u64,
         validator: Option<&str>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
-        match Packing::of(&parse(url)?) {
-            Some(_) => self.open(url).await,
-            None => self.choose(url)?.open_at(url, offset, validator).await,
+        if validator.is_some_and(Packing::is_known_by) {
+            return self.open(url).await;
+        }
+        let stream = self.choose(url)?.open_at(url, offset, validator).await?;
+        match stream.starts_at() {
+            0 => unpacked(stream, &parse(url)?).await,
+            _ => Ok(stream),
         }
     }
 }
@@ -110,10 +107,14 @@ pub fn is_test_host(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use vsiflow_steps::ports::SourceErrorKind;
 
     /// Says its own name as the validator.
     struct Named(&'static str);
+
+    /// An empty image.
+    struct Empty(SourceInfo);
 
     #[async_trait]
     impl ImageSource for Named {
@@ -125,7 +126,18 @@ mod tests {
         }
 
         async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
-            Err(invalid(&parse(url)?, "not asked for"))
+            Ok(Box::new(Empty(self.probe(url).await?)))
+        }
+    }
+
+    #[async_trait]
+    impl ImageStream for Empty {
+        fn info(&self) -> &SourceInfo {
+            &self.0
+        }
+
+        async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+            Ok(None)
         }
     }
 

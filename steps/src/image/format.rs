@@ -17,18 +17,9 @@ const OTHERS: &[(&[u8], &str)] = &[
     (b"conectix", "a VHD image"),
     (b"<<< ", "a VDI image"),
     (b"QED\0", "a QED image"),
-    (
-        b"\x1f\x8b",
-        "compressed by gzip, and its URL does not end in .gz",
-    ),
-    (
-        b"\xfd7zXZ\0",
-        "compressed by xz, and its URL does not end in .xz",
-    ),
-    (
-        b"\x28\xb5\x2f\xfd",
-        "compressed by zstd, and its URL does not end in .zst",
-    ),
+    (b"\x1f\x8b", "compressed by gzip"),
+    (b"\xfd7zXZ\0", "compressed by xz"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd"),
     (b"BZh", "compressed by bzip2"),
     (b"PK\x03\x04", "a ZIP archive"),
     (b"<", "a web page or another text"),
