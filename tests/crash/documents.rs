@@ -135,7 +135,10 @@ impl Vsi {
 /// An image that somebody brings ahead of time, and the host it goes to.
 pub fn image(file_name: &str) -> (HostSettings, WantedImage) {
     let name = Some("a".to_owned());
-    let record = HostRecord::Sim { name };
+    let record = HostRecord::Sim {
+        name,
+        upload_limit: None,
+    };
     let wanted = WantedImage {
         host: record.id(),
         pool: POOL.to_owned(),
@@ -171,7 +174,10 @@ fn made_disk(uid: Uuid) -> serde_json::Value {
 pub fn resolved(vsis: &[Vsi]) -> Resolved {
     let host = |vsi: &Vsi| {
         let name = vsi.host.strip_prefix("sim:").map(str::to_owned);
-        let record = HostRecord::Sim { name };
+        let record = HostRecord::Sim {
+            name,
+            upload_limit: None,
+        };
         (
             vsi.host.to_owned(),
             HostSettings {

@@ -86,6 +86,7 @@ impl<W: Way> Hosts for Through<W> {
             domains: ports.clone(),
             networks: ports.clone(),
             console: ports,
+            upload_limit: None,
         })
     }
 }
@@ -251,6 +252,15 @@ impl<W: Way> StoragePort for Ports<W> {
         let object = Object::Volume(key.clone());
         self.act("sync", object, async move { port.sync(&key).await })
             .await
+    }
+
+    async fn drop_cached(&self, key: &VolumeKey) -> PortResult<()> {
+        let (port, key) = (self.inner.storage.clone(), key.clone());
+        let object = Object::Volume(key.clone());
+        self.look("drop_cached", object, async move {
+            port.drop_cached(&key).await
+        })
+        .await
     }
 
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {

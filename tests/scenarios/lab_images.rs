@@ -6,11 +6,13 @@ use std::{
     io::{Seek as _, SeekFrom, Write as _},
     os::unix::fs::{FileExt as _, MetadataExt as _},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use vsiflow_tests::{
-    Lab, Upload, Vsiflow,
+    Lab, Upload, Vsi, Vsiflow,
+    lab::Deleted,
     upload::{self, INTERVAL, MIB, position},
 };
 
@@ -52,7 +54,7 @@ fn lab_an_upload_survives_a_cut_session_and_a_libvirtd_that_restarts() {
     };
     for daemon in ["sshd", "libvirtd"] {
         let upload = Upload::of(&lab, &format!("lab-cut-{daemon}"), 7);
-        let mut running = upload.start_at("40Mi");
+        let mut running = upload.start_at("20Mi");
         upload.reaches(SIZE / 2);
         lab.daemon(daemon, "kill");
         let cut = running.reaches("again in", 60);
@@ -145,4 +147,68 @@ fn lab_a_qcow2_that_reads_other_files_is_refused_before_anything_is_sent() {
         assert!(!upload.volume().exists() && !upload.is_marked());
         assert!(!lab.volumes("images").contains(&upload.name));
     }
+}
+
+#[test]
+fn lab_two_vsis_wait_for_one_upload_of_their_image() {
+    let Some(lab) = Lab::enter() else { return };
+    let (image, vsiflow) = (lab.image("t-shared.qcow2"), Vsiflow::of_documents());
+    let names = ["t-shared-1", "t-shared-2"];
+    let _gone = names.map(|name| Deleted(&vsiflow, name));
+    let vsis = names.map(|name| Vsi::named(name).image(image.url()).to_string());
+    let documents = format!("{}---\n{}---\n{}", lab.host(), vsis[0], vsis[1]);
+    let limit = ["--wait", "--upload-limit", "4Mi"];
+    vsiflow.apply(documents, &limit).exits(0);
+    for name in names {
+        assert_eq!(vsiflow.phase(name), "Running");
+        let history = vsiflow.history(name);
+        let sent = history
+            .iter()
+            .filter(|event| event.step() == "upload_chunks");
+        let sent = sent.filter(|event| event.kind() == "step_started");
+        assert_eq!(sent.count(), 1, "{history:#?}");
+    }
+    assert_eq!(image.bases().len(), 1);
+    for name in names {
+        vsiflow.run(&["delete", name, "--wait"]).exits(0);
+    }
+}
+
+#[test]
+fn lab_the_claim_of_a_vsiflow_that_is_gone_can_be_taken_away() {
+    let Some(lab) = Lab::enter() else { return };
+    let upload = Upload::sized(&lab, "lab-unlocked", 13, SIZE / 2);
+    let gone = upload.start_at("20Mi");
+    upload.reaches(4 * MIB);
+    gone.kill();
+    upload.settled();
+    let second = Vsiflow::of_documents();
+    let mut waits = second.start(&upload.arguments("1Gi"));
+    assert!(waits.reaches("VSI0308", 30));
+    let third = Vsiflow::of_documents();
+    third.run(&upload.unlocking()).exits(0).says("unlocked");
+    // What is there is none of its own: it takes another name.
+    waits.end(90).exits(0).says("image/lab-unlocked-");
+    assert!(!upload.is_marked());
+    third
+        .run(&upload.unlocking())
+        .exits(0)
+        .says("is not being brought");
+    // Who was thought to be gone comes back, and finds its own.
+    upload.run().exits(0);
+    upload.is_whole();
+    second.run(&["image", "prune"]).exits(0).says("removed");
+}
+
+#[test]
+fn lab_an_upload_over_a_local_socket_keeps_to_its_limit() {
+    let Some(lab) = Lab::enter() else { return };
+    let upload = Upload::sized(&lab, "lab-local", 14, 8 * MIB);
+    let file = upload.file.to_str().unwrap();
+    let local = ["--host", "unix:", "image", "upload", file];
+    let begun = Instant::now();
+    let limited = [&local[..], &["--upload-limit", "4Mi"]].concat();
+    upload.vsiflow.run(&limited).exits(0);
+    assert!(begun.elapsed() >= Duration::from_millis(1_800));
+    upload.is_whole();
 }

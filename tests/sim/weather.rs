@@ -176,6 +176,7 @@ fn foreign_volume() -> Volume {
         backing: None,
         modified: 0,
         synced: true,
+        unwritten: false,
         busy_until: 0,
     }
 }

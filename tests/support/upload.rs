@@ -117,6 +117,13 @@ impl Upload {
         image.into_iter().chain(pool).chain(more).collect()
     }
 
+    /// What vsiflow is told to take the claim away.
+    pub fn unlocking(&self) -> Vec<&str> {
+        let host = self.host.to_str().unwrap();
+        let unlock = ["image", "unlock", &self.name, "-f", host, "--pool"];
+        unlock.into_iter().chain([&*self.pool, "--force"]).collect()
+    }
+
     /// Begins it at so many bytes a second.
     pub fn start_at(&self, limit: &str) -> Running {
         self.vsiflow.start(&self.arguments(limit))

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use vsiflow_workflows::spec::Quantity;
+
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use contract::{ContractCheckArgs, ContractCommand, ContractEncryptArgs};
 
@@ -138,6 +140,8 @@ pub(crate) struct ApplyArgs {
     pub(crate) sources: Sources,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) upload: UploadArgs,
     /// Check everything and say what would be done; change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -290,7 +294,7 @@ pub(crate) struct DeleteArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ResumeArgs {
-    /// The VSIs to go on with; all where none is named.
+    /// The VSIs to go on with, and images as `image/NAME`; all that is open where none is named.
     pub(crate) names: Vec<String>,
     /// Go on with all.
     #[arg(long, conflicts_with = "names")]
@@ -363,9 +367,22 @@ pub(crate) struct ImageUploadArgs {
     /// What the image's SHA-256 must be; of the unpacked image, where it is packed.
     #[arg(long, value_name = "sha256:DIGITS")]
     pub(crate) checksum: Option<String>,
-    /// Send at most so many bytes a second, such as `20Mi`; takes the place of UPLOAD_LIMIT.
-    #[arg(long, value_name = "RATE")]
-    pub(crate) upload_limit: Option<String>,
+    #[command(flatten)]
+    pub(crate) upload: UploadArgs,
+}
+
+/// How images are sent.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UploadArgs {
+    /// Send at most so many bytes of images a second to a host, such as `20Mi`; takes the place
+    /// of UPLOAD_LIMIT. 0 is no limit.
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) upload_limit: Option<u64>,
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    let rate: Quantity = text.parse().map_err(|error| format!("{error}"))?;
+    Ok(rate.bytes())
 }
 
 #[derive(Clone, Debug, Args)]

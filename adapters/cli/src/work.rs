@@ -12,17 +12,18 @@ use vsiflow_file::Input;
 use vsiflow_workflows::{
     fleet::{FleetError, Verdict},
     spec::{HostSettings, Resolved},
+    wanted::kind,
 };
 
 use crate::{
-    args::{Common, Format, WaitArgs},
+    args::{Common, Format, UploadArgs, WaitArgs},
     compose::App,
     daemon::Server,
     exit::{Exit, Problem},
     output::{self, live::Live},
 };
 
-/// A VSI a command works on.
+/// A VSI or an image a command works on.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) entity: EntityId,
@@ -31,8 +32,35 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// An image; those have no namespace.
+    pub(crate) fn image(entity: EntityId, name: String) -> Self {
+        let namespace = "default".to_owned();
+        Self {
+            entity,
+            namespace,
+            name,
+        }
+    }
+
     pub(crate) fn label(&self) -> String {
         label(&self.namespace, &self.name)
+    }
+
+    /// With its kind, as `vsi/NAME`.
+    fn shown(&self) -> String {
+        format!("{}/{}", self.entity.kind(), self.label())
+    }
+
+    /// As commands take it: a VSI without its kind.
+    fn word(&self) -> String {
+        match self.is_vsi() {
+            true => self.label(),
+            false => self.shown(),
+        }
+    }
+
+    fn is_vsi(&self) -> bool {
+        self.entity.kind().as_str() == kind::VSI
     }
 }
 
@@ -97,6 +125,13 @@ pub(crate) fn host(common: &Common) -> Result<Option<HostSettings>, Problem> {
     parsed
         .map(Some)
         .map_err(|error| Problem::new(Exit::Usage, "VSI0607", error.message, error.remedy))
+}
+
+/// What the command line says of uploads takes the place of what the host's settings say.
+pub(crate) fn limit_uploads(args: &UploadArgs, host: &mut HostSettings) {
+    if let Some(limit) = args.upload_limit {
+        host.record.limit_uploads(limit);
+    }
 }
 
 /// For how long a command waits.
@@ -219,8 +254,8 @@ fn tell_next_try(app: &App, targets: &[Target], notice: &Notice, until: Until) {
             && until == Until::Over
         {
             output::note(&format!(
-                "vsi/{}: the next try is due in {} s",
-                target.label(),
+                "{}: the next try is due in {} s",
+                target.shown(),
                 seconds_until(due)
             ));
         }
@@ -249,28 +284,29 @@ fn say(
     wait: &WaitArgs,
     done: &str,
 ) -> Exit {
-    let label = target.label();
+    let (shown, word) = (target.shown(), target.word());
     match (verdict, early) {
         (Some(verdict), _) => {
             let exit = Exit::from(&verdict);
             match verdict {
-                Verdict::Reached => output::line(&format!("vsi/{label} {done}")),
+                Verdict::Reached => output::line(&format!("{shown} {done}")),
                 Verdict::Failed(failure) | Verdict::Blocked(failure) => {
-                    output::note(&format!("vsi/{label}:"));
+                    output::note(&format!("{shown}:"));
                     output::problem(&Problem::of(exit, &failure));
                     if let Some(due) = app.fleet.next_try(&target.entity) {
-                        output::note(&next_try(&label, due));
+                        output::note(&next_try(target, due));
                     }
                 }
-                Verdict::Cancelled => output::note(&format!(
-                    "vsi/{label} was cancelled; `vsiflow retry {label}` goes on"
-                )),
+                Verdict::Cancelled => output::note(&match target.is_vsi() {
+                    true => format!("{shown} was cancelled; `vsiflow retry {word}` goes on"),
+                    false => format!("{shown} was cancelled; `vsiflow image upload` goes on"),
+                }),
             }
             exit
         }
         (None, Some(Exit::Interrupted)) => {
             output::note(&format!(
-                "vsi/{label}: interrupted; `vsiflow resume {label}` goes on"
+                "{shown}: interrupted; `vsiflow resume {word}` goes on"
             ));
             Exit::Interrupted
         }
@@ -282,22 +318,22 @@ fn say(
 }
 
 /// The engine tries again by itself only as long as some vsiflow works.
-fn next_try(label: &str, due: Timestamp) -> String {
-    let seconds = seconds_until(due);
+fn next_try(target: &Target, due: Timestamp) -> String {
+    let (seconds, shown, word) = (seconds_until(due), target.shown(), target.word());
     format!(
-        "vsi/{label}: the next try is due in {seconds} s; `vsiflow resume {label}` sees to it, \
-         `vsiflow retry {label}` does not wait"
+        "{shown}: the next try is due in {seconds} s; `vsiflow resume {word}` sees to it, \
+         `vsiflow retry {word}` does not wait"
     )
 }
 
 fn timed_out(app: &App, target: &Target, wait: &WaitArgs) {
-    let label = target.label();
+    let (shown, word) = (target.shown(), target.word());
     let after = wait
         .timeout
         .map(|t| humantime::format_duration(t).to_string())
         .unwrap_or_default();
     output::note(&format!(
-        "vsi/{label}: not decided after {after}; `vsiflow resume {label}` goes on"
+        "{shown}: not decided after {after}; `vsiflow resume {word}` goes on"
     ));
     let failure = match app.fleet.verdict(&target.entity) {
         Some(Verdict::Failed(failure)) => Some(failure),

@@ -7,7 +7,8 @@ use super::{
     claim::Output,
     identity::{Wanted, other_name},
     sidecar::{self, Mark, Sidecar},
-    transfer, unchanged, verify,
+    transfer, unchanged,
+    verify::{self, Bytes},
 };
 use crate::{
     guards,
@@ -163,9 +164,8 @@ impl Looking<'_> {
             return Ok(None);
         };
         let (cx, key) = (self.cx, &volume.key);
-        cx.report("verifying on the host", 0, None);
-        self.ports.storage.sync(key).await?;
-        if self.ports.storage.sha256(key).await?.to_string() != expected {
+        let found = verify::hash(cx, self.ports, key, Bytes::OfDisk).await?;
+        if found.as_ref() != Some(&expected) {
             return Ok(None);
         }
         let identity = self.wanted.identity.clone();

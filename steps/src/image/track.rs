@@ -1,4 +1,8 @@
 //! How far an upload is: what was sent, what the host has, and where it can be taken up again.
+//!
+//! While it is sent the host is made to write what it has to its disk, so that the sync at the end
+//! is short. Nothing is taken for verified by that: every byte is hashed after the last sync. A sync
+//! on the way that fails fails the attempt, since the last one would not hear of it any more.
 
 use std::{
     collections::VecDeque,
@@ -18,6 +22,8 @@ use crate::{
 /// How often the host is asked while it takes its time.
 const FIRST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_millis(500);
+/// After so many intervals more the host is made to write them to its disk.
+const SYNC: u64 = 8;
 
 /// Shared by the side that sends and the side that asks the host.
 pub(super) struct Track {
@@ -27,6 +33,7 @@ pub(super) struct Track {
     state: Mutex<State>,
     sent: Notify,
     confirmed: Notify,
+    recorded: Notify,
 }
 
 struct State {
@@ -35,6 +42,7 @@ struct State {
     saved: u64,
     /// What was sent since, oldest first.
     places: VecDeque<Place>,
+    ended: bool,
 }
 
 impl Track {
@@ -43,6 +51,7 @@ impl Track {
             sent: from,
             saved: from,
             places: VecDeque::new(),
+            ended: false,
         };
         Self {
             interval: interval.max(1),
@@ -50,6 +59,7 @@ impl Track {
             state: Mutex::new(state),
             sent: Notify::new(),
             confirmed: Notify::new(),
+            recorded: Notify::new(),
         }
     }
 
@@ -102,6 +112,30 @@ impl Track {
     fn set_saved(&self, position: u64) {
         self.state().saved = position;
         self.confirmed.notify_one();
+        self.recorded.notify_one();
+    }
+
+    /// Nothing more is sent.
+    pub(super) fn end(&self) {
+        self.state().ended = true;
+        self.recorded.notify_one();
+    }
+
+    /// Waits until so much more than `from` is on record; where that is, or `None` at the end.
+    async fn recorded_beyond(&self, from: u64) -> Option<u64> {
+        loop {
+            let (ended, saved) = {
+                let state = self.state();
+                (state.ended, state.saved)
+            };
+            if ended {
+                return None;
+            }
+            if saved.saturating_sub(from) >= self.interval.saturating_mul(SYNC) {
+                return Some(saved);
+            }
+            self.recorded.notified().await;
+        }
     }
 
     /// Whether enough was sent since the newest record to ask the host again.
@@ -109,6 +143,21 @@ impl Track {
         let state = self.state();
         !state.places.is_empty() && state.sent.saturating_sub(state.saved) >= self.interval / 4
     }
+}
+
+/// Has the host write what it has to its disk, again and again until the track's end. Dropped in
+/// the middle of a sync, nobody hears how that came out.
+pub(super) async fn sync_behind(
+    ports: &HostPorts,
+    key: &VolumeKey,
+    track: &Track,
+) -> Result<(), Failure> {
+    let mut synced = track.state().saved;
+    while let Some(saved) = track.recorded_beyond(synced).await {
+        ports.storage.sync(key).await?;
+        synced = saved;
+    }
+    Ok(())
 }
 
 /// Where an upload's places go.

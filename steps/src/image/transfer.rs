@@ -1,5 +1,7 @@
 //! Moving an image from its source to a volume, hashing on the way.
 
+use std::pin::pin;
+
 use bytes::Bytes;
 use vsiflow_engine::{
     model::{Failure, Hash},
@@ -14,7 +16,7 @@ use super::{
     identity,
     pieces::{PIECE, Part, Pieces, parts},
     sidecar,
-    track::{Recorder, Track},
+    track::{Recorder, Track, sync_behind},
 };
 use crate::{
     error,
@@ -263,15 +265,20 @@ impl Upload<'_> {
             checkpoint: begun.checkpoint.clone(),
         };
         let mut sink = self.ports.storage.upload(self.key, from, left).await?;
+        let mut syncing = pin!(sync_behind(self.ports, self.key, &track));
         let sent = tokio::select! {
             biased;
             sent = self.pump(&mut begun, &track, sink.as_mut()) => sent,
             failure = recorder.run() => Err(Broken::Host(failure)),
+            Err(failure) = &mut syncing => Err(Broken::Host(failure)),
             () = self.cx.stopped.cancelled() => Err(Broken::Stopped),
         };
         let failure = match sent {
             Ok((size, hash)) => {
-                sink.finish().await?;
+                track.end();
+                let (finished, synced) = tokio::join!(sink.finish(), syncing);
+                finished?;
+                synced?;
                 return Ok(Sent {
                     size,
                     sha256: hash.end(),
@@ -316,7 +323,7 @@ impl Upload<'_> {
                 }
             };
             let dense = begun.dense_until.saturating_sub(position);
-            let sending = send_parts(sink, &piece, dense);
+            let sending = self.send_parts(sink, &piece, dense);
             let (sent, hashed, read) = tokio::join!(sending, hash.add(piece.clone()), reading);
             sent.map_err(Broken::Host)?;
             hash = hashed.map_err(Broken::Host)?;
@@ -330,22 +337,31 @@ impl Upload<'_> {
         }
         Ok((position, hash))
     }
+
+    /// Sends a piece. In its first `dense` bytes the volume may hold something else than zeros.
+    async fn send_parts(
+        &self,
+        sink: &mut dyn UploadSink,
+        piece: &Bytes,
+        dense: u64,
+    ) -> Result<(), Failure> {
+        let parts = match dense {
+            0 => parts(piece),
+            _ => vec![Part::Data(piece.clone())],
+        };
+        for part in parts {
+            match part {
+                Part::Data(bytes) => {
+                    self.ports.may_send(bytes.len()).await;
+                    sink.send(bytes).await?;
+                }
+                Part::Hole(length) => sink.send_hole(length).await?,
+            }
+        }
+        Ok(())
+    }
 }
 
 fn broken_source(error: crate::ports::SourceError) -> Broken {
     Broken::Source(error.into())
-}
-
-/// Sends a piece. In its first `dense` bytes the volume may hold something else than zeros.
-async fn send_parts(sink: &mut dyn UploadSink, piece: &Bytes, dense: u64) -> Result<(), Failure> {
-    if dense > 0 {
-        return Ok(sink.send(piece.clone()).await?);
-    }
-    for part in parts(piece) {
-        match part {
-            Part::Data(bytes) => sink.send(bytes).await?,
-            Part::Hole(length) => sink.send_hole(length).await?,
-        }
-    }
-    Ok(())
 }

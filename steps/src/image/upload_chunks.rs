@@ -35,6 +35,9 @@ pub struct Output {
     /// What tells the image from others, as its source was when it was sent.
     #[serde(default)]
     pub identity: String,
+    /// Whether one attempt sent all of it, so that no sync on the host can have failed unseen.
+    #[serde(default)]
+    pub undisturbed: bool,
 }
 
 impl UploadChunks {
@@ -86,6 +89,7 @@ impl Step for UploadChunks {
             sha256: Some(sent.sha256.to_string()),
             size: sent.size,
             identity: sent.identity,
+            undisturbed: cx.attempt == 1,
         }))
     }
 }

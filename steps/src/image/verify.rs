@@ -19,6 +19,10 @@ use crate::{
 
 /// Makes the host write the image to its disk, hashes it there and compares.
 ///
+/// A host tells of bytes that it could not write to its disk once, to whoever syncs first, and goes
+/// on showing them out of its memory. Where an earlier attempt may have got that answer and not
+/// lived to say so, the host has to forget what it holds in memory before it hashes.
+///
 /// It changes nothing unless the host lost bytes since the upload (a power cut before the sync):
 /// then it sends the image again, since the upload's node is done and does not come back. So it
 /// does where the image was none or another, and somebody asked to try again. A crash
@@ -52,7 +56,11 @@ impl VerifyImage {
         let sent: upload_chunks::Output = cx.output("upload_chunks")?;
         // Where an earlier attempt began to send it again, that is gone on with.
         if cx.saved::<Again>().await?.is_none() {
-            let on_host = hash(cx, ports, key).await?;
+            let from = match sent.undisturbed && cx.attempt == 1 {
+                true => Bytes::AsSynced,
+                false => Bytes::OfDisk,
+            };
+            let on_host = hash(cx, ports, key, from).await?;
             if let Some(on_host) = on_host.filter(|hash| sent.sha256.as_ref() == Some(hash)) {
                 return Ok((on_host, sent.identity));
             }
@@ -78,7 +86,7 @@ impl VerifyImage {
             interval: transfer::INTERVAL,
         };
         let again = upload.bring().await?;
-        match hash(cx, ports, key).await? {
+        match hash(cx, ports, key, Bytes::OfDisk).await? {
             Some(hash) if hash == again.sha256.to_string() => Ok((hash, again.identity)),
             _ => {
                 cx.save(&()).await?;
@@ -127,17 +135,29 @@ impl Step for VerifyImage {
     }
 }
 
-/// The hash as the host reads the volume from its disk; `None` where it is gone.
-async fn hash(
+/// Which bytes are hashed.
+pub(super) enum Bytes {
+    /// Those that a sync says are on the disk. It was the first one after they were sent.
+    AsSynced,
+    /// Those on the disk, whatever a sync says.
+    OfDisk,
+}
+
+/// The hash as the host reads the volume after a sync; `None` where it is gone.
+pub(super) async fn hash(
     cx: &StepContext,
     ports: &HostPorts,
     key: &VolumeKey,
+    bytes: Bytes,
 ) -> Result<Option<String>, Failure> {
     let Some(volume) = ports.storage.volume(key).await? else {
         return Ok(None);
     };
     cx.report("verifying on the host", 0, Some(volume.physical));
     ports.storage.sync(key).await?;
+    if matches!(bytes, Bytes::OfDisk) {
+        ports.storage.drop_cached(key).await?;
+    }
     Ok(Some(ports.storage.sha256(key).await?.to_string()))
 }
 

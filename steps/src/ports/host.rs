@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{ConsolePort, DomainPort, NetworkPort, PortResult, StoragePort};
+use super::{ConsolePort, DomainPort, NetworkPort, PortResult, StoragePort, UploadLimit};
 
 /// What is known of a host after a look at it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,17 @@ pub struct HostPorts {
     pub networks: Arc<dyn NetworkPort>,
     /// Console logs.
     pub console: Arc<dyn ConsolePort>,
+    /// How fast images may be sent there; as fast as it goes where there is none.
+    pub upload_limit: Option<Arc<UploadLimit>>,
+}
+
+impl HostPorts {
+    /// Waits until so many bytes more of an image may be sent.
+    pub async fn may_send(&self, bytes: usize) {
+        if let Some(limit) = &self.upload_limit {
+            limit.pass(bytes).await;
+        }
+    }
 }
 
 /// Gives the ports of a host by its id.

@@ -14,6 +14,7 @@ pub mod host;
 pub mod image_source;
 pub mod network;
 pub mod storage;
+mod upload_limit;
 
 pub use console::{ConsoleChunk, ConsolePort, ConsolePosition};
 pub use domain::{
@@ -30,6 +31,7 @@ pub use storage::{
     PoolInfo, Removed, StoragePort, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
     send_zeros,
 };
+pub use upload_limit::UploadLimit;
 
 /// The result of a port call.
 pub type PortResult<T> = Result<T, PortError>;

@@ -179,6 +179,10 @@ pub trait StoragePort: Send + Sync {
     /// Makes the host write the volume to its disk, where the host permits that.
     async fn sync(&self, key: &VolumeKey) -> PortResult<()>;
 
+    /// Makes the host forget what it holds of the volume in memory, where the host permits that:
+    /// then the next read is of its disk. Only what was synced before is forgotten.
+    async fn drop_cached(&self, key: &VolumeKey) -> PortResult<()>;
+
     /// The SHA-256 of the volume's bytes as the host reads them.
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash>;
 }

@@ -219,6 +219,7 @@ fn make_log(state: &mut State, path: &str) {
             backing: None,
             modified: 0,
             synced: true,
+            unwritten: false,
             busy_until: 0,
         });
 }

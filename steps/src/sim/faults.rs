@@ -19,6 +19,9 @@ pub enum Fault {
     CutStream,
     /// Somebody deletes the volume just before the call.
     VanishVolume,
+    /// The disk does not take what a sync writes. That sync alone hears of it: the host goes on
+    /// showing the bytes out of its memory, and the next sync finds nothing to write.
+    DiskError,
     /// The host loses its power just before the call and is up again for the next.
     HostRestart,
 }

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{Fault, Faults, State, content::Store};
+use super::{Fault, Faults, State, content::Store, state::Pool};
 use crate::ports::{
     GuestSupport, HostFacts, HostPort, PortError, PortErrorKind, PortResult, VolumeKey,
 };
@@ -199,16 +199,16 @@ impl SimHost {
                 state.restart();
                 fail(PortErrorKind::Unreachable, "the host has restarted")
             }
+            Some(Fault::DiskError) => {
+                if let Some((pool, name)) = pool_of(state, call) {
+                    let volume = pool.volumes.get_mut(name);
+                    volume.into_iter().for_each(|v| v.unwritten = true);
+                }
+                fail(PortErrorKind::Other, "Input/output error")
+            }
             Some(Fault::VanishVolume) => {
-                let name = call
-                    .object
-                    .strip_prefix("volume ")
-                    .and_then(|key| key.split_once('/'));
-                if let Some((pool, name)) = name {
-                    state
-                        .pools
-                        .get_mut(pool)
-                        .map(|pool| pool.volumes.remove(name));
+                if let Some((pool, name)) = pool_of(state, call) {
+                    pool.volumes.remove(name);
                 }
                 Ok(())
             }
@@ -285,4 +285,10 @@ impl HostPort for SimHost {
         })
         .await
     }
+}
+
+/// The pool and the name of the volume that a call is about.
+fn pool_of<'a, 'b>(state: &'a mut State, call: &'b Call) -> Option<(&'a mut Pool, &'b str)> {
+    let (pool, name) = call.object.strip_prefix("volume ")?.split_once('/')?;
+    Some((state.pools.get_mut(pool)?, name))
 }

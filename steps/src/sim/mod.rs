@@ -96,6 +96,7 @@ impl Hosts for SimHosts {
             domains: host.clone(),
             networks: host.clone(),
             console: host,
+            upload_limit: None,
         })
     }
 }

@@ -71,11 +71,21 @@ pub struct Volume {
     pub modified: u64,
     /// Whether the content outlives a restart of the host.
     pub synced: bool,
+    /// Whether the disk did not take some of the content, which the host shows out of its memory.
+    #[serde(default)]
+    pub unwritten: bool,
     /// Until then the host copies from or to it, by the host's clock.
     pub busy_until: u64,
 }
 
 impl Volume {
+    /// What the disk did not take is gone.
+    pub(super) fn drop_cached(&mut self) {
+        if std::mem::take(&mut self.unwritten) {
+            self.content.lose_tail();
+        }
+    }
+
     /// The file's length: a raw volume is as long as its guest sees it.
     pub fn physical(&self) -> u64 {
         let sparse = if self.format == "raw" {
@@ -182,6 +192,7 @@ impl State {
             if !volume.synced {
                 volume.content.lose_tail();
             }
+            volume.drop_cached();
             volume.busy_until = 0;
             volume.synced = true;
         }

@@ -207,6 +207,7 @@ impl StoragePort for SimHost {
                 backing,
                 modified: state.change(),
                 synced: false,
+                unwritten: false,
                 busy_until: 0,
             };
             self.insert(state, &spec.key, volume)
@@ -223,6 +224,7 @@ impl StoragePort for SimHost {
             let copy = Volume {
                 modified,
                 synced: false,
+                unwritten: false,
                 busy_until: until,
                 ..original
             };
@@ -323,6 +325,14 @@ impl StoragePort for SimHost {
     async fn sync(&self, key: &VolumeKey) -> PortResult<()> {
         self.call(Call::act("sync", object(key)), |state, _| {
             self.volume_of(state, key)?.synced = true;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn drop_cached(&self, key: &VolumeKey) -> PortResult<()> {
+        self.call(Call::act("drop_cached", object(key)), |state, _| {
+            self.volume_of(state, key)?.drop_cached();
             Ok(())
         })
         .await

@@ -202,3 +202,54 @@ async fn a_full_pool_is_looked_at_again_later() {
         .await;
     assert!(world.ensure_image(&world.image_params()).await.is_ok());
 }
+
+/// Brings the image where a sync on the host, the n-th, hears of a disk that does not write.
+async fn with_disk_error(nth: u32) -> (World, u64) {
+    let mut world = World::new().await;
+    // Large enough to be synced on its way.
+    world.source = Arc::new(SimSource::with_size(20 * INTERVAL));
+    let params = world.image_params();
+    let faults = Faults::none().at("sync", nth, Fault::DiskError);
+    world.claim(&params).await;
+    world.sim().await.set_faults(faults).await;
+    let mut failed = 0;
+    let upload = world.upload_chunks();
+    let verify = image::VerifyImage::new(world.hosts.clone(), world.source.clone());
+    let attempt = |number| world.number.store(number, Ordering::Relaxed);
+    if world.attempt(&upload, &params).await.is_err() {
+        failed += 1;
+        attempt(2);
+        world.attempt(&upload, &params).await.unwrap();
+        attempt(1);
+    }
+    let verified = world.attempt(&verify, &params).await;
+    let image = match verified {
+        Ok(verified) => verified.output.image,
+        Err(_) => {
+            failed += 1;
+            attempt(2);
+            let verified = world.attempt(&verify, &params).await;
+            verified.unwrap().output.image
+        }
+    };
+    // Nothing of it is in the host's memory alone.
+    world.sim().await.with(|state| state.restart()).await;
+    assert_eq!(image.sha256, hash(&world, &image.key).await);
+    assert_eq!(
+        format!("sha256:{}", image.sha256),
+        checksum(&world.source.image(URL))
+    );
+    (world, failed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_the_disk_did_not_take_are_not_verified_out_of_the_hosts_memory() {
+    // Two syncs on the way, and the one before the hash.
+    for nth in 0..3 {
+        let (_, failed) = with_disk_error(nth).await;
+        assert_eq!(failed, 1, "{nth}");
+    }
+    let (world, failed) = with_disk_error(100).await;
+    assert_eq!(failed, 0);
+    assert_eq!(world.sim().await.count("drop_cached").await, 0);
+}

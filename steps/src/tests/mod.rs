@@ -11,7 +11,10 @@ mod simulated;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use tokio_util::sync::CancellationToken;
@@ -51,6 +54,8 @@ pub(crate) struct World {
     pub(crate) contract: Name,
     pub(crate) sequence: u64,
     runs: Mutex<u32>,
+    /// Which attempt the next one is.
+    pub(crate) number: AtomicU32,
     /// In which runs which steps were attempted.
     attempted: Arc<Mutex<Attempted>>,
     pub(crate) stopped: CancellationToken,
@@ -89,6 +94,7 @@ impl World {
             contract,
             sequence: 5,
             runs: Mutex::new(1),
+            number: AtomicU32::new(1),
             attempted: Arc::default(),
             stopped: CancellationToken::new(),
         }
@@ -114,7 +120,7 @@ impl World {
             generation: 1,
             run: self.run(),
             node: Name::of(node),
-            attempt: 1,
+            attempt: self.number.load(Ordering::Relaxed),
             intended_before,
             journal_id: self.journal.into(),
             sequence: self.sequence,

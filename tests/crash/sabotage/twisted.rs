@@ -116,6 +116,10 @@ impl StoragePort for Ports {
         self.storage.sync(key).await
     }
 
+    async fn drop_cached(&self, key: &VolumeKey) -> PortResult<()> {
+        self.storage.drop_cached(key).await
+    }
+
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {
         self.storage.sha256(key).await
     }

@@ -55,6 +55,9 @@ pub enum HostRecord {
     Unix {
         /// The socket's path.
         socket: String,
+        /// How many bytes may be uploaded there in a second.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        upload_limit: Option<u64>,
     },
     /// The simulated host.
     #[serde(rename_all = "camelCase")]
@@ -62,6 +65,9 @@ pub enum HostRecord {
         /// Its name, where there are several.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
+        /// How many bytes may be uploaded there in a second.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        upload_limit: Option<u64>,
     },
 }
 
@@ -110,7 +116,7 @@ impl HostRecord {
         match self {
             Self::Ssh(ssh) => &ssh.host,
             Self::Unix { .. } => "localhost",
-            Self::Sim { name } => name.as_deref().unwrap_or("sim"),
+            Self::Sim { name, .. } => name.as_deref().unwrap_or("sim"),
         }
     }
 
@@ -123,8 +129,17 @@ impl HostRecord {
     pub fn upload_limit(&self) -> Option<u64> {
         match self {
             Self::Ssh(ssh) => ssh.upload_limit,
-            Self::Unix { .. } | Self::Sim { .. } => None,
+            Self::Unix { upload_limit, .. } | Self::Sim { upload_limit, .. } => *upload_limit,
         }
+    }
+
+    /// Sets how many bytes may be uploaded there in a second; 0 stands for no limit.
+    pub fn limit_uploads(&mut self, bytes: u64) {
+        let limit = match self {
+            Self::Ssh(ssh) => &mut ssh.upload_limit,
+            Self::Unix { upload_limit, .. } | Self::Sim { upload_limit, .. } => upload_limit,
+        };
+        *limit = (bytes > 0).then_some(bytes);
     }
 
     /// What it takes to read images for it, where they are not there for everybody.
@@ -152,9 +167,11 @@ impl fmt::Display for HostRecord {
             Self::Ssh(SshHost {
                 host, port, user, ..
             }) => write!(f, "{user}@{host}:{port}"),
-            Self::Unix { socket } => write!(f, "unix:{socket}"),
-            Self::Sim { name: None } => f.write_str("sim"),
-            Self::Sim { name: Some(name) } => write!(f, "sim:{name}"),
+            Self::Unix { socket, .. } => write!(f, "unix:{socket}"),
+            Self::Sim { name: None, .. } => f.write_str("sim"),
+            Self::Sim {
+                name: Some(name), ..
+            } => write!(f, "sim:{name}"),
         }
     }
 }

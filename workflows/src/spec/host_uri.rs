@@ -62,6 +62,7 @@ fn sim(rest: &str) -> Result<HostRecord, HostUriError> {
     }
     Ok(HostRecord::Sim {
         name: (!name.is_empty()).then(|| name.to_owned()),
+        upload_limit: None,
     })
 }
 
@@ -73,9 +74,11 @@ fn unix(rest: &str) -> Result<HostRecord, HostUriError> {
     match path {
         "" => Ok(HostRecord::Unix {
             socket: DEFAULT_SOCKET.to_owned(),
+            upload_limit: None,
         }),
         path if path.starts_with('/') => Ok(HostRecord::Unix {
             socket: path.to_owned(),
+            upload_limit: None,
         }),
         _ => Err(HostUriError::new(
             "the socket of a unix: URI is an absolute path",

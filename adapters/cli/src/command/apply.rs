@@ -16,7 +16,11 @@ use crate::{
 };
 
 pub(super) async fn run(common: &Common, args: ApplyArgs) -> Outcome {
-    let resolved = work::documents(common, &args.sources.files, args.sources.recursive).await?;
+    let read = work::documents(common, &args.sources.files, args.sources.recursive);
+    let mut resolved = read.await?;
+    for host in resolved.hosts.values_mut() {
+        work::limit_uploads(&args.upload, host);
+    }
     warn_of_insecure(resolved.hosts.values());
     let app = App::open_to_work(common).await?;
     if args.dry_run {

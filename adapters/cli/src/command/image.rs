@@ -6,7 +6,7 @@ use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
     fleet::{ImageObject, Verdict},
     provision_vsi::SIMULATED,
-    spec::{Checksum, HostRecord, HostSettings, ImageUrl, Quantity},
+    spec::{Checksum, HostSettings, ImageUrl},
     wanted::WantedImage,
 };
 
@@ -59,9 +59,7 @@ async fn list(common: &Common, args: ImageListArgs) -> Outcome {
 
 async fn upload(common: &Common, args: ImageUploadArgs) -> Outcome {
     let mut host = host(common, &args.at).await?;
-    if let Some(limit) = &args.upload_limit {
-        limit_to(&mut host, limit)?;
-    }
+    work::limit_uploads(&args.upload, &mut host);
     let image = wanted(&host, &args)?;
     let app = App::open(common).await?;
     let by = actor::by(&common.reason);
@@ -129,11 +127,7 @@ async fn decided(app: &App, common: &Common, entity: &EntityId, name: &str) -> O
     } else {
         Server::start(app)
     };
-    let target = Target {
-        entity: entity.clone(),
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
-    };
+    let target = Target::image(entity.clone(), name.to_owned());
     let mut live = Live::new(common.quiet);
     let ended = tokio::select! {
         ended = work::watch(app, std::slice::from_ref(&target), work::Until::Decided, &mut live) => ended,
@@ -188,16 +182,6 @@ async fn host(common: &Common, at: &PoolArgs) -> Result<HostSettings, Problem> {
         let message = format!("{}: {}", error.key, error.message);
         Problem::new(Exit::Usage, "VSI0607", message, error.remedy)
     })
-}
-
-fn limit_to(host: &mut HostSettings, limit: &str) -> Result<(), Problem> {
-    let limit: Quantity = limit
-        .parse()
-        .map_err(|error| wrong("--upload-limit", &error))?;
-    if let HostRecord::Ssh(ssh) = &mut host.record {
-        ssh.upload_limit = Some(limit.bytes()).filter(|limit| *limit > 0);
-    }
-    Ok(())
 }
 
 fn wanted(host: &HostSettings, args: &ImageUploadArgs) -> Result<WantedImage, Problem> {

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 use vsiflow_libvirt::{
-    Endpoint, limited_host_ports,
+    Endpoint, host_ports,
     session::SOCKET,
     ssh::{HostKeys, Identity, SshConfig},
 };
 use vsiflow_steps::{
-    ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult},
+    ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult, UploadLimit},
     sim::SimHosts,
 };
 use vsiflow_workflows::{
@@ -25,7 +25,7 @@ const CONNECT: Duration = Duration::from_secs(20);
 pub(super) struct AllHosts {
     directory: Arc<HostDirectory>,
     sims: SimHosts,
-    real: Mutex<BTreeMap<String, (HostSettings, HostPorts)>>,
+    known: Mutex<BTreeMap<String, (HostSettings, HostPorts)>>,
 }
 
 impl AllHosts {
@@ -34,7 +34,7 @@ impl AllHosts {
         Self {
             directory,
             sims: SimHosts::in_folder(sim),
-            real: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 }
@@ -46,19 +46,22 @@ impl Hosts for AllHosts {
             let message = "the journal knows no settings of this host; apply its documents again";
             PortError::new(PortErrorKind::Denied, id, "", message)
         })?;
-        let endpoint = match &settings.record {
-            HostRecord::Sim { .. } => return self.sims.host(id).await,
-            HostRecord::Unix { socket } => Endpoint::Unix(PathBuf::from(socket)),
-            HostRecord::Ssh(ssh) => over_ssh(id, ssh, &settings)?,
-        };
-        let mut real = self.real.lock().await;
-        if let Some((known, ports)) = real.get(id)
+        let mut all = self.known.lock().await;
+        if let Some((known, ports)) = all.get(id)
             && known.same_as(&settings)
         {
             return Ok(ports.clone());
         }
-        let ports = limited_host_ports(id, endpoint, settings.record.upload_limit());
-        real.insert(id.to_owned(), (settings, ports.clone()));
+        let mut ports = match &settings.record {
+            HostRecord::Sim { .. } => self.sims.host(id).await?,
+            HostRecord::Unix { socket, .. } => {
+                host_ports(id, Endpoint::Unix(PathBuf::from(socket)))
+            }
+            HostRecord::Ssh(ssh) => host_ports(id, over_ssh(id, ssh, &settings)?),
+        };
+        let limit = settings.record.upload_limit();
+        ports.upload_limit = limit.map(|limit| Arc::new(UploadLimit::new(limit)));
+        all.insert(id.to_owned(), (settings, ports.clone()));
         Ok(ports)
     }
 }

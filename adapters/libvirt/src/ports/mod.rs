@@ -4,7 +4,6 @@ mod console;
 mod domain;
 mod error;
 mod host;
-mod limit;
 mod network;
 mod storage;
 mod upload;
@@ -19,7 +18,6 @@ use crate::{
     session::{Endpoint, HostSession, SessionOptions},
 };
 use error::Speaking;
-use limit::Limit;
 
 /// How long a call that answers at once may take.
 const QUICK: Duration = Duration::from_secs(20);
@@ -33,24 +31,16 @@ pub(crate) struct LibvirtHost {
     name: String,
     session: HostSession,
     shell: OnceCell<bool>,
-    upload_limit: Option<Arc<Limit>>,
 }
 
 /// The ports of the host behind `endpoint`, which `name` names in errors. Nothing is connected
 /// until the first call.
 #[must_use]
 pub fn host_ports(name: &str, endpoint: Endpoint) -> HostPorts {
-    limited_host_ports(name, endpoint, None)
-}
-
-/// The same, where all uploads together send at most so many bytes a second.
-#[must_use]
-pub fn limited_host_ports(name: &str, endpoint: Endpoint, upload_limit: Option<u64>) -> HostPorts {
     let host = Arc::new(LibvirtHost {
         name: name.to_owned(),
         session: HostSession::new(endpoint, SessionOptions::default()),
         shell: OnceCell::new(),
-        upload_limit: upload_limit.map(|limit| Arc::new(Limit::new(limit))),
     });
     HostPorts {
         host: host.clone(),
@@ -58,6 +48,7 @@ pub fn limited_host_ports(name: &str, endpoint: Endpoint, upload_limit: Option<u
         domains: host.clone(),
         networks: host.clone(),
         console: host,
+        upload_limit: None,
     }
 }
 

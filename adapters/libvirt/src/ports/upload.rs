@@ -1,12 +1,10 @@
 //! Bytes on their way into a volume.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use bytes::Bytes;
 use vsiflow_steps::ports::{PortError, PortResult, UploadSink, VolumeKey, send_zeros};
 
-use super::{error::Speaking, limit::Limit};
+use super::error::Speaking;
 use crate::{connection::Connection, stream::UploadStream};
 
 /// An upload on a connection of its own.
@@ -16,7 +14,6 @@ pub(super) struct Upload {
     stream: UploadStream,
     /// Whether the host takes holes.
     sparse: bool,
-    limit: Option<Arc<Limit>>,
     /// Held until the upload is over: the connection closes with it.
     _connection: Connection,
 }
@@ -27,7 +24,6 @@ impl Upload {
         key: &VolumeKey,
         stream: UploadStream,
         sparse: bool,
-        limit: Option<Arc<Limit>>,
         connection: Connection,
     ) -> Self {
         let (host, object) = (host.to_owned(), format!("volume {key}"));
@@ -36,7 +32,6 @@ impl Upload {
             object,
             stream,
             sparse,
-            limit,
             _connection: connection,
         }
     }
@@ -49,9 +44,6 @@ fn of(host: &str, object: &str, error: &crate::Error) -> PortError {
 #[async_trait]
 impl UploadSink for Upload {
     async fn send(&mut self, bytes: Bytes) -> PortResult<()> {
-        if let Some(limit) = &self.limit {
-            limit.pass(bytes.len()).await;
-        }
         let sent = self.stream.send(bytes).await;
         sent.map_err(|error| of(&self.host, &self.object, &error))
     }

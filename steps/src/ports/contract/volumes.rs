@@ -63,6 +63,7 @@ pub async fn upload(place: &Place) -> Verdict {
     ok("send", sink.send(Bytes::copy_from_slice(rest)).await)?;
     ok("finish", sink.finish().await)?;
     ok("sync", storage(place).sync(&key).await)?;
+    ok("drop_cached", storage(place).drop_cached(&key).await)?;
     let found = ok("volume", storage(place).volume(&key).await)?;
     equal(
         "length",

@@ -1,4 +1,4 @@
-//! How many bytes a second go to a host.
+//! How many bytes of images a second go to a host.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -7,15 +7,17 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-/// Shared by all uploads to a host.
-pub(super) struct Limit {
+/// Shared by all uploads of images to a host.
+#[derive(Debug)]
+pub struct UploadLimit {
     per_second: u64,
     /// When what was let through so far is paid for.
     paid: Mutex<Instant>,
 }
 
-impl Limit {
-    pub(super) fn new(per_second: u64) -> Self {
+impl UploadLimit {
+    /// So many bytes a second, at least one.
+    pub fn new(per_second: u64) -> Self {
         Self {
             per_second: per_second.max(1),
             paid: Mutex::new(Instant::now()),
@@ -23,7 +25,9 @@ impl Limit {
     }
 
     /// Waits until so many bytes more may go. Who comes together goes one after the other.
-    pub(super) async fn pass(&self, bytes: usize) {
+    ///
+    /// Dropped, the bytes count as sent.
+    pub async fn pass(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let micros = bytes.saturating_mul(1_000_000) / self.per_second;
         let until = {
@@ -45,7 +49,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn two_who_send_share_the_limit() {
-        let (limit, start) = (Limit::new(1_000), Instant::now());
+        let (limit, start) = (UploadLimit::new(1_000), Instant::now());
         let send = || async {
             for _ in 0..10 {
                 limit.pass(250).await;
