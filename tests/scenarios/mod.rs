@@ -10,6 +10,7 @@ mod failed_boots;
 mod going_on;
 mod growth;
 mod hello;
+mod image_commands;
 mod images;
 mod invariants;
 mod lab_faults;

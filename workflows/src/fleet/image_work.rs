@@ -19,8 +19,10 @@ use crate::{
     wanted::{WantedImage, kind},
 };
 
-/// The phases of images that nobody works on, but to remove them.
-const PRUNABLE: [&str; 4] = ["Ready", "Superseded", "Partial", "Deleting"];
+/// The phases of images that nobody works on, but to remove them. One that is blocked goes on only
+/// once somebody mends what stands in its way, and a VSI that waits for it keeps it from being
+/// pruned.
+const PRUNABLE: [&str; 5] = ["Ready", "Superseded", "Partial", "Blocked", "Deleting"];
 
 impl Fleet {
     /// Records that the image is wanted on its pool and begins to bring it there.
@@ -49,6 +51,42 @@ impl Fleet {
         self.engine.drive(Drive::These(these.clone())).await?;
         self.look_again(&these, &by).await?;
         Ok(entity)
+    }
+
+    /// The images that something was to be done with and that a kill or an interrupt left, with
+    /// their names.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted_images(&self) -> Result<Vec<(EntityId, String)>, FleetError> {
+        let mut open = Vec::new();
+        for (id, state) in self.entities_of(kind::IMAGE) {
+            let newest = state.desired.as_ref().map(|desired| desired.generation);
+            let begun = newest.is_some_and(|newest| newest == state.attempted);
+            if (state.active.is_some() || !state.is_settled() && !begun)
+                && let Some(wanted) = self.wanted::<WantedImage>(&state).await?
+            {
+                open.push((id, wanted.file_name));
+            }
+        }
+        Ok(open)
+    }
+
+    /// Those of them that have this name.
+    ///
+    /// # Errors
+    /// When no image of this name is known, or the journal cannot be read.
+    pub async fn interrupted_image(
+        &self,
+        name: &str,
+    ) -> Result<Vec<(EntityId, String)>, FleetError> {
+        let mut open = self.interrupted_images().await?;
+        open.retain(|(_, open)| open == name);
+        let is_named = |image: &ImageObject| image.name == name;
+        if open.is_empty() && !self.images().await?.iter().any(is_named) {
+            return Err(FleetError::not_found("image", name));
+        }
+        Ok(open)
     }
 
     /// The images that no VSI of this journal needs, parts of cancelled uploads among them; but
@@ -97,6 +135,10 @@ impl Fleet {
             return Ok(entity);
         }
         let unwanted = self.unwanted(image, &state).await?.ok_or_else(missing)?;
+        if state.active.is_some() {
+            // An upload that is blocked would not end by itself.
+            self.cancel(entity.clone(), by.clone()).await?;
+        }
         let mut wishes = Wishes::default();
         let workflow = remove_base_image::NAME;
         wishes.add(entity.clone(), workflow, Precedence::Queue, &unwanted)?;

@@ -5,18 +5,38 @@ use crate::{
     actor,
     args::{Common, ResumeArgs},
     compose::App,
-    exit::Exit,
-    output, work,
+    exit::{Exit, Problem},
+    output,
+    work::{self, Target},
 };
+
+/// How an image is told from a VSI.
+const IMAGE: &str = "image/";
+
+/// What was named, or all that is open: VSIs, and images that are brought or removed.
+async fn targets(app: &App, args: &ResumeArgs) -> Result<Vec<Target>, Problem> {
+    let (mut vsis, mut images) = (Vec::new(), Vec::new());
+    if args.names.is_empty() {
+        images = app.fleet.interrupted_images().await?;
+        let open = app.fleet.interrupted().await?;
+        vsis = work::targets_of(app, &open).await?;
+    }
+    for name in &args.names {
+        match name.strip_prefix(IMAGE) {
+            Some(name) => images.extend(app.fleet.interrupted_image(name).await?),
+            None => {
+                let names = std::slice::from_ref(name);
+                vsis.extend(work::targets_named(app, &args.namespace, names).await?);
+            }
+        }
+    }
+    let images = images.into_iter().map(|(id, name)| Target::image(id, name));
+    Ok(vsis.into_iter().chain(images).collect())
+}
 
 pub(super) async fn run(common: &Common, args: ResumeArgs) -> Outcome {
     let app = App::open_to_work(common).await?;
-    let targets = if args.names.is_empty() {
-        let open = app.fleet.interrupted().await?;
-        work::targets_of(&app, &open).await?
-    } else {
-        work::targets_named(&app, &args.namespace, &args.names).await?
-    };
+    let targets = targets(&app, &args).await?;
     if targets.is_empty() {
         output::line("nothing to resume");
         app.close().await;

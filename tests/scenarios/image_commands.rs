@@ -1,0 +1,97 @@
+//! `image` commands and what becomes of images that they, or a kill, left half-way.
+
+use std::time::{Duration, Instant};
+
+use vsiflow_tests::{Answer, Server, Vsi, Vsiflow, server, until};
+
+const LENGTH: usize = 700_000;
+const OTHER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+/// What sending all of it takes at least at this rate; the first piece goes at once.
+const LIMIT: &str = "300Ki";
+const LIMITED: Duration = Duration::from_millis(1_500);
+
+fn served() -> (Vsiflow, Server, String) {
+    let (vsiflow, server) = (Vsiflow::simulated(), Server::new());
+    let url = server.answers("guest.qcow2", Answer::Image(server::image(LENGTH)));
+    (vsiflow, server, url)
+}
+
+#[test]
+fn an_upload_limit_holds_for_uploads_and_for_apply() {
+    let (vsiflow, _server, url) = served();
+    let limit = ["--upload-limit", LIMIT];
+    let begun = Instant::now();
+    let upload = ["image", "upload", &url];
+    vsiflow.run(&[&upload[..], &limit].concat()).exits(0);
+    assert!(begun.elapsed() >= LIMITED, "{:?}", begun.elapsed());
+    vsiflow.run(&["image", "prune"]).exits(0);
+
+    let vsi = Vsi::named("web").image(&url);
+    vsiflow
+        .apply(vsi, &["--wait", "--upload-limit", LIMIT])
+        .exits(0);
+    let history = vsiflow.history("web");
+    let took = history
+        .iter()
+        .find(|event| event.step() == "upload_chunks" && event.kind() == "step_succeeded");
+    let took = took.unwrap().0["durationMs"].as_u64().unwrap();
+    assert!(Duration::from_millis(took) >= LIMITED, "{took} ms");
+}
+
+#[test]
+fn a_limit_that_is_no_rate_is_a_mistake_of_usage() {
+    let (vsiflow, _server, url) = served();
+    for wrong in ["fast", "-1", "20MiB/s", ""] {
+        let limit = format!("--upload-limit={wrong}");
+        let upload = vsiflow.run(&["image", "upload", &url, &limit]);
+        upload.exits(2).says("--upload-limit");
+        let apply = vsiflow.apply(Vsi::named("web").image(&url), &[&limit]);
+        apply.exits(2).says("--upload-limit");
+    }
+}
+
+#[test]
+fn resume_goes_on_with_an_upload_that_was_killed() {
+    for resume in [&["resume", "--all"][..], &["resume", "image/guest.qcow2"]] {
+        let (vsiflow, _server, url) = served();
+        let limit = ["image", "upload", &url, "--upload-limit", LIMIT];
+        let running = vsiflow.start(&limit);
+        until("the upload", 30, || {
+            let ran = vsiflow.run(&["image", "list"]);
+            ran.stdout.contains("Uploading").then_some(())
+        });
+        running.kill();
+        assert_eq!(vsiflow.image_phases(), ["Uploading"]);
+        vsiflow
+            .run(resume)
+            .exits(0)
+            .says("image/guest.qcow2 is settled");
+        assert_eq!(vsiflow.image_phases(), ["Ready"]);
+        assert!(vsiflow.sim().content("guest.qcow2") == server::image(LENGTH));
+        vsiflow.run(resume).exits(0).says("nothing to resume");
+    }
+    let vsiflow = Vsiflow::simulated();
+    let unknown = vsiflow.run(&["resume", "image/unknown"]);
+    unknown.exits(3).says("image/unknown");
+}
+
+#[test]
+fn prune_takes_away_what_a_blocked_upload_left_unless_a_vsi_waits_for_it() {
+    let (vsiflow, _server, url) = served();
+    let upload = ["image", "upload", &url, "--checksum", OTHER];
+    vsiflow.run(&upload).exits(4).says("VSI0305");
+    assert_eq!(vsiflow.image_phases(), ["Blocked"]);
+    let waiting = Vsi::named("web").image(&url).checksum(OTHER);
+    vsiflow.apply(waiting, &["--wait"]).exits(4).says("VSI0305");
+    let prune = vsiflow.run(&["image", "prune"]).exits(0);
+    assert!(prune.stdout.is_empty(), "{prune:#?}");
+    assert_eq!(vsiflow.image_phases(), ["Blocked"]);
+
+    vsiflow.run(&["delete", "web", "--wait"]).exits(0);
+    let dry = vsiflow.run(&["image", "prune", "--dry-run"]);
+    dry.exits(0).says("image/guest.qcow2");
+    vsiflow.run(&["image", "prune"]).exits(0).says("removed");
+    assert!(vsiflow.image_phases().is_empty());
+    assert!(vsiflow.sim().volumes().is_empty());
+}
