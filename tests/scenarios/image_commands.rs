@@ -73,7 +73,7 @@ fn resume_goes_on_with_an_upload_that_was_killed() {
     }
     let vsiflow = Vsiflow::simulated();
     let unknown = vsiflow.run(&["resume", "image/unknown"]);
-    unknown.exits(3).says("image/unknown");
+    unknown.exits(3).says("image unknown is not known here");
 }
 
 #[test]
@@ -94,4 +94,46 @@ fn prune_takes_away_what_a_blocked_upload_left_unless_a_vsi_waits_for_it() {
     vsiflow.run(&["image", "prune"]).exits(0).says("removed");
     assert!(vsiflow.image_phases().is_empty());
     assert!(vsiflow.sim().volumes().is_empty());
+}
+
+#[test]
+fn prune_gives_up_an_upload_that_never_began_and_it_can_be_begun_again() {
+    let (vsiflow, server, url) = served();
+    server.answers("guest.qcow2", Answer::Status("404 Not Found"));
+    let upload = ["image", "upload", &url];
+    vsiflow.run(&upload).exits(4).says("VSI0302");
+    let dry = vsiflow.run(&["image", "prune", "--dry-run"]);
+    dry.exits(0).says("would be removed");
+    assert_eq!(vsiflow.image_phases(), ["Blocked"]);
+    vsiflow.run(&["image", "prune"]).exits(0).says("given up");
+    assert!(vsiflow.image_phases().is_empty());
+    vsiflow.run(&["resume"]).exits(0).says("nothing to resume");
+    server.answers("guest.qcow2", Answer::Image(server::image(LENGTH)));
+    vsiflow.run(&upload).exits(0);
+    assert_eq!(vsiflow.image_phases(), ["Ready"]);
+}
+
+#[test]
+fn the_history_of_an_image_outlives_it() {
+    let (vsiflow, _server, url) = served();
+    vsiflow.run(&["image", "upload", &url]).exits(0);
+    vsiflow.run(&["image", "prune"]).exits(0);
+    let history = vsiflow.history("image/guest.qcow2");
+    let done = |step: &str| {
+        let mut all = history.iter();
+        all.any(|event| event.step() == step && event.kind() == "step_succeeded")
+    };
+    assert!(
+        done("upload_chunks") && done("remove_image"),
+        "{history:#?}"
+    );
+    let unknown = vsiflow.run(&["history", "image/other.qcow2"]);
+    unknown.exits(3).says("image other.qcow2 is not known here");
+}
+
+#[test]
+fn an_upload_needs_a_host() {
+    let (vsiflow, url) = (Vsiflow::of_documents(), "http://images.test/a.qcow2");
+    let ran = vsiflow.run(&["image", "upload", url]);
+    ran.exits(2).says("no host is named").says("--host");
 }

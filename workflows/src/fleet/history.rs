@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
     journal::{Offset, Record, Rest},
     model::{
-        Actor, EntityId, Event, EventKind, Failure, FailureClass, Name, Outcome, RunId, RunResult,
-        StreamId, Timestamp, Work,
+        Actor, EntityId, EntityState, Event, EventKind, Failure, FailureClass, Name, Outcome,
+        RunId, RunResult, StreamId, Timestamp, Work,
     },
 };
 
@@ -94,11 +94,14 @@ pub(crate) fn class_name(class: FailureClass) -> &'static str {
 }
 
 const PAGE: usize = 1_000;
+/// How an image is told from a VSI.
+const IMAGE: &str = "image/";
 
 impl Fleet {
     /// The history of a VSI, deleted ones included: its own events, those of its runs, and those
     /// of the base image's runs it waited for. A line of the kind `archived` stands for those that
-    /// compaction moved into archives.
+    /// compaction moved into archives. `image/NAME` is that of the images of this name, those
+    /// that were removed included.
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
@@ -107,12 +110,27 @@ impl Fleet {
         namespace: &str,
         name: &str,
     ) -> Result<Vec<HistoryLine>, FleetError> {
-        let known = self.find(namespace, name, true).await?;
-        let own = self
-            .records(&StreamId::Entity(known.entity.clone()))
-            .await?;
-        let mut all = own;
-        for run in &known.state.runs {
+        let Some(image) = name.strip_prefix(IMAGE) else {
+            let known = self.find(namespace, name, true).await?;
+            return self.lines(&known.entity, &known.state).await;
+        };
+        let images = self.images_named(image).await?;
+        let mut lines = Vec::new();
+        for (entity, state) in &images {
+            lines.extend(self.lines(entity, state).await?);
+        }
+        lines.sort_by_key(|line| line.offset);
+        Ok(lines)
+    }
+
+    /// Every event of an entity and of its runs.
+    async fn lines(
+        &self,
+        entity: &EntityId,
+        state: &EntityState,
+    ) -> Result<Vec<HistoryLine>, FleetError> {
+        let mut all = self.records(&StreamId::Entity(entity.clone())).await?;
+        for run in &state.runs {
             let records = self.records(&StreamId::Run(*run)).await?;
             for other in self.awaited_runs(*run, &records) {
                 all.extend(self.records(&StreamId::Run(other)).await?);
@@ -121,8 +139,8 @@ impl Fleet {
         }
         all.sort_by_key(|record| record.offset);
         all.dedup_by_key(|record| record.offset);
-        let mut lines = Lines::default().of(&known.entity, &all);
-        if let Some(line) = self.archived_line(&known.entity).await? {
+        let mut lines = Lines::default().of(entity, &all);
+        if let Some(line) = self.archived_line(entity).await? {
             // Kept events of an open run may be older.
             let at = lines.partition_point(|other| other.offset < line.offset);
             lines.insert(at, line);

@@ -80,16 +80,47 @@ impl Fleet {
         &self,
         name: &str,
     ) -> Result<Vec<(EntityId, String)>, FleetError> {
+        let named = self.images_named(name).await?;
         let mut open = self.interrupted_images().await?;
-        open.retain(|(_, open)| open == name);
-        let is_named = |image: &ImageObject| image.name == name;
-        if open.is_empty() && !self.images().await?.iter().any(is_named) {
-            return Err(FleetError::not_found("image", name));
-        }
+        open.retain(|(id, _)| named.iter().any(|(named, _)| named == id));
         Ok(open)
     }
 
-    /// The images that no VSI of this journal needs, parts of cancelled uploads among them; but
+    /// The images of this name, by that of their volume or of the file at their source; those that
+    /// were removed included.
+    pub(super) async fn images_named(
+        &self,
+        name: &str,
+    ) -> Result<Vec<(EntityId, Arc<EntityState>)>, FleetError> {
+        let mut listed = self.images().await?;
+        listed.retain(|image| image.name == name);
+        let mut named = Vec::new();
+        for (id, state) in self.entities_of(kind::IMAGE) {
+            let wanted: Option<WantedImage> = self.wanted(&state).await?;
+            let is_listed = listed.iter().any(|image| image.uid == id.id());
+            if is_listed || wanted.is_some_and(|wanted| wanted.file_name == name) {
+                named.push((id, state));
+            }
+        }
+        match named.is_empty() {
+            true => Err(FleetError::not_found("image", name)),
+            false => Ok(named),
+        }
+    }
+
+    /// Gives up an upload that is blocked before anything of it was on its host. It is listed no
+    /// more.
+    ///
+    /// # Errors
+    /// When there is no such image, or the journal fails.
+    pub async fn give_up_image(&self, image: &ImageObject, by: By) -> Result<(), FleetError> {
+        let missing = || FleetError::not_found("image", &image.name);
+        let (entity, _) = self.image(image).ok_or_else(missing)?;
+        self.cancel(entity, by).await.map(drop)
+    }
+
+    /// The images that no VSI of this journal needs, parts of cancelled uploads among them, and
+    /// uploads that are blocked; but
     /// for the newest `keep` whole ones of each pool. Those whose removal was begun and did not come
     /// to its end are not kept. Whether somebody else uses one is asked of its host when it is
     /// removed.
@@ -100,7 +131,7 @@ impl Fleet {
         let mut kept = BTreeMap::<(String, String), usize>::new();
         let mut images = self.images().await?;
         let is_idle = |image: &ImageObject| PRUNABLE.contains(&image.phase.as_str());
-        images.retain(|image| !image.needed && is_idle(image) && image.volume.is_some());
+        images.retain(|image| !image.needed && is_idle(image));
         images.sort_by(|a, b| b.verified.cmp(&a.verified));
         images.retain(|image| {
             if image.verified.is_none() || image.removal {

@@ -227,6 +227,10 @@ impl Fleet {
         let waits = |user: &&User| user.from.is_none() && user.wants.as_ref() == Some(id);
         let users = users.iter().filter(waits).count();
         let volume = claimed.map(|claim| claim.volume.name);
+        if phase == "Partial" && volume.is_none() {
+            // It was given up before anything of it was there.
+            return Ok(None);
+        }
         let name = volume.clone().unwrap_or_else(|| wanted.file_name.clone());
         Ok(Some(ImageObject {
             volume,

@@ -92,6 +92,11 @@ async fn prune(common: &Common, args: ImagePruneArgs) -> Outcome {
             continue;
         }
         let by = actor::by(&common.reason);
+        if image.volume.is_none() {
+            app.fleet.give_up_image(&image, by).await?;
+            output::line(&format!("{place} given up"));
+            continue;
+        }
         let entity = app.fleet.remove_image(&image, by.clone()).await?;
         let one = decided(&app, common, &entity, &image.name).await?;
         match one {
@@ -156,6 +161,11 @@ async fn decided(app: &App, common: &Common, entity: &EntityId, name: &str) -> O
 async fn host(common: &Common, at: &PoolArgs) -> Result<HostSettings, Problem> {
     if let Some(host) = work::host(common)? {
         return Ok(host);
+    }
+    if at.files.is_empty() {
+        let message = "no host is named";
+        let remedy = "give the file with the host's ConfigMap and Secret with -f, or --host";
+        return Err(Problem::new(Exit::Usage, "VSI0607", message, remedy));
     }
     let inputs: Vec<_> = at.files.iter().map(|path| work::input(path)).collect();
     let read = move || vsiflow_file::load(&inputs, false, &mut std::io::stdin());

@@ -94,13 +94,17 @@ impl Live {
             }
             EventKind::StepSucceeded { node, outcome, .. } => {
                 self.end(&(run, node.clone()));
-                let began = self.began.get(&(run, node.clone())).copied().unwrap_or(at);
+                let began = self.began.get(&(run, node.clone()));
                 let how = match outcome {
                     Outcome::AlreadyPresent => "present",
                     Outcome::Created => "done",
                     Outcome::Updated => "updated",
                 };
-                let text = format!("{how} ({})", took(at.saturating_sub(began)));
+                // The beginnings of attempts that are like the one before are not on record.
+                let text = match began {
+                    Some(began) => format!("{how} ({})", took(at.saturating_sub(*began))),
+                    None => how.to_owned(),
+                };
                 self.say(&label(run), node.as_str(), &text);
             }
             EventKind::StepFailed {
