@@ -54,7 +54,7 @@ const MIB: u64 = 1024 * 1024;
 const A_WRITE: u64 = 4 * MIB;
 
 /// What is kept for opening, in bytes: journal and checkpoints take a segment each.
-const TO_OPEN: u64 = 2 * A_WRITE;
+const TO_OPEN: u64 = 5 * MIB;
 
 /// How much room there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,7 +133,7 @@ impl Bounds {
         };
         Self {
             watermark: share(16, 16, 128),
-            ballast: share(64, 4, 32),
+            ballast: share(64, 4, 8),
             reserve: share(128, 4, 8),
         }
     }

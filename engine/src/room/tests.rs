@@ -31,14 +31,14 @@ fn room_is_given_up_in_time_and_taken_again_only_once_there_is_plenty() {
     let room = disk(dir.path(), free.clone());
     let ballast = dir.path().join(BALLAST);
     assert!(ballast.exists());
-    // The bounds of 1 GiB: watermark 64, ballast 16 and 8, reserve 8.
+    // The bounds of 1 GiB: watermark 64, ballast 8 and 5, reserve 8.
     assert_eq!(
-        levels(&room, &free, &[512, 88, 87, 32, 88, 87, 31]),
+        levels(&room, &free, &[512, 77, 76, 21, 77, 76, 20]),
         [Plenty, Plenty, Low, Low, Plenty, Low, Full]
     );
     assert!(!ballast.exists(), "it was given up");
     assert_eq!(
-        levels(&room, &free, &[31, 60, 87, 88, 512]),
+        levels(&room, &free, &[20, 60, 76, 77, 512]),
         [Full, Full, Full, Plenty, Plenty]
     );
     assert!(ballast.exists(), "it was set aside again");
@@ -50,7 +50,7 @@ fn a_state_directory_on_a_full_disk_can_be_opened() {
     let room = disk(dir.path(), free.clone());
     assert_eq!(room.seen().level, Level::Full);
     let text = room.seen().to_string();
-    assert_eq!(text, "0 MiB are free where 88 MiB are wanted");
+    assert_eq!(text, "0 MiB are free where 77 MiB are wanted");
 }
 
 #[test]
@@ -61,11 +61,11 @@ fn what_is_kept_for_opening_is_given_up_only_by_an_opening_on_a_full_disk() {
     );
     let room = disk(dir.path(), free.clone());
     let last = dir.path().join(LAST);
-    assert_eq!(levels(&room, &free, &[8]), [Level::Full]);
+    assert_eq!(levels(&room, &free, &[5]), [Level::Full]);
     assert!(last.exists(), "a process that runs leaves it");
     let again = disk(dir.path(), free);
     assert!(!last.exists());
-    assert_eq!(again.seen().free, 8 * MIB);
+    assert_eq!(again.seen().free, 5 * MIB);
 }
 
 #[test]
