@@ -1,0 +1,86 @@
+use super::*;
+use crate::Router;
+use std::process::Command;
+use vsiflow_steps::ports::{ImageSource as _, SourceErrorKind};
+
+async fn all(url: &str) -> Result<Vec<u8>, SourceError> {
+    let mut stream = Router::new().unwrap().open(url).await?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = stream.next().await? {
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packed_images_are_unpacked_and_damaged_ones_refused() {
+    let content: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
+    for (tool, end) in [("gzip", "gz"), ("xz", "xz"), ("zstd", "zst")] {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = dir.path().join("image");
+        std::fs::write(&plain, &content).unwrap();
+        let packed = Command::new(tool).arg("-k").arg("-q").arg(&plain).status();
+        if packed.is_err() {
+            println!("skipped: there is no {tool} here");
+            continue;
+        }
+        let file = dir.path().join(format!("image.{end}"));
+        let url = Url::from_file_path(&file).unwrap().to_string();
+        assert!(all(&url).await.unwrap() == content, "{tool}");
+        let mut bytes = std::fs::read(&file).unwrap();
+        // Two in a row are one.
+        let twice = [bytes.clone(), bytes.clone()].concat();
+        std::fs::write(&file, twice).unwrap();
+        assert_eq!(all(&url).await.unwrap().len(), content.len() * 2, "{tool}");
+        let greedy = match tool {
+            "xz" => "xz -9 -k -c",
+            "zstd" => "zstd -q -c --long=27 --ultra -22 --no-progress",
+            _ => "true",
+        };
+        let mut shell = Command::new("sh");
+        let shell = shell
+            .arg("-c")
+            .arg(format!("cat {} | {greedy}", plain.display()));
+        let greedy = shell.output().unwrap().stdout;
+        if !greedy.is_empty() {
+            std::fs::write(&file, greedy).unwrap();
+            let error = all(&url).await.unwrap_err();
+            assert!(
+                error.message.contains("34 MiB of memory"),
+                "{tool}: {error}"
+            );
+        }
+        bytes.truncate(bytes.len() / 2);
+        std::fs::write(&file, &bytes).unwrap();
+        let error = all(&url).await.unwrap_err();
+        assert_eq!(error.kind, SourceErrorKind::Invalid, "{tool}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_bytes_tell_how_an_image_is_packed_and_its_name_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, bytes: &[u8]| {
+        let file = dir.path().join(name);
+        std::fs::write(&file, bytes).unwrap();
+        Url::from_file_path(&file).unwrap().to_string()
+    };
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, &[7; 100_000]).unwrap();
+    let packed = packed.finish().unwrap();
+    let url = put("image.qcow2", &packed);
+    assert!(all(&url).await.unwrap() == [7; 100_000]);
+    let source = Router::new().unwrap();
+    let probed = source.probe(&url).await.unwrap();
+    assert_eq!(&probed, source.open(&url).await.unwrap().info());
+    assert_eq!(probed.length, None);
+    // It cannot be entered in its middle, whatever is asked.
+    let validator = probed.validator.as_deref();
+    let again = source.open_at(&url, 50, validator).await.unwrap();
+    assert_eq!((again.starts_at(), again.info()), (0, &probed));
+    let plain = [QCOW2, &[9; 1_000]].concat();
+    assert!(all(&put("plain.gz", &plain)).await.unwrap() == plain);
+    let neither = all(&put("neither.gz", &[9; 1_000])).await.unwrap_err();
+    assert_eq!(neither.kind, SourceErrorKind::Invalid, "{neither}");
+    assert!(all(&put("short", b"abc")).await.unwrap() == b"abc");
+}
