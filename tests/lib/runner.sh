@@ -53,7 +53,7 @@ count_log() {
   local line
   while IFS= read -r line; do
     case $line in
-      *'tests run:'*) count "$(number passed)" "$(($(number failed) + $(number 'timed out')))" ;;
+      *' test run:'* | *' tests run:'*) count "$(number passed)" "$(($(number failed) + $(number 'timed out')))" ;;
       *'test result:'*) count "$(number passed)" "$(number failed)" "$(number ignored)" ;;
     esac
   done < <(sed 's/\x1b\[[0-9;]*m//g' "$1")
