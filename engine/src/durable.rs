@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{files, journal::JournalError, permit::Permit};
+use crate::{files, journal::JournalError};
 
 /// What sled may keep in memory, in bytes; its default is a gibibyte.
 const CACHE: u64 = 64 * 1024 * 1024;
@@ -35,7 +35,6 @@ pub(crate) struct Durable {
     tree: sled::Db,
     data: File,
     sync: Sync,
-    permit: Permit,
 }
 
 impl Durable {
@@ -44,17 +43,7 @@ impl Durable {
         prepare(dir).map_err(|e| storage(dir, &e))?;
         let tree = open_unlocked(&config(dir)).map_err(|e| unopened(dir, e))?;
         let data = settle(dir).map_err(|e| storage(dir, &e))?;
-        Ok(Self {
-            tree,
-            data,
-            sync,
-            permit: Permit::always(),
-        })
-    }
-
-    /// The same, asking before it grows.
-    pub(crate) fn with(self, permit: Permit) -> Self {
-        Self { permit, ..self }
+        Ok(Self { tree, data, sync })
     }
 
     /// The tree, for reading.
@@ -64,7 +53,6 @@ impl Durable {
 
     /// Applies a batch that only a later [`Durable::commit`] makes durable.
     pub(crate) fn apply(&self, batch: sled::Batch) -> Result<(), JournalError> {
-        self.permit.to_grow()?;
         self.tree.apply_batch(batch).map_err(sled_error)
     }
 

@@ -13,7 +13,6 @@
 
 mod attempt;
 mod control;
-mod disk;
 mod ends;
 mod entities;
 mod handle;

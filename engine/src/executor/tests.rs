@@ -16,17 +16,14 @@ use super::*;
 use crate::{
     blob::MemoryBlobs,
     checkpoint::MemoryCheckpoints,
-    clock::{Clock, SystemClock},
+    clock::SystemClock,
     journal::{Journal, MemoryJournal, Record},
-    lease::Lease,
     model::*,
     registry::Registry,
-    room::Room,
     step::{Done, Observed, Step, StepContext},
     workflow::{EntityView, Wish, Workflows},
 };
 
-mod bounds;
 mod next_try;
 
 /// What the test's step does, attempt by attempt; afterwards it succeeds.
@@ -184,25 +181,10 @@ fn wish(id: &str, workflow: &str, precedence: Precedence) -> Wish {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Bench {
     journal: Arc<MemoryJournal>,
     script: Arc<Script>,
-    clock: Arc<dyn Clock>,
-    room: Arc<Room>,
-    lease: Arc<Lease>,
-}
-
-impl Default for Bench {
-    fn default() -> Self {
-        Self {
-            journal: Arc::default(),
-            script: Arc::default(),
-            clock: Arc::new(SystemClock),
-            room: Room::boundless(),
-            lease: Lease::endless(),
-        }
-    }
 }
 
 impl Bench {
@@ -221,10 +203,8 @@ impl Bench {
             checkpoints: Arc::new(MemoryCheckpoints::default()),
             registry,
             workflows: Arc::new(TestWorkflows),
-            clock: self.clock.clone(),
+            clock: Arc::new(SystemClock),
             journal_id: "test".into(),
-            room: self.room.clone(),
-            lease: self.lease.clone(),
             tuning: Tuning::default(),
         };
         Engine::open(parts).await.unwrap()

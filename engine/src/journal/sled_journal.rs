@@ -24,7 +24,6 @@ use crate::{
     durable::{Durable, Sync},
     group_commit::GroupWriter,
     model::StreamId,
-    permit::Permit,
 };
 
 /// A journal in a folder, kept by sled. One thread writes for all callers and syncs once for
@@ -43,7 +42,6 @@ use crate::{
 /// long as a sync takes; [`SledJournal::close`] does the same without blocking the runtime.
 pub struct SledJournal {
     store: Arc<RwLock<Option<Store>>>,
-    permit: Permit,
     writer: GroupWriter<Writer>,
 }
 
@@ -56,34 +54,21 @@ impl SledJournal {
     /// it open, [`JournalError::Newer`] for a newer layout, [`JournalError::Damaged`] when its
     /// end does not fit its chain.
     pub async fn open(dir: impl AsRef<Path>) -> Result<Self, JournalError> {
-        Self::open_permitted(dir, Permit::always()).await
-    }
-
-    /// The same; before it writes it asks for the permit.
-    pub(crate) async fn open_permitted(
-        dir: impl AsRef<Path>,
-        permit: Permit,
-    ) -> Result<Self, JournalError> {
         let dir = dir.as_ref().to_owned();
-        blocking(move || Self::start(dir, std::fs::File::sync_data, permit)).await
+        blocking(move || Self::open_with(dir, std::fs::File::sync_data)).await
     }
 
     pub(crate) fn open_with(dir: PathBuf, sync: Sync) -> Result<Self, JournalError> {
-        Self::start(dir, sync, Permit::always())
-    }
-
-    fn start(dir: PathBuf, sync: Sync, permit: Permit) -> Result<Self, JournalError> {
         let (durable, tail, store, tip) = open_kept(&dir, sync)?;
-        let (shown, asked) = (store.clone(), permit.clone());
+        let shown = store.clone();
         let writer = GroupWriter::start("journal-writer", |failure| {
-            let (durable, progress) = (durable.with(asked.clone()), store.progress().clone());
+            let progress = store.progress().clone();
             let applier = Applier::start(durable, progress, failure).map_err(|e| no_tail(&e))?;
-            Ok(Writer::new(tail, applier, store, tip, asked))
+            Ok(Writer::new(tail, applier, store, tip))
         })?;
         let store = shown;
         Ok(Self {
             store: Arc::new(RwLock::new(Some(store))),
-            permit,
             writer,
         })
     }
@@ -98,7 +83,6 @@ impl SledJournal {
     ///
     /// Cancel safety: dropping the future leaves the closing to the journal's drop.
     pub async fn close(&self) {
-        self.permit.close();
         self.writer.close().await;
         let store = self.store.write().await.take();
         // Only a runtime that is ending refuses this, and then the drop has happened.
@@ -127,12 +111,6 @@ impl SledJournal {
 
     async fn write(&self, request: Request) -> Result<Reply, JournalError> {
         self.writer.write(request).await
-    }
-}
-
-impl Drop for SledJournal {
-    fn drop(&mut self) {
-        self.permit.close();
     }
 }
 
