@@ -1,8 +1,12 @@
 //! Time as the engine sees it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::OnceLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::model::Timestamp;
 
@@ -11,6 +15,9 @@ use crate::model::Timestamp;
 pub trait Clock: Send + Sync + 'static {
     /// The wall clock. It may jump.
     fn now(&self) -> Timestamp;
+
+    /// The monotonic clock: time since some moment of this process. It never jumps.
+    fn monotonic(&self) -> Duration;
 
     /// Waits by the monotonic clock. Cancel safe.
     async fn sleep(&self, duration: Duration);
@@ -27,6 +34,12 @@ impl Clock for SystemClock {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn monotonic(&self) -> Duration {
+        static FIRST: OnceLock<Instant> = OnceLock::new();
+        let now = Instant::now();
+        now.saturating_duration_since(*FIRST.get_or_init(|| now))
     }
 
     async fn sleep(&self, duration: Duration) {

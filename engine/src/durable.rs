@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{files, journal::JournalError};
+use crate::{files, journal::JournalError, permit::Permit};
 
 /// What sled may keep in memory, in bytes; its default is a gibibyte.
 const CACHE: u64 = 64 * 1024 * 1024;
@@ -35,6 +35,7 @@ pub(crate) struct Durable {
     tree: sled::Db,
     data: File,
     sync: Sync,
+    permit: Permit,
 }
 
 impl Durable {
@@ -43,7 +44,17 @@ impl Durable {
         prepare(dir).map_err(|e| storage(dir, &e))?;
         let tree = open_unlocked(&config(dir)).map_err(|e| unopened(dir, e))?;
         let data = settle(dir).map_err(|e| storage(dir, &e))?;
-        Ok(Self { tree, data, sync })
+        Ok(Self {
+            tree,
+            data,
+            sync,
+            permit: Permit::always(),
+        })
+    }
+
+    /// The same, asking before it grows.
+    pub(crate) fn with(self, permit: Permit) -> Self {
+        Self { permit, ..self }
     }
 
     /// The tree, for reading.
@@ -53,6 +64,7 @@ impl Durable {
 
     /// Applies a batch that only a later [`Durable::commit`] makes durable.
     pub(crate) fn apply(&self, batch: sled::Batch) -> Result<(), JournalError> {
+        self.permit.to_grow()?;
         self.tree.apply_batch(batch).map_err(sled_error)
     }
 

@@ -8,6 +8,7 @@
 //! checkpoints/  positions within steps
 //! blobs/        payloads too long for an event
 //! secrets/      keys, contracts, tokens
+//! ballast       room set aside, given up when the disk is full
 //! ```
 //!
 //! Opening a folder that exists changes nothing but `LOCK` and what sled recovers; only a folder
@@ -27,12 +28,13 @@ pub(crate) use swap::{NEXT, PART, abandon, clear_old, put_aside, put_in_place, r
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use self::{format::Format, lock::Lock};
 use crate::{
     blob::DirBlobs, checkpoint::SledCheckpoints, durable, files, journal::SledJournal,
-    secret::DirSecrets,
+    lease::Lease, permit::Permit, room::Room, secret::DirSecrets,
 };
 
 const LOCK: &str = "LOCK";
@@ -49,6 +51,8 @@ pub struct StateDir {
     path: PathBuf,
     format: Format,
     _lock: Lock,
+    room: Arc<Room>,
+    lease: Arc<Lease>,
 }
 
 impl StateDir {
@@ -71,7 +75,29 @@ impl StateDir {
             path: path.to_owned(),
             format,
             _lock: lock,
+            room: Room::open(path),
+            lease: Lease::endless(),
         })
+    }
+
+    /// In lease mode: nothing is appended once the lease is past. To be called before the journal
+    /// is opened.
+    pub fn hold_by(&mut self, lease: Arc<Lease>) {
+        self.lease = lease;
+    }
+
+    /// The room on its disk.
+    pub fn room(&self) -> Arc<Room> {
+        self.room.clone()
+    }
+
+    /// The right to write to it.
+    pub fn lease(&self) -> Arc<Lease> {
+        self.lease.clone()
+    }
+
+    fn permit(&self) -> Permit {
+        Permit::new(self.room(), self.lease())
     }
 
     /// Where it is.
@@ -126,7 +152,7 @@ impl StateDir {
         if !durable::data_file(&path).is_file() {
             return Err(StateDirError::damaged(&path, "the journal is gone"));
         }
-        SledJournal::open(&path)
+        SledJournal::open_permitted(&path, self.permit())
             .await
             .map_err(|e| StateDirError::journal(&path, e))
     }
@@ -137,7 +163,7 @@ impl StateDir {
     /// What [`SledCheckpoints::open`] says.
     pub async fn checkpoints(&self) -> Result<SledCheckpoints, StateDirError> {
         let path = self.path.join(CHECKPOINTS);
-        SledCheckpoints::open(&path)
+        SledCheckpoints::open_permitted(&path, self.permit())
             .await
             .map_err(|e| StateDirError::journal(&path, e))
     }
@@ -147,7 +173,7 @@ impl StateDir {
     /// # Errors
     /// [`StateDirError::Damaged`] when their folder is gone.
     pub async fn blobs(&self) -> Result<DirBlobs, StateDirError> {
-        let path = self.room(BLOBS)?;
+        let path = self.folder(BLOBS)?;
         DirBlobs::open(&path)
             .await
             .map_err(|e| StateDirError::journal(&path, e))
@@ -158,12 +184,12 @@ impl StateDir {
     /// # Errors
     /// [`StateDirError::Damaged`] when their folder is gone.
     pub async fn secrets(&self) -> Result<DirSecrets, StateDirError> {
-        let path = self.room(SECRETS)?;
+        let path = self.folder(SECRETS)?;
         let opened = DirSecrets::open(&path).await;
         opened.map_err(|e| StateDirError::io(&path, "opened", &io::Error::other(e)))
     }
 
-    fn room(&self, name: &str) -> Result<PathBuf, StateDirError> {
+    fn folder(&self, name: &str) -> Result<PathBuf, StateDirError> {
         let path = self.path.join(name);
         if path.is_dir() {
             Ok(path)

@@ -57,6 +57,10 @@ impl Clock for TestClock {
         Timestamp(u64::try_from(wall).unwrap())
     }
 
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     async fn sleep(&self, duration: Duration) {
         if self.waits.load(Ordering::Relaxed) == 0 {
             return std::future::pending().await;

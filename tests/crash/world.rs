@@ -7,7 +7,9 @@ use vsiflow_engine::{
     checkpoint::{Checkpoints, MemoryCheckpoints},
     executor::{By, Tuning},
     journal::{Journal, MemoryJournal},
+    lease::Lease,
     model::{Actor, Text, Who},
+    room::Room,
     secret::{MemorySecrets, Secrets},
 };
 use vsiflow_steps::{
@@ -99,6 +101,8 @@ impl World {
             clock: self.clock.clone(),
             journal_id: JOURNAL.into(),
             tuning,
+            room: Room::boundless(),
+            lease: Lease::endless(),
             hosts: Arc::new(Through {
                 inner: sabotage::hosts(self.sabotage, watched),
                 way: gate.clone(),

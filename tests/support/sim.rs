@@ -61,6 +61,18 @@ impl Sim {
         std::fs::read(self.folder.join(format!("volume-{id}"))).unwrap()
     }
 
+    /// Holds that this is all there is of these VSIs, and their one base image.
+    ///
+    /// # Panics
+    /// When something is missing, or there is more.
+    #[track_caller]
+    pub fn assert_vsis(&self, titles: &[&str]) {
+        let mut domains = self.domains();
+        domains.sort_unstable();
+        assert_eq!(domains, titles);
+        assert_eq!(self.volumes().len(), titles.len() * 3 + 1);
+    }
+
     /// Holds that this is all there is of one VSI, and its base image.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 mod backup;
 mod contract;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use vsiflow_workflows::spec::Quantity;
 
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use contract::{ContractCheckArgs, ContractCommand, ContractEncryptArgs};
+pub(crate) use serve::ServeArgs;
 
 /// Provisions virtual server instances on libvirt/KVM hosts, and survives anything on the way.
 #[derive(Clone, Debug, Parser)]
@@ -90,6 +92,8 @@ pub(crate) enum Command {
     Delete(DeleteArgs),
     /// Go on with what a kill or an interrupt left
     Resume(ResumeArgs),
+    /// Work on everything there is, and answer other commands, until it is stopped
+    Serve(ServeArgs),
     /// Try again at once what is blocked, delayed or failed
     Retry(RetryArgs),
     /// Stop the run of a VSI; what exists is kept

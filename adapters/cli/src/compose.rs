@@ -17,6 +17,7 @@ use vsiflow_engine::{
     clock::SystemClock,
     executor::Tuning,
     journal::SledJournal,
+    lease::Lease,
     secret::DirSecrets,
     state_dir::{StateDir, StateDirError},
 };
@@ -29,6 +30,7 @@ use crate::{
     args::Common,
     command, daemon,
     exit::{Exit, Problem},
+    output,
 };
 
 mod hosts;
@@ -52,6 +54,18 @@ struct Inner {
     notices: Mutex<Option<broadcast::Receiver<Notice>>>,
     state: Mutex<Option<StateDir>>,
     path: PathBuf,
+    stays: bool,
+}
+
+/// How long a command has the state directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    /// It looks, and is gone.
+    Look,
+    /// Until its own work is done.
+    Work,
+    /// Until it is told to end.
+    Serve,
 }
 
 /// What a state directory says of itself.
@@ -86,7 +100,7 @@ impl App {
     pub(crate) async fn open(common: &Common) -> Result<Self, Problem> {
         match HELD.try_with(Self::clone) {
             Ok(app) => Ok(app),
-            Err(_) => Box::pin(Self::open_own(common, false)).await,
+            Err(_) => Box::pin(Self::open_own(common, Stay::Look, None)).await,
         }
     }
 
@@ -94,14 +108,29 @@ impl App {
     pub(crate) async fn open_to_work(common: &Common) -> Result<Self, Problem> {
         match HELD.try_with(Self::clone) {
             Ok(app) => Ok(app),
-            Err(_) => Box::pin(Self::open_own(common, true)).await,
+            Err(_) => Box::pin(Self::open_own(common, Stay::Work, None)).await,
         }
     }
 
-    async fn open_own(common: &Common, to_work: bool) -> Result<Self, Problem> {
+    /// As [`App::open_to_work`], for a daemon; with a lease, in lease mode.
+    pub(crate) async fn open_to_serve(
+        common: &Common,
+        lease: Option<Arc<Lease>>,
+    ) -> Result<Self, Problem> {
+        Box::pin(Self::open_own(common, Stay::Serve, lease)).await
+    }
+
+    async fn open_own(
+        common: &Common,
+        stay: Stay,
+        lease: Option<Arc<Lease>>,
+    ) -> Result<Self, Problem> {
         let path = state_path(common)?;
-        let state = open_state(&path).await?;
-        if to_work {
+        let mut state = open_state(&path).await?;
+        if let Some(lease) = lease {
+            state.hold_by(lease);
+        }
+        if stay != Stay::Look {
             command::compact::if_due(common, &state).await?;
         }
         let journal = Arc::new(state.journal().await?);
@@ -118,7 +147,13 @@ impl App {
             clock: Arc::new(SystemClock),
             journal_id: state.journal_id().into(),
             tuning: Tuning::default(),
-            hosts: Arc::new(hosts::AllHosts::new(directory.clone(), path.join("sim"))),
+            room: state.room(),
+            lease: state.lease(),
+            hosts: Arc::new(hosts::AllHosts::new(
+                directory.clone(),
+                path.join("sim"),
+                state.lease(),
+            )),
             images: images::sources(directory.clone())?,
             directory,
         };
@@ -126,6 +161,9 @@ impl App {
             true => Fleet::observe(parts).await?,
             false => Fleet::open(parts).await?,
         };
+        if let Some(seen) = fleet.short_of_room() {
+            output::room(seen);
+        }
         let notices = Mutex::new(Some(fleet.notices()));
         let state = Mutex::new(Some(state));
         let inner = Arc::new(Inner {
@@ -137,6 +175,7 @@ impl App {
             notices,
             state,
             path,
+            stays: stay == Stay::Serve,
         });
         Ok(Self {
             fleet,
@@ -183,6 +222,11 @@ impl App {
             borrowed: true,
             ..self.clone()
         }
+    }
+
+    /// Whether the holder of the state directory is a daemon.
+    pub(crate) fn stays(&self) -> bool {
+        self.inner.stays
     }
 
     /// Whether this is a caller's command.

@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     Blocked = 4,
     /// Not decided in time; the work goes on at the next start.
     TimedOut = 5,
+    /// The lease is past: another engine may act in this one's place.
+    LeaseLost = 6,
     /// Interrupted; the work goes on at the next start.
     Interrupted = 130,
 }
@@ -39,6 +41,7 @@ impl Exit {
             Self::NotFound,
             Self::Blocked,
             Self::TimedOut,
+            Self::LeaseLost,
             Self::Interrupted,
         ];
         all.into_iter()

@@ -1,6 +1,9 @@
 //! What commands that work have in common: reading documents, waiting, and saying how it came out.
 
-use std::path::{Path, PathBuf};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+};
 
 use tokio::sync::broadcast::error::RecvError;
 use vsiflow_engine::{
@@ -8,7 +11,7 @@ use vsiflow_engine::{
     clock::{Clock as _, SystemClock},
     model::{EntityId, EventKind, RunId, StreamId, Timestamp},
 };
-use vsiflow_file::Input;
+use vsiflow_file::{Input, Text};
 use vsiflow_workflows::{
     fleet::{FleetError, Verdict},
     spec::{HostSettings, Resolved},
@@ -73,6 +76,44 @@ pub(crate) fn label(namespace: &str, name: &str) -> String {
     }
 }
 
+tokio::task_local! {
+    static GIVEN: Vec<Text>;
+}
+
+/// Does some work with documents that were read already.
+pub(crate) async fn with_files<T>(files: Vec<Text>, work: impl Future<Output = T>) -> T {
+    GIVEN.scope(files, work).await
+}
+
+/// Reads the files that a command names, so that it can be done here or elsewhere.
+pub(crate) async fn gather(files: &[PathBuf], recursive: bool) -> Result<Vec<Text>, Problem> {
+    let inputs: Vec<_> = files.iter().map(|path| input(path)).collect();
+    let read = move || vsiflow_file::gather(&inputs, recursive, &mut std::io::stdin());
+    off_runtime(read).await?.map_err(said)
+}
+
+/// The inputs of a command: what was read already, else the files.
+pub(crate) fn inputs(files: &[PathBuf]) -> Vec<Input> {
+    let given = GIVEN.try_with(|files| files.iter().cloned().map(Input::Given).collect());
+    given.unwrap_or_else(|_| files.iter().map(|path| input(path)).collect())
+}
+
+async fn off_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| {
+        let remedy = "please report this";
+        Problem::new(Exit::Failed, "VSI0001", error.to_string(), remedy)
+    })
+}
+
+/// Says what is wrong with documents; nothing is left to be said then.
+fn said(vsiflow_file::Diagnostics(wrong): vsiflow_file::Diagnostics) -> Problem {
+    output::diagnostics(&wrong);
+    Problem::new(Exit::Usage, "", "", "")
+}
+
 /// Reads the documents and follows their selectors; `--host` takes the place of their hosts.
 /// What is wrong with them is printed, all of it, and nothing is done.
 pub(crate) async fn documents(
@@ -81,31 +122,15 @@ pub(crate) async fn documents(
     recursive: bool,
 ) -> Result<Resolved, Problem> {
     let host = host(common)?;
-    let inputs: Vec<_> = files.iter().map(|path| input(path)).collect();
+    let inputs = inputs(files);
     let read = move || {
         let loaded = vsiflow_file::load(&inputs, recursive, &mut std::io::stdin())?;
         let resolved = loaded.resolve(host.as_ref())?;
         Ok((resolved, loaded.warnings))
     };
-    let read = tokio::task::spawn_blocking(read).await.map_err(|error| {
-        Problem::new(
-            Exit::Failed,
-            "VSI0001",
-            error.to_string(),
-            "please report this",
-        )
-    })?;
-    match read {
-        Ok((resolved, warnings)) => {
-            output::diagnostics(&warnings);
-            Ok(resolved)
-        }
-        Err(vsiflow_file::Diagnostics(wrong)) => {
-            output::diagnostics(&wrong);
-            // Everything was said already.
-            Err(Problem::new(Exit::Usage, "", "", ""))
-        }
-    }
+    let (resolved, warnings) = off_runtime(read).await?.map_err(said)?;
+    output::diagnostics(&warnings);
+    Ok(resolved)
 }
 
 pub(crate) fn input(path: &Path) -> Input {
@@ -161,6 +186,9 @@ pub(crate) async fn until_decided(
     until: Until,
     done: &str,
 ) -> Result<Exit, Problem> {
+    if app.is_borrowed() && app.stays() && !wait.wait && wait.timeout.is_none() {
+        return Ok(Exit::Done);
+    }
     let answers = if app.is_borrowed() {
         None
     } else {

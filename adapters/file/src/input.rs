@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use vsiflow_workflows::spec::ProblemCode;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::source::Source;
 
 /// The largest file: 4 MiB.
@@ -20,6 +20,8 @@ pub enum Input {
     Stdin,
     /// A file, or a directory with files that end in `.yaml`, `.yml` or `.json`.
     Path(PathBuf),
+    /// A text that was read already.
+    Given(Text),
 }
 
 impl From<&str> for Input {
@@ -34,9 +36,12 @@ impl From<&str> for Input {
 }
 
 /// A file that was read.
-pub(crate) struct Text {
-    pub(crate) name: String,
-    pub(crate) bytes: Vec<u8>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// What its diagnostics call it.
+    pub name: String,
+    /// What is in it.
+    pub bytes: Vec<u8>,
 }
 
 /// Reads everything an input names; what cannot be read is a diagnostic.
@@ -49,6 +54,32 @@ pub(crate) fn read(
         Input::Stdin => vec![bytes("standard input", stdin)],
         Input::Path(path) if path.is_dir() => directory(path, recursive),
         Input::Path(path) => vec![file(path)],
+        Input::Given(text) => vec![Ok(text.clone())],
+    }
+}
+
+/// Reads everything the inputs name, for somebody else to make documents of.
+///
+/// # Errors
+/// With everything that cannot be read.
+pub fn gather(
+    inputs: &[Input],
+    recursive: bool,
+    stdin: &mut dyn Read,
+) -> Result<Vec<Text>, Diagnostics> {
+    let all = inputs
+        .iter()
+        .flat_map(|input| read(input, recursive, stdin));
+    let (mut texts, mut wrong) = (Vec::new(), Vec::new());
+    for text in all {
+        match text {
+            Ok(text) => texts.push(text),
+            Err(diagnostic) => wrong.push(diagnostic),
+        }
+    }
+    match wrong.is_empty() {
+        true => Ok(texts),
+        false => Err(Diagnostics(wrong)),
     }
 }
 

@@ -31,5 +31,5 @@ mod words;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Snippet};
-pub use input::{Input, LARGEST_FILE};
+pub use input::{Input, LARGEST_FILE, Text, gather};
 pub use load::{Loaded, MOST_DOCUMENTS, load, load_text};

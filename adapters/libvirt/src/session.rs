@@ -27,8 +27,11 @@ use tokio::time::{Instant, timeout};
 
 pub use endpoint::{Endpoint, SOCKET};
 
+use vsiflow_engine::lease::Lease;
+
 use crate::connect_error::ConnectError;
 use crate::connection::{Connection, KeepAlive};
+use crate::leased::Leased;
 use crate::ssh::{ExecError, ExecOutput, SshSession, run_locally};
 use crate::time;
 use slot::Slot;
@@ -46,6 +49,8 @@ pub struct SessionOptions {
     /// How long opening a channel and libvirt on it may take; connecting to the host before that
     /// has a time of its own.
     pub open_timeout: Duration,
+    /// The right to write to the host.
+    pub lease: Arc<Lease>,
 }
 
 impl Default for SessionOptions {
@@ -53,6 +58,7 @@ impl Default for SessionOptions {
         Self {
             uri: "qemu:///system".to_owned(),
             open_timeout: Duration::from_secs(10),
+            lease: Lease::endless(),
         }
     }
 }
@@ -161,6 +167,9 @@ impl HostSession {
             .permit(&self.inner.commands, "another command to end", within)
             .await?;
         let left = || deadline.saturating_duration_since(Instant::now());
+        if self.inner.options.lease.check().is_err() {
+            return Err(ConnectError::Closed { host: self.host() }.into());
+        }
         let outcome = match &self.inner.endpoint {
             Endpoint::Unix(_) => run_locally(command, limit, left()).await,
             Endpoint::Ssh { .. } => {
@@ -239,7 +248,7 @@ impl Inner {
         let connection = match &self.endpoint {
             Endpoint::Unix(path) => {
                 let socket = endpoint::dial(path, self.options.open_timeout).await?;
-                Connection::start(socket, permit)
+                Connection::start(Leased::new(socket, self.lease()), permit)
             }
             Endpoint::Ssh { socket, .. } => {
                 let ssh = Self::ssh(&self).await?;
@@ -258,6 +267,10 @@ impl Inner {
         Ok(connection)
     }
 
+    fn lease(&self) -> Arc<Lease> {
+        self.options.lease.clone()
+    }
+
     /// The SSH session; opened anew where it has ended.
     async fn ssh(self: &Arc<Self>) -> Result<Arc<SshSession>, ConnectError> {
         let Endpoint::Ssh { config, .. } = &self.endpoint else {
@@ -265,8 +278,8 @@ impl Inner {
                 host: self.endpoint.host(),
             });
         };
-        let config = config.clone();
-        let connect = || async move { SshSession::connect(&config).await.map(Arc::new) };
+        let (config, lease) = (config.clone(), self.lease());
+        let connect = || async move { SshSession::connect(&config, lease).await.map(Arc::new) };
         self.ssh.get(|ssh| !ssh.is_closed(), connect).await
     }
 }

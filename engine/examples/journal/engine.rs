@@ -98,6 +98,8 @@ pub(crate) async fn open(dir: &Path, ran: Ran) -> Answer<(Engine, Arc<SledJourna
         workflows: Arc::new(NineSteps),
         clock: Arc::new(SystemClock),
         journal_id: "bench".into(),
+        room: vsiflow_engine::room::Room::boundless(),
+        lease: vsiflow_engine::lease::Lease::endless(),
         tuning: Tuning::default(),
     };
     Ok((Engine::open(parts).await?, journal))

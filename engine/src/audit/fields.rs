@@ -70,6 +70,7 @@ pub(super) fn fields(kind: &EventKind) -> Value {
         } => json!({
             "horizon": horizon, "sealed": sealed.to_string(), "archive": archive.to_string(),
         }),
+        EventKind::ClockJumped { by_ms } => json!({"byMs": by_ms}),
         EventKind::RetryRequested | EventKind::Paused | EventKind::Resumed => json!({}),
         of_a_step => step_fields(of_a_step),
     }

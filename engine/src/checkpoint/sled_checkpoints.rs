@@ -17,6 +17,7 @@ use crate::{
     group_commit::{Commit, GroupWriter},
     journal::JournalError,
     model::{Name, RunId},
+    permit::Permit,
 };
 
 /// Checkpoints in a folder of their own, kept by sled in the same durable way as the journal.
@@ -27,6 +28,7 @@ pub struct SledCheckpoints {
     tree: Arc<RwLock<Option<sled::Tree>>>,
     /// The runs that have anything here: most have not, and to forget those costs nothing.
     runs: Mutex<HashSet<RunId>>,
+    permit: Permit,
     writer: GroupWriter<Writer>,
 }
 
@@ -37,13 +39,26 @@ impl SledCheckpoints {
     /// [`JournalError::Storage`] when the folder cannot be read or written or another process has
     /// it open.
     pub async fn open(dir: impl AsRef<Path>) -> Result<Self, JournalError> {
+        Self::open_permitted(dir, Permit::always()).await
+    }
+
+    /// The same; before it writes it asks for the permit.
+    pub(crate) async fn open_permitted(
+        dir: impl AsRef<Path>,
+        permit: Permit,
+    ) -> Result<Self, JournalError> {
         let dir = dir.as_ref().to_owned();
         blocking(move || {
-            let durable = Durable::open(&dir, std::fs::File::sync_data)?;
+            let durable = Durable::open(&dir, std::fs::File::sync_data)?.with(permit.clone());
             let runs = Mutex::new(runs_of(durable.tree())?);
             let tree = Arc::new(RwLock::new(Some(durable.tree().clone())));
             let writer = GroupWriter::start("checkpoint-writer", |_| Ok(Writer { durable }))?;
-            Ok(Self { tree, runs, writer })
+            Ok(Self {
+                tree,
+                runs,
+                permit,
+                writer,
+            })
         })
         .await
     }
@@ -61,10 +76,17 @@ impl SledCheckpoints {
     ///
     /// Cancel safety: dropping the future leaves the closing to the store's drop.
     pub async fn close(&self) {
+        self.permit.close();
         self.writer.close().await;
         let tree = self.tree.write().await.take();
         // Only a runtime that is ending refuses this, and then the drop has happened.
         let _ = tokio::task::spawn_blocking(move || drop(tree)).await;
+    }
+}
+
+impl Drop for SledCheckpoints {
+    fn drop(&mut self) {
+        self.permit.close();
     }
 }
 

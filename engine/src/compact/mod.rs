@@ -6,7 +6,7 @@
 //! (nothing is ever removed from a sled database: what it frees it writes over in place), and put
 //! in their place by two renames. In them
 //!
-//! - each stream that had events below the horizon has one [`Seal`](crate::journal::Seal) in their
+//! - each stream that had events below the horizon has one [`Seal`] in their
 //!   place: how many there were, the link of the last one, where they were, and of an entity what
 //!   they fold to;
 //! - runs that are open, and the runs that a living entity goes by, keep their events;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     attempt::{End, Job},
+    disk::RoomWatch,
     handle::{
         By, Cancelled, Drive, EngineError, EngineParts, Notice, Reply, Request, Retried, Shared,
     },
@@ -28,6 +29,7 @@ use crate::{
         CancelMode, EntityId, EventKind, Failure, FailureClass, Name, Payload, RunId, StreamId,
         Text,
     },
+    room::Seen,
     workflow::Wish,
 };
 
@@ -61,6 +63,7 @@ pub(super) struct Control {
     tasks: HashMap<tokio::task::Id, Waiter>,
     pub(super) in_flight: BTreeMap<Waiter, InFlight>,
     pub(super) timers: Timers,
+    pub(super) room: RoomWatch,
     pub(super) limits: Limits,
     pub(super) retries: HashMap<Waiter, Retry>,
     pub(super) effects: Vec<Effect>,
@@ -78,6 +81,8 @@ enum Input {
     Request(Request),
     End(Result<(tokio::task::Id, End), JoinError>),
     Due(Waiter),
+    Room(Seen),
+    LeaseLost,
     Closed,
 }
 
@@ -94,6 +99,7 @@ impl Control {
         Self {
             recorder: Recorder::new(world, parts.clock.clone()),
             timers: Timers::new(parts.clock.clone()),
+            room: RoomWatch::new(parts.room.clone()),
             limits: Limits::new(parts.tuning.attempts_per_lane),
             parts,
             shared,
@@ -113,9 +119,14 @@ impl Control {
         }
     }
 
-    /// Works until it is closed, every handle is gone, or the journal fails.
+    /// Works until it is closed, every handle is gone, the journal fails or the lease is past.
     pub(super) async fn run(mut self) {
         while let Some(first) = self.next().await {
+            if matches!(first, Input::LeaseLost) {
+                tracing::error!("the lease is past: the engine ends");
+                break;
+            }
+            self.recorder.note_time();
             let mut open = self.take_in(first).await;
             for _ in 0..REQUESTS_A_BATCH {
                 let Ok(request) = self.inbox.try_recv() else {
@@ -142,6 +153,8 @@ impl Control {
         // first, the requests and ends that are there go into the same batch.
         tokio::select! {
             biased;
+            () = self.parts.lease.ended() => Some(Input::LeaseLost),
+            seen = self.room.changed() => Some(Input::Room(seen)),
             due = self.timers.due() => Some(Input::Due(due)),
             Some(end) = self.attempts.join_next_with_id() => Some(Input::End(end)),
             request = self.inbox.recv() => Some(request.map_or(Input::Closed, Input::Request)),
@@ -151,10 +164,11 @@ impl Control {
     /// Returns whether the loop goes on.
     async fn take_in(&mut self, input: Input) -> bool {
         match input {
-            Input::Request(Request::Close) | Input::Closed => return false,
+            Input::Request(Request::Close) | Input::Closed | Input::LeaseLost => return false,
             Input::Request(request) => self.answer(request).await,
             Input::End(end) => self.ended(end),
             Input::Due(waiter) => self.due(&waiter),
+            Input::Room(seen) => self.room_changed(seen),
         }
         true
     }
@@ -224,7 +238,8 @@ impl Control {
     }
 
     async fn desire(&mut self, wishes: Vec<Wish>, by: By, reply: Reply<Vec<u64>>) {
-        if let Some(failure) = wishes.iter().find_map(|wish| self.refusal(wish)) {
+        let refusal = wishes.iter().find_map(|wish| self.refusal(wish));
+        if let Some(failure) = refusal.or_else(|| self.parts.room.full()) {
             let _ = reply.send(Err(EngineError::Refused(failure)));
             return;
         }
@@ -336,10 +351,11 @@ impl Control {
     }
 
     async fn commit(&mut self) -> Result<(), EngineError> {
+        let lease = self.parts.lease.clone();
         let journal = self.parts.journal.clone();
         let committed = self
             .recorder
-            .commit(journal.as_ref())
+            .commit(journal.as_ref(), &lease)
             .await
             .map_err(EngineError::from);
         match committed {

@@ -187,7 +187,7 @@ impl Control {
         if self.in_flight.contains_key(waiter) {
             return;
         }
-        if !self.limits.take(&node.lane, waiter.0) {
+        if !self.may_start() || !self.limits.take(&node.lane, waiter.0) {
             self.timers.arm(
                 waiter.clone(),
                 wait(self.parts.tuning.first_retry, self.parts.clock.now()),

@@ -151,7 +151,7 @@ impl Control {
     }
 
     async fn open_run(&mut self, id: &EntityId, workflow: &Name, generation: u64) {
-        if self.unreadable.contains(id) {
+        if self.unreadable.contains(id) || !self.may_open() {
             return;
         }
         match self.graph(id, workflow).await {

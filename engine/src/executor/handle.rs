@@ -18,10 +18,12 @@ use crate::{
     checkpoint::Checkpoints,
     clock::Clock,
     journal::{Journal, JournalError, Record},
+    lease::Lease,
     model::{
         Actor, Divergence, EntityId, EntityState, Failure, Name, RunId, RunState, StreamId, Text,
     },
     registry::Registry,
+    room::{Room, Seen},
     step::{Progress, Recorded},
     workflow::{EntityView, Wish, Workflows},
 };
@@ -42,6 +44,10 @@ pub struct EngineParts {
     pub clock: Arc<dyn Clock>,
     /// The journal's identity.
     pub journal_id: Arc<str>,
+    /// Room for the journal.
+    pub room: Arc<Room>,
+    /// The right to act.
+    pub lease: Arc<Lease>,
     /// Numbers.
     pub tuning: Tuning,
 }
@@ -141,6 +147,8 @@ pub enum Notice {
         /// Milliseconds until the next.
         delay_ms: u64,
     },
+    /// The state directory's disk has another level of room.
+    Room(Seen),
     /// The engine has ended; nothing more follows.
     Ended,
 }
@@ -278,6 +286,7 @@ const NOTICES: usize = 8_192;
 pub struct Engine {
     requests: mpsc::Sender<Request>,
     shared: Arc<Shared>,
+    room: Arc<Room>,
     observes_only: bool,
 }
 
@@ -307,11 +316,13 @@ impl Engine {
             world: RwLock::new(world.clone()),
             notices,
         });
+        let room = parts.room.clone();
         let own = requests.downgrade();
         tokio::spawn(Control::new(Arc::new(parts), world, shared.clone(), own, inbox).run());
         Ok(Self {
             requests,
             shared,
+            room,
             observes_only,
         })
     }
@@ -363,6 +374,16 @@ impl Engine {
             reply,
         })
         .await
+    }
+
+    /// Whether wishes are taken now.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] while the state directory's disk is full.
+    pub fn takes_wishes(&self) -> Result<(), EngineError> {
+        self.room
+            .full()
+            .map_or(Ok(()), |why| Err(EngineError::Refused(why)))
     }
 
     /// Whether it was opened with [`Engine::observe`].

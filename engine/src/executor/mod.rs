@@ -13,6 +13,7 @@
 
 mod attempt;
 mod control;
+mod disk;
 mod ends;
 mod entities;
 mod handle;

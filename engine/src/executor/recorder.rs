@@ -3,14 +3,44 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use super::world::World;
 use crate::{
     clock::Clock,
     journal::{Append, Journal, JournalError, Offset, Record},
-    model::{Actor, Divergence, EntityId, Event, EventKind, RunId, StreamId, Text},
+    lease::Lease,
+    model::{Actor, Divergence, EntityId, Event, EventKind, RunId, StreamId, Text, Timestamp},
 };
+
+/// A wall clock that is off by more than this after some monotonic time was set.
+const JUMP_MS: u64 = 60_000;
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy)]
+struct Time {
+    wall: Timestamp,
+    monotonic: Duration,
+}
+
+impl Time {
+    fn of(clock: &dyn Clock) -> Self {
+        Self {
+            wall: clock.now(),
+            monotonic: clock.monotonic(),
+        }
+    }
+
+    /// By how many milliseconds the wall clock was set meanwhile; negative: back.
+    fn jumped_since(self, before: Self) -> i64 {
+        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let passed = self.monotonic.saturating_sub(before.monotonic).as_millis();
+        let passed = signed(u64::try_from(passed).unwrap_or(u64::MAX));
+        let shown = signed(self.wall.0).saturating_sub(signed(before.wall.0));
+        shown.saturating_sub(passed)
+    }
+}
 
 /// Who caused an event, and why.
 #[derive(Clone, Debug)]
@@ -35,6 +65,7 @@ pub(super) struct Recorder {
     batch: Vec<Append>,
     index: HashMap<StreamId, usize>,
     touched: BTreeSet<StreamId>,
+    time: Time,
     /// The first divergence met; the engine ends at it rather than writing what it cannot read.
     divergence: Option<Divergence>,
 }
@@ -43,6 +74,7 @@ impl Recorder {
     pub(super) fn new(world: World, clock: Arc<dyn Clock>) -> Self {
         Self {
             world,
+            time: Time::of(clock.as_ref()),
             clock,
             batch: Vec::new(),
             index: HashMap::new(),
@@ -87,13 +119,28 @@ impl Recorder {
         self.record(StreamId::Run(id), kind, cause);
     }
 
+    /// Records a wall clock that was set since this was last called: times before and after it
+    /// are not to be compared.
+    pub(super) fn note_time(&mut self) {
+        let now = Time::of(self.clock.as_ref());
+        let by_ms = now.jumped_since(std::mem::replace(&mut self.time, now));
+        if by_ms.unsigned_abs() > JUMP_MS {
+            let kind = EventKind::ClockJumped { by_ms };
+            self.record(StreamId::Journal, kind, &Cause::engine());
+        }
+    }
+
     /// The streams written to since this was last asked.
     pub(super) fn take_touched(&mut self) -> BTreeSet<StreamId> {
         std::mem::take(&mut self.touched)
     }
 
     /// Makes the batch durable. Afterwards the states and the journal agree again.
-    pub(super) async fn commit(&mut self, journal: &dyn Journal) -> Result<Vec<Record>, Failed> {
+    pub(super) async fn commit(
+        &mut self,
+        journal: &dyn Journal,
+        lease: &Lease,
+    ) -> Result<Vec<Record>, Failed> {
         if let Some(divergence) = self.divergence.take() {
             return Err(Failed::Divergence(divergence));
         }
@@ -101,6 +148,8 @@ impl Recorder {
         if self.batch.is_empty() {
             return Ok(Vec::new());
         }
+        let held = lease.check().map_err(|_| JournalError::LeaseLost);
+        held.map_err(Failed::Journal)?;
         let batch = std::mem::take(&mut self.batch);
         let records = journal.append(batch).await.map_err(Failed::Journal)?;
         for record in records.iter().filter(|record| record.seq == 0) {

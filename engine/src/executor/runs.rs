@@ -162,7 +162,7 @@ impl Control {
 
     fn start_node(&mut self, id: RunId, run: &RunState, node: &Node, attempt: u32) {
         let waiter = (id, node.name.clone());
-        if self.in_flight.contains_key(&waiter) {
+        if self.in_flight.contains_key(&waiter) || !self.may_start() {
             return;
         }
         let attempt = attempt.max(

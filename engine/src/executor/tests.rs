@@ -16,14 +16,17 @@ use super::*;
 use crate::{
     blob::MemoryBlobs,
     checkpoint::MemoryCheckpoints,
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     journal::{Journal, MemoryJournal, Record},
+    lease::Lease,
     model::*,
     registry::Registry,
+    room::Room,
     step::{Done, Observed, Step, StepContext},
     workflow::{EntityView, Wish, Workflows},
 };
 
+mod bounds;
 mod next_try;
 
 /// What the test's step does, attempt by attempt; afterwards it succeeds.
@@ -181,10 +184,25 @@ fn wish(id: &str, workflow: &str, precedence: Precedence) -> Wish {
     }
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Bench {
     journal: Arc<MemoryJournal>,
     script: Arc<Script>,
+    clock: Arc<dyn Clock>,
+    room: Arc<Room>,
+    lease: Arc<Lease>,
+}
+
+impl Default for Bench {
+    fn default() -> Self {
+        Self {
+            journal: Arc::default(),
+            script: Arc::default(),
+            clock: Arc::new(SystemClock),
+            room: Room::boundless(),
+            lease: Lease::endless(),
+        }
+    }
 }
 
 impl Bench {
@@ -203,8 +221,10 @@ impl Bench {
             checkpoints: Arc::new(MemoryCheckpoints::default()),
             registry,
             workflows: Arc::new(TestWorkflows),
-            clock: Arc::new(SystemClock),
+            clock: self.clock.clone(),
             journal_id: "test".into(),
+            room: self.room.clone(),
+            lease: self.lease.clone(),
             tuning: Tuning::default(),
         };
         Engine::open(parts).await.unwrap()

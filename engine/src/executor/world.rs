@@ -40,6 +40,8 @@ pub(super) struct World {
     pub(super) runs: BTreeMap<RunId, RunEntry>,
     /// Runs that are over and archived: no more is known of them.
     archived: BTreeSet<RunId>,
+    /// The next sequence of the journal's own stream.
+    own_seq: u64,
     /// The runs that wait for an entity now.
     waiting: BTreeMap<EntityId, BTreeSet<RunId>>,
 }
@@ -130,6 +132,7 @@ impl World {
                     (StreamId::Run(id), Rest::Run(_)) => {
                         self.archived.insert(id);
                     }
+                    (StreamId::Journal, _) => self.own_seq = seal.next_seq,
                     _ => {}
                 }
             }
@@ -166,7 +169,7 @@ impl World {
                 let state = entry.state.clone();
                 self.note_waiting(*id, &state);
             }
-            StreamId::Journal => {}
+            StreamId::Journal => self.own_seq = self.own_seq.saturating_add(1),
         }
         Ok(())
     }
@@ -201,8 +204,7 @@ impl World {
         match stream {
             StreamId::Entity(id) => self.entities.get(id).map_or(0, |entry| entry.next_seq),
             StreamId::Run(id) => self.runs.get(id).map_or(0, |entry| entry.next_seq),
-            // The engine writes none of it.
-            StreamId::Journal => 0,
+            StreamId::Journal => self.own_seq,
         }
     }
 

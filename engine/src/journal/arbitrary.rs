@@ -279,6 +279,7 @@ fn of_a_step() -> BoxedStrategy<EventKind> {
         (name(), small()).prop_map(|(node, attempt)| EventKind::StepInterrupted { node, attempt }),
         name().prop_map(|node| EventKind::StepSkipped { node }),
         name().prop_map(|node| EventKind::TimerDue { node }),
+        any::<i64>().prop_map(|by_ms| EventKind::ClockJumped { by_ms }),
         (number(), any::<[u8; 32]>(), any::<[u8; 32]>()).prop_map(|(horizon, sealed, archive)| {
             EventKind::Compacted {
                 horizon,

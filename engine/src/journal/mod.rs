@@ -134,6 +134,9 @@ pub enum JournalError {
     /// by this process.
     #[error("the journal cannot be written or read: {0}")]
     Storage(String),
+    /// Another engine may write by now: nothing was written.
+    #[error("the lease is past: another engine may act in this one's place")]
+    LeaseLost,
     /// The journal was closed.
     #[error("the journal is closed")]
     Closed,

@@ -24,6 +24,7 @@ use crate::{
     durable::{Durable, Sync},
     group_commit::GroupWriter,
     model::StreamId,
+    permit::Permit,
 };
 
 /// A journal in a folder, kept by sled. One thread writes for all callers and syncs once for
@@ -42,6 +43,7 @@ use crate::{
 /// long as a sync takes; [`SledJournal::close`] does the same without blocking the runtime.
 pub struct SledJournal {
     store: Arc<RwLock<Option<Store>>>,
+    permit: Permit,
     writer: GroupWriter<Writer>,
 }
 
@@ -54,21 +56,34 @@ impl SledJournal {
     /// it open, [`JournalError::Newer`] for a newer layout, [`JournalError::Damaged`] when its
     /// end does not fit its chain.
     pub async fn open(dir: impl AsRef<Path>) -> Result<Self, JournalError> {
+        Self::open_permitted(dir, Permit::always()).await
+    }
+
+    /// The same; before it writes it asks for the permit.
+    pub(crate) async fn open_permitted(
+        dir: impl AsRef<Path>,
+        permit: Permit,
+    ) -> Result<Self, JournalError> {
         let dir = dir.as_ref().to_owned();
-        blocking(move || Self::open_with(dir, std::fs::File::sync_data)).await
+        blocking(move || Self::start(dir, std::fs::File::sync_data, permit)).await
     }
 
     pub(crate) fn open_with(dir: PathBuf, sync: Sync) -> Result<Self, JournalError> {
+        Self::start(dir, sync, Permit::always())
+    }
+
+    fn start(dir: PathBuf, sync: Sync, permit: Permit) -> Result<Self, JournalError> {
         let (durable, tail, store, tip) = open_kept(&dir, sync)?;
-        let shown = store.clone();
+        let (shown, asked) = (store.clone(), permit.clone());
         let writer = GroupWriter::start("journal-writer", |failure| {
-            let progress = store.progress().clone();
+            let (durable, progress) = (durable.with(asked.clone()), store.progress().clone());
             let applier = Applier::start(durable, progress, failure).map_err(|e| no_tail(&e))?;
-            Ok(Writer::new(tail, applier, store, tip))
+            Ok(Writer::new(tail, applier, store, tip, asked))
         })?;
         let store = shown;
         Ok(Self {
             store: Arc::new(RwLock::new(Some(store))),
+            permit,
             writer,
         })
     }
@@ -83,6 +98,7 @@ impl SledJournal {
     ///
     /// Cancel safety: dropping the future leaves the closing to the journal's drop.
     pub async fn close(&self) {
+        self.permit.close();
         self.writer.close().await;
         let store = self.store.write().await.take();
         // Only a runtime that is ending refuses this, and then the drop has happened.
@@ -111,6 +127,12 @@ impl SledJournal {
 
     async fn write(&self, request: Request) -> Result<Reply, JournalError> {
         self.writer.write(request).await
+    }
+}
+
+impl Drop for SledJournal {
+    fn drop(&mut self) {
+        self.permit.close();
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     stage::{Batch, Draft, Head, Stage, Tip},
     tail::Tail,
 };
-use crate::{group_commit::Commit, model::StreamId};
+use crate::{group_commit::Commit, model::StreamId, permit::Permit};
 
 /// Heads of streams that are kept in memory; more are looked up again.
 const HEADS: usize = 64 * 1024;
@@ -42,16 +42,24 @@ pub(super) struct Writer {
     store: Store,
     tip: Tip,
     heads: HashMap<StreamId, Head>,
+    permit: Permit,
 }
 
 impl Writer {
-    pub(super) fn new(tail: Tail, applier: Applier, store: Store, tip: Tip) -> Self {
+    pub(super) fn new(
+        tail: Tail,
+        applier: Applier,
+        store: Store,
+        tip: Tip,
+        permit: Permit,
+    ) -> Self {
         Self {
             tail,
             applier,
             store,
             tip,
             heads: HashMap::new(),
+            permit,
         }
     }
 
@@ -93,6 +101,7 @@ impl Writer {
             self.applier.sync()?;
             self.tail.turn();
         }
+        self.permit.to_append()?;
         let kept = self.tail.append(&batch);
         kept.map_err(|e| JournalError::Storage(format!("the newest events: {e}")))?;
         self.tip = batch.tip;

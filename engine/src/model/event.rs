@@ -267,6 +267,11 @@ pub enum EventKind {
         /// The SHA-256 of the newest archive.
         archive: Hash,
     },
+    /// The wall clock was set, or the machine slept: times before and after are not comparable.
+    ClockJumped {
+        /// By how many milliseconds; negative: back.
+        by_ms: i64,
+    },
 }
 
 impl EventKind {
@@ -295,6 +300,7 @@ impl EventKind {
             Self::RunFinished { .. } => "run_finished",
             Self::RetryScheduled { .. } => "retry_scheduled",
             Self::Compacted { .. } => "compacted",
+            Self::ClockJumped { .. } => "clock_jumped",
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::{
     blob::DirBlobs,
     durable, files,
     journal::{SledInspector, SledJournal},
+    lease::Lease,
+    room::Room,
     secret::DirSecrets,
 };
 
@@ -108,6 +110,8 @@ impl Rebuilding {
         let written = format::write(&self.path, &self.format);
         written.map_err(|e| StateDirError::io(&self.path, "written", &e))?;
         Ok(StateDir {
+            room: Room::open(&self.path),
+            lease: Lease::endless(),
             path: self.path,
             format: self.format,
             _lock: self.lock,

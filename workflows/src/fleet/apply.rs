@@ -68,6 +68,8 @@ impl Fleet {
     /// Before anything is recorded: when a VSI of the name is being deleted, or when the change
     /// would rebuild a VSI that was provisioned already.
     pub async fn apply(&self, resolved: Resolved, by: By) -> Result<Vec<Applied>, FleetError> {
+        // Before secrets and blobs are written, which need room as well.
+        self.engine.takes_wishes()?;
         let known = self.known().await?;
         for vsi in &resolved.vsis {
             self.refuse(vsi, &known).await?;

@@ -82,6 +82,14 @@ impl Fleet {
         self.look_again(&entities, &by).await
     }
 
+    /// Goes on with everything there is, and takes up whatever comes.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn drive_all(&self) -> Result<(), FleetError> {
+        Ok(self.engine.drive(Drive::All).await?)
+    }
+
     /// Has what stands in the way looked at again at once: whoever asks now wants to know whether
     /// it still does.
     pub(super) async fn look_again(

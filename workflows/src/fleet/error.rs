@@ -78,6 +78,10 @@ impl From<JournalError> for FleetError {
                 "VSI0001",
                 "this is a defect of vsiflow; please report it with `vsiflow history`",
             ),
+            JournalError::LeaseLost => (
+                "VSI0012",
+                "nothing: the engine that took over goes on; start this one again as its standby",
+            ),
             JournalError::Storage(_) | JournalError::Closed => (
                 "VSI0006",
                 "see that the state directory can be written and has room, then start again",

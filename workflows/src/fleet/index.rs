@@ -62,6 +62,21 @@ impl Fleet {
         Ok(known)
     }
 
+    /// Namespace and name of a VSI; none of anything else.
+    ///
+    /// # Errors
+    /// When its blob cannot be read.
+    pub async fn title(&self, entity: &EntityId) -> Result<Option<(String, String)>, FleetError> {
+        if entity.kind().as_str() != kind::VSI {
+            return Ok(None);
+        }
+        let Some(state) = self.engine.entity(entity) else {
+            return Ok(None);
+        };
+        let wanted = self.wanted::<WantedVsi>(&state).await?;
+        Ok(wanted.map(|wanted| (wanted.vsi.namespace, wanted.vsi.name)))
+    }
+
     pub(crate) fn entities_of(&self, kind: &str) -> Vec<(EntityId, Arc<EntityState>)> {
         let kind = Name::of(kind);
         self.engine

@@ -42,8 +42,15 @@ pub use object::{Metadata, Progress, VsiObject, VsiStatus};
 pub use verdict::Verdict;
 
 use vsiflow_engine::{
-    Engine, EngineParts, blob::Blobs, checkpoint::Checkpoints, clock::Clock, executor::Tuning,
-    journal::Journal, secret::Secrets,
+    Engine, EngineParts,
+    blob::Blobs,
+    checkpoint::Checkpoints,
+    clock::Clock,
+    executor::Tuning,
+    journal::Journal,
+    lease::Lease,
+    room::{Level, Room, Seen},
+    secret::Secrets,
 };
 use vsiflow_steps::ports::{Hosts, ImageSource};
 
@@ -70,6 +77,10 @@ pub struct FleetParts {
     pub journal_id: Arc<str>,
     /// Delays and limits.
     pub tuning: Tuning,
+    /// Room for the journal.
+    pub room: Arc<Room>,
+    /// The right to act on hosts.
+    pub lease: Arc<Lease>,
     /// The hosts' ports.
     pub hosts: Arc<dyn Hosts>,
     /// Where base images come from.
@@ -88,6 +99,7 @@ pub struct Fleet {
     pub(crate) hosts: Arc<dyn Hosts>,
     pub(crate) directory: Arc<HostDirectory>,
     pub(crate) credentials: Arc<ImageCredentials>,
+    room: Arc<Room>,
     uploads: Arc<image_progress::Uploads>,
 }
 
@@ -139,6 +151,8 @@ impl Fleet {
             clock: parts.clock,
             journal_id: parts.journal_id,
             tuning: parts.tuning,
+            room: parts.room.clone(),
+            lease: parts.lease,
         };
         let engine = match observes_only {
             true => Engine::observe(parts_of_engine).await?,
@@ -152,6 +166,7 @@ impl Fleet {
             hosts: parts.hosts,
             directory: parts.directory,
             credentials,
+            room: parts.room,
             uploads: Arc::default(),
         };
         tokio::spawn(fleet.uploads.clone().listen(fleet.engine.notices()));
@@ -163,6 +178,12 @@ impl Fleet {
     /// The engine's notices from now on: events, progress, counted failures.
     pub fn notices(&self) -> tokio::sync::broadcast::Receiver<vsiflow_engine::Notice> {
         self.engine.notices()
+    }
+
+    /// What stands in the way of new work, where the state directory's disk is short of room.
+    pub fn short_of_room(&self) -> Option<Seen> {
+        let seen = self.room.seen();
+        (seen.level != Level::Plenty).then_some(seen)
     }
 
     /// Ends the engine; what is under way goes on at the next start.

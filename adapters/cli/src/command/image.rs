@@ -167,7 +167,7 @@ async fn host(common: &Common, at: &PoolArgs) -> Result<HostSettings, Problem> {
         let remedy = "give the file with the host's ConfigMap and Secret with -f, or --host";
         return Err(Problem::new(Exit::Usage, "VSI0607", message, remedy));
     }
-    let inputs: Vec<_> = at.files.iter().map(|path| work::input(path)).collect();
+    let inputs = work::inputs(&at.files);
     let read = move || vsiflow_file::load(&inputs, false, &mut std::io::stdin());
     let loaded = match tokio::task::spawn_blocking(read).await {
         Ok(Ok(loaded)) => loaded,

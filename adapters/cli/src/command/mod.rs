@@ -17,18 +17,23 @@ mod replay;
 mod restore;
 mod resume;
 mod retry;
+mod serve;
 mod watch;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tokio::time::Instant;
+use vsiflow_file::Text;
 
 use crate::{
-    args::{Cli, Command},
+    args::{Cli, Command, ImageCommand},
     compose,
     daemon::{Forwarded, forward, may_forward},
     exit::{Exit, Problem},
-    output,
+    output, work,
 };
 
 /// Runs the command to its end, and says what went wrong.
@@ -46,11 +51,32 @@ pub(crate) async fn run(cli: Cli) -> Exit {
 /// Runs the command here, or where another process holds the state directory, there. A holder
 /// that neither answers nor goes away within a few seconds is reported.
 async fn here_or_there(cli: &Cli, state: &Path) -> Outcome {
+    let Some((files, recursive)) = documents(&cli.command) else {
+        return try_both(cli, state, &[]).await;
+    };
+    // Standard input can be read once only, and who will need it is not known yet.
+    let files = work::gather(files, recursive).await?;
+    work::with_files(files.clone(), try_both(cli, state, &files)).await
+}
+
+/// The files that a command reads documents from, if it reads any.
+fn documents(command: &Command) -> Option<(&[PathBuf], bool)> {
+    match command {
+        Command::Apply(args) => Some((&args.sources.files, args.sources.recursive)),
+        Command::Delete(args) if !args.files.is_empty() => Some((&args.files, false)),
+        Command::Image(ImageCommand::Upload(args)) => Some((&args.at.files, false)),
+        Command::Image(ImageCommand::Unlock(args)) => Some((&args.at.files, false)),
+        _ => None,
+    }
+}
+
+async fn try_both(cli: &Cli, state: &Path, files: &[Text]) -> Outcome {
     let until = Instant::now() + PATIENCE;
     loop {
         let done = Box::pin(dispatch(cli.clone())).await;
         match done {
-            Err(problem) if problem.code == IN_USE => match forward(state, words(cli)).await {
+            Err(problem) if problem.code == IN_USE => match forward(state, words(cli), files).await
+            {
                 Forwarded::Answered(exit) => return Ok(exit),
                 Forwarded::Nobody if Instant::now() < until => tokio::time::sleep(AGAIN).await,
                 Forwarded::Nobody => return Err(problem),
@@ -63,11 +89,15 @@ async fn here_or_there(cli: &Cli, state: &Path) -> Outcome {
 /// The command line for the holder, whose folder is another.
 fn words(cli: &Cli) -> Vec<String> {
     let words = std::env::args();
-    let Command::Backup(args) = &cli.command else {
-        return words.collect();
+    let file = match &cli.command {
+        Command::Backup(args) => args.file.clone(),
+        Command::Image(ImageCommand::Upload(args)) if !args.image.contains("://") => {
+            PathBuf::from(&args.image)
+        }
+        _ => return words.collect(),
     };
-    let absolute = std::path::absolute(&args.file).unwrap_or_else(|_| args.file.clone());
-    let file = args.file.as_os_str();
+    let absolute = std::path::absolute(&file).unwrap_or_else(|_| file.clone());
+    let file = file.as_os_str();
     words
         .map(|word| match file == word.as_str() {
             true => absolute.to_string_lossy().into_owned(),
@@ -94,6 +124,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Delete(args) => delete::run(&common, args).await,
         Command::Resume(args) => resume::run(&common, args).await,
         Command::Retry(args) => retry::run(&common, args).await,
+        Command::Serve(args) => serve::run(&common, args).await,
         Command::Cancel(args) => cancel::run(&common, args).await,
         Command::Image(command) => image::run(&common, command).await,
         Command::Audit(command) => audit::run(&common, command).await,

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
+use vsiflow_engine::lease::Lease;
 use vsiflow_libvirt::{
-    Endpoint, host_ports,
+    Endpoint, leased_host_ports,
     session::SOCKET,
     ssh::{HostKeys, Identity, SshConfig},
 };
@@ -26,15 +27,17 @@ pub(super) struct AllHosts {
     directory: Arc<HostDirectory>,
     sims: SimHosts,
     known: Mutex<BTreeMap<String, (HostSettings, HostPorts)>>,
+    lease: Arc<Lease>,
 }
 
 impl AllHosts {
     /// Hosts of that directory; simulated ones keep their state below `sim`.
-    pub(super) fn new(directory: Arc<HostDirectory>, sim: PathBuf) -> Self {
+    pub(super) fn new(directory: Arc<HostDirectory>, sim: PathBuf, lease: Arc<Lease>) -> Self {
         Self {
             directory,
             sims: SimHosts::in_folder(sim),
             known: Mutex::default(),
+            lease,
         }
     }
 }
@@ -42,6 +45,9 @@ impl AllHosts {
 #[async_trait]
 impl Hosts for AllHosts {
     async fn host(&self, id: &str) -> PortResult<HostPorts> {
+        self.lease
+            .check()
+            .map_err(|lost| PortError::new(PortErrorKind::Unreachable, id, "", lost.to_string()))?;
         let settings = self.directory.get(id).ok_or_else(|| {
             let message = "the journal knows no settings of this host; apply its documents again";
             PortError::new(PortErrorKind::Denied, id, "", message)
@@ -54,10 +60,14 @@ impl Hosts for AllHosts {
         }
         let mut ports = match &settings.record {
             HostRecord::Sim { .. } => self.sims.host(id).await?,
-            HostRecord::Unix { socket, .. } => {
-                host_ports(id, Endpoint::Unix(PathBuf::from(socket)))
+            HostRecord::Unix { socket, .. } => leased_host_ports(
+                id,
+                Endpoint::Unix(PathBuf::from(socket)),
+                self.lease.clone(),
+            ),
+            HostRecord::Ssh(ssh) => {
+                leased_host_ports(id, over_ssh(id, ssh, &settings)?, self.lease.clone())
             }
-            HostRecord::Ssh(ssh) => host_ports(id, over_ssh(id, ssh, &settings)?),
         };
         let limit = settings.record.upload_limit();
         ports.upload_limit = limit.map(|limit| Arc::new(UploadLimit::new(limit)));

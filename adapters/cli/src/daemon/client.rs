@@ -2,7 +2,8 @@
 
 use std::{io, path::Path};
 
-use tokio::net::UnixStream;
+use tokio::{io::AsyncWriteExt as _, net::UnixStream};
+use vsiflow_file::Text;
 
 use super::{
     frame::{self, Ask, Frame, VERSION},
@@ -14,7 +15,8 @@ use crate::{
     output,
 };
 
-/// Whether the holder may answer for this command: it must read none of the caller's files.
+/// Whether a holder may answer for this command: it must read none of the caller's files, but
+/// documents, which are sent along.
 pub(crate) fn may_forward(command: &Command) -> bool {
     match command {
         // A watch asks anew at each look.
@@ -22,9 +24,18 @@ pub(crate) fn may_forward(command: &Command) -> bool {
         Command::Describe(_) | Command::History(_) | Command::Logs(_) => true,
         Command::Retry(_) | Command::Cancel(_) | Command::Backup(_) => true,
         Command::Image(ImageCommand::List(_) | ImageCommand::Prune(_)) => true,
-        Command::Delete(args) => args.files.is_empty(),
-        _ => false,
+        Command::Delete(_) => true,
+        command => only_a_daemon(command),
     }
+}
+
+/// Whether a holder answers for this command only if it stays: what is begun goes on longer than
+/// a passing command lives.
+pub(super) fn only_a_daemon(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Apply(_) | Command::Image(ImageCommand::Upload(_) | ImageCommand::Unlock(_))
+    )
 }
 
 /// What asking the holder came to.
@@ -36,7 +47,7 @@ pub(crate) enum Forwarded {
 }
 
 /// Asks the holder of the state directory, and prints what it says.
-pub(crate) async fn forward(state: &Path, args: Vec<String>) -> Forwarded {
+pub(crate) async fn forward(state: &Path, args: Vec<String>, files: &[Text]) -> Forwarded {
     let print = |frame| match frame {
         // The holder does not know this terminal, and may send on what a guest wrote.
         Frame::Out(bytes) => output::console(&bytes).map_err(|_| io::Error::other("stdout")),
@@ -46,7 +57,7 @@ pub(crate) async fn forward(state: &Path, args: Vec<String>) -> Forwarded {
         }
         Frame::Exit(_) => Ok(()),
     };
-    match converse(state, args, print).await {
+    match converse(state, args, files, print).await {
         Ok(exit) => Forwarded::Answered(exit),
         Err(error) => {
             tracing::debug!(%error, "no answer from the holder");
@@ -64,26 +75,36 @@ pub(crate) async fn ask(state: &Path, args: Vec<String>) -> Option<Vec<u8>> {
         }
         Ok(())
     };
-    let exit = converse(state, args, keep).await;
+    let exit = converse(state, args, &[], keep).await;
     exit.is_ok_and(|exit| exit == Exit::Done).then_some(printed)
 }
 
 async fn converse(
     state: &Path,
     args: Vec<String>,
+    files: &[Text],
     mut take: impl FnMut(Frame) -> io::Result<()>,
 ) -> io::Result<Exit> {
     let mut stream = UnixStream::connect(socket(state)).await?;
     let ask = serde_json::to_vec(&Ask {
         version: VERSION,
         args,
+        files: files.iter().map(listed).collect(),
     })
     .map_err(io::Error::other)?;
     frame::write_block(&mut stream, 0, &ask).await?;
+    for file in files {
+        stream.write_all(&file.bytes).await?;
+    }
     loop {
         match frame::read(&mut stream).await? {
             Frame::Exit(code) => return Ok(Exit::of(code)),
             frame => take(frame)?,
         }
     }
+}
+
+fn listed(file: &Text) -> (String, u64) {
+    let length = u64::try_from(file.bytes.len()).unwrap_or(u64::MAX);
+    (file.name.clone(), length)
 }

@@ -8,15 +8,20 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 /// The largest frame, in bytes.
 const MAX: u32 = 1024 * 1024;
 
-/// A command line, as the caller typed it.
+/// The most that a caller may send of files, in bytes.
+pub(super) const FILES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A command line, as the caller typed it, and the files it names.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Ask {
     pub(super) version: u32,
     pub(super) args: Vec<String>,
+    /// Name and length of each file; their bytes follow, one after another.
+    pub(super) files: Vec<(String, u64)>,
 }
 
 /// The version of these frames; another one is not understood.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// A piece of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,10 @@
 //! an hour) listens on a socket in it; a second command finds the directory in use, sends its own
 //! command line there, and prints what comes back: the same output, the same exit code.
 //!
-//! What it never does: it takes no command that reads the caller's files or would outlive the
-//! holder's own work, and only the directory's owner reaches the socket.
+//! A daemon (`serve`) stays: it takes `apply`, too, with the documents that the caller read.
+//!
+//! What it never does: it reads none of the caller's files; a holder that does not stay takes no
+//! command that would outlive its own work; and only the directory's owner reaches the socket.
 
 mod client;
 mod frame;

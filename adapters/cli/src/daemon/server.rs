@@ -4,15 +4,17 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Parser as _;
 use tokio::{
+    io::AsyncReadExt as _,
     net::{UnixListener, UnixStream},
     sync::Semaphore,
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
+use vsiflow_file::Text;
 
 use super::{
-    client::may_forward,
-    frame::{self, Ask, Frame, VERSION},
+    client::{may_forward, only_a_daemon},
+    frame::{self, Ask, FILES_MAX, Frame, VERSION},
     socket,
 };
 use crate::{
@@ -21,6 +23,7 @@ use crate::{
     compose::App,
     exit::Exit,
     output::sink::{self, Sink},
+    work,
 };
 
 /// Commands answered at a time; others wait.
@@ -84,7 +87,7 @@ async fn listen(listener: UnixListener, app: App, stop: CancellationToken) {
         };
         let app = app.clone();
         answers.spawn(async move {
-            if let Err(error) = answer(stream, app).await {
+            if let Err(error) = Box::pin(answer(stream, app)).await {
                 tracing::debug!(%error, "a caller went away");
             }
             drop(place);
@@ -108,19 +111,22 @@ async fn next(listener: &UnixListener, stop: &CancellationToken) -> Option<UnixS
 }
 
 async fn answer(mut stream: UnixStream, app: App) -> io::Result<()> {
-    let (_, ask) = tokio::time::timeout(ASKING, frame::read_block(&mut stream)).await??;
-    let ask: Ask = serde_json::from_slice(&ask).map_err(io::Error::other)?;
+    let (ask, files) = tokio::time::timeout(ASKING, read(&mut stream)).await??;
+    let cli = Cli::try_parse_from(&ask.args).ok();
+    let cli = cli.filter(|cli| ask.version == VERSION && may_forward(&cli.command));
+    if !app.stays() && cli.as_ref().is_some_and(|cli| only_a_daemon(&cli.command)) {
+        // Without an answer the caller goes on trying to get the directory for itself.
+        return Ok(());
+    }
     let sink = Arc::new(Sink::default());
     let work = sink::with(
         sink.clone(),
-        app.lend(async move {
-            match Cli::try_parse_from(&ask.args) {
-                Ok(cli) if ask.version == VERSION && may_forward(&cli.command) => {
-                    command::run(cli).await
-                }
-                _ => Exit::Usage,
+        app.lend(work::with_files(files, async move {
+            match cli {
+                Some(cli) => command::run(cli).await,
+                None => Exit::Usage,
             }
-        }),
+        })),
     );
     let mut work = std::pin::pin!(work);
     let exit = loop {
@@ -131,6 +137,24 @@ async fn answer(mut stream: UnixStream, app: App) -> io::Result<()> {
     };
     send(&mut stream, &sink).await?;
     frame::write(&mut stream, &Frame::Exit(exit as u8)).await
+}
+
+/// What a caller asks, and the files it sends along.
+async fn read(stream: &mut UnixStream) -> io::Result<(Ask, Vec<Text>)> {
+    let (_, ask) = frame::read_block(stream).await?;
+    let ask: Ask = serde_json::from_slice(&ask).map_err(io::Error::other)?;
+    let lengths = ask.files.iter().map(|(_, length)| *length);
+    if lengths.fold(0, u64::saturating_add) > FILES_MAX {
+        return Err(io::Error::other("the files are too long"));
+    }
+    let mut files = Vec::with_capacity(ask.files.len());
+    for (name, length) in &ask.files {
+        let mut bytes = vec![0; usize::try_from(*length).map_err(io::Error::other)?];
+        stream.read_exact(&mut bytes).await?;
+        let name = name.clone();
+        files.push(Text { name, bytes });
+    }
+    Ok((ask, files))
 }
 
 async fn send(stream: &mut UnixStream, sink: &Sink) -> io::Result<()> {

@@ -79,6 +79,7 @@ impl Live {
                 let text = format!("{failure}; attempt {attempt}, again in {}", took(*delay_ms));
                 self.say(&label(*run), node.as_str(), &text);
             }
+            Notice::Room(seen) => super::room(*seen),
             Notice::Ended => {}
         }
     }

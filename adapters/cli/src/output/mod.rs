@@ -7,6 +7,7 @@ pub(crate) mod sink;
 pub(crate) mod table;
 
 use serde::Serialize;
+use vsiflow_engine::room::{Level, Seen};
 use vsiflow_file::Diagnostic;
 use vsiflow_steps::hpl;
 
@@ -33,6 +34,19 @@ pub(crate) fn note(text: &str) {
 /// Bytes about what is going on.
 pub(crate) fn raw_note(bytes: &[u8]) {
     sink::err(bytes);
+}
+
+/// How much room the state directory's disk has now.
+pub(crate) fn room(seen: Seen) {
+    match seen.level {
+        Level::Plenty => note("the state directory has room again: everything goes on"),
+        Level::Low => warning(&format!(
+            "the state directory's disk is short of room ({seen}): no new run begins"
+        )),
+        Level::Full => warning(&format!(
+            "the state directory's disk is full ({seen}): everything waits until there is room"
+        )),
+    }
 }
 
 /// Something the user should know.

@@ -11,6 +11,7 @@ mod upload;
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::OnceCell;
+use vsiflow_engine::lease::Lease;
 use vsiflow_steps::ports::{HostPorts, PortResult};
 
 use crate::{
@@ -37,9 +38,19 @@ pub(crate) struct LibvirtHost {
 /// until the first call.
 #[must_use]
 pub fn host_ports(name: &str, endpoint: Endpoint) -> HostPorts {
+    leased_host_ports(name, endpoint, Lease::endless())
+}
+
+/// The same, where nothing is written to the host once the lease is past.
+#[must_use]
+pub fn leased_host_ports(name: &str, endpoint: Endpoint, lease: Arc<Lease>) -> HostPorts {
+    let options = SessionOptions {
+        lease,
+        ..SessionOptions::default()
+    };
     let host = Arc::new(LibvirtHost {
         name: name.to_owned(),
-        session: HostSession::new(endpoint, SessionOptions::default()),
+        session: HostSession::new(endpoint, options),
         shell: OnceCell::new(),
     });
     HostPorts {

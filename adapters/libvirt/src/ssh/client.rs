@@ -12,8 +12,11 @@ use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
 use super::{HostKeys, SshConfig, auth};
+use vsiflow_engine::lease::Lease;
+
 use crate::connect_error::ConnectError;
 use crate::known_hosts::KnownHost;
+use crate::leased::Leased;
 use crate::time;
 
 /// After so long a silence the server is asked for a sign of life.
@@ -46,12 +49,13 @@ impl std::fmt::Debug for SshSession {
 
 impl SshSession {
     /// Connects, checks the host's key and logs in: one attempt, within the configured time.
+    /// Nothing is written once the lease is past.
     ///
     /// Not cancel safe; dropped, the attempt is over.
     ///
     /// # Errors
     /// See [`ConnectError`]; it tells the network, the host's key and our own login apart.
-    pub async fn connect(config: &SshConfig) -> Result<Self, ConnectError> {
+    pub async fn connect(config: &SshConfig, lease: Arc<Lease>) -> Result<Self, ConnectError> {
         let deadline = time::deadline(config.connect_timeout);
         let late = |waiting_for| ConnectError::TimedOut {
             address: format!("{}:{}", config.host, config.port),
@@ -63,7 +67,8 @@ impl SshSession {
             .await
             .map_err(|_| late("connecting"))??;
         let settings = Arc::new(settings(&verifier));
-        let greeting = russh::client::connect_stream(settings, socket, verifier);
+        let greeting =
+            russh::client::connect_stream(settings, Leased::new(socket, lease), verifier);
         let mut handle = timeout_at(deadline, greeting)
             .await
             .map_err(|_| late("the SSH handshake"))?

@@ -90,6 +90,7 @@ mirror!(#[derive(Encode, Decode)] enum EventKind {
     RunFinished { result: RunResult, }
     RetryScheduled { wait: Wait, }
     Compacted { horizon: u64, sealed: Hash, archive: Hash, }
+    ClockJumped { by_ms: i64, }
 });
 
 mirror!(#[derive(Encode, Decode)] enum Precedence { Queue {} Supersede {} Supreme {} Record {} });

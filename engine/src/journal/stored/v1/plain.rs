@@ -21,7 +21,7 @@ macro_rules! same {
     };
 }
 
-same!(bool u16 u32 u64);
+same!(bool u16 u32 u64 i64);
 
 impl Mirror<Timestamp> for u64 {
     fn store(model: &Timestamp) -> Self {

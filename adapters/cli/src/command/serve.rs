@@ -1,0 +1,120 @@
+//! `serve`: works on everything there is, and answers other commands, until it is stopped.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use vsiflow_engine::{
+    Notice,
+    lease::{Lease, Moment},
+    model::StreamId,
+};
+
+use super::Outcome;
+use crate::{
+    args::{Common, ServeArgs},
+    compose::App,
+    daemon::Server,
+    exit::{Exit, Problem},
+    output::{self, live::Live},
+    work,
+};
+
+/// A lease is renewed that many times while it lasts.
+const RENEWALS: u32 = 3;
+
+pub(super) async fn run(common: &Common, args: ServeArgs) -> Outcome {
+    let lease = args.lease.map(|lasts| Lease::new(Moment::now(), lasts));
+    let app = App::open_to_serve(common, lease.clone()).await?;
+    let answers = Server::start(&app);
+    app.fleet.drive_all().await?;
+    output::note(&format!("serving {}", app.state_path().display()));
+    let exit = tokio::select! {
+        biased;
+        () = lost(lease.as_deref()) => return Ok(give_way()),
+        () = renew(lease.clone(), args.lease) => return Ok(give_way()),
+        () = work::interrupted() => Ok(Exit::Done),
+        ended = tell(&app, common) => ended,
+    };
+    if let Some(answers) = answers {
+        answers.finish().await;
+    }
+    app.close().await;
+    exit
+}
+
+/// Ends at once: whatever would be closed or written belongs to the successor by now, and a crash
+/// at any instant is what the next start is made for.
+fn give_way() -> Exit {
+    output::problem(&Problem::new(
+        Exit::LeaseLost,
+        "VSI0012",
+        "the lease is past: this process was stopped or could not renew it in time",
+        "nothing: the engine that took over goes on; start this one again as its standby",
+    ));
+    std::process::exit(i32::from(Exit::LeaseLost as u8))
+}
+
+async fn lost(lease: Option<&Lease>) {
+    match lease {
+        Some(lease) => lease.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Renews the lease until that is not possible any more. Nobody else grants it here: it ends when
+/// this process did not run for so long.
+async fn renew(lease: Option<Arc<Lease>>, lasts: Option<Duration>) {
+    let (Some(lease), Some(lasts)) = (lease, lasts) else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(lasts / RENEWALS).await;
+        if lease.renew(Moment::now(), lasts).is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells what happens until the engine ends.
+async fn tell(app: &App, common: &Common) -> Outcome {
+    let mut live = Live::new(common.quiet);
+    let mut notices = app.notices();
+    while let Some(notice) = next(&mut notices).await {
+        let label = label(app, &notice).await?;
+        live.show(&notice, |_| label.clone());
+    }
+    let remedy = "see that the state directory can be written and has room, then start again";
+    let message = "the engine ended: its journal cannot be written";
+    Err(Problem::new(Exit::Failed, "VSI0007", message, remedy))
+}
+
+/// What a notice is about.
+async fn label(app: &App, notice: &Notice) -> Result<String, Problem> {
+    let entity = match notice {
+        Notice::Progress { entity, .. } => Some(entity.clone()),
+        Notice::Repeated { run, .. } => app.fleet.entity_of(*run),
+        Notice::Recorded(record) => match record.stream {
+            StreamId::Run(run) => app.fleet.entity_of(run),
+            _ => None,
+        },
+        Notice::Room(_) | Notice::Ended => None,
+    };
+    let Some(entity) = entity else {
+        return Ok(String::new());
+    };
+    let title = app.fleet.title(&entity).await?;
+    Ok(title.map_or_else(
+        || entity.to_string(),
+        |(namespace, name)| format!("vsi/{}", work::label(&namespace, &name)),
+    ))
+}
+
+async fn next(notices: &mut Receiver<Notice>) -> Option<Notice> {
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Ended) | Err(RecvError::Closed) => return None,
+            Ok(notice) => return Some(notice),
+            Err(RecvError::Lagged(_)) => {}
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What the engine does while the disk of its state directory fills, see [`crate::room`].
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, task::JoinSet};
+
+use super::{control::Control, handle::Notice};
+use crate::room::{Level, Room, Seen};
+
+/// How often the disk is looked at while nothing is written.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Follows how much room there is.
+pub(super) struct RoomWatch {
+    room: Arc<Room>,
+    changes: watch::Receiver<Seen>,
+    looking: JoinSet<()>,
+}
+
+impl RoomWatch {
+    pub(super) fn new(room: Arc<Room>) -> Self {
+        Self {
+            changes: room.follow(),
+            room,
+            looking: JoinSet::new(),
+        }
+    }
+
+    pub(super) fn level(&self) -> Level {
+        self.room.seen().level
+    }
+
+    /// The next level that is another one. Pending for ever where room has no end. Cancel safe.
+    pub(super) async fn changed(&mut self) -> Seen {
+        if self.room.is_boundless() {
+            return std::future::pending().await;
+        }
+        loop {
+            if self.looking.is_empty() {
+                self.looking.spawn(look_on(self.room.clone()));
+            }
+            tokio::select! {
+                biased;
+                Ok(()) = self.changes.changed() => return *self.changes.borrow_and_update(),
+                Some(_ended) = self.looking.join_next() => {}
+            }
+        }
+    }
+}
+
+async fn look_on(room: Arc<Room>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let room = room.clone();
+        if tokio::task::spawn_blocking(move || room.look())
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+impl Control {
+    /// What waited for room is decided again.
+    pub(super) fn room_changed(&mut self, seen: Seen) {
+        self.effects
+            .push(super::control::Effect::Notice(Notice::Room(seen)));
+        let world = &self.recorder.world;
+        self.dirty_entities.extend(world.entities.keys().cloned());
+        let active = world.entities.values();
+        let active = active.filter_map(|entry| Some(entry.state.active.as_ref()?.run));
+        self.dirty_runs.extend(active);
+    }
+
+    /// Whether a run may be opened now.
+    pub(super) fn may_open(&self) -> bool {
+        self.room.level() == Level::Plenty
+    }
+
+    /// Whether a step may be started now.
+    pub(super) fn may_start(&self) -> bool {
+        self.room.level() != Level::Full
+    }
+}

@@ -1,0 +1,235 @@
+//! A lease: the right to act, for as long as somebody else may not take it over.
+//!
+//! An engine in lease mode asks a third party (in Kubernetes, a `Lease` object) for the right to
+//! act, and asks again long before it ends. It may be stopped at any instant (`SIGSTOP`, a frozen
+//! machine, a suspended laptop) and go on much later, when a successor acts already. Therefore the
+//! lease is asked immediately before whatever others could see: before a batch is written, before
+//! each call of a port, and before each write to a connection.
+//!
+//! It is measured with `CLOCK_BOOTTIME`, which goes on while the machine sleeps and which nobody
+//! sets, and from the moment *before* the renewal was asked for. **Once past it stays past**: a
+//! process that was woken must not renew what a successor may have had in between.
+//!
+//! What remains is the time between a look at the lease and the one system call after it, which
+//! no program can close by itself. A successor therefore waits for the lease and the longest
+//! control call, and looks at a host before it acts.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::watch;
+
+/// A moment of `CLOCK_BOOTTIME`: time since the machine started, sleep included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(Duration);
+
+impl Moment {
+    /// This moment.
+    pub fn now() -> Self {
+        let now = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+        let nanos = u32::try_from(now.tv_nsec).unwrap_or_default();
+        Self(Duration::new(seconds, nanos))
+    }
+
+    fn plus(self, lasts: Duration) -> Self {
+        Self(self.0.saturating_add(lasts))
+    }
+
+    fn until(self, later: Self) -> Duration {
+        later.0.saturating_sub(self.0)
+    }
+}
+
+/// The lease is past: somebody else may act by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the lease is past: another engine may act in this one's place")]
+pub struct LeaseLost;
+
+/// The right to act. Shared by all that act.
+#[derive(Debug)]
+pub struct Lease {
+    /// None: without an end.
+    until: watch::Sender<Option<Moment>>,
+    lost: AtomicBool,
+    now: fn() -> Moment,
+}
+
+impl Lease {
+    /// A lease without an end, for an engine that nobody succeeds while it lives.
+    pub fn endless() -> Arc<Self> {
+        Self::with_clock(None, Moment::now)
+    }
+
+    /// A lease that was asked for at `asked` and granted for `lasts`.
+    pub fn new(asked: Moment, lasts: Duration) -> Arc<Self> {
+        Self::with_clock(Some(asked.plus(lasts)), Moment::now)
+    }
+
+    fn with_clock(until: Option<Moment>, now: fn() -> Moment) -> Arc<Self> {
+        Arc::new(Self {
+            until: watch::Sender::new(until),
+            lost: AtomicBool::new(false),
+            now,
+        })
+    }
+
+    /// Takes in that a renewal that was asked for at `asked` was granted for `lasts`.
+    ///
+    /// # Errors
+    /// When the lease was past by then: the grant counts for nothing, and the process has to end.
+    pub fn renew(&self, asked: Moment, lasts: Duration) -> Result<(), LeaseLost> {
+        self.check()?;
+        // Stopped here, the new end is past as well: it is counted from before the look.
+        let until = Some(asked.plus(lasts));
+        self.until.send_if_modified(|held| {
+            let later = held.is_some() && *held < until;
+            if later {
+                *held = until;
+            }
+            later
+        });
+        self.check()
+    }
+
+    /// Whether the right to act is there now.
+    ///
+    /// # Errors
+    /// When it is past; from then on always.
+    pub fn check(&self) -> Result<(), LeaseLost> {
+        match self.left() {
+            None => Ok(()),
+            Some(Duration::ZERO) => Err(LeaseLost),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// How long the right lasts; none where it has no end.
+    pub fn left(&self) -> Option<Duration> {
+        let until = (*self.until.borrow())?;
+        if self.lost.load(Ordering::Acquire) {
+            return Some(Duration::ZERO);
+        }
+        let left = (self.now)().until(until);
+        if left.is_zero() {
+            self.give_up();
+        }
+        Some(left)
+    }
+
+    /// Gives the right up, so that a successor need not wait.
+    pub fn give_up(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.until.send_modify(|_| {});
+    }
+
+    /// Waits until the lease is past; for ever where it has no end. Cancel safe.
+    pub async fn ended(&self) {
+        let mut renewed = self.until.subscribe();
+        loop {
+            let Some(left) = self.left() else {
+                return std::future::pending().await;
+            };
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(left) => {}
+                _ = renewed.changed() => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        static NOW: Cell<u64> = const { Cell::new(1_000) };
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment(Duration::from_secs(seconds))
+    }
+
+    fn set(seconds: u64) {
+        NOW.set(seconds);
+    }
+
+    fn lease(asked: u64, lasts: u64) -> Arc<Lease> {
+        let until = at(asked).plus(Duration::from_secs(lasts));
+        Lease::with_clock(Some(until), || at(NOW.get()))
+    }
+
+    #[test]
+    fn a_lease_ends_when_it_is_not_renewed() {
+        set(1_000);
+        let lease = lease(1_000, 15);
+        assert_eq!(lease.check(), Ok(()));
+        set(1_010);
+        lease.renew(at(1_010), Duration::from_secs(15)).unwrap();
+        set(1_024);
+        assert_eq!(lease.left(), Some(Duration::from_secs(1)));
+        set(1_025);
+        assert_eq!(lease.check(), Err(LeaseLost));
+    }
+
+    #[test]
+    fn a_process_that_slept_past_its_lease_cannot_renew_it() {
+        set(1_000);
+        let lease = lease(1_000, 15);
+        set(5_000);
+        let woken = lease.renew(at(5_000), Duration::from_secs(15));
+        assert_eq!(woken, Err(LeaseLost));
+        set(1_001);
+        assert_eq!(lease.check(), Err(LeaseLost), "once past it stays past");
+    }
+
+    #[test]
+    fn a_renewal_whose_answer_came_too_late_counts_from_when_it_was_asked_for() {
+        set(1_000);
+        let lease = lease(1_000, 15);
+        set(1_014);
+        lease.renew(at(1_004), Duration::from_secs(15)).unwrap();
+        assert_eq!(lease.left(), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn an_older_renewal_takes_nothing_away() {
+        set(1_000);
+        let lease = lease(1_000, 15);
+        lease.renew(at(990), Duration::from_secs(15)).unwrap();
+        assert_eq!(lease.left(), Some(Duration::from_secs(15)));
+    }
+
+    #[test]
+    fn a_lease_without_an_end_is_always_held() {
+        let lease = Lease::endless();
+        assert_eq!(lease.check(), Ok(()));
+        lease.give_up();
+        assert_eq!(lease.check(), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_the_end_learns_when_it_is_given_up() {
+        set(1_000);
+        let lease = lease(1_000, 15);
+        let waits = lease.clone();
+        let waiter = tokio::spawn(async move { waits.ended().await });
+        tokio::task::yield_now().await;
+        lease.give_up();
+        tokio::time::timeout(Duration::from_secs(1), waiter)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}

@@ -1,0 +1,132 @@
+//! A daemon: it works on everything, answers for its state directory, and gives way when it may
+//! not act any more.
+
+use std::{path::Path, process::Command};
+
+use vsiflow_tests::{Running, Vsi, Vsiflow, until, vsiflow::binary};
+
+fn serving(vsiflow: &Vsiflow, more: &[&str]) -> Running {
+    let mut arguments = vec!["serve"];
+    arguments.extend(more);
+    let mut daemon = vsiflow.start(&arguments);
+    assert!(daemon.reaches("serving", 30));
+    daemon
+}
+
+#[test]
+fn a_daemon_takes_documents_and_works_on_them_by_itself() {
+    let vsiflow = Vsiflow::simulated();
+    let mut daemon = serving(&vsiflow, &[]);
+    vsiflow
+        .apply(Vsi::named("quick"), &[])
+        .exits(0)
+        .says("vsi/quick created");
+    assert!(daemon.reaches("vsi/quick: monitor_console", 60));
+    assert_eq!(vsiflow.phase("quick"), "Running");
+    vsiflow
+        .apply(Vsi::named("waited"), &["--wait"])
+        .exits(0)
+        .says("is Running");
+    vsiflow.run(&["delete", "quick", "--wait"]).exits(0);
+    daemon.terminate();
+    daemon.end(30).exits(0);
+    assert_eq!(vsiflow.phase("waited"), "Running");
+}
+
+#[test]
+fn a_daemon_goes_on_with_what_a_kill_left() {
+    let vsiflow = Vsiflow::simulated();
+    let mut running = vsiflow.start_apply(Vsi::named("left"), &["--wait"]);
+    assert!(running.reaches("write_cidata", 30));
+    running.kill();
+    let mut daemon = serving(&vsiflow, &[]);
+    assert!(daemon.reaches("vsi/left: monitor_console", 60));
+    daemon.interrupt();
+    daemon.end(30).exits(0);
+}
+
+#[test]
+fn documents_that_are_wrong_are_refused_by_a_daemon_in_the_callers_words() {
+    let vsiflow = Vsiflow::simulated();
+    let _daemon = serving(&vsiflow, &[]);
+    let path = vsiflow.write("wrong.yaml", "kind: [");
+    vsiflow
+        .run(&["apply", "-f", path.to_str().unwrap()])
+        .exits(2)
+        .says("wrong.yaml");
+    vsiflow
+        .run(&["apply", "-f", "missing.yaml"])
+        .exits(2)
+        .says("missing.yaml");
+}
+
+#[test]
+fn a_second_daemon_is_refused_while_the_first_lives_also_stopped() {
+    let vsiflow = Vsiflow::simulated();
+    let daemon = serving(&vsiflow, &[]);
+    let holder = format!("process {}", daemon.pid());
+    vsiflow
+        .run(&["serve"])
+        .exits(1)
+        .says("VSI0002")
+        .says(&holder);
+    daemon.stop();
+    vsiflow
+        .run(&["serve"])
+        .exits(1)
+        .says("VSI0002")
+        .says(&holder);
+    daemon.go_on();
+}
+
+/// Copies the folder of a process that does not run.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-r").arg(from).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
+/// The newest link of a journal, whatever it holds.
+fn head(state: &Path) -> String {
+    let mut head = Command::new(binary());
+    let head = head.arg("--state").arg(state).args(["audit", "head"]);
+    let ran = head.output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    let text = String::from_utf8(ran.stdout).unwrap();
+    let (head, _when) = text.split_once(" time=").unwrap();
+    head.to_owned()
+}
+
+#[test]
+fn a_daemon_woken_after_its_lease_records_nothing_and_exits_with_6() {
+    let vsiflow = Vsiflow::simulated();
+    let daemon = serving(&vsiflow, &["--lease", "3s"]);
+    let names: Vec<_> = (0..5).map(|n| format!("many-{n}")).collect();
+    for name in &names {
+        vsiflow.apply(Vsi::named(name), &[]).exits(0);
+    }
+    daemon.stop();
+    let stopped = vsiflow.folder().join("stopped");
+    copy(&vsiflow.state(), &stopped);
+    std::fs::remove_file(stopped.join("vsiflow.sock")).unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    daemon.go_on();
+    daemon.end(30).exits(6).says("VSI0012");
+    assert_eq!(head(&stopped), head(&vsiflow.state()));
+    let mut successor = serving(&vsiflow, &["--lease", "3s"]);
+    until("all are Running", 90, || {
+        names
+            .iter()
+            .all(|name| vsiflow.phase(name) == "Running")
+            .then_some(())
+    });
+    let titles: Vec<_> = names.iter().map(|name| format!("default/{name}")).collect();
+    let titles: Vec<_> = titles.iter().map(String::as_str).collect();
+    vsiflow.sim().assert_vsis(&titles);
+    assert!(!successor.has_ended(), "it renews its lease");
+}
+
+#[test]
+fn a_lease_that_is_too_short_is_refused() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.run(&["serve", "--lease", "1s"]).exits(2).says("3s");
+}
