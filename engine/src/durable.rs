@@ -25,7 +25,7 @@ const CACHE: u64 = 64 * 1024 * 1024;
 const SEGMENT: usize = 2 * 1024 * 1024;
 
 /// How long a database that is locked is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes a file's content durable; another one takes its place in tests.
 pub(crate) type Sync = fn(&File) -> io::Result<()>;

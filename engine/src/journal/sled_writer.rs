@@ -101,8 +101,10 @@ impl Writer {
             self.applier.sync()?;
             self.tail.turn();
         }
+        self.tail.prepare(&batch);
+        // As near to the write as can be.
         self.permit.to_append()?;
-        let kept = self.tail.append(&batch);
+        let kept = self.tail.append();
         kept.map_err(|e| JournalError::Storage(format!("the newest events: {e}")))?;
         self.tip = batch.tip;
         if self.heads.len() > HEADS {

@@ -94,9 +94,13 @@ impl Tail {
         self.at = 0;
     }
 
-    /// Writes a batch; durable when it returns.
-    pub(super) fn append(&mut self, batch: &Batch) -> io::Result<()> {
+    /// Makes the next write ready.
+    pub(super) fn prepare(&mut self, batch: &Batch) {
         encode(batch, &mut self.buffer);
+    }
+
+    /// Writes the batch that was made ready; durable when it returns.
+    pub(super) fn append(&mut self) -> io::Result<()> {
         let file = self
             .files
             .get(self.current)

@@ -35,6 +35,10 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Outcome {
         () = work::interrupted() => Ok(Exit::Done),
         ended = tell(&app, common) => ended,
     };
+    // The engine may have noticed first, and its end is not what matters then.
+    if lease.is_some_and(|lease| lease.check().is_err()) {
+        return Ok(give_way());
+    }
     if let Some(answers) = answers {
         answers.finish().await;
     }

@@ -37,7 +37,8 @@ fn fill(dir: &Path, batches: usize) -> Vec<BatchLink> {
         if tail.is_full_for(&batch) {
             tail.turn();
         }
-        tail.append(&batch).unwrap();
+        tail.prepare(&batch);
+        tail.append().unwrap();
         tip = batch.tip;
         links.push(batch.link);
     }
@@ -90,7 +91,8 @@ fn a_batch_longer_than_a_file_is_kept_whole() {
     let (mut tail, _) = Tail::open(dir.path(), File::sync_data).unwrap();
     let batch = batch(&Tip::default(), 0, 2_000);
     assert!(!tail.is_full_for(&batch));
-    tail.append(&batch).unwrap();
+    tail.prepare(&batch);
+    tail.append().unwrap();
     let (_, found) = Tail::open(dir.path(), File::sync_data).unwrap();
     assert_eq!(found[0].records.len(), 2_000);
 }
