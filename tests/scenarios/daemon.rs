@@ -126,6 +126,27 @@ fn a_daemon_woken_after_its_lease_records_nothing_and_exits_with_6() {
 }
 
 #[test]
+fn a_daemon_archives_what_is_old_and_goes_on() {
+    let vsiflow = Vsiflow::simulated();
+    let archive = ["--archive-every", "1s", "--archive-from", "10"];
+    let mut daemon = vsiflow.command(&["serve", "--retention", "1s"]);
+    let mut daemon = Running::start(daemon.args(archive));
+    assert!(daemon.reaches("serving", 30));
+    vsiflow.apply(Vsi::named("old"), &["--wait"]).exits(0);
+    vsiflow.run(&["delete", "old", "--wait"]).exits(0);
+    let archives = vsiflow.state().join("archive");
+    until("an archive", 60, || {
+        let mut all = archives.read_dir().ok()?;
+        all.next().map(drop)
+    });
+    vsiflow.apply(Vsi::named("new"), &["--wait"]).exits(0);
+    assert_eq!(vsiflow.phase("new"), "Running");
+    daemon.terminate();
+    daemon.end(30).exits(0);
+    vsiflow.run(&["audit", "verify"]).exits(0);
+}
+
+#[test]
 fn a_lease_that_is_too_short_is_refused() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.run(&["serve", "--lease", "1s"]).exits(2).says("3s");

@@ -80,7 +80,7 @@ impl Vsiflow {
 
     /// Starts a command.
     pub fn start(&self, arguments: &[&str]) -> Running {
-        Running::start(self.command(arguments))
+        Running::start(&mut self.command(arguments))
     }
 
     /// Runs a command to its end.

@@ -133,6 +133,12 @@ impl App {
         if stay != Stay::Look {
             command::compact::if_due(common, &state).await?;
         }
+        Box::pin(Self::on(state, stay)).await
+    }
+
+    /// Opens the engine on a state directory that this process holds.
+    async fn on(state: StateDir, stay: Stay) -> Result<Self, Problem> {
+        let path = state.path().to_owned();
         let journal = Arc::new(state.journal().await?);
         let checkpoints = Arc::new(state.checkpoints().await?);
         let blobs = Arc::new(state.blobs().await?);
@@ -237,17 +243,33 @@ impl App {
     /// Ends the engine, closes the journal and lets go of the state directory. What is under way
     /// goes on at the next start.
     pub(crate) async fn close(&self) {
-        if self.borrowed {
-            return;
+        if !self.borrowed {
+            drop(self.close_all().await);
         }
+    }
+
+    /// Closes everything but the state directory, which this process goes on to hold.
+    async fn close_all(&self) -> Option<StateDir> {
         self.fleet.close().await;
         self.inner.journal.close().await;
         self.inner.checkpoints.close().await;
-        self.inner
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let state = self.inner.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether so many events are old enough to be archived.
+    pub(crate) async fn is_compaction_due(&self, common: &Common, least: u64) -> bool {
+        command::compact::is_due(common, &*self.inner.journal, least).await
+    }
+
+    /// A daemon's journal is closed, what is old of it archived, and opened again, while nobody
+    /// else can take the state directory.
+    pub(crate) async fn compacted(self, common: &Common, least: u64) -> Result<Self, Problem> {
+        let Some(state) = self.close_all().await else {
+            return Ok(self);
+        };
+        command::compact::now(common, &state, least).await;
+        Box::pin(Self::on(state, Stay::Serve)).await
     }
 }
 

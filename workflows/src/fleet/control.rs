@@ -90,6 +90,12 @@ impl Fleet {
         Ok(self.engine.drive(Drive::All).await?)
     }
 
+    /// Whether no run is open.
+    pub fn is_quiet(&self) -> bool {
+        let entities = self.engine.entities();
+        entities.values().all(|state| state.active.is_none())
+    }
+
     /// Has what stands in the way looked at again at once: whoever asks now wants to know whether
     /// it still does.
     pub(super) async fn look_again(

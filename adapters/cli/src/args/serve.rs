@@ -11,6 +11,17 @@ pub(crate) struct ServeArgs {
     /// code 6, since another one may have taken its place.
     #[arg(long, value_name = "DURATION", value_parser = lease)]
     pub(crate) lease: Option<Duration>,
+    /// How often to look whether finished work is older than `--retention`.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = super::duration)]
+    pub(crate) archive_every: Duration,
+    /// Move it out of the journal once it is at least so many events.
+    #[arg(
+        long,
+        value_name = "EVENTS",
+        default_value_t = 10_000,
+        hide_short_help = true
+    )]
+    pub(crate) archive_from: u64,
 }
 
 /// The shortest lease: a busy machine must be able to renew it.

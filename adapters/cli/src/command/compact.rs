@@ -5,6 +5,7 @@ use std::time::Duration;
 use vsiflow_engine::{
     clock::{Clock as _, SystemClock},
     compact::{Compacted, Compaction, compact, look},
+    journal::Journal,
     model::Timestamp,
     state_dir::StateDir,
 };
@@ -81,16 +82,31 @@ const MANY: u64 = 10_000;
 /// Compacts where much is old, before a command begins its work. What goes wrong is told and
 /// keeps no command from it.
 pub(crate) async fn if_due(common: &Common, state: &StateDir) -> Result<(), Problem> {
-    let Some(age) = common.retention.0 else {
-        return Ok(());
-    };
-    let compaction = older_than(age, MANY);
     let journal = state.journal().await?;
-    let due = vsiflow_engine::compact::is_due(&journal, compaction.before, MANY).await;
+    let due = is_due(common, &journal, MANY).await;
     journal.close().await;
-    if !due.unwrap_or(false) {
-        return Ok(());
+    if due {
+        now(common, state, MANY).await;
     }
+    Ok(())
+}
+
+/// Whether so many events are older than the retention.
+pub(crate) async fn is_due(common: &Common, journal: &dyn Journal, least: u64) -> bool {
+    let Some(age) = common.retention.0 else {
+        return false;
+    };
+    let before = older_than(age, least).before;
+    let due = vsiflow_engine::compact::is_due(journal, before, least).await;
+    due.unwrap_or(false)
+}
+
+/// Compacts a journal that nobody has open. What goes wrong is told.
+pub(crate) async fn now(common: &Common, state: &StateDir, least: u64) {
+    let Some(age) = common.retention.0 else {
+        return;
+    };
+    let compaction = older_than(age, least);
     match compact(state, compaction).await {
         Ok(Some(done)) => tracing::info!(events = done.events, "old events were archived"),
         Ok(None) => {}
@@ -98,5 +114,4 @@ pub(crate) async fn if_due(common: &Common, state: &StateDir) -> Result<(), Prob
             "old events were not archived: {error}; see `vsiflow compact`"
         )),
     }
-    Ok(())
 }

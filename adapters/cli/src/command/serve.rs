@@ -25,25 +25,66 @@ const RENEWALS: u32 = 3;
 pub(super) async fn run(common: &Common, args: ServeArgs) -> Outcome {
     let lease = args.lease.map(|lasts| Lease::new(Moment::now(), lasts));
     let app = App::open_to_serve(common, lease.clone()).await?;
-    let answers = Server::start(&app);
-    app.fleet.drive_all().await?;
     output::note(&format!("serving {}", app.state_path().display()));
     let exit = tokio::select! {
         biased;
         () = lost(lease.as_deref()) => return Ok(give_way()),
         () = renew(lease.clone(), args.lease) => return Ok(give_way()),
-        () = work::interrupted() => Ok(Exit::Done),
-        ended = tell(&app, common) => ended,
+        exit = serve(app, common, &args) => exit,
     };
     // The engine may have noticed first, and its end is not what matters then.
-    if lease.is_some_and(|lease| lease.check().is_err()) {
-        return Ok(give_way());
+    match lease.is_some_and(|lease| lease.check().is_err()) {
+        true => Ok(give_way()),
+        false => exit,
     }
-    if let Some(answers) = answers {
-        answers.finish().await;
+}
+
+/// Why a daemon stops.
+enum Stop {
+    /// It is over.
+    Ended(Outcome),
+    /// There is much to archive, for which the journal has to be closed.
+    ToCompact,
+}
+
+/// Works and answers, with a pause where much of the journal is old.
+async fn serve(mut app: App, common: &Common, args: &ServeArgs) -> Outcome {
+    loop {
+        let answers = Server::start(&app);
+        app.fleet.drive_all().await?;
+        let stop = tokio::select! {
+            () = work::interrupted() => Stop::Ended(Ok(Exit::Done)),
+            ended = tell(&app, common) => Stop::Ended(ended),
+            () = much_is_old(&app, common, args) => Stop::ToCompact,
+        };
+        if let Some(answers) = answers {
+            answers.finish().await;
+        }
+        match stop {
+            Stop::ToCompact => app = app.compacted(common, args.archive_from).await?,
+            Stop::Ended(outcome) => {
+                app.close().await;
+                return outcome;
+            }
+        }
     }
-    app.close().await;
-    exit
+}
+
+/// Looks that often, with so much to archive, before it no longer waits for a quiet moment: what
+/// is under way then goes on afterwards.
+const PATIENCE: u32 = 24;
+
+async fn much_is_old(app: &App, common: &Common, args: &ServeArgs) {
+    let mut waited = 0_u32;
+    loop {
+        tokio::time::sleep(args.archive_every).await;
+        if app.is_compaction_due(common, args.archive_from).await {
+            if app.fleet.is_quiet() || waited >= PATIENCE {
+                return;
+            }
+            waited = waited.saturating_add(1);
+        }
+    }
 }
 
 /// Ends at once: whatever would be closed or written belongs to the successor by now, and a crash
