@@ -106,11 +106,30 @@ pub struct Progress {
 /// Receives a step's progress.
 pub type ProgressSink = Arc<dyn Fn(Progress) + Send + Sync>;
 
+/// How the newest wish of an entity stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is as wanted.
+    Settled,
+    /// It is under way, or waits for what passes by itself.
+    UnderWay,
+    /// Its run failed.
+    Failed(Failure),
+    /// Its run waits for somebody to remove the cause.
+    Blocked(Failure),
+    /// The user cancelled it.
+    Cancelled,
+}
+
 /// What this journal recorded of what was done: a step asks it about a mark that it finds.
 pub trait Recorded: Send + Sync {
     /// Whether an attempt of `step` was begun in `run`. A step that left a mark somewhere was; if
     /// this journal does not know of it, it is an older copy of the one that does.
     fn was_attempted(&self, run: RunId, step: &Name) -> bool;
+
+    /// How the newest wish of another entity stands; `None` where the journal knows no such
+    /// entity.
+    fn standing(&self, id: &EntityId) -> Option<Standing>;
 }
 
 /// What an attempt of a step is given.

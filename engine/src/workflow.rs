@@ -1,9 +1,13 @@
 //! What the engine asks of those who know what an entity is.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use crate::model::{
-    EntityId, EntityState, Failure, Graph, Name, NodeState, Precedence, RunState, Text,
+use crate::{
+    model::{
+        EntityId, EntityState, Failure, Graph, Name, NodeState, Precedence, RunId, RunResult,
+        RunState, Text,
+    },
+    step::Standing,
 };
 
 /// Something wanted of an entity.
@@ -17,6 +21,20 @@ pub struct Wish {
     pub precedence: Precedence,
     /// What is wanted, as JSON.
     pub desired: Vec<u8>,
+    /// The entity's generation that this was made from, where that matters: once another one is
+    /// the newest, the wish is refused.
+    pub made_from: Option<u64>,
+}
+
+/// An entity and its runs, as a graph for it is made.
+#[derive(Clone, Copy)]
+pub struct Situation<'a> {
+    /// The entity.
+    pub id: &'a EntityId,
+    /// What its stream tells.
+    pub entity: &'a EntityState,
+    /// Finds a run of it; none where nothing more is known of it.
+    pub runs: &'a dyn Fn(RunId) -> Option<Arc<RunState>>,
 }
 
 /// What stands between a run and its end.
@@ -43,19 +61,50 @@ pub struct EntityView<'a> {
     pub obstacle: Option<Obstacle<'a>>,
 }
 
+impl EntityView<'_> {
+    /// How the newest wish stands.
+    pub fn standing(&self) -> Standing {
+        let entity = self.entity;
+        let newest = entity.desired.as_ref().map(|desired| desired.generation);
+        if entity.is_settled() {
+            return Standing::Settled;
+        }
+        if let Some(active) = &entity.active {
+            // An older run that is about to be superseded says nothing of the newest wish.
+            let obstacle = self
+                .obstacle
+                .filter(|_| self.speaks_for_newest(active.generation));
+            let stands = obstacle.filter(|o| matches!(o.state, NodeState::Blocked { .. }));
+            return stands.map_or(Standing::UnderWay, |o| Standing::Blocked(o.failure.clone()));
+        }
+        let last = entity
+            .last
+            .as_ref()
+            .filter(|last| Some(last.generation) == newest && Some(entity.attempted) == newest);
+        match last.map(|last| &last.result) {
+            Some(RunResult::Failed(failure)) => Standing::Failed(failure.clone()),
+            Some(RunResult::Cancelled) => Standing::Cancelled,
+            Some(RunResult::Succeeded | RunResult::Superseded) | None => Standing::UnderWay,
+        }
+    }
+
+    /// Whether what the open run stands at keeps the newest wish from going on: that is its own,
+    /// or it waits for the run's end.
+    fn speaks_for_newest(&self, generation: u64) -> bool {
+        let desired = self.entity.desired.as_ref();
+        desired.is_some_and(|desired| {
+            desired.generation == generation || desired.precedence == Precedence::Queue
+        })
+    }
+}
+
 /// Gives the graphs of workflows and the names of states. Pure: no input or output, no clock.
 pub trait Workflows: Send + Sync + 'static {
-    /// The graph that brings `entity` to what is wanted now.
+    /// The graph that brings the entity to what is wanted now.
     ///
     /// # Errors
     /// When what is wanted cannot be read; the wish is then refused or the run not opened.
-    fn graph(
-        &self,
-        entity: &EntityId,
-        state: &EntityState,
-        workflow: &Name,
-        desired: &[u8],
-    ) -> Result<Graph, Failure>;
+    fn graph(&self, at: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure>;
 
     /// The state the entity is in, and what led to it. A change is recorded.
     fn state(&self, view: &EntityView<'_>) -> Option<(Name, Text)>;

@@ -15,12 +15,10 @@ use vsiflow_engine::{
     clock::SystemClock,
     executor::{By, Tuning},
     journal::SledJournal,
-    model::{
-        Actor, EntityId, EntityState, EventKind, Failure, Graph, Name, Precedence, StreamId, Text,
-    },
+    model::{Actor, EntityId, EventKind, Failure, Graph, Name, Precedence, StreamId, Text},
     registry::Registry,
     step::{Done, Observed, Step, StepContext},
-    workflow::{EntityView, Wish, Workflows},
+    workflow::{EntityView, Situation, Wish, Workflows},
 };
 
 use crate::{
@@ -62,7 +60,7 @@ impl<const N: usize> Step for Nothing<N> {
 struct NineSteps;
 
 impl Workflows for NineSteps {
-    fn graph(&self, _: &EntityId, _: &EntityState, _: &Name, _: &[u8]) -> Result<Graph, Failure> {
+    fn graph(&self, _: &Situation<'_>, _: &Name, _: &[u8]) -> Result<Graph, Failure> {
         Ok(sample::graph())
     }
 
@@ -150,6 +148,7 @@ async fn worker(
             workflow: Name::of("provision_vsi"),
             precedence: Precedence::Supersede,
             desired: b"{}".to_vec(),
+            made_from: None,
         };
         let by = By {
             actor: Actor::Engine,

@@ -227,6 +227,16 @@ impl Control {
                 self.note_intent(&entity, step);
                 self.reply_later(reply, ());
             }
+            Request::NoteState {
+                entity,
+                state,
+                detail,
+                by,
+                reply,
+            } => {
+                self.note_state(&entity, state, detail, &cause(by));
+                self.reply_later(reply, ());
+            }
             Request::Close => {}
         }
     }

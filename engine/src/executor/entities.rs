@@ -6,11 +6,11 @@ use super::{control::Control, recorder::Cause, retry::wait, runs::last_output};
 use crate::{
     journal::JournalError,
     model::{
-        Actor, CancelMode, Desired, EntityCommand, EntityId, EventKind, Failure, FailureClass,
-        Graph, GraphError, Name, NodeState, Outcome, Payload, Precedence, RunId, RunResult, Text,
-        Work, decide_entity,
+        Actor, CancelMode, Desired, EntityCommand, EntityId, EntityState, EventKind, Failure,
+        FailureClass, Graph, GraphError, Name, NodeState, Outcome, Payload, Precedence, RunId,
+        RunResult, Text, Work, decide_entity,
     },
-    workflow::Wish,
+    workflow::{Situation, Wish},
 };
 
 /// What the wait until an entity's next run is called among the waits of the failed run's nodes.
@@ -19,17 +19,23 @@ pub(super) const NEXT_TRY: &str = "next_try";
 impl Control {
     /// Why a wish cannot be recorded, if so.
     pub(super) fn refusal(&self, wish: &Wish) -> Option<Failure> {
-        if wish.precedence == Precedence::Record {
-            return None;
-        }
         let state = self
             .recorder
             .world
             .entity(&wish.entity)
             .cloned()
             .unwrap_or_default();
-        let workflows = &self.parts.workflows;
-        let graph = workflows.graph(&wish.entity, &state, &wish.workflow, &wish.desired);
+        let newest = state.desired.as_ref().map_or(0, |d| d.generation);
+        if wish.made_from.is_some_and(|made_from| made_from != newest) {
+            return Some(outdated(&wish.entity));
+        }
+        if !state.admits(wish.precedence) {
+            return Some(outranked(&wish.entity));
+        }
+        if wish.precedence == Precedence::Record {
+            return None;
+        }
+        let graph = self.make_graph(&wish.entity, &state, &wish.workflow, &wish.desired);
         match graph.map(|graph| graph.validate()) {
             // Heavy parameters are moved into blobs when the run is opened.
             Ok(Ok(()) | Err(GraphError::TooHeavy(_))) => None,
@@ -150,6 +156,19 @@ impl Control {
         }
     }
 
+    /// Records a state that somebody outside runs found an entity in. While a run is open, that
+    /// one tells.
+    pub(super) fn note_state(&mut self, id: &EntityId, state: Name, detail: Text, cause: &Cause) {
+        let Some(entity) = self.recorder.world.entity(id) else {
+            return;
+        };
+        let now = Some((state.clone(), detail.clone()));
+        if entity.active.is_none() && entity.state != now {
+            let kind = EventKind::StateChanged { state, detail };
+            self.recorder.entity_event(id, kind, cause);
+        }
+    }
+
     async fn open_run(&mut self, id: &EntityId, workflow: &Name, generation: u64) {
         if self.unreadable.contains(id) || !self.may_open() {
             return;
@@ -168,7 +187,7 @@ impl Control {
         let desired = state.desired.as_ref().map(|wanted| wanted.desired.clone());
         let desired = self.parts.blobs.get(&desired.unwrap_or_default()).await;
         let desired = desired.map_err(|error| defect(error.to_string()))?;
-        let graph = self.parts.workflows.graph(id, &state, workflow, &desired)?;
+        let graph = self.make_graph(id, &state, workflow, &desired)?;
         let graph = self
             .spill(graph)
             .await
@@ -177,6 +196,22 @@ impl Control {
             .validate()
             .map_err(|error| defect(error.to_string()))?;
         Ok(graph)
+    }
+
+    fn make_graph(
+        &self,
+        id: &EntityId,
+        entity: &EntityState,
+        workflow: &Name,
+        desired: &[u8],
+    ) -> Result<Graph, Failure> {
+        let runs = |run: RunId| self.recorder.world.run(run).cloned();
+        let at = Situation {
+            id,
+            entity,
+            runs: &runs,
+        };
+        self.parts.workflows.graph(&at, workflow, desired)
     }
 
     /// Moves the longest parameters into blobs until the graph fits into one event.
@@ -229,6 +264,7 @@ impl Control {
             workflow,
             precedence,
             desired: Vec::new(),
+            made_from: None,
         };
         self.wish(wish, desired.clone(), &Cause::engine());
     }
@@ -271,6 +307,22 @@ fn inline_of(work: &mut Work) -> Option<&mut Payload> {
         Work::Entity { desired, .. } => desired,
     };
     payload.inline().is_some().then_some(payload)
+}
+
+/// Somebody else's wish came between the look that this one was made by and its record.
+fn outdated(entity: &EntityId) -> Failure {
+    let message = "something else was asked for at the same moment";
+    Failure::new(FailureClass::Transient, "VSI0011", message)
+        .of_object(entity.to_string())
+        .with_remedy("look what is wanted by now with `vsiflow get`, then give the command again")
+}
+
+/// A wish that nothing may follow yet is under way: a deletion.
+fn outranked(entity: &EntityId) -> Failure {
+    let message = "what was asked for before comes first: it is being removed";
+    Failure::new(FailureClass::Blocked, "VSI0012", message)
+        .of_object(entity.to_string())
+        .with_remedy("wait until it is gone, then give the command again")
 }
 
 fn defect(message: String) -> Failure {

@@ -24,7 +24,7 @@ use crate::{
     },
     registry::Registry,
     room::{Room, Seen},
-    step::{Progress, Recorded},
+    step::{Progress, Recorded, Standing},
     workflow::{EntityView, Wish, Workflows},
 };
 
@@ -240,6 +240,13 @@ pub(super) enum Request {
         step: Name,
         reply: Reply<()>,
     },
+    NoteState {
+        entity: EntityId,
+        state: Name,
+        detail: Text,
+        by: By,
+        reply: Reply<()>,
+    },
     Close,
 }
 
@@ -275,6 +282,11 @@ impl Recorded for Shared {
     fn was_attempted(&self, run: RunId, step: &Name) -> bool {
         let world = self.world.read().unwrap_or_else(PoisonError::into_inner);
         world.was_attempted(run, step)
+    }
+
+    fn standing(&self, id: &EntityId) -> Option<Standing> {
+        let world = self.world.read().unwrap_or_else(PoisonError::into_inner);
+        world.view(id).map(|view| view.standing())
     }
 }
 
@@ -384,6 +396,28 @@ impl Engine {
         self.room
             .full()
             .map_or(Ok(()), |why| Err(EngineError::Refused(why)))
+    }
+
+    /// Records the state that a look outside runs found an entity in, unless a run is open for it
+    /// or that is its recorded state.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn note_state(
+        &self,
+        entity: EntityId,
+        state: Name,
+        detail: Text,
+        by: By,
+    ) -> Result<(), EngineError> {
+        self.ask(|reply| Request::NoteState {
+            entity,
+            state,
+            detail,
+            by,
+            reply,
+        })
+        .await
     }
 
     /// Whether it was opened with [`Engine::observe`].

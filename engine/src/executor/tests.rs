@@ -23,7 +23,7 @@ use crate::{
     registry::Registry,
     room::Room,
     step::{Done, Observed, Step, StepContext},
-    workflow::{EntityView, Wish, Workflows},
+    workflow::{EntityView, Situation, Wish, Workflows},
 };
 
 mod bounds;
@@ -82,13 +82,7 @@ impl Step for Act {
 struct TestWorkflows;
 
 impl Workflows for TestWorkflows {
-    fn graph(
-        &self,
-        _: &EntityId,
-        _: &EntityState,
-        workflow: &Name,
-        desired: &[u8],
-    ) -> Result<Graph, Failure> {
+    fn graph(&self, _: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure> {
         let node = |name: &str, after: &[&str], work: Work| Node {
             name: Name::of(name),
             after: after.iter().map(|name| Name::of(name)).collect(),
@@ -181,6 +175,7 @@ fn wish(id: &str, workflow: &str, precedence: Precedence) -> Wish {
         workflow: Name::of(workflow),
         precedence,
         desired: b"1".to_vec(),
+        made_from: None,
     }
 }
 

@@ -179,6 +179,15 @@ impl EntityState {
         self.active.is_none() && self.last.as_ref().is_some_and(failed)
     }
 
+    /// Whether a wish of that rank may follow the newest: as long as a supreme one is not reached,
+    /// only another of its kind may.
+    pub fn admits(&self, precedence: Precedence) -> bool {
+        let newest = self.desired.as_ref().map(|desired| desired.precedence);
+        newest != Some(Precedence::Supreme)
+            || precedence == Precedence::Supreme
+            || self.is_settled()
+    }
+
     /// Whether the newest wish has been reached.
     pub fn is_settled(&self) -> bool {
         self.active.is_none()
