@@ -99,6 +99,9 @@ codes! {
     /// The host has seen a newer journal than this one.
     JOURNAL_BEHIND = "VSI0211", Blocked,
         "This state directory is older than what it made on the host: use the newer one, or `vsiflow adopt`.";
+    /// The guest does not run, and what is wanted needs one that does.
+    NOT_RUNNING = "VSI0212", Blocked,
+        "Start the VSI with `vsiflow start`, then give the command again.";
 
     /// The image's source cannot be read just now.
     SOURCE_UNREACHABLE = "VSI0301", Transient,
@@ -176,6 +179,9 @@ codes! {
     /// The guest stopped before it was ready.
     BOOT_STOPPED = "VSI0503", Failed,
         "Read the end of the console with `vsiflow logs` for the reason, then `vsiflow retry`.";
+    /// The one before in a roll-out did not come up.
+    ROLLOUT_STOPPED = "VSI0505", Recheck,
+        "Bring the VSI that the message names up, or undo the change; then `vsiflow retry`, or wait.";
     /// The host cannot run such a guest.
     ARCHITECTURE = "VSI0504", Blocked,
         "Choose a host for this architecture or security mode, or install its emulator there, then `vsiflow retry`.";

@@ -78,8 +78,40 @@ pub struct DomainInfo {
     pub files: Vec<DiskSource>,
     /// Who made it, where its metadata says so.
     pub mark: Option<OwnerMark>,
+    /// The machine that its stored definition describes.
+    pub stored: DomainShape,
+    /// The machine that runs now; none while it is off.
+    pub live: Option<DomainShape>,
     /// Its definition, as the host prints it.
     pub xml: String,
+}
+
+/// What of a definition people may change by hand: a machine with its disks and cards, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainShape {
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Its disks.
+    pub disks: Vec<DiskShape>,
+    /// Its network cards.
+    pub nics: Vec<NicSpec>,
+}
+
+/// A disk of a definition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskShape {
+    /// The name in the definition, `vda` and so on.
+    pub target: String,
+    /// The file or device; `POOL/VOLUME` or words for anything else.
+    pub source: String,
+    /// The format, in the host's word.
+    pub format: String,
+    /// Read-only for the guest.
+    pub readonly: bool,
+    /// The serial by which the guest can find it.
+    pub serial: String,
 }
 
 /// The machine a guest gets.
@@ -165,6 +197,19 @@ pub trait DomainPort: Send + Sync {
 
     /// Asks the guest to shut down. Returns when it was asked.
     async fn shutdown(&self, uuid: Uuid) -> PortResult<()>;
+
+    /// Suspends the guest; its memory stays. `WrongState` where it is off.
+    async fn suspend(&self, uuid: Uuid) -> PortResult<()>;
+
+    /// Lets a suspended guest go on. `WrongState` where it is off.
+    async fn resume(&self, uuid: Uuid) -> PortResult<()>;
+
+    /// Makes a disk of a running guest larger, with the file behind it; `path` names it as the
+    /// definition does. `WrongState` where it is off.
+    async fn grow_disk(&self, uuid: Uuid, path: &str, capacity: u64) -> PortResult<()>;
+
+    /// Says whether libvirt starts the domain with the host.
+    async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()>;
 
     /// Ends the guest at once. `WrongState` where it is off.
     async fn destroy(&self, uuid: Uuid) -> PortResult<()>;

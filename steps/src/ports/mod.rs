@@ -18,8 +18,8 @@ mod upload_limit;
 
 pub use console::{ConsoleChunk, ConsolePort, ConsolePosition};
 pub use domain::{
-    DiskSource, DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, MachineSpec, NicSpec,
-    OwnerMark,
+    DiskShape, DiskSource, DiskSpec, DomainInfo, DomainPort, DomainShape, DomainSpec, DomainState,
+    MachineSpec, NicSpec, OwnerMark,
 };
 pub use error::{PortError, PortErrorKind};
 pub use host::{GuestSupport, HostFacts, HostPort, HostPorts, Hosts};

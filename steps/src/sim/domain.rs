@@ -132,6 +132,7 @@ impl DomainPort for SimHost {
                 mark: None,
                 state: DomainState::ShutOff,
                 live: None,
+                running: None,
             });
             domain.spec = spec.clone();
             domain.mark = Some(spec.mark.clone());
@@ -149,6 +150,7 @@ impl DomainPort for SimHost {
             let memory = domain.spec.machine.memory_mib;
             domain.live = Some(Live::start(now, memory, cidata));
             domain.state = DomainState::Running;
+            domain.running = Some(domain.spec.clone());
             let log = domain.spec.console_log.clone();
             make_log(state, &log);
             Ok(())
@@ -171,14 +173,63 @@ impl DomainPort for SimHost {
         .await
     }
 
+    async fn suspend(&self, uuid: Uuid) -> PortResult<()> {
+        self.call(Call::act("suspend", object(uuid)), |state, now| {
+            let domain = self.known(state, uuid)?;
+            if !domain.state.is_active() {
+                return Err(self.wrong_state(uuid, "domain is not running"));
+            }
+            domain.pause(now);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn resume(&self, uuid: Uuid) -> PortResult<()> {
+        self.call(Call::act("resume", object(uuid)), |state, now| {
+            let domain = self.known(state, uuid)?;
+            if !domain.state.is_active() {
+                return Err(self.wrong_state(uuid, "domain is not running"));
+            }
+            domain.unpause(now);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn grow_disk(&self, uuid: Uuid, path: &str, capacity: u64) -> PortResult<()> {
+        self.call(Call::act("grow_disk", object(uuid)), |state, _| {
+            if !self.known(state, uuid)?.state.is_active() {
+                return Err(self.wrong_state(uuid, "domain is not running"));
+            }
+            let change = state.change();
+            let missing = || self.error(PortErrorKind::Missing, &object(uuid), path);
+            let volume = state.by_path_mut(path).ok_or_else(missing)?;
+            if capacity < volume.capacity {
+                let words = "a disk is not made smaller";
+                return Err(self.error(PortErrorKind::Rejected, &object(uuid), words));
+            }
+            (volume.capacity, volume.modified) = (capacity, change);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
+        self.call(Call::act("set_autostart", object(uuid)), |state, _| {
+            self.known(state, uuid)?.spec.autostart = on;
+            Ok(())
+        })
+        .await
+    }
+
     async fn destroy(&self, uuid: Uuid) -> PortResult<()> {
         self.call(Call::act("destroy", object(uuid)), |state, _| {
             let domain = self.known(state, uuid)?;
             if !domain.state.is_active() {
                 return Err(self.wrong_state(uuid, "domain is not running"));
             }
-            domain.live = None;
-            domain.state = DomainState::ShutOff;
+            domain.end(DomainState::ShutOff);
             Ok(())
         })
         .await

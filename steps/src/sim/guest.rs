@@ -30,6 +30,9 @@ pub struct Live {
     printed: usize,
     end: Option<(u64, Ended)>,
     deaf: bool,
+    /// Since when it is suspended.
+    #[serde(default)]
+    paused: Option<u64>,
 }
 
 impl Live {
@@ -47,6 +50,7 @@ impl Live {
             deaf: words
                 .as_deref()
                 .is_some_and(|words| words.contains("lab-deaf")),
+            paused: None,
         };
         live.boot(
             memory_mib,
@@ -127,7 +131,7 @@ impl Live {
 
     /// Asks the guest to power off. One whose system is not up yet does not hear it.
     pub(super) fn shut_down(&mut self, now: u64) {
-        if self.deaf || !self.has_network(now) {
+        if self.deaf || self.paused.is_some() || !self.has_network(now) {
             return;
         }
         let off = now.saturating_add(SHUTDOWN_MS);
@@ -139,6 +143,25 @@ impl Live {
         }
     }
 
+    /// From now on its time stands still.
+    pub(super) fn pause(&mut self, now: u64) {
+        self.paused.get_or_insert(now);
+    }
+
+    /// What it has not done yet it does later by as long as it stood still.
+    pub(super) fn unpause(&mut self, now: u64) {
+        let Some(since) = self.paused.take() else {
+            return;
+        };
+        let stood = now.saturating_sub(since);
+        let later = |at: &mut u64| *at = at.saturating_add(stood);
+        let left = self.lines.iter_mut().skip(self.printed);
+        left.for_each(|(at, _)| later(at));
+        if let Some((at, _)) = self.end.as_mut() {
+            later(at);
+        }
+    }
+
     /// Whether its network is up.
     pub fn has_network(&self, now: u64) -> bool {
         now >= self.started.saturating_add(NETWORK_MS)
@@ -146,6 +169,7 @@ impl Live {
 
     /// What it printed since it was last looked at, and whether it ended.
     pub(super) fn advance(&mut self, now: u64) -> (Vec<u8>, Option<Ended>) {
+        let now = self.paused.map_or(now, |since| now.min(since));
         let end = self.end.filter(|(at, _)| *at <= now);
         let due = self
             .lines

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Content, Live, guest::Ended};
-use crate::ports::{DiskSource, DomainInfo, DomainSpec, DomainState, GuestSupport, OwnerMark};
+use crate::ports::{
+    DiskShape, DiskSource, DiskSpec, DomainInfo, DomainShape, DomainSpec, DomainState,
+    GuestSupport, OwnerMark,
+};
 
 const GIB: u64 = 1 << 30;
 /// At this length the host's log daemon renames a console's log and begins anew.
@@ -117,6 +120,32 @@ pub struct Domain {
     pub state: DomainState,
     /// The guest in it, while it runs.
     pub live: Option<Live>,
+    /// How it was defined when it was started.
+    #[serde(default)]
+    pub running: Option<DomainSpec>,
+}
+
+impl Domain {
+    /// It is off now.
+    pub fn end(&mut self, state: DomainState) {
+        (self.live, self.running, self.state) = (None, None, state);
+    }
+
+    /// Somebody suspends it.
+    pub fn pause(&mut self, now: u64) {
+        if let Some(live) = self.live.as_mut() {
+            live.pause(now);
+            self.state = DomainState::Paused;
+        }
+    }
+
+    /// It goes on.
+    pub fn unpause(&mut self, now: u64) {
+        if let Some(live) = self.live.as_mut() {
+            live.unpause(now);
+            self.state = DomainState::Running;
+        }
+    }
 }
 
 impl State {
@@ -181,8 +210,7 @@ impl State {
     pub fn restart(&mut self) {
         self.boots = self.boots.saturating_add(1);
         for domain in self.domains.values_mut() {
-            domain.live = None;
-            domain.state = DomainState::ShutOff;
+            domain.end(DomainState::ShutOff);
         }
         for volume in self
             .pools
@@ -211,11 +239,10 @@ impl State {
             let (bytes, ended) = live.advance(now);
             let log = domain.spec.console_log.clone();
             if let Some(ended) = ended {
-                domain.live = None;
-                domain.state = match ended {
+                domain.end(match ended {
                     Ended::Off => DomainState::ShutOff,
                     Ended::Crashed => DomainState::Crashed,
-                };
+                });
             }
             self.append_log(&log, &bytes);
         }
@@ -283,8 +310,29 @@ impl State {
             autostart: spec.autostart,
             files,
             mark: domain.mark.clone(),
+            stored: shape(spec),
+            live: domain
+                .state
+                .is_active()
+                .then(|| shape(domain.running.as_ref().unwrap_or(spec))),
             xml: xml(domain),
         }
+    }
+}
+
+fn shape(spec: &DomainSpec) -> DomainShape {
+    let disk = |disk: &DiskSpec| DiskShape {
+        target: disk.target.clone(),
+        source: disk.path.clone(),
+        format: disk.format.as_str().to_owned(),
+        readonly: disk.readonly,
+        serial: disk.serial.clone(),
+    };
+    DomainShape {
+        cpus: spec.machine.cpus,
+        memory_mib: spec.machine.memory_mib,
+        disks: spec.disks.iter().map(disk).collect(),
+        nics: spec.nics.clone(),
     }
 }
 

@@ -89,6 +89,7 @@ async fn watch(text: Text) -> (World, Result<monitor_console::Output, Failure>) 
     world.record(
         "start_domain",
         &vsi::start_domain::Output {
+            boot_id: None,
             console: ConsolePosition::default(),
         },
     );

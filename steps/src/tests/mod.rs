@@ -23,7 +23,7 @@ use vsiflow_engine::{
     checkpoint::{Checkpoints as _, MemoryCheckpoints},
     model::{EntityId, Failure, FailureClass, Name, RunId},
     secret::{MemorySecrets, Secret, Secrets as _},
-    step::{Done, Observed, Recorded, Step, StepContext},
+    step::{Done, Observed, Recorded, Standing, Step, StepContext},
 };
 
 use crate::{
@@ -70,6 +70,10 @@ struct Book(Arc<Mutex<Attempted>>);
 impl Recorded for Book {
     fn was_attempted(&self, run: RunId, step: &Name) -> bool {
         self.0.lock().unwrap().0.contains(&(run, step.clone()))
+    }
+
+    fn standing(&self, _: &EntityId) -> Option<Standing> {
+        None
     }
 }
 
@@ -356,6 +360,7 @@ impl World {
             secure: vsi::define_domain::Secure::Auto,
             macs: Vec::new(),
             autostart: true,
+            while_running: false,
         }
     }
 
@@ -365,6 +370,7 @@ impl World {
             host,
             uuid,
             console,
+            last_boot: Default::default(),
         }
     }
 

@@ -6,24 +6,27 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
-    model::{Failure, Outcome},
+    model::{Failure, Name, Outcome},
     step::{Done, Observed, Step, StepContext},
 };
 
 use super::{
-    attach_data_disks, clone_boot_disk, create_console_log, resolve_host, resolve_networks,
-    write_cidata,
+    attach_data_disks, clone_boot_disk, create_console_log, find_parts, resolve_host,
+    resolve_networks, write_cidata,
 };
 use crate::{
     error, names, ownership,
-    ports::{DiskSpec, DomainInfo, DomainSpec, Hosts, MachineSpec, NicSpec, VolumeFormat},
+    ports::{
+        DiskSpec, DomainInfo, DomainShape, DomainSpec, Hosts, MachineSpec, NicSpec, VolumeFormat,
+    },
 };
 
 /// Defines the domain from what the nodes before it made and found.
 ///
 /// Its mark carries journal, UID, generation and run: by that the next attempt recognises a
 /// definition whose success was not recorded. A crash in its middle leaves no definition or the
-/// whole one; libvirt knows nothing between. A domain that runs is never redefined.
+/// whole one; libvirt knows nothing between. A domain that runs is redefined only where that is
+/// asked for.
 pub struct DefineDomain {
     hosts: Arc<dyn Hosts>,
 }
@@ -63,6 +66,10 @@ pub struct Params {
     /// Whether libvirt starts the domain with the host.
     #[serde(default = "yes")]
     pub autostart: bool,
+    /// Whether the stored definition is written although the domain runs: it counts from the next
+    /// start on.
+    #[serde(default)]
+    pub while_running: bool,
 }
 
 fn yes() -> bool {
@@ -76,6 +83,9 @@ pub struct Output {
     pub uuid: Uuid,
     /// The domain's name.
     pub name: String,
+    /// What was written, as the host tells it; none where an older version wrote it.
+    #[serde(default)]
+    pub written: Option<DomainShape>,
 }
 
 impl DefineDomain {
@@ -100,6 +110,7 @@ impl Step for DefineDomain {
         let domain = ownership::own_domain(cx, &ports, params.uuid).await?;
         let mark = Some(ownership::mark(cx, params.uuid));
         let defined = domain.filter(|domain| domain.mark == mark && domain.persistent);
+        // The mark is this very run's: so is all of the definition.
         Ok(defined.map_or(Observed::Needed, |domain| Observed::Present(output(domain))))
     }
 
@@ -108,7 +119,7 @@ impl Step for DefineDomain {
         let before = ownership::own_domain(cx, &ports, params.uuid).await?;
         if before
             .as_ref()
-            .is_some_and(|domain| domain.state.is_active())
+            .is_some_and(|domain| domain.state.is_active() && !params.while_running)
         {
             return Err(error::WRONG_STATE
                 .failure("the domain runs; a running domain is not defined anew")
@@ -133,11 +144,18 @@ fn output(domain: DomainInfo) -> Output {
     Output {
         uuid: domain.uuid,
         name: domain.name,
+        written: Some(domain.stored),
     }
 }
 
 fn spec(cx: &StepContext, params: &Params) -> Result<DomainSpec, Failure> {
-    let console: create_console_log::Output = cx.output("create_console_log")?;
+    let console = match found(cx)? {
+        Some(found) => found.console.path,
+        None => {
+            cx.output::<create_console_log::Output>("create_console_log")?
+                .path
+        }
+    };
     Ok(DomainSpec {
         uuid: params.uuid,
         name: params.uuid.to_string(),
@@ -145,10 +163,18 @@ fn spec(cx: &StepContext, params: &Params) -> Result<DomainSpec, Failure> {
         machine: machine(cx, params)?,
         disks: disks(cx)?,
         nics: nics(cx, params)?,
-        console_log: console.path,
+        console_log: console,
         autostart: params.autostart,
         mark: ownership::mark(cx, params.uuid),
     })
+}
+
+/// What was made by an earlier run, where this one makes none of it.
+fn found(cx: &StepContext) -> Result<Option<find_parts::Output>, Failure> {
+    match cx.outputs.contains_key(&Name::of("find_parts")) {
+        true => cx.output("find_parts").map(Some),
+        false => Ok(None),
+    }
 }
 
 fn machine(cx: &StepContext, params: &Params) -> Result<MachineSpec, Failure> {
@@ -170,8 +196,14 @@ fn machine(cx: &StepContext, params: &Params) -> Result<MachineSpec, Failure> {
 }
 
 fn disks(cx: &StepContext) -> Result<Vec<DiskSpec>, Failure> {
-    let boot: clone_boot_disk::Output = cx.output("clone_boot_disk")?;
-    let cidata: write_cidata::Output = cx.output("write_cidata")?;
+    let (boot, cidata) = match found(cx)? {
+        Some(found) => ((found.boot.path, found.boot.format), found.cidata.path),
+        None => {
+            let boot: clone_boot_disk::Output = cx.output("clone_boot_disk")?;
+            let cidata: write_cidata::Output = cx.output("write_cidata")?;
+            ((boot.path, boot.format), cidata.path)
+        }
+    };
     let data: attach_data_disks::Output = cx.output("attach_data_disks")?;
     let disk = |path, format, serial: &str, readonly, boot_order| DiskSpec {
         target: String::new(),
@@ -182,8 +214,8 @@ fn disks(cx: &StepContext) -> Result<Vec<DiskSpec>, Failure> {
         boot_order,
     };
     let mut disks = vec![
-        disk(boot.path, boot.format, "boot", false, Some(1)),
-        disk(cidata.path, VolumeFormat::Raw, "cidata", true, None),
+        disk(boot.0, boot.1, "boot", false, Some(1)),
+        disk(cidata, VolumeFormat::Raw, "cidata", true, None),
     ];
     disks.extend(
         data.disks

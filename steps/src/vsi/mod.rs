@@ -4,35 +4,47 @@
 //! of the node of that step's name.
 
 pub mod attach_data_disks;
+pub mod await_turn;
 pub mod check_contract;
 pub mod clone_boot_disk;
 pub mod create_console_log;
 pub mod define_domain;
 pub mod delete_volumes;
+pub mod find_parts;
+pub mod grow_data_disks;
 pub mod keep_evidence;
 pub mod monitor_console;
 mod ready_report;
 pub mod release;
 pub mod resolve_host;
 pub mod resolve_networks;
+pub mod resume_domain;
+pub mod set_autostart;
 pub mod start_domain;
 pub mod stop_domain;
+pub mod suspend_domain;
 pub mod undefine_domain;
 pub mod write_cidata;
 
 pub use attach_data_disks::AttachDataDisks;
+pub use await_turn::AwaitTurn;
 pub use check_contract::CheckContract;
 pub use clone_boot_disk::CloneBootDisk;
 pub use create_console_log::CreateConsoleLog;
 pub use define_domain::DefineDomain;
 pub use delete_volumes::DeleteVolumes;
+pub use find_parts::FindParts;
+pub use grow_data_disks::GrowDataDisks;
 pub use keep_evidence::KeepEvidence;
 pub use monitor_console::MonitorConsole;
 pub use ready_report::Card;
 pub use release::Release;
 pub use resolve_host::ResolveHost;
 pub use resolve_networks::ResolveNetworks;
+pub use resume_domain::ResumeDomain;
+pub use set_autostart::SetAutostart;
 pub use start_domain::StartDomain;
 pub use stop_domain::StopDomain;
+pub use suspend_domain::SuspendDomain;
 pub use undefine_domain::UndefineDomain;
 pub use write_cidata::WriteCidata;

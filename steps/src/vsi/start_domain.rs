@@ -35,6 +35,10 @@ pub struct Params {
     pub uuid: Uuid,
     /// The console's log.
     pub console: VolumeKey,
+    /// Where the console of the last boot that is on record begins: that of a guest that is found
+    /// running begins there or later.
+    #[serde(default)]
+    pub last_boot: ConsolePosition,
 }
 
 /// What [`StartDomain`] did.
@@ -42,6 +46,9 @@ pub struct Params {
 pub struct Output {
     /// Where the console of this boot begins.
     pub console: ConsolePosition,
+    /// The host's boot that the guest runs in, where it may be read.
+    #[serde(default)]
+    pub boot_id: Option<String>,
 }
 
 /// What is noted before the start.
@@ -72,17 +79,20 @@ impl Step for StartDomain {
         let ports = self.hosts.host(&params.host).await?;
         let domain = defined(cx, &ports, params.uuid).await?;
         let note: Option<Note> = cx.saved().await?;
-        let started = match &note {
-            _ if domain.state.is_active() => true,
-            Some(note) => ran_since(&ports, params, note).await?,
-            None => false,
+        let is_active = domain.state.is_active();
+        if !is_active && note.is_none() {
+            return Ok(Observed::Needed);
+        }
+        let boot_id = ports.host.facts().await?.boot_id;
+        let ran = match &note {
+            Some(note) if !is_active => ran_since(&ports, params, note, &boot_id).await?,
+            _ => is_active,
         };
-        // A guest that somebody else started has its boot somewhere in the log: all of it counts.
-        let console = note.map(|note| note.position).unwrap_or_default();
-        Ok(if started {
-            Observed::Present(Output { console })
-        } else {
-            Observed::Needed
+        // A guest that somebody else started has its boot somewhere after the last on record.
+        let console = note.map_or(params.last_boot, |note| note.position);
+        Ok(match ran {
+            true => Observed::Present(Output { console, boot_id }),
+            false => Observed::Needed,
         })
     }
 
@@ -91,8 +101,15 @@ impl Step for StartDomain {
         defined(cx, &ports, params.uuid).await?;
         let position = ports.console.end(&params.console).await?;
         let boot_id = ports.host.facts().await?.boot_id;
-        cx.save(&Note { position, boot_id }).await?;
-        let output = Output { console: position };
+        let note = Note {
+            position,
+            boot_id: boot_id.clone(),
+        };
+        cx.save(&note).await?;
+        let output = Output {
+            console: position,
+            boot_id,
+        };
         match ports.domains.start(params.uuid).await {
             Ok(()) => Ok(Done::updated(output)),
             Err(error) if error.kind == PortErrorKind::WrongState => Ok(Done::present(output)),
@@ -110,8 +127,13 @@ async fn defined(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<Domai
     })
 }
 
-async fn ran_since(ports: &HostPorts, params: &Params, note: &Note) -> Result<bool, Failure> {
-    let same_boot = ports.host.facts().await?.boot_id == note.boot_id;
+async fn ran_since(
+    ports: &HostPorts,
+    params: &Params,
+    note: &Note,
+    boot_id: &Option<String>,
+) -> Result<bool, Failure> {
+    let same_boot = *boot_id == note.boot_id;
     // A log that is shorter than noted was rotated or begun anew: it has grown as well.
     let grown = ports.console.end(&params.console).await? != note.position;
     Ok(same_boot && grown)

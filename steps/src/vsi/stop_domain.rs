@@ -33,7 +33,7 @@ pub struct Params {
     pub host: String,
     /// The VSI's UID.
     pub uuid: Uuid,
-    /// Seconds the guest gets for an orderly end.
+    /// Seconds the guest gets for an orderly end; with 0 it is not asked.
     pub grace_s: u64,
 }
 
@@ -88,6 +88,7 @@ impl Step for StopDomain {
             None => return Ok(Done::present(Output { how: How::Already })),
             // A guest that is suspended hears nothing.
             Some(DomainState::Paused) => end(&ports, params.uuid).await?,
+            Some(_) if params.grace_s == 0 => end(&ports, params.uuid).await?,
             Some(_) if shut_down(cx, &ports, params).await? => How::Shutdown,
             Some(_) => end(&ports, params.uuid).await?,
         };

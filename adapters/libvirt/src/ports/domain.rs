@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 use vsiflow_steps::ports::{
-    DiskSource, DomainInfo, DomainPort, DomainSpec, DomainState, PortErrorKind, PortResult, Removed,
+    DomainInfo, DomainPort, DomainSpec, DomainState, PortErrorKind, PortResult, Removed,
 };
 
 use super::{LibvirtHost, START};
@@ -11,7 +11,7 @@ use crate::{
     connection::Calls,
     error::Absent,
     protocol::{Domain, domain_flags, domain_state, shutoff_reason},
-    xml::{domain, domain_info},
+    xml::{domain, domain_info, domain_info::Definition},
 };
 
 #[async_trait]
@@ -69,6 +69,40 @@ impl DomainPort for LibvirtHost {
             .domain_shutdown_flags(&found, 0)
             .await
             .map_err(|e| self.of_domain(uuid, &e))
+    }
+
+    async fn suspend(&self, uuid: Uuid) -> PortResult<()> {
+        let calls = self.quick().await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let done = calls.domain_suspend(&found).await;
+        done.map_err(|e| self.of_domain(uuid, &e))
+    }
+
+    async fn resume(&self, uuid: Uuid) -> PortResult<()> {
+        let calls = self.quick().await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let state = calls.domain_get_state(&found).await;
+        let state = state.map_err(|e| self.of_domain(uuid, &e))?;
+        // libvirt refuses it of a guest that runs.
+        if state_of(state.state, state.reason) == DomainState::Running {
+            return Ok(());
+        }
+        let done = calls.domain_resume(&found).await;
+        done.map_err(|e| self.of_domain(uuid, &e))
+    }
+
+    async fn grow_disk(&self, uuid: Uuid, path: &str, capacity: u64) -> PortResult<()> {
+        let calls = self.quick().await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let grown = calls.domain_block_resize(&found, path, capacity).await;
+        grown.map_err(|e| self.of_domain(uuid, &e))
+    }
+
+    async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
+        let calls = self.quick().await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let done = calls.domain_set_autostart(&found, on).await;
+        done.map_err(|e| self.of_domain(uuid, &e))
     }
 
     async fn destroy(&self, uuid: Uuid) -> PortResult<()> {
@@ -149,7 +183,10 @@ impl LibvirtHost {
         let unreadable = |error: &_| self.speaking(&object).unreadable(error);
         let definition = domain_info::read(&live).map_err(|e| unreadable(&e))?;
         let mut files = definition.files;
-        let persistent = self.stored_files(calls, found, &mut files).await?;
+        let stored = self.stored(calls, found).await?;
+        files.extend(stored.files);
+        files.sort_by_key(|source| format!("{source:?}"));
+        files.dedup();
         let autostart = match calls.domain_get_autostart(found).await {
             Ok(autostart) => autostart,
             // A transient domain has none.
@@ -162,33 +199,25 @@ impl LibvirtHost {
             uuid,
             name,
             state,
-            persistent,
+            persistent: true,
             autostart,
             files,
             mark,
+            stored: stored.shape,
+            live: state.is_active().then_some(definition.shape),
             xml: live,
         })
     }
 
-    /// Adds the files of the stored definition, which may differ from the live one; whether there
-    /// is a stored one.
-    async fn stored_files(
-        &self,
-        calls: &Calls,
-        found: &Domain,
-        files: &mut Vec<DiskSource>,
-    ) -> PortResult<bool> {
+    /// The stored definition, which may differ from the live one.
+    async fn stored(&self, calls: &Calls, found: &Domain) -> PortResult<Definition> {
         let stored = calls
             .domain_get_xml_desc(found, domain_flags::XML_INACTIVE)
             .await;
         let stored = stored.map_err(|e| self.of_domain(found.uuid.0, &e))?;
         let object = format!("domain {}", found.uuid);
         let definition = domain_info::read(&stored);
-        let definition = definition.map_err(|e| self.speaking(&object).unreadable(&e))?;
-        files.extend(definition.files);
-        files.sort_by_key(|source| format!("{source:?}"));
-        files.dedup();
-        Ok(true)
+        definition.map_err(|e| self.speaking(&object).unreadable(&e))
     }
 
     fn of_domain(&self, uuid: Uuid, error: &crate::Error) -> vsiflow_steps::ports::PortError {

@@ -198,5 +198,11 @@ mod tests {
         let info = super::super::domain_info::read(&xml).unwrap();
         assert_eq!(info.mark, Some(spec().mark));
         assert_eq!(info.files.len(), 3, "two disks and a log");
+        assert_eq!((info.shape.cpus, info.shape.memory_mib), (2, 4096));
+        let disks = info.shape.disks.iter();
+        let disks: Vec<_> = disks.map(|d| (d.target.as_str(), d.readonly)).collect();
+        assert_eq!(disks, [("vda", false), ("vdb", true)]);
+        assert_eq!(info.shape.disks[1].serial, "s-vdb");
+        assert_eq!(info.shape.nics, spec().nics);
     }
 }

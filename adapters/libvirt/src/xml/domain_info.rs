@@ -1,7 +1,7 @@
 //! What a domain's definition tells: its mark, and every file it names.
 
 use uuid::Uuid;
-use vsiflow_steps::ports::{DiskSource, OwnerMark};
+use vsiflow_steps::ports::{DiskShape, DiskSource, DomainShape, NicSpec, OwnerMark};
 
 use super::{Element, XmlError, domain::MARK_URI};
 
@@ -12,6 +12,7 @@ pub(crate) struct Definition {
     pub(crate) name: String,
     pub(crate) mark: Option<OwnerMark>,
     pub(crate) files: Vec<DiskSource>,
+    pub(crate) shape: DomainShape,
 }
 
 /// Reads a definition, live or stored.
@@ -29,7 +30,68 @@ pub(crate) fn read(xml: &str) -> Result<Definition, XmlError> {
         name: text("name")?.to_owned(),
         mark: root.child("metadata").and_then(mark),
         files: files(&root),
+        shape: shape(&root),
     })
+}
+
+/// What a definition does not say counts as nothing: it is somebody else's, or edited by hand.
+fn shape(root: &Element) -> DomainShape {
+    let devices = root.child("devices").map(|devices| &devices.children);
+    let devices = || devices.into_iter().flatten();
+    let cpus = root.text_at(&["vcpu"]).and_then(|text| text.parse().ok());
+    DomainShape {
+        cpus: cpus.unwrap_or_default(),
+        memory_mib: root.child("memory").map(mib).unwrap_or_default(),
+        disks: devices().filter(|d| d.name == "disk").map(disk).collect(),
+        nics: devices()
+            .filter(|d| d.name == "interface")
+            .map(nic)
+            .collect(),
+    }
+}
+
+/// An amount of memory; libvirt itself prints KiB.
+fn mib(element: &Element) -> u64 {
+    let amount: u64 = element.text().trim().parse().unwrap_or_default();
+    let shift = match element.attribute("unit").unwrap_or("KiB") {
+        "b" | "bytes" => return amount >> 20,
+        "MiB" | "M" => 0,
+        "GiB" | "G" => 10,
+        "TiB" | "T" => 20,
+        _ => return amount >> 10,
+    };
+    amount.saturating_mul(1 << shift)
+}
+
+fn disk(disk: &Element) -> DiskShape {
+    let of = |child: &str, attribute: &str| {
+        let found = disk.child(child).and_then(|c| c.attribute(attribute));
+        found.map(str::to_owned)
+    };
+    let volume = of("source", "pool").zip(of("source", "volume"));
+    let source = of("source", "file")
+        .or_else(|| of("source", "dev"))
+        .or_else(|| volume.map(|(pool, volume)| format!("{pool}/{volume}")))
+        .or_else(|| of("source", "name"));
+    DiskShape {
+        target: of("target", "dev").unwrap_or_default(),
+        source: source.unwrap_or_default(),
+        format: of("driver", "type").unwrap_or_default(),
+        readonly: disk.child("readonly").is_some(),
+        serial: disk.text_at(&["serial"]).unwrap_or_default().to_owned(),
+    }
+}
+
+fn nic(nic: &Element) -> NicSpec {
+    let of = |child: &str, attribute: &str| {
+        let found = nic.child(child).and_then(|c| c.attribute(attribute));
+        found.map(str::to_owned)
+    };
+    let network = of("source", "network").or_else(|| of("source", "bridge"));
+    NicSpec {
+        network: network.unwrap_or_default(),
+        mac: of("mac", "address").unwrap_or_default().to_lowercase(),
+    }
 }
 
 fn mark(metadata: &Element) -> Option<OwnerMark> {

@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use super::{Place, Verdict, clean, equal, fails, fresh, ok, raw, storage};
 use crate::ports::{
-    DiskSource, DiskSpec, DomainSpec, DomainState, MachineSpec, OwnerMark, PortErrorKind, Removed,
-    VolumeFormat, VolumeSpec,
+    DiskShape, DiskSource, DiskSpec, DomainShape, DomainSpec, DomainState, MachineSpec, OwnerMark,
+    PortErrorKind, Removed, VolumeFormat, VolumeSpec,
 };
 
 /// The size of a domain's disk: not less than that of a small image.
@@ -102,6 +102,13 @@ async fn define(place: &Place, spec: &DomainSpec) -> Verdict {
             found.files
         ));
     }
+    shaped(&found.stored, spec)?;
+    equal("live", found.live, None)?;
+    for on in [true, false] {
+        ok("set_autostart", domains.set_autostart(spec.uuid, on).await)?;
+        let found = ok("domain", domains.domain(spec.uuid).await)?;
+        equal("autostart", found.map(|domain| domain.autostart), Some(on))?;
+    }
     fails(
         "destroy",
         PortErrorKind::WrongState,
@@ -112,6 +119,22 @@ async fn define(place: &Place, spec: &DomainSpec) -> Verdict {
         PortErrorKind::WrongState,
         domains.shutdown(spec.uuid).await,
     )
+}
+
+/// The stored definition reads as it was written.
+fn shaped(found: &DomainShape, spec: &DomainSpec) -> Verdict {
+    equal("cpus", found.cpus, spec.machine.cpus)?;
+    equal("memory", found.memory_mib, spec.machine.memory_mib)?;
+    let disk = |disk: &DiskSpec| DiskShape {
+        target: disk.target.clone(),
+        source: disk.path.clone(),
+        format: disk.format.as_str().to_owned(),
+        readonly: disk.readonly,
+        serial: disk.serial.clone(),
+    };
+    let disks: Vec<_> = spec.disks.iter().map(disk).collect();
+    equal("disks", &found.disks, &disks)?;
+    equal("nics", &found.nics, &spec.nics)
 }
 
 async fn states(place: &Place, spec: &DomainSpec) -> Verdict {
@@ -133,11 +156,36 @@ async fn states(place: &Place, spec: &DomainSpec) -> Verdict {
         found.map(|domain| domain.state),
         Some(DomainState::Running),
     )?;
+    paused(place, spec.uuid).await?;
     ok("destroy", domains.destroy(spec.uuid).await)?;
-    let found = ok("domain", domains.domain(spec.uuid).await)?;
-    equal(
-        "state",
-        found.map(|domain| domain.state),
-        Some(DomainState::ShutOff),
+    is_in(place, spec.uuid, DomainState::ShutOff).await?;
+    fails(
+        "suspend",
+        PortErrorKind::WrongState,
+        domains.suspend(spec.uuid).await,
+    )?;
+    fails(
+        "resume",
+        PortErrorKind::WrongState,
+        domains.resume(spec.uuid).await,
     )
+}
+
+/// Suspending and going on, each of them twice.
+async fn paused(place: &Place, uuid: Uuid) -> Verdict {
+    let domains = place.ports.domains.as_ref();
+    for _ in 0..2 {
+        ok("suspend", domains.suspend(uuid).await)?;
+        is_in(place, uuid, DomainState::Paused).await?;
+    }
+    for _ in 0..2 {
+        ok("resume", domains.resume(uuid).await)?;
+        is_in(place, uuid, DomainState::Running).await?;
+    }
+    Ok(())
+}
+
+async fn is_in(place: &Place, uuid: Uuid, state: DomainState) -> Verdict {
+    let found = ok("domain", place.ports.domains.domain(uuid).await)?;
+    equal("state", found.map(|domain| domain.state), Some(state))
 }

@@ -1,0 +1,107 @@
+//! Finds what was made for the VSI before, and stays.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    error, names,
+    ports::{HostPorts, Hosts, VolumeFormat, VolumeInfo, VolumeKey},
+};
+
+/// Holds that boot disk, cidata and console log are there, before anything is touched.
+///
+/// It changes nothing, so a crash in its middle leaves nothing; the next attempt looks again.
+pub struct FindParts {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`FindParts`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The VSI's UID.
+    pub uuid: Uuid,
+    /// The pool of its volumes.
+    pub pool: String,
+}
+
+/// What [`FindParts`] found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The boot disk.
+    pub boot: Part,
+    /// The cidata volume.
+    pub cidata: Part,
+    /// The console's log.
+    pub console: Part,
+}
+
+/// A volume as a domain names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The path on the host.
+    pub path: String,
+    /// The format.
+    pub format: VolumeFormat,
+}
+
+impl FindParts {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+
+    async fn look(&self, params: &Params) -> Result<Output, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let (pool, uuid) = (&params.pool, params.uuid);
+        Ok(Output {
+            boot: find(&ports, &names::boot_disk(pool, uuid)).await?,
+            cidata: find(&ports, &names::cidata(pool, uuid)).await?,
+            console: find(&ports, &names::console_log(pool, uuid)).await?,
+        })
+    }
+}
+
+async fn find(ports: &HostPorts, key: &VolumeKey) -> Result<Part, Failure> {
+    let found = ports.storage.volume(key).await?;
+    found.map(part).ok_or_else(|| {
+        error::MISSING
+            .failure("a volume that was made for the VSI is not there any more")
+            .on_host(ports.host.name())
+            .of_object(format!("volume {key}"))
+    })
+}
+
+fn part(volume: VolumeInfo) -> Part {
+    let format = match volume.format.as_str() {
+        "qcow2" => VolumeFormat::Qcow2,
+        _ => VolumeFormat::Raw,
+    };
+    Part {
+        path: volume.path,
+        format,
+    }
+}
+
+#[async_trait]
+impl Step for FindParts {
+    const NAME: &'static str = "find_parts";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
+        Ok(Observed::Present(self.look(params).await?))
+    }
+
+    async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        Ok(Done::present(self.look(params).await?))
+    }
+}

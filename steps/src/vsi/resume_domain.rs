@@ -1,0 +1,69 @@
+//! Lets a suspended VSI go on.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    ownership,
+    ports::{DomainState, Hosts},
+};
+
+/// Lets a suspended domain go on; one that is not suspended is as wanted.
+///
+/// A crash in its middle leaves it suspended or running; the next attempt looks.
+pub struct ResumeDomain {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`ResumeDomain`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The VSI's UID.
+    pub uuid: Uuid,
+}
+
+/// What [`ResumeDomain`] did: nothing that others need to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {}
+
+impl ResumeDomain {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for ResumeDomain {
+    const NAME: &'static str = "resume_domain";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let domain = ownership::own_domain(cx, &ports, params.uuid).await?;
+        Ok(match domain.map(|domain| domain.state) {
+            Some(DomainState::Paused) => Observed::Needed,
+            _ => Observed::Present(Output {}),
+        })
+    }
+
+    async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        ports.domains.resume(params.uuid).await?;
+        Ok(Done::updated(Output {}))
+    }
+}
