@@ -1,7 +1,7 @@
 //! Removes a VSI from its host, or only forgets it.
 
 use vsiflow_engine::{
-    model::{EntityState, Failure, FailureClass, Graph, Name, RunResult},
+    model::{EntityState, Failure, Graph, Name},
     step::Step as _,
 };
 use vsiflow_steps::{
@@ -13,7 +13,7 @@ use vsiflow_steps::{
     },
 };
 
-use crate::{nodes::Nodes, wanted::WantedVsi};
+use crate::{nodes::Nodes, parts, wanted::WantedVsi};
 
 /// The workflow's name.
 pub const NAME: &str = "delete_vsi";
@@ -48,7 +48,7 @@ pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> 
     }
     let (host, uuid, pool) = (wanted.vsi.host.clone(), wanted.uid, &wanted.vsi.pool);
     let mut nodes = Nodes::new(NAME, &host);
-    let first = match boot_failed(state) {
+    let first = match parts::boot_failed(state) {
         true => vec![keep(&mut nodes, wanted)?],
         false => Vec::new(),
     };
@@ -83,13 +83,6 @@ pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> 
     nodes.step::<DeleteVolumes>(&[UndefineDomain::NAME], &params)?;
     release(&mut nodes, wanted, &[DeleteVolumes::NAME])?;
     Ok(nodes.build())
-}
-
-/// Whether the newest run ended with a boot that failed.
-fn boot_failed(state: &EntityState) -> bool {
-    state.last.as_ref().is_some_and(|last| {
-        matches!(&last.result, RunResult::Failed(failure) if failure.class == FailureClass::Failed)
-    })
 }
 
 fn keep(nodes: &mut Nodes, wanted: &WantedVsi) -> Result<&'static str, Failure> {

@@ -9,15 +9,19 @@
 
 mod credentials;
 pub mod delete_vsi;
+pub mod drift;
 pub mod ensure_base_image;
 pub mod fleet;
 pub mod hosts;
 pub mod next_try;
 mod nodes;
+mod parts;
 pub mod phase;
+pub mod plan;
 pub mod provision_vsi;
 pub mod remove_base_image;
 pub mod spec;
 pub mod steps;
+pub mod update_vsi;
 pub mod wanted;
 pub mod workflow;

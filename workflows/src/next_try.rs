@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vsiflow_engine::model::{EntityState, FailureClass, RunResult};
 
-use crate::provision_vsi;
+use crate::{provision_vsi, update_vsi};
 
 /// How often a boot is tried before somebody has to look: each try costs the host a whole build.
 pub const TRIES: u32 = 5;
@@ -17,7 +17,8 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// that failed. `retry` and every new wish begin to count anew.
 pub fn delay(state: &EntityState) -> Option<Duration> {
     let last = state.last.as_ref()?;
-    let booted = last.workflow.as_str() == provision_vsi::NAME;
+    let boots = [provision_vsi::NAME, update_vsi::NAME];
+    let booted = boots.contains(&last.workflow.as_str());
     let failed =
         matches!(&last.result, RunResult::Failed(failure) if failure.class == FailureClass::Failed);
     if !booted || !failed || state.failures >= TRIES {
@@ -57,6 +58,7 @@ mod tests {
 
     #[test]
     fn only_boots_are_tried_again() {
+        assert!(after(1, "update_vsi", FailureClass::Failed).is_some());
         assert_eq!(after(1, "delete_vsi", FailureClass::Failed), None);
         assert_eq!(after(1, "provision_vsi", FailureClass::Blocked), None);
     }

@@ -5,10 +5,14 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
     model::{EntityId, EntityState, Name, NodeState, RunResult, RunState, Text},
+    step::Step as _,
     workflow::EntityView,
 };
+use vsiflow_steps::vsi::{
+    DefineDomain, MonitorConsole, ResumeDomain, StartDomain, StopDomain, SuspendDomain,
+};
 
-use crate::{delete_vsi, remove_base_image, wanted::kind};
+use crate::{delete_vsi, drift, remove_base_image, update_vsi, wanted::kind};
 
 /// The states of a VSI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -25,6 +29,8 @@ pub enum Phase {
     Updating,
     /// It is off, as wanted.
     Stopped,
+    /// It is suspended, as wanted.
+    Paused,
     /// It runs, but not as wanted.
     Degraded,
     /// Its boot failed.
@@ -47,6 +53,7 @@ impl Phase {
             Self::Running => "Running",
             Self::Updating => "Updating",
             Self::Stopped => "Stopped",
+            Self::Paused => "Paused",
             Self::Degraded => "Degraded",
             Self::Failed => "Failed",
             Self::Blocked => "Blocked",
@@ -70,13 +77,14 @@ impl Phase {
     }
 }
 
-const ALL: [Phase; 11] = [
+const ALL: [Phase; 12] = [
     Phase::Pending,
     Phase::Provisioning,
     Phase::Booting,
     Phase::Running,
     Phase::Updating,
     Phase::Stopped,
+    Phase::Paused,
     Phase::Degraded,
     Phase::Failed,
     Phase::Blocked,
@@ -112,7 +120,7 @@ fn vsi(view: &EntityView<'_>) -> (&'static str, Text) {
     let (phase, detail) = match (&view.entity.active, is_going(view.entity)) {
         (_, true) => going(view),
         (Some(_), false) => under_way(view),
-        (None, false) => settled(view.entity),
+        (None, false) => settled(view),
     };
     (phase.as_str(), detail)
 }
@@ -141,17 +149,65 @@ fn going(view: &EntityView<'_>) -> (Phase, Text) {
 }
 
 fn under_way(view: &EntityView<'_>) -> (Phase, Text) {
-    if let Some(cause) = blocked(view) {
+    let cause = blocked(view);
+    if let Some(standing) = untouched(view) {
+        // The guest goes on as it did; what keeps a change from it is said beside.
+        return match (standing, cause) {
+            (Phase::Running, Some(cause)) => (Phase::Degraded, cause),
+            (standing, cause) => (standing, cause.unwrap_or_default()),
+        };
+    }
+    if let Some(cause) = cause {
         return (Phase::Blocked, cause);
     }
     let phase = match view.run {
-        Some(run) if succeeded(run, "start_domain") => Phase::Booting,
+        Some(run) if succeeded(run, StartDomain::NAME) => Phase::Booting,
+        Some(run) if is_update(run) => Phase::Updating,
         Some(run) if run.nodes.values().any(|node| *node != NodeState::Waiting) => {
             Phase::Provisioning
         }
         _ => Phase::Pending,
     };
     (phase, Text::default())
+}
+
+fn is_update(run: &RunState) -> bool {
+    let workflow = run.graph.as_ref().map(|graph| graph.workflow.as_str());
+    workflow == Some(update_vsi::NAME)
+}
+
+/// The steps that a guest notices.
+const NOTICED: [&str; 5] = [
+    StopDomain::NAME,
+    DefineDomain::NAME,
+    StartDomain::NAME,
+    SuspendDomain::NAME,
+    ResumeDomain::NAME,
+];
+
+/// How a guest stands that an open update has not touched yet.
+fn untouched(view: &EntityView<'_>) -> Option<Phase> {
+    let run = view.run.filter(|run| is_update(run))?;
+    let begun = |step: &&str| {
+        let node = run.nodes.get(&Name::of(step));
+        node.is_some_and(|node| node.attempt() > 0)
+    };
+    match NOTICED.iter().any(begun) {
+        true => None,
+        false => standing(view.entity),
+    }
+}
+
+/// The recorded state, where it says how a guest stands.
+fn standing(entity: &EntityState) -> Option<Phase> {
+    let (name, detail) = entity.state.as_ref()?;
+    let phase = Phase::named(name.as_str())?;
+    match phase {
+        Phase::Running | Phase::Stopped | Phase::Paused => Some(phase),
+        // What kept a change from it: it ran.
+        Phase::Degraded if !drift::is_told(detail) => Some(Phase::Running),
+        _ => None,
+    }
 }
 
 fn succeeded(run: &RunState, node: &str) -> bool {
@@ -167,7 +223,8 @@ fn blocked(view: &EntityView<'_>) -> Option<Text> {
     stands.then(|| Text::new(obstacle.failure.to_string()))
 }
 
-fn settled(entity: &EntityState) -> (Phase, Text) {
+fn settled(view: &EntityView<'_>) -> (Phase, Text) {
+    let entity = view.entity;
     let Some(last) = &entity.last else {
         return (Phase::Pending, Text::default());
     };
@@ -175,12 +232,39 @@ fn settled(entity: &EntityState) -> (Phase, Text) {
         .desired
         .as_ref()
         .is_some_and(|want| want.generation > entity.attempted);
+    let told = entity
+        .state
+        .as_ref()
+        .filter(|(_, detail)| drift::is_told(detail));
+    if let Some((name, detail)) = told {
+        // What a look at the host found stays true until a run, or another look, finds otherwise.
+        let phase = Phase::named(name.as_str()).unwrap_or(Phase::Degraded);
+        return (phase, detail.clone());
+    }
+    let before = || standing(entity).filter(|_| entity.reached > 0);
     match &last.result {
-        _ if newer => (Phase::Pending, Text::default()),
-        RunResult::Succeeded => (Phase::Running, Text::default()),
-        RunResult::Failed(_) => (Phase::Failed, ended(&last.result)),
-        RunResult::Cancelled => (Phase::Blocked, ended(&last.result)),
-        RunResult::Superseded => (Phase::Pending, Text::default()),
+        RunResult::Failed(_) if !newer => (Phase::Failed, ended(&last.result)),
+        RunResult::Cancelled if !newer => (Phase::Blocked, ended(&last.result)),
+        RunResult::Succeeded if !newer => (
+            came_to(view).or_else(before).unwrap_or(Phase::Running),
+            Text::default(),
+        ),
+        _ => (before().unwrap_or(Phase::Pending), Text::default()),
+    }
+}
+
+/// How a run that succeeded left the guest, by the last that it did to it.
+fn came_to(view: &EntityView<'_>) -> Option<Phase> {
+    let run = view.run?;
+    let did = |step: &str| succeeded(run, step);
+    if did(SuspendDomain::NAME) {
+        Some(Phase::Paused)
+    } else if did(StartDomain::NAME) || did(MonitorConsole::NAME) {
+        Some(Phase::Running)
+    } else if did(StopDomain::NAME) || did(DefineDomain::NAME) {
+        Some(Phase::Stopped)
+    } else {
+        None
     }
 }
 

@@ -7,9 +7,10 @@ use vsiflow_steps::{
     image::{Claim, MarkWhole, ProbeSource, RemoveImage, UploadChunks, VerifyImage},
     ports::{Hosts, ImageSource},
     vsi::{
-        AttachDataDisks, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain,
-        DeleteVolumes, KeepEvidence, MonitorConsole, Release, ResolveHost, ResolveNetworks,
-        StartDomain, StopDomain, UndefineDomain, WriteCidata,
+        AttachDataDisks, AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain,
+        DeleteVolumes, FindParts, GrowDataDisks, KeepEvidence, MonitorConsole, Release,
+        ResolveHost, ResolveNetworks, ResumeDomain, SetAutostart, StartDomain, StopDomain,
+        SuspendDomain, UndefineDomain, WriteCidata,
     },
 };
 
@@ -31,6 +32,12 @@ pub fn registry(
         .add(DefineDomain::new(hosts.clone()))
         .add(StartDomain::new(hosts.clone()))
         .add(MonitorConsole::new(hosts.clone()))
+        .add(AwaitTurn)
+        .add(FindParts::new(hosts.clone()))
+        .add(GrowDataDisks::new(hosts.clone()))
+        .add(SetAutostart::new(hosts.clone()))
+        .add(SuspendDomain::new(hosts.clone()))
+        .add(ResumeDomain::new(hosts.clone()))
         .add(KeepEvidence::new(hosts.clone()))
         .add(StopDomain::new(hosts.clone()))
         .add(UndefineDomain::new(hosts.clone()))

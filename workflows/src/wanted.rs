@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Failure, FailureClass, Hash, InvalidId, Name};
 
-use crate::spec::{DesiredVsi, HostRecord};
+use crate::spec::{DesiredVsi, HostRecord, PowerState};
 
 /// The kinds of entities.
 pub mod kind {
@@ -43,6 +43,89 @@ pub struct WantedVsi {
     pub made_disks: BTreeSet<String>,
     /// Everything else.
     pub vsi: DesiredVsi,
+    /// What a power command asked for since its document last said something new of it.
+    #[serde(default)]
+    pub power: Option<Power>,
+    /// What it was asked to be before this: what it is now was made from one of these.
+    #[serde(default)]
+    pub before: Vec<Asked>,
+    /// What it is to be once somebody approves.
+    #[serde(default)]
+    pub proposed: Option<Box<WantedVsi>>,
+    /// Whose turn comes before, where one change concerns many.
+    #[serde(default)]
+    pub turn: Option<Turn>,
+    /// References whose documents were away: what they gave stays as it was.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// What was written to the host is to be written again: somebody changed it there.
+    #[serde(default)]
+    pub restore: bool,
+}
+
+/// What a power command asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Power {
+    /// How it is to stay.
+    pub state: PowerState,
+    /// What is to be done for it even where it is that way already; none once it was done.
+    #[serde(default)]
+    pub action: Option<PowerAction>,
+    /// Seconds the guest gets for an orderly end.
+    pub grace_s: u64,
+}
+
+/// A power command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PowerAction {
+    /// It is to run.
+    Start,
+    /// It is to be off.
+    Stop,
+    /// It is to go off and come up again.
+    Restart,
+    /// It is to be suspended.
+    Pause,
+    /// It is to go on.
+    Unpause,
+}
+
+impl PowerAction {
+    /// How it leaves a VSI.
+    pub fn state(self) -> PowerState {
+        match self {
+            Self::Start | Self::Restart | Self::Unpause => PowerState::Running,
+            Self::Stop => PowerState::Stopped,
+            Self::Pause => PowerState::Paused,
+        }
+    }
+}
+
+/// An earlier generation's inputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The generation.
+    pub generation: u64,
+    /// Whether it had been reached when the newer one was asked for.
+    pub reached: bool,
+    /// The secret that held the contract.
+    pub contract: Name,
+    /// Whether it was to run.
+    pub power: PowerState,
+    /// Everything else.
+    pub vsi: DesiredVsi,
+}
+
+/// Whose turn comes before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The entity, as `KIND/ID`.
+    pub after: String,
+    /// What people call it.
+    pub name: String,
+    /// Whether this one goes on where that one failed.
+    #[serde(default)]
+    pub whatever_it_comes_to: bool,
 }
 
 /// A base image as wanted.
@@ -108,7 +191,26 @@ impl WantedVsi {
     /// Every secret that is the VSI's own.
     pub fn secrets(&self) -> Vec<Name> {
         let own = std::iter::once(self.contract.clone()).chain(self.image_credentials.clone());
-        own.chain(self.retired.iter().cloned()).collect()
+        let proposed = self.proposed.iter().flat_map(|proposed| proposed.secrets());
+        own.chain(self.retired.iter().cloned())
+            .chain(proposed)
+            .collect()
+    }
+
+    /// Whether it is to run: by the newest of its document and power commands.
+    pub fn power_state(&self) -> PowerState {
+        self.power.map_or(self.vsi.power_state, |power| power.state)
+    }
+
+    /// Its inputs, as what comes after keeps them.
+    pub fn asked(&self, generation: u64, reached: bool) -> Asked {
+        Asked {
+            generation,
+            reached,
+            contract: self.contract.clone(),
+            power: self.power_state(),
+            vsi: self.vsi.clone(),
+        }
     }
 }
 

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use vsiflow_engine::{
     model::{EntityId, EntityState, Failure, FailureClass, Graph, Name, Text},
-    workflow::{EntityView, Workflows},
+    workflow::{EntityView, Situation, Workflows},
 };
 
 use crate::{
-    delete_vsi, ensure_base_image, next_try, phase, provision_vsi, remove_base_image, wanted,
+    delete_vsi, ensure_base_image, next_try, phase, provision_vsi, remove_base_image, update_vsi,
+    wanted,
 };
 
 /// The workflows of VSIs and their base images.
@@ -16,16 +17,15 @@ use crate::{
 pub struct VsiWorkflows;
 
 impl Workflows for VsiWorkflows {
-    fn graph(
-        &self,
-        _entity: &EntityId,
-        state: &EntityState,
-        workflow: &Name,
-        desired: &[u8],
-    ) -> Result<Graph, Failure> {
+    fn graph(&self, at: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure> {
         match workflow.as_str() {
-            provision_vsi::NAME => provision_vsi::graph(&wanted::read(desired)?, state),
-            delete_vsi::NAME => delete_vsi::graph(&wanted::read(desired)?, state),
+            provision_vsi::NAME if at.entity.reached > 0 => {
+                // Asked for while it was made, and its turn comes after that.
+                update_vsi::graph(&wanted::read(desired)?, at)
+            }
+            provision_vsi::NAME => provision_vsi::graph(&wanted::read(desired)?, at.entity),
+            update_vsi::NAME => update_vsi::graph(&wanted::read(desired)?, at),
+            delete_vsi::NAME => delete_vsi::graph(&wanted::read(desired)?, at.entity),
             delete_vsi::FORGET => delete_vsi::forget_graph(&wanted::read(desired)?),
             ensure_base_image::NAME => ensure_base_image::graph(&wanted::read(desired)?),
             remove_base_image::NAME => remove_base_image::graph(&wanted::read(desired)?),

@@ -4,21 +4,24 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::{By, Drive},
-    model::{EntityId, EntityState, Failure, FailureClass, Precedence},
-    secret::Secret,
+    model::{EntityId, EntityState, Precedence},
 };
 
 use super::{
     ErrorKind, Fleet, FleetError,
+    change::Draft,
     index::Known,
     keep::{KnownDisks, Wishes},
+    missing,
 };
 use crate::{
     delete_vsi,
     phase::Phase,
+    plan::{Change as FieldChange, Plan},
     provision_vsi,
-    spec::{Resolved, ResolvedVsi, desired::FieldChange},
-    wanted::vsi_entity,
+    spec::{Resolved, ResolvedVsi, UpdatePolicy},
+    update_vsi,
+    wanted::{Turn, WantedVsi, vsi_entity},
 };
 
 /// What an apply did about one VSI.
@@ -34,7 +37,7 @@ pub enum Change {
 }
 
 /// A VSI that was applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
     /// The namespace.
     pub namespace: String,
@@ -44,46 +47,58 @@ pub struct Applied {
     pub entity: Option<EntityId>,
     /// What was done.
     pub change: Change,
-    /// The fields that differ from what was wanted before.
+    /// The fields that differ from what documents asked for before.
     pub fields: Vec<FieldChange>,
+    /// What it takes to get there.
+    pub plan: Plan,
+    /// Whether the plan waits until somebody approves it.
+    pub awaits_approval: bool,
+    /// References whose documents are away: what they gave stays as it is.
+    pub missing: Vec<String>,
 }
 
-/// The fields that say how vsiflow treats a VSI, not what the VSI is.
-const TREATMENT: [&str; 5] = [
-    "labels",
-    "onDrift",
-    "updatePolicy",
-    "deletionPolicy",
-    CREDENTIALS,
-];
-
-/// What opens the image's URL; the image is the same.
-const CREDENTIALS: &str = "imageCredentials";
+/// What an apply is about.
+struct Batch<'a> {
+    known: Vec<Known>,
+    disks: KnownDisks,
+    wishes: Wishes,
+    /// The last VSI whose guest is interrupted: the next one waits for its turn.
+    before: Option<Turn>,
+    dry: bool,
+    fleet: &'a Fleet,
+}
 
 impl Fleet {
     /// Records what is wanted, all of it in one batch or nothing, and begins to work on it. Where
     /// nothing changed and something stands in the way, that is looked at again.
     ///
+    /// A VSI that was made before is changed by a plan; one whose `updatePolicy` is `Manual` stays
+    /// as it is until somebody approves. Of several that are interrupted by one apply each waits
+    /// for the one before it.
+    ///
     /// # Errors
-    /// Before anything is recorded: when a VSI of the name is being deleted, or when the change
-    /// would rebuild a VSI that was provisioned already.
+    /// Before anything is recorded: when a VSI of the name is being deleted, or when a field cannot
+    /// be changed.
     pub async fn apply(&self, resolved: Resolved, by: By) -> Result<Vec<Applied>, FleetError> {
         // Before secrets and blobs are written, which need room as well.
         self.engine.takes_wishes()?;
-        let known = self.known().await?;
-        for vsi in &resolved.vsis {
-            self.refuse(vsi, &known).await?;
-        }
         let mut wishes = Wishes::default();
-        for host in resolved.hosts.into_values() {
+        let known = self.known().await?;
+        self.refuse_all(&resolved, &known).await?;
+        for host in resolved.hosts.clone().into_values() {
             self.host_wish(host, &mut wishes).await?;
         }
         let disks = self.data_disks(&resolved.data_disks, &mut wishes).await?;
-        let mut all = Vec::new();
-        for vsi in resolved.vsis {
-            all.push(self.vsi_wish(vsi, &known, &disks, &mut wishes).await?);
-        }
-        self.record(wishes, by.clone()).await?;
+        let mut batch = Batch {
+            known,
+            disks,
+            wishes,
+            before: None,
+            dry: false,
+            fleet: self,
+        };
+        let all = batch.take_in(resolved).await?;
+        self.record(batch.wishes, by.clone()).await?;
         let entities: Vec<_> = all.iter().filter_map(|one| one.entity.clone()).collect();
         self.engine.drive(Drive::These(entities.clone())).await?;
         self.look_again(&entities, &by).await?;
@@ -96,115 +111,209 @@ impl Fleet {
     /// As for [`Fleet::apply`].
     pub async fn apply_dry(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
         let known = self.known().await?;
-        let mut all = Vec::new();
+        self.refuse_all(resolved, &known).await?;
+        self.plan(resolved).await
+    }
+
+    /// What it would take to bring every VSI to what documents describe, refused changes
+    /// included; records nothing.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn plan(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
+        let mut batch = Batch {
+            known: self.known().await?,
+            disks: KnownDisks::new(),
+            wishes: Wishes::default(),
+            before: None,
+            dry: true,
+            fleet: self,
+        };
+        batch.take_in(resolved.clone()).await
+    }
+
+    async fn refuse_all(&self, resolved: &Resolved, known: &[Known]) -> Result<(), FleetError> {
         for vsi in &resolved.vsis {
-            self.refuse(vsi, &known).await?;
-            let (change, fields) = match matching(vsi, &known) {
-                Some(known) => self.difference(vsi, known).await?,
-                None => (Change::Created, Vec::new()),
+            let Some(known) = matching(vsi, known) else {
+                continue;
             };
-            let entity = matching(vsi, &known).map(|known| known.entity.clone());
-            all.push(applied(vsi, entity, change, fields));
+            if known.phase() == Phase::Deleting || is_going(&known.state) {
+                return Err(FleetError::going(&vsi.desired.full_name()));
+            }
+            let merged = missing::kept(vsi, known, &resolved.references);
+            let draft = self.draft(&merged, known).await?;
+            let refused = draft.plan.refused().next();
+            if let Some(change) = refused.filter(|_| known.state.reached > 0) {
+                let failure = update_vsi::refused(&draft.wanted, &change.path, &change.why);
+                return Err(FleetError::new(ErrorKind::Blocked, failure));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Batch<'_> {
+    async fn take_in(&mut self, resolved: Resolved) -> Result<Vec<Applied>, FleetError> {
+        let mut all = Vec::new();
+        for vsi in resolved.vsis {
+            all.push(match matching(&vsi, &self.known).cloned() {
+                None => self.create(vsi).await?,
+                Some(known) => {
+                    let vsi = missing::kept(&vsi, &known, &resolved.references);
+                    self.change(vsi, &known).await?
+                }
+            });
         }
         Ok(all)
     }
 
-    async fn refuse(&self, vsi: &ResolvedVsi, known: &[Known]) -> Result<(), FleetError> {
-        let Some(known) = matching(vsi, known) else {
-            return Ok(());
-        };
-        let object = format!("vsi/{}", vsi.desired.full_name());
-        if known.phase() == Phase::Deleting || is_going(&known.state) {
-            let failure = Failure::new(FailureClass::Blocked, "VSI0702", "it is being deleted")
-                .of_object(object)
-                .with_remedy("wait until it is gone (`vsiflow delete --wait`), then apply again");
-            return Err(FleetError::new(ErrorKind::Blocked, failure));
-        }
-        let (_, fields) = self.difference(vsi, known).await?;
-        let rebuilds: Vec<_> = fields.iter().filter(|field| !is_treatment(field)).collect();
-        if known.state.reached == 0 || rebuilds.is_empty() {
-            return Ok(());
-        }
-        let paths: Vec<_> = rebuilds.iter().map(|field| field.path.as_str()).collect();
-        let message = format!(
-            "a change of {} would rebuild it; nothing was changed",
-            paths.join(", ")
-        );
-        let failure = Failure::new(FailureClass::Blocked, "VSI0701", message)
-            .of_object(object)
-            .on_host(&known.wanted.vsi.host)
-            .with_remedy("undo the change, or delete the VSI and apply again; data disks are kept");
-        Err(FleetError::new(ErrorKind::Blocked, failure))
-    }
-
-    async fn difference(
-        &self,
-        vsi: &ResolvedVsi,
-        known: &Known,
-    ) -> Result<(Change, Vec<FieldChange>), FleetError> {
-        let mut newer = vsi.desired.clone();
-        newer.uid = known.wanted.vsi.uid;
-        let mut fields = known.wanted.vsi.changes(&newer);
-        let contract = self.secrets.get(&known.wanted.contract).await?;
-        if contract.expose() != vsi.contract.expose() {
-            // Neither side is shown: a contract is a secret.
-            fields.push(FieldChange {
-                path: "contract".to_owned(),
-                before: None,
-                after: None,
-            });
-        }
-        let credentials = match &known.wanted.image_credentials {
-            Some(name) => self.secrets.get(name).await.ok(),
-            None => None,
-        };
-        let bytes = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
-        if bytes(&credentials) != bytes(&vsi.image_url) {
-            fields.push(FieldChange {
-                path: CREDENTIALS.to_owned(),
-                before: None,
-                after: None,
-            });
-        }
-        let change = if fields.is_empty() {
-            Change::Unchanged
-        } else {
-            Change::Configured
-        };
-        Ok((change, fields))
-    }
-
-    /// What one VSI's document leads to.
-    async fn vsi_wish(
-        &self,
-        vsi: ResolvedVsi,
-        known: &[Known],
-        disks: &KnownDisks,
-        wishes: &mut Wishes,
-    ) -> Result<Applied, FleetError> {
-        let known = matching(&vsi, known);
-        let (change, fields) = match known {
-            Some(known) => self.difference(&vsi, known).await?,
-            None => (Change::Created, Vec::new()),
-        };
-        let uid = known.map(|known| known.wanted.uid);
-        let uid = uid.or(vsi.desired.uid).unwrap_or_else(Uuid::new_v4);
-        let entity = vsi_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
-        let applied = applied(&vsi, Some(entity.clone()), change, fields);
-        if change == Change::Unchanged {
+    async fn create(&mut self, vsi: ResolvedVsi) -> Result<Applied, FleetError> {
+        let uid = vsi.desired.uid.unwrap_or_else(Uuid::new_v4);
+        let mut applied = Applied::of(&vsi, None, Change::Created);
+        if self.dry {
             return Ok(applied);
         }
-        let only_treatment = known.is_some() && applied.fields.iter().all(is_treatment);
-        let settled = known.is_some_and(|known| known.state.is_settled());
-        let precedence = if only_treatment && settled {
-            Precedence::Record
-        } else {
-            Precedence::Supersede
-        };
-        let wanted = self.keep(vsi, uid, known, disks).await?;
-        wishes.retire(&entity, &wanted.retired);
-        wishes.add(entity, provision_vsi::NAME, precedence, &wanted)?;
+        let entity = vsi_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
+        applied.entity = Some(entity.clone());
+        let wanted = self.fleet.keep(vsi, uid, None, &self.disks).await?;
+        let (workflow, precedence) = (provision_vsi::NAME, Precedence::Supersede);
+        self.wishes
+            .add(entity, workflow, precedence, &wanted, None)?;
         Ok(applied)
+    }
+
+    async fn change(&mut self, vsi: ResolvedVsi, known: &Known) -> Result<Applied, FleetError> {
+        let draft = self.fleet.draft(&vsi, known).await?;
+        let waiting = known.wanted.proposed.is_some();
+        let mut applied = Applied::of(&vsi, Some(known.entity.clone()), Change::Configured);
+        applied.fields = draft.asked.clone();
+        applied.plan = draft.plan.clone();
+        if draft.asked.is_empty() {
+            applied.change = Change::Unchanged;
+            applied.awaits_approval = waiting;
+            // Nothing new is asked for; an open proposal still says what it would take.
+            if !waiting {
+                applied.plan = Plan::default();
+            }
+            return Ok(applied);
+        }
+        let was_made = known.state.reached > 0;
+        let manual = vsi.desired.update_policy == UpdatePolicy::Manual;
+        applied.awaits_approval = was_made && manual && draft.plan.has_effect();
+        if self.dry {
+            return Ok(applied);
+        }
+        match applied.awaits_approval {
+            true => self.propose(vsi, known).await?,
+            false => self.wish(vsi, known, &draft).await?,
+        }
+        Ok(applied)
+    }
+
+    async fn wish(
+        &mut self,
+        vsi: ResolvedVsi,
+        known: &Known,
+        draft: &Draft,
+    ) -> Result<(), FleetError> {
+        let mut wanted = self.merged(vsi, known, draft).await?;
+        let was_made = known.state.reached > 0;
+        let settled = known.state.is_settled();
+        let workflow = match was_made {
+            true => update_vsi::NAME,
+            false => provision_vsi::NAME,
+        };
+        let precedence = match settled && !draft.plan.has_effect() {
+            true => Precedence::Record,
+            false => Precedence::Supersede,
+        };
+        if was_made && draft.plan.is_disruptive() {
+            wanted.turn = self.before.replace(turn(known, false));
+        }
+        self.retire(known, &mut wanted).await?;
+        self.wishes.add(
+            known.entity.clone(),
+            workflow,
+            precedence,
+            &wanted,
+            known.made_from(),
+        )
+    }
+
+    /// It stays what it is, and keeps in mind what it is to be.
+    async fn propose(&mut self, vsi: ResolvedVsi, known: &Known) -> Result<(), FleetError> {
+        let draft = self.fleet.draft(&vsi, known).await?;
+        let proposed = self.merged(vsi, known, &draft).await?;
+        let mut wanted = WantedVsi {
+            power: known.power(),
+            before: known.history(),
+            proposed: Some(Box::new(proposed)),
+            restore: false,
+            ..known.wanted.clone()
+        };
+        self.retire(known, &mut wanted).await?;
+        let precedence = match known.state.is_settled() {
+            true => Precedence::Record,
+            false => Precedence::Queue,
+        };
+        let entity = known.entity.clone();
+        let made_from = known.made_from();
+        self.wishes
+            .add(entity, update_vsi::NAME, precedence, &wanted, made_from)
+    }
+
+    /// What is wanted, with its secrets where secrets are kept.
+    async fn merged(
+        &self,
+        vsi: ResolvedVsi,
+        known: &Known,
+        draft: &Draft,
+    ) -> Result<WantedVsi, FleetError> {
+        let missing = vsi.missing.clone();
+        let uid = known.wanted.uid;
+        let mut kept = self.fleet.keep(vsi, uid, Some(known), &self.disks).await?;
+        kept.vsi.uid = draft.wanted.vsi.uid;
+        // A disk whose document is away is known from before.
+        for (name, disk) in &known.wanted.disks {
+            if kept.vsi.disks.iter().any(|wanted| wanted.name == *name) {
+                kept.disks.entry(name.clone()).or_insert(*disk);
+                kept.made_disks.insert(name.clone());
+            }
+        }
+        Ok(WantedVsi {
+            power: draft.wanted.power,
+            before: draft.wanted.before.clone(),
+            missing,
+            ..kept
+        })
+    }
+
+    /// Secrets that nobody needs any more go at once; those of what the VSI is now made from go
+    /// when it is made from something else.
+    async fn retire(&mut self, known: &Known, wanted: &mut WantedVsi) -> Result<(), FleetError> {
+        wanted.retired.clear();
+        let needed = wanted.secrets();
+        let mut retired = known.wanted.secrets();
+        retired.retain(|secret| !needed.contains(secret));
+        let ids = self.fleet.secrets.ids().await?;
+        retired.retain(|secret| ids.contains(secret));
+        let was_made = known.state.reached > 0;
+        let in_use = |secret: &&vsiflow_engine::model::Name| {
+            was_made && wanted.before.iter().any(|b| b.contract == **secret)
+        };
+        let now: Vec<_> = retired.iter().filter(|s| !in_use(s)).cloned().collect();
+        self.wishes.retire(&known.entity, &now);
+        wanted.retired = retired;
+        Ok(())
+    }
+}
+
+/// The turn of whoever comes after this one.
+pub(super) fn turn(known: &Known, whatever_it_comes_to: bool) -> Turn {
+    Turn {
+        after: known.entity.to_string(),
+        name: known.label(),
+        whatever_it_comes_to,
     }
 }
 
@@ -218,12 +327,7 @@ fn matching<'a>(vsi: &ResolvedVsi, known: &'a [Known]) -> Option<&'a Known> {
     })
 }
 
-fn is_treatment(field: &FieldChange) -> bool {
-    let head = field.path.split(['.', '[']).next().unwrap_or_default();
-    TREATMENT.contains(&head)
-}
-
-fn is_going(state: &EntityState) -> bool {
+pub(super) fn is_going(state: &EntityState) -> bool {
     let leaving = [delete_vsi::NAME, delete_vsi::FORGET];
     state
         .desired
@@ -231,18 +335,17 @@ fn is_going(state: &EntityState) -> bool {
         .is_some_and(|desired| leaving.contains(&desired.workflow.as_str()))
 }
 
-fn applied(
-    vsi: &ResolvedVsi,
-    entity: Option<EntityId>,
-    change: Change,
-    fields: Vec<FieldChange>,
-) -> Applied {
-    let (namespace, name) = (vsi.desired.namespace.clone(), vsi.desired.name.clone());
-    Applied {
-        namespace,
-        name,
-        entity,
-        change,
-        fields,
+impl Applied {
+    fn of(vsi: &ResolvedVsi, entity: Option<EntityId>, change: Change) -> Self {
+        Self {
+            namespace: vsi.desired.namespace.clone(),
+            name: vsi.desired.name.clone(),
+            entity,
+            change,
+            fields: Vec::new(),
+            plan: Plan::default(),
+            awaits_approval: false,
+            missing: vsi.missing.clone(),
+        }
     }
 }

@@ -7,7 +7,7 @@ use vsiflow_engine::{
 };
 
 use super::{index::Known, object::rfc3339};
-use crate::phase::Phase;
+use crate::{drift, phase::Phase, plan::Plan};
 
 /// Something that holds, does not, or is not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,6 +31,7 @@ pub(super) fn of(
     known: &Known,
     run: Option<&RunState>,
     obstacle: Option<&Failure>,
+    proposal: Option<&Plan>,
     records: &[Record],
     changed: Option<Timestamp>,
 ) -> Vec<Condition> {
@@ -68,6 +69,24 @@ pub(super) fn of(
     if let Some(failure) = obstacle.filter(|failure| failure.code.as_str() == JOURNAL_BEHIND) {
         let code = failure.code.as_str();
         conditions.push(make("JournalBehind", true, code, &failure.to_string()));
+    }
+    let told = known.state.state.as_ref();
+    if let Some(found) = told.and_then(|(_, detail)| drift::message(detail)) {
+        conditions.push(make("Drift", true, "Changed", found));
+    }
+    if let Some(plan) = proposal {
+        let how = plan.how().map(|how| how.to_string()).unwrap_or_default();
+        let paths: Vec<_> = plan.changes.iter().map(|c| c.path.as_str()).collect();
+        let message = format!(
+            "a change of {} waits for `vsiflow approve`: {how}",
+            paths.join(", ")
+        );
+        conditions.push(make("UpdateApproved", false, "AwaitingApproval", &message));
+    }
+    if !known.wanted.missing.is_empty() {
+        let missing = known.wanted.missing.join(", ");
+        let message = format!("there is no document of {missing}; what it gave stays as it is");
+        conditions.push(make("ReferencesResolved", false, "Missing", &message));
     }
     for (name, nodes) in NODES {
         conditions.push(by_node(name, nodes, run, records, since));

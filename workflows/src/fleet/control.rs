@@ -52,6 +52,7 @@ impl Fleet {
             workflow: Name::of(workflow),
             precedence: Precedence::Supreme,
             desired,
+            made_from: None,
         };
         self.engine.desire(vec![wish], by).await?;
         Ok(known.entity)

@@ -47,6 +47,13 @@ impl FleetError {
         Self::new(Kind::NotFound, failure)
     }
 
+    pub(crate) fn going(full_name: &str) -> Self {
+        let failure = Failure::new(FailureClass::Blocked, "VSI0702", "it is being deleted")
+            .of_object(format!("vsi/{full_name}"))
+            .with_remedy("wait until it is gone (`vsiflow delete --wait`), then apply again");
+        Self::new(Kind::Blocked, failure)
+    }
+
     pub(crate) fn defect(message: impl AsRef<str>) -> Self {
         let failure = Failure::new(FailureClass::Blocked, "VSI0001", message)
             .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`");

@@ -14,7 +14,7 @@ use tokio::{
 use vsiflow_engine::{Notice, model::EntityId, step::Progress};
 
 use super::{Fleet, index::Known, meter::Meter};
-use crate::{provision_vsi, wanted::kind};
+use crate::{parts, wanted::kind};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -118,7 +118,7 @@ impl Uploads {
 impl Fleet {
     /// How far the upload is that the VSI waits for, if this process sees to it.
     pub(super) fn upload_of(&self, known: &Known) -> Option<UploadProgress> {
-        let image = provision_vsi::image(&known.wanted).entity().ok()?;
+        let image = parts::image(&known.wanted).entity().ok()?;
         self.progress_of(&image)
     }
 

@@ -44,7 +44,7 @@ impl Fleet {
         // An upload under way is gone on with, not begun anew.
         let workflow = ensure_base_image::NAME;
         if state.is_none_or(|state| state.active.is_none()) {
-            wishes.add(entity.clone(), workflow, Precedence::Queue, image)?;
+            wishes.add(entity.clone(), workflow, Precedence::Queue, image, None)?;
         }
         self.record(wishes, by.clone()).await?;
         let these = vec![entity.clone()];
@@ -172,7 +172,7 @@ impl Fleet {
         }
         let mut wishes = Wishes::default();
         let workflow = remove_base_image::NAME;
-        wishes.add(entity.clone(), workflow, Precedence::Queue, &unwanted)?;
+        wishes.add(entity.clone(), workflow, Precedence::Queue, &unwanted, None)?;
         self.record(wishes, by).await?;
         self.engine.drive(Drive::These(these)).await?;
         Ok(entity)

@@ -15,7 +15,7 @@ use vsiflow_steps::{
 
 use super::{Fleet, FleetError, UploadProgress, index::Known, listings::began};
 use crate::{
-    provision_vsi,
+    parts,
     remove_base_image::{self, UnwantedImage},
     spec::BootDiskMode,
     wanted::{WantedImage, kind},
@@ -132,7 +132,7 @@ impl Fleet {
             }
         }
         Ok(User {
-            wants: provision_vsi::image(&known.wanted).entity().ok(),
+            wants: parts::image(&known.wanted).entity().ok(),
             from,
             is_overlay: known.wanted.vsi.boot_disk.mode == BootDiskMode::Overlay,
         })

@@ -29,6 +29,14 @@ impl Known {
         recorded.and_then(Phase::named).unwrap_or(Phase::Pending)
     }
 
+    /// `NAME`, or `NAMESPACE/NAME` outside the default namespace.
+    pub(crate) fn label(&self) -> String {
+        match self.wanted.vsi.namespace.as_str() {
+            "default" => self.wanted.vsi.name.clone(),
+            _ => self.wanted.vsi.full_name(),
+        }
+    }
+
     pub(crate) fn is_deleted(&self) -> bool {
         self.phase() == Phase::Deleted
     }

@@ -34,6 +34,7 @@ impl Wishes {
         workflow: &str,
         precedence: Precedence,
         wanted: &impl Serialize,
+        made_from: Option<u64>,
     ) -> Result<(), FleetError> {
         let desired =
             serde_json::to_vec(wanted).map_err(|error| FleetError::defect(error.to_string()))?;
@@ -42,6 +43,7 @@ impl Wishes {
             workflow: Name::of(workflow),
             precedence,
             desired,
+            made_from,
         });
         Ok(())
     }
@@ -82,12 +84,13 @@ impl Fleet {
         known: Option<&Known>,
         disks: &KnownDisks,
     ) -> Result<WantedVsi, FleetError> {
-        let old = known.map(|known| known.wanted.contract.clone());
-        let contract = match &old {
-            Some(old) if self.secrets.get(old).await?.expose() == vsi.contract.expose() => {
-                old.clone()
-            }
-            _ => self.secrets.put(vsi.contract).await?,
+        let kept = match known {
+            Some(known) => self.kept_contract(&vsi, known).await?,
+            None => None,
+        };
+        let contract = match kept {
+            Some(kept) => kept,
+            None => self.secrets.put(vsi.contract).await?,
         };
         let image_credentials = match vsi.image_url {
             Some(url) => {
@@ -97,13 +100,6 @@ impl Fleet {
             }
             None => None,
         };
-        let earlier = known
-            .map(|known| known.wanted.secrets())
-            .unwrap_or_default();
-        let retired = earlier
-            .into_iter()
-            .filter(|secret| *secret != contract)
-            .collect();
         let namespace = &vsi.desired.namespace;
         let own = |name: &String| disks.get(&(namespace.clone(), name.clone()));
         let names = vsi.desired.disks.iter().map(|disk| &disk.name);
@@ -119,13 +115,19 @@ impl Fleet {
             uid,
             contract,
             image_credentials,
-            retired,
+            retired: Vec::new(),
             disks: found
                 .into_iter()
                 .map(|(name, (uid, _))| (name, uid))
                 .collect(),
             made_disks: made,
             vsi: vsi.desired,
+            power: None,
+            before: Vec::new(),
+            proposed: None,
+            turn: None,
+            missing: Vec::new(),
+            restore: false,
         })
     }
 
@@ -155,7 +157,7 @@ impl Fleet {
             image_secret: self.put_secret(host.image_secret).await?,
             retired_image_secret,
         };
-        wishes.add(entity, kind::HOST, Precedence::Record, &wanted)
+        wishes.add(entity, kind::HOST, Precedence::Record, &wanted, None)
     }
 
     async fn put_secret(&self, secret: Option<Secret>) -> Result<Option<Name>, FleetError> {
@@ -190,7 +192,7 @@ impl Fleet {
             uids.insert(key, (uid, false));
             let entity = EntityId::new(Name::of(kind::DISK), uid.to_string())
                 .map_err(|error| FleetError::defect(error.to_string()))?;
-            wishes.add(entity, kind::DISK, Precedence::Record, disk)?;
+            wishes.add(entity, kind::DISK, Precedence::Record, disk, None)?;
         }
         Ok(uids)
     }

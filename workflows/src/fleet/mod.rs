@@ -8,6 +8,8 @@
 //! but through the engine.
 
 mod apply;
+mod approve;
+mod change;
 mod conditions;
 mod control;
 mod error;
@@ -20,9 +22,12 @@ mod index;
 mod keep;
 mod listings;
 mod logs;
+mod look;
 mod meter;
+mod missing;
 mod object;
 mod outputs;
+mod power;
 mod sweep;
 mod verdict;
 
@@ -37,8 +42,10 @@ pub use image_progress::UploadProgress;
 pub use images::ImageObject;
 pub use listings::{HostObject, RunObject};
 pub use logs::{ConsoleLog, LogChunk};
+pub use look::Looked;
 pub use meter::Meter;
 pub use object::{Metadata, Progress, VsiObject, VsiStatus};
+pub use power::Gracefully;
 pub use verdict::Verdict;
 
 use vsiflow_engine::{
@@ -100,6 +107,8 @@ pub struct Fleet {
     pub(crate) directory: Arc<HostDirectory>,
     pub(crate) credentials: Arc<ImageCredentials>,
     room: Arc<Room>,
+    clock: Arc<dyn Clock>,
+    journal_id: Arc<str>,
     uploads: Arc<image_progress::Uploads>,
 }
 
@@ -148,8 +157,8 @@ impl Fleet {
             checkpoints: parts.checkpoints,
             registry: steps::registry(&parts.hosts, &images, &parts.secrets),
             workflows: Arc::new(VsiWorkflows),
-            clock: parts.clock,
-            journal_id: parts.journal_id,
+            clock: parts.clock.clone(),
+            journal_id: parts.journal_id.clone(),
             tuning: parts.tuning,
             room: parts.room.clone(),
             lease: parts.lease,
@@ -167,6 +176,8 @@ impl Fleet {
             directory: parts.directory,
             credentials,
             room: parts.room,
+            clock: parts.clock,
+            journal_id: parts.journal_id,
             uploads: Arc::default(),
         };
         tokio::spawn(fleet.uploads.clone().listen(fleet.engine.notices()));

@@ -9,13 +9,13 @@ use vsiflow_engine::{
     model::{EventKind, NodeState, RunResult, RunState, StreamId, Timestamp},
     step::Step as _,
 };
-use vsiflow_steps::vsi::{CheckContract, MonitorConsole, Release};
+use vsiflow_steps::vsi::{AwaitTurn, CheckContract, MonitorConsole, Release};
 
 use super::{
     Condition, EvidencePlace, Fleet, FleetError, UploadProgress, conditions, index::Known,
     outputs::texts,
 };
-use crate::{phase::Phase, spec::documents};
+use crate::{phase::Phase, plan::Plan, spec::documents};
 
 /// A VSI.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,7 +53,7 @@ pub struct Metadata {
 }
 
 /// What is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VsiStatus {
     /// 1 ready, 2 error, 0 anything else.
@@ -75,6 +75,9 @@ pub struct VsiStatus {
     /// The newest run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
+    /// The change that waits for approval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposal: Option<Plan>,
     /// The host's id.
     pub host: String,
     /// When something was last heard from the host, RFC 3339.
@@ -174,8 +177,15 @@ impl Fleet {
             (None, None) => console_tail(&ready),
         };
         let changed = past.map(|past| past.changed);
-        let conditions =
-            conditions::of(known, run.as_deref(), obstacle.as_ref(), &records, changed);
+        let proposal = self.proposal(known);
+        let conditions = conditions::of(
+            known,
+            run.as_deref(),
+            obstacle.as_ref(),
+            proposal.as_ref(),
+            &records,
+            changed,
+        );
         let status = VsiStatus {
             status: known.phase().old_status(),
             description,
@@ -186,9 +196,14 @@ impl Fleet {
                 .as_deref()
                 .filter(|run| run.result().is_none())
                 .map(|run| progress(run, self.upload_of(known))),
-            ip_addresses: texts(&ready, "addresses"),
+            ip_addresses: match known.phase() {
+                // One that is off has none, whatever it had.
+                Phase::Stopped => Vec::new(),
+                _ => texts(&ready, "addresses"),
+            },
             warnings,
             run_id: newest.map(|run| run.to_string()),
+            proposal,
             host: known.wanted.vsi.host.clone(),
             host_last_seen: seen.map(rfc3339),
             failed_boots: state.failures,
@@ -251,7 +266,7 @@ fn spec(known: &Known) -> Value {
         },
         "networks": vsi.networks,
         "disks": vsi.disks,
-        "powerState": vsi.power_state,
+        "powerState": known.wanted.power_state(),
         "onDrift": vsi.on_drift,
         "updatePolicy": vsi.update_policy,
         "deletionPolicy": vsi.deletion_policy,
@@ -271,7 +286,7 @@ fn console_tail(ready: &Value) -> String {
 }
 
 /// The steps that ask no host.
-const HOSTLESS: [&str; 2] = [CheckContract::NAME, Release::NAME];
+const HOSTLESS: [&str; 3] = [CheckContract::NAME, Release::NAME, AwaitTurn::NAME];
 
 /// Whether the event shows that the host answered.
 fn was_heard(record: &Record) -> bool {

@@ -3,11 +3,13 @@
 use vsiflow_engine::{
     Notice,
     executor::Drive,
-    model::{EntityId, Failure, NodeState, RunId, RunResult, Timestamp},
+    model::{EntityId, Failure, RunId, Timestamp},
+    step::Standing,
     workflow::EntityView,
 };
 
 use super::{Fleet, FleetError};
+use crate::phase::Phase;
 
 /// How a wish came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,13 @@ impl Fleet {
     /// How the newest wish of an entity came out, if that is decided.
     pub fn verdict(&self, entity: &EntityId) -> Option<Verdict> {
         self.engine.view(entity, |view| verdict(&view)).flatten()
+    }
+
+    /// The recorded state of a VSI.
+    pub fn phase(&self, entity: &EntityId) -> Phase {
+        let state = self.engine.entity(entity).and_then(|e| e.state.clone());
+        let phase = state.and_then(|(name, _)| Phase::named(name.as_str()));
+        phase.unwrap_or(Phase::Pending)
     }
 
     /// When a boot that failed is tried again by itself; none where it is not.
@@ -72,26 +81,11 @@ impl Fleet {
 }
 
 fn verdict(view: &EntityView<'_>) -> Option<Verdict> {
-    let entity = view.entity;
-    if entity.is_settled() {
-        return Some(Verdict::Reached);
-    }
-    let desired = entity.desired.as_ref()?;
-    if let Some(active) = &entity.active {
-        // An older run that is about to be superseded says nothing of the newest wish.
-        let obstacle = view
-            .obstacle
-            .filter(|_| active.generation == desired.generation)?;
-        let stands = matches!(obstacle.state, NodeState::Blocked { .. });
-        return stands.then(|| Verdict::Blocked(obstacle.failure.clone()));
-    }
-    let last = entity.last.as_ref()?;
-    if last.generation != desired.generation || entity.attempted != desired.generation {
-        return None;
-    }
-    match &last.result {
-        RunResult::Failed(failure) => Some(Verdict::Failed(failure.clone())),
-        RunResult::Cancelled => Some(Verdict::Cancelled),
-        RunResult::Succeeded | RunResult::Superseded => None,
+    match view.standing() {
+        Standing::Settled => Some(Verdict::Reached),
+        Standing::UnderWay => None,
+        Standing::Cancelled => Some(Verdict::Cancelled),
+        Standing::Failed(failure) => Some(Verdict::Failed(failure)),
+        Standing::Blocked(failure) => Some(Verdict::Blocked(failure)),
     }
 }

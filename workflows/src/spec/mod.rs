@@ -40,7 +40,7 @@ pub use network_ref::NetworkRefSpec;
 pub use policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
 pub use problem::{DocumentRef, FieldPath, PathSegment, Problem, ProblemCode};
 pub use quantity::{Memory, Quantity};
-pub use resolve::{Resolved, ResolvedVsi, resolve};
+pub use resolve::{References, Resolved, ResolvedVsi, resolve};
 pub use selector::LabelSelector;
 pub use text::Contract;
 pub use vsi::{BootDisk, BootDiskMode, Machine, VsiSpec};

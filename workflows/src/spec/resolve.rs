@@ -1,7 +1,7 @@
 //! From documents to desired state: selectors are followed, and what does not fit is said, all of
 //! it at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vsiflow_engine::secret::Secret;
 
@@ -25,6 +25,46 @@ pub struct ResolvedVsi {
     pub image_url: Option<Secret>,
     /// The document it comes from.
     pub at: DocumentRef,
+    /// Whether it chooses data disks.
+    pub selects_disks: bool,
+    /// Whether it chooses networks.
+    pub selects_networks: bool,
+    /// References whose documents are away, in words. Only who knows the VSI can tell.
+    pub missing: Vec<String>,
+}
+
+/// The references that there are, chosen by a VSI or not.
+#[derive(Clone, Debug, Default)]
+pub struct References {
+    disks: BTreeSet<(String, String)>,
+    networks: BTreeSet<(String, String)>,
+}
+
+impl References {
+    fn of(documents: &Documents) -> Self {
+        let name = |meta: &super::meta::ObjectMeta| (meta.namespace.clone(), meta.name.clone());
+        let made = documents.data_disks.iter().map(|d| name(&d.meta));
+        let existing = documents.data_disk_refs.iter().map(|d| name(&d.meta));
+        let networks = documents.network_refs.iter();
+        Self {
+            disks: made.chain(existing).collect(),
+            networks: networks
+                .map(|n| (n.meta.namespace.clone(), n.spec.network_name.clone()))
+                .collect(),
+        }
+    }
+
+    /// Whether there is a data disk's document of that name.
+    pub fn has_disk(&self, namespace: &str, name: &str) -> bool {
+        self.disks
+            .contains(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Whether some document refers to that network of a host.
+    pub fn has_network(&self, namespace: &str, network: &str) -> bool {
+        self.networks
+            .contains(&(namespace.to_owned(), network.to_owned()))
+    }
 }
 
 /// What documents ask for.
@@ -36,6 +76,8 @@ pub struct Resolved {
     pub data_disks: Vec<DesiredDataDisk>,
     /// The hosts they name, by id.
     pub hosts: BTreeMap<String, HostSettings>,
+    /// The references that there are.
+    pub references: References,
 }
 
 /// Follows every selector. With `host`, everything lives there, and what documents say of hosts
@@ -73,6 +115,7 @@ pub fn resolve(
             vsis,
             data_disks,
             hosts: targets.into_hosts(),
+            references: References::of(documents),
         });
     }
     problems.sort_by(|a, b| (a.document.index, &a.path).cmp(&(b.document.index, &b.path)));
@@ -142,6 +185,9 @@ fn resolved(document: &Document<VsiSpec>, desired: DesiredVsi) -> ResolvedVsi {
         contract: document.spec.contract.secret().clone(),
         image_url: document.spec.image_url.with_credentials().cloned(),
         at: document.at.clone(),
+        selects_disks: document.spec.disk_selector.is_some(),
+        selects_networks: document.spec.network_selector.is_some(),
+        missing: Vec::new(),
     }
 }
 

@@ -1,0 +1,189 @@
+//! What somebody changed on a host behind vsiflow's back. Pure: what was written, and what a look
+//! at the host found.
+
+use vsiflow_engine::model::Text;
+use vsiflow_steps::ports::{DiskShape, DomainInfo, DomainShape, DomainState};
+
+use crate::spec::PowerState;
+
+/// What a recorded detail begins with that tells of drift.
+const TOLD: &str = "drift: ";
+
+/// What a host must show of a VSI.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Expected {
+    /// Whether it runs.
+    pub power: PowerState,
+    /// The definition that was written; none where an older version wrote it: then nothing is
+    /// compared.
+    pub written: Option<DomainShape>,
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// What differs: `power`, `autostart`, `cpus`, `disk vdc`, …
+    pub what: String,
+    /// What was to be expected.
+    pub expected: String,
+    /// What is.
+    pub found: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (what, expected, found) = (&self.what, &self.expected, &self.found);
+        write!(f, "{what}: expected {expected}, found {found}")
+    }
+}
+
+/// Whether a recorded detail tells of drift.
+pub fn is_told(detail: &Text) -> bool {
+    detail.as_str().starts_with(TOLD)
+}
+
+/// Findings as a recorded detail.
+pub fn told(findings: &[Finding]) -> Text {
+    let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    Text::new(format!("{TOLD}{}", findings.join("; ")))
+}
+
+/// A recorded detail without what says that it tells of drift.
+pub fn message(detail: &Text) -> Option<&str> {
+    detail.as_str().strip_prefix(TOLD)
+}
+
+/// A volume that is not there any more.
+pub fn gone(what: &str, volume: &str) -> Finding {
+    finding(what, volume, "no such volume")
+}
+
+/// A domain of the VSI's UUID that is not ours.
+pub fn of_another(domain: &DomainInfo) -> Finding {
+    let whose = domain.mark.as_ref();
+    let found = whose.map_or("no mark of vsiflow".to_owned(), |mark| {
+        format!("journal {}", mark.journal)
+    });
+    finding("domain", "this journal's mark", found)
+}
+
+fn finding(what: &str, expected: impl ToString, found: impl ToString) -> Finding {
+    Finding {
+        what: what.to_owned(),
+        expected: expected.to_string(),
+        found: found.to_string(),
+    }
+}
+
+/// How the domain differs from what is expected; nothing while it is on its way down.
+pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<Finding> {
+    let Some(domain) = domain else {
+        return vec![finding("domain", "a definition", "none")];
+    };
+    let mut found = Vec::new();
+    let wanted = state_of(expected.power);
+    if domain.state != wanted && !is_passing(domain.state) && !both_off(domain.state, wanted) {
+        found.push(finding("power", words(wanted), words(domain.state)));
+    }
+    let autostart = expected.power != PowerState::Stopped;
+    if domain.autostart != autostart {
+        found.push(finding("autostart", autostart, domain.autostart));
+    }
+    if let Some(written) = &expected.written {
+        found.extend(shapes("", written, &domain.stored));
+        // What only the stored definition says differently is told once.
+        if let Some(live) = domain.live.as_ref().filter(|live| **live != domain.stored) {
+            let of_live = shapes("running ", written, live);
+            found.extend(of_live);
+        }
+    }
+    found
+}
+
+/// Whether all that differs is that a guest is not up which should be, or is suspended.
+pub fn is_power_alone(findings: &[Finding]) -> bool {
+    !findings.is_empty() && findings.iter().all(|finding| finding.what == "power")
+}
+
+/// Whether the guest is there, although something else differs.
+pub fn runs(findings: &[Finding]) -> bool {
+    let down = ["power", "domain"];
+    !findings
+        .iter()
+        .any(|finding| down.contains(&finding.what.as_str()))
+}
+
+fn state_of(power: PowerState) -> DomainState {
+    match power {
+        PowerState::Running => DomainState::Running,
+        PowerState::Paused => DomainState::Paused,
+        PowerState::Stopped => DomainState::ShutOff,
+    }
+}
+
+fn is_passing(state: DomainState) -> bool {
+    state == DomainState::ShuttingDown
+}
+
+fn both_off(found: DomainState, wanted: DomainState) -> bool {
+    !found.is_active() && !wanted.is_active()
+}
+
+fn words(state: DomainState) -> &'static str {
+    match state {
+        DomainState::Running => "running",
+        DomainState::Paused => "paused",
+        DomainState::ShuttingDown => "shutting down",
+        DomainState::ShutOff => "shut off",
+        DomainState::Crashed => "crashed",
+    }
+}
+
+fn shapes(which: &str, written: &DomainShape, found: &DomainShape) -> Vec<Finding> {
+    let mut all = Vec::new();
+    let mut compare = |what: &str, expected: String, found: String| {
+        if expected != found {
+            all.push(finding(&format!("{which}{what}"), expected, found));
+        }
+    };
+    compare("cpus", written.cpus.to_string(), found.cpus.to_string());
+    let mib = |memory: u64| format!("{memory} MiB");
+    compare("memory", mib(written.memory_mib), mib(found.memory_mib));
+    let targets = written.disks.iter().chain(&found.disks);
+    let mut targets: Vec<_> = targets.map(|disk| disk.target.clone()).collect();
+    targets.sort();
+    targets.dedup();
+    for target in targets {
+        let (before, after) = (disk(written, &target), disk(found, &target));
+        compare(&format!("disk {target}"), before, after);
+    }
+    let most = written.nics.len().max(found.nics.len());
+    for card in 0..most {
+        let of = |shape: &DomainShape| {
+            let nic = shape.nics.get(card);
+            nic.map_or("none".to_owned(), |nic| {
+                format!("{} {}", nic.network, nic.mac)
+            })
+        };
+        compare(&format!("card {card}"), of(written), of(found));
+    }
+    all
+}
+
+fn disk(shape: &DomainShape, target: &str) -> String {
+    let found = shape.disks.iter().find(|disk| disk.target == target);
+    found.map_or("none".to_owned(), |disk| {
+        let DiskShape {
+            source,
+            format,
+            readonly,
+            serial,
+            ..
+        } = disk;
+        let how = if *readonly { " read-only" } else { "" };
+        format!("{source} ({format}, serial {serial}{how})")
+    })
+}
+
+#[cfg(test)]
+mod tests;

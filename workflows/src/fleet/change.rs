@@ -1,0 +1,189 @@
+//! What documents change of a VSI that is known already.
+
+use vsiflow_engine::{
+    model::{Name, RunId},
+    secret::Secret,
+    workflow::Situation,
+};
+
+use super::{Fleet, FleetError, index::Known};
+use crate::{
+    plan::{self, Change, How, Plan, Touched},
+    spec::ResolvedVsi,
+    wanted::{Asked, Power, WantedVsi},
+};
+
+/// What stands for a secret that is not kept yet.
+const NEW: &str = "new";
+
+/// So many earlier inputs a wish carries along.
+const HISTORY: usize = 8;
+
+/// What opens the image's URL; the image is the same.
+const CREDENTIALS: &str = "imageCredentials";
+/// What its references gave stays, although their documents are away.
+const REFERENCES: &str = "references";
+
+/// A known VSI, and what its documents now ask for.
+pub(super) struct Draft {
+    /// As it would be recorded; a secret that is not kept yet is only stood for.
+    pub(super) wanted: WantedVsi,
+    /// What differs from what documents asked for last.
+    pub(super) asked: Vec<Change>,
+    /// What it takes.
+    pub(super) plan: Plan,
+}
+
+impl Fleet {
+    /// What documents now ask of a known VSI; nothing is recorded.
+    pub(super) async fn draft(
+        &self,
+        vsi: &ResolvedVsi,
+        known: &Known,
+    ) -> Result<Draft, FleetError> {
+        let last = known.asked_last();
+        let mut desired = vsi.desired.clone();
+        desired.uid = last.vsi.uid;
+        let contract = self.kept_contract(vsi, known).await?;
+        let powered = desired.power_state != last.vsi.power_state;
+        let wanted = WantedVsi {
+            uid: known.wanted.uid,
+            contract: contract.unwrap_or_else(|| Name::of(NEW)),
+            image_credentials: last.image_credentials.clone(),
+            retired: Vec::new(),
+            disks: known.wanted.disks.clone(),
+            made_disks: known.wanted.made_disks.clone(),
+            vsi: desired,
+            power: known.power().filter(|_| !powered),
+            before: known.history(),
+            proposed: None,
+            turn: None,
+            missing: vsi.missing.clone(),
+            restore: false,
+        };
+        let mut asked = document_changes(last, &wanted);
+        if !self.same_credentials(vsi, last).await {
+            asked.push(recorded(CREDENTIALS));
+        }
+        let plan = self.plan_of(&wanted, known);
+        Ok(Draft {
+            wanted,
+            asked,
+            plan,
+        })
+    }
+
+    /// What it takes to bring a known VSI there.
+    pub(super) fn plan_of(&self, wanted: &WantedVsi, known: &Known) -> Plan {
+        let runs = |run: RunId| self.engine.run(run);
+        let at = Situation {
+            id: &known.entity,
+            entity: &known.state,
+            runs: &runs,
+        };
+        let base = plan::base(wanted, known.state.reached);
+        base.map(|base| plan::of(base, wanted, &Touched::of(&at)))
+            .unwrap_or_default()
+    }
+
+    /// The secret that holds this very contract already.
+    pub(super) async fn kept_contract(
+        &self,
+        vsi: &ResolvedVsi,
+        known: &Known,
+    ) -> Result<Option<Name>, FleetError> {
+        let last = &known.asked_last().contract;
+        // One that cannot be read says nothing: it must not look like a change.
+        let kept = self.secrets.get(last).await?;
+        if kept.expose() == vsi.contract.expose() {
+            return Ok(Some(last.clone()));
+        }
+        let earlier = known.wanted.before.iter().map(|asked| &asked.contract);
+        for name in earlier.chain([&known.wanted.contract]) {
+            let kept = self.secrets.get(name).await.ok();
+            if kept.is_some_and(|kept| kept.expose() == vsi.contract.expose()) {
+                return Ok(Some(name.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn same_credentials(&self, vsi: &ResolvedVsi, last: &WantedVsi) -> bool {
+        let kept = match &last.image_credentials {
+            Some(name) => self.secrets.get(name).await.ok(),
+            None => None,
+        };
+        let bytes = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
+        bytes(&kept) == bytes(&vsi.image_url)
+    }
+}
+
+impl Known {
+    /// What documents asked for last, approved or not.
+    pub(super) fn asked_last(&self) -> &WantedVsi {
+        self.wanted.proposed.as_deref().unwrap_or(&self.wanted)
+    }
+
+    fn generation(&self) -> u64 {
+        let desired = self.state.desired.as_ref();
+        desired.map_or(0, |desired| desired.generation)
+    }
+
+    /// What the next wish is made from, as the engine holds it against what is newest then.
+    pub(super) fn made_from(&self) -> Option<u64> {
+        Some(self.generation())
+    }
+
+    /// The inputs that it is now made from, and those of wishes after it that are not reached yet:
+    /// which of them are by the time the next wish is worked on, only that time can tell.
+    pub(super) fn history(&self) -> Vec<Asked> {
+        let settled = self.state.is_settled();
+        let newest = self.wanted.asked(self.generation(), settled);
+        if settled {
+            return vec![newest];
+        }
+        let base = plan::base(&self.wanted, self.state.reached).map(|base| base.generation);
+        let open = |asked: &&Asked| base.is_none_or(|base| asked.generation >= base);
+        let mut history: Vec<_> = self.wanted.before.iter().filter(open).cloned().collect();
+        history.push(newest);
+        while history.len() > HISTORY {
+            // Not the first: that is what it is made from as far as anybody knows.
+            history.remove(1);
+        }
+        history
+    }
+
+    /// What its power commands asked for; what they did is not done again.
+    pub(super) fn power(&self) -> Option<Power> {
+        let settled = self.state.is_settled();
+        self.wanted.power.map(|power| Power {
+            action: power.action.filter(|_| !settled),
+            ..power
+        })
+    }
+}
+
+fn document_changes(last: &WantedVsi, wanted: &WantedVsi) -> Vec<Change> {
+    let mut last_asked = last.asked(0, true);
+    // Here documents are compared with documents alone.
+    last_asked.power = last.vsi.power_state;
+    let document = WantedVsi {
+        power: None,
+        ..wanted.clone()
+    };
+    let mut changes = plan::of(&last_asked, &document, &Touched::default()).changes;
+    if last.missing != wanted.missing {
+        changes.push(recorded(REFERENCES));
+    }
+    changes
+}
+
+fn recorded(path: &str) -> Change {
+    Change {
+        path: path.to_owned(),
+        before: None,
+        after: None,
+        how: How::Recorded,
+        why: "the VSI itself stays as it is".to_owned(),
+    }
+}

@@ -1,0 +1,283 @@
+//! Looks at hosts: what somebody changed there behind vsiflow's back, and what comes up again
+//! after a restart of the host.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::{StreamExt as _, stream};
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::By,
+    model::{Actor, Failure, Name, Text},
+    step::Step as _,
+};
+use vsiflow_steps::{
+    names,
+    ports::{DomainInfo, HostFacts, HostPorts, VolumeKey},
+    vsi::{DefineDomain, StartDomain, define_domain, start_domain},
+};
+
+use super::{Fleet, FleetError, apply::turn, index::Known, keep::Wishes};
+use crate::{
+    drift::{self, Expected, Finding},
+    parts,
+    phase::Phase,
+    spec::{OnDrift, PowerState},
+    wanted::{Power, PowerAction},
+};
+
+/// Hosts that are looked at at the same time.
+const HOSTS: usize = 16;
+/// Guests of one host that come up at the same time after its restart.
+const TOGETHER: usize = 4;
+/// So many times within so long is what was changed restored; then it is only told.
+const RESTORES: (usize, Duration) = (5, Duration::from_secs(600));
+
+/// What a look at all hosts came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Looked {
+    /// VSIs that differ from what was written, and how.
+    pub drifted: Vec<(String, Vec<Finding>)>,
+    /// VSIs that come up again because their host was restarted.
+    pub restarted: Vec<String>,
+    /// VSIs that are being restored.
+    pub restored: Vec<String>,
+    /// Hosts that could not be looked at.
+    pub unreachable: Vec<(String, Failure)>,
+}
+
+/// A VSI and what was seen of it.
+struct Seen {
+    known: Known,
+    /// Its host came up anew since it was started.
+    restarted: bool,
+    findings: Vec<Finding>,
+}
+
+impl Fleet {
+    /// Looks at every settled VSI on its host, and records what differs where that is news. With
+    /// `act`, VSIs that ask for it are restored, and after a restart of a host those that are to
+    /// run are brought up again, in order and a few at a time.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or written. A host that does not answer is told.
+    pub async fn look(&self, act: bool) -> Result<Looked, FleetError> {
+        let mut by_host = BTreeMap::<String, Vec<Known>>::new();
+        for known in self.known().await?.into_iter().filter(is_watched) {
+            let host = known.wanted.vsi.host.clone();
+            by_host.entry(host).or_default().push(known);
+        }
+        let looks = by_host.into_iter().map(|(host, known)| async move {
+            let seen = self.look_at(&host, known).await;
+            (host, seen)
+        });
+        let looks: Vec<_> = stream::iter(looks).buffered(HOSTS).collect().await;
+        let (mut looked, mut wishes) = (Looked::default(), Wishes::default());
+        for (host, seen) in looks {
+            match seen {
+                Ok(seen) => self.take_in(seen, act, &mut looked, &mut wishes).await?,
+                Err(error) => looked.unreachable.push((host, *error.failure)),
+            }
+        }
+        self.record(wishes, engine("what a look at the host found"))
+            .await?;
+        Ok(looked)
+    }
+
+    async fn look_at(&self, host: &str, known: Vec<Known>) -> Result<Vec<Seen>, FleetError> {
+        let ports = self.hosts.host(host).await.map_err(Failure::from)?;
+        let facts = ports.host.facts().await.map_err(Failure::from)?;
+        let domains = ports.domains.domains().await.map_err(Failure::from)?;
+        let mut all = Vec::new();
+        for known in known {
+            all.push(self.see(&ports, &facts, &domains, known).await?);
+        }
+        all.sort_by_key(|seen| seen.known.wanted.vsi.full_name());
+        Ok(all)
+    }
+
+    async fn see(
+        &self,
+        ports: &HostPorts,
+        facts: &HostFacts,
+        domains: &[DomainInfo],
+        known: Known,
+    ) -> Result<Seen, FleetError> {
+        let (uid, power) = (known.wanted.uid, known.wanted.power_state());
+        let written = self.output_of(DefineDomain::NAME, &known.state).await?;
+        let written = serde_json::from_value::<define_domain::Output>(written).ok();
+        let started = self.output_of(StartDomain::NAME, &known.state).await?;
+        let started = serde_json::from_value::<start_domain::Output>(started).ok();
+        let expected = Expected {
+            power,
+            written: written.and_then(|written| written.written),
+        };
+        let domain = domains.iter().find(|domain| domain.uuid == uid);
+        let mut findings = match domain.filter(|domain| !self.is_ours(domain, uid)) {
+            Some(domain) => vec![drift::of_another(domain)],
+            None => drift::findings(&expected, domain),
+        };
+        for (what, volume) in volumes(&known) {
+            let there = ports.storage.volume(&volume).await;
+            if there.map_err(Failure::from)?.is_none() {
+                findings.push(drift::gone(&what, &volume.to_string()));
+            }
+        }
+        let boots = started
+            .and_then(|started| started.boot_id)
+            .zip(facts.boot_id.clone());
+        let rebooted = boots.is_some_and(|(then, now)| then != now);
+        let restarted = rebooted
+            && power != PowerState::Stopped
+            && (findings.is_empty() || drift::is_power_alone(&findings));
+        Ok(Seen {
+            known,
+            restarted,
+            findings,
+        })
+    }
+
+    fn is_ours(&self, domain: &DomainInfo, uid: Uuid) -> bool {
+        let ours = |mark: &vsiflow_steps::ports::OwnerMark| {
+            mark.journal == *self.journal_id && mark.uid == uid.to_string()
+        };
+        domain.mark.as_ref().is_some_and(ours)
+    }
+
+    async fn take_in(
+        &self,
+        seen: Vec<Seen>,
+        act: bool,
+        looked: &mut Looked,
+        wishes: &mut Wishes,
+    ) -> Result<(), FleetError> {
+        let mut rising: Vec<Known> = Vec::new();
+        for seen in seen {
+            let name = seen.known.label();
+            if seen.restarted {
+                looked.restarted.push(name);
+                rising.push(seen.known);
+                continue;
+            }
+            self.note(&seen).await?;
+            if seen.findings.is_empty() {
+                continue;
+            }
+            if act && self.may_restore(&seen.known) {
+                self.restore(&seen.known, wishes).await?;
+                looked.restored.push(name.clone());
+            }
+            looked.drifted.push((name, seen.findings));
+        }
+        if act {
+            self.raise(&rising, wishes).await?;
+        }
+        Ok(())
+    }
+
+    /// Records what was found where it is news.
+    async fn note(&self, seen: &Seen) -> Result<(), FleetError> {
+        let known = &seen.known;
+        let recorded = known.state.state.as_ref();
+        let told = recorded.is_some_and(|(_, detail)| drift::is_told(detail));
+        let (phase, detail) = match seen.findings.as_slice() {
+            [] if !told => return Ok(()),
+            [] => (settled(known), Text::default()),
+            found if drift::runs(found) => (Phase::Degraded, drift::told(found)),
+            found => (Phase::Failed, drift::told(found)),
+        };
+        let (entity, by) = (
+            known.entity.clone(),
+            engine("what a look at the host found"),
+        );
+        let phase = Name::of(phase.as_str());
+        Ok(self.engine.note_state(entity, phase, detail, by).await?)
+    }
+
+    fn may_restore(&self, known: &Known) -> bool {
+        let (most, within) = RESTORES;
+        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let now = self.clock.now().0;
+        let recent =
+            |run: &&vsiflow_engine::model::RunId| now.saturating_sub(run.0.timestamp_ms()) < within;
+        let runs = known.state.runs.iter().filter(recent).count();
+        known.wanted.vsi.on_drift == OnDrift::Restore && runs <= most
+    }
+
+    /// What was written is written again, and the guest brought to where it should be; nothing is
+    /// made anew.
+    async fn restore(&self, known: &Known, wishes: &mut Wishes) -> Result<(), FleetError> {
+        let restored = Known {
+            wanted: crate::wanted::WantedVsi {
+                restore: true,
+                ..known.wanted.clone()
+            },
+            ..known.clone()
+        };
+        self.power_wish(&restored, power(known), false, None, wishes)
+            .await
+    }
+
+    /// Brings guests up again, in the order of their names, a few at a time.
+    async fn raise(&self, rising: &[Known], wishes: &mut Wishes) -> Result<(), FleetError> {
+        for (place, known) in rising.iter().enumerate() {
+            let before = place.checked_sub(TOGETHER).and_then(|at| rising.get(at));
+            let before = before.map(|before| turn(before, true));
+            self.power_wish(known, power(known), false, before, wishes)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// One that was made, and that nobody works on.
+fn is_watched(known: &Known) -> bool {
+    let state = &known.state;
+    state.is_settled() && state.reached > 0 && !known.is_deleted() && !super::apply::is_going(state)
+}
+
+fn settled(known: &Known) -> Phase {
+    match known.wanted.power_state() {
+        PowerState::Running => Phase::Running,
+        PowerState::Stopped => Phase::Stopped,
+        PowerState::Paused => Phase::Paused,
+    }
+}
+
+/// It is brought to where it should be, even if that is what is recorded of it.
+fn power(known: &Known) -> Power {
+    let state = known.wanted.power_state();
+    let action = match state {
+        PowerState::Running => PowerAction::Start,
+        PowerState::Stopped => PowerAction::Stop,
+        PowerState::Paused => PowerAction::Pause,
+    };
+    Power {
+        state,
+        action: Some(action),
+        grace_s: parts::GRACE_S,
+    }
+}
+
+/// The volumes that its definition names, as people call them.
+fn volumes(known: &Known) -> Vec<(String, VolumeKey)> {
+    let (wanted, pool) = (&known.wanted, &known.wanted.vsi.pool);
+    let own = [
+        ("boot disk".to_owned(), names::boot_disk(pool, wanted.uid)),
+        ("cidata".to_owned(), names::cidata(pool, wanted.uid)),
+    ];
+    let disks = wanted.vsi.disks.iter();
+    let disks = disks.map(|disk| {
+        (
+            format!("data disk {}", disk.name),
+            parts::volume(wanted, disk),
+        )
+    });
+    own.into_iter().chain(disks).collect()
+}
+
+fn engine(reason: &str) -> By {
+    By {
+        actor: Actor::Engine,
+        reason: Text::new(reason),
+    }
+}

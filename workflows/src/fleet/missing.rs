@@ -1,0 +1,36 @@
+//! References whose documents are away: a VSI that was made keeps what they gave it.
+
+use super::index::Known;
+use crate::spec::{DesiredDisk, References, ResolvedVsi};
+
+/// The VSI with what it had from references that are away now. What a document that is there does
+/// not give any more, and what a VSI that selects nothing had, is given up.
+pub(super) fn kept(vsi: &ResolvedVsi, known: &Known, there: &References) -> ResolvedVsi {
+    let mut vsi = vsi.clone();
+    if known.state.reached == 0 {
+        return vsi;
+    }
+    let (had, namespace) = (&known.asked_last().vsi, vsi.desired.namespace.clone());
+    if vsi.selects_disks {
+        let away = |disk: &&DesiredDisk| !there.has_disk(&namespace, &disk.name);
+        let away: Vec<_> = had.disks.iter().filter(away).cloned().collect();
+        for disk in away {
+            if vsi.desired.disks.iter().all(|d| d.name != disk.name) {
+                vsi.missing.push(format!("data disk {}", disk.name));
+                vsi.desired.disks.push(disk);
+            }
+        }
+        vsi.desired.disks.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    if vsi.selects_networks {
+        for (place, network) in had.networks.iter().enumerate() {
+            let is_there = there.has_network(&namespace, network);
+            if !is_there && !vsi.desired.networks.contains(network) {
+                let place = place.min(vsi.desired.networks.len());
+                vsi.desired.networks.insert(place, network.clone());
+                vsi.missing.push(format!("network {network}"));
+            }
+        }
+    }
+    vsi
+}

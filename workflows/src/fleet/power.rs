@@ -1,0 +1,125 @@
+//! Power commands.
+
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Failure, FailureClass, Precedence},
+};
+
+use super::{ErrorKind, Fleet, FleetError, Verdict, apply::is_going, index::Known, keep::Wishes};
+use crate::{
+    parts, provision_vsi,
+    spec::PowerState,
+    update_vsi,
+    wanted::{Power, PowerAction, Turn, WantedVsi},
+};
+
+/// How a guest is brought down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gracefully {
+    /// Seconds it gets for an orderly end, before it is ended.
+    pub timeout_s: Option<u64>,
+    /// It is ended at once, and what is under way is not waited for.
+    pub force: bool,
+}
+
+impl Gracefully {
+    fn grace_s(self) -> u64 {
+        match self.force {
+            true => 0,
+            false => self.timeout_s.unwrap_or(parts::GRACE_S),
+        }
+    }
+}
+
+impl Fleet {
+    /// Records a power command and begins with it. It waits until what is under way is over; of
+    /// several the last one counts. One that is forced, and one that would wait behind what does
+    /// not go on by itself, takes the place of what is under way.
+    ///
+    /// # Errors
+    /// When there is none of that name, when it is being deleted, or when one that is off is to be
+    /// paused.
+    pub async fn power(
+        &self,
+        namespace: &str,
+        name: &str,
+        action: PowerAction,
+        how: Gracefully,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let known = self.find(namespace, name, false).await?;
+        refuse(&known, action)?;
+        let known = Known {
+            wanted: WantedVsi {
+                restore: false,
+                ..known.wanted.clone()
+            },
+            ..known
+        };
+        let mut wishes = Wishes::default();
+        let power = Power {
+            state: action.state(),
+            action: Some(action),
+            grace_s: how.grace_s(),
+        };
+        self.power_wish(&known, power, how.force, None, &mut wishes)
+            .await?;
+        self.record(wishes, by).await?;
+        Ok(known.entity)
+    }
+
+    /// The same VSI, running or not.
+    pub(super) async fn power_wish(
+        &self,
+        known: &Known,
+        power: Power,
+        force: bool,
+        turn: Option<Turn>,
+        wishes: &mut Wishes,
+    ) -> Result<(), FleetError> {
+        let ids = self.secrets.ids().await?;
+        let mut wanted = WantedVsi {
+            power: Some(power),
+            before: known.history(),
+            turn,
+            ..known.wanted.clone()
+        };
+        wanted.retired.retain(|secret| ids.contains(secret));
+        let stands = !matches!(self.verdict(&known.entity), None | Some(Verdict::Reached));
+        let precedence = match force || stands {
+            true => Precedence::Supersede,
+            false => Precedence::Queue,
+        };
+        let workflow = match known.state.reached {
+            0 => provision_vsi::NAME,
+            _ => update_vsi::NAME,
+        };
+        let entity = known.entity.clone();
+        wishes.add(entity, workflow, precedence, &wanted, known.made_from())
+    }
+}
+
+fn refuse(known: &Known, action: PowerAction) -> Result<(), FleetError> {
+    let name = &known.wanted.vsi.full_name();
+    let blocked = |code: &str, message: &str, remedy: &str| {
+        let failure = Failure::new(FailureClass::Blocked, code, message)
+            .of_object(format!("vsi/{name}"))
+            .with_remedy(remedy);
+        Err(FleetError::new(ErrorKind::Blocked, failure))
+    };
+    if is_going(&known.state) {
+        return Err(FleetError::going(name));
+    }
+    let state = known.wanted.power_state();
+    match (action, state) {
+        (PowerAction::Pause | PowerAction::Unpause, PowerState::Stopped) => {
+            let remedy = "start it first: `vsiflow start`";
+            blocked(
+                "VSI0705",
+                "it is stopped; only a guest that runs is paused",
+                remedy,
+            )
+        }
+        _ => Ok(()),
+    }
+}

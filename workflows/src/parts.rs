@@ -1,0 +1,399 @@
+//! The nodes that the graphs of VSIs are put together from.
+
+use vsiflow_engine::{
+    model::{EntityState, Failure, FailureClass, InvalidId, Name, NodeState, RunResult, Text},
+    step::Step,
+    workflow::Situation,
+};
+use vsiflow_steps::{
+    names,
+    ports::{ConsolePosition, VolumeFormat, VolumeKey},
+    vsi::{
+        AttachDataDisks, AwaitTurn, Card, CheckContract, CloneBootDisk, CreateConsoleLog,
+        DefineDomain, FindParts, GrowDataDisks, KeepEvidence, MonitorConsole, Release, ResolveHost,
+        ResolveNetworks, ResumeDomain, SetAutostart, StartDomain, StopDomain, SuspendDomain,
+        WriteCidata, attach_data_disks, await_turn, check_contract, clone_boot_disk,
+        create_console_log, define_domain, find_parts, grow_data_disks, keep_evidence,
+        monitor_console, release, resolve_host, resolve_networks, resume_domain, set_autostart,
+        start_domain, stop_domain, suspend_domain, write_cidata,
+    },
+};
+
+use crate::{
+    ensure_base_image,
+    nodes::Nodes,
+    plan,
+    spec::{BootDiskMode, DesiredDisk, desired::DiskOrigin},
+    wanted::{Turn, WantedImage, WantedVsi},
+};
+
+/// Seconds until a boot that is not decided counts as failed. A real guest takes half a minute;
+/// an emulated one on a busy host several.
+pub const BOOT_DEADLINE_S: u64 = 600;
+
+/// Seconds a guest whose boot failed gets to come down by itself.
+pub(crate) const FAILED_GRACE_S: u64 = 5;
+
+/// Seconds a guest gets to shut down before it is ended, where nobody says how many.
+pub(crate) const GRACE_S: u64 = 60;
+
+const DEADLINE_CODE: &str = "VSI0502";
+
+/// A graph of one VSI, being put together.
+pub(crate) struct Parts<'a> {
+    pub(crate) nodes: Nodes,
+    pub(crate) wanted: &'a WantedVsi,
+    /// Where the console of the last boot on record begins.
+    pub(crate) last_boot: ConsolePosition,
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn new(workflow: &'static str, wanted: &'a WantedVsi) -> Self {
+        Self {
+            nodes: Nodes::new(workflow, &wanted.vsi.host),
+            wanted,
+            last_boot: ConsolePosition::default(),
+        }
+    }
+
+    fn host(&self) -> String {
+        self.wanted.vsi.host.clone()
+    }
+
+    fn step<S: Step>(&mut self, after: &[&str], params: &S::Params) -> Result<(), Failure> {
+        self.nodes.step::<S>(after, params).map(drop)
+    }
+
+    /// It asks no host, and must not keep others from their work.
+    pub(crate) fn await_turn(&mut self, turn: &Turn) -> Result<(), Failure> {
+        let params = await_turn::Params {
+            after: turn.after.clone(),
+            name: turn.name.clone(),
+            whatever_it_comes_to: turn.whatever_it_comes_to,
+        };
+        let node = self.nodes.step::<AwaitTurn>(&[], &params)?;
+        node.interruptible = true;
+        node.lane = Text::default();
+        Ok(())
+    }
+
+    /// A contract that no guest takes costs neither an upload nor a boot.
+    pub(crate) fn check_contract(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = check_contract::Params {
+            contract: self.wanted.contract.clone(),
+        };
+        // It asks no host.
+        self.nodes.step::<CheckContract>(after, &params)?.lane = Text::default();
+        Ok(())
+    }
+
+    pub(crate) fn resolve_host(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = resolve_host::Params {
+            host: self.host(),
+            arch: self.wanted.vsi.machine.arch.clone(),
+            pool: self.wanted.vsi.pool.clone(),
+        };
+        self.step::<ResolveHost>(after, &params)
+    }
+
+    pub(crate) fn keep_evidence(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = keep_evidence::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            console: console(self.wanted),
+        };
+        self.step::<KeepEvidence>(after, &params)
+    }
+
+    pub(crate) fn stop(&mut self, after: &[&str], grace_s: u64) -> Result<(), Failure> {
+        let params = stop_domain::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            grace_s,
+        };
+        self.step::<StopDomain>(after, &params)
+    }
+
+    pub(crate) fn autostart(&mut self, after: &[&str], on: bool) -> Result<(), Failure> {
+        let params = set_autostart::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            on,
+        };
+        self.step::<SetAutostart>(after, &params)
+    }
+
+    pub(crate) fn suspend(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = suspend_domain::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+        };
+        self.step::<SuspendDomain>(after, &params)
+    }
+
+    pub(crate) fn resume(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = resume_domain::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+        };
+        self.step::<ResumeDomain>(after, &params)
+    }
+
+    /// The run of the base image that the VSI boots from.
+    pub(crate) fn base_image(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let image = image(self.wanted);
+        let entity = image.entity().map_err(unnameable)?;
+        let (node, workflow) = (clone_boot_disk::BASE_IMAGE_NODE, ensure_base_image::NAME);
+        let made = self.nodes.entity(node, after, entity, workflow, &image);
+        made.map(drop)
+    }
+
+    pub(crate) fn clone(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let (vsi, uuid) = (&self.wanted.vsi, self.wanted.uid);
+        let params = clone_boot_disk::Params {
+            host: self.host(),
+            uuid,
+            volume: names::boot_disk(&vsi.pool, uuid),
+            size: vsi.boot_disk.size,
+            mode: match vsi.boot_disk.mode {
+                BootDiskMode::Copy => clone_boot_disk::Mode::Copy,
+                BootDiskMode::Overlay => clone_boot_disk::Mode::Overlay,
+            },
+        };
+        self.step::<CloneBootDisk>(after, &params)
+    }
+
+    pub(crate) fn cidata(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let (vsi, uuid) = (&self.wanted.vsi, self.wanted.uid);
+        let params = write_cidata::Params {
+            host: self.host(),
+            uuid,
+            volume: names::cidata(&vsi.pool, uuid),
+            hostname: uuid.to_string(),
+            contract: self.wanted.contract.clone(),
+            network_config: vsi.network_config.clone(),
+        };
+        self.step::<WriteCidata>(after, &params)
+    }
+
+    pub(crate) fn console_log(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = create_console_log::Params {
+            host: self.host(),
+            volume: console(self.wanted),
+        };
+        self.step::<CreateConsoleLog>(after, &params)
+    }
+
+    pub(crate) fn data_disks(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let disks = self.wanted.vsi.disks.iter();
+        let params = attach_data_disks::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            disks: disks.map(|disk| attached(self.wanted, disk)).collect(),
+        };
+        self.step::<AttachDataDisks>(after, &params)
+    }
+
+    /// Every disk that has a size of its own is held against it: growing is harmless.
+    pub(crate) fn grow(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let disks = self.wanted.vsi.disks.iter();
+        let growing = disks.filter_map(|disk| {
+            let disk = attached(self.wanted, disk);
+            let size = disk.create?.size;
+            Some(grow_data_disks::Growing {
+                volume: disk.volume,
+                size,
+            })
+        });
+        let params = grow_data_disks::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            disks: growing.collect(),
+        };
+        self.step::<GrowDataDisks>(after, &params)
+    }
+
+    pub(crate) fn networks(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = resolve_networks::Params {
+            host: self.host(),
+            networks: self.wanted.vsi.networks.clone(),
+        };
+        self.step::<ResolveNetworks>(after, &params)
+    }
+
+    pub(crate) fn find(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = find_parts::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            pool: self.wanted.vsi.pool.clone(),
+        };
+        self.step::<FindParts>(after, &params)
+    }
+
+    pub(crate) fn define(&mut self, after: &[&str]) -> Result<(), Failure> {
+        self.define_so(after, false)
+    }
+
+    /// With `while_running`, only the stored definition of a guest that runs is written.
+    pub(crate) fn define_so(&mut self, after: &[&str], while_running: bool) -> Result<(), Failure> {
+        let params = define_domain::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            title: self.wanted.vsi.full_name(),
+            cpus: self.wanted.vsi.machine.cpus,
+            memory_mib: self.wanted.vsi.machine.memory_mib,
+            secure: define_domain::Secure::default(),
+            macs: Vec::new(),
+            autostart: plan::is_up(self.wanted.power_state()),
+            while_running,
+        };
+        self.step::<DefineDomain>(after, &params)
+    }
+
+    /// start_domain → monitor_console.
+    pub(crate) fn start(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let (host, uuid, console) = (self.host(), self.wanted.uid, console(self.wanted));
+        let start = start_domain::Params {
+            host: host.clone(),
+            uuid,
+            console: console.clone(),
+            last_boot: self.last_boot,
+        };
+        self.step::<StartDomain>(after, &start)?;
+        let watch = monitor_console::Params {
+            host,
+            uuid,
+            console,
+            deadline_s: BOOT_DEADLINE_S,
+            cards: cards(self.wanted),
+        };
+        let nodes = &mut self.nodes;
+        let node = nodes.step::<MonitorConsole>(&[StartDomain::NAME], &watch)?;
+        // It only watches, for as long as a boot takes: it must not keep others from their work.
+        node.interruptible = true;
+        node.lane = Text::default();
+        Ok(())
+    }
+
+    /// Erases secrets that nobody needs once everything before is done.
+    pub(crate) fn release(&mut self, after: &[&str], secrets: &[Name]) -> Result<(), Failure> {
+        let params = release::Params {
+            secrets: secrets.to_vec(),
+        };
+        // It asks no host.
+        self.nodes.step::<Release>(after, &params)?.lane = Text::default();
+        Ok(())
+    }
+}
+
+/// Where the console of the last boot begins that a run is known of.
+pub(crate) fn last_boot(at: &Situation<'_>) -> ConsolePosition {
+    let runs = at.entity.runs.iter().rev();
+    let started = runs.filter_map(|run| {
+        let run = (at.runs)(*run)?;
+        let NodeState::Succeeded { output, .. } = run.nodes.get(&Name::of(StartDomain::NAME))?
+        else {
+            return None;
+        };
+        let output: start_domain::Output = serde_json::from_slice(output.inline()?).ok()?;
+        Some(output.console)
+    });
+    started.take(1).next().unwrap_or_default()
+}
+
+/// Whether the newest run, for this very wish, ended at the boot's deadline.
+pub(crate) fn was_too_slow(state: &EntityState, workflow: &str) -> bool {
+    let newest = state.desired.as_ref().map(|desired| desired.generation);
+    state.last.as_ref().is_some_and(|last| {
+        let slow = matches!(&last.result, RunResult::Failed(f) if f.code.as_str() == DEADLINE_CODE);
+        slow && last.workflow.as_str() == workflow && Some(last.generation) == newest
+    })
+}
+
+/// Whether the newest run ended with a boot that failed.
+pub(crate) fn boot_failed(state: &EntityState) -> bool {
+    state.last.as_ref().is_some_and(|last| {
+        matches!(&last.result, RunResult::Failed(failure) if failure.class == FailureClass::Failed)
+    })
+}
+
+/// The guest's cards, by the same MAC addresses that its definition gets.
+fn cards(wanted: &WantedVsi) -> Vec<Card> {
+    let networks = wanted.vsi.networks.iter().zip(0_u8..);
+    let card = |(network, card): (&String, u8)| Card {
+        network: network.clone(),
+        mac: names::mac(wanted.uid, card),
+    };
+    networks.map(card).collect()
+}
+
+pub(crate) fn console(wanted: &WantedVsi) -> VolumeKey {
+    names::console_log(&wanted.vsi.pool, wanted.uid)
+}
+
+/// The base image that the VSI boots from.
+pub(crate) fn image(wanted: &WantedVsi) -> WantedImage {
+    let image = &wanted.vsi.image;
+    WantedImage {
+        host: wanted.vsi.host.clone(),
+        pool: wanted.vsi.pool.clone(),
+        url: source_url(wanted),
+        file_name: image.file_name.clone(),
+        checksum: image.checksum.as_ref().map(ToString::to_string),
+    }
+}
+
+/// Where the image really comes from. On a simulated host the reserved names under `.test`, which
+/// lead nowhere, stand for a simulated image, so that an example works without any network.
+fn source_url(wanted: &WantedVsi) -> String {
+    let url = &wanted.vsi.image.url;
+    let host = url::Url::parse(url)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_owned));
+    let simulated = wanted.vsi.host.split(':').next() == Some("sim");
+    if simulated && host.is_some_and(|host| host.ends_with(".test")) {
+        format!("{SIMULATED}{url}")
+    } else {
+        url.clone()
+    }
+}
+
+/// What stands before the URL of a simulated image.
+pub const SIMULATED: &str = "sim+";
+
+/// The volume of a data disk.
+pub(crate) fn volume(wanted: &WantedVsi, disk: &DesiredDisk) -> VolumeKey {
+    attached(wanted, disk).volume
+}
+
+fn attached(wanted: &WantedVsi, disk: &DesiredDisk) -> attach_data_disks::Disk {
+    let pool = disk.pool.clone();
+    let (name, create) = match &disk.source {
+        DiskOrigin::Existing { volume } => (volume.clone(), None),
+        DiskOrigin::Made { size, .. } => {
+            let uid = wanted.disks.get(&disk.name).copied().unwrap_or_default();
+            let format = VolumeFormat::Qcow2;
+            let recorded = wanted.made_disks.contains(&disk.name);
+            (
+                uid.to_string(),
+                Some(attach_data_disks::Create {
+                    size: *size,
+                    format,
+                    recorded,
+                }),
+            )
+        }
+    };
+    let volume = VolumeKey { pool, name };
+    attach_data_disks::Disk {
+        name: disk.name.clone(),
+        volume,
+        create,
+        serial: None,
+    }
+}
+
+fn unnameable(error: InvalidId) -> Failure {
+    Failure::new(FailureClass::Blocked, "VSI0001", error.to_string())
+        .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
+}

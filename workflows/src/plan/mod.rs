@@ -1,0 +1,166 @@
+//! The plan of a change: what an update of a VSI does, why, and what it costs. Pure.
+//!
+//! It compares the user's inputs with those recorded for what the VSI is now, never with what
+//! this version would generate, so that a newer vsiflow is no reason to touch anything.
+
+mod fields;
+mod touched;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vsiflow_steps::names;
+
+use crate::{
+    spec::PowerState,
+    wanted::{Asked, WantedVsi},
+};
+
+pub(crate) use fields::DEFINITION;
+pub use touched::Touched;
+
+/// How a change comes about, from what costs nothing to what is not done at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// It is only recorded; the host is not touched.
+    Recorded,
+    /// While the guest goes on as it is.
+    InPlace,
+    /// The guest is shut down and started again.
+    Restart,
+    /// The boot disk is made anew.
+    Rebuild,
+    /// Not at all.
+    Refused,
+}
+
+impl std::fmt::Display for How {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Recorded => "recorded",
+            Self::InPlace => "in place",
+            Self::Restart => "on restart",
+            Self::Rebuild => "rebuild",
+            Self::Refused => "refused",
+        })
+    }
+}
+
+/// A field that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// The field, as documents name it.
+    pub path: String,
+    /// What it was; absent where it was not there, or is a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Value>,
+    /// What it is to be; absent where it is not there any more, or is a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Value>,
+    /// How it comes about.
+    pub how: How,
+    /// Why so.
+    pub why: String,
+}
+
+/// Something that is lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destroyed {
+    /// What.
+    pub object: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What an update does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The fields that change.
+    pub changes: Vec<Change>,
+    /// What is lost.
+    pub destroys: Vec<Destroyed>,
+    /// What stays although the boot disk is made anew.
+    pub keeps: Vec<String>,
+}
+
+impl Plan {
+    /// The most that any change costs; none where nothing changes.
+    pub fn how(&self) -> Option<How> {
+        self.changes.iter().map(|change| change.how).max()
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Whether the guest is interrupted by it.
+    pub fn is_disruptive(&self) -> bool {
+        matches!(self.how(), Some(How::Restart | How::Rebuild))
+    }
+
+    /// Whether the host is touched by it.
+    pub fn has_effect(&self) -> bool {
+        self.how().is_some_and(|how| how > How::Recorded)
+    }
+
+    /// The fields that cannot be changed.
+    pub fn refused(&self) -> impl Iterator<Item = &Change> {
+        let refused = |change: &&Change| change.how == How::Refused;
+        self.changes.iter().filter(refused)
+    }
+}
+
+/// What it takes to make `wanted` of what was made from `before`. What earlier, unfinished runs
+/// may have changed is brought to what is wanted, too.
+pub fn of(before: &Asked, wanted: &WantedVsi, touched: &Touched) -> Plan {
+    let mut changes = fields::changes(before, wanted);
+    let most = changes.iter().map(|change| change.how).max();
+    changes.extend(touched.unfinished(most));
+    changes.extend(wanted.restore.then(fields::restored));
+    let mut plan = Plan {
+        changes,
+        ..Plan::default()
+    };
+    if plan.how() == Some(How::Rebuild) {
+        plan.destroys = destroys(wanted, &plan.changes);
+        plan.keeps = keeps(wanted);
+    }
+    plan
+}
+
+/// The generation's inputs that the VSI is now made from.
+pub fn base(wanted: &WantedVsi, reached: u64) -> Option<&Asked> {
+    let made = |asked: &&Asked| asked.reached || asked.generation <= reached;
+    wanted.before.iter().rev().find(made)
+}
+
+fn destroys(wanted: &WantedVsi, changes: &[Change]) -> Vec<Destroyed> {
+    let causes = changes.iter().filter(|change| change.how == How::Rebuild);
+    let causes: Vec<_> = causes.map(|change| change.path.as_str()).collect();
+    let boot = names::boot_disk(&wanted.vsi.pool, wanted.uid);
+    vec![Destroyed {
+        object: format!("boot disk {boot}"),
+        why: format!("it is made anew because of {}", causes.join(", ")),
+    }]
+}
+
+fn keeps(wanted: &WantedVsi) -> Vec<String> {
+    let mut keeps = vec![
+        format!("UUID {}", wanted.uid),
+        format!("MAC address {}", names::mac(wanted.uid, 0)),
+    ];
+    let disks = wanted.vsi.disks.iter();
+    keeps.extend(disks.map(|disk| format!("data disk {}", disk.name)));
+    keeps
+}
+
+/// Whether a guest is up in this state, suspended or not.
+pub(crate) fn is_up(power: PowerState) -> bool {
+    power != PowerState::Stopped
+}
+
+#[cfg(test)]
+mod tests;

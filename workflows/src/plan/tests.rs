@@ -1,0 +1,154 @@
+//! Plans.
+
+use serde_json::json;
+use vsiflow_engine::model::Name;
+
+use super::*;
+use crate::{
+    spec::DesiredVsi,
+    wanted::{Power, PowerAction},
+};
+
+fn desired() -> DesiredVsi {
+    serde_json::from_value(json!({
+        "namespace": "default", "name": "a", "host": "sim", "pool": "images",
+        "image": {"url": "http://a/b.qcow2", "fileName": "b.qcow2"},
+        "bootDisk": {"mode": "copy"},
+        "machine": {"arch": "s390x", "cpus": 2, "memoryMib": 4096},
+        "networks": ["default"],
+        "disks": [{"name": "d1", "pool": "images",
+                   "source": {"type": "made", "size": 10, "deletionPolicy": "Retain"}}],
+        "deletionPolicy": "Delete",
+    }))
+    .unwrap()
+}
+
+fn wanted() -> WantedVsi {
+    serde_json::from_value(json!({
+        "uid": "01020304-0506-4708-890a-0b0c0d0e0f10", "contract": "c1", "vsi": desired(),
+    }))
+    .unwrap()
+}
+
+/// The plan of a change of what was asked for.
+fn plan(change: impl FnOnce(&mut WantedVsi)) -> Plan {
+    let (before, mut after) = (wanted().asked(1, true), wanted());
+    change(&mut after);
+    of(&before, &after, &Touched::default())
+}
+
+fn paths(plan: &Plan) -> Vec<(&str, How)> {
+    let changes = plan.changes.iter();
+    changes.map(|c| (c.path.as_str(), c.how)).collect()
+}
+
+#[test]
+fn what_is_asked_for_again_changes_nothing() {
+    assert!(plan(|_| ()).is_empty());
+}
+
+#[test]
+fn each_field_has_its_price() {
+    let one = |change: fn(&mut DesiredVsi)| plan(|wanted| change(&mut wanted.vsi));
+    let of_one = |change| one(change).changes.first().map(|c| (c.path.clone(), c.how));
+    type Case = (fn(&mut DesiredVsi), &'static str, How);
+    let cases: [Case; 10] = [
+        (
+            |v| v.on_drift = crate::spec::OnDrift::Restore,
+            "onDrift",
+            How::Recorded,
+        ),
+        (|v| v.machine.cpus = 4, "machine.cpus", How::Restart),
+        (|v| v.machine.memory_mib = 1, "machine.memory", How::Restart),
+        (|v| v.networks = vec!["x".into()], "networks", How::Restart),
+        (
+            |v| v.image.url = "http://x".into(),
+            "imageURL",
+            How::Rebuild,
+        ),
+        (
+            |v| v.network_config = Some("x".into()),
+            "networkConfig",
+            How::Rebuild,
+        ),
+        (
+            |v| v.boot_disk.size = Some(1),
+            "bootDisk.size",
+            How::Rebuild,
+        ),
+        (|v| v.host = "other".into(), "targetSelector", How::Refused),
+        (|v| v.pool = "other".into(), "storagePool", How::Refused),
+        (|v| v.disks.clear(), "disks[d1]", How::Restart),
+    ];
+    for (change, path, how) in cases {
+        assert_eq!(of_one(change), Some((path.to_owned(), how)));
+    }
+}
+
+#[test]
+fn a_data_disk_grows_in_place_and_never_shrinks() {
+    let sized = |to: u64| {
+        plan(|wanted| {
+            let mut vsi = serde_json::to_value(&wanted.vsi).unwrap();
+            vsi["disks"][0]["source"]["size"] = json!(to);
+            wanted.vsi = serde_json::from_value(vsi).unwrap();
+        })
+    };
+    assert_eq!(paths(&sized(11)), [("disks[d1].size", How::InPlace)]);
+    let smaller = sized(9);
+    assert_eq!(paths(&smaller), [("disks[d1].size", How::Refused)]);
+    assert!(
+        smaller
+            .refused()
+            .next()
+            .unwrap()
+            .why
+            .contains("never shrinks")
+    );
+}
+
+#[test]
+fn a_rebuild_says_what_is_lost_and_what_stays() {
+    let plan = plan(|wanted| wanted.contract = Name::of("c2"));
+    assert_eq!(paths(&plan), [("contract", How::Rebuild)]);
+    // A contract is a secret: neither side is shown.
+    assert_eq!(
+        (&plan.changes[0].before, &plan.changes[0].after),
+        (&None, &None)
+    );
+    let uid = wanted().uid;
+    assert!(
+        plan.destroys[0]
+            .object
+            .contains(&format!("boot-{uid}.qcow2"))
+    );
+    assert!(plan.keeps.contains(&format!("UUID {uid}")));
+    assert!(plan.keeps.contains(&"data disk d1".to_owned()));
+    let restart = super::tests::plan(|wanted| wanted.vsi.machine.cpus = 4);
+    assert!(restart.destroys.is_empty());
+}
+
+#[test]
+fn a_power_command_counts_although_the_document_says_the_same() {
+    let power = |state, action| Power {
+        state,
+        action,
+        grace_s: 1,
+    };
+    let stopped = plan(|w| w.power = Some(power(PowerState::Stopped, Some(PowerAction::Stop))));
+    assert_eq!(paths(&stopped), [("powerState", How::InPlace)]);
+    let again = plan(|w| w.power = Some(power(PowerState::Running, Some(PowerAction::Restart))));
+    assert_eq!(paths(&again), [("powerState", How::InPlace)]);
+    // Once it was done it is not done again.
+    assert!(plan(|w| w.power = Some(power(PowerState::Running, None))).is_empty());
+}
+
+#[test]
+fn the_newest_inputs_that_were_reached_are_what_a_vsi_is_made_from() {
+    let mut wanted = wanted();
+    wanted.before = vec![wanted.asked(3, true), wanted.asked(5, false)];
+    assert_eq!(base(&wanted, 3).map(|asked| asked.generation), Some(3));
+    assert_eq!(base(&wanted, 5).map(|asked| asked.generation), Some(5));
+    wanted.before.clear();
+    assert_eq!(base(&wanted, 5), None);
+}

@@ -1,0 +1,77 @@
+//! What unfinished runs may have changed on the host.
+
+use std::collections::BTreeSet;
+
+use vsiflow_engine::{
+    model::{Name, RunState},
+    step::Step as _,
+    workflow::Situation,
+};
+use vsiflow_steps::vsi::{
+    CloneBootDisk, DefineDomain, ResumeDomain, SetAutostart, StartDomain, StopDomain,
+    SuspendDomain, WriteCidata,
+};
+
+use super::{Change, How, fields::secret};
+
+/// The steps that runs have begun since the last one that succeeded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    begun: BTreeSet<Name>,
+    /// Nothing is known of a run any more: it may have begun any.
+    any: bool,
+}
+
+impl Touched {
+    /// What is known of an entity's runs.
+    pub fn of(at: &Situation<'_>) -> Self {
+        let mut touched = Self::default();
+        let unfinished = at.entity.runs.iter().rev();
+        let unfinished = unfinished.take_while(|run| Some(**run) != at.entity.reached_by);
+        for run in unfinished {
+            match (at.runs)(*run) {
+                Some(run) => touched.note(&run),
+                None => touched.any = true,
+            }
+        }
+        touched
+    }
+
+    fn note(&mut self, run: &RunState) {
+        let begun = run.nodes.iter().filter(|(_, state)| state.attempt() > 0);
+        self.begun.extend(begun.map(|(name, _)| name.clone()));
+    }
+
+    fn began(&self, steps: &[&str]) -> bool {
+        self.any
+            || steps
+                .iter()
+                .any(|step| self.begun.contains(&Name::of(step)))
+    }
+
+    /// Whether the guest may have been started, stopped or suspended.
+    pub fn power(&self) -> bool {
+        self.began(&[
+            StopDomain::NAME,
+            StartDomain::NAME,
+            SuspendDomain::NAME,
+            ResumeDomain::NAME,
+            SetAutostart::NAME,
+        ])
+    }
+
+    /// What has to be done for it beyond the most that the plan's own changes cost.
+    pub(super) fn unfinished(&self, most: Option<How>) -> Option<Change> {
+        let why = "an earlier change of it was begun and not finished";
+        let (path, how) = if self.began(&[CloneBootDisk::NAME, WriteCidata::NAME]) {
+            ("bootDisk", How::Rebuild)
+        } else if self.began(&[DefineDomain::NAME]) {
+            ("machine", How::Restart)
+        } else if self.power() {
+            ("powerState", How::InPlace)
+        } else {
+            return None;
+        };
+        (most < Some(how)).then(|| secret(path, how, why))
+    }
+}

@@ -1,0 +1,229 @@
+//! Brings a VSI that was made before to what is wanted of it now: only the steps that its plan
+//! names.
+
+use vsiflow_engine::{
+    model::{Failure, FailureClass, Graph},
+    step::Step as _,
+    workflow::Situation,
+};
+use vsiflow_steps::vsi::{
+    AttachDataDisks, AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain,
+    FindParts, GrowDataDisks, KeepEvidence, MonitorConsole, ResolveHost, ResolveNetworks,
+    ResumeDomain, SetAutostart, StopDomain, SuspendDomain, WriteCidata,
+    clone_boot_disk::BASE_IMAGE_NODE,
+};
+
+use crate::{
+    parts::{self, Parts},
+    plan::{self, How, Plan, Touched},
+    spec::PowerState,
+    wanted::{Asked, PowerAction, WantedVsi},
+};
+
+/// The workflow's name.
+pub const NAME: &str = "update_vsi";
+
+/// {what must be there} → {grow_data_disks, set_autostart → stop_domain → {clone_boot_disk,
+/// write_cidata} → define_domain → start_domain → monitor_console} → release, as far as the plan
+/// calls for it.
+///
+/// Whatever can be found missing is looked for, and the image is brought, before the guest is
+/// touched. After a boot that failed its evidence is kept first; one that merely took too long is
+/// watched further.
+///
+/// # Errors
+/// When a change cannot be made, or what is wanted cannot be made into parameters.
+pub fn graph(wanted: &WantedVsi, at: &Situation<'_>) -> Result<Graph, Failure> {
+    let before = plan::base(wanted, at.entity.reached).ok_or_else(|| unknown_base(wanted))?;
+    let plan = plan::of(before, wanted, &Touched::of(at));
+    if let Some(change) = plan.refused().next() {
+        return Err(refused(wanted, &change.path, &change.why));
+    }
+    let update = Update {
+        before,
+        plan,
+        boot_failed: parts::boot_failed(at.entity),
+        too_slow: parts::was_too_slow(at.entity, NAME),
+    };
+    let mut parts = Parts::new(NAME, wanted);
+    parts.last_boot = parts::last_boot(at);
+    let first = match &wanted.turn {
+        Some(turn) => {
+            parts.await_turn(turn)?;
+            vec![AwaitTurn::NAME]
+        }
+        None => Vec::new(),
+    };
+    let last = update.nodes(&mut parts, &first)?;
+    parts.release(&last, &wanted.retired)?;
+    Ok(parts.nodes.build())
+}
+
+/// The failure of a change that is never made.
+pub fn refused(wanted: &WantedVsi, path: &str, why: &str) -> Failure {
+    let message = format!("{path} cannot be changed: {why}; nothing was changed");
+    Failure::new(FailureClass::Blocked, "VSI0701", message)
+        .of_object(format!("vsi/{}", wanted.vsi.full_name()))
+        .on_host(&wanted.vsi.host)
+        .with_remedy("undo the change, or delete the VSI and apply again; data disks are kept")
+}
+
+fn unknown_base(wanted: &WantedVsi) -> Failure {
+    Failure::new(
+        FailureClass::Blocked,
+        "VSI0005",
+        "what it is now was not recorded",
+    )
+    .of_object(format!("vsi/{}", wanted.vsi.full_name()))
+    .with_remedy("run the vsiflow that recorded it, or apply the document again")
+}
+
+/// The names of the last nodes of a part of a graph.
+type Last = Vec<&'static str>;
+
+struct Update<'a> {
+    before: &'a Asked,
+    plan: Plan,
+    boot_failed: bool,
+    too_slow: bool,
+}
+
+impl Update<'_> {
+    fn nodes(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {
+        let is_up = parts.wanted.power_state() != PowerState::Stopped;
+        if self.too_slow && is_up {
+            parts.resolve_host(first)?;
+            return boot(parts, &[ResolveHost::NAME]);
+        }
+        let grown = self.grow(parts, first)?;
+        let last = match self.plan.how() {
+            Some(How::Rebuild) => self.rebuild(parts, &grown)?,
+            Some(How::Restart) => self.restart(parts, &grown)?,
+            _ if self.has(plan::DEFINITION) => self.restore(parts, &grown)?,
+            _ if self.has("powerState") => self.power(parts, &grown)?,
+            _ => grown,
+        };
+        Ok(last)
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.plan.changes.iter().any(|change| change.path == path)
+    }
+
+    /// Disks grow before the guest is touched: what there is no room for stops the change.
+    fn grow(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {
+        let grows = |path: &str| path.starts_with("disks[") && path.ends_with("].size");
+        if !self.plan.changes.iter().any(|change| grows(&change.path)) {
+            return Ok(first.to_vec());
+        }
+        parts.grow(first)?;
+        Ok(vec![GrowDataDisks::NAME])
+    }
+
+    fn rebuild(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {
+        parts.check_contract(first)?;
+        parts.resolve_host(&[CheckContract::NAME])?;
+        let host = [ResolveHost::NAME];
+        parts.base_image(&host)?;
+        parts.console_log(&host)?;
+        parts.data_disks(&host)?;
+        parts.networks(&host)?;
+        let ready = [
+            BASE_IMAGE_NODE,
+            CreateConsoleLog::NAME,
+            AttachDataDisks::NAME,
+            ResolveNetworks::NAME,
+        ];
+        self.take_down(parts, &ready)?;
+        parts.clone(&[StopDomain::NAME])?;
+        parts.cidata(&[StopDomain::NAME])?;
+        parts.define(&[CloneBootDisk::NAME, WriteCidata::NAME])?;
+        boot(parts, &[DefineDomain::NAME])
+    }
+
+    fn restart(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {
+        parts.resolve_host(first)?;
+        let host = [ResolveHost::NAME];
+        parts.find(&host)?;
+        parts.data_disks(&host)?;
+        parts.networks(&host)?;
+        let ready = [
+            FindParts::NAME,
+            AttachDataDisks::NAME,
+            ResolveNetworks::NAME,
+        ];
+        self.take_down(parts, &ready)?;
+        parts.define(&[StopDomain::NAME])?;
+        boot(parts, &[DefineDomain::NAME])
+    }
+
+    /// The definition is written again, while the guest runs if it does; then it is brought to
+    /// where it should be.
+    fn restore(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {
+        parts.resolve_host(first)?;
+        let host = [ResolveHost::NAME];
+        parts.find(&host)?;
+        parts.data_disks(&host)?;
+        parts.networks(&host)?;
+        let ready = [
+            FindParts::NAME,
+            AttachDataDisks::NAME,
+            ResolveNetworks::NAME,
+        ];
+        parts.define_so(&ready, true)?;
+        self.power(parts, &[DefineDomain::NAME])
+    }
+
+    /// keep_evidence where the last boot failed, then stop_domain.
+    fn take_down(&self, parts: &mut Parts<'_>, after: &[&str]) -> Result<(), Failure> {
+        if self.boot_failed {
+            parts.keep_evidence(after)?;
+            return parts.stop(&[KeepEvidence::NAME], parts::FAILED_GRACE_S);
+        }
+        parts.stop(after, grace_s(parts.wanted))
+    }
+
+    fn power(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {
+        let wanted = parts.wanted;
+        let action = wanted.power.and_then(|power| power.action);
+        parts.autostart(first, plan::is_up(wanted.power_state()))?;
+        let ready = [SetAutostart::NAME];
+        match wanted.power_state() {
+            PowerState::Stopped => {
+                parts.stop(&ready, grace_s(wanted))?;
+                Ok(vec![StopDomain::NAME])
+            }
+            PowerState::Paused if self.before.power != PowerState::Stopped && !self.boot_failed => {
+                parts.suspend(&ready)?;
+                Ok(vec![SuspendDomain::NAME])
+            }
+            _ if self.boot_failed || action == Some(PowerAction::Restart) => {
+                self.take_down(parts, &ready)?;
+                boot(parts, &[StopDomain::NAME])
+            }
+            _ => {
+                parts.resume(&ready)?;
+                boot(parts, &[ResumeDomain::NAME])
+            }
+        }
+    }
+}
+
+/// start_domain → monitor_console, and suspend_domain where it is to be paused; nothing where it
+/// is to be off.
+fn boot(parts: &mut Parts<'_>, after: &[&'static str]) -> Result<Last, Failure> {
+    let power = parts.wanted.power_state();
+    if power == PowerState::Stopped {
+        return Ok(after.to_vec());
+    }
+    parts.start(after)?;
+    if power == PowerState::Paused {
+        parts.suspend(&[MonitorConsole::NAME])?;
+        return Ok(vec![SuspendDomain::NAME]);
+    }
+    Ok(vec![MonitorConsole::NAME])
+}
+
+fn grace_s(wanted: &WantedVsi) -> u64 {
+    wanted.power.map_or(parts::GRACE_S, |power| power.grace_s)
+}
