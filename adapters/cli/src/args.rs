@@ -1,6 +1,7 @@
 //! The command line, as clap reads it.
 
 mod backup;
+mod change;
 mod contract;
 mod serve;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use vsiflow_workflows::spec::Quantity;
 
 pub(crate) use backup::{BackupArgs, RestoreArgs};
+pub(crate) use change::{ApproveArgs, PlanArgs, PowerArgs, StopArgs, Targets};
 pub(crate) use contract::{ContractCheckArgs, ContractCommand, ContractEncryptArgs};
 pub(crate) use serve::ServeArgs;
 
@@ -80,6 +82,20 @@ pub(crate) struct Common {
 pub(crate) enum Command {
     /// Bring VSIs to what documents describe
     Apply(ApplyArgs),
+    /// Say what documents would change, how, and what that would cost; change nothing
+    Plan(PlanArgs),
+    /// Let changes go on that wait for approval
+    Approve(ApproveArgs),
+    /// Start VSIs
+    Start(PowerArgs),
+    /// Shut VSIs down; they stay off, also after a restart of their host
+    Stop(StopArgs),
+    /// Shut VSIs down and start them again
+    Restart(StopArgs),
+    /// Suspend VSIs; their memory stays
+    Pause(PowerArgs),
+    /// Let suspended VSIs go on
+    Unpause(PowerArgs),
     /// List VSIs, images, hosts or runs, or show one
     Get(GetArgs),
     /// Show everything known of a VSI
@@ -180,6 +196,9 @@ pub(crate) struct GetArgs {
     /// After the list each line that changes, until interrupted.
     #[arg(short, long)]
     pub(crate) watch: bool,
+    /// Look at the hosts first: what somebody changed there is found and recorded.
+    #[arg(long)]
+    pub(crate) refresh: bool,
     /// How the result is printed.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<Format>,
@@ -308,6 +327,13 @@ pub(crate) struct ResumeArgs {
     pub(crate) namespace: String,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+    /// Stay until interrupted: look at the hosts every so often, say what somebody changed there,
+    /// restore what asks for it, and start VSIs again whose host was restarted.
+    #[arg(long, conflicts_with_all = ["names", "wait", "timeout"])]
+    pub(crate) watch: bool,
+    /// How often the hosts are looked at.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s", requires = "watch")]
+    pub(crate) every: std::time::Duration,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -317,6 +317,10 @@ fn say(
         (Some(verdict), _) => {
             let exit = Exit::from(&verdict);
             match verdict {
+                Verdict::Reached if done.is_empty() => {
+                    let phase = app.fleet.phase(&target.entity);
+                    output::line(&format!("{shown} is {phase}"));
+                }
                 Verdict::Reached => output::line(&format!("{shown} {done}")),
                 Verdict::Failed(failure) | Verdict::Blocked(failure) => {
                     output::note(&format!("{shown}:"));

@@ -30,22 +30,31 @@ pub(super) async fn run(common: &Common, args: ApplyArgs) -> Outcome {
     if args.output.is_none() {
         applied.iter().for_each(|one| say(one, ""));
     }
+    let (waiting, going): (Vec<_>, Vec<_>) = applied.iter().partition(|one| one.awaits_approval);
+    if args.output.is_none() {
+        waiting.iter().for_each(|one| tell_waiting(one));
+    }
+    let targets: Vec<_> = going.into_iter().filter_map(target).collect();
+    let until = work::Until::Decided;
+    let mut exit = work::until_decided(&app, common, &args.wait, &targets, until, "").await?;
+    if !waiting.is_empty() {
+        exit = exit.max(Exit::Blocked);
+    }
     let targets: Vec<_> = applied.iter().filter_map(target).collect();
-    let exit = work::until_decided(
-        &app,
-        common,
-        &args.wait,
-        &targets,
-        work::Until::Decided,
-        "is Running",
-    )
-    .await?;
     tell_warnings(&app, &targets).await?;
     if let Some(format) = args.output {
         work::print_vsis(&app, &targets, format).await?;
     }
     app.close().await;
     Ok(exit)
+}
+
+fn tell_waiting(one: &Applied) {
+    let label = work::label(&one.namespace, &one.name);
+    output::plan::changes(&one.plan);
+    output::note(&format!(
+        "vsi/{label} waits for approval: `vsiflow approve {label}` lets it go on"
+    ));
 }
 
 /// What is doubtful about the contracts, and what the guests warned of.
@@ -74,6 +83,7 @@ fn applied_json(applied: &[Applied]) -> serde_json::Value {
             "metadata": {"name": one.name, "namespace": one.namespace},
             "change": one.change,
             "fields": one.fields,
+            "awaitsApproval": one.awaits_approval,
         })
     });
     serde_json::json!({"kind": "List", "apiVersion": "v1", "items": items.collect::<Vec<_>>()})
@@ -95,10 +105,13 @@ fn say(applied: &Applied, note: &str) {
     } else {
         format!(": {}", fields.join(", "))
     };
-    output::line(&format!(
-        "vsi/{} {what}{note}{fields}",
-        work::label(&applied.namespace, &applied.name)
-    ));
+    let label = work::label(&applied.namespace, &applied.name);
+    output::line(&format!("vsi/{label} {what}{note}{fields}"));
+    for missing in &applied.missing {
+        output::warning(&format!(
+            "vsi/{label}: there is no document of {missing}; what it gave stays as it is"
+        ));
+    }
 }
 
 fn target(applied: &Applied) -> Option<Target> {

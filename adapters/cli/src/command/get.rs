@@ -20,6 +20,9 @@ pub(super) async fn run(common: &Common, args: GetArgs) -> Outcome {
 
 pub(super) async fn list(common: &Common, args: GetArgs) -> Outcome {
     let app = App::open(common).await?;
+    if args.refresh {
+        super::look::refresh(&app).await?;
+    }
     let printed = match args.kind_and_names().0 {
         Kind::Vsi => vsis(&app, &args).await,
         Kind::Image => {

@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 mod apply;
+mod approve;
 mod audit;
 mod backup;
 mod cancel;
@@ -13,6 +14,9 @@ mod get;
 mod history;
 mod image;
 mod logs;
+mod look;
+mod plan;
+mod power;
 mod replay;
 mod restore;
 mod resume;
@@ -27,6 +31,7 @@ use std::{
 
 use tokio::time::Instant;
 use vsiflow_file::Text;
+use vsiflow_workflows::wanted::PowerAction;
 
 use crate::{
     args::{Cli, Command, ImageCommand},
@@ -117,6 +122,13 @@ async fn dispatch(cli: Cli) -> Outcome {
     let Cli { common, command } = cli;
     match command {
         Command::Apply(args) => apply::run(&common, args).await,
+        Command::Plan(args) => plan::run(&common, args).await,
+        Command::Approve(args) => approve::run(&common, args).await,
+        Command::Start(args) => power::up(&common, PowerAction::Start, args).await,
+        Command::Stop(args) => power::down(&common, PowerAction::Stop, args).await,
+        Command::Restart(args) => power::down(&common, PowerAction::Restart, args).await,
+        Command::Pause(args) => power::up(&common, PowerAction::Pause, args).await,
+        Command::Unpause(args) => power::up(&common, PowerAction::Unpause, args).await,
         Command::Get(args) => get::run(&common, args).await,
         Command::Describe(args) => describe::run(&common, args).await,
         Command::History(args) => history::run(&common, args).await,

@@ -36,6 +36,9 @@ async fn targets(app: &App, args: &ResumeArgs) -> Result<Vec<Target>, Problem> {
 
 pub(super) async fn run(common: &Common, args: ResumeArgs) -> Outcome {
     let app = App::open_to_work(common).await?;
+    if args.watch {
+        return super::look::watch(&app, common, args.every).await;
+    }
     let targets = targets(&app, &args).await?;
     if targets.is_empty() {
         output::line("nothing to resume");

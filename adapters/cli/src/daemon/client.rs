@@ -23,6 +23,8 @@ pub(crate) fn may_forward(command: &Command) -> bool {
         Command::Get(args) => !args.watch,
         Command::Describe(_) | Command::History(_) | Command::Logs(_) => true,
         Command::Retry(_) | Command::Cancel(_) | Command::Backup(_) => true,
+        Command::Approve(_) | Command::Start(_) | Command::Stop(_) => true,
+        Command::Restart(_) | Command::Pause(_) | Command::Unpause(_) => true,
         Command::Image(ImageCommand::List(_) | ImageCommand::Prune(_)) => true,
         Command::Delete(_) => true,
         command => only_a_daemon(command),

@@ -3,6 +3,7 @@
 
 pub(crate) mod describe;
 pub(crate) mod live;
+pub(crate) mod plan;
 pub(crate) mod sink;
 pub(crate) mod table;
 

@@ -1,0 +1,68 @@
+//! Changes and power.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Format, Sources, WaitArgs, duration};
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    /// How the result is printed.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Format>,
+}
+
+/// Several VSIs.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Targets {
+    /// The VSIs, as `NAME` or `vsi/NAME`.
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ApproveArgs {
+    #[command(flatten)]
+    pub(crate) targets: Targets,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// A power command that brings no guest down.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PowerArgs {
+    #[command(flatten)]
+    pub(crate) targets: Targets,
+    #[command(flatten)]
+    pub(crate) wait: PowerWait,
+}
+
+/// How long a power command stays.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PowerWait {
+    /// Return only when the outcome is decided.
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+/// A power command that brings guests down.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StopArgs {
+    #[command(flatten)]
+    pub(crate) targets: Targets,
+    #[command(flatten)]
+    pub(crate) wait: PowerWait,
+    /// How long the guest gets to shut down before it is ended, such as `30s` or `5m`
+    /// [default: 60s].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// End the guest at once, and wait for nothing that is under way.
+    #[arg(long, conflicts_with = "timeout")]
+    pub(crate) force: bool,
+}

@@ -1,0 +1,25 @@
+//! `approve`: lets changes go on that wait for somebody's word.
+
+use super::Outcome;
+use crate::{
+    actor,
+    args::{ApproveArgs, Common, without_kind},
+    compose::App,
+    work,
+};
+
+pub(super) async fn run(common: &Common, args: ApproveArgs) -> Outcome {
+    let app = App::open_to_work(common).await?;
+    let (namespace, names) = (&args.targets.namespace, &args.targets.names);
+    let names: Vec<_> = names
+        .iter()
+        .map(|name| without_kind(name).to_owned())
+        .collect();
+    let by = actor::by(&common.reason);
+    app.fleet.approve(namespace, &names, by).await?;
+    let targets = work::targets_named(&app, namespace, &names).await?;
+    let until = work::Until::Decided;
+    let exit = work::until_decided(&app, common, &args.wait, &targets, until, "").await?;
+    app.close().await;
+    Ok(exit)
+}

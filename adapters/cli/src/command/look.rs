@@ -1,0 +1,87 @@
+//! Looking at hosts: `get --refresh` and `resume --watch`.
+
+use std::time::Duration;
+
+use vsiflow_workflows::fleet::Looked;
+
+use super::Outcome;
+use crate::{
+    actor,
+    args::Common,
+    compose::App,
+    daemon::Server,
+    exit::{Exit, Problem},
+    output::{self, live::Live},
+    work,
+};
+
+/// Looks once and records what differs; nothing is acted on.
+pub(super) async fn refresh(app: &App) -> Result<(), Problem> {
+    let looked = app.fleet.look(false).await?;
+    tell_unreachable(&looked);
+    Ok(())
+}
+
+/// Goes on with what lies open and looks at the hosts again and again, until interrupted.
+pub(super) async fn watch(app: &App, common: &Common, every: Duration) -> Outcome {
+    let answers = if app.is_borrowed() {
+        None
+    } else {
+        Server::start(app)
+    };
+    let ended = tokio::select! {
+        ended = look_forever(app, common, every) => ended,
+        () = work::interrupted() => Ok(Exit::Interrupted),
+    };
+    if let Some(answers) = answers {
+        answers.finish().await;
+    }
+    app.close().await;
+    ended
+}
+
+async fn look_forever(app: &App, common: &Common, every: Duration) -> Outcome {
+    let mut told = Looked::default();
+    loop {
+        let open = app.fleet.interrupted().await?;
+        let targets = work::targets_of(app, &open).await?;
+        app.fleet.resume(open, actor::by(&common.reason)).await?;
+        let mut live = Live::new(common.quiet);
+        // What is under way is shown until the next look.
+        let until = work::Until::Over;
+        let shown = tokio::time::timeout(every, work::watch(app, &targets, until, &mut live));
+        if let Ok(ended) = shown.await {
+            ended?;
+        }
+        live.finish();
+        let looked = app.fleet.look(true).await?;
+        if looked != told {
+            tell(&looked);
+            told = looked;
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+fn tell(looked: &Looked) {
+    for (name, findings) in &looked.drifted {
+        for finding in findings {
+            output::line(&format!("vsi/{name}: drift: {finding}"));
+        }
+    }
+    for name in &looked.restored {
+        output::line(&format!("vsi/{name} is restored"));
+    }
+    for name in &looked.restarted {
+        output::line(&format!(
+            "vsi/{name} is started again: its host was restarted"
+        ));
+    }
+    tell_unreachable(looked);
+}
+
+fn tell_unreachable(looked: &Looked) {
+    for (host, failure) in &looked.unreachable {
+        output::warning(&format!("host {host}: {failure}"));
+    }
+}

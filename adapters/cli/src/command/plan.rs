@@ -1,0 +1,40 @@
+//! `plan`: what documents would change, how, and what that would cost.
+
+use vsiflow_workflows::fleet::{Applied, Change};
+
+use super::Outcome;
+use crate::{
+    args::{Common, PlanArgs},
+    compose::App,
+    exit::Exit,
+    output::{self, plan as shown},
+    work,
+};
+
+/// Exits as `kubectl diff` does: 0 where nothing would change, 1 where something would; 4 where
+/// something cannot be changed.
+pub(super) async fn run(common: &Common, args: PlanArgs) -> Outcome {
+    let resolved = work::documents(common, &args.sources.files, args.sources.recursive).await?;
+    let app = App::open(common).await?;
+    let planned = app.fleet.plan(&resolved).await?;
+    app.close().await;
+    match args.output {
+        Some(format) => output::print(&shown::json(&planned), format)?,
+        None => shown::text(&planned),
+    }
+    Ok(exit(&planned))
+}
+
+fn exit(planned: &[Applied]) -> Exit {
+    if planned
+        .iter()
+        .any(|one| one.plan.refused().next().is_some())
+    {
+        return Exit::Blocked;
+    }
+    let changes = |one: &Applied| one.change == Change::Created || !one.plan.is_empty();
+    match planned.iter().any(changes) {
+        true => Exit::Failed,
+        false => Exit::Done,
+    }
+}

@@ -1,0 +1,114 @@
+//! Plans of changes, for people and programs.
+
+use serde_json::{Value, json};
+use vsiflow_workflows::{
+    fleet::{Applied, Change},
+    plan::{self, How, Plan},
+};
+
+use super::{line, list, warning};
+use crate::work;
+
+/// The plans, as the text that people read.
+pub(crate) fn text(planned: &[Applied]) {
+    for one in planned {
+        let label = work::label(&one.namespace, &one.name);
+        line(&format!("vsi/{label} {}", headline(one)));
+        changes(&one.plan);
+        for missing in &one.missing {
+            warning(&format!(
+                "vsi/{label}: there is no document of {missing}; what it gave stays as it is"
+            ));
+        }
+    }
+    line(&summary(planned));
+}
+
+fn headline(one: &Applied) -> String {
+    let what = match (one.change, one.plan.how()) {
+        (Change::Created, _) => "will be created",
+        (_, None) => "does not change",
+        (_, Some(How::Recorded)) => "stays as it is; something is recorded",
+        (_, Some(How::InPlace)) => "will be changed in place",
+        (_, Some(How::Restart)) => "will be restarted",
+        (_, Some(How::Rebuild)) => "will be rebuilt",
+        (_, Some(How::Refused)) => "cannot be changed so",
+    };
+    match one.awaits_approval {
+        true => format!("{what}, once it is approved"),
+        false => what.to_owned(),
+    }
+}
+
+/// A line for each field, and for what is lost and kept.
+pub(crate) fn changes(plan: &Plan) {
+    for change in &plan.changes {
+        line(&format!("  {}", field(change)));
+    }
+    for lost in &plan.destroys {
+        line(&format!("  - {} is destroyed: {}", lost.object, lost.why));
+    }
+    if !plan.keeps.is_empty() {
+        line(&format!("  = kept: {}", plan.keeps.join(", ")));
+    }
+}
+
+fn field(change: &plan::Change) -> String {
+    let sign = match (&change.before, &change.after) {
+        (None, Some(_)) => '+',
+        (Some(_), None) => '-',
+        _ => '~',
+    };
+    let values = match (&change.before, &change.after) {
+        (None, None) => String::new(),
+        (before, after) => format!(": {} -> {}", value(before), value(after)),
+    };
+    let plan::Change { path, how, why, .. } = change;
+    format!("{sign} {path}{values}   [{how}: {why}]")
+}
+
+fn value(value: &Option<Value>) -> String {
+    value.as_ref().map_or("none".to_owned(), Value::to_string)
+}
+
+fn summary(planned: &[Applied]) -> String {
+    let created = planned.iter().filter(|one| one.change == Change::Created);
+    let with = |how: How| {
+        let plans = planned.iter().filter(|one| one.plan.how() == Some(how));
+        plans.count()
+    };
+    let parts = [
+        (created.count(), "to create"),
+        (with(How::InPlace), "to change in place"),
+        (with(How::Restart), "to restart"),
+        (with(How::Rebuild), "to rebuild"),
+        (with(How::Refused), "refused"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<_> = parts.map(|(n, what)| format!("{n} {what}")).collect();
+    match parts.is_empty() {
+        true => "No changes.".to_owned(),
+        false => format!("Plan: {}.", parts.join(", ")),
+    }
+}
+
+/// The plans as a list of objects.
+pub(crate) fn json(planned: &[Applied]) -> Value {
+    let item = |one: &Applied| {
+        let action = match (one.change, one.plan.how()) {
+            (Change::Created, _) => json!("create"),
+            (_, None) => json!("none"),
+            (_, Some(how)) => json!(how),
+        };
+        json!({
+            "metadata": {"name": one.name, "namespace": one.namespace},
+            "action": action,
+            "changes": one.plan.changes,
+            "destroys": one.plan.destroys,
+            "keeps": one.plan.keeps,
+            "awaitsApproval": one.awaits_approval,
+            "missing": one.missing,
+        })
+    };
+    list(&planned.iter().map(item).collect::<Vec<_>>())
+}
