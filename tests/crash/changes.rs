@@ -42,15 +42,7 @@ async fn at(moment: Duration, command: Command) -> Result<(), String> {
     let expected = match command {
         Command::Change => {
             let changed = documents::resolved(&[web().edition(2)]);
-            // One that was ready before is not rebuilt, and says so.
-            fleet
-                .apply(changed, user())
-                .await
-                .map(drop)
-                .or_else(|refused| {
-                    let code = refused.failure.code.to_string();
-                    if code == "VSI0701" { Ok(()) } else { Err(code) }
-                })?;
+            fleet.apply(changed, user()).await.map_err(words)?;
             "Running"
         }
         Command::Cancel => {

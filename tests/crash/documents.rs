@@ -37,8 +37,13 @@ pub struct Vsi {
     pub image: &'static str,
     pub overlay: bool,
     pub networks: Vec<&'static str>,
+    pub cpus: u32,
+    /// Its changes wait for approval.
+    pub manual: bool,
     /// The data disk that is made with it.
     pub disk: Option<Uuid>,
+    /// The size of that, in GiB.
+    pub disk_gib: u64,
 }
 
 pub const POOL: &str = "images";
@@ -54,7 +59,10 @@ impl Vsi {
             image: "hpcr.qcow2",
             overlay: false,
             networks: vec!["default"],
+            cpus: 2,
+            manual: false,
             disk: None,
+            disk_gib: 1,
         }
     }
 
@@ -89,7 +97,11 @@ impl Vsi {
         } else {
             4096
         };
-        let disks: Vec<_> = self.disk.iter().map(|uid| made_disk(*uid)).collect();
+        let disks: Vec<_> = self
+            .disk
+            .iter()
+            .map(|uid| made_disk(*uid, self.disk_gib))
+            .collect();
         serde_json::from_value(serde_json::json!({
             "namespace": "default", "name": self.name, "uid": self.uid,
             "host": self.host, "pool": POOL,
@@ -97,9 +109,10 @@ impl Vsi {
                 "url": format!("http://images.test/{}", self.image), "fileName": self.image,
             },
             "bootDisk": {"mode": if self.overlay { "overlay" } else { "copy" }},
-            "machine": {"arch": "s390x", "cpus": 2, "memoryMib": memory},
+            "machine": {"arch": "s390x", "cpus": self.cpus, "memoryMib": memory},
             "networks": self.networks,
             "disks": disks,
+            "updatePolicy": if self.manual { "Manual" } else { "Automatic" },
             "deletionPolicy": "Delete",
         }))
         .unwrap()
@@ -115,6 +128,9 @@ impl Vsi {
                 source: format!("{}.yaml", self.name),
                 line: None,
             },
+            selects_disks: true,
+            selects_networks: true,
+            missing: Vec::new(),
         }
     }
 
@@ -126,7 +142,7 @@ impl Vsi {
             labels: Default::default(),
             host: self.host.to_owned(),
             pool: POOL.to_owned(),
-            size: 1 << 30,
+            size: self.disk_gib << 30,
             deletion_policy: DeletionPolicy::Retain,
         })
     }
@@ -164,9 +180,9 @@ fn disk_name(uid: Uuid) -> String {
     format!("data-{}", uid.as_u128() & 0xffff)
 }
 
-fn made_disk(uid: Uuid) -> serde_json::Value {
+fn made_disk(uid: Uuid, gib: u64) -> serde_json::Value {
     serde_json::json!({"name": disk_name(uid), "pool": POOL, "source": {
-        "type": "made", "uid": uid, "size": 1 << 30, "deletionPolicy": "Retain",
+        "type": "made", "uid": uid, "size": gib << 30, "deletionPolicy": "Retain",
     }})
 }
 
@@ -191,5 +207,6 @@ pub fn resolved(vsis: &[Vsi]) -> Resolved {
         vsis: vsis.iter().map(Vsi::resolved).collect(),
         data_disks: vsis.iter().filter_map(Vsi::data_disk).collect(),
         hosts: vsis.iter().map(host).collect(),
+        references: Default::default(),
     }
 }

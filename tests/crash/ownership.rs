@@ -80,6 +80,10 @@ fn domain_steps(call: &str) -> &'static [&'static str] {
         "define" => &["define_domain"],
         "start" => &["start_domain"],
         "undefine" => &["undefine_domain"],
+        "suspend" => &["suspend_domain"],
+        "resume" => &["resume_domain"],
+        "set_autostart" => &["set_autostart"],
+        "grow_disk" => &["grow_data_disks"],
         _ => &["stop_domain"],
     }
 }
@@ -104,6 +108,7 @@ fn volume_owner(key: &VolumeKey, call: &str) -> (Owner, &'static [&'static str])
         (Some((Part::Cidata, uuid)), _) => (Owner::Vsi(uuid), &["write_cidata"]),
         (Some((Part::Console, uuid)), "delete") => (Owner::Vsi(uuid), &["delete_volumes"]),
         (Some((Part::Console, uuid)), _) => (Owner::Vsi(uuid), &["create_console_log"]),
+        (None, "resize") if is_disk(key) => (Owner::Disk, &["grow_data_disks"]),
         (None, _) if is_disk(key) => (Owner::Disk, &["attach_data_disks"]),
         (None, _) => (Owner::Image, IMAGE_STEPS),
     }

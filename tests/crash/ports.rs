@@ -310,6 +310,30 @@ impl<W: Way> DomainPort for Ports<W> {
         .await
     }
 
+    async fn suspend(&self, uuid: Uuid) -> PortResult<()> {
+        let port = self.inner.domains.clone();
+        let work = async move { port.suspend(uuid).await };
+        self.act("suspend", Object::Domain(uuid), work).await
+    }
+
+    async fn resume(&self, uuid: Uuid) -> PortResult<()> {
+        let port = self.inner.domains.clone();
+        let work = async move { port.resume(uuid).await };
+        self.act("resume", Object::Domain(uuid), work).await
+    }
+
+    async fn grow_disk(&self, uuid: Uuid, path: &str, capacity: u64) -> PortResult<()> {
+        let (port, path) = (self.inner.domains.clone(), path.to_owned());
+        let work = async move { port.grow_disk(uuid, &path, capacity).await };
+        self.act("grow_disk", Object::Domain(uuid), work).await
+    }
+
+    async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
+        let port = self.inner.domains.clone();
+        let work = async move { port.set_autostart(uuid, on).await };
+        self.act("set_autostart", Object::Domain(uuid), work).await
+    }
+
     async fn destroy(&self, uuid: Uuid) -> PortResult<()> {
         let port = self.inner.domains.clone();
         self.act("destroy", Object::Domain(uuid), async move {

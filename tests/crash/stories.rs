@@ -1,5 +1,7 @@
 //! The stories the matrix tells: every workflow, and what users do in between.
 
+use vsiflow_workflows::wanted::PowerAction;
+
 use super::{
     documents::{Guest, Vsi, uuid},
     story::Act,
@@ -58,6 +60,17 @@ fn every() -> Vec<Story> {
         tried_again_by_itself(),
         uploaded_ahead(),
         pruned(),
+        rebuilt(),
+        restarted_for_more(),
+        changed_twice(),
+        taken_back(),
+        rolled(),
+        off_and_on(),
+        paused(),
+        stopped_while_it_changes(),
+        approved(),
+        grown(),
+        host_restarted(),
     ]
 }
 
@@ -216,6 +229,160 @@ fn two_on_one_image() -> Story {
     ];
     story(
         "two VSIs on one image",
+        &[("web", WEB, "Running"), ("db", DB, "Running")],
+        acts,
+    )
+}
+
+/// Another image: the boot disk is made anew, the data disk stays.
+fn rebuilt() -> Story {
+    let mut newer = web().with_disk(7);
+    newer.image = "other.qcow2";
+    let acts = vec![
+        Act::Apply(vec![web().with_disk(7)]),
+        Act::Decided(uuid(WEB)),
+        Act::Apply(vec![newer]),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("rebuild from another image", RUNNING, acts)
+}
+
+const RUNNING: &[End] = &[("web", WEB, "Running")];
+
+fn restarted_for_more() -> Story {
+    let mut larger = web();
+    larger.cpus = 4;
+    larger.networks = vec!["default", "second"];
+    let acts = vec![
+        Act::Apply(vec![web()]),
+        Act::Decided(uuid(WEB)),
+        Act::Apply(vec![larger]),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("restart for more processors", RUNNING, acts)
+}
+
+fn changed_twice() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web()]),
+        Act::Decided(uuid(WEB)),
+        Act::Apply(vec![web().edition(2)]),
+        Act::At(uuid(WEB), "clone_boot_disk"),
+        Act::Apply(vec![web().edition(3)]),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("supersede a rebuild", RUNNING, acts)
+}
+
+/// A change after which the guest does not boot is taken back.
+fn taken_back() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web()]),
+        Act::Decided(uuid(WEB)),
+        Act::Apply(vec![web().guest(Guest::TooSmall)]),
+        Act::Decided(uuid(WEB)),
+        Act::Apply(vec![web()]),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("take a failed change back", RUNNING, acts)
+}
+
+/// One change for two VSIs: one after the other.
+fn rolled() -> Story {
+    let db = || Vsi::new("db", DB, A);
+    let acts = vec![
+        Act::Apply(vec![web(), db()]),
+        Act::Decided(uuid(WEB)),
+        Act::Decided(uuid(DB)),
+        Act::Apply(vec![web().edition(2), db().edition(2)]),
+        Act::Decided(uuid(WEB)),
+        Act::Decided(uuid(DB)),
+    ];
+    story(
+        "roll a rebuild",
+        &[("web", WEB, "Running"), ("db", DB, "Running")],
+        acts,
+    )
+}
+
+fn off_and_on() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web()]),
+        Act::Decided(uuid(WEB)),
+        Act::Power("web", uuid(WEB), PowerAction::Stop, 2),
+        Act::Decided(uuid(WEB)),
+        Act::Power("web", uuid(WEB), PowerAction::Start, 3),
+        Act::Decided(uuid(WEB)),
+        Act::Power("web", uuid(WEB), PowerAction::Restart, 4),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("stop, start and restart", RUNNING, acts)
+}
+
+fn paused() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web()]),
+        Act::Decided(uuid(WEB)),
+        Act::Power("web", uuid(WEB), PowerAction::Pause, 2),
+        Act::Decided(uuid(WEB)),
+        Act::Power("web", uuid(WEB), PowerAction::Unpause, 3),
+        Act::Decided(uuid(WEB)),
+        Act::Power("web", uuid(WEB), PowerAction::Pause, 4),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("pause", &[("web", WEB, "Paused")], acts)
+}
+
+/// The command waits for the change.
+fn stopped_while_it_changes() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web()]),
+        Act::Decided(uuid(WEB)),
+        Act::Apply(vec![web().edition(2)]),
+        Act::At(uuid(WEB), "monitor_console"),
+        Act::Power("web", uuid(WEB), PowerAction::Stop, 3),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("stop while it changes", &[("web", WEB, "Stopped")], acts)
+}
+
+fn approved() -> Story {
+    let mut manual = web();
+    manual.manual = true;
+    let acts = vec![
+        Act::Apply(vec![manual.clone()]),
+        Act::Decided(uuid(WEB)),
+        Act::Apply(vec![manual.edition(2)]),
+        Act::Approve("web"),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("approve a rebuild", RUNNING, acts)
+}
+
+fn grown() -> Story {
+    let mut larger = web().with_disk(7);
+    larger.disk_gib = 2;
+    let acts = vec![
+        Act::Apply(vec![web().with_disk(7)]),
+        Act::Decided(uuid(WEB)),
+        Act::Apply(vec![larger]),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("grow a data disk", RUNNING, acts)
+}
+
+fn host_restarted() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web(), Vsi::new("db", DB, A)]),
+        Act::Decided(uuid(WEB)),
+        Act::Decided(uuid(DB)),
+        Act::HostRestarts(A),
+        Act::Look,
+        Act::Decided(uuid(WEB)),
+        Act::Decided(uuid(DB)),
+    ];
+    story(
+        "a restart of the host",
         &[("web", WEB, "Running"), ("db", DB, "Running")],
         acts,
     )

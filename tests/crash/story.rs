@@ -4,7 +4,10 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 use vsiflow_engine::model::NodeState;
-use vsiflow_workflows::fleet::{ErrorKind, Fleet, FleetError};
+use vsiflow_workflows::{
+    fleet::{ErrorKind, Fleet, FleetError, Gracefully},
+    wanted::PowerAction,
+};
 
 use super::{
     check,
@@ -22,6 +25,14 @@ pub enum Act {
     Forget(&'static str),
     Retry(Uuid),
     Cancel(Uuid),
+    /// A power command that makes this generation of the VSI.
+    Power(&'static str, Uuid, PowerAction, u64),
+    /// Approves what waits for it.
+    Approve(&'static str),
+    /// The host loses its power and comes up again, once.
+    HostRestarts(&'static str),
+    /// Looks at the hosts, and acts on what is found.
+    Look,
     /// Waits until the outcome is decided.
     Decided(Uuid),
     /// Waits until so many boots have failed since somebody asked for one.
@@ -98,6 +109,21 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             .cancel(ownership::entity(*uid), user())
             .await
             .map(drop),
+        Act::Power(name, uid, action, makes) => {
+            power(world, fleet, name, *uid, *action, *makes).await
+        }
+        Act::Approve(name) => approve(fleet, name).await,
+        Act::HostRestarts(host) => {
+            let sim = world.hosts.sim(host).await.unwrap();
+            sim.with(|state| {
+                if state.boots == 1 {
+                    state.restart();
+                }
+            })
+            .await;
+            Ok(())
+        }
+        Act::Look => fleet.look(true).await.map(drop),
         Act::Decided(uid) => fleet.decided(&ownership::entity(*uid)).await.map(drop),
         Act::FailedBoots(uid, boots) => fail(world, fleet, *uid, *boots).await,
         Act::Upload(image) => upload(fleet, image).await,
@@ -110,6 +136,38 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
 pub async fn delete(fleet: &Fleet, name: &str, orphan: bool) -> Result<(), FleetError> {
     match fleet.delete("default", name, orphan, user()).await {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+        done => done.map(drop),
+    }
+}
+
+/// One that was recorded is not given again, although its answer was lost.
+async fn power(
+    world: &World,
+    fleet: &Fleet,
+    name: &str,
+    uid: Uuid,
+    action: PowerAction,
+    makes: u64,
+) -> Result<(), FleetError> {
+    let generation = {
+        let ledger = world.audit.ledger();
+        let desired = ledger.vsi(uid).and_then(|vsi| vsi.desired.as_ref());
+        desired.map_or(0, |desired| desired.generation)
+    };
+    if generation >= makes {
+        return Ok(());
+    }
+    let how = Gracefully::default();
+    fleet
+        .power("default", name, action, how, user())
+        .await
+        .map(drop)
+}
+
+/// What waits no more was approved by the same command, whose answer was lost.
+async fn approve(fleet: &Fleet, name: &str) -> Result<(), FleetError> {
+    match fleet.approve("default", &[name.to_owned()], user()).await {
+        Err(error) if error.failure.code.as_str() == "VSI0704" => Ok(()),
         done => done.map(drop),
     }
 }

@@ -3,10 +3,12 @@
 
 mod backups;
 mod bad_documents;
+mod changes;
 mod command_line;
 mod contract_desk;
 mod contracts;
 mod daemon;
+mod drift;
 mod failed_boots;
 mod going_on;
 mod growth;
@@ -14,6 +16,7 @@ mod hello;
 mod image_commands;
 mod images;
 mod invariants;
+mod lab_changes;
 mod lab_engine;
 mod lab_faults;
 mod lab_images;
@@ -22,4 +25,6 @@ mod lab_kill;
 mod lab_ports;
 mod lab_vsi;
 mod old_copies;
+mod older_state;
+mod power;
 mod state_directory;

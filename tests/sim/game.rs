@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use vsiflow_engine::model::{EntityState, Hash};
-use vsiflow_workflows::fleet::{Fleet, FleetError};
+use vsiflow_workflows::{
+    fleet::{Fleet, FleetError, Gracefully},
+    wanted::PowerAction,
+};
 
 use super::{
     plan::{self, Command, Slot, Wish},
@@ -169,6 +172,14 @@ impl Game {
                 let entity = ownership::entity(self.slots[*slot].uid());
                 fleet.retry(entity, user()).await.map_err(words)?;
             }
+            Command::Power(slot, action, force) => {
+                let name = self.slots[*slot].name;
+                power(fleet, name, *action, *force).await.map_err(words)?;
+            }
+            Command::Approve(slot) => {
+                self.approve(fleet, *slot).await.map_err(words)?;
+            }
+            Command::Look => drop(fleet.look(true).await.map_err(words)?),
             Command::Resume => {
                 let open = fleet.interrupted().await.map_err(words)?;
                 fleet.resume(open, user()).await.map_err(words)?;
@@ -199,6 +210,32 @@ impl Game {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// What was asked for is approved, and to run.
+    pub async fn approve_and_start(&self, fleet: &Fleet, slot: &Slot) -> Result<(), FleetError> {
+        if !matches!(slot.wish, Wish::There(_)) {
+            return Ok(());
+        }
+        let place = self.slots.iter().position(|other| other.name == slot.name);
+        self.approve(fleet, place.unwrap_or_default()).await?;
+        power(fleet, slot.name, PowerAction::Start, false).await
+    }
+
+    /// A name that nobody has, or a VSI that waits for nothing, is no mistake here.
+    async fn approve(&self, fleet: &Fleet, slot: usize) -> Result<(), FleetError> {
+        let names = [self.slots[slot].name.to_owned()];
+        match fleet.approve("default", &names, user()).await {
+            Err(error)
+                if matches!(
+                    error.failure.code.as_str(),
+                    "VSI0702" | "VSI0703" | "VSI0704"
+                ) =>
+            {
+                Ok(())
+            }
+            done => done.map(drop),
+        }
     }
 
     async fn delete(&mut self, fleet: &Fleet, slot: usize, orphan: bool) -> Result<(), FleetError> {
@@ -261,6 +298,31 @@ impl Game {
             restarts,
             digest,
         }
+    }
+}
+
+/// As a user who does not know what there is, or how it stands.
+pub async fn power(
+    fleet: &Fleet,
+    name: &str,
+    action: PowerAction,
+    force: bool,
+) -> Result<(), FleetError> {
+    let how = Gracefully {
+        timeout_s: None,
+        force,
+    };
+    let done = fleet.power("default", name, action, how, user()).await;
+    match done {
+        Err(error)
+            if matches!(
+                error.failure.code.as_str(),
+                "VSI0702" | "VSI0703" | "VSI0705"
+            ) =>
+        {
+            Ok(())
+        }
+        done => done.map(drop),
     }
 }
 

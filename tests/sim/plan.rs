@@ -1,7 +1,8 @@
 //! What the user wants by now, as far as it was answered.
 
-use rand::{Rng as _, rngs::StdRng};
+use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 use uuid::Uuid;
+use vsiflow_workflows::wanted::PowerAction;
 
 use crate::{
     documents::{Guest, Vsi, uuid},
@@ -35,8 +36,19 @@ pub enum Command {
     Delete(usize, bool),
     Cancel(usize),
     Retry(usize),
+    Power(usize, PowerAction, bool),
+    Approve(usize),
+    Look,
     Resume,
 }
+
+const POWER: [PowerAction; 5] = [
+    PowerAction::Start,
+    PowerAction::Stop,
+    PowerAction::Restart,
+    PowerAction::Pause,
+    PowerAction::Unpause,
+];
 
 const NAMES: [&str; 4] = ["web", "db", "mq", "log"];
 
@@ -82,6 +94,9 @@ impl Slot {
             _ => Guest::Good,
         };
         vsi.edition = random.random_range(1..4);
+        vsi.cpus = random.random_range(2..4);
+        vsi.manual = random.random_bool(0.1);
+        vsi.disk_gib = 1;
         vsi.overlay = random.random_bool(0.3);
         if random.random_bool(0.3) {
             vsi.image = "other.qcow2";
@@ -102,11 +117,17 @@ impl Slot {
 /// What comes next.
 pub fn command(slots: &[Slot], random: &mut StdRng) -> Command {
     let slot = random.random_range(0..slots.len());
-    match random.random_range(0..12) {
+    match random.random_range(0..17) {
         0..=4 => Command::Apply(slot, Box::new(slots[slot].document(random))),
         5 | 6 => Command::Delete(slot, random.random_bool(0.15)),
         7 | 8 => Command::Cancel(slot),
         9 | 10 => Command::Retry(slot),
+        11..=13 => {
+            let action = *POWER.choose(random).unwrap();
+            Command::Power(slot, action, random.random_bool(0.2))
+        }
+        14 => Command::Approve(slot),
+        15 => Command::Look,
         _ => Command::Resume,
     }
 }

@@ -20,6 +20,11 @@ pub async fn settle(game: &mut Game) -> Result<(), String> {
     calm(game).await?;
     let gate = Gate::safe();
     let fleet = game.start(&gate).await?;
+    for slot in &game.slots {
+        game.approve_and_start(&fleet, slot)
+            .await
+            .map_err(|e| format!("while it settles: {e}"))?;
+    }
     for round in 0..ROUNDS {
         tokio::time::sleep(CALM).await;
         game.note_gone();

@@ -139,6 +139,7 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
         mark: None,
         state,
         live: None,
+        running: None,
     }
 }
 

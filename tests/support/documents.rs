@@ -18,7 +18,12 @@ pub struct Vsi {
     pool: String,
     memory: String,
     contract: String,
+    cpus: u32,
+    /// Further lines of its spec.
+    spec: Vec<String>,
     network: Option<String>,
+    /// Data disks: name and size.
+    disks: Vec<(String, String)>,
     selected: String,
 }
 
@@ -33,7 +38,10 @@ impl Vsi {
             pool: "images".to_owned(),
             memory: "512Mi".to_owned(),
             contract: CONTRACT.to_owned(),
+            cpus: 1,
+            spec: Vec::new(),
             network: None,
+            disks: Vec::new(),
             selected: "lab".to_owned(),
         }
     }
@@ -65,6 +73,24 @@ impl Vsi {
     /// The same with this much memory.
     pub fn memory(mut self, memory: &str) -> Self {
         self.memory = memory.to_owned();
+        self
+    }
+
+    /// The same with so many processors.
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// The same with this line in its spec, such as `powerState: Stopped`.
+    pub fn with(mut self, line: &str) -> Self {
+        self.spec.push(line.to_owned());
+        self
+    }
+
+    /// The same with a data disk that is made.
+    pub fn disk(mut self, name: &str, size: &str) -> Self {
+        self.disks.push((name.to_owned(), size.to_owned()));
         self
     }
 
@@ -110,7 +136,14 @@ impl fmt::Display for Vsi {
             writeln!(f, "  imageChecksum: {checksum}")?;
         }
         writeln!(f, "  storagePool: {}\n  {selected}", self.pool)?;
-        writeln!(f, "  machine:\n    cpus: 1\n    memory: {}", self.memory)?;
+        writeln!(
+            f,
+            "  machine:\n    cpus: {}\n    memory: {}",
+            self.cpus, self.memory
+        )?;
+        for line in &self.spec {
+            writeln!(f, "  {line}")?;
+        }
         if self.network.is_some() {
             writeln!(
                 f,
@@ -118,7 +151,18 @@ impl fmt::Display for Vsi {
                 self.name
             )?;
         }
+        if !self.disks.is_empty() {
+            let name = &self.name;
+            writeln!(f, "  diskSelector:\n    matchLabels:\n      disks: {name}")?;
+        }
         writeln!(f, "  contract: |\n{}", indented(&self.contract, 4))?;
+        for (disk, size) in &self.disks {
+            writeln!(f, "---\napiVersion: hpse.ibm.com/v1")?;
+            writeln!(f, "kind: HyperProtectContainerRuntimeOnPremDataDisk")?;
+            let meta = format!("name: {disk}\n  labels:\n    disks: {}", self.name);
+            writeln!(f, "metadata:\n  {meta}")?;
+            writeln!(f, "spec:\n  size: {size}\n  {selected}")?;
+        }
         let Some(network) = &self.network else {
             return Ok(());
         };

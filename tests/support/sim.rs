@@ -22,6 +22,29 @@ impl Sim {
         Self { folder, state }
     }
 
+    pub(crate) fn change(state: &Path, change: impl FnOnce(&mut Value)) {
+        let mut sim = Self::read(state);
+        change(&mut sim.state);
+        let text = serde_json::to_vec(&sim.state).unwrap();
+        std::fs::write(sim.folder.join("state.json"), text).unwrap();
+    }
+
+    /// The one domain with this title.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn domain(&self, title: &str) -> &Value {
+        let domains = self.state["domains"].as_object();
+        let mut domains = domains.into_iter().flatten().map(|(_, domain)| domain);
+        let found = domains.find(|domain| domain["spec"]["title"] == title);
+        found.unwrap_or_else(|| panic!("no domain {title} in {:?}", self.domains()))
+    }
+
+    /// A volume of pool `images`.
+    pub fn volume(&self, name: &str) -> &Value {
+        &self.state["pools"]["images"]["volumes"][name]
+    }
+
     fn all(&self) -> BTreeMap<&str, &Value> {
         let volumes = self.state["pools"]["images"]["volumes"].as_object();
         volumes

@@ -130,6 +130,11 @@ impl Vsiflow {
         ran.stdout.lines().map(Event::parse).collect()
     }
 
+    /// Somebody changes the simulated host by hand.
+    pub fn change_sim(&self, change: impl FnOnce(&mut Value)) {
+        Sim::change(&self.state(), change);
+    }
+
     /// The simulated host.
     pub fn sim(&self) -> Sim {
         Sim::read(&self.state())

@@ -312,7 +312,7 @@ fn inline_of(work: &mut Work) -> Option<&mut Payload> {
 /// Somebody else's wish came between the look that this one was made by and its record.
 fn outdated(entity: &EntityId) -> Failure {
     let message = "something else was asked for at the same moment";
-    Failure::new(FailureClass::Transient, "VSI0011", message)
+    Failure::new(FailureClass::Transient, "VSI0014", message)
         .of_object(entity.to_string())
         .with_remedy("look what is wanted by now with `vsiflow get`, then give the command again")
 }
@@ -320,7 +320,7 @@ fn outdated(entity: &EntityId) -> Failure {
 /// A wish that nothing may follow yet is under way: a deletion.
 fn outranked(entity: &EntityId) -> Failure {
     let message = "what was asked for before comes first: it is being removed";
-    Failure::new(FailureClass::Blocked, "VSI0012", message)
+    Failure::new(FailureClass::Blocked, "VSI0015", message)
         .of_object(entity.to_string())
         .with_remedy("wait until it is gone, then give the command again")
 }

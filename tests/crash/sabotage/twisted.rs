@@ -158,6 +158,22 @@ impl DomainPort for Ports {
         self.domains.shutdown(uuid).await
     }
 
+    async fn suspend(&self, uuid: Uuid) -> PortResult<()> {
+        self.domains.suspend(uuid).await
+    }
+
+    async fn resume(&self, uuid: Uuid) -> PortResult<()> {
+        self.domains.resume(uuid).await
+    }
+
+    async fn grow_disk(&self, uuid: Uuid, path: &str, capacity: u64) -> PortResult<()> {
+        self.domains.grow_disk(uuid, path, capacity).await
+    }
+
+    async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
+        self.domains.set_autostart(uuid, on).await
+    }
+
     async fn destroy(&self, uuid: Uuid) -> PortResult<()> {
         self.domains.destroy(uuid).await
     }

@@ -1,0 +1,310 @@
+//! Changes of a VSI that is there: planned, approved, carried out, and taken back.
+
+use vsiflow_tests::{Vsi, Vsiflow, history::Event};
+
+const OTHER: &str = "http://images.lab.test:8080/other.qcow2";
+
+fn running(vsi: &Vsi) -> Vsiflow {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(vsi, &[]).exits(0);
+    vsiflow
+}
+
+/// `plan -f` with these documents, and the exit code it must have.
+fn plan(vsiflow: &Vsiflow, documents: impl ToString, code: i32) -> serde_json::Value {
+    let path = vsiflow.write("plan.yaml", &documents.to_string());
+    let path = path.to_str().unwrap();
+    vsiflow.run(&["plan", "-f", path]).exits(code);
+    let json = vsiflow.run(&["plan", "-f", path, "-o", "json"]).exits(code);
+    json.json()["items"][0].clone()
+}
+
+/// The steps of the newest run, in the order they succeeded.
+fn newest_steps(history: &[Event]) -> Vec<String> {
+    let run = history.last().map(|event| {
+        let runs = history.iter().rev();
+        let of_update = runs.filter(|e| e.text("workflow") == "update_vsi");
+        let run = of_update.map(|e| e.text("run").to_owned()).next();
+        (run.unwrap_or_default(), event)
+    });
+    let (run, _) = run.unwrap();
+    let steps = history.iter().filter(|e| e.text("run") == run);
+    let done = steps.filter(|e| e.kind() == "step_succeeded");
+    done.map(|e| e.step().to_owned()).collect()
+}
+
+#[test]
+fn a_plan_says_what_would_change_how_and_what_would_be_lost_and_does_nothing() {
+    let vsiflow = running(&Vsi::named("web").disk("data", "1Gi"));
+    let same = plan(&vsiflow, Vsi::named("web").disk("data", "1Gi"), 0);
+    assert_eq!(same["action"], "none");
+    let before = vsiflow.history("web").len();
+    let changed = Vsi::named("web").disk("data", "1Gi").image(OTHER).cpus(2);
+    let plan = plan(&vsiflow, &changed, 1);
+    assert_eq!(plan["action"], "rebuild", "{plan:#}");
+    let how: Vec<_> = plan["changes"].as_array().unwrap().iter().collect();
+    let how: Vec<_> = how.iter().map(|c| (&c["path"], &c["how"])).collect();
+    let expected = [("imageURL", "rebuild"), ("machine.cpus", "restart")];
+    let expected: Vec<_> = expected.map(|(p, h)| (p.into(), h.into())).to_vec();
+    assert_eq!(
+        how,
+        expected.iter().map(|(p, h)| (p, h)).collect::<Vec<_>>()
+    );
+    assert!(
+        plan["destroys"][0]["object"]
+            .as_str()
+            .unwrap()
+            .contains("boot disk")
+    );
+    assert!(plan["keeps"].to_string().contains("data disk data"));
+    assert_eq!(vsiflow.history("web").len(), before);
+    let path = vsiflow.write("new.yaml", &Vsi::named("new").to_string());
+    let new = vsiflow
+        .run(&["plan", "-f", path.to_str().unwrap()])
+        .exits(1);
+    assert!(new.stdout.contains("vsi/new will be created"), "{new:#?}");
+}
+
+#[test]
+fn a_rebuild_keeps_identity_and_data_disks_and_runs_only_the_steps_of_its_plan() {
+    let vsiflow = running(&Vsi::named("web").disk("data", "1Gi"));
+    let (before, sim) = (vsiflow.vsi("web"), vsiflow.sim());
+    let data = before["metadata"]["uid"].clone();
+    let disks = sim
+        .volumes()
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    vsiflow
+        .apply(
+            Vsi::named("web").disk("data", "1Gi").image(OTHER),
+            &["--wait"],
+        )
+        .exits(0)
+        .says("vsi/web is Running");
+    let (after, now) = (vsiflow.vsi("web"), vsiflow.sim());
+    assert_eq!(after["metadata"]["uid"], data);
+    assert_eq!(after["metadata"]["generation"], 2);
+    assert_eq!(after["status"]["observedGeneration"], 2);
+    let part = |sim: &vsiflow_tests::Sim, key: &str| {
+        let spec = &sim.domain("default/web")["spec"];
+        spec[key].clone()
+    };
+    assert_eq!(part(&now, "nics"), part(&sim, "nics"));
+    assert_eq!(part(&now, "disks"), part(&sim, "disks"));
+    let kept: Vec<_> = disks.iter().filter(|name| name.len() == 36).collect();
+    assert!(
+        kept.iter()
+            .all(|name| now.volumes().contains(&name.as_str())),
+        "{kept:?}"
+    );
+    let steps = newest_steps(&vsiflow.history("web"));
+    assert!(steps.contains(&"clone_boot_disk".to_owned()), "{steps:?}");
+    assert!(!steps.contains(&"undefine_domain".to_owned()), "{steps:?}");
+}
+
+#[test]
+fn more_processors_restart_the_guest_and_leave_its_boot_disk_alone() {
+    let vsiflow = running(&Vsi::named("web"));
+    vsiflow.apply(Vsi::named("web").cpus(3), &[]).exits(0);
+    let spec = vsiflow.sim().domain("default/web")["spec"]["machine"].clone();
+    assert_eq!(spec["cpus"], 3);
+    let steps = newest_steps(&vsiflow.history("web"));
+    assert!(steps.contains(&"stop_domain".to_owned()), "{steps:?}");
+    assert!(!steps.contains(&"clone_boot_disk".to_owned()), "{steps:?}");
+}
+
+#[test]
+fn a_manual_change_waits_for_approval_and_the_guest_runs_on() {
+    let manual = || Vsi::named("web").with("updatePolicy: Manual");
+    let vsiflow = running(&manual());
+    let newer = || manual().image(OTHER);
+    vsiflow
+        .apply(newer(), &["--wait"])
+        .exits(4)
+        .says("waits for approval")
+        .says("imageURL");
+    let waiting = vsiflow.vsi("web");
+    assert_eq!(waiting["status"]["phase"], "Running", "{waiting:#}");
+    assert_eq!(
+        waiting["status"]["proposal"]["changes"][0]["path"],
+        "imageURL"
+    );
+    let conditions = waiting["status"]["conditions"].to_string();
+    assert!(conditions.contains("AwaitingApproval"), "{conditions}");
+    // Asking again changes nothing.
+    vsiflow
+        .apply(newer(), &["--wait"])
+        .exits(4)
+        .says("unchanged");
+    vsiflow
+        .run(&["approve", "web", "--wait"])
+        .exits(0)
+        .says("vsi/web is Running");
+    assert!(newest_steps(&vsiflow.history("web")).contains(&"clone_boot_disk".to_owned()));
+    vsiflow.apply(newer(), &[]).exits(0).says("unchanged");
+    vsiflow.run(&["approve", "web"]).exits(4).says("VSI0704");
+}
+
+#[test]
+fn a_manual_change_that_is_taken_back_leaves_nothing() {
+    let manual = || Vsi::named("web").with("updatePolicy: Manual");
+    let vsiflow = running(&manual());
+    vsiflow.apply(manual().doing("more"), &[]).exits(4);
+    vsiflow
+        .apply(manual(), &["--wait"])
+        .exits(0)
+        .says("is Running");
+    assert!(vsiflow.vsi("web")["status"]["proposal"].is_null());
+    let path = vsiflow.write("same.yaml", &manual().to_string());
+    vsiflow
+        .run(&["plan", "-f", path.to_str().unwrap()])
+        .exits(0);
+    assert!(
+        !vsiflow
+            .history("web")
+            .iter()
+            .any(|e| e.step() == "stop_domain")
+    );
+}
+
+#[test]
+fn a_change_that_cannot_be_made_is_refused_before_anything_is_touched() {
+    let vsiflow = running(&Vsi::named("web").disk("data", "2Gi"));
+    let before = vsiflow.history("web").len();
+    let smaller = Vsi::named("web").disk("data", "1Gi");
+    assert_eq!(plan(&vsiflow, &smaller, 4)["action"], "refused");
+    vsiflow
+        .apply(&smaller, &[])
+        .exits(4)
+        .says("VSI0701")
+        .says("never shrinks");
+    vsiflow
+        .apply(Vsi::named("web").disk("data", "2Gi").pool("other"), &[])
+        .exits(4);
+    assert_eq!(vsiflow.history("web").len(), before);
+}
+
+#[test]
+fn a_data_disk_grows_while_its_guest_runs() {
+    let vsiflow = running(&Vsi::named("web").disk("data", "1Gi"));
+    vsiflow
+        .apply(Vsi::named("web").disk("data", "3Gi"), &[])
+        .exits(0);
+    let sim = vsiflow.sim();
+    let disk = sim
+        .volumes()
+        .into_iter()
+        .find(|name| name.len() == 36)
+        .unwrap();
+    assert_eq!(sim.volume(disk)["capacity"], 3_u64 << 30);
+    let steps = newest_steps(&vsiflow.history("web"));
+    assert_eq!(steps, ["grow_data_disks", "release"]);
+}
+
+#[test]
+fn one_change_of_many_rolls_and_stops_at_the_first_that_does_not_boot() {
+    let vsiflow = Vsiflow::simulated();
+    let all = |change: fn(Vsi) -> Vsi| {
+        let names = ["a", "b", "c"].map(|name| change(Vsi::named(name)).to_string());
+        names.join("---\n")
+    };
+    vsiflow.apply(all(|vsi| vsi), &[]).exits(0);
+    vsiflow.apply(all(|vsi| vsi.image(OTHER)), &[]).exits(0);
+    // Never two at the same time.
+    let events = |name: &str| {
+        let history = vsiflow.history(name);
+        let at = |step: &str, kind: &str| {
+            let found = history.iter().rev();
+            let found = found.clone().find(|e| e.step() == step && e.kind() == kind);
+            found.unwrap().0["offset"].as_u64().unwrap()
+        };
+        (
+            at("stop_domain", "step_started"),
+            at("monitor_console", "step_succeeded"),
+        )
+    };
+    assert!(events("a").1 < events("b").0 && events("b").1 < events("c").0);
+    vsiflow
+        .apply(all(|vsi| vsi.image(OTHER).memory("200Mi")), &["--wait"])
+        .exits(4)
+        .says("VSI0501")
+        .says("VSI0505");
+    assert_eq!(vsiflow.phase("a"), "Failed");
+    for name in ["b", "c"] {
+        assert_eq!(vsiflow.phase(name), "Degraded");
+        let domain = vsiflow.sim().domain(&format!("default/{name}"))["state"].clone();
+        assert_eq!(domain, "Running");
+    }
+    vsiflow
+        .apply(all(|vsi| vsi.image(OTHER)), &["--wait"])
+        .exits(0);
+    assert_eq!(vsiflow.phase("c"), "Running");
+}
+
+#[test]
+fn a_failed_change_is_taken_back_with_the_earlier_document() {
+    let vsiflow = running(&Vsi::named("web"));
+    vsiflow
+        .apply(Vsi::named("web").memory("200Mi"), &[])
+        .exits(1);
+    assert_eq!(vsiflow.phase("web"), "Failed");
+    vsiflow
+        .apply(Vsi::named("web"), &[])
+        .exits(0)
+        .says("vsi/web is Running");
+    assert_eq!(vsiflow.phase("web"), "Running");
+}
+
+#[test]
+fn defect_01_a_data_disk_that_is_away_for_a_moment_changes_nothing() {
+    let with_both = Vsi::named("web").disk("one", "1Gi").disk("two", "1Gi");
+    let vsiflow = running(&with_both);
+    let history = |kind: &str| {
+        let history = vsiflow.history("web");
+        history.iter().filter(|e| e.kind() == kind).count()
+    };
+    let runs = history("run_opened");
+    let without_one = Vsi::named("web").disk("two", "1Gi");
+    let planned = plan(&vsiflow, &without_one, 0);
+    assert_eq!(
+        planned["missing"],
+        serde_json::json!(["data disk one"]),
+        "{planned:#}"
+    );
+    vsiflow
+        .apply(&without_one, &[])
+        .exits(0)
+        .says("there is no document of data disk one");
+    assert_eq!(history("run_opened"), runs, "nothing ran");
+    assert_eq!(vsiflow.phase("web"), "Running");
+    let conditions = vsiflow.vsi("web")["status"]["conditions"].to_string();
+    assert!(conditions.contains("ReferencesResolved"), "{conditions}");
+    let disks = vsiflow.sim().domain("default/web")["spec"]["disks"].clone();
+    assert_eq!(disks.as_array().unwrap().len(), 4);
+    vsiflow.apply(&with_both, &[]).exits(0);
+    assert_eq!(history("run_opened"), runs, "nothing ran");
+    let conditions = vsiflow.vsi("web")["status"]["conditions"].to_string();
+    assert!(!conditions.contains("ReferencesResolved"), "{conditions}");
+}
+
+#[test]
+fn defect_02_a_network_that_is_away_for_a_moment_changes_nothing() {
+    let vsiflow = running(&Vsi::named("web").network("default"));
+    let document = Vsi::named("web").network("default").to_string();
+    let (vsi, _) = document.rsplit_once("---\n").unwrap();
+    // Its only network reference is not there: the selector matches nothing.
+    vsiflow.apply(vsi, &[]).exits(2);
+    assert_eq!(vsiflow.phase("web"), "Running");
+    let nics = vsiflow.sim().domain("default/web")["spec"]["nics"].clone();
+    assert_eq!(nics[0]["network"], "default");
+}
+
+#[test]
+fn defect_22_a_document_without_a_pool_means_the_same_as_before() {
+    let vsiflow = running(&Vsi::named("web"));
+    let document = Vsi::named("web")
+        .to_string()
+        .replace("  storagePool: images\n", "");
+    assert_eq!(plan(&vsiflow, document, 0)["action"], "none");
+}

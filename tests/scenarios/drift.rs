@@ -1,0 +1,189 @@
+//! What somebody changes on the host behind vsiflow's back: found, told, restored where that is
+//! asked for, and never answered by destruction.
+
+use serde_json::Value;
+use vsiflow_tests::{Vsi, Vsiflow};
+
+fn running(vsi: Vsi) -> Vsiflow {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(vsi, &[]).exits(0);
+    vsiflow
+}
+
+/// Somebody changes the one domain by hand.
+fn by_hand(vsiflow: &Vsiflow, change: impl FnOnce(&mut Value)) {
+    vsiflow.change_sim(|state| {
+        let domains = state["domains"].as_object_mut().unwrap();
+        change(domains.values_mut().next().unwrap());
+    });
+}
+
+fn off(domain: &mut Value) {
+    domain["state"] = "ShutOff".into();
+    (domain["live"], domain["running"]) = (Value::Null, Value::Null);
+}
+
+/// The state and the drift that a look at the host finds.
+fn looked(vsiflow: &Vsiflow) -> (String, String) {
+    vsiflow.run(&["get", "--refresh"]).exits(0);
+    let vsi = vsiflow.vsi("web");
+    let conditions = vsi["status"]["conditions"].as_array().unwrap().clone();
+    let drift = conditions.into_iter().find(|c| c["type"] == "Drift");
+    let drift = drift.map(|c| c["message"].as_str().unwrap().to_owned());
+    let phase = vsi["status"]["phase"].as_str().unwrap().to_owned();
+    (phase, drift.unwrap_or_default())
+}
+
+fn runs(vsiflow: &Vsiflow) -> usize {
+    let history = vsiflow.history("web");
+    history.iter().filter(|e| e.kind() == "run_opened").count()
+}
+
+#[test]
+fn defect_03_a_shutdown_by_an_administrator_is_told_and_nothing_is_destroyed() {
+    let vsiflow = running(Vsi::named("web"));
+    let (volumes, before) = (vsiflow.sim().volumes().len(), runs(&vsiflow));
+    by_hand(&vsiflow, off);
+    let (phase, drift) = looked(&vsiflow);
+    assert_eq!(
+        (phase.as_str(), drift.as_str()),
+        ("Failed", "power: expected running, found shut off")
+    );
+    assert_eq!(
+        (vsiflow.sim().volumes().len(), runs(&vsiflow)),
+        (volumes, before)
+    );
+    vsiflow
+        .apply(Vsi::named("web"), &[])
+        .exits(0)
+        .says("unchanged");
+    assert_eq!(runs(&vsiflow), before);
+    // The way back is a command.
+    vsiflow
+        .run(&["start", "web"])
+        .exits(0)
+        .says("vsi/web is Running");
+    assert_eq!(looked(&vsiflow), ("Running".to_owned(), String::new()));
+}
+
+#[test]
+fn defect_03_a_suspend_by_an_administrator_is_told_and_passes_by_itself() {
+    let vsiflow = running(Vsi::named("web"));
+    by_hand(&vsiflow, |domain| domain["state"] = "Paused".into());
+    let (phase, drift) = looked(&vsiflow);
+    assert_eq!(
+        (phase.as_str(), drift.as_str()),
+        ("Failed", "power: expected running, found paused")
+    );
+    let told = vsiflow.history("web").len();
+    // What is known already is not news.
+    looked(&vsiflow);
+    assert_eq!(vsiflow.history("web").len(), told);
+    by_hand(&vsiflow, |domain| domain["state"] = "Running".into());
+    assert_eq!(looked(&vsiflow), ("Running".to_owned(), String::new()));
+}
+
+#[test]
+fn an_edited_definition_is_told_with_what_was_expected_and_what_is() {
+    let vsiflow = running(Vsi::named("web"));
+    by_hand(&vsiflow, |domain| {
+        domain["spec"]["machine"]["cpus"] = 8.into()
+    });
+    let (phase, drift) = looked(&vsiflow);
+    assert_eq!(
+        (phase.as_str(), drift.as_str()),
+        ("Degraded", "cpus: expected 1, found 8")
+    );
+    vsiflow
+        .run(&["describe", "web"])
+        .exits(0)
+        .says("expected 1, found 8");
+}
+
+#[test]
+fn a_detached_disk_and_a_deleted_boot_volume_are_told() {
+    let vsiflow = running(Vsi::named("web").disk("data", "1Gi"));
+    by_hand(&vsiflow, |domain| {
+        domain["running"]["disks"].as_array_mut().unwrap().pop();
+    });
+    let (phase, drift) = looked(&vsiflow);
+    assert_eq!(phase, "Degraded");
+    assert!(drift.starts_with("running disk vdc: expected "), "{drift}");
+    vsiflow.change_sim(|state| {
+        let volumes = state["pools"]["images"]["volumes"].as_object_mut().unwrap();
+        volumes.retain(|name, _| !name.starts_with("boot-"));
+    });
+    let (_, drift) = looked(&vsiflow);
+    assert!(
+        drift.contains("boot disk: expected images/boot-"),
+        "{drift}"
+    );
+}
+
+/// Watches until these words come.
+fn watch_until(vsiflow: &Vsiflow, words: &str) {
+    let mut watching = vsiflow.start(&["resume", "--watch", "--every", "1s"]);
+    assert!(watching.prints(words, 60), "never says {words}");
+    // What was begun goes on.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while vsiflow.phase("web") != "Running" && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    watching.interrupt();
+    watching.end(30).exits(130);
+}
+
+#[test]
+fn what_was_changed_is_restored_where_the_document_asks_for_it() {
+    let vsiflow = running(Vsi::named("web").with("onDrift: Restore"));
+    let clones = |vsiflow: &Vsiflow| {
+        let history = vsiflow.history("web");
+        history
+            .iter()
+            .filter(|e| e.step() == "clone_boot_disk")
+            .count()
+    };
+    let before = clones(&vsiflow);
+    by_hand(&vsiflow, |domain| {
+        off(domain);
+        domain["spec"]["machine"]["cpus"] = 8.into();
+    });
+    watch_until(&vsiflow, "vsi/web is restored");
+    let sim = vsiflow.sim();
+    let domain = sim.domain("default/web");
+    assert_eq!(
+        (&domain["state"], &domain["spec"]["machine"]["cpus"]),
+        (&"Running".into(), &1.into())
+    );
+    assert_eq!(clones(&vsiflow), before, "nothing is made anew");
+}
+
+#[test]
+fn a_definition_that_was_removed_is_restored_on_its_old_disks() {
+    let vsiflow = running(Vsi::named("web").with("onDrift: Restore"));
+    vsiflow.change_sim(|state| state["domains"] = serde_json::json!({}));
+    watch_until(&vsiflow, "vsi/web is restored");
+    vsiflow.sim().assert_one_vsi("default/web");
+}
+
+#[test]
+fn after_a_restart_of_the_host_what_is_to_run_is_started_again_and_that_is_no_drift() {
+    let vsiflow = running(Vsi::named("web"));
+    vsiflow
+        .apply(Vsi::named("off").with("powerState: Stopped"), &[])
+        .exits(0);
+    vsiflow.change_sim(|state| {
+        state["boots"] = 2.into();
+        for domain in state["domains"].as_object_mut().unwrap().values_mut() {
+            off(domain);
+        }
+    });
+    // A command that only looks acts on nothing.
+    let (_, drift) = looked(&vsiflow);
+    assert_eq!(drift, "");
+    watch_until(&vsiflow, "vsi/web is started again");
+    assert_eq!(vsiflow.sim().domain("default/web")["state"], "Running");
+    assert_eq!(vsiflow.sim().domain("default/off")["state"], "ShutOff");
+    let history = vsiflow.history("web");
+    assert!(!history.iter().any(|e| e.0.to_string().contains("drift: ")));
+}

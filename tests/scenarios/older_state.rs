@@ -1,0 +1,51 @@
+//! What an older version left is no reason to touch anything.
+
+use std::process::Command;
+
+use vsiflow_tests::Vsiflow;
+
+const OLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/journals/older");
+
+/// A state directory as an older version left it, with its simulated host. The bytes of its base
+/// image are left out.
+fn left_behind() -> (Vsiflow, String) {
+    let vsiflow = Vsiflow::simulated();
+    let unpacked = Command::new("tar")
+        .args(["-xzf", &format!("{OLDER}/state.tar.gz"), "-C"])
+        .arg(vsiflow.folder())
+        .status();
+    assert!(unpacked.unwrap().success());
+    (vsiflow, format!("{OLDER}/documents.yaml"))
+}
+
+#[test]
+fn a_journal_and_a_host_of_an_older_version_give_an_empty_plan() {
+    let (vsiflow, documents) = left_behind();
+    let plan = vsiflow
+        .run(&["plan", "-f", &documents, "-o", "json"])
+        .exits(0);
+    let items = plan.json()["items"].clone();
+    assert_eq!(items.as_array().unwrap().len(), 2, "{items:#}");
+    for item in items.as_array().unwrap() {
+        assert_eq!(
+            (&item["action"], &item["changes"]),
+            (&"none".into(), &serde_json::json!([]))
+        );
+    }
+    let before = vsiflow.history("older");
+    vsiflow
+        .run(&["apply", "-f", &documents])
+        .exits(0)
+        .says("vsi/older unchanged")
+        .says("vsi/plain unchanged");
+    assert_eq!(vsiflow.history("older").len(), before.len());
+}
+
+#[test]
+fn a_host_of_an_older_version_shows_no_drift() {
+    let (vsiflow, _) = left_behind();
+    let listed = vsiflow.run(&["get", "--refresh"]).exits(0);
+    assert_eq!(listed.stdout.matches("Running").count(), 2, "{listed:#?}");
+    let conditions = vsiflow.vsi("older")["status"]["conditions"].to_string();
+    assert!(!conditions.contains("Drift"), "{conditions}");
+}
