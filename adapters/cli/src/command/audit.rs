@@ -1,23 +1,22 @@
 //! `audit`: proves that the journal is what was written, anchors, exports and rebuilds it.
 
-use std::{
-    os::fd::AsFd,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use tokio::{
-    fs::{File, OpenOptions},
-    io::{AsyncBufRead, AsyncReadExt as _, BufReader, BufWriter},
-};
+use tokio::{fs::OpenOptions, io::BufWriter};
 use vsiflow_engine::{
-    audit::{Audit, AuditError, Head, PublicKey, Report, SigningKey, Violation, rebuild},
+    audit::{Audit, Head, PublicKey, Report, SigningKey, rebuild},
     blob::DirBlobs,
     clock::{Clock as _, SystemClock},
-    journal::{JournalError, SledInspector},
-    state_dir::{StateDir, StateDirError},
+    journal::SledInspector,
+    state_dir::StateDir,
 };
 
-use super::Outcome;
+use super::{
+    Outcome,
+    journal_file::{
+        input, of_error, of_new_folder, of_violation, small, standard, there, unwritable,
+    },
+};
 use crate::{
     args::{
         AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, Common,
@@ -26,9 +25,6 @@ use crate::{
     exit::{Exit, Problem},
     output,
 };
-
-/// The most that is read of a key or a head.
-const SMALL: u64 = 64 << 10;
 
 pub(super) async fn run(common: &Common, command: AuditCommand) -> Outcome {
     match command {
@@ -86,7 +82,8 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> Outcome {
     };
     if let (Some(kept), Some(path)) = (&kept, &args.public_key) {
         let key = PublicKey::read(&small(path).await?).map_err(|e| bad_key(path, &e))?;
-        kept.check(&key).map_err(|violation| of(&violation))?;
+        kept.check(&key)
+            .map_err(|violation| of_violation(&violation))?;
     }
     let looked = Looked::at(common).await?;
     let report = looked.audit().verify(kept.as_ref()).await;
@@ -108,7 +105,7 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> Outcome {
 
 fn told_violations(report: &Report) -> Problem {
     for violation in &report.violations {
-        output::problem(&of(violation));
+        output::problem(&of_violation(violation));
     }
     let many = report.violations.len();
     let rest = if report.stopped { " or more" } else { "" };
@@ -225,20 +222,9 @@ async fn write_export(looked: &Looked, path: &Path) -> Result<(), Problem> {
 
 async fn rebuild_from(common: &Common, args: AuditRebuildArgs) -> Outcome {
     let dir = compose::state_path(common)?;
-    let mut input: Box<dyn AsyncBufRead + Unpin + Send> = if args.file == Path::new("-") {
-        Box::new(BufReader::new(standard(std::io::stdin())?))
-    } else {
-        let file = File::open(&args.file).await;
-        let file = file.map_err(|error| unreadable(&args.file, &error))?;
-        Box::new(BufReader::with_capacity(64 << 10, file))
-    };
-    let rebuilt = rebuild(&mut *input, &dir).await.map_err(|error| {
-        let mut problem = of_error(&error);
-        if matches!(error, AuditError::State(StateDirError::Damaged { .. })) {
-            problem.remedy = "name an empty or new folder with --state".to_owned();
-        }
-        problem
-    })?;
+    let mut input = input(&args.file).await?;
+    let rebuilt = rebuild(&mut *input, &dir).await;
+    let rebuilt = rebuilt.map_err(|error| of_new_folder(&error))?;
     output::line(&format!(
         "journal {} with {} events and {} blobs is in {}",
         rebuilt.journal_id,
@@ -249,77 +235,8 @@ async fn rebuild_from(common: &Common, args: AuditRebuildArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
-// ---- files and errors ----
-
-/// Holds that there is a state directory.
-pub(super) fn there(path: &Path) -> Result<(), Problem> {
-    if path.join("FORMAT").is_file() {
-        return Ok(());
-    }
-    let message = format!("there is no state directory at {}", path.display());
-    let remedy = "name the state directory with --state or $VSIFLOW_STATE";
-    Err(Problem::new(Exit::NotFound, "VSI0907", message, remedy))
-}
-
-/// Standard input or output as a file that does not block the runtime.
-pub(super) fn standard(stream: impl AsFd) -> Result<File, Problem> {
-    let own = stream.as_fd().try_clone_to_owned();
-    let own = own.map_err(|error| unreadable(Path::new("-"), &error))?;
-    Ok(File::from_std(own.into()))
-}
-
-pub(super) async fn small(path: &Path) -> Result<String, Problem> {
-    let file = File::open(path).await.map_err(|e| unreadable(path, &e))?;
-    let mut text = String::new();
-    let read = file.take(SMALL).read_to_string(&mut text).await;
-    read.map_err(|error| unreadable(path, &error))?;
-    Ok(text)
-}
-
-pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
-    let message = format!("{} cannot be read: {error}", path.display());
-    Problem::new(
-        Exit::Usage,
-        "VSI0908",
-        message,
-        "check the path and its permissions",
-    )
-}
-
-pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
-    let message = format!("{} cannot be written: {error}", path.display());
-    let remedy = "name a file that is not there yet, in a folder that this user may write";
-    Problem::new(Exit::Failed, "VSI0908", message, remedy)
-}
-
 fn bad_key(path: &Path, error: &vsiflow_engine::audit::InvalidKey) -> Problem {
     let message = format!("{}: {error}", path.display());
     let remedy = "name an Ed25519 key, such as `ssh-keygen -t ed25519` makes";
     Problem::new(Exit::Usage, "VSI0905", message, remedy)
-}
-
-fn of(violation: &Violation) -> Problem {
-    let flaw = violation.flaw;
-    let mut problem = Problem::new(Exit::Failed, flaw.code(), &violation.what, flaw.remedy());
-    problem.object = violation.place();
-    problem
-}
-
-/// What went wrong with an audit.
-pub(super) fn of_error(error: &AuditError) -> Problem {
-    match error {
-        AuditError::Violation(violation) => of(violation),
-        AuditError::State(state) => Problem::from(state.clone()),
-        AuditError::Journal(JournalError::Damaged { place, why }) => {
-            let mut problem = Problem::new(Exit::Failed, error.code(), why, error.remedy());
-            problem.object = place.clone();
-            problem
-        }
-        other => Problem::new(
-            Exit::Failed,
-            other.code(),
-            other.to_string(),
-            other.remedy(),
-        ),
-    }
 }

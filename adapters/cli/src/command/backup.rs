@@ -12,7 +12,10 @@ use vsiflow_engine::{
     clock::{Clock as _, SystemClock},
 };
 
-use super::{Outcome, audit};
+use super::{
+    Outcome,
+    journal_file::{of_error, unwritable},
+};
 use crate::{
     args::{BackupArgs, Common},
     compose::App,
@@ -66,17 +69,15 @@ async fn write(
     // Unlike a rename this never takes the place of a file that came meanwhile.
     let named = tokio::fs::hard_link(&part, path).await;
     let _ = tokio::fs::remove_file(&part).await;
-    named.map_err(|e| audit::unwritable(path, &e))?;
-    sync_folder(path)
-        .await
-        .map_err(|e| audit::unwritable(path, &e))?;
+    named.map_err(|e| unwritable(path, &e))?;
+    sync_folder(path).await.map_err(|e| unwritable(path, &e))?;
     Ok(written)
 }
 
 fn part(path: &Path) -> Result<std::path::PathBuf, Problem> {
     let there = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
     if path.symlink_metadata().is_ok() {
-        return Err(audit::unwritable(path, &there));
+        return Err(unwritable(path, &there));
     }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
@@ -98,12 +99,12 @@ async fn write_part(
     part: &Path,
     recipients: &[age::x25519::Recipient],
 ) -> Result<BackedUp, Problem> {
-    let failed = |e: std::io::Error| audit::unwritable(part, &e);
+    let failed = |e: std::io::Error| unwritable(part, &e);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     let file = BufWriter::new(options.open(part).await.map_err(failed)?);
     let now = SystemClock.now();
-    let of_backup = |e| audit::of_error(&e);
+    let of_backup = |e| of_error(&e);
     let (written, mut file) = if recipients.is_empty() {
         let mut file = file;
         let written = backup.write(&mut file, now).await.map_err(of_backup)?;

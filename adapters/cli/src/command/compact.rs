@@ -13,7 +13,7 @@ use vsiflow_workflows::phase::is_gone;
 
 use super::{
     Outcome,
-    audit::{of_error, there},
+    journal_file::{of_error, there},
 };
 use crate::{
     args::{Common, CompactArgs},

@@ -13,6 +13,7 @@ mod describe;
 mod get;
 mod history;
 mod image;
+mod journal_file;
 mod logs;
 mod look;
 mod plan;

@@ -2,10 +2,7 @@
 
 use vsiflow_engine::replay::{Deviation, ReplayError, Summary, replay};
 
-use super::{
-    Outcome,
-    audit::{Looked, of_error},
-};
+use super::{Outcome, audit::Looked, journal_file::of_error};
 use crate::{
     args::{Common, ReplayArgs},
     exit::{Exit, Problem},

@@ -2,19 +2,17 @@
 
 use std::path::Path;
 
-use tokio::{
-    fs::File,
-    io::{AsyncBufRead, BufReader},
-};
+use tokio::io::BufReader;
 use tokio_util::compat::{FuturesAsyncReadCompatExt as _, TokioAsyncReadCompatExt as _};
 use vsiflow_engine::{
-    audit::AuditError,
     backup,
     clock::{Clock as _, SystemClock},
-    state_dir::StateDirError,
 };
 
-use super::{Outcome, audit};
+use super::{
+    Outcome,
+    journal_file::{Input, input, of_error, of_new_folder, small, there},
+};
 use crate::{
     actor,
     args::{Common, RestoreArgs},
@@ -22,8 +20,6 @@ use crate::{
     exit::{Exit, Problem},
     output,
 };
-
-type Input = Box<dyn AsyncBufRead + Unpin + Send>;
 
 pub(super) async fn run(common: &Common, args: RestoreArgs) -> Outcome {
     match &args.file {
@@ -34,25 +30,13 @@ pub(super) async fn run(common: &Common, args: RestoreArgs) -> Outcome {
 
 async fn restore(common: &Common, file: &Path, identity: Option<&Path>) -> Outcome {
     let dir = compose::state_path(common)?;
-    let mut input: Input = if file == Path::new("-") {
-        Box::new(BufReader::new(audit::standard(std::io::stdin())?))
-    } else {
-        let opened = File::open(file).await;
-        let opened = opened.map_err(|error| audit::unreadable(file, &error))?;
-        Box::new(BufReader::with_capacity(64 << 10, opened))
-    };
+    let mut input = input(file).await?;
     if let Some(identity) = identity {
         input = decrypted(input, identity).await?;
     }
     let by = actor::by(&common.reason);
     let restored = backup::restore(&mut *input, &dir, by.actor, by.reason, SystemClock.now()).await;
-    let restored = restored.map_err(|error| {
-        let mut problem = audit::of_error(&error);
-        if matches!(error, AuditError::State(StateDirError::Damaged { .. })) {
-            problem.remedy = "name an empty or new folder with --state".to_owned();
-        }
-        problem
-    })?;
+    let restored = restored.map_err(|error| of_new_folder(&error))?;
     output::line(&format!(
         "journal {} with {} events and {} secrets is in {}: incarnation {}, which observes only",
         restored.journal.journal_id,
@@ -69,7 +53,7 @@ async fn restore(common: &Common, file: &Path, identity: Option<&Path>) -> Outco
 }
 
 async fn decrypted(input: Input, identity: &Path) -> Result<Input, Problem> {
-    let text = audit::small(identity).await?;
+    let text = small(identity).await?;
     let wrong = |why: String| {
         let remedy = "name the file that `age-keygen` made for the recipient of the backup";
         Problem::new(Exit::Usage, "VSI0909", why, remedy)
@@ -91,7 +75,7 @@ async fn decrypted(input: Input, identity: &Path) -> Result<Input, Problem> {
 
 async fn confirm(common: &Common) -> Outcome {
     let dir = compose::state_path(common)?;
-    audit::there(&dir)?;
+    there(&dir)?;
     let mut state = compose::open_state(&dir).await?;
     if !state.observes_only() {
         output::line("it may act already");
@@ -102,7 +86,7 @@ async fn confirm(common: &Common) -> Outcome {
     let id = state.journal_id().to_owned();
     let told = backup::confirmed(&journal, &id, by.actor, by.reason, SystemClock.now()).await;
     journal.close().await;
-    told.map_err(|error| audit::of_error(&error))?;
+    told.map_err(|error| of_error(&error))?;
     let confirmed = tokio::task::spawn_blocking(move || state.confirm()).await;
     confirmed.map_err(|e| {
         Problem::new(Exit::Failed, "VSI0001", e.to_string(), "please report this")
