@@ -165,11 +165,11 @@ impl Looking<'_> {
         };
         let (cx, key) = (self.cx, &volume.key);
         let found = verify::hash(cx, self.ports, key, Bytes::OfDisk).await?;
-        if found.as_ref() != Some(&expected) {
+        let Some(found) = found.filter(|found| found.sha256 == expected) else {
             return Ok(None);
-        }
+        };
         let identity = self.wanted.identity.clone();
-        let image = verify::base_image(self.ports, self.params, key, expected, identity).await?;
+        let image = verify::base_image(self.ports, self.params, found, identity).await?;
         Ok(Some(Place::Whole(Box::new(image))))
     }
 

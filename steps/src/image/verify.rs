@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error,
-    ports::{HostPorts, Hosts, ImageSource, VolumeKey, source_for},
+    ports::{HostPorts, Hosts, ImageSource, VolumeInfo, VolumeKey, source_for},
 };
 
 /// Makes the host write the image to its disk, hashes it there and compares.
@@ -52,7 +52,7 @@ impl VerifyImage {
         ports: &HostPorts,
         params: &Params,
         key: &VolumeKey,
-    ) -> Result<(String, String), Failure> {
+    ) -> Result<(Hashed, String), Failure> {
         let sent: upload_chunks::Output = cx.output("upload_chunks")?;
         // Where an earlier attempt began to send it again, that is gone on with.
         if cx.saved::<Again>().await?.is_none() {
@@ -61,7 +61,9 @@ impl VerifyImage {
                 false => Bytes::OfDisk,
             };
             let on_host = hash(cx, ports, key, from).await?;
-            if let Some(on_host) = on_host.filter(|hash| sent.sha256.as_ref() == Some(hash)) {
+            if let Some(on_host) =
+                on_host.filter(|found| sent.sha256.as_ref() == Some(&found.sha256))
+            {
                 return Ok((on_host, sent.identity));
             }
         }
@@ -74,7 +76,7 @@ impl VerifyImage {
         ports: &HostPorts,
         params: &Params,
         key: &VolumeKey,
-    ) -> Result<(String, String), Failure> {
+    ) -> Result<(Hashed, String), Failure> {
         sidecar::hold(cx, ports, key).await?;
         let source = source_for(&self.source, &params.host).await?;
         let upload = transfer::Upload {
@@ -87,7 +89,7 @@ impl VerifyImage {
         };
         let again = upload.bring().await?;
         match hash(cx, ports, key, Bytes::OfDisk).await? {
-            Some(hash) if hash == again.sha256.to_string() => Ok((hash, again.identity)),
+            Some(found) if found.sha256 == again.sha256.to_string() => Ok((found, again.identity)),
             _ => {
                 cx.save(&()).await?;
                 Err(error::VERIFICATION
@@ -122,12 +124,12 @@ impl Step for VerifyImage {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let key = claimed(cx)?.volume;
-        let (sha256, identity) = self.settle(cx, &ports, params, &key).await?;
-        let image = match judge(&ports, params, &key, sha256, identity).await {
+        let (found, identity) = self.settle(cx, &ports, params, &key).await?;
+        let image = match judge(&ports, params, found, identity).await {
             // Somebody said `retry`: the source may have the right image by now.
             Err(unfit) if unfit.class == FailureClass::Blocked && cx.attempt > 1 => {
-                let (sha256, identity) = self.send_again(cx, &ports, params, &key).await?;
-                judge(&ports, params, &key, sha256, identity).await?
+                let (found, identity) = self.send_again(cx, &ports, params, &key).await?;
+                judge(&ports, params, found, identity).await?
             }
             judged => judged?,
         };
@@ -143,13 +145,21 @@ pub(super) enum Bytes {
     OfDisk,
 }
 
+/// What a host read of a volume.
+pub(super) struct Hashed {
+    /// The SHA-256 of its bytes.
+    pub(super) sha256: String,
+    /// The volume as it was before they were read.
+    volume: VolumeInfo,
+}
+
 /// The hash as the host reads the volume after a sync; `None` where it is gone.
 pub(super) async fn hash(
     cx: &StepContext,
     ports: &HostPorts,
     key: &VolumeKey,
     bytes: Bytes,
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<Hashed>, Failure> {
     let Some(volume) = ports.storage.volume(key).await? else {
         return Ok(None);
     };
@@ -158,37 +168,44 @@ pub(super) async fn hash(
     if matches!(bytes, Bytes::OfDisk) {
         ports.storage.drop_cached(key).await?;
     }
-    Ok(Some(ports.storage.sha256(key).await?.to_string()))
+    let sha256 = ports.storage.sha256(key).await?.to_string();
+    Ok(Some(Hashed { sha256, volume }))
 }
 
 /// The image that a volume of this hash is, if it is the one that was asked for.
 async fn judge(
     ports: &HostPorts,
     params: &Params,
-    key: &VolumeKey,
-    sha256: String,
+    found: Hashed,
     identity: String,
 ) -> Result<BaseImage, Failure> {
-    if let Some(expected) = params.expected()?.filter(|expected| *expected != sha256) {
+    let sha256 = &found.sha256;
+    if let Some(expected) = params.expected()?.filter(|expected| expected != sha256) {
         let message = format!("the image's SHA-256 is {sha256}, `imageChecksum` says {expected}");
         return Err(error::CHECKSUM.failure(message).of_object(&params.url));
     }
-    base_image(ports, params, key, sha256, identity).await
+    base_image(ports, params, found, identity).await
 }
 
 /// The image that a volume of this hash is, if it is one that may be copied.
 pub(super) async fn base_image(
     ports: &HostPorts,
     params: &Params,
-    key: &VolumeKey,
-    sha256: String,
+    found: Hashed,
     identity: String,
 ) -> Result<BaseImage, Failure> {
+    let (key, before) = (&found.volume.key, &found.volume);
     let volume = ports
         .storage
         .volume(key)
         .await?
         .ok_or_else(|| gone(ports, key))?;
+    if (volume.physical, &volume.modified) != (before.physical, &before.modified) {
+        return Err(error::VERIFICATION
+            .failure("somebody wrote into the volume while it was verified")
+            .on_host(ports.host.name())
+            .of_object(format!("volume {key}")));
+    }
     let head = ports.storage.read(key, 0, format::HEADER_MAX).await?;
     let judged = format::of_whole(&head, volume.physical);
     let unfit = match (judged, &volume.backing) {
@@ -204,12 +221,12 @@ pub(super) async fn base_image(
     })?;
     Ok(BaseImage {
         host: params.host.clone(),
-        key: key.clone(),
+        key: volume.key,
         path: volume.path,
         format,
         size: volume.physical,
         virtual_size,
-        sha256,
+        sha256: found.sha256,
         modified: volume.modified,
         origin: identity,
     })

@@ -22,6 +22,8 @@ pub enum Fault {
     /// The disk does not take what a sync writes. That sync alone hears of it: the host goes on
     /// showing the bytes out of its memory, and the next sync finds nothing to write.
     DiskError,
+    /// Somebody writes into the volume just after the call.
+    Overwritten,
     /// The host loses its power just before the call and is up again for the next.
     HostRestart,
 }

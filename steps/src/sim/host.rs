@@ -173,6 +173,9 @@ impl SimHost {
         if call.effect && result.is_ok() && call.name != "send" {
             self.persist(&world.state).await?;
         }
+        if fault == Some(Fault::Overwritten) {
+            overwrite(&mut world.state, &call);
+        }
         match fault {
             Some(Fault::LostReply) if result.is_ok() => {
                 let words = "the connection was lost before the answer came";
@@ -284,6 +287,16 @@ impl HostPort for SimHost {
                 .cloned())
         })
         .await
+    }
+}
+
+fn overwrite(state: &mut State, call: &Call) {
+    let change = state.change();
+    if let Some((pool, name)) = pool_of(state, call)
+        && let Some(volume) = pool.volumes.get_mut(name)
+    {
+        volume.content.lose_tail();
+        volume.modified = change;
     }
 }
 

@@ -253,3 +253,20 @@ async fn bytes_that_the_disk_did_not_take_are_not_verified_out_of_the_hosts_memo
     assert_eq!(failed, 0);
     assert_eq!(world.sim().await.count("drop_cached").await, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_somebody_wrote_into_while_it_was_hashed_is_not_whole() {
+    let world = World::new().await;
+    let params = world.image_params();
+    let faults = Faults::none().at("sha256", 0, Fault::Overwritten);
+    world.sim().await.set_faults(faults).await;
+    world.claim(&params).await;
+    let upload = world.upload_chunks();
+    world.attempt(&upload, &params).await.unwrap();
+    let verify = image::VerifyImage::new(world.hosts.clone(), world.source.clone());
+    assert_eq!(code(world.attempt(&verify, &params).await), "VSI0307");
+    let image = world.attempt(&verify, &params).await.unwrap().output.image;
+    assert_eq!(image.sha256, hash(&world, &image.key).await);
+    let sha256 = format!("sha256:{}", image.sha256);
+    assert_eq!(sha256, checksum(&world.source.image(URL)));
+}
