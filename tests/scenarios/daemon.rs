@@ -3,6 +3,7 @@
 
 use std::{path::Path, process::Command};
 
+use serde_json::Value;
 use vsiflow_tests::{Running, Vsi, Vsiflow, until, vsiflow::binary};
 
 fn serving(vsiflow: &Vsiflow, more: &[&str]) -> Running {
@@ -144,6 +145,42 @@ fn a_daemon_archives_what_is_old_and_goes_on() {
     daemon.terminate();
     daemon.end(30).exits(0);
     vsiflow.run(&["audit", "verify"]).exits(0);
+}
+
+#[test]
+fn an_earlier_contract_that_is_asked_for_while_it_is_replaced_is_not_lost() {
+    let vsiflow = Vsiflow::simulated();
+    let mut daemon = serving(&vsiflow, &[]);
+    let first = || Vsi::named("back").with("updatePolicy: Manual");
+    vsiflow.apply(first(), &["--wait"]).exits(0);
+    vsiflow
+        .apply(first().doing("another"), &["--wait"])
+        .exits(4);
+    vsiflow.run(&["approve", "back"]).exits(0);
+    assert!(daemon.reaches("vsi/back: stop_domain", 60));
+    // The contract of before, while the run that erases it is open.
+    vsiflow.apply(first(), &["--wait"]);
+    until("the change is done", 60, || {
+        (vsiflow.phase("back") == "Running").then_some(())
+    });
+    vsiflow.run(&["approve", "back", "--wait"]).exits(0);
+    vsiflow.apply(first(), &[]).exits(0).says("unchanged");
+    daemon.terminate();
+    daemon.end(30).exits(0);
+}
+
+#[test]
+fn a_daemon_sees_what_was_changed_on_a_host() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("seen"), &[]).exits(0);
+    vsiflow.change_sim(|state| {
+        let domains = state["domains"].as_object_mut().unwrap();
+        let domain = domains.values_mut().next().unwrap();
+        domain["state"] = "ShutOff".into();
+        (domain["live"], domain["running"]) = (Value::Null, Value::Null);
+    });
+    let mut daemon = serving(&vsiflow, &["--look-every", "1s"]);
+    assert!(daemon.prints("vsi/seen: drift", 30));
 }
 
 #[test]

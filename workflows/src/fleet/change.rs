@@ -99,7 +99,9 @@ impl Fleet {
             return Ok(Some(last.clone()));
         }
         let earlier = known.wanted.before.iter().map(|asked| &asked.contract);
-        for name in earlier.chain([&known.wanted.contract]) {
+        // A run that is open may erase what is retired at any moment, whoever names it anew.
+        let stays = |name: &&Name| !known.wanted.retired.contains(name);
+        for name in earlier.chain([&known.wanted.contract]).filter(stays) {
             let kept = self.secrets.get(name).await.ok();
             if kept.is_some_and(|kept| kept.expose() == vsi.contract.expose()) {
                 return Ok(Some(name.clone()));

@@ -11,6 +11,9 @@ pub(crate) struct ServeArgs {
     /// code 6, since another one may have taken its place.
     #[arg(long, value_name = "DURATION", value_parser = lease)]
     pub(crate) lease: Option<Duration>,
+    /// How often to look at the hosts: for what was changed there, and for restarts.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::duration)]
+    pub(crate) look_every: Duration,
     /// How often to look whether finished work is older than `--retention`.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = super::duration)]
     pub(crate) archive_every: Duration,

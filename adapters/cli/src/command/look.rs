@@ -1,4 +1,4 @@
-//! Looking at hosts: `get --refresh` and `resume --watch`.
+//! Looking at hosts: `get --refresh`, `resume --watch` and `serve`.
 
 use std::time::Duration;
 
@@ -40,6 +40,23 @@ pub(super) async fn watch(app: &App, common: &Common, every: Duration) -> Outcom
     ended
 }
 
+/// Looks at the hosts again and again, and tells what is news; ends only with an error.
+pub(super) async fn look_on(app: &App, every: Duration) -> Outcome {
+    let mut told = Looked::default();
+    loop {
+        tokio::time::sleep(every).await;
+        told = look_once(app, told).await?;
+    }
+}
+
+async fn look_once(app: &App, told: Looked) -> Result<Looked, Problem> {
+    let looked = app.fleet.look(true).await?;
+    if looked != told {
+        tell(&looked);
+    }
+    Ok(looked)
+}
+
 async fn look_forever(app: &App, common: &Common, every: Duration) -> Outcome {
     let mut told = Looked::default();
     loop {
@@ -54,11 +71,7 @@ async fn look_forever(app: &App, common: &Common, every: Duration) -> Outcome {
             ended?;
         }
         live.finish();
-        let looked = app.fleet.look(true).await?;
-        if looked != told {
-            tell(&looked);
-            told = looked;
-        }
+        told = look_once(app, told).await?;
         tokio::time::sleep(every).await;
     }
 }

@@ -69,6 +69,7 @@ async fn here_or_there(cli: &Cli, state: &Path) -> Outcome {
 fn documents(command: &Command) -> Option<(&[PathBuf], bool)> {
     match command {
         Command::Apply(args) => Some((&args.sources.files, args.sources.recursive)),
+        Command::Plan(args) => Some((&args.sources.files, args.sources.recursive)),
         Command::Delete(args) if !args.files.is_empty() => Some((&args.files, false)),
         Command::Image(ImageCommand::Upload(args)) => Some((&args.at.files, false)),
         Command::Image(ImageCommand::Unlock(args)) => Some((&args.at.files, false)),

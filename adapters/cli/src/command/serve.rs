@@ -9,7 +9,7 @@ use vsiflow_engine::{
     model::StreamId,
 };
 
-use super::Outcome;
+use super::{Outcome, look::look_on};
 use crate::{
     args::{Common, ServeArgs},
     compose::App,
@@ -55,6 +55,7 @@ async fn serve(mut app: App, common: &Common, args: &ServeArgs) -> Outcome {
         let stop = tokio::select! {
             () = work::interrupted() => Stop::Ended(Ok(Exit::Done)),
             ended = tell(&app, common) => Stop::Ended(ended),
+            ended = look_on(&app, args.look_every) => Stop::Ended(ended),
             () = much_is_old(&app, common, args) => Stop::ToCompact,
         };
         if let Some(answers) = answers {

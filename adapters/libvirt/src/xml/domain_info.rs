@@ -38,9 +38,8 @@ pub(crate) fn read(xml: &str) -> Result<Definition, XmlError> {
 fn shape(root: &Element) -> DomainShape {
     let devices = root.child("devices").map(|devices| &devices.children);
     let devices = || devices.into_iter().flatten();
-    let cpus = root.text_at(&["vcpu"]).and_then(|text| text.parse().ok());
     DomainShape {
-        cpus: cpus.unwrap_or_default(),
+        cpus: root.child("vcpu").map(cpus).unwrap_or_default(),
         memory_mib: root.child("memory").map(mib).unwrap_or_default(),
         disks: devices().filter(|d| d.name == "disk").map(disk).collect(),
         nics: devices()
@@ -48,6 +47,13 @@ fn shape(root: &Element) -> DomainShape {
             .map(nic)
             .collect(),
     }
+}
+
+/// The processors that a guest gets: `current` of those that are possible, where it is less.
+fn cpus(element: &Element) -> u32 {
+    let text = element.text();
+    let count = element.attribute("current").unwrap_or(text.trim());
+    count.parse().unwrap_or_default()
 }
 
 /// An amount of memory; libvirt itself prints KiB.
@@ -179,6 +185,20 @@ mod tests {
             volume: "data".into(),
         };
         assert!(files.contains(&volume));
+    }
+
+    #[test]
+    fn processors_that_are_taken_away_do_not_count() {
+        let xml = |vcpu: &str| {
+            format!(
+                "<domain><name>a</name><uuid>6d997109-6b44-40eb-8d88-8bf7fc90bfb5</uuid>{vcpu}</domain>"
+            )
+        };
+        let cpus = |vcpu: &str| read(&xml(vcpu)).unwrap().shape.cpus;
+        assert_eq!(cpus("<vcpu placement='static'>2</vcpu>"), 2);
+        assert_eq!(cpus("<vcpu current='1'>2</vcpu>"), 1);
+        assert_eq!(cpus("<vcpu>many</vcpu>"), 0);
+        assert_eq!(cpus(""), 0);
     }
 
     #[test]
