@@ -184,6 +184,40 @@ fn a_daemon_sees_what_was_changed_on_a_host() {
 }
 
 #[test]
+fn a_journal_is_audited_while_a_daemon_works_on_it() {
+    let vsiflow = Vsiflow::simulated();
+    let mut daemon = serving(&vsiflow, &[]);
+    for number in 0..4 {
+        let name = format!("busy-{number}");
+        vsiflow.apply(Vsi::named(&name), &[]).exits(0);
+    }
+    let head = vsiflow.run(&["audit", "head"]).exits(0).stdout;
+    vsiflow.write("head", &head);
+    let sound = "nothing was changed, removed, reordered or inserted";
+    for step in ["clone_boot_disk", "start_domain", "monitor_console"] {
+        assert!(daemon.reaches(&format!("vsi/busy-3: {step}"), 60));
+        vsiflow.run(&["audit", "verify"]).exits(0).says(sound);
+        vsiflow
+            .run(&["audit", "verify", "--head=head"])
+            .exits(0)
+            .says("kept elsewhere is part of it");
+        vsiflow.run(&["replay", "--verify"]).exits(0);
+    }
+    vsiflow.run(&["audit", "export", "busy.jsonl"]).exits(0);
+    let export = vsiflow.folder().join("busy.jsonl");
+    assert!(export.is_file(), "in the caller's folder");
+    vsiflow.run(&["audit", "export", "busy.jsonl"]).exits(1);
+    let printed = vsiflow.run(&["audit", "export"]).exits(0).stdout;
+    assert!(printed.lines().count() > 100);
+    vsiflow
+        .run(&["audit", "rebuild", "busy.jsonl"])
+        .exits(1)
+        .says("not empty");
+    daemon.terminate();
+    daemon.end(30).exits(0);
+}
+
+#[test]
 fn a_lease_that_is_too_short_is_refused() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.run(&["serve", "--lease", "1s"]).exits(2).says("3s");

@@ -203,15 +203,25 @@ impl App {
         kept.take().unwrap_or_else(|| self.fleet.notices())
     }
 
+    /// What the holder of the state directory has open, for a caller's command.
+    pub(crate) fn held() -> Option<Self> {
+        HELD.try_with(Self::clone).ok()
+    }
+
+    /// The journal, to be proved and exported.
+    pub(crate) fn audit(&self) -> Audit<'_> {
+        Audit {
+            journal: &*self.inner.journal,
+            blobs: &*self.inner.blobs,
+            journal_id: &self.inner.origin.journal_id,
+            archives: Some(&self.inner.origin.archives),
+        }
+    }
+
     /// What a backup is made of.
     pub(crate) fn backup(&self) -> Backup<'_> {
         Backup {
-            audit: Audit {
-                journal: &*self.inner.journal,
-                blobs: &*self.inner.blobs,
-                journal_id: &self.inner.origin.journal_id,
-                archives: Some(&self.inner.origin.archives),
-            },
+            audit: self.audit(),
             secrets: &*self.inner.secrets,
             incarnation: self.inner.origin.incarnation,
         }

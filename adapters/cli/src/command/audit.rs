@@ -21,7 +21,7 @@ use crate::{
     args::{
         AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, Common,
     },
-    compose,
+    compose::{self, App},
     exit::{Exit, Problem},
     output,
 };
@@ -36,9 +36,17 @@ pub(super) async fn run(common: &Common, command: AuditCommand) -> Outcome {
 }
 
 /// A state directory that is only looked at.
-pub(super) struct Looked {
+pub(super) enum Looked {
+    /// Nobody else has it.
+    Own(Box<Own>),
+    /// Its holder looks, for a caller.
+    Held(App),
+}
+
+/// A copy of the journal as it lies there, damaged or not, and what belongs to it.
+pub(super) struct Own {
     state: StateDir,
-    pub(super) journal: SledInspector,
+    journal: SledInspector,
     blobs: DirBlobs,
     archives: PathBuf,
 }
@@ -46,30 +54,38 @@ pub(super) struct Looked {
 impl Looked {
     /// Opens the state directory; one that is not there is not made.
     pub(super) async fn at(common: &Common) -> Result<Self, Problem> {
+        if let Some(app) = App::held() {
+            return Ok(Self::Held(app));
+        }
         let path = compose::state_path(common)?;
         there(&path)?;
         let state = compose::open_state(&path).await?;
         let (journal, blobs) = (state.inspect().await?, state.blobs().await?);
         let archives = state.archives();
-        Ok(Self {
+        Ok(Self::Own(Box::new(Own {
             state,
             journal,
             blobs,
             archives,
-        })
+        })))
     }
 
-    fn audit(&self) -> Audit<'_> {
-        Audit {
-            journal: &self.journal,
-            blobs: &self.blobs,
-            journal_id: self.state.journal_id(),
-            archives: Some(&self.archives),
+    pub(super) fn audit(&self) -> Audit<'_> {
+        match self {
+            Self::Held(app) => app.audit(),
+            Self::Own(own) => Audit {
+                journal: &own.journal,
+                blobs: &own.blobs,
+                journal_id: own.state.journal_id(),
+                archives: Some(&own.archives),
+            },
         }
     }
 
     pub(super) async fn close(self) {
-        self.journal.close().await;
+        if let Self::Own(own) = self {
+            own.journal.close().await;
+        }
     }
 }
 
@@ -87,7 +103,7 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> Outcome {
     }
     let looked = Looked::at(common).await?;
     let report = looked.audit().verify(kept.as_ref()).await;
-    let id = looked.state.journal_id().to_owned();
+    let id = looked.audit().journal_id.to_owned();
     looked.close().await;
     let report = report.map_err(|error| of_error(&error.into()))?;
     if !report.is_sound() {
@@ -191,8 +207,24 @@ async fn export(common: &Common, args: AuditExportArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
+/// To a caller it goes over the socket.
+async fn print_export(looked: &Looked) -> Result<(), Problem> {
+    let (mut made, mut printed) = tokio::io::duplex(64 << 10);
+    let export = async {
+        let exported = looked.audit().export(&mut made, SystemClock.now()).await;
+        drop(made);
+        exported.map_err(|error| of_error(&error))
+    };
+    let (exported, told) = tokio::join!(export, output::sink::out_all(&mut printed));
+    exported?;
+    told.map_err(|error| unwritable(Path::new("-"), &error))
+}
+
 async fn write_export(looked: &Looked, path: &Path) -> Result<(), Problem> {
     let (audit, now) = (looked.audit(), SystemClock.now());
+    if path == Path::new("-") && output::sink::is_for_caller() {
+        return print_export(looked).await;
+    }
     if path == Path::new("-") {
         let mut out = BufWriter::new(standard(std::io::stdout())?);
         audit

@@ -35,7 +35,7 @@ use vsiflow_file::Text;
 use vsiflow_workflows::wanted::PowerAction;
 
 use crate::{
-    args::{Cli, Command, ImageCommand},
+    args::{AuditCommand, Cli, Command, ImageCommand},
     compose,
     daemon::{Forwarded, forward, may_forward},
     exit::{Exit, Problem},
@@ -95,22 +95,41 @@ async fn try_both(cli: &Cli, state: &Path, files: &[Text]) -> Outcome {
 
 /// The command line for the holder, whose folder is another.
 fn words(cli: &Cli) -> Vec<String> {
-    let words = std::env::args();
-    let file = match &cli.command {
-        Command::Backup(args) => args.file.clone(),
-        Command::Image(ImageCommand::Upload(args)) if !args.image.contains("://") => {
-            PathBuf::from(&args.image)
-        }
-        _ => return words.collect(),
+    let files = files(&cli.command);
+    let absolute = |word: &str| {
+        let named = files.iter().find(|file| file.as_os_str() == word);
+        let absolute = named.and_then(|file| std::path::absolute(file).ok());
+        absolute.map_or_else(|| word.to_owned(), |path| path.display().to_string())
     };
-    let absolute = std::path::absolute(&file).unwrap_or_else(|_| file.clone());
-    let file = file.as_os_str();
+    let words = std::env::args();
     words
-        .map(|word| match file == word.as_str() {
-            true => absolute.to_string_lossy().into_owned(),
-            false => word,
+        .map(|word| match word.split_once('=') {
+            Some((option, value)) if option.starts_with("--") => {
+                format!("{option}={}", absolute(value))
+            }
+            _ => absolute(&word),
         })
         .collect()
+}
+
+/// The files that the holder is to read or write in the caller's place.
+fn files(command: &Command) -> Vec<PathBuf> {
+    match command {
+        Command::Backup(args) => vec![args.file.clone()],
+        Command::Image(ImageCommand::Upload(args)) if !args.image.contains("://") => {
+            vec![PathBuf::from(&args.image)]
+        }
+        Command::Audit(AuditCommand::Verify(args)) => {
+            let head = args.head.iter().map(PathBuf::from);
+            let head = head.filter(|file| file.is_file());
+            head.chain(args.public_key.clone()).collect()
+        }
+        Command::Audit(AuditCommand::Head(args)) => args.sign_key.iter().cloned().collect(),
+        Command::Audit(AuditCommand::Export(args)) if args.file != Path::new("-") => {
+            vec![args.file.clone()]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// How long a holder may take to answer, or to go away.

@@ -11,7 +11,7 @@ use crate::{
 
 pub(super) async fn run(common: &Common, args: ReplayArgs) -> Outcome {
     let looked = Looked::at(common).await?;
-    let replayed = replay(&looked.journal, args.verify).await;
+    let replayed = replay(looked.audit().journal, args.verify).await;
     looked.close().await;
     match replayed {
         Ok(summary) => {

@@ -10,7 +10,7 @@ use super::{
     socket,
 };
 use crate::{
-    args::{Command, ImageCommand},
+    args::{AuditCommand, Command, ImageCommand},
     exit::Exit,
     output,
 };
@@ -26,7 +26,8 @@ pub(crate) fn may_forward(command: &Command) -> bool {
         Command::Approve(_) | Command::Start(_) | Command::Stop(_) => true,
         Command::Restart(_) | Command::Pause(_) | Command::Unpause(_) => true,
         Command::Image(ImageCommand::List(_) | ImageCommand::Prune(_)) => true,
-        Command::Delete(_) | Command::Plan(_) => true,
+        Command::Delete(_) | Command::Plan(_) | Command::Replay(_) => true,
+        Command::Audit(command) => !matches!(command, AuditCommand::Rebuild(_)),
         command => only_a_daemon(command),
     }
 }

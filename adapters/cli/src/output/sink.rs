@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::Notify;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    sync::Notify,
+};
 
 tokio::task_local! {
     static CALLER: Arc<Sink>;
@@ -17,18 +20,21 @@ tokio::task_local! {
 pub(crate) struct Sink {
     waiting: Mutex<Vec<(bool, Vec<u8>)>>,
     filled: Notify,
+    taken: Notify,
 }
+
+/// What may wait while long results are printed piece by piece.
+const PIECES: usize = 1024 * 1024;
 
 /// More than this is not kept for a caller that does not read; what follows is dropped.
 const MOST: usize = 32 * 1024 * 1024;
 
 impl Sink {
     fn put(&self, to_err: bool, bytes: &[u8]) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let held: usize = waiting.iter().map(|(_, bytes)| bytes.len()).sum();
-        if held.saturating_add(bytes.len()) > MOST {
+        if self.held().saturating_add(bytes.len()) > MOST {
             return;
         }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         match waiting.last_mut() {
             Some((kind, last)) if *kind == to_err => last.extend_from_slice(bytes),
             _ => waiting.push((to_err, bytes.to_vec())),
@@ -36,8 +42,21 @@ impl Sink {
         self.filled.notify_one();
     }
 
+    fn held(&self) -> usize {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+
+    /// Waits until the caller has taken most of it. Cancel safe.
+    async fn drained(&self) {
+        while self.held() > PIECES {
+            self.taken.notified().await;
+        }
+    }
+
     /// What has come since this was last asked: whether it is for standard error, and the bytes.
     pub(crate) fn take(&self) -> Vec<(bool, Vec<u8>)> {
+        self.taken.notify_one();
         std::mem::take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -70,6 +89,21 @@ pub(super) fn out_raw(bytes: &[u8]) -> std::io::Result<()> {
     match CALLER.try_with(|sink| sink.put(false, bytes)) {
         Ok(()) => Ok(()),
         Err(_) => std::io::stdout().write_all(bytes),
+    }
+}
+
+/// Prints long results to their end, however slowly a caller takes them.
+pub(crate) async fn out_all(from: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()> {
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let length = from.read(&mut piece).await?;
+        let Some(piece) = piece.get(..length).filter(|piece| !piece.is_empty()) else {
+            return Ok(());
+        };
+        out_raw(piece)?;
+        if let Ok(sink) = CALLER.try_with(Arc::clone) {
+            sink.drained().await;
+        }
     }
 }
 
