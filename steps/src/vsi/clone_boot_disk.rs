@@ -116,7 +116,7 @@ impl Step for CloneBootDisk {
 /// Only what was verified is copied: the image must not have changed since.
 async fn still_verified(ports: &HostPorts, base: &BaseImage) -> Result<(), Failure> {
     match ports.storage.volume(&base.key).await? {
-        Some(volume) if image::unchanged(base, &volume) => Ok(()),
+        Some(volume) if image::unchanged(base, &volume) => known_to_the_host(ports, base, &volume),
         found => {
             let what = if found.is_some() {
                 "has changed"
@@ -129,6 +129,27 @@ async fn still_verified(ports: &HostPorts, base: &BaseImage) -> Result<(), Failu
                 .of_object(format!("volume {}", base.key)))
         }
     }
+}
+
+/// libvirt looks into what was uploaded on a thread of its own, a moment later, and until then
+/// would copy a qcow2 image as the bytes of a raw one.
+fn known_to_the_host(
+    ports: &HostPorts,
+    base: &BaseImage,
+    volume: &VolumeInfo,
+) -> Result<(), Failure> {
+    let qcow2 = VolumeFormat::Qcow2;
+    if base.format != qcow2 || volume.format == qcow2.as_str() {
+        return Ok(());
+    }
+    let message = format!(
+        "the host takes the qcow2 image for {} as yet",
+        volume.format
+    );
+    Err(error::BUSY
+        .failure(message)
+        .on_host(ports.host.name())
+        .of_object(format!("volume {}", base.key)))
 }
 
 fn large_enough(ports: &HostPorts, params: &Params, base: &BaseImage) -> Result<(), Failure> {
@@ -178,4 +199,43 @@ async fn finish(ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failur
     }
     ports.storage.sync(&params.volume).await?;
     look().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::SimHosts;
+
+    #[tokio::test]
+    async fn an_image_that_the_host_takes_for_another_format_is_not_copied_yet() {
+        let ports = SimHosts::in_memory().host("sim:").await.unwrap();
+        let key = VolumeKey {
+            pool: "images".to_owned(),
+            name: "base.qcow2".to_owned(),
+        };
+        let spec = VolumeSpec {
+            key: key.clone(),
+            format: VolumeFormat::Raw,
+            capacity: 0,
+            backing: None,
+        };
+        let mut volume = ports.storage.create(&spec).await.unwrap();
+        let base = |format| BaseImage {
+            host: "sim:".to_owned(),
+            key: key.clone(),
+            path: volume.path.clone(),
+            format,
+            size: 0,
+            virtual_size: 0,
+            sha256: String::new(),
+            modified: None,
+            origin: String::new(),
+        };
+        let (qcow2, raw) = (base(VolumeFormat::Qcow2), base(VolumeFormat::Raw));
+        let early = known_to_the_host(&ports, &qcow2, &volume).unwrap_err();
+        assert_eq!(early.code.as_str(), "VSI0104");
+        assert_eq!(known_to_the_host(&ports, &raw, &volume), Ok(()));
+        volume.format = "qcow2".to_owned();
+        assert_eq!(known_to_the_host(&ports, &qcow2, &volume), Ok(()));
+    }
 }

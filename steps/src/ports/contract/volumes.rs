@@ -1,12 +1,14 @@
 //! Checks of volumes, uploads and console logs.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use vsiflow_engine::model::Hash;
 
 use super::{Place, Verdict, clean, equal, fails, fresh, ok, raw, storage};
 use crate::{
     image::qcow2,
-    ports::{ConsolePosition, PortErrorKind, VolumeFormat, VolumeKey, VolumeSpec},
+    ports::{ConsolePosition, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
 };
 
 /// A volume is made once, and found and listed afterwards.
@@ -144,6 +146,24 @@ pub async fn holes(place: &Place) -> Verdict {
     clean(place, &[&key]).await
 }
 
+/// How often, and how long between, a host is asked whether it looked into a volume.
+const LOOKS: u32 = 50;
+const BETWEEN: Duration = Duration::from_millis(100);
+
+/// The volume once the host has looked into it, which libvirt does on a thread of its own.
+async fn looked_into(place: &Place, key: &VolumeKey) -> Result<VolumeInfo, String> {
+    let mut looks = 0_u32;
+    loop {
+        let found = ok("volume", storage(place).volume(key).await)?;
+        let found = found.ok_or("the uploaded volume is not there")?;
+        if found.format != VolumeFormat::Raw.as_str() || looks == LOOKS {
+            return Ok(found);
+        }
+        looks = looks.saturating_add(1);
+        tokio::time::sleep(BETWEEN).await;
+    }
+}
+
 /// The host looks into what was uploaded, and the time of the change moves.
 ///
 /// # Errors
@@ -167,8 +187,7 @@ pub async fn qcow2_is_recognised(place: &Place) -> Verdict {
     let length = made.physical.max(head.len() as u64);
     let whole = ok("read", storage(place).read(&key, 0, length).await)?;
     fill(place, &copy, &whole).await?;
-    let found = ok("volume", storage(place).volume(&copy).await)?;
-    let found = found.ok_or("the uploaded volume is not there")?;
+    let found = looked_into(place, &copy).await?;
     equal("format", found.format.as_str(), "qcow2")?;
     equal("capacity", found.capacity, 5 << 20)?;
     if found.modified.is_none() {
