@@ -131,7 +131,16 @@ pub async fn read(
     let Some(found) = ports.storage.volume(&key).await? else {
         return Ok(None);
     };
-    let bytes = ports.storage.read(&key, 0, LENGTH as u64).await?;
+    let bytes = match ports.storage.read(&key, 0, LENGTH as u64).await {
+        // Somebody may have taken the claim away since; only a look that finds nothing says so.
+        Err(error) if error.kind == PortErrorKind::Missing => {
+            return match ports.storage.volume(&key).await? {
+                None => Ok(None),
+                Some(_) => Err(error.into()),
+            };
+        }
+        read => read?,
+    };
     let claim: Option<Claim> = bytes.get(..HALF).and_then(part);
     let whole = bytes.get(HALF..).and_then(part);
     let ours = match &claim {
