@@ -129,12 +129,16 @@ impl Live {
         self.end = Some((self.started.saturating_add(after_ms), ended));
     }
 
-    /// Asks the guest to power off. One whose system is not up yet does not hear it.
+    /// Asks the guest to power off. One whose system is not up yet does not hear it, nor does one
+    /// that is going down.
     pub(super) fn shut_down(&mut self, now: u64) {
         if self.deaf || self.paused.is_some() || !self.has_network(now) {
             return;
         }
         let off = now.saturating_add(SHUTDOWN_MS);
+        if matches!(self.end, Some((at, Ended::Off)) if at <= off) {
+            return;
+        }
         self.lines.retain(|(at, _)| *at <= now);
         self.lines
             .push((now, "lab: quiesce, powering off".to_owned()));
@@ -184,5 +188,21 @@ impl Live {
         let bytes = bytes.copied().collect();
         self.printed = self.printed.saturating_add(lines.len());
         (bytes, end.map(|(_, ended)| ended))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_is_going_down_hears_no_second_request() {
+        let mut live = Live::start(0, 4_096, None);
+        (live.lines, live.end) = (Vec::new(), None);
+        live.shut_down(NETWORK_MS);
+        live.shut_down(NETWORK_MS + 1);
+        let (said, ended) = live.advance(NETWORK_MS + SHUTDOWN_MS);
+        assert_eq!(said, b"lab: quiesce, powering off\r\n");
+        assert_eq!(ended, Some(Ended::Off));
     }
 }
