@@ -80,12 +80,6 @@ fn a_second_daemon_is_refused_while_the_first_lives_also_stopped() {
     daemon.go_on();
 }
 
-/// Copies the folder of a process that does not run.
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-r").arg(from).arg(to).status();
-    assert!(copied.unwrap().success());
-}
-
 /// The newest link of a journal, whatever it holds.
 fn head(state: &Path) -> String {
     let mut head = Command::new(binary());
@@ -106,8 +100,7 @@ fn a_daemon_woken_after_its_lease_records_nothing_and_exits_with_6() {
         vsiflow.apply(Vsi::named(name), &[]).exits(0);
     }
     daemon.stop();
-    let stopped = vsiflow.folder().join("stopped");
-    copy(&vsiflow.state(), &stopped);
+    let stopped = vsiflow.copy_state("stopped");
     std::fs::remove_file(stopped.join("vsiflow.sock")).unwrap();
     std::thread::sleep(std::time::Duration::from_secs(4));
     daemon.go_on();

@@ -5,8 +5,7 @@ use std::{
     fs::{File, OpenOptions},
     io::Write as _,
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    process::Command,
+    path::PathBuf,
 };
 
 use vsiflow_tests::{
@@ -15,11 +14,6 @@ use vsiflow_tests::{
     lab::{Deleted, Pool},
     upload::SIZE,
 };
-
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-r").arg(from).arg(to).status();
-    assert!(copied.unwrap().success());
-}
 
 #[test]
 fn lab_an_engine_woken_after_its_lease_sends_nothing_more() {
@@ -50,12 +44,9 @@ fn lab_an_old_copy_of_the_journal_touches_no_domain_and_no_volume() {
     let Some(lab) = Lab::enter() else { return };
     let (image, vsiflow) = (lab.image("t-behind.qcow2"), Vsiflow::of_documents());
     let documents = |name: &str| format!("{}{}", lab.host(), Vsi::named(name).image(image.url()));
-    let (copied, newer) = (
-        vsiflow.folder().join("copied"),
-        vsiflow.folder().join("newer"),
-    );
+    let newer = vsiflow.folder().join("newer");
     vsiflow.apply(documents("t-behind"), &["--wait"]).exits(0);
-    copy(&vsiflow.state(), &copied);
+    let copied = vsiflow.copy_state("copied");
     let (_gone, _other) = (Deleted(&vsiflow, "t-behind"), Deleted(&vsiflow, "t-ahead"));
     vsiflow.apply(documents("t-ahead"), &["--wait"]).exits(0);
     let seen = || {

@@ -53,6 +53,18 @@ impl Vsiflow {
         self.folder.path().join("state")
     }
 
+    /// Copies the state directory as it lies there, under that name beside it.
+    ///
+    /// # Panics
+    /// When that does not succeed.
+    pub fn copy_state(&self, name: &str) -> PathBuf {
+        let to = self.folder.path().join(name);
+        let mut copy = Command::new("cp");
+        let copied = copy.arg("-r").arg(self.state()).arg(&to).status();
+        assert!(copied.unwrap().success());
+        to
+    }
+
     /// Writes a file beside the state directory.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);

@@ -142,16 +142,7 @@ impl Update<'_> {
     }
 
     fn restart(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {
-        parts.resolve_host(first)?;
-        let host = [ResolveHost::NAME];
-        parts.find(&host)?;
-        parts.data_disks(&host)?;
-        parts.networks(&host)?;
-        let ready = [
-            FindParts::NAME,
-            AttachDataDisks::NAME,
-            ResolveNetworks::NAME,
-        ];
+        let ready = found(parts, first)?;
         self.take_down(parts, &ready)?;
         parts.define(&[StopDomain::NAME])?;
         boot(parts, &[DefineDomain::NAME])
@@ -160,16 +151,7 @@ impl Update<'_> {
     /// The definition is written again, while the guest runs if it does; then it is brought to
     /// where it should be.
     fn restore(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {
-        parts.resolve_host(first)?;
-        let host = [ResolveHost::NAME];
-        parts.find(&host)?;
-        parts.data_disks(&host)?;
-        parts.networks(&host)?;
-        let ready = [
-            FindParts::NAME,
-            AttachDataDisks::NAME,
-            ResolveNetworks::NAME,
-        ];
+        let ready = found(parts, first)?;
         parts.define_so(&ready, true)?;
         self.power(parts, &[DefineDomain::NAME])
     }
@@ -207,6 +189,21 @@ impl Update<'_> {
             }
         }
     }
+}
+
+/// resolve_host → {find_parts, attach_data_disks, resolve_networks}: what a definition is written
+/// from where boot disk and cidata stay.
+fn found(parts: &mut Parts<'_>, first: &[&'static str]) -> Result<[&'static str; 3], Failure> {
+    parts.resolve_host(first)?;
+    let host = [ResolveHost::NAME];
+    parts.find(&host)?;
+    parts.data_disks(&host)?;
+    parts.networks(&host)?;
+    Ok([
+        FindParts::NAME,
+        AttachDataDisks::NAME,
+        ResolveNetworks::NAME,
+    ])
 }
 
 /// start_domain → monitor_console, and suspend_domain where it is to be paused; nothing where it

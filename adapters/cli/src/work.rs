@@ -98,7 +98,8 @@ pub(crate) fn inputs(files: &[PathBuf]) -> Vec<Input> {
     given.unwrap_or_else(|_| files.iter().map(|path| input(path)).collect())
 }
 
-async fn off_runtime<T: Send + 'static>(
+/// Does what blocks on a thread made for it.
+pub(crate) async fn off_runtime<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
     let done = tokio::task::spawn_blocking(work).await;
@@ -109,7 +110,7 @@ async fn off_runtime<T: Send + 'static>(
 }
 
 /// Says what is wrong with documents; nothing is left to be said then.
-fn said(vsiflow_file::Diagnostics(wrong): vsiflow_file::Diagnostics) -> Problem {
+pub(crate) fn said(vsiflow_file::Diagnostics(wrong): vsiflow_file::Diagnostics) -> Problem {
     output::diagnostics(&wrong);
     Problem::new(Exit::Usage, "", "", "")
 }
@@ -189,11 +190,7 @@ pub(crate) async fn until_decided(
     if app.is_borrowed() && app.stays() && !wait.wait && wait.timeout.is_none() {
         return Ok(Exit::Done);
     }
-    let answers = if app.is_borrowed() {
-        None
-    } else {
-        Server::start(app)
-    };
+    let answers = Server::start(app);
     let mut live = Live::new(common.quiet);
     let ended = tokio::select! {
         ended = watch(app, targets, until, &mut live) => ended.map(|()| None),

@@ -388,6 +388,11 @@ impl Engine {
         .await
     }
 
+    /// How much room the state directory's disk had when it was last looked at.
+    pub fn room(&self) -> Seen {
+        self.room.seen()
+    }
+
     /// Whether wishes are taken now.
     ///
     /// # Errors

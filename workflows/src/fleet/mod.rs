@@ -106,7 +106,6 @@ pub struct Fleet {
     pub(crate) hosts: Arc<dyn Hosts>,
     pub(crate) directory: Arc<HostDirectory>,
     pub(crate) credentials: Arc<ImageCredentials>,
-    room: Arc<Room>,
     clock: Arc<dyn Clock>,
     journal_id: Arc<str>,
     uploads: Arc<image_progress::Uploads>,
@@ -160,7 +159,7 @@ impl Fleet {
             clock: parts.clock.clone(),
             journal_id: parts.journal_id.clone(),
             tuning: parts.tuning,
-            room: parts.room.clone(),
+            room: parts.room,
             lease: parts.lease,
         };
         let engine = match observes_only {
@@ -175,7 +174,6 @@ impl Fleet {
             hosts: parts.hosts,
             directory: parts.directory,
             credentials,
-            room: parts.room,
             clock: parts.clock,
             journal_id: parts.journal_id,
             uploads: Arc::default(),
@@ -193,7 +191,7 @@ impl Fleet {
 
     /// What stands in the way of new work, where the state directory's disk is short of room.
     pub fn short_of_room(&self) -> Option<Seen> {
-        let seen = self.room.seen();
+        let seen = self.engine.room();
         (seen.level != Level::Plenty).then_some(seen)
     }
 

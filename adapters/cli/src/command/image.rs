@@ -127,11 +127,7 @@ async fn unlock(common: &Common, args: ImageUnlockArgs) -> Outcome {
 
 /// Follows the image's run until its outcome is decided.
 async fn decided(app: &App, common: &Common, entity: &EntityId, name: &str) -> Outcome {
-    let answers = if app.is_borrowed() {
-        None
-    } else {
-        Server::start(app)
-    };
+    let answers = Server::start(app);
     let target = Target::image(entity.clone(), name.to_owned());
     let mut live = Live::new(common.quiet);
     let ended = tokio::select! {
@@ -169,17 +165,7 @@ async fn host(common: &Common, at: &PoolArgs) -> Result<HostSettings, Problem> {
     }
     let inputs = work::inputs(&at.files);
     let read = move || vsiflow_file::load(&inputs, false, &mut std::io::stdin());
-    let loaded = match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(loaded)) => loaded,
-        Ok(Err(vsiflow_file::Diagnostics(wrong))) => {
-            output::diagnostics(&wrong);
-            return Err(Problem::new(Exit::Usage, "", "", ""));
-        }
-        Err(error) => {
-            let (message, remedy) = (error.to_string(), "please report this");
-            return Err(Problem::new(Exit::Failed, "VSI0001", message, remedy));
-        }
-    };
+    let loaded = work::off_runtime(read).await?.map_err(work::said)?;
     let (maps, secrets) = (&loaded.documents.config_maps, &loaded.documents.secrets);
     if maps.len() > 1 || secrets.len() > 1 || maps.is_empty() && secrets.is_empty() {
         let message = "the files describe no host, or several";

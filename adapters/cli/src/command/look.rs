@@ -24,11 +24,7 @@ pub(super) async fn refresh(app: &App) -> Result<(), Problem> {
 
 /// Goes on with what lies open and looks at the hosts again and again, until interrupted.
 pub(super) async fn watch(app: &App, common: &Common, every: Duration) -> Outcome {
-    let answers = if app.is_borrowed() {
-        None
-    } else {
-        Server::start(app)
-    };
+    let answers = Server::start(app);
     let ended = tokio::select! {
         ended = look_forever(app, common, every) => ended,
         () = work::interrupted() => Ok(Exit::Interrupted),

@@ -49,11 +49,13 @@ enum Stop {
 
 /// Works and answers, with a pause where much of the journal is old.
 async fn serve(mut app: App, common: &Common, args: &ServeArgs) -> Outcome {
+    // Listened for throughout: one that comes while the journal is closed counts as well.
+    let mut interrupted = std::pin::pin!(work::interrupted());
     loop {
         let answers = Server::start(&app);
         app.fleet.drive_all().await?;
         let stop = tokio::select! {
-            () = work::interrupted() => Stop::Ended(Ok(Exit::Done)),
+            () = &mut interrupted => Stop::Ended(Ok(Exit::Done)),
             ended = tell(&app, common) => Stop::Ended(ended),
             ended = look_on(&app, args.look_every) => Stop::Ended(ended),
             () = much_is_old(&app, common, args) => Stop::ToCompact,

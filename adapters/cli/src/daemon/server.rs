@@ -43,9 +43,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Begins to listen. Without a socket the command works all the same; others are told that
-    /// the directory is in use.
+    /// Begins to listen, unless this is a caller's command itself. Without a socket the command
+    /// works all the same; others are told that the directory is in use.
     pub(crate) fn start(app: &App) -> Option<Self> {
+        if app.is_borrowed() {
+            return None;
+        }
         let path = socket(app.state_path());
         // Only the directory's holder comes here: what lies there is of one that was killed.
         let _ = std::fs::remove_file(&path);
