@@ -33,8 +33,14 @@ use std::{
 
 use self::{format::Format, lock::Lock};
 use crate::{
-    blob::DirBlobs, checkpoint::SledCheckpoints, durable, files, journal::SledJournal,
-    lease::Lease, permit::Permit, room::Room, secret::DirSecrets,
+    blob::DirBlobs,
+    checkpoint::SledCheckpoints,
+    durable, files,
+    journal::{JournalError, SledJournal},
+    lease::Lease,
+    permit::Permit,
+    room::Room,
+    secret::DirSecrets,
 };
 
 const LOCK: &str = "LOCK";
@@ -157,15 +163,20 @@ impl StateDir {
             .map_err(|e| StateDirError::journal(&path, e))
     }
 
-    /// Opens the checkpoints; a store that is gone is made anew, since they are hints.
+    /// Opens the checkpoints; a store that is gone or damaged is made anew, since they are hints.
+    /// The damaged one is kept beside it.
     ///
     /// # Errors
     /// What [`SledCheckpoints::open`] says.
     pub async fn checkpoints(&self) -> Result<SledCheckpoints, StateDirError> {
         let path = self.path.join(CHECKPOINTS);
-        SledCheckpoints::open_permitted(&path, self.permit())
-            .await
-            .map_err(|e| StateDirError::journal(&path, e))
+        let mut opened = SledCheckpoints::open_permitted(&path, self.permit()).await;
+        if let Err(error @ JournalError::Damaged { .. }) = &opened {
+            tracing::warn!(%error, "the checkpoints are made anew: uploads begin again");
+            put_damaged_aside(&path).map_err(|e| StateDirError::io(&path, "put aside", &e))?;
+            opened = SledCheckpoints::open_permitted(&path, self.permit()).await;
+        }
+        opened.map_err(|e| StateDirError::journal(&path, e))
     }
 
     /// Opens the blobs.
@@ -212,6 +223,8 @@ fn make(path: &Path) -> Result<Format, StateDirError> {
     }
     let format = format::draft(path).map_err(io("written"))?;
     let journal = path.join(JOURNAL);
+    // Of a making that a power cut ended: it may be no journal yet, and nothing was written to it.
+    swap::remove(&journal).map_err(io("cleared"))?;
     let made = SledJournal::open_with(journal.clone(), std::fs::File::sync_data).map(drop);
     made.map_err(|e| StateDirError::journal(&journal, e))?;
     for room in [BLOBS, SECRETS] {
@@ -219,6 +232,14 @@ fn make(path: &Path) -> Result<Format, StateDirError> {
     }
     format::settle(path).map_err(io("written"))?;
     Ok(format)
+}
+
+/// Only the newest damaged one is kept.
+fn put_damaged_aside(path: &Path) -> io::Result<()> {
+    let aside = path.with_extension("damaged");
+    swap::remove(&aside)?;
+    std::fs::rename(path, aside)?;
+    files::sync_parent(path)
 }
 
 /// Something in the folder that this process did not put there.

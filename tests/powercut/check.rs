@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use vsiflow_engine::{
+    checkpoint::Checkpoints as _,
     journal::{Append, BatchLink, ChainedJournal as _, Journal as _, SledJournal, Stored},
     model::{Actor, Event, EventKind, Hash, StreamId, Text, Timestamp},
+    state_dir::{StateDir, StateDirError},
 };
 
 use crate::{trace::Ack, writer};
@@ -12,8 +14,8 @@ use crate::{trace::Ack, writer};
 /// A journal that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Opens the journal in `dir` and holds it against what was acknowledged; then writes to it,
-/// closes it and looks again.
+/// Opens the state directory `dir` and holds its journal against what was acknowledged; then
+/// writes to it, closes it and looks again.
 pub(crate) fn check(dir: &Path, acks: &[&Ack], thorough: bool) -> Result<(), String> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let checked = runtime.block_on(async {
@@ -43,9 +45,10 @@ pub(crate) fn check(dir: &Path, acks: &[&Ack], thorough: bool) -> Result<(), Str
 
 /// How many events there were, before one is added.
 async fn look(dir: &Path, acks: &[&Ack], thorough: bool) -> Result<u64, String> {
-    let journal = SledJournal::open(dir)
-        .await
-        .map_err(|e| format!("it cannot be opened: {e}"))?;
+    let unopened = |e: StateDirError| format!("it cannot be opened: {e}");
+    let state = StateDir::open(dir).map_err(unopened)?;
+    let journal = state.journal().await.map_err(unopened)?;
+    positions(&state).await?;
     let all = journal
         .read_stored(0, usize::MAX)
         .await
@@ -59,6 +62,25 @@ async fn look(dir: &Path, acks: &[&Ack], thorough: bool) -> Result<u64, String> 
     append_one(&journal).await?;
     journal.close().await;
     Ok(all.len() as u64)
+}
+
+/// A position that is there is one that was kept, whole.
+async fn positions(state: &StateDir) -> Result<(), String> {
+    let opened = state.checkpoints().await;
+    let checkpoints = opened.map_err(|e| format!("its checkpoints cannot be opened: {e}"))?;
+    for task in writer::tasks() {
+        let (run, node) = writer::position_of(task);
+        let kept = checkpoints.get(run, &node).await;
+        let kept = kept.map_err(|e| format!("a position: {e}"))?;
+        let whole = |kept: &Vec<u8>| {
+            kept.len() == writer::POSITION && kept.iter().all(|byte| Some(byte) == kept.first())
+        };
+        if kept.is_some_and(|kept| !whole(&kept)) {
+            return Err(format!("half a position of task {task}"));
+        }
+    }
+    checkpoints.close().await;
+    Ok(())
 }
 
 fn acknowledged(all: &[Stored], acks: &[&Ack]) -> Result<(), String> {

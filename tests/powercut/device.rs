@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rand::{Rng as _, rngs::StdRng};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use crate::trace::{FileId, Op, Span, Trace};
 
@@ -149,6 +149,26 @@ impl<'a> Device<'a> {
         }
         image
     }
+}
+
+/// A file of which the recording, played back to its end, differs from what is there.
+pub(crate) fn unfaithful(trace: &Trace, dir: &Path) -> Option<PathBuf> {
+    let mut device = Device::new(trace, false);
+    device.advance(trace.end());
+    let mut image = Image {
+        files: device.files,
+        names: device.names,
+        dirs: device.dirs,
+    };
+    for (_, op) in device.pending {
+        Fate::Kept.play(&mut image, op, 0, true, &mut StdRng::seed_from_u64(0));
+    }
+    let differs = |path: &Path, file: FileId| {
+        std::fs::read(dir.join(path)).ok().as_ref() != image.files.get(file)
+    };
+    let mut names = image.names.iter();
+    let found = names.find(|(path, file)| differs(path, **file));
+    found.map(|(path, _)| path.clone())
 }
 
 impl Fate {

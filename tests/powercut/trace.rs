@@ -163,8 +163,29 @@ impl Trace {
                 _ => {}
             }
         }
-        // What a process that ended had begun counts as done at some time.
         self.now += 1;
+        for (start, front) in begun.into_values() {
+            self.unreturned(start, &front, dir);
+        }
+    }
+
+    /// What a process had begun to write when it ended was written as far as the file says.
+    fn unreturned(&mut self, start: usize, front: &str, dir: &Path) {
+        let end = self.now;
+        let line = Line::unreturned(front, Span { start, end });
+        let Some(line) = line else { return };
+        let Some(path) = line.subject(dir) else {
+            return;
+        };
+        let Some(file) = self.files.get(&path).copied() else {
+            return;
+        };
+        let content = std::fs::read(dir.join(&path)).unwrap();
+        let (at, len) = (line.number(3), usize::try_from(line.result).unwrap());
+        let data = content[at.min(content.len())..content.len().min(at + len)].to_vec();
+        let known = self.lens.get_mut(file).unwrap();
+        *known = (*known).max(at + data.len());
+        self.push(&line, Op::Write { file, at, data });
     }
 
     /// The number of instants at which a cut may be.
@@ -235,8 +256,8 @@ impl Trace {
             return self.print(line);
         }
         // The copy that is made while the journal is opened: after a power cut, which begins another
-        // boot, nobody looks at it.
-        if line.touches("opening") {
+        // boot, nobody looks at it. Of the room that is set aside nobody reads anything.
+        if line.touches("opening") || line.touches("ballast") {
             return;
         }
         let Some(path) = line.subject(dir) else {
@@ -269,7 +290,7 @@ impl Trace {
             // A promise of nothing.
             ("sync_file_range", _) => {}
             ("mkdir", _) => self.push(line, Op::MakeDir { path }),
-            ("unlink", _) => {
+            ("unlink" | "unlinkat", _) => {
                 self.files.remove(&path);
                 self.push(line, Op::Unlink { path });
             }

@@ -8,10 +8,12 @@ use std::{
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use vsiflow_engine::{
+    checkpoint::{Checkpoints as _, SledCheckpoints},
     journal::{Append, Journal as _, Record, SledJournal},
     model::{
         Actor, EntityId, Event, EventKind, Name, Outcome, Payload, RunId, StreamId, Text, Timestamp,
     },
+    state_dir::StateDir,
 };
 
 /// Names the folder to write to.
@@ -23,9 +25,30 @@ const TASKS: u64 = 24;
 const APPENDS: u64 = 240;
 const PAIRS: u64 = 10;
 
-/// Where the journal is below the recorded folder.
-pub(crate) fn journal_of(dir: &Path) -> PathBuf {
-    dir.join("journal")
+/// Where the state directory is below the recorded folder.
+pub(crate) fn state_of(dir: &Path) -> PathBuf {
+    dir.join("state")
+}
+
+/// Every so many appends a task keeps its position.
+const CHECKPOINT_EVERY: u64 = 8;
+/// What a position looks like: that many bytes, all alike.
+pub(crate) const POSITION: usize = 64;
+
+/// Under which a task keeps its position.
+pub(crate) fn position_of(task: u64) -> (RunId, Name) {
+    (RunId(ulid::Ulid::from_parts(task, 2)), Name::of("n"))
+}
+
+/// All tasks there may be.
+pub(crate) fn tasks() -> impl Iterator<Item = u64> {
+    0..TASKS
+}
+
+/// What a task writes to.
+struct Stores {
+    journal: SledJournal,
+    checkpoints: SledCheckpoints,
 }
 
 /// A run's stream and the entity's that goes with it: they are always written together.
@@ -76,9 +99,15 @@ fn acknowledge(records: &[Record]) {
     std::io::stdout().write_all(lines.as_bytes()).unwrap();
 }
 
-async fn append_for_a_while(journal: Arc<SledJournal>, task: u64, appends: u64, seed: u64) {
+async fn append_for_a_while(stores: Arc<Stores>, task: u64, appends: u64, seed: u64) {
+    let (journal, (run, node)) = (&stores.journal, position_of(task));
     let mut rng = StdRng::seed_from_u64(seed ^ task);
-    for _ in 0..appends {
+    for number in 0..appends {
+        if number % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1 {
+            let position = vec![rng.random(); POSITION];
+            let kept = stores.checkpoints.put(run, &node, position).await;
+            kept.unwrap();
+        }
         let streams = pair(task * PAIRS + rng.random_range(0..PAIRS));
         let next = journal
             .read(&streams[0], 0, usize::MAX)
@@ -101,16 +130,16 @@ async fn append_for_a_while(journal: Arc<SledJournal>, task: u64, appends: u64, 
 pub(crate) fn write(dir: &Path, seed: u64) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for life in 0..2_u64 {
-        let journal = Arc::new(
-            runtime
-                .block_on(SledJournal::open(journal_of(dir)))
-                .unwrap(),
-        );
+        let state = StateDir::open(state_of(dir)).unwrap();
+        let stores = Arc::new(Stores {
+            journal: runtime.block_on(state.journal()).unwrap(),
+            checkpoints: runtime.block_on(state.checkpoints()).unwrap(),
+        });
         let count = [1, 6, TASKS][usize::try_from(seed % 3).unwrap()];
         let tasks = (0..count).map(|task| {
             let seed = seed.wrapping_add(life << 32);
             runtime.spawn(append_for_a_while(
-                Arc::clone(&journal),
+                Arc::clone(&stores),
                 task,
                 APPENDS / count,
                 seed,
@@ -123,6 +152,7 @@ pub(crate) fn write(dir: &Path, seed: u64) {
         if life == 1 {
             std::process::exit(0);
         }
-        runtime.block_on(journal.close());
+        runtime.block_on(stores.journal.close());
+        runtime.block_on(stores.checkpoints.close());
     }
 }

@@ -127,6 +127,32 @@ fn an_interrupted_making_is_ended() {
     StateDir::open(&path).unwrap();
 }
 
+/// What a power cut leaves of a file that was written and not synced: its length.
+fn lose_content(file: &Path) {
+    let length = fs::metadata(file).unwrap().len();
+    fs::write(file, vec![0; usize::try_from(length).unwrap()]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_making_that_a_power_cut_ended_begins_anew() {
+    let (_parent, path) = dir();
+    drop(StateDir::open(&path).unwrap());
+    fs::rename(path.join(FORMAT), path.join("FORMAT.part")).unwrap();
+    lose_content(&path.join(JOURNAL).join("conf"));
+    let journal = StateDir::open(&path).unwrap().journal().await.unwrap();
+    journal.append(vec![append()]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_checkpoints_are_made_anew_and_kept_aside() {
+    let (_parent, path) = dir();
+    let state = StateDir::open(&path).unwrap();
+    state.checkpoints().await.unwrap().close().await;
+    lose_content(&path.join(CHECKPOINTS).join("conf"));
+    state.checkpoints().await.unwrap().close().await;
+    assert!(path.join("checkpoints.damaged").is_dir());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_journal_is_not_made_anew() {
     let (_parent, path) = dir();

@@ -41,12 +41,27 @@ impl Line {
         };
         let (call, result) = whole.rsplit_once(" = ")?;
         let result = result.split([' ', '<']).next()?.parse().ok()?;
-        let (name, args) = call.trim_end().strip_suffix(')')?.split_once('(')?;
+        Self::of(
+            call.trim_end().strip_suffix(')')?,
+            result,
+            Span { start, end: now },
+        )
+    }
+
+    /// A write to a place that was begun when the process ended.
+    pub(super) fn unreturned(front: &str, span: Span) -> Option<Self> {
+        let mut line = Self::of(front, 0, span).filter(|line| line.name == "pwrite64")?;
+        line.result = line.arg(2).parse().ok()?;
+        Some(line)
+    }
+
+    fn of(call: &str, result: i64, span: Span) -> Option<Self> {
+        let (name, args) = call.split_once('(')?;
         Some(Self {
             name: name.to_owned(),
             args: args.split(", ").map(str::to_owned).collect(),
             result,
-            span: Span { start, end: now },
+            span,
         })
     }
 
@@ -98,7 +113,11 @@ impl Line {
             "open" | "mkdir" | "unlink" | "rename" | "rmdir" | "creat" | "truncate" | "link" => {
                 self.path(0, dir)
             }
-            "renameat" | "renameat2" | "linkat" | "unlinkat" | "mkdirat" => self.path(1, dir),
+            "unlinkat" => {
+                let name = path_of(self.arg(1).trim_matches('"'));
+                within(self.fd(0).1.join(name), dir)
+            }
+            "renameat" | "renameat2" | "linkat" | "mkdirat" => self.path(1, dir),
             _ => within(self.fd(0).1, dir),
         }
     }
