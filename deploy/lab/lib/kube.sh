@@ -1,0 +1,17 @@
+# shellcheck shell=bash disable=SC2154,SC2034 # what common.sh sets, and what others use
+# Where the lab's API server has its parts. Needs lib/common.sh.
+
+# Programs, built once a machine.
+kube_cache=$cache_dir/kube
+kube_floor=$kube_cache/floor
+kube_modern=$kube_cache/modern
+# Certificates and the kubeconfig: what those outside may need as well.
+kube_dir=$runtime_dir/kube
+kubeconfig=$kube_dir/kubeconfig
+
+# In the order in which they are started.
+readonly KUBE_DAEMONS=(etcd kube-apiserver kube-front kube-controller-manager)
+
+kube_is_up() { [ -e "$kube_dir/ready" ]; }
+
+is_modern() { [ -e "$kube_dir/modern" ]; }

@@ -1,0 +1,134 @@
+# shellcheck shell=bash disable=SC2154 # what common.sh, apt.sh and kube.sh set
+# The programs of a real API server, out of Debian's packages alone. Built once a machine, kept in the cache.
+# Needs lib/common.sh, lib/apt.sh and lib/kube.sh.
+
+# The release that still has the whole of Kubernetes; later ones carry the client only.
+readonly KUBE_SUITE=bookworm KUBE_GO=1.19
+# The release that has the sources of today's CRD server.
+readonly FRONT_SUITE=sid FRONT_GO=1.27
+
+# kube_apt DIR COMMAND…
+kube_apt() { lab_apt "$@" -o Acquire::Languages=none 9>&-; }
+
+# kube_sources DIR SUITE: packages and sources of that suite, from the machine's own mirror.
+kube_sources() {
+  local dir=$1 suite=$2 options uri line
+  mkdir -p "$dir"
+  IFS=$'\x1f' read -r options uri _ < <(main_source "$(debian_codename)" | tr '\t' '\037')
+  line=$(source_line "$options" "$uri" "$suite" main '')
+  printf '%s\n' "$line" "deb-src ${line#deb }" >"$dir/sources.list" &&
+    kube_apt "$dir" apt-get -qq update
+}
+
+unpack() {
+  local deb
+  for deb in "$1"/*.deb; do dpkg-deb -x "$deb" "$2" || return; done
+}
+
+# Makes a folder whole or not at all: what is in NEW gets its place last.
+put_in_place() {
+  rm -rf "$2"
+  mv -T "$1" "$2"
+}
+
+# With a folder of its own to be in.
+in_subshell() { ( "$@" ); }
+
+# What is called through it goes on after an error of its own, so that each step asks for the one before.
+# logged NAME CMD…: its output is of interest only when it fails.
+logged() {
+  local log=$kube_cache/$1.log; shift
+  "$@" >"$log" 2>&1 || {
+    tail -n 15 "$log" >&2
+    die "building failed; the whole output is in $log"
+  }
+}
+
+# What compiling needs beside a bare Debian.
+require_build_tools() {
+  # shellcheck source=../../lib/packages.sh
+  . "$lab_dir/../lib/packages.sh"
+  install_packages dpkg-dev make rsync jq openssl
+}
+
+compile_floor() {
+  local dir=$1 go=$1/root/usr/lib/go-$KUBE_GO
+  cd "$dir/src" &&
+    mkdir -p .go/src/k8s.io &&
+    ln -sfn ../../.. .go/src/k8s.io/kubernetes &&
+    env -u GOFLAGS GOROOT="$go" GOPATH="$PWD/.go" GO111MODULE=off CGO_ENABLED=0 GOCACHE="$dir/gocache" \
+      PATH="$go/bin:$PATH" make WHAT="cmd/kube-apiserver cmd/kube-controller-manager"
+}
+
+fetch_floor() {
+  local dir=$1
+  kube_sources "$dir" $KUBE_SUITE &&
+    mkdir -p "$dir/debs" "$dir/root" &&
+    cd "$dir/debs" &&
+    kube_apt "$dir" apt-get -qq download golang-$KUBE_GO-go golang-$KUBE_GO-src etcd-server kubernetes-client &&
+    unpack "$dir/debs" "$dir/root" &&
+    kube_apt "$dir" apt-get -qq source --download-only kubernetes &&
+    dpkg-source -x kubernetes_1.20*.dsc "$dir/src"
+}
+
+# kube-apiserver and kube-controller-manager 1.20 with the etcd and kubectl of the same release.
+build_floor() {
+  local dir=$kube_cache/build-floor
+  [ ! -d "$kube_floor" ] || return 0
+  say 'building kube-apiserver 1.20 (once a machine; four minutes on two idle processors)'
+  require_build_tools
+  rm -rf "$dir"
+  mkdir -p "$dir/new"
+  logged fetch-floor in_subshell fetch_floor "$dir"
+  logged build-floor in_subshell compile_floor "$dir"
+  install -m 755 "$dir"/src/_output/bin/kube-{apiserver,controller-manager} "$dir"/root/usr/bin/{etcd,kubectl} "$dir/new"
+  put_in_place "$dir/new" "$kube_floor"
+  rm -rf "$dir"
+}
+
+# The package as it was pinned, or what took its place.
+available() {
+  local dir=$1 pin
+  while read -r pin; do
+    if kube_apt "$dir" apt-cache madison "${pin%%=*}" | awk '{ print $3 }' | grep -qxF "${pin#*=}"; then
+      echo "$pin"
+    else
+      echo "${pin%%=*}"
+    fi
+  done < <(grep -v '^#' "$lab_dir/front/packages")
+}
+
+fetch_front() {
+  local dir=$1 wanted
+  kube_sources "$dir" $FRONT_SUITE &&
+    mkdir -p "$dir/debs" "$dir/root" &&
+    mapfile -t wanted < <(available "$dir") &&
+    cd "$dir/debs" &&
+    kube_apt "$dir" apt-get -qq download "${wanted[@]}" &&
+    unpack "$dir/debs" "$dir/root"
+}
+
+compile_front() {
+  local dir=$1 go=$1/root/usr/lib/go-$FRONT_GO version flag=k8s.io/component-base/version
+  version=$(dpkg-deb -f "$dir"/debs/golang-k8s-apiextensions-apiserver-dev_*.deb Version | sed 's/^0/v1/; s/-.*//')
+  cp "$lab_dir/front/main.go" "$dir/main.go" || return
+  env -u GOFLAGS GOROOT="$go" GOPATH="$dir/root/usr/share/gocode" GO111MODULE=off CGO_ENABLED=0 \
+    GOCACHE="$dir/gocache" GOTOOLCHAIN=local "$go/bin/go" build -trimpath -o "$dir/new/kube-front" -ldflags "-s -w
+      -X $flag.gitVersion=$version -X $flag.gitMajor=1 -X $flag.gitMinor=$(cut -d. -f2 <<<"$version")
+      -X $flag.gitTreeState=clean -X $flag.gitCommit=debian" "$dir/main.go"
+}
+
+# The CRD server of today, to be put in front of the old one.
+build_front() {
+  local dir=$kube_cache/build-front
+  [ ! -d "$kube_modern" ] || return 0
+  say 'building the CRD server of Kubernetes 1.36 (once a machine; four minutes on two idle processors)'
+  require_build_tools
+  rm -rf "$dir"
+  mkdir -p "$dir/new"
+  logged fetch-front in_subshell fetch_front "$dir"
+  logged build-front in_subshell compile_front "$dir"
+  install -m 755 "$dir/root/usr/bin/etcd" "$dir/new"
+  put_in_place "$dir/new" "$kube_modern"
+  rm -rf "$dir"
+}
