@@ -102,6 +102,9 @@ codes! {
     /// The guest does not run, and what is wanted needs one that does.
     NOT_RUNNING = "VSI0212", Blocked,
         "Start the VSI with `vsiflow start`, then give the command again.";
+    /// A data disk of the VSI is not made.
+    DISK_NOT_MADE = "VSI0213", Recheck,
+        "Remove what keeps the data disk from being made, as the message says; vsiflow looks again by itself.";
 
     /// The image's source cannot be read just now.
     SOURCE_UNREACHABLE = "VSI0301", Transient,

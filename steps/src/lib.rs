@@ -9,6 +9,7 @@
 
 pub mod cidata;
 pub mod contract;
+pub mod disk;
 pub mod error;
 pub mod guards;
 pub mod hpl;

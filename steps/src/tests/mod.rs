@@ -1,6 +1,7 @@
 //! Steps on the simulated host: a harness that does with a step what the engine does.
 
 mod console;
+mod disks;
 mod endings;
 mod faults;
 mod images;

@@ -21,8 +21,8 @@ use crate::{
 /// The longest serial a virtio disk shows.
 pub const SERIAL_MAX: usize = 20;
 
-/// Finds every disk, makes the missing ones that are ours to make, and refuses one that another
-/// guest writes to.
+/// Finds every disk, and refuses one that another VSI has, running or not, or that any other guest
+/// writes to. Missing ones are made where an older version left that to this step.
 ///
 /// A disk that is there is never made again: its content is the user's. A crash in its middle
 /// leaves some disks made; the next attempt finds and keeps them.
@@ -193,12 +193,15 @@ async fn unused(
     domains: &[DomainInfo],
     volume: &VolumeInfo,
 ) -> Result<(), Failure> {
-    for domain in domains
-        .iter()
-        .filter(|d| d.uuid != own && d.state.is_active())
-    {
+    for domain in domains.iter().filter(|domain| domain.uuid != own) {
+        let holds = match (domain.state.is_active(), &domain.mark) {
+            (true, _) => "the running domain",
+            // Of any vsiflow: it would write to it as soon as it is started.
+            (false, Some(_)) => "another VSI's domain, which is off,",
+            (false, None) => continue,
+        };
         if guards::names(ports, domain, volume).await? {
-            let why = format!("the running domain {} writes to it", domain.name);
+            let why = format!("{holds} {} has it", domain.name);
             return Err(guards::in_use(ports, volume, &why));
         }
     }

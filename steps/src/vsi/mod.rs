@@ -4,6 +4,7 @@
 //! of the node of that step's name.
 
 pub mod attach_data_disks;
+pub mod await_data_disks;
 pub mod await_turn;
 pub mod check_contract;
 pub mod clone_boot_disk;
@@ -27,6 +28,7 @@ pub mod undefine_domain;
 pub mod write_cidata;
 
 pub use attach_data_disks::AttachDataDisks;
+pub use await_data_disks::AwaitDataDisks;
 pub use await_turn::AwaitTurn;
 pub use check_contract::CheckContract;
 pub use clone_boot_disk::CloneBootDisk;

@@ -12,7 +12,7 @@ use vsiflow_engine::{
 
 use crate::{
     error, ownership,
-    ports::{ConsolePosition, DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeKey},
+    ports::{ConsolePosition, DiskSource, DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeKey},
 };
 
 /// Notes where the console ends, then starts the domain.
@@ -98,7 +98,8 @@ impl Step for StartDomain {
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        defined(cx, &ports, params.uuid).await?;
+        let domain = defined(cx, &ports, params.uuid).await?;
+        alone_on_its_disks(&ports, &domain).await?;
         let position = ports.console.end(&params.console).await?;
         let boot_id = ports.host.facts().await?.boot_id;
         let note = Note {
@@ -125,6 +126,35 @@ async fn defined(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<Domai
             .on_host(ports.host.name())
             .of_object(format!("domain {uid}"))
     })
+}
+
+/// Boot disk and cidata are its own; only data disks can be somebody else's, too.
+const OWN_DISKS: usize = 2;
+
+/// No guest is started on a disk that another one writes to. QEMU's own lock holds that from here
+/// until both run.
+async fn alone_on_its_disks(ports: &HostPorts, domain: &DomainInfo) -> Result<(), Failure> {
+    let disks = &domain.stored.disks;
+    if disks.len() <= OWN_DISKS {
+        return Ok(());
+    }
+    let written = |path: &String| disks.iter().any(|d| !d.readonly && d.source == *path);
+    let others = ports.domains.domains().await?;
+    let others = others.iter().filter(|other| other.uuid != domain.uuid);
+    for other in others.filter(|other| other.state.is_active()) {
+        let shared = other.files.iter().find_map(|file| match file {
+            DiskSource::Path(path) => Some(path).filter(|path| written(path)),
+            _ => None,
+        });
+        if let Some(path) = shared {
+            let message = format!("the running domain {} has {path}", other.name);
+            return Err(error::IN_USE
+                .failure(message)
+                .on_host(ports.host.name())
+                .of_object(format!("domain {}", domain.uuid)));
+        }
+    }
+    Ok(())
 }
 
 async fn ran_since(

@@ -1,0 +1,116 @@
+//! Makes the volume of a data disk.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    guards, ownership,
+    ports::{HostPorts, Hosts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
+};
+
+/// Makes the volume once; its content is the user's from then on, and it is never made again.
+///
+/// A crash in its middle leaves no volume or the whole one; the next attempt knows by its recorded
+/// intent that what it finds is its own.
+pub struct CreateVolume {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`CreateVolume`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The volume.
+    pub volume: VolumeKey,
+    /// The size the guest sees, in bytes.
+    pub size: u64,
+    /// The format.
+    pub format: VolumeFormat,
+    /// Whether this journal recorded the intent to make it elsewhere: in a run of a VSI.
+    #[serde(default)]
+    pub recorded: bool,
+    /// Whether it was made before: one that is gone is then missing, not to be made.
+    #[serde(default)]
+    pub made: bool,
+}
+
+/// What [`CreateVolume`] made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The path on the host.
+    pub path: String,
+    /// The size the guest sees, in bytes.
+    pub capacity: u64,
+}
+
+impl CreateVolume {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for CreateVolume {
+    const NAME: &'static str = "create_volume";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        match ports.storage.volume(&params.volume).await? {
+            Some(volume) if params.recorded || cx.intended_before => {
+                if cx.attempt > 1 {
+                    // An attempt may have ended between making it and the sync.
+                    ports.storage.sync(&params.volume).await?;
+                }
+                Ok(Observed::Present(output(volume)))
+            }
+            Some(_) => {
+                ownership::not_behind_host(cx, &ports).await?;
+                Err(guards::not_ours(&ports, &params.volume))
+            }
+            None if params.made => Err(super::vanished(&ports, &params.volume)),
+            None => Ok(Observed::Needed),
+        }
+    }
+
+    async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let volume = make(&ports, params).await?;
+        ports.storage.sync(&params.volume).await?;
+        Ok(Done::created(output(volume)))
+    }
+}
+
+async fn make(ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure> {
+    let spec = VolumeSpec {
+        key: params.volume.clone(),
+        format: params.format,
+        capacity: params.size,
+        backing: None,
+    };
+    let made = ports.storage.create(&spec).await;
+    made.map_err(|error| match error.kind {
+        PortErrorKind::Exists => guards::not_ours(ports, &params.volume),
+        _ => error.into(),
+    })
+}
+
+fn output(volume: VolumeInfo) -> Output {
+    Output {
+        path: volume.path,
+        capacity: volume.capacity,
+    }
+}

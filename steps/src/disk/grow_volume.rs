@@ -1,0 +1,112 @@
+//! Makes a data disk larger.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    guards, ownership,
+    ports::{DomainInfo, HostPorts, Hosts, VolumeInfo, VolumeKey},
+};
+
+/// Grows the disk to its size, through the guest that has it open where one runs. A disk is never
+/// made smaller, and one that somebody else's guest has open is left alone until that is off.
+///
+/// A crash in its middle leaves the old size or the new one; the next attempt sees which.
+pub struct GrowVolume {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`GrowVolume`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The volume.
+    pub volume: VolumeKey,
+    /// The size the guest sees, in bytes.
+    pub size: u64,
+}
+
+/// What [`GrowVolume`] found or did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The size the guest sees, in bytes.
+    pub capacity: u64,
+    /// The format the host found in the volume.
+    pub format: String,
+}
+
+impl GrowVolume {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for GrowVolume {
+    const NAME: &'static str = "grow_volume";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let volume = find(&ports, params).await?;
+        Ok(match volume.capacity >= params.size {
+            true => Observed::Present(output(volume)),
+            false => Observed::Needed,
+        })
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let volume = find(&ports, params).await?;
+        match user(cx, &ports, &volume).await? {
+            Some(guest) => {
+                let domains = &ports.domains;
+                let grown = domains.grow_disk(guest.uuid, &volume.path, params.size);
+                grown.await?;
+            }
+            None => ports.storage.resize(&params.volume, params.size).await?,
+        }
+        Ok(Done::updated(output(find(&ports, params).await?)))
+    }
+}
+
+async fn find(ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure> {
+    let found = ports.storage.volume(&params.volume).await?;
+    found.ok_or_else(|| super::vanished(ports, &params.volume))
+}
+
+/// The guest of ours that has the volume open.
+async fn user(
+    cx: &StepContext,
+    ports: &HostPorts,
+    volume: &VolumeInfo,
+) -> Result<Option<DomainInfo>, Failure> {
+    let mut user = None;
+    for domain in ports.domains.domains().await? {
+        if !domain.state.is_active() || !guards::names(ports, &domain, volume).await? {
+            continue;
+        }
+        if !ownership::is_ours(cx, &domain, domain.uuid) {
+            let why = format!("domain {} of somebody else has it open", domain.name);
+            return Err(guards::in_use(ports, volume, &why));
+        }
+        user = Some(domain);
+    }
+    Ok(user)
+}
+
+fn output(volume: VolumeInfo) -> Output {
+    Output {
+        capacity: volume.capacity,
+        format: volume.format,
+    }
+}

@@ -1,0 +1,25 @@
+//! The steps of a data disk, a file each. A data disk is an entity of its own: it is made, grows and
+//! goes by runs of its own, whether a VSI uses it or not.
+
+pub mod create_volume;
+pub mod delete_volume;
+pub mod grow_volume;
+
+pub use create_volume::CreateVolume;
+pub use delete_volume::DeleteVolume;
+pub use grow_volume::GrowVolume;
+
+use vsiflow_engine::model::Failure;
+
+use crate::{
+    error,
+    ports::{HostPorts, VolumeKey},
+};
+
+/// A disk that was made and is not there: nobody puts an empty one in its place.
+fn vanished(ports: &HostPorts, key: &VolumeKey) -> Failure {
+    error::MISSING
+        .failure("the data disk that was made is not there any more")
+        .on_host(ports.host.name())
+        .of_object(format!("volume {key}"))
+}
