@@ -77,7 +77,9 @@ impl Audit {
         self.ledger().attempted(call);
         let sim = self.hosts.sim(&call.host).await.unwrap();
         if let (Object::Volume(key), "delete") = (&call.object, call.name) {
-            let wrong = sim.with(|state| used_by_others(state, key)).await;
+            let asked_for = self.ledger().is_to_go(key);
+            let wrong = sim.with(|state| used_by_others(state, key, asked_for));
+            let wrong = wrong.await;
             if let Some(why) = wrong {
                 self.ledger()
                     .blame(format!("{} although {why}", call.describe()));
@@ -163,6 +165,18 @@ impl Ledger {
 
     pub fn vsi(&self, uuid: Uuid) -> Option<&EntityState> {
         self.entities.get(&ownership::entity(uuid))
+    }
+
+    /// Whether somebody asked to delete this data disk.
+    fn is_to_go(&self, key: &VolumeKey) -> bool {
+        let asked = |(id, state): (&EntityId, &EntityState)| {
+            let workflow = state
+                .desired
+                .as_ref()
+                .map(|desired| desired.workflow.as_str());
+            id.id() == key.name && workflow == Some("delete_data_disk")
+        };
+        self.entities.iter().any(asked)
     }
 
     pub fn active_run(&self, uuid: Uuid) -> Option<RunId> {
@@ -258,7 +272,7 @@ fn is_under_way(node: &NodeState) -> bool {
 }
 
 /// Who, on the host itself, would lose this volume.
-fn used_by_others(state: &State, key: &VolumeKey) -> Option<String> {
+fn used_by_others(state: &State, key: &VolumeKey, asked_for: bool) -> Option<String> {
     let pool = state.pools.get(&key.pool)?;
     pool.volumes.get(&key.name)?;
     let path = format!("{}/{}", pool.path, key.name);
@@ -279,5 +293,6 @@ fn used_by_others(state: &State, key: &VolumeKey) -> Option<String> {
     let over = over
         .next()
         .map(|(name, _)| format!("volume {name} lies over it"));
-    over.or_else(|| ownership::is_disk(key).then(|| "it is a data disk".to_owned()))
+    let kept = ownership::is_disk(key) && !asked_for;
+    over.or_else(|| kept.then(|| "it is a data disk that nobody asked to delete".to_owned()))
 }

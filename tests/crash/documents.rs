@@ -44,6 +44,8 @@ pub struct Vsi {
     pub disk: Option<Uuid>,
     /// The size of that, in GiB.
     pub disk_gib: u64,
+    /// Its volume goes with it.
+    pub disk_goes: bool,
 }
 
 pub const POOL: &str = "images";
@@ -63,6 +65,7 @@ impl Vsi {
             manual: false,
             disk: None,
             disk_gib: 1,
+            disk_goes: false,
         }
     }
 
@@ -143,7 +146,10 @@ impl Vsi {
             host: self.host.to_owned(),
             pool: POOL.to_owned(),
             size: self.disk_gib << 30,
-            deletion_policy: DeletionPolicy::Retain,
+            deletion_policy: match self.disk_goes {
+                true => DeletionPolicy::Delete,
+                false => DeletionPolicy::Retain,
+            },
         })
     }
 }

@@ -13,7 +13,7 @@ pub enum Owner {
     Boot(Uuid),
     /// Anything else of a VSI.
     Vsi(Uuid),
-    /// A data disk, of any VSI.
+    /// A data disk.
     Disk,
     /// A base image.
     Image,
@@ -23,7 +23,7 @@ impl Owner {
     pub fn may_be(self, id: &EntityId) -> bool {
         match self {
             Self::Boot(uuid) | Self::Vsi(uuid) => *id == entity(uuid),
-            Self::Disk => id.kind().as_str() == "vsi",
+            Self::Disk => id.kind().as_str() == "disk",
             Self::Image => id.kind().as_str() == "image",
         }
     }
@@ -32,6 +32,11 @@ impl Owner {
 /// The entity of a VSI.
 pub fn entity(uuid: Uuid) -> EntityId {
     EntityId::new(Name::of("vsi"), uuid.to_string()).unwrap()
+}
+
+/// The entity of a data disk.
+pub fn disk(uuid: Uuid) -> EntityId {
+    EntityId::new(Name::of("disk"), uuid.to_string()).unwrap()
 }
 
 enum Part {
@@ -69,6 +74,7 @@ pub fn owner(call: &Call) -> Option<(Owner, &'static [&'static str])> {
         return None;
     }
     match &call.object {
+        Object::Domain(_) if call.name == "grow_disk" => Some((Owner::Disk, &["grow_volume"])),
         Object::Domain(uuid) => Some((Owner::Vsi(*uuid), domain_steps(call.name))),
         Object::Volume(key) => Some(volume_owner(key, call.name)),
         _ => None,
@@ -83,7 +89,6 @@ fn domain_steps(call: &str) -> &'static [&'static str] {
         "suspend" => &["suspend_domain"],
         "resume" => &["resume_domain"],
         "set_autostart" => &["set_autostart"],
-        "grow_disk" => &["grow_data_disks"],
         _ => &["stop_domain"],
     }
 }
@@ -108,8 +113,9 @@ fn volume_owner(key: &VolumeKey, call: &str) -> (Owner, &'static [&'static str])
         (Some((Part::Cidata, uuid)), _) => (Owner::Vsi(uuid), &["write_cidata"]),
         (Some((Part::Console, uuid)), "delete") => (Owner::Vsi(uuid), &["delete_volumes"]),
         (Some((Part::Console, uuid)), _) => (Owner::Vsi(uuid), &["create_console_log"]),
-        (None, "resize") if is_disk(key) => (Owner::Disk, &["grow_data_disks"]),
-        (None, _) if is_disk(key) => (Owner::Disk, &["attach_data_disks"]),
+        (None, "resize") if is_disk(key) => (Owner::Disk, &["grow_volume"]),
+        (None, "delete") if is_disk(key) => (Owner::Disk, &["delete_volume"]),
+        (None, _) if is_disk(key) => (Owner::Disk, &["create_volume"]),
         (None, _) => (Owner::Image, IMAGE_STEPS),
     }
 }

@@ -70,6 +70,8 @@ fn every() -> Vec<Story> {
         stopped_while_it_changes(),
         approved(),
         grown(),
+        deleted_with_its_disk(),
+        disk_waits_for_its_vsi(),
         host_restarted(),
     ]
 }
@@ -369,6 +371,36 @@ fn grown() -> Story {
         Act::Decided(uuid(WEB)),
     ];
     story("grow a data disk", RUNNING, acts)
+}
+
+fn with_a_disk_that_goes() -> Vsi {
+    let mut web = web().with_disk(7);
+    web.disk_goes = true;
+    web
+}
+
+fn deleted_with_its_disk() -> Story {
+    let acts = vec![
+        Act::Apply(vec![with_a_disk_that_goes()]),
+        Act::Decided(uuid(WEB)),
+        Act::Delete("web"),
+        Act::DeleteDisk("data-7"),
+        Act::Decided(uuid(WEB)),
+        Act::DiskDecided(uuid(7)),
+    ];
+    let ends = &[("web", WEB, "Deleted")];
+    story("delete a VSI and its data disk", ends, acts)
+}
+
+/// As long as the VSI has it, the disk stays.
+fn disk_waits_for_its_vsi() -> Story {
+    let acts = vec![
+        Act::Apply(vec![with_a_disk_that_goes()]),
+        Act::Decided(uuid(WEB)),
+        Act::DeleteDisk("data-7"),
+        Act::DiskDecided(uuid(7)),
+    ];
+    story("delete a data disk in use", RUNNING, acts)
 }
 
 fn host_restarted() -> Story {

@@ -23,6 +23,10 @@ pub enum Act {
     Apply(Vec<Vsi>),
     Delete(&'static str),
     Forget(&'static str),
+    /// Deletes a data disk, by its policy.
+    DeleteDisk(&'static str),
+    /// Waits until the outcome for a data disk is decided.
+    DiskDecided(Uuid),
     Retry(Uuid),
     Cancel(Uuid),
     /// A power command that makes this generation of the VSI.
@@ -85,7 +89,9 @@ async fn live(
 ) -> Result<(), String> {
     let words = |error: FleetError| format!("a command failed: {error}");
     let fleet = world.start(gate).await.map_err(words)?;
-    let open = fleet.interrupted().await.map_err(words)?;
+    let mut open = fleet.interrupted().await.map_err(words)?;
+    let disks = fleet.interrupted_disks().await.map_err(words)?;
+    open.extend(disks.into_iter().map(|(entity, _, _)| entity));
     fleet.resume(open, user()).await.map_err(words)?;
     while let Some(act) = acts.get(place.get()) {
         perform(world, &fleet, act)
@@ -104,6 +110,8 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             .map(drop),
         Act::Delete(name) => delete(fleet, name, false).await,
         Act::Forget(name) => delete(fleet, name, true).await,
+        Act::DeleteDisk(name) => delete_disk(fleet, name).await,
+        Act::DiskDecided(uid) => fleet.decided(&ownership::disk(*uid)).await.map(drop),
         Act::Retry(uid) => fleet.retry(ownership::entity(*uid), user()).await.map(drop),
         Act::Cancel(uid) => fleet
             .cancel(ownership::entity(*uid), user())
@@ -135,6 +143,13 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
 /// One that is gone already was deleted by the same command, whose answer was lost.
 pub async fn delete(fleet: &Fleet, name: &str, orphan: bool) -> Result<(), FleetError> {
     match fleet.delete("default", name, orphan, user()).await {
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+        done => done.map(drop),
+    }
+}
+
+async fn delete_disk(fleet: &Fleet, name: &str) -> Result<(), FleetError> {
+    match fleet.delete_disk("default", name, false, user()).await {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
         done => done.map(drop),
     }

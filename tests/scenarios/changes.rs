@@ -199,7 +199,7 @@ fn a_data_disk_grows_while_its_guest_runs() {
         .unwrap();
     assert_eq!(sim.volume(disk)["capacity"], 3_u64 << 30);
     let steps = newest_steps(&vsiflow.history("web"));
-    assert_eq!(steps, ["grow_data_disks", "release"]);
+    assert_eq!(steps, ["await_data_disks", "release"]);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn a_journal_and_a_host_of_an_older_version_give_an_empty_plan() {
         .run(&["plan", "-f", &documents, "-o", "json"])
         .exits(0);
     let items = plan.json()["items"].clone();
-    assert_eq!(items.as_array().unwrap().len(), 2, "{items:#}");
+    assert_eq!(items.as_array().unwrap().len(), 3, "{items:#}");
     for item in items.as_array().unwrap() {
         assert_eq!(
             (&item["action"], &item["changes"]),
@@ -37,7 +37,8 @@ fn a_journal_and_a_host_of_an_older_version_give_an_empty_plan() {
         .run(&["apply", "-f", &documents])
         .exits(0)
         .says("vsi/older unchanged")
-        .says("vsi/plain unchanged");
+        .says("vsi/plain unchanged")
+        .says("disk/older-data unchanged");
     assert_eq!(vsiflow.history("older").len(), before.len());
 }
 

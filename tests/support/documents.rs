@@ -24,6 +24,7 @@ pub struct Vsi {
     network: Option<String>,
     /// Data disks: name and size.
     disks: Vec<(String, String)>,
+    chooses_disks: bool,
     selected: String,
 }
 
@@ -42,6 +43,7 @@ impl Vsi {
             spec: Vec::new(),
             network: None,
             disks: Vec::new(),
+            chooses_disks: false,
             selected: "lab".to_owned(),
         }
     }
@@ -91,6 +93,12 @@ impl Vsi {
     /// The same with a data disk that is made.
     pub fn disk(mut self, name: &str, size: &str) -> Self {
         self.disks.push((name.to_owned(), size.to_owned()));
+        self
+    }
+
+    /// The same with the disks whose documents are beside it.
+    pub fn choosing_disks(mut self) -> Self {
+        self.chooses_disks = true;
         self
     }
 
@@ -151,7 +159,7 @@ impl fmt::Display for Vsi {
                 self.name
             )?;
         }
-        if !self.disks.is_empty() {
+        if !self.disks.is_empty() || self.chooses_disks {
             let name = &self.name;
             writeln!(f, "  diskSelector:\n    matchLabels:\n      disks: {name}")?;
         }

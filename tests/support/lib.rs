@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+pub mod disks;
 pub mod documents;
 pub mod history;
 pub mod lab;
@@ -18,6 +19,7 @@ pub mod until;
 pub mod upload;
 pub mod vsiflow;
 
+pub use disks::Disk;
 pub use documents::{Host, Vsi};
 pub use lab::Lab;
 pub use running::Running;

@@ -8,6 +8,7 @@
 //! it changes a host or writes a journal but through the engine.
 
 mod credentials;
+pub mod data_disk;
 pub mod delete_vsi;
 pub mod drift;
 pub mod ensure_base_image;

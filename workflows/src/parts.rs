@@ -1,5 +1,6 @@
 //! The nodes that the graphs of VSIs are put together from.
 
+use uuid::Uuid;
 use vsiflow_engine::{
     model::{EntityState, Failure, FailureClass, InvalidId, Name, NodeState, RunResult, Text},
     step::Step,
@@ -7,15 +8,15 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::{
     names,
-    ports::{ConsolePosition, VolumeFormat, VolumeKey},
+    ports::{ConsolePosition, VolumeKey},
     vsi::{
-        AttachDataDisks, AwaitTurn, Card, CheckContract, CloneBootDisk, CreateConsoleLog,
-        DefineDomain, FindParts, GrowDataDisks, KeepEvidence, MonitorConsole, Release, ResolveHost,
-        ResolveNetworks, ResumeDomain, SetAutostart, StartDomain, StopDomain, SuspendDomain,
-        WriteCidata, attach_data_disks, await_turn, check_contract, clone_boot_disk,
-        create_console_log, define_domain, find_parts, grow_data_disks, keep_evidence,
-        monitor_console, release, resolve_host, resolve_networks, resume_domain, set_autostart,
-        start_domain, stop_domain, suspend_domain, write_cidata,
+        AttachDataDisks, AwaitDataDisks, AwaitTurn, Card, CheckContract, CloneBootDisk,
+        CreateConsoleLog, DefineDomain, FindParts, KeepEvidence, MonitorConsole, Release,
+        ResolveHost, ResolveNetworks, ResumeDomain, SetAutostart, StartDomain, StopDomain,
+        SuspendDomain, WriteCidata, attach_data_disks, await_data_disks, await_turn,
+        check_contract, clone_boot_disk, create_console_log, define_domain, find_parts,
+        keep_evidence, monitor_console, release, resolve_host, resolve_networks, resume_domain,
+        set_autostart, start_domain, stop_domain, suspend_domain, write_cidata,
     },
 };
 
@@ -24,7 +25,7 @@ use crate::{
     nodes::Nodes,
     plan,
     spec::{BootDiskMode, DesiredDisk, desired::DiskOrigin},
-    wanted::{Turn, WantedImage, WantedVsi},
+    wanted::{Turn, WantedImage, WantedVsi, disk_entity},
 };
 
 /// Seconds until a boot that is not decided counts as failed. A real guest takes half a minute;
@@ -184,7 +185,13 @@ impl<'a> Parts<'a> {
         self.step::<CreateConsoleLog>(after, &params)
     }
 
+    /// await_data_disks → attach_data_disks.
     pub(crate) fn data_disks(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let made = self.await_disks(after)?;
+        let after = match made {
+            true => &[AwaitDataDisks::NAME],
+            false => after,
+        };
         let disks = self.wanted.vsi.disks.iter();
         let params = attach_data_disks::Params {
             host: self.host(),
@@ -194,23 +201,26 @@ impl<'a> Parts<'a> {
         self.step::<AttachDataDisks>(after, &params)
     }
 
-    /// Every disk that has a size of its own is held against it: growing is harmless.
-    pub(crate) fn grow(&mut self, after: &[&str]) -> Result<(), Failure> {
-        let disks = self.wanted.vsi.disks.iter();
-        let growing = disks.filter_map(|disk| {
-            let disk = attached(self.wanted, disk);
-            let size = disk.create?.size;
-            Some(grow_data_disks::Growing {
-                volume: disk.volume,
-                size,
+    /// Disks are made and grown by runs of their own. Whether there is any to wait for.
+    pub(crate) fn await_disks(&mut self, after: &[&str]) -> Result<bool, Failure> {
+        let wanted = self.wanted;
+        let made = wanted.vsi.disks.iter().filter_map(|disk| {
+            let uid = disk_uid(wanted, disk)?;
+            Some(await_data_disks::Awaited {
+                entity: disk_entity(uid).ok()?.to_string(),
+                name: disk.name.clone(),
             })
         });
-        let params = grow_data_disks::Params {
-            host: self.host(),
-            uuid: self.wanted.uid,
-            disks: growing.collect(),
+        let params = await_data_disks::Params {
+            disks: made.collect(),
         };
-        self.step::<GrowDataDisks>(after, &params)
+        if params.disks.is_empty() {
+            return Ok(false);
+        }
+        // It asks no host, and must not keep the disks from theirs.
+        let node = self.nodes.step::<AwaitDataDisks>(after, &params)?;
+        (node.interruptible, node.lane) = (true, Text::default());
+        Ok(true)
     }
 
     pub(crate) fn networks(&mut self, after: &[&str]) -> Result<(), Failure> {
@@ -367,29 +377,24 @@ pub(crate) fn volume(wanted: &WantedVsi, disk: &DesiredDisk) -> VolumeKey {
 }
 
 fn attached(wanted: &WantedVsi, disk: &DesiredDisk) -> attach_data_disks::Disk {
-    let pool = disk.pool.clone();
-    let (name, create) = match &disk.source {
-        DiskOrigin::Existing { volume } => (volume.clone(), None),
-        DiskOrigin::Made { size, .. } => {
-            let uid = wanted.disks.get(&disk.name).copied().unwrap_or_default();
-            let format = VolumeFormat::Qcow2;
-            let recorded = wanted.made_disks.contains(&disk.name);
-            (
-                uid.to_string(),
-                Some(attach_data_disks::Create {
-                    size: *size,
-                    format,
-                    recorded,
-                }),
-            )
-        }
+    let name = match &disk.source {
+        DiskOrigin::Existing { volume } => volume.clone(),
+        DiskOrigin::Made { .. } => disk_uid(wanted, disk).unwrap_or_default().to_string(),
     };
-    let volume = VolumeKey { pool, name };
+    let pool = disk.pool.clone();
     attach_data_disks::Disk {
         name: disk.name.clone(),
-        volume,
-        create,
+        volume: VolumeKey { pool, name },
+        create: None,
         serial: None,
+    }
+}
+
+/// The UID of a disk that is made.
+pub(crate) fn disk_uid(wanted: &WantedVsi, disk: &DesiredDisk) -> Option<Uuid> {
+    match &disk.source {
+        DiskOrigin::Existing { .. } => None,
+        DiskOrigin::Made { .. } => wanted.disks.get(&disk.name).copied(),
     }
 }
 

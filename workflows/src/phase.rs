@@ -12,7 +12,7 @@ use vsiflow_steps::vsi::{
     DefineDomain, MonitorConsole, ResumeDomain, StartDomain, StopDomain, SuspendDomain,
 };
 
-use crate::{delete_vsi, drift, remove_base_image, update_vsi, wanted::kind};
+use crate::{data_disk, delete_vsi, drift, remove_base_image, update_vsi, wanted::kind};
 
 /// The states of a VSI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -104,6 +104,7 @@ pub fn state(view: &EntityView<'_>) -> Option<(Name, Text)> {
     let (state, detail) = match view.id.kind().as_str() {
         kind::VSI => vsi(view),
         kind::IMAGE => image(view),
+        kind::DISK => disk(view)?,
         _ => return None,
     };
     Some((Name::of(state), detail))
@@ -111,7 +112,7 @@ pub fn state(view: &EntityView<'_>) -> Option<(Name, Text)> {
 
 /// Whether an entity is gone for good: of its past nothing has to stay at hand.
 pub fn is_gone(entity: &EntityId, state: &EntityState) -> bool {
-    let comes_and_goes = [kind::VSI, kind::IMAGE].contains(&entity.kind().as_str());
+    let comes_and_goes = [kind::VSI, kind::IMAGE, kind::DISK].contains(&entity.kind().as_str());
     let recorded = state.state.as_ref().map(|(name, _)| name.as_str());
     comes_and_goes && state.active.is_none() && recorded == Some(Phase::Deleted.as_str())
 }
@@ -274,6 +275,28 @@ fn ended(result: &RunResult) -> Text {
         RunResult::Cancelled => Text::new("cancelled; `vsiflow retry` goes on"),
         RunResult::Succeeded | RunResult::Superseded => Text::default(),
     }
+}
+
+/// Of a disk that an earlier version left to the runs of VSIs, nothing is told.
+fn disk(view: &EntityView<'_>) -> Option<(&'static str, Text)> {
+    let workflow = view.entity.desired.as_ref()?.workflow.as_str();
+    let leaving = [data_disk::DELETE, data_disk::FORGET].contains(&workflow);
+    if workflow == kind::DISK {
+        return None;
+    }
+    let last = view.entity.last.as_ref();
+    Some(match (&view.entity.active, last) {
+        _ if leaving && view.entity.is_settled() => ("Deleted", Text::default()),
+        (Some(_), _) if leaving => ("Deleting", blocked(view).unwrap_or_default()),
+        (Some(_), _) => match blocked(view) {
+            Some(cause) => ("Blocked", cause),
+            None => ("Creating", Text::default()),
+        },
+        (None, _) if leaving => ("Deleting", Text::default()),
+        (None, Some(last)) if last.result == RunResult::Succeeded => ("Ready", Text::default()),
+        (None, Some(last)) => ("Blocked", ended(&last.result)),
+        (None, None) => ("Pending", Text::default()),
+    })
 }
 
 fn image(view: &EntityView<'_>) -> (&'static str, Text) {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use vsiflow_engine::{registry::Registry, secret::Secrets};
 use vsiflow_steps::{
+    disk::{CreateVolume, DeleteVolume, GrowVolume},
     image::{Claim, MarkWhole, ProbeSource, RemoveImage, UploadChunks, VerifyImage},
     ports::{Hosts, ImageSource},
     vsi::{
-        AttachDataDisks, AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain,
-        DeleteVolumes, FindParts, GrowDataDisks, KeepEvidence, MonitorConsole, Release,
-        ResolveHost, ResolveNetworks, ResumeDomain, SetAutostart, StartDomain, StopDomain,
+        AttachDataDisks, AwaitDataDisks, AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog,
+        DefineDomain, DeleteVolumes, FindParts, GrowDataDisks, KeepEvidence, MonitorConsole,
+        Release, ResolveHost, ResolveNetworks, ResumeDomain, SetAutostart, StartDomain, StopDomain,
         SuspendDomain, UndefineDomain, WriteCidata,
     },
 };
@@ -33,6 +34,10 @@ pub fn registry(
         .add(StartDomain::new(hosts.clone()))
         .add(MonitorConsole::new(hosts.clone()))
         .add(AwaitTurn)
+        .add(AwaitDataDisks)
+        .add(CreateVolume::new(hosts.clone()))
+        .add(GrowVolume::new(hosts.clone()))
+        .add(DeleteVolume::new(hosts.clone()))
         .add(FindParts::new(hosts.clone()))
         .add(GrowDataDisks::new(hosts.clone()))
         .add(SetAutostart::new(hosts.clone()))

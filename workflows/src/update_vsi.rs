@@ -7,8 +7,8 @@ use vsiflow_engine::{
     workflow::Situation,
 };
 use vsiflow_steps::vsi::{
-    AttachDataDisks, AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain,
-    FindParts, GrowDataDisks, KeepEvidence, MonitorConsole, ResolveHost, ResolveNetworks,
+    AttachDataDisks, AwaitDataDisks, AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog,
+    DefineDomain, FindParts, KeepEvidence, MonitorConsole, ResolveHost, ResolveNetworks,
     ResumeDomain, SetAutostart, StopDomain, SuspendDomain, WriteCidata,
     clone_boot_disk::BASE_IMAGE_NODE,
 };
@@ -23,7 +23,7 @@ use crate::{
 /// The workflow's name.
 pub const NAME: &str = "update_vsi";
 
-/// {what must be there} → {grow_data_disks, set_autostart → stop_domain → {clone_boot_disk,
+/// {what must be there} → {await_data_disks, set_autostart → stop_domain → {clone_boot_disk,
 /// write_cidata} → define_domain → start_domain → monitor_console} → release, as far as the plan
 /// calls for it.
 ///
@@ -116,8 +116,10 @@ impl Update<'_> {
         if !self.plan.changes.iter().any(|change| grows(&change.path)) {
             return Ok(first.to_vec());
         }
-        parts.grow(first)?;
-        Ok(vec![GrowDataDisks::NAME])
+        Ok(match parts.await_disks(first)? {
+            true => vec![AwaitDataDisks::NAME],
+            false => first.to_vec(),
+        })
     }
 
     fn rebuild(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {

@@ -1,13 +1,13 @@
 //! What is wanted of entities, as it stands in the journal: JSON without any secret. Fields are
 //! only ever added, with a default.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Failure, FailureClass, Hash, InvalidId, Name};
 
-use crate::spec::{DesiredVsi, HostRecord, PowerState};
+use crate::spec::{DesiredDataDisk, DesiredVsi, HostRecord, PowerState};
 
 /// The kinds of entities.
 pub mod kind {
@@ -38,9 +38,6 @@ pub struct WantedVsi {
     /// The UIDs of the data disks that are made, by the names of their documents.
     #[serde(default)]
     pub disks: BTreeMap<String, Uuid>,
-    /// Those of them that this journal made before, for another VSI.
-    #[serde(default)]
-    pub made_disks: BTreeSet<String>,
     /// Everything else.
     pub vsi: DesiredVsi,
     /// What a power command asked for since its document last said something new of it.
@@ -128,6 +125,23 @@ pub struct Turn {
     pub whatever_it_comes_to: bool,
 }
 
+/// A data disk as wanted. Versions before this one recorded the disk alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedDisk {
+    /// The disk.
+    #[serde(flatten)]
+    pub disk: DesiredDataDisk,
+    /// Whether a run of a VSI may have made its volume: versions before this one left it to that.
+    #[serde(default)]
+    pub recorded: bool,
+    /// Whether it was made before: a volume that is gone is not made again.
+    #[serde(default)]
+    pub made: bool,
+    /// Whose end comes before its own: that of the VSI that uses it.
+    #[serde(default)]
+    pub turn: Option<Turn>,
+}
+
 /// A base image as wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WantedImage {
@@ -166,6 +180,11 @@ pub struct WantedHost {
 /// The entity of a VSI.
 pub fn vsi_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
     EntityId::new(Name::of(kind::VSI), uid.to_string())
+}
+
+/// The entity of a data disk.
+pub fn disk_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::DISK), uid.to_string())
 }
 
 /// The entity of a host. Ids that are no plain text are known by their hash.

@@ -8,11 +8,11 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    delete_vsi, ensure_base_image, next_try, phase, provision_vsi, remove_base_image, update_vsi,
-    wanted,
+    data_disk, delete_vsi, ensure_base_image, next_try, phase, provision_vsi, remove_base_image,
+    update_vsi, wanted,
 };
 
-/// The workflows of VSIs and their base images.
+/// The workflows of VSIs, their base images and data disks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VsiWorkflows;
 
@@ -29,6 +29,9 @@ impl Workflows for VsiWorkflows {
             delete_vsi::FORGET => delete_vsi::forget_graph(&wanted::read(desired)?),
             ensure_base_image::NAME => ensure_base_image::graph(&wanted::read(desired)?),
             remove_base_image::NAME => remove_base_image::graph(&wanted::read(desired)?),
+            data_disk::NAME => data_disk::graph(&wanted::read(desired)?, at.id),
+            data_disk::DELETE => data_disk::delete_graph(&wanted::read(desired)?, at.id, at.entity),
+            data_disk::FORGET => data_disk::forget_graph(&wanted::read(desired)?),
             other => Err(unknown(other)),
         }
     }

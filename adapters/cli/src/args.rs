@@ -96,7 +96,7 @@ pub(crate) enum Command {
     Pause(PowerArgs),
     /// Let suspended VSIs go on
     Unpause(PowerArgs),
-    /// List VSIs, images, hosts or runs, or show one
+    /// List VSIs, data disks, images, hosts or runs, or show one
     Get(GetArgs),
     /// Show everything known of a VSI
     Describe(DescribeArgs),
@@ -104,7 +104,7 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Print a VSI's console log
     Logs(LogsArgs),
-    /// Delete VSIs and what was made for them on their hosts
+    /// Delete VSIs and what was made for them on their hosts, and data disks
     Delete(DeleteArgs),
     /// Go on with what a kill or an interrupt left
     Resume(ResumeArgs),
@@ -184,8 +184,8 @@ pub(crate) struct WaitArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct GetArgs {
-    /// What to list: `vsi` (also where no kind is named), `image`, `host` or `run`; then the names
-    /// of those to show.
+    /// What to list: `vsi` (also where no kind is named), `disk`, `image`, `host` or `run`; then the
+    /// names of those to show.
     #[arg(value_name = "KIND|NAME")]
     pub(crate) words: Vec<String>,
     #[command(flatten)]
@@ -291,10 +291,11 @@ pub(crate) struct LogsArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DeleteArgs {
-    /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`.
+    /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`; data disks as `disk/NAME` or `disk NAME…`.
     #[arg(value_name = "NAME", required_unless_present = "files")]
     pub(crate) names: Vec<String>,
-    /// Delete the VSIs that these documents describe.
+    /// Delete the VSIs that these documents describe, then their data disks, each by its
+    /// `deletionPolicy`.
     #[arg(
         short = 'f',
         long = "filename",
@@ -307,17 +308,18 @@ pub(crate) struct DeleteArgs {
     pub(crate) namespace: String,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
-    /// Forget the VSI and leave everything on its host as it is.
+    /// Forget the VSI or data disk and leave everything on its host as it is.
     #[arg(long)]
     pub(crate) orphan: bool,
-    /// Do not complain about VSIs that are not there.
+    /// Do not complain about what is not there.
     #[arg(long)]
     pub(crate) ignore_not_found: bool,
 }
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ResumeArgs {
-    /// The VSIs to go on with, and images as `image/NAME`; all that is open where none is named.
+    /// The VSIs to go on with, data disks as `disk/NAME` and images as `image/NAME`; all that is
+    /// open where none is named.
     pub(crate) names: Vec<String>,
     /// Go on with all.
     #[arg(long, conflicts_with = "names")]
@@ -338,7 +340,8 @@ pub(crate) struct ResumeArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RetryArgs {
-    /// The VSIs. With `--host` and no name: all on that host that are not settled.
+    /// The VSIs, and data disks as `disk/NAME`. With `--host` and no name: all VSIs on that host that
+    /// are not settled.
     pub(crate) names: Vec<String>,
     /// All that are not settled.
     #[arg(long, conflicts_with = "names")]
@@ -505,6 +508,8 @@ pub(crate) enum Kind {
     Vsi,
     /// Base images.
     Image,
+    /// Data disks.
+    Disk,
     /// Hosts.
     Host,
     /// Runs of workflows.
@@ -517,6 +522,8 @@ impl Kind {
             "vsi" | "vsis" | "onprem-hpcr" | "onprem-hpcrs" => Some(Self::Vsi),
             "hyperprotectcontainerruntimeonprem" => Some(Self::Vsi),
             "image" | "images" => Some(Self::Image),
+            "disk" | "disks" | "onprem-datadisk" | "onprem-datadisks" => Some(Self::Disk),
+            "hyperprotectcontainerruntimeonpremdatadisk" => Some(Self::Disk),
             "host" | "hosts" => Some(Self::Host),
             "run" | "runs" => Some(Self::Run),
             _ => None,

@@ -26,7 +26,7 @@ use crate::{
     output::{self, live::Live},
 };
 
-/// A VSI or an image a command works on.
+/// A VSI, a data disk or an image a command works on.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) entity: EntityId,
@@ -50,7 +50,7 @@ impl Target {
     }
 
     /// With its kind, as `vsi/NAME`.
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         format!("{}/{}", self.entity.kind(), self.label())
     }
 
@@ -62,8 +62,12 @@ impl Target {
         }
     }
 
-    fn is_vsi(&self) -> bool {
+    pub(crate) fn is_vsi(&self) -> bool {
         self.entity.kind().as_str() == kind::VSI
+    }
+
+    fn is_disk(&self) -> bool {
+        self.entity.kind().as_str() == kind::DISK
     }
 }
 
@@ -314,6 +318,7 @@ fn say(
         (Some(verdict), _) => {
             let exit = Exit::from(&verdict);
             match verdict {
+                Verdict::Reached if done.is_empty() && target.is_disk() => {}
                 Verdict::Reached if done.is_empty() => {
                     let phase = app.fleet.phase(&target.entity);
                     output::line(&format!("{shown} is {phase}"));
@@ -326,7 +331,7 @@ fn say(
                         output::note(&next_try(target, due));
                     }
                 }
-                Verdict::Cancelled => output::note(&match target.is_vsi() {
+                Verdict::Cancelled => output::note(&match target.is_vsi() || target.is_disk() {
                     true => format!("{shown} was cancelled; `vsiflow retry {word}` goes on"),
                     false => format!("{shown} was cancelled; `vsiflow image upload` goes on"),
                 }),
@@ -373,7 +378,10 @@ fn timed_out(app: &App, target: &Target, wait: &WaitArgs) {
     }
 }
 
-/// The VSIs of these names.
+/// How a data disk is told from a VSI.
+pub(crate) const DISK: &str = "disk/";
+
+/// The VSIs and data disks of these names.
 pub(crate) async fn targets_named(
     app: &App,
     namespace: &str,
@@ -381,8 +389,14 @@ pub(crate) async fn targets_named(
 ) -> Result<Vec<Target>, Problem> {
     let mut targets = Vec::new();
     for name in names {
-        let name = crate::args::without_kind(name).to_owned();
-        let entity = app.fleet.vsi(namespace, &name).await?;
+        let (name, entity) = match name.strip_prefix(DISK) {
+            Some(name) => (name.to_owned(), app.fleet.disk(namespace, name).await?),
+            None => {
+                let name = crate::args::without_kind(name).to_owned();
+                let entity = app.fleet.vsi(namespace, &name).await?;
+                (name, entity)
+            }
+        };
         targets.push(Target {
             entity,
             namespace: namespace.to_owned(),

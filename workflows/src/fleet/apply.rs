@@ -8,10 +8,7 @@ use vsiflow_engine::{
 };
 
 use super::{
-    ErrorKind, Fleet, FleetError,
-    change::Draft,
-    index::Known,
-    keep::{KnownDisks, Wishes},
+    ErrorKind, Fleet, FleetError, change::Draft, disks::DiskIds, index::Known, keep::Wishes,
     missing,
 };
 use crate::{
@@ -19,12 +16,12 @@ use crate::{
     phase::Phase,
     plan::{Change as FieldChange, Plan},
     provision_vsi,
-    spec::{Resolved, ResolvedVsi, UpdatePolicy},
+    spec::{DesiredDataDisk, Resolved, ResolvedVsi, UpdatePolicy},
     update_vsi,
-    wanted::{Turn, WantedVsi, vsi_entity},
+    wanted::{Turn, WantedVsi, kind, vsi_entity},
 };
 
-/// What an apply did about one VSI.
+/// What an apply did about one VSI or data disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
@@ -36,14 +33,16 @@ pub enum Change {
     Unchanged,
 }
 
-/// A VSI that was applied.
+/// A VSI or a data disk that was applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
+    /// What it is: `vsi` or `disk`.
+    pub kind: &'static str,
     /// The namespace.
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// The VSI's entity; none after a dry run that would have created it.
+    /// Its entity; none after a dry run that would have created it.
     pub entity: Option<EntityId>,
     /// What was done.
     pub change: Change,
@@ -60,7 +59,7 @@ pub struct Applied {
 /// What an apply is about.
 struct Batch<'a> {
     known: Vec<Known>,
-    disks: KnownDisks,
+    disks: DiskIds,
     wishes: Wishes,
     /// The last VSI whose guest is interrupted: the next one waits for its turn.
     before: Option<Turn>,
@@ -69,7 +68,8 @@ struct Batch<'a> {
 }
 
 impl Fleet {
-    /// Records what is wanted, all of it in one batch or nothing, and begins to work on it. Where
+    /// Records what is wanted of VSIs and data disks, VSIs first in what it gives back, all of it in
+    /// one batch or nothing, and begins to work on it. Where
     /// nothing changed and something stands in the way, that is looked at again.
     ///
     /// A VSI that was made before is changed by a plan; one whose `updatePolicy` is `Manual` stays
@@ -78,7 +78,7 @@ impl Fleet {
     ///
     /// # Errors
     /// Before anything is recorded: when a VSI of the name is being deleted, or when a field cannot
-    /// be changed.
+    /// be changed, or of a data disk the same.
     pub async fn apply(&self, resolved: Resolved, by: By) -> Result<Vec<Applied>, FleetError> {
         // Before secrets and blobs are written, which need room as well.
         self.engine.takes_wishes()?;
@@ -88,7 +88,8 @@ impl Fleet {
         for host in resolved.hosts.clone().into_values() {
             self.host_wish(host, &mut wishes).await?;
         }
-        let disks = self.data_disks(&resolved.data_disks, &mut wishes).await?;
+        let made = self.take_in_disks(&resolved.data_disks, &known, &mut wishes);
+        let (disks, applied) = made.await?;
         let mut batch = Batch {
             known,
             disks,
@@ -97,9 +98,11 @@ impl Fleet {
             dry: false,
             fleet: self,
         };
-        let all = batch.take_in(resolved).await?;
+        let mut all = batch.take_in(resolved).await?;
+        all.extend(applied);
         self.record(batch.wishes, by.clone()).await?;
         let entities: Vec<_> = all.iter().filter_map(|one| one.entity.clone()).collect();
+        let entities = self.with_disks(entities).await?;
         self.engine.drive(Drive::These(entities.clone())).await?;
         self.look_again(&entities, &by).await?;
         Ok(all)
@@ -121,18 +124,24 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn plan(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
+        let (known, mut wishes) = (self.known().await?, Wishes::default());
+        let disks = self.take_in_disks(&resolved.data_disks, &known, &mut wishes);
+        let (disks, planned) = disks.await?;
         let mut batch = Batch {
-            known: self.known().await?,
-            disks: KnownDisks::new(),
+            known,
+            disks,
             wishes: Wishes::default(),
             before: None,
             dry: true,
             fleet: self,
         };
-        batch.take_in(resolved.clone()).await
+        let mut all = batch.take_in(resolved.clone()).await?;
+        all.extend(planned);
+        Ok(all)
     }
 
     async fn refuse_all(&self, resolved: &Resolved, known: &[Known]) -> Result<(), FleetError> {
+        self.refuse_disks(&resolved.data_disks).await?;
         for vsi in &resolved.vsis {
             let Some(known) = matching(vsi, known) else {
                 continue;
@@ -277,7 +286,6 @@ impl Batch<'_> {
         for (name, disk) in &known.wanted.disks {
             if kept.vsi.disks.iter().any(|wanted| wanted.name == *name) {
                 kept.disks.entry(name.clone()).or_insert(*disk);
-                kept.made_disks.insert(name.clone());
             }
         }
         Ok(WantedVsi {
@@ -338,6 +346,7 @@ pub(super) fn is_going(state: &EntityState) -> bool {
 impl Applied {
     fn of(vsi: &ResolvedVsi, entity: Option<EntityId>, change: Change) -> Self {
         Self {
+            kind: kind::VSI,
             namespace: vsi.desired.namespace.clone(),
             name: vsi.desired.name.clone(),
             entity,
@@ -346,6 +355,20 @@ impl Applied {
             plan: Plan::default(),
             awaits_approval: false,
             missing: vsi.missing.clone(),
+        }
+    }
+
+    pub(super) fn of_disk(disk: &DesiredDataDisk, entity: EntityId, change: Change) -> Self {
+        Self {
+            kind: kind::DISK,
+            namespace: disk.namespace.clone(),
+            name: disk.name.clone(),
+            entity: Some(entity),
+            change,
+            fields: Vec::new(),
+            plan: Plan::default(),
+            awaits_approval: false,
+            missing: Vec::new(),
         }
     }
 }

@@ -52,7 +52,6 @@ impl Fleet {
             image_credentials: last.image_credentials.clone(),
             retired: Vec::new(),
             disks: known.wanted.disks.clone(),
-            made_disks: known.wanted.made_disks.clone(),
             vsi: desired,
             power: known.power().filter(|_| !powered),
             before: known.history(),

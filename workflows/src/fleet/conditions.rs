@@ -47,13 +47,8 @@ pub(super) fn of(
         .or(detail)
         .unwrap_or_default();
     let reason = obstacle.map_or_else(|| phase.to_string(), |failure| failure.code.to_string());
-    let make = |name, holds: bool, reason: &str, message: &str| Condition {
-        name,
-        status: if holds { "True" } else { "False" },
-        reason: reason.to_owned(),
-        message: message.to_owned(),
-        last_transition_time: rfc3339(since),
-    };
+    let make =
+        |name, holds, reason: &str, message: &str| condition(name, holds, reason, message, since);
     let ready = matches!(phase, Phase::Running | Phase::Degraded);
     let busy = known.state.active.is_some();
     let mut conditions = vec![
@@ -92,6 +87,23 @@ pub(super) fn of(
         conditions.push(by_node(name, nodes, run, records, since));
     }
     conditions
+}
+
+/// Something that holds or does not.
+pub(super) fn condition(
+    name: &'static str,
+    holds: bool,
+    reason: &str,
+    message: &str,
+    since: Timestamp,
+) -> Condition {
+    Condition {
+        name,
+        status: if holds { "True" } else { "False" },
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: rfc3339(since),
+    }
 }
 
 /// The code of a host that has seen a newer copy of this journal.
@@ -143,7 +155,7 @@ fn last_success(records: &[Record], wanted: &Name) -> Option<Timestamp> {
 }
 
 /// When the recorded state last changed.
-fn changed_at(records: &[Record], archived: Option<Timestamp>) -> Timestamp {
+pub(super) fn changed_at(records: &[Record], archived: Option<Timestamp>) -> Timestamp {
     let times = records
         .iter()
         .filter_map(|record| match &record.event.kind {

@@ -63,6 +63,9 @@ impl Fleet {
     /// # Errors
     /// When the journal fails.
     pub async fn retry(&self, entity: EntityId, by: By) -> Result<Retried, FleetError> {
+        for disk in self.disks_of(&entity).await? {
+            self.engine.retry(disk, by.clone()).await?;
+        }
         Ok(self.engine.retry(entity, by).await?)
     }
 
@@ -79,8 +82,22 @@ impl Fleet {
     /// # Errors
     /// When the journal fails.
     pub async fn resume(&self, entities: Vec<EntityId>, by: By) -> Result<(), FleetError> {
+        let entities = self.with_disks(entities).await?;
         self.engine.drive(Drive::These(entities.clone())).await?;
         self.look_again(&entities, &by).await
+    }
+
+    /// These entities, after the data disks that they wait for.
+    pub(super) async fn with_disks(
+        &self,
+        entities: Vec<EntityId>,
+    ) -> Result<Vec<EntityId>, FleetError> {
+        let mut all = Vec::new();
+        for entity in &entities {
+            all.extend(self.disks_of(entity).await?);
+        }
+        all.extend(entities);
+        Ok(all)
     }
 
     /// Goes on with everything there is, and takes up whatever comes.

@@ -48,8 +48,12 @@ impl FleetError {
     }
 
     pub(crate) fn going(full_name: &str) -> Self {
+        Self::going_of("vsi", full_name)
+    }
+
+    pub(crate) fn going_of(kind: &str, full_name: &str) -> Self {
         let failure = Failure::new(FailureClass::Blocked, "VSI0702", "it is being deleted")
-            .of_object(format!("vsi/{full_name}"))
+            .of_object(format!("{kind}/{full_name}"))
             .with_remedy("wait until it is gone (`vsiflow delete --wait`), then apply again");
         Self::new(Kind::Blocked, failure)
     }

@@ -96,12 +96,14 @@ pub(crate) fn class_name(class: FailureClass) -> &'static str {
 const PAGE: usize = 1_000;
 /// How an image is told from a VSI.
 const IMAGE: &str = "image/";
+/// How a data disk is.
+const DISK: &str = "disk/";
 
 impl Fleet {
     /// The history of a VSI, deleted ones included: its own events, those of its runs, and those
     /// of the base image's runs it waited for. A line of the kind `archived` stands for those that
-    /// compaction moved into archives. `image/NAME` is that of the images of this name, those
-    /// that were removed included.
+    /// compaction moved into archives. `disk/NAME` is that of a data disk, `image/NAME` that of the
+    /// images of this name, those that were removed included.
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
@@ -110,6 +112,10 @@ impl Fleet {
         namespace: &str,
         name: &str,
     ) -> Result<Vec<HistoryLine>, FleetError> {
+        if let Some(disk) = name.strip_prefix(DISK) {
+            let known = self.find_disk(namespace, disk, true).await?;
+            return self.lines(&known.entity, &known.state).await;
+        }
         let Some(image) = name.strip_prefix(IMAGE) else {
             let known = self.find(namespace, name, true).await?;
             return self.lines(&known.entity, &known.state).await;

@@ -1,7 +1,5 @@
 //! Puts what is wanted where it lasts: secrets into the secret store, the rest into wishes.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::Serialize;
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -11,14 +9,11 @@ use vsiflow_engine::{
     workflow::Wish,
 };
 
-use super::{Fleet, FleetError, index::Known};
+use super::{Fleet, FleetError, disks::DiskIds, index::Known};
 use crate::{
-    spec::{DesiredDataDisk, HostSettings, ResolvedVsi},
+    spec::{HostSettings, ResolvedVsi},
     wanted::{WantedHost, WantedVsi, host_entity, kind},
 };
-
-/// The UIDs of data disks by namespace and name, and whether this journal knew them before.
-pub(super) type KnownDisks = BTreeMap<(String, String), (Uuid, bool)>;
 
 /// Wishes of one apply, and the secrets that nobody needs once they are recorded.
 #[derive(Default)]
@@ -82,7 +77,7 @@ impl Fleet {
         vsi: ResolvedVsi,
         uid: Uuid,
         known: Option<&Known>,
-        disks: &KnownDisks,
+        disks: &DiskIds,
     ) -> Result<WantedVsi, FleetError> {
         let kept = match known {
             Some(known) => self.kept_contract(&vsi, known).await?,
@@ -101,26 +96,16 @@ impl Fleet {
             None => None,
         };
         let namespace = &vsi.desired.namespace;
-        let own = |name: &String| disks.get(&(namespace.clone(), name.clone()));
+        let uid_of = |name: &String| disks.get(&(namespace.clone(), name.clone()));
         let names = vsi.desired.disks.iter().map(|disk| &disk.name);
-        let found: BTreeMap<_, _> = names
-            .filter_map(|name| Some((name.clone(), *own(name)?)))
-            .collect();
-        let made: BTreeSet<_> = found
-            .iter()
-            .filter(|(_, (_, made))| *made)
-            .map(|(name, _)| name.clone())
-            .collect();
+        let disks = names.filter_map(|name| Some((name.clone(), *uid_of(name)?)));
+        let disks = disks.collect();
         Ok(WantedVsi {
             uid,
             contract,
             image_credentials,
             retired: Vec::new(),
-            disks: found
-                .into_iter()
-                .map(|(name, (uid, _))| (name, uid))
-                .collect(),
-            made_disks: made,
+            disks,
             vsi: vsi.desired,
             power: None,
             before: Vec::new(),
@@ -165,35 +150,5 @@ impl Fleet {
             Some(secret) => Some(self.secrets.put(secret).await?),
             None => None,
         })
-    }
-
-    /// The UIDs of data disks by namespace and name, and whether this journal knew them before;
-    /// new ones are drawn.
-    pub(super) async fn data_disks(
-        &self,
-        disks: &[DesiredDataDisk],
-        wishes: &mut Wishes,
-    ) -> Result<KnownDisks, FleetError> {
-        let mut uids = KnownDisks::new();
-        for (id, state) in self.entities_of(kind::DISK) {
-            let Some(disk) = self.wanted::<DesiredDataDisk>(&state).await? else {
-                continue;
-            };
-            if let Ok(uid) = id.id().parse() {
-                uids.insert((disk.namespace, disk.name), (uid, true));
-            }
-        }
-        for disk in disks {
-            let key = (disk.namespace.clone(), disk.name.clone());
-            if uids.contains_key(&key) {
-                continue;
-            }
-            let uid = disk.uid.unwrap_or_else(Uuid::new_v4);
-            uids.insert(key, (uid, false));
-            let entity = EntityId::new(Name::of(kind::DISK), uid.to_string())
-                .map_err(|error| FleetError::defect(error.to_string()))?;
-            wishes.add(entity, kind::DISK, Precedence::Record, disk, None)?;
-        }
-        Ok(uids)
     }
 }

@@ -12,6 +12,8 @@ mod approve;
 mod change;
 mod conditions;
 mod control;
+mod disk_object;
+mod disks;
 mod error;
 mod evidence;
 mod history;
@@ -35,6 +37,7 @@ use std::sync::Arc;
 
 pub use apply::{Applied, Change};
 pub use conditions::Condition;
+pub use disk_object::{DiskObject, DiskStatus};
 pub use error::{FleetError, Kind as ErrorKind};
 pub use evidence::EvidencePlace;
 pub use history::{HistoryError, HistoryLine};

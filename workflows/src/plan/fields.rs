@@ -38,6 +38,8 @@ pub(super) fn changes(before: &Asked, wanted: &WantedVsi) -> Vec<Change> {
     changes
 }
 
+pub(crate) const NEVER_SHRINKS: &str =
+    "a data disk never shrinks: what lies at its end would be lost";
 const FRESH_GUEST: &str = "a guest takes it in only as its boot disk is new";
 const NEXT_START: &str = "a guest sees it from its next start on";
 const TREATMENT: &str = "it says how vsiflow treats the VSI, not what the VSI is";
@@ -110,10 +112,7 @@ fn disk(field: &FieldChange) -> (How, &'static str) {
     match part {
         "source.deletionPolicy" => (How::Recorded, TREATMENT),
         "source.size" if grows => (How::InPlace, "a disk grows while its guest runs"),
-        "source.size" => (
-            How::Refused,
-            "a data disk never shrinks: what lies at its end would be lost",
-        ),
+        "source.size" => (How::Refused, NEVER_SHRINKS),
         "source.uid" => (How::Refused, "it would be another disk"),
         "pool" => (How::Refused, "a data disk stays in its pool"),
         _ => (How::Restart, NEXT_START),

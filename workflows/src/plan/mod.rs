@@ -15,7 +15,7 @@ use crate::{
     wanted::{Asked, WantedVsi},
 };
 
-pub(crate) use fields::DEFINITION;
+pub(crate) use fields::{DEFINITION, NEVER_SHRINKS};
 pub use touched::Touched;
 
 /// How a change comes about, from what costs nothing to what is not done at all.

@@ -40,7 +40,8 @@ pub(super) async fn run(common: &Common, args: ApplyArgs) -> Outcome {
     if !waiting.is_empty() {
         exit = exit.max(Exit::Blocked);
     }
-    let targets: Vec<_> = applied.iter().filter_map(target).collect();
+    let mut targets: Vec<_> = applied.iter().filter_map(target).collect();
+    targets.retain(Target::is_vsi);
     tell_warnings(&app, &targets).await?;
     if let Some(format) = args.output {
         work::print_vsis(&app, &targets, format).await?;
@@ -80,6 +81,7 @@ async fn dry_run(app: &App, resolved: &Resolved, format: Option<Format>) -> Outc
 fn applied_json(applied: &[Applied]) -> serde_json::Value {
     let items = applied.iter().map(|one| {
         serde_json::json!({
+            "kind": one.kind,
             "metadata": {"name": one.name, "namespace": one.namespace},
             "change": one.change,
             "fields": one.fields,
@@ -106,7 +108,7 @@ fn say(applied: &Applied, note: &str) {
         format!(": {}", fields.join(", "))
     };
     let label = work::label(&applied.namespace, &applied.name);
-    output::line(&format!("vsi/{label} {what}{note}{fields}"));
+    output::line(&format!("{}/{label} {what}{note}{fields}", applied.kind));
     for missing in &applied.missing {
         output::warning(&format!(
             "vsi/{label}: there is no document of {missing}; what it gave stays as it is"

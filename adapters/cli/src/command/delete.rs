@@ -1,4 +1,6 @@
-//! `delete`: removes VSIs and what was made for them.
+//! `delete`: removes VSIs and what was made for them, and data disks.
+
+use vsiflow_workflows::spec::{DesiredDataDisk, ResolvedVsi};
 
 use super::Outcome;
 use crate::{
@@ -10,71 +12,124 @@ use crate::{
     work::{self, Target},
 };
 
+/// Something that is to go.
+struct Doomed {
+    is_disk: bool,
+    namespace: String,
+    name: String,
+}
+
 pub(super) async fn run(common: &Common, args: DeleteArgs) -> Outcome {
     let named = named(common, &args).await?;
     let app = App::open_to_work(common).await?;
-    let mut targets = Vec::new();
-    let mut exit = Exit::Done;
     // Names are looked up first, so that a slip of the pen deletes nothing.
-    for (namespace, name) in &named {
-        match app.fleet.vsi(namespace, name).await {
-            Ok(_) => {}
-            Err(error)
-                if args.ignore_not_found && Problem::from(error.clone()).exit == Exit::NotFound => {
+    for doomed in &named {
+        if let Err(problem) = look_up(&app, doomed).await {
+            let ignored = args.ignore_not_found && problem.exit == Exit::NotFound;
+            if !ignored {
+                return Err(problem);
             }
-            Err(error) => return Err(error.into()),
         }
     }
-    for (namespace, name) in named {
-        let Ok(_) = app.fleet.vsi(&namespace, &name).await else {
-            continue;
-        };
-        let by = actor::by(&common.reason);
-        let entity = app.fleet.delete(&namespace, &name, args.orphan, by).await?;
-        targets.push(Target {
-            entity,
-            namespace,
-            name,
-        });
+    let mut targets = Vec::new();
+    for doomed in named {
+        if look_up(&app, &doomed).await.is_ok() {
+            targets.push(delete(&app, common, doomed, args.orphan).await?);
+        }
     }
-    let done = if args.orphan {
-        "is forgotten; its host was not touched"
-    } else {
-        "deleted"
+    let until = work::Until::Decided;
+    let done = match args.orphan {
+        true => "is forgotten; its host was not touched",
+        false => "deleted",
     };
-    exit = exit.max(
-        work::until_decided(
-            &app,
-            common,
-            &args.wait,
-            &targets,
-            work::Until::Decided,
-            done,
-        )
-        .await?,
-    );
+    let exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
     app.close().await;
     Ok(exit)
 }
 
-async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<(String, String)>, Problem> {
-    if args.files.is_empty() {
-        let mut names = args.names.iter().map(String::as_str).peekable();
-        // `delete vsi NAME` as kubectl has it.
-        if args.names.len() > 1
-            && names
-                .peek()
-                .is_some_and(|word| ["vsi", "vsis"].contains(word))
-        {
-            names.next();
+async fn look_up(app: &App, doomed: &Doomed) -> Result<(), Problem> {
+    let (namespace, name) = (&doomed.namespace, &doomed.name);
+    match doomed.is_disk {
+        true => app.fleet.disk(namespace, name).await?,
+        false => app.fleet.vsi(namespace, name).await?,
+    };
+    Ok(())
+}
+
+async fn delete(
+    app: &App,
+    common: &Common,
+    doomed: Doomed,
+    orphan: bool,
+) -> Result<Target, Problem> {
+    let by = actor::by(&common.reason);
+    let Doomed {
+        is_disk,
+        namespace,
+        name,
+    } = doomed;
+    let entity = match is_disk {
+        false => app.fleet.delete(&namespace, &name, orphan, by).await?,
+        true => {
+            let disk = app.fleet.get_disk(&namespace, &name).await?;
+            let entity = app.fleet.delete_disk(&namespace, &name, orphan, by).await?;
+            if disk.spec.get("deletionPolicy").and_then(|p| p.as_str()) == Some("Retain") {
+                output::note(&format!(
+                    "disk/{}: volume {} stays on host {}, as its deletionPolicy says",
+                    work::label(&namespace, &name),
+                    disk.status.volume,
+                    disk.status.host
+                ));
+            }
+            entity
         }
-        let of = |name: &str| (args.namespace.clone(), without_kind(name).to_owned());
-        return Ok(names.map(of).collect());
+    };
+    Ok(Target {
+        entity,
+        namespace,
+        name,
+    })
+}
+
+async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<Doomed>, Problem> {
+    if args.files.is_empty() {
+        return Ok(of_words(args));
     }
     let documents = work::documents(common, &args.files, false).await?;
-    if documents.vsis.is_empty() {
-        output::warning("the documents describe no VSI; nothing is deleted");
+    if documents.vsis.is_empty() && documents.data_disks.is_empty() {
+        output::warning("the documents describe no VSI and no data disk; nothing is deleted");
     }
-    let of = |vsi: vsiflow_workflows::spec::ResolvedVsi| (vsi.desired.namespace, vsi.desired.name);
-    Ok(documents.vsis.into_iter().map(of).collect())
+    let of_vsi = |vsi: ResolvedVsi| Doomed {
+        is_disk: false,
+        namespace: vsi.desired.namespace,
+        name: vsi.desired.name,
+    };
+    let of_disk = |disk: DesiredDataDisk| Doomed {
+        is_disk: true,
+        namespace: disk.namespace,
+        name: disk.name,
+    };
+    let vsis = documents.vsis.into_iter().map(of_vsi);
+    let disks = documents.data_disks.into_iter().map(of_disk);
+    Ok(vsis.chain(disks).collect())
+}
+
+fn of_words(args: &DeleteArgs) -> Vec<Doomed> {
+    let mut names = args.names.iter().map(String::as_str).peekable();
+    // `delete vsi NAME` as kubectl has it.
+    let kind = names.peek().copied().filter(|_| args.names.len() > 1);
+    let kind = kind.filter(|word| ["vsi", "vsis", "disk", "disks"].contains(word));
+    if kind.is_some() {
+        names.next();
+    }
+    let disks = kind.is_some_and(|kind| kind.starts_with("disk"));
+    let of = |name: &str| {
+        let disk = name.strip_prefix(work::DISK);
+        Doomed {
+            is_disk: disks || disk.is_some(),
+            namespace: args.namespace.clone(),
+            name: disk.unwrap_or(without_kind(name)).to_owned(),
+        }
+    };
+    names.map(of).collect()
 }

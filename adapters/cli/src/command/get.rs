@@ -30,6 +30,7 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> Outcome {
             let wide = args.output.is_some();
             print(&args, &images, table::images(&images, wide))
         }
+        Kind::Disk => disks(&app, &args).await,
         Kind::Host => {
             let hosts = app.fleet.host_objects().await?;
             print(&args, &hosts, table::hosts(&hosts))
@@ -72,6 +73,36 @@ async fn vsis(app: &App, args: &GetArgs) -> Outcome {
             objects
                 .iter()
                 .for_each(|object| output::line(&format!("vsi/{}", object.metadata.name)));
+        }
+        Some(format) => match (objects.as_slice(), names.len()) {
+            ([one], 1) => output::print(one, format)?,
+            (all, _) => output::print(&output::list(all), format)?,
+        },
+    }
+    Ok(Exit::Done)
+}
+
+async fn disks(app: &App, args: &GetArgs) -> Outcome {
+    let names = args.kind_and_names().1;
+    let mut objects = app.fleet.disks(args.deleted).await?;
+    objects.retain(|object| {
+        let here = args.scope.all_namespaces || object.metadata.namespace == args.scope.namespace;
+        here && (names.is_empty() || names.contains(&object.metadata.name))
+    });
+    for name in names {
+        if !objects.iter().any(|object| object.metadata.name == *name) {
+            app.fleet.disk(&args.scope.namespace, name).await?;
+        }
+    }
+    match args.output {
+        None | Some(Format::Wide) => {
+            let wide = args.output.is_some();
+            let table = table::disks(&objects, wide, args.scope.all_namespaces);
+            output::table(&table, "data disks");
+        }
+        Some(Format::Name) => {
+            let names = objects.iter().map(|object| &object.metadata.name);
+            names.for_each(|name| output::line(&format!("disk/{name}")));
         }
         Some(format) => match (objects.as_slice(), names.len()) {
             ([one], 1) => output::print(one, format)?,

@@ -13,13 +13,19 @@ use crate::{
 /// How an image is told from a VSI.
 const IMAGE: &str = "image/";
 
-/// What was named, or all that is open: VSIs, and images that are brought or removed.
+/// What was named, or all that is open: data disks, VSIs, and images that are brought or removed.
 async fn targets(app: &App, args: &ResumeArgs) -> Result<Vec<Target>, Problem> {
     let (mut vsis, mut images) = (Vec::new(), Vec::new());
     if args.names.is_empty() {
+        let disks = app.fleet.interrupted_disks().await?.into_iter();
+        vsis.extend(disks.map(|(entity, namespace, name)| Target {
+            entity,
+            namespace,
+            name,
+        }));
         images = app.fleet.interrupted_images().await?;
         let open = app.fleet.interrupted().await?;
-        vsis = work::targets_of(app, &open).await?;
+        vsis.extend(work::targets_of(app, &open).await?);
     }
     for name in &args.names {
         match name.strip_prefix(IMAGE) {

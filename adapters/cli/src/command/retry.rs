@@ -33,7 +33,7 @@ pub(super) async fn run(common: &Common, args: RetryArgs) -> Outcome {
     for target in &targets {
         let by = actor::by(&common.reason);
         if app.fleet.retry(target.entity.clone(), by).await? == Retried::NothingToDo {
-            output::line(&format!("vsi/{}: nothing to try again", target.label()));
+            output::line(&format!("{}: nothing to try again", target.shown()));
         }
     }
     let exit = work::until_decided(

@@ -13,7 +13,7 @@ use crate::work;
 pub(crate) fn text(planned: &[Applied]) {
     for one in planned {
         let label = work::label(&one.namespace, &one.name);
-        line(&format!("vsi/{label} {}", headline(one)));
+        line(&format!("{}/{label} {}", one.kind, headline(one)));
         changes(&one.plan);
         for missing in &one.missing {
             warning(&format!(
@@ -101,6 +101,7 @@ pub(crate) fn json(planned: &[Applied]) -> Value {
             (_, Some(how)) => json!(how),
         };
         json!({
+            "kind": one.kind,
             "metadata": {"name": one.name, "namespace": one.namespace},
             "action": action,
             "changes": one.plan.changes,

@@ -1,6 +1,8 @@
 //! Tables, as kubectl prints them.
 
-use vsiflow_workflows::fleet::{HistoryLine, HostObject, ImageObject, RunObject, VsiObject};
+use vsiflow_workflows::fleet::{
+    DiskObject, HistoryLine, HostObject, ImageObject, RunObject, VsiObject,
+};
 
 /// Rows under a head.
 pub(crate) struct Table {
@@ -132,6 +134,46 @@ pub(crate) fn images(images: &[ImageObject], wide: bool) -> Table {
                 or_none(image.verified.clone().unwrap_or_default()),
                 image.url.clone(),
             ]);
+        }
+        table.rows.push(row);
+    }
+    table
+}
+
+/// Data disks.
+pub(crate) fn disks(disks: &[DiskObject], wide: bool, namespaces: bool) -> Table {
+    let mut head = vec![
+        "NAME", "PHASE", "HOST", "POOL", "SIZE", "POLICY", "USED BY", "AGE",
+    ];
+    if namespaces {
+        head.insert(0, "NAMESPACE");
+    }
+    if wide {
+        head.extend(["VOLUME", "DETAIL"]);
+    }
+    let mut table = Table::new(&head);
+    for disk in disks {
+        let text = |key: &str| disk.spec.get(key).and_then(serde_json::Value::as_str);
+        let (status, meta) = (&disk.status, &disk.metadata);
+        let wanted = disk.spec.get("size").and_then(serde_json::Value::as_u64);
+        let mut row = vec![
+            meta.name.clone(),
+            status.phase.clone(),
+            status.host.clone(),
+            text("storagePool").unwrap_or_default().to_owned(),
+            or_none(status.capacity.or(wanted).map(mib).unwrap_or_default()),
+            text("deletionPolicy").unwrap_or("Reference").to_owned(),
+            or_none(status.used_by.join(",")),
+            match meta.creation_timestamp.as_str() {
+                "" => or_none(String::new()),
+                created => age(created),
+            },
+        ];
+        if namespaces {
+            row.insert(0, meta.namespace.clone());
+        }
+        if wide {
+            row.extend([status.volume.clone(), or_none(status.description.clone())]);
         }
         table.rows.push(row);
     }

@@ -1,0 +1,252 @@
+//! Data disks: made, grown, referred to, kept and deleted, on the simulated host.
+
+use serde_json::{Value, json};
+use vsiflow_tests::{Disk, Vsi, Vsiflow};
+
+const UID: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0c0d";
+
+fn disk(vsiflow: &Vsiflow, name: &str) -> Value {
+    let ran = vsiflow.run(&["get", "disk", name, "--deleted", "-o", "json"]);
+    ran.exits(0).json()
+}
+
+/// Somebody's own volume, made by hand.
+fn volume_by_hand(vsiflow: &Vsiflow, name: &str, format: &str) {
+    vsiflow.change_sim(|state| {
+        state["pools"]["images"]["volumes"][name] = json!({
+            "format": format, "capacity": 1 << 20, "content": {"Inline": ""}, "backing": null,
+            "modified": 0, "synced": true, "busy_until": 0,
+        });
+    });
+}
+
+/// The data disks of the one domain with this title: name, path and serial.
+fn attached(vsiflow: &Vsiflow, title: &str) -> Vec<(String, String, String)> {
+    let sim = vsiflow.sim();
+    let disks = sim.domain(title)["spec"]["disks"].as_array().unwrap();
+    let text = |disk: &Value, key: &str| disk[key].as_str().unwrap().to_owned();
+    let disks = disks.iter().skip(2);
+    disks
+        .map(|disk| {
+            (
+                text(disk, "target"),
+                text(disk, "path"),
+                text(disk, "serial"),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_data_disk_is_made_grown_and_never_shrunk_whether_a_vsi_uses_it_or_not() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(Disk::named("data").uid(UID), &[])
+        .exits(0)
+        .says("disk/data created");
+    let made = disk(&vsiflow, "data");
+    assert_eq!(made["status"]["phase"], "Ready", "{made:#}");
+    assert_eq!(made["status"]["volume"], format!("images/{UID}"));
+    assert_eq!(made["status"]["conditions"][0]["status"], "True");
+    vsiflow
+        .apply(Disk::named("data"), &[])
+        .exits(0)
+        .says("disk/data unchanged");
+    vsiflow
+        .apply(Disk::named("data").size("3Gi"), &[])
+        .exits(0)
+        .says("disk/data configured: size");
+    assert_eq!(vsiflow.sim().volume(UID)["capacity"], 3_u64 << 30);
+    vsiflow
+        .apply(Disk::named("data").size("2Gi"), &[])
+        .exits(4)
+        .says("VSI0701")
+        .says("never shrinks");
+    vsiflow
+        .apply(
+            Disk::named("data").size("3Gi").with("storagePool: other"),
+            &[],
+        )
+        .exits(4);
+    vsiflow
+        .run(&["get", "disk"])
+        .exits(0)
+        .says("data")
+        .says("3072 MiB");
+    let history = vsiflow.run(&["history", "disk/data"]).exits(0);
+    history.says("create_volume").says("grow_volume");
+}
+
+#[test]
+fn a_vsi_waits_for_its_data_disk_and_says_why() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Disk::named("other"), &[]).exits(0);
+    volume_by_hand(&vsiflow, UID, "raw");
+    let both = format!(
+        "{}{}",
+        Vsi::named("web").choosing_disks(),
+        Disk::named("data").uid(UID)
+    );
+    vsiflow
+        .apply(&both, &[])
+        .exits(4)
+        .says("VSI0213")
+        .says("VSI0207");
+    assert_eq!(disk(&vsiflow, "data")["status"]["phase"], "Blocked");
+    // Nobody's volume is taken for it; once that is away, both go on.
+    vsiflow.change_sim(|state| {
+        let volumes = state["pools"]["images"]["volumes"].as_object_mut().unwrap();
+        volumes.remove(UID).unwrap();
+    });
+    vsiflow.run(&["retry", "web"]).exits(0);
+    assert_eq!(vsiflow.phase("web"), "Running");
+    assert_eq!(disk(&vsiflow, "data")["status"]["usedBy"], json!(["web"]));
+}
+
+#[test]
+fn a_deleted_data_disk_stays_on_its_host_unless_its_policy_is_to_delete() {
+    let vsiflow = Vsiflow::simulated();
+    let keep = Disk::named("keep").uid(UID);
+    vsiflow
+        .apply(
+            format!("{keep}{}", Disk::named("go").with("deletionPolicy: Delete")),
+            &[],
+        )
+        .exits(0);
+    assert_eq!(vsiflow.sim().volumes().len(), 2);
+    vsiflow
+        .run(&["delete", "disk/keep", "disk/go"])
+        .exits(0)
+        .says("stays on host sim")
+        .says("disk/go deleted");
+    assert_eq!(vsiflow.sim().volumes(), [UID]);
+    vsiflow
+        .run(&["get", "disk", "-o", "name"])
+        .exits(0)
+        .keeps_quiet_about("disk/");
+    // The same document again, with the same identity: what is there is its own.
+    vsiflow.apply(&keep, &[]).exits(0).says("disk/keep created");
+    assert_eq!(disk(&vsiflow, "keep")["status"]["phase"], "Ready");
+    // Without one it is another disk.
+    vsiflow.run(&["delete", "disk", "keep"]).exits(0);
+    vsiflow.apply(Disk::named("keep"), &[]).exits(0);
+    assert_eq!(vsiflow.sim().volumes().len(), 2);
+}
+
+#[test]
+fn defect_08_a_data_disk_that_a_domain_uses_is_not_deleted() {
+    let vsiflow = Vsiflow::simulated();
+    let data = Disk::named("data").uid(UID).with("deletionPolicy: Delete");
+    let web = Vsi::named("web").choosing_disks();
+    vsiflow.apply(format!("{web}{data}"), &[]).exits(0);
+    vsiflow
+        .run(&["delete", "disk/data"])
+        .exits(4)
+        .says("VSI0210")
+        .says("names it");
+    assert_eq!(disk(&vsiflow, "data")["status"]["phase"], "Deleting");
+    assert_eq!(vsiflow.phase("web"), "Running");
+    vsiflow.run(&["stop", "web"]).exits(0);
+    // Its definition still names it.
+    vsiflow
+        .run(&["retry", "disk/data"])
+        .exits(4)
+        .says("VSI0210");
+    vsiflow.run(&["delete", "web"]).exits(0);
+    vsiflow.run(&["retry", "disk/data"]).exits(0);
+    assert!(!vsiflow.sim().volumes().contains(&UID));
+}
+
+#[test]
+fn a_vsi_and_its_disk_are_deleted_together_in_order() {
+    let vsiflow = Vsiflow::simulated();
+    let data = Disk::named("data").with("deletionPolicy: Delete");
+    let both = format!("{}{data}", Vsi::named("web").choosing_disks());
+    vsiflow.apply(&both, &[]).exits(0);
+    let path = vsiflow.write("both.yaml", &both);
+    vsiflow
+        .run(&["delete", "-f", path.to_str().unwrap()])
+        .exits(0)
+        .says("vsi/web deleted")
+        .says("disk/data deleted");
+    let sim = vsiflow.sim();
+    assert_eq!(
+        (sim.domains().len(), sim.volumes().len()),
+        (0, 1),
+        "the image alone"
+    );
+}
+
+#[test]
+fn defect_23_a_reference_is_attached_in_its_true_format_and_stays_whoever_goes() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Disk::named("other"), &[]).exits(0);
+    volume_by_hand(&vsiflow, "mine", "raw");
+    let web = Vsi::named("web").choosing_disks();
+    let both = format!("{web}{}", Disk::existing("mine", "mine"));
+    vsiflow.apply(&both, &[]).exits(0);
+    let format = vsiflow.sim().domain("default/web")["spec"]["disks"][2]["format"].clone();
+    assert_eq!(format, "raw");
+    let listed = vsiflow.run(&["get", "disk"]).exits(0);
+    listed.says("Referenced").says("Reference");
+    vsiflow.run(&["delete", "web"]).exits(0);
+    assert!(vsiflow.sim().volumes().contains(&"mine"));
+    vsiflow.run(&["delete", "disk/mine"]).exits(3);
+    // One that is not there is never made.
+    let nowhere = format!("{web}{}", Disk::existing("nowhere", "nowhere"));
+    vsiflow.apply(&nowhere, &[]).exits(4).says("VSI0206");
+    assert!(!vsiflow.sim().volumes().contains(&"nowhere"));
+}
+
+#[test]
+fn a_reference_goes_to_one_vsi_at_a_time() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Disk::named("other"), &[]).exits(0);
+    volume_by_hand(&vsiflow, "shared", "qcow2");
+    let vsi = |name: &str| {
+        let vsi = Vsi::named(name).choosing_disks();
+        let disk = Disk::existing(&format!("of-{name}"), "shared").of_vsi(name);
+        format!("{vsi}{disk}")
+    };
+    vsiflow.apply(vsi("first"), &[]).exits(0);
+    vsiflow.run(&["stop", "first"]).exits(0);
+    vsiflow
+        .apply(vsi("second"), &[])
+        .exits(4)
+        .says("VSI0210")
+        .says("has it");
+    assert_eq!(vsiflow.phase("second"), "Blocked");
+    let ready = &vsiflow.vsi("second")["status"]["conditions"][0];
+    assert_eq!(
+        (&ready["status"], &ready["reason"]),
+        (&json!("False"), &json!("VSI0210"))
+    );
+    vsiflow.run(&["delete", "first"]).exits(0);
+    vsiflow.run(&["retry", "second"]).exits(0);
+    assert_eq!(vsiflow.phase("second"), "Running");
+}
+
+#[test]
+fn defects_20_and_21_disks_keep_their_order_and_count_on_after_vdz() {
+    let vsiflow = Vsiflow::simulated();
+    let documents = |cpus: u32| {
+        let disks = (0..26).map(|n| Disk::named(&format!("disk-{n:02}")).to_string());
+        let web = Vsi::named("web").choosing_disks().cpus(cpus);
+        format!("{web}{}", disks.rev().collect::<String>())
+    };
+    vsiflow.apply(documents(1), &[]).exits(0);
+    let before = attached(&vsiflow, "default/web");
+    let targets: Vec<_> = before
+        .iter()
+        .map(|(target, _, _)| target.as_str())
+        .collect();
+    assert_eq!(
+        (targets[0], targets[23], targets[24], targets[25]),
+        ("vdc", "vdz", "vdaa", "vdab")
+    );
+    let serials: Vec<_> = before.iter().map(|(_, _, serial)| serial.clone()).collect();
+    let expected: Vec<_> = (0..26).map(|n| format!("disk-{n:02}")).collect();
+    assert_eq!(serials, expected);
+    vsiflow.apply(documents(2), &[]).exits(0);
+    assert_eq!(attached(&vsiflow, "default/web"), before);
+}

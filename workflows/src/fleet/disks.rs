@@ -1,0 +1,364 @@
+//! Data disks: what documents ask of them, and their end.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, EntityState, Failure, FailureClass, Precedence},
+};
+
+use super::{
+    Applied, Change, ErrorKind, Fleet, FleetError, apply::turn, index::Known, keep::Wishes,
+};
+use crate::{
+    data_disk, parts,
+    phase::Phase,
+    plan::{self, How, Plan},
+    spec::{DeletionPolicy, DesiredDataDisk},
+    wanted::{Turn, WantedDisk, disk_entity, kind},
+};
+
+/// The UIDs of data disks that are not gone, by namespace and name.
+pub(super) type DiskIds = BTreeMap<(String, String), Uuid>;
+
+/// A data disk of the journal.
+#[derive(Clone, Debug)]
+pub(super) struct KnownDisk {
+    pub(super) entity: EntityId,
+    pub(super) uid: Uuid,
+    pub(super) state: Arc<EntityState>,
+    pub(super) wanted: WantedDisk,
+}
+
+impl KnownDisk {
+    pub(super) fn is_deleted(&self) -> bool {
+        let recorded = self.state.state.as_ref().map(|(name, _)| name.as_str());
+        recorded == Some(Phase::Deleted.as_str())
+    }
+
+    pub(super) fn is_going(&self) -> bool {
+        [data_disk::DELETE, data_disk::FORGET].contains(&self.workflow())
+    }
+
+    fn workflow(&self) -> &str {
+        let desired = self.state.desired.as_ref();
+        desired.map_or("", |desired| desired.workflow.as_str())
+    }
+
+    /// An earlier version recorded it, and left its volume to the runs of VSIs.
+    pub(super) fn is_legacy(&self) -> bool {
+        self.workflow() == kind::DISK
+    }
+
+    fn is_named(&self, namespace: &str, name: &str) -> bool {
+        let disk = &self.wanted.disk;
+        disk.namespace == namespace && (disk.name == name || self.entity.id() == name)
+    }
+
+    pub(super) fn is_used_by(&self, vsi: &Known) -> bool {
+        let mut disks = vsi.wanted.vsi.disks.iter();
+        disks.any(|disk| parts::disk_uid(&vsi.wanted, disk) == Some(self.uid))
+    }
+}
+
+impl Fleet {
+    /// All data disks, deleted ones included.
+    pub(super) async fn known_disks(&self) -> Result<Vec<KnownDisk>, FleetError> {
+        let mut disks = Vec::new();
+        for (entity, state) in self.entities_of(kind::DISK) {
+            let wanted = self.wanted::<WantedDisk>(&state).await?;
+            if let (Some(wanted), Ok(uid)) = (wanted, entity.id().parse()) {
+                disks.push(KnownDisk {
+                    entity,
+                    uid,
+                    state,
+                    wanted,
+                });
+            }
+        }
+        Ok(disks)
+    }
+
+    /// What documents ask of data disks; what is new goes into `wishes`.
+    ///
+    /// # Errors
+    /// When one is being deleted, or would have to shrink or move.
+    pub(super) async fn take_in_disks(
+        &self,
+        disks: &[DesiredDataDisk],
+        vsis: &[Known],
+        wishes: &mut Wishes,
+    ) -> Result<(DiskIds, Vec<Applied>), FleetError> {
+        let known = self.known_disks().await?;
+        let alive = known.iter().filter(|disk| !disk.is_deleted());
+        let mut ids: DiskIds = alive
+            .map(|k| {
+                (
+                    (k.wanted.disk.namespace.clone(), k.wanted.disk.name.clone()),
+                    k.uid,
+                )
+            })
+            .collect();
+        let mut all = Vec::new();
+        for disk in disks {
+            let (uid, applied) = match matching(disk, &known) {
+                None => create(disk, wishes)?,
+                Some(known) => (known.uid, change(disk, known, vsis, wishes)?),
+            };
+            ids.insert((disk.namespace.clone(), disk.name.clone()), uid);
+            all.push(applied);
+        }
+        Ok((ids, all))
+    }
+
+    /// The first change of a data disk that is never made, and disks that are on their way out.
+    pub(super) async fn refuse_disks(&self, disks: &[DesiredDataDisk]) -> Result<(), FleetError> {
+        let known = self.known_disks().await?;
+        for disk in disks {
+            let Some(known) = matching(disk, &known) else {
+                continue;
+            };
+            let name = full_name(disk);
+            if known.is_going() {
+                return Err(FleetError::going_of(kind::DISK, &name));
+            }
+            let plan = plan_of(disk, known);
+            if let Some(change) = plan.refused().next() {
+                return Err(refused(disk, change));
+            }
+        }
+        Ok(())
+    }
+
+    /// The entity of a data disk that is not deleted.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn disk(&self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
+        Ok(self.find_disk(namespace, name, false).await?.entity)
+    }
+
+    pub(super) async fn find_disk(
+        &self,
+        namespace: &str,
+        name: &str,
+        deleted: bool,
+    ) -> Result<KnownDisk, FleetError> {
+        let known = self.known_disks().await?.into_iter();
+        let mut named: Vec<_> = known
+            .filter(|disk| disk.is_named(namespace, name) && (deleted || !disk.is_deleted()))
+            .collect();
+        named.sort_by_key(|disk| (!disk.is_deleted(), disk.state.runs.last().copied()));
+        named
+            .pop()
+            .ok_or_else(|| FleetError::not_found(kind::DISK, name))
+    }
+
+    /// Records that a data disk is to go, by its `deletionPolicy`: its volume is deleted once
+    /// nothing on the host names it, or stays. With `orphan` it stays in any case, and the host is
+    /// not asked.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn delete_disk(
+        &self,
+        namespace: &str,
+        name: &str,
+        orphan: bool,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let known = self.find_disk(namespace, name, false).await?;
+        let workflow = match orphan || known.wanted.disk.deletion_policy == DeletionPolicy::Retain {
+            true => data_disk::FORGET,
+            false => data_disk::DELETE,
+        };
+        if known.workflow() == workflow {
+            self.engine.retry(known.entity.clone(), by).await?;
+            return Ok(known.entity);
+        }
+        let wanted = WantedDisk {
+            recorded: known.wanted.recorded || known.is_legacy(),
+            turn: self.leaving_user(&known).await?,
+            ..known.wanted.clone()
+        };
+        let mut wishes = Wishes::default();
+        let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
+        wishes.add(entity, workflow, supreme, &wanted, None)?;
+        self.record(wishes, by).await?;
+        Ok(known.entity)
+    }
+
+    /// The VSI that uses the disk and is on its way out, too.
+    async fn leaving_user(&self, disk: &KnownDisk) -> Result<Option<Turn>, FleetError> {
+        let known = self.known().await?;
+        let leaves = |vsi: &&Known| super::apply::is_going(&vsi.state) && !vsi.is_deleted();
+        let mut users = known.iter().filter(leaves).filter(|v| disk.is_used_by(v));
+        Ok(users.next().map(|vsi| turn(vsi, true)))
+    }
+
+    /// The data disks with an open run, or a wish that no run was opened for.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted_disks(&self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
+        let known = self.known_disks().await?.into_iter();
+        let open = known.filter(|disk| {
+            let newest = disk
+                .state
+                .desired
+                .as_ref()
+                .map(|desired| desired.generation);
+            let begun = newest.is_some_and(|newest| newest == disk.state.attempted);
+            disk.state.active.is_some() || !disk.state.is_settled() && !begun
+        });
+        let named = open.map(|disk| {
+            let WantedDisk { disk: named, .. } = disk.wanted;
+            (disk.entity, named.namespace, named.name)
+        });
+        Ok(named.collect())
+    }
+
+    /// The disks that a VSI waits for or will wait for.
+    pub(super) async fn disks_of(&self, vsi: &EntityId) -> Result<Vec<EntityId>, FleetError> {
+        let Some(state) = self.engine.entity(vsi) else {
+            return Ok(Vec::new());
+        };
+        if vsi.kind().as_str() != kind::VSI {
+            return Ok(Vec::new());
+        }
+        let wanted = self.wanted::<crate::wanted::WantedVsi>(&state).await?;
+        let uids = wanted.iter().flat_map(|wanted| {
+            let disks = wanted.vsi.disks.iter();
+            disks.filter_map(|disk| parts::disk_uid(wanted, disk))
+        });
+        Ok(uids.filter_map(|uid| disk_entity(uid).ok()).collect())
+    }
+}
+
+fn matching<'a>(disk: &DesiredDataDisk, known: &'a [KnownDisk]) -> Option<&'a KnownDisk> {
+    known.iter().find(|known| {
+        let named =
+            known.wanted.disk.namespace == disk.namespace && known.wanted.disk.name == disk.name;
+        named && disk.uid.is_none_or(|uid| uid == known.uid) && !known.is_deleted()
+    })
+}
+
+fn create(disk: &DesiredDataDisk, wishes: &mut Wishes) -> Result<(Uuid, Applied), FleetError> {
+    let uid = disk.uid.unwrap_or_else(Uuid::new_v4);
+    let entity = disk_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
+    let wanted = WantedDisk {
+        disk: disk.clone(),
+        recorded: false,
+        made: false,
+        turn: None,
+    };
+    let supersede = Precedence::Supersede;
+    wishes.add(entity.clone(), data_disk::NAME, supersede, &wanted, None)?;
+    let applied = Applied::of_disk(disk, entity, Change::Created);
+    Ok((uid, applied))
+}
+
+fn change(
+    disk: &DesiredDataDisk,
+    known: &KnownDisk,
+    vsis: &[Known],
+    wishes: &mut Wishes,
+) -> Result<Applied, FleetError> {
+    let mut applied = Applied::of_disk(disk, known.entity.clone(), Change::Unchanged);
+    applied.plan = plan_of(disk, known);
+    applied.fields = applied.plan.changes.clone();
+    if !applied.plan.is_empty() {
+        applied.change = Change::Configured;
+    }
+    let in_use = |vsi: &Known| vsi.state.reached > 0 && known.is_used_by(vsi);
+    let unmade = known.is_legacy() && !vsis.iter().any(in_use);
+    if applied.plan.is_empty() && !unmade {
+        return Ok(applied);
+    }
+    let settled = known.state.is_settled();
+    let precedence = match settled && !applied.plan.has_effect() && !unmade {
+        true => Precedence::Record,
+        false => Precedence::Supersede,
+    };
+    let wanted = WantedDisk {
+        disk: DesiredDataDisk {
+            uid: known.wanted.disk.uid,
+            ..disk.clone()
+        },
+        recorded: known.wanted.recorded || known.is_legacy(),
+        made: known.state.reached > 0,
+        turn: None,
+    };
+    // What is only recorded of an older version's disk stays what that recorded.
+    let workflow = match (known.is_legacy(), precedence) {
+        (true, Precedence::Record) => kind::DISK,
+        _ => data_disk::NAME,
+    };
+    let newest = known
+        .state
+        .desired
+        .as_ref()
+        .map(|desired| desired.generation);
+    wishes.add(known.entity.clone(), workflow, precedence, &wanted, newest)?;
+    Ok(applied)
+}
+
+/// What it takes to make of a disk what its document asks for.
+fn plan_of(disk: &DesiredDataDisk, known: &KnownDisk) -> Plan {
+    let before = &known.wanted.disk;
+    let mut changes = Vec::new();
+    let mut compare =
+        |path: &str, from: serde_json::Value, to: serde_json::Value, how, why: &str| {
+            if from != to {
+                changes.push(plan::Change {
+                    path: path.to_owned(),
+                    before: Some(from),
+                    after: Some(to),
+                    how,
+                    why: why.to_owned(),
+                });
+            }
+        };
+    let stays = "a data disk stays where it was made";
+    let host = (before.host.clone().into(), disk.host.clone().into());
+    compare("targetSelector", host.0, host.1, How::Refused, stays);
+    let pool = (before.pool.clone().into(), disk.pool.clone().into());
+    compare("storagePool", pool.0, pool.1, How::Refused, stays);
+    let (how, why) = match disk.size >= before.size {
+        true => (How::InPlace, "a disk grows while its guest runs"),
+        false => (How::Refused, plan::NEVER_SHRINKS),
+    };
+    compare("size", before.size.into(), disk.size.into(), how, why);
+    let json = |value: &DesiredDataDisk| {
+        let policy = serde_json::to_value(value.deletion_policy).unwrap_or_default();
+        (
+            policy,
+            serde_json::to_value(&value.labels).unwrap_or_default(),
+        )
+    };
+    let (from, to) = (json(before), json(disk));
+    let treatment = "it says how vsiflow treats the disk, not what it is";
+    compare("deletionPolicy", from.0, to.0, How::Recorded, treatment);
+    compare("labels", from.1, to.1, How::Recorded, treatment);
+    Plan {
+        changes,
+        ..Plan::default()
+    }
+}
+
+fn refused(disk: &DesiredDataDisk, change: &plan::Change) -> FleetError {
+    let message = format!(
+        "{} cannot be changed: {}; nothing was changed",
+        change.path, change.why
+    );
+    let failure = Failure::new(FailureClass::Blocked, "VSI0701", message)
+        .of_object(format!("disk/{}", full_name(disk)))
+        .on_host(&disk.host)
+        .with_remedy("undo the change, or make a new disk with another name and copy the content");
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+fn full_name(disk: &DesiredDataDisk) -> String {
+    format!("{}/{}", disk.namespace, disk.name)
+}
