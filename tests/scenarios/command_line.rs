@@ -1,6 +1,7 @@
 //! What is said to the command line, and what scripts can rely on.
 
-use vsiflow_tests::{Vsi, Vsiflow};
+use serde_json::Value;
+use vsiflow_tests::{Running, Vsi, Vsiflow};
 
 #[test]
 fn what_is_not_understood_exits_2() {
@@ -99,4 +100,29 @@ fn a_watched_list_shows_what_changes_while_another_process_works() {
     assert!(watched.prints("later", 30));
     watched.interrupt();
     watched.end(30).exits(130);
+}
+
+#[test]
+fn logs_in_json_are_json_to_the_last_line_and_name_run_and_step() {
+    let vsiflow = Vsiflow::simulated();
+    let documents = vsiflow.write("logged.yaml", &Vsi::named("logged").to_string());
+    let mut apply = vsiflow.command(&["apply", "--wait", "-f", documents.to_str().unwrap()]);
+    apply.env("VSIFLOW_LOG_FORMAT", "json");
+    let ran = Running::start(&mut apply).end(60).exits(0);
+    let lines: Vec<Value> = ran
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+        .collect();
+    let define =
+        |line: &&Value| line["message"] == "step_succeeded" && line["step"] == "define_domain";
+    let defined = lines.iter().find(define).expect("a step in the log");
+    assert!(
+        defined["run"].is_string() && defined["offset"].is_u64(),
+        "{defined}"
+    );
+    assert!(
+        defined["entity"].as_str().unwrap().starts_with("vsi/"),
+        "{defined}"
+    );
 }

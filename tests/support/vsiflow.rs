@@ -79,7 +79,7 @@ impl Vsiflow {
         if let Some(host) = &self.host {
             command.arg("--host").arg(host);
         }
-        for setting in ["STATE", "LOG"] {
+        for setting in ["STATE", "LOG", "LOG_FORMAT"] {
             command.env_remove(format!("VSIFLOW_{setting}"));
         }
         // Images come from this machine; a proxy would look for them on its own.

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
             };
         }
     };
-    output::tracing(cli.common.verbose);
+    output::log::set_up(cli.common.verbose);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

@@ -21,6 +21,7 @@ use super::{
     recorder::{Cause, Recorder},
     retry::Retry,
     timers::{Timers, Waiter},
+    told,
     world::{World, awaited_entities},
 };
 use crate::{
@@ -375,6 +376,7 @@ impl Control {
                 self.shared
                     .publish(&self.recorder.world, streams.into_iter());
                 for record in records {
+                    told::tell(&record, &self.recorder.world);
                     let _ = self.shared.notices.send(Notice::Recorded(Arc::new(record)));
                 }
                 self.carry_out_effects().await;

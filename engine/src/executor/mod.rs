@@ -24,6 +24,7 @@ mod runs;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod told;
 mod world;
 
 #[cfg(test)]

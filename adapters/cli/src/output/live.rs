@@ -36,7 +36,8 @@ enum Shown {
 impl Live {
     /// Bars where standard error is a terminal, plain lines elsewhere.
     pub(crate) fn new(quiet: bool) -> Self {
-        let shown = if quiet {
+        // The engine says the same with more ids.
+        let shown = if quiet || super::log::is_asked() {
             Shown::Nothing
         } else if std::io::stderr().is_terminal() && !super::sink::is_for_caller() {
             let target = ProgressDrawTarget::stderr_with_hz(10);

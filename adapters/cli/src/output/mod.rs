@@ -3,6 +3,7 @@
 
 pub(crate) mod describe;
 pub(crate) mod live;
+pub(crate) mod log;
 pub(crate) mod plan;
 pub(crate) mod sink;
 pub(crate) mod table;
@@ -29,6 +30,9 @@ pub(crate) fn line(text: &str) {
 
 /// A line about what is going on.
 pub(crate) fn note(text: &str) {
+    if log::is_asked() {
+        return log::said(text);
+    }
     sink::err(format!("{text}\n").as_bytes());
 }
 
@@ -52,6 +56,9 @@ pub(crate) fn room(seen: Seen) {
 
 /// Something the user should know.
 pub(crate) fn warning(text: &str) {
+    if log::is_asked() {
+        return log::warned(text);
+    }
     note(&format!("{YELLOW}warning{YELLOW:#}: {text}"));
 }
 
@@ -59,6 +66,9 @@ pub(crate) fn warning(text: &str) {
 pub(crate) fn problem(problem: &Problem) {
     if problem.message.is_empty() {
         return;
+    }
+    if log::is_asked() {
+        return log::failed(problem);
     }
     let Problem {
         code,
@@ -166,22 +176,6 @@ fn unwritable(error: &std::io::Error) -> Problem {
         message,
         "see where standard output leads",
     )
-}
-
-/// Sets up what the program says of its inner life: nothing but warnings, unless asked for more.
-pub(crate) fn tracing(verbose: u8) {
-    let default = match verbose {
-        0 => "off",
-        1 => "vsiflow=info,vsiflow_engine=info,vsiflow_steps=info,vsiflow_libvirt=info",
-        _ => "debug",
-    };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("VSIFLOW_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
 }
 
 #[cfg(test)]

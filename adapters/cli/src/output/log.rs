@@ -1,0 +1,77 @@
+//! What the program says of its inner life, and where: text, or one JSON object a line for whoever
+//! collects logs.
+//!
+//! `VSIFLOW_LOG` says how much (`info`, or filters such as `vsiflow_libvirt=debug`),
+//! `VSIFLOW_LOG_FORMAT=json` in which form. In JSON everything on standard error is an object,
+//! also what is said to a person otherwise.
+
+use std::{env, io, io::IsTerminal as _, sync::OnceLock};
+
+use tracing_subscriber::{
+    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
+
+use super::sink;
+use crate::exit::Problem;
+
+static JSON: OnceLock<bool> = OnceLock::new();
+
+/// Whether standard error is for programs.
+pub(crate) fn is_json() -> bool {
+    *JSON.get_or_init(|| env::var("VSIFLOW_LOG_FORMAT").is_ok_and(|form| form == "json"))
+}
+
+/// Sets it up: nothing is said unless it was asked for, but in JSON.
+pub(crate) fn set_up(verbose: u8) {
+    let filter = EnvFilter::try_from_env("VSIFLOW_LOG").unwrap_or_else(|_| by_default(verbose));
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = match is_json() {
+        true => layer.json().flatten_event(true).boxed(),
+        false => layer.with_ansi(io::stderr().is_terminal()).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(layer.with_filter(filter))
+        .init();
+}
+
+fn by_default(verbose: u8) -> EnvFilter {
+    EnvFilter::new(match verbose {
+        0 if is_json() => "info",
+        0 => "off",
+        1 => "vsiflow=info,vsiflow_engine=info,vsiflow_steps=info,vsiflow_libvirt=info",
+        _ => "debug",
+    })
+}
+
+/// Whether what is said now goes to the log, not to a caller.
+pub(super) fn is_asked() -> bool {
+    is_json() && !sink::is_for_caller()
+}
+
+/// What a person would be told.
+pub(super) fn said(text: &str) {
+    tracing::info!(target: "vsiflow", "{}", plain(text));
+}
+
+/// What a person would be warned of.
+pub(super) fn warned(text: &str) {
+    tracing::warn!(target: "vsiflow", "{}", plain(text));
+}
+
+/// Why a command failed.
+pub(super) fn failed(problem: &Problem) {
+    tracing::error!(
+        target: "vsiflow",
+        code = %problem.code,
+        host = %problem.host,
+        object = %problem.object,
+        next = %problem.remedy,
+        "{}",
+        plain(&problem.message)
+    );
+}
+
+fn plain(text: &str) -> String {
+    let text = anstream::adapter::strip_str(text).to_string();
+    text.trim_end().to_owned()
+}
