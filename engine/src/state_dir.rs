@@ -15,6 +15,7 @@
 //! that is missing or empty is ever made into a state directory.
 
 mod error;
+mod file_system;
 mod format;
 mod lock;
 mod rebuilding;
@@ -68,6 +69,24 @@ impl StateDir {
     /// # Errors
     /// See [`StateDirError`]; nothing was changed then.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StateDirError> {
+        let path = path.as_ref();
+        let io = |doing: &'static str| move |e| StateDirError::io(path, doing, &e);
+        files::create_dir(path).map_err(io("created"))?;
+        match file_system::elsewhere(path).map_err(io("examined"))? {
+            Some(kind) => Err(StateDirError::Elsewhere {
+                path: path.to_owned(),
+                kind,
+            }),
+            None => Self::open_anywhere(path),
+        }
+    }
+
+    /// The same, also on a file system that lies on another machine: whoever calls this answers
+    /// for its locks and syncs.
+    ///
+    /// # Errors
+    /// As for [`StateDir::open`].
+    pub fn open_anywhere(path: impl AsRef<Path>) -> Result<Self, StateDirError> {
         let path = path.as_ref();
         let io = |doing: &'static str| move |e| StateDirError::io(path, doing, &e);
         files::create_dir(path).map_err(io("created"))?;

@@ -44,6 +44,16 @@ pub(crate) struct Common {
         hide_env_values = true
     )]
     pub(crate) state: Option<PathBuf>,
+    /// Use a state directory on a network file system, where a lock may be lost unseen and two
+    /// processes then write one journal.
+    #[arg(
+        long,
+        global = true,
+        env = "VSIFLOW_ALLOW_NETWORK_FILE_SYSTEM",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub(crate) allow_network_file_system: bool,
     /// The host to use instead of the documents' host settings: `sim:`, `unix:/path` or
     /// `ssh://user@host:port?keyfile=…&known_hosts=…`.
     #[arg(long, global = true, value_name = "URI")]

@@ -126,7 +126,7 @@ impl App {
         lease: Option<Arc<Lease>>,
     ) -> Result<Self, Problem> {
         let path = state_path(common)?;
-        let mut state = open_state(&path).await?;
+        let mut state = open_state(common, &path).await?;
         if let Some(lease) = lease {
             state.hold_by(lease);
         }
@@ -285,11 +285,16 @@ impl App {
 
 /// Opens the state directory. One that is held by a command that only reads is free again in a
 /// moment; a holder that stays says so by its socket.
-pub(crate) async fn open_state(path: &Path) -> Result<StateDir, Problem> {
+pub(crate) async fn open_state(common: &Common, path: &Path) -> Result<StateDir, Problem> {
     let until = Instant::now() + PATIENCE;
+    let open: fn(PathBuf) -> Result<StateDir, StateDirError> =
+        match common.allow_network_file_system {
+            true => StateDir::open_anywhere,
+            false => StateDir::open,
+        };
     loop {
         let at = path.to_owned();
-        let opened = tokio::task::spawn_blocking(move || StateDir::open(at)).await;
+        let opened = tokio::task::spawn_blocking(move || open(at)).await;
         let opened = opened.map_err(|error| {
             Problem::new(
                 Exit::Failed,

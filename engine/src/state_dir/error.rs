@@ -39,6 +39,14 @@ pub enum StateDirError {
         /// What is wrong.
         why: String,
     },
+    /// It is on a file system that lies on another machine, or may.
+    #[error("{} is on {kind}, whose locks and syncs are another machine's", path.display())]
+    Elsewhere {
+        /// The state directory.
+        path: PathBuf,
+        /// The file system.
+        kind: &'static str,
+    },
     /// It cannot be read or written.
     #[error("{} cannot be {doing}: {why}", path.display())]
     Io {
@@ -62,6 +70,7 @@ impl StateDirError {
             Self::InUse { .. } => "VSI0002",
             Self::Newer { .. } => "VSI0003",
             Self::Damaged { .. } => "VSI0004",
+            Self::Elsewhere { .. } => "VSI0013",
             Self::Io { .. } => "VSI0006",
         }
     }
@@ -73,6 +82,9 @@ impl StateDirError {
             Self::Newer { .. } => "use the version that wrote it, or a newer one",
             Self::Damaged { .. } => {
                 "restore a backup, or name another --state; nothing here was changed"
+            }
+            Self::Elsewhere { .. } => {
+                "name a --state on a local disk, or take the risk with --allow-network-file-system"
             }
             Self::Io { .. } => {
                 "see that the disk has room and that this user may read and write it"
@@ -86,6 +98,7 @@ impl StateDirError {
             Self::InUse { path, .. }
             | Self::Newer { path, .. }
             | Self::Damaged { path, .. }
+            | Self::Elsewhere { path, .. }
             | Self::Io { path, .. } => path,
         }
     }

@@ -59,7 +59,7 @@ impl Looked {
         }
         let path = compose::state_path(common)?;
         there(&path)?;
-        let state = compose::open_state(&path).await?;
+        let state = compose::open_state(common, &path).await?;
         let (journal, blobs) = (state.inspect().await?, state.blobs().await?);
         let archives = state.archives();
         Ok(Self::Own(Box::new(Own {

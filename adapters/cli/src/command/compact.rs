@@ -29,7 +29,7 @@ pub(super) async fn run(common: &Common, args: CompactArgs) -> Outcome {
     };
     let path = compose::state_path(common)?;
     there(&path)?;
-    let state = compose::open_state(&path).await?;
+    let state = compose::open_state(common, &path).await?;
     let done = if args.dry_run {
         look(&state, older_than(age, 1)).await
     } else {

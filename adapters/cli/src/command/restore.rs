@@ -76,7 +76,7 @@ async fn decrypted(input: Input, identity: &Path) -> Result<Input, Problem> {
 async fn confirm(common: &Common) -> Outcome {
     let dir = compose::state_path(common)?;
     there(&dir)?;
-    let mut state = compose::open_state(&dir).await?;
+    let mut state = compose::open_state(common, &dir).await?;
     if !state.observes_only() {
         output::line("it may act already");
         return Ok(Exit::Done);
