@@ -21,8 +21,8 @@
 //! What it never does: it removes nothing but its own ballast, and refuses no write: it delays.
 
 use std::{
-    fs::OpenOptions,
-    io,
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{
@@ -32,6 +32,8 @@ use std::{
     time::Duration,
 };
 
+use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
+use rustix::io::Errno;
 use tokio::sync::watch;
 
 use crate::{
@@ -235,7 +237,8 @@ impl Room {
             has_ballast = false;
             free = look(&self.dir).map_or(free, |space| space.free);
         }
-        let (level, wanted) = match has_ballast {
+        // Where there is room and none of it can be set aside, there is room all the same.
+        let (level, wanted) = match has_ballast || free >= to_refill {
             false => (Level::Full, to_refill),
             true if free < bounds.watermark => (Level::Low, bounds.watermark),
             true => (Level::Plenty, bounds.watermark),
@@ -311,8 +314,25 @@ fn allocate(path: &Path, size: u64) -> io::Result<()> {
         .mode(0o600)
         .open(path)?;
     let flags = rustix::fs::FallocateFlags::empty();
-    rustix::fs::fallocate(&file, flags, 0, size)?;
+    match rustix::fs::fallocate(&file, flags, 0, size) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => fill(&file, size)?,
+        other => other?,
+    }
     file.sync_all()
+}
+
+/// Writes what no file system can make smaller.
+fn fill(mut file: &File, size: u64) -> io::Result<()> {
+    let mut noise = StdRng::seed_from_u64(size);
+    let mut piece = vec![0; 64 << 10];
+    let mut left = size;
+    while left > 0 {
+        noise.fill_bytes(&mut piece);
+        let len = usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()));
+        file.write_all(piece.get(..len).unwrap_or(&piece))?;
+        left = left.saturating_sub(len as u64);
+    }
+    Ok(())
 }
 
 fn space(dir: &Path) -> io::Result<Space> {

@@ -107,3 +107,22 @@ fn the_ballast_takes_room_on_the_disk() {
         assert!(file.blocks() * 512 >= 4 * MIB);
     }
 }
+
+#[test]
+fn a_disk_with_room_of_which_none_can_be_set_aside_is_not_full() {
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("missing/ballast", dir.path().join(BALLAST)).unwrap();
+    let free = Arc::new(AtomicU64::new(1024 * MIB));
+    let room = disk(dir.path(), free.clone());
+    assert_eq!(
+        levels(&room, &free, &[512, 10]),
+        [Level::Plenty, Level::Full]
+    );
+}
+
+#[test]
+fn room_is_set_aside_byte_by_byte_where_the_file_system_cannot_do_it_at_once() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fill(file.as_file(), 200_001).unwrap();
+    assert_eq!(file.as_file().metadata().unwrap().len(), 200_001);
+}
