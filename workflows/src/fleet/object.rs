@@ -143,7 +143,7 @@ impl Fleet {
         self.object(&known).await
     }
 
-    async fn object(&self, known: &Known) -> Result<VsiObject, FleetError> {
+    pub(super) async fn object(&self, known: &Known) -> Result<VsiObject, FleetError> {
         let state = &known.state;
         let newest = state.active.as_ref().map(|run| run.run);
         let newest = newest.or(state.last.as_ref().map(|run| run.run));
