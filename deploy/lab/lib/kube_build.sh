@@ -52,9 +52,18 @@ require_build_tools() {
   install_packages dpkg-dev make rsync jq openssl
 }
 
+# The reflect2 of that time reads maps as Go did before 1.18: the server dies as soon as it writes a custom resource.
+renew_reflect2() {
+  local dir=$1 vendored=vendor/github.com/modern-go/reflect2
+  rm -rf "$vendored" &&
+    mkdir -p "$vendored" &&
+    cp "$dir"/root/usr/share/gocode/src/github.com/modern-go/reflect2/*.{go,s} "$vendored"
+}
+
 compile_floor() {
   local dir=$1 go=$1/root/usr/lib/go-$KUBE_GO
   cd "$dir/src" &&
+    renew_reflect2 "$dir" &&
     mkdir -p .go/src/k8s.io &&
     ln -sfn ../../.. .go/src/k8s.io/kubernetes &&
     env -u GOFLAGS GOROOT="$go" GOPATH="$PWD/.go" GO111MODULE=off CGO_ENABLED=0 GOCACHE="$dir/gocache" \
@@ -66,7 +75,8 @@ fetch_floor() {
   kube_sources "$dir" $KUBE_SUITE &&
     mkdir -p "$dir/debs" "$dir/root" &&
     cd "$dir/debs" &&
-    kube_apt "$dir" apt-get -qq download golang-$KUBE_GO-go golang-$KUBE_GO-src etcd-server kubernetes-client &&
+    kube_apt "$dir" apt-get -qq download golang-$KUBE_GO-go golang-$KUBE_GO-src \
+      golang-github-modern-go-reflect2-dev etcd-server kubernetes-client &&
     unpack "$dir/debs" "$dir/root" &&
     kube_apt "$dir" apt-get -qq source --download-only kubernetes &&
     dpkg-source -x kubernetes_1.20*.dsc "$dir/src"
