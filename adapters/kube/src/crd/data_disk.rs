@@ -1,0 +1,116 @@
+//! The kinds of data disks: those that are made, and those that are there.
+
+#![allow(unreachable_pub, reason = "the derived schema is a type of its own")]
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ReferenceStatus, Selector, validation,
+    vsi::{DeletionPolicy, default_pool},
+};
+
+/// A data disk that is made on a host.
+#[derive(CustomResource, Clone, Debug, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "hpse.ibm.com",
+    version = "v1",
+    kind = "HyperProtectContainerRuntimeOnPremDataDisk",
+    root = "DataDisk",
+    plural = "onprem-datadisks",
+    singular = "onprem-datadisk",
+    namespaced,
+    status = "ReferenceStatus",
+    shortname = "vsidisk",
+    category = "vsiflow",
+    doc = "A data disk that is made on a libvirt/KVM host, for a VSI that selects it.",
+    printcolumn(name = "Size", type_ = "string", json_path = ".spec.size"),
+    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.storagePool"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Host", type_ = "string", json_path = ".status.host"),
+    printcolumn(name = "Used-By", type_ = "string", json_path = ".status.usedBy[*]"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DataDiskSpec {
+    /// The size in bytes, or with a unit such as 100Gi.
+    #[serde(default = "default_size")]
+    #[schemars(schema_with = "validation::quantity")]
+    #[x_kube(validation = ("type(self) != int || type(oldSelf) != int || self >= oldSelf", "a data disk is never made smaller"))]
+    pub size: IntOrString,
+    /// The pool it is made in.
+    #[serde(default = "default_pool")]
+    pub storage_pool: String,
+    /// Chooses the ConfigMap and Secret with the host's settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_selector: Option<Selector>,
+    /// Ignored, as it always was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<Selector>,
+    /// What becomes of it on its host when this resource is deleted; where absent, it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// A volume that is on a host already.
+#[derive(CustomResource, Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "hpse.ibm.com",
+    version = "v1",
+    kind = "HyperProtectContainerRuntimeOnPremDataDiskRef",
+    root = "DataDiskRef",
+    plural = "onprem-datadiskrefs",
+    singular = "onprem-datadiskref",
+    namespaced,
+    status = "ReferenceStatus",
+    shortname = "vsidiskref",
+    category = "vsiflow",
+    doc = "A volume that is on a libvirt/KVM host already, for a VSI that selects it.",
+    printcolumn(name = "Volume", type_ = "string", json_path = ".spec.volumeName"),
+    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.storagePool"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Host", type_ = "string", json_path = ".status.host"),
+    printcolumn(name = "Used-By", type_ = "string", json_path = ".status.usedBy[*]"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DataDiskRefSpec {
+    /// The volume's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_name: Option<String>,
+    /// The pool it is in.
+    #[serde(default = "default_pool")]
+    pub storage_pool: String,
+    /// Chooses the ConfigMap and Secret with the host's settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_selector: Option<Selector>,
+}
+
+/// 100 GiB.
+fn default_size() -> IntOrString {
+    IntOrString::String("100Gi".to_owned())
+}

@@ -1,0 +1,45 @@
+//! The kind of a network that is there.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ReferenceStatus, Selector};
+
+/// A network that is on a host already.
+#[derive(CustomResource, Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "hpse.ibm.com",
+    version = "v1",
+    kind = "HyperProtectContainerRuntimeOnPremNetworkRef",
+    root = "NetworkRef",
+    plural = "onprem-networkrefs",
+    singular = "onprem-networkref",
+    namespaced,
+    status = "ReferenceStatus",
+    shortname = "vsinet",
+    category = "vsiflow",
+    doc = "A network that is on a libvirt/KVM host already, for a VSI that selects it.",
+    printcolumn(name = "Network", type_ = "string", json_path = ".spec.networkName"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Host", type_ = "string", json_path = ".status.host"),
+    printcolumn(name = "Used-By", type_ = "string", json_path = ".status.usedBy[*]"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkRefSpec {
+    /// The network's name on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_name: Option<String>,
+    /// Chooses the ConfigMap and Secret with the host's settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_selector: Option<Selector>,
+}

@@ -1,0 +1,21 @@
+//! Pieces of schemas that types alone do not say.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// A size in bytes, or a text such as `100Gi`.
+pub(super) fn quantity(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"x-kubernetes-int-or-string": true})
+}
+
+/// A new field that is a size: bounded by a pattern where it is a text.
+pub(super) fn bounded_quantity(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "pattern": r"^[0-9]+(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?$",
+    })
+}
+
+/// What the operator before this one put there is kept as it is.
+pub(super) fn anything(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}

@@ -1,0 +1,117 @@
+//! What is known of resources beside cluster and fleet, and which of them are to be looked at.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+use vsiflow_engine::model::Failure;
+use vsiflow_workflows::spec::Problem;
+
+use crate::{kind::Kind, resource::Key};
+
+/// Why a resource that is to be deleted is still there, or why nothing is done for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// The journal does not know what the resource says was made for it.
+    JournalLost,
+    /// VSIs use the disk.
+    InUse(Vec<String>),
+    /// Somebody deleted it by a command; its resource stayed.
+    Removed,
+}
+
+/// What the last translation found of a resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Findings {
+    /// The generation it was about.
+    pub(crate) generation: i64,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) warnings: Vec<String>,
+    /// Why the fleet did not take it.
+    pub(crate) refusal: Option<Failure>,
+    pub(crate) hold: Option<Hold>,
+    /// The host, of disks and references.
+    pub(crate) host: Option<String>,
+    /// The VSIs that use it, of disks and references.
+    pub(crate) used_by: Vec<String>,
+}
+
+/// Findings by resource, and the resources whose status may have changed.
+#[derive(Default)]
+pub(crate) struct Desk {
+    inner: Mutex<Inner>,
+    /// Told when something becomes dirty.
+    pub(crate) dirtied: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    findings: BTreeMap<Key, Findings>,
+    keys: BTreeMap<Uuid, Key>,
+    dirty: BTreeSet<Key>,
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what a translation found; what it says nothing of is forgotten.
+    pub(crate) fn lay_out(&self, found: BTreeMap<Key, Findings>, keys: BTreeMap<Uuid, Key>) {
+        let mut inner = self.lock();
+        let changed: Vec<_> = found
+            .iter()
+            .filter(|(key, findings)| inner.findings.get(*key) != Some(*findings))
+            .map(|(key, _)| key.clone())
+            .collect();
+        inner.dirty.extend(changed);
+        inner.findings = found;
+        inner.keys = keys;
+        drop(inner);
+        self.dirtied.notify_one();
+    }
+
+    pub(crate) fn findings(&self, key: &Key) -> Option<Findings> {
+        self.lock().findings.get(key).cloned()
+    }
+
+    /// The resource of that UID.
+    pub(crate) fn key(&self, uid: &Uuid) -> Option<Key> {
+        self.lock().keys.get(uid).cloned()
+    }
+
+    /// Has a resource looked at again.
+    pub(crate) fn dirty(&self, key: Key) {
+        self.lock().dirty.insert(key);
+        self.dirtied.notify_one();
+    }
+
+    /// Has the VSI of that UID looked at again.
+    pub(crate) fn dirty_uid(&self, uid: &Uuid) {
+        if let Some(key) = self.key(uid) {
+            self.dirty(key);
+        }
+    }
+
+    /// Has every VSI looked at again.
+    pub(crate) fn dirty_vsis(&self) {
+        let mut inner = self.lock();
+        let vsis: Vec<_> = inner
+            .findings
+            .keys()
+            .filter(|key| key.kind == Kind::Vsi)
+            .cloned()
+            .collect();
+        inner.dirty.extend(vsis);
+        drop(inner);
+        self.dirtied.notify_one();
+    }
+
+    /// Takes what is dirty.
+    pub(crate) fn take(&self) -> BTreeSet<Key> {
+        std::mem::take(&mut self.lock().dirty)
+    }
+}

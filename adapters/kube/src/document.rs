@@ -1,0 +1,168 @@
+//! From resources to documents: the same ones that files hold.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use vsiflow_workflows::spec::{
+    Document, DocumentRef, FieldPath, KeyValues, ObjectMeta, PathSegment, Problem, ProblemCode,
+    VsiSpec,
+};
+
+use crate::resource::{Resource, Settings};
+
+/// The selectors of a spec.
+const SELECTORS: [&str; 3] = ["targetSelector", "diskSelector", "networkSelector"];
+
+/// A document, and what is odd about its resource although it is let in.
+pub(crate) type Read<T> = (Document<T>, Vec<String>);
+
+/// The document that a resource holds.
+///
+/// # Errors
+/// With what is wrong with the resource.
+pub(crate) fn read<T: DeserializeOwned>(
+    resource: &Resource,
+    at: DocumentRef,
+) -> Result<Read<T>, Box<Problem>> {
+    let meta = meta(resource);
+    let mut spec = without_nulls(resource.spec.clone());
+    let warnings = strip(&mut spec);
+    if !spec.is_object() {
+        spec = Value::Object(Map::new());
+    }
+    match serde_path_to_error::deserialize::<_, T>(spec) {
+        Ok(spec) => Ok((
+            Document {
+                at,
+                kind: resource.key.kind.name(),
+                meta,
+                spec,
+            },
+            warnings,
+        )),
+        Err(error) => Err(Box::new(problem(resource, &meta, at, &error))),
+    }
+}
+
+/// What stands for a VSI whose spec cannot be read: it may still use the disks it names.
+pub(crate) fn stand_in(resource: &Resource, at: DocumentRef) -> Option<Document<VsiSpec>> {
+    let mut spec = json!({"contract": "-", "imageURL": "https://-/-"});
+    let disks = resource.spec.get("diskSelector")?.clone();
+    spec["diskSelector"] = without_nulls(disks);
+    strip(&mut spec);
+    Some(Document {
+        at,
+        kind: resource.key.kind.name(),
+        meta: meta(resource),
+        spec: serde_json::from_value(spec).ok()?,
+    })
+}
+
+/// The document of a ConfigMap or a Secret.
+pub(crate) fn settings(
+    settings: &Settings,
+    kind: &'static str,
+    at: DocumentRef,
+) -> Document<KeyValues> {
+    Document {
+        at,
+        kind,
+        meta: ObjectMeta {
+            labels: settings.labels.clone(),
+            ..ObjectMeta::named(&settings.namespace, &settings.name)
+        },
+        spec: settings.values.clone(),
+    }
+}
+
+fn meta(resource: &Resource) -> ObjectMeta {
+    ObjectMeta {
+        uid: Some(resource.uid),
+        labels: resource.labels.clone(),
+        annotations: resource.annotations.clone(),
+        ..ObjectMeta::named(&resource.key.namespace, &resource.key.name)
+    }
+}
+
+/// A null says nothing, as in Kubernetes.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let said = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(
+                said.map(|(key, value)| (key, without_nulls(value)))
+                    .collect(),
+            )
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        plain => plain,
+    }
+}
+
+/// Takes out what the operator before this one let in and ignored, and says so.
+fn strip(spec: &mut Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Value::Object(fields) = spec else {
+        return warnings;
+    };
+    if fields.remove("selector").is_some() {
+        warnings.push("spec.selector is ignored, as it always was; remove it".to_owned());
+    }
+    for name in SELECTORS {
+        let expressions = fields
+            .get_mut(name)
+            .and_then(|selector| selector.get_mut("matchExpressions"))
+            .and_then(Value::as_array_mut);
+        for (index, expression) in expressions.into_iter().flatten().enumerate() {
+            let found = expression.as_object_mut().and_then(|it| it.remove("value"));
+            if found.is_some() {
+                warnings.push(format!(
+                    "spec.{name}.matchExpressions[{index}].value is ignored, as it always was; \
+                     write it as values"
+                ));
+            }
+        }
+    }
+    warnings
+}
+
+fn problem(
+    resource: &Resource,
+    meta: &ObjectMeta,
+    at: DocumentRef,
+    error: &serde_path_to_error::Error<serde_json::Error>,
+) -> Problem {
+    let mut path = FieldPath::of(["spec"]);
+    for segment in error.path() {
+        use serde_path_to_error::Segment;
+        match segment {
+            Segment::Map { key } => path = path.key(key),
+            Segment::Seq { index } => path = path.index(*index),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    let mut message = error.inner().to_string();
+    let code = match message.as_str() {
+        text if text.starts_with("missing field") => ProblemCode::MissingField,
+        text if text.starts_with("unknown field") => ProblemCode::UnknownField,
+        _ => ProblemCode::WrongValue,
+    };
+    let secret = PathSegment::Key("contract".to_owned());
+    if path.0.contains(&secret) {
+        // Whatever stands there may be the contract.
+        message = "the contract is no text, or empty".to_owned();
+    }
+    let remedy = match code {
+        ProblemCode::MissingField => "add it; `kubectl explain` tells what it is",
+        ProblemCode::UnknownField => "remove it, or correct its name",
+        _ => "correct it; `kubectl explain` tells what it may be",
+    };
+    Problem {
+        code,
+        document: at,
+        kind: resource.key.kind.name().to_owned(),
+        object: meta.full_name(),
+        path,
+        message,
+        remedy: remedy.to_owned(),
+    }
+}

@@ -1,0 +1,285 @@
+//! Tells transitions as Events of the resource.
+//!
+//! An Event's name follows from the event of the journal it tells, so that telling it again after
+//! a crash makes no second one. Equal failures in a row are one Event with a count.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::{
+    api::core::v1::{Event, EventSource, ObjectReference},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+use tokio::{sync::mpsc, time::Instant};
+use uuid::Uuid;
+use vsiflow_engine::{
+    journal::Record,
+    model::{EventKind, Failure},
+};
+use vsiflow_workflows::{phase::Phase, spec::documents};
+
+use crate::{
+    FIELD_MANAGER,
+    api::{CallError, within},
+    resource::{Key, Resource},
+    world::World,
+};
+
+/// Happenings that wait to be told.
+pub(crate) const WAITING: usize = 4096;
+/// A message is cut there, as the API server would refuse more.
+const LONGEST: usize = 1000;
+/// Of equal failures one count a while is written.
+const COUNT_EVERY: Duration = Duration::from_secs(60);
+/// How often one Event is tried.
+const TRIES: u32 = 8;
+/// Failures whose count is remembered.
+const REMEMBERED: usize = 1024;
+
+/// Something that happened to a VSI.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Happening {
+    pub(crate) uid: Uuid,
+    /// Which one: the journal's offset, or what makes it the same again.
+    mark: String,
+    warning: bool,
+    reason: String,
+    message: String,
+    at: Timestamp,
+    /// It happened before, and is counted.
+    again: bool,
+}
+
+impl Happening {
+    /// An attempt failed like the one before it.
+    pub(crate) fn repeated(uid: Uuid, step: &str, failure: &Failure) -> Self {
+        Self {
+            uid,
+            mark: failed_mark(step, failure),
+            warning: true,
+            reason: "StepFailed".to_owned(),
+            message: failed(step, failure),
+            at: Timestamp::now(),
+            again: true,
+        }
+    }
+}
+
+/// What an event of the journal is to people; none for most.
+pub(crate) fn happening(uid: Uuid, record: &Record) -> Option<Happening> {
+    let millis = i64::try_from(record.event.at.0).ok()?;
+    let at = Timestamp::from_millisecond(millis).ok()?;
+    let make = |mark: String, warning: bool, reason: &str, message: String| Happening {
+        uid,
+        mark,
+        warning,
+        reason: reason.to_owned(),
+        message,
+        at,
+        again: false,
+    };
+    let offset = format!("{:x}", record.offset);
+    match &record.event.kind {
+        EventKind::StateChanged { state, detail } => {
+            let phase = Phase::named(state.as_str())?;
+            let warning = matches!(phase, Phase::Failed | Phase::Blocked | Phase::Degraded);
+            let message = match detail.is_empty() {
+                true => says(phase).to_owned(),
+                false => detail.to_string(),
+            };
+            Some(make(offset, warning, phase.as_str(), message))
+        }
+        EventKind::StepFailed { node, failure, .. } => Some(make(
+            failed_mark(node.as_str(), failure),
+            true,
+            "StepFailed",
+            failed(node.as_str(), failure),
+        )),
+        EventKind::StepBlocked { node, failure, .. } => Some(make(
+            failed_mark(node.as_str(), failure),
+            true,
+            "StepBlocked",
+            failed(node.as_str(), failure),
+        )),
+        _ => None,
+    }
+}
+
+/// The same failure of the same step is the same Event.
+fn failed_mark(step: &str, failure: &Failure) -> String {
+    let text = format!("{step}\0{}\0{}", failure.code, failure.message);
+    let hash = vsiflow_engine::model::Hash::of(text.as_bytes()).to_string();
+    hash.chars().take(16).collect()
+}
+
+fn failed(step: &str, failure: &Failure) -> String {
+    match failure.remedy.is_empty() {
+        true => format!("step {step}: {failure}"),
+        false => format!("step {step}: {failure}. {}", failure.remedy),
+    }
+}
+
+/// A phase in words.
+fn says(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Pending => "it is wanted, and nothing was done yet",
+        Phase::Provisioning => "its parts are being made",
+        Phase::Booting => "its guest was started",
+        Phase::Running => "its guest says that it is ready",
+        Phase::Updating => "a change is under way",
+        Phase::Stopped => "it is off, as wanted",
+        Phase::Paused => "it is suspended, as wanted",
+        Phase::Degraded => "it runs, but not as wanted",
+        Phase::Failed => "it failed",
+        Phase::Blocked => "something has to be removed or decided first",
+        Phase::Deleting => "it is being removed",
+        Phase::Deleted => "its host confirmed that it is gone",
+    }
+}
+
+/// Tells what happened, in order.
+pub(crate) struct Teller {
+    pub(crate) client: Client,
+    pub(crate) world: Arc<World>,
+    pub(crate) happenings: mpsc::Receiver<Happening>,
+    pub(crate) counts: Counts,
+}
+
+/// How often what is told again happened.
+#[derive(Default)]
+pub(crate) struct Counts {
+    counts: BTreeMap<String, Count>,
+    order: VecDeque<String>,
+}
+
+struct Count {
+    times: i32,
+    written: Option<Instant>,
+}
+
+impl Counts {
+    /// How often it happened by now; none where that was written just now.
+    fn count(&mut self, name: &str, again: bool) -> Option<i32> {
+        if !self.counts.contains_key(name) {
+            self.order.push_back(name.to_owned());
+            if self.order.len() > REMEMBERED
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.counts.remove(&oldest);
+            }
+        }
+        let count = self.counts.entry(name.to_owned()).or_insert(Count {
+            times: 0,
+            written: None,
+        });
+        count.times = count.times.saturating_add(1);
+        let recent = count.written.is_some_and(|at| at.elapsed() < COUNT_EVERY);
+        if again && recent {
+            return None;
+        }
+        count.written = Some(Instant::now());
+        Some(count.times)
+    }
+}
+
+impl Teller {
+    /// Ends when nobody tells it anything any more.
+    pub(crate) async fn run(mut self) {
+        while let Some(told) = self.happenings.recv().await {
+            let Some(resource) = self.world.vsi(told.uid) else {
+                continue;
+            };
+            let name = name(&resource.key, &told);
+            let Some(count) = self.counts.count(&name, told.again) else {
+                continue;
+            };
+            self.tell(&resource, &told, &name, count).await;
+        }
+    }
+
+    /// Tries for a while; an Event that cannot be written is given up.
+    async fn tell(&self, resource: &Resource, told: &Happening, name: &str, count: i32) {
+        let mut delay = Duration::from_millis(500);
+        for _ in 0..TRIES {
+            match self.write(resource, told, name, count).await {
+                Ok(()) | Err(CallError::Gone) => return,
+                // A namespace that goes takes no Events.
+                Err(_) if resource.is_going() => return,
+                Err(error) => tracing::debug!("an Event of {} is late: {error}", resource.key),
+            }
+            tokio::time::sleep(delay).await;
+            delay = delay.saturating_mul(2);
+        }
+        tracing::warn!("an Event of {} is given up: {}", resource.key, told.message);
+    }
+
+    async fn write(
+        &self,
+        resource: &Resource,
+        told: &Happening,
+        name: &str,
+        count: i32,
+    ) -> Result<(), CallError> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &resource.key.namespace);
+        let event = event(resource, told, name, count);
+        match within(api.create(&PostParams::default(), &event)).await {
+            Ok(_) => Ok(()),
+            Err(CallError::Conflict) if count <= 1 && !told.again => Ok(()),
+            Err(CallError::Conflict) => {
+                let patch = json!({"count": count, "lastTimestamp": Time(told.at)});
+                let patch = Patch::Merge(patch);
+                within(api.patch(name, &PatchParams::default(), &patch))
+                    .await
+                    .map(drop)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// As Kubernetes itself names Events: the object, a dot, and what makes it another one.
+fn name(key: &Key, told: &Happening) -> String {
+    let short: String = key.name.chars().take(180).collect();
+    let uid: String = told.uid.simple().to_string().chars().take(8).collect();
+    format!("{}.{uid}{}", short.trim_end_matches(['.', '-']), told.mark)
+}
+
+fn event(resource: &Resource, told: &Happening, name: &str, count: i32) -> Event {
+    let message: String = told.message.chars().take(LONGEST).collect();
+    Event {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(resource.key.namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        involved_object: ObjectReference {
+            api_version: Some(documents::API_VERSION.to_owned()),
+            kind: Some(documents::VSI.to_owned()),
+            name: Some(resource.key.name.clone()),
+            namespace: Some(resource.key.namespace.clone()),
+            uid: Some(resource.uid.to_string()),
+            ..ObjectReference::default()
+        },
+        reason: Some(told.reason.clone()),
+        message: Some(message),
+        type_: Some(if told.warning { "Warning" } else { "Normal" }.to_owned()),
+        count: Some(count),
+        first_timestamp: Some(Time(told.at)),
+        last_timestamp: Some(Time(told.at)),
+        source: Some(EventSource {
+            component: Some(FIELD_MANAGER.to_owned()),
+            host: None,
+        }),
+        reporting_component: Some(FIELD_MANAGER.to_owned()),
+        ..Event::default()
+    }
+}

@@ -1,0 +1,384 @@
+//! An API server in this process, which fails on demand. For faults alone: what a real one does
+//! is tested on a real one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, StreamBody, combinators::UnsyncBoxBody};
+use kube::{Client, client::Body};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// Resource, namespace and name.
+type Place = (String, String, String);
+type Answer = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// What is answered instead.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    /// Words of the request line: method, path and query.
+    pub(crate) of: &'static [&'static str],
+    pub(crate) code: u16,
+    /// How often; then it is over.
+    pub(crate) times: usize,
+    /// The request is carried out, and only its answer lost.
+    pub(crate) done: bool,
+}
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<Place, Value>,
+    version: u64,
+    /// Every change: its version, its place, and the watch event.
+    log: Vec<(u64, Place, Value)>,
+    faults: Vec<Fault>,
+    requests: Vec<String>,
+    /// Lists that come back empty although there are objects.
+    empty: BTreeSet<&'static str>,
+    /// Versions below are too old for a watch.
+    oldest: u64,
+}
+
+/// The server; clones share it.
+#[derive(Clone)]
+pub(crate) struct Server {
+    state: Arc<Mutex<State>>,
+    /// Counts changes, and watches that are cut.
+    changed: Arc<watch::Sender<(u64, u64)>>,
+}
+
+impl Server {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Arc::default(),
+            changed: Arc::new(watch::Sender::new((0, 0))),
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let server = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let server = server.clone();
+            async move { Ok::<_, std::io::Error>(server.answer(request).await) }
+        });
+        Client::new(service, "default")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub(crate) fn fail(&self, fault: Fault) {
+        self.lock().faults.push(fault);
+    }
+
+    pub(crate) fn heal(&self) {
+        let mut state = self.lock();
+        state.faults.clear();
+        state.empty.clear();
+    }
+
+    /// Lists of it come back empty.
+    pub(crate) fn list_nothing_of(&self, resource: &'static str) {
+        self.lock().empty.insert(resource);
+    }
+
+    /// Cuts every watch; they have to list anew.
+    pub(crate) fn cut(&self) {
+        {
+            let mut state = self.lock();
+            state.version += 1;
+            state.oldest = state.version;
+        }
+        self.changed.send_modify(|(_, cuts)| *cuts += 1);
+    }
+
+    /// Requests whose line has all of these words.
+    pub(crate) fn requests(&self, words: &[&str]) -> usize {
+        let state = self.lock();
+        let has = |line: &&String| words.iter().all(|word| line.contains(word));
+        state.requests.iter().filter(has).count()
+    }
+
+    /// Creates an object, or changes one: its spec, labels or data.
+    pub(crate) fn apply(&self, resource: &str, name: &str, uid: uuid::Uuid, rest: Value) {
+        let place = place(resource, name);
+        let mut state = self.lock();
+        let before = state.objects.get(&place).cloned();
+        let generation = before
+            .as_ref()
+            .map_or(0, |o| o["metadata"]["generation"].as_i64().unwrap());
+        let mut object = before.unwrap_or_else(|| {
+            json!({"metadata": {
+                "name": name, "namespace": "default", "uid": uid,
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+            }})
+        });
+        merge(&mut object, rest);
+        object["metadata"]["generation"] = json!(generation + 1);
+        self.store(&mut state, place, object);
+    }
+
+    /// Deletes an object: marks it where it has finalizers.
+    pub(crate) fn delete(&self, resource: &str, name: &str) {
+        let place = place(resource, name);
+        let mut state = self.lock();
+        let mut object = state.objects[&place].clone();
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
+        self.store(&mut state, place, object);
+    }
+
+    /// Takes an object away, finalizers or not.
+    pub(crate) fn lose(&self, resource: &str, name: &str) {
+        let place = place(resource, name);
+        let mut state = self.lock();
+        let mut object = state.objects[&place].clone();
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
+        object["metadata"]["finalizers"] = json!([]);
+        self.store(&mut state, place, object);
+    }
+
+    pub(crate) fn get(&self, resource: &str, name: &str) -> Option<Value> {
+        self.lock().objects.get(&place(resource, name)).cloned()
+    }
+
+    /// All objects of a kind.
+    pub(crate) fn all(&self, resource: &str) -> Vec<Value> {
+        let state = self.lock();
+        let all = state.objects.iter();
+        all.filter(|((of, ..), _)| of == resource)
+            .map(|(_, object)| object.clone())
+            .collect()
+    }
+
+    fn store(&self, state: &mut State, place: Place, mut object: Value) -> Value {
+        state.version += 1;
+        let version = state.version;
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        let meta = &object["metadata"];
+        let held = meta["finalizers"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty());
+        let known = state.objects.contains_key(&place);
+        let kind = match (meta["deletionTimestamp"].is_string() && !held, known) {
+            (true, _) => "DELETED",
+            (false, true) => "MODIFIED",
+            (false, false) => "ADDED",
+        };
+        match kind {
+            "DELETED" => _ = state.objects.remove(&place),
+            _ => _ = state.objects.insert(place.clone(), object.clone()),
+        }
+        let event = json!({"type": kind, "object": object});
+        state.log.push((version, place, event));
+        self.changed.send_modify(|(changes, _)| *changes += 1);
+        object
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Response<Answer> {
+        let (parts, body) = request.into_parts();
+        let line = format!("{} {}", parts.method, parts.uri);
+        let body = body.collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let fault = {
+            let mut state = self.lock();
+            state.requests.push(line.clone());
+            let mut faults = state.faults.iter_mut();
+            let fault = faults
+                .find(|fault| fault.times > 0 && fault.of.iter().all(|word| line.contains(word)));
+            fault.map(|fault| {
+                fault.times -= 1;
+                fault.clone()
+            })
+        };
+        if let Some(fault) = &fault
+            && !fault.done
+        {
+            return refusal(fault.code);
+        }
+        let answer = self.carry_out(&parts.method, &parts.uri.to_string(), body);
+        match fault {
+            Some(fault) => refusal(fault.code),
+            None => answer,
+        }
+    }
+
+    fn carry_out(&self, method: &Method, uri: &str, body: Value) -> Response<Answer> {
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+        let at = path.find("/namespaces/").unwrap();
+        let rest: Vec<_> = path[at..].split('/').skip(2).collect();
+        let (namespace, resource) = (rest[0].to_owned(), rest[1].to_owned());
+        let name = rest.get(2).map_or(String::new(), |name| (*name).to_owned());
+        let is_status = rest.get(3) == Some(&"status");
+        let place = (resource, namespace, name);
+        match *method {
+            Method::GET if query.contains("watch=true") => self.watch(&place, query),
+            Method::GET if place.2.is_empty() => self.list(&place),
+            Method::GET => match self.lock().objects.get(&place) {
+                Some(object) => plain(200, object),
+                None => refusal(404),
+            },
+            Method::POST => self.create(place, body),
+            Method::PUT => self.change(place, |_| body.clone(), &body),
+            Method::PATCH if is_status => self.change(
+                place,
+                |object| {
+                    let mut object = object.clone();
+                    object["status"] = body["status"].clone();
+                    object
+                },
+                &body,
+            ),
+            Method::PATCH => self.change(
+                place,
+                |object| {
+                    let mut object = object.clone();
+                    merge(&mut object, body.clone());
+                    object
+                },
+                &body,
+            ),
+            _ => refusal(405),
+        }
+    }
+
+    fn list(&self, place: &Place) -> Response<Answer> {
+        let state = self.lock();
+        let empty = state.empty.contains(place.0.as_str());
+        let found = state
+            .objects
+            .iter()
+            .filter(|((resource, namespace, _), _)| {
+                !empty && *resource == place.0 && *namespace == place.1
+            });
+        let items: Vec<_> = found.map(|(_, object)| object.clone()).collect();
+        let version = state.version.to_string();
+        plain(
+            200,
+            &json!({"metadata": {"resourceVersion": version}, "items": items}),
+        )
+    }
+
+    fn create(&self, mut place: Place, body: Value) -> Response<Answer> {
+        place.2 = body["metadata"]["name"].as_str().unwrap().to_owned();
+        let mut state = self.lock();
+        if state.objects.contains_key(&place) {
+            return refusal(409);
+        }
+        let stored = self.store(&mut state, place, body);
+        plain(201, &stored)
+    }
+
+    fn change(
+        &self,
+        place: Place,
+        change: impl Fn(&Value) -> Value,
+        wanted: &Value,
+    ) -> Response<Answer> {
+        let mut state = self.lock();
+        let Some(object) = state.objects.get(&place).cloned() else {
+            return refusal(404);
+        };
+        let differs = |field: &str| {
+            let wanted = &wanted["metadata"][field];
+            wanted.is_string() && *wanted != object["metadata"][field]
+        };
+        if differs("resourceVersion") || differs("uid") {
+            return refusal(409);
+        }
+        let stored = self.store(&mut state, place, change(&object));
+        plain(200, &stored)
+    }
+
+    fn watch(&self, place: &Place, query: &str) -> Response<Answer> {
+        let from = query
+            .split('&')
+            .find_map(|part| part.strip_prefix("resourceVersion="));
+        let from: u64 = from.unwrap().parse().unwrap();
+        if from < self.lock().oldest {
+            let event = json!({"type": "ERROR", "object": status(410)});
+            return plain_text(200, format!("{event}\n"));
+        }
+        let (server, place) = (self.clone(), (place.0.clone(), place.1.clone()));
+        let mut changed = self.changed.subscribe();
+        let cuts = changed.borrow_and_update().1;
+        let next = stream::unfold((from, changed), move |(seen, mut changed)| {
+            let (server, place) = (server.clone(), place.clone());
+            async move {
+                loop {
+                    if changed.borrow_and_update().1 != cuts {
+                        return None;
+                    }
+                    let (text, newest) = server.since(seen, &place);
+                    if !text.is_empty() {
+                        let frame = http_body::Frame::data(Bytes::from(text));
+                        return Some((Ok(frame), (newest, changed)));
+                    }
+                    if changed.changed().await.is_err() {
+                        return None;
+                    }
+                }
+            }
+        });
+        let body = StreamBody::new(next.boxed());
+        Response::new(body.boxed_unsync())
+    }
+
+    fn since(&self, seen: u64, place: &(String, String)) -> (String, u64) {
+        let state = self.lock();
+        let mut text = String::new();
+        for (version, (resource, namespace, _), event) in &state.log {
+            if *version > seen && *resource == place.0 && *namespace == place.1 {
+                text.push_str(&format!("{event}\n"));
+            }
+        }
+        (text, state.version)
+    }
+}
+
+fn place(resource: &str, name: &str) -> Place {
+    (resource.to_owned(), "default".to_owned(), name.to_owned())
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                match value.is_null() {
+                    true => _ = into.remove(&key),
+                    false => merge(into.entry(key).or_insert(Value::Null), value),
+                }
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+fn status(code: u16) -> Value {
+    let reason = StatusCode::from_u16(code).unwrap().canonical_reason();
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": reason, "reason": reason, "code": code,
+    })
+}
+
+fn refusal(code: u16) -> Response<Answer> {
+    plain(code, &status(code))
+}
+
+fn plain(code: u16, value: &Value) -> Response<Answer> {
+    plain_text(code, value.to_string())
+}
+
+fn plain_text(code: u16, text: String) -> Response<Answer> {
+    let body = http_body_util::Full::new(Bytes::from(text));
+    let body = body.map_err(|never| match never {});
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() = StatusCode::from_u16(code).unwrap();
+    response
+}

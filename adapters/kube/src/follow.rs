@@ -1,0 +1,149 @@
+//! Follows the fleet: what changed there makes a status dirty, a pass due, or an Event.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{broadcast::error::RecvError, mpsc};
+use uuid::Uuid;
+use vsiflow_engine::{
+    Notice,
+    journal::{Offset, Record},
+    model::{EntityId, EventKind, StreamId},
+};
+use vsiflow_workflows::{fleet::Fleet, phase::Phase, wanted::kind};
+
+use crate::{
+    desk::Desk,
+    events::{Happening, happening},
+    world::World,
+};
+
+/// How far something is, is looked at that often while something is under way.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// Events read at a time where notices were missed.
+const PAGE: usize = 500;
+
+/// What follows the fleet.
+pub(crate) struct Follower {
+    pub(crate) fleet: Fleet,
+    pub(crate) world: Arc<World>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) happenings: mpsc::Sender<Happening>,
+    /// The first offset that was not seen yet; none before the first notice.
+    pub(crate) next: Option<Offset>,
+}
+
+impl Follower {
+    /// Ends when the engine does.
+    pub(crate) async fn run(mut self) {
+        let mut notices = self.fleet.notices();
+        let mut tick = tokio::time::interval(PROGRESS_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let notice = tokio::select! {
+                notice = notices.recv() => notice,
+                _ = tick.tick() => {
+                    if !self.fleet.is_quiet() {
+                        self.desk.dirty_vsis();
+                    }
+                    continue;
+                }
+            };
+            match notice {
+                Ok(Notice::Ended) | Err(RecvError::Closed) => return,
+                Ok(notice) => self.take_in(notice),
+                Err(RecvError::Lagged(_)) => self.catch_up().await,
+            }
+        }
+    }
+
+    fn take_in(&mut self, notice: Notice) {
+        match notice {
+            Notice::Recorded(record) => self.record(&record),
+            Notice::Progress { entity, .. } => self.dirty(&entity),
+            Notice::Repeated {
+                run, failure, node, ..
+            } => {
+                if let Some(entity) = self.fleet.entity_of(run) {
+                    self.dirty(&entity);
+                    if let Some(uid) = uid_of(&entity) {
+                        self.tell(Happening::repeated(uid, node.as_str(), &failure));
+                    }
+                }
+            }
+            Notice::Room(_) | Notice::Ended => {}
+        }
+    }
+
+    /// What was missed is read from the journal.
+    async fn catch_up(&mut self) {
+        self.desk.dirty_vsis();
+        self.world.poke();
+        while let Some(from) = self.next {
+            let Ok(records) = self.fleet.recorded(from, PAGE).await else {
+                return;
+            };
+            if records.is_empty() {
+                return;
+            }
+            records.iter().for_each(|record| self.record(record));
+        }
+    }
+
+    fn record(&mut self, record: &Record) {
+        let next = record.offset.saturating_add(1);
+        if self.next.is_some_and(|seen| seen >= next) {
+            return;
+        }
+        self.next = Some(next);
+        let entity = match &record.stream {
+            StreamId::Entity(entity) => Some(entity.clone()),
+            StreamId::Run(run) => self.fleet.entity_of(*run),
+            _ => None,
+        };
+        let Some(entity) = entity else { return };
+        self.dirty(&entity);
+        if let Some(uid) = uid_of(&entity) {
+            if is_gone(&record.event.kind) {
+                self.world.poke();
+            }
+            if let Some(told) = happening(uid, record) {
+                self.tell(told);
+            }
+        }
+    }
+
+    fn dirty(&self, entity: &EntityId) {
+        match entity.kind().as_str() {
+            kind::VSI => {
+                if let Some(uid) = uid_of(entity) {
+                    self.desk.dirty_uid(&uid);
+                }
+            }
+            // VSIs wait for it.
+            kind::IMAGE => self.desk.dirty_vsis(),
+            _ => {}
+        }
+    }
+
+    fn tell(&self, told: Happening) {
+        if self.happenings.try_send(told).is_err() {
+            tracing::warn!("Events are not told: the API server takes too long");
+        }
+    }
+}
+
+/// The UID of a VSI.
+pub(crate) fn uid_of(entity: &EntityId) -> Option<Uuid> {
+    match entity.kind().as_str() {
+        kind::VSI => entity.id().parse().ok(),
+        _ => None,
+    }
+}
+
+fn is_gone(event: &EventKind) -> bool {
+    match event {
+        EventKind::StateChanged { state, .. } => state.as_str() == Phase::Deleted.as_str(),
+        EventKind::RunClosed { .. } => true,
+        _ => false,
+    }
+}

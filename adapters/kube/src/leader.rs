@@ -1,0 +1,240 @@
+//! The Lease by which one of several processes is the one that acts.
+//!
+//! A candidate takes the Lease when it is nobody's, or when its holder has not renewed it for as
+//! long as it lasts, *as seen by the candidate's own clock* since it first saw that renewal: the
+//! clocks of machines need not agree. Every write carries the version that was read, so that of
+//! two candidates one is refused.
+//!
+//! The engine's own lease is renewed only after the API server accepted a renewal, and counted
+//! from before it was asked for. It is therefore past before any candidate takes the Lease over,
+//! whatever happens to the holder: it dies, is stopped, or cannot reach the API server.
+//!
+//! What this module never does: decide anything of the engine, or act when it is not sure.
+
+use std::time::Duration;
+
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+    jiff::Timestamp,
+};
+use kube::{Api, Client, api::PostParams};
+use tokio::time::Instant;
+use vsiflow_engine::lease::{Lease as Right, Moment};
+
+use crate::api::{CallError, within};
+
+/// How often a candidate looks.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A renewal is tried again that soon after a failure.
+const AGAIN: Duration = Duration::from_millis(500);
+/// It is renewed that many times while it lasts.
+const RENEWALS: u32 = 3;
+
+/// A candidate for the Lease, or its holder.
+pub struct Election {
+    api: Api<Lease>,
+    name: String,
+    identity: String,
+    lasts: Duration,
+}
+
+/// What a candidate saw of the Lease.
+#[derive(Clone, Debug, PartialEq)]
+struct Sighting {
+    holder: Option<String>,
+    renewed: Option<Timestamp>,
+    version: Option<String>,
+}
+
+/// Why a renewal was not accepted.
+#[derive(Debug)]
+enum NotRenewed {
+    /// Somebody else holds it.
+    Lost,
+    /// Not known: the API server did not answer, or refused.
+    Unknown(CallError),
+}
+
+impl Election {
+    /// A candidate for the Lease of that name. `identity` is its own: no other process has it.
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: String,
+        lasts: Duration,
+    ) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            name: name.to_owned(),
+            identity,
+            lasts,
+        }
+    }
+
+    /// Waits until the Lease is this process's, and tells the right that comes with it. Cancel
+    /// safe, but that it may have been taken just then: it is free again when it is past.
+    pub async fn win(&self) -> std::sync::Arc<Right> {
+        let mut seen: Option<(Sighting, Instant)> = None;
+        let mut complained = false;
+        loop {
+            match self.attempt(&mut seen).await {
+                Ok(Some(right)) => return right,
+                Ok(None) => complained = false,
+                Err(error) if !complained => {
+                    complained = true;
+                    tracing::warn!("the Lease {} cannot be taken yet: {error}", self.name);
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        seen: &mut Option<(Sighting, Instant)>,
+    ) -> Result<Option<std::sync::Arc<Right>>, CallError> {
+        let asked = Moment::now();
+        let right = || Ok(Some(Right::new(asked, self.lasts)));
+        let Some(lease) = within(self.api.get_opt(&self.name)).await? else {
+            let lease = self.lease(None);
+            return match within(self.api.create(&PostParams::default(), &lease)).await {
+                Ok(_) => right(),
+                Err(CallError::Conflict) => Ok(None),
+                Err(error) => Err(error),
+            };
+        };
+        if !self.is_free(&lease, seen) {
+            return Ok(None);
+        }
+        let taken = self.lease(Some(lease));
+        match within(self.api.replace(&self.name, &PostParams::default(), &taken)).await {
+            Ok(_) => right(),
+            Err(CallError::Conflict | CallError::Gone) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether nobody holds the Lease, or its holder did not renew it in time.
+    fn is_free(&self, lease: &Lease, seen: &mut Option<(Sighting, Instant)>) -> bool {
+        let spec = lease.spec.clone().unwrap_or_default();
+        let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
+        if holder.is_none() || holder.as_deref() == Some(self.identity.as_str()) {
+            return true;
+        }
+        let sighting = Sighting {
+            holder,
+            renewed: spec.renew_time.map(|time| time.0),
+            version: lease.metadata.resource_version.clone(),
+        };
+        let lasts = spec
+            .lease_duration_seconds
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .map_or(self.lasts, Duration::from_secs);
+        match seen {
+            Some((before, since)) if *before == sighting => since.elapsed() >= lasts,
+            _ => {
+                *seen = Some((sighting, Instant::now()));
+                false
+            }
+        }
+    }
+
+    /// The Lease as this process holds it.
+    fn lease(&self, before: Option<Lease>) -> Lease {
+        let now = MicroTime(Timestamp::now());
+        let (metadata, spec) = match before {
+            Some(lease) => (lease.metadata, lease.spec.unwrap_or_default()),
+            None => (ObjectMeta::default(), LeaseSpec::default()),
+        };
+        let own = spec.holder_identity.as_deref() == Some(self.identity.as_str());
+        let transitions = spec.lease_transitions.unwrap_or_default();
+        Lease {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                ..metadata
+            },
+            spec: Some(LeaseSpec {
+                acquire_time: if own {
+                    spec.acquire_time
+                } else {
+                    Some(now.clone())
+                },
+                holder_identity: Some(self.identity.clone()),
+                lease_duration_seconds: i32::try_from(self.lasts.as_secs()).ok(),
+                lease_transitions: Some(transitions.saturating_add(i32::from(!own))),
+                renew_time: Some(now),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+
+    /// Renews the Lease, and with it the engine's right, until that is lost.
+    pub async fn keep(&self, right: &Right) {
+        let mut wait = self.lasts / RENEWALS;
+        loop {
+            tokio::time::sleep(wait).await;
+            let asked = Moment::now();
+            let left = right.left().unwrap_or(self.lasts);
+            let renewed = tokio::time::timeout(left, self.renew()).await;
+            wait = match renewed {
+                Ok(Ok(())) if right.renew(asked, self.lasts).is_ok() => self.lasts / RENEWALS,
+                Ok(Err(NotRenewed::Unknown(error))) => {
+                    tracing::warn!("the Lease {} was not renewed: {error}", self.name);
+                    AGAIN
+                }
+                Ok(Ok(()) | Err(NotRenewed::Lost)) | Err(_) => {
+                    right.give_up();
+                    return;
+                }
+            };
+            if right.check().is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn renew(&self) -> Result<(), NotRenewed> {
+        let lease = within(self.api.get(&self.name)).await;
+        let lease = lease.map_err(NotRenewed::Unknown)?;
+        let holder = lease
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.holder_identity.as_deref());
+        if holder != Some(self.identity.as_str()) {
+            return Err(NotRenewed::Lost);
+        }
+        let renewed = self.lease(Some(lease));
+        within(
+            self.api
+                .replace(&self.name, &PostParams::default(), &renewed),
+        )
+        .await
+        .map(drop)
+        .map_err(NotRenewed::Unknown)
+    }
+
+    /// Lets the Lease go, so that a standby need not wait until it is past. The engine must have
+    /// ended before.
+    pub async fn release(&self) {
+        let Ok(mut lease) = within(self.api.get(&self.name)).await else {
+            return;
+        };
+        let Some(spec) = lease.spec.as_mut() else {
+            return;
+        };
+        if spec.holder_identity.as_deref() == Some(self.identity.as_str()) {
+            spec.holder_identity = None;
+            let released =
+                within(self.api.replace(&self.name, &PostParams::default(), &lease)).await;
+            if let Err(error) = released {
+                tracing::warn!(
+                    "the Lease {} is let go only when it is past: {error}",
+                    self.name
+                );
+            }
+        }
+    }
+}

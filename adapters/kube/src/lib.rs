@@ -1,0 +1,56 @@
+//! Desired state from custom resources, status back.
+//!
+//! What is watched in a cluster (the four kinds of `hpse.ibm.com/v1`, ConfigMaps and Secrets) is
+//! turned into the same documents that files hold, resolved by the same rules, and given to the
+//! [`Fleet`]; what the fleet tells becomes status, conditions and Events.
+//!
+//! The way of the data, a file each: `watch` keeps a `world` of what the API server says; `document` makes documents of it; `translate` resolves them and says what is wrong with
+//! which resource; `controller` gives the difference to the fleet and lets go of finalizers;
+//! `follow` follows the fleet; `report` and `reporter` write status; `events` tells transitions;
+//! [`leader`] holds the Lease.
+//!
+//! **What holds.** A resource's VSI has the resource's UID. Its finalizer is set before the fleet
+//! hears of it, and removed only when the fleet says `Deleted` (the host confirmed it) or when the
+//! annotation `vsiflow.io/orphan: "true"` asks for that. Only a resource with a deletion timestamp
+//! is ever deleted: a list that comes back empty or forbidden, a lost watch, or a resource that
+//! vanished although it had our finalizer deletes nothing. Everything written is derived anew
+//! from fleet and cluster, so that a crash at any point loses nothing: the next start lists,
+//! translates and compares.
+//!
+//! What this crate never does: decide what happens to a VSI, speak to a host, write a journal,
+//! store a secret, or panic on whatever a cluster holds.
+//!
+//! [`Fleet`]: vsiflow_workflows::fleet::Fleet
+
+mod api;
+mod controller;
+pub mod crd;
+mod desk;
+mod document;
+mod events;
+#[cfg(test)]
+mod fake;
+mod follow;
+mod health;
+mod kind;
+pub mod leader;
+mod operator;
+mod report;
+mod reporter;
+mod resource;
+#[cfg(test)]
+mod sample;
+mod translate;
+mod watch;
+mod world;
+
+pub use health::Health;
+pub use kube::Client;
+pub use operator::{ConnectError, Namespaces, Operator, connect};
+
+/// The name by which the API server knows what is written here.
+pub const FIELD_MANAGER: &str = "vsiflow";
+/// Keeps a resource until its host confirmed that nothing is left.
+pub const FINALIZER: &str = "vsiflow.io/finalizer";
+/// The annotation that lets a deleted resource go although its host keeps everything.
+pub const ORPHAN: &str = "vsiflow.io/orphan";

@@ -1,0 +1,208 @@
+//! Everything together, for whoever serves a cluster.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tokio::{sync::mpsc, task::JoinSet};
+use vsiflow_engine::model;
+use vsiflow_workflows::{fleet::Fleet, spec::HostSettings, wanted::vsi_entity};
+
+use crate::{
+    Health,
+    controller::Controller,
+    desk::Desk,
+    events::{Counts, Happening, Teller, WAITING, happening},
+    follow::Follower,
+    kind::Kind,
+    reporter::Reporter,
+    watch::follow,
+    world::{Source, What, World},
+};
+
+/// How long connecting to the API server may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// What happened that long before a start may not have been told.
+const UNTOLD: Duration = Duration::from_secs(600);
+
+/// Which namespaces are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Namespaces {
+    /// Those, each with rights of its own.
+    These(Vec<String>),
+    /// All there are and will be.
+    All,
+}
+
+/// A cluster that cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The kubeconfig, or what a pod is told of its cluster, cannot be used.
+    #[error("the cluster's address and credentials cannot be read: {0}")]
+    Config(String),
+    /// No client can be made of it.
+    #[error("no client of the cluster can be made: {0}")]
+    Client(String),
+}
+
+/// A client for the cluster that a kubeconfig names; without one, for the cluster this process
+/// runs in, or that `$KUBECONFIG` names. The cluster is not asked yet. Also gives the namespace
+/// that is meant where none is named.
+///
+/// # Errors
+/// When address or credentials cannot be read.
+pub async fn connect(kubeconfig: Option<PathBuf>) -> Result<(Client, String), ConnectError> {
+    let wrong = |error: &dyn std::fmt::Display| ConnectError::Config(error.to_string());
+    let mut config = match kubeconfig {
+        Some(path) => {
+            let kubeconfig = Kubeconfig::read_from(path).map_err(|error| wrong(&error))?;
+            let options = KubeConfigOptions::default();
+            let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+            config.map_err(|error| wrong(&error))?
+        }
+        None => Config::infer().await.map_err(|error| wrong(&error))?,
+    };
+    config.connect_timeout = Some(CONNECT);
+    let namespace = config.default_namespace.clone();
+    let client = Client::try_from(config);
+    let client = client.map_err(|error| ConnectError::Client(error.to_string()))?;
+    Ok((client, namespace))
+}
+
+/// A cluster that is served with a fleet.
+pub struct Operator {
+    client: Client,
+    fleet: Fleet,
+    host: Option<HostSettings>,
+    world: Arc<World>,
+    sources: Vec<Source>,
+    health: Arc<Health>,
+}
+
+impl Operator {
+    /// Serves these namespaces; with `host`, every VSI lives there, whatever resources say.
+    /// Nothing is asked yet.
+    pub fn new(
+        client: Client,
+        fleet: Fleet,
+        namespaces: &Namespaces,
+        host: Option<HostSettings>,
+    ) -> Self {
+        let sources = sources(namespaces);
+        Self {
+            client,
+            fleet,
+            host,
+            world: Arc::new(World::new(sources.clone())),
+            sources,
+            health: Arc::default(),
+        }
+    }
+
+    /// Whether the API server answers.
+    pub fn health(&self) -> Arc<Health> {
+        self.health.clone()
+    }
+
+    /// Serves until the engine ends. Cancel safe: what was not written is found again.
+    pub async fn run(self) {
+        let desk = Arc::new(Desk::default());
+        let (sender, happenings) = mpsc::channel(WAITING);
+        let follower = Follower {
+            fleet: self.fleet.clone(),
+            world: self.world.clone(),
+            desk: desk.clone(),
+            happenings: sender.clone(),
+            next: None,
+        };
+        let teller = Teller {
+            client: self.client.clone(),
+            world: self.world.clone(),
+            happenings,
+            counts: Counts::default(),
+        };
+        let reporter = Reporter {
+            client: self.client.clone(),
+            fleet: self.fleet.clone(),
+            world: self.world.clone(),
+            desk: desk.clone(),
+            health: self.health.clone(),
+            written: BTreeMap::new(),
+        };
+        let (client, fleet) = (self.client.clone(), self.fleet.clone());
+        let controller = Controller::new(
+            client,
+            fleet,
+            self.world.clone(),
+            desk.clone(),
+            self.host.clone(),
+        );
+        let mut tasks = JoinSet::new();
+        for source in self.sources.clone() {
+            let (client, world) = (self.client.clone(), self.world.clone());
+            tasks.spawn(follow(client, source, world, self.health.clone()));
+        }
+        tasks.spawn(teller.run());
+        tasks.spawn(reporter.run());
+        tasks.spawn(controller.run());
+        let untold = tokio::spawn(self.untold(sender));
+        tokio::select! {
+            () = follower.run() => {}
+            Some(ended) = tasks.join_next() => {
+                tracing::error!("a part of what serves the cluster ended: {ended:?}");
+            }
+        }
+        untold.abort();
+    }
+
+    /// Tells what may not have been told before a crash.
+    fn untold(&self, sender: mpsc::Sender<Happening>) -> impl Future<Output = ()> + use<> {
+        let (world, fleet) = (self.world.clone(), self.fleet.clone());
+        async move {
+            let mut changes = world.changes();
+            while !world.is_complete() {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+            let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
+            let untold = u64::try_from(UNTOLD.as_millis()).unwrap_or_default();
+            let since = model::Timestamp(now.saturating_sub(untold));
+            for resource in world.snapshot().resources {
+                let Ok(entity) = vsi_entity(resource.uid) else {
+                    continue;
+                };
+                if resource.key.kind != Kind::Vsi {
+                    continue;
+                }
+                let records = fleet.recorded_of(&entity, since).await.unwrap_or_default();
+                for told in records
+                    .iter()
+                    .filter_map(|one| happening(resource.uid, one))
+                {
+                    if sender.send(told).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Every watch there is.
+fn sources(namespaces: &Namespaces) -> Vec<Source> {
+    let places = match namespaces {
+        Namespaces::All => vec![None],
+        Namespaces::These(these) => these.iter().cloned().map(Some).collect(),
+    };
+    let all = places
+        .iter()
+        .flat_map(|place| What::all().into_iter().map(|what| (what, place.clone())));
+    all.collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,335 @@
+//! The whole of it against an API server that fails on demand, in virtual time.
+
+mod rig;
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use self::rig::Rig;
+use crate::{fake::Fault, sample::uid};
+
+fn fault(of: &'static [&'static str], code: u16, times: usize) -> Fault {
+    Fault {
+        of,
+        code,
+        times,
+        done: false,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_becomes_a_vsi_and_says_so() {
+    let rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.until_ready("web").await;
+    let status = rig.status("web");
+    assert_eq!(
+        (status["status"].as_i64(), status["phase"].as_str()),
+        (Some(1), Some("Running"))
+    );
+    assert_eq!(rig.runs(), 1);
+    assert!(rig.finalizers("web").contains(&crate::FINALIZER.to_owned()));
+    let reasons = rig.reasons();
+    assert_eq!(
+        reasons.iter().filter(|one| *one == "Running").count(),
+        1,
+        "{reasons:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_without_a_change() {
+    let rig = Rig::new().await;
+    for number in 1..=20 {
+        rig.vsi(&format!("web-{number}"), number);
+    }
+    for number in 1..=20 {
+        rig.until_ready(&format!("web-{number}")).await;
+    }
+    rig.settle().await;
+    let patches = rig.server.requests(&["PATCH", "/status"]);
+    // Pending, provisioning, booting, running, and how far it is in between.
+    assert!(
+        patches <= 20 * 6,
+        "{patches} status writes for 20 resources"
+    );
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(
+        rig.server.requests(&["PATCH"]),
+        rig.server.requests(&["PATCH"])
+    );
+    assert_eq!(rig.server.requests(&["PATCH", "/status"]), patches);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleted_resources_go_once_their_host_confirmed() {
+    let rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.until_ready("web").await;
+    assert_eq!(rig.domains().await.len(), 1);
+    rig.server.delete("onprem-hpcrs", "web");
+    rig.until("it is gone", || {
+        rig.server.get("onprem-hpcrs", "web").is_none()
+    })
+    .await;
+    assert!(rig.domains().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn kube_defect_05_a_dead_host_keeps_the_resource() {
+    let rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.until_ready("web").await;
+    rig.host_reachable(false);
+    rig.server.delete("onprem-hpcrs", "web");
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let status = rig.status("web");
+    assert_eq!(status["phase"], "Deleting", "{status}");
+    assert!(
+        status["description"].as_str().unwrap().contains("VSI01"),
+        "{status}"
+    );
+    rig.host_reachable(true);
+    rig.until("it is gone", || {
+        rig.server.get("onprem-hpcrs", "web").is_none()
+    })
+    .await;
+    assert!(rig.domains().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_annotation_lets_go_of_what_a_dead_host_keeps() {
+    let rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.until_ready("web").await;
+    rig.host_reachable(false);
+    rig.server.delete("onprem-hpcrs", "web");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let orphan = json!({"metadata": {"annotations": {crate::ORPHAN: "true"}}});
+    rig.server.apply("onprem-hpcrs", "web", uid(1), orphan);
+    rig.until("it is gone", || {
+        rig.server.get("onprem-hpcrs", "web").is_none()
+    })
+    .await;
+    rig.host_reachable(true);
+    assert_eq!(rig.domains().await.len(), 1, "what is on the host stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_that_come_back_empty_or_forbidden_delete_nothing() {
+    let rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.until_ready("web").await;
+    for resource in ["onprem-hpcrs", "configmaps", "secrets", "onprem-datadisks"] {
+        rig.server.list_nothing_of(resource);
+    }
+    rig.server.cut();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    rig.server.heal();
+    rig.server.fail(fault(&["GET"], 403, 1_000));
+    rig.server.cut();
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    assert_eq!(rig.domains().await.len(), 1);
+    rig.server.heal();
+    rig.server.cut();
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    assert_eq!((rig.domains().await.len(), rig.runs()), (1, 1));
+    assert_eq!(rig.status("web")["phase"], "Running");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_came_while_no_watch_lived_is_seen() {
+    let rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.until_ready("web").await;
+    rig.server.fail(fault(&["GET"], 500, 7));
+    rig.server.cut();
+    rig.server.apply(
+        "onprem-hpcrs",
+        "web",
+        uid(1),
+        json!({"spec": {"powerState": "Stopped"}}),
+    );
+    rig.until("it is stopped", || rig.status("web")["phase"] == "Stopped")
+        .await;
+    assert_eq!(rig.status("web")["observedGeneration"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_refusal_of_a_write_is_overcome_without_a_second_run() {
+    for code in [403, 409, 429, 500, 503] {
+        let rig = Rig::new().await;
+        rig.server.fail(fault(&["PATCH"], code, 3));
+        rig.server.fail(fault(&["POST", "events"], code, 3));
+        rig.vsi("web", 1);
+        rig.until_ready("web").await;
+        assert_eq!(rig.runs(), 1, "{code}");
+        rig.server.fail(fault(&["PATCH"], code, 3));
+        rig.server.delete("onprem-hpcrs", "web");
+        rig.until("it is gone", || {
+            rig.server.get("onprem-hpcrs", "web").is_none()
+        })
+        .await;
+        assert_eq!(rig.runs(), 2, "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_answer_is_lost_is_not_done_twice() {
+    let rig = Rig::new().await;
+    rig.server.fail(Fault {
+        done: true,
+        ..fault(&["PATCH"], 500, 2)
+    });
+    rig.server.fail(Fault {
+        done: true,
+        ..fault(&["POST", "events"], 500, 4)
+    });
+    rig.vsi("web", 1);
+    rig.until_ready("web").await;
+    rig.settle().await;
+    let reasons = rig.reasons();
+    assert_eq!(
+        reasons.iter().filter(|one| *one == "Running").count(),
+        1,
+        "{reasons:?}"
+    );
+    assert_eq!(rig.runs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_that_vanishes_leaves_its_vsi_alone() {
+    let rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.until_ready("web").await;
+    rig.server.lose("onprem-hpcrs", "web");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!((rig.domains().await.len(), rig.runs()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_begins_nothing_anew() {
+    let mut rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.until_ready("web").await;
+    rig.settle().await;
+    let (patches, events) = (rig.server.requests(&["PATCH"]), rig.reasons());
+    rig.restart().await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(rig.runs(), 1);
+    assert_eq!(rig.server.requests(&["PATCH"]), patches);
+    assert_eq!(rig.reasons(), events);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_journal_makes_nothing_anew_and_removes_nothing() {
+    let mut rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.until_ready("web").await;
+    rig.lose_journal().await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let status = rig.status("web");
+    let conditions = status["conditions"].as_array().unwrap();
+    assert!(
+        conditions.iter().any(|one| one["type"] == "JournalLost"),
+        "{status}"
+    );
+    assert_eq!((rig.domains().await.len(), rig.runs()), (1, 0));
+    rig.server.delete("onprem-hpcrs", "web");
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(rig.server.get("onprem-hpcrs", "web").is_some());
+    assert_eq!(rig.domains().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn kube_defect_01_a_disk_whose_resource_blinks_stays_attached() {
+    let rig = Rig::new().await;
+    rig.disk("data", 9);
+    rig.vsi_with(
+        "web",
+        1,
+        json!({"diskSelector": {"matchLabels": {"disk": "data"}}}),
+    );
+    rig.until_ready("web").await;
+    rig.server.lose("onprem-datadisks", "data");
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let status = rig.status("web");
+    assert_eq!(
+        (status["phase"].as_str(), rig.runs()),
+        (Some("Running"), 1),
+        "{status}"
+    );
+    let accepted = rig.condition("web", "Accepted");
+    assert_eq!(accepted["status"], "False", "{accepted}");
+    rig.disk("data", 9);
+    rig.until("it fits again", || {
+        rig.condition("web", "Accepted")["status"] == "True"
+    })
+    .await;
+    // Another resource of that name is another disk.
+    rig.server.lose("onprem-datadisks", "data");
+    rig.disk("data", 10);
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(rig.condition("web", "Accepted")["reason"], "VSI0701");
+    assert_eq!(
+        (rig.status("web")["phase"].as_str(), rig.runs()),
+        (Some("Running"), 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn kube_defect_08_a_disk_in_use_stays_and_says_by_whom() {
+    let rig = Rig::new().await;
+    rig.disk("data", 9);
+    rig.vsi_with(
+        "web",
+        1,
+        json!({"diskSelector": {"matchLabels": {"disk": "data"}}}),
+    );
+    rig.until_ready("web").await;
+    rig.until("the disk has its finalizer", || {
+        !rig.disk_finalizers("data").is_empty()
+    })
+    .await;
+    rig.server.delete("onprem-datadisks", "data");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let disk = rig.server.get("onprem-datadisks", "data").unwrap();
+    assert!(disk["status"].to_string().contains("used by web"), "{disk}");
+    rig.server.delete("onprem-hpcrs", "web");
+    rig.until("both are gone", || {
+        rig.server.get("onprem-datadisks", "data").is_none()
+            && rig.server.get("onprem-hpcrs", "web").is_none()
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn kube_defect_14_many_are_made_at_once_and_none_lies_about_it() {
+    let rig = Rig::new().await;
+    for number in 1..=40 {
+        rig.vsi(&format!("web-{number}"), number);
+    }
+    rig.until_ready("web-40").await;
+    for number in 1..=40 {
+        rig.until_ready(&format!("web-{number}")).await;
+    }
+    assert_eq!((rig.domains().await.len(), rig.runs()), (40, 40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_told_and_put_right_by_a_correction() {
+    let rig = Rig::new().await;
+    rig.vsi_with("web", 1, json!({"machine": {"cpus": 0}}));
+    rig.until("it is refused", || rig.status("web")["phase"] == "Blocked")
+        .await;
+    assert_eq!(rig.status("web")["status"], 2);
+    assert!(rig.finalizers("web").is_empty(), "nothing was made for it");
+    rig.server.apply(
+        "onprem-hpcrs",
+        "web",
+        uid(1),
+        json!({"spec": {"machine": {"cpus": 1}}}),
+    );
+    rig.until_ready("web").await;
+}

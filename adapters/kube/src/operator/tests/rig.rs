@@ -1,0 +1,251 @@
+//! A fleet on a simulated host in memory, and the API server it serves.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio::{task::JoinHandle, time::Instant};
+use vsiflow_engine::{
+    blob::MemoryBlobs, checkpoint::MemoryCheckpoints, clock::Clock, executor::Tuning,
+    journal::MemoryJournal, lease::Lease, model, room::Room, secret::MemorySecrets,
+};
+use vsiflow_steps::{
+    ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult},
+    sim::{SimHosts, SimSource},
+};
+use vsiflow_workflows::{
+    fleet::{Fleet, FleetParts},
+    hosts::HostDirectory,
+    spec::HostSettings,
+};
+
+use crate::{Namespaces, Operator, fake::Server, sample::uid};
+
+/// Longer than anything here takes in virtual time.
+const DEADLINE: Duration = Duration::from_secs(7_200);
+const HOST: &str = "sim:a";
+
+/// Virtual time, beginning in 2027.
+struct VirtualClock(Instant);
+
+#[async_trait]
+impl Clock for VirtualClock {
+    fn now(&self) -> model::Timestamp {
+        let elapsed = u64::try_from(self.0.elapsed().as_millis()).unwrap();
+        model::Timestamp(1_800_000_000_000 + elapsed)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// The simulated hosts, and whether they can be reached.
+struct Switched {
+    hosts: SimHosts,
+    reachable: AtomicBool,
+}
+
+#[async_trait]
+impl Hosts for Switched {
+    async fn host(&self, id: &str) -> PortResult<HostPorts> {
+        match self.reachable.load(Ordering::Relaxed) {
+            true => self.hosts.host(id).await,
+            false => Err(PortError::new(
+                PortErrorKind::Unreachable,
+                id,
+                "",
+                "no route",
+            )),
+        }
+    }
+}
+
+/// What outlives a process.
+#[derive(Clone, Default)]
+struct Stores {
+    journal: Arc<MemoryJournal>,
+    checkpoints: Arc<MemoryCheckpoints>,
+    blobs: Arc<MemoryBlobs>,
+    secrets: Arc<MemorySecrets>,
+}
+
+pub(super) struct Rig {
+    pub(super) server: Server,
+    stores: Stores,
+    hosts: Arc<Switched>,
+    clock: Arc<VirtualClock>,
+    fleet: Fleet,
+    serving: JoinHandle<()>,
+}
+
+impl Rig {
+    pub(super) async fn new() -> Self {
+        let server = Server::new();
+        let stores = Stores::default();
+        let hosts = Arc::new(Switched {
+            hosts: SimHosts::in_memory(),
+            reachable: AtomicBool::new(true),
+        });
+        let clock = Arc::new(VirtualClock(Instant::now()));
+        let fleet = open(&stores, &hosts, &clock).await;
+        let serving = serve(&server, &fleet);
+        Self {
+            server,
+            stores,
+            hosts,
+            clock,
+            fleet,
+            serving,
+        }
+    }
+
+    /// The process dies, and another one takes its place.
+    pub(super) async fn restart(&mut self) {
+        self.serving.abort();
+        self.fleet.close().await;
+        self.fleet = open(&self.stores, &self.hosts, &self.clock).await;
+        self.serving = serve(&self.server, &self.fleet);
+    }
+
+    /// The same, and the state directory is empty.
+    pub(super) async fn lose_journal(&mut self) {
+        self.stores = Stores::default();
+        self.restart().await;
+    }
+
+    pub(super) fn vsi(&self, name: &str, number: u8) {
+        self.vsi_with(name, number, json!({}));
+    }
+
+    pub(super) fn vsi_with(&self, name: &str, number: u8, spec: Value) {
+        let mut all = json!({
+            "contract": "env: |\n  type: env\nworkload: |\n  type: workload\n",
+            "imageURL": "http://images.lab.test:8080/hpcr-guest.qcow2",
+        });
+        for (key, value) in spec.as_object().unwrap() {
+            all[key] = value.clone();
+        }
+        self.server
+            .apply("onprem-hpcrs", name, uid(number), json!({"spec": all}));
+    }
+
+    pub(super) fn disk(&self, name: &str, number: u8) {
+        let rest = json!({"metadata": {"labels": {"disk": name}}, "spec": {"size": 1 << 20}});
+        self.server
+            .apply("onprem-datadisks", name, uid(number), rest);
+    }
+
+    pub(super) fn status(&self, name: &str) -> Value {
+        let object = self.server.get("onprem-hpcrs", name).unwrap_or_default();
+        object["status"].clone()
+    }
+
+    pub(super) fn condition(&self, name: &str, condition: &str) -> Value {
+        let status = self.status(name);
+        let all = status["conditions"].as_array().cloned().unwrap_or_default();
+        let found = all.into_iter().find(|one| one["type"] == condition);
+        found.unwrap_or_default()
+    }
+
+    pub(super) fn finalizers(&self, name: &str) -> Vec<String> {
+        finalizers(self.server.get("onprem-hpcrs", name))
+    }
+
+    pub(super) fn disk_finalizers(&self, name: &str) -> Vec<String> {
+        finalizers(self.server.get("onprem-datadisks", name))
+    }
+
+    /// The reasons of all Events.
+    pub(super) fn reasons(&self) -> Vec<String> {
+        let events = self.server.all("events");
+        events
+            .iter()
+            .map(|event| event["reason"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// How many runs there were of VSIs.
+    pub(super) fn runs(&self) -> usize {
+        let runs = self.fleet.runs();
+        runs.iter()
+            .filter(|run| run.entity.starts_with("vsi/"))
+            .count()
+    }
+
+    pub(super) async fn domains(&self) -> Vec<String> {
+        let host = self.hosts.hosts.sim(HOST).await.unwrap();
+        host.with(|state| state.domains.keys().map(ToString::to_string).collect())
+            .await
+    }
+
+    pub(super) fn host_reachable(&self, reachable: bool) {
+        self.hosts.reachable.store(reachable, Ordering::Relaxed);
+    }
+
+    pub(super) async fn until_ready(&self, name: &str) {
+        let what = format!("{name} is ready");
+        self.until(&what, || self.condition(name, "Ready")["status"] == "True")
+            .await;
+    }
+
+    pub(super) async fn until(&self, what: &str, mut ready: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !ready() {
+            let all = self.server.all("onprem-hpcrs");
+            assert!(begun.elapsed() < DEADLINE, "not in time: {what}\n{all:#?}");
+            assert!(!self.serving.is_finished(), "it serves no more");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Long enough for everything that was begun.
+    pub(super) async fn settle(&self) {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    }
+}
+
+fn finalizers(object: Option<Value>) -> Vec<String> {
+    let object = object.unwrap_or_default();
+    let all = object["metadata"]["finalizers"].as_array();
+    let all = all.into_iter().flatten();
+    all.map(|one| one.as_str().unwrap().to_owned()).collect()
+}
+
+async fn open(stores: &Stores, hosts: &Arc<Switched>, clock: &Arc<VirtualClock>) -> Fleet {
+    let directory = Arc::new(HostDirectory::default());
+    let fleet = Fleet::open(FleetParts {
+        journal: stores.journal.clone(),
+        blobs: stores.blobs.clone(),
+        checkpoints: stores.checkpoints.clone(),
+        secrets: stores.secrets.clone(),
+        clock: clock.clone(),
+        journal_id: "journal-a".into(),
+        tuning: Tuning::default(),
+        room: Room::boundless(),
+        lease: Lease::endless(),
+        hosts: hosts.clone(),
+        images: Arc::new(SimSource::with_size(1 << 20)),
+        directory,
+    });
+    let fleet = fleet.await.unwrap();
+    fleet.drive_all().await.unwrap();
+    fleet
+}
+
+fn serve(server: &Server, fleet: &Fleet) -> JoinHandle<()> {
+    let namespaces = Namespaces::These(vec!["default".to_owned()]);
+    let host = HOST.parse::<HostSettings>().unwrap();
+    let operator = Operator::new(server.client(), fleet.clone(), &namespaces, Some(host));
+    tokio::spawn(operator.run())
+}

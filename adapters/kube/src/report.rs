@@ -1,0 +1,311 @@
+//! What is written into a resource's status.
+//!
+//! Pure: from what the fleet tells, what a translation found and what the status said before, to
+//! what it is to say. Moments of conditions are kept as long as their status is the same.
+
+use k8s_openapi::jiff::Timestamp;
+use vsiflow_engine::model::Failure;
+use vsiflow_workflows::{fleet::VsiObject, phase::Phase, spec::Problem};
+
+use crate::{
+    crd::{Condition, OldMetadata, ReferenceStatus, VsiStatus},
+    desk::{Findings, Hold},
+};
+
+/// The longest text of a description or log, in bytes.
+const LONGEST: usize = 16 * 1024;
+
+/// What a VSI's status is to say.
+pub(crate) fn vsi(
+    findings: &Findings,
+    object: Option<&VsiObject>,
+    before: &VsiStatus,
+    now: Timestamp,
+) -> VsiStatus {
+    let mut status = match object {
+        Some(object) => known(object),
+        // What was told stays: by it, the journal is known to be lost.
+        None if findings.hold == Some(Hold::JournalLost) => VsiStatus {
+            conditions: unknown(findings).conditions,
+            warnings: Vec::new(),
+            ..before.clone()
+        },
+        None => unknown(findings),
+    };
+    let accepted = accepted(findings);
+    if let Some(wrong) = accepted.iter().find(|one| one.status == "False")
+        && object.is_none()
+    {
+        status.status = 2;
+        status.description.clone_from(&wrong.message);
+        for ready in status
+            .conditions
+            .iter_mut()
+            .filter(|one| one.name == "Ready")
+        {
+            ready.reason.clone_from(&wrong.reason);
+            ready.message.clone_from(&wrong.message);
+        }
+    }
+    status.conditions.extend(accepted);
+    status.warnings.extend(findings.warnings.iter().cloned());
+    if let Some(hold) = &findings.hold {
+        hold_back(&mut status, hold);
+    }
+    status.observed_generation = Some(findings.generation);
+    finish(
+        &mut status.conditions,
+        &before.conditions,
+        findings.generation,
+        now,
+    );
+    status.description = tail(&status.description);
+    status
+}
+
+fn known(object: &VsiObject) -> VsiStatus {
+    let is = &object.status;
+    let console = match is.phase {
+        Phase::Running | Phase::Degraded => is.description.clone(),
+        _ => String::new(),
+    };
+    let metadata = OldMetadata {
+        logs: tail(&console),
+        ipaddresses: is.ip_addresses.clone(),
+    };
+    VsiStatus {
+        status: i32::from(is.status),
+        description: is.description.clone(),
+        metadata: (metadata != OldMetadata::default()).then_some(metadata),
+        observed_generation: None,
+        phase: Some(is.phase.to_string()),
+        current_step: is.current_step.clone(),
+        progress: is.progress.as_ref().map(progress),
+        ip_addresses: is.ip_addresses.clone(),
+        run_id: is.run_id.clone(),
+        host: Some(is.host.clone()),
+        warnings: is.warnings.clone(),
+        conditions: is.conditions.iter().map(condition).collect(),
+    }
+}
+
+/// Nothing was asked of the fleet yet.
+fn unknown(findings: &Findings) -> VsiStatus {
+    let blocked = !findings.problems.is_empty() || findings.refusal.is_some();
+    let phase = if blocked {
+        Phase::Blocked
+    } else {
+        Phase::Pending
+    };
+    VsiStatus {
+        phase: Some(phase.to_string()),
+        conditions: vec![
+            made("Ready", false, phase.as_str(), ""),
+            made("Progressing", !blocked, phase.as_str(), ""),
+        ],
+        ..VsiStatus::default()
+    }
+}
+
+fn progress(progress: &vsiflow_workflows::fleet::Progress) -> String {
+    let steps = format!("{}/{}", progress.done, progress.total);
+    let upload = progress.upload.as_ref();
+    let share = upload.and_then(|upload| {
+        let total = upload.total_bytes.filter(|total| *total > 0)?;
+        upload.bytes.saturating_mul(100).checked_div(total)
+    });
+    match share {
+        Some(percent) => format!("{steps}, {percent}% uploaded"),
+        None => steps,
+    }
+}
+
+fn condition(one: &vsiflow_workflows::fleet::Condition) -> Condition {
+    Condition {
+        name: one.name.to_owned(),
+        status: one.status.to_owned(),
+        reason: reason(&one.reason),
+        message: one.message.clone(),
+        last_transition_time: whole_seconds(&one.last_transition_time),
+        observed_generation: None,
+    }
+}
+
+/// Kubernetes knows no parts of a second.
+fn whole_seconds(time: &str) -> String {
+    match time.parse::<Timestamp>() {
+        Ok(time) => seconds(time),
+        Err(_) => time.to_owned(),
+    }
+}
+
+/// Reasons begin with a letter and are never empty.
+fn reason(reason: &str) -> String {
+    match reason.is_empty() {
+        true => "Unknown".to_owned(),
+        false => reason.to_owned(),
+    }
+}
+
+fn made(name: &str, holds: bool, reason: &str, message: &str) -> Condition {
+    Condition {
+        name: name.to_owned(),
+        status: if holds { "True" } else { "False" }.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        ..Condition::default()
+    }
+}
+
+/// Whether the resource, as it is now, was taken over.
+fn accepted(findings: &Findings) -> Vec<Condition> {
+    let condition = match (findings.problems.as_slice(), &findings.refusal) {
+        ([], None) => made("Accepted", true, "Accepted", ""),
+        ([], Some(failure)) => made("Accepted", false, failure.code.as_str(), &refusal(failure)),
+        ([first, ..], _) => made(
+            "Accepted",
+            false,
+            first.code.as_str(),
+            &told(&findings.problems),
+        ),
+    };
+    vec![condition]
+}
+
+pub(crate) fn refusal(failure: &Failure) -> String {
+    match failure.remedy.is_empty() {
+        true => failure.to_string(),
+        false => format!("{failure}. {}", failure.remedy),
+    }
+}
+
+/// Problems as a person reads them.
+pub(crate) fn told(problems: &[Problem]) -> String {
+    let one = |problem: &Problem| {
+        let place = match problem.path.is_empty() {
+            true => String::new(),
+            false => format!("{}: ", problem.path),
+        };
+        format!("{place}{} ({})", problem.message, problem.remedy)
+    };
+    problems.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn hold_back(status: &mut VsiStatus, hold: &Hold) {
+    let (name, reason, message) = held(hold);
+    status.conditions.push(made(name, true, reason, &message));
+    if matches!(hold, Hold::JournalLost) {
+        status.status = 2;
+        status.phase = Some(Phase::Blocked.to_string());
+        status.description = message;
+    }
+}
+
+fn held(hold: &Hold) -> (&'static str, &'static str, String) {
+    match hold {
+        Hold::JournalLost => (
+            "JournalLost",
+            "VSI1002",
+            "this resource was worked on, and the state directory knows nothing of it: nothing is \
+             done for it. Restore the state directory; or, to let the resource go and keep what is \
+             on the host, annotate it with vsiflow.io/orphan=true and delete it"
+                .to_owned(),
+        ),
+        Hold::InUse(users) => (
+            "InUse",
+            "VSI0210",
+            format!(
+                "it is used by {}; it goes when they let it go",
+                users.join(", ")
+            ),
+        ),
+        Hold::Removed => (
+            "Removed",
+            "Deleted",
+            "it was deleted by a command, and its resource stayed: delete the resource, or change \
+             it to have it made again"
+                .to_owned(),
+        ),
+    }
+}
+
+/// What the status of a data disk or a reference is to say.
+pub(crate) fn reference(
+    findings: &Findings,
+    before: &ReferenceStatus,
+    now: Timestamp,
+) -> ReferenceStatus {
+    let fits = findings.problems.is_empty();
+    let message = told(&findings.problems);
+    let code = findings.problems.first().map(|one| one.code.as_str());
+    let mut conditions = vec![
+        made("Ready", fits, code.unwrap_or("Resolved"), &message),
+        made("Accepted", fits, code.unwrap_or("Accepted"), &message),
+    ];
+    if let Some(hold) = &findings.hold {
+        let (name, reason, message) = held(hold);
+        conditions.push(made(name, true, reason, &message));
+    }
+    finish(
+        &mut conditions,
+        &before.conditions,
+        findings.generation,
+        now,
+    );
+    ReferenceStatus {
+        status: if fits { 1 } else { 2 },
+        description: tail(&message),
+        metadata: None,
+        observed_generation: Some(findings.generation),
+        host: findings.host.clone(),
+        used_by: findings.used_by.clone(),
+        conditions,
+    }
+}
+
+/// A condition keeps its moment as long as its status stays.
+fn finish(conditions: &mut [Condition], before: &[Condition], generation: i64, now: Timestamp) {
+    for condition in conditions {
+        let same = before
+            .iter()
+            .find(|old| old.name == condition.name && old.status == condition.status);
+        match same {
+            Some(old) => condition
+                .last_transition_time
+                .clone_from(&old.last_transition_time),
+            None if condition.last_transition_time.is_empty() => {
+                condition.last_transition_time = seconds(now);
+            }
+            None => {}
+        }
+        condition.observed_generation = Some(generation);
+    }
+}
+
+/// A moment as Kubernetes writes it.
+fn seconds(time: Timestamp) -> String {
+    let whole = Timestamp::from_second(time.as_second()).unwrap_or(time);
+    format!("{whole:.0}")
+}
+
+/// The end of a text.
+fn tail(text: &str) -> String {
+    let from = text.len().saturating_sub(LONGEST);
+    let from = (from..=text.len()).find(|at| text.is_char_boundary(*at));
+    text.get(from.unwrap_or_default()..)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Whether the difference is one that can wait a moment: how far something is.
+pub(crate) fn is_only_progress(old: &VsiStatus, new: &VsiStatus) -> bool {
+    let plain = |status: &VsiStatus| VsiStatus {
+        progress: None,
+        current_step: None,
+        ..status.clone()
+    };
+    old != new && plain(old) == plain(new)
+}
+
+#[cfg(test)]
+mod tests;

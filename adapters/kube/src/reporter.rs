@@ -1,0 +1,170 @@
+//! Writes status where it differs from what is there.
+//!
+//! What is there is what the API server told last, so that nothing has to be remembered over a
+//! restart, and somebody who overwrites a status finds it put right.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, stream};
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tokio::time::Instant;
+use vsiflow_workflows::{fleet::Fleet, wanted::vsi_entity};
+
+use crate::{
+    api::{self, CallError},
+    controller::status_of,
+    desk::Desk,
+    health::Health,
+    kind::Kind,
+    report,
+    resource::{Key, Resource},
+    world::{Told, What, World},
+};
+
+/// Changes are gathered that long.
+const GATHER: Duration = Duration::from_millis(100);
+/// How far something is, is told at most that often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+/// What could not be written is tried again after that.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Calls to the API server at one time.
+const AT_ONCE: usize = 8;
+
+/// Writes status as long as it is polled.
+pub(crate) struct Reporter {
+    pub(crate) client: Client,
+    pub(crate) fleet: Fleet,
+    pub(crate) world: Arc<World>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) health: Arc<Health>,
+    /// When each status was written last.
+    pub(crate) written: BTreeMap<Key, Instant>,
+}
+
+/// What came of looking at one resource.
+enum Done {
+    /// Nothing more is to do.
+    Settled,
+    /// It was written.
+    Written,
+    /// It is to be looked at again.
+    Later(Duration),
+}
+
+impl Reporter {
+    /// Cancel safe: what was not written is found again by comparing.
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.desk.dirtied.notified().await;
+            tokio::time::sleep(GATHER).await;
+            let keys = self.desk.take();
+            let this = &self;
+            let looks = keys.into_iter().map(|key| async move {
+                let done = this.look(&key).await;
+                (key, done)
+            });
+            let done: Vec<_> = stream::iter(looks)
+                .buffer_unordered(AT_ONCE)
+                .collect()
+                .await;
+            for (key, done) in done {
+                match done {
+                    Done::Settled => {}
+                    Done::Written => _ = self.written.insert(key, Instant::now()),
+                    Done::Later(delay) => self.later(key, delay),
+                }
+            }
+            let world = self.world.clone();
+            self.written.retain(|key, _| world.resource(key).is_some());
+        }
+    }
+
+    fn later(&self, key: Key, delay: Duration) {
+        let desk = self.desk.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            desk.dirty(key);
+        });
+    }
+
+    async fn look(&self, key: &Key) -> Done {
+        let Some(resource) = self.world.resource(key) else {
+            return Done::Settled;
+        };
+        match key.kind {
+            Kind::Vsi => self.vsi(&resource).await,
+            _ => self.reference(&resource).await,
+        }
+    }
+
+    async fn vsi(&self, resource: &Arc<Resource>) -> Done {
+        let Some(findings) = self.desk.findings(&resource.key) else {
+            return Done::Settled;
+        };
+        let Ok(entity) = vsi_entity(resource.uid) else {
+            return Done::Settled;
+        };
+        let object = match self.fleet.object_of(&entity).await {
+            Ok(object) => object,
+            Err(error) => {
+                tracing::warn!("the status of {} is not known: {error}", resource.key);
+                return Done::Later(AGAIN);
+            }
+        };
+        let before = status_of(resource);
+        let now = Timestamp::now();
+        let status = report::vsi(&findings, object.as_ref(), &before, now);
+        if status == before && !resource.status.is_null() {
+            return Done::Settled;
+        }
+        let since = self.written.get(&resource.key).map(Instant::elapsed);
+        if report::is_only_progress(&before, &status)
+            && let Some(wait) = since.and_then(|since| PROGRESS_EVERY.checked_sub(since))
+        {
+            return Done::Later(wait);
+        }
+        self.write(resource, &status).await
+    }
+
+    async fn reference(&self, resource: &Arc<Resource>) -> Done {
+        let Some(findings) = self.desk.findings(&resource.key) else {
+            return Done::Settled;
+        };
+        let before = read(&resource.status);
+        let status = report::reference(&findings, &before, Timestamp::now());
+        match status == before && !resource.status.is_null() {
+            true => Done::Settled,
+            false => self.write(resource, &status).await,
+        }
+    }
+
+    async fn write(&self, resource: &Resource, status: &impl Serialize) -> Done {
+        let Ok(status) = serde_json::to_value(status) else {
+            return Done::Settled;
+        };
+        match api::set_status(&self.client, resource, status).await {
+            Ok(patched) => {
+                self.health.answered();
+                if let Some(patched) = patched {
+                    let what = What::Kind(resource.key.kind);
+                    self.world.put(what, Told::Resource(Arc::new(patched)));
+                }
+                Done::Written
+            }
+            Err(CallError::Gone) => Done::Settled,
+            Err(CallError::Conflict) => Done::Later(Duration::from_secs(1)),
+            Err(error) => {
+                self.health.failed();
+                tracing::warn!("the status of {} cannot be written: {error}", resource.key);
+                Done::Later(AGAIN)
+            }
+        }
+    }
+}
+
+fn read<T: DeserializeOwned + Default>(status: &Value) -> T {
+    serde_json::from_value(status.clone()).unwrap_or_default()
+}

@@ -1,0 +1,194 @@
+//! What is kept of an object that is watched.
+
+use std::{collections::BTreeMap, fmt};
+
+use k8s_openapi::{
+    api::core::v1::{ConfigMap, Secret as SecretObject},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    jiff::Timestamp,
+};
+use kube::core::DynamicObject;
+use serde_json::Value;
+use uuid::Uuid;
+use vsiflow_engine::secret::Secret;
+use vsiflow_workflows::spec::{KeyValues, meta::LAST_APPLIED};
+
+use crate::{FIELD_MANAGER, FINALIZER, ORPHAN, kind::Kind};
+
+/// Which object: kind, namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    pub(crate) kind: Kind,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind.name(), self.namespace, self.name)
+    }
+}
+
+/// An object of one of the four kinds. Prints no spec: it may hold a contract.
+#[derive(Clone)]
+pub(crate) struct Resource {
+    pub(crate) key: Key,
+    pub(crate) uid: Uuid,
+    pub(crate) generation: i64,
+    pub(crate) version: String,
+    pub(crate) created: Option<Timestamp>,
+    /// Since when it is to be deleted.
+    pub(crate) deleted: Option<Timestamp>,
+    pub(crate) finalizers: Vec<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// Who changed it last, as far as the API server tells.
+    pub(crate) manager: String,
+    pub(crate) spec: Value,
+    pub(crate) status: Value,
+}
+
+impl Resource {
+    /// What is kept of the object; none where it lacks what every stored object has.
+    pub(crate) fn of(kind: Kind, mut object: DynamicObject) -> Option<Self> {
+        let meta = object.metadata;
+        let mut part = |name: &str| {
+            let part = object.data.get_mut(name).map(Value::take);
+            part.unwrap_or_default()
+        };
+        let (spec, status) = (part("spec"), part("status"));
+        let manager = last_manager(&meta);
+        let mut annotations = meta.annotations.unwrap_or_default();
+        annotations.remove(LAST_APPLIED);
+        Some(Self {
+            key: Key {
+                kind,
+                namespace: meta.namespace?,
+                name: meta.name?,
+            },
+            uid: meta.uid?.parse().ok()?,
+            generation: meta.generation.unwrap_or_default(),
+            version: meta.resource_version.unwrap_or_default(),
+            created: meta.creation_timestamp.map(|time| time.0),
+            deleted: meta.deletion_timestamp.map(|time| time.0),
+            finalizers: meta.finalizers.unwrap_or_default(),
+            labels: meta.labels.unwrap_or_default(),
+            annotations,
+            manager,
+            spec,
+            status,
+        })
+    }
+
+    pub(crate) fn is_going(&self) -> bool {
+        self.deleted.is_some()
+    }
+
+    pub(crate) fn has_finalizer(&self) -> bool {
+        self.finalizers.iter().any(|one| one == FINALIZER)
+    }
+
+    /// Whether it is to be let go without anything being removed.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.annotations
+            .get(ORPHAN)
+            .is_some_and(|yes| yes == "true")
+    }
+
+    /// Whether the other is an older copy of the same object.
+    pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
+        let number = |one: &Self| one.version.parse::<u64>().ok();
+        match (number(self), number(other)) {
+            (Some(this), Some(other)) => this > other,
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.key, self.version)
+    }
+}
+
+/// The field manager of the newest change that was not a status and not our own.
+fn last_manager(meta: &ObjectMeta) -> String {
+    let fields = meta.managed_fields.iter().flatten();
+    let others = fields.filter(|entry| {
+        entry.subresource.is_none() && entry.manager.as_deref() != Some(FIELD_MANAGER)
+    });
+    let newest = others.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    let name = newest.and_then(|entry| entry.manager.clone());
+    name.unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// A ConfigMap or a Secret: host settings, perhaps.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) values: KeyValues,
+}
+
+/// The keys that say something of a host; nothing else is kept.
+const KEYS: [&str; 17] = [
+    "HOSTNAME",
+    "PORT",
+    "USER",
+    "KEY",
+    "ssh-privatekey",
+    "KEY_FILE",
+    "KNOWN_HOSTS",
+    "KNOWN_HOSTS_FILE",
+    "INSECURE_SKIP_HOST_KEY",
+    "SOCKET",
+    "UPLOAD_LIMIT",
+    "IMAGE_SERVER",
+    "IMAGE_USER",
+    "IMAGE_PASSWORD",
+    "IMAGE_TOKEN",
+    "IMAGE_CA",
+    "IMAGE_CA_FILE",
+];
+
+impl Settings {
+    pub(crate) fn of_config_map(object: ConfigMap) -> Option<Self> {
+        let data = object.data.unwrap_or_default();
+        let data = data.into_iter().map(|(key, text)| (key, text.into_bytes()));
+        Self::of(object.metadata, data)
+    }
+
+    pub(crate) fn of_secret(object: SecretObject) -> Option<Self> {
+        let data = object.data.unwrap_or_default();
+        Self::of(
+            object.metadata,
+            data.into_iter().map(|(key, it)| (key, it.0)),
+        )
+    }
+
+    fn of(meta: ObjectMeta, data: impl Iterator<Item = (String, Vec<u8>)>) -> Option<Self> {
+        let known = data.filter(|(key, _)| KEYS.contains(&key.as_str()));
+        Some(Self {
+            namespace: meta.namespace?,
+            name: meta.name?,
+            labels: meta.labels.unwrap_or_default(),
+            values: KeyValues(
+                known
+                    .map(|(key, value)| (key, Secret::new(value)))
+                    .collect(),
+            ),
+        })
+    }
+
+    /// Whether both say the same of a host.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        let values = |one: &Self| -> Vec<(String, Vec<u8>)> {
+            let values = one.values.0.iter();
+            values
+                .map(|(key, value)| (key.clone(), value.expose().to_vec()))
+                .collect()
+        };
+        self.labels == other.labels && values(self) == values(other)
+    }
+}

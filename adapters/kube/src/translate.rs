@@ -1,0 +1,325 @@
+//! From the world to desired state, and to what is wrong with which resource.
+//!
+//! Everything is resolved at once, so that two VSIs never get one disk and two namespaces never
+//! disagree about one host unnoticed. What is wrong concerns only the resources it is said of:
+//! they are left out, and the rest is resolved again. Of two that exclude one another the older
+//! one stays.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+use vsiflow_workflows::spec::{
+    Document, DocumentRef, Documents, HostSettings, KeyValues, LabelSelector, Problem, Resolved,
+    ResolvedVsi, documents, resolve,
+};
+
+use crate::{
+    document,
+    kind::Kind,
+    resource::{Key, Resource, Settings},
+    world::Snapshot,
+};
+
+/// What the world asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Translation {
+    /// VSIs that can be asked for, by UID.
+    pub(crate) vsis: BTreeMap<Uuid, ResolvedVsi>,
+    /// Everything beside the VSIs.
+    pub(crate) rest: Resolved,
+    /// What is wrong, by resource.
+    pub(crate) problems: BTreeMap<Key, Vec<Problem>>,
+    /// What is odd, by resource.
+    pub(crate) warnings: BTreeMap<Key, Vec<String>>,
+    /// The hosts of data disks and references, where they are known.
+    pub(crate) hosts: BTreeMap<Key, String>,
+    /// The VSIs that use a data disk or a reference.
+    pub(crate) used_by: BTreeMap<Key, Vec<String>>,
+}
+
+/// Translates a snapshot; with `host`, everything lives there.
+pub(crate) fn translate(snapshot: &Snapshot, host: Option<&HostSettings>) -> Translation {
+    let mut reading = Reading::default();
+    reading.settings(&snapshot.config_maps, documents::CONFIG_MAP);
+    reading.settings(&snapshot.secrets, documents::SECRET);
+    for resource in &snapshot.resources {
+        reading.resource(resource);
+    }
+    reading.resolve(host)
+}
+
+/// What a document's number belongs to.
+#[derive(Clone)]
+enum Owner {
+    Resource(Arc<Resource>),
+    Settings,
+}
+
+#[derive(Default)]
+struct Reading {
+    documents: Documents,
+    owners: Vec<Owner>,
+    /// VSIs that count for what they use, and are not asked for.
+    silent: BTreeSet<usize>,
+    translation: Translation,
+}
+
+impl Reading {
+    fn number(&mut self, owner: Owner, source: String) -> DocumentRef {
+        self.owners.push(owner);
+        DocumentRef {
+            index: self.owners.len().saturating_sub(1),
+            source,
+            line: None,
+        }
+    }
+
+    fn settings(&mut self, all: &[Arc<Settings>], kind: &'static str) {
+        for one in all {
+            let source = format!("{kind} {}/{}", one.namespace, one.name);
+            let at = self.number(Owner::Settings, source);
+            let document = document::settings(one, kind, at);
+            match kind {
+                documents::SECRET => self.documents.secrets.push(document),
+                _ => self.documents.config_maps.push(document),
+            }
+        }
+    }
+
+    fn resource(&mut self, resource: &Arc<Resource>) {
+        let owner = Owner::Resource(resource.clone());
+        let at = self.number(owner, resource.key.to_string());
+        match resource.key.kind {
+            Kind::Vsi => self.vsi(resource, at),
+            Kind::DataDisk => {
+                let found = self.read(resource, at);
+                self.documents.data_disks.extend(found);
+            }
+            Kind::DataDiskRef => {
+                let found = self.read(resource, at);
+                self.documents.data_disk_refs.extend(found);
+            }
+            Kind::NetworkRef => {
+                let found = self.read(resource, at);
+                self.documents.network_refs.extend(found);
+            }
+        }
+    }
+
+    fn vsi(&mut self, resource: &Arc<Resource>, at: DocumentRef) {
+        let index = at.index;
+        let found = self.read(resource, at.clone());
+        if found.is_none() || resource.is_going() {
+            self.silent.insert(index);
+        }
+        let found = found.or_else(|| document::stand_in(resource, at));
+        self.documents.vsis.extend(found);
+    }
+
+    fn read<T: DeserializeOwned>(
+        &mut self,
+        resource: &Resource,
+        at: DocumentRef,
+    ) -> Option<Document<T>> {
+        let key = resource.key.clone();
+        match document::read(resource, at) {
+            Ok((document, warnings)) => {
+                if !warnings.is_empty() {
+                    self.translation.warnings.insert(key, warnings);
+                }
+                Some(document)
+            }
+            Err(problem) => {
+                self.translation
+                    .problems
+                    .entry(key)
+                    .or_default()
+                    .push(*problem);
+                None
+            }
+        }
+    }
+
+    /// Leaves out what does not fit until the rest does.
+    fn resolve(mut self, host: Option<&HostSettings>) -> Translation {
+        loop {
+            let problems = match resolve(&self.documents, host) {
+                Ok(resolved) => return self.finish(resolved, host),
+                Err(problems) => problems,
+            };
+            let mut wrong = BTreeSet::new();
+            for problem in problems {
+                for index in self.concerned(&problem) {
+                    wrong.insert(index);
+                    self.note(index, problem.clone());
+                }
+            }
+            let before = self.documents.len();
+            self.leave_out(&wrong);
+            if self.documents.len() == before {
+                // A problem that concerns nothing that can be left out: nothing is asked for.
+                return self.translation;
+            }
+        }
+    }
+
+    fn note(&mut self, index: usize, problem: Problem) {
+        let Some(Owner::Resource(resource)) = self.owners.get(index) else {
+            return;
+        };
+        if self.silent.contains(&index) {
+            return;
+        }
+        let problems = self.translation.problems.entry(resource.key.clone());
+        let problems = problems.or_default();
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+
+    /// The documents that a problem concerns: its own, or, of host settings, those that select
+    /// them.
+    fn concerned(&self, problem: &Problem) -> Vec<usize> {
+        let own = problem.document.index;
+        match self.owners.get(own) {
+            Some(Owner::Settings) => self.selecting(own),
+            _ => vec![own],
+        }
+    }
+
+    fn selecting(&self, settings: usize) -> Vec<usize> {
+        let all = &self.documents;
+        let found = all.config_maps.iter().chain(&all.secrets);
+        let Some(found) = found.into_iter().find(|one| one.at.index == settings) else {
+            return Vec::new();
+        };
+        let selects = |namespace: &str, selector: Option<&LabelSelector>| {
+            namespace == found.meta.namespace
+                && selector.is_some_and(|selector| selector.matches(&found.meta.labels))
+        };
+        let mut indexes = Vec::new();
+        macro_rules! among {
+            ($list:expr) => {
+                for one in $list {
+                    if selects(&one.meta.namespace, one.spec.target_selector.as_ref()) {
+                        indexes.push(one.at.index);
+                    }
+                }
+            };
+        }
+        among!(&all.vsis);
+        among!(&all.data_disks);
+        among!(&all.data_disk_refs);
+        among!(&all.network_refs);
+        indexes
+    }
+
+    fn leave_out(&mut self, wrong: &BTreeSet<usize>) {
+        let all = &mut self.documents;
+        let fits = |at: &DocumentRef| !wrong.contains(&at.index);
+        all.vsis.retain(|one| fits(&one.at));
+        all.data_disks.retain(|one| fits(&one.at));
+        all.data_disk_refs.retain(|one| fits(&one.at));
+        all.network_refs.retain(|one| fits(&one.at));
+    }
+
+    fn finish(mut self, mut resolved: Resolved, host: Option<&HostSettings>) -> Translation {
+        self.users(&resolved.vsis);
+        self.hosts(host);
+        for vsi in std::mem::take(&mut resolved.vsis) {
+            let Some(Owner::Resource(resource)) = self.owners.get(vsi.at.index) else {
+                continue;
+            };
+            if !self.silent.contains(&vsi.at.index) {
+                self.translation.vsis.insert(resource.uid, vsi);
+            }
+        }
+        self.translation.rest = resolved;
+        self.translation
+    }
+
+    fn owner(&self, index: usize) -> Option<Arc<Resource>> {
+        match self.owners.get(index)? {
+            Owner::Resource(resource) => Some(resource.clone()),
+            Owner::Settings => None,
+        }
+    }
+
+    /// Which disk or network is used by which VSI.
+    fn users(&mut self, vsis: &[ResolvedVsi]) {
+        let all = &self.documents;
+        let disks = all
+            .data_disks
+            .iter()
+            .map(|one| (&one.meta, one.at.index, &one.meta.name));
+        let refs = all.data_disk_refs.iter();
+        let refs = refs.map(|one| (&one.meta, one.at.index, &one.meta.name));
+        let networks = all.network_refs.iter();
+        let networks = networks.map(|one| (&one.meta, one.at.index, &one.spec.network_name));
+        let disks: Vec<_> = disks.chain(refs).collect();
+        let networks: Vec<_> = networks.collect();
+        let mut used_by: BTreeMap<Key, Vec<String>> = BTreeMap::new();
+        for vsi in vsis {
+            let (desired, name) = (&vsi.desired, &vsi.desired.name);
+            let has_disk = |disk: &str| desired.disks.iter().any(|one| one.name == *disk);
+            let has_network =
+                |net: &str| vsi.selects_networks && desired.networks.iter().any(|one| one == net);
+            let disks = disks.iter().filter(|(_, _, disk)| has_disk(disk));
+            let networks = networks.iter().filter(|(_, _, net)| has_network(net));
+            for (meta, index, _) in disks.chain(networks) {
+                if meta.namespace == desired.namespace
+                    && let Some(resource) = self.owner(*index)
+                {
+                    used_by
+                        .entry(resource.key.clone())
+                        .or_default()
+                        .push(name.clone());
+                }
+            }
+        }
+        self.translation.used_by = used_by;
+    }
+
+    /// The hosts of data disks and references.
+    fn hosts(&mut self, fixed: Option<&HostSettings>) {
+        let all = &self.documents;
+        let mut hosts = BTreeMap::new();
+        macro_rules! among {
+            ($list:expr) => {
+                for one in $list {
+                    let selector = one.spec.target_selector.as_ref();
+                    let host = match fixed {
+                        Some(host) => Some(host.id()),
+                        None => self.host_of(&one.meta.namespace, selector),
+                    };
+                    if let (Some(resource), Some(host)) = (self.owner(one.at.index), host) {
+                        hosts.insert(resource.key.clone(), host);
+                    }
+                }
+            };
+        }
+        among!(&all.data_disks);
+        among!(&all.data_disk_refs);
+        among!(&all.network_refs);
+        self.translation.hosts = hosts;
+    }
+
+    fn host_of(&self, namespace: &str, selector: Option<&LabelSelector>) -> Option<String> {
+        let selector = selector?;
+        let fits = |one: &&Document<KeyValues>| {
+            one.meta.namespace == namespace && selector.matches(&one.meta.labels)
+        };
+        let config_map = self.documents.config_maps.iter().find(fits);
+        let secret = self.documents.secrets.iter().find(fits);
+        let settings =
+            HostSettings::from_keys(config_map.map(|one| &one.spec), secret.map(|one| &one.spec));
+        settings.ok().map(|settings| settings.id())
+    }
+}
+
+#[cfg(test)]
+mod tests;

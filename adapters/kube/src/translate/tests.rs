@@ -1,0 +1,172 @@
+use serde_json::json;
+
+use super::*;
+use crate::sample::{config_map, disk, resource, uid, vsi, world};
+
+fn key(kind: Kind, name: &str) -> Key {
+    Key {
+        kind,
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+fn told(translation: &Translation, name: &str) -> String {
+    let problems = translation.problems.get(&key(Kind::Vsi, name));
+    crate::report::told(problems.map_or(&[], Vec::as_slice))
+}
+
+#[test]
+fn a_resource_is_a_document_with_its_uid() {
+    let translation = translate(&world(vec![vsi("web", 1, json!({}))]), None);
+    let found = &translation.vsis[&uid(1)].desired;
+    assert_eq!(found.uid, Some(uid(1)));
+    assert_eq!(
+        (found.namespace.as_str(), found.name.as_str()),
+        ("default", "web")
+    );
+    assert_eq!(found.host, "root@lpar1.example.com:22");
+    assert_eq!(found.pool, "images");
+    assert!(translation.problems.is_empty());
+}
+
+#[test]
+fn what_is_wrong_with_one_leaves_the_others_alone() {
+    let all = vec![
+        vsi("good", 1, json!({})),
+        vsi(
+            "no-disk",
+            2,
+            json!({"diskSelector": {"matchLabels": {"disk": "gone"}}}),
+        ),
+        vsi("not-read", 3, json!({"machine": {"cpus": 0}})),
+        vsi(
+            "no-host",
+            4,
+            json!({"targetSelector": {"matchLabels": {"config": "other"}}}),
+        ),
+    ];
+    let translation = translate(&world(all), None);
+    assert_eq!(translation.vsis.keys().collect::<Vec<_>>(), [&uid(1)]);
+    assert!(told(&translation, "no-disk").contains("disk=gone"));
+    assert!(told(&translation, "not-read").starts_with("spec.machine.cpus: "));
+    assert!(told(&translation, "no-host").contains("config=other"));
+}
+
+#[test]
+fn kube_settings_that_cannot_be_used_are_said_of_whoever_selects_them() {
+    let mut world = world(vec![vsi("web", 1, json!({})), disk("d", 2)]);
+    world.config_maps = vec![config_map(json!({"HOSTNAME": ""}))];
+    let translation = translate(&world, None);
+    assert!(translation.vsis.is_empty());
+    assert!(told(&translation, "web").contains("the host's name is empty"));
+    assert!(translation.problems.contains_key(&key(Kind::DataDisk, "d")));
+}
+
+#[test]
+fn of_two_vsis_for_one_disk_the_older_one_gets_it() {
+    let selects = json!({"diskSelector": {"matchLabels": {"disk": "d"}}});
+    let all = vec![
+        vsi("older", 1, selects.clone()),
+        vsi("newer", 2, selects),
+        disk("d", 3),
+    ];
+    let translation = translate(&world(all), None);
+    assert_eq!(translation.vsis.keys().collect::<Vec<_>>(), [&uid(1)]);
+    assert!(told(&translation, "newer").contains("default/older"));
+    let users = &translation.used_by[&key(Kind::DataDisk, "d")];
+    assert_eq!(users, &["older"]);
+}
+
+#[test]
+fn a_vsi_that_goes_or_cannot_be_read_still_has_its_disks() {
+    let selects = json!({"diskSelector": {"matchLabels": {"disk": "d"}}});
+    let going = json!({
+        "metadata": {"deletionTimestamp": "2026-01-02T00:00:00Z"},
+        "spec": {
+            "contract": "a", "imageURL": "http://a/b",
+            "targetSelector": {"matchLabels": {"config": "lpar1"}},
+            "diskSelector": {"matchLabels": {"disk": "d"}},
+        },
+    });
+    let unreadable = json!({"spec": {
+        "contract": 5, "diskSelector": {"matchLabels": {"disk": "d"}},
+    }});
+    for older in [going, unreadable] {
+        let all = vec![
+            resource(Kind::Vsi, "older", 1, older),
+            vsi("newer", 2, selects.clone()),
+            disk("d", 3),
+        ];
+        let translation = translate(&world(all), None);
+        assert!(translation.vsis.is_empty());
+        assert!(told(&translation, "newer").contains("is selected by default/older"));
+    }
+}
+
+#[test]
+fn kube_defect_19_expressions_with_values_match() {
+    let expressions = |field: &str| {
+        json!({"diskSelector": {"matchExpressions": [
+            {"key": "disk", "operator": "In", field: ["d"]},
+        ]}})
+    };
+    let all = vec![vsi("web", 1, expressions("values")), disk("d", 3)];
+    let translation = translate(&world(all), None);
+    assert_eq!(translation.vsis[&uid(1)].desired.disks.len(), 1);
+
+    let all = vec![vsi("web", 1, expressions("value")), disk("d", 3)];
+    let translation = translate(&world(all), None);
+    assert!(told(&translation, "web").contains("needs at least one of `values`"));
+}
+
+#[test]
+fn the_old_slip_is_let_in_and_warned_of() {
+    let spec = json!({
+        "selector": {"matchLabels": {"a": "b"}},
+        "targetSelector": {"matchExpressions": [
+            {"key": "config", "operator": "Exists", "value": ["x"]},
+        ]},
+    });
+    let translation = translate(&world(vec![vsi("web", 1, spec)]), None);
+    assert!(translation.vsis.contains_key(&uid(1)));
+    let warnings = &translation.warnings[&key(Kind::Vsi, "web")];
+    assert_eq!(warnings.len(), 2);
+    assert!(warnings[1].contains("matchExpressions[0].value"));
+}
+
+#[test]
+fn nothing_repeats_a_contract() {
+    for contract in [
+        json!(12_345),
+        json!({"secret": 12_345}),
+        json!(["secret 12345"]),
+    ] {
+        let translation = translate(
+            &world(vec![vsi("web", 1, json!({"contract": contract}))]),
+            None,
+        );
+        let told = told(&translation, "web");
+        assert!(
+            told.starts_with("spec.contract: ") && !told.contains("12345"),
+            "{told}"
+        );
+    }
+    let printed = format!("{:?}", vsi("web", 1, json!({})));
+    assert!(!printed.contains("hyper-protect"), "{printed}");
+}
+
+#[test]
+fn namespaces_do_not_see_one_another() {
+    let other = json!({
+        "metadata": {"namespace": "other"},
+        "spec": {
+            "contract": "a", "imageURL": "http://a/b",
+            "targetSelector": {"matchLabels": {"config": "lpar1"}},
+        },
+    });
+    let translation = translate(&world(vec![resource(Kind::Vsi, "web", 1, other)]), None);
+    assert!(translation.vsis.is_empty());
+    let problems: Vec<_> = translation.problems.values().flatten().collect();
+    assert!(problems[0].message.contains("namespace other"));
+}

@@ -1,0 +1,150 @@
+//! Keeps the [`World`] up to date.
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{
+    Api, Client,
+    api::DynamicObject,
+    core::{NamespaceResourceScope, Resource as Described},
+    runtime::{WatchStreamExt as _, watcher},
+};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::{
+    health::Health,
+    kind::Kind,
+    resource::{Resource, Settings},
+    world::{Source, Told, What, World},
+};
+
+/// Kinds of Secrets that are no host settings, and large or many.
+const OTHER_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=kubernetes.io/dockerconfigjson";
+
+/// A watch is asked for anew that often, and a dead connection noticed soon after.
+const WATCH_FOR: u32 = 240;
+
+/// The same trouble of one watch is told that often.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// Follows one source for ever. Errors are told and waited out; what is known stays.
+pub(crate) async fn follow(client: Client, source: Source, world: Arc<World>, health: Arc<Health>) {
+    let namespace = source.1.as_deref();
+    let watching = Watching {
+        world,
+        source: source.clone(),
+        health,
+    };
+    match source.0 {
+        What::Kind(kind) => {
+            let described = kind.api_resource();
+            let api: Api<DynamicObject> = match namespace {
+                Some(namespace) => Api::namespaced_with(client, namespace, &described),
+                None => Api::all_with(client, &described),
+            };
+            let told = move |object| told(kind, object);
+            watching.run(api, watcher::Config::default(), told).await;
+        }
+        What::ConfigMaps => {
+            let told = |object: ConfigMap| Settings::of_config_map(object).map(settings);
+            watching
+                .run(core(client, namespace), watcher::Config::default(), told)
+                .await;
+        }
+        What::Secrets => {
+            let told = |object: Secret| Settings::of_secret(object).map(settings);
+            let config = watcher::Config::default().fields(OTHER_SECRETS);
+            watching.run(core(client, namespace), config, told).await;
+        }
+    }
+}
+
+fn core<K>(client: Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Described<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    }
+}
+
+fn told(kind: Kind, object: DynamicObject) -> Option<Told> {
+    Resource::of(kind, object).map(|one| Told::Resource(Arc::new(one)))
+}
+
+fn settings(settings: Settings) -> Told {
+    Told::Settings(Arc::new(settings))
+}
+
+struct Watching {
+    world: Arc<World>,
+    source: Source,
+    health: Arc<Health>,
+}
+
+impl Watching {
+    async fn run<K>(&self, api: Api<K>, config: watcher::Config, told: impl Fn(K) -> Option<Told>)
+    where
+        K: Described + Clone + DeserializeOwned + Debug + Send + 'static,
+        K::DynamicType: Clone,
+    {
+        let config = config.timeout(WATCH_FOR);
+        let mut events = watcher::watcher(api, config).default_backoff().boxed();
+        let mut listed = Vec::new();
+        let mut last_told: Option<Instant> = None;
+        // It never ends by itself.
+        loop {
+            match events.try_next().await {
+                Ok(Some(event)) => {
+                    self.health.answered();
+                    last_told = None;
+                    self.take_in(event, &mut listed, &told);
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    self.health.failed();
+                    let now = Instant::now();
+                    if last_told.is_none_or(|at| now.duration_since(at) >= TELL_EVERY) {
+                        last_told = Some(now);
+                        self.complain(&error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_in<K>(
+        &self,
+        event: watcher::Event<K>,
+        listed: &mut Vec<Told>,
+        told: impl Fn(K) -> Option<Told>,
+    ) {
+        let what = self.source.0;
+        match event {
+            watcher::Event::Init => listed.clear(),
+            watcher::Event::InitApply(object) => listed.extend(told(object)),
+            watcher::Event::InitDone => {
+                self.world.replace(&self.source, std::mem::take(listed));
+            }
+            watcher::Event::Apply(object) => {
+                if let Some(told) = told(object) {
+                    self.world.put(what, told);
+                }
+            }
+            watcher::Event::Delete(object) => {
+                if let Some(told) = told(object) {
+                    self.world.remove(what, &told);
+                }
+            }
+        }
+    }
+
+    fn complain(&self, error: &watcher::Error) {
+        let (what, namespace) = &self.source;
+        let place = namespace.as_deref().unwrap_or("all namespaces");
+        tracing::warn!(?what, place, "a watch fails, what is known stays: {error}");
+    }
+}

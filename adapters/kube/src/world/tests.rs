@@ -1,0 +1,54 @@
+use serde_json::json;
+
+use super::*;
+use crate::sample::{resource, uid};
+
+fn source() -> Source {
+    (What::Kind(Kind::Vsi), Some("default".to_owned()))
+}
+
+fn told(name: &str, number: u8, version: &str) -> Told {
+    let rest = json!({"metadata": {"resourceVersion": version}});
+    Told::Resource(resource(Kind::Vsi, name, number, rest))
+}
+
+fn names(world: &World) -> Vec<String> {
+    let all = world.snapshot().resources;
+    all.iter().map(|one| one.key.name.clone()).collect()
+}
+
+#[test]
+fn nothing_is_concluded_before_every_watch_has_listed() {
+    let other = (What::Secrets, Some("default".to_owned()));
+    let world = World::new(vec![source(), other.clone()]);
+    assert!(!world.is_complete());
+    world.replace(&source(), Vec::new());
+    assert!(!world.is_complete());
+    world.replace(&other, Vec::new());
+    assert!(world.is_complete());
+}
+
+#[test]
+fn a_list_takes_the_place_of_what_its_own_watch_told() {
+    let world = World::new(vec![source()]);
+    world.replace(&source(), vec![told("a", 1, "1"), told("b", 2, "1")]);
+    let elsewhere = (What::Kind(Kind::Vsi), Some("other".to_owned()));
+    world.replace(&elsewhere, Vec::new());
+    assert_eq!(names(&world), ["a", "b"]);
+    world.replace(&source(), vec![told("b", 2, "2")]);
+    assert_eq!(names(&world), ["b"]);
+}
+
+#[test]
+fn an_older_copy_is_not_taken_and_another_object_of_the_name_is() {
+    let world = World::new(vec![source()]);
+    let changes = world.changes();
+    world.put(source().0, told("a", 1, "10"));
+    assert!(changes.has_changed().unwrap());
+    let changes = world.changes();
+    world.put(source().0, told("a", 1, "9"));
+    world.put(source().0, told("a", 1, "10"));
+    assert!(!changes.has_changed().unwrap());
+    world.put(source().0, told("a", 2, "11"));
+    assert!(world.vsi(uid(1)).is_none() && world.vsi(uid(2)).is_some());
+}
