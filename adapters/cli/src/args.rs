@@ -14,7 +14,7 @@ use vsiflow_workflows::spec::Quantity;
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use change::{ApproveArgs, PlanArgs, PowerArgs, StopArgs, Targets};
 pub(crate) use contract::{ContractCheckArgs, ContractCommand, ContractEncryptArgs};
-pub(crate) use serve::ServeArgs;
+pub(crate) use serve::{ClusterArgs, CrdArgs, ServeArgs};
 
 /// Provisions virtual server instances on libvirt/KVM hosts, and survives anything on the way.
 #[derive(Clone, Debug, Parser)]
@@ -141,6 +141,8 @@ pub(crate) enum Command {
     /// Check or encrypt a contract, without any state or host
     #[command(subcommand)]
     Contract(ContractCommand),
+    /// Print the custom resource definitions, as `kubectl apply -f -` takes them
+    Crd(CrdArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell.

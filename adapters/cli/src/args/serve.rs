@@ -1,6 +1,6 @@
-//! `serve`, as clap reads it.
+//! `serve` and `crd`, as clap reads them.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
@@ -25,6 +25,48 @@ pub(crate) struct ServeArgs {
         hide_short_help = true
     )]
     pub(crate) archive_from: u64,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+/// The cluster whose resources are served, if any.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ClusterArgs {
+    /// Serve the custom resources of a Kubernetes cluster: the one this runs in, or that
+    /// `--kubeconfig` or `$KUBECONFIG` names.
+    #[arg(long)]
+    pub(crate) kube: bool,
+    /// A namespace whose resources are served; may be repeated, and needs a Role in each
+    /// [default: the one of the kubeconfig, or that this runs in].
+    #[arg(
+        long = "namespace",
+        short = 'n',
+        value_name = "NAMESPACE",
+        requires = "kube",
+        conflicts_with = "all_namespaces"
+    )]
+    pub(crate) namespaces: Vec<String>,
+    /// Serve all namespaces there are and will be: whoever may write resources in any of them
+    /// has hosts used for it, and this process may read every Secret of the cluster.
+    #[arg(long, requires = "kube")]
+    pub(crate) all_namespaces: bool,
+    /// The kubeconfig to use.
+    #[arg(long, value_name = "FILE", requires = "kube")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Act only while holding a Lease of the cluster, and wait for it: a standby on the same
+    /// state directory takes over within 20 s. `--lease` says how long it lasts
+    /// [default: 10s].
+    #[arg(long, requires = "kube")]
+    pub(crate) leader_elect: bool,
+    /// The Lease, as `NAME` or `NAMESPACE/NAME`.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "vsiflow",
+        requires = "leader_elect",
+        hide_short_help = true
+    )]
+    pub(crate) lease_name: String,
 }
 
 /// The shortest lease: a busy machine must be able to renew it.
@@ -39,4 +81,12 @@ fn lease(text: &str) -> Result<Duration, String> {
             humantime::format_duration(SHORTEST)
         )),
     }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CrdArgs {
+    /// With rules in CEL, for API servers from 1.25 on: they refuse at once what would only be
+    /// told in a status.
+    #[arg(long)]
+    pub(crate) cel: bool,
 }

@@ -5,9 +5,11 @@ mod approve;
 mod audit;
 mod backup;
 mod cancel;
+mod cluster;
 pub(crate) mod compact;
 mod completions;
 mod contract;
+mod crd;
 mod delete;
 mod describe;
 mod get;
@@ -166,6 +168,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Backup(args) => backup::run(&common, args).await,
         Command::Restore(args) => restore::run(&common, args).await,
         Command::Contract(command) => contract::run(command),
+        Command::Crd(args) => crd::run(&args),
         Command::Completions { shell } => completions::run(shell),
     }
 }

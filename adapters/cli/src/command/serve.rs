@@ -1,6 +1,6 @@
 //! `serve`: works on everything there is, and answers other commands, until it is stopped.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use vsiflow_engine::{
@@ -8,8 +8,9 @@ use vsiflow_engine::{
     lease::{Lease, Moment},
     model::StreamId,
 };
+use vsiflow_kube::leader::Election;
 
-use super::{Outcome, look::look_on};
+use super::{IN_USE, Outcome, cluster::Cluster, look::look_on};
 use crate::{
     args::{Common, ServeArgs},
     compose::App,
@@ -23,21 +24,61 @@ use crate::{
 const RENEWALS: u32 = 3;
 
 pub(super) async fn run(common: &Common, args: ServeArgs) -> Outcome {
-    let lease = args.lease.map(|lasts| Lease::new(Moment::now(), lasts));
-    let app = App::open_to_serve(common, lease.clone()).await?;
-    output::note(&format!("serving {}", app.state_path().display()));
+    let cluster = Cluster::of(common, &args.cluster).await?;
+    let election = cluster.as_ref().and_then(|cluster| cluster.election(&args));
+    let lease = match &election {
+        Some(election) => {
+            output::note("waiting for the Lease");
+            tokio::select! {
+                lease = election.win() => Some(lease),
+                () = work::interrupted() => return Ok(Exit::Done),
+            }
+        }
+        None => args.lease.map(|lasts| Lease::new(Moment::now(), lasts)),
+    };
     let exit = tokio::select! {
         biased;
         () = lost(lease.as_deref()) => return Ok(give_way()),
-        () = renew(lease.clone(), args.lease) => return Ok(give_way()),
-        exit = serve(app, common, &args) => exit,
+        () = renew(lease.clone(), args.lease, election.as_ref()) => return Ok(give_way()),
+        exit = open_and_serve(common, &args, cluster.as_ref(), lease.clone()) => exit,
     };
     // The engine may have noticed first, and its end is not what matters then.
-    match lease.is_some_and(|lease| lease.check().is_err()) {
-        true => Ok(give_way()),
-        false => exit,
+    if lease.as_ref().is_some_and(|lease| lease.check().is_err()) {
+        return Ok(give_way());
     }
+    if let (Some(election), Some(lease)) = (election, lease) {
+        lease.give_up();
+        election.release().await;
+    }
+    exit
 }
+
+/// Opens the state directory and works on it. A leader waits for the directory as well: whoever
+/// led before may not have ended yet, although it cannot act any more.
+async fn open_and_serve(
+    common: &Common,
+    args: &ServeArgs,
+    cluster: Option<&Cluster>,
+    lease: Option<Arc<Lease>>,
+) -> Outcome {
+    let app = loop {
+        let leads = args.cluster.leader_elect;
+        match App::open_to_serve(common, lease.clone()).await {
+            Err(problem) if leads && problem.code == IN_USE => {
+                tokio::select! {
+                    () = work::interrupted() => return Ok(Exit::Done),
+                    () = tokio::time::sleep(AGAIN) => {}
+                }
+            }
+            opened => break opened?,
+        }
+    };
+    output::note(&format!("serving {}", app.state_path().display()));
+    serve(app, common, args, cluster).await
+}
+
+/// A state directory that somebody holds is tried again that soon.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Why a daemon stops.
 enum Stop {
@@ -48,7 +89,12 @@ enum Stop {
 }
 
 /// Works and answers, with a pause where much of the journal is old.
-async fn serve(mut app: App, common: &Common, args: &ServeArgs) -> Outcome {
+async fn serve(
+    mut app: App,
+    common: &Common,
+    args: &ServeArgs,
+    cluster: Option<&Cluster>,
+) -> Outcome {
     // Listened for throughout: one that comes while the journal is closed counts as well.
     let mut interrupted = std::pin::pin!(work::interrupted());
     loop {
@@ -59,6 +105,7 @@ async fn serve(mut app: App, common: &Common, args: &ServeArgs) -> Outcome {
             ended = tell(&app, common) => Stop::Ended(ended),
             ended = look_on(&app, args.look_every) => Stop::Ended(ended),
             () = much_is_old(&app, common, args) => Stop::ToCompact,
+            never = resources(cluster, &app) => match never {},
         };
         if let Some(answers) = answers {
             answers.finish().await;
@@ -70,6 +117,14 @@ async fn serve(mut app: App, common: &Common, args: &ServeArgs) -> Outcome {
                 return outcome;
             }
         }
+    }
+}
+
+/// Serves the cluster's resources, where there is a cluster.
+async fn resources(cluster: Option<&Cluster>, app: &App) -> Infallible {
+    match cluster {
+        Some(cluster) => cluster.serve(app).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -109,9 +164,12 @@ async fn lost(lease: Option<&Lease>) {
     }
 }
 
-/// Renews the lease until that is not possible any more. Nobody else grants it here: it ends when
-/// this process did not run for so long.
-async fn renew(lease: Option<Arc<Lease>>, lasts: Option<Duration>) {
+/// Renews the lease until that is not possible any more. Where nobody else grants it, it ends
+/// when this process did not run for so long.
+async fn renew(lease: Option<Arc<Lease>>, lasts: Option<Duration>, election: Option<&Election>) {
+    if let (Some(lease), Some(election)) = (&lease, election) {
+        return election.keep(lease).await;
+    }
     let (Some(lease), Some(lasts)) = (lease, lasts) else {
         return std::future::pending().await;
     };

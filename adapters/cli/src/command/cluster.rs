@@ -1,0 +1,88 @@
+//! The cluster that `serve --kube` works for.
+
+use std::{convert::Infallible, time::Duration};
+
+use uuid::Uuid;
+use vsiflow_kube::{ConnectError, Namespaces, Operator, leader::Election};
+use vsiflow_workflows::spec::HostSettings;
+
+use crate::{
+    args::{ClusterArgs, Common, ServeArgs},
+    compose::App,
+    exit::{Exit, Problem},
+    output, work,
+};
+
+/// A cluster whose resources are served.
+pub(super) struct Cluster {
+    client: vsiflow_kube::Client,
+    namespaces: Namespaces,
+    host: Option<HostSettings>,
+    /// The namespace that is meant where none is named.
+    own: String,
+}
+
+/// How long a Lease lasts where nothing else is said: with it a standby takes over within 20 s.
+pub(super) const LEASE: Duration = Duration::from_secs(10);
+
+impl Cluster {
+    /// The cluster that the command line names, if any. It is not asked yet.
+    pub(super) async fn of(common: &Common, args: &ClusterArgs) -> Result<Option<Self>, Problem> {
+        if !args.kube {
+            return Ok(None);
+        }
+        let connected = vsiflow_kube::connect(args.kubeconfig.clone()).await;
+        let (client, own) = connected.map_err(unusable)?;
+        let namespaces = match (args.all_namespaces, args.namespaces.as_slice()) {
+            (true, _) => Namespaces::All,
+            (false, []) => Namespaces::These(vec![own.clone()]),
+            (false, these) => Namespaces::These(these.to_vec()),
+        };
+        Ok(Some(Self {
+            client,
+            namespaces,
+            host: work::host(common)?,
+            own,
+        }))
+    }
+
+    /// The election for its Lease, where one was asked for.
+    pub(super) fn election(&self, args: &ServeArgs) -> Option<Election> {
+        if !args.cluster.leader_elect {
+            return None;
+        }
+        let name = args.cluster.lease_name.as_str();
+        let (namespace, name) = name.split_once('/').unwrap_or((&self.own, name));
+        let lasts = args.lease.unwrap_or(LEASE);
+        let node = rustix::system::uname();
+        let node = node.nodename().to_string_lossy();
+        let identity = format!("{node}_{}", Uuid::new_v4());
+        let client = self.client.clone();
+        Some(Election::new(client, namespace, name, identity, lasts))
+    }
+
+    /// Serves it until it is not polled any more.
+    pub(super) async fn serve(&self, app: &App) -> Infallible {
+        match &self.namespaces {
+            Namespaces::All => output::note("serving the resources of all namespaces"),
+            Namespaces::These(these) => {
+                output::note(&format!("serving the resources of {}", these.join(", ")));
+            }
+        }
+        let (client, fleet) = (self.client.clone(), app.fleet.clone());
+        let operator = Operator::new(client, fleet, &self.namespaces, self.host.clone());
+        operator.run().await;
+        // The engine has ended, which is told where it is known why.
+        std::future::pending().await
+    }
+}
+
+fn unusable(error: ConnectError) -> Problem {
+    Problem::new(
+        Exit::Failed,
+        "VSI1001",
+        error.to_string(),
+        "name a kubeconfig with --kubeconfig or $KUBECONFIG, or run this in a pod with a service \
+         account",
+    )
+}
