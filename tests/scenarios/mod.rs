@@ -1,5 +1,6 @@
 //! What people do and what goes wrong, from the command line on. Those whose names begin with
-//! `lab_` need the real host of `deploy/lab` around them; the others run anywhere.
+//! `lab_` need the real host of `deploy/lab` around them, those with `kube_` its API server; the
+//! others run anywhere.
 
 mod backups;
 mod bad_documents;
@@ -17,6 +18,9 @@ mod hello;
 mod image_commands;
 mod images;
 mod invariants;
+mod kube;
+mod kube_faults;
+mod kube_leader;
 mod lab_changes;
 mod lab_disks;
 mod lab_engine;

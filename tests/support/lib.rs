@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+pub mod cluster;
 pub mod disks;
 pub mod documents;
 pub mod history;
@@ -19,6 +20,7 @@ pub mod until;
 pub mod upload;
 pub mod vsiflow;
 
+pub use cluster::Cluster;
 pub use disks::Disk;
 pub use documents::{Host, Vsi};
 pub use lab::Lab;

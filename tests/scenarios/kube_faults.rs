@@ -1,0 +1,111 @@
+//! What dies and changes while resources are served by a real API server.
+
+use vsiflow_tests::{
+    Cluster, Vsi, Vsiflow,
+    history::{Event, assert_nothing_done_twice},
+};
+
+/// The lines of a daemon that say that a step is done: it is killed after each of them.
+const STEPS: [&str; 5] = [
+    "upload_chunks done",
+    "write_cidata done",
+    "clone_boot_disk done",
+    "define_domain done",
+    "start_domain updated",
+];
+
+#[test]
+fn kube_a_daemon_killed_after_each_step_goes_on_with_the_resource_as_it_is_then() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let vsiflow = Vsiflow::simulated();
+    for (cpus, step) in (2..).zip(STEPS) {
+        let name = step.split('_').next().unwrap();
+        let what = format!("vsi/{name}");
+        let mut serving = cluster.serve(&vsiflow, &[]);
+        cluster.apply(Vsi::named(name));
+        // An image is uploaded once: later there is nothing to wait for.
+        let said = format!("{}/{name}: {step}", cluster.namespace());
+        let said = if step.starts_with("upload") {
+            step.to_owned()
+        } else {
+            said
+        };
+        assert!(serving.reaches(&said, 60));
+        serving.kill();
+        cluster.apply(Vsi::named(name).cpus(cpus));
+        let serving = cluster.serve(&vsiflow, &[]);
+        cluster.until("the change is taken in", 90, || {
+            let vsi = cluster.get(&what);
+            vsi["status"]["observedGeneration"] == vsi["metadata"]["generation"]
+                && vsi["status"]["phase"] == "Running"
+        });
+        serving.terminate();
+        serving.end(30).exits(0);
+        let of = ["-n", cluster.namespace(), name];
+        let get = [&["get", "vsi", "-o", "json"], &of[..]].concat();
+        let vsi = vsiflow.run(&get).exits(0).json();
+        assert_eq!(vsi["spec"]["machine"]["cpus"], cpus, "{vsi:#}");
+        let history = [&["history", "-o", "json"], &of[..]].concat();
+        let history = vsiflow.run(&history).exits(0);
+        let history: Vec<_> = history.stdout.lines().map(Event::parse).collect();
+        assert_nothing_done_twice(&history);
+    }
+    assert_eq!(vsiflow.sim().domains().len(), STEPS.len());
+    let _serving = cluster.serve(&vsiflow, &[]);
+    cluster
+        .kubectl(&["delete", "vsi", "--all", "--timeout=90s"])
+        .exits(0);
+    assert!(vsiflow.sim().domains().is_empty());
+}
+
+#[test]
+fn kube_a_resource_deleted_while_it_is_made_leaves_nothing() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let vsiflow = Vsiflow::simulated();
+    let _serving = cluster.serve(&vsiflow, &[]);
+    for number in 0..5 {
+        let name = format!("web-{number}");
+        cluster.apply(Vsi::named(&name));
+        let what = format!("vsi/{name}");
+        // One after the other, each a little further than the one before.
+        cluster.until("it is begun", 30, || {
+            let done = cluster.get(&what)["status"]["progress"]
+                .as_str()
+                .map(str::to_owned);
+            number == 0 || done.is_some() || cluster.condition(&what, "Ready") == "True"
+        });
+        cluster
+            .kubectl(&["delete", &what, "--timeout=60s"])
+            .exits(0);
+    }
+    assert!(vsiflow.sim().domains().is_empty());
+}
+
+#[test]
+fn kube_defect_16_a_config_map_deleted_under_a_running_vsi_changes_nothing() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let vsiflow = Vsiflow::simulated();
+    let _serving = cluster.serve(&vsiflow, &[]);
+    cluster.apply(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: lab\n  labels: {config: lab}\n\
+         data: {HOSTNAME: a.example}\n",
+    );
+    cluster.apply(Vsi::named("web"));
+    cluster.wait_ready("vsi/web");
+    let run = cluster.get("vsi/web")["status"]["runId"].clone();
+    cluster.kubectl(&["delete", "configmap", "lab"]).exits(0);
+    // Something else that is seen for sure, so that the deletion before it was seen as well.
+    cluster.apply(Vsi::named("db"));
+    cluster.wait_ready("vsi/db");
+    let web = cluster.get("vsi/web");
+    assert_eq!(
+        (&web["status"]["phase"], &web["status"]["runId"]),
+        (&"Running".into(), &run)
+    );
+}

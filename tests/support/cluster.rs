@@ -1,0 +1,173 @@
+//! The real API server of `deploy/lab/kube`, or any other that a kubeconfig names.
+
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{Running, Vsiflow, until, vsiflow::Ran};
+
+const DEFINITIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crd.yaml");
+const GROUP: &str = "hpse.ibm.com";
+/// Each look is a process of its own.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A namespace of its own, with the definitions there. It goes when this is dropped.
+pub struct Cluster {
+    kubeconfig: PathBuf,
+    namespace: String,
+}
+
+static MADE: AtomicUsize = AtomicUsize::new(0);
+
+impl Cluster {
+    /// The cluster that `VSIFLOW_LAB_KUBE` names; `None` outside the lab.
+    pub fn enter() -> Option<Self> {
+        let Some(kubeconfig) = std::env::var_os("VSIFLOW_LAB_KUBE") else {
+            println!("skipped: VSIFLOW_LAB_KUBE names no kubeconfig");
+            return None;
+        };
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let cluster = Self {
+            kubeconfig: PathBuf::from(kubeconfig),
+            namespace: format!("t{}-{number}", std::process::id()),
+        };
+        cluster.kubectl(&["apply", "-f", DEFINITIONS]).exits(0);
+        for plural in ["onprem-hpcrs", "onprem-datadisks"] {
+            let definition = format!("crd/{plural}.{GROUP}");
+            let wait = ["wait", "--for=condition=Established", &definition];
+            cluster.kubectl(&wait).exits(0);
+        }
+        let namespace = ["create", "namespace", &cluster.namespace];
+        cluster.kubectl(&namespace).exits(0);
+        Some(cluster)
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The kubeconfig.
+    pub fn kubeconfig(&self) -> &str {
+        self.kubeconfig.to_str().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut kubectl = Command::new("kubectl");
+        kubectl.env("KUBECONFIG", &self.kubeconfig);
+        kubectl.args(["-n", &self.namespace]).args(arguments);
+        kubectl
+    }
+
+    /// Runs `kubectl` in the namespace.
+    pub fn kubectl(&self, arguments: &[&str]) -> Ran {
+        Running::start(&mut self.command(arguments)).end(120)
+    }
+
+    /// Applies documents.
+    ///
+    /// # Panics
+    /// When they are refused.
+    #[track_caller]
+    pub fn apply(&self, documents: impl ToString) {
+        let ran = self.try_apply(&documents.to_string());
+        ran.exits(0);
+    }
+
+    /// Applies documents, which may be refused.
+    pub fn try_apply(&self, documents: &str) -> Ran {
+        let mut command = self.command(&["apply", "-f", "-"]);
+        command.stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(documents.as_bytes())
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        Ran {
+            shown: format!("{command:?}"),
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// An object as the API server has it; null where there is none.
+    pub fn get(&self, what: &str) -> Value {
+        let ran = self.kubectl(&["get", what, "-o", "json", "--ignore-not-found"]);
+        serde_json::from_str(&ran.stdout).unwrap_or_default()
+    }
+
+    /// A condition's status; empty where there is no such condition.
+    pub fn condition(&self, what: &str, condition: &str) -> String {
+        let object = self.get(what);
+        let all = object["status"]["conditions"].as_array().cloned();
+        let mut all = all.unwrap_or_default().into_iter();
+        let found = all.find(|one| one["type"] == condition);
+        found.map_or(String::new(), |one| {
+            one["status"].as_str().unwrap().to_owned()
+        })
+    }
+
+    /// Waits as users do.
+    #[track_caller]
+    pub fn wait_ready(&self, what: &str) {
+        let arguments = ["wait", "--for=condition=Ready", what, "--timeout=90s"];
+        self.kubectl(&arguments).exits(0);
+    }
+
+    /// Waits until something holds, and asks the API server no oftener than it must.
+    pub fn until(&self, what: &str, seconds: u64, holds: impl Fn() -> bool) {
+        until(what, seconds, || {
+            let found = holds();
+            std::thread::sleep(PAUSE);
+            found.then_some(())
+        });
+    }
+
+    /// The Events of an object: reason and message.
+    pub fn events(&self, name: &str) -> Vec<(String, String)> {
+        let field = format!("--field-selector=involvedObject.name={name}");
+        let ran = self
+            .kubectl(&["get", "events", &field, "-o", "json"])
+            .exits(0);
+        let items = ran.json()["items"].as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        items
+            .iter()
+            .map(|event| (text(&event["reason"]), text(&event["message"])))
+            .collect()
+    }
+
+    /// Serves the namespace with that state directory, and waits until it does.
+    pub fn serve(&self, vsiflow: &Vsiflow, more: &[&str]) -> Running {
+        let mut arguments = vec!["serve", "--kube", "--namespace", &self.namespace];
+        arguments.extend(["--kubeconfig", self.kubeconfig()]);
+        arguments.extend(more);
+        vsiflow.start(&arguments)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // What a test left behind may have finalizers that nobody is there for any more.
+        for kind in ["vsi", "vsidisk"] {
+            let names = self.kubectl(&["get", kind, "-o", "name"]).stdout;
+            for name in names.lines() {
+                let patch = r#"{"metadata":{"finalizers":null}}"#;
+                self.kubectl(&["patch", name, "--type=merge", "-p", patch]);
+            }
+        }
+        let ending = ["delete", "namespace", &self.namespace, "--wait=false"];
+        self.kubectl(&ending);
+    }
+}
