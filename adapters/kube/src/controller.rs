@@ -20,9 +20,9 @@ use vsiflow_engine::{
     model::{Actor, EntityId, Failure, Hash, Text, Who},
 };
 use vsiflow_workflows::{
-    fleet::{Fleet, Knowledge},
-    spec::{HostSettings, Resolved, ResolvedVsi},
-    wanted::vsi_entity,
+    fleet::{Fleet, FleetError, Knowledge},
+    spec::{DiskOrigin, HostSettings, Resolved, ResolvedVsi},
+    wanted::{disk_entity, vsi_entity},
 };
 
 use crate::{
@@ -137,6 +137,7 @@ impl Controller {
                 _ => {}
             }
         }
+        self.give_disks(&snapshot, &translation).await;
         self.give(wishes, &snapshot, &translation).await;
         for resource in &snapshot.resources {
             if let Some(findings) = found.get_mut(&resource.key) {
@@ -144,11 +145,8 @@ impl Controller {
             }
         }
         self.forget(&snapshot);
-        let vsis = snapshot
-            .resources
-            .iter()
-            .filter(|one| one.key.kind == Kind::Vsi);
-        let keys = vsis.map(|one| (one.uid, one.key.clone())).collect();
+        let all = snapshot.resources.iter();
+        let keys = all.map(|one| (one.uid, one.key.clone())).collect();
         self.desk.lay_out(found, keys);
         self.set_finalizers(finalizers).await;
     }
@@ -212,6 +210,65 @@ impl Controller {
         }
     }
 
+    /// Gives the fleet each data disk that differs from what it was given last. What is wrong with
+    /// one must not keep VSIs from being made that do not select it.
+    async fn give_disks(&mut self, snapshot: &Snapshot, translation: &Translation) {
+        let asked = translation.rest.data_disks.iter();
+        let asked: BTreeMap<_, _> = asked.filter_map(|disk| Some((disk.uid?, disk))).collect();
+        for resource in &snapshot.resources {
+            let Some(disk) = asked.get(&resource.uid) else {
+                continue;
+            };
+            if resource.is_going() || !resource.has_finalizer() {
+                continue;
+            }
+            let mut bytes = serde_json::to_vec(disk).unwrap_or_default();
+            host_bytes(&mut bytes, &disk.host, &translation.rest);
+            let print = Hash::of(&bytes);
+            if self.given.get(&resource.uid) == Some(&print) {
+                self.refused.remove(&resource.uid);
+                continue;
+            }
+            let resolved = Resolved {
+                data_disks: vec![(*disk).clone()],
+                ..translation.rest.clone()
+            };
+            let by = by(&resource.manager, &generation(resource.generation));
+            let applied = self.fleet.apply(resolved, by).await;
+            self.took(resource.uid, print, applied.err());
+        }
+    }
+
+    /// What came of giving the fleet something.
+    fn took(&mut self, uid: Uuid, print: Hash, error: Option<FleetError>) {
+        match error {
+            None => {
+                self.given.insert(uid, print);
+                self.refused.remove(&uid);
+            }
+            Some(error) => {
+                self.unfinished = true;
+                self.refused.insert(uid, *error.failure);
+            }
+        }
+        self.desk.dirty_uid(&uid);
+    }
+
+    /// Whether the fleet knows every data disk of the VSI, so that it is not taken for another.
+    fn has_its_disks(&self, vsi: &ResolvedVsi) -> bool {
+        let mut uids = vsi
+            .desired
+            .disks
+            .iter()
+            .filter_map(|disk| match disk.source {
+                DiskOrigin::Made { uid, .. } => uid,
+                DiskOrigin::Existing { .. } => None,
+            });
+        uids.all(|uid| {
+            disk_entity(uid).is_ok_and(|disk| self.fleet.knowledge(&disk) == Knowledge::Alive)
+        })
+    }
+
     /// Gives the fleet what differs from what it was given last.
     async fn give(&mut self, wishes: Vec<Wish>, snapshot: &Snapshot, translation: &Translation) {
         let names = references(snapshot);
@@ -221,6 +278,10 @@ impl Controller {
             let print = fingerprint(&wish.vsi, &translation.rest, &names);
             if self.given.get(&wish.uid) == Some(&print) {
                 self.refused.remove(&wish.uid);
+                continue;
+            }
+            if !self.has_its_disks(&wish.vsi) {
+                self.unfinished = true;
                 continue;
             }
             match self.fleet.knowledge(&wish.entity) {
@@ -257,29 +318,20 @@ impl Controller {
             return true;
         };
         let reason = match wishes.as_slice() {
-            [(one, _)] => format!("generation {} of the resource", one.generation),
+            [(one, _)] => generation(one.generation),
             _ => "resources were changed".to_owned(),
         };
         let by = by(&first.manager, &reason);
         let resolved = Resolved {
             vsis: wishes.iter().map(|(wish, _)| (*wish.vsi).clone()).collect(),
+            data_disks: Vec::new(),
             ..rest.clone()
         };
-        let applied = self.fleet.apply(resolved, by).await;
+        let error = self.fleet.apply(resolved, by).await.err();
         for (wish, print) in &wishes {
-            match &applied {
-                Ok(_) => {
-                    self.given.insert(wish.uid, *print);
-                    self.refused.remove(&wish.uid);
-                }
-                Err(error) => {
-                    self.unfinished = true;
-                    self.refused.insert(wish.uid, (*error.failure).clone());
-                }
-            }
-            self.desk.dirty_uid(&wish.uid);
+            self.took(wish.uid, *print, error.clone());
         }
-        applied.is_ok()
+        error.is_none()
     }
 
     /// Whether our finalizer can go.
@@ -289,19 +341,53 @@ impl Controller {
         }
         match resource.key.kind {
             Kind::Vsi => self.vsi_may_go(resource, findings).await,
-            Kind::DataDisk if !resource.is_orphaned() => self.disk_may_go(resource, findings).await,
+            Kind::DataDisk => self.disk_may_go(resource, findings).await,
             _ => true,
         }
     }
 
     async fn vsi_may_go(&mut self, resource: &Resource, findings: &mut Findings) -> bool {
-        let (uid, orphan) = (resource.uid, resource.is_orphaned());
-        let Ok(entity) = vsi_entity(uid) else {
+        let Ok(entity) = vsi_entity(resource.uid) else {
             return false;
         };
-        match self.fleet.knowledge(&entity) {
+        let worked_on = status_of(resource).run_id.is_some();
+        self.may_be_let_go(resource, &entity, worked_on, findings)
+            .await
+    }
+
+    async fn disk_may_go(&mut self, resource: &Resource, findings: &mut Findings) -> bool {
+        let Ok(entity) = disk_entity(resource.uid) else {
+            return false;
+        };
+        let key = &resource.key;
+        match self.fleet.users_of_disk(&key.namespace, &key.name).await {
+            Ok(users) if users.is_empty() || resource.is_orphaned() => {}
+            Ok(users) => {
+                findings.hold = Some(Hold::InUse(users));
+                self.unfinished = true;
+                return false;
+            }
+            Err(error) => {
+                self.unfinished = true;
+                self.refused.insert(resource.uid, *error.failure);
+                return false;
+            }
+        }
+        self.may_be_let_go(resource, &entity, false, findings).await
+    }
+
+    /// Asks the fleet to remove what a resource is about, once, and tells whether that is done.
+    async fn may_be_let_go(
+        &mut self,
+        resource: &Resource,
+        entity: &EntityId,
+        worked_on: bool,
+        findings: &mut Findings,
+    ) -> bool {
+        let (uid, orphan) = (resource.uid, resource.is_orphaned());
+        match self.fleet.knowledge(entity) {
             Knowledge::Gone => return true,
-            Knowledge::None if orphan || status_of(resource).run_id.is_none() => return true,
+            Knowledge::None if orphan || !worked_on => return true,
             Knowledge::None => {
                 findings.hold = Some(Hold::JournalLost);
                 return false;
@@ -309,41 +395,27 @@ impl Controller {
             Knowledge::Alive => {}
         }
         if self.asked.get(&uid) != Some(&orphan) {
-            let by = by(&resource.manager, "the resource was deleted");
-            let namespace = &resource.key.namespace;
-            let asked = self
-                .fleet
-                .delete(namespace, &uid.to_string(), orphan, by)
-                .await;
-            match asked {
+            match self.delete(resource, orphan).await {
                 Ok(_) => {
                     self.asked.insert(uid, orphan);
                     self.refused.remove(&uid);
                 }
                 Err(error) => {
                     self.unfinished = true;
-                    self.refused.insert(uid, (*error.failure).clone());
+                    self.refused.insert(uid, *error.failure);
                 }
             }
         }
         // It may have been decided at once.
-        self.fleet.knowledge(&entity) == Knowledge::Gone
+        self.fleet.knowledge(entity) == Knowledge::Gone
     }
 
-    async fn disk_may_go(&mut self, resource: &Resource, findings: &mut Findings) -> bool {
-        let key = &resource.key;
-        match self.fleet.users_of_disk(&key.namespace, &key.name).await {
-            Ok(users) if users.is_empty() => true,
-            Ok(users) => {
-                findings.hold = Some(Hold::InUse(users));
-                self.unfinished = true;
-                false
-            }
-            Err(error) => {
-                self.unfinished = true;
-                self.refused.insert(resource.uid, *error.failure);
-                false
-            }
+    async fn delete(&self, resource: &Resource, orphan: bool) -> Result<EntityId, FleetError> {
+        let by = by(&resource.manager, "the resource was deleted");
+        let (namespace, id) = (&resource.key.namespace, resource.uid.to_string());
+        match resource.key.kind {
+            Kind::Vsi => self.fleet.delete(namespace, &id, orphan, by).await,
+            _ => self.fleet.delete_disk(namespace, &id, orphan, by).await,
         }
     }
 
@@ -403,6 +475,10 @@ struct Wish {
     vsi: Box<ResolvedVsi>,
 }
 
+fn generation(number: i64) -> String {
+    format!("generation {number} of the resource")
+}
+
 fn by(manager: &str, reason: &str) -> By {
     By {
         actor: Actor::Kubernetes(Who::new(manager)),
@@ -421,6 +497,7 @@ fn findings(snapshot: &Snapshot, translation: &Translation) -> BTreeMap<Key, Fin
         let key = resource.key.clone();
         let findings = Findings {
             generation: resource.generation,
+            is_made: key.kind == Kind::DataDisk,
             problems: translation.problems.get(&key).cloned().unwrap_or_default(),
             warnings: translation.warnings.get(&key).cloned().unwrap_or_default(),
             host: translation.hosts.get(&key).cloned(),
@@ -458,15 +535,26 @@ fn fingerprint(vsi: &ResolvedVsi, rest: &Resolved, references: &BTreeMap<String,
     if let Some(url) = &vsi.image_url {
         add(url.expose());
     }
-    if let Some(host) = rest.hosts.get(&vsi.desired.host) {
-        add(&serde_json::to_vec(&host.record).unwrap_or_default());
-        for secret in [&host.key, &host.image_secret] {
-            add(secret.as_ref().map_or(&[][..], |secret| secret.expose()));
-        }
-    }
+    host_bytes(&mut bytes, &vsi.desired.host, rest);
+    let mut add = |part: &[u8]| {
+        bytes.push(0);
+        bytes.extend_from_slice(part);
+    };
     if vsi.selects_disks || vsi.selects_networks {
         let all = references.get(&vsi.desired.namespace);
         add(all.map_or(&[][..], |all| all.as_bytes()));
     }
     Hash::of(&bytes)
+}
+
+/// Everything that is said of a host.
+fn host_bytes(bytes: &mut Vec<u8>, host: &str, rest: &Resolved) {
+    let Some(host) = rest.hosts.get(host) else {
+        return;
+    };
+    bytes.extend(serde_json::to_vec(&host.record).unwrap_or_default());
+    for secret in [&host.key, &host.image_secret].into_iter().flatten() {
+        bytes.push(0);
+        bytes.extend_from_slice(secret.expose());
+    }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Findings {
     /// Why the fleet did not take it.
     pub(crate) refusal: Option<Failure>,
     pub(crate) hold: Option<Hold>,
+    /// It is a disk that is to be made.
+    pub(crate) is_made: bool,
     /// The host, of disks and references.
     pub(crate) host: Option<String>,
     /// The VSIs that use it, of disks and references.
@@ -89,7 +91,7 @@ impl Desk {
         self.dirtied.notify_one();
     }
 
-    /// Has the VSI of that UID looked at again.
+    /// Has the resource of that UID looked at again.
     pub(crate) fn dirty_uid(&self, uid: &Uuid) {
         if let Some(key) = self.key(uid) {
             self.dirty(key);

@@ -45,9 +45,10 @@ pub(crate) fn read<T: DeserializeOwned>(
 
 /// What stands for a VSI whose spec cannot be read: it may still use the disks it names.
 pub(crate) fn stand_in(resource: &Resource, at: DocumentRef) -> Option<Document<VsiSpec>> {
-    let mut spec = json!({"contract": "-", "imageURL": "https://-/-"});
-    let disks = resource.spec.get("diskSelector")?.clone();
-    spec["diskSelector"] = without_nulls(disks);
+    let disks = without_nulls(resource.spec.get("diskSelector")?.clone());
+    let mut spec = json!({
+        "contract": "-", "imageURL": "https://example.invalid/-", "diskSelector": disks,
+    });
     strip(&mut spec);
     Some(Document {
         at,

@@ -102,20 +102,18 @@ impl Follower {
         };
         let Some(entity) = entity else { return };
         self.dirty(&entity);
-        if let Some(uid) = uid_of(&entity) {
-            if is_gone(&record.event.kind) {
-                self.world.poke();
-            }
-            if let Some(told) = happening(uid, record) {
-                self.tell(told);
-            }
+        if is_gone(&record.event.kind) {
+            self.world.poke();
+        }
+        if let Some(told) = uid_of(&entity).and_then(|uid| happening(uid, record)) {
+            self.tell(told);
         }
     }
 
     fn dirty(&self, entity: &EntityId) {
         match entity.kind().as_str() {
-            kind::VSI => {
-                if let Some(uid) = uid_of(entity) {
+            kind::VSI | kind::DISK => {
+                if let Ok(uid) = entity.id().parse() {
                     self.desk.dirty_uid(&uid);
                 }
             }

@@ -5,7 +5,11 @@
 
 use k8s_openapi::jiff::Timestamp;
 use vsiflow_engine::model::Failure;
-use vsiflow_workflows::{fleet::VsiObject, phase::Phase, spec::Problem};
+use vsiflow_workflows::{
+    fleet::{DiskObject, VsiObject},
+    phase::Phase,
+    spec::Problem,
+};
 
 use crate::{
     crd::{Condition, OldMetadata, ReferenceStatus, VsiStatus},
@@ -229,37 +233,62 @@ fn held(hold: &Hold) -> (&'static str, &'static str, String) {
     }
 }
 
-/// What the status of a data disk or a reference is to say.
+/// What the status of a data disk or a reference is to say; `disk` is what the fleet knows of a
+/// data disk that is made.
 pub(crate) fn reference(
     findings: &Findings,
+    disk: Option<&DiskObject>,
     before: &ReferenceStatus,
     now: Timestamp,
 ) -> ReferenceStatus {
-    let fits = findings.problems.is_empty();
-    let message = told(&findings.problems);
-    let code = findings.problems.first().map(|one| one.code.as_str());
-    let mut conditions = vec![
-        made("Ready", fits, code.unwrap_or("Resolved"), &message),
-        made("Accepted", fits, code.unwrap_or("Accepted"), &message),
-    ];
+    let mut status = match disk {
+        Some(disk) => known_disk(disk),
+        None => resolved(findings),
+    };
+    status.conditions.extend(accepted(findings));
     if let Some(hold) = &findings.hold {
         let (name, reason, message) = held(hold);
-        conditions.push(made(name, true, reason, &message));
+        status.conditions.push(made(name, true, reason, &message));
     }
-    finish(
-        &mut conditions,
-        &before.conditions,
-        findings.generation,
-        now,
-    );
+    let generation = findings.generation;
+    finish(&mut status.conditions, &before.conditions, generation, now);
+    status.observed_generation = Some(generation);
+    status.used_by.clone_from(&findings.used_by);
+    status.description = tail(&status.description);
+    status
+}
+
+fn known_disk(disk: &DiskObject) -> ReferenceStatus {
+    let is = &disk.status;
     ReferenceStatus {
-        status: if fits { 1 } else { 2 },
-        description: tail(&message),
-        metadata: None,
-        observed_generation: Some(findings.generation),
+        status: i32::from(is.status),
+        description: is.description.clone(),
+        phase: Some(is.phase.clone()),
+        host: Some(is.host.clone()),
+        conditions: is.conditions.iter().map(condition).collect(),
+        ..ReferenceStatus::default()
+    }
+}
+
+/// What is there already is ready as soon as it is known where; a disk that is to be made waits.
+fn resolved(findings: &Findings) -> ReferenceStatus {
+    let wrong = !findings.problems.is_empty() || findings.refusal.is_some();
+    let (ready, status, reason) = match (wrong, findings.is_made) {
+        (true, _) => (false, 2, "Blocked"),
+        (false, true) => (false, 0, "Pending"),
+        (false, false) => (true, 1, "Resolved"),
+    };
+    let message = match &findings.refusal {
+        Some(failure) if findings.problems.is_empty() => refusal(failure),
+        _ => told(&findings.problems),
+    };
+    ReferenceStatus {
+        status,
+        description: message.clone(),
+        phase: Some(if ready { "Referenced" } else { reason }.to_owned()),
         host: findings.host.clone(),
-        used_by: findings.used_by.clone(),
-        conditions,
+        conditions: vec![made("Ready", ready, reason, &message)],
+        ..ReferenceStatus::default()
     }
 }
 

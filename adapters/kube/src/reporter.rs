@@ -11,7 +11,10 @@ use kube::Client;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::time::Instant;
-use vsiflow_workflows::{fleet::Fleet, wanted::vsi_entity};
+use vsiflow_workflows::{
+    fleet::{DiskObject, Fleet, FleetError, Knowledge},
+    wanted::{disk_entity, vsi_entity},
+};
 
 use crate::{
     api::{self, CallError},
@@ -134,11 +137,31 @@ impl Reporter {
             return Done::Settled;
         };
         let before = read(&resource.status);
-        let status = report::reference(&findings, &before, Timestamp::now());
+        let disk = match self.disk(resource).await {
+            Ok(disk) => disk,
+            Err(error) => {
+                tracing::warn!("the status of {} is not known: {error}", resource.key);
+                return Done::Later(AGAIN);
+            }
+        };
+        let now = Timestamp::now();
+        let status = report::reference(&findings, disk.as_ref(), &before, now);
         match status == before && !resource.status.is_null() {
             true => Done::Settled,
             false => self.write(resource, &status).await,
         }
+    }
+
+    /// The data disk of a resource, where the fleet knows it.
+    async fn disk(&self, resource: &Resource) -> Result<Option<DiskObject>, FleetError> {
+        let known = resource.key.kind == Kind::DataDisk
+            && disk_entity(resource.uid)
+                .is_ok_and(|disk| self.fleet.knowledge(&disk) != Knowledge::None);
+        if !known {
+            return Ok(None);
+        }
+        let (namespace, uid) = (&resource.key.namespace, resource.uid.to_string());
+        self.fleet.get_disk(namespace, &uid).await.map(Some)
     }
 
     async fn write(&self, resource: &Resource, status: &impl Serialize) -> Done {

@@ -8,6 +8,11 @@
 //! spec, and bounds on its fields would keep a status or a finalizer of such a resource from being
 //! written. Bounds are put on new fields only.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each column of a table has a type and a path"
+)]
+
 mod data_disk;
 mod network_ref;
 mod selector;
