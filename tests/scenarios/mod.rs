@@ -30,6 +30,7 @@ mod lab_images_http;
 mod lab_kill;
 mod lab_ports;
 mod lab_vsi;
+mod metrics;
 mod old_copies;
 mod older_state;
 mod power;

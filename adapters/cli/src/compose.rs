@@ -30,6 +30,7 @@ use crate::{
     args::Common,
     command, daemon,
     exit::{Exit, Problem},
+    metrics::{Metrics, Timed},
     output,
 };
 
@@ -55,6 +56,7 @@ struct Inner {
     state: Mutex<Option<StateDir>>,
     path: PathBuf,
     stays: bool,
+    metrics: Arc<Metrics>,
 }
 
 /// How long a command has the state directory.
@@ -100,7 +102,7 @@ impl App {
     pub(crate) async fn open(common: &Common) -> Result<Self, Problem> {
         match HELD.try_with(Self::clone) {
             Ok(app) => Ok(app),
-            Err(_) => Box::pin(Self::open_own(common, Stay::Look, None)).await,
+            Err(_) => Box::pin(Self::open_own(common, Stay::Look, None, Metrics::new())).await,
         }
     }
 
@@ -108,7 +110,7 @@ impl App {
     pub(crate) async fn open_to_work(common: &Common) -> Result<Self, Problem> {
         match HELD.try_with(Self::clone) {
             Ok(app) => Ok(app),
-            Err(_) => Box::pin(Self::open_own(common, Stay::Work, None)).await,
+            Err(_) => Box::pin(Self::open_own(common, Stay::Work, None, Metrics::new())).await,
         }
     }
 
@@ -116,14 +118,16 @@ impl App {
     pub(crate) async fn open_to_serve(
         common: &Common,
         lease: Option<Arc<Lease>>,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, Problem> {
-        Box::pin(Self::open_own(common, Stay::Serve, lease)).await
+        Box::pin(Self::open_own(common, Stay::Serve, lease, metrics)).await
     }
 
     async fn open_own(
         common: &Common,
         stay: Stay,
         lease: Option<Arc<Lease>>,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, Problem> {
         let path = state_path(common)?;
         let mut state = open_state(common, &path).await?;
@@ -133,11 +137,11 @@ impl App {
         if stay != Stay::Look {
             command::compact::if_due(common, &state).await?;
         }
-        Box::pin(Self::on(state, stay)).await
+        Box::pin(Self::on(state, stay, metrics)).await
     }
 
     /// Opens the engine on a state directory that this process holds.
-    async fn on(state: StateDir, stay: Stay) -> Result<Self, Problem> {
+    async fn on(state: StateDir, stay: Stay, metrics: Arc<Metrics>) -> Result<Self, Problem> {
         let path = state.path().to_owned();
         let journal = Arc::new(state.journal().await?);
         let checkpoints = Arc::new(state.checkpoints().await?);
@@ -146,7 +150,10 @@ impl App {
         let origin = Origin::of(&state);
         let directory = Arc::new(HostDirectory::default());
         let parts = FleetParts {
-            journal: journal.clone(),
+            journal: Arc::new(Timed {
+                inner: journal.clone(),
+                seconds: metrics.append_seconds.clone(),
+            }),
             blobs: blobs.clone(),
             checkpoints: checkpoints.clone(),
             secrets: secrets.clone(),
@@ -182,6 +189,7 @@ impl App {
             state,
             path,
             stays: stay == Stay::Serve,
+            metrics,
         });
         Ok(Self {
             fleet,
@@ -279,7 +287,7 @@ impl App {
             return Ok(self);
         };
         command::compact::now(common, &state, least).await;
-        Box::pin(Self::on(state, Stay::Serve)).await
+        Box::pin(Self::on(state, Stay::Serve, self.inner.metrics.clone())).await
     }
 }
 

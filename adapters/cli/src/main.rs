@@ -10,6 +10,7 @@ mod command;
 mod compose;
 mod daemon;
 mod exit;
+mod metrics;
 mod output;
 mod work;
 

@@ -1,6 +1,6 @@
 //! `serve` and `crd`, as clap reads them.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
@@ -25,6 +25,10 @@ pub(crate) struct ServeArgs {
         hide_short_help = true
     )]
     pub(crate) archive_from: u64,
+    /// Answer `/healthz`, `/readyz` and `/metrics` (for Prometheus) over HTTP there, such as
+    /// `127.0.0.1:9090`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics_address: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
 }

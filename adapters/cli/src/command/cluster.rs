@@ -10,6 +10,7 @@ use crate::{
     args::{ClusterArgs, Common, ServeArgs},
     compose::App,
     exit::{Exit, Problem},
+    metrics::Metrics,
     output, work,
 };
 
@@ -62,7 +63,7 @@ impl Cluster {
     }
 
     /// Serves it until it is not polled any more.
-    pub(super) async fn serve(&self, app: &App) -> Infallible {
+    pub(super) async fn serve(&self, app: &App, metrics: &Metrics) -> Infallible {
         match &self.namespaces {
             Namespaces::All => output::note("serving the resources of all namespaces"),
             Namespaces::These(these) => {
@@ -71,6 +72,7 @@ impl Cluster {
         }
         let (client, fleet) = (self.client.clone(), app.fleet.clone());
         let operator = Operator::new(client, fleet, &self.namespaces, self.host.clone());
+        metrics.connect(operator.health());
         operator.run().await;
         // The engine has ended, which is told where it is known why.
         std::future::pending().await

@@ -11,6 +11,7 @@ use crate::{
     compose::App,
     daemon::Server,
     exit::{Exit, Problem},
+    metrics::Metrics,
     output::{self, live::Live},
     work,
 };
@@ -37,11 +38,12 @@ pub(super) async fn watch(app: &App, common: &Common, every: Duration) -> Outcom
 }
 
 /// Looks at the hosts again and again, and tells what is news; ends only with an error.
-pub(super) async fn look_on(app: &App, every: Duration) -> Outcome {
+pub(super) async fn look_on(app: &App, every: Duration, metrics: &Metrics) -> Outcome {
     let mut told = Looked::default();
     loop {
         tokio::time::sleep(every).await;
         told = look_once(app, told).await?;
+        metrics.looked(told.unreachable.iter().map(|(host, _)| host.clone()));
     }
 }
 

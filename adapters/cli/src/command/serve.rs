@@ -1,6 +1,12 @@
 //! `serve`: works on everything there is, and answers other commands, until it is stopped.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use vsiflow_engine::{
@@ -16,6 +22,7 @@ use crate::{
     compose::App,
     daemon::Server,
     exit::{Exit, Problem},
+    metrics::{self, Metrics},
     output::{self, live::Live},
     work,
 };
@@ -24,8 +31,31 @@ use crate::{
 const RENEWALS: u32 = 3;
 
 pub(super) async fn run(common: &Common, args: ServeArgs) -> Outcome {
+    let metrics = Metrics::new();
+    let Some(address) = args.metrics_address else {
+        return lead(common, &args, &metrics).await;
+    };
+    // It answers from the start on: a standby is alive, and not ready.
+    tokio::select! {
+        outcome = lead(common, &args, &metrics) => outcome,
+        served = metrics::serve(metrics.clone(), address) => Err(deaf(address, served)),
+    }
+}
+
+fn deaf(address: SocketAddr, served: io::Result<()>) -> Problem {
+    let why = served
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    let message = format!("nothing can be answered at {address}: {why}");
+    let remedy = "name another --metrics-address, or end what listens there";
+    Problem::new(Exit::Failed, "VSI0807", message, remedy)
+}
+
+/// Works as long as it has the right to.
+async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> Outcome {
     let cluster = Cluster::of(common, &args.cluster).await?;
-    let election = cluster.as_ref().and_then(|cluster| cluster.election(&args));
+    let election = cluster.as_ref().and_then(|cluster| cluster.election(args));
     let lease = match &election {
         Some(election) => {
             output::note("waiting for the Lease");
@@ -40,7 +70,7 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Outcome {
         biased;
         () = lost(lease.as_deref()) => return Ok(give_way()),
         () = renew(lease.clone(), args.lease, election.as_ref()) => return Ok(give_way()),
-        exit = open_and_serve(common, &args, cluster.as_ref(), lease.clone()) => exit,
+        exit = open_and_serve(common, args, cluster.as_ref(), lease.clone(), metrics) => exit,
     };
     // The engine may have noticed first, and its end is not what matters then.
     if lease.as_ref().is_some_and(|lease| lease.check().is_err()) {
@@ -60,10 +90,11 @@ async fn open_and_serve(
     args: &ServeArgs,
     cluster: Option<&Cluster>,
     lease: Option<Arc<Lease>>,
+    metrics: &Arc<Metrics>,
 ) -> Outcome {
     let app = loop {
         let leads = args.cluster.leader_elect;
-        match App::open_to_serve(common, lease.clone()).await {
+        match App::open_to_serve(common, lease.clone(), metrics.clone()).await {
             Err(problem) if leads && problem.code == IN_USE => {
                 tokio::select! {
                     () = work::interrupted() => return Ok(Exit::Done),
@@ -74,7 +105,7 @@ async fn open_and_serve(
         }
     };
     output::note(&format!("serving {}", app.state_path().display()));
-    serve(app, common, args, cluster).await
+    serve(app, common, args, cluster, metrics).await
 }
 
 /// A state directory that somebody holds is tried again that soon.
@@ -94,19 +125,24 @@ async fn serve(
     common: &Common,
     args: &ServeArgs,
     cluster: Option<&Cluster>,
+    metrics: &Arc<Metrics>,
 ) -> Outcome {
     // Listened for throughout: one that comes while the journal is closed counts as well.
     let mut interrupted = std::pin::pin!(work::interrupted());
     loop {
         let answers = Server::start(&app);
+        let notices = app.fleet.notices();
         app.fleet.drive_all().await?;
+        metrics.ready.store(true, Ordering::Relaxed);
         let stop = tokio::select! {
             () = &mut interrupted => Stop::Ended(Ok(Exit::Done)),
             ended = tell(&app, common) => Stop::Ended(ended),
-            ended = look_on(&app, args.look_every) => Stop::Ended(ended),
+            ended = look_on(&app, args.look_every, metrics) => Stop::Ended(ended),
             () = much_is_old(&app, common, args) => Stop::ToCompact,
-            never = resources(cluster, &app) => match never {},
+            never = resources(cluster, &app, metrics) => match never {},
+            never = measure(&app, notices, metrics) => match never {},
         };
+        metrics.ready.store(false, Ordering::Relaxed);
         if let Some(answers) = answers {
             answers.finish().await;
         }
@@ -121,11 +157,21 @@ async fn serve(
 }
 
 /// Serves the cluster's resources, where there is a cluster.
-async fn resources(cluster: Option<&Cluster>, app: &App) -> Infallible {
+async fn resources(cluster: Option<&Cluster>, app: &App, metrics: &Metrics) -> Infallible {
     match cluster {
-        Some(cluster) => cluster.serve(app).await,
+        Some(cluster) => cluster.serve(app, metrics).await,
         None => std::future::pending().await,
     }
+}
+
+/// Counts and measures what happens.
+async fn measure(app: &App, notices: Receiver<Notice>, metrics: &Arc<Metrics>) -> Infallible {
+    let counted = metrics::follow(metrics.clone(), notices);
+    tokio::join!(
+        counted,
+        metrics::measure(metrics.clone(), app.fleet.clone())
+    );
+    std::future::pending().await
 }
 
 /// Looks that often, with so much to archive, before it no longer waits for a quiet moment: what

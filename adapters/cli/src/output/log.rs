@@ -37,7 +37,8 @@ pub(crate) fn set_up(verbose: u8) {
 fn by_default(verbose: u8) -> EnvFilter {
     EnvFilter::new(match verbose {
         0 if is_json() => "info",
-        0 => "off",
+        // What keeps resources from being served is told without being asked for.
+        0 => "off,vsiflow_kube=warn",
         1 => "vsiflow=info,vsiflow_engine=info,vsiflow_steps=info,vsiflow_libvirt=info",
         _ => "debug",
     })

@@ -1,0 +1,184 @@
+//! What is counted and measured of a daemon, for Prometheus, and whether it is alive and ready.
+//!
+//! Counters follow the engine's notices from the start of the process on; a burst that is missed
+//! is missed. What it never does: ask a host, or hold up the engine.
+
+mod count;
+mod journal;
+mod page;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+pub(crate) use count::follow;
+pub(crate) use journal::Timed;
+pub(crate) use page::{measure, serve};
+
+/// A workflow's run, and how it ended.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct RunLabels {
+    workflow: String,
+    result: String,
+}
+
+/// A step, and how an attempt of it ended.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct StepLabels {
+    step: String,
+    outcome: String,
+}
+
+/// A step.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct StepLabel {
+    step: String,
+}
+
+/// A workflow.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct WorkflowLabel {
+    workflow: String,
+}
+
+/// A phase of VSIs.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct PhaseLabel {
+    phase: String,
+}
+
+/// A host.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct HostLabel {
+    host: String,
+}
+
+/// A VSI.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct VsiLabels {
+    namespace: String,
+    name: String,
+}
+
+/// Seconds from milliseconds to hours.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.005, 4.0, 11))
+}
+
+/// A write that is durable takes from a fraction of a millisecond to seconds.
+fn fine_seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_1, 2.0, 16))
+}
+
+/// Everything that is counted and measured.
+pub(crate) struct Metrics {
+    registry: Mutex<Registry>,
+    pub(crate) runs: Family<RunLabels, Counter>,
+    pub(crate) run_seconds: Family<WorkflowLabel, Histogram, fn() -> Histogram>,
+    pub(crate) steps: Family<StepLabels, Counter>,
+    pub(crate) step_seconds: Family<StepLabel, Histogram, fn() -> Histogram>,
+    pub(crate) retries: Family<StepLabel, Counter>,
+    pub(crate) uploaded: Counter,
+    pub(crate) append_seconds: Histogram,
+    pub(crate) vsis: Family<PhaseLabel, Gauge>,
+    pub(crate) reachable: Family<HostLabel, Gauge>,
+    pub(crate) contract_days: Family<VsiLabels, Gauge>,
+    /// Whether the engine is open.
+    pub(crate) ready: AtomicBool,
+    /// Whether the API server answers; none where there is no cluster.
+    connected: Mutex<Option<Arc<vsiflow_kube::Health>>>,
+    /// Hosts that did not answer the last look.
+    unreachable: Mutex<BTreeMap<String, ()>>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Arc<Self> {
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("vsiflow")),
+            runs: Family::default(),
+            run_seconds: Family::new_with_constructor(seconds as fn() -> Histogram),
+            steps: Family::default(),
+            step_seconds: Family::new_with_constructor(seconds as fn() -> Histogram),
+            retries: Family::default(),
+            uploaded: Counter::default(),
+            append_seconds: fine_seconds(),
+            vsis: Family::default(),
+            reachable: Family::default(),
+            contract_days: Family::default(),
+            ready: AtomicBool::new(false),
+            connected: Mutex::default(),
+            unreachable: Mutex::default(),
+        };
+        metrics.register();
+        Arc::new(metrics)
+    }
+
+    fn register(&self) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = &mut *registry;
+        all.register("runs", "Runs that ended", self.runs.clone());
+        let help = "How long runs took, in seconds";
+        all.register("run_seconds", help, self.run_seconds.clone());
+        all.register("steps", "Attempts of steps that ended", self.steps.clone());
+        let help = "How long attempts of steps took that succeeded, in seconds";
+        all.register("step_seconds", help, self.step_seconds.clone());
+        let help = "Attempts of steps that were not the first one";
+        all.register("retries", help, self.retries.clone());
+        let help = "Bytes of images that were uploaded";
+        all.register("upload_bytes", help, self.uploaded.clone());
+        let help = "How long it took until a batch was durable in the journal, in seconds";
+        all.register("journal_append_seconds", help, self.append_seconds.clone());
+        all.register("vsis", "VSIs by phase", self.vsis.clone());
+        let help = "Whether a host answered when it was looked at last";
+        all.register("host_reachable", help, self.reachable.clone());
+        let help = "Days until the certificate ends that signs a contract";
+        all.register("contract_days_left", help, self.contract_days.clone());
+    }
+
+    /// Takes in which hosts did not answer.
+    pub(crate) fn looked(&self, unreachable: impl Iterator<Item = String>) {
+        let mut known = self
+            .unreachable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *known = unreachable.map(|host| (host, ())).collect();
+    }
+
+    pub(crate) fn is_reachable(&self, host: &str) -> bool {
+        let known = self
+            .unreachable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        !known.contains_key(host)
+    }
+
+    /// Serves a cluster from now on.
+    pub(crate) fn connect(&self, health: Arc<vsiflow_kube::Health>) {
+        *self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(health);
+    }
+
+    fn is_connected(&self) -> bool {
+        let connected = self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        connected
+            .as_ref()
+            .is_none_or(|health| health.is_connected())
+    }
+}

@@ -1,0 +1,108 @@
+//! `/healthz`, `/readyz` and `/metrics` over HTTP.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
+use prometheus_client::encoding::text::encode;
+use tokio::net::TcpListener;
+use vsiflow_workflows::fleet::Fleet;
+
+use super::{HostLabel, Metrics, PhaseLabel, VsiLabels};
+
+/// What Prometheus takes for its text format.
+const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How often what is not counted is looked at.
+const EVERY: Duration = Duration::from_secs(15);
+/// A day.
+const DAY: u64 = 86_400;
+
+/// Listens there, and answers as long as it is polled.
+///
+/// # Errors
+/// When the address is taken, or is none of this machine's.
+pub(crate) async fn serve(metrics: Arc<Metrics>, address: SocketAddr) -> io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    let pages = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(measured))
+        .with_state(metrics);
+    axum::serve(listener, pages).await
+}
+
+async fn ready(State(metrics): State<Arc<Metrics>>) -> (StatusCode, &'static str) {
+    let open = metrics.ready.load(Ordering::Relaxed);
+    match (open, metrics.is_connected()) {
+        (true, true) => (StatusCode::OK, "ok\n"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "the engine is not open\n"),
+        (true, false) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the API server does not answer\n",
+        ),
+    }
+}
+
+async fn measured(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+    let mut text = String::new();
+    let registry = metrics
+        .registry
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    match encode(&mut text, &registry) {
+        Ok(()) => Ok(([(CONTENT_TYPE, TEXT)], text)),
+        Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// Measures again and again what is not counted: VSIs, hosts, contracts.
+pub(crate) async fn measure(metrics: Arc<Metrics>, fleet: Fleet) {
+    loop {
+        if let Err(error) = once(&metrics, &fleet).await {
+            tracing::warn!("what is measured is out of date: {error}");
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+async fn once(
+    metrics: &Metrics,
+    fleet: &Fleet,
+) -> Result<(), vsiflow_workflows::fleet::FleetError> {
+    metrics.vsis.clear();
+    for (phase, count) in fleet.phases() {
+        let labels = PhaseLabel {
+            phase: phase.to_string(),
+        };
+        metrics.vsis.get_or_create(&labels).set(count);
+    }
+    metrics.reachable.clear();
+    for host in fleet.host_objects().await? {
+        let reachable = metrics.is_reachable(&host.name);
+        let labels = HostLabel { host: host.name };
+        metrics
+            .reachable
+            .get_or_create(&labels)
+            .set(i64::from(reachable));
+    }
+    metrics.contract_days.clear();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_secs();
+    for (namespace, name, ends) in fleet.contract_ends().await? {
+        let days = ends.saturating_sub(now) / DAY;
+        let labels = VsiLabels { namespace, name };
+        let days = i64::try_from(days).unwrap_or(i64::MAX);
+        metrics.contract_days.get_or_create(&labels).set(days);
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! What a daemon tells Prometheus, and whoever asks whether it is alive and ready.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+};
+
+use vsiflow_tests::{Vsi, Vsiflow, until};
+
+/// A port that nobody listens on.
+fn free() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// The status and the body of a page; none where nobody answers.
+fn page(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let code = head.split(' ').nth(1)?.parse().ok()?;
+    Some((code, body.to_owned()))
+}
+
+/// A sample of the page; zero where it is not there.
+fn sample(text: &str, name: &str) -> f64 {
+    let line = text.lines().find(|line| line.starts_with(name));
+    line.map_or(0.0, |line| {
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    })
+}
+
+#[test]
+fn a_daemon_tells_what_it_did_and_that_it_is_ready() {
+    let (vsiflow, address) = (Vsiflow::simulated(), free());
+    let serving = vsiflow.start(&["serve", "--metrics-address", &address.to_string()]);
+    until("it is ready", 60, || {
+        page(address, "/readyz").filter(|(code, _)| *code == 200)
+    });
+    assert_eq!(page(address, "/healthz").unwrap(), (200, "ok\n".to_owned()));
+    assert_eq!(page(address, "/nothing").unwrap().0, 404);
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    let text = until("what it did", 60, || {
+        let text = page(address, "/metrics").unwrap().1;
+        let runs = r#"vsiflow_runs_total{workflow="provision_vsi",result="succeeded"}"#;
+        let vsis = r#"vsiflow_vsis{phase="Running"}"#;
+        let told = sample(&text, runs) == 1.0 && sample(&text, vsis) == 1.0;
+        told.then_some(text)
+    });
+    let is = |name: &str, value: f64| {
+        assert!(
+            (sample(&text, name) - value).abs() < f64::EPSILON,
+            "{name}\n{text}"
+        );
+    };
+    is(
+        r#"vsiflow_steps_total{step="define_domain",outcome="created"}"#,
+        1.0,
+    );
+    is(r#"vsiflow_step_seconds_count{step="define_domain"}"#, 1.0);
+    is(r#"vsiflow_host_reachable{host="sim"}"#, 1.0);
+    assert!(
+        sample(&text, "vsiflow_journal_append_seconds_count") > 10.0,
+        "{text}"
+    );
+    assert!(sample(&text, "vsiflow_upload_bytes_total") >= 0.0, "{text}");
+    assert!(text.trim_end().ends_with("# EOF"), "{text}");
+    serving.terminate();
+    serving.end(30).exits(0);
+    assert!(page(address, "/healthz").is_none());
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let vsiflow = Vsiflow::simulated();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    vsiflow
+        .run(&["serve", "--metrics-address", &address])
+        .exits(1)
+        .says("VSI0807")
+        .says(&address);
+}
