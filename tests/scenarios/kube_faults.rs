@@ -1,7 +1,7 @@
 //! What dies and changes while resources are served by a real API server.
 
 use vsiflow_tests::{
-    Cluster, Vsi, Vsiflow,
+    Cluster, Lab, Vsi, Vsiflow,
     history::{Event, assert_nothing_done_twice},
 };
 
@@ -108,4 +108,37 @@ fn kube_defect_16_a_config_map_deleted_under_a_running_vsi_changes_nothing() {
         (&web["status"]["phase"], &web["status"]["runId"]),
         (&"Running".into(), &run)
     );
+}
+
+#[test]
+fn kube_lab_an_api_server_that_dies_and_comes_back_loses_no_change() {
+    let (Some(lab), Some(cluster)) = (Lab::enter(), Cluster::enter_alone()) else {
+        return;
+    };
+    let vsiflow = Vsiflow::simulated();
+    let mut serving = cluster.serve(&vsiflow, &[]);
+    cluster.apply(Vsi::named("web"));
+    cluster.wait_ready("vsi/web");
+    let run = cluster.get("vsi/web")["status"]["runId"].clone();
+    lab.daemon("kube-apiserver", "kill");
+    assert!(serving.reaches("a watch fails", 60));
+    lab.daemon("kube-apiserver", "start");
+    cluster.until("it answers again", 60, || {
+        cluster.kubectl(&["get", "--raw", "/readyz"]).code == Some(0)
+    });
+    let web = cluster.get("vsi/web");
+    assert_eq!(
+        (&web["status"]["phase"], &web["status"]["runId"]),
+        (&"Running".into(), &run)
+    );
+    let patch = r#"{"spec":{"powerState":"Stopped"}}"#;
+    let stop = ["patch", "vsi/web", "--type=merge", "-p", patch];
+    cluster.kubectl(&stop).exits(0);
+    cluster.until("the change is seen", 60, || {
+        cluster.get("vsi/web")["status"]["phase"] == "Stopped"
+    });
+    cluster
+        .kubectl(&["delete", "vsi/web", "--timeout=60s"])
+        .exits(0);
+    assert!(vsiflow.sim().domains().is_empty());
 }

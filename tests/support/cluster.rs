@@ -1,6 +1,7 @@
 //! The real API server of `deploy/lab/kube`, or any other that a kubeconfig names.
 
 use std::{
+    fs::File,
     io::Write as _,
     path::PathBuf,
     process::{Command, Stdio},
@@ -21,6 +22,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Cluster {
     kubeconfig: PathBuf,
     namespace: String,
+    /// Held as long as the test runs.
+    _turn: File,
 }
 
 static MADE: AtomicUsize = AtomicUsize::new(0);
@@ -28,13 +31,26 @@ static MADE: AtomicUsize = AtomicUsize::new(0);
 impl Cluster {
     /// The cluster that `VSIFLOW_LAB_KUBE` names; `None` outside the lab.
     pub fn enter() -> Option<Self> {
+        Self::take(File::lock_shared)
+    }
+
+    /// The same for this test alone, which may break the API server.
+    pub fn enter_alone() -> Option<Self> {
+        Self::take(File::lock)
+    }
+
+    fn take(lock: fn(&File) -> std::io::Result<()>) -> Option<Self> {
         let Some(kubeconfig) = std::env::var_os("VSIFLOW_LAB_KUBE") else {
             println!("skipped: VSIFLOW_LAB_KUBE names no kubeconfig");
             return None;
         };
         let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let kubeconfig = PathBuf::from(kubeconfig);
+        let turn = File::create(kubeconfig.with_file_name("tests.lock")).unwrap();
+        lock(&turn).unwrap();
         let cluster = Self {
-            kubeconfig: PathBuf::from(kubeconfig),
+            kubeconfig,
+            _turn: turn,
             namespace: format!("t{}-{number}", std::process::id()),
         };
         cluster.kubectl(&["apply", "-f", DEFINITIONS]).exits(0);

@@ -88,6 +88,8 @@ impl Controller {
     /// Passes as long as it is polled. Cancel safe: see the module's text.
     pub(crate) async fn run(mut self) {
         let mut changes = self.world.changes();
+        // Everything may have been listed already.
+        changes.mark_changed();
         loop {
             let again = match self.unfinished {
                 true => AGAIN,

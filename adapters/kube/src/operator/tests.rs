@@ -318,6 +318,32 @@ async fn kube_defect_14_many_are_made_at_once_and_none_lies_about_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_hundred_at_once_cost_requests_in_proportion() {
+    const MANY: u8 = 200;
+    let rig = Rig::new().await;
+    for number in 1..=MANY {
+        rig.vsi(&format!("web-{number}"), number);
+    }
+    for number in 1..=MANY {
+        rig.until_ready(&format!("web-{number}")).await;
+    }
+    rig.settle().await;
+    let many = usize::from(MANY);
+    assert_eq!((rig.domains().await.len(), rig.runs()), (many, many));
+    let (patches, events) = (
+        rig.server.requests(&["PATCH"]),
+        rig.server.requests(&["POST", "events"]),
+    );
+    // A finalizer, and status for each phase and how far it is in between; an Event a phase.
+    assert!(patches <= many * 9, "{patches} patches");
+    assert!(events <= many * 6, "{events} Events");
+    assert!(
+        rig.server.requests(&["GET"]) <= 20,
+        "lists and watches are few"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_read_is_told_and_put_right_by_a_correction() {
     let rig = Rig::new().await;
     rig.vsi_with("web", 1, json!({"machine": {"cpus": 0}}));
