@@ -1,4 +1,5 @@
-use serde_json::json;
+use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::sample::{config_map, disk, resource, uid, vsi, world};
@@ -169,4 +170,57 @@ fn namespaces_do_not_see_one_another() {
     assert!(translation.vsis.is_empty());
     let problems: Vec<_> = translation.problems.values().flatten().collect();
     assert!(problems[0].message.contains("namespace other"));
+}
+
+/// Any JSON, with the words of specs among its keys.
+fn anything() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[a-zA-Z0-9:/.-]{0,12}".prop_map(Value::from),
+    ];
+    let keys = prop_oneof![
+        "[a-z]{1,4}",
+        prop::sample::select(vec![
+            "contract",
+            "imageURL",
+            "storagePool",
+            "targetSelector",
+            "diskSelector",
+            "machine",
+            "matchLabels",
+            "matchExpressions",
+            "operator",
+            "values",
+            "value",
+            "bootDisk",
+            "size",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    leaf.prop_recursive(4, 32, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(keys.clone(), inner, 0..5)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    /// Whatever a server lets in: nobody panics, the contract is never repeated, and the others
+    /// are served.
+    #[test]
+    fn whatever_a_spec_holds_harms_nobody(spec in anything(), kind in 0..4_usize) {
+        let mut rest = json!({"spec": spec});
+        if rest["spec"].is_object() {
+            rest["spec"]["contract"] = json!(["hyper-protect-basic.secret"]);
+        }
+        let odd = resource(Kind::ALL[kind], "odd", 2, rest);
+        let translation = translate(&world(vec![vsi("good", 1, json!({})), odd]), None);
+        prop_assert!(translation.vsis.contains_key(&uid(1)));
+        let said = format!("{:?}", translation.problems);
+        prop_assert!(!said.contains("hyper-protect"), "{}", said);
+    }
 }

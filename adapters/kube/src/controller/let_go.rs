@@ -1,0 +1,107 @@
+//! Lets go of finalizers, once the fleet says that nothing is left.
+
+use std::sync::Arc;
+
+use vsiflow_engine::model::EntityId;
+use vsiflow_workflows::{
+    fleet::{FleetError, Knowledge},
+    wanted::{disk_entity, vsi_entity},
+};
+
+use super::{Controller, by, status_of};
+use crate::{
+    desk::{Findings, Hold},
+    kind::Kind,
+    resource::Resource,
+};
+
+impl Controller {
+    /// Whether our finalizer can go.
+    pub(super) async fn may_go(
+        &mut self,
+        resource: &Arc<Resource>,
+        findings: &mut Findings,
+    ) -> bool {
+        if !resource.has_finalizer() {
+            return false;
+        }
+        match resource.key.kind {
+            Kind::Vsi => self.vsi_may_go(resource, findings).await,
+            Kind::DataDisk => self.disk_may_go(resource, findings).await,
+            _ => true,
+        }
+    }
+
+    async fn vsi_may_go(&mut self, resource: &Resource, findings: &mut Findings) -> bool {
+        let Ok(entity) = vsi_entity(resource.uid) else {
+            return false;
+        };
+        let worked_on = status_of(resource).run_id.is_some();
+        self.may_be_let_go(resource, &entity, worked_on, findings)
+            .await
+    }
+
+    async fn disk_may_go(&mut self, resource: &Resource, findings: &mut Findings) -> bool {
+        let Ok(entity) = disk_entity(resource.uid) else {
+            return false;
+        };
+        let key = &resource.key;
+        match self.fleet.users_of_disk(&key.namespace, &key.name).await {
+            Ok(users) if users.is_empty() || resource.is_orphaned() => {}
+            Ok(users) => {
+                findings.hold = Some(Hold::InUse(users));
+                self.unfinished = true;
+                return false;
+            }
+            Err(error) => {
+                self.unfinished = true;
+                self.refused.insert(resource.uid, *error.failure);
+                return false;
+            }
+        }
+        self.may_be_let_go(resource, &entity, false, findings).await
+    }
+
+    /// Asks the fleet to remove what a resource is about, once, and tells whether that is done.
+    async fn may_be_let_go(
+        &mut self,
+        resource: &Resource,
+        entity: &EntityId,
+        worked_on: bool,
+        findings: &mut Findings,
+    ) -> bool {
+        let (uid, orphan) = (resource.uid, resource.is_orphaned());
+        match self.fleet.knowledge(entity) {
+            Knowledge::Gone => return true,
+            Knowledge::None if orphan || !worked_on => return true,
+            Knowledge::None => {
+                findings.hold = Some(Hold::JournalLost);
+                return false;
+            }
+            Knowledge::Alive => {}
+        }
+        if self.asked.get(&uid) != Some(&orphan) {
+            match self.delete(resource, orphan).await {
+                Ok(_) => {
+                    self.asked.insert(uid, orphan);
+                    self.refused.remove(&uid);
+                }
+                Err(error) => {
+                    self.unfinished = true;
+                    self.refused.insert(uid, *error.failure);
+                }
+            }
+        }
+        // It may have been decided at once.
+        self.fleet.knowledge(entity) == Knowledge::Gone
+    }
+
+    async fn delete(&self, resource: &Resource, orphan: bool) -> Result<EntityId, FleetError> {
+        let by = by(&resource.manager, "the resource was deleted");
+        let (namespace, id) = (&resource.key.namespace, resource.uid.to_string());
+        match resource.key.kind {
+            Kind::Vsi => self.fleet.delete(namespace, &id, orphan, by).await,
+            _ => self.fleet.delete_disk(namespace, &id, orphan, by).await,
+        }
+    }
+}
