@@ -53,7 +53,11 @@ impl Cluster {
             _turn: turn,
             namespace: format!("t{}-{number}", std::process::id()),
         };
-        cluster.kubectl(&["apply", "-f", DEFINITIONS]).exits(0);
+        // Two that make the same at the same moment: one of them has to look again.
+        until("the definitions", 60, || {
+            let applied = cluster.kubectl(&["apply", "-f", DEFINITIONS]);
+            (applied.code == Some(0)).then_some(())
+        });
         for plural in ["onprem-hpcrs", "onprem-datadisks"] {
             let definition = format!("crd/{plural}.{GROUP}");
             let wait = ["wait", "--for=condition=Established", &definition];
