@@ -9,7 +9,7 @@ use vsiflow_engine::{
 use crate::{
     error,
     ports::{DomainInfo, HostPorts, OwnerMark},
-    vsi::DefineDomain,
+    vsi::{AdoptDomain, DefineDomain},
 };
 
 /// The mark that this run puts on what it makes.
@@ -68,7 +68,7 @@ fn ours_and_not_ahead(
 
 /// Holds that what touched the domain is known to our journal.
 ///
-/// Marks are left by [`DefineDomain`] alone, and each of its attempts is
+/// Marks are left by [`DefineDomain`] and [`AdoptDomain`] alone, and each of their attempts is
 /// recorded before it begins. A mark of our journal that it knows nothing of was therefore left
 /// by a newer copy of it: this one was put back from a backup, or rolled back.
 ///
@@ -78,9 +78,13 @@ pub fn not_behind(cx: &StepContext, domain: &DomainInfo) -> Result<(), Failure> 
     let Some(mark) = domain.mark.as_ref().filter(|mark| is_of(cx, mark)) else {
         return Ok(());
     };
-    let define = Name::of(DefineDomain::NAME);
+    let markers = [DefineDomain::NAME, AdoptDomain::NAME].map(Name::of);
+    let attempted = |run| {
+        let mut markers = markers.iter();
+        markers.any(|step| cx.recorded.was_attempted(run, step))
+    };
     let known = match mark.run {
-        Some(run) => cx.recorded.was_attempted(run, &define),
+        Some(run) => attempted(run),
         None => mark.sequence <= cx.sequence,
     };
     if known {

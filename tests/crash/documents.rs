@@ -192,23 +192,23 @@ fn made_disk(uid: Uuid, gib: u64) -> serde_json::Value {
     }})
 }
 
+/// The settings of a simulated host.
+pub fn host(id: &str) -> HostSettings {
+    let name = id.strip_prefix("sim:").map(str::to_owned);
+    let record = HostRecord::Sim {
+        name,
+        upload_limit: None,
+    };
+    HostSettings {
+        record,
+        key: None,
+        image_secret: None,
+    }
+}
+
 /// All of these at once, as one apply brings them.
 pub fn resolved(vsis: &[Vsi]) -> Resolved {
-    let host = |vsi: &Vsi| {
-        let name = vsi.host.strip_prefix("sim:").map(str::to_owned);
-        let record = HostRecord::Sim {
-            name,
-            upload_limit: None,
-        };
-        (
-            vsi.host.to_owned(),
-            HostSettings {
-                record,
-                key: None,
-                image_secret: None,
-            },
-        )
-    };
+    let host = |vsi: &Vsi| (vsi.host.to_owned(), host(vsi.host));
     Resolved {
         vsis: vsis.iter().map(Vsi::resolved).collect(),
         data_disks: vsis.iter().filter_map(Vsi::data_disk).collect(),

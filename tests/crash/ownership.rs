@@ -89,6 +89,7 @@ fn domain_steps(call: &str) -> &'static [&'static str] {
         "suspend" => &["suspend_domain"],
         "resume" => &["resume_domain"],
         "set_autostart" => &["set_autostart"],
+        "set_mark" => &["adopt_domain"],
         _ => &["stop_domain"],
     }
 }

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
     ConsoleChunk, ConsolePort, ConsolePosition, DomainInfo, DomainPort, DomainSpec, GuestSupport,
-    HostFacts, HostPort, HostPorts, Hosts, Lease, NetworkInfo, NetworkPort, PoolInfo, PortResult,
-    Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+    HostFacts, HostPort, HostPorts, Hosts, Lease, NetworkInfo, NetworkPort, OwnerMark, PoolInfo,
+    PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 use super::gate::{Gate, Kind};
@@ -332,6 +332,12 @@ impl<W: Way> DomainPort for Ports<W> {
         let port = self.inner.domains.clone();
         let work = async move { port.set_autostart(uuid, on).await };
         self.act("set_autostart", Object::Domain(uuid), work).await
+    }
+
+    async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {
+        let (port, mark) = (self.inner.domains.clone(), mark.clone());
+        let work = async move { port.set_mark(uuid, &mark).await };
+        self.act("set_mark", Object::Domain(uuid), work).await
     }
 
     async fn destroy(&self, uuid: Uuid) -> PortResult<()> {

@@ -70,6 +70,7 @@ fn every() -> Vec<Story> {
         stopped_while_it_changes(),
         approved(),
         grown(),
+        adopted(),
         deleted_with_its_disk(),
         disk_waits_for_its_vsi(),
         host_restarted(),
@@ -371,6 +372,21 @@ fn grown() -> Story {
         Act::Decided(uuid(WEB)),
     ];
     story("grow a data disk", RUNNING, acts)
+}
+
+/// What was forgotten is taken over as it stands, and its document then changes nothing.
+fn adopted() -> Story {
+    let acts = vec![
+        Act::Apply(vec![web().with_disk(7)]),
+        Act::Decided(uuid(WEB)),
+        Act::Forget("web"),
+        Act::Decided(uuid(WEB)),
+        Act::Adopt(A, uuid(WEB)),
+        Act::Decided(uuid(WEB)),
+        Act::Apply(vec![web().with_disk(7)]),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("adopt what was forgotten", RUNNING, acts)
 }
 
 fn with_a_disk_that_goes() -> Vsi {

@@ -5,7 +5,7 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 use uuid::Uuid;
 use vsiflow_engine::model::NodeState;
 use vsiflow_workflows::{
-    fleet::{ErrorKind, Fleet, FleetError, Gracefully},
+    fleet::{Adopting, ErrorKind, Fleet, FleetError, Gracefully},
     wanted::PowerAction,
 };
 
@@ -23,6 +23,8 @@ pub enum Act {
     Apply(Vec<Vsi>),
     Delete(&'static str),
     Forget(&'static str),
+    /// Takes a domain on that host into management.
+    Adopt(&'static str, Uuid),
     /// Deletes a data disk, by its policy.
     DeleteDisk(&'static str),
     /// Waits until the outcome for a data disk is decided.
@@ -110,6 +112,7 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             .map(drop),
         Act::Delete(name) => delete(fleet, name, false).await,
         Act::Forget(name) => delete(fleet, name, true).await,
+        Act::Adopt(host, uid) => adopt(fleet, host, *uid).await,
         Act::DeleteDisk(name) => delete_disk(fleet, name).await,
         Act::DiskDecided(uid) => fleet.decided(&ownership::disk(*uid)).await.map(drop),
         Act::Retry(uid) => fleet.retry(ownership::entity(*uid), user()).await.map(drop),
@@ -146,6 +149,17 @@ pub async fn delete(fleet: &Fleet, name: &str, orphan: bool) -> Result<(), Fleet
         Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
         done => done.map(drop),
     }
+}
+
+async fn adopt(fleet: &Fleet, host: &str, uid: Uuid) -> Result<(), FleetError> {
+    let what = Adopting {
+        host: documents::host(host),
+        domain: uid.to_string(),
+        namespace: None,
+        name: None,
+        force: false,
+    };
+    fleet.adopt(what, user()).await.map(drop)
 }
 
 async fn delete_disk(fleet: &Fleet, name: &str) -> Result<(), FleetError> {

@@ -2,6 +2,7 @@
 //! `lab_` need the real host of `deploy/lab` around them, those with `kube_` its API server; the
 //! others run anywhere.
 
+mod adopting;
 mod backups;
 mod bad_documents;
 mod changes;
@@ -21,6 +22,7 @@ mod invariants;
 mod kube;
 mod kube_faults;
 mod kube_leader;
+mod lab_adopting;
 mod lab_changes;
 mod lab_disks;
 mod lab_engine;

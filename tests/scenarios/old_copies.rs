@@ -59,6 +59,11 @@ fn an_old_copy_of_the_journal_touches_nothing_and_says_so() {
         .find(|condition| condition["type"] == "JournalBehind")
         .unwrap();
     assert_eq!(behind["status"], "True");
+    // What the newer copy made is taken over; then the journal is behind no more.
+    vsiflow.run(&["adopt", "default/two"]).exits(0);
+    assert_eq!(vsiflow.phase("two"), "Running");
+    vsiflow.run(&["retry", "one"]).exits(0);
+    assert_eq!(vsiflow.sim().domains(), ["default/two"]);
 }
 
 #[test]
@@ -76,4 +81,13 @@ fn an_old_copy_from_the_middle_of_a_run_makes_no_disk_anew() {
     vsiflow.run(&["resume", "one"]).exits(4).says("VSI0211");
     assert!(vsiflow.sim().content("boot-") == boot);
     vsiflow.sim().assert_one_vsi("default/one");
+    vsiflow
+        .run(&["adopt", "default/one"])
+        .exits(0)
+        .says("vsi/one is adopted");
+    assert_eq!(vsiflow.phase("one"), "Running");
+    assert!(vsiflow.sim().content("boot-") == boot);
+    let document = vsiflow.write("one.yaml", &Vsi::named("one").to_string());
+    let plan = ["plan", "-f", document.to_str().unwrap()];
+    vsiflow.run(&plan).exits(0);
 }

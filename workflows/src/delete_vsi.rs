@@ -25,21 +25,24 @@ pub const FORGET: &str = "forget_vsi";
 const GRACE_S: u64 = 30;
 
 /// stop_domain → undefine_domain → delete_volumes → release. A VSI for which this journal never
-/// acted on a host is released at once; of one whose last boot failed, the evidence is kept first.
+/// acted on a host is released at once; of an adopted one the volumes go that bear vsiflow's names; of one whose last boot failed, the evidence is kept first.
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
 pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> {
-    let made = |step: &str| state.intents.contains(&Name::of(step));
+    let taken = wanted.adopted.as_ref();
+    let taken_whole = taken.is_some_and(|adopted| adopted.own_volumes);
+    let made = |step: &str| taken_whole || state.intents.contains(&Name::of(step));
     let makers = [
         CloneBootDisk::NAME,
         WriteCidata::NAME,
         CreateConsoleLog::NAME,
     ];
-    if !makers
-        .iter()
-        .chain(&[DefineDomain::NAME])
-        .any(|step| made(step))
+    if taken.is_none()
+        && !makers
+            .iter()
+            .chain(&[DefineDomain::NAME])
+            .any(|step| made(step))
     {
         return forget_graph(wanted).map(|graph| Graph {
             workflow: Name::of(NAME),

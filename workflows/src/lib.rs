@@ -7,6 +7,7 @@
 //! What this crate never does: it knows neither YAML nor Kubernetes nor libvirt, and nothing of
 //! it changes a host or writes a journal but through the engine.
 
+pub mod adopt_vsi;
 mod credentials;
 pub mod data_disk;
 pub mod delete_vsi;

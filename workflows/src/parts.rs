@@ -253,7 +253,7 @@ impl<'a> Parts<'a> {
             cpus: self.wanted.vsi.machine.cpus,
             memory_mib: self.wanted.vsi.machine.memory_mib,
             secure: define_domain::Secure::default(),
-            macs: Vec::new(),
+            macs: macs(self.wanted),
             autostart: plan::is_up(self.wanted.power_state()),
             while_running,
         };
@@ -327,12 +327,24 @@ pub(crate) fn boot_failed(state: &EntityState) -> bool {
     })
 }
 
+/// The MAC addresses that an adopted VSI came with; none where they follow from its UID.
+fn macs(wanted: &WantedVsi) -> Vec<String> {
+    let adopted = wanted.adopted.as_ref();
+    adopted
+        .map(|adopted| adopted.macs.clone())
+        .unwrap_or_default()
+}
+
 /// The guest's cards, by the same MAC addresses that its definition gets.
-fn cards(wanted: &WantedVsi) -> Vec<Card> {
+pub(crate) fn cards(wanted: &WantedVsi) -> Vec<Card> {
     let networks = wanted.vsi.networks.iter().zip(0_u8..);
+    let macs = macs(wanted);
     let card = |(network, card): (&String, u8)| Card {
         network: network.clone(),
-        mac: names::mac(wanted.uid, card),
+        mac: match macs.get(usize::from(card)) {
+            Some(mac) => mac.clone(),
+            None => names::mac(wanted.uid, card),
+        },
     };
     networks.map(card).collect()
 }
@@ -394,7 +406,7 @@ fn attached(wanted: &WantedVsi, disk: &DesiredDisk) -> attach_data_disks::Disk {
 pub(crate) fn disk_uid(wanted: &WantedVsi, disk: &DesiredDisk) -> Option<Uuid> {
     match &disk.source {
         DiskOrigin::Existing { .. } => None,
-        DiskOrigin::Made { .. } => wanted.disks.get(&disk.name).copied(),
+        DiskOrigin::Made { uid, .. } => wanted.disks.get(&disk.name).copied().or(*uid),
     }
 }
 

@@ -9,10 +9,10 @@ use vsiflow_engine::{
     workflow::EntityView,
 };
 use vsiflow_steps::vsi::{
-    DefineDomain, MonitorConsole, ResumeDomain, StartDomain, StopDomain, SuspendDomain,
+    AdoptDomain, DefineDomain, MonitorConsole, ResumeDomain, StartDomain, StopDomain, SuspendDomain,
 };
 
-use crate::{data_disk, delete_vsi, drift, remove_base_image, update_vsi, wanted::kind};
+use crate::{adopt_vsi, data_disk, delete_vsi, drift, remove_base_image, update_vsi, wanted::kind};
 
 /// The states of a VSI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -258,6 +258,9 @@ fn settled(view: &EntityView<'_>) -> (Phase, Text) {
 fn came_to(view: &EntityView<'_>) -> Option<Phase> {
     let run = view.run?;
     let did = |step: &str| succeeded(run, step);
+    if let Some(node) = run.nodes.get(&Name::of(AdoptDomain::NAME)) {
+        return adopt_vsi::phase(node);
+    }
     if did(SuspendDomain::NAME) {
         Some(Phase::Paused)
     } else if did(StartDomain::NAME) || did(MonitorConsole::NAME) {

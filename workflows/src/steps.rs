@@ -8,10 +8,10 @@ use vsiflow_steps::{
     image::{Claim, MarkWhole, ProbeSource, RemoveImage, UploadChunks, VerifyImage},
     ports::{Hosts, ImageSource},
     vsi::{
-        AttachDataDisks, AwaitDataDisks, AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog,
-        DefineDomain, DeleteVolumes, FindParts, GrowDataDisks, KeepEvidence, MonitorConsole,
-        Release, ResolveHost, ResolveNetworks, ResumeDomain, SetAutostart, StartDomain, StopDomain,
-        SuspendDomain, UndefineDomain, WriteCidata,
+        AdoptDomain, AttachDataDisks, AwaitDataDisks, AwaitTurn, CheckContract, CloneBootDisk,
+        CreateConsoleLog, DefineDomain, DeleteVolumes, FindParts, GrowDataDisks, KeepEvidence,
+        MonitorConsole, Release, ResolveHost, ResolveNetworks, ResumeDomain, SetAutostart,
+        StartDomain, StopDomain, SuspendDomain, UndefineDomain, WriteCidata,
     },
 };
 
@@ -34,6 +34,7 @@ pub fn registry(
         .add(StartDomain::new(hosts.clone()))
         .add(MonitorConsole::new(hosts.clone()))
         .add(AwaitTurn)
+        .add(AdoptDomain::new(hosts.clone()))
         .add(AwaitDataDisks)
         .add(CreateVolume::new(hosts.clone()))
         .add(GrowVolume::new(hosts.clone()))

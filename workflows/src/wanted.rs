@@ -1,13 +1,19 @@
 //! What is wanted of entities, as it stands in the journal: JSON without any secret. Fields are
 //! only ever added, with a default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Failure, FailureClass, Hash, InvalidId, Name};
 
-use crate::spec::{DesiredDataDisk, DesiredVsi, HostRecord, PowerState};
+use vsiflow_steps::ports::{OwnerMark, VolumeKey};
+
+use crate::{
+    adopt_vsi::Adopted,
+    parts,
+    spec::{DesiredDataDisk, DesiredVsi, HostRecord, PowerState, desired::DiskOrigin},
+};
 
 /// The kinds of entities.
 pub mod kind {
@@ -58,6 +64,15 @@ pub struct WantedVsi {
     /// What was written to the host is to be written again: somebody changed it there.
     #[serde(default)]
     pub restore: bool,
+    /// How it was when it was adopted, where it was.
+    #[serde(default)]
+    pub adopted: Option<Adopted>,
+    /// The mark on its domain when somebody asked to adopt it.
+    #[serde(default)]
+    pub bore: Option<OwnerMark>,
+    /// The fields of which nobody can tell how it was made; see [`crate::adopt_vsi::UNKNOWN`].
+    #[serde(default)]
+    pub unknown: BTreeSet<String>,
 }
 
 /// What a power command asked for.
@@ -111,6 +126,9 @@ pub struct Asked {
     pub power: PowerState,
     /// Everything else.
     pub vsi: DesiredVsi,
+    /// The fields of which nobody can tell.
+    #[serde(default)]
+    pub unknown: BTreeSet<String>,
 }
 
 /// Whose turn comes before.
@@ -206,7 +224,29 @@ impl WantedHost {
     }
 }
 
+impl Asked {
+    /// The volumes of data disks that were there already, in order.
+    pub(crate) fn volumes(&self) -> Vec<VolumeKey> {
+        let disks = self.vsi.disks.iter();
+        disks
+            .map(|disk| VolumeKey {
+                pool: disk.pool.clone(),
+                name: match &disk.source {
+                    DiskOrigin::Existing { volume } => volume.clone(),
+                    DiskOrigin::Made { .. } => String::new(),
+                },
+            })
+            .collect()
+    }
+}
+
 impl WantedVsi {
+    /// The volumes of its data disks, in order.
+    pub(crate) fn volumes(&self) -> Vec<VolumeKey> {
+        let disks = self.vsi.disks.iter();
+        disks.map(|disk| parts::volume(self, disk)).collect()
+    }
+
     /// Every secret that is the VSI's own.
     pub fn secrets(&self) -> Vec<Name> {
         let own = std::iter::once(self.contract.clone()).chain(self.image_credentials.clone());
@@ -229,6 +269,7 @@ impl WantedVsi {
             contract: self.contract.clone(),
             power: self.power_state(),
             vsi: self.vsi.clone(),
+            unknown: self.unknown.clone(),
         }
     }
 }

@@ -8,8 +8,8 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    data_disk, delete_vsi, ensure_base_image, next_try, phase, provision_vsi, remove_base_image,
-    update_vsi, wanted,
+    adopt_vsi, data_disk, delete_vsi, ensure_base_image, next_try, phase, provision_vsi,
+    remove_base_image, update_vsi, wanted,
 };
 
 /// The workflows of VSIs, their base images and data disks.
@@ -25,6 +25,7 @@ impl Workflows for VsiWorkflows {
             }
             provision_vsi::NAME => provision_vsi::graph(&wanted::read(desired)?, at.entity),
             update_vsi::NAME => update_vsi::graph(&wanted::read(desired)?, at),
+            adopt_vsi::NAME => adopt_vsi::graph(&wanted::read(desired)?),
             delete_vsi::NAME => delete_vsi::graph(&wanted::read(desired)?, at.entity),
             delete_vsi::FORGET => delete_vsi::forget_graph(&wanted::read(desired)?),
             ensure_base_image::NAME => ensure_base_image::graph(&wanted::read(desired)?),

@@ -3,6 +3,7 @@
 mod backup;
 mod change;
 mod contract;
+mod host;
 mod serve;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use change::{ApproveArgs, PlanArgs, PowerArgs, StopArgs, Targets};
 pub(crate) use contract::{ContractCheckArgs, ContractCommand, ContractEncryptArgs};
 pub(crate) use serve::{ClusterArgs, CrdArgs, ServeArgs};
+pub(crate) use host::{AdoptArgs, HostArgs, HostCommand, InventoryArgs};
 
 /// Provisions virtual server instances on libvirt/KVM hosts, and survives anything on the way.
 #[derive(Clone, Debug, Parser)]
@@ -124,6 +126,11 @@ pub(crate) enum Command {
     Retry(RetryArgs),
     /// Stop the run of a VSI; what exists is kept
     Cancel(CancelArgs),
+    /// Take domains that are there into management, as they stand
+    Adopt(AdoptArgs),
+    /// Hosts, and what is on them
+    #[command(subcommand)]
+    Host(HostCommand),
     /// Upload base images ahead of time, list and remove them
     #[command(subcommand)]
     Image(ImageCommand),

@@ -68,6 +68,10 @@ pub struct DomainInfo {
     pub uuid: Uuid,
     /// Its name.
     pub name: String,
+    /// What its definition calls it for people, if anything.
+    pub title: Option<String>,
+    /// The architecture, as the host names it; empty where the definition does not say.
+    pub arch: String,
     /// Its state.
     pub state: DomainState,
     /// Whether a definition stays when it stops.
@@ -210,6 +214,10 @@ pub trait DomainPort: Send + Sync {
 
     /// Says whether libvirt starts the domain with the host.
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()>;
+
+    /// Writes whose the domain is into its metadata; nothing else changes, and a guest that runs
+    /// notices nothing.
+    async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()>;
 
     /// Ends the guest at once. `WrongState` where it is off.
     async fn destroy(&self, uuid: Uuid) -> PortResult<()>;

@@ -7,8 +7,8 @@ use super::{Content, Domain, Live, SimHost, State, Volume, host::Call};
 use crate::{
     cidata,
     ports::{
-        DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, PortError, PortErrorKind,
-        PortResult, Removed,
+        DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, OwnerMark, PortError,
+        PortErrorKind, PortResult, Removed,
     },
 };
 
@@ -218,6 +218,14 @@ impl DomainPort for SimHost {
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
         self.call(Call::act("set_autostart", object(uuid)), |state, _| {
             self.known(state, uuid)?.spec.autostart = on;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {
+        self.call(Call::act("set_mark", object(uuid)), |state, _| {
+            self.known(state, uuid)?.mark = Some(mark.clone());
             Ok(())
         })
         .await

@@ -305,6 +305,8 @@ impl State {
         DomainInfo {
             uuid: spec.uuid,
             name: spec.name.clone(),
+            title: (!spec.title.is_empty()).then(|| spec.title.clone()),
+            arch: spec.machine.arch.clone(),
             state: domain.state,
             persistent: true,
             autostart: spec.autostart,

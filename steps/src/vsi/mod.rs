@@ -3,6 +3,7 @@
 //! Nodes are named after their steps: a step that needs what another found out reads the output
 //! of the node of that step's name.
 
+pub mod adopt_domain;
 pub mod attach_data_disks;
 pub mod await_data_disks;
 pub mod await_turn;
@@ -27,6 +28,7 @@ pub mod suspend_domain;
 pub mod undefine_domain;
 pub mod write_cidata;
 
+pub use adopt_domain::AdoptDomain;
 pub use attach_data_disks::AttachDataDisks;
 pub use await_data_disks::AwaitDataDisks;
 pub use await_turn::AwaitTurn;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    DomainInfo, DomainPort, DomainSpec, HostPorts, Hosts, PoolInfo, PortResult, Removed,
+    DomainInfo, DomainPort, DomainSpec, HostPorts, Hosts, OwnerMark, PoolInfo, PortResult, Removed,
     StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
@@ -172,6 +172,10 @@ impl DomainPort for Ports {
 
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
         self.domains.set_autostart(uuid, on).await
+    }
+
+    async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {
+        self.domains.set_mark(uuid, mark).await
     }
 
     async fn destroy(&self, uuid: Uuid) -> PortResult<()> {

@@ -27,6 +27,8 @@ fn domain() -> DomainInfo {
     DomainInfo {
         uuid: uuid::Uuid::nil(),
         name: "a".to_owned(),
+        title: None,
+        arch: String::new(),
         state: DomainState::Running,
         persistent: true,
         autostart: true,

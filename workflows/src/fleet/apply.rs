@@ -328,8 +328,10 @@ pub(super) fn turn(known: &Known, whatever_it_comes_to: bool) -> Turn {
 fn matching<'a>(vsi: &ResolvedVsi, known: &'a [Known]) -> Option<&'a Known> {
     known.iter().find(|known| {
         let same = &known.wanted.vsi;
-        same.namespace == vsi.desired.namespace
-            && same.name == vsi.desired.name
+        let named = same.namespace == vsi.desired.namespace && same.name == vsi.desired.name;
+        // One that was adopted gets its name with its first document.
+        let adopted = known.wanted.unknown.contains("name") && vsi.desired.uid.is_some();
+        (named || adopted)
             && vsi.desired.uid.is_none_or(|uid| uid == known.wanted.uid)
             && !known.is_deleted()
     })

@@ -1,5 +1,7 @@
 //! What documents change of a VSI that is known already.
 
+use std::collections::BTreeSet;
+
 use vsiflow_engine::{
     model::{Name, RunId},
     secret::Secret,
@@ -21,6 +23,8 @@ const HISTORY: usize = 8;
 
 /// What opens the image's URL; the image is the same.
 const CREDENTIALS: &str = "imageCredentials";
+/// What it was made from is what the first document says.
+const ADOPTION: &str = "adoption";
 /// What its references gave stays, although their documents are away.
 const REFERENCES: &str = "references";
 
@@ -59,10 +63,16 @@ impl Fleet {
             turn: None,
             missing: vsi.missing.clone(),
             restore: false,
+            adopted: known.wanted.adopted.clone(),
+            bore: None,
+            unknown: BTreeSet::new(),
         };
         let mut asked = document_changes(last, &wanted);
         if !self.same_credentials(vsi, last).await {
             asked.push(recorded(CREDENTIALS));
+        }
+        if !last.unknown.is_empty() {
+            asked.push(recorded(ADOPTION));
         }
         let plan = self.plan_of(&wanted, known);
         Ok(Draft {

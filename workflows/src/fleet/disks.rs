@@ -8,6 +8,8 @@ use vsiflow_engine::{
     model::{EntityId, EntityState, Failure, FailureClass, Precedence},
 };
 
+use vsiflow_steps::ports::VolumeKey;
+
 use super::{
     Applied, Change, ErrorKind, Fleet, FleetError, apply::turn, index::Known, keep::Wishes,
 };
@@ -103,7 +105,7 @@ impl Fleet {
         let mut all = Vec::new();
         for disk in disks {
             let (uid, applied) = match matching(disk, &known) {
-                None => create(disk, wishes)?,
+                None => create(disk, vsis, wishes)?,
                 Some(known) => (known.uid, change(disk, known, vsis, wishes)?),
             };
             ids.insert((disk.namespace.clone(), disk.name.clone()), uid);
@@ -244,12 +246,25 @@ fn matching<'a>(disk: &DesiredDataDisk, known: &'a [KnownDisk]) -> Option<&'a Kn
     })
 }
 
-fn create(disk: &DesiredDataDisk, wishes: &mut Wishes) -> Result<(Uuid, Applied), FleetError> {
+fn create(
+    disk: &DesiredDataDisk,
+    vsis: &[Known],
+    wishes: &mut Wishes,
+) -> Result<(Uuid, Applied), FleetError> {
     let uid = disk.uid.unwrap_or_else(Uuid::new_v4);
+    let volume = VolumeKey {
+        pool: disk.pool.clone(),
+        name: uid.to_string(),
+    };
+    // What came with a VSI that was adopted is ours with it.
+    let came = |vsi: &Known| {
+        let on_host = vsi.wanted.vsi.host == disk.host && !vsi.is_deleted();
+        on_host && vsi.wanted.adopted.is_some() && vsi.wanted.volumes().contains(&volume)
+    };
     let entity = disk_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
     let wanted = WantedDisk {
         disk: disk.clone(),
-        recorded: false,
+        recorded: vsis.iter().any(came),
         made: false,
         turn: None,
     };

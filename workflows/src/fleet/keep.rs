@@ -1,5 +1,7 @@
 //! Puts what is wanted where it lasts: secrets into the secret store, the rest into wishes.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -113,6 +115,9 @@ impl Fleet {
             turn: None,
             missing: Vec::new(),
             restore: false,
+            adopted: known.and_then(|known| known.wanted.adopted.clone()),
+            bore: None,
+            unknown: BTreeSet::new(),
         })
     }
 

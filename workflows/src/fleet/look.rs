@@ -7,13 +7,13 @@ use futures::{StreamExt as _, stream};
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
-    model::{Actor, Failure, Name, Text},
+    model::{Actor, EntityState, Failure, Name, Text},
     step::Step as _,
 };
 use vsiflow_steps::{
     names,
-    ports::{DomainInfo, HostFacts, HostPorts, VolumeKey},
-    vsi::{DefineDomain, StartDomain, define_domain, start_domain},
+    ports::{DomainInfo, DomainShape, HostFacts, HostPorts, VolumeKey},
+    vsi::{AdoptDomain, DefineDomain, StartDomain},
 };
 
 use super::{Fleet, FleetError, apply::turn, index::Known, keep::Wishes};
@@ -103,14 +103,11 @@ impl Fleet {
         known: Known,
     ) -> Result<Seen, FleetError> {
         let (uid, power) = (known.wanted.uid, known.wanted.power_state());
-        let written = self.output_of(DefineDomain::NAME, &known.state).await?;
-        let written = serde_json::from_value::<define_domain::Output>(written).ok();
-        let started = self.output_of(StartDomain::NAME, &known.state).await?;
-        let started = serde_json::from_value::<start_domain::Output>(started).ok();
-        let expected = Expected {
-            power,
-            written: written.and_then(|written| written.written),
-        };
+        let written = self.written(&known.state).await?;
+        let booted = [StartDomain::NAME, AdoptDomain::NAME];
+        let started = self.output_of_any(&booted, &known.state).await?;
+        let started = started.get("boot_id").and_then(|id| id.as_str());
+        let expected = Expected { power, written };
         let domain = domains.iter().find(|domain| domain.uuid == uid);
         let mut findings = match domain.filter(|domain| !self.is_ours(domain, uid)) {
             Some(domain) => vec![drift::of_another(domain)],
@@ -122,9 +119,7 @@ impl Fleet {
                 findings.push(drift::gone(&what, &volume.to_string()));
             }
         }
-        let boots = started
-            .and_then(|started| started.boot_id)
-            .zip(facts.boot_id.clone());
+        let boots = started.zip(facts.boot_id.as_deref());
         let rebooted = boots.is_some_and(|(then, now)| then != now);
         let restarted = rebooted
             && power != PowerState::Stopped
@@ -134,6 +129,14 @@ impl Fleet {
             restarted,
             findings,
         })
+    }
+
+    /// What was written last, or stood when the VSI was adopted.
+    async fn written(&self, state: &EntityState) -> Result<Option<DomainShape>, FleetError> {
+        let steps = [DefineDomain::NAME, AdoptDomain::NAME];
+        let written = self.output_of_any(&steps, state).await?;
+        let written = written.get("written").cloned().unwrap_or_default();
+        Ok(serde_json::from_value(written).ok())
     }
 
     fn is_ours(&self, domain: &DomainInfo, uid: Uuid) -> bool {
@@ -265,6 +268,8 @@ fn volumes(known: &Known) -> Vec<(String, VolumeKey)> {
         ("boot disk".to_owned(), names::boot_disk(pool, wanted.uid)),
         ("cidata".to_owned(), names::cidata(pool, wanted.uid)),
     ];
+    let named = wanted.adopted.as_ref().is_none_or(|a| a.own_volumes);
+    let own = own.into_iter().filter(move |_| named);
     let disks = wanted.vsi.disks.iter();
     let disks = disks.map(|disk| {
         (
@@ -272,7 +277,7 @@ fn volumes(known: &Known) -> Vec<(String, VolumeKey)> {
             parts::volume(wanted, disk),
         )
     });
-    own.into_iter().chain(disks).collect()
+    own.chain(disks).collect()
 }
 
 fn engine(reason: &str) -> By {

@@ -1,7 +1,7 @@
 //! References whose documents are away: a VSI that was made keeps what they gave it.
 
 use super::index::Known;
-use crate::spec::{DesiredDisk, References, ResolvedVsi};
+use crate::spec::{DesiredDisk, References, ResolvedVsi, desired::DiskOrigin};
 
 /// The VSI with what it had from references that are away now. What a document that is there does
 /// not give any more, and what a VSI that selects nothing had, is given up.
@@ -12,7 +12,11 @@ pub(super) fn kept(vsi: &ResolvedVsi, known: &Known, there: &References) -> Reso
     }
     let (had, namespace) = (&known.asked_last().vsi, vsi.desired.namespace.clone());
     if vsi.selects_disks {
-        let away = |disk: &&DesiredDisk| !there.has_disk(&namespace, &disk.name);
+        // What was adopted bears the names of volumes, not those of documents.
+        let volumes: Vec<_> = vsi.desired.disks.iter().map(volume).collect();
+        let away = |disk: &&DesiredDisk| {
+            !there.has_disk(&namespace, &disk.name) && !volumes.contains(&volume(disk))
+        };
         let away: Vec<_> = had.disks.iter().filter(away).cloned().collect();
         for disk in away {
             if vsi.desired.disks.iter().all(|d| d.name != disk.name) {
@@ -33,4 +37,15 @@ pub(super) fn kept(vsi: &ResolvedVsi, known: &Known, there: &References) -> Reso
         }
     }
     vsi
+}
+
+/// The volume as far as documents tell it: one that is made may get its name only then.
+fn volume(disk: &DesiredDisk) -> (String, String) {
+    let name = match &disk.source {
+        DiskOrigin::Existing { volume } => volume.clone(),
+        DiskOrigin::Made { uid, .. } => {
+            uid.map_or_else(|| format!("of {}", disk.name), |uid| uid.to_string())
+        }
+    };
+    (disk.pool.clone(), name)
 }

@@ -7,6 +7,7 @@
 //! What it never does: it acts on a host itself (but for reading a console), or writes a journal
 //! but through the engine.
 
+mod adopt;
 mod apply;
 mod approve;
 mod change;
@@ -22,6 +23,7 @@ mod image_progress;
 mod image_work;
 mod images;
 mod index;
+mod inventory;
 mod keep;
 mod listings;
 mod logs;
@@ -36,6 +38,7 @@ mod verdict;
 
 use std::sync::Arc;
 
+pub use adopt::Adopting;
 pub use apply::{Applied, Change};
 pub use conditions::Condition;
 pub use disk_object::{DiskObject, DiskStatus};
@@ -45,6 +48,7 @@ pub use feed::Knowledge;
 pub use history::{HistoryError, HistoryLine};
 pub use image_progress::UploadProgress;
 pub use images::ImageObject;
+pub use inventory::{InventoryItem, Owner};
 pub use listings::{HostObject, RunObject};
 pub use logs::{ConsoleLog, LogChunk};
 pub use look::Looked;

@@ -37,14 +37,27 @@ impl Fleet {
         step: &str,
         state: &EntityState,
     ) -> Result<Value, FleetError> {
+        self.output_of_any(&[step], state).await
+    }
+
+    /// The same of whichever of these steps succeeded last.
+    pub(super) async fn output_of_any(
+        &self,
+        steps: &[&str],
+        state: &EntityState,
+    ) -> Result<Value, FleetError> {
         let runs = state
             .runs
             .iter()
             .rev()
             .filter_map(|run| self.engine.run(*run));
-        let outputs = runs.filter_map(|run| match run.nodes.get(&Name::of(step)) {
-            Some(NodeState::Succeeded { output, .. }) => Some(output.clone()),
-            _ => None,
+        let outputs = runs.flat_map(|run| {
+            let nodes = steps.iter().map(|step| run.nodes.get(&Name::of(step)));
+            let outputs = nodes.filter_map(|node| match node {
+                Some(NodeState::Succeeded { output, .. }) => Some(output.clone()),
+                _ => None,
+            });
+            outputs.collect::<Vec<_>>()
         });
         let Some(output) = outputs.take(1).next() else {
             return Ok(Value::Null);

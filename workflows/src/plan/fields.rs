@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use vsiflow_steps::ports::VolumeKey;
+
 use super::{Change, How};
 use crate::{
     spec::FieldChange,
@@ -18,10 +20,10 @@ pub(super) fn changes(before: &Asked, wanted: &WantedVsi) -> Vec<Change> {
         .vsi
         .changes(&newer)
         .into_iter()
-        .filter(|field| !is_derived(&field.path))
+        .filter(|field| !is_derived(&field.path) && is_known(before, wanted, &field.path))
         .map(change)
         .collect();
-    if wanted.contract != before.contract {
+    if wanted.contract != before.contract && !before.unknown.contains("contract") {
         changes.push(secret("contract", How::Rebuild, FRESH_GUEST));
     }
     let (from, to) = (before.power, wanted.power_state());
@@ -64,6 +66,22 @@ pub(super) fn restored() -> Change {
 
 /// The path of [`restored`].
 pub(crate) const DEFINITION: &str = "definition";
+
+/// Whether it can be told that a field differs: of what was adopted not all can.
+fn is_known(before: &Asked, wanted: &WantedVsi, path: &str) -> bool {
+    let head = path.split(['.', '[']).next().unwrap_or_default();
+    match head {
+        _ if !before.unknown.contains(head) => true,
+        // Nobody can tell in which order they were meant to be.
+        "disks" => sorted(before.volumes()) != sorted(wanted.volumes()),
+        _ => false,
+    }
+}
+
+fn sorted(mut volumes: Vec<VolumeKey>) -> Vec<VolumeKey> {
+    volumes.sort();
+    volumes
+}
 
 /// What follows from another field.
 fn is_derived(path: &str) -> bool {

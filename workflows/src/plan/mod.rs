@@ -120,6 +120,9 @@ pub fn of(before: &Asked, wanted: &WantedVsi, touched: &Touched) -> Plan {
     let most = changes.iter().map(|change| change.how).max();
     changes.extend(touched.unfinished(most));
     changes.extend(wanted.restore.then(fields::restored));
+    if wanted.adopted.as_ref().is_some_and(|a| !a.own_volumes) {
+        changes.iter_mut().for_each(refuse);
+    }
     let mut plan = Plan {
         changes,
         ..Plan::default()
@@ -129,6 +132,14 @@ pub fn of(before: &Asked, wanted: &WantedVsi, touched: &Touched) -> Plan {
         plan.keeps = keeps(wanted);
     }
     plan
+}
+
+/// What was adopted with volumes of other names is not made again by vsiflow.
+fn refuse(change: &mut Change) {
+    if matches!(change.how, How::Restart | How::Rebuild) {
+        change.how = How::Refused;
+        change.why = "it was adopted with volumes that vsiflow did not name".to_owned();
+    }
 }
 
 /// The generation's inputs that the VSI is now made from.

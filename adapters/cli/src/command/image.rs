@@ -15,7 +15,7 @@ use crate::{
     actor,
     args::{
         Common, Format, ImageCommand, ImageListArgs, ImagePruneArgs, ImageUnlockArgs,
-        ImageUploadArgs, PoolArgs,
+        ImageUploadArgs,
     },
     compose::App,
     daemon::Server,
@@ -58,7 +58,7 @@ async fn list(common: &Common, args: ImageListArgs) -> Outcome {
 }
 
 async fn upload(common: &Common, args: ImageUploadArgs) -> Outcome {
-    let mut host = host(common, &args.at).await?;
+    let mut host = work::one_host(common, &args.at.files).await?;
     work::limit_uploads(&args.upload, &mut host);
     let image = wanted(&host, &args)?;
     let app = App::open(common).await?;
@@ -111,7 +111,7 @@ async fn prune(common: &Common, args: ImagePruneArgs) -> Outcome {
 }
 
 async fn unlock(common: &Common, args: ImageUnlockArgs) -> Outcome {
-    let host = host(common, &args.at).await?;
+    let host = work::one_host(common, &args.at.files).await?;
     let app = App::open(common).await?;
     let by = actor::by(&common.reason);
     let (pool, name) = (&args.at.pool, &args.name);
@@ -151,33 +151,6 @@ async fn decided(app: &App, common: &Common, entity: &EntityId, name: &str) -> O
         output::problem(&Problem::of(exit, failure));
     }
     Ok(exit)
-}
-
-/// The host: by `--host`, or by the one ConfigMap and Secret of the files.
-async fn host(common: &Common, at: &PoolArgs) -> Result<HostSettings, Problem> {
-    if let Some(host) = work::host(common)? {
-        return Ok(host);
-    }
-    if at.files.is_empty() {
-        let message = "no host is named";
-        let remedy = "give the file with the host's ConfigMap and Secret with -f, or --host";
-        return Err(Problem::new(Exit::Usage, "VSI0607", message, remedy));
-    }
-    let inputs = work::inputs(&at.files);
-    let read = move || vsiflow_file::load(&inputs, false, &mut std::io::stdin());
-    let loaded = work::off_runtime(read).await?.map_err(work::said)?;
-    let (maps, secrets) = (&loaded.documents.config_maps, &loaded.documents.secrets);
-    if maps.len() > 1 || secrets.len() > 1 || maps.is_empty() && secrets.is_empty() {
-        let message = "the files describe no host, or several";
-        let remedy = "name a file with one host's ConfigMap and Secret, or the host with --host";
-        return Err(Problem::new(Exit::Usage, "VSI0607", message, remedy));
-    }
-    let map = maps.first().map(|document| &document.spec);
-    let secret = secrets.first().map(|document| &document.spec);
-    HostSettings::from_keys(map, secret).map_err(|error| {
-        let message = format!("{}: {}", error.key, error.message);
-        Problem::new(Exit::Usage, "VSI0607", message, error.remedy)
-    })
 }
 
 fn wanted(host: &HostSettings, args: &ImageUploadArgs) -> Result<WantedImage, Problem> {

@@ -1,5 +1,6 @@
 //! The commands, a file each.
 
+mod adopt;
 mod apply;
 mod approve;
 mod audit;
@@ -14,6 +15,7 @@ mod delete;
 mod describe;
 mod get;
 mod history;
+mod host;
 mod image;
 mod journal_file;
 mod logs;
@@ -37,7 +39,7 @@ use vsiflow_file::Text;
 use vsiflow_workflows::wanted::PowerAction;
 
 use crate::{
-    args::{AuditCommand, Cli, Command, ImageCommand},
+    args::{AuditCommand, Cli, Command, HostCommand, ImageCommand},
     compose,
     daemon::{Forwarded, forward, may_forward},
     exit::{Exit, Problem},
@@ -73,6 +75,10 @@ fn documents(command: &Command) -> Option<(&[PathBuf], bool)> {
         Command::Apply(args) => Some((&args.sources.files, args.sources.recursive)),
         Command::Plan(args) => Some((&args.sources.files, args.sources.recursive)),
         Command::Delete(args) if !args.files.is_empty() => Some((&args.files, false)),
+        Command::Adopt(args) if !args.files.is_empty() => Some((&args.files, false)),
+        Command::Host(HostCommand::Inventory(args)) if !args.at.files.is_empty() => {
+            Some((&args.at.files, false))
+        }
         Command::Image(ImageCommand::Upload(args)) => Some((&args.at.files, false)),
         Command::Image(ImageCommand::Unlock(args)) => Some((&args.at.files, false)),
         _ => None,
@@ -161,6 +167,8 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Retry(args) => retry::run(&common, args).await,
         Command::Serve(args) => serve::run(&common, args).await,
         Command::Cancel(args) => cancel::run(&common, args).await,
+        Command::Adopt(args) => adopt::run(&common, args).await,
+        Command::Host(command) => host::run(&common, command).await,
         Command::Image(command) => image::run(&common, command).await,
         Command::Audit(command) => audit::run(&common, command).await,
         Command::Compact(args) => compact::run(&common, args).await,

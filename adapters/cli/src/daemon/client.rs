@@ -26,6 +26,7 @@ pub(crate) fn may_forward(command: &Command) -> bool {
         Command::Approve(_) | Command::Start(_) | Command::Stop(_) => true,
         Command::Restart(_) | Command::Pause(_) | Command::Unpause(_) => true,
         Command::Image(ImageCommand::List(_) | ImageCommand::Prune(_)) => true,
+        Command::Adopt(_) | Command::Host(_) => true,
         Command::Delete(_) | Command::Plan(_) | Command::Replay(_) => true,
         Command::Audit(command) => !matches!(command, AuditCommand::Rebuild(_)),
         command => only_a_daemon(command),

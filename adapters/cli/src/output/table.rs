@@ -1,7 +1,7 @@
 //! Tables, as kubectl prints them.
 
 use vsiflow_workflows::fleet::{
-    DiskObject, HistoryLine, HostObject, ImageObject, RunObject, VsiObject,
+    DiskObject, HistoryLine, HostObject, ImageObject, InventoryItem, RunObject, VsiObject,
 };
 
 /// Rows under a head.
@@ -176,6 +176,31 @@ pub(crate) fn disks(disks: &[DiskObject], wide: bool, namespaces: bool) -> Table
             row.extend([status.volume.clone(), or_none(status.description.clone())]);
         }
         table.rows.push(row);
+    }
+    table
+}
+
+/// What is on a host.
+pub(crate) fn inventory(items: &[InventoryItem]) -> Table {
+    let mut table = Table::new(&[
+        "KIND",
+        "NAME",
+        "OWNER",
+        "BELONGS TO",
+        "STATE",
+        "SIZE",
+        "USED BY",
+    ]);
+    for item in items {
+        table.rows.push(vec![
+            item.kind.to_owned(),
+            item.name.clone(),
+            item.owner.to_string(),
+            or_none(item.belongs_to.clone()),
+            item.state.clone(),
+            or_none(item.size.map(mib).unwrap_or_default()),
+            or_none(item.used_by.join(",")),
+        ]);
     }
     table
 }

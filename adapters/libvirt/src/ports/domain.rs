@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 use vsiflow_steps::ports::{
-    DomainInfo, DomainPort, DomainSpec, DomainState, PortErrorKind, PortResult, Removed,
+    DomainInfo, DomainPort, DomainSpec, DomainState, OwnerMark, PortErrorKind, PortResult, Removed,
 };
 
 use super::{LibvirtHost, START};
 use crate::{
     connection::Calls,
     error::Absent,
-    protocol::{Domain, domain_flags, domain_state, shutoff_reason},
+    protocol::{Domain, MetadataKind, domain_flags, domain_state, shutoff_reason},
     xml::{domain, domain_info, domain_info::Definition},
 };
 
@@ -103,6 +103,28 @@ impl DomainPort for LibvirtHost {
         let found = self.existing_domain(&calls, uuid).await?;
         let done = calls.domain_set_autostart(&found, on).await;
         done.map_err(|e| self.of_domain(uuid, &e))
+    }
+
+    async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {
+        let calls = self.quick().await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let state = calls.domain_get_state(&found).await;
+        let state = state.map_err(|e| self.of_domain(uuid, &e))?;
+        // The live definition is what is read of a guest that runs.
+        let live = match state_of(state.state, state.reason).is_active() {
+            true => domain_flags::AFFECT_LIVE,
+            false => 0,
+        };
+        let mark = domain::bare_mark(mark);
+        let set = calls.domain_set_metadata(
+            &found,
+            MetadataKind::Element,
+            Some(&mark),
+            Some(domain::MARK_PREFIX),
+            Some(domain::MARK_URI),
+            domain_flags::AFFECT_CONFIG | live,
+        );
+        set.await.map_err(|e| self.of_domain(uuid, &e))
     }
 
     async fn destroy(&self, uuid: Uuid) -> PortResult<()> {
@@ -198,6 +220,8 @@ impl LibvirtHost {
         Ok(DomainInfo {
             uuid,
             name,
+            title: definition.title,
+            arch: definition.arch,
             state,
             persistent: true,
             autostart,

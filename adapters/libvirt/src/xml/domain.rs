@@ -8,6 +8,9 @@ use super::write::Tag;
 /// The namespace of vsiflow's own metadata.
 pub(crate) const MARK_URI: &str = "https://vsiflow.io/domain/v1";
 
+/// The prefix that stands for it.
+pub(crate) const MARK_PREFIX: &str = "vsiflow";
+
 /// The definition of a domain.
 pub(crate) fn describe(spec: &DomainSpec) -> String {
     let machine = &spec.machine;
@@ -47,8 +50,17 @@ pub(crate) fn describe(spec: &DomainSpec) -> String {
 }
 
 fn mark(mark: &OwnerMark) -> Tag {
-    let tag = Tag::new("vsiflow:vsi")
-        .with("xmlns:vsiflow", MARK_URI)
+    let tag = Tag::new("vsiflow:vsi").with("xmlns:vsiflow", MARK_URI);
+    marked(tag, mark)
+}
+
+/// The mark where libvirt itself declares its namespace.
+pub(crate) fn bare_mark(mark: &OwnerMark) -> String {
+    marked(Tag::new("vsi"), mark).build()
+}
+
+fn marked(tag: Tag, mark: &OwnerMark) -> Tag {
+    let tag = tag
         .with("journal", &mark.journal)
         .with("uid", &mark.uid)
         .with("generation", mark.generation)

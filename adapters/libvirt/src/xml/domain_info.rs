@@ -10,6 +10,8 @@ use super::{Element, XmlError, domain::MARK_URI};
 pub(crate) struct Definition {
     pub(crate) uuid: Uuid,
     pub(crate) name: String,
+    pub(crate) title: Option<String>,
+    pub(crate) arch: String,
     pub(crate) mark: Option<OwnerMark>,
     pub(crate) files: Vec<DiskSource>,
     pub(crate) shape: DomainShape,
@@ -28,10 +30,16 @@ pub(crate) fn read(xml: &str) -> Result<Definition, XmlError> {
     Ok(Definition {
         uuid,
         name: text("name")?.to_owned(),
+        title: root.text_at(&["title"]).map(str::to_owned),
+        arch: arch(&root).unwrap_or_default().to_owned(),
         mark: root.child("metadata").and_then(mark),
         files: files(&root),
         shape: shape(&root),
     })
+}
+
+fn arch(root: &Element) -> Option<&str> {
+    root.child("os")?.child("type")?.attribute("arch")
 }
 
 /// What a definition does not say counts as nothing: it is somebody else's, or edited by hand.

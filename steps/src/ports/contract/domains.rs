@@ -91,7 +91,7 @@ async fn define(place: &Place, spec: &DomainSpec) -> Verdict {
     let found = ok("domain", domains.domain(spec.uuid).await)?;
     let found = found.ok_or("the domain is not there")?;
     equal("state", found.state, DomainState::ShutOff)?;
-    equal("mark", found.mark, Some(again.mark))?;
+    equal("mark", found.mark.clone(), Some(again.mark.clone()))?;
     let disk = spec
         .disks
         .first()
@@ -104,6 +104,14 @@ async fn define(place: &Place, spec: &DomainSpec) -> Verdict {
     }
     shaped(&found.stored, spec)?;
     equal("live", found.live, None)?;
+    again.mark.sequence = 9;
+    ok("set_mark", domains.set_mark(spec.uuid, &again.mark).await)?;
+    let marked = ok("domain", domains.domain(spec.uuid).await)?;
+    let marked = marked.ok_or("the domain is not there")?;
+    equal("mark", marked.mark, Some(again.mark))?;
+    equal("stored", marked.stored, found.stored.clone())?;
+    equal("title", marked.title, Some(spec.title.clone()))?;
+    equal("arch", marked.arch, spec.machine.arch.clone())?;
     for on in [true, false] {
         ok("set_autostart", domains.set_autostart(spec.uuid, on).await)?;
         let found = ok("domain", domains.domain(spec.uuid).await)?;

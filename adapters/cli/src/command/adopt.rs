@@ -1,0 +1,42 @@
+//! `adopt`: takes domains that are there into management, as they stand.
+
+use vsiflow_workflows::fleet::Adopting;
+
+use super::{Outcome, host};
+use crate::{
+    actor,
+    args::{AdoptArgs, Common, HostArgs},
+    compose::App,
+    exit::{Exit, Problem},
+    work,
+};
+
+pub(super) async fn run(common: &Common, args: AdoptArgs) -> Outcome {
+    if args.name.is_some() && args.domains.len() > 1 {
+        let message = "one name cannot be given to several domains";
+        let remedy = "adopt them one after another, each with its --as";
+        return Err(Problem::new(Exit::Usage, "VSI0707", message, remedy));
+    }
+    let app = App::open_to_work(common).await?;
+    let at = HostArgs {
+        name: args.on.clone(),
+        files: args.files.clone(),
+    };
+    let settings = host::one(&app, common, &at).await?;
+    let mut entities = Vec::new();
+    for domain in &args.domains {
+        let what = Adopting {
+            host: settings.clone(),
+            domain: domain.clone(),
+            namespace: args.namespace.clone(),
+            name: args.name.clone(),
+            force: args.force,
+        };
+        entities.push(app.fleet.adopt(what, actor::by(&common.reason)).await?);
+    }
+    let targets = work::targets_of(&app, &entities).await?;
+    let (until, done) = (work::Until::Decided, "is adopted as it stands");
+    let exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
+    app.close().await;
+    Ok(exit)
+}

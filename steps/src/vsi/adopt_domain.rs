@@ -1,0 +1,110 @@
+//! Takes a domain that is there into management.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::{
+    error, ownership,
+    ports::{DomainInfo, DomainShape, DomainState, HostPorts, Hosts, OwnerMark},
+};
+
+/// Writes our mark into the domain's metadata; nothing else of it changes, and it goes on as it is.
+///
+/// What stands is what later looks are held against. A crash in its middle leaves the old mark or
+/// the new one, which names this very run.
+pub struct AdoptDomain {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`AdoptDomain`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The domain.
+    pub uuid: Uuid,
+    /// The mark it bore when somebody asked to adopt it: whoever touched it since comes first.
+    #[serde(default)]
+    pub bore: Option<OwnerMark>,
+}
+
+/// What [`AdoptDomain`] found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The domain's name.
+    pub name: String,
+    /// Its state.
+    pub state: DomainState,
+    /// The stored definition.
+    pub written: Option<DomainShape>,
+    /// The host's boot, where it may be read.
+    #[serde(default)]
+    pub boot_id: Option<String>,
+}
+
+impl AdoptDomain {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for AdoptDomain {
+    const NAME: &'static str = "adopt_domain";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let domain = find(&ports, params.uuid).await?;
+        let mark = ownership::mark(cx, params.uuid);
+        if domain.mark.as_ref() == Some(&mark) {
+            return Ok(Observed::Present(output(&ports, domain).await?));
+        }
+        if domain.mark != params.bore {
+            return Err(error::NOT_OURS
+                .failure("the domain was touched since it was to be adopted")
+                .on_host(ports.host.name())
+                .of_object(format!("domain {}", params.uuid)));
+        }
+        Ok(Observed::Needed)
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let mark = ownership::mark(cx, params.uuid);
+        ports.domains.set_mark(params.uuid, &mark).await?;
+        let domain = find(&ports, params.uuid).await?;
+        Ok(Done::updated(output(&ports, domain).await?))
+    }
+}
+
+async fn find(ports: &HostPorts, uuid: Uuid) -> Result<DomainInfo, Failure> {
+    ports.domains.domain(uuid).await?.ok_or_else(|| {
+        error::MISSING
+            .failure("the domain that is to be adopted is not there")
+            .on_host(ports.host.name())
+            .of_object(format!("domain {uuid}"))
+    })
+}
+
+async fn output(ports: &HostPorts, domain: DomainInfo) -> Result<Output, Failure> {
+    Ok(Output {
+        name: domain.name,
+        state: domain.state,
+        written: Some(domain.stored),
+        boot_id: ports.host.facts().await?.boot_id,
+    })
+}

@@ -1,0 +1,201 @@
+//! Taking over what is there: domains that were forgotten, that another journal made, or the
+//! operator before this one.
+
+use serde_json::{Value, json};
+use vsiflow_tests::{Disk, Vsi, Vsiflow};
+
+const UID: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0c0d";
+const DISK: &str = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0cdd";
+
+fn documents() -> String {
+    let web = Vsi::named("web")
+        .uid(UID)
+        .choosing_disks()
+        .network("default");
+    let web = web.with("networkConfig: 'version: 2'");
+    format!(
+        "{web}{}",
+        Disk::named("data").uid(DISK).with("deletionPolicy: Delete")
+    )
+}
+
+/// What another vsiflow made on a host, and a journal that knows nothing of it.
+fn made_by_another() -> Vsiflow {
+    let (maker, vsiflow) = (Vsiflow::simulated(), Vsiflow::simulated());
+    maker.apply(documents(), &[]).exits(0);
+    vsiflow.apply(Disk::named("unrelated"), &[]).exits(0);
+    let sim = |vsiflow: &Vsiflow| vsiflow.state().join("sim").join("host-sim");
+    for entry in std::fs::read_dir(sim(&maker)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), sim(&vsiflow).join(entry.file_name())).unwrap();
+    }
+    vsiflow
+}
+
+fn without_mark(vsiflow: &Vsiflow) {
+    vsiflow.change_sim(|state| state["domains"][UID]["mark"] = Value::Null);
+}
+
+fn plan(vsiflow: &Vsiflow, documents: impl ToString, code: i32) -> Value {
+    let path = vsiflow.write("plan.yaml", &documents.to_string());
+    let plan = vsiflow.run(&["plan", "-f", path.to_str().unwrap(), "-o", "json"]);
+    plan.exits(code).json()
+}
+
+fn inventory(vsiflow: &Vsiflow, name: &str) -> Value {
+    let all = vsiflow
+        .run(&["host", "inventory", "-o", "json"])
+        .exits(0)
+        .json();
+    let items = all["items"].as_array().unwrap().clone();
+    let found = items
+        .into_iter()
+        .find(|item| item["metadata"]["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {all:#}"))["status"].clone()
+}
+
+/// When the guest was started: it never is again.
+fn started(vsiflow: &Vsiflow) -> Value {
+    vsiflow.sim().domain("default/web")["live"]["started"].clone()
+}
+
+#[test]
+fn what_the_operator_before_left_is_adopted_without_a_restart_and_its_documents_change_nothing() {
+    let vsiflow = made_by_another();
+    without_mark(&vsiflow);
+    let boot = format!("images/boot-{UID}.qcow2");
+    assert_eq!(inventory(&vsiflow, UID)["owner"], "Foreign");
+    assert_eq!(inventory(&vsiflow, &boot)["usedBy"], json!([UID]));
+    let before = (
+        started(&vsiflow),
+        vsiflow.sim().domain("default/web")["spec"].clone(),
+    );
+    vsiflow
+        .run(&["adopt", UID, "--as", "taken", "--reason", "moving over"])
+        .exits(0)
+        .says("vsi/taken is adopted as it stands");
+    assert_eq!(vsiflow.phase("taken"), "Running");
+    assert_eq!(inventory(&vsiflow, UID)["owner"], "Owned");
+    assert_eq!(inventory(&vsiflow, &boot)["belongsTo"], "vsi/taken");
+    vsiflow.run(&["adopt", UID]).exits(0);
+    vsiflow.run(&["get", "--refresh"]).exits(0);
+    let conditions = vsiflow.vsi("taken")["status"]["conditions"].to_string();
+    assert!(!conditions.contains("Drift"), "{conditions}");
+
+    let planned = plan(&vsiflow, documents(), 1);
+    assert_eq!(planned["items"][0]["action"], "none", "{planned:#}");
+    vsiflow.apply(documents(), &[]).exits(0);
+    assert_eq!(vsiflow.phase("web"), "Running");
+    plan(&vsiflow, documents(), 0);
+    let disk = vsiflow
+        .run(&["get", "disk", "data", "-o", "json"])
+        .exits(0)
+        .json();
+    assert_eq!(disk["status"]["usedBy"], json!(["web"]), "{disk:#}");
+    let sim = vsiflow.sim();
+    let after = &sim.domain("default/web")["spec"];
+    assert_eq!((&started(&vsiflow), after), (&before.0, &before.1));
+    let history = vsiflow.history("web");
+    assert!(history.iter().any(|e| e.text("reason") == "moving over"));
+    assert!(!history.iter().any(|e| e.step() == "stop_domain"));
+}
+
+#[test]
+fn an_adopted_vsi_is_changed_and_deleted_like_any_other() {
+    let vsiflow = made_by_another();
+    without_mark(&vsiflow);
+    vsiflow
+        .run(&["adopt", "default/web"])
+        .exits(0)
+        .says("vsi/web is adopted");
+    vsiflow.apply(documents(), &[]).exits(0);
+    let nics = vsiflow.sim().domain("default/web")["spec"]["nics"].clone();
+    let newer = documents().replace("cpus: 1", "cpus: 3");
+    vsiflow
+        .apply(&newer, &[])
+        .exits(0)
+        .says("vsi/web is Running");
+    let spec = vsiflow.sim().domain("default/web")["spec"].clone();
+    assert_eq!(
+        (&spec["machine"]["cpus"], &spec["nics"]),
+        (&json!(3), &nics)
+    );
+    let path = vsiflow.write("all.yaml", &newer);
+    vsiflow
+        .run(&["delete", "-f", path.to_str().unwrap()])
+        .exits(0);
+    let sim = vsiflow.sim();
+    assert!(sim.domains().is_empty());
+    let left: Vec<_> = sim
+        .volumes()
+        .into_iter()
+        .filter(|v| v.contains("0a0b0c0d"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_contract_that_differs_from_the_one_that_stands_is_a_change() {
+    let vsiflow = made_by_another();
+    without_mark(&vsiflow);
+    vsiflow.run(&["adopt", UID]).exits(0);
+    let other = documents().replace("type: workload", "type: workload\n      more: of it");
+    let planned = plan(&vsiflow, other, 1);
+    let changes = planned["items"][0]["changes"].clone();
+    assert_eq!(
+        (&changes[0]["path"], &changes[0]["how"]),
+        (&json!("contract"), &json!("rebuild"))
+    );
+}
+
+#[test]
+fn a_domain_of_another_journal_is_taken_only_by_force() {
+    let vsiflow = made_by_another();
+    assert_eq!(inventory(&vsiflow, UID)["owner"], "OtherJournal");
+    vsiflow.run(&["adopt", UID]).exits(4).says("VSI0207");
+    vsiflow.run(&["adopt", "nobody"]).exits(3);
+    vsiflow.run(&["adopt", UID, "--force"]).exits(0);
+    assert_eq!(vsiflow.phase("web"), "Running");
+}
+
+#[test]
+fn what_was_forgotten_stays_on_its_host_as_an_orphan_and_can_be_adopted_again() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(documents(), &[]).exits(0);
+    let volumes = vsiflow.sim().volumes().len();
+    vsiflow
+        .run(&["delete", "web", "--orphan"])
+        .exits(0)
+        .says("its host was not touched");
+    assert_eq!(vsiflow.sim().domain("default/web")["state"], "Running");
+    assert_eq!(vsiflow.sim().volumes().len(), volumes);
+    assert_eq!(inventory(&vsiflow, UID)["owner"], "Orphaned");
+    let boot = format!("images/boot-{UID}.qcow2");
+    assert_eq!(inventory(&vsiflow, &boot)["owner"], "Orphaned");
+    vsiflow.run(&["adopt", UID]).exits(0);
+    vsiflow.apply(documents(), &[]).exits(0);
+    plan(&vsiflow, documents(), 0);
+    assert_eq!(inventory(&vsiflow, UID)["owner"], "Owned");
+}
+
+#[test]
+fn a_domain_with_volumes_of_other_names_is_watched_and_switched_but_never_made_anew() {
+    let vsiflow = made_by_another();
+    vsiflow.change_sim(|state| {
+        let text = state
+            .to_string()
+            .replace(&format!("boot-{UID}.qcow2"), "disk.img");
+        *state = serde_json::from_str(&text).unwrap();
+        state["domains"][UID]["mark"] = Value::Null;
+    });
+    vsiflow.run(&["adopt", UID]).exits(0);
+    vsiflow.run(&["stop", "web"]).exits(0).says("is Stopped");
+    vsiflow.run(&["start", "web"]).exits(0).says("is Running");
+    vsiflow.apply(documents(), &[]).exits(0);
+    let more = documents().replace("cpus: 1", "cpus: 3");
+    vsiflow.apply(more, &[]).exits(4).says("was adopted");
+    vsiflow.run(&["delete", "web"]).exits(0);
+    let sim = vsiflow.sim();
+    assert!(sim.domains().is_empty());
+    assert!(sim.volumes().contains(&"disk.img"), "{:?}", sim.volumes());
+}
