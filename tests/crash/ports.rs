@@ -334,6 +334,12 @@ impl<W: Way> DomainPort for Ports<W> {
         self.act("set_autostart", Object::Domain(uuid), work).await
     }
 
+    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<Lease>> {
+        let port = self.inner.domains.clone();
+        let work = async move { port.addresses(uuid).await };
+        self.look("addresses", Object::Domain(uuid), work).await
+    }
+
     async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {
         let (port, mark) = (self.inner.domains.clone(), mark.clone());
         let work = async move { port.set_mark(uuid, &mark).await };

@@ -53,9 +53,14 @@ impl World {
             let (active, prefix) = (true, "10.0.0".to_owned());
             let sim = hosts.sim(host).await.unwrap();
             sim.with(|state| {
-                state
-                    .networks
-                    .insert("second".to_owned(), Network { active, prefix })
+                state.networks.insert(
+                    "second".to_owned(),
+                    Network {
+                        active,
+                        prefix,
+                        dhcp: true,
+                    },
+                )
             })
             .await;
         }

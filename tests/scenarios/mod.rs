@@ -33,6 +33,7 @@ mod lab_kill;
 mod lab_ports;
 mod lab_vsi;
 mod metrics;
+mod networks;
 mod old_copies;
 mod older_state;
 mod power;

@@ -58,6 +58,28 @@ pub fn gone(what: &str, volume: &str) -> Finding {
     finding(what, volume, "no such volume")
 }
 
+/// A network of a VSI that guests cannot use now.
+pub fn of_network(name: &str, found: &str) -> Finding {
+    finding(&format!("{NETWORK}{name}"), "an active network", found)
+}
+
+/// What a finding about a network begins with.
+const NETWORK: &str = "network ";
+
+/// What a told detail says of networks.
+pub fn networks(message: &str) -> Option<String> {
+    let of_networks = message.split("; ").filter(|part| part.starts_with(NETWORK));
+    let of_networks: Vec<_> = of_networks.collect();
+    (!of_networks.is_empty()).then(|| of_networks.join("; "))
+}
+
+/// Whether nothing differs but networks, which no VSI can put right.
+pub fn is_network_alone(findings: &[Finding]) -> bool {
+    findings
+        .iter()
+        .all(|finding| finding.what.starts_with(NETWORK))
+}
+
 /// A domain of the VSI's UUID that is not ours.
 pub fn of_another(domain: &DomainInfo) -> Finding {
     let whose = domain.mark.as_ref();

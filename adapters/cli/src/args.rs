@@ -15,8 +15,8 @@ use vsiflow_workflows::spec::Quantity;
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use change::{ApproveArgs, PlanArgs, PowerArgs, StopArgs, Targets};
 pub(crate) use contract::{ContractCheckArgs, ContractCommand, ContractEncryptArgs};
-pub(crate) use serve::{ClusterArgs, CrdArgs, ServeArgs};
 pub(crate) use host::{AdoptArgs, HostArgs, HostCommand, InventoryArgs};
+pub(crate) use serve::{ClusterArgs, CrdArgs, ServeArgs};
 
 /// Provisions virtual server instances on libvirt/KVM hosts, and survives anything on the way.
 #[derive(Clone, Debug, Parser)]
@@ -108,7 +108,7 @@ pub(crate) enum Command {
     Pause(PowerArgs),
     /// Let suspended VSIs go on
     Unpause(PowerArgs),
-    /// List VSIs, data disks, images, hosts or runs, or show one
+    /// List VSIs, data disks, networks, images, hosts or runs, or show one
     Get(GetArgs),
     /// Show everything known of a VSI
     Describe(DescribeArgs),
@@ -203,8 +203,8 @@ pub(crate) struct WaitArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct GetArgs {
-    /// What to list: `vsi` (also where no kind is named), `disk`, `image`, `host` or `run`; then the
-    /// names of those to show.
+    /// What to list: `vsi` (also where no kind is named), `disk`, `network` (as
+    /// its host shows it now), `image`, `host` or `run`; then the names of those to show.
     #[arg(value_name = "KIND|NAME")]
     pub(crate) words: Vec<String>,
     #[command(flatten)]
@@ -529,6 +529,8 @@ pub(crate) enum Kind {
     Image,
     /// Data disks.
     Disk,
+    /// Networks.
+    Network,
     /// Hosts.
     Host,
     /// Runs of workflows.
@@ -543,6 +545,10 @@ impl Kind {
             "image" | "images" => Some(Self::Image),
             "disk" | "disks" | "onprem-datadisk" | "onprem-datadisks" => Some(Self::Disk),
             "hyperprotectcontainerruntimeonpremdatadisk" => Some(Self::Disk),
+            "network" | "networks" | "onprem-networkref" | "onprem-networkrefs" => {
+                Some(Self::Network)
+            }
+            "hyperprotectcontainerruntimeonpremnetworkref" => Some(Self::Network),
             "host" | "hosts" => Some(Self::Host),
             "run" | "runs" => Some(Self::Run),
             _ => None,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::model::RunId;
 
-use super::{PortResult, Removed, VolumeFormat};
+use super::{Lease, PortResult, Removed, VolumeFormat};
 
 /// Who made a domain; kept in the domain's own metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,6 +214,10 @@ pub trait DomainPort: Send + Sync {
 
     /// Says whether libvirt starts the domain with the host.
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()>;
+
+    /// The addresses of a running guest's cards, from what the host has beside DHCP leases: the
+    /// guest's own agent, or the host's ARP table. Empty where none of them tells.
+    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<Lease>>;
 
     /// Writes whose the domain is into its metadata; nothing else changes, and a guest that runs
     /// notices nothing.

@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Content, Domain, Live, SimHost, State, Volume, host::Call};
+use super::{Content, Domain, Live, SimHost, State, Volume, host::Call, network};
 use crate::{
     cidata,
     ports::{
-        DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, OwnerMark, PortError,
+        DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, Lease, OwnerMark, PortError,
         PortErrorKind, PortResult, Removed,
     },
 };
@@ -219,6 +219,27 @@ impl DomainPort for SimHost {
         self.call(Call::act("set_autostart", object(uuid)), |state, _| {
             self.known(state, uuid)?.spec.autostart = on;
             Ok(())
+        })
+        .await
+    }
+
+    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<Lease>> {
+        self.call(Call::look("addresses", object(uuid)), |state, now| {
+            self.known(state, uuid)?;
+            let networks = state.networks.iter().filter(|(_, network)| !network.dhcp);
+            let mut all = Vec::new();
+            for (name, network) in networks {
+                all.extend(network::addresses(state, name, &network.prefix, now));
+            }
+            let domain = state.domains.get(&uuid);
+            let nics = domain.map(|domain| domain.spec.nics.as_slice());
+            let macs: Vec<_> = nics
+                .unwrap_or_default()
+                .iter()
+                .map(|nic| &nic.mac)
+                .collect();
+            all.retain(|lease| macs.contains(&&lease.mac));
+            Ok(all)
         })
         .await
     }

@@ -26,7 +26,8 @@ impl NetworkPort for SimHost {
         self.call(
             Call::look("leases", object.clone()),
             |state, now| match state.networks.get(name) {
-                Some(network) if network.active => Ok(leases(state, name, &network.prefix, now)),
+                Some(network) if network.active && !network.dhcp => Ok(Vec::new()),
+                Some(network) if network.active => Ok(addresses(state, name, &network.prefix, now)),
                 Some(_) => Err(self.error(PortErrorKind::NetworkInactive, &object, "not active")),
                 None => Err(self.error(PortErrorKind::NetworkMissing, &object, "no such network")),
             },
@@ -35,7 +36,8 @@ impl NetworkPort for SimHost {
     }
 }
 
-fn leases(state: &State, network: &str, prefix: &str, now: u64) -> Vec<Lease> {
+/// The addresses of the guests on a network.
+pub(super) fn addresses(state: &State, network: &str, prefix: &str, now: u64) -> Vec<Lease> {
     let mut leases = Vec::new();
     for (index, domain) in state.domains.values().enumerate() {
         let Some(live) = domain.live.as_ref().filter(|live| live.has_network(now)) else {

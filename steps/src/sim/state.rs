@@ -107,6 +107,13 @@ pub struct Network {
     pub active: bool,
     /// The first three parts of its addresses.
     pub prefix: String,
+    /// Whether the host gives them away itself.
+    #[serde(default = "yes")]
+    pub dhcp: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A domain.
@@ -165,6 +172,7 @@ impl State {
         let network = Network {
             active: true,
             prefix: "192.168.122".to_owned(),
+            dhcp: true,
         };
         Self {
             boots: 1,

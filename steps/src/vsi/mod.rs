@@ -41,7 +41,7 @@ pub use find_parts::FindParts;
 pub use grow_data_disks::GrowDataDisks;
 pub use keep_evidence::KeepEvidence;
 pub use monitor_console::MonitorConsole;
-pub use ready_report::Card;
+pub use ready_report::{Addresses, Card};
 pub use release::Release;
 pub use resolve_host::ResolveHost;
 pub use resolve_networks::ResolveNetworks;

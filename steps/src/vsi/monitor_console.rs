@@ -13,7 +13,7 @@ use vsiflow_engine::{
 };
 
 use super::{
-    ready_report::{self, Card},
+    ready_report::{self, Addresses, Card},
     start_domain,
 };
 use crate::{
@@ -323,7 +323,9 @@ impl<'a> Watch<'a> {
                 warnings: self.warnings.clone(),
                 console: self.position,
                 console_tail: ready_report::console_tail(ports, log, begin, self.position).await,
-                addresses: ready_report::addresses(ports, &self.params.cards).await,
+                addresses: Addresses::on(ports)
+                    .of(self.params.uuid, &self.params.cards)
+                    .await,
             });
         }
         let line = cut(&finding.line, LINE_KEPT);

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    DomainInfo, DomainPort, DomainSpec, HostPorts, Hosts, OwnerMark, PoolInfo, PortResult, Removed,
-    StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+    DomainInfo, DomainPort, DomainSpec, HostPorts, Hosts, Lease, OwnerMark, PoolInfo, PortResult,
+    Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 /// What is told wrongly.
@@ -172,6 +172,10 @@ impl DomainPort for Ports {
 
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
         self.domains.set_autostart(uuid, on).await
+    }
+
+    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<Lease>> {
+        self.domains.addresses(uuid).await
     }
 
     async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {

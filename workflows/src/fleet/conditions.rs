@@ -68,6 +68,9 @@ pub(super) fn of(
     let told = known.state.state.as_ref();
     if let Some(found) = told.and_then(|(_, detail)| drift::message(detail)) {
         conditions.push(make("Drift", true, "Changed", found));
+        if let Some(networks) = drift::networks(found) {
+            conditions.push(make("NetworksReady", false, "NotActive", &networks));
+        }
     }
     if let Some(plan) = proposal {
         let how = plan.how().map(|how| how.to_string()).unwrap_or_default();

@@ -13,10 +13,10 @@ use vsiflow_engine::{
 use vsiflow_steps::{
     names,
     ports::{DomainInfo, DomainShape, HostFacts, HostPorts, VolumeKey},
-    vsi::{AdoptDomain, DefineDomain, StartDomain},
+    vsi::{Addresses, AdoptDomain, DefineDomain, StartDomain},
 };
 
-use super::{Fleet, FleetError, apply::turn, index::Known, keep::Wishes};
+use super::{Fleet, FleetError, apply::turn, index::Known, keep::Wishes, networks};
 use crate::{
     drift::{self, Expected, Finding},
     parts,
@@ -87,9 +87,23 @@ impl Fleet {
         let ports = self.hosts.host(host).await.map_err(Failure::from)?;
         let facts = ports.host.facts().await.map_err(Failure::from)?;
         let domains = ports.domains.domains().await.map_err(Failure::from)?;
+        let networks = networks::broken(&ports, &known).await?;
+        let mut addresses = Addresses::on(&ports);
         let mut all = Vec::new();
         for known in known {
-            all.push(self.see(&ports, &facts, &domains, known).await?);
+            let mut seen = self.see(&ports, &facts, &domains, known).await?;
+            let wanted = &seen.known.wanted;
+            let runs = domains
+                .iter()
+                .any(|d| d.uuid == wanted.uid && d.state.is_active());
+            if runs {
+                let found = addresses.of(wanted.uid, &parts::cards(wanted)).await;
+                self.addresses.put(wanted.uid, found);
+                let own = wanted.vsi.networks.iter();
+                let broken = own.filter_map(|name| networks.get(name));
+                seen.findings.extend(broken.cloned());
+            }
+            all.push(seen);
         }
         all.sort_by_key(|seen| seen.known.wanted.vsi.full_name());
         Ok(all)
@@ -165,7 +179,8 @@ impl Fleet {
             if seen.findings.is_empty() {
                 continue;
             }
-            if act && self.may_restore(&seen.known) {
+            let mendable = !drift::is_network_alone(&seen.findings);
+            if act && mendable && self.may_restore(&seen.known) {
                 self.restore(&seen.known, wishes).await?;
                 looked.restored.push(name.clone());
             }

@@ -30,6 +30,7 @@ mod logs;
 mod look;
 mod meter;
 mod missing;
+mod networks;
 mod object;
 mod outputs;
 mod power;
@@ -53,6 +54,7 @@ pub use listings::{HostObject, RunObject};
 pub use logs::{ConsoleLog, LogChunk};
 pub use look::Looked;
 pub use meter::Meter;
+pub use networks::NetworkObject;
 pub use object::{Metadata, Progress, VsiObject, VsiStatus};
 pub use power::Gracefully;
 pub use verdict::Verdict;
@@ -118,6 +120,7 @@ pub struct Fleet {
     clock: Arc<dyn Clock>,
     journal_id: Arc<str>,
     uploads: Arc<image_progress::Uploads>,
+    addresses: Arc<networks::SeenAddresses>,
 }
 
 impl Fleet {
@@ -186,6 +189,7 @@ impl Fleet {
             clock: parts.clock,
             journal_id: parts.journal_id,
             uploads: Arc::default(),
+            addresses: Arc::default(),
         };
         tokio::spawn(fleet.uploads.clone().listen(fleet.engine.notices()));
         fleet.take_in_hosts().await?;

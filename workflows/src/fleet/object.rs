@@ -199,7 +199,11 @@ impl Fleet {
             ip_addresses: match known.phase() {
                 // One that is off has none, whatever it had.
                 Phase::Stopped => Vec::new(),
-                _ => texts(&ready, "addresses"),
+                // What a look of this process found is newer than what the boot did.
+                _ => self
+                    .addresses
+                    .get(known.wanted.uid)
+                    .unwrap_or_else(|| texts(&ready, "addresses")),
             },
             warnings,
             run_id: newest.map(|run| run.to_string()),

@@ -31,6 +31,10 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> Outcome {
             print(&args, &images, table::images(&images, wide))
         }
         Kind::Disk => disks(&app, &args).await,
+        Kind::Network => {
+            let networks = app.fleet.networks().await?;
+            print(&args, &networks, table::networks(&networks))
+        }
         Kind::Host => {
             let hosts = app.fleet.host_objects().await?;
             print(&args, &hosts, table::hosts(&hosts))

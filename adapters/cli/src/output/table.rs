@@ -1,7 +1,8 @@
 //! Tables, as kubectl prints them.
 
 use vsiflow_workflows::fleet::{
-    DiskObject, HistoryLine, HostObject, ImageObject, InventoryItem, RunObject, VsiObject,
+    DiskObject, HistoryLine, HostObject, ImageObject, InventoryItem, NetworkObject, RunObject,
+    VsiObject,
 };
 
 /// Rows under a head.
@@ -176,6 +177,20 @@ pub(crate) fn disks(disks: &[DiskObject], wide: bool, namespaces: bool) -> Table
             row.extend([status.volume.clone(), or_none(status.description.clone())]);
         }
         table.rows.push(row);
+    }
+    table
+}
+
+/// Networks.
+pub(crate) fn networks(networks: &[NetworkObject]) -> Table {
+    let mut table = Table::new(&["NAME", "PHASE", "HOST", "USED BY"]);
+    for network in networks {
+        table.rows.push(vec![
+            network.name.clone(),
+            network.phase.to_owned(),
+            network.host.clone(),
+            network.used_by.join(","),
+        ]);
     }
     table
 }

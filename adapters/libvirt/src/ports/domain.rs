@@ -3,14 +3,18 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 use vsiflow_steps::ports::{
-    DomainInfo, DomainPort, DomainSpec, DomainState, OwnerMark, PortErrorKind, PortResult, Removed,
+    DomainInfo, DomainPort, DomainSpec, DomainState, Lease, OwnerMark, PortErrorKind, PortResult,
+    Removed,
 };
 
 use super::{LibvirtHost, START};
 use crate::{
     connection::Calls,
     error::Absent,
-    protocol::{Domain, MetadataKind, domain_flags, domain_state, shutoff_reason},
+    protocol::{
+        AddressSource, Domain, DomainInterface, IpAddress, MetadataKind, domain_flags,
+        domain_state, shutoff_reason,
+    },
     xml::{domain, domain_info, domain_info::Definition},
 };
 
@@ -103,6 +107,25 @@ impl DomainPort for LibvirtHost {
         let found = self.existing_domain(&calls, uuid).await?;
         let done = calls.domain_set_autostart(&found, on).await;
         done.map_err(|e| self.of_domain(uuid, &e))
+    }
+
+    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<Lease>> {
+        let calls = self.quick().await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        for source in [AddressSource::Agent, AddressSource::Arp] {
+            let told = calls.domain_interface_addresses(&found, source).await;
+            let cards = match told {
+                Ok(cards) => cards,
+                // No agent answers, or the kernel's table cannot be read: the next may know.
+                Err(error) if error.code().is_some() => continue,
+                Err(error) => return Err(self.of_domain(uuid, &error)),
+            };
+            let told: Vec<_> = cards.into_iter().flat_map(of_card).collect();
+            if !told.is_empty() {
+                return Ok(told);
+            }
+        }
+        Ok(Vec::new())
     }
 
     async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {
@@ -247,6 +270,18 @@ impl LibvirtHost {
     fn of_domain(&self, uuid: Uuid, error: &crate::Error) -> vsiflow_steps::ports::PortError {
         self.speaking(&format!("domain {uuid}")).of(error)
     }
+}
+
+fn of_card(card: DomainInterface) -> Vec<Lease> {
+    let Some(mac) = card.hwaddr.map(|mac| mac.to_lowercase()) else {
+        return Vec::new();
+    };
+    let lease = |address: IpAddress| Lease {
+        mac: mac.clone(),
+        ip: address.address,
+        hostname: None,
+    };
+    card.addresses.into_iter().map(lease).collect()
 }
 
 fn is_absent(error: &crate::Error) -> bool {

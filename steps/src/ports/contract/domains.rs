@@ -104,6 +104,10 @@ async fn define(place: &Place, spec: &DomainSpec) -> Verdict {
     }
     shaped(&found.stored, spec)?;
     equal("live", found.live, None)?;
+    // What is off has none; a host may also say that it cannot tell.
+    if let Ok(addresses) = domains.addresses(spec.uuid).await {
+        equal("addresses", addresses, Vec::new())?;
+    }
     again.mark.sequence = 9;
     ok("set_mark", domains.set_mark(spec.uuid, &again.mark).await)?;
     let marked = ok("domain", domains.domain(spec.uuid).await)?;

@@ -1,0 +1,159 @@
+//! Networks and addresses, on the simulated host.
+
+use serde_json::{Value, json};
+use vsiflow_tests::{Vsi, Vsiflow};
+
+/// A reference to a network of the host, chosen by the VSI `web`.
+fn reference(name: &str, network: &str) -> String {
+    format!(
+        "---\napiVersion: hpse.ibm.com/v1\nkind: HyperProtectContainerRuntimeOnPremNetworkRef\n\
+         metadata:\n  name: {name}\n  labels: {{network: web}}\n\
+         spec:\n  networkName: {network}\n  targetSelector: {{matchLabels: {{config: lab}}}}\n"
+    )
+}
+
+/// A host with the networks `default`, `first` and `second`.
+fn host() -> Vsiflow {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(vsiflow_tests::Disk::named("other"), &[])
+        .exits(0);
+    vsiflow.change_sim(|state| {
+        for (name, prefix) in [("first", "10.1.1"), ("second", "10.2.2")] {
+            state["networks"][name] = json!({"active": true, "prefix": prefix});
+        }
+    });
+    vsiflow
+}
+
+fn nics(vsiflow: &Vsiflow) -> Value {
+    vsiflow.sim().domain("default/web")["spec"]["nics"].clone()
+}
+
+fn looked(vsiflow: &Vsiflow) -> Value {
+    let looked = vsiflow.run(&["get", "vsi", "web", "--refresh", "-o", "json"]);
+    looked.exits(0).json()["status"].clone()
+}
+
+fn condition(status: &Value, name: &str) -> Option<Value> {
+    let conditions = status["conditions"].as_array().unwrap();
+    conditions.iter().find(|c| c["type"] == name).cloned()
+}
+
+#[test]
+fn defect_20_cards_keep_their_order_and_addresses_through_changes() {
+    let vsiflow = host();
+    // Chosen by name, whatever the order of the documents.
+    let refs = format!(
+        "{}{}",
+        reference("net-b", "second"),
+        reference("net-a", "first")
+    );
+    let documents = |cpus: u32| {
+        let web = Vsi::named("web").cpus(cpus).network("default").to_string();
+        format!("{web}{refs}")
+    };
+    vsiflow.apply(documents(1), &[]).exits(0);
+    let before = nics(&vsiflow);
+    let names: Vec<_> = before
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| &n["network"])
+        .collect();
+    assert_eq!(names, ["first", "second", "default"]);
+    let status = looked(&vsiflow);
+    let addresses = status["ipAddresses"].as_array().unwrap();
+    let starts = ["10.1.1.", "10.2.2.", "192.168.122."];
+    assert_eq!(addresses.len(), 3, "{status:#}");
+    for (address, start) in addresses.iter().zip(starts) {
+        assert!(
+            address.as_str().unwrap().starts_with(start),
+            "{addresses:?}"
+        );
+    }
+    vsiflow.apply(documents(2), &[]).exits(0);
+    assert_eq!(nics(&vsiflow), before);
+}
+
+#[test]
+fn a_network_that_is_off_is_a_condition_and_touches_nobody() {
+    let vsiflow = host();
+    let documents = format!(
+        "{}{}",
+        Vsi::named("web").network("default"),
+        reference("net-a", "first")
+    );
+    vsiflow.apply(&documents, &[]).exits(0);
+    vsiflow.change_sim(|state| state["networks"]["first"]["active"] = false.into());
+    let status = looked(&vsiflow);
+    assert_eq!(status["phase"], "Degraded", "{status:#}");
+    let ready = condition(&status, "NetworksReady").unwrap();
+    assert_eq!(ready["status"], "False");
+    assert!(
+        ready["message"].as_str().unwrap().contains("network first"),
+        "{ready}"
+    );
+    let listed = vsiflow
+        .run(&["get", "network", "first", "-o", "json"])
+        .exits(0)
+        .json();
+    let network = &listed["items"][0]["status"];
+    assert_eq!(
+        (&network["phase"], &network["usedBy"]),
+        (&json!("Inactive"), &json!(["web"]))
+    );
+    assert!(
+        network["xml"]
+            .as_str()
+            .unwrap()
+            .contains("<name>first</name>")
+    );
+    // A new one waits for it, and says so.
+    let second = documents.replace("name: web\n", "name: late\n");
+    vsiflow.apply(&second, &[]).exits(4).says("VSI0205");
+    vsiflow.change_sim(|state| state["networks"]["first"]["active"] = true.into());
+    let status = looked(&vsiflow);
+    assert_eq!(status["phase"], "Running", "{status:#}");
+    assert_eq!(condition(&status, "NetworksReady"), None);
+    assert!(
+        !vsiflow
+            .history("web")
+            .iter()
+            .any(|e| e.step() == "stop_domain")
+    );
+}
+
+#[test]
+fn addresses_are_looked_up_again_and_from_wherever_the_host_has_them() {
+    let vsiflow = host();
+    vsiflow.apply(Vsi::named("web"), &[]).exits(0);
+    let address = |status: Value| status["ipAddresses"][0].as_str().unwrap().to_owned();
+    assert!(address(looked(&vsiflow)).starts_with("192.168.122."));
+    vsiflow.change_sim(|state| state["networks"]["default"]["prefix"] = "10.9.9".into());
+    assert!(address(looked(&vsiflow)).starts_with("10.9.9."));
+    // No leases: the guest's agent or the host's table tells.
+    vsiflow.change_sim(|state| {
+        state["networks"]["default"] = json!({"active": true, "prefix": "10.8.8", "dhcp": false});
+    });
+    assert!(address(looked(&vsiflow)).starts_with("10.8.8."));
+}
+
+#[test]
+fn defect_26_a_static_address_reaches_the_guest_in_its_cidata() {
+    let vsiflow = Vsiflow::simulated();
+    let netplan =
+        "networkConfig: |\n    version: 2\n    ethernets: {enc1: {addresses: [10.0.0.5/24]}}";
+    vsiflow.apply(Vsi::named("web").with(netplan), &[]).exits(0);
+    let cidata = String::from_utf8_lossy(&vsiflow.sim().content("cidata-")).into_owned();
+    assert!(cidata.contains("10.0.0.5/24"));
+    // Taken into account by a new boot disk alone: the plan says so.
+    let other = Vsi::named("web").with(&netplan.replace("10.0.0.5", "10.0.0.6"));
+    let path = vsiflow.write("other.yaml", &other.to_string());
+    let plan = vsiflow.run(&["plan", "-f", path.to_str().unwrap(), "-o", "json"]);
+    let change = plan.exits(1).json()["items"][0]["changes"][0].clone();
+    assert_eq!(
+        (&change["path"], &change["how"]),
+        (&json!("networkConfig"), &json!("rebuild"))
+    );
+}
