@@ -165,7 +165,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Delete(args) => delete::run(&common, args).await,
         Command::Resume(args) => resume::run(&common, args).await,
         Command::Retry(args) => retry::run(&common, args).await,
-        Command::Serve(args) => serve::run(&common, args).await,
+        Command::Serve(args) => Box::pin(serve::run(&common, args)).await,
         Command::Cancel(args) => cancel::run(&common, args).await,
         Command::Adopt(args) => adopt::run(&common, args).await,
         Command::Host(command) => host::run(&common, command).await,

@@ -33,7 +33,7 @@ const RENEWALS: u32 = 3;
 pub(super) async fn run(common: &Common, args: ServeArgs) -> Outcome {
     let metrics = Metrics::new();
     let Some(address) = args.metrics_address else {
-        return lead(common, &args, &metrics).await;
+        return Box::pin(lead(common, &args, &metrics)).await;
     };
     // It answers from the start on: a standby is alive, and not ready.
     tokio::select! {
