@@ -16,7 +16,7 @@ pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use change::{ApproveArgs, PlanArgs, PowerArgs, StopArgs, Targets};
 pub(crate) use contract::{ContractCheckArgs, ContractCommand, ContractEncryptArgs};
 pub(crate) use host::{AdoptArgs, HostArgs, HostCommand, InventoryArgs};
-pub(crate) use serve::{ClusterArgs, CrdArgs, ServeArgs};
+pub(crate) use serve::{ClusterArgs, CrdArgs, MigrateArgs, ServeArgs};
 
 /// Provisions virtual server instances on libvirt/KVM hosts, and survives anything on the way.
 #[derive(Clone, Debug, Parser)]
@@ -150,6 +150,8 @@ pub(crate) enum Command {
     Contract(ContractCommand),
     /// Print the custom resource definitions, as `kubectl apply -f -` takes them
     Crd(CrdArgs),
+    /// Take custom resources over from the operator that served them before
+    Migrate(MigrateArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell.

@@ -34,6 +34,7 @@ mod follow;
 mod health;
 mod kind;
 pub mod leader;
+pub mod migrate;
 mod operator;
 mod report;
 mod reporter;
@@ -54,3 +55,5 @@ pub const FIELD_MANAGER: &str = "vsiflow";
 pub const FINALIZER: &str = "vsiflow.io/finalizer";
 /// The annotation that lets a deleted resource go although its host keeps everything.
 pub const ORPHAN: &str = "vsiflow.io/orphan";
+/// The annotation that has what stands on the host adopted and observed, instead of made.
+pub const ADOPT: &str = "vsiflow.io/adopt";

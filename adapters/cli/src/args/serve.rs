@@ -1,4 +1,4 @@
-//! `serve` and `crd`, as clap reads them.
+//! `serve`, `crd` and `migrate`, as clap reads them.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -93,4 +93,31 @@ pub(crate) struct CrdArgs {
     /// told in a status.
     #[arg(long)]
     pub(crate) cel: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// Say what would be taken over, and change nothing: what is done without `--apply`.
+    #[arg(long, conflicts_with = "apply")]
+    pub(crate) check: bool,
+    /// Take the resources over, one after the other.
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// A namespace whose resources are meant; may be repeated [default: the kubeconfig's].
+    #[arg(
+        long = "namespace",
+        short = 'n',
+        value_name = "NAMESPACE",
+        conflicts_with = "all_namespaces"
+    )]
+    pub(crate) namespaces: Vec<String>,
+    /// All namespaces.
+    #[arg(long, short = 'A')]
+    pub(crate) all_namespaces: bool,
+    /// The kubeconfig to use.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// How to print it.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<super::Format>,
 }

@@ -1,6 +1,6 @@
 //! The cluster that `serve --kube` works for.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use uuid::Uuid;
 use vsiflow_kube::{ConnectError, Namespaces, Operator, leader::Election};
@@ -32,8 +32,7 @@ impl Cluster {
         if !args.kube {
             return Ok(None);
         }
-        let connected = vsiflow_kube::connect(args.kubeconfig.clone()).await;
-        let (client, own) = connected.map_err(unusable)?;
+        let (client, own) = connect(args.kubeconfig.clone()).await?;
         let namespaces = match (args.all_namespaces, args.namespaces.as_slice()) {
             (true, _) => Namespaces::All,
             (false, []) => Namespaces::These(vec![own.clone()]),
@@ -77,6 +76,14 @@ impl Cluster {
         // The engine has ended, which is told where it is known why.
         std::future::pending().await
     }
+}
+
+/// A client for the cluster that a kubeconfig or this process's pod names, and the namespace that
+/// is meant where none is named. The cluster is not asked yet.
+pub(super) async fn connect(
+    kubeconfig: Option<PathBuf>,
+) -> Result<(vsiflow_kube::Client, String), Problem> {
+    vsiflow_kube::connect(kubeconfig).await.map_err(unusable)
 }
 
 fn unusable(error: ConnectError) -> Problem {

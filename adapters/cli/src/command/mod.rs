@@ -20,6 +20,7 @@ mod image;
 mod journal_file;
 mod logs;
 mod look;
+mod migrate;
 mod plan;
 mod power;
 mod replay;
@@ -177,6 +178,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Restore(args) => restore::run(&common, args).await,
         Command::Contract(command) => contract::run(command),
         Command::Crd(args) => crd::run(&args),
+        Command::Migrate(args) => migrate::run(args).await,
         Command::Completions { shell } => completions::run(shell),
     }
 }

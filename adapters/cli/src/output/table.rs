@@ -1,5 +1,6 @@
 //! Tables, as kubectl prints them.
 
+use vsiflow_kube::migrate::Candidate;
 use vsiflow_workflows::fleet::{
     DiskObject, HistoryLine, HostObject, ImageObject, InventoryItem, NetworkObject, RunObject,
     VsiObject,
@@ -52,6 +53,21 @@ impl Table {
         }
         text
     }
+}
+
+/// Resources that are taken over from another operator.
+pub(crate) fn candidates(found: &[Candidate]) -> Table {
+    let mut table = Table::new(&["NAMESPACE", "KIND", "NAME", "STANDING", "FINALIZERS"]);
+    table.rows.extend(found.iter().map(|one| {
+        vec![
+            one.namespace.clone(),
+            one.kind.to_owned(),
+            one.name.clone(),
+            one.standing.to_string(),
+            one.old_finalizers.join(","),
+        ]
+    }));
+    table
 }
 
 /// VSIs.

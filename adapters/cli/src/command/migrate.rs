@@ -1,0 +1,118 @@
+//! `migrate`: takes custom resources over from the operator that served them before.
+
+use vsiflow_kube::{
+    Namespaces,
+    crd::GROUP,
+    migrate::{Candidate, MigrateError, Migration, Standing},
+};
+
+use super::{Outcome, cluster};
+use crate::{
+    args::{Format, MigrateArgs},
+    exit::{Exit, Problem},
+    output::{self, table},
+};
+
+pub(super) async fn run(args: MigrateArgs) -> Outcome {
+    let (client, own) = cluster::connect(args.kubeconfig.clone()).await?;
+    let namespaces = match (args.all_namespaces, args.namespaces.as_slice()) {
+        (true, _) => Namespaces::All,
+        (false, []) => Namespaces::These(vec![own]),
+        (false, these) => Namespaces::These(these.to_vec()),
+    };
+    let migration = Migration::new(client, namespaces);
+    let found = migration.look().await.map_err(problem)?;
+    if !args.apply {
+        print(&found, args.output)?;
+        return Ok(exit(&found));
+    }
+    for one in &found {
+        migration.take_over(one).await.map_err(problem)?;
+        if one.standing == Standing::ToTakeOver {
+            output::note(&format!(
+                "{} {}/{} taken over",
+                one.kind, one.namespace, one.name
+            ));
+        }
+    }
+    let left = migration.look().await.map_err(problem)?;
+    print(&left, args.output)?;
+    Ok(exit(&left))
+}
+
+fn print(found: &[Candidate], format: Option<Format>) -> Result<(), Problem> {
+    match format {
+        Some(format @ (Format::Json | Format::Yaml)) => {
+            let objects: Vec<_> = found.iter().map(object).collect();
+            output::print(&output::list(&objects), format)
+        }
+        _ => {
+            output::table(&table::candidates(found), "resources");
+            Ok(())
+        }
+    }
+}
+
+fn object(one: &Candidate) -> serde_json::Value {
+    serde_json::json!({
+        "apiVersion": format!("{GROUP}/v1"),
+        "kind": one.kind,
+        "metadata": {
+            "namespace": one.namespace,
+            "name": one.name,
+            "uid": one.uid,
+            "finalizers": one.old_finalizers,
+        },
+        "standing": match one.standing {
+            Standing::Ours => "TakenOver",
+            Standing::ToTakeOver => "ToTakeOver",
+            Standing::Going => "Deleting",
+        },
+    })
+}
+
+/// As for a plan: nothing to do, something to do, something that cannot be done now.
+fn exit(found: &[Candidate]) -> Exit {
+    let any = |standing| found.iter().any(|one| one.standing == standing);
+    if any(Standing::Going) {
+        output::warning(
+            "what is being deleted waits for the operator before this one: let it finish there",
+        );
+        return Exit::Blocked;
+    }
+    match any(Standing::ToTakeOver) {
+        true => Exit::Failed,
+        false => Exit::Done,
+    }
+}
+
+fn problem(error: MigrateError) -> Problem {
+    let (exit, code, remedy) = match &error {
+        MigrateError::Active(names) => (
+            Exit::Blocked,
+            "VSI1010",
+            format!(
+                "end it first; its resources and their guests stay as they are: kubectl delete \
+                 compositecontroller {}",
+                names.join(" ")
+            ),
+        ),
+        MigrateError::Unknown(_) => (
+            Exit::Blocked,
+            "VSI1010",
+            "let this user list compositecontrollers.metacontroller.k8s.io, then try again"
+                .to_owned(),
+        ),
+        MigrateError::Unlisted { .. } => (
+            Exit::Failed,
+            "VSI1011",
+            "see that the definitions are there and that this user may list them".to_owned(),
+        ),
+        MigrateError::NotTaken { .. } => (
+            Exit::Failed,
+            "VSI1011",
+            "give the command again: it goes on with what is left".to_owned(),
+        ),
+    };
+    Problem::new(exit, code, error.to_string(), &remedy)
+}
