@@ -82,15 +82,15 @@ run_logged() {
 has_nextest() { [ -z "${VSIFLOW_NO_NEXTEST:-}" ] && cargo nextest --version >/dev/null 2>&1; }
 
 # tests OPTION…: runs tests of the workspace.
-#   --only WORD     those with the word in their name     --without WORD   those without
+#   --only WORD     those with the word in their name     --without WORD   those without; may be repeated
 #   --long          those that are ignored otherwise      --inside LAB     inside that lab
 #   --threads N     so many at once                       --package NAME   of that crate alone
 tests() {
-  local only='' without='' long='' inside='' threads='' packages=(--workspace)
+  local only='' without=() long='' inside='' threads='' packages=(--workspace)
   while [ $# -gt 0 ]; do
     case $1 in
       --only) only=$2; shift ;;
-      --without) without=$2; shift ;;
+      --without) without+=("$2"); shift ;;
       --long) long=1 ;;
       --inside) inside=$2; shift ;;
       --threads) threads=$2; shift ;;
@@ -107,9 +107,9 @@ tests() {
 
 # Everything in one filter, because the last of several would win.
 nextest_command() {
-  local filter='all()'
+  local filter='all()' word
   [ -z "$only" ] || filter+=" & test($only)"
-  [ -z "$without" ] || filter+=" & not test($without)"
+  for word in "${without[@]}"; do filter+=" & not test($word)"; done
   command=(cargo nextest run --locked --no-fail-fast --config-file "$repository/tests/nextest.toml"
     --status-level slow --final-status-level fail "${packages[@]}" -E "$filter")
   [ -z "$long" ] || command+=(--run-ignored only)
@@ -117,9 +117,10 @@ nextest_command() {
 }
 
 cargo_test_command() {
+  local word
   command=(cargo test --locked --no-fail-fast --quiet "${packages[@]}" --all-targets --)
   [ -z "$only" ] || command+=("$only")
-  [ -z "$without" ] || command+=(--skip "$without")
+  for word in "${without[@]}"; do command+=(--skip "$word"); done
   [ -z "$long" ] || command+=(--ignored)
   [ -z "$threads" ] || command+=("--test-threads=$threads")
 }
@@ -131,6 +132,18 @@ lab_up() {
 }
 
 lab_down() { LAB=$1 follow lab down; }
+
+# on_api_server LAB floor|modern CMD…: an API server in that lab for as long as CMD runs. Without one that counts as
+# a failure: where a lab is permitted, so is this.
+on_api_server() {
+  local name=$1 kind=() code=0
+  [ "$2" = floor ] || kind=("--$2")
+  shift 2
+  LAB=$name follow lab kube up "${kind[@]}" || { count 0 1; return 1; }
+  "$@" || code=$?
+  LAB=$name follow lab kube down || code=$?
+  return "$code"
+}
 
 # with_lab NAME CMD…: a lab for as long as CMD runs. Where none is permitted, CMD counts as skipped.
 with_lab() {

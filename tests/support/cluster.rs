@@ -1,6 +1,7 @@
 //! The real API server of `deploy/lab/kube`, or any other that a kubeconfig names.
 
 use std::{
+    cell::OnceCell,
     fs::File,
     io::Write as _,
     path::PathBuf,
@@ -10,6 +11,7 @@ use std::{
 };
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{Running, Vsiflow, until, vsiflow::Ran};
 
@@ -24,6 +26,9 @@ pub struct Cluster {
     namespace: String,
     /// Held as long as the test runs.
     _turn: File,
+    folder: TempDir,
+    /// What the chart's service account may do.
+    granted: OnceCell<PathBuf>,
 }
 
 static MADE: AtomicUsize = AtomicUsize::new(0);
@@ -52,6 +57,8 @@ impl Cluster {
             kubeconfig,
             _turn: turn,
             namespace: format!("t{}-{number}", std::process::id()),
+            folder: tempfile::tempdir().unwrap(),
+            granted: OnceCell::new(),
         };
         // Two that make the same at the same moment: one of them has to look again.
         until("the definitions", 60, || {
@@ -102,16 +109,17 @@ impl Cluster {
 
     /// Applies documents, which may be refused.
     pub fn try_apply(&self, documents: &str) -> Ran {
-        let mut command = self.command(&["apply", "-f", "-"]);
+        self.feed(&["apply", "-f", "-"], documents)
+    }
+
+    /// Runs `kubectl` in the namespace and gives it this to read.
+    pub fn feed(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut command = self.command(arguments);
         command.stdin(Stdio::piped());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(documents.as_bytes())
-            .unwrap();
+        let written = child.stdin.take().unwrap().write_all(input.as_bytes());
+        written.unwrap();
         let output = child.wait_with_output().unwrap();
         Ran {
             shown: format!("{command:?}"),
@@ -119,6 +127,17 @@ impl Cluster {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+
+    /// Runs `helm`.
+    pub fn helm(&self, arguments: &[&str]) -> Ran {
+        let mut helm = Command::new("helm");
+        helm.env("KUBECONFIG", &self.kubeconfig).args(arguments);
+        // It keeps things in the home folder otherwise.
+        for place in ["CACHE", "CONFIG", "DATA"] {
+            helm.env(format!("HELM_{place}_HOME"), self.folder.path());
+        }
+        Running::start(&mut helm).end(120)
     }
 
     /// An object as the API server has it; null where there is none.
@@ -168,10 +187,16 @@ impl Cluster {
             .collect()
     }
 
-    /// Serves the namespace with that state directory, and waits until it does.
+    /// A kubeconfig with the rights of the Helm chart.
+    pub fn granted(&self) -> &str {
+        let granted = self.granted.get_or_init(|| self.grant(self.folder.path()));
+        granted.to_str().unwrap()
+    }
+
+    /// With these rights alone serves the namespace with that state directory, and waits until it does.
     pub fn serve(&self, vsiflow: &Vsiflow, more: &[&str]) -> Running {
         let mut arguments = vec!["serve", "--kube", "--namespace", &self.namespace];
-        arguments.extend(["--kubeconfig", self.kubeconfig()]);
+        arguments.extend(["--kubeconfig", self.granted()]);
         arguments.extend(more);
         vsiflow.start(&arguments)
     }

@@ -280,15 +280,19 @@ fn candidate(kind: Kind, object: DynamicObject) -> Option<Candidate> {
 /// The write that takes a resource over.
 fn patch(one: &Candidate) -> Value {
     let mut finalizers = one.finalizers.clone();
-    let mut meta = json!({"uid": one.uid, "resourceVersion": one.version});
-    if is_made(one.of) {
-        if !finalizers.iter().any(|one| one == FINALIZER) {
-            finalizers.push(FINALIZER.to_owned());
-        }
-        meta["annotations"] = json!({ADOPT: "true"});
+    if is_made(one.of) && !finalizers.iter().any(|one| one == FINALIZER) {
+        finalizers.push(FINALIZER.to_owned());
     }
-    meta["finalizers"] = json!(finalizers);
-    json!({ "metadata": meta })
+    let annotations = match is_made(one.of) {
+        true => json!({ADOPT: "true"}),
+        false => json!({}),
+    };
+    json!({"metadata": {
+        "uid": one.uid,
+        "resourceVersion": one.version,
+        "finalizers": finalizers,
+        "annotations": annotations,
+    }})
 }
 
 #[cfg(test)]
@@ -338,7 +342,9 @@ mod tests {
     fn references_lose_the_old_finalizer_and_get_none() {
         let one = seen(Kind::NetworkRef, &[OLD], json!({}));
         assert_eq!(one.standing, Standing::ToTakeOver);
-        let wanted = json!({"metadata": {"uid": "u", "resourceVersion": "7", "finalizers": []}});
+        let wanted = json!({"metadata": {
+            "uid": "u", "resourceVersion": "7", "finalizers": [], "annotations": {},
+        }});
         assert_eq!(patch(&one), wanted);
     }
 

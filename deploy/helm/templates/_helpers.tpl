@@ -27,7 +27,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [patch]
 - apiGroups: [""]
   resources: [configmaps, secrets]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]

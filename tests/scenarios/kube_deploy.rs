@@ -1,0 +1,193 @@
+//! What `deploy` holds for a cluster: the API server takes it, and pods keep to the rules.
+
+use serde_json::Value;
+use vsiflow_tests::{Cluster, Vsi, Vsiflow};
+
+const KUSTOMIZATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kustomize");
+/// Servers before 1.22 do not know the mode that is the default.
+const OLD_MODE: &str = "persistence.accessMode=ReadWriteOnce";
+
+/// The chart with the values that change what is rendered most. Namespaces that are not there would
+/// be no fault of the text.
+fn rendered(cluster: &Cluster, more: &[&str]) -> Vec<String> {
+    let here = format!("watchNamespaces={{{}}}", cluster.namespace());
+    let choices: [&[&str]; 4] = [
+        &[],
+        &["--set", &here],
+        &["--set", "watchAllNamespaces=true"],
+        &[
+            "--set",
+            "standby=true",
+            "--set",
+            "networkPolicy.enabled=false",
+        ],
+    ];
+    let rendered = choices.iter().map(|choice| {
+        let all = [more, choice].concat();
+        cluster.chart(&all).exits(0).stdout
+    });
+    rendered.collect()
+}
+
+fn kustomized(cluster: &Cluster) -> String {
+    let ran = cluster.kubectl(&["kustomize", KUSTOMIZATION]).exits(0);
+    let namespace = format!("namespace: {}\n", cluster.namespace());
+    ran.stdout
+        .replace("ReadWriteOncePod", "ReadWriteOnce")
+        .replace("namespace: vsiflow\n", &namespace)
+}
+
+/// The objects of a text, as the API server reads them.
+fn objects(cluster: &Cluster, text: &str) -> Vec<Value> {
+    let arguments = [
+        "create",
+        "--dry-run=client",
+        "--validate=false",
+        "-o",
+        "json",
+        "-f",
+        "-",
+    ];
+    let ran = cluster.feed(&arguments, text).exits(0);
+    let all = serde_json::Deserializer::from_str(&ran.stdout).into_iter();
+    all.map(|object| object.unwrap()).collect()
+}
+
+fn of_kind<'a>(all: &'a [Value], kind: &str) -> &'a Value {
+    let mut all = all.iter();
+    all.find(|object| object["kind"] == kind).unwrap()
+}
+
+#[test]
+fn the_definitions_are_the_same_everywhere() {
+    let definitions = include_str!("../../deploy/crd.yaml");
+    for (place, copy) in [
+        ("helm/crds", include_str!("../../deploy/helm/crds/crd.yaml")),
+        (
+            "kustomize/crd",
+            include_str!("../../deploy/kustomize/crd/crd.yaml"),
+        ),
+    ] {
+        assert!(
+            copy == definitions,
+            "run: cp deploy/crd.yaml deploy/{place}/"
+        );
+    }
+}
+
+#[test]
+fn kube_the_api_server_takes_what_is_deployed() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let taken = |text: &str| {
+        let dry = ["apply", "--dry-run=server", "-f", "-"];
+        cluster.feed(&dry, text).exits(0);
+    };
+    for text in rendered(&cluster, &["--set", OLD_MODE]) {
+        taken(&text);
+    }
+    taken(&kustomized(&cluster));
+}
+
+#[test]
+fn kube_pods_keep_to_the_restricted_standard() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let mut texts = rendered(&cluster, &[]);
+    texts.push(kustomized(&cluster));
+    for text in texts {
+        let all = objects(&cluster, &text);
+        let pod = &of_kind(&all, "Deployment")["spec"]["template"]["spec"];
+        let context = &pod["securityContext"];
+        assert_eq!(context["runAsNonRoot"], true);
+        assert_eq!(context["seccompProfile"]["type"], "RuntimeDefault");
+        for shared in ["hostNetwork", "hostPID", "hostIPC"] {
+            assert!(pod[shared].is_null(), "{shared}");
+        }
+        for container in pod["containers"].as_array().unwrap() {
+            let context = &container["securityContext"];
+            assert_eq!(context["allowPrivilegeEscalation"], false);
+            assert_eq!(context["readOnlyRootFilesystem"], true);
+            assert_eq!(context["capabilities"]["drop"][0], "ALL");
+            assert!(context["capabilities"]["add"].is_null());
+            assert!(container["ports"][0]["hostPort"].is_null());
+        }
+        for volume in pod["volumes"].as_array().unwrap() {
+            let kinds: Vec<_> = volume.as_object().unwrap().keys().collect();
+            let allowed = ["name", "persistentVolumeClaim", "emptyDir"];
+            assert!(
+                kinds.iter().all(|kind| allowed.contains(&kind.as_str())),
+                "{kinds:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn kube_the_chart_and_the_kustomization_run_the_same_with_the_same_rights() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let chart = objects(&cluster, &cluster.chart(&[]).exits(0).stdout);
+    let kustomized = objects(&cluster, &kustomized(&cluster));
+    let pod = |all: &[Value]| {
+        let mut pod = of_kind(all, "Deployment")["spec"]["template"]["spec"].clone();
+        // The only thing that says in which namespace it is meant to be.
+        pod["containers"][0]["args"] = Value::Null;
+        pod
+    };
+    assert_eq!(pod(&chart), pod(&kustomized));
+    let rules = |all: &[Value], name: &str| {
+        let mut all = all.iter();
+        let role = all.find(|one| one["kind"] == "Role" && one["metadata"]["name"] == name);
+        role.unwrap()["rules"].clone()
+    };
+    for name in ["vsiflow", "vsiflow-leader"] {
+        assert_eq!(rules(&chart, name), rules(&kustomized, name), "{name}");
+    }
+    let claim = cluster.chart(&[]).exits(0).stdout;
+    assert!(
+        claim.contains("ReadWriteOncePod"),
+        "no second pod may ever open the journal"
+    );
+}
+
+#[test]
+fn kube_the_rights_of_the_chart_suffice_and_go_no_further() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let vsiflow = Vsiflow::simulated();
+    let lease = format!("{}/vsiflow", cluster.namespace());
+    let _serving = cluster.serve(&vsiflow, &["--leader-elect", "--lease-name", &lease]);
+    cluster.apply(Vsi::named("web"));
+    cluster.wait_ready("vsi/web");
+    cluster
+        .kubectl(&["delete", "vsi", "web", "--timeout=60s"])
+        .exits(0);
+
+    let account = format!("--as=system:serviceaccount:{}:vsiflow", cluster.namespace());
+    for denied in [
+        ["create", "secrets"],
+        ["delete", "onprem-hpcrs"],
+        ["create", "pods"],
+        ["update", "configmaps"],
+        ["get", "secrets"],
+    ] {
+        let asked = ["auth", "can-i", denied[0], denied[1], &account];
+        let ran = cluster.kubectl(&asked);
+        assert_eq!(ran.stdout.trim(), "no", "{denied:?}");
+    }
+    let elsewhere = [
+        "auth",
+        "can-i",
+        "list",
+        "secrets",
+        &account,
+        "-n",
+        "kube-system",
+    ];
+    assert_eq!(cluster.kubectl(&elsewhere).stdout.trim(), "no");
+}
