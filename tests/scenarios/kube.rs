@@ -177,7 +177,9 @@ fn kube_a_namespace_goes_with_everything_in_it() {
     let Some(cluster) = Cluster::enter() else {
         return;
     };
-    let (vsiflow, _serving) = simulated(&cluster);
+    let vsiflow = Vsiflow::simulated();
+    // A Role in the namespace would go before the resources do, and finalizers stay.
+    let _serving = cluster.serve_as(cluster.kubeconfig(), &vsiflow, &[]);
     for name in ["web", "db"] {
         cluster.apply(Vsi::named(name).disk(&format!("{name}-data"), "1Mi"));
     }

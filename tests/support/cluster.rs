@@ -193,10 +193,15 @@ impl Cluster {
         granted.to_str().unwrap()
     }
 
-    /// With these rights alone serves the namespace with that state directory, and waits until it does.
+    /// Serves the namespace with these rights alone, on that state directory.
     pub fn serve(&self, vsiflow: &Vsiflow, more: &[&str]) -> Running {
+        self.serve_as(self.granted(), vsiflow, more)
+    }
+
+    /// The same with the rights of that kubeconfig.
+    pub fn serve_as(&self, kubeconfig: &str, vsiflow: &Vsiflow, more: &[&str]) -> Running {
         let mut arguments = vec!["serve", "--kube", "--namespace", &self.namespace];
-        arguments.extend(["--kubeconfig", self.granted()]);
+        arguments.extend(["--kubeconfig", kubeconfig]);
         arguments.extend(more);
         vsiflow.start(&arguments)
     }
