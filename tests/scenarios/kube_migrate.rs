@@ -1,6 +1,6 @@
 //! Resources of the operator before this one, taken over.
 
-use vsiflow_tests::{Cluster, Vsi, Vsiflow};
+use vsiflow_tests::{Cluster, Disk, Lab, Vsi, Vsiflow, lab::Deleted};
 
 /// What Metacontroller brings of its own.
 const METACONTROLLER: &str = r"
@@ -94,4 +94,71 @@ fn kube_nothing_is_taken_over_where_nobody_may_look_for_the_operator_before() {
         &namespace,
     ];
     vsiflow.run(&arguments).exits(4).says("VSI1010");
+}
+
+#[test]
+fn kube_lab_a_guest_of_the_operator_before_runs_on_through_a_migration() {
+    let (Some(cluster), Some(lab)) = (Cluster::enter(), Lab::enter()) else {
+        return;
+    };
+    let (image, vsiflow) = (lab.image("t-migrate.qcow2"), Vsiflow::of_documents());
+    let vsi = || Vsi::named("t-migrate").image(image.url()).choosing_disks();
+    let disk = || {
+        Disk::named("t-migrate-data")
+            .of_vsi("t-migrate")
+            .size("16Mi")
+    };
+    cluster.apply(format!("{}{}{}", lab.host(), vsi(), disk()));
+    let uid = |what: &str| {
+        let uid = cluster.get(what)["metadata"]["uid"].clone();
+        uid.as_str().unwrap().to_owned()
+    };
+    let (uid, disk_uid) = (uid("vsi/t-migrate"), uid("vsidisk/t-migrate-data"));
+
+    // The host as the operator before left it: the same names, and no mark of anybody's.
+    let maker = Vsiflow::of_documents();
+    let _gone = Deleted(&maker, "t-migrate");
+    let made = format!("{}{}{}", lab.host(), vsi().uid(&uid), disk().uid(&disk_uid));
+    maker.apply(made, &[]).exits(0);
+    let namespace = "https://vsiflow.io/domain/v1";
+    lab.virsh(&[
+        "metadata", &uid, "--uri", namespace, "--remove", "--live", "--config",
+    ]);
+    let held = format!(r#"{{"metadata":{{"finalizers":["{OLD_FINALIZER}"]}}}}"#);
+    for what in ["vsi/t-migrate", "vsidisk/t-migrate-data"] {
+        let patch = ["patch", what, "--type=merge", "-p", &held];
+        cluster.kubectl(&patch).exits(0);
+    }
+    let running = lab.virsh(&["domid", &uid]);
+
+    let arguments = [
+        "--kubeconfig",
+        cluster.kubeconfig(),
+        "-n",
+        cluster.namespace(),
+    ];
+    let migrate = [&["migrate", "--apply"][..], &arguments].concat();
+    vsiflow.run(&migrate).exits(0);
+    let serving = cluster.serve(&vsiflow, &[]);
+    cluster.wait_ready("vsi/t-migrate");
+    let accepted = || cluster.condition("vsi/t-migrate", "Accepted") == "True";
+    cluster.until("the resource fits what stands", 60, accepted);
+    assert_eq!(
+        lab.virsh(&["domid", &uid]),
+        running,
+        "the guest was never restarted"
+    );
+
+    for what in ["vsi/t-migrate", "vsidisk/t-migrate-data"] {
+        cluster.kubectl(&["delete", what, "--timeout=90s"]).exits(0);
+    }
+    drop(serving);
+    let left = lab.volumes("images");
+    let of_vsi: Vec<_> = left.iter().filter(|name| name.contains(&uid)).collect();
+    assert!(of_vsi.is_empty(), "{left:?}");
+    assert!(
+        left.contains(&disk_uid),
+        "data disks are retained: {left:?}"
+    );
+    lab.virsh(&["vol-delete", &disk_uid, "--pool", "images"]);
 }

@@ -16,7 +16,7 @@ pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use change::{ApproveArgs, PlanArgs, PowerArgs, StopArgs, Targets};
 pub(crate) use contract::{ContractCheckArgs, ContractCommand, ContractEncryptArgs};
 pub(crate) use host::{AdoptArgs, HostArgs, HostCommand, InventoryArgs};
-pub(crate) use serve::{ClusterArgs, CrdArgs, MigrateArgs, ServeArgs};
+pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs};
 
 /// Provisions virtual server instances on libvirt/KVM hosts, and survives anything on the way.
 #[derive(Clone, Debug, Parser)]

@@ -5,6 +5,7 @@
 //! the same result: finalizers are set before the fleet hears of a resource, applying the same
 //! twice changes nothing, and a deletion is asked for again until the fleet says that it is done.
 
+mod adopt;
 mod give;
 mod let_go;
 
@@ -34,6 +35,7 @@ use crate::{
     crd::VsiStatus,
     desk::{Desk, Findings, Hold},
     kind::Kind,
+    operator::LostJournal,
     resource::{Key, Resource},
     translate::{Translation, translate},
     world::{Snapshot, Told, What, World},
@@ -61,6 +63,8 @@ pub(crate) struct Controller {
     refused: BTreeMap<Uuid, Failure>,
     /// Resources that had our finalizer and were not to be deleted.
     kept: BTreeMap<Uuid, Key>,
+    /// What is done for what an empty journal does not know.
+    lost: LostJournal,
     /// Something is to be tried again.
     unfinished: bool,
 }
@@ -72,6 +76,7 @@ impl Controller {
         world: Arc<World>,
         desk: Arc<Desk>,
         host: Option<HostSettings>,
+        lost: LostJournal,
     ) -> Self {
         Self {
             client,
@@ -83,6 +88,7 @@ impl Controller {
             asked: BTreeMap::new(),
             refused: BTreeMap::new(),
             kept: BTreeMap::new(),
+            lost,
             unfinished: false,
         }
     }
@@ -117,7 +123,7 @@ impl Controller {
         self.notice_vanished(&snapshot);
         let mut found = findings(&snapshot, &translation);
         let mut finalizers = Vec::new();
-        let mut wishes = Vec::new();
+        let (mut wishes, mut adopted) = (Vec::new(), Vec::new());
         for resource in &snapshot.resources {
             let findings = found.entry(resource.key.clone()).or_default();
             if resource.is_going() {
@@ -133,6 +139,7 @@ impl Controller {
                         Standing::Nothing => {}
                         Standing::Finalizer => finalizers.push((resource.clone(), true)),
                         Standing::Wish(wish) => wishes.push(wish),
+                        Standing::Adopted(wish) => adopted.push(wish),
                     }
                 }
                 Kind::DataDisk if !resource.has_finalizer() => {
@@ -142,6 +149,7 @@ impl Controller {
             }
         }
         self.give_disks(&snapshot, &translation).await;
+        self.adopt(adopted, &translation.rest).await;
         self.give(wishes, &snapshot, &translation).await;
         for resource in &snapshot.resources {
             if let Some(findings) = found.get_mut(&resource.key) {
@@ -188,8 +196,11 @@ impl Controller {
             return Standing::Nothing;
         };
         let before = status_of(resource);
+        let worked_on = before.run_id.is_some();
+        let adopted = self.fleet.knowledge(&entity) == Knowledge::None
+            && self.is_to_be_adopted(resource, worked_on);
         match self.fleet.knowledge(&entity) {
-            Knowledge::None if before.run_id.is_some() => {
+            Knowledge::None if worked_on && !adopted => {
                 findings.hold = Some(Hold::JournalLost);
                 return Standing::Nothing;
             }
@@ -202,15 +213,19 @@ impl Controller {
         let Some(vsi) = vsi else {
             return Standing::Nothing;
         };
-        match resource.has_finalizer() {
-            true => Standing::Wish(Wish {
-                uid: resource.uid,
-                entity,
-                manager: resource.manager.clone(),
-                generation: resource.generation,
-                vsi: Box::new(vsi.clone()),
-            }),
-            false => Standing::Finalizer,
+        if !resource.has_finalizer() {
+            return Standing::Finalizer;
+        }
+        let wish = Wish {
+            uid: resource.uid,
+            entity,
+            manager: resource.manager.clone(),
+            generation: resource.generation,
+            vsi: Box::new(vsi.clone()),
+        };
+        match adopted {
+            true => Standing::Adopted(wish),
+            false => Standing::Wish(wish),
         }
     }
 
@@ -258,6 +273,8 @@ enum Standing {
     Nothing,
     Finalizer,
     Wish(Wish),
+    /// What stands is taken over first.
+    Adopted(Wish),
 }
 
 fn by(manager: &str, reason: &str) -> By {

@@ -47,7 +47,7 @@ mod world;
 
 pub use health::Health;
 pub use kube::Client;
-pub use operator::{ConnectError, Namespaces, Operator, connect};
+pub use operator::{ConnectError, LostJournal, Namespaces, Operator, connect};
 
 /// The name by which the API server knows what is written here.
 pub const FIELD_MANAGER: &str = "vsiflow";

@@ -37,6 +37,16 @@ pub enum Namespaces {
     All,
 }
 
+/// What is done for resources that were worked on and that the journal knows nothing of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LostJournal {
+    /// Nothing: it is said, and waits for somebody.
+    #[default]
+    Wait,
+    /// What stands on the hosts is adopted as it is.
+    Adopt,
+}
+
 /// A cluster that cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -77,6 +87,7 @@ pub struct Operator {
     client: Client,
     fleet: Fleet,
     host: Option<HostSettings>,
+    lost: LostJournal,
     world: Arc<World>,
     sources: Vec<Source>,
     health: Arc<Health>,
@@ -96,10 +107,17 @@ impl Operator {
             client,
             fleet,
             host,
+            lost: LostJournal::default(),
             world: Arc::new(World::new(sources.clone())),
             sources,
             health: Arc::default(),
         }
+    }
+
+    /// With that done for what an empty journal does not know.
+    #[must_use]
+    pub fn with_lost_journal(self, lost: LostJournal) -> Self {
+        Self { lost, ..self }
     }
 
     /// Whether the API server answers.
@@ -139,6 +157,7 @@ impl Operator {
             self.world.clone(),
             desk.clone(),
             self.host.clone(),
+            self.lost,
         );
         let mut tasks = JoinSet::new();
         for source in self.sources.clone() {

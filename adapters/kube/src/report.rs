@@ -210,8 +210,9 @@ fn held(hold: &Hold) -> (&'static str, &'static str, String) {
             "JournalLost",
             "VSI1002",
             "this resource was worked on, and the state directory knows nothing of it: nothing is \
-             done for it. Restore the state directory; or, to let the resource go and keep what is \
-             on the host, annotate it with vsiflow.io/orphan=true and delete it"
+             done for it. Restore the state directory; or have what stands adopted by \
+             --journal-lost=adopt; or, to let the resource go and keep what is on the host, \
+             annotate it with vsiflow.io/orphan=true and delete it"
                 .to_owned(),
         ),
         Hold::InUse(users) => (

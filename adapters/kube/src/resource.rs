@@ -13,7 +13,7 @@ use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
 use vsiflow_workflows::spec::{KeyValues, meta::LAST_APPLIED};
 
-use crate::{FIELD_MANAGER, FINALIZER, ORPHAN, kind::Kind};
+use crate::{ADOPT, FIELD_MANAGER, FINALIZER, ORPHAN, kind::Kind};
 
 /// Which object: kind, namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,6 +93,11 @@ impl Resource {
         self.annotations
             .get(ORPHAN)
             .is_some_and(|yes| yes == "true")
+    }
+
+    /// Whether what stands on its host is to be adopted.
+    pub(crate) fn is_to_be_adopted(&self) -> bool {
+        self.annotations.get(ADOPT).is_some_and(|yes| yes == "true")
     }
 
     /// Whether the other is an older copy of the same object.

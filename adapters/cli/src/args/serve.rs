@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -71,6 +71,19 @@ pub(crate) struct ClusterArgs {
         hide_short_help = true
     )]
     pub(crate) lease_name: String,
+    /// What to do for resources that were worked on and that the journal knows nothing of, since
+    /// it was lost: `adopt` takes over what stands on the hosts as it is; no VSI is restarted or
+    /// rebuilt.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Lost::Wait, requires = "kube")]
+    pub(crate) journal_lost: Lost,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Lost {
+    /// Nothing, but to say so.
+    Wait,
+    /// Adopt what stands.
+    Adopt,
 }
 
 /// The shortest lease: a busy machine must be able to renew it.

@@ -3,11 +3,11 @@
 use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use uuid::Uuid;
-use vsiflow_kube::{ConnectError, Namespaces, Operator, leader::Election};
+use vsiflow_kube::{ConnectError, LostJournal, Namespaces, Operator, leader::Election};
 use vsiflow_workflows::spec::HostSettings;
 
 use crate::{
-    args::{ClusterArgs, Common, ServeArgs},
+    args::{ClusterArgs, Common, Lost, ServeArgs},
     compose::App,
     exit::{Exit, Problem},
     metrics::Metrics,
@@ -21,6 +21,7 @@ pub(super) struct Cluster {
     host: Option<HostSettings>,
     /// The namespace that is meant where none is named.
     own: String,
+    lost: LostJournal,
 }
 
 /// How long a Lease lasts where nothing else is said: with it a standby takes over within 20 s.
@@ -43,6 +44,10 @@ impl Cluster {
             namespaces,
             host: work::host(common)?,
             own,
+            lost: match args.journal_lost {
+                Lost::Wait => LostJournal::Wait,
+                Lost::Adopt => LostJournal::Adopt,
+            },
         }))
     }
 
@@ -70,7 +75,8 @@ impl Cluster {
             }
         }
         let (client, fleet) = (self.client.clone(), app.fleet.clone());
-        let operator = Operator::new(client, fleet, &self.namespaces, self.host.clone());
+        let operator = Operator::new(client, fleet, &self.namespaces, self.host.clone())
+            .with_lost_journal(self.lost);
         metrics.connect(operator.health());
         operator.run().await;
         // The engine has ended, which is told where it is known why.

@@ -157,7 +157,7 @@ impl Controller {
     }
 }
 
-fn generation(number: i64) -> String {
+pub(super) fn generation(number: i64) -> String {
     format!("generation {number} of the resource")
 }
 

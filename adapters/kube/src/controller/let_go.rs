@@ -36,7 +36,7 @@ impl Controller {
         let Ok(entity) = vsi_entity(resource.uid) else {
             return false;
         };
-        let worked_on = status_of(resource).run_id.is_some();
+        let worked_on = status_of(resource).run_id.is_some() || resource.is_to_be_adopted();
         self.may_be_let_go(resource, &entity, worked_on, findings)
             .await
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use self::rig::Rig;
-use crate::{fake::Fault, sample::uid};
+use crate::{LostJournal, fake::Fault, sample::uid};
 
 fn fault(of: &'static [&'static str], code: u16, times: usize) -> Fault {
     Fault {
@@ -240,6 +240,64 @@ async fn an_empty_journal_makes_nothing_anew_and_removes_nothing() {
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert!(rig.server.get("onprem-hpcrs", "web").is_some());
     assert_eq!(rig.domains().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_journal_is_overcome_by_adopting_what_stands() {
+    let mut rig = Rig::new().await;
+    rig.disk("data", 9);
+    let selects = json!({"diskSelector": {"matchLabels": {"disk": "data"}}});
+    rig.vsi_with("web", 1, selects);
+    rig.vsi("db", 2);
+    rig.until_ready("web").await;
+    rig.until_ready("db").await;
+    let before = rig.guests().await;
+
+    rig.if_lost = LostJournal::Adopt;
+    rig.lose_journal().await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    rig.until_ready("web").await;
+    rig.until_ready("db").await;
+    assert_eq!(rig.condition("web", "Accepted")["status"], "True");
+    assert_eq!(rig.guests().await, before, "no guest was touched");
+    assert_eq!(rig.runs(), 2, "each was adopted, and nothing followed");
+
+    rig.server.delete("onprem-hpcrs", "db");
+    rig.until("it is gone", || {
+        rig.server.get("onprem-hpcrs", "db").is_none()
+    })
+    .await;
+    assert_eq!(rig.domains().await.len(), 1);
+}
+
+/// What a migration leaves on a resource.
+fn adopt_what_stands(rig: &Rig) {
+    let annotated = json!({"metadata": {"annotations": {crate::ADOPT: "true"}}});
+    rig.server.apply("onprem-hpcrs", "web", uid(1), annotated);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_over_from_another_operator_is_adopted_and_not_made() {
+    let mut rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.until_ready("web").await;
+    let before = rig.guests().await;
+    rig.unmark().await;
+    adopt_what_stands(&rig);
+    rig.lose_journal().await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    rig.until_ready("web").await;
+    assert_eq!((rig.guests().await, rig.runs()), (before, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_to_be_adopted_and_stands_nowhere_is_not_made() {
+    let rig = Rig::new().await;
+    rig.vsi("web", 1);
+    adopt_what_stands(&rig);
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(rig.domains().await.is_empty());
+    assert_ne!(rig.condition("web", "Accepted")["status"], "True");
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ use vsiflow_workflows::{
     spec::HostSettings,
 };
 
-use crate::{Namespaces, Operator, fake::Server, sample::uid};
+use crate::{LostJournal, Namespaces, Operator, fake::Server, sample::uid};
 
 /// Longer than anything here takes in virtual time.
 const DEADLINE: Duration = Duration::from_secs(7_200);
@@ -87,6 +87,9 @@ pub(super) struct Rig {
     clock: Arc<VirtualClock>,
     fleet: Fleet,
     serving: JoinHandle<()>,
+    /// How many journals were lost.
+    lost: u32,
+    pub(super) if_lost: LostJournal,
 }
 
 impl Rig {
@@ -98,8 +101,8 @@ impl Rig {
             reachable: AtomicBool::new(true),
         });
         let clock = Arc::new(VirtualClock(Instant::now()));
-        let fleet = open(&stores, &hosts, &clock).await;
-        let serving = serve(&server, &fleet);
+        let fleet = open(&stores, &hosts, &clock, 0).await;
+        let serving = serve(&server, &fleet, LostJournal::Wait);
         Self {
             server,
             stores,
@@ -107,6 +110,8 @@ impl Rig {
             clock,
             fleet,
             serving,
+            lost: 0,
+            if_lost: LostJournal::Wait,
         }
     }
 
@@ -114,13 +119,14 @@ impl Rig {
     pub(super) async fn restart(&mut self) {
         self.serving.abort();
         self.fleet.close().await;
-        self.fleet = open(&self.stores, &self.hosts, &self.clock).await;
-        self.serving = serve(&self.server, &self.fleet);
+        self.fleet = open(&self.stores, &self.hosts, &self.clock, self.lost).await;
+        self.serving = serve(&self.server, &self.fleet, self.if_lost);
     }
 
     /// The same, and the state directory is empty.
     pub(super) async fn lose_journal(&mut self) {
         self.stores = Stores::default();
+        self.lost += 1;
         self.restart().await;
     }
 
@@ -189,6 +195,25 @@ impl Rig {
             .await
     }
 
+    /// When each guest was started, and on which boot disk: nothing else tells a rebuilt one.
+    pub(super) async fn guests(&self) -> Vec<(String, u64)> {
+        let host = self.hosts.hosts.sim(HOST).await.unwrap();
+        host.with(|state| {
+            let guests = state.domains.iter();
+            guests
+                .map(|(uid, one)| (uid.to_string(), one.live.as_ref().unwrap().started))
+                .collect()
+        })
+        .await
+    }
+
+    /// Makes the host's domains look as another program left them.
+    pub(super) async fn unmark(&self) {
+        let host = self.hosts.hosts.sim(HOST).await.unwrap();
+        host.with(|state| state.domains.values_mut().for_each(|one| one.mark = None))
+            .await;
+    }
+
     pub(super) fn host_reachable(&self, reachable: bool) {
         self.hosts.reachable.store(reachable, Ordering::Relaxed);
     }
@@ -222,7 +247,12 @@ fn finalizers(object: Option<Value>) -> Vec<String> {
     all.map(|one| one.as_str().unwrap().to_owned()).collect()
 }
 
-async fn open(stores: &Stores, hosts: &Arc<Switched>, clock: &Arc<VirtualClock>) -> Fleet {
+async fn open(
+    stores: &Stores,
+    hosts: &Arc<Switched>,
+    clock: &Arc<VirtualClock>,
+    lost: u32,
+) -> Fleet {
     let directory = Arc::new(HostDirectory::default());
     let fleet = Fleet::open(FleetParts {
         journal: stores.journal.clone(),
@@ -230,7 +260,7 @@ async fn open(stores: &Stores, hosts: &Arc<Switched>, clock: &Arc<VirtualClock>)
         checkpoints: stores.checkpoints.clone(),
         secrets: stores.secrets.clone(),
         clock: clock.clone(),
-        journal_id: "journal-a".into(),
+        journal_id: format!("journal-{lost}").into(),
         tuning: Tuning::default(),
         room: Room::boundless(),
         lease: Lease::endless(),
@@ -243,9 +273,9 @@ async fn open(stores: &Stores, hosts: &Arc<Switched>, clock: &Arc<VirtualClock>)
     fleet
 }
 
-fn serve(server: &Server, fleet: &Fleet) -> JoinHandle<()> {
+fn serve(server: &Server, fleet: &Fleet, lost: LostJournal) -> JoinHandle<()> {
     let namespaces = Namespaces::These(vec!["default".to_owned()]);
     let host = HOST.parse::<HostSettings>().unwrap();
     let operator = Operator::new(server.client(), fleet.clone(), &namespaces, Some(host));
-    tokio::spawn(operator.run())
+    tokio::spawn(operator.with_lost_journal(lost).run())
 }

@@ -1,0 +1,53 @@
+//! Has the fleet adopt what stands on hosts, for resources that are older than its journal.
+
+use vsiflow_engine::model::{Failure, FailureClass};
+use vsiflow_workflows::{
+    fleet::{Adopting, FleetError},
+    spec::Resolved,
+};
+
+use super::{
+    Controller, by,
+    give::{Wish, generation},
+};
+use crate::{operator::LostJournal, resource::Resource};
+
+impl Controller {
+    /// Whether what stands on its host is to be adopted for a resource that the journal does not
+    /// know: the resource says so, or whoever started this process does for all that were worked
+    /// on.
+    pub(super) fn is_to_be_adopted(&self, resource: &Resource, worked_on: bool) -> bool {
+        resource.is_to_be_adopted() || worked_on && self.lost == LostJournal::Adopt
+    }
+
+    /// Has them adopted. What they are made from is given to the fleet by the next pass, and
+    /// changes nothing then.
+    pub(super) async fn adopt(&mut self, wishes: Vec<Wish>, rest: &Resolved) {
+        for wish in wishes {
+            self.unfinished = true;
+            match self.adopt_one(&wish, rest).await {
+                Ok(()) => drop(self.refused.remove(&wish.uid)),
+                Err(error) => drop(self.refused.insert(wish.uid, *error.failure)),
+            }
+            self.desk.dirty_uid(&wish.uid);
+        }
+    }
+
+    async fn adopt_one(&self, wish: &Wish, rest: &Resolved) -> Result<(), FleetError> {
+        let desired = &wish.vsi.desired;
+        let host = rest.hosts.get(&desired.host).cloned().ok_or_else(|| {
+            let message = format!("nothing is known of the host {}", desired.host);
+            FleetError::from(Failure::new(FailureClass::Blocked, "VSI0001", message))
+        })?;
+        let what = Adopting {
+            host,
+            domain: wish.uid.to_string(),
+            namespace: Some(desired.namespace.clone()),
+            name: Some(desired.name.clone()),
+            // A journal that was lost left its mark, and nobody works with it any more.
+            force: self.lost == LostJournal::Adopt,
+        };
+        let by = by(&wish.manager, &generation(wish.generation));
+        self.fleet.adopt(what, by).await.map(drop)
+    }
+}
