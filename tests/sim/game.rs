@@ -112,7 +112,9 @@ impl Game {
         let fleet = self.world.start(gate).await.map_err(words)?;
         check::lives_by_the_journal(&self.world, &fleet)?;
         tokio::spawn(traffic::watch(fleet.notices(), self.world.audit.clone()));
-        let open = fleet.interrupted().await.map_err(words)?;
+        let mut open = fleet.interrupted().await.map_err(words)?;
+        let disks = fleet.interrupted_disks().await.map_err(words)?;
+        open.extend(disks.into_iter().map(|(disk, ..)| disk));
         fleet.resume(open, user()).await.map_err(words)?;
         Ok(fleet)
     }
