@@ -165,6 +165,7 @@ impl SimHost {
         let mut world = self.world.lock().await;
         world.calls.push(call.clone());
         let fault = world.faults.next(call.name);
+        let fault = fault.or_else(|| world.state.broken.get(call.name).copied());
         let now = self.now();
         world.state.advance(now);
         self.before(&call, fault, &mut world.state)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Content, Live, guest::Ended};
+use super::{Content, Fault, Live, guest::Ended};
 use crate::ports::{
     DiskShape, DiskSource, DiskSpec, DomainInfo, DomainShape, DomainSpec, DomainState,
     GuestSupport, OwnerMark,
@@ -32,6 +32,9 @@ pub struct State {
     pub domains: BTreeMap<Uuid, Domain>,
     /// Grows with each change of a volume's content.
     pub changes: u64,
+    /// Calls that go wrong so, each time, until somebody repairs the host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub broken: BTreeMap<String, Fault>,
 }
 
 /// A pool.
@@ -185,6 +188,7 @@ impl State {
             networks: BTreeMap::from([("default".to_owned(), network)]),
             domains: BTreeMap::new(),
             changes: 0,
+            broken: BTreeMap::new(),
         }
     }
 
