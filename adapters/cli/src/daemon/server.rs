@@ -1,6 +1,13 @@
 //! Answers for commands that find the state directory in use.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::Permissions,
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Parser as _;
 use tokio::{
@@ -50,9 +57,7 @@ impl Server {
             return None;
         }
         let path = socket(app.state_path());
-        // Only the directory's holder comes here: what lies there is of one that was killed.
-        let _ = std::fs::remove_file(&path);
-        match UnixListener::bind(&path) {
+        match bind(&path) {
             Ok(listener) => {
                 let stop = CancellationToken::new();
                 let task = tokio::spawn(listen(listener, app.for_others(), stop.clone()));
@@ -78,6 +83,18 @@ impl Drop for Server {
         self.task.abort();
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// Listens there, for the owner of the directory alone. Only the directory's holder comes here:
+/// what lies there is of one that was killed. A socket is open to everybody until it is told
+/// otherwise, so it gets its name only then.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let new = path.with_extension("new");
+    let _ = std::fs::remove_file(&new);
+    let listener = UnixListener::bind(&new)?;
+    std::fs::set_permissions(&new, Permissions::from_mode(0o600))?;
+    std::fs::rename(&new, path)?;
+    Ok(listener)
 }
 
 async fn listen(listener: UnixListener, app: App, stop: CancellationToken) {
