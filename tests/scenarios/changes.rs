@@ -257,54 +257,37 @@ fn a_failed_change_is_taken_back_with_the_earlier_document() {
 }
 
 #[test]
-fn defect_01_a_data_disk_that_is_away_for_a_moment_changes_nothing() {
-    let with_both = Vsi::named("web").disk("one", "1Gi").disk("two", "1Gi");
-    let vsiflow = running(&with_both);
-    let history = |kind: &str| {
-        let history = vsiflow.history("web");
-        history.iter().filter(|e| e.kind() == kind).count()
-    };
-    let runs = history("run_opened");
-    let without_one = Vsi::named("web").disk("two", "1Gi");
-    let planned = plan(&vsiflow, &without_one, 0);
-    assert_eq!(
-        planned["missing"],
-        serde_json::json!(["data disk one"]),
-        "{planned:#}"
-    );
-    vsiflow
-        .apply(&without_one, &[])
-        .exits(0)
-        .says("there is no document of data disk one");
-    assert_eq!(history("run_opened"), runs, "nothing ran");
-    assert_eq!(vsiflow.phase("web"), "Running");
-    let conditions = vsiflow.vsi("web")["status"]["conditions"].to_string();
-    assert!(conditions.contains("ReferencesResolved"), "{conditions}");
-    let disks = vsiflow.sim().domain("default/web")["spec"]["disks"].clone();
-    assert_eq!(disks.as_array().unwrap().len(), 4);
-    vsiflow.apply(&with_both, &[]).exits(0);
-    assert_eq!(history("run_opened"), runs, "nothing ran");
-    let conditions = vsiflow.vsi("web")["status"]["conditions"].to_string();
-    assert!(!conditions.contains("ReferencesResolved"), "{conditions}");
-}
-
-#[test]
-fn defect_02_a_network_that_is_away_for_a_moment_changes_nothing() {
-    let vsiflow = running(&Vsi::named("web").network("default"));
-    let document = Vsi::named("web").network("default").to_string();
-    let (vsi, _) = document.rsplit_once("---\n").unwrap();
-    // Its only network reference is not there: the selector matches nothing.
-    vsiflow.apply(vsi, &[]).exits(2);
-    assert_eq!(vsiflow.phase("web"), "Running");
-    let nics = vsiflow.sim().domain("default/web")["spec"]["nics"].clone();
-    assert_eq!(nics[0]["network"], "default");
-}
-
-#[test]
 fn defect_22_a_document_without_a_pool_means_the_same_as_before() {
     let vsiflow = running(&Vsi::named("web"));
     let document = Vsi::named("web")
         .to_string()
         .replace("  storagePool: images\n", "");
     assert_eq!(plan(&vsiflow, document, 0)["action"], "none");
+}
+
+#[test]
+fn defect_24_inputs_that_read_the_same_one_after_the_other_are_told_apart() {
+    let reference = |network: &str| {
+        format!(
+            "---\napiVersion: hpse.ibm.com/v1\nkind: HyperProtectContainerRuntimeOnPremNetworkRef\n\
+             metadata: {{name: {network}, labels: {{network: web}}}}\n\
+             spec: {{networkName: {network}, targetSelector: {{matchLabels: {{config: lab}}}}}}\n"
+        )
+    };
+    let select = "networkSelector: {matchLabels: {network: web}}";
+    let on = |networks: [&str; 2]| {
+        let web = Vsi::named("web").with(select);
+        format!("{web}{}", networks.map(reference).concat())
+    };
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("other"), &[]).exits(0);
+    vsiflow.change_sim(|state| {
+        for name in ["ab", "c", "a", "bc"] {
+            let network = serde_json::json!({"active": true, "prefix": "10.1.1"});
+            state["networks"][name] = network;
+        }
+    });
+    vsiflow.apply(on(["ab", "c"]), &[]).exits(0);
+    let planned = plan(&vsiflow, on(["a", "bc"]), 1);
+    assert_eq!(planned["changes"][0]["path"], "networks", "{planned:#}");
 }

@@ -1,10 +1,14 @@
 //! A daemon: it works on everything, answers for its state directory, and gives way when it may
 //! not act any more.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
-use vsiflow_tests::{Running, Vsi, Vsiflow, until, vsiflow::binary};
+use vsiflow_tests::{Answer, Running, Server, Vsi, Vsiflow, server, until, vsiflow::binary};
 
 fn serving(vsiflow: &Vsiflow, more: &[&str]) -> Running {
     let mut arguments = vec!["serve"];
@@ -32,6 +36,31 @@ fn a_daemon_takes_documents_and_works_on_them_by_itself() {
     daemon.terminate();
     daemon.end(30).exits(0);
     assert_eq!(vsiflow.phase("waited"), "Running");
+}
+
+#[test]
+fn defect_15_a_wish_is_answered_once_it_is_recorded_however_long_its_work_takes() {
+    let (vsiflow, server) = (Vsiflow::simulated(), Server::new());
+    // A quarter of an hour.
+    let slowly = Answer::Slowly(server::image(9_000_000), 10_000);
+    let url = server.answers("guest.qcow2", slowly);
+    let daemon = serving(&vsiflow, &[]);
+    let begun = Instant::now();
+    vsiflow
+        .apply(Vsi::named("slow").image(url), &[])
+        .exits(0)
+        .says("vsi/slow created");
+    let answered = begun.elapsed();
+    assert!(answered < Duration::from_secs(5), "{answered:?}");
+    assert_eq!(vsiflow.history("slow")[0].kind(), "desired");
+    until("the upload", 30, || {
+        let list = vsiflow.run(&["image", "list"]);
+        list.stdout.contains("Uploading").then_some(())
+    });
+    // Others are answered meanwhile, too.
+    vsiflow.apply(Vsi::named("quick"), &["--wait"]).exits(0);
+    assert_ne!(vsiflow.phase("slow"), "Running");
+    daemon.kill();
 }
 
 #[test]
@@ -102,7 +131,7 @@ fn a_daemon_woken_after_its_lease_records_nothing_and_exits_with_6() {
     daemon.stop();
     let stopped = vsiflow.copy_state("stopped");
     std::fs::remove_file(stopped.join("vsiflow.sock")).unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(4));
+    std::thread::sleep(Duration::from_secs(4));
     daemon.go_on();
     daemon.end(30).exits(6).says("VSI0012");
     assert_eq!(head(&stopped), head(&vsiflow.state()));

@@ -227,7 +227,7 @@ fn a_reference_goes_to_one_vsi_at_a_time() {
 }
 
 #[test]
-fn defects_20_and_21_disks_keep_their_order_and_count_on_after_vdz() {
+fn defect_21_disks_keep_their_order_and_count_on_after_vdz() {
     let vsiflow = Vsiflow::simulated();
     let documents = |cpus: u32| {
         let disks = (0..26).map(|n| Disk::named(&format!("disk-{n:02}")).to_string());

@@ -84,6 +84,39 @@ fn defect_03_a_suspend_by_an_administrator_is_told_and_passes_by_itself() {
 }
 
 #[test]
+fn defect_18_a_domain_without_metadata_is_told_and_never_touched() {
+    let vsiflow = running(Vsi::named("web"));
+    let bare = |domain: &mut Value| {
+        domain["mark"] = Value::Null;
+        domain["spec"]["title"] = "".into();
+    };
+    // A stranger's that has none either, beside it.
+    vsiflow.change_sim(|state| {
+        let domains = state["domains"].as_object_mut().unwrap();
+        let mut stranger = domains.values().next().unwrap().clone();
+        let uuid = "5a0de1a6-5c42-4f0e-9f64-0b5f6b1d2c3e";
+        (stranger["spec"]["uuid"], stranger["spec"]["name"]) = (uuid.into(), "stranger".into());
+        stranger["spec"]["disks"] = serde_json::json!([]);
+        bare(&mut stranger);
+        off(&mut stranger);
+        domains.values_mut().for_each(bare);
+        domains.insert(uuid.to_owned(), stranger);
+    });
+    let (phase, drift) = looked(&vsiflow);
+    assert_eq!(phase, "Failed");
+    assert!(drift.contains("no mark of vsiflow"), "{drift}");
+    let listed = vsiflow.run(&["host", "inventory"]).exits(0);
+    listed.says("stranger").says("Foreign");
+    // Whose it is, nobody can tell any more: it stays, and so does what it uses.
+    let before = vsiflow.sim().volumes().len();
+    vsiflow.run(&["delete", "web"]).exits(4).says("VSI0207");
+    assert_eq!(vsiflow.sim().volumes().len(), before);
+    assert_eq!(vsiflow.sim().domains().len(), 2);
+    // New VSIs come to run beside them.
+    vsiflow.apply(Vsi::named("new"), &[]).exits(0);
+}
+
+#[test]
 fn an_edited_definition_is_told_with_what_was_expected_and_what_is() {
     let vsiflow = running(Vsi::named("web"));
     by_hand(&vsiflow, |domain| {

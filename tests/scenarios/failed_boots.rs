@@ -7,7 +7,7 @@ fn too_little_memory(name: &str) -> Vsi {
 }
 
 #[test]
-fn a_failed_boot_says_why_what_to_do_and_where_its_evidence_is() {
+fn defect_04_a_failed_boot_is_never_ready_and_says_why_and_where_its_evidence_is() {
     let vsiflow = Vsiflow::simulated();
     vsiflow
         .apply(too_little_memory("small"), &["--wait"])
@@ -17,7 +17,15 @@ fn a_failed_boot_says_why_what_to_do_and_where_its_evidence_is() {
         .says("less memory than it needs")
         .says("4 GiB");
     let status = &vsiflow.vsi("small")["status"];
-    assert_eq!(status["phase"], "Failed");
+    assert_eq!(
+        (&status["phase"], &status["status"]),
+        (&"Failed".into(), &2.into())
+    );
+    let ready = &status["conditions"][0];
+    assert_eq!(
+        (&ready["type"], &ready["status"]),
+        (&"Ready".into(), &"False".into())
+    );
     assert!(
         status["description"].as_str().unwrap().contains("4 GiB"),
         "{status}"

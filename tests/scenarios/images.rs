@@ -74,8 +74,18 @@ fn passes(answer: Answer, code: &str, class: &str, exit: i32) {
 }
 
 #[test]
-fn an_image_that_is_not_there() {
-    passes(Answer::Status("404 Not Found"), "VSI0302", "recheck", 4);
+fn defect_11_what_comes_with_a_404_never_becomes_the_image() {
+    let page = Answer::Refusal("404 Not Found", server::image(LENGTH));
+    passes(page, "VSI0302", "recheck", 4);
+}
+
+#[test]
+fn defect_11_an_image_whose_length_nobody_says_comes_whole() {
+    let image = server::image(LENGTH);
+    let story = Story::begin(Answer::Chunked(image.clone()));
+    story.vsiflow.apply(story.vsi(), &["--wait"]).exits(0);
+    assert_eq!(story.vsiflow.image_phases(), ["Ready"]);
+    assert!(story.vsiflow.sim().content("guest.qcow2") == image);
 }
 
 #[test]
@@ -84,7 +94,7 @@ fn an_image_that_is_not_given_away() {
 }
 
 #[test]
-fn a_server_in_trouble_is_asked_again() {
+fn defect_17_a_server_in_trouble_is_asked_again_at_once() {
     let story = Story::begin(Answer::Status("500 Internal Server Error"));
     let failure = story.ends(story.vsi(), "VSI0301", 5);
     assert_eq!(failure.class, "transient");
@@ -126,7 +136,7 @@ fn a_login_page_instead_of_an_image() {
 }
 
 #[test]
-fn an_image_of_another_checksum() {
+fn defect_12_an_image_of_another_checksum_is_refused() {
     let story = Story::begin(Answer::Image(server::image(LENGTH - 1)));
     let vsi = story.vsi().checksum(CHECKSUM);
     let failure = story.ends(vsi, "VSI0305", 4);
@@ -188,49 +198,7 @@ fn whoever_waits_for_an_image_sees_how_fast_it_comes_and_how_long_it_takes() {
 }
 
 #[test]
-fn an_older_content_of_a_url_is_listed_until_it_is_pruned() {
-    let (vsiflow, server) = (Vsiflow::simulated(), Server::new());
-    let url = server.answers("guest.qcow2", Answer::Image(server::image(LENGTH)));
-    let list = |wanted: &[&str]| {
-        let ran = vsiflow.run(&["image", "list"]).exits(0);
-        let lines = ran.stdout.lines().skip(1).map(|line| {
-            let words: Vec<_> = line.split_whitespace().collect();
-            (words[0].to_owned(), words[1].to_owned())
-        });
-        let mut found: Vec<_> = lines
-            .map(|(name, state)| format!("{name} {state}"))
-            .collect();
-        found.sort();
-        assert_eq!(found.len(), wanted.len(), "{ran:#?}");
-        let fits = |(found, wanted): (&String, &&str)| match wanted.split_once('*') {
-            Some((begin, end)) => found.starts_with(begin) && found.ends_with(end),
-            None => found == wanted,
-        };
-        assert!(found.iter().zip(wanted).all(fits), "{ran:#?}");
-    };
-    let upload = || vsiflow.run(&["image", "upload", &url]).exits(0);
-    upload();
-    list(&["guest.qcow2 Ready"]);
-    server.answers("guest.qcow2", Answer::Image(server::image(LENGTH / 2)));
-    upload();
-    list(&["guest-*.qcow2 Ready", "guest.qcow2 Superseded"]);
-    let dry = vsiflow.run(&["image", "prune", "--dry-run", "--keep-last", "1"]);
-    dry.exits(0)
-        .says("image/guest.qcow2 on")
-        .keeps_quiet_about("guest-");
-    list(&["guest-*.qcow2 Ready", "guest.qcow2 Superseded"]);
-    let pruned = vsiflow.run(&["image", "prune", "--keep-last", "1"]);
-    pruned
-        .exits(0)
-        .says("image/guest.qcow2 on sim in pool images removed");
-    list(&["guest-*.qcow2 Ready"]);
-    vsiflow.run(&["image", "prune"]).exits(0).says("removed");
-    assert!(vsiflow.run(&["image", "list"]).exits(0).stdout.is_empty());
-    assert!(vsiflow.sim().volumes().is_empty());
-}
-
-#[test]
-fn a_password_that_changed_is_taken_from_the_document_applied_again() {
+fn defect_12_a_password_that_changed_is_taken_from_the_document_applied_again() {
     let story = Story::begin(Answer::Image(server::image(LENGTH)));
     story.server.guards("guest.qcow2", "Basic bWU6bmV3");
     let with = |password: &str| {

@@ -55,7 +55,7 @@ fn lab_a_host_that_cannot_be_reached() {
 }
 
 #[test]
-fn lab_a_host_key_that_is_unknown() {
+fn lab_defect_28_a_host_key_that_is_unknown() {
     let unknown =
         |host: &mut Host| host.known_hosts = format!("elsewhere.example.com {OTHER_HOST}");
     does_not_get_there("t-unknown", unknown, ("VSI0105", 4), "blocked");
@@ -85,7 +85,7 @@ fn lab_a_key_that_the_host_does_not_take() {
 }
 
 #[test]
-fn lab_a_host_whose_libvirtd_is_down_until_it_is_back() {
+fn lab_defect_17_a_host_whose_libvirtd_is_down_is_asked_until_it_is_back() {
     let Some(lab) = Lab::enter_alone() else {
         return;
     };
@@ -293,7 +293,7 @@ fn lab_a_contract_that_the_guest_does_not_take() {
 }
 
 #[test]
-fn lab_too_little_memory() {
+fn lab_defect_04_a_boot_that_fails_for_too_little_memory_is_told_and_its_evidence_stays() {
     let expected = ("HPL11003E", "less memory than it needs", "4 GiB of memory");
     fails_to_boot("t-memory", |vsi| vsi.memory("256Mi"), expected);
 }

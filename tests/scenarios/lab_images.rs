@@ -35,7 +35,7 @@ fn killed(lab: &Lab, seed: u64) {
 }
 
 #[test]
-fn lab_an_upload_killed_at_a_random_byte_goes_on_there() {
+fn lab_defect_09_an_upload_killed_at_a_random_byte_is_no_image_and_goes_on_there() {
     let Some(lab) = Lab::enter() else { return };
     (1..=3).for_each(|seed| killed(&lab, seed));
 }

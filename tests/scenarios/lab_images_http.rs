@@ -56,7 +56,7 @@ impl Served {
 const TAG: &str = "\"one\"";
 
 #[test]
-fn lab_a_server_that_cuts_is_asked_for_the_rest() {
+fn lab_defect_12_a_server_that_cuts_is_asked_for_the_rest() {
     let Some(lab) = Lab::enter() else { return };
     // Without a validator nothing but the bytes tells whether it is the same image.
     let served = Served::of(&lab, "lab-http-cut", |bytes| Answer::Ranged(bytes, TAG));
@@ -89,7 +89,7 @@ fn lab_a_body_cut_in_its_middle_is_never_whole() {
 }
 
 #[test]
-fn lab_a_server_that_falls_silent_is_left_after_half_a_minute() {
+fn lab_defect_12_a_server_that_falls_silent_is_left_after_half_a_minute() {
     let Some(lab) = Lab::enter() else { return };
     let served = Served::of(&lab, "lab-http-stall", |bytes| {
         Answer::StallAfter(bytes, HALF)
@@ -149,7 +149,7 @@ fn lab_a_file_that_changes_at_its_server_costs_the_part_and_history_says_so() {
 }
 
 #[test]
-fn lab_no_image_and_a_login_page_make_no_volume() {
+fn lab_defect_11_no_image_and_a_login_page_make_no_volume() {
     let Some(lab) = Lab::enter() else { return };
     let served = Served::of(&lab, "lab-http-none", |_| Answer::Status("404 Not Found"));
     served.upload.run().exits(4).says("VSI0302");
@@ -172,7 +172,7 @@ fn lab_no_image_and_a_login_page_make_no_volume() {
 }
 
 #[test]
-fn lab_a_wrong_checksum_is_never_whole_until_the_source_is_right() {
+fn lab_defect_12_a_wrong_checksum_is_never_whole_until_the_source_is_right() {
     let Some(lab) = Lab::enter() else { return };
     let wrong = |mut bytes: Vec<u8>| {
         bytes[HALF] ^= 1;

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -27,8 +28,12 @@ pub enum Answer {
     CutAfter(Vec<u8>, usize),
     /// The same without an announcement: the last piece of a chunked answer is missing.
     CutChunked(Vec<u8>, usize),
+    /// This image without an announcement of its length, in pieces.
+    Chunked(Vec<u8>),
     /// This status and nothing else.
     Status(&'static str),
+    /// This status, and bytes that an image might begin with.
+    Refusal(&'static str, Vec<u8>),
     /// A web page.
     Page(&'static str),
 }
@@ -202,6 +207,22 @@ fn give(mut stream: &TcpStream, answer: Answer, request: &Request) -> std::io::R
             stream.write_all(&bytes[..at])?;
             write!(stream, "\r\n")
         }
+        Answer::Chunked(bytes) => {
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+            )?;
+            for piece in bytes.chunks(64 * 1024) {
+                write!(stream, "{:x}\r\n", piece.len())?;
+                stream.write_all(piece)?;
+                write!(stream, "\r\n")?;
+            }
+            write!(stream, "0\r\n\r\n")
+        }
+        Answer::Refusal(status, bytes) => {
+            head(stream, status, BYTES, bytes.len(), "")?;
+            stream.write_all(&bytes)
+        }
         Answer::Status(status) => head(stream, status, "text/plain", 0, ""),
         Answer::Page(text) => {
             head(stream, "200 OK", "text/html; charset=utf-8", text.len(), "")?;
@@ -267,4 +288,20 @@ pub fn image(length: usize) -> Vec<u8> {
     let pattern = (0_u32..).flat_map(u32::to_le_bytes);
     bytes.extend(pattern.take(length.saturating_sub(112)));
     bytes
+}
+
+/// These bytes' `imageChecksum`, as `sha256sum` tells it.
+///
+/// # Panics
+/// When that cannot be run.
+pub fn checksum(bytes: &[u8]) -> String {
+    let mut sum = Command::new("sha256sum");
+    let mut sum = sum
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    sum.stdin.take().unwrap().write_all(bytes).unwrap();
+    let told = String::from_utf8(sum.wait_with_output().unwrap().stdout).unwrap();
+    format!("sha256:{}", told.split(' ').next().unwrap())
 }

@@ -1,0 +1,85 @@
+//! Deletions that the host does not carry out: they are never called done, and nothing goes before
+//! its turn.
+
+use serde_json::{Value, json};
+use vsiflow_tests::{Vsi, Vsiflow};
+
+/// A running VSI on a host that then refuses these calls.
+fn broken(calls: &[&str], fault: &str) -> Vsiflow {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("web"), &[]).exits(0);
+    vsiflow.change_sim(|state| {
+        for call in calls {
+            state["broken"][call] = fault.into();
+        }
+    });
+    vsiflow
+}
+
+fn repair(vsiflow: &Vsiflow) {
+    vsiflow.change_sim(|state| state["broken"] = json!({}));
+}
+
+/// Holds that it goes on by itself once it can.
+#[track_caller]
+fn goes_on(vsiflow: &Vsiflow) {
+    vsiflow.run(&["resume", "web"]).exits(0);
+    vsiflow.run(&["get", "vsi", "web"]).exits(3);
+    let sim = vsiflow.sim();
+    assert_eq!(sim.volumes(), ["hpcr-guest.qcow2"]);
+    assert!(sim.domains().is_empty());
+}
+
+fn volumes(vsiflow: &Vsiflow) -> Vec<String> {
+    let sim = vsiflow.sim();
+    sim.volumes().into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn defect_05_a_deletion_that_fails_is_never_called_done() {
+    let vsiflow = broken(&["undefine"], "Timeout");
+    let ran = vsiflow.run(&["delete", "web", "--timeout", "4s"]).exits(5);
+    ran.says("VSI0102").keeps_quiet_about("vsi/web deleted");
+    let going = vsiflow.vsi("web");
+    assert_eq!(going["status"]["phase"], "Deleting", "{going:#}");
+    let ready = &going["status"]["conditions"][0];
+    assert_eq!(ready["status"], "False");
+    let why = ready["message"].as_str().unwrap();
+    assert!(why.contains("host sim"), "{why}");
+    vsiflow.run(&["get"]).exits(0).says("web").says("Deleting");
+    repair(&vsiflow);
+    goes_on(&vsiflow);
+}
+
+#[test]
+fn defect_06_no_volume_goes_before_its_domain_is_gone() {
+    for calls in [&["destroy", "shutdown"][..], &["undefine"]] {
+        let vsiflow = broken(calls, "Unreachable");
+        let before = volumes(&vsiflow);
+        vsiflow.run(&["delete", "web", "--timeout", "3s"]).exits(5);
+        assert_eq!(volumes(&vsiflow), before, "{calls:?}");
+        assert_eq!(vsiflow.sim().domains(), ["default/web"]);
+        repair(&vsiflow);
+        goes_on(&vsiflow);
+    }
+}
+
+#[test]
+fn defect_07_what_cannot_be_looked_up_does_not_count_as_deleted() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("web"), &[]).exits(0);
+    let before = volumes(&vsiflow);
+    let pool = |active: bool| {
+        vsiflow.change_sim(|state| state["pools"]["images"]["active"] = Value::from(active));
+    };
+    pool(false);
+    vsiflow.run(&["delete", "web"]).exits(4).says("VSI0202");
+    assert_eq!(vsiflow.phase("web"), "Deleting");
+    assert_eq!(volumes(&vsiflow).len(), before.len());
+    pool(true);
+    vsiflow.change_sim(|state| state["broken"] = json!({"volume": "Timeout"}));
+    vsiflow.run(&["retry", "web", "--timeout", "3s"]).exits(5);
+    assert_eq!(vsiflow.phase("web"), "Deleting");
+    repair(&vsiflow);
+    goes_on(&vsiflow);
+}
