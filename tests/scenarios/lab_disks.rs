@@ -64,7 +64,7 @@ fn lab_a_data_disk_is_made_grows_and_goes_only_once_nobody_uses_it() {
 }
 
 #[test]
-fn lab_a_reference_keeps_its_format_and_goes_to_one_vsi_at_a_time() {
+fn lab_defect_23_a_reference_keeps_its_format_and_goes_to_one_vsi_at_a_time() {
     let Some(lab) = Lab::enter() else { return };
     let (image, vsiflow) = (lab.image("t-refs.qcow2"), Vsiflow::of_documents());
     let _gone = (Deleted(&vsiflow, "t-ref-a"), Deleted(&vsiflow, "t-ref-b"));
