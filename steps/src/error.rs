@@ -105,6 +105,9 @@ codes! {
     /// A data disk of the VSI is not made.
     DISK_NOT_MADE = "VSI0213", Recheck,
         "Remove what keeps the data disk from being made, as the message says; vsiflow looks again by itself.";
+    /// Documents lack what others refer to.
+    REFERENCE_MISSING = "VSI0214", Blocked,
+        "Add the document that the message names, then apply again.";
 
     /// The image's source cannot be read just now.
     SOURCE_UNREACHABLE = "VSI0301", Transient,

@@ -134,6 +134,7 @@ impl Vsi {
             selects_disks: true,
             selects_networks: true,
             missing: Vec::new(),
+            lacking: Vec::new(),
         }
     }
 
@@ -214,5 +215,6 @@ pub fn resolved(vsis: &[Vsi]) -> Resolved {
         data_disks: vsis.iter().filter_map(Vsi::data_disk).collect(),
         hosts: vsis.iter().map(host).collect(),
         references: Default::default(),
+        lacking: Vec::new(),
     }
 }

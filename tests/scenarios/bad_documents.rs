@@ -42,20 +42,6 @@ fn a_value_of_the_wrong_type_is_named_with_its_place() {
 }
 
 #[test]
-fn a_selector_that_matches_nothing_is_named() {
-    let document = Vsi::named("a").on("nowhere").to_string();
-    let vsiflow = Vsiflow::of_documents();
-    vsiflow
-        .apply(&document, &[])
-        .exits(2)
-        .says("error[VSI06")
-        .says("documents-0.yaml:")
-        .says("targetSelector")
-        .says("nowhere");
-    assert!(!vsiflow.state().exists());
-}
-
-#[test]
 fn two_documents_of_one_name_are_refused() {
     let twice = format!("{}---\n{}", Vsi::named("twin"), Vsi::named("twin"));
     refused(&twice)

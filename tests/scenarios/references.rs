@@ -16,6 +16,17 @@ fn plan(vsiflow: &Vsiflow, documents: impl ToString, code: i32) -> Value {
     json.exits(code).json()["items"][0].clone()
 }
 
+/// What the condition says is missing; nothing where all is there.
+fn unresolved(vsiflow: &Vsiflow) -> String {
+    let conditions = vsiflow.vsi("web")["status"]["conditions"].clone();
+    let mut conditions = conditions.as_array().unwrap().iter();
+    let found = conditions.find(|one| one["type"] == "ReferencesResolved");
+    let message = found.map_or("", |one| one["message"].as_str().unwrap());
+    let words = message.strip_prefix("there is no document of ");
+    let words = words.and_then(|words| words.split_once(';'));
+    words.map_or(String::new(), |(words, _)| words.to_owned())
+}
+
 #[test]
 fn defect_01_a_data_disk_that_is_away_for_a_moment_changes_nothing() {
     let with_both = Vsi::named("web").disk("one", "1Gi").disk("two", "1Gi");
@@ -50,8 +61,13 @@ fn defect_02_a_network_that_is_away_for_a_moment_changes_nothing() {
     let document = Vsi::named("web").network("default").to_string();
     let (vsi, _) = document.rsplit_once("---\n").unwrap();
     // Its only network reference is not there: the selector matches nothing.
-    vsiflow.apply(vsi, &[]).exits(2);
+    vsiflow
+        .apply(vsi, &[])
+        .exits(0)
+        .says("warning[VSI0605]")
+        .says("there is no document of what networkSelector chooses");
     assert_eq!(vsiflow.phase("web"), "Running");
+    assert_eq!(unresolved(&vsiflow), "what networkSelector chooses");
     let nics = vsiflow.sim().domain("default/web")["spec"]["nics"].clone();
     assert_eq!(nics[0]["network"], "default");
 }
@@ -97,4 +113,97 @@ fn defect_19_expressions_match_as_they_do_in_kubernetes() {
         .apply(format!("{slip}{disks}"), &[])
         .exits(2)
         .says("values");
+}
+
+#[test]
+fn an_update_whose_selectors_match_nothing_changes_nothing_but_what_it_says_itself() {
+    let vsiflow = running(&Vsi::named("web").disk("data", "1Gi"));
+    let before = vsiflow.sim().domain("default/web")["spec"].clone();
+    let runs = || {
+        let history = vsiflow.history("web");
+        history.iter().filter(|e| e.kind() == "run_opened").count()
+    };
+    let opened = runs();
+    let alone = || Vsi::named("web").choosing_disks();
+    assert_eq!(plan(&vsiflow, alone(), 0)["action"], "none");
+    vsiflow
+        .apply(alone(), &["--wait"])
+        .exits(0)
+        .says("is Running");
+    assert_eq!(unresolved(&vsiflow), "what diskSelector chooses");
+    // Its document is there, and its labels are others.
+    let strange = format!("{}{}", alone(), Disk::named("data").of_vsi("other"));
+    vsiflow.apply(strange, &[]).exits(0).says("VSI0605");
+    assert_eq!(runs(), opened, "nothing ran");
+    // A change of its own is made, with the disk that it had.
+    vsiflow.apply(alone().cpus(2), &["--wait"]).exits(0);
+    let after = vsiflow.sim().domain("default/web")["spec"].clone();
+    assert_eq!(
+        (&after["disks"], &after["machine"]["cpus"]),
+        (&before["disks"], &json!(2))
+    );
+    vsiflow
+        .apply(Vsi::named("web").disk("data", "1Gi").cpus(2), &[])
+        .exits(0);
+    assert_eq!(unresolved(&vsiflow), "");
+}
+
+#[test]
+fn a_host_whose_documents_are_away_is_known_from_before() {
+    let vsiflow = Vsiflow::of_documents();
+    let documents = Vsi::named("web").disk("data", "1Gi");
+    vsiflow.apply(&documents, &["--host", "sim:"]).exits(0);
+    let before = vsiflow.history("web").len();
+    vsiflow
+        .apply(&documents, &["--wait"])
+        .exits(0)
+        .says("warning[VSI0605]")
+        .says("vsi/web is Running");
+    assert_eq!(unresolved(&vsiflow), "what targetSelector chooses");
+    assert_eq!(vsiflow.vsi("web")["status"]["host"], "sim");
+    let again = vsiflow.apply(&documents, &[]).exits(0);
+    again.says("vsi/web unchanged").says("disk/data unchanged");
+    let history = vsiflow.history("web");
+    let told = history.iter().skip(before).map(|e| e.kind().to_owned());
+    assert_eq!(told.collect::<Vec<_>>(), ["desired"]);
+}
+
+#[test]
+fn what_selects_nothing_at_first_is_blocked_and_says_what_to_add() {
+    let vsiflow = Vsiflow::simulated();
+    let alone = Vsi::named("web").choosing_disks();
+    vsiflow
+        .apply(&alone, &[])
+        .exits(4)
+        .says("warning[VSI0605]")
+        .says("documents-0.yaml:")
+        .says("error[VSI0214]: no data disk in namespace default matches disks=web")
+        .says("add a data disk with such labels");
+    assert_eq!(vsiflow.phase("web"), "Blocked");
+    assert!(vsiflow.sim().volumes().is_empty(), "something was begun");
+    vsiflow.apply(&alone, &[]).exits(4).says("unchanged");
+    vsiflow
+        .apply(Vsi::named("web").disk("data", "1Gi"), &[])
+        .exits(0)
+        .says("vsi/web is Running");
+    let disks = vsiflow.sim().domain("default/web")["spec"]["disks"].clone();
+    assert_eq!(disks.as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn what_is_on_no_known_host_is_blocked_and_can_be_deleted() {
+    let vsiflow = Vsiflow::of_documents();
+    let lost = Vsi::named("web").disk("data", "1Gi").on("nowhere");
+    let ran = vsiflow.apply(&lost, &[]).exits(4);
+    ran.says("error[VSI0214]")
+        .says("matches config=nowhere")
+        .says("add a ConfigMap with such labels");
+    assert_eq!(vsiflow.phase("web"), "Blocked");
+    // Told where, it goes there.
+    vsiflow.apply(&lost, &["--host", "sim:"]).exits(0);
+    assert_eq!(vsiflow.phase("web"), "Running");
+    let lost = Vsi::named("lost").on("nowhere");
+    vsiflow.apply(lost, &[]).exits(4);
+    vsiflow.run(&["delete", "lost", "--wait"]).exits(0);
+    vsiflow.run(&["get", "vsi", "lost"]).exits(3);
 }

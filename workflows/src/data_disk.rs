@@ -34,7 +34,7 @@ pub fn is_recorded(wanted: &WantedDisk, state: &EntityState) -> bool {
     wanted.recorded || state.intents.contains(&Name::of(CreateVolume::NAME))
 }
 
-/// create_volume → grow_volume.
+/// create_volume → grow_volume; require_references alone where documents lack something.
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
@@ -42,6 +42,10 @@ pub fn graph(wanted: &WantedDisk, id: &EntityId) -> Result<Graph, Failure> {
     let (host, size) = (wanted.disk.host.clone(), wanted.disk.size);
     let volume = volume(&wanted.disk, id);
     let mut nodes = Nodes::new(NAME, &host);
+    if !wanted.lacking.is_empty() {
+        nodes.require(&wanted.lacking)?;
+        return Ok(nodes.build());
+    }
     let create = create_volume::Params {
         host: host.clone(),
         volume: volume.clone(),

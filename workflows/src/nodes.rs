@@ -4,6 +4,10 @@ use vsiflow_engine::{
     model::{EntityId, Failure, FailureClass, Graph, Name, Node, Payload, Text, Work},
     step::Step,
 };
+use vsiflow_steps::vsi::{
+    RequireReferences,
+    require_references::{self, Lack},
+};
 
 /// A graph being built. All its nodes act on one host, which is their lane.
 pub(crate) struct Nodes {
@@ -42,6 +46,14 @@ impl Nodes {
             lane,
             interruptible: false,
         }))
+    }
+
+    /// The node that holds back what documents lack something for. It asks no host.
+    pub(crate) fn require(&mut self, lacking: &[Lack]) -> Result<(), Failure> {
+        let lacking = lacking.to_vec();
+        let params = require_references::Params { lacking };
+        self.step::<RequireReferences>(&[], &params)?.lane = Text::default();
+        Ok(())
     }
 
     /// A node that waits for another entity.

@@ -24,6 +24,8 @@ pub const NAME: &str = "provision_vsi";
 /// check_contract → resolve_host → {ensure_base_image → clone_boot_disk, write_cidata, create_console_log,
 /// attach_data_disks, resolve_networks} → define_domain → start_domain → monitor_console.
 ///
+/// Where documents lack something, that is all there is to it: require_references.
+///
 /// One that is to be off is not started, and one that is to be paused is suspended once it is
 /// ready. Where this journal may have defined a domain before, what that left is taken down first,
 /// with its evidence kept. A boot that merely took too long is watched further instead: its guest
@@ -36,6 +38,10 @@ pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> 
         return Err(never_again(wanted));
     }
     let mut parts = Parts::new(NAME, wanted);
+    if !wanted.lacking.is_empty() {
+        parts.nodes.require(&wanted.lacking)?;
+        return Ok(parts.nodes.build());
+    }
     if parts::was_too_slow(state, NAME) && wanted.power_state() != PowerState::Stopped {
         parts.resolve_host(&[])?;
         boot(&mut parts, ResolveHost::NAME)?;

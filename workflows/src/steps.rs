@@ -10,8 +10,8 @@ use vsiflow_steps::{
     vsi::{
         AdoptDomain, AttachDataDisks, AwaitDataDisks, AwaitTurn, CheckContract, CloneBootDisk,
         CreateConsoleLog, DefineDomain, DeleteVolumes, FindParts, GrowDataDisks, KeepEvidence,
-        MonitorConsole, Release, ResolveHost, ResolveNetworks, ResumeDomain, SetAutostart,
-        StartDomain, StopDomain, SuspendDomain, UndefineDomain, WriteCidata,
+        MonitorConsole, Release, RequireReferences, ResolveHost, ResolveNetworks, ResumeDomain,
+        SetAutostart, StartDomain, StopDomain, SuspendDomain, UndefineDomain, WriteCidata,
     },
 };
 
@@ -34,6 +34,7 @@ pub fn registry(
         .add(StartDomain::new(hosts.clone()))
         .add(MonitorConsole::new(hosts.clone()))
         .add(AwaitTurn)
+        .add(RequireReferences)
         .add(AdoptDomain::new(hosts.clone()))
         .add(AwaitDataDisks)
         .add(CreateVolume::new(hosts.clone()))

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Failure, FailureClass, Hash, InvalidId, Name};
 
-use vsiflow_steps::ports::{OwnerMark, VolumeKey};
+use vsiflow_steps::{
+    ports::{OwnerMark, VolumeKey},
+    vsi::require_references::Lack,
+};
 
 use crate::{
     adopt_vsi::Adopted,
@@ -61,6 +64,9 @@ pub struct WantedVsi {
     /// References whose documents were away: what they gave stays as it was.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// What documents lack: nothing is begun before they say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<Lack>,
     /// What was written to the host is to be written again: somebody changed it there.
     #[serde(default)]
     pub restore: bool,
@@ -158,6 +164,9 @@ pub struct WantedDisk {
     /// Whose end comes before its own: that of the VSI that uses it.
     #[serde(default)]
     pub turn: Option<Turn>,
+    /// What documents lack: nothing is begun before they say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<Lack>,
 }
 
 /// A base image as wanted.

@@ -131,7 +131,9 @@ pub(crate) async fn documents(
     let read = move || {
         let loaded = vsiflow_file::load(&inputs, recursive, &mut std::io::stdin())?;
         let resolved = loaded.resolve(host.as_ref())?;
-        Ok((resolved, loaded.warnings))
+        let mut warnings = loaded.warn_of(&resolved.lacking);
+        warnings.extend(loaded.warnings);
+        Ok((resolved, warnings))
     };
     let (resolved, warnings) = off_runtime(read).await?.map_err(said)?;
     output::diagnostics(&warnings);

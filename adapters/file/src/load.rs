@@ -86,6 +86,14 @@ impl Loaded {
         )
     }
 
+    /// Problems that keep nothing from being done, with their places in the files.
+    pub fn warn_of(&self, problems: &[Problem]) -> Vec<Diagnostic> {
+        let Diagnostics(mut all) = self.explain(problems);
+        all.iter_mut()
+            .for_each(|one| one.severity = Severity::Warning);
+        all
+    }
+
     fn problem(&self, problem: &Problem) -> Diagnostic {
         match self.places.get(problem.document.index) {
             Some(place) => place.problem(&self.sources, problem),

@@ -26,6 +26,15 @@ fn message(text: &str) -> String {
     message
 }
 
+/// What keeps nothing from being done.
+fn warnings(text: &str) -> String {
+    let loaded = load_text("vsi.yaml", text.as_bytes()).unwrap();
+    let resolved = loaded.resolve(None).unwrap();
+    let message = Diagnostics(loaded.warn_of(&resolved.lacking)).to_string();
+    assert!(!message.contains("SECRET"), "{message}");
+    message
+}
+
 fn vsi(spec: &str) -> String {
     format!("{HEAD}spec:\n  contract: SECRET\n  imageURL: http://a.example/b.qcow2\n{spec}")
 }
@@ -101,7 +110,7 @@ fn unknown_kind_and_wrong_version() {
 
 #[test]
 fn selectors_that_match_nothing() {
-    insta::assert_snapshot!(message(&format!(
+    insta::assert_snapshot!(warnings(&format!(
         "{}---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: lpar1\n  labels:\n    \
          app: onpremtest\n",
         vsi(

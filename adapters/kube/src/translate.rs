@@ -148,7 +148,9 @@ impl Reading {
     fn resolve(mut self, host: Option<&HostSettings>) -> Translation {
         loop {
             let problems = match resolve(&self.documents, host) {
-                Ok(resolved) => return self.finish(resolved, host),
+                Ok(resolved) if resolved.lacking.is_empty() => return self.finish(resolved, host),
+                // A resource is told what it lacks, and left as it is.
+                Ok(resolved) => resolved.lacking,
                 Err(problems) => problems,
             };
             let mut wrong = BTreeSet::new();

@@ -191,6 +191,7 @@ impl Fleet {
             proposed: None,
             turn: None,
             missing: Vec::new(),
+            lacking: Vec::new(),
             restore: false,
             adopted: Some(adopted),
             bore,

@@ -88,7 +88,7 @@ impl Fleet {
         for host in resolved.hosts.clone().into_values() {
             self.host_wish(host, &mut wishes).await?;
         }
-        let made = self.take_in_disks(&resolved.data_disks, &known, &mut wishes);
+        let made = self.take_in_disks(&resolved, &known, &mut wishes);
         let (disks, applied) = made.await?;
         let mut batch = Batch {
             known,
@@ -125,7 +125,7 @@ impl Fleet {
     /// When the journal cannot be read.
     pub async fn plan(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
         let (known, mut wishes) = (self.known().await?, Wishes::default());
-        let disks = self.take_in_disks(&resolved.data_disks, &known, &mut wishes);
+        let disks = self.take_in_disks(resolved, &known, &mut wishes);
         let (disks, planned) = disks.await?;
         let mut batch = Batch {
             known,
@@ -141,7 +141,7 @@ impl Fleet {
     }
 
     async fn refuse_all(&self, resolved: &Resolved, known: &[Known]) -> Result<(), FleetError> {
-        self.refuse_disks(&resolved.data_disks).await?;
+        self.refuse_disks(resolved).await?;
         for vsi in &resolved.vsis {
             let Some(known) = matching(vsi, known) else {
                 continue;

@@ -62,6 +62,7 @@ impl Fleet {
             proposed: None,
             turn: None,
             missing: vsi.missing.clone(),
+            lacking: vsi.lacking.clone(),
             restore: false,
             adopted: known.wanted.adopted.clone(),
             bore: None,
@@ -183,7 +184,7 @@ fn document_changes(last: &WantedVsi, wanted: &WantedVsi) -> Vec<Change> {
         ..wanted.clone()
     };
     let mut changes = plan::of(&last_asked, &document, &Touched::default()).changes;
-    if last.missing != wanted.missing {
+    if (&last.missing, &last.lacking) != (&wanted.missing, &wanted.lacking) {
         changes.push(recorded(REFERENCES));
     }
     changes

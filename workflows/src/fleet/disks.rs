@@ -5,19 +5,20 @@ use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
-    model::{EntityId, EntityState, Failure, FailureClass, Precedence},
+    model::{EntityId, EntityState, Precedence},
 };
 
-use vsiflow_steps::ports::VolumeKey;
-
 use super::{
-    Applied, Change, ErrorKind, Fleet, FleetError, apply::turn, index::Known, keep::Wishes,
+    Applied, Fleet, FleetError,
+    apply::turn,
+    disk_wishes::{Asked, change, create, full_name, matching, plan_of, refused},
+    index::Known,
+    keep::Wishes,
 };
 use crate::{
     data_disk, parts,
     phase::Phase,
-    plan::{self, How, Plan},
-    spec::{DeletionPolicy, DesiredDataDisk},
+    spec::{DeletionPolicy, Resolved},
     wanted::{Turn, WantedDisk, disk_entity, kind},
 };
 
@@ -88,7 +89,7 @@ impl Fleet {
     /// When one is being deleted, or would have to shrink or move.
     pub(super) async fn take_in_disks(
         &self,
-        disks: &[DesiredDataDisk],
+        resolved: &Resolved,
         vsis: &[Known],
         wishes: &mut Wishes,
     ) -> Result<(DiskIds, Vec<Applied>), FleetError> {
@@ -103,10 +104,12 @@ impl Fleet {
             })
             .collect();
         let mut all = Vec::new();
-        for disk in disks {
-            let (uid, applied) = match matching(disk, &known) {
-                None => create(disk, vsis, wishes)?,
-                Some(known) => (known.uid, change(disk, known, vsis, wishes)?),
+        for disk in &resolved.data_disks {
+            let known = matching(disk, &known);
+            let asked = Asked::of(disk, known, resolved);
+            let (uid, applied) = match known {
+                None => create(&asked, vsis, wishes)?,
+                Some(known) => (known.uid, change(&asked, known, vsis, wishes)?),
             };
             ids.insert((disk.namespace.clone(), disk.name.clone()), uid);
             all.push(applied);
@@ -115,12 +118,13 @@ impl Fleet {
     }
 
     /// The first change of a data disk that is never made, and disks that are on their way out.
-    pub(super) async fn refuse_disks(&self, disks: &[DesiredDataDisk]) -> Result<(), FleetError> {
+    pub(super) async fn refuse_disks(&self, resolved: &Resolved) -> Result<(), FleetError> {
         let known = self.known_disks().await?;
-        for disk in disks {
+        for disk in &resolved.data_disks {
             let Some(known) = matching(disk, &known) else {
                 continue;
             };
+            let disk = &Asked::of(disk, Some(known), resolved).disk;
             let name = full_name(disk);
             if known.is_going() {
                 return Err(FleetError::going_of(kind::DISK, &name));
@@ -236,144 +240,4 @@ impl Fleet {
         });
         Ok(uids.filter_map(|uid| disk_entity(uid).ok()).collect())
     }
-}
-
-fn matching<'a>(disk: &DesiredDataDisk, known: &'a [KnownDisk]) -> Option<&'a KnownDisk> {
-    known.iter().find(|known| {
-        let named =
-            known.wanted.disk.namespace == disk.namespace && known.wanted.disk.name == disk.name;
-        named && disk.uid.is_none_or(|uid| uid == known.uid) && !known.is_deleted()
-    })
-}
-
-fn create(
-    disk: &DesiredDataDisk,
-    vsis: &[Known],
-    wishes: &mut Wishes,
-) -> Result<(Uuid, Applied), FleetError> {
-    let uid = disk.uid.unwrap_or_else(Uuid::new_v4);
-    let volume = VolumeKey {
-        pool: disk.pool.clone(),
-        name: uid.to_string(),
-    };
-    // What came with a VSI that was adopted is ours with it.
-    let came = |vsi: &Known| {
-        let on_host = vsi.wanted.vsi.host == disk.host && !vsi.is_deleted();
-        on_host && vsi.wanted.adopted.is_some() && vsi.wanted.volumes().contains(&volume)
-    };
-    let entity = disk_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
-    let wanted = WantedDisk {
-        disk: disk.clone(),
-        recorded: vsis.iter().any(came),
-        made: false,
-        turn: None,
-    };
-    let supersede = Precedence::Supersede;
-    wishes.add(entity.clone(), data_disk::NAME, supersede, &wanted, None)?;
-    let applied = Applied::of_disk(disk, entity, Change::Created);
-    Ok((uid, applied))
-}
-
-fn change(
-    disk: &DesiredDataDisk,
-    known: &KnownDisk,
-    vsis: &[Known],
-    wishes: &mut Wishes,
-) -> Result<Applied, FleetError> {
-    let mut applied = Applied::of_disk(disk, known.entity.clone(), Change::Unchanged);
-    applied.plan = plan_of(disk, known);
-    applied.fields = applied.plan.changes.clone();
-    if !applied.plan.is_empty() {
-        applied.change = Change::Configured;
-    }
-    let in_use = |vsi: &Known| vsi.state.reached > 0 && known.is_used_by(vsi);
-    let unmade = known.is_legacy() && !vsis.iter().any(in_use);
-    if applied.plan.is_empty() && !unmade {
-        return Ok(applied);
-    }
-    let settled = known.state.is_settled();
-    let precedence = match settled && !applied.plan.has_effect() && !unmade {
-        true => Precedence::Record,
-        false => Precedence::Supersede,
-    };
-    let wanted = WantedDisk {
-        disk: DesiredDataDisk {
-            uid: known.wanted.disk.uid,
-            ..disk.clone()
-        },
-        recorded: known.wanted.recorded || known.is_legacy(),
-        made: known.state.reached > 0,
-        turn: None,
-    };
-    // What is only recorded of an older version's disk stays what that recorded.
-    let workflow = match (known.is_legacy(), precedence) {
-        (true, Precedence::Record) => kind::DISK,
-        _ => data_disk::NAME,
-    };
-    let newest = known
-        .state
-        .desired
-        .as_ref()
-        .map(|desired| desired.generation);
-    wishes.add(known.entity.clone(), workflow, precedence, &wanted, newest)?;
-    Ok(applied)
-}
-
-/// What it takes to make of a disk what its document asks for.
-fn plan_of(disk: &DesiredDataDisk, known: &KnownDisk) -> Plan {
-    let before = &known.wanted.disk;
-    let mut changes = Vec::new();
-    let mut compare =
-        |path: &str, from: serde_json::Value, to: serde_json::Value, how, why: &str| {
-            if from != to {
-                changes.push(plan::Change {
-                    path: path.to_owned(),
-                    before: Some(from),
-                    after: Some(to),
-                    how,
-                    why: why.to_owned(),
-                });
-            }
-        };
-    let stays = "a data disk stays where it was made";
-    let host = (before.host.clone().into(), disk.host.clone().into());
-    compare("targetSelector", host.0, host.1, How::Refused, stays);
-    let pool = (before.pool.clone().into(), disk.pool.clone().into());
-    compare("storagePool", pool.0, pool.1, How::Refused, stays);
-    let (how, why) = match disk.size >= before.size {
-        true => (How::InPlace, "a disk grows while its guest runs"),
-        false => (How::Refused, plan::NEVER_SHRINKS),
-    };
-    compare("size", before.size.into(), disk.size.into(), how, why);
-    let json = |value: &DesiredDataDisk| {
-        let policy = serde_json::to_value(value.deletion_policy).unwrap_or_default();
-        (
-            policy,
-            serde_json::to_value(&value.labels).unwrap_or_default(),
-        )
-    };
-    let (from, to) = (json(before), json(disk));
-    let treatment = "it says how vsiflow treats the disk, not what it is";
-    compare("deletionPolicy", from.0, to.0, How::Recorded, treatment);
-    compare("labels", from.1, to.1, How::Recorded, treatment);
-    Plan {
-        changes,
-        ..Plan::default()
-    }
-}
-
-fn refused(disk: &DesiredDataDisk, change: &plan::Change) -> FleetError {
-    let message = format!(
-        "{} cannot be changed: {}; nothing was changed",
-        change.path, change.why
-    );
-    let failure = Failure::new(FailureClass::Blocked, "VSI0701", message)
-        .of_object(format!("disk/{}", full_name(disk)))
-        .on_host(&disk.host)
-        .with_remedy("undo the change, or make a new disk with another name and copy the content");
-    FleetError::new(ErrorKind::Blocked, failure)
-}
-
-fn full_name(disk: &DesiredDataDisk) -> String {
-    format!("{}/{}", disk.namespace, disk.name)
 }

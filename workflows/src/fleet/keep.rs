@@ -114,6 +114,7 @@ impl Fleet {
             proposed: None,
             turn: None,
             missing: Vec::new(),
+            lacking: vsi.lacking,
             restore: false,
             adopted: known.and_then(|known| known.wanted.adopted.clone()),
             bore: None,

@@ -7,11 +7,19 @@ use crate::spec::{DesiredDisk, References, ResolvedVsi, desired::DiskOrigin};
 /// not give any more, and what a VSI that selects nothing had, is given up.
 pub(super) fn kept(vsi: &ResolvedVsi, known: &Known, there: &References) -> ResolvedVsi {
     let mut vsi = vsi.clone();
+    let (had, namespace) = (&known.asked_last().vsi, vsi.desired.namespace.clone());
+    if vsi.desired.host.is_empty() && !had.host.is_empty() {
+        // A host is known once it was named.
+        vsi.desired.host.clone_from(&had.host);
+        keep(&mut vsi, HOSTS);
+    }
     if known.state.reached == 0 {
         return vsi;
     }
-    let (had, namespace) = (&known.asked_last().vsi, vsi.desired.namespace.clone());
-    if vsi.selects_disks {
+    if lacks(&vsi, DISKS) {
+        vsi.desired.disks.clone_from(&had.disks);
+        keep(&mut vsi, DISKS);
+    } else if vsi.selects_disks {
         // What was adopted bears the names of volumes, not those of documents.
         let volumes: Vec<_> = vsi.desired.disks.iter().map(volume).collect();
         let away = |disk: &&DesiredDisk| {
@@ -26,7 +34,10 @@ pub(super) fn kept(vsi: &ResolvedVsi, known: &Known, there: &References) -> Reso
         }
         vsi.desired.disks.sort_by(|a, b| a.name.cmp(&b.name));
     }
-    if vsi.selects_networks {
+    if lacks(&vsi, NETWORKS) {
+        vsi.desired.networks.clone_from(&had.networks);
+        keep(&mut vsi, NETWORKS);
+    } else if vsi.selects_networks {
         for (place, network) in had.networks.iter().enumerate() {
             let is_there = there.has_network(&namespace, network);
             if !is_there && !vsi.desired.networks.contains(network) {
@@ -37,6 +48,20 @@ pub(super) fn kept(vsi: &ResolvedVsi, known: &Known, there: &References) -> Reso
         }
     }
     vsi
+}
+
+const HOSTS: &str = "targetSelector";
+const DISKS: &str = "diskSelector";
+const NETWORKS: &str = "networkSelector";
+
+fn lacks(vsi: &ResolvedVsi, field: &str) -> bool {
+    vsi.lacking.iter().any(|lack| lack.field == field)
+}
+
+/// What the selector gave before stays, whatever documents say by now.
+fn keep(vsi: &mut ResolvedVsi, field: &str) {
+    vsi.lacking.retain(|lack| lack.field != field);
+    vsi.missing.push(format!("what {field} chooses"));
 }
 
 /// The volume as far as documents tell it: one that is made may get its name only then.

@@ -14,6 +14,7 @@ mod change;
 mod conditions;
 mod control;
 mod disk_object;
+mod disk_wishes;
 mod disks;
 mod error;
 mod evidence;

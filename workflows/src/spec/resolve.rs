@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vsiflow_engine::secret::Secret;
+use vsiflow_steps::vsi::require_references::Lack;
 
 use super::attach::Attached;
 use super::desired::{DesiredBootDisk, DesiredDataDisk, DesiredImage, DesiredMachine, DesiredVsi};
 use super::documents::{Document, Documents};
 use super::host::HostSettings;
-use super::problem::{DocumentRef, Problem};
+use super::problem::{DocumentRef, Problem, ProblemCode};
 use super::target::Targets;
 use super::unique;
 use super::vsi::VsiSpec;
@@ -31,6 +32,8 @@ pub struct ResolvedVsi {
     pub selects_networks: bool,
     /// References whose documents are away, in words. Only who knows the VSI can tell.
     pub missing: Vec<String>,
+    /// What its selectors find nothing for. Where that is its host, [`DesiredVsi::host`] is empty.
+    pub lacking: Vec<Lack>,
 }
 
 /// The references that there are, chosen by a VSI or not.
@@ -78,13 +81,34 @@ pub struct Resolved {
     pub hosts: BTreeMap<String, HostSettings>,
     /// The references that there are.
     pub references: References,
+    /// Selectors that match nothing. What is there keeps what they gave it; what is new waits for
+    /// what they are to find.
+    pub lacking: Vec<Problem>,
+}
+
+impl Resolved {
+    /// What a document's selectors find nothing for.
+    pub fn lacking_of(&self, kind: &str, namespace: &str, name: &str) -> Vec<Lack> {
+        let object = format!("{namespace}/{name}");
+        let its = |problem: &&Problem| problem.kind == kind && problem.object == object;
+        self.lacking.iter().filter(its).map(lack).collect()
+    }
+}
+
+fn lack(problem: &Problem) -> Lack {
+    let field = problem.path.to_string();
+    Lack {
+        field: field.trim_start_matches("spec.").to_owned(),
+        message: problem.message.clone(),
+        remedy: problem.remedy.clone(),
+    }
 }
 
 /// Follows every selector. With `host`, everything lives there, and what documents say of hosts
 /// is not looked at.
 ///
 /// # Errors
-/// With all problems at once.
+/// With all problems at once, unless selectors that match nothing are all there is.
 pub fn resolve(
     documents: &Documents,
     host: Option<&HostSettings>,
@@ -93,7 +117,7 @@ pub fn resolve(
     let mut targets = Targets::new(documents, host);
     let data_disks = data_disks(documents, &mut targets, &mut problems);
     let attached = Attached::new(documents, &mut targets, &mut problems);
-    let vsis = documents.vsis.iter().filter_map(|document| {
+    let vsis = documents.vsis.iter().map(|document| {
         let host = targets.of(
             document,
             document.spec.target_selector.as_ref(),
@@ -104,22 +128,28 @@ pub fn resolve(
         let desired = DesiredVsi {
             disks,
             networks,
-            ..desired(document, host?)
+            ..desired(document, host.unwrap_or_default())
         };
-        Some(resolved(document, desired))
+        resolved(document, desired)
     });
-    let vsis: Vec<_> = vsis.collect();
+    let mut vsis: Vec<_> = vsis.collect();
     attached.check_shared(documents, &mut problems);
-    if problems.is_empty() {
+    problems.sort_by(|a, b| (a.document.index, &a.path).cmp(&(b.document.index, &b.path)));
+    problems.dedup();
+    let lacks = |problem: &Problem| problem.code == ProblemCode::MatchesNothing;
+    if problems.iter().all(lacks) {
+        for vsi in &mut vsis {
+            let its = |problem: &&Problem| problem.document.index == vsi.at.index;
+            vsi.lacking = problems.iter().filter(its).map(lack).collect();
+        }
         return Ok(Resolved {
             vsis,
             data_disks,
             hosts: targets.into_hosts(),
             references: References::of(documents),
+            lacking: problems,
         });
     }
-    problems.sort_by(|a, b| (a.document.index, &a.path).cmp(&(b.document.index, &b.path)));
-    problems.dedup();
     Err(problems)
 }
 
@@ -128,19 +158,19 @@ fn data_disks(
     targets: &mut Targets<'_>,
     problems: &mut Vec<Problem>,
 ) -> Vec<DesiredDataDisk> {
-    let disks = documents.data_disks.iter().filter_map(|document| {
-        let host = targets.of(document, document.spec.target_selector.as_ref(), problems)?;
+    let disks = documents.data_disks.iter().map(|document| {
+        let host = targets.of(document, document.spec.target_selector.as_ref(), problems);
         let (meta, spec) = (&document.meta, &document.spec);
-        Some(DesiredDataDisk {
+        DesiredDataDisk {
             namespace: meta.namespace.clone(),
             name: meta.name.clone(),
             uid: meta.uid,
             labels: meta.labels.clone(),
-            host,
+            host: host.unwrap_or_default(),
             pool: spec.storage_pool.clone(),
             size: spec.size.bytes(),
             deletion_policy: spec.deletion_policy,
-        })
+        }
     });
     disks.collect()
 }
@@ -188,6 +218,7 @@ fn resolved(document: &Document<VsiSpec>, desired: DesiredVsi) -> ResolvedVsi {
         selects_disks: document.spec.disk_selector.is_some(),
         selects_networks: document.spec.network_selector.is_some(),
         missing: Vec::new(),
+        lacking: Vec::new(),
     }
 }
 

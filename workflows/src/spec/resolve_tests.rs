@@ -93,6 +93,17 @@ impl Given {
     fn only(&self) -> Resolved {
         resolve(&self.documents, None).unwrap()
     }
+
+    /// What is only lacking.
+    fn lacking(&self) -> Vec<String> {
+        let lacking = self.only().lacking;
+        let lacks = |p: &Problem| p.code == ProblemCode::MatchesNothing;
+        assert!(lacking.iter().all(lacks), "{lacking:?}");
+        lacking
+            .iter()
+            .map(|p| format!("{} {}", p.object, p.path))
+            .collect()
+    }
 }
 
 fn values(keys: &[(&str, &str)]) -> KeyValues {
@@ -171,11 +182,31 @@ fn a_given_host_replaces_what_documents_say_of_hosts() {
 #[test]
 fn selectors_look_only_into_their_own_namespace() {
     let given = one_host().vsi("other/a", json!({}));
-    let expected = (
-        ProblemCode::MatchesNothing,
-        "other/a spec.targetSelector".to_owned(),
+    assert_eq!(given.lacking(), ["other/a spec.targetSelector"]);
+}
+
+#[test]
+fn selectors_that_match_nothing_are_lacks_of_what_has_them() {
+    let none = json!({"matchLabels": {"app": "nothing"}});
+    let given = one_host()
+        .disk("d", "nowhere")
+        .network("n", "first")
+        .vsi("a", json!({"diskSelector": none, "networkSelector": none}))
+        .vsi("b", json!({"networkSelector": all_hpcr()}));
+    assert_eq!(
+        given.lacking(),
+        [
+            "default/d spec.targetSelector",
+            "default/a spec.diskSelector",
+            "default/a spec.networkSelector",
+        ]
     );
-    assert_eq!(given.problems(), [expected]);
+    let resolved = given.only();
+    let fields: Vec<_> = resolved.vsis[0].lacking.iter().map(|l| &l.field).collect();
+    assert_eq!(fields, ["diskSelector", "networkSelector"]);
+    assert!(resolved.vsis[1].lacking.is_empty());
+    let disk = resolved.lacking_of(documents::DATA_DISK, "default", "d");
+    assert_eq!((disk.len(), resolved.data_disks[0].host.as_str()), (1, ""));
 }
 
 #[test]
