@@ -25,6 +25,7 @@ pub mod executor;
 mod files;
 mod group_commit;
 pub mod journal;
+pub mod lane;
 pub mod lease;
 pub mod model;
 mod permit;

@@ -94,6 +94,7 @@ pub(crate) async fn open(dir: &Path, ran: Ran) -> Answer<(Engine, Arc<SledJourna
         checkpoints: Arc::new(SledCheckpoints::open(dir.join("checkpoints")).await?),
         registry,
         workflows: Arc::new(NineSteps),
+        lanes: Arc::new(vsiflow_engine::lane::AlwaysUp),
         clock: Arc::new(SystemClock),
         journal_id: "bench".into(),
         room: vsiflow_engine::room::Room::boundless(),

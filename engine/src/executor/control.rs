@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     attempt::{End, Job},
+    brake::Brake,
     disk::RoomWatch,
     handle::{
         By, Cancelled, Drive, EngineError, EngineParts, Notice, Reply, Request, Retried, Shared,
     },
+    lanes::{LaneWatch, Probed},
     limits::Limits,
     recorder::{Cause, Recorder},
     retry::Retry,
@@ -66,6 +68,8 @@ pub(super) struct Control {
     pub(super) timers: Timers,
     pub(super) room: RoomWatch,
     pub(super) limits: Limits,
+    pub(super) lanes: LaneWatch,
+    pub(super) brake: Brake,
     pub(super) retries: HashMap<Waiter, Retry>,
     pub(super) effects: Vec<Effect>,
     pub(super) dirty_runs: BTreeSet<RunId>,
@@ -83,6 +87,7 @@ enum Input {
     End(Result<(tokio::task::Id, End), JoinError>),
     Due(Waiter),
     Room(Seen),
+    Probed(Probed),
     LeaseLost,
     Closed,
 }
@@ -97,11 +102,13 @@ impl Control {
         requests: mpsc::WeakSender<Request>,
         inbox: mpsc::Receiver<Request>,
     ) -> Self {
+        let clock = parts.clock.clone();
         Self {
-            recorder: Recorder::new(world, parts.clock.clone()),
             timers: Timers::new(parts.clock.clone()),
             room: RoomWatch::new(parts.room.clone()),
             limits: Limits::new(parts.tuning.attempts_per_lane),
+            lanes: LaneWatch::new(parts.lanes.clone(), parts.clock.clone(), &parts.tuning),
+            brake: Brake::of(&world),
             parts,
             shared,
             requests,
@@ -109,6 +116,7 @@ impl Control {
             attempts: JoinSet::new(),
             tasks: HashMap::new(),
             in_flight: BTreeMap::new(),
+            recorder: Recorder::new(world, clock),
             retries: HashMap::new(),
             effects: Vec::new(),
             dirty_runs: BTreeSet::new(),
@@ -146,6 +154,7 @@ impl Control {
             }
         }
         self.attempts.shutdown().await;
+        self.lanes.shutdown().await;
         let _ = self.shared.notices.send(Notice::Ended);
     }
 
@@ -157,6 +166,7 @@ impl Control {
             () = self.parts.lease.ended() => Some(Input::LeaseLost),
             seen = self.room.changed() => Some(Input::Room(seen)),
             due = self.timers.due() => Some(Input::Due(due)),
+            probed = self.lanes.probed() => Some(Input::Probed(probed)),
             Some(end) = self.attempts.join_next_with_id() => Some(Input::End(end)),
             request = self.inbox.recv() => Some(request.map_or(Input::Closed, Input::Request)),
         }
@@ -170,6 +180,7 @@ impl Control {
             Input::End(end) => self.ended(end),
             Input::Due(waiter) => self.due(&waiter),
             Input::Room(seen) => self.room_changed(seen),
+            Input::Probed(probed) => self.probed(probed),
         }
         true
     }
@@ -205,6 +216,10 @@ impl Control {
             Request::Cancel { entity, by, reply } => {
                 let answer = self.cancel(&entity, &cause(by));
                 self.reply_later(reply, answer);
+            }
+            Request::Brake { on, by, reply } => {
+                self.set_brake(on, &cause(by));
+                self.reply_later(reply, ());
             }
             Request::Drive { which, reply } => {
                 self.drive(which);
@@ -317,6 +332,7 @@ impl Control {
 
     fn retry(&mut self, entity: &EntityId, cause: &Cause) -> Retried {
         self.drive_entity(entity);
+        self.lanes.hurry();
         let signal = EventKind::Signal {
             signal: Name::of("retry"),
         };

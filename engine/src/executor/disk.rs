@@ -66,6 +66,11 @@ impl Control {
     pub(super) fn room_changed(&mut self, seen: Seen) {
         self.effects
             .push(super::control::Effect::Notice(Notice::Room(seen)));
+        self.decide_all_again();
+    }
+
+    /// What kept everything from going on is gone.
+    pub(super) fn decide_all_again(&mut self) {
         let world = &self.recorder.world;
         self.dirty_entities.extend(world.entities.keys().cloned());
         let active = world.entities.values();
@@ -75,11 +80,11 @@ impl Control {
 
     /// Whether a run may be opened now.
     pub(super) fn may_open(&self) -> bool {
-        self.room.level() == Level::Plenty
+        self.room.level() == Level::Plenty && !self.brake.is_on()
     }
 
     /// Whether a step may be started now.
     pub(super) fn may_start(&self) -> bool {
-        self.room.level() != Level::Full
+        self.room.level() != Level::Full && !self.brake.is_on()
     }
 }

@@ -45,7 +45,10 @@ impl Control {
                 };
                 self.record_engine(waiter.0, kind);
             }
-            Err(failure) => self.attempt_failed(waiter, unrecorded, failure),
+            Err(failure) => {
+                self.lane_failed(&attempt.lane, &failure);
+                self.attempt_failed(waiter, unrecorded, failure);
+            }
         }
     }
 
@@ -184,7 +187,10 @@ impl Control {
         let Ok(found) = self.parts.registry.find(step, *version) else {
             return;
         };
-        if self.in_flight.contains_key(waiter) {
+        if self.in_flight.contains_key(waiter)
+            || self.braked(waiter)
+            || self.held(node, standing, waiter)
+        {
             return;
         }
         if !self.may_start() || !self.limits.take(&node.lane, waiter.0) {

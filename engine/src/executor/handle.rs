@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
+    brake,
     control::Control,
     recorder::Failed,
     world::{LoadError, World},
@@ -18,6 +19,7 @@ use crate::{
     checkpoint::Checkpoints,
     clock::Clock,
     journal::{Journal, JournalError, Record},
+    lane::Lanes,
     lease::Lease,
     model::{
         Actor, Divergence, EntityId, EntityState, Failure, Name, RunId, RunState, StreamId, Text,
@@ -40,6 +42,8 @@ pub struct EngineParts {
     pub registry: Registry,
     /// Who knows what an entity is.
     pub workflows: Arc<dyn Workflows>,
+    /// Who knows whether a lane (a host) is in reach.
+    pub lanes: Arc<dyn Lanes>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// The journal's identity.
@@ -59,6 +63,8 @@ pub struct Tuning {
     pub first_retry: Duration,
     /// No delay is longer than this.
     pub longest_retry: Duration,
+    /// No delay between two looks whether a lane (a host) is in reach again is longer than this.
+    pub longest_probe: Duration,
     /// How often the engine looks again whether a cause was removed.
     pub recheck: Duration,
     /// How far a growing delay may be off, as a share of it, so that hosts are not asked by all at
@@ -73,6 +79,7 @@ impl Default for Tuning {
         Self {
             first_retry: Duration::from_millis(500),
             longest_retry: Duration::from_secs(300),
+            longest_probe: Duration::from_secs(30),
             recheck: Duration::from_secs(300),
             jitter: 0.3,
             attempts_per_lane: 16,
@@ -229,6 +236,11 @@ pub(super) enum Request {
         which: Drive,
         reply: Reply<()>,
     },
+    Brake {
+        on: bool,
+        by: By,
+        reply: Reply<()>,
+    },
     Erased {
         entity: EntityId,
         secret: Name,
@@ -372,6 +384,20 @@ impl Engine {
     /// When the journal fails.
     pub async fn drive(&self, which: Drive) -> Result<(), EngineError> {
         self.ask(|reply| Request::Drive { which, reply }).await
+    }
+
+    /// Pulls the brake, over restarts, or lets it go: while it is on no run is opened and no step
+    /// started; what is under way ends.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn brake(&self, on: bool, by: By) -> Result<(), EngineError> {
+        self.ask(|reply| Request::Brake { on, by, reply }).await
+    }
+
+    /// Why the brake is on; none where it is off.
+    pub fn braked(&self) -> Option<Text> {
+        self.world(brake::why)
     }
 
     /// Records that a secret of the entity was erased.

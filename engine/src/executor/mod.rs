@@ -12,11 +12,13 @@
 //! so that a command that only reads changes nothing.
 
 mod attempt;
+mod brake;
 mod control;
 mod disk;
 mod ends;
 mod entities;
 mod handle;
+mod lanes;
 mod limits;
 mod recorder;
 mod retry;

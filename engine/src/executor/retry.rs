@@ -36,12 +36,13 @@ impl Retry {
 
     /// The next wait, from `now` on.
     pub(super) fn next(&mut self, now: Timestamp) -> Wait {
-        let delay = self
-            .backoff
-            .next_backoff()
-            .unwrap_or(self.longest)
-            .min(self.longest);
-        wait(delay, now)
+        wait(self.delay(), now)
+    }
+
+    /// The next delay.
+    pub(super) fn delay(&mut self) -> Duration {
+        let next = self.backoff.next_backoff().unwrap_or(self.longest);
+        next.min(self.longest)
     }
 }
 

@@ -27,6 +27,8 @@ use crate::{
 };
 
 mod bounds;
+mod brake;
+mod lanes;
 mod next_try;
 
 /// What the test's step does, attempt by attempt; afterwards it succeeds.
@@ -87,7 +89,7 @@ impl Workflows for TestWorkflows {
             name: Name::of(name),
             after: after.iter().map(|name| Name::of(name)).collect(),
             work,
-            lane: Text::default(),
+            lane: lanes::lane(workflow),
             interruptible: workflow.as_str() == "watch" || name == "other",
         };
         let step = || Work::Step {
@@ -186,6 +188,7 @@ struct Bench {
     clock: Arc<dyn Clock>,
     room: Arc<Room>,
     lease: Arc<Lease>,
+    lanes: Arc<lanes::Reach>,
 }
 
 impl Default for Bench {
@@ -196,6 +199,7 @@ impl Default for Bench {
             clock: Arc::new(SystemClock),
             room: Room::boundless(),
             lease: Lease::endless(),
+            lanes: Arc::default(),
         }
     }
 }
@@ -216,6 +220,7 @@ impl Bench {
             checkpoints: Arc::new(MemoryCheckpoints::default()),
             registry,
             workflows: Arc::new(TestWorkflows),
+            lanes: self.lanes.clone(),
             clock: self.clock.clone(),
             journal_id: "test".into(),
             room: self.room.clone(),

@@ -10,7 +10,7 @@ use super::id::InvalidId;
 ///
 /// Control characters are replaced by spaces (a line feed is kept), so that a hostile message
 /// cannot reach a terminal through the history.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub struct Text(String);
 
