@@ -2,7 +2,7 @@
 //!
 //! `docs/errors.md` lists the same codes for people; a test holds the two together.
 
-use vsiflow_engine::model::{Failure, FailureClass};
+use vsiflow_engine::model::{Failure, FailureClass, Text};
 
 use crate::ports::{PortError, PortErrorKind, SourceError, SourceErrorKind};
 
@@ -93,6 +93,9 @@ codes! {
     /// The object is in another state than the call needs.
     WRONG_STATE = "VSI0209", Transient,
         "Nothing is to be done unless it stays: vsiflow looks at the object again.";
+    /// The host takes nothing new.
+    CORDONED = "VSI0215", Recheck,
+        "Let it take new VSIs with `vsiflow host uncordon HOST`, or name another host; vsiflow looks again by itself.";
     /// Something still uses the volume.
     IN_USE = "VSI0210", Recheck,
         "Detach the volume from what the message names, or let that go; vsiflow looks again by itself.";
@@ -216,6 +219,27 @@ fn of_port(kind: PortErrorKind) -> Code {
         Kind::WrongState => WRONG_STATE,
         Kind::Other => HOST_ERROR,
     }
+}
+
+/// Codes that say that nothing can be done on the host at all.
+const HOST_DOWN: [(Code, PortErrorKind); 3] = [
+    (UNREACHABLE, PortErrorKind::Unreachable),
+    (TIMEOUT, PortErrorKind::Timeout),
+    (LIBVIRT_ABSENT, PortErrorKind::LibvirtAbsent),
+];
+
+/// Whether the failure says that nothing can be done on its host at all.
+pub fn is_host_down(failure: &Failure) -> bool {
+    let code = failure.code.as_str();
+    HOST_DOWN.iter().any(|(down, _)| down.code == code)
+}
+
+/// The failure as the port said it, where it says that nothing can be done on its host at all.
+pub fn host_down(failure: &Failure) -> Option<PortError> {
+    let code = failure.code.as_str();
+    let (_, kind) = HOST_DOWN.iter().find(|(down, _)| down.code == code)?;
+    let [host, message] = [&failure.host, &failure.message].map(Text::as_str);
+    Some(PortError::new(*kind, host, "", message))
 }
 
 impl From<PortError> for Failure {

@@ -19,6 +19,7 @@ mod failed_boots;
 mod going_on;
 mod growth;
 mod hello;
+mod host_care;
 mod hosts;
 mod image_commands;
 mod image_identity;

@@ -21,6 +21,7 @@ mod parts;
 pub mod phase;
 pub mod plan;
 pub mod provision_vsi;
+mod reach;
 pub mod remove_base_image;
 pub mod spec;
 pub mod steps;

@@ -89,10 +89,20 @@ impl<'a> Parts<'a> {
     }
 
     pub(crate) fn resolve_host(&mut self, after: &[&str]) -> Result<(), Failure> {
+        self.resolve(after, false)
+    }
+
+    /// The same for a VSI that has nothing there yet.
+    pub(crate) fn resolve_new_host(&mut self, after: &[&str]) -> Result<(), Failure> {
+        self.resolve(after, true)
+    }
+
+    fn resolve(&mut self, after: &[&str], new: bool) -> Result<(), Failure> {
         let params = resolve_host::Params {
             host: self.host(),
             arch: self.wanted.vsi.machine.arch.clone(),
             pool: self.wanted.vsi.pool.clone(),
+            new,
         };
         self.step::<ResolveHost>(after, &params)
     }

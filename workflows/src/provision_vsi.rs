@@ -48,7 +48,7 @@ pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> 
         return Ok(parts.nodes.build());
     }
     parts.check_contract(&[])?;
-    parts.resolve_host(&[CheckContract::NAME])?;
+    parts.resolve_new_host(&[CheckContract::NAME])?;
     let base = if state.intents.contains(&Name::of(DefineDomain::NAME)) {
         take_down(&mut parts, state)?;
         DeleteVolumes::NAME

@@ -91,6 +91,9 @@ pub struct Power {
     pub action: Option<PowerAction>,
     /// Seconds the guest gets for an orderly end.
     pub grace_s: u64,
+    /// How it was to stay before its host was drained; none where nobody drained it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<PowerState>,
 }
 
 /// A power command.
@@ -109,6 +112,15 @@ pub enum PowerAction {
 }
 
 impl PowerAction {
+    /// What brings a VSI there, whatever it does now.
+    pub fn to(state: PowerState) -> Self {
+        match state {
+            PowerState::Running => Self::Start,
+            PowerState::Stopped => Self::Stop,
+            PowerState::Paused => Self::Pause,
+        }
+    }
+
     /// How it leaves a VSI.
     pub fn state(self) -> PowerState {
         match self {

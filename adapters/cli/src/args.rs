@@ -13,9 +13,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use vsiflow_workflows::spec::Quantity;
 
 pub(crate) use backup::{BackupArgs, RestoreArgs};
-pub(crate) use change::{ApproveArgs, PlanArgs, PowerArgs, StopArgs, Targets};
+pub(crate) use change::{ApproveArgs, PauseArgs, PlanArgs, PowerArgs, StopArgs, Targets};
 pub(crate) use contract::{ContractCheckArgs, ContractCommand, ContractEncryptArgs};
-pub(crate) use host::{AdoptArgs, HostArgs, HostCommand, InventoryArgs};
+pub(crate) use host::{
+    AdoptArgs, CheckArgs, DrainArgs, HostArgs, HostCommand, InventoryArgs, UncordonArgs,
+};
 pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs};
 
 /// Provisions virtual server instances on libvirt/KVM hosts, and survives anything on the way.
@@ -104,10 +106,10 @@ pub(crate) enum Command {
     Stop(StopArgs),
     /// Shut VSIs down and start them again
     Restart(StopArgs),
-    /// Suspend VSIs; their memory stays
-    Pause(PowerArgs),
-    /// Let suspended VSIs go on
-    Unpause(PowerArgs),
+    /// Suspend VSIs; their memory stays. With `--all`, begin nothing more on any host
+    Pause(PauseArgs),
+    /// Let suspended VSIs go on. With `--all`, let everything go on
+    Unpause(PauseArgs),
     /// List VSIs, data disks, networks, images, hosts or runs, or show one
     Get(GetArgs),
     /// Show everything known of a VSI

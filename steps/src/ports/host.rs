@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{ConsolePort, DomainPort, NetworkPort, PortResult, StoragePort, UploadLimit};
 
@@ -34,6 +35,37 @@ pub struct GuestSupport {
     pub secure_execution: bool,
 }
 
+/// How a host looks after the guests' console logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostCare {
+    /// Who writes them: `logd` (virtlogd), or `file` (QEMU itself); `stdio_handler` of qemu.conf.
+    pub log_handler: String,
+    /// Bytes after which virtlogd turns one over; `max_size` of virtlogd.conf.
+    pub log_bytes: u64,
+}
+
+impl Default for HostCare {
+    /// What libvirt does where nothing is configured (its `src/logging/virtlogd.conf` and
+    /// `src/qemu/qemu.conf.in`).
+    fn default() -> Self {
+        Self {
+            log_handler: "logd".to_owned(),
+            log_bytes: 2 << 20,
+        }
+    }
+}
+
+/// What a host tells by itself of its domains, from a subscription on.
+#[async_trait]
+pub trait HostChanges: Send {
+    /// The domain that changed its state or definition, as long as it takes until one does; `None`
+    /// where changes may have been missed and everything is to be looked at. Cancel safe.
+    ///
+    /// # Errors
+    /// Once the subscription has ended: subscribe anew, then look at everything.
+    async fn next(&mut self) -> PortResult<Option<Uuid>>;
+}
+
 /// The host as a machine.
 #[async_trait]
 pub trait HostPort: Send + Sync {
@@ -45,6 +77,16 @@ pub trait HostPort: Send + Sync {
 
     /// What a guest of `arch` gets here; `None` where the host cannot run one.
     async fn guest_support(&self, arch: &str) -> PortResult<Option<GuestSupport>>;
+
+    /// How it looks after console logs; `None` where that cannot be read.
+    async fn care(&self) -> PortResult<Option<HostCare>> {
+        Ok(None)
+    }
+
+    /// What it tells of its domains from now on; `None` where it tells nothing by itself.
+    async fn changes(&self) -> PortResult<Option<Box<dyn HostChanges>>> {
+        Ok(None)
+    }
 }
 
 /// All ports of one host. Cheap to clone.
@@ -81,4 +123,9 @@ pub trait Hosts: Send + Sync + 'static {
     /// # Errors
     /// When the host's settings are not known or cannot be read.
     async fn host(&self, id: &str) -> PortResult<HostPorts>;
+
+    /// Why the host takes no new VSI; none where it does.
+    fn cordoned(&self, _id: &str) -> Option<String> {
+        None
+    }
 }

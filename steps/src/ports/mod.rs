@@ -22,7 +22,7 @@ pub use domain::{
     MachineSpec, NicSpec, OwnerMark,
 };
 pub use error::{PortError, PortErrorKind};
-pub use host::{GuestSupport, HostFacts, HostPort, HostPorts, Hosts};
+pub use host::{GuestSupport, HostCare, HostChanges, HostFacts, HostPort, HostPorts, Hosts};
 pub use image_source::{
     ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo, source_for,
 };

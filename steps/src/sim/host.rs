@@ -3,11 +3,16 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, broadcast},
+    time::Instant,
+};
+use uuid::Uuid;
 
 use super::{Fault, Faults, State, content::Store, state::Pool};
 use crate::ports::{
-    GuestSupport, HostFacts, HostPort, PortError, PortErrorKind, PortResult, VolumeKey,
+    GuestSupport, HostCare, HostChanges, HostFacts, HostPort, PortError, PortErrorKind, PortResult,
+    VolumeKey,
 };
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -63,6 +68,32 @@ pub struct SimHost {
     folder: Option<PathBuf>,
     pub(super) store: Store,
     pub(super) world: Arc<Mutex<World>>,
+    told: broadcast::Sender<Option<Uuid>>,
+}
+
+/// Changes that may wait for a slow receiver.
+const CHANGES: usize = 256;
+
+/// What a simulated host tells: of domains that calls acted on, and of what was changed behind
+/// vsiflow's back.
+struct Told {
+    host: SimHost,
+    changes: broadcast::Receiver<Option<Uuid>>,
+}
+
+#[async_trait]
+impl HostChanges for Told {
+    async fn next(&mut self) -> PortResult<Option<Uuid>> {
+        use broadcast::error::RecvError;
+        match self.changes.recv().await {
+            Ok(change) => Ok(change),
+            Err(RecvError::Lagged(_)) => Ok(None),
+            Err(RecvError::Closed) => {
+                let words = "the host is gone";
+                Err(self.host.error(PortErrorKind::Unreachable, "", words))
+            }
+        }
+    }
 }
 
 impl SimHost {
@@ -108,6 +139,7 @@ impl SimHost {
             folder,
             store,
             world: Arc::new(Mutex::new(world)),
+            told: broadcast::channel(CHANGES).0,
         }
     }
 
@@ -115,7 +147,9 @@ impl SimHost {
     pub async fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut world = self.world.lock().await;
         world.state.advance(self.now());
-        change(&mut world.state)
+        let result = change(&mut world.state);
+        let _ = self.told.send(None);
+        result
     }
 
     /// From now on these faults come.
@@ -174,6 +208,9 @@ impl SimHost {
         if call.effect && result.is_ok() && call.name != "send" {
             self.persist(&world.state).await?;
         }
+        if call.effect && result.is_ok() {
+            self.tell(&call.object);
+        }
         if fault == Some(Fault::Overwritten) {
             overwrite(&mut world.state, &call);
         }
@@ -183,6 +220,13 @@ impl SimHost {
                 Err(self.error(PortErrorKind::OutcomeUnknown, &call.object, words))
             }
             _ => result,
+        }
+    }
+
+    fn tell(&self, object: &str) {
+        let domain = object.strip_prefix("domain ");
+        if let Some(Ok(uuid)) = domain.map(Uuid::parse_str) {
+            let _ = self.told.send(Some(uuid));
         }
     }
 
@@ -269,7 +313,7 @@ impl HostPort for SimHost {
         self.call(Call::look("facts", ""), |state, _| {
             Ok(HostFacts {
                 hostname: self.name.to_string(),
-                libvirt_version: "0.0.0-simulated".to_owned(),
+                libvirt_version: "9.0.0-simulated".to_owned(),
                 boot_id: state
                     .shell
                     .then(|| format!("simulated-boot-{}", state.boots)),
@@ -288,6 +332,19 @@ impl HostPort for SimHost {
                 .cloned())
         })
         .await
+    }
+
+    async fn care(&self) -> PortResult<Option<HostCare>> {
+        self.call(Call::look("care", ""), |state, _| {
+            Ok(state.shell.then(HostCare::default))
+        })
+        .await
+    }
+
+    async fn changes(&self) -> PortResult<Option<Box<dyn HostChanges>>> {
+        let (host, changes) = (self.clone(), self.told.subscribe());
+        self.call(Call::look("changes", ""), |_, _| Ok(())).await?;
+        Ok(Some(Box::new(Told { host, changes })))
     }
 }
 

@@ -294,6 +294,7 @@ impl World {
             host: HOST.to_owned(),
             arch: "s390x".to_owned(),
             pool: POOL.to_owned(),
+            new: true,
         }
     }
 

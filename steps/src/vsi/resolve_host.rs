@@ -30,6 +30,9 @@ pub struct Params {
     pub arch: String,
     /// The storage pool the VSI's volumes go to.
     pub pool: String,
+    /// Whether the VSI has nothing on the host yet.
+    #[serde(default)]
+    pub new: bool,
 }
 
 /// What [`ResolveHost`] found.
@@ -52,6 +55,9 @@ impl ResolveHost {
     }
 
     async fn look(&self, params: &Params) -> Result<Output, Failure> {
+        if let Some(why) = self.hosts.cordoned(&params.host).filter(|_| params.new) {
+            return Err(cordoned(&params.host, &why));
+        }
         let ports = self.hosts.host(&params.host).await?;
         let facts = ports.host.facts().await?;
         let guest = ports
@@ -72,6 +78,15 @@ impl ResolveHost {
             guest,
         })
     }
+}
+
+fn cordoned(host: &str, why: &str) -> Failure {
+    let why = match why {
+        "" => String::new(),
+        why => format!(": {why}"),
+    };
+    let message = format!("the host is cordoned{why}");
+    error::CORDONED.failure(message).on_host(host)
 }
 
 async fn active_pool(ports: &HostPorts, name: &str) -> Result<(), Failure> {

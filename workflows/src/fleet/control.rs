@@ -7,7 +7,7 @@ use vsiflow_engine::{
 };
 
 use super::{Fleet, FleetError, Verdict, index::Known};
-use crate::{delete_vsi, phase::Phase};
+use crate::delete_vsi;
 
 impl Fleet {
     /// The entity of a VSI that is not deleted.
@@ -158,7 +158,7 @@ impl Fleet {
         let open = |known: &Known| {
             known.state.active.is_some()
                 || known.state.next_try.is_some()
-                || (!known.state.is_settled() && known.phase() == Phase::Pending)
+                || self.own_verdict(&known.entity).is_none()
         };
         let known = self.known().await?;
         Ok(known

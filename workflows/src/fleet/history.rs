@@ -12,6 +12,7 @@ use vsiflow_engine::{
 };
 
 use super::{Fleet, FleetError};
+use crate::wanted::host_entity;
 
 /// One event. The names of its keys are stable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,12 +99,25 @@ const PAGE: usize = 1_000;
 const IMAGE: &str = "image/";
 /// How a data disk is.
 const DISK: &str = "disk/";
+/// How a host is.
+const HOST: &str = "host/";
+/// What says who paused everything.
+const BRAKE: &str = "engine/brake";
+
+/// A host's entity, or the brake's.
+fn other_entity(name: &str) -> Option<EntityId> {
+    let host = name.strip_prefix(HOST).map(host_entity);
+    let (kind, id) = BRAKE.split_once('/')?;
+    let brake = (name == BRAKE).then(|| EntityId::new(Name::of(kind), id));
+    host.or(brake)?.ok()
+}
 
 impl Fleet {
     /// The history of a VSI, deleted ones included: its own events, those of its runs, and those
     /// of the base image's runs it waited for. A line of the kind `archived` stands for those that
     /// compaction moved into archives. `disk/NAME` is that of a data disk, `image/NAME` that of the
-    /// images of this name, those that were removed included.
+    /// images of this name, those that were removed included, `host/ID` that of a host, and
+    /// `engine/brake` tells who paused everything.
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
@@ -115,6 +129,11 @@ impl Fleet {
         if let Some(disk) = name.strip_prefix(DISK) {
             let known = self.find_disk(namespace, disk, true).await?;
             return self.lines(&known.entity, &known.state).await;
+        }
+        if let Some(entity) = other_entity(name) {
+            let state = self.engine.entity(&entity);
+            let state = state.ok_or_else(|| FleetError::not_found("entity", name))?;
+            return self.lines(&entity, &state).await;
         }
         let Some(image) = name.strip_prefix(IMAGE) else {
             let known = self.find(namespace, name, true).await?;

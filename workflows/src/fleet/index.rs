@@ -8,7 +8,7 @@ use vsiflow_engine::{
     secret::Secret,
 };
 
-use super::{Fleet, FleetError};
+use super::{Fleet, FleetError, host_care};
 use crate::{
     phase::Phase,
     wanted::{self, WantedHost, WantedVsi, kind},
@@ -142,6 +142,8 @@ impl Fleet {
             let Some(host) = self.wanted::<WantedHost>(&state).await? else {
                 continue;
             };
+            let cordoned = host_care::why_cordoned(state.state.as_ref());
+            self.reach.cordon(&host.record.id(), cordoned);
             let (key, image_secret) = (
                 self.secret(&host.key).await,
                 self.secret(&host.image_secret).await,

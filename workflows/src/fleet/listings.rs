@@ -3,7 +3,7 @@
 use serde::Serialize;
 use vsiflow_engine::model::{RunId, RunPhase, RunResult, RunState, Timestamp};
 
-use super::{Fleet, FleetError, object::rfc3339};
+use super::{Fleet, FleetError, host_care, object::rfc3339};
 use crate::wanted::{WantedHost, kind};
 
 /// A host.
@@ -18,6 +18,15 @@ pub struct HostObject {
     pub insecure: bool,
     /// VSIs on it that are not deleted.
     pub vsis: usize,
+    /// `Ready` or `NotReady` by the newest look, `Unknown` where nobody looked; with
+    /// `,SchedulingDisabled` where it is cordoned.
+    pub status: String,
+    /// What keeps it from answering.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Why it is cordoned; it may be empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cordoned: Option<String>,
 }
 
 /// A run.
@@ -58,7 +67,12 @@ impl Fleet {
                 crate::spec::HostRecord::Unix { .. } => "unix",
                 crate::spec::HostRecord::Sim { .. } => "sim",
             };
+            let cordoned = host_care::why_cordoned(state.state.as_ref()).map(str::to_owned);
+            let answers = self.reach.answers(&name);
             hosts.push(HostObject {
+                status: status(answers.as_ref(), cordoned.is_some()),
+                message: answers.and_then(Result::err),
+                cordoned,
                 name,
                 transport,
                 insecure: host.record.is_insecure(),
@@ -97,6 +111,17 @@ impl Fleet {
         });
         objects.collect()
     }
+}
+
+/// As `kubectl get nodes` says it.
+fn status(answers: Option<&Result<(), String>>, cordoned: bool) -> String {
+    let ready = match answers {
+        Some(Ok(())) => "Ready",
+        Some(Err(_)) => "NotReady",
+        None => "Unknown",
+    };
+    let cordoned = if cordoned { ",SchedulingDisabled" } else { "" };
+    format!("{ready}{cordoned}")
 }
 
 /// When a run began, RFC 3339.

@@ -45,6 +45,26 @@ pub struct Looked {
     pub unreachable: Vec<(String, Failure)>,
 }
 
+/// What a look may lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// It is only recorded.
+    Nothing,
+    /// VSIs that ask for it are restored.
+    Restore,
+    /// And those of a host that was restarted come up again.
+    All,
+}
+
+impl Looked {
+    fn add(&mut self, other: Self) {
+        self.drifted.extend(other.drifted);
+        self.restarted.extend(other.restarted);
+        self.restored.extend(other.restored);
+        self.unreachable.extend(other.unreachable);
+    }
+}
+
 /// A VSI and what was seen of it.
 struct Seen {
     known: Known,
@@ -66,20 +86,39 @@ impl Fleet {
             let host = known.wanted.vsi.host.clone();
             by_host.entry(host).or_default().push(known);
         }
-        let looks = by_host.into_iter().map(|(host, known)| async move {
-            let seen = self.look_at(&host, known).await;
-            (host, seen)
-        });
-        let looks: Vec<_> = stream::iter(looks).buffered(HOSTS).collect().await;
+        let looks = by_host.into_iter();
+        let act = if act { Act::All } else { Act::Nothing };
+        let looks = looks.map(|(host, known)| self.look_at_host(host, known, act));
+        let mut all = Looked::default();
+        let mut looks = stream::iter(looks).buffered(HOSTS);
+        while let Some(looked) = looks.next().await {
+            all.add(looked?);
+        }
+        Ok(all)
+    }
+
+    /// Looks at these settled VSIs, all of one host.
+    pub(super) async fn look_at_host(
+        &self,
+        host: String,
+        known: Vec<Known>,
+        act: Act,
+    ) -> Result<Looked, FleetError> {
+        let act = self.braked().map_or(act, |_| Act::Nothing);
         let (mut looked, mut wishes) = (Looked::default(), Wishes::default());
-        for (host, seen) in looks {
-            match seen {
-                Ok(seen) => self.take_in(seen, act, &mut looked, &mut wishes).await?,
-                Err(error) => looked.unreachable.push((host, *error.failure)),
+        match self.look_at(&host, known).await {
+            Ok(seen) => {
+                self.reach.looked(&host, None);
+                self.take_in(seen, act, &mut looked, &mut wishes).await?;
+            }
+            Err(error) => {
+                let message = error.failure.message.as_str().to_owned();
+                self.reach.looked(&host, Some(message));
+                looked.unreachable.push((host, *error.failure));
             }
         }
-        self.record(wishes, engine("what a look at the host found"))
-            .await?;
+        let by = engine("what a look at the host found");
+        self.record(wishes, by).await?;
         Ok(looked)
     }
 
@@ -163,7 +202,7 @@ impl Fleet {
     async fn take_in(
         &self,
         seen: Vec<Seen>,
-        act: bool,
+        act: Act,
         looked: &mut Looked,
         wishes: &mut Wishes,
     ) -> Result<(), FleetError> {
@@ -180,13 +219,13 @@ impl Fleet {
                 continue;
             }
             let mendable = !drift::is_network_alone(&seen.findings);
-            if act && mendable && self.may_restore(&seen.known) {
+            if act != Act::Nothing && mendable && self.may_restore(&seen.known) {
                 self.restore(&seen.known, wishes).await?;
                 looked.restored.push(name.clone());
             }
             looked.drifted.push((name, seen.findings));
         }
-        if act {
+        if act == Act::All {
             self.raise(&rising, wishes).await?;
         }
         Ok(())
@@ -248,7 +287,7 @@ impl Fleet {
 }
 
 /// One that was made, and that nobody works on.
-fn is_watched(known: &Known) -> bool {
+pub(super) fn is_watched(known: &Known) -> bool {
     let state = &known.state;
     state.is_settled() && state.reached > 0 && !known.is_deleted() && !super::apply::is_going(state)
 }
@@ -264,15 +303,11 @@ fn settled(known: &Known) -> Phase {
 /// It is brought to where it should be, even if that is what is recorded of it.
 fn power(known: &Known) -> Power {
     let state = known.wanted.power_state();
-    let action = match state {
-        PowerState::Running => PowerAction::Start,
-        PowerState::Stopped => PowerAction::Stop,
-        PowerState::Paused => PowerAction::Pause,
-    };
     Power {
         state,
-        action: Some(action),
+        action: Some(PowerAction::to(state)),
         grace_s: parts::GRACE_S,
+        drained: known.wanted.power.and_then(|power| power.drained),
     }
 }
 

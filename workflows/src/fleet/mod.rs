@@ -20,6 +20,8 @@ mod error;
 mod evidence;
 mod feed;
 mod history;
+mod host_care;
+mod host_check;
 mod image_progress;
 mod image_work;
 mod images;
@@ -37,6 +39,7 @@ mod outputs;
 mod power;
 mod sweep;
 mod verdict;
+mod watch;
 
 use std::sync::Arc;
 
@@ -48,6 +51,7 @@ pub use error::{FleetError, Kind as ErrorKind};
 pub use evidence::EvidencePlace;
 pub use feed::Knowledge;
 pub use history::{HistoryError, HistoryLine};
+pub use host_check::{Checking, HostCheck, Outcome as CheckOutcome};
 pub use image_progress::UploadProgress;
 pub use images::ImageObject;
 pub use inventory::{InventoryItem, Owner};
@@ -59,6 +63,7 @@ pub use networks::NetworkObject;
 pub use object::{Metadata, Progress, VsiObject, VsiStatus};
 pub use power::Gracefully;
 pub use verdict::Verdict;
+pub use watch::{Look, WATCHERS};
 
 use vsiflow_engine::{
     Engine, EngineParts,
@@ -76,6 +81,7 @@ use vsiflow_steps::ports::{Hosts, ImageSource};
 use crate::{
     credentials::{ImageCredentials, WithCredentials},
     hosts::HostDirectory,
+    reach::Reach,
     steps,
     workflow::VsiWorkflows,
 };
@@ -117,6 +123,7 @@ pub struct Fleet {
     pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) hosts: Arc<dyn Hosts>,
     pub(crate) directory: Arc<HostDirectory>,
+    pub(crate) reach: Arc<Reach>,
     pub(crate) credentials: Arc<ImageCredentials>,
     clock: Arc<dyn Clock>,
     journal_id: Arc<str>,
@@ -163,12 +170,15 @@ impl Fleet {
             secrets: parts.secrets.clone(),
             credentials: credentials.clone(),
         });
+        let reach = Reach::new(parts.hosts);
+        let hosts: Arc<dyn Hosts> = reach.clone();
         let parts_of_engine = EngineParts {
             journal: parts.journal.clone(),
             blobs: parts.blobs.clone(),
             checkpoints: parts.checkpoints,
-            registry: steps::registry(&parts.hosts, &images, &parts.secrets),
+            registry: steps::registry(&hosts, &images, &parts.secrets),
             workflows: Arc::new(VsiWorkflows),
+            lanes: reach.clone(),
             clock: parts.clock.clone(),
             journal_id: parts.journal_id.clone(),
             tuning: parts.tuning,
@@ -184,7 +194,8 @@ impl Fleet {
             journal: parts.journal,
             blobs: parts.blobs,
             secrets: parts.secrets,
-            hosts: parts.hosts,
+            hosts,
+            reach,
             directory: parts.directory,
             credentials,
             clock: parts.clock,

@@ -23,7 +23,7 @@ pub struct Gracefully {
 }
 
 impl Gracefully {
-    fn grace_s(self) -> u64 {
+    pub(super) fn grace_s(self) -> u64 {
         match self.force {
             true => 0,
             false => self.timeout_s.unwrap_or(parts::GRACE_S),
@@ -49,6 +49,7 @@ impl Fleet {
     ) -> Result<EntityId, FleetError> {
         let known = self.find(namespace, name, false).await?;
         refuse(&known, action)?;
+        self.refuse_cordoned(&known, action)?;
         let known = Known {
             wanted: WantedVsi {
                 restore: false,
@@ -61,6 +62,7 @@ impl Fleet {
             state: action.state(),
             action: Some(action),
             grace_s: how.grace_s(),
+            drained: None,
         };
         self.power_wish(&known, power, how.force, None, &mut wishes)
             .await?;
@@ -85,7 +87,10 @@ impl Fleet {
             ..known.wanted.clone()
         };
         wanted.retired.retain(|secret| ids.contains(secret));
-        let stands = !matches!(self.verdict(&known.entity), None | Some(Verdict::Reached));
+        let stands = !matches!(
+            self.own_verdict(&known.entity),
+            None | Some(Verdict::Reached)
+        );
         let precedence = match force || stands {
             true => Precedence::Supersede,
             false => Precedence::Queue,

@@ -27,6 +27,12 @@ pub enum Verdict {
 impl Fleet {
     /// How the newest wish of an entity came out, if that is decided.
     pub fn verdict(&self, entity: &EntityId) -> Option<Verdict> {
+        let braked = || Some(Verdict::Blocked(self.braked()?));
+        self.own_verdict(entity).or_else(braked)
+    }
+
+    /// The same, whatever the brake.
+    pub(super) fn own_verdict(&self, entity: &EntityId) -> Option<Verdict> {
         self.engine.view(entity, |view| verdict(&view)).flatten()
     }
 

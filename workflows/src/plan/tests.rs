@@ -134,6 +134,7 @@ fn a_power_command_counts_although_the_document_says_the_same() {
         state,
         action,
         grace_s: 1,
+        drained: None,
     };
     let stopped = plan(|w| w.power = Some(power(PowerState::Stopped, Some(PowerAction::Stop))));
     assert_eq!(paths(&stopped), [("powerState", How::InPlace)]);

@@ -150,6 +150,15 @@ impl HostRecord {
         }
     }
 
+    /// The path of libvirt's socket on the host, where it is not the usual one.
+    pub fn socket(&self) -> Option<&str> {
+        match self {
+            Self::Ssh(ssh) => ssh.socket.as_deref(),
+            Self::Unix { socket, .. } => Some(socket),
+            Self::Sim { .. } => None,
+        }
+    }
+
     /// Whether any host key is accepted.
     pub fn is_insecure(&self) -> bool {
         matches!(self, Self::Ssh(ssh) if ssh.insecure_skip_host_key)

@@ -43,6 +43,23 @@ pub(crate) struct PowerArgs {
     pub(crate) wait: PowerWait,
 }
 
+/// `pause` and `unpause`: of VSIs, or of vsiflow itself.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PauseArgs {
+    /// The VSIs, as `NAME` or `vsi/NAME`.
+    #[arg(required_unless_present = "all", value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// No guest is touched: vsiflow begins no step on any host from now on, over restarts, until
+    /// `unpause --all`. What is under way ends; what is asked for is recorded.
+    #[arg(long, conflicts_with_all = ["names", "namespace", "wait"])]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) wait: PowerWait,
+}
+
 /// How long a power command stays.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PowerWait {

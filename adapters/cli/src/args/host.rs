@@ -1,10 +1,10 @@
 //! Hosts, and what is on them.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
-use super::{Format, WaitArgs};
+use super::{Format, WaitArgs, duration};
 
 /// One host.
 #[derive(Clone, Debug, Args)]
@@ -19,8 +19,63 @@ pub(crate) struct HostArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum HostCommand {
+    /// Find out whether a host can do the job, and what is to be mended there
+    Check(CheckArgs),
+    /// Let a host take no new VSIs; what is there goes on
+    Cordon(CareArgs),
+    /// Let a host take new VSIs again
+    Uncordon(UncordonArgs),
+    /// Cordon a host and shut its VSIs down, for maintenance
+    Drain(DrainArgs),
     /// List every domain and volume on a host, and whose each is
     Inventory(InventoryArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) at: HostArgs,
+    /// The architecture of the guests.
+    #[arg(long, default_value = "s390x")]
+    pub(crate) arch: String,
+    /// A network that has to be there; may be given several times.
+    #[arg(long = "network", value_name = "NETWORK", default_value = "default")]
+    pub(crate) networks: Vec<String>,
+    /// How the result is printed.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Format>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CareArgs {
+    /// The host, as `vsiflow get host` names it.
+    #[arg(value_name = "HOST")]
+    pub(crate) name: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UncordonArgs {
+    #[command(flatten)]
+    pub(crate) host: CareArgs,
+    /// Bring the VSIs back that `drain` shut down, and wait until they are.
+    #[arg(long)]
+    pub(crate) start: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DrainArgs {
+    #[command(flatten)]
+    pub(crate) host: CareArgs,
+    /// Shut the VSIs down: they cannot be moved to another host.
+    #[arg(long, required = true)]
+    pub(crate) stop: bool,
+    /// How long each guest gets to shut down before it is ended, such as `30s` or `5m`
+    /// [default: 60s].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// End the guests at once, and wait for nothing that is under way.
+    #[arg(long, conflicts_with = "timeout")]
+    pub(crate) force: bool,
 }
 
 #[derive(Clone, Debug, Args)]

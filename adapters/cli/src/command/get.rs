@@ -23,6 +23,12 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> Outcome {
     if args.refresh {
         super::look::refresh(&app).await?;
     }
+    if let Some(paused) = app.fleet.braked() {
+        output::warning(&format!(
+            "{}; `vsiflow unpause --all` lets it go on",
+            paused.message
+        ));
+    }
     let printed = match args.kind_and_names().0 {
         Kind::Vsi => vsis(&app, &args).await,
         Kind::Image => {

@@ -1,10 +1,19 @@
 //! `host`: hosts, and what is on them.
 
-use vsiflow_workflows::{fleet::InventoryItem, spec::HostSettings};
+use serde_json::json;
+use vsiflow_engine::model::EntityId;
+use vsiflow_workflows::{
+    fleet::{CheckOutcome, Checking, Gracefully, HostCheck, InventoryItem},
+    spec::HostSettings,
+};
 
 use super::Outcome;
 use crate::{
-    args::{Common, Format, HostArgs, HostCommand, InventoryArgs},
+    actor,
+    args::{
+        CheckArgs, Common, DrainArgs, Format, HostArgs, HostCommand, InventoryArgs, UncordonArgs,
+        WaitArgs,
+    },
     compose::App,
     exit::{Exit, Problem},
     output::{self, table},
@@ -14,6 +23,10 @@ use crate::{
 pub(super) async fn run(common: &Common, command: HostCommand) -> Outcome {
     match command {
         HostCommand::Inventory(args) => inventory(common, args).await,
+        HostCommand::Check(args) => check(common, args).await,
+        HostCommand::Cordon(args) => cordon(common, &args.name).await,
+        HostCommand::Uncordon(args) => uncordon(common, args).await,
+        HostCommand::Drain(args) => drain(common, args).await,
     }
 }
 
@@ -35,6 +48,82 @@ async fn inventory(common: &Common, args: InventoryArgs) -> Outcome {
     }
     app.close().await;
     Ok(Exit::Done)
+}
+
+/// The exit is that of a failure where VSIs would not run there.
+async fn check(common: &Common, args: CheckArgs) -> Outcome {
+    let app = App::open(common).await?;
+    let host = one(&app, common, &args.at).await?;
+    let what = Checking {
+        arch: args.arch,
+        networks: args.networks,
+    };
+    let checks = app.fleet.check_host(host, &what).await?;
+    match args.output {
+        None | Some(Format::Wide) => told(&checks),
+        Some(Format::Name) => checks.iter().for_each(|check| output::line(&check.name)),
+        Some(format) => {
+            let object =
+                |check: &HostCheck| json!({"metadata": {"name": check.name}, "status": check});
+            let all: Vec<_> = checks.iter().map(object).collect();
+            output::print(&output::list(&all), format)?;
+        }
+    }
+    app.close().await;
+    let worst = checks.iter().map(|check| check.result).max();
+    match worst == Some(CheckOutcome::Failed) {
+        true => Ok(Exit::Failed),
+        false => Ok(Exit::Done),
+    }
+}
+
+fn told(checks: &[HostCheck]) {
+    output::table(&table::checks(checks), "checks");
+    let mend = checks.iter().filter(|check| !check.remedy.is_empty());
+    for check in mend {
+        output::line(&format!("{}: {}", check.name, check.remedy));
+    }
+}
+
+async fn cordon(common: &Common, host: &str) -> Outcome {
+    let app = App::open_to_work(common).await?;
+    app.fleet.cordon(host, actor::by(&common.reason)).await?;
+    output::line(&format!("host/{host} cordoned"));
+    app.close().await;
+    Ok(Exit::Done)
+}
+
+async fn uncordon(common: &Common, args: UncordonArgs) -> Outcome {
+    let app = App::open_to_work(common).await?;
+    let (host, by) = (&args.host.name, actor::by(&common.reason));
+    let started = app.fleet.uncordon(host, args.start, by).await?;
+    output::line(&format!("host/{host} uncordoned"));
+    brought(app, common, &started, "").await
+}
+
+async fn drain(common: &Common, args: DrainArgs) -> Outcome {
+    let app = App::open_to_work(common).await?;
+    let how = Gracefully {
+        timeout_s: args.timeout.map(|timeout| timeout.as_secs().max(1)),
+        force: args.force,
+    };
+    let (host, by) = (&args.host.name, actor::by(&common.reason));
+    let stopped = app.fleet.drain(host, how, by).await?;
+    output::line(&format!("host/{host} cordoned"));
+    brought(app, common, &stopped, "").await
+}
+
+/// Waits until these VSIs are where they are to be.
+async fn brought(app: App, common: &Common, vsis: &[EntityId], done: &str) -> Outcome {
+    let targets = work::targets_of(&app, vsis).await?;
+    let wait = WaitArgs {
+        wait: true,
+        timeout: None,
+    };
+    let until = work::Until::Decided;
+    let exit = work::until_decided(&app, common, &wait, &targets, until, done).await?;
+    app.close().await;
+    Ok(exit)
 }
 
 /// The host that is meant: by its name, its documents, `--host`, or the only one that is known.

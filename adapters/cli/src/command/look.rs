@@ -1,8 +1,9 @@
 //! Looking at hosts: `get --refresh`, `resume --watch` and `serve`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
-use vsiflow_workflows::fleet::Looked;
+use tokio::sync::mpsc;
+use vsiflow_workflows::fleet::{Looked, WATCHERS};
 
 use super::Outcome;
 use crate::{
@@ -39,11 +40,22 @@ pub(super) async fn watch(app: &App, common: &Common, every: Duration) -> Outcom
 
 /// Looks at the hosts again and again, and tells what is news; ends only with an error.
 pub(super) async fn look_on(app: &App, every: Duration, metrics: &Metrics) -> Outcome {
-    let mut told = Looked::default();
+    let (sender, mut looks) = mpsc::channel(WATCHERS);
+    let mut told = BTreeMap::new();
+    let mut watching = pin!(app.fleet.watch(every, sender));
     loop {
-        tokio::time::sleep(every).await;
-        told = look_once(app, told).await?;
-        metrics.looked(told.unreachable.iter().map(|(host, _)| host.clone()));
+        let look = tokio::select! {
+            ended = &mut watching => match ended? {},
+            Some(look) = looks.recv() => look,
+        };
+        metrics.looked(&look.host, look.looked.unreachable.is_empty());
+        let news = !look.whole || told.get(&look.host) != Some(&look.looked);
+        if news {
+            tell(&look.looked);
+        }
+        if look.whole {
+            told.insert(look.host, look.looked);
+        }
     }
 }
 

@@ -40,7 +40,7 @@ use vsiflow_file::Text;
 use vsiflow_workflows::wanted::PowerAction;
 
 use crate::{
-    args::{AuditCommand, Cli, Command, HostCommand, ImageCommand},
+    args::{AuditCommand, CheckArgs, Cli, Command, HostCommand, ImageCommand, InventoryArgs},
     compose,
     daemon::{Forwarded, forward, may_forward},
     exit::{Exit, Problem},
@@ -77,9 +77,10 @@ fn documents(command: &Command) -> Option<(&[PathBuf], bool)> {
         Command::Plan(args) => Some((&args.sources.files, args.sources.recursive)),
         Command::Delete(args) if !args.files.is_empty() => Some((&args.files, false)),
         Command::Adopt(args) if !args.files.is_empty() => Some((&args.files, false)),
-        Command::Host(HostCommand::Inventory(args)) if !args.at.files.is_empty() => {
-            Some((&args.at.files, false))
-        }
+        Command::Host(
+            HostCommand::Inventory(InventoryArgs { at, .. })
+            | HostCommand::Check(CheckArgs { at, .. }),
+        ) if !at.files.is_empty() => Some((&at.files, false)),
         Command::Image(ImageCommand::Upload(args)) => Some((&args.at.files, false)),
         Command::Image(ImageCommand::Unlock(args)) => Some((&args.at.files, false)),
         _ => None,
@@ -157,8 +158,8 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Start(args) => power::up(&common, PowerAction::Start, args).await,
         Command::Stop(args) => power::down(&common, PowerAction::Stop, args).await,
         Command::Restart(args) => power::down(&common, PowerAction::Restart, args).await,
-        Command::Pause(args) => power::up(&common, PowerAction::Pause, args).await,
-        Command::Unpause(args) => power::up(&common, PowerAction::Unpause, args).await,
+        Command::Pause(args) => power::pause(&common, PowerAction::Pause, args).await,
+        Command::Unpause(args) => power::pause(&common, PowerAction::Unpause, args).await,
         Command::Get(args) => get::run(&common, args).await,
         Command::Describe(args) => describe::run(&common, args).await,
         Command::History(args) => history::run(&common, args).await,

@@ -5,13 +5,37 @@ use vsiflow_workflows::{fleet::Gracefully, wanted::PowerAction};
 use super::Outcome;
 use crate::{
     actor,
-    args::{Common, PowerArgs, StopArgs, Targets, WaitArgs},
+    args::{Common, PauseArgs, PowerArgs, StopArgs, Targets, WaitArgs},
     compose::App,
-    work,
+    exit::Exit,
+    output, work,
 };
 
 pub(super) async fn up(common: &Common, action: PowerAction, args: PowerArgs) -> Outcome {
     run(common, action, &args.targets, Gracefully::default()).await
+}
+
+pub(super) async fn pause(common: &Common, action: PowerAction, args: PauseArgs) -> Outcome {
+    if args.all {
+        return brake(common, action == PowerAction::Pause).await;
+    }
+    let targets = Targets {
+        names: args.names,
+        namespace: args.namespace,
+    };
+    run(common, action, &targets, Gracefully::default()).await
+}
+
+/// Everything begins nothing more, or goes on.
+async fn brake(common: &Common, on: bool) -> Outcome {
+    let app = App::open_to_work(common).await?;
+    app.fleet.brake(on, actor::by(&common.reason)).await?;
+    output::line(match on {
+        true => "everything is paused; `vsiflow unpause --all` lets it go on",
+        false => "everything goes on",
+    });
+    app.close().await;
+    Ok(Exit::Done)
 }
 
 pub(super) async fn down(common: &Common, action: PowerAction, args: StopArgs) -> Outcome {

@@ -147,13 +147,16 @@ impl Metrics {
         all.register("contract_days_left", help, self.contract_days.clone());
     }
 
-    /// Takes in which hosts did not answer.
-    pub(crate) fn looked(&self, unreachable: impl Iterator<Item = String>) {
+    /// Takes in whether a host answered.
+    pub(crate) fn looked(&self, host: &str, answered: bool) {
         let mut known = self
             .unreachable
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        *known = unreachable.map(|host| (host, ())).collect();
+        match answered {
+            true => known.remove(host),
+            false => known.insert(host.to_owned(), ()),
+        };
     }
 
     pub(crate) fn is_reachable(&self, host: &str) -> bool {

@@ -2,8 +2,8 @@
 
 use vsiflow_kube::migrate::Candidate;
 use vsiflow_workflows::fleet::{
-    DiskObject, HistoryLine, HostObject, ImageObject, InventoryItem, NetworkObject, RunObject,
-    VsiObject,
+    DiskObject, HistoryLine, HostCheck, HostObject, ImageObject, InventoryItem, NetworkObject,
+    RunObject, VsiObject,
 };
 
 /// Rows under a head.
@@ -236,6 +236,17 @@ pub(crate) fn inventory(items: &[InventoryItem]) -> Table {
     table
 }
 
+/// What a check of a host found.
+pub(crate) fn checks(checks: &[HostCheck]) -> Table {
+    let mut table = Table::new(&["RESULT", "CHECK", "FOUND"]);
+    for check in checks {
+        let cells = [format!("{:?}", check.result), check.name.clone()];
+        let found = [check.message.clone()];
+        table.rows.push(cells.into_iter().chain(found).collect());
+    }
+    table
+}
+
 /// A size in MiB, rounded up: nothing that takes room is shown as none.
 fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
@@ -243,7 +254,7 @@ fn mib(bytes: u64) -> String {
 
 /// Hosts.
 pub(crate) fn hosts(hosts: &[HostObject]) -> Table {
-    let mut table = Table::new(&["NAME", "TRANSPORT", "VSIS", "HOST KEY"]);
+    let mut table = Table::new(&["NAME", "STATUS", "VSIS", "TRANSPORT", "HOST KEY"]);
     for host in hosts {
         let key = match (host.transport, host.insecure) {
             ("ssh", true) => "any (insecure)",
@@ -252,8 +263,9 @@ pub(crate) fn hosts(hosts: &[HostObject]) -> Table {
         };
         let cells = vec![
             host.name.clone(),
-            host.transport.to_owned(),
+            host.status.clone(),
             host.vsis.to_string(),
+            host.transport.to_owned(),
         ];
         table
             .rows

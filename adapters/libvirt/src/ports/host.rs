@@ -3,12 +3,21 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use vsiflow_steps::ports::{GuestSupport, HostFacts, HostPort, PortErrorKind, PortResult};
+use uuid::Uuid;
+use vsiflow_steps::ports::{
+    GuestSupport, HostCare, HostChanges, HostFacts, HostPort, PortError, PortErrorKind, PortResult,
+};
 
 use super::LibvirtHost;
-use crate::xml::capabilities;
+use crate::{
+    events::{DomainEvents, EventReceived},
+    xml::capabilities,
+};
 
 const COMMAND: Duration = Duration::from_secs(15);
+/// Settings of libvirt's that are in force. A file that cannot be read leaves its defaults.
+const CARE: &str = "cat /etc/libvirt/virtlogd.conf /etc/libvirt/qemu.conf 2>/dev/null \
+    | grep -E '^[[:space:]]*(max_size|stdio_handler)[[:space:]]*='; true";
 const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
 
 #[async_trait]
@@ -53,6 +62,43 @@ impl HostPort for LibvirtHost {
         support.secure_execution =
             capabilities::has_secure_execution(&xml).map_err(|e| at.unreadable(&e))?;
         Ok(Some(support))
+    }
+
+    async fn care(&self) -> PortResult<Option<HostCare>> {
+        match self.command(CARE, COMMAND).await {
+            Ok(text) => Ok(Some(care(&text))),
+            Err(error) if error.kind == PortErrorKind::Denied => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn changes(&self) -> PortResult<Option<Box<dyn HostChanges>>> {
+        let events = self.quick().await?.domain_events().await;
+        let (events, host) = (
+            events.map_err(|e| self.speaking("").of(&e))?,
+            self.name.clone(),
+        );
+        Ok(Some(Box::new(Changes { events, host })))
+    }
+}
+
+/// Lifecycle events, from any cause.
+struct Changes {
+    events: DomainEvents,
+    host: String,
+}
+
+#[async_trait]
+impl HostChanges for Changes {
+    async fn next(&mut self) -> PortResult<Option<Uuid>> {
+        match self.events.next().await {
+            EventReceived::Event(event) => Ok(Some(event.domain.uuid.0)),
+            EventReceived::Missed(_) => Ok(None),
+            EventReceived::Ended(reason) => {
+                let (kind, why) = (PortErrorKind::Unreachable, reason.to_string());
+                Err(PortError::new(kind, &self.host, "", why))
+            }
+        }
     }
 }
 
@@ -108,4 +154,32 @@ impl LibvirtHost {
 /// A text as one word for a shell.
 pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// Reads lines as `max_size = 2097152` and `stdio_handler = "logd"`.
+fn care(text: &str) -> HostCare {
+    let mut care = HostCare::default();
+    for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
+        let value = value.split('#').next().unwrap_or_default();
+        let value = value.trim().trim_matches('"');
+        match (key.trim(), value.parse()) {
+            ("max_size", Ok(size)) => care.log_bytes = size,
+            ("stdio_handler", _) => value.clone_into(&mut care.log_handler),
+            _ => {}
+        }
+    }
+    care
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_the_console_log_are_read_and_their_defaults_are_libvirts() {
+        assert_eq!(care("").log_bytes, 2_097_152);
+        let set = care("max_size = 4096 # small\n  stdio_handler = \"file\"\n");
+        assert_eq!((set.log_bytes, set.log_handler.as_str()), (4_096, "file"));
+        assert_eq!(care("max_size = much\n=\nrubbish"), HostCare::default());
+    }
 }

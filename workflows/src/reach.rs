@@ -1,0 +1,116 @@
+//! Which hosts are out of reach, and which take nothing new.
+//!
+//! The engine marks a host that does not answer, and probes it ([`Lanes`]). As long as it is marked
+//! every call that would go there fails at once with what is known, so that nothing waits for
+//! time-outs of its own.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use async_trait::async_trait;
+use vsiflow_engine::{
+    lane::Lanes,
+    model::{Failure, FailureClass, Text},
+};
+use vsiflow_steps::{
+    error,
+    ports::{HostPorts, Hosts, PortError, PortResult},
+};
+
+/// The hosts, as far as they are in reach.
+pub(crate) struct Reach {
+    hosts: Arc<dyn Hosts>,
+    marks: RwLock<Marks>,
+}
+
+#[derive(Default)]
+struct Marks {
+    down: BTreeMap<String, PortError>,
+    looks: BTreeMap<String, Option<String>>,
+    cordoned: BTreeMap<String, String>,
+}
+
+impl Reach {
+    pub(crate) fn new(hosts: Arc<dyn Hosts>) -> Arc<Self> {
+        let marks = RwLock::default();
+        Arc::new(Self { hosts, marks })
+    }
+
+    /// The ports of a host, whether it is marked or not.
+    pub(crate) async fn any_host(&self, id: &str) -> PortResult<HostPorts> {
+        self.hosts.host(id).await
+    }
+
+    /// What keeps the host out of reach.
+    pub(crate) fn down(&self, id: &str) -> Option<PortError> {
+        self.read(|marks| marks.down.get(id).cloned())
+    }
+
+    /// Remembers how the newest look at a host came out: what kept it from answering.
+    pub(crate) fn looked(&self, id: &str, problem: Option<String>) {
+        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
+        marks.looks.insert(id.to_owned(), problem);
+    }
+
+    /// Whether the host answered when it was asked last, and what kept it from that; none where it
+    /// was not asked yet.
+    pub(crate) fn answers(&self, id: &str) -> Option<Result<(), String>> {
+        self.read(|marks| match (marks.down.get(id), marks.looks.get(id)) {
+            (Some(down), _) => Some(Err(down.message.clone())),
+            (None, Some(Some(problem))) => Some(Err(problem.clone())),
+            (None, Some(None)) => Some(Ok(())),
+            (None, None) => None,
+        })
+    }
+
+    /// Marks the host as taking nothing new, and why, or as taking it again.
+    pub(crate) fn cordon(&self, id: &str, why: Option<&str>) {
+        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => marks.cordoned.insert(id.to_owned(), why.to_owned()),
+            None => marks.cordoned.remove(id),
+        };
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Marks) -> T) -> T {
+        look(&self.marks.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Hosts for Reach {
+    async fn host(&self, id: &str) -> PortResult<HostPorts> {
+        match self.down(id) {
+            Some(error) => Err(error),
+            None => self.hosts.host(id).await,
+        }
+    }
+
+    fn cordoned(&self, id: &str) -> Option<String> {
+        self.read(|marks| marks.cordoned.get(id).cloned())
+    }
+}
+
+#[async_trait]
+impl Lanes for Reach {
+    fn is_down(&self, failure: &Failure) -> bool {
+        failure.class == FailureClass::Transient && error::is_host_down(failure)
+    }
+
+    async fn probe(&self, lane: &Text) -> Result<(), Failure> {
+        let ports = self.hosts.host(lane.as_str()).await?;
+        ports.host.facts().await?;
+        Ok(())
+    }
+
+    fn note(&self, lane: &Text, down: Option<&Failure>) {
+        let error = down.and_then(error::host_down);
+        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            Some(error) => marks.down.insert(lane.as_str().to_owned(), error),
+            None => marks.down.remove(lane.as_str()),
+        };
+    }
+}
