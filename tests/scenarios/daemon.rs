@@ -64,6 +64,21 @@ fn defect_15_a_wish_is_answered_once_it_is_recorded_however_long_its_work_takes(
 }
 
 #[test]
+fn a_daemon_takes_what_its_caller_reads_from_standard_input() {
+    let vsiflow = Vsiflow::simulated();
+    let _daemon = serving(&vsiflow, &[]);
+    let document = Vsi::named("piped").to_string();
+    vsiflow
+        .feed(&["plan", "-f", "-"], &document)
+        .exits(1)
+        .says("vsi/piped will be created");
+    vsiflow
+        .feed(&["apply", "-f", "-", "--wait"], &document)
+        .exits(0)
+        .says("vsi/piped is Running");
+}
+
+#[test]
 fn a_daemon_goes_on_with_what_a_kill_left() {
     let vsiflow = Vsiflow::simulated();
     let mut running = vsiflow.start_apply(Vsi::named("left"), &["--wait"]);

@@ -1,8 +1,9 @@
 //! The real binary on a state directory of its own.
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -100,6 +101,11 @@ impl Vsiflow {
         self.start(arguments).end(DEADLINE_S)
     }
 
+    /// Runs a command to its end, and gives it this to read.
+    pub fn feed(&self, arguments: &[&str], input: &str) -> Ran {
+        feed(self.command(arguments), input)
+    }
+
     /// Starts `apply` with these documents.
     pub fn start_apply(&self, documents: impl ToString, more: &[&str]) -> Running {
         let number = self.written.fetch_add(1, Ordering::Relaxed);
@@ -150,6 +156,22 @@ impl Vsiflow {
     /// The simulated host.
     pub fn sim(&self) -> Sim {
         Sim::read(&self.state())
+    }
+}
+
+/// Runs a command, and gives it this to read.
+pub(crate) fn feed(mut command: Command, input: &str) -> Ran {
+    command.stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let written = child.stdin.take().unwrap().write_all(input.as_bytes());
+    written.unwrap();
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        shown: format!("{command:?}"),
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

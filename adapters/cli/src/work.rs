@@ -91,6 +91,10 @@ pub(crate) async fn with_files<T>(files: Vec<Text>, work: impl Future<Output = T
 
 /// Reads the files that a command names, so that it can be done here or elsewhere.
 pub(crate) async fn gather(files: &[PathBuf], recursive: bool) -> Result<Vec<Text>, Problem> {
+    // A caller's were read by the caller: here the same names may be other files.
+    if let Ok(given) = GIVEN.try_with(Clone::clone) {
+        return Ok(given);
+    }
     let inputs: Vec<_> = files.iter().map(|path| input(path)).collect();
     let read = move || vsiflow_file::gather(&inputs, recursive, &mut std::io::stdin());
     off_runtime(read).await?.map_err(said)
