@@ -14,7 +14,7 @@ pub const NAME: &str = "adopt_vsi";
 
 /// What only somebody who saw the VSI being made could know: an adopted one does not tell it. The
 /// first document that is applied says it, and nothing follows from that.
-pub const UNKNOWN: [&str; 9] = [
+pub const UNKNOWN: [&str; 10] = [
     "namespace",
     "name",
     "labels",
@@ -24,6 +24,7 @@ pub const UNKNOWN: [&str; 9] = [
     "updatePolicy",
     "deletionPolicy",
     "disks",
+    "restartedAt",
 ];
 
 /// The contract, where the cidata volume cannot be read; with it goes what else lies there.

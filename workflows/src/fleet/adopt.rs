@@ -336,6 +336,7 @@ fn desired(what: &Adopting, host: &str, found: &Found) -> DesiredVsi {
         disks: found.disks.clone(),
         network_config: found.cidata.as_ref().and_then(|c| c.network_config.clone()),
         power_state: power(found.domain.state),
+        restarted_at: None,
         on_drift: OnDrift::default(),
         update_policy: UpdatePolicy::default(),
         deletion_policy: DeletionPolicy::Delete,

@@ -1,8 +1,9 @@
 //! Lets changes go on that wait for somebody's word.
 
+use serde::Serialize;
 use vsiflow_engine::{
     executor::By,
-    model::{EntityId, Failure, FailureClass, Precedence},
+    model::{EntityId, Failure, FailureClass, Hash, Precedence},
 };
 
 use super::{
@@ -11,7 +12,26 @@ use super::{
     index::Known,
     keep::Wishes,
 };
-use crate::{plan::Plan, update_vsi, wanted::WantedVsi};
+use crate::{
+    plan::Plan,
+    spec::PowerState,
+    update_vsi,
+    wanted::{Power, WantedVsi},
+};
+
+/// Hexadecimal digits of a proposal's id.
+const DIGITS: usize = 16;
+
+/// A change that waits for somebody's word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proposal {
+    /// Names this change and no other: what is proposed anew has another.
+    pub id: String,
+    /// What it takes.
+    #[serde(flatten)]
+    pub plan: Plan,
+}
 
 impl Fleet {
     /// Approves the change that each of these VSIs waits with, all of them or none, and begins to
@@ -25,9 +45,38 @@ impl Fleet {
         names: &[String],
         by: By,
     ) -> Result<Vec<EntityId>, FleetError> {
-        let (mut wishes, mut before, mut entities) = (Wishes::default(), None, Vec::new());
+        let mut all = Vec::new();
         for name in names {
-            let known = self.find(namespace, name, false).await?;
+            all.push(self.find(namespace, name, false).await?);
+        }
+        self.approve_all(all, by).await
+    }
+
+    /// Approves the very change that this id names: one that took its place since waits for an
+    /// approval of its own. Tells whether it was the one that waits.
+    ///
+    /// # Errors
+    /// As for [`Fleet::approve`].
+    pub async fn approve_this(
+        &self,
+        namespace: &str,
+        name: &str,
+        id: &str,
+        by: By,
+    ) -> Result<bool, FleetError> {
+        let known = self.find(namespace, name, false).await?;
+        match self.proposal(&known) {
+            Some(proposal) if proposal.id == id => {
+                self.approve_all(vec![known], by).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn approve_all(&self, all: Vec<Known>, by: By) -> Result<Vec<EntityId>, FleetError> {
+        let (mut wishes, mut before, mut entities) = (Wishes::default(), None, Vec::new());
+        for known in all {
             if is_going(&known.state) {
                 return Err(FleetError::going(&known.wanted.vsi.full_name()));
             }
@@ -50,9 +99,11 @@ impl Fleet {
     }
 
     /// What waits for approval, and what it takes; none where nothing does.
-    pub(super) fn proposal(&self, known: &Known) -> Option<Plan> {
+    pub(super) fn proposal(&self, known: &Known) -> Option<Proposal> {
         let wanted = approved(known).ok()?;
-        Some(self.plan_of(&wanted, known))
+        let plan = self.plan_of(&wanted, known);
+        let id = id(known, &wanted, &plan);
+        Some(Proposal { id, plan })
     }
 
     /// Whether a change of this VSI waits for approval.
@@ -66,6 +117,16 @@ impl Fleet {
         let wanted = self.wanted::<WantedVsi>(&state).await?;
         Ok(wanted.is_some_and(|wanted| wanted.proposed.is_some()))
     }
+}
+
+/// Names a change together with what it was proposed of. Nobody learns a secret from it: of those
+/// only their random ids go in.
+fn id(known: &Known, wanted: &WantedVsi, plan: &Plan) -> String {
+    let generation = known.state.desired.as_ref().map(|made| made.generation);
+    let secrets = (&wanted.contract, &wanted.image_credentials);
+    let all = (known.entity.id(), generation, secrets, &wanted.vsi, plan);
+    let bytes = serde_json::to_vec(&all).unwrap_or_default();
+    Hash::of(&bytes).to_string().chars().take(DIGITS).collect()
 }
 
 /// What is wanted once the proposal is approved.
@@ -84,9 +145,15 @@ fn approved(known: &Known) -> Result<WantedVsi, FleetError> {
     retired.retain(|secret| !needed.contains(secret));
     // A power command that came after the proposal still counts.
     let powered = proposed.vsi.power_state != known.wanted.vsi.power_state;
+    let restart = proposed.power.filter(|power| power.action.is_some());
+    let power = known.power().filter(|_| !powered);
+    let goes_on = |power: &Power| power.state == PowerState::Running;
     Ok(WantedVsi {
         retired,
-        power: known.power().filter(|_| !powered),
+        power: match power {
+            Some(later) if !goes_on(&later) => Some(later),
+            earlier => restart.or(earlier),
+        },
         before: known.history(),
         ..(**proposed).clone()
     })

@@ -10,9 +10,10 @@ use vsiflow_engine::{
 
 use super::{Fleet, FleetError, index::Known};
 use crate::{
+    parts,
     plan::{self, Change, How, Plan, Touched},
-    spec::ResolvedVsi,
-    wanted::{Asked, Power, WantedVsi},
+    spec::{DesiredVsi, PowerState, ResolvedVsi},
+    wanted::{Asked, Power, PowerAction, WantedVsi},
 };
 
 /// What stands for a secret that is not kept yet.
@@ -50,6 +51,8 @@ impl Fleet {
         desired.uid = last.vsi.uid;
         let contract = self.kept_contract(vsi, known).await?;
         let powered = desired.power_state != last.vsi.power_state;
+        let power = known.power().filter(|_| !powered);
+        let restart = restart(&desired, known, power);
         let wanted = WantedVsi {
             uid: known.wanted.uid,
             contract: contract.unwrap_or_else(|| Name::of(NEW)),
@@ -57,7 +60,7 @@ impl Fleet {
             retired: Vec::new(),
             disks: known.wanted.disks.clone(),
             vsi: desired,
-            power: known.power().filter(|_| !powered),
+            power: restart.or(power),
             before: known.history(),
             proposed: None,
             turn: None,
@@ -128,6 +131,20 @@ impl Fleet {
         let bytes = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
         bytes(&kept) == bytes(&vsi.image_url)
     }
+}
+
+/// The restart that a document asks for; none where it asked for it before, where nobody knows
+/// whether it did, or where no guest is to run.
+fn restart(desired: &DesiredVsi, known: &Known, power: Option<Power>) -> Option<Power> {
+    let last = known.asked_last();
+    let new = desired.restarted_at.is_some() && desired.restarted_at != last.vsi.restarted_at;
+    let state = power.map_or(desired.power_state, |power| power.state);
+    let runs = state == PowerState::Running && known.state.reached > 0;
+    (new && runs && last.unknown.is_empty()).then_some(Power {
+        state,
+        action: Some(PowerAction::Restart),
+        grace_s: parts::GRACE_S,
+    })
 }
 
 impl Known {

@@ -55,6 +55,9 @@ pub struct DiskStatus {
     /// The size that its host told last, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<u64>,
+    /// The newest run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
     /// The VSIs that have it.
     pub used_by: Vec<String>,
     /// What holds and what does not.
@@ -131,6 +134,7 @@ impl Fleet {
             host: disk.host.clone(),
             volume: data_disk::volume(disk, &known.entity).to_string(),
             capacity: grown.get("capacity").and_then(Value::as_u64),
+            run_id: state.runs.last().map(ToString::to_string),
             used_by: users.iter().map(|vsi| vsi.label()).collect(),
             conditions: vec![ready],
         };
@@ -208,6 +212,7 @@ fn references(vsis: &[Known]) -> Vec<DiskObject> {
             host,
             volume: format!("{pool}/{volume}"),
             capacity: None,
+            run_id: None,
             used_by,
             conditions: Vec::new(),
         },

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use uuid::Uuid;
 use vsiflow_engine::{
-    executor::By,
+    executor::{By, Drive},
     model::{EntityId, EntityState, Precedence},
 };
 
 use super::{
-    Applied, Fleet, FleetError,
+    Applied, Fleet, FleetError, Knowledge,
     apply::turn,
     disk_wishes::{Asked, change, create, full_name, matching, plan_of, refused},
     index::Known,
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     data_disk, parts,
     phase::Phase,
-    spec::{DeletionPolicy, Resolved},
+    spec::{DeletionPolicy, DesiredDataDisk, HostSettings, Resolved},
     wanted::{Turn, WantedDisk, disk_entity, kind},
 };
 
@@ -115,6 +115,44 @@ impl Fleet {
             all.push(applied);
         }
         Ok((ids, all))
+    }
+
+    /// Takes a data disk over that an earlier journal made, as it stands: its volume bears the
+    /// disk's UID, is looked at and not made, and is this journal's from then on.
+    ///
+    /// # Errors
+    /// When it is known already, or has no UID.
+    pub async fn adopt_disk(
+        &self,
+        disk: DesiredDataDisk,
+        host: Option<HostSettings>,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        self.engine.takes_wishes()?;
+        let uid = disk
+            .uid
+            .ok_or_else(|| FleetError::defect("a disk without a UID"))?;
+        let entity = disk_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
+        if self.knowledge(&entity) != Knowledge::None {
+            return Err(FleetError::defect(format!("{entity} is known already")));
+        }
+        let mut wishes = Wishes::default();
+        if let Some(host) = host {
+            self.host_wish(host, &mut wishes).await?;
+        }
+        let wanted = WantedDisk {
+            disk,
+            recorded: true,
+            made: true,
+            turn: None,
+        };
+        let supersede = Precedence::Supersede;
+        wishes.add(entity.clone(), data_disk::NAME, supersede, &wanted, None)?;
+        self.record(wishes, by).await?;
+        self.engine
+            .drive(Drive::These(vec![entity.clone()]))
+            .await?;
+        Ok(entity)
     }
 
     /// The first change of a data disk that is never made, and disks that are on their way out.

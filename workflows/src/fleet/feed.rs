@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use vsiflow_engine::{
     journal::{Offset, Record},
-    model::{EntityId, StreamId, Timestamp},
+    model::{EntityId, Failure, StreamId, Timestamp},
 };
 use vsiflow_steps::contract::{self, Given};
 
@@ -45,6 +45,20 @@ impl Fleet {
             Some(known) => Ok(Some(self.object(&known).await?)),
             None => Ok(None),
         }
+    }
+
+    /// The definition of a VSI's domain, as its host prints it now; none where it has none.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or the host cannot be asked.
+    pub async fn domain_xml(&self, entity: &EntityId) -> Result<Option<String>, FleetError> {
+        let Some(known) = self.known_of(entity).await? else {
+            return Ok(None);
+        };
+        let ports = self.hosts.host(&known.wanted.vsi.host).await;
+        let ports = ports.map_err(Failure::from)?;
+        let domain = ports.domains.domain(known.wanted.uid).await;
+        Ok(domain.map_err(Failure::from)?.map(|domain| domain.xml))
     }
 
     async fn known_of(&self, entity: &EntityId) -> Result<Option<Known>, FleetError> {

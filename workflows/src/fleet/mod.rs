@@ -45,6 +45,7 @@ use std::sync::Arc;
 
 pub use adopt::Adopting;
 pub use apply::{Applied, Change};
+pub use approve::Proposal;
 pub use conditions::Condition;
 pub use disk_object::{DiskObject, DiskStatus};
 pub use error::{FleetError, Kind as ErrorKind};
@@ -64,6 +65,7 @@ pub use object::{Metadata, Progress, VsiObject, VsiStatus};
 pub use power::Gracefully;
 pub use verdict::Verdict;
 pub use watch::{Look, WATCHERS};
+pub use vsiflow_steps::ports::NetworkInfo;
 
 use vsiflow_engine::{
     Engine, EngineParts,

@@ -12,10 +12,10 @@ use vsiflow_engine::{
 use vsiflow_steps::vsi::{AwaitTurn, CheckContract, MonitorConsole, Release};
 
 use super::{
-    Condition, EvidencePlace, Fleet, FleetError, UploadProgress, conditions, index::Known,
-    outputs::texts,
+    Condition, EvidencePlace, Fleet, FleetError, Proposal, UploadProgress, conditions,
+    index::Known, outputs::texts,
 };
-use crate::{phase::Phase, plan::Plan, spec::documents};
+use crate::{phase::Phase, spec::documents};
 
 /// A VSI.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -77,7 +77,7 @@ pub struct VsiStatus {
     pub run_id: Option<String>,
     /// The change that waits for approval.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub proposal: Option<Plan>,
+    pub proposal: Option<Proposal>,
     /// The host's id.
     pub host: String,
     /// When something was last heard from the host, RFC 3339.
@@ -182,7 +182,7 @@ impl Fleet {
             known,
             run.as_deref(),
             obstacle.as_ref(),
-            proposal.as_ref(),
+            proposal.as_ref().map(|proposal| &proposal.plan),
             &records,
             changed,
         );

@@ -46,6 +46,10 @@ pub struct DesiredVsi {
     /// Whether it is to run.
     #[serde(default)]
     pub power_state: PowerState,
+    /// Who asks for a restart says something new here: a moment, as a rule. Another text is one
+    /// restart of a guest that runs; none, or the same, is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_at: Option<String>,
     /// What is done about drift.
     #[serde(default)]
     pub on_drift: OnDrift,

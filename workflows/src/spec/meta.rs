@@ -9,6 +9,13 @@ use uuid::Uuid;
 /// included. It is dropped on sight, so that no secret travels in it.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// The annotation that asks for a restart, as `kubectl rollout restart` does: any text that was not
+/// there before.
+pub const RESTARTED_AT: &str = "vsiflow.io/restartedAt";
+
+/// What is kept of [`RESTARTED_AT`], in characters.
+const LONGEST_MOMENT: usize = 64;
+
 /// The namespace of objects that name none.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
@@ -47,6 +54,13 @@ impl ObjectMeta {
             annotations: BTreeMap::new(),
             generation: None,
         }
+    }
+
+    /// What [`RESTARTED_AT`] says.
+    pub fn restarted_at(&self) -> Option<String> {
+        let asked = self.annotations.get(RESTARTED_AT)?;
+        let asked: String = asked.chars().take(LONGEST_MOMENT).collect();
+        (!asked.is_empty()).then_some(asked)
     }
 
     /// `namespace/name`, for people.

@@ -203,6 +203,7 @@ fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
         disks: Vec::new(),
         network_config: spec.network_config.clone(),
         power_state: spec.power_state,
+        restarted_at: meta.restarted_at(),
         on_drift: spec.on_drift,
         update_policy: spec.update_policy,
         deletion_policy: spec.deletion_policy,

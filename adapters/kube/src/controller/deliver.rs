@@ -1,0 +1,33 @@
+//! Gives the fleet the secrets that the cluster keeps.
+
+use std::time::Duration;
+
+use super::{Controller, by};
+use crate::{FIELD_MANAGER, translate::Translation};
+
+/// So long after the start it is waited for namespaces that are not listed yet.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Controller {
+    /// Passes on every secret that resources name now: contracts, image URLs with credentials, and
+    /// what gets one to hosts. The fleet holds them in memory, and no longer than they are here.
+    pub(super) async fn deliver(&mut self, translation: &Translation) {
+        let vsis = translation.vsis.values();
+        let own = vsis.flat_map(|vsi| [Some(&vsi.contract), vsi.image_url.as_ref()]);
+        let secrets: Vec<_> = own.flatten().cloned().collect();
+        let hosts = translation.rest.hosts.values().cloned().collect();
+        let by = by(FIELD_MANAGER, "its secrets were read in the cluster");
+        if let Err(error) = self.fleet.deliver(hosts, secrets, by).await {
+            self.unfinished = true;
+            tracing::warn!("secrets of the cluster cannot be passed on: {error}");
+            return;
+        }
+        if self.world.is_complete() || self.begun.elapsed() >= PATIENCE {
+            self.delivered
+                .send_if_modified(|done| !std::mem::replace(done, true));
+        } else {
+            // Some namespace may never be listed.
+            self.unfinished = true;
+        }
+    }
+}
