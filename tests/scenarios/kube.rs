@@ -172,22 +172,55 @@ fn kube_the_old_slip_is_let_in_and_warned_of() {
     );
 }
 
-#[test]
-fn kube_a_namespace_goes_with_everything_in_it() {
-    let Some(cluster) = Cluster::enter() else {
-        return;
-    };
-    let vsiflow = Vsiflow::simulated();
-    // A Role in the namespace would go before the resources do, and finalizers stay.
-    let _serving = cluster.serve_as(cluster.kubeconfig(), &vsiflow, &[]);
+/// A namespace with two VSIs and their disks, served by a release in another one.
+fn served_from_elsewhere(cluster: &Cluster, kubeconfig: &str, vsiflow: &Vsiflow) -> Running {
+    let serving = cluster.serve_as(kubeconfig, vsiflow, &[]);
     for name in ["web", "db"] {
         cluster.apply(Vsi::named(name).disk(&format!("{name}-data"), "1Mi"));
     }
     cluster.wait_ready(WEB);
     cluster.wait_ready("vsi/db");
+    serving
+}
+
+fn delete_namespace(cluster: &Cluster) {
     let namespace = cluster.namespace().to_owned();
     let delete = ["delete", "namespace", &namespace, "--timeout=90s"];
     cluster.kubectl(&delete).exits(0);
+}
+
+#[test]
+fn kube_a_namespace_goes_with_everything_in_it() {
+    let (Some(operator), Some(cluster)) = (Cluster::enter(), Cluster::enter()) else {
+        return;
+    };
+    let vsiflow = Vsiflow::simulated();
+    let rights = operator.grant_elsewhere(&cluster);
+    let kubeconfig = vsiflow.write("kubeconfig", rights.kubeconfig());
+    let kubeconfig = kubeconfig.to_str().unwrap();
+    let _serving = served_from_elsewhere(&cluster, kubeconfig, &vsiflow);
+    delete_namespace(&cluster);
+    assert_eq!(domains(&vsiflow), 0);
+}
+
+#[test]
+fn kube_a_namespace_goes_although_its_role_went_first_and_the_operator_was_restarted() {
+    let (Some(operator), Some(cluster)) = (Cluster::enter(), Cluster::enter()) else {
+        return;
+    };
+    let vsiflow = Vsiflow::simulated();
+    let rights = operator.grant_elsewhere(&cluster);
+    let kubeconfig = vsiflow.write("kubeconfig", rights.kubeconfig());
+    let kubeconfig = kubeconfig.to_str().unwrap();
+    let serving = served_from_elsewhere(&cluster, kubeconfig, &vsiflow);
+    for kind in ["rolebinding", "role"] {
+        cluster
+            .kubectl(&["delete", kind, rights.release()])
+            .exits(0);
+    }
+    serving.kill();
+    let _serving = cluster.serve_as(kubeconfig, &vsiflow, &[]);
+    delete_namespace(&cluster);
     assert_eq!(domains(&vsiflow), 0);
 }
 

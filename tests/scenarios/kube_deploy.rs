@@ -48,7 +48,7 @@ fn objects(cluster: &Cluster, text: &str) -> Vec<Value> {
         "-f",
         "-",
     ];
-    let ran = cluster.feed(&arguments, text).exits(0);
+    let ran = cluster.feed_anywhere(&arguments, text).exits(0);
     let all = serde_json::Deserializer::from_str(&ran.stdout).into_iter();
     all.map(|object| object.unwrap()).collect()
 }
@@ -152,6 +152,31 @@ fn kube_the_chart_and_the_kustomization_run_the_same_with_the_same_rights() {
         claim.contains("ReadWriteOncePod"),
         "no second pod may ever open the journal"
     );
+}
+
+#[test]
+fn kube_what_is_granted_in_all_namespaces_is_about_vsis_alone_and_can_be_left_out() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let others = ["--set", "watchNamespaces={elsewhere}"];
+    let chart = cluster.chart(&others).exits(0).stdout;
+    let role = of_kind(&objects(&cluster, &chart), "ClusterRole")["rules"].clone();
+    let namespaces = format!("{KUSTOMIZATION}/namespaces");
+    let kustomized = cluster.kubectl(&["kustomize", &namespaces]).exits(0).stdout;
+    let own = objects(&cluster, &kustomized);
+    assert_eq!(role, of_kind(&own, "ClusterRole")["rules"]);
+    for rule in role.as_array().unwrap() {
+        assert_eq!(rule["apiGroups"], serde_json::json!(["hpse.ibm.com"]));
+    }
+    let dry = ["apply", "--dry-run=server", "-f", "-"];
+    cluster.feed(&dry, &kustomized).exits(0);
+
+    let none = ["--set", "finishDeletedNamespaces=false"];
+    let without = cluster.chart(&[others, none].concat()).exits(0);
+    without.keeps_quiet_about("ClusterRole");
+    // One that serves its own namespace alone goes with it.
+    cluster.chart(&[]).exits(0).keeps_quiet_about("ClusterRole");
 }
 
 #[test]

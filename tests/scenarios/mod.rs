@@ -30,6 +30,7 @@ mod kube_deploy;
 mod kube_faults;
 mod kube_leader;
 mod kube_migrate;
+mod kube_plugin;
 mod lab_adopting;
 mod lab_changes;
 mod lab_deleting;

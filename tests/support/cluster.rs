@@ -3,9 +3,8 @@
 use std::{
     cell::OnceCell,
     fs::File,
-    io::Write as _,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Command,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -13,7 +12,10 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Running, Vsiflow, until, vsiflow::Ran};
+use crate::{
+    Running, Vsiflow, until,
+    vsiflow::{Ran, feed},
+};
 
 const DEFINITIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crd.yaml");
 const GROUP: &str = "hpse.ibm.com";
@@ -92,6 +94,13 @@ impl Cluster {
         kubectl
     }
 
+    /// Runs `kubectl` on objects of any namespace, and gives it this to read.
+    pub fn feed_anywhere(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut kubectl = Command::new("kubectl");
+        kubectl.env("KUBECONFIG", &self.kubeconfig).args(arguments);
+        feed(kubectl, input)
+    }
+
     /// Runs `kubectl` in the namespace.
     pub fn kubectl(&self, arguments: &[&str]) -> Ran {
         Running::start(&mut self.command(arguments)).end(120)
@@ -114,19 +123,7 @@ impl Cluster {
 
     /// Runs `kubectl` in the namespace and gives it this to read.
     pub fn feed(&self, arguments: &[&str], input: &str) -> Ran {
-        let mut command = self.command(arguments);
-        command.stdin(Stdio::piped());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let written = child.stdin.take().unwrap().write_all(input.as_bytes());
-        written.unwrap();
-        let output = child.wait_with_output().unwrap();
-        Ran {
-            shown: format!("{command:?}"),
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        feed(self.command(arguments), input)
     }
 
     /// Runs `helm`.

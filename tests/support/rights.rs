@@ -8,6 +8,36 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/helm");
 /// The release, and so the service account and the Lease.
 const RELEASE: &str = "vsiflow";
 
+/// The rights of a release that watches another namespace; what of them is in none goes when this is
+/// dropped.
+pub struct Elsewhere<'a> {
+    cluster: &'a Cluster,
+    release: String,
+    config: String,
+}
+
+impl Elsewhere<'_> {
+    /// A kubeconfig with these rights.
+    pub fn kubeconfig(&self) -> &str {
+        &self.config
+    }
+
+    /// The name of the release, and of its Role in the namespace that is watched.
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+}
+
+impl Drop for Elsewhere<'_> {
+    fn drop(&mut self) {
+        let name = format!("{}-resources", self.release);
+        for kind in ["clusterrole", "clusterrolebinding"] {
+            self.cluster
+                .kubectl(&["delete", kind, &name, "--ignore-not-found"]);
+        }
+    }
+}
+
 impl Cluster {
     /// Runs `helm template` for the namespace.
     pub fn chart(&self, more: &[&str]) -> Ran {
@@ -28,13 +58,36 @@ impl Cluster {
         let rights = self.chart(&["-s", &only[0], "-s", &only[1]]).exits(0);
         self.apply(rights.stdout);
         let path = folder.join("kubeconfig");
-        std::fs::write(&path, self.with_token(&self.token()).to_string()).unwrap();
+        std::fs::write(&path, self.with_token(&self.token(RELEASE)).to_string()).unwrap();
         path
     }
 
-    fn token(&self) -> String {
+    /// The rights of a release in this namespace that watches another one.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    #[track_caller]
+    pub fn grant_elsewhere(&self, watched: &Cluster) -> Elsewhere<'_> {
+        // What is not in a namespace has the release's name: each has its own.
+        let release = format!("vsiflow-{}", self.namespace());
+        let mut arguments = vec!["template", &release, CHART, "-n", self.namespace()];
+        let namespaces = format!("watchNamespaces={{{}}}", watched.namespace());
+        arguments.extend(["--set", &namespaces]);
+        arguments.extend(["-s", "templates/serviceaccount.yaml"]);
+        arguments.extend(["-s", "templates/rbac.yaml"]);
+        let rights = self.helm(&arguments).exits(0).stdout;
+        self.feed_anywhere(&["apply", "-f", "-"], &rights).exits(0);
+        let config = self.with_token(&self.token(&release)).to_string();
+        Elsewhere {
+            cluster: self,
+            release,
+            config,
+        }
+    }
+
+    fn token(&self, account: &str) -> String {
         let path = format!(
-            "/api/v1/namespaces/{}/serviceaccounts/{RELEASE}/token",
+            "/api/v1/namespaces/{}/serviceaccounts/{account}/token",
             self.namespace()
         );
         let request = serde_json::json!({

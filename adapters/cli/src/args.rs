@@ -84,6 +84,10 @@ pub(crate) struct Common {
         value_parser = retention
     )]
     pub(crate) retention: Retention,
+    /// This is run for somebody elsewhere: settings of logs in the environment do not count, and
+    /// what follows something ends with standard input.
+    #[arg(long, global = true, hide = true)]
+    pub(crate) attended: bool,
     /// Say more on standard error; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -619,7 +623,7 @@ fn retention(text: &str) -> Result<Retention, String> {
     duration(text).map(|time| Retention(Some(time)))
 }
 
-fn duration(text: &str) -> Result<std::time::Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<std::time::Duration, String> {
     let seconds = text.parse::<u64>().map(std::time::Duration::from_secs);
     seconds
         .or_else(|_| humantime::parse_duration(text))

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -57,6 +57,8 @@ struct Inner {
     path: PathBuf,
     stays: bool,
     metrics: Arc<Metrics>,
+    /// What is seen of the cluster that is served.
+    view: OnceLock<vsiflow_kube::View>,
 }
 
 /// How long a command has the state directory.
@@ -190,6 +192,7 @@ impl App {
             path,
             stays: stay == Stay::Serve,
             metrics,
+            view: OnceLock::new(),
         });
         Ok(Self {
             fleet,
@@ -214,6 +217,16 @@ impl App {
     /// What the holder of the state directory has open, for a caller's command.
     pub(crate) fn held() -> Option<Self> {
         HELD.try_with(Self::clone).ok()
+    }
+
+    /// A cluster is served: this is what is seen of it.
+    pub(crate) fn see(&self, view: vsiflow_kube::View) {
+        let _ = self.inner.view.set(view);
+    }
+
+    /// What is seen of the cluster that is served, if one is.
+    pub(crate) fn view(&self) -> Option<&vsiflow_kube::View> {
+        self.inner.view.get()
     }
 
     /// The journal, to be proved and exported.

@@ -12,6 +12,7 @@ mod daemon;
 mod exit;
 mod metrics;
 mod output;
+mod plugin;
 mod work;
 
 use std::process::ExitCode;
@@ -22,25 +23,41 @@ use crate::{args::Cli, exit::Exit};
 
 fn main() -> ExitCode {
     harden();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            let usage = error.use_stderr();
-            let _ = error.print();
-            return if usage {
-                Exit::Usage.into()
-            } else {
-                Exit::Done.into()
-            };
+    if plugin::is_meant() {
+        return match plugin::read() {
+            Ok(plugin) => {
+                output::log::set_up(0, true);
+                run(plugin::run(plugin))
+            }
+            Err(exit) => exit,
+        };
+    }
+    match Cli::try_parse() {
+        Ok(cli) => {
+            output::log::set_up(cli.common.verbose, cli.common.attended);
+            run(command::run(cli))
         }
-    };
-    output::log::set_up(cli.common.verbose);
+        Err(error) => told(error),
+    }
+}
+
+/// Says what the command line is told, and how that ends.
+fn told(error: clap::Error) -> ExitCode {
+    let usage = error.use_stderr();
+    let _ = error.print();
+    match usage {
+        true => Exit::Usage.into(),
+        false => Exit::Done.into(),
+    }
+}
+
+fn run(command: impl Future<Output = Exit>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     let exit = match runtime {
         Ok(runtime) => {
-            let exit = runtime.block_on(command::run(cli));
+            let exit = runtime.block_on(command);
             // A blocked read of standard input or of a file must not hold up the end.
             runtime.shutdown_timeout(std::time::Duration::from_secs(2));
             exit

@@ -144,6 +144,34 @@ pub(crate) async fn documents(
     Ok(resolved)
 }
 
+/// What documents would be if they were applied to the cluster that is served: with the host
+/// settings, disks and networks that are there.
+pub(crate) async fn in_cluster(
+    view: &vsiflow_kube::View,
+    common: &Common,
+    files: &[PathBuf],
+) -> Result<Resolved, Problem> {
+    let named = host(common)?;
+    let inputs = inputs(files);
+    let read = move || vsiflow_file::load(&inputs, false, &mut std::io::stdin());
+    let mut loaded = off_runtime(read).await?.map_err(said)?;
+    let disks = loaded.documents.data_disks.iter();
+    let own: Vec<_> = disks.map(|disk| disk.meta.full_name()).collect();
+    view.complete(&mut loaded.documents);
+    let host = named.as_ref().or(view.host());
+    let mut resolved = loaded.resolve(host).map_err(said)?;
+    resolved.data_disks.retain(|disk| {
+        let name = format!("{}/{}", disk.namespace, disk.name);
+        own.contains(&name)
+    });
+    // What the cluster's own resources lack is told in their status.
+    let mut lacking = resolved.lacking.clone();
+    lacking.retain(|one| !vsiflow_kube::View::is_of_cluster(&one.document));
+    output::diagnostics(&loaded.warn_of(&lacking));
+    output::diagnostics(&loaded.warnings);
+    Ok(resolved)
+}
+
 pub(crate) fn input(path: &Path) -> Input {
     if path.as_os_str() == "-" {
         Input::Stdin
@@ -238,6 +266,21 @@ pub(crate) async fn interrupted() {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
     }
+}
+
+/// Standard input ended: whoever this was run for is gone.
+pub(crate) async fn left_alone() {
+    // A caller's command has none of its own.
+    if App::held().is_some() {
+        return std::future::pending().await;
+    }
+    let (ended, end) = tokio::sync::oneshot::channel();
+    // A thread of its own: a read that nothing ends must not hold up the end of this process.
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = ended.send(());
+    });
+    let _ = end.await;
 }
 
 pub(crate) async fn watch(

@@ -6,6 +6,7 @@
 //! twice changes nothing, and a deletion is asked for again until the fleet says that it is done.
 
 mod adopt;
+mod approve;
 mod give;
 mod let_go;
 
@@ -110,9 +111,7 @@ impl Controller {
             }
             tokio::time::sleep(SETTLE).await;
             changes.mark_unchanged();
-            if self.world.is_complete() {
-                self.pass().await;
-            }
+            self.pass().await;
         }
     }
 
@@ -127,9 +126,13 @@ impl Controller {
         for resource in &snapshot.resources {
             let findings = found.entry(resource.key.clone()).or_default();
             if resource.is_going() {
-                if self.may_go(resource, findings).await {
+                if self.may_go(resource, &translation, findings).await {
                     finalizers.push((resource.clone(), false));
                 }
+                continue;
+            }
+            if let Some(finalizer) = resource.old_finalizer() {
+                findings.hold = Some(Hold::NotMigrated(finalizer.to_owned()));
                 continue;
             }
             match resource.key.kind {
@@ -142,6 +145,9 @@ impl Controller {
                         Standing::Adopted(wish) => adopted.push(wish),
                     }
                 }
+                Kind::DataDisk if self.is_lost(resource) => {
+                    findings.hold = Some(Hold::JournalLost);
+                }
                 Kind::DataDisk if !resource.has_finalizer() => {
                     finalizers.push((resource.clone(), true));
                 }
@@ -151,6 +157,7 @@ impl Controller {
         self.give_disks(&snapshot, &translation).await;
         self.adopt(adopted, &translation.rest).await;
         self.give(wishes, &snapshot, &translation).await;
+        self.approve(&snapshot).await;
         for resource in &snapshot.resources {
             if let Some(findings) = found.get_mut(&resource.key) {
                 findings.refusal = self.refused.get(&resource.uid).cloned();

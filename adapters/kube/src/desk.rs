@@ -17,6 +17,8 @@ use crate::{kind::Kind, resource::Key};
 pub(crate) enum Hold {
     /// The journal does not know what the resource says was made for it.
     JournalLost,
+    /// The operator before this one may still act on it: it has this finalizer.
+    NotMigrated(String),
     /// VSIs use the disk.
     InUse(Vec<String>),
     /// Somebody deleted it by a command; its resource stayed.
@@ -100,14 +102,19 @@ impl Desk {
 
     /// Has every VSI looked at again.
     pub(crate) fn dirty_vsis(&self) {
+        self.dirty_kind(Kind::Vsi);
+    }
+
+    /// Has every resource of a kind looked at again.
+    pub(crate) fn dirty_kind(&self, kind: Kind) {
         let mut inner = self.lock();
-        let vsis: Vec<_> = inner
+        let all: Vec<_> = inner
             .findings
             .keys()
-            .filter(|key| key.kind == Kind::Vsi)
+            .filter(|key| key.kind == kind)
             .cloned()
             .collect();
-        inner.dirty.extend(vsis);
+        inner.dirty.extend(all);
         drop(inner);
         self.dirtied.notify_one();
     }

@@ -36,18 +36,21 @@ mod kind;
 pub mod leader;
 pub mod migrate;
 mod operator;
+pub mod plugin;
 mod report;
 mod reporter;
 mod resource;
 #[cfg(test)]
 mod sample;
 mod translate;
+mod view;
 mod watch;
 mod world;
 
 pub use health::Health;
 pub use kube::Client;
 pub use operator::{ConnectError, LostJournal, Namespaces, Operator, connect};
+pub use view::View;
 
 /// The name by which the API server knows what is written here.
 pub const FIELD_MANAGER: &str = "vsiflow";
@@ -55,5 +58,9 @@ pub const FIELD_MANAGER: &str = "vsiflow";
 pub const FINALIZER: &str = "vsiflow.io/finalizer";
 /// The annotation that lets a deleted resource go although its host keeps everything.
 pub const ORPHAN: &str = "vsiflow.io/orphan";
+/// The annotation that approves a change that waits: the id of the proposal, as the status tells it.
+pub const APPROVE: &str = "vsiflow.io/approve";
+/// How the finalizers of the operator before this one begin.
+pub const OLD_FINALIZER: &str = "metacontroller.io/";
 /// The annotation that has what stands on the host adopted and observed, instead of made.
 pub const ADOPT: &str = "vsiflow.io/adopt";

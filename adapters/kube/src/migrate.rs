@@ -22,15 +22,13 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    ADOPT, FIELD_MANAGER, FINALIZER,
+    ADOPT, FIELD_MANAGER, FINALIZER, OLD_FINALIZER,
     api::{CallError, within},
     crd::GROUP,
     kind::Kind,
     operator::Namespaces,
 };
 
-/// How finalizers of Metacontroller begin.
-const OLD_FINALIZER: &str = "metacontroller.io/";
 /// Resources in one answer.
 const PAGE: u32 = 200;
 

@@ -12,7 +12,7 @@ use vsiflow_engine::model;
 use vsiflow_workflows::{fleet::Fleet, spec::HostSettings, wanted::vsi_entity};
 
 use crate::{
-    Health,
+    Health, View,
     controller::Controller,
     desk::Desk,
     events::{Counts, Happening, Teller, WAITING, happening},
@@ -25,6 +25,8 @@ use crate::{
 
 /// How long connecting to the API server may take.
 const CONNECT: Duration = Duration::from_secs(10);
+/// What happened before a start is told once everything was listed, or after that.
+const LISTING: Duration = Duration::from_secs(60);
 /// What happened that long before a start may not have been told.
 const UNTOLD: Duration = Duration::from_secs(600);
 
@@ -66,7 +68,7 @@ pub enum ConnectError {
 /// When address or credentials cannot be read.
 pub async fn connect(kubeconfig: Option<PathBuf>) -> Result<(Client, String), ConnectError> {
     let wrong = |error: &dyn std::fmt::Display| ConnectError::Config(error.to_string());
-    let mut config = match kubeconfig {
+    let config = match kubeconfig {
         Some(path) => {
             let kubeconfig = Kubeconfig::read_from(path).map_err(|error| wrong(&error))?;
             let options = KubeConfigOptions::default();
@@ -75,11 +77,15 @@ pub async fn connect(kubeconfig: Option<PathBuf>) -> Result<(Client, String), Co
         }
         None => Config::infer().await.map_err(|error| wrong(&error))?,
     };
-    config.connect_timeout = Some(CONNECT);
     let namespace = config.default_namespace.clone();
+    Ok((client_of(config)?, namespace))
+}
+
+/// A client with these settings, which does not wait for ever to be connected.
+pub(crate) fn client_of(mut config: Config) -> Result<Client, ConnectError> {
+    config.connect_timeout = Some(CONNECT);
     let client = Client::try_from(config);
-    let client = client.map_err(|error| ConnectError::Client(error.to_string()))?;
-    Ok((client, namespace))
+    client.map_err(|error| ConnectError::Client(error.to_string()))
 }
 
 /// A cluster that is served with a fleet.
@@ -91,6 +97,7 @@ pub struct Operator {
     world: Arc<World>,
     sources: Vec<Source>,
     health: Arc<Health>,
+    served_by: Option<String>,
 }
 
 impl Operator {
@@ -111,6 +118,7 @@ impl Operator {
             world: Arc::new(World::new(sources.clone())),
             sources,
             health: Arc::default(),
+            served_by: None,
         }
     }
 
@@ -118,6 +126,24 @@ impl Operator {
     #[must_use]
     pub fn with_lost_journal(self, lost: LostJournal) -> Self {
         Self { lost, ..self }
+    }
+
+    /// With the Lease by which it acts, `NAMESPACE/NAME`: each status names it, so that whoever
+    /// looks for this process finds it.
+    #[must_use]
+    pub fn with_lease(self, lease: Option<String>) -> Self {
+        Self {
+            served_by: lease,
+            ..self
+        }
+    }
+
+    /// What it sees of the cluster.
+    pub fn view(&self) -> View {
+        View {
+            world: self.world.clone(),
+            host: self.host.clone(),
+        }
     }
 
     /// Whether the API server answers.
@@ -149,6 +175,7 @@ impl Operator {
             desk: desk.clone(),
             health: self.health.clone(),
             written: BTreeMap::new(),
+            served_by: self.served_by.clone(),
         };
         let (client, fleet) = (self.client.clone(), self.fleet.clone());
         let controller = Controller::new(
@@ -182,10 +209,10 @@ impl Operator {
         let (world, fleet) = (self.world.clone(), self.fleet.clone());
         async move {
             let mut changes = world.changes();
-            while !world.is_complete() {
-                if changes.changed().await.is_err() {
-                    return;
-                }
+            // A namespace that cannot be listed must not keep the others from being told.
+            let listed = changes.wait_for(|_| world.is_complete());
+            if let Ok(Err(_)) = tokio::time::timeout(LISTING, listed).await {
+                return;
             }
             let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
             let untold = u64::try_from(UNTOLD.as_millis()).unwrap_or_default();

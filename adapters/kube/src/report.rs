@@ -9,14 +9,17 @@ use k8s_openapi::jiff::Timestamp;
 use vsiflow_engine::model::Failure;
 use vsiflow_workflows::{fleet::VsiObject, phase::Phase, spec::Problem};
 
-pub(crate) use self::reference::reference;
+pub(crate) use self::reference::{Network, reference};
 use crate::{
-    crd::{Condition, OldMetadata, VsiStatus},
+    APPROVE,
+    crd::{Condition, OldMetadata, Proposal, VsiStatus},
     desk::{Findings, Hold},
 };
 
 /// The longest text of a description or log, in bytes.
 const LONGEST: usize = 16 * 1024;
+/// The longest definition, in bytes; a part of one would be of no use.
+pub(super) const LONGEST_XML: usize = 64 * 1024;
 
 /// What a VSI's status is to say.
 pub(crate) fn vsi(
@@ -27,8 +30,8 @@ pub(crate) fn vsi(
 ) -> VsiStatus {
     let mut status = match object {
         Some(object) => known(object),
-        // What was told stays: by it, the journal is known to be lost.
-        None if findings.hold == Some(Hold::JournalLost) => VsiStatus {
+        // What was told stays: by it, the journal is known to be lost; or it is another's word.
+        None if is_told_by_another(findings) => VsiStatus {
             conditions: unknown(findings).conditions,
             warnings: Vec::new(),
             ..before.clone()
@@ -66,6 +69,11 @@ pub(crate) fn vsi(
     status
 }
 
+fn is_told_by_another(findings: &Findings) -> bool {
+    let hold = findings.hold.as_ref();
+    hold.is_some_and(|hold| matches!(hold, Hold::JournalLost | Hold::NotMigrated(_)))
+}
+
 fn known(object: &VsiObject) -> VsiStatus {
     let is = &object.status;
     let console = match is.phase {
@@ -75,6 +83,7 @@ fn known(object: &VsiObject) -> VsiStatus {
     let metadata = OldMetadata {
         logs: tail(&console),
         ipaddresses: is.ip_addresses.clone(),
+        domain_xml: String::new(),
     };
     VsiStatus {
         status: i32::from(is.status),
@@ -86,9 +95,54 @@ fn known(object: &VsiObject) -> VsiStatus {
         progress: is.progress.as_ref().map(progress),
         ip_addresses: is.ip_addresses.clone(),
         run_id: is.run_id.clone(),
+        proposal: is.proposal.as_ref().map(|waiting| Proposal {
+            id: waiting.id.clone(),
+            plan: waiting.plan.clone(),
+        }),
         host: Some(is.host.clone()),
+        served_by: None,
         warnings: is.warnings.clone(),
-        conditions: is.conditions.iter().map(condition).collect(),
+        conditions: is
+            .conditions
+            .iter()
+            .map(|one| approvable(condition(one), object))
+            .collect(),
+    }
+}
+
+/// In a cluster changes are approved by an annotation.
+fn approvable(condition: Condition, object: &VsiObject) -> Condition {
+    let Some(waiting) = &object.status.proposal else {
+        return condition;
+    };
+    if condition.name != "UpdateApproved" {
+        return condition;
+    }
+    let paths: Vec<_> = waiting.plan.changes.iter().map(|c| &*c.path).collect();
+    let how = waiting.plan.how().map(|how| how.to_string());
+    Condition {
+        message: format!(
+            "a change of {} waits ({}): `kubectl vsi approve {}` shows and approves it, as does \
+             the annotation {APPROVE}={}",
+            paths.join(", "),
+            how.unwrap_or_default(),
+            object.metadata.name,
+            waiting.id,
+        ),
+        ..condition
+    }
+}
+
+/// Adds a definition as its host printed it; the one told before where none is at hand.
+pub(crate) fn add_definition(status: &mut VsiStatus, xml: Option<String>, before: &VsiStatus) {
+    let told = || before.metadata.as_ref().map(|old| old.domain_xml.clone());
+    let xml = xml.filter(|xml| xml.len() <= LONGEST_XML).or_else(told);
+    let xml = xml.unwrap_or_default();
+    if !xml.is_empty() {
+        status
+            .metadata
+            .get_or_insert_with(OldMetadata::default)
+            .domain_xml = xml;
     }
 }
 
@@ -197,10 +251,21 @@ pub(crate) fn told(problems: &[Problem]) -> String {
 fn hold_back(status: &mut VsiStatus, hold: &Hold) {
     let (name, reason, message) = held(hold);
     status.conditions.push(made(name, true, reason, &message));
-    if matches!(hold, Hold::JournalLost) {
-        status.status = 2;
-        status.phase = Some(Phase::Blocked.to_string());
-        status.description = message;
+    match hold {
+        Hold::JournalLost => {
+            status.status = 2;
+            status.phase = Some(Phase::Blocked.to_string());
+            status.description = message;
+        }
+        // Number and description stay those of whoever still serves it.
+        Hold::NotMigrated(_) if status.run_id.is_none() => {
+            status.phase = Some(Phase::Blocked.to_string());
+            let mut all = status.conditions.iter_mut();
+            if let Some(ready) = all.find(|one| one.name == "Ready") {
+                (ready.reason, ready.message) = (reason.to_owned(), message);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -214,6 +279,15 @@ fn held(hold: &Hold) -> (&'static str, &'static str, String) {
              --journal-lost=adopt; or, to let the resource go and keep what is on the host, \
              annotate it with vsiflow.io/orphan=true and delete it"
                 .to_owned(),
+        ),
+        Hold::NotMigrated(finalizer) => (
+            "NotMigrated",
+            "VSI1003",
+            format!(
+                "the operator before this one may still act on it: it has the finalizer \
+                 {finalizer}, and nothing is done for it here. End that operator, then take the \
+                 resource over: `vsiflow migrate --apply -n NAMESPACE`"
+            ),
         ),
         Hold::InUse(users) => (
             "InUse",

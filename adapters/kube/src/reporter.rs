@@ -11,6 +11,7 @@ use kube::Client;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::time::Instant;
+use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
     fleet::{DiskObject, Fleet, FleetError, Knowledge},
     wanted::{disk_entity, vsi_entity},
@@ -19,7 +20,8 @@ use vsiflow_workflows::{
 use crate::{
     api::{self, CallError},
     controller::status_of,
-    desk::Desk,
+    crd::VsiStatus,
+    desk::{Desk, Findings, Hold},
     health::Health,
     kind::Kind,
     report,
@@ -33,6 +35,12 @@ const GATHER: Duration = Duration::from_millis(100);
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// What could not be written is tried again after that.
 const AGAIN: Duration = Duration::from_secs(5);
+/// The hosts' networks are looked at that often.
+const NETWORKS_EVERY: Duration = Duration::from_secs(60);
+/// A host gets that long to show a definition: a status does not wait for it.
+const SHOWING: Duration = Duration::from_secs(5);
+/// What another operator still serves is told at most that often: it overwrites what is told.
+const ANOTHERS_EVERY: Duration = Duration::from_secs(60);
 /// Calls to the API server at one time.
 const AT_ONCE: usize = 8;
 
@@ -45,6 +53,8 @@ pub(crate) struct Reporter {
     pub(crate) health: Arc<Health>,
     /// When each status was written last.
     pub(crate) written: BTreeMap<Key, Instant>,
+    /// The Lease of this process, where it has one.
+    pub(crate) served_by: Option<String>,
 }
 
 /// What came of looking at one resource.
@@ -60,8 +70,13 @@ enum Done {
 impl Reporter {
     /// Cancel safe: what was not written is found again by comparing.
     pub(crate) async fn run(mut self) {
+        let mut networks = tokio::time::interval(NETWORKS_EVERY);
+        networks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            self.desk.dirtied.notified().await;
+            tokio::select! {
+                () = self.desk.dirtied.notified() => {}
+                _ = networks.tick() => self.desk.dirty_kind(Kind::NetworkRef),
+            }
             tokio::time::sleep(GATHER).await;
             let keys = self.desk.take();
             let this = &self;
@@ -119,9 +134,15 @@ impl Reporter {
         };
         let before = status_of(resource);
         let now = Timestamp::now();
-        let status = report::vsi(&findings, object.as_ref(), &before, now);
+        let mut status = report::vsi(&findings, object.as_ref(), &before, now);
+        status.served_by.clone_from(&self.served_by);
+        let xml = self.definition(&entity, &status, &before).await;
+        report::add_definition(&mut status, xml, &before);
         if status == before && !resource.status.is_null() {
             return Done::Settled;
+        }
+        if let Some(wait) = self.is_anothers(&resource.key, &findings) {
+            return Done::Later(wait);
         }
         let since = self.written.get(&resource.key).map(Instant::elapsed);
         if report::is_only_progress(&before, &status)
@@ -130,6 +151,46 @@ impl Reporter {
             return Done::Later(wait);
         }
         self.write(resource, &status).await
+    }
+
+    /// How long to wait where another operator may write the same status.
+    fn is_anothers(&self, key: &Key, findings: &Findings) -> Option<Duration> {
+        let Some(Hold::NotMigrated(_)) = findings.hold else {
+            return None;
+        };
+        let since = self.written.get(key)?.elapsed();
+        ANOTHERS_EVERY.checked_sub(since)
+    }
+
+    /// The definition of a VSI's domain, asked for once a run has ended; none where nothing
+    /// happened since it was told.
+    async fn definition(
+        &self,
+        entity: &EntityId,
+        status: &VsiStatus,
+        before: &VsiStatus,
+    ) -> Option<String> {
+        let stands = ["Running", "Degraded", "Stopped", "Paused"];
+        let phase = status.phase.as_deref()?;
+        let told = before.metadata.as_ref();
+        let told = told.is_some_and(|old| !old.domain_xml.is_empty());
+        let same = (&before.run_id, &before.phase) == (&status.run_id, &status.phase);
+        if !stands.contains(&phase) || told && same {
+            return None;
+        }
+        let asked = tokio::time::timeout(SHOWING, self.fleet.domain_xml(entity));
+        asked.await.ok()?.ok()?
+    }
+
+    /// What its host shows of a network; none where nobody knows the host, or it is no network.
+    async fn network(&self, resource: &Resource, findings: &Findings) -> Option<report::Network> {
+        if resource.key.kind != Kind::NetworkRef || findings.hold.is_some() {
+            return None;
+        }
+        let name = resource.spec.get("networkName")?.as_str()?.to_owned();
+        let host = findings.host.as_ref()?;
+        let asked = tokio::time::timeout(SHOWING, self.fleet.network(host, &name));
+        Some((name.clone(), asked.await.ok()?))
     }
 
     async fn reference(&self, resource: &Arc<Resource>) -> Done {
@@ -145,7 +206,13 @@ impl Reporter {
             }
         };
         let now = Timestamp::now();
-        let status = report::reference(&findings, disk.as_ref(), &before, now);
+        let network = self.network(resource, &findings).await;
+        let status = report::reference(&findings, disk.as_ref(), network, &before, now);
+        if status != before
+            && let Some(wait) = self.is_anothers(&resource.key, &findings)
+        {
+            return Done::Later(wait);
+        }
         match status == before && !resource.status.is_null() {
             true => Done::Settled,
             false => self.write(resource, &status).await,

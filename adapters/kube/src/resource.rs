@@ -13,7 +13,7 @@ use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
 use vsiflow_workflows::spec::{KeyValues, meta::LAST_APPLIED};
 
-use crate::{ADOPT, FIELD_MANAGER, FINALIZER, ORPHAN, kind::Kind};
+use crate::{ADOPT, APPROVE, FIELD_MANAGER, FINALIZER, OLD_FINALIZER, ORPHAN, kind::Kind};
 
 /// Which object: kind, namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +86,17 @@ impl Resource {
 
     pub(crate) fn has_finalizer(&self) -> bool {
         self.finalizers.iter().any(|one| one == FINALIZER)
+    }
+
+    /// The finalizer of the operator before this one, where it still has it.
+    pub(crate) fn old_finalizer(&self) -> Option<&str> {
+        let mut all = self.finalizers.iter().map(String::as_str);
+        all.find(|one| one.starts_with(OLD_FINALIZER))
+    }
+
+    /// The proposal that is approved.
+    pub(crate) fn approves(&self) -> Option<&str> {
+        self.annotations.get(APPROVE).map(String::as_str)
     }
 
     /// Whether it is to be let go without anything being removed.

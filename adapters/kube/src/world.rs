@@ -1,7 +1,9 @@
 //! What the API server says there is.
 //!
 //! Each watch (one kind in one namespace, or in all) lists once and then follows changes. Until
-//! every one of them has listed, nothing is concluded from what is not there. A watch that is
+//! every one of a namespace has listed, nothing of it is looked at but what is to be deleted: that
+//! asks for nothing else, and a namespace that is deleted itself may have lost the right to its
+//! Secrets. What one namespace lacks keeps no other waiting. A watch that is
 //! begun anew lists into a buffer, which takes the place of what was there only once it is whole:
 //! a list that fails half-way, or is forbidden, changes nothing.
 
@@ -109,6 +111,15 @@ impl World {
             .all(|source| inner.listed.contains(source))
     }
 
+    /// Whether everything of a namespace was listed, by its own watches or by those of all.
+    fn is_whole(&self, inner: &Inner, namespace: &str) -> bool {
+        let mut its = self.sources.iter().filter(|(_, place)| {
+            let place = place.as_deref();
+            place.is_none_or(|place| place == namespace)
+        });
+        its.all(|source| inner.listed.contains(source))
+    }
+
     /// An object is there.
     pub(crate) fn put(&self, what: What, told: Told) {
         let news = {
@@ -174,8 +185,16 @@ impl World {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let inner = self.lock();
         let mut snapshot = Snapshot::default();
+        let mut whole = BTreeMap::new();
         for (what, objects) in &inner.objects {
-            for told in objects.values() {
+            for ((namespace, _), told) in objects {
+                let whole = whole
+                    .entry(namespace)
+                    .or_insert_with(|| self.is_whole(&inner, namespace));
+                let going = matches!(told, Told::Resource(one) if one.is_going());
+                if !*whole && !going {
+                    continue;
+                }
                 match (what, told) {
                     (_, Told::Resource(one)) => snapshot.resources.push(one.clone()),
                     (What::Secrets, Told::Settings(one)) => snapshot.secrets.push(one.clone()),

@@ -17,14 +17,24 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.persistence.existingClaim | default (printf "%s-journal" (include "vsiflow.name" .)) }}
 {{- end }}
 
-{{- /* What is needed where resources are served: nothing is created or deleted there but events. */ -}}
-{{- define "vsiflow.rules" -}}
+{{- /* The four kinds: neither made nor deleted, but written to. */ -}}
+{{- define "vsiflow.resources" -}}
 - apiGroups: [hpse.ibm.com]
   resources: [onprem-hpcrs, onprem-datadisks, onprem-datadiskrefs, onprem-networkrefs]
   verbs: [get, list, watch, patch]
 - apiGroups: [hpse.ibm.com]
   resources: [onprem-hpcrs/status, onprem-datadisks/status, onprem-datadiskrefs/status, onprem-networkrefs/status]
   verbs: [patch]
+{{- end }}
+
+{{- /* Whether namespaces are served beside the release's own, which goes with the operator in it. */ -}}
+{{- define "vsiflow.serves.others" -}}
+{{- range .Values.watchNamespaces }}{{ if ne . $.Release.Namespace }}true{{ end }}{{ end }}
+{{- end }}
+
+{{- /* What is needed where resources are served: nothing is created or deleted there but events. */ -}}
+{{- define "vsiflow.rules" -}}
+{{ include "vsiflow.resources" . }}
 - apiGroups: [""]
   resources: [configmaps, secrets]
   verbs: [list, watch]

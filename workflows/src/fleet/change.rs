@@ -144,6 +144,7 @@ fn restart(desired: &DesiredVsi, known: &Known, power: Option<Power>) -> Option<
         state,
         action: Some(PowerAction::Restart),
         grace_s: parts::GRACE_S,
+        drained: power.and_then(|power| power.drained),
     })
 }
 

@@ -145,6 +145,7 @@ impl Fleet {
             recorded: true,
             made: true,
             turn: None,
+            lacking: Vec::new(),
         };
         let supersede = Precedence::Supersede;
         wishes.add(entity.clone(), data_disk::NAME, supersede, &wanted, None)?;

@@ -64,8 +64,8 @@ pub use networks::NetworkObject;
 pub use object::{Metadata, Progress, VsiObject, VsiStatus};
 pub use power::Gracefully;
 pub use verdict::Verdict;
-pub use watch::{Look, WATCHERS};
 pub use vsiflow_steps::ports::NetworkInfo;
+pub use watch::{Look, WATCHERS};
 
 use vsiflow_engine::{
     Engine, EngineParts,

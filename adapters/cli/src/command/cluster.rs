@@ -19,9 +19,9 @@ pub(super) struct Cluster {
     client: vsiflow_kube::Client,
     namespaces: Namespaces,
     host: Option<HostSettings>,
-    /// The namespace that is meant where none is named.
-    own: String,
     lost: LostJournal,
+    /// Namespace and name of its Lease, where one was asked for.
+    lease: Option<(String, String)>,
 }
 
 /// How long a Lease lasts where nothing else is said: with it a standby takes over within 20 s.
@@ -43,7 +43,11 @@ impl Cluster {
             client,
             namespaces,
             host: work::host(common)?,
-            own,
+            lease: args.leader_elect.then(|| {
+                let name = args.lease_name.as_str();
+                let (namespace, name) = name.split_once('/').unwrap_or((&own, name));
+                (namespace.to_owned(), name.to_owned())
+            }),
             lost: match args.journal_lost {
                 Lost::Wait => LostJournal::Wait,
                 Lost::Adopt => LostJournal::Adopt,
@@ -53,11 +57,7 @@ impl Cluster {
 
     /// The election for its Lease, where one was asked for.
     pub(super) fn election(&self, args: &ServeArgs) -> Option<Election> {
-        if !args.cluster.leader_elect {
-            return None;
-        }
-        let name = args.cluster.lease_name.as_str();
-        let (namespace, name) = name.split_once('/').unwrap_or((&self.own, name));
+        let (namespace, name) = self.lease.as_ref()?;
         let lasts = args.lease.unwrap_or(LEASE);
         let node = rustix::system::uname();
         let node = node.nodename().to_string_lossy();
@@ -76,7 +76,13 @@ impl Cluster {
         }
         let (client, fleet) = (self.client.clone(), app.fleet.clone());
         let operator = Operator::new(client, fleet, &self.namespaces, self.host.clone())
-            .with_lost_journal(self.lost);
+            .with_lost_journal(self.lost)
+            .with_lease(
+                self.lease
+                    .as_ref()
+                    .map(|(place, name)| format!("{place}/{name}")),
+            );
+        app.see(operator.view());
         metrics.connect(operator.health());
         operator.run().await;
         // The engine has ended, which is told where it is known why.
@@ -92,7 +98,7 @@ pub(super) async fn connect(
     vsiflow_kube::connect(kubeconfig).await.map_err(unusable)
 }
 
-fn unusable(error: ConnectError) -> Problem {
+pub(crate) fn unusable(error: ConnectError) -> Problem {
     Problem::new(
         Exit::Failed,
         "VSI1001",

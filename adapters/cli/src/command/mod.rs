@@ -49,6 +49,25 @@ use crate::{
 
 /// Runs the command to its end, and says what went wrong.
 pub(crate) async fn run(cli: Cli) -> Exit {
+    if !(cli.common.attended && follows(&cli.command)) {
+        return run_on(cli).await;
+    }
+    tokio::select! {
+        exit = run_on(cli) => exit,
+        () = work::left_alone() => Exit::Interrupted,
+    }
+}
+
+/// Whether it goes on until somebody ends it.
+fn follows(command: &Command) -> bool {
+    match command {
+        Command::History(args) => args.follow,
+        Command::Logs(args) => args.follow,
+        _ => false,
+    }
+}
+
+async fn run_on(cli: Cli) -> Exit {
     let done = match compose::state_path(&cli.common) {
         Ok(state) if may_forward(&cli.command) => here_or_there(&cli, &state).await,
         _ => Box::pin(dispatch(cli)).await,
@@ -183,6 +202,8 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Completions { shell } => completions::run(shell),
     }
 }
+
+pub(crate) use cluster::unusable as unusable_cluster;
 
 /// What a command comes to.
 pub(crate) type Outcome = Result<Exit, Problem>;

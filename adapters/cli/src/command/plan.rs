@@ -6,7 +6,7 @@ use super::Outcome;
 use crate::{
     args::{Common, PlanArgs},
     compose::App,
-    exit::Exit,
+    exit::{Exit, Problem},
     output::{self, plan as shown},
     work,
 };
@@ -14,10 +14,19 @@ use crate::{
 /// Exits as `kubectl diff` does: 0 where nothing would change, 1 where something would; 4 where
 /// something cannot be changed.
 pub(super) async fn run(common: &Common, args: PlanArgs) -> Outcome {
-    let resolved = work::documents(common, &args.sources.files, args.sources.recursive).await?;
+    let (files, recursive) = (&args.sources.files, args.sources.recursive);
+    // First of all: whoever holds the state directory may see a cluster that completes documents.
     let app = App::open(common).await?;
-    let planned = app.fleet.plan(&resolved).await?;
+    let resolved = match app.view() {
+        Some(view) => work::in_cluster(view, common, files).await,
+        None => work::documents(common, files, recursive).await,
+    };
+    let planned = match resolved {
+        Ok(resolved) => app.fleet.plan(&resolved).await.map_err(Problem::from),
+        Err(problem) => Err(problem),
+    };
     app.close().await;
+    let planned = planned?;
     match args.output {
         Some(format) => output::print(&shown::json(&planned), format)?,
         None => shown::text(&planned),

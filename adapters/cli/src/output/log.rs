@@ -21,9 +21,17 @@ pub(crate) fn is_json() -> bool {
     *JSON.get_or_init(|| env::var("VSIFLOW_LOG_FORMAT").is_ok_and(|form| form == "json"))
 }
 
-/// Sets it up: nothing is said unless it was asked for, but in JSON.
-pub(crate) fn set_up(verbose: u8) {
-    let filter = EnvFilter::try_from_env("VSIFLOW_LOG").unwrap_or_else(|_| by_default(verbose));
+/// Sets it up: nothing is said unless it was asked for, but in JSON. For somebody who is attended
+/// to, what the environment says of logs does not count: it was said of the process beside.
+pub(crate) fn set_up(verbose: u8, attended: bool) {
+    if attended {
+        let _ = JSON.set(false);
+    }
+    let asked = match attended {
+        true => None,
+        false => EnvFilter::try_from_env("VSIFLOW_LOG").ok(),
+    };
+    let filter = asked.unwrap_or_else(|| by_default(verbose));
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let layer = match is_json() {
         true => layer.json().flatten_event(true).boxed(),

@@ -2,15 +2,18 @@
 
 use vsiflow_engine::model::{Failure, FailureClass};
 use vsiflow_workflows::{
-    fleet::{Adopting, FleetError},
+    fleet::{Adopting, FleetError, Knowledge},
     spec::Resolved,
+    wanted::disk_entity,
 };
 
 use super::{
     Controller, by,
     give::{Wish, generation},
 };
-use crate::{operator::LostJournal, resource::Resource};
+use crate::{
+    crd::ReferenceStatus, operator::LostJournal, resource::Resource, translate::Translation,
+};
 
 impl Controller {
     /// Whether what stands on its host is to be adopted for a resource that the journal does not
@@ -18,6 +21,46 @@ impl Controller {
     /// on.
     pub(super) fn is_to_be_adopted(&self, resource: &Resource, worked_on: bool) -> bool {
         resource.is_to_be_adopted() || worked_on && self.lost == LostJournal::Adopt
+    }
+
+    /// Whether a disk was worked on by a journal that is not there any more.
+    pub(super) fn is_unknown_disk(&self, resource: &Resource) -> bool {
+        let status: ReferenceStatus =
+            serde_json::from_value(resource.status.clone()).unwrap_or_default();
+        let known = disk_entity(resource.uid)
+            .is_ok_and(|disk| self.fleet.knowledge(&disk) != Knowledge::None);
+        !known && status.run_id.is_some()
+    }
+
+    /// Whether nothing is done for such a disk until somebody decides.
+    pub(super) fn is_lost(&self, resource: &Resource) -> bool {
+        self.is_unknown_disk(resource) && self.lost == LostJournal::Wait
+    }
+
+    /// Has the fleet take such a disk over, where whoever started this process said so. Tells
+    /// whether it did.
+    pub(super) async fn adopt_disk(
+        &mut self,
+        resource: &Resource,
+        translation: &Translation,
+    ) -> bool {
+        let mut disks = translation.rest.data_disks.iter();
+        let disk = disks.find(|disk| disk.uid == Some(resource.uid));
+        // Nobody can look for it while no document says on which host.
+        let Some(disk) = disk.filter(|disk| !disk.host.is_empty()) else {
+            self.unfinished = true;
+            return false;
+        };
+        let host = translation.rest.hosts.get(&disk.host).cloned();
+        let by = by(&resource.manager, &generation(resource.generation));
+        match self.fleet.adopt_disk(disk.clone(), host, by).await {
+            Ok(_) => true,
+            Err(error) => {
+                self.unfinished = true;
+                self.refused.insert(resource.uid, *error.failure);
+                false
+            }
+        }
     }
 
     /// Has them adopted. What they are made from is given to the fleet by the next pass, and

@@ -36,7 +36,11 @@ impl Controller {
             let Some(disk) = asked.get(&resource.uid) else {
                 continue;
             };
-            if resource.is_going() || !resource.has_finalizer() {
+            let held = resource.old_finalizer().is_some() || self.is_lost(resource);
+            if held || resource.is_going() || !resource.has_finalizer() {
+                continue;
+            }
+            if self.is_unknown_disk(resource) && !self.adopt_disk(resource, translation).await {
                 continue;
             }
             let mut bytes = serde_json::to_vec(disk).unwrap_or_default();

@@ -12,7 +12,9 @@ use super::{Controller, by, status_of};
 use crate::{
     desk::{Findings, Hold},
     kind::Kind,
+    operator::LostJournal,
     resource::Resource,
+    translate::Translation,
 };
 
 impl Controller {
@@ -20,6 +22,7 @@ impl Controller {
     pub(super) async fn may_go(
         &mut self,
         resource: &Arc<Resource>,
+        translation: &Translation,
         findings: &mut Findings,
     ) -> bool {
         if !resource.has_finalizer() {
@@ -27,7 +30,7 @@ impl Controller {
         }
         match resource.key.kind {
             Kind::Vsi => self.vsi_may_go(resource, findings).await,
-            Kind::DataDisk => self.disk_may_go(resource, findings).await,
+            Kind::DataDisk => self.disk_may_go(resource, translation, findings).await,
             _ => true,
         }
     }
@@ -41,7 +44,12 @@ impl Controller {
             .await
     }
 
-    async fn disk_may_go(&mut self, resource: &Resource, findings: &mut Findings) -> bool {
+    async fn disk_may_go(
+        &mut self,
+        resource: &Resource,
+        translation: &Translation,
+        findings: &mut Findings,
+    ) -> bool {
         let Ok(entity) = disk_entity(resource.uid) else {
             return false;
         };
@@ -59,7 +67,13 @@ impl Controller {
                 return false;
             }
         }
-        self.may_be_let_go(resource, &entity, false, findings).await
+        let unknown = self.is_unknown_disk(resource) && !resource.is_orphaned();
+        let worked_on = match unknown && self.lost == LostJournal::Adopt {
+            true => !self.adopt_disk(resource, translation).await,
+            false => unknown,
+        };
+        self.may_be_let_go(resource, &entity, worked_on, findings)
+            .await
     }
 
     /// Asks the fleet to remove what a resource is about, once, and tells whether that is done.

@@ -27,7 +27,7 @@ use serde_json::Value;
 pub use data_disk::{DataDisk, DataDiskRef, DataDiskRefSpec, DataDiskSpec};
 pub use network_ref::{NetworkRef, NetworkRefSpec};
 pub use selector::{Expression, Selector};
-pub use status::{Condition, OldMetadata, ReferenceStatus, VsiStatus};
+pub use status::{Condition, OldMetadata, Proposal, ReferenceStatus, VsiStatus};
 pub use vsi::{BootDisk, Machine, Vsi, VsiSpec};
 
 /// The group of the kinds.

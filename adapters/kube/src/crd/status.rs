@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use vsiflow_workflows::plan::Plan;
 
 use super::validation;
 
@@ -38,9 +39,16 @@ pub struct VsiStatus {
     /// The newest run; `vsiflow history` tells each of its steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
+    /// The change that waits for approval: what it takes, and the id by which it is approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "validation::anything")]
+    pub proposal: Option<Proposal>,
     /// The host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// The Lease of the process that serves this resource, as NAMESPACE/NAME, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_by: Option<String>,
     /// What is doubtful about the resource, its contract or its guest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -48,6 +56,16 @@ pub struct VsiStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// A change that waits for approval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Names this very change.
+    pub id: String,
+    /// What it takes.
+    #[serde(flatten)]
+    pub plan: Plan,
 }
 
 /// What the operator before this one told in `metadata`.
@@ -59,6 +77,13 @@ pub struct OldMetadata {
     /// The guest's addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ipaddresses: Vec<String>,
+    /// The domain's definition, as its host printed it last.
+    #[serde(
+        default,
+        rename = "domainXML",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub domain_xml: String,
 }
 
 /// What a data disk, or a reference to a disk or network, is.
@@ -84,6 +109,9 @@ pub struct ReferenceStatus {
     /// The host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// The newest run, of a data disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
     /// The VSIs that use it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub used_by: Vec<String>,

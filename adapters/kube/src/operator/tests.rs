@@ -1,5 +1,6 @@
 //! The whole of it against an API server that fails on demand, in virtual time.
 
+mod held;
 mod rig;
 
 use std::time::Duration;

@@ -29,6 +29,34 @@ fn nothing_is_concluded_before_every_watch_has_listed() {
 }
 
 #[test]
+fn what_one_namespace_lacks_keeps_no_other_waiting() {
+    let all = |namespace: &str| {
+        [What::Kind(Kind::Vsi), What::Secrets].map(|what| (what, Some(namespace.to_owned())))
+    };
+    let sources: Vec<_> = ["default", "other"].into_iter().flat_map(all).collect();
+    let world = World::new(sources);
+    let elsewhere = |name, number, meta: serde_json::Value| {
+        let mut rest = json!({"metadata": {"resourceVersion": "1", "namespace": "other"}});
+        for (key, value) in meta.as_object().unwrap() {
+            rest["metadata"][key] = value.clone();
+        }
+        Told::Resource(resource(Kind::Vsi, name, number, rest))
+    };
+    let going = json!({"deletionTimestamp": "2027-01-01T00:00:00Z"});
+    world.replace(
+        &all("other")[0],
+        vec![elsewhere("c", 3, json!({})), elsewhere("d", 4, going)],
+    );
+    world.replace(&source(), vec![told("a", 1, "1")]);
+    // Of a namespace without rights only what is to be deleted is looked at.
+    assert_eq!(names(&world), ["d"]);
+    world.replace(&all("default")[1], Vec::new());
+    assert_eq!(names(&world).len(), 2);
+    world.replace(&all("other")[1], Vec::new());
+    assert_eq!(names(&world).len(), 3);
+}
+
+#[test]
 fn a_list_takes_the_place_of_what_its_own_watch_told() {
     let world = World::new(vec![source()]);
     world.replace(&source(), vec![told("a", 1, "1"), told("b", 2, "1")]);

@@ -207,6 +207,19 @@ impl Rig {
         .await
     }
 
+    /// How many volumes of data disks there are.
+    pub(super) async fn volumes(&self) -> usize {
+        let host = self.hosts.hosts.sim(HOST).await.unwrap();
+        host.with(|state| {
+            let pools = state.pools.values();
+            let names = pools.flat_map(|pool| pool.volumes.keys());
+            names
+                .filter(|name| name.parse::<uuid::Uuid>().is_ok())
+                .count()
+        })
+        .await
+    }
+
     /// Makes the host's domains look as another program left them.
     pub(super) async fn unmark(&self) {
         let host = self.hosts.hosts.sim(HOST).await.unwrap();

@@ -1,0 +1,314 @@
+//! Runs `kubectl` itself, and by it `vsiflow` in the pod that holds the Lease.
+
+use std::{io, process::Stdio};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{Child, Command},
+};
+use vsiflow_kube::plugin::PodPlace;
+
+use super::{
+    There,
+    args::{HistoryArgs, LogsArgs, PlanArgs, RetryArgs},
+    problem,
+};
+use crate::{
+    args::{Format, HistoryFormat},
+    command::Outcome,
+    exit::{Exit, Problem},
+    output, work,
+};
+
+/// The container, and the binary in it.
+const CONTAINER: &str = "vsiflow";
+const BINARY: &str = "vsiflow";
+/// What kubectl adds where a command in a container failed; the exit code says it as well.
+const ADDED: &str = "command terminated with exit code ";
+/// How kubectl begins where the API server did not allow it.
+const FORBIDDEN: &str = "Error from server (Forbidden)";
+/// Documents of one plan, in bytes.
+const MOST: u64 = 64 * 1024 * 1024;
+
+/// What a command in the pod is given to read.
+enum Input {
+    /// Nothing.
+    Nothing,
+    /// That, and then the end.
+    Bytes(Vec<u8>),
+    /// Nothing, and no end as long as somebody is there: it ends with its caller.
+    Open,
+}
+
+pub(super) async fn get(there: &There<'_>, rest: Vec<String>) -> Outcome {
+    let mut words = there.access.words();
+    if let Some(namespace) = &there.access.namespace {
+        words.push(format!("--namespace={namespace}"));
+    }
+    words.extend(["get".to_owned(), "onprem-hpcrs".to_owned()]);
+    words.extend(rest);
+    run(words, Input::Nothing).await
+}
+
+pub(super) async fn history(there: &There<'_>, args: HistoryArgs) -> Outcome {
+    let mut words = vec!["history".to_owned(), args.name.clone()];
+    if let Some(from) = args.from_offset {
+        words.push(format!("--from-offset={from}"));
+    }
+    match args.output {
+        Some(HistoryFormat::Json) => words.push("--output=json".to_owned()),
+        Some(HistoryFormat::Wide) => words.push("--output=wide".to_owned()),
+        None => {}
+    }
+    follow(there, &args.name, words, args.follow).await
+}
+
+pub(super) async fn logs(there: &There<'_>, args: LogsArgs) -> Outcome {
+    let mut words = vec!["logs".to_owned(), args.name.clone()];
+    if let Some(tail) = args.tail {
+        words.push(format!("--tail={tail}"));
+    }
+    for (said, word) in [(args.failed, "--failed"), (args.definition, "--definition")] {
+        words.extend(said.then(|| word.to_owned()));
+    }
+    follow(there, &args.name, words, args.follow).await
+}
+
+async fn follow(there: &There<'_>, name: &str, mut words: Vec<String>, on: bool) -> Outcome {
+    words.extend(on.then(|| "--follow".to_owned()));
+    let input = match on {
+        true => Input::Open,
+        false => Input::Nothing,
+    };
+    ask(there, name, words, input).await
+}
+
+pub(super) async fn retry(there: &There<'_>, args: RetryArgs) -> Outcome {
+    let mut words = vec!["retry".to_owned()];
+    words.extend(args.names.iter().cloned());
+    words.extend(args.wait.then(|| "--wait".to_owned()));
+    words.push(reason(&args.reason));
+    let first = args.names.first().cloned().unwrap_or_default();
+    ask(there, &first, words, Input::Nothing).await
+}
+
+pub(super) async fn cancel(there: &There<'_>, name: &str, why: &str) -> Outcome {
+    let words = vec!["cancel".to_owned(), name.to_owned(), reason(why)];
+    ask(there, name, words, Input::Nothing).await
+}
+
+/// The actor is the process's user in the pod: that it was asked by way of kubectl is said here.
+fn reason(why: &str) -> String {
+    match why {
+        "" => "--reason=kubectl vsi".to_owned(),
+        why => format!("--reason=kubectl vsi: {why}"),
+    }
+}
+
+/// What applying files would change: the API server says what the resources would be, with what
+/// its admission makes of them, and the process that serves them what that takes.
+pub(super) async fn plan(there: &There<'_>, args: PlanArgs) -> Outcome {
+    let documents = dry_run(there, &args).await?;
+    let mut words = vec!["plan".to_owned(), "--filename=-".to_owned()];
+    let format = args.output.map(Format::word);
+    words.extend(format.map(|format| format!("--output={format}")));
+    let pod = pod_of(there, None).await?;
+    let words = in_pod(there, &pod, words, None);
+    run(words, Input::Bytes(documents)).await
+}
+
+async fn dry_run(there: &There<'_>, args: &PlanArgs) -> Result<Vec<u8>, Problem> {
+    let mut words = there.access.words();
+    words.push(format!("--namespace={}", there.cluster.namespace()));
+    words.extend(["apply", "--dry-run=server", "--output=yaml"].map(str::to_owned));
+    words.extend(args.files.iter().map(|file| format!("--filename={file}")));
+    let mut command = Command::new("kubectl");
+    command.args(words).kill_on_drop(true);
+    command.stdin(Stdio::inherit()).stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(unrunnable)?;
+    let mut documents = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        let read = stdout.take(MOST).read_to_end(&mut documents).await;
+        read.map_err(unrunnable)?;
+    }
+    let status = child.wait().await.map_err(unrunnable)?;
+    match status.success() {
+        true => Ok(documents),
+        // It said what is wrong.
+        false => Err(Problem::new(Exit::Usage, "", "", "")),
+    }
+}
+
+/// Has `vsiflow` answer in the pod that serves the VSI.
+async fn ask(there: &There<'_>, name: &str, words: Vec<String>, input: Input) -> Outcome {
+    let pod = pod_of(there, Some(name)).await?;
+    let interactive = matches!(input, Input::Open).then_some("-i");
+    let mut words = words;
+    words.push(format!("--namespace={}", there.cluster.namespace()));
+    run(in_pod(there, &pod, words, interactive), input).await
+}
+
+fn in_pod(
+    there: &There<'_>,
+    pod: &PodPlace,
+    words: Vec<String>,
+    interactive: Option<&str>,
+) -> Vec<String> {
+    let fed = words
+        .iter()
+        .any(|word| word == "--filename=-")
+        .then_some("-i");
+    let mut all = there.access.words();
+    all.push(format!("--namespace={}", pod.namespace));
+    all.push("exec".to_owned());
+    all.extend(interactive.or(fed).map(str::to_owned));
+    all.extend(
+        [
+            pod.name.as_str(),
+            "-c",
+            CONTAINER,
+            "--",
+            BINARY,
+            "--attended",
+        ]
+        .map(str::to_owned),
+    );
+    all.extend(words);
+    all
+}
+
+/// The pod that is named; else the one that holds the Lease that is named; else the one that holds
+/// the Lease that the VSI's status names.
+async fn pod_of(there: &There<'_>, name: Option<&str>) -> Result<PodPlace, Problem> {
+    if let Some(pod) = &there.access.pod {
+        let (namespace, name) = place(pod, "--pod NAMESPACE/POD")?;
+        return Ok(PodPlace { namespace, name });
+    }
+    let lease = match (&there.access.operator, name) {
+        (Some(lease), _) => lease.clone(),
+        (None, Some(name)) => {
+            let vsi = there.cluster.vsi(name).await.map_err(problem)?;
+            vsi.status.served_by.ok_or_else(unserved)?
+        }
+        (None, None) => there
+            .cluster
+            .any_lease()
+            .await
+            .map_err(problem)?
+            .ok_or_else(unserved)?,
+    };
+    let (namespace, lease) = place(&lease, "--operator NAMESPACE/LEASE")?;
+    there
+        .cluster
+        .acting(&namespace, &lease)
+        .await
+        .map_err(problem)
+}
+
+fn place(text: &str, form: &str) -> Result<(String, String), Problem> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Err(Problem::new(
+            Exit::Usage,
+            "VSI0801",
+            format!("{text} names no place"),
+            &format!("write {form}"),
+        )),
+    }
+}
+
+fn unserved() -> Problem {
+    Problem::new(
+        Exit::NotFound,
+        "VSI1022",
+        "no status here names a Lease: nothing serves these resources, or it runs without \
+         --leader-elect",
+        "name its Lease with --operator NAMESPACE/LEASE or $VSIFLOW_OPERATOR, or its pod with \
+         --pod NAMESPACE/POD",
+    )
+}
+
+/// Runs kubectl, prints what it prints, and ends as it does.
+async fn run(words: Vec<String>, input: Input) -> Outcome {
+    let mut command = Command::new("kubectl");
+    command.args(words).kill_on_drop(true);
+    command.stdin(match input {
+        Input::Nothing => Stdio::null(),
+        _ => Stdio::piped(),
+    });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(unrunnable)?;
+    let (exit, forbidden) = tokio::select! {
+        ended = converse(&mut child, input) => ended?,
+        () = work::interrupted() => (Exit::Interrupted, false),
+    };
+    match forbidden {
+        true => Err(Problem::new(
+            Exit::Failed,
+            "VSI1023",
+            "this user may not run commands in the pod that serves the VSIs",
+            "have `create` and `get` on pods/exec granted in its namespace; what the resource \
+             itself tells needs neither: `kubectl vsi describe`",
+        )),
+        false => Ok(exit),
+    }
+}
+
+async fn converse(child: &mut Child, input: Input) -> Result<(Exit, bool), Problem> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    // As long as it is held, whatever is run in the pod has somebody to run for.
+    let held = async {
+        let mut stdin = stdin?;
+        let Input::Bytes(bytes) = input else {
+            return Some(stdin);
+        };
+        // Whoever does not read it says why on standard error.
+        let _ = stdin.write_all(&bytes).await;
+        None
+    };
+    let (held, printed, said) = tokio::join!(held, print(stdout), tell(stderr));
+    printed?;
+    let status = child.wait().await.map_err(unrunnable)?;
+    drop(held);
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    let exit = code.map_or(Exit::Interrupted, Exit::of);
+    Ok((exit, said && exit != Exit::Done))
+}
+
+/// What a guest wrote may be in it: nothing of that is obeyed by a terminal.
+async fn print(from: Option<impl AsyncRead + Unpin>) -> Result<(), Problem> {
+    let Some(mut from) = from else { return Ok(()) };
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        match from.read(&mut piece).await {
+            Ok(0) => return Ok(()),
+            Ok(read) => output::console(piece.get(..read).unwrap_or_default())?,
+            Err(error) => return Err(unrunnable(error)),
+        }
+    }
+}
+
+/// Passes on what is said, and tells whether it was that kubectl may not do it.
+async fn tell(from: Option<impl AsyncRead + Unpin>) -> bool {
+    let Some(from) = from else { return false };
+    let mut lines = BufReader::new(from).lines();
+    let mut forbidden = false;
+    while let Ok(Some(text)) = lines.next_line().await {
+        forbidden |= text.starts_with(FORBIDDEN) && text.contains("pods");
+        if !text.starts_with(ADDED) {
+            output::note(&text);
+        }
+    }
+    forbidden
+}
+
+fn unrunnable(error: io::Error) -> Problem {
+    Problem::new(
+        Exit::Failed,
+        "VSI1023",
+        format!("kubectl cannot be run: {error}"),
+        "see that kubectl is on the PATH",
+    )
+}

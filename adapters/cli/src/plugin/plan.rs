@@ -1,0 +1,104 @@
+//! Plans: of a change that waits for approval, as the status tells it; of files, as the process
+//! tells it that would make the change.
+
+use serde_json::{Value, json};
+use vsiflow_kube::{crd::Proposal, plugin::VsiResource};
+
+use super::{
+    There,
+    args::{PlanArgs, PowerArgs},
+    ask, power, problem,
+};
+use crate::{
+    command::Outcome,
+    exit::{Exit, Problem},
+    output,
+};
+
+/// Exits as `vsiflow plan` does: 0 where nothing would change, 1 where something would, 4 where
+/// something cannot be changed.
+pub(super) async fn run(there: &There<'_>, args: PlanArgs) -> Outcome {
+    if !args.files.is_empty() {
+        return ask::plan(there, args).await;
+    }
+    let mut vsis = Vec::new();
+    for name in &args.names {
+        vsis.push(there.cluster.vsi(name).await.map_err(problem)?);
+    }
+    match args.output {
+        Some(format) => {
+            let items: Vec<_> = vsis.iter().map(item).collect();
+            output::print(&output::list(&items), format)?;
+        }
+        None => vsis.iter().for_each(show),
+    }
+    Ok(vsis.iter().map(exit).max().unwrap_or(Exit::Done))
+}
+
+/// Shows each change, then lets it go on: that very one, not what may take its place meanwhile.
+pub(super) async fn approve(there: &There<'_>, args: PowerArgs) -> Outcome {
+    let mut waiting = Vec::new();
+    for name in &args.names {
+        let vsi = there.cluster.vsi(name).await.map_err(problem)?;
+        let id = proposal(&vsi)?.id.clone();
+        if args.output.is_none() {
+            show(&vsi);
+        }
+        waiting.push((vsi, id));
+    }
+    let mut approved = Vec::new();
+    for (vsi, id) in waiting {
+        let after = there.cluster.approve(&vsi, &id).await;
+        approved.push((vsi, after.map_err(problem)?));
+    }
+    let said = ("is approved", power::By::Annotation);
+    power::finish(there, approved, &args, said).await
+}
+
+fn proposal(vsi: &VsiResource) -> Result<&Proposal, Problem> {
+    vsi.status.proposal.as_ref().ok_or_else(|| {
+        Problem::new(
+            Exit::Blocked,
+            "VSI0704",
+            format!("no change of {} waits for approval", vsi.label()),
+            "change its resource; `kubectl vsi plan -f FILE` says what that would do",
+        )
+    })
+}
+
+fn show(vsi: &VsiResource) {
+    match &vsi.status.proposal {
+        Some(waiting) => {
+            output::line(&format!(
+                "{} waits with the change {}:",
+                vsi.label(),
+                waiting.id
+            ));
+            output::plan::changes(&waiting.plan);
+        }
+        None => output::line(&format!("{}: no change waits for approval", vsi.label())),
+    }
+}
+
+fn item(vsi: &VsiResource) -> Value {
+    let plan = vsi.status.proposal.as_ref().map(|waiting| &waiting.plan);
+    let plan = plan.cloned().unwrap_or_default();
+    json!({
+        "kind": "vsi",
+        "metadata": {"name": vsi.name, "namespace": vsi.namespace},
+        "action": plan.how().map_or_else(|| json!("none"), |how| json!(how)),
+        "changes": plan.changes,
+        "destroys": plan.destroys,
+        "keeps": plan.keeps,
+        "awaitsApproval": vsi.status.proposal.is_some(),
+        "id": vsi.status.proposal.as_ref().map(|waiting| &waiting.id),
+    })
+}
+
+fn exit(vsi: &VsiResource) -> Exit {
+    match &vsi.status.proposal {
+        Some(waiting) if waiting.plan.refused().next().is_some() => Exit::Blocked,
+        Some(_) => Exit::Failed,
+        None => Exit::Done,
+    }
+}

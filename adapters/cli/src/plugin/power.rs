@@ -1,0 +1,214 @@
+//! Power: one field of the resource, or for a restart an annotation.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use vsiflow_kube::plugin::VsiResource;
+use vsiflow_workflows::{phase::Phase, spec::PowerState, wanted::PowerAction};
+
+use super::{There, args::PowerArgs, problem};
+use crate::{
+    args::Format,
+    command::Outcome,
+    exit::{Exit, Problem},
+    output, work,
+};
+
+/// How often a resource is looked at while it is waited for.
+const POLL: Duration = Duration::from_millis(500);
+
+pub(super) async fn run(there: &There<'_>, action: PowerAction, args: PowerArgs) -> Outcome {
+    // Names are looked up first: a slip of the pen touches nothing.
+    let mut before = Vec::new();
+    for name in &args.names {
+        let vsi = there.cluster.vsi(name).await.map_err(problem)?;
+        refuse(&vsi, action)?;
+        before.push(vsi);
+    }
+    let mut changed = Vec::new();
+    for vsi in before {
+        let after = match action {
+            PowerAction::Restart => there.cluster.restart(&vsi, Timestamp::now()).await,
+            action => there.cluster.power(&vsi, action.state()).await,
+        };
+        changed.push((vsi, after.map_err(problem)?));
+    }
+    let by = match action {
+        PowerAction::Restart => By::Annotation,
+        _ => By::Spec,
+    };
+    finish(there, changed, &args, (said(action), by)).await
+}
+
+/// Says what was asked, and waits where that was asked for.
+pub(super) async fn finish(
+    there: &There<'_>,
+    changed: Vec<(VsiResource, VsiResource)>,
+    args: &PowerArgs,
+    (said, by): (&str, By),
+) -> Outcome {
+    let until = args
+        .timeout
+        .and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut exit = Exit::Done;
+    let mut objects = Vec::new();
+    for (before, after) in changed {
+        let (vsi, came) = match args.wait {
+            true => decided(there, &before, after, by, until).await?,
+            false => (after, Exit::Done),
+        };
+        if args.output.is_none() {
+            tell(&vsi, args.wait, came, said);
+        }
+        exit = exit.max(came);
+        objects.push(vsi);
+    }
+    if let Some(format) = args.output {
+        print(&objects, format)?;
+    }
+    Ok(exit)
+}
+
+fn print(all: &[VsiResource], format: Format) -> Result<(), Problem> {
+    match (format, all) {
+        (Format::Name | Format::Wide, all) => {
+            all.iter().for_each(|vsi| output::line(&vsi.label()));
+            Ok(())
+        }
+        (format, [one]) => output::print(&one.object(), format),
+        (format, all) => {
+            let objects: Vec<_> = all.iter().map(VsiResource::object).collect();
+            output::print(&output::list(&objects), format)
+        }
+    }
+}
+
+fn tell(vsi: &VsiResource, waited: bool, came: Exit, said: &str) {
+    let label = vsi.label();
+    if !waited {
+        return output::line(&format!("{label} {said}"));
+    }
+    let phase = vsi.status.phase.clone().unwrap_or_default();
+    match came {
+        Exit::Done => output::line(&format!("{label} is {phase}")),
+        Exit::TimedOut => output::note(&format!("{label}: not decided in time; it is {phase}")),
+        Exit::Interrupted => output::note(&format!("{label}: interrupted; it goes on")),
+        _ => {
+            let mut all = vsi.status.conditions.iter();
+            let waiting = all.find(|one| one.name == "UpdateApproved" && one.status == "False");
+            let why = waiting.map_or(&vsi.status.description, |waiting| &waiting.message);
+            output::note(&format!("{label} is {phase}: {why}"));
+        }
+    }
+}
+
+fn said(action: PowerAction) -> &'static str {
+    match action {
+        PowerAction::Start | PowerAction::Unpause => "is to run",
+        PowerAction::Stop => "is to be off",
+        PowerAction::Pause => "is to be suspended",
+        PowerAction::Restart => "is to be restarted",
+    }
+}
+
+/// What makes no sense for the resource as it is.
+fn refuse(vsi: &VsiResource, action: PowerAction) -> Result<(), Problem> {
+    let blocked = |code: &str, message: &str, remedy: &str| {
+        let message = format!("{} {message}", vsi.label());
+        Err(Problem::new(Exit::Blocked, code, message, remedy))
+    };
+    if vsi.is_going {
+        let remedy = "wait until it is gone; `kubectl vsi describe` says what it waits for";
+        return blocked("VSI0702", "is being deleted", remedy);
+    }
+    let remedy = "start it first: `kubectl vsi start`";
+    match (action, vsi.power_state()) {
+        (PowerAction::Pause | PowerAction::Unpause, PowerState::Stopped) => blocked(
+            "VSI0705",
+            "is stopped; only a guest that runs is paused",
+            remedy,
+        ),
+        (PowerAction::Restart, PowerState::Stopped) => blocked(
+            "VSI0705",
+            "is stopped; only a guest that runs is restarted",
+            remedy,
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// How a change of a resource is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// By its spec, of which each generation is counted.
+    Spec,
+    /// By an annotation: that it was seen is told by a new run.
+    Annotation,
+}
+
+/// Waits until it is known what came of a change of the resource.
+async fn decided(
+    there: &There<'_>,
+    before: &VsiResource,
+    mut now: VsiResource,
+    by: By,
+    until: Option<Instant>,
+) -> Result<(VsiResource, Exit), Problem> {
+    let asked = now.generation;
+    loop {
+        let seen = now
+            .status
+            .observed_generation
+            .is_some_and(|seen| seen >= asked);
+        let begun = by == By::Spec || now.status.run_id != before.status.run_id;
+        if seen && waits_anew(before, &now) {
+            return Ok((now, Exit::Blocked));
+        }
+        if seen
+            && begun
+            && let Some(exit) = exit(&now)
+        {
+            return Ok((now, exit));
+        }
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return Ok((now, Exit::TimedOut));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = work::interrupted() => return Ok((now, Exit::Interrupted)),
+        }
+        now = there.cluster.vsi(&now.name).await.map_err(problem)?;
+    }
+}
+
+/// Whether a change waits for approval that did not wait before.
+fn waits_anew(before: &VsiResource, now: &VsiResource) -> bool {
+    let id = |vsi: &VsiResource| {
+        vsi.status
+            .proposal
+            .as_ref()
+            .map(|waiting| waiting.id.clone())
+    };
+    id(now).is_some() && id(now) != id(before)
+}
+
+/// What it came to; none where that is not known yet.
+fn exit(vsi: &VsiResource) -> Option<Exit> {
+    let phase = vsi.status.phase.as_deref().and_then(Phase::named)?;
+    if vsi.condition("Accepted") == "False" {
+        return Some(Exit::Blocked);
+    }
+    let stands = |state: PowerState| {
+        (vsi.power_state() == state && vsi.condition("Progressing") == "False")
+            .then_some(Exit::Done)
+    };
+    match phase {
+        Phase::Failed => Some(Exit::Failed),
+        Phase::Blocked => Some(Exit::Blocked),
+        Phase::Running | Phase::Degraded => stands(PowerState::Running),
+        Phase::Stopped => stands(PowerState::Stopped),
+        Phase::Paused => stands(PowerState::Paused),
+        _ => None,
+    }
+}

@@ -1,0 +1,43 @@
+//! Tells the fleet which changes somebody approved in the cluster.
+
+use vsiflow_workflows::{fleet::Knowledge, wanted::vsi_entity};
+
+use super::{Controller, by};
+use crate::{kind::Kind, resource::Resource, world::Snapshot};
+
+impl Controller {
+    /// Passes on what annotations approve. An approval names the change that it is about, so that
+    /// one that was given before, or for what took its place since, says nothing.
+    pub(super) async fn approve(&mut self, snapshot: &Snapshot) {
+        let vsis = snapshot
+            .resources
+            .iter()
+            .filter(|one| one.key.kind == Kind::Vsi && !one.is_going());
+        for resource in vsis {
+            if let Some(id) = resource.approves()
+                && resource.old_finalizer().is_none()
+            {
+                self.approve_one(resource, id).await;
+            }
+        }
+    }
+
+    async fn approve_one(&mut self, resource: &Resource, id: &str) {
+        let alive = vsi_entity(resource.uid)
+            .is_ok_and(|entity| self.fleet.knowledge(&entity) == Knowledge::Alive);
+        if !alive {
+            return;
+        }
+        let (namespace, uid) = (&resource.key.namespace, resource.uid.to_string());
+        let by = by(&resource.manager, "the resource approves it");
+        match self.fleet.approve_this(namespace, &uid, id, by).await {
+            Ok(false) => {}
+            Ok(true) => self.desk.dirty_uid(&resource.uid),
+            Err(error) => {
+                self.unfinished = true;
+                self.refused.insert(resource.uid, *error.failure);
+                self.desk.dirty_uid(&resource.uid);
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! `kubectl vsi` on a real API server.
+
+use serde_json::Value;
+use vsiflow_tests::{Cluster, Plugin, Running, Vsi, Vsiflow};
+
+const WEB: &str = "vsi/web";
+
+/// A namespace that is served by a process with a Lease.
+fn served(cluster: &Cluster) -> (Vsiflow, Running) {
+    let vsiflow = Vsiflow::simulated();
+    let lease = format!("{}/vsiflow", cluster.namespace());
+    let serving = cluster.serve(&vsiflow, &["--leader-elect", "--lease-name", &lease]);
+    (vsiflow, serving)
+}
+
+fn phase(cluster: &Cluster) -> Value {
+    cluster.get(WEB)["status"]["phase"].clone()
+}
+
+#[test]
+fn kube_plugin_power_is_a_field_of_the_resource_and_whoever_owns_it_is_named() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let (vsiflow, _serving) = served(&cluster);
+    let plugin = Plugin::of(&cluster, &vsiflow);
+    cluster.apply(Vsi::named("web"));
+    cluster.wait_ready(WEB);
+    plugin
+        .run(&["stop", "web", "--wait"])
+        .exits(0)
+        .says("vsi/web is Stopped");
+    let ran = plugin.run(&["start", "vsi/web", "--wait", "-o", "json"]);
+    let web = ran.exits(0).json();
+    assert_eq!(web["status"]["phase"], "Running");
+    assert_eq!(web["spec"]["contract"], "<hidden>");
+    let history = ["history", "-n", cluster.namespace(), "web"];
+    let told = vsiflow.run(&history).exits(0);
+    told.says("kubernetes:kubectl-vsi");
+
+    // A chart that says so has the last word.
+    let chart = Vsi::named("web").with("powerState: Running").to_string();
+    let apply = [
+        "apply",
+        "--server-side",
+        "--field-manager=helm",
+        "--force-conflicts",
+        "-f",
+        "-",
+    ];
+    cluster.feed(&apply, &chart).exits(0);
+    plugin
+        .run(&["stop", "web"])
+        .exits(4)
+        .says("spec.powerState of vsi/web belongs to helm")
+        .says("VSI1021")
+        .says("change powerState in the chart's values");
+    assert_eq!(cluster.get(WEB)["spec"]["powerState"], "Running");
+    // What it says already is nobody's loss.
+    plugin.run(&["start", "web", "--wait"]).exits(0);
+    plugin.run(&["stop", "nobody"]).exits(3).says("VSI0703");
+    plugin
+        .run(&["stop"])
+        .exits(2)
+        .says("Usage: kubectl vsi stop");
+    assert!(plugin.asked().is_empty(), "no pod was asked");
+}
+
+#[test]
+fn kube_plugin_a_restart_is_asked_for_by_the_resource_and_done_once() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let (vsiflow, serving) = served(&cluster);
+    let plugin = Plugin::of(&cluster, &vsiflow);
+    cluster.apply(Vsi::named("web"));
+    cluster.wait_ready(WEB);
+    let first = cluster.get(WEB)["status"]["runId"].clone();
+    plugin
+        .run(&["restart", "web", "--wait"])
+        .exits(0)
+        .says("vsi/web is Running");
+    let second = cluster.get(WEB)["status"]["runId"].clone();
+    assert_ne!(first, second);
+    serving.kill();
+    let lease = format!("{}/vsiflow", cluster.namespace());
+    let mut serving = cluster.serve(&vsiflow, &["--leader-elect", "--lease-name", &lease]);
+    assert!(serving.reaches("serving the resources", 60));
+    // Whatever it does about this one comes after what it would do about the annotation.
+    cluster.apply(Vsi::named("db"));
+    cluster.wait_ready("vsi/db");
+    assert_eq!(cluster.get(WEB)["status"]["runId"], second);
+    plugin.run(&["stop", "web", "--wait"]).exits(0);
+    plugin.run(&["restart", "web"]).exits(4).says("VSI0705");
+    plugin
+        .run(&["pause", "web"])
+        .exits(4)
+        .says("kubectl vsi start");
+}
+
+#[test]
+fn kube_plugin_a_change_is_shown_and_approved_as_it_was_shown() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let (vsiflow, _serving) = served(&cluster);
+    let plugin = Plugin::of(&cluster, &vsiflow);
+    let with = |cpus: u32| Vsi::named("web").with("updatePolicy: Manual").cpus(cpus);
+    cluster.apply(with(2));
+    cluster.wait_ready(WEB);
+    plugin
+        .run(&["plan", "web"])
+        .exits(0)
+        .says("no change waits");
+    plugin.run(&["approve", "web"]).exits(4).says("VSI0704");
+    let id = || cluster.get(WEB)["status"]["proposal"]["id"].clone();
+    cluster.apply(with(3));
+    cluster.until("a change waits", 30, || id().is_string());
+    let first = id();
+    let ran = plugin.run(&["plan", "web"]).exits(1);
+    ran.says("machine.cpus: 2 -> 3").says("on restart");
+    let ran = plugin.run(&["plan", "web", "-o", "json"]).exits(1);
+    assert_eq!(ran.json()["items"][0]["id"], first);
+
+    // What was approved is not what waits now.
+    cluster.apply(with(4));
+    cluster.until("another change waits", 30, || {
+        id().is_string() && id() != first
+    });
+    let stale = format!("vsiflow.io/approve={}", first.as_str().unwrap());
+    cluster.kubectl(&["annotate", WEB, &stale]).exits(0);
+    plugin
+        .run(&["approve", "web", "--wait"])
+        .exits(0)
+        .says("machine.cpus: 2 -> 4")
+        .says("vsi/web is Running");
+    assert!(id().is_null());
+    plugin.run(&["describe", "web"]).exits(0).says("Accepted");
+    // Power is a change like any other for a VSI whose changes wait.
+    plugin
+        .run(&["stop", "web", "--wait"])
+        .exits(4)
+        .says("kubectl vsi approve web");
+    plugin.run(&["approve", "web", "--wait"]).exits(0);
+    assert_eq!(phase(&cluster), "Stopped");
+}
+
+#[test]
+fn kube_plugin_what_the_journal_tells_is_asked_of_the_pod_that_holds_the_lease() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let (vsiflow, serving) = served(&cluster);
+    let plugin = Plugin::of(&cluster, &vsiflow);
+    cluster.apply(Vsi::named("web"));
+    cluster.wait_ready(WEB);
+    let table = plugin.run(&["get", "web"]).exits(0);
+    table.says("PHASE");
+    let ran = plugin.run(&["history", "web", "-o", "json"]).exits(0);
+    assert!(ran.stdout.contains("define_domain"), "{ran:?}");
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let asked = plugin.asked().pop().unwrap();
+    let place = format!("--namespace={} exec {}", cluster.namespace(), host.trim());
+    assert!(asked.contains(&place), "{asked}");
+    plugin.run(&["logs", "web"]).exits(0).says("HPL10001I");
+    plugin.run(&["logs", "nobody"]).exits(3).says("VSI0703");
+    plugin.run(&["retry", "web"]).exits(0);
+    let ran = plugin.run(&["cancel", "web"]).exits(0);
+    ran.says("no run is open").keeps_quiet_about("terminated");
+
+    // What waits for nobody any more ends, wherever it runs.
+    let mut following = plugin.start(&["logs", "web", "-f"]);
+    assert!(following.prints("HPL10001I", 30));
+    assert!(plugin.in_pods() > 0);
+    following.kill();
+    cluster.until("it has ended", 20, || plugin.in_pods() == 0);
+
+    // Nobody holds the Lease once the process has ended in order.
+    serving.terminate();
+    serving.end(30).exits(0);
+    plugin
+        .run(&["history", "web"])
+        .exits(1)
+        .says("nobody holds the Lease")
+        .says("VSI1022");
+    plugin
+        .run(&["history", "web", "--operator", "here"])
+        .exits(2)
+        .says("--operator NAMESPACE/LEASE");
+}
+
+#[test]
+fn kube_plugin_files_are_planned_against_what_is_in_the_cluster() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let (vsiflow, _serving) = served(&cluster);
+    let plugin = Plugin::of(&cluster, &vsiflow);
+    cluster.apply(Vsi::named("web").disk("data", "1Mi"));
+    cluster.wait_ready(WEB);
+    let plan = |name: &str, document: String| {
+        let path = vsiflow.write(name, &document);
+        plugin.run(&["plan", "-f", path.to_str().unwrap()])
+    };
+    // The disk's document is not in the file, but in the cluster.
+    let web = || Vsi::named("web").choosing_disks();
+    plan("same.yaml", web().to_string())
+        .exits(0)
+        .says("No changes");
+    plan("more.yaml", web().cpus(4).to_string())
+        .exits(1)
+        .says("machine.cpus: 1 -> 4");
+    plan("less.yaml", Vsi::named("web").to_string())
+        .exits(1)
+        .says("disks[data]");
+    plan("new.yaml", Vsi::named("other").to_string())
+        .exits(1)
+        .says("will be created");
+    plan("wrong.yaml", "kind: Nothing\n".to_owned()).exits(2);
+    assert_eq!(cluster.get("vsi/other"), Value::Null, "nothing was made");
+}

@@ -1,0 +1,108 @@
+//! `kubectl vsi`: the binary under its other name, found by a real kubectl.
+
+use std::{
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    Cluster, Running, Vsiflow,
+    vsiflow::{Ran, binary},
+};
+
+/// A folder at the head of the PATH with the plugin in it. The lab's API server has no kubelet: a
+/// `kubectl` beside the plugin runs here what is to be run in a pod, with the settings of the
+/// chart's container, and passes everything else on to the real one.
+pub struct Plugin<'a> {
+    cluster: &'a Cluster,
+    folder: PathBuf,
+    state: PathBuf,
+}
+
+impl<'a> Plugin<'a> {
+    /// For the state directory of the process that serves the cluster.
+    ///
+    /// # Panics
+    /// When the files cannot be written.
+    pub fn of(cluster: &'a Cluster, vsiflow: &Vsiflow) -> Self {
+        let folder = vsiflow.folder().join("plugin");
+        std::fs::create_dir(&folder).unwrap();
+        symlink(binary(), folder.join("kubectl-vsi")).unwrap();
+        let plugin = Self {
+            cluster,
+            folder,
+            state: vsiflow.state(),
+        };
+        plugin.stand_in();
+        plugin
+    }
+
+    fn stand_in(&self) {
+        let script = format!(
+            "#!/bin/sh\n\
+             case \" $* \" in *' exec '*) ;; *) exec {real} \"$@\" ;; esac\n\
+             echo \"$@\" >> {asked}\n\
+             while [ \"$1\" != -- ]; do shift; done\n\
+             shift 2\n\
+             VSIFLOW_LOG=info VSIFLOW_LOG_FORMAT=json {binary} --state {state} \"$@\"\n\
+             code=$?\n\
+             [ $code = 0 ] || echo \"command terminated with exit code $code\" >&2\n\
+             exit $code\n",
+            real = real().display(),
+            asked = self.asked_file().display(),
+            binary = binary().display(),
+            state = self.state.display(),
+        );
+        let path = self.folder.join("kubectl");
+        std::fs::write(&path, script).unwrap();
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(path, mode).unwrap();
+    }
+
+    fn asked_file(&self) -> PathBuf {
+        self.folder.join("asked")
+    }
+
+    /// What was to be run in pods, a line each.
+    pub fn asked(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.asked_file()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Starts `kubectl vsi`.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let mut kubectl = Command::new(self.folder.join("kubectl"));
+        let path = std::env::var("PATH").unwrap();
+        kubectl.env("PATH", format!("{}:{path}", self.folder.display()));
+        kubectl.env("KUBECONFIG", self.cluster.kubeconfig());
+        kubectl.env_remove("VSIFLOW_OPERATOR");
+        kubectl.arg("vsi").args(arguments);
+        kubectl.args(["-n", self.cluster.namespace()]);
+        Running::start(&mut kubectl)
+    }
+
+    /// Runs `kubectl vsi`.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.start(arguments).end(120)
+    }
+
+    /// How many processes run in the place of a pod.
+    pub fn in_pods(&self) -> usize {
+        let state = self.state.to_str().unwrap().as_bytes();
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        let lines = all.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        let has = |line: &[u8], word: &[u8]| line.windows(word.len()).any(|part| part == word);
+        lines
+            .filter(|line| has(line, state) && has(line, b"--attended"))
+            .count()
+    }
+}
+
+fn real() -> PathBuf {
+    let path = std::env::var("PATH").unwrap();
+    let mut all = path
+        .split(':')
+        .map(|folder| Path::new(folder).join("kubectl"));
+    all.find(|path| path.is_file()).expect("there is a kubectl")
+}
