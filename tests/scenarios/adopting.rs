@@ -199,3 +199,39 @@ fn a_domain_with_volumes_of_other_names_is_watched_and_switched_but_never_made_a
     assert!(sim.domains().is_empty());
     assert!(sim.volumes().contains(&"disk.img"), "{:?}", sim.volumes());
 }
+
+#[test]
+fn defect_20_disks_of_an_adopted_vsi_keep_the_order_in_which_they_stand() {
+    let second = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0cde";
+    let vsiflow = made_by_another();
+    // They stand in an order that no names give.
+    let both = format!("{}{}", documents(), Disk::named("a-first").uid(second));
+    vsiflow.change_sim(|state| {
+        let text = serde_json::to_string(&state["pools"]["images"]["volumes"][DISK]).unwrap();
+        let volume = serde_json::from_str(&text).unwrap();
+        state["pools"]["images"]["volumes"][second] = volume;
+        let domain = &mut state["domains"][UID];
+        domain["mark"] = Value::Null;
+        for definition in ["spec", "running"] {
+            let disks = domain[definition]["disks"].as_array_mut().unwrap();
+            let text = disks[2].to_string().replace(DISK, second);
+            let mut disk: Value = serde_json::from_str(&text).unwrap();
+            (disk["target"], disk["serial"]) = ("vdd".into(), "second".into());
+            disks.push(disk);
+        }
+    });
+    let paths = || {
+        let disks = vsiflow.sim().domain("default/web")["spec"]["disks"].clone();
+        let disks = disks.as_array().unwrap().iter();
+        disks.map(|disk| disk["path"].clone()).collect::<Vec<_>>()
+    };
+    let standing = paths();
+    vsiflow.run(&["adopt", UID]).exits(0);
+    vsiflow.apply(&both, &[]).exits(0);
+    plan(&vsiflow, &both, 0);
+    let newer = both.replace("cpus: 1", "cpus: 3");
+    vsiflow.apply(&newer, &[]).exits(0);
+    assert_eq!(paths(), standing);
+    vsiflow.run(&["restart", "web"]).exits(0);
+    assert_eq!(paths(), standing);
+}

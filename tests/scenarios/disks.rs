@@ -250,3 +250,22 @@ fn defect_21_disks_keep_their_order_and_count_on_after_vdz() {
     vsiflow.apply(documents(2), &[]).exits(0);
     assert_eq!(attached(&vsiflow, "default/web"), before);
 }
+
+#[test]
+fn defect_20_a_disk_that_comes_later_comes_last_whatever_its_name() {
+    let vsiflow = Vsiflow::simulated();
+    let of = |names: &[&str]| {
+        let disks = names.iter().map(|name| Disk::named(name).to_string());
+        let disks = disks.collect::<String>();
+        format!("{}{disks}", Vsi::named("web").choosing_disks())
+    };
+    vsiflow.apply(of(&["m", "z"]), &[]).exits(0);
+    let before = attached(&vsiflow, "default/web");
+    let all = of(&["a", "m", "z"]);
+    vsiflow.apply(&all, &[]).exits(0);
+    let after = attached(&vsiflow, "default/web");
+    assert_eq!(after[..2], before);
+    assert_eq!((after[2].0.as_str(), after[2].2.as_str()), ("vde", "a"));
+    vsiflow.apply(all, &[]).exits(0).says("unchanged");
+    assert_eq!(attached(&vsiflow, "default/web"), after);
+}

@@ -77,6 +77,21 @@ fn defect_20_cards_keep_their_order_and_addresses_through_changes() {
 }
 
 #[test]
+fn defect_20_a_card_that_comes_later_comes_last_whatever_its_name() {
+    let vsiflow = host();
+    let web = Vsi::named("web").network("default");
+    vsiflow.apply(&web, &[]).exits(0);
+    let before = nics(&vsiflow);
+    let both = format!("{web}{}", reference("a-net", "first"));
+    vsiflow.apply(both, &[]).exits(0);
+    let after = nics(&vsiflow);
+    assert_eq!(
+        (&after[0], &after[1]["network"]),
+        (&before[0], &json!("first"))
+    );
+}
+
+#[test]
 fn a_network_that_is_off_is_a_condition_and_touches_nobody() {
     let vsiflow = host();
     let documents = format!(

@@ -1,4 +1,5 @@
-//! References whose documents are away: a VSI that was made keeps what they gave it.
+//! References whose documents are away, or that come later: a VSI that was made keeps what it has, in
+//! the order in which it has it.
 
 use super::index::Known;
 use crate::spec::{DesiredDisk, References, ResolvedVsi, desired::DiskOrigin};
@@ -47,7 +48,23 @@ pub(super) fn kept(vsi: &ResolvedVsi, known: &Known, there: &References) -> Reso
             }
         }
     }
+    let same = |a: &DesiredDisk, b: &DesiredDisk| a.name == b.name || volume(a) == volume(b);
+    vsi.desired.disks = in_order(&had.disks, vsi.desired.disks, same);
+    vsi.desired.networks = in_order(&had.networks, vsi.desired.networks, |a, b| a == b);
     vsi
+}
+
+/// What is wanted, first of all what there was, in its order: a guest's disks and cards stay where
+/// they are, whatever the names of those that come later.
+fn in_order<T>(had: &[T], mut wanted: Vec<T>, same: impl Fn(&T, &T) -> bool) -> Vec<T> {
+    let mut ordered = Vec::with_capacity(wanted.len());
+    for before in had {
+        if let Some(at) = wanted.iter().position(|one| same(before, one)) {
+            ordered.push(wanted.remove(at));
+        }
+    }
+    ordered.extend(wanted);
+    ordered
 }
 
 const HOSTS: &str = "targetSelector";
