@@ -216,5 +216,6 @@ pub fn resolved(vsis: &[Vsi]) -> Resolved {
         hosts: vsis.iter().map(host).collect(),
         references: Default::default(),
         lacking: Vec::new(),
+        directory: None,
     }
 }

@@ -5,6 +5,7 @@
 mod adopting;
 mod backups;
 mod bad_documents;
+mod callers;
 mod changes;
 mod command_line;
 mod consoles;
@@ -50,5 +51,6 @@ mod networks;
 mod old_copies;
 mod older_state;
 mod power;
+mod pruning;
 mod references;
 mod state_directory;

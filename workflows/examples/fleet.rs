@@ -109,6 +109,7 @@ fn documents(options: &Options) -> Result<Resolved> {
             .collect::<BTreeMap<_, _>>(),
         references: Default::default(),
         lacking: Vec::new(),
+        directory: None,
     })
 }
 

@@ -15,7 +15,7 @@ use vsiflow_steps::{
 use crate::{
     adopt_vsi::Adopted,
     parts,
-    spec::{DesiredDataDisk, DesiredVsi, HostRecord, PowerState, desired::DiskOrigin},
+    spec::{DesiredDataDisk, DesiredVsi, Directory, HostRecord, PowerState, desired::DiskOrigin},
 };
 
 /// The kinds of entities.
@@ -28,6 +28,8 @@ pub mod kind {
     pub const HOST: &str = "host";
     /// A data disk; its id is its UID.
     pub const DISK: &str = "disk";
+    /// A directory of documents; its id is made of its place.
+    pub const DIRECTORY: &str = "directory";
 }
 
 /// A VSI as wanted.
@@ -181,6 +183,15 @@ pub struct WantedDisk {
     pub lacking: Vec<Lack>,
 }
 
+/// A directory of documents, as known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedDirectory {
+    /// The directory.
+    pub directory: Directory,
+    /// The entities that were applied from it last, as `KIND/ID`.
+    pub members: BTreeSet<String>,
+}
+
 /// A base image as wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WantedImage {
@@ -224,6 +235,13 @@ pub fn vsi_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
 /// The entity of a data disk.
 pub fn disk_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
     EntityId::new(Name::of(kind::DISK), uid.to_string())
+}
+
+/// The entity of a directory.
+pub fn directory_entity(directory: &Directory) -> Result<EntityId, InvalidId> {
+    let depth = if directory.recursive { "all" } else { "own" };
+    let id = digits(&[&directory.path, &directory.mount, depth], 32);
+    EntityId::new(Name::of(kind::DIRECTORY), id)
 }
 
 /// The entity of a host. Ids that are no plain text are known by their hash.

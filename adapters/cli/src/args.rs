@@ -13,7 +13,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use vsiflow_workflows::spec::Quantity;
 
 pub(crate) use backup::{BackupArgs, RestoreArgs};
-pub(crate) use change::{ApproveArgs, PauseArgs, PlanArgs, PowerArgs, StopArgs, Targets};
+pub(crate) use change::{
+    ApproveArgs, PauseArgs, PlanArgs, PowerArgs, PruneArgs, StopArgs, Targets,
+};
 pub(crate) use contract::{ContractCheckArgs, ContractCommand, ContractEncryptArgs};
 pub(crate) use host::{
     AdoptArgs, CheckArgs, DrainArgs, HostArgs, HostCommand, InventoryArgs, UncordonArgs,
@@ -189,6 +191,8 @@ pub(crate) struct ApplyArgs {
     pub(crate) wait: WaitArgs,
     #[command(flatten)]
     pub(crate) upload: UploadArgs,
+    #[command(flatten)]
+    pub(crate) prune: PruneArgs,
     /// Check everything and say what would be done; change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -14,7 +14,7 @@ use vsiflow_engine::{
 use vsiflow_file::{Input, Text};
 use vsiflow_workflows::{
     fleet::{FleetError, Verdict},
-    spec::{HostSettings, Resolved},
+    spec::{Directory, HostSettings, Resolved},
     wanted::kind,
 };
 
@@ -80,29 +80,50 @@ pub(crate) fn label(namespace: &str, name: &str) -> String {
     }
 }
 
+/// What a command's documents are read from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Given {
+    pub(crate) files: Vec<Text>,
+    /// The directory they are all in, where only one is named.
+    pub(crate) directory: Option<Directory>,
+}
+
 tokio::task_local! {
-    static GIVEN: Vec<Text>;
+    static GIVEN: Given;
 }
 
 /// Does some work with documents that were read already.
-pub(crate) async fn with_files<T>(files: Vec<Text>, work: impl Future<Output = T>) -> T {
-    GIVEN.scope(files, work).await
+pub(crate) async fn with_files<T>(given: Given, work: impl Future<Output = T>) -> T {
+    GIVEN.scope(given, work).await
 }
 
 /// Reads the files that a command names, so that it can be done here or elsewhere.
-pub(crate) async fn gather(files: &[PathBuf], recursive: bool) -> Result<Vec<Text>, Problem> {
+pub(crate) async fn gather(files: &[PathBuf], recursive: bool) -> Result<Given, Problem> {
     // A caller's were read by the caller: here the same names may be other files.
-    if let Ok(given) = GIVEN.try_with(Clone::clone) {
+    if let Ok(given) = GIVEN.try_with(Given::clone) {
         return Ok(given);
     }
     let inputs: Vec<_> = files.iter().map(|path| input(path)).collect();
-    let read = move || vsiflow_file::gather(&inputs, recursive, &mut std::io::stdin());
+    let read = move || {
+        let files = vsiflow_file::gather(&inputs, recursive, &mut std::io::stdin())?;
+        // One that cannot be looked at is none: nothing is ever pruned by it.
+        let directory = vsiflow_file::directory(&inputs, recursive).unwrap_or_default();
+        Ok(Given { files, directory })
+    };
     off_runtime(read).await?.map_err(said)
+}
+
+/// The directory that the documents were read from already.
+pub(crate) fn directory() -> Option<Directory> {
+    GIVEN
+        .try_with(|given| given.directory.clone())
+        .ok()
+        .flatten()
 }
 
 /// The inputs of a command: what was read already, else the files.
 pub(crate) fn inputs(files: &[PathBuf]) -> Vec<Input> {
-    let given = GIVEN.try_with(|files| files.iter().cloned().map(Input::Given).collect());
+    let given = GIVEN.try_with(|given| given.files.iter().cloned().map(Input::Given).collect());
     given.unwrap_or_else(|_| files.iter().map(|path| input(path)).collect())
 }
 

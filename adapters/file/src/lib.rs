@@ -16,6 +16,7 @@
 
 mod de;
 pub mod diagnostic;
+mod directory;
 mod document;
 mod fault;
 mod hints;
@@ -31,5 +32,6 @@ mod words;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Snippet};
+pub use directory::directory;
 pub use input::{Input, LARGEST_FILE, Text, gather};
 pub use load::{Loaded, MOST_DOCUMENTS, load, load_text};

@@ -85,6 +85,7 @@ impl Fleet {
         let mut wishes = Wishes::default();
         let known = self.known().await?;
         self.refuse_all(&resolved, &known).await?;
+        let directory = resolved.directory.clone();
         for host in resolved.hosts.clone().into_values() {
             self.host_wish(host, &mut wishes).await?;
         }
@@ -100,8 +101,10 @@ impl Fleet {
         };
         let mut all = batch.take_in(resolved).await?;
         all.extend(applied);
-        self.record(batch.wishes, by.clone()).await?;
         let entities: Vec<_> = all.iter().filter_map(|one| one.entity.clone()).collect();
+        self.remember(directory.as_ref(), &entities, &mut batch.wishes)
+            .await?;
+        self.record(batch.wishes, by.clone()).await?;
         let entities = self.with_disks(entities).await?;
         self.engine.drive(Drive::These(entities.clone())).await?;
         self.look_again(&entities, &by).await?;

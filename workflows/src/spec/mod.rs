@@ -9,6 +9,7 @@
 mod attach;
 pub mod data_disk;
 pub mod desired;
+pub mod directory;
 pub mod documents;
 pub mod host;
 mod host_keys;
@@ -32,6 +33,7 @@ pub use desired::{
     DesiredBootDisk, DesiredDataDisk, DesiredDisk, DesiredImage, DesiredMachine, DesiredVsi,
     DiskOrigin, FieldChange,
 };
+pub use directory::Directory;
 pub use documents::{Document, Documents, KeyValues};
 pub use host::{HostRecord, HostSettings, ImageAccess, SshHost};
 pub use image::{Checksum, ImageUrl};

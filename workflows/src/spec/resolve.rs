@@ -8,6 +8,7 @@ use vsiflow_steps::vsi::require_references::Lack;
 
 use super::attach::Attached;
 use super::desired::{DesiredBootDisk, DesiredDataDisk, DesiredImage, DesiredMachine, DesiredVsi};
+use super::directory::Directory;
 use super::documents::{Document, Documents};
 use super::host::HostSettings;
 use super::problem::{DocumentRef, Problem, ProblemCode};
@@ -84,6 +85,8 @@ pub struct Resolved {
     /// Selectors that match nothing. What is there keeps what they gave it; what is new waits for
     /// what they are to find.
     pub lacking: Vec<Problem>,
+    /// The directory they were read from, where that is one and the only one.
+    pub directory: Option<Directory>,
 }
 
 impl Resolved {
@@ -148,6 +151,7 @@ pub fn resolve(
             hosts: targets.into_hosts(),
             references: References::of(documents),
             lacking: problems,
+            directory: None,
         });
     }
     Err(problems)

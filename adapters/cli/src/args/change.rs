@@ -15,6 +15,18 @@ pub(crate) struct PlanArgs {
     pub(crate) output: Option<Format>,
 }
 
+/// What becomes of what a directory has no document of any more.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Delete what was applied from this same directory before and has no document in it any more;
+    /// data disks by their `deletionPolicy`. `-f` names that one directory.
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Delete nothing, and apply nothing, where that would be more than so many.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "prune")]
+    pub(crate) prune_limit: usize,
+}
+
 /// Several VSIs.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Targets {

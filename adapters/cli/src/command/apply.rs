@@ -1,11 +1,13 @@
 //! `apply`: brings VSIs to what documents describe.
 
+use std::time::Instant;
+
 use vsiflow_workflows::{
-    fleet::{Applied, Change},
+    fleet::{Applied, Change, LeftOut},
     spec::{HostSettings, Resolved},
 };
 
-use super::Outcome;
+use super::{Outcome, prune};
 use crate::{
     actor,
     args::{ApplyArgs, Common, Format},
@@ -18,14 +20,17 @@ use crate::{
 pub(super) async fn run(common: &Common, args: ApplyArgs) -> Outcome {
     let read = work::documents(common, &args.sources.files, args.sources.recursive);
     let mut resolved = read.await?;
+    resolved.directory = work::directory();
     for host in resolved.hosts.values_mut() {
         work::limit_uploads(&args.upload, host);
     }
     warn_of_insecure(resolved.hosts.values());
     let app = App::open_to_work(common).await?;
+    let left_out = prune::left_out(&app, &args.prune, &resolved).await?;
     if args.dry_run {
-        return dry_run(&app, &resolved, args.output).await;
+        return dry_run(&app, &resolved, &left_out, args.output).await;
     }
+    let begun = Instant::now();
     let applied = app.fleet.apply(resolved, actor::by(&common.reason)).await?;
     if args.output.is_none() {
         applied.iter().for_each(|one| say(one, ""));
@@ -34,9 +39,12 @@ pub(super) async fn run(common: &Common, args: ApplyArgs) -> Outcome {
     if args.output.is_none() {
         waiting.iter().for_each(|one| tell_waiting(one));
     }
+    let pruned = prune::prune(&app, common, left_out).await?;
     let targets: Vec<_> = going.into_iter().filter_map(target).collect();
     let until = work::Until::Decided;
     let mut exit = work::until_decided(&app, common, &args.wait, &targets, until, "").await?;
+    let rest = prune::rest(&args.wait, begun);
+    exit = exit.max(work::until_decided(&app, common, &rest, &pruned, until, "deleted").await?);
     if !waiting.is_empty() {
         exit = exit.max(Exit::Blocked);
     }
@@ -68,17 +76,25 @@ async fn tell_warnings(app: &App, targets: &[Target]) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn dry_run(app: &App, resolved: &Resolved, format: Option<Format>) -> Outcome {
+async fn dry_run(
+    app: &App,
+    resolved: &Resolved,
+    left_out: &[LeftOut],
+    format: Option<Format>,
+) -> Outcome {
     let applied = app.fleet.apply_dry(resolved).await?;
     match format {
-        Some(format) => output::print(&applied_json(&applied), format)?,
-        None => applied.iter().for_each(|one| say(one, " (dry run)")),
+        Some(format) => output::print(&applied_json(&applied, left_out), format)?,
+        None => {
+            applied.iter().for_each(|one| say(one, " (dry run)"));
+            prune::tell(left_out);
+        }
     }
     app.close().await;
     Ok(Exit::Done)
 }
 
-fn applied_json(applied: &[Applied]) -> serde_json::Value {
+fn applied_json(applied: &[Applied], left_out: &[LeftOut]) -> serde_json::Value {
     let items = applied.iter().map(|one| {
         serde_json::json!({
             "kind": one.kind,
@@ -88,7 +104,15 @@ fn applied_json(applied: &[Applied]) -> serde_json::Value {
             "awaitsApproval": one.awaits_approval,
         })
     });
-    serde_json::json!({"kind": "List", "apiVersion": "v1", "items": items.collect::<Vec<_>>()})
+    let pruned = left_out.iter().map(|one| {
+        serde_json::json!({
+            "kind": one.kind,
+            "metadata": {"name": one.name, "namespace": one.namespace},
+            "change": "pruned",
+        })
+    });
+    let items: Vec<_> = items.chain(pruned).collect();
+    serde_json::json!({"kind": "List", "apiVersion": "v1", "items": items})
 }
 
 fn say(applied: &Applied, note: &str) {

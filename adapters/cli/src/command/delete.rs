@@ -13,10 +13,10 @@ use crate::{
 };
 
 /// Something that is to go.
-struct Doomed {
-    is_disk: bool,
-    namespace: String,
-    name: String,
+pub(super) struct Doomed {
+    pub(super) is_disk: bool,
+    pub(super) namespace: String,
+    pub(super) name: String,
 }
 
 pub(super) async fn run(common: &Common, args: DeleteArgs) -> Outcome {
@@ -56,7 +56,7 @@ async fn look_up(app: &App, doomed: &Doomed) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn delete(
+pub(super) async fn delete(
     app: &App,
     common: &Common,
     doomed: Doomed,

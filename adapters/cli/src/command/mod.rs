@@ -23,6 +23,7 @@ mod look;
 mod migrate;
 mod plan;
 mod power;
+mod prune;
 mod replay;
 mod restore;
 mod resume;
@@ -36,7 +37,6 @@ use std::{
 };
 
 use tokio::time::Instant;
-use vsiflow_file::Text;
 use vsiflow_workflows::wanted::PowerAction;
 
 use crate::{
@@ -44,7 +44,8 @@ use crate::{
     compose,
     daemon::{Forwarded, forward, may_forward},
     exit::{Exit, Problem},
-    output, work,
+    output,
+    work::{self, Given},
 };
 
 /// Runs the command to its end, and says what went wrong.
@@ -82,11 +83,11 @@ async fn run_on(cli: Cli) -> Exit {
 /// that neither answers nor goes away within a few seconds is reported.
 async fn here_or_there(cli: &Cli, state: &Path) -> Outcome {
     let Some((files, recursive)) = documents(&cli.command) else {
-        return try_both(cli, state, &[]).await;
+        return try_both(cli, state, &Given::default()).await;
     };
     // Standard input can be read once only, and who will need it is not known yet.
-    let files = work::gather(files, recursive).await?;
-    work::with_files(files.clone(), try_both(cli, state, &files)).await
+    let given = work::gather(files, recursive).await?;
+    work::with_files(given.clone(), try_both(cli, state, &given)).await
 }
 
 /// The files that a command reads documents from, if it reads any.
@@ -106,12 +107,12 @@ fn documents(command: &Command) -> Option<(&[PathBuf], bool)> {
     }
 }
 
-async fn try_both(cli: &Cli, state: &Path, files: &[Text]) -> Outcome {
+async fn try_both(cli: &Cli, state: &Path, given: &Given) -> Outcome {
     let until = Instant::now() + PATIENCE;
     loop {
         let done = Box::pin(dispatch(cli.clone())).await;
         match done {
-            Err(problem) if problem.code == IN_USE => match forward(state, words(cli), files).await
+            Err(problem) if problem.code == IN_USE => match forward(state, words(cli), given).await
             {
                 Forwarded::Answered(exit) => return Ok(exit),
                 Forwarded::Nobody if Instant::now() < until => tokio::time::sleep(AGAIN).await,

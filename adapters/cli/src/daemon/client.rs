@@ -13,6 +13,7 @@ use crate::{
     args::{AuditCommand, Command, ImageCommand},
     exit::Exit,
     output,
+    work::Given,
 };
 
 /// Whether a holder may answer for this command: it must read none of the caller's files, but
@@ -51,7 +52,7 @@ pub(crate) enum Forwarded {
 }
 
 /// Asks the holder of the state directory, and prints what it says.
-pub(crate) async fn forward(state: &Path, args: Vec<String>, files: &[Text]) -> Forwarded {
+pub(crate) async fn forward(state: &Path, args: Vec<String>, given: &Given) -> Forwarded {
     let print = |frame| match frame {
         // The holder does not know this terminal, and may send on what a guest wrote.
         Frame::Out(bytes) => output::console(&bytes).map_err(|_| io::Error::other("stdout")),
@@ -61,7 +62,7 @@ pub(crate) async fn forward(state: &Path, args: Vec<String>, files: &[Text]) -> 
         }
         Frame::Exit(_) => Ok(()),
     };
-    match converse(state, args, files, print).await {
+    match converse(state, args, given, print).await {
         Ok(exit) => Forwarded::Answered(exit),
         Err(error) => {
             tracing::debug!(%error, "no answer from the holder");
@@ -79,25 +80,26 @@ pub(crate) async fn ask(state: &Path, args: Vec<String>) -> Option<Vec<u8>> {
         }
         Ok(())
     };
-    let exit = converse(state, args, &[], keep).await;
+    let exit = converse(state, args, &Given::default(), keep).await;
     exit.is_ok_and(|exit| exit == Exit::Done).then_some(printed)
 }
 
 async fn converse(
     state: &Path,
     args: Vec<String>,
-    files: &[Text],
+    given: &Given,
     mut take: impl FnMut(Frame) -> io::Result<()>,
 ) -> io::Result<Exit> {
     let mut stream = UnixStream::connect(socket(state)).await?;
     let ask = serde_json::to_vec(&Ask {
         version: VERSION,
         args,
-        files: files.iter().map(listed).collect(),
+        files: given.files.iter().map(listed).collect(),
+        directory: given.directory.clone(),
     })
     .map_err(io::Error::other)?;
     frame::write_block(&mut stream, 0, &ask).await?;
-    for file in files {
+    for file in &given.files {
         stream.write_all(&file.bytes).await?;
     }
     loop {

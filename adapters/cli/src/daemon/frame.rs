@@ -4,6 +4,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use vsiflow_workflows::spec::Directory;
 
 /// The largest frame, in bytes.
 const MAX: u32 = 1024 * 1024;
@@ -18,10 +19,12 @@ pub(super) struct Ask {
     pub(super) args: Vec<String>,
     /// Name and length of each file; their bytes follow, one after another.
     pub(super) files: Vec<(String, u64)>,
+    /// The caller's directory that the files are in, where that is the only one it named.
+    pub(super) directory: Option<Directory>,
 }
 
 /// The version of these frames; another one is not understood.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// A piece of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

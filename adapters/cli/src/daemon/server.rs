@@ -30,7 +30,7 @@ use crate::{
     compose::App,
     exit::Exit,
     output::sink::{self, Sink},
-    work,
+    work::{self, Given},
 };
 
 /// Commands answered at a time; others wait.
@@ -131,7 +131,7 @@ async fn next(listener: &UnixListener, stop: &CancellationToken) -> Option<UnixS
 }
 
 async fn answer(mut stream: UnixStream, app: App) -> io::Result<()> {
-    let (ask, files) = tokio::time::timeout(ASKING, read(&mut stream)).await??;
+    let (ask, given) = tokio::time::timeout(ASKING, read(&mut stream)).await??;
     let cli = Cli::try_parse_from(&ask.args).ok();
     let cli = cli.filter(|cli| ask.version == VERSION && may_forward(&cli.command));
     if !app.stays() && cli.as_ref().is_some_and(|cli| only_a_daemon(&cli.command)) {
@@ -139,15 +139,14 @@ async fn answer(mut stream: UnixStream, app: App) -> io::Result<()> {
         return Ok(());
     }
     let sink = Arc::new(Sink::default());
-    let work = sink::with(
-        sink.clone(),
-        app.lend(work::with_files(files, async move {
-            match cli {
-                Some(cli) => command::run(cli).await,
-                None => Exit::Usage,
-            }
-        })),
-    );
+    let command = async move {
+        match cli {
+            Some(cli) => command::run(cli).await,
+            None => Exit::Usage,
+        }
+    };
+    let command = work::with_files(given, command);
+    let work = sink::with(sink.clone(), app.lend(command));
     let mut work = std::pin::pin!(work);
     let exit = loop {
         tokio::select! {
@@ -160,7 +159,7 @@ async fn answer(mut stream: UnixStream, app: App) -> io::Result<()> {
 }
 
 /// What a caller asks, and the files it sends along.
-async fn read(stream: &mut UnixStream) -> io::Result<(Ask, Vec<Text>)> {
+async fn read(stream: &mut UnixStream) -> io::Result<(Ask, Given)> {
     let (_, ask) = frame::read_block(stream).await?;
     let ask: Ask = serde_json::from_slice(&ask).map_err(io::Error::other)?;
     let lengths = ask.files.iter().map(|(_, length)| *length);
@@ -174,7 +173,8 @@ async fn read(stream: &mut UnixStream) -> io::Result<(Ask, Vec<Text>)> {
         let name = name.clone();
         files.push(Text { name, bytes });
     }
-    Ok((ask, files))
+    let directory = ask.directory.clone();
+    Ok((ask, Given { files, directory }))
 }
 
 async fn send(stream: &mut UnixStream, sink: &Sink) -> io::Result<()> {

@@ -1,0 +1,96 @@
+//! `apply --prune`: what was applied from a directory and has no document in it any more goes.
+
+use std::time::{Duration, Instant};
+
+use vsiflow_workflows::{fleet::LeftOut, spec::Resolved, wanted::kind};
+
+use super::delete::{Doomed, delete};
+use crate::{
+    args::{Common, PruneArgs, WaitArgs},
+    compose::App,
+    exit::{Exit, Problem},
+    output,
+    work::{self, Target},
+};
+
+/// What is to go; nothing without `--prune`.
+///
+/// # Errors
+/// When the documents are not of one directory, or more would go than is permitted.
+pub(super) async fn left_out(
+    app: &App,
+    args: &PruneArgs,
+    resolved: &Resolved,
+) -> Result<Vec<LeftOut>, Problem> {
+    if !args.prune {
+        return Ok(Vec::new());
+    }
+    if resolved.directory.is_none() {
+        let message = "--prune needs one directory to hold against what was applied from it";
+        let remedy = "give -f DIR once, and nothing else with it";
+        return Err(Problem::new(Exit::Usage, "VSI0610", message, remedy));
+    }
+    let left = app.fleet.left_out(resolved).await?;
+    match left.len() > args.prune_limit {
+        true => Err(too_many(&left, args.prune_limit)),
+        false => Ok(left),
+    }
+}
+
+fn too_many(left: &[LeftOut], limit: usize) -> Problem {
+    let names: Vec<_> = left.iter().map(shown).collect();
+    let (count, names) = (left.len(), names.join(", "));
+    let message = format!("{count} would be deleted, and {limit} may be: {names}");
+    let remedy = format!(
+        "see whether all of it is to go, then give --prune-limit {count}; nothing was applied"
+    );
+    Problem::new(Exit::Blocked, "VSI0709", message, &remedy)
+}
+
+/// What is to go, as it is told.
+pub(super) fn shown(left: &LeftOut) -> String {
+    let label = work::label(&left.namespace, &left.name);
+    format!("{}/{label}", left.kind)
+}
+
+/// Says what would go.
+pub(super) fn tell(left: &[LeftOut]) {
+    for one in left {
+        let stays = match one.keeps_volume {
+            true => "; its volume stays",
+            false => "",
+        };
+        output::line(&format!("{} would be deleted{stays} (dry run)", shown(one)));
+    }
+}
+
+/// Records that all of it is to go.
+pub(super) async fn prune(
+    app: &App,
+    common: &Common,
+    left: Vec<LeftOut>,
+) -> Result<Vec<Target>, Problem> {
+    let mut targets = Vec::new();
+    for one in left {
+        output::note(&format!(
+            "{} is pruned: it has no document any more",
+            shown(&one)
+        ));
+        let doomed = Doomed {
+            is_disk: one.kind == kind::DISK,
+            namespace: one.namespace,
+            name: one.name,
+        };
+        targets.push(delete(app, common, doomed, false).await?);
+    }
+    Ok(targets)
+}
+
+/// What is left of a wait that began then.
+pub(super) fn rest(wait: &WaitArgs, begun: Instant) -> WaitArgs {
+    let left = |timeout: Duration| timeout.saturating_sub(begun.elapsed());
+    WaitArgs {
+        wait: wait.wait,
+        timeout: wait.timeout.map(left),
+    }
+}

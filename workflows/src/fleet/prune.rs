@@ -1,0 +1,201 @@
+//! What was applied from a directory, and what that has no document of any more.
+
+use std::collections::BTreeSet;
+
+use vsiflow_engine::model::{EntityId, EntityState, Failure, FailureClass, Precedence};
+
+use super::{
+    ErrorKind, Fleet, FleetError, apply::is_going, disks::KnownDisk, index::Known, keep::Wishes,
+};
+use crate::{
+    phase,
+    spec::{DeletionPolicy, Directory, Resolved},
+    wanted::{WantedDirectory, directory_entity, kind},
+};
+
+/// A VSI or a data disk whose document is gone from its directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// What it is: `vsi` or `disk`.
+    pub kind: &'static str,
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// Whether its volume stays on the host.
+    pub keeps_volume: bool,
+}
+
+/// A directory that something was applied from.
+struct KnownDirectory {
+    entity: EntityId,
+    generation: u64,
+    wanted: WantedDirectory,
+}
+
+impl Fleet {
+    /// What was applied from the directory of these documents before, is there still, and has no
+    /// document in it now: VSIs first.
+    ///
+    /// # Errors
+    /// When another file system is at the directory's place than the one it was applied from, or
+    /// the journal cannot be read.
+    pub async fn left_out(&self, resolved: &Resolved) -> Result<Vec<LeftOut>, FleetError> {
+        let Some(here) = &resolved.directory else {
+            return Ok(Vec::new());
+        };
+        let all = self.known_directories().await?;
+        let place = |one: &&KnownDirectory| {
+            let then = &one.wanted.directory;
+            then.path == here.path && then.recursive == here.recursive
+        };
+        let mut left = Vec::new();
+        for one in all.iter().filter(place) {
+            let found = self.left_out_of(&one.wanted, resolved).await?;
+            if one.wanted.directory.mount != here.mount && !found.is_empty() {
+                return Err(elsewhere(&one.wanted.directory, here));
+            }
+            left.extend(found);
+        }
+        Ok(left)
+    }
+
+    async fn left_out_of(
+        &self,
+        directory: &WantedDirectory,
+        resolved: &Resolved,
+    ) -> Result<Vec<LeftOut>, FleetError> {
+        let is_member = |entity: &EntityId| directory.members.contains(&entity.to_string());
+        let vsis = self.known().await?.into_iter();
+        let vsis = vsis.filter(|vsi| is_member(&vsi.entity) && stays(vsi));
+        let vsis = vsis.filter(|vsi| !describes_vsi(resolved, vsi));
+        let vsis = vsis.map(|known| LeftOut {
+            kind: kind::VSI,
+            namespace: known.wanted.vsi.namespace,
+            name: known.wanted.vsi.name,
+            keeps_volume: false,
+        });
+        let disks = self.known_disks().await?.into_iter();
+        let disks = disks.filter(|d| is_member(&d.entity) && !d.is_deleted() && !d.is_going());
+        let disks = disks.filter(|disk| !describes_disk(resolved, disk));
+        let disks = disks.map(|known| LeftOut {
+            kind: kind::DISK,
+            keeps_volume: known.wanted.disk.deletion_policy == DeletionPolicy::Retain,
+            namespace: known.wanted.disk.namespace,
+            name: known.wanted.disk.name,
+        });
+        Ok(vsis.chain(disks).collect())
+    }
+
+    /// What is applied belongs to the directory that it was applied from last, if to any.
+    pub(super) async fn remember(
+        &self,
+        here: Option<&Directory>,
+        applied: &[EntityId],
+        wishes: &mut Wishes,
+    ) -> Result<(), FleetError> {
+        let applied: BTreeSet<_> = applied.iter().map(ToString::to_string).collect();
+        let mut all = self.known_directories().await?;
+        if let Some(here) = here
+            && !all.iter().any(|one| one.wanted.directory == *here)
+        {
+            all.push(KnownDirectory::new(here)?);
+        }
+        for one in all {
+            let mut members = one.wanted.members.clone();
+            match Some(&one.wanted.directory) == here {
+                true => members.extend(applied.iter().cloned()),
+                false => members.retain(|member| !applied.contains(member)),
+            }
+            members.retain(|member| applied.contains(member) || self.is_there(member));
+            if members != one.wanted.members {
+                let wanted = WantedDirectory {
+                    members,
+                    ..one.wanted
+                };
+                let (record, newest) = (Precedence::Record, Some(one.generation));
+                wishes.add(one.entity, kind::DIRECTORY, record, &wanted, newest)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_there(&self, member: &str) -> bool {
+        let entity = member.parse::<EntityId>().ok();
+        let state = entity
+            .as_ref()
+            .and_then(|entity| self.engine.entity(entity));
+        entity
+            .zip(state)
+            .is_some_and(|(entity, state)| !phase::is_gone(&entity, &state))
+    }
+
+    async fn known_directories(&self) -> Result<Vec<KnownDirectory>, FleetError> {
+        let mut all = Vec::new();
+        for (entity, state) in self.entities_of(kind::DIRECTORY) {
+            if let Some(wanted) = self.wanted::<WantedDirectory>(&state).await? {
+                let generation = generation(&state);
+                all.push(KnownDirectory {
+                    entity,
+                    generation,
+                    wanted,
+                });
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl KnownDirectory {
+    /// One that nothing was applied from.
+    fn new(directory: &Directory) -> Result<Self, FleetError> {
+        let entity = directory_entity(directory);
+        Ok(Self {
+            entity: entity.map_err(|error| FleetError::defect(error.to_string()))?,
+            generation: 0,
+            wanted: WantedDirectory {
+                directory: directory.clone(),
+                members: BTreeSet::new(),
+            },
+        })
+    }
+}
+
+fn generation(state: &EntityState) -> u64 {
+    let desired = state.desired.as_ref();
+    desired.map_or(0, |desired| desired.generation)
+}
+
+fn stays(vsi: &Known) -> bool {
+    !vsi.is_deleted() && !is_going(&vsi.state)
+}
+
+fn describes_vsi(resolved: &Resolved, known: &Known) -> bool {
+    let its = &known.wanted.vsi;
+    resolved.vsis.iter().any(|vsi| {
+        let named = vsi.desired.namespace == its.namespace && vsi.desired.name == its.name;
+        named || vsi.desired.uid == Some(known.wanted.uid)
+    })
+}
+
+fn describes_disk(resolved: &Resolved, known: &KnownDisk) -> bool {
+    let its = &known.wanted.disk;
+    resolved.data_disks.iter().any(|disk| {
+        let named = disk.namespace == its.namespace && disk.name == its.name;
+        named || disk.uid == Some(known.uid)
+    })
+}
+
+fn elsewhere(then: &Directory, now: &Directory) -> FleetError {
+    let message = format!(
+        "another file system is at {} than the one that was applied from: {} then, {} now",
+        now.path, then.mount, now.mount
+    );
+    let failure = Failure::new(FailureClass::Blocked, "VSI0708", message)
+        .of_object(format!("directory {}", now.path))
+        .with_remedy(
+            "mount it again; if its files are meant to be here now, apply without --prune and \
+             delete by name what is not needed",
+        );
+    FleetError::new(ErrorKind::Blocked, failure)
+}
