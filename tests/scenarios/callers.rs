@@ -1,6 +1,8 @@
-//! A daemon's callers: it reads what they read.
+//! A daemon's callers: it reads what they read, and knows who they are.
 
-use vsiflow_tests::{Running, Vsi, Vsiflow};
+use std::process::Command;
+
+use vsiflow_tests::{Running, Vsi, Vsiflow, vsiflow::binary};
 
 fn serving(vsiflow: &Vsiflow) -> Running {
     let mut daemon = vsiflow.start(&["serve"]);
@@ -22,4 +24,38 @@ fn documents_are_those_that_the_caller_sees() {
     ran.exits(0).says("vsi/the-callers created");
     let listed = vsiflow.run(&["get", "-o", "name"]).exits(0);
     listed.keeps_quiet_about("the-daemons");
+}
+
+/// A user that is nobody here.
+const DAEMONS_USER: u32 = 12_345;
+
+#[test]
+fn a_history_names_the_caller_and_not_the_daemon() {
+    let vsiflow = Vsiflow::simulated();
+    if !rustix::process::getuid().is_root() {
+        println!("skipped: only the superuser reaches another user's daemon");
+        return;
+    }
+    std::os::unix::fs::chown(vsiflow.folder(), Some(DAEMONS_USER), Some(DAEMONS_USER)).unwrap();
+    // Where the daemon's user can reach it.
+    let program = vsiflow.folder().join("vsiflow");
+    std::fs::hard_link(binary(), &program)
+        .or_else(|_| std::fs::copy(binary(), &program).map(drop))
+        .unwrap();
+    let mut daemon = Command::new("setpriv");
+    let user = DAEMONS_USER.to_string();
+    daemon.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+    daemon
+        .arg(&program)
+        .args(vsiflow.command(&["serve"]).get_args());
+    let mut daemon = Running::start(daemon.current_dir(vsiflow.folder()).env("USER", "daemon"));
+    assert!(daemon.reaches("serving", 30));
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    vsiflow.run(&["stop", "web", "--wait"]).exits(0);
+    let history = vsiflow.history("web");
+    let asked = history.iter().filter(|event| event.kind() == "desired");
+    let actors: Vec<_> = asked.map(|event| event.text("actor")).collect();
+    assert_eq!(actors, ["unix:root", "unix:root"]);
+    // What the daemon does by itself is nobody's.
+    assert!(history.iter().any(|event| event.text("actor") == "engine"));
 }

@@ -1,16 +1,28 @@
 //! Who runs the command.
 
+use std::future::Future;
+
 use vsiflow_engine::{
     executor::By,
     model::{Actor, Text, Who},
 };
 
+tokio::task_local! {
+    static CALLER: u32;
+}
+
+/// Does some work for another user, as the kernel told who that is.
+pub(crate) async fn for_caller<T>(uid: u32, work: impl Future<Output = T>) -> T {
+    CALLER.scope(uid, work).await
+}
+
 /// The Unix user, and the reason given on the command line.
 pub(crate) fn by(reason: &str) -> By {
-    let uid = rustix::process::getuid().as_raw();
-    let name = name_of(uid)
-        .or_else(|| std::env::var("USER").ok())
-        .unwrap_or_default();
+    let own = rustix::process::getuid().as_raw();
+    let uid = CALLER.try_with(|uid| *uid).unwrap_or(own);
+    // The environment is this process's.
+    let environment = || std::env::var("USER").ok().filter(|_| uid == own);
+    let name = name_of(uid).or_else(environment).unwrap_or_default();
     By {
         actor: Actor::Unix {
             uid,

@@ -25,6 +25,7 @@ use super::{
     socket,
 };
 use crate::{
+    actor,
     args::Cli,
     command,
     compose::App,
@@ -138,6 +139,7 @@ async fn answer(mut stream: UnixStream, app: App) -> io::Result<()> {
         // Without an answer the caller goes on trying to get the directory for itself.
         return Ok(());
     }
+    let caller = stream.peer_cred()?.uid();
     let sink = Arc::new(Sink::default());
     let command = async move {
         match cli {
@@ -145,7 +147,7 @@ async fn answer(mut stream: UnixStream, app: App) -> io::Result<()> {
             None => Exit::Usage,
         }
     };
-    let command = work::with_files(given, command);
+    let command = actor::for_caller(caller, work::with_files(given, command));
     let work = sink::with(sink.clone(), app.lend(command));
     let mut work = std::pin::pin!(work);
     let exit = loop {
