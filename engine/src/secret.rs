@@ -3,9 +3,11 @@
 //! Events name a secret by a random id and never hold it. A secret is erased with its last user.
 
 mod dir;
+mod held;
 mod memory;
 
 pub use dir::DirSecrets;
+pub use held::HeldSecrets;
 pub use memory::MemorySecrets;
 
 use std::fmt;
@@ -62,8 +64,8 @@ pub enum SecretError {
 /// A store of secrets.
 #[async_trait]
 pub trait Secrets: Send + Sync + 'static {
-    /// Keeps a secret; durable when it returns. The id is 128 random bits in hexadecimal and
-    /// tells nothing about it.
+    /// Keeps a secret; durable when it returns, where the store is. The id is 128 bits in
+    /// hexadecimal, random where secrets are stored, and tells nothing about it.
     ///
     /// Cancel safety: dropping the future may leave a secret that nobody can name.
     ///
@@ -88,6 +90,25 @@ pub trait Secrets: Send + Sync + 'static {
     /// # Errors
     /// [`SecretError::Storage`].
     async fn ids(&self) -> Result<Vec<Name>, SecretError>;
+
+    /// Whether the secret of that id is this very one. A store that had only forgotten it holds it
+    /// again.
+    ///
+    /// # Errors
+    /// As for [`Secrets::get`], where that cannot be told.
+    async fn recognise(&self, id: &Name, secret: &Secret) -> Result<bool, SecretError> {
+        Ok(self.get(id).await?.expose() == secret.expose())
+    }
+
+    /// Everything that is to be had elsewhere now, instead of what was before: for a store that
+    /// keeps nothing itself.
+    ///
+    /// # Errors
+    /// [`SecretError::Storage`].
+    async fn deliver(&self, all: Vec<Secret>) -> Result<(), SecretError> {
+        drop(all);
+        Ok(())
+    }
 }
 
 fn random_id() -> Name {

@@ -1,5 +1,7 @@
 //! Custom resources on a real API server, from `kubectl apply` to `kubectl delete`.
 
+use std::path::Path;
+
 use serde_json::Value;
 use vsiflow_tests::{Cluster, Lab, Running, Vsi, Vsiflow};
 
@@ -278,7 +280,7 @@ fn kube_lab_the_manifests_of_the_operator_before_are_taken_as_they_are() {
         return;
     };
     let (image, vsiflow) = (lab.image("t-kube.qcow2"), Vsiflow::of_documents());
-    let _serving = cluster.serve(&vsiflow, &[]);
+    let serving = cluster.serve(&vsiflow, &[]);
     let host = lab.host();
     let indented = |text: &str| {
         text.lines()
@@ -313,6 +315,36 @@ fn kube_lab_the_manifests_of_the_operator_before_are_taken_as_they_are() {
     assert_eq!(sample["status"]["status"], 1);
     let uid = sample["metadata"]["uid"].as_str().unwrap();
     assert_eq!(lab.virsh(&["domstate", uid]).trim(), "running");
+
+    // The key is in the cluster and nowhere else, and found there by whoever is started next.
+    let key = host.key.lines().nth(1).unwrap().to_owned();
+    let contract = vsiflow_tests::documents::CONTRACT.lines().last().unwrap();
+    assert_eq!(files_with(&vsiflow.state(), &[&key, contract]), 0);
+    let runs = sample["status"]["runId"].clone();
+    serving.kill();
+    let _serving = cluster.serve(&vsiflow, &[]);
+    let stop = r#"{"spec":{"powerState":"Stopped"}}"#;
+    cluster
+        .kubectl(&["patch", "vsi/onpremsample", "--type=merge", "-p", stop])
+        .exits(0);
+    cluster.until("it is stopped", 60, || {
+        cluster.get("vsi/onpremsample")["status"]["phase"] == "Stopped"
+    });
+    let history = [
+        "history",
+        "-n",
+        cluster.namespace(),
+        "onpremsample",
+        "-o",
+        "json",
+    ];
+    let told = vsiflow.run(&history).exits(0);
+    let of_vsi = |line: &&str| line.contains("run_started") && line.contains("_vsi\"");
+    let begun = told.stdout.lines().filter(of_vsi).count();
+    assert_eq!(
+        begun, 2,
+        "nothing but power changed since {runs}: {told:#?}"
+    );
     cluster
         .kubectl(&["delete", "vsi/onpremsample", "--timeout=90s"])
         .exits(0);
@@ -321,4 +353,23 @@ fn kube_lab_the_manifests_of_the_operator_before_are_taken_as_they_are() {
             .contains(&uid.to_owned())
     );
     assert!(!lab.volumes("images").iter().any(|name| name.contains(uid)));
+}
+
+/// How many files below a folder hold one of these words.
+fn files_with(folder: &Path, words: &[&str]) -> usize {
+    let all = std::fs::read_dir(folder).unwrap().flatten();
+    let counted = all.map(|entry| match entry.file_type().unwrap() {
+        kind if kind.is_dir() => files_with(&entry.path(), words),
+        kind if kind.is_file() => {
+            let bytes = std::fs::read(entry.path()).unwrap();
+            let has = |word: &&str| {
+                bytes
+                    .windows(word.len())
+                    .any(|part| part == word.as_bytes())
+            };
+            usize::from(words.iter().any(has))
+        }
+        _ => 0,
+    });
+    counted.sum()
 }

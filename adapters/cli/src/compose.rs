@@ -18,7 +18,7 @@ use vsiflow_engine::{
     executor::Tuning,
     journal::SledJournal,
     lease::Lease,
-    secret::DirSecrets,
+    secret::{DirSecrets, HeldSecrets},
     state_dir::{StateDir, StateDirError},
 };
 use vsiflow_workflows::{
@@ -49,7 +49,10 @@ pub(crate) struct App {
 struct Inner {
     journal: Arc<SledJournal>,
     blobs: Arc<DirBlobs>,
+    /// Those that are stored.
     secrets: Arc<DirSecrets>,
+    /// Where secrets are instead.
+    elsewhere: bool,
     origin: Origin,
     checkpoints: Arc<SledCheckpoints>,
     notices: Mutex<Option<broadcast::Receiver<Notice>>>,
@@ -104,7 +107,16 @@ impl App {
     pub(crate) async fn open(common: &Common) -> Result<Self, Problem> {
         match HELD.try_with(Self::clone) {
             Ok(app) => Ok(app),
-            Err(_) => Box::pin(Self::open_own(common, Stay::Look, None, Metrics::new())).await,
+            Err(_) => {
+                Box::pin(Self::open_own(
+                    common,
+                    Stay::Look,
+                    None,
+                    Metrics::new(),
+                    false,
+                ))
+                .await
+            }
         }
     }
 
@@ -112,17 +124,29 @@ impl App {
     pub(crate) async fn open_to_work(common: &Common) -> Result<Self, Problem> {
         match HELD.try_with(Self::clone) {
             Ok(app) => Ok(app),
-            Err(_) => Box::pin(Self::open_own(common, Stay::Work, None, Metrics::new())).await,
+            Err(_) => {
+                Box::pin(Self::open_own(
+                    common,
+                    Stay::Work,
+                    None,
+                    Metrics::new(),
+                    false,
+                ))
+                .await
+            }
         }
     }
 
-    /// As [`App::open_to_work`], for a daemon; with a lease, in lease mode.
+    /// As [`App::open_to_work`], for a daemon; with a lease, in lease mode. Where secrets are kept
+    /// elsewhere, none is stored, and what was stored is erased.
     pub(crate) async fn open_to_serve(
         common: &Common,
         lease: Option<Arc<Lease>>,
         metrics: Arc<Metrics>,
+        elsewhere: bool,
     ) -> Result<Self, Problem> {
-        Box::pin(Self::open_own(common, Stay::Serve, lease, metrics)).await
+        let stay = Stay::Serve;
+        Box::pin(Self::open_own(common, stay, lease, metrics, elsewhere)).await
     }
 
     async fn open_own(
@@ -130,6 +154,7 @@ impl App {
         stay: Stay,
         lease: Option<Arc<Lease>>,
         metrics: Arc<Metrics>,
+        elsewhere: bool,
     ) -> Result<Self, Problem> {
         let path = state_path(common)?;
         let mut state = open_state(common, &path).await?;
@@ -139,11 +164,16 @@ impl App {
         if stay != Stay::Look {
             command::compact::if_due(common, &state).await?;
         }
-        Box::pin(Self::on(state, stay, metrics)).await
+        Box::pin(Self::on(state, stay, metrics, elsewhere)).await
     }
 
     /// Opens the engine on a state directory that this process holds.
-    async fn on(state: StateDir, stay: Stay, metrics: Arc<Metrics>) -> Result<Self, Problem> {
+    async fn on(
+        state: StateDir,
+        stay: Stay,
+        metrics: Arc<Metrics>,
+        elsewhere: bool,
+    ) -> Result<Self, Problem> {
         let path = state.path().to_owned();
         let journal = Arc::new(state.journal().await?);
         let checkpoints = Arc::new(state.checkpoints().await?);
@@ -158,7 +188,10 @@ impl App {
             }),
             blobs: blobs.clone(),
             checkpoints: checkpoints.clone(),
-            secrets: secrets.clone(),
+            secrets: match elsewhere {
+                true => Arc::new(held_instead_of(&secrets, state.journal_id()).await?),
+                false => secrets.clone(),
+            },
             clock: Arc::new(SystemClock),
             journal_id: state.journal_id().into(),
             tuning: Tuning::default(),
@@ -185,6 +218,7 @@ impl App {
             journal,
             blobs,
             secrets,
+            elsewhere,
             origin,
             checkpoints,
             notices,
@@ -300,8 +334,17 @@ impl App {
             return Ok(self);
         };
         command::compact::now(common, &state, least).await;
-        Box::pin(Self::on(state, Stay::Serve, self.inner.metrics.clone())).await
+        let (metrics, elsewhere) = (self.inner.metrics.clone(), self.inner.elsewhere);
+        Box::pin(Self::on(state, Stay::Serve, metrics, elsewhere)).await
     }
+}
+
+async fn held_instead_of(stored: &DirSecrets, journal_id: &str) -> Result<HeldSecrets, Problem> {
+    let held = HeldSecrets::instead_of(stored, journal_id).await;
+    held.map_err(|error| {
+        let remedy = "see that the state directory has room and can be written and read";
+        Problem::new(Exit::Failed, "VSI0006", error.to_string(), remedy)
+    })
 }
 
 /// Opens the state directory. One that is held by a command that only reads is free again in a

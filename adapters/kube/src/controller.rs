@@ -7,6 +7,7 @@
 
 mod adopt;
 mod approve;
+mod deliver;
 mod give;
 mod let_go;
 
@@ -18,7 +19,7 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use kube::Client;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
@@ -66,6 +67,9 @@ pub(crate) struct Controller {
     kept: BTreeMap<Uuid, Key>,
     /// What is done for what an empty journal does not know.
     lost: LostJournal,
+    /// Whether the fleet was given every secret that was listed.
+    delivered: Arc<watch::Sender<bool>>,
+    begun: Instant,
     /// Something is to be tried again.
     unfinished: bool,
 }
@@ -78,6 +82,7 @@ impl Controller {
         desk: Arc<Desk>,
         host: Option<HostSettings>,
         lost: LostJournal,
+        delivered: Arc<watch::Sender<bool>>,
     ) -> Self {
         Self {
             client,
@@ -90,6 +95,8 @@ impl Controller {
             refused: BTreeMap::new(),
             kept: BTreeMap::new(),
             lost,
+            delivered,
+            begun: Instant::now(),
             unfinished: false,
         }
     }
@@ -119,6 +126,7 @@ impl Controller {
         self.unfinished = false;
         let snapshot = self.world.snapshot();
         let translation = translate(&snapshot, self.host.as_ref());
+        self.deliver(&translation).await;
         self.notice_vanished(&snapshot);
         let mut found = findings(&snapshot, &translation);
         let mut finalizers = Vec::new();

@@ -7,7 +7,10 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use vsiflow_engine::model;
 use vsiflow_workflows::{fleet::Fleet, spec::HostSettings, wanted::vsi_entity};
 
@@ -98,6 +101,7 @@ pub struct Operator {
     sources: Vec<Source>,
     health: Arc<Health>,
     served_by: Option<String>,
+    delivered: Arc<watch::Sender<bool>>,
 }
 
 impl Operator {
@@ -119,6 +123,7 @@ impl Operator {
             sources,
             health: Arc::default(),
             served_by: None,
+            delivered: Arc::new(watch::Sender::new(false)),
         }
     }
 
@@ -136,6 +141,12 @@ impl Operator {
             served_by: lease,
             ..self
         }
+    }
+
+    /// Becomes true once the fleet was given the secrets of everything that was listed. A namespace
+    /// that cannot be listed is waited for only a while.
+    pub fn delivered(&self) -> watch::Receiver<bool> {
+        self.delivered.subscribe()
     }
 
     /// What it sees of the cluster.
@@ -185,6 +196,7 @@ impl Operator {
             desk.clone(),
             self.host.clone(),
             self.lost,
+            self.delivered.clone(),
         );
         let mut tasks = JoinSet::new();
         for source in self.sources.clone() {

@@ -1,6 +1,7 @@
 //! Secrets as files that only their owner may read.
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -11,6 +12,9 @@ use async_trait::async_trait;
 
 use super::{Secret, SecretError, Secrets, is_id, random_id};
 use crate::{files, model::Name};
+
+/// Between the id of a secret that was replaced and the one that took its place, as a file's name.
+const REPLACED: &str = "-is-";
 
 /// Secrets in a folder of mode 0700, each a file of mode 0600 named by its random id.
 ///
@@ -47,6 +51,40 @@ impl DirSecrets {
         let name = id.clone();
         self.blocking(move |store| files::write_new(&store.path(&name), secret.expose()))
             .await
+    }
+
+    /// Erases a secret that is kept elsewhere from now on, under another id; which one stays known.
+    /// A crash in between leaves both.
+    ///
+    /// # Errors
+    /// [`SecretError::Storage`].
+    pub async fn replace(&self, id: &Name, by: &Name) -> Result<(), SecretError> {
+        let (name, mark) = (id.clone(), format!("{id}{REPLACED}{by}"));
+        let mark_there = self.blocking(move |store| {
+            File::create(store.dir.join(mark))?.sync_all()?;
+            files::sync_dir(&store.dir)?;
+            store.remove(&name)
+        });
+        mark_there.await
+    }
+
+    /// The ids of secrets that were replaced, and by which.
+    ///
+    /// # Errors
+    /// [`SecretError::Storage`].
+    pub async fn replaced(&self) -> Result<BTreeMap<Name, Name>, SecretError> {
+        self.blocking(|store| {
+            let mut all = BTreeMap::new();
+            for file in std::fs::read_dir(&store.dir)? {
+                let name = file?.file_name();
+                let pair = name.to_str().and_then(|name| name.split_once(REPLACED));
+                let ids =
+                    pair.and_then(|(id, by)| Some((Name::new(id).ok()?, Name::new(by).ok()?)));
+                all.extend(ids.filter(|(id, by)| is_id(id) && is_id(by)));
+            }
+            Ok(all)
+        })
+        .await
     }
 
     /// Does `work` off the runtime; an error names the folder, never a content.

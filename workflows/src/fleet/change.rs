@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use vsiflow_engine::{
     model::{Name, RunId},
-    secret::Secret,
     workflow::Situation,
 };
 
@@ -107,16 +106,15 @@ impl Fleet {
     ) -> Result<Option<Name>, FleetError> {
         let last = &known.asked_last().contract;
         // One that cannot be read says nothing: it must not look like a change.
-        let kept = self.secrets.get(last).await?;
-        if kept.expose() == vsi.contract.expose() {
+        if self.secrets.recognise(last, &vsi.contract).await? {
             return Ok(Some(last.clone()));
         }
         let earlier = known.wanted.before.iter().map(|asked| &asked.contract);
         // A run that is open may erase what is retired at any moment, whoever names it anew.
         let stays = |name: &&Name| !known.wanted.retired.contains(name);
         for name in earlier.chain([&known.wanted.contract]).filter(stays) {
-            let kept = self.secrets.get(name).await.ok();
-            if kept.is_some_and(|kept| kept.expose() == vsi.contract.expose()) {
+            let same = self.secrets.recognise(name, &vsi.contract).await;
+            if same.unwrap_or(false) {
                 return Ok(Some(name.clone()));
             }
         }
@@ -124,12 +122,14 @@ impl Fleet {
     }
 
     async fn same_credentials(&self, vsi: &ResolvedVsi, last: &WantedVsi) -> bool {
-        let kept = match &last.image_credentials {
-            Some(name) => self.secrets.get(name).await.ok(),
-            None => None,
-        };
-        let bytes = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
-        bytes(&kept) == bytes(&vsi.image_url)
+        match (&last.image_credentials, &vsi.image_url) {
+            (None, None) => true,
+            (Some(name), Some(url)) => {
+                let same = self.secrets.recognise(name, url).await;
+                same.unwrap_or(false)
+            }
+            _ => false,
+        }
     }
 }
 

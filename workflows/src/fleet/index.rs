@@ -136,7 +136,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Tells the directory every host that the journal knows.
+    /// Tells the directory every host that the journal knows, and whose secrets are at hand: without
+    /// them nobody is to try to get there.
     pub(crate) async fn take_in_hosts(&self) -> Result<(), FleetError> {
         for (_, state) in self.entities_of(kind::HOST) {
             let Some(host) = self.wanted::<WantedHost>(&state).await? else {
@@ -148,6 +149,11 @@ impl Fleet {
                 self.secret(&host.key).await,
                 self.secret(&host.image_secret).await,
             );
+            let lacks =
+                |named: &Option<Name>, found: &Option<Secret>| named.is_some() && found.is_none();
+            if lacks(&host.key, &key) || lacks(&host.image_secret, &image_secret) {
+                continue;
+            }
             self.directory.put(crate::spec::HostSettings {
                 record: host.record,
                 key,

@@ -122,6 +122,33 @@ impl Fleet {
         })
     }
 
+    /// Takes in what is kept elsewhere and was read there now: every secret that resources name,
+    /// and the hosts that a restart left without theirs. What needs one of them can go on.
+    ///
+    /// # Errors
+    /// When the journal or the secrets cannot be used.
+    pub async fn deliver(
+        &self,
+        hosts: Vec<HostSettings>,
+        mut secrets: Vec<Secret>,
+        by: By,
+    ) -> Result<(), FleetError> {
+        let own = hosts
+            .iter()
+            .flat_map(|host| [&host.key, &host.image_secret]);
+        secrets.extend(own.flatten().cloned());
+        self.secrets.deliver(secrets).await?;
+        let mut wishes = Wishes::default();
+        for host in hosts {
+            let recorded =
+                host_entity(&host.id()).is_ok_and(|entity| self.engine.entity(&entity).is_some());
+            if recorded && self.directory.get(&host.id()).is_none() {
+                self.host_wish(host, &mut wishes).await?;
+            }
+        }
+        self.record(wishes, by).await
+    }
+
     pub(super) async fn host_wish(
         &self,
         host: HostSettings,
@@ -138,14 +165,27 @@ impl Fleet {
             Some(state) => self.wanted::<WantedHost>(&state).await?,
             None => None,
         };
+        let key = self.put_secret(host.key).await?;
+        let image_secret = self.put_secret(host.image_secret).await?;
+        let is_known = earlier.as_ref().is_some_and(|earlier| {
+            let before = (&earlier.record, &earlier.key, &earlier.image_secret);
+            before == (&host.record, &key, &image_secret)
+        });
+        if is_known {
+            // The journal knows it; only this process had to be told its secrets anew.
+            return Ok(());
+        }
         let (retired, retired_image_secret) =
             earlier.map_or((None, None), |earlier| (earlier.key, earlier.image_secret));
+        let retired = retired.filter(|old| Some(old) != key.as_ref());
+        let retired_image_secret =
+            retired_image_secret.filter(|old| Some(old) != image_secret.as_ref());
         wishes.retire(&entity, retired.iter().chain(&retired_image_secret));
         let wanted = WantedHost {
             record: host.record,
-            key: self.put_secret(host.key).await?,
+            key,
             retired,
-            image_secret: self.put_secret(host.image_secret).await?,
+            image_secret,
             retired_image_secret,
         };
         wishes.add(entity, kind::HOST, Precedence::Record, &wanted, None)

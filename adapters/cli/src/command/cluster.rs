@@ -66,24 +66,26 @@ impl Cluster {
         Some(Election::new(client, namespace, name, identity, lasts))
     }
 
+    /// What serves it with what this process has open.
+    pub(super) fn operator(&self, app: &App, metrics: &Metrics) -> Operator {
+        let (client, fleet) = (self.client.clone(), app.fleet.clone());
+        let lease = self.lease.as_ref();
+        let operator = Operator::new(client, fleet, &self.namespaces, self.host.clone())
+            .with_lost_journal(self.lost)
+            .with_lease(lease.map(|(place, name)| format!("{place}/{name}")));
+        app.see(operator.view());
+        metrics.connect(operator.health());
+        operator
+    }
+
     /// Serves it until it is not polled any more.
-    pub(super) async fn serve(&self, app: &App, metrics: &Metrics) -> Infallible {
+    pub(super) async fn serve(&self, operator: Operator) -> Infallible {
         match &self.namespaces {
             Namespaces::All => output::note("serving the resources of all namespaces"),
             Namespaces::These(these) => {
                 output::note(&format!("serving the resources of {}", these.join(", ")));
             }
         }
-        let (client, fleet) = (self.client.clone(), app.fleet.clone());
-        let operator = Operator::new(client, fleet, &self.namespaces, self.host.clone())
-            .with_lost_journal(self.lost)
-            .with_lease(
-                self.lease
-                    .as_ref()
-                    .map(|(place, name)| format!("{place}/{name}")),
-            );
-        app.see(operator.view());
-        metrics.connect(operator.health());
         operator.run().await;
         // The engine has ended, which is told where it is known why.
         std::future::pending().await

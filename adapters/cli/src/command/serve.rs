@@ -8,13 +8,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::{
+    broadcast::{Receiver, error::RecvError},
+    watch,
+};
 use vsiflow_engine::{
     Notice,
     lease::{Lease, Moment},
     model::StreamId,
 };
-use vsiflow_kube::leader::Election;
+use vsiflow_kube::{Operator, leader::Election};
 
 use super::{IN_USE, Outcome, cluster::Cluster, look::look_on};
 use crate::{
@@ -93,8 +96,8 @@ async fn open_and_serve(
     metrics: &Arc<Metrics>,
 ) -> Outcome {
     let app = loop {
-        let leads = args.cluster.leader_elect;
-        match App::open_to_serve(common, lease.clone(), metrics.clone()).await {
+        let (leads, elsewhere) = (args.cluster.leader_elect, cluster.is_some());
+        match App::open_to_serve(common, lease.clone(), metrics.clone(), elsewhere).await {
             Err(problem) if leads && problem.code == IN_USE => {
                 tokio::select! {
                     () = work::interrupted() => return Ok(Exit::Done),
@@ -132,14 +135,14 @@ async fn serve(
     loop {
         let answers = Server::start(&app);
         let notices = app.fleet.notices();
-        app.fleet.drive_all().await?;
-        metrics.ready.store(true, Ordering::Relaxed);
+        let operator = cluster.map(|cluster| cluster.operator(&app, metrics));
+        let delivered = operator.as_ref().map(Operator::delivered);
         let stop = tokio::select! {
             () = &mut interrupted => Stop::Ended(Ok(Exit::Done)),
             ended = tell(&app, common) => Stop::Ended(ended),
-            ended = look_on(&app, args.look_every, metrics) => Stop::Ended(ended),
+            ended = work_on(&app, args, metrics, delivered) => Stop::Ended(ended),
             () = much_is_old(&app, common, args) => Stop::ToCompact,
-            never = resources(cluster, &app, metrics) => match never {},
+            never = resources(cluster, operator) => match never {},
             never = measure(&app, notices, metrics) => match never {},
         };
         metrics.ready.store(false, Ordering::Relaxed);
@@ -156,11 +159,27 @@ async fn serve(
     }
 }
 
+/// Goes on with everything, and looks at the hosts. What a cluster keeps has to be read first:
+/// without its secrets nothing gets anywhere.
+async fn work_on(
+    app: &App,
+    args: &ServeArgs,
+    metrics: &Arc<Metrics>,
+    delivered: Option<watch::Receiver<bool>>,
+) -> Outcome {
+    if let Some(mut delivered) = delivered {
+        let _ = delivered.wait_for(|done| *done).await;
+    }
+    app.fleet.drive_all().await?;
+    metrics.ready.store(true, Ordering::Relaxed);
+    look_on(app, args.look_every, metrics).await
+}
+
 /// Serves the cluster's resources, where there is a cluster.
-async fn resources(cluster: Option<&Cluster>, app: &App, metrics: &Metrics) -> Infallible {
-    match cluster {
-        Some(cluster) => cluster.serve(app, metrics).await,
-        None => std::future::pending().await,
+async fn resources(cluster: Option<&Cluster>, operator: Option<Operator>) -> Infallible {
+    match (cluster, operator) {
+        (Some(cluster), Some(operator)) => cluster.serve(operator).await,
+        _ => std::future::pending().await,
     }
 }
 

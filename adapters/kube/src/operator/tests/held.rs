@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::rig::Rig;
-use crate::{APPROVE, LostJournal, sample::uid};
+use crate::{APPROVE, LostJournal, fake::Fault, sample::uid};
 
 const LONG: Duration = Duration::from_secs(300);
 
@@ -200,4 +200,53 @@ async fn definitions_are_told_as_the_operator_before_told_them() {
         rig.status("web")["metadata"]["domainXML"].is_string()
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_are_read_anew_after_a_restart_and_nothing_follows_from_that() {
+    let mut rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.vsi("db", 2);
+    rig.until_ready("web").await;
+    rig.until_ready("db").await;
+    let before = rig.guests().await;
+    rig.restart().await;
+    tokio::time::sleep(LONG).await;
+    rig.until_ready("web").await;
+    assert_eq!((rig.guests().await, rig.runs()), (before.clone(), 2));
+
+    // What changed while nobody looked is a change, and is one of that VSI alone.
+    rig.stop().await;
+    let other = json!({"spec": {"contract": "env: |\n  type: env\nworkload: |\n  type: other\n"}});
+    rig.server.apply("onprem-hpcrs", "web", uid(1), other);
+    rig.restart().await;
+    tokio::time::sleep(LONG).await;
+    rig.until_ready("web").await;
+    let after = rig.guests().await;
+    assert_eq!(rig.runs(), 3);
+    assert_eq!(before.last(), after.last());
+    assert_ne!(before.first(), after.first());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_under_way_waits_until_the_cluster_can_be_read() {
+    let mut rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.until("it is begun", || {
+        rig.status("web")["currentStep"] == "clone_boot_disk"
+    })
+    .await;
+    rig.stop().await;
+    rig.server.fail(Fault {
+        of: &["GET"],
+        code: 503,
+        times: 60,
+        done: false,
+    });
+    rig.restart().await;
+    rig.until_ready("web").await;
+    assert_eq!(rig.runs(), 1);
+    let told = rig.reasons();
+    let bad: Vec<_> = told.iter().filter(|one| one.contains("Blocked")).collect();
+    assert!(bad.is_empty(), "{told:?}");
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::Instant};
 use vsiflow_engine::{
     blob::MemoryBlobs, checkpoint::MemoryCheckpoints, clock::Clock, executor::Tuning,
-    journal::MemoryJournal, lease::Lease, model, room::Room, secret::MemorySecrets,
+    journal::MemoryJournal, lease::Lease, model, room::Room, secret::HeldSecrets,
 };
 use vsiflow_steps::{
     ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult},
@@ -77,7 +77,6 @@ struct Stores {
     journal: Arc<MemoryJournal>,
     checkpoints: Arc<MemoryCheckpoints>,
     blobs: Arc<MemoryBlobs>,
-    secrets: Arc<MemorySecrets>,
 }
 
 pub(super) struct Rig {
@@ -115,10 +114,15 @@ impl Rig {
         }
     }
 
-    /// The process dies, and another one takes its place.
-    pub(super) async fn restart(&mut self) {
+    /// The process dies.
+    pub(super) async fn stop(&self) {
         self.serving.abort();
         self.fleet.close().await;
+    }
+
+    /// The process dies, and another one takes its place.
+    pub(super) async fn restart(&mut self) {
+        self.stop().await;
         self.fleet = open(&self.stores, &self.hosts, &self.clock, self.lost).await;
         self.serving = serve(&self.server, &self.fleet, self.if_lost);
     }
@@ -271,7 +275,8 @@ async fn open(
         journal: stores.journal.clone(),
         blobs: stores.blobs.clone(),
         checkpoints: stores.checkpoints.clone(),
-        secrets: stores.secrets.clone(),
+        // As in a cluster: a restart forgets them.
+        secrets: Arc::new(HeldSecrets::new(&format!("journal-{lost}"))),
         clock: clock.clone(),
         journal_id: format!("journal-{lost}").into(),
         tuning: Tuning::default(),
@@ -281,14 +286,24 @@ async fn open(
         images: Arc::new(SimSource::with_size(1 << 20)),
         directory,
     });
-    let fleet = fleet.await.unwrap();
-    fleet.drive_all().await.unwrap();
-    fleet
+    fleet.await.unwrap()
 }
 
 fn serve(server: &Server, fleet: &Fleet, lost: LostJournal) -> JoinHandle<()> {
     let namespaces = Namespaces::These(vec!["default".to_owned()]);
     let host = HOST.parse::<HostSettings>().unwrap();
     let operator = Operator::new(server.client(), fleet.clone(), &namespaces, Some(host));
-    tokio::spawn(operator.with_lost_journal(lost).run())
+    let operator = operator.with_lost_journal(lost);
+    let (mut delivered, fleet) = (operator.delivered(), fleet.clone());
+    tokio::spawn(async move {
+        let work = async {
+            delivered.wait_for(|done| *done).await.unwrap();
+            fleet.drive_all().await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = operator.run() => {}
+            () = work => {}
+        }
+    })
 }
