@@ -156,6 +156,7 @@ fn kube_plugin_what_the_journal_tells_is_asked_of_the_pod_that_holds_the_lease()
     cluster.wait_ready(WEB);
     let table = plugin.run(&["get", "web"]).exits(0);
     table.says("PHASE");
+    plugin.run(&["get", "nobody"]).exits(3).says("NotFound");
     let ran = plugin.run(&["history", "web", "-o", "json"]).exits(0);
     assert!(ran.stdout.contains("define_domain"), "{ran:?}");
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();

@@ -27,8 +27,18 @@ const BINARY: &str = "vsiflow";
 const ADDED: &str = "command terminated with exit code ";
 /// How kubectl begins where the API server did not allow it.
 const FORBIDDEN: &str = "Error from server (Forbidden)";
+/// How it begins where there is no such object.
+const NOT_FOUND: &str = "Error from server (NotFound)";
 /// Documents of one plan, in bytes.
 const MOST: u64 = 64 * 1024 * 1024;
+
+/// What kubectl itself said went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    Forbidden,
+    NotFound,
+}
 
 /// What a command in the pod is given to read.
 enum Input {
@@ -240,23 +250,24 @@ async fn run(words: Vec<String>, input: Input) -> Outcome {
     });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(unrunnable)?;
-    let (exit, forbidden) = tokio::select! {
+    let (exit, said) = tokio::select! {
         ended = converse(&mut child, input) => ended?,
-        () = work::interrupted() => (Exit::Interrupted, false),
+        () = work::interrupted() => (Exit::Interrupted, Said::Nothing),
     };
-    match forbidden {
-        true => Err(Problem::new(
+    match said {
+        Said::Forbidden if exit != Exit::Done => Err(Problem::new(
             Exit::Failed,
             "VSI1023",
             "this user may not run commands in the pod that serves the VSIs",
             "have `create` and `get` on pods/exec granted in its namespace; what the resource \
              itself tells needs neither: `kubectl vsi describe`",
         )),
-        false => Ok(exit),
+        Said::NotFound if exit != Exit::Done => Ok(Exit::NotFound),
+        _ => Ok(exit),
     }
 }
 
-async fn converse(child: &mut Child, input: Input) -> Result<(Exit, bool), Problem> {
+async fn converse(child: &mut Child, input: Input) -> Result<(Exit, Said), Problem> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     // As long as it is held, whatever is run in the pod has somebody to run for.
     let held = async {
@@ -274,7 +285,7 @@ async fn converse(child: &mut Child, input: Input) -> Result<(Exit, bool), Probl
     drop(held);
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let exit = code.map_or(Exit::Interrupted, Exit::of);
-    Ok((exit, said && exit != Exit::Done))
+    Ok((exit, said))
 }
 
 /// What a guest wrote may be in it: nothing of that is obeyed by a terminal.
@@ -290,18 +301,24 @@ async fn print(from: Option<impl AsyncRead + Unpin>) -> Result<(), Problem> {
     }
 }
 
-/// Passes on what is said, and tells whether it was that kubectl may not do it.
-async fn tell(from: Option<impl AsyncRead + Unpin>) -> bool {
-    let Some(from) = from else { return false };
+/// Passes on what is said, and tells what kubectl said of itself.
+async fn tell(from: Option<impl AsyncRead + Unpin>) -> Said {
+    let Some(from) = from else {
+        return Said::Nothing;
+    };
     let mut lines = BufReader::new(from).lines();
-    let mut forbidden = false;
+    let mut said = Said::Nothing;
     while let Ok(Some(text)) = lines.next_line().await {
-        forbidden |= text.starts_with(FORBIDDEN) && text.contains("pods");
+        if text.starts_with(FORBIDDEN) && text.contains("pods") {
+            said = Said::Forbidden;
+        } else if text.starts_with(NOT_FOUND) {
+            said = Said::NotFound;
+        }
         if !text.starts_with(ADDED) {
             output::note(&text);
         }
     }
-    forbidden
+    said
 }
 
 fn unrunnable(error: io::Error) -> Problem {

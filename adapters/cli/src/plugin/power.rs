@@ -92,6 +92,11 @@ fn tell(vsi: &VsiResource, waited: bool, came: Exit, said: &str) {
     let phase = vsi.status.phase.clone().unwrap_or_default();
     match came {
         Exit::Done => output::line(&format!("{label} is {phase}")),
+        Exit::TimedOut if phase.is_empty() => {
+            output::note(&format!(
+                "{label}: not decided in time; nothing serves it yet"
+            ));
+        }
         Exit::TimedOut => output::note(&format!("{label}: not decided in time; it is {phase}")),
         Exit::Interrupted => output::note(&format!("{label}: interrupted; it goes on")),
         _ => {
