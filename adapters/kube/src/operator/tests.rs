@@ -1,5 +1,6 @@
 //! The whole of it against an API server that fails on demand, in virtual time.
 
+mod defects;
 mod held;
 mod rig;
 

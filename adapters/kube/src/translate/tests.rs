@@ -65,6 +65,43 @@ fn kube_settings_that_cannot_be_used_are_said_of_whoever_selects_them() {
 }
 
 #[test]
+fn kube_defect_25_of_two_config_maps_none_is_taken_by_chance() {
+    let mut world = world(vec![vsi("web", 1, json!({}))]);
+    let mut other = (*config_map(json!({"HOSTNAME": "lpar2.example.com"}))).clone();
+    other.name = "lpar2".to_owned();
+    world.config_maps.push(Arc::new(other));
+    let translation = translate(&world, None);
+    assert!(translation.vsis.is_empty());
+    let told = told(&translation, "web");
+    assert!(told.contains("lpar1") && told.contains("lpar2"), "{told}");
+}
+
+#[test]
+fn kube_defect_28_without_known_hosts_nobody_is_trusted() {
+    let mut world = world(vec![vsi("web", 1, json!({}))]);
+    world.config_maps = vec![config_map(json!({"KNOWN_HOSTS": ""}))];
+    let translation = translate(&world, None);
+    assert!(translation.vsis.is_empty());
+    let told = told(&translation, "web");
+    assert!(told.contains("KNOWN_HOSTS"), "{told}");
+}
+
+#[test]
+fn kube_defect_29_a_key_in_a_secret_wins_and_shows_nowhere() {
+    let mut world = world(vec![vsi("web", 1, json!({}))]);
+    world.config_maps = vec![config_map(json!({"KEY": "in the open"}))];
+    let mut secret = (*config_map(json!({"KEY": "hunter2"}))).clone();
+    secret.values.0.retain(|key, _| key == "KEY");
+    world.secrets = vec![Arc::new(secret)];
+    let translation = translate(&world, None);
+    let desired = &translation.vsis[&uid(1)].desired;
+    let host = &translation.rest.hosts[&desired.host];
+    assert_eq!(host.key.as_ref().unwrap().expose(), b"hunter2");
+    let shown = format!("{desired:?} {:?} {:?}", host.record, world.secrets);
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
 fn of_two_vsis_for_one_disk_the_older_one_gets_it() {
     let selects = json!({"diskSelector": {"matchLabels": {"disk": "d"}}});
     let all = vec![
