@@ -16,6 +16,7 @@
 )]
 
 mod audit;
+mod care;
 mod cases;
 mod changes;
 mod check;

@@ -3,6 +3,7 @@
 use vsiflow_workflows::wanted::PowerAction;
 
 use super::{
+    care,
     documents::{Guest, Vsi, uuid},
     story::Act,
 };
@@ -34,6 +35,7 @@ fn story(name: &'static str, ends: &'static [End], acts: Vec<Act>) -> Story {
 pub fn all() -> Vec<Story> {
     let wanted = std::env::var("VSIFLOW_CRASH_STORY").unwrap_or_default();
     let mut stories = every();
+    stories.extend(care::every());
     // The name of one may be the beginning of another's.
     let exact = stories.iter().any(|story| story.name == wanted);
     stories.retain(|story| match exact {

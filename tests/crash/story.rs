@@ -37,6 +37,12 @@ pub enum Act {
     Approve(&'static str),
     /// The host loses its power and comes up again, once.
     HostRestarts(&'static str),
+    /// Cordons a host and shuts down what runs there.
+    Drain(&'static str),
+    /// Lets a host take new VSIs again, and brings back what was there.
+    Uncordon(&'static str),
+    /// Pauses everything, or lets it go on.
+    Pause(bool),
     /// Looks at the hosts, and acts on what is found.
     Look,
     /// Waits until the outcome is decided.
@@ -134,6 +140,12 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             .await;
             Ok(())
         }
+        Act::Drain(host) => {
+            let how = Gracefully::default();
+            fleet.drain(host, how, user()).await.map(drop)
+        }
+        Act::Uncordon(host) => fleet.uncordon(host, true, user()).await.map(drop),
+        Act::Pause(on) => fleet.brake(*on, user()).await,
         Act::Look => fleet.look(true).await.map(drop),
         Act::Decided(uid) => fleet.decided(&ownership::entity(*uid)).await.map(drop),
         Act::FailedBoots(uid, boots) => fail(world, fleet, *uid, *boots).await,
