@@ -3,9 +3,19 @@
 //! usage: fleet [--json] [--vsis N] [--hosts N] [--watch SECONDS] [DIR]
 //!
 //! The journal and all stores are real ones, in DIR (a temporary folder by default); the hosts are
-//! simulated in memory, in real time. Processor time counts the simulation as well.
+//! simulated in real time: in memory where provisioning is measured, on disk where watching is, by
+//! a process that found the VSIs running. Processor time counts the simulation as well.
 
-use std::{collections::BTreeMap, error::Error, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Map, Value};
 
 use tokio::{sync::mpsc, time::Instant};
 use uuid::Uuid;
@@ -32,6 +42,19 @@ struct Options {
     hosts: u32,
     watch: Duration,
     dir: Option<PathBuf>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    All,
+    Provision,
+    Make,
+    Watch,
+}
+
+fn number(word: Option<String>) -> Result<u32> {
+    Ok(word.unwrap_or_default().parse()?)
 }
 
 fn options() -> Result<Options> {
@@ -41,15 +64,22 @@ fn options() -> Result<Options> {
         hosts: 10,
         watch: Duration::from_secs(120),
         dir: None,
+        stage: Stage::All,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut number = || words.next().unwrap_or_default().parse::<u32>();
         match word.as_str() {
             "--json" => options.json = true,
-            "--vsis" => options.vsis = number()?,
-            "--hosts" => options.hosts = number()?.max(1),
-            "--watch" => options.watch = Duration::from_secs(number()?.into()),
+            "--stage" => {
+                options.stage = match words.next().as_deref() {
+                    Some("provision") => Stage::Provision,
+                    Some("make") => Stage::Make,
+                    _ => Stage::Watch,
+                }
+            }
+            "--vsis" => options.vsis = number(words.next())?,
+            "--hosts" => options.hosts = number(words.next())?.max(1),
+            "--watch" => options.watch = Duration::from_secs(number(words.next())?.into()),
             _ if word.starts_with('-') => return Err(format!("{word} is not known").into()),
             _ => options.dir = Some(word.into()),
         }
@@ -130,7 +160,7 @@ fn rss_mib() -> Result<f64> {
     Ok(kib.unwrap_or("0").parse::<f64>()? / 1_024.0)
 }
 
-async fn open(state: &StateDir) -> Result<Fleet> {
+async fn open(state: &StateDir, hosts: SimHosts) -> Result<Fleet> {
     let parts = FleetParts {
         journal: Arc::new(state.journal().await?),
         blobs: Arc::new(state.blobs().await?),
@@ -141,7 +171,7 @@ async fn open(state: &StateDir) -> Result<Fleet> {
         tuning: Tuning::default(),
         room: state.room(),
         lease: state.lease(),
-        hosts: Arc::new(SimHosts::in_memory()),
+        hosts: Arc::new(hosts),
         images: Arc::new(SimSource::with_size(64 << 10)),
         directory: Arc::new(HostDirectory::default()),
     };
@@ -193,33 +223,103 @@ async fn watch(fleet: &Fleet, options: &Options) -> Result<(f64, usize)> {
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = options()?;
-    let temporary = tempfile::tempdir()?;
     let dir = options.dir.clone();
-    let dir = dir.unwrap_or_else(|| temporary.path().join("state"));
-    let state = StateDir::open(&dir)?;
-    let fleet = open(&state).await?;
+    match (options.stage, dir) {
+        (Stage::All, dir) => all(&options, dir),
+        (_, None) => Err("a stage needs a folder".into()),
+        (Stage::Provision, Some(dir)) => {
+            let hosts = SimHosts::in_memory();
+            let (state, fleet) = start(&dir, hosts).await?;
+            let figures = provisioned(&fleet, &options).await?;
+            fleet.close().await;
+            drop(state);
+            println!("{figures}");
+            Ok(())
+        }
+        (Stage::Make, Some(dir)) => {
+            let hosts = SimHosts::in_folder(dir.join("hosts"));
+            let (_state, fleet) = start(&dir, hosts).await?;
+            provision(&fleet, &options).await?;
+            fleet.close().await;
+            println!("{{}}");
+            Ok(())
+        }
+        (Stage::Watch, Some(dir)) => {
+            let hosts = SimHosts::in_folder(dir.join("hosts"));
+            let (_state, fleet) = start(&dir, hosts).await?;
+            fleet.drive_all().await?;
+            let (cpu_percent, looks) = watch(&fleet, &options).await?;
+            let figures = serde_json::json!({
+                "cpu_percent": round(cpu_percent), "rss_mib": round(rss_mib()?), "looks": looks,
+            });
+            fleet.close().await;
+            println!("{figures}");
+            Ok(())
+        }
+    }
+}
+
+async fn start(dir: &Path, hosts: SimHosts) -> Result<(StateDir, Fleet)> {
+    let state = StateDir::open(dir.join("state"))?;
+    let fleet = open(&state, hosts).await?;
+    Ok((state, fleet))
+}
+
+async fn provisioned(fleet: &Fleet, options: &Options) -> Result<Value> {
     let (begun, before) = (Instant::now(), processor_s()?);
-    provision(&fleet, &options).await?;
-    let provision_s = begun.elapsed().as_secs_f64();
-    let engine_ms_per_vsi = (processor_s()? - before) * 1_000.0 / f64::from(options.vsis);
-    let (cpu_percent, looks) = watch(&fleet, &options).await?;
-    let rss_mib = rss_mib()?;
-    fleet.close().await;
+    provision(fleet, options).await?;
+    let took = begun.elapsed().as_secs_f64();
+    let each = (processor_s()? - before) * 1_000.0 / f64::from(options.vsis);
+    Ok(serde_json::json!({"provision_s": round(took), "engine_ms_per_vsi": round(each)}))
+}
+
+/// Each stage in a process of its own: what is watched was found by a process that was started
+/// anew, and its memory holds no simulated disk.
+fn all(options: &Options, dir: Option<PathBuf>) -> Result<()> {
+    let temporary = tempfile::tempdir()?;
+    let dir = dir.unwrap_or_else(|| temporary.path().to_owned());
+    let (memory, disk) = (dir.join("provision"), dir.join("watch"));
+    let mut figures = stage("provision", &memory, options)?;
+    stage("make", &disk, options)?;
+    figures.extend(stage("watch", &disk, options)?);
+    figures.insert("vsis".to_owned(), options.vsis.into());
+    figures.insert("hosts".to_owned(), options.hosts.into());
     if options.json {
-        let result = serde_json::json!({
-            "cpu_percent": cpu_percent, "rss_mib": rss_mib, "engine_ms_per_vsi": engine_ms_per_vsi,
-            "provision_s": provision_s, "vsis": options.vsis, "hosts": options.hosts,
-        });
-        println!("{result}");
+        println!("{}", Value::from(figures));
         return Ok(());
     }
-    let (vsis, hosts) = (options.vsis, options.hosts);
-    println!("{vsis} VSIs on {hosts} simulated hosts");
+    let told = |key: &str| {
+        figures
+            .get(key)
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    };
+    println!("{} VSIs on {} simulated hosts", told("vsis"), told("hosts"));
+    let (took, each) = (told("provision_s"), told("engine_ms_per_vsi"));
     println!(
-        "  provisioned in {provision_s:.1} s, {engine_ms_per_vsi:.2} ms of processor time each"
+        "  provisioned in {took} s, {each} ms of processor time each, the simulation included"
     );
+    let (cpu, looks, rss) = (told("cpu_percent"), told("looks"), told("rss_mib"));
     println!(
-        "  watched: {cpu_percent:.2} % of one core ({looks} looks at whole hosts), {rss_mib:.0} MiB"
+        "  watched: {cpu} % of one core (aim: 5; {looks} looks at whole hosts), {rss} MiB (aim: 150)"
     );
     Ok(())
+}
+
+fn stage(name: &str, dir: &Path, options: &Options) -> Result<Map<String, Value>> {
+    std::fs::create_dir_all(dir)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--stage", name]).arg(dir);
+    command.args(["--vsis", &options.vsis.to_string()]);
+    command.args(["--hosts", &options.hosts.to_string()]);
+    command.args(["--watch", &options.watch.as_secs().to_string()]);
+    let output = command.stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("stage {name} ended with {}", output.status).into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn round(figure: f64) -> f64 {
+    (figure * 100.0).round() / 100.0
 }
