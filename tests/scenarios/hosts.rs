@@ -180,6 +180,23 @@ fn defect_29_a_key_is_kept_only_where_secrets_are() {
     }
 }
 
+#[test]
+fn defect_29_a_key_that_stands_in_a_config_map_is_warned_of_and_not_shown() {
+    let vsiflow = Vsiflow::of_documents();
+    let text = format!("{}{}", absent(), Vsi::named("web"));
+    let (map, rest) = text.split_once("---\n").unwrap();
+    let (secret, vsi) = rest.split_once("---").unwrap();
+    let (_, key) = secret.split_once("stringData:\n").unwrap();
+    let ran = vsiflow.apply(format!("{map}{key}---{vsi}"), &["--timeout", "1s"]);
+    ran.exits(5)
+        .says("warning[VSI0607]: KEY is a secret")
+        .says("documents-0.yaml:")
+        .says("move it to a Secret with the same labels")
+        .keeps_quiet_about(SECRET);
+    let safe = vsiflow.apply(text, &["--timeout", "1s"]).exits(5);
+    safe.keeps_quiet_about("KEY is a secret");
+}
+
 /// The files below a folder that hold the secret.
 fn holding(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

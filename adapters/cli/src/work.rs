@@ -157,6 +157,7 @@ pub(crate) async fn documents(
         let loaded = vsiflow_file::load(&inputs, recursive, &mut std::io::stdin())?;
         let resolved = loaded.resolve(host.as_ref())?;
         let mut warnings = loaded.warn_of(&resolved.lacking);
+        warnings.extend(loaded.exposed());
         warnings.extend(loaded.warnings);
         Ok((resolved, warnings))
     };

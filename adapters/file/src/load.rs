@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use vsiflow_workflows::spec::{
-    Documents, HostSettings, Problem, ProblemCode, Resolved, resolve::resolve,
+    Documents, FieldPath, HostSettings, Problem, ProblemCode, Resolved, resolve::resolve,
 };
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -94,6 +94,20 @@ impl Loaded {
         all
     }
 
+    /// Secrets that stand in ConfigMaps, which are made to be read by anybody.
+    pub fn exposed(&self) -> Vec<Diagnostic> {
+        let all = self.documents.config_maps.iter();
+        let exposed = all.flat_map(|map| SECRET_KEYS.iter().map(move |key| (map, *key)));
+        let exposed = exposed.filter(|(map, key)| map.spec.0.contains_key(*key));
+        let problems = exposed.map(|(map, key)| {
+            let message = format!("{key} is a secret, and a ConfigMap is for everybody to read");
+            let remedy = "move it to a Secret with the same labels";
+            let path = FieldPath::of(["data", key]);
+            map.problem(ProblemCode::HostSettings, path, message, remedy)
+        });
+        self.warn_of(&problems.collect::<Vec<_>>())
+    }
+
     fn problem(&self, problem: &Problem) -> Diagnostic {
         match self.places.get(problem.document.index) {
             Some(place) => place.problem(&self.sources, problem),
@@ -104,6 +118,9 @@ impl Loaded {
         }
     }
 }
+
+/// The keys of host settings that are secrets.
+const SECRET_KEYS: [&str; 4] = ["KEY", "ssh-privatekey", "IMAGE_PASSWORD", "IMAGE_TOKEN"];
 
 /// A document, and what came of reading it.
 type Parsed<'a> = (Chunk<'a>, Result<Node, Unreadable>);
