@@ -1,17 +1,22 @@
 //! The command line, as clap reads it.
 
+mod audit;
 mod backup;
 mod change;
 mod contract;
 mod host;
+mod image;
+mod look;
 mod serve;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use vsiflow_workflows::spec::Quantity;
-
+pub(crate) use audit::{
+    AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, CompactArgs,
+    ReplayArgs,
+};
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use change::{
     ApproveArgs, PauseArgs, PlanArgs, PowerArgs, PruneArgs, StopArgs, Targets,
@@ -19,6 +24,12 @@ pub(crate) use change::{
 pub(crate) use contract::{ContractCheckArgs, ContractCommand, ContractEncryptArgs};
 pub(crate) use host::{
     AdoptArgs, CheckArgs, DrainArgs, HostArgs, HostCommand, InventoryArgs, UncordonArgs,
+};
+pub(crate) use image::{
+    ImageCommand, ImageListArgs, ImagePruneArgs, ImageUnlockArgs, ImageUploadArgs, UploadArgs,
+};
+pub(crate) use look::{
+    DescribeArgs, GetArgs, HistoryArgs, HistoryFormat, Kind, LogsArgs, Target, without_kind,
 };
 pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs};
 
@@ -214,113 +225,6 @@ pub(crate) struct WaitArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub(crate) struct GetArgs {
-    /// What to list: `vsi` (also where no kind is named), `disk`, `network` (as
-    /// its host shows it now), `image`, `host` or `run`; then the names of those to show.
-    #[arg(value_name = "KIND|NAME")]
-    pub(crate) words: Vec<String>,
-    #[command(flatten)]
-    pub(crate) scope: Scope,
-    /// Those that were deleted, too.
-    #[arg(long)]
-    pub(crate) deleted: bool,
-    /// After the list each line that changes, until interrupted.
-    #[arg(short, long)]
-    pub(crate) watch: bool,
-    /// Look at the hosts first: what somebody changed there is found and recorded.
-    #[arg(long)]
-    pub(crate) refresh: bool,
-    /// How the result is printed.
-    #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Format>,
-}
-
-/// Which namespace.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Scope {
-    /// The namespace.
-    #[arg(short, long, default_value = "default")]
-    pub(crate) namespace: String,
-    /// All namespaces.
-    #[arg(short = 'A', long)]
-    pub(crate) all_namespaces: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct DescribeArgs {
-    #[command(flatten)]
-    pub(crate) target: Target,
-    /// How the result is printed.
-    #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Format>,
-}
-
-/// One VSI.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Target {
-    /// The VSI, as `NAME`, `vsi/NAME` or `vsi NAME`.
-    #[arg(required = true, num_args = 1..=2, value_name = "NAME")]
-    words: Vec<String>,
-    /// The namespace.
-    #[arg(short, long, default_value = "default")]
-    pub(crate) namespace: String,
-}
-
-impl Target {
-    /// The name without its kind.
-    pub(crate) fn name(&self) -> &str {
-        let last = self.words.last().map_or("", String::as_str);
-        without_kind(last)
-    }
-}
-
-/// `vsi/NAME` as `NAME`.
-pub(crate) fn without_kind(name: &str) -> &str {
-    match name.split_once('/') {
-        Some(("vsi" | "vsis", name)) => name,
-        _ => name,
-    }
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct HistoryArgs {
-    #[command(flatten)]
-    pub(crate) target: Target,
-    /// Go on with what happens, until interrupted.
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// Only events from this offset of the journal on.
-    #[arg(
-        long,
-        value_name = "OFFSET",
-        default_value_t = 0,
-        hide_default_value = true
-    )]
-    pub(crate) from_offset: u64,
-    /// How the result is printed: for people, or one JSON object a line.
-    #[arg(short, long, value_enum)]
-    pub(crate) output: Option<HistoryFormat>,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct LogsArgs {
-    #[command(flatten)]
-    pub(crate) target: Target,
-    /// Go on with what the guest prints, until interrupted.
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// Only the last lines.
-    #[arg(long, value_name = "LINES")]
-    pub(crate) tail: Option<usize>,
-    /// What was kept of the newest failed boot that was torn down since, even of a deleted VSI.
-    #[arg(long, conflicts_with = "follow")]
-    pub(crate) failed: bool,
-    /// With --failed: the domain's definition instead of the console.
-    #[arg(long, requires = "failed", conflicts_with = "tail")]
-    pub(crate) definition: bool,
-}
-
-#[derive(Clone, Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`; data disks as `disk/NAME` or `disk NAME…`.
     #[arg(value_name = "NAME", required_unless_present = "files")]
@@ -390,198 +294,6 @@ pub(crate) struct CancelArgs {
     pub(crate) target: Target,
 }
 
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum ImageCommand {
-    /// Show each base image with size, hash, age and users
-    List(ImageListArgs),
-    /// Bring an image onto a pool; interrupted, the same command goes on where it was
-    Upload(ImageUploadArgs),
-    /// Remove the images that no VSI, domain or volume uses
-    Prune(ImagePruneArgs),
-    /// Take away the claim of a vsiflow that is gone for good
-    Unlock(ImageUnlockArgs),
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct ImageListArgs {
-    /// How the result is printed.
-    #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Format>,
-}
-
-/// A pool of a host.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct PoolArgs {
-    /// The host's ConfigMap and Secret; without them, `--host` names the host.
-    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
-    pub(crate) files: Vec<PathBuf>,
-    /// The storage pool.
-    #[arg(long, default_value = "images")]
-    pub(crate) pool: String,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct ImageUploadArgs {
-    /// The image: a http://, https:// or file:/// URL, or a file. What ends in `.gz`, `.xz` or
-    /// `.zst` is unpacked on the way.
-    #[arg(value_name = "URL|FILE")]
-    pub(crate) image: String,
-    #[command(flatten)]
-    pub(crate) at: PoolArgs,
-    /// What the image's SHA-256 must be; of the unpacked image, where it is packed.
-    #[arg(long, value_name = "sha256:DIGITS")]
-    pub(crate) checksum: Option<String>,
-    #[command(flatten)]
-    pub(crate) upload: UploadArgs,
-}
-
-/// How images are sent.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct UploadArgs {
-    /// Send at most so many bytes of images a second to a host, such as `20Mi`; takes the place
-    /// of UPLOAD_LIMIT. 0 is no limit.
-    #[arg(long, value_name = "RATE", value_parser = rate)]
-    pub(crate) upload_limit: Option<u64>,
-}
-
-fn rate(text: &str) -> Result<u64, String> {
-    let rate: Quantity = text.parse().map_err(|error| format!("{error}"))?;
-    Ok(rate.bytes())
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct ImagePruneArgs {
-    /// Say what would be removed; remove nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Keep so many of each pool, the newest.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) keep_last: usize,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct ImageUnlockArgs {
-    /// The image's volume.
-    pub(crate) name: String,
-    #[command(flatten)]
-    pub(crate) at: PoolArgs,
-    /// Yes: nobody is bringing this image any more.
-    #[arg(long, required = true)]
-    pub(crate) force: bool,
-}
-
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum AuditCommand {
-    /// Find everything that was changed, removed, reordered or inserted
-    Verify(AuditVerifyArgs),
-    /// Print where the journal ends, to be kept elsewhere
-    Head(AuditHeadArgs),
-    /// Write the whole journal as JSON Lines
-    Export(AuditExportArgs),
-    /// Make an empty state directory (--state) the journal of an export
-    Rebuild(AuditRebuildArgs),
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct AuditVerifyArgs {
-    /// What `audit head` printed earlier, or a file that holds it: finds a journal that was cut
-    /// off or put back to an older copy.
-    #[arg(long, value_name = "HEAD|FILE")]
-    pub(crate) head: Option<String>,
-    /// The public key that the head must be signed with: a file as OpenSSH writes it, or PEM.
-    #[arg(long, value_name = "FILE", requires = "head")]
-    pub(crate) public_key: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct AuditHeadArgs {
-    /// Sign with this Ed25519 key: a private key file of OpenSSH, or PKCS#8 in PEM, without a
-    /// passphrase.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) sign_key: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct AuditExportArgs {
-    /// The file to write, which must not exist yet; `-` for standard output.
-    #[arg(value_name = "FILE|-", default_value = "-")]
-    pub(crate) file: PathBuf,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct AuditRebuildArgs {
-    /// An export; `-` for standard input.
-    #[arg(value_name = "FILE|-")]
-    pub(crate) file: PathBuf,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct CompactArgs {
-    /// Archive what was recorded longer ago than this, such as `90d` [default: the retention].
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub(crate) older_than: Option<std::time::Duration>,
-    /// Say what would be archived; change nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct ReplayArgs {
-    /// Check at every event that it is what the engine decides there; name the first that is not.
-    #[arg(long)]
-    pub(crate) verify: bool,
-}
-
-/// What `get` lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Virtual server instances.
-    Vsi,
-    /// Base images.
-    Image,
-    /// Data disks.
-    Disk,
-    /// Networks.
-    Network,
-    /// Hosts.
-    Host,
-    /// Runs of workflows.
-    Run,
-}
-
-impl Kind {
-    fn named(word: &str) -> Option<Self> {
-        match word.to_ascii_lowercase().as_str() {
-            "vsi" | "vsis" | "onprem-hpcr" | "onprem-hpcrs" => Some(Self::Vsi),
-            "hyperprotectcontainerruntimeonprem" => Some(Self::Vsi),
-            "image" | "images" => Some(Self::Image),
-            "disk" | "disks" | "onprem-datadisk" | "onprem-datadisks" => Some(Self::Disk),
-            "hyperprotectcontainerruntimeonpremdatadisk" => Some(Self::Disk),
-            "network" | "networks" | "onprem-networkref" | "onprem-networkrefs" => {
-                Some(Self::Network)
-            }
-            "hyperprotectcontainerruntimeonpremnetworkref" => Some(Self::Network),
-            "host" | "hosts" => Some(Self::Host),
-            "run" | "runs" => Some(Self::Run),
-            _ => None,
-        }
-    }
-}
-
-impl GetArgs {
-    /// The kind, and the names of those to show; all where there is none.
-    pub(crate) fn kind_and_names(&self) -> (Kind, &[String]) {
-        match self
-            .words
-            .split_first()
-            .map(|(first, rest)| (Kind::named(first), rest))
-        {
-            Some((Some(kind), names)) => (kind, names),
-            _ => (Kind::Vsi, &self.words),
-        }
-    }
-}
-
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -605,15 +317,6 @@ impl Format {
             Self::Name => "name",
         }
     }
-}
-
-/// How a history is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum HistoryFormat {
-    /// A table with more columns.
-    Wide,
-    /// One JSON object a line.
-    Json,
 }
 
 /// How long finished work stays in the journal; none: for ever.

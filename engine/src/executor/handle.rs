@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
 };
 
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -11,119 +10,17 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::{
     brake,
     control::Control,
-    recorder::Failed,
-    world::{LoadError, World},
+    error::EngineError,
+    parts::{By, Cancelled, Drive, EngineParts, Retried},
+    world::World,
 };
 use crate::{
-    blob::Blobs,
-    checkpoint::Checkpoints,
-    clock::Clock,
-    journal::{Journal, JournalError, Record},
-    lane::Lanes,
-    lease::Lease,
-    model::{
-        Actor, Divergence, EntityId, EntityState, Failure, Name, RunId, RunState, StreamId, Text,
-    },
-    registry::Registry,
+    journal::Record,
+    model::{EntityId, EntityState, Failure, Name, RunId, RunState, StreamId, Text},
     room::{Room, Seen},
     step::{Progress, Recorded, Standing},
-    workflow::{EntityView, Wish, Workflows},
+    workflow::{EntityView, Wish},
 };
-
-/// What an engine is made of.
-pub struct EngineParts {
-    /// The journal.
-    pub journal: Arc<dyn Journal>,
-    /// Where larger payloads are.
-    pub blobs: Arc<dyn Blobs>,
-    /// Where steps keep their positions.
-    pub checkpoints: Arc<dyn Checkpoints>,
-    /// The steps this binary knows.
-    pub registry: Registry,
-    /// Who knows what an entity is.
-    pub workflows: Arc<dyn Workflows>,
-    /// Who knows whether a lane (a host) is in reach.
-    pub lanes: Arc<dyn Lanes>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// The journal's identity.
-    pub journal_id: Arc<str>,
-    /// Room for the journal.
-    pub room: Arc<Room>,
-    /// The right to act.
-    pub lease: Arc<Lease>,
-    /// Numbers.
-    pub tuning: Tuning,
-}
-
-/// Delays and limits.
-#[derive(Clone, Debug)]
-pub struct Tuning {
-    /// The delay after the first failure; it doubles from there.
-    pub first_retry: Duration,
-    /// No delay is longer than this.
-    pub longest_retry: Duration,
-    /// No delay between two looks whether a lane (a host) is in reach again is longer than this.
-    pub longest_probe: Duration,
-    /// How often the engine looks again whether a cause was removed.
-    pub recheck: Duration,
-    /// How far a growing delay may be off, as a share of it, so that hosts are not asked by all at
-    /// once. Simulations that are to repeat exactly take none.
-    pub jitter: f64,
-    /// Attempts under way in one lane (on one host).
-    pub attempts_per_lane: usize,
-}
-
-impl Default for Tuning {
-    fn default() -> Self {
-        Self {
-            first_retry: Duration::from_millis(500),
-            longest_retry: Duration::from_secs(300),
-            longest_probe: Duration::from_secs(30),
-            recheck: Duration::from_secs(300),
-            jitter: 0.3,
-            attempts_per_lane: 16,
-        }
-    }
-}
-
-/// Who asks, and why.
-#[derive(Clone, Debug)]
-pub struct By {
-    /// Who.
-    pub actor: Actor,
-    /// Why; may be empty.
-    pub reason: Text,
-}
-
-/// Which entities the engine works for.
-#[derive(Clone, Debug)]
-pub enum Drive {
-    /// All there are and will be.
-    All,
-    /// Those, and what they wait for.
-    These(Vec<EntityId>),
-}
-
-/// What a retry did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retried {
-    /// The open run tries its blocked and delayed nodes at once.
-    Signalled,
-    /// A new run is opened.
-    Reopened,
-    /// There was nothing to try again.
-    NothingToDo,
-}
-
-/// What a cancel did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cancelled {
-    /// The open run was asked to stop.
-    Requested,
-    /// No run is open.
-    NothingToDo,
-}
 
 /// Something the engine tells whoever listens. Listeners that lag lose notices, never state.
 #[derive(Clone, Debug)]
@@ -158,59 +55,6 @@ pub enum Notice {
     Room(Seen),
     /// The engine has ended; nothing more follows.
     Ended,
-}
-
-/// Why the engine could not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EngineError {
-    /// The journal failed. What it acknowledged is safe; start again to go on.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The journal holds, or the engine made, an event that cannot follow what came before.
-    #[error("stream {stream}, event {seq}: {why}")]
-    Divergence {
-        /// The stream; empty for an event that was not recorded.
-        stream: String,
-        /// The sequence.
-        seq: u64,
-        /// Why it cannot follow.
-        why: Divergence,
-    },
-    /// What is wanted was refused before anything was recorded.
-    #[error("{0}")]
-    Refused(Failure),
-    /// The journal was restored from a backup that nobody confirmed yet.
-    #[error("this state directory was restored from a backup and observes only")]
-    ObservesOnly,
-    /// The engine has ended.
-    #[error("the engine has ended")]
-    Ended,
-}
-
-impl From<LoadError> for EngineError {
-    fn from(error: LoadError) -> Self {
-        match error {
-            LoadError::Journal(error) => Self::Journal(error),
-            LoadError::Divergence { stream, seq, why } => Self::Divergence {
-                stream: stream.to_string(),
-                seq,
-                why,
-            },
-        }
-    }
-}
-
-impl From<Failed> for EngineError {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Journal(error) => Self::Journal(error),
-            Failed::Divergence(why) => Self::Divergence {
-                stream: String::new(),
-                seq: 0,
-                why,
-            },
-        }
-    }
 }
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, EngineError>>;

@@ -10,7 +10,7 @@ use std::{
 use futures::FutureExt as _;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{control::Control, handle::Tuning, retry::Retry, timers::Waiter};
+use super::{control::Control, parts::Tuning, retry::Retry, timers::Waiter};
 use crate::{
     clock::Clock,
     lane::Lanes,

@@ -17,9 +17,11 @@ mod control;
 mod disk;
 mod ends;
 mod entities;
+mod error;
 mod handle;
 mod lanes;
 mod limits;
+mod parts;
 mod recorder;
 mod retry;
 mod runs;
@@ -32,4 +34,6 @@ mod world;
 #[cfg(test)]
 pub(crate) use world::{folded, was_attempted};
 
-pub use handle::{By, Cancelled, Drive, Engine, EngineError, EngineParts, Notice, Retried, Tuning};
+pub use error::EngineError;
+pub use handle::{Engine, Notice};
+pub use parts::{By, Cancelled, Drive, EngineParts, Retried, Tuning};

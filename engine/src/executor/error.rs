@@ -1,0 +1,60 @@
+//! Why an engine could not do what it was asked.
+
+use super::{recorder::Failed, world::LoadError};
+use crate::{
+    journal::JournalError,
+    model::{Divergence, Failure},
+};
+
+/// Why the engine could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The journal failed. What it acknowledged is safe; start again to go on.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal holds, or the engine made, an event that cannot follow what came before.
+    #[error("stream {stream}, event {seq}: {why}")]
+    Divergence {
+        /// The stream; empty for an event that was not recorded.
+        stream: String,
+        /// The sequence.
+        seq: u64,
+        /// Why it cannot follow.
+        why: Divergence,
+    },
+    /// What is wanted was refused before anything was recorded.
+    #[error("{0}")]
+    Refused(Failure),
+    /// The journal was restored from a backup that nobody confirmed yet.
+    #[error("this state directory was restored from a backup and observes only")]
+    ObservesOnly,
+    /// The engine has ended.
+    #[error("the engine has ended")]
+    Ended,
+}
+
+impl From<LoadError> for EngineError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Journal(error) => Self::Journal(error),
+            LoadError::Divergence { stream, seq, why } => Self::Divergence {
+                stream: stream.to_string(),
+                seq,
+                why,
+            },
+        }
+    }
+}
+
+impl From<Failed> for EngineError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Journal(error) => Self::Journal(error),
+            Failed::Divergence(why) => Self::Divergence {
+                stream: String::new(),
+                seq: 0,
+                why,
+            },
+        }
+    }
+}
