@@ -1,6 +1,9 @@
 //! Decides which volume the image is, and whether it is whole already.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -34,6 +37,7 @@ use crate::{
 pub struct Claim {
     hosts: Arc<dyn Hosts>,
     source: Arc<dyn ImageSource>,
+    turns: Turns,
 }
 
 /// What [`Claim`] decided.
@@ -48,6 +52,22 @@ pub struct Output {
     pub identity: String,
 }
 
+/// One claim at a time is put on a host: between a claim's making and its first word another image
+/// of this journal would take it for its own.
+#[derive(Default)]
+struct Turns(std::sync::Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Turns {
+    /// Held over a few calls, each with a deadline of its own. Cancel safe.
+    async fn take(&self, host: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.entry(host.to_owned()).or_default().clone()
+        };
+        turn.lock_owned().await
+    }
+}
+
 /// What an attempt found out before it acted.
 #[derive(Serialize, Deserialize)]
 struct Asked {
@@ -58,7 +78,30 @@ struct Asked {
 impl Claim {
     /// The step, acting through these hosts, with images of that source.
     pub fn new(hosts: Arc<dyn Hosts>, source: Arc<dyn ImageSource>) -> Self {
-        Self { hosts, source }
+        let turns = Turns::default();
+        Self {
+            hosts,
+            source,
+            turns,
+        }
+    }
+
+    /// Puts the claim there, unless another image of this journal was quicker: then the next
+    /// attempt finds its claim, and takes another name.
+    async fn put(
+        &self,
+        cx: &StepContext,
+        ports: &HostPorts,
+        volume: &VolumeKey,
+        claim: &sidecar::Claim,
+    ) -> Result<(), Failure> {
+        let _turn = self.turns.take(ports.host.name()).await;
+        let found = sidecar::hold(cx, ports, volume).await?;
+        let others = found.and_then(|found| found.claim);
+        if others.is_some_and(|other| other.entity != claim.entity) {
+            return Err(sidecar::claimed(ports, volume));
+        }
+        sidecar::write(ports, volume, claim, None).await
     }
 
     async fn wanted(&self, cx: &StepContext, params: &Params) -> Result<Wanted, Failure> {
@@ -137,8 +180,7 @@ impl Step for Claim {
                     .ok_or_else(|| error::WRONG_STATE.failure("the claim changed"));
             }
         };
-        sidecar::hold(cx, &ports, &volume).await?;
-        sidecar::write(&ports, &volume, &claim, None).await?;
+        self.put(cx, &ports, &volume, &claim).await?;
         Ok(Done::created(Output {
             volume,
             whole: None,

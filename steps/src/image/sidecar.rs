@@ -219,7 +219,7 @@ pub(super) async fn hold(
 /// The failure for an image that another journal is bringing.
 pub(super) fn claimed(ports: &HostPorts, image: &VolumeKey) -> Failure {
     error::IMAGE_CLAIMED
-        .failure("another vsiflow is bringing this image")
+        .failure("another vsiflow, or another image of this name, is being brought there")
         .on_host(ports.host.name())
         .of_object(format!("volume {image}"))
 }

@@ -220,3 +220,25 @@ async fn what_another_journal_brings_is_waited_for_and_then_verified() {
     assert_eq!(other.ensure_image(&params).await, Ok(image));
     assert_eq!(world.sim().await.count("upload").await, uploads);
 }
+
+#[tokio::test(start_paused = true)]
+async fn two_images_of_one_name_that_are_claimed_at_the_same_moment_get_a_volume_each() {
+    for behind in 0..20 {
+        let (world, mut other) = (World::new().await, World::new().await);
+        (other.hosts, other.uuid) = (world.hosts.clone(), Uuid::from_u128(7));
+        let params = world.image_params();
+        let second = image::Params {
+            url: "http://images.test/other/hpcr.qcow2".to_owned(),
+            ..params.clone()
+        };
+        let claim = image::Claim::new(world.hosts.clone(), world.source.clone());
+        let later = async {
+            tokio::time::sleep(std::time::Duration::from_millis(behind)).await;
+            other.drive(&claim, &second).await
+        };
+        let (one, two) = tokio::join!(world.drive(&claim, &params), later);
+        let (one, two) = (one.unwrap().output.volume, two.unwrap().output.volume);
+        assert_ne!(one, two, "{behind} ms");
+        assert!([&one, &two].contains(&&params.volume), "{behind} ms");
+    }
+}
