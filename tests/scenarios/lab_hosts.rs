@@ -16,7 +16,9 @@ fn lab_defect_14_a_host_that_is_dead_keeps_no_other_waiting_and_is_never_ready()
         Vsi::named("t-alive").image(image.url())
     );
     let _gone = (Deleted(&vsiflow, "t-alive"), Deleted(&vsiflow, "t-dead"));
-    let running = vsiflow.start_apply(documents, &["--wait"]);
+    let mut running = vsiflow.start_apply(documents, &["--wait"]);
+    // Before that nobody knows of it.
+    assert!(running.prints("vsi/t-alive created", 30));
     until("the one on the host that lives", 120, || {
         (vsiflow.phase("t-alive") == "Running").then_some(())
     });

@@ -17,6 +17,8 @@ use crate::{
 };
 
 const POLL: Duration = Duration::from_millis(500);
+/// The first look; each next one comes later. Small guests are down in a blink.
+const FIRST: Duration = Duration::from_millis(50);
 
 /// Asks the guest to shut down, waits for its grace, then ends it.
 ///
@@ -113,6 +115,7 @@ async fn shut_down(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
     off_is_fine(ports.domains.shutdown(params.uuid).await)?;
     let start = Instant::now();
     let grace = Duration::from_secs(params.grace_s);
+    let mut wait = FIRST;
     while active(cx, ports, params.uuid).await?.is_some() {
         if start.elapsed() >= grace {
             return Ok(false);
@@ -124,11 +127,12 @@ async fn shut_down(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
         );
         tokio::select! {
             biased;
-            () = tokio::time::sleep(POLL.min(grace.saturating_sub(start.elapsed()))) => {}
+            () = tokio::time::sleep(wait.min(grace.saturating_sub(start.elapsed()))) => {}
             () = cx.stopped.cancelled() => {
                 return Err(error::OUTCOME_UNKNOWN.failure("stopped waiting for the guest's end"));
             }
         }
+        wait = wait.saturating_mul(2).min(POLL);
     }
     Ok(true)
 }
