@@ -172,3 +172,30 @@ fn defect_26_a_static_address_reaches_the_guest_in_its_cidata() {
         (&json!("networkConfig"), &json!("rebuild"))
     );
 }
+
+#[test]
+fn defect_20_a_card_keeps_its_address_when_one_before_it_goes_and_comes_back() {
+    let vsiflow = host();
+    let (first, second) = (reference("net-a", "first"), reference("net-b", "second"));
+    let web = Vsi::named("web").network("default");
+    // One that is away would stay; this one is there, and not chosen.
+    let unchosen = first.replace("{network: web}", "{network: other}");
+    let with = |first: &str| format!("{web}{first}{second}");
+    vsiflow.apply(with(&first), &[]).exits(0);
+    let before = nics(&vsiflow);
+    let pick = |at: usize| before[at].clone();
+    vsiflow.apply(with(&unchosen), &[]).exits(0);
+    assert_eq!(nics(&vsiflow), json!([pick(1), pick(2)]));
+    vsiflow
+        .apply(with(&unchosen), &[])
+        .exits(0)
+        .says("unchanged");
+    // The address that it had was free.
+    vsiflow.apply(with(&first), &[]).exits(0);
+    assert_eq!(nics(&vsiflow), json!([pick(1), pick(2), pick(0)]));
+    let rebuilt = format!("{}{first}{second}", web.doing("another contract"));
+    vsiflow.apply(rebuilt, &["--wait"]).exits(0);
+    assert_eq!(nics(&vsiflow), json!([pick(1), pick(2), pick(0)]));
+    looked(&vsiflow);
+    assert_eq!(vsiflow.phase("web"), "Running");
+}

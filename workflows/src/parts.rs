@@ -1,5 +1,7 @@
 //! The nodes that the graphs of VSIs are put together from.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 use vsiflow_engine::{
     model::{EntityState, Failure, FailureClass, InvalidId, Name, NodeState, RunResult, Text},
@@ -337,26 +339,58 @@ pub(crate) fn boot_failed(state: &EntityState) -> bool {
     })
 }
 
-/// The MAC addresses that an adopted VSI came with; none where they follow from its UID.
+/// The MAC addresses of the guest's cards; none where they follow from its UID and their places.
 fn macs(wanted: &WantedVsi) -> Vec<String> {
-    let adopted = wanted.adopted.as_ref();
-    adopted
-        .map(|adopted| adopted.macs.clone())
-        .unwrap_or_default()
+    let came_with = wanted.adopted.as_ref().map(|adopted| &adopted.macs);
+    match came_with.filter(|_| wanted.macs.is_empty()) {
+        Some(macs) => macs.clone(),
+        None => wanted.macs.clone(),
+    }
 }
 
 /// The guest's cards, by the same MAC addresses that its definition gets.
 pub(crate) fn cards(wanted: &WantedVsi) -> Vec<Card> {
-    let networks = wanted.vsi.networks.iter().zip(0_u8..);
     let macs = macs(wanted);
-    let card = |(network, card): (&String, u8)| Card {
+    let networks = wanted.vsi.networks.iter().enumerate();
+    let card = |(place, network): (usize, &String)| Card {
         network: network.clone(),
-        mac: match macs.get(usize::from(card)) {
-            Some(mac) => mac.clone(),
-            None => names::mac(wanted.uid, card),
-        },
+        mac: macs
+            .get(place)
+            .cloned()
+            .unwrap_or_else(|| names::mac(wanted.uid, number(place))),
     };
     networks.map(card).collect()
+}
+
+/// The MAC addresses of its cards once the VSI is on these networks: a card that stays keeps its
+/// own, a new one gets the first that none has. None where they follow from UID and places.
+pub(crate) fn macs_of(wanted: &WantedVsi, networks: &[String]) -> Vec<String> {
+    let mut had = cards(wanted);
+    let mut kept = |network: &String| {
+        let at = had.iter().position(|card| card.network == *network)?;
+        Some(had.remove(at).mac)
+    };
+    let kept: Vec<_> = networks.iter().map(&mut kept).collect();
+    let mut used: BTreeSet<String> = kept.iter().flatten().cloned().collect();
+    let mut free = || {
+        let mut all = (0..=u8::MAX).map(|card| names::mac(wanted.uid, card));
+        let mac = all.find(|mac| !used.contains(mac)).unwrap_or_default();
+        used.insert(mac.clone());
+        mac
+    };
+    let macs: Vec<_> = kept
+        .into_iter()
+        .map(|mac| mac.unwrap_or_else(&mut free))
+        .collect();
+    let follows = |(place, mac): (usize, &String)| *mac == names::mac(wanted.uid, number(place));
+    match wanted.adopted.is_none() && macs.iter().enumerate().all(follows) {
+        true => Vec::new(),
+        false => macs,
+    }
+}
+
+fn number(place: usize) -> u8 {
+    u8::try_from(place).unwrap_or(u8::MAX)
 }
 
 pub(crate) fn console(wanted: &WantedVsi) -> VolumeKey {

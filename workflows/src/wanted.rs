@@ -72,6 +72,10 @@ pub struct WantedVsi {
     /// What was written to the host is to be written again: somebody changed it there.
     #[serde(default)]
     pub restore: bool,
+    /// The MAC addresses of its cards, in the order of its networks, where they do not follow from
+    /// its UID and their places: a card keeps its address when one before it goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub macs: Vec<String>,
     /// How it was when it was adopted, where it was.
     #[serde(default)]
     pub adopted: Option<Adopted>,

@@ -193,6 +193,7 @@ impl Fleet {
             missing: Vec::new(),
             lacking: Vec::new(),
             restore: false,
+            macs: Vec::new(),
             adopted: Some(adopted),
             bore,
             unknown,

@@ -52,6 +52,7 @@ impl Fleet {
         let powered = desired.power_state != last.vsi.power_state;
         let power = known.power().filter(|_| !powered);
         let restart = restart(&desired, known, power);
+        let macs = parts::macs_of(&known.wanted, &desired.networks);
         let wanted = WantedVsi {
             uid: known.wanted.uid,
             contract: contract.unwrap_or_else(|| Name::of(NEW)),
@@ -66,6 +67,7 @@ impl Fleet {
             missing: vsi.missing.clone(),
             lacking: vsi.lacking.clone(),
             restore: false,
+            macs,
             adopted: known.wanted.adopted.clone(),
             bore: None,
             unknown: BTreeSet::new(),
