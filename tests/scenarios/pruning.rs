@@ -102,23 +102,26 @@ fn a_document_that_is_gone_deletes_only_where_that_is_asked_for() {
 #[test]
 fn more_than_the_limit_is_refused_before_anything_is_done() {
     let documents = Documents::new();
-    documents.vsis(&["a", "b", "c"]).apply(&[]).exits(0);
-    documents.remove(&["b", "c"]);
-    documents.vsis(&["d"]);
+    documents
+        .vsis(&["a", "b", "c", "d", "e"])
+        .apply(&[])
+        .exits(0);
+    documents.remove(&["b", "c", "d", "e"]);
+    documents.vsis(&["f"]);
     documents
         .apply(&["--prune"])
         .exits(4)
         .says("VSI0709")
-        .says("vsi/b, vsi/c")
-        .says("--prune-limit 2");
+        .says("vsi/b, vsi/c, vsi/d, vsi/e")
+        .says("--prune-limit 4");
     assert_eq!(
         documents.names(),
-        "vsi/a vsi/b vsi/c",
+        "vsi/a vsi/b vsi/c vsi/d vsi/e",
         "and nothing applied"
     );
     documents.apply(&["--prune", "--prune-limit", "0"]).exits(4);
-    documents.apply(&["--prune", "--prune-limit", "2"]).exits(0);
-    assert_eq!(documents.names(), "vsi/a vsi/d");
+    documents.apply(&["--prune", "--prune-limit", "4"]).exits(0);
+    assert_eq!(documents.names(), "vsi/a vsi/f");
 }
 
 #[test]

@@ -59,6 +59,12 @@ impl KnownDisk {
         disk.namespace == namespace && (disk.name == name || self.entity.id() == name)
     }
 
+    /// Where it stands in a list that people read.
+    fn place(&self) -> (&str, &str) {
+        let disk = &self.wanted.disk;
+        (&disk.namespace, &disk.name)
+    }
+
     pub(super) fn is_used_by(&self, vsi: &Known) -> bool {
         let mut disks = vsi.wanted.vsi.disks.iter();
         disks.any(|disk| parts::disk_uid(&vsi.wanted, disk) == Some(self.uid))
@@ -66,7 +72,7 @@ impl KnownDisk {
 }
 
 impl Fleet {
-    /// All data disks, deleted ones included.
+    /// All data disks, deleted ones included, by namespace and name.
     pub(super) async fn known_disks(&self) -> Result<Vec<KnownDisk>, FleetError> {
         let mut disks = Vec::new();
         for (entity, state) in self.entities_of(kind::DISK) {
@@ -80,6 +86,7 @@ impl Fleet {
                 });
             }
         }
+        disks.sort_by(|a, b| a.place().cmp(&b.place()));
         Ok(disks)
     }
 

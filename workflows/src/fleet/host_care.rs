@@ -164,7 +164,6 @@ impl Fleet {
             let going = super::apply::is_going(&known.state) || known.is_deleted();
             known.wanted.vsi.host == host && !going
         });
-        all.sort_by_key(|known| known.wanted.vsi.full_name());
         Ok(all)
     }
 

@@ -40,6 +40,12 @@ impl Known {
     pub(crate) fn is_deleted(&self) -> bool {
         self.phase() == Phase::Deleted
     }
+
+    /// Where it stands in a list that people read.
+    fn place(&self) -> (&str, &str) {
+        let vsi = &self.wanted.vsi;
+        (&vsi.namespace, &vsi.name)
+    }
 }
 
 impl Fleet {
@@ -55,7 +61,7 @@ impl Fleet {
         Ok(Some(wanted::read(&bytes)?))
     }
 
-    /// All VSIs, deleted ones included, in the order of their UIDs.
+    /// All VSIs, deleted ones included, by namespace and name.
     pub(crate) async fn known(&self) -> Result<Vec<Known>, FleetError> {
         let mut known = Vec::new();
         for (entity, state) in self.entities_of(kind::VSI) {
@@ -67,6 +73,7 @@ impl Fleet {
                 });
             }
         }
+        known.sort_by(|a, b| a.place().cmp(&b.place()));
         Ok(known)
     }
 
