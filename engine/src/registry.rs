@@ -74,7 +74,7 @@ impl<S: Step> AnyStep for Typed<S> {
         intend: Intend<'_>,
     ) -> Result<Done<Vec<u8>>, Failure> {
         let params: S::Params = serde_json::from_slice(params).map_err(|e| {
-            unreadable(format!("the parameters of {} are unreadable: {e}", S::NAME))
+            Failure::defect(format!("the parameters of {} are unreadable: {e}", S::NAME))
         })?;
         let done = match self.0.observe(cx, &params).await? {
             Observed::Present(output) => Done::present(output),
@@ -83,16 +83,12 @@ impl<S: Step> AnyStep for Typed<S> {
                 self.0.run(cx, &params).await?
             }
         };
-        let output = serde_json::to_vec(&done.output)
-            .map_err(|e| unreadable(format!("the output of {} is unwritable: {e}", S::NAME)))?;
+        let output = serde_json::to_vec(&done.output).map_err(|e| {
+            Failure::defect(format!("the output of {} is unwritable: {e}", S::NAME))
+        })?;
         Ok(Done {
             outcome: done.outcome,
             output,
         })
     }
-}
-
-fn unreadable(message: String) -> Failure {
-    Failure::new(FailureClass::Blocked, "VSI0001", message)
-        .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
 }

@@ -174,13 +174,13 @@ impl StepContext {
     /// A blocked failure when no such node came before, or its output has another shape.
     pub fn output<T: DeserializeOwned>(&self, node: &str) -> Result<T, Failure> {
         let bytes = self.outputs.get(&Name::of(node)).ok_or_else(|| {
-            internal(format!(
+            Failure::defect(format!(
                 "step {} needs the output of {node}, which is not there",
                 self.node
             ))
         })?;
         serde_json::from_slice(bytes)
-            .map_err(|e| internal(format!("the output of {node} cannot be read: {e}")))
+            .map_err(|e| Failure::defect(format!("the output of {node} cannot be read: {e}")))
     }
 
     /// What the entity's newest successful run left: its last node's output. A value of another
@@ -196,7 +196,7 @@ impl StepContext {
     /// # Errors
     /// A transient failure when the store cannot be written.
     pub async fn save<T: Serialize + Sync>(&self, value: &T) -> Result<(), Failure> {
-        let bytes = serde_json::to_vec(value).map_err(|e| internal(e.to_string()))?;
+        let bytes = serde_json::to_vec(value).map_err(|e| Failure::defect(e.to_string()))?;
         self.checkpoints
             .put(self.run, &self.node, bytes)
             .await
@@ -224,11 +224,6 @@ impl StepContext {
             what: what.to_owned(),
         });
     }
-}
-
-fn internal(message: String) -> Failure {
-    Failure::new(FailureClass::Blocked, "VSI0001", message)
-        .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
 }
 
 fn checkpoint_failure(error: crate::journal::JournalError) -> Failure {

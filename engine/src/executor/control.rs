@@ -28,10 +28,7 @@ use super::{
 };
 use crate::{
     journal::JournalError,
-    model::{
-        CancelMode, EntityId, EventKind, Failure, FailureClass, Name, Payload, RunId, StreamId,
-        Text,
-    },
+    model::{CancelMode, EntityId, EventKind, Failure, Name, Payload, RunId, StreamId, Text},
     room::Seen,
     workflow::Wish,
 };
@@ -476,10 +473,5 @@ fn cause(by: By) -> Cause {
 }
 
 fn panicked(node: &Name) -> Failure {
-    Failure::new(
-        FailureClass::Blocked,
-        "VSI0001",
-        format!("step {node} ended in a panic"),
-    )
-    .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
+    Failure::defect(format!("step {node} ended in a panic"))
 }

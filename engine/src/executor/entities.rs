@@ -39,7 +39,7 @@ impl Control {
         match graph.map(|graph| graph.validate()) {
             // Heavy parameters are moved into blobs when the run is opened.
             Ok(Ok(()) | Err(GraphError::TooHeavy(_))) => None,
-            Ok(Err(error)) => Some(defect(error.to_string())),
+            Ok(Err(error)) => Some(Failure::defect(error.to_string())),
             Err(failure) => Some(failure),
         }
     }
@@ -186,15 +186,15 @@ impl Control {
         let state = self.recorder.world.entity(id).cloned().unwrap_or_default();
         let desired = state.desired.as_ref().map(|wanted| wanted.desired.clone());
         let desired = self.parts.blobs.get(&desired.unwrap_or_default()).await;
-        let desired = desired.map_err(|error| defect(error.to_string()))?;
+        let desired = desired.map_err(|error| Failure::defect(error.to_string()))?;
         let graph = self.make_graph(id, &state, workflow, &desired)?;
         let graph = self
             .spill(graph)
             .await
-            .map_err(|error| defect(error.to_string()))?;
+            .map_err(|error| Failure::defect(error.to_string()))?;
         graph
             .validate()
-            .map_err(|error| defect(error.to_string()))?;
+            .map_err(|error| Failure::defect(error.to_string()))?;
         Ok(graph)
     }
 
@@ -323,9 +323,4 @@ fn outranked(entity: &EntityId) -> Failure {
     Failure::new(FailureClass::Blocked, "VSI0015", message)
         .of_object(entity.to_string())
         .with_remedy("wait until it is gone, then give the command again")
-}
-
-fn defect(message: String) -> Failure {
-    Failure::new(FailureClass::Blocked, "VSI0001", message)
-        .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
 }

@@ -14,8 +14,10 @@ use super::{control::Control, parts::Tuning, retry::Retry, timers::Waiter};
 use crate::{
     clock::Clock,
     lane::Lanes,
-    model::{Failure, FailureClass, Node, NodeState, Text},
+    model::{Failure, Node, NodeState, Text},
 };
+
+const PANICKED: &str = "the look whether a host answers ended in a panic";
 
 /// The lanes that are out of reach.
 pub(super) struct LaneWatch {
@@ -123,7 +125,7 @@ impl LaneWatch {
         self.probes.spawn(async move {
             clock.sleep(after).await;
             let asked = AssertUnwindSafe(lanes.probe(&lane)).catch_unwind().await;
-            let answer = asked.unwrap_or_else(|_| Err(panicked()));
+            let answer = asked.unwrap_or_else(|_| Err(Failure::defect(PANICKED)));
             Probed { lane, answer }
         })
     }
@@ -197,13 +199,4 @@ impl Control {
         })
         .collect()
     }
-}
-
-fn panicked() -> Failure {
-    Failure::new(
-        FailureClass::Blocked,
-        "VSI0001",
-        "the look whether a host answers ended in a panic",
-    )
-    .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
 }

@@ -47,6 +47,12 @@ impl Failure {
         }
     }
 
+    /// What should never happen: a defect of vsiflow itself.
+    pub fn defect(message: impl AsRef<str>) -> Self {
+        Self::new(FailureClass::Blocked, "VSI0001", message)
+            .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
+    }
+
     /// The same failure, naming the host.
     pub fn on_host(mut self, host: impl AsRef<str>) -> Self {
         self.host = Text::new(host);
