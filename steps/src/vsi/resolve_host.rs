@@ -80,7 +80,8 @@ impl ResolveHost {
     }
 }
 
-fn cordoned(host: &str, why: &str) -> Failure {
+/// The failure for a host that takes nothing new, and why; that may be empty.
+pub fn cordoned(host: &str, why: &str) -> Failure {
     let why = match why {
         "" => String::new(),
         why => format!(": {why}"),

@@ -5,7 +5,10 @@ use vsiflow_engine::{
     model::{EntityId, Failure, FailureClass, Name, NodeState, Text},
     step::Step as _,
 };
-use vsiflow_steps::{error::CORDONED, vsi::ResolveHost};
+use vsiflow_steps::{
+    error::CORDONED,
+    vsi::{ResolveHost, resolve_host},
+};
 
 use super::{ErrorKind, Fleet, FleetError, Gracefully, index::Known, keep::Wishes};
 use crate::{
@@ -132,14 +135,7 @@ impl Fleet {
         let Some(why) = self.reach.cordoned(host).filter(|_| rises) else {
             return Ok(());
         };
-        let why = if why.is_empty() {
-            why
-        } else {
-            format!(": {why}")
-        };
-        let failure = CORDONED
-            .failure(format!("the host is cordoned{why}"))
-            .on_host(host)
+        let failure = resolve_host::cordoned(host, &why)
             .of_object(format!("vsi/{}", known.wanted.vsi.full_name()));
         Err(FleetError::new(ErrorKind::Blocked, failure))
     }
