@@ -12,7 +12,6 @@ use crate::{
     compose::App,
     daemon::Server,
     exit::{Exit, Problem},
-    metrics::Metrics,
     output::{self, live::Live},
     work,
 };
@@ -39,7 +38,7 @@ pub(super) async fn watch(app: &App, common: &Common, every: Duration) -> Outcom
 }
 
 /// Looks at the hosts again and again, and tells what is news; ends only with an error.
-pub(super) async fn look_on(app: &App, every: Duration, metrics: &Metrics) -> Outcome {
+pub(super) async fn look_on(app: &App, every: Duration) -> Outcome {
     let (sender, mut looks) = mpsc::channel(WATCHERS);
     let mut told = BTreeMap::new();
     let mut watching = pin!(app.fleet.watch(every, sender));
@@ -48,7 +47,6 @@ pub(super) async fn look_on(app: &App, every: Duration, metrics: &Metrics) -> Ou
             ended = &mut watching => match ended? {},
             Some(look) = looks.recv() => look,
         };
-        metrics.looked(&look.host, look.looked.unreachable.is_empty());
         let news = !look.whole || told.get(&look.host) != Some(&look.looked);
         if news {
             tell(&look.looked);

@@ -172,7 +172,7 @@ async fn work_on(
     }
     app.fleet.drive_all().await?;
     metrics.ready.store(true, Ordering::Relaxed);
-    look_on(app, args.look_every, metrics).await
+    look_on(app, args.look_every).await
 }
 
 /// Serves the cluster's resources, where there is a cluster.

@@ -7,10 +7,7 @@ mod count;
 mod journal;
 mod page;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
-};
+use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicBool};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -99,8 +96,6 @@ pub(crate) struct Metrics {
     pub(crate) ready: AtomicBool,
     /// Whether the API server answers; none where there is no cluster.
     connected: Mutex<Option<Arc<vsiflow_kube::Health>>>,
-    /// Hosts that did not answer the last look.
-    unreachable: Mutex<BTreeMap<String, ()>>,
 }
 
 impl Metrics {
@@ -119,7 +114,6 @@ impl Metrics {
             contract_days: Family::default(),
             ready: AtomicBool::new(false),
             connected: Mutex::default(),
-            unreachable: Mutex::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -145,26 +139,6 @@ impl Metrics {
         all.register("host_reachable", help, self.reachable.clone());
         let help = "Days until the certificate ends that signs a contract";
         all.register("contract_days_left", help, self.contract_days.clone());
-    }
-
-    /// Takes in whether a host answered.
-    pub(crate) fn looked(&self, host: &str, answered: bool) {
-        let mut known = self
-            .unreachable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match answered {
-            true => known.remove(host),
-            false => known.insert(host.to_owned(), ()),
-        };
-    }
-
-    pub(crate) fn is_reachable(&self, host: &str) -> bool {
-        let known = self
-            .unreachable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        !known.contains_key(host)
     }
 
     /// Serves a cluster from now on.

@@ -88,7 +88,7 @@ async fn once(
     }
     metrics.reachable.clear();
     for host in fleet.host_objects().await? {
-        let reachable = metrics.is_reachable(&host.name);
+        let reachable = host.message.is_none();
         let labels = HostLabel { host: host.name };
         metrics
             .reachable
