@@ -237,6 +237,21 @@ impl Until {
     }
 }
 
+/// Stays until it is known what became of these, then lets go of the state directory.
+pub(crate) async fn see_through(
+    app: App,
+    common: &Common,
+    targets: &[Target],
+) -> Result<Exit, Problem> {
+    let wait = WaitArgs {
+        wait: true,
+        timeout: None,
+    };
+    let exit = until_decided(&app, common, &wait, targets, Until::Decided, "").await?;
+    app.close().await;
+    Ok(exit)
+}
+
 /// Waits until every target's outcome is decided, tells what is going on meanwhile, and says how
 /// each came out. The worst outcome decides the exit code.
 pub(crate) async fn until_decided(

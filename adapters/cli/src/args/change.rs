@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use vsiflow_workflows::fleet::Gracefully;
 
 use super::{Format, Sources, WaitArgs, duration};
 
@@ -87,11 +88,28 @@ pub(crate) struct StopArgs {
     pub(crate) targets: Targets,
     #[command(flatten)]
     pub(crate) wait: PowerWait,
-    /// How long the guest gets to shut down before it is ended, such as `30s` or `5m`
+    #[command(flatten)]
+    pub(crate) grace: GraceArgs,
+}
+
+/// How guests are brought down.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GraceArgs {
+    /// How long a guest gets to shut down before it is ended, such as `30s` or `5m`
     /// [default: 60s].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub(crate) timeout: Option<Duration>,
-    /// End the guest at once, and wait for nothing that is under way.
+    timeout: Option<Duration>,
+    /// End guests at once, and wait for nothing that is under way.
     #[arg(long, conflicts_with = "timeout")]
-    pub(crate) force: bool,
+    force: bool,
+}
+
+impl GraceArgs {
+    /// As the fleet takes it.
+    pub(crate) fn gracefully(&self) -> Gracefully {
+        Gracefully {
+            timeout_s: self.timeout.map(|timeout| timeout.as_secs().max(1)),
+            force: self.force,
+        }
+    }
 }

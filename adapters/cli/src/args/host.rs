@@ -1,10 +1,10 @@
 //! Hosts, and what is on them.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Format, WaitArgs, duration};
+use super::{Format, WaitArgs, change::GraceArgs};
 
 /// One host.
 #[derive(Clone, Debug, Args)]
@@ -69,13 +69,8 @@ pub(crate) struct DrainArgs {
     /// Shut the VSIs down: they cannot be moved to another host.
     #[arg(long, required = true)]
     pub(crate) stop: bool,
-    /// How long each guest gets to shut down before it is ended, such as `30s` or `5m`
-    /// [default: 60s].
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub(crate) timeout: Option<Duration>,
-    /// End the guests at once, and wait for nothing that is under way.
-    #[arg(long, conflicts_with = "timeout")]
-    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) grace: GraceArgs,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -1,9 +1,8 @@
 //! `host`: hosts, and what is on them.
 
 use serde_json::json;
-use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{CheckOutcome, Checking, Gracefully, HostCheck, InventoryItem},
+    fleet::{CheckOutcome, Checking, HostCheck, InventoryItem},
     spec::HostSettings,
 };
 
@@ -12,7 +11,6 @@ use crate::{
     actor,
     args::{
         CheckArgs, Common, DrainArgs, Format, HostArgs, HostCommand, InventoryArgs, UncordonArgs,
-        WaitArgs,
     },
     compose::App,
     exit::{Exit, Problem},
@@ -98,32 +96,18 @@ async fn uncordon(common: &Common, args: UncordonArgs) -> Outcome {
     let (host, by) = (&args.host.name, actor::by(&common.reason));
     let started = app.fleet.uncordon(host, args.start, by).await?;
     output::line(&format!("host/{host} uncordoned"));
-    brought(app, common, &started, "").await
+    let targets = work::targets_of(&app, &started).await?;
+    work::see_through(app, common, &targets).await
 }
 
 async fn drain(common: &Common, args: DrainArgs) -> Outcome {
     let app = App::open_to_work(common).await?;
-    let how = Gracefully {
-        timeout_s: args.timeout.map(|timeout| timeout.as_secs().max(1)),
-        force: args.force,
-    };
+    let how = args.grace.gracefully();
     let (host, by) = (&args.host.name, actor::by(&common.reason));
     let stopped = app.fleet.drain(host, how, by).await?;
     output::line(&format!("host/{host} cordoned"));
-    brought(app, common, &stopped, "").await
-}
-
-/// Waits until these VSIs are where they are to be.
-async fn brought(app: App, common: &Common, vsis: &[EntityId], done: &str) -> Outcome {
-    let targets = work::targets_of(&app, vsis).await?;
-    let wait = WaitArgs {
-        wait: true,
-        timeout: None,
-    };
-    let until = work::Until::Decided;
-    let exit = work::until_decided(&app, common, &wait, &targets, until, done).await?;
-    app.close().await;
-    Ok(exit)
+    let targets = work::targets_of(&app, &stopped).await?;
+    work::see_through(app, common, &targets).await
 }
 
 /// The host that is meant: by its name, its documents, `--host`, or the only one that is known.

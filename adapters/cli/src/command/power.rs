@@ -5,7 +5,7 @@ use vsiflow_workflows::{fleet::Gracefully, wanted::PowerAction};
 use super::Outcome;
 use crate::{
     actor,
-    args::{Common, PauseArgs, PowerArgs, StopArgs, Targets, WaitArgs},
+    args::{Common, PauseArgs, PowerArgs, StopArgs, Targets},
     compose::App,
     exit::Exit,
     output, work,
@@ -39,10 +39,7 @@ async fn brake(common: &Common, on: bool) -> Outcome {
 }
 
 pub(super) async fn down(common: &Common, action: PowerAction, args: StopArgs) -> Outcome {
-    let how = Gracefully {
-        timeout_s: args.timeout.map(|timeout| timeout.as_secs().max(1)),
-        force: args.force,
-    };
+    let how = args.grace.gracefully();
     run(common, action, &args.targets, how).await
 }
 
@@ -55,12 +52,5 @@ async fn run(common: &Common, action: PowerAction, targets: &Targets, how: Grace
         let (namespace, name) = (&target.namespace, &target.name);
         app.fleet.power(namespace, name, action, how, by).await?;
     }
-    let wait = WaitArgs {
-        wait: true,
-        timeout: None,
-    };
-    let until = work::Until::Decided;
-    let exit = work::until_decided(&app, common, &wait, &targets, until, "").await?;
-    app.close().await;
-    Ok(exit)
+    work::see_through(app, common, &targets).await
 }
