@@ -4,16 +4,10 @@ use std::process::Command;
 
 use vsiflow_tests::{Running, Vsi, Vsiflow, vsiflow::binary};
 
-fn serving(vsiflow: &Vsiflow) -> Running {
-    let mut daemon = vsiflow.start(&["serve"]);
-    assert!(daemon.reaches("serving", 30));
-    daemon
-}
-
 #[test]
 fn documents_are_those_that_the_caller_sees() {
     let vsiflow = Vsiflow::simulated();
-    let _daemon = serving(&vsiflow);
+    let _daemon = vsiflow.serve(&[]);
     // The daemon has a file of that name as well, where it was started.
     vsiflow.write("a.yaml", &Vsi::named("the-daemons").to_string());
     let elsewhere = tempfile::tempdir().unwrap();

@@ -10,18 +10,10 @@ use std::{
 use serde_json::Value;
 use vsiflow_tests::{Answer, Running, Server, Vsi, Vsiflow, server, until, vsiflow::binary};
 
-fn serving(vsiflow: &Vsiflow, more: &[&str]) -> Running {
-    let mut arguments = vec!["serve"];
-    arguments.extend(more);
-    let mut daemon = vsiflow.start(&arguments);
-    assert!(daemon.reaches("serving", 30));
-    daemon
-}
-
 #[test]
 fn a_daemon_takes_documents_and_works_on_them_by_itself() {
     let vsiflow = Vsiflow::simulated();
-    let mut daemon = serving(&vsiflow, &[]);
+    let mut daemon = vsiflow.serve(&[]);
     vsiflow
         .apply(Vsi::named("quick"), &[])
         .exits(0)
@@ -44,7 +36,7 @@ fn defect_15_a_wish_is_answered_once_it_is_recorded_however_long_its_work_takes(
     // A quarter of an hour.
     let slowly = Answer::Slowly(server::image(9_000_000), 10_000);
     let url = server.answers("guest.qcow2", slowly);
-    let daemon = serving(&vsiflow, &[]);
+    let daemon = vsiflow.serve(&[]);
     let begun = Instant::now();
     vsiflow
         .apply(Vsi::named("slow").image(url), &[])
@@ -66,7 +58,7 @@ fn defect_15_a_wish_is_answered_once_it_is_recorded_however_long_its_work_takes(
 #[test]
 fn a_daemon_takes_what_its_caller_reads_from_standard_input() {
     let vsiflow = Vsiflow::simulated();
-    let _daemon = serving(&vsiflow, &[]);
+    let _daemon = vsiflow.serve(&[]);
     let document = Vsi::named("piped").to_string();
     vsiflow
         .feed(&["plan", "-f", "-"], &document)
@@ -84,7 +76,7 @@ fn a_daemon_goes_on_with_what_a_kill_left() {
     let mut running = vsiflow.start_apply(Vsi::named("left"), &["--wait"]);
     assert!(running.reaches("write_cidata", 30));
     running.kill();
-    let mut daemon = serving(&vsiflow, &[]);
+    let mut daemon = vsiflow.serve(&[]);
     assert!(daemon.reaches("vsi/left: monitor_console", 60));
     daemon.interrupt();
     daemon.end(30).exits(0);
@@ -93,7 +85,7 @@ fn a_daemon_goes_on_with_what_a_kill_left() {
 #[test]
 fn documents_that_are_wrong_are_refused_by_a_daemon_in_the_callers_words() {
     let vsiflow = Vsiflow::simulated();
-    let _daemon = serving(&vsiflow, &[]);
+    let _daemon = vsiflow.serve(&[]);
     let path = vsiflow.write("wrong.yaml", "kind: [");
     vsiflow
         .run(&["apply", "-f", path.to_str().unwrap()])
@@ -108,7 +100,7 @@ fn documents_that_are_wrong_are_refused_by_a_daemon_in_the_callers_words() {
 #[test]
 fn a_second_daemon_is_refused_while_the_first_lives_also_stopped() {
     let vsiflow = Vsiflow::simulated();
-    let daemon = serving(&vsiflow, &[]);
+    let daemon = vsiflow.serve(&[]);
     let holder = format!("process {}", daemon.pid());
     vsiflow
         .run(&["serve"])
@@ -138,7 +130,7 @@ fn head(state: &Path) -> String {
 #[test]
 fn a_daemon_woken_after_its_lease_records_nothing_and_exits_with_6() {
     let vsiflow = Vsiflow::simulated();
-    let daemon = serving(&vsiflow, &["--lease", "3s"]);
+    let daemon = vsiflow.serve(&["--lease", "3s"]);
     let names: Vec<_> = (0..5).map(|n| format!("many-{n}")).collect();
     for name in &names {
         vsiflow.apply(Vsi::named(name), &[]).exits(0);
@@ -150,7 +142,7 @@ fn a_daemon_woken_after_its_lease_records_nothing_and_exits_with_6() {
     daemon.go_on();
     daemon.end(30).exits(6).says("VSI0012");
     assert_eq!(head(&stopped), head(&vsiflow.state()));
-    let mut successor = serving(&vsiflow, &["--lease", "3s"]);
+    let mut successor = vsiflow.serve(&["--lease", "3s"]);
     until("all are Running", 90, || {
         names
             .iter()
@@ -187,7 +179,7 @@ fn a_daemon_archives_what_is_old_and_goes_on() {
 #[test]
 fn an_earlier_contract_that_is_asked_for_while_it_is_replaced_is_not_lost() {
     let vsiflow = Vsiflow::simulated();
-    let mut daemon = serving(&vsiflow, &[]);
+    let mut daemon = vsiflow.serve(&[]);
     let first = || Vsi::named("back").with("updatePolicy: Manual");
     vsiflow.apply(first(), &["--wait"]).exits(0);
     vsiflow
@@ -216,14 +208,14 @@ fn a_daemon_sees_what_was_changed_on_a_host() {
         domain["state"] = "ShutOff".into();
         (domain["live"], domain["running"]) = (Value::Null, Value::Null);
     });
-    let mut daemon = serving(&vsiflow, &["--look-every", "1s"]);
+    let mut daemon = vsiflow.serve(&["--look-every", "1s"]);
     assert!(daemon.prints("vsi/seen: drift", 30));
 }
 
 #[test]
 fn a_journal_is_audited_while_a_daemon_works_on_it() {
     let vsiflow = Vsiflow::simulated();
-    let mut daemon = serving(&vsiflow, &[]);
+    let mut daemon = vsiflow.serve(&[]);
     for number in 0..4 {
         let name = format!("busy-{number}");
         vsiflow.apply(Vsi::named(&name), &[]).exits(0);

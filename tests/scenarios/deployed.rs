@@ -75,8 +75,7 @@ fn defect_30_what_is_deployed_is_pinned_has_no_root_and_no_hook() {
 #[test]
 fn defect_30_only_its_owner_reaches_a_daemon() {
     let vsiflow = Vsiflow::simulated();
-    let mut daemon = vsiflow.start(&["serve"]);
-    assert!(daemon.reaches("serving", 30));
+    let daemon = vsiflow.serve(&[]);
     let socket = vsiflow.state().join("vsiflow.sock");
     until("its socket", 30, || socket.exists().then_some(()));
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

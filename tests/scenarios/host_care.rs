@@ -1,7 +1,7 @@
 //! Hosts under maintenance: check, cordon, drain, and the brake for everything.
 
 use serde_json::Value;
-use vsiflow_tests::{Running, Vsi, Vsiflow};
+use vsiflow_tests::{Vsi, Vsiflow};
 
 const HOST: &str = "sim";
 
@@ -160,22 +160,16 @@ fn while_everything_is_paused_wishes_are_recorded_and_no_host_is_touched() {
     assert_eq!(reasons(&vsiflow, "engine/brake").len(), 2);
 }
 
-fn serving(vsiflow: &Vsiflow) -> Running {
-    let mut daemon = vsiflow.start(&["serve"]);
-    assert!(daemon.reaches("serving", 30));
-    daemon
-}
-
 #[test]
 fn a_daemon_that_is_paused_stays_so_when_it_is_started_again() {
     let vsiflow = Vsiflow::simulated();
-    let daemon = serving(&vsiflow);
+    let daemon = vsiflow.serve(&[]);
     vsiflow.run(&["pause", "--all"]).exits(0);
     vsiflow.apply(Vsi::named("later"), &[]).exits(0);
     daemon.terminate();
     daemon.end(30).exits(0);
 
-    let mut daemon = serving(&vsiflow);
+    let mut daemon = vsiflow.serve(&[]);
     vsiflow
         .apply(Vsi::named("later"), &["--wait"])
         .exits(4)

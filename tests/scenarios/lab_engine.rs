@@ -19,8 +19,7 @@ use vsiflow_tests::{
 fn lab_an_engine_woken_after_its_lease_sends_nothing_more() {
     let Some(lab) = Lab::enter() else { return };
     let upload = Upload::of(&lab, "lab-lease", 31);
-    let mut daemon = upload.vsiflow.start(&["serve", "--lease", "3s"]);
-    assert!(daemon.reaches("serving", 30));
+    let daemon = upload.vsiflow.serve(&["--lease", "3s"]);
     let _asks = upload.start_at("12Mi");
     upload.reaches(SIZE / 4);
     daemon.stop();
@@ -123,9 +122,7 @@ impl<'a> SmallDisk<'a> {
     }
 
     fn daemon(&self) -> Running {
-        let mut daemon = self.vsiflow.start(&["serve"]);
-        assert!(daemon.reaches("serving", 30));
-        daemon
+        self.vsiflow.serve(&[])
     }
 }
 

@@ -7,9 +7,15 @@ use vsiflow_tests::{Lab, Running, Vsi, Vsiflow, lab::Deleted, until};
 
 /// A daemon that would look by itself only long after any test is over.
 fn listening(vsiflow: &Vsiflow) -> Running {
-    let mut daemon = vsiflow.start(&["serve", "--look-every", "1h"]);
-    assert!(daemon.reaches("serving", 30));
-    daemon
+    vsiflow.serve(&["--look-every", "1h"])
+}
+
+/// A host is listened to from when something is there.
+fn until_heard(vsiflow: &Vsiflow) {
+    until("the host is listened to", 30, || {
+        let host = vsiflow.run(&["get", "host"]).exits(0).stdout;
+        host.contains("Ready").then_some(())
+    });
 }
 
 fn until_phase(vsiflow: &Vsiflow, name: &str, phase: &str, seconds: u64) {
@@ -27,11 +33,7 @@ fn lab_what_an_administrator_does_on_the_host_is_heard_of_at_once() {
     let daemon = listening(&vsiflow);
     vsiflow.apply(&documents, &["--wait"]).exits(0);
     let uid = lab.domains("default/t-heard").remove(0);
-    // It is listened to from when there is something to be heard.
-    until("the host is listened to", 30, || {
-        let host = vsiflow.run(&["get", "host"]).exits(0).stdout;
-        host.contains("Ready").then_some(())
-    });
+    until_heard(&vsiflow);
     let begun = Instant::now();
     lab.virsh(&["suspend", &uid]);
     until_phase(&vsiflow, "t-heard", "Failed", 20);
@@ -60,10 +62,7 @@ fn lab_what_is_changed_is_restored_at_once_where_the_document_asks_for_it() {
     let daemon = listening(&vsiflow);
     vsiflow.apply(&documents, &["--wait"]).exits(0);
     let uid = lab.domains("default/t-restored").remove(0);
-    until("the host is listened to", 30, || {
-        let host = vsiflow.run(&["get", "host"]).exits(0).stdout;
-        host.contains("Ready").then_some(())
-    });
+    until_heard(&vsiflow);
     lab.virsh(&["destroy", &uid]);
     until("it runs again", 60, || {
         let state = lab.virsh(&["domstate", &uid]);

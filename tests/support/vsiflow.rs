@@ -106,6 +106,17 @@ impl Vsiflow {
         feed(self.command(arguments), input)
     }
 
+    /// Starts a daemon, and waits until it serves.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn serve(&self, more: &[&str]) -> Running {
+        let mut daemon = self.start(&[&["serve"], more].concat());
+        assert!(daemon.reaches("serving", 30));
+        daemon
+    }
+
     /// Starts `apply` with these documents.
     pub fn start_apply(&self, documents: impl ToString, more: &[&str]) -> Running {
         let number = self.written.fetch_add(1, Ordering::Relaxed);
