@@ -101,8 +101,25 @@ impl Running {
     }
 
     /// Stops it where it is.
+    ///
+    /// # Panics
+    /// When it cannot be.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
+        // A thread in a system call stops only after it.
+        until("a stop of all threads", 30, || {
+            self.is_stopped().then_some(())
+        });
+    }
+
+    fn is_stopped(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let state = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            let (_, after_name) = stat.rsplit_once(')').unwrap_or_default();
+            after_name.trim_start().chars().next()
+        };
+        tasks.flatten().map(state).all(|state| state == Some('T'))
     }
 
     /// Wakes it.
