@@ -66,6 +66,9 @@ pub fn of_network(name: &str, found: &str) -> Finding {
 /// What a finding about a network begins with.
 const NETWORK: &str = "network ";
 
+/// What a finding about a lost mark is called.
+const MARK: &str = "mark";
+
 /// What a told detail says of networks.
 pub fn networks(message: &str) -> Option<String> {
     let of_networks = message.split("; ").filter(|part| part.starts_with(NETWORK));
@@ -73,20 +76,23 @@ pub fn networks(message: &str) -> Option<String> {
     (!of_networks.is_empty()).then(|| of_networks.join("; "))
 }
 
-/// Whether nothing differs but networks, which no VSI can put right.
-pub fn is_network_alone(findings: &[Finding]) -> bool {
-    findings
-        .iter()
-        .all(|finding| finding.what.starts_with(NETWORK))
+/// Whether the VSI can be brought back to what is expected: not what lies with its networks
+/// alone, and not a domain that nobody can tell to be ours.
+pub fn is_mendable(findings: &[Finding]) -> bool {
+    let of_networks = |finding: &Finding| finding.what.starts_with(NETWORK);
+    !findings.iter().all(of_networks) && !findings.iter().any(|finding| finding.what == MARK)
 }
 
-/// A domain of the VSI's UUID that is not ours.
-pub fn of_another(domain: &DomainInfo) -> Finding {
+/// What differs of a domain of the VSI's UUID that does not bear this journal's mark. Its
+/// definition is not compared: somebody else answers for it.
+pub fn unmarked(power: PowerState, domain: &DomainInfo) -> Vec<Finding> {
     let whose = domain.mark.as_ref();
     let found = whose.map_or("no mark of vsiflow".to_owned(), |mark| {
         format!("journal {}", mark.journal)
     });
-    finding("domain", "this journal's mark", found)
+    let mut all = vec![finding(MARK, "this journal's", found)];
+    all.extend(of_power(power, domain.state));
+    all
 }
 
 fn finding(what: &str, expected: impl ToString, found: impl ToString) -> Finding {
@@ -103,10 +109,7 @@ pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<Finding
         return vec![finding("domain", "a definition", "none")];
     };
     let mut found = Vec::new();
-    let wanted = state_of(expected.power);
-    if domain.state != wanted && !is_passing(domain.state) && !both_off(domain.state, wanted) {
-        found.push(finding("power", words(wanted), words(domain.state)));
-    }
+    found.extend(of_power(expected.power, domain.state));
     let autostart = expected.power != PowerState::Stopped;
     if domain.autostart != autostart {
         found.push(finding("autostart", autostart, domain.autostart));
@@ -120,6 +123,12 @@ pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<Finding
         }
     }
     found
+}
+
+fn of_power(power: PowerState, found: DomainState) -> Option<Finding> {
+    let wanted = state_of(power);
+    let differs = found != wanted && !is_passing(found) && !both_off(found, wanted);
+    differs.then(|| finding("power", words(wanted), words(found)))
 }
 
 /// Whether all that differs is that a guest is not up which should be, or is suspended.

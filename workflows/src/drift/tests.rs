@@ -104,3 +104,22 @@ fn a_recorded_detail_is_known_again() {
     assert_eq!(message(&detail), Some(words));
     assert!(!is_told(&Text::new("VSI0204: no network")));
 }
+
+#[test]
+fn a_guest_without_mark_is_degraded_while_it_runs_and_failed_once_it_is_off() {
+    let mut domain = domain();
+    domain.mark = None;
+    let running = unmarked(PowerState::Running, &domain);
+    assert!(runs(&running), "{running:?}");
+    assert!(
+        !is_mendable(&running),
+        "nobody can tell whose it is: it is left alone"
+    );
+    (domain.state, domain.live) = (DomainState::ShutOff, None);
+    let off = unmarked(PowerState::Running, &domain);
+    assert!(!runs(&off) && !is_mendable(&off));
+    let off: Vec<_> = off.iter().map(ToString::to_string).collect();
+    let power = "power: expected running, found shut off";
+    let mark = "mark: expected this journal's, found no mark of vsiflow";
+    assert_eq!(off, [mark, power]);
+}

@@ -163,7 +163,7 @@ impl Fleet {
         let expected = Expected { power, written };
         let domain = domains.iter().find(|domain| domain.uuid == uid);
         let mut findings = match domain.filter(|domain| !self.is_ours(domain, uid)) {
-            Some(domain) => vec![drift::of_another(domain)],
+            Some(domain) => drift::unmarked(power, domain),
             None => drift::findings(&expected, domain),
         };
         for (what, volume) in volumes(&known) {
@@ -218,7 +218,7 @@ impl Fleet {
             if seen.findings.is_empty() {
                 continue;
             }
-            let mendable = !drift::is_network_alone(&seen.findings);
+            let mendable = drift::is_mendable(&seen.findings);
             if act != Act::Nothing && mendable && self.may_restore(&seen.known) {
                 self.restore(&seen.known, wishes).await?;
                 looked.restored.push(name.clone());
