@@ -1,0 +1,127 @@
+//! The documents that a command is given: files, directories, standard input, or what a caller read.
+
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+};
+
+use vsiflow_file::{Input, Text};
+use vsiflow_workflows::spec::{Directory, Resolved};
+
+use super::{host, off_runtime};
+use crate::{
+    args::Common,
+    exit::{Exit, Problem},
+    output,
+};
+
+/// What a command's documents are read from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Given {
+    pub(crate) files: Vec<Text>,
+    /// The directory they are all in, where only one is named.
+    pub(crate) directory: Option<Directory>,
+}
+
+tokio::task_local! {
+    static GIVEN: Given;
+}
+
+/// Does some work with documents that were read already.
+pub(crate) async fn with_files<T>(given: Given, work: impl Future<Output = T>) -> T {
+    GIVEN.scope(given, work).await
+}
+
+/// Reads the files that a command names, so that it can be done here or elsewhere.
+pub(crate) async fn gather(files: &[PathBuf], recursive: bool) -> Result<Given, Problem> {
+    // A caller's were read by the caller: here the same names may be other files.
+    if let Ok(given) = GIVEN.try_with(Given::clone) {
+        return Ok(given);
+    }
+    let inputs: Vec<_> = files.iter().map(|path| input(path)).collect();
+    let read = move || {
+        let files = vsiflow_file::gather(&inputs, recursive, &mut std::io::stdin())?;
+        // One that cannot be looked at is none: nothing is ever pruned by it.
+        let directory = vsiflow_file::directory(&inputs, recursive).unwrap_or_default();
+        Ok(Given { files, directory })
+    };
+    off_runtime(read).await?.map_err(said)
+}
+
+/// The directory that the documents were read from already.
+pub(crate) fn directory() -> Option<Directory> {
+    GIVEN
+        .try_with(|given| given.directory.clone())
+        .ok()
+        .flatten()
+}
+
+/// The inputs of a command: what was read already, else the files.
+pub(crate) fn inputs(files: &[PathBuf]) -> Vec<Input> {
+    let given = GIVEN.try_with(|given| given.files.iter().cloned().map(Input::Given).collect());
+    given.unwrap_or_else(|_| files.iter().map(|path| input(path)).collect())
+}
+
+fn input(path: &Path) -> Input {
+    if path.as_os_str() == "-" {
+        Input::Stdin
+    } else {
+        Input::Path(path.to_owned())
+    }
+}
+
+/// Says what is wrong with documents; nothing is left to be said then.
+pub(crate) fn said(vsiflow_file::Diagnostics(wrong): vsiflow_file::Diagnostics) -> Problem {
+    output::diagnostics(&wrong);
+    Problem::new(Exit::Usage, "", "", "")
+}
+
+/// Reads the documents and follows their selectors; `--host` takes the place of their hosts.
+/// What is wrong with them is printed, all of it, and nothing is done.
+pub(crate) async fn documents(
+    common: &Common,
+    files: &[PathBuf],
+    recursive: bool,
+) -> Result<Resolved, Problem> {
+    let host = host(common)?;
+    let inputs = inputs(files);
+    let read = move || {
+        let loaded = vsiflow_file::load(&inputs, recursive, &mut std::io::stdin())?;
+        let resolved = loaded.resolve(host.as_ref())?;
+        let mut warnings = loaded.warn_of(&resolved.lacking);
+        warnings.extend(loaded.exposed());
+        warnings.extend(loaded.warnings);
+        Ok((resolved, warnings))
+    };
+    let (resolved, warnings) = off_runtime(read).await?.map_err(said)?;
+    output::diagnostics(&warnings);
+    Ok(resolved)
+}
+
+/// What documents would be if they were applied to the cluster that is served: with the host
+/// settings, disks and networks that are there.
+pub(crate) async fn in_cluster(
+    view: &vsiflow_kube::View,
+    common: &Common,
+    files: &[PathBuf],
+) -> Result<Resolved, Problem> {
+    let named = host(common)?;
+    let inputs = inputs(files);
+    let read = move || vsiflow_file::load(&inputs, false, &mut std::io::stdin());
+    let mut loaded = off_runtime(read).await?.map_err(said)?;
+    let disks = loaded.documents.data_disks.iter();
+    let own: Vec<_> = disks.map(|disk| disk.meta.full_name()).collect();
+    view.complete(&mut loaded.documents);
+    let host = named.as_ref().or(view.host());
+    let mut resolved = loaded.resolve(host).map_err(said)?;
+    resolved.data_disks.retain(|disk| {
+        let name = format!("{}/{}", disk.namespace, disk.name);
+        own.contains(&name)
+    });
+    // What the cluster's own resources lack is told in their status.
+    let mut lacking = resolved.lacking.clone();
+    lacking.retain(|one| !vsiflow_kube::View::is_of_cluster(&one.document));
+    output::diagnostics(&loaded.warn_of(&lacking));
+    output::diagnostics(&loaded.warnings);
+    Ok(resolved)
+}

@@ -1,0 +1,106 @@
+//! Saying how it came out, and what goes on from there.
+
+use vsiflow_engine::{
+    clock::{Clock as _, SystemClock},
+    model::Timestamp,
+};
+use vsiflow_workflows::fleet::Verdict;
+
+use super::Target;
+use crate::{
+    args::WaitArgs,
+    compose::App,
+    exit::{Exit, Problem},
+    output,
+};
+
+/// Says how a target came out, and with which code the command ends for it. Without a verdict the
+/// wait ended `early`; `done` is what is said of what was reached, else its phase is.
+pub(super) fn say(
+    app: &App,
+    target: &Target,
+    verdict: Option<Verdict>,
+    early: Option<Exit>,
+    wait: &WaitArgs,
+    done: &str,
+) -> Exit {
+    match (verdict, early) {
+        (Some(verdict), _) => decided(app, target, verdict, done),
+        (None, Some(Exit::Interrupted)) => {
+            let (shown, word) = (target.shown(), target.word());
+            let message = format!("{shown}: interrupted; `vsiflow resume {word}` goes on");
+            output::note(&message);
+            Exit::Interrupted
+        }
+        (None, _) => {
+            timed_out(app, target, wait);
+            Exit::TimedOut
+        }
+    }
+}
+
+fn decided(app: &App, target: &Target, verdict: Verdict, done: &str) -> Exit {
+    let exit = Exit::from(&verdict);
+    match verdict {
+        Verdict::Reached => reached(app, target, done),
+        Verdict::Failed(failure) | Verdict::Blocked(failure) => {
+            output::note(&format!("{}:", target.shown()));
+            output::problem(&Problem::of(exit, &failure));
+            if let Some(due) = app.fleet.next_try(&target.entity) {
+                output::note(&next_try(target, due));
+            }
+        }
+        Verdict::Cancelled => cancelled(target),
+    }
+    exit
+}
+
+fn reached(app: &App, target: &Target, done: &str) {
+    let shown = target.shown();
+    if !done.is_empty() {
+        output::line(&format!("{shown} {done}"));
+    } else if !target.is_disk() {
+        let phase = app.fleet.phase(&target.entity);
+        output::line(&format!("{shown} is {phase}"));
+    }
+}
+
+fn cancelled(target: &Target) {
+    let next = match target.is_vsi() || target.is_disk() {
+        true => format!("retry {}", target.word()),
+        false => "image upload".to_owned(),
+    };
+    let shown = target.shown();
+    output::note(&format!("{shown} was cancelled; `vsiflow {next}` goes on"));
+}
+
+/// The engine tries again by itself only as long as some vsiflow works.
+fn next_try(target: &Target, due: Timestamp) -> String {
+    let (seconds, shown, word) = (seconds_until(due), target.shown(), target.word());
+    format!(
+        "{shown}: the next try is due in {seconds} s; `vsiflow resume {word}` sees to it, \
+         `vsiflow retry {word}` does not wait"
+    )
+}
+
+fn timed_out(app: &App, target: &Target, wait: &WaitArgs) {
+    let (shown, word) = (target.shown(), target.word());
+    let after = wait
+        .timeout
+        .map(|t| humantime::format_duration(t).to_string())
+        .unwrap_or_default();
+    output::note(&format!(
+        "{shown}: not decided after {after}; `vsiflow resume {word}` goes on"
+    ));
+    let failure = match app.fleet.verdict(&target.entity) {
+        Some(Verdict::Failed(failure)) => Some(failure),
+        _ => app.fleet.obstacle(&target.entity),
+    };
+    if let Some(failure) = failure {
+        output::problem(&Problem::of(Exit::TimedOut, &failure));
+    }
+}
+
+pub(super) fn seconds_until(due: Timestamp) -> u64 {
+    SystemClock.now().millis_until(due).div_ceil(1000)
+}

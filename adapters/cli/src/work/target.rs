@@ -1,0 +1,129 @@
+//! What a command works on, by the names that people gave it.
+
+use vsiflow_engine::model::EntityId;
+use vsiflow_workflows::wanted::kind;
+
+use crate::{args::Format, compose::App, exit::Problem, output};
+
+/// A VSI, a data disk or an image a command works on.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) entity: EntityId,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl Target {
+    /// An image; those have no namespace.
+    pub(crate) fn image(entity: EntityId, name: String) -> Self {
+        let namespace = "default".to_owned();
+        Self {
+            entity,
+            namespace,
+            name,
+        }
+    }
+
+    pub(crate) fn label(&self) -> String {
+        label(&self.namespace, &self.name)
+    }
+
+    /// With its kind, as `vsi/NAME`.
+    pub(crate) fn shown(&self) -> String {
+        format!("{}/{}", self.entity.kind(), self.label())
+    }
+
+    /// As commands take it: a VSI without its kind.
+    pub(super) fn word(&self) -> String {
+        match self.is_vsi() {
+            true => self.label(),
+            false => self.shown(),
+        }
+    }
+
+    pub(crate) fn is_vsi(&self) -> bool {
+        self.entity.kind().as_str() == kind::VSI
+    }
+
+    pub(super) fn is_disk(&self) -> bool {
+        self.entity.kind().as_str() == kind::DISK
+    }
+}
+
+/// `NAME`, or `NAMESPACE/NAME` outside the default namespace.
+pub(crate) fn label(namespace: &str, name: &str) -> String {
+    if namespace == "default" {
+        name.to_owned()
+    } else {
+        format!("{namespace}/{name}")
+    }
+}
+
+/// How a data disk is told from a VSI.
+pub(crate) const DISK: &str = "disk/";
+
+/// The VSIs and data disks of these names.
+pub(crate) async fn targets_named(
+    app: &App,
+    namespace: &str,
+    names: &[String],
+) -> Result<Vec<Target>, Problem> {
+    let mut targets = Vec::new();
+    for name in names {
+        let (name, entity) = match name.strip_prefix(DISK) {
+            Some(name) => (name.to_owned(), app.fleet.disk(namespace, name).await?),
+            None => {
+                let name = crate::args::without_kind(name).to_owned();
+                let entity = app.fleet.vsi(namespace, &name).await?;
+                (name, entity)
+            }
+        };
+        targets.push(Target {
+            entity,
+            namespace: namespace.to_owned(),
+            name,
+        });
+    }
+    Ok(targets)
+}
+
+/// Entities with the names people gave them.
+pub(crate) async fn targets_of(app: &App, entities: &[EntityId]) -> Result<Vec<Target>, Problem> {
+    let objects = app.fleet.vsis(false).await?;
+    let named = entities.iter().filter_map(|entity| {
+        let object = objects
+            .iter()
+            .find(|object| object.metadata.uid == entity.id())?;
+        Some(Target {
+            entity: entity.clone(),
+            namespace: object.metadata.namespace.clone(),
+            name: object.metadata.name.clone(),
+        })
+    });
+    Ok(named.collect())
+}
+
+/// Prints targets as objects.
+pub(crate) async fn print_vsis(
+    app: &App,
+    targets: &[Target],
+    format: Format,
+) -> Result<(), Problem> {
+    let mut objects = Vec::new();
+    for target in targets {
+        objects.push(app.fleet.get(&target.namespace, &target.name).await?);
+    }
+    match (format, objects.as_slice()) {
+        (Format::Name, all) => {
+            all.iter()
+                .for_each(|object| output::line(&format!("vsi/{}", object.metadata.name)));
+            Ok(())
+        }
+        (Format::Wide, all) => {
+            output::table(&output::table::vsis(all, true, false), "vsis");
+            Ok(())
+        }
+        (format, [one]) => output::print(one, format),
+        (format, all) => output::print(&output::list(all), format),
+    }
+}

@@ -1,0 +1,158 @@
+//! Waiting for what was begun, and telling meanwhile what is going on.
+
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use vsiflow_engine::{
+    Notice,
+    model::{EntityId, EventKind, RunId, StreamId},
+};
+use vsiflow_workflows::fleet::{FleetError, Verdict};
+
+use super::{Target, interrupted, outcome};
+use crate::{
+    args::{Common, WaitArgs},
+    compose::App,
+    daemon::Server,
+    exit::{Exit, Problem},
+    output::{self, live::Live},
+};
+
+/// For how long a command waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Until it is known how the newest boot, or whatever is wanted, came out.
+    Decided,
+    /// Beyond boots that failed and are tried again by themselves.
+    Over,
+}
+
+impl Until {
+    fn verdict(self, app: &App, entity: &EntityId) -> Option<Verdict> {
+        let verdict = app.fleet.verdict(entity)?;
+        let again = self == Self::Over && app.fleet.next_try(entity).is_some();
+        (!again).then_some(verdict)
+    }
+}
+
+/// Stays until it is known what became of these, then lets go of the state directory.
+pub(crate) async fn see_through(
+    app: App,
+    common: &Common,
+    targets: &[Target],
+) -> Result<Exit, Problem> {
+    let wait = WaitArgs {
+        wait: true,
+        timeout: None,
+    };
+    let exit = until_decided(&app, common, &wait, targets, Until::Decided, "").await?;
+    app.close().await;
+    Ok(exit)
+}
+
+/// Waits until every target's outcome is decided, tells what is going on meanwhile, and says how
+/// each came out. The worst outcome decides the exit code.
+pub(crate) async fn until_decided(
+    app: &App,
+    common: &Common,
+    wait: &WaitArgs,
+    targets: &[Target],
+    until: Until,
+    done: &str,
+) -> Result<Exit, Problem> {
+    if app.is_borrowed() && app.stays() && !wait.wait && wait.timeout.is_none() {
+        return Ok(Exit::Done);
+    }
+    let answers = Server::start(app);
+    let mut live = Live::new(common.quiet);
+    let ended = tokio::select! {
+        ended = watch(app, targets, until, &mut live) => ended.map(|()| None),
+        () = elapsed(wait.timeout) => Ok(Some(Exit::TimedOut)),
+        () = interrupted() => Ok(Some(Exit::Interrupted)),
+    };
+    live.finish();
+    let early = ended?;
+    let mut exit = Exit::Done;
+    for target in targets {
+        let verdict = until.verdict(app, &target.entity);
+        exit = exit.max(outcome::say(app, target, verdict, early, wait, done));
+    }
+    if let Some(answers) = answers {
+        answers.finish().await;
+    }
+    Ok(exit)
+}
+
+async fn elapsed(timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
+        None => std::future::pending().await,
+    }
+}
+
+pub(crate) async fn watch(
+    app: &App,
+    targets: &[Target],
+    until: Until,
+    live: &mut Live,
+) -> Result<(), FleetError> {
+    let mut notices = app.notices();
+    let mut show = |notice: &Notice| {
+        live.show(notice, |run| named(app, targets, run));
+        tell_next_try(app, targets, notice, until);
+    };
+    loop {
+        while let Ok(notice) = notices.try_recv() {
+            show(&notice);
+        }
+        if targets
+            .iter()
+            .all(|target| until.verdict(app, &target.entity).is_some())
+        {
+            return Ok(());
+        }
+        match notices.recv().await {
+            Ok(Notice::Ended) | Err(RecvError::Closed) => {
+                // Says why the engine ended.
+                for target in targets {
+                    app.fleet.decided(&target.entity).await?;
+                }
+                return Ok(());
+            }
+            Ok(notice) => show(&notice),
+            Err(RecvError::Lagged(_)) => {}
+        }
+    }
+}
+
+/// Whoever waits beyond a failed boot learns for what.
+fn tell_next_try(app: &App, targets: &[Target], notice: &Notice, until: Until) {
+    let Notice::Recorded(record) = notice else {
+        return;
+    };
+    let scheduled = matches!(record.event.kind, EventKind::RetryScheduled { .. });
+    for target in targets {
+        let its = record.stream == StreamId::Entity(target.entity.clone());
+        if let Some(due) = app.fleet.next_try(&target.entity)
+            && scheduled
+            && its
+            && until == Until::Over
+        {
+            output::note(&format!(
+                "{}: the next try is due in {} s",
+                target.shown(),
+                outcome::seconds_until(due)
+            ));
+        }
+    }
+}
+
+fn named(app: &App, targets: &[Target], run: RunId) -> String {
+    let Some(entity) = app.fleet.entity_of(run) else {
+        return "run".to_owned();
+    };
+    match targets.iter().find(|target| target.entity == entity) {
+        Some(target) => target.label(),
+        None => entity.kind().to_string(),
+    }
+}
