@@ -54,23 +54,35 @@ fn lab_what_an_administrator_does_on_the_host_is_heard_of_at_once() {
 
 #[test]
 fn lab_what_is_changed_is_restored_at_once_where_the_document_asks_for_it() {
+    restored_at_once("t-restored", listening);
+}
+
+#[test]
+fn lab_resume_that_watches_hears_of_what_is_changed_too() {
+    restored_at_once("t-watched", |vsiflow| {
+        vsiflow.start(&["resume", "--watch", "--every", "1h"])
+    });
+}
+
+fn restored_at_once(name: &str, watching: fn(&Vsiflow) -> Running) {
     let Some(lab) = Lab::enter() else { return };
-    let (image, vsiflow) = (lab.image("t-restored.qcow2"), Vsiflow::of_documents());
-    let vsi = Vsi::named("t-restored").image(image.url());
+    let image = lab.image(&format!("{name}.qcow2"));
+    let vsiflow = Vsiflow::of_documents();
+    let vsi = Vsi::named(name).image(image.url());
     let documents = format!("{}{}", lab.host(), vsi.with("onDrift: Restore"));
-    let _gone = Deleted(&vsiflow, "t-restored");
-    let daemon = listening(&vsiflow);
+    let _gone = Deleted(&vsiflow, name);
     vsiflow.apply(&documents, &["--wait"]).exits(0);
-    let uid = lab.domains("default/t-restored").remove(0);
+    let watching = watching(&vsiflow);
+    let uid = lab.domains(&format!("default/{name}")).remove(0);
     until_heard(&vsiflow);
     lab.virsh(&["destroy", &uid]);
     until("it runs again", 60, || {
         let state = lab.virsh(&["domstate", &uid]);
-        (state.contains("running") && vsiflow.phase("t-restored") == "Running").then_some(())
+        (state.contains("running") && vsiflow.phase(name) == "Running").then_some(())
     });
-    vsiflow.run(&["delete", "t-restored", "--wait"]).exits(0);
-    daemon.terminate();
-    daemon.end(30).exits(0);
+    watching.terminate();
+    watching.end(30);
+    vsiflow.run(&["delete", name, "--wait"]).exits(0);
 }
 
 #[test]

@@ -5,15 +5,14 @@ use std::{collections::BTreeMap, pin::pin, time::Duration};
 use tokio::sync::mpsc;
 use vsiflow_workflows::fleet::{Looked, WATCHERS};
 
-use super::Outcome;
+use super::{Outcome, tell::tell};
 use crate::{
     actor,
     args::Common,
     compose::App,
     daemon::Server,
     exit::{Exit, Problem},
-    output::{self, live::Live},
-    work,
+    output, work,
 };
 
 /// Looks once and records what differs; nothing is acted on.
@@ -23,11 +22,12 @@ pub(super) async fn refresh(app: &App) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Goes on with what lies open and looks at the hosts again and again, until interrupted.
+/// Goes on with what lies open and watches the hosts, until interrupted.
 pub(super) async fn watch(app: &App, common: &Common, every: Duration) -> Outcome {
     let answers = Server::start(app);
     let ended = tokio::select! {
-        ended = look_forever(app, common, every) => ended,
+        ended = tell(app, common) => ended,
+        ended = go_on(app, common, every) => ended,
         () = work::interrupted() => Ok(Exit::Interrupted),
     };
     if let Some(answers) = answers {
@@ -35,6 +35,17 @@ pub(super) async fn watch(app: &App, common: &Common, every: Duration) -> Outcom
     }
     app.close().await;
     ended
+}
+
+async fn go_on(app: &App, common: &Common, every: Duration) -> Outcome {
+    let open = app.fleet.interrupted().await?;
+    app.fleet.resume(open, actor::by(&common.reason)).await?;
+    if app.is_borrowed() && app.stays() {
+        // The daemon watches already: what it finds is told all the same.
+        return std::future::pending().await;
+    }
+    app.fleet.drive_all().await?;
+    look_on(app, every).await
 }
 
 /// Looks at the hosts again and again, and tells what is news; ends only with an error.
@@ -49,7 +60,7 @@ pub(super) async fn look_on(app: &App, every: Duration) -> Outcome {
         };
         let news = !look.whole || told.get(&look.host) != Some(&look.looked);
         if news {
-            tell(&look.looked);
+            tell_of(&look.looked);
         }
         if look.whole {
             told.insert(look.host, look.looked);
@@ -57,34 +68,7 @@ pub(super) async fn look_on(app: &App, every: Duration) -> Outcome {
     }
 }
 
-async fn look_once(app: &App, told: Looked) -> Result<Looked, Problem> {
-    let looked = app.fleet.look(true).await?;
-    if looked != told {
-        tell(&looked);
-    }
-    Ok(looked)
-}
-
-async fn look_forever(app: &App, common: &Common, every: Duration) -> Outcome {
-    let mut told = Looked::default();
-    loop {
-        let open = app.fleet.interrupted().await?;
-        let targets = work::targets_of(app, &open).await?;
-        app.fleet.resume(open, actor::by(&common.reason)).await?;
-        let mut live = Live::new(common.quiet);
-        // What is under way is shown until the next look.
-        let until = work::Until::Over;
-        let shown = tokio::time::timeout(every, work::watch(app, &targets, until, &mut live));
-        if let Ok(ended) = shown.await {
-            ended?;
-        }
-        live.finish();
-        told = look_once(app, told).await?;
-        tokio::time::sleep(every).await;
-    }
-}
-
-fn tell(looked: &Looked) {
+fn tell_of(looked: &Looked) {
     for (name, findings) in &looked.drifted {
         for finding in findings {
             output::line(&format!("vsi/{name}: drift: {finding}"));

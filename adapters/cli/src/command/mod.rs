@@ -29,6 +29,7 @@ mod restore;
 mod resume;
 mod retry;
 mod serve;
+mod tell;
 mod watch;
 
 use std::{

@@ -8,26 +8,21 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{
-    broadcast::{Receiver, error::RecvError},
-    watch,
-};
+use tokio::sync::{broadcast::Receiver, watch};
 use vsiflow_engine::{
     Notice,
     lease::{Lease, Moment},
-    model::StreamId,
 };
 use vsiflow_kube::{Operator, leader::Election};
 
-use super::{IN_USE, Outcome, cluster::Cluster, look::look_on};
+use super::{IN_USE, Outcome, cluster::Cluster, look::look_on, tell::tell};
 use crate::{
     args::{Common, ServeArgs},
     compose::App,
     daemon::Server,
     exit::{Exit, Problem},
     metrics::{self, Metrics},
-    output::{self, live::Live},
-    work,
+    output, work,
 };
 
 /// A lease is renewed that many times while it lasts.
@@ -242,50 +237,6 @@ async fn renew(lease: Option<Arc<Lease>>, lasts: Option<Duration>, election: Opt
         tokio::time::sleep(lasts / RENEWALS).await;
         if lease.renew(Moment::now(), lasts).is_err() {
             return;
-        }
-    }
-}
-
-/// Tells what happens until the engine ends.
-async fn tell(app: &App, common: &Common) -> Outcome {
-    let mut live = Live::new(common.quiet);
-    let mut notices = app.notices();
-    while let Some(notice) = next(&mut notices).await {
-        let label = label(app, &notice).await?;
-        live.show(&notice, |_| label.clone());
-    }
-    let remedy = "see that the state directory can be written and has room, then start again";
-    let message = "the engine ended: its journal cannot be written";
-    Err(Problem::new(Exit::Failed, "VSI0007", message, remedy))
-}
-
-/// What a notice is about.
-async fn label(app: &App, notice: &Notice) -> Result<String, Problem> {
-    let entity = match notice {
-        Notice::Progress { entity, .. } => Some(entity.clone()),
-        Notice::Repeated { run, .. } => app.fleet.entity_of(*run),
-        Notice::Recorded(record) => match record.stream {
-            StreamId::Run(run) => app.fleet.entity_of(run),
-            _ => None,
-        },
-        Notice::Room(_) | Notice::Ended => None,
-    };
-    let Some(entity) = entity else {
-        return Ok(String::new());
-    };
-    let title = app.fleet.title(&entity).await?;
-    Ok(title.map_or_else(
-        || entity.to_string(),
-        |(namespace, name)| format!("vsi/{}", work::label(&namespace, &name)),
-    ))
-}
-
-async fn next(notices: &mut Receiver<Notice>) -> Option<Notice> {
-    loop {
-        match notices.recv().await {
-            Ok(Notice::Ended) | Err(RecvError::Closed) => return None,
-            Ok(notice) => return Some(notice),
-            Err(RecvError::Lagged(_)) => {}
         }
     }
 }

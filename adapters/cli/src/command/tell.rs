@@ -1,0 +1,57 @@
+//! Telling what the engine does while something goes on for good: `serve` and `resume --watch`.
+
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use vsiflow_engine::{Notice, model::StreamId};
+
+use super::Outcome;
+use crate::{
+    args::Common,
+    compose::App,
+    exit::{Exit, Problem},
+    output::live::Live,
+    work,
+};
+
+/// Tells what happens until the engine ends.
+pub(super) async fn tell(app: &App, common: &Common) -> Outcome {
+    let mut live = Live::new(common.quiet);
+    let mut notices = app.notices();
+    while let Some(notice) = next(&mut notices).await {
+        let label = label(app, &notice).await?;
+        live.show(&notice, |_| label.clone());
+    }
+    let remedy = "see that the state directory can be written and has room, then start again";
+    let message = "the engine ended: its journal cannot be written";
+    Err(Problem::new(Exit::Failed, "VSI0007", message, remedy))
+}
+
+/// What a notice is about.
+async fn label(app: &App, notice: &Notice) -> Result<String, Problem> {
+    let entity = match notice {
+        Notice::Progress { entity, .. } => Some(entity.clone()),
+        Notice::Repeated { run, .. } => app.fleet.entity_of(*run),
+        Notice::Recorded(record) => match record.stream {
+            StreamId::Run(run) => app.fleet.entity_of(run),
+            _ => None,
+        },
+        Notice::Room(_) | Notice::Ended => None,
+    };
+    let Some(entity) = entity else {
+        return Ok(String::new());
+    };
+    let title = app.fleet.title(&entity).await?;
+    Ok(title.map_or_else(
+        || entity.to_string(),
+        |(namespace, name)| format!("vsi/{}", work::label(&namespace, &name)),
+    ))
+}
+
+async fn next(notices: &mut Receiver<Notice>) -> Option<Notice> {
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Ended) | Err(RecvError::Closed) => return None,
+            Ok(notice) => return Some(notice),
+            Err(RecvError::Lagged(_)) => {}
+        }
+    }
+}
