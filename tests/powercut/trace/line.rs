@@ -40,12 +40,15 @@ impl Line {
             None => (now, rest.to_owned()),
         };
         let (call, result) = whole.rsplit_once(" = ")?;
+        let call = call.trim_end().strip_suffix(')')?;
+        if result == "?" {
+            // The process ended in it: what it did, nobody was told.
+            let front = call.trim_end_matches(" <unfinished ...>").to_owned();
+            begun.insert(thread.to_owned(), (start, front));
+            return None;
+        }
         let result = result.split([' ', '<']).next()?.parse().ok()?;
-        Self::of(
-            call.trim_end().strip_suffix(')')?,
-            result,
-            Span { start, end: now },
-        )
+        Self::of(call, result, Span { start, end: now })
     }
 
     /// A write to a place that was begun when the process ended.
@@ -155,5 +158,26 @@ fn bytes(text: &str) -> Vec<u8> {
             }
             [] => return bytes,
         };
+    }
+}
+
+#[test]
+fn a_write_that_the_process_ended_in_is_not_forgotten() {
+    let mut begun = HashMap::new();
+    let front = r#"pwrite64(3<\x2f\x66>, "\x45", 1, 262144"#;
+    let (cut, ended) = (" <unfinished ...>", " <unfinished ...>) = ?");
+    let told = "\n7 <... pwrite64 resumed>";
+    for text in [
+        ["7 ", front, cut].concat(),
+        ["7 ", front, ended].concat(),
+        ["7 ", front, cut, told, ")           = ?"].concat(),
+        ["7 ", front, cut, told, ended].concat(),
+    ] {
+        begun.clear();
+        for line in text.lines() {
+            assert!(Line::parse(line, &mut begun, 1).is_none(), "{line}");
+        }
+        let kept = begun.get("7").map(|(_, front)| front.as_str());
+        assert_eq!(kept, Some(front), "{text}");
     }
 }
