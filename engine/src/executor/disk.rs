@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{control::Control, handle::Notice};
+use super::{control::Control, effects::Effect, handle::Notice};
 use crate::room::{Level, Room, Seen};
 
 /// How often the disk is looked at while nothing is written.
@@ -64,8 +64,7 @@ async fn look_on(room: Arc<Room>) {
 impl Control {
     /// What waited for room is decided again.
     pub(super) fn room_changed(&mut self, seen: Seen) {
-        self.effects
-            .push(super::control::Effect::Notice(Notice::Room(seen)));
+        self.effects.push(Effect::Notice(Notice::Room(seen)));
         self.decide_all_again();
     }
 

@@ -1,7 +1,8 @@
 //! Ends of attempts, and what their failures lead to.
 
 use super::{
-    control::{Control, Effect},
+    control::Control,
+    effects::Effect,
     entities::NEXT_TRY,
     handle::Notice,
     retry::{Retry, wait},

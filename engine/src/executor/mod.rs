@@ -15,14 +15,18 @@ mod attempt;
 mod brake;
 mod control;
 mod disk;
+mod driven;
+mod effects;
 mod ends;
 mod entities;
 mod error;
 mod handle;
 mod lanes;
+mod launch;
 mod limits;
 mod parts;
 mod recorder;
+mod requests;
 mod retry;
 mod runs;
 #[cfg(test)]

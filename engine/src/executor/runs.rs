@@ -1,21 +1,9 @@
 //! Runs: deciding what follows, starting nodes, and ending.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use tokio_util::sync::CancellationToken;
-
-use super::{
-    attempt::Job,
-    control::{Control, Effect, InFlight},
-    recorder::Cause,
-    timers::Waiter,
-};
-use crate::{
-    model::{
-        CancelMode, Command, EntityId, EntityState, EventKind, Graph, Name, Node, NodeState,
-        Payload, RunId, RunResult, RunState, StreamId, Work, decide,
-    },
-    registry::AnyStep,
+use super::{control::Control, effects::Effect, recorder::Cause};
+use crate::model::{
+    CancelMode, Command, EntityId, EventKind, Graph, Name, Node, NodeState, Payload, RunId,
+    RunResult, RunState, StreamId, Work, decide,
 };
 
 impl Control {
@@ -207,74 +195,6 @@ impl Control {
         }
     }
 
-    /// Records that the step is about to act for the entity, once.
-    pub(super) fn note_intent(&mut self, entity: &EntityId, step: Name) {
-        if !self.is_intended(entity, &step) {
-            self.recorder
-                .entity_event(entity, EventKind::Intent { step }, &Cause::engine());
-        }
-    }
-
-    fn is_intended(&self, entity: &EntityId, step: &Name) -> bool {
-        let known = |state: &Arc<EntityState>| state.intents.contains(step);
-        self.recorder.world.entity(entity).is_some_and(known)
-    }
-
-    pub(super) fn launch(
-        &mut self,
-        waiter: Waiter,
-        run: &RunState,
-        node: &Node,
-        step: Arc<dyn AnyStep>,
-        attempt: u32,
-        unrecorded: bool,
-    ) {
-        let Work::Step {
-            step: step_name,
-            params,
-            ..
-        } = &node.work
-        else {
-            return;
-        };
-        let (Some(entity), Some(engine)) = (run.entity.clone(), self.asker()) else {
-            return;
-        };
-        self.timers.disarm(&waiter);
-        let stop = CancellationToken::new();
-        let in_flight = InFlight {
-            stop: stop.clone(),
-            lane: node.lane.clone(),
-            interruptible: node.interruptible,
-            unrecorded: unrecorded.then_some(attempt),
-        };
-        let job = Job {
-            generation: run.generation,
-            run: waiter.0,
-            node: waiter.1.clone(),
-            attempt,
-            intended_before: self.is_intended(&entity, step_name),
-            sequence: 0,
-            recorded: self.recorded(),
-            step_name: step_name.clone(),
-            step,
-            params: params.clone(),
-            outputs: outputs(run),
-            previous: self.previous_output(&entity),
-            stopped: stop,
-            progress: self.progress_sink(&entity, &waiter),
-            engine,
-            entity,
-        };
-        self.in_flight.insert(waiter, in_flight);
-        self.effects.push(Effect::Attempt(Box::new(job)));
-    }
-
-    fn previous_output(&self, entity: &EntityId) -> Option<Payload> {
-        let reached_by = self.recorder.world.entity(entity)?.reached_by?;
-        last_output(self.recorder.world.run(reached_by)?)
-    }
-
     fn stop_node(&mut self, id: RunId, run: &RunState, graph: &Graph, name: &Name) {
         if let Some(attempt) = self.in_flight.get(&(id, name.clone())) {
             attempt.stop.cancel();
@@ -320,14 +240,6 @@ impl Control {
         self.effects.push(Effect::Forget(id));
         self.tell_waiting(id, entity, &result);
     }
-}
-
-fn outputs(run: &RunState) -> BTreeMap<Name, Payload> {
-    let done = run.nodes.iter().filter_map(|(name, state)| match state {
-        NodeState::Succeeded { output, .. } => Some((name.clone(), output.clone())),
-        _ => None,
-    });
-    done.collect()
 }
 
 /// The output of the run's last node, where that succeeded.

@@ -1,0 +1,160 @@
+//! What the loop is asked by those who hold the engine, and what it answers.
+
+use super::{
+    control::Control,
+    effects::Effect,
+    error::EngineError,
+    handle::{Reply, Request},
+    parts::{By, Cancelled, Retried},
+    recorder::Cause,
+    world::awaited_entities,
+};
+use crate::{
+    journal::JournalError,
+    model::{CancelMode, EntityId, EventKind, Name, Payload, RunId},
+    workflow::Wish,
+};
+
+impl Control {
+    pub(super) async fn answer(&mut self, request: Request) {
+        match request {
+            Request::Desire { wishes, by, reply } => self.desire(wishes, by, reply).await,
+            Request::Retry { entity, by, reply } => {
+                let answer = self.retry(&entity, &cause(by));
+                self.reply_later(reply, answer);
+            }
+            Request::Cancel { entity, by, reply } => {
+                let answer = self.cancel(&entity, &cause(by));
+                self.reply_later(reply, answer);
+            }
+            Request::Brake { on, by, reply } => {
+                self.set_brake(on, &cause(by));
+                self.reply_later(reply, ());
+            }
+            Request::Drive { which, reply } => {
+                self.drive(which);
+                self.reply_later(reply, ());
+            }
+            Request::Erased {
+                entity,
+                secret,
+                by,
+                reply,
+            } => {
+                self.recorder
+                    .entity_event(&entity, EventKind::SecretErased { secret }, &cause(by));
+                self.reply_later(reply, ());
+            }
+            Request::Intend {
+                entity,
+                step,
+                reply,
+            } => {
+                self.note_intent(&entity, step);
+                self.reply_later(reply, ());
+            }
+            Request::NoteState {
+                entity,
+                state,
+                detail,
+                by,
+                reply,
+            } => {
+                self.note_state(&entity, state, detail, &cause(by));
+                self.reply_later(reply, ());
+            }
+            Request::Close => {}
+        }
+    }
+
+    fn reply_later<T: Send + Sync + 'static>(&mut self, reply: Reply<T>, answer: T) {
+        self.effects.push(Effect::Reply(Box::new(move |done| {
+            let _ = reply.send(done.map(|()| answer));
+        })));
+    }
+
+    async fn desire(&mut self, wishes: Vec<Wish>, by: By, reply: Reply<Vec<u64>>) {
+        let refusal = wishes.iter().find_map(|wish| self.refusal(wish));
+        if let Some(failure) = refusal.or_else(|| self.parts.room.full()) {
+            let _ = reply.send(Err(EngineError::Refused(failure)));
+            return;
+        }
+        let kept = match self.keep(wishes).await {
+            Ok(kept) => kept,
+            Err(error) => {
+                let _ = reply.send(Err(error.into()));
+                return;
+            }
+        };
+        let cause = cause(by);
+        let kept = kept.into_iter();
+        let generations = kept
+            .map(|(wish, desired)| self.wish(wish, desired, &cause))
+            .collect();
+        self.reply_later(reply, generations);
+    }
+
+    /// Makes what is wanted durable where it is too long for an event, before any event.
+    async fn keep(&self, wishes: Vec<Wish>) -> Result<Vec<(Wish, Payload)>, JournalError> {
+        let mut kept = Vec::with_capacity(wishes.len());
+        for wish in wishes {
+            let desired = self.parts.blobs.put(&wish.desired).await?;
+            kept.push((wish, desired));
+        }
+        Ok(kept)
+    }
+
+    fn retry(&mut self, entity: &EntityId, cause: &Cause) -> Retried {
+        self.drive_entity(entity);
+        self.lanes.hurry();
+        let signal = EventKind::Signal {
+            signal: Name::of("retry"),
+        };
+        let Some(state) = self.recorder.world.entity(entity) else {
+            return Retried::NothingToDo;
+        };
+        if let Some(active) = &state.active {
+            let mut runs = vec![active.run];
+            runs.extend(self.awaited_runs(active.run));
+            for run in runs {
+                self.recorder.run_event(run, signal.clone(), cause);
+            }
+            return Retried::Signalled;
+        }
+        if state.is_settled() || state.desired.is_none() {
+            return Retried::NothingToDo;
+        }
+        self.unreadable.remove(entity);
+        self.recorder
+            .entity_event(entity, EventKind::RetryRequested, cause);
+        Retried::Reopened
+    }
+
+    fn awaited_runs(&self, run: RunId) -> Vec<RunId> {
+        let world = &self.recorder.world;
+        let Some(state) = world.run(run) else {
+            return Vec::new();
+        };
+        awaited_entities(state)
+            .filter_map(|(_, entity)| world.active_run(entity))
+            .collect()
+    }
+
+    fn cancel(&mut self, entity: &EntityId, cause: &Cause) -> Cancelled {
+        self.drive_entity(entity);
+        let Some(run) = self.recorder.world.active_run(entity) else {
+            return Cancelled::NothingToDo;
+        };
+        let mode = CancelMode::User;
+        self.recorder
+            .run_event(run, EventKind::CancelRequested { mode }, cause);
+        Cancelled::Requested
+    }
+}
+
+fn cause(by: By) -> Cause {
+    Cause {
+        actor: by.actor,
+        reason: by.reason,
+    }
+}

@@ -1,0 +1,289 @@
+//! The engine as its users see it, on a journal in memory, in virtual time.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::{
+    blob::MemoryBlobs,
+    checkpoint::MemoryCheckpoints,
+    clock::{Clock, SystemClock},
+    journal::{Journal, MemoryJournal, Record},
+    lease::Lease,
+    model::*,
+    registry::Registry,
+    room::Room,
+    step::{Done, Observed, Step, StepContext},
+    workflow::{EntityView, Situation, Wish, Workflows},
+};
+
+mod awaiting;
+mod bounds;
+mod brake;
+mod ending;
+mod failures;
+mod lanes;
+mod next_try;
+mod wishes;
+
+/// What the test's step does, attempt by attempt; afterwards it succeeds.
+#[derive(Default)]
+struct Script {
+    next: Mutex<VecDeque<Play>>,
+    attempts: AtomicU32,
+    intents: Mutex<Vec<bool>>,
+    hold: Notify,
+}
+
+enum Play {
+    Fail(Failure),
+    Panic,
+    /// Ends when it is stopped, and not before.
+    UntilStopped,
+    /// Ends when the test lets it.
+    UntilLet,
+}
+
+struct Act(Arc<Script>);
+
+#[async_trait]
+impl Step for Act {
+    const NAME: &'static str = "act";
+    type Params = String;
+    type Output = String;
+
+    async fn observe(&self, _: &StepContext, _: &String) -> Result<Observed<String>, Failure> {
+        Ok(Observed::Needed)
+    }
+
+    async fn run(&self, cx: &StepContext, params: &String) -> Result<Done<String>, Failure> {
+        self.0.attempts.fetch_add(1, Ordering::SeqCst);
+        self.0.intents.lock().unwrap().push(cx.intended_before);
+        let play = self.0.next.lock().unwrap().pop_front();
+        match play {
+            None => Ok(Done::created(params.clone())),
+            Some(Play::Fail(failure)) => Err(failure),
+            Some(Play::Panic) => panic!("the test asked for it"),
+            Some(Play::UntilStopped) => {
+                cx.stopped.cancelled().await;
+                Err(transient("stopped"))
+            }
+            Some(Play::UntilLet) => {
+                self.0.hold.notified().await;
+                Ok(Done::created(params.clone()))
+            }
+        }
+    }
+}
+
+struct TestWorkflows;
+
+impl Workflows for TestWorkflows {
+    fn graph(&self, _: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure> {
+        let node = |name: &str, after: &[&str], work: Work| Node {
+            name: Name::of(name),
+            after: after.iter().map(|name| Name::of(name)).collect(),
+            work,
+            lane: lanes::lane(workflow),
+            interruptible: workflow.as_str() == "watch" || name == "other",
+        };
+        let step = || Work::Step {
+            step: Name::of("act"),
+            version: 1,
+            params: Payload::Inline(serde_json::to_vec(workflow.as_str()).unwrap()),
+        };
+        let other = || Work::Entity {
+            entity: entity("image"),
+            workflow: Name::of("one"),
+            desired: Payload::Inline(b"1".to_vec()),
+        };
+        let nodes = match workflow.as_str() {
+            "two" => vec![node("a", &[], step()), node("b", &["a"], step())],
+            "needs" => vec![node("other", &[], other()), node("a", &["other"], step())],
+            "unknown" => vec![node(
+                "a",
+                &[],
+                Work::Step {
+                    step: Name::of("nobody"),
+                    version: 1,
+                    params: Payload::default(),
+                },
+            )],
+            "heavy" => vec![node(
+                "a",
+                &[],
+                Work::Step {
+                    step: Name::of("act"),
+                    version: 1,
+                    params: Payload::Inline(serde_json::to_vec(&"x".repeat(9_000)).unwrap()),
+                },
+            )],
+            "refused" => return Err(Failure::new(FailureClass::Blocked, "T1", "refused")),
+            _ => vec![node("a", &[], step())],
+        };
+        let _ = desired;
+        Ok(Graph {
+            workflow: workflow.clone(),
+            version: 1,
+            nodes,
+        })
+    }
+
+    fn state(&self, view: &EntityView<'_>) -> Option<(Name, Text)> {
+        let blocked = view
+            .obstacle
+            .is_some_and(|o| matches!(o.state, NodeState::Blocked { .. }));
+        let name = if blocked {
+            "Blocked"
+        } else if view.entity.is_settled() {
+            "Settled"
+        } else {
+            "Busy"
+        };
+        Some((Name::of(name), Text::default()))
+    }
+
+    fn next_try(&self, id: &EntityId, state: &EntityState) -> Option<Duration> {
+        next_try::delay(id, state)
+    }
+}
+
+fn transient(message: &str) -> Failure {
+    Failure::new(FailureClass::Transient, "T0", message)
+}
+
+fn entity(id: &str) -> EntityId {
+    EntityId::new(Name::of("thing"), id).unwrap()
+}
+
+fn by() -> By {
+    By {
+        actor: Actor::Unix {
+            uid: 1,
+            name: "user".into(),
+        },
+        reason: "test".into(),
+    }
+}
+
+fn wish(id: &str, workflow: &str, precedence: Precedence) -> Wish {
+    Wish {
+        entity: entity(id),
+        workflow: Name::of(workflow),
+        precedence,
+        desired: b"1".to_vec(),
+        made_from: None,
+    }
+}
+
+#[derive(Clone)]
+struct Bench {
+    journal: Arc<MemoryJournal>,
+    script: Arc<Script>,
+    clock: Arc<dyn Clock>,
+    room: Arc<Room>,
+    lease: Arc<Lease>,
+    lanes: Arc<lanes::Reach>,
+}
+
+impl Default for Bench {
+    fn default() -> Self {
+        Self {
+            journal: Arc::default(),
+            script: Arc::default(),
+            clock: Arc::new(SystemClock),
+            room: Room::boundless(),
+            lease: Lease::endless(),
+            lanes: Arc::default(),
+        }
+    }
+}
+
+impl Bench {
+    fn playing(plays: impl IntoIterator<Item = Play>) -> Self {
+        let bench = Self::default();
+        bench.script.next.lock().unwrap().extend(plays);
+        bench
+    }
+
+    async fn open(&self) -> Engine {
+        let mut registry = Registry::default();
+        registry.add(Act(self.script.clone()));
+        let parts = EngineParts {
+            journal: self.journal.clone(),
+            blobs: Arc::new(MemoryBlobs::default()),
+            checkpoints: Arc::new(MemoryCheckpoints::default()),
+            registry,
+            workflows: Arc::new(TestWorkflows),
+            lanes: self.lanes.clone(),
+            clock: self.clock.clone(),
+            journal_id: "test".into(),
+            room: self.room.clone(),
+            lease: self.lease.clone(),
+            tuning: Tuning::default(),
+        };
+        Engine::open(parts).await.unwrap()
+    }
+
+    fn attempts(&self) -> u32 {
+        self.script.attempts.load(Ordering::SeqCst)
+    }
+
+    async fn events(&self) -> Vec<Record> {
+        self.journal.read_all(0, 10_000).await.unwrap()
+    }
+
+    async fn count(&self, kind: &str) -> usize {
+        self.events()
+            .await
+            .iter()
+            .filter(|record| record.event.kind.type_name() == kind)
+            .count()
+    }
+}
+
+/// Waits until the entity's state satisfies the condition.
+async fn until(engine: &Engine, id: &str, holds: impl Fn(&EntityState) -> bool) {
+    let mut notices = engine.notices();
+    let reached = async {
+        while !engine
+            .entity(&entity(id))
+            .is_some_and(|state| holds(&state))
+        {
+            notices.recv().await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(86_400), reached)
+        .await
+        .expect("in time");
+}
+
+async fn settled(engine: &Engine, id: &str) {
+    until(engine, id, EntityState::is_settled).await;
+}
+
+/// Waits until the journal holds that many events of the kind.
+async fn until_count(bench: &Bench, engine: &Engine, kind: &str, count: usize) {
+    let mut notices = engine.notices();
+    while bench.count(kind).await < count {
+        notices.recv().await.unwrap();
+    }
+}
+
+fn state_is(name: &'static str) -> impl Fn(&EntityState) -> bool {
+    move |state| {
+        state
+            .state
+            .as_ref()
+            .is_some_and(|(state, _)| state.as_str() == name)
+    }
+}
