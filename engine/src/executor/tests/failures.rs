@@ -72,7 +72,9 @@ async fn a_cause_that_others_remove_is_looked_at_every_five_minutes() {
         .await
         .unwrap();
     settled(&engine, "x").await;
-    assert_eq!(began.elapsed().as_secs(), 900);
+    // The wall clock, of which a wait's end is told, goes on a little in virtual time.
+    let waited = began.elapsed();
+    assert!((899..=900).contains(&waited.as_secs()), "{waited:?}");
     assert_eq!(bench.count("step_blocked").await, 1);
 }
 
