@@ -1,0 +1,100 @@
+//! Why something that was asked of a cluster was not done, and what the API server says of it.
+
+use kube::core::response::StatusCause;
+
+/// The reason of a conflict over a field.
+const OWNED: &str = "FieldManagerConflict";
+
+/// Why something that was asked of the cluster was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// There is no such object.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// Other field managers own the field.
+    #[error("{field} of {object} belongs to {}", .owners.join(" and "))]
+    Owned {
+        /// The object.
+        object: String,
+        /// The field.
+        field: String,
+        /// Who owns it.
+        owners: Vec<String>,
+    },
+    /// Somebody else changed it meanwhile.
+    #[error("{0} was changed meanwhile")]
+    Changed(String),
+    /// The API server refused, or did not answer.
+    #[error("{what}: {why}")]
+    Refused {
+        /// What was asked.
+        what: String,
+        /// What came of it.
+        why: String,
+    },
+    /// Nobody holds the Lease.
+    #[error("nobody holds the Lease {0} now")]
+    Nobody(String),
+}
+
+/// The managers that own what was to be applied.
+pub(super) fn owned(object: &str, error: &kube::Error) -> Option<PluginError> {
+    let kube::Error::Api(status) = error else {
+        return None;
+    };
+    let causes = &status.details.as_ref()?.causes;
+    let mut conflicts = causes
+        .iter()
+        .filter(|cause| cause.reason == OWNED)
+        .peekable();
+    let field = conflicts.peek()?.field.trim_start_matches('.').to_owned();
+    Some(PluginError::Owned {
+        object: object.to_owned(),
+        field,
+        owners: conflicts.map(owner).collect(),
+    })
+}
+
+/// The API server says `conflict with "MANAGER" using VERSION`.
+fn owner(cause: &StatusCause) -> String {
+    let mut parts = cause.message.split('"');
+    match (parts.next(), parts.next()) {
+        (Some(_), Some(manager)) => manager.to_owned(),
+        _ => cause.message.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::{Status, response::StatusDetails};
+
+    use super::*;
+
+    #[test]
+    fn whoever_owns_a_field_is_named() {
+        let cause = |manager: &str| StatusCause {
+            reason: OWNED.to_owned(),
+            message: format!("conflict with \"{manager}\" using hpse.ibm.com/v1"),
+            field: ".spec.powerState".to_owned(),
+        };
+        let status = Status {
+            code: 409,
+            details: Some(StatusDetails {
+                name: String::new(),
+                group: String::new(),
+                kind: String::new(),
+                uid: String::new(),
+                causes: vec![cause("helm"), cause("argocd")],
+                retry_after_seconds: 0,
+            }),
+            ..Status::default()
+        };
+        let error = owned("vsi/web", &kube::Error::Api(Box::new(status))).unwrap();
+        assert_eq!(
+            error.to_string(),
+            "spec.powerState of vsi/web belongs to helm and argocd"
+        );
+        let other = kube::Error::Api(Box::default());
+        assert!(owned("vsi/web", &other).is_none());
+    }
+}

@@ -1,0 +1,60 @@
+//! What the Events of a VSI tell.
+
+use k8s_openapi::{api::core::v1::Event, jiff::Timestamp};
+use kube::{Api, api::ListParams};
+
+use super::{Cluster, PluginError, VsiResource};
+use crate::api::within;
+
+/// Events in one answer.
+const EVENTS: u32 = 100;
+
+/// What happened to an object.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// When it was told last.
+    pub at: Option<Timestamp>,
+    /// `Normal` or `Warning`.
+    pub kind: String,
+    /// A word for machines.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+    /// How often.
+    pub count: i32,
+}
+
+impl Cluster {
+    /// The Events of a VSI, the oldest first.
+    ///
+    /// # Errors
+    /// When this user may not list Events.
+    pub async fn events(&self, vsi: &VsiResource) -> Result<Vec<Told>, PluginError> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let of_it = format!("involvedObject.uid={}", vsi.uid);
+        let params = ListParams::default().fields(&of_it).limit(EVENTS);
+        let listed = within(api.list(&params)).await;
+        let listed =
+            listed.map_err(|error| self.wrong(&vsi.name, "has Events that are hidden", error))?;
+        let mut told: Vec<_> = listed.items.into_iter().map(Told::of).collect();
+        told.sort_by_key(|one| one.at);
+        Ok(told)
+    }
+}
+
+impl Told {
+    fn of(event: Event) -> Self {
+        let last = event.last_timestamp.map(|time| time.0);
+        let series = event.series.as_ref();
+        Self {
+            at: last.or(event.event_time.map(|time| time.0)),
+            kind: event.type_.unwrap_or_default(),
+            reason: event.reason.unwrap_or_default(),
+            message: event.message.unwrap_or_default(),
+            count: series
+                .and_then(|series| series.count)
+                .or(event.count)
+                .unwrap_or(1),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Which process serves the VSIs of a cluster, as Leases and status name it.
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, api::ListParams};
+
+use super::{Cluster, PluginError};
+use crate::{
+    api::{CallError, within},
+    controller::status_of,
+    kind::Kind,
+    resource::Resource,
+};
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodPlace {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Cluster {
+    /// The pod that holds a Lease: a process names itself by its pod's name.
+    ///
+    /// # Errors
+    /// When there is no such Lease, this user may not read it, or nobody holds it.
+    pub async fn acting(&self, namespace: &str, lease: &str) -> Result<PodPlace, PluginError> {
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
+        let shown = format!("{namespace}/{lease}");
+        let found = within(api.get(lease)).await.map_err(|error| match error {
+            CallError::Gone => PluginError::NotFound(format!("Lease {shown}")),
+            error => PluginError::Refused {
+                what: format!("the Lease {shown} cannot be read"),
+                why: error.to_string(),
+            },
+        })?;
+        let holder = found.spec.and_then(|spec| spec.holder_identity);
+        let holder = holder.unwrap_or_default();
+        match holder.rsplit_once('_') {
+            Some((pod, _)) if !pod.is_empty() => Ok(PodPlace {
+                namespace: namespace.to_owned(),
+                name: pod.to_owned(),
+            }),
+            _ => Err(PluginError::Nobody(shown)),
+        }
+    }
+
+    /// The Lease that some VSI's status names; none where none does.
+    ///
+    /// # Errors
+    /// When this user may not list VSIs.
+    pub async fn any_lease(&self) -> Result<Option<String>, PluginError> {
+        let listed = within(self.vsis().list(&ListParams::default())).await;
+        let listed = listed.map_err(|error| PluginError::Refused {
+            what: format!(
+                "the VSIs of the namespace {} cannot be listed",
+                self.namespace
+            ),
+            why: error.to_string(),
+        })?;
+        let mut all = listed.items.into_iter();
+        Ok(all.find_map(|object| {
+            let found = Resource::of(Kind::Vsi, object)?;
+            status_of(&found).served_by
+        }))
+    }
+}
