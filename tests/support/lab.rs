@@ -54,7 +54,7 @@ impl Lab {
         })
     }
 
-    fn ssh_file(&self, name: &str) -> String {
+    pub(crate) fn ssh_file(&self, name: &str) -> String {
         std::fs::read_to_string(self.folder.join("ssh").join(name)).unwrap()
     }
 
@@ -203,8 +203,8 @@ impl Drop for Lab {
     }
 }
 
-/// Whether it succeeded. Cleaning up must not hide why a test failed, so nothing is said.
-fn quietly(arguments: &[&str]) -> bool {
+/// Runs `virsh`; whether it succeeded. Cleaning up must not hide why a test failed, so nothing is said.
+pub fn quietly(arguments: &[&str]) -> bool {
     let mut virsh = Command::new("virsh");
     virsh.args(["-q", "-c", "qemu:///system"]).args(arguments);
     let ended = virsh.stdin(Stdio::null()).output();

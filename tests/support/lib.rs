@@ -14,6 +14,7 @@ pub mod documents;
 pub mod history;
 pub mod lab;
 pub mod plugin;
+pub mod reboot;
 pub mod rights;
 mod running;
 pub mod server;
