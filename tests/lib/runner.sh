@@ -54,7 +54,8 @@ count_log() {
   while IFS= read -r line; do
     case $line in
       *' test run:'* | *' tests run:'*) count "$(number passed)" "$(($(number failed) + $(number 'timed out')))" ;;
-      *'test result:'*) count "$(number passed)" "$(number failed)" "$(number ignored)" ;;
+      # Indented, it is what nextest shows again of a test that failed.
+      'test result:'*) count "$(number passed)" "$(number failed)" "$(number ignored)" ;;
     esac
   done < <(sed 's/\x1b\[[0-9;]*m//g' "$1")
 }
