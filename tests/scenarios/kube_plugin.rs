@@ -64,6 +64,12 @@ fn kube_plugin_power_is_a_field_of_the_resource_and_whoever_owns_it_is_named() {
         .exits(2)
         .says("Usage: kubectl vsi stop");
     assert!(plugin.asked().is_empty(), "no pod was asked");
+    assert_eq!(plugin.proposes(&["stop", "w"]).stdout, "web\n:4\n");
+    // Nobody wants an error in the line that is being typed.
+    let nowhere = ["--context", "nowhere", "stop", ""];
+    let proposed = plugin.proposes(&nowhere);
+    assert!(!proposed.stdout.contains("web"), "{}", proposed.stdout);
+    assert_eq!(proposed.stderr, "");
 }
 
 #[test]

@@ -28,7 +28,9 @@ impl<'a> Plugin<'a> {
     pub fn of(cluster: &'a Cluster, vsiflow: &Vsiflow) -> Self {
         let folder = vsiflow.folder().join("plugin");
         std::fs::create_dir(&folder).unwrap();
-        symlink(binary(), folder.join("kubectl-vsi")).unwrap();
+        for name in ["kubectl-vsi", "kubectl_complete-vsi"] {
+            symlink(binary(), folder.join(name)).unwrap();
+        }
         let plugin = Self {
             cluster,
             folder,
@@ -80,6 +82,14 @@ impl<'a> Plugin<'a> {
         kubectl.arg("vsi").args(arguments);
         kubectl.args(["-n", self.cluster.namespace()]);
         Running::start(&mut kubectl)
+    }
+
+    /// What is proposed for the last of these words of `kubectl vsi`, as kubectl asks for it.
+    pub fn proposes(&self, words: &[&str]) -> Ran {
+        let mut complete = Command::new(self.folder.join("kubectl_complete-vsi"));
+        complete.env("KUBECONFIG", self.cluster.kubeconfig());
+        complete.args(["-n", self.cluster.namespace()]).args(words);
+        Running::start(&mut complete).end(30).exits(0)
     }
 
     /// Runs `kubectl vsi`.

@@ -19,19 +19,28 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::{args::Cli, exit::Exit};
+use crate::{args::Cli, exit::Exit, plugin::Called};
 
 fn main() -> ExitCode {
     harden();
-    if plugin::is_meant() {
-        return match plugin::read() {
-            Ok(plugin) => {
-                output::log::set_up(0, true);
-                run(plugin::run(plugin))
-            }
-            Err(exit) => exit,
-        };
+    match plugin::called() {
+        None => vsiflow(),
+        Some(Called::Plugin) => kubectl_vsi(),
+        Some(Called::Completion) => plugin::complete(),
     }
+}
+
+fn kubectl_vsi() -> ExitCode {
+    match plugin::read() {
+        Ok(plugin) => {
+            output::log::set_up(0, true);
+            run(plugin::run(plugin))
+        }
+        Err(exit) => exit,
+    }
+}
+
+fn vsiflow() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => {
             output::log::set_up(cli.common.verbose, cli.common.attended);

@@ -15,8 +15,8 @@ mod vsi;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
-    Api, Client,
-    api::{DynamicObject, Patch, PatchParams},
+    Api, Client, ResourceExt,
+    api::{DynamicObject, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 use vsiflow_workflows::spec::{PowerState, meta::RESTARTED_AT};
@@ -84,6 +84,27 @@ impl Cluster {
                 what: format!("{} {what}", self.label(name)),
                 why,
             },
+        }
+    }
+
+    /// The names of the VSIs, at most this many.
+    ///
+    /// # Errors
+    /// When this user may not list them.
+    pub async fn names(&self, most: u32) -> Result<Vec<String>, PluginError> {
+        let params = ListParams::default().limit(most);
+        let listed = within(self.vsis().list_metadata(&params)).await;
+        let listed = listed.map_err(|error| self.unlistable(&error))?;
+        Ok(listed.iter().map(ResourceExt::name_any).collect())
+    }
+
+    fn unlistable(&self, error: &CallError) -> PluginError {
+        PluginError::Refused {
+            what: format!(
+                "the VSIs of the namespace {} cannot be listed",
+                self.namespace
+            ),
+            why: error.to_string(),
         }
     }
 

@@ -10,17 +10,19 @@
 
 mod args;
 mod ask;
+mod complete;
 mod describe;
 mod plan;
 mod power;
 
-use std::{ffi::OsStr, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use clap::Parser as _;
 use vsiflow_kube::plugin::{Cluster, PluginError};
 use vsiflow_workflows::wanted::PowerAction;
 
 use self::args::{AccessArgs, Plugin, PluginCommand};
+pub(crate) use self::complete::run as complete;
 use crate::{
     command::{Outcome, unusable_cluster},
     exit::{Exit, Problem},
@@ -30,11 +32,23 @@ use crate::{
 /// The name under which kubectl finds it.
 const NAME: &str = "kubectl-vsi";
 
-/// Whether this process was called as a plugin.
-pub(crate) fn is_meant() -> bool {
+/// What this process was called for.
+pub(crate) enum Called {
+    /// As the plugin.
+    Plugin,
+    /// For what may be typed for the plugin.
+    Completion,
+}
+
+/// What kubectl called this process for; none where it was not called as a plugin.
+pub(crate) fn called() -> Option<Called> {
     let called = std::env::args_os().next();
-    let name = called.as_deref().map(Path::new).and_then(Path::file_name);
-    name == Some(OsStr::new(NAME))
+    let name = called.as_deref().map(Path::new).and_then(Path::file_name)?;
+    match name.to_str()? {
+        NAME => Some(Called::Plugin),
+        complete::NAME => Some(Called::Completion),
+        _ => None,
+    }
 }
 
 /// Reads the command line.

@@ -52,13 +52,7 @@ impl Cluster {
     /// When this user may not list VSIs.
     pub async fn any_lease(&self) -> Result<Option<String>, PluginError> {
         let listed = within(self.vsis().list(&ListParams::default())).await;
-        let listed = listed.map_err(|error| PluginError::Refused {
-            what: format!(
-                "the VSIs of the namespace {} cannot be listed",
-                self.namespace
-            ),
-            why: error.to_string(),
-        })?;
+        let listed = listed.map_err(|error| self.unlistable(&error))?;
         let mut all = listed.items.into_iter();
         Ok(all.find_map(|object| {
             let found = Resource::of(Kind::Vsi, object)?;
