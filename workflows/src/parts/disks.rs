@@ -1,0 +1,84 @@
+//! The data disks of a VSI: the volumes they are, and the nodes that wait for and attach them.
+
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::{Failure, Text},
+    step::Step as _,
+};
+use vsiflow_steps::{
+    ports::VolumeKey,
+    vsi::{AttachDataDisks, AwaitDataDisks, attach_data_disks, await_data_disks},
+};
+
+use super::Parts;
+use crate::{
+    spec::{DesiredDisk, desired::DiskOrigin},
+    wanted::{WantedVsi, disk_entity},
+};
+
+impl Parts<'_> {
+    /// await_data_disks → attach_data_disks.
+    pub(crate) fn data_disks(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let made = self.await_disks(after)?;
+        let after = match made {
+            true => &[AwaitDataDisks::NAME],
+            false => after,
+        };
+        let disks = self.wanted.vsi.disks.iter();
+        let params = attach_data_disks::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            disks: disks.map(|disk| attached(self.wanted, disk)).collect(),
+        };
+        self.step::<AttachDataDisks>(after, &params)
+    }
+
+    /// Disks are made and grown by runs of their own. Whether there is any to wait for.
+    pub(crate) fn await_disks(&mut self, after: &[&str]) -> Result<bool, Failure> {
+        let wanted = self.wanted;
+        let made = wanted.vsi.disks.iter().filter_map(|disk| {
+            let uid = disk_uid(wanted, disk)?;
+            Some(await_data_disks::Awaited {
+                entity: disk_entity(uid).ok()?.to_string(),
+                name: disk.name.clone(),
+            })
+        });
+        let params = await_data_disks::Params {
+            disks: made.collect(),
+        };
+        if params.disks.is_empty() {
+            return Ok(false);
+        }
+        // It asks no host, and must not keep the disks from theirs.
+        let node = self.nodes.step::<AwaitDataDisks>(after, &params)?;
+        (node.interruptible, node.lane) = (true, Text::default());
+        Ok(true)
+    }
+}
+
+/// The volume of a data disk.
+pub(crate) fn volume(wanted: &WantedVsi, disk: &DesiredDisk) -> VolumeKey {
+    attached(wanted, disk).volume
+}
+
+fn attached(wanted: &WantedVsi, disk: &DesiredDisk) -> attach_data_disks::Disk {
+    let name = match &disk.source {
+        DiskOrigin::Existing { volume } => volume.clone(),
+        DiskOrigin::Made { .. } => disk_uid(wanted, disk).unwrap_or_default().to_string(),
+    };
+    let pool = disk.pool.clone();
+    attach_data_disks::Disk {
+        name: disk.name.clone(),
+        volume: VolumeKey { pool, name },
+        create: None,
+        serial: None,
+    }
+}
+
+/// The UID of a disk that is made.
+pub(crate) fn disk_uid(wanted: &WantedVsi, disk: &DesiredDisk) -> Option<Uuid> {
+    match &disk.source {
+        DiskOrigin::Existing { .. } => None,
+        DiskOrigin::Made { uid, .. } => wanted.disks.get(&disk.name).copied().or(*uid),
+    }
+}
