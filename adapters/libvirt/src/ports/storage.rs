@@ -1,32 +1,20 @@
-//! Pools and volumes.
+//! Pools and volumes: what steps ask, call by call.
 
-use std::time::Duration;
+mod digest;
+mod pools;
+mod transfer;
+mod volumes;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
-use tokio::time::Instant;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
     PoolInfo, PortErrorKind, PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey,
     VolumeSpec,
 };
 
-use super::{COPY, LibvirtHost, QUICK, host::quoted, upload::Upload};
-use crate::{
-    connection::Calls,
-    error::Absent,
-    protocol::{StoragePool, StorageVol, storage_flags},
-    xml::volume,
-};
-
-/// How long the host may take nothing, or give nothing, of a stream.
-const STALL: Duration = Duration::from_secs(60);
-/// How long a copy in the pool may keep a look at it waiting.
-const COPYING: Duration = Duration::from_secs(120);
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// How long all places for streams may be taken.
-const PLACE: Duration = Duration::from_secs(600);
+use super::{COPY, LibvirtHost, host::quoted};
+use crate::{error::Absent, xml::volume};
 
 #[async_trait]
 impl StoragePort for LibvirtHost {
@@ -131,37 +119,12 @@ impl StoragePort for LibvirtHost {
         offset: u64,
         length: Option<u64>,
     ) -> PortResult<Box<dyn UploadSink>> {
-        let calls = self.quick().await?;
-        let volume = self.existing(&calls, key).await?;
-        let bulk = self
-            .session
-            .bulk(PLACE)
-            .await
-            .map_err(|e| self.unconnected(&e))?;
-        // Zero means no limit to libvirt; an upload of nothing is not sent anything.
-        let length = length.unwrap_or(0);
-        let calls = bulk.within(QUICK);
-        let open = |flags| calls.storage_vol_upload(&volume, offset, length, flags, STALL);
-        let (opened, sparse) = match open(storage_flags::UPLOAD_SPARSE).await {
-            Err(error) if is_unsupported(&error) => (open(0).await, false),
-            opened => (opened, true),
-        };
-        let stream = opened.map_err(|e| self.of_volume(key, &e))?;
-        Ok(Box::new(Upload::new(&self.name, key, stream, sparse, bulk)))
+        let upload = self.begin_upload(key, offset, length).await?;
+        Ok(Box::new(upload))
     }
 
     async fn read(&self, key: &VolumeKey, offset: u64, max: u64) -> PortResult<Bytes> {
-        let calls = self.quick().await?;
-        let volume = self.existing(&calls, key).await?;
-        let info = self.present(&calls, &volume).await?;
-        let length = info.physical.saturating_sub(offset).min(max);
-        if length == 0 {
-            return Ok(Bytes::new());
-        }
-        let mut bytes = Vec::new();
-        let keep = |piece: &[u8]| bytes.extend_from_slice(piece);
-        self.stream(key, &volume, offset, length, keep).await?;
-        Ok(bytes.into())
+        self.piece(key, offset, max).await
     }
 
     async fn sync(&self, key: &VolumeKey) -> PortResult<()> {
@@ -184,252 +147,10 @@ impl StoragePort for LibvirtHost {
     }
 
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {
-        if self.has_shell().await? {
-            return self.sha256_there(key).await;
-        }
-        let calls = self.quick().await?;
-        let volume = self.existing(&calls, key).await?;
-        let length = self.present(&calls, &volume).await?.physical;
-        let mut hash = Sha256::new();
-        if length > 0 {
-            self.stream(key, &volume, 0, length, |piece| hash.update(piece))
-                .await?;
-        }
-        Ok(Hash(hash.finalize().into()))
-    }
-}
-
-impl LibvirtHost {
-    async fn pool_info(&self, calls: &Calls, pool: &StoragePool) -> PortResult<PoolInfo> {
-        let object = format!("pool {}", pool.name);
-        let at = self.speaking(&object);
-        let active = calls
-            .storage_pool_is_active(pool)
-            .await
-            .map_err(|e| at.of(&e))?;
-        let info = calls
-            .storage_pool_get_info(pool)
-            .await
-            .map_err(|e| at.of(&e))?;
-        let (capacity, available) = (info.capacity, info.available);
-        Ok(PoolInfo {
-            name: pool.name.clone(),
-            active,
-            capacity,
-            available,
-        })
-    }
-
-    /// The pool, which must be active.
-    async fn active(&self, calls: &Calls, pool: &str) -> PortResult<StoragePool> {
-        let object = format!("pool {pool}");
-        let at = self.speaking(&object);
-        let found = calls
-            .storage_pool_lookup_by_name(pool)
-            .await
-            .map_err(|e| at.of(&e))?;
-        if !calls
-            .storage_pool_is_active(&found)
-            .await
-            .map_err(|e| at.of(&e))?
-        {
-            return Err(at.error(
-                PortErrorKind::PoolInactive,
-                format!("pool {pool} is inactive"),
-            ));
-        }
-        Ok(found)
-    }
-
-    /// Makes libvirt look at the pool's folder again. While it copies in there it will not look:
-    /// then this waits.
-    async fn refresh(&self, calls: &Calls, pool: &StoragePool) -> PortResult<()> {
-        let until = Instant::now() + COPYING;
-        loop {
-            let object = format!("pool {}", pool.name);
-            let refreshed = calls.storage_pool_refresh(pool).await;
-            match refreshed.map_err(|e| self.speaking(&object).of(&e)) {
-                Err(error) if error.kind == PortErrorKind::Busy && Instant::now() < until => {
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                }
-                refreshed => return refreshed,
-            }
-        }
-    }
-
-    /// The volume; `None` only after a refresh that succeeded.
-    async fn find(&self, calls: &Calls, key: &VolumeKey) -> PortResult<Option<StorageVol>> {
-        let pool = self.active(calls, &key.pool).await?;
-        if let Some(known) = self.lookup(calls, &pool, key).await? {
-            // What is known to libvirt may be gone from the folder, or have grown there.
-            if calls.storage_vol_get_info(&known).await.is_ok() {
-                return Ok(Some(known));
-            }
-        }
-        self.refresh(calls, &pool).await?;
-        self.lookup(calls, &pool, key).await
-    }
-
-    async fn lookup(
-        &self,
-        calls: &Calls,
-        pool: &StoragePool,
-        key: &VolumeKey,
-    ) -> PortResult<Option<StorageVol>> {
-        match calls.storage_vol_lookup_by_name(pool, &key.name).await {
-            Ok(volume) => Ok(Some(volume)),
-            Err(error) if is_absent(&error, Absent::Volume) => Ok(None),
-            Err(error) => Err(self.of_volume(key, &error)),
-        }
-    }
-
-    async fn existing(&self, calls: &Calls, key: &VolumeKey) -> PortResult<StorageVol> {
-        let object = format!("pool {}", key.pool);
-        let pool = calls.storage_pool_lookup_by_name(&key.pool).await;
-        let pool = pool.map_err(|e| self.speaking(&object).of(&e))?;
-        let found = calls.storage_vol_lookup_by_name(&pool, &key.name).await;
-        found.map_err(|e| self.of_volume(key, &e))
-    }
-
-    async fn volume_info(
-        &self,
-        calls: &Calls,
-        found: &StorageVol,
-    ) -> PortResult<Option<VolumeInfo>> {
-        match calls.storage_vol_get_xml_desc(found).await {
-            Ok(xml) => {
-                let object = format!("volume {}/{}", found.pool, found.name);
-                let info = volume::read(&found.pool, &xml);
-                info.map(Some)
-                    .map_err(|e| self.speaking(&object).unreadable(&e))
-            }
-            Err(error) if is_absent(&error, Absent::Volume) => Ok(None),
-            Err(error) => {
-                let key = VolumeKey {
-                    pool: found.pool.clone(),
-                    name: found.name.clone(),
-                };
-                Err(self.of_volume(&key, &error))
-            }
-        }
-    }
-
-    async fn present(&self, calls: &Calls, volume: &StorageVol) -> PortResult<VolumeInfo> {
-        let object = format!("volume {}/{}", volume.pool, volume.name);
-        let gone = || {
-            self.speaking(&object)
-                .error(PortErrorKind::Missing, "it is gone")
-        };
-        self.volume_info(calls, volume).await?.ok_or_else(gone)
-    }
-
-    async fn path(&self, key: &VolumeKey) -> PortResult<String> {
-        let calls = self.quick().await?;
-        let volume = self.existing(&calls, key).await?;
-        calls
-            .storage_vol_get_path(&volume)
-            .await
-            .map_err(|e| self.of_volume(key, &e))
-    }
-
-    async fn sha256_there(&self, key: &VolumeKey) -> PortResult<Hash> {
-        let path = self.path(key).await?;
-        let said = self.command(&hashing(&path), COPY).await?;
-        let digits = said.get(..64).and_then(hash);
-        let object = format!("volume {key}");
-        digits.ok_or_else(|| {
-            self.speaking(&object).error(
-                PortErrorKind::Other,
-                format!("its SHA-256 is told as {said:?}"),
-            )
-        })
-    }
-
-    async fn stream(
-        &self,
-        key: &VolumeKey,
-        volume: &StorageVol,
-        offset: u64,
-        length: u64,
-        mut take: impl FnMut(&[u8]) + Send,
-    ) -> PortResult<()> {
-        let bulk = self
-            .session
-            .bulk(PLACE)
-            .await
-            .map_err(|e| self.unconnected(&e))?;
-        let opened = bulk
-            .within(QUICK)
-            .storage_vol_download(volume, offset, length, STALL)
-            .await;
-        let mut stream = opened.map_err(|e| self.of_volume(key, &e))?;
-        while let Some(piece) = stream.next().await.map_err(|e| self.of_volume(key, &e))? {
-            take(&piece);
-        }
-        Ok(())
-    }
-
-    fn of_volume(&self, key: &VolumeKey, error: &crate::Error) -> vsiflow_steps::ports::PortError {
-        self.speaking(&format!("volume {key}")).of(error)
+        self.digest(key).await
     }
 }
 
 fn is_absent(error: &crate::Error, what: Absent) -> bool {
     error.libvirt().and_then(|error| error.absent()) == Some(what)
-}
-
-/// Whether libvirt does not know a flag or a call: `VIR_ERR_NO_SUPPORT`, `VIR_ERR_INVALID_ARG`.
-fn is_unsupported(error: &crate::Error) -> bool {
-    error
-        .libvirt()
-        .is_some_and(|error| matches!(error.code, 3 | 8))
-}
-
-/// The command that tells a file's SHA-256.
-///
-/// OpenSSL uses what the processor has for it, which coreutils mostly does not: it takes a quarter
-/// of the time. Where it is missing, or knows less than it should, coreutils does. Both read
-/// standard input, so that neither has to escape the file's name in what it says.
-fn hashing(path: &str) -> String {
-    let path = quoted(path);
-    format!("openssl dgst -sha256 -r <{path} || sha256sum <{path}")
-}
-
-fn hash(digits: &str) -> Option<Hash> {
-    let mut bytes = [0; 32];
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        let from = at.checked_mul(2)?;
-        *byte = u8::from_str_radix(digits.get(from..from.checked_add(2)?)?, 16).ok()?;
-    }
-    Some(Hash(bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{os::unix::fs::symlink, path::Path, process::Command};
-
-    use super::*;
-
-    fn said(path: &Path, tools: &Path) -> String {
-        let mut shell = Command::new("/bin/sh");
-        let shell = shell.env("PATH", tools).arg("-c");
-        let output = shell.arg(hashing(path.to_str().unwrap())).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    #[test]
-    fn a_file_is_hashed_with_whatever_the_host_has() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("it's a\\ name\n");
-        std::fs::write(&file, b"abc").unwrap();
-        let coreutils = dir.path().join("coreutils");
-        std::fs::create_dir(&coreutils).unwrap();
-        symlink("/usr/bin/sha256sum", coreutils.join("sha256sum")).unwrap();
-        for tools in [Path::new("/usr/bin"), &coreutils] {
-            let said = said(&file, tools);
-            let found = said.get(..64).and_then(hash);
-            assert_eq!(found, Some(Hash::of(b"abc")), "{said:?}");
-        }
-        assert_eq!(said(&dir.path().join("gone"), Path::new("/usr/bin")), "");
-    }
 }

@@ -1,0 +1,90 @@
+//! What goes into a volume and comes out of it, as bulk streams.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use vsiflow_steps::ports::{PortResult, VolumeKey};
+
+use super::LibvirtHost;
+use crate::{
+    ports::{QUICK, upload::Upload},
+    protocol::{StorageVol, storage_flags},
+};
+
+/// How long the host may take nothing, or give nothing, of a stream.
+const STALL: Duration = Duration::from_secs(60);
+
+/// How long all places for streams may be taken.
+const PLACE: Duration = Duration::from_secs(600);
+
+impl LibvirtHost {
+    pub(super) async fn begin_upload(
+        &self,
+        key: &VolumeKey,
+        offset: u64,
+        length: Option<u64>,
+    ) -> PortResult<Upload> {
+        let calls = self.quick().await?;
+        let volume = self.existing(&calls, key).await?;
+        let bulk = self
+            .session
+            .bulk(PLACE)
+            .await
+            .map_err(|e| self.unconnected(&e))?;
+        // Zero means no limit to libvirt; an upload of nothing is not sent anything.
+        let length = length.unwrap_or(0);
+        let calls = bulk.within(QUICK);
+        let open = |flags| calls.storage_vol_upload(&volume, offset, length, flags, STALL);
+        let (opened, sparse) = match open(storage_flags::UPLOAD_SPARSE).await {
+            Err(error) if is_unsupported(&error) => (open(0).await, false),
+            opened => (opened, true),
+        };
+        let stream = opened.map_err(|e| self.of_volume(key, &e))?;
+        Ok(Upload::new(&self.name, key, stream, sparse, bulk))
+    }
+
+    pub(super) async fn piece(&self, key: &VolumeKey, offset: u64, max: u64) -> PortResult<Bytes> {
+        let calls = self.quick().await?;
+        let volume = self.existing(&calls, key).await?;
+        let info = self.present(&calls, &volume).await?;
+        let length = info.physical.saturating_sub(offset).min(max);
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        let mut bytes = Vec::new();
+        let keep = |piece: &[u8]| bytes.extend_from_slice(piece);
+        self.stream(key, &volume, offset, length, keep).await?;
+        Ok(bytes.into())
+    }
+
+    pub(super) async fn stream(
+        &self,
+        key: &VolumeKey,
+        volume: &StorageVol,
+        offset: u64,
+        length: u64,
+        mut take: impl FnMut(&[u8]) + Send,
+    ) -> PortResult<()> {
+        let bulk = self
+            .session
+            .bulk(PLACE)
+            .await
+            .map_err(|e| self.unconnected(&e))?;
+        let opened = bulk
+            .within(QUICK)
+            .storage_vol_download(volume, offset, length, STALL)
+            .await;
+        let mut stream = opened.map_err(|e| self.of_volume(key, &e))?;
+        while let Some(piece) = stream.next().await.map_err(|e| self.of_volume(key, &e))? {
+            take(&piece);
+        }
+        Ok(())
+    }
+}
+
+/// Whether libvirt does not know a flag or a call: `VIR_ERR_NO_SUPPORT`, `VIR_ERR_INVALID_ARG`.
+fn is_unsupported(error: &crate::Error) -> bool {
+    error
+        .libvirt()
+        .is_some_and(|error| matches!(error.code, 3 | 8))
+}
