@@ -1,0 +1,55 @@
+//! Events, and those who receive them.
+
+use super::*;
+use crate::connection::fake_peer::pair;
+use crate::events::EventReceived;
+use crate::packet::{Header, kind};
+
+#[tokio::test]
+async fn events_reach_their_subscription_only() {
+    let (connection, mut peer) = pair();
+    let calls = connection.within(SECOND);
+    let (events, call) = tokio::join!(calls.domain_events(), peer.answer_next(5_i32));
+    let mut events = events.unwrap();
+    assert_eq!(call.header.procedure, 316);
+    for (callback, name) in [(4, "other"), (5, "ours")] {
+        let header = Header {
+            procedure: 318,
+            kind: kind::MESSAGE,
+            serial: 0,
+            ..call.header
+        };
+        let payload = xdr::to_bytes(&(callback, domain(name), 2, 0)).unwrap();
+        peer.send(header, &payload).await;
+    }
+    match events.next().await {
+        EventReceived::Event(event) => {
+            assert_eq!((event.domain.name.as_str(), event.event), ("ours", 2))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_falls_behind_is_told() {
+    let (connection, mut peer) = pair();
+    let calls = connection.within(SECOND);
+    let (events, call) = tokio::join!(calls.domain_events(), peer.answer_next(5_i32));
+    let mut events = events.unwrap();
+    let header = Header {
+        procedure: 318,
+        kind: kind::MESSAGE,
+        serial: 0,
+        ..call.header
+    };
+    let payload = xdr::to_bytes(&(5, domain("a"), 2, 0)).unwrap();
+    for _ in 0..400 {
+        peer.send(header, &payload).await;
+    }
+    let (found, _) = tokio::join!(
+        calls.domain_lookup_by_name("a"),
+        peer.answer_next(domain("a"))
+    );
+    found.unwrap();
+    assert!(matches!(events.next().await, EventReceived::Missed(missed) if missed >= 100));
+}
