@@ -6,7 +6,7 @@
 //! (nothing is ever removed from a sled database: what it frees it writes over in place), and put
 //! in their place by two renames. In them
 //!
-//! - each stream that had events below the horizon has one [`Seal`] in their
+//! - each stream that had events below the horizon has one [seal](crate::journal::Seal) in their
 //!   place: how many there were, the link of the last one, where they were, and of an entity what
 //!   they fold to;
 //! - runs that are open, and the runs that a living entity goes by, keep their events;
@@ -30,32 +30,33 @@
 //! What this module never does: it removes no event that was not read back from an archive, it
 //! changes no record and no link, and it never touches an archive that the journal names.
 
+mod archive;
+mod build;
 pub(crate) mod fold;
 mod plan;
+mod sweep;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use plan::IsGone;
 
-use std::{
-    collections::HashSet,
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
-use self::plan::{Plan, plan};
+use self::{
+    archive::archive,
+    build::{build, horizon},
+    plan::{Plan, plan},
+    sweep::sweep,
+};
 use crate::{
-    audit::{Audit, AuditError, Batches, payloads},
-    blob::DirBlobs,
-    blocking::blocking,
-    files,
-    journal::{
-        Archive, ChainedJournal, Commitment, Horizon, Journal, JournalError, Offset, Rest, Seal,
-        SledBuilder, SledJournal, Stored,
-    },
-    model::{Actor, Event, EventKind, Hash, Payload, StreamId, Text, Timestamp},
+    audit::AuditError,
+    journal::{Archive, Journal, JournalError, Offset, SledJournal},
+    model::Timestamp,
     state_dir::{self, StateDir},
 };
+
+/// What is read at once.
+const PAGE: usize = 1_000;
 
 /// What is to be compacted.
 #[derive(Clone, Copy)]
@@ -216,222 +217,4 @@ impl Plan {
             archive,
         }
     }
-}
-
-// ---- the archive ----
-
-/// Writes what is between the horizons to a file, reads that back, and gives it its name.
-async fn archive(
-    state: &StateDir,
-    journal: &SledJournal,
-    plan: &Plan,
-    now: Timestamp,
-    step: Step<'_>,
-) -> Result<Archive, AuditError> {
-    let dir = state.archives();
-    let made = dir.clone();
-    off_runtime("created", move || files::create_dir(&made)).await?;
-    let blobs = state.blobs().await?;
-    let audit = Audit {
-        journal,
-        blobs: &blobs,
-        journal_id: state.journal_id(),
-        archives: Some(&dir),
-    };
-    let part = dir.join(state_dir::PART);
-    let archive = audit.archive(&part, &plan.link, now).await?;
-    tell(step, "the archive is written")?;
-    let horizon = journal.horizon().await?;
-    audit
-        .check_archive(&part, &archive, horizon.as_ref())
-        .await?;
-    tell(step, "the archive is read back")?;
-    let named = dir.join(archive.file_name());
-    off_runtime("named", move || {
-        std::fs::rename(&part, &named)?;
-        files::sync_parent(&named)
-    })
-    .await?;
-    tell(step, "the archive has its name")?;
-    Ok(archive)
-}
-
-async fn horizon(
-    journal: &dyn ChainedJournal,
-    plan: &Plan,
-    archive: Archive,
-) -> Result<Horizon, AuditError> {
-    let before = journal.horizon().await?;
-    let mut archives = before.map(|horizon| horizon.archives).unwrap_or_default();
-    archives.push(archive);
-    let mut commitment = Commitment::new(&plan.link, &archives);
-    plan.seals
-        .iter()
-        .try_for_each(|seal| commitment.add(seal))?;
-    Ok(Horizon {
-        offset: plan.link.last.saturating_add(1),
-        link: plan.link,
-        archives,
-        sealed: commitment.hash(),
-    })
-}
-
-// ---- the new files ----
-
-async fn build(
-    dir: &Path,
-    journal: &dyn ChainedJournal,
-    plan: &Plan,
-    horizon: &Horizon,
-    now: Timestamp,
-) -> Result<(), AuditError> {
-    let next = dir.to_owned();
-    let (dir, at, seals) = (next.clone(), horizon.clone(), plan.seals.clone());
-    let mut builder = blocking(move || {
-        let cleared = state_dir::remove(&dir);
-        cleared.map_err(|e| JournalError::Storage(format!("{}: {e}", dir.display())))?;
-        let mut builder = SledBuilder::begin(&dir, &at)?;
-        seals.iter().try_for_each(|seal| builder.seal(seal))?;
-        Ok(builder)
-    })
-    .await?;
-    builder = keep(builder, journal, plan, horizon.offset).await?;
-    builder = copy(builder, journal, horizon.offset).await?;
-    let event = compacted(horizon, now);
-    blocking(move || builder.finish(&next, event)).await?;
-    Ok(())
-}
-
-/// Takes over the records below the horizon that stay.
-async fn keep(
-    builder: SledBuilder,
-    journal: &dyn ChainedJournal,
-    plan: &Plan,
-    horizon: Offset,
-) -> Result<SledBuilder, AuditError> {
-    let kept = plan.seals.iter().filter(|seal| seal.is_kept());
-    let kept: HashSet<_> = kept.map(|seal| seal.stream.clone()).collect();
-    let (mut builder, mut from) = (builder, 0);
-    loop {
-        let page = journal.read_stored(from, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        from = last.offset.saturating_add(1);
-        let stays = |stored: &Stored| stored.offset < horizon && kept.contains(&stored.stream);
-        let page: Vec<_> = page.into_iter().filter(stays).collect();
-        builder = blocking(move || {
-            page.iter().try_for_each(|stored| builder.keep(stored))?;
-            Ok(builder)
-        })
-        .await?;
-        if from >= horizon {
-            break;
-        }
-    }
-    Ok(builder)
-}
-
-/// Takes over everything from the horizon on.
-async fn copy(
-    builder: SledBuilder,
-    journal: &dyn ChainedJournal,
-    horizon: Offset,
-) -> Result<SledBuilder, AuditError> {
-    let (mut builder, mut batches) = (builder, Batches::of(journal).await?);
-    while let Some((link, records)) = batches.next().await? {
-        if link.first < horizon {
-            continue;
-        }
-        builder = blocking(move || {
-            builder.batch(link, &records)?;
-            Ok(builder)
-        })
-        .await?;
-    }
-    Ok(builder)
-}
-
-fn compacted(horizon: &Horizon, now: Timestamp) -> Event {
-    let archive = horizon.archives.last();
-    Event {
-        at: now,
-        actor: Actor::Engine,
-        reason: Text::default(),
-        kind: EventKind::Compacted {
-            horizon: horizon.offset,
-            sealed: horizon.sealed,
-            archive: archive.map_or_else(Hash::default, |archive| archive.sha256),
-        },
-    }
-}
-
-/// What is read at once.
-const PAGE: usize = 1_000;
-
-// ---- what is of no use any more ----
-
-/// Removes blobs that nothing in the journal names, and archives that an earlier attempt left.
-async fn sweep(state: &StateDir, archive: &Archive) -> Result<(), AuditError> {
-    let journal = state.journal().await?;
-    let named = named_blobs(&journal).await;
-    journal.close().await;
-    let named = named?;
-    let blobs: DirBlobs = state.blobs().await?;
-    blobs.retain(named).await?;
-    let (dir, archive) = (state.archives(), *archive);
-    off_runtime("cleared", move || remove_others(&dir, &archive)).await
-}
-
-async fn named_blobs(journal: &SledJournal) -> Result<HashSet<Hash>, AuditError> {
-    let mut named = HashSet::new();
-    let mut note = |payload: &Payload| {
-        if let Payload::Blob { hash, .. } = payload {
-            named.insert(*hash);
-        }
-    };
-    let mut after: Option<StreamId> = None;
-    loop {
-        let page = journal.seals(after.as_ref(), PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.stream.clone());
-        page.iter().filter_map(wanted).for_each(&mut note);
-    }
-    let mut from = 0;
-    loop {
-        let page = journal.read_all(from, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        from = last.offset.saturating_add(1);
-        let kinds = page.iter().map(|record| &record.event.kind);
-        kinds.flat_map(payloads).for_each(&mut note);
-    }
-    Ok(named)
-}
-
-/// What is still wanted of a sealed entity.
-fn wanted(seal: &Seal) -> Option<&Payload> {
-    match &seal.rest {
-        Rest::Entity(snapshot) => snapshot
-            .state
-            .desired
-            .as_ref()
-            .map(|wanted| &wanted.desired),
-        _ => None,
-    }
-}
-
-/// Removes archives that begin where this one does: killed attempts wrote them, and what they
-/// hold is in this one, too. Blocks.
-fn remove_others(dir: &Path, archive: &Archive) -> io::Result<()> {
-    let (own, begin) = (archive.file_name(), format!("{:012}-", archive.first));
-    for entry in std::fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        let other = name.to_str().is_some_and(|name| {
-            name != own && name.starts_with(&begin) && name.ends_with(".jsonl.gz")
-        });
-        // One that reaches further belongs to a journal that was put back to an older copy.
-        let shorter = name.to_str().is_some_and(|name| *name < *own);
-        if other && shorter {
-            std::fs::remove_file(dir.join(name))?;
-        }
-    }
-    files::sync_dir(dir)
 }

@@ -7,11 +7,14 @@ mod on_disk;
 mod property;
 mod size;
 
-use super::*;
+use std::{collections::HashSet, path::Path};
+
+use super::{build::compacted, *};
 use crate::{
+    audit::{Audit, Batches},
     blob::MemoryBlobs,
-    journal::MemoryJournal,
-    model::{EntityId, EntityState},
+    journal::{ChainedJournal, Horizon, MemoryJournal, Seal, Stored},
+    model::{EntityId, EntityState, Hash, StreamId, Text},
 };
 
 /// As the workflows tell it.

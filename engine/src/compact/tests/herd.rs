@@ -1,13 +1,13 @@
 //! VSIs that came and went, each as the program itself wrote it once.
 
-use std::{collections::HashMap, ops::Range, path::Path, sync::LazyLock};
+use std::{collections::HashMap, ops::Range, sync::LazyLock};
 
 use ulid::Ulid;
 
 use super::*;
 use crate::{
-    journal::{Append, Stored},
-    model::{Payload, RunId},
+    journal::Append,
+    model::{Event, EventKind, Payload, RunId},
 };
 
 pub(crate) const ID: &str = "01JXHERD";

@@ -1,6 +1,7 @@
 //! What VSIs that came and went leave behind.
 
 use super::*;
+
 /// Bytes that a VSI may leave beside the archive: 50 MiB for 10,000 of them.
 const LEFT: u64 = (50 << 20) / 10_000;
 
