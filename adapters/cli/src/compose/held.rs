@@ -1,0 +1,34 @@
+//! What a caller's command works with: what the holder of the state directory has open.
+
+use std::future::Future;
+
+use super::App;
+
+tokio::task_local! {
+    static HELD: App;
+}
+
+impl App {
+    /// Runs a caller's command with what this process holds open.
+    pub(crate) async fn lend<T>(self, work: impl Future<Output = T>) -> T {
+        HELD.scope(self, work).await
+    }
+
+    /// What the holder of the state directory has open, for a caller's command.
+    pub(crate) fn held() -> Option<Self> {
+        HELD.try_with(Self::clone).ok()
+    }
+
+    /// The same for a caller's command, which must not close it.
+    pub(crate) fn for_others(&self) -> Self {
+        Self {
+            borrowed: true,
+            ..self.clone()
+        }
+    }
+
+    /// Whether this is a caller's command.
+    pub(crate) fn is_borrowed(&self) -> bool {
+        self.borrowed
+    }
+}

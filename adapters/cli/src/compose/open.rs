@@ -1,0 +1,201 @@
+//! How the state directory, and the engine on it, are opened for a command.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use vsiflow_engine::{
+    blob::DirBlobs,
+    checkpoint::SledCheckpoints,
+    clock::SystemClock,
+    executor::Tuning,
+    journal::SledJournal,
+    lease::Lease,
+    secret::{DirSecrets, HeldSecrets},
+    state_dir::StateDir,
+};
+use vsiflow_workflows::{
+    fleet::{Fleet, FleetParts},
+    hosts::HostDirectory,
+};
+
+use super::{App, Inner, hosts, images, open_state, state_path};
+use crate::{
+    args::Common,
+    command,
+    exit::{Exit, Problem},
+    metrics::{Metrics, Timed},
+    output,
+};
+
+/// How long a command has the state directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// It looks, and is gone.
+    Look,
+    /// Until its own work is done.
+    Work,
+    /// Until it is told to end.
+    Serve,
+}
+
+/// What a state directory says of itself.
+pub(super) struct Origin {
+    pub(super) journal_id: String,
+    pub(super) archives: PathBuf,
+    pub(super) incarnation: u32,
+}
+
+impl Origin {
+    fn of(state: &StateDir) -> Self {
+        Self {
+            journal_id: state.journal_id().to_owned(),
+            archives: state.archives(),
+            incarnation: state.incarnation(),
+        }
+    }
+}
+
+/// What is kept in a state directory.
+pub(super) struct Stores {
+    pub(super) journal: Arc<SledJournal>,
+    pub(super) checkpoints: Arc<SledCheckpoints>,
+    pub(super) blobs: Arc<DirBlobs>,
+    /// Those that are stored; others may be held elsewhere.
+    pub(super) secrets: Arc<DirSecrets>,
+}
+
+impl Stores {
+    async fn of(state: &StateDir) -> Result<Self, Problem> {
+        Ok(Self {
+            journal: Arc::new(state.journal().await?),
+            checkpoints: Arc::new(state.checkpoints().await?),
+            blobs: Arc::new(state.blobs().await?),
+            secrets: Arc::new(state.secrets().await?),
+        })
+    }
+}
+
+impl App {
+    /// Opens the state directory and the engine on it; nothing is worked on yet. A caller's
+    /// command works with what the holder of the directory has open.
+    pub(crate) async fn open(common: &Common) -> Result<Self, Problem> {
+        Self::held_or_own(common, Stay::Look).await
+    }
+
+    /// As [`App::open`], for a command that may stay a while: what is old is archived first.
+    pub(crate) async fn open_to_work(common: &Common) -> Result<Self, Problem> {
+        Self::held_or_own(common, Stay::Work).await
+    }
+
+    async fn held_or_own(common: &Common, stay: Stay) -> Result<Self, Problem> {
+        match Self::held() {
+            Some(app) => Ok(app),
+            None => Box::pin(Self::open_own(common, stay, None, Metrics::new(), false)).await,
+        }
+    }
+
+    /// As [`App::open_to_work`], for a daemon; with a lease, in lease mode. Where secrets are kept
+    /// elsewhere, none is stored, and what was stored is erased.
+    pub(crate) async fn open_to_serve(
+        common: &Common,
+        lease: Option<Arc<Lease>>,
+        metrics: Arc<Metrics>,
+        elsewhere: bool,
+    ) -> Result<Self, Problem> {
+        let stay = Stay::Serve;
+        Box::pin(Self::open_own(common, stay, lease, metrics, elsewhere)).await
+    }
+
+    async fn open_own(
+        common: &Common,
+        stay: Stay,
+        lease: Option<Arc<Lease>>,
+        metrics: Arc<Metrics>,
+        elsewhere: bool,
+    ) -> Result<Self, Problem> {
+        let path = state_path(common)?;
+        let mut state = open_state(common, &path).await?;
+        if let Some(lease) = lease {
+            state.hold_by(lease);
+        }
+        if stay != Stay::Look {
+            command::compact::if_due(common, &state).await?;
+        }
+        Box::pin(Self::on(state, stay, metrics, elsewhere)).await
+    }
+
+    /// Opens the engine on a state directory that this process holds.
+    pub(super) async fn on(
+        state: StateDir,
+        stay: Stay,
+        metrics: Arc<Metrics>,
+        elsewhere: bool,
+    ) -> Result<Self, Problem> {
+        let stores = Stores::of(&state).await?;
+        let parts = parts(&state, &stores, &metrics, elsewhere).await?;
+        let fleet = match state.observes_only() {
+            true => Fleet::observe(parts).await?,
+            false => Fleet::open(parts).await?,
+        };
+        if let Some(seen) = fleet.short_of_room() {
+            output::room(seen);
+        }
+        let inner = Inner {
+            stores,
+            elsewhere,
+            origin: Origin::of(&state),
+            notices: Mutex::new(Some(fleet.notices())),
+            path: state.path().to_owned(),
+            state: Mutex::new(Some(state)),
+            stays: stay == Stay::Serve,
+            metrics,
+            view: OnceLock::new(),
+        };
+        Ok(Self {
+            fleet,
+            inner: Arc::new(inner),
+            borrowed: false,
+        })
+    }
+}
+
+async fn parts(
+    state: &StateDir,
+    stores: &Stores,
+    metrics: &Metrics,
+    elsewhere: bool,
+) -> Result<FleetParts, Problem> {
+    let directory = Arc::new(HostDirectory::default());
+    let sim = state.path().join("sim");
+    let hosts = hosts::AllHosts::new(directory.clone(), sim, state.lease());
+    Ok(FleetParts {
+        journal: Arc::new(Timed {
+            inner: stores.journal.clone(),
+            seconds: metrics.append_seconds.clone(),
+        }),
+        blobs: stores.blobs.clone(),
+        checkpoints: stores.checkpoints.clone(),
+        secrets: match elsewhere {
+            true => Arc::new(held_instead_of(&stores.secrets, state.journal_id()).await?),
+            false => stores.secrets.clone(),
+        },
+        clock: Arc::new(SystemClock),
+        journal_id: state.journal_id().into(),
+        tuning: Tuning::default(),
+        room: state.room(),
+        lease: state.lease(),
+        hosts: Arc::new(hosts),
+        images: images::sources(directory.clone())?,
+        directory,
+    })
+}
+
+async fn held_instead_of(stored: &DirSecrets, journal_id: &str) -> Result<HeldSecrets, Problem> {
+    let held = HeldSecrets::instead_of(stored, journal_id).await;
+    held.map_err(|error| {
+        let remedy = "see that the state directory has room and can be written and read";
+        Problem::new(Exit::Failed, "VSI0006", error.to_string(), remedy)
+    })
+}
