@@ -9,13 +9,12 @@ use vsiflow_tests::{Answer, Running, Server, Vsi, Vsiflow, server, until};
 #[test]
 fn a_daemon_takes_documents_and_works_on_them_by_itself() {
     let vsiflow = Vsiflow::simulated();
-    let mut daemon = vsiflow.serve(&[]);
+    let daemon = vsiflow.serve(&[]);
     vsiflow
         .apply(Vsi::named("quick"), &[])
         .exits(0)
         .says("vsi/quick created");
-    assert!(daemon.reaches("vsi/quick: monitor_console", 60));
-    assert_eq!(vsiflow.phase("quick"), "Running");
+    vsiflow.until_phase("quick", "Running", 60);
     vsiflow
         .apply(Vsi::named("waited"), &["--wait"])
         .exits(0)
@@ -72,8 +71,8 @@ fn a_daemon_goes_on_with_what_a_kill_left() {
     let mut running = vsiflow.start_apply(Vsi::named("left"), &["--wait"]);
     assert!(running.reaches("write_cidata", 30));
     running.kill();
-    let mut daemon = vsiflow.serve(&[]);
-    assert!(daemon.reaches("vsi/left: monitor_console", 60));
+    let daemon = vsiflow.serve(&[]);
+    vsiflow.until_phase("left", "Running", 60);
     daemon.interrupt();
     daemon.end(30).exits(0);
 }
@@ -185,9 +184,7 @@ fn an_earlier_contract_that_is_asked_for_while_it_is_replaced_is_not_lost() {
     assert!(daemon.reaches("vsi/back: stop_domain", 60));
     // The contract of before, while the run that erases it is open.
     vsiflow.apply(first(), &["--wait"]);
-    until("the change is done", 60, || {
-        (vsiflow.phase("back") == "Running").then_some(())
-    });
+    vsiflow.until_phase("back", "Running", 60);
     vsiflow.run(&["approve", "back", "--wait"]).exits(0);
     vsiflow.apply(first(), &[]).exits(0).says("unchanged");
     daemon.terminate();

@@ -169,13 +169,13 @@ fn a_daemon_that_is_paused_stays_so_when_it_is_started_again() {
     daemon.terminate();
     daemon.end(30).exits(0);
 
-    let mut daemon = vsiflow.serve(&[]);
+    let daemon = vsiflow.serve(&[]);
     vsiflow
         .apply(Vsi::named("later"), &["--wait"])
         .exits(4)
         .says("everything is paused");
     vsiflow.run(&["unpause", "--all"]).exits(0);
-    assert!(daemon.reaches("vsi/later: monitor_console", 60));
+    vsiflow.until_phase("later", "Running", 60);
     daemon.terminate();
     daemon.end(30).exits(0);
 }

@@ -18,12 +18,6 @@ fn until_heard(vsiflow: &Vsiflow) {
     });
 }
 
-fn until_phase(vsiflow: &Vsiflow, name: &str, phase: &str, seconds: u64) {
-    until(&format!("{name} is {phase}"), seconds, || {
-        (vsiflow.phase(name) == phase).then_some(())
-    });
-}
-
 #[test]
 fn lab_what_an_administrator_does_on_the_host_is_heard_of_at_once() {
     let Some(lab) = Lab::enter() else { return };
@@ -36,12 +30,12 @@ fn lab_what_an_administrator_does_on_the_host_is_heard_of_at_once() {
     until_heard(&vsiflow);
     let begun = Instant::now();
     lab.virsh(&["suspend", &uid]);
-    until_phase(&vsiflow, "t-heard", "Failed", 20);
+    vsiflow.until_phase("t-heard", "Failed", 20);
     println!("heard of after {:?}", begun.elapsed());
     lab.virsh(&["resume", &uid]);
-    until_phase(&vsiflow, "t-heard", "Running", 20);
+    vsiflow.until_phase("t-heard", "Running", 20);
     lab.virsh(&["destroy", &uid]);
-    until_phase(&vsiflow, "t-heard", "Failed", 20);
+    vsiflow.until_phase("t-heard", "Failed", 20);
     let conditions = vsiflow.vsi("t-heard")["status"]["conditions"].to_string();
     assert!(conditions.contains("shut off"), "{conditions}");
     // Nothing was done about it: nobody asked for that.
@@ -148,7 +142,7 @@ fn lab_a_host_whose_libvirt_goes_away_is_not_ready_and_goes_on_by_itself_when_it
     );
     lab.daemon("libvirtd", "start");
     for name in ["t-back-a", "t-back-b"] {
-        until_phase(&vsiflow, name, "Running", 120);
+        vsiflow.until_phase(name, "Running", 120);
         vsiflow.run(&["delete", name, "--wait"]).exits(0);
     }
     daemon.terminate();

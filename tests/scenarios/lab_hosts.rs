@@ -19,9 +19,8 @@ fn lab_defect_14_a_host_that_is_dead_keeps_no_other_waiting_and_is_never_ready()
     let mut running = vsiflow.start_apply(documents, &["--wait"]);
     // Before that nobody knows of it.
     assert!(running.prints("vsi/t-alive created", 30));
-    until("the one on the host that lives", 120, || {
-        (vsiflow.phase("t-alive") == "Running").then_some(())
-    });
+    // The one on the host that lives.
+    vsiflow.until_phase("t-alive", "Running", 120);
     let stuck = vsiflow.vsi("t-dead");
     assert_eq!(stuck["status"]["status"], 0, "{stuck:#}");
     assert_eq!(stuck["status"]["conditions"][0]["status"], "False");

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Running, Sim, history::Event};
+use crate::{Running, Sim, history::Event, until};
 
 /// Longer than anything here takes, and short enough to say which command hung.
 const DEADLINE_S: u64 = 180;
@@ -136,6 +136,17 @@ impl Vsiflow {
         self.run(&["get", "vsi", name, "-o", "json"])
             .exits(0)
             .json()
+    }
+
+    /// Waits until a VSI is in this phase.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    #[track_caller]
+    pub fn until_phase(&self, name: &str, phase: &str, seconds: u64) {
+        until(&format!("{name} is {phase}"), seconds, || {
+            (self.phase(name) == phase).then_some(())
+        });
     }
 
     /// A VSI's phase.
