@@ -34,6 +34,10 @@ use vsiflow_workflows::{
     wanted::vsi_entity,
 };
 
+/// The product's.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 struct Options {

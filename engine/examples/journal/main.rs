@@ -22,6 +22,10 @@ use std::{
 
 use crate::report::Report;
 
+/// The product's.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 type Answer<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// How long each figure is taken.
