@@ -3,14 +3,14 @@
 use super::world::World;
 use crate::{
     journal::Record,
-    model::{EntityId, EventKind, Failure, Name, RunId, StreamId},
+    model::{EntityId, EventKind, Failure, RunId, StreamId},
 };
 
 /// Says what was made durable, with the ids under which it is found again. Text in events holds no
 /// secret, and so does this.
 pub(super) fn tell(record: &Record, world: &World) {
     let (entity, run) = place(&record.stream, world);
-    let (step, attempt) = step(&record.event.kind);
+    let (step, attempt) = record.event.kind.step();
     let failure = failure(&record.event.kind);
     tracing::info!(
         target: "vsiflow_engine::events",
@@ -35,18 +35,6 @@ fn place<'a>(stream: &'a StreamId, world: &'a World) -> (Option<&'a EntityId>, O
             (state.and_then(|state| state.entity.as_ref()), Some(*run))
         }
         StreamId::Journal => (None, None),
-    }
-}
-
-fn step(kind: &EventKind) -> (Option<&Name>, Option<u32>) {
-    match kind {
-        EventKind::StepStarted { node, attempt }
-        | EventKind::StepSucceeded { node, attempt, .. }
-        | EventKind::StepFailed { node, attempt, .. }
-        | EventKind::StepBlocked { node, attempt, .. }
-        | EventKind::StepInterrupted { node, attempt } => (Some(node), Some(*attempt)),
-        EventKind::StepSkipped { node } | EventKind::TimerDue { node } => (Some(node), None),
-        _ => (None, None),
     }
 }
 

@@ -275,6 +275,20 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// The step that it tells of, and which attempt at it.
+    pub fn step(&self) -> (Option<&Name>, Option<u32>) {
+        match self {
+            Self::StepStarted { node, attempt }
+            | Self::StepSucceeded { node, attempt, .. }
+            | Self::StepFailed { node, attempt, .. }
+            | Self::StepBlocked { node, attempt, .. }
+            | Self::StepInterrupted { node, attempt } => (Some(node), Some(*attempt)),
+            Self::StepSkipped { node } | Self::TimerDue { node } => (Some(node), None),
+            Self::Intent { step } => (Some(step), None),
+            _ => (None, None),
+        }
+    }
+
     /// The kind as history prints it, such as `step_succeeded`.
     pub fn type_name(&self) -> &'static str {
         match self {

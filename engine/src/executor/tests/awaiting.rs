@@ -20,10 +20,7 @@ async fn many_wait_for_one_entity_that_works_once() {
 async fn an_obstacle_of_the_entity_waited_for_is_seen_by_those_who_wait() {
     let bench = Bench::playing([Play::Fail(Failure::new(FailureClass::Blocked, "T5", "404"))]);
     let engine = bench.open().await;
-    engine
-        .desire(vec![wish("x", "needs", Precedence::Supersede)], by())
-        .await
-        .unwrap();
+    wanted(&engine, "x", "needs").await;
     until(&engine, "x", state_is("Blocked")).await;
     engine.retry(entity("x"), by()).await.unwrap();
     settled(&engine, "x").await;
@@ -33,10 +30,7 @@ async fn an_obstacle_of_the_entity_waited_for_is_seen_by_those_who_wait() {
 async fn work_for_an_entity_ends_when_the_last_who_waits_is_gone() {
     let bench = Bench::playing([Play::Fail(Failure::new(FailureClass::Blocked, "T5", "404"))]);
     let engine = bench.open().await;
-    engine
-        .desire(vec![wish("x", "needs", Precedence::Supersede)], by())
-        .await
-        .unwrap();
+    wanted(&engine, "x", "needs").await;
     until(&engine, "x", state_is("Blocked")).await;
     engine
         .desire(vec![wish("x", "one", Precedence::Supreme)], by())

@@ -6,14 +6,8 @@ use super::*;
 async fn a_newer_generation_lets_the_current_step_end_and_follows() {
     let bench = Bench::playing([Play::UntilLet]);
     let engine = bench.open().await;
-    engine
-        .desire(vec![wish("x", "two", Precedence::Supersede)], by())
-        .await
-        .unwrap();
-    engine
-        .desire(vec![wish("x", "one", Precedence::Supersede)], by())
-        .await
-        .unwrap();
+    wanted(&engine, "x", "two").await;
+    wanted(&engine, "x", "one").await;
     assert_eq!(
         bench.count("run_finished").await,
         0,
@@ -58,10 +52,7 @@ async fn a_wish_that_comes_as_the_last_step_ends_supersedes_the_run() {
 async fn an_interruptible_step_is_stopped_at_once() {
     let bench = Bench::playing([Play::UntilStopped]);
     let engine = bench.open().await;
-    engine
-        .desire(vec![wish("x", "watch", Precedence::Supersede)], by())
-        .await
-        .unwrap();
+    wanted(&engine, "x", "watch").await;
     engine
         .desire(vec![wish("x", "one", Precedence::Supreme)], by())
         .await
@@ -74,10 +65,7 @@ async fn an_interruptible_step_is_stopped_at_once() {
 async fn cancel_ends_the_run_and_keeps_what_was_done() {
     let bench = Bench::playing([Play::Fail(Failure::new(FailureClass::Blocked, "T2", "key"))]);
     let engine = bench.open().await;
-    engine
-        .desire(vec![wish("x", "one", Precedence::Supersede)], by())
-        .await
-        .unwrap();
+    wanted(&engine, "x", "one").await;
     until(&engine, "x", state_is("Blocked")).await;
     assert_eq!(
         engine.cancel(entity("x"), by()).await,

@@ -185,6 +185,12 @@ fn wish(id: &str, workflow: &str, precedence: Precedence) -> Wish {
     }
 }
 
+/// An ordinary wish, on record.
+async fn wanted(engine: &Engine, id: &str, workflow: &str) {
+    let wish = wish(id, workflow, Precedence::Supersede);
+    engine.desire(vec![wish], by()).await.unwrap();
+}
+
 #[derive(Clone)]
 struct Bench {
     journal: Arc<MemoryJournal>,

@@ -28,10 +28,7 @@ async fn a_wish_becomes_a_run_that_ends() {
 async fn heavy_parameters_go_into_blobs() {
     let bench = Bench::default();
     let engine = bench.open().await;
-    engine
-        .desire(vec![wish("x", "heavy", Precedence::Supersede)], by())
-        .await
-        .unwrap();
+    wanted(&engine, "x", "heavy").await;
     settled(&engine, "x").await;
 }
 
@@ -64,10 +61,7 @@ async fn a_restarted_engine_goes_on_and_repeats_no_recorded_success() {
     bench.script.next.lock().unwrap().push_back(Play::UntilLet);
     bench.script.hold.notify_one();
     bench.script.next.lock().unwrap().push_back(Play::UntilLet);
-    engine
-        .desire(vec![wish("x", "two", Precedence::Supersede)], by())
-        .await
-        .unwrap();
+    wanted(&engine, "x", "two").await;
     until_count(&bench, &engine, "step_started", 2).await;
     engine.close().await;
     let engine = bench.open().await;

@@ -45,7 +45,7 @@ impl Lines {
             }
         };
         let workflow = workflow_of(&event.kind).or(known.map(|known| &known.1));
-        let (step, attempt) = step_of(&event.kind);
+        let (step, attempt) = event.kind.step();
         HistoryLine {
             offset: record.offset,
             time: rfc3339(event.at),
@@ -98,19 +98,6 @@ fn workflow_of(kind: &EventKind) -> Option<&Name> {
             Some(workflow)
         }
         _ => None,
-    }
-}
-
-fn step_of(kind: &EventKind) -> (Option<&Name>, Option<u32>) {
-    match kind {
-        EventKind::StepStarted { node, attempt }
-        | EventKind::StepSucceeded { node, attempt, .. }
-        | EventKind::StepFailed { node, attempt, .. }
-        | EventKind::StepBlocked { node, attempt, .. }
-        | EventKind::StepInterrupted { node, attempt } => (Some(node), Some(*attempt)),
-        EventKind::StepSkipped { node } | EventKind::TimerDue { node } => (Some(node), None),
-        EventKind::Intent { step } => (Some(step), None),
-        _ => (None, None),
     }
 }
 
