@@ -84,6 +84,12 @@ impl Problem {
         }
     }
 
+    /// What must not happen: a defect of this program.
+    pub(crate) fn defect(error: impl ToString) -> Self {
+        let remedy = "please report this";
+        Self::new(Exit::Failed, "VSI0001", error.to_string(), remedy)
+    }
+
     /// A failure, with the exit code that its class calls for.
     pub(crate) fn of(exit: Exit, failure: &Failure) -> Self {
         Self {

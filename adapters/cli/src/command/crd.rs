@@ -11,10 +11,7 @@ use crate::{
 
 pub(super) fn run(args: &CrdArgs) -> Outcome {
     let rules = if args.cel { Rules::Cel } else { Rules::None };
-    let text = yaml(rules).map_err(|error| {
-        let message = format!("the definitions cannot be written: {error}");
-        Problem::new(Exit::Failed, "VSI0001", message, "please report this")
-    })?;
+    let text = yaml(rules).map_err(Problem::defect)?;
     output::raw(text.as_bytes())?;
     Ok(Exit::Done)
 }

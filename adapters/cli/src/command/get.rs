@@ -124,14 +124,7 @@ async fn disks(app: &App, args: &GetArgs) -> Outcome {
 
 fn print<T: serde::Serialize>(args: &GetArgs, objects: &[T], table: table::Table) -> Outcome {
     let values: Result<Vec<Value>, _> = objects.iter().map(serde_json::to_value).collect();
-    let values = values.map_err(|error| {
-        Problem::new(
-            Exit::Failed,
-            "VSI0001",
-            error.to_string(),
-            "please report this",
-        )
-    })?;
+    let values = values.map_err(Problem::defect)?;
     let name = |value: &Value| {
         value
             .get("name")

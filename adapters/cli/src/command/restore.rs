@@ -88,9 +88,7 @@ async fn confirm(common: &Common) -> Outcome {
     journal.close().await;
     told.map_err(|error| of_error(&error))?;
     let confirmed = tokio::task::spawn_blocking(move || state.confirm()).await;
-    confirmed.map_err(|e| {
-        Problem::new(Exit::Failed, "VSI0001", e.to_string(), "please report this")
-    })??;
+    confirmed.map_err(Problem::defect)??;
     output::line("confirmed: it acts from now on; `vsiflow resume --all` goes on where it was");
     Ok(Exit::Done)
 }

@@ -30,15 +30,7 @@ pub(crate) async fn open_state(common: &Common, path: &Path) -> Result<StateDir,
     loop {
         let at = path.to_owned();
         let opened = tokio::task::spawn_blocking(move || open(at)).await;
-        let opened = opened.map_err(|error| {
-            Problem::new(
-                Exit::Failed,
-                "VSI0001",
-                error.to_string(),
-                "please report this",
-            )
-        })?;
-        match opened {
+        match opened.map_err(Problem::defect)? {
             Err(StateDirError::InUse { .. })
                 if Instant::now() < until && !daemon::is_answering(path) =>
             {

@@ -127,10 +127,9 @@ fn harmless(bytes: &[u8]) -> String {
 /// An object as JSON or YAML.
 pub(crate) fn print(value: &impl Serialize, format: Format) -> Result<(), Problem> {
     let text = match format {
-        Format::Yaml => serde_saphyr::to_string(value).map_err(|error| unprintable(&error))?,
+        Format::Yaml => serde_saphyr::to_string(value).map_err(Problem::defect)?,
         _ => {
-            let mut text =
-                serde_json::to_string_pretty(value).map_err(|error| unprintable(&error))?;
+            let mut text = serde_json::to_string_pretty(value).map_err(Problem::defect)?;
             text.push('\n');
             text
         }
@@ -145,7 +144,7 @@ pub(crate) fn list<T: Serialize>(items: &[T]) -> serde_json::Value {
 
 /// An object as one line of JSON.
 pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Problem> {
-    let mut text = serde_json::to_vec(value).map_err(|error| unprintable(&error))?;
+    let mut text = serde_json::to_vec(value).map_err(Problem::defect)?;
     text.push(b'\n');
     raw(&text)
 }
@@ -157,15 +156,6 @@ pub(crate) fn table(table: &table::Table, what: &str) {
     } else {
         line(table.render().trim_end());
     }
-}
-
-fn unprintable(error: &dyn std::error::Error) -> Problem {
-    Problem::new(
-        Exit::Failed,
-        "VSI0001",
-        error.to_string(),
-        "please report this",
-    )
 }
 
 fn unwritable(error: &std::io::Error) -> Problem {

@@ -15,15 +15,12 @@ pub(crate) use host::{host, limit_uploads, one_host};
 pub(crate) use target::{DISK, Target, label, print_vsis, targets_named, targets_of};
 pub(crate) use wait::{Until, see_through, until_decided, watch};
 
-use crate::exit::{Exit, Problem};
+use crate::exit::Problem;
 
 /// Does what blocks on a thread made for it.
 pub(crate) async fn off_runtime<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| {
-        let remedy = "please report this";
-        Problem::new(Exit::Failed, "VSI0001", error.to_string(), remedy)
-    })
+    done.map_err(Problem::defect)
 }
