@@ -31,13 +31,13 @@ use vsiflow_workflows::{
     wanted::vsi_entity,
 };
 
+pub use self::adopt::LostJournal;
 use self::give::Wish;
 use crate::{
     api::{self, CallError},
     crd::VsiStatus,
     desk::{Desk, Findings, Hold},
     kind::Kind,
-    operator::LostJournal,
     resource::{Key, Resource},
     translate::{Translation, translate},
     world::{Snapshot, Told, What, World},
@@ -210,7 +210,7 @@ impl Controller {
         let Ok(entity) = vsi_entity(resource.uid) else {
             return Standing::Nothing;
         };
-        let before = status_of(resource);
+        let before: VsiStatus = resource.status_as();
         let worked_on = before.run_id.is_some();
         let adopted = self.fleet.knowledge(&entity) == Knowledge::None
             && self.is_to_be_adopted(resource, worked_on);
@@ -297,11 +297,6 @@ fn by(manager: &str, reason: &str) -> By {
         actor: Actor::Kubernetes(Who::new(manager)),
         reason: Text::new(reason),
     }
-}
-
-/// What a resource's status says; nothing where it is of another form.
-pub(crate) fn status_of(resource: &Resource) -> VsiStatus {
-    serde_json::from_value(resource.status.clone()).unwrap_or_default()
 }
 
 /// What the translation found, by resource.

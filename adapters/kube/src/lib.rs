@@ -47,9 +47,10 @@ mod view;
 mod watch;
 mod world;
 
+pub use controller::LostJournal;
 pub use health::Health;
 pub use kube::Client;
-pub use operator::{ConnectError, LostJournal, Namespaces, Operator, connect};
+pub use operator::{ConnectError, Namespaces, Operator, connect};
 pub use view::View;
 
 /// The name by which the API server knows what is written here.

@@ -16,7 +16,7 @@ use vsiflow_workflows::{fleet::Fleet, spec::HostSettings, wanted::vsi_entity};
 
 use crate::{
     Health, View,
-    controller::Controller,
+    controller::{Controller, LostJournal},
     desk::Desk,
     events::{Counts, Happening, Teller, WAITING, happening},
     follow::Follower,
@@ -40,16 +40,6 @@ pub enum Namespaces {
     These(Vec<String>),
     /// All there are and will be.
     All,
-}
-
-/// What is done for resources that were worked on and that the journal knows nothing of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LostJournal {
-    /// Nothing: it is said, and waits for somebody.
-    #[default]
-    Wait,
-    /// What stands on the hosts is adopted as it is.
-    Adopt,
 }
 
 /// A cluster that cannot be served.

@@ -8,8 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde::Serialize;
 use tokio::time::Instant;
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
@@ -19,7 +18,6 @@ use vsiflow_workflows::{
 
 use crate::{
     api::{self, CallError},
-    controller::status_of,
     crd::VsiStatus,
     desk::{Desk, Findings, Hold},
     health::Health,
@@ -132,7 +130,7 @@ impl Reporter {
                 return Done::Later(AGAIN);
             }
         };
-        let before = status_of(resource);
+        let before = resource.status_as();
         let now = Timestamp::now();
         let mut status = report::vsi(&findings, object.as_ref(), &before, now);
         status.served_by.clone_from(&self.served_by);
@@ -197,7 +195,7 @@ impl Reporter {
         let Some(findings) = self.desk.findings(&resource.key) else {
             return Done::Settled;
         };
-        let before = read(&resource.status);
+        let before = resource.status_as();
         let disk = match self.disk(resource).await {
             Ok(disk) => disk,
             Err(error) => {
@@ -253,8 +251,4 @@ impl Reporter {
             }
         }
     }
-}
-
-fn read<T: DeserializeOwned + Default>(status: &Value) -> T {
-    serde_json::from_value(status.clone()).unwrap_or_default()
 }

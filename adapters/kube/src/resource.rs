@@ -8,6 +8,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::core::DynamicObject;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
@@ -49,6 +50,11 @@ pub(crate) struct Resource {
 }
 
 impl Resource {
+    /// What its status says; nothing where it is of another form.
+    pub(crate) fn status_as<T: DeserializeOwned + Default>(&self) -> T {
+        serde_json::from_value(self.status.clone()).unwrap_or_default()
+    }
+
     /// What is kept of the object; none where it lacks what every stored object has.
     pub(crate) fn of(kind: Kind, mut object: DynamicObject) -> Option<Self> {
         let meta = object.metadata;

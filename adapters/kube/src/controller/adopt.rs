@@ -11,9 +11,17 @@ use super::{
     Controller, by,
     give::{Wish, generation},
 };
-use crate::{
-    crd::ReferenceStatus, operator::LostJournal, resource::Resource, translate::Translation,
-};
+use crate::{crd::ReferenceStatus, resource::Resource, translate::Translation};
+
+/// What is done for resources that were worked on and that the journal knows nothing of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LostJournal {
+    /// Nothing: it is said, and waits for somebody.
+    #[default]
+    Wait,
+    /// What stands on the hosts is adopted as it is.
+    Adopt,
+}
 
 impl Controller {
     /// Whether what stands on its host is to be adopted for a resource that the journal does not
@@ -25,8 +33,7 @@ impl Controller {
 
     /// Whether a disk was worked on by a journal that is not there any more.
     pub(super) fn is_unknown_disk(&self, resource: &Resource) -> bool {
-        let status: ReferenceStatus =
-            serde_json::from_value(resource.status.clone()).unwrap_or_default();
+        let status: ReferenceStatus = resource.status_as();
         let known = disk_entity(resource.uid)
             .is_ok_and(|disk| self.fleet.knowledge(&disk) != Knowledge::None);
         !known && status.run_id.is_some()

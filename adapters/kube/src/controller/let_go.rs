@@ -8,11 +8,11 @@ use vsiflow_workflows::{
     wanted::{disk_entity, vsi_entity},
 };
 
-use super::{Controller, by, status_of};
+use super::{Controller, LostJournal, by};
 use crate::{
+    crd::VsiStatus,
     desk::{Findings, Hold},
     kind::Kind,
-    operator::LostJournal,
     resource::Resource,
     translate::Translation,
 };
@@ -39,7 +39,8 @@ impl Controller {
         let Ok(entity) = vsi_entity(resource.uid) else {
             return false;
         };
-        let worked_on = status_of(resource).run_id.is_some() || resource.is_to_be_adopted();
+        let worked_on =
+            resource.status_as::<VsiStatus>().run_id.is_some() || resource.is_to_be_adopted();
         self.may_be_let_go(resource, &entity, worked_on, findings)
             .await
     }

@@ -6,7 +6,7 @@ use kube::{Api, api::ListParams};
 use super::{Cluster, PluginError};
 use crate::{
     api::{CallError, within},
-    controller::status_of,
+    crd::VsiStatus,
     kind::Kind,
     resource::Resource,
 };
@@ -56,7 +56,7 @@ impl Cluster {
         let mut all = listed.items.into_iter();
         Ok(all.find_map(|object| {
             let found = Resource::of(Kind::Vsi, object)?;
-            status_of(&found).served_by
+            found.status_as::<VsiStatus>().served_by
         }))
     }
 }

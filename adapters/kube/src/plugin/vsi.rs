@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use vsiflow_workflows::spec::PowerState;
 
 use crate::{
-    controller::status_of,
     crd::{GROUP, VsiStatus},
     kind::Kind,
     resource::Resource,
@@ -52,7 +51,7 @@ impl VsiResource {
             is_going: resource.is_going(),
             labels: resource.labels.clone(),
             spec,
-            status: status_of(resource),
+            status: resource.status_as(),
             version: resource.version.clone(),
         }
     }
