@@ -10,6 +10,7 @@
 mod adopt;
 mod apply;
 mod approve;
+mod batch;
 mod change;
 mod conditions;
 mod control;

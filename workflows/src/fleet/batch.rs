@@ -1,0 +1,200 @@
+//! One apply: what each of its documents comes to, and the wishes that it makes.
+
+use uuid::Uuid;
+use vsiflow_engine::model::Precedence;
+
+use super::{
+    Fleet, FleetError,
+    apply::{Applied, Change, matching, turn},
+    change::Draft,
+    disks::DiskIds,
+    index::Known,
+    keep::Wishes,
+    missing,
+};
+use crate::{
+    plan::Plan,
+    provision_vsi,
+    spec::{Resolved, ResolvedVsi, UpdatePolicy},
+    update_vsi,
+    wanted::{Turn, WantedVsi, vsi_entity},
+};
+
+/// What an apply is about.
+pub(super) struct Batch<'a> {
+    known: Vec<Known>,
+    disks: DiskIds,
+    pub(super) wishes: Wishes,
+    /// The last VSI whose guest is interrupted: the next one waits for its turn.
+    before: Option<Turn>,
+    dry: bool,
+    fleet: &'a Fleet,
+}
+
+impl<'a> Batch<'a> {
+    /// One that nothing was taken into. A `dry` one keeps nothing and wishes nothing.
+    pub(super) fn new(fleet: &'a Fleet, known: Vec<Known>, disks: DiskIds, dry: bool) -> Self {
+        Self {
+            known,
+            disks,
+            wishes: Wishes::default(),
+            before: None,
+            dry,
+            fleet,
+        }
+    }
+
+    /// What became of each VSI's document.
+    pub(super) async fn take_in(&mut self, resolved: Resolved) -> Result<Vec<Applied>, FleetError> {
+        let mut all = Vec::new();
+        for vsi in resolved.vsis {
+            all.push(match matching(&vsi, &self.known).cloned() {
+                None => self.create(vsi).await?,
+                Some(known) => {
+                    let vsi = missing::kept(&vsi, &known, &resolved.references);
+                    self.change(vsi, &known).await?
+                }
+            });
+        }
+        Ok(all)
+    }
+
+    async fn create(&mut self, vsi: ResolvedVsi) -> Result<Applied, FleetError> {
+        let uid = vsi.desired.uid.unwrap_or_else(Uuid::new_v4);
+        let mut applied = Applied::of(&vsi, None, Change::Created);
+        if self.dry {
+            return Ok(applied);
+        }
+        let entity = vsi_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
+        applied.entity = Some(entity.clone());
+        let wanted = self.fleet.keep(vsi, uid, None, &self.disks).await?;
+        let (workflow, precedence) = (provision_vsi::NAME, Precedence::Supersede);
+        self.wishes
+            .add(entity, workflow, precedence, &wanted, None)?;
+        Ok(applied)
+    }
+
+    async fn change(&mut self, vsi: ResolvedVsi, known: &Known) -> Result<Applied, FleetError> {
+        let draft = self.fleet.draft(&vsi, known).await?;
+        let waiting = known.wanted.proposed.is_some();
+        let mut applied = Applied::of(&vsi, Some(known.entity.clone()), Change::Configured);
+        applied.fields = draft.asked.clone();
+        applied.plan = draft.plan.clone();
+        if draft.asked.is_empty() {
+            applied.change = Change::Unchanged;
+            applied.awaits_approval = waiting;
+            // Nothing new is asked for; an open proposal still says what it would take.
+            if !waiting {
+                applied.plan = Plan::default();
+            }
+            return Ok(applied);
+        }
+        let was_made = known.state.reached > 0;
+        let manual = vsi.desired.update_policy == UpdatePolicy::Manual;
+        applied.awaits_approval = was_made && manual && draft.plan.has_effect();
+        if self.dry {
+            return Ok(applied);
+        }
+        match applied.awaits_approval {
+            true => self.propose(vsi, known).await?,
+            false => self.wish(vsi, known, &draft).await?,
+        }
+        Ok(applied)
+    }
+
+    async fn wish(
+        &mut self,
+        vsi: ResolvedVsi,
+        known: &Known,
+        draft: &Draft,
+    ) -> Result<(), FleetError> {
+        let mut wanted = self.merged(vsi, known, draft).await?;
+        let was_made = known.state.reached > 0;
+        let settled = known.state.is_settled();
+        let workflow = match was_made {
+            true => update_vsi::NAME,
+            false => provision_vsi::NAME,
+        };
+        let precedence = match settled && !draft.plan.has_effect() {
+            true => Precedence::Record,
+            false => Precedence::Supersede,
+        };
+        if was_made && draft.plan.is_disruptive() {
+            wanted.turn = self.before.replace(turn(known, false));
+        }
+        self.retire(known, &mut wanted).await?;
+        self.wishes.add(
+            known.entity.clone(),
+            workflow,
+            precedence,
+            &wanted,
+            known.made_from(),
+        )
+    }
+
+    /// It stays what it is, and keeps in mind what it is to be.
+    async fn propose(&mut self, vsi: ResolvedVsi, known: &Known) -> Result<(), FleetError> {
+        let draft = self.fleet.draft(&vsi, known).await?;
+        let proposed = self.merged(vsi, known, &draft).await?;
+        let mut wanted = WantedVsi {
+            power: known.power(),
+            before: known.history(),
+            proposed: Some(Box::new(proposed)),
+            restore: false,
+            ..known.wanted.clone()
+        };
+        self.retire(known, &mut wanted).await?;
+        let precedence = match known.state.is_settled() {
+            true => Precedence::Record,
+            false => Precedence::Queue,
+        };
+        let entity = known.entity.clone();
+        let made_from = known.made_from();
+        self.wishes
+            .add(entity, update_vsi::NAME, precedence, &wanted, made_from)
+    }
+
+    /// What is wanted, with its secrets where secrets are kept.
+    async fn merged(
+        &self,
+        vsi: ResolvedVsi,
+        known: &Known,
+        draft: &Draft,
+    ) -> Result<WantedVsi, FleetError> {
+        let missing = vsi.missing.clone();
+        let uid = known.wanted.uid;
+        let mut kept = self.fleet.keep(vsi, uid, Some(known), &self.disks).await?;
+        kept.vsi.uid = draft.wanted.vsi.uid;
+        // A disk whose document is away is known from before.
+        for (name, disk) in &known.wanted.disks {
+            if kept.vsi.disks.iter().any(|wanted| wanted.name == *name) {
+                kept.disks.entry(name.clone()).or_insert(*disk);
+            }
+        }
+        Ok(WantedVsi {
+            power: draft.wanted.power,
+            before: draft.wanted.before.clone(),
+            missing,
+            ..kept
+        })
+    }
+
+    /// Secrets that nobody needs any more go at once; those of what the VSI is now made from go
+    /// when it is made from something else.
+    async fn retire(&mut self, known: &Known, wanted: &mut WantedVsi) -> Result<(), FleetError> {
+        wanted.retired.clear();
+        let needed = wanted.secrets();
+        let mut retired = known.wanted.secrets();
+        retired.retain(|secret| !needed.contains(secret));
+        let ids = self.fleet.secrets.ids().await?;
+        retired.retain(|secret| ids.contains(secret));
+        let was_made = known.state.reached > 0;
+        let in_use = |secret: &&vsiflow_engine::model::Name| {
+            was_made && wanted.before.iter().any(|b| b.contract == **secret)
+        };
+        let now: Vec<_> = retired.iter().filter(|s| !in_use(s)).cloned().collect();
+        self.wishes.retire(&known.entity, &now);
+        wanted.retired = retired;
+        Ok(())
+    }
+}
