@@ -2,7 +2,7 @@
 # What a bare Debian lacks to build and test vsiflow. Sourced by deploy/quickstart.sh and tests/run.
 
 # A C compiler for the cryptography, and git for cargo.
-readonly BUILD_PACKAGES=(gcc libc6-dev ca-certificates git)
+readonly BUILD_PACKAGES=(gcc libc6-dev make ca-certificates git)
 
 is_installed() {
   [[ $(dpkg-query -W -f='${db:Status-Abbrev}' "$1" 2>/dev/null) == ?i* ]]
