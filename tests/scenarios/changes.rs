@@ -104,6 +104,29 @@ fn a_rebuild_keeps_identity_and_data_disks_and_runs_only_the_steps_of_its_plan()
 }
 
 #[test]
+fn a_data_disk_grows_in_the_very_change_that_rebuilds_or_restarts_its_vsi() {
+    let vsiflow = running(&Vsi::named("web").disk("data", "1Gi"));
+    let rebuilt = Vsi::named("web").disk("data", "2Gi").image(OTHER);
+    vsiflow
+        .apply(&rebuilt, &["--timeout", "60s"])
+        .exits(0)
+        .says("vsi/web is Running");
+    let steps = newest_steps(&vsiflow.history("web"));
+    assert!(steps.contains(&"clone_boot_disk".to_owned()), "{steps:?}");
+    let restarted = Vsi::named("web").disk("data", "3Gi").image(OTHER).cpus(2);
+    vsiflow
+        .apply(&restarted, &["--timeout", "60s"])
+        .exits(0)
+        .says("vsi/web is Running");
+    let sim = vsiflow.sim();
+    let domain = sim.domain("default/web");
+    assert_eq!(domain["spec"]["machine"]["cpus"], 2);
+    let path = domain["spec"]["disks"][2]["path"].as_str().unwrap();
+    let volume = path.rsplit('/').next().unwrap();
+    assert_eq!(sim.volume(volume)["capacity"], 3_u64 << 30);
+}
+
+#[test]
 fn more_processors_restart_the_guest_and_leave_its_boot_disk_alone() {
     let vsiflow = running(&Vsi::named("web"));
     vsiflow.apply(Vsi::named("web").cpus(3), &[]).exits(0);

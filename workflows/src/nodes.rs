@@ -48,6 +48,12 @@ impl Nodes {
         }))
     }
 
+    /// Whether there is a node that runs step `S`.
+    pub(crate) fn has<S: Step>(&self) -> bool {
+        let name = Name::of(S::NAME);
+        self.nodes.iter().any(|node| node.name == name)
+    }
+
     /// The node that holds back what documents lack something for. It asks no host.
     pub(crate) fn require(&mut self, lacking: &[Lack]) -> Result<(), Failure> {
         let lacking = lacking.to_vec();

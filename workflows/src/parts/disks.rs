@@ -19,22 +19,25 @@ use crate::{
 impl Parts<'_> {
     /// await_data_disks → attach_data_disks.
     pub(crate) fn data_disks(&mut self, after: &[&str]) -> Result<(), Failure> {
-        let made = self.await_disks(after)?;
-        let after = match made {
-            true => &[AwaitDataDisks::NAME],
-            false => after,
-        };
+        let mut after = after.to_vec();
+        if self.await_disks(&after)? {
+            after.push(AwaitDataDisks::NAME);
+        }
         let disks = self.wanted.vsi.disks.iter();
         let params = attach_data_disks::Params {
             host: self.host(),
             uuid: self.wanted.uid,
             disks: disks.map(|disk| attached(self.wanted, disk)).collect(),
         };
-        self.step::<AttachDataDisks>(after, &params)
+        self.step::<AttachDataDisks>(&after, &params)
     }
 
-    /// Disks are made and grown by runs of their own. Whether there is any to wait for.
+    /// Disks are made and grown by runs of their own. Whether there is any to wait for; they are
+    /// waited for once.
     pub(crate) fn await_disks(&mut self, after: &[&str]) -> Result<bool, Failure> {
+        if self.nodes.has::<AwaitDataDisks>() {
+            return Ok(true);
+        }
         let wanted = self.wanted;
         let made = wanted.vsi.disks.iter().filter_map(|disk| {
             let uid = disk_uid(wanted, disk)?;
