@@ -54,6 +54,21 @@ fn names_that_are_unknown_exit_3() {
 }
 
 #[test]
+fn an_apply_that_prints_objects_prints_nothing_else_to_standard_output() {
+    let vsiflow = Vsiflow::simulated();
+    let web = Vsi::named("web").with("updatePolicy: Manual");
+    let made = vsiflow.apply(&web, &["-o", "json"]).exits(0);
+    assert_eq!(made.json()["status"]["phase"], "Running");
+    assert!(made.stderr.contains("vsi/web is Running"), "{made:#?}");
+    let waiting = vsiflow.apply(web.cpus(2), &["-o", "json"]).exits(4);
+    assert_eq!(waiting.json()["status"]["phase"], "Running");
+    assert!(
+        waiting.stderr.contains("waits for approval"),
+        "{waiting:#?}"
+    );
+}
+
+#[test]
 fn an_empty_state_lists_nothing() {
     let vsiflow = Vsiflow::simulated();
     for kind in ["vsi", "image", "host", "run"] {

@@ -30,24 +30,11 @@ pub(super) async fn run(common: &Common, args: ApplyArgs) -> Outcome {
     if args.dry_run {
         return dry_run(&app, &resolved, &left_out, args.output).await;
     }
-    let begun = Instant::now();
-    let applied = app.fleet.apply(resolved, actor::by(&common.reason)).await?;
-    if args.output.is_none() {
-        applied.iter().for_each(|one| say(one, ""));
-    }
-    let (waiting, going): (Vec<_>, Vec<_>) = applied.iter().partition(|one| one.awaits_approval);
-    if args.output.is_none() {
-        waiting.iter().for_each(|one| tell_waiting(one));
-    }
-    let pruned = prune::prune(&app, common, left_out).await?;
-    let targets: Vec<_> = going.into_iter().filter_map(target).collect();
-    let until = work::Until::Decided;
-    let mut exit = work::until_decided(&app, common, &args.wait, &targets, until, "").await?;
-    let rest = prune::rest(&args.wait, begun);
-    exit = exit.max(work::until_decided(&app, common, &rest, &pruned, until, "deleted").await?);
-    if !waiting.is_empty() {
-        exit = exit.max(Exit::Blocked);
-    }
+    let work = Box::pin(bring(&app, common, &args, resolved, left_out));
+    let (exit, applied) = match args.output {
+        Some(_) => output::aside(work).await?,
+        None => work.await?,
+    };
     let mut targets: Vec<_> = applied.iter().filter_map(target).collect();
     targets.retain(Target::is_vsi);
     tell_warnings(&app, &targets).await?;
@@ -56,6 +43,31 @@ pub(super) async fn run(common: &Common, args: ApplyArgs) -> Outcome {
     }
     app.close().await;
     Ok(exit)
+}
+
+/// Has it all applied and pruned, and waits for what comes of it.
+async fn bring(
+    app: &App,
+    common: &Common,
+    args: &ApplyArgs,
+    resolved: Resolved,
+    left_out: Vec<LeftOut>,
+) -> Result<(Exit, Vec<Applied>), Problem> {
+    let begun = Instant::now();
+    let applied = app.fleet.apply(resolved, actor::by(&common.reason)).await?;
+    applied.iter().for_each(|one| say(one, ""));
+    let (waiting, going): (Vec<_>, Vec<_>) = applied.iter().partition(|one| one.awaits_approval);
+    waiting.iter().for_each(|one| tell_waiting(one));
+    let pruned = prune::prune(app, common, left_out).await?;
+    let targets: Vec<_> = going.into_iter().filter_map(target).collect();
+    let until = work::Until::Decided;
+    let mut exit = work::until_decided(app, common, &args.wait, &targets, until, "").await?;
+    let rest = prune::rest(&args.wait, begun);
+    exit = exit.max(work::until_decided(app, common, &rest, &pruned, until, "deleted").await?);
+    if !waiting.is_empty() {
+        exit = exit.max(Exit::Blocked);
+    }
+    Ok((exit, applied))
 }
 
 fn tell_waiting(one: &Applied) {

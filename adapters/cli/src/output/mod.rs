@@ -22,8 +22,20 @@ const RED: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
 const YELLOW: anstyle::Style = anstyle::AnsiColor::Yellow.on_default().bold();
 const BOLD: anstyle::Style = anstyle::Style::new().bold();
 
+tokio::task_local! {
+    static ASIDE: ();
+}
+
+/// Does some work whose lines of results go where notes go, since objects are printed after it.
+pub(crate) async fn aside<T>(work: impl Future<Output = T>) -> T {
+    ASIDE.scope((), work).await
+}
+
 /// A line of results.
 pub(crate) fn line(text: &str) {
+    if ASIDE.try_with(|()| ()).is_ok() {
+        return note(text);
+    }
     // A reader that went away (`| head`) is no error.
     let _ = sink::out(format!("{text}\n").as_bytes());
 }
