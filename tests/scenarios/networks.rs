@@ -92,6 +92,39 @@ fn defect_20_a_card_that_comes_later_comes_last_whatever_its_name() {
 }
 
 #[test]
+fn a_reference_that_names_another_network_moves_its_card_there() {
+    let vsiflow = host();
+    let both = |network: &str| {
+        let web = Vsi::named("web").network("default");
+        format!("{web}{}", reference("a-net", network))
+    };
+    vsiflow.apply(both("first"), &[]).exits(0);
+    let before = nics(&vsiflow);
+    vsiflow
+        .apply(both("second"), &[])
+        .exits(0)
+        .keeps_quiet_about("no document of");
+    let networks = |nics: &Value| -> Vec<Value> {
+        let nics = nics.as_array().unwrap().iter();
+        nics.map(|nic| nic["network"].clone()).collect()
+    };
+    let after = nics(&vsiflow);
+    assert_eq!(networks(&before), ["first", "default"]);
+    assert_eq!(networks(&after), ["second", "default"]);
+    assert_eq!(after[1], before[1]);
+    assert_eq!(after[0]["mac"], before[0]["mac"]);
+    // Its document is away: what it gave stays, also when another document changes.
+    let web = Vsi::named("web").network("default").cpus(2);
+    vsiflow
+        .apply(web, &[])
+        .exits(0)
+        .says("no document of network second");
+    assert_eq!(networks(&nics(&vsiflow)), ["second", "default"]);
+    vsiflow.apply(both("first"), &[]).exits(0);
+    assert_eq!(networks(&nics(&vsiflow)), ["first", "default"]);
+}
+
+#[test]
 fn a_network_that_is_off_is_a_condition_and_touches_nobody() {
     let vsiflow = host();
     let documents = format!(

@@ -334,6 +334,7 @@ fn desired(what: &Adopting, host: &str, found: &Found) -> DesiredVsi {
         },
         machine: machine(&found.domain.arch, found),
         networks: networks(found),
+        network_refs: Default::default(),
         disks: found.disks.clone(),
         network_config: found.cidata.as_ref().and_then(|c| c.network_config.clone()),
         power_state: power(found.domain.state),

@@ -2,7 +2,7 @@
 //! the order in which it has it.
 
 use super::index::Known;
-use crate::spec::{DesiredDisk, References, ResolvedVsi, desired::DiskOrigin};
+use crate::spec::{DesiredDisk, DesiredVsi, References, ResolvedVsi, desired::DiskOrigin};
 
 /// The VSI with what it had from references that are away now. What a document that is there does
 /// not give any more, and what a VSI that selects nothing had, is given up.
@@ -37,21 +37,46 @@ pub(super) fn kept(vsi: &ResolvedVsi, known: &Known, there: &References) -> Reso
     }
     if lacks(&vsi, NETWORKS) {
         vsi.desired.networks.clone_from(&had.networks);
+        vsi.desired.network_refs.clone_from(&had.network_refs);
         keep(&mut vsi, NETWORKS);
     } else if vsi.selects_networks {
-        for (place, network) in had.networks.iter().enumerate() {
-            let is_there = there.has_network(&namespace, network);
-            if !is_there && !vsi.desired.networks.contains(network) {
-                let place = place.min(vsi.desired.networks.len());
-                vsi.desired.networks.insert(place, network.clone());
-                vsi.missing.push(format!("network {network}"));
-            }
-        }
+        keep_networks(&mut vsi, had, there);
     }
     let same = |a: &DesiredDisk, b: &DesiredDisk| a.name == b.name || volume(a) == volume(b);
     vsi.desired.disks = in_order(&had.disks, vsi.desired.disks, same);
-    vsi.desired.networks = in_order(&had.networks, vsi.desired.networks, |a, b| a == b);
+    let refs = vsi.desired.network_refs.clone();
+    // What came in its place by the same document takes its place among the cards.
+    let follows = |a: &String, b: &String| {
+        a == b || gave(had, a).any(|document| refs.get(document) == Some(b))
+    };
+    vsi.desired.networks = in_order(&had.networks, vsi.desired.networks, follows);
     vsi
+}
+
+fn keep_networks(vsi: &mut ResolvedVsi, had: &DesiredVsi, there: &References) {
+    let namespace = vsi.desired.namespace.clone();
+    for (place, network) in had.networks.iter().enumerate() {
+        let away = |document: &&String| !there.has_network_document(&namespace, document);
+        let away: Vec<_> = gave(had, network).filter(away).cloned().collect();
+        // A document that is there and names another network by now gives this one up.
+        let given_up = gave(had, network).next().is_some() && away.is_empty();
+        let is_there = there.has_network(&namespace, network);
+        if is_there || given_up || vsi.desired.networks.contains(network) {
+            continue;
+        }
+        let place = place.min(vsi.desired.networks.len());
+        vsi.desired.networks.insert(place, network.clone());
+        let away = away.into_iter().map(|document| (document, network.clone()));
+        vsi.desired.network_refs.extend(away);
+        vsi.missing.push(format!("network {network}"));
+    }
+}
+
+/// The documents that gave a network.
+fn gave<'a>(had: &'a DesiredVsi, network: &str) -> impl Iterator<Item = &'a String> {
+    let gave = had.network_refs.iter();
+    gave.filter(move |(_, gave)| *gave == network)
+        .map(|(document, _)| document)
 }
 
 /// What is wanted, first of all what there was, in its order: a guest's disks and cards stay where

@@ -27,7 +27,7 @@ struct Candidate<T> {
 /// Everything that VSIs can select, in the order in which it is attached: by name.
 pub(super) struct Attached {
     disks: Vec<Candidate<DesiredDisk>>,
-    networks: Vec<Candidate<String>>,
+    networks: Vec<Candidate<(Option<String>, String)>>,
 }
 
 impl Attached {
@@ -50,11 +50,9 @@ impl Attached {
         let mut networks = Vec::new();
         for document in &documents.network_refs {
             let host = targets.of(document, document.spec.target_selector.as_ref(), problems);
-            networks.push(candidate(
-                document,
-                host,
-                document.spec.network_name.clone(),
-            ));
+            let network = document.spec.network_name.clone();
+            let item = (Some(document.meta.name.clone()), network);
+            networks.push(candidate(document, host, item));
         }
         disks.sort_by(|a, b| (&a.name, &a.words).cmp(&(&b.name, &b.words)));
         networks.sort_by(|a, b| a.name.cmp(&b.name));
@@ -80,15 +78,15 @@ impl Attached {
         wanted.select(selector, &self.disks, problems)
     }
 
-    /// The networks of a VSI.
+    /// The networks of a VSI, each with the name of the document that gives it.
     pub(super) fn networks(
         &self,
         vsi: &Document<VsiSpec>,
         host: Option<&str>,
         problems: &mut Vec<Problem>,
-    ) -> Vec<String> {
+    ) -> Vec<(Option<String>, String)> {
         let Some(selector) = &vsi.spec.network_selector else {
-            return vec![DEFAULT_NETWORK.to_owned()];
+            return vec![(None, DEFAULT_NETWORK.to_owned())];
         };
         let wanted = Wanted {
             vsi,

@@ -37,6 +37,10 @@ pub struct DesiredVsi {
     pub machine: DesiredMachine,
     /// Its networks, one card each, in order. Never empty.
     pub networks: Vec<String>,
+    /// The documents that gave these networks, and which. They are not compared: what a VSI is on
+    /// is its networks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub network_refs: BTreeMap<String, String>,
     /// Its data disks, in order.
     #[serde(default)]
     pub disks: Vec<DesiredDisk>,
@@ -176,7 +180,11 @@ impl DesiredVsi {
     /// The fields in which `newer` differs, by path. Lists of named objects are compared by name,
     /// and their order as a field of its own (`disks`); other lists as a whole.
     pub fn changes(&self, newer: &Self) -> Vec<FieldChange> {
-        let value = |vsi: &Self| serde_json::to_value(vsi).unwrap_or_default();
+        let value = |vsi: &Self| {
+            let mut compared = vsi.clone();
+            compared.network_refs.clear();
+            serde_json::to_value(compared).unwrap_or_default()
+        };
         let mut changes = Vec::new();
         compare("", &value(self), &value(newer), &mut changes);
         changes
@@ -304,6 +312,7 @@ mod tests {
         let mut newer = vsi();
         newer.machine.cpus = 4;
         newer.networks = vec!["a".into(), "b".into()];
+        newer.network_refs.insert("n".into(), "b".into());
         newer.network_config = Some("version: 2".into());
         newer.labels.insert("x".into(), "y".into());
         let changes = vsi().changes(&newer);

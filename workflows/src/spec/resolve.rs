@@ -42,6 +42,7 @@ pub struct ResolvedVsi {
 pub struct References {
     disks: BTreeSet<(String, String)>,
     networks: BTreeSet<(String, String)>,
+    network_documents: BTreeSet<(String, String)>,
 }
 
 impl References {
@@ -50,17 +51,25 @@ impl References {
         let made = documents.data_disks.iter().map(|d| name(&d.meta));
         let existing = documents.data_disk_refs.iter().map(|d| name(&d.meta));
         let networks = documents.network_refs.iter();
+        let network_documents = networks.clone().map(|n| name(&n.meta)).collect();
         Self {
             disks: made.chain(existing).collect(),
             networks: networks
                 .map(|n| (n.meta.namespace.clone(), n.spec.network_name.clone()))
                 .collect(),
+            network_documents,
         }
     }
 
     /// Whether there is a data disk's document of that name.
     pub fn has_disk(&self, namespace: &str, name: &str) -> bool {
         self.disks
+            .contains(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Whether there is a network's document of that name.
+    pub fn has_network_document(&self, namespace: &str, name: &str) -> bool {
+        self.network_documents
             .contains(&(namespace.to_owned(), name.to_owned()))
     }
 
@@ -130,7 +139,8 @@ pub fn resolve(
         let networks = attached.networks(document, host.as_deref(), &mut problems);
         let desired = DesiredVsi {
             disks,
-            networks,
+            networks: networks.iter().map(|(_, name)| name.clone()).collect(),
+            network_refs: networks.into_iter().filter_map(by_document).collect(),
             ..desired(document, host.unwrap_or_default())
         };
         resolved(document, desired)
@@ -179,6 +189,10 @@ fn data_disks(
     disks.collect()
 }
 
+fn by_document((document, network): (Option<String>, String)) -> Option<(String, String)> {
+    Some((document?, network))
+}
+
 /// What the document says by itself; disks and networks come from other documents.
 fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
     let (meta, spec) = (&document.meta, &document.spec);
@@ -204,6 +218,7 @@ fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
             memory_mib: spec.machine.memory.mib(),
         },
         networks: Vec::new(),
+        network_refs: BTreeMap::new(),
         disks: Vec::new(),
         network_config: spec.network_config.clone(),
         power_state: spec.power_state,
