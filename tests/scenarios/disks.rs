@@ -134,6 +134,27 @@ fn a_deleted_data_disk_stays_on_its_host_unless_its_policy_is_to_delete() {
 }
 
 #[test]
+fn a_data_disk_that_is_to_stay_is_not_forgotten_while_a_vsi_has_it() {
+    let vsiflow = Vsiflow::simulated();
+    let both = Vsi::named("web").disk("data", "1Gi");
+    vsiflow.apply(&both, &[]).exits(0);
+    let refused = vsiflow.run(&["delete", "disk/data"]).exits(4);
+    refused.says("VSI0210").says("in use by web");
+    assert_eq!(disk(&vsiflow, "data")["status"]["phase"], "Ready");
+    // Whoever names both means both, in whatever order.
+    vsiflow
+        .run(&["delete", "disk/data", "vsi/web"])
+        .exits(0)
+        .says("vsi/web deleted")
+        .says("disk/data deleted");
+    vsiflow.apply(&both, &[]).exits(0);
+    vsiflow
+        .run(&["delete", "disk/data", "--orphan"])
+        .exits(0)
+        .says("is forgotten");
+}
+
+#[test]
 fn defect_08_a_data_disk_that_a_domain_uses_is_not_deleted() {
     let vsiflow = Vsiflow::simulated();
     let data = Disk::named("data").uid(UID).with("deletionPolicy: Delete");

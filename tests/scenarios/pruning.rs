@@ -64,6 +64,23 @@ impl Documents {
 }
 
 #[test]
+fn a_data_disk_without_a_document_stays_as_long_as_a_vsi_with_one_has_it() {
+    let documents = Documents::new();
+    let web = Vsi::named("web").choosing_disks();
+    documents.put("web", &web).put("data", Disk::named("data"));
+    documents.apply(&[]).exits(0);
+    documents.remove(&["data"]);
+    let pruned = documents.apply(&["--prune"]).exits(0);
+    pruned.says("there is no document of");
+    assert_eq!(documents.names(), "vsi/web disk/data");
+    documents.remove(&["web"]);
+    documents.put("other", Vsi::named("other"));
+    let both = ["--prune", "--prune-limit", "2"];
+    documents.apply(&both).exits(0).says("disk/data is pruned");
+    assert_eq!(documents.names(), "vsi/other");
+}
+
+#[test]
 fn a_document_that_is_gone_deletes_only_where_that_is_asked_for() {
     let documents = Documents::new();
     documents.vsis(&["a", "b", "c"]).apply(&[]).exits(0);

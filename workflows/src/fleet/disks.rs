@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::{By, Drive},
-    model::{EntityId, EntityState, Precedence},
+    model::{EntityId, EntityState, Failure, FailureClass, Precedence},
 };
 
 use super::{
-    Applied, Fleet, FleetError, Knowledge,
+    Applied, ErrorKind, Fleet, FleetError, Knowledge,
     apply::turn,
     disk_wishes::{Asked, change, create, full_name, matching, plan_of, refused},
     index::Known,
@@ -212,7 +212,8 @@ impl Fleet {
     /// not asked.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is none of that name, or a VSI that stays has it and it would only be forgotten: a
+    /// new disk of its name would be another one.
     pub async fn delete_disk(
         &self,
         namespace: &str,
@@ -229,6 +230,10 @@ impl Fleet {
             self.engine.retry(known.entity.clone(), by).await?;
             return Ok(known.entity);
         }
+        let users = self.staying_users(&known).await?;
+        if workflow == data_disk::FORGET && !orphan && !users.is_empty() {
+            return Err(in_use(&known.wanted.disk, &users));
+        }
         let wanted = WantedDisk {
             recorded: known.wanted.recorded || known.is_legacy(),
             turn: self.leaving_user(&known).await?,
@@ -239,6 +244,14 @@ impl Fleet {
         wishes.add(entity, workflow, supreme, &wanted, None)?;
         self.record(wishes, by).await?;
         Ok(known.entity)
+    }
+
+    /// The VSIs that use the disk and are not on their way out.
+    async fn staying_users(&self, disk: &KnownDisk) -> Result<Vec<String>, FleetError> {
+        let known = self.known().await?;
+        let stays = |vsi: &&Known| !super::apply::is_going(&vsi.state) && !vsi.is_deleted();
+        let users = known.iter().filter(stays).filter(|v| disk.is_used_by(v));
+        Ok(users.map(Known::label).collect())
     }
 
     /// The VSI that uses the disk and is on its way out, too.
@@ -286,4 +299,16 @@ impl Fleet {
         });
         Ok(uids.filter_map(|uid| disk_entity(uid).ok()).collect())
     }
+}
+
+fn in_use(disk: &DesiredDataDisk, users: &[String]) -> FleetError {
+    let message = format!("the data disk is in use by {}", users.join(", "));
+    let failure = Failure::new(FailureClass::Blocked, "VSI0210", message)
+        .of_object(format!("disk/{}", full_name(disk)))
+        .on_host(&disk.host)
+        .with_remedy(
+            "delete the VSI first, or have its document choose other disks; `--orphan` forgets \
+             the disk as it is",
+        );
+    FleetError::new(ErrorKind::Blocked, failure)
 }

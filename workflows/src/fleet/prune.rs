@@ -35,7 +35,7 @@ struct KnownDirectory {
 
 impl Fleet {
     /// What was applied from the directory of these documents before, is there still, and has no
-    /// document in it now: VSIs first.
+    /// document in it now: VSIs first. A data disk that a VSI with a document has is not among it.
     ///
     /// # Errors
     /// When another file system is at the directory's place than the one it was applied from, or
@@ -66,7 +66,13 @@ impl Fleet {
         resolved: &Resolved,
     ) -> Result<Vec<LeftOut>, FleetError> {
         let is_member = |entity: &EntityId| directory.members.contains(&entity.to_string());
-        let vsis = self.known().await?.into_iter();
+        let known = self.known().await?;
+        let staying = |vsi: &&Known| {
+            let left_out = is_member(&vsi.entity) && !describes_vsi(resolved, vsi);
+            stays(vsi) && !left_out
+        };
+        let staying: Vec<_> = known.iter().filter(staying).cloned().collect();
+        let vsis = known.into_iter();
         let vsis = vsis.filter(|vsi| is_member(&vsi.entity) && stays(vsi));
         let vsis = vsis.filter(|vsi| !describes_vsi(resolved, vsi));
         let vsis = vsis.map(|known| LeftOut {
@@ -78,6 +84,7 @@ impl Fleet {
         let disks = self.known_disks().await?.into_iter();
         let disks = disks.filter(|d| is_member(&d.entity) && !d.is_deleted() && !d.is_going());
         let disks = disks.filter(|disk| !describes_disk(resolved, disk));
+        let disks = disks.filter(|disk| !staying.iter().any(|vsi| disk.is_used_by(vsi)));
         let disks = disks.map(|known| LeftOut {
             kind: kind::DISK,
             keeps_volume: known.wanted.disk.deletion_policy == DeletionPolicy::Retain,

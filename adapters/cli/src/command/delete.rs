@@ -20,7 +20,9 @@ pub(super) struct Doomed {
 }
 
 pub(super) async fn run(common: &Common, args: DeleteArgs) -> Outcome {
-    let named = named(common, &args).await?;
+    let mut named = named(common, &args).await?;
+    // A disk goes with the VSI that has it, or after it.
+    named.sort_by_key(|doomed| doomed.is_disk);
     let app = App::open_to_work(common).await?;
     // Names are looked up first, so that a slip of the pen deletes nothing.
     for doomed in &named {
