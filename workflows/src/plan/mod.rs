@@ -11,6 +11,7 @@ use serde_json::Value;
 use vsiflow_steps::names;
 
 use crate::{
+    parts,
     spec::PowerState,
     wanted::{Asked, WantedVsi},
 };
@@ -159,10 +160,9 @@ fn destroys(wanted: &WantedVsi, changes: &[Change]) -> Vec<Destroyed> {
 }
 
 fn keeps(wanted: &WantedVsi) -> Vec<String> {
-    let mut keeps = vec![
-        format!("UUID {}", wanted.uid),
-        format!("MAC address {}", names::mac(wanted.uid, 0)),
-    ];
+    let mut keeps = vec![format!("UUID {}", wanted.uid)];
+    let cards = parts::cards(wanted).into_iter();
+    keeps.extend(cards.map(|card| format!("MAC address {}", card.mac)));
     let disks = wanted.vsi.disks.iter();
     keeps.extend(disks.map(|disk| format!("data disk {}", disk.name)));
     keeps
