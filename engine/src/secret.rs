@@ -100,6 +100,17 @@ pub trait Secrets: Send + Sync + 'static {
         Ok(self.get(id).await?.expose() == secret.expose())
     }
 
+    /// Keeps a secret under the id that it had before it was lost, as in a journal that was made
+    /// of an export; durable when it returns, where the store is.
+    ///
+    /// # Errors
+    /// [`SecretError::Storage`], also when there is one of that id; [`SecretError::Missing`] where
+    /// ids follow from secrets.
+    async fn put_back(&self, id: &Name, secret: Secret) -> Result<(), SecretError> {
+        drop(secret);
+        Err(SecretError::Missing(id.clone()))
+    }
+
     /// Everything that is to be had elsewhere now, instead of what was before: for a store that
     /// keeps nothing itself.
     ///
@@ -141,6 +152,9 @@ mod tests {
                 SecretError::Missing(id.clone())
             );
         }
+        secrets.put_back(&id, Secret::new("again")).await.unwrap();
+        assert_eq!(secrets.get(&id).await.unwrap().expose(), b"again");
+        secrets.erase(&id).await.unwrap();
         let odd = Name::of("..");
         assert_eq!(
             secrets.get(&odd).await.unwrap_err(),

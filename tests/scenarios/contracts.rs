@@ -108,3 +108,35 @@ fn assert_no_word_in(path: &std::path::Path) {
     let found = bytes.windows(11).any(|window| window == b"very-secret");
     assert!(!found, "the contract is in {}", path.display());
 }
+
+#[test]
+fn a_contract_that_was_lost_is_kept_again_from_the_document_and_touches_nobody() {
+    let vsiflow = Vsiflow::simulated();
+    let web = Vsi::named("web");
+    vsiflow.apply(&web, &[]).exits(0);
+    // As after `audit rebuild`: secrets are in no export.
+    for secret in std::fs::read_dir(vsiflow.state().join("secrets")).unwrap() {
+        std::fs::remove_file(secret.unwrap().path()).unwrap();
+    }
+    let path = vsiflow.write("web.yaml", &web.to_string());
+    let plan = ["plan", "-f", path.to_str().unwrap()];
+    vsiflow.run(&plan).exits(0).says("No changes");
+    vsiflow
+        .apply(&web, &[])
+        .exits(0)
+        .says("vsi/web unchanged")
+        .says("not kept any more");
+    vsiflow
+        .apply(&web, &[])
+        .exits(0)
+        .keeps_quiet_about("not kept any more");
+    // It is there for whatever needs it, and told from another one again.
+    let other = "http://images.lab.test:8080/other.qcow2";
+    let rebuilt = web.image(other);
+    vsiflow.apply(&rebuilt, &[]).exits(0);
+    let doing = rebuilt.doing("something else");
+    vsiflow
+        .apply(doing, &[])
+        .exits(0)
+        .says("configured: contract");
+}

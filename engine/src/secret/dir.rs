@@ -175,6 +175,10 @@ impl Secrets for DirSecrets {
         }
     }
 
+    async fn put_back(&self, id: &Name, secret: Secret) -> Result<(), SecretError> {
+        self.keep(id, secret).await
+    }
+
     async fn ids(&self) -> Result<Vec<Name>, SecretError> {
         self.blocking(Self::list).await
     }

@@ -47,6 +47,11 @@ impl Secrets for MemorySecrets {
         Ok(())
     }
 
+    async fn put_back(&self, id: &Name, secret: Secret) -> Result<(), SecretError> {
+        self.secrets().insert(id.clone(), secret);
+        Ok(())
+    }
+
     async fn ids(&self) -> Result<Vec<Name>, SecretError> {
         Ok(self.secrets().keys().cloned().collect())
     }

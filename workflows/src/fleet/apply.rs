@@ -49,6 +49,8 @@ pub struct Applied {
     pub awaits_approval: bool,
     /// References whose documents are away: what they gave stays as it is.
     pub missing: Vec<String>,
+    /// The contract that it was made from was lost, and the document's is kept in its place.
+    pub contract_put_back: bool,
 }
 
 impl Fleet {
@@ -176,6 +178,7 @@ impl Applied {
             plan: Plan::default(),
             awaits_approval: false,
             missing: vsi.missing.clone(),
+            contract_put_back: false,
         }
     }
 
@@ -190,6 +193,7 @@ impl Applied {
             plan: Plan::default(),
             awaits_approval: false,
             missing: Vec::new(),
+            contract_put_back: false,
         }
     }
 }

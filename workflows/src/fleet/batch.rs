@@ -75,9 +75,12 @@ impl<'a> Batch<'a> {
     }
 
     async fn change(&mut self, vsi: ResolvedVsi, known: &Known) -> Result<Applied, FleetError> {
+        let mut applied = Applied::of(&vsi, Some(known.entity.clone()), Change::Configured);
+        if !self.dry {
+            applied.contract_put_back = self.fleet.put_contract_back(&vsi, known).await?;
+        }
         let draft = self.fleet.draft(&vsi, known).await?;
         let waiting = known.wanted.proposed.is_some();
-        let mut applied = Applied::of(&vsi, Some(known.entity.clone()), Change::Configured);
         applied.fields = draft.asked.clone();
         applied.plan = draft.plan.clone();
         if draft.asked.is_empty() {

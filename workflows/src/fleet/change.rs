@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use vsiflow_engine::{
     model::{Name, RunId},
+    secret::SecretError,
     workflow::Situation,
 };
 
@@ -107,9 +108,11 @@ impl Fleet {
         known: &Known,
     ) -> Result<Option<Name>, FleetError> {
         let last = &known.asked_last().contract;
-        // One that cannot be read says nothing: it must not look like a change.
-        if self.secrets.recognise(last, &vsi.contract).await? {
-            return Ok(Some(last.clone()));
+        // One that cannot be read, or is lost, says nothing: it must not look like a change.
+        match self.secrets.recognise(last, &vsi.contract).await {
+            Ok(true) | Err(SecretError::Missing(_)) => return Ok(Some(last.clone())),
+            Ok(false) => {}
+            Err(error) => return Err(error.into()),
         }
         let earlier = known.wanted.before.iter().map(|asked| &asked.contract);
         // A run that is open may erase what is retired at any moment, whoever names it anew.
@@ -121,6 +124,22 @@ impl Fleet {
             }
         }
         Ok(None)
+    }
+
+    /// Keeps the document's contract again where the one that was asked for last is lost: nobody can
+    /// tell any more whether it was another. Whether that was so.
+    pub(super) async fn put_contract_back(
+        &self,
+        vsi: &ResolvedVsi,
+        known: &Known,
+    ) -> Result<bool, FleetError> {
+        let last = &known.asked_last().contract;
+        match self.secrets.recognise(last, &vsi.contract).await {
+            Err(SecretError::Missing(_)) => {}
+            other => return other.map(|_| false).map_err(Into::into),
+        }
+        self.secrets.put_back(last, vsi.contract.clone()).await?;
+        Ok(true)
     }
 
     async fn same_credentials(&self, vsi: &ResolvedVsi, last: &WantedVsi) -> bool {

@@ -145,6 +145,12 @@ fn say(applied: &Applied, note: &str) {
     };
     let label = work::label(&applied.namespace, &applied.name);
     output::line(&format!("{}/{label} {what}{note}{fields}", applied.kind));
+    if applied.contract_put_back {
+        output::warning(&format!(
+            "vsi/{label}: the contract it was made from is not kept any more; this document's is \
+             taken for it"
+        ));
+    }
     for missing in &applied.missing {
         output::warning(&format!(
             "vsi/{label}: there is no document of {missing}; what it gave stays as it is"
