@@ -96,6 +96,9 @@ fn kube_plugin_a_restart_is_asked_for_by_the_resource_and_done_once() {
     cluster.apply(Vsi::named("db"));
     cluster.wait_ready("vsi/db");
     assert_eq!(cluster.get(WEB)["status"]["runId"], second);
+    plugin.run(&["pause", "web", "--wait"]).exits(0);
+    let suspended = plugin.run(&["restart", "web", "--wait"]).exits(4);
+    suspended.says("VSI0705").says("kubectl vsi unpause");
     plugin.run(&["stop", "web", "--wait"]).exits(0);
     plugin.run(&["restart", "web"]).exits(4).says("VSI0705");
     plugin

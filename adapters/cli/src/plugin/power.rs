@@ -139,6 +139,11 @@ fn refuse(vsi: &VsiResource, action: PowerAction) -> Result<(), Problem> {
             "is stopped; only a guest that runs is restarted",
             remedy,
         ),
+        (PowerAction::Restart, PowerState::Paused) => blocked(
+            "VSI0705",
+            "is suspended; only a guest that runs is restarted",
+            "let it go on first: `kubectl vsi unpause`",
+        ),
         _ => Ok(()),
     }
 }
