@@ -134,6 +134,47 @@ fn a_deleted_data_disk_stays_on_its_host_unless_its_policy_is_to_delete() {
 }
 
 #[test]
+fn a_vsi_keeps_the_volume_that_it_has_whichever_disk_bears_its_name_by_now() {
+    let vsiflow = Vsiflow::simulated();
+    let documents = |cpus| {
+        let web = Vsi::named("web").cpus(cpus).choosing_disks();
+        format!("{web}{}", Disk::named("data"))
+    };
+    vsiflow.apply(documents(1), &[]).exits(0);
+    let before = attached(&vsiflow, "default/web");
+    vsiflow.run(&["delete", "disk/data", "--orphan"]).exits(0);
+    let told = "no document of the data disk data that it has (another has its name by now)";
+    vsiflow.apply(documents(1), &[]).exits(0).says(told);
+    let path = vsiflow.write("more.yaml", &documents(2));
+    let plan = vsiflow.run(&["plan", "-f", path.to_str().unwrap()]);
+    plan.exits(1).says(told);
+    vsiflow.apply(documents(2), &[]).exits(0);
+    assert_eq!(attached(&vsiflow, "default/web"), before);
+    assert_eq!(disk(&vsiflow, "data")["status"]["usedBy"], Value::Null);
+    let conditions = vsiflow.vsi("web")["status"]["conditions"].to_string();
+    assert!(conditions.contains(told), "{conditions}");
+    // Given up and chosen again, in two steps: that is said.
+    let without = Vsi::named("web").cpus(2).to_string();
+    vsiflow.apply(without, &[]).exits(0);
+    assert_eq!(attached(&vsiflow, "default/web"), []);
+    vsiflow
+        .apply(documents(2), &[])
+        .exits(0)
+        .keeps_quiet_about(told);
+    let after = attached(&vsiflow, "default/web");
+    assert_ne!(after[0].1, before[0].1);
+    assert_eq!(
+        vsiflow
+            .sim()
+            .volumes()
+            .iter()
+            .filter(|v| v.len() == 36)
+            .count(),
+        2
+    );
+}
+
+#[test]
 fn a_data_disk_that_is_to_stay_is_not_forgotten_while_a_vsi_has_it() {
     let vsiflow = Vsiflow::simulated();
     let both = Vsi::named("web").disk("data", "1Gi");

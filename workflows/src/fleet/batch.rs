@@ -52,6 +52,7 @@ impl<'a> Batch<'a> {
                 None => self.create(vsi).await?,
                 Some(known) => {
                     let vsi = missing::kept(&vsi, &known, &resolved.references);
+                    let vsi = missing::own_disks(vsi, &known, &self.disks);
                     self.change(vsi, &known).await?
                 }
             });
@@ -168,12 +169,13 @@ impl<'a> Batch<'a> {
         let uid = known.wanted.uid;
         let mut kept = self.fleet.keep(vsi, uid, Some(known), &self.disks).await?;
         kept.vsi.uid = draft.wanted.vsi.uid;
+        kept.disks.extend(known.own_disks());
         // A disk whose document is away is known from before.
         for (name, disk) in &known.wanted.disks {
-            if kept.vsi.disks.iter().any(|wanted| wanted.name == *name) {
-                kept.disks.entry(name.clone()).or_insert(*disk);
-            }
+            kept.disks.entry(name.clone()).or_insert(*disk);
         }
+        let wanted = |name: &String| kept.vsi.disks.iter().any(|disk| disk.name == *name);
+        kept.disks.retain(|name, _| wanted(name));
         Ok(WantedVsi {
             power: draft.wanted.power,
             before: draft.wanted.before.clone(),

@@ -1,7 +1,8 @@
 //! What documents change of a VSI that is known already.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use uuid::Uuid;
 use vsiflow_engine::{
     model::{Name, RunId},
     secret::SecretError,
@@ -202,6 +203,22 @@ impl Known {
             history.remove(1);
         }
         history
+    }
+
+    /// The data disks of what it is now made from, by name: which ones these are never changes
+    /// under it.
+    pub(super) fn own_disks(&self) -> BTreeMap<String, Uuid> {
+        let base = plan::base(&self.wanted, self.state.reached).map(|base| &base.vsi);
+        let made = match self.state.is_settled() {
+            true => Some(&self.wanted.vsi),
+            false => base,
+        };
+        let names = made.into_iter().flat_map(|vsi| &vsi.disks);
+        let own = names.filter_map(|disk| {
+            let uid = self.wanted.disks.get(&disk.name)?;
+            Some((disk.name.clone(), *uid))
+        });
+        own.collect()
     }
 
     /// What its power commands asked for; what they did is not done again.

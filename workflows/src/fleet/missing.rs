@@ -1,7 +1,7 @@
 //! References whose documents are away, or that come later: a VSI that was made keeps what it has, in
 //! the order in which it has it.
 
-use super::index::Known;
+use super::{disks::DiskIds, index::Known};
 use crate::spec::{DesiredDisk, DesiredVsi, References, ResolvedVsi, desired::DiskOrigin};
 
 /// The VSI with what it had from references that are away now. What a document that is there does
@@ -50,6 +50,24 @@ pub(super) fn kept(vsi: &ResolvedVsi, known: &Known, there: &References) -> Reso
         a == b || gave(had, a).any(|document| refs.get(document) == Some(b))
     };
     vsi.desired.networks = in_order(&had.networks, vsi.desired.networks, follows);
+    vsi
+}
+
+/// The VSI with the data disks that it has, where others bear their names by now: one that was
+/// forgotten and made anew under its name is another disk, and empty.
+pub(super) fn own_disks(mut vsi: ResolvedVsi, known: &Known, ids: &DiskIds) -> ResolvedVsi {
+    let had = &known.asked_last().vsi.disks;
+    for (name, uid) in known.own_disks() {
+        let place = (vsi.desired.namespace.clone(), name.clone());
+        let is_another = ids.get(&place).is_some_and(|id| *id != uid);
+        let own = had.iter().find(|disk| disk.name == name);
+        let here = vsi.desired.disks.iter_mut().find(|disk| disk.name == name);
+        if let (true, Some(own), Some(here)) = (is_another, own, here) {
+            here.clone_from(own);
+            let what = format!("the data disk {name} that it has (another has its name by now)");
+            vsi.missing.push(what);
+        }
+    }
     vsi
 }
 
