@@ -1,6 +1,10 @@
 //! The arrows of ARCHITECTURE.md point one way.
 
-use std::{collections::BTreeMap, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Command,
+};
 
 use serde_json::Value;
 
@@ -50,6 +54,40 @@ fn ours(all: &Dependencies, of: &str) -> Vec<String> {
         .filter(|need| all.contains_key(*need))
         .cloned()
         .collect()
+}
+
+/// Every error code that the sources of the crates name.
+fn codes() -> BTreeSet<String> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (mut folders, mut codes) = (Vec::new(), BTreeSet::new());
+    for folder in ["engine", "steps", "workflows", "adapters"] {
+        folders.push(repository.join(folder));
+    }
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(path).unwrap();
+                let after = text.split("VSI").skip(1).filter_map(|rest| rest.get(..4));
+                let digits = after.filter(|word| word.chars().all(|c| c.is_ascii_digit()));
+                codes.extend(digits.map(|digits| format!("VSI{digits}")));
+            }
+        }
+    }
+    codes
+}
+
+#[test]
+fn every_error_code_is_explained_in_the_docs() {
+    let docs = include_str!("../../docs/errors.md");
+    let explained = |code: &String| docs.contains(&format!("\n| {code} | "));
+    let missing: Vec<_> = codes()
+        .into_iter()
+        .filter(|code| !explained(code))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

@@ -59,7 +59,9 @@ impl Follower {
     fn take_in(&mut self, notice: Notice) {
         match notice {
             Notice::Recorded(record) => self.record(&record),
-            Notice::Progress { entity, .. } => self.dirty(&entity),
+            Notice::Progress { entity, .. } | Notice::Unopened { entity, .. } => {
+                self.dirty(&entity)
+            }
             Notice::Repeated {
                 run, failure, node, ..
             } => {

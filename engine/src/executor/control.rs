@@ -54,7 +54,6 @@ pub(super) struct Control {
     /// Runs whose interrupted attempts were looked after in this process.
     pub(super) recovered: BTreeSet<RunId>,
     /// Entities whose wish could not be turned into a graph.
-    pub(super) unreadable: BTreeSet<EntityId>,
     pub(super) driven: Driven,
 }
 
@@ -98,7 +97,6 @@ impl Control {
             dirty_runs: BTreeSet::new(),
             dirty_entities: BTreeSet::new(),
             recovered: BTreeSet::new(),
-            unreadable: BTreeSet::new(),
             driven: Driven::default(),
         }
     }

@@ -2,7 +2,10 @@
 
 use ulid::Ulid;
 
-use super::{control::Control, recorder::Cause, retry::wait, runs::last_output};
+use super::{
+    control::Control, effects::Effect, handle::Notice, recorder::Cause, retry::wait,
+    runs::last_output,
+};
 use crate::{
     journal::JournalError,
     model::{
@@ -62,6 +65,7 @@ impl Control {
         };
         self.recorder.entity_event(&wish.entity, kind, cause);
         self.drive_entity(&wish.entity);
+        self.shared.set_unopened(&wish.entity, None);
         // At once: a step that ends in this very batch must not finish the run as if nothing else
         // were wanted by now.
         let called_for = self.recorder.world.entity(&wish.entity);
@@ -170,14 +174,17 @@ impl Control {
     }
 
     async fn open_run(&mut self, id: &EntityId, workflow: &Name, generation: u64) {
-        if self.unreadable.contains(id) || !self.may_open() {
+        if self.shared.unopened(id).is_some() || !self.may_open() {
             return;
         }
         match self.graph(id, workflow).await {
             Ok(graph) => self.record_run(id, workflow, generation, graph),
             Err(failure) => {
                 tracing::error!(entity = %id, %failure, "what is wanted cannot be turned into a run");
-                self.unreadable.insert(id.clone());
+                self.shared.set_unopened(id, Some(failure.clone()));
+                let entity = id.clone();
+                let notice = Notice::Unopened { entity, failure };
+                self.effects.push(Effect::Notice(notice));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -50,6 +50,13 @@ pub enum Notice {
         failure: Failure,
         /// Milliseconds until the next.
         delay_ms: u64,
+    },
+    /// What is wanted cannot be turned into a run.
+    Unopened {
+        /// Of which entity.
+        entity: EntityId,
+        /// Why.
+        failure: Failure,
     },
     /// The state directory's disk has another level of room.
     Room(Seen),
@@ -106,13 +113,31 @@ pub(super) enum Request {
     Close,
 }
 
-/// What the control loop shows others; only durable states.
+/// What the control loop shows others; of states only durable ones.
 pub(super) struct Shared {
     pub(super) world: RwLock<World>,
+    unopened: Mutex<BTreeMap<EntityId, Failure>>,
     pub(super) notices: broadcast::Sender<Notice>,
 }
 
 impl Shared {
+    /// Why no run was opened for what is wanted of an entity.
+    pub(super) fn unopened(&self, entity: &EntityId) -> Option<Failure> {
+        let unopened = self.unopened.lock();
+        let unopened = unopened.unwrap_or_else(PoisonError::into_inner);
+        unopened.get(entity).cloned()
+    }
+
+    /// Keeps why no run was opened, or forgets it: it is to be tried again.
+    pub(super) fn set_unopened(&self, entity: &EntityId, why: Option<Failure>) {
+        let unopened = self.unopened.lock();
+        let mut unopened = unopened.unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(failure) => unopened.insert(entity.clone(), failure),
+            None => unopened.remove(entity),
+        };
+    }
+
     /// Takes over what changed, after it became durable.
     pub(super) fn publish(&self, from: &World, streams: impl Iterator<Item = StreamId>) {
         let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
@@ -182,6 +207,7 @@ impl Engine {
         let (notices, _) = broadcast::channel(NOTICES);
         let shared = Arc::new(Shared {
             world: RwLock::new(world.clone()),
+            unopened: Mutex::default(),
             notices,
         });
         let room = parts.room.clone();
@@ -242,6 +268,12 @@ impl Engine {
     /// Why the brake is on; none where it is off.
     pub fn braked(&self) -> Option<Text> {
         self.world(brake::why)
+    }
+
+    /// Why what is wanted of an entity cannot be turned into a run. A retry, a newer wish and a
+    /// new start try it again.
+    pub fn unopened(&self, entity: &EntityId) -> Option<Failure> {
+        self.shared.unopened(entity)
     }
 
     /// Records that a secret of the entity was erased.

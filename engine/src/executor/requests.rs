@@ -124,7 +124,7 @@ impl Control {
         if state.is_settled() || state.desired.is_none() {
             return Retried::NothingToDo;
         }
-        self.unreadable.remove(entity);
+        self.shared.set_unopened(entity, None);
         self.recorder
             .entity_event(entity, EventKind::RetryRequested, cause);
         Retried::Reopened

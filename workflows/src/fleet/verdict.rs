@@ -27,8 +27,10 @@ pub enum Verdict {
 impl Fleet {
     /// How the newest wish of an entity came out, if that is decided.
     pub fn verdict(&self, entity: &EntityId) -> Option<Verdict> {
+        let unopened = || self.engine.unopened(entity).map(Verdict::Blocked);
         let braked = || Some(Verdict::Blocked(self.braked()?));
-        self.own_verdict(entity).or_else(braked)
+        let own = self.own_verdict(entity);
+        own.or_else(unopened).or_else(braked)
     }
 
     /// The same, whatever the brake.
@@ -51,9 +53,9 @@ impl Fleet {
 
     /// The failure that the entity's work stands at now: it is tried again, or waits.
     pub fn obstacle(&self, entity: &EntityId) -> Option<Failure> {
-        self.engine
-            .view(entity, |view| view.obstacle.map(|o| o.failure.clone()))
-            .flatten()
+        let of_run = |view: &EntityView<'_>| view.obstacle.map(|o| o.failure.clone());
+        let of_run = self.engine.view(entity, |view| of_run(&view)).flatten();
+        of_run.or_else(|| self.engine.unopened(entity))
     }
 
     /// The entity that a run is for.

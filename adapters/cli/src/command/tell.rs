@@ -28,7 +28,7 @@ pub(super) async fn tell(app: &App, common: &Common) -> Outcome {
 /// What a notice is about.
 async fn label(app: &App, notice: &Notice) -> Result<String, Problem> {
     let entity = match notice {
-        Notice::Progress { entity, .. } => Some(entity.clone()),
+        Notice::Progress { entity, .. } | Notice::Unopened { entity, .. } => Some(entity.clone()),
         Notice::Repeated { run, .. } => app.fleet.entity_of(*run),
         Notice::Recorded(record) => match record.stream {
             StreamId::Run(run) => app.fleet.entity_of(run),

@@ -59,7 +59,7 @@ fn take_in(metrics: &Metrics, open: &mut Open, notice: Notice) {
             let sent = before.map_or(0, |before| progress.done.saturating_sub(before));
             metrics.uploaded.inc_by(sent);
         }
-        Notice::Progress { .. } | Notice::Room(_) | Notice::Ended => {}
+        Notice::Progress { .. } | Notice::Unopened { .. } | Notice::Room(_) | Notice::Ended => {}
     }
 }
 

@@ -80,6 +80,9 @@ impl Live {
                 let text = format!("{failure}; attempt {attempt}, again in {}", took(*delay_ms));
                 self.say(&label(*run), node.as_str(), &text);
             }
+            Notice::Unopened { entity, failure } => {
+                self.say(&entity.to_string(), "is not begun:", &failure.to_string());
+            }
             Notice::Room(seen) => super::room(*seen),
             Notice::Ended => {}
         }

@@ -99,3 +99,24 @@ async fn a_run_that_needs_an_unknown_step_is_blocked_and_says_so() {
     });
     assert_eq!(code.as_deref(), Some("VSI0005"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_become_a_run_is_told_until_something_else_is_wanted() {
+    let bench = Bench::playing([]);
+    let engine = bench.open().await;
+    let mut notices = engine.notices();
+    wanted(&engine, "x", "late").await;
+    let told = async {
+        loop {
+            if let Notice::Unopened { failure, .. } = notices.recv().await.unwrap() {
+                return failure;
+            }
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(60), told).await;
+    assert_eq!(told.expect("in time").code.as_str(), "T6");
+    assert!(engine.unopened(&entity("x")).is_some());
+    wanted(&engine, "x", "one").await;
+    settled(&engine, "x").await;
+    assert_eq!(engine.unopened(&entity("x")), None);
+}

@@ -88,7 +88,7 @@ impl Step for Act {
 struct TestWorkflows;
 
 impl Workflows for TestWorkflows {
-    fn graph(&self, _: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure> {
+    fn graph(&self, at: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure> {
         let node = |name: &str, after: &[&str], work: Work| Node {
             name: Name::of(name),
             after: after.iter().map(|name| Name::of(name)).collect(),
@@ -127,6 +127,10 @@ impl Workflows for TestWorkflows {
                     params: Payload::Inline(serde_json::to_vec(&"x".repeat(9_000)).unwrap()),
                 },
             )],
+            // By the time the run is opened, and not before.
+            "late" if at.entity.desired.is_some() => {
+                return Err(Failure::new(FailureClass::Blocked, "T6", "too late"));
+            }
             "refused" => return Err(Failure::new(FailureClass::Blocked, "T1", "refused")),
             _ => vec![node("a", &[], step())],
         };
