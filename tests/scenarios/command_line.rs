@@ -1,7 +1,7 @@
 //! What is said to the command line, and what scripts can rely on.
 
 use serde_json::Value;
-use vsiflow_tests::{Running, Vsi, Vsiflow};
+use vsiflow_tests::{Disk, Running, Vsi, Vsiflow};
 
 #[test]
 fn what_is_not_understood_exits_2() {
@@ -66,6 +66,19 @@ fn an_apply_that_prints_objects_prints_nothing_else_to_standard_output() {
         waiting.stderr.contains("waits for approval"),
         "{waiting:#?}"
     );
+}
+
+#[test]
+fn an_apply_prints_the_data_disks_that_it_made_beside_the_vsis() {
+    let vsiflow = Vsiflow::simulated();
+    let web = Vsi::named("web").choosing_disks();
+    let documents = format!("{web}{}", Disk::named("data"));
+    let items = vsiflow.apply(&documents, &["-o", "json"]).exits(0).json()["items"].clone();
+    let names = items.as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|item| item["metadata"]["name"].clone()).collect();
+    assert_eq!(names, ["web", "data"]);
+    let named = vsiflow.apply(&documents, &["-o", "name"]).exits(0);
+    assert_eq!(named.stdout, "vsi/web\ndisk/data\n");
 }
 
 #[test]

@@ -35,11 +35,10 @@ pub(super) async fn run(common: &Common, args: ApplyArgs) -> Outcome {
         Some(_) => output::aside(work).await?,
         None => work.await?,
     };
-    let mut targets: Vec<_> = applied.iter().filter_map(target).collect();
-    targets.retain(Target::is_vsi);
+    let targets: Vec<_> = applied.iter().filter_map(target).collect();
     tell_warnings(&app, &targets).await?;
     if let Some(format) = args.output {
-        work::print_vsis(&app, &targets, format).await?;
+        work::print_objects(&app, &targets, format).await?;
     }
     app.close().await;
     Ok(exit)
@@ -80,7 +79,7 @@ fn tell_waiting(one: &Applied) {
 
 /// What is doubtful about the contracts, and what the guests warned of.
 async fn tell_warnings(app: &App, targets: &[Target]) -> Result<(), Problem> {
-    for target in targets {
+    for target in targets.iter().filter(|target| target.is_vsi()) {
         for warning in app.fleet.warnings(&target.entity).await? {
             output::warning(&format!("vsi/{}: {warning}", target.label()));
         }

@@ -1,9 +1,18 @@
 //! What a command works on, by the names that people gave it.
 
+use serde::Serialize;
 use vsiflow_engine::model::EntityId;
-use vsiflow_workflows::wanted::kind;
+use vsiflow_workflows::{
+    fleet::{DiskObject, VsiObject},
+    wanted::kind,
+};
 
-use crate::{args::Format, compose::App, exit::Problem, output};
+use crate::{
+    args::Format,
+    compose::App,
+    exit::Problem,
+    output::{self, table},
+};
 
 /// A VSI, a data disk or an image a command works on.
 #[derive(Clone, Debug)]
@@ -103,27 +112,62 @@ pub(crate) async fn targets_of(app: &App, entities: &[EntityId]) -> Result<Vec<T
     Ok(named.collect())
 }
 
-/// Prints targets as objects.
-pub(crate) async fn print_vsis(
+/// A VSI or a data disk as it is printed.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Object {
+    Vsi(Box<VsiObject>),
+    Disk(Box<DiskObject>),
+}
+
+/// Prints VSIs and data disks as objects.
+pub(crate) async fn print_objects(
     app: &App,
     targets: &[Target],
     format: Format,
 ) -> Result<(), Problem> {
+    match format {
+        Format::Name => targets
+            .iter()
+            .for_each(|target| output::line(&target.shown())),
+        Format::Wide => print_tables(app, targets).await?,
+        format => match objects(app, targets).await?.as_slice() {
+            [one] => output::print(one, format)?,
+            all => output::print(&output::list(all), format)?,
+        },
+    }
+    Ok(())
+}
+
+async fn objects(app: &App, targets: &[Target]) -> Result<Vec<Object>, Problem> {
     let mut objects = Vec::new();
-    for target in targets {
-        objects.push(app.fleet.get(&target.namespace, &target.name).await?);
+    for Target {
+        entity,
+        namespace,
+        name,
+    } in targets
+    {
+        objects.push(match entity.kind().as_str() {
+            kind::DISK => Object::Disk(Box::new(app.fleet.get_disk(namespace, name).await?)),
+            _ => Object::Vsi(Box::new(app.fleet.get(namespace, name).await?)),
+        });
     }
-    match (format, objects.as_slice()) {
-        (Format::Name, all) => {
-            all.iter()
-                .for_each(|object| output::line(&format!("vsi/{}", object.metadata.name)));
-            Ok(())
+    Ok(objects)
+}
+
+async fn print_tables(app: &App, targets: &[Target]) -> Result<(), Problem> {
+    let (mut vsis, mut disks) = (Vec::new(), Vec::new());
+    for object in objects(app, targets).await? {
+        match object {
+            Object::Vsi(vsi) => vsis.push(*vsi),
+            Object::Disk(disk) => disks.push(*disk),
         }
-        (Format::Wide, all) => {
-            output::table(&output::table::vsis(all, true, false), "vsis");
-            Ok(())
-        }
-        (format, [one]) => output::print(one, format),
-        (format, all) => output::print(&output::list(all), format),
     }
+    if !vsis.is_empty() || disks.is_empty() {
+        output::table(&table::vsis(&vsis, true, false), "vsis");
+    }
+    if !disks.is_empty() {
+        output::table(&table::disks(&disks, true, false), "disks");
+    }
+    Ok(())
 }
