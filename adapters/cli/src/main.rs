@@ -21,7 +21,7 @@ use clap::Parser as _;
 
 use crate::{args::Cli, exit::Exit, plugin::Called};
 
-/// A long journal is read again in three quarters of the time that glibc's allocator takes.
+/// A long journal is read again sooner than with glibc's allocator (`tests/bench/run journal`).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
