@@ -10,7 +10,7 @@ use vsiflow_engine::{
 
 use super::{
     Applied, ErrorKind, Fleet, FleetError, Knowledge,
-    apply::turn,
+    apply::{is_going, turn},
     disk_wishes::{Asked, change, create, full_name, matching, plan_of, refused},
     index::Known,
     keep::Wishes,
@@ -19,7 +19,7 @@ use crate::{
     data_disk, parts,
     phase::Phase,
     spec::{DeletionPolicy, DesiredDataDisk, HostSettings, Resolved},
-    wanted::{Turn, WantedDisk, disk_entity, kind},
+    wanted::{WantedDisk, disk_entity, kind},
 };
 
 /// The UIDs of data disks that are not gone, by namespace and name.
@@ -230,13 +230,17 @@ impl Fleet {
             self.engine.retry(known.entity.clone(), by).await?;
             return Ok(known.entity);
         }
-        let users = self.staying_users(&known).await?;
-        if workflow == data_disk::FORGET && !orphan && !users.is_empty() {
-            return Err(in_use(&known.wanted.disk, &users));
+        let vsis = self.known().await?;
+        let users = vsis.iter().filter(|vsi| !vsi.is_deleted());
+        let users = users.filter(|vsi| known.is_used_by(vsi));
+        let (leaving, staying): (Vec<_>, Vec<_>) = users.partition(|vsi| is_going(&vsi.state));
+        if workflow == data_disk::FORGET && !orphan && !staying.is_empty() {
+            return Err(in_use(&known.wanted.disk, &staying));
         }
         let wanted = WantedDisk {
             recorded: known.wanted.recorded || known.is_legacy(),
-            turn: self.leaving_user(&known).await?,
+            // That of a VSI that has it and is on its way out, too.
+            turn: leaving.first().map(|vsi| turn(vsi, true)),
             ..known.wanted.clone()
         };
         let mut wishes = Wishes::default();
@@ -244,22 +248,6 @@ impl Fleet {
         wishes.add(entity, workflow, supreme, &wanted, None)?;
         self.record(wishes, by).await?;
         Ok(known.entity)
-    }
-
-    /// The VSIs that use the disk and are not on their way out.
-    async fn staying_users(&self, disk: &KnownDisk) -> Result<Vec<String>, FleetError> {
-        let known = self.known().await?;
-        let stays = |vsi: &&Known| !super::apply::is_going(&vsi.state) && !vsi.is_deleted();
-        let users = known.iter().filter(stays).filter(|v| disk.is_used_by(v));
-        Ok(users.map(Known::label).collect())
-    }
-
-    /// The VSI that uses the disk and is on its way out, too.
-    async fn leaving_user(&self, disk: &KnownDisk) -> Result<Option<Turn>, FleetError> {
-        let known = self.known().await?;
-        let leaves = |vsi: &&Known| super::apply::is_going(&vsi.state) && !vsi.is_deleted();
-        let mut users = known.iter().filter(leaves).filter(|v| disk.is_used_by(v));
-        Ok(users.next().map(|vsi| turn(vsi, true)))
     }
 
     /// The data disks with an open run, or a wish that no run was opened for.
@@ -301,7 +289,8 @@ impl Fleet {
     }
 }
 
-fn in_use(disk: &DesiredDataDisk, users: &[String]) -> FleetError {
+fn in_use(disk: &DesiredDataDisk, users: &[&Known]) -> FleetError {
+    let users: Vec<_> = users.iter().map(|vsi| vsi.label()).collect();
     let message = format!("the data disk is in use by {}", users.join(", "));
     let failure = Failure::new(FailureClass::Blocked, "VSI0210", message)
         .of_object(format!("disk/{}", full_name(disk)))
