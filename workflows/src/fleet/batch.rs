@@ -169,14 +169,14 @@ impl<'a> Batch<'a> {
         let uid = known.wanted.uid;
         let mut kept = self.fleet.keep(vsi, uid, Some(known), &self.disks).await?;
         kept.vsi.uid = draft.wanted.vsi.uid;
-        kept.disks.extend(known.own_disks());
         // A disk whose document is away is known from before.
-        for (name, disk) in &known.wanted.disks {
-            kept.disks.entry(name.clone()).or_insert(*disk);
-        }
-        let wanted = |name: &String| kept.vsi.disks.iter().any(|disk| disk.name == *name);
-        kept.disks.retain(|name, _| wanted(name));
+        let mut disks = known.wanted.disks.clone();
+        disks.extend(std::mem::take(&mut kept.disks));
+        disks.extend(known.own_disks());
+        disks.retain(|name, _| kept.vsi.disks.iter().any(|disk| disk.name == *name));
         Ok(WantedVsi {
+            disks,
+            macs: draft.wanted.macs.clone(),
             power: draft.wanted.power,
             before: draft.wanted.before.clone(),
             missing,

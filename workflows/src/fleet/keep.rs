@@ -13,7 +13,6 @@ use vsiflow_engine::{
 
 use super::{Fleet, FleetError, disks::DiskIds, index::Known};
 use crate::{
-    parts,
     spec::{HostSettings, ResolvedVsi},
     wanted::{WantedHost, WantedVsi, host_entity, kind},
 };
@@ -103,8 +102,6 @@ impl Fleet {
         let names = vsi.desired.disks.iter().map(|disk| &disk.name);
         let disks = names.filter_map(|name| Some((name.clone(), *uid_of(name)?)));
         let disks = disks.collect();
-        let networks = &vsi.desired.networks;
-        let macs = known.map(|known| parts::macs_of(&known.wanted, networks));
         Ok(WantedVsi {
             uid,
             contract,
@@ -119,7 +116,7 @@ impl Fleet {
             missing: Vec::new(),
             lacking: vsi.lacking,
             restore: false,
-            macs: macs.unwrap_or_default(),
+            macs: Vec::new(),
             adopted: known.and_then(|known| known.wanted.adopted.clone()),
             bore: None,
             unknown: BTreeSet::new(),
