@@ -108,8 +108,7 @@ pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<Finding
     let Some(domain) = domain else {
         return vec![finding("domain", "a definition", "none")];
     };
-    let mut found = Vec::new();
-    found.extend(of_power(expected.power, domain.state));
+    let mut found = Vec::from_iter(of_power(expected.power, domain.state));
     let autostart = expected.power != PowerState::Stopped;
     if domain.autostart != autostart {
         found.push(finding("autostart", autostart, domain.autostart));

@@ -127,10 +127,6 @@ impl Fleet {
                 objects.push(self.object(&known).await?);
             }
         }
-        objects.sort_by(|a, b| {
-            let key = |o: &VsiObject| (o.metadata.namespace.clone(), o.metadata.name.clone());
-            key(a).cmp(&key(b))
-        });
         Ok(objects)
     }
 

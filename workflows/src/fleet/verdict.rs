@@ -53,9 +53,10 @@ impl Fleet {
 
     /// The failure that the entity's work stands at now: it is tried again, or waits.
     pub fn obstacle(&self, entity: &EntityId) -> Option<Failure> {
-        let of_run = |view: &EntityView<'_>| view.obstacle.map(|o| o.failure.clone());
-        let of_run = self.engine.view(entity, |view| of_run(&view)).flatten();
-        of_run.or_else(|| self.engine.unopened(entity))
+        self.engine
+            .view(entity, |view| view.obstacle.map(|o| o.failure.clone()))
+            .flatten()
+            .or_else(|| self.engine.unopened(entity))
     }
 
     /// The entity that a run is for.
