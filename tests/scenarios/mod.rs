@@ -43,6 +43,7 @@ mod lab_host_restart;
 mod lab_hosts;
 mod lab_images;
 mod lab_images_http;
+mod lab_interrupted_start;
 mod lab_kill;
 mod lab_networks;
 mod lab_ports;

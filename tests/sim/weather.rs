@@ -140,6 +140,7 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
         state,
         live: None,
         running: None,
+        ends_at: None,
     }
 }
 

@@ -126,10 +126,15 @@ impl Lab {
     /// # Panics
     /// When that does not succeed.
     pub fn daemon(&self, name: &str, action: &str) {
-        assert!(self.ask_daemon(name, action), "{name} {action}");
+        assert!(self.asks(name, action), "{name} {action}");
     }
 
-    fn ask_daemon(&self, name: &str, action: &str) -> bool {
+    /// Whether one of the host's daemons is there.
+    pub fn has_daemon(&self, name: &str) -> bool {
+        self.asks(name, "pid")
+    }
+
+    fn asks(&self, name: &str, action: &str) -> bool {
         let id = self
             .folder
             .file_name()
@@ -198,7 +203,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if self.alone {
-            self.ask_daemon("libvirtd", "start");
+            self.asks("libvirtd", "start");
         }
     }
 }

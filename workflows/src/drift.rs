@@ -152,7 +152,7 @@ fn state_of(power: PowerState) -> DomainState {
 }
 
 fn is_passing(state: DomainState) -> bool {
-    state == DomainState::ShuttingDown
+    matches!(state, DomainState::ShuttingDown | DomainState::Starting)
 }
 
 fn both_off(found: DomainState, wanted: DomainState) -> bool {
@@ -166,6 +166,7 @@ fn words(state: DomainState) -> &'static str {
         DomainState::ShuttingDown => "shutting down",
         DomainState::ShutOff => "shut off",
         DomainState::Crashed => "crashed",
+        DomainState::Starting => "starting",
     }
 }
 

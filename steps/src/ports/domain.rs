@@ -36,12 +36,14 @@ pub enum DomainState {
     ShutOff,
     /// It is off because it crashed.
     Crashed,
+    /// It is being started and holds its disks: a moment later it runs, or is off after all.
+    Starting,
 }
 
 impl DomainState {
-    /// Whether the guest holds its disks (runs, is paused or is on its way down).
+    /// Whether the guest holds its disks (runs, is paused, is on its way up or down).
     pub fn is_active(self) -> bool {
-        matches!(self, Self::Running | Self::Paused | Self::ShuttingDown)
+        !matches!(self, Self::ShutOff | Self::Crashed)
     }
 }
 

@@ -133,6 +133,7 @@ impl DomainPort for SimHost {
                 state: DomainState::ShutOff,
                 live: None,
                 running: None,
+                ends_at: None,
             });
             domain.spec = spec.clone();
             domain.mark = Some(spec.mark.clone());
@@ -176,7 +177,7 @@ impl DomainPort for SimHost {
     async fn suspend(&self, uuid: Uuid) -> PortResult<()> {
         self.call(Call::act("suspend", object(uuid)), |state, now| {
             let domain = self.known(state, uuid)?;
-            if !domain.state.is_active() {
+            if domain.live.is_none() {
                 return Err(self.wrong_state(uuid, "domain is not running"));
             }
             domain.pause(now);
@@ -188,7 +189,7 @@ impl DomainPort for SimHost {
     async fn resume(&self, uuid: Uuid) -> PortResult<()> {
         self.call(Call::act("resume", object(uuid)), |state, now| {
             let domain = self.known(state, uuid)?;
-            if !domain.state.is_active() {
+            if domain.live.is_none() {
                 return Err(self.wrong_state(uuid, "domain is not running"));
             }
             domain.unpause(now);

@@ -27,16 +27,20 @@ pub enum Fault {
     Overwritten,
     /// The host loses its power just before the call and is up again for the next.
     HostRestart,
+    /// The host's daemon dies in the middle of the call and is back for the next. The call has its
+    /// effect, and its answer is lost; but what was being started is ended a moment later.
+    DaemonDies,
 }
 
 /// The faults that random ones are drawn from: those that every run survives by itself.
-const PASSING: [Fault; 6] = [
+const PASSING: [Fault; 7] = [
     Fault::Unreachable,
     Fault::Timeout,
     Fault::LostReply,
     Fault::Busy,
     Fault::CutStream,
     Fault::HostRestart,
+    Fault::DaemonDies,
 ];
 
 struct Scripted {

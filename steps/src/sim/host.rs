@@ -9,7 +9,11 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Fault, Faults, State, content::Store, state::Pool};
+use super::{
+    Fault, Faults, State,
+    content::Store,
+    state::{Pool, domain_of},
+};
 use crate::ports::{
     GuestSupport, HostCare, HostChanges, HostFacts, HostPort, PortError, PortErrorKind, PortResult,
     VolumeKey,
@@ -204,6 +208,9 @@ impl SimHost {
         world.state.advance(now);
         self.before(&call, fault, &mut world.state)?;
         let result = work(&mut world.state, now);
+        if fault == Some(Fault::DaemonDies) && call.name == "start" && result.is_ok() {
+            world.state.interrupt_start(&call.object, now);
+        }
         // The length of an upload under way is worth no sync for each of its pieces.
         if call.effect && result.is_ok() && call.name != "send" {
             self.persist(&world.state).await?;
@@ -215,7 +222,7 @@ impl SimHost {
             overwrite(&mut world.state, &call);
         }
         match fault {
-            Some(Fault::LostReply) if result.is_ok() => {
+            Some(Fault::LostReply | Fault::DaemonDies) if result.is_ok() => {
                 let words = "the connection was lost before the answer came";
                 Err(self.error(PortErrorKind::OutcomeUnknown, &call.object, words))
             }
@@ -224,8 +231,7 @@ impl SimHost {
     }
 
     fn tell(&self, object: &str) {
-        let domain = object.strip_prefix("domain ");
-        if let Some(Ok(uuid)) = domain.map(Uuid::parse_str) {
+        if let Some(uuid) = domain_of(object) {
             let _ = self.told.send(Some(uuid));
         }
     }

@@ -133,12 +133,25 @@ pub struct Domain {
     /// How it was defined when it was started.
     #[serde(default)]
     pub running: Option<DomainSpec>,
+    /// When a start that was interrupted ends it, by the host's clock in milliseconds.
+    #[serde(default)]
+    pub ends_at: Option<u64>,
+}
+
+/// How long a domain whose start was interrupted is shown as starting, in milliseconds.
+const UNDECIDED_MS: u64 = 1000;
+
+/// The domain that the object of a call names, if it is one.
+pub(super) fn domain_of(object: &str) -> Option<Uuid> {
+    let uuid = object.strip_prefix("domain ")?;
+    Uuid::parse_str(uuid).ok()
 }
 
 impl Domain {
     /// It is off now.
     pub fn end(&mut self, state: DomainState) {
         (self.live, self.running, self.state) = (None, None, state);
+        self.ends_at = None;
     }
 
     /// Somebody suspends it.
@@ -238,6 +251,15 @@ impl State {
         }
     }
 
+    /// The daemon died while it started that domain: no guest has run in it yet.
+    pub(super) fn interrupt_start(&mut self, object: &str, now: u64) {
+        let uuid = domain_of(object);
+        if let Some(domain) = uuid.and_then(|uuid| self.domains.get_mut(&uuid)) {
+            (domain.live, domain.state) = (None, DomainState::Starting);
+            domain.ends_at = Some(now.saturating_add(UNDECIDED_MS));
+        }
+    }
+
     /// Lets every guest do what it would have done until `now`.
     pub(super) fn advance(&mut self, now: u64) {
         let running: Vec<Uuid> = self.domains.keys().copied().collect();
@@ -245,6 +267,9 @@ impl State {
             let Some(domain) = self.domains.get_mut(&uuid) else {
                 continue;
             };
+            if domain.ends_at.is_some_and(|at| at <= now) {
+                domain.end(DomainState::ShutOff);
+            }
             let Some(live) = domain.live.as_mut() else {
                 continue;
             };

@@ -2,6 +2,7 @@ use super::*;
 use std::time::Duration;
 
 use crate::{
+    ports::DomainState,
     sim::{Fault, Faults},
     vsi::{delete_volumes, monitor_console, stop_domain::How},
 };
@@ -40,6 +41,44 @@ async fn a_guest_that_a_restart_of_the_host_ended_is_started_again() {
     sim.with(|state| state.restart()).await;
     world.attempt(&start, &world.start_domain()).await.unwrap();
     assert_eq!(sim.count("start").await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_the_hosts_daemon_died_in_is_made_again() {
+    let world = World::new().await;
+    world.define().await.unwrap();
+    let sim = world.sim().await;
+    sim.set_faults(Faults::none().at("start", 1, Fault::DaemonDies))
+        .await;
+    let start = vsi::StartDomain::new(world.hosts.clone());
+    assert!(world.attempt(&start, &world.start_domain()).await.is_err());
+    // The host still shows it as starting, and ends it a moment later.
+    world.attempt(&start, &world.start_domain()).await.unwrap();
+    assert_eq!(sim.count("start").await, 2);
+    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    let booted = world.attempt(&monitor, &world.monitor_console()).await;
+    assert!(booted.is_ok(), "{booted:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_comes_to_no_end_is_reported_and_may_be_stopped() {
+    let world = World::new().await;
+    world.define().await.unwrap();
+    let (sim, uuid) = (world.sim().await, world.uuid);
+    let stuck = move |state: &mut crate::sim::State| {
+        state.domains.get_mut(&uuid).unwrap().state = DomainState::Starting;
+    };
+    sim.with(stuck).await;
+    let start = vsi::StartDomain::new(world.hosts.clone());
+    let failure = world.attempt(&start, &world.start_domain()).await;
+    let failure = failure.unwrap_err();
+    assert_eq!(
+        (failure.code.as_str(), failure.class),
+        ("VSI0104", FailureClass::Transient)
+    );
+    let stop = vsi::StopDomain::new(world.hosts.clone());
+    let stopped = world.attempt(&stop, &stop_params(&world)).await.unwrap();
+    assert_eq!(stopped.output.how, How::Destroyed);
 }
 
 async fn boot(contract: &str) -> (World, Result<monitor_console::Output, Failure>) {

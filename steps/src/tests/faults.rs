@@ -3,12 +3,13 @@
 use super::*;
 use crate::sim::{Fault, Faults};
 
-const FAULTS: [Fault; 5] = [
+const FAULTS: [Fault; 6] = [
     Fault::LostReply,
     Fault::Timeout,
     Fault::Busy,
     Fault::Unreachable,
     Fault::CutStream,
+    Fault::DaemonDies,
 ];
 
 /// What is on the host in the end: volumes with their lengths, and domains with their states.

@@ -24,6 +24,7 @@ pub mod resolve_networks;
 pub mod resume_domain;
 pub mod set_autostart;
 pub mod start_domain;
+mod starting;
 pub mod stop_domain;
 pub mod suspend_domain;
 pub mod undefine_domain;

@@ -10,10 +10,8 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use crate::{
-    ownership,
-    ports::{DomainState, Hosts},
-};
+use super::starting;
+use crate::ports::{DomainState, Hosts};
 
 /// Lets a suspended domain go on; one that is not suspended is as wanted.
 ///
@@ -54,7 +52,7 @@ impl Step for ResumeDomain {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let domain = ownership::own_domain(cx, &ports, params.uuid).await?;
+        let domain = starting::decided(cx, &ports, params.uuid).await?;
         Ok(match domain.map(|domain| domain.state) {
             Some(DomainState::Paused) => Observed::Needed,
             _ => Observed::Present(Output {}),

@@ -10,8 +10,9 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
+use super::starting;
 use crate::{
-    error, ownership,
+    error,
     ports::{ConsolePosition, DiskSource, DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeKey},
 };
 
@@ -113,14 +114,29 @@ impl Step for StartDomain {
         };
         match ports.domains.start(params.uuid).await {
             Ok(()) => Ok(Done::updated(output)),
-            Err(error) if error.kind == PortErrorKind::WrongState => Ok(Done::present(output)),
+            Err(error) if error.kind == PortErrorKind::WrongState => {
+                came_up(cx, &ports, params.uuid).await?;
+                Ok(Done::present(output))
+            }
             Err(error) => Err(error.into()),
         }
     }
 }
 
+/// That a domain was active when it was to be started does not say that it stayed so.
+async fn came_up(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<(), Failure> {
+    let domain = defined(cx, ports, uid).await?;
+    match domain.state.is_active() {
+        true => Ok(()),
+        false => Err(error::BUSY
+            .failure("the domain went down while it was starting")
+            .on_host(ports.host.name())
+            .of_object(format!("domain {uid}"))),
+    }
+}
+
 async fn defined(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<DomainInfo, Failure> {
-    ownership::own_domain(cx, ports, uid).await?.ok_or_else(|| {
+    starting::decided(cx, ports, uid).await?.ok_or_else(|| {
         error::MISSING
             .failure("the domain that is to be started is not defined")
             .on_host(ports.host.name())

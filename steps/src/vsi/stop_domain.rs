@@ -88,8 +88,8 @@ impl Step for StopDomain {
         ownership::not_behind_host(cx, &ports).await?;
         let how = match active(cx, &ports, params.uuid).await? {
             None => return Ok(Done::present(Output { how: How::Already })),
-            // A guest that is suspended hears nothing.
-            Some(DomainState::Paused) => end(&ports, params.uuid).await?,
+            // A guest that is suspended, or not up yet, hears nothing.
+            Some(DomainState::Paused | DomainState::Starting) => end(&ports, params.uuid).await?,
             Some(_) if params.grace_s == 0 => end(&ports, params.uuid).await?,
             Some(_) if shut_down(cx, &ports, params).await? => How::Shutdown,
             Some(_) => end(&ports, params.uuid).await?,

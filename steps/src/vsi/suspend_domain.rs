@@ -10,8 +10,9 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
+use super::starting;
 use crate::{
-    error, ownership,
+    error,
     ports::{DomainState, HostPorts, Hosts},
 };
 
@@ -54,7 +55,7 @@ impl Step for SuspendDomain {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let domain = ownership::own_domain(cx, &ports, params.uuid).await?;
+        let domain = starting::decided(cx, &ports, params.uuid).await?;
         match domain.map(|domain| domain.state) {
             Some(DomainState::Paused) => Ok(Observed::Present(Output {})),
             Some(state) if state.is_active() => Ok(Observed::Needed),

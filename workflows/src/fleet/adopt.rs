@@ -281,7 +281,9 @@ fn networks(found: &Found) -> Vec<String> {
 
 fn power(state: DomainState) -> PowerState {
     match state {
-        DomainState::Running | DomainState::ShuttingDown => PowerState::Running,
+        DomainState::Running | DomainState::ShuttingDown | DomainState::Starting => {
+            PowerState::Running
+        }
         DomainState::Paused => PowerState::Paused,
         DomainState::ShutOff | DomainState::Crashed => PowerState::Stopped,
     }

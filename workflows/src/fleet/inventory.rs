@@ -251,6 +251,7 @@ fn state(state: DomainState) -> &'static str {
         DomainState::ShuttingDown => "ShuttingDown",
         DomainState::ShutOff => "ShutOff",
         DomainState::Crashed => "Crashed",
+        DomainState::Starting => "Starting",
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     error::Absent,
     protocol::{
         AddressSource, Domain, DomainInterface, IpAddress, MetadataKind, domain_flags,
-        domain_state, shutoff_reason,
+        domain_state, paused_reason, shutoff_reason,
     },
     xml::{domain, domain_info, domain_info::Definition},
 };
@@ -290,11 +290,25 @@ fn is_absent(error: &crate::Error) -> bool {
 
 fn state_of(state: i32, reason: i32) -> DomainState {
     match state {
+        domain_state::PAUSED if reason == paused_reason::STARTING_UP => DomainState::Starting,
         domain_state::PAUSED | domain_state::PMSUSPENDED => DomainState::Paused,
         domain_state::SHUTDOWN => DomainState::ShuttingDown,
         domain_state::SHUTOFF if reason == shutoff_reason::CRASHED => DomainState::Crashed,
         domain_state::SHUTOFF => DomainState::ShutOff,
         domain_state::CRASHED => DomainState::Crashed,
         _ => DomainState::Running,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_that_libvirt_is_starting_is_not_one_that_somebody_suspended() {
+        let suspended_by_a_user = 1;
+        let paused = |reason| state_of(domain_state::PAUSED, reason);
+        assert_eq!(paused(suspended_by_a_user), DomainState::Paused);
+        assert_eq!(paused(paused_reason::STARTING_UP), DomainState::Starting);
     }
 }

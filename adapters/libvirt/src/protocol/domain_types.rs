@@ -101,6 +101,12 @@ pub mod domain_state {
     pub const PMSUSPENDED: i32 = 7;
 }
 
+/// `virDomainPausedReason`; only what tells one kind of domain from another.
+pub mod paused_reason {
+    /// libvirt is starting it, or was when its daemon ended.
+    pub const STARTING_UP: i32 = 11;
+}
+
 /// `virDomainShutoffReason`.
 pub mod shutoff_reason {
     /// Not known, e.g. never started since the daemon did.

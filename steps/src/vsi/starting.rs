@@ -1,0 +1,55 @@
+//! Domains that libvirt is still starting.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+use vsiflow_engine::{model::Failure, step::StepContext};
+
+use crate::{
+    error, ownership,
+    ports::{DomainInfo, DomainState, HostPorts},
+};
+
+const POLL: Duration = Duration::from_millis(100);
+/// How long it is waited within one attempt; the next one waits again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Our domain, once libvirt has decided whether it runs.
+///
+/// A libvirtd that died in the middle of a start finds the domain's process when it is back, shows
+/// the domain as starting, and ends it a moment later (`qemuProcessReconnect` in libvirt's
+/// `src/qemu/qemu_process.c`): to take such a domain for one that runs would be wrong. Changes
+/// nothing.
+///
+/// # Errors
+/// `VSI0104` where it is still starting after a minute, and whatever a look at it can meet.
+pub(super) async fn decided(
+    cx: &StepContext,
+    ports: &HostPorts,
+    uid: Uuid,
+) -> Result<Option<DomainInfo>, Failure> {
+    let begin = Instant::now();
+    loop {
+        let domain = ownership::own_domain(cx, ports, uid).await?;
+        let is_starting = |domain: &DomainInfo| domain.state == DomainState::Starting;
+        if !domain.as_ref().is_some_and(is_starting) {
+            return Ok(domain);
+        }
+        if begin.elapsed() >= PATIENCE {
+            return Err(undecided(ports, uid));
+        }
+        tokio::select! {
+            biased;
+            () = cx.stopped.cancelled() => return Err(undecided(ports, uid)),
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}
+
+fn undecided(ports: &HostPorts, uid: Uuid) -> Failure {
+    error::BUSY
+        .failure("libvirt is still starting the domain")
+        .on_host(ports.host.name())
+        .of_object(format!("domain {uid}"))
+}
