@@ -1,20 +1,23 @@
 //! Images from HTTP(S) servers.
 
+mod answer;
+mod stream;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
-    IF_RANGE, LAST_MODIFIED, RANGE,
-};
+use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
 use reqwest::{Certificate, Client, Response, StatusCode, redirect};
 use tokio::time::timeout;
 use url::Url;
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
+use self::{
+    answer::{condition, examine, examine_rest},
+    stream::HttpStream,
+};
 use crate::access::ServerAccess;
-use crate::error::{Shown, chain, error, invalid, parse};
+use crate::error::{Shown, chain, error, parse};
 
 /// Deadlines, limits, and what it takes to be let in.
 #[derive(Clone, Debug)]
@@ -237,154 +240,4 @@ fn explain(shown: &Shown, cause: reqwest::Error) -> SourceError {
         false => text,
     };
     error(kind, shown, message)
-}
-
-/// Looks at an answer before its body is read.
-fn examine(response: &Response, shown: &Shown) -> Result<SourceInfo, SourceError> {
-    let status = response.status();
-    if status != StatusCode::OK {
-        return Err(error(
-            kind_of(status),
-            shown,
-            format!("the server answered {status}"),
-        ));
-    }
-    let headers = response.headers();
-    if text(headers, &CONTENT_TYPE).is_some_and(|kind| kind.trim_start().starts_with("text/html")) {
-        let message = "this is a web page, not an image; is a login needed?";
-        return Err(invalid(shown, message));
-    }
-    if let Some(coding) = text(headers, &CONTENT_ENCODING).filter(|coding| *coding != "identity") {
-        let message = format!("the server sends the image encoded ({coding}), unasked");
-        return Err(invalid(shown, message));
-    }
-    let length = response.content_length();
-    if length == Some(0) {
-        return Err(invalid(shown, EMPTY));
-    }
-    Ok(SourceInfo {
-        length,
-        validator: validator(headers, length),
-    })
-}
-
-/// Looks at an answer that is to be the rest of the image.
-fn examine_rest(
-    response: &Response,
-    shown: &Shown,
-    offset: u64,
-) -> Result<SourceInfo, SourceError> {
-    let headers = response.headers();
-    let range = text(headers, &CONTENT_RANGE).unwrap_or_default();
-    let (first, length) = range_of(range).ok_or_else(|| {
-        invalid(
-            shown,
-            format!("the server gives a part that it calls {range:?}"),
-        )
-    })?;
-    if first != offset {
-        let message = format!("the server gives the part from byte {first}, asked for {offset}");
-        return Err(invalid(shown, message));
-    }
-    Ok(SourceInfo {
-        length,
-        validator: validator(headers, length),
-    })
-}
-
-/// The first byte and the whole length of `bytes FIRST-LAST/LENGTH`.
-fn range_of(text: &str) -> Option<(u64, Option<u64>)> {
-    let (range, length) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, _) = range.split_once('-')?;
-    let length = match length {
-        "*" => None,
-        length => Some(length.parse().ok()?),
-    };
-    Some((first.parse().ok()?, length))
-}
-
-const EMPTY: &str = "the server sent an empty image";
-
-fn kind_of(status: StatusCode) -> SourceErrorKind {
-    match status.as_u16() {
-        404 | 410 => SourceErrorKind::NotFound,
-        401 | 403 | 407 => SourceErrorKind::Forbidden,
-        408 | 425 | 429 | 500..=599 => SourceErrorKind::Transient,
-        _ => SourceErrorKind::Invalid,
-    }
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-/// A strong ETag, or else the time of the last change with the length. A weak ETag promises only
-/// that two contents are about the same.
-fn validator(headers: &HeaderMap, length: Option<u64>) -> Option<String> {
-    let strong = text(headers, &ETAG).filter(|tag| !tag.starts_with("W/"));
-    if let Some(tag) = strong {
-        return Some(format!("{BY_TAG}{tag}"));
-    }
-    let modified = text(headers, &LAST_MODIFIED)?;
-    Some(format!("{BY_TIME}{modified}{AND_LENGTH}{} bytes", length?))
-}
-
-const BY_TAG: &str = "etag ";
-const BY_TIME: &str = "modified ";
-const AND_LENGTH: &str = "; ";
-
-/// What of a validator is sent back, for `If-Range`.
-fn condition(validator: &str) -> Option<&str> {
-    let by_time = || Some(validator.strip_prefix(BY_TIME)?.split_once(AND_LENGTH)?.0);
-    validator.strip_prefix(BY_TAG).or_else(by_time)
-}
-
-/// An image being received.
-struct HttpStream {
-    response: Response,
-    shown: Shown,
-    info: SourceInfo,
-    starts_at: u64,
-    read: u64,
-    idle_deadline: Duration,
-}
-
-#[async_trait]
-impl ImageStream for HttpStream {
-    fn info(&self) -> &SourceInfo {
-        &self.info
-    }
-
-    fn starts_at(&self) -> u64 {
-        self.starts_at
-    }
-
-    async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
-        loop {
-            let piece = within(self.idle_deadline, &self.shown, self.response.chunk()).await?;
-            let Some(piece) = piece else {
-                return self.end();
-            };
-            let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-            self.read = self.read.saturating_add(length);
-            // An empty piece is no end.
-            if length > 0 {
-                return Ok(Some(piece));
-            }
-        }
-    }
-}
-
-impl HttpStream {
-    /// The end, if it is where it was announced.
-    fn end(&self) -> Result<Option<Bytes>, SourceError> {
-        match self.info.length {
-            _ if self.read == 0 => Err(invalid(&self.shown, EMPTY)),
-            Some(length) if length != self.read => {
-                let message = format!("cut off: {} of {length} bytes arrived", self.read);
-                Err(error(SourceErrorKind::Transient, &self.shown, message))
-            }
-            _ => Ok(None),
-        }
-    }
 }

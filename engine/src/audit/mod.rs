@@ -17,6 +17,7 @@ mod archive;
 mod archiving;
 mod batches;
 mod below;
+mod chain;
 mod export;
 mod fields;
 mod findings;
@@ -30,6 +31,7 @@ mod reading;
 mod rebuild;
 mod records;
 mod streams;
+mod taking;
 mod verify;
 
 #[cfg(test)]

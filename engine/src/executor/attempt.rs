@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{handle::Request, parts::EngineParts, timers::Waiter};
+use super::{parts::EngineParts, request::Request, timers::Waiter};
 use crate::{
     blob::Blobs,
     model::{EntityId, Failure, FailureClass, Name, Outcome, Payload, RunId},

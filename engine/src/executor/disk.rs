@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{control::Control, effects::Effect, handle::Notice};
+use super::{control::Control, effects::Effect, notice::Notice};
 use crate::room::{Level, Room, Seen};
 
 /// How often the disk is looked at while nothing is written.

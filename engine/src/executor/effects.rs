@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{attempt::Job, control::Control, error::EngineError, handle::Notice, told};
+use super::{attempt::Job, control::Control, error::EngineError, notice::Notice, told};
 use crate::{
     journal::Record,
     model::{RunId, StreamId},

@@ -4,7 +4,7 @@ use super::{
     control::Control,
     effects::Effect,
     entities::NEXT_TRY,
-    handle::Notice,
+    notice::Notice,
     retry::{Retry, wait},
     timers::Waiter,
 };

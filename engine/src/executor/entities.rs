@@ -3,7 +3,7 @@
 use ulid::Ulid;
 
 use super::{
-    control::Control, effects::Effect, handle::Notice, recorder::Cause, retry::wait,
+    control::Control, effects::Effect, notice::Notice, recorder::Cause, retry::wait,
     runs::last_output,
 };
 use crate::{

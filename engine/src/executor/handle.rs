@@ -1,9 +1,6 @@
 //! The engine as others hold it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -11,165 +8,17 @@ use super::{
     brake,
     control::Control,
     error::EngineError,
+    notice::Notice,
     parts::{By, Cancelled, Drive, EngineParts, Retried},
+    request::{Reply, Request},
+    shared::Shared,
     world::World,
 };
 use crate::{
-    journal::Record,
-    model::{EntityId, EntityState, Failure, Name, RunId, RunState, StreamId, Text},
+    model::{EntityId, EntityState, Failure, Name, RunId, RunState, Text},
     room::{Room, Seen},
-    step::{Progress, Recorded, Standing},
     workflow::{EntityView, Wish},
 };
-
-/// Something the engine tells whoever listens. Listeners that lag lose notices, never state.
-#[derive(Clone, Debug)]
-pub enum Notice {
-    /// An event is durable.
-    Recorded(Arc<Record>),
-    /// A step tells how far it is.
-    Progress {
-        /// For which entity.
-        entity: EntityId,
-        /// In which run.
-        run: RunId,
-        /// At which node.
-        node: Name,
-        /// How far.
-        progress: Progress,
-    },
-    /// An attempt failed like the one before it; it is counted, not recorded.
-    Repeated {
-        /// In which run.
-        run: RunId,
-        /// At which node.
-        node: Name,
-        /// The attempt.
-        attempt: u32,
-        /// Why.
-        failure: Failure,
-        /// Milliseconds until the next.
-        delay_ms: u64,
-    },
-    /// What is wanted cannot be turned into a run.
-    Unopened {
-        /// Of which entity.
-        entity: EntityId,
-        /// Why.
-        failure: Failure,
-    },
-    /// The state directory's disk has another level of room.
-    Room(Seen),
-    /// The engine has ended; nothing more follows.
-    Ended,
-}
-
-pub(super) type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
-
-/// What the control loop is asked.
-pub(super) enum Request {
-    Desire {
-        wishes: Vec<Wish>,
-        by: By,
-        reply: Reply<Vec<u64>>,
-    },
-    Retry {
-        entity: EntityId,
-        by: By,
-        reply: Reply<Retried>,
-    },
-    Cancel {
-        entity: EntityId,
-        by: By,
-        reply: Reply<Cancelled>,
-    },
-    Drive {
-        which: Drive,
-        reply: Reply<()>,
-    },
-    Brake {
-        on: bool,
-        by: By,
-        reply: Reply<()>,
-    },
-    Erased {
-        entity: EntityId,
-        secret: Name,
-        by: By,
-        reply: Reply<()>,
-    },
-    Intend {
-        entity: EntityId,
-        step: Name,
-        reply: Reply<()>,
-    },
-    NoteState {
-        entity: EntityId,
-        state: Name,
-        detail: Text,
-        by: By,
-        reply: Reply<()>,
-    },
-    Close,
-}
-
-/// What the control loop shows others; of states only durable ones.
-pub(super) struct Shared {
-    pub(super) world: RwLock<World>,
-    unopened: Mutex<BTreeMap<EntityId, Failure>>,
-    pub(super) notices: broadcast::Sender<Notice>,
-}
-
-impl Shared {
-    /// Why no run was opened for what is wanted of an entity.
-    pub(super) fn unopened(&self, entity: &EntityId) -> Option<Failure> {
-        let unopened = self.unopened.lock();
-        let unopened = unopened.unwrap_or_else(PoisonError::into_inner);
-        unopened.get(entity).cloned()
-    }
-
-    /// Keeps why no run was opened, or forgets it: it is to be tried again.
-    pub(super) fn set_unopened(&self, entity: &EntityId, why: Option<Failure>) {
-        let unopened = self.unopened.lock();
-        let mut unopened = unopened.unwrap_or_else(PoisonError::into_inner);
-        match why {
-            Some(failure) => unopened.insert(entity.clone(), failure),
-            None => unopened.remove(entity),
-        };
-    }
-
-    /// Takes over what changed, after it became durable.
-    pub(super) fn publish(&self, from: &World, streams: impl Iterator<Item = StreamId>) {
-        let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
-        for stream in streams {
-            match stream {
-                StreamId::Entity(id) => {
-                    if let Some(entry) = from.entities.get(&id) {
-                        world.entities.insert(id, entry.clone());
-                    }
-                }
-                StreamId::Run(id) => {
-                    if let Some(entry) = from.runs.get(&id) {
-                        world.runs.insert(id, entry.clone());
-                    }
-                }
-                StreamId::Journal => {}
-            }
-        }
-    }
-}
-
-impl Recorded for Shared {
-    fn was_attempted(&self, run: RunId, step: &Name) -> bool {
-        let world = self.world.read().unwrap_or_else(PoisonError::into_inner);
-        world.was_attempted(run, step)
-    }
-
-    fn standing(&self, id: &EntityId) -> Option<Standing> {
-        let world = self.world.read().unwrap_or_else(PoisonError::into_inner);
-        world.view(id).map(|view| view.standing())
-    }
-}
 
 const REQUESTS: usize = 1_024;
 const NOTICES: usize = 8_192;
@@ -205,11 +54,7 @@ impl Engine {
         let world = World::load(parts.journal.as_ref()).await?;
         let (requests, inbox) = mpsc::channel(REQUESTS);
         let (notices, _) = broadcast::channel(NOTICES);
-        let shared = Arc::new(Shared {
-            world: RwLock::new(world.clone()),
-            unopened: Mutex::default(),
-            notices,
-        });
+        let shared = Arc::new(Shared::new(world.clone(), notices));
         let room = parts.room.clone();
         let own = requests.downgrade();
         tokio::spawn(Control::new(Arc::new(parts), world, shared.clone(), own, inbox).run());
@@ -394,12 +239,6 @@ impl Engine {
     }
 
     fn world<T>(&self, look: impl FnOnce(&World) -> T) -> T {
-        look(
-            &self
-                .shared
-                .world
-                .read()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        self.shared.world(look)
     }
 }

@@ -6,13 +6,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    attempt::Job,
-    control::Control,
-    effects::Effect,
-    handle::{Notice, Request},
-    recorder::Cause,
-    runs::last_output,
-    timers::Waiter,
+    attempt::Job, control::Control, effects::Effect, notice::Notice, recorder::Cause,
+    request::Request, runs::last_output, timers::Waiter,
 };
 use crate::{
     model::{

@@ -11,6 +11,7 @@
 //! An entity is *driven* only when somebody asked for it ([`Engine::desire`], [`Engine::drive`]),
 //! so that a command that only reads changes nothing.
 
+mod answers;
 mod attempt;
 mod brake;
 mod control;
@@ -24,11 +25,13 @@ mod handle;
 mod lanes;
 mod launch;
 mod limits;
+mod notice;
 mod parts;
 mod recorder;
-mod requests;
+mod request;
 mod retry;
 mod runs;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -39,5 +42,6 @@ mod world;
 pub(crate) use world::{folded, was_attempted};
 
 pub use error::EngineError;
-pub use handle::{Engine, Notice};
+pub use handle::Engine;
+pub use notice::Notice;
 pub use parts::{By, Cancelled, Drive, EngineParts, Retried, Tuning};

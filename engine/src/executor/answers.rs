@@ -4,9 +4,9 @@ use super::{
     control::Control,
     effects::Effect,
     error::EngineError,
-    handle::{Reply, Request},
     parts::{By, Cancelled, Retried},
     recorder::Cause,
+    request::{Reply, Request},
     world::awaited_entities,
 };
 use crate::{

@@ -1,0 +1,61 @@
+//! The bytes of an image, as a server sends them.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use reqwest::Response;
+use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo};
+
+use super::{answer::EMPTY, within};
+use crate::error::{Shown, error, invalid};
+
+/// An image being received.
+pub(super) struct HttpStream {
+    pub(super) response: Response,
+    pub(super) shown: Shown,
+    pub(super) info: SourceInfo,
+    pub(super) starts_at: u64,
+    pub(super) read: u64,
+    pub(super) idle_deadline: Duration,
+}
+
+#[async_trait]
+impl ImageStream for HttpStream {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    fn starts_at(&self) -> u64 {
+        self.starts_at
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        loop {
+            let piece = within(self.idle_deadline, &self.shown, self.response.chunk()).await?;
+            let Some(piece) = piece else {
+                return self.end();
+            };
+            let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            self.read = self.read.saturating_add(length);
+            // An empty piece is no end.
+            if length > 0 {
+                return Ok(Some(piece));
+            }
+        }
+    }
+}
+
+impl HttpStream {
+    /// The end, if it is where it was announced.
+    fn end(&self) -> Result<Option<Bytes>, SourceError> {
+        match self.info.length {
+            _ if self.read == 0 => Err(invalid(&self.shown, EMPTY)),
+            Some(length) if length != self.read => {
+                let message = format!("cut off: {} of {length} bytes arrived", self.read);
+                Err(error(SourceErrorKind::Transient, &self.shown, message))
+            }
+            _ => Ok(None),
+        }
+    }
+}

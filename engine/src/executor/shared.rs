@@ -1,0 +1,83 @@
+//! What the control loop shows to those who hold the engine.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError, RwLock},
+};
+
+use tokio::sync::broadcast;
+
+use super::{notice::Notice, world::World};
+use crate::{
+    model::{EntityId, Failure, Name, RunId, StreamId},
+    step::{Recorded, Standing},
+};
+
+/// What the control loop shows others; of states only durable ones.
+pub(super) struct Shared {
+    world: RwLock<World>,
+    unopened: Mutex<BTreeMap<EntityId, Failure>>,
+    pub(super) notices: broadcast::Sender<Notice>,
+}
+
+impl Shared {
+    pub(super) fn new(world: World, notices: broadcast::Sender<Notice>) -> Self {
+        Self {
+            world: RwLock::new(world),
+            unopened: Mutex::default(),
+            notices,
+        }
+    }
+
+    /// Looks at what is recorded. `look` must be quick.
+    pub(super) fn world<T>(&self, look: impl FnOnce(&World) -> T) -> T {
+        look(&self.world.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Why no run was opened for what is wanted of an entity.
+    pub(super) fn unopened(&self, entity: &EntityId) -> Option<Failure> {
+        let unopened = self.unopened.lock();
+        let unopened = unopened.unwrap_or_else(PoisonError::into_inner);
+        unopened.get(entity).cloned()
+    }
+
+    /// Keeps why no run was opened, or forgets it: it is to be tried again.
+    pub(super) fn set_unopened(&self, entity: &EntityId, why: Option<Failure>) {
+        let unopened = self.unopened.lock();
+        let mut unopened = unopened.unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(failure) => unopened.insert(entity.clone(), failure),
+            None => unopened.remove(entity),
+        };
+    }
+
+    /// Takes over what changed, after it became durable.
+    pub(super) fn publish(&self, from: &World, streams: impl Iterator<Item = StreamId>) {
+        let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
+        for stream in streams {
+            match stream {
+                StreamId::Entity(id) => {
+                    if let Some(entry) = from.entities.get(&id) {
+                        world.entities.insert(id, entry.clone());
+                    }
+                }
+                StreamId::Run(id) => {
+                    if let Some(entry) = from.runs.get(&id) {
+                        world.runs.insert(id, entry.clone());
+                    }
+                }
+                StreamId::Journal => {}
+            }
+        }
+    }
+}
+
+impl Recorded for Shared {
+    fn was_attempted(&self, run: RunId, step: &Name) -> bool {
+        self.world(|world| world.was_attempted(run, step))
+    }
+
+    fn standing(&self, id: &EntityId) -> Option<Standing> {
+        self.world(|world| world.view(id).map(|view| view.standing()))
+    }
+}

@@ -1,0 +1,84 @@
+//! What a boot came to, in words that say what to do.
+
+use vsiflow_engine::model::Failure;
+
+use super::{
+    Output,
+    watch::{LINE_KEPT, Watch},
+};
+use crate::{
+    error,
+    hpl::{Finding, Kind, cut},
+    vsi::{
+        ready_report::{self, Addresses},
+        start_domain,
+    },
+};
+
+/// The code that follows after whatever failed.
+const SOMETHING_FAILED: &str = "HPL10000E";
+/// What is said where a guest that runs says nothing.
+const SILENT: &str =
+    "See on the host that virtlogd runs and that the image boots by itself, then `vsiflow retry`.";
+
+impl Watch<'_> {
+    pub(super) async fn verdict(&self, finding: Finding) -> Result<Output, Failure> {
+        if finding.kind == Kind::Ready {
+            let begin = self
+                .cx
+                .output::<start_domain::Output>("start_domain")?
+                .console;
+            let (ports, log) = (&self.ports, &self.params.console);
+            return Ok(Output {
+                ready_line: finding.line,
+                warnings: self.warnings.clone(),
+                console: self.position,
+                console_tail: ready_report::console_tail(ports, log, begin, self.position).await,
+                addresses: Addresses::on(ports)
+                    .of(self.params.uuid, &self.params.cards)
+                    .await,
+            });
+        }
+        let line = cut(&finding.line, LINE_KEPT);
+        let failure = self.fail(error::BOOT_FATAL, &format!("{} {line}", finding.meaning()));
+        // Of a code that only says "something failed", the last warning knows better what to do.
+        let warned = failure.remedy.as_str() != error::BOOT_FATAL.remedy;
+        Err(match finding.remedy() {
+            "" => failure,
+            _ if warned && finding.code == SOMETHING_FAILED => failure,
+            remedy => failure.with_remedy(remedy),
+        })
+    }
+
+    /// A failed boot: what happened, how far it was, and the last warning, which often says why.
+    pub(super) fn fail(&self, code: error::Code, what: &str) -> Failure {
+        let mut words = what.to_owned();
+        if code != error::BOOT_FATAL {
+            words.push_str(&self.standing());
+        }
+        let warning = self.warnings.last();
+        if let Some(line) = warning {
+            words.push_str("; before that: ");
+            words.push_str(line);
+        }
+        let remedy = match warning.and_then(|line| Finding::of_line(line)) {
+            Some(finding) if !finding.remedy().is_empty() => finding.remedy(),
+            _ if self.last_line().is_empty() && code == error::BOOT_DEADLINE => SILENT,
+            _ => code.remedy,
+        };
+        code.failure(words)
+            .with_remedy(remedy)
+            .on_host(self.ports.host.name())
+            .of_object(format!("domain {}", self.params.uuid))
+    }
+
+    /// How far the boot was when it ended or stood still.
+    fn standing(&self) -> String {
+        let last = self.last_line();
+        match (self.phase.as_str(), last.as_str()) {
+            (_, "") => "; its console said nothing".to_owned(),
+            ("", last) => format!("; its last line: {last}"),
+            (phase, last) => format!("; it was at: {phase}; its last line: {last}"),
+        }
+    }
+}
