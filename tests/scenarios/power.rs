@@ -1,5 +1,6 @@
 //! Power: by the document, and by commands.
 
+use serde_json::{Value, json};
 use vsiflow_tests::{Vsi, Vsiflow};
 
 fn running(vsi: Vsi) -> Vsiflow {
@@ -141,4 +142,93 @@ fn defect_07_a_guest_that_does_not_shut_down_is_ended_and_deleted() {
     let vsiflow = running(Vsi::named("web").doing("lab-deaf"));
     vsiflow.run(&["delete", "web", "--wait"]).exits(0);
     assert!(vsiflow.sim().domains().is_empty());
+}
+
+/// A host that answers nothing.
+fn dead(vsiflow: &Vsiflow) {
+    let calls = [
+        "facts", "domain", "domains", "shutdown", "start", "suspend", "resume",
+    ];
+    let broken: Value = calls
+        .map(|call| (call, "Unreachable"))
+        .into_iter()
+        .collect();
+    vsiflow.change_sim(|state| state["broken"] = broken);
+}
+
+#[test]
+fn a_power_command_gives_up_waiting_when_told_to_and_says_what_for() {
+    let vsiflow = running(Vsi::named("web"));
+    dead(&vsiflow);
+    for (command, bound) in [
+        ("stop", "--wait-timeout"),
+        ("restart", "--wait-timeout"),
+        ("pause", "--timeout"),
+        ("unpause", "--wait-timeout"),
+    ] {
+        vsiflow
+            .run(&[command, "web", bound, "2s"])
+            .exits(5)
+            .says("not decided after 2s")
+            .says("VSI0101")
+            .says("vsiflow resume web");
+    }
+    vsiflow
+        .run(&["host", "drain", "sim", "--stop", "--wait-timeout", "2s"])
+        .exits(5)
+        .says("VSI0101");
+    vsiflow.change_sim(|state| state["broken"] = json!({}));
+    vsiflow
+        .run(&["resume", "web"])
+        .exits(0)
+        .says("vsi/web is settled");
+    vsiflow
+        .run(&["host", "uncordon", "sim", "--start", "--timeout", "60s"])
+        .exits(0)
+        .says("vsi/web is Running");
+}
+
+#[test]
+fn whoever_waits_for_a_dead_host_is_reminded_of_it() {
+    let vsiflow = running(Vsi::named("web"));
+    dead(&vsiflow);
+    let mut stopping = vsiflow.start(&["stop", "web"]);
+    assert!(stopping.reaches("web: still waits: VSI0101", 60));
+    stopping.terminate();
+    stopping.end(30).exits(130).says("vsiflow resume web");
+}
+
+#[test]
+fn a_guests_time_is_given_as_virtctl_takes_it() {
+    let vsiflow = running(Vsi::named("web").doing("lab-deaf"));
+    let begun = std::time::Instant::now();
+    vsiflow
+        .run(&["stop", "web", "--grace-period", "1"])
+        .exits(0)
+        .says("vsi/web is Stopped");
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+    vsiflow
+        .run(&["stop", "web", "--grace-period", "1s", "--force"])
+        .exits(2);
+}
+
+#[test]
+fn through_a_daemon_a_power_command_returns_once_it_is_recorded() {
+    let vsiflow = running(Vsi::named("web"));
+    let daemon = vsiflow.serve(&[]);
+    vsiflow
+        .run(&["stop", "web"])
+        .exits(0)
+        .says("vsi/web is to be off");
+    vsiflow.until_phase("web", "Stopped", 60);
+    vsiflow
+        .run(&["start", "web", "--wait"])
+        .exits(0)
+        .says("vsi/web is Running");
+    vsiflow
+        .run(&["delete", "web"])
+        .exits(0)
+        .says("vsi/web is to be deleted");
+    daemon.terminate();
+    daemon.end(30).exits(0);
 }

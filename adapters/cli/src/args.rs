@@ -220,8 +220,21 @@ pub(crate) struct WaitArgs {
     pub(crate) wait: bool,
     /// Give up waiting after this long, such as `90s` or `10m` (exit code 5); the work goes on at
     /// the next start.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, visible_alias = WAIT_TIMEOUT, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<std::time::Duration>,
+}
+
+/// What bounds the wait of every command that waits, also where `--timeout` is something else.
+const WAIT_TIMEOUT: &str = "wait-timeout";
+
+impl WaitArgs {
+    /// Waits whether or not that was asked for.
+    pub(crate) fn always(timeout: Option<std::time::Duration>) -> Self {
+        Self {
+            wait: true,
+            timeout,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]

@@ -53,7 +53,7 @@ pub(crate) struct PowerArgs {
     #[command(flatten)]
     pub(crate) targets: Targets,
     #[command(flatten)]
-    pub(crate) wait: PowerWait,
+    pub(crate) wait: WaitArgs,
 }
 
 /// `pause` and `unpause`: of VSIs, or of vsiflow itself.
@@ -67,18 +67,19 @@ pub(crate) struct PauseArgs {
     pub(crate) namespace: String,
     /// No guest is touched: vsiflow begins no step on any host from now on, over restarts, until
     /// `unpause --all`. What is under way ends; what is asked for is recorded.
-    #[arg(long, conflicts_with_all = ["names", "namespace", "wait"])]
+    #[arg(long, conflicts_with_all = ["names", "namespace", "wait", "timeout"])]
     pub(crate) all: bool,
     #[command(flatten)]
-    pub(crate) wait: PowerWait,
+    pub(crate) wait: WaitArgs,
 }
 
-/// How long a power command stays.
+/// How long a command stays whose `--timeout` is the guests'.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct PowerWait {
-    /// Return only when the outcome is decided.
-    #[arg(long)]
-    pub(crate) wait: bool,
+pub(crate) struct BoundArgs {
+    /// Give up waiting after this long, such as `90s` or `10m` (exit code 5); the work goes on at
+    /// the next start.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) wait_timeout: Option<Duration>,
 }
 
 /// A power command that brings guests down.
@@ -86,10 +87,23 @@ pub(crate) struct PowerWait {
 pub(crate) struct StopArgs {
     #[command(flatten)]
     pub(crate) targets: Targets,
+    /// Return only when the outcome is decided.
+    #[arg(long)]
+    wait: bool,
     #[command(flatten)]
-    pub(crate) wait: PowerWait,
+    bound: BoundArgs,
     #[command(flatten)]
     pub(crate) grace: GraceArgs,
+}
+
+impl StopArgs {
+    /// How long it stays.
+    pub(crate) fn wait(&self) -> WaitArgs {
+        WaitArgs {
+            wait: self.wait,
+            timeout: self.bound.wait_timeout,
+        }
+    }
 }
 
 /// How guests are brought down.
@@ -97,10 +111,10 @@ pub(crate) struct StopArgs {
 pub(crate) struct GraceArgs {
     /// How long a guest gets to shut down before it is ended, such as `30s` or `5m`
     /// [default: 60s].
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    timeout: Option<Duration>,
+    #[arg(long, visible_alias = "timeout", value_name = "DURATION", value_parser = duration)]
+    grace_period: Option<Duration>,
     /// End guests at once, and wait for nothing that is under way.
-    #[arg(long, conflicts_with = "timeout")]
+    #[arg(long, conflicts_with = "grace_period")]
     force: bool,
 }
 
@@ -108,7 +122,7 @@ impl GraceArgs {
     /// As the fleet takes it.
     pub(crate) fn gracefully(&self) -> Gracefully {
         Gracefully {
-            timeout_s: self.timeout.map(|timeout| timeout.as_secs().max(1)),
+            timeout_s: self.grace_period.map(|grace| grace.as_secs().max(1)),
             force: self.force,
         }
     }

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Format, WaitArgs, change::GraceArgs};
+use super::{
+    Format, WaitArgs,
+    change::{BoundArgs, GraceArgs},
+    duration,
+};
 
 /// One host.
 #[derive(Clone, Debug, Args)]
@@ -60,6 +64,10 @@ pub(crate) struct UncordonArgs {
     /// Bring the VSIs back that `drain` shut down, and wait until they are.
     #[arg(long)]
     pub(crate) start: bool,
+    /// Give up waiting after this long, such as `90s` or `10m` (exit code 5); the work goes on at
+    /// the next start.
+    #[arg(long, visible_alias = super::WAIT_TIMEOUT, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<std::time::Duration>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -69,6 +77,8 @@ pub(crate) struct DrainArgs {
     /// Shut the VSIs down: they cannot be moved to another host.
     #[arg(long, required = true)]
     pub(crate) stop: bool,
+    #[command(flatten)]
+    pub(crate) bound: BoundArgs,
     #[command(flatten)]
     pub(crate) grace: GraceArgs,
 }

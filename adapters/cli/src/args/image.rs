@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use vsiflow_workflows::spec::Quantity;
 
-use super::Format;
+use super::{Format, duration};
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum ImageCommand {
@@ -48,6 +48,10 @@ pub(crate) struct ImageUploadArgs {
     /// What the image's SHA-256 must be; of the unpacked image, where it is packed.
     #[arg(long, value_name = "sha256:DIGITS")]
     pub(crate) checksum: Option<String>,
+    /// Give up waiting after this long, such as `90s` or `10m` (exit code 5); the same command goes
+    /// on where it was.
+    #[arg(long, visible_alias = super::WAIT_TIMEOUT, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<std::time::Duration>,
     #[command(flatten)]
     pub(crate) upload: UploadArgs,
 }

@@ -35,6 +35,7 @@ pub(super) async fn run(common: &Common, args: AdoptArgs) -> Outcome {
         entities.push(app.fleet.adopt(what, actor::by(&common.reason)).await?);
     }
     let targets = work::targets_of(&app, &entities).await?;
+    work::tell_recorded(&app, &args.wait, &targets, "is to be adopted");
     let (until, done) = (work::Until::Decided, "is adopted as it stands");
     let exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
     app.close().await;

@@ -18,6 +18,7 @@ pub(super) async fn run(common: &Common, args: ApproveArgs) -> Outcome {
     let by = actor::by(&common.reason);
     app.fleet.approve(namespace, &names, by).await?;
     let targets = work::targets_named(&app, namespace, &names).await?;
+    work::tell_recorded(&app, &args.wait, &targets, "is approved");
     let until = work::Until::Decided;
     let exit = work::until_decided(&app, common, &args.wait, &targets, until, "").await?;
     app.close().await;

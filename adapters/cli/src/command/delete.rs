@@ -44,6 +44,11 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> Outcome {
         true => "is forgotten; its host was not touched",
         false => "deleted",
     };
+    let recorded = match args.orphan {
+        true => "is to be forgotten",
+        false => "is to be deleted",
+    };
+    work::tell_recorded(&app, &args.wait, &targets, recorded);
     let exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
     app.close().await;
     Ok(exit)

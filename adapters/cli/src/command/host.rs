@@ -11,6 +11,7 @@ use crate::{
     actor,
     args::{
         CheckArgs, Common, DrainArgs, Format, HostArgs, HostCommand, InventoryArgs, UncordonArgs,
+        WaitArgs,
     },
     compose::App,
     exit::{Exit, Problem},
@@ -97,7 +98,7 @@ async fn uncordon(common: &Common, args: UncordonArgs) -> Outcome {
     let started = app.fleet.uncordon(host, args.start, by).await?;
     output::line(&format!("host/{host} uncordoned"));
     let targets = work::targets_of(&app, &started).await?;
-    work::see_through(app, common, &targets).await
+    work::see_through(app, common, &WaitArgs::always(args.timeout), &targets).await
 }
 
 async fn drain(common: &Common, args: DrainArgs) -> Outcome {
@@ -107,7 +108,8 @@ async fn drain(common: &Common, args: DrainArgs) -> Outcome {
     let stopped = app.fleet.drain(host, how, by).await?;
     output::line(&format!("host/{host} cordoned"));
     let targets = work::targets_of(&app, &stopped).await?;
-    work::see_through(app, common, &targets).await
+    let wait = WaitArgs::always(args.bound.wait_timeout);
+    work::see_through(app, common, &wait, &targets).await
 }
 
 /// The host that is meant: by its name, its documents, `--host`, or the only one that is known.

@@ -1,6 +1,6 @@
 //! `image`: base images ahead of time, and after it.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
@@ -64,7 +64,7 @@ async fn upload(common: &Common, args: ImageUploadArgs) -> Outcome {
     let app = App::open(common).await?;
     let by = actor::by(&common.reason);
     let entity = app.fleet.upload_image(host, &image, by).await?;
-    let exit = decided(&app, common, &entity, &image.file_name).await?;
+    let exit = decided(&app, common, &entity, &image.file_name, args.timeout).await?;
     if exit == Exit::Done {
         let images = app.fleet.images().await?;
         let ready = |found: &&ImageObject| found.uid == entity.id() && found.phase == "Ready";
@@ -98,7 +98,7 @@ async fn prune(common: &Common, args: ImagePruneArgs) -> Outcome {
             continue;
         }
         let entity = app.fleet.remove_image(&image, by.clone()).await?;
-        let one = decided(&app, common, &entity, &image.name).await?;
+        let one = decided(&app, common, &entity, &image.name, None).await?;
         match one {
             Exit::Done => output::line(&format!("{place} removed")),
             // What stands in the way may stay for long: nobody waits for that.
@@ -126,24 +126,36 @@ async fn unlock(common: &Common, args: ImageUnlockArgs) -> Outcome {
 }
 
 /// Follows the image's run until its outcome is decided.
-async fn decided(app: &App, common: &Common, entity: &EntityId, name: &str) -> Outcome {
+async fn decided(
+    app: &App,
+    common: &Common,
+    entity: &EntityId,
+    name: &str,
+    timeout: Option<Duration>,
+) -> Outcome {
     let answers = Server::start(app);
     let target = Target::image(entity.clone(), name.to_owned());
     let mut live = Live::new(common.quiet);
     let ended = tokio::select! {
-        ended = work::watch(app, std::slice::from_ref(&target), work::Until::Decided, &mut live) => ended,
-        () = work::interrupted() => Ok(()),
+        ended = work::watch(app, std::slice::from_ref(&target), work::Until::Decided, &mut live) => ended.map(|()| Exit::Interrupted),
+        () = work::elapsed(timeout) => Ok(Exit::TimedOut),
+        () = work::interrupted() => Ok(Exit::Interrupted),
     };
     live.finish();
-    ended?;
+    let early = ended?;
     if let Some(answers) = answers {
         answers.finish().await;
     }
     let Some(verdict) = app.fleet.verdict(entity) else {
-        output::note(&format!(
-            "image/{name}: interrupted; the same command goes on"
-        ));
-        return Ok(Exit::Interrupted);
+        let why = match early {
+            Exit::TimedOut => "not decided in time",
+            _ => "interrupted",
+        };
+        output::note(&format!("image/{name}: {why}; the same command goes on"));
+        if let Some(failure) = app.fleet.obstacle(entity) {
+            output::problem(&Problem::of(early, &failure));
+        }
+        return Ok(early);
     };
     let exit = Exit::from(&verdict);
     if let Verdict::Failed(failure) | Verdict::Blocked(failure) = &verdict {

@@ -206,6 +206,7 @@ async fn dispatch(cli: Cli) -> Outcome {
 }
 
 pub(crate) use cluster::unusable as unusable_cluster;
+pub(crate) use power::said;
 
 /// What a command comes to.
 pub(crate) type Outcome = Result<Exit, Problem>;

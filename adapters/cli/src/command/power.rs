@@ -5,14 +5,15 @@ use vsiflow_workflows::{fleet::Gracefully, wanted::PowerAction};
 use super::Outcome;
 use crate::{
     actor,
-    args::{Common, PauseArgs, PowerArgs, StopArgs, Targets},
+    args::{Common, PauseArgs, PowerArgs, StopArgs, Targets, WaitArgs},
     compose::App,
     exit::Exit,
     output, work,
 };
 
 pub(super) async fn up(common: &Common, action: PowerAction, args: PowerArgs) -> Outcome {
-    run(common, action, &args.targets, Gracefully::default()).await
+    let how = Gracefully::default();
+    run(common, action, &args.targets, how, &args.wait).await
 }
 
 pub(super) async fn pause(common: &Common, action: PowerAction, args: PauseArgs) -> Outcome {
@@ -23,7 +24,8 @@ pub(super) async fn pause(common: &Common, action: PowerAction, args: PauseArgs)
         names: args.names,
         namespace: args.namespace,
     };
-    run(common, action, &targets, Gracefully::default()).await
+    let how = Gracefully::default();
+    run(common, action, &targets, how, &args.wait).await
 }
 
 /// Everything begins nothing more, or goes on.
@@ -40,10 +42,16 @@ async fn brake(common: &Common, on: bool) -> Outcome {
 
 pub(super) async fn down(common: &Common, action: PowerAction, args: StopArgs) -> Outcome {
     let how = args.grace.gracefully();
-    run(common, action, &args.targets, how).await
+    run(common, action, &args.targets, how, &args.wait()).await
 }
 
-async fn run(common: &Common, action: PowerAction, targets: &Targets, how: Gracefully) -> Outcome {
+async fn run(
+    common: &Common,
+    action: PowerAction,
+    targets: &Targets,
+    how: Gracefully,
+    wait: &WaitArgs,
+) -> Outcome {
     let app = App::open_to_work(common).await?;
     // Names are looked up first: a slip of the pen touches nothing.
     let targets = work::targets_named(&app, &targets.namespace, &targets.names).await?;
@@ -52,5 +60,16 @@ async fn run(common: &Common, action: PowerAction, targets: &Targets, how: Grace
         let (namespace, name) = (&target.namespace, &target.name);
         app.fleet.power(namespace, name, action, how, by).await?;
     }
-    work::see_through(app, common, &targets).await
+    work::tell_recorded(&app, wait, &targets, said(action));
+    work::see_through(app, common, wait, &targets).await
+}
+
+/// What is recorded, where nobody waits for what comes of it.
+pub(crate) fn said(action: PowerAction) -> &'static str {
+    match action {
+        PowerAction::Start | PowerAction::Unpause => "is to run",
+        PowerAction::Stop => "is to be off",
+        PowerAction::Pause => "is to be suspended",
+        PowerAction::Restart => "is to be restarted",
+    }
 }

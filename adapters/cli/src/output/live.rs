@@ -88,6 +88,11 @@ impl Live {
         }
     }
 
+    /// Says what something still waits for that stands at a failure.
+    pub(crate) fn still_waits(&self, label: &str, failure: &Failure) {
+        self.say(label, "still waits:", &failure.to_string());
+    }
+
     fn recorded(&mut self, record: &Record, label: impl Fn(RunId) -> String) {
         let StreamId::Run(run) = record.stream else {
             return;

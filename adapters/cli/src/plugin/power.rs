@@ -10,7 +10,7 @@ use vsiflow_workflows::{phase::Phase, spec::PowerState, wanted::PowerAction};
 use super::{There, args::PowerArgs, problem};
 use crate::{
     args::Format,
-    command::Outcome,
+    command::{Outcome, said},
     exit::{Exit, Problem},
     output, work,
 };
@@ -105,15 +105,6 @@ fn tell(vsi: &VsiResource, waited: bool, came: Exit, said: &str) {
             let why = waiting.map_or(&vsi.status.description, |waiting| &waiting.message);
             output::note(&format!("{label} is {phase}: {why}"));
         }
-    }
-}
-
-fn said(action: PowerAction) -> &'static str {
-    match action {
-        PowerAction::Start | PowerAction::Unpause => "is to run",
-        PowerAction::Stop => "is to be off",
-        PowerAction::Pause => "is to be suspended",
-        PowerAction::Restart => "is to be restarted",
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) use documents::{
 pub(crate) use ending::{interrupted, left_alone};
 pub(crate) use host::{host, limit_uploads, one_host};
 pub(crate) use target::{DISK, Target, label, print_objects, targets_named, targets_of};
-pub(crate) use wait::{Until, see_through, until_decided, watch};
+pub(crate) use wait::{Until, elapsed, see_through, tell_recorded, until_decided, watch};
 
 use crate::exit::Problem;
 

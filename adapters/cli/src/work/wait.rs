@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
+use tokio::{sync::broadcast::error::RecvError, time::Instant};
 use vsiflow_engine::{
     Notice,
     model::{EntityId, EventKind, RunId, StreamId},
@@ -39,15 +39,27 @@ impl Until {
 pub(crate) async fn see_through(
     app: App,
     common: &Common,
+    wait: &WaitArgs,
     targets: &[Target],
 ) -> Result<Exit, Problem> {
-    let wait = WaitArgs {
-        wait: true,
-        timeout: None,
-    };
-    let exit = until_decided(&app, common, &wait, targets, Until::Decided, "").await?;
+    let exit = until_decided(&app, common, wait, targets, Until::Decided, "").await?;
     app.close().await;
     Ok(exit)
+}
+
+/// Whether a command returns once what is wanted is recorded: a daemon does it.
+fn returns_at_once(app: &App, wait: &WaitArgs) -> bool {
+    app.is_borrowed() && app.stays() && !wait.wait && wait.timeout.is_none()
+}
+
+/// Says what is recorded, where nobody waits for what comes of it.
+pub(crate) fn tell_recorded(app: &App, wait: &WaitArgs, targets: &[Target], what: &str) {
+    if returns_at_once(app, wait) {
+        let lines = targets
+            .iter()
+            .map(|target| format!("{} {what}", target.shown()));
+        lines.for_each(|line| output::line(&line));
+    }
 }
 
 /// Waits until every target's outcome is decided, tells what is going on meanwhile, and says how
@@ -60,7 +72,7 @@ pub(crate) async fn until_decided(
     until: Until,
     done: &str,
 ) -> Result<Exit, Problem> {
-    if app.is_borrowed() && app.stays() && !wait.wait && wait.timeout.is_none() {
+    if returns_at_once(app, wait) {
         return Ok(Exit::Done);
     }
     let answers = Server::start(app);
@@ -83,7 +95,8 @@ pub(crate) async fn until_decided(
     Ok(exit)
 }
 
-async fn elapsed(timeout: Option<Duration>) {
+/// The time is up; never, where there is none.
+pub(crate) async fn elapsed(timeout: Option<Duration>) {
     match timeout {
         Some(timeout) => tokio::time::sleep(timeout).await,
         None => std::future::pending().await,
@@ -97,21 +110,24 @@ pub(crate) async fn watch(
     live: &mut Live,
 ) -> Result<(), FleetError> {
     let mut notices = app.notices();
-    let mut show = |notice: &Notice| {
-        live.show(notice, |run| named(app, targets, run));
-        tell_next_try(app, targets, notice, until);
-    };
+    let mut reminder = Reminder::new();
     loop {
         while let Ok(notice) = notices.try_recv() {
-            show(&notice);
+            show(app, targets, until, live, &notice);
         }
-        if targets
-            .iter()
-            .all(|target| until.verdict(app, &target.entity).is_some())
-        {
+        let open = |target: &&Target| until.verdict(app, &target.entity).is_none();
+        let open: Vec<_> = targets.iter().filter(open).collect();
+        if open.is_empty() {
             return Ok(());
         }
-        match notices.recv().await {
+        let notice = tokio::select! {
+            notice = notices.recv() => notice,
+            () = reminder.due() => {
+                remind(app, live, &open);
+                continue;
+            }
+        };
+        match notice {
             Ok(Notice::Ended) | Err(RecvError::Closed) => {
                 // Says why the engine ended.
                 for target in targets {
@@ -119,9 +135,49 @@ pub(crate) async fn watch(
                 }
                 return Ok(());
             }
-            Ok(notice) => show(&notice),
+            Ok(notice) => show(app, targets, until, live, &notice),
             Err(RecvError::Lagged(_)) => {}
         }
+    }
+}
+
+fn show(app: &App, targets: &[Target], until: Until, live: &mut Live, notice: &Notice) {
+    live.show(notice, |run| named(app, targets, run));
+    tell_next_try(app, targets, notice, until);
+}
+
+/// Says again what those stand at that are still waited for: while a host does not answer, nothing
+/// is attempted there, and nothing would be told.
+fn remind(app: &App, live: &Live, open: &[&Target]) {
+    for target in open {
+        if let Some(failure) = app.fleet.obstacle(&target.entity) {
+            live.still_waits(&target.label(), &failure);
+        }
+    }
+}
+
+/// When whoever waits is reminded of what they wait for: ever more rarely.
+struct Reminder {
+    at: Instant,
+    after: Duration,
+}
+
+impl Reminder {
+    const FIRST: Duration = Duration::from_secs(10);
+    const LONGEST: Duration = Duration::from_secs(300);
+
+    fn new() -> Self {
+        Self {
+            at: Instant::now(),
+            after: Self::FIRST,
+        }
+    }
+
+    /// The next one is due. Cancel safe.
+    async fn due(&mut self) {
+        tokio::time::sleep_until(self.at + self.after).await;
+        self.at = Instant::now();
+        self.after = self.after.saturating_mul(2).min(Self::LONGEST);
     }
 }
 
