@@ -1,26 +1,10 @@
 //! Work that was timed out, interrupted, cancelled or killed goes on where it stopped.
 
-use vsiflow_tests::{Vsi, Vsiflow, history::assert_nothing_done_twice, until};
-
-/// The steps of a provisioning in the order in which they usually end.
-const STEPS: [&str; 16] = [
-    "check_contract",
-    "resolve_host",
-    "attach_data_disks",
-    "resolve_networks",
-    "create_console_log",
-    "write_cidata",
-    "claim",
-    "probe_source",
-    "upload_chunks",
-    "verify_image",
-    "mark_whole",
-    "ensure_base_image",
-    "clone_boot_disk",
-    "define_domain",
-    "start_domain",
-    "monitor_console",
-];
+use vsiflow_tests::{
+    Vsi, Vsiflow,
+    history::{STEPS, assert_nothing_done_twice},
+    until,
+};
 
 #[track_caller]
 fn assert_whole(vsiflow: &Vsiflow, name: &str) {

@@ -4,28 +4,11 @@
 use std::time::{Duration, Instant};
 
 use vsiflow_tests::{
-    Lab, Running, Vsi, Vsiflow, history::assert_nothing_done_twice, lab::Deleted, until,
+    Lab, Running, Vsi, Vsiflow,
+    history::{STEPS, assert_nothing_done_twice},
+    lab::Deleted,
+    until,
 };
-
-/// The steps of a provisioning, those of its image among them.
-const STEPS: [&str; 16] = [
-    "check_contract",
-    "resolve_host",
-    "attach_data_disks",
-    "resolve_networks",
-    "create_console_log",
-    "write_cidata",
-    "claim",
-    "probe_source",
-    "upload_chunks",
-    "verify_image",
-    "mark_whole",
-    "ensure_base_image",
-    "clone_boot_disk",
-    "define_domain",
-    "start_domain",
-    "monitor_console",
-];
 
 /// How many kills at random times.
 const RANDOM: u64 = 20;

@@ -4,6 +4,27 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+/// The steps of a provisioning, those of its image among them, in the order in which they usually
+/// end.
+pub const STEPS: [&str; 16] = [
+    "check_contract",
+    "resolve_host",
+    "attach_data_disks",
+    "resolve_networks",
+    "create_console_log",
+    "write_cidata",
+    "claim",
+    "probe_source",
+    "upload_chunks",
+    "verify_image",
+    "mark_whole",
+    "ensure_base_image",
+    "clone_boot_disk",
+    "define_domain",
+    "start_domain",
+    "monitor_console",
+];
+
 /// One line of `history -o json`.
 #[derive(Clone, Debug)]
 pub struct Event(pub Value);
