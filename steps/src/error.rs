@@ -108,6 +108,9 @@ codes! {
     /// A data disk of the VSI is not made.
     DISK_NOT_MADE = "VSI0213", Recheck,
         "Remove what keeps the data disk from being made, as the message says; vsiflow looks again by itself.";
+    /// The guest was saved with its memory, and what is to be changed does not fit that.
+    SAVED_MEMORY = "VSI0216", Blocked,
+        "On the host, take it up with `virsh start` or give it up with `virsh managedsave-remove`; then `vsiflow retry`.";
     /// Documents lack what others refer to.
     REFERENCE_MISSING = "VSI0214", Blocked,
         "Add the document that the message names, then apply again.";

@@ -47,6 +47,7 @@ mod lab_interrupted_start;
 mod lab_kill;
 mod lab_networks;
 mod lab_ports;
+mod lab_saved_memory;
 mod lab_vsi;
 mod many;
 mod metrics;

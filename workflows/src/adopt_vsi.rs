@@ -64,7 +64,10 @@ pub(crate) fn phase(node: &NodeState) -> Option<Phase> {
     };
     let output: adopt_domain::Output = serde_json::from_slice(output.inline()?).ok()?;
     Some(match output.state {
-        DomainState::Running | DomainState::ShuttingDown | DomainState::Starting => Phase::Running,
+        DomainState::Running
+        | DomainState::ShuttingDown
+        | DomainState::Starting
+        | DomainState::Held => Phase::Running,
         DomainState::Paused => Phase::Paused,
         DomainState::ShutOff | DomainState::Crashed => Phase::Stopped,
     })

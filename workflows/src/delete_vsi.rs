@@ -59,6 +59,7 @@ pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> 
         host: host.clone(),
         uuid,
         grace_s: GRACE_S,
+        boots_anew: false,
     };
     nodes.step::<StopDomain>(&first, &stop)?;
     let undefine = undefine_domain::Params {

@@ -91,7 +91,7 @@ pub fn unmarked(power: PowerState, domain: &DomainInfo) -> Vec<Finding> {
         format!("journal {}", mark.journal)
     });
     let mut all = vec![finding(MARK, "this journal's", found)];
-    all.extend(of_power(power, domain.state));
+    all.extend(of_power(power, domain));
     all
 }
 
@@ -108,7 +108,7 @@ pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<Finding
     let Some(domain) = domain else {
         return vec![finding("domain", "a definition", "none")];
     };
-    let mut found = Vec::from_iter(of_power(expected.power, domain.state));
+    let mut found = Vec::from_iter(of_power(expected.power, domain));
     let autostart = expected.power != PowerState::Stopped;
     if domain.autostart != autostart {
         found.push(finding("autostart", autostart, domain.autostart));
@@ -124,10 +124,14 @@ pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<Finding
     found
 }
 
-fn of_power(power: PowerState, found: DomainState) -> Option<Finding> {
-    let wanted = state_of(power);
+fn of_power(power: PowerState, domain: &DomainInfo) -> Option<Finding> {
+    let (wanted, found) = (state_of(power), domain.state);
     let differs = found != wanted && !is_passing(found) && !both_off(found, wanted);
-    differs.then(|| finding("power", words(wanted), words(found)))
+    let state = match &domain.reason {
+        Some(reason) => format!("{} ({reason})", words(found)),
+        None => words(found).to_owned(),
+    };
+    differs.then(|| finding("power", words(wanted), state))
 }
 
 /// Whether all that differs is that a guest is not up which should be, or is suspended.
@@ -152,7 +156,10 @@ fn state_of(power: PowerState) -> DomainState {
 }
 
 fn is_passing(state: DomainState) -> bool {
-    matches!(state, DomainState::ShuttingDown | DomainState::Starting)
+    matches!(
+        state,
+        DomainState::ShuttingDown | DomainState::Starting | DomainState::Held
+    )
 }
 
 fn both_off(found: DomainState, wanted: DomainState) -> bool {
@@ -167,6 +174,7 @@ fn words(state: DomainState) -> &'static str {
         DomainState::ShutOff => "shut off",
         DomainState::Crashed => "crashed",
         DomainState::Starting => "starting",
+        DomainState::Held => "held by its host",
     }
 }
 

@@ -118,10 +118,21 @@ impl<'a> Parts<'a> {
     }
 
     pub(crate) fn stop(&mut self, after: &[&str], grace_s: u64) -> Result<(), Failure> {
+        self.stop_so(after, grace_s, false)
+    }
+
+    /// With `boots_anew`, what is changed next does not fit memory that was saved.
+    pub(crate) fn stop_so(
+        &mut self,
+        after: &[&str],
+        grace_s: u64,
+        boots_anew: bool,
+    ) -> Result<(), Failure> {
         let params = stop_domain::Params {
             host: self.host(),
             uuid: self.wanted.uid,
             grace_s,
+            boots_anew,
         };
         self.step::<StopDomain>(after, &params)
     }

@@ -162,9 +162,9 @@ impl Update<'_> {
     fn take_down(&self, parts: &mut Parts<'_>, after: &[&str]) -> Result<(), Failure> {
         if self.boot_failed {
             parts.keep_evidence(after)?;
-            return parts.stop(&[KeepEvidence::NAME], parts::FAILED_GRACE_S);
+            return parts.stop_so(&[KeepEvidence::NAME], parts::FAILED_GRACE_S, true);
         }
-        parts.stop(after, grace_s(parts.wanted))
+        parts.stop_so(after, grace_s(parts.wanted), true)
     }
 
     fn power(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {

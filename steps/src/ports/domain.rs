@@ -38,6 +38,8 @@ pub enum DomainState {
     Crashed,
     /// It is being started and holds its disks: a moment later it runs, or is off after all.
     Starting,
+    /// The host holds it for work of its own, a snapshot or a move, and lets it go afterwards.
+    Held,
 }
 
 impl DomainState {
@@ -76,6 +78,11 @@ pub struct DomainInfo {
     pub arch: String,
     /// Its state.
     pub state: DomainState,
+    /// Why it is in that state, in the host's words, where they say more than the state.
+    pub reason: Option<String>,
+    /// Whether its memory was saved when it went off: its next start takes that up and boots
+    /// nothing.
+    pub saved: bool,
     /// Whether a definition stays when it stops.
     pub persistent: bool,
     /// Whether libvirt starts it with the host.

@@ -134,6 +134,7 @@ impl DomainPort for SimHost {
                 live: None,
                 running: None,
                 ends_at: None,
+                saved: None,
             });
             domain.spec = spec.clone();
             domain.mark = Some(spec.mark.clone());
@@ -149,7 +150,12 @@ impl DomainPort for SimHost {
             self.check_start(state, uuid)?;
             let domain = self.known(state, uuid)?;
             let memory = domain.spec.machine.memory_mib;
-            domain.live = Some(Live::start(now, memory, cidata));
+            let mut live = match domain.saved.take() {
+                Some(saved) => saved,
+                None => Live::start(now, memory, cidata),
+            };
+            live.unpause(now);
+            domain.live = Some(live);
             domain.state = DomainState::Running;
             domain.running = Some(domain.spec.clone());
             let log = domain.spec.console_log.clone();

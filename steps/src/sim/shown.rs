@@ -25,6 +25,8 @@ impl State {
             title: (!spec.title.is_empty()).then(|| spec.title.clone()),
             arch: spec.machine.arch.clone(),
             state: domain.state,
+            reason: None,
+            saved: domain.saved.is_some(),
             persistent: true,
             autostart: spec.autostart,
             files,

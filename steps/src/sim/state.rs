@@ -133,6 +133,9 @@ pub struct Domain {
     /// When a start that was interrupted ends it, by the host's clock in milliseconds.
     #[serde(default)]
     pub ends_at: Option<u64>,
+    /// The guest that was saved with its memory when it went off.
+    #[serde(default)]
+    pub saved: Option<Live>,
 }
 
 /// How long a domain whose start was interrupted is shown as starting, in milliseconds.
@@ -157,6 +160,14 @@ impl Domain {
             live.pause(now);
             self.state = DomainState::Paused;
         }
+    }
+
+    /// Somebody saves it with its memory, suspended as it is: it is off, and its next start takes
+    /// it up.
+    pub fn save(&mut self) {
+        let saved = self.live.take();
+        self.end(DomainState::ShutOff);
+        self.saved = saved;
     }
 
     /// It goes on.

@@ -91,6 +91,7 @@ async fn watch(text: Text) -> (World, Result<monitor_console::Output, Failure>) 
         &vsi::start_domain::Output {
             boot_id: None,
             console: ConsolePosition::default(),
+            taken_up: false,
         },
     );
     let hosts = Scripted {

@@ -60,6 +60,47 @@ async fn a_start_that_the_hosts_daemon_died_in_is_made_again() {
     assert!(booted.is_ok(), "{booted:?}");
 }
 
+/// A VSI that was ready, and that somebody saved with its memory.
+async fn saved() -> World {
+    let world = World::new().await;
+    world.provision().await.unwrap();
+    world.next_run(None).await;
+    let (sim, uuid) = (world.sim().await, world.uuid);
+    let ports = world.ports().await;
+    ports.domains.suspend(uuid).await.unwrap();
+    let save = move |state: &mut crate::sim::State| {
+        state.domains.get_mut(&uuid).unwrap().save();
+    };
+    sim.with(save).await;
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_takes_up_its_saved_memory_is_ready_without_a_boot() {
+    let world = saved().await;
+    let start = vsi::StartDomain::new(world.hosts.clone());
+    let started = world.attempt(&start, &world.start_domain()).await.unwrap();
+    assert!(started.output.taken_up);
+    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    let before = tokio::time::Instant::now();
+    world
+        .attempt(&monitor, &world.monitor_console())
+        .await
+        .unwrap();
+    assert!(before.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_was_saved_is_not_given_other_parts() {
+    let world = saved().await;
+    let stop = vsi::StopDomain::new(world.hosts.clone());
+    let mut params = stop_params(&world);
+    world.attempt(&stop, &params).await.unwrap();
+    params.boots_anew = true;
+    let refused = world.attempt(&stop, &params).await.map(|done| done.output);
+    assert_eq!(code(refused), "VSI0216");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_start_that_comes_to_no_end_is_reported_and_may_be_stopped() {
     let world = World::new().await;
@@ -213,6 +254,7 @@ fn stop_params(world: &World) -> vsi::stop_domain::Params {
         host: HOST.to_owned(),
         uuid: world.uuid,
         grace_s: 10,
+        boots_anew: false,
     }
 }
 

@@ -23,6 +23,8 @@ use crate::{
 /// Reads the console from where the boot began and ends when the guest is ready, has failed, has
 /// stopped, or has used up its time.
 ///
+/// A guest that took up its saved memory was ready before: of that one only its state is read.
+///
 /// It changes nothing on the host. Its checkpoint holds the position, the unfinished line and the
 /// time that is left; after a crash the next attempt goes on there. Time counts while it watches,
 /// by the monotonic clock: neither a restart nor a jump of the wall clock ends a boot early.

@@ -23,6 +23,8 @@ use crate::{
 /// first by its state, and the second by a console that grew past the note in the same boot of
 /// the host; starting that one again would boot it twice and lose what it said. Only then does
 /// the monitor decide.
+///
+/// A domain whose memory was saved goes on where it was; its note says so, for it boots nothing.
 pub struct StartDomain {
     hosts: Arc<dyn Hosts>,
 }
@@ -50,6 +52,9 @@ pub struct Output {
     /// The host's boot that the guest runs in, where it may be read.
     #[serde(default)]
     pub boot_id: Option<String>,
+    /// Whether memory that was saved was taken up, so that nothing booted.
+    #[serde(default)]
+    pub taken_up: bool,
 }
 
 /// What is noted before the start.
@@ -57,6 +62,8 @@ pub struct Output {
 struct Note {
     position: ConsolePosition,
     boot_id: Option<String>,
+    #[serde(default)]
+    saved: bool,
 }
 
 impl StartDomain {
@@ -89,10 +96,14 @@ impl Step for StartDomain {
             Some(note) if !is_active => ran_since(&ports, params, note, &boot_id).await?,
             _ => is_active,
         };
-        // A guest that somebody else started has its boot somewhere after the last on record.
-        let console = note.map_or(params.last_boot, |note| note.position);
+        let output = Output {
+            // A guest that somebody else started has its boot somewhere after the last on record.
+            console: note.as_ref().map_or(params.last_boot, |note| note.position),
+            boot_id,
+            taken_up: note.is_some_and(|note| note.saved),
+        };
         Ok(match ran {
-            true => Observed::Present(Output { console, boot_id }),
+            true => Observed::Present(output),
             false => Observed::Needed,
         })
     }
@@ -106,11 +117,13 @@ impl Step for StartDomain {
         let note = Note {
             position,
             boot_id: boot_id.clone(),
+            saved: domain.saved,
         };
         cx.save(&note).await?;
         let output = Output {
             console: position,
             boot_id,
+            taken_up: domain.saved,
         };
         match ports.domains.start(params.uuid).await {
             Ok(()) => Ok(Done::updated(output)),

@@ -37,6 +37,10 @@ pub struct Params {
     pub uuid: Uuid,
     /// Seconds the guest gets for an orderly end; with 0 it is not asked.
     pub grace_s: u64,
+    /// Whether the guest boots anew afterwards, with other parts: memory that was saved does not
+    /// fit those.
+    #[serde(default)]
+    pub boots_anew: bool,
 }
 
 /// How the guest came down.
@@ -77,9 +81,10 @@ impl Step for StopDomain {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        match active(cx, &ports, params.uuid).await? {
-            Some(_) => Ok(Observed::Needed),
-            None => Ok(Observed::Present(Output { how: How::Already })),
+        match ownership::own_domain(cx, &ports, params.uuid).await? {
+            Some(domain) if domain.state.is_active() => Ok(Observed::Needed),
+            Some(domain) if domain.saved && params.boots_anew => Err(saved(&ports, params.uuid)),
+            _ => Ok(Observed::Present(Output { how: How::Already })),
         }
     }
 
@@ -108,6 +113,14 @@ async fn active(
     Ok(domain
         .map(|domain| domain.state)
         .filter(|state| state.is_active()))
+}
+
+/// What the guest had not written to its disks yet is in that memory alone.
+fn saved(ports: &HostPorts, uid: Uuid) -> Failure {
+    error::SAVED_MEMORY
+        .failure("the guest was saved with its memory, which a change of its parts would spoil")
+        .on_host(ports.host.name())
+        .of_object(format!("domain {uid}"))
 }
 
 /// Whether the guest was down within its grace.

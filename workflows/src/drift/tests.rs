@@ -30,6 +30,8 @@ fn domain() -> DomainInfo {
         title: None,
         arch: String::new(),
         state: DomainState::Running,
+        reason: None,
+        saved: false,
         persistent: true,
         autostart: true,
         files: Vec::new(),

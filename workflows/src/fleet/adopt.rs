@@ -281,9 +281,10 @@ fn networks(found: &Found) -> Vec<String> {
 
 fn power(state: DomainState) -> PowerState {
     match state {
-        DomainState::Running | DomainState::ShuttingDown | DomainState::Starting => {
-            PowerState::Running
-        }
+        DomainState::Running
+        | DomainState::ShuttingDown
+        | DomainState::Starting
+        | DomainState::Held => PowerState::Running,
         DomainState::Paused => PowerState::Paused,
         DomainState::ShutOff | DomainState::Crashed => PowerState::Stopped,
     }

@@ -252,6 +252,7 @@ fn state(state: DomainState) -> &'static str {
         DomainState::ShutOff => "ShutOff",
         DomainState::Crashed => "Crashed",
         DomainState::Starting => "Starting",
+        DomainState::Held => "Held",
     }
 }
 

@@ -7,14 +7,14 @@ use vsiflow_steps::ports::{
     Removed,
 };
 
-use super::{LibvirtHost, START};
+use super::{
+    LibvirtHost, START,
+    domain_state::{reason_of, state_of},
+};
 use crate::{
     connection::Calls,
-    error::Absent,
-    protocol::{
-        AddressSource, Domain, DomainInterface, IpAddress, MetadataKind, domain_flags,
-        domain_state, paused_reason, shutoff_reason,
-    },
+    error::{Absent, code},
+    protocol::{AddressSource, Domain, DomainInterface, IpAddress, MetadataKind, domain_flags},
     xml::{domain, domain_info, domain_info::Definition},
 };
 
@@ -238,7 +238,9 @@ impl LibvirtHost {
             Err(error) if error.code().is_some() => false,
             Err(error) => return Err(of(&error)),
         };
+        let reason = reason_of(state.state, state.reason).map(str::to_owned);
         let state = state_of(state.state, state.reason);
+        let saved = !state.is_active() && self.has_saved_memory(calls, found).await?;
         let (uuid, name, mark) = (definition.uuid, definition.name, definition.mark);
         Ok(DomainInfo {
             uuid,
@@ -246,6 +248,8 @@ impl LibvirtHost {
             title: definition.title,
             arch: definition.arch,
             state,
+            reason,
+            saved,
             persistent: true,
             autostart,
             files,
@@ -254,6 +258,16 @@ impl LibvirtHost {
             live: state.is_active().then_some(definition.shape),
             xml: live,
         })
+    }
+
+    async fn has_saved_memory(&self, calls: &Calls, found: &Domain) -> PortResult<bool> {
+        let saved = calls.domain_has_managed_save_image(found).await;
+        match saved {
+            Ok(saved) => Ok(saved),
+            // Not every driver of libvirt knows of it.
+            Err(error) if error.code() == Some(code::NO_SUPPORT) => Ok(false),
+            Err(error) => Err(self.of_domain(found.uuid.0, &error)),
+        }
     }
 
     /// The stored definition, which may differ from the live one.
@@ -286,29 +300,4 @@ fn of_card(card: DomainInterface) -> Vec<Lease> {
 
 fn is_absent(error: &crate::Error) -> bool {
     error.libvirt().and_then(|error| error.absent()) == Some(Absent::Domain)
-}
-
-fn state_of(state: i32, reason: i32) -> DomainState {
-    match state {
-        domain_state::PAUSED if reason == paused_reason::STARTING_UP => DomainState::Starting,
-        domain_state::PAUSED | domain_state::PMSUSPENDED => DomainState::Paused,
-        domain_state::SHUTDOWN => DomainState::ShuttingDown,
-        domain_state::SHUTOFF if reason == shutoff_reason::CRASHED => DomainState::Crashed,
-        domain_state::SHUTOFF => DomainState::ShutOff,
-        domain_state::CRASHED => DomainState::Crashed,
-        _ => DomainState::Running,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_domain_that_libvirt_is_starting_is_not_one_that_somebody_suspended() {
-        let suspended_by_a_user = 1;
-        let paused = |reason| state_of(domain_state::PAUSED, reason);
-        assert_eq!(paused(suspended_by_a_user), DomainState::Paused);
-        assert_eq!(paused(paused_reason::STARTING_UP), DomainState::Starting);
-    }
 }

@@ -2,6 +2,7 @@
 
 mod console;
 mod domain;
+mod domain_state;
 mod error;
 mod host;
 mod network;

@@ -175,6 +175,19 @@ impl Calls {
             .map(|on| on == 1)
     }
 
+    /// Whether the memory of a domain that is off was saved (`virsh managedsave`): its next start
+    /// takes it up.
+    ///
+    /// # Errors
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none,
+    /// [`NO_SUPPORT`](crate::code::NO_SUPPORT) of a driver that saves none.
+    pub async fn domain_has_managed_save_image(&self, domain: &Domain) -> Result<bool> {
+        let arguments = (domain, 0_u32);
+        let procedure = Procedure::DomainHasManagedSaveImage;
+        let saved: i32 = self.call(procedure, &arguments).await?;
+        Ok(saved == 1)
+    }
+
     /// Sets a part of a domain's description; `None` removes it. An element needs the prefix (`key`)
     /// and the namespace (`uri`) it is to have; libvirt writes both into it, so that it must not
     /// declare them itself (code 1).

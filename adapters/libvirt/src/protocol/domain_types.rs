@@ -101,10 +101,34 @@ pub mod domain_state {
     pub const PMSUSPENDED: i32 = 7;
 }
 
-/// `virDomainPausedReason`; only what tells one kind of domain from another.
+/// `virDomainPausedReason`; 0 is unknown, 1 somebody's request.
 pub mod paused_reason {
+    /// It is being moved to another host.
+    pub const MIGRATION: i32 = 2;
+    /// It is being saved.
+    pub const SAVE: i32 = 3;
+    /// Its memory is being dumped.
+    pub const DUMP: i32 = 4;
+    /// A disk did not take what the guest wrote, or did not give what it read.
+    pub const IOERROR: i32 = 5;
+    /// Its watchdog went off.
+    pub const WATCHDOG: i32 = 6;
+    /// It went back to a snapshot.
+    pub const FROM_SNAPSHOT: i32 = 7;
+    /// It is on its way down.
+    pub const SHUTTING_DOWN: i32 = 8;
+    /// A snapshot is being made.
+    pub const SNAPSHOT: i32 = 9;
+    /// The guest crashed and is kept so.
+    pub const CRASHED: i32 = 10;
     /// libvirt is starting it, or was when its daemon ended.
     pub const STARTING_UP: i32 = 11;
+    /// It is being moved, and runs elsewhere already.
+    pub const POSTCOPY: i32 = 12;
+    /// Moving it so has failed.
+    pub const POSTCOPY_FAILED: i32 = 13;
+    /// libvirt suspended it for a call of its own and could not let it go on.
+    pub const API_ERROR: i32 = 14;
 }
 
 /// `virDomainShutoffReason`.

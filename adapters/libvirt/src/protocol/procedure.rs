@@ -97,6 +97,8 @@ pub enum Procedure {
     StorageVolUpload = 208,
     /// `virStorageVolDownload`.
     StorageVolDownload = 209,
+    /// `virDomainHasManagedSaveImage`.
+    DomainHasManagedSaveImage = 183,
     /// `virDomainGetState`.
     DomainGetState = 212,
     /// `virDomainUndefineFlags`.

@@ -21,23 +21,31 @@ const SOMETHING_FAILED: &str = "HPL10000E";
 const SILENT: &str =
     "See on the host that virtlogd runs and that the image boots by itself, then `vsiflow retry`.";
 
+/// What is said of a guest that took up its saved memory: it was ready before.
+const TAKEN_UP: &str = "taken up from its saved memory";
+
 impl Watch<'_> {
+    pub(super) async fn taken_up(&self) -> Result<Output, Failure> {
+        self.ready(TAKEN_UP.to_owned()).await
+    }
+
+    async fn ready(&self, ready_line: String) -> Result<Output, Failure> {
+        let started = self.cx.output::<start_domain::Output>("start_domain")?;
+        let (ports, log, begin) = (&self.ports, &self.params.console, started.console);
+        Ok(Output {
+            ready_line,
+            warnings: self.warnings.clone(),
+            console: self.position,
+            console_tail: ready_report::console_tail(ports, log, begin, self.position).await,
+            addresses: Addresses::on(ports)
+                .of(self.params.uuid, &self.params.cards)
+                .await,
+        })
+    }
+
     pub(super) async fn verdict(&self, finding: Finding) -> Result<Output, Failure> {
         if finding.kind == Kind::Ready {
-            let begin = self
-                .cx
-                .output::<start_domain::Output>("start_domain")?
-                .console;
-            let (ports, log) = (&self.ports, &self.params.console);
-            return Ok(Output {
-                ready_line: finding.line,
-                warnings: self.warnings.clone(),
-                console: self.position,
-                console_tail: ready_report::console_tail(ports, log, begin, self.position).await,
-                addresses: Addresses::on(ports)
-                    .of(self.params.uuid, &self.params.cards)
-                    .await,
-            });
+            return self.ready(finding.line).await;
         }
         let line = cut(&finding.line, LINE_KEPT);
         let failure = self.fail(error::BOOT_FATAL, &format!("{} {line}", finding.meaning()));

@@ -89,9 +89,13 @@ impl<'a> Watch<'a> {
 
     pub(super) async fn decide(&mut self) -> Result<Output, Failure> {
         let mut poll = POLL_MIN;
+        let started = self.cx.output::<start_domain::Output>("start_domain")?;
         loop {
             // The state is read before the log: of a guest found off, all it said is there.
             let off = !self.is_active().await?;
+            if started.taken_up && !off {
+                return self.taken_up().await;
+            }
             let read = self.read_all().await?;
             if off {
                 self.finish_line();
