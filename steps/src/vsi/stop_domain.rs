@@ -81,10 +81,12 @@ impl Step for StopDomain {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        match ownership::own_domain(cx, &ports, params.uuid).await? {
-            Some(domain) if domain.state.is_active() => Ok(Observed::Needed),
-            Some(domain) if domain.saved && params.boots_anew => Err(saved(&ports, params.uuid)),
-            _ => Ok(Observed::Present(Output { how: How::Already })),
+        match active(cx, &ports, params.uuid).await? {
+            Some(_) => Ok(Observed::Needed),
+            None => {
+                without_memory(cx, &ports, params).await?;
+                Ok(Observed::Present(Output { how: How::Already }))
+            }
         }
     }
 
@@ -92,14 +94,19 @@ impl Step for StopDomain {
         let ports = self.hosts.host(&params.host).await?;
         ownership::not_behind_host(cx, &ports).await?;
         let how = match active(cx, &ports, params.uuid).await? {
-            None => return Ok(Done::present(Output { how: How::Already })),
+            None => How::Already,
             // A guest that is suspended, or not up yet, hears nothing.
             Some(DomainState::Paused | DomainState::Starting) => end(&ports, params.uuid).await?,
             Some(_) if params.grace_s == 0 => end(&ports, params.uuid).await?,
             Some(_) if shut_down(cx, &ports, params).await? => How::Shutdown,
             Some(_) => end(&ports, params.uuid).await?,
         };
-        Ok(Done::updated(Output { how }))
+        // Somebody may have saved it instead, meanwhile.
+        without_memory(cx, &ports, params).await?;
+        Ok(match how {
+            How::Already => Done::present(Output { how }),
+            _ => Done::updated(Output { how }),
+        })
     }
 }
 
@@ -115,12 +122,24 @@ async fn active(
         .filter(|state| state.is_active()))
 }
 
-/// What the guest had not written to its disks yet is in that memory alone.
-fn saved(ports: &HostPorts, uid: Uuid) -> Failure {
-    error::SAVED_MEMORY
+/// Refuses what was saved with its memory where that would not fit what comes: what the guest had
+/// not written to its disks yet is in that memory alone.
+async fn without_memory(
+    cx: &StepContext,
+    ports: &HostPorts,
+    params: &Params,
+) -> Result<(), Failure> {
+    if !params.boots_anew {
+        return Ok(());
+    }
+    let domain = ownership::own_domain(cx, ports, params.uuid).await?;
+    if !domain.is_some_and(|domain| domain.saved) {
+        return Ok(());
+    }
+    Err(error::SAVED_MEMORY
         .failure("the guest was saved with its memory, which a change of its parts would spoil")
         .on_host(ports.host.name())
-        .of_object(format!("domain {uid}"))
+        .of_object(format!("domain {}", params.uuid)))
 }
 
 /// Whether the guest was down within its grace.
