@@ -59,6 +59,7 @@ impl World {
                         active,
                         prefix,
                         dhcp: true,
+                        lent: Default::default(),
                     },
                 )
             })

@@ -160,6 +160,7 @@ impl DomainPort for SimHost {
             domain.running = Some(domain.spec.clone());
             let log = domain.spec.console_log.clone();
             make_log(state, &log);
+            state.lend();
             Ok(())
         })
         .await
@@ -234,9 +235,10 @@ impl DomainPort for SimHost {
         self.call(Call::look("addresses", object(uuid)), |state, now| {
             self.known(state, uuid)?;
             let networks = state.networks.iter().filter(|(_, network)| !network.dhcp);
+            let networks: Vec<_> = networks.map(|(name, _)| name.clone()).collect();
             let mut all = Vec::new();
-            for (name, network) in networks {
-                all.extend(network::addresses(state, name, &network.prefix, now));
+            for name in networks {
+                all.extend(network::addresses(state, &name, now));
             }
             let domain = state.domains.get(&uuid);
             let nics = domain.map(|domain| domain.spec.nics.as_slice());

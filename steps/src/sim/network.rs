@@ -1,5 +1,7 @@
 //! The networks of a simulated host.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 
 use super::{SimHost, State, host::Call};
@@ -27,7 +29,7 @@ impl NetworkPort for SimHost {
             Call::look("leases", object.clone()),
             |state, now| match state.networks.get(name) {
                 Some(network) if network.active && !network.dhcp => Ok(Vec::new()),
-                Some(network) if network.active => Ok(addresses(state, name, &network.prefix, now)),
+                Some(network) if network.active => Ok(addresses(state, name, now)),
                 Some(_) => Err(self.error(PortErrorKind::NetworkInactive, &object, "not active")),
                 None => Err(self.error(PortErrorKind::NetworkMissing, &object, "no such network")),
             },
@@ -36,18 +38,66 @@ impl NetworkPort for SimHost {
     }
 }
 
+impl State {
+    /// Gives each card on a network an address of its own; one that has one keeps it for as long as
+    /// its domain is defined.
+    pub(super) fn lend(&mut self) {
+        for (name, network) in &mut self.networks {
+            let domains = self.domains.values();
+            let nics = domains.flat_map(|domain| &domain.spec.nics);
+            let nics = nics.filter(|nic| nic.network == *name);
+            let macs: BTreeSet<_> = nics.map(|nic| nic.mac.clone()).collect();
+            network.lent.retain(|mac, _| macs.contains(mac));
+            let lent: BTreeSet<_> = network.lent.values().copied().collect();
+            let free = (0..).filter(|number| !lent.contains(number));
+            let new = macs
+                .into_iter()
+                .filter(|mac| !network.lent.contains_key(mac));
+            let new: Vec<_> = new.zip(free).collect();
+            network.lent.extend(new);
+        }
+    }
+
+    /// Whether each card on a network has an address.
+    fn has_lent(&self, network: &str) -> bool {
+        let lent = self.networks.get(network).map(|network| &network.lent);
+        let nics = self.domains.values().flat_map(|domain| &domain.spec.nics);
+        let mut nics = nics.filter(|nic| nic.network == network);
+        nics.all(|nic| lent.is_some_and(|lent| lent.contains_key(&nic.mac)))
+    }
+}
+
+/// So many guests have addresses that begin alike.
+const ALIKE: u32 = 253;
+
+/// An address of a network, by its number.
+fn address(prefix: &str, number: u32) -> String {
+    let (block, last) = (number / ALIKE, number % ALIKE);
+    let (net, third) = prefix.rsplit_once('.').unwrap_or(("10.0", prefix));
+    let third = third.parse::<u32>().unwrap_or_default();
+    let third = third.saturating_add(block) % 256;
+    format!("{net}.{third}.{}", last.saturating_add(2))
+}
+
 /// The addresses of the guests on a network.
-pub(super) fn addresses(state: &State, network: &str, prefix: &str, now: u64) -> Vec<Lease> {
+pub(super) fn addresses(state: &mut State, network: &str, now: u64) -> Vec<Lease> {
+    // A guest may run since before its address was written down.
+    if !state.has_lent(network) {
+        state.lend();
+    }
+    let Some(own) = state.networks.get(network) else {
+        return Vec::new();
+    };
     let mut leases = Vec::new();
-    for (index, domain) in state.domains.values().enumerate() {
+    for domain in state.domains.values() {
         let Some(live) = domain.live.as_ref().filter(|live| live.has_network(now)) else {
             continue;
         };
         for nic in domain.spec.nics.iter().filter(|nic| nic.network == network) {
-            let last = index.saturating_add(2) % 254;
+            let number = own.lent.get(&nic.mac).copied().unwrap_or_default();
             leases.push(Lease {
                 mac: nic.mac.clone(),
-                ip: format!("{prefix}.{last}"),
+                ip: address(&own.prefix, number),
                 hostname: live.hostname.clone(),
             });
         }

@@ -110,6 +110,9 @@ pub struct Network {
     /// Whether the host gives them away itself.
     #[serde(default = "yes")]
     pub dhcp: bool,
+    /// The number of the address that each card got, by its MAC address.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lent: BTreeMap<String, u32>,
 }
 
 fn yes() -> bool {
@@ -196,6 +199,7 @@ impl State {
         let network = Network {
             active: true,
             prefix: "192.168.122".to_owned(),
+            lent: BTreeMap::new(),
             dhcp: true,
         };
         Self {

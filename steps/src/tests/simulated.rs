@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    ports::{ConsolePosition, DomainState, contract},
+    ports::{ConsolePosition, DomainState, NetworkPort as _, contract},
     sim::Content,
 };
 
@@ -95,4 +95,51 @@ async fn a_panicking_guest_ends_as_crashed() {
         .unwrap()
         .unwrap();
     assert_eq!(domain.state, DomainState::Crashed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_keeps_its_address_whoever_comes_before_it_and_no_other_gets_it() {
+    let world = World::new().await;
+    world.provision().await.unwrap();
+    let sim = world.sim().await;
+    let (networks, domains) = (sim.clone(), world.ports().await.domains);
+    let leases = || async { networks.leases("default").await.unwrap() };
+    let [first] = leases().await.try_into().unwrap();
+    let other = Uuid::nil();
+    sim.with(|state| {
+        let mut domain = state.domains[&world.uuid].clone();
+        domain.spec.uuid = other;
+        domain.spec.disks.clear();
+        domain.running = Some(domain.spec.clone());
+        domain.spec.nics[0].mac = "52:54:00:00:00:01".to_owned();
+        state.domains.insert(other, domain);
+    })
+    .await;
+    domains.destroy(world.uuid).await.unwrap();
+    let [second] = leases().await.try_into().unwrap();
+    domains.start(world.uuid).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let mut ips: Vec<_> = leases().await.into_iter().map(|lease| lease.ip).collect();
+    ips.sort();
+    assert_eq!(ips, [first.ip, second.ip]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_guests_have_an_address_each() {
+    let world = World::new().await;
+    world.provision().await.unwrap();
+    let sim = world.sim().await;
+    sim.with(|state| {
+        for number in 0..600_u32 {
+            let mut domain = state.domains[&world.uuid].clone();
+            domain.spec.nics[0].mac =
+                format!("52:54:00:00:{:02x}:{:02x}", number >> 8, number & 255);
+            let uuid = Uuid::from_u128(number.into());
+            state.domains.insert(uuid, domain);
+        }
+    })
+    .await;
+    let leases = sim.leases("default").await.unwrap();
+    let ips: std::collections::BTreeSet<_> = leases.into_iter().map(|lease| lease.ip).collect();
+    assert_eq!(ips.len(), 601);
 }
