@@ -6,7 +6,7 @@ use vsiflow_engine::model::Precedence;
 use super::{
     Fleet, FleetError,
     apply::{Applied, Change, matching, turn},
-    change::Draft,
+    change::{Contract, Draft},
     disks::DiskIds,
     index::Known,
     keep::Wishes,
@@ -77,10 +77,12 @@ impl<'a> Batch<'a> {
 
     async fn change(&mut self, vsi: ResolvedVsi, known: &Known) -> Result<Applied, FleetError> {
         let mut applied = Applied::of(&vsi, Some(known.entity.clone()), Change::Configured);
-        if !self.dry {
-            applied.contract_put_back = self.fleet.put_contract_back(&vsi, known).await?;
-        }
         let draft = self.fleet.draft(&vsi, known).await?;
+        if let (Contract::Lost(name), false) = (&draft.contract, self.dry) {
+            let contract = vsi.contract.clone();
+            self.fleet.secrets.put_back(name, contract).await?;
+            applied.contract_put_back = true;
+        }
         let waiting = known.wanted.proposed.is_some();
         applied.fields = draft.asked.clone();
         applied.plan = draft.plan.clone();
@@ -100,7 +102,7 @@ impl<'a> Batch<'a> {
             return Ok(applied);
         }
         match applied.awaits_approval {
-            true => self.propose(vsi, known).await?,
+            true => self.propose(vsi, known, &draft).await?,
             false => self.wish(vsi, known, &draft).await?,
         }
         Ok(applied)
@@ -137,9 +139,13 @@ impl<'a> Batch<'a> {
     }
 
     /// It stays what it is, and keeps in mind what it is to be.
-    async fn propose(&mut self, vsi: ResolvedVsi, known: &Known) -> Result<(), FleetError> {
-        let draft = self.fleet.draft(&vsi, known).await?;
-        let proposed = self.merged(vsi, known, &draft).await?;
+    async fn propose(
+        &mut self,
+        vsi: ResolvedVsi,
+        known: &Known,
+        draft: &Draft,
+    ) -> Result<(), FleetError> {
+        let proposed = self.merged(vsi, known, draft).await?;
         let mut wanted = WantedVsi {
             power: known.power(),
             before: known.history(),
@@ -167,7 +173,9 @@ impl<'a> Batch<'a> {
     ) -> Result<WantedVsi, FleetError> {
         let missing = vsi.missing.clone();
         let uid = known.wanted.uid;
-        let mut kept = self.fleet.keep(vsi, uid, Some(known), &self.disks).await?;
+        let contract = draft.contract.name().cloned();
+        let mut kept = self.fleet.keep(vsi, uid, contract, &self.disks).await?;
+        kept.adopted.clone_from(&known.wanted.adopted);
         kept.vsi.uid = draft.wanted.vsi.uid;
         // A disk whose document is away is known from before.
         let mut disks = known.wanted.disks.clone();

@@ -38,6 +38,30 @@ pub(super) struct Draft {
     pub(super) asked: Vec<Change>,
     /// What it takes.
     pub(super) plan: Plan,
+    /// Where its contract is kept.
+    pub(super) contract: Contract,
+}
+
+/// Where the contract of a document is kept, if it is.
+#[derive(Clone, Debug)]
+pub(super) enum Contract {
+    /// In this secret.
+    Kept(Name),
+    /// The one that was asked for last is lost, and nobody can tell any more whether it was
+    /// another: this one takes its place.
+    Lost(Name),
+    /// Nowhere yet.
+    New,
+}
+
+impl Contract {
+    /// The secret that is to hold it.
+    pub(super) fn name(&self) -> Option<&Name> {
+        match self {
+            Self::Kept(name) | Self::Lost(name) => Some(name),
+            Self::New => None,
+        }
+    }
 }
 
 impl Fleet {
@@ -50,14 +74,14 @@ impl Fleet {
         let last = known.asked_last();
         let mut desired = vsi.desired.clone();
         desired.uid = last.vsi.uid;
-        let contract = self.kept_contract(vsi, known).await?;
+        let contract = self.contract(vsi, known).await?;
         let powered = desired.power_state != last.vsi.power_state;
         let power = known.power().filter(|_| !powered);
         let restart = restart(&desired, known, power);
         let macs = parts::macs_of(&known.wanted, &desired.networks);
         let wanted = WantedVsi {
             uid: known.wanted.uid,
-            contract: contract.unwrap_or_else(|| Name::of(NEW)),
+            contract: contract.name().cloned().unwrap_or_else(|| Name::of(NEW)),
             image_credentials: last.image_credentials.clone(),
             retired: Vec::new(),
             disks: known.wanted.disks.clone(),
@@ -86,6 +110,7 @@ impl Fleet {
             wanted,
             asked,
             plan,
+            contract,
         })
     }
 
@@ -102,16 +127,12 @@ impl Fleet {
             .unwrap_or_default()
     }
 
-    /// The secret that holds this very contract already.
-    pub(super) async fn kept_contract(
-        &self,
-        vsi: &ResolvedVsi,
-        known: &Known,
-    ) -> Result<Option<Name>, FleetError> {
+    /// Where this very contract is kept. One that is lost must not look like a change.
+    async fn contract(&self, vsi: &ResolvedVsi, known: &Known) -> Result<Contract, FleetError> {
         let last = &known.asked_last().contract;
-        // One that cannot be read, or is lost, says nothing: it must not look like a change.
         match self.secrets.recognise(last, &vsi.contract).await {
-            Ok(true) | Err(SecretError::Missing(_)) => return Ok(Some(last.clone())),
+            Ok(true) => return Ok(Contract::Kept(last.clone())),
+            Err(SecretError::Missing(_)) => return Ok(Contract::Lost(last.clone())),
             Ok(false) => {}
             Err(error) => return Err(error.into()),
         }
@@ -121,26 +142,10 @@ impl Fleet {
         for name in earlier.chain([&known.wanted.contract]).filter(stays) {
             let same = self.secrets.recognise(name, &vsi.contract).await;
             if same.unwrap_or(false) {
-                return Ok(Some(name.clone()));
+                return Ok(Contract::Kept(name.clone()));
             }
         }
-        Ok(None)
-    }
-
-    /// Keeps the document's contract again where the one that was asked for last is lost: nobody can
-    /// tell any more whether it was another. Whether that was so.
-    pub(super) async fn put_contract_back(
-        &self,
-        vsi: &ResolvedVsi,
-        known: &Known,
-    ) -> Result<bool, FleetError> {
-        let last = &known.asked_last().contract;
-        match self.secrets.recognise(last, &vsi.contract).await {
-            Err(SecretError::Missing(_)) => {}
-            other => return other.map(|_| false).map_err(Into::into),
-        }
-        self.secrets.put_back(last, vsi.contract.clone()).await?;
-        Ok(true)
+        Ok(Contract::New)
     }
 
     async fn same_credentials(&self, vsi: &ResolvedVsi, last: &WantedVsi) -> bool {

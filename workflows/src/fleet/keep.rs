@@ -11,7 +11,7 @@ use vsiflow_engine::{
     workflow::Wish,
 };
 
-use super::{Fleet, FleetError, disks::DiskIds, index::Known};
+use super::{Fleet, FleetError, disks::DiskIds};
 use crate::{
     spec::{HostSettings, ResolvedVsi},
     wanted::{WantedHost, WantedVsi, host_entity, kind},
@@ -73,20 +73,17 @@ impl Fleet {
         Ok(())
     }
 
-    /// Puts what is secret where secrets are kept; the rest is what is wanted.
+    /// Puts what is secret where secrets are kept, but a contract that is kept already; the rest is
+    /// what is wanted.
     pub(super) async fn keep(
         &self,
         vsi: ResolvedVsi,
         uid: Uuid,
-        known: Option<&Known>,
+        contract: Option<Name>,
         disks: &DiskIds,
     ) -> Result<WantedVsi, FleetError> {
-        let kept = match known {
-            Some(known) => self.kept_contract(&vsi, known).await?,
-            None => None,
-        };
-        let contract = match kept {
-            Some(kept) => kept,
+        let contract = match contract {
+            Some(contract) => contract,
             None => self.secrets.put(vsi.contract).await?,
         };
         let image_credentials = match vsi.image_url {
@@ -117,7 +114,7 @@ impl Fleet {
             lacking: vsi.lacking,
             restore: false,
             macs: Vec::new(),
-            adopted: known.and_then(|known| known.wanted.adopted.clone()),
+            adopted: None,
             bore: None,
             unknown: BTreeSet::new(),
         })
