@@ -167,6 +167,11 @@ pub(super) fn is_going(state: &EntityState) -> bool {
 }
 
 impl Applied {
+    /// What people are told of the references whose documents are away.
+    pub fn told_missing(&self) -> impl Iterator<Item = String> {
+        self.missing.iter().map(|missing| missing::words(missing))
+    }
+
     pub(super) fn of(vsi: &ResolvedVsi, entity: Option<EntityId>, change: Change) -> Self {
         Self {
             kind: kind::VSI,

@@ -6,7 +6,7 @@ use vsiflow_engine::{
     model::{EventKind, Failure, Name, NodeState, RunState, Timestamp},
 };
 
-use super::{index::Known, object::rfc3339};
+use super::{index::Known, missing, object::rfc3339};
 use crate::{drift, phase::Phase, plan::Plan};
 
 /// Something that holds, does not, or is not known.
@@ -82,8 +82,7 @@ pub(super) fn of(
         conditions.push(make("UpdateApproved", false, "AwaitingApproval", &message));
     }
     if !known.wanted.missing.is_empty() {
-        let missing = known.wanted.missing.join(", ");
-        let message = format!("there is no document of {missing}; what it gave stays as it is");
+        let message = missing::words(&known.wanted.missing.join(", "));
         conditions.push(make("ReferencesResolved", false, "Missing", &message));
     }
     for (name, nodes) in NODES {

@@ -4,6 +4,11 @@
 use super::{disks::DiskIds, index::Known};
 use crate::spec::{DesiredDisk, DesiredVsi, References, ResolvedVsi, desired::DiskOrigin};
 
+/// What people are told of references whose documents are away.
+pub(super) fn words(of_what: &str) -> String {
+    format!("there is no document of {of_what}; what it gave stays as it is")
+}
+
 /// The VSI with what it had from references that are away now. What a document that is there does
 /// not give any more, and what a VSI that selects nothing had, is given up.
 pub(super) fn kept(vsi: &ResolvedVsi, known: &Known, there: &References) -> ResolvedVsi {

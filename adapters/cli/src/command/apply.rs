@@ -150,10 +150,8 @@ fn say(applied: &Applied, note: &str) {
              taken for it"
         ));
     }
-    for missing in &applied.missing {
-        output::warning(&format!(
-            "vsi/{label}: there is no document of {missing}; what it gave stays as it is"
-        ));
+    for missing in applied.told_missing() {
+        output::warning(&format!("vsi/{label}: {missing}"));
     }
 }
 

@@ -15,10 +15,8 @@ pub(crate) fn text(planned: &[Applied]) {
         let label = work::label(&one.namespace, &one.name);
         line(&format!("{}/{label} {}", one.kind, headline(one)));
         changes(&one.plan);
-        for missing in &one.missing {
-            warning(&format!(
-                "vsi/{label}: there is no document of {missing}; what it gave stays as it is"
-            ));
+        for missing in one.told_missing() {
+            warning(&format!("vsi/{label}: {missing}"));
         }
     }
     line(&summary(planned));
