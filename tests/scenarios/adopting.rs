@@ -77,7 +77,16 @@ fn what_the_operator_before_left_is_adopted_without_a_restart_and_its_documents_
     assert_eq!(vsiflow.phase("taken"), "Running");
     assert_eq!(inventory(&vsiflow, UID)["owner"], "Owned");
     assert_eq!(inventory(&vsiflow, &boot)["belongsTo"], "vsi/taken");
-    vsiflow.run(&["adopt", UID]).exits(0);
+    let managed = format!("domain {UID} is managed already, as vsi/taken");
+    vsiflow.run(&["adopt", UID]).exits(0).says(&managed);
+    vsiflow.run(&["adopt", UID, "--as", "taken"]).exits(0);
+    for other in [["--as", "other"], ["--namespace", "other"]] {
+        let ran = vsiflow.run(&[&["adopt", UID], &other[..]].concat());
+        ran.exits(4)
+            .says("VSI0710")
+            .says("it is managed already, as vsi/taken, and keeps that name");
+    }
+    vsiflow.run(&["adopt", UID, "--as", "Not a name"]).exits(2);
     vsiflow.run(&["get", "--refresh"]).exits(0);
     let conditions = vsiflow.vsi("taken")["status"]["conditions"].to_string();
     assert!(!conditions.contains("Drift"), "{conditions}");
@@ -234,4 +243,22 @@ fn defect_20_disks_of_an_adopted_vsi_keep_the_order_in_which_they_stand() {
     assert_eq!(paths(), standing);
     vsiflow.run(&["restart", "web"]).exits(0);
     assert_eq!(paths(), standing);
+}
+
+#[test]
+fn a_domain_is_not_adopted_under_the_name_of_another_vsi() {
+    let vsiflow = made_by_another();
+    without_mark(&vsiflow);
+    vsiflow.apply(Vsi::named("web"), &[]).exits(0);
+    // The domain's title says the same name.
+    vsiflow
+        .run(&["adopt", UID])
+        .exits(4)
+        .says("VSI0710")
+        .says("another VSI is vsi/web")
+        .says("--as");
+    vsiflow
+        .run(&["adopt", UID, "--as", "second"])
+        .exits(0)
+        .says("vsi/second is adopted");
 }

@@ -1,5 +1,7 @@
 //! Takes domains that are there into management, without touching their guests.
 
+mod naming;
+
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
@@ -43,6 +45,15 @@ pub struct Adopting {
     pub force: bool,
 }
 
+/// What became of a domain that was to be adopted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Adoption {
+    /// Its adoption began, as this entity.
+    Begun(EntityId),
+    /// It is managed already, as this entity: nothing was done.
+    Managed(EntityId),
+}
+
 /// A domain as a look for adoption found it.
 struct Found {
     domain: DomainInfo,
@@ -60,9 +71,9 @@ impl Fleet {
     /// what this journal goes on from.
     ///
     /// # Errors
-    /// When the host cannot be asked or has no such domain, when it is another journal's, or the
-    /// journal fails.
-    pub async fn adopt(&self, what: Adopting, by: By) -> Result<EntityId, FleetError> {
+    /// When the host cannot be asked or has no such domain, when it is another journal's, when it is
+    /// to have a name that it cannot have, or the journal fails.
+    pub async fn adopt(&self, what: Adopting, by: By) -> Result<Adoption, FleetError> {
         self.may_act()?;
         let (host, mut wishes) = (what.host.id(), Wishes::default());
         self.host_wish(what.host.clone(), &mut wishes).await?;
@@ -71,8 +82,8 @@ impl Fleet {
         let domain = named(&ports, &what.domain).await?;
         let uid = domain.uuid;
         let entity = vsi_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
-        let known = self.known().await?;
-        let known = known.into_iter().find(|known| known.entity == entity);
+        let all = self.known().await?;
+        let known = all.iter().find(|known| known.entity == entity);
         let known = known.filter(|known| !known.is_deleted());
         let behind = self
             .verdict(&entity)
@@ -80,19 +91,24 @@ impl Fleet {
         let ours = |mark: &OwnerMark| mark.journal == *self.journal_id;
         match &domain.mark {
             Some(mark) if !ours(mark) && !what.force => return Err(anothers(&ports, uid, mark)),
-            Some(mark) if ours(mark) && known.is_some() && !behind && !self.is_ahead(&domain) => {
-                return Ok(entity);
-            }
             _ => {}
         }
+        match known {
+            Some(known) => naming::is_kept(&what, known)?,
+            None => naming::is_free(&what, &domain, &all)?,
+        }
+        let is_marked = domain.mark.as_ref().is_some_and(ours);
+        if is_marked && known.is_some() && !behind && !self.is_ahead(&domain) {
+            return Ok(Adoption::Managed(entity));
+        }
         let found = self.found(&ports, domain).await?;
-        let wanted = self.adopted(&what, &host, found, known.as_ref()).await?;
+        let wanted = self.adopted(&what, &host, found, known).await?;
         let mut wishes = Wishes::default();
         let (workflow, precedence) = (adopt_vsi::NAME, Precedence::Supersede);
-        let made_from = known.as_ref().and_then(Known::made_from);
+        let made_from = known.and_then(Known::made_from);
         wishes.add(entity.clone(), workflow, precedence, &wanted, made_from)?;
         self.record(wishes, by).await?;
-        Ok(entity)
+        Ok(Adoption::Begun(entity))
     }
 
     /// Whether a newer copy of this journal touched the domain.
@@ -310,18 +326,10 @@ fn stands(vsi: DesiredVsi, found: &Found, known: &Known) -> DesiredVsi {
 }
 
 fn desired(what: &Adopting, host: &str, found: &Found) -> DesiredVsi {
-    let title = found
-        .domain
-        .title
-        .as_deref()
-        .and_then(|title| title.split_once('/'));
-    let (namespace, name) = match title {
-        Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
-        None => ("default".to_owned(), found.domain.uuid.to_string()),
-    };
+    let (namespace, name) = naming::of(what, &found.domain);
     DesiredVsi {
-        namespace: what.namespace.clone().unwrap_or(namespace),
-        name: what.name.clone().unwrap_or(name),
+        namespace,
+        name,
         uid: Some(found.domain.uuid),
         labels: Default::default(),
         host: host.to_owned(),

@@ -45,7 +45,7 @@ mod watch;
 
 use std::sync::Arc;
 
-pub use adopt::Adopting;
+pub use adopt::{Adopting, Adoption};
 pub use apply::{Applied, Change};
 pub use approve::Proposal;
 pub use conditions::Condition;

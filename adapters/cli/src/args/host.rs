@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use vsiflow_workflows::spec::meta::{check_label, check_subdomain};
 
 use super::{
     Format, WaitArgs,
@@ -104,14 +105,22 @@ pub(crate) struct AdoptArgs {
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
     pub(crate) files: Vec<PathBuf>,
     /// The name that the VSI gets; that of the domain's title, or its UUID, where none is given.
-    #[arg(long = "as", value_name = "NAME")]
+    #[arg(long = "as", value_name = "NAME", value_parser = name)]
     pub(crate) name: Option<String>,
     /// The namespace that the VSI gets; that of the domain's title where none is given.
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = namespace)]
     pub(crate) namespace: Option<String>,
     /// Take a domain that belongs to another journal: nobody works with that one any more.
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    check_subdomain(text).map(|()| text.to_owned())
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    check_label(text).map(|()| text.to_owned())
 }

@@ -1,6 +1,6 @@
 //! `adopt`: takes domains that are there into management, as they stand.
 
-use vsiflow_workflows::fleet::Adopting;
+use vsiflow_workflows::fleet::{Adopting, Adoption};
 
 use super::{Outcome, host};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     args::{AdoptArgs, Common, HostArgs},
     compose::App,
     exit::{Exit, Problem},
-    work,
+    output, work,
 };
 
 pub(super) async fn run(common: &Common, args: AdoptArgs) -> Outcome {
@@ -23,7 +23,7 @@ pub(super) async fn run(common: &Common, args: AdoptArgs) -> Outcome {
         files: args.files.clone(),
     };
     let settings = host::one(&app, common, &at).await?;
-    let mut entities = Vec::new();
+    let (mut entities, mut managed) = (Vec::new(), Vec::new());
     for domain in &args.domains {
         let what = Adopting {
             host: settings.clone(),
@@ -32,7 +32,17 @@ pub(super) async fn run(common: &Common, args: AdoptArgs) -> Outcome {
             name: args.name.clone(),
             force: args.force,
         };
-        entities.push(app.fleet.adopt(what, actor::by(&common.reason)).await?);
+        match app.fleet.adopt(what, actor::by(&common.reason)).await? {
+            Adoption::Begun(entity) => entities.push(entity),
+            Adoption::Managed(entity) => managed.push(entity),
+        }
+    }
+    for target in work::targets_of(&app, &managed).await? {
+        let uid = target.entity.id();
+        output::line(&format!(
+            "domain {uid} is managed already, as {}",
+            target.shown()
+        ));
     }
     let targets = work::targets_of(&app, &entities).await?;
     work::tell_recorded(&app, &args.wait, &targets, "is to be adopted");
