@@ -48,11 +48,8 @@ pub async fn removable(
     ownership::none_ahead(cx, ports, &domains)?;
     for domain in &domains {
         if names(ports, domain, &volume).await? && !is_idle_owner(cx, domain, doomed.owner) {
-            return Err(in_use(
-                ports,
-                &volume,
-                &format!("domain {} names it", domain.name),
-            ));
+            let why = format!("{} names it", ownership::called(cx, domain));
+            return Err(in_use(ports, &volume, &why));
         }
     }
     no_overlay(ports, &volume).await?;

@@ -29,6 +29,15 @@ pub fn is_ours(cx: &StepContext, domain: &DomainInfo, uid: Uuid) -> bool {
     domain.uuid == uid && domain.mark.as_ref().is_some_and(ours)
 }
 
+/// What people know a domain by: a VSI of ours by namespace and name, any other by its own name.
+pub fn called(cx: &StepContext, domain: &DomainInfo) -> String {
+    let name = &domain.name;
+    match &domain.title {
+        Some(title) if is_ours(cx, domain, domain.uuid) => format!("VSI {title} (domain {name})"),
+        _ => format!("domain {name}"),
+    }
+}
+
 /// The VSI's own domain; `None` where the host has none of that UUID.
 ///
 /// # Errors

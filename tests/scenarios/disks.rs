@@ -205,7 +205,7 @@ fn defect_08_a_data_disk_that_a_domain_uses_is_not_deleted() {
         .run(&["delete", "disk/data"])
         .exits(4)
         .says("VSI0210")
-        .says("names it");
+        .says("the volume is in use: VSI default/web (domain ");
     assert_eq!(disk(&vsiflow, "data")["status"]["phase"], "Deleting");
     assert_eq!(vsiflow.phase("web"), "Running");
     vsiflow.run(&["stop", "web"]).exits(0);
@@ -276,7 +276,7 @@ fn a_reference_goes_to_one_vsi_at_a_time() {
         .apply(vsi("second"), &[])
         .exits(4)
         .says("VSI0210")
-        .says("has it");
+        .says("the volume is in use: VSI default/first (domain ");
     assert_eq!(vsiflow.phase("second"), "Blocked");
     let ready = &vsiflow.vsi("second")["status"]["conditions"][0];
     assert_eq!(

@@ -11,7 +11,7 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    error, guards,
+    error, guards, ownership,
     ports::{
         DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey,
         VolumeSpec,
@@ -112,7 +112,7 @@ impl Step for AttachDataDisks {
                 None => return Ok(Observed::Needed),
             }
         }
-        Ok(Observed::Present(gather(&ports, params, found).await?))
+        Ok(Observed::Present(gather(cx, &ports, params, found).await?))
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
@@ -124,7 +124,7 @@ impl Step for AttachDataDisks {
                 None => make(&ports, disk).await?,
             });
         }
-        Ok(Done::created(gather(&ports, params, all).await?))
+        Ok(Done::created(gather(cx, &ports, params, all).await?))
     }
 }
 
@@ -169,6 +169,7 @@ async fn make(ports: &HostPorts, disk: &Disk) -> Result<VolumeInfo, Failure> {
 }
 
 async fn gather(
+    cx: &StepContext,
     ports: &HostPorts,
     params: &Params,
     volumes: Vec<VolumeInfo>,
@@ -176,7 +177,7 @@ async fn gather(
     let domains = ports.domains.domains().await?;
     let mut disks = Vec::new();
     for (volume, serial) in volumes.into_iter().zip(serials(&params.disks)) {
-        unused(ports, params.uuid, &domains, &volume).await?;
+        unused(cx, ports, params.uuid, &domains, &volume).await?;
         let format = true_format(ports, &volume)?;
         disks.push(Attached {
             path: volume.path,
@@ -188,6 +189,7 @@ async fn gather(
 }
 
 async fn unused(
+    cx: &StepContext,
     ports: &HostPorts,
     own: Uuid,
     domains: &[DomainInfo],
@@ -195,13 +197,13 @@ async fn unused(
 ) -> Result<(), Failure> {
     for domain in domains.iter().filter(|domain| domain.uuid != own) {
         let holds = match (domain.state.is_active(), &domain.mark) {
-            (true, _) => "the running domain",
+            (true, _) => "runs and has it",
             // Of any vsiflow: it would write to it as soon as it is started.
-            (false, Some(_)) => "another VSI's domain, which is off,",
+            (false, Some(_)) => "is off, and has it",
             (false, None) => continue,
         };
         if guards::names(ports, domain, volume).await? {
-            let why = format!("{holds} {} has it", domain.name);
+            let why = format!("{} {holds}", ownership::called(cx, domain));
             return Err(guards::in_use(ports, volume, &why));
         }
     }

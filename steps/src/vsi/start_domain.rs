@@ -12,7 +12,7 @@ use vsiflow_engine::{
 
 use super::starting;
 use crate::{
-    error,
+    error, ownership,
     ports::{ConsolePosition, DiskSource, DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeKey},
 };
 
@@ -111,7 +111,7 @@ impl Step for StartDomain {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let domain = defined(cx, &ports, params.uuid).await?;
-        alone_on_its_disks(&ports, &domain).await?;
+        alone_on_its_disks(cx, &ports, &domain).await?;
         let position = ports.console.end(&params.console).await?;
         let boot_id = ports.host.facts().await?.boot_id;
         let note = Note {
@@ -162,7 +162,11 @@ const OWN_DISKS: usize = 2;
 
 /// No guest is started on a disk that another one writes to. QEMU's own lock holds that from here
 /// until both run.
-async fn alone_on_its_disks(ports: &HostPorts, domain: &DomainInfo) -> Result<(), Failure> {
+async fn alone_on_its_disks(
+    cx: &StepContext,
+    ports: &HostPorts,
+    domain: &DomainInfo,
+) -> Result<(), Failure> {
     let disks = &domain.stored.disks;
     if disks.len() <= OWN_DISKS {
         return Ok(());
@@ -176,7 +180,7 @@ async fn alone_on_its_disks(ports: &HostPorts, domain: &DomainInfo) -> Result<()
             _ => None,
         });
         if let Some(path) = shared {
-            let message = format!("the running domain {} has {path}", other.name);
+            let message = format!("{} runs and has {path}", ownership::called(cx, other));
             return Err(error::IN_USE
                 .failure(message)
                 .on_host(ports.host.name())
