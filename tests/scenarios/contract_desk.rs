@@ -115,3 +115,42 @@ fn a_certificate_that_ends_soon_is_warned_of_at_the_desk_and_before_the_boot() {
         .says("VSI0408")
         .says("days left (line 7)");
 }
+
+#[test]
+fn the_contracts_of_manifests_are_checked_as_those_of_files_are() {
+    let vsiflow = Vsiflow::simulated();
+    let good = Vsi::named("web").to_string();
+    let bad = good
+        .replace("name: web", "name: bad")
+        .replace("workload", "wrkload");
+    vsiflow.write("web.yaml", &good);
+    vsiflow
+        .run(&["contract", "check", "web.yaml"])
+        .exits(0)
+        .says("web.yaml, contract of default/web: ")
+        .keeps_quiet_about("VSI0402");
+    vsiflow.write("both.yaml", &format!("{good}---\n{bad}"));
+    vsiflow
+        .run(&["contract", "check", "both.yaml"])
+        .exits(1)
+        .says("both.yaml, contract of default/bad: error[VSI0402]");
+    let both = vsiflow.run(&["contract", "check", "both.yaml", "-o", "json"]);
+    let both = both.exits(1).json();
+    let oks: Vec<_> = [0, 1].map(|at| both["items"][at]["ok"].clone()).into();
+    assert_eq!(oks, [true, false]);
+    vsiflow.write(
+        "host.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
+    );
+    vsiflow
+        .run(&["contract", "check", "host.yaml"])
+        .exits(2)
+        .says("VSI0808")
+        .says("none of them has a contract")
+        .says("HyperProtectContainerRuntimeOnPrem");
+    vsiflow.write("typo.yaml", &good.replace("imageURL", "imageUrl"));
+    vsiflow
+        .run(&["contract", "check", "typo.yaml"])
+        .exits(2)
+        .says("imageURL");
+}

@@ -1,23 +1,22 @@
 //! `contract check` and `contract encrypt`: at the user's desk, without state or host.
 
-use std::{io::Read as _, path::Path, time::SystemTime};
+mod source;
+
+use std::{path::Path, time::SystemTime};
 
 use serde::Serialize;
 use vsiflow_steps::{
     contract::{self, Finding, Given, Key, KeyFault, Report, Severity, SignatureState, SigningKey},
     error,
 };
-use zeroize::Zeroizing;
 
+use self::source::{Source, read, shown};
 use super::Outcome;
 use crate::{
     args::{ContractCheckArgs, ContractCommand, ContractEncryptArgs, Format},
     exit::{Exit, Problem},
     output,
 };
-
-/// The largest file that is read: a contract or a key has a few kilobytes.
-const FILE_MAX: u64 = 8 * 1024 * 1024;
 
 pub(super) fn run(command: ContractCommand) -> Outcome {
     match command {
@@ -29,12 +28,12 @@ pub(super) fn run(command: ContractCommand) -> Outcome {
 /// A report as JSON has it. The names of its keys are stable.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Checked<'a> {
+struct Checked {
     file: String,
     ok: bool,
     days_left: Option<u64>,
     #[serde(flatten)]
-    report: &'a Report,
+    report: Report,
 }
 
 fn check(args: &ContractCheckArgs) -> Outcome {
@@ -44,32 +43,37 @@ fn check(args: &ContractCheckArgs) -> Outcome {
         (None, Some(path)) => Some(key(path, Key::read_certificate)?),
         (None, None) => None,
     };
-    let contract = read(&args.file)?;
     let given = Given {
         key,
         now: Some(now),
     };
-    let report = contract::inspect(&contract, &given);
-    let file = shown(&args.file);
-    let days_left = report
-        .certificate
-        .and_then(|lifetime| lifetime.days_left(now));
+    let sources = source::contracts(&args.file)?;
+    let checked = sources.iter().map(|source| checked(source, &given, now));
+    let checked: Vec<_> = checked.collect();
     match args.output {
-        Some(format @ (Format::Json | Format::Yaml)) => {
-            let checked = Checked {
-                file,
-                ok: !report.has_errors(),
-                days_left,
-                report: &report,
-            };
-            output::print(&checked, format)?;
-        }
-        _ => tell(&file, &report, days_left),
+        Some(format @ (Format::Json | Format::Yaml)) => match checked.as_slice() {
+            [one] => output::print(one, format)?,
+            all => output::print(&output::list(all), format)?,
+        },
+        _ => checked
+            .iter()
+            .for_each(|one| tell(&one.file, &one.report, one.days_left)),
     }
-    Ok(match report.has_errors() {
-        true => Exit::Failed,
-        false => Exit::Done,
+    Ok(match checked.iter().all(|one| one.ok) {
+        true => Exit::Done,
+        false => Exit::Failed,
     })
+}
+
+fn checked(source: &Source, given: &Given, now: SystemTime) -> Checked {
+    let report = contract::inspect(&source.contract, given);
+    let lifetime = report.certificate;
+    Checked {
+        file: source.name.clone(),
+        ok: !report.has_errors(),
+        days_left: lifetime.and_then(|lifetime| lifetime.days_left(now)),
+        report,
+    }
 }
 
 fn tell(file: &str, report: &Report, days_left: Option<u64>) {
@@ -165,16 +169,15 @@ fn encrypt(args: &ContractEncryptArgs) -> Outcome {
             Some(_) => {}
         }
     }
-    let contract = read(&args.file)?;
+    let Source { name, contract } = source::contract(&args.file)?;
     match contract::encrypt(&contract, &cert, signer.as_ref()) {
         Ok(text) => {
             output::raw(text.as_bytes())?;
             Ok(Exit::Done)
         }
         Err(findings) => {
-            let file = shown(&args.file);
             for finding in findings.iter().filter(|f| f.severity == Severity::Error) {
-                output::note(&described(&file, finding));
+                output::note(&described(&name, finding));
             }
             Ok(Exit::Failed)
         }
@@ -192,35 +195,4 @@ fn key<T>(path: &Path, parse: fn(&[u8]) -> Result<T, KeyFault>) -> Result<T, Pro
             error::CONTRACT_KEY.remedy,
         )
     })
-}
-
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    let limit = FILE_MAX.saturating_add(1);
-    let read = match path.to_str() {
-        Some("-") => std::io::stdin().lock().take(limit).read_to_end(&mut bytes),
-        _ => std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)),
-    };
-    match read {
-        Ok(_) if bytes.len() as u64 > FILE_MAX => Err(unreadable(path, "it is larger than 8 MiB")),
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(unreadable(path, &error.to_string())),
-    }
-}
-
-fn unreadable(path: &Path, why: &str) -> Problem {
-    let words = format!("{} cannot be read: {why}", shown(path));
-    Problem::new(
-        Exit::Usage,
-        "VSI0805",
-        words,
-        "name a file that is there and may be read",
-    )
-}
-
-fn shown(path: &Path) -> String {
-    match path.to_str() {
-        Some("-") => "<stdin>".to_owned(),
-        _ => path.display().to_string(),
-    }
 }

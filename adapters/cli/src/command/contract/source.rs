@@ -1,0 +1,121 @@
+//! The contracts that a file holds: it is one, or has them in the manifests of VSIs.
+
+use std::{io::Read as _, path::Path};
+
+use vsiflow_workflows::spec::documents;
+use zeroize::Zeroizing;
+
+use crate::{
+    exit::{Exit, Problem},
+    work,
+};
+
+/// The largest file that is read: a contract or a key has a few kilobytes.
+const FILE_MAX: u64 = 8 * 1024 * 1024;
+
+/// A contract, and what messages call it.
+pub(super) struct Source {
+    pub(super) name: String,
+    pub(super) contract: Zeroizing<Vec<u8>>,
+}
+
+/// All contracts of a file.
+///
+/// # Errors
+/// When it cannot be read, or holds manifests and none of a VSI.
+pub(super) fn contracts(path: &Path) -> Result<Vec<Source>, Problem> {
+    let contract = read(path)?;
+    let name = shown(path);
+    match is_manifest(&contract) {
+        true => of_manifests(&name, &contract),
+        false => Ok(vec![Source { name, contract }]),
+    }
+}
+
+/// The one contract of a file.
+///
+/// # Errors
+/// As for [`contracts`], and when it holds several.
+pub(super) fn contract(path: &Path) -> Result<Source, Problem> {
+    let mut all = contracts(path)?;
+    match (all.pop(), all.len()) {
+        (Some(only), 0) => Ok(only),
+        (_, more) => {
+            let name = shown(path);
+            let count = more.saturating_add(1);
+            let message = format!("{name} holds the contracts of {count} VSIs");
+            let remedy = "give a file with one contract, or with the manifest of one VSI";
+            Err(Problem::new(Exit::Usage, "VSI0808", message, remedy))
+        }
+    }
+}
+
+/// Whether these are Kubernetes objects: no contract has such keys.
+fn is_manifest(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let keys = ["apiVersion", "kind"];
+    let yaml = |key: &&str| {
+        text.lines()
+            .any(|line| line.starts_with(&format!("{key}:")))
+    };
+    let json = |key: &&str| text.contains(&format!("\"{key}\""));
+    let braced = text.trim_start().starts_with('{');
+    keys.iter().all(yaml) || braced && keys.iter().all(json)
+}
+
+fn of_manifests(name: &str, bytes: &[u8]) -> Result<Vec<Source>, Problem> {
+    let loaded = vsiflow_file::load_text(name, bytes).map_err(work::said)?;
+    let vsis = loaded.documents.vsis.iter();
+    let source = |vsi: &documents::Document<vsiflow_workflows::spec::VsiSpec>| Source {
+        name: format!("{name}, contract of {}", vsi.meta.full_name()),
+        contract: Zeroizing::new(vsi.spec.contract.secret().expose().to_vec()),
+    };
+    let sources: Vec<_> = vsis.map(source).collect();
+    if sources.is_empty() {
+        let message = format!("{name} holds Kubernetes objects, and none of them has a contract");
+        let remedy = format!(
+            "give the contract itself, or the manifest of a {}",
+            documents::VSI
+        );
+        return Err(Problem::new(Exit::Usage, "VSI0808", message, &remedy));
+    }
+    Ok(sources)
+}
+
+/// Reads a small file.
+///
+/// # Errors
+/// `VSI0805`, when it is not there, may not be read or is too large.
+pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let limit = FILE_MAX.saturating_add(1);
+    let read = match path.to_str() {
+        Some("-") => std::io::stdin().lock().take(limit).read_to_end(&mut bytes),
+        _ => std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)),
+    };
+    match read {
+        Ok(_) if bytes.len() as u64 > FILE_MAX => Err(unreadable(path, "it is larger than 8 MiB")),
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(unreadable(path, &error.to_string())),
+    }
+}
+
+fn unreadable(path: &Path, why: &str) -> Problem {
+    let words = format!("{} cannot be read: {why}", shown(path));
+    Problem::new(
+        Exit::Usage,
+        "VSI0805",
+        words,
+        "name a file that is there and may be read",
+    )
+}
+
+/// What messages call a file.
+pub(super) fn shown(path: &Path) -> String {
+    match path.to_str() {
+        Some("-") => "<stdin>".to_owned(),
+        _ => path.display().to_string(),
+    }
+}
