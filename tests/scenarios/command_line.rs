@@ -154,3 +154,24 @@ fn logs_in_json_are_json_to_the_last_line_and_name_run_and_step() {
         "{defined}"
     );
 }
+
+#[test]
+fn what_is_listed_by_name_is_that_alone_with_its_kind_before_or_beside_it() {
+    let vsiflow = Vsiflow::simulated();
+    let both = format!("{}---\n{}", Vsi::named("web"), Vsi::named("elsewhere"));
+    vsiflow.apply(both, &[]).exits(0);
+    let disks = format!("{}---\n{}", Disk::named("one"), Disk::named("two"));
+    vsiflow.apply(disks, &[]).exits(0);
+    for words in [&["disk/one"][..], &["disk", "one"], &["disks/one"]] {
+        let words = [&["get"], words].concat();
+        vsiflow
+            .run(&words)
+            .exits(0)
+            .says("one")
+            .keeps_quiet_about("two");
+    }
+    let run = vsiflow.vsi("web")["status"]["runId"].clone();
+    let run = run.as_str().unwrap();
+    let runs = vsiflow.run(&["get", "run", run]).exits(0).stdout;
+    assert_eq!(runs.lines().count(), 2, "{runs}");
+}

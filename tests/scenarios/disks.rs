@@ -331,3 +331,56 @@ fn defect_20_a_disk_that_comes_later_comes_last_whatever_its_name() {
     vsiflow.apply(all, &[]).exits(0).says("unchanged");
     assert_eq!(attached(&vsiflow, "default/web"), after);
 }
+
+#[test]
+fn a_data_disk_is_described_with_its_users_and_newest_events() {
+    let vsiflow = Vsiflow::simulated();
+    let data = Disk::named("data").uid(UID).size("2Gi");
+    let web = Vsi::named("web").choosing_disks();
+    vsiflow.apply(format!("{web}{data}"), &[]).exits(0);
+    for words in [
+        &["describe", "disk/data"][..],
+        &["describe", "disk", "data"],
+    ] {
+        let told = vsiflow.run(words).exits(0);
+        let lines = told.stdout.lines().map(|line| line.split_whitespace());
+        let lines: Vec<String> = lines
+            .map(|words| words.collect::<Vec<_>>().join(" "))
+            .collect();
+        let volume = format!("Volume: images/{UID}");
+        for line in [
+            &volume,
+            "Capacity: 2Gi",
+            "Used by: web",
+            "size 2Gi",
+            "Phase: Ready",
+        ] {
+            assert!(
+                lines.iter().any(|told| told == line),
+                "no {line}: {told:#?}"
+            );
+        }
+        told.says("Conditions:").says("create_volume");
+    }
+    let described = vsiflow.run(&["describe", "disk/data", "-o", "json"]);
+    assert_eq!(described.exits(0).json(), disk(&vsiflow, "data"));
+    vsiflow.run(&["describe", "disk/none"]).exits(3);
+    // A kind that is not known is none that may be left out.
+    vsiflow.run(&["describe", "disc", "web"]).exits(3);
+}
+
+#[test]
+fn a_reference_is_described_by_those_who_refer_to_it() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Disk::named("other"), &[]).exits(0);
+    volume_by_hand(&vsiflow, "shared", "qcow2");
+    let web = Vsi::named("web").choosing_disks();
+    let disk = Disk::existing("there", "shared");
+    vsiflow.apply(format!("{web}{disk}"), &[]).exits(0);
+    vsiflow
+        .run(&["describe", "disk/there"])
+        .exits(0)
+        .says("Referenced")
+        .says("images/shared")
+        .says("web");
+}

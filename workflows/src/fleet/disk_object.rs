@@ -87,13 +87,23 @@ impl Fleet {
         Ok(objects)
     }
 
-    /// One data disk that is made.
+    /// One data disk: one that is made, one that VSIs refer to, or one that is gone.
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
     pub async fn get_disk(&self, namespace: &str, name: &str) -> Result<DiskObject, FleetError> {
-        let known = self.find_disk(namespace, name, true).await?;
-        self.disk_object(&known, &self.known().await?).await
+        let mut vsis = self.known().await?;
+        vsis.retain(|vsi| !vsi.is_deleted());
+        let made = self.find_disk(namespace, name, true).await;
+        if let Some(known) = made.as_ref().ok().filter(|known| !known.is_deleted()) {
+            return self.disk_object(known, &vsis).await;
+        }
+        let is_meant =
+            |disk: &DiskObject| disk.metadata.namespace == namespace && disk.metadata.name == name;
+        match references(&vsis).into_iter().find(is_meant) {
+            Some(reference) => Ok(reference),
+            None => self.disk_object(&made?, &vsis).await,
+        }
     }
 
     async fn disk_object(

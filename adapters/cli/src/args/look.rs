@@ -46,10 +46,10 @@ pub(crate) struct DescribeArgs {
     pub(crate) output: Option<Format>,
 }
 
-/// One VSI.
+/// A VSI, or something else that bears its kind.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Target {
-    /// The VSI, as `NAME`, `vsi/NAME` or `vsi NAME`.
+    /// The VSI, as `NAME`, `vsi/NAME` or `vsi NAME`; anything else as `disk/NAME` or `disk NAME`.
     #[arg(required = true, num_args = 1..=2, value_name = "NAME")]
     words: Vec<String>,
     /// The namespace.
@@ -58,10 +58,26 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The name without its kind.
-    pub(crate) fn name(&self) -> &str {
-        let last = self.words.last().map_or("", String::as_str);
-        without_kind(last)
+    /// A VSI's name; anything else's with its kind, as `disk/NAME`.
+    pub(crate) fn name(&self) -> String {
+        match self.words.as_slice() {
+            [kind, name] => named(kind, name.strip_prefix(&format!("{kind}/")).unwrap_or(name)),
+            words => {
+                let word = words.first().map_or("", String::as_str);
+                match word.split_once('/') {
+                    Some((kind, name)) => named(kind, name),
+                    None => word.to_owned(),
+                }
+            }
+        }
+    }
+}
+
+fn named(kind: &str, name: &str) -> String {
+    match Kind::named(kind) {
+        Some(Kind::Vsi) => name.to_owned(),
+        Some(kind) => format!("{}/{name}", kind.word()),
+        None => format!("{kind}/{name}"),
     }
 }
 
@@ -129,6 +145,18 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// As it stands before a name.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Vsi => "vsi",
+            Self::Image => "image",
+            Self::Disk => "disk",
+            Self::Network => "network",
+            Self::Host => "host",
+            Self::Run => "run",
+        }
+    }
+
     fn named(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
             "vsi" | "vsis" | "onprem-hpcr" | "onprem-hpcrs" => Some(Self::Vsi),
@@ -148,16 +176,20 @@ impl Kind {
 }
 
 impl GetArgs {
-    /// The kind, and the names of those to show; all where there is none.
-    pub(crate) fn kind_and_names(&self) -> (Kind, &[String]) {
-        match self
-            .words
-            .split_first()
-            .map(|(first, rest)| (Kind::named(first), rest))
-        {
-            Some((Some(kind), names)) => (kind, names),
-            _ => (Kind::Vsi, &self.words),
+    /// The kind, and the names of those to show; all where there is none. `disk/a disk/b` is
+    /// `disk a b`.
+    pub(crate) fn kind_and_names(&self) -> (Kind, Vec<String>) {
+        let first = self.words.first().map_or("", String::as_str);
+        if let Some(kind) = Kind::named(first) {
+            return (kind, self.words.iter().skip(1).cloned().collect());
         }
+        let prefix = first.split_once('/').map_or("", |(kind, _)| kind);
+        let kind = Kind::named(prefix).unwrap_or(Kind::Vsi);
+        let bare = |word: &String| match word.split_once('/') {
+            Some((other, name)) if Kind::named(other) == Some(kind) => name.to_owned(),
+            _ => word.clone(),
+        };
+        (kind, self.words.iter().map(bare).collect())
     }
 }
 

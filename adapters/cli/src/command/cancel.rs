@@ -13,7 +13,7 @@ use crate::{
 
 pub(super) async fn run(common: &Common, args: CancelArgs) -> Outcome {
     let app = App::open(common).await?;
-    let (namespace, name) = (&args.target.namespace, args.target.name());
+    let (namespace, name) = (&args.target.namespace, &args.target.name());
     let entity = app.fleet.vsi(namespace, name).await?;
     match app
         .fleet

@@ -1,16 +1,27 @@
-//! `describe`: everything known of a VSI.
+//! `describe`: everything known of a VSI or a data disk.
 
 use super::Outcome;
 use crate::{
     args::{Common, DescribeArgs, Format},
     compose::App,
-    exit::Exit,
+    exit::{Exit, Problem},
     output,
+    work::DISK,
 };
 
 pub(super) async fn run(common: &Common, args: DescribeArgs) -> Outcome {
     let app = App::open(common).await?;
-    let (namespace, name) = (&args.target.namespace, args.target.name());
+    let name = args.target.name();
+    match name.strip_prefix(DISK) {
+        Some(disk) => describe_disk(&app, &args, disk).await?,
+        None => describe_vsi(&app, &args, &name).await?,
+    }
+    app.close().await;
+    Ok(Exit::Done)
+}
+
+async fn describe_vsi(app: &App, args: &DescribeArgs, name: &str) -> Result<(), Problem> {
+    let namespace = &args.target.namespace;
     let object = app.fleet.get(namespace, name).await?;
     match args.output {
         Some(Format::Name) => output::line(&format!("vsi/{name}")),
@@ -22,6 +33,29 @@ pub(super) async fn run(common: &Common, args: DescribeArgs) -> Outcome {
             output::describe::vsi(&object, &history);
         }
     }
-    app.close().await;
-    Ok(Exit::Done)
+    Ok(())
+}
+
+async fn describe_disk(app: &App, args: &DescribeArgs, name: &str) -> Result<(), Problem> {
+    let namespace = &args.target.namespace;
+    let object = app.fleet.get_disk(namespace, name).await?;
+    match args.output {
+        Some(Format::Name) => output::line(&format!("{DISK}{name}")),
+        Some(Format::Json | Format::Yaml) => {
+            output::print(&object, args.output.unwrap_or(Format::Json))?;
+        }
+        None | Some(Format::Wide) => {
+            // What VSIs refer to has a history in theirs alone.
+            let history = match object.metadata.uid.as_str() {
+                "" => Vec::new(),
+                _ => {
+                    app.fleet
+                        .history(namespace, &format!("{DISK}{name}"))
+                        .await?
+                }
+            };
+            output::describe::disk(&object, &history);
+        }
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Outcome, watch};
 use crate::{
-    args::{Common, Format, GetArgs, Kind, without_kind},
+    args::{Common, Format, GetArgs, Kind},
     compose::App,
     exit::{Exit, Problem},
     output::{self, table},
@@ -34,20 +34,20 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> Outcome {
         Kind::Image => {
             let images = app.fleet.images().await?;
             let wide = args.output.is_some();
-            print(&args, &images, table::images(&images, wide))
+            print(&args, images, |images| table::images(images, wide))
         }
         Kind::Disk => disks(&app, &args).await,
         Kind::Network => {
             let networks = app.fleet.networks().await?;
-            print(&args, &networks, table::networks(&networks))
+            print(&args, networks, table::networks)
         }
         Kind::Host => {
             let hosts = app.fleet.host_objects().await?;
-            print(&args, &hosts, table::hosts(&hosts))
+            print(&args, hosts, table::hosts)
         }
         Kind::Run => {
             let runs = app.fleet.runs();
-            print(&args, &runs, table::runs(&runs))
+            print(&args, runs, table::runs)
         }
     };
     app.close().await;
@@ -55,16 +55,11 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> Outcome {
 }
 
 async fn vsis(app: &App, args: &GetArgs) -> Outcome {
-    let names: Vec<_> = args
-        .kind_and_names()
-        .1
-        .iter()
-        .map(|name| without_kind(name))
-        .collect();
+    let names: Vec<_> = args.kind_and_names().1;
     let mut objects = app.fleet.vsis(args.deleted).await?;
     objects.retain(|object| {
         let here = args.scope.all_namespaces || object.metadata.namespace == args.scope.namespace;
-        here && (names.is_empty() || names.contains(&object.metadata.name.as_str()))
+        here && (names.is_empty() || names.contains(&object.metadata.name))
     });
     for name in &names {
         if !objects.iter().any(|object| object.metadata.name == *name) {
@@ -99,7 +94,7 @@ async fn disks(app: &App, args: &GetArgs) -> Outcome {
         let here = args.scope.all_namespaces || object.metadata.namespace == args.scope.namespace;
         here && (names.is_empty() || names.contains(&object.metadata.name))
     });
-    for name in names {
+    for name in &names {
         if !objects.iter().any(|object| object.metadata.name == *name) {
             app.fleet.disk(&args.scope.namespace, name).await?;
         }
@@ -122,9 +117,14 @@ async fn disks(app: &App, args: &GetArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn print<T: serde::Serialize>(args: &GetArgs, objects: &[T], table: table::Table) -> Outcome {
-    let values: Result<Vec<Value>, _> = objects.iter().map(serde_json::to_value).collect();
-    let values = values.map_err(Problem::defect)?;
+fn print<T: serde::Serialize>(
+    args: &GetArgs,
+    objects: Vec<T>,
+    table: impl Fn(&[T]) -> table::Table,
+) -> Outcome {
+    let value = |object: T| Ok((serde_json::to_value(&object)?, object));
+    let all: Result<Vec<_>, serde_json::Error> = objects.into_iter().map(value).collect();
+    let all = all.map_err(Problem::defect)?;
     let name = |value: &Value| {
         value
             .get("name")
@@ -133,11 +133,9 @@ fn print<T: serde::Serialize>(args: &GetArgs, objects: &[T], table: table::Table
             .to_owned()
     };
     let names = args.kind_and_names().1;
-    let chosen = |value: &&Value| names.is_empty() || names.contains(&name(value));
-    let chosen: Vec<_> = values.iter().filter(chosen).collect();
     if let Some(missing) = names
         .iter()
-        .find(|n| !values.iter().any(|v| name(v) == **n))
+        .find(|n| !all.iter().any(|(v, _)| name(v) == **n))
     {
         let message = format!("{missing} is not known here");
         return Err(Problem::new(
@@ -147,8 +145,10 @@ fn print<T: serde::Serialize>(args: &GetArgs, objects: &[T], table: table::Table
             "`vsiflow get` lists what is",
         ));
     }
+    let chosen = |(value, _): &(Value, T)| names.is_empty() || names.contains(&name(value));
+    let (chosen, objects): (Vec<_>, Vec<_>) = all.into_iter().filter(chosen).unzip();
     match args.output {
-        None | Some(Format::Wide) => output::table(&table, "objects"),
+        None | Some(Format::Wide) => output::table(&table(&objects), "objects"),
         Some(Format::Name) => chosen.iter().for_each(|value| output::line(&name(value))),
         Some(format) => {
             let items = chosen

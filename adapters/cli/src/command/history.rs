@@ -33,7 +33,7 @@ async fn own(common: &Common, args: &HistoryArgs, from: u64) -> Result<Vec<Histo
     let app = App::open(common).await?;
     let lines = app
         .fleet
-        .history(&args.target.namespace, args.target.name())
+        .history(&args.target.namespace, &args.target.name())
         .await;
     app.close().await;
     let mut lines = lines?;
@@ -67,7 +67,7 @@ async fn others(
     from: u64,
 ) -> Result<Vec<HistoryLine>, Problem> {
     let state = compose::state_path(common)?;
-    let (name, namespace) = (args.target.name(), args.target.namespace.as_str());
+    let (name, namespace) = (&args.target.name(), args.target.namespace.as_str());
     let from = from.to_string();
     let words = [
         "vsiflow",

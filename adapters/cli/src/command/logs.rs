@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(common: &Common, args: LogsArgs) -> Outcome {
     let app = App::open(common).await?;
-    let (namespace, name) = (&args.target.namespace, args.target.name());
+    let (namespace, name) = (&args.target.namespace, &args.target.name());
     if args.failed {
         let kept = app.fleet.evidence(namespace, name).await;
         app.close().await;

@@ -1,11 +1,13 @@
 //! `describe`, for people.
 
+use serde_json::Value;
 use vsiflow_workflows::{
-    fleet::{HistoryLine, VsiObject, VsiStatus},
+    fleet::{Condition, DiskObject, HistoryLine, Metadata, VsiObject, VsiStatus},
     next_try,
+    spec::Quantity,
 };
 
-use super::{line, table};
+use super::{line, sizes, table};
 
 /// How many of the newest events are shown.
 const EVENTS: usize = 20;
@@ -20,18 +22,8 @@ fn failed_boots(status: &VsiStatus) -> String {
 
 /// A VSI and its newest events.
 pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine]) {
-    let (meta, status) = (&object.metadata, &object.status);
-    field("Name", &meta.name);
-    field("Namespace", &meta.namespace);
-    field("UID", &meta.uid);
-    field("Generation", &meta.generation.to_string());
-    field("Created", &meta.creation_timestamp);
-    let labels: Vec<_> = meta
-        .labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    field("Labels", &labels.join(","));
+    let status = &object.status;
+    metadata(&object.metadata);
     field("Host", &status.host);
     field(
         "Host seen",
@@ -45,26 +37,9 @@ pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine]) {
     field("Step", status.current_step.as_deref().unwrap_or_default());
     field("Progress", &progress(status));
     field("Run", status.run_id.as_deref().unwrap_or_default());
-    spec(object);
-    line("Conditions:");
-    for condition in &status.conditions {
-        let why = if condition.message.is_empty() {
-            &condition.reason
-        } else {
-            &condition.message
-        };
-        line(&format!(
-            "  {:<17} {:<8} {why}",
-            condition.name, condition.status
-        ));
-    }
-    if !status.description.is_empty() {
-        line("Description:");
-        status
-            .description
-            .lines()
-            .for_each(|text| line(&format!("  {text}")));
-    }
+    spec(&object.spec);
+    conditions(&status.conditions);
+    description(&status.description);
     if !status.warnings.is_empty() {
         line("Warnings:");
         let warnings = status.warnings.iter();
@@ -75,6 +50,64 @@ pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine]) {
         let places = status.evidence.iter();
         places.for_each(|place| line(&format!("  {place}")));
     }
+    events(history);
+}
+
+/// A data disk and its newest events; a reference has neither UID nor events.
+pub(crate) fn disk(object: &DiskObject, history: &[HistoryLine]) {
+    let status = &object.status;
+    metadata(&object.metadata);
+    field("Kind", object.kind);
+    field("Host", &status.host);
+    field("Volume", &status.volume);
+    field("Phase", &status.phase);
+    let capacity = status.capacity.map(|bytes| Quantity(bytes).to_string());
+    field("Capacity", &capacity.unwrap_or_default());
+    field("Used by", &status.used_by.join(","));
+    field("Run", status.run_id.as_deref().unwrap_or_default());
+    spec(&object.spec);
+    conditions(&status.conditions);
+    description(&status.description);
+    events(history);
+}
+
+fn metadata(meta: &Metadata) {
+    field("Name", &meta.name);
+    field("Namespace", &meta.namespace);
+    field("UID", &meta.uid);
+    field("Generation", &meta.generation.to_string());
+    field("Created", &meta.creation_timestamp);
+    let labels: Vec<_> = meta
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    field("Labels", &labels.join(","));
+}
+
+fn conditions(conditions: &[Condition]) {
+    line("Conditions:");
+    for condition in conditions {
+        let why = if condition.message.is_empty() {
+            &condition.reason
+        } else {
+            &condition.message
+        };
+        line(&format!(
+            "  {:<17} {:<8} {why}",
+            condition.name, condition.status
+        ));
+    }
+}
+
+fn description(text: &str) {
+    if !text.is_empty() {
+        line("Description:");
+        text.lines().for_each(|text| line(&format!("  {text}")));
+    }
+}
+
+fn events(history: &[HistoryLine]) {
     line("Events:");
     let newest = history
         .get(history.len().saturating_sub(EVENTS)..)
@@ -97,13 +130,13 @@ fn progress(status: &VsiStatus) -> String {
     }
 }
 
-fn spec(object: &VsiObject) {
+fn spec(spec: &Value) {
     line("Spec:");
-    for (key, value) in object.spec.as_object().into_iter().flatten() {
+    for (key, value) in spec.as_object().into_iter().flatten() {
         if !value.is_null() {
             let text = value
                 .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
+                .map_or_else(|| sizes::shown(key, Some(value)), str::to_owned);
             line(&format!("  {key:<17} {text}"));
         }
     }

@@ -6,6 +6,7 @@ pub(crate) mod live;
 pub(crate) mod log;
 pub(crate) mod plan;
 pub(crate) mod sink;
+mod sizes;
 pub(crate) mod table;
 
 use serde::Serialize;
