@@ -52,7 +52,7 @@ pub async fn removable(
             return Err(in_use(ports, &volume, &why));
         }
     }
-    no_overlay(ports, &volume).await?;
+    nothing_over(ports, &[&volume]).await?;
     Ok(Some(volume))
 }
 
@@ -150,26 +150,27 @@ async fn is_at(ports: &HostPorts, key: &VolumeKey, path: &str) -> Result<bool, F
         .is_some_and(|other| other.path == path))
 }
 
-async fn no_overlay(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Failure> {
-    for pool in ports
-        .storage
-        .pools()
-        .await?
-        .iter()
-        .filter(|pool| pool.active)
-    {
+/// Refuses where another volume of an active pool lies over one of these, as a snapshot does: that
+/// one reads through to them, so that whoever writes to them, or takes them away, spoils it.
+///
+/// # Errors
+/// `VSI0210` with both names; whatever cannot be read.
+pub async fn nothing_over(ports: &HostPorts, volumes: &[&VolumeInfo]) -> Result<(), Failure> {
+    let pools = match volumes {
+        [] => Vec::new(),
+        _ => ports.storage.pools().await?,
+    };
+    for pool in pools.iter().filter(|pool| pool.active) {
         let others = match ports.storage.volumes(&pool.name).await {
             // The host says that the pool went away since it was listed: nothing lies in it.
             Err(error) if error.kind == PortErrorKind::PoolMissing => continue,
             others => others?,
         };
-        for other in others {
-            if other.backing.as_deref() == Some(volume.path.as_str()) {
-                return Err(in_use(
-                    ports,
-                    volume,
-                    &format!("volume {} lies over it", other.key),
-                ));
+        for other in &others {
+            let under = |volume: &&&VolumeInfo| other.backing.as_ref() == Some(&volume.path);
+            if let Some(volume) = volumes.iter().find(under) {
+                let why = format!("volume {} lies over it", other.key);
+                return Err(in_use(ports, volume, &why));
             }
         }
     }

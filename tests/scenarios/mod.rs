@@ -48,6 +48,7 @@ mod lab_kill;
 mod lab_networks;
 mod lab_ports;
 mod lab_saved_memory;
+mod lab_snapshots;
 mod lab_vsi;
 mod many;
 mod metrics;

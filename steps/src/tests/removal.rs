@@ -78,6 +78,48 @@ async fn what_lies_under_another_volume_stays() {
     assert_eq!(remove(&world, &base, true, None).await, "removed");
 }
 
+/// Somebody makes a snapshot of a volume.
+async fn snapshot(world: &World, key: &VolumeKey) -> VolumeKey {
+    let storage = world.ports().await.storage;
+    let path = storage.volume(key).await.unwrap().unwrap().path;
+    let over = world.key("snapshot");
+    let spec = VolumeSpec {
+        key: over.clone(),
+        format: VolumeFormat::Qcow2,
+        capacity: 1 << 20,
+        backing: Some((path, VolumeFormat::Qcow2)),
+    };
+    storage.create(&spec).await.unwrap();
+    over
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_is_not_given_a_disk_that_a_snapshot_lies_over() {
+    let world = World::new().await;
+    world.provision().await.unwrap();
+    let attach = vsi::AttachDataDisks::new(world.hosts.clone());
+    let mut params = world.attach_data_disks();
+    params.disks.iter_mut().for_each(|disk| {
+        disk.create.iter_mut().for_each(|made| made.recorded = true);
+    });
+    let over = snapshot(&world, &params.disks[0].volume).await;
+    let refused = world.attempt(&attach, &params).await;
+    assert_eq!(code(refused.map(|done| done.output)), "VSI0210");
+    assert_eq!(remove(&world, &over, true, None).await, "removed");
+    assert!(world.attempt(&attach, &params).await.is_ok());
+
+    let find = vsi::FindParts::new(world.hosts.clone());
+    let parts = vsi::find_parts::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        pool: POOL.to_owned(),
+    };
+    assert!(world.attempt(&find, &parts).await.is_ok());
+    snapshot(&world, &names::boot_disk(POOL, world.uuid)).await;
+    let refused = world.attempt(&find, &parts).await;
+    assert_eq!(code(refused.map(|done| done.output)), "VSI0210");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_read_refuses() {
     for call in ["volume", "domains", "pools", "volumes"] {

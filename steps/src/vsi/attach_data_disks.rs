@@ -21,8 +21,8 @@ use crate::{
 /// The longest serial a virtio disk shows.
 pub const SERIAL_MAX: usize = 20;
 
-/// Finds every disk, and refuses one that another VSI has, running or not, or that any other guest
-/// writes to. Missing ones are made where an older version left that to this step.
+/// Finds every disk, and refuses one that another VSI has, running or not, that any other guest
+/// writes to, or that a snapshot lies over. Missing ones are made where an older version left that to this step.
 ///
 /// A disk that is there is never made again: its content is the user's. A crash in its middle
 /// leaves some disks made; the next attempt finds and keeps them.
@@ -174,6 +174,8 @@ async fn gather(
     params: &Params,
     volumes: Vec<VolumeInfo>,
 ) -> Result<Output, Failure> {
+    let all: Vec<_> = volumes.iter().collect();
+    guards::nothing_over(ports, &all).await?;
     let domains = ports.domains.domains().await?;
     let mut disks = Vec::new();
     for (volume, serial) in volumes.into_iter().zip(serials(&params.disks)) {

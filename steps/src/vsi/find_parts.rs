@@ -11,11 +11,12 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    error, names,
+    error, guards, names,
     ports::{HostPorts, Hosts, VolumeFormat, VolumeInfo, VolumeKey},
 };
 
-/// Holds that boot disk, cidata and console log are there, before anything is touched.
+/// Holds that boot disk, cidata and console log are there, and that nothing lies over the boot disk,
+/// before anything is touched: a guest that has a snapshot would not be given the disk below it.
 ///
 /// It changes nothing, so a crash in its middle leaves nothing; the next attempt looks again.
 pub struct FindParts {
@@ -62,17 +63,19 @@ impl FindParts {
     async fn look(&self, params: &Params) -> Result<Output, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let (pool, uuid) = (&params.pool, params.uuid);
+        let boot = find(&ports, &names::boot_disk(pool, uuid)).await?;
+        guards::nothing_over(&ports, &[&boot]).await?;
         Ok(Output {
-            boot: find(&ports, &names::boot_disk(pool, uuid)).await?,
-            cidata: find(&ports, &names::cidata(pool, uuid)).await?,
-            console: find(&ports, &names::console_log(pool, uuid)).await?,
+            boot: part(boot),
+            cidata: part(find(&ports, &names::cidata(pool, uuid)).await?),
+            console: part(find(&ports, &names::console_log(pool, uuid)).await?),
         })
     }
 }
 
-async fn find(ports: &HostPorts, key: &VolumeKey) -> Result<Part, Failure> {
+async fn find(ports: &HostPorts, key: &VolumeKey) -> Result<VolumeInfo, Failure> {
     let found = ports.storage.volume(key).await?;
-    found.map(part).ok_or_else(|| {
+    found.ok_or_else(|| {
         error::MISSING
             .failure("a volume that was made for the VSI is not there any more")
             .on_host(ports.host.name())

@@ -1,0 +1,49 @@
+//! An administrator's (or a backup's) snapshot of a VSI's disks: libvirt puts a file over each of
+//! them, in which the guest writes on.
+
+use vsiflow_tests::{Lab, Vsi, Vsiflow, lab::Deleted};
+
+#[test]
+fn lab_a_guest_with_a_snapshot_is_not_pointed_back_at_the_disks_below_it() {
+    let Some(lab) = Lab::enter() else { return };
+    let (image, vsiflow) = (lab.image("t-snap.qcow2"), Vsiflow::of_documents());
+    let vsi = || Vsi::named("t-snap").image(image.url());
+    let with_disk = || vsi().disk("t-snap-data", "64Mi");
+    let _gone = Deleted(&vsiflow, "t-snap");
+    let documents = |vsi: Vsi| format!("{}{vsi}", lab.host());
+    vsiflow.apply(documents(with_disk()), &[]).exits(0);
+    let uid = lab.domains("default/t-snap").remove(0);
+    let disks = || lab.virsh(&["domblklist", &uid]);
+    let before = disks();
+
+    let only = "--disk-only --no-metadata --diskspec vdb,snapshot=no";
+    let mut words = vec!["snapshot-create-as", &uid, "t-snap"];
+    words.extend(only.split(' '));
+    lab.virsh(&words);
+    assert_eq!(disks().matches("t-snap").count(), 2, "{}", disks());
+
+    let changed = documents(with_disk().cpus(2));
+    let refused = vsiflow.apply(&changed, &["--wait"]).exits(4);
+    refused.says("error[VSI0210]").says("lies over it");
+    assert_eq!(disks().matches("t-snap").count(), 2, "{}", disks());
+    assert_eq!(lab.virsh(&["domstate", &uid]).trim(), "running");
+
+    let overlays: Vec<_> = ["vda", "vdc"].map(|disk| overlay(&disks(), disk)).into();
+    for disk in ["vda", "vdc"] {
+        lab.virsh(&["blockcommit", &uid, disk, "--active", "--pivot", "--wait"]);
+    }
+    assert_eq!(disks(), before);
+    for overlay in overlays {
+        std::fs::remove_file(overlay).unwrap();
+    }
+    vsiflow.run(&["retry", "t-snap"]).exits(0);
+    assert_eq!(vsiflow.phase("t-snap"), "Running");
+    assert!(lab.virsh(&["dumpxml", &uid]).contains(">2</vcpu>"));
+}
+
+/// The file that a disk of `virsh domblklist` is in.
+fn overlay(disks: &str, disk: &str) -> String {
+    let line = disks.lines().find(|line| line.trim().starts_with(disk));
+    let file = line.unwrap().split_whitespace().nth(1);
+    file.unwrap().to_owned()
+}
