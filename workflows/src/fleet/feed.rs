@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use uuid::Uuid;
 use vsiflow_engine::{
     journal::{Offset, Record},
     model::{EntityId, Failure, StreamId, Timestamp},
@@ -10,7 +11,9 @@ use vsiflow_steps::contract::{self, Given};
 
 use super::{Fleet, FleetError, VsiObject, index::Known};
 use crate::{
+    parts,
     phase::Phase,
+    spec::{DesiredDisk, DiskOrigin},
     wanted::{WantedVsi, kind},
 };
 
@@ -76,23 +79,24 @@ impl Fleet {
         }))
     }
 
-    /// The VSIs that are not gone and use a data disk of that name.
+    /// The VSIs that are not gone and have that very data disk, whatever bears its name by now.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn users_of_disk(
-        &self,
-        namespace: &str,
-        disk: &str,
-    ) -> Result<Vec<String>, FleetError> {
+    pub async fn users_of_disk(&self, uid: Uuid) -> Result<Vec<String>, FleetError> {
         let known = self.known().await?;
+        let volume = uid.to_string();
+        let has = |known: &Known, disk: &DesiredDisk| {
+            // What came with a VSI that was adopted is known by its volume alone.
+            parts::volume(&known.wanted, disk).name == volume
+                || matches!(disk.source, DiskOrigin::Made { uid: own, .. } if own == Some(uid))
+        };
         let uses = |known: &&Known| {
-            let vsi = &known.wanted.vsi;
-            let now = vsi.disks.iter().any(|one| one.name == disk);
+            let now = known.wanted.vsi.disks.iter();
             let before = known.wanted.before.iter();
             let before = before.flat_map(|asked| &asked.vsi.disks);
-            let still = !known.state.is_settled() && before.into_iter().any(|d| d.name == disk);
-            vsi.namespace == namespace && !known.is_deleted() && (now || still)
+            let before = before.filter(|_| !known.state.is_settled());
+            !known.is_deleted() && now.chain(before).any(|disk| has(known, disk))
         };
         Ok(known.iter().filter(uses).map(Known::label).collect())
     }

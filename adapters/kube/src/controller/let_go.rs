@@ -54,8 +54,7 @@ impl Controller {
         let Ok(entity) = disk_entity(resource.uid) else {
             return false;
         };
-        let key = &resource.key;
-        match self.fleet.users_of_disk(&key.namespace, &key.name).await {
+        match self.fleet.users_of_disk(resource.uid).await {
             Ok(users) if users.is_empty() || resource.is_orphaned() => {}
             Ok(users) => {
                 findings.hold = Some(Hold::InUse(users));
