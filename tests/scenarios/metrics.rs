@@ -13,16 +13,22 @@ fn free() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-/// The status and the body of a page; none where nobody answers.
-fn page(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+/// The head and the body of what is asked for; none where nobody answers.
+fn ask(address: SocketAddr, path: &str, headers: &str) -> Option<(String, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.to_lowercase(), body.to_owned()))
+}
+
+/// The status and the body of a page; none where nobody answers.
+fn page(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let (head, body) = ask(address, path, "")?;
     let code = head.split(' ').nth(1)?.parse().ok()?;
-    Some((code, body.to_owned()))
+    Some((code, body))
 }
 
 /// A sample of the page; zero where it is not there.
@@ -67,7 +73,16 @@ fn a_daemon_tells_what_it_did_and_that_it_is_ready() {
         "{text}"
     );
     assert!(sample(&text, "vsiflow_upload_bytes_total") >= 0.0, "{text}");
-    assert!(text.trim_end().ends_with("# EOF"), "{text}");
+    let declared = "\n# TYPE vsiflow_runs_total counter\n";
+    assert!(text.contains(declared) && !text.contains("# EOF"), "{text}");
+    let (head, _) = ask(address, "/metrics", "Accept: text/plain\r\n").unwrap();
+    let plain = "content-type: text/plain; version=0.0.4; charset=utf-8";
+    assert!(head.contains(plain), "{head}");
+    let accept = "Accept: application/openmetrics-text;version=1.0.0\r\n";
+    let (head, text) = ask(address, "/metrics", accept).unwrap();
+    let open = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert!(head.contains(open), "{head}");
+    assert!(text.ends_with("# EOF\n"), "{text}");
     serving.terminate();
     serving.end(30).exits(0);
     assert!(page(address, "/healthz").is_none());

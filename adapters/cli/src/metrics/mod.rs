@@ -4,6 +4,7 @@
 //! is missed. What it never does: ask a host, or hold up the engine.
 
 mod count;
+mod format;
 mod journal;
 mod page;
 

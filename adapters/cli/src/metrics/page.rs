@@ -10,18 +10,15 @@ use std::{
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{HeaderMap, StatusCode, header::ACCEPT, header::CONTENT_TYPE},
     response::IntoResponse,
     routing::get,
 };
-use prometheus_client::encoding::text::encode;
 use tokio::net::TcpListener;
 use vsiflow_workflows::fleet::Fleet;
 
-use super::{HostLabel, Metrics, PhaseLabel, VsiLabels};
+use super::{HostLabel, Metrics, PhaseLabel, VsiLabels, format::Format};
 
-/// What Prometheus takes for its text format.
-const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// How often what is not counted is looked at.
 const EVERY: Duration = Duration::from_secs(15);
 /// A day.
@@ -53,14 +50,16 @@ async fn ready(State(metrics): State<Arc<Metrics>>) -> (StatusCode, &'static str
     }
 }
 
-async fn measured(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
-    let mut text = String::new();
+async fn measured(State(metrics): State<Arc<Metrics>>, asked: HeaderMap) -> impl IntoResponse {
+    let accept = asked.get_all(ACCEPT).iter();
+    let accept: Vec<_> = accept.filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::accepted(&accept.join(","));
     let registry = metrics
         .registry
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    match encode(&mut text, &registry) {
-        Ok(()) => Ok(([(CONTENT_TYPE, TEXT)], text)),
+    match format.encode(&registry) {
+        Ok(text) => Ok(([(CONTENT_TYPE, format.content_type())], text)),
         Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
