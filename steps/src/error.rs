@@ -108,6 +108,9 @@ codes! {
     /// A data disk of the VSI is not made.
     DISK_NOT_MADE = "VSI0213", Recheck,
         "Remove what keeps the data disk from being made, as the message says; vsiflow looks again by itself.";
+    /// The guest was moved to another host.
+    MOVED = "VSI0217", Blocked,
+        "Move it back with `virsh migrate`, or, where it is off for good there, `virsh start` it here, then `vsiflow retry`; `vsiflow delete --orphan` forgets it.";
     /// The guest was saved with its memory, and what is to be changed does not fit that.
     SAVED_MEMORY = "VSI0216", Blocked,
         "On the host, take it up with `virsh start` or give it up with `virsh managedsave-remove`; then `vsiflow retry`.";

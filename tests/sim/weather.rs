@@ -141,6 +141,7 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
         live: None,
         running: None,
         ends_at: None,
+        moved: false,
         saved: None,
     }
 }

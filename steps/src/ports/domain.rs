@@ -80,6 +80,8 @@ pub struct DomainInfo {
     pub state: DomainState,
     /// Why it is in that state, in the host's words, where they say more than the state.
     pub reason: Option<String>,
+    /// Whether it is off here because it was moved to another host.
+    pub moved: bool,
     /// Whether its memory was saved when it went off: its next start takes that up and boots
     /// nothing.
     pub saved: bool,

@@ -134,6 +134,7 @@ impl DomainPort for SimHost {
                 live: None,
                 running: None,
                 ends_at: None,
+                moved: false,
                 saved: None,
             });
             domain.spec = spec.clone();

@@ -26,6 +26,7 @@ impl State {
             arch: spec.machine.arch.clone(),
             state: domain.state,
             reason: None,
+            moved: domain.moved,
             saved: domain.saved.is_some(),
             persistent: true,
             autostart: spec.autostart,

@@ -136,6 +136,9 @@ pub struct Domain {
     /// When a start that was interrupted ends it, by the host's clock in milliseconds.
     #[serde(default)]
     pub ends_at: Option<u64>,
+    /// Whether it was moved to another host.
+    #[serde(default)]
+    pub moved: bool,
     /// The guest that was saved with its memory when it went off.
     #[serde(default)]
     pub saved: Option<Live>,

@@ -2,7 +2,6 @@ use super::*;
 use std::time::Duration;
 
 use crate::{
-    ports::DomainState,
     sim::{Fault, Faults},
     vsi::{delete_volumes, monitor_console, stop_domain::How},
 };
@@ -41,85 +40,6 @@ async fn a_guest_that_a_restart_of_the_host_ended_is_started_again() {
     sim.with(|state| state.restart()).await;
     world.attempt(&start, &world.start_domain()).await.unwrap();
     assert_eq!(sim.count("start").await, 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_start_that_the_hosts_daemon_died_in_is_made_again() {
-    let world = World::new().await;
-    world.define().await.unwrap();
-    let sim = world.sim().await;
-    sim.set_faults(Faults::none().at("start", 1, Fault::DaemonDies))
-        .await;
-    let start = vsi::StartDomain::new(world.hosts.clone());
-    assert!(world.attempt(&start, &world.start_domain()).await.is_err());
-    // The host still shows it as starting, and ends it a moment later.
-    world.attempt(&start, &world.start_domain()).await.unwrap();
-    assert_eq!(sim.count("start").await, 2);
-    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
-    let booted = world.attempt(&monitor, &world.monitor_console()).await;
-    assert!(booted.is_ok(), "{booted:?}");
-}
-
-/// A VSI that was ready, and that somebody saved with its memory.
-async fn saved() -> World {
-    let world = World::new().await;
-    world.provision().await.unwrap();
-    world.next_run(None).await;
-    let (sim, uuid) = (world.sim().await, world.uuid);
-    let ports = world.ports().await;
-    ports.domains.suspend(uuid).await.unwrap();
-    let save = move |state: &mut crate::sim::State| {
-        state.domains.get_mut(&uuid).unwrap().save();
-    };
-    sim.with(save).await;
-    world
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_guest_that_takes_up_its_saved_memory_is_ready_without_a_boot() {
-    let world = saved().await;
-    let start = vsi::StartDomain::new(world.hosts.clone());
-    let started = world.attempt(&start, &world.start_domain()).await.unwrap();
-    assert!(started.output.taken_up);
-    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
-    let before = tokio::time::Instant::now();
-    world
-        .attempt(&monitor, &world.monitor_console())
-        .await
-        .unwrap();
-    assert!(before.elapsed() < Duration::from_secs(5));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_guest_that_was_saved_is_not_given_other_parts() {
-    let world = saved().await;
-    let stop = vsi::StopDomain::new(world.hosts.clone());
-    let mut params = stop_params(&world);
-    world.attempt(&stop, &params).await.unwrap();
-    params.boots_anew = true;
-    let refused = world.attempt(&stop, &params).await.map(|done| done.output);
-    assert_eq!(code(refused), "VSI0216");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_start_that_comes_to_no_end_is_reported_and_may_be_stopped() {
-    let world = World::new().await;
-    world.define().await.unwrap();
-    let (sim, uuid) = (world.sim().await, world.uuid);
-    let stuck = move |state: &mut crate::sim::State| {
-        state.domains.get_mut(&uuid).unwrap().state = DomainState::Starting;
-    };
-    sim.with(stuck).await;
-    let start = vsi::StartDomain::new(world.hosts.clone());
-    let failure = world.attempt(&start, &world.start_domain()).await;
-    let failure = failure.unwrap_err();
-    assert_eq!(
-        (failure.code.as_str(), failure.class),
-        ("VSI0104", FailureClass::Transient)
-    );
-    let stop = vsi::StopDomain::new(world.hosts.clone());
-    let stopped = world.attempt(&stop, &stop_params(&world)).await.unwrap();
-    assert_eq!(stopped.output.how, How::Destroyed);
 }
 
 async fn boot(contract: &str) -> (World, Result<monitor_console::Output, Failure>) {
@@ -249,7 +169,7 @@ async fn success_of_an_earlier_boot_does_not_count() {
     );
 }
 
-fn stop_params(world: &World) -> vsi::stop_domain::Params {
+pub(super) fn stop_params(world: &World) -> vsi::stop_domain::Params {
     vsi::stop_domain::Params {
         host: HOST.to_owned(),
         uuid: world.uuid,

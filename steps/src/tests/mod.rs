@@ -1,5 +1,6 @@
 //! Steps on the simulated host: a harness that does with a step what the engine does.
 
+mod behind;
 mod console;
 mod disks;
 mod endings;

@@ -16,6 +16,7 @@ pub mod find_parts;
 pub mod grow_data_disks;
 pub mod keep_evidence;
 pub mod monitor_console;
+mod moved;
 mod ready_report;
 pub mod release;
 pub mod require_references;

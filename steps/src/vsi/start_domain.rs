@@ -10,7 +10,7 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::starting;
+use super::{moved, starting};
 use crate::{
     error, ownership,
     ports::{ConsolePosition, DiskSource, DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeKey},
@@ -88,6 +88,7 @@ impl Step for StartDomain {
         let domain = defined(cx, &ports, params.uuid).await?;
         let note: Option<Note> = cx.saved().await?;
         let is_active = domain.state.is_active();
+        moved::refused(&ports, Some(&domain))?;
         if !is_active && note.is_none() {
             return Ok(Observed::Needed);
         }

@@ -11,6 +11,7 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
+use super::moved;
 use crate::{
     error, ownership,
     ports::{DomainState, HostPorts, Hosts, PortErrorKind, PortResult},
@@ -117,6 +118,7 @@ async fn active(
     uid: Uuid,
 ) -> Result<Option<DomainState>, Failure> {
     let domain = ownership::own_domain(cx, ports, uid).await?;
+    moved::refused(ports, domain.as_ref())?;
     Ok(domain
         .map(|domain| domain.state)
         .filter(|state| state.is_active()))

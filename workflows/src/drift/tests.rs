@@ -31,6 +31,7 @@ fn domain() -> DomainInfo {
         arch: String::new(),
         state: DomainState::Running,
         reason: None,
+        moved: false,
         saved: false,
         persistent: true,
         autostart: true,

@@ -9,7 +9,7 @@ use vsiflow_steps::ports::{
 
 use super::{
     LibvirtHost, START,
-    domain_state::{reason_of, state_of},
+    domain_state::{reason_of, state_of, was_moved},
 };
 use crate::{
     connection::Calls,
@@ -239,6 +239,7 @@ impl LibvirtHost {
             Err(error) => return Err(of(&error)),
         };
         let reason = reason_of(state.state, state.reason).map(str::to_owned);
+        let moved = was_moved(state.state, state.reason);
         let state = state_of(state.state, state.reason);
         let saved = !state.is_active() && self.has_saved_memory(calls, found).await?;
         let (uuid, name, mark) = (definition.uuid, definition.name, definition.mark);
@@ -249,6 +250,7 @@ impl LibvirtHost {
             arch: definition.arch,
             state,
             reason,
+            moved,
             saved,
             persistent: true,
             autostart,

@@ -30,6 +30,11 @@ fn paused(reason: i32) -> DomainState {
     }
 }
 
+/// Whether it is off here because it runs, or ran, on another host since.
+pub(super) fn was_moved(state: i32, reason: i32) -> bool {
+    state == domain_state::SHUTOFF && reason == shutoff_reason::MIGRATED
+}
+
 /// Why it is in that state, as `virsh domstate --reason` says it; none where the state says it all.
 pub(super) fn reason_of(state: i32, reason: i32) -> Option<&'static str> {
     match (state, reason) {
