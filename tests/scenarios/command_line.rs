@@ -175,3 +175,40 @@ fn what_is_listed_by_name_is_that_alone_with_its_kind_before_or_beside_it() {
     let runs = vsiflow.run(&["get", "run", run]).exits(0).stdout;
     assert_eq!(runs.lines().count(), 2, "{runs}");
 }
+
+#[test]
+fn names_are_taken_as_messages_give_them() {
+    let vsiflow = Vsiflow::simulated();
+    let web = Vsi::named("web").to_string();
+    let web = web.replace("name: web", "name: web\n  namespace: test");
+    vsiflow
+        .apply(&web, &["--timeout", "0s"])
+        .exits(5)
+        .says("`vsiflow resume test/web` goes on");
+    let vsi = "test/web";
+    vsiflow
+        .run(&["resume", vsi])
+        .exits(0)
+        .says("vsi/test/web is settled");
+    vsiflow
+        .run(&["stop", vsi])
+        .exits(0)
+        .says("vsi/test/web is Stopped");
+    for (command, says) in [
+        ("get", "web"),
+        ("describe", "web"),
+        ("history", "stop_domain"),
+        ("logs", "HPL10001I"),
+        ("retry", "vsi/test/web: nothing to try again"),
+    ] {
+        vsiflow.run(&[command, vsi]).exits(0).says(says);
+    }
+    vsiflow.run(&["delete", "vsi/test/web"]).exits(0);
+    vsiflow.run(&["get", vsi]).exits(3);
+    for (words, lists) in [
+        (["describe", "disk/none"], "vsiflow get disk -A"),
+        (["adopt", "none"], "vsiflow host inventory"),
+    ] {
+        vsiflow.run(&words).exits(3).says(lists);
+    }
+}

@@ -12,7 +12,10 @@ use vsiflow_engine::{
 use vsiflow_steps::disk::GrowVolume;
 
 use super::{
-    Condition, Fleet, FleetError, Metadata, conditions::condition, disks::KnownDisk, index::Known,
+    Condition, Fleet, FleetError, Metadata,
+    conditions::condition,
+    disks::KnownDisk,
+    index::{Known, qualified},
     object::rfc3339,
 };
 use crate::{
@@ -92,6 +95,7 @@ impl Fleet {
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
     pub async fn get_disk(&self, namespace: &str, name: &str) -> Result<DiskObject, FleetError> {
+        let (namespace, name) = qualified(namespace, name);
         let mut vsis = self.known().await?;
         vsis.retain(|vsi| !vsi.is_deleted());
         let made = self.find_disk(namespace, name, true).await;

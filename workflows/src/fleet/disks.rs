@@ -12,7 +12,7 @@ use super::{
     Applied, ErrorKind, Fleet, FleetError, Knowledge,
     apply::{is_going, turn},
     disk_wishes::{Asked, change, create, full_name, matching, plan_of, refused},
-    index::Known,
+    index::{Known, qualified},
     keep::Wishes,
 };
 use crate::{
@@ -197,6 +197,7 @@ impl Fleet {
         name: &str,
         deleted: bool,
     ) -> Result<KnownDisk, FleetError> {
+        let (namespace, name) = qualified(namespace, name);
         let known = self.known_disks().await?.into_iter();
         let mut named: Vec<_> = known
             .filter(|disk| disk.is_named(namespace, name) && (deleted || !disk.is_deleted()))

@@ -43,7 +43,13 @@ impl FleetError {
             format!("{what} {name} is not known here"),
         )
         .of_object(format!("{what}/{name}"))
-        .with_remedy("`vsiflow get -A` lists what this state directory knows");
+        .with_remedy(match what {
+            "domain" => "`vsiflow host inventory` lists what is on the host",
+            "host" => "`vsiflow get host` lists the hosts that this state directory knows",
+            "image" => "`vsiflow image list` lists the images that this state directory knows",
+            "disk" => "`vsiflow get disk -A` lists what this state directory knows",
+            _ => "`vsiflow get -A` lists what this state directory knows",
+        });
         Self::new(Kind::NotFound, failure)
     }
 

@@ -48,6 +48,11 @@ impl Known {
     }
 }
 
+/// Namespace and name of what may be given as `NAMESPACE/NAME`, as messages have it.
+pub(super) fn qualified<'a>(namespace: &'a str, name: &'a str) -> (&'a str, &'a str) {
+    name.split_once('/').unwrap_or((namespace, name))
+}
+
 impl Fleet {
     /// What is wanted of an entity, read from the journal or its blob.
     pub(crate) async fn wanted<T: DeserializeOwned>(
@@ -101,13 +106,14 @@ impl Fleet {
             .collect()
     }
 
-    /// The VSI of that name that is not deleted; else, with `deleted`, the newest that was.
+    /// The VSI of that name, or `NAMESPACE/NAME`, that is not deleted; else, with `deleted`, the newest that was.
     pub(crate) async fn find(
         &self,
         namespace: &str,
         name: &str,
         deleted: bool,
     ) -> Result<Known, FleetError> {
+        let (namespace, name) = qualified(namespace, name);
         let known = self.known().await?;
         let named = known.into_iter().filter(|known| {
             let vsi = &known.wanted.vsi;

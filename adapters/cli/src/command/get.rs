@@ -1,6 +1,7 @@
 //! `get`: lists and shows.
 
 use serde_json::{Value, json};
+use vsiflow_workflows::fleet::Metadata;
 
 use super::{Outcome, watch};
 use crate::{
@@ -57,12 +58,17 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> Outcome {
 async fn vsis(app: &App, args: &GetArgs) -> Outcome {
     let names: Vec<_> = args.kind_and_names().1;
     let mut objects = app.fleet.vsis(args.deleted).await?;
-    objects.retain(|object| {
-        let here = args.scope.all_namespaces || object.metadata.namespace == args.scope.namespace;
-        here && (names.is_empty() || names.contains(&object.metadata.name))
+    objects.retain(|object| match names.is_empty() {
+        true => is_here(args, &object.metadata),
+        false => names
+            .iter()
+            .any(|name| is_meant(args, &object.metadata, name)),
     });
     for name in &names {
-        if !objects.iter().any(|object| object.metadata.name == *name) {
+        if !objects
+            .iter()
+            .any(|object| is_meant(args, &object.metadata, name))
+        {
             app.fleet.get(&args.scope.namespace, name).await?;
         }
     }
@@ -90,12 +96,17 @@ async fn vsis(app: &App, args: &GetArgs) -> Outcome {
 async fn disks(app: &App, args: &GetArgs) -> Outcome {
     let names = args.kind_and_names().1;
     let mut objects = app.fleet.disks(args.deleted).await?;
-    objects.retain(|object| {
-        let here = args.scope.all_namespaces || object.metadata.namespace == args.scope.namespace;
-        here && (names.is_empty() || names.contains(&object.metadata.name))
+    objects.retain(|object| match names.is_empty() {
+        true => is_here(args, &object.metadata),
+        false => names
+            .iter()
+            .any(|name| is_meant(args, &object.metadata, name)),
     });
     for name in &names {
-        if !objects.iter().any(|object| object.metadata.name == *name) {
+        if !objects
+            .iter()
+            .any(|object| is_meant(args, &object.metadata, name))
+        {
             app.fleet.disk(&args.scope.namespace, name).await?;
         }
     }
@@ -115,6 +126,20 @@ async fn disks(app: &App, args: &GetArgs) -> Outcome {
         },
     }
     Ok(Exit::Done)
+}
+
+fn is_here(args: &GetArgs, meta: &Metadata) -> bool {
+    args.scope.all_namespaces || meta.namespace == args.scope.namespace
+}
+
+/// Whether it is the one of that name, or `NAMESPACE/NAME`.
+fn is_meant(args: &GetArgs, meta: &Metadata, name: &str) -> bool {
+    match name.split_once('/') {
+        Some((namespace, name)) => {
+            (meta.namespace.as_str(), meta.name.as_str()) == (namespace, name)
+        }
+        None => is_here(args, meta) && meta.name == name,
+    }
 }
 
 fn print<T: serde::Serialize>(

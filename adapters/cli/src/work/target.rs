@@ -87,9 +87,13 @@ pub(crate) async fn targets_named(
                 (name, entity)
             }
         };
+        let (namespace, name) = match name.split_once('/') {
+            Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
+            None => (namespace.to_owned(), name),
+        };
         targets.push(Target {
             entity,
-            namespace: namespace.to_owned(),
+            namespace,
             name,
         });
     }
