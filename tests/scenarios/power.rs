@@ -199,6 +199,26 @@ fn whoever_waits_for_a_dead_host_is_reminded_of_it() {
 }
 
 #[test]
+fn whoever_waits_behind_a_boot_that_hangs_is_told_so() {
+    let vsiflow = Vsiflow::simulated();
+    let daemon = vsiflow.serve(&[]);
+    vsiflow
+        .apply(Vsi::named("web").doing("lab-hang"), &[])
+        .exits(0);
+    vsiflow.until_phase("web", "Booting", 30);
+    vsiflow
+        .run(&["stop", "web", "--wait-timeout", "12s"])
+        .exits(5)
+        .says("web: still waits: step monitor_console goes on");
+    vsiflow
+        .run(&["stop", "web", "--force", "--wait"])
+        .exits(0)
+        .says("vsi/web is Stopped");
+    daemon.terminate();
+    daemon.end(30).exits(0);
+}
+
+#[test]
 fn a_guests_time_is_given_as_virtctl_takes_it() {
     let vsiflow = running(Vsi::named("web").doing("lab-deaf"));
     let begun = std::time::Instant::now();

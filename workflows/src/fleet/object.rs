@@ -293,7 +293,7 @@ fn was_heard(record: &Record) -> bool {
     matches!(&record.event.kind, EventKind::StepSucceeded { node, .. } if !HOSTLESS.contains(&node.as_str()))
 }
 
-fn current_step(run: &RunState) -> Option<String> {
+pub(super) fn current_step(run: &RunState) -> Option<String> {
     if run.result().is_some() {
         return None;
     }

@@ -59,6 +59,12 @@ impl Fleet {
             .or_else(|| self.engine.unopened(entity))
     }
 
+    /// The step that the entity's open run stands at.
+    pub fn step(&self, entity: &EntityId) -> Option<String> {
+        let run = self.engine.entity(entity)?.active.as_ref()?.run;
+        super::object::current_step(&*self.engine.run(run)?)
+    }
+
     /// The entity that a run is for.
     pub fn entity_of(&self, run: RunId) -> Option<EntityId> {
         self.engine.run(run)?.entity.clone()

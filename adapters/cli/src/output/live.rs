@@ -88,9 +88,9 @@ impl Live {
         }
     }
 
-    /// Says what something still waits for that stands at a failure.
-    pub(crate) fn still_waits(&self, label: &str, failure: &Failure) {
-        self.say(label, "still waits:", &failure.to_string());
+    /// Says what something still waits for.
+    pub(crate) fn still_waits(&self, label: &str, what: &str) {
+        self.say(label, "still waits:", what);
     }
 
     fn recorded(&mut self, record: &Record, label: impl Fn(RunId) -> String) {

@@ -147,11 +147,14 @@ fn show(app: &App, targets: &[Target], until: Until, live: &mut Live, notice: &N
 }
 
 /// Says again what those stand at that are still waited for: while a host does not answer, nothing
-/// is attempted there, and nothing would be told.
+/// is attempted there, and a step may take long; nothing would be told.
 fn remind(app: &App, live: &Live, open: &[&Target]) {
     for target in open {
-        if let Some(failure) = app.fleet.obstacle(&target.entity) {
-            live.still_waits(&target.label(), &failure);
+        let failure = app.fleet.obstacle(&target.entity);
+        let failure = failure.map(|failure| failure.to_string());
+        let step = || Some(format!("step {} goes on", app.fleet.step(&target.entity)?));
+        if let Some(what) = failure.or_else(step) {
+            live.still_waits(&target.label(), &what);
         }
     }
 }
