@@ -1,5 +1,7 @@
 //! Keeps the [`World`] up to date.
 
+mod trouble;
+
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -99,17 +101,23 @@ impl Watching {
         loop {
             match events.try_next().await {
                 Ok(Some(event)) => {
-                    self.health.answered();
-                    last_told = None;
+                    // A list begins before the server was asked for it.
+                    if !matches!(event, watcher::Event::Init) {
+                        self.health.answered();
+                        last_told = None;
+                    }
                     self.take_in(event, &mut listed, &told);
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    self.health.failed();
+                    match trouble::is_answer(&error) {
+                        true => self.health.answered(),
+                        false => self.health.failed(),
+                    }
                     let now = Instant::now();
                     if last_told.is_none_or(|at| now.duration_since(at) >= TELL_EVERY) {
                         last_told = Some(now);
-                        self.complain(&error);
+                        tracing::warn!("{}", trouble::describe(&self.source, &error));
                     }
                 }
             }
@@ -141,10 +149,32 @@ impl Watching {
             }
         }
     }
+}
 
-    fn complain(&self, error: &watcher::Error) {
-        let (what, namespace) = &self.source;
-        let place = namespace.as_deref().unwrap_or("all namespaces");
-        tracing::warn!(?what, place, "a watch fails, what is known stays: {error}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fault, Server};
+
+    /// Whether the server counts as connected after a while of such answers to every list.
+    async fn is_connected_with(code: u16) -> bool {
+        let (server, health) = (Server::new(), Arc::new(Health::default()));
+        server.fail(Fault {
+            of: &["GET"],
+            code,
+            times: usize::MAX,
+            done: false,
+        });
+        let source = (What::ConfigMaps, Some("default".to_owned()));
+        let world = Arc::new(World::new(vec![source.clone()]));
+        let following = follow(server.client(), source, world, health.clone());
+        let _ = tokio::time::timeout(Duration::from_secs(300), following).await;
+        health.is_connected()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_is_only_begun_is_no_answer_and_a_refusal_is_one() {
+        assert!(!is_connected_with(503).await);
+        assert!(is_connected_with(403).await);
     }
 }

@@ -1,0 +1,125 @@
+//! What keeps a watch from listing, in words: what it is about, why, and what to do.
+
+use std::error::Error as _;
+
+use kube::{core::Status, runtime::watcher};
+
+use crate::{
+    crd::GROUP,
+    world::{Source, What},
+};
+
+/// One line for whoever runs the process.
+pub(super) fn describe((what, namespace): &Source, error: &watcher::Error) -> String {
+    let what = plural(*what);
+    let place = match namespace {
+        Some(namespace) => format!("namespace {namespace}"),
+        None => "all namespaces".to_owned(),
+    };
+    let (why, next) = match status(error) {
+        Some(status) => (
+            format!("{} ({})", status.message.trim(), status.code),
+            remedy(status.code, &what),
+        ),
+        None => (
+            chain(error),
+            "see whether the API server that the kubeconfig names is up and can be reached"
+                .to_owned(),
+        ),
+    };
+    format!("{what} in {place} cannot be watched, what is known of them stays: {why}; next: {next}")
+}
+
+/// Whether it is an answer of a server that is well: a refusal.
+pub(super) fn is_answer(error: &watcher::Error) -> bool {
+    status(error).is_some_and(|status| status.code < 500)
+}
+
+fn plural(what: What) -> String {
+    match what {
+        What::Kind(kind) => format!("{}.{GROUP}", kind.api_resource().plural),
+        What::ConfigMaps => "configmaps".to_owned(),
+        What::Secrets => "secrets".to_owned(),
+    }
+}
+
+fn remedy(code: u16, what: &str) -> String {
+    match code {
+        401 => "renew the credentials in the kubeconfig, or the pod's service account".to_owned(),
+        403 => format!(
+            "grant get, list and watch on {what} there (deploy/helm and deploy/kustomize have the Role)"
+        ),
+        404 => "bring the definitions up to date: `vsiflow crd | kubectl apply -f -`".to_owned(),
+        _ => "nothing, where it passes: it is asked again by itself".to_owned(),
+    }
+}
+
+/// What the API server itself said.
+fn status(error: &watcher::Error) -> Option<&Status> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    }
+}
+
+/// The error with its causes: the outermost one seldom says what it was.
+fn chain(error: &watcher::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::Kind;
+
+    fn told(what: What, code: u16, message: &str) -> String {
+        let status = Status::failure(message, "Because").with_code(code);
+        let error = watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
+        describe(&(what, Some("prod".to_owned())), &error)
+    }
+
+    #[test]
+    fn a_refusal_names_what_where_why_and_the_next_step() {
+        assert_eq!(
+            told(What::Kind(Kind::Vsi), 404, "404 page not found\n"),
+            "onprem-hpcrs.hpse.ibm.com in namespace prod cannot be watched, what is known of them \
+             stays: 404 page not found (404); next: bring the definitions up to date: `vsiflow crd \
+             | kubectl apply -f -`"
+        );
+        let forbidden = told(What::Secrets, 403, "secrets is forbidden");
+        assert!(
+            forbidden.contains("secrets is forbidden (403)"),
+            "{forbidden}"
+        );
+        assert!(
+            forbidden.contains("grant get, list and watch on secrets"),
+            "{forbidden}"
+        );
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_reached_is_told_with_the_cause() {
+        let cause = std::io::Error::other("connection refused by 192.0.2.1");
+        let error = kube::Error::Service(Box::new(cause));
+        let error = watcher::Error::InitialListFailed(error);
+        let text = describe(&(What::ConfigMaps, None), &error);
+        assert!(text.starts_with("configmaps in all namespaces"), "{text}");
+        assert_eq!(
+            text.matches("connection refused by 192.0.2.1").count(),
+            1,
+            "{text}"
+        );
+    }
+}
