@@ -5,6 +5,7 @@ mod hosts;
 mod images;
 mod open;
 mod place;
+pub(crate) mod retention;
 
 use std::{
     path::{Path, PathBuf},
@@ -17,7 +18,7 @@ use vsiflow_workflows::fleet::Fleet;
 
 use self::open::{Origin, Stay, Stores};
 pub(crate) use self::place::{open_state, state_path};
-use crate::{args::Common, command, exit::Problem, metrics::Metrics};
+use crate::{args::Common, exit::Problem, metrics::Metrics};
 
 /// Everything a command works with; clones share it. [`App::close`] ends it in order.
 #[derive(Clone)]
@@ -114,7 +115,7 @@ impl App {
 
     /// Whether so many events are old enough to be archived.
     pub(crate) async fn is_compaction_due(&self, common: &Common, least: u64) -> bool {
-        command::compact::is_due(common, &*self.inner.stores.journal, least).await
+        retention::is_due(common, &*self.inner.stores.journal, least).await
     }
 
     /// A daemon's journal is closed, what is old of it archived, and opened again, while nobody
@@ -123,7 +124,7 @@ impl App {
         let Some(state) = self.close_all().await else {
             return Ok(self);
         };
-        command::compact::now(common, &state, least).await;
+        retention::now(common, &state, least).await;
         let (metrics, elsewhere) = (self.inner.metrics.clone(), self.inner.elsewhere);
         Box::pin(Self::on(state, Stay::Serve, metrics, elsewhere)).await
     }

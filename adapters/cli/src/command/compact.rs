@@ -1,15 +1,6 @@
 //! `compact`: moves what is old out of the journal into an archive.
 
-use std::time::Duration;
-
-use vsiflow_engine::{
-    clock::{Clock as _, SystemClock},
-    compact::{Compacted, Compaction, compact, look},
-    journal::Journal,
-    model::Timestamp,
-    state_dir::StateDir,
-};
-use vsiflow_workflows::phase::is_gone;
+use vsiflow_engine::compact::{Compacted, compact, look};
 
 use super::{
     Outcome,
@@ -17,8 +8,8 @@ use super::{
 };
 use crate::{
     args::{Common, CompactArgs},
-    compose,
-    exit::{Exit, Problem},
+    compose::{self, retention::older_than},
+    exit::Exit,
     output,
 };
 
@@ -45,18 +36,6 @@ pub(super) async fn run(common: &Common, args: CompactArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// What is older than that, if it is at least so many events.
-fn older_than(age: Duration, least: u64) -> Compaction<'static> {
-    let now = SystemClock.now();
-    let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-    Compaction {
-        before: Timestamp(now.0.saturating_sub(age)),
-        now,
-        least,
-        is_gone: &is_gone,
-    }
-}
-
 fn told(done: &Compacted) {
     let Compacted {
         horizon,
@@ -72,46 +51,6 @@ fn told(done: &Compacted) {
             "{events} events before offset {horizon} are archived in {}; {seals} streams go on \
              from their seals",
             archive.display()
-        )),
-    }
-}
-
-/// Events that have to be old before a command that works compacts by itself.
-const MANY: u64 = 10_000;
-
-/// Compacts where much is old, before a command begins its work. What goes wrong is told and
-/// keeps no command from it.
-pub(crate) async fn if_due(common: &Common, state: &StateDir) -> Result<(), Problem> {
-    let journal = state.journal().await?;
-    let due = is_due(common, &journal, MANY).await;
-    journal.close().await;
-    if due {
-        now(common, state, MANY).await;
-    }
-    Ok(())
-}
-
-/// Whether so many events are older than the retention.
-pub(crate) async fn is_due(common: &Common, journal: &dyn Journal, least: u64) -> bool {
-    let Some(age) = common.retention.0 else {
-        return false;
-    };
-    let before = older_than(age, least).before;
-    let due = vsiflow_engine::compact::is_due(journal, before, least).await;
-    due.unwrap_or(false)
-}
-
-/// Compacts a journal that nobody has open. What goes wrong is told.
-pub(crate) async fn now(common: &Common, state: &StateDir, least: u64) {
-    let Some(age) = common.retention.0 else {
-        return;
-    };
-    let compaction = older_than(age, least);
-    match compact(state, compaction).await {
-        Ok(Some(done)) => tracing::info!(events = done.events, "old events were archived"),
-        Ok(None) => {}
-        Err(error) => output::warning(&format!(
-            "old events were not archived: {error}; see `vsiflow compact`"
         )),
     }
 }

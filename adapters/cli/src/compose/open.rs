@@ -20,10 +20,9 @@ use vsiflow_workflows::{
     hosts::HostDirectory,
 };
 
-use super::{App, Inner, hosts, images, open_state, state_path};
+use super::{App, Inner, hosts, images, open_state, retention, state_path};
 use crate::{
     args::Common,
-    command,
     exit::{Exit, Problem},
     metrics::{Metrics, Timed},
     output,
@@ -121,7 +120,7 @@ impl App {
             state.hold_by(lease);
         }
         if stay != Stay::Look {
-            command::compact::if_due(common, &state).await?;
+            retention::if_due(common, &state).await?;
         }
         Box::pin(Self::on(state, stay, metrics, elsewhere)).await
     }
