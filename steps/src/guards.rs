@@ -150,6 +150,10 @@ async fn is_at(ports: &HostPorts, key: &VolumeKey, path: &str) -> Result<bool, F
         .is_some_and(|other| other.path == path))
 }
 
+/// What is to be done about a volume that lies over another.
+const MERGE: &str = "Merge what lies over it (a snapshot by `virsh blockcommit --active --pivot`) and \
+                     delete its file; vsiflow looks again by itself.";
+
 /// Refuses where another volume of an active pool lies over one of these, as a snapshot does: that
 /// one reads through to them, so that whoever writes to them, or takes them away, spoils it.
 ///
@@ -170,7 +174,7 @@ pub async fn nothing_over(ports: &HostPorts, volumes: &[&VolumeInfo]) -> Result<
             let under = |volume: &&&VolumeInfo| other.backing.as_ref() == Some(&volume.path);
             if let Some(volume) = volumes.iter().find(under) {
                 let why = format!("volume {} lies over it", other.key);
-                return Err(in_use(ports, volume, &why));
+                return Err(in_use(ports, volume, &why).with_remedy(MERGE));
             }
         }
     }

@@ -39,6 +39,13 @@ fn lab_a_guest_with_a_snapshot_is_not_pointed_back_at_the_disks_below_it() {
     vsiflow.run(&["retry", "t-snap"]).exits(0);
     assert_eq!(vsiflow.phase("t-snap"), "Running");
     assert!(lab.virsh(&["dumpxml", &uid]).contains(">2</vcpu>"));
+
+    let disk = vsiflow.run(&["get", "disk", "t-snap-data", "-o", "json"]);
+    let disk = disk.exits(0).json();
+    let volume = disk["metadata"]["uid"].as_str().unwrap();
+    vsiflow.run(&["delete", "t-snap", "--wait"]).exits(0);
+    // Its data disk stays, and is nobody's but this test's.
+    lab.virsh(&["vol-delete", "--pool", "images", volume]);
 }
 
 /// The file that a disk of `virsh domblklist` is in.

@@ -2,6 +2,7 @@
 
 mod line;
 mod told;
+mod took;
 
 use std::collections::BTreeSet;
 
@@ -10,8 +11,11 @@ use vsiflow_engine::{
     model::{Actor, EntityId, EntityState, Name, RunId, StreamId, Timestamp, Work},
 };
 
-pub use self::line::{HistoryError, HistoryLine};
 use self::told::Lines;
+pub use self::{
+    line::{HistoryError, HistoryLine},
+    took::took,
+};
 use super::{Fleet, FleetError, object::rfc3339};
 use crate::wanted::host_entity;
 

@@ -53,7 +53,7 @@ pub use disk_object::{DiskObject, DiskStatus};
 pub use error::{FleetError, Kind as ErrorKind};
 pub use evidence::EvidencePlace;
 pub use feed::Knowledge;
-pub use history::{HistoryError, HistoryLine};
+pub use history::{HistoryError, HistoryLine, took};
 pub use host_check::{Checking, HostCheck, Outcome as CheckOutcome};
 pub use image_progress::UploadProgress;
 pub use images::ImageObject;

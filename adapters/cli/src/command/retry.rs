@@ -30,12 +30,17 @@ pub(super) async fn run(common: &Common, args: RetryArgs) -> Outcome {
     } else {
         work::targets_named(&app, &args.namespace, &args.names).await?
     };
+    let mut begun = Vec::new();
     for target in &targets {
         let by = actor::by(&common.reason);
-        if app.fleet.retry(target.entity.clone(), by).await? == Retried::NothingToDo {
-            output::line(&format!("{}: nothing to try again", target.shown()));
+        match app.fleet.retry(target.entity.clone(), by).await? {
+            Retried::NothingToDo => {
+                output::line(&format!("{}: nothing to try again", target.shown()));
+            }
+            _ => begun.push(target.clone()),
         }
     }
+    work::tell_recorded(&app, &args.wait, &begun, "is tried again");
     let exit = work::until_decided(
         &app,
         common,

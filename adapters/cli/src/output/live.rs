@@ -10,9 +10,7 @@ use vsiflow_engine::{
     model::{EventKind, Failure, Name, Outcome, RunId, StreamId},
     step::Progress,
 };
-use vsiflow_workflows::fleet::{Meter, UploadProgress};
-
-use super::table::took;
+use vsiflow_workflows::fleet::{Meter, UploadProgress, took};
 
 /// How often a step's progress is told where there are no bars.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);

@@ -6,7 +6,6 @@ mod history;
 mod kinds;
 
 pub(crate) use self::{
-    cells::took,
     found::{candidates, checks, inventory},
     history::history,
     kinds::{disks, hosts, images, networks, runs, vsis},

@@ -9,7 +9,10 @@ use vsiflow_engine::{
     },
 };
 
-use super::line::{HistoryError, HistoryLine, class_name};
+use super::{
+    line::{HistoryError, HistoryLine, class_name},
+    took,
+};
 use crate::fleet::object::rfc3339;
 
 /// Turns records into lines, remembering what began when.
@@ -139,12 +142,12 @@ fn detail(kind: &EventKind) -> Option<String> {
         EventKind::StateChanged { state, detail } => Some(format!("{state}: {detail}")),
         EventKind::StepFailed {
             retry: Some(wait), ..
-        } => Some(format!("again in {} ms", wait.delay_ms)),
+        } => Some(format!("again in {}", took(wait.delay_ms))),
         EventKind::StepBlocked {
             recheck: Some(wait),
             ..
-        } => Some(format!("looked at again in {} ms", wait.delay_ms)),
-        EventKind::RetryScheduled { wait } => Some(format!("again in {} ms", wait.delay_ms)),
+        } => Some(format!("looked at again in {}", took(wait.delay_ms))),
+        EventKind::RetryScheduled { wait } => Some(format!("again in {}", took(wait.delay_ms))),
         EventKind::Signal { signal } => Some(signal.to_string()),
         EventKind::CancelRequested { mode } => Some(format!("{mode:?}")),
         EventKind::SecretErased { secret } => Some(secret.to_string()),

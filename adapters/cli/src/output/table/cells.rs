@@ -13,15 +13,6 @@ pub(super) fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
-/// A duration in milliseconds, for people.
-pub(crate) fn took(millis: u64) -> String {
-    match millis {
-        0..1_000 => format!("{millis} ms"),
-        1_000..60_000 => format!("{}.{} s", millis / 1_000, millis % 1_000 / 100),
-        _ => format!("{}m{:02}s", millis / 60_000, millis % 60_000 / 1_000),
-    }
-}
-
 /// How long ago, as kubectl says it.
 pub(super) fn age(since: &str) -> String {
     let Ok(since) = since.parse::<jiff::Timestamp>() else {
@@ -36,18 +27,5 @@ pub(super) fn age(since: &str) -> String {
         120..7_200 => format!("{}m", seconds / 60),
         7_200..172_800 => format!("{}h", seconds / 3_600),
         _ => format!("{}d", seconds / 86_400),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_short() {
-        assert_eq!(
-            [took(7), took(1_250), took(61_000)],
-            ["7 ms", "1.2 s", "1m01s"]
-        );
     }
 }

@@ -1,11 +1,8 @@
 //! The events of a history.
 
-use vsiflow_workflows::fleet::HistoryLine;
+use vsiflow_workflows::fleet::{HistoryLine, took};
 
-use super::{
-    Table,
-    cells::{or_none, took},
-};
+use super::{Table, cells::or_none};
 
 /// Events.
 pub(crate) fn history(lines: &[HistoryLine], wide: bool) -> Table {
