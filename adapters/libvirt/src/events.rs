@@ -102,7 +102,9 @@ impl DomainEvents {
 }
 
 impl Calls {
-    /// Subscribes to the lifecycle events of all domains.
+    /// Subscribes to the lifecycle events of all domains. libvirt takes one registration of a
+    /// connection (`virObjectEventStateRegisterID` in its `src/conf/object_event.c` refuses a
+    /// second): all subscriptions share it, and it ends with the connection.
     ///
     /// # Errors
     /// As of every call, see [`Error`](crate::Error).
@@ -111,18 +113,11 @@ impl Calls {
         let mut events = self.connection().receive_events();
         let every_domain: Option<Domain> = None;
         let procedure = Procedure::ConnectDomainEventCallbackRegisterAny;
-        events.callback = self.call(procedure, &(LIFECYCLE, every_domain)).await?;
+        let arguments = (LIFECYCLE, every_domain);
+        let registration = &self.connection().shared().registration;
+        let register = || self.call(procedure, &arguments);
+        events.callback = *registration.get_or_try_init(register).await?;
         Ok(events)
-    }
-
-    /// Ends a subscription. Dropping it does too, but libvirt then goes on sending until the
-    /// connection ends.
-    ///
-    /// # Errors
-    /// As of every call, see [`Error`](crate::Error).
-    pub async fn end_domain_events(&self, events: DomainEvents) -> Result<()> {
-        let procedure = Procedure::ConnectDomainEventCallbackDeregisterAny;
-        self.call(procedure, &events.callback).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, OwnedSemaphorePermit, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OnceCell, OwnedSemaphorePermit, broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::{KeepAlive, claim::Claim};
@@ -133,6 +133,8 @@ pub(crate) struct Shared {
     /// Set while a stream's owner takes nothing, so that nothing is read: that is not silence.
     pub(super) held_up: AtomicBool,
     pub(super) events: broadcast::Sender<LifecycleEvent>,
+    /// The connection's one registration for events: libvirt refuses a second.
+    pub(crate) registration: OnceCell<i32>,
     closed: watch::Sender<Option<CloseReason>>,
 }
 
@@ -145,6 +147,7 @@ impl Default for Shared {
             heard: AtomicU64::new(0),
             held_up: AtomicBool::new(false),
             events: broadcast::Sender::new(EVENTS),
+            registration: OnceCell::new(),
             closed: watch::Sender::new(None),
         }
     }

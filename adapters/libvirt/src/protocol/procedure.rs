@@ -127,8 +127,6 @@ pub enum Procedure {
     ConnectListAllNetworks = 283,
     /// `virConnectDomainEventRegisterAny`.
     ConnectDomainEventCallbackRegisterAny = 316,
-    /// `virConnectDomainEventDeregisterAny`.
-    ConnectDomainEventCallbackDeregisterAny = 317,
     /// Sent by the daemon: a domain changed its state.
     DomainEventCallbackLifecycle = 318,
     /// `virNetworkGetDHCPLeases`.

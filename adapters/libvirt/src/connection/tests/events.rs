@@ -31,6 +31,25 @@ async fn events_reach_their_subscription_only() {
 }
 
 #[tokio::test]
+async fn whoever_subscribes_again_needs_no_second_registration() {
+    let (connection, mut peer) = pair();
+    let calls = connection.within(SECOND);
+    let (events, call) = tokio::join!(calls.domain_events(), peer.answer_next(5_i32));
+    drop(events.unwrap());
+    // Nobody answers a second one.
+    let mut events = calls.domain_events().await.unwrap();
+    let header = Header {
+        procedure: 318,
+        kind: kind::MESSAGE,
+        serial: 0,
+        ..call.header
+    };
+    let payload = xdr::to_bytes(&(5, domain("a"), 2, 0)).unwrap();
+    peer.send(header, &payload).await;
+    assert!(matches!(events.next().await, EventReceived::Event(_)));
+}
+
+#[tokio::test]
 async fn a_receiver_that_falls_behind_is_told() {
     let (connection, mut peer) = pair();
     let calls = connection.within(SECOND);
