@@ -58,19 +58,8 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> Outcome {
 async fn vsis(app: &App, args: &GetArgs) -> Outcome {
     let names: Vec<_> = args.kind_and_names().1;
     let mut objects = app.fleet.vsis(args.deleted).await?;
-    objects.retain(|object| match names.is_empty() {
-        true => is_here(args, &object.metadata),
-        false => names
-            .iter()
-            .any(|name| is_meant(args, &object.metadata, name)),
-    });
-    for name in &names {
-        if !objects
-            .iter()
-            .any(|object| is_meant(args, &object.metadata, name))
-        {
-            app.fleet.get(&args.scope.namespace, name).await?;
-        }
+    for name in choose(args, &names, &mut objects, |object| &object.metadata) {
+        app.fleet.get(&args.scope.namespace, name).await?;
     }
     match args.output {
         None | Some(Format::Wide) => {
@@ -96,19 +85,8 @@ async fn vsis(app: &App, args: &GetArgs) -> Outcome {
 async fn disks(app: &App, args: &GetArgs) -> Outcome {
     let names = args.kind_and_names().1;
     let mut objects = app.fleet.disks(args.deleted).await?;
-    objects.retain(|object| match names.is_empty() {
-        true => is_here(args, &object.metadata),
-        false => names
-            .iter()
-            .any(|name| is_meant(args, &object.metadata, name)),
-    });
-    for name in &names {
-        if !objects
-            .iter()
-            .any(|object| is_meant(args, &object.metadata, name))
-        {
-            app.fleet.disk(&args.scope.namespace, name).await?;
-        }
+    for name in choose(args, &names, &mut objects, |object| &object.metadata) {
+        app.fleet.disk(&args.scope.namespace, name).await?;
     }
     match args.output {
         None | Some(Format::Wide) => {
@@ -130,6 +108,21 @@ async fn disks(app: &App, args: &GetArgs) -> Outcome {
 
 fn is_here(args: &GetArgs, meta: &Metadata) -> bool {
     args.scope.all_namespaces || meta.namespace == args.scope.namespace
+}
+
+/// Keeps what is asked for, and gives the names that nothing here bears.
+fn choose<'n, T>(
+    args: &GetArgs,
+    names: &'n [String],
+    objects: &mut Vec<T>,
+    meta: fn(&T) -> &Metadata,
+) -> Vec<&'n String> {
+    objects.retain(|object| match names.is_empty() {
+        true => is_here(args, meta(object)),
+        false => names.iter().any(|name| is_meant(args, meta(object), name)),
+    });
+    let missing = |name: &&String| !objects.iter().any(|o| is_meant(args, meta(o), name));
+    names.iter().filter(missing).collect()
 }
 
 /// Whether it is the one of that name, or `NAMESPACE/NAME`.
