@@ -17,6 +17,7 @@ pub mod audit;
 pub mod backup;
 pub mod blob;
 mod blocking;
+pub mod causes;
 pub mod checkpoint;
 pub mod clock;
 pub mod compact;

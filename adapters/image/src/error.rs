@@ -1,7 +1,5 @@
 //! Errors without credentials.
 
-use std::error::Error;
-
 use url::Url;
 use vsiflow_steps::ports::{SourceError, SourceErrorKind};
 
@@ -67,21 +65,6 @@ pub(crate) fn parse(url: &str) -> Result<Url, SourceError> {
         let shown = format!("{}:…", scheme.filter(plain).unwrap_or_default());
         invalid(Shown(shown), format!("this is no URL: {cause}"))
     })
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        // Many errors repeat their causes.
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

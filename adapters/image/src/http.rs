@@ -10,6 +10,7 @@ use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
 use reqwest::{Certificate, Client, Response, StatusCode, redirect};
 use tokio::time::timeout;
 use url::Url;
+use vsiflow_engine::causes::chain;
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
 use self::{
@@ -17,7 +18,7 @@ use self::{
     stream::HttpStream,
 };
 use crate::access::ServerAccess;
-use crate::error::{Shown, chain, error, parse};
+use crate::error::{Shown, error, parse};
 
 /// Deadlines, limits, and what it takes to be let in.
 #[derive(Clone, Debug)]

@@ -14,9 +14,10 @@ use lzma_rust2::XzReader;
 use ruzstd::decoding::StreamingDecoder;
 use tokio::sync::mpsc;
 use url::Url;
+use vsiflow_engine::causes::chain;
 use vsiflow_steps::ports::{ImageStream, SourceError, SourceInfo};
 
-use crate::error::{Shown, chain, invalid};
+use crate::error::{Shown, invalid};
 
 /// Bytes unpacked at a time.
 const PIECE: usize = 192 * 1024;

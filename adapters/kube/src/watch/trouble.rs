@@ -1,8 +1,7 @@
 //! What keeps a watch from listing, in words: what it is about, why, and what to do.
 
-use std::error::Error as _;
-
 use kube::{core::Status, runtime::watcher};
+use vsiflow_engine::causes::chain;
 
 use crate::{
     crd::GROUP,
@@ -63,20 +62,6 @@ fn status(error: &watcher::Error) -> Option<&Status> {
         | watcher::Error::WatchError(status) => Some(status),
         _ => None,
     }
-}
-
-/// The error with its causes: the outermost one seldom says what it was.
-fn chain(error: &watcher::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]
