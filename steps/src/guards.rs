@@ -160,10 +160,10 @@ const MERGE: &str = "Merge what lies over it (a snapshot by `virsh blockcommit -
 /// # Errors
 /// `VSI0210` with both names; whatever cannot be read.
 pub async fn nothing_over(ports: &HostPorts, volumes: &[&VolumeInfo]) -> Result<(), Failure> {
-    let pools = match volumes {
-        [] => Vec::new(),
-        _ => ports.storage.pools().await?,
-    };
+    if volumes.is_empty() {
+        return Ok(());
+    }
+    let pools = ports.storage.pools().await?;
     for pool in pools.iter().filter(|pool| pool.active) {
         let others = match ports.storage.volumes(&pool.name).await {
             // The host says that the pool went away since it was listed: nothing lies in it.

@@ -14,7 +14,7 @@ use vsiflow_engine::{
 use super::moved;
 use crate::{
     error, ownership,
-    ports::{DomainState, HostPorts, Hosts, PortErrorKind, PortResult},
+    ports::{DomainInfo, DomainState, HostPorts, Hosts, PortErrorKind, PortResult},
 };
 
 const POLL: Duration = Duration::from_millis(500);
@@ -82,60 +82,63 @@ impl Step for StopDomain {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        match active(cx, &ports, params.uuid).await? {
-            Some(_) => Ok(Observed::Needed),
-            None => {
-                without_memory(cx, &ports, params).await?;
-                Ok(Observed::Present(Output { how: How::Already }))
-            }
+        let domain = look(cx, &ports, params.uuid).await?;
+        if active(domain.as_ref()).is_some() {
+            return Ok(Observed::Needed);
         }
+        without_memory(&ports, params, domain.as_ref())?;
+        Ok(Observed::Present(Output { how: How::Already }))
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         ownership::not_behind_host(cx, &ports).await?;
-        let how = match active(cx, &ports, params.uuid).await? {
-            None => How::Already,
+        let domain = look(cx, &ports, params.uuid).await?;
+        let how = match active(domain.as_ref()) {
+            None => {
+                without_memory(&ports, params, domain.as_ref())?;
+                return Ok(Done::present(Output { how: How::Already }));
+            }
             // A guest that is suspended, or not up yet, hears nothing.
             Some(DomainState::Paused | DomainState::Starting) => end(&ports, params.uuid).await?,
             Some(_) if params.grace_s == 0 => end(&ports, params.uuid).await?,
             Some(_) if shut_down(cx, &ports, params).await? => How::Shutdown,
             Some(_) => end(&ports, params.uuid).await?,
         };
-        // Somebody may have saved it instead, meanwhile.
-        without_memory(cx, &ports, params).await?;
-        Ok(match how {
-            How::Already => Done::present(Output { how }),
-            _ => Done::updated(Output { how }),
-        })
+        if params.boots_anew {
+            // Somebody may have saved it instead, meanwhile.
+            let domain = look(cx, &ports, params.uuid).await?;
+            without_memory(&ports, params, domain.as_ref())?;
+        }
+        Ok(Done::updated(Output { how }))
     }
 }
 
-/// The state of our domain where it holds its disks.
-async fn active(
+/// Our domain, if its guest is on this host.
+async fn look(
     cx: &StepContext,
     ports: &HostPorts,
     uid: Uuid,
-) -> Result<Option<DomainState>, Failure> {
+) -> Result<Option<DomainInfo>, Failure> {
     let domain = ownership::own_domain(cx, ports, uid).await?;
     moved::refused(ports, domain.as_ref())?;
-    Ok(domain
-        .map(|domain| domain.state)
-        .filter(|state| state.is_active()))
+    Ok(domain)
+}
+
+/// The state of a domain where it holds its disks.
+fn active(domain: Option<&DomainInfo>) -> Option<DomainState> {
+    let state = domain.map(|domain| domain.state);
+    state.filter(|state| state.is_active())
 }
 
 /// Refuses what was saved with its memory where that would not fit what comes: what the guest had
 /// not written to its disks yet is in that memory alone.
-async fn without_memory(
-    cx: &StepContext,
+fn without_memory(
     ports: &HostPorts,
     params: &Params,
+    domain: Option<&DomainInfo>,
 ) -> Result<(), Failure> {
-    if !params.boots_anew {
-        return Ok(());
-    }
-    let domain = ownership::own_domain(cx, ports, params.uuid).await?;
-    if !domain.is_some_and(|domain| domain.saved) {
+    if !params.boots_anew || !domain.is_some_and(|domain| domain.saved) {
         return Ok(());
     }
     Err(error::SAVED_MEMORY
@@ -150,7 +153,7 @@ async fn shut_down(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
     let start = Instant::now();
     let grace = Duration::from_secs(params.grace_s);
     let mut wait = FIRST;
-    while active(cx, ports, params.uuid).await?.is_some() {
+    while active(look(cx, ports, params.uuid).await?.as_ref()).is_some() {
         if start.elapsed() >= grace {
             return Ok(false);
         }
