@@ -2,22 +2,16 @@
 
 use std::time::Duration;
 
-use super::{endings::stop_params, *};
-use crate::{
-    ports::DomainState,
-    sim::{Fault, Faults},
-    vsi::stop_domain::How,
+use super::{
+    endings::{start_met, stop_params},
+    *,
 };
+use crate::{ports::DomainState, sim::Fault, vsi::stop_domain::How};
 
 #[tokio::test(start_paused = true)]
 async fn a_start_that_the_hosts_daemon_died_in_is_made_again() {
     let world = World::new().await;
-    world.define().await.unwrap();
-    let sim = world.sim().await;
-    sim.set_faults(Faults::none().at("start", 1, Fault::DaemonDies))
-        .await;
-    let start = vsi::StartDomain::new(world.hosts.clone());
-    assert!(world.attempt(&start, &world.start_domain()).await.is_err());
+    let (sim, start) = start_met(&world, Fault::DaemonDies).await;
     // The host still shows it as starting, and ends it a moment later.
     world.attempt(&start, &world.start_domain()).await.unwrap();
     assert_eq!(sim.count("start").await, 2);

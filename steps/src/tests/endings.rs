@@ -6,15 +6,20 @@ use crate::{
     vsi::{delete_volumes, monitor_console, stop_domain::How},
 };
 
+/// Defines the domain, and starts it in vain: the call meets this fault.
+pub(super) async fn start_met(world: &World, fault: Fault) -> (Arc<SimHost>, vsi::StartDomain) {
+    world.define().await.unwrap();
+    let sim = world.sim().await;
+    sim.set_faults(Faults::none().at("start", 1, fault)).await;
+    let start = vsi::StartDomain::new(world.hosts.clone());
+    assert!(world.attempt(&start, &world.start_domain()).await.is_err());
+    (sim, start)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_start_whose_record_was_lost_is_not_repeated() {
     let world = World::with_contract("workload: w\nenv: lab-off\n").await;
-    world.define().await.unwrap();
-    let sim = world.sim().await;
-    sim.set_faults(Faults::none().at("start", 1, Fault::LostReply))
-        .await;
-    let start = vsi::StartDomain::new(world.hosts.clone());
-    assert!(world.attempt(&start, &world.start_domain()).await.is_err());
+    let (sim, start) = start_met(&world, Fault::LostReply).await;
     tokio::time::sleep(Duration::from_secs(20)).await;
     world.attempt(&start, &world.start_domain()).await.unwrap();
     assert_eq!(sim.count("start").await, 1);
@@ -30,12 +35,7 @@ async fn a_start_whose_record_was_lost_is_not_repeated() {
 #[tokio::test(start_paused = true)]
 async fn a_guest_that_a_restart_of_the_host_ended_is_started_again() {
     let world = World::new().await;
-    world.define().await.unwrap();
-    let sim = world.sim().await;
-    sim.set_faults(Faults::none().at("start", 1, Fault::LostReply))
-        .await;
-    let start = vsi::StartDomain::new(world.hosts.clone());
-    assert!(world.attempt(&start, &world.start_domain()).await.is_err());
+    let (sim, start) = start_met(&world, Fault::LostReply).await;
     tokio::time::sleep(Duration::from_secs(20)).await;
     sim.with(|state| state.restart()).await;
     world.attempt(&start, &world.start_domain()).await.unwrap();
