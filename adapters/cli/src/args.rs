@@ -225,7 +225,7 @@ pub(crate) struct WaitArgs {
 }
 
 /// What bounds the wait of every command that waits, also where `--timeout` is something else.
-const WAIT_TIMEOUT: &str = "wait-timeout";
+pub(crate) const WAIT_TIMEOUT: &str = "wait-timeout";
 
 impl WaitArgs {
     /// Waits whether or not that was asked for.

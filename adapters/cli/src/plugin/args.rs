@@ -205,7 +205,7 @@ pub(super) struct PowerArgs {
     #[arg(long)]
     pub(super) wait: bool,
     /// Give up waiting after this long, such as `90s` or `10m` (exit code 5); the work goes on.
-    #[arg(long, value_name = "DURATION", visible_alias = "wait-timeout", value_parser = duration, requires = "wait")]
+    #[arg(long, value_name = "DURATION", visible_alias = crate::args::WAIT_TIMEOUT, value_parser = duration, requires = "wait")]
     pub(super) timeout: Option<Duration>,
     /// How the result is printed.
     #[arg(short, long, value_enum)]

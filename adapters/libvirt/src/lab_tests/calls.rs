@@ -180,8 +180,8 @@ async fn lab_a_domain_lives_and_dies_and_events_tell() {
     }
 }
 
-/// Starts it suspended and lets it go on. libvirt may still be busy with the end of the guest that
-/// was in it before, and take this one for ended, too.
+/// Starts it suspended and lets it go on. Right after another guest in it was ended, libvirt was
+/// seen to say once in a while that it does not run.
 async fn resumed(calls: &Calls, domain: &crate::protocol::Domain) {
     for attempt in 1.. {
         let paused = domain_flags::START_PAUSED;
