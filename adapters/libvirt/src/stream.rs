@@ -71,6 +71,7 @@ impl Calls {
             events,
             stall,
             over: false,
+            told: false,
         })
     }
 }
@@ -139,6 +140,7 @@ impl UploadStream {
     /// As of [`send`](Self::send).
     pub async fn abort(mut self) -> Result<()> {
         self.link.write(status::ERROR, Bytes::new()).await?;
+        self.link.told = true;
         self.link.confirmed().await
     }
 }
@@ -188,6 +190,8 @@ struct Link {
     stall: Duration,
     /// Ended by libvirt, so that there is nothing to abort.
     over: bool,
+    /// Told to end already, without a word from libvirt yet.
+    told: bool,
 }
 
 impl Link {
@@ -282,7 +286,7 @@ impl Drop for Link {
         if !self.over {
             self.connection
                 .shared()
-                .abort_stream(self.serial, self.procedure);
+                .leave_stream(self.serial, self.procedure, self.told);
         }
     }
 }

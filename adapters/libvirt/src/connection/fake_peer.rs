@@ -6,7 +6,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 
 use super::Connection;
 use crate::error::WireError;
-use crate::packet::{Header, Packet, PacketReader, encode, kind, status};
+use crate::packet::{Header, Packet, PacketReader, ReadError, encode, kind, status};
 use crate::xdr;
 
 /// The other side of a connection.
@@ -34,6 +34,11 @@ pub(crate) fn pair_of(buffer: usize) -> (Connection, Peer) {
 impl Peer {
     pub(crate) async fn next(&mut self) -> Packet {
         self.read.next(|| ()).await.unwrap()
+    }
+
+    /// Whether the other side closes, and says nothing before.
+    pub(crate) async fn ends(&mut self) -> bool {
+        matches!(self.read.next(|| ()).await, Err(ReadError::Closed))
     }
 
     pub(crate) async fn send(&mut self, header: Header, payload: &[u8]) {

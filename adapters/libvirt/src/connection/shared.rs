@@ -2,7 +2,7 @@
 //!
 //! The lock is held for a few instructions at a time and never across an await.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -95,7 +95,7 @@ pub(super) struct Pending {
 }
 
 /// An open stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Stream {
     pub(super) procedure: Procedure,
     pub(super) events: mpsc::Sender<StreamEvent>,
@@ -106,9 +106,37 @@ pub(super) struct Stream {
 pub(super) struct Table {
     pub(super) pending: HashMap<u32, Pending>,
     pub(super) streams: HashMap<u32, Stream>,
+    /// Streams that were aborted, until libvirt confirms it.
+    pub(super) leaving: HashSet<u32>,
     pub(super) urgent: Urgent,
     pub(super) keep_alive: Option<KeepAlive>,
-    pub(super) closing: bool,
+    pub(super) stage: Stage,
+}
+
+impl Table {
+    pub(super) fn is_closing(&self) -> bool {
+        self.stage != Stage::Open
+    }
+
+    pub(super) fn abort_all_streams(&mut self) {
+        for (serial, stream) in self.streams.drain() {
+            self.leaving.insert(serial);
+            self.urgent.aborts.push((serial, stream.procedure));
+        }
+    }
+}
+
+/// How far a connection is on the way to its end.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    #[default]
+    Open,
+    /// Nothing new is asked.
+    Closing,
+    /// libvirt is told, and closes from its side once it has answered.
+    Parting,
+    /// libvirt has answered.
+    Parted,
 }
 
 /// What is written before anything queued. Grows with nothing the peer does.
@@ -164,16 +192,20 @@ impl Shared {
     }
 
     pub(super) fn start_closing(&self) {
-        self.table().closing = true;
+        self.table().stage = Stage::Closing;
         self.wake.notify_one();
     }
 
-    /// Tells libvirt to forget a stream; what it still sends is dropped.
-    pub(crate) fn abort_stream(&self, serial: u32, procedure: Procedure) {
+    /// Tells libvirt to forget a stream, unless it was `told` already; what it still sends is
+    /// dropped.
+    pub(crate) fn leave_stream(&self, serial: u32, procedure: Procedure, told: bool) {
         let mut table = self.table();
         if table.streams.remove(&serial).is_some() {
-            table.urgent.aborts.push((serial, procedure));
-            self.wake.notify_one();
+            table.leaving.insert(serial);
+            if !told {
+                table.urgent.aborts.push((serial, procedure));
+                self.wake.notify_one();
+            }
         }
     }
 
@@ -182,7 +214,12 @@ impl Shared {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.closed.borrow().is_none() && !self.table().closing
+        self.closed.borrow().is_none() && !self.table().is_closing()
+    }
+
+    /// Whether libvirt was told that this is the end.
+    pub(super) fn is_parting(&self) -> bool {
+        matches!(self.table().stage, Stage::Parting | Stage::Parted)
     }
 
     pub(super) fn all_expired(&self, places: usize) -> bool {

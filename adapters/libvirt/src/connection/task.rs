@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::shared::{Command, Shared};
+use crate::error::CloseReason;
 use keep_alive::keep_alive;
 use reading::Reading;
 use writing::Writing;
@@ -29,6 +30,12 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Send + 'static>(
         reason = reading.run() => reason,
         reason = writing.run() => reason,
         reason = keep_alive(&shared) => reason,
+    };
+    // Told of the end, libvirt may be the first to close.
+    let reason = if shared.is_parting() {
+        CloseReason::ByUs
+    } else {
+        reason
     };
     tracing::debug!(%reason, "libvirt connection ended");
     // In this order: who finds the queue closed asks for the reason.

@@ -214,3 +214,39 @@ async fn lab_a_dropped_download_leaves_the_connection_usable() {
     calls.storage_vol_delete(&volume).await.unwrap();
     session.close().await;
 }
+
+/// Begins an upload and leaves it, and its connection, as somebody does who is told to stop.
+async fn give_up(session: &HostSession, volume: &StorageVol, data: &Bytes) {
+    let bulk = session.bulk(SHORT).await.unwrap();
+    let calls = bulk.within(SHORT);
+    let opening = calls.storage_vol_upload(volume, 0, 0, 0, SHORT);
+    opening.await.unwrap().send(data.clone()).await.unwrap();
+}
+
+/// libvirtd up to 9.0 at least dies of a connection that closes, and says so, before the end of its
+/// stream is confirmed: half of these were enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn lab_uploads_that_are_given_up_do_not_end_libvirtd() {
+    let Some(lab) = Lab::enter() else { return };
+    let session = lab.local();
+    let calls = control(&session).await;
+    let data = noise(4 << 20);
+    let mut givers = Vec::new();
+    for number in 0..4 {
+        let volume = volume(&calls, &format!("t-given-up-{number}.raw")).await;
+        let (session, data) = (session.clone(), data.clone());
+        givers.push(tokio::spawn(async move {
+            for _ in 0..100 {
+                give_up(&session, &volume, &data).await;
+            }
+            volume
+        }));
+    }
+    for giver in givers {
+        let volume = giver.await.unwrap();
+        calls.storage_vol_delete(&volume).await.unwrap();
+    }
+    // On the connection that was open from the beginning, which has not been cut.
+    calls.connect_get_lib_version().await.unwrap();
+    session.close().await;
+}

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::io::AsyncRead;
 
-use crate::connection::shared::{Answer, CallFailure, Shared, StreamEvent};
+use crate::connection::shared::{Answer, CallFailure, Shared, Stage, Stream, StreamEvent};
 use crate::error::{CloseReason, LibvirtError};
 use crate::events;
 use crate::packet::{Header, Packet, PacketReader, ReadError, kind, status};
@@ -57,9 +57,9 @@ impl<'a, R: AsyncRead + Unpin> Reading<'a, R> {
 
     fn reply(&self, packet: Packet) {
         let serial = packet.header.serial;
-        let Some(call) = self.shared.table().pending.remove(&serial) else {
-            tracing::warn!(serial, "libvirt replied to a call nobody made");
-            return;
+        let call = self.shared.table().pending.remove(&serial);
+        let Some(call) = call else {
+            return self.unasked(serial);
         };
         let answer = match packet.header.status {
             status::OK => Ok(Answer {
@@ -79,14 +79,34 @@ impl<'a, R: AsyncRead + Unpin> Reading<'a, R> {
         self.shared.wake.notify_one();
     }
 
+    /// A reply that no call waits for: the one to the farewell, which is nobody's.
+    fn unasked(&self, serial: u32) {
+        let mut table = self.shared.table();
+        if table.stage == Stage::Parting {
+            table.stage = Stage::Parted;
+            self.shared.wake.notify_one();
+        } else {
+            tracing::warn!(serial, "libvirt replied to a call nobody made");
+        }
+    }
+
+    /// libvirt confirms that a stream was aborted, or had ended before.
+    fn left(&self, serial: u32) {
+        if self.shared.table().leaving.remove(&serial) {
+            self.shared.wake.notify_one();
+        }
+    }
+
     /// Hands a stream's packet to its owner. While the owner takes nothing, nothing else is read
     /// from this connection; that is what keeps libvirt from sending on.
     async fn stream(&mut self, packet: Packet) {
         let serial = packet.header.serial;
-        let (events, procedure) = match self.shared.table().streams.get(&serial) {
-            Some(stream) => (stream.events.clone(), stream.procedure),
-            // Of a stream that was aborted meanwhile.
-            None => return,
+        let stream = self.shared.table().streams.get(&serial).cloned();
+        let Some(Stream { events, procedure }) = stream else {
+            if packet.header.status != status::CONTINUE {
+                self.left(serial);
+            }
+            return;
         };
         let event = match packet.header.status {
             status::CONTINUE => StreamEvent::Data(packet.payload),

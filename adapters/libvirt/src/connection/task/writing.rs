@@ -8,15 +8,19 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::connection::shared::{Command, Outgoing, Pending, Shared, Stream, Urgent};
+use crate::connection::shared::{Command, Outgoing, Pending, Shared, Stage, Stream, Urgent};
 use crate::error::CloseReason;
 use crate::packet::{Header, encode, kind, status};
 use crate::protocol::{
     KEEPALIVE_PING, KEEPALIVE_PONG, KEEPALIVE_PROGRAM, Procedure, REMOTE_PROGRAM, VERSION,
 };
+use crate::time;
 
-/// How long the farewell may take to write.
+/// How long the farewell may take.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long libvirt may take to confirm that streams were aborted: it first brings to the disk what
+/// it has of them.
+const LEAVING: Duration = Duration::from_secs(60);
 /// A write buffer that grew beyond this is given back.
 const BUFFER_KEPT: usize = 1 << 20;
 
@@ -51,7 +55,7 @@ impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
     async fn serve(&mut self) -> io::Result<()> {
         loop {
             self.write_urgent().await?;
-            if self.shared.table().closing {
+            if self.shared.table().is_closing() {
                 break;
             }
             tokio::select! {
@@ -63,36 +67,59 @@ impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
                 },
             }
         }
-        self.shared.table().closing = true;
+        self.shared.table().stage = Stage::Closing;
         self.await_pending().await?;
-        let _ = timeout(FAREWELL, self.farewell()).await;
+        if self.leave_streams().await? {
+            let _ = timeout(FAREWELL, self.farewell()).await;
+        }
+        let _ = timeout(FAREWELL, self.write.shutdown()).await;
         Ok(())
     }
 
     async fn await_pending(&mut self) -> io::Result<()> {
+        let last = |shared: &Shared| {
+            let table = shared.table();
+            table.pending.values().map(|call| call.deadline).max()
+        };
+        while let Some(last) = last(self.shared).filter(|last| *last > Instant::now()) {
+            self.write_urgent().await?;
+            woken_before(self.shared, last).await;
+        }
+        Ok(())
+    }
+
+    /// Aborts what streams there are and awaits that libvirt confirms it; whether it did.
+    ///
+    /// A connection on which libvirtd has a stream open may end, or be told to, but not both at
+    /// once: the thread that answers the call and the one that sees the end would each free the
+    /// stream, and libvirtd dies of it (`virNetServerClientCloseLocked` in libvirt's
+    /// `src/rpc/virnetserverclient.c` unlocks the client while `remoteClientCloseFunc` in its
+    /// `src/remote/remote_daemon_dispatch.c` removes the streams).
+    async fn leave_streams(&mut self) -> io::Result<bool> {
+        self.shared.table().abort_all_streams();
+        let last = time::deadline(LEAVING);
         loop {
             self.write_urgent().await?;
-            let last = self
-                .shared
-                .table()
-                .pending
-                .values()
-                .map(|call| call.deadline)
-                .max();
-            let Some(last) = last.filter(|last| *last > Instant::now()) else {
-                return Ok(());
-            };
-            tokio::select! {
-                () = self.shared.wake.notified() => {}
-                () = sleep_until(last) => {}
+            if self.shared.table().leaving.is_empty() {
+                return Ok(true);
             }
+            if last <= Instant::now() {
+                return Ok(false);
+            }
+            woken_before(self.shared, last).await;
         }
     }
 
+    /// Tells libvirt that this is the end, and awaits that it has heard.
     async fn farewell(&mut self) -> io::Result<()> {
         let header = self.call_header(Procedure::ConnectClose);
+        self.shared.table().stage = Stage::Parting;
         self.write_packet(&header, &[]).await?;
-        self.write.shutdown().await
+        while self.shared.table().stage == Stage::Parting {
+            self.write_urgent().await?;
+            self.shared.wake.notified().await;
+        }
+        Ok(())
     }
 
     async fn write_urgent(&mut self) -> io::Result<()> {
@@ -199,6 +226,13 @@ impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
             serial: self.serial,
             status: status::OK,
         }
+    }
+}
+
+async fn woken_before(shared: &Shared, last: Instant) {
+    tokio::select! {
+        () = shared.wake.notified() => {}
+        () = sleep_until(last) => {}
     }
 }
 

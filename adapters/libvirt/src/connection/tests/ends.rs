@@ -5,10 +5,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::*;
-use crate::connection::fake_peer::pair;
+use crate::connection::fake_peer::{Peer, pair};
 use crate::events::EventReceived;
-use crate::packet::{Header, kind};
+use crate::packet::{Header, Packet, kind, status};
 use crate::protocol::{REMOTE_PROGRAM, VERSION};
+use crate::stream::UploadStream;
 
 #[tokio::test(start_paused = true)]
 async fn the_last_handle_gone_the_task_still_awaits_what_it_wrote() {
@@ -43,6 +44,7 @@ async fn closing_ends_calls_that_wait_but_not_those_that_run() {
         let closer = tokio::spawn(async move { closer.close().await });
         until(|| !connection.is_open()).await;
         peer.reply(&call, &domain("a")).await;
+        peer.answer_next(()).await;
         closer.await.unwrap();
     };
     let (found, ()) = tokio::join!(calls.domain_lookup_by_name("a"), closing);
@@ -56,6 +58,76 @@ async fn closing_ends_calls_that_wait_but_not_those_that_run() {
             ..
         })
     ));
+}
+
+const CLOSE: i32 = Procedure::ConnectClose.number();
+
+/// Opens an upload; its call as the peer saw it.
+async fn upload(connection: &Connection, peer: &mut Peer) -> (UploadStream, Packet) {
+    let calls = connection.within(SECOND);
+    let opening = calls.storage_vol_upload(volume(), 0, 0, 0, SECOND);
+    let (stream, call) = tokio::join!(opening, peer.answer_next(()));
+    (stream.unwrap(), call)
+}
+
+#[tokio::test(start_paused = true)]
+async fn libvirt_is_told_of_the_end_only_when_it_has_no_stream_any_more() {
+    let (connection, mut peer) = pair();
+    let (stream, call) = upload(&connection, &mut peer).await;
+    drop((stream, connection));
+    let abort = peer.next().await;
+    assert_eq!(
+        (abort.header.serial, abort.header.status),
+        (call.header.serial, status::ERROR)
+    );
+    assert!(timeout(SECOND * 30, peer.next()).await.is_err(), "closed");
+    let confirmed = Header {
+        status: status::OK,
+        ..abort.header
+    };
+    peer.send(confirmed, b"").await;
+    assert_eq!(peer.answer_next(()).await.header.procedure, CLOSE);
+    assert!(peer.ends().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_end_nobody_confirms_is_left_without_a_word() {
+    let (connection, mut peer) = pair();
+    let (stream, _) = upload(&connection, &mut peer).await;
+    drop((stream, connection));
+    assert_eq!(peer.next().await.header.status, status::ERROR);
+    assert!(peer.ends().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_opens_when_its_caller_is_gone_is_aborted_before_the_end() {
+    let (connection, mut peer) = pair();
+    let calls = connection.within(SECOND);
+    let opening = calls.storage_vol_upload(volume(), 0, 0, 0, SECOND);
+    assert!(timeout(SECOND / 2, opening).await.is_err());
+    drop((calls, connection));
+    let call = peer.answer_next(()).await;
+    let abort = peer.next().await;
+    assert_eq!(
+        (abort.header.serial, abort.header.status),
+        (call.header.serial, status::ERROR)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_was_aborted_is_not_aborted_again() {
+    let (connection, mut peer) = pair();
+    let (stream, _) = upload(&connection, &mut peer).await;
+    let aborted = timeout(SECOND / 2, stream.abort()).await;
+    assert!(aborted.is_err(), "confirmed by nobody");
+    drop(connection);
+    let abort = peer.next().await;
+    let confirmed = Header {
+        status: status::OK,
+        ..abort.header
+    };
+    peer.send(confirmed, b"").await;
+    assert_eq!(peer.next().await.header.procedure, CLOSE);
 }
 
 #[tokio::test]
