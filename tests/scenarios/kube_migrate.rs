@@ -47,6 +47,7 @@ fn kube_resources_are_taken_over_once_the_operator_before_is_gone() {
         .kubectl(&["patch", "vsi", "web", "--type=merge", "-p", &finalizers])
         .exits(0);
     migrate(&[]).exits(1).says("to be taken over");
+    migrate(&["-n", "no-such"]).exits(3).says("no namespace");
 
     cluster.apply(METACONTROLLER);
     let established = [

@@ -13,21 +13,24 @@
 //!
 //! What this module never does: look at a host, decide anything of a VSI, or delete a resource.
 
-use std::fmt;
+mod candidate;
 
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
-    ADOPT, FIELD_MANAGER, FINALIZER, OLD_FINALIZER,
+    FIELD_MANAGER,
     api::{CallError, within},
     crd::GROUP,
     kind::Kind,
     operator::Namespaces,
 };
+pub use candidate::{Candidate, Standing};
+use candidate::{candidate, patch};
 
 /// Resources in one answer.
 const PAGE: u32 = 200;
@@ -41,6 +44,9 @@ pub enum MigrateError {
     /// Nobody knows whether it is.
     #[error("whether the operator before this one is active cannot be told: {0}")]
     Unknown(String),
+    /// There is no such namespace.
+    #[error("there is no namespace {0:?}")]
+    NoNamespace(String),
     /// The resources cannot be read.
     #[error("{what} in {place} cannot be listed: {why}")]
     Unlisted {
@@ -65,47 +71,6 @@ pub enum MigrateError {
     },
 }
 
-/// What a resource is to a migration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Nothing is to be done: it is taken over, or needs nothing.
-    Ours,
-    /// It is to be taken over.
-    ToTakeOver,
-    /// It is being deleted, and waits for the old operator.
-    Going,
-}
-
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Ours => "taken over",
-            Self::ToTakeOver => "to be taken over",
-            Self::Going => "being deleted",
-        })
-    }
-}
-
-/// A resource, as a migration sees it.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// Its kind.
-    pub kind: &'static str,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-    /// What is to be done.
-    pub standing: Standing,
-    /// Finalizers of the old operator.
-    pub old_finalizers: Vec<String>,
-    of: Kind,
-    version: String,
-    finalizers: Vec<String>,
-}
-
 /// A migration of the resources of some namespaces.
 pub struct Migration {
     client: Client,
@@ -122,9 +87,11 @@ impl Migration {
     /// come before the VSIs that use them. Only reads.
     ///
     /// # Errors
-    /// When the old operator is active, when that is not known, or when resources cannot be listed.
+    /// When the old operator is active, when that is not known, when a namespace is not there, or
+    /// when resources cannot be listed.
     pub async fn look(&self) -> Result<Vec<Candidate>, MigrateError> {
         self.refuse_active().await?;
+        self.refuse_absent_namespaces().await?;
         let mut found = Vec::new();
         for kind in [
             Kind::NetworkRef,
@@ -192,6 +159,21 @@ impl Migration {
         }
     }
 
+    /// A list of a namespace that is not there is empty, as if nothing were left to do. Who may not
+    /// look at namespaces is not told.
+    async fn refuse_absent_namespaces(&self) -> Result<(), MigrateError> {
+        let Namespaces::These(these) = &self.namespaces else {
+            return Ok(());
+        };
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        for namespace in these {
+            if let Err(CallError::Gone) = within(api.get_metadata(namespace)).await {
+                return Err(MigrateError::NoNamespace(namespace.clone()));
+            }
+        }
+        Ok(())
+    }
+
     async fn list(
         &self,
         kind: Kind,
@@ -240,126 +222,4 @@ fn serves_our_kinds(controller: &Value) -> bool {
     version
         .split_once('/')
         .is_some_and(|(group, _)| group == GROUP)
-}
-
-/// Whether something of the resource is on a host that is to be adopted.
-fn is_made(kind: Kind) -> bool {
-    matches!(kind, Kind::Vsi | Kind::DataDisk)
-}
-
-fn candidate(kind: Kind, object: DynamicObject) -> Option<Candidate> {
-    let meta = object.metadata;
-    let finalizers = meta.finalizers.unwrap_or_default();
-    let (old, kept): (Vec<_>, Vec<_>) = finalizers
-        .into_iter()
-        .partition(|one| one.starts_with(OLD_FINALIZER));
-    let is_ours = kept.iter().any(|one| one == FINALIZER);
-    let was_served = !object.data.get("status").is_none_or(Value::is_null);
-    let standing = match (old.is_empty(), meta.deletion_timestamp.is_some()) {
-        (false, true) => Standing::Going,
-        (false, false) => Standing::ToTakeOver,
-        // Without a finalizer of anybody's, only what the old operator worked on is there already.
-        (true, false) if is_made(kind) && was_served && !is_ours => Standing::ToTakeOver,
-        (true, _) => Standing::Ours,
-    };
-    Some(Candidate {
-        kind: kind.name(),
-        namespace: meta.namespace?,
-        name: meta.name?,
-        uid: meta.uid?,
-        standing,
-        old_finalizers: old,
-        of: kind,
-        version: meta.resource_version?,
-        finalizers: kept,
-    })
-}
-
-/// The write that takes a resource over.
-fn patch(one: &Candidate) -> Value {
-    let mut finalizers = one.finalizers.clone();
-    if is_made(one.of) && !finalizers.iter().any(|one| one == FINALIZER) {
-        finalizers.push(FINALIZER.to_owned());
-    }
-    let annotations = match is_made(one.of) {
-        true => json!({ADOPT: "true"}),
-        false => json!({}),
-    };
-    json!({"metadata": {
-        "uid": one.uid,
-        "resourceVersion": one.version,
-        "finalizers": finalizers,
-        "annotations": annotations,
-    }})
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OLD: &str = "metacontroller.io/compositecontroller-k8s-operator-hpcr-onprem";
-
-    fn seen(kind: Kind, finalizers: &[&str], more: Value) -> Candidate {
-        let mut object = json!({
-            "apiVersion": "hpse.ibm.com/v1",
-            "kind": kind.name(),
-            "metadata": {
-                "namespace": "default", "name": "one", "uid": "u", "resourceVersion": "7",
-                "finalizers": finalizers,
-            },
-            "spec": {},
-        });
-        for (key, value) in more.as_object().unwrap() {
-            match key.as_str() {
-                "deletionTimestamp" => object["metadata"][key] = value.clone(),
-                _ => object[key] = value.clone(),
-            }
-        }
-        candidate(kind, serde_json::from_value(object).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn what_the_old_operator_holds_is_taken_over_in_one_write() {
-        let one = seen(
-            Kind::Vsi,
-            &[OLD, "example.com/mine"],
-            json!({"status": {"status": 1}}),
-        );
-        assert_eq!(one.standing, Standing::ToTakeOver);
-        assert_eq!(
-            patch(&one),
-            json!({"metadata": {
-                "uid": "u", "resourceVersion": "7",
-                "finalizers": ["example.com/mine", FINALIZER],
-                "annotations": {ADOPT: "true"},
-            }})
-        );
-    }
-
-    #[test]
-    fn references_lose_the_old_finalizer_and_get_none() {
-        let one = seen(Kind::NetworkRef, &[OLD], json!({}));
-        assert_eq!(one.standing, Standing::ToTakeOver);
-        let wanted = json!({"metadata": {
-            "uid": "u", "resourceVersion": "7", "finalizers": [], "annotations": {},
-        }});
-        assert_eq!(patch(&one), wanted);
-    }
-
-    #[test]
-    fn what_is_being_deleted_is_left_to_the_old_operator() {
-        let more = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
-        assert_eq!(seen(Kind::Vsi, &[OLD], more).standing, Standing::Going);
-    }
-
-    #[test]
-    fn what_was_worked_on_without_a_finalizer_is_taken_over_too_and_what_is_new_is_not() {
-        let worked_on = json!({"status": {"status": 0}});
-        let standing = |finalizers: &[&str], more: &Value| {
-            seen(Kind::DataDisk, finalizers, more.clone()).standing
-        };
-        assert_eq!(standing(&[], &worked_on), Standing::ToTakeOver);
-        assert_eq!(standing(&[], &json!({})), Standing::Ours);
-        assert_eq!(standing(&[FINALIZER], &worked_on), Standing::Ours);
-    }
 }

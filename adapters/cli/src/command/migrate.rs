@@ -103,6 +103,11 @@ fn problem(error: MigrateError) -> Problem {
             "let this user list compositecontrollers.metacontroller.k8s.io, then try again"
                 .to_owned(),
         ),
+        MigrateError::NoNamespace(_) => (
+            Exit::NotFound,
+            "VSI1011",
+            "see its name: kubectl get namespaces".to_owned(),
+        ),
         MigrateError::Unlisted { .. } => (
             Exit::Failed,
             "VSI1011",

@@ -1,0 +1,172 @@
+//! One resource, as a migration sees it, and the write that takes it over.
+
+use std::fmt;
+
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+
+use crate::{ADOPT, FINALIZER, OLD_FINALIZER, kind::Kind};
+
+/// What a resource is to a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing is to be done: it is taken over, or needs nothing.
+    Ours,
+    /// It is to be taken over.
+    ToTakeOver,
+    /// It is being deleted, and waits for the old operator.
+    Going,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ours => "taken over",
+            Self::ToTakeOver => "to be taken over",
+            Self::Going => "being deleted",
+        })
+    }
+}
+
+/// A resource, as a migration sees it.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// What is to be done.
+    pub standing: Standing,
+    /// Finalizers of the old operator.
+    pub old_finalizers: Vec<String>,
+    pub(super) of: Kind,
+    version: String,
+    finalizers: Vec<String>,
+}
+
+/// Whether something of the resource is on a host that is to be adopted.
+fn is_made(kind: Kind) -> bool {
+    matches!(kind, Kind::Vsi | Kind::DataDisk)
+}
+
+/// The resource of an object; `None` where the API server left out what every object has.
+pub(super) fn candidate(kind: Kind, object: DynamicObject) -> Option<Candidate> {
+    let meta = object.metadata;
+    let finalizers = meta.finalizers.unwrap_or_default();
+    let (old, kept): (Vec<_>, Vec<_>) = finalizers
+        .into_iter()
+        .partition(|one| one.starts_with(OLD_FINALIZER));
+    let is_ours = kept.iter().any(|one| one == FINALIZER);
+    let was_served = !object.data.get("status").is_none_or(Value::is_null);
+    let standing = match (old.is_empty(), meta.deletion_timestamp.is_some()) {
+        (false, true) => Standing::Going,
+        (false, false) => Standing::ToTakeOver,
+        // Without a finalizer of anybody's, only what the old operator worked on is there already.
+        (true, false) if is_made(kind) && was_served && !is_ours => Standing::ToTakeOver,
+        (true, _) => Standing::Ours,
+    };
+    Some(Candidate {
+        kind: kind.name(),
+        namespace: meta.namespace?,
+        name: meta.name?,
+        uid: meta.uid?,
+        standing,
+        old_finalizers: old,
+        of: kind,
+        version: meta.resource_version?,
+        finalizers: kept,
+    })
+}
+
+/// The write that takes a resource over.
+pub(super) fn patch(one: &Candidate) -> Value {
+    let mut finalizers = one.finalizers.clone();
+    if is_made(one.of) && !finalizers.iter().any(|one| one == FINALIZER) {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let annotations = match is_made(one.of) {
+        true => json!({ADOPT: "true"}),
+        false => json!({}),
+    };
+    json!({"metadata": {
+        "uid": one.uid,
+        "resourceVersion": one.version,
+        "finalizers": finalizers,
+        "annotations": annotations,
+    }})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "metacontroller.io/compositecontroller-k8s-operator-hpcr-onprem";
+
+    fn seen(kind: Kind, finalizers: &[&str], more: Value) -> Candidate {
+        let mut object = json!({
+            "apiVersion": "hpse.ibm.com/v1",
+            "kind": kind.name(),
+            "metadata": {
+                "namespace": "default", "name": "one", "uid": "u", "resourceVersion": "7",
+                "finalizers": finalizers,
+            },
+            "spec": {},
+        });
+        for (key, value) in more.as_object().unwrap() {
+            match key.as_str() {
+                "deletionTimestamp" => object["metadata"][key] = value.clone(),
+                _ => object[key] = value.clone(),
+            }
+        }
+        candidate(kind, serde_json::from_value(object).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_the_old_operator_holds_is_taken_over_in_one_write() {
+        let one = seen(
+            Kind::Vsi,
+            &[OLD, "example.com/mine"],
+            json!({"status": {"status": 1}}),
+        );
+        assert_eq!(one.standing, Standing::ToTakeOver);
+        assert_eq!(
+            patch(&one),
+            json!({"metadata": {
+                "uid": "u", "resourceVersion": "7",
+                "finalizers": ["example.com/mine", FINALIZER],
+                "annotations": {ADOPT: "true"},
+            }})
+        );
+    }
+
+    #[test]
+    fn references_lose_the_old_finalizer_and_get_none() {
+        let one = seen(Kind::NetworkRef, &[OLD], json!({}));
+        assert_eq!(one.standing, Standing::ToTakeOver);
+        let wanted = json!({"metadata": {
+            "uid": "u", "resourceVersion": "7", "finalizers": [], "annotations": {},
+        }});
+        assert_eq!(patch(&one), wanted);
+    }
+
+    #[test]
+    fn what_is_being_deleted_is_left_to_the_old_operator() {
+        let more = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        assert_eq!(seen(Kind::Vsi, &[OLD], more).standing, Standing::Going);
+    }
+
+    #[test]
+    fn what_was_worked_on_without_a_finalizer_is_taken_over_too_and_what_is_new_is_not() {
+        let worked_on = json!({"status": {"status": 0}});
+        let standing = |finalizers: &[&str], more: &Value| {
+            seen(Kind::DataDisk, finalizers, more.clone()).standing
+        };
+        assert_eq!(standing(&[], &worked_on), Standing::ToTakeOver);
+        assert_eq!(standing(&[], &json!({})), Standing::Ours);
+        assert_eq!(standing(&[FINALIZER], &worked_on), Standing::Ours);
+    }
+}
