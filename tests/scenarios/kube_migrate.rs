@@ -154,6 +154,12 @@ fn kube_lab_a_guest_of_the_operator_before_runs_on_through_a_migration() {
         running,
         "the guest was never restarted"
     );
+    let events = cluster.events("t-migrate");
+    let said = |words: &str| events.iter().any(|(_, message)| message.contains(words));
+    assert!(
+        said("taken over as it is") && !said("are being made"),
+        "{events:?}"
+    );
 
     for what in ["vsi/t-migrate", "vsidisk/t-migrate-data"] {
         cluster.kubectl(&["delete", what, "--timeout=90s"]).exits(0);

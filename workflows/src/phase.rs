@@ -169,7 +169,17 @@ fn under_way(view: &EntityView<'_>) -> (Phase, Text) {
         }
         _ => Phase::Pending,
     };
-    (phase, Text::default())
+    let adopts = phase == Phase::Provisioning && view.run.is_some_and(is_adoption);
+    let detail = if adopts {
+        Text::new("what stands on its host is taken over as it is")
+    } else {
+        Text::default()
+    };
+    (phase, detail)
+}
+
+fn is_adoption(run: &RunState) -> bool {
+    run.nodes.contains_key(&Name::of(AdoptDomain::NAME))
 }
 
 fn is_update(run: &RunState) -> bool {
