@@ -111,6 +111,17 @@ fn a_second_daemon_is_refused_while_the_first_lives_also_stopped() {
     daemon.go_on();
 }
 
+#[test]
+fn a_daemon_that_starts_waits_for_a_command_that_is_about_to_end() {
+    let vsiflow = Vsiflow::simulated();
+    let mut command = vsiflow.start_apply(Vsi::named("busy").doing("lab-hang"), &["--wait"]);
+    assert!(command.reaches("start_domain", 30), "it ended early");
+    let mut daemon = vsiflow.start(&["-v", "serve"]);
+    assert!(daemon.reaches("in use by", 30), "it ended early");
+    command.kill();
+    assert!(daemon.reaches("serving", 30), "it did not wait");
+}
+
 /// When the newest event of a journal was recorded.
 fn newest_event(vsiflow: &Vsiflow) -> String {
     let export = vsiflow.run(&["audit", "export", "-"]).exits(0).stdout;

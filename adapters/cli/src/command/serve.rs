@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{broadcast::Receiver, watch};
+use tokio::{
+    sync::{broadcast::Receiver, watch},
+    time::Instant,
+};
 use vsiflow_engine::{
     Notice,
     lease::{Lease, Moment},
@@ -81,8 +84,7 @@ async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> Outc
     exit
 }
 
-/// Opens the state directory and works on it. A leader waits for the directory as well: whoever
-/// led before may not have ended yet, although it cannot act any more.
+/// Opens the state directory and works on it.
 async fn open_and_serve(
     common: &Common,
     args: &ServeArgs,
@@ -90,22 +92,42 @@ async fn open_and_serve(
     lease: Option<Arc<Lease>>,
     metrics: &Arc<Metrics>,
 ) -> Outcome {
-    let app = loop {
-        let (leads, elsewhere) = (args.cluster.leader_elect, cluster.is_some());
-        match App::open_to_serve(common, lease.clone(), metrics.clone(), elsewhere).await {
-            Err(problem) if leads && problem.code == IN_USE => {
-                tokio::select! {
-                    () = work::interrupted() => return Ok(Exit::Done),
-                    () = tokio::time::sleep(AGAIN) => {}
-                }
-            }
-            opened => break opened?,
-        }
+    let elsewhere = cluster.is_some();
+    let open = || App::open_to_serve(common, lease.clone(), metrics.clone(), elsewhere);
+    let Some(app) = once_free(open, args.cluster.leader_elect).await? else {
+        return Ok(Exit::Done);
     };
     output::note(&format!("serving {}", app.state_path().display()));
     serve(app, common, args, cluster, metrics).await
 }
 
+/// Opens a state directory that somebody may hold. A command that is about to end is waited for. A
+/// leader waits as long as it leads: whoever led before may not have ended yet, although it cannot
+/// act any more. None when told to stop meanwhile.
+async fn once_free<Opening>(open: impl Fn() -> Opening, leads: bool) -> Result<Option<App>, Problem>
+where
+    Opening: Future<Output = Result<App, Problem>>,
+{
+    let until = Instant::now() + SOON;
+    let mut told = false;
+    loop {
+        match open().await {
+            Err(problem) if problem.code == IN_USE && (leads || Instant::now() < until) => {
+                if !std::mem::replace(&mut told, true) {
+                    output::note(&format!("waiting, since {}", problem.message));
+                }
+                tokio::select! {
+                    () = work::interrupted() => return Ok(None),
+                    () = tokio::time::sleep(AGAIN) => {}
+                }
+            }
+            opened => return opened.map(Some),
+        }
+    }
+}
+
+/// A command that ends within so long is about to.
+const SOON: Duration = Duration::from_secs(3);
 /// A state directory that somebody holds is tried again that soon.
 const AGAIN: Duration = Duration::from_millis(250);
 
