@@ -191,7 +191,6 @@ fn what_was_acknowledged_outlives_a_power_cut() {
         let room = workshop();
         let mut trace = Trace::of_folder(room.path());
         trace.record(room.path(), 3, rng.random());
-        assert_eq!(device::unfaithful(&trace, room.path()), None);
         report(&trace);
         tally.cuts_begin();
         let instants = instants(&trace, CUTS, &mut rng);

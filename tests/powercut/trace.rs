@@ -150,6 +150,8 @@ impl Trace {
                 .status();
             assert!(status.unwrap().success(), "the recorded process failed");
             self.read(output.path(), &dir);
+            let unfaithful = crate::device::unfaithful(self, &dir);
+            assert_eq!(unfaithful, None, "process {time} was not recorded whole");
         }
     }
 

@@ -41,8 +41,9 @@ impl Line {
         };
         let (call, result) = whole.rsplit_once(" = ")?;
         let call = call.trim_end().strip_suffix(')')?;
-        if result == "?" {
-            // The process ended in it: what it did, nobody was told.
+        // The process ended in it: what it did, nobody was told. Of a thread that is being ended
+        // strace may read a number that is no error's.
+        if result == "?" || result.starts_with("-1 (errno ") {
             let front = call.trim_end_matches(" <unfinished ...>").to_owned();
             begun.insert(thread.to_owned(), (start, front));
             return None;
@@ -172,6 +173,14 @@ fn a_write_that_the_process_ended_in_is_not_forgotten() {
         ["7 ", front, ended].concat(),
         ["7 ", front, cut, told, ")           = ?"].concat(),
         ["7 ", front, cut, told, ended].concat(),
+        [
+            "7 ",
+            front,
+            cut,
+            told,
+            ")  = -1 (errno 18446744073709551339)",
+        ]
+        .concat(),
     ] {
         begun.clear();
         for line in text.lines() {
