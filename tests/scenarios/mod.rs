@@ -38,6 +38,7 @@ mod lab_deleting;
 mod lab_disks;
 mod lab_engine;
 mod lab_faults;
+mod lab_games;
 mod lab_host_care;
 mod lab_host_restart;
 mod lab_hosts;

@@ -10,6 +10,9 @@
 //!   when the caller has lost patience.
 //! - **Death.** However the connection ends, every pending call ends with a typed error, and
 //!   [`Connection::closed`] says why.
+//! - **The end in order.** Calls that were written are awaited, streams that are still open aborted
+//!   until libvirt confirms it, and only then is libvirt told, and its answer awaited. A libvirtd
+//!   that is told while it has a stream open may die of it.
 //! - **Keep-alive.** Announced to libvirt when it opens; both sides ping when the other is silent.
 
 mod claim;
@@ -61,8 +64,8 @@ impl KeepAlive {
     };
 }
 
-/// A connection; clones share it. It closes, in order, when the last clone is gone and the calls
-/// already written have been answered or have run out of time.
+/// A connection; clones share it. It closes, in order, when the last clone is gone, the calls
+/// already written have been answered or have run out of time, and streams have ended.
 #[derive(Debug, Clone)]
 pub struct Connection {
     inner: Arc<Inner>,
