@@ -105,3 +105,21 @@ fn lab_defect_27_a_status_holds_the_end_of_a_long_console_once() {
     assert!(shown.len() < 24 * 1024, "{}", shown.len());
     vsiflow.run(&["delete", "t-chatter", "--wait"]).exits(0);
 }
+
+#[test]
+fn lab_commands_take_leave_of_libvirt_so_that_its_log_has_no_error_of_them() {
+    // Of what others do there is one now and then.
+    let Some(lab) = Lab::enter_alone() else {
+        return;
+    };
+    let (image, vsiflow) = (lab.image("t-leave.qcow2"), Vsiflow::of_documents());
+    let _gone = Deleted(&vsiflow, "t-leave");
+    let before = lab.libvirt_log().len();
+    let documents = format!("{}{}", lab.host(), Vsi::named("t-leave").image(image.url()));
+    vsiflow.apply(documents, &["--wait"]).exits(0);
+    vsiflow.run(&["get", "--refresh"]).exits(0);
+    vsiflow.run(&["delete", "t-leave", "--wait"]).exits(0);
+    let said = lab.libvirt_log();
+    let said = said.get(before..).unwrap_or(&said);
+    assert!(!said.contains("End of file"), "{said}");
+}

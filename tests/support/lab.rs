@@ -147,6 +147,12 @@ impl Lab {
         command.stdin(Stdio::null()).status().unwrap().success()
     }
 
+    /// What libvirt says of itself in its log.
+    pub fn libvirt_log(&self) -> String {
+        let file = self.folder.join("log/libvirt/libvirtd.log");
+        std::fs::read_to_string(file).unwrap()
+    }
+
     /// The guest image under a name of its own, served by the lab's web server.
     pub fn image(&self, name: &str) -> Image<'_> {
         let file = self.www().join(name);

@@ -88,6 +88,10 @@ impl Hosts for Reach {
         }
     }
 
+    async fn leave(&self) {
+        self.hosts.leave().await;
+    }
+
     fn cordoned(&self, id: &str) -> Option<String> {
         self.read(|marks| marks.cordoned.get(id).cloned())
     }

@@ -106,6 +106,8 @@ impl App {
 
     /// Closes everything but the state directory, which this process goes on to hold.
     async fn close_all(&self) -> Option<StateDir> {
+        self.inner.stores.journal.wait_no_more();
+        self.inner.stores.checkpoints.wait_no_more();
         self.fleet.close().await;
         self.inner.stores.journal.close().await;
         self.inner.stores.checkpoints.close().await;

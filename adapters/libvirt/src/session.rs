@@ -39,7 +39,7 @@ use slot::Slot;
 /// Connections for long calls.
 const LONG: usize = 2;
 /// Streams at a time.
-const BULK: usize = 4;
+const BULK: u32 = 4;
 
 /// What a session may take and where it ends.
 #[derive(Debug, Clone)]
@@ -91,7 +91,7 @@ impl HostSession {
             ssh: Slot::default(),
             control: Slot::default(),
             long: [const { Slot::new() }; LONG],
-            bulk: Arc::new(Semaphore::new(BULK)),
+            bulk: Arc::new(Semaphore::new(BULK as usize)),
             commands: Arc::new(Semaphore::new(1)),
             closed: AtomicBool::new(false),
         };
@@ -186,16 +186,20 @@ impl HostSession {
     /// Closes everything in order; nothing can be asked afterwards.
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::Release);
-        self.inner.bulk.close();
         self.inner.commands.close();
+        self.leave().await;
+        self.inner.bulk.close();
+    }
+
+    /// Closes what is open, in order; whoever asks afterwards opens it anew. Streams have been given
+    /// up before: their connections' ends are awaited, too.
+    pub async fn leave(&self) {
         let slots = std::iter::once(&self.inner.control).chain(&self.inner.long);
         let open = slots.filter_map(Slot::take);
         let closing = open.map(|connection| async move { connection.close().await });
-        let _ = timeout(
-            self.inner.options.open_timeout,
-            futures::future::join_all(closing),
-        )
-        .await;
+        let streams = self.inner.bulk.acquire_many(BULK);
+        let all = async { tokio::join!(futures::future::join_all(closing), streams) };
+        let _ = timeout(self.inner.options.open_timeout, all).await;
         if let Some(ssh) = self.inner.ssh.take() {
             ssh.close().await;
         }

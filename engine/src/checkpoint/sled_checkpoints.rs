@@ -72,6 +72,12 @@ impl SledCheckpoints {
         self.writer.failed().await
     }
 
+    /// From now on a write for which there is no room fails, where it would wait for it. For whoever
+    /// is about to close: what waits for such a write could never end.
+    pub fn wait_no_more(&self) {
+        self.permit.close();
+    }
+
     /// Finishes what waits to be written and closes the folder.
     ///
     /// Cancel safety: dropping the future leaves the closing to the store's drop.

@@ -93,6 +93,12 @@ impl SledJournal {
         self.writer.failed().await
     }
 
+    /// From now on a write for which there is no room fails, where it would wait for it. For whoever
+    /// is about to close: what waits for such a write could never end.
+    pub fn wait_no_more(&self) {
+        self.permit.close();
+    }
+
     /// Finishes what waits to be written and closes the folder. Calls that come later answer
     /// [`JournalError::Closed`].
     ///

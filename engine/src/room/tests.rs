@@ -1,6 +1,12 @@
 use std::sync::atomic::AtomicU64;
 
 use super::*;
+use crate::{
+    checkpoint::{Checkpoints as _, SledCheckpoints},
+    lease::Lease,
+    model::{Name, RunId},
+    permit::Permit,
+};
 
 /// A disk whose free bytes are those the test leaves, and what the ballast does not take.
 fn disk(dir: &Path, free: Arc<AtomicU64>) -> Arc<Room> {
@@ -85,6 +91,22 @@ fn a_store_that_is_closed_does_not_wait() {
     let (dir, free) = (tempfile::tempdir().unwrap(), Arc::new(AtomicU64::new(0)));
     let room = disk(dir.path(), free);
     let ended = room.wait(&AtomicBool::new(true));
+    assert!(matches!(ended, Err(JournalError::Storage(_))), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_write_that_waits_for_room_fails_once_its_store_is_about_to_close() {
+    let (dir, free) = (tempfile::tempdir().unwrap(), Arc::new(AtomicU64::new(0)));
+    let permit = Permit::new(disk(dir.path(), free), Lease::endless());
+    let store = SledCheckpoints::open_permitted(dir.path().join("checkpoints"), permit);
+    let store = Arc::new(store.await.unwrap());
+    let (run, node) = (RunId(ulid::Ulid::nil()), Name::of("upload_chunks"));
+    let waiting = store.clone();
+    let put = tokio::spawn(async move { waiting.put(run, &node, vec![1]).await });
+    tokio::time::sleep(AGAIN * 2).await;
+    assert!(!put.is_finished());
+    store.wait_no_more();
+    let ended = put.await.unwrap();
     assert!(matches!(ended, Err(JournalError::Storage(_))), "{ended:?}");
 }
 

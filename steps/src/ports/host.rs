@@ -87,6 +87,9 @@ pub trait HostPort: Send + Sync {
     async fn changes(&self) -> PortResult<Option<Box<dyn HostChanges>>> {
         Ok(None)
     }
+
+    /// Takes leave of it, as far as it answers. Asked again, it is met anew.
+    async fn leave(&self) {}
 }
 
 /// All ports of one host. Cheap to clone.
@@ -123,6 +126,9 @@ pub trait Hosts: Send + Sync + 'static {
     /// # Errors
     /// When the host's settings are not known or cannot be read.
     async fn host(&self, id: &str) -> PortResult<HostPorts>;
+
+    /// Takes leave of all of them, as far as they answer soon. Asked again, they are met anew.
+    async fn leave(&self) {}
 
     /// Why the host takes no new VSI; none where it does.
     fn cordoned(&self, _id: &str) -> Option<String> {

@@ -225,8 +225,9 @@ impl Fleet {
         (seen.level != Level::Plenty).then_some(seen)
     }
 
-    /// Ends the engine; what is under way goes on at the next start.
+    /// Ends the engine and takes leave of the hosts; what is under way goes on at the next start.
     pub async fn close(&self) {
         self.engine.close().await;
+        self.hosts.leave().await;
     }
 }

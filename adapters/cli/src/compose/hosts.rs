@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::sync::Mutex;
+use futures::future::join_all;
+use tokio::{sync::Mutex, time::timeout};
 use vsiflow_engine::lease::Lease;
 use vsiflow_libvirt::{
     Endpoint, leased_host_ports,
@@ -21,6 +22,8 @@ use vsiflow_workflows::{
 
 /// How long connecting and logging in may take.
 const CONNECT: Duration = Duration::from_secs(20);
+/// How long taking leave may take, in all. Whoever interrupts a command waits for it.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Hosts by their settings. Ports are made once a host, and anew when its settings change.
 pub(super) struct AllHosts {
@@ -73,6 +76,13 @@ impl Hosts for AllHosts {
         ports.upload_limit = limit.map(|limit| Arc::new(UploadLimit::new(limit)));
         all.insert(id.to_owned(), (settings, ports.clone()));
         Ok(ports)
+    }
+
+    async fn leave(&self) {
+        let all = std::mem::take(&mut *self.known.lock().await);
+        let leaving = all.into_values();
+        let leaving = leaving.map(|(_, ports)| async move { ports.host.leave().await });
+        let _ = timeout(FAREWELL, join_all(leaving)).await;
     }
 }
 

@@ -80,6 +80,10 @@ impl HostPort for LibvirtHost {
         );
         Ok(Some(Box::new(Changes { events, host })))
     }
+
+    async fn leave(&self) {
+        self.session.leave().await;
+    }
 }
 
 /// Lifecycle events, from any cause.
