@@ -3,11 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet},
+    time::timeout,
 };
 
 use super::{
@@ -51,6 +53,8 @@ pub(super) struct Control {
     pub(super) brake: Brake,
     pub(super) retries: HashMap<Waiter, Retry>,
     pub(super) effects: Vec<Effect>,
+    /// Checkpoints of finished runs on their way out.
+    pub(super) forgetting: JoinSet<()>,
     pub(super) dirty_runs: BTreeSet<RunId>,
     pub(super) dirty_entities: BTreeSet<EntityId>,
     /// Runs whose interrupted attempts were looked after in this process.
@@ -70,6 +74,8 @@ enum Input {
 }
 
 const REQUESTS_A_BATCH: usize = 256;
+/// How long the end waits for checkpoints that nobody needs any more.
+const FORGETTING: Duration = Duration::from_secs(2);
 
 impl Control {
     pub(super) fn new(
@@ -96,6 +102,7 @@ impl Control {
             recorder: Recorder::new(world, clock),
             retries: HashMap::new(),
             effects: Vec::new(),
+            forgetting: JoinSet::new(),
             dirty_runs: BTreeSet::new(),
             dirty_entities: BTreeSet::new(),
             recovered: BTreeSet::new(),
@@ -116,6 +123,7 @@ impl Control {
         }
         self.attempts.shutdown().await;
         self.lanes.shutdown().await;
+        self.finish_forgetting().await;
         let _ = self.shared.notices.send(Notice::Ended);
     }
 
@@ -132,6 +140,13 @@ impl Control {
             return false;
         }
         open
+    }
+
+    /// What is not forgotten by then stays.
+    async fn finish_forgetting(&mut self) {
+        let all = async { while self.forgetting.join_next().await.is_some() {} };
+        let _ = timeout(FORGETTING, all).await;
+        self.forgetting.shutdown().await;
     }
 
     async fn next(&mut self) -> Option<Input> {

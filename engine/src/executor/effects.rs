@@ -26,7 +26,7 @@ impl Control {
         match committed.map_err(EngineError::from) {
             Ok(records) => {
                 self.show(records);
-                self.carry_out_effects().await;
+                self.carry_out_effects();
                 Ok(())
             }
             Err(error) => {
@@ -55,7 +55,7 @@ impl Control {
         }
     }
 
-    async fn carry_out_effects(&mut self) {
+    fn carry_out_effects(&mut self) {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Attempt(job) => self.start(*job),
@@ -63,13 +63,20 @@ impl Control {
                     let _ = self.shared.notices.send(notice);
                 }
                 Effect::Reply(reply) => reply(Ok(())),
-                Effect::Forget(run) => {
-                    if let Err(error) = self.parts.checkpoints.forget(run).await {
-                        tracing::warn!(%run, %error, "checkpoints of a finished run stay");
-                    }
-                }
+                Effect::Forget(run) => self.forget(run),
             }
         }
+    }
+
+    /// Beside the rest: on a full disk it waits for room, which nothing else may wait for.
+    fn forget(&mut self, run: RunId) {
+        while self.forgetting.try_join_next().is_some() {}
+        let checkpoints = self.parts.checkpoints.clone();
+        self.forgetting.spawn(async move {
+            if let Err(error) = checkpoints.forget(run).await {
+                tracing::warn!(%run, %error, "checkpoints of a finished run stay");
+            }
+        });
     }
 
     fn start(&mut self, mut job: Job) {

@@ -1,6 +1,45 @@
 //! Runs that are ended before they are through: by a newer wish, or because somebody asked.
 
+use async_trait::async_trait;
+
 use super::*;
+use crate::{journal::JournalError, model::RunId};
+
+/// Checkpoints on a full disk: what is done there waits.
+struct Waiting;
+
+#[async_trait]
+impl Checkpoints for Waiting {
+    async fn put(&self, _: RunId, _: &Name, _: Vec<u8>) -> Result<(), JournalError> {
+        std::future::pending().await
+    }
+
+    async fn get(&self, _: RunId, _: &Name) -> Result<Option<Vec<u8>>, JournalError> {
+        Ok(None)
+    }
+
+    async fn forget(&self, _: RunId) -> Result<(), JournalError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_waits_for_checkpoints_that_nobody_needs_any_more() {
+    let bench = Bench {
+        checkpoints: Arc::new(Waiting),
+        ..Bench::default()
+    };
+    let engine = bench.open().await;
+    let through = async {
+        for entity in ["x", "y"] {
+            wanted(&engine, entity, "one").await;
+            settled(&engine, entity).await;
+        }
+        engine.close().await;
+    };
+    let through = tokio::time::timeout(Duration::from_secs(10), through);
+    through.await.expect("in time");
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_newer_generation_lets_the_current_step_end_and_follows() {

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::{
     blob::MemoryBlobs,
-    checkpoint::MemoryCheckpoints,
+    checkpoint::{Checkpoints, MemoryCheckpoints},
     clock::{Clock, SystemClock},
     journal::{Journal, MemoryJournal, Record},
     lease::Lease,
@@ -200,6 +200,7 @@ struct Bench {
     journal: Arc<MemoryJournal>,
     script: Arc<Script>,
     clock: Arc<dyn Clock>,
+    checkpoints: Arc<dyn Checkpoints>,
     room: Arc<Room>,
     lease: Arc<Lease>,
     lanes: Arc<lanes::Reach>,
@@ -211,6 +212,7 @@ impl Default for Bench {
             journal: Arc::default(),
             script: Arc::default(),
             clock: Arc::new(SystemClock),
+            checkpoints: Arc::new(MemoryCheckpoints::default()),
             room: Room::boundless(),
             lease: Lease::endless(),
             lanes: Arc::default(),
@@ -231,7 +233,7 @@ impl Bench {
         let parts = EngineParts {
             journal: self.journal.clone(),
             blobs: Arc::new(MemoryBlobs::default()),
-            checkpoints: Arc::new(MemoryCheckpoints::default()),
+            checkpoints: self.checkpoints.clone(),
             registry,
             workflows: Arc::new(TestWorkflows),
             lanes: self.lanes.clone(),
