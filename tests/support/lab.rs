@@ -90,7 +90,7 @@ impl Lab {
     /// The first words of each line that `virsh` prints: names.
     #[track_caller]
     pub fn names(&self, arguments: &[&str]) -> Vec<String> {
-        let lines = self.virsh(arguments);
+        let lines = listed(arguments);
         let first = lines
             .lines()
             .filter_map(|line| line.split_whitespace().next());
@@ -112,7 +112,7 @@ impl Lab {
     /// The names of the domains with this title.
     #[track_caller]
     pub fn domains(&self, title: &str) -> Vec<String> {
-        let lines = self.virsh(&["list", "--all", "--title"]);
+        let lines = listed(&["list", "--all", "--title"]);
         let of = lines
             .lines()
             .filter(|line| line.trim_end().ends_with(&format!(" {title}")));
@@ -212,6 +212,20 @@ impl Drop for Lab {
             self.asks("libvirtd", "start");
         }
     }
+}
+
+/// What `virsh` lists. It asks for each thing that it found, and fails where another test has taken one
+/// of them away meanwhile.
+#[track_caller]
+fn listed(arguments: &[&str]) -> String {
+    let mut virsh = Command::new("virsh");
+    virsh.args(["-q", "-c", "qemu:///system"]).args(arguments);
+    virsh.stdin(Stdio::null());
+    until(&format!("{virsh:?}"), 30, || {
+        let output = virsh.output().unwrap();
+        let lines = String::from_utf8(output.stdout).unwrap();
+        output.status.success().then_some(lines)
+    })
 }
 
 /// Runs `virsh`; whether it succeeded. Cleaning up must not hide why a test failed, so nothing is said.

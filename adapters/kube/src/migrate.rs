@@ -7,7 +7,7 @@
 //! known, not assumed.
 //!
 //! To take a resource over is one write: its old finalizer goes, ours comes, and the annotation
-//! [`ADOPT`] says that what stands on the host is to be adopted and observed, never updated. It
+//! [`ADOPT`](crate::ADOPT) says that what stands on the host is to be adopted and observed, never updated. It
 //! fails where the resource was changed meanwhile. A crash between two resources leaves some taken
 //! over and some not; the next call goes on with those.
 //!
