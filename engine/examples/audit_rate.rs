@@ -11,7 +11,7 @@ use std::{error::Error, time::Instant};
 use vsiflow_engine::{
     audit::Audit,
     blob::MemoryBlobs,
-    journal::{Append, Journal as _, SledInspector, SledJournal},
+    journal::{Append, DiskJournal, Journal as _},
     model::{
         Actor, EntityId, Event, EventKind, Graph, Name, Node, Outcome, Payload, Precedence, RunId,
         RunResult, StreamId, Text, Timestamp, Work,
@@ -108,7 +108,7 @@ fn append(stream: &StreamId, seq: &mut u64, kinds: Vec<EventKind>) -> Append {
     append
 }
 
-async fn write_run(journal: &SledJournal, number: u64) -> Answer<u64> {
+async fn write_run(journal: &DiskJournal, number: u64) -> Answer<u64> {
     let id = EntityId::new(Name::of("vsi"), format!("{number}"))?;
     let run: RunId = format!("01JXT{number:021}").parse()?;
     let (entity, of_run) = (StreamId::Entity(id.clone()), StreamId::Run(run));
@@ -125,22 +125,24 @@ async fn write_run(journal: &SledJournal, number: u64) -> Answer<u64> {
 async fn main() -> Answer<()> {
     let events: u64 = std::env::args().nth(1).map_or(Ok(100_000), |n| n.parse())?;
     let dir = tempfile::tempdir()?;
-    let journal = SledJournal::open(dir.path()).await?;
+    let journal = DiskJournal::open(dir.path(), "bench").await?;
     let (mut written, mut number) = (0, 0);
     while written < events {
         written += write_run(&journal, number).await?;
         number += 1;
     }
     journal.close().await;
-    let (journal, blobs) = (SledInspector::open(dir.path()).await?, MemoryBlobs::new());
+    let (journal, blobs) = (
+        DiskJournal::open_to_read(dir.path(), "bench").await?,
+        MemoryBlobs::new(),
+    );
     let audit = Audit {
         journal: &journal,
         blobs: &blobs,
         journal_id: "rate",
-        archives: None,
     };
     let begin = Instant::now();
-    let report = audit.verify(None).await?;
+    let report = audit.verify(None, None).await?;
     println!(
         "verify  {} events  {:?}  sound: {}",
         report.records,

@@ -11,6 +11,9 @@
 //! {"kind":"end","secrets":1}
 //! ```
 //!
+//! What the journal lacks (events that are missing, a lost blob, an event that cannot be decoded) has
+//! lines of its own in the export, so that a restore says it, too.
+//!
 //! It is consistent though the engine goes on meanwhile: the journal is read up to a batch, blobs
 //! never change, and secrets come last, so that each one that the journal names is there unless it
 //! was erased since. Whoever can read a backup can read the secrets: encrypt it.
@@ -30,7 +33,7 @@ use zeroize::Zeroizing;
 
 use self::lines::{BackupLine, EndLine, SecretLine};
 use crate::{
-    audit::{Audit, AuditError, Head},
+    audit::{Audit, AuditError, Head, Lacks},
     model::Timestamp,
     secret::{SecretError, Secrets},
 };
@@ -53,6 +56,8 @@ pub struct BackedUp {
     pub events: u64,
     /// How many secrets.
     pub secrets: u64,
+    /// What it lacks of what the journal once held: such a backup is taken all the same.
+    pub lacks: Lacks,
     /// The head of the journal in it.
     pub head: Head,
 }
@@ -75,6 +80,7 @@ impl Backup<'_> {
         Ok(BackedUp {
             events: exported.events,
             secrets,
+            lacks: exported.lacks,
             head: exported.head,
         })
     }

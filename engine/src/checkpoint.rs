@@ -3,11 +3,11 @@
 //! They are no part of history: a value is overwritten by the next, so they live in a store of
 //! their own. They are hints: a step checks them against the world before it believes them.
 
+mod file_checkpoints;
 mod memory;
-mod sled_checkpoints;
 
+pub use file_checkpoints::FileCheckpoints;
 pub use memory::MemoryCheckpoints;
-pub use sled_checkpoints::SledCheckpoints;
 
 use async_trait::async_trait;
 
@@ -39,7 +39,7 @@ pub trait Checkpoints: Send + Sync + 'static {
     async fn forget(&self, run: RunId) -> Result<(), JournalError>;
 }
 
-/// Sled keeps a long value in a file that it never syncs.
+/// Whoever needs more than a position has a blob for it.
 fn check(run: RunId, value: &[u8]) -> Result<(), JournalError> {
     if value.len() <= RECORD_MAX {
         return Ok(());
@@ -90,12 +90,12 @@ mod tests {
     #[tokio::test]
     async fn a_folder_keeps_checkpoints_until_it_is_opened_again() {
         let dir = tempfile::tempdir().unwrap();
-        let store = SledCheckpoints::open(dir.path().join("c")).await.unwrap();
+        let store = FileCheckpoints::open(dir.path().join("c")).await.unwrap();
         keeps_the_newest_value_by_run_and_node(&store).await;
         store.close().await;
         let (run, node) = (RunId(Ulid::from_parts(1, 2)), Name::of("a"));
         assert_eq!(store.get(run, &node).await, Err(JournalError::Closed));
-        let store = SledCheckpoints::open(dir.path().join("c")).await.unwrap();
+        let store = FileCheckpoints::open(dir.path().join("c")).await.unwrap();
         assert_eq!(store.get(run, &node).await, Ok(Some("4".into())));
     }
 }

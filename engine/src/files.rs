@@ -1,7 +1,7 @@
 //! Files that are there after a power cut.
 //!
 //! A file is durable once it and the folder that names it were synced; each function here returns
-//! only then. All of them block: call them off the runtime.
+//! only then, but for [`put`]. All of them block: call them off the runtime.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -47,13 +47,19 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Puts a file in the place of what `path` names, so that a reader finds the old content or the
 /// new, never a part. `temporary` stands in the same folder and is gone afterwards.
 pub(crate) fn replace(path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, temporary, bytes)?;
+    sync_parent(path)
+}
+
+/// The same but for the folder, which is the caller's to sync: for many files at once.
+pub(crate) fn put(path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
     let moved = fill_new(temporary, bytes).and_then(|()| std::fs::rename(temporary, path));
     if let Err(e) = moved {
         // What is left of it is of no use; the error that matters is the first one.
         let _ = std::fs::remove_file(temporary);
         return Err(e);
     }
-    sync_parent(path)
+    Ok(())
 }
 
 /// Creates a file or overwrites it in its place; a crash in the middle leaves a part.

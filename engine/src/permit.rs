@@ -29,6 +29,11 @@ impl Permit {
         Self::new(Room::boundless(), Lease::endless())
     }
 
+    /// The same for another store, which is closed for itself.
+    pub(crate) fn for_another(&self) -> Self {
+        Self::new(Arc::clone(&self.room), Arc::clone(&self.lease))
+    }
+
     /// Before an event becomes durable.
     ///
     /// # Errors
@@ -43,6 +48,16 @@ impl Permit {
     /// When the store is closed meanwhile.
     pub(crate) fn to_grow(&self) -> Result<(), JournalError> {
         self.room.wait(&self.closing)
+    }
+
+    /// Whether the store is being closed.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Tells that no room could be set aside for the log, or that it could again.
+    pub(crate) fn log_is_short(&self, short: bool) {
+        self.room.log_is_short(short);
     }
 
     /// Lets the store wait no more, since it is being closed.

@@ -8,7 +8,9 @@
 //!
 //! It reads records and nothing else: no clock, no step, no host. It never drives anything.
 
+mod held;
 mod rules;
+mod start;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,15 +18,12 @@ use std::{
 };
 
 use crate::{
-    audit::{AuditError, Batches},
-    journal::{ChainedJournal, Offset, Record, Rest, RunEnd, Seal, Stored},
-    model::{EntityId, EntityState, Event, RunId, RunState, StreamId},
+    audit::{AuditError, Piece},
+    journal::{ChainedJournal, Offset, Record, States, Stored, StreamState},
+    model::{EntityId, EntityState, Event, RunId, RunResult, RunState, StreamId},
 };
 
-use self::rules::Round;
-
-/// What is read at once.
-const PAGE: usize = 1_000;
+use self::{held::Held, rules::Round, start::Start};
 
 /// The first event that the pure core does not allow where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +61,9 @@ impl fmt::Display for Deviation {
 pub struct Summary {
     /// Events.
     pub events: u64,
-    /// Events that are archived and were not read.
-    pub archived: u64,
+    /// The offset of the base that it began at, since events before it are missing; 0 where it
+    /// began with the journal.
+    pub began: Offset,
     /// Durable batches.
     pub batches: u64,
     /// Entities.
@@ -82,6 +82,32 @@ pub struct Summary {
     pub open: u64,
 }
 
+/// States of an index or a base that are not what the events come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misstated {
+    /// The stream.
+    pub stream: StreamId,
+    /// The offset that the states are as of.
+    pub as_of: Offset,
+    /// Whether they are a base's, and not the index's.
+    pub in_base: bool,
+    /// What is wrong with them.
+    pub what: String,
+}
+
+impl fmt::Display for Misstated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            stream,
+            as_of,
+            in_base,
+            what,
+        } = self;
+        let whose = if *in_base { "base" } else { "index" };
+        write!(f, "{stream} in the {whose} as of offset {as_of}: {what}")
+    }
+}
+
 /// Why a replay ended before the journal did.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -91,23 +117,59 @@ pub enum ReplayError {
     /// An event that the pure core does not allow.
     #[error("{0}")]
     Deviation(Deviation),
+    /// The index or a base does not say what the events come to.
+    #[error("{0}")]
+    Misstated(Misstated),
 }
 
-/// Folds the whole journal; with `verify` it also holds every event the engine made against what
-/// was decided.
+/// Folds the journal: all of it or, where events are missing, what follows the first base after
+/// them. With `verify` it also holds every event the engine made against what was decided, and
+/// the index and every base against what the events come to.
 ///
 /// # Errors
-/// The first deviation, or the first batch that cannot be read.
+/// The first deviation, or the first batch that cannot be read; where events are missing and no
+/// base stands for them, [`ReplayError::Audit`].
 pub async fn replay(journal: &dyn ChainedJournal, verify: bool) -> Result<Summary, ReplayError> {
+    let start = Start::of(journal).await?;
+    let mut held = match verify {
+        true => Some(Held::by(journal, &start).await?),
+        false => None,
+    };
     let mut replay = Replay::new(verify);
-    replay.resume(journal).await?;
-    let mut batches = Batches::of(journal).await?;
-    while let Some((_, stored)) = batches.next().await? {
+    replay.take_over(&start.states);
+    let mut batches = start.batches(journal).await?;
+    while let Some(piece) = batches.next().await? {
+        let Piece::Batch(link, stored) = piece else {
+            continue;
+        };
         let records: Result<Vec<_>, _> = stored.iter().map(Stored::record).collect();
         let records = records.map_err(AuditError::from)?;
         replay.batch(&records).map_err(ReplayError::Deviation)?;
+        if let Some(held) = &mut held {
+            held.batch(&link, &stored).await?;
+        }
     }
+    held.map_or(Ok(()), Held::end)?;
     Ok(replay.summary())
+}
+
+/// Folds the events and holds the states that the journal has against them: those of its index
+/// and those of each base. Runs that the index has forgotten are none the worse, if they ended; a
+/// stream with an event that cannot be understood is passed over.
+///
+/// # Errors
+/// [`ReplayError::Misstated`] for the first state that is not what its events come to; otherwise
+/// as for [`replay`].
+pub async fn hold_states(journal: &dyn ChainedJournal) -> Result<(), ReplayError> {
+    let start = Start::of(journal).await?;
+    let mut held = Held::by(journal, &start).await?;
+    let mut batches = start.batches(journal).await?;
+    while let Some(piece) = batches.next().await? {
+        if let Piece::Batch(link, stored) = piece {
+            held.batch(&link, &stored).await?;
+        }
+    }
+    held.end()
 }
 
 /// Every stream as far as it was folded.
@@ -150,55 +212,25 @@ impl Replay {
         Ok(())
     }
 
-    /// Takes over what archived events came to, and folds those below the horizon that were kept.
-    /// What was decided there was held against the whole journal before it was archived.
-    async fn resume(&mut self, journal: &dyn ChainedJournal) -> Result<(), ReplayError> {
-        let Some(horizon) = journal.horizon().await.map_err(AuditError::from)? else {
-            return Ok(());
-        };
-        let mut after = None;
-        loop {
-            let page = journal.seals(after.as_ref(), PAGE).await;
-            let page = page.map_err(AuditError::from)?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.stream.clone());
-            page.into_iter().for_each(|seal| self.take_over(seal));
-        }
-        self.fold_kept(journal, horizon.offset).await
-    }
-
-    fn take_over(&mut self, seal: Seal) {
-        match (seal.stream, seal.rest) {
-            (_, Rest::Kept) => return,
-            (StreamId::Entity(id), Rest::Entity(snapshot)) => {
-                self.entities.insert(id, snapshot.state);
+    /// Goes on from the states of a base. What was decided before it is not known here.
+    fn take_over(&mut self, states: &States) {
+        self.counted.began = states.as_of;
+        for state in &states.streams {
+            match state {
+                StreamState::Entity(id, folded) => {
+                    let state = folded.state.as_ref().clone();
+                    self.entities.insert(id.clone(), state);
+                }
+                StreamState::Run(id, folded) => match folded.state.result() {
+                    None => drop(self.open.insert(*id, folded.state.as_ref().clone())),
+                    Some(result) => {
+                        self.finished.insert(*id);
+                        self.count(result);
+                    }
+                },
+                StreamState::Journal { .. } => {}
             }
-            (StreamId::Run(id), Rest::Run(end)) => {
-                self.finished.insert(id);
-                self.count(end);
-            }
-            _ => {}
         }
-        self.counted.archived = self.counted.archived.saturating_add(seal.next_seq);
-    }
-
-    async fn fold_kept(
-        &mut self,
-        journal: &dyn ChainedJournal,
-        end: Offset,
-    ) -> Result<(), ReplayError> {
-        let mut from = 0;
-        while from < end {
-            let page = journal.read_all(from, PAGE).await;
-            let page = page.map_err(AuditError::from)?;
-            for record in page.iter().take_while(|record| record.offset < end) {
-                self.fold(record).map_err(ReplayError::Deviation)?;
-            }
-            from = page
-                .last()
-                .map_or(end, |last| last.offset.saturating_add(1));
-        }
-        Ok(())
     }
 
     fn fold(&mut self, record: &Record) -> Result<(), Deviation> {
@@ -226,17 +258,17 @@ impl Replay {
         if let Some(result) = state.result().cloned() {
             self.open.remove(&id);
             self.finished.insert(id);
-            self.count(RunEnd::of(&result));
+            self.count(&result);
         }
         Ok(())
     }
 
-    fn count(&mut self, end: RunEnd) {
-        let counted = match end {
-            RunEnd::Succeeded => &mut self.counted.succeeded,
-            RunEnd::Failed => &mut self.counted.failed,
-            RunEnd::Cancelled => &mut self.counted.cancelled,
-            RunEnd::Superseded => &mut self.counted.superseded,
+    fn count(&mut self, result: &RunResult) {
+        let counted = match result {
+            RunResult::Succeeded => &mut self.counted.succeeded,
+            RunResult::Failed(_) => &mut self.counted.failed,
+            RunResult::Cancelled => &mut self.counted.cancelled,
+            RunResult::Superseded => &mut self.counted.superseded,
         };
         *counted = counted.saturating_add(1);
     }

@@ -108,6 +108,8 @@ pub struct Room {
     dir: PathBuf,
     look: Option<Look>,
     seen: watch::Sender<Seen>,
+    /// No room could be set aside for the log.
+    log_is_short: AtomicBool,
 }
 
 impl std::fmt::Debug for Room {
@@ -164,6 +166,15 @@ impl Room {
             dir,
             look,
             seen: watch::Sender::new(seen),
+            log_is_short: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells that no room could be set aside for the log, or that it could again: what is under
+    /// way ends in the room that it has left.
+    pub(crate) fn log_is_short(&self, short: bool) {
+        if self.log_is_short.swap(short, Ordering::AcqRel) != short {
+            self.look();
         }
     }
 
@@ -238,7 +249,8 @@ impl Room {
             free = look(&self.dir).map_or(free, |space| space.free);
         }
         // Where there is room and none of it can be set aside, there is room all the same.
-        let (level, wanted) = match has_ballast || free >= to_refill {
+        let has_room = has_ballast || free >= to_refill;
+        let (level, wanted) = match has_room && !self.log_is_short.load(Ordering::Acquire) {
             false => (Level::Full, to_refill),
             true if free < bounds.watermark => (Level::Low, bounds.watermark),
             true => (Level::Plenty, bounds.watermark),

@@ -3,28 +3,27 @@
 //! ```text
 //! LOCK          held by the one process that uses the folder; says who that is
 //! FORMAT        the folder's format and the journal's identity, written last when it is made
-//! journal/      the events
-//! archive/      events that compaction moved out of the journal
+//! log/          the events
+//! archive/      old segments of the log, compressed
+//! index/        what the events come to; made of the log
 //! checkpoints/  positions within steps
 //! blobs/        payloads too long for an event
 //! secrets/      keys, contracts, tokens
 //! ballast       room set aside, given up when the disk is full
 //! ```
 //!
-//! Opening a folder that exists changes nothing but `LOCK` and what sled recovers; only a folder
-//! that is missing or empty is ever made into a state directory.
+//! Opening a folder that exists changes nothing but `LOCK`; only a folder that is missing or empty
+//! is ever made into a state directory.
 
 mod error;
 mod file_system;
 mod format;
 mod lock;
 mod rebuilding;
-mod swap;
 
 pub use error::StateDirError;
 pub use lock::Holder;
 pub use rebuilding::Rebuilding;
-pub(crate) use swap::{NEXT, PART, abandon, clear_old, put_aside, put_in_place, remove};
 
 use std::{
     io,
@@ -35,9 +34,9 @@ use std::{
 use self::{format::Format, lock::Lock};
 use crate::{
     blob::DirBlobs,
-    checkpoint::SledCheckpoints,
-    durable, files,
-    journal::{JournalError, SledJournal},
+    checkpoint::FileCheckpoints,
+    files,
+    journal::{DiskJournal, Mode},
     lease::Lease,
     permit::Permit,
     room::Room,
@@ -46,8 +45,10 @@ use crate::{
 
 const LOCK: &str = "LOCK";
 const FORMAT: &str = "FORMAT";
-const JOURNAL: &str = "journal";
-const ARCHIVE: &str = "archive";
+const LOG: &str = "log";
+const INDEX: &str = "index";
+/// Room for the log's next segment.
+const SPARE: &str = "segment.next";
 const CHECKPOINTS: &str = "checkpoints";
 const BLOBS: &str = "blobs";
 const SECRETS: &str = "secrets";
@@ -95,7 +96,6 @@ impl StateDir {
             Some(format) => format,
             None => make(path)?,
         };
-        swap::settle(path).map_err(io("settled"))?;
         Ok(Self {
             path: path.to_owned(),
             format,
@@ -135,11 +135,6 @@ impl StateDir {
         &self.format.journal
     }
 
-    /// Where compaction leaves archives.
-    pub fn archives(&self) -> PathBuf {
-        self.path.join(ARCHIVE)
-    }
-
     /// The version of this program that made the folder.
     pub fn written_by(&self) -> &str {
         &self.format.written_by
@@ -171,31 +166,38 @@ impl StateDir {
     /// Opens the journal.
     ///
     /// # Errors
-    /// [`StateDirError::Damaged`] when it is gone, otherwise what [`SledJournal::open`] says.
-    pub async fn journal(&self) -> Result<SledJournal, StateDirError> {
-        let path = self.path.join(JOURNAL);
-        if !durable::data_file(&path).is_file() {
-            return Err(StateDirError::damaged(&path, "the journal is gone"));
-        }
-        SledJournal::open_permitted(&path, self.permit())
-            .await
-            .map_err(|e| StateDirError::journal(&path, e))
+    /// [`StateDirError::Damaged`] when something that was acknowledged is not there, otherwise what
+    /// [`DiskJournal::open`] says.
+    pub async fn journal(&self) -> Result<DiskJournal, StateDirError> {
+        self.open_journal(Mode::Append).await
     }
 
-    /// Opens the checkpoints; a store that is gone or damaged is made anew, since they are hints.
-    /// The damaged one is kept beside it.
+    /// Opens the journal to be read: nothing is written, and what is damaged is named when it is
+    /// met.
     ///
     /// # Errors
-    /// What [`SledCheckpoints::open`] says.
-    pub async fn checkpoints(&self) -> Result<SledCheckpoints, StateDirError> {
+    /// As for [`StateDir::journal`], but for damage.
+    pub async fn inspect(&self) -> Result<DiskJournal, StateDirError> {
+        self.open_journal(Mode::Read).await
+    }
+
+    async fn open_journal(&self, mode: Mode) -> Result<DiskJournal, StateDirError> {
+        let opened =
+            DiskJournal::open_permitted(&self.path, self.journal_id(), mode, self.permit());
+        opened
+            .await
+            .map_err(|e| StateDirError::journal(&self.path.join(LOG), e))
+    }
+
+    /// Opens the checkpoints; where they are gone they are made anew, since they are hints.
+    ///
+    /// # Errors
+    /// What [`FileCheckpoints::open`] says.
+    pub async fn checkpoints(&self) -> Result<FileCheckpoints, StateDirError> {
         let path = self.path.join(CHECKPOINTS);
-        let mut opened = SledCheckpoints::open_permitted(&path, self.permit()).await;
-        if let Err(error @ JournalError::Damaged { .. }) = &opened {
-            tracing::warn!(%error, "the checkpoints are made anew: uploads begin again");
-            put_damaged_aside(&path).map_err(|e| StateDirError::io(&path, "put aside", &e))?;
-            opened = SledCheckpoints::open_permitted(&path, self.permit()).await;
-        }
-        opened.map_err(|e| StateDirError::journal(&path, e))
+        FileCheckpoints::open_permitted(&path, self.permit())
+            .await
+            .map_err(|e| StateDirError::journal(&path, e))
     }
 
     /// Opens the blobs.
@@ -241,11 +243,10 @@ fn make(path: &Path) -> Result<Format, StateDirError> {
         return Err(StateDirError::damaged(path, why));
     }
     let format = format::draft(path).map_err(io("written"))?;
-    let journal = path.join(JOURNAL);
-    // Of a making that a power cut ended: it may be no journal yet, and nothing was written to it.
-    swap::remove(&journal).map_err(io("cleared"))?;
-    let made = SledJournal::open_with(journal.clone(), std::fs::File::sync_data).map(drop);
-    made.map_err(|e| StateDirError::journal(&journal, e))?;
+    let log = path.join(LOG);
+    // Of a making that a power cut ended: it may be no log yet, and nothing was written to it.
+    remove(&log).map_err(io("cleared"))?;
+    DiskJournal::make(path, &format.journal).map_err(|e| StateDirError::journal(&log, e))?;
     for room in [BLOBS, SECRETS] {
         files::create_dir(&path.join(room)).map_err(io("created"))?;
     }
@@ -253,12 +254,12 @@ fn make(path: &Path) -> Result<Format, StateDirError> {
     Ok(format)
 }
 
-/// Only the newest damaged one is kept.
-fn put_damaged_aside(path: &Path) -> io::Result<()> {
-    let aside = path.with_extension("damaged");
-    swap::remove(&aside)?;
-    std::fs::rename(path, aside)?;
-    files::sync_parent(path)
+/// Removes a folder, also one that is not there. Blocks.
+fn remove(dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// Something in the folder that this process did not put there.

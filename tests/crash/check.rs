@@ -57,10 +57,9 @@ async fn chains(world: &World) -> Result<(), String> {
         journal: world.journal.as_ref(),
         blobs: world.blobs.as_ref(),
         journal_id: JOURNAL,
-        archives: None,
     };
     let report = audit
-        .verify(None)
+        .verify(None, None)
         .await
         .map_err(|error| error.to_string())?;
     match report.is_sound() {

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use vsiflow_engine::{
     blob::Blobs,
     checkpoint::Checkpoints,
-    journal::{Append, Horizon, Journal, JournalError, Offset, Record, Seal, StreamHead},
+    journal::{
+        Append, Entry, Journal, JournalError, Missing, Offset, Record, States, StatesUpdate,
+        StreamHead,
+    },
     model::{Hash, Name, Payload, RunId, StreamId},
     secret::{Secret, SecretError, Secrets},
 };
@@ -60,20 +63,32 @@ impl Journal for Gated<dyn Journal> {
         self.inner.streams().await
     }
 
-    async fn horizon(&self) -> Result<Option<Horizon>, JournalError> {
-        self.inner.horizon().await
+    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        self.inner.read_entries(from, limit).await
     }
 
-    async fn seal(&self, stream: &StreamId) -> Result<Option<Seal>, JournalError> {
-        self.inner.seal(stream).await
+    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
+        self.inner.states(at).await
     }
 
-    async fn seals(
-        &self,
-        after: Option<&StreamId>,
-        limit: usize,
-    ) -> Result<Vec<Seal>, JournalError> {
-        self.inner.seals(after, limit).await
+    fn publish(&self, update: StatesUpdate) {
+        self.inner.publish(update);
+    }
+
+    fn wants_all_states(&self) -> bool {
+        self.inner.wants_all_states()
+    }
+
+    fn base_is_due(&self) -> bool {
+        self.inner.base_is_due()
+    }
+
+    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
+        self.inner.write_base(states).await
+    }
+
+    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
+        self.inner.missing().await
     }
 }
 
@@ -173,19 +188,31 @@ impl Journal for Audited {
         self.inner.streams().await
     }
 
-    async fn horizon(&self) -> Result<Option<Horizon>, JournalError> {
-        self.inner.horizon().await
+    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        self.inner.read_entries(from, limit).await
     }
 
-    async fn seal(&self, stream: &StreamId) -> Result<Option<Seal>, JournalError> {
-        self.inner.seal(stream).await
+    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
+        self.inner.states(at).await
     }
 
-    async fn seals(
-        &self,
-        after: Option<&StreamId>,
-        limit: usize,
-    ) -> Result<Vec<Seal>, JournalError> {
-        self.inner.seals(after, limit).await
+    fn publish(&self, update: StatesUpdate) {
+        self.inner.publish(update);
+    }
+
+    fn wants_all_states(&self) -> bool {
+        self.inner.wants_all_states()
+    }
+
+    fn base_is_due(&self) -> bool {
+        self.inner.base_is_due()
+    }
+
+    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
+        self.inner.write_base(states).await
+    }
+
+    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
+        self.inner.missing().await
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use vsiflow_engine::{
     checkpoint::Checkpoints as _,
-    journal::{Append, BatchLink, ChainedJournal as _, Journal as _, SledJournal, Stored},
+    journal::{Append, BatchLink, ChainedJournal as _, DiskJournal, Journal as _, Stored},
     model::{Actor, Event, EventKind, Hash, StreamId, Text, Timestamp},
     state_dir::{StateDir, StateDirError},
 };
@@ -120,7 +120,7 @@ fn streams(all: &[Stored]) -> Result<Heads, String> {
     Ok(heads)
 }
 
-async fn indexes(journal: &SledJournal, heads: Heads) -> Result<(), String> {
+async fn indexes(journal: &DiskJournal, heads: Heads) -> Result<(), String> {
     for (stream, (next, hash)) in heads {
         let read = journal
             .read(&stream, 0, usize::MAX)
@@ -133,7 +133,7 @@ async fn indexes(journal: &SledJournal, heads: Heads) -> Result<(), String> {
     Ok(())
 }
 
-async fn batches(journal: &SledJournal, all: &[Stored]) -> Result<(), String> {
+async fn batches(journal: &DiskJournal, all: &[Stored]) -> Result<(), String> {
     let links = journal
         .read_links(0, usize::MAX)
         .await
@@ -155,7 +155,7 @@ async fn batches(journal: &SledJournal, all: &[Stored]) -> Result<(), String> {
     }
 }
 
-async fn append_one(journal: &SledJournal) -> Result<(), String> {
+async fn append_one(journal: &DiskJournal) -> Result<(), String> {
     let stream: StreamId = "run/00000000000000000000000ZZZ"
         .parse()
         .map_err(|e| format!("{e}"))?;

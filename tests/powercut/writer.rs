@@ -8,8 +8,8 @@ use std::{
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use vsiflow_engine::{
-    checkpoint::{Checkpoints as _, SledCheckpoints},
-    journal::{Append, Journal as _, Record, SledJournal},
+    checkpoint::{Checkpoints as _, FileCheckpoints},
+    journal::{Append, DiskJournal, Journal as _, Record},
     model::{
         Actor, EntityId, Event, EventKind, Name, Outcome, Payload, RunId, StreamId, Text, Timestamp,
     },
@@ -47,8 +47,8 @@ pub(crate) fn tasks() -> impl Iterator<Item = u64> {
 
 /// What a task writes to.
 struct Stores {
-    journal: SledJournal,
-    checkpoints: SledCheckpoints,
+    journal: DiskJournal,
+    checkpoints: FileCheckpoints,
 }
 
 /// A run's stream and the entity's that goes with it: they are always written together.

@@ -92,7 +92,7 @@ fn no_secret_is_in_any_file_but_those_for_secrets() {
         .run(&["history", "quiet", "-o", "json"])
         .exits(0)
         .keeps_quiet_about("very-secret");
-    for part in ["journal", "checkpoints", "blobs", "LOCK", "FORMAT"] {
+    for part in ["log", "index", "blobs", "LOCK", "FORMAT"] {
         assert_no_word_in(&vsiflow.state().join(part));
     }
 }

@@ -13,8 +13,9 @@ fn past_and_present() -> Vsiflow {
     vsiflow
 }
 
+/// Segments in the archive; each has its table beside it.
 fn archives(vsiflow: &Vsiflow) -> usize {
-    fs::read_dir(vsiflow.state().join("archive")).map_or(0, Iterator::count)
+    fs::read_dir(vsiflow.state().join("archive")).map_or(0, Iterator::count) / 2
 }
 
 #[test]
@@ -25,7 +26,7 @@ fn finished_work_is_archived_and_everything_goes_on() {
     vsiflow
         .run(&["compact"])
         .exits(0)
-        .says("nothing to archive: no finished work is older than 30days");
+        .says("nothing to archive: nothing that was recorded is older than 30days");
     vsiflow
         .run(&["compact", "--older-than", "0s", "--dry-run"])
         .exits(0)
@@ -34,20 +35,18 @@ fn finished_work_is_archived_and_everything_goes_on() {
     vsiflow
         .run(&["compact", "--older-than", "0s"])
         .exits(0)
-        .says("events before offset");
+        .says("are archived; they can be read as before");
     assert_eq!(archives(&vsiflow), 1);
     assert_eq!(vsiflow.vsi("here"), before);
     let verified = vsiflow.run(&["audit", "verify", "--head", head.trim()]);
     verified
         .exits(0)
-        .says("are in archives, which are what was written")
         .says("the head kept elsewhere is part of it");
     vsiflow.run(&["replay", "--verify"]).exits(0);
     vsiflow
         .run(&["history", "gone"])
         .exits(0)
-        .says("archived")
-        .says(".jsonl.gz");
+        .says("define_domain");
     vsiflow.run(&["delete", "here", "--wait"]).exits(0);
     vsiflow.apply(Vsi::named("gone"), &["--wait"]).exits(0);
     let export = vsiflow.folder().join("export.jsonl");
@@ -102,9 +101,10 @@ fn kill_compactions(kills: u32) {
         assert_eq!(vsiflow.vsi("here"), after, "kill {kill}");
         vsiflow.run(&["compact", "--older-than", "0s"]).exits(0);
         vsiflow.run(&["audit", "verify"]).exits(0);
-        for left in ["journal.next", "journal.old", "archive/archive.part"] {
-            assert!(!vsiflow.state().join(left).exists(), "kill {kill}: {left}");
-        }
+        assert!(
+            !vsiflow.state().join("archive.part").exists(),
+            "kill {kill}"
+        );
     }
 }
 

@@ -16,9 +16,8 @@ use tokio::sync::broadcast;
 use vsiflow_engine::{Notice, audit::Audit, backup::Backup, state_dir::StateDir};
 use vsiflow_workflows::fleet::Fleet;
 
-use self::open::{Origin, Stay, Stores};
+use self::open::{Origin, Stores};
 pub(crate) use self::place::{open_state, state_path};
-use crate::{args::Common, exit::Problem, metrics::Metrics};
 
 /// Everything a command works with; clones share it. [`App::close`] ends it in order.
 #[derive(Clone)]
@@ -31,14 +30,11 @@ pub(crate) struct App {
 
 struct Inner {
     stores: Stores,
-    /// Whether secrets are kept elsewhere.
-    elsewhere: bool,
     origin: Origin,
     notices: Mutex<Option<broadcast::Receiver<Notice>>>,
     state: Mutex<Option<StateDir>>,
     path: PathBuf,
     stays: bool,
-    metrics: Arc<Metrics>,
     /// What is seen of the cluster that is served.
     view: OnceLock<vsiflow_kube::View>,
 }
@@ -73,7 +69,6 @@ impl App {
             journal: &*self.inner.stores.journal,
             blobs: &*self.inner.stores.blobs,
             journal_id: &self.inner.origin.journal_id,
-            archives: Some(&self.inner.origin.archives),
         }
     }
 
@@ -99,35 +94,20 @@ impl App {
     /// Ends the engine, closes the journal and lets go of the state directory. What is under way
     /// goes on at the next start.
     pub(crate) async fn close(&self) {
-        if !self.borrowed {
-            drop(self.close_all().await);
+        if self.borrowed {
+            return;
         }
-    }
-
-    /// Closes everything but the state directory, which this process goes on to hold.
-    async fn close_all(&self) -> Option<StateDir> {
         self.inner.stores.journal.wait_no_more();
         self.inner.stores.checkpoints.wait_no_more();
         self.fleet.close().await;
         self.inner.stores.journal.close().await;
         self.inner.stores.checkpoints.close().await;
         let state = self.inner.state.lock();
-        state.unwrap_or_else(PoisonError::into_inner).take()
+        drop(state.unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Whether so many events are old enough to be archived.
-    pub(crate) async fn is_compaction_due(&self, common: &Common, least: u64) -> bool {
-        retention::is_due(common, &*self.inner.stores.journal, least).await
-    }
-
-    /// A daemon's journal is closed, what is old of it archived, and opened again, while nobody
-    /// else can take the state directory.
-    pub(crate) async fn compacted(self, common: &Common, least: u64) -> Result<Self, Problem> {
-        let Some(state) = self.close_all().await else {
-            return Ok(self);
-        };
-        retention::now(common, &state, least).await;
-        let (metrics, elsewhere) = (self.inner.metrics.clone(), self.inner.elsewhere);
-        Box::pin(Self::on(state, Stay::Serve, metrics, elsewhere)).await
+    /// The journal itself, for what commands do to it.
+    pub(crate) fn journal(&self) -> &vsiflow_engine::journal::DiskJournal {
+        &self.inner.stores.journal
     }
 }

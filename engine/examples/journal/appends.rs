@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Instant};
 
-use vsiflow_engine::journal::{Append, Journal as _, SledJournal};
+use vsiflow_engine::journal::{Append, DiskJournal, Journal as _};
 
 use crate::{
     Answer, TIME,
@@ -13,7 +13,7 @@ use crate::{
 const PER_STREAM: u64 = 30;
 
 /// Appends one event at a time to one stream after another until the time is over.
-async fn appender(journal: Arc<SledJournal>, mut number: u64, until: Instant) -> Answer<u32> {
+async fn appender(journal: Arc<DiskJournal>, mut number: u64, until: Instant) -> Answer<u32> {
     let mut count = 0;
     while Instant::now() < until {
         for seq in 0..PER_STREAM {
@@ -32,7 +32,7 @@ async fn appender(journal: Arc<SledJournal>, mut number: u64, until: Instant) ->
 
 /// Appends a second of so many tasks, on a journal of their own.
 pub(crate) async fn rate(dir: &Path, tasks: usize) -> Answer<f64> {
-    let journal = Arc::new(SledJournal::open(dir.join(format!("appends-{tasks}"))).await?);
+    let journal = Arc::new(DiskJournal::open(dir.join(format!("appends-{tasks}")), "bench").await?);
     let start = Instant::now();
     let tasks: Vec<_> = (0..tasks as u64)
         .map(|task| tokio::spawn(appender(journal.clone(), task << 24, start + TIME)))

@@ -11,10 +11,10 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast::error::RecvError, oneshot};
 use vsiflow_engine::{
     Engine, EngineParts, Notice,
-    checkpoint::SledCheckpoints,
+    checkpoint::FileCheckpoints,
     clock::SystemClock,
     executor::{By, Tuning},
-    journal::SledJournal,
+    journal::DiskJournal,
     model::{Actor, EntityId, EventKind, Failure, Graph, Name, Precedence, StreamId, Text},
     registry::Registry,
     step::{Done, Observed, Step, StepContext},
@@ -75,8 +75,8 @@ impl Workflows for NineSteps {
 }
 
 /// An engine on a journal in `dir`.
-pub(crate) async fn open(dir: &Path, ran: Ran) -> Answer<(Engine, Arc<SledJournal>)> {
-    let journal = Arc::new(SledJournal::open(dir.join("journal")).await?);
+pub(crate) async fn open(dir: &Path, ran: Ran) -> Answer<(Engine, Arc<DiskJournal>)> {
+    let journal = Arc::new(DiskJournal::open(dir, "bench").await?);
     let mut registry = Registry::default();
     registry
         .add(Nothing::<0>(ran.clone()))
@@ -91,7 +91,7 @@ pub(crate) async fn open(dir: &Path, ran: Ran) -> Answer<(Engine, Arc<SledJourna
     let parts = EngineParts {
         journal: journal.clone(),
         blobs: Arc::new(vsiflow_engine::blob::DirBlobs::open(dir.join("blobs")).await?),
-        checkpoints: Arc::new(SledCheckpoints::open(dir.join("checkpoints")).await?),
+        checkpoints: Arc::new(FileCheckpoints::open(dir.join("checkpoints")).await?),
         registry,
         workflows: Arc::new(NineSteps),
         lanes: Arc::new(vsiflow_engine::lane::AlwaysUp),

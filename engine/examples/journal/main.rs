@@ -40,6 +40,7 @@ struct Args {
     restate: Option<PathBuf>,
     restart: bool,
     fill: bool,
+    only_restart: bool,
 }
 
 fn args() -> Args {
@@ -51,14 +52,15 @@ fn args() -> Args {
             Some(restart::ARGUMENT) => args.restart = true,
             // The journal of the restart alone, for a profiler.
             Some("--fill") => args.fill = true,
+            Some("--only-restart") => args.only_restart = true,
             _ => args.dir = Some(PathBuf::from(word)),
         }
     }
     args
 }
 
-async fn measure(dir: &Path, report: &mut Report) -> Answer<()> {
-    for count in CONCURRENCY {
+async fn measure(dir: &Path, report: &mut Report, only_restart: bool) -> Answer<()> {
+    for count in CONCURRENCY.into_iter().filter(|_| !only_restart) {
         let before = raw::rate(dir, count)?;
         let journal = appends::rate(dir, count).await?;
         // The machine's other work changes by the second: the limit is taken on both sides.
@@ -70,6 +72,9 @@ async fn measure(dir: &Path, report: &mut Report) -> Answer<()> {
     let journal = dir.join("restart");
     report.bytes_per_event = restart::fill(&journal).await?;
     report.restart = restart::in_another_process(&journal)?;
+    report.at_1m_ms = restart::at(&journal).await?;
+    restart::lose_index(&journal)?;
+    report.rebuild = restart::in_another_process(&journal)?;
     Ok(())
 }
 
@@ -89,7 +94,7 @@ async fn main() -> Answer<()> {
         report.read_rival(&std::fs::read_to_string(file)?);
     }
     let room = tempfile::tempdir_in(dir)?;
-    measure(room.path(), &mut report).await?;
+    measure(room.path(), &mut report, args.only_restart).await?;
     report.print();
     if args.json {
         println!("{}", report.json());

@@ -16,6 +16,9 @@ pub(crate) struct Report {
     pub(crate) engine: ByCount<Rate>,
     pub(crate) bytes_per_event: f64,
     pub(crate) restart: Restart,
+    pub(crate) rebuild: Restart,
+    /// The longest time to see one of several moments of the past.
+    pub(crate) at_1m_ms: f64,
     rival: ByCount<Rate>,
 }
 
@@ -92,6 +95,10 @@ impl Report {
             "restart with 10,000 streams and 1,000,000 events: {seconds:.2} s until the first step, {rss_mib:.0} MiB"
         );
         println!(
+            "the same without an index: {:.2} s, {:.0} MiB; any moment of the past: {:.0} ms",
+            self.rebuild.seconds, self.rebuild.rss_mib, self.at_1m_ms
+        );
+        println!(
             "{:.0} bytes on disk an event; idle: {idle_cpu_percent:.1} % of a core",
             self.bytes_per_event
         );
@@ -108,6 +115,9 @@ impl Report {
             "restate_run_p99_ms": keyed(&self.rival, |rate| rate.p99_ms),
             "restart_s": rounded(self.restart.seconds),
             "restart_rss_mib": rounded(self.restart.rss_mib),
+            "rebuild_s": rounded(self.rebuild.seconds),
+            "rebuild_rss_mib": rounded(self.rebuild.rss_mib),
+            "at_1m_ms": rounded(self.at_1m_ms),
             "bytes_per_event": rounded(self.bytes_per_event),
             "idle_cpu_percent": rounded(self.restart.idle_cpu_percent),
         })

@@ -9,8 +9,8 @@ use std::{
 };
 
 use vsiflow_engine::{
-    executor::Drive,
-    journal::{Append, Journal as _, SledJournal},
+    executor::{Drive, Past},
+    journal::{Append, DiskJournal, Journal as _},
     model::{
         EntityId, Event, EventKind, Failure, FailureClass, Name, Payload, Precedence, RunResult,
         StreamId, Text, Timestamp, Wait,
@@ -120,7 +120,7 @@ fn entity_events(run: u64, generation: u64, finished: bool) -> Vec<Event> {
 
 /// Makes a journal of 10,000 streams and 1,000,000 events; the bytes an event takes on disk.
 pub(crate) async fn fill(dir: &Path) -> Answer<f64> {
-    let journal = SledJournal::open(dir.join("journal")).await?;
+    let journal = DiskJournal::open(dir, "bench").await?;
     let mut count = 0;
     for number in 0..ENTITIES {
         let entity = EntityId::new(Name::of("vsi"), number.to_string())?;
@@ -147,15 +147,47 @@ pub(crate) async fn fill(dir: &Path) -> Answer<f64> {
             ];
             journal.append(batch).await?;
             seq += next;
+            if journal.base_is_due() {
+                let past = Past::load(&journal, u64::MAX).await?;
+                journal.write_base(past.states()).await?;
+            }
         }
     }
     journal.close().await;
-    Ok(size(&dir.join("journal"))? as f64 / count as f64)
+    // As an engine leaves it: with an index.
+    let (engine, journal) = engine::open(dir, Arc::new(|| {})).await?;
+    engine.close().await;
+    journal.close().await;
+    let sizes = ["log", "index", "archive"].map(|folder| size(&dir.join(folder)));
+    let sizes: Vec<_> = sizes.into_iter().collect::<Answer<_>>()?;
+    Ok(sizes.iter().sum::<u64>() as f64 / count as f64)
+}
+
+/// How long it takes to see the journal as it was at some moments, in milliseconds; the longest.
+pub(crate) async fn at(dir: &Path) -> Answer<f64> {
+    let journal = DiskJournal::open_to_read(dir, "bench").await?;
+    let mut longest: f64 = 0.0;
+    for share in 1..=8 {
+        let start = Instant::now();
+        let past = Past::load(&journal, share * 123_456).await?;
+        std::hint::black_box(past.entities().len());
+        longest = longest.max(start.elapsed().as_secs_f64() * 1000.0);
+    }
+    journal.close().await;
+    Ok(longest)
+}
+
+/// The index is lost, as after a power cut.
+pub(crate) fn lose_index(dir: &Path) -> Answer<()> {
+    Ok(std::fs::remove_dir_all(dir.join("index"))?)
 }
 
 /// What a folder's files take on the disk.
 fn size(dir: &Path) -> Answer<u64> {
     let mut bytes = 0;
+    if !dir.exists() {
+        return Ok(0);
+    }
     for entry in std::fs::read_dir(dir)? {
         bytes += entry?.metadata()?.blocks() * 512;
     }

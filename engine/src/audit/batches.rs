@@ -4,44 +4,71 @@ use std::collections::VecDeque;
 
 use super::{AuditError, Flaw, Violation};
 use crate::{
-    journal::{BatchLink, ChainedJournal, Offset, Stored},
+    journal::{BatchLink, ChainedJournal, JournalError, Missing, Offset, Stored},
     model::Hash,
 };
 
 /// What is read at once.
 const PAGE: usize = 1_000;
 
-/// Reads a journal in its durable batches, from the horizon on, and holds each against the chain;
-/// the first batch that does not fit is an error.
+/// A part of a journal.
+pub(crate) enum Piece {
+    /// A durable batch.
+    Batch(BatchLink, Vec<Stored>),
+    /// A range of offsets that is missing. The chain goes on from the `prev` of the link after it.
+    Missing(Missing),
+}
+
+/// Reads a journal in its durable batches and holds each against the chain; the first batch that
+/// does not fit is an error. Ranges that the journal says it misses are passed over.
 pub(crate) struct Batches<'a> {
     journal: &'a dyn ChainedJournal,
+    missing: VecDeque<Missing>,
     links: VecDeque<BatchLink>,
     records: VecDeque<Stored>,
     next: Offset,
-    prev: Hash,
+    /// None where the link before is missing.
+    prev: Option<Hash>,
 }
 
 impl<'a> Batches<'a> {
+    /// From the journal's beginning on.
     pub(crate) async fn of(journal: &'a dyn ChainedJournal) -> Result<Self, AuditError> {
-        let horizon = journal.horizon().await?;
+        Self::from(journal, 0, Some(Hash::default())).await
+    }
+
+    /// From the batch on that begins at `next` and is linked to `prev`, where that is known.
+    pub(crate) async fn from(
+        journal: &'a dyn ChainedJournal,
+        next: Offset,
+        prev: Option<Hash>,
+    ) -> Result<Self, AuditError> {
+        let mut missing = journal.missing().await?;
+        missing.retain(|missing| missing.to > next);
         Ok(Self {
             journal,
+            missing: missing.into(),
             links: VecDeque::new(),
             records: VecDeque::new(),
-            next: horizon.as_ref().map_or(0, |horizon| horizon.offset),
-            prev: horizon.map_or_else(Hash::default, |horizon| horizon.link.hash),
+            next,
+            prev,
         })
     }
 
-    /// The next batch; none after the last.
-    pub(crate) async fn next(&mut self) -> Result<Option<(BatchLink, Vec<Stored>)>, AuditError> {
+    /// The next batch or missing range; none after the last.
+    pub(crate) async fn next(&mut self) -> Result<Option<Piece>, AuditError> {
+        if let Some(missing) = pop_if(&mut self.missing, |missing| missing.from <= self.next) {
+            (self.next, self.prev) = (missing.to.max(self.next), None);
+            return Ok(Some(Piece::Missing(missing)));
+        }
         let Some(link) = self.link().await? else {
             return match self.record().await? {
                 None => Ok(None),
                 Some(record) => Err(uncovered(&record)),
             };
         };
-        if link.first != self.next || link.last < link.first || link.prev != self.prev {
+        let follows = self.prev.is_none_or(|prev| link.prev == prev);
+        if link.first != self.next || link.last < link.first || !follows {
             let what = "the batch that begins here does not follow the one before it";
             return Err(Violation::of(Flaw::Changed, what).at(link.first).into());
         }
@@ -52,13 +79,20 @@ impl<'a> Batches<'a> {
             let what = format!("the batch of offsets {first} to {last} is not what was written");
             return Err(Violation::of(Flaw::Changed, what).at(first).into());
         }
-        self.prev = link.hash;
-        Ok(Some((link, records)))
+        self.prev = Some(link.hash);
+        Ok(Some(Piece::Batch(link, records)))
     }
 
     async fn link(&mut self) -> Result<Option<BatchLink>, AuditError> {
         if self.links.is_empty() {
-            self.links = self.journal.read_links(self.next, PAGE).await?.into();
+            let page = match self.journal.read_links(self.next, PAGE).await {
+                // A page may reach into a range that is damaged.
+                Err(JournalError::Damaged { .. }) if !self.missing.is_empty() => {
+                    self.journal.read_links(self.next, 1).await
+                }
+                page => page,
+            };
+            self.links = page?.into();
         }
         Ok(self.links.pop_front())
     }
@@ -76,7 +110,10 @@ impl<'a> Batches<'a> {
 
     async fn record(&mut self) -> Result<Option<Stored>, AuditError> {
         if self.records.is_empty() {
-            self.records = self.journal.read_stored(self.next, PAGE).await?.into();
+            let until = self.missing.front().map_or(Offset::MAX, |next| next.from);
+            let room = until.saturating_sub(self.next);
+            let limit = usize::try_from(room).unwrap_or(PAGE).min(PAGE);
+            self.records = self.journal.read_stored(self.next, limit).await?.into();
         }
         Ok(self.records.pop_front())
     }
@@ -84,4 +121,13 @@ impl<'a> Batches<'a> {
 
 fn uncovered(record: &Stored) -> AuditError {
     Violation::of_record(Flaw::Reordered, record, "no batch of the chain covers it").into()
+}
+
+/// Takes the first of a queue, if it is wanted.
+pub(super) fn pop_if<T>(queue: &mut VecDeque<T>, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
+    if queue.front().is_some_and(wanted) {
+        queue.pop_front()
+    } else {
+        None
+    }
 }

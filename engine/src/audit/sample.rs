@@ -8,8 +8,9 @@ use crate::{
     blob::Blobs,
     journal::{Append, ChainedJournal, MemoryJournal},
     model::{
-        Actor, CancelMode, EntityId, Event, EventKind, Failure, FailureClass, Graph, Name, Node,
-        Outcome, Payload, Precedence, RunId, RunResult, StreamId, Text, Timestamp, Wait, Who, Work,
+        Actor, CancelMode, EntityId, Event, EventKind, Failure, FailureClass, Graph, Hash, Name,
+        Node, Outcome, Payload, Precedence, RunId, RunResult, StreamId, Text, Timestamp, Wait, Who,
+        Work,
     },
 };
 
@@ -392,6 +393,32 @@ pub(crate) async fn write(journal: &dyn ChainedJournal, batches: Vec<Batch>) {
         }
         journal.append(appends).await.unwrap();
     }
+}
+
+/// What a journal tells of itself, as one more batch.
+pub(crate) async fn write_own(journal: &dyn ChainedJournal) {
+    let signature = Text::new("key=ed25519:AAAA signature=AAAA");
+    let kinds = vec![
+        EventKind::ClockJumped { by_ms: -3_600_000 },
+        EventKind::BaseWritten {
+            as_of: 53,
+            hash: Hash::of(b"a base"),
+            signature,
+        },
+        EventKind::RangeLost { from: 7, to: 9 },
+    ];
+    let events = kinds.into_iter().map(|kind| Event {
+        at: Timestamp(BEGIN + 60_000),
+        actor: Actor::Engine,
+        reason: Text::default(),
+        kind,
+    });
+    let append = Append {
+        stream: StreamId::Journal,
+        expected_seq: 0,
+        events: events.collect(),
+    };
+    journal.append(vec![append]).await.unwrap();
 }
 
 /// The whole history in memory.

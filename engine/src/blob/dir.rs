@@ -46,8 +46,9 @@ impl DirBlobs {
         .await
     }
 
-    /// Removes every blob but those `named`. Nobody may be putting any meanwhile.
-    pub(crate) async fn retain(&self, named: HashSet<Hash>) -> Result<(), JournalError> {
+    /// Removes every blob but those `named`, and says how many. Nobody may be putting any
+    /// meanwhile.
+    pub(crate) async fn retain(&self, named: HashSet<Hash>) -> Result<usize, JournalError> {
         let store = self.clone();
         blocking(move || {
             let removed = store.remove_but(&named);
@@ -56,7 +57,8 @@ impl DirBlobs {
         .await
     }
 
-    fn remove_but(&self, named: &HashSet<Hash>) -> io::Result<()> {
+    fn remove_but(&self, named: &HashSet<Hash>) -> io::Result<usize> {
+        let mut removed = 0_usize;
         let named: HashSet<_> = named.iter().map(ToString::to_string).collect();
         for entry in std::fs::read_dir(&self.dir)? {
             let name = entry?.file_name();
@@ -66,9 +68,11 @@ impl DirBlobs {
             };
             if name.to_str().is_some_and(ours) {
                 std::fs::remove_file(self.dir.join(name))?;
+                removed = removed.saturating_add(1);
             }
         }
-        files::sync_dir(&self.dir)
+        files::sync_dir(&self.dir)?;
+        Ok(removed)
     }
 
     fn path(&self, hash: Hash) -> PathBuf {

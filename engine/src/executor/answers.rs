@@ -6,17 +6,23 @@ use super::{
     error::EngineError,
     parts::{By, Cancelled, Retried},
     recorder::Cause,
-    request::{Reply, Request},
+    request::{GoneTest, Reply, Request},
     world::awaited_entities,
 };
 use crate::{
     journal::JournalError,
-    model::{CancelMode, EntityId, EventKind, Name, Payload, RunId},
+    model::{CancelMode, EntityId, EventKind, Failure, Name, Payload, RunId, Timestamp},
+    retention::forgettable,
     workflow::Wish,
 };
 
 impl Control {
     pub(super) async fn answer(&mut self, request: Request) {
+        let quarantined = request.entity().and_then(|id| self.quarantined(id));
+        if let Some(failure) = quarantined {
+            request.refuse(EngineError::Refused(failure));
+            return;
+        }
         match request {
             Request::Desire { wishes, by, reply } => self.desire(wishes, by, reply).await,
             Request::Retry { entity, by, reply } => {
@@ -63,8 +69,34 @@ impl Control {
                 self.note_state(&entity, state, detail, &cause(by));
                 self.reply_later(reply, ());
             }
+            Request::Forget {
+                before,
+                is_gone,
+                reply,
+            } => {
+                let forgotten = self.forget_ended(before, &*is_gone);
+                let _ = reply.send(Ok(forgotten));
+            }
             Request::Close => {}
         }
+    }
+
+    /// Why nothing is done for an entity whose events cannot all be understood.
+    pub(super) fn quarantined(&self, id: &EntityId) -> Option<Failure> {
+        let why = self.recorder.world.unreadable.get(id)?;
+        Some(why.failure(id))
+    }
+
+    /// How many there were.
+    fn forget_ended(&mut self, before: Timestamp, is_gone: &GoneTest) -> usize {
+        let streams = self.recorder.world.states().streams;
+        let forgotten = forgettable(&streams, before, &is_gone);
+        if !forgotten.is_empty() {
+            let update = self.recorder.world.forget(&forgotten);
+            self.shared.forget(&forgotten);
+            self.parts.journal.publish(update);
+        }
+        forgotten.len()
     }
 
     fn reply_later<T: Send + Sync + 'static>(&mut self, reply: Reply<T>, answer: T) {

@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     attempt::End,
+    bases::BaseWritten,
     brake::Brake,
     disk::RoomWatch,
     driven::Driven,
@@ -55,6 +56,8 @@ pub(super) struct Control {
     pub(super) effects: Vec<Effect>,
     /// Checkpoints of finished runs on their way out.
     pub(super) forgetting: JoinSet<()>,
+    /// The base that is being written, if one is.
+    pub(super) bases: JoinSet<Option<BaseWritten>>,
     pub(super) dirty_runs: BTreeSet<RunId>,
     pub(super) dirty_entities: BTreeSet<EntityId>,
     /// Runs whose interrupted attempts were looked after in this process.
@@ -69,6 +72,7 @@ enum Input {
     Due(Waiter),
     Room(Seen),
     Probed(Probed),
+    Base(Option<BaseWritten>),
     LeaseLost,
     Closed,
 }
@@ -103,6 +107,7 @@ impl Control {
             retries: HashMap::new(),
             effects: Vec::new(),
             forgetting: JoinSet::new(),
+            bases: JoinSet::new(),
             dirty_runs: BTreeSet::new(),
             dirty_entities: BTreeSet::new(),
             recovered: BTreeSet::new(),
@@ -123,6 +128,7 @@ impl Control {
         }
         self.attempts.shutdown().await;
         self.lanes.shutdown().await;
+        self.bases.shutdown().await;
         self.finish_forgetting().await;
         let _ = self.shared.notices.send(Notice::Ended);
     }
@@ -139,6 +145,7 @@ impl Control {
             tracing::error!(%error, "the engine ends");
             return false;
         }
+        self.keep_bases();
         open
     }
 
@@ -159,6 +166,7 @@ impl Control {
             due = self.timers.due() => Some(Input::Due(due)),
             probed = self.lanes.probed() => Some(Input::Probed(probed)),
             Some(end) = self.attempts.join_next_with_id() => Some(Input::End(end)),
+            Some(base) = self.bases.join_next() => Some(Input::Base(base.ok().flatten())),
             request = self.inbox.recv() => Some(request.map_or(Input::Closed, Input::Request)),
         }
     }
@@ -172,6 +180,7 @@ impl Control {
             Input::Due(waiter) => self.due(&waiter),
             Input::Room(seen) => self.room_changed(seen),
             Input::Probed(probed) => self.probed(probed),
+            Input::Base(base) => self.base_written(base),
         }
         true
     }

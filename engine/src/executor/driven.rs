@@ -14,7 +14,8 @@ pub(super) struct Driven {
 
 impl Control {
     pub(super) fn is_driven(&self, entity: &EntityId) -> bool {
-        self.driven.all || self.driven.these.contains(entity)
+        let driven = self.driven.all || self.driven.these.contains(entity);
+        driven && !self.recorder.world.unreadable.contains_key(entity)
     }
 
     pub(super) fn drive_entity(&mut self, entity: &EntityId) {

@@ -39,6 +39,10 @@ impl Control {
     fn show(&self, records: Vec<Record>) {
         let streams: BTreeSet<StreamId> =
             records.iter().map(|record| record.stream.clone()).collect();
+        if !records.is_empty() {
+            let update = self.recorder.world.update(streams.iter());
+            self.parts.journal.publish(update);
+        }
         self.shared
             .publish(&self.recorder.world, streams.into_iter());
         for record in records {
@@ -86,7 +90,7 @@ impl Control {
             .world
             .runs
             .get(&job.run)
-            .map_or(0, |run| run.sequence);
+            .map_or(0, |run| run.first);
         let waiter = (job.run, job.node.clone());
         let handle = self.attempts.spawn(job.run(self.parts.clone()));
         self.tasks.insert(handle.id(), waiter);

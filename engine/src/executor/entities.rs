@@ -22,6 +22,9 @@ pub(super) const NEXT_TRY: &str = "next_try";
 impl Control {
     /// Why a wish cannot be recorded, if so.
     pub(super) fn refusal(&self, wish: &Wish) -> Option<Failure> {
+        if let Some(failure) = self.quarantined(&wish.entity) {
+            return Some(failure);
+        }
         let state = self
             .recorder
             .world

@@ -37,11 +37,6 @@ impl From<LoadError> for EngineError {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Journal(error) => Self::Journal(error),
-            LoadError::Divergence { stream, seq, why } => Self::Divergence {
-                stream: stream.to_string(),
-                seq,
-                why,
-            },
         }
     }
 }

@@ -12,10 +12,10 @@ use super::{
     parts::{By, Cancelled, Drive, EngineParts, Retried},
     request::{Reply, Request},
     shared::Shared,
-    world::World,
+    world::{Unreadable, World},
 };
 use crate::{
-    model::{EntityId, EntityState, Failure, Name, RunId, RunState, Text},
+    model::{EntityId, EntityState, Failure, Name, RunId, RunState, Text, Timestamp},
     room::{Room, Seen},
     workflow::{EntityView, Wish},
 };
@@ -51,7 +51,11 @@ impl Engine {
     }
 
     async fn start(parts: EngineParts, observes_only: bool) -> Result<Self, EngineError> {
-        let world = World::load(parts.journal.as_ref()).await?;
+        let mut world = World::load(parts.journal.as_ref()).await?;
+        let update = world.first_update(parts.journal.wants_all_states());
+        if !update.changed.is_empty() {
+            parts.journal.publish(update);
+        }
         let (requests, inbox) = mpsc::channel(REQUESTS);
         let (notices, _) = broadcast::channel(NOTICES);
         let shared = Arc::new(Shared::new(world.clone(), notices));
@@ -130,6 +134,25 @@ impl Engine {
             entity,
             secret,
             by,
+            reply,
+        })
+        .await
+    }
+
+    /// Drops the states of runs that ended before that moment and that no living entity goes by;
+    /// how many there were. Their events stay, and with them their history.
+    ///
+    /// # Errors
+    /// When the engine has ended, or only observes.
+    pub async fn forget_ended(
+        &self,
+        before: Timestamp,
+        is_gone: impl Fn(&EntityId, &EntityState) -> bool + Send + Sync + 'static,
+    ) -> Result<usize, EngineError> {
+        let is_gone = Arc::new(is_gone);
+        self.ask(|reply| Request::Forget {
+            before,
+            is_gone,
             reply,
         })
         .await
@@ -231,6 +254,24 @@ impl Engine {
     /// The run as the journal tells it.
     pub fn run(&self, id: RunId) -> Option<Arc<RunState>> {
         self.world(|world| world.run(id).cloned())
+    }
+
+    /// When the entity's first event was recorded, and when its state last changed.
+    pub fn times(&self, id: &EntityId) -> Option<(Timestamp, Timestamp)> {
+        self.world(|world| {
+            let folded = world.entities.get(id)?;
+            Some((folded.created, folded.changed))
+        })
+    }
+
+    /// Why the events of an entity cannot be understood; none where they can.
+    pub fn unreadable(&self, id: &EntityId) -> Option<Unreadable> {
+        self.world(|world| world.unreadable.get(id).cloned())
+    }
+
+    /// Every entity whose events cannot be understood.
+    pub fn all_unreadable(&self) -> BTreeMap<EntityId, Unreadable> {
+        self.world(|world| world.unreadable.clone())
     }
 
     /// Looks at an entity with its newest run and what stands in its way. `look` must be quick.

@@ -13,6 +13,7 @@
 
 mod answers;
 mod attempt;
+mod bases;
 mod brake;
 mod control;
 mod disk;
@@ -27,6 +28,7 @@ mod launch;
 mod limits;
 mod notice;
 mod parts;
+mod past;
 mod recorder;
 mod request;
 mod retry;
@@ -38,10 +40,9 @@ mod timers;
 mod told;
 mod world;
 
-#[cfg(test)]
-pub(crate) use world::{folded, was_attempted};
-
 pub use error::EngineError;
 pub use handle::Engine;
 pub use notice::Notice;
 pub use parts::{By, Cancelled, Drive, EngineParts, Retried, Tuning};
+pub use past::Past;
+pub use world::Unreadable;

@@ -152,12 +152,8 @@ impl Recorder {
         held.map_err(Failed::Journal)?;
         let batch = std::mem::take(&mut self.batch);
         let records = journal.append(batch).await.map_err(Failed::Journal)?;
-        for record in records.iter().filter(|record| record.seq == 0) {
-            if let StreamId::Run(run) = record.stream
-                && let Some(entry) = self.world.runs.get_mut(&run)
-            {
-                entry.sequence = record.offset;
-            }
+        for record in &records {
+            self.world.note_recorded(record);
         }
         Ok(records)
     }

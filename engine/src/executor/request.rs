@@ -1,5 +1,7 @@
 //! What the control loop is asked.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::{
@@ -7,7 +9,7 @@ use super::{
     parts::{By, Cancelled, Drive, Retried},
 };
 use crate::{
-    model::{EntityId, Name, Text},
+    model::{EntityId, EntityState, Name, Text, Timestamp},
     workflow::Wish,
 };
 
@@ -57,5 +59,48 @@ pub(super) enum Request {
         by: By,
         reply: Reply<()>,
     },
+    /// States of runs that ended before that moment and that nobody goes by are dropped.
+    Forget {
+        before: Timestamp,
+        is_gone: Arc<GoneTest>,
+        reply: Reply<usize>,
+    },
     Close,
+}
+
+/// Which entities are gone for good.
+pub(super) type GoneTest = dyn Fn(&EntityId, &EntityState) -> bool + Send + Sync;
+
+impl Request {
+    /// The one entity that it is about.
+    pub(super) fn entity(&self) -> Option<&EntityId> {
+        match self {
+            Self::Retry { entity, .. }
+            | Self::Cancel { entity, .. }
+            | Self::Erased { entity, .. }
+            | Self::Intend { entity, .. }
+            | Self::NoteState { entity, .. } => Some(entity),
+            Self::Desire { .. }
+            | Self::Drive { .. }
+            | Self::Brake { .. }
+            | Self::Forget { .. }
+            | Self::Close => None,
+        }
+    }
+
+    /// Answers that it is not done. Nobody may wait for the answer any more.
+    pub(super) fn refuse(self, why: EngineError) {
+        match self {
+            Self::Desire { reply, .. } => drop(reply.send(Err(why))),
+            Self::Retry { reply, .. } => drop(reply.send(Err(why))),
+            Self::Cancel { reply, .. } => drop(reply.send(Err(why))),
+            Self::Forget { reply, .. } => drop(reply.send(Err(why))),
+            Self::Drive { reply, .. }
+            | Self::Brake { reply, .. }
+            | Self::Erased { reply, .. }
+            | Self::Intend { reply, .. }
+            | Self::NoteState { reply, .. } => drop(reply.send(Err(why))),
+            Self::Close => {}
+        }
+    }
 }

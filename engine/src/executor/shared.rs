@@ -1,7 +1,7 @@
 //! What the control loop shows to those who hold the engine.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError, RwLock},
 };
 
@@ -49,6 +49,12 @@ impl Shared {
             Some(failure) => unopened.insert(entity.clone(), failure),
             None => unopened.remove(entity),
         };
+    }
+
+    /// Drops the states of runs.
+    pub(super) fn forget(&self, runs: &BTreeSet<RunId>) {
+        let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
+        world.forget(runs);
     }
 
     /// Takes over what changed, after it became durable.

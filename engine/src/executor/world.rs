@@ -8,9 +8,12 @@ use std::{
 use futures::{StreamExt as _, stream};
 
 use crate::{
-    journal::{Journal, JournalError, Offset, Record, Rest},
+    journal::{
+        Entry, Folded, Journal, JournalError, Offset, Record, States, StatesUpdate, StreamState,
+    },
     model::{
-        Divergence, EntityId, EntityState, Event, Name, NodeState, RunId, RunState, StreamId, Work,
+        Divergence, EntityId, EntityState, Event, EventKind, Failure, FailureClass, Hash, Name,
+        NodeState, RunId, RunState, StreamId, Timestamp, Work,
     },
     workflow::{EntityView, Obstacle},
 };
@@ -20,28 +23,33 @@ const PAGE: usize = 1_000;
 /// Pages that are read ahead of the one that is folded.
 const AHEAD: usize = 4;
 
-#[derive(Clone, Debug)]
-pub(super) struct EntityEntry {
-    pub(super) state: Arc<EntityState>,
-    pub(super) next_seq: u64,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct RunEntry {
-    pub(super) state: Arc<RunState>,
-    pub(super) next_seq: u64,
-    /// The offset of its first event: grows from run to run of a journal.
-    pub(super) sequence: Offset,
+/// Why an entity's events cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The stream, its own or that of one of its runs.
+    pub stream: StreamId,
+    /// The place in the stream of what cannot be understood.
+    pub seq: u64,
+    /// The place in the journal.
+    pub offset: Offset,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct World {
-    pub(super) entities: BTreeMap<EntityId, EntityEntry>,
-    pub(super) runs: BTreeMap<RunId, RunEntry>,
-    /// Runs that are over and archived: no more is known of them.
-    archived: BTreeSet<RunId>,
-    /// The next sequence of the journal's own stream.
-    own_seq: u64,
+    pub(super) entities: BTreeMap<EntityId, Folded<EntityState>>,
+    pub(super) runs: BTreeMap<RunId, Folded<RunState>>,
+    /// Entities that nothing is done for, since not all of their events can be understood.
+    pub(super) unreadable: BTreeMap<EntityId, Unreadable>,
+    /// Runs that are over and forgotten: no more is known of them.
+    forgotten: BTreeSet<RunId>,
+    /// The end of the journal's own stream.
+    own: (u64, Hash),
+    /// Every event before it is folded in.
+    as_of: Offset,
+    /// Streams that the states it began with did not hold as they are now.
+    lagging: BTreeSet<StreamId>,
     /// The runs that wait for an entity now.
     waiting: BTreeMap<EntityId, BTreeSet<RunId>>,
 }
@@ -50,126 +58,267 @@ pub(super) struct World {
 #[derive(Debug)]
 pub(super) enum LoadError {
     Journal(JournalError),
-    Divergence {
-        stream: StreamId,
-        seq: u64,
-        why: Divergence,
-    },
 }
 
 impl World {
-    /// Takes over what archived events came to, then folds the whole journal, page by page.
+    /// Takes over the states that are at hand, then folds what came after, page by page.
     pub(super) async fn load(journal: &dyn Journal) -> Result<Self, LoadError> {
-        let mut world = Self::default();
-        world
-            .load_seals(journal)
+        Self::fold_from(journal, None, Offset::MAX)
             .await
-            .map_err(LoadError::Journal)?;
-        let horizon = journal.horizon().await.map_err(LoadError::Journal)?;
-        let horizon = horizon.map_or(0, |horizon| horizon.offset);
-        world.load_kept(journal, horizon).await?;
-        // Above the horizon no offset is missing, so that the pages are known beforehand: some are
-        // read and decoded on other threads while one is folded here.
-        let pages = stream::iter((horizon..).step_by(PAGE));
+            .map_err(LoadError::Journal)
+    }
+
+    /// The same for what the journal held before an offset.
+    pub(super) async fn as_of(journal: &dyn Journal, offset: Offset) -> Result<Self, JournalError> {
+        Self::fold_from(journal, Some(offset), offset).await
+    }
+
+    async fn fold_from(
+        journal: &dyn Journal,
+        at: Option<Offset>,
+        end: Offset,
+    ) -> Result<Self, JournalError> {
+        let mut world = Self::of(journal.states(at).await?);
+        // No offset is missing but for known ranges, so that the pages are known beforehand: some
+        // are read and decoded on other threads while one is folded here.
+        let pages = stream::iter((world.as_of..end).step_by(PAGE));
         let mut pages = pages
-            .map(|from| journal.read_all(from, PAGE))
+            .map(|from| journal.read_entries(from, PAGE))
             .buffered(AHEAD);
         while let Some(page) = pages.next().await {
-            let page = page.map_err(LoadError::Journal)?;
+            let page = page?;
             if page.is_empty() {
                 break;
             }
-            world.fold(&page)?;
+            // Past a missing range a page goes further than the next one begins.
+            for entry in page.iter().take_while(|entry| entry.offset() < end) {
+                if entry.offset() >= world.as_of {
+                    world.take(entry);
+                }
+            }
         }
         drop(pages);
+        world.note_forgotten();
         Ok(world)
     }
 
-    /// Folds the records below the horizon that are still there.
-    async fn load_kept(&mut self, journal: &dyn Journal, horizon: Offset) -> Result<(), LoadError> {
-        let mut from = 0;
-        while from < horizon {
-            let page = journal.read_all(from, PAGE).await;
-            let mut page = page.map_err(LoadError::Journal)?;
-            from = page
-                .last()
-                .map_or(horizon, |last| last.offset.saturating_add(1));
-            page.retain(|record| record.offset < horizon);
-            self.fold(&page)?;
+    fn of(states: States) -> Self {
+        let mut world = Self {
+            as_of: states.as_of,
+            ..Self::default()
+        };
+        for state in states.streams {
+            match state {
+                StreamState::Entity(id, folded) => {
+                    world.entities.insert(id, folded);
+                }
+                StreamState::Run(id, folded) => {
+                    world.note_waiting(id, &folded.state);
+                    world.runs.insert(id, folded);
+                }
+                StreamState::Journal { next_seq, hash } => world.own = (next_seq, hash),
+            }
         }
-        Ok(())
+        world
     }
 
-    fn fold(&mut self, page: &[Record]) -> Result<(), LoadError> {
-        page.iter().try_for_each(|record| {
-            let applied = self.apply(&record.stream, &record.event, record.offset);
-            applied.map_err(|why| LoadError::Divergence {
-                stream: record.stream.clone(),
-                seq: record.seq,
+    /// Runs that entities had, and of which no state is kept any more.
+    fn note_forgotten(&mut self) {
+        let all = self.entities.values().flat_map(|entity| &entity.state.runs);
+        let forgotten = all.filter(|run| !self.runs.contains_key(run)).copied();
+        self.forgotten = forgotten.collect();
+    }
+
+    fn take(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Event(record) => self.fold(record),
+            Entry::Undecodable {
+                offset,
+                stream,
+                seq,
+                hash,
                 why,
-            })
+            } => {
+                let poison = Unreadable {
+                    stream: stream.clone(),
+                    seq: *seq,
+                    offset: *offset,
+                    why: why.clone(),
+                };
+                self.quarantine(poison);
+                self.pass(stream, *seq, *hash);
+            }
+        }
+        self.as_of = entry.offset().saturating_add(1);
+        self.lagging.insert(entry.stream().clone());
+    }
+
+    /// Folds a record. One that cannot follow concerns its own entity alone.
+    fn fold(&mut self, record: &Record) {
+        if record.seq != self.next_seq(&record.stream) {
+            let why = format!(
+                "events before it are missing, from #{} on",
+                self.next_seq(&record.stream)
+            );
+            self.quarantine(Unreadable::of(record, why));
+            self.pass(&record.stream, record.seq, record.hash);
+            return;
+        }
+        if let Err(why) = self.apply(&record.stream, &record.event, record.offset) {
+            self.quarantine(Unreadable::of(record, why.to_string()));
+            self.pass(&record.stream, record.seq, record.hash);
+        }
+        self.note_recorded(record);
+    }
+
+    /// Nothing more is done for the entity of a stream; the first reason is the one that is told.
+    fn quarantine(&mut self, why: Unreadable) {
+        let entity = match &why.stream {
+            StreamId::Entity(id) => Some(id.clone()),
+            StreamId::Run(id) => self.entity_of(*id),
+            StreamId::Journal => None,
+        };
+        tracing::error!(stream = %why.stream, seq = why.seq, why = why.why, "an event cannot be understood");
+        if let Some(entity) = entity {
+            self.unreadable.entry(entity).or_insert(why);
+        }
+    }
+
+    /// A run's first event tells whose it is, and so does that of the entity that opened it.
+    fn entity_of(&self, run: RunId) -> Option<EntityId> {
+        let told = self.run(run).and_then(|run| run.entity.clone());
+        told.or_else(|| {
+            let opened =
+                |(_, entity): &(&EntityId, &Folded<EntityState>)| entity.state.runs.contains(&run);
+            self.entities.iter().find(opened).map(|(id, _)| id.clone())
         })
     }
 
-    /// Of runs that are archived it only takes in that they were.
-    async fn load_seals(&mut self, journal: &dyn Journal) -> Result<(), JournalError> {
-        let mut after = None;
-        loop {
-            let page = journal.seals(after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
-            after = Some(last.stream.clone());
-            for seal in page {
-                match (seal.stream, seal.rest) {
-                    (StreamId::Entity(id), Rest::Entity(snapshot)) => {
-                        let entry = EntityEntry {
-                            state: Arc::new(snapshot.state),
-                            next_seq: seal.next_seq,
-                        };
-                        self.entities.insert(id, entry);
-                    }
-                    (StreamId::Run(id), Rest::Run(_)) => {
-                        self.archived.insert(id);
-                    }
-                    (StreamId::Journal, _) => self.own_seq = seal.next_seq,
-                    _ => {}
+    /// The stream goes on behind a record that was not folded.
+    fn pass(&mut self, stream: &StreamId, seq: u64, hash: Hash) {
+        let next = seq.saturating_add(1);
+        match stream {
+            StreamId::Entity(id) => {
+                let entity = self.entities.entry(id.clone()).or_insert_with(empty);
+                (entity.next_seq, entity.hash) = (next, hash);
+            }
+            StreamId::Run(id) => {
+                let run = self.runs.entry(*id).or_insert_with(empty);
+                (run.next_seq, run.hash) = (next, hash);
+            }
+            StreamId::Journal => self.own = (next, hash),
+        }
+    }
+
+    /// Takes in where an event that was folded stands.
+    pub(super) fn note_recorded(&mut self, record: &Record) {
+        match &record.stream {
+            StreamId::Entity(id) => {
+                if let Some(entity) = self.entities.get_mut(id) {
+                    entity.note(record);
                 }
+            }
+            StreamId::Run(id) => {
+                if let Some(run) = self.runs.get_mut(id) {
+                    run.note(record);
+                }
+            }
+            StreamId::Journal => self.own.1 = record.hash,
+        }
+        self.as_of = record.offset.saturating_add(1);
+    }
+
+    /// What changed, for an index. The journal knows the link.
+    pub(super) fn update<'a>(&self, streams: impl Iterator<Item = &'a StreamId>) -> StatesUpdate {
+        StatesUpdate {
+            as_of: self.as_of,
+            link: None,
+            changed: streams.filter_map(|stream| self.state(stream)).collect(),
+            forgotten: Vec::new(),
+        }
+    }
+
+    /// What an index has to be told before anything else: what it lagged behind, or all.
+    pub(super) fn first_update(&mut self, all: bool) -> StatesUpdate {
+        let lagging = std::mem::take(&mut self.lagging);
+        if all {
+            self.whole_update()
+        } else {
+            self.update(lagging.iter())
+        }
+    }
+
+    /// Drops the states of runs that nobody goes by; that they were stays known.
+    pub(super) fn forget(&mut self, runs: &BTreeSet<RunId>) -> StatesUpdate {
+        for run in runs {
+            self.runs.remove(run);
+        }
+        self.forgotten.extend(runs);
+        StatesUpdate {
+            as_of: self.as_of,
+            forgotten: runs.iter().map(|run| StreamId::Run(*run)).collect(),
+            ..StatesUpdate::default()
+        }
+    }
+
+    fn whole_update(&self) -> StatesUpdate {
+        StatesUpdate {
+            as_of: self.as_of,
+            changed: self.states().streams,
+            ..StatesUpdate::default()
+        }
+    }
+
+    /// Everything, for a base.
+    pub(super) fn states(&self) -> States {
+        let entities = self.entities.iter();
+        let entities = entities.map(|(id, folded)| StreamState::Entity(id.clone(), folded.clone()));
+        let runs = self.runs.iter();
+        let runs = runs.map(|(id, folded)| StreamState::Run(*id, folded.clone()));
+        let own = self.state(&StreamId::Journal);
+        States {
+            as_of: self.as_of,
+            link: None,
+            streams: entities.chain(runs).chain(own).collect(),
+        }
+    }
+
+    fn state(&self, stream: &StreamId) -> Option<StreamState> {
+        match stream {
+            StreamId::Entity(id) => {
+                let folded = self.entities.get(id)?.clone();
+                Some(StreamState::Entity(id.clone(), folded))
+            }
+            StreamId::Run(id) => Some(StreamState::Run(*id, self.runs.get(id)?.clone())),
+            StreamId::Journal => {
+                let (next_seq, hash) = self.own;
+                (next_seq > 0).then_some(StreamState::Journal { next_seq, hash })
             }
         }
     }
 
-    /// Folds one event. `sequence` counts for the first event of a run.
+    /// Folds one event. `offset` counts for the first event of a stream.
     pub(super) fn apply(
         &mut self,
         stream: &StreamId,
         event: &Event,
-        sequence: Offset,
+        offset: Offset,
     ) -> Result<(), Divergence> {
         match stream {
             StreamId::Entity(id) => {
-                let entry = self
-                    .entities
-                    .entry(id.clone())
-                    .or_insert_with(|| EntityEntry {
-                        state: Arc::default(),
-                        next_seq: 0,
-                    });
+                let entry = self.entities.entry(id.clone()).or_insert_with(empty);
+                let moved = gets_another_name(&entry.state, event);
                 Arc::make_mut(&mut entry.state).apply(event)?;
-                entry.next_seq = entry.next_seq.saturating_add(1);
+                entry.follow(event, offset, moved);
             }
             StreamId::Run(id) => {
-                let entry = self.runs.entry(*id).or_insert_with(|| RunEntry {
-                    state: Arc::default(),
-                    next_seq: 0,
-                    sequence,
-                });
+                let entry = self.runs.entry(*id).or_insert_with(empty);
                 Arc::make_mut(&mut entry.state).apply(event)?;
-                entry.next_seq = entry.next_seq.saturating_add(1);
+                entry.follow(event, offset, true);
                 let state = entry.state.clone();
                 self.note_waiting(*id, &state);
             }
-            StreamId::Journal => self.own_seq = self.own_seq.saturating_add(1),
+            StreamId::Journal => self.own.0 = self.own.0.saturating_add(1),
         }
         Ok(())
     }
@@ -204,7 +353,7 @@ impl World {
         match stream {
             StreamId::Entity(id) => self.entities.get(id).map_or(0, |entry| entry.next_seq),
             StreamId::Run(id) => self.runs.get(id).map_or(0, |entry| entry.next_seq),
-            StreamId::Journal => self.own_seq,
+            StreamId::Journal => self.own.0,
         }
     }
 
@@ -220,10 +369,10 @@ impl World {
         self.entity(id)?.active.as_ref().map(|active| active.run)
     }
 
-    /// Whether an attempt of a step was begun in a run. Of an archived run every attempt was
+    /// Whether an attempt of a step was begun in a run. Of a forgotten run every attempt was
     /// recorded, and which steps it had is not known any more: it counts as begun.
     pub(super) fn was_attempted(&self, run: RunId, step: &Name) -> bool {
-        if self.archived.contains(&run) {
+        if self.forgotten.contains(&run) {
             return true;
         }
         self.run(run).is_some_and(|run| {
@@ -274,6 +423,74 @@ impl World {
     }
 }
 
+impl Unreadable {
+    /// As people are told.
+    pub fn failure(&self, entity: &EntityId) -> Failure {
+        let Self {
+            stream,
+            seq,
+            offset,
+            why,
+        } = self;
+        let message = format!("{stream} #{seq} (offset {offset}) cannot be understood: {why}");
+        let failure = Failure::new(FailureClass::Blocked, "VSI0018", message);
+        failure.of_object(entity.to_string()).with_remedy(
+            "use the version of vsiflow that wrote it, or restore a backup; nothing is done for it \
+             until then, and `vsiflow audit verify` names what is damaged",
+        )
+    }
+
+    fn of(record: &Record, why: String) -> Self {
+        Self {
+            stream: record.stream.clone(),
+            seq: record.seq,
+            offset: record.offset,
+            why,
+        }
+    }
+}
+
+fn gets_another_name(entity: &EntityState, event: &Event) -> bool {
+    match &event.kind {
+        EventKind::StateChanged { state, .. } => {
+            entity.state.as_ref().map(|(name, _)| name) != Some(state)
+        }
+        _ => false,
+    }
+}
+
+fn empty<T: Default>() -> Folded<T> {
+    Folded {
+        state: Arc::default(),
+        next_seq: 0,
+        hash: Hash::default(),
+        first: 0,
+        created: Timestamp::default(),
+        changed: Timestamp::default(),
+    }
+}
+
+impl<T> Folded<T> {
+    /// Goes on behind an event.
+    fn follow(&mut self, event: &Event, offset: Offset, moved: bool) {
+        if self.next_seq == 0 {
+            (self.first, self.created, self.changed) = (offset, event.at, event.at);
+        }
+        if moved {
+            self.changed = event.at;
+        }
+        self.next_seq = self.next_seq.saturating_add(1);
+    }
+
+    /// Takes in where its newest event stands.
+    fn note(&mut self, record: &Record) {
+        self.hash = record.hash;
+        if record.seq == 0 {
+            self.first = record.offset;
+        }
+    }
+}
+
 /// How far obstacles are looked for through entities that wait for one another.
 const DEPTH: u8 = 4;
 
@@ -286,38 +503,4 @@ pub(super) fn awaited_entities(run: &RunState) -> impl Iterator<Item = (&Name, &
         }
         _ => None,
     })
-}
-
-/// What a journal's events come to, for tests that compare journals.
-#[cfg(test)]
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Folded {
-    pub(crate) entities: BTreeMap<EntityId, (EntityState, u64)>,
-    pub(crate) runs: BTreeMap<RunId, (RunState, u64)>,
-    pub(crate) waiting: BTreeMap<EntityId, BTreeSet<RunId>>,
-}
-
-/// Whether the engine that starts on a journal knows of an attempt.
-#[cfg(test)]
-pub(crate) async fn was_attempted(journal: &dyn Journal, run: RunId, step: &str) -> bool {
-    let world = World::load(journal).await.unwrap();
-    world.was_attempted(run, &Name::of(step))
-}
-
-/// Folds a journal as the engine does when it starts.
-#[cfg(test)]
-pub(crate) async fn folded(journal: &dyn Journal) -> Folded {
-    let world = World::load(journal).await.unwrap();
-    let entities = world.entities.into_iter();
-    let runs = world.runs.into_iter();
-    let waiting = world.waiting.into_iter();
-    Folded {
-        entities: entities
-            .map(|(id, e)| (id, ((*e.state).clone(), e.next_seq)))
-            .collect(),
-        runs: runs
-            .map(|(id, e)| (id, ((*e.state).clone(), e.next_seq)))
-            .collect(),
-        waiting: waiting.filter(|(_, runs)| !runs.is_empty()).collect(),
-    }
 }

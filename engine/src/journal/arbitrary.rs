@@ -1,12 +1,18 @@
-//! Events of every kind, up to the limits of what they are made of.
+//! Events and states of every kind, up to the limits of what they are made of.
+
+use std::sync::Arc;
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use ulid::Ulid;
 
-use crate::model::{
-    Actor, CancelMode, EntityId, Event, EventKind, Failure, FailureClass, Graph, Hash, INLINE_MAX,
-    Name, Node, Outcome, Payload, Precedence, RunId, RunResult, StreamId, Text, Timestamp, Wait,
-    Who, Work,
+use crate::{
+    journal::{Folded, StreamState},
+    model::{
+        ActiveRun, Actor, CancelMode, Desired, EntityId, EntityState, Event, EventKind, Failure,
+        FailureClass, Graph, Hash, INLINE_MAX, LastRun, Name, Node, NodeState, Outcome, Payload,
+        Precedence, RunId, RunPhase, RunResult, RunState, StreamId, Text, Timestamp, Wait, Who,
+        Work,
+    },
 };
 
 /// Any number, and often the one that takes the most bytes.
@@ -287,6 +293,14 @@ fn of_a_step() -> BoxedStrategy<EventKind> {
                 archive: Hash(archive),
             }
         }),
+        (number(), any::<[u8; 32]>(), text()).prop_map(|(as_of, hash, signature)| {
+            EventKind::BaseWritten {
+                as_of,
+                hash: Hash(hash),
+                signature,
+            }
+        }),
+        (number(), number()).prop_map(|(from, to)| EventKind::RangeLost { from, to }),
     ]
     .boxed()
 }
@@ -300,4 +314,146 @@ pub(crate) fn event() -> BoxedStrategy<Event> {
             kind,
         })
         .boxed()
+}
+
+fn node_state() -> BoxedStrategy<NodeState> {
+    prop_oneof![
+        Just(NodeState::Waiting),
+        small().prop_map(|attempt| NodeState::Running { attempt }),
+        small().prop_map(|attempt| NodeState::Ready { attempt }),
+        small().prop_map(|attempt| NodeState::Skipped { attempt }),
+        (small(), failure()).prop_map(|(attempt, failure)| NodeState::Failed { attempt, failure }),
+        (small(), failure(), a_wait()).prop_map(|(attempt, failure, retry)| NodeState::Delayed {
+            attempt,
+            failure,
+            retry,
+        }),
+        (small(), failure(), wait()).prop_map(|(attempt, failure, recheck)| NodeState::Blocked {
+            attempt,
+            failure,
+            recheck,
+        }),
+        (small(), outcome(), payload()).prop_map(|(attempt, outcome, output)| {
+            NodeState::Succeeded {
+                attempt,
+                outcome,
+                output,
+            }
+        }),
+    ]
+    .boxed()
+}
+
+fn phase() -> BoxedStrategy<RunPhase> {
+    prop_oneof![
+        select(vec![RunPhase::New, RunPhase::Active, RunPhase::Paused]),
+        result().prop_map(RunPhase::Finished),
+    ]
+    .boxed()
+}
+
+fn run_state() -> BoxedStrategy<RunState> {
+    let parts = (
+        phase(),
+        option::of(entity()),
+        number(),
+        option::of(graph()),
+        vec((name(), node_state()), 0..12),
+        option::of(mode()),
+    );
+    parts
+        .prop_map(
+            |(phase, entity, generation, graph, nodes, cancel)| RunState {
+                phase,
+                entity,
+                generation,
+                graph: graph.map(Arc::new),
+                nodes: nodes.into_iter().collect(),
+                cancel,
+            },
+        )
+        .boxed()
+}
+
+fn desired() -> BoxedStrategy<Desired> {
+    (number(), name(), precedence(), payload())
+        .prop_map(|(generation, workflow, precedence, desired)| Desired {
+            generation,
+            workflow,
+            precedence,
+            desired,
+        })
+        .boxed()
+}
+
+fn opened() -> impl Strategy<Value = ActiveRun> {
+    (run(), name(), number()).prop_map(|(run, workflow, generation)| ActiveRun {
+        run,
+        workflow,
+        generation,
+    })
+}
+
+fn closed() -> impl Strategy<Value = LastRun> {
+    (run(), name(), number(), result()).prop_map(|(run, workflow, generation, result)| LastRun {
+        run,
+        workflow,
+        generation,
+        result,
+    })
+}
+
+fn entity_state() -> BoxedStrategy<EntityState> {
+    let runs = (
+        option::of(opened()),
+        option::of(closed()),
+        option::of(run()),
+    );
+    let counts = (number(), number(), small(), wait());
+    let lists = (vec(name(), 0..6), vec(run(), 0..40));
+    let state = (option::of(desired()), option::of((name(), text())));
+    (runs, counts, lists, state)
+        .prop_map(
+            |(runs, counts, (intents, opened), (desired, state))| EntityState {
+                desired,
+                active: runs.0,
+                last: runs.1,
+                attempted: counts.0,
+                reached: counts.1,
+                reached_by: runs.2,
+                intents: intents.into_iter().collect(),
+                state,
+                runs: opened,
+                failures: counts.2,
+                next_try: counts.3,
+            },
+        )
+        .boxed()
+}
+
+fn folded<T: std::fmt::Debug>(
+    state: impl Strategy<Value = T> + 'static,
+) -> impl Strategy<Value = Folded<T>> {
+    let places = (number(), any::<[u8; 32]>(), number());
+    (state, places, number(), number()).prop_map(|(state, places, created, changed)| Folded {
+        state: Arc::new(state),
+        next_seq: places.0,
+        hash: Hash(places.1),
+        first: places.2,
+        created: Timestamp(created),
+        changed: Timestamp(changed),
+    })
+}
+
+/// A stream with any state, whether events can come to it or not.
+pub(crate) fn stream_state() -> BoxedStrategy<StreamState> {
+    prop_oneof![
+        (entity(), folded(entity_state())).prop_map(|(id, state)| StreamState::Entity(id, state)),
+        (run(), folded(run_state())).prop_map(|(id, state)| StreamState::Run(id, state)),
+        (number(), any::<[u8; 32]>()).prop_map(|(next_seq, hash)| StreamState::Journal {
+            next_seq,
+            hash: Hash(hash),
+        }),
+    ]
+    .boxed()
 }

@@ -9,7 +9,7 @@
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 
-use super::{Journal, JournalError, Offset, Stored};
+use super::{Journal, JournalError, Missing, Offset, Stored, StreamHead};
 use crate::model::{Hash, StreamId};
 
 /// The link of a record: SHA-256 over the link before it, its stream, its place and its bytes.
@@ -93,4 +93,23 @@ pub trait ChainedJournal: Journal {
     /// [`JournalError::Conflict`] when a record does not follow what its stream holds, and
     /// [`JournalError::Damaged`] when its bytes, place or link do not fit; nothing is written.
     async fn restore(&self, batch: Vec<Vec<u8>>) -> Result<Option<BatchLink>, JournalError>;
+
+    /// Goes on after a range of offsets that the journal which is being written back misses, too:
+    /// the range begins where this journal ends, the next batch is linked to `link`, and `heads`
+    /// say how far each stream goes after the range. Durable when it returns;
+    /// [`Journal::missing`] names the range from then on.
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] when the range does not begin where the journal ends, or a stream
+    /// would go back; [`JournalError::Storage`] from a journal that cannot do this; nothing is
+    /// written.
+    async fn restore_missing(
+        &self,
+        _missing: Missing,
+        _link: Hash,
+        _heads: Vec<StreamHead>,
+    ) -> Result<(), JournalError> {
+        let why = "it cannot go on after a range that is missing";
+        Err(JournalError::Storage(why.to_owned()))
+    }
 }

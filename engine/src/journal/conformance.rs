@@ -31,7 +31,7 @@
 //! power cut has to be shown by each implementation in its own way.
 
 mod chains;
-mod compacted;
+mod missing;
 mod reading;
 mod support;
 mod writing;
@@ -42,7 +42,6 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 
 use super::ChainedJournal;
-use crate::model::Timestamp;
 
 /// Where the suite gets its journals from.
 #[async_trait]
@@ -52,20 +51,6 @@ pub trait Subject: Send + Sync {
     /// # Errors
     /// When none can be made.
     async fn make(&self) -> Result<Arc<dyn ChainedJournal>, String>;
-
-    /// Compacts a journal: archives what is older than `before`, where entities in the state
-    /// `Deleted` are gone for good (see [`crate::compact`]), and gives what is left. None where
-    /// this cannot be done; the checks of it are passed over then.
-    ///
-    /// # Errors
-    /// When it fails.
-    async fn compact(
-        &self,
-        _journal: Arc<dyn ChainedJournal>,
-        _before: Timestamp,
-    ) -> Result<Option<Arc<dyn ChainedJournal>>, String> {
-        Ok(None)
-    }
 
     /// Closes a journal and opens what it left, as another process would.
     ///
@@ -107,7 +92,7 @@ pub fn checks() -> Vec<Check> {
         writing::CHECKS,
         reading::CHECKS,
         chains::CHECKS,
-        compacted::CHECKS,
+        missing::CHECKS,
     ]
     .concat()
 }
@@ -130,10 +115,9 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::{
-        compact::tests as compact,
-        journal::{MemoryJournal, SledJournal},
-    };
+    use crate::journal::{DiskJournal, MemoryJournal};
+
+    const ID: &str = "01JXAMPLE0000000000000000";
 
     struct Memory;
 
@@ -141,15 +125,6 @@ mod tests {
     impl Subject for Memory {
         async fn make(&self) -> Result<Arc<dyn ChainedJournal>, String> {
             Ok(Arc::new(MemoryJournal::new()))
-        }
-
-        async fn compact(
-            &self,
-            journal: Arc<dyn ChainedJournal>,
-            before: Timestamp,
-        ) -> Result<Option<Arc<dyn ChainedJournal>>, String> {
-            let compacted = compact::in_memory(&*journal, before.0).await;
-            Ok(compacted.map(|journal| Arc::new(journal) as Arc<dyn ChainedJournal>))
         }
 
         async fn reopen(
@@ -161,31 +136,17 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Sled {
+    struct Disk {
         newest: Mutex<Option<TempDir>>,
     }
 
     #[async_trait]
-    impl Subject for Sled {
+    impl Subject for Disk {
         async fn make(&self) -> Result<Arc<dyn ChainedJournal>, String> {
             let dir = tempfile::tempdir().unwrap();
-            let journal = SledJournal::open(dir.path()).await.unwrap();
+            let journal = DiskJournal::open(dir.path(), ID).await.unwrap();
             *self.newest.lock().unwrap() = Some(dir);
             Ok(Arc::new(journal))
-        }
-
-        async fn compact(
-            &self,
-            journal: Arc<dyn ChainedJournal>,
-            before: Timestamp,
-        ) -> Result<Option<Arc<dyn ChainedJournal>>, String> {
-            let dir = tempfile::tempdir().unwrap();
-            if !compact::on_disk(&*journal, dir.path(), before.0).await {
-                return Ok(None);
-            }
-            let compacted = SledJournal::open(dir.path()).await;
-            *self.newest.lock().unwrap() = Some(dir);
-            Ok(Some(Arc::new(compacted.map_err(|e| e.to_string())?)))
         }
 
         async fn reopen(
@@ -202,7 +163,9 @@ mod tests {
                 .path()
                 .to_owned();
             Ok(Arc::new(
-                SledJournal::open(dir).await.map_err(|e| e.to_string())?,
+                DiskJournal::open(dir, ID)
+                    .await
+                    .map_err(|e| e.to_string())?,
             ))
         }
     }
@@ -214,6 +177,6 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_journal_on_disk_passes() {
-        assert_eq!(run(&Sled::default()).await, Vec::<String>::new());
+        assert_eq!(run(&Disk::default()).await, Vec::<String>::new());
     }
 }

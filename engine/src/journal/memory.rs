@@ -1,22 +1,24 @@
 //! A journal in memory, for tests and for what need not outlive the process.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
 
 use super::{
-    Append, BatchLink, ChainedJournal, Horizon, Journal, JournalError, Offset, Record, Seal,
-    Stored, StreamHead,
+    Append, BatchLink, ChainedJournal, Entry, Journal, JournalError, Missing, Offset, Record,
+    States, Stored, StreamHead, base_hash,
     stage::{Batch, Draft, Head, Stage, Tip},
 };
-use crate::model::StreamId;
+use crate::model::{Hash, StreamId};
+
+#[cfg(test)]
+mod planted;
 
 /// A journal that lives as long as the process: the same checks, limits, bytes and links as on
-/// disk, and no durability.
+/// disk, and no durability. It keeps no index: states are those of its bases.
 #[derive(Debug, Default)]
 pub struct MemoryJournal {
     shelf: Mutex<Shelf>,
@@ -26,32 +28,17 @@ pub struct MemoryJournal {
 struct Shelf {
     records: BTreeMap<Offset, Stored>,
     streams: BTreeMap<StreamId, BTreeMap<u64, Offset>>,
+    heads: BTreeMap<StreamId, Head>,
     links: BTreeMap<Offset, BatchLink>,
-    horizon: Option<Horizon>,
-    /// By the text of their streams.
-    seals: BTreeMap<String, Seal>,
+    newest: Option<BatchLink>,
+    bases: BTreeMap<Offset, States>,
+    missing: Vec<Missing>,
 }
 
 impl MemoryJournal {
     /// An empty journal.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// A journal with a past that is archived: `kept` are the records that are still there of it.
-    #[cfg(test)]
-    pub(crate) fn compacted(horizon: Horizon, seals: Vec<Seal>, kept: Vec<Stored>) -> Self {
-        let mut shelf = Shelf {
-            horizon: Some(horizon),
-            ..Shelf::default()
-        };
-        for seal in seals {
-            shelf.seals.insert(seal.stream.to_string(), seal);
-        }
-        kept.into_iter().for_each(|stored| shelf.put(stored));
-        Self {
-            shelf: Mutex::new(shelf),
-        }
     }
 
     /// A panic while the lock was held changed nothing: batches are kept as the last act.
@@ -62,46 +49,29 @@ impl MemoryJournal {
 
 impl Shelf {
     fn head(&self, stream: &StreamId) -> Head {
-        let places = self.streams.get(stream);
-        let newest = places.and_then(|places| self.records.get(places.values().next_back()?));
-        let sealed = || {
-            let seal = self.seals.get(&stream.to_string());
-            seal.map_or_else(Head::default, |seal| Head {
-                next_seq: seal.next_seq,
-                hash: seal.hash,
-            })
-        };
-        newest.map_or_else(sealed, |stored| Head {
-            next_seq: stored.seq.saturating_add(1),
-            hash: stored.hash,
-        })
+        self.heads.get(stream).copied().unwrap_or_default()
     }
 
-    fn link(&self) -> Option<BatchLink> {
-        let newest = self.links.values().next_back().copied();
-        newest.or(self.horizon.as_ref().map(|horizon| horizon.link))
+    fn next(&self) -> Offset {
+        self.newest.map_or(0, |link| link.last.saturating_add(1))
     }
 
     fn stage(&self) -> Stage {
-        let link = self.link();
         Stage::new(&Tip {
-            next: link.map_or(0, |link| link.last.saturating_add(1)),
-            link,
+            next: self.next(),
+            link: self.newest,
         })
-    }
-
-    fn put(&mut self, stored: Stored) {
-        let places = self.streams.entry(stored.stream.clone()).or_default();
-        places.insert(stored.seq, stored.offset);
-        self.records.insert(stored.offset, stored);
     }
 
     fn keep(&mut self, batch: Batch) {
         self.links.insert(batch.link.first, batch.link);
-        batch
-            .records
-            .into_iter()
-            .for_each(|stored| self.put(stored));
+        self.newest = Some(batch.link);
+        self.heads.extend(batch.heads);
+        for stored in batch.records {
+            let places = self.streams.entry(stored.stream.clone()).or_default();
+            places.insert(stored.seq, stored.offset);
+            self.records.insert(stored.offset, stored);
+        }
     }
 
     fn page(&self, from: Offset, limit: usize) -> impl Iterator<Item = &Stored> {
@@ -109,6 +79,25 @@ impl Shelf {
             .range(from..)
             .map(|(_, stored)| stored)
             .take(limit)
+    }
+
+    /// The newest base as of `at` or before.
+    fn base(&self, at: Offset) -> States {
+        let base = self.bases.range(..=at).next_back();
+        base.map_or_else(States::default, |(_, states)| states.clone())
+    }
+
+    /// Whether a range may begin here, after which streams go on from `heads`.
+    fn check_missing(&self, missing: &Missing, heads: &[StreamHead]) -> Result<(), JournalError> {
+        let fits = missing.from == self.next() && missing.from < missing.to;
+        let back = |head: &&StreamHead| head.next_seq < self.head(&head.stream).next_seq;
+        let why = match heads.iter().find(back) {
+            Some(head) => format!("{} would go back", head.stream),
+            None if fits => return Ok(()),
+            None => format!("the journal ends before offset {}", self.next()),
+        };
+        let place = format!("the missing range from {} to {}", missing.from, missing.to);
+        Err(JournalError::Damaged { place, why })
     }
 }
 
@@ -146,37 +135,39 @@ impl Journal for MemoryJournal {
 
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
         let shelf = self.shelf();
-        let sealed = shelf.seals.values().map(|seal| &seal.stream);
-        let all: BTreeSet<_> = shelf.streams.keys().chain(sealed).collect();
-        let heads = all.into_iter().map(|stream| {
-            let Head { next_seq, hash } = shelf.head(stream);
-            StreamHead {
-                stream: stream.clone(),
-                next_seq,
-                hash,
-            }
+        let heads = shelf.heads.iter().map(|(stream, head)| StreamHead {
+            stream: stream.clone(),
+            next_seq: head.next_seq,
+            hash: head.hash,
         });
         Ok(heads.collect())
     }
 
-    async fn horizon(&self) -> Result<Option<Horizon>, JournalError> {
-        Ok(self.shelf().horizon.clone())
+    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        self.shelf().page(from, limit).map(Entry::of).collect()
     }
 
-    async fn seal(&self, stream: &StreamId) -> Result<Option<Seal>, JournalError> {
-        Ok(self.shelf().seals.get(&stream.to_string()).cloned())
-    }
-
-    async fn seals(
-        &self,
-        after: Option<&StreamId>,
-        limit: usize,
-    ) -> Result<Vec<Seal>, JournalError> {
+    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
         let shelf = self.shelf();
-        let after = after.map(ToString::to_string);
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let page = shelf.seals.range((start, Bound::Unbounded)).take(limit);
-        Ok(page.map(|(_, seal)| seal.clone()).collect())
+        let states = shelf.base(at.unwrap_or(Offset::MAX));
+        let gap = |missing: &&Missing| at.is_none() && missing.to > states.as_of;
+        match shelf.missing.iter().find(gap) {
+            None => Ok(states),
+            Some(Missing { from, to, .. }) => Err(JournalError::Damaged {
+                place: format!("offset {from}"),
+                why: format!("the events before offset {to} are missing, and no base covers them"),
+            }),
+        }
+    }
+
+    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
+        let hash = base_hash(&states)?;
+        self.shelf().bases.insert(states.as_of, states);
+        Ok(Some(hash))
+    }
+
+    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
+        Ok(self.shelf().missing.clone())
     }
 }
 
@@ -193,7 +184,7 @@ impl ChainedJournal for MemoryJournal {
     }
 
     async fn head(&self) -> Result<Option<BatchLink>, JournalError> {
-        Ok(self.shelf().link())
+        Ok(self.shelf().newest)
     }
 
     async fn restore(&self, batch: Vec<Vec<u8>>) -> Result<Option<BatchLink>, JournalError> {
@@ -208,5 +199,34 @@ impl ChainedJournal for MemoryJournal {
         let link = batch.as_ref().map(|batch| batch.link);
         batch.into_iter().for_each(|batch| shelf.keep(batch));
         Ok(link)
+    }
+
+    async fn restore_missing(
+        &self,
+        missing: Missing,
+        link: Hash,
+        heads: Vec<StreamHead>,
+    ) -> Result<(), JournalError> {
+        let mut shelf = self.shelf();
+        shelf.check_missing(&missing, &heads)?;
+        let last = missing.to.saturating_sub(1);
+        // Of the last batch in the range no more is known than its end and its link.
+        shelf.newest = Some(BatchLink {
+            first: last,
+            last,
+            prev: Hash::default(),
+            hash: link,
+        });
+        let heads = heads.into_iter().map(|head| {
+            let StreamHead {
+                stream,
+                next_seq,
+                hash,
+            } = head;
+            (stream, Head { next_seq, hash })
+        });
+        shelf.heads.extend(heads);
+        shelf.missing.push(missing);
+        Ok(())
     }
 }

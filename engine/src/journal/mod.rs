@@ -12,41 +12,33 @@
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
+pub(crate) mod archive;
 pub mod chain;
 pub mod conformance;
+mod disk_journal;
+mod index;
+pub(crate) mod log;
 mod memory;
-mod original;
 mod record;
-mod seal;
-mod sled_applier;
-mod sled_builder;
-mod sled_inspector;
-mod sled_journal;
-mod sled_keys;
-mod sled_replay;
-mod sled_store;
-mod sled_writer;
 mod stage;
+mod states;
 mod stored;
-mod tail;
 
 pub use chain::{BatchLink, ChainedJournal};
+pub use disk_journal::{Archived, DiskJournal};
+pub use log::Damage;
+pub(crate) use log::Mode;
 pub use memory::MemoryJournal;
 pub use record::Stored;
-pub(crate) use seal::Commitment;
-pub use seal::{Archive, Horizon, Rest, RunEnd, Seal, Snapshot};
-pub(crate) use sled_builder::SledBuilder;
-pub use sled_inspector::SledInspector;
-pub use sled_journal::SledJournal;
-#[cfg(test)]
-pub(crate) use sled_keys::{SealsAndHorizon, seals_and_horizon};
+pub use states::{Folded, Missing, MissingCause, States, StatesUpdate, StreamState, base_hash};
+pub(crate) use states::{decode_state, encode_state};
 
 use async_trait::async_trait;
 
 use crate::model::{Event, Hash, StreamId};
 
-/// The journal-wide place of an event, from 0. Without gaps, but for those that a compaction left
-/// below its [`Horizon`].
+/// The journal-wide place of an event, from 0. Without gaps, but for ranges that are
+/// [`Missing`].
 pub type Offset = u64;
 
 /// The longest encoded record, in bytes.
@@ -76,6 +68,62 @@ pub struct Record {
     pub event: Event,
     /// The link of the stream's chain: SHA-256 over the previous link, stream, seq and bytes.
     pub hash: Hash,
+}
+
+/// What stands at an offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// An event.
+    Event(Record),
+    /// A record that is whole by its checksum and cannot be decoded.
+    Undecodable {
+        /// Its place in the whole journal.
+        offset: Offset,
+        /// Its stream.
+        stream: StreamId,
+        /// Its place in the stream.
+        seq: u64,
+        /// Its link.
+        hash: Hash,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Entry {
+    /// Its place in the whole journal.
+    pub fn offset(&self) -> Offset {
+        match self {
+            Self::Event(record) => record.offset,
+            Self::Undecodable { offset, .. } => *offset,
+        }
+    }
+
+    /// Its stream.
+    pub fn stream(&self) -> &StreamId {
+        match self {
+            Self::Event(record) => &record.stream,
+            Self::Undecodable { stream, .. } => stream,
+        }
+    }
+
+    /// What a stored record says.
+    ///
+    /// # Errors
+    /// [`JournalError::Newer`] for one of a later version: that is no damage.
+    pub(crate) fn of(stored: &Stored) -> Result<Self, JournalError> {
+        match stored.record() {
+            Ok(record) => Ok(Self::Event(record)),
+            Err(JournalError::Damaged { why, .. }) => Ok(Self::Undecodable {
+                offset: stored.offset,
+                stream: stored.stream.clone(),
+                seq: stored.seq,
+                hash: stored.hash,
+                why,
+            }),
+            Err(other) => Err(other),
+        }
+    }
 }
 
 /// A stream and how far it goes.
@@ -157,7 +205,7 @@ pub trait Journal: Send + Sync + 'static {
     /// [`JournalError::Storage`] the batch's fate is unknown until the journal is opened again.
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError>;
 
-    /// At most `limit` events of one stream from `from_seq` on; where those are archived, from the
+    /// At most `limit` events of one stream from `from_seq` on; where those are missing, from the
     /// first on that is there. An unknown stream is empty.
     ///
     /// # Errors
@@ -170,38 +218,66 @@ pub trait Journal: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Record>, JournalError>;
 
-    /// At most `limit` events of the whole journal from `from` on, by offset. Offsets may be
-    /// missing below the horizon, never above.
+    /// At most `limit` events of the whole journal from `from` on, by offset; ranges that are
+    /// [`Missing`] for good are passed over.
     ///
     /// # Errors
     /// As for [`Journal::read`].
     async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError>;
 
-    /// Every stream and how far it goes, sorted by id; also those whose events are archived.
+    /// Every stream and how far it goes, sorted by id; also those whose events are missing.
     ///
     /// # Errors
     /// When the store cannot be read.
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError>;
 
-    /// Below which offset events were archived; none of a journal that never was compacted.
+    /// At most `limit` events of the whole journal from `from` on, by offset, past what cannot be
+    /// decoded: a record that is whole by its checksum and yet cannot be understood concerns its
+    /// own stream alone.
+    ///
+    /// # Errors
+    /// As for [`Journal::read_all`], but for such records.
+    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        let records = self.read_all(from, limit).await?;
+        Ok(records.into_iter().map(Entry::Event).collect())
+    }
+
+    /// The newest states that are at hand, of those as of `at` or before; the newest of all where
+    /// `at` is none. Where there are none, the empty states of offset 0: fold from there.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or events that would have to be folded are missing.
+    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError>;
+
+    /// Takes changed states into the index, if there is one, some time later. Never waits.
+    fn publish(&self, _update: StatesUpdate) {}
+
+    /// Whether the index holds nothing yet: the next update has to hold every stream.
+    fn wants_all_states(&self) -> bool {
+        false
+    }
+
+    /// Whether the journal has outgrown its newest base.
+    fn base_is_due(&self) -> bool {
+        false
+    }
+
+    /// Writes a base; durable when it returns. The hash is what an event then commits to. None
+    /// where the journal keeps no bases.
+    ///
+    /// Cancel safety: a base that was not written to its end is believed by nobody.
+    ///
+    /// # Errors
+    /// As for [`Journal::append`].
+    async fn write_base(&self, _states: States) -> Result<Option<Hash>, JournalError> {
+        Ok(None)
+    }
+
+    /// The ranges of offsets that cannot be read any more, in order.
     ///
     /// # Errors
     /// When the store cannot be read.
-    async fn horizon(&self) -> Result<Option<Horizon>, JournalError>;
-
-    /// What stands for a stream's events before the horizon; none where it had none.
-    ///
-    /// # Errors
-    /// When the store cannot be read, or the seal is damaged.
-    async fn seal(&self, stream: &StreamId) -> Result<Option<Seal>, JournalError>;
-
-    /// At most `limit` seals, sorted by stream as text, from the first after `after` on.
-    ///
-    /// # Errors
-    /// As for [`Journal::seal`].
-    async fn seals(
-        &self,
-        after: Option<&StreamId>,
-        limit: usize,
-    ) -> Result<Vec<Seal>, JournalError>;
+    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
+        Ok(Vec::new())
+    }
 }

@@ -45,6 +45,13 @@ pub struct Stored {
     pub bytes: Vec<u8>,
 }
 
+/// Where a record belongs.
+pub(super) struct Peeked {
+    pub(super) stream: StreamId,
+    pub(super) seq: u64,
+    pub(super) prev: Hash,
+}
+
 /// What precedes the event in a record of format 1.
 #[derive(Encode, Decode)]
 struct Header {
@@ -134,6 +141,17 @@ impl Stored {
         } else {
             Err(damaged("bytes follow the event"))
         }
+    }
+
+    /// Stream, sequence and previous link of a record whose bytes are known to be whole; none
+    /// where no version wrote them.
+    pub(super) fn peek(bytes: &[u8]) -> Option<Peeked> {
+        let (header, _) = open(bytes).ok()?;
+        Some(Peeked {
+            stream: header.stream.restore().ok()?,
+            seq: header.seq,
+            prev: Hash(header.prev),
+        })
     }
 
     /// Stream, sequence and offset, as errors name them.

@@ -214,7 +214,6 @@ impl<'a, F: Fn(&StreamId) -> Result<Head, JournalError>> Trial<'a, F> {
                 why,
             });
         }
-        stored.record()?;
         let head = Head {
             next_seq: stored.seq.saturating_add(1),
             hash: stored.hash,

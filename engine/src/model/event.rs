@@ -257,12 +257,12 @@ pub enum EventKind {
     },
 
     // --- of the journal's own stream ---
-    /// What was before an offset is in archives now; see [`crate::compact`].
+    /// Reserved: no version writes it any more. What was before an offset was moved into an
+    /// archive beside the journal.
     Compacted {
         /// That offset.
         horizon: u64,
-        /// SHA-256 over what stands in the place of the events: see
-        /// [`Horizon`](crate::journal::Horizon).
+        /// SHA-256 over what stood in the place of the events.
         sealed: Hash,
         /// The SHA-256 of the newest archive.
         archive: Hash,
@@ -271,6 +271,24 @@ pub enum EventKind {
     ClockJumped {
         /// By how many milliseconds; negative: back.
         by_ms: i64,
+    },
+    /// A base was written into the log: every state as of an offset; see
+    /// [`Journal::write_base`](crate::journal::Journal::write_base).
+    BaseWritten {
+        /// Every event before it is folded into the base, and none from it on.
+        as_of: u64,
+        /// What [`base_hash`](crate::journal::base_hash) makes of its states.
+        hash: Hash,
+        /// Who signed it, and how; empty where no key was given. See
+        /// [`sign_base`](crate::audit::sign_base).
+        signature: Text,
+    },
+    /// A repair closed a range of offsets whose events nobody has any more.
+    RangeLost {
+        /// The first of them.
+        from: u64,
+        /// The offset after the last of them.
+        to: u64,
     },
 }
 
@@ -315,6 +333,8 @@ impl EventKind {
             Self::RetryScheduled { .. } => "retry_scheduled",
             Self::Compacted { .. } => "compacted",
             Self::ClockJumped { .. } => "clock_jumped",
+            Self::BaseWritten { .. } => "base_written",
+            Self::RangeLost { .. } => "range_lost",
         }
     }
 }

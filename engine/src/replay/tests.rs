@@ -41,7 +41,7 @@ async fn a_history_of_every_kind_of_event_is_what_was_decided() {
     let summary = replayed(sample_batches().await, true).await.unwrap();
     let expected = Summary {
         events: 53,
-        archived: 0,
+        began: 0,
         batches: 18,
         entities: 2,
         unsettled: 1,

@@ -31,6 +31,17 @@ pub enum StateDirError {
         /// The newest format known here.
         known: u32,
     },
+    /// It was made by an earlier version, whose journal this one does not read. Nothing was
+    /// changed.
+    #[error("{} has the state directory format {found}; this version reads {known}", path.display())]
+    Older {
+        /// The state directory.
+        path: PathBuf,
+        /// The format found.
+        found: u32,
+        /// The one known here.
+        known: u32,
+    },
     /// Something in it is missing or is not what it was. Nothing was overwritten.
     #[error("{} is damaged: {why}", path.display())]
     Damaged {
@@ -69,6 +80,7 @@ impl StateDirError {
         match self {
             Self::InUse { .. } => "VSI0002",
             Self::Newer { .. } => "VSI0003",
+            Self::Older { .. } => "VSI0017",
             Self::Damaged { .. } => "VSI0004",
             Self::Elsewhere { .. } => "VSI0013",
             Self::Io { .. } => "VSI0006",
@@ -80,8 +92,13 @@ impl StateDirError {
         match self {
             Self::InUse { .. } => "wait for that process or end it, or name another --state",
             Self::Newer { .. } => "use the version that wrote it, or a newer one",
+            Self::Older { .. } => {
+                "export it with the version that wrote it (`vsiflow audit export`), then make a new \
+                 state directory of the export (`vsiflow audit rebuild FILE`)"
+            }
             Self::Damaged { .. } => {
-                "restore a backup, or name another --state; nothing here was changed"
+                "`vsiflow journal repair` says what can be had of it; else restore a backup, or name \
+                 another --state; nothing here was changed"
             }
             Self::Elsewhere { .. } => {
                 "name a --state on a local disk, or take the risk with --allow-network-file-system"
@@ -97,6 +114,7 @@ impl StateDirError {
         match self {
             Self::InUse { path, .. }
             | Self::Newer { path, .. }
+            | Self::Older { path, .. }
             | Self::Damaged { path, .. }
             | Self::Elsewhere { path, .. }
             | Self::Io { path, .. } => path,

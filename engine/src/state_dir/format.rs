@@ -12,8 +12,9 @@ use ulid::Ulid;
 use super::{FORMAT, StateDirError};
 use crate::files;
 
-/// The newest format of a state directory this version reads, and the one it makes.
-const KNOWN: u32 = 1;
+/// The format of a state directory that this version reads and makes. In format 1, of which no
+/// release was ever made, the journal was a database.
+const KNOWN: u32 = 2;
 
 /// What `FORMAT` holds. Fields are only ever added.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,6 +93,11 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Format, StateDirError> {
                 known: KNOWN,
             })
         }
+        found @ 1 => Err(StateDirError::Older {
+            path: path.parent().unwrap_or(path).to_owned(),
+            found,
+            known: KNOWN,
+        }),
         found => Err(StateDirError::damaged(
             path,
             format!("no version wrote format {found}"),

@@ -1,4 +1,4 @@
-//! A state directory in the making, and one opened to be looked at.
+//! A state directory in the making.
 
 use std::{
     io,
@@ -6,31 +6,12 @@ use std::{
 };
 
 use super::{
-    BLOBS, JOURNAL, LOCK, SECRETS, StateDir, StateDirError, find_data, format, lock::Lock,
+    BLOBS, INDEX, LOCK, LOG, SECRETS, SPARE, StateDir, StateDirError, find_data, format,
+    lock::Lock, remove,
 };
 use crate::{
-    blob::DirBlobs,
-    durable, files,
-    journal::{SledInspector, SledJournal},
-    lease::Lease,
-    room::Room,
-    secret::DirSecrets,
+    blob::DirBlobs, files, journal::DiskJournal, lease::Lease, room::Room, secret::DirSecrets,
 };
-
-impl StateDir {
-    /// Opens the journal for reading only, also one whose end does not fit its chain.
-    ///
-    /// # Errors
-    /// As for [`StateDir::journal`].
-    pub async fn inspect(&self) -> Result<SledInspector, StateDirError> {
-        let path = self.path.join(JOURNAL);
-        if !durable::data_file(&path).is_file() {
-            return Err(StateDirError::damaged(&path, "the journal is gone"));
-        }
-        let opened = SledInspector::open(&path).await;
-        opened.map_err(|e| StateDirError::journal(&path, e))
-    }
-}
 
 /// A state directory that is being filled from an export.
 ///
@@ -56,7 +37,7 @@ impl Rebuilding {
         files::create_dir(path).map_err(io("created"))?;
         let lock = Lock::take(path)?;
         check_empty(path)?;
-        for room in [JOURNAL, BLOBS, SECRETS] {
+        for room in [BLOBS, SECRETS] {
             files::create_dir(&path.join(room)).map_err(io("created"))?;
         }
         Ok(Self {
@@ -69,11 +50,10 @@ impl Rebuilding {
     /// The journal to be filled.
     ///
     /// # Errors
-    /// What [`SledJournal::open`] says.
-    pub async fn journal(&self) -> Result<SledJournal, StateDirError> {
-        let path = self.path.join(JOURNAL);
-        let opened = SledJournal::open(&path).await;
-        opened.map_err(|e| StateDirError::journal(&path, e))
+    /// What [`DiskJournal::open`] says.
+    pub async fn journal(&self) -> Result<DiskJournal, StateDirError> {
+        let opened = DiskJournal::open(&self.path, &self.format.journal).await;
+        opened.map_err(|e| StateDirError::journal(&self.path.join(LOG), e))
     }
 
     /// What is made is another incarnation of the journal, and observes only.
@@ -124,11 +104,12 @@ impl Rebuilding {
     /// # Errors
     /// When something cannot be removed.
     pub fn abandon(self) -> Result<(), StateDirError> {
-        let removed = [JOURNAL, BLOBS, SECRETS]
-            .map(|room| std::fs::remove_dir_all(self.path.join(room)))
-            .into_iter()
-            .chain([std::fs::remove_file(self.path.join(LOCK))])
-            .collect::<io::Result<()>>();
+        let rooms = [LOG, INDEX, BLOBS, SECRETS].map(|room| remove(&self.path.join(room)));
+        let files = [SPARE, LOCK].map(|file| match std::fs::remove_file(self.path.join(file)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        });
+        let removed = rooms.into_iter().chain(files).collect::<io::Result<()>>();
         removed.map_err(|e| StateDirError::io(&self.path, "cleared", &e))
     }
 }

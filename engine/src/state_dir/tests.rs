@@ -82,7 +82,7 @@ fn a_second_user_is_told_who_has_it() {
 fn a_newer_format_is_refused_and_left_alone() {
     let (_parent, path) = dir();
     drop(StateDir::open(&path).unwrap());
-    let newer = r#"{"format": 2, "written_by": "9.9.9", "anything": []}"#;
+    let newer = r#"{"format": 3, "written_by": "9.9.9", "anything": []}"#;
     fs::write(path.join(FORMAT), newer).unwrap();
     let error = StateDir::open(&path).unwrap_err();
     assert_eq!(error.code(), "VSI0003");
@@ -90,11 +90,28 @@ fn a_newer_format_is_refused_and_left_alone() {
     assert_eq!(fs::read_to_string(path.join(FORMAT)).unwrap(), newer);
 }
 
+/// Of format 1 no release was made; an export carries what it held.
+#[test]
+fn an_older_format_is_refused_with_the_way_out_and_left_alone() {
+    let (_parent, path) = dir();
+    drop(StateDir::open(&path).unwrap());
+    let older = r#"{"format": 1, "journal": "x", "written_by": "0.1.0"}"#;
+    fs::write(path.join(FORMAT), older).unwrap();
+    let error = StateDir::open(&path).unwrap_err();
+    assert_eq!(error.code(), "VSI0017");
+    assert!(
+        error.remedy().contains("audit export"),
+        "{}",
+        error.remedy()
+    );
+    assert_eq!(fs::read_to_string(path.join(FORMAT)).unwrap(), older);
+}
+
 #[test]
 fn a_damaged_or_lost_format_is_never_overwritten() {
     let (_parent, path) = dir();
     drop(StateDir::open(&path).unwrap());
-    for wrong in ["", "{", r#"{"format": 1}"#, r#"{"format": 0}"#] {
+    for wrong in ["", "{", r#"{"format": 2}"#, r#"{"format": 0}"#] {
         fs::write(path.join(FORMAT), wrong).unwrap();
         assert_eq!(
             StateDir::open(&path).unwrap_err().code(),
@@ -138,29 +155,29 @@ async fn a_making_that_a_power_cut_ended_begins_anew() {
     let (_parent, path) = dir();
     drop(StateDir::open(&path).unwrap());
     fs::rename(path.join(FORMAT), path.join("FORMAT.part")).unwrap();
-    lose_content(&path.join(JOURNAL).join("conf"));
+    lose_content(&path.join(LOG).join("00000000000000000000"));
     let journal = StateDir::open(&path).unwrap().journal().await.unwrap();
     journal.append(vec![append()]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn damaged_checkpoints_are_made_anew_and_kept_aside() {
+async fn lost_checkpoints_are_made_anew() {
     let (_parent, path) = dir();
     let state = StateDir::open(&path).unwrap();
     state.checkpoints().await.unwrap().close().await;
-    lose_content(&path.join(CHECKPOINTS).join("conf"));
+    fs::remove_dir_all(path.join(CHECKPOINTS)).unwrap();
     state.checkpoints().await.unwrap().close().await;
-    assert!(path.join("checkpoints.damaged").is_dir());
+    assert!(path.join(CHECKPOINTS).is_dir());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_journal_is_not_made_anew() {
     let (_parent, path) = dir();
     drop(StateDir::open(&path).unwrap());
-    fs::remove_dir_all(path.join(JOURNAL)).unwrap();
+    fs::remove_dir_all(path.join(LOG)).unwrap();
     let state = StateDir::open(&path).unwrap();
     assert_eq!(state.journal().await.err().unwrap().code(), "VSI0004");
-    assert!(!path.join(JOURNAL).exists());
+    assert!(!path.join(LOG).exists());
 }
 
 #[test]

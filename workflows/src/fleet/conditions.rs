@@ -26,17 +26,16 @@ pub struct Condition {
     pub last_transition_time: String,
 }
 
-/// All conditions of a VSI; `changed` is when its state last changed in events that are archived.
+/// All conditions of a VSI; `since` is when its state last changed.
 pub(super) fn of(
     known: &Known,
     run: Option<&RunState>,
     obstacle: Option<&Failure>,
     proposal: Option<&Plan>,
     records: &[Record],
-    changed: Option<Timestamp>,
+    since: Timestamp,
 ) -> Vec<Condition> {
     let phase = known.phase();
-    let since = changed_at(records, changed);
     let detail = known
         .state
         .state
@@ -154,16 +153,4 @@ fn last_success(records: &[Record], wanted: &Name) -> Option<Timestamp> {
             _ => None,
         });
     times.max()
-}
-
-/// When the recorded state last changed.
-pub(super) fn changed_at(records: &[Record], archived: Option<Timestamp>) -> Timestamp {
-    let times = records
-        .iter()
-        .filter_map(|record| match &record.event.kind {
-            EventKind::StateChanged { .. } => Some(record.event.at),
-            _ => None,
-        });
-    let first = records.first().map(|record| record.event.at);
-    times.max().or(archived).or(first).unwrap_or_default()
 }

@@ -2,12 +2,12 @@
 
 use vsiflow_engine::{
     executor::{By, Cancelled, Drive, Retried},
-    model::{EntityId, Name, Precedence},
+    model::{EntityId, Name, Precedence, Timestamp},
     workflow::Wish,
 };
 
 use super::{Fleet, FleetError, Verdict, index::Known};
-use crate::delete_vsi;
+use crate::{delete_vsi, phase::is_gone};
 
 impl Fleet {
     /// The entity of a VSI that is not deleted.
@@ -106,6 +106,15 @@ impl Fleet {
     /// When the journal fails.
     pub async fn drive_all(&self) -> Result<(), FleetError> {
         Ok(self.engine.drive(Drive::All).await?)
+    }
+
+    /// Drops the states of runs that ended before that moment and that nothing goes by; how many
+    /// there were.
+    ///
+    /// # Errors
+    /// When the engine has ended, or only observes.
+    pub async fn forget_ended(&self, before: Timestamp) -> Result<usize, FleetError> {
+        Ok(self.engine.forget_ended(before, is_gone).await?)
     }
 
     /// Whether no run is open.

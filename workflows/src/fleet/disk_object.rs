@@ -4,11 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use vsiflow_engine::{
-    journal::Rest,
-    model::{StreamId, Timestamp},
-    step::Step as _,
-};
+use vsiflow_engine::step::Step as _;
 use vsiflow_steps::disk::GrowVolume;
 
 use super::{
@@ -130,7 +126,7 @@ impl Fleet {
         let description = failure.as_ref().map(ToString::to_string).or(detail);
         let description = description.unwrap_or_default();
         let reason = failure.map_or_else(|| phase.clone(), |failure| failure.code.to_string());
-        let (created, changed) = self.times(&known.entity).await?;
+        let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();
         let ready = condition("Ready", phase == "Ready", &reason, &description, changed);
         let generation = state
             .desired
@@ -170,23 +166,6 @@ impl Fleet {
             }),
             status,
         })
-    }
-
-    /// When an entity was first wanted, and when its state last changed.
-    pub(super) async fn times(
-        &self,
-        entity: &vsiflow_engine::model::EntityId,
-    ) -> Result<(Timestamp, Timestamp), FleetError> {
-        let stream = StreamId::Entity(entity.clone());
-        let records = self.records(&stream).await?;
-        let past = match self.journal.seal(&stream).await?.map(|seal| seal.rest) {
-            Some(Rest::Entity(snapshot)) => Some((snapshot.created, snapshot.changed)),
-            _ => None,
-        };
-        let first = records.first().map(|record| record.event.at);
-        let created = past.map(|past| past.0).or(first).unwrap_or_default();
-        let changed = super::conditions::changed_at(&records, past.map(|past| past.1));
-        Ok((created, changed))
     }
 }
 

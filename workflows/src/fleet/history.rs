@@ -7,8 +7,8 @@ mod took;
 use std::collections::BTreeSet;
 
 use vsiflow_engine::{
-    journal::{Record, Rest},
-    model::{Actor, EntityId, EntityState, Name, RunId, StreamId, Timestamp, Work},
+    journal::{Missing, MissingCause, Offset, Record},
+    model::{Actor, EntityId, EntityState, Name, RunId, StreamId, Work},
 };
 
 use self::told::Lines;
@@ -16,7 +16,7 @@ pub use self::{
     line::{HistoryError, HistoryLine},
     took::took,
 };
-use super::{Fleet, FleetError, object::rfc3339};
+use super::{Fleet, FleetError};
 use crate::wanted::host_entity;
 
 const PAGE: usize = 1_000;
@@ -29,6 +29,26 @@ const HOST: &str = "host/";
 /// What says who paused everything.
 const BRAKE: &str = "engine/brake";
 
+/// The kind of a line that stands for events that are missing.
+const MISSING: &str = "missing";
+
+fn missing_line(entity: &EntityId, range: &Missing) -> HistoryLine {
+    let how = match range.cause {
+        MissingCause::Removed => "taken away with their archive",
+        MissingCause::Lost => "lost",
+        MissingCause::Damaged => "damaged; see `vsiflow journal repair`",
+    };
+    let detail = format!("{range} of the journal are {how}; some may be of this");
+    HistoryLine {
+        offset: range.from,
+        entity: entity.to_string(),
+        kind: MISSING.to_owned(),
+        actor: Actor::Engine.to_string(),
+        detail: Some(detail),
+        ..HistoryLine::default()
+    }
+}
+
 /// A host's entity, or the brake's.
 fn other_entity(name: &str) -> Option<EntityId> {
     let host = name.strip_prefix(HOST).map(host_entity);
@@ -39,8 +59,8 @@ fn other_entity(name: &str) -> Option<EntityId> {
 
 impl Fleet {
     /// The history of a VSI, deleted ones included: its own events, those of its runs, and those
-    /// of the base image's runs it waited for. A line of the kind `archived` stands for those that
-    /// compaction moved into archives. `disk/NAME` is that of a data disk, `image/NAME` that of the
+    /// of the base image's runs it waited for. A line of the kind `missing` stands for each range
+    /// of the journal that cannot be read any more and may have held some. `disk/NAME` is that of a data disk, `image/NAME` that of the
     /// images of this name, those that were removed included, `host/ID` that of a host, and
     /// `engine/brake` tells who paused everything.
     ///
@@ -70,6 +90,7 @@ impl Fleet {
             lines.extend(self.lines(entity, state).await?);
         }
         lines.sort_by_key(|line| line.offset);
+        lines.dedup_by(|one, other| one.kind == MISSING && one.offset == other.offset);
         Ok(lines)
     }
 
@@ -90,42 +111,29 @@ impl Fleet {
         all.sort_by_key(|record| record.offset);
         all.dedup_by_key(|record| record.offset);
         let mut lines = Lines::default().of(entity, &all);
-        if let Some(line) = self.archived_line(entity).await? {
-            // Kept events of an open run may be older.
-            let at = lines.partition_point(|other| other.offset < line.offset);
-            lines.insert(at, line);
-        }
+        lines.extend(self.missing_lines(entity).await?);
+        lines.sort_by_key(|line| line.offset);
         Ok(lines)
     }
 
-    async fn archived_line(&self, entity: &EntityId) -> Result<Option<HistoryLine>, FleetError> {
+    /// A line for each missing range that may have held events of an entity or of its runs: those
+    /// whose end comes after the entity began.
+    async fn missing_lines(&self, entity: &EntityId) -> Result<Vec<HistoryLine>, FleetError> {
+        let missing = self.journal.missing().await?;
+        let first = match missing.is_empty() {
+            true => return Ok(Vec::new()),
+            false => self.first_offset(entity).await?,
+        };
+        let held = missing.iter().filter(|range| first < range.to);
+        Ok(held.map(|range| missing_line(entity, range)).collect())
+    }
+
+    /// The offset of an entity's first event; 0 where that is missing.
+    async fn first_offset(&self, entity: &EntityId) -> Result<Offset, FleetError> {
         let stream = StreamId::Entity(entity.clone());
-        let Some(seal) = self.journal.seal(&stream).await? else {
-            return Ok(None);
-        };
-        let horizon = self.journal.horizon().await?;
-        let archives = horizon.into_iter().flat_map(|horizon| horizon.archives);
-        let files = archives.filter(|a| a.end > seal.first && a.first <= seal.last);
-        let files: Vec<_> = files.map(|archive| archive.file_name()).collect();
-        let at = match &seal.rest {
-            Rest::Entity(snapshot) => snapshot.changed,
-            _ => Timestamp::default(),
-        };
-        let detail = format!(
-            "{} events and those of the runs that ended are archived in {}",
-            seal.next_seq,
-            files.join(", ")
-        );
-        Ok(Some(HistoryLine {
-            offset: seal.last,
-            time: rfc3339(at),
-            entity: entity.to_string(),
-            kind: "archived".to_owned(),
-            actor: Actor::Engine.to_string(),
-            detail: Some(detail),
-            hash: seal.hash.to_string(),
-            ..HistoryLine::default()
-        }))
+        let first = self.journal.read(&stream, 0, 1).await?;
+        let first = first.first().filter(|record| record.seq == 0);
+        Ok(first.map_or(0, |record| record.offset))
     }
 
     pub(crate) async fn records(&self, stream: &StreamId) -> Result<Vec<Record>, FleetError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_engine::{
-    journal::{Record, Rest, Snapshot},
+    journal::Record,
     model::{EventKind, NodeState, RunResult, RunState, StreamId, Timestamp},
     step::Step as _,
 };
@@ -146,10 +146,7 @@ impl Fleet {
         let run = newest.and_then(|run| self.engine.run(run));
         let stream = StreamId::Entity(known.entity.clone());
         let mut records = self.records(&stream).await?;
-        let past = self.archived(&stream).await?;
-        let first = records.first().map(|record| record.event.at);
-        let created = past.as_ref().map(|past| past.created).or(first);
-        let created = created.unwrap_or_default();
+        let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();
         for run in &state.runs {
             records.extend(self.records(&StreamId::Run(*run)).await?);
         }
@@ -172,7 +169,6 @@ impl Fleet {
             (None, Some(detail)) => detail,
             (None, None) => console_tail(&ready),
         };
-        let changed = past.map(|past| past.changed);
         let proposal = self.proposal(known);
         let conditions = conditions::of(
             known,
@@ -218,15 +214,6 @@ impl Fleet {
             spec: spec(known),
             status,
         })
-    }
-
-    /// What the archived events of an entity came to.
-    async fn archived(&self, stream: &StreamId) -> Result<Option<Snapshot>, FleetError> {
-        let seal = self.journal.seal(stream).await?;
-        Ok(seal.and_then(|seal| match seal.rest {
-            Rest::Entity(snapshot) => Some(*snapshot),
-            _ => None,
-        }))
     }
 }
 

@@ -1,13 +1,13 @@
 //! `audit`: proves that the journal is what was written, anchors, exports and rebuilds it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokio::{fs::OpenOptions, io::BufWriter};
 use vsiflow_engine::{
     audit::{Audit, Head, PublicKey, Report, SigningKey, rebuild},
     blob::DirBlobs,
     clock::{Clock as _, SystemClock},
-    journal::SledInspector,
+    journal::DiskJournal,
     state_dir::StateDir,
 };
 
@@ -43,12 +43,11 @@ pub(super) enum Looked {
     Held(App),
 }
 
-/// A copy of the journal as it lies there, damaged or not, and what belongs to it.
+/// The journal as it lies there, damaged or not, and what belongs to it.
 pub(super) struct Own {
     state: StateDir,
-    journal: SledInspector,
+    journal: DiskJournal,
     blobs: DirBlobs,
-    archives: PathBuf,
 }
 
 impl Looked {
@@ -61,12 +60,10 @@ impl Looked {
         there(&path)?;
         let state = compose::open_state(common, &path).await?;
         let (journal, blobs) = (state.inspect().await?, state.blobs().await?);
-        let archives = state.archives();
         Ok(Self::Own(Box::new(Own {
             state,
             journal,
             blobs,
-            archives,
         })))
     }
 
@@ -77,7 +74,6 @@ impl Looked {
                 journal: &own.journal,
                 blobs: &own.blobs,
                 journal_id: own.state.journal_id(),
-                archives: Some(&own.archives),
             },
         }
     }
@@ -96,13 +92,16 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> Outcome {
         Some(text) => Some(kept_head(text).await?),
         None => None,
     };
-    if let (Some(kept), Some(path)) = (&kept, &args.public_key) {
-        let key = PublicKey::read(&small(path).await?).map_err(|e| bad_key(path, &e))?;
-        kept.check(&key)
+    let key = match &args.public_key {
+        Some(path) => Some(PublicKey::read(&small(path).await?).map_err(|e| bad_key(path, &e))?),
+        None => None,
+    };
+    if let (Some(kept), Some(key)) = (&kept, &key) {
+        kept.check(key)
             .map_err(|violation| of_violation(&violation))?;
     }
     let looked = Looked::at(common).await?;
-    let report = looked.audit().verify(kept.as_ref()).await;
+    let report = looked.audit().verify(kept.as_ref(), key.as_ref()).await;
     let id = looked.audit().journal_id.to_owned();
     looked.close().await;
     let report = report.map_err(|error| of_error(&error.into()))?;
@@ -136,23 +135,24 @@ fn told_sound(common: &Common, id: &str, report: &Report, kept: Option<&Head>, s
         batches,
         streams,
         blobs,
-        archived,
-        unread,
+        bases,
+        removed,
         ..
     } = report;
     output::line(&format!(
         "journal {id}: {records} events in {batches} batches and {streams} streams, {blobs} blobs: \
          nothing was changed, removed, reordered or inserted"
     ));
-    match (archived, unread.len()) {
-        (0, _) => {}
-        (_, 0) => output::line(&format!(
-            "the {archived} events before it are in archives, which are what was written"
-        )),
-        (_, many) => output::note(&format!(
-            "the {archived} events before it are archived, and {many} archives are not at hand: {}",
-            unread.join(", ")
-        )),
+    if *bases > 0 {
+        output::line(&format!(
+            "{bases} bases say what the events before them come to"
+        ));
+    }
+    for removed in removed {
+        output::note(&format!(
+            "{}: the events were taken away; the base as of offset {} stands for them",
+            removed.range, removed.base
+        ));
     }
     match (kept, signed) {
         (Some(_), true) => output::line("the head kept elsewhere is signed and part of it"),

@@ -1,6 +1,10 @@
-//! `compact`: moves what is old out of the journal into an archive.
+//! `compact`: compresses old segments of the log into the archive, and removes blobs that nothing
+//! names.
 
-use vsiflow_engine::compact::{Compacted, compact, look};
+use vsiflow_engine::{
+    journal::{Archived, JournalError},
+    retention::sweep,
+};
 
 use super::{
     Outcome,
@@ -9,7 +13,7 @@ use super::{
 use crate::{
     args::{Common, CompactArgs},
     compose::{self, retention::older_than},
-    exit::Exit,
+    exit::{Exit, Problem},
     output,
 };
 
@@ -21,36 +25,48 @@ pub(super) async fn run(common: &Common, args: CompactArgs) -> Outcome {
     let path = compose::state_path(common)?;
     there(&path)?;
     let state = compose::open_state(common, &path).await?;
-    let done = if args.dry_run {
-        look(&state, older_than(age, 1)).await
-    } else {
-        compact(&state, older_than(age, 1)).await
+    let journal = state.journal().await?;
+    let done = match args.dry_run {
+        true => journal.to_archive(older_than(age)).await,
+        false => journal.archive(older_than(age)).await,
     };
-    match done.map_err(|error| of_error(&error))? {
-        Some(done) => told(&done),
-        None => output::line(&format!(
-            "nothing to archive: no finished work is older than {}",
+    let blobs = state.blobs().await?;
+    let swept = match args.dry_run || done.is_err() {
+        true => None,
+        false => Some(sweep(&journal, &blobs).await),
+    };
+    journal.close().await;
+    match done.map_err(of_journal)? {
+        Archived { events: 0, .. } => output::line(&format!(
+            "nothing to archive: nothing that was recorded is older than {}",
             humantime::format_duration(age)
         )),
+        done => print(&done, args.dry_run),
+    }
+    if let Some(Err(error)) = swept {
+        output::warning(&format!(
+            "{}: blobs that nothing names stay: {error}; {}",
+            error.code(),
+            error.remedy()
+        ));
     }
     Ok(Exit::Done)
 }
 
-fn told(done: &Compacted) {
-    let Compacted {
-        horizon,
-        events,
-        seals,
-        archive,
-    } = done;
-    match archive {
-        None => output::line(&format!(
-            "would archive {events} events before offset {horizon} (dry run)"
-        )),
-        Some(archive) => output::line(&format!(
-            "{events} events before offset {horizon} are archived in {}; {seals} streams go on \
-             from their seals",
-            archive.display()
-        )),
-    }
+fn of_journal(error: JournalError) -> Problem {
+    of_error(&error.into())
+}
+
+fn print(Archived { segments, events }: &Archived, dry_run: bool) {
+    let many = if *segments == 1 {
+        "segment"
+    } else {
+        "segments"
+    };
+    output::line(&match dry_run {
+        true => format!("would archive {events} events in {segments} {many} (dry run)"),
+        false => {
+            format!("{events} events in {segments} {many} are archived; they can be read as before")
+        }
+    });
 }

@@ -1,6 +1,6 @@
 //! `replay`: folds the whole journal, and checks it against what the engine decides.
 
-use vsiflow_engine::replay::{Deviation, ReplayError, Summary, replay};
+use vsiflow_engine::replay::{Deviation, Misstated, ReplayError, Summary, replay};
 
 use super::{Outcome, audit::Looked, journal_file::of_error};
 use crate::{
@@ -20,13 +20,14 @@ pub(super) async fn run(common: &Common, args: ReplayArgs) -> Outcome {
         }
         Err(ReplayError::Audit(error)) => Err(of_error(&error)),
         Err(ReplayError::Deviation(deviation)) => Err(of(&deviation)),
+        Err(ReplayError::Misstated(misstated)) => Err(of_states(&misstated)),
     }
 }
 
 fn told(summary: &Summary, verified: bool) {
     let Summary {
         events,
-        archived,
+        began,
         batches,
         entities,
         unsettled,
@@ -42,8 +43,10 @@ fn told(summary: &Summary, verified: bool) {
         "follow one another"
     };
     output::line(&format!("{events} events in {batches} batches {what}"));
-    if *archived > 0 {
-        output::line(&format!("{archived} events are archived and were not read"));
+    if *began > 0 {
+        output::line(&format!(
+            "events before offset {began} are missing; a base stands for them"
+        ));
     }
     output::line(&format!(
         "entities: {entities}, {unsettled} of them not settled"
@@ -67,4 +70,10 @@ fn of(deviation: &Deviation) -> Problem {
     let mut problem = Problem::new(Exit::Failed, "VSI0906", message, remedy);
     problem.object = format!("{stream} #{seq} (offset {offset})");
     problem
+}
+
+fn of_states(misstated: &Misstated) -> Problem {
+    let remedy = "remove the folder `index` of the state directory: it is made again from the log; \
+                  keep a copy of it, and tell the makers of vsiflow";
+    Problem::new(Exit::Failed, "VSI0906", misstated.to_string(), remedy)
 }

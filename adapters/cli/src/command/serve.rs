@@ -21,7 +21,7 @@ use vsiflow_kube::{Operator, leader::Election};
 use super::{IN_USE, Outcome, cluster::Cluster, look::look_on, tell::tell};
 use crate::{
     args::{Common, ServeArgs},
-    compose::App,
+    compose::{App, retention},
     daemon::Server,
     exit::{Exit, Problem},
     metrics::{self, Metrics},
@@ -131,49 +131,33 @@ const SOON: Duration = Duration::from_secs(3);
 /// A state directory that somebody holds is tried again that soon.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// Why a daemon stops.
-enum Stop {
-    /// It is over.
-    Ended(Outcome),
-    /// There is much to archive, for which the journal has to be closed.
-    ToCompact,
-}
-
-/// Works and answers, with a pause where much of the journal is old.
+/// Works and answers until it is over.
 async fn serve(
-    mut app: App,
+    app: App,
     common: &Common,
     args: &ServeArgs,
     cluster: Option<&Cluster>,
     metrics: &Arc<Metrics>,
 ) -> Outcome {
-    // Listened for throughout: one that comes while the journal is closed counts as well.
     let mut interrupted = std::pin::pin!(work::interrupted());
-    loop {
-        let answers = Server::start(&app);
-        let notices = app.fleet.notices();
-        let operator = cluster.map(|cluster| cluster.operator(&app, metrics));
-        let delivered = operator.as_ref().map(Operator::delivered);
-        let stop = tokio::select! {
-            () = &mut interrupted => Stop::Ended(Ok(Exit::Done)),
-            ended = tell(&app, common) => Stop::Ended(ended),
-            ended = work_on(&app, args, metrics, delivered) => Stop::Ended(ended),
-            () = much_is_old(&app, common, args) => Stop::ToCompact,
-            never = resources(cluster, operator) => match never {},
-            never = measure(&app, notices, metrics) => match never {},
-        };
-        metrics.ready.store(false, Ordering::Relaxed);
-        if let Some(answers) = answers {
-            answers.finish().await;
-        }
-        match stop {
-            Stop::ToCompact => app = app.compacted(common, args.archive_from).await?,
-            Stop::Ended(outcome) => {
-                app.close().await;
-                return outcome;
-            }
-        }
+    let answers = Server::start(&app);
+    let notices = app.fleet.notices();
+    let operator = cluster.map(|cluster| cluster.operator(&app, metrics));
+    let delivered = operator.as_ref().map(Operator::delivered);
+    let outcome = tokio::select! {
+        () = &mut interrupted => Ok(Exit::Done),
+        ended = tell(&app, common) => ended,
+        ended = work_on(&app, args, metrics, delivered) => ended,
+        never = archive_now_and_then(&app, common, args) => match never {},
+        never = resources(cluster, operator) => match never {},
+        never = measure(&app, notices, metrics) => match never {},
+    };
+    metrics.ready.store(false, Ordering::Relaxed);
+    if let Some(answers) = answers {
+        answers.finish().await;
     }
+    app.close().await;
+    outcome
 }
 
 /// Goes on with everything, and looks at the hosts. What a cluster keeps has to be read first:
@@ -210,20 +194,11 @@ async fn measure(app: &App, notices: Receiver<Notice>, metrics: &Arc<Metrics>) -
     std::future::pending().await
 }
 
-/// Looks that often, with so much to archive, before it no longer waits for a quiet moment: what
-/// is under way then goes on afterwards.
-const PATIENCE: u32 = 24;
-
-async fn much_is_old(app: &App, common: &Common, args: &ServeArgs) {
-    let mut waited = 0_u32;
+/// Archives what is old, while everything goes on.
+async fn archive_now_and_then(app: &App, common: &Common, args: &ServeArgs) -> Infallible {
     loop {
         tokio::time::sleep(args.archive_every).await;
-        if app.is_compaction_due(common, args.archive_from).await {
-            if app.fleet.is_quiet() || waited >= PATIENCE {
-                return;
-            }
-            waited = waited.saturating_add(1);
-        }
+        retention::archive_if_due(app, common, args.archive_from).await;
     }
 }
 

@@ -1,16 +1,13 @@
 //! How the state directory, and the engine on it, are opened for a command.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, OnceLock},
-};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use vsiflow_engine::{
     blob::DirBlobs,
-    checkpoint::SledCheckpoints,
+    checkpoint::FileCheckpoints,
     clock::SystemClock,
     executor::Tuning,
-    journal::SledJournal,
+    journal::DiskJournal,
     lease::Lease,
     secret::{DirSecrets, HeldSecrets},
     state_dir::StateDir,
@@ -39,10 +36,12 @@ pub(super) enum Stay {
     Serve,
 }
 
+/// Events that have to be old before a command that works archives them by itself.
+const MANY: u64 = 10_000;
+
 /// What a state directory says of itself.
 pub(super) struct Origin {
     pub(super) journal_id: String,
-    pub(super) archives: PathBuf,
     pub(super) incarnation: u32,
 }
 
@@ -50,7 +49,6 @@ impl Origin {
     fn of(state: &StateDir) -> Self {
         Self {
             journal_id: state.journal_id().to_owned(),
-            archives: state.archives(),
             incarnation: state.incarnation(),
         }
     }
@@ -58,8 +56,8 @@ impl Origin {
 
 /// What is kept in a state directory.
 pub(super) struct Stores {
-    pub(super) journal: Arc<SledJournal>,
-    pub(super) checkpoints: Arc<SledCheckpoints>,
+    pub(super) journal: Arc<DiskJournal>,
+    pub(super) checkpoints: Arc<FileCheckpoints>,
     pub(super) blobs: Arc<DirBlobs>,
     /// Those that are stored; others may be held elsewhere.
     pub(super) secrets: Arc<DirSecrets>,
@@ -119,21 +117,22 @@ impl App {
         if let Some(lease) = lease {
             state.hold_by(lease);
         }
+        let app = Box::pin(Self::on(state, stay, &metrics, elsewhere)).await?;
         if stay != Stay::Look {
-            retention::if_due(common, &state).await?;
+            retention::archive_if_due(&app, common, MANY).await;
         }
-        Box::pin(Self::on(state, stay, metrics, elsewhere)).await
+        Ok(app)
     }
 
     /// Opens the engine on a state directory that this process holds.
     pub(super) async fn on(
         state: StateDir,
         stay: Stay,
-        metrics: Arc<Metrics>,
+        metrics: &Metrics,
         elsewhere: bool,
     ) -> Result<Self, Problem> {
         let stores = Stores::of(&state).await?;
-        let parts = parts(&state, &stores, &metrics, elsewhere).await?;
+        let parts = parts(&state, &stores, metrics, elsewhere).await?;
         let fleet = match state.observes_only() {
             true => Fleet::observe(parts).await?,
             false => Fleet::open(parts).await?,
@@ -143,13 +142,11 @@ impl App {
         }
         let inner = Inner {
             stores,
-            elsewhere,
             origin: Origin::of(&state),
             notices: Mutex::new(Some(fleet.notices())),
             path: state.path().to_owned(),
             state: Mutex::new(Some(state)),
             stays: stay == Stay::Serve,
-            metrics,
             view: OnceLock::new(),
         };
         Ok(Self {

@@ -5,8 +5,11 @@ use std::{sync::Arc, time::Instant};
 use async_trait::async_trait;
 use prometheus_client::metrics::histogram::Histogram;
 use vsiflow_engine::{
-    journal::{Append, Horizon, Journal, JournalError, Offset, Record, Seal, StreamHead},
-    model::StreamId,
+    journal::{
+        Append, Entry, Journal, JournalError, Missing, Offset, Record, States, StatesUpdate,
+        StreamHead,
+    },
+    model::{Hash, StreamId},
 };
 
 /// The journal it was made of, timed.
@@ -41,19 +44,31 @@ impl Journal for Timed {
         self.inner.streams().await
     }
 
-    async fn horizon(&self) -> Result<Option<Horizon>, JournalError> {
-        self.inner.horizon().await
+    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        self.inner.read_entries(from, limit).await
     }
 
-    async fn seal(&self, stream: &StreamId) -> Result<Option<Seal>, JournalError> {
-        self.inner.seal(stream).await
+    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
+        self.inner.states(at).await
     }
 
-    async fn seals(
-        &self,
-        after: Option<&StreamId>,
-        limit: usize,
-    ) -> Result<Vec<Seal>, JournalError> {
-        self.inner.seals(after, limit).await
+    fn publish(&self, update: StatesUpdate) {
+        self.inner.publish(update);
+    }
+
+    fn wants_all_states(&self) -> bool {
+        self.inner.wants_all_states()
+    }
+
+    fn base_is_due(&self) -> bool {
+        self.inner.base_is_due()
+    }
+
+    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
+        self.inner.write_base(states).await
+    }
+
+    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
+        self.inner.missing().await
     }
 }

@@ -1,9 +1,8 @@
 //! Exports, and rebuilds of sound and of tampered ones.
 
-use super::*;
+use super::{sabotage::Sabotaged, *};
 use crate::{
     audit::{AuditError, rebuild},
-    journal::SledJournal,
     state_dir::StateDir,
 };
 
@@ -12,7 +11,6 @@ pub(super) async fn export(journal: &dyn ChainedJournal, blobs: &MemoryBlobs) ->
         journal,
         blobs,
         journal_id: ID,
-        archives: None,
     };
     let mut out = Vec::new();
     audit.export(&mut out, NOW).await.unwrap();
@@ -64,9 +62,8 @@ async fn a_rebuilt_journal_is_the_one_that_was_exported() {
         journal: &journal,
         blobs: &kept_blobs,
         journal_id: state.journal_id(),
-        archives: None,
     };
-    assert!(audit.verify(Some(&kept)).await.unwrap().is_sound());
+    assert!(audit.verify(Some(&kept), None).await.unwrap().is_sound());
     let mut again = Vec::new();
     audit.export(&mut again, NOW).await.unwrap();
     assert!(
@@ -157,14 +154,14 @@ async fn an_export_cut_off_anywhere_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_schema_is_named_as_such() {
     let mut lines = lines(&sample_export().await);
-    lines[0] = "{\"kind\":\"header\",\"schema\":3,\"new\":[]}".to_owned();
+    lines[0] = "{\"kind\":\"header\",\"schema\":4,\"new\":[]}".to_owned();
     assert_eq!(refused(&lines).await.code(), "VSI0003");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_without_end_and_nests_without_bottom_are_refused() {
     let lines = lines(&sample_export().await);
-    let endless = vec![b'x'; crate::audit::line::LINE_MAX + 2];
+    let endless = vec![b'x'; crate::audit::export::LINE_MAX + 2];
     let dir = tempfile::tempdir().unwrap();
     assert!(rebuild(&mut endless.as_slice(), dir.path()).await.is_err());
     let long = format!("{{\"kind\":\"event\",\"x\":\"{}\"}}", "x".repeat(1 << 20));
@@ -178,23 +175,12 @@ async fn lines_without_end_and_nests_without_bottom_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_is_not_sound_is_not_exported() {
-    let dir = tempfile::tempdir().unwrap();
-    let blobs = MemoryBlobs::new();
-    let journal = SledJournal::open(dir.path()).await.unwrap();
-    sample::write(&journal, sample::batches(&blobs).await).await;
-    let record = stored(&journal).await.swap_remove(9);
-    journal.close().await;
-    let store = crate::durable::config(dir.path()).open().unwrap();
-    let key = [&b"e"[..], &record.offset.to_be_bytes()].concat();
-    store.insert(key, altered(&record)).unwrap();
-    store.flush().unwrap();
-    drop(store);
-    let journal = SledJournal::open(dir.path()).await.unwrap();
+    let journal = Sabotaged::new().await;
+    journal.change(&journal.records[9]);
     let audit = Audit {
         journal: &journal,
-        blobs: &blobs,
+        blobs: &journal.blobs,
         journal_id: ID,
-        archives: None,
     };
     let error = audit.export(&mut Vec::new(), NOW).await.unwrap_err();
     assert_eq!(error.code(), "VSI0901", "{error}");

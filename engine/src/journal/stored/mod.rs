@@ -3,7 +3,7 @@
 //! Each version is a module of its own that keeps reading what it once wrote, whatever becomes of
 //! [`crate::model`]. Today there is one.
 
-pub(in crate::journal) mod seals;
+pub(in crate::journal) mod states;
 pub(super) mod v1;
 
 use bincode::error::{AllowedEnumVariants, DecodeError};

@@ -49,7 +49,7 @@ macro_rules! mirror {
     };
 }
 
-pub(super) mod seal;
+pub(super) mod state;
 
 /// An identity of a run: the 128 bits of its ULID, most significant byte first.
 type RunId = [u8; 16];
@@ -91,6 +91,8 @@ mirror!(#[derive(Encode, Decode)] enum EventKind {
     RetryScheduled { wait: Wait, }
     Compacted { horizon: u64, sealed: Hash, archive: Hash, }
     ClockJumped { by_ms: i64, }
+    BaseWritten { as_of: u64, hash: Hash, signature: String, }
+    RangeLost { from: u64, to: u64, }
 });
 
 mirror!(#[derive(Encode, Decode)] enum Precedence { Queue {} Supersede {} Supreme {} Record {} });

@@ -1,6 +1,6 @@
 //! How numbers, texts and collections of version 1 go from and to the model's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ulid::Ulid;
 
@@ -100,6 +100,19 @@ impl Mirror<BTreeSet<Name>> for Vec<String> {
 
     fn restore(self) -> Result<BTreeSet<Name>, Unreadable> {
         self.into_iter().map(String::restore).collect()
+    }
+}
+
+impl<A: Ord, B, S: Mirror<A>, T: Mirror<B>> Mirror<BTreeMap<A, B>> for Vec<(S, T)> {
+    fn store(model: &BTreeMap<A, B>) -> Self {
+        let entries = model.iter();
+        entries
+            .map(|(key, value)| (S::store(key), T::store(value)))
+            .collect()
+    }
+
+    fn restore(self) -> Result<BTreeMap<A, B>, Unreadable> {
+        self.into_iter().map(<(S, T)>::restore).collect()
     }
 }
 

@@ -1,0 +1,104 @@
+//! What it is to sign a text, and the texts that stand for bases.
+
+use std::fmt;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+
+use super::{
+    super::{Flaw, Violation},
+    PublicKey, SigningKey,
+};
+use crate::{
+    journal::Offset,
+    model::{Hash, Text},
+};
+
+/// What the text of a base begins with; the number is the version of its form.
+const BASE: &str = "vsiflow-base v1";
+
+/// A signature under a text, with the key that made it: ` key=ed25519:K signature=S` behind the
+/// text. It covers the text and its own key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Signed {
+    public: [u8; 32],
+    signature: [u8; 64],
+}
+
+impl Signed {
+    pub(super) fn by(key: &SigningKey, text: &str) -> Self {
+        let public = key.public().bytes();
+        let signature = key.sign(covered(text, public).as_bytes());
+        Self { public, signature }
+    }
+
+    /// Reads the two parts in base64.
+    pub(super) fn read(public: &str, signature: &str) -> Option<Self> {
+        let (public, signature) = (bytes(public)?, bytes(signature)?);
+        Some(Self { public, signature })
+    }
+
+    /// Checks that the key made it under that text; `whose` is what errors call the text.
+    pub(super) fn check(&self, whose: &str, text: &str, key: &PublicKey) -> Result<(), Violation> {
+        let wrong = |what: &str| Violation::of(Flaw::Signature, format!("{whose}{what}"));
+        if self.public != key.bytes() {
+            return Err(wrong(" is signed with another key"));
+        }
+        if key.has_signed(covered(text, self.public).as_bytes(), &self.signature) {
+            Ok(())
+        } else {
+            Err(wrong("'s signature does not match its text"))
+        }
+    }
+}
+
+impl fmt::Display for Signed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (public, signature) = (
+            BASE64_STANDARD.encode(self.public),
+            BASE64_STANDARD.encode(self.signature),
+        );
+        write!(f, "key=ed25519:{public} signature={signature}")
+    }
+}
+
+fn covered(text: &str, public: [u8; 32]) -> String {
+    format!("{text} key=ed25519:{}", BASE64_STANDARD.encode(public))
+}
+
+fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+    BASE64_STANDARD.decode(text).ok()?.try_into().ok()
+}
+
+/// Signs a base of a journal, for the event that commits to it:
+/// `key=ed25519:K signature=S`, which covers `vsiflow-base v1 journal=ID as_of=N hash=HASH` and the
+/// key.
+pub fn sign_base(journal_id: &str, as_of: Offset, hash: Hash, key: &SigningKey) -> Text {
+    Text::new(Signed::by(key, &base(journal_id, as_of, hash)).to_string())
+}
+
+/// Checks that what [`sign_base`] made was made with that key, for that base.
+///
+/// # Errors
+/// What is wrong with the signature; also where there is none.
+pub fn check_base(
+    journal_id: &str,
+    as_of: Offset,
+    hash: Hash,
+    signature: &Text,
+    key: &PublicKey,
+) -> Result<(), Violation> {
+    let wrong = |what: &str| Violation::of(Flaw::Signature, what);
+    let text = signature.as_str();
+    if text.is_empty() {
+        return Err(wrong("the base is not signed"));
+    }
+    let signed = text.strip_prefix("key=ed25519:");
+    let signed = signed.and_then(|rest| rest.split_once(" signature="));
+    let signed = signed.and_then(|(key, signature)| Signed::read(key, signature));
+    let signed = signed.ok_or_else(|| wrong("the base's signature cannot be read"))?;
+    signed.check("the base", &base(journal_id, as_of, hash), key)
+}
+
+fn base(journal_id: &str, as_of: Offset, hash: Hash) -> String {
+    format!("{BASE} journal={journal_id} as_of={as_of} hash={hash}")
+}

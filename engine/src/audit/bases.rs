@@ -1,0 +1,46 @@
+//! The bases that a journal has.
+
+use crate::{
+    journal::{Journal, JournalError, Offset, base_hash},
+    model::Hash,
+};
+
+/// The bases that are there.
+#[derive(Debug, Default)]
+pub(crate) struct Bases {
+    /// By the offset each is as of, with what its states hash to.
+    pub(crate) found: Vec<(Offset, Hash)>,
+    /// Place and reason where one could not be read; those before it are not among the found.
+    pub(crate) damaged: Option<(String, String)>,
+}
+
+impl Bases {
+    /// Reads every base, the newest first.
+    pub(crate) async fn of(journal: &(impl Journal + ?Sized)) -> Result<Self, JournalError> {
+        let (mut bases, mut at) = (Self::default(), Some(Offset::MAX));
+        while let Some(before) = at {
+            let states = match journal.states(Some(before)).await {
+                Err(JournalError::Damaged { place, why }) => {
+                    bases.damaged = Some((place, why));
+                    break;
+                }
+                states => states?,
+            };
+            if states.as_of == 0 || states.as_of > before {
+                break;
+            }
+            bases.found.push((states.as_of, base_hash(&states)?));
+            at = states.as_of.checked_sub(1);
+        }
+        bases.found.reverse();
+        Ok(bases)
+    }
+
+    /// The first base that stands for everything before an offset.
+    pub(crate) fn after(&self, to: Offset) -> Option<Offset> {
+        let mut found = self.found.iter();
+        found
+            .find(|(as_of, _)| *as_of >= to)
+            .map(|(as_of, _)| *as_of)
+    }
+}

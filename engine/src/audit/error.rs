@@ -1,0 +1,79 @@
+//! Why an audit ends before it is done.
+
+use super::Violation;
+use crate::{journal::JournalError, state_dir::StateDirError};
+
+/// Why an audit could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The journal cannot be read or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The state directory cannot be made.
+    #[error(transparent)]
+    State(#[from] StateDirError),
+    /// What is to be exported or rebuilt is not sound.
+    #[error("{0}")]
+    Violation(Violation),
+    /// A line of an export is not what it should be.
+    #[error("line {line} of the export: {violation}")]
+    Line {
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        violation: Violation,
+    },
+    /// An export of another, newer schema.
+    #[error("the export has schema {found}; this version reads up to {known}")]
+    Newer {
+        /// The schema found.
+        found: u32,
+        /// The newest one known here.
+        known: u32,
+    },
+    /// The export cannot be written or read.
+    #[error("the export cannot be {doing}: {why}")]
+    Io {
+        /// What was tried, such as `written`.
+        doing: &'static str,
+        /// What the system said.
+        why: String,
+    },
+}
+
+impl From<Violation> for AuditError {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
+}
+
+impl AuditError {
+    /// The documented code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Violation(violation) | Self::Line { violation, .. } => violation.flaw.code(),
+            Self::State(error) => error.code(),
+            Self::Newer { .. } | Self::Journal(JournalError::Newer { .. }) => "VSI0003",
+            Self::Journal(JournalError::Damaged { .. }) => "VSI0004",
+            Self::Journal(_) | Self::Io { .. } => "VSI0006",
+        }
+    }
+
+    /// What the user can do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Violation(violation) => violation.flaw.remedy(),
+            Self::Line { .. } => "use an export that is whole and unchanged; nothing was kept",
+            Self::State(error) => error.remedy(),
+            Self::Newer { .. } | Self::Journal(JournalError::Newer { .. }) => {
+                "use the version that wrote it, or a newer one"
+            }
+            Self::Journal(JournalError::Damaged { .. }) => {
+                "`vsiflow audit verify` names everything that is damaged"
+            }
+            Self::Journal(_) | Self::Io { .. } => {
+                "see that there is room and that this user may read and write there"
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What an export has to know of the ranges that its journal misses before it begins.
+
+use std::collections::{HashMap, HashSet};
+
+use super::super::{AuditError, Bases, Batches, Piece};
+use crate::{
+    journal::{ChainedJournal, JournalError, Missing, Offset, Stored, StreamHead},
+    model::{EventKind, Hash, StreamId},
+};
+
+/// How the journal goes on after a missing range.
+#[derive(Debug, Default)]
+pub(super) struct After {
+    /// The link that what follows is linked to.
+    pub(super) link: Hash,
+    /// How far each stream goes there.
+    pub(super) heads: Vec<StreamHead>,
+}
+
+/// The missing ranges of a journal, and the bases that stand for them.
+#[derive(Default)]
+pub(super) struct Gaps {
+    after: HashMap<Offset, After>,
+    bases: HashSet<Offset>,
+}
+
+/// A range while what follows it is read.
+struct Open {
+    range: Missing,
+    /// Where the events go on that can be read: there may be another range next to it.
+    end: Offset,
+    link: Option<Hash>,
+    /// How far the streams went before their first record after it.
+    heads: HashMap<StreamId, (u64, Hash)>,
+}
+
+impl Gaps {
+    pub(super) async fn of(journal: &dyn ChainedJournal) -> Result<Self, AuditError> {
+        let ranges = journal.missing().await?;
+        let Some(first) = ranges.first() else {
+            return Ok(Self::default());
+        };
+        let (mut open, mut commitments) = (opened(&ranges), HashSet::new());
+        let mut batches = Batches::from(journal, first.from, None).await?;
+        while let Some(piece) = batches.next().await? {
+            let Piece::Batch(link, records) = piece else {
+                continue;
+            };
+            for range in open.iter_mut().filter(|range| range.end <= link.first) {
+                range.link.get_or_insert(link.prev);
+                records.iter().for_each(|stored| range.note(stored));
+            }
+            commitments.extend(records.iter().filter_map(commitment));
+        }
+        let bases = bases(journal, &ranges, &commitments).await?;
+        let after = close(journal, open).await?;
+        Ok(Self { after, bases })
+    }
+
+    /// How the journal goes on after the range that begins there.
+    pub(super) fn after(&mut self, from: Offset) -> After {
+        self.after.remove(&from).unwrap_or_default()
+    }
+
+    /// Whether the base as of that offset stands for a range.
+    pub(super) fn has_base(&self, as_of: Offset) -> bool {
+        self.bases.contains(&as_of)
+    }
+}
+
+fn opened(ranges: &[Missing]) -> Vec<Open> {
+    let open = |range: &Missing| {
+        let mut end = range.to;
+        for other in ranges.iter().filter(|other| other.from >= range.to) {
+            end = if other.from == end { other.to } else { end };
+        }
+        Open {
+            range: range.clone(),
+            end,
+            link: None,
+            heads: HashMap::new(),
+        }
+    };
+    ranges.iter().map(open).collect()
+}
+
+impl Open {
+    fn note(&mut self, stored: &Stored) {
+        let stream = stored.stream.clone();
+        self.heads
+            .entry(stream)
+            .or_insert((stored.seq, stored.prev));
+    }
+}
+
+/// The base that an event commits to.
+fn commitment(stored: &Stored) -> Option<(Offset, Hash)> {
+    if stored.stream != StreamId::Journal {
+        return None;
+    }
+    match stored.record().ok()?.event.kind {
+        EventKind::BaseWritten { as_of, hash, .. } => Some((as_of, hash)),
+        _ => None,
+    }
+}
+
+/// Of each range the first base after it that is there and that an event commits to.
+async fn bases(
+    journal: &dyn ChainedJournal,
+    ranges: &[Missing],
+    commitments: &HashSet<(Offset, Hash)>,
+) -> Result<HashSet<Offset>, JournalError> {
+    let mut bases = Bases::of(journal).await?;
+    bases.found.retain(|base| commitments.contains(base));
+    let covering = ranges.iter().filter_map(|range| bases.after(range.to));
+    Ok(covering.collect())
+}
+
+/// Streams that have no record after a range went as far there as they go at all.
+async fn close(
+    journal: &dyn ChainedJournal,
+    open: Vec<Open>,
+) -> Result<HashMap<Offset, After>, JournalError> {
+    let newest = journal.streams().await?;
+    let end = journal.head().await?.map(|link| link.hash);
+    let mut closed = HashMap::new();
+    for range in open {
+        let mut heads = Vec::new();
+        for head in &newest {
+            let (next_seq, hash) = match range.heads.get(&head.stream) {
+                Some(before) => *before,
+                None => (head.next_seq, head.hash),
+            };
+            let stream = head.stream.clone();
+            heads.extend((next_seq > 0).then_some(StreamHead {
+                stream,
+                next_seq,
+                hash,
+            }));
+        }
+        let link = range.link.or(end).unwrap_or_default();
+        closed.insert(range.range.from, After { link, heads });
+    }
+    Ok(closed)
+}

@@ -1,0 +1,105 @@
+//! Writes a journal as JSON Lines, and makes a journal of them again.
+
+mod fields;
+mod gaps;
+mod lacking;
+mod line;
+mod lines;
+mod reading;
+mod rebuild;
+mod writer;
+
+pub use rebuild::{Rebuilt, rebuild};
+
+pub(crate) use lines::{Input, Lines, parse};
+pub(crate) use rebuild::{off_runtime, restore_journal};
+
+#[cfg(test)]
+pub(super) use {line::LINE_MAX, rebuild::restore};
+
+use tokio::io::AsyncWrite;
+
+use self::{
+    gaps::Gaps,
+    line::{HeadLine, HeaderLine},
+    writer::Writer,
+};
+use super::{Audit, AuditError, Batches, Head, Piece};
+use crate::{
+    journal::{Missing, Offset},
+    model::{Hash, Timestamp},
+};
+
+/// What an export holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// How many events.
+    pub events: u64,
+    /// How many payloads beside them.
+    pub blobs: u64,
+    /// What it lacks of what the journal once held.
+    pub lacks: Lacks,
+    /// The head it ends with.
+    pub head: Head,
+}
+
+/// What an export, and a journal made of it, lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lacks {
+    /// Ranges of events that the journal misses.
+    pub missing: Vec<Missing>,
+    /// Payloads that are lost, by their SHA-256.
+    pub blobs: Vec<Hash>,
+    /// The offsets of events that could not be decoded. They are in it as they were stored.
+    pub undecodable: Vec<Offset>,
+}
+
+impl Lacks {
+    /// Whether it lacks nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Audit<'_> {
+    /// Writes the whole journal, batch by batch, each held against the chain before it is
+    /// written. The head at the end is taken `now`. What the journal lacks has lines of its own,
+    /// and the first base after a missing range, where an event commits to one, comes along.
+    ///
+    /// # Errors
+    /// [`AuditError::Violation`] at the first thing that is wrong with the journal; otherwise when
+    /// it cannot be read or the export cannot be written. What was written then has no head, and
+    /// no rebuild takes it.
+    pub async fn export(
+        &self,
+        out: &mut (dyn AsyncWrite + Unpin + Send),
+        now: Timestamp,
+    ) -> Result<Exported, AuditError> {
+        let mut writer = Writer::new(self, out);
+        writer.line(&HeaderLine::new(self.journal_id)).await?;
+        let mut head = Head::of_nothing(self.journal_id, now);
+        let mut gaps = Gaps::of(self.journal).await?;
+        let mut batches = Batches::of(self.journal).await?;
+        while let Some(piece) = batches.next().await? {
+            let next = match piece {
+                Piece::Batch(link, records) => {
+                    writer.batch(&link, &records).await?;
+                    head.reach(link.last, link.hash);
+                    link.last.saturating_add(1)
+                }
+                Piece::Missing(missing) => {
+                    let after = gaps.after(missing.from);
+                    head.reach(missing.to.saturating_sub(1), after.link);
+                    let to = missing.to;
+                    writer.missing(missing, after).await?;
+                    to
+                }
+            };
+            if gaps.has_base(next) {
+                writer.base(next).await?;
+            }
+        }
+        writer.line(&HeadLine::new(&head)).await?;
+        writer.finish(head).await
+    }
+}

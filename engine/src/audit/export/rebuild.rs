@@ -1,0 +1,163 @@
+//! Makes a journal of an export again. An export comes from outside: nothing in it is believed
+//! before it was checked.
+
+use std::path::Path;
+
+use super::{
+    super::{AuditError, Flaw, Head, Violation},
+    Lacks,
+    lines::{Input, Lines},
+    reading::{Part, Reading},
+};
+use crate::{
+    blob::Blobs,
+    journal::{ChainedJournal, JournalError, Missing, States, StreamHead},
+    model::Hash,
+    state_dir::{Rebuilding, StateDirError},
+};
+
+/// What was rebuilt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// The journal's identity, the one it always had.
+    pub journal_id: String,
+    /// How many events.
+    pub events: u64,
+    /// How many payloads beside them.
+    pub blobs: u64,
+    /// What the journal lacks of what the one it is made from once held.
+    pub lacks: Lacks,
+    /// The head that the export ended with.
+    pub head: Head,
+}
+
+/// Makes a state directory at `dir`, where nothing may be, of an export: link for link the
+/// journal it was made from, under the same identity. What that one misses this one misses, too;
+/// the bases that stand for it come along.
+///
+/// Secrets are in no export: what needs them asks for them anew. Where it fails, nothing is left.
+///
+/// # Errors
+/// [`AuditError::Line`] for the first line that is not what it should be, [`AuditError::Newer`]
+/// for an export of a newer schema, [`AuditError::State`] when `dir` is not empty or cannot be
+/// written.
+pub async fn rebuild(input: Input<'_>, dir: &Path) -> Result<Rebuilt, AuditError> {
+    let mut lines = Lines::of(input);
+    let header = lines.header().await?;
+    let (dir, id) = (dir.to_owned(), header.journal.clone());
+    let place = off_runtime(move || Rebuilding::begin(dir, &id)).await?;
+    match fill(&mut lines, &place, header.journal).await {
+        Ok(rebuilt) => {
+            off_runtime(move || place.finish()).await?;
+            Ok(rebuilt)
+        }
+        Err(error) => {
+            // The first error is the one that matters; what stays is no journal for anybody.
+            let _ = off_runtime(move || place.abandon()).await;
+            Err(error)
+        }
+    }
+}
+
+async fn fill(
+    lines: &mut Lines<'_>,
+    place: &Rebuilding,
+    journal_id: String,
+) -> Result<Rebuilt, AuditError> {
+    let (journal, blobs) = (place.journal().await?, place.blobs().await?);
+    let filled = restore(lines, &journal, &blobs, journal_id).await;
+    journal.close().await;
+    filled
+}
+
+/// Writes what the lines after the header say into an empty journal, up to the last one.
+pub(in crate::audit) async fn restore(
+    lines: &mut Lines<'_>,
+    journal: &dyn ChainedJournal,
+    blobs: &dyn Blobs,
+    journal_id: String,
+) -> Result<Rebuilt, AuditError> {
+    let rebuilt = restore_journal(lines, journal, blobs, journal_id).await?;
+    lines.end().await?;
+    Ok(rebuilt)
+}
+
+/// The same up to the head; what follows is the caller's.
+pub(crate) async fn restore_journal(
+    lines: &mut Lines<'_>,
+    journal: &dyn ChainedJournal,
+    blobs: &dyn Blobs,
+    journal_id: String,
+) -> Result<Rebuilt, AuditError> {
+    let mut reading = Reading::new(journal_id.clone());
+    while let Some(line) = lines.next().await? {
+        let part = reading.take(&line).map_err(|e| lines.at(e))?;
+        match part {
+            Part::Nothing => {}
+            Part::Blob(content) => {
+                blobs.put_blob(&content).await?;
+            }
+            Part::Batch(records) => {
+                let bytes = records.into_iter().map(|record| record.bytes).collect();
+                let written = journal.restore(bytes).await;
+                written.map_err(|e| lines.at(e.into()))?;
+            }
+            Part::Missing(range, link, heads) => {
+                let gone = leave_out(journal, range, link, heads).await;
+                gone.map_err(|e| lines.at(e))?;
+            }
+            Part::Base(states) => {
+                let written = write_base(journal, states).await;
+                written.map_err(|e| lines.at(e))?;
+            }
+            Part::Head(head) => {
+                return Ok(Rebuilt {
+                    journal_id,
+                    events: reading.events(),
+                    blobs: reading.blobs(),
+                    lacks: reading.lacks(),
+                    head,
+                });
+            }
+        }
+    }
+    Err(lines.wrong(Flaw::RolledBack, "the export ends before its head"))
+}
+
+/// Goes on after a range that is missing, where the journal can.
+async fn leave_out(
+    journal: &dyn ChainedJournal,
+    range: Missing,
+    link: Hash,
+    heads: Vec<StreamHead>,
+) -> Result<(), AuditError> {
+    let (from, named) = (range.from, range.to_string());
+    match journal.restore_missing(range, link, heads).await {
+        Err(JournalError::Storage(why)) => {
+            let what =
+                format!("no journal can be made without the events it misses, {named}: {why}");
+            Err(Violation::of(Flaw::Missing, what).at(from).into())
+        }
+        done => Ok(done?),
+    }
+}
+
+/// A journal that keeps no bases cannot take the place of one that needs them.
+async fn write_base(journal: &dyn ChainedJournal, states: States) -> Result<(), AuditError> {
+    let as_of = states.as_of;
+    if journal.write_base(states).await?.is_some() {
+        return Ok(());
+    }
+    let what = "no journal can be made without the events it misses: it keeps no bases";
+    Err(Violation::of(Flaw::Missing, what).at(as_of).into())
+}
+
+pub(crate) async fn off_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StateDirError> + Send + 'static,
+) -> Result<T, AuditError> {
+    let ended = |e: tokio::task::JoinError| AuditError::Io {
+        doing: "rebuilt",
+        why: e.to_string(),
+    };
+    Ok(tokio::task::spawn_blocking(work).await.map_err(ended)??)
+}

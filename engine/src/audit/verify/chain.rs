@@ -1,0 +1,151 @@
+//! Follows the journal's chain, batch by batch.
+
+use super::{
+    super::{Flaw, Violation},
+    Verifier,
+};
+use crate::journal::{BatchLink, JournalError, Offset, Stored};
+
+impl Verifier<'_> {
+    pub(super) async fn chain(&mut self) -> Result<(), JournalError> {
+        while let Some(link) = self.links.next().await? {
+            if self.findings.is_full() {
+                return Ok(());
+            }
+            self.pass(link.first).await?;
+            self.batch(link).await?;
+        }
+        self.pass_end().await?;
+        match self.links.unsound.pop() {
+            Some(damaged) => self.unlinked_end(damaged).await,
+            None => self.uncovered().await,
+        }
+    }
+
+    async fn batch(&mut self, link: BatchLink) -> Result<(), JournalError> {
+        if link.first < self.next || link.last < link.first {
+            let what = "a batch of the chain claims an offset that belongs to another";
+            self.findings
+                .add(Violation::of(Flaw::Reordered, what).at(link.first));
+            return Ok(());
+        }
+        if link.first > self.next {
+            self.unlinked(link.first).await?;
+        }
+        let batch = self.take(link.last).await?;
+        let suspect = batch.whole && !self.fits(&link, &batch.records).await?;
+        if suspect {
+            self.streams.suspect(link.first, link.last, &batch.records);
+        }
+        for record in &batch.records {
+            self.streams.follow(record, suspect, &mut self.findings);
+        }
+        self.report.batches = self.report.batches.saturating_add(1);
+        self.meet(&link);
+        self.prev = self.due.take().or(Some(link.hash));
+        self.newest = Some(link);
+        Ok(())
+    }
+
+    /// A head kept elsewhere may end where this batch does, or where the missing range before it
+    /// does.
+    fn meet(&mut self, link: &BatchLink) {
+        let Some(offset) = self.expected.and_then(|head| head.offset) else {
+            return;
+        };
+        if offset == link.last {
+            self.met = Some(link.hash);
+        } else if self.prev.is_none() && offset.checked_add(1) == Some(link.first) {
+            self.met = Some(link.prev);
+        }
+    }
+
+    /// Records whose batch's link is gone.
+    pub(super) async fn unlinked(&mut self, until: Offset) -> Result<(), JournalError> {
+        let (first, last) = (self.next, until.saturating_sub(1));
+        let batch = self.take(last).await?;
+        for record in &batch.records {
+            self.streams.follow(record, false, &mut self.findings);
+        }
+        let batch = format!("the link of the batch of offsets {first} to {last}");
+        let violation = match self.links.unsound.pop() {
+            Some(damaged) => Violation::of(damaged.flaw, format!("{batch}: {}", damaged.what)),
+            None => Violation::of(Flaw::Missing, format!("{batch} is missing")),
+        };
+        self.findings.add(violation.at(first));
+        (self.prev, self.newest) = (None, None);
+        Ok(())
+    }
+
+    /// Records after the last link that can be read, where a damaged one follows.
+    async fn unlinked_end(&mut self, damaged: Violation) -> Result<(), JournalError> {
+        let first = self.next;
+        let what = format!("the newest link: {}", damaged.what);
+        self.findings
+            .add(Violation::of(damaged.flaw, what).at(first));
+        while !self.findings.is_full() {
+            let batch = self.take(self.next).await?;
+            if batch.ended {
+                break;
+            }
+            for record in &batch.records {
+                self.streams.follow(record, false, &mut self.findings);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the records may be what the link was made of. Where the link itself is wrong,
+    /// that is named, and the records are not suspected.
+    async fn fits(&mut self, link: &BatchLink, records: &[Stored]) -> Result<bool, JournalError> {
+        let prev = self.prev.unwrap_or(link.prev);
+        let made = |prev| {
+            let hashes = records.iter().map(|record| &record.hash);
+            BatchLink::new(prev, link.first, link.last, hashes).hash
+        };
+        let (due, own) = (made(prev), made(link.prev));
+        if own == link.hash && link.prev == prev {
+            return Ok(true);
+        }
+        let next = self
+            .links
+            .peek()
+            .await?
+            .filter(|next| next.first == link.last.saturating_add(1));
+        let next = next.map(|next| next.prev);
+        let (flaw, what) = if own == link.hash {
+            let what = "the batch that begins here is not linked to the one before it";
+            (Flaw::Reordered, what)
+        } else if due == link.hash || next == Some(due) {
+            (
+                Flaw::Changed,
+                "the link of the batch that begins here was changed",
+            )
+        } else {
+            return Ok(false);
+        };
+        self.due = Some(due).filter(|_| flaw == Flaw::Changed);
+        let place = Violation::of(flaw, what).at(link.first);
+        self.findings.add(match records.first() {
+            Some(first) => place.in_stream(first.stream.clone(), first.seq),
+            None => place,
+        });
+        Ok(true)
+    }
+
+    /// Records past the last batch of the chain.
+    async fn uncovered(&mut self) -> Result<(), JournalError> {
+        while !self.findings.is_full() {
+            let batch = self.take(self.next).await?;
+            if batch.ended {
+                return Ok(());
+            }
+            for record in &batch.records {
+                let what = "no batch of the chain covers it";
+                self.findings.accuse(Flaw::Reordered, record, what);
+                self.streams.follow(record, false, &mut self.findings);
+            }
+        }
+        Ok(())
+    }
+}

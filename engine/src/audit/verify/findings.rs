@@ -1,0 +1,84 @@
+//! What was found, each thing once.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::super::{Flaw, Violation};
+use crate::{
+    journal::{Offset, Stored},
+    model::StreamId,
+};
+
+/// The most violations that are named; a journal with more is beyond naming.
+pub(super) const MOST: usize = 1_000;
+
+/// Collects violations, at most one an offset and at most one a place of a stream.
+#[derive(Default)]
+pub(super) struct Findings {
+    by_offset: BTreeMap<Offset, Violation>,
+    others: Vec<Violation>,
+    named: HashSet<(StreamId, u64)>,
+}
+
+impl Findings {
+    /// Whether there are so many that there is no use in going on.
+    pub(super) fn is_full(&self) -> bool {
+        self.by_offset.len().saturating_add(self.others.len()) >= MOST
+    }
+
+    /// Takes a violation, unless its record is accused already; a place that was nameless gets
+    /// its name.
+    pub(super) fn add(&mut self, violation: Violation) {
+        let name = violation.stream.clone().zip(violation.seq);
+        match violation.offset {
+            Some(offset) => match self.by_offset.get_mut(&offset) {
+                Some(known) if known.stream.is_none() => {
+                    (known.stream, known.seq) = (violation.stream, violation.seq);
+                }
+                Some(_) => {}
+                None => {
+                    self.by_offset.insert(offset, violation);
+                }
+            },
+            None if name.as_ref().is_some_and(|name| self.named.contains(name)) => {}
+            None => self.others.push(violation),
+        }
+        self.named.extend(name);
+    }
+
+    /// Takes a violation that stands beside whatever else is wrong at its offset.
+    pub(super) fn add_beside(&mut self, violation: Violation) {
+        self.others.push(violation);
+    }
+
+    pub(super) fn accuse(&mut self, flaw: Flaw, record: &Stored, what: impl Into<String>) {
+        self.add(Violation::of_record(flaw, record, what));
+    }
+
+    /// Whether something in the range of offsets is accused.
+    pub(super) fn is_accused(&self, first: Offset, last: Offset) -> bool {
+        first <= last && self.by_offset.range(first..=last).next().is_some()
+    }
+
+    /// Whether that place of a stream is accused.
+    pub(super) fn is_named(&self, stream: &StreamId, seq: u64) -> bool {
+        self.named.contains(&(stream.clone(), seq))
+    }
+
+    /// The one accused offset in the range that nobody could name, if there is just one.
+    pub(super) fn nameless(&self, first: Offset, last: Offset) -> Option<Offset> {
+        if first > last {
+            return None;
+        }
+        let range = self.by_offset.range(first..=last);
+        let mut nameless = range.filter(|(_, violation)| violation.stream.is_none());
+        let (offset, _) = nameless.next()?;
+        nameless.next().is_none().then_some(*offset)
+    }
+
+    /// Everything, by offset; what has none comes last.
+    pub(super) fn into_list(self) -> Vec<Violation> {
+        let mut list: Vec<_> = self.by_offset.into_values().chain(self.others).collect();
+        list.truncate(MOST);
+        list
+    }
+}

@@ -1,0 +1,119 @@
+//! Ranges of offsets that cannot be read: the chains go on after them, and each is judged.
+
+use super::{
+    super::{Flaw, Violation, batches::pop_if},
+    Verifier,
+};
+use crate::{
+    journal::{JournalError, Missing, MissingCause, Offset},
+    model::StreamId,
+};
+
+/// A missing range that is in order, since a base stands for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// The range.
+    pub range: Missing,
+    /// The offset that the base is as of.
+    pub base: Offset,
+}
+
+impl Verifier<'_> {
+    /// Passes the missing ranges and the bases before a batch.
+    pub(super) async fn pass(&mut self, first: Offset) -> Result<(), JournalError> {
+        self.hold_bases().await?;
+        while let Some(range) = pop_if(&mut self.missing, |range| range.from < first) {
+            if range.from > self.next {
+                self.unlinked(range.from).await?;
+            }
+            self.next = self.next.max(range.to);
+            (self.prev, self.newest, self.fold) = (None, None, None);
+            self.due = None;
+            self.streams.pass_missing();
+            self.hold_bases().await?;
+        }
+        Ok(())
+    }
+
+    /// The same after the last batch.
+    pub(super) async fn pass_end(&mut self) -> Result<(), JournalError> {
+        self.pass(Offset::MAX).await?;
+        if !self.findings.is_full() {
+            self.unreached_bases();
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_missing(&self, offset: Offset) -> bool {
+        let mut ranges = self.ranges.iter();
+        ranges.any(|range| range.from < offset && offset < range.to)
+    }
+
+    /// Says of every missing range whether it is in order, and holds the events that tell of lost
+    /// ranges against those that are missing.
+    pub(super) fn judge_missing(&mut self) {
+        for range in self.ranges.clone() {
+            let found = match range.cause {
+                MissingCause::Removed => self.judge_removed(&range),
+                MissingCause::Lost => Some(self.judge_lost(&range)),
+                MissingCause::Damaged => Some(Violation::of(
+                    Flaw::Damaged,
+                    format!(
+                        "{range}: the log is damaged there, and what stood there cannot be read"
+                    ),
+                )),
+            };
+            if let Some(found) = found {
+                self.findings.add_beside(found.at(range.from));
+            }
+        }
+        self.judge_events();
+    }
+
+    fn judge_removed(&mut self, range: &Missing) -> Option<Violation> {
+        if let Some(base) = self.covering(range.to) {
+            let range = range.clone();
+            self.report.removed.push(Removed { range, base });
+            return None;
+        }
+        let what = match self.key {
+            None => "no base that the journal commits to stands for them",
+            Some(_) => "no base that is signed with the key stands for them",
+        };
+        let what = format!("{range}: the events were taken away, and {what}");
+        Some(Violation::of(Flaw::Uncovered, what))
+    }
+
+    fn judge_lost(&self, range: &Missing) -> Violation {
+        let told = |lost: &((Offset, Offset), _)| lost.0 == (range.from, range.to);
+        // The event that tells of it may be among those that were taken away later.
+        let later = |other: &Missing| other.from >= range.to;
+        let untold = !self.lost.iter().any(told) && !self.ranges.iter().any(later);
+        let rest = if untold {
+            ", and no event tells of it"
+        } else {
+            ""
+        };
+        let what = format!("{range}: the events were lost, and a repair went on after them{rest}");
+        Violation::of(Flaw::Lost, what)
+    }
+
+    fn judge_events(&mut self) {
+        for ((from, to), (offset, seq)) in std::mem::take(&mut self.lost) {
+            let mut at = from;
+            for range in &self.ranges {
+                if range.from <= at && at < range.to {
+                    at = range.to;
+                }
+            }
+            if at < to || from >= to {
+                let what = format!(
+                    "it says that the events before offset {to} from {from} on were lost, and there are some"
+                );
+                let found = Violation::of(Flaw::Changed, what).at(offset);
+                self.findings
+                    .add_beside(found.in_stream(StreamId::Journal, seq));
+            }
+        }
+    }
+}

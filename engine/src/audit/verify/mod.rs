@@ -1,0 +1,183 @@
+//! Recomputes both chains and names everything that does not fit.
+
+mod anchored;
+mod bases;
+mod chain;
+mod findings;
+mod indexes;
+mod missing;
+mod records;
+mod streams;
+mod taking;
+
+pub use missing::Removed;
+
+use std::collections::{HashSet, VecDeque};
+
+use self::{
+    bases::Commitment,
+    findings::Findings,
+    records::{Links, Records, violation},
+    streams::Streams,
+};
+use super::{Audit, Bases, Head, PublicKey, Violation};
+use crate::{
+    fold::Fold,
+    journal::{BatchLink, JournalError, Missing, Offset},
+    model::Hash,
+};
+
+/// The offset and the sequence of an event of the journal's own stream.
+type Place = (Offset, u64);
+
+/// What an audit found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// How many records were read.
+    pub records: u64,
+    /// How many batches the journal's chain has.
+    pub batches: u64,
+    /// How many streams there are.
+    pub streams: u64,
+    /// How many payloads beside the journal its events name.
+    pub blobs: u64,
+    /// How many bases there are that an event commits to.
+    pub bases: u64,
+    /// The ranges whose events were taken away, and for which a base stands.
+    pub removed: Vec<Removed>,
+    /// The newest link; none of an empty journal.
+    pub head: Option<BatchLink>,
+    /// Everything that is wrong, by offset.
+    pub violations: Vec<Violation>,
+    /// Whether there is so much wrong that the audit stopped before the end.
+    pub stopped: bool,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+impl Audit<'_> {
+    /// Proves that nothing was changed, removed, reordered or inserted relative to the newest
+    /// link, and, against a head that was kept elsewhere, that nothing was cut off or put back.
+    /// Every range that is missing is reported each time; it is in order only where it was removed
+    /// and a base stands for it. With `key` the signatures of bases are checked, and a base that
+    /// stands for removed events has to bear one.
+    ///
+    /// # Errors
+    /// When the store cannot be read at all, or holds records of a newer format.
+    pub async fn verify(
+        &self,
+        kept: Option<&Head>,
+        key: Option<&PublicKey>,
+    ) -> Result<Report, JournalError> {
+        let mut verifier = Verifier::new(self, kept, key).await?;
+        verifier.chain().await?;
+        verifier.streams.name_gaps(&mut verifier.findings);
+        indexes::check(self.journal, &mut verifier.streams, &mut verifier.findings).await?;
+        verifier.streams.name_batches(&mut verifier.findings);
+        verifier.check_commitments();
+        verifier.judge_missing();
+        Ok(verifier.report())
+    }
+}
+
+struct Verifier<'a> {
+    audit: &'a Audit<'a>,
+    records: Records<'a>,
+    links: Links<'a>,
+    streams: Streams,
+    findings: Findings,
+    /// Every missing range, and those that were not passed yet.
+    ranges: Vec<Missing>,
+    missing: VecDeque<Missing>,
+    /// Every base, and those that were not held against anything yet.
+    present: Vec<(Offset, Hash)>,
+    bases: VecDeque<(Offset, Hash)>,
+    /// What the events come to; none where no base is to be held against it, and after a missing
+    /// range.
+    fold: Option<Fold>,
+    commitments: Vec<Commitment>,
+    /// The events that tell of lost ranges.
+    lost: Vec<((Offset, Offset), Place)>,
+    /// The offset that comes next.
+    next: Offset,
+    /// What the next batch is to be linked to; none where that is gone.
+    prev: Option<Hash>,
+    /// The link before the offset that comes next; none where that is gone.
+    newest: Option<BatchLink>,
+    /// What the last batch's link should have been, where that was changed.
+    due: Option<Hash>,
+    blobs: HashSet<Hash>,
+    /// The head that was kept elsewhere.
+    expected: Option<&'a Head>,
+    key: Option<&'a PublicKey>,
+    /// The link that ends where that head does.
+    met: Option<Hash>,
+    report: Report,
+}
+
+impl<'a> Verifier<'a> {
+    async fn new(
+        audit: &'a Audit<'a>,
+        expected: Option<&'a Head>,
+        key: Option<&'a PublicKey>,
+    ) -> Result<Self, JournalError> {
+        let head = match audit.journal.head().await {
+            Err(JournalError::Damaged { .. }) => None,
+            other => other?,
+        };
+        let end = head.map_or(0, |head| head.last.saturating_add(1));
+        let ranges = audit.journal.missing().await?;
+        let Bases {
+            found: present,
+            damaged,
+        } = Bases::of(audit.journal).await?;
+        let mut findings = Findings::default();
+        if let Some((place, why)) = damaged {
+            findings.add_beside(violation(&place, &why));
+        }
+        Ok(Self {
+            audit,
+            records: Records::of(audit.journal, &ranges),
+            links: Links::of(audit.journal, &ranges, end),
+            streams: Streams::default(),
+            findings,
+            missing: ranges.iter().cloned().collect(),
+            ranges,
+            bases: present.iter().copied().collect(),
+            fold: (!present.is_empty()).then(Fold::default),
+            present,
+            commitments: Vec::new(),
+            lost: Vec::new(),
+            next: 0,
+            prev: Some(Hash::default()),
+            newest: None,
+            due: None,
+            blobs: HashSet::new(),
+            expected,
+            key,
+            met: None,
+            report: Report {
+                head,
+                ..Report::default()
+            },
+        })
+    }
+
+    fn report(mut self) -> Report {
+        self.report.stopped = self.findings.is_full();
+        self.report.streams = self.streams.heads.len() as u64;
+        self.report.blobs = self.blobs.len() as u64;
+        if let Some(head) = self.expected.filter(|_| !self.report.stopped) {
+            let id = self.audit.journal_id;
+            let found = anchored::check(head, id, self.met, self.next, &self.ranges);
+            found.into_iter().for_each(|v| self.findings.add_beside(v));
+        }
+        self.report.violations = self.findings.into_list();
+        self.report
+    }
+}

@@ -1,0 +1,294 @@
+//! The chains of the streams, followed record by record.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    super::{Flaw, Violation},
+    findings::Findings,
+};
+use crate::{
+    journal::{Offset, States, Stored, StreamHead, StreamState},
+    model::{Hash, StreamId},
+};
+
+/// How far a stream was followed.
+#[derive(Clone, Debug)]
+pub(super) struct Followed {
+    pub(super) next_seq: u64,
+    pub(super) hash: Hash,
+    /// The sequences, from and to, whose records are in ranges that are missing.
+    pub(super) gaps: Vec<(u64, u64)>,
+    /// How many missing ranges stood before its newest record.
+    era: usize,
+    offset: Offset,
+    /// Its batch does not match its link: this record or another of the batch was changed.
+    suspect: bool,
+}
+
+/// Sequences that did not come when they should have.
+struct Gap {
+    stream: StreamId,
+    from: u64,
+    to: u64,
+    after: Offset,
+    before: Offset,
+    found: bool,
+}
+
+/// A batch that does not match its link, and those of its records nobody has cleared.
+struct Suspects {
+    first: Offset,
+    last: Offset,
+    records: HashMap<Offset, (StreamId, u64)>,
+}
+
+/// All streams of a journal.
+#[derive(Default)]
+pub(super) struct Streams {
+    pub(super) heads: HashMap<StreamId, Followed>,
+    gaps: Vec<Gap>,
+    suspects: Vec<Suspects>,
+    /// How many missing ranges were passed.
+    era: usize,
+    /// Streams may have begun within a missing range.
+    hidden: bool,
+}
+
+impl Streams {
+    /// Passes a missing range: any stream may have gone on in it, and any may have begun.
+    pub(super) fn pass_missing(&mut self) {
+        self.era = self.era.saturating_add(1);
+        self.hidden = true;
+    }
+
+    /// Whether records of a stream from that sequence on may lie in a missing range.
+    pub(super) fn may_miss(&self, stream: &StreamId, seq: u64) -> bool {
+        match self.heads.get(stream) {
+            Some(head) => seq >= head.next_seq && head.era < self.era,
+            None => self.hidden,
+        }
+    }
+
+    /// Holds a base against the streams; those that went on out of sight go on from it.
+    pub(super) fn hold(&mut self, states: &States, findings: &mut Findings) {
+        let mut named = HashSet::new();
+        for state in &states.streams {
+            let (next_seq, hash) = end_of(state);
+            let stream = state.stream();
+            if !self.reach(&stream, next_seq, hash, states.as_of) {
+                accuse(&stream, next_seq, states.as_of, findings);
+            }
+            named.insert(stream);
+        }
+        self.hidden = false;
+        let forgotten =
+            |stream: &&StreamId| !matches!(stream, StreamId::Run(_)) && !named.contains(stream);
+        for stream in self.heads.keys().filter(forgotten) {
+            let next_seq = self.heads.get(stream).map_or(0, |head| head.next_seq);
+            accuse(stream, next_seq, states.as_of, findings);
+        }
+    }
+
+    /// Moves a stream to where a base says it was; false where it cannot have been there.
+    fn reach(&mut self, stream: &StreamId, next_seq: u64, hash: Hash, as_of: Offset) -> bool {
+        let Some(head) = self.heads.get_mut(stream) else {
+            let gaps = vec![(0, next_seq)];
+            let (offset, suspect, era) = (as_of, false, self.era);
+            let head = Followed {
+                next_seq,
+                hash,
+                gaps,
+                era,
+                offset,
+                suspect,
+            };
+            if self.hidden {
+                self.heads.insert(stream.clone(), head);
+            }
+            return self.hidden;
+        };
+        if head.next_seq == next_seq {
+            head.era = self.era;
+            return head.hash == hash || head.suspect;
+        }
+        if head.era == self.era || head.next_seq > next_seq {
+            return false;
+        }
+        head.gaps.push((head.next_seq, next_seq));
+        (head.next_seq, head.hash, head.era) = (next_seq, hash, self.era);
+        (head.offset, head.suspect) = (as_of, false);
+        true
+    }
+
+    /// Notes a batch that does not match its link, before its records are followed.
+    pub(super) fn suspect(&mut self, first: Offset, last: Offset, records: &[Stored]) {
+        let named = records
+            .iter()
+            .map(|r| (r.offset, (r.stream.clone(), r.seq)));
+        self.suspects.push(Suspects {
+            first,
+            last,
+            records: named.collect(),
+        });
+    }
+
+    /// Holds a record against what its stream held before.
+    pub(super) fn follow(&mut self, record: &Stored, suspect: bool, findings: &mut Findings) {
+        let head = self.heads.get(&record.stream).cloned();
+        let (next, hash) = head
+            .as_ref()
+            .map_or((0, Hash::default()), |head| (head.next_seq, head.hash));
+        if record.seq < next {
+            self.came_late(record, findings);
+            return;
+        }
+        let mut gaps = head.as_ref().map(|head| head.gaps.clone());
+        if record.seq > next && self.may_miss(&record.stream, next) {
+            gaps.get_or_insert_default().push((next, record.seq));
+        } else if record.seq > next {
+            self.gap(record, next, head.map_or(0, |head| head.offset));
+        } else if let Some(before) = head.filter(|head| head.suspect) {
+            self.judge(record, &before, hash, findings);
+        } else if record.prev != hash {
+            findings.accuse(
+                Flaw::Changed,
+                record,
+                "it is not linked to the record before it",
+            );
+        }
+        let head = Followed {
+            next_seq: record.seq.saturating_add(1),
+            hash: record.hash,
+            gaps: gaps.unwrap_or_default(),
+            era: self.era,
+            offset: record.offset,
+            suspect,
+        };
+        self.heads.insert(record.stream.clone(), head);
+    }
+
+    fn gap(&mut self, record: &Stored, from: u64, after: Offset) {
+        self.gaps.push(Gap {
+            stream: record.stream.clone(),
+            from,
+            to: record.seq,
+            after,
+            before: record.offset,
+            found: false,
+        });
+    }
+
+    /// A record says what the one before it was: that clears it, or names it.
+    fn judge(&mut self, record: &Stored, before: &Followed, hash: Hash, findings: &mut Findings) {
+        let offset = before.offset;
+        if record.prev != hash {
+            let what = "its content is not what the next record of its stream was linked to";
+            let violation = Violation::of(Flaw::Changed, what).at(offset);
+            findings.add(violation.in_stream(record.stream.clone(), record.seq.saturating_sub(1)));
+        }
+        for batch in &mut self.suspects {
+            batch.records.remove(&offset);
+        }
+    }
+
+    /// How far the journal says that a stream goes: a record that its stream ends with as it says
+    /// is not the one that was changed.
+    pub(super) fn meet(&mut self, head: &StreamHead) {
+        let Some(followed) = self.heads.get(&head.stream) else {
+            return;
+        };
+        if (followed.next_seq, followed.hash) == (head.next_seq, head.hash) {
+            let offset = followed.offset;
+            for batch in &mut self.suspects {
+                // The last one left is named, whatever the journal says of it.
+                if batch.records.len() > 1 {
+                    batch.records.remove(&offset);
+                }
+            }
+        }
+    }
+
+    fn came_late(&mut self, record: &Stored, findings: &mut Findings) {
+        let fits = |gap: &&mut Gap| {
+            gap.stream == record.stream && (gap.from..gap.to).contains(&record.seq)
+        };
+        let what = match self.gaps.iter_mut().find(fits) {
+            Some(gap) => {
+                gap.found = true;
+                "it stands after records that were written later"
+            }
+            None => "its place in the stream is taken already",
+        };
+        findings.accuse(Flaw::Reordered, record, what);
+    }
+
+    /// Names what never came, once all records are known.
+    pub(super) fn name_gaps(&mut self, findings: &mut Findings) {
+        for gap in std::mem::take(&mut self.gaps) {
+            if !gap.found {
+                name_gap(&gap, findings);
+            }
+        }
+    }
+
+    /// Names the batches for which nobody else could be named.
+    pub(super) fn name_batches(&mut self, findings: &mut Findings) {
+        for batch in std::mem::take(&mut self.suspects) {
+            if !findings.is_accused(batch.first, batch.last) {
+                name_batch(batch, findings);
+            }
+        }
+    }
+}
+
+fn name_gap(gap: &Gap, findings: &mut Findings) {
+    if findings.is_named(&gap.stream, gap.from) {
+        return;
+    }
+    let single = gap.to.saturating_sub(gap.from) == 1;
+    let nameless = findings.nameless(gap.after, gap.before);
+    let what = match gap.to.saturating_sub(1) {
+        last if single => format!("it is missing (#{last})"),
+        last => format!("#{} to #{last} are missing", gap.from),
+    };
+    let missing = Violation::of(Flaw::Missing, what).in_stream(gap.stream.clone(), gap.from);
+    findings.add(match nameless.filter(|_| single) {
+        Some(offset) => missing.at(offset),
+        None => missing,
+    });
+}
+
+fn name_batch(batch: Suspects, findings: &mut Findings) {
+    let Suspects {
+        first,
+        last,
+        mut records,
+    } = batch;
+    let single = records.len() == 1;
+    if let Some((offset, (stream, seq))) = records.drain().next().filter(|_| single) {
+        let what = "its content is not what its batch was linked to";
+        findings.add(
+            Violation::of(Flaw::Changed, what)
+                .in_stream(stream, seq)
+                .at(offset),
+        );
+        return;
+    }
+    let what = format!("one of the records at the offsets {first} to {last} was changed");
+    findings.add(Violation::of(Flaw::Changed, what).at(first));
+}
+
+/// The sequence and the link that a stream's next record goes on from.
+fn end_of(state: &StreamState) -> (u64, Hash) {
+    match state {
+        StreamState::Entity(_, folded) => (folded.next_seq, folded.hash),
+        StreamState::Run(_, folded) => (folded.next_seq, folded.hash),
+        StreamState::Journal { next_seq, hash } => (*next_seq, *hash),
+    }
+}
+
+fn accuse(stream: &StreamId, next_seq: u64, as_of: Offset, findings: &mut Findings) {
+    let what = format!("the base as of offset {as_of} goes on from another record than this one");
+    let found = Violation::of(Flaw::Changed, what);
+    findings.add_beside(found.in_stream(stream.clone(), next_seq.saturating_sub(1)));
+}

@@ -1,0 +1,51 @@
+//! Bases: now and then the states of everything go into the journal itself, so that a look into
+//! the past and a start without an index fold few events.
+//!
+//! A base is written beside the loop; the event that commits to it is recorded once it is durable.
+
+use super::{control::Control, recorder::Cause};
+use crate::{
+    journal::Offset,
+    model::{EventKind, Hash, StreamId, Text},
+};
+
+/// A base that is durable.
+pub(super) struct BaseWritten {
+    as_of: Offset,
+    hash: Hash,
+}
+
+impl Control {
+    /// Has a base written where the journal has outgrown its newest one. To be called when the
+    /// states and the journal agree.
+    pub(super) fn keep_bases(&mut self) {
+        if !self.bases.is_empty() || !self.parts.journal.base_is_due() {
+            return;
+        }
+        let (journal, states) = (self.parts.journal.clone(), self.recorder.world.states());
+        let as_of = states.as_of;
+        self.bases.spawn(async move {
+            match journal.write_base(states).await {
+                Ok(hash) => hash.map(|hash| BaseWritten { as_of, hash }),
+                Err(error) => {
+                    tracing::warn!(%error, "no base was written");
+                    None
+                }
+            }
+        });
+    }
+
+    /// What an event commits to is believed; a base without one is of use for starting alone.
+    pub(super) fn base_written(&mut self, base: Option<BaseWritten>) {
+        let Some(BaseWritten { as_of, hash }) = base else {
+            return;
+        };
+        let kind = EventKind::BaseWritten {
+            as_of,
+            hash,
+            signature: Text::default(),
+        };
+        self.recorder
+            .record(StreamId::Journal, kind, &Cause::engine());
+    }
+}

@@ -1,0 +1,48 @@
+//! What a journal came to at a moment of its past.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::world::{Unreadable, World};
+use crate::{
+    journal::{Journal, JournalError, Offset, States},
+    model::{EntityId, EntityState, RunId, RunState},
+};
+
+/// Every entity and run as of an offset. Nothing can be done to them.
+#[derive(Debug)]
+pub struct Past(World);
+
+impl Past {
+    /// Folds what the journal held before `offset`, from the nearest base on.
+    ///
+    /// Cancel safety: nothing is changed.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or events that would have to be folded are damaged.
+    pub async fn load(journal: &dyn Journal, offset: Offset) -> Result<Self, JournalError> {
+        World::as_of(journal, offset).await.map(Self)
+    }
+
+    /// Every entity there was.
+    pub fn entities(&self) -> BTreeMap<EntityId, Arc<EntityState>> {
+        let entities = self.0.entities.iter();
+        entities
+            .map(|(id, folded)| (id.clone(), folded.state.clone()))
+            .collect()
+    }
+
+    /// A run, where its state was kept.
+    pub fn run(&self, id: RunId) -> Option<Arc<RunState>> {
+        self.0.run(id).cloned()
+    }
+
+    /// The entities whose events cannot be understood.
+    pub fn unreadable(&self) -> &BTreeMap<EntityId, Unreadable> {
+        &self.0.unreadable
+    }
+
+    /// All of it, as a base holds it.
+    pub fn states(&self) -> States {
+        self.0.states()
+    }
+}

@@ -1,0 +1,239 @@
+//! What the events of a journal come to, as states say it, to be held against them.
+//!
+//! It is derived from records alone: whoever keeps states in another way is judged by it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use crate::{
+    journal::{BatchLink, Folded, JournalError, Offset, Record, States, Stored, StreamState},
+    model::{EntityId, EntityState, Event, EventKind, Hash, RunId, RunState, StreamId, Timestamp},
+};
+
+/// Every stream as far as it was folded.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fold {
+    entities: BTreeMap<EntityId, Folded<EntityState>>,
+    runs: BTreeMap<RunId, Folded<RunState>>,
+    own: Option<(u64, Hash)>,
+    /// Streams with an event that cannot be decoded, or that cannot follow: what they come to is
+    /// not known.
+    unreadable: BTreeSet<StreamId>,
+}
+
+/// What is known of a stream before its next record.
+struct Place {
+    next_seq: u64,
+    first: Offset,
+    created: Timestamp,
+}
+
+impl Place {
+    fn of<T>(folded: Option<&Folded<T>>, record: &Record) -> Self {
+        Self {
+            next_seq: folded.map_or(0, |folded| folded.next_seq),
+            first: folded.map_or(record.offset, |folded| folded.first),
+            created: folded.map_or(record.event.at, |folded| folded.created),
+        }
+    }
+
+    fn after<T>(self, state: Arc<T>, record: &Record, changed: Timestamp) -> Folded<T> {
+        Folded {
+            state,
+            next_seq: self.next_seq.saturating_add(1),
+            hash: record.hash,
+            first: self.first,
+            created: self.created,
+            changed,
+        }
+    }
+}
+
+impl Fold {
+    /// One that goes on from states.
+    pub(crate) fn of(states: &States) -> Self {
+        let mut fold = Self::default();
+        for state in states.streams.clone() {
+            match state {
+                StreamState::Entity(id, folded) => drop(fold.entities.insert(id, folded)),
+                StreamState::Run(id, folded) => drop(fold.runs.insert(id, folded)),
+                StreamState::Journal { next_seq, hash } => fold.own = Some((next_seq, hash)),
+            }
+        }
+        fold
+    }
+
+    /// Takes in the next record of a stream. One that cannot be decoded or cannot follow makes its
+    /// own stream unreadable.
+    ///
+    /// # Errors
+    /// For a record that a newer version wrote.
+    pub(crate) fn take(&mut self, stored: &Stored) -> Result<(), JournalError> {
+        let taken = match stored.record() {
+            Ok(record) => self.apply(&record),
+            Err(JournalError::Damaged { .. }) => None,
+            Err(other) => return Err(other),
+        };
+        if taken.is_none() {
+            self.unreadable.insert(stored.stream.clone());
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, record: &Record) -> Option<()> {
+        match &record.stream {
+            StreamId::Entity(id) => {
+                let folded = entity_after(self.entities.get(id), record)?;
+                self.entities.insert(id.clone(), folded);
+            }
+            StreamId::Run(id) => {
+                let folded = run_after(self.runs.get(id), record)?;
+                self.runs.insert(*id, folded);
+            }
+            StreamId::Journal => self.own = Some((record.seq.saturating_add(1), record.hash)),
+        }
+        Some(())
+    }
+
+    /// Everything as states, as of an offset.
+    #[cfg(test)]
+    pub(crate) fn states(&self, as_of: Offset, link: Option<BatchLink>) -> States {
+        let entities = self.entities.iter();
+        let entities = entities.map(|(id, f)| StreamState::Entity(id.clone(), f.clone()));
+        let runs = self.runs.iter();
+        let runs = runs.map(|(id, f)| StreamState::Run(*id, f.clone()));
+        let own = self
+            .own
+            .map(|(next_seq, hash)| StreamState::Journal { next_seq, hash });
+        let readable = |state: &StreamState| !self.unreadable.contains(&state.stream());
+        let streams = entities.chain(runs).chain(own).filter(readable).collect();
+        States {
+            as_of,
+            link,
+            streams,
+        }
+    }
+
+    /// What states say otherwise, stream by stream. Runs that are over may be left out of them.
+    pub(crate) fn differences(&self, states: &States) -> Vec<(StreamId, String)> {
+        let mut found = Vec::new();
+        let mut named = HashSet::new();
+        for state in &states.streams {
+            let stream = state.stream();
+            if !self.unreadable.contains(&stream)
+                && let Some(what) = self.difference(state)
+            {
+                found.push((stream.clone(), what));
+            }
+            named.insert(stream);
+        }
+        let absent = self.wanted().filter(|stream| !named.contains(stream));
+        found.extend(absent.map(|stream| (stream, "it is not there".to_owned())));
+        found
+    }
+
+    /// The streams that have to be among states.
+    fn wanted(&self) -> impl Iterator<Item = StreamId> {
+        let entities = self.entities.keys().cloned().map(StreamId::Entity);
+        let runs = self
+            .runs
+            .iter()
+            .filter(|(_, run)| run.state.result().is_none());
+        let runs = runs.map(|(id, _)| StreamId::Run(*id));
+        let own = self.own.map(|_| StreamId::Journal);
+        let all = entities.chain(runs).chain(own);
+        all.filter(|stream| !self.unreadable.contains(stream))
+    }
+
+    fn difference(&self, state: &StreamState) -> Option<String> {
+        let what = match state {
+            StreamState::Entity(id, found) => match self.entities.get(id) {
+                None => UNKNOWN.to_owned(),
+                Some(own) => differs(&self.left(own, &found.state), found)?,
+            },
+            StreamState::Run(id, found) => match self.runs.get(id) {
+                None => UNKNOWN.to_owned(),
+                Some(own) => differs(own, found)?,
+            },
+            StreamState::Journal { next_seq, hash } => {
+                if self.own.unwrap_or_default() == (*next_seq, *hash) {
+                    return None;
+                }
+                "it ends elsewhere".to_owned()
+            }
+        };
+        Some(what)
+    }
+
+    /// The entity without the runs that are over and that `found` has forgotten.
+    fn left(&self, own: &Folded<EntityState>, found: &EntityState) -> Folded<EntityState> {
+        let mut own = own.clone();
+        if own.state.runs != found.runs {
+            let named: HashSet<_> = found.runs.iter().copied().collect();
+            let over = |run: &RunId| {
+                let run = self.runs.get(run);
+                run.is_none_or(|run| run.state.result().is_some())
+            };
+            let state = Arc::make_mut(&mut own.state);
+            state.runs.retain(|run| named.contains(run) || !over(run));
+        }
+        own
+    }
+}
+
+const UNKNOWN: &str = "no event tells of it";
+
+/// An entity with its next event; none where that cannot follow.
+fn entity_after(
+    folded: Option<&Folded<EntityState>>,
+    record: &Record,
+) -> Option<Folded<EntityState>> {
+    let place = Place::of(folded, record);
+    let mut state = folded.map_or_else(Arc::default, |folded| folded.state.clone());
+    let changed = folded.map_or(record.event.at, |folded| folded.changed);
+    let changed = if is_other_state(&state, &record.event) {
+        record.event.at
+    } else {
+        changed
+    };
+    Arc::make_mut(&mut state).apply(&record.event).ok()?;
+    (record.seq == place.next_seq).then(|| place.after(state, record, changed))
+}
+
+/// Whether the entity's state gets another name.
+fn is_other_state(before: &EntityState, event: &Event) -> bool {
+    match &event.kind {
+        EventKind::StateChanged { state, .. } => {
+            before.state.as_ref().map(|(name, _)| name) != Some(state)
+        }
+        _ => false,
+    }
+}
+
+/// A run with its next event; none where that cannot follow.
+fn run_after(folded: Option<&Folded<RunState>>, record: &Record) -> Option<Folded<RunState>> {
+    let place = Place::of(folded, record);
+    let mut state = folded.map_or_else(Arc::default, |folded| folded.state.clone());
+    Arc::make_mut(&mut state).apply(&record.event).ok()?;
+    (record.seq == place.next_seq).then(|| place.after(state, record, record.event.at))
+}
+
+/// What of it is not what its events say.
+fn differs<T: PartialEq>(own: &Folded<T>, found: &Folded<T>) -> Option<String> {
+    let parts = [
+        ("its state", own.state == found.state),
+        ("how many events it has", own.next_seq == found.next_seq),
+        ("its newest link", own.hash == found.hash),
+        ("its first event", own.first == found.first),
+        ("when it began", own.created == found.created),
+        ("when it changed", own.changed == found.changed),
+    ];
+    let wrong: Vec<_> = parts
+        .iter()
+        .filter(|(_, same)| !same)
+        .map(|(what, _)| *what)
+        .collect();
+    (!wrong.is_empty()).then(|| format!("it differs in {}", wrong.join(", ")))
+}

@@ -1,0 +1,203 @@
+//! One compressed segment.
+//!
+//! ```text
+//! blocks of 128 KiB, each compressed by itself (zlib)
+//! for each block: its end in the file (8 bytes), CRC32C of its content (4)
+//! number of blocks (4), length of the segment (8), CRC32C of the index (4), magic (8)
+//! ```
+//!
+//! Numbers are big-endian.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
+
+use crate::journal::{
+    JournalError,
+    log::{Disk, DiskFile, Source},
+};
+
+/// The bytes of a segment that go into one block.
+const BLOCK: usize = 128 << 10;
+const MAGIC: [u8; 8] = *b"VsLogArc";
+const FOOTER: usize = 24;
+const ENTRY: usize = 12;
+
+/// Where a block lies, and what it holds.
+#[derive(Clone, Copy)]
+struct Block {
+    begin: u64,
+    end: u64,
+    crc: u32,
+}
+
+/// A compressed segment, read in any order.
+pub(in crate::journal) struct Packed {
+    name: String,
+    file: Arc<dyn DiskFile>,
+    blocks: Vec<Block>,
+    len: u64,
+    /// The block that was read last.
+    recent: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
+}
+
+/// Writes `bytes` compressed to the beginning of an empty file.
+pub(super) fn write(file: &dyn DiskFile, bytes: &[u8]) -> io::Result<()> {
+    let (mut out, mut index) = (Vec::new(), Vec::new());
+    for block in bytes.chunks(BLOCK) {
+        let mut encoder = ZlibEncoder::new(out, Compression::default());
+        encoder.write_all(block)?;
+        out = encoder.finish()?;
+        index.extend_from_slice(&(out.len() as u64).to_be_bytes());
+        index.extend_from_slice(&crc32c::crc32c(block).to_be_bytes());
+    }
+    let count = u32::try_from(bytes.chunks(BLOCK).len()).map_err(io::Error::other)?;
+    let crc = crc32c::crc32c(&index);
+    out.extend_from_slice(&index);
+    out.extend_from_slice(&count.to_be_bytes());
+    out.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+    out.extend_from_slice(&crc.to_be_bytes());
+    out.extend_from_slice(&MAGIC);
+    file.write_at(&out, 0)
+}
+
+impl Packed {
+    /// Opens a compressed segment.
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] where its index is not what was written.
+    pub(in crate::journal) fn open(disk: &dyn Disk, name: &str) -> Result<Self, JournalError> {
+        let file = disk.open(name, false);
+        let storage = |e: io::Error| JournalError::Storage(format!("{name}: {e}"));
+        let file = file.map_err(storage)?;
+        let found = index(&*file).map_err(storage)?;
+        let (blocks, len) = found.ok_or_else(|| JournalError::Damaged {
+            place: name.to_owned(),
+            why: "it does not end as an archived segment does".to_owned(),
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            file,
+            blocks,
+            len,
+            recent: Mutex::default(),
+        })
+    }
+
+    /// The length of the segment in it, in bytes.
+    pub(in crate::journal) fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn block(&self, number: usize) -> io::Result<Arc<Vec<u8>>> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bytes)) = recent.as_ref().filter(|(at, _)| *at == number) {
+            return Ok(bytes.clone());
+        }
+        let bytes = Arc::new(self.unpack(number)?);
+        *recent = Some((number, bytes.clone()));
+        Ok(bytes)
+    }
+
+    fn unpack(&self, number: usize) -> io::Result<Vec<u8>> {
+        let block = self
+            .blocks
+            .get(number)
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let len = block.end.saturating_sub(block.begin);
+        let mut packed = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+        let read = self.file.read_at(&mut packed, block.begin)?;
+        packed.truncate(read);
+        let mut bytes = Vec::with_capacity(BLOCK);
+        // A block never unpacks to more than it was made of.
+        let most = (BLOCK as u64).saturating_add(1);
+        ZlibDecoder::new(packed.as_slice())
+            .take(most)
+            .read_to_end(&mut bytes)?;
+        if bytes.len() > BLOCK || crc32c::crc32c(&bytes) != block.crc {
+            let why = format!("block {number} of {} is not what was written", self.name);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        Ok(bytes)
+    }
+}
+
+/// The blocks and the length of the segment; none where the file does not end as it should.
+fn index(file: &dyn DiskFile) -> io::Result<Option<(Vec<Block>, u64)>> {
+    let size = file.size()?;
+    let Some(at) = size.checked_sub(FOOTER as u64) else {
+        return Ok(None);
+    };
+    let mut footer = [0; FOOTER];
+    if file.read_at(&mut footer, at)? != FOOTER {
+        return Ok(None);
+    }
+    let Some((count, len, crc)) = footer_of(&footer) else {
+        return Ok(None);
+    };
+    let bytes = u64::from(count).saturating_mul(ENTRY as u64);
+    let Some(begin) = at.checked_sub(bytes) else {
+        return Ok(None);
+    };
+    let mut index = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
+    let read = file.read_at(&mut index, begin)?;
+    if read != index.len() || crc32c::crc32c(&index) != crc {
+        return Ok(None);
+    }
+    Ok(Some((blocks_of(&index), len)))
+}
+
+fn footer_of(footer: &[u8; FOOTER]) -> Option<(u32, u64, u32)> {
+    let (count, rest) = footer.split_first_chunk::<4>()?;
+    let (len, rest) = rest.split_first_chunk::<8>()?;
+    let (crc, rest) = rest.split_first_chunk::<4>()?;
+    (rest == MAGIC).then_some((
+        u32::from_be_bytes(*count),
+        u64::from_be_bytes(*len),
+        u32::from_be_bytes(*crc),
+    ))
+}
+
+fn blocks_of(index: &[u8]) -> Vec<Block> {
+    let (mut begin, mut blocks) = (0, Vec::new());
+    for entry in index.chunks_exact(ENTRY) {
+        let Some((end, rest)) = entry.split_first_chunk::<8>() else {
+            break;
+        };
+        let crc = rest.first_chunk::<4>().copied().unwrap_or_default();
+        let end = u64::from_be_bytes(*end);
+        let crc = u32::from_be_bytes(crc);
+        blocks.push(Block { begin, end, crc });
+        begin = end;
+    }
+    blocks
+}
+
+impl Source for Packed {
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        let (mut done, size) = (0, buffer.len());
+        while done < size {
+            let from = at.saturating_add(done as u64);
+            if from >= self.len {
+                break;
+            }
+            let number = usize::try_from(from / BLOCK as u64).map_err(io::Error::other)?;
+            let skip = usize::try_from(from % BLOCK as u64).map_err(io::Error::other)?;
+            let block = self.block(number)?;
+            let piece = block.get(skip..).unwrap_or_default();
+            let rest = buffer.get_mut(done..).unwrap_or_default();
+            let len = piece.len().min(rest.len());
+            if len == 0 {
+                break;
+            }
+            rest.iter_mut()
+                .zip(piece)
+                .for_each(|(to, from)| *to = *from);
+            done = done.saturating_add(len);
+        }
+        Ok(done)
+    }
+}

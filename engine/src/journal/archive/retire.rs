@@ -1,0 +1,53 @@
+//! Moves a full segment from the log into the archive.
+
+use std::{io, sync::Arc};
+
+use super::{
+    FOLDER,
+    packed::{Packed, write},
+};
+use crate::journal::{
+    JournalError,
+    log::{self, DiskFile, Segment, Shared, Source as _},
+};
+
+/// What is written before it has its name.
+const PART: &str = "archive.part";
+
+/// Compresses a full segment into the archive and removes it from the log. Blocks.
+///
+/// A kill leaves the segment in the log, in both places, or in the archive.
+///
+/// # Errors
+/// When the archive cannot be written, or does not read back as what was written; the log is as
+/// it was then.
+pub(in crate::journal) fn retire(shared: &Shared, segment: &Segment) -> Result<(), JournalError> {
+    let bytes = shared.content(segment)?;
+    let name = format!("{FOLDER}/{}", segment.file_name());
+    let failed = |e: io::Error| JournalError::Storage(format!("{name}: {e}"));
+    let disk = shared.disk();
+    disk.make_folder(FOLDER).map_err(failed)?;
+    disk.remove(PART).map_err(failed)?;
+    let file: Arc<dyn DiskFile> = disk.create(PART).map_err(failed)?;
+    write(&*file, &bytes).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    drop(file);
+    let packed = Packed::open(disk, PART)?;
+    let mut back = vec![0; bytes.len()];
+    let read = packed.read_at(&mut back, 0).map_err(failed)?;
+    if read != bytes.len() || back != bytes || packed.len() != bytes.len() as u64 {
+        let why = "it does not read back as what was written".to_owned();
+        return Err(JournalError::Storage(format!("{name}: {why}")));
+    }
+    disk.rename(PART, &name).map_err(failed)?;
+    disk.sync_folder(FOLDER).map_err(failed)?;
+    disk.sync_folder("").map_err(failed)?;
+    let packed = Packed::open(disk, &name)?;
+    log::moved(
+        shared,
+        segment,
+        name.clone(),
+        Arc::new(packed),
+        bytes.len() as u64,
+    )
+}

@@ -1,0 +1,448 @@
+//! The journal on a local disk: the log, its archive, and the index made of them.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use tokio::sync::RwLock;
+
+use super::{
+    Append, BatchLink, ChainedJournal, Entry, Journal, JournalError, Missing, Offset, Record,
+    States, StatesUpdate, Stored, StreamHead, archive,
+    index::{Facts, Index},
+    log::{self, Damage, Disk, LocalDisk, Mode, Reader, Reply, Request, Writer},
+    stage::Draft,
+    states::base_hash,
+};
+use crate::{
+    blocking::blocking,
+    group_commit::GroupWriter,
+    model::{Hash, StreamId, Timestamp},
+    permit::Permit,
+};
+
+/// The index's folder, below the state directory.
+pub(crate) const INDEX: &str = "index";
+/// The log since the newest base has at least so many bytes before another is due.
+const BASE_LEAST: u64 = 4 << 20;
+
+/// A journal in a state directory. One thread writes for all callers and syncs once for everything
+/// that waits; readers see only what is durable.
+///
+/// A state directory is opened by one process at a time: [`crate::state_dir`] sees to that.
+///
+/// After the first write or sync that fails every call answers [`JournalError::Storage`]: what was
+/// being written is then unknown until the journal is opened again. [`DiskJournal::failed`] tells
+/// the process to end.
+///
+/// Dropping it finishes what waits to be written and closes the files, which may block for as long
+/// as a sync takes; [`DiskJournal::close`] does the same without blocking the runtime.
+pub struct DiskJournal {
+    reader: RwLock<Option<Reader>>,
+    writer: Option<GroupWriter<Writer>>,
+    index: Option<Index>,
+    /// What the index held when it was opened, until somebody asks for it.
+    found: Mutex<Option<States>>,
+    index_was_found: bool,
+    permit: Permit,
+}
+
+/// What a compaction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Archived {
+    /// How many segments went from the log into the archive.
+    pub segments: u64,
+    /// How many events are in them.
+    pub events: u64,
+}
+
+impl DiskJournal {
+    /// Opens the journal in the folder `dir`, to be appended to, or makes it. `journal` is its
+    /// identity.
+    ///
+    /// # Errors
+    /// [`JournalError::Storage`] when the folder cannot be read or written,
+    /// [`JournalError::Newer`] for a later format, [`JournalError::Damaged`] when something that
+    /// was acknowledged is not there; nothing was changed then.
+    pub async fn open(dir: impl AsRef<Path>, journal: &str) -> Result<Self, JournalError> {
+        Self::open_permitted(dir.as_ref(), journal, Mode::Make, Permit::always()).await
+    }
+
+    /// Opens it to be read: nothing is written, and what is damaged is named when it is met.
+    ///
+    /// # Errors
+    /// As for [`DiskJournal::open`], but for damage.
+    pub async fn open_to_read(dir: impl AsRef<Path>, journal: &str) -> Result<Self, JournalError> {
+        Self::open_permitted(dir.as_ref(), journal, Mode::Read, Permit::always()).await
+    }
+
+    /// Makes the log of a new journal. Blocks.
+    pub(crate) fn make(dir: &Path, journal: &str) -> Result<(), JournalError> {
+        Self::start(LocalDisk::new(dir), journal, Mode::Make, Permit::always()).map(drop)
+    }
+
+    /// Opens it; before it writes it asks for the permit.
+    pub(crate) async fn open_permitted(
+        dir: &Path,
+        journal: &str,
+        mode: Mode,
+        permit: Permit,
+    ) -> Result<Self, JournalError> {
+        let (dir, journal) = (dir.to_owned(), journal.to_owned());
+        blocking(move || {
+            if mode == Mode::Make {
+                let made = crate::files::create_dir(&dir);
+                made.map_err(|e| JournalError::Storage(format!("{}: {e}", dir.display())))?;
+            }
+            let disk = LocalDisk::new(&dir);
+            let mut journal = Self::start(disk, &journal, mode, permit.clone())?;
+            journal.open_index(&dir.join(INDEX), mode, permit);
+            Ok(journal)
+        })
+        .await
+    }
+
+    /// The log alone, without an index.
+    pub(crate) fn start(
+        disk: Arc<dyn Disk>,
+        journal: &str,
+        mode: Mode,
+        permit: Permit,
+    ) -> Result<Self, JournalError> {
+        let opened = log::open(disk, journal, mode, permit.clone())?;
+        let writer = opened
+            .writer
+            .map(|writer| GroupWriter::start("journal-writer", |_| Ok(writer)));
+        Ok(Self {
+            reader: RwLock::new(Some(Reader::new(opened.shared))),
+            writer: writer.transpose()?,
+            index: None,
+            found: Mutex::default(),
+            index_was_found: false,
+            permit,
+        })
+    }
+
+    /// Without an index the states are folded: it never keeps a journal from being opened.
+    fn open_index(&mut self, dir: &Path, mode: Mode, permit: Permit) {
+        let Some(facts) = self.facts() else { return };
+        let (found, unusable) = if mode == Mode::Read {
+            match Index::read(dir, facts) {
+                Ok(states) => (Some(states), None),
+                Err(unusable) => (None, Some(unusable)),
+            }
+        } else {
+            let opened = Index::open(dir, facts, permit);
+            self.index = Some(opened.index);
+            (opened.states, opened.rebuilt)
+        };
+        if let Some(why) = unusable {
+            tracing::warn!("the index is made again from the log: {why}");
+        }
+        self.index_was_found = found.is_some();
+        *self.found.get_mut().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    fn facts(&self) -> Option<Facts> {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let reader = self.reader.try_read().ok()?.clone()?;
+        Some(Facts {
+            boot_id: boot_id.trim().to_owned(),
+            link_before: Box::new(move |offset| reader.link_before(offset)),
+        })
+    }
+
+    /// Waits until the disk fails; for ever where it does not. Cancel safe.
+    pub async fn failed(&self) -> JournalError {
+        match &self.writer {
+            Some(writer) => writer.failed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// From now on a write for which there is no room fails, where it would wait for it. For whoever
+    /// is about to close: what waits for such a write could never end.
+    pub fn wait_no_more(&self) {
+        self.permit.close();
+    }
+
+    /// Finishes what waits to be written and closes the files. Calls that come later answer
+    /// [`JournalError::Closed`].
+    ///
+    /// Cancel safety: dropping the future leaves the closing to the journal's drop.
+    pub async fn close(&self) {
+        self.permit.close();
+        if let Some(writer) = &self.writer {
+            writer.close().await;
+        }
+        if let Some(index) = &self.index {
+            index.close().await;
+        }
+        drop(self.reader.write().await.take());
+    }
+
+    /// What is damaged and not repaired, in order.
+    ///
+    /// # Errors
+    /// [`JournalError::Closed`].
+    pub async fn damage(&self) -> Result<Vec<Damage>, JournalError> {
+        self.with_reader(|reader| Ok(reader.damage())).await
+    }
+
+    /// Compresses every segment whose newest event is older than `before` into the archive; one
+    /// that is appended to is made full before. Appending and reading go on meanwhile.
+    ///
+    /// Cancel safety: as a kill; each segment is in the log or in the archive.
+    ///
+    /// # Errors
+    /// When the archive cannot be written.
+    pub async fn archive(&self, before: Timestamp) -> Result<Archived, JournalError> {
+        if self
+            .with_reader(move |reader| reader.newest_is_older_than(before))
+            .await?
+        {
+            self.write(Request::Roll).await?;
+        }
+        self.beside(move |reader| {
+            let mut done = Archived::default();
+            for segment in reader.older_than(before)? {
+                archive::retire(reader.shared(), &segment)?;
+                done.segments = done.segments.saturating_add(1);
+                done.events = done.events.saturating_add(reader.events_of(&segment));
+            }
+            Ok(done)
+        })
+        .await
+    }
+
+    /// What [`DiskJournal::archive`] would do.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn to_archive(&self, before: Timestamp) -> Result<Archived, JournalError> {
+        self.with_reader(move |reader| {
+            let segments = reader.older_than(before)?;
+            let events = segments.iter().map(|segment| reader.events_of(segment));
+            let mut found = Archived {
+                segments: segments.len() as u64,
+                events: events.sum(),
+            };
+            if reader.newest_is_older_than(before)? {
+                found.segments = found.segments.saturating_add(1);
+                found.events = found.events.saturating_add(reader.newest_events());
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Reads off the runtime.
+    async fn with_reader<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        if let Some(writer) = &self.writer {
+            writer.check()?;
+        }
+        let reader = self
+            .reader
+            .read()
+            .await
+            .clone()
+            .ok_or(JournalError::Closed)?;
+        let answer = blocking(move || read(&reader)).await;
+        // A disk that fails for a reader has failed for the writer, too.
+        if let (Some(writer), Err(error @ JournalError::Storage(_))) = (&self.writer, &answer) {
+            writer.fail(error);
+        }
+        answer
+    }
+
+    /// The same for work beside reading and writing, whose failure concerns nobody else.
+    async fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Reader) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let reader = self
+            .reader
+            .read()
+            .await
+            .clone()
+            .ok_or(JournalError::Closed)?;
+        blocking(move || work(&reader)).await
+    }
+
+    async fn write(&self, request: Request) -> Result<Reply, JournalError> {
+        let writer = self
+            .writer
+            .as_ref()
+            .ok_or_else(|| JournalError::Storage("the journal was opened to be read".to_owned()))?;
+        writer.write(request).await
+    }
+}
+
+impl Drop for DiskJournal {
+    fn drop(&mut self) {
+        self.permit.close();
+    }
+}
+
+fn unexpected() -> JournalError {
+    JournalError::Storage("the writer answered another request".to_owned())
+}
+
+#[async_trait]
+impl Journal for DiskJournal {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
+        match self.write(Request::Append(Draft::all(batch)?)).await? {
+            Reply::Appended(records) => Ok(records),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn read(
+        &self,
+        stream: &StreamId,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        let stream = stream.clone();
+        self.with_reader(move |reader| reader.read(&stream, from_seq, limit))
+            .await
+    }
+
+    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
+        let read = move |reader: &Reader| {
+            let page = reader.read_stored(from, limit)?;
+            page.iter().map(Stored::record).collect()
+        };
+        self.with_reader(read).await
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
+        self.with_reader(|reader| Ok(reader.streams())).await
+    }
+
+    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        let read = move |reader: &Reader| {
+            let page = reader.read_stored(from, limit)?;
+            page.iter().map(Entry::of).collect()
+        };
+        self.with_reader(read).await
+    }
+
+    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
+        if at.is_none() {
+            let found = self
+                .found
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(found) = found {
+                return Ok(found);
+            }
+        }
+        self.with_reader(move |reader| reader.base(at.unwrap_or(Offset::MAX)))
+            .await
+    }
+
+    fn publish(&self, update: StatesUpdate) {
+        let reader = self.reader.try_read();
+        let Some(reader) = reader.ok().and_then(|reader| reader.clone()) else {
+            return;
+        };
+        if let Some(index) = &self.index {
+            // Without it the index is not believed when it is opened again.
+            let link = reader.link_before(update.as_of).flatten();
+            index.publish(StatesUpdate { link, ..update });
+        }
+    }
+
+    fn wants_all_states(&self) -> bool {
+        self.index.is_some() && !self.index_was_found
+    }
+
+    fn base_is_due(&self) -> bool {
+        let reader = self.reader.try_read();
+        reader.is_ok_and(|reader| {
+            reader
+                .as_ref()
+                .is_some_and(|reader| reader.outgrew_base(BASE_LEAST))
+        })
+    }
+
+    async fn write_base(&self, mut states: States) -> Result<Option<Hash>, JournalError> {
+        let as_of = states.as_of;
+        let link = self
+            .with_reader(move |reader| Ok(reader.link_before(as_of)))
+            .await?;
+        // Batches of others may have been written together with the one that ends there.
+        let Some(link) = link else { return Ok(None) };
+        states.link = link;
+        let (hash, parts) =
+            blocking(move || Ok((base_hash(&states)?, log::base::parts(&states)?))).await?;
+        let total = parts.iter().map(|(_, bytes)| bytes.len()).sum();
+        for (part, bytes) in parts {
+            match self.write(Request::Base { part, bytes, total }).await? {
+                Reply::Part(true) => {}
+                Reply::Part(false) => return Ok(None),
+                _ => return Err(unexpected()),
+            }
+        }
+        Ok(Some(hash))
+    }
+
+    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
+        self.with_reader(|reader| Ok(reader.missing())).await
+    }
+}
+
+#[async_trait]
+impl ChainedJournal for DiskJournal {
+    async fn read_stored(&self, from: Offset, limit: usize) -> Result<Vec<Stored>, JournalError> {
+        self.with_reader(move |reader| reader.read_stored(from, limit))
+            .await
+    }
+
+    async fn read_links(&self, from: Offset, limit: usize) -> Result<Vec<BatchLink>, JournalError> {
+        self.with_reader(move |reader| reader.read_links(from, limit))
+            .await
+    }
+
+    async fn head(&self) -> Result<Option<BatchLink>, JournalError> {
+        self.with_reader(|reader| Ok(reader.head())).await
+    }
+
+    async fn restore(&self, batch: Vec<Vec<u8>>) -> Result<Option<BatchLink>, JournalError> {
+        let request = batch
+            .into_iter()
+            .map(Stored::parse)
+            .collect::<Result<_, _>>()?;
+        match self.write(Request::Restore(request)).await? {
+            Reply::Restored(link) => Ok(link),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn restore_missing(
+        &self,
+        missing: Missing,
+        link: Hash,
+        heads: Vec<StreamHead>,
+    ) -> Result<(), JournalError> {
+        self.write(Request::Gap {
+            missing,
+            link,
+            heads,
+        })
+        .await
+        .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! The journal on a disk as its users see it.
+
+use futures::future::{join_all, poll_immediate};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::{
+    journal::log::sim::SimDisk,
+    model::{Actor, Event, EventKind, RunId, Text},
+};
+
+const ID: &str = "01JXAMPLE0000000000000000";
+
+fn stream(number: u64) -> StreamId {
+    StreamId::Run(RunId(ulid::Ulid::from_parts(number, 1)))
+}
+
+fn append(stream: &StreamId, expected_seq: u64, count: usize) -> Append {
+    let event = Event {
+        at: Timestamp(1),
+        actor: Actor::Engine,
+        reason: Text::default(),
+        kind: EventKind::Paused,
+    };
+    Append {
+        stream: stream.clone(),
+        expected_seq,
+        events: vec![event; count],
+    }
+}
+
+fn on(disk: &SimDisk) -> DiskJournal {
+    DiskJournal::start(Arc::new(disk.clone()), ID, Mode::Make, Permit::always()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_seen_before_it_is_durable_and_what_waits_is_written_together() {
+    static ENTERED: Semaphore = Semaphore::const_new(0);
+    static GATE: Semaphore = Semaphore::const_new(0);
+    let disk = SimDisk::new();
+    let journal = Arc::new(on(&disk));
+    disk.on_sync(|_| {
+        ENTERED.add_permits(1);
+        futures::executor::block_on(GATE.acquire())
+            .unwrap()
+            .forget();
+        Ok(())
+    });
+    let first = tokio::spawn({
+        let journal = Arc::clone(&journal);
+        async move { journal.append(vec![append(&stream(0), 0, 1)]).await }
+    });
+    ENTERED.acquire().await.unwrap().forget();
+    assert_eq!(journal.read_all(0, 9).await, Ok(Vec::new()));
+    assert_eq!(journal.read(&stream(0), 0, 9).await, Ok(Vec::new()));
+    assert_eq!(journal.streams().await, Ok(Vec::new()));
+    assert_eq!(journal.head().await, Ok(None));
+
+    let mut waiting = join_all((1..9).map(|n| journal.append(vec![append(&stream(n), 0, 1)])));
+    assert!(poll_immediate(&mut waiting).await.is_none());
+    GATE.add_permits(2);
+    first.await.unwrap().unwrap();
+    assert!(waiting.await.iter().all(Result::is_ok));
+    let batches: Vec<_> = journal.read_links(0, 9).await.unwrap();
+    let ranges: Vec<_> = batches.iter().map(|link| (link.first, link.last)).collect();
+    assert_eq!(ranges, [(0, 0), (1, 8)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_journal_answers_so_and_can_be_opened_while_it_still_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = DiskJournal::open(dir.path(), ID).await.unwrap();
+    let mut append_first = Box::pin(journal.append(vec![append(&stream(1), 0, 1)]));
+    assert!(poll_immediate(&mut append_first).await.is_none());
+    journal.close().await;
+    journal.close().await;
+    assert!(append_first.await.is_ok());
+    let late = journal.append(vec![append(&stream(1), 1, 1)]).await;
+    assert_eq!(late, Err(JournalError::Closed));
+    assert_eq!(journal.read_all(0, 9).await, Err(JournalError::Closed));
+    let again = DiskJournal::open(dir.path(), ID).await.unwrap();
+    assert_eq!(again.read_all(0, 9).await.unwrap().len(), 1);
+}
+
+/// A journal of several segments: 900 events of about three kilobytes, of 9 streams.
+async fn several_segments(dir: &TempDir) -> DiskJournal {
+    let journal = DiskJournal::open(dir.path(), ID).await.unwrap();
+    for seq in 0..100 {
+        let batch = (0..9).map(|number| {
+            let mut append = append(&stream(number), seq, 1);
+            append.events.iter_mut().for_each(long);
+            append
+        });
+        journal.append(batch.collect()).await.unwrap();
+    }
+    journal
+}
+
+fn long(event: &mut Event) {
+    event.kind = EventKind::StepSucceeded {
+        node: crate::model::Name::of("n"),
+        attempt: 1,
+        outcome: crate::model::Outcome::Created,
+        output: crate::model::Payload::Inline(vec![7; 3_000]),
+    };
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archived_segments_read_as_before_and_take_less_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = several_segments(&dir).await;
+    let all = journal.read_all(0, usize::MAX).await.unwrap();
+    assert_eq!(
+        journal.archive(Timestamp(1)).await.unwrap().segments,
+        0,
+        "nothing is older"
+    );
+    let done = journal.archive(Timestamp(2)).await.unwrap();
+    assert!(done.segments > 0 && done.events > 0, "{done:?}");
+    let reopened = DiskJournal::open_to_read(dir.path(), ID).await.unwrap();
+    for journal in [&journal, &reopened] {
+        assert_eq!(journal.read_all(0, usize::MAX).await.unwrap(), all);
+        let one = journal.read(&stream(3), 5, 50).await.unwrap();
+        assert_eq!(
+            one.iter().map(|record| record.seq).collect::<Vec<_>>(),
+            (5..55).collect::<Vec<_>>()
+        );
+    }
+    journal
+        .append(vec![append(&stream(3), 100, 1)])
+        .await
+        .unwrap();
+    journal.close().await;
+}

@@ -1,0 +1,169 @@
+//! Opening an index's database, and reading the states in it.
+//!
+//! Sled may fail, panic and hang at files that are damaged: only [`super::open`] calls this, in a
+//! thread that it can do without.
+
+use std::{
+    fs::File,
+    io,
+    panic::resume_unwind,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Unusable,
+    header::{self, Header},
+    sum::Sums,
+};
+use crate::{
+    journal::{States, StreamState, stored::states::decode_state},
+    model::StreamId,
+};
+
+/// What the keys of states begin with.
+const STATE: u8 = b's';
+
+/// What sled may keep in memory, in bytes; its default is a gibibyte. All is read once, in order.
+const CACHE: u64 = 4 << 20;
+
+/// How long a database that is locked is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Entries that a reading thread takes at a time.
+const PIECE: usize = 64;
+
+/// An open index: its database, and the share of each of its states in the sum over all.
+pub(super) struct Store {
+    pub(super) db: sled::Db,
+    pub(super) sums: Sums,
+}
+
+/// The key of a stream's state.
+pub(super) fn key(stream: &StreamId) -> Vec<u8> {
+    let mut key = vec![STATE];
+    key.extend_from_slice(stream.to_string().as_bytes());
+    key
+}
+
+/// Makes an empty index.
+pub(super) fn make(dir: &Path) -> Result<Store, Unusable> {
+    let db = open(dir)?;
+    let sums = Sums::default();
+    Ok(Store { db, sums })
+}
+
+/// Opens an index and reads its states, if they are what this start of the machine wrote.
+pub(super) fn load(dir: &Path, boot_id: &str) -> Result<(Store, States), Unusable> {
+    let db = open(dir)?;
+    let found = match db.get(header::KEY)? {
+        Some(bytes) => header::Found::parse(&bytes, boot_id)?,
+        None if db.scan_prefix([STATE]).next().is_none() => return Err(Unusable::Absent),
+        None => return Err(Unusable::Unfinished),
+    };
+    let (sums, streams) = read(&db)?;
+    let Header { as_of, link, .. } = found.believe(&sums)?;
+    let states = States {
+        as_of,
+        link,
+        streams,
+    };
+    Ok((Store { db, sums }, states))
+}
+
+/// Syncs every file of an index through a descriptor of its own: an error that the kernel holds
+/// back since an earlier write is told there.
+pub(super) fn sync_all(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_all(&path)?;
+        } else {
+            File::open(&path)?.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+fn open(dir: &Path) -> Result<sled::Db, Unusable> {
+    remove_unfinished_snapshots(dir)?;
+    let config = sled::Config::new()
+        .path(dir)
+        .cache_capacity(CACHE)
+        .flush_every_ms(None);
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match config.open() {
+            // A thread of sled's own may hold the lock for a little longer than its database lives.
+            Err(sled::Error::Io(e)) if is_locked(&e) => {
+                if Instant::now() >= until {
+                    return Err(Unusable::InUse);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+fn is_locked(error: &io::Error) -> bool {
+    error.to_string().starts_with("could not acquire lock")
+}
+
+/// A snapshot that was being written when the process was killed makes sled refuse to open
+/// (sled#1527); sled makes it anew.
+fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|ending| ending == "generating")
+        {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+type Part = Result<(Sums, Vec<StreamState>), Unusable>;
+
+/// Every state, read by two threads: to decode takes longer than to read.
+fn read(db: &sled::Db) -> Part {
+    let entries = Mutex::new(db.scan_prefix([STATE]));
+    let (one, other) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| read_part(&entries));
+        let one = read_part(&entries);
+        (
+            one,
+            other.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        )
+    });
+    let ((mut sums, mut states), (more_sums, more)) = (one?, other?);
+    sums.join(more_sums);
+    states.extend(more);
+    Ok((sums, states))
+}
+
+fn read_part(entries: &Mutex<sled::Iter>) -> Part {
+    let (mut sums, mut states) = (Sums::default(), Vec::new());
+    loop {
+        let piece = next_piece(entries)?;
+        if piece.is_empty() {
+            return Ok((sums, states));
+        }
+        for (key, value) in piece {
+            sums.set(&key, Some(&value));
+            states.push(decode_state(&value)?);
+        }
+    }
+}
+
+fn next_piece(entries: &Mutex<sled::Iter>) -> sled::Result<Vec<(sled::IVec, sled::IVec)>> {
+    let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
+    entries.by_ref().take(PIECE).collect()
+}

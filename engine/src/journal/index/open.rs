@@ -1,0 +1,172 @@
+//! Deciding whether an index that was found is used, and putting it aside where it is not.
+
+use std::{
+    any::Any,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    Facts, Index, Opened, Pace, Unusable,
+    load::{self, Store},
+    marker::{self, Marker},
+    writer,
+};
+use crate::{files, journal::States, permit::Permit};
+
+/// What stands behind the name of an index that was put aside.
+const ASIDE: &str = ".aside";
+
+/// See [`Index::open`].
+pub(super) fn to_write(dir: &Path, facts: Facts, permit: Permit, pace: Pace) -> Opened {
+    let (found, rebuilt) = match find_or_make(dir, &facts, pace) {
+        Ok(found) => found,
+        Err(why) => {
+            tracing::warn!("there is no index for now, so that the next start takes longer: {why}");
+            return Opened {
+                index: Index::of_nothing(),
+                states: None,
+                rebuilt: Some(why),
+            };
+        }
+    };
+    let (store, states) = found;
+    Opened {
+        index: writer::start(store, dir, facts.boot_id, &permit, pace),
+        states,
+        rebuilt,
+    }
+}
+
+type Found = ((Store, Option<States>), Option<Unusable>);
+
+/// What is there, or an empty one and why.
+fn find_or_make(dir: &Path, facts: &Facts, pace: Pace) -> Result<Found, Unusable> {
+    let (_marker, was_left) = Marker::set(dir, pace.open)?;
+    let found = if was_left {
+        Err(Unusable::LeftOpening)
+    } else {
+        find(dir, facts, pace.open, true)
+    };
+    match found {
+        Ok((store, states)) => Ok(((store, Some(states)), None)),
+        Err(why) if why.blames_the_disk() => Err(why),
+        Err(why) => {
+            let store = make(dir, &why, pace.open)?;
+            Ok(((store, None), Some(why).filter(Unusable::is_worth_a_line)))
+        }
+    }
+}
+
+/// See [`Index::read`].
+pub(super) fn to_read(dir: &Path, facts: Facts, pace: Pace) -> Result<States, Unusable> {
+    marker::check(dir)?;
+    let found = find(dir, &facts, pace.read, false).and_then(|(store, states)| {
+        let_go(store, pace.read)?;
+        Ok(states)
+    });
+    if found.as_ref().err().is_some_and(Unusable::is_dangerous) {
+        marker::leave(dir);
+    }
+    found
+}
+
+/// The states of the index in `dir`, if everything speaks for them.
+fn find(
+    dir: &Path,
+    facts: &Facts,
+    patience: Duration,
+    sync: bool,
+) -> Result<(Store, States), Unusable> {
+    if !dir.try_exists()? {
+        return Err(Unusable::Absent);
+    }
+    let (dir, boot_id) = (dir.to_owned(), facts.boot_id.clone());
+    let (store, states) = apart(patience, move || {
+        if sync {
+            load::sync_all(&dir)?;
+        }
+        load::load(&dir, &boot_id)
+    })?;
+    if (facts.link_before)(states.as_of) == Some(states.link) {
+        return Ok((store, states));
+    }
+    let_go(store, patience)?;
+    Err(Unusable::Misfit(states.as_of))
+}
+
+/// Closes a database, at which sled may fail as well.
+fn let_go(store: Store, patience: Duration) -> Result<(), Unusable> {
+    apart(patience, move || {
+        drop(store);
+        Ok(())
+    })
+}
+
+/// Makes an empty index in the place of one that is not used.
+fn make(dir: &Path, why: &Unusable, patience: Duration) -> Result<Store, Unusable> {
+    if *why == Unusable::Absent {
+        remove(dir)?;
+    } else {
+        put_aside(dir)?;
+    }
+    files::create_dir(dir)?;
+    let dir = dir.to_owned();
+    apart(patience, move || load::make(&dir))
+}
+
+/// Keeps the newest one alone: for whoever wants to know what happened to it.
+fn put_aside(dir: &Path) -> io::Result<()> {
+    let aside = marker::beside(dir, ASIDE);
+    remove(&aside)?;
+    match std::fs::rename(dir, &aside) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Does `work` in a thread that is left to itself if it does not end in time.
+pub(super) fn apart<T: Send + 'static>(
+    patience: Duration,
+    work: impl FnOnce() -> Result<T, Unusable> + Send + 'static,
+) -> Result<T, Unusable> {
+    let (done, result) = mpsc::sync_channel(1);
+    let caught = move || {
+        let worked = catch_unwind(AssertUnwindSafe(work));
+        let worked = worked.unwrap_or_else(|panic| Err(Unusable::Panicked(text(&*panic))));
+        // Nobody waits any more.
+        let _ = done.send(worked);
+    };
+    thread::Builder::new()
+        .name("index-open".to_owned())
+        .spawn(caught)
+        .map_err(|e| Unusable::Failed(format!("no thread to open it: {e}")))?;
+    match result.recv_timeout(patience) {
+        Ok(worked) => worked,
+        Err(RecvTimeoutError::Timeout) => Err(Unusable::Hung),
+        Err(RecvTimeoutError::Disconnected) => Err(Unusable::Panicked(String::new())),
+    }
+}
+
+/// What a panic says.
+pub(super) fn text(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+    said.unwrap_or("without a word").to_owned()
+}

@@ -1,0 +1,116 @@
+//! Why states that were found are not used.
+
+use std::{fmt, io};
+
+use super::Offset;
+use crate::journal::stored::Unreadable;
+
+/// Why the states of an index are folded from the log instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::journal) enum Unusable {
+    /// There is none, or nothing was written to it yet.
+    Absent,
+    /// Another process works with it.
+    InUse,
+    /// The marker of an opening is there, and nobody opens it.
+    LeftOpening,
+    /// The machine has restarted since it was written.
+    Restarted,
+    /// A version that folds in another way wrote it.
+    OtherFold(u32),
+    /// The newest update was not written to its end.
+    Unfinished,
+    /// Its files cannot be read or synced, or sled does not open it.
+    Failed(String),
+    /// The disk is full or may not be written.
+    Unwritable(String),
+    /// Sled panicked.
+    Panicked(String),
+    /// Sled did not come to an end.
+    Hung,
+    /// It does not hold what was written.
+    Damaged(String),
+    /// The log has no such batch end.
+    Misfit(Offset),
+}
+
+impl Unusable {
+    /// Whether anybody wants to know: not where there was none, or it serves somebody else.
+    pub(in crate::journal) fn is_worth_a_line(&self) -> bool {
+        !matches!(self, Self::Absent | Self::InUse)
+    }
+
+    /// Whether what is there may be good all the same.
+    pub(super) fn blames_the_disk(&self) -> bool {
+        matches!(self, Self::Unwritable(_) | Self::InUse)
+    }
+
+    /// Whether opening it once more could take this process's end as well.
+    pub(super) fn is_dangerous(&self) -> bool {
+        matches!(self, Self::Panicked(_) | Self::Hung)
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("there is none"),
+            Self::InUse => f.write_str("another process works with it"),
+            Self::LeftOpening => f.write_str("a process ended while it opened it"),
+            Self::Restarted => f.write_str("the machine has restarted since it was written"),
+            Self::OtherFold(found) => {
+                write!(
+                    f,
+                    "another version of this program wrote it (states {found})"
+                )
+            }
+            Self::Unfinished => f.write_str("its newest update was not written to the end"),
+            Self::Failed(why) => write!(f, "it cannot be opened: {why}"),
+            Self::Unwritable(why) => write!(f, "its disk cannot be written: {why}"),
+            Self::Panicked(why) => write!(f, "sled panicked at it: {why}"),
+            Self::Hung => f.write_str("opening it did not come to an end"),
+            Self::Damaged(why) => write!(f, "it is damaged: {why}"),
+            Self::Misfit(as_of) => {
+                write!(f, "it is as of offset {as_of}, where the log does not fit")
+            }
+        }
+    }
+}
+
+impl From<io::Error> for Unusable {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{
+            NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+        };
+        match error.kind() {
+            NotFound => Self::Absent,
+            PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull => {
+                Self::Unwritable(error.to_string())
+            }
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<sled::Error> for Unusable {
+    fn from(error: sled::Error) -> Self {
+        match error {
+            // A file that is missing inside of it is no missing index.
+            sled::Error::Io(e) if e.kind() == io::ErrorKind::NotFound => {
+                Self::Failed(e.to_string())
+            }
+            sled::Error::Io(e) => e.into(),
+            sled::Error::Corruption { .. } => Self::Damaged(error.to_string()),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl From<Unreadable> for Unusable {
+    fn from(error: Unreadable) -> Self {
+        match error {
+            Unreadable::Newer { found, .. } => Self::OtherFold(found),
+            Unreadable::Damaged(why) => Self::Damaged(why),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The thread that writes an index behind everybody's back.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::{
+    Index, Pace, Unusable,
+    header::{self, Header},
+    load::{Store, key},
+    marker, open,
+    pending::{Merged, Pending},
+};
+use crate::{
+    journal::{StreamState, stored::states::encode_state},
+    model::StreamId,
+    permit::Permit,
+};
+
+/// The most states of one batch. More are written without a header first, so that a half of them
+/// is believed by nobody.
+const BATCH: usize = 1024;
+
+/// The end of the thread, for whoever waits for it.
+pub(super) struct Thread {
+    /// Closed by the thread's end; taken by the first who waited.
+    ended: Mutex<Option<Receiver<()>>>,
+    patience: Duration,
+}
+
+impl Thread {
+    fn none() -> Self {
+        Self {
+            ended: Mutex::new(None),
+            patience: Duration::ZERO,
+        }
+    }
+
+    /// Waits for its end; leaves it to itself where that takes too long. Blocks.
+    pub(super) fn wait(&self) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = ended.take().map(|ended| ended.recv_timeout(self.patience));
+        if let Some(Err(RecvTimeoutError::Timeout)) = waited {
+            tracing::warn!("the index is not closed in time: the next start may take longer");
+        }
+    }
+}
+
+impl Index {
+    /// One that takes updates and keeps nothing.
+    pub(super) fn of_nothing() -> Self {
+        let pending = Arc::new(Pending::default());
+        pending.give_up();
+        Self {
+            pending,
+            permit: Permit::always(),
+            thread: Arc::new(Thread::none()),
+        }
+    }
+}
+
+/// Starts to write into an open index.
+pub(super) fn start(
+    store: Store,
+    dir: &Path,
+    boot_id: String,
+    permit: &Permit,
+    pace: Pace,
+) -> Index {
+    let permit = permit.for_another();
+    let pending = Arc::new(Pending::default());
+    let (end, ended) = mpsc::sync_channel(1);
+    let writer = Writer {
+        pending: Arc::clone(&pending),
+        dir: dir.to_owned(),
+        boot_id,
+        permit: permit.clone(),
+        gather: pace.gather,
+    };
+    let spawned = thread::Builder::new()
+        .name("index-writer".to_owned())
+        .spawn(move || {
+            writer.run(store);
+            drop(end);
+        });
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "the index has no thread to write: it is out of use");
+        return Index::of_nothing();
+    }
+    let thread = Thread {
+        ended: Mutex::new(Some(ended)),
+        patience: pace.close,
+    };
+    Index {
+        pending,
+        permit,
+        thread: Arc::new(thread),
+    }
+}
+
+struct Writer {
+    pending: Arc<Pending>,
+    dir: PathBuf,
+    boot_id: String,
+    permit: Permit,
+    gather: Duration,
+}
+
+impl Writer {
+    /// Writes until the index is closed. Whatever ends it earlier concerns the index alone.
+    fn run(self, store: Store) {
+        // The store is dropped inside: sled may panic there, too.
+        let written = catch_unwind(AssertUnwindSafe(|| self.write_all(store)));
+        let written = written.unwrap_or_else(|panic| Err(Unusable::Panicked(open::text(&*panic))));
+        self.pending.give_up();
+        if let Err(why) = written {
+            tracing::warn!("the index is out of use, so that the next start takes longer: {why}");
+            marker::leave(&self.dir);
+        }
+    }
+
+    fn write_all(&self, mut store: Store) -> Result<(), Unusable> {
+        while self.pending.wait(self.gather) {
+            // On a full disk the index stays behind; what comes meanwhile is merged.
+            if !self.has_room() {
+                return Ok(());
+            }
+            if let Some(merged) = self.pending.take() {
+                self.write(&mut store, merged)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for room on the disk; none comes any more where the index is being closed.
+    fn has_room(&self) -> bool {
+        self.permit.to_grow().is_ok()
+    }
+
+    fn write(&self, store: &mut Store, merged: Merged) -> Result<(), Unusable> {
+        let header = Header {
+            boot_id: self.boot_id.clone(),
+            as_of: merged.as_of,
+            link: merged.link,
+        };
+        let mut changes = merged.streams.into_iter();
+        let mut left = changes.len();
+        if left > BATCH {
+            store.db.remove(header::KEY)?;
+        }
+        loop {
+            let mut batch = sled::Batch::default();
+            left = left.saturating_sub(BATCH);
+            for (stream, state) in changes.by_ref().take(BATCH) {
+                change(store, &mut batch, &stream, state.as_ref())?;
+            }
+            if left == 0 {
+                batch.insert(header::KEY, header.encode(&store.sums)?);
+            }
+            store.db.apply_batch(batch)?;
+            // So that a mere kill leaves it; sled syncs nothing here.
+            store.db.flush()?;
+            if left == 0 || !self.has_room() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Puts a stream's new state, or its removal, into a batch.
+fn change(
+    store: &mut Store,
+    batch: &mut sled::Batch,
+    stream: &StreamId,
+    state: Option<&StreamState>,
+) -> Result<(), Unusable> {
+    let key = key(stream);
+    let bytes = state.map(encode_state).transpose();
+    let bytes = bytes.map_err(|e| Unusable::Failed(e.to_string()))?;
+    store.sums.set(&key, bytes.as_deref());
+    match bytes {
+        Some(bytes) => batch.insert(key, bytes),
+        None => batch.remove(key),
+    }
+    Ok(())
+}

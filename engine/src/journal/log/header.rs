@@ -1,0 +1,139 @@
+//! The first bytes of a segment.
+//!
+//! ```text
+//! magic                                                     8 bytes
+//! CRC32C of all that follows                                4
+//! format                                                    4
+//! salt, random: goes into the checksum of every frame       16
+//! offset of the segment's first event                       8
+//! position in the log of the segment's first frame          8
+//! whether a batch comes before, and its link                1 + 80
+//! length of the journal's identity, the identity            1 + 64
+//! zeros up to                                               256
+//! ```
+//!
+//! Numbers are big-endian. The position counts the bytes of all frames before, so that it grows
+//! from segment to segment. The salt is in no export: who writes what a record holds cannot make
+//! bytes that look like a frame.
+
+use super::frame::{LINK, link_bytes, link_of};
+use crate::journal::{BatchLink, JournalError, Offset};
+
+/// The bytes of a header.
+pub(super) const LEN: usize = 256;
+const MAGIC: [u8; 8] = *b"VsLogSeg";
+const FORMAT: u32 = 1;
+/// The longest identity of a journal, in bytes.
+const ID_MAX: usize = 64;
+
+/// What a segment says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) salt: [u8; 16],
+    /// The offset of its first event.
+    pub(super) first: Offset,
+    /// The position in the log of its first frame.
+    pub(super) position: u64,
+    /// The newest batch before it.
+    pub(super) before: Option<BatchLink>,
+    /// The journal's identity.
+    pub(super) journal: String,
+}
+
+/// Why some bytes are no header.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoHeader {
+    /// Nothing but zeros: it was never written.
+    Blank,
+    Damaged(&'static str),
+    Newer(u32),
+}
+
+impl NoHeader {
+    pub(super) fn of_file(self, name: &str) -> JournalError {
+        match self {
+            Self::Blank => super::error::damaged(name, "its beginning was never written"),
+            Self::Damaged(why) => super::error::damaged(name, why),
+            Self::Newer(found) => JournalError::Newer {
+                what: format!("the segment {name}"),
+                found,
+                known: FORMAT,
+            },
+        }
+    }
+}
+
+impl Header {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let id = self.journal.as_bytes();
+        let id = id.get(..ID_MAX).unwrap_or(id);
+        let mut bytes = Vec::with_capacity(LEN);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&FORMAT.to_be_bytes());
+        bytes.extend_from_slice(&self.salt);
+        bytes.extend_from_slice(&self.first.to_be_bytes());
+        bytes.extend_from_slice(&self.position.to_be_bytes());
+        bytes.push(self.before.is_some().into());
+        bytes.extend_from_slice(&self.before.map_or([0; LINK], |link| link_bytes(&link)));
+        bytes.push(u8::try_from(id.len()).unwrap_or_default());
+        bytes.extend_from_slice(id);
+        bytes.resize(LEN, 0);
+        let crc = bytes.get(12..).map_or(0, crc32c::crc32c).to_be_bytes();
+        if let Some(slot) = bytes.get_mut(8..12) {
+            slot.copy_from_slice(&crc);
+        }
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, NoHeader> {
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Err(NoHeader::Blank);
+        }
+        let mut bytes = Bytes(bytes.get(..LEN).ok_or(CUT)?);
+        if bytes.take()? != MAGIC {
+            return Err(NoHeader::Damaged("it does not begin as a segment does"));
+        }
+        let crc = u32::from_be_bytes(bytes.take()?);
+        if crc != crc32c::crc32c(bytes.0) {
+            return Err(NoHeader::Damaged(
+                "the checksum of its header does not match",
+            ));
+        }
+        match u32::from_be_bytes(bytes.take()?) {
+            FORMAT => bytes.header(),
+            newer if newer > FORMAT => Err(NoHeader::Newer(newer)),
+            _ => Err(NoHeader::Damaged("no version wrote its format")),
+        }
+    }
+}
+
+const CUT: NoHeader = NoHeader::Damaged("it ends within its header");
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], NoHeader> {
+        let (front, rest) = self.0.split_first_chunk::<N>().ok_or(CUT)?;
+        self.0 = rest;
+        Ok(*front)
+    }
+
+    fn header(&mut self) -> Result<Header, NoHeader> {
+        let (salt, first, position) = (self.take()?, self.take()?, self.take()?);
+        let [has_before] = self.take()?;
+        let before = link_of(&self.take()?);
+        let [length] = self.take()?;
+        let id = self.0.get(..usize::from(length)).ok_or(CUT)?;
+        let journal = std::str::from_utf8(id);
+        Ok(Header {
+            salt,
+            first: u64::from_be_bytes(first),
+            position: u64::from_be_bytes(position),
+            before: before.filter(|_| has_before == 1),
+            journal: journal
+                .map_err(|_| NoHeader::Damaged("its journal's identity is no text"))?
+                .to_owned(),
+        })
+    }
+}

@@ -1,0 +1,189 @@
+//! The thread beside the writer: it sets room aside for the next segment and writes down the
+//! tables of full ones, so that no append waits for either.
+
+use std::{
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use super::{
+    disk::{Disk, DiskFile},
+    error::storage,
+    segment::{Segment, write_table},
+};
+use crate::{journal::JournalError, permit::Permit};
+
+/// The name of the room for the next segment.
+pub(super) const NEXT: &str = "segment.next";
+/// How often room is tried to be had again.
+const AGAIN: Duration = Duration::from_millis(200);
+/// Zeros are written in pieces of so many bytes.
+const PIECE: u64 = 1 << 20;
+
+/// Room for a segment: zeros, synced, under the name [`NEXT`].
+pub(super) struct Spare {
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) size: u64,
+}
+
+#[derive(Default)]
+struct State {
+    /// The size of the room that is wanted and not there.
+    wanted: Option<u64>,
+    spare: Option<Spare>,
+    /// Full segments whose tables are not on the disk.
+    full: Vec<Arc<Segment>>,
+    closing: bool,
+}
+
+type Desk = Arc<(Mutex<State>, Condvar)>;
+
+/// The thread. Dropping it ends it.
+pub(super) struct Keeper {
+    desk: Desk,
+    permit: Permit,
+    thread: Option<JoinHandle<()>>,
+}
+
+fn lock(desk: &Desk) -> MutexGuard<'_, State> {
+    desk.0.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Keeper {
+    pub(super) fn start(disk: Arc<dyn Disk>, permit: Permit) -> io::Result<Self> {
+        let desk = Desk::default();
+        let (shared, asked) = (desk.clone(), permit.clone());
+        let thread = std::thread::Builder::new()
+            .name("log-keeper".to_owned())
+            .spawn(move || run(&*disk, &shared, &asked))?;
+        Ok(Self {
+            desk,
+            permit,
+            thread: Some(thread),
+        })
+    }
+
+    /// Has room for a segment of at least that size set aside, if there is none.
+    pub(super) fn prepare(&self, size: u64) {
+        let mut state = lock(&self.desk);
+        let has = state
+            .spare
+            .as_ref()
+            .map(|spare| spare.size)
+            .or(state.wanted);
+        if has.is_none_or(|has| has < size) {
+            state.spare = None;
+            state.wanted = Some(size);
+            self.desk.1.notify_all();
+        }
+    }
+
+    /// Takes the room; waits until there is some. Blocks.
+    pub(super) fn take(&self, size: u64) -> Result<Spare, JournalError> {
+        loop {
+            self.prepare(size);
+            let state = lock(&self.desk);
+            let waits = |state: &mut State| state.spare.is_none() && !state.closing;
+            let waited = self.desk.1.wait_timeout_while(state, AGAIN, waits);
+            let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if let Some(spare) = state.spare.take() {
+                return Ok(spare);
+            }
+            if state.closing || self.permit.is_closing() {
+                let full = io::Error::from(io::ErrorKind::StorageFull);
+                return Err(storage(NEXT, &full));
+            }
+        }
+    }
+
+    /// Has a full segment's table written down.
+    pub(super) fn full(&self, segment: Arc<Segment>) {
+        lock(&self.desk).full.push(segment);
+        self.desk.1.notify_all();
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        lock(&self.desk).closing = true;
+        self.desk.1.notify_all();
+        // A panic there cost a table or room, which are made again.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn run(disk: &dyn Disk, desk: &Desk, permit: &Permit) {
+    while let Some((wanted, full)) = next(desk) {
+        for segment in full {
+            write_down(disk, &segment);
+        }
+        if let Some(size) = wanted {
+            set_aside(disk, desk, permit, size);
+        }
+    }
+}
+
+/// What is to be done next; none once it is over.
+fn next(desk: &Desk) -> Option<(Option<u64>, Vec<Arc<Segment>>)> {
+    let idle =
+        |state: &mut State| !state.closing && state.wanted.is_none() && state.full.is_empty();
+    let waited = desk.1.wait_while(lock(desk), idle);
+    let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+    let full = std::mem::take(&mut state.full);
+    if state.closing && full.is_empty() {
+        return None;
+    }
+    Some((state.wanted.filter(|_| !state.closing), full))
+}
+
+fn write_down(disk: &dyn Disk, segment: &Segment) {
+    let Some(table) = segment.finish() else {
+        return;
+    };
+    match write_table(disk, segment, &table) {
+        Ok(()) => segment.forget_table(),
+        // It is made again from the segment.
+        Err(error) => tracing::warn!(%error, segment = segment.name, "its table was not written"),
+    }
+}
+
+fn set_aside(disk: &dyn Disk, desk: &Desk, permit: &Permit, size: u64) {
+    match make(disk, size) {
+        Ok(file) => {
+            let mut state = lock(desk);
+            if state.wanted == Some(size) {
+                (state.wanted, state.spare) = (None, Some(Spare { file, size }));
+            }
+            desk.1.notify_all();
+            permit.log_is_short(false);
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no room could be set aside for the log");
+            permit.log_is_short(true);
+            // What was begun takes room that others may need now.
+            let _ = disk.remove(NEXT);
+            let state = lock(desk);
+            let _ = desk
+                .1
+                .wait_timeout_while(state, AGAIN, |state| !state.closing);
+        }
+    }
+}
+
+/// Makes a file of zeros; durable when it returns.
+pub(super) fn make(disk: &dyn Disk, size: u64) -> io::Result<Arc<dyn DiskFile>> {
+    disk.remove(NEXT)?;
+    let file = disk.create(NEXT)?;
+    let zeros = vec![0; usize::try_from(PIECE.min(size)).unwrap_or_default()];
+    let mut at = 0;
+    while at < size {
+        let piece = usize::try_from(PIECE.min(size.saturating_sub(at))).unwrap_or_default();
+        file.write_at(zeros.get(..piece).unwrap_or_default(), at)?;
+        at = at.saturating_add(piece as u64);
+    }
+    file.sync_all()?;
+    disk.sync_folder("")?;
+    Ok(file)
+}

@@ -1,0 +1,463 @@
+//! Reads a log: by offset, by stream, by batch. Blocks; nothing here writes.
+//!
+//! A page that would hold something damaged is an error, never a shorter page: ask for fewer to
+//! read what is good before it. What is missing for good is passed over.
+
+use std::sync::Arc;
+
+use super::{
+    base,
+    frame::{self, Body, Place},
+    scan::position_of,
+    segment::Segment,
+    shared::{Damage, Extent, Shared, read},
+    table::{BatchPlace, NOWHERE, Table},
+};
+use crate::{
+    journal::{
+        BatchLink, JournalError, Missing, MissingCause, Offset, RECORD_MAX, Record, States, Stored,
+        StreamHead,
+    },
+    model::{StreamId, Timestamp},
+};
+
+/// What is read at once where batches are read in a row, in bytes.
+const CHUNK: usize = 256 << 10;
+/// The same where records of one stream are.
+const NEAR: usize = 16 << 10;
+/// The longest record with the length before it.
+const RECORD: usize = RECORD_MAX + 4;
+
+/// See the module's text.
+#[derive(Clone)]
+pub(in crate::journal) struct Reader(Arc<Shared>);
+
+/// Batches of one segment, to be read in a row.
+struct Row {
+    segment: Arc<Segment>,
+    batches: Vec<BatchPlace>,
+    /// Where the segment's frames end.
+    end: u32,
+}
+
+/// Bytes of a segment that were read at once.
+#[derive(Default)]
+struct Window {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    /// At least `len` bytes from `at` on, where the segment has them; `ahead` are read at once.
+    fn get(
+        &mut self,
+        segment: &Segment,
+        at: u32,
+        len: usize,
+        ahead: usize,
+    ) -> Result<&[u8], JournalError> {
+        let at = u64::from(at);
+        let within = at
+            .checked_sub(self.at)
+            .and_then(|skip| usize::try_from(skip).ok());
+        let has = within
+            .and_then(|skip| self.bytes.get(skip..))
+            .map_or(0, <[u8]>::len);
+        let skip = if has < len {
+            self.bytes = segment.read(at, len.max(ahead))?;
+            self.at = at;
+            0
+        } else {
+            within.unwrap_or_default()
+        };
+        Ok(self.bytes.get(skip..).unwrap_or_default())
+    }
+}
+
+impl Reader {
+    pub(in crate::journal) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    /// What it reads.
+    pub(in crate::journal) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    /// At most `limit` records from `from` on, byte for byte.
+    pub(in crate::journal) fn read_stored(
+        &self,
+        from: Offset,
+        limit: usize,
+    ) -> Result<Vec<Stored>, JournalError> {
+        let (mut page, mut next) = (Vec::new(), from);
+        while page.len() < limit {
+            let Some(row) = self.row(next, limit.saturating_sub(page.len()))? else {
+                self.pass(next, self.0.tip().next)?;
+                break;
+            };
+            let mut window = Window::default();
+            for batch in &row.batches {
+                self.pass(next, batch.first)?;
+                next = next.max(batch.first);
+                row.records(batch, &mut window, next, limit, &mut page)?;
+                next = batch.last.saturating_add(1);
+            }
+        }
+        Ok(page)
+    }
+
+    /// At most `limit` links, from the first batch that begins at `from` or later.
+    pub(in crate::journal) fn read_links(
+        &self,
+        from: Offset,
+        limit: usize,
+    ) -> Result<Vec<BatchLink>, JournalError> {
+        let (mut links, mut next) = (Vec::new(), from);
+        while links.len() < limit {
+            let Some(row) = self.row(next, limit.saturating_sub(links.len()))? else {
+                break;
+            };
+            let mut window = Window::default();
+            for batch in &row.batches {
+                next = batch.last.saturating_add(1);
+                if batch.first >= from && links.len() < limit {
+                    links.push(row.link(batch, &mut window)?);
+                }
+            }
+        }
+        Ok(links)
+    }
+
+    /// At most `limit` events of a stream from a sequence on.
+    pub(in crate::journal) fn read(
+        &self,
+        stream: &StreamId,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        let mut page = Vec::new();
+        let Some(extent) = self.0.extent(stream) else {
+            return Ok(page);
+        };
+        for segment in self.holders(&extent) {
+            let left = limit.saturating_sub(page.len());
+            if left == 0 {
+                break;
+            }
+            let (seq, places) = self
+                .0
+                .with_table(&segment, |table| Ok(places(table, stream, from_seq, left)))?;
+            let mut window = Window::default();
+            for (at, seq) in places.into_iter().zip(seq..) {
+                match at {
+                    NOWHERE => self.lost(stream, seq)?,
+                    at => page.push(record(&segment, &mut window, at, stream, seq)?.record()?),
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    fn holders(&self, extent: &Extent) -> Vec<Arc<Segment>> {
+        let mut segments = self.0.segments_from(extent.oldest);
+        segments.retain(|segment| segment.header.first <= extent.newest);
+        segments
+    }
+
+    /// The batches from `next` on that hold about so many events; none at the end.
+    fn row(&self, next: Offset, limit: usize) -> Result<Option<Row>, JournalError> {
+        let until = next.saturating_add(limit as u64);
+        for segment in self.0.segments_from(next) {
+            let found = self.0.with_table(&segment, |table| {
+                let all = table
+                    .batches
+                    .get(table.batch_at(next)..)
+                    .unwrap_or_default();
+                let few = all.partition_point(|batch| batch.first < until).max(1);
+                Ok((all.get(..few).unwrap_or(all).to_vec(), table.end))
+            });
+            let (batches, end) = found?;
+            if !batches.is_empty() {
+                return Ok(Some(Row {
+                    segment,
+                    batches,
+                    end,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes over offsets that no batch holds: those missing for good, and no others.
+    fn pass(&self, from: Offset, to: Offset) -> Result<(), JournalError> {
+        if from >= to {
+            return Ok(());
+        }
+        self.0
+            .damage_within(from, to)
+            .map_or(Ok(()), |damage| Err(damage.error()))
+    }
+
+    /// A record that is not where it should be, unless that is known and closed.
+    fn lost(&self, stream: &StreamId, seq: u64) -> Result<(), JournalError> {
+        if !self.0.is_damaged() {
+            return Ok(());
+        }
+        Err(JournalError::Damaged {
+            place: format!("{stream} #{seq}"),
+            why: "it is missing".to_owned(),
+        })
+    }
+}
+
+/// The sequence of the first place, and the places.
+fn places(table: &Table, stream: &StreamId, from_seq: u64, limit: usize) -> (u64, Vec<u32>) {
+    let Some(places) = table.streams.get(stream) else {
+        return (from_seq, Vec::new());
+    };
+    let some = places.from(from_seq);
+    let some = some.get(..limit.min(some.len())).unwrap_or(some);
+    (from_seq.max(places.first_seq), some.to_vec())
+}
+
+/// A record of a stream.
+fn record(
+    segment: &Segment,
+    window: &mut Window,
+    at: u32,
+    stream: &StreamId,
+    seq: u64,
+) -> Result<Stored, JournalError> {
+    let bytes = window.get(segment, at, RECORD, NEAR)?;
+    let bytes = frame::record_at(bytes).unwrap_or_default().to_vec();
+    let stored = Stored::parse(bytes).map_err(|e| placed(e, stream, seq))?;
+    if stored.stream == *stream && stored.seq == seq {
+        return Ok(stored);
+    }
+    Err(JournalError::Damaged {
+        place: format!("{stream} #{seq}"),
+        why: format!("another record stands there: {}", stored.place()),
+    })
+}
+
+/// Names what was looked for where the bytes do not say.
+fn placed(error: JournalError, stream: &StreamId, seq: u64) -> JournalError {
+    match error {
+        JournalError::Damaged { why, .. } => JournalError::Damaged {
+            place: format!("{stream} #{seq}"),
+            why,
+        },
+        other => other,
+    }
+}
+
+impl Row {
+    /// The bytes of a batch's frame, as far as they are there.
+    fn bytes<'w>(
+        &self,
+        batch: &BatchPlace,
+        window: &'w mut Window,
+    ) -> Result<&'w [u8], JournalError> {
+        let after = self.batches.iter().find(|other| other.at > batch.at);
+        let most = after
+            .map_or(self.end, |after| after.at)
+            .saturating_sub(batch.at);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let ahead = usize::try_from(self.end.saturating_sub(batch.at))
+            .unwrap_or(CHUNK)
+            .min(CHUNK);
+        let front = window.get(&self.segment, batch.at, frame::HEADER.min(most), ahead)?;
+        let len = frame::claimed_len(front).unwrap_or(most).min(most);
+        let bytes = window.get(&self.segment, batch.at, len, ahead)?;
+        Ok(bytes.get(..len).unwrap_or(bytes))
+    }
+
+    fn place(&self, batch: &BatchPlace) -> Place<'_> {
+        let at = usize::try_from(batch.at).unwrap_or(usize::MAX);
+        Place {
+            salt: &self.segment.header.salt,
+            position: position_of(&self.segment.header, at),
+        }
+    }
+
+    /// Adds a batch's records from `next` on to a page. Of a frame that is not whole each record
+    /// still answers for itself.
+    fn records(
+        &self,
+        batch: &BatchPlace,
+        window: &mut Window,
+        next: Offset,
+        limit: usize,
+        page: &mut Vec<Stored>,
+    ) -> Result<(), JournalError> {
+        let bytes = self.bytes(batch, window)?;
+        let body = bytes.get(frame::HEADER.saturating_add(frame::LINK)..);
+        let (mut offset, wanted) = (batch.first, limit.saturating_sub(page.len()));
+        let mut added = 0;
+        for (_, record) in frame::records(body.unwrap_or_default()) {
+            if offset > batch.last || added >= wanted {
+                break;
+            }
+            if offset >= next {
+                page.push(Stored::parse_at(offset, record.to_vec())?);
+                added = added.saturating_add(1);
+            }
+            offset = offset.saturating_add(1);
+        }
+        if added < wanted && offset <= batch.last {
+            return Err(self.damaged(offset, "the batch that holds it is not whole"));
+        }
+        Ok(())
+    }
+
+    fn link(&self, batch: &BatchPlace, window: &mut Window) -> Result<BatchLink, JournalError> {
+        let place = self.place(batch);
+        match frame::decode(self.bytes(batch, window)?, place).map(|frame| frame.body) {
+            Some(Body::Batch(link, _)) => Ok(link),
+            _ => Err(self.damaged(
+                batch.first,
+                "the link of the batch that begins here is not what was written",
+            )),
+        }
+    }
+
+    fn damaged(&self, offset: Offset, why: &str) -> JournalError {
+        JournalError::Damaged {
+            place: format!("offset {offset}"),
+            why: format!("{}: {why}", self.segment.name),
+        }
+    }
+}
+
+impl Reader {
+    /// Every stream and how far it goes, sorted.
+    pub(in crate::journal) fn streams(&self) -> Vec<StreamHead> {
+        let heads = self
+            .0
+            .streams()
+            .into_iter()
+            .map(|(stream, head)| StreamHead {
+                stream,
+                next_seq: head.next_seq,
+                hash: head.hash,
+            });
+        let mut heads: Vec<_> = heads.collect();
+        heads.sort_by(|one, other| one.stream.cmp(&other.stream));
+        heads
+    }
+
+    /// The newest link.
+    pub(in crate::journal) fn head(&self) -> Option<BatchLink> {
+        self.0.link()
+    }
+
+    /// The link of the batch that ends right before an offset; none where none ends there.
+    pub(in crate::journal) fn link_before(&self, offset: Offset) -> Option<Option<BatchLink>> {
+        let Some(last) = offset.checked_sub(1) else {
+            return Some(None);
+        };
+        if let Some(newest) = self.0.link().filter(|link| link.last == last) {
+            return Some(Some(newest));
+        }
+        let row = self.row(last, 1).ok()??;
+        let batch = row.batches.first().filter(|batch| batch.last == last)?;
+        Some(Some(row.link(batch, &mut Window::default()).ok()?))
+    }
+
+    /// Everything that cannot be read any more, in order.
+    pub(in crate::journal) fn missing(&self) -> Vec<Missing> {
+        let mut missing = read(&self.0.missing).clone();
+        missing.extend(read(&self.0.damage).iter().map(|damage| Missing {
+            from: damage.from,
+            to: damage.to,
+            cause: MissingCause::Damaged,
+        }));
+        missing.sort_by_key(|missing| missing.from);
+        missing
+    }
+
+    /// What is damaged, in order.
+    pub(in crate::journal) fn damage(&self) -> Vec<Damage> {
+        read(&self.0.damage).clone()
+    }
+
+    /// The newest base as of `at` or before, else the empty states of the beginning.
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] where neither a base nor the events from the beginning are there.
+    pub(in crate::journal) fn base(&self, at: Offset) -> Result<States, JournalError> {
+        if let Some(states) = base::nearest(&self.0, at) {
+            return Ok(states);
+        }
+        let removed = self.missing().into_iter().find(|missing| missing.from == 0);
+        match removed {
+            Some(removed) if removed.cause == MissingCause::Removed => Err(JournalError::Damaged {
+                place: format!("offsets 0 to {}", removed.to.saturating_sub(1)),
+                why: "their segments are gone, and no base covers them".to_owned(),
+            }),
+            _ => Ok(States::default()),
+        }
+    }
+
+    /// Whether the log since the newest base is longer than that base, and than `least` bytes.
+    pub(in crate::journal) fn outgrew_base(&self, least: u64) -> bool {
+        let (since, size) = self.0.since_base();
+        since > size.max(least)
+    }
+
+    /// The full segments in the log whose newest event is older than `before`, the oldest first:
+    /// nothing is archived before what is older.
+    pub(in crate::journal) fn older_than(
+        &self,
+        before: Timestamp,
+    ) -> Result<Vec<Arc<Segment>>, JournalError> {
+        let mut old = Vec::new();
+        for segment in self.0.full_segments() {
+            if !self.is_older_than(&segment, before)? {
+                break;
+            }
+            old.push(segment);
+        }
+        Ok(old)
+    }
+
+    /// Whether the newest event of the segment that is appended to, which has one, is older.
+    pub(in crate::journal) fn newest_is_older_than(
+        &self,
+        before: Timestamp,
+    ) -> Result<bool, JournalError> {
+        match self.0.segments().last() {
+            Some(newest) if self.events_of(newest) > 0 => self.is_older_than(newest, before),
+            _ => Ok(false),
+        }
+    }
+
+    /// How many events the segment that is appended to holds.
+    pub(in crate::journal) fn newest_events(&self) -> u64 {
+        self.0
+            .segments()
+            .last()
+            .map_or(0, |newest| self.events_of(newest))
+    }
+
+    fn is_older_than(&self, segment: &Segment, before: Timestamp) -> Result<bool, JournalError> {
+        let last = self.0.with_table(segment, |table| {
+            Ok(table.batches.last().map(|batch| batch.last))
+        })?;
+        let Some(last) = last else { return Ok(true) };
+        let newest = self.read_stored(last, 1)?;
+        let is_old = |stored: &Stored| stored.record().is_ok_and(|record| record.event.at < before);
+        Ok(newest.first().is_none_or(is_old))
+    }
+
+    /// How many events a segment holds.
+    pub(in crate::journal) fn events_of(&self, segment: &Segment) -> u64 {
+        let count = self.0.with_table(segment, |table| {
+            let count =
+                |batch: &BatchPlace| batch.last.saturating_sub(batch.first).saturating_add(1);
+            Ok(table.batches.iter().map(count).sum())
+        });
+        count.unwrap_or_default()
+    }
+}

@@ -1,0 +1,422 @@
+//! Opens a log: finds its segments, tells its end from damage, and makes its end certain.
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use super::{
+    FIRST_SIZE, FOLDER,
+    disk::{Disk, DiskFile},
+    error::{damaged, storage},
+    header::Header,
+    keeper::{self, Spare},
+    scan::{Scan, position_of},
+    segment::{Segment, Source, first_of, is_table, name_of, read_header, read_table},
+    shared::{Damage, Shared, write},
+    table::Table,
+    writer::{End, Writer, begin, salt},
+};
+use crate::{
+    journal::{JournalError, Missing, MissingCause, Offset, archive},
+    permit::Permit,
+};
+
+/// What a log is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// To be made, where there is none.
+    Make,
+    /// To be appended to.
+    Append,
+    /// To be read: nothing is written, and what is damaged is passed over.
+    Read,
+}
+
+/// An open log.
+pub(in crate::journal) struct Opened {
+    pub(in crate::journal) shared: Arc<Shared>,
+    /// None where it was opened to be read.
+    pub(in crate::journal) writer: Option<Writer>,
+}
+
+/// Opens the log below a state directory. `journal` is the journal's identity, where it is known.
+/// Blocks.
+///
+/// # Errors
+/// [`JournalError::Damaged`] where it is to be appended to and something that was acknowledged is
+/// not there; nothing was changed then. [`JournalError::Newer`] for a later format.
+pub(in crate::journal) fn open(
+    disk: Arc<dyn Disk>,
+    journal: &str,
+    mode: Mode,
+    permit: Permit,
+) -> Result<Opened, JournalError> {
+    let (found, unreadable) = find(&*disk)?;
+    if found.is_empty() {
+        return match (mode, unreadable.into_iter().next()) {
+            (_, Some((_, error))) => Err(error),
+            (Mode::Make, None) => make(disk, journal, permit),
+            _ => Err(damaged(FOLDER, "the log is gone: it has no segment")),
+        };
+    }
+    let mut chain = Chain::begin(disk, journal, unreadable);
+    let mut found = found.into_values().peekable();
+    while let Some(file) = found.next() {
+        let after = found.peek().map(|after| &after.header);
+        match after {
+            Some(after) => chain.full(file, after)?,
+            None => return chain.last(file, mode, permit),
+        }
+    }
+    Err(damaged(FOLDER, "the log is gone: it has no segment"))
+}
+
+/// A segment's file.
+struct Found {
+    name: String,
+    size: u64,
+    header: Header,
+    source: Arc<dyn Source>,
+    archived: bool,
+}
+
+/// Segments by their first offsets, and those that cannot be read.
+type All = (BTreeMap<Offset, Found>, BTreeMap<Offset, JournalError>);
+
+/// Every segment. One that is in the log and in the archive was being archived: the log's own is
+/// read.
+fn find(disk: &dyn Disk) -> Result<All, JournalError> {
+    let (mut good, mut bad) = (BTreeMap::new(), BTreeMap::new());
+    for folder in [archive::FOLDER, FOLDER] {
+        for (file, size) in disk.list(folder).map_err(|e| storage(folder, &e))? {
+            let Some(first) = first_of(&file) else {
+                if !is_table(&file) {
+                    tracing::warn!(
+                        folder,
+                        file,
+                        "it is no segment and no table: it is passed over"
+                    );
+                }
+                continue;
+            };
+            match look(disk, folder, first, size) {
+                Ok(found) => {
+                    bad.remove(&first);
+                    good.insert(first, found);
+                }
+                Err(error @ JournalError::Damaged { .. }) if !good.contains_key(&first) => {
+                    bad.insert(first, error);
+                }
+                Err(JournalError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok((good, bad))
+}
+
+fn look(disk: &dyn Disk, folder: &str, first: Offset, size: u64) -> Result<Found, JournalError> {
+    let name = name_of(folder, first);
+    let archived = folder == archive::FOLDER;
+    let (source, size): (Arc<dyn Source>, u64) = if archived {
+        let packed = archive::Packed::open(disk, &name)?;
+        let size = packed.len();
+        (Arc::new(packed), size)
+    } else {
+        let file = disk.open(&name, false).map_err(|e| storage(&name, &e))?;
+        (Arc::new(file), size)
+    };
+    let header = headed(&name, first, &*source)?;
+    Ok(Found {
+        name,
+        size,
+        header,
+        source,
+        archived,
+    })
+}
+
+fn headed(name: &str, first: Offset, source: &dyn Source) -> Result<Header, JournalError> {
+    let header = read_header(name, source)?;
+    if header.first == first {
+        return Ok(header);
+    }
+    Err(damaged(
+        name,
+        format!("it is the segment of offset {}", header.first),
+    ))
+}
+
+/// The log as far as it was followed.
+struct Chain {
+    shared: Shared,
+    /// Where the segment before ended.
+    next: Offset,
+    position: u64,
+    /// Full segments whose tables are not on the disk.
+    untabled: Vec<Arc<Segment>>,
+    /// Segments that cannot be read, by their first offsets.
+    unreadable: BTreeMap<Offset, JournalError>,
+    begun: bool,
+}
+
+impl Chain {
+    fn begin(
+        disk: Arc<dyn Disk>,
+        journal: &str,
+        unreadable: BTreeMap<Offset, JournalError>,
+    ) -> Self {
+        Self {
+            shared: Shared::new(disk, journal.to_owned()),
+            next: 0,
+            position: 0,
+            untabled: Vec::new(),
+            unreadable,
+            begun: false,
+        }
+    }
+
+    /// A segment goes on where the one before it ended, and is of the same journal.
+    fn follow(&mut self, found: &Found) -> Result<(), JournalError> {
+        let header = &found.header;
+        if header.journal != self.shared.journal {
+            let (ours, theirs) = (&self.shared.journal, &header.journal);
+            let why =
+                format!("it is a segment of the journal {theirs}, and this is the journal {ours}");
+            return Err(damaged(&found.name, why));
+        }
+        if header.first > self.next {
+            let (from, to) = (self.next, header.first);
+            if let Some((_, error)) = self.unreadable.range(from..to).next() {
+                let error = error.clone();
+                self.unreadable_damage(from, to, &error);
+            } else if self.begun {
+                self.damage(from, to, FOLDER, "a segment is missing");
+            } else {
+                // Whether a base covers them is for whoever folds to find out.
+                let cause = MissingCause::Removed;
+                write(&self.shared.missing).push(Missing { from, to, cause });
+            }
+        } else if header.first < self.next {
+            let why = format!(
+                "it begins at offset {}, where the one before it goes up to {}",
+                header.first, self.next
+            );
+            return Err(damaged(&found.name, why));
+        } else if self.begun
+            && (header.position != self.position || header.before != self.shared.link())
+        {
+            let why = "it does not follow the segment before it: segments of two logs are mixed";
+            return Err(damaged(&found.name, why));
+        }
+        if let Some(before) = header.before {
+            self.shared.set_tip(before);
+        }
+        (self.begun, self.next, self.position) = (true, header.first, header.position);
+        Ok(())
+    }
+
+    fn damage(&self, from: Offset, to: Offset, file: &str, why: &str) {
+        let (file, why) = (file.to_owned(), why.to_owned());
+        write(&self.shared.damage).push(Damage {
+            from,
+            to,
+            file,
+            why,
+        });
+    }
+
+    fn unreadable_damage(&self, from: Offset, to: Offset, error: &JournalError) {
+        match error {
+            JournalError::Damaged { place, why } => self.damage(from, to, place, why),
+            other => self.damage(from, to, FOLDER, &other.to_string()),
+        }
+    }
+
+    fn note_damage(&self, name: &str, table: &Table) {
+        for (from, to) in &table.damage {
+            self.damage(*from, *to, name, "bytes of it are not what was written");
+        }
+    }
+
+    fn take_in(&mut self, first: Offset, table: &Table) {
+        self.shared.take_in(first, table);
+        let gaps = table.gaps.iter().map(|(gap, cause)| Missing {
+            from: gap.first,
+            to: gap.last.saturating_add(1),
+            cause: *cause,
+        });
+        write(&self.shared.missing).extend(gaps);
+        self.next = self.shared.tip().next.max(self.next);
+    }
+
+    /// A segment that another one follows: its table says what is in it.
+    fn full(&mut self, found: Found, after: &Header) -> Result<(), JournalError> {
+        self.follow(&found)?;
+        let table = read_table(&*self.shared.disk, &format!("{}.table", found.name));
+        let fits = |table: &Table| {
+            let end = position_of(
+                &found.header,
+                usize::try_from(table.end).unwrap_or(usize::MAX),
+            );
+            end == after.position && u64::from(table.end) <= found.size
+        };
+        let table = table.filter(fits);
+        let (first, name) = (found.header.first, found.name.clone());
+        let (header, size, archived) = (found.header, found.size, found.archived);
+        let mut segment = Segment::full(header, name, size, found.source, None);
+        if let Some(table) = table {
+            self.take_in(first, &table);
+            self.position = after.position;
+            self.shared.push_segment(Arc::new(segment));
+            return Ok(());
+        }
+        let table = segment.scan(Some(after))?.table;
+        self.note_damage(&segment.name, &table);
+        self.take_in(first, &table);
+        let lost_to = table.damage.last().map_or(0, |(_, to)| *to);
+        self.next = self.next.max(lost_to);
+        self.position = after.position;
+        if !table.damage.is_empty() {
+            // What comes after goes on from what it says was there.
+            if let Some(before) = after.before {
+                self.shared.set_tip(before);
+            }
+        }
+        let whole = table.damage.is_empty() && !archived;
+        segment.set_table(table);
+        let segment = Arc::new(segment);
+        self.shared.push_segment(segment.clone());
+        if whole {
+            self.untabled.push(segment);
+        }
+        Ok(())
+    }
+
+    /// The newest segment: all of it is read.
+    fn last(mut self, found: Found, mode: Mode, permit: Permit) -> Result<Opened, JournalError> {
+        self.follow(&found)?;
+        if found.archived {
+            return Err(damaged(
+                FOLDER,
+                "the newest segment is missing: only archived ones are there",
+            ));
+        }
+        let segment = Segment::full(found.header, found.name, found.size, found.source, None);
+        let scan = segment.scan(None)?;
+        self.note_damage(&segment.name, &scan.table);
+        self.take_in(segment.header.first, &scan.table);
+        // Those after it: how far they went nobody can tell.
+        for (first, error) in self.unreadable.range(segment.header.first..) {
+            self.unreadable_damage(*first, first.saturating_add(1), error);
+        }
+        if mode == Mode::Read {
+            let mut segment = segment;
+            segment.set_table(scan.table);
+            self.shared.push_segment(Arc::new(segment));
+            return Ok(Opened {
+                shared: Arc::new(self.shared),
+                writer: None,
+            });
+        }
+        if let Some(damage) = super::shared::read(&self.shared.damage).first() {
+            return Err(damage.error());
+        }
+        let end = settle(&*self.shared.disk, segment, scan)?;
+        self.shared.push_segment(end.segment.clone());
+        self.writer(end, permit)
+    }
+
+    fn writer(self, end: End, permit: Permit) -> Result<Opened, JournalError> {
+        let shared = Arc::new(self.shared);
+        shared
+            .disk
+            .remove(keeper::NEXT)
+            .map_err(|e| storage(keeper::NEXT, &e))?;
+        let writer = Writer::new(shared.clone(), end, permit);
+        let writer = writer.map_err(|e| storage("the log's thread", &e))?;
+        self.untabled
+            .into_iter()
+            .for_each(|segment| writer.save_table(segment));
+        Ok(Opened {
+            shared,
+            writer: Some(writer),
+        })
+    }
+}
+
+/// Makes the end of the newest segment certain: what is whole and may not have reached the disk is
+/// written again, what is torn is zeroed, and both are synced.
+fn settle(disk: &dyn Disk, segment: Segment, scan: Scan) -> Result<End, JournalError> {
+    let name = segment.name.clone();
+    let failed = |e: io::Error| storage(&name, &e);
+    let end = usize::try_from(scan.table.end).unwrap_or(usize::MAX);
+    let bytes = segment.read(0, usize::try_from(segment.size).unwrap_or(usize::MAX))?;
+    let file = disk.open(&name, true).map_err(failed)?;
+    let again = bytes.get(scan.unsure..end).unwrap_or_default();
+    if scan.torn {
+        tracing::warn!(
+            segment = name,
+            "a write that was never acknowledged is cut off"
+        );
+        zero(&*file, &bytes, end).map_err(failed)?;
+    }
+    file.write_at(again, scan.unsure as u64).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    disk.sync_folder(FOLDER).map_err(failed)?;
+    let segment = Segment::growing(
+        segment.header,
+        name.clone(),
+        segment.size,
+        file.clone(),
+        scan.table,
+    );
+    Ok(End {
+        segment: Arc::new(segment),
+        file,
+        at: end,
+    })
+}
+
+/// Zeroes what follows the last frame.
+fn zero(file: &dyn DiskFile, bytes: &[u8], end: usize) -> io::Result<()> {
+    let rest = bytes.get(end..).unwrap_or_default();
+    let used = rest
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last.saturating_add(1));
+    file.write_at(&vec![0; used], end as u64)
+}
+
+/// Makes the first segment.
+fn make(disk: Arc<dyn Disk>, journal: &str, permit: Permit) -> Result<Opened, JournalError> {
+    let shared = Shared::new(disk, journal.to_owned());
+    let file = keeper::make(&*shared.disk, FIRST_SIZE).map_err(|e| storage(keeper::NEXT, &e))?;
+    let header = Header {
+        salt: salt(),
+        first: 0,
+        position: 0,
+        before: None,
+        journal: journal.to_owned(),
+    };
+    shared
+        .disk
+        .make_folder(FOLDER)
+        .map_err(|e| storage(FOLDER, &e))?;
+    let end = begin(
+        &shared,
+        header,
+        Spare {
+            file,
+            size: FIRST_SIZE,
+        },
+    )?;
+    shared.push_segment(end.segment.clone());
+    let chain = Chain {
+        shared,
+        next: 0,
+        position: 0,
+        untabled: Vec::new(),
+        unreadable: BTreeMap::new(),
+        begun: true,
+    };
+    chain.writer(end, permit)
+}

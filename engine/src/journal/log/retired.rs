@@ -1,0 +1,84 @@
+//! What the archive needs of the log.
+
+use std::sync::Arc;
+
+use super::{
+    FOLDER,
+    disk::Disk,
+    error::storage,
+    segment::{Segment, Source, write_table},
+    shared::Shared,
+};
+use crate::journal::{JournalError, Offset};
+
+impl Segment {
+    /// The name without its folder.
+    pub(in crate::journal) fn file_name(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or(&self.name)
+    }
+
+    /// The offset of its first event.
+    pub(in crate::journal) fn first(&self) -> Offset {
+        self.header.first
+    }
+
+    /// Whether it is in the log itself.
+    pub(in crate::journal) fn is_in_log(&self) -> bool {
+        self.name.starts_with(FOLDER)
+    }
+}
+
+impl Shared {
+    pub(in crate::journal) fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    /// Every full segment that is in the log, the oldest first.
+    pub(in crate::journal) fn full_segments(&self) -> Vec<Arc<Segment>> {
+        let mut all = self.segments();
+        all.pop();
+        all.retain(|segment| segment.is_in_log());
+        all
+    }
+
+    /// The bytes of a segment up to the end of its frames.
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] where one of them is not whole.
+    pub(in crate::journal) fn content(&self, segment: &Segment) -> Result<Vec<u8>, JournalError> {
+        let after = self.segments_from(segment.first().saturating_add(1));
+        let after = after
+            .into_iter()
+            .find(|other| other.first() > segment.first());
+        let scan = segment.scan(after.as_ref().map(|after| &after.header))?;
+        if let Some((from, to)) = scan.table.damage.first() {
+            let why = format!("offsets {from} to {} are damaged", to.saturating_sub(1));
+            return Err(super::error::damaged(&segment.name, why));
+        }
+        let end = usize::try_from(scan.table.end).unwrap_or(usize::MAX);
+        segment.read(0, end)
+    }
+}
+
+/// Shows a segment at its new place and removes it from the old one.
+pub(in crate::journal) fn moved(
+    shared: &Shared,
+    segment: &Segment,
+    name: String,
+    source: Arc<dyn Source>,
+    size: u64,
+) -> Result<(), JournalError> {
+    let table = shared.with_table(segment, |table| Ok(table.clone()))?;
+    let there = Segment::full(segment.header.clone(), name, size, source, None);
+    let failed = |e: std::io::Error| storage(&there.name, &e);
+    write_table(&*shared.disk, &there, &table).map_err(failed)?;
+    shared.replace_segment(Arc::new(there));
+    let gone = [segment.name.clone(), segment.table_name()];
+    for name in &gone {
+        shared.disk.remove(name).map_err(|e| storage(name, &e))?;
+    }
+    shared
+        .disk
+        .sync_folder(FOLDER)
+        .map_err(|e| storage(FOLDER, &e))
+}

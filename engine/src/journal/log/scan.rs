@@ -1,0 +1,177 @@
+//! Reads a segment from its first byte to its last: what is whole in it, what is damaged, and
+//! where it ends.
+
+use std::collections::HashMap;
+
+use super::{
+    frame::{self, ALIGN, Body, Frame, Place},
+    header::{self, Header},
+    table::Table,
+};
+use crate::{
+    journal::{Offset, Stored, chain},
+    model::{Hash, StreamId},
+};
+
+/// What a segment holds.
+pub(super) struct Scan {
+    pub(super) table: Table,
+    /// Where the frames begin, in the file, that no later frame names as synced.
+    pub(super) unsure: usize,
+    /// Whether something follows the last frame that is not zero: the front of a write that nobody
+    /// was told of.
+    pub(super) torn: bool,
+}
+
+/// A whole frame and where it lies in the file.
+struct Found<'a> {
+    at: usize,
+    frame: Frame<'a>,
+}
+
+/// Reads all of a segment, its header included. `after` is the header of the segment after it:
+/// everything before that was synced.
+pub(super) fn scan(bytes: &[u8], header: &Header, after: Option<&Header>) -> Scan {
+    let found = frames(bytes, header);
+    let synced = found.iter().map(|found| found.frame.synced);
+    let synced = synced.chain(after.map(|after| after.position)).max();
+    let synced = synced.unwrap_or_default().max(header.position);
+    let position = |at: usize| position_of(header, at);
+    // The frames that count: those up to the first bad one, and the later ones too where that one
+    // was acknowledged.
+    let mut end = header::LEN;
+    let mut table = Building::new(header.first);
+    for found in &found {
+        if found.at > end {
+            if position(end) >= synced {
+                break;
+            }
+            table.damage(found);
+        }
+        table.add(found);
+        end = found.at.saturating_add(found.frame.len);
+    }
+    // What was acknowledged at the very end may be bad, too.
+    if let Some(after) = after.filter(|after| position(end) < after.position) {
+        table.lost(after.first);
+    }
+    let unsure = found.iter().find(|found| position(found.at) >= synced);
+    Scan {
+        unsure: unsure.map_or(end, |found| found.at),
+        torn: bytes.get(end..).unwrap_or_default().iter().any(|b| *b != 0),
+        table: table.finish(end),
+    }
+}
+
+/// Where a place in the file is in the log.
+pub(super) fn position_of(header: &Header, at: usize) -> u64 {
+    let within = at.saturating_sub(header::LEN) as u64;
+    header.position.saturating_add(within)
+}
+
+/// Every whole frame.
+fn frames<'a>(bytes: &'a [u8], header: &Header) -> Vec<Found<'a>> {
+    let (mut found, mut at) = (Vec::new(), header::LEN);
+    while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= frame::HEADER) {
+        let place = Place {
+            salt: &header.salt,
+            position: position_of(header, at),
+        };
+        at = match frame::decode(rest, place) {
+            Some(frame) => {
+                let next = at.saturating_add(frame.len);
+                found.push(Found { at, frame });
+                next
+            }
+            None => at.saturating_add(ALIGN),
+        };
+    }
+    found
+}
+
+/// A table in the making.
+struct Building<'a> {
+    table: Table,
+    /// The offset that comes next.
+    next: Offset,
+    /// The newest record of each stream, whose link is computed once at the end.
+    newest: HashMap<StreamId, Newest<'a>>,
+}
+
+struct Newest<'a> {
+    prev: Hash,
+    seq: u64,
+    bytes: &'a [u8],
+}
+
+impl<'a> Building<'a> {
+    fn new(first: Offset) -> Self {
+        Self {
+            table: Table::default(),
+            next: first,
+            newest: HashMap::new(),
+        }
+    }
+
+    fn damage(&mut self, before: &Found<'_>) {
+        let to = match before.frame.body {
+            Body::Batch(link, _) | Body::Gap(link, ..) => link.first,
+            // No event tells how many were lost; what follows does.
+            Body::Base(part, _) => part.as_of.max(self.next),
+        };
+        self.lost(to);
+    }
+
+    fn lost(&mut self, to: Offset) {
+        self.table.damage.push((self.next, to.max(self.next)));
+        self.next = to.max(self.next);
+    }
+
+    fn add(&mut self, found: &Found<'a>) {
+        let at = u32::try_from(found.at).unwrap_or(u32::MAX);
+        match found.frame.body {
+            Body::Batch(link, records) => {
+                self.table.add_batch(at, link);
+                for (within, record) in frame::records(records) {
+                    let within = u32::try_from(within).unwrap_or(u32::MAX);
+                    self.record(at.saturating_add(within), record);
+                }
+                self.next = link.last.saturating_add(1);
+            }
+            Body::Base(part, _) => self.table.bases.push((part, at)),
+            Body::Gap(link, cause, heads) => {
+                self.link_streams();
+                self.table.add_gap(link, cause, &frame::heads(heads));
+                self.next = link.last.saturating_add(1);
+            }
+        }
+    }
+
+    fn record(&mut self, at: u32, bytes: &'a [u8]) {
+        // The frame is whole, so a record that cannot be read was never written by this version;
+        // whoever reads it by its offset is told.
+        let Some(peeked) = Stored::peek(bytes) else {
+            return;
+        };
+        let (stream, seq) = (peeked.stream, peeked.seq);
+        self.table.add_record(&stream, seq, at, Hash::default());
+        let prev = peeked.prev;
+        self.newest.insert(stream, Newest { prev, seq, bytes });
+    }
+
+    /// Computes the links that streams have come to.
+    fn link_streams(&mut self) {
+        for (stream, newest) in std::mem::take(&mut self.newest) {
+            let hash = chain::link(newest.prev, &stream, newest.seq, newest.bytes);
+            if let Some(places) = self.table.streams.get_mut(&stream) {
+                places.last = hash;
+            }
+        }
+    }
+
+    fn finish(mut self, end: usize) -> Table {
+        self.link_streams();
+        self.table.end = u32::try_from(end).unwrap_or(u32::MAX);
+        self.table
+    }
+}

@@ -1,0 +1,317 @@
+//! What the writer and the readers of a log share: its segments, how far each stream goes, and
+//! how far the log goes. Only what is durable is in it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use super::{
+    disk::Disk,
+    frame::Part,
+    scan::position_of,
+    segment::{Segment, read_table},
+    table::Table,
+};
+use crate::{
+    journal::{
+        BatchLink, JournalError, Missing, Offset, StreamHead,
+        stage::{Batch, Head, Tip},
+    },
+    model::StreamId,
+};
+
+/// How far a stream goes, and which segments hold it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    pub(super) head: Head,
+    /// The first offsets of the first and the last segment with records of it.
+    pub(super) oldest: Offset,
+    pub(super) newest: Offset,
+}
+
+/// A part of a base and where it lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PartPlace {
+    pub(super) part: Part,
+    /// The first offset of its segment.
+    pub(super) segment: Offset,
+    pub(super) at: u32,
+}
+
+/// Events that were acknowledged and are not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The offset of the first of them.
+    pub from: Offset,
+    /// The offset after the last of them.
+    pub to: Offset,
+    /// The file, its folder before it.
+    pub file: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Damage {
+    /// As an error of whoever meets it.
+    pub(in crate::journal) fn error(&self) -> JournalError {
+        let place = match self.to.saturating_sub(self.from) {
+            0 | 1 => format!("offset {}", self.from),
+            _ => format!("offsets {} to {}", self.from, self.to.saturating_sub(1)),
+        };
+        let why = format!("{}: {}", self.file, self.why);
+        JournalError::Damaged { place, why }
+    }
+}
+
+/// See the module's text.
+pub(in crate::journal) struct Shared {
+    pub(super) disk: Arc<dyn Disk>,
+    /// The journal's identity.
+    pub(super) journal: String,
+    segments: RwLock<Vec<Arc<Segment>>>,
+    streams: RwLock<HashMap<StreamId, Extent>>,
+    tip: RwLock<Tip>,
+    pub(super) bases: RwLock<Vec<PartPlace>>,
+    /// Whatever cannot be read any more, but for damage.
+    pub(super) missing: RwLock<Vec<Missing>>,
+    pub(super) damage: RwLock<Vec<Damage>>,
+}
+
+pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(disk: Arc<dyn Disk>, journal: String) -> Self {
+        Self {
+            disk,
+            journal,
+            segments: RwLock::default(),
+            streams: RwLock::default(),
+            tip: RwLock::default(),
+            bases: RwLock::default(),
+            missing: RwLock::default(),
+            damage: RwLock::default(),
+        }
+    }
+
+    /// The segments, the oldest first.
+    pub(super) fn segments(&self) -> Vec<Arc<Segment>> {
+        read(&self.segments).clone()
+    }
+
+    /// The segments from the one that holds an offset on.
+    pub(super) fn segments_from(&self, offset: Offset) -> Vec<Arc<Segment>> {
+        let all = read(&self.segments);
+        let after = all.partition_point(|segment| segment.header.first <= offset);
+        all.get(after.saturating_sub(1)..)
+            .unwrap_or_default()
+            .to_vec()
+    }
+
+    /// The segment that begins with an offset.
+    pub(super) fn segment(&self, first: Offset) -> Option<Arc<Segment>> {
+        let all = read(&self.segments);
+        let at = all.binary_search_by_key(&first, |segment| segment.header.first);
+        all.get(at.ok()?).cloned()
+    }
+
+    pub(super) fn push_segment(&self, segment: Arc<Segment>) {
+        write(&self.segments).push(segment);
+    }
+
+    /// Puts another in the place of a segment, such as its archived form.
+    pub(super) fn replace_segment(&self, segment: Arc<Segment>) {
+        let mut all = write(&self.segments);
+        let first = segment.header.first;
+        if let Ok(at) = all.binary_search_by_key(&first, |segment| segment.header.first)
+            && let Some(slot) = all.get_mut(at)
+        {
+            *slot = segment;
+        }
+    }
+
+    /// Looks at a segment's table, which is read from the disk or made anew where that is needed.
+    pub(super) fn with_table<T>(
+        &self,
+        segment: &Segment,
+        look: impl FnOnce(&Table) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        segment.with_table(|| self.load_table(segment), look)
+    }
+
+    fn load_table(&self, segment: &Segment) -> Result<Table, JournalError> {
+        if let Some(table) = read_table(&*self.disk, &segment.table_name()) {
+            return Ok(table);
+        }
+        let after = self.segments_from(segment.header.first.saturating_add(1));
+        let after = after.iter().find(|s| s.header.first > segment.header.first);
+        Ok(segment.scan(after.map(|after| &after.header))?.table)
+    }
+
+    /// How far a stream goes.
+    pub(super) fn head(&self, stream: &StreamId) -> Head {
+        self.extent(stream)
+            .map(|extent| extent.head)
+            .unwrap_or_default()
+    }
+
+    pub(super) fn extent(&self, stream: &StreamId) -> Option<Extent> {
+        read(&self.streams).get(stream).copied()
+    }
+
+    pub(super) fn streams(&self) -> Vec<(StreamId, Head)> {
+        let streams = read(&self.streams);
+        streams
+            .iter()
+            .map(|(stream, extent)| (stream.clone(), extent.head))
+            .collect()
+    }
+
+    pub(super) fn tip(&self) -> Tip {
+        *read(&self.tip)
+    }
+
+    pub(super) fn link(&self) -> Option<BatchLink> {
+        self.tip().link
+    }
+
+    /// The bytes of the log since the newest base, and those of that base at the most.
+    pub(super) fn since_base(&self) -> (u64, u64) {
+        let position = |first, at: u32| {
+            let segment = self.segment(first)?;
+            Some(position_of(&segment.header, usize::try_from(at).ok()?))
+        };
+        let newest = read(&self.bases).last().copied();
+        let begun = newest
+            .and_then(|place| position(place.segment, place.at))
+            .unwrap_or_default();
+        let size = newest.map_or(0, |place| {
+            u64::from(place.part.of).saturating_mul(super::base::PART as u64)
+        });
+        let end = read(&self.segments).last().cloned();
+        let end = end.and_then(|segment| {
+            let at = self.with_table(&segment, |table| Ok(table.end)).ok()?;
+            position(segment.header.first, at)
+        });
+        (end.unwrap_or_default().saturating_sub(begun), size)
+    }
+
+    /// Takes in what a segment's table tells, in the order of the segments.
+    pub(super) fn take_in(&self, first: Offset, table: &Table) {
+        let mut streams = write(&self.streams);
+        for (stream, places) in &table.streams {
+            let (head, newest) = (places.head(), first);
+            let extent = streams.entry(stream.clone());
+            let extent = extent.or_insert(Extent {
+                head,
+                oldest: first,
+                newest,
+            });
+            (extent.head, extent.newest) = (head, newest);
+        }
+        drop(streams);
+        let parts = table.bases.iter().map(|(part, at)| PartPlace {
+            part: *part,
+            segment: first,
+            at: *at,
+        });
+        write(&self.bases).extend(parts);
+        if let Some(link) = table.link {
+            self.set_tip(link);
+        }
+    }
+
+    /// The first damage between two offsets, the second excluded.
+    pub(super) fn damage_within(&self, from: Offset, to: Offset) -> Option<Damage> {
+        let damage = read(&self.damage);
+        let found = damage
+            .iter()
+            .find(|found| found.from < to && from < found.to.max(found.from.saturating_add(1)));
+        found.cloned()
+    }
+
+    /// Whether anything that was acknowledged is damaged, and not repaired.
+    pub(super) fn is_damaged(&self) -> bool {
+        !read(&self.damage).is_empty()
+    }
+
+    /// The log goes up to the end of this batch.
+    pub(super) fn set_tip(&self, link: BatchLink) {
+        *write(&self.tip) = Tip {
+            next: link.last.saturating_add(1),
+            link: Some(link),
+        };
+    }
+
+    /// Shows a batch that is durable: its frame lies at `at` in `segment`.
+    pub(super) fn show(&self, segment: &Segment, at: u32, end: u32, batch: &Batch, places: &[u32]) {
+        segment.grow(|table| {
+            table.add_batch(at, batch.link);
+            for (record, place) in batch.records.iter().zip(places) {
+                table.add_record(&record.stream, record.seq, *place, record.hash);
+            }
+            table.end = end;
+        });
+        let first = segment.header.first;
+        let mut streams = write(&self.streams);
+        for (stream, head) in &batch.heads {
+            match streams.get_mut(stream) {
+                Some(extent) => (extent.head, extent.newest) = (*head, first),
+                None => {
+                    let extent = Extent {
+                        head: *head,
+                        oldest: first,
+                        newest: first,
+                    };
+                    streams.insert(stream.clone(), extent);
+                }
+            }
+        }
+        drop(streams);
+        *write(&self.tip) = batch.tip;
+    }
+
+    /// Shows a range that is missing, and what comes after it.
+    pub(super) fn show_gap(
+        &self,
+        segment: &Segment,
+        end: u32,
+        link: BatchLink,
+        missing: &Missing,
+        heads: &[StreamHead],
+    ) {
+        segment.grow(|table| {
+            table.add_gap(link, missing.cause, heads);
+            table.end = end;
+        });
+        let newest = segment.header.first;
+        let mut streams = write(&self.streams);
+        for StreamHead {
+            stream,
+            next_seq,
+            hash,
+        } in heads
+        {
+            let head = Head {
+                next_seq: *next_seq,
+                hash: *hash,
+            };
+            let extent = streams.entry(stream.clone());
+            let extent = extent.or_insert(Extent {
+                head,
+                oldest: newest,
+                newest,
+            });
+            (extent.head, extent.newest) = (head, newest);
+        }
+        drop(streams);
+        write(&self.missing).push(missing.clone());
+        self.set_tip(link);
+    }
+}

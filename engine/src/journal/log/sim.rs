@@ -1,0 +1,404 @@
+//! A disk in memory that records what is asked of it, fails on demand, and can lose its power.
+//!
+//! A sync covers what had been written to its file when it began. Of everything else any sector of
+//! 512 bytes may be there or not after a cut; of a folder's changes since its last sync any may
+//! have happened. After a sync that failed the file reads as it was written, and a later sync
+//! makes nothing of that durable: the kernel took the pages for clean.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use rand::{Rng as _, rngs::StdRng};
+
+use super::{Disk, DiskFile};
+
+const SECTOR: usize = 512;
+
+type Id = usize;
+
+/// What was asked of the disk, in order.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    Create(String, Id),
+    Write(Id, u64, Arc<[u8]>),
+    Sync(Id),
+    /// A sync that failed.
+    FailedSync(Id),
+    Rename(String, String),
+    Remove(String),
+    SyncFolder(String),
+    /// Something that the test wants to remember the moment of.
+    Mark(u64),
+}
+
+#[derive(Default)]
+struct State {
+    names: BTreeMap<String, Id>,
+    files: Vec<Vec<u8>>,
+    ops: Vec<Op>,
+}
+
+/// Called before each sync with the number of the file; an error is what the sync says.
+type OnSync = Box<dyn Fn(usize) -> io::Result<()> + Send + Sync>;
+
+/// See the module's text.
+#[derive(Clone, Default)]
+pub(crate) struct SimDisk {
+    state: Arc<Mutex<State>>,
+    on_sync: Arc<Mutex<Option<Arc<OnSync>>>>,
+    /// Nothing can be made any more.
+    pub(crate) full: Arc<AtomicBool>,
+    /// What it began with.
+    begun: Vec<Vec<u8>>,
+    names: BTreeMap<String, Id>,
+}
+
+impl SimDisk {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn on_sync(&self, hook: impl Fn(usize) -> io::Result<()> + Send + Sync + 'static) {
+        *self.on_sync.lock().unwrap() = Some(Arc::new(Box::new(hook)));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the moment.
+    pub(crate) fn mark(&self, number: u64) {
+        self.state().ops.push(Op::Mark(number));
+    }
+
+    pub(crate) fn ops(&self) -> Vec<Op> {
+        self.state().ops.clone()
+    }
+
+    /// Every file and its content.
+    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.state();
+        let files = state.names.iter();
+        files
+            .map(|(name, id)| (name.clone(), state.files[*id].clone()))
+            .collect()
+    }
+
+    /// A disk with these files, all of them durable.
+    pub(crate) fn with(files: BTreeMap<String, Vec<u8>>) -> Self {
+        let mut disk = Self::new();
+        for (id, (name, content)) in files.into_iter().enumerate() {
+            disk.begun.push(content);
+            disk.names.insert(name, id);
+        }
+        *disk.state() = State {
+            names: disk.names.clone(),
+            files: disk.begun.clone(),
+            ops: Vec::new(),
+        };
+        disk
+    }
+
+    fn sync(&self, id: Id) -> io::Result<()> {
+        let hook = self.on_sync.lock().unwrap().clone();
+        let said = hook.map_or(Ok(()), |hook| hook(id));
+        self.state().ops.push(match said {
+            Ok(()) => Op::Sync(id),
+            Err(_) => Op::FailedSync(id),
+        });
+        said
+    }
+}
+
+fn missing() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+impl Disk for SimDisk {
+    fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
+        let state = self.state();
+        let within = state.names.iter().filter_map(|(name, id)| {
+            let name = name.strip_prefix(folder)?.strip_prefix('/')?;
+            Some((name.to_owned(), state.files[*id].len() as u64))
+        });
+        Ok(within.collect())
+    }
+
+    fn make_folder(&self, _folder: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn open(&self, name: &str, _write: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let id = *self.state().names.get(name).ok_or_else(missing)?;
+        Ok(Arc::new(SimFile {
+            disk: self.clone(),
+            id,
+        }))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let mut state = self.state();
+        if state.names.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let id = state.files.len();
+        state.files.push(Vec::new());
+        state.names.insert(name.to_owned(), id);
+        state.ops.push(Op::Create(name.to_owned(), id));
+        drop(state);
+        Ok(Arc::new(SimFile {
+            disk: self.clone(),
+            id,
+        }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state();
+        let id = state.names.remove(from).ok_or_else(missing)?;
+        state.names.insert(to.to_owned(), id);
+        state.ops.push(Op::Rename(from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.state();
+        if state.names.remove(name).is_some() {
+            state.ops.push(Op::Remove(name.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        self.state().ops.push(Op::SyncFolder(folder.to_owned()));
+        Ok(())
+    }
+}
+
+struct SimFile {
+    disk: SimDisk,
+    id: Id,
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        let state = self.disk.state();
+        let at = usize::try_from(at).unwrap();
+        let content = state.files[self.id].get(at..).unwrap_or_default();
+        let len = content.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&content[..len]);
+        Ok(len)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        put(
+            &mut state.files[self.id],
+            usize::try_from(at).unwrap(),
+            bytes,
+        );
+        state.ops.push(Op::Write(self.id, at, bytes.into()));
+        Ok(())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.disk.state().files[self.id].len() as u64)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk.sync(self.id)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.disk.sync(self.id)
+    }
+}
+
+fn put(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    let end = at + bytes.len();
+    if content.len() < end {
+        content.resize(end, 0);
+    }
+    content[at..end].copy_from_slice(bytes);
+}
+
+fn folder_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// The device beneath, played back up to an instant.
+#[derive(Default)]
+pub(crate) struct Device {
+    durable: Vec<Vec<u8>>,
+    names: BTreeMap<String, Id>,
+    /// Writes by file that no sync has covered.
+    dirty: BTreeMap<Id, Vec<(u64, Arc<[u8]>)>>,
+    /// Changes of names that no sync has covered, with the folders that have to be synced.
+    renames: Vec<(Op, BTreeSet<String>)>,
+    /// The newest mark.
+    pub(crate) marked: u64,
+    deaf: bool,
+}
+
+/// What becomes of what was not synced.
+#[derive(Clone, Copy)]
+enum Fate {
+    Lost,
+    Kept,
+    Sectors(f64),
+    Calls(f64),
+    /// Only the last part of each file's writes is there.
+    Newest,
+}
+
+impl Device {
+    /// One that forgets its syncs, to show that a test can fail.
+    pub(crate) fn deaf() -> Self {
+        Self {
+            deaf: true,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn play(&mut self, op: &Op) {
+        match op {
+            Op::Create(name, id) => {
+                self.durable
+                    .resize(self.durable.len().max(id + 1), Vec::new());
+                self.rename(op, [name]);
+            }
+            Op::Write(id, at, bytes) => {
+                self.dirty
+                    .entry(*id)
+                    .or_default()
+                    .push((*at, bytes.clone()));
+            }
+            Op::Sync(id) if !self.deaf => {
+                for (at, bytes) in self.dirty.remove(id).unwrap_or_default() {
+                    put(&mut self.durable[*id], usize::try_from(at).unwrap(), &bytes);
+                }
+            }
+            // The pages count as clean from now on and may never be written.
+            Op::Sync(_) | Op::FailedSync(_) => {}
+            Op::Rename(from, to) => self.rename(op, [from, to]),
+            Op::Remove(name) => self.rename(op, [name]),
+            Op::SyncFolder(folder) => self.sync_folder(folder),
+            Op::Mark(number) => self.marked = *number,
+        }
+    }
+
+    fn rename<const N: usize>(&mut self, op: &Op, names: [&String; N]) {
+        let folders = names
+            .iter()
+            .map(|name| folder_of(name).to_owned())
+            .collect();
+        self.renames.push((op.clone(), folders));
+    }
+
+    fn sync_folder(&mut self, folder: &str) {
+        if self.deaf {
+            return;
+        }
+        let mut waiting = Vec::new();
+        for (op, mut folders) in std::mem::take(&mut self.renames) {
+            folders.remove(folder);
+            // A change of a name that waits for the other folder holds up nothing else.
+            if folders.is_empty() {
+                apply(&mut self.names, &op);
+            } else {
+                waiting.push((op, folders));
+            }
+        }
+        self.renames = waiting;
+    }
+
+    /// What is left when the power goes now.
+    pub(crate) fn cut(&self, rng: &mut StdRng) -> BTreeMap<String, Vec<u8>> {
+        let mut names = self.names.clone();
+        let keep = [0.0, 0.5, 1.0][rng.random_range(0..3)];
+        for (op, _) in &self.renames {
+            if rng.random_bool(keep) {
+                apply(&mut names, op);
+            }
+        }
+        let fate = match rng.random_range(0..5) {
+            0 => Fate::Lost,
+            1 => Fate::Kept,
+            2 => Fate::Sectors(rng.random()),
+            3 => Fate::Calls(rng.random()),
+            _ => Fate::Newest,
+        };
+        let content = |id: &Id| {
+            let mut content = self.durable[*id].clone();
+            let dirty = self.dirty.get(id).map(Vec::as_slice).unwrap_or_default();
+            spoil(&mut content, dirty, fate, rng);
+            content
+        };
+        let (names, ids): (Vec<_>, Vec<_>) = names.into_iter().unzip();
+        names.into_iter().zip(ids.iter().map(content)).collect()
+    }
+}
+
+fn apply(names: &mut BTreeMap<String, Id>, op: &Op) {
+    match op {
+        Op::Create(name, id) => {
+            names.insert(name.clone(), *id);
+        }
+        Op::Rename(from, to) => {
+            if let Some(id) = names.remove(from) {
+                names.insert(to.clone(), id);
+            }
+        }
+        Op::Remove(name) => {
+            names.remove(name);
+        }
+        _ => {}
+    }
+}
+
+fn spoil(content: &mut Vec<u8>, dirty: &[(u64, Arc<[u8]>)], fate: Fate, rng: &mut StdRng) {
+    for (number, (at, bytes)) in dirty.iter().enumerate() {
+        let at = usize::try_from(*at).unwrap();
+        let keep = match fate {
+            Fate::Lost => false,
+            Fate::Kept | Fate::Sectors(_) => true,
+            Fate::Calls(chance) => rng.random_bool(chance),
+            Fate::Newest => number * 2 >= dirty.len(),
+        };
+        if !keep {
+            continue;
+        }
+        let Fate::Sectors(chance) = fate else {
+            put(content, at, bytes);
+            continue;
+        };
+        let mut from = 0;
+        while from < bytes.len() {
+            let to = (((at + from) / SECTOR + 1) * SECTOR - at).min(bytes.len());
+            if rng.random_bool(chance) {
+                put(content, at + from, &bytes[from..to]);
+            }
+            from = to;
+        }
+    }
+}
+
+impl Device {
+    /// A device on which all that a disk began with is durable.
+    pub(crate) fn of(disk: &SimDisk) -> Self {
+        // What was asked of it since is played again by the caller.
+        Self {
+            durable: disk.begun.clone(),
+            names: disk.names.clone(),
+            ..Self::default()
+        }
+    }
+}

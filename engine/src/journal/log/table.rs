@@ -1,0 +1,285 @@
+//! Where things lie in a segment: its batches by offset, its streams' records, its bases.
+//!
+//! The newest segment's table grows in memory. Once a segment is full, its table is written beside
+//! it; one that is missing or damaged is made again by reading the segment.
+
+use std::collections::HashMap;
+
+use bincode::{Decode, Encode};
+
+use super::frame::{self, LINK, Part, link_bytes, link_of};
+use crate::{
+    journal::{BatchLink, MissingCause, Offset, StreamHead, stage::Head},
+    model::{Hash, StreamId},
+};
+
+const MAGIC: [u8; 8] = *b"VsLogTab";
+const FORMAT: u32 = 1;
+/// Where a record would lie that is lost.
+pub(super) const NOWHERE: u32 = u32::MAX;
+/// More lost records of one stream in a row are not believed.
+const LOST_MAX: u64 = 1 << 20;
+
+/// The records of one stream in a segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Places {
+    /// The sequence of the first.
+    pub(super) first_seq: u64,
+    /// Where each lies in the file, that of its length; [`NOWHERE`] for one that is lost.
+    pub(super) at: Vec<u32>,
+    /// The link of the last.
+    pub(super) last: Hash,
+}
+
+impl Places {
+    /// How far the stream goes with them.
+    pub(super) fn head(&self) -> Head {
+        Head {
+            next_seq: self.first_seq.saturating_add(self.at.len() as u64),
+            hash: self.last,
+        }
+    }
+
+    /// The places from a sequence on.
+    pub(super) fn from(&self, seq: u64) -> &[u32] {
+        let skip = usize::try_from(seq.saturating_sub(self.first_seq)).unwrap_or(usize::MAX);
+        self.at.get(skip..).unwrap_or_default()
+    }
+
+    fn push(&mut self, seq: u64, at: u32, hash: Hash) {
+        self.skip_to(seq, hash);
+        self.at.push(at);
+    }
+
+    /// The stream goes on at that sequence: what would be before is lost.
+    fn skip_to(&mut self, seq: u64, hash: Hash) {
+        if self.at.is_empty() {
+            self.first_seq = seq;
+        }
+        let lost = seq.saturating_sub(self.head().next_seq).min(LOST_MAX);
+        self.at.extend((0..lost).map(|_| NOWHERE));
+        self.last = hash;
+    }
+}
+
+/// A batch and where its frame lies in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BatchPlace {
+    pub(super) first: Offset,
+    pub(super) last: Offset,
+    pub(super) at: u32,
+}
+
+/// See the module's text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Table {
+    pub(super) batches: Vec<BatchPlace>,
+    pub(super) streams: HashMap<StreamId, Places>,
+    /// Parts of bases and where their frames lie.
+    pub(super) bases: Vec<(Part, u32)>,
+    /// Batches that are missing, and how they went.
+    pub(super) gaps: Vec<(BatchLink, MissingCause)>,
+    /// The offsets of what is damaged, unrepaired: the first, and the one after the last. Never
+    /// written down.
+    pub(super) damage: Vec<(Offset, Offset)>,
+    /// Where the frames end in the file.
+    pub(super) end: u32,
+    /// The newest link.
+    pub(super) link: Option<BatchLink>,
+}
+
+impl Table {
+    /// Notes a batch's frame.
+    pub(super) fn add_batch(&mut self, at: u32, link: BatchLink) {
+        let BatchLink { first, last, .. } = link;
+        self.batches.push(BatchPlace { first, last, at });
+        self.link = Some(link);
+    }
+
+    /// Notes a record of the batch added last.
+    pub(super) fn add_record(&mut self, stream: &StreamId, seq: u64, at: u32, hash: Hash) {
+        match self.streams.get_mut(stream) {
+            Some(places) => places.push(seq, at, hash),
+            None => {
+                let mut places = Places::default();
+                places.push(seq, at, hash);
+                self.streams.insert(stream.clone(), places);
+            }
+        }
+    }
+
+    /// Notes batches that are missing, and how far streams go after them.
+    pub(super) fn add_gap(&mut self, link: BatchLink, cause: MissingCause, heads: &[StreamHead]) {
+        self.gaps.push((link, cause));
+        self.link = Some(link);
+        for head in heads {
+            let places = self.streams.entry(head.stream.clone()).or_default();
+            places.skip_to(head.next_seq, head.hash);
+        }
+    }
+
+    /// The number of the first batch that goes beyond an offset or holds it.
+    pub(super) fn batch_at(&self, offset: Offset) -> usize {
+        self.batches.partition_point(|batch| batch.last < offset)
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        // A vector takes whatever is written to it.
+        let written = bincode::encode_into_std_write(self.stored(), &mut body, CODEC);
+        debug_assert!(written.is_ok());
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&FORMAT.to_be_bytes());
+        bytes.extend_from_slice(&body);
+        let crc = bytes.get(12..).map_or(0, crc32c::crc32c).to_be_bytes();
+        if let Some(slot) = bytes.get_mut(8..12) {
+            slot.copy_from_slice(&crc);
+        }
+        bytes
+    }
+
+    /// The table in some bytes; none where they are not what was written by this version.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(&MAGIC)?;
+        let (crc, covered) = rest.split_first_chunk::<4>()?;
+        if u32::from_be_bytes(*crc) != crc32c::crc32c(covered) {
+            return None;
+        }
+        let body = covered.strip_prefix(&FORMAT.to_be_bytes())?;
+        let (stored, used) = bincode::decode_from_slice::<Stored, _>(body, CODEC).ok()?;
+        if used == body.len() {
+            stored.restore()
+        } else {
+            None
+        }
+    }
+
+    fn stored(&self) -> Stored {
+        let mut streams: Vec<_> = self.streams.iter().collect();
+        streams.sort_by_key(|(_, places)| places.at.first().copied());
+        Stored {
+            end: self.end,
+            link: self.link.map(|link| link_bytes(&link)),
+            batches: deltas(&self.batches),
+            streams: streams.into_iter().map(StoredPlaces::of).collect(),
+            bases: self.bases.iter().map(stored_part).collect(),
+            gaps: self
+                .gaps
+                .iter()
+                .map(|(link, cause)| (link_bytes(link), frame::cause_byte(*cause)))
+                .collect(),
+        }
+    }
+}
+
+const CODEC: bincode::config::Configuration = bincode::config::standard();
+
+/// A table as it lies on the disk; numbers that grow are told by how much.
+#[derive(Encode, Decode)]
+struct Stored {
+    end: u32,
+    link: Option<[u8; LINK]>,
+    batches: Vec<(u64, u64, u32)>,
+    streams: Vec<StoredPlaces>,
+    bases: Vec<(u64, u32, u32, u32)>,
+    gaps: Vec<([u8; LINK], u8)>,
+}
+
+#[derive(Encode, Decode)]
+struct StoredPlaces {
+    stream: String,
+    first_seq: u64,
+    last: [u8; 32],
+    /// Each place less the one before, and one; zero for one that is lost.
+    at: Vec<u32>,
+}
+
+fn deltas(batches: &[BatchPlace]) -> Vec<(u64, u64, u32)> {
+    let mut before = (0_u64, 0_u32);
+    let batches = batches.iter().map(|batch| {
+        let BatchPlace { first, last, at } = *batch;
+        let delta = (
+            first.saturating_sub(before.0),
+            last.saturating_sub(first),
+            at.saturating_sub(before.1),
+        );
+        before = (first, at);
+        delta
+    });
+    batches.collect()
+}
+
+fn stored_part((part, at): &(Part, u32)) -> (u64, u32, u32, u32) {
+    (part.as_of, part.number, part.of, *at)
+}
+
+impl StoredPlaces {
+    fn of((stream, places): (&StreamId, &Places)) -> Self {
+        let mut before = 0;
+        let at = places.at.iter().map(|at| match *at {
+            NOWHERE => 0,
+            at => {
+                let delta = at.saturating_sub(before).saturating_add(1);
+                before = at;
+                delta
+            }
+        });
+        Self {
+            stream: stream.to_string(),
+            first_seq: places.first_seq,
+            last: places.last.0,
+            at: at.collect(),
+        }
+    }
+
+    fn restore(self) -> Option<(StreamId, Places)> {
+        let mut before = 0_u32;
+        let at = self.at.into_iter().map(|delta| match delta.checked_sub(1) {
+            None => NOWHERE,
+            Some(delta) => {
+                before = before.saturating_add(delta);
+                before
+            }
+        });
+        let places = Places {
+            first_seq: self.first_seq,
+            at: at.collect(),
+            last: Hash(self.last),
+        };
+        Some((self.stream.parse().ok()?, places))
+    }
+}
+
+fn gap_of((link, cause): &([u8; LINK], u8)) -> Option<(BatchLink, MissingCause)> {
+    Some((link_of(link)?, frame::cause_of(*cause)?))
+}
+
+impl Stored {
+    fn restore(self) -> Option<Table> {
+        let mut before = (0_u64, 0_u32);
+        let batches = self.batches.into_iter().map(|(first, count, at)| {
+            before = (before.0.saturating_add(first), before.1.saturating_add(at));
+            let (first, at) = before;
+            BatchPlace {
+                first,
+                last: first.saturating_add(count),
+                at,
+            }
+        });
+        let part = |(as_of, number, of, at)| (Part { as_of, number, of }, at);
+        let streams = self.streams.into_iter().map(StoredPlaces::restore);
+        Some(Table {
+            batches: batches.collect(),
+            streams: streams.collect::<Option<_>>()?,
+            bases: self.bases.into_iter().map(part).collect(),
+            gaps: self.gaps.iter().map(gap_of).collect::<Option<_>>()?,
+            damage: Vec::new(),
+            end: self.end,
+            link: match self.link {
+                Some(link) => Some(link_of(&link)?),
+                None => None,
+            },
+        })
+    }
+}

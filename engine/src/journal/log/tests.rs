@@ -1,0 +1,64 @@
+//! The log against a disk that loses its power, fails, fills and rots.
+
+mod cuts;
+mod damage;
+mod faults;
+
+use std::sync::Arc;
+
+use super::sim::SimDisk;
+use crate::{
+    journal::{Append, DiskJournal, Journal as _, JournalError, Record, log::Mode},
+    model::{Actor, Event, EventKind, Name, Outcome, Payload, RunId, StreamId, Text, Timestamp},
+    permit::Permit,
+};
+
+pub(super) const ID: &str = "01JXAMPLE0000000000000000";
+
+pub(super) fn open(disk: &SimDisk, mode: Mode) -> Result<DiskJournal, JournalError> {
+    DiskJournal::start(Arc::new(disk.clone()), ID, mode, Permit::always())
+}
+
+pub(super) fn stream(number: u64) -> StreamId {
+    StreamId::Run(RunId(ulid::Ulid::from_parts(number, 1)))
+}
+
+pub(super) fn event(len: usize) -> Event {
+    let (node, outcome) = (Name::of("n"), Outcome::Created);
+    let output = Payload::Inline(
+        (0..len)
+            .map(|n| u8::try_from(n * 31 % 251).unwrap())
+            .collect(),
+    );
+    Event {
+        at: Timestamp(1),
+        actor: Actor::Engine,
+        reason: Text::default(),
+        kind: EventKind::StepSucceeded {
+            node,
+            attempt: 1,
+            outcome,
+            output,
+        },
+    }
+}
+
+pub(super) fn append(number: u64, expected_seq: u64, events: &[usize]) -> Append {
+    Append {
+        stream: stream(number),
+        expected_seq,
+        events: events.iter().map(|len| event(*len)).collect(),
+    }
+}
+
+pub(super) async fn all(journal: &DiskJournal) -> Vec<Record> {
+    journal.read_all(0, usize::MAX).await.unwrap()
+}
+
+pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(future)
+}

@@ -1,0 +1,104 @@
+//! Disks that fail and fill.
+
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use futures::future::poll_immediate;
+use rand::{SeedableRng as _, rngs::StdRng};
+
+use super::*;
+use crate::journal::log::sim::Device;
+
+#[test]
+fn a_sync_that_fails_ends_all_writing_and_says_what_to_do() {
+    let disk = SimDisk::new();
+    run(async {
+        let journal = open(&disk, Mode::Make).unwrap();
+        let kept = journal.append(vec![append(1, 0, &[3])]).await.unwrap();
+        assert!(poll_immediate(journal.failed()).await.is_none());
+        disk.on_sync(|_| Err(io::Error::other("no more disk")));
+        let error = journal.append(vec![append(1, 1, &[3])]).await.unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.contains("no more disk") && said.contains("see to the disk"),
+            "{said}"
+        );
+        assert_eq!(journal.failed().await, error);
+        assert_eq!(
+            journal.append(vec![append(2, 0, &[3])]).await.unwrap_err(),
+            error
+        );
+        assert_eq!(journal.read_all(0, 9).await.unwrap_err(), error);
+        drop(journal);
+        disk.on_sync(|_| Ok(()));
+        let journal = open(&disk, Mode::Append).unwrap();
+        assert_eq!(journal.read_all(0, 1).await.unwrap(), kept);
+    });
+}
+
+/// The kernel took the pages of a failed sync for clean: who opens the log next must not rely on
+/// what it reads of them.
+#[test]
+fn what_a_failed_sync_left_is_written_again_before_it_is_believed() {
+    let disk = SimDisk::new();
+    let seen = run(async {
+        let journal = open(&disk, Mode::Make).unwrap();
+        journal.append(vec![append(1, 0, &[3])]).await.unwrap();
+        disk.on_sync(|_| Err(io::Error::other("no more disk")));
+        journal
+            .append(vec![append(1, 1, &[700])])
+            .await
+            .unwrap_err();
+        drop(journal);
+        disk.on_sync(|_| Ok(()));
+        let journal = open(&disk, Mode::Append).unwrap();
+        let seen = all(&journal).await;
+        journal.close().await;
+        seen
+    });
+    // Whatever was shown is there when the power goes right after.
+    let mut device = Device::default();
+    disk.ops().iter().for_each(|op| device.play(op));
+    for seed in 0..20 {
+        let image = device.cut(&mut StdRng::seed_from_u64(seed));
+        let after = run(async { all(&open(&SimDisk::with(image), Mode::Append).unwrap()).await });
+        assert_eq!(after, seen);
+    }
+}
+
+#[test]
+fn a_full_disk_holds_up_only_what_needs_the_next_segment() {
+    let disk = SimDisk::new();
+    run(async {
+        let journal = open(&disk, Mode::Make).unwrap();
+        disk.full.store(true, Ordering::Relaxed);
+        let written = AtomicUsize::new(0);
+        let fill = async {
+            for seq in 0.. {
+                journal
+                    .append(vec![append(1, seq, &[3_000])])
+                    .await
+                    .unwrap();
+                written.store(usize::try_from(seq).unwrap() + 1, Ordering::Relaxed);
+                if seq == 600 {
+                    break;
+                }
+            }
+        };
+        let mut fill = Box::pin(fill);
+        let held = tokio::time::timeout(Duration::from_secs(2), &mut fill).await;
+        assert!(
+            held.is_err(),
+            "the first segment has room for a MiB and no more"
+        );
+        assert!(written.load(Ordering::Relaxed) > 300, "{written:?}");
+        disk.full.store(false, Ordering::Relaxed);
+        tokio::time::timeout(Duration::from_secs(20), &mut fill)
+            .await
+            .unwrap();
+        assert_eq!(all(&journal).await.len(), 601);
+    });
+}

@@ -1,0 +1,382 @@
+//! What the one writing thread does with a group: one frame, one write, one sync.
+
+use std::{io, sync::Arc};
+
+use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
+
+use super::{
+    FIRST_SIZE, FOLDER, SIZE,
+    disk::DiskFile,
+    error::{ended, storage},
+    frame::{self, Part, Place},
+    header::{self, Header},
+    keeper::{Keeper, NEXT, Spare},
+    scan::position_of,
+    segment::{Segment, name_of},
+    shared::{PartPlace, Shared, write},
+    table::Table,
+};
+use crate::{
+    group_commit::Commit,
+    journal::{
+        BatchLink, JournalError, Missing, Record, Stored, StreamHead,
+        stage::{Batch, Draft, Stage},
+    },
+    model::Hash,
+    permit::Permit,
+};
+
+/// Something to be written.
+pub(in crate::journal) enum Request {
+    /// New events.
+    Append(Vec<Draft>),
+    /// Records of another journal; a durable batch of their own.
+    Restore(Vec<Stored>),
+    /// A range that is missing, the link after it, and how far streams go then.
+    Gap {
+        missing: Missing,
+        link: Hash,
+        heads: Vec<StreamHead>,
+    },
+    /// The newest segment is to be full, if it holds anything.
+    Roll,
+    /// A part of a base, and how many bytes of it come in all.
+    Base {
+        part: Part,
+        bytes: Vec<u8>,
+        total: usize,
+    },
+}
+
+/// What is told about a request.
+pub(in crate::journal) enum Reply {
+    /// The new events as they stand in the journal.
+    Appended(Vec<Record>),
+    /// The link of the batch; none for an empty one.
+    Restored(Option<BatchLink>),
+    /// It is done.
+    Done,
+    /// Whether the part was written: it is not where there is no place for it just now.
+    Part(bool),
+}
+
+type Answers = Vec<Result<Reply, JournalError>>;
+
+/// Where the next frame goes.
+pub(super) struct End {
+    pub(super) segment: Arc<Segment>,
+    pub(super) file: Arc<dyn DiskFile>,
+    /// Where in the file.
+    pub(super) at: usize,
+}
+
+/// The writer's state. It alone writes.
+pub(in crate::journal) struct Writer {
+    shared: Arc<Shared>,
+    end: End,
+    keeper: Keeper,
+    permit: Permit,
+    buffer: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, end: End, permit: Permit) -> io::Result<Self> {
+        let keeper = Keeper::start(shared.disk.clone(), permit.clone())?;
+        Ok(Self {
+            shared,
+            end,
+            keeper,
+            permit,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Has the table of a full segment written down that has none.
+    pub(super) fn save_table(&self, segment: Arc<Segment>) {
+        self.keeper.full(segment);
+    }
+
+    fn append(&mut self, group: Vec<Vec<Draft>>) -> Result<Answers, JournalError> {
+        let mut stage = Stage::new(&self.shared.tip());
+        let admit = |request| {
+            let admitted = stage.admit(request, |stream| Ok(self.shared.head(stream)));
+            admitted.map(Reply::Appended)
+        };
+        let answers = group.into_iter().map(admit).collect();
+        self.write(stage.seal())?;
+        Ok(answers)
+    }
+
+    fn restore(&mut self, request: Vec<Stored>) -> Result<Answers, JournalError> {
+        let mut stage = Stage::new(&self.shared.tip());
+        if let Err(e) = stage.admit_stored(request, |stream| Ok(self.shared.head(stream))) {
+            return Ok(vec![Err(e)]);
+        }
+        let batch = stage.seal();
+        let link = batch.as_ref().map(|batch| batch.link);
+        self.write(batch)?;
+        Ok(vec![Ok(Reply::Restored(link))])
+    }
+
+    fn write(&mut self, batch: Option<Batch>) -> Result<(), JournalError> {
+        let Some(batch) = batch else { return Ok(()) };
+        let lengths = batch.records.iter().map(|record| record.bytes.len());
+        self.make_room(frame::batch_len(lengths))?;
+        let records = batch.records.iter().map(|record| record.bytes.as_slice());
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        frame::encode_batch(
+            &mut buffer,
+            self.place(),
+            self.position(),
+            &batch.link,
+            records,
+        );
+        let at = self.put(&buffer)?;
+        let places = places(at, &batch);
+        let end = u32::try_from(self.end.at).unwrap_or(u32::MAX);
+        self.shared
+            .show(&self.end.segment, at, end, &batch, &places);
+        self.buffer = buffer;
+        self.look_ahead();
+        Ok(())
+    }
+
+    /// Goes on after a range that is missing.
+    fn skip(
+        &mut self,
+        missing: &Missing,
+        hash: Hash,
+        heads: &[StreamHead],
+    ) -> Result<Result<Reply, JournalError>, JournalError> {
+        let tip = self.shared.tip();
+        let back = heads
+            .iter()
+            .any(|head| head.next_seq < self.shared.head(&head.stream).next_seq);
+        if missing.from != tip.next || missing.to <= missing.from || back {
+            return Ok(Err(JournalError::Damaged {
+                place: missing.to_string(),
+                why: format!("they do not follow offset {}", tip.next),
+            }));
+        }
+        let link = BatchLink {
+            first: missing.from,
+            last: missing.to.saturating_sub(1),
+            prev: tip.link.map(|link| link.hash).unwrap_or_default(),
+            hash,
+        };
+        let mut frame = Vec::new();
+        let encode = |frame: &mut Vec<u8>, writer: &Self| {
+            frame.clear();
+            frame::encode_gap(
+                frame,
+                writer.place(),
+                writer.position(),
+                &link,
+                missing.cause,
+                heads,
+            );
+        };
+        encode(&mut frame, self);
+        self.make_room(frame.len())?;
+        encode(&mut frame, self);
+        self.put(&frame)?;
+        let end = u32::try_from(self.end.at).unwrap_or(u32::MAX);
+        self.shared
+            .show_gap(&self.end.segment, end, link, missing, heads);
+        Ok(Ok(Reply::Done))
+    }
+
+    /// Writes a part of a base where there is place for it: the name of a segment is the offset of
+    /// its first event, so that one without events cannot be followed by another.
+    fn write_part(&mut self, part: Part, bytes: &[u8], total: usize) -> Result<bool, JournalError> {
+        let wanted = match part.number {
+            0 => total.saturating_add(
+                frame::part_len(0).saturating_mul(part.of.try_into().unwrap_or(usize::MAX)),
+            ),
+            _ => 0,
+        };
+        let len = frame::part_len(bytes.len());
+        if self.left() < wanted.max(len) {
+            if self.shared.tip().next == self.end.segment.header.first {
+                return Ok(false);
+            }
+            self.roll(wanted.max(len), SIZE)?;
+        }
+        let mut frame = Vec::with_capacity(len);
+        frame::encode_part(&mut frame, self.place(), self.position(), part, bytes);
+        let at = self.put(&frame)?;
+        let end = u32::try_from(self.end.at).unwrap_or(u32::MAX);
+        self.end.segment.grow(|table: &mut Table| {
+            table.bases.push((part, at));
+            table.end = end;
+        });
+        let segment = self.end.segment.header.first;
+        write(&self.shared.bases).push(PartPlace { part, segment, at });
+        self.look_ahead();
+        Ok(true)
+    }
+
+    /// Writes a frame; durable when it returns. Where it lies.
+    fn put(&mut self, frame: &[u8]) -> Result<u32, JournalError> {
+        // As near to the write as can be.
+        self.permit.to_append()?;
+        let (at, name) = (self.end.at, self.end.segment.name.clone());
+        let written = self.end.file.write_at(frame, at as u64);
+        written.map_err(|e| ended("written", &name, &e))?;
+        self.end
+            .file
+            .sync_data()
+            .map_err(|e| ended("synced", &name, &e))?;
+        self.end.at = at.saturating_add(frame.len());
+        Ok(u32::try_from(at).unwrap_or(u32::MAX))
+    }
+
+    /// The position in the log up to which it is synced.
+    fn position(&self) -> u64 {
+        position_of(&self.end.segment.header, self.end.at)
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place {
+            salt: &self.end.segment.header.salt,
+            position: self.position(),
+        }
+    }
+
+    fn size(&self) -> usize {
+        usize::try_from(self.end.segment.size).unwrap_or(usize::MAX)
+    }
+
+    fn left(&self) -> usize {
+        self.size().saturating_sub(self.end.at)
+    }
+
+    fn make_room(&mut self, len: usize) -> Result<(), JournalError> {
+        if len <= self.left() {
+            return Ok(());
+        }
+        self.roll(len, SIZE)
+    }
+
+    /// Has the next segment made while there is a good deal of room in this one; where that cannot
+    /// be had, the room left is for what is under way.
+    fn look_ahead(&self) {
+        if self.end.at > self.size() / 2 {
+            self.keeper.prepare(SIZE);
+        }
+    }
+
+    /// Goes on to the next segment, with room for so many bytes.
+    fn roll(&mut self, len: usize, least: u64) -> Result<(), JournalError> {
+        let size = (len.saturating_add(header::LEN) as u64).max(least);
+        let spare = self.keeper.take(size)?;
+        let tip = self.shared.tip();
+        let header = Header {
+            salt: salt(),
+            first: tip.next,
+            position: self.position(),
+            before: tip.link,
+            journal: self.shared.journal.clone(),
+        };
+        let before = self.end.segment.clone();
+        self.end = begin(&self.shared, header, spare)?;
+        self.shared.push_segment(self.end.segment.clone());
+        self.keeper.full(before);
+        Ok(())
+    }
+}
+
+/// Makes a segment of the room set aside; durable when it returns.
+pub(super) fn begin(shared: &Shared, header: Header, spare: Spare) -> Result<End, JournalError> {
+    let name = name_of(FOLDER, header.first);
+    let made = || {
+        spare.file.write_at(&header.encode(), 0)?;
+        spare.file.sync_data()?;
+        shared.disk.rename(NEXT, &name)?;
+        shared.disk.sync_folder(FOLDER)?;
+        shared.disk.sync_folder("")
+    };
+    made().map_err(|e| storage(&name, &e))?;
+    let table = Table {
+        end: u32::try_from(header::LEN).unwrap_or(u32::MAX),
+        ..Table::default()
+    };
+    let segment = Segment::growing(header, name, spare.size, spare.file.clone(), table);
+    Ok(End {
+        segment: Arc::new(segment),
+        file: spare.file,
+        at: header::LEN,
+    })
+}
+
+/// Nobody who writes records may know it.
+pub(super) fn salt() -> [u8; 16] {
+    let mut salt = [0; 16];
+    StdRng::from_os_rng().fill_bytes(&mut salt);
+    salt
+}
+
+/// Where each record lies in the file, that of its length.
+fn places(at: u32, batch: &Batch) -> Vec<u32> {
+    let mut next = at.saturating_add(
+        u32::try_from(frame::HEADER.saturating_add(frame::LINK)).unwrap_or(u32::MAX),
+    );
+    let places = batch.records.iter().map(|record| {
+        let place = next;
+        let len = u32::try_from(record.bytes.len()).unwrap_or(u32::MAX);
+        next = next.saturating_add(len).saturating_add(4);
+        place
+    });
+    places.collect()
+}
+
+impl Commit for Writer {
+    type Request = Request;
+    type Reply = Reply;
+
+    fn weight(request: &Request) -> usize {
+        match request {
+            Request::Append(drafts) => drafts.iter().map(Draft::weight).sum(),
+            Request::Restore(stored) => stored.iter().map(|stored| stored.bytes.len()).sum(),
+            Request::Base { bytes, .. } => bytes.len(),
+            Request::Roll | Request::Gap { .. } => 0,
+        }
+    }
+
+    fn commit(&mut self, group: Vec<Request>) -> Result<Answers, JournalError> {
+        let (mut answers, mut appends) = (Vec::with_capacity(group.len()), Vec::new());
+        for request in group {
+            match request {
+                Request::Append(drafts) => appends.push(drafts),
+                Request::Restore(stored) => {
+                    answers.extend(self.append(std::mem::take(&mut appends))?);
+                    answers.extend(self.restore(stored)?);
+                }
+                Request::Gap {
+                    missing,
+                    link,
+                    heads,
+                } => {
+                    answers.extend(self.append(std::mem::take(&mut appends))?);
+                    answers.push(self.skip(&missing, link, &heads)?);
+                }
+                Request::Roll => {
+                    answers.extend(self.append(std::mem::take(&mut appends))?);
+                    if self.shared.tip().next > self.end.segment.header.first {
+                        // What was asked for goes first; room for much comes when it is needed.
+                        self.roll(0, FIRST_SIZE)?;
+                    }
+                    answers.push(Ok(Reply::Done));
+                }
+                Request::Base { part, bytes, total } => {
+                    answers.extend(self.append(std::mem::take(&mut appends))?);
+                    let written = self.write_part(part, &bytes, total)?;
+                    answers.push(Ok(Reply::Part(written)));
+                }
+            }
+        }
+        answers.extend(self.append(appends)?);
+        Ok(answers)
+    }
+}

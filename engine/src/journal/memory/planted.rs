@@ -1,0 +1,77 @@
+//! What does not happen to a journal in memory by itself, for tests.
+
+use super::MemoryJournal;
+use crate::{
+    journal::{
+        Append, BatchLink, Missing, Offset, Stored, StreamState,
+        stage::{Draft, Head},
+    },
+    model::{Event, StreamId},
+};
+
+/// The record as another version might have written it: whole by its checksum, and with a byte
+/// more than this version understands.
+fn undecodable(stored: &Stored) -> Stored {
+    let mut bytes = stored.bytes.clone();
+    bytes.push(0);
+    let sum = crc32c::crc32c(&bytes[4..]).to_be_bytes();
+    bytes[..4].copy_from_slice(&sum);
+    Stored::parse(bytes).unwrap()
+}
+
+impl MemoryJournal {
+    /// Takes a range of events away; it has to begin and end where batches do.
+    pub(crate) fn plant_missing(&self, missing: Missing) {
+        let mut shelf = self.shelf();
+        let range = missing.from..missing.to;
+        let gone = shelf.links.range(range.clone());
+        let (first, last) = (gone.clone().next().unwrap().1, gone.last().unwrap().1);
+        assert_eq!((first.first, last.last + 1), (missing.from, missing.to));
+        shelf.links.retain(|first, _| !range.contains(first));
+        shelf.records.retain(|offset, _| !range.contains(offset));
+        for places in shelf.streams.values_mut() {
+            places.retain(|_, offset| !range.contains(offset));
+        }
+        shelf.missing.push(missing);
+        shelf.missing.sort_by_key(|missing| missing.from);
+    }
+
+    /// Appends an event to a stream that reads as one which cannot be decoded.
+    pub(crate) fn plant_undecodable(&self, stream: &StreamId, event: Event) -> Offset {
+        let mut shelf = self.shelf();
+        let append = Append {
+            stream: stream.clone(),
+            expected_seq: shelf.head(stream).next_seq,
+            events: vec![event],
+        };
+        let mut stage = shelf.stage();
+        let request = Draft::all(vec![append]).unwrap();
+        stage
+            .admit(request, |stream| Ok(shelf.head(stream)))
+            .unwrap();
+        let mut batch = stage.seal().unwrap();
+        let stored = undecodable(&batch.records[0]);
+        let BatchLink {
+            prev, first, last, ..
+        } = batch.link;
+        batch.link = BatchLink::new(prev, first, last, [&stored.hash]);
+        let head = Head {
+            next_seq: stored.seq + 1,
+            hash: stored.hash,
+        };
+        batch.heads.insert(stream.clone(), head);
+        batch.records = vec![stored];
+        shelf.keep(batch);
+        first
+    }
+
+    /// Changes the base as of an offset.
+    pub(crate) fn change_base(&self, as_of: Offset, change: impl FnOnce(&mut Vec<StreamState>)) {
+        change(&mut self.shelf().bases.get_mut(&as_of).unwrap().streams);
+    }
+
+    /// Takes the base as of an offset away.
+    pub(crate) fn remove_base(&self, as_of: Offset) {
+        self.shelf().bases.remove(&as_of).unwrap();
+    }
+}

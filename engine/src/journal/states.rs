@@ -1,0 +1,175 @@
+//! What the events of a journal come to, stream by stream, as of an offset.
+//!
+//! States are derived: whoever has none folds the events instead. They are kept so that a start
+//! reads states and not history, in two places: the index, which is thrown away without a thought,
+//! and base frames in the log itself, from which a rebuild and a look into the past begin.
+//!
+//! What this module never does: it folds nothing (see [`crate::model`]) and writes nothing.
+
+use std::{fmt, sync::Arc};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    BatchLink, JournalError, Offset,
+    stored::{self, Unreadable},
+};
+use crate::model::{EntityId, EntityState, Hash, RunId, RunState, StreamId, Timestamp};
+
+/// A stream's events, folded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folded<T> {
+    /// What they come to; shared with whoever else holds it.
+    pub state: Arc<T>,
+    /// The sequence the stream's next event gets.
+    pub next_seq: u64,
+    /// The link of its newest event; see [`super::chain`].
+    pub hash: Hash,
+    /// The offset of its first event.
+    pub first: Offset,
+    /// When its first event was recorded.
+    pub created: Timestamp,
+    /// When the state of an entity last got another name, or the newest event of a run was
+    /// recorded.
+    pub changed: Timestamp,
+}
+
+/// One stream with what its events come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamState {
+    /// An entity.
+    Entity(EntityId, Folded<EntityState>),
+    /// A run.
+    Run(RunId, Folded<RunState>),
+    /// The journal's own stream, of which no state but its end is kept.
+    Journal {
+        /// The sequence its next event gets.
+        next_seq: u64,
+        /// The link of its newest event.
+        hash: Hash,
+    },
+}
+
+impl StreamState {
+    /// The stream.
+    pub fn stream(&self) -> StreamId {
+        match self {
+            Self::Entity(id, _) => StreamId::Entity(id.clone()),
+            Self::Run(id, _) => StreamId::Run(*id),
+            Self::Journal { .. } => StreamId::Journal,
+        }
+    }
+}
+
+/// The states of a journal as of an offset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct States {
+    /// Every event before it is folded in, and none from it on.
+    pub as_of: Offset,
+    /// The newest link of the journal's chain then; none before the first batch.
+    pub link: Option<BatchLink>,
+    /// Every entity, and every run that is not forgotten, in no order.
+    pub streams: Vec<StreamState>,
+}
+
+/// States that changed, to be taken into an index.
+#[derive(Clone, Debug, Default)]
+pub struct StatesUpdate {
+    /// Every event before it is folded in.
+    pub as_of: Offset,
+    /// The newest link of the journal's chain then.
+    pub link: Option<BatchLink>,
+    /// What changed since the update before.
+    pub changed: Vec<StreamState>,
+    /// Streams whose state is not kept any more.
+    pub forgotten: Vec<StreamId>,
+}
+
+/// A range of offsets that nobody can read any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The first of them.
+    pub from: Offset,
+    /// The offset after the last of them.
+    pub to: Offset,
+    /// How they went.
+    pub cause: MissingCause,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to.saturating_sub(1) {
+            last if last <= self.from => write!(f, "offset {}", self.from),
+            last => write!(f, "offsets {} to {last}", self.from),
+        }
+    }
+}
+
+/// How a range of events went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingCause {
+    /// They were taken away on purpose; a later base covers them.
+    Removed,
+    /// They were lost, and a repair closed the range.
+    Lost,
+    /// They are damaged or gone, and nobody has repaired the log yet.
+    Damaged,
+}
+
+/// What an event commits to: SHA-256 over the offset that the states are as of, the link they
+/// stand at, and every encoded state, sorted by their bytes.
+///
+/// In order: `as_of` (8 bytes, big-endian); of the link `first` and `last` (8 bytes each), `prev`
+/// and `hash` (32 bytes each), all zero where there is none; then of each state its length (8
+/// bytes) and its bytes.
+///
+/// # Errors
+/// [`JournalError::Storage`] when a state is too large to be stored.
+pub fn base_hash(states: &States) -> Result<Hash, JournalError> {
+    let encoded = states.streams.iter().map(encode_state);
+    let mut encoded = encoded.collect::<Result<Vec<_>, _>>()?;
+    encoded.sort_unstable();
+    let mut hash = Sha256::new();
+    hash.update(states.as_of.to_be_bytes());
+    let (first, last) = states.link.map_or((0, 0), |link| (link.first, link.last));
+    let (prev, link) = states
+        .link
+        .map(|link| (link.prev, link.hash))
+        .unwrap_or_default();
+    hash.update(first.to_be_bytes());
+    hash.update(last.to_be_bytes());
+    hash.update(prev.0);
+    hash.update(link.0);
+    for state in encoded {
+        hash.update((state.len() as u64).to_be_bytes());
+        hash.update(&state);
+    }
+    Ok(Hash(hash.finalize().into()))
+}
+
+/// The stored form of a state.
+///
+/// # Errors
+/// [`JournalError::Storage`] when it is too large to be stored.
+pub(crate) fn encode_state(state: &StreamState) -> Result<Vec<u8>, JournalError> {
+    stored::states::encode_state(state)
+}
+
+/// The state that [`encode_state`] made the bytes of.
+///
+/// # Errors
+/// [`JournalError::Damaged`] for bytes that no version wrote, [`JournalError::Newer`] for those of
+/// a later one.
+pub(crate) fn decode_state(bytes: &[u8]) -> Result<StreamState, JournalError> {
+    stored::states::decode_state(bytes).map_err(|e| match e {
+        Unreadable::Newer { found, known } => JournalError::Newer {
+            what: "a state".to_owned(),
+            found,
+            known,
+        },
+        Unreadable::Damaged(why) => JournalError::Damaged {
+            place: "a state".to_owned(),
+            why,
+        },
+    })
+}

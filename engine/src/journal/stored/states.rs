@@ -1,0 +1,84 @@
+//! States as they lie in an index and in a base: a version, then what that version wrote.
+
+use bincode::config::standard;
+
+use super::{Mirror as _, Unreadable, v1::state as v1};
+use crate::journal::{JournalError, StreamState};
+
+/// The newest form of a state this version reads, and the one it writes.
+const FORMAT: u8 = 1;
+
+/// What a decoder may set aside for each byte it is given: what takes the least bytes beside its
+/// size in memory is the name and the state of a node that waits.
+const MEMORY_PER_BYTE: usize = 64;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// The longest encoded state, in bytes: an entity with a million runs takes a quarter.
+const STATE_MAX: usize = 64 * MIB;
+
+/// One stream's state. Its length is bound by nothing but its content.
+///
+/// # Errors
+/// [`JournalError::Storage`] for a state of more than 64 MiB.
+pub(in crate::journal) fn encode_state(state: &StreamState) -> Result<Vec<u8>, JournalError> {
+    let unencodable = |why: String| {
+        let stream = state.stream();
+        JournalError::Storage(format!("the state of {stream} cannot be encoded: {why}"))
+    };
+    let mut bytes = Vec::with_capacity(KIB);
+    bytes.push(FORMAT);
+    let stored = v1::StreamState::store(state);
+    bincode::encode_into_std_write(stored, &mut bytes, standard())
+        .map_err(|e| unencodable(e.to_string()))?;
+    if bytes.len() > STATE_MAX {
+        return Err(unencodable(format!("it takes {} bytes", bytes.len())));
+    }
+    Ok(bytes)
+}
+
+/// The state that [`encode_state`] made `bytes` of. What it sets aside grows with their number,
+/// whatever lengths they claim.
+///
+/// # Errors
+/// [`Unreadable::Newer`] for a state that a later version wrote.
+pub(in crate::journal) fn decode_state(bytes: &[u8]) -> Result<StreamState, Unreadable> {
+    match bytes.split_first() {
+        Some((&FORMAT, body)) => decode(body)?.restore(),
+        Some((format, _)) if *format > FORMAT => Err(Unreadable::Newer {
+            found: (*format).into(),
+            known: FORMAT.into(),
+        }),
+        _ => Err(damaged("no version wrote it")),
+    }
+}
+
+/// The codec takes its limit as a constant, so that there are a few.
+fn decode(body: &[u8]) -> Result<v1::StreamState, Unreadable> {
+    match body.len().saturating_mul(MEMORY_PER_BYTE) {
+        need if need <= 256 * KIB => within::<{ 512 * KIB }>(body),
+        need if need <= 4 * MIB => within::<{ 4 * MIB }>(body),
+        need if need <= 64 * MIB => within::<{ 64 * MIB }>(body),
+        need if need <= STATE_MAX.saturating_mul(MEMORY_PER_BYTE) => {
+            within::<{ STATE_MAX * MEMORY_PER_BYTE }>(body)
+        }
+        _ => Err(damaged("it is longer than a state gets")),
+    }
+}
+
+fn within<const LIMIT: usize>(body: &[u8]) -> Result<v1::StreamState, Unreadable> {
+    let (state, used) = bincode::decode_from_slice(body, standard().with_limit::<LIMIT>())?;
+    if used == body.len() {
+        Ok(state)
+    } else {
+        Err(damaged("bytes follow it"))
+    }
+}
+
+fn damaged(why: &str) -> Unreadable {
+    Unreadable::Damaged(why.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

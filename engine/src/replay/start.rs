@@ -1,0 +1,43 @@
+//! Where a replay can begin: at the journal's beginning or, where events are missing, at the first
+//! base after them.
+
+use super::ReplayError;
+use crate::{
+    audit::{AuditError, Bases, Batches, Flaw, Violation},
+    journal::{ChainedJournal, States},
+    model::Hash,
+};
+
+/// The states that a replay goes on from, and the bases that there are.
+pub(super) struct Start {
+    pub(super) states: States,
+    pub(super) bases: Bases,
+}
+
+impl Start {
+    pub(super) async fn of(journal: &dyn ChainedJournal) -> Result<Self, ReplayError> {
+        let missing = journal.missing().await.map_err(AuditError::from)?;
+        let bases = Bases::of(journal).await.map_err(AuditError::from)?;
+        let Some(last) = missing.last() else {
+            let states = States::default();
+            return Ok(Self { states, bases });
+        };
+        let Some(as_of) = bases.after(last.to) else {
+            let what = format!("{last}: the events are missing, and no base stands for them");
+            let found = Violation::of(Flaw::Missing, what).at(last.from);
+            return Err(AuditError::from(found).into());
+        };
+        let states = journal.states(Some(as_of)).await;
+        let states = states.map_err(AuditError::from)?;
+        Ok(Self { states, bases })
+    }
+
+    pub(super) async fn batches<'a>(
+        &self,
+        journal: &'a dyn ChainedJournal,
+    ) -> Result<Batches<'a>, AuditError> {
+        let prev = self.states.link.map(|link| link.hash);
+        let prev = prev.unwrap_or_else(Hash::default);
+        Batches::from(journal, self.states.as_of, Some(prev)).await
+    }
+}

@@ -1,0 +1,171 @@
+//! Removes blobs that nothing names.
+
+use std::collections::HashSet;
+
+use crate::{
+    audit::{Bases, payloads, payloads_of},
+    blob::{Blobs as _, DirBlobs},
+    journal::{ChainedJournal, Entry, JournalError, MissingCause, Offset, Record},
+    model::{Hash, Payload},
+};
+
+/// What is read at once.
+const PAGE: usize = 1_000;
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Blobs that something names.
+    pub named: usize,
+    /// Blobs that were removed.
+    pub removed: usize,
+}
+
+/// Why nothing was removed.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The journal or the blobs cannot be read or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Something cannot be read, so that nobody knows which blobs it names.
+    #[error("no blob is removed while something cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl SweepError {
+    /// The documented code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Journal(JournalError::Newer { .. }) => "VSI0003",
+            Self::Journal(JournalError::Damaged { .. }) => "VSI0004",
+            Self::Journal(_) => "VSI0006",
+            Self::Unreadable(_) => "VSI0913",
+        }
+    }
+
+    /// What the user can do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Journal(JournalError::Newer { .. }) => {
+                "use the version that wrote it, or a newer one"
+            }
+            Self::Journal(JournalError::Damaged { .. }) | Self::Unreadable(_) => {
+                "`vsiflow audit verify` names everything that is damaged or missing"
+            }
+            Self::Journal(_) => {
+                "see that there is room and that this user may read and write there"
+            }
+        }
+    }
+}
+
+/// Removes every blob that nothing names: no event that can be read, be it archived or not, no
+/// base and no state of today. What only removed events named goes, since a base says what they
+/// came to. Nobody may append to the journal or put blobs meanwhile.
+///
+/// Refuses while something cannot be read: a range that is damaged, one that is missing without a
+/// base that stands for it, an event that cannot be decoded or cannot follow, a blob that a state
+/// names and that is lost.
+///
+/// Cancel safety: as a kill; what was not removed yet is removed by the next sweep.
+///
+/// # Errors
+/// [`SweepError::Unreadable`], and when the journal or the blobs cannot be read or written.
+pub async fn sweep(journal: &dyn ChainedJournal, blobs: &DirBlobs) -> Result<Swept, SweepError> {
+    let bases = Bases::of(journal).await?;
+    check_missing(journal, &bases).await?;
+    let mut named = of_events(journal).await?;
+    for at in bases
+        .found
+        .iter()
+        .map(|(as_of, _)| Some(*as_of))
+        .chain([None])
+    {
+        of_states(journal, at, blobs, &mut named).await?;
+    }
+    let count = named.len();
+    let removed = blobs.retain(named).await?;
+    Ok(Swept {
+        named: count,
+        removed,
+    })
+}
+
+async fn check_missing(journal: &dyn ChainedJournal, bases: &Bases) -> Result<(), SweepError> {
+    if let Some((place, why)) = &bases.damaged {
+        return Err(SweepError::Unreadable(format!("{place}: {why}")));
+    }
+    for range in journal.missing().await? {
+        if range.cause == MissingCause::Damaged || bases.after(range.to).is_none() {
+            let what = format!("{range}: the events are missing");
+            return Err(SweepError::Unreadable(what));
+        }
+    }
+    Ok(())
+}
+
+/// What the events name; they have to come to something, too, or their entity is unreadable.
+async fn of_events(journal: &dyn ChainedJournal) -> Result<HashSet<Hash>, SweepError> {
+    let (mut named, mut from) = (HashSet::new(), 0);
+    loop {
+        let page = journal.read_entries(from, PAGE).await?;
+        let Some(last) = page.last().map(offset) else {
+            return Ok(named);
+        };
+        from = last.saturating_add(1);
+        for entry in page {
+            let record = readable(entry)?;
+            named.extend(payloads(&record.event.kind).into_iter().filter_map(blob));
+        }
+    }
+}
+
+fn offset(entry: &Entry) -> Offset {
+    match entry {
+        Entry::Event(record) => record.offset,
+        Entry::Undecodable { offset, .. } => *offset,
+    }
+}
+
+fn readable(entry: Entry) -> Result<Record, SweepError> {
+    match entry {
+        Entry::Event(record) => Ok(record),
+        Entry::Undecodable {
+            stream,
+            seq,
+            offset,
+            why,
+            ..
+        } => {
+            let what = format!("{stream} #{seq} (offset {offset}): {why}");
+            Err(SweepError::Unreadable(what))
+        }
+    }
+}
+
+fn blob(payload: &Payload) -> Option<Hash> {
+    match payload {
+        Payload::Blob { hash, .. } => Some(*hash),
+        Payload::Inline(_) => None,
+    }
+}
+
+/// What states name, which has to be there.
+async fn of_states(
+    journal: &dyn ChainedJournal,
+    at: Option<Offset>,
+    blobs: &DirBlobs,
+    named: &mut HashSet<Hash>,
+) -> Result<(), SweepError> {
+    let states = journal.states(at).await?;
+    for state in &states.streams {
+        for payload in payloads_of(state) {
+            if let Err(JournalError::Damaged { place, why }) = blobs.get(payload).await {
+                let what = format!("the {place} that {} names: {why}", state.stream());
+                return Err(SweepError::Unreadable(what));
+            }
+            named.extend(blob(payload));
+        }
+    }
+    Ok(())
+}
