@@ -100,7 +100,8 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
         serial: String::new(),
         path,
         format: VolumeFormat::Raw,
-        readonly: true,
+        overlay: false,
+            readonly: true,
         boot_order: None,
     };
     let machine = MachineSpec {

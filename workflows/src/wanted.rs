@@ -8,7 +8,7 @@ use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Failure, FailureClass, Hash, InvalidId, Name};
 
 use vsiflow_steps::{
-    ports::{OwnerMark, VolumeKey},
+    ports::{OwnerMark, VolumeFormat, VolumeKey},
     vsi::require_references::Lack,
 };
 
@@ -85,6 +85,18 @@ pub struct WantedVsi {
     /// The fields of which nobody can tell how it was made; see [`crate::adopt_vsi::UNKNOWN`].
     #[serde(default)]
     pub unknown: BTreeSet<String>,
+    /// The formats that data disks had when they were attached first: they are attached in no other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formats: Vec<DiskFormat>,
+}
+
+/// The format that a data disk had when it was attached first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskFormat {
+    /// The volume.
+    pub volume: VolumeKey,
+    /// The format.
+    pub format: VolumeFormat,
 }
 
 /// What a power command asked for.

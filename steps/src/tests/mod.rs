@@ -341,6 +341,7 @@ impl World {
                     recorded: false,
                 }),
                 serial: None,
+                format: None,
             }],
         }
     }

@@ -20,6 +20,7 @@ mod disks;
 mod error;
 mod evidence;
 mod feed;
+mod formats;
 mod history;
 mod host_care;
 mod host_check;
