@@ -114,6 +114,9 @@ codes! {
     /// The guest was saved with its memory, and what is to be changed does not fit that.
     SAVED_MEMORY = "VSI0216", Blocked,
         "On the host, take it up with `virsh start` or give it up with `virsh managedsave-remove`; then `vsiflow retry`.";
+    /// A document names a volume of vsiflow's own as its data disk.
+    RESERVED_VOLUME = "VSI0219", Blocked,
+        "Name a volume of your own as the data disk and apply again; a copy of this one can be made with `virsh vol-clone`.";
     /// A disk is not what it was when it was attached first, or reads through to another file.
     DISK_FORMAT = "VSI0218", Blocked,
         "Look at it with `qemu-img info` and put back what it was, or give the volume another name and refer to that; then `vsiflow retry`.";

@@ -14,7 +14,7 @@ use super::BaseImage;
 use crate::{
     error,
     ports::{
-        HostPorts, PortErrorKind, PortResult, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+        HostPorts, PortErrorKind, PortResult, VolumeFormat, VolumeKey, VolumeSpec,
     },
 };
 
@@ -60,11 +60,6 @@ impl Mark {
             format: image.format,
             modified: image.modified.clone(),
         }
-    }
-
-    /// Whether the volume is still what was marked.
-    pub fn fits(&self, volume: &VolumeInfo) -> bool {
-        volume.physical == self.size && volume.modified == self.modified
     }
 }
 

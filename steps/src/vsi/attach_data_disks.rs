@@ -12,7 +12,9 @@ use vsiflow_engine::{
 
 use crate::{
     disk::format,
-    error, guards, ownership,
+    error, guards,
+    image::sidecar,
+    names, ownership,
     ports::{
         DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey,
         VolumeSpec,
@@ -188,6 +190,7 @@ async fn gather(
     let mut disks = Vec::new();
     let asked = params.disks.iter().zip(serials(&params.disks));
     for (volume, (disk, serial)) in volumes.into_iter().zip(asked) {
+        not_reserved(ports, &volume).await?;
         unused(cx, ports, params.uuid, &domains, &volume).await?;
         let pinned = disk.format.or_else(|| defined(&domains, &volume));
         let format = format::pinned(ports, &volume, pinned).await?;
@@ -199,6 +202,23 @@ async fn gather(
         });
     }
     Ok(Output { disks })
+}
+
+/// No document gives a guest what vsiflow keeps for itself: whoever writes to a base image, or to
+/// what is said beside it, decides what others boot.
+async fn not_reserved(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Failure> {
+    let key = &volume.key;
+    let what = match names::is_reserved(&key.name) {
+        true => "vsiflow keeps it for itself",
+        false if ports.storage.volume(&sidecar::key(key)).await?.is_some() => {
+            "it is a base image, which others boot from"
+        }
+        false => return Ok(()),
+    };
+    Err(error::RESERVED_VOLUME
+        .failure(format!("the volume cannot be a data disk: {what}"))
+        .on_host(ports.host.name())
+        .of_object(format!("volume {key}")))
 }
 
 /// The format that the definition of a VSI, this one's or another's, gives the disk.

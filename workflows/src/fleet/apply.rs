@@ -119,6 +119,7 @@ impl Fleet {
     async fn refuse_all(&self, resolved: &Resolved, known: &[Known]) -> Result<(), FleetError> {
         self.refuse_disks(resolved).await?;
         for vsi in &resolved.vsis {
+            self.refuse_reserved(&vsi.desired).await?;
             let Some(known) = matching(vsi, known) else {
                 continue;
             };

@@ -40,6 +40,7 @@ mod object;
 mod outputs;
 mod power;
 mod prune;
+mod reserved;
 mod sweep;
 mod verdict;
 mod watch;

@@ -220,6 +220,7 @@ impl LibvirtHost {
         let uuid = found.uuid.0;
         let of = |error: &crate::Error| self.of_domain(uuid, error);
         let state = calls.domain_get_state(found).await.map_err(|e| of(&e))?;
+        let persistent = calls.domain_is_persistent(found).await.map_err(|e| of(&e))?;
         let live = calls
             .domain_get_xml_desc(found, 0)
             .await
@@ -252,7 +253,7 @@ impl LibvirtHost {
             reason,
             moved,
             saved,
-            persistent: true,
+            persistent,
             autostart,
             files,
             mark,
