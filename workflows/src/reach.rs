@@ -6,23 +6,30 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
 use async_trait::async_trait;
 use vsiflow_engine::{
+    Engine,
+    executor::By,
     lane::Lanes,
-    model::{Failure, FailureClass, Text},
+    model::{Actor, Failure, FailureClass, Name, Precedence, Text},
+    workflow::Wish,
 };
 use vsiflow_steps::{
     error,
-    ports::{HostPorts, Hosts, PortError, PortResult},
+    ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult},
 };
+
+use crate::wanted::{WantedMachine, kind, machine_entity};
 
 /// The hosts, as far as they are in reach.
 pub(crate) struct Reach {
     hosts: Arc<dyn Hosts>,
     marks: RwLock<Marks>,
+    /// Where it is recorded which machines the hosts are; nowhere where everything is only looked at.
+    book: OnceLock<Engine>,
 }
 
 #[derive(Default)]
@@ -30,12 +37,77 @@ struct Marks {
     down: BTreeMap<String, PortError>,
     looks: BTreeMap<String, Option<String>>,
     cordoned: BTreeMap<String, String>,
+    machines: BTreeMap<String, String>,
 }
 
 impl Reach {
     pub(crate) fn new(hosts: Arc<dyn Hosts>) -> Arc<Self> {
         let marks = RwLock::default();
-        Arc::new(Self { hosts, marks })
+        let book = OnceLock::new();
+        Arc::new(Self { hosts, marks, book })
+    }
+
+    /// From now on machines that are seen first are recorded.
+    pub(crate) fn keep_book(&self, engine: Engine) {
+        let _ = self.book.set(engine);
+    }
+
+    /// Remembers which machine a host is.
+    pub(crate) fn is_machine(&self, id: &str, machine: &str) {
+        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
+        marks.machines.insert(id.to_owned(), machine.to_owned());
+    }
+
+    /// Records which machine a host is; nothing is done there before that is durable.
+    pub(crate) async fn record(
+        &self,
+        id: &str,
+        machine: &str,
+        by: By,
+    ) -> Result<(), Failure> {
+        if let Some(engine) = self.book.get() {
+            let wanted = WantedMachine {
+                host: id.to_owned(),
+                machine: machine.to_owned(),
+            };
+            let defect = |error: &dyn std::fmt::Display| Failure::defect(error.to_string());
+            let wish = Wish {
+                entity: machine_entity(id).map_err(|error| defect(&error))?,
+                workflow: Name::of(kind::MACHINE),
+                precedence: Precedence::Record,
+                desired: serde_json::to_vec(&wanted).map_err(|error| defect(&error))?,
+                made_from: None,
+            };
+            engine.desire(vec![wish], by).await.map_err(|error| {
+                let message = format!("which machine it is cannot be recorded: {error}");
+                error::HOST_ERROR.failure(message).on_host(id)
+            })?;
+        }
+        self.is_machine(id, machine);
+        Ok(())
+    }
+
+    /// The host's ports, which speak to no other machine than the recorded one. One that is seen
+    /// first is recorded.
+    async fn pinned(&self, id: &str) -> PortResult<HostPorts> {
+        let ports = self.hosts.host(id).await?;
+        let recorded = self.read(|marks| marks.machines.get(id).cloned());
+        if let Some(machine) = recorded {
+            ports.host.pin(Some(&machine));
+            return Ok(ports);
+        }
+        if let Some(machine) = ports.host.machine().await? {
+            let by = By {
+                actor: Actor::Engine,
+                reason: Text::new("the host was seen for the first time"),
+            };
+            let recorded = self.record(id, &machine, by).await;
+            recorded.map_err(|failure| {
+                PortError::new(PortErrorKind::Other, id, "", failure.message.as_str())
+            })?;
+            ports.host.pin(Some(&machine));
+        }
+        Ok(ports)
     }
 
     /// The ports of a host, whether it is marked or not.
@@ -84,7 +156,7 @@ impl Hosts for Reach {
     async fn host(&self, id: &str) -> PortResult<HostPorts> {
         match self.down(id) {
             Some(error) => Err(error),
-            None => self.hosts.host(id).await,
+            None => self.pinned(id).await,
         }
     }
 
@@ -104,6 +176,7 @@ impl Lanes for Reach {
     }
 
     async fn probe(&self, lane: &Text) -> Result<(), Failure> {
+        // Whichever machine it is: that it is another one is for steps to say.
         let ports = self.hosts.host(lane.as_str()).await?;
         ports.host.facts().await?;
         Ok(())

@@ -28,6 +28,8 @@ pub mod kind {
     pub const HOST: &str = "host";
     /// A data disk; its id is its UID.
     pub const DISK: &str = "disk";
+    /// Which machine a host is; its id is the host's.
+    pub const MACHINE: &str = "machine";
     /// A directory of documents; its id is made of its place.
     pub const DIRECTORY: &str = "directory";
 }
@@ -243,6 +245,15 @@ pub struct WantedHost {
     pub retired_image_secret: Option<Name>,
 }
 
+/// Which machine a host is, as it was seen first or accepted last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedMachine {
+    /// The host's id.
+    pub host: String,
+    /// What it says of itself.
+    pub machine: String,
+}
+
 /// The entity of a VSI.
 pub fn vsi_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
     EntityId::new(Name::of(kind::VSI), uid.to_string())
@@ -263,6 +274,12 @@ pub fn directory_entity(directory: &Directory) -> Result<EntityId, InvalidId> {
 /// The entity of a host. Ids that are no plain text are known by their hash.
 pub fn host_entity(host: &str) -> Result<EntityId, InvalidId> {
     let kind = Name::of(kind::HOST);
+    EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
+}
+
+/// The entity of the machine that a host is.
+pub fn machine_entity(host: &str) -> Result<EntityId, InvalidId> {
+    let kind = Name::of(kind::MACHINE);
     EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
 }
 

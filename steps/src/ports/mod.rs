@@ -28,7 +28,7 @@ pub use image_source::{
 };
 pub use network::{Lease, NetworkInfo, NetworkPort};
 pub use storage::{
-    PoolInfo, Removed, StoragePort, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+    FileAt, PoolInfo, Removed, StoragePort, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
     send_zeros,
 };
 pub use upload_limit::UploadLimit;

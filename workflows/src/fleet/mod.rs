@@ -33,6 +33,7 @@ mod keep;
 mod listings;
 mod logs;
 mod look;
+mod machines;
 mod meter;
 mod missing;
 mod networks;
@@ -211,6 +212,10 @@ impl Fleet {
             addresses: Arc::default(),
         };
         tokio::spawn(fleet.uploads.clone().listen(fleet.engine.notices()));
+        fleet.take_in_machines().await?;
+        if !observes_only {
+            fleet.reach.keep_book(fleet.engine.clone());
+        }
         fleet.take_in_hosts().await?;
         fleet.take_in_credentials().await?;
         Ok(fleet)
