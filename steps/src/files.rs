@@ -29,11 +29,8 @@ impl Files {
     ///
     /// # Errors
     /// Port errors by their kind.
-    pub(crate) async fn at(
-        ports: &HostPorts,
-        paths: impl IntoIterator<Item = String>,
-    ) -> Result<Self, Failure> {
-        let paths: Vec<String> = BTreeSet::from_iter(paths).into_iter().collect();
+    pub(crate) async fn at(ports: &HostPorts, paths: BTreeSet<String>) -> Result<Self, Failure> {
+        let paths: Vec<String> = paths.into_iter().collect();
         let mut files = Self::default();
         for paths in paths.chunks(AT_ONCE) {
             let Some(found) = ports.storage.files(paths).await? else {

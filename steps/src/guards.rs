@@ -54,7 +54,8 @@ pub async fn removable(
     let domains = ports.domains.domains().await?;
     ownership::none_ahead(cx, ports, &domains)?;
     let volumes = volumes(ports).await?;
-    for domain in users(ports, &domains, &volume, &volumes).await? {
+    let all: Vec<&DomainInfo> = domains.iter().collect();
+    for domain in users(ports, &all, &volume, &volumes).await? {
         if !is_idle_owner(cx, domain, doomed.owner) {
             let why = format!("{} names it", ownership::called(cx, domain));
             return Err(in_use(ports, &volume, &why));
@@ -124,29 +125,29 @@ fn is_idle_owner(cx: &StepContext, domain: &DomainInfo, owner: Option<Uuid>) -> 
 /// When a pool or a path that one names cannot be resolved: it may be that volume by another name.
 pub async fn users<'a>(
     ports: &HostPorts,
-    domains: impl IntoIterator<Item = &'a DomainInfo>,
+    domains: &[&'a DomainInfo],
     volume: &VolumeInfo,
     volumes: &[VolumeInfo],
 ) -> Result<Vec<&'a DomainInfo>, Failure> {
-    let mut named = Vec::new();
+    let mut named: Vec<(&'a DomainInfo, BTreeSet<String>)> = Vec::new();
     for domain in domains {
-        named.push((domain, paths(ports, domain, volume).await?));
+        named.push((*domain, paths(ports, domain, volume).await?));
     }
-    let paths = named.iter().flat_map(|(_, paths)| paths.iter().cloned());
+    let mut asked: BTreeSet<String> = named.iter().flat_map(|(_, p)| p.clone()).collect();
     let known: BTreeSet<String> = volumes.iter().map(|v| files::plain(&v.path)).collect();
     let outside: BTreeSet<String> = match volumes {
         [] => BTreeSet::new(),
-        _ => paths.clone().filter(|path| !known.contains(path)).collect(),
+        _ => asked.difference(&known).cloned().collect(),
     };
-    let mut below = Vec::new();
+    let mut below: Vec<(String, String)> = Vec::new();
     for path in outside {
         let chain = files::chain(ports, &path).await?;
         let chain = chain.map_err(|why| in_use(ports, volume, &format!("perhaps: {why}")))?;
         below.extend(chain.into_iter().map(|under| (path.clone(), under)));
     }
-    let under = below.iter().map(|(_, under)| under.clone());
-    let own = std::iter::once(volume.path.clone());
-    let files = Files::at(ports, paths.chain(under).chain(own)).await?;
+    asked.extend(below.iter().map(|(_, under)| under.clone()));
+    asked.insert(volume.path.clone());
+    let files = Files::at(ports, asked).await?;
     let is = |path: &str| {
         let same = files.same(path, &volume.path);
         same.map_err(|why| in_use(ports, volume, &format!("perhaps: {why}")))
@@ -232,9 +233,9 @@ async fn over(
         let backing = other.backing.as_ref();
         backing.map(|backing| files::below(&other.path, backing))
     };
-    let backings = all.iter().filter_map(below);
-    let own = volumes.iter().map(|volume| volume.path.clone());
-    let files = Files::at(ports, backings.chain(own)).await?;
+    let mut asked: BTreeSet<String> = all.iter().filter_map(below).collect();
+    asked.extend(volumes.iter().map(|volume| volume.path.clone()));
+    let files = Files::at(ports, asked).await?;
     for other in all {
         let Some(backing) = below(other) else {
             continue;

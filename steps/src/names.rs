@@ -104,7 +104,12 @@ mod tests {
         let own = [boot_disk("p", uid), cidata("p", uid), console_log("p", uid)];
         assert!(own.iter().all(|key| is_reserved(&key.name)));
         assert!(is_reserved(&sidecar::key(&boot_disk("p", uid)).name));
-        for name in ["boot-1.qcow2", "data.qcow2", "console-x.log", &uid.to_string()] {
+        for name in [
+            "boot-1.qcow2",
+            "data.qcow2",
+            "console-x.log",
+            &uid.to_string(),
+        ] {
             assert!(!is_reserved(name), "{name}");
         }
     }

@@ -101,7 +101,7 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
         path,
         format: VolumeFormat::Raw,
         overlay: false,
-            readonly: true,
+        readonly: true,
         boot_order: None,
     };
     let machine = MachineSpec {

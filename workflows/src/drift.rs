@@ -110,7 +110,11 @@ pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<Finding
     };
     let mut found = Vec::from_iter(of_power(expected.power, domain));
     if !domain.persistent {
-        found.push(finding("definition", "one that stays", "none once it stops"));
+        found.push(finding(
+            "definition",
+            "one that stays",
+            "none once it stops",
+        ));
     }
     let autostart = expected.power != PowerState::Stopped;
     if domain.autostart != autostart {

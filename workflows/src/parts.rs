@@ -53,11 +53,7 @@ pub(crate) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    pub(crate) fn new(
-        workflow: &'static str,
-        wanted: &'a WantedVsi,
-        at: &Situation<'_>,
-    ) -> Self {
+    pub(crate) fn new(workflow: &'static str, wanted: &'a WantedVsi, at: &Situation<'_>) -> Self {
         Self {
             nodes: Nodes::new(workflow, &wanted.vsi.host),
             wanted,

@@ -59,12 +59,7 @@ impl Reach {
     }
 
     /// Records which machine a host is; nothing is done there before that is durable.
-    pub(crate) async fn record(
-        &self,
-        id: &str,
-        machine: &str,
-        by: By,
-    ) -> Result<(), Failure> {
+    pub(crate) async fn record(&self, id: &str, machine: &str, by: By) -> Result<(), Failure> {
         if let Some(engine) = self.book.get() {
             let wanted = WantedMachine {
                 host: id.to_owned(),

@@ -87,9 +87,7 @@ fn run(command: impl Future<Output = Exit>) -> ExitCode {
 /// `core_pattern` names, which heeds no limit. Nor may another process of the same user read this
 /// one's memory.
 fn harden() {
-    use rustix::process::{
-        DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit,
-    };
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         anstream::eprintln!("warning: this process cannot be closed to others: {error}");
     }

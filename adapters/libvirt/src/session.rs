@@ -304,7 +304,8 @@ impl Inner {
                 machine::ask(run_locally(machine::WHICH, machine::LIMIT, within).await)
             })
             .await?;
-        self.machine.admits(&self.endpoint.host(), found.as_deref())?;
+        self.machine
+            .admits(&self.endpoint.host(), found.as_deref())?;
         Ok(found.clone())
     }
 
@@ -322,7 +323,9 @@ impl Inner {
         let (config, lease, within) = (config.clone(), self.lease(), self.options.open_timeout);
         let connect = || async move {
             let ssh = SshSession::connect(&config, lease).await?;
-            ssh.meet(machine::ask(ssh.exec(machine::WHICH, machine::LIMIT, within).await)?);
+            ssh.meet(machine::ask(
+                ssh.exec(machine::WHICH, machine::LIMIT, within).await,
+            )?);
             Ok(Arc::new(ssh))
         };
         let ssh = self.ssh.get(|ssh| !ssh.is_closed(), connect).await?;

@@ -218,7 +218,9 @@ impl Secrets for HeldSecrets {
     async fn get(&self, id: &Name) -> Result<Secret, SecretError> {
         let own = self.own(id).await?;
         let inner = self.lock();
-        let found = own.as_ref().and_then(|own| inner.held.get(own).or_else(|| inner.delivered.get(own)));
+        let found = own
+            .as_ref()
+            .and_then(|own| inner.held.get(own).or_else(|| inner.delivered.get(own)));
         found
             .cloned()
             .ok_or_else(|| SecretError::Missing(id.clone()))

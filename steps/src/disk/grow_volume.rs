@@ -91,8 +91,9 @@ async fn user(
     volume: &VolumeInfo,
 ) -> Result<Option<DomainInfo>, Failure> {
     let (domains, mut user) = (ports.domains.domains().await?, None);
-    let active = domains.iter().filter(|domain| domain.state.is_active());
-    for domain in guards::users(ports, active, volume, &[]).await? {
+    let mut active: Vec<&DomainInfo> = domains.iter().collect();
+    active.retain(|domain| domain.state.is_active());
+    for domain in guards::users(ports, &active, volume, &[]).await? {
         if !ownership::is_ours(cx, domain, domain.uuid) {
             let why = format!("domain {} of somebody else has it open", domain.name);
             return Err(guards::in_use(ports, volume, &why));

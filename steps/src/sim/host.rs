@@ -342,8 +342,10 @@ impl HostPort for SimHost {
     }
 
     async fn machine(&self) -> PortResult<Option<String>> {
-        self.call(Call::look("machine", ""), |state, _| Ok(state.machine.clone()))
-            .await
+        self.call(Call::look("machine", ""), |state, _| {
+            Ok(state.machine.clone())
+        })
+        .await
     }
 
     fn pin(&self, machine: Option<&str>) {

@@ -13,8 +13,8 @@ use super::{
     upload::Sink,
 };
 use crate::ports::{
-    FileAt, PoolInfo, PortError, PortErrorKind, PortResult, Removed, StoragePort, UploadSink, VolumeFormat,
-    VolumeInfo, VolumeKey, VolumeSpec,
+    FileAt, PoolInfo, PortError, PortErrorKind, PortResult, Removed, StoragePort, UploadSink,
+    VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 /// How long the host copies.

@@ -120,7 +120,10 @@ async fn no_document_takes_a_volume_of_vsiflows_own_for_its_data_disk() {
     for key in others {
         let disk = reference(&other, key.clone()).await;
         let refused = attach(&other, disk).await.unwrap_err();
-        assert!(["VSI0219", "VSI0210"].contains(&refused.as_str()), "{key}: {refused}");
+        assert!(
+            ["VSI0219", "VSI0210"].contains(&refused.as_str()),
+            "{key}: {refused}"
+        );
     }
     let image = reference(&other, world.key("hpcr.qcow2")).await;
     assert_eq!(attach(&other, image).await, Err("VSI0219".into()));
@@ -152,7 +155,11 @@ async fn what_stands_beside_an_image_is_believed_only_as_far_as_it_was_recorded(
     world.next_run(None).await;
     let again = world.ensure_image(&params).await;
     let again = again.map(|image| image.sha256);
-    assert_ne!(again.ok(), Some(mark.sha256), "the forged image is not taken");
+    assert_ne!(
+        again.ok(),
+        Some(mark.sha256),
+        "the forged image is not taken"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,7 +260,11 @@ async fn a_volume_that_names_the_one_below_it_by_a_link_or_relatively_keeps_it()
             volume.backing = Some(backing.to_owned());
         })
         .await;
-        assert_eq!(removable(&world, &key).await, Err("VSI0210".into()), "{backing}");
+        assert_eq!(
+            removable(&world, &key).await,
+            Err("VSI0210".into()),
+            "{backing}"
+        );
     }
 }
 
@@ -268,8 +279,14 @@ async fn nothing_is_asked_of_another_machine_than_the_one_that_is_meant() {
     assert!(ports.storage.pools().await.is_ok());
     sim.with(|state| state.machine = Some("machine-id 2".to_owned()))
         .await;
-    assert_eq!(removable(&world, &world.key("some")).await, Err("VSI0220".into()));
-    assert_eq!(code(ports.domains.domains().await.map_err(Into::into)), "VSI0220");
+    assert_eq!(
+        removable(&world, &world.key("some")).await,
+        Err("VSI0220".into())
+    );
+    assert_eq!(
+        code(ports.domains.domains().await.map_err(Into::into)),
+        "VSI0220"
+    );
     ports.host.pin(None);
     assert!(ports.storage.pools().await.is_ok());
 }

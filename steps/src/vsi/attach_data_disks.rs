@@ -235,45 +235,17 @@ async fn unused(
     domains: &[DomainInfo],
     volume: &VolumeInfo,
 ) -> Result<(), Failure> {
-    let others = domains.iter().filter(|domain| domain.uuid != own);
+    let mut others: Vec<&DomainInfo> = domains.iter().collect();
     // Of any vsiflow, too, that is off: it would write to it as soon as it is started.
-    let others = others.filter(|domain| domain.state.is_active() || domain.mark.is_some());
-    if let Some(domain) = guards::users(ports, others, volume, &[]).await?.first() {
+    others
+        .retain(|domain| domain.uuid != own && (domain.state.is_active() || domain.mark.is_some()));
+    if let Some(domain) = guards::users(ports, &others, volume, &[]).await?.first() {
         let holds = match domain.state.is_active() {
             true => "runs and has it",
             false => "is off, and has it",
         };
         let why = format!("{} {holds}", ownership::called(cx, domain));
         return Err(guards::in_use(ports, volume, &why));
-    }
-    Ok(())
-}
-
-/// The format that the definition of a VSI, this one's or another's, gives the disk.
-fn defined(domains: &[DomainInfo], volume: &VolumeInfo) -> Option<VolumeFormat> {
-    let ours = domains.iter().filter(|domain| domain.mark.is_some());
-    ours.filter_map(|domain| format::defined(domain, &volume.path))
-        .next()
-}
-
-async fn unused(
-    cx: &StepContext,
-    ports: &HostPorts,
-    own: Uuid,
-    domains: &[DomainInfo],
-    volume: &VolumeInfo,
-) -> Result<(), Failure> {
-    for domain in domains.iter().filter(|domain| domain.uuid != own) {
-        let holds = match (domain.state.is_active(), &domain.mark) {
-            (true, _) => "runs and has it",
-            // Of any vsiflow: it would write to it as soon as it is started.
-            (false, Some(_)) => "is off, and has it",
-            (false, None) => continue,
-        };
-        if guards::names(ports, domain, volume).await? {
-            let why = format!("{} {holds}", ownership::called(cx, domain));
-            return Err(guards::in_use(ports, volume, &why));
-        }
     }
     Ok(())
 }

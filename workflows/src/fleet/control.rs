@@ -49,8 +49,8 @@ impl Fleet {
             formats: self.formats(&known).await?,
             ..known.wanted
         };
-        let desired = serde_json::to_vec(&wanted)
-            .map_err(|error| FleetError::defect(error.to_string()))?;
+        let desired =
+            serde_json::to_vec(&wanted).map_err(|error| FleetError::defect(error.to_string()))?;
         let wish = Wish {
             entity: known.entity.clone(),
             workflow: Name::of(workflow),

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    FileAt, PoolInfo, PortErrorKind, PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey,
-    VolumeSpec,
+    FileAt, PoolInfo, PortErrorKind, PortResult, Removed, StoragePort, UploadSink, VolumeInfo,
+    VolumeKey, VolumeSpec,
 };
 
 use super::{COPY, LibvirtHost, host::quoted};

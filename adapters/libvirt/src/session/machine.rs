@@ -52,9 +52,7 @@ impl Pin {
 ///
 /// # Errors
 /// Where it did not answer: that says nothing.
-pub(super) fn ask(
-    answer: Result<ExecOutput, ExecError>,
-) -> Result<Option<String>, ConnectError> {
+pub(super) fn ask(answer: Result<ExecOutput, ExecError>) -> Result<Option<String>, ConnectError> {
     let output = match answer {
         Ok(output) => output,
         Err(ExecError::Refused(_)) => return Ok(None),
@@ -67,7 +65,11 @@ pub(super) fn ask(
         }
     };
     let said = String::from_utf8_lossy(&output.stdout);
-    let known = |said: &&str| ["machine-id ", "product-uuid "].iter().any(|k| said.starts_with(k));
+    let known = |said: &&str| {
+        ["machine-id ", "product-uuid "]
+            .iter()
+            .any(|k| said.starts_with(k))
+    };
     Ok(Some(said.trim()).filter(known).map(str::to_owned))
 }
 
@@ -93,7 +95,11 @@ mod tests {
     fn only_an_answer_of_the_known_form_counts() {
         let said = |text: &str| {
             let stdout = text.as_bytes().to_vec();
-            ask(Ok(ExecOutput { stdout, ..ExecOutput::default() })).unwrap()
+            ask(Ok(ExecOutput {
+                stdout,
+                ..ExecOutput::default()
+            }))
+            .unwrap()
         };
         assert_eq!(said("machine-id 12\n").as_deref(), Some("machine-id 12"));
         assert_eq!(said("Welcome!\n"), None);

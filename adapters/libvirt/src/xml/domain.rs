@@ -146,7 +146,7 @@ mod tests {
     use vsiflow_steps::ports::{MachineSpec, VolumeFormat};
 
     pub(crate) fn spec() -> DomainSpec {
-        let disk = |target: &str, boot_order, readonly| DiskSpec {
+        let disk = |target: &str, boot_order: Option<u32>, readonly| DiskSpec {
             target: target.into(),
             serial: format!("s-{target}"),
             path: format!("/i/{target}"),

@@ -49,8 +49,14 @@ fn each_defect_has_its_code() {
             "VSI0404",
         ),
         ("workload: x\nenv: hyper-protect-basic\n", "VSI0406"),
-        ("workload: x\nenv: hyper-protect-bas1c.YWJj.YWJj\n", "VSI0406"),
-        ("workload: |\n  hpcr_basic.YWJj\n  .YWJj\nenv: x\n", "VSI0406"),
+        (
+            "workload: x\nenv: hyper-protect-bas1c.YWJj.YWJj\n",
+            "VSI0406",
+        ),
+        (
+            "workload: |\n  hpcr_basic.YWJj\n  .YWJj\nenv: x\n",
+            "VSI0406",
+        ),
         ("workload: hyper-protect-basic.YWJj\nenv: x\n", "VSI0406"),
         ("workload: contract-basic.YWJj.%%%\nenv: x\n", "VSI0406"),
         (
