@@ -154,7 +154,7 @@ impl Fleet {
     }
 
     /// VSIs on the host that nobody is about to remove, by name.
-    pub(super) async fn on_host(&self, host: &str) -> Result<Vec<Known>, FleetError> {
+    async fn on_host(&self, host: &str) -> Result<Vec<Known>, FleetError> {
         let mut all = self.known().await?;
         all.retain(|known| {
             let going = super::apply::is_going(&known.state) || known.is_deleted();

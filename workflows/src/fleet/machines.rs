@@ -42,7 +42,8 @@ impl Fleet {
         self.reach.record(host, &machine, by.clone()).await?;
         ports.host.pin(Some(&machine));
         let mut going_on = Vec::new();
-        for known in self.on_host(host).await? {
+        let known = self.known().await?.into_iter();
+        for known in known.filter(|known| known.wanted.vsi.host == host) {
             if self.waits_for(&known, error::OTHER_MACHINE) {
                 self.engine.retry(known.entity.clone(), by.clone()).await?;
                 going_on.push(known.entity);

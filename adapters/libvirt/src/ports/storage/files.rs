@@ -38,7 +38,7 @@ impl LibvirtHost {
         }
         let (file, max) = (quoted(path), max.min(HEAD_MAX));
         let command = format!(
-            "if [ -e {file} ]; then head -c {max} <{file} | od -An -v -tx1; else echo none; fi"
+            "if [ -f {file} ]; then head -c {max} <{file} | od -An -v -tx1; else echo none; fi"
         );
         let said = self.command(&command, LOOK).await?;
         if said.trim() == "none" {
