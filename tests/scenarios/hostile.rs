@@ -60,7 +60,7 @@ fn nobody_else_reads_the_memory_of_a_process_that_holds_keys() {
     }
     let vsiflow = Vsiflow::simulated();
     let (nobody, folder) = (65_534, vsiflow.folder());
-    std::fs::set_permissions(folder, PermissionsExt::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
     let copy = folder.join("vsiflow");
     std::fs::copy(binary(), &copy).unwrap();
     let mut command = Command::new(&copy);

@@ -6,30 +6,23 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use async_trait::async_trait;
 use vsiflow_engine::{
-    Engine,
-    executor::By,
     lane::Lanes,
-    model::{Actor, Failure, FailureClass, Name, Precedence, Text},
-    workflow::Wish,
+    model::{Failure, FailureClass, Text},
 };
 use vsiflow_steps::{
     error,
-    ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult},
+    ports::{HostPorts, Hosts, PortError, PortResult},
 };
-
-use crate::wanted::{WantedMachine, kind, machine_entity};
 
 /// The hosts, as far as they are in reach.
 pub(crate) struct Reach {
     hosts: Arc<dyn Hosts>,
     marks: RwLock<Marks>,
-    /// Where it is recorded which machines the hosts are; nowhere where everything is only looked at.
-    book: OnceLock<Engine>,
 }
 
 #[derive(Default)]
@@ -38,74 +31,56 @@ struct Marks {
     looks: BTreeMap<String, Option<String>>,
     cordoned: BTreeMap<String, String>,
     machines: BTreeMap<String, String>,
+    seen_first: BTreeMap<String, String>,
 }
 
 impl Reach {
     pub(crate) fn new(hosts: Arc<dyn Hosts>) -> Arc<Self> {
         let marks = RwLock::default();
-        let book = OnceLock::new();
-        Arc::new(Self { hosts, marks, book })
+        Arc::new(Self { hosts, marks })
     }
 
-    /// From now on machines that are seen first are recorded.
-    pub(crate) fn keep_book(&self, engine: Engine) {
-        let _ = self.book.set(engine);
-    }
-
-    /// Remembers which machine a host is.
+    /// Remembers which machine a host is, as it is recorded.
     pub(crate) fn is_machine(&self, id: &str, machine: &str) {
         let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
         marks.machines.insert(id.to_owned(), machine.to_owned());
+        marks.seen_first.remove(id);
     }
 
-    /// Records which machine a host is; nothing is done there before that is durable.
-    pub(crate) async fn record(&self, id: &str, machine: &str, by: By) -> Result<(), Failure> {
-        if let Some(engine) = self.book.get() {
-            let wanted = WantedMachine {
-                host: id.to_owned(),
-                machine: machine.to_owned(),
-            };
-            let defect = |error: &dyn std::fmt::Display| Failure::defect(error.to_string());
-            let wish = Wish {
-                entity: machine_entity(id).map_err(|error| defect(&error))?,
-                workflow: Name::of(kind::MACHINE),
-                precedence: Precedence::Record,
-                desired: serde_json::to_vec(&wanted).map_err(|error| defect(&error))?,
-                made_from: None,
-            };
-            engine.desire(vec![wish], by).await.map_err(|error| {
-                let message = format!("which machine it is cannot be recorded: {error}");
-                error::HOST_ERROR.failure(message).on_host(id)
-            })?;
-        }
-        self.is_machine(id, machine);
-        Ok(())
+    /// The machines that were seen first and are to be recorded, by their hosts.
+    pub(crate) fn seen_first(&self) -> BTreeMap<String, String> {
+        self.read(|marks| marks.seen_first.clone())
     }
 
-    /// The host's ports, which speak to no other machine than the recorded one. One that is seen
-    /// first is recorded.
+    /// The host's ports, which speak to no other machine than the one that is known.
     async fn pinned(&self, id: &str) -> PortResult<HostPorts> {
         let ports = self.hosts.host(id).await?;
-        let recorded = self.read(|marks| marks.machines.get(id).cloned());
-        if let Some(machine) = recorded {
-            ports.host.pin(Some(&machine));
-            return Ok(ports);
-        }
-        if let Some(machine) = ports.host.machine().await? {
-            let by = By {
-                actor: Actor::Engine,
-                reason: Text::new("the host was seen for the first time"),
-            };
-            let recorded = self.record(id, &machine, by).await;
-            recorded.map_err(|failure| {
-                PortError::new(PortErrorKind::Other, id, "", failure.message.as_str())
-            })?;
-            ports.host.pin(Some(&machine));
-        }
+        let known = self.read(|marks| {
+            let recorded = marks.machines.get(id);
+            recorded.or_else(|| marks.seen_first.get(id)).cloned()
+        });
+        let machine = match known {
+            Some(machine) => Some(machine),
+            None => self.meet(id, &ports).await?,
+        };
+        ports.host.pin(machine.as_deref());
         Ok(ports)
     }
 
-    /// The ports of a host, whether it is marked or not.
+    /// The first sight of a host. Of several at once the first counts.
+    async fn meet(&self, id: &str, ports: &HostPorts) -> PortResult<Option<String>> {
+        let Some(machine) = ports.host.machine().await? else {
+            return Ok(None);
+        };
+        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = marks.machines.get(id) {
+            return Ok(Some(known.clone()));
+        }
+        let first = marks.seen_first.entry(id.to_owned()).or_insert(machine);
+        Ok(Some(first.clone()))
+    }
+
+    /// The ports of a host, whether it is marked or not, and whichever machine it is.
     pub(crate) async fn any_host(&self, id: &str) -> PortResult<HostPorts> {
         self.hosts.host(id).await
     }

@@ -2,12 +2,12 @@
 
 use vsiflow_engine::{
     executor::By,
-    model::{EntityId, Failure},
+    model::{Actor, EntityId, Failure, Precedence, Text},
 };
 use vsiflow_steps::error;
 
-use super::{ErrorKind, Fleet, FleetError};
-use crate::wanted::{WantedMachine, kind};
+use super::{ErrorKind, Fleet, FleetError, keep::Wishes};
+use crate::wanted::{WantedMachine, kind, machine_entity};
 
 impl Fleet {
     /// Tells which machines the journal knows.
@@ -17,6 +17,38 @@ impl Fleet {
                 self.reach.is_machine(&known.host, &known.machine);
             }
         }
+        Ok(())
+    }
+
+    /// Records the machines of hosts that were seen first. A process that is killed before has not
+    /// seen them.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub(super) async fn record_machines(&self) -> Result<(), FleetError> {
+        if self.engine.observes_only() {
+            return Ok(());
+        }
+        for (host, machine) in self.reach.seen_first() {
+            let by = By {
+                actor: Actor::Engine,
+                reason: Text::new("the host was seen for the first time"),
+            };
+            self.record_machine(&host, &machine, by).await?;
+        }
+        Ok(())
+    }
+
+    async fn record_machine(&self, host: &str, machine: &str, by: By) -> Result<(), FleetError> {
+        let wanted = WantedMachine {
+            host: host.to_owned(),
+            machine: machine.to_owned(),
+        };
+        let entity = machine_entity(host).map_err(|error| FleetError::defect(error.to_string()))?;
+        let mut wishes = Wishes::default();
+        wishes.add(entity, kind::MACHINE, Precedence::Record, &wanted, None)?;
+        self.record(wishes, by).await?;
+        self.reach.is_machine(host, machine);
         Ok(())
     }
 
@@ -39,7 +71,7 @@ impl Fleet {
         let Some(machine) = machine else {
             return Err(silent(host));
         };
-        self.reach.record(host, &machine, by.clone()).await?;
+        self.record_machine(host, &machine, by.clone()).await?;
         ports.host.pin(Some(&machine));
         let mut going_on = Vec::new();
         let known = self.known().await?.into_iter();

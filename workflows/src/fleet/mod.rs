@@ -213,9 +213,6 @@ impl Fleet {
         };
         tokio::spawn(fleet.uploads.clone().listen(fleet.engine.notices()));
         fleet.take_in_machines().await?;
-        if !observes_only {
-            fleet.reach.keep_book(fleet.engine.clone());
-        }
         fleet.take_in_hosts().await?;
         fleet.take_in_credentials().await?;
         Ok(fleet)
@@ -234,6 +231,9 @@ impl Fleet {
 
     /// Ends the engine and takes leave of the hosts; what is under way goes on at the next start.
     pub async fn close(&self) {
+        if let Err(error) = self.record_machines().await {
+            tracing::warn!(%error, "which machines hosts are was not recorded");
+        }
         self.engine.close().await;
         self.hosts.leave().await;
     }

@@ -11,7 +11,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use vsiflow_steps::ports::{HostPorts, PortErrorKind, VolumeKey};
+use vsiflow_steps::ports::{HostPorts, PortResult, VolumeKey};
 
 use super::host_ports;
 use crate::{
@@ -137,12 +137,7 @@ impl Server {
             self.send(header, &data).await?;
         }
         self.send(header, &[7; 9]).await?;
-        self.send(header, &[]).await?;
-        let end = Header {
-            status: status::OK,
-            ..header
-        };
-        self.send(end, &[]).await
+        self.send(header, &[]).await
     }
 }
 
@@ -156,7 +151,13 @@ fn host(dir: &tempfile::TempDir, lie: Lie) -> (HostPorts, JoinHandle<()>) {
                 let (read, socket) = split(socket);
                 let (mut read, mut server) = (PacketReader::new(read), Server { lie, socket });
                 while let Ok(call) = read.next(|| ()).await {
-                    if call.header.kind == kind::CALL && server.answer(&call).await.is_err() {
+                    let answered = match (call.header.kind, call.header.status) {
+                        (kind::CALL, _) => server.answer(&call).await,
+                        // The end of a stream is confirmed.
+                        (kind::STREAM, status::OK) => server.send(call.header, &[]).await,
+                        _ => Ok(()),
+                    };
+                    if answered.is_err() {
                         return;
                     }
                 }
@@ -174,10 +175,9 @@ fn key() -> VolumeKey {
 }
 
 /// All that a look asks; an error where any of it is one.
-async fn look(ports: &HostPorts) -> Result<usize, PortErrorKind> {
-    let domains = ports.domains.domains().await.map_err(|error| error.kind)?;
-    let read = ports.storage.read(&key(), 0, 9).await;
-    Ok(domains.len() + read.map_err(|error| error.kind)?.len())
+async fn look(ports: &HostPorts) -> PortResult<usize> {
+    let domains = ports.domains.domains().await?;
+    Ok(domains.len() + ports.storage.read(&key(), 0, 9).await?.len())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
