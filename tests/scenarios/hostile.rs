@@ -28,7 +28,7 @@ fn another_machine_under_a_hosts_name_stops_all_work_there_until_it_is_accepted(
     vsiflow.run(&["delete", "web"]).exits(4).says("VSI0220");
     assert_eq!(vsiflow.sim().domains().len(), before, "nothing was done");
     vsiflow
-        .run(&["host", "accept", "sim:", "--reason", "it was replaced"])
+        .run(&["host", "accept", "sim", "--reason", "it was replaced"])
         .exits(0)
         .says("accepted: machine-id 2");
     vsiflow.run(&["resume", "web"]).exits(0);
