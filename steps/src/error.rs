@@ -114,6 +114,15 @@ codes! {
     /// The guest was saved with its memory, and what is to be changed does not fit that.
     SAVED_MEMORY = "VSI0216", Blocked,
         "On the host, take it up with `virsh start` or give it up with `virsh managedsave-remove`; then `vsiflow retry`.";
+    /// A document names a volume of vsiflow's own as its data disk.
+    RESERVED_VOLUME = "VSI0219", Blocked,
+        "Name a volume of your own as the data disk and apply again; a copy of this one can be made with `virsh vol-clone`.";
+    /// Another machine answers under the host's name and key.
+    OTHER_MACHINE = "VSI0220", Blocked,
+        "Find out which machine it is; if it took the other's place on purpose, `vsiflow host accept HOST`.";
+    /// A disk is not what it was when it was attached first, or reads through to another file.
+    DISK_FORMAT = "VSI0218", Blocked,
+        "Look at it with `qemu-img info` and put back what it was, or give the volume another name and refer to that; then `vsiflow retry`.";
     /// Documents lack what others refer to.
     REFERENCE_MISSING = "VSI0214", Blocked,
         "Add the document that the message names, then apply again.";
@@ -223,6 +232,7 @@ fn of_port(kind: PortErrorKind) -> Code {
         Kind::Exists => NOT_OURS,
         Kind::Rejected => REJECTED,
         Kind::WrongState => WRONG_STATE,
+        Kind::OtherMachine => OTHER_MACHINE,
         Kind::Other => HOST_ERROR,
     }
 }

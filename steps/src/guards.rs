@@ -2,6 +2,11 @@
 //!
 //! All of it is read from the host immediately before. Whatever cannot be read refuses: unknown
 //! is not absent. There is no other way to a deletion in this crate than through [`remove`].
+//!
+//! Files are compared as the host resolves their paths. Where it runs no commands for us they are
+//! compared as libvirt writes them: a link or a second mount of a pool is not seen through then.
+
+use std::collections::BTreeSet;
 
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -10,7 +15,9 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    error, ownership,
+    error,
+    files::{self, Files},
+    ownership,
     ports::{DiskSource, DomainInfo, HostPorts, PortErrorKind, Removed, VolumeInfo, VolumeKey},
 };
 
@@ -46,13 +53,15 @@ pub async fn removable(
     }
     let domains = ports.domains.domains().await?;
     ownership::none_ahead(cx, ports, &domains)?;
-    for domain in &domains {
-        if names(ports, domain, &volume).await? && !is_idle_owner(cx, domain, doomed.owner) {
+    let volumes = volumes(ports).await?;
+    let all: Vec<&DomainInfo> = domains.iter().collect();
+    for domain in users(ports, &all, &volume, &volumes).await? {
+        if !is_idle_owner(cx, domain, doomed.owner) {
             let why = format!("{} names it", ownership::called(cx, domain));
             return Err(in_use(ports, &volume, &why));
         }
     }
-    nothing_over(ports, &[&volume]).await?;
+    over(ports, &[&volume], &volumes).await?;
     Ok(Some(volume))
 }
 
@@ -109,45 +118,94 @@ fn is_idle_owner(cx: &StepContext, domain: &DomainInfo, owner: Option<Uuid>) -> 
     owner.is_some_and(|uid| ownership::is_ours(cx, domain, uid)) && !domain.state.is_active()
 }
 
-/// Whether a definition of the domain, live or stored, names the volume.
+/// The domains of which a definition, live or stored, names the volume, by whatever path, or a file
+/// that reads through to it. Files outside of `volumes` are looked into for what they lie over.
 ///
 /// # Errors
-/// When a pool it names cannot be read: then it may be that volume by another name.
-pub async fn names(
+/// When a pool or a path that one names cannot be resolved: it may be that volume by another name.
+pub async fn users<'a>(
+    ports: &HostPorts,
+    domains: &[&'a DomainInfo],
+    volume: &VolumeInfo,
+    volumes: &[VolumeInfo],
+) -> Result<Vec<&'a DomainInfo>, Failure> {
+    let mut named: Vec<(&'a DomainInfo, BTreeSet<String>)> = Vec::new();
+    for domain in domains {
+        named.push((*domain, paths(ports, domain, volume).await?));
+    }
+    let mut asked: BTreeSet<String> = named.iter().flat_map(|(_, p)| p.clone()).collect();
+    let known: BTreeSet<String> = volumes.iter().map(|v| files::plain(&v.path)).collect();
+    let outside: BTreeSet<String> = match volumes {
+        [] => BTreeSet::new(),
+        _ => asked.difference(&known).cloned().collect(),
+    };
+    let mut below: Vec<(String, String)> = Vec::new();
+    for path in outside {
+        let chain = files::chain(ports, &path).await?;
+        let chain = chain.map_err(|why| in_use(ports, volume, &format!("perhaps: {why}")))?;
+        below.extend(chain.into_iter().map(|under| (path.clone(), under)));
+    }
+    asked.extend(below.iter().map(|(_, under)| under.clone()));
+    asked.insert(volume.path.clone());
+    let files = Files::at(ports, asked).await?;
+    let is = |path: &str| {
+        let same = files.same(path, &volume.path);
+        same.map_err(|why| in_use(ports, volume, &format!("perhaps: {why}")))
+    };
+    let mut users = Vec::new();
+    for (domain, paths) in named {
+        let reads = below.iter().filter(|(over, _)| paths.contains(over));
+        for path in paths.iter().chain(reads.map(|(_, under)| under)) {
+            if is(path)? {
+                users.push(domain);
+                break;
+            }
+        }
+    }
+    Ok(users)
+}
+
+/// The paths of the files that the domain names; that of the volume where it names it otherwise.
+async fn paths(
     ports: &HostPorts,
     domain: &DomainInfo,
     volume: &VolumeInfo,
-) -> Result<bool, Failure> {
+) -> Result<BTreeSet<String>, Failure> {
+    let mut paths = BTreeSet::new();
     for file in &domain.files {
-        let named = match file {
-            DiskSource::Path(path) => *path == volume.path,
+        match file {
+            DiskSource::Path(path) => _ = paths.insert(files::plain(path)),
             DiskSource::Volume { pool, volume: name } => {
                 let key = VolumeKey {
                     pool: pool.clone(),
                     name: name.clone(),
                 };
-                key == volume.key || is_at(ports, &key, &volume.path).await?
+                if key == volume.key {
+                    paths.insert(volume.path.clone());
+                } else if let Some(other) = ports.storage.volume(&key).await? {
+                    paths.insert(other.path);
+                }
             }
-            DiskSource::Other(words) => words.contains(&volume.path),
-        };
-        if named {
-            return Ok(true);
+            DiskSource::Other(words) if words.contains(&volume.path) => {
+                paths.insert(volume.path.clone());
+            }
+            DiskSource::Other(_) => {}
         }
     }
-    Ok(false)
+    Ok(paths)
 }
 
-/// Two pools may hold one folder: what counts is where the volume is.
-async fn is_at(ports: &HostPorts, key: &VolumeKey, path: &str) -> Result<bool, Failure> {
-    let base = |text: &str| text.rsplit('/').next().map(str::to_owned);
-    if base(path).as_deref() != Some(key.name.as_str()) {
-        return Ok(false);
+/// All volumes of active pools.
+async fn volumes(ports: &HostPorts) -> Result<Vec<VolumeInfo>, Failure> {
+    let (pools, mut all) = (ports.storage.pools().await?, Vec::new());
+    for pool in pools.iter().filter(|pool| pool.active) {
+        match ports.storage.volumes(&pool.name).await {
+            // The host says that the pool went away since it was listed: nothing lies in it.
+            Err(error) if error.kind == PortErrorKind::PoolMissing => {}
+            volumes => all.extend(volumes?),
+        }
     }
-    Ok(ports
-        .storage
-        .volume(key)
-        .await?
-        .is_some_and(|other| other.path == path))
+    Ok(all)
 }
 
 /// What is to be done about a volume that lies over another.
@@ -163,19 +221,32 @@ pub async fn nothing_over(ports: &HostPorts, volumes: &[&VolumeInfo]) -> Result<
     if volumes.is_empty() {
         return Ok(());
     }
-    let pools = ports.storage.pools().await?;
-    for pool in pools.iter().filter(|pool| pool.active) {
-        let others = match ports.storage.volumes(&pool.name).await {
-            // The host says that the pool went away since it was listed: nothing lies in it.
-            Err(error) if error.kind == PortErrorKind::PoolMissing => continue,
-            others => others?,
+    over(ports, volumes, &self::volumes(ports).await?).await
+}
+
+async fn over(
+    ports: &HostPorts,
+    volumes: &[&VolumeInfo],
+    all: &[VolumeInfo],
+) -> Result<(), Failure> {
+    let below = |other: &VolumeInfo| {
+        let backing = other.backing.as_ref();
+        backing.map(|backing| files::below(&other.path, backing))
+    };
+    let mut asked: BTreeSet<String> = all.iter().filter_map(below).collect();
+    asked.extend(volumes.iter().map(|volume| volume.path.clone()));
+    let files = Files::at(ports, asked).await?;
+    for other in all {
+        let Some(backing) = below(other) else {
+            continue;
         };
-        for other in &others {
-            let under = |volume: &&&VolumeInfo| other.backing.as_ref() == Some(&volume.path);
-            if let Some(volume) = volumes.iter().find(under) {
-                let why = format!("volume {} lies over it", other.key);
-                return Err(in_use(ports, volume, &why).with_remedy(MERGE));
-            }
+        for volume in volumes {
+            let why = match files.same(&backing, &volume.path) {
+                Ok(false) => continue,
+                Ok(true) => format!("volume {} lies over it", other.key),
+                Err(why) => format!("perhaps volume {} lies over it: {why}", other.key),
+            };
+            return Err(in_use(ports, volume, &why).with_remedy(MERGE));
         }
     }
     Ok(())

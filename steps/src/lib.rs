@@ -11,6 +11,7 @@ pub mod cidata;
 pub mod contract;
 pub mod disk;
 pub mod error;
+pub(crate) mod files;
 pub mod guards;
 pub mod hpl;
 pub mod image;

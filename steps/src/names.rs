@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use crate::ports::VolumeKey;
+use crate::{image::sidecar, ports::VolumeKey};
 
 /// The boot disk's volume.
 pub fn boot_disk(pool: &str, uid: Uuid) -> VolumeKey {
@@ -27,6 +27,22 @@ pub fn console_log(pool: &str, uid: Uuid) -> VolumeKey {
         pool: pool.to_owned(),
         name: format!("console-{uid}.log"),
     }
+}
+
+/// Whether a volume of this name is, or would be taken for, one that vsiflow keeps for itself: a
+/// boot disk, a cidata volume, a console's log, or what is said beside an image. No document may
+/// name one as its data disk or its image.
+pub fn is_reserved(name: &str) -> bool {
+    let of_uid = |prefix: &str, suffix: &str| {
+        let rest = name.strip_prefix(prefix);
+        let uid = rest.and_then(|rest| rest.strip_suffix(suffix));
+        uid.is_some_and(|uid| uid.parse::<Uuid>().is_ok())
+    };
+    sidecar::is_sidecar(name)
+        || of_uid("boot-", ".qcow2")
+        || of_uid("cidata-", ".iso")
+        || of_uid("console-", ".log")
+        || of_uid("console-", ".log.0")
 }
 
 /// The MAC address of the VSI's n-th card: the UID's first six bytes, locally administered and
@@ -80,5 +96,21 @@ mod tests {
         assert_eq!(mac(uid, 1), "02:02:03:04:05:07");
         let odd: Uuid = "ff020304-0506-4708-890a-0b0c0d0e0f10".parse().unwrap();
         assert_eq!(mac(odd, 0), "fe:02:03:04:05:06");
+    }
+
+    #[test]
+    fn what_vsiflow_keeps_for_itself_is_known_by_its_name() {
+        let uid = Uuid::from_u128(7);
+        let own = [boot_disk("p", uid), cidata("p", uid), console_log("p", uid)];
+        assert!(own.iter().all(|key| is_reserved(&key.name)));
+        assert!(is_reserved(&sidecar::key(&boot_disk("p", uid)).name));
+        for name in [
+            "boot-1.qcow2",
+            "data.qcow2",
+            "console-x.log",
+            &uid.to_string(),
+        ] {
+            assert!(!is_reserved(name), "{name}");
+        }
     }
 }

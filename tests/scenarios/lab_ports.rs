@@ -48,3 +48,19 @@ async fn lab_the_ports_keep_their_contract_over_ssh() {
     let socket = SOCKET.to_owned();
     keeps_the_contract(&lab, "t-ssh", Endpoint::Ssh { config, socket }).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lab_a_guest_without_a_definition_that_stays_is_told_apart() {
+    let Some(lab) = Lab::enter() else { return };
+    let xml = "<domain type='qemu'><name>t-transient</name><memory unit='MiB'>64</memory>\
+               <os><type arch='s390x'>hvm</type></os></domain>";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), xml).unwrap();
+    lab.virsh(&["create", "--paused", file.path().to_str().unwrap()]);
+    let ports = host_ports("lab", Endpoint::Unix(SOCKET.into()));
+    let domains = ports.domains.domains().await;
+    lab.virsh(&["destroy", "t-transient"]);
+    let domains = domains.unwrap();
+    let transient = domains.iter().find(|domain| domain.name == "t-transient");
+    assert!(!transient.unwrap().persistent);
+}

@@ -21,6 +21,7 @@ mod going_on;
 mod growth;
 mod hello;
 mod host_care;
+mod hostile;
 mod hosts;
 mod image_commands;
 mod image_identity;

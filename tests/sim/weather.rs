@@ -100,6 +100,7 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
         serial: String::new(),
         path,
         format: VolumeFormat::Raw,
+        overlay: false,
         readonly: true,
         boot_order: None,
     };

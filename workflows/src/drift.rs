@@ -109,6 +109,13 @@ pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<Finding
         return vec![finding("domain", "a definition", "none")];
     };
     let mut found = Vec::from_iter(of_power(expected.power, domain));
+    if !domain.persistent {
+        found.push(finding(
+            "definition",
+            "one that stays",
+            "none once it stops",
+        ));
+    }
     let autostart = expected.power != PowerState::Stopped;
     if domain.autostart != autostart {
         found.push(finding("autostart", autostart, domain.autostart));

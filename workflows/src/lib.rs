@@ -14,6 +14,7 @@ pub mod delete_vsi;
 pub mod drift;
 pub mod ensure_base_image;
 pub mod fleet;
+mod formats;
 pub mod hosts;
 pub mod next_try;
 mod nodes;

@@ -9,6 +9,7 @@ mod image;
 use vsiflow_engine::{
     model::{Failure, FailureClass, InvalidId, Name, Text},
     step::Step,
+    workflow::Situation,
 };
 use vsiflow_steps::{
     names,
@@ -31,11 +32,11 @@ pub(crate) use self::{
     image::image,
 };
 use crate::{
-    ensure_base_image,
+    ensure_base_image, formats,
     nodes::Nodes,
     plan,
     spec::BootDiskMode,
-    wanted::{Turn, WantedVsi},
+    wanted::{DiskFormat, Turn, WantedVsi},
 };
 
 /// Seconds a guest gets to shut down before it is ended, where nobody says how many.
@@ -47,14 +48,17 @@ pub(crate) struct Parts<'a> {
     pub(crate) wanted: &'a WantedVsi,
     /// Where the console of the last boot on record begins.
     pub(crate) last_boot: ConsolePosition,
+    /// The recorded formats of its data disks.
+    formats: Vec<DiskFormat>,
 }
 
 impl<'a> Parts<'a> {
-    pub(crate) fn new(workflow: &'static str, wanted: &'a WantedVsi) -> Self {
+    pub(crate) fn new(workflow: &'static str, wanted: &'a WantedVsi, at: &Situation<'_>) -> Self {
         Self {
             nodes: Nodes::new(workflow, &wanted.vsi.host),
             wanted,
             last_boot: ConsolePosition::default(),
+            formats: formats::known(wanted, at),
         }
     }
 
@@ -220,6 +224,7 @@ impl<'a> Parts<'a> {
             host: self.host(),
             uuid: self.wanted.uid,
             pool: self.wanted.vsi.pool.clone(),
+            overlay: self.wanted.vsi.boot_disk.mode == BootDiskMode::Overlay,
         };
         self.step::<FindParts>(after, &params)
     }

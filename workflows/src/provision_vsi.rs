@@ -3,6 +3,7 @@
 use vsiflow_engine::{
     model::{EntityState, Failure, FailureClass, Graph, Name},
     step::Step as _,
+    workflow::Situation,
 };
 use vsiflow_steps::vsi::{
     AttachDataDisks, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes,
@@ -33,11 +34,12 @@ pub const NAME: &str = "provision_vsi";
 ///
 /// # Errors
 /// When the VSI was ready once, or what is wanted cannot be made into parameters.
-pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> {
+pub fn graph(wanted: &WantedVsi, at: &Situation<'_>) -> Result<Graph, Failure> {
+    let state = at.entity;
     if state.reached > 0 {
         return Err(never_again(wanted));
     }
-    let mut parts = Parts::new(NAME, wanted);
+    let mut parts = Parts::new(NAME, wanted, at);
     if !wanted.lacking.is_empty() {
         parts.nodes.require(&wanted.lacking)?;
         return Ok(parts.nodes.build());

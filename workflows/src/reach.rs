@@ -30,6 +30,8 @@ struct Marks {
     down: BTreeMap<String, PortError>,
     looks: BTreeMap<String, Option<String>>,
     cordoned: BTreeMap<String, String>,
+    machines: BTreeMap<String, String>,
+    seen_first: BTreeMap<String, String>,
 }
 
 impl Reach {
@@ -38,7 +40,47 @@ impl Reach {
         Arc::new(Self { hosts, marks })
     }
 
-    /// The ports of a host, whether it is marked or not.
+    /// Remembers which machine a host is, as it is recorded.
+    pub(crate) fn is_machine(&self, id: &str, machine: &str) {
+        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
+        marks.machines.insert(id.to_owned(), machine.to_owned());
+        marks.seen_first.remove(id);
+    }
+
+    /// The machines that were seen first and are to be recorded, by their hosts.
+    pub(crate) fn seen_first(&self) -> BTreeMap<String, String> {
+        self.read(|marks| marks.seen_first.clone())
+    }
+
+    /// The host's ports, which speak to no other machine than the one that is known.
+    async fn pinned(&self, id: &str) -> PortResult<HostPorts> {
+        let ports = self.hosts.host(id).await?;
+        let known = self.read(|marks| {
+            let recorded = marks.machines.get(id);
+            recorded.or_else(|| marks.seen_first.get(id)).cloned()
+        });
+        let machine = match known {
+            Some(machine) => Some(machine),
+            None => self.meet(id, &ports).await?,
+        };
+        ports.host.pin(machine.as_deref());
+        Ok(ports)
+    }
+
+    /// The first sight of a host. Of several at once the first counts.
+    async fn meet(&self, id: &str, ports: &HostPorts) -> PortResult<Option<String>> {
+        let Some(machine) = ports.host.machine().await? else {
+            return Ok(None);
+        };
+        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = marks.machines.get(id) {
+            return Ok(Some(known.clone()));
+        }
+        let first = marks.seen_first.entry(id.to_owned()).or_insert(machine);
+        Ok(Some(first.clone()))
+    }
+
+    /// The ports of a host, whether it is marked or not, and whichever machine it is.
     pub(crate) async fn any_host(&self, id: &str) -> PortResult<HostPorts> {
         self.hosts.host(id).await
     }
@@ -84,7 +126,7 @@ impl Hosts for Reach {
     async fn host(&self, id: &str) -> PortResult<HostPorts> {
         match self.down(id) {
             Some(error) => Err(error),
-            None => self.hosts.host(id).await,
+            None => self.pinned(id).await,
         }
     }
 
@@ -104,6 +146,7 @@ impl Lanes for Reach {
     }
 
     async fn probe(&self, lane: &Text) -> Result<(), Failure> {
+        // Whichever machine it is: that it is another one is for steps to say.
         let ports = self.hosts.host(lane.as_str()).await?;
         ports.host.facts().await?;
         Ok(())

@@ -45,7 +45,7 @@ pub fn graph(wanted: &WantedVsi, at: &Situation<'_>) -> Result<Graph, Failure> {
         boot_failed: parts::boot_failed(at.entity),
         too_slow: parts::was_too_slow(at.entity, NAME),
     };
-    let mut parts = Parts::new(NAME, wanted);
+    let mut parts = Parts::new(NAME, wanted, at);
     parts.last_boot = parts::last_boot(at);
     let first = match &wanted.turn {
         Some(turn) => {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Failure, FailureClass, Hash, InvalidId, Name};
 
 use vsiflow_steps::{
-    ports::{OwnerMark, VolumeKey},
+    ports::{OwnerMark, VolumeFormat, VolumeKey},
     vsi::require_references::Lack,
 };
 
@@ -28,6 +28,8 @@ pub mod kind {
     pub const HOST: &str = "host";
     /// A data disk; its id is its UID.
     pub const DISK: &str = "disk";
+    /// Which machine a host is; its id is the host's.
+    pub const MACHINE: &str = "machine";
     /// A directory of documents; its id is made of its place.
     pub const DIRECTORY: &str = "directory";
 }
@@ -85,6 +87,18 @@ pub struct WantedVsi {
     /// The fields of which nobody can tell how it was made; see [`crate::adopt_vsi::UNKNOWN`].
     #[serde(default)]
     pub unknown: BTreeSet<String>,
+    /// The formats that data disks had when they were attached first: they are attached in no other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formats: Vec<DiskFormat>,
+}
+
+/// The format that a data disk had when it was attached first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskFormat {
+    /// The volume.
+    pub volume: VolumeKey,
+    /// The format.
+    pub format: VolumeFormat,
 }
 
 /// What a power command asked for.
@@ -231,6 +245,15 @@ pub struct WantedHost {
     pub retired_image_secret: Option<Name>,
 }
 
+/// Which machine a host is, as it was seen first or accepted last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedMachine {
+    /// The host's id.
+    pub host: String,
+    /// What it says of itself.
+    pub machine: String,
+}
+
 /// The entity of a VSI.
 pub fn vsi_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
     EntityId::new(Name::of(kind::VSI), uid.to_string())
@@ -251,6 +274,12 @@ pub fn directory_entity(directory: &Directory) -> Result<EntityId, InvalidId> {
 /// The entity of a host. Ids that are no plain text are known by their hash.
 pub fn host_entity(host: &str) -> Result<EntityId, InvalidId> {
     let kind = Name::of(kind::HOST);
+    EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
+}
+
+/// The entity of the machine that a host is.
+pub fn machine_entity(host: &str) -> Result<EntityId, InvalidId> {
+    let kind = Name::of(kind::MACHINE);
     EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
 }
 

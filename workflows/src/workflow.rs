@@ -23,7 +23,7 @@ impl Workflows for VsiWorkflows {
                 // Asked for while it was made, and its turn comes after that.
                 update_vsi::graph(&wanted::read(desired)?, at)
             }
-            provision_vsi::NAME => provision_vsi::graph(&wanted::read(desired)?, at.entity),
+            provision_vsi::NAME => provision_vsi::graph(&wanted::read(desired)?, at),
             update_vsi::NAME => update_vsi::graph(&wanted::read(desired)?, at),
             adopt_vsi::NAME => adopt_vsi::graph(&wanted::read(desired)?),
             delete_vsi::NAME => delete_vsi::graph(&wanted::read(desired)?, at.entity),

@@ -83,9 +83,14 @@ fn run(command: impl Future<Output = Exit>) -> ExitCode {
     exit.into()
 }
 
-/// A core file would hold keys and contracts: none is written.
+/// A core file would hold keys and contracts: none is written, nor piped to a program that
+/// `core_pattern` names, which heeds no limit. Nor may another process of the same user read this
+/// one's memory.
 fn harden() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        anstream::eprintln!("warning: this process cannot be closed to others: {error}");
+    }
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),

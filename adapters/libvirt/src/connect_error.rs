@@ -155,6 +155,16 @@ pub enum ConnectError {
         /// What it says.
         message: String,
     },
+    /// Another machine answers under the host's name and key than the one that is meant.
+    #[error("{host} is another machine than the one that was recorded: {found}, not {pinned}")]
+    OtherMachine {
+        /// The host.
+        host: String,
+        /// The machine that is meant.
+        pinned: String,
+        /// The one that answers.
+        found: String,
+    },
     /// The session was closed by this side.
     #[error("the session with {host} is closed")]
     Closed {

@@ -5,6 +5,7 @@
 //! Tests that break libvirtd have it to themselves.
 
 mod calls;
+mod disks;
 mod failures;
 mod ssh;
 mod streams;

@@ -16,6 +16,7 @@
 
 mod endpoint;
 mod handshake;
+mod machine;
 mod slot;
 
 use std::sync::Arc;
@@ -74,6 +75,7 @@ struct Inner {
     endpoint: Endpoint,
     options: SessionOptions,
     ssh: Slot<Arc<SshSession>>,
+    machine: machine::Pin,
     control: Slot<Connection>,
     long: [Slot<Connection>; LONG],
     bulk: Arc<Semaphore>,
@@ -89,6 +91,7 @@ impl HostSession {
             endpoint,
             options,
             ssh: Slot::default(),
+            machine: machine::Pin::default(),
             control: Slot::default(),
             long: [const { Slot::new() }; LONG],
             bulk: Arc::new(Semaphore::new(BULK as usize)),
@@ -183,6 +186,25 @@ impl HostSession {
         }
     }
 
+    /// Which machine the host is, as it said when it was connected to; `None` where it does not tell.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn machine(&self) -> Result<Option<String>, ConnectError> {
+        match &self.inner.endpoint {
+            Endpoint::Unix(_) => self.inner.local_machine().await,
+            Endpoint::Ssh { .. } => {
+                let ssh = Inner::ssh(&self.inner).await?;
+                Ok(ssh.machine().map(str::to_owned))
+            }
+        }
+    }
+
+    /// From now on only that machine is spoken to, or any.
+    pub fn pin(&self, machine: Option<&str>) {
+        self.inner.machine.set(machine);
+    }
+
     /// Closes everything in order; nothing can be asked afterwards.
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::Release);
@@ -251,6 +273,7 @@ impl Inner {
         }
         let connection = match &self.endpoint {
             Endpoint::Unix(path) => {
+                self.local_machine().await?;
                 let socket = endpoint::dial(path, self.options.open_timeout).await?;
                 Connection::start(Leased::new(socket, self.lease()), permit)
             }
@@ -271,6 +294,21 @@ impl Inner {
         Ok(connection)
     }
 
+    /// The machine that this process runs on; another one than is pinned is an error.
+    async fn local_machine(&self) -> Result<Option<String>, ConnectError> {
+        let within = self.options.open_timeout;
+        let found = self
+            .machine
+            .here
+            .get_or_try_init(|| async {
+                machine::ask(run_locally(machine::WHICH, machine::LIMIT, within).await)
+            })
+            .await?;
+        self.machine
+            .admits(&self.endpoint.host(), found.as_deref())?;
+        Ok(found.clone())
+    }
+
     fn lease(&self) -> Arc<Lease> {
         self.options.lease.clone()
     }
@@ -282,8 +320,16 @@ impl Inner {
                 host: self.endpoint.host(),
             });
         };
-        let (config, lease) = (config.clone(), self.lease());
-        let connect = || async move { SshSession::connect(&config, lease).await.map(Arc::new) };
-        self.ssh.get(|ssh| !ssh.is_closed(), connect).await
+        let (config, lease, within) = (config.clone(), self.lease(), self.options.open_timeout);
+        let connect = || async move {
+            let ssh = SshSession::connect(&config, lease).await?;
+            ssh.meet(machine::ask(
+                ssh.exec(machine::WHICH, machine::LIMIT, within).await,
+            )?);
+            Ok(Arc::new(ssh))
+        };
+        let ssh = self.ssh.get(|ssh| !ssh.is_closed(), connect).await?;
+        self.machine.admits(&self.endpoint.host(), ssh.machine())?;
+        Ok(ssh)
     }
 }

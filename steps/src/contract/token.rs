@@ -19,6 +19,7 @@ const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenFault {
     Prefix,
+    Unknown,
     Parts,
     Base64(&'static str),
     KeySize(usize),
@@ -30,6 +31,10 @@ impl TokenFault {
     pub(super) fn describe(self) -> String {
         match self {
             Self::Prefix => "has an encrypted token's name without the dot after it".to_owned(),
+            Self::Unknown => format!(
+                "looks like an encrypted token that no guest knows: it begins neither with {} nor with {}",
+                TOKEN_PREFIXES[0], TOKEN_PREFIXES[1]
+            ),
             Self::Parts => "is an encrypted token without both its parts".to_owned(),
             Self::Base64(part) => {
                 format!("is an encrypted token whose {part} is not base64")
@@ -47,12 +52,30 @@ impl TokenFault {
     }
 }
 
-/// Whether the text means to be an encrypted section: it begins with a token's name.
+/// Whether the text means to be an encrypted section: it begins with a token's name, or has a
+/// token's form. Else one with a mistyped name would pass for text that the guest reads as it is.
 pub(super) fn looks_encrypted(value: &str) -> bool {
+    has_name(value) || has_form(value)
+}
+
+fn has_name(value: &str) -> bool {
     let value = value.trim_start();
     TOKEN_PREFIXES
         .iter()
         .any(|prefix| value.starts_with(prefix.trim_end_matches('.')))
+}
+
+/// A word, a dot, base64, a dot, base64.
+fn has_form(value: &str) -> bool {
+    let word = |text: &str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        !text.is_empty() && text.chars().all(fits)
+    };
+    let base64 = |text: &str| decode(text).is_some_and(|bytes| !bytes.is_empty());
+    match value.trim().split('.').collect::<Vec<_>>().as_slice() {
+        [name, password, data] => word(name) && base64(password) && base64(data),
+        _ => false,
+    }
 }
 
 /// Checks the form of an encrypted section. Whether the guest can read it, only the guest knows.
@@ -61,7 +84,10 @@ pub(super) fn check(value: &str) -> Result<(), TokenFault> {
     let rest = TOKEN_PREFIXES
         .iter()
         .find_map(|prefix| value.strip_prefix(prefix))
-        .ok_or(TokenFault::Prefix)?;
+        .ok_or(match has_name(value) {
+            true => TokenFault::Prefix,
+            false => TokenFault::Unknown,
+        })?;
     let (password, data) = rest.split_once('.').ok_or(TokenFault::Parts)?;
     let password = decode(password).ok_or(TokenFault::Base64("password"))?;
     let data = decode(data).ok_or(TokenFault::Base64("data"))?;

@@ -90,16 +90,15 @@ async fn user(
     ports: &HostPorts,
     volume: &VolumeInfo,
 ) -> Result<Option<DomainInfo>, Failure> {
-    let mut user = None;
-    for domain in ports.domains.domains().await? {
-        if !domain.state.is_active() || !guards::names(ports, &domain, volume).await? {
-            continue;
-        }
-        if !ownership::is_ours(cx, &domain, domain.uuid) {
+    let (domains, mut user) = (ports.domains.domains().await?, None);
+    let mut active: Vec<&DomainInfo> = domains.iter().collect();
+    active.retain(|domain| domain.state.is_active());
+    for domain in guards::users(ports, &active, volume, &[]).await? {
+        if !ownership::is_ours(cx, domain, domain.uuid) {
             let why = format!("domain {} of somebody else has it open", domain.name);
             return Err(guards::in_use(ports, volume, &why));
         }
-        user = Some(domain);
+        user = Some(domain.clone());
     }
     Ok(user)
 }

@@ -3,6 +3,7 @@
 
 pub mod create_volume;
 pub mod delete_volume;
+pub(crate) mod format;
 pub mod grow_volume;
 
 pub use create_volume::CreateVolume;

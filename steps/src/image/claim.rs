@@ -166,7 +166,8 @@ impl Step for Claim {
             Place::Outdated { volume, size } => {
                 let doomed = Doomed {
                     key: &volume,
-                    recorded: true,
+                    // A claim beside it alone is no proof: somebody may have written it there.
+                    recorded: cx.intended_before,
                     owner: None,
                 };
                 guards::remove(cx, &ports, doomed).await?;

@@ -11,7 +11,10 @@ use vsiflow_engine::{
 };
 
 use super::{Params, transfer};
-use crate::ports::{ImageSource, SourceInfo, VolumeKey};
+use crate::{
+    names,
+    ports::{ImageSource, SourceInfo, VolumeKey},
+};
 
 /// The image that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +83,8 @@ pub(super) fn other_name(params: &Params, identity: &str) -> VolumeKey {
     let digits: String = identity.chars().take(12).collect();
     let wished = &params.volume.name;
     let name = match wished.rsplit_once('.') {
+        // Nobody takes this one for what vsiflow keeps for itself.
+        _ if names::is_reserved(wished) => format!("image-{digits}"),
         Some((stem, extension)) if !stem.is_empty() => format!("{stem}-{digits}.{extension}"),
         _ => format!("{wished}-{digits}"),
     };

@@ -11,7 +11,7 @@ use super::{
     verify::{self, Bytes},
 };
 use crate::{
-    guards,
+    guards, names,
     ports::{HostPorts, ImageSource, VolumeInfo, VolumeKey},
 };
 
@@ -59,7 +59,9 @@ impl Looking<'_> {
     /// The image's place: the wished name, or where that is another's, one of its own.
     pub(super) async fn find(&self) -> Result<Place, Failure> {
         let own = other_name(self.params, &self.wanted.identity);
-        for name in [&self.params.volume, &own] {
+        // A name that vsiflow keeps for something else is never an image's, whatever its URL says.
+        let free = |name: &&VolumeKey| !names::is_reserved(&name.name);
+        for name in [&self.params.volume, &own].into_iter().filter(free) {
             if let Some(place) = self.judge(name).await? {
                 return Ok(place);
             }
@@ -81,14 +83,18 @@ impl Looking<'_> {
 
     /// A file that no vsiflow brought, or whose claim was taken away.
     async fn unclaimed(&self, volume: &VolumeInfo) -> Result<Option<Place>, Failure> {
-        let known = self
-            .cx
-            .previous_output::<BaseImage>()
-            .filter(|image| image.origin == self.wanted.identity && unchanged(image, volume));
+        let known = self.recorded().filter(|image| unchanged(image, volume));
         match known {
             Some(image) => Ok(Some(Place::Whole(Box::new(image)))),
-            None => self.by_hash(volume, None).await,
+            None => self.by_hash(volume).await,
         }
+    }
+
+    /// The image as this journal recorded it when it was verified. What a volume says of itself, or
+    /// another beside it, somebody may have written there who wants others to boot from it.
+    fn recorded(&self) -> Option<BaseImage> {
+        let image = self.cx.previous_output::<BaseImage>();
+        image.filter(|image| image.origin == self.wanted.identity)
     }
 
     async fn ours(
@@ -112,11 +118,13 @@ impl Looking<'_> {
                 volume: name(),
                 size,
             })),
-            (Some(mark), Some(volume)) if same && mark.fits(&volume) => {
-                Ok(Some(self.marked(mark, volume)))
-            }
-            // Somebody changed it, or put another file there: ours only by its bytes.
-            (Some(mark), Some(volume)) if same => self.by_hash(&volume, Some(&mark)).await,
+            (Some(mark), Some(volume)) if same => match self.recorded() {
+                Some(image) if mark == Mark::of(&image) && unchanged(&image, &volume) => {
+                    Ok(Some(Place::Whole(Box::new(image))))
+                }
+                // Somebody changed it, or put another file or mark there: ours only by its bytes.
+                _ => self.by_hash(&volume).await,
+            },
             (Some(_), None) if same => Ok(Some(Place::Ours(name()))),
             _ => Ok(None),
         }
@@ -133,34 +141,16 @@ impl Looking<'_> {
             return Ok(None);
         }
         match (sidecar.whole, volume) {
-            (Some(mark), Some(volume)) => self.by_hash(&volume, Some(&mark)).await,
+            (Some(_), Some(volume)) => self.by_hash(&volume).await,
             // It was whole once and somebody took it away; its maker may bring it again.
             (Some(_), None) => Ok(None),
             (None, _) => Err(sidecar::claimed(self.ports, name)),
         }
     }
 
-    fn marked(&self, mark: Mark, volume: VolumeInfo) -> Place {
-        Place::Whole(Box::new(BaseImage {
-            host: self.params.host.clone(),
-            key: volume.key,
-            path: volume.path,
-            format: mark.format,
-            size: mark.size,
-            virtual_size: mark.virtual_size,
-            sha256: mark.sha256,
-            modified: mark.modified,
-            origin: self.wanted.identity.clone(),
-        }))
-    }
-
     /// The image, if the volume has its bytes, as the host reads them from its disk.
-    async fn by_hash(
-        &self,
-        volume: &VolumeInfo,
-        mark: Option<&Mark>,
-    ) -> Result<Option<Place>, Failure> {
-        let Some(expected) = self.expected(volume, mark).await? else {
+    async fn by_hash(&self, volume: &VolumeInfo) -> Result<Option<Place>, Failure> {
+        let Some(expected) = self.expected(volume).await? else {
             return Ok(None);
         };
         let (cx, key) = (self.cx, &volume.key);
@@ -174,16 +164,12 @@ impl Looking<'_> {
     }
 
     /// The SHA-256 the volume must have; `None` where its length rules it out.
-    async fn expected(
-        &self,
-        volume: &VolumeInfo,
-        mark: Option<&Mark>,
-    ) -> Result<Option<String>, Failure> {
+    async fn expected(&self, volume: &VolumeInfo) -> Result<Option<String>, Failure> {
         if let Some(sha256) = &self.wanted.sha256 {
             return Ok(Some(sha256.clone()));
         }
-        if let Some(mark) = mark {
-            return Ok((mark.size == volume.physical).then(|| mark.sha256.clone()));
+        if let Some(image) = self.recorded() {
+            return Ok((image.size == volume.physical).then_some(image.sha256));
         }
         let length = self.source.probe(&self.params.url).await?.length;
         if length.is_some_and(|length| length != volume.physical) {

@@ -60,6 +60,26 @@ pub fn virtual_size(head: &[u8]) -> Result<u64, Unfit> {
     be64(head, 24)
 }
 
+/// The file that this one reads through to, as its header names it; none of a file that is no
+/// qcow2, or stands alone.
+///
+/// # Errors
+/// Where the header is damaged, or the name is not within these bytes.
+pub fn backing(head: &[u8]) -> Result<Option<String>, Unfit> {
+    if !head.starts_with(MAGIC) {
+        return Ok(None);
+    }
+    let (at, length) = (be64(head, 8)?, be32(head, 16)?);
+    if at == 0 || length == 0 {
+        return Ok(None);
+    }
+    let place = |number: u64| usize::try_from(number).map_err(|_| Unfit::Version);
+    let (from, length) = (place(at)?, place(u64::from(length))?);
+    let name = head.get(from..from.saturating_add(length));
+    let name = name.ok_or(Unfit::Version)?;
+    Ok(Some(String::from_utf8_lossy(name).into_owned()))
+}
+
 fn features(incompatible: u64) -> Result<(), Unfit> {
     if incompatible & INCOMPATIBLE_DATA_FILE != 0 {
         return Err(Unfit::DataFile);
@@ -134,9 +154,21 @@ mod tests {
         assert_eq!(virtual_size(&with(7, &[9])), Err(Unfit::Version));
     }
 
+    #[test]
+    fn the_file_below_is_named() {
+        let over = with(8, &[0, 0, 0, 0, 0, 0, 0, 104, 0, 0, 0, 8]);
+        let mut over = over;
+        over.splice(104..112, *b"/i/base1");
+        assert_eq!(backing(&over), Ok(Some("/i/base1".to_owned())));
+        assert_eq!(backing(&over[..108]), Err(Unfit::Version));
+        assert_eq!(backing(&image()), Ok(None));
+        assert_eq!(backing(b"plain bytes"), Ok(None));
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(tail in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = backing(&[MAGIC, &tail].concat());
             let _ = virtual_size(&[MAGIC, &tail].concat());
             let _ = virtual_size(&tail);
         }

@@ -13,9 +13,7 @@ use vsiflow_engine::{
 use super::BaseImage;
 use crate::{
     error,
-    ports::{
-        HostPorts, PortErrorKind, PortResult, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
-    },
+    ports::{HostPorts, PortErrorKind, PortResult, VolumeFormat, VolumeKey, VolumeSpec},
 };
 
 /// Claim and mark take half of this each, filled up with blanks.
@@ -60,11 +58,6 @@ impl Mark {
             format: image.format,
             modified: image.modified.clone(),
         }
-    }
-
-    /// Whether the volume is still what was marked.
-    pub fn fits(&self, volume: &VolumeInfo) -> bool {
-        volume.physical == self.size && volume.modified == self.modified
     }
 }
 
@@ -173,7 +166,7 @@ async fn create(ports: &HostPorts, journal: &str, image: &VolumeKey) -> PortResu
 ///
 /// A crash in its middle leaves the old or the new text, or one that cannot be read; then the
 /// length still says whose it is, and the image is not whole.
-pub(super) async fn write(
+pub(crate) async fn write(
     ports: &HostPorts,
     image: &VolumeKey,
     claim: &Claim,

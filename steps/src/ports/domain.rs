@@ -157,6 +157,10 @@ pub struct DiskSpec {
     pub path: String,
     /// The format.
     pub format: VolumeFormat,
+    /// Whether it was made as a layer that reads through to another file. Of any other nobody is to
+    /// look for one.
+    #[serde(default)]
+    pub overlay: bool,
     /// Read-only for the guest.
     pub readonly: bool,
     /// Its place in the boot order, from 1.

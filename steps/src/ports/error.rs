@@ -42,6 +42,8 @@ pub enum PortErrorKind {
     Rejected,
     /// The host runs the object and the call needs it stopped, or the other way round.
     WrongState,
+    /// Another machine answers than the one that was recorded.
+    OtherMachine,
     /// Anything else; tried again.
     Other,
 }

@@ -75,6 +75,16 @@ pub trait HostPort: Send + Sync {
     /// Looks at the host.
     async fn facts(&self) -> PortResult<HostFacts>;
 
+    /// Which machine it is, by what stays the same however it is reached; `None` where it does not
+    /// tell. Read anew with each connection.
+    async fn machine(&self) -> PortResult<Option<String>> {
+        Ok(None)
+    }
+
+    /// From now on only that machine is spoken to, or any: another one that answers under this
+    /// host's name and key is [`PortErrorKind::OtherMachine`](super::PortErrorKind::OtherMachine).
+    fn pin(&self, _machine: Option<&str>) {}
+
     /// What a guest of `arch` gets here; `None` where the host cannot run one.
     async fn guest_support(&self, arch: &str) -> PortResult<Option<GuestSupport>>;
 

@@ -28,8 +28,8 @@ pub use image_source::{
 };
 pub use network::{Lease, NetworkInfo, NetworkPort};
 pub use storage::{
-    PoolInfo, Removed, StoragePort, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
-    send_zeros,
+    FileAt, PoolInfo, Removed, StoragePort, UploadSink, VolumeFormat, VolumeInfo, VolumeKey,
+    VolumeSpec, send_zeros,
 };
 pub use upload_limit::UploadLimit;
 

@@ -98,6 +98,17 @@ pub enum Removed {
     Absent,
 }
 
+/// Which file a path leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileAt {
+    /// This one: all paths that lead to it give the same word.
+    Is(String),
+    /// The host says that there is none.
+    Nothing,
+    /// It cannot be told, and why.
+    Unknown(String),
+}
+
 /// Bytes on their way into a volume.
 #[async_trait]
 pub trait UploadSink: Send {
@@ -182,6 +193,18 @@ pub trait StoragePort: Send + Sync {
     /// Makes the host forget what it holds of the volume in memory, where the host permits that:
     /// then the next read is of its disk. Only what was synced before is forgotten.
     async fn drop_cached(&self, key: &VolumeKey) -> PortResult<()>;
+
+    /// Which files these paths lead to, in their order, as the host itself resolves links, mounts
+    /// and dots; `None` where it runs no commands for us.
+    async fn files(&self, _paths: &[String]) -> PortResult<Option<Vec<FileAt>>> {
+        Ok(None)
+    }
+
+    /// At most `max` bytes of the beginning of any file on the host; `None` where there is none, or
+    /// the host runs no commands for us.
+    async fn head(&self, _path: &str, _max: u64) -> PortResult<Option<Bytes>> {
+        Ok(None)
+    }
 
     /// The SHA-256 of the volume's bytes as the host reads them.
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash>;

@@ -1,6 +1,11 @@
 //! The simulated host as a machine, and the way every call on it goes.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::{
@@ -73,6 +78,7 @@ pub struct SimHost {
     pub(super) store: Store,
     pub(super) world: Arc<Mutex<World>>,
     told: broadcast::Sender<Option<Uuid>>,
+    pinned: Arc<std::sync::Mutex<Option<String>>>,
 }
 
 /// Changes that may wait for a slow receiver.
@@ -144,6 +150,7 @@ impl SimHost {
             store,
             world: Arc::new(Mutex::new(world)),
             told: broadcast::channel(CHANGES).0,
+            pinned: Arc::default(),
         }
     }
 
@@ -238,6 +245,11 @@ impl SimHost {
 
     fn before(&self, call: &Call, fault: Option<Fault>, state: &mut State) -> PortResult<()> {
         let fail = |kind, words: &str| Err(self.error(kind, &call.object, words));
+        let pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        if pinned.is_some() && *pinned != state.machine {
+            return fail(PortErrorKind::OtherMachine, "it is another machine");
+        }
+        drop(pinned);
         match fault {
             Some(Fault::Unreachable) => fail(PortErrorKind::Unreachable, "connection refused"),
             Some(Fault::Timeout) => fail(PortErrorKind::Timeout, "the call was not sent in time"),
@@ -327,6 +339,18 @@ impl HostPort for SimHost {
             })
         })
         .await
+    }
+
+    async fn machine(&self) -> PortResult<Option<String>> {
+        self.call(Call::look("machine", ""), |state, _| {
+            Ok(state.machine.clone())
+        })
+        .await
+    }
+
+    fn pin(&self, machine: Option<&str>) {
+        let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        *pinned = machine.map(str::to_owned);
     }
 
     async fn guest_support(&self, arch: &str) -> PortResult<Option<GuestSupport>> {

@@ -29,6 +29,15 @@ pub struct State {
     pub domains: BTreeMap<Uuid, Domain>,
     /// Grows with each change of a volume's content.
     pub changes: u64,
+    /// Links and second mounts, by their paths: where they lead to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<String, String>,
+    /// Files outside of pools, by their paths; none of one that may not be looked at.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outside: BTreeMap<String, Option<Vec<u8>>>,
+    /// Which machine it says that it is, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// Calls that go wrong so, each time, until somebody repairs the host.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub broken: BTreeMap<String, Fault>,
@@ -216,6 +225,9 @@ impl State {
             networks: BTreeMap::from([("default".to_owned(), network)]),
             domains: BTreeMap::new(),
             changes: 0,
+            links: BTreeMap::new(),
+            outside: BTreeMap::new(),
+            machine: None,
             broken: BTreeMap::new(),
         }
     }
@@ -224,6 +236,16 @@ impl State {
     pub(super) fn change(&mut self) -> u64 {
         self.changes = self.changes.saturating_add(1);
         self.changes
+    }
+
+    /// The path without links and second mounts.
+    pub(super) fn resolved(&self, path: &str) -> String {
+        let path = crate::files::plain(path);
+        let led = self.links.iter().find_map(|(link, to)| {
+            let rest = path.strip_prefix(link.as_str())?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| format!("{to}{rest}"))
+        });
+        led.unwrap_or(path)
     }
 
     /// A volume by its path.

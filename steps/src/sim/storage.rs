@@ -13,8 +13,8 @@ use super::{
     upload::Sink,
 };
 use crate::ports::{
-    PoolInfo, PortError, PortErrorKind, PortResult, Removed, StoragePort, UploadSink, VolumeFormat,
-    VolumeInfo, VolumeKey, VolumeSpec,
+    FileAt, PoolInfo, PortError, PortErrorKind, PortResult, Removed, StoragePort, UploadSink,
+    VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 /// How long the host copies.
@@ -334,6 +334,31 @@ impl StoragePort for SimHost {
         self.call(Call::act("drop_cached", object(key)), |state, _| {
             self.volume_of(state, key)?.drop_cached();
             Ok(())
+        })
+        .await
+    }
+
+    async fn files(&self, paths: &[String]) -> PortResult<Option<Vec<FileAt>>> {
+        self.call(Call::look("files", ""), |state, _| {
+            let at = |path: &String| {
+                let path = state.resolved(path);
+                match state.outside.get(&path) {
+                    Some(None) => FileAt::Unknown("Permission denied".to_owned()),
+                    None if state.by_path(&path).is_none() => FileAt::Nothing,
+                    _ => FileAt::Is(path),
+                }
+            };
+            Ok(state.shell.then(|| paths.iter().map(at).collect()))
+        })
+        .await
+    }
+
+    async fn head(&self, path: &str, max: u64) -> PortResult<Option<Bytes>> {
+        self.call(Call::look("head", path), |state, _| {
+            let file = state.outside.get(&state.resolved(path)).cloned().flatten();
+            let max = usize::try_from(max).unwrap_or(usize::MAX);
+            let file = file.filter(|_| state.shell);
+            Ok(file.map(|bytes| bytes.into_iter().take(max).collect()))
         })
         .await
     }

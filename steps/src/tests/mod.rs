@@ -5,6 +5,7 @@ mod console;
 mod disks;
 mod endings;
 mod faults;
+mod hostile;
 mod images;
 mod provision;
 mod removal;
@@ -341,6 +342,7 @@ impl World {
                     recorded: false,
                 }),
                 serial: None,
+                format: None,
             }],
         }
     }

@@ -113,6 +113,7 @@ async fn a_guest_is_not_given_a_disk_that_a_snapshot_lies_over() {
         host: HOST.to_owned(),
         uuid: world.uuid,
         pool: POOL.to_owned(),
+        overlay: false,
     };
     assert!(world.attempt(&find, &parts).await.is_ok());
     snapshot(&world, &names::boot_disk(POOL, world.uuid)).await;

@@ -181,7 +181,7 @@ async fn an_image_is_whole_only_with_its_mark() {
     assert_eq!(read().await.whole, None);
     let image = world.ensure_image(&params).await.unwrap();
     assert_eq!(read().await.whole, Some(sidecar::Mark::of(&image)));
-    // A journal that knows nothing of it any more trusts the mark.
+    // A journal that knows nothing of it any more compares it with its source.
     world.next_run(None).await;
     let sent = world.sends().await;
     assert_eq!(world.ensure_image(&params).await, Ok(image));

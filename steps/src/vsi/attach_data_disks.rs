@@ -11,7 +11,10 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    error, guards, ownership,
+    disk::format,
+    error, guards,
+    image::sidecar,
+    names, ownership,
     ports::{
         DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey,
         VolumeSpec,
@@ -22,7 +25,8 @@ use crate::{
 pub const SERIAL_MAX: usize = 20;
 
 /// Finds every disk, and refuses one that another VSI has, running or not, that any other guest
-/// writes to, or that a snapshot lies over. Missing ones are made where an older version left that to this step.
+/// writes to, that a snapshot lies over, or that is not of the format it was attached with first.
+/// Missing ones are made where an older version left that to this step.
 ///
 /// A disk that is there is never made again: its content is the user's. A crash in its middle
 /// leaves some disks made; the next attempt finds and keeps them.
@@ -54,6 +58,9 @@ pub struct Disk {
     /// The serial by which the guest finds it; from its name where none is given.
     #[serde(default)]
     pub serial: Option<String>,
+    /// The format that this journal recorded when the disk was attached first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<VolumeFormat>,
 }
 
 /// How a data disk is made.
@@ -80,10 +87,13 @@ pub struct Output {
 pub struct Attached {
     /// The path on the host.
     pub path: String,
-    /// The format the host found in it.
+    /// The format it was attached with first.
     pub format: VolumeFormat,
     /// The serial by which the guest finds it.
     pub serial: String,
+    /// The volume; none where an older version wrote this.
+    #[serde(default)]
+    pub volume: Option<VolumeKey>,
 }
 
 impl AttachDataDisks {
@@ -178,16 +188,44 @@ async fn gather(
     guards::nothing_over(ports, &all).await?;
     let domains = ports.domains.domains().await?;
     let mut disks = Vec::new();
-    for (volume, serial) in volumes.into_iter().zip(serials(&params.disks)) {
+    let asked = params.disks.iter().zip(serials(&params.disks));
+    for (volume, (disk, serial)) in volumes.into_iter().zip(asked) {
+        not_reserved(ports, &volume).await?;
         unused(cx, ports, params.uuid, &domains, &volume).await?;
-        let format = true_format(ports, &volume)?;
+        let pinned = disk.format.or_else(|| defined(&domains, &volume));
+        let format = format::pinned(ports, &volume, pinned).await?;
         disks.push(Attached {
             path: volume.path,
             format,
             serial,
+            volume: Some(volume.key),
         });
     }
     Ok(Output { disks })
+}
+
+/// No document gives a guest what vsiflow keeps for itself: whoever writes to a base image, or to
+/// what is said beside it, decides what others boot.
+async fn not_reserved(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Failure> {
+    let key = &volume.key;
+    let what = match names::is_reserved(&key.name) {
+        true => "vsiflow keeps it for itself",
+        false if ports.storage.volume(&sidecar::key(key)).await?.is_some() => {
+            "it is a base image, which others boot from"
+        }
+        false => return Ok(()),
+    };
+    Err(error::RESERVED_VOLUME
+        .failure(format!("the volume cannot be a data disk: {what}"))
+        .on_host(ports.host.name())
+        .of_object(format!("volume {key}")))
+}
+
+/// The format that the definition of a VSI, this one's or another's, gives the disk.
+fn defined(domains: &[DomainInfo], volume: &VolumeInfo) -> Option<VolumeFormat> {
+    let ours = domains.iter().filter(|domain| domain.mark.is_some());
+    ours.filter_map(|domain| format::defined(domain, &volume.path))
+        .next()
 }
 
 async fn unused(
@@ -197,31 +235,19 @@ async fn unused(
     domains: &[DomainInfo],
     volume: &VolumeInfo,
 ) -> Result<(), Failure> {
-    for domain in domains.iter().filter(|domain| domain.uuid != own) {
-        let holds = match (domain.state.is_active(), &domain.mark) {
-            (true, _) => "runs and has it",
-            // Of any vsiflow: it would write to it as soon as it is started.
-            (false, Some(_)) => "is off, and has it",
-            (false, None) => continue,
+    let mut others: Vec<&DomainInfo> = domains.iter().collect();
+    // Of any vsiflow, too, that is off: it would write to it as soon as it is started.
+    others
+        .retain(|domain| domain.uuid != own && (domain.state.is_active() || domain.mark.is_some()));
+    if let Some(domain) = guards::users(ports, &others, volume, &[]).await?.first() {
+        let holds = match domain.state.is_active() {
+            true => "runs and has it",
+            false => "is off, and has it",
         };
-        if guards::names(ports, domain, volume).await? {
-            let why = format!("{} {holds}", ownership::called(cx, domain));
-            return Err(guards::in_use(ports, volume, &why));
-        }
+        let why = format!("{} {holds}", ownership::called(cx, domain));
+        return Err(guards::in_use(ports, volume, &why));
     }
     Ok(())
-}
-
-/// The format that is in the file, never the one a name suggests.
-fn true_format(ports: &HostPorts, volume: &VolumeInfo) -> Result<VolumeFormat, Failure> {
-    match volume.format.as_str() {
-        "qcow2" => Ok(VolumeFormat::Qcow2),
-        "raw" | "iso" => Ok(VolumeFormat::Raw),
-        other => Err(error::REJECTED
-            .failure(format!("a data disk of format {other} cannot be attached"))
-            .on_host(ports.host.name())
-            .of_object(format!("volume {}", volume.key))),
-    }
 }
 
 /// One serial for each disk, unique among them.
@@ -258,6 +284,7 @@ mod tests {
             },
             create: None,
             serial: None,
+            format: None,
         };
         let long = "a-name-that-is-much-longer-than-that";
         let disks = [disk(long), disk(&format!("{long}2")), disk("ü"), disk("db")];

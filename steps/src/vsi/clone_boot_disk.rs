@@ -67,6 +67,13 @@ pub struct Output {
     pub format: VolumeFormat,
     /// The size the guest sees, in bytes.
     pub capacity: u64,
+    /// Whether it reads through to the base image; it may where an older version wrote this.
+    #[serde(default = "perhaps")]
+    pub overlay: bool,
+}
+
+fn perhaps() -> bool {
+    true
 }
 
 impl CloneBootDisk {
@@ -109,6 +116,7 @@ impl Step for CloneBootDisk {
             path: volume.path,
             format: VolumeFormat::Qcow2,
             capacity: volume.capacity,
+            overlay: params.mode == Mode::Overlay,
         }))
     }
 }

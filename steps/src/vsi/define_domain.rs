@@ -197,11 +197,17 @@ fn machine(cx: &StepContext, params: &Params) -> Result<MachineSpec, Failure> {
 
 fn disks(cx: &StepContext) -> Result<Vec<DiskSpec>, Failure> {
     let (boot, cidata) = match found(cx)? {
-        Some(found) => ((found.boot.path, found.boot.format), found.cidata.path),
+        Some(found) => (found.boot, found.cidata.path),
         None => {
             let boot: clone_boot_disk::Output = cx.output("clone_boot_disk")?;
             let cidata: write_cidata::Output = cx.output("write_cidata")?;
-            ((boot.path, boot.format), cidata.path)
+            let (path, format, overlay) = (boot.path, boot.format, boot.overlay);
+            let boot = find_parts::Part {
+                path,
+                format,
+                overlay,
+            };
+            (boot, cidata.path)
         }
     };
     let data: attach_data_disks::Output = cx.output("attach_data_disks")?;
@@ -210,11 +216,16 @@ fn disks(cx: &StepContext) -> Result<Vec<DiskSpec>, Failure> {
         serial: serial.to_owned(),
         path,
         format,
+        overlay: false,
         readonly,
         boot_order,
     };
+    let boot_disk = DiskSpec {
+        overlay: boot.overlay,
+        ..disk(boot.path, boot.format, "boot", false, Some(1))
+    };
     let mut disks = vec![
-        disk(boot.0, boot.1, "boot", false, Some(1)),
+        boot_disk,
         disk(cidata, VolumeFormat::Raw, "cidata", true, None),
     ];
     disks.extend(

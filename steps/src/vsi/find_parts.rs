@@ -11,12 +11,14 @@ use vsiflow_engine::{
 };
 
 use crate::{
+    disk::format,
     error, guards, names,
     ports::{HostPorts, Hosts, VolumeFormat, VolumeInfo, VolumeKey},
 };
 
-/// Holds that boot disk, cidata and console log are there, and that nothing lies over the boot disk,
-/// before anything is touched: a guest that has a snapshot would not be given the disk below it.
+/// Holds that boot disk, cidata and console log are there, that nothing lies over the boot disk,
+/// and that it is of the format that its definition says, before anything is touched: a guest that
+/// has a snapshot would not be given the disk below it.
 ///
 /// It changes nothing, so a crash in its middle leaves nothing; the next attempt looks again.
 pub struct FindParts {
@@ -32,6 +34,9 @@ pub struct Params {
     pub uuid: Uuid,
     /// The pool of its volumes.
     pub pool: String,
+    /// Whether the boot disk was made as a layer over its base image.
+    #[serde(default)]
+    pub overlay: bool,
 }
 
 /// What [`FindParts`] found.
@@ -52,6 +57,13 @@ pub struct Part {
     pub path: String,
     /// The format.
     pub format: VolumeFormat,
+    /// Whether it reads through to another file; it may where an older version wrote this.
+    #[serde(default = "perhaps")]
+    pub overlay: bool,
+}
+
+fn perhaps() -> bool {
+    true
 }
 
 impl FindParts {
@@ -66,11 +78,34 @@ impl FindParts {
         let boot = find(&ports, &names::boot_disk(pool, uuid)).await?;
         guards::nothing_over(&ports, &[&boot]).await?;
         Ok(Output {
-            boot: part(boot),
-            cidata: part(find(&ports, &names::cidata(pool, uuid)).await?),
-            console: part(find(&ports, &names::console_log(pool, uuid)).await?),
+            boot: boot_disk(&ports, params, boot).await?,
+            cidata: plain(find(&ports, &names::cidata(pool, uuid)).await?),
+            console: plain(find(&ports, &names::console_log(pool, uuid)).await?),
         })
     }
+}
+
+/// The boot disk, in the format that its definition gives it. Its backing file is believed where
+/// no guest can have written it: in the header of a disk that is a qcow2 for its guest as well.
+async fn boot_disk(
+    ports: &HostPorts,
+    params: &Params,
+    volume: VolumeInfo,
+) -> Result<Part, Failure> {
+    let domain = ports.domains.domain(params.uuid).await?;
+    let defined = domain.and_then(|domain| format::defined(&domain, &volume.path));
+    let is_qcow2 = volume.format == VolumeFormat::Qcow2.as_str();
+    let layered = params.overlay || defined == Some(VolumeFormat::Qcow2);
+    if volume.backing.is_some() && layered && is_qcow2 {
+        return Ok(part(volume, VolumeFormat::Qcow2));
+    }
+    let format = format::pinned(ports, &volume, defined).await?;
+    Ok(part(volume, format))
+}
+
+/// Bytes that are the host's own; no guest writes to them.
+fn plain(volume: VolumeInfo) -> Part {
+    part(volume, VolumeFormat::Raw)
 }
 
 async fn find(ports: &HostPorts, key: &VolumeKey) -> Result<VolumeInfo, Failure> {
@@ -83,14 +118,11 @@ async fn find(ports: &HostPorts, key: &VolumeKey) -> Result<VolumeInfo, Failure>
     })
 }
 
-fn part(volume: VolumeInfo) -> Part {
-    let format = match volume.format.as_str() {
-        "qcow2" => VolumeFormat::Qcow2,
-        _ => VolumeFormat::Raw,
-    };
+fn part(volume: VolumeInfo, format: VolumeFormat) -> Part {
     Part {
         path: volume.path,
         format,
+        overlay: volume.backing.is_some(),
     }
 }
 

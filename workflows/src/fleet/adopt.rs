@@ -190,6 +190,10 @@ impl Fleet {
         let disks = known
             .map(|known| known.wanted.disks.clone())
             .unwrap_or_default();
+        let formats = match known {
+            Some(known) => self.formats(known).await?,
+            None => Vec::new(),
+        };
         let bore = found.domain.mark.clone();
         let vsi = match known {
             Some(known) => stands(known.wanted.vsi.clone(), &found, known),
@@ -213,6 +217,7 @@ impl Fleet {
             adopted: Some(adopted),
             bore,
             unknown,
+            formats,
         })
     }
 }

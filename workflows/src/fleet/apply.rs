@@ -68,6 +68,7 @@ impl Fleet {
     pub async fn apply(&self, resolved: Resolved, by: By) -> Result<Vec<Applied>, FleetError> {
         // Before secrets and blobs are written, which need room as well.
         self.engine.takes_wishes()?;
+        self.record_machines().await?;
         let mut wishes = Wishes::default();
         let known = self.known().await?;
         self.refuse_all(&resolved, &known).await?;
@@ -119,6 +120,7 @@ impl Fleet {
     async fn refuse_all(&self, resolved: &Resolved, known: &[Known]) -> Result<(), FleetError> {
         self.refuse_disks(resolved).await?;
         for vsi in &resolved.vsis {
+            self.refuse_reserved(&vsi.desired).await?;
             let Some(known) = matching(vsi, known) else {
                 continue;
             };

@@ -13,6 +13,7 @@ use super::{
     keep::Wishes,
 };
 use crate::{
+    formats,
     plan::Plan,
     spec::PowerState,
     update_vsi,
@@ -81,6 +82,7 @@ impl Fleet {
                 return Err(FleetError::going(&known.wanted.vsi.full_name()));
             }
             let mut wanted = approved(&known)?;
+            formats::add(&mut wanted.formats, self.formats(&known).await?);
             let plan = self.plan_of(&wanted, &known);
             if let Some(change) = plan.refused().next() {
                 let failure = update_vsi::refused(&wanted, &change.path, &change.why);

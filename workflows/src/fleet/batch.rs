@@ -13,6 +13,7 @@ use super::{
     missing,
 };
 use crate::{
+    formats,
     plan::Plan,
     provision_vsi,
     spec::{Resolved, ResolvedVsi, UpdatePolicy},
@@ -68,7 +69,8 @@ impl<'a> Batch<'a> {
         }
         let entity = vsi_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
         applied.entity = Some(entity.clone());
-        let wanted = self.fleet.keep(vsi, uid, None, &self.disks).await?;
+        let mut wanted = self.fleet.keep(vsi, uid, None, &self.disks).await?;
+        wanted.formats = self.fleet.formats_of_others(&wanted, &self.known).await?;
         let (workflow, precedence) = (provision_vsi::NAME, Precedence::Supersede);
         self.wishes
             .add(entity, workflow, precedence, &wanted, None)?;
@@ -149,6 +151,7 @@ impl<'a> Batch<'a> {
         let mut wanted = WantedVsi {
             power: known.power(),
             before: known.history(),
+            formats: proposed.formats.clone(),
             proposed: Some(Box::new(proposed)),
             restore: false,
             ..known.wanted.clone()
@@ -182,8 +185,12 @@ impl<'a> Batch<'a> {
         disks.extend(std::mem::take(&mut kept.disks));
         disks.extend(known.own_disks());
         disks.retain(|name, _| kept.vsi.disks.iter().any(|disk| disk.name == *name));
+        kept.disks = disks;
+        let mut formats = draft.wanted.formats.clone();
+        let others = self.fleet.formats_of_others(&kept, &self.known).await?;
+        formats::add(&mut formats, others);
         Ok(WantedVsi {
-            disks,
+            formats,
             macs: draft.wanted.macs.clone(),
             power: draft.wanted.power,
             before: draft.wanted.before.clone(),

@@ -97,6 +97,7 @@ impl Fleet {
             adopted: known.wanted.adopted.clone(),
             bore: None,
             unknown: BTreeSet::new(),
+            formats: self.formats(known).await?,
         };
         let mut asked = document_changes(last, &wanted);
         if !self.same_credentials(vsi, last).await {

@@ -7,7 +7,7 @@ use vsiflow_engine::{
 };
 
 use super::{Fleet, FleetError, Verdict, index::Known};
-use crate::{delete_vsi, phase::is_gone};
+use crate::{delete_vsi, phase::is_gone, wanted::WantedVsi};
 
 impl Fleet {
     /// The entity of a VSI that is not deleted.
@@ -45,8 +45,12 @@ impl Fleet {
             self.engine.retry(known.entity.clone(), by).await?;
             return Ok(known.entity);
         }
-        let desired = serde_json::to_vec(&known.wanted)
-            .map_err(|error| FleetError::defect(error.to_string()))?;
+        let wanted = WantedVsi {
+            formats: self.formats(&known).await?,
+            ..known.wanted
+        };
+        let desired =
+            serde_json::to_vec(&wanted).map_err(|error| FleetError::defect(error.to_string()))?;
         let wish = Wish {
             entity: known.entity.clone(),
             workflow: Name::of(workflow),

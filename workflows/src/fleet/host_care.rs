@@ -6,7 +6,7 @@ use vsiflow_engine::{
     step::Step as _,
 };
 use vsiflow_steps::{
-    error::CORDONED,
+    error::{CORDONED, Code},
     vsi::{ResolveHost, resolve_host},
 };
 
@@ -48,7 +48,7 @@ impl Fleet {
         let (mut wishes, mut going_on) = (Wishes::default(), Vec::new());
         for known in self.on_host(host).await? {
             let power = undrained(&known).filter(|_| start);
-            if self.waits_for_host(&known) {
+            if self.waits_for(&known, CORDONED) {
                 let entity = known.entity.clone();
                 self.engine.retry(entity, by.clone()).await?;
             } else if let Some(power) = power {
@@ -175,11 +175,12 @@ impl Fleet {
         state.reached > 0 || !state.intents.is_empty() || past
     }
 
-    fn waits_for_host(&self, known: &Known) -> bool {
+    /// Whether a failure of that code stands in its way.
+    pub(super) fn waits_for(&self, known: &Known, code: Code) -> bool {
         let stands = self.engine.view(&known.entity, |view| {
             view.obstacle.is_some_and(|obstacle| {
                 let blocked = matches!(obstacle.state, NodeState::Blocked { .. });
-                blocked && obstacle.failure.code.as_str() == CORDONED.code
+                blocked && obstacle.failure.code.as_str() == code.code
             })
         });
         stands.unwrap_or(false)

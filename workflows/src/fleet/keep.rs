@@ -117,6 +117,7 @@ impl Fleet {
             adopted: None,
             bore: None,
             unknown: BTreeSet::new(),
+            formats: Vec::new(),
         })
     }
 

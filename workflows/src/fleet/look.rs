@@ -119,6 +119,7 @@ impl Fleet {
         }
         let by = engine("what a look at the host found");
         self.record(wishes, by).await?;
+        self.record_machines().await?;
         Ok(looked)
     }
 

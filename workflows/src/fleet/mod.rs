@@ -20,6 +20,7 @@ mod disks;
 mod error;
 mod evidence;
 mod feed;
+mod formats;
 mod history;
 mod host_care;
 mod host_check;
@@ -32,6 +33,7 @@ mod keep;
 mod listings;
 mod logs;
 mod look;
+mod machines;
 mod meter;
 mod missing;
 mod networks;
@@ -39,6 +41,7 @@ mod object;
 mod outputs;
 mod power;
 mod prune;
+mod reserved;
 mod sweep;
 mod verdict;
 mod watch;
@@ -209,6 +212,7 @@ impl Fleet {
             addresses: Arc::default(),
         };
         tokio::spawn(fleet.uploads.clone().listen(fleet.engine.notices()));
+        fleet.take_in_machines().await?;
         fleet.take_in_hosts().await?;
         fleet.take_in_credentials().await?;
         Ok(fleet)
@@ -227,6 +231,9 @@ impl Fleet {
 
     /// Ends the engine and takes leave of the hosts; what is under way goes on at the next start.
     pub async fn close(&self) {
+        if let Err(error) = self.record_machines().await {
+            tracing::warn!(%error, "which machines hosts are was not recorded");
+        }
         self.engine.close().await;
         self.hosts.leave().await;
     }

@@ -84,6 +84,7 @@ impl Fleet {
             power: Some(power),
             before: known.history(),
             turn,
+            formats: self.formats(known).await?,
             ..known.wanted.clone()
         };
         wanted.retired.retain(|secret| ids.contains(secret));

@@ -12,6 +12,7 @@ use vsiflow_steps::{
 
 use super::Parts;
 use crate::{
+    formats,
     spec::{DesiredDisk, desired::DiskOrigin},
     wanted::{WantedVsi, disk_entity},
 };
@@ -27,9 +28,20 @@ impl Parts<'_> {
         let params = attach_data_disks::Params {
             host: self.host(),
             uuid: self.wanted.uid,
-            disks: disks.map(|disk| attached(self.wanted, disk)).collect(),
+            disks: disks.map(|disk| self.attached(disk)).collect(),
         };
         self.step::<AttachDataDisks>(&after, &params)
+    }
+
+    fn attached(&self, disk: &DesiredDisk) -> attach_data_disks::Disk {
+        let volume = volume(self.wanted, disk);
+        attach_data_disks::Disk {
+            name: disk.name.clone(),
+            format: formats::of(&self.formats, &volume),
+            volume,
+            create: None,
+            serial: None,
+        }
     }
 
     /// Disks are made and grown by runs of their own. Whether there is any to wait for; they are
@@ -61,21 +73,12 @@ impl Parts<'_> {
 
 /// The volume of a data disk.
 pub(crate) fn volume(wanted: &WantedVsi, disk: &DesiredDisk) -> VolumeKey {
-    attached(wanted, disk).volume
-}
-
-fn attached(wanted: &WantedVsi, disk: &DesiredDisk) -> attach_data_disks::Disk {
     let name = match &disk.source {
         DiskOrigin::Existing { volume } => volume.clone(),
         DiskOrigin::Made { .. } => disk_uid(wanted, disk).unwrap_or_default().to_string(),
     };
     let pool = disk.pool.clone();
-    attach_data_disks::Disk {
-        name: disk.name.clone(),
-        volume: VolumeKey { pool, name },
-        create: None,
-        serial: None,
-    }
+    VolumeKey { pool, name }
 }
 
 /// The UID of a disk that is made.

@@ -30,6 +30,8 @@ pub(crate) enum HostCommand {
     Cordon(CareArgs),
     /// Let a host take new VSIs again
     Uncordon(UncordonArgs),
+    /// Take the machine that answers as a host by now for that host
+    Accept(CareArgs),
     /// Cordon a host and shut its VSIs down, for maintenance
     Drain(DrainArgs),
     /// List every domain and volume on a host, and whose each is

@@ -25,6 +25,7 @@ pub(super) async fn run(common: &Common, command: HostCommand) -> Outcome {
         HostCommand::Check(args) => check(common, args).await,
         HostCommand::Cordon(args) => cordon(common, &args.name).await,
         HostCommand::Uncordon(args) => uncordon(common, args).await,
+        HostCommand::Accept(args) => accept(common, &args.name).await,
         HostCommand::Drain(args) => drain(common, args).await,
     }
 }
@@ -90,6 +91,15 @@ async fn cordon(common: &Common, host: &str) -> Outcome {
     output::line(&format!("host/{host} cordoned"));
     app.close().await;
     Ok(Exit::Done)
+}
+
+async fn accept(common: &Common, host: &str) -> Outcome {
+    let app = App::open_to_work(common).await?;
+    let by = actor::by(&common.reason);
+    let (machine, going_on) = app.fleet.accept_host(host, by).await?;
+    output::line(&format!("host/{host} accepted: {machine}"));
+    let targets = work::targets_of(&app, &going_on).await?;
+    work::see_through(app, common, &WaitArgs::always(None), &targets).await
 }
 
 async fn uncordon(common: &Common, args: UncordonArgs) -> Outcome {

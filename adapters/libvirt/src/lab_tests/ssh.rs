@@ -329,3 +329,51 @@ async fn lab_one_ssh_session_carries_everything() {
     assert!(session.bulk(SHORT).await.is_ok());
     session.close().await;
 }
+
+#[tokio::test]
+async fn lab_another_machine_with_the_same_keys_is_not_spoken_to() {
+    let Some(lab) = Lab::enter() else { return };
+    let _sshd = sshd(&lab, 2303, "ForceCommand echo machine-id of-another").await;
+    let config = SshConfig {
+        port: 2303,
+        host_keys: HostKeys::InsecureAcceptAny,
+        ..lab.ssh_config("id_ed25519")
+    };
+    let session = ssh_session(config);
+    control(&session).await;
+    let machine = session.machine().await.unwrap();
+    assert_eq!(machine.as_deref(), Some("machine-id of-another"));
+    session.pin(Some("machine-id of-the-first"));
+    session.leave().await;
+    for error in [
+        session.control().await.unwrap_err(),
+        session.long().await.unwrap_err(),
+        session.bulk(SHORT).await.unwrap_err(),
+    ] {
+        assert!(
+            matches!(error, ConnectError::OtherMachine { .. }),
+            "{error}"
+        );
+    }
+    session.pin(machine.as_deref());
+    assert!(session.control().await.is_ok());
+    session.close().await;
+}
+
+#[tokio::test]
+async fn lab_a_restarted_libvirtd_is_on_the_same_machine() {
+    let Some(lab) = Lab::enter_alone() else {
+        return;
+    };
+    let session = lab.ssh();
+    control(&session).await;
+    let before = session.machine().await.unwrap();
+    println!("measured: the lab says that it is {before:?}");
+    session.pin(before.as_deref());
+    lab.daemon("libvirtd", "kill");
+    lab.daemon("libvirtd", "start");
+    session.leave().await;
+    assert!(control(&session).await.connect_get_hostname().await.is_ok());
+    assert_eq!(session.machine().await.unwrap(), before);
+    session.close().await;
+}

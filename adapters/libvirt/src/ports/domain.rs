@@ -31,10 +31,17 @@ impl DomainPort for LibvirtHost {
     async fn domains(&self) -> PortResult<Vec<DomainInfo>> {
         let calls = self.quick().await?;
         let listed = calls.connect_list_all_domains(0).await;
-        let mut domains = Vec::new();
+        let (mut domains, mut bytes) = (Vec::new(), 0_usize);
         for found in listed.map_err(|e| self.speaking("").of(&e))? {
             // One that went away since it was listed is no error.
-            domains.extend(self.domain_info(&calls, &found).await?);
+            if let Some(info) = self.domain_info(&calls, &found).await? {
+                bytes = bytes.saturating_add(info.xml.len());
+                domains.push(info);
+            }
+            if bytes > DEFINITIONS_MAX {
+                let words = format!("its definitions are larger than {DEFINITIONS_MAX} bytes");
+                return Err(self.speaking("").error(PortErrorKind::Other, words));
+            }
         }
         Ok(domains)
     }
@@ -183,6 +190,9 @@ impl DomainPort for LibvirtHost {
     }
 }
 
+/// Bytes of the definitions of all domains of a host; thousands have room in that.
+const DEFINITIONS_MAX: usize = 128 << 20;
+
 /// Everything that would keep a definition from going.
 const UNDEFINE: u32 = domain_flags::UNDEFINE_MANAGED_SAVE
     | domain_flags::UNDEFINE_SNAPSHOTS_METADATA
@@ -220,6 +230,10 @@ impl LibvirtHost {
         let uuid = found.uuid.0;
         let of = |error: &crate::Error| self.of_domain(uuid, error);
         let state = calls.domain_get_state(found).await.map_err(|e| of(&e))?;
+        let persistent = calls
+            .domain_is_persistent(found)
+            .await
+            .map_err(|e| of(&e))?;
         let live = calls
             .domain_get_xml_desc(found, 0)
             .await
@@ -252,7 +266,7 @@ impl LibvirtHost {
             reason,
             moved,
             saved,
-            persistent: true,
+            persistent,
             autostart,
             files,
             mark,

@@ -63,6 +63,7 @@ impl LibvirtHost {
 fn of_connect(error: &ConnectError) -> Kind {
     match error {
         ConnectError::TimedOut { .. } => Kind::Timeout,
+        ConnectError::OtherMachine { .. } => Kind::OtherMachine,
         ConnectError::HostKeyUnknown { .. } | ConnectError::KnownHosts(_) => Kind::HostKeyUnknown,
         ConnectError::HostKeyChanged { .. } | ConnectError::HostKeyRevoked { .. } => {
             Kind::HostKeyChanged

@@ -43,6 +43,15 @@ impl HostPort for LibvirtHost {
         })
     }
 
+    async fn machine(&self) -> PortResult<Option<String>> {
+        let machine = self.session.machine().await;
+        machine.map_err(|error| self.unconnected(&error))
+    }
+
+    fn pin(&self, machine: Option<&str>) {
+        self.session.pin(machine);
+    }
+
     async fn guest_support(&self, arch: &str) -> PortResult<Option<GuestSupport>> {
         let calls = self.quick().await?;
         let at = self.speaking("");

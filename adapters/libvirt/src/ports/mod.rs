@@ -9,6 +9,9 @@ mod network;
 mod storage;
 mod upload;
 
+#[cfg(test)]
+mod hostile_tests;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::OnceCell;

@@ -1,6 +1,7 @@
 //! Pools and volumes: what steps ask, call by call.
 
 mod digest;
+mod files;
 mod pools;
 mod transfer;
 mod volumes;
@@ -9,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    PoolInfo, PortErrorKind, PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey,
-    VolumeSpec,
+    FileAt, PoolInfo, PortErrorKind, PortResult, Removed, StoragePort, UploadSink, VolumeInfo,
+    VolumeKey, VolumeSpec,
 };
 
 use super::{COPY, LibvirtHost, host::quoted};
@@ -144,6 +145,14 @@ impl StoragePort for LibvirtHost {
         let path = quoted(&self.path(key).await?);
         let command = format!("dd if={path} iflag=nocache count=0 status=none");
         self.command(&command, COPY).await.map(drop)
+    }
+
+    async fn files(&self, paths: &[String]) -> PortResult<Option<Vec<FileAt>>> {
+        self.files_at(paths).await
+    }
+
+    async fn head(&self, path: &str, max: u64) -> PortResult<Option<Bytes>> {
+        self.head_of(path, max).await
     }
 
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {

@@ -143,6 +143,16 @@ impl Calls {
             .map(|active| active == 1)
     }
 
+    /// Whether a definition of the domain stays when it stops.
+    ///
+    /// # Errors
+    /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
+    pub async fn domain_is_persistent(&self, domain: &Domain) -> Result<bool> {
+        self.call::<_, i32>(Procedure::DomainIsPersistent, domain)
+            .await
+            .map(|persistent| persistent == 1)
+    }
+
     /// A domain's XML: of its present run, or with
     /// [`XML_INACTIVE`](domain_flags::XML_INACTIVE) its stored definition.
     ///

@@ -77,6 +77,8 @@ pub enum Procedure {
     StorageVolCreateXmlFrom = 125,
     /// `virDomainIsActive`.
     DomainIsActive = 150,
+    /// `virDomainIsPersistent`.
+    DomainIsPersistent = 151,
     /// `virNetworkIsActive`.
     NetworkIsActive = 152,
     /// `virStoragePoolIsActive`.

@@ -121,12 +121,18 @@ async fn diagnose(ssh: &SshSession, socket: &str, within: Duration) -> Option<Se
 
 /// A listening socket has flag 0x10000 (`__SO_ACCEPTCON`) in `/proc/net/unix`. Only the last part
 /// of its path is compared, because `/var/run` and `/run` are usually one.
+///
+/// The kernel goes on in that file by counting the sockets before the next one, so that a reader
+/// misses one where another before it was closed meanwhile. A shell's `read` comes for each byte;
+/// `cat` comes once for a page, and what is not found is looked for again.
 fn probe(socket: &str) -> String {
     let name = socket.rsplit('/').next().unwrap_or(socket);
     format!(
-        "s={}; n={}; [ -S \"$s\" ] || exit 11; [ -w \"$s\" ] || exit 12; \
+        "s={}; n={}; t=/proc/net/unix; [ -S \"$s\" ] || exit 11; [ -w \"$s\" ] || exit 12; \
+         [ -r $t ] || exit 15; for look in 1 2 3; do cat $t | {{ \
          while read -r a b c flags e f g path; do case \"$flags $path\" in \
-         \"00010000 \"*/\"$n\") exit 14;; esac; done </proc/net/unix; exit 13",
+         \"00010000 \"*/\"$n\") exit 14;; esac; done; exit 13; }}; \
+         [ $? = 14 ] && exit 14; done; exit 13",
         quoted(socket),
         quoted(name)
     )
@@ -139,6 +145,12 @@ pub(crate) fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::VecDeque,
+        os::unix::fs::MetadataExt as _,
+        sync::atomic::{AtomicBool, Ordering},
+    };
+
     use tokio::net::UnixListener;
 
     use super::*;
@@ -171,5 +183,66 @@ mod tests {
             Err(ConnectError::SocketDead { .. })
         ));
         assert_eq!(status(&path).await, Some(13));
+    }
+
+    /// Where the kernel keeps a bound socket, of 256 places.
+    fn place(path: &Path) -> u64 {
+        std::fs::metadata(path).unwrap().ino() % 256
+    }
+
+    /// Sockets that the kernel lists before those of that place that are older.
+    struct Beside {
+        dir: PathBuf,
+        place: u64,
+        names: u64,
+    }
+
+    impl Beside {
+        fn bind(&mut self) -> (std::os::unix::net::UnixListener, PathBuf) {
+            loop {
+                self.names += 1;
+                let path = self.dir.join(self.names.to_string());
+                let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+                if place(&path) == self.place {
+                    return (listener, path);
+                }
+                // The file stays, so that the next one gets another number.
+            }
+        }
+
+        fn come_and_go(&mut self, stop: &AtomicBool) {
+            let mut open: VecDeque<_> = (0..8).map(|_| self.bind()).collect();
+            while !stop.load(Ordering::Relaxed) {
+                if let Some((listener, path)) = open.pop_front() {
+                    drop(listener);
+                    std::fs::remove_file(path).unwrap();
+                }
+                open.push_back(self.bind());
+            }
+        }
+    }
+
+    #[test]
+    fn a_listening_socket_is_seen_while_others_come_and_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("libvirt-sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (stop, place) = (AtomicBool::new(false), place(&path));
+        let missed = std::thread::scope(|scope| {
+            for name in ["a", "b", "c"] {
+                let dir = dir.path().join(name);
+                std::fs::create_dir(&dir).unwrap();
+                let names = 0;
+                let mut beside = Beside { dir, place, names };
+                let stop = &stop;
+                scope.spawn(move || beside.come_and_go(stop));
+            }
+            let looks = (0..100).filter(|_| runtime.block_on(status(&path)) != Some(14));
+            let missed = looks.count();
+            stop.store(true, Ordering::Relaxed);
+            missed
+        });
+        assert_eq!(missed, 0, "of 100 looks");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use russh::client::{Config, Handle, Handler, Msg};
@@ -37,6 +37,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub struct SshSession {
     handle: Handle<Verifier>,
     host: String,
+    machine: OnceLock<Option<String>>,
 }
 
 impl std::fmt::Debug for SshSession {
@@ -79,7 +80,18 @@ impl SshSession {
         Ok(Self {
             handle,
             host: config.host.clone(),
+            machine: OnceLock::new(),
         })
+    }
+
+    /// Keeps in mind which machine it said that it is.
+    pub(crate) fn meet(&self, machine: Option<String>) {
+        let _ = self.machine.set(machine);
+    }
+
+    /// Which machine it said that it is.
+    pub(crate) fn machine(&self) -> Option<&str> {
+        self.machine.get()?.as_deref()
     }
 
     /// Whether the session is over.

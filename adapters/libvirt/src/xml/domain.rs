@@ -81,7 +81,8 @@ fn devices(spec: &DomainSpec) -> Tag {
 }
 
 /// `cache='none' io='native'` keeps the guest's own flushes honest; `iommu` is what a secure guest
-/// needs of every virtio device, and harmless for others.
+/// needs of every virtio device, and harmless for others. The format is always said, and that
+/// nothing lies below: else libvirt and QEMU would believe what the disk's own header names.
 fn disk(disk: &DiskSpec) -> Tag {
     let driver = Tag::new("driver")
         .with("name", "qemu")
@@ -98,6 +99,7 @@ fn disk(disk: &DiskSpec) -> Tag {
         .with("device", "disk")
         .child(driver)
         .child(Tag::new("source").with("file", &disk.path))
+        .children((!disk.overlay).then(|| Tag::new("backingStore")))
         .child(
             Tag::new("target")
                 .with("dev", &disk.target)
@@ -144,7 +146,7 @@ mod tests {
     use vsiflow_steps::ports::{MachineSpec, VolumeFormat};
 
     pub(crate) fn spec() -> DomainSpec {
-        let disk = |target: &str, boot_order, readonly| DiskSpec {
+        let disk = |target: &str, boot_order: Option<u32>, readonly| DiskSpec {
             target: target.into(),
             serial: format!("s-{target}"),
             path: format!("/i/{target}"),
@@ -153,6 +155,7 @@ mod tests {
             } else {
                 VolumeFormat::Qcow2
             },
+            overlay: boot_order.is_some(),
             readonly,
             boot_order,
         };
@@ -198,6 +201,8 @@ mod tests {
             "<readonly/>",
             "<boot order='1'/>",
             "<memballoon model='none'/>",
+            "<source file='/i/vda'/><target",
+            "<source file='/i/vdb'/><backingStore/><target",
         ] {
             assert!(xml.contains(part), "{part} is not in {xml}");
         }

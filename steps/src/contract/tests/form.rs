@@ -10,6 +10,7 @@ fn plain_and_encrypted_contracts_pass() {
     );
     for contract in [
         "workload: text\nenv: text\n".to_owned(),
+        "workload: a.b.c\nenv: example.com\n".to_owned(),
         "workload:\n  type: workload\nenv:\n  type: env\n".to_owned(),
         format!("env: {old}\nworkload: {new}\n"),
         format!("env: {old}\nworkload: |\n  {new}\n"),
@@ -48,6 +49,14 @@ fn each_defect_has_its_code() {
             "VSI0404",
         ),
         ("workload: x\nenv: hyper-protect-basic\n", "VSI0406"),
+        (
+            "workload: x\nenv: hyper-protect-bas1c.YWJj.YWJj\n",
+            "VSI0406",
+        ),
+        (
+            "workload: |\n  hpcr_basic.YWJj\n  .YWJj\nenv: x\n",
+            "VSI0406",
+        ),
         ("workload: hyper-protect-basic.YWJj\nenv: x\n", "VSI0406"),
         ("workload: contract-basic.YWJj.%%%\nenv: x\n", "VSI0406"),
         (

@@ -66,6 +66,7 @@ async fn domain_spec(
             serial: "boot".to_owned(),
             path: disk,
             format: VolumeFormat::Qcow2,
+            overlay: true,
             readonly: false,
             boot_order: Some(1),
         }],

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use vsiflow_steps::ports::{PortResult, VolumeKey};
+use vsiflow_steps::ports::{PortErrorKind, PortResult, VolumeKey};
 
 use super::LibvirtHost;
 use crate::{
@@ -75,7 +75,14 @@ impl LibvirtHost {
             .storage_vol_download(volume, offset, length, STALL)
             .await;
         let mut stream = opened.map_err(|e| self.of_volume(key, &e))?;
+        let mut left = length;
         while let Some(piece) = stream.next().await.map_err(|e| self.of_volume(key, &e))? {
+            // Whoever sends more than was asked for may never end.
+            left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
+                let words = format!("it sends more than the {length} bytes that were asked for");
+                self.speaking(&format!("volume {key}"))
+                    .error(PortErrorKind::Other, words)
+            })?;
             take(&piece);
         }
         Ok(())

@@ -1,0 +1,212 @@
+//! A host that lies: lengths that are wrong, lists and streams without end, replies that nobody asked
+//! for or that come late or twice. It costs bounded memory and time, and no other host anything.
+
+use std::{path::PathBuf, time::Duration};
+
+use bytes::BytesMut;
+use serde::Serialize;
+use tokio::{
+    io::{AsyncWriteExt as _, split},
+    net::{UnixListener, UnixStream},
+    task::JoinHandle,
+    time::timeout,
+};
+use vsiflow_steps::ports::{HostPorts, PortResult, VolumeKey};
+
+use super::host_ports;
+use crate::{
+    packet::{Header, Packet, PacketReader, encode, kind, status},
+    protocol::{Domain, Procedure, StoragePool, StorageVol},
+    session::Endpoint,
+    xdr,
+};
+
+/// How it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lie {
+    /// Not at all.
+    None,
+    /// Packets announce more than they may have.
+    Length,
+    /// A list announces more elements than there are.
+    Count,
+    /// A document that never closes what it opens.
+    DeepXml,
+    /// A document as long as a string may be.
+    LongXml,
+    /// A volume's bytes never end.
+    EndlessStream,
+    /// Each reply comes twice, after one that nobody asked for.
+    Doubled,
+    /// No reply comes at all.
+    Silence,
+}
+
+struct Server {
+    lie: Lie,
+    socket: tokio::io::WriteHalf<UnixStream>,
+}
+
+impl Server {
+    async fn send(&mut self, header: Header, payload: &[u8]) -> std::io::Result<()> {
+        let mut bytes = BytesMut::new();
+        assert!(encode(&header, payload, &mut bytes));
+        self.socket.write_all(&bytes).await
+    }
+
+    async fn reply(&mut self, call: &Packet, value: &impl Serialize) -> std::io::Result<()> {
+        let header = Header {
+            kind: kind::REPLY,
+            ..call.header
+        };
+        let payload = xdr::to_bytes(value).unwrap();
+        if self.lie == Lie::Doubled {
+            let stray = Header {
+                serial: 4_000_000,
+                ..header
+            };
+            self.send(stray, &payload).await?;
+            self.send(header, &payload).await?;
+        }
+        self.send(header, &payload).await
+    }
+
+    async fn answer(&mut self, call: &Packet) -> std::io::Result<()> {
+        let is = |procedure: Procedure| call.header.procedure == procedure.number();
+        let (pool, volume) = (
+            StoragePool {
+                name: "images".to_owned(),
+                uuid: uuid::Uuid::nil().into(),
+            },
+            StorageVol {
+                pool: "images".to_owned(),
+                name: "v".to_owned(),
+                key: "/i/v".to_owned(),
+            },
+        );
+        match self.lie {
+            _ if is(Procedure::AuthList) => self.reply(call, &vec![0_i32]).await,
+            _ if is(Procedure::ConnectOpen) => self.reply(call, &()).await,
+            _ if is(Procedure::ConnectSupportsFeature) => self.reply(call, &0_i32).await,
+            _ if is(Procedure::StoragePoolLookupByName) => self.reply(call, &pool).await,
+            _ if is(Procedure::StoragePoolIsActive) => self.reply(call, &1_i32).await,
+            _ if is(Procedure::StorageVolLookupByName) => self.reply(call, &volume).await,
+            _ if is(Procedure::StorageVolGetInfo) => self.reply(call, &(0_i32, 9_u64, 9_u64)).await,
+            Lie::Silence => Ok(()),
+            Lie::Length => self.socket.write_all(&[0xff; 64]).await,
+            _ if is(Procedure::ConnectListAllDomains) => self.domains(call).await,
+            _ if is(Procedure::StorageVolGetXmlDesc) => {
+                let xml = self.xml();
+                self.reply(call, &xml).await
+            }
+            _ if is(Procedure::StorageVolDownload) => self.stream(call).await,
+            _ => self.reply(call, &()).await,
+        }
+    }
+
+    async fn domains(&mut self, call: &Packet) -> std::io::Result<()> {
+        match self.lie {
+            Lie::Count => self.reply(call, &(u32::MAX, 1_u32)).await,
+            _ => self.reply(call, &(Vec::<Domain>::new(), 0_u32)).await,
+        }
+    }
+
+    fn xml(&self) -> String {
+        let volume = "<volume><name>v</name><physical>9</physical><target><path>/i/v</path>\
+                      </target></volume>";
+        match self.lie {
+            Lie::DeepXml => "<a>".repeat(1_300_000),
+            Lie::LongXml => format!("<volume>{}</volume>", "<a b='c'/>".repeat(400_000)),
+            _ => volume.to_owned(),
+        }
+    }
+
+    async fn stream(&mut self, call: &Packet) -> std::io::Result<()> {
+        self.reply(call, &()).await?;
+        let header = Header {
+            kind: kind::STREAM,
+            status: status::CONTINUE,
+            ..call.header
+        };
+        let most = match self.lie {
+            Lie::EndlessStream => usize::MAX,
+            _ => 0,
+        };
+        let data = vec![7; 200_000];
+        for _ in 0..most {
+            self.send(header, &data).await?;
+        }
+        self.send(header, &[7; 9]).await?;
+        self.send(header, &[]).await
+    }
+}
+
+/// A host that lies so, and what ends it.
+fn host(dir: &tempfile::TempDir, lie: Lie) -> (HostPorts, JoinHandle<()>) {
+    let path: PathBuf = dir.path().join(format!("{lie:?}"));
+    let listener = UnixListener::bind(&path).unwrap();
+    let serving = tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (read, socket) = split(socket);
+                let (mut read, mut server) = (PacketReader::new(read), Server { lie, socket });
+                while let Ok(call) = read.next(|| ()).await {
+                    let answered = match (call.header.kind, call.header.status) {
+                        (kind::CALL, _) => server.answer(&call).await,
+                        // The end of a stream is confirmed.
+                        (kind::STREAM, status::OK) => server.send(call.header, &[]).await,
+                        _ => Ok(()),
+                    };
+                    if answered.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (host_ports("lying", Endpoint::Unix(path)), serving)
+}
+
+fn key() -> VolumeKey {
+    VolumeKey {
+        pool: "images".to_owned(),
+        name: "v".to_owned(),
+    }
+}
+
+/// All that a look asks; an error where any of it is one.
+async fn look(ports: &HostPorts) -> PortResult<usize> {
+    let domains = ports.domains.domains().await?;
+    Ok(domains.len() + ports.storage.read(&key(), 0, 9).await?.len())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_lies_ends_in_an_error_and_costs_no_other_host_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let (honest, serving) = host(&dir, Lie::None);
+    assert_eq!(look(&honest).await, Ok(9));
+    for lie in [
+        Lie::Length,
+        Lie::Count,
+        Lie::DeepXml,
+        Lie::LongXml,
+        Lie::EndlessStream,
+    ] {
+        let (lying, serving) = host(&dir, lie);
+        let found = timeout(Duration::from_secs(60), look(&lying)).await;
+        assert!(matches!(found, Ok(Err(_))), "{lie:?}: {found:?}");
+        assert_eq!(look(&honest).await, Ok(9), "beside {lie:?}");
+        serving.abort();
+    }
+    let (doubling, also) = host(&dir, Lie::Doubled);
+    assert_eq!(
+        look(&doubling).await,
+        Ok(9),
+        "what nobody waits for is dropped"
+    );
+    let (silent, too) = host(&dir, Lie::Silence);
+    let waiting = tokio::spawn(async move { look(&silent).await });
+    assert_eq!(look(&honest).await, Ok(9), "beside one that says nothing");
+    waiting.abort();
+    [serving, also, too].iter().for_each(JoinHandle::abort);
+}

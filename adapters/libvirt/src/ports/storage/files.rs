@@ -1,0 +1,134 @@
+//! Which files paths lead to, and how files outside of pools begin: by commands on the host.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use vsiflow_steps::ports::{FileAt, PortErrorKind, PortResult};
+
+use super::LibvirtHost;
+use crate::ports::host::quoted;
+
+const LOOK: Duration = Duration::from_secs(60);
+/// A file's bytes are told in hexadecimal, three characters each.
+const HEAD_MAX: u64 = 16 * 1024;
+
+/// `S_IFMT` and `S_IFBLK`.
+const KIND: u32 = 0o170_000;
+const BLOCK_DEVICE: u32 = 0o060_000;
+
+impl LibvirtHost {
+    pub(super) async fn files_at(&self, paths: &[String]) -> PortResult<Option<Vec<FileAt>>> {
+        if !self.has_shell().await? {
+            return Ok(None);
+        }
+        let said = self.command(&looking(paths), LOOK).await?;
+        let found: Vec<_> = said.lines().map(read).collect();
+        match found.len() == paths.len() {
+            true => Ok(Some(found)),
+            false => Err(self.speaking("paths").error(
+                PortErrorKind::Other,
+                format!("{} answers for {} paths", found.len(), paths.len()),
+            )),
+        }
+    }
+
+    pub(super) async fn head_of(&self, path: &str, max: u64) -> PortResult<Option<Bytes>> {
+        if !self.has_shell().await? {
+            return Ok(None);
+        }
+        let (file, max) = (quoted(path), max.min(HEAD_MAX));
+        let command = format!(
+            "if [ -f {file} ]; then head -c {max} <{file} | od -An -v -tx1; else echo none; fi"
+        );
+        let said = self.command(&command, LOOK).await?;
+        if said.trim() == "none" {
+            return Ok(None);
+        }
+        let bytes = said.split_ascii_whitespace();
+        let bytes: Result<Vec<u8>, _> = bytes.map(|byte| u8::from_str_radix(byte, 16)).collect();
+        bytes.map(|bytes| Some(bytes.into())).map_err(|error| {
+            let message = format!("its beginning cannot be read: {error}");
+            self.speaking(path).error(PortErrorKind::Other, message)
+        })
+    }
+}
+
+/// A line for each path: mode, device and inode, and the number of a device; `-` where there is no
+/// file, else `?` and the reason.
+fn looking(paths: &[String]) -> String {
+    let paths: Vec<_> = paths.iter().map(|path| quoted(path)).collect();
+    format!(
+        "export LC_ALL=C; for p in {}; do \
+         if r=$(stat -L -c '%f %d:%i %t:%T' -- \"$p\" 2>/dev/null); then echo \"$r\"; \
+         else e=$(stat -L -- \"$p\" 2>&1 >/dev/null); case \"$e\" in \
+         *'No such file'*|*'Not a directory'*) echo -;; \
+         *) echo \"? ${{e##*: }}\" | tr '\\n' ' '; echo;; esac; fi; done",
+        paths.join(" ")
+    )
+}
+
+fn read(line: &str) -> FileAt {
+    let unknown = |why: &str| FileAt::Unknown(why.to_owned());
+    if line == "-" {
+        return FileAt::Nothing;
+    }
+    if let Some(why) = line.strip_prefix('?') {
+        return unknown(why.trim());
+    }
+    let mut words = line.split_ascii_whitespace();
+    let (mode, file, device) = (words.next(), words.next(), words.next());
+    let mode = mode.and_then(|mode| u32::from_str_radix(mode, 16).ok());
+    match (mode, file, device) {
+        // Many names in /dev stand for one device.
+        (Some(mode), _, Some(device)) if mode & KIND == BLOCK_DEVICE => {
+            FileAt::Is(format!("device {device}"))
+        }
+        (Some(_), Some(file), _) => FileAt::Is(file.to_owned()),
+        _ => unknown("the host's answer makes no sense"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::symlink, process::Command};
+
+    use super::*;
+
+    fn look(paths: &[String]) -> Vec<FileAt> {
+        let mut shell = Command::new("/bin/sh");
+        let output = shell.arg("-c").arg(looking(paths)).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        said.lines().map(read).collect()
+    }
+
+    #[test]
+    fn every_way_to_a_file_leads_to_the_same_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        std::fs::create_dir(dir.join("pool")).unwrap();
+        std::fs::write(dir.join("pool/it's a disk"), b"").unwrap();
+        std::fs::write(dir.join("other"), b"").unwrap();
+        symlink(dir.join("pool"), dir.join("link")).unwrap();
+        let at = |path: &str| format!("{}/{path}", dir.display());
+        let found = look(&[
+            at("pool/it's a disk"),
+            at("link//it's a disk"),
+            at("link/../pool/./it's a disk"),
+            at("other"),
+            at("gone"),
+            at("other/below"),
+        ]);
+        assert!(matches!(&found[0], FileAt::Is(_)), "{found:?}");
+        assert!(found[1] == found[0] && found[2] == found[0], "{found:?}");
+        assert!(found[3] != found[0] && matches!(&found[3], FileAt::Is(_)));
+        assert_eq!(found[4..], [FileAt::Nothing, FileAt::Nothing]);
+    }
+
+    #[test]
+    fn what_the_host_does_not_tell_is_unknown() {
+        let unknown = |line| matches!(read(line), FileAt::Unknown(_));
+        assert!(unknown("? Permission denied") && unknown("") && unknown("x y z"));
+        assert_eq!(read("61b0 5:6 fd:1"), FileAt::Is("device fd:1".to_owned()));
+        assert_eq!(read("81a4 5:6 0:0"), FileAt::Is("5:6".to_owned()));
+    }
+}

@@ -1,0 +1,109 @@
+//! Which machine a host is. Its SSH key does not tell: addresses move, and machines are copied.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use crate::connect_error::ConnectError;
+use crate::ssh::{ExecError, ExecOutput};
+
+/// Tells the machine's id, else that of its hardware, which only root may read.
+pub(super) const WHICH: &str = "\
+    if i=$(cat /etc/machine-id 2>/dev/null) && [ -n \"$i\" ] && [ \"$i\" != uninitialized ]; \
+    then echo \"machine-id $i\"; \
+    elif i=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null) && [ -n \"$i\" ]; \
+    then echo \"product-uuid $i\"; fi";
+/// Bytes of the answer.
+pub(super) const LIMIT: usize = 256;
+
+/// The one machine that is spoken to, where there is one.
+#[derive(Debug, Default)]
+pub(super) struct Pin {
+    machine: Mutex<Option<String>>,
+    /// The machine that this process runs on.
+    pub(super) here: OnceCell<Option<String>>,
+}
+
+impl Pin {
+    pub(super) fn set(&self, machine: Option<&str>) {
+        let mut pinned = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        *pinned = machine.map(str::to_owned);
+    }
+
+    /// Holds that this is the machine that is meant. One that does not tell any more is not: it may
+    /// have a reason.
+    ///
+    /// # Errors
+    /// [`ConnectError::OtherMachine`].
+    pub(super) fn admits(&self, host: &str, found: Option<&str>) -> Result<(), ConnectError> {
+        let pinned = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        match pinned.as_deref() {
+            Some(pinned) if Some(pinned) != found => Err(ConnectError::OtherMachine {
+                host: host.to_owned(),
+                pinned: pinned.to_owned(),
+                found: found.unwrap_or("one that does not say which").to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Which machine answered; none where it runs no such command.
+///
+/// # Errors
+/// Where it did not answer: that says nothing.
+pub(super) fn ask(answer: Result<ExecOutput, ExecError>) -> Result<Option<String>, ConnectError> {
+    let output = match answer {
+        Ok(output) => output,
+        Err(ExecError::Refused(_)) => return Ok(None),
+        Err(ExecError::Connect(error)) => return Err(error),
+        Err(error) => {
+            return Err(ConnectError::Ssh {
+                host: String::new(),
+                message: format!("which machine it is was not answered: {error}"),
+            });
+        }
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let known = |said: &&str| {
+        ["machine-id ", "product-uuid "]
+            .iter()
+            .any(|k| said.starts_with(k))
+    };
+    Ok(Some(said.trim()).filter(known).map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_machine_and_one_that_does_not_say_are_refused_once_one_is_pinned() {
+        let pin = Pin::default();
+        assert!(pin.admits("h", None).is_ok() && pin.admits("h", Some("a")).is_ok());
+        pin.set(Some("a"));
+        assert!(pin.admits("h", Some("a")).is_ok());
+        for other in [None, Some("b")] {
+            let refused = pin.admits("h", other);
+            assert!(matches!(refused, Err(ConnectError::OtherMachine { .. })));
+        }
+        pin.set(None);
+        assert!(pin.admits("h", Some("b")).is_ok());
+    }
+
+    #[test]
+    fn only_an_answer_of_the_known_form_counts() {
+        let said = |text: &str| {
+            let stdout = text.as_bytes().to_vec();
+            ask(Ok(ExecOutput {
+                stdout,
+                ..ExecOutput::default()
+            }))
+            .unwrap()
+        };
+        assert_eq!(said("machine-id 12\n").as_deref(), Some("machine-id 12"));
+        assert_eq!(said("Welcome!\n"), None);
+        assert!(ask(Err(ExecError::Interrupted)).is_err());
+        assert_eq!(ask(Err(ExecError::Refused(String::new()))), Ok(None));
+    }
+}

@@ -1,0 +1,66 @@
+//! The formats that data disks had when they were attached first. A guest cannot change them: it
+//! writes what it likes into its disk, and no later attachment believes that.
+
+use vsiflow_engine::{
+    model::{Name, NodeState, Payload, RunState},
+    step::Step as _,
+    workflow::Situation,
+};
+use vsiflow_steps::{
+    ports::{VolumeFormat, VolumeKey},
+    vsi::{AttachDataDisks, attach_data_disks},
+};
+
+use crate::wanted::{DiskFormat, WantedVsi};
+
+/// The recorded format of a volume; the first that was recorded counts.
+pub(crate) fn of(formats: &[DiskFormat], volume: &VolumeKey) -> Option<VolumeFormat> {
+    let found = formats.iter().find(|known| known.volume == *volume);
+    found.map(|known| known.format)
+}
+
+/// Adds those that are not known yet.
+pub(crate) fn add(formats: &mut Vec<DiskFormat>, more: impl IntoIterator<Item = DiskFormat>) {
+    for one in more {
+        if of(formats, &one.volume).is_none() {
+            formats.push(one);
+        }
+    }
+}
+
+/// What the wish carries along, and what the entity's runs found since.
+pub(crate) fn known(wanted: &WantedVsi, at: &Situation<'_>) -> Vec<DiskFormat> {
+    let mut formats = wanted.formats.clone();
+    for run in at.entity.runs.iter().filter_map(|run| (at.runs)(*run)) {
+        let found = output(&run).and_then(|output| read(wanted, output.inline()?));
+        add(&mut formats, found.unwrap_or_default());
+    }
+    formats
+}
+
+/// What a run recorded of the disks that it attached.
+pub(crate) fn output(run: &RunState) -> Option<&Payload> {
+    match run.nodes.get(&Name::of(AttachDataDisks::NAME))? {
+        NodeState::Succeeded { output, .. } => Some(output),
+        _ => None,
+    }
+}
+
+/// The formats in such an output. Older versions recorded paths alone: a volume's name is the last
+/// part of its path.
+pub(crate) fn read(wanted: &WantedVsi, output: &[u8]) -> Option<Vec<DiskFormat>> {
+    let output: attach_data_disks::Output = serde_json::from_slice(output).ok()?;
+    let volumes = wanted.volumes();
+    let by_path = |path: &str| {
+        let name = path.rsplit('/').next();
+        volumes.iter().find(|key| Some(key.name.as_str()) == name)
+    };
+    let formats = output.disks.iter().filter_map(|disk| {
+        let volume = disk.volume.as_ref().or_else(|| by_path(&disk.path))?;
+        Some(DiskFormat {
+            volume: volume.clone(),
+            format: disk.format,
+        })
+    });
+    Some(formats.collect())
+}
