@@ -1,5 +1,6 @@
 //! Puts everything together: state directory, journal, engine, hosts and image sources.
 
+pub(crate) mod bounds;
 mod held;
 mod hosts;
 mod images;
@@ -31,8 +32,7 @@ pub(crate) struct App {
 
 struct Inner {
     stores: Stores,
-    /// Whether secrets are kept elsewhere.
-    elsewhere: bool,
+    bounds: bounds::Bounds,
     origin: Origin,
     notices: Mutex<Option<broadcast::Receiver<Notice>>>,
     state: Mutex<Option<StateDir>>,
@@ -127,7 +127,7 @@ impl App {
             return Ok(self);
         };
         retention::now(common, &state, least).await;
-        let (metrics, elsewhere) = (self.inner.metrics.clone(), self.inner.elsewhere);
-        Box::pin(Self::on(state, Stay::Serve, metrics, elsewhere)).await
+        let (metrics, bounds) = (self.inner.metrics.clone(), self.inner.bounds.clone());
+        Box::pin(Self::on(state, Stay::Serve, metrics, bounds)).await
     }
 }

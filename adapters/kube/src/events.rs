@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
     time::Duration,
 };
 
@@ -19,7 +18,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use serde_json::json;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 use uuid::Uuid;
 use vsiflow_engine::{
     journal::Record,
@@ -31,7 +30,6 @@ use crate::{
     FIELD_MANAGER,
     api::{CallError, within},
     resource::{Key, Resource},
-    world::World,
 };
 
 /// Happenings that wait to be told.
@@ -146,14 +144,6 @@ fn says(phase: Phase) -> &'static str {
     }
 }
 
-/// Tells what happened, in order.
-pub(crate) struct Teller {
-    pub(crate) client: Client,
-    pub(crate) world: Arc<World>,
-    pub(crate) happenings: mpsc::Receiver<Happening>,
-    pub(crate) counts: Counts,
-}
-
 /// How often what is told again happened.
 #[derive(Default)]
 pub(crate) struct Counts {
@@ -191,18 +181,18 @@ impl Counts {
     }
 }
 
-impl Teller {
-    /// Ends when nobody tells it anything any more.
-    pub(crate) async fn run(mut self) {
-        while let Some(told) = self.happenings.recv().await {
-            let Some(resource) = self.world.vsi(told.uid) else {
-                continue;
-            };
-            let name = name(&resource.key, &told);
-            let Some(count) = self.counts.count(&name, told.again) else {
-                continue;
-            };
-            self.tell(&resource, &told, &name, count).await;
+/// Writes the Events of one namespace.
+pub(crate) struct Writer {
+    pub(crate) client: Client,
+    pub(crate) counts: Counts,
+}
+
+impl Writer {
+    /// Tells one; cancel safe, but that it may not be told then.
+    pub(crate) async fn happened(&mut self, resource: &Resource, told: &Happening) {
+        let name = name(&resource.key, told);
+        if let Some(count) = self.counts.count(&name, told.again) {
+            self.tell(resource, told, &name, count).await;
         }
     }
 

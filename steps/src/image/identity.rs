@@ -11,7 +11,7 @@ use vsiflow_engine::{
 };
 
 use super::{Params, transfer};
-use crate::ports::{ImageSource, SourceInfo, VolumeKey};
+use crate::ports::{HostPorts, ImageSource, SourceInfo, VolumeKey};
 
 /// The image that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub(super) struct Wanted {
 /// image in full, unless a checksum is given.
 pub(super) async fn wanted(
     cx: &StepContext,
-    source: &dyn ImageSource,
+    (source, ports): (&dyn ImageSource, &HostPorts),
     params: &Params,
 ) -> Result<Wanted, Failure> {
     if let Some(sha256) = params.expected()? {
@@ -43,7 +43,7 @@ pub(super) async fn wanted(
         url = %params.url,
         "the image is read in full before each use: its server gives neither ETag nor Last-Modified; set imageChecksum"
     );
-    let read = transfer::hash_source(cx, source, &params.url, UNKNOWN).await?;
+    let read = transfer::hash_source(cx, (source, ports), params, UNKNOWN).await?;
     Ok(by_hash(params, read.sha256.to_string()))
 }
 

@@ -20,7 +20,7 @@ use vsiflow_workflows::{
     hosts::HostDirectory,
 };
 
-use super::{App, Inner, hosts, images, open_state, retention, state_path};
+use super::{App, Inner, bounds::Bounds, hosts, images, open_state, retention, state_path};
 use crate::{
     args::Common,
     exit::{Exit, Problem},
@@ -91,7 +91,7 @@ impl App {
     async fn held_or_own(common: &Common, stay: Stay) -> Result<Self, Problem> {
         match Self::held() {
             Some(app) => Ok(app),
-            None => Box::pin(Self::open_own(common, stay, None, Metrics::new(), false)).await,
+            None => Box::pin(Self::open_own(common, stay, None, Metrics::new(), Bounds::default())).await,
         }
     }
 
@@ -101,10 +101,10 @@ impl App {
         common: &Common,
         lease: Option<Arc<Lease>>,
         metrics: Arc<Metrics>,
-        elsewhere: bool,
+        bounds: Bounds,
     ) -> Result<Self, Problem> {
         let stay = Stay::Serve;
-        Box::pin(Self::open_own(common, stay, lease, metrics, elsewhere)).await
+        Box::pin(Self::open_own(common, stay, lease, metrics, bounds)).await
     }
 
     async fn open_own(
@@ -112,7 +112,7 @@ impl App {
         stay: Stay,
         lease: Option<Arc<Lease>>,
         metrics: Arc<Metrics>,
-        elsewhere: bool,
+        bounds: Bounds,
     ) -> Result<Self, Problem> {
         let path = state_path(common)?;
         let mut state = open_state(common, &path).await?;
@@ -122,7 +122,7 @@ impl App {
         if stay != Stay::Look {
             retention::if_due(common, &state).await?;
         }
-        Box::pin(Self::on(state, stay, metrics, elsewhere)).await
+        Box::pin(Self::on(state, stay, metrics, bounds)).await
     }
 
     /// Opens the engine on a state directory that this process holds.
@@ -130,10 +130,10 @@ impl App {
         state: StateDir,
         stay: Stay,
         metrics: Arc<Metrics>,
-        elsewhere: bool,
+        bounds: Bounds,
     ) -> Result<Self, Problem> {
         let stores = Stores::of(&state).await?;
-        let parts = parts(&state, &stores, &metrics, elsewhere).await?;
+        let parts = parts(&state, &stores, &metrics, bounds).await?;
         let fleet = match state.observes_only() {
             true => Fleet::observe(parts).await?,
             false => Fleet::open(parts).await?,
@@ -143,7 +143,7 @@ impl App {
         }
         let inner = Inner {
             stores,
-            elsewhere,
+            bounds,
             origin: Origin::of(&state),
             notices: Mutex::new(Some(fleet.notices())),
             path: state.path().to_owned(),
@@ -164,11 +164,11 @@ async fn parts(
     state: &StateDir,
     stores: &Stores,
     metrics: &Metrics,
-    elsewhere: bool,
+    bounds: &Bounds,
 ) -> Result<FleetParts, Problem> {
     let directory = Arc::new(HostDirectory::default());
     let sim = state.path().join("sim");
-    let hosts = hosts::AllHosts::new(directory.clone(), sim, state.lease());
+    let hosts = hosts::AllHosts::new(directory.clone(), sim, state.lease(), bounds.clone());
     Ok(FleetParts {
         journal: Arc::new(Timed {
             inner: stores.journal.clone(),
@@ -176,7 +176,7 @@ async fn parts(
         }),
         blobs: stores.blobs.clone(),
         checkpoints: stores.checkpoints.clone(),
-        secrets: match elsewhere {
+        secrets: match bounds.elsewhere {
             true => Arc::new(held_instead_of(&stores.secrets, state.journal_id()).await?),
             false => stores.secrets.clone(),
         },
@@ -186,7 +186,7 @@ async fn parts(
         room: state.room(),
         lease: state.lease(),
         hosts: Arc::new(hosts),
-        images: images::sources(directory.clone())?,
+        images: images::sources(directory.clone(), bounds.clone())?,
         directory,
     })
 }
