@@ -296,11 +296,25 @@ mod tests {
         ] {
             assert_eq!(some.judge_text(url).is_ok(), may, "{url}");
         }
-        assert!(only(&["0.0.0.0/0"]).judge_text("http://127.0.0.1/x").is_ok());
-        for wrong in ["", "10.0.0.0/33", "10.0.0.0/", "ten", "10.0.0.0/-1", "::/129"] {
+        assert!(
+            only(&["0.0.0.0/0"])
+                .judge_text("http://127.0.0.1/x")
+                .is_ok()
+        );
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "ten",
+            "10.0.0.0/-1",
+            "::/129",
+        ] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }
-        assert_eq!("10.1.2.3".parse::<Network>().unwrap().to_string(), "10.1.2.3/32");
+        assert_eq!(
+            "10.1.2.3".parse::<Network>().unwrap().to_string(),
+            "10.1.2.3/32"
+        );
     }
 
     #[test]
@@ -309,8 +323,13 @@ mod tests {
         let all = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         let mixed = all(&["127.0.0.1:0", "9.9.9.9:0"]);
         assert_eq!(judging.keep("a", mixed).unwrap(), all(&["9.9.9.9:0"]));
-        let error = judging.keep("a", all(&["10.0.0.1:0", "[::1]:0"])).unwrap_err();
-        assert!(error.to_string().contains("a, which is 10.0.0.1"), "{error}");
+        let error = judging
+            .keep("a", all(&["10.0.0.1:0", "[::1]:0"]))
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("a, which is 10.0.0.1"),
+            "{error}"
+        );
         assert!(judging.keep("a", Vec::new()).unwrap().is_empty());
     }
 }

@@ -72,7 +72,8 @@ impl Folders {
         use io::Read as _;
         let mut bytes = Vec::new();
         let file = self.open(path)?;
-        file.take(LONGEST_TEXT.saturating_add(1)).read_to_end(&mut bytes)?;
+        file.take(LONGEST_TEXT.saturating_add(1))
+            .read_to_end(&mut bytes)?;
         match bytes.len() as u64 > LONGEST_TEXT {
             true => Err(FileError::Kind("longer than 1 MiB")),
             false => Ok(bytes),
@@ -100,7 +101,9 @@ impl Folders {
         let Self::Only(folders) = self else {
             return Ok(());
         };
-        let mut folders = folders.iter().filter_map(|folder| folder.canonicalize().ok());
+        let mut folders = folders
+            .iter()
+            .filter_map(|folder| folder.canonicalize().ok());
         match folders.any(|folder| real.starts_with(folder)) {
             true => Ok(()),
             false => Err(self.refused(path)),
@@ -149,10 +152,21 @@ mod tests {
         symlink("deep/image", inside.join("own")).unwrap();
         symlink("/dev/null", inside.join("device")).unwrap();
         let folders = Folders::Only(vec![inside.clone()]);
-        for way in ["link", "folder/token", "relative", "../out/token", "device", "deep/../../out/token"] {
+        for way in [
+            "link",
+            "folder/token",
+            "relative",
+            "../out/token",
+            "device",
+            "deep/../../out/token",
+        ] {
             assert!(refused(&folders, &inside.join(way)), "{way}");
         }
-        for way in [outside.join("token"), outside.join("missing"), dir.path().join("inner")] {
+        for way in [
+            outside.join("token"),
+            outside.join("missing"),
+            dir.path().join("inner"),
+        ] {
             assert!(refused(&folders, &way), "{}", way.display());
         }
         for way in ["deep/image", "own"] {

@@ -226,8 +226,8 @@ fn redirects(options: &HttpOptions) -> redirect::Policy {
             return attempt.error(refused);
         }
         let from = attempt.previous().last();
-        let opened = from.is_some_and(|from| from.scheme() == "https")
-            && attempt.url().scheme() != "https";
+        let opened =
+            from.is_some_and(|from| from.scheme() == "https") && attempt.url().scheme() != "https";
         // To the same server it might take credentials along.
         let same = from.is_some_and(|from| from.host() == attempt.url().host());
         if opened && !insecure && (same || !checked) {

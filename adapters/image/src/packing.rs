@@ -306,7 +306,10 @@ impl ImageStream for Unpacked {
 }
 
 fn unfit(shown: &Shown, cause: &io::Error) -> SourceError {
-    match cause.get_ref().and_then(|cause| cause.downcast_ref::<TooMuch>()) {
+    match cause
+        .get_ref()
+        .and_then(|cause| cause.downcast_ref::<TooMuch>())
+    {
         Some(too_much) => error(SourceErrorKind::TooLarge, shown, too_much.to_string()),
         None => invalid(shown, why(cause)),
     }

@@ -333,7 +333,11 @@ async fn within(networks: &[&str], url: &str) -> Result<(), SourceError> {
         addresses: Addresses::PublicAnd(networks),
         ..HttpOptions::default()
     };
-    HttpSource::new(&options).unwrap().probe(url).await.map(drop)
+    HttpSource::new(&options)
+        .unwrap()
+        .probe(url)
+        .await
+        .map(drop)
 }
 
 #[tokio::test]

@@ -38,8 +38,9 @@ pub(crate) const WAITING: usize = 4096;
 const LONGEST: usize = 1000;
 /// Of equal failures one count a while is written.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
-/// How often one Event is tried.
+/// How often one Event is tried; less often where it is refused, which seldom passes by itself.
 const TRIES: u32 = 8;
+const REFUSALS: u32 = 3;
 /// Failures whose count is remembered.
 const REMEMBERED: usize = 1024;
 
@@ -199,11 +200,14 @@ impl Writer {
     /// Tries for a while; an Event that cannot be written is given up.
     async fn tell(&self, resource: &Resource, told: &Happening, name: &str, count: i32) {
         let mut delay = Duration::from_millis(500);
+        let mut refusals = 0_u32;
         for _ in 0..TRIES {
             match self.write(resource, told, name, count).await {
                 Ok(()) | Err(CallError::Gone) => return,
                 // A namespace that goes takes no Events.
                 Err(_) if resource.is_going() => return,
+                Err(CallError::Refused(_)) if refusals >= REFUSALS => break,
+                Err(CallError::Refused(_)) => refusals = refusals.saturating_add(1),
                 Err(error) => tracing::debug!("an Event of {} is late: {error}", resource.key),
             }
             tokio::time::sleep(delay).await;

@@ -248,7 +248,11 @@ impl Reporter {
             Err(CallError::Gone) => Done::Settled,
             Err(CallError::Conflict) => Done::Later(Duration::from_secs(1)),
             Err(error) => {
-                self.health.failed();
+                match error {
+                    // What one namespace refuses says nothing of the others.
+                    CallError::Refused(_) => self.health.answered(),
+                    _ => self.health.failed(),
+                }
                 tracing::warn!("the status of {} cannot be written: {error}", resource.key);
                 Done::Later(AGAIN)
             }

@@ -1,11 +1,7 @@
 //! Has what happened told as Events, in order, and each namespace by itself: one whose Events are
 //! refused, or whose VSIs change all the time, holds up no other.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kube::Client;
 use tokio::{

@@ -28,9 +28,8 @@ impl Bounds {
         pool: &str,
         length: Option<u64>,
     ) -> Result<Self, Failure> {
-        let room = |available: u64, capacity: u64| {
-            available.saturating_sub(RESERVE.min(capacity / 20))
-        };
+        let room =
+            |available: u64, capacity: u64| available.saturating_sub(RESERVE.min(capacity / 20));
         Self::of(ports, pool, length, room).await
     }
 

@@ -88,7 +88,10 @@ mod tests {
         assert_eq!(of_whole(&[0; 600], 1024), Ok((VolumeFormat::Raw, 1024)));
         assert_eq!(of_whole(&[7; 600], 700), Err(Unfit::NotQcow2));
         assert_eq!(of_whole(&[], 0), Err(Unfit::NotQcow2));
-        let (token, passwd) = ([b'e'; 1024], b"root:x:0:0:root:/root:/bin/bash\n".repeat(32));
+        let (token, passwd) = (
+            [b'e'; 1024],
+            b"root:x:0:0:root:/root:/bin/bash\n".repeat(32),
+        );
         assert_eq!(passwd.len() % 512, 0);
         assert!(matches!(of_announced(&passwd, None), Err(Unfit::Other(_))));
         assert_eq!(of_announced(&[7; 700], Some(700)), Err(Unfit::NotQcow2));

@@ -37,9 +37,7 @@ use vsiflow_engine::{model::Failure, step::StepContext};
 
 use crate::{
     error,
-    ports::{
-        HostPorts, ImageSource, SourceError, VolumeFormat, VolumeInfo, VolumeKey, source_for,
-    },
+    ports::{HostPorts, ImageSource, SourceError, VolumeFormat, VolumeInfo, VolumeKey, source_for},
 };
 
 /// What every step of an image is told.

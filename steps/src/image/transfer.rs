@@ -51,7 +51,9 @@ pub(super) async fn hash_source(
     let mut pieces = Pieces::new(stream, PIECE);
     let (mut hash, mut size) = (RunningHash::default(), 0_u64);
     while let Some(bytes) = pieces.next().await? {
-        bounds.take(&bytes).map_err(|failure| failure.of_object(&params.url))?;
+        bounds
+            .take(&bytes)
+            .map_err(|failure| failure.of_object(&params.url))?;
         size = size.saturating_add(bytes.len() as u64);
         hash = hash.add(bytes).await?;
         cx.report(what, size, total);
@@ -222,11 +224,7 @@ impl Upload<'_> {
     }
 
     /// The first bytes, if they are those of an image that may be brought.
-    async fn head(
-        &self,
-        pieces: &mut Pieces,
-        length: Option<u64>,
-    ) -> Result<Vec<Bytes>, Failure> {
+    async fn head(&self, pieces: &mut Pieces, length: Option<u64>) -> Result<Vec<Bytes>, Failure> {
         let (mut first, mut head) = (Vec::new(), Vec::new());
         while (head.len() as u64) < format::HEADER_MAX
             && let Some(piece) = pieces.next().await?

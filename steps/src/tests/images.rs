@@ -88,9 +88,8 @@ async fn an_image_of_unknown_length_takes_no_more_than_there_is_room_for_and_lea
         ..world.image_params()
     };
     let sim = world.sim().await;
-    let resize = |bytes: u64| {
-        sim.with(move |state| state.pools.get_mut(POOL).unwrap().capacity = bytes)
-    };
+    let resize =
+        |bytes: u64| sim.with(move |state| state.pools.get_mut(POOL).unwrap().capacity = bytes);
     resize(290_000).await;
     assert_eq!(code(world.ensure_image(&params).await), "VSI0311");
     let storage = world.ports().await.storage;

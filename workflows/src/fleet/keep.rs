@@ -162,8 +162,7 @@ impl Fleet {
                 false => Err(claims::refused(&host, &owner)),
             };
         }
-        let owned = host.namespace.is_none()
-            || self.directory.owner(&host.id()) == host.namespace;
+        let owned = host.namespace.is_none() || self.directory.owner(&host.id()) == host.namespace;
         self.directory.put(host.clone());
         if host.namespace.is_some() {
             self.directory.give(&host.id(), host.namespace.clone());

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::secret::Secret;
 
-pub use super::host_keys::{HostKeyError, Layer, SECRET_KEYS, exposed, files};
+pub use super::host_keys::{HostKeyError, Layer, exposed, files};
 pub use super::host_uri::HostUriError;
 pub use super::image_access::ImageAccess;
 

@@ -93,7 +93,9 @@ fn remedy(key: &str) -> &'static str {
         }
         "IMAGE_PASSWORD" => "give IMAGE_USER and IMAGE_PASSWORD, or IMAGE_TOKEN alone",
         "IMAGE_CA" => "give the authority's certificate in PEM form, or its path as IMAGE_CA_FILE",
-        "INSECURE_SKIP_HOST_KEY" | "IMAGE_ALLOW_INSECURE" => "write \"true\" or \"false\", in quotes",
+        "INSECURE_SKIP_HOST_KEY" | "IMAGE_ALLOW_INSECURE" => {
+            "write \"true\" or \"false\", in quotes"
+        }
         _ => "give it as text",
     }
 }
@@ -214,7 +216,7 @@ fn yes(keys: &Keys<'_>, key: &'static str) -> Result<bool, HostKeyError> {
 }
 
 /// The keys that are secrets.
-pub const SECRET_KEYS: [&str; 4] = ["KEY", "ssh-privatekey", "IMAGE_PASSWORD", "IMAGE_TOKEN"];
+const SECRET_KEYS: [&str; 4] = ["KEY", "ssh-privatekey", "IMAGE_PASSWORD", "IMAGE_TOKEN"];
 /// The keys that name files of the machine vsiflow runs on.
 const FILE_KEYS: [&str; 3] = ["KEY_FILE", "KNOWN_HOSTS_FILE", "IMAGE_CA_FILE"];
 /// Says of a ConfigMap that its secrets are meant to be there for everybody to read.
@@ -234,7 +236,10 @@ pub fn exposed(config_map: &KeyValues) -> Vec<&'static str> {
 pub fn files(settings: &KeyValues) -> Vec<(&'static str, String)> {
     let named = FILE_KEYS.into_iter().filter_map(|key| {
         let value = settings.0.get(key).filter(|value| !is_blank(value))?;
-        Some((key, String::from_utf8_lossy(value.expose()).trim().to_owned()))
+        Some((
+            key,
+            String::from_utf8_lossy(value.expose()).trim().to_owned(),
+        ))
     });
     named.collect()
 }

@@ -262,14 +262,19 @@ mod tests {
         assert_eq!(stored("k3y=5ecret"), stored("k3y=5ecret"));
         // One that opens is renewed, and the image stays the same.
         assert_eq!(stored("api_key=one5ecret"), stored("api_key=two5ecret"));
-        assert_eq!(stored("private_token=5ecret"), "https://images.example/hpcr.qcow2");
+        assert_eq!(
+            stored("private_token=5ecret"),
+            "https://images.example/hpcr.qcow2"
+        );
     }
 
     #[test]
     fn what_was_recorded_before_reads_as_what_is_recorded_now() {
         let read = |url: &str| {
             let image = serde_json::json!({"url": url, "fileName": "a"});
-            serde_json::from_value::<super::super::DesiredImage>(image).unwrap().url
+            serde_json::from_value::<super::super::DesiredImage>(image)
+                .unwrap()
+                .url
         };
         let now: ImageUrl = "https://images.example/a?version=2".parse().unwrap();
         for recorded in ["https://images.example/a?version=2", now.stored()] {

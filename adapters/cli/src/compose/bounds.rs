@@ -125,12 +125,21 @@ mod tests {
         let with = |folder: &Path| host(&[("KEY_FILE", folder.join("key").to_str().unwrap())]);
         let read = bounds.with_files_read(with(inside.path())).await.unwrap();
         assert_eq!(read.key.unwrap().expose(), b"hunter2");
-        let error = bounds.with_files_read(with(outside.path())).await.unwrap_err();
+        let error = bounds
+            .with_files_read(with(outside.path()))
+            .await
+            .unwrap_err();
         assert!(error.message.contains("--allow-files"), "{error}");
         // What the command line names is whoever's who runs this.
         let own = with(outside.path());
         let bounds = Bounds::of_cluster(&folders, &[], Some(own.clone()));
-        assert!(bounds.with_files_read(own).await.unwrap().same_as(&with(outside.path())));
+        assert!(
+            bounds
+                .with_files_read(own)
+                .await
+                .unwrap()
+                .same_as(&with(outside.path()))
+        );
         assert!(!bounds.trusts(&with(inside.path())));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use super::bounds::Bounds;
 use async_trait::async_trait;
 use futures::future::join_all;
 use tokio::{sync::Mutex, time::timeout};
@@ -15,7 +16,6 @@ use vsiflow_steps::{
     ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult, UploadLimit},
     sim::SimHosts,
 };
-use super::bounds::Bounds;
 use vsiflow_workflows::{
     hosts::HostDirectory,
     spec::{HostRecord, HostSettings, SshHost},
@@ -37,7 +37,12 @@ pub(super) struct AllHosts {
 
 impl AllHosts {
     /// Hosts of that directory; simulated ones keep their state below `sim`.
-    pub(super) fn new(directory: Arc<HostDirectory>, sim: PathBuf, lease: Arc<Lease>, bounds: Bounds) -> Self {
+    pub(super) fn new(
+        directory: Arc<HostDirectory>,
+        sim: PathBuf,
+        lease: Arc<Lease>,
+        bounds: Bounds,
+    ) -> Self {
         Self {
             directory,
             sims: SimHosts::in_folder(sim),

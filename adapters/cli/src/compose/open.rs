@@ -91,7 +91,16 @@ impl App {
     async fn held_or_own(common: &Common, stay: Stay) -> Result<Self, Problem> {
         match Self::held() {
             Some(app) => Ok(app),
-            None => Box::pin(Self::open_own(common, stay, None, Metrics::new(), Bounds::default())).await,
+            None => {
+                Box::pin(Self::open_own(
+                    common,
+                    stay,
+                    None,
+                    Metrics::new(),
+                    Bounds::default(),
+                ))
+                .await
+            }
         }
     }
 

@@ -211,7 +211,9 @@ fn hosts_of<'a>(
     rest: &Resolved,
     hosts: impl IntoIterator<Item = &'a str>,
 ) -> BTreeMap<String, HostSettings> {
-    let found = hosts.into_iter().filter_map(|id| rest.hosts.get_key_value(id));
+    let found = hosts
+        .into_iter()
+        .filter_map(|id| rest.hosts.get_key_value(id));
     found.map(|(id, host)| (id.clone(), host.clone())).collect()
 }
 

@@ -4,16 +4,7 @@ use serde_json::{Value, json};
 mod tenants;
 
 use super::{translate as translate_by, *};
-use crate::sample::{config_map, disk, resource, uid, vsi, world};
-
-fn rules<'a>(host: Option<&'a HostSettings>) -> Rules<'a> {
-    Rules {
-        host,
-        permits: &vsiflow_workflows::spec::NoFiles,
-        owners: BTreeMap::new(),
-        known: &|_| None,
-    }
-}
+use crate::sample::{config_map, disk, resource, rules, uid, vsi, world};
 
 fn translate(snapshot: &Snapshot, host: Option<&HostSettings>) -> Translation {
     translate_by(snapshot, &rules(host))
@@ -127,9 +118,16 @@ fn kube_defect_29_a_secret_in_a_config_map_is_refused_unless_it_insists() {
         assert!(translation.rest.hosts.is_empty());
         let problem = &translation.problems[&self::key(Kind::Vsi, "web")][0];
         assert_eq!(problem.code.as_str(), "VSI0613", "{problem}");
-        assert!(problem.to_string().contains(&format!("data.{key}")), "{problem}");
+        assert!(
+            problem.to_string().contains(&format!("data.{key}")),
+            "{problem}"
+        );
         assert!(!problem.to_string().contains("hunter2"), "{problem}");
-        assert!(translation.problems.contains_key(&self::key(Kind::DataDisk, "d")));
+        assert!(
+            translation
+                .problems
+                .contains_key(&self::key(Kind::DataDisk, "d"))
+        );
         let insists = json!({"KEY": "hunter2", "INSECURE_SECRETS_IN_CONFIGMAP": "true"});
         world.config_maps = vec![config_map(insists)];
         assert_eq!(translate(&world, None).vsis.len(), 1);

@@ -22,7 +22,11 @@ const HOST: &str = "root@lpar1.example.com:22";
 fn tenant(rig: &Rig, place: &str, number: u8, known: &str) {
     settings(rig, place, number, known);
     let name = format!("{place}web");
-    rig.vsi_with(&name, number, json!({"targetSelector": {"matchLabels": {"config": "lpar1"}}}));
+    rig.vsi_with(
+        &name,
+        number,
+        json!({"targetSelector": {"matchLabels": {"config": "lpar1"}}}),
+    );
 }
 
 fn settings(rig: &Rig, place: &str, number: u8, known: &str) {
@@ -31,7 +35,8 @@ fn settings(rig: &Rig, place: &str, number: u8, known: &str) {
         "data": {"HOSTNAME": "lpar1.example.com", "KNOWN_HOSTS": known},
     });
     let name = format!("{place}lpar1");
-    rig.server.apply("configmaps", &name, uid(100 + number), map);
+    rig.server
+        .apply("configmaps", &name, uid(100 + number), map);
 }
 
 fn told(rig: &Rig, name: &str) -> Value {
@@ -49,9 +54,14 @@ async fn a_namespace_does_not_take_anothers_host_over_restarts_either() {
     tenant(&rig, "", 1, "h ssh-ed25519 A");
     rig.until_ready("web").await;
     tenant(&rig, "b/", 2, "h ssh-ed25519 B");
-    rig.until("it is refused", || told(&rig, "b/web")["reason"] == "VSI0612").await;
+    rig.until("it is refused", || {
+        told(&rig, "b/web")["reason"] == "VSI0612"
+    })
+    .await;
     rig.until("the other one is told", || {
-        rig.status("web")["warnings"].to_string().contains("namespace b")
+        rig.status("web")["warnings"]
+            .to_string()
+            .contains("namespace b")
     })
     .await;
     assert_eq!(known(&rig), "h ssh-ed25519 A");
@@ -60,14 +70,20 @@ async fn a_namespace_does_not_take_anothers_host_over_restarts_either() {
     rig.restart().await;
     rig.settle().await;
     assert_eq!(told(&rig, "b/web")["reason"], "VSI0612");
-    assert!(rig.settings(HOST).is_none_or(|host| host.namespace.as_deref() == Some("default")));
+    assert!(
+        rig.settings(HOST)
+            .is_none_or(|host| host.namespace.as_deref() == Some("default"))
+    );
     assert_eq!(rig.runs(), 1);
     settings(&rig, "", 1, "h ssh-ed25519 A");
     rig.settle().await;
     assert_eq!(known(&rig), "h ssh-ed25519 A");
     // Once it has nothing left there, the host is free.
     rig.server.delete("onprem-hpcrs", "web");
-    rig.until("it is gone", || rig.server.get("onprem-hpcrs", "web").is_none()).await;
+    rig.until("it is gone", || {
+        rig.server.get("onprem-hpcrs", "web").is_none()
+    })
+    .await;
     rig.until_ready("b/web").await;
     assert_eq!(known(&rig), "h ssh-ed25519 B");
 }
@@ -108,11 +124,17 @@ async fn a_namespace_that_takes_no_events_holds_up_no_other() {
     for number in 1..=10 {
         tenant_named(&rig, "b/", number);
     }
-    rig.until("they are told in vain", || rig.server.requests(refused) >= 10).await;
+    rig.until("they are told in vain", || {
+        rig.server.requests(refused) >= 10
+    })
+    .await;
     let begun = Instant::now();
     tenant(&rig, "", 50, "h ssh-ed25519 A");
     rig.until_ready("web").await;
-    rig.until("it is told", || rig.reasons().iter().any(|one| one == "Running")).await;
+    rig.until("it is told", || {
+        rig.reasons().iter().any(|one| one == "Running")
+    })
+    .await;
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(60), "{took:?}");
 }
@@ -120,5 +142,9 @@ async fn a_namespace_that_takes_no_events_holds_up_no_other() {
 fn tenant_named(rig: &Rig, place: &str, number: u8) {
     settings(rig, place, 1, "h ssh-ed25519 A");
     let name = format!("{place}web-{number}");
-    rig.vsi_with(&name, number, json!({"targetSelector": {"matchLabels": {"config": "lpar1"}}}));
+    rig.vsi_with(
+        &name,
+        number,
+        json!({"targetSelector": {"matchLabels": {"config": "lpar1"}}}),
+    );
 }

@@ -42,7 +42,10 @@ fn first(translation: &Translation, kind: Kind, name: &str) -> String {
 #[test]
 fn an_image_that_only_this_machine_can_read_is_refused() {
     for (url, refused) in [
-        ("file:///var/run/secrets/kubernetes.io/serviceaccount/token", true),
+        (
+            "file:///var/run/secrets/kubernetes.io/serviceaccount/token",
+            true,
+        ),
         ("file://localhost/etc/shadow", true),
         ("file:/etc/shadow", true),
         ("FILE:///etc/shadow", true),
@@ -58,7 +61,10 @@ fn an_image_that_only_this_machine_can_read_is_refused() {
         assert_eq!(translation.vsis.is_empty(), refused, "{url}");
         if refused {
             let told = first(&translation, Kind::Vsi, "web");
-            assert!(told.starts_with("VSI0611") && told.contains("spec.imageURL"), "{told}");
+            assert!(
+                told.starts_with("VSI0611") && told.contains("spec.imageURL"),
+                "{told}"
+            );
             assert!(told.contains("--allow-files"), "{told}");
         }
     }
@@ -146,7 +152,11 @@ fn settings_of_a_host_do_not_take_the_place_of_another_namespaces_and_both_are_t
         json!({"IMAGE_CA": "-----BEGIN CERTIFICATE-----"}),
     ] {
         let translation = translate(&both(differs.clone()), None);
-        assert_eq!(translation.vsis.keys().collect::<Vec<_>>(), [&uid(1)], "{differs}");
+        assert_eq!(
+            translation.vsis.keys().collect::<Vec<_>>(),
+            [&uid(1)],
+            "{differs}"
+        );
         assert!(translation.rest.data_disks.is_empty(), "{differs}");
         let host = &translation.rest.hosts[HOST];
         assert_eq!(host.namespace.as_deref(), Some("a"), "{differs}");
@@ -154,10 +164,16 @@ fn settings_of_a_host_do_not_take_the_place_of_another_namespaces_and_both_are_t
         for kind in [Kind::Vsi, Kind::DataDisk] {
             let name = if kind == Kind::Vsi { "web" } else { "data" };
             let told = told_in(&translation, "b", kind, name);
-            assert!(told.starts_with("VSI0612") && told.contains("namespace a"), "{told}");
+            assert!(
+                told.starts_with("VSI0612") && told.contains("namespace a"),
+                "{told}"
+            );
         }
         let told = told_in(&translation, "a", Kind::Vsi, "web");
-        assert!(told.contains("namespace b") && told.contains(HOST), "{told}");
+        assert!(
+            told.contains("namespace b") && told.contains(HOST),
+            "{told}"
+        );
     }
 }
 
