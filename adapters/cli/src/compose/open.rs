@@ -142,7 +142,7 @@ impl App {
         bounds: Bounds,
     ) -> Result<Self, Problem> {
         let stores = Stores::of(&state).await?;
-        let parts = parts(&state, &stores, &metrics, bounds).await?;
+        let parts = parts(&state, &stores, &metrics, &bounds).await?;
         let fleet = match state.observes_only() {
             true => Fleet::observe(parts).await?,
             false => Fleet::open(parts).await?,
