@@ -109,7 +109,8 @@ mod tests {
         let mut all = vec![("HOSTNAME", "h"), ("KNOWN_HOSTS", "h ssh-ed25519 A")];
         all.extend(keys);
         let values = all.into_iter();
-        let values = values.map(|(key, text)| (key.to_owned(), Secret::new(text.as_bytes().to_vec())));
+        let values =
+            values.map(|(key, text)| (key.to_owned(), Secret::new(text.as_bytes().to_vec())));
         let values = vsiflow_workflows::spec::KeyValues(values.collect());
         HostSettings::from_keys(Some(&values), None).unwrap()
     }
