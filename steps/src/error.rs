@@ -155,6 +155,12 @@ codes! {
     /// The source changed while it was read.
     SOURCE_CHANGED = "VSI0309", Transient,
         "Nothing is to be done unless it stays: then see who changes the image at its source.";
+    /// The image is where this process must not read.
+    SOURCE_REFUSED = "VSI0310", Recheck,
+        "Name another `imageURL`, or have who runs vsiflow permit this one: `--allow-files`, `--allow-image-addresses`, or IMAGE_ALLOW_INSECURE among the host's settings.";
+    /// The image unpacks to more than can be meant.
+    SOURCE_TOO_LARGE = "VSI0311", Blocked,
+        "See what the image unpacks to; provide it unpacked, so that its length is known, or make room in the pool, then `vsiflow retry`.";
 
     /// The contract is not YAML.
     CONTRACT_YAML = "VSI0401", Blocked,
@@ -274,6 +280,8 @@ impl From<SourceError> for Failure {
             SourceErrorKind::NotFound => SOURCE_MISSING,
             SourceErrorKind::Forbidden => SOURCE_FORBIDDEN,
             SourceErrorKind::Invalid => SOURCE_INVALID,
+            SourceErrorKind::Refused => SOURCE_REFUSED,
+            SourceErrorKind::TooLarge => SOURCE_TOO_LARGE,
         };
         code.failure(&error.message).of_object(&error.url)
     }

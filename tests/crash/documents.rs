@@ -174,6 +174,7 @@ pub fn image(file_name: &str) -> (HostSettings, WantedImage) {
             record,
             key: None,
             image_secret: None,
+            namespace: None,
         },
         wanted,
     )
@@ -204,6 +205,7 @@ pub fn host(id: &str) -> HostSettings {
         record,
         key: None,
         image_secret: None,
+        namespace: None,
     }
 }
 

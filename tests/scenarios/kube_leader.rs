@@ -7,7 +7,7 @@ use vsiflow_tests::{Cluster, Vsi, Vsiflow};
 const LEADS: [&str; 1] = ["--leader-elect"];
 
 #[test]
-fn kube_a_standby_takes_over_within_20_s_of_the_leaders_death() {
+fn kube_a_standby_takes_over_within_40_s_of_the_leaders_death() {
     let Some(cluster) = Cluster::enter() else {
         return;
     };
@@ -24,9 +24,10 @@ fn kube_a_standby_takes_over_within_20_s_of_the_leaders_death() {
     first.kill();
     let died = Instant::now();
     cluster.apply(Vsi::named("db"));
-    assert!(second.reaches("serving the resources", 30));
+    assert!(second.reaches("serving the resources", 60));
     let took = died.elapsed();
-    assert!(took.as_secs() < 20, "{took:?}");
+    // Not before the Lease is past, and what the other one may have sent.
+    assert!((25..40).contains(&took.as_secs()), "{took:?}");
     cluster.wait_ready("vsi/db");
     assert_eq!(vsiflow.sim().domains().len(), 2);
 
@@ -59,7 +60,7 @@ fn kube_a_leader_that_was_stopped_does_nothing_any_more() {
         lease["spec"]["leaseTransitions"].clone()
     };
     let before = holder();
-    cluster.until("the Lease changes hands", 30, || holder() != before);
+    cluster.until("the Lease changes hands", 60, || holder() != before);
     first.go_on();
     first.end(30).exits(6);
     assert!(second.reaches("serving the resources", 30));

@@ -164,7 +164,11 @@ fn lab_defect_11_no_image_and_a_login_page_make_no_volume() {
         .url("")
         .replace("http://", "")
         .replace('/', "");
-    let keys = [("IMAGE_SERVER", server.as_str()), ("IMAGE_TOKEN", "T0KEN")];
+    let keys = [
+        ("IMAGE_SERVER", server.as_str()),
+        ("IMAGE_TOKEN", "T0KEN"),
+        ("IMAGE_ALLOW_INSECURE", "true"),
+    ];
     let upload = served.upload.with_keys(&keys);
     let ran = upload.run().exits(0);
     ran.keeps_quiet_about("T0KEN");

@@ -33,6 +33,7 @@ mod kube_faults;
 mod kube_leader;
 mod kube_migrate;
 mod kube_plugin;
+mod kube_tenants;
 mod lab_adopting;
 mod lab_changes;
 mod lab_deleting;

@@ -99,6 +99,7 @@ fn host(number: u32) -> HostSettings {
         },
         key: None,
         image_secret: None,
+        namespace: None,
     }
 }
 

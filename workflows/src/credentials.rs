@@ -12,38 +12,42 @@ use async_trait::async_trait;
 use vsiflow_engine::{model::Name, secret::Secrets};
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
-/// Which secret holds the URL with its credentials, by the URL without.
+/// Which secret holds the URL with its credentials, by the host that the image is for and the URL
+/// without. Whoever has the image brought to another host has to know its credentials as well.
 #[derive(Debug, Default)]
 pub(crate) struct ImageCredentials {
-    known: RwLock<BTreeMap<String, Name>>,
+    known: RwLock<BTreeMap<(String, String), Name>>,
 }
 
 impl ImageCredentials {
     /// The newest credentials of a URL take the place of older ones.
-    pub(crate) fn put(&self, url: &str, secret: Name) {
+    pub(crate) fn put(&self, host: &str, url: &str, secret: Name) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert(url.to_owned(), secret);
+        known.insert((host.to_owned(), url.to_owned()), secret);
     }
 
-    fn get(&self, url: &str) -> Option<Name> {
+    fn get(&self, host: &str, url: &str) -> Option<Name> {
         self.known
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(url)
+            .get(&(host.to_owned(), url.to_owned()))
             .cloned()
     }
 }
 
-/// A source that opens URLs with their credentials.
+/// A source that opens URLs with their credentials, once it is known for which host.
 pub(crate) struct WithCredentials {
     pub(crate) source: Arc<dyn ImageSource>,
     pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) credentials: Arc<ImageCredentials>,
+    /// The host; without one no credentials are shown to anybody.
+    pub(crate) host: Option<String>,
 }
 
 impl WithCredentials {
     async fn full(&self, url: &str) -> Result<String, SourceError> {
-        let Some(secret) = self.credentials.get(url) else {
+        let host = self.host.as_deref();
+        let Some(secret) = host.and_then(|host| self.credentials.get(host, url)) else {
             return Ok(url.to_owned());
         };
         let failed = |message: String| SourceError {
@@ -81,15 +85,17 @@ impl ImageSource for WithCredentials {
         self.source.open_at(&full, offset, validator).await
     }
 
-    async fn for_host(&self, host: &str) -> Result<Option<Arc<dyn ImageSource>>, SourceError> {
-        let own = self.source.for_host(host).await?;
-        Ok(own.map(|source| {
-            let own: Arc<dyn ImageSource> = Arc::new(Self {
-                source,
-                secrets: self.secrets.clone(),
-                credentials: self.credentials.clone(),
-            });
-            own
-        }))
+    async fn for_host(
+        &self,
+        host: &str,
+        checked: bool,
+    ) -> Result<Option<Arc<dyn ImageSource>>, SourceError> {
+        let own = self.source.for_host(host, checked).await?;
+        Ok(Some(Arc::new(Self {
+            source: own.unwrap_or_else(|| self.source.clone()),
+            secrets: self.secrets.clone(),
+            credentials: self.credentials.clone(),
+            host: Some(host.to_owned()),
+        })))
     }
 }

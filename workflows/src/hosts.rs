@@ -11,6 +11,7 @@ use crate::spec::HostSettings;
 #[derive(Debug, Default)]
 pub struct HostDirectory {
     known: RwLock<BTreeMap<String, HostSettings>>,
+    owners: RwLock<BTreeMap<String, String>>,
 }
 
 impl HostDirectory {
@@ -27,6 +28,29 @@ impl HostDirectory {
     pub fn put(&self, settings: HostSettings) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.insert(settings.id(), settings);
+    }
+
+    /// The namespaces whose settings count, by host. They are known before the settings are, whose
+    /// secrets may have to be read anew.
+    pub fn owners(&self) -> BTreeMap<String, String> {
+        let owners = self.owners.read();
+        owners.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The namespace whose settings of the host count.
+    pub(crate) fn owner(&self, id: &str) -> Option<String> {
+        let owners = self.owners.read();
+        let owners = owners.unwrap_or_else(PoisonError::into_inner);
+        owners.get(id).cloned()
+    }
+
+    /// From now on the settings of that namespace count, or of whichever comes first.
+    pub(crate) fn give(&self, id: &str, namespace: Option<String>) {
+        let mut owners = self.owners.write().unwrap_or_else(PoisonError::into_inner);
+        match namespace {
+            Some(namespace) => owners.insert(id.to_owned(), namespace),
+            None => owners.remove(id),
+        };
     }
 
     /// The ids of all hosts.

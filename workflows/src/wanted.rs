@@ -243,6 +243,9 @@ pub struct WantedHost {
     /// The one before this one.
     #[serde(default)]
     pub retired_image_secret: Option<Name>,
+    /// The namespace whose settings these are, where namespaces do not trust one another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
 }
 
 /// Which machine a host is, as it was seen first or accepted last.

@@ -1,5 +1,6 @@
 //! Puts everything together: state directory, journal, engine, hosts and image sources.
 
+pub(crate) mod bounds;
 mod held;
 mod hosts;
 mod images;

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use vsiflow_workflows::spec::{
-    Documents, FieldPath, HostSettings, Problem, ProblemCode, Resolved, resolve::resolve,
+    Documents, FieldPath, HostSettings, Problem, ProblemCode, Resolved, host, resolve::resolve,
 };
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -94,11 +94,13 @@ impl Loaded {
         all
     }
 
-    /// Secrets that stand in ConfigMaps, which are made to be read by anybody.
+    /// Secrets that stand in ConfigMaps, which are made to be read by anybody, unless these insist.
     pub fn exposed(&self) -> Vec<Diagnostic> {
         let all = self.documents.config_maps.iter();
-        let exposed = all.flat_map(|map| SECRET_KEYS.iter().map(move |key| (map, *key)));
-        let exposed = exposed.filter(|(map, key)| map.spec.0.contains_key(*key));
+        let exposed = all.flat_map(|map| {
+            let keys = host::exposed(&map.spec).into_iter();
+            keys.map(move |key| (map, key))
+        });
         let problems = exposed.map(|(map, key)| {
             let message = format!("{key} is a secret, and a ConfigMap is for everybody to read");
             let remedy = "move it to a Secret with the same labels";
@@ -118,9 +120,6 @@ impl Loaded {
         }
     }
 }
-
-/// The keys of host settings that are secrets.
-const SECRET_KEYS: [&str; 4] = ["KEY", "ssh-privatekey", "IMAGE_PASSWORD", "IMAGE_TOKEN"];
 
 /// A document, and what came of reading it.
 type Parsed<'a> = (Chunk<'a>, Result<Node, Unreadable>);

@@ -11,29 +11,35 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
 use crate::error::{Shown, error, invalid, parse};
+use crate::folders::{FileError, Folders};
 
 /// Bytes read at a time: large enough that the disk is the limit, small enough for any memory.
 const PIECE: usize = 192 * 1024;
 
 /// Reads `file:` URLs. Regular files only: a pipe or a device has no end to wait for.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FileSource;
+#[derive(Clone, Debug, Default)]
+pub struct FileSource(Folders);
 
 impl FileSource {
     /// A source of files.
     pub fn new() -> Self {
-        Self
+        Self::default()
+    }
+
+    /// A source of the files of these folders.
+    pub fn within(folders: Folders) -> Self {
+        Self(folders)
     }
 }
 
 #[async_trait]
 impl ImageSource for FileSource {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
-        Ok(open(url).await?.info)
+        Ok(self.read(url).await?.info)
     }
 
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
-        Ok(Box::new(open(url).await?))
+        Ok(Box::new(self.read(url).await?))
     }
 
     async fn open_at(
@@ -42,7 +48,7 @@ impl ImageSource for FileSource {
         offset: u64,
         validator: Option<&str>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
-        let mut stream = open(url).await?;
+        let mut stream = self.read(url).await?;
         let within = stream.info.length.is_some_and(|length| offset <= length);
         if within && validator.is_some() && stream.info.validator.as_deref() == validator {
             let sought = stream.file.seek(SeekFrom::Start(offset)).await;
@@ -53,48 +59,46 @@ impl ImageSource for FileSource {
     }
 }
 
-async fn open(url: &str) -> Result<FileStream, SourceError> {
-    let url = parse(url)?;
-    let shown = Shown::from(&url);
-    let path: PathBuf = url.to_file_path().map_err(|()| {
-        invalid(
-            &shown,
-            "this names no file on this machine; write file:///path",
-        )
-    })?;
-    let failed = |cause| io_error(&shown, &cause);
-    // Opening a pipe would wait for its other end, so its kind is looked at before.
-    let info = match tokio::fs::metadata(&path).await.map_err(failed)? {
-        found if found.is_file() => None,
-        found => Some(if found.is_dir() {
-            "a directory"
-        } else {
-            "a pipe, socket or device"
-        }),
-    };
-    if let Some(kind) = info {
-        return Err(invalid(
-            &shown,
-            format!("this is {kind}, not a regular file"),
-        ));
+impl FileSource {
+    async fn read(&self, url: &str) -> Result<FileStream, SourceError> {
+        let url = parse(url)?;
+        let shown = Shown::from(&url);
+        let path: PathBuf = url.to_file_path().map_err(|()| {
+            invalid(
+                &shown,
+                "this names no file on this machine; write file:///path",
+            )
+        })?;
+        let folders = self.0.clone();
+        let opened = tokio::task::spawn_blocking(move || folders.open(&path)).await;
+        let opened = opened.map_err(|cause| io_error(&shown, &io::Error::other(cause)))?;
+        let mut file = File::from_std(opened.map_err(|cause| unread(&shown, cause))?);
+        file.set_max_buf_size(PIECE);
+        let metadata = file.metadata().await;
+        let metadata = metadata.map_err(|cause| io_error(&shown, &cause))?;
+        if metadata.len() == 0 {
+            return Err(invalid(&shown, "the file is empty"));
+        }
+        let info = SourceInfo {
+            length: Some(metadata.len()),
+            validator: validator(&metadata),
+        };
+        Ok(FileStream {
+            file,
+            shown,
+            info,
+            starts_at: 0,
+            read: 0,
+        })
     }
-    let mut file = File::open(&path).await.map_err(failed)?;
-    file.set_max_buf_size(PIECE);
-    let metadata = file.metadata().await.map_err(failed)?;
-    if metadata.len() == 0 {
-        return Err(invalid(&shown, "the file is empty"));
+}
+
+fn unread(shown: &Shown, cause: FileError) -> SourceError {
+    match cause {
+        FileError::Refused(why) => error(SourceErrorKind::Refused, shown, why),
+        FileError::Kind(_) => invalid(shown, cause.to_string()),
+        FileError::Io(cause) => io_error(shown, &cause),
     }
-    let info = SourceInfo {
-        length: Some(metadata.len()),
-        validator: validator(&metadata),
-    };
-    Ok(FileStream {
-        file,
-        shown,
-        info,
-        starts_at: 0,
-        read: 0,
-    })
 }
 
 /// The time of the last change to the nanosecond, and the length.
@@ -167,7 +171,7 @@ mod tests {
     use url::Url;
 
     async fn all(url: &str) -> Result<Vec<u8>, SourceError> {
-        let mut stream = FileSource::new().open(url).await?;
+        let mut stream = FileSource::new().read(url).await?;
         let mut bytes = Vec::new();
         while let Some(piece) = stream.next().await? {
             assert!(piece.len() <= PIECE);
@@ -219,6 +223,22 @@ mod tests {
         assert!(rest == content[1_000..]);
         for other in [None, Some("another")] {
             assert_eq!(at(other).await.unwrap().starts_at(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_outside_of_the_folders_is_refused_by_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("token"), b"hunter2").unwrap();
+        std::fs::create_dir(dir.path().join("images")).unwrap();
+        let link = dir.path().join("images/disk");
+        std::os::unix::fs::symlink("../token", &link).unwrap();
+        let folders = Folders::Only(vec![dir.path().join("images")]);
+        let source = FileSource::within(folders);
+        for path in [dir.path().join("token"), dir.path().join("no"), link] {
+            let error = source.probe(&url(&path)).await.unwrap_err();
+            assert_eq!(error.kind, SourceErrorKind::Refused, "{error}");
+            assert!(error.message.contains("--allow-files"), "{error}");
         }
     }
 

@@ -18,6 +18,7 @@ use self::{
     stream::HttpStream,
 };
 use crate::access::ServerAccess;
+use crate::address::{Addresses, Refused};
 use crate::error::{Shown, error, parse};
 
 /// Deadlines, limits, and what it takes to be let in.
@@ -34,6 +35,13 @@ pub struct HttpOptions {
     pub access: Option<ServerAccess>,
     /// Certificates of authorities that are trusted beside the system's, as PEM.
     pub authorities: Option<String>,
+    /// The addresses that may be connected to, redirects included.
+    pub addresses: Addresses,
+    /// Whether a password or token may go over plain HTTP, and a redirect lead from HTTPS to it.
+    pub insecure: bool,
+    /// Whether what is read is compared with a checksum, so that a redirect from HTTPS to plain HTTP
+    /// can change nothing of it.
+    pub checked: bool,
 }
 
 impl Default for HttpOptions {
@@ -44,6 +52,9 @@ impl Default for HttpOptions {
             redirects: 10,
             access: None,
             authorities: None,
+            addresses: Addresses::Any,
+            insecure: false,
+            checked: false,
         }
     }
 }
@@ -55,6 +66,8 @@ pub struct HttpSource {
     client: Client,
     idle_deadline: Duration,
     access: Option<ServerAccess>,
+    addresses: Addresses,
+    insecure: bool,
 }
 
 impl HttpSource {
@@ -66,12 +79,17 @@ impl HttpSource {
         let authorities = options.authorities.as_deref().unwrap_or_default();
         let authorities = Certificate::from_pem_bundle(authorities.as_bytes());
         let client = authorities.and_then(|authorities| {
-            Client::builder()
+            let builder = Client::builder()
                 .user_agent(concat!("vsiflow/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(options.connect_deadline)
-                .redirect(redirect::Policy::limited(options.redirects))
-                .tls_certs_merge(authorities)
-                .build()
+                .redirect(redirects(options))
+                // It would tell the next server the query of a URL, which is a secret.
+                .referer(false)
+                .tls_certs_merge(authorities);
+            match options.addresses.resolver() {
+                Some(resolver) => builder.dns_resolver(resolver).build(),
+                None => builder.build(),
+            }
         });
         let client = client.map_err(|cause| SourceError {
             kind: SourceErrorKind::Invalid,
@@ -82,6 +100,8 @@ impl HttpSource {
             client,
             idle_deadline: options.idle_deadline,
             access: options.access.clone(),
+            addresses: options.addresses.clone(),
+            insecure: options.insecure,
         })
     }
 
@@ -145,8 +165,13 @@ impl HttpSource {
     ) -> Result<(Response, Shown), SourceError> {
         let mut url = parse(url)?;
         let shown = Shown::from(&url);
+        let judged = self.addresses.judge(&url);
+        judged.map_err(|refused| error(SourceErrorKind::Refused, &shown, refused.to_string()))?;
         let credentials = take_credentials(&mut url);
         let access = self.access.as_ref().filter(|access| access.is_for(&url));
+        if access.is_some() && credentials.is_none() && !self.insecure && url.scheme() != "https" {
+            return Err(error(SourceErrorKind::Refused, &shown, IN_THE_OPEN));
+        }
         let mut request = self.client.get(url).header(ACCEPT_ENCODING, "identity");
         match (credentials, access) {
             (Some((user, password)), _) => request = request.basic_auth(user, password),
@@ -184,6 +209,48 @@ impl ImageSource for HttpSource {
             None => self.open(url).await,
         }
     }
+}
+
+const IN_THE_OPEN: &str = "IMAGE_TOKEN or IMAGE_PASSWORD would go over plain HTTP, for anybody on \
+     the way to read; write https:, or set IMAGE_ALLOW_INSECURE: \"true\" beside it";
+
+/// Which redirects are followed. Each is judged as the URL itself was.
+fn redirects(options: &HttpOptions) -> redirect::Policy {
+    let (most, addresses) = (options.redirects, options.addresses.clone());
+    let (insecure, checked) = (options.insecure, options.checked);
+    redirect::Policy::custom(move |attempt| {
+        if attempt.previous().len() > most {
+            return attempt.error(format!("more than {most} redirects"));
+        }
+        if let Err(refused) = addresses.judge(attempt.url()) {
+            return attempt.error(refused);
+        }
+        let from = attempt.previous().last();
+        let opened =
+            from.is_some_and(|from| from.scheme() == "https") && attempt.url().scheme() != "https";
+        // To the same server it might take credentials along.
+        let same = from.is_some_and(|from| from.host() == attempt.url().host());
+        if opened && !insecure && (same || !checked) {
+            return attempt.error(Refused(OPENED.to_owned()));
+        }
+        attempt.follow()
+    })
+}
+
+const OPENED: &str = "the server redirects from HTTPS to plain HTTP, where anybody on the way may \
+     put another image; give imageChecksum, or set IMAGE_ALLOW_INSECURE: \"true\" among the host's \
+     settings";
+
+/// What was refused on the way, where something was.
+fn refusal(cause: &reqwest::Error) -> Option<&Refused> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(cause);
+    while let Some(error) = cause {
+        if let Some(refused) = error.downcast_ref::<Refused>() {
+            return Some(refused);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// User and password, decoded; the URL keeps neither.
@@ -228,6 +295,9 @@ async fn within<T>(
 /// signature, so that is cut off.
 fn explain(shown: &Shown, cause: reqwest::Error) -> SourceError {
     let cause = cause.without_url();
+    if let Some(refused) = refusal(&cause) {
+        return error(SourceErrorKind::Refused, shown, refused.to_string());
+    }
     let text = chain(&cause);
     let untrusted = text.contains("certificate");
     let kind = if cause.is_builder() || cause.is_redirect() || untrusted {

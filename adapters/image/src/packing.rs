@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -15,9 +16,9 @@ use ruzstd::decoding::StreamingDecoder;
 use tokio::sync::mpsc;
 use url::Url;
 use vsiflow_engine::causes::chain;
-use vsiflow_steps::ports::{ImageStream, SourceError, SourceInfo};
+use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
-use crate::error::{Shown, invalid};
+use crate::error::{Shown, error, invalid};
 
 /// Bytes unpacked at a time.
 const PIECE: usize = 192 * 1024;
@@ -25,6 +26,25 @@ const PIECE: usize = 192 * 1024;
 const WAITING: usize = 4;
 /// What unpacking may keep of what it unpacked: an archive that wants more is refused.
 const MEMORY: u64 = 34 * 1024 * 1024;
+
+/// What a packed image may become: so much in any case, which a disk of zeros may be, and beyond
+/// that so many times what it is packed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most {
+    pub(crate) free: u64,
+    pub(crate) times: u64,
+}
+
+/// gzip packs to no less than a thousandth.
+const MOST: Most = Most {
+    free: 128 << 30,
+    times: 1_024,
+};
+
+/// Whether it becomes too much was asked while it was unpacked.
+#[derive(Debug, thiserror::Error)]
+#[error("it unpacks to more than {0} bytes, which is more than {1} times of what is packed")]
+struct TooMuch(u64, u64);
 
 /// The first bytes of a qcow2, which is not packed whatever its name ends in: servers unpack
 /// unasked.
@@ -45,8 +65,16 @@ pub(crate) enum Packing {
 /// # Errors
 /// Those of the stream, before its first bytes.
 pub(crate) async fn unpacked(
+    stream: Box<dyn ImageStream>,
+    url: &Url,
+) -> Result<Box<dyn ImageStream>, SourceError> {
+    unpacked_within(stream, url, MOST).await
+}
+
+pub(crate) async fn unpacked_within(
     mut stream: Box<dyn ImageStream>,
     url: &Url,
+    most: Most,
 ) -> Result<Box<dyn ImageStream>, SourceError> {
     let (mut head, mut first) = (Vec::new(), VecDeque::new());
     while head.len() < HEAD
@@ -57,7 +85,7 @@ pub(crate) async fn unpacked(
     }
     let begun = Box::new(Begun { first, stream });
     Ok(match Packing::of(&head, url) {
-        Some(packing) => Box::new(packing.open(begun, url)),
+        Some(packing) => Box::new(packing.open(begun, url, most)),
         None => begun,
     })
 }
@@ -126,20 +154,28 @@ impl Packing {
     }
 
     /// The image inside.
-    fn open(self, packed: Box<dyn ImageStream>, url: &Url) -> Unpacked {
+    fn open(self, packed: Box<dyn ImageStream>, url: &Url, most: Most) -> Unpacked {
         let info = self.info(packed.info().clone());
         let failed = Arc::<Mutex<Option<SourceError>>>::default();
         let (fill, pieces) = mpsc::channel(WAITING);
         tokio::spawn(feed(packed, fill));
         let (give, unpacked) = mpsc::channel(WAITING);
+        let taken = Arc::<AtomicU64>::default();
         let source = Feed {
             pieces,
             current: Bytes::new(),
             failed: failed.clone(),
+            taken: taken.clone(),
+        };
+        let mut to = Outlet {
+            give,
+            given: 0,
+            taken,
+            most,
         };
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = self.unpack(BufReader::new(source), &give) {
-                let _ = give.blocking_send(Err(error));
+            if let Err(error) = self.unpack(BufReader::new(source), &mut to) {
+                let _ = to.give.blocking_send(Err(error));
             }
         });
         Unpacked {
@@ -150,7 +186,7 @@ impl Packing {
         }
     }
 
-    fn unpack(self, mut packed: impl BufRead, to: &Sender) -> io::Result<()> {
+    fn unpack(self, mut packed: impl BufRead, to: &mut Outlet) -> io::Result<()> {
         match self {
             Self::Gzip => copy(&mut MultiGzDecoder::new(packed), to),
             Self::Xz => {
@@ -171,12 +207,33 @@ impl Packing {
 
 type Sender = mpsc::Sender<io::Result<Bytes>>;
 
+/// Where unpacked pieces go.
+struct Outlet {
+    give: Sender,
+    given: u64,
+    taken: Arc<AtomicU64>,
+    most: Most,
+}
+
+impl Outlet {
+    /// Whether somebody takes more.
+    fn put(&mut self, piece: Vec<u8>) -> io::Result<bool> {
+        self.given = self.given.saturating_add(piece.len() as u64);
+        let taken = self.taken.load(Ordering::Relaxed);
+        let most = taken.saturating_mul(self.most.times).max(self.most.free);
+        match self.given > most {
+            true => Err(io::Error::other(TooMuch(most, self.most.times))),
+            false => Ok(self.give.blocking_send(Ok(piece.into())).is_ok()),
+        }
+    }
+}
+
 /// Ends early, and without an error, once nobody takes the pieces.
-fn copy(from: &mut impl Read, to: &Sender) -> io::Result<()> {
+fn copy(from: &mut impl Read, to: &mut Outlet) -> io::Result<()> {
     loop {
         let mut piece = Vec::with_capacity(PIECE);
         from.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
-        if piece.is_empty() || to.blocking_send(Ok(piece.into())).is_err() {
+        if piece.is_empty() || !to.put(piece)? {
             return Ok(());
         }
     }
@@ -196,6 +253,8 @@ struct Feed {
     pieces: mpsc::Receiver<Result<Bytes, SourceError>>,
     current: Bytes,
     failed: Arc<Mutex<Option<SourceError>>>,
+    /// Packed bytes that were read.
+    taken: Arc<AtomicU64>,
 }
 
 impl Read for Feed {
@@ -214,6 +273,7 @@ impl Read for Feed {
         let length = into.len().min(self.current.len());
         if let Some(into) = into.get_mut(..length) {
             self.current.copy_to_slice(into);
+            self.taken.fetch_add(length as u64, Ordering::Relaxed);
         }
         Ok(length)
     }
@@ -239,11 +299,19 @@ impl ImageStream for Unpacked {
             None => Ok(None),
             Some(Err(error)) => {
                 let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                Err(failed
-                    .take()
-                    .unwrap_or_else(|| invalid(&self.shown, why(&error))))
+                Err(failed.take().unwrap_or_else(|| unfit(&self.shown, &error)))
             }
         }
+    }
+}
+
+fn unfit(shown: &Shown, cause: &io::Error) -> SourceError {
+    match cause
+        .get_ref()
+        .and_then(|cause| cause.downcast_ref::<TooMuch>())
+    {
+        Some(too_much) => error(SourceErrorKind::TooLarge, shown, too_much.to_string()),
+        None => invalid(shown, why(cause)),
     }
 }
 

@@ -28,15 +28,16 @@ impl Router {
     /// # Errors
     /// When the system's TLS or proxy settings cannot be used.
     pub fn new() -> Result<Self, SourceError> {
-        Ok(Self::with(HttpSource::new(&HttpOptions::default())?))
+        let http = HttpSource::new(&HttpOptions::default())?;
+        Ok(Self::with(http, FileSource::new()))
     }
 
-    /// HTTP(S) as given, and files.
-    pub fn with(http: HttpSource) -> Self {
+    /// HTTP(S) and files as given.
+    pub fn with(http: HttpSource, file: FileSource) -> Self {
         Self {
             special: Vec::new(),
             http: Arc::new(Shared::new(http)),
-            file: Arc::new(FileSource::new()),
+            file: Arc::new(file),
         }
     }
 

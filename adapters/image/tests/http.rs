@@ -11,12 +11,16 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use vsiflow_engine::secret::Secret;
-use vsiflow_image::{HttpOptions, HttpSource, ServerAccess};
+use vsiflow_image::{Addresses, HttpOptions, HttpSource, ServerAccess};
 use vsiflow_steps::ports::{ImageSource, SourceError, SourceErrorKind, SourceInfo};
 
 /// Answers every request by its path; the request's head decides.
 async fn serve() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve_at("127.0.0.1").await
+}
+
+async fn serve_at(address: &str) -> u16 {
+    let listener = TcpListener::bind((address, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -69,6 +73,10 @@ async fn answer(mut stream: TcpStream, port: u16) {
         "/stall" => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome".into(),
         "/redirect" => to("/image"),
         "/loop" => to("/loop"),
+        "/inside" => to(&format!("http://127.0.0.1:{port}/image")),
+        "/asks" if head.to_lowercase().contains("referer") => status("400 Told"),
+        "/asks" => full("", "some"),
+        "/tells" => to("/asks"),
         "/elsewhere" => to(&format!(
             "http://localhost:{port}/no-credentials?token=SECRET"
         )),
@@ -255,6 +263,7 @@ async fn a_password_or_token_goes_to_its_server_only() {
         let access = ServerAccess::new(server, user.map(str::to_owned), secret);
         let options = HttpOptions {
             access,
+            insecure: true,
             ..HttpOptions::default()
         };
         let source = HttpSource::new(&options).unwrap();
@@ -315,4 +324,65 @@ async fn a_part_that_was_not_asked_for_is_refused() {
         refused.err().map(|error| error.kind),
         Some(SourceErrorKind::Invalid)
     );
+}
+
+/// What comes of reading a URL where only these networks are permitted.
+async fn within(networks: &[&str], url: &str) -> Result<(), SourceError> {
+    let networks = networks.iter().map(|text| text.parse().unwrap()).collect();
+    let options = HttpOptions {
+        addresses: Addresses::PublicAnd(networks),
+        ..HttpOptions::default()
+    };
+    HttpSource::new(&options)
+        .unwrap()
+        .probe(url)
+        .await
+        .map(drop)
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_public_is_not_connected_to_by_name_redirect_or_itself() {
+    let (port, other) = (serve().await, serve_at("127.0.0.2").await);
+    let refused = async |networks: &[&str], url: String| {
+        let error = within(networks, &url).await.unwrap_err();
+        assert_eq!(error.kind, SourceErrorKind::Refused, "{url}: {error}");
+        assert!(error.message.contains("--allow-image-addresses"), "{error}");
+    };
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433"] {
+        refused(&[], format!("http://{host}:{port}/image")).await;
+        refused(&["127.0.0.2/32"], format!("http://{host}:{port}/image")).await;
+    }
+    // The second server's own address is permitted, and where it redirects to is not.
+    let second = |path: &str| format!("http://127.0.0.2:{other}{path}");
+    assert_eq!(within(&["127.0.0.2/32"], &second("/image")).await, Ok(()));
+    refused(&["127.0.0.2/32"], second("/inside")).await;
+    refused(&["127.0.0.2/32"], second("/elsewhere")).await;
+    for host in ["127.0.0.1", "localhost"] {
+        let url = format!("http://{host}:{port}/image");
+        assert_eq!(within(&["127.0.0.0/8"], &url).await, Ok(()), "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_or_token_goes_over_plain_http_only_where_that_is_permitted() {
+    let port = serve().await;
+    let server = format!("127.0.0.1:{port}");
+    let with = |insecure| HttpOptions {
+        access: ServerAccess::new(&server, None, Secret::new(b"T0KEN".to_vec())),
+        insecure,
+        ..HttpOptions::default()
+    };
+    let probe = async |insecure, path: &str| {
+        let source = HttpSource::new(&with(insecure)).unwrap();
+        source.probe(&format!("http://{server}{path}")).await
+    };
+    let error = probe(false, "/token").await.unwrap_err();
+    assert_eq!(error.kind, SourceErrorKind::Refused, "{error}");
+    assert!(error.message.contains("IMAGE_ALLOW_INSECURE"), "{error}");
+    assert!(probe(true, "/token").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_query_is_told_to_no_other_server() {
+    assert_eq!(get("/tells?any=SECRET").await.unwrap().1, b"some");
 }

@@ -34,6 +34,11 @@ fn openssl(folder: &Path, arguments: &str) -> Command {
 }
 
 fn serve(folder: &Path) -> Server {
+    serve_as(folder, "-WWW")
+}
+
+/// With `-HTTP` the files are whole answers.
+fn serve_as(folder: &Path, how: &str) -> Server {
     let make = |arguments: &str| {
         let made = openssl(folder, arguments).stdout(Stdio::null()).status();
         assert!(made.unwrap().success(), "{arguments}");
@@ -50,7 +55,7 @@ fn serve(folder: &Path) -> Server {
     );
     let mut server = openssl(
         folder,
-        "s_server -accept 127.0.0.1:0 -WWW -cert cert.pem -key key.pem",
+        &format!("s_server -accept 127.0.0.1:0 {how} -cert cert.pem -key key.pem"),
     );
     let mut child = server.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -87,4 +92,51 @@ async fn a_server_is_trusted_once_its_authority_is() {
     assert_eq!(stream.next().await.unwrap().unwrap(), "some bytes");
     let broken = "-----BEGIN CERTIFICATE-----\n####\n-----END CERTIFICATE-----\n";
     assert!(with(Some(broken.to_owned())).is_err());
+}
+
+/// A server without TLS that answers each request with the same few bytes.
+fn plain() -> u16 {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4_096]);
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nsome";
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_redirect_leads_out_of_https_only_where_nothing_can_be_changed_by_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let away = format!(
+        "HTTP/1.1 302 Found\r\nLocation: http://localhost:{0}/image\r\nContent-Length: 0\r\n\r\n",
+        plain()
+    );
+    std::fs::write(folder.path().join("away"), away.as_bytes()).unwrap();
+    let same = away.replace("localhost", "127.0.0.1");
+    std::fs::write(folder.path().join("same"), same).unwrap();
+    let server = serve_as(folder.path(), "-HTTP");
+    let authorities = std::fs::read_to_string(folder.path().join("ca.pem")).unwrap();
+    let probe = async |path: &str, checked, insecure| {
+        let options = HttpOptions {
+            authorities: Some(authorities.clone()),
+            checked,
+            insecure,
+            ..HttpOptions::default()
+        };
+        let url = format!("https://127.0.0.1:{}/{path}", server.port);
+        let probed = HttpSource::new(&options).unwrap().probe(&url).await;
+        probed.map(drop).map_err(|error| error.kind)
+    };
+    let refused = Err(SourceErrorKind::Refused);
+    assert_eq!(probe("away", false, false).await, refused);
+    assert_eq!(probe("away", true, false).await, Ok(()));
+    assert_eq!(probe("away", false, true).await, Ok(()));
+    // It would take along what is shown to this server.
+    assert_eq!(probe("same", true, false).await, refused);
 }

@@ -26,6 +26,9 @@ pub(crate) enum CallError {
     /// Somebody else changed it meanwhile.
     #[error("it was changed meanwhile")]
     Conflict,
+    /// The API server is well, and says no.
+    #[error("{0}")]
+    Refused(String),
     /// Anything else; asking again may help.
     #[error("{0}")]
     Other(String),
@@ -37,7 +40,11 @@ impl From<kube::Error> for CallError {
             kube::Error::Api(status) if status.code == 404 => Self::Gone,
             kube::Error::Api(status) if status.code == 409 => Self::Conflict,
             kube::Error::Api(status) => {
-                Self::Other(format!("{} ({})", status.message, status.code))
+                let words = format!("{} ({})", status.message, status.code);
+                match status.code < 500 {
+                    true => Self::Refused(words),
+                    false => Self::Other(words),
+                }
             }
             error => Self::Other(error.to_string()),
         }

@@ -27,7 +27,7 @@ use vsiflow_engine::{
 };
 use vsiflow_workflows::{
     fleet::{Fleet, Knowledge},
-    spec::{HostSettings, ResolvedVsi},
+    spec::{HostSettings, NoFiles, Permits, ResolvedVsi},
     wanted::vsi_entity,
 };
 
@@ -37,9 +37,10 @@ use crate::{
     api::{self, CallError},
     crd::VsiStatus,
     desk::{Desk, Findings, Hold},
+    health::Health,
     kind::Kind,
     resource::{Key, Resource},
-    translate::{Translation, translate},
+    translate::{Rules, Translation, translate},
     world::{Snapshot, Told, What, World},
 };
 
@@ -50,6 +51,8 @@ const AGAIN: Duration = Duration::from_secs(15);
 /// Calls to the API server at one time.
 const AT_ONCE: usize = 8;
 
+type KnownHosts = Box<dyn Fn(&str) -> Option<HostSettings> + Send + Sync>;
+
 /// Everything a pass works with.
 pub(crate) struct Controller {
     pub(crate) client: Client,
@@ -57,6 +60,10 @@ pub(crate) struct Controller {
     pub(crate) world: Arc<World>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) host: Option<HostSettings>,
+    permits: Arc<dyn Permits>,
+    health: Arc<Health>,
+    /// What the fleet knows of a host.
+    known: KnownHosts,
     /// What was given to the fleet, by UID.
     given: BTreeMap<Uuid, Hash>,
     /// Deletions that were asked for: whether only to let go.
@@ -84,7 +91,11 @@ impl Controller {
         lost: LostJournal,
         delivered: Arc<watch::Sender<bool>>,
     ) -> Self {
+        let of = fleet.clone();
         Self {
+            permits: Arc::new(NoFiles),
+            health: Arc::default(),
+            known: Box::new(move |id| of.host_settings(id).ok()),
             client,
             fleet,
             world,
@@ -99,6 +110,21 @@ impl Controller {
             begun: Instant::now(),
             unfinished: false,
         }
+    }
+
+    /// With that to be named by resources.
+    pub(crate) fn with_permits(self, permits: Arc<dyn Permits>) -> Self {
+        Self { permits, ..self }
+    }
+
+    /// With that told of its progress.
+    pub(crate) fn with_health(self, health: Arc<Health>) -> Self {
+        Self { health, ..self }
+    }
+
+    /// That it gets on.
+    fn gets_on(&self) {
+        self.health.gets_on("controller");
     }
 
     /// Passes as long as it is polled. Cancel safe: see the module's text.
@@ -118,20 +144,24 @@ impl Controller {
             }
             tokio::time::sleep(SETTLE).await;
             changes.mark_unchanged();
+            self.gets_on();
             self.pass().await;
+            self.health.rests("controller");
         }
     }
 
     async fn pass(&mut self) {
         self.unfinished = false;
         let snapshot = self.world.snapshot();
-        let translation = translate(&snapshot, self.host.as_ref());
+        let translation = self.translate(&snapshot).await;
+        self.gets_on();
         self.deliver(&translation).await;
         self.notice_vanished(&snapshot);
         let mut found = findings(&snapshot, &translation);
         let mut finalizers = Vec::new();
         let (mut wishes, mut adopted) = (Vec::new(), Vec::new());
         for resource in &snapshot.resources {
+            self.gets_on();
             let findings = found.entry(resource.key.clone()).or_default();
             if resource.is_going() {
                 if self.may_go(resource, &translation, findings).await {
@@ -176,6 +206,33 @@ impl Controller {
         let keys = all.map(|one| (one.uid, one.key.clone())).collect();
         self.desk.lay_out(found, keys);
         self.set_finalizers(finalizers).await;
+    }
+
+    /// What the world asks for, once hosts are free that only somebody has who is gone.
+    async fn translate(&mut self, snapshot: &Snapshot) -> Translation {
+        let translation = translate(snapshot, &self.rules());
+        let mut freed = false;
+        for (host, namespace) in &translation.stale {
+            match self.fleet.let_host_go(host, namespace).await {
+                Ok(free) => freed |= free,
+                Err(error) => tracing::warn!("whose host {host} is, is not known: {error}"),
+            }
+            // Its namespace may not be listed yet, or end later.
+            self.unfinished = true;
+        }
+        match freed {
+            true => translate(snapshot, &self.rules()),
+            false => translation,
+        }
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        Rules {
+            host: self.host.as_ref(),
+            permits: &*self.permits,
+            owners: self.fleet.host_owners(),
+            known: &*self.known,
+        }
     }
 
     /// A resource that went away although it had our finalizer: somebody took that. Nothing is
@@ -252,6 +309,7 @@ impl Controller {
         });
         let mut calls = stream::iter(calls).buffer_unordered(AT_ONCE);
         while let Some((resource, wanted, done)) = calls.next().await {
+            self.health.gets_on("controller");
             match done {
                 Ok(Some(patched)) if wanted => {
                     let what = What::Kind(patched.key.kind);

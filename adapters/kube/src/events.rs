@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
     time::Duration,
 };
 
@@ -19,7 +18,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use serde_json::json;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 use uuid::Uuid;
 use vsiflow_engine::{
     journal::Record,
@@ -31,7 +30,6 @@ use crate::{
     FIELD_MANAGER,
     api::{CallError, within},
     resource::{Key, Resource},
-    world::World,
 };
 
 /// Happenings that wait to be told.
@@ -40,8 +38,9 @@ pub(crate) const WAITING: usize = 4096;
 const LONGEST: usize = 1000;
 /// Of equal failures one count a while is written.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
-/// How often one Event is tried.
+/// How often one Event is tried; less often where it is refused, which seldom passes by itself.
 const TRIES: u32 = 8;
+const REFUSALS: u32 = 3;
 /// Failures whose count is remembered.
 const REMEMBERED: usize = 1024;
 
@@ -146,14 +145,6 @@ fn says(phase: Phase) -> &'static str {
     }
 }
 
-/// Tells what happened, in order.
-pub(crate) struct Teller {
-    pub(crate) client: Client,
-    pub(crate) world: Arc<World>,
-    pub(crate) happenings: mpsc::Receiver<Happening>,
-    pub(crate) counts: Counts,
-}
-
 /// How often what is told again happened.
 #[derive(Default)]
 pub(crate) struct Counts {
@@ -191,29 +182,32 @@ impl Counts {
     }
 }
 
-impl Teller {
-    /// Ends when nobody tells it anything any more.
-    pub(crate) async fn run(mut self) {
-        while let Some(told) = self.happenings.recv().await {
-            let Some(resource) = self.world.vsi(told.uid) else {
-                continue;
-            };
-            let name = name(&resource.key, &told);
-            let Some(count) = self.counts.count(&name, told.again) else {
-                continue;
-            };
-            self.tell(&resource, &told, &name, count).await;
+/// Writes the Events of one namespace.
+pub(crate) struct Writer {
+    pub(crate) client: Client,
+    pub(crate) counts: Counts,
+}
+
+impl Writer {
+    /// Tells one; cancel safe, but that it may not be told then.
+    pub(crate) async fn happened(&mut self, resource: &Resource, told: &Happening) {
+        let name = name(&resource.key, told);
+        if let Some(count) = self.counts.count(&name, told.again) {
+            self.tell(resource, told, &name, count).await;
         }
     }
 
     /// Tries for a while; an Event that cannot be written is given up.
     async fn tell(&self, resource: &Resource, told: &Happening, name: &str, count: i32) {
         let mut delay = Duration::from_millis(500);
+        let mut refusals = 0_u32;
         for _ in 0..TRIES {
             match self.write(resource, told, name, count).await {
                 Ok(()) | Err(CallError::Gone) => return,
                 // A namespace that goes takes no Events.
                 Err(_) if resource.is_going() => return,
+                Err(CallError::Refused(_)) if refusals >= REFUSALS => break,
+                Err(CallError::Refused(_)) => refusals = refusals.saturating_add(1),
                 Err(error) => tracing::debug!("an Event of {} is late: {error}", resource.key),
             }
             tokio::time::sleep(delay).await;

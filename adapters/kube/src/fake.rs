@@ -105,7 +105,8 @@ impl Server {
         state.requests.iter().filter(has).count()
     }
 
-    /// Creates an object, or changes one: its spec, labels or data.
+    /// Creates an object, or changes one: its spec, labels or data. Its name may be
+    /// `NAMESPACE/NAME`.
     pub(crate) fn apply(&self, resource: &str, name: &str, uid: uuid::Uuid, rest: Value) {
         let place = place(resource, name);
         let mut state = self.lock();
@@ -115,7 +116,7 @@ impl Server {
             .map_or(0, |o| o["metadata"]["generation"].as_i64().unwrap());
         let mut object = before.unwrap_or_else(|| {
             json!({"metadata": {
-                "name": name, "namespace": "default", "uid": uid,
+                "name": place.2, "namespace": place.1, "uid": uid,
                 "creationTimestamp": "2026-01-01T00:00:00Z",
             }})
         });
@@ -342,7 +343,8 @@ impl Server {
 }
 
 fn place(resource: &str, name: &str) -> Place {
-    (resource.to_owned(), "default".to_owned(), name.to_owned())
+    let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
+    (resource.to_owned(), namespace.to_owned(), name.to_owned())
 }
 
 fn merge(into: &mut Value, from: Value) {

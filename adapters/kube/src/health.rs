@@ -1,6 +1,7 @@
-//! Whether the API server answers.
+//! Whether the API server answers, and whether what is done gets on.
 
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -10,7 +11,10 @@ use tokio::time::Instant;
 /// So long without an answer, with errors, counts as not connected.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// When the API server last answered, and when it last did not.
+/// What is at work and did not get on for so long is stuck: no call takes as long.
+const STUCK: Duration = Duration::from_secs(300);
+
+/// When the API server last answered, and when it last did not; and what is at work.
 #[derive(Debug, Default)]
 pub struct Health(Mutex<Times>);
 
@@ -19,6 +23,8 @@ struct Times {
     answered: Option<Instant>,
     failing_since: Option<Instant>,
     failed_last: Option<Instant>,
+    /// When each part that is at work got on last.
+    at_work: BTreeMap<&'static str, Instant>,
 }
 
 impl Health {
@@ -38,6 +44,26 @@ impl Health {
         times.failing_since.get_or_insert_with(Instant::now);
     }
 
+    /// A part begins, or gets on with, what it has to do.
+    pub(crate) fn gets_on(&self, part: &'static str) {
+        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        times.at_work.insert(part, Instant::now());
+    }
+
+    /// It has nothing to do.
+    pub(crate) fn rests(&self, part: &'static str) {
+        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        times.at_work.remove(part);
+    }
+
+    /// A part that has something to do and does not get on.
+    pub fn stuck(&self) -> Option<&'static str> {
+        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = times.at_work.iter();
+        all.find(|(_, since)| since.elapsed() >= STUCK)
+            .map(|(part, _)| *part)
+    }
+
     /// Whether the API server answered since it last failed for a while.
     pub fn is_connected(&self) -> bool {
         let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,6 +76,21 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_work_and_does_not_get_on_is_stuck_until_it_does() {
+        let health = Health::default();
+        for _ in 0..10 {
+            health.gets_on("a");
+            tokio::time::sleep(STUCK / 2).await;
+            assert_eq!(health.stuck(), None);
+        }
+        tokio::time::sleep(STUCK).await;
+        assert_eq!(health.stuck(), Some("a"));
+        health.rests("a");
+        tokio::time::sleep(STUCK * 2).await;
+        assert_eq!(health.stuck(), None, "it has nothing to do");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_fails_for_long_is_not_connected_until_it_answers_or_fails_no_more() {

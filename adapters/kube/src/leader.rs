@@ -7,7 +7,8 @@
 //!
 //! The engine's own lease is renewed only after the API server accepted a renewal, and counted
 //! from before it was asked for. It is therefore past before any candidate takes the Lease over,
-//! whatever happens to the holder: it dies, is stopped, or cannot reach the API server.
+//! whatever happens to the holder: it dies, is stopped, or cannot reach the API server. What it sent
+//! just before may still be on its way then: a candidate waits for the longest control call as well.
 //!
 //! What this module never does: decide anything of the engine, or act when it is not sure.
 
@@ -37,6 +38,7 @@ pub struct Election {
     name: String,
     identity: String,
     lasts: Duration,
+    calls: Duration,
 }
 
 /// What a candidate saw of the Lease.
@@ -57,19 +59,23 @@ enum NotRenewed {
 }
 
 impl Election {
-    /// A candidate for the Lease of that name. `identity` is its own: no other process has it.
+    /// A candidate for the Lease `NAMESPACE/NAME`. `identity` is its own: no other process has it.
+    /// A Lease lasts whole seconds, as that is how it is written: what is left over of `lasts` does
+    /// not count for the holder either. `calls` is the longest that a call may take that the holder
+    /// sent while it had the right to.
     pub fn new(
         client: Client,
-        namespace: &str,
-        name: &str,
+        (namespace, name): (&str, &str),
         identity: String,
         lasts: Duration,
+        calls: Duration,
     ) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
             name: name.to_owned(),
             identity,
-            lasts,
+            lasts: Duration::from_secs(lasts.as_secs().max(1)),
+            calls,
         }
     }
 
@@ -117,7 +123,8 @@ impl Election {
         }
     }
 
-    /// Whether nobody holds the Lease, or its holder did not renew it in time.
+    /// Whether nobody holds the Lease, or its holder did not renew it in time, and nothing that it
+    /// sent is still on its way.
     fn is_free(&self, lease: &Lease, seen: &mut Option<(Sighting, Instant)>) -> bool {
         let spec = lease.spec.clone().unwrap_or_default();
         let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
@@ -134,7 +141,9 @@ impl Election {
             .and_then(|seconds| u64::try_from(seconds).ok())
             .map_or(self.lasts, Duration::from_secs);
         match seen {
-            Some((before, since)) if *before == sighting => since.elapsed() >= lasts,
+            Some((before, since)) if *before == sighting => {
+                since.elapsed() >= lasts.saturating_add(self.calls)
+            }
             _ => {
                 *seen = Some((sighting, Instant::now()));
                 false

@@ -42,6 +42,7 @@ mod reporter;
 mod resource;
 #[cfg(test)]
 mod sample;
+mod teller;
 mod translate;
 mod view;
 mod watch;
@@ -50,7 +51,7 @@ mod world;
 pub use controller::LostJournal;
 pub use health::Health;
 pub use kube::Client;
-pub use operator::{ConnectError, Namespaces, Operator, connect};
+pub use operator::{ConnectError, Ended, Namespaces, Operator, connect};
 pub use view::View;
 
 /// The name by which the API server knows what is written here.

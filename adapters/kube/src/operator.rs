@@ -12,16 +12,21 @@ use tokio::{
     task::JoinSet,
 };
 use vsiflow_engine::model;
-use vsiflow_workflows::{fleet::Fleet, spec::HostSettings, wanted::vsi_entity};
+use vsiflow_workflows::{
+    fleet::Fleet,
+    spec::{HostSettings, NoFiles, Permits},
+    wanted::vsi_entity,
+};
 
 use crate::{
     Health, View,
     controller::{Controller, LostJournal},
     desk::Desk,
-    events::{Counts, Happening, Teller, WAITING, happening},
+    events::{Happening, WAITING, happening},
     follow::Follower,
     kind::Kind,
     reporter::Reporter,
+    teller::Teller,
     watch::follow,
     world::{Source, What, World},
 };
@@ -81,6 +86,26 @@ pub(crate) fn client_of(mut config: Config) -> Result<Client, ConnectError> {
     client.map_err(|error| ConnectError::Client(error.to_string()))
 }
 
+/// Why a cluster is not served any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The engine ended.
+    Engine,
+    /// A part of what serves it ended or panicked; the process has to end as well.
+    Defect(String),
+}
+
+/// What runs as long as a cluster is served, and what is over after the start.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Watch,
+    Teller,
+    Reporter,
+    Controller,
+    Follower,
+    Untold,
+}
+
 /// A cluster that is served with a fleet.
 pub struct Operator {
     client: Client,
@@ -92,6 +117,7 @@ pub struct Operator {
     health: Arc<Health>,
     served_by: Option<String>,
     delivered: Arc<watch::Sender<bool>>,
+    permits: Arc<dyn Permits>,
 }
 
 impl Operator {
@@ -114,6 +140,7 @@ impl Operator {
             health: Arc::default(),
             served_by: None,
             delivered: Arc::new(watch::Sender::new(false)),
+            permits: Arc::new(NoFiles),
         }
     }
 
@@ -121,6 +148,12 @@ impl Operator {
     #[must_use]
     pub fn with_lost_journal(self, lost: LostJournal) -> Self {
         Self { lost, ..self }
+    }
+
+    /// With that to be named by resources; without it no file of this machine may be.
+    #[must_use]
+    pub fn with_permits(self, permits: Arc<dyn Permits>) -> Self {
+        Self { permits, ..self }
     }
 
     /// With the Lease by which it acts, `NAMESPACE/NAME`: each status names it, so that whoever
@@ -152,58 +185,73 @@ impl Operator {
         self.health.clone()
     }
 
-    /// Serves until the engine ends. Cancel safe: what was not written is found again.
-    pub async fn run(self) {
-        let desk = Arc::new(Desk::default());
+    /// Serves until the engine ends, or until any part of what serves does: a process that goes on
+    /// without it would look well and do nothing. Cancel safe: what was not written is found again.
+    pub async fn run(self) -> Ended {
         let (sender, happenings) = mpsc::channel(WAITING);
+        let mut parts = self.parts(&sender, happenings);
+        let untold = self.untold(sender.clone());
+        parts.spawn(async move {
+            untold.await;
+            Part::Untold
+        });
+        loop {
+            match parts.join_next().await {
+                Some(Ok(Part::Untold)) => {}
+                Some(Ok(Part::Follower)) | None => return Ended::Engine,
+                Some(Ok(part)) => return Ended::Defect(format!("{part:?} ended")),
+                Some(Err(error)) => return Ended::Defect(error.to_string()),
+            }
+        }
+    }
+
+    /// Everything that runs as long as the cluster is served.
+    fn parts(
+        &self,
+        sender: &mpsc::Sender<Happening>,
+        happenings: mpsc::Receiver<Happening>,
+    ) -> JoinSet<Part> {
+        let desk = Arc::new(Desk::default());
+        let (client, fleet, world) = (&self.client, &self.fleet, &self.world);
         let follower = Follower {
-            fleet: self.fleet.clone(),
-            world: self.world.clone(),
+            fleet: fleet.clone(),
+            world: world.clone(),
             desk: desk.clone(),
             happenings: sender.clone(),
             next: None,
         };
-        let teller = Teller {
-            client: self.client.clone(),
-            world: self.world.clone(),
-            happenings,
-            counts: Counts::default(),
-        };
+        let teller = Teller::new(client.clone(), world.clone(), happenings);
         let reporter = Reporter {
-            client: self.client.clone(),
-            fleet: self.fleet.clone(),
-            world: self.world.clone(),
+            client: client.clone(),
+            fleet: fleet.clone(),
+            world: world.clone(),
             desk: desk.clone(),
             health: self.health.clone(),
             written: BTreeMap::new(),
             served_by: self.served_by.clone(),
         };
-        let (client, fleet) = (self.client.clone(), self.fleet.clone());
         let controller = Controller::new(
-            client,
-            fleet,
-            self.world.clone(),
-            desk.clone(),
+            client.clone(),
+            fleet.clone(),
+            world.clone(),
+            desk,
             self.host.clone(),
             self.lost,
             self.delivered.clone(),
         );
-        let mut tasks = JoinSet::new();
+        let controller = controller
+            .with_permits(self.permits.clone())
+            .with_health(self.health.clone());
+        let mut parts = JoinSet::new();
         for source in self.sources.clone() {
-            let (client, world) = (self.client.clone(), self.world.clone());
-            tasks.spawn(follow(client, source, world, self.health.clone()));
+            let following = follow(client.clone(), source, world.clone(), self.health.clone());
+            parts.spawn(as_part(following, Part::Watch));
         }
-        tasks.spawn(teller.run());
-        tasks.spawn(reporter.run());
-        tasks.spawn(controller.run());
-        let untold = tokio::spawn(self.untold(sender));
-        tokio::select! {
-            () = follower.run() => {}
-            Some(ended) = tasks.join_next() => {
-                tracing::error!("a part of what serves the cluster ended: {ended:?}");
-            }
-        }
-        untold.abort();
+        parts.spawn(as_part(teller.run(), Part::Teller));
+        parts.spawn(as_part(reporter.run(), Part::Reporter));
+        parts.spawn(as_part(controller.run(), Part::Controller));
+        parts.spawn(as_part(follower.run(), Part::Follower));
+        parts
     }
 
     /// Tells what may not have been told before a crash.
@@ -238,6 +286,11 @@ impl Operator {
             }
         }
     }
+}
+
+async fn as_part(work: impl Future<Output = ()>, part: Part) -> Part {
+    work.await;
+    part
 }
 
 /// Every watch there is.

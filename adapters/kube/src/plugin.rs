@@ -80,7 +80,7 @@ impl Cluster {
         match error {
             CallError::Gone => PluginError::NotFound(self.label(name)),
             CallError::Conflict => PluginError::Changed(self.label(name)),
-            CallError::Other(why) => PluginError::Refused {
+            CallError::Refused(why) | CallError::Other(why) => PluginError::Refused {
                 what: format!("{} {what}", self.label(name)),
                 why,
             },

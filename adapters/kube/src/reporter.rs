@@ -78,8 +78,10 @@ impl Reporter {
             tokio::time::sleep(GATHER).await;
             let keys = self.desk.take();
             let this = &self;
+            this.health.gets_on("reporter");
             let looks = keys.into_iter().map(|key| async move {
                 let done = this.look(&key).await;
+                this.health.gets_on("reporter");
                 (key, done)
             });
             let done: Vec<_> = stream::iter(looks)
@@ -93,6 +95,7 @@ impl Reporter {
                     Done::Later(delay) => self.later(key, delay),
                 }
             }
+            self.health.rests("reporter");
             let world = self.world.clone();
             self.written.retain(|key, _| world.resource(key).is_some());
         }
@@ -245,7 +248,11 @@ impl Reporter {
             Err(CallError::Gone) => Done::Settled,
             Err(CallError::Conflict) => Done::Later(Duration::from_secs(1)),
             Err(error) => {
-                self.health.failed();
+                match error {
+                    // What one namespace refuses says nothing of the others.
+                    CallError::Refused(_) => self.health.answered(),
+                    _ => self.health.failed(),
+                }
                 tracing::warn!("the status of {} cannot be written: {error}", resource.key);
                 Done::Later(AGAIN)
             }

@@ -154,7 +154,7 @@ pub(crate) struct Settings {
 }
 
 /// The keys that say something of a host; nothing else is kept.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 19] = [
     "HOSTNAME",
     "PORT",
     "USER",
@@ -172,6 +172,8 @@ const KEYS: [&str; 17] = [
     "IMAGE_TOKEN",
     "IMAGE_CA",
     "IMAGE_CA_FILE",
+    "IMAGE_ALLOW_INSECURE",
+    "INSECURE_SECRETS_IN_CONFIGMAP",
 ];
 
 impl Settings {

@@ -1,14 +1,16 @@
 //! Resources for tests.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 use uuid::Uuid;
+use vsiflow_workflows::spec::{HostSettings, NoFiles};
 
 use crate::{
     kind::Kind,
     resource::{Resource, Settings},
+    translate::Rules,
     world::Snapshot,
 };
 
@@ -77,5 +79,15 @@ pub(crate) fn world(resources: Vec<Arc<Resource>>) -> Snapshot {
         resources,
         config_maps: vec![config_map(json!({}))],
         secrets: Vec::new(),
+    }
+}
+
+/// Rules of a cluster where nobody has a host yet.
+pub(crate) fn rules(host: Option<&HostSettings>) -> Rules<'_> {
+    Rules {
+        host,
+        permits: &NoFiles,
+        owners: BTreeMap::new(),
+        known: &|_| None,
     }
 }

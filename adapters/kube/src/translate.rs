@@ -5,6 +5,9 @@
 //! they are left out, and the rest is resolved again. Of two that exclude one another the older
 //! one stays.
 
+mod claims;
+mod permitted;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -13,7 +16,7 @@ use std::{
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 use vsiflow_workflows::spec::{
-    Document, DocumentRef, Documents, HostSettings, KeyValues, LabelSelector, Problem, Resolved,
+    Document, DocumentRef, Documents, HostSettings, LabelSelector, Permits, Problem, Resolved,
     ResolvedVsi, documents, resolve,
 };
 
@@ -39,17 +42,34 @@ pub(crate) struct Translation {
     pub(crate) hosts: BTreeMap<Key, String>,
     /// The VSIs that use a data disk or a reference.
     pub(crate) used_by: BTreeMap<Key, Vec<String>>,
+    /// Hosts of namespaces that select them no more, and that others ask for: host and namespace.
+    pub(crate) stale: Vec<(String, String)>,
 }
 
-/// Translates a snapshot; with `host`, everything lives there.
-pub(crate) fn translate(snapshot: &Snapshot, host: Option<&HostSettings>) -> Translation {
+/// What a translation goes by beside the world.
+pub(crate) struct Rules<'a> {
+    /// The host on which everything lives, whatever resources say.
+    pub(crate) host: Option<&'a HostSettings>,
+    /// What resources may name.
+    pub(crate) permits: &'a dyn Permits,
+    /// The namespaces that have hosts.
+    pub(crate) owners: BTreeMap<String, String>,
+    /// What is known of a host.
+    pub(crate) known: &'a dyn Fn(&str) -> Option<HostSettings>,
+}
+
+/// Translates a snapshot.
+pub(crate) fn translate(snapshot: &Snapshot, rules: &Rules<'_>) -> Translation {
     let mut reading = Reading::default();
     reading.settings(&snapshot.config_maps, documents::CONFIG_MAP);
     reading.settings(&snapshot.secrets, documents::SECRET);
     for resource in &snapshot.resources {
         reading.resource(resource);
     }
-    reading.resolve(host)
+    let problems = reading.not_permitted(rules);
+    reading.refuse(problems);
+    reading.settle_claims(rules);
+    reading.resolve(rules.host)
 }
 
 /// What a document's number belongs to.
@@ -65,6 +85,8 @@ struct Reading {
     owners: Vec<Owner>,
     /// VSIs that count for what they use, and are not asked for.
     silent: BTreeSet<usize>,
+    /// The namespaces that have hosts.
+    owned: BTreeMap<String, String>,
     translation: Translation,
 }
 
@@ -144,6 +166,35 @@ impl Reading {
         }
     }
 
+    /// Tells problems to those they concern, and leaves these out.
+    fn refuse(&mut self, problems: Vec<Problem>) {
+        let mut wrong = BTreeSet::new();
+        for problem in problems {
+            for index in self.concerned(&problem) {
+                wrong.insert(index);
+                self.note(index, problem.clone());
+            }
+        }
+        self.leave_out(&wrong);
+    }
+
+    fn settle_claims(&mut self, rules: &Rules<'_>) {
+        let claims = self.claims(rules);
+        let wrong: BTreeSet<_> = claims.wrong.iter().map(|(index, _)| *index).collect();
+        for (index, problem) in claims.wrong {
+            self.note(index, problem);
+        }
+        self.leave_out(&wrong);
+        for (index, warning) in claims.warnings {
+            if let Some(resource) = self.owner(index) {
+                let warnings = self.translation.warnings.entry(resource.key.clone());
+                warnings.or_default().push(warning);
+            }
+        }
+        self.translation.stale = claims.stale;
+        self.owned = claims.owners;
+    }
+
     /// Leaves out what does not fit until the rest does.
     fn resolve(mut self, host: Option<&HostSettings>) -> Translation {
         loop {
@@ -153,15 +204,8 @@ impl Reading {
                 Ok(resolved) => resolved.lacking,
                 Err(problems) => problems,
             };
-            let mut wrong = BTreeSet::new();
-            for problem in problems {
-                for index in self.concerned(&problem) {
-                    wrong.insert(index);
-                    self.note(index, problem.clone());
-                }
-            }
             let before = self.documents.len();
-            self.leave_out(&wrong);
+            self.refuse(problems);
             if self.documents.len() == before {
                 // A problem that concerns nothing that can be left out: nothing is asked for.
                 return self.translation;
@@ -230,6 +274,9 @@ impl Reading {
     }
 
     fn finish(mut self, mut resolved: Resolved, host: Option<&HostSettings>) -> Translation {
+        for (id, host) in &mut resolved.hosts {
+            host.namespace = self.owned.get(id).cloned();
+        }
         self.users(&resolved.vsis);
         self.hosts(host);
         for vsi in std::mem::take(&mut resolved.vsis) {
@@ -311,15 +358,8 @@ impl Reading {
     }
 
     fn host_of(&self, namespace: &str, selector: Option<&LabelSelector>) -> Option<String> {
-        let selector = selector?;
-        let fits = |one: &&Document<KeyValues>| {
-            one.meta.namespace == namespace && selector.matches(&one.meta.labels)
-        };
-        let config_map = self.documents.config_maps.iter().find(fits);
-        let secret = self.documents.secrets.iter().find(fits);
-        let settings =
-            HostSettings::from_keys(config_map.map(|one| &one.spec), secret.map(|one| &one.spec));
-        settings.ok().map(|settings| settings.id())
+        self.selected(namespace, selector)
+            .map(|settings| settings.id())
     }
 }
 

@@ -30,5 +30,5 @@ pub use connect_error::{ConnectError, KeyProblem};
 pub use connection::{Calls, Connection, KeepAlive};
 pub use error::{Absent, Cause, CloseReason, Error, LibvirtError, Result, code};
 pub use packet::STREAM_PAYLOAD_MAX;
-pub use ports::{host_ports, leased_host_ports};
+pub use ports::{QUICK as CONTROL_CALL, host_ports, leased_host_ports};
 pub use session::{Endpoint, HostSession, SessionOptions};

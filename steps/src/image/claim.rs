@@ -21,7 +21,7 @@ use super::{
 use crate::{
     error,
     guards::{self, Doomed},
-    ports::{HostPorts, Hosts, ImageSource, VolumeKey, source_for},
+    ports::{HostPorts, Hosts, ImageSource, VolumeKey},
 };
 
 /// Claims a name in the pool for the image, by a small volume beside it ([`sidecar`]).
@@ -104,9 +104,14 @@ impl Claim {
         sidecar::write(ports, volume, claim, None).await
     }
 
-    async fn wanted(&self, cx: &StepContext, params: &Params) -> Result<Wanted, Failure> {
-        let source = source_for(&self.source, &params.host).await?;
-        identity::wanted(cx, source.as_ref(), params).await
+    async fn wanted(
+        &self,
+        cx: &StepContext,
+        ports: &HostPorts,
+        params: &Params,
+    ) -> Result<Wanted, Failure> {
+        let source = params.source(&self.source).await?;
+        identity::wanted(cx, (source.as_ref(), ports), params).await
     }
 
     async fn find(
@@ -116,7 +121,7 @@ impl Claim {
         params: &Params,
         wanted: &Wanted,
     ) -> Result<Place, Failure> {
-        let source = source_for(&self.source, &params.host).await?;
+        let source = params.source(&self.source).await?;
         let looking = place::Looking {
             cx,
             ports,
@@ -140,7 +145,7 @@ impl Step for Claim {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let wanted = self.wanted(cx, params).await?;
+        let wanted = self.wanted(cx, &ports, params).await?;
         let place = self.find(cx, &ports, params, &wanted).await?;
         match place.settled(&wanted.identity) {
             Some(output) => Ok(Observed::Present(output)),
@@ -158,7 +163,7 @@ impl Step for Claim {
         let asked: Option<Asked> = cx.saved().await?;
         let wanted = match asked.filter(|asked| asked.attempt == cx.attempt) {
             Some(asked) => asked.wanted,
-            None => self.wanted(cx, params).await?,
+            None => self.wanted(cx, &ports, params).await?,
         };
         let claim = sidecar::claim_of(cx, &wanted.identity);
         let volume = match self.find(cx, &ports, params, &wanted).await? {

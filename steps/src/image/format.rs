@@ -36,10 +36,31 @@ pub fn of(head: &[u8]) -> Result<VolumeFormat, Unfit> {
         Ok(_) => Ok(VolumeFormat::Qcow2),
         Err(Unfit::NotQcow2) => match OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
             Some((_, what)) => Err(Unfit::Other(what)),
+            None if is_text(head) => Err(Unfit::Other("a text")),
             None => Ok(VolumeFormat::Raw),
         },
         Err(unfit) => Err(unfit),
     }
+}
+
+/// As [`of`], of a file whose length is known before it is read: nothing of what could only be
+/// refused once it is whole is to be sent anywhere.
+///
+/// # Errors
+/// Why it is not taken.
+pub fn of_announced(head: &[u8], length: Option<u64>) -> Result<VolumeFormat, Unfit> {
+    match length {
+        Some(length) => of_whole(head, length).map(|(format, _)| format),
+        None => of(head),
+    }
+}
+
+/// Whether all of it is text, as keys, tokens and settings are: no disk begins so.
+fn is_text(head: &[u8]) -> bool {
+    let cut_short = |error: std::str::Utf8Error| error.error_len().is_none();
+    let utf8 = std::str::from_utf8(head).map_or_else(cut_short, |_| true);
+    let odd = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r');
+    !head.is_empty() && utf8 && !head.iter().any(odd)
 }
 
 /// Format and the size a guest sees, of a whole file of that length.
@@ -67,7 +88,20 @@ mod tests {
         assert_eq!(of_whole(&[0; 600], 1024), Ok((VolumeFormat::Raw, 1024)));
         assert_eq!(of_whole(&[7; 600], 700), Err(Unfit::NotQcow2));
         assert_eq!(of_whole(&[], 0), Err(Unfit::NotQcow2));
-        for other in [&b"<!DOCTYPE html>"[..], b"KDMV\x01", b"\x1f\x8b\x08"] {
+        let (token, passwd) = (
+            [b'e'; 1024],
+            b"root:x:0:0:root:/root:/bin/bash\n".repeat(32),
+        );
+        assert_eq!(passwd.len() % 512, 0);
+        assert!(matches!(of_announced(&passwd, None), Err(Unfit::Other(_))));
+        assert_eq!(of_announced(&[7; 700], Some(700)), Err(Unfit::NotQcow2));
+        for other in [
+            &b"<!DOCTYPE html>"[..],
+            b"KDMV\x01",
+            b"\x1f\x8b\x08",
+            &token,
+            &passwd,
+        ] {
             assert!(matches!(of_whole(other, 1024), Err(Unfit::Other(_))));
         }
     }

@@ -13,7 +13,7 @@ use vsiflow_engine::{
 use super::{Params, transfer};
 use crate::{
     names,
-    ports::{ImageSource, SourceInfo, VolumeKey},
+    ports::{HostPorts, ImageSource, SourceInfo, VolumeKey},
 };
 
 /// The image that is wanted.
@@ -29,7 +29,7 @@ pub(super) struct Wanted {
 /// image in full, unless a checksum is given.
 pub(super) async fn wanted(
     cx: &StepContext,
-    source: &dyn ImageSource,
+    (source, ports): (&dyn ImageSource, &HostPorts),
     params: &Params,
 ) -> Result<Wanted, Failure> {
     if let Some(sha256) = params.expected()? {
@@ -46,7 +46,7 @@ pub(super) async fn wanted(
         url = %params.url,
         "the image is read in full before each use: its server gives neither ETag nor Last-Modified; set imageChecksum"
     );
-    let read = transfer::hash_source(cx, source, &params.url, UNKNOWN).await?;
+    let read = transfer::hash_source(cx, (source, ports), params, UNKNOWN).await?;
     Ok(by_hash(params, read.sha256.to_string()))
 }
 

@@ -5,6 +5,7 @@
 //! then nothing copies it. Its bytes are sent once: `transfer` goes on where `track` recorded
 //! that the host has them.
 
+mod bounds;
 mod checkpoint;
 pub mod claim;
 pub mod format;
@@ -29,12 +30,14 @@ pub use remove::RemoveImage;
 pub use upload_chunks::UploadChunks;
 pub use verify::VerifyImage;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{model::Failure, step::StepContext};
 
 use crate::{
     error,
-    ports::{HostPorts, VolumeFormat, VolumeInfo, VolumeKey},
+    ports::{HostPorts, ImageSource, SourceError, VolumeFormat, VolumeInfo, VolumeKey, source_for},
 };
 
 /// What every step of an image is told.
@@ -52,6 +55,14 @@ pub struct Params {
 }
 
 impl Params {
+    /// The source as the host's settings, and the checksum, give access to it.
+    async fn source(
+        &self,
+        source: &Arc<dyn ImageSource>,
+    ) -> Result<Arc<dyn ImageSource>, SourceError> {
+        source_for(source, &self.host, self.checksum.is_some()).await
+    }
+
     /// The checksum the user gave, as bare lower-case digits.
     ///
     /// # Errors

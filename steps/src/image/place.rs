@@ -175,8 +175,9 @@ impl Looking<'_> {
         if length.is_some_and(|length| length != volume.physical) {
             return Ok(None);
         }
-        let url = &self.params.url;
-        let read = transfer::hash_source(self.cx, self.source, url, "comparing with the source");
+        let from = (self.source, self.ports);
+        let what = "comparing with the source";
+        let read = transfer::hash_source(self.cx, from, self.params, what);
         Ok(Some(read.await?.sha256.to_string()))
     }
 }

@@ -12,7 +12,7 @@ use vsiflow_engine::{
 use super::{Params, claimed};
 use crate::{
     error,
-    ports::{HostPorts, Hosts, ImageSource, SourceInfo, source_for},
+    ports::{HostPorts, Hosts, ImageSource, SourceInfo},
 };
 
 /// Holds that the source has the image and the pool has room for it.
@@ -53,7 +53,7 @@ impl Step for ProbeSource {
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
-        let source = source_for(&self.source, &params.host).await?;
+        let source = params.source(&self.source).await?;
         let SourceInfo { length, validator } = source.probe(&params.url).await?;
         if length == Some(0) {
             return Err(error::SOURCE_INVALID

@@ -10,6 +10,7 @@ use vsiflow_engine::{
 
 use super::{
     Params,
+    bounds::Bounds,
     checkpoint::{Checkpoint, Place},
     claim, format,
     hash::RunningHash,
@@ -37,18 +38,22 @@ pub(super) struct Sent {
     pub(super) identity: String,
 }
 
-/// Reads the source in full for its hash.
+/// Reads the source in full for its hash, and no more than the image's pool could hold.
 pub(super) async fn hash_source(
     cx: &StepContext,
-    source: &dyn ImageSource,
-    url: &str,
+    (source, ports): (&dyn ImageSource, &HostPorts),
+    params: &Params,
     what: &str,
 ) -> Result<Sent, Failure> {
-    let stream = source.open(url).await?;
+    let mut bounds = Bounds::of_pool(ports, &params.volume.pool).await?;
+    let stream = source.open(&params.url).await?;
     let total = stream.info().length;
     let mut pieces = Pieces::new(stream, PIECE);
     let (mut hash, mut size) = (RunningHash::default(), 0_u64);
     while let Some(bytes) = pieces.next().await? {
+        bounds
+            .take(&bytes)
+            .map_err(|failure| failure.of_object(&params.url))?;
         size = size.saturating_add(bytes.len() as u64);
         hash = hash.add(bytes).await?;
         cx.report(what, size, total);
@@ -189,7 +194,7 @@ impl Upload<'_> {
         let stream = self.source.open(&self.params.url).await?;
         let info = stream.info().clone();
         let mut pieces = Pieces::new(stream, self.piece());
-        let first = self.head(&mut pieces).await?;
+        let first = self.head(&mut pieces, info.length).await?;
         let identity = identity::of_source(self.params, &info)?;
         let identity = match identity {
             Some(identity) => identity,
@@ -219,7 +224,7 @@ impl Upload<'_> {
     }
 
     /// The first bytes, if they are those of an image that may be brought.
-    async fn head(&self, pieces: &mut Pieces) -> Result<Vec<Bytes>, Failure> {
+    async fn head(&self, pieces: &mut Pieces, length: Option<u64>) -> Result<Vec<Bytes>, Failure> {
         let (mut first, mut head) = (Vec::new(), Vec::new());
         while (head.len() as u64) < format::HEADER_MAX
             && let Some(piece) = pieces.next().await?
@@ -231,7 +236,7 @@ impl Upload<'_> {
             let empty = error::SOURCE_INVALID.failure("the source gave an empty file");
             return Err(empty.of_object(&self.params.url));
         }
-        format::of(&head).map_err(|unfit| {
+        format::of_announced(&head, length).map_err(|unfit| {
             error::NOT_QCOW2
                 .failure(format!("the image cannot be used: {unfit}"))
                 .of_object(&self.params.url)
@@ -264,11 +269,12 @@ impl Upload<'_> {
             track: &track,
             checkpoint: begun.checkpoint.clone(),
         };
+        let bounds = Bounds::of_room(self.ports, &self.key.pool, info.length).await?;
         let mut sink = self.ports.storage.upload(self.key, from, left).await?;
         let mut syncing = pin!(sync_behind(self.ports, self.key, &track));
         let sent = tokio::select! {
             biased;
-            sent = self.pump(&mut begun, &track, sink.as_mut()) => sent,
+            sent = self.pump(&mut begun, bounds, &track, sink.as_mut()) => sent,
             failure = recorder.run() => Err(Broken::Host(failure)),
             Err(failure) = &mut syncing => Err(Broken::Host(failure)),
             () = self.cx.stopped.cancelled() => Err(Broken::Stopped),
@@ -292,6 +298,12 @@ impl Upload<'_> {
             Err(Broken::Source(failure)) => failure,
             Err(Broken::Stopped) => error::OUTCOME_UNKNOWN.failure("the upload was stopped"),
         };
+        if failure.code.as_str() == error::SOURCE_TOO_LARGE.code {
+            sink.abort().await;
+            self.cx.save(&()).await?;
+            self.remove().await?;
+            return Err(failure);
+        }
         // All that was sent is there once the host confirms the end: nothing of it goes again.
         if sink.finish().await.is_ok() {
             let _ = recorder.look().await;
@@ -303,6 +315,7 @@ impl Upload<'_> {
     async fn pump(
         &self,
         begun: &mut Begun,
+        mut bounds: Bounds,
         track: &Track,
         sink: &mut dyn UploadSink,
     ) -> Result<(u64, RunningHash), Broken> {
@@ -315,6 +328,8 @@ impl Upload<'_> {
         };
         while let Some(piece) = next {
             let length = piece.len() as u64;
+            let bounded = bounds.take(&piece);
+            bounded.map_err(|failure| Broken::Source(failure.of_object(&self.params.url)))?;
             track.room(length).await;
             let reading = async {
                 match first.next() {

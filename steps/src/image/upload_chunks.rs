@@ -10,7 +10,7 @@ use vsiflow_engine::{
 };
 
 use super::{Params, claimed, sidecar, transfer};
-use crate::ports::{Hosts, ImageSource, source_for};
+use crate::ports::{Hosts, ImageSource};
 
 /// Makes the volume and uploads the image into it.
 ///
@@ -75,7 +75,7 @@ impl Step for UploadChunks {
         let ports = self.hosts.host(&params.host).await?;
         let key = claimed(cx)?.volume;
         sidecar::hold(cx, &ports, &key).await?;
-        let source = source_for(&self.source, &params.host).await?;
+        let source = params.source(&self.source).await?;
         let upload = transfer::Upload {
             cx,
             ports: &ports,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error,
-    ports::{HostPorts, Hosts, ImageSource, VolumeInfo, VolumeKey, source_for},
+    ports::{HostPorts, Hosts, ImageSource, VolumeInfo, VolumeKey},
 };
 
 /// Makes the host write the image to its disk, hashes it there and compares.
@@ -78,7 +78,7 @@ impl VerifyImage {
         key: &VolumeKey,
     ) -> Result<(Hashed, String), Failure> {
         sidecar::hold(cx, ports, key).await?;
-        let source = source_for(&self.source, &params.host).await?;
+        let source = params.source(&self.source).await?;
         let upload = transfer::Upload {
             cx,
             ports,

@@ -26,6 +26,11 @@ pub enum SourceErrorKind {
     Forbidden,
     /// The URL or what comes from it makes no sense (bad scheme, a web page, an empty body).
     Invalid,
+    /// This process must not read there: a file, an address or a way without TLS that nobody
+    /// permitted.
+    Refused,
+    /// It unpacks to so much more than it is that it is taken for a trap.
+    TooLarge,
 }
 
 /// An error of a source.
@@ -88,12 +93,17 @@ pub trait ImageSource: Send + Sync + 'static {
     }
 
     /// The same source with the access that a host's settings give: credentials for a server of
-    /// images, authorities to trust. `None` where hosts make no difference.
+    /// images, authorities to trust. `checked` says that what is read is compared with a checksum
+    /// of the user's, whatever way it came. `None` where neither makes a difference.
     ///
     /// # Errors
     /// `Invalid` where those settings cannot be used.
-    async fn for_host(&self, host: &str) -> Result<Option<Arc<dyn ImageSource>>, SourceError> {
-        let _ = host;
+    async fn for_host(
+        &self,
+        host: &str,
+        checked: bool,
+    ) -> Result<Option<Arc<dyn ImageSource>>, SourceError> {
+        let _ = (host, checked);
         Ok(None)
     }
 }
@@ -105,7 +115,8 @@ pub trait ImageSource: Send + Sync + 'static {
 pub async fn source_for(
     source: &Arc<dyn ImageSource>,
     host: &str,
+    checked: bool,
 ) -> Result<Arc<dyn ImageSource>, SourceError> {
-    let own = source.for_host(host).await?;
+    let own = source.for_host(host, checked).await?;
     Ok(own.unwrap_or_else(|| source.clone()))
 }

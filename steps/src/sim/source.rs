@@ -10,10 +10,12 @@ const VIRTUAL_SIZE: u64 = 100 << 30;
 const PIECE: u64 = 64 * 1024;
 /// In the URL of an image that is read from its start only.
 const UNENTERED: &str = "from-start";
+/// In the URL of an image whose length nobody says before its end.
+const UNMEASURED: &str = "unmeasured";
 
 /// Gives an image that looks like a qcow2 of 100 GiB for any URL; one whose path contains
-/// `missing` or `forbidden` is just that, `page` gives a web page, and `from-start` cannot be
-/// entered in its middle.
+/// `missing` or `forbidden` is just that, `page` gives a web page, `from-start` cannot be
+/// entered in its middle, and `unmeasured` does not say how long it is.
 #[derive(Clone, Copy, Debug)]
 pub struct SimSource {
     size: u64,
@@ -77,7 +79,7 @@ impl SimSource {
     fn info(&self, url: &str) -> SourceInfo {
         let length = self.image(url).len() as u64;
         SourceInfo {
-            length: Some(length),
+            length: (!url.contains(UNMEASURED)).then_some(length),
             validator: Some(format!("\"{length}-{url}\"")),
         }
     }

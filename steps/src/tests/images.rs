@@ -81,6 +81,25 @@ async fn what_is_no_image_is_refused_by_its_own_code() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_image_of_unknown_length_takes_no_more_than_there_is_room_for_and_leaves_nothing() {
+    let world = World::new().await;
+    let params = image::Params {
+        url: "http://images.test/unmeasured/hpcr.qcow2".to_owned(),
+        ..world.image_params()
+    };
+    let sim = world.sim().await;
+    let resize =
+        |bytes: u64| sim.with(move |state| state.pools.get_mut(POOL).unwrap().capacity = bytes);
+    resize(290_000).await;
+    assert_eq!(code(world.ensure_image(&params).await), "VSI0311");
+    let storage = world.ports().await.storage;
+    assert_eq!(storage.volume(&params.volume).await.unwrap(), None);
+    resize(10_000_000).await;
+    world.next_run(None).await;
+    assert_eq!(world.ensure_image(&params).await.unwrap().size, 300_000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_foreign_file_of_the_same_content_is_used_as_it_is() {
     for with_checksum in [false, true] {
         let world = World::new().await;

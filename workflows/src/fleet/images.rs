@@ -292,7 +292,7 @@ fn object(
         uid: id.id().to_owned(),
         host: wanted.host.clone(),
         pool: wanted.pool.clone(),
-        url: wanted.url.clone(),
+        url: crate::spec::image::shown(&wanted.url),
         phase: phase.to_owned(),
         message,
         volume: None,

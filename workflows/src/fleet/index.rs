@@ -1,6 +1,6 @@
 //! Finds entities by the names people gave them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::de::DeserializeOwned;
 use vsiflow_engine::{
@@ -143,7 +143,8 @@ impl Fleet {
             .filter(|known| !known.is_deleted())
         {
             if let Some(secret) = known.wanted.image_credentials {
-                self.credentials.put(&known.wanted.vsi.image.url, secret);
+                let vsi = &known.wanted.vsi;
+                self.credentials.put(&vsi.host, &vsi.image.url, secret);
             }
         }
         Ok(())
@@ -152,12 +153,16 @@ impl Fleet {
     /// Tells the directory every host that the journal knows, and whose secrets are at hand: without
     /// them nobody is to try to get there.
     pub(crate) async fn take_in_hosts(&self) -> Result<(), FleetError> {
+        let first = self.first_there().await?;
         for (_, state) in self.entities_of(kind::HOST) {
             let Some(host) = self.wanted::<WantedHost>(&state).await? else {
                 continue;
             };
             let cordoned = host_care::why_cordoned(state.state.as_ref());
-            self.reach.cordon(&host.record.id(), cordoned);
+            let id = host.record.id();
+            self.reach.cordon(&id, cordoned);
+            let namespace = host.namespace.clone().or_else(|| first.get(&id).cloned());
+            self.directory.give(&id, namespace.clone());
             let (key, image_secret) = (
                 self.secret(&host.key).await,
                 self.secret(&host.image_secret).await,
@@ -171,9 +176,24 @@ impl Fleet {
                 record: host.record,
                 key,
                 image_secret,
+                namespace,
             });
         }
         Ok(())
+    }
+
+    /// The namespace of the first VSI on each host: versions before this one did not record whose
+    /// settings they took.
+    async fn first_there(&self) -> Result<BTreeMap<String, String>, FleetError> {
+        let mut alive = self.known().await?;
+        alive.retain(|known| !known.is_deleted());
+        alive.sort_by_key(|known| known.state.runs.first().copied());
+        let mut first = BTreeMap::new();
+        for known in alive {
+            let vsi = known.wanted.vsi;
+            first.entry(vsi.host).or_insert(vsi.namespace);
+        }
+        Ok(first)
     }
 
     async fn secret(&self, name: &Option<Name>) -> Option<Secret> {

@@ -11,7 +11,7 @@ use vsiflow_engine::{
     workflow::Wish,
 };
 
-use super::{Fleet, FleetError, disks::DiskIds};
+use super::{Fleet, FleetError, claims, disks::DiskIds};
 use crate::{
     spec::{HostSettings, ResolvedVsi},
     wanted::{WantedHost, WantedVsi, host_entity, kind},
@@ -89,7 +89,8 @@ impl Fleet {
         let image_credentials = match vsi.image_url {
             Some(url) => {
                 let secret = self.secrets.put(url).await?;
-                self.credentials.put(&vsi.desired.image.url, secret.clone());
+                let (host, url) = (&vsi.desired.host, &vsi.desired.image.url);
+                self.credentials.put(host, url, secret.clone());
                 Some(secret)
             }
             None => None,
@@ -141,7 +142,8 @@ impl Fleet {
         for host in hosts {
             let recorded =
                 host_entity(&host.id()).is_ok_and(|entity| self.engine.entity(&entity).is_some());
-            if recorded && self.directory.get(&host.id()).is_none() {
+            let others = claims::others(&self.directory, &host).is_some();
+            if recorded && !others && self.directory.get(&host.id()).is_none() {
                 self.host_wish(host, &mut wishes).await?;
             }
         }
@@ -154,8 +156,19 @@ impl Fleet {
         wishes: &mut Wishes,
     ) -> Result<(), FleetError> {
         let known = self.directory.get(&host.id());
+        let same = known.is_some_and(|known| known.same_as(&host));
+        if let Some(owner) = claims::others(&self.directory, &host) {
+            return match same {
+                true => Ok(()),
+                false => Err(claims::refused(&host, &owner)),
+            };
+        }
+        let owned = host.namespace.is_none() || self.directory.owner(&host.id()) == host.namespace;
         self.directory.put(host.clone());
-        if known.is_some_and(|known| known.same_as(&host)) {
+        if host.namespace.is_some() {
+            self.directory.give(&host.id(), host.namespace.clone());
+        }
+        if same && owned {
             return Ok(());
         }
         let entity =
@@ -168,14 +181,17 @@ impl Fleet {
         let image_secret = self.put_secret(host.image_secret).await?;
         let is_known = earlier.as_ref().is_some_and(|earlier| {
             let before = (&earlier.record, &earlier.key, &earlier.image_secret);
-            before == (&host.record, &key, &image_secret)
+            let same_owner = host.namespace.is_none() || earlier.namespace == host.namespace;
+            same_owner && before == (&host.record, &key, &image_secret)
         });
         if is_known {
             // The journal knows it; only this process had to be told its secrets anew.
             return Ok(());
         }
-        let (retired, retired_image_secret) =
-            earlier.map_or((None, None), |earlier| (earlier.key, earlier.image_secret));
+        let (retired, retired_image_secret, owner) = match earlier {
+            Some(earlier) => (earlier.key, earlier.image_secret, earlier.namespace),
+            None => (None, None, None),
+        };
         let retired = retired.filter(|old| Some(old) != key.as_ref());
         let retired_image_secret =
             retired_image_secret.filter(|old| Some(old) != image_secret.as_ref());
@@ -186,6 +202,7 @@ impl Fleet {
             retired,
             image_secret,
             retired_image_secret,
+            namespace: host.namespace.or(owner),
         };
         wishes.add(entity, kind::HOST, Precedence::Record, &wanted, None)
     }

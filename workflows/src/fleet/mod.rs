@@ -12,6 +12,7 @@ mod apply;
 mod approve;
 mod batch;
 mod change;
+mod claims;
 mod conditions;
 mod control;
 mod disk_object;
@@ -177,6 +178,7 @@ impl Fleet {
             source: parts.images,
             secrets: parts.secrets.clone(),
             credentials: credentials.clone(),
+            host: None,
         });
         let reach = Reach::new(parts.hosts);
         let hosts: Arc<dyn Hosts> = reach.clone();

@@ -69,6 +69,7 @@ pub struct DesiredVsi {
 #[serde(rename_all = "camelCase")]
 pub struct DesiredImage {
     /// Where it comes from, without credentials.
+    #[serde(deserialize_with = "super::image::stored")]
     pub url: String,
     /// The last segment of the URL's path.
     pub file_name: String,

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::secret::Secret;
 
-pub use super::host_keys::{HostKeyError, Layer};
+pub use super::host_keys::{HostKeyError, Layer, exposed, files};
 pub use super::host_uri::HostUriError;
 pub use super::image_access::ImageAccess;
 
@@ -27,6 +27,9 @@ pub struct HostSettings {
     pub key: Option<Secret>,
     /// The password or token for the server of images, where there is one.
     pub image_secret: Option<Secret>,
+    /// The namespace they are from, where namespaces do not trust one another. Of one host only the
+    /// settings of one namespace count.
+    pub namespace: Option<String>,
 }
 
 impl HostSettings {
@@ -35,7 +38,7 @@ impl HostSettings {
         self.record.id()
     }
 
-    /// Whether both say the same, secrets included.
+    /// Whether both say the same, secrets included, wherever they are from.
     pub fn same_as(&self, other: &Self) -> bool {
         let bytes = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
         self.record == other.record
@@ -146,6 +149,14 @@ impl HostRecord {
     pub fn image_access(&self) -> Option<&ImageAccess> {
         match self {
             Self::Ssh(ssh) => ssh.images.as_deref(),
+            Self::Unix { .. } | Self::Sim { .. } => None,
+        }
+    }
+
+    /// The lines of known hosts, where they stand among the settings.
+    pub fn known_hosts(&self) -> Option<&str> {
+        match self {
+            Self::Ssh(ssh) => ssh.known_hosts.as_deref(),
             Self::Unix { .. } | Self::Sim { .. } => None,
         }
     }

@@ -93,7 +93,9 @@ fn remedy(key: &str) -> &'static str {
         }
         "IMAGE_PASSWORD" => "give IMAGE_USER and IMAGE_PASSWORD, or IMAGE_TOKEN alone",
         "IMAGE_CA" => "give the authority's certificate in PEM form, or its path as IMAGE_CA_FILE",
-        "INSECURE_SKIP_HOST_KEY" => "write \"true\" or \"false\", in quotes",
+        "INSECURE_SKIP_HOST_KEY" | "IMAGE_ALLOW_INSECURE" => {
+            "write \"true\" or \"false\", in quotes"
+        }
         _ => "give it as text",
     }
 }
@@ -102,7 +104,7 @@ impl HostSettings {
     /// Host settings from the keys `HOSTNAME`, `PORT`, `USER`, `KEY` or `ssh-privatekey`,
     /// `KEY_FILE`, `KNOWN_HOSTS`, `KNOWN_HOSTS_FILE`, `INSECURE_SKIP_HOST_KEY`, `SOCKET`,
     /// `UPLOAD_LIMIT`, and for images `IMAGE_SERVER` with `IMAGE_USER` and `IMAGE_PASSWORD` or
-    /// `IMAGE_TOKEN`, `IMAGE_CA`, `IMAGE_CA_FILE`.
+    /// `IMAGE_TOKEN`, `IMAGE_ALLOW_INSECURE`, `IMAGE_CA`, `IMAGE_CA_FILE`.
     ///
     /// # Errors
     /// With the key that is to blame.
@@ -131,7 +133,7 @@ impl HostSettings {
             key_file: keys.text("KEY_FILE")?,
             known_hosts: keys.text("KNOWN_HOSTS")?,
             known_hosts_file: keys.text("KNOWN_HOSTS_FILE")?,
-            insecure_skip_host_key: insecure(&keys)?,
+            insecure_skip_host_key: yes(&keys, "INSECURE_SKIP_HOST_KEY")?,
             socket: keys.text("SOCKET")?,
             upload_limit: upload_limit(&keys)?,
             images: None,
@@ -151,6 +153,7 @@ impl HostSettings {
             record: HostRecord::Ssh(ssh),
             key,
             image_secret,
+            namespace: None,
         })
     }
 }
@@ -161,6 +164,7 @@ fn image_access(keys: &Keys<'_>) -> Result<ImageAccess, HostKeyError> {
         user: keys.text("IMAGE_USER")?,
         authorities: keys.text("IMAGE_CA")?,
         authorities_file: keys.text("IMAGE_CA_FILE")?,
+        insecure: yes(keys, "IMAGE_ALLOW_INSECURE")?,
     })
 }
 
@@ -202,15 +206,40 @@ fn port(keys: &Keys<'_>) -> Result<u16, HostKeyError> {
         .map_err(|_| keys.wrong("PORT", format!("{text:?} is no port")))
 }
 
-/// Only the word `true` opens the door; anything but `false` beside it is asked about.
-fn insecure(keys: &Keys<'_>) -> Result<bool, HostKeyError> {
-    let text = keys.text("INSECURE_SKIP_HOST_KEY")?;
-    match text.as_deref() {
+/// Only the word `true` opens a door; anything but `false` beside it is asked about.
+fn yes(keys: &Keys<'_>, key: &'static str) -> Result<bool, HostKeyError> {
+    match keys.text(key)?.as_deref() {
         Some("true") => Ok(true),
         None | Some("false") => Ok(false),
-        Some(text) => Err(keys.wrong(
-            "INSECURE_SKIP_HOST_KEY",
-            format!("{text:?} is neither true nor false"),
-        )),
+        Some(text) => Err(keys.wrong(key, format!("{text:?} is neither true nor false"))),
     }
+}
+
+/// The keys that are secrets.
+const SECRET_KEYS: [&str; 4] = ["KEY", "ssh-privatekey", "IMAGE_PASSWORD", "IMAGE_TOKEN"];
+/// The keys that name files of the machine vsiflow runs on.
+const FILE_KEYS: [&str; 3] = ["KEY_FILE", "KNOWN_HOSTS_FILE", "IMAGE_CA_FILE"];
+/// Says of a ConfigMap that its secrets are meant to be there for everybody to read.
+const INSISTS: &str = "INSECURE_SECRETS_IN_CONFIGMAP";
+
+/// The secrets in a ConfigMap, unless it insists on them.
+pub fn exposed(config_map: &KeyValues) -> Vec<&'static str> {
+    let filled = |key: &str| config_map.0.get(key).filter(|value| !is_blank(value));
+    if filled(INSISTS).is_some_and(|yes| yes.expose().trim_ascii() == b"true") {
+        return Vec::new();
+    }
+    let secrets = SECRET_KEYS.into_iter();
+    secrets.filter(|key| filled(key).is_some()).collect()
+}
+
+/// The files that settings name, by key.
+pub fn files(settings: &KeyValues) -> Vec<(&'static str, String)> {
+    let named = FILE_KEYS.into_iter().filter_map(|key| {
+        let value = settings.0.get(key).filter(|value| !is_blank(value))?;
+        Some((
+            key,
+            String::from_utf8_lossy(value.expose()).trim().to_owned(),
+        ))
+    });
+    named.collect()
 }

@@ -48,6 +48,7 @@ impl FromStr for HostSettings {
             record,
             key: None,
             image_secret: None,
+            namespace: None,
         })
     }
 }

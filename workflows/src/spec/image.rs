@@ -1,11 +1,12 @@
 //! Which image a VSI boots from.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
-use vsiflow_engine::secret::Secret;
+use vsiflow_engine::{model::Hash, secret::Secret};
 
 /// Where an image comes from. Credentials in the URL are split off: what is stored, compared and
 /// shown never holds them.
@@ -25,6 +26,14 @@ impl ImageUrl {
     /// The last segment of the path, by which the image is known on a host.
     pub fn file_name(&self) -> &str {
         &self.file_name
+    }
+
+    /// The file it names on the machine vsiflow runs on, where it names one.
+    pub fn file_path(&self) -> Option<PathBuf> {
+        let url = Url::parse(&self.stored).ok()?;
+        let is_file = url.scheme() == "file";
+        // A path that cannot be one is still no address.
+        is_file.then(|| url.to_file_path().unwrap_or_default())
     }
 
     /// The URL with its credentials, where it has any: what to open it by.
@@ -63,10 +72,22 @@ fn file_name(url: &Url) -> Option<String> {
     (!last.is_empty() && !slash).then(|| last.to_owned())
 }
 
-/// Whether a parameter of this name lets whoever knows it in, as in presigned URLs.
+/// Whether a parameter of this name lets whoever knows it in, as in presigned URLs: another value of
+/// it is no other image.
 fn opens(name: &str) -> bool {
-    const OPENING: [&str; 7] = [
+    const OPENING: [&str; 18] = [
+        "access_key",
         "access_token",
+        "api-key",
+        "api_key",
+        "apikey",
+        "auth",
+        "authorization",
+        "credential",
+        "jwt",
+        "password",
+        "private_token",
+        "secret",
         "sig",
         "signature",
         "token",
@@ -77,21 +98,56 @@ fn opens(name: &str) -> bool {
     OPENING.contains(&name.to_ascii_lowercase().as_str())
 }
 
-/// What may be stored, and what must be kept secret.
-fn split(text: &str, mut url: Url) -> (String, Option<Secret>) {
-    let signed = url.query_pairs().any(|(name, _)| opens(&name));
-    if url.username().is_empty() && url.password().is_none() && !signed {
+/// What may be stored, and what must be kept secret. Any query may let somebody in.
+fn split(text: &str, url: Url) -> (String, Option<Secret>) {
+    let plain = url.username().is_empty() && url.password().is_none();
+    if plain && url.query().is_none_or(is_stand_in) {
         return (text.to_owned(), None);
     }
-    if signed {
-        // The rest of it belongs to the signature.
-        url.set_query(None);
-    }
     let full = Secret::new(text.as_bytes().to_vec());
+    (without_secrets(url), Some(full))
+}
+
+/// The URL without credentials; for a query that opens nothing, as far as its names tell, there stand
+/// a few digits, so that another query is another image.
+fn without_secrets(mut url: Url) -> String {
+    let opening = url.query_pairs().any(|(name, _)| opens(&name));
+    let digits = url.query().filter(|_| !opening).map(stand_in);
+    url.set_query(digits.as_deref());
     // These fail only for URLs without a host, which have no credentials either.
     let _ = url.set_username("");
     let _ = url.set_password(None);
-    (url.to_string(), Some(full))
+    url.to_string()
+}
+
+const STAND_IN: &str = "hidden-";
+
+/// Thirty-two bits of a hash: too few to be sure of a guess that was made, and of nothing that has no
+/// other way to be guessed.
+fn stand_in(query: &str) -> String {
+    if is_stand_in(query) {
+        return query.to_owned();
+    }
+    let hash = Hash::of(query.as_bytes()).to_string();
+    STAND_IN.chars().chain(hash.chars().take(8)).collect()
+}
+
+fn is_stand_in(query: &str) -> bool {
+    let digits = query.strip_prefix(STAND_IN);
+    digits.is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// A URL as it may be shown that may have been recorded before its query was a secret.
+pub(crate) fn shown(recorded: &str) -> String {
+    match Url::parse(recorded) {
+        Ok(url) => split(recorded, url).0,
+        Err(_) => recorded.to_owned(),
+    }
+}
+
+/// A URL as it is stored; one that was recorded before its query was a secret reads the same.
+pub(super) fn stored<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(shown(&String::deserialize(deserializer)?))
 }
 
 impl fmt::Debug for ImageUrl {
@@ -161,7 +217,6 @@ mod tests {
     fn the_users_text_is_kept_where_it_holds_no_credentials() {
         for text in [
             "http://hpcr-qcow2-image.default:8080/hpcr.qcow2",
-            "https://images.example/a/b/hpcr.qcow2?version=2",
             "file:///var/lib/images/hpcr.qcow2",
         ] {
             let url: ImageUrl = text.parse().unwrap();
@@ -191,6 +246,42 @@ mod tests {
             let url: ImageUrl = text.parse().unwrap();
             assert_eq!(url.stored(), "https://images.example/hpcr.qcow2");
             assert_eq!(url.with_credentials().unwrap().expose(), text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn any_query_is_a_secret_and_another_one_another_image() {
+        let stored = |query: &str| {
+            let text = format!("https://images.example/hpcr.qcow2?{query}");
+            let url: ImageUrl = text.parse().unwrap();
+            assert_eq!(url.with_credentials().unwrap().expose(), text.as_bytes());
+            assert!(!format!("{url:?}").contains(query), "{url:?}");
+            url.stored().to_owned()
+        };
+        assert_ne!(stored("version=1"), stored("version=2"));
+        assert_eq!(stored("k3y=5ecret"), stored("k3y=5ecret"));
+        // One that opens is renewed, and the image stays the same.
+        assert_eq!(stored("api_key=one5ecret"), stored("api_key=two5ecret"));
+        assert_eq!(
+            stored("private_token=5ecret"),
+            "https://images.example/hpcr.qcow2"
+        );
+    }
+
+    #[test]
+    fn what_was_recorded_before_reads_as_what_is_recorded_now() {
+        let read = |url: &str| {
+            let image = serde_json::json!({"url": url, "fileName": "a"});
+            serde_json::from_value::<super::super::DesiredImage>(image)
+                .unwrap()
+                .url
+        };
+        let now: ImageUrl = "https://images.example/a?version=2".parse().unwrap();
+        for recorded in ["https://images.example/a?version=2", now.stored()] {
+            assert_eq!(read(recorded), now.stored());
+        }
+        for same in ["https://images.example/a", "file:///a b", "not a url"] {
+            assert_eq!(read(same), same);
         }
     }
 

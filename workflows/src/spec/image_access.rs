@@ -19,6 +19,9 @@ pub struct ImageAccess {
     /// A file with such, on the machine vsiflow runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorities_file: Option<String>,
+    /// Whether the password or token may go over plain HTTP, and a redirect lead from HTTPS to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure: bool,
 }
 
 impl ImageAccess {

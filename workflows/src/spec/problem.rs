@@ -119,6 +119,12 @@ pub enum ProblemCode {
     UnknownKind,
     /// There is nothing to apply.
     NothingToApply,
+    /// It names what is not its writer's: a file or an address of the machine vsiflow runs on.
+    NotPermitted,
+    /// A host that another namespace has other settings of.
+    OthersHost,
+    /// A secret where everybody reads it.
+    Exposed,
 }
 
 impl ProblemCode {
@@ -135,6 +141,9 @@ impl ProblemCode {
             Self::MissingField => "VSI0608",
             Self::UnknownKind => "VSI0609",
             Self::NothingToApply => "VSI0610",
+            Self::NotPermitted => "VSI0611",
+            Self::OthersHost => "VSI0612",
+            Self::Exposed => "VSI0613",
         }
     }
 }

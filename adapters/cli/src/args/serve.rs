@@ -1,8 +1,13 @@
 //! `serve`, `crd` and `migrate`, as clap reads them.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Component, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
+use vsiflow_image::Network;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -58,7 +63,7 @@ pub(crate) struct ClusterArgs {
     #[arg(long, value_name = "FILE", requires = "kube")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Act only while holding a Lease of the cluster, and wait for it: a standby on the same
-    /// state directory takes over within 20 s. `--lease` says how long it lasts
+    /// state directory takes over within 40 s. `--lease` says how long it lasts
     /// [default: 10s].
     #[arg(long, requires = "kube")]
     pub(crate) leader_elect: bool,
@@ -71,6 +76,19 @@ pub(crate) struct ClusterArgs {
         hide_short_help = true
     )]
     pub(crate) lease_name: String,
+    /// A folder of this machine whose files resources may name: images by `file:` URLs, and KEY_FILE,
+    /// KNOWN_HOSTS_FILE and IMAGE_CA_FILE of host settings; may be repeated [default: none].
+    #[arg(long = "allow-files", value_name = "DIR", requires = "kube", value_parser = folder)]
+    pub(crate) files: Vec<PathBuf>,
+    /// A network that images may be read from although its addresses are not public, such as
+    /// `10.1.0.0/16`; may be repeated [default: none].
+    #[arg(
+        long = "allow-image-addresses",
+        value_name = "CIDR",
+        requires = "kube",
+        value_delimiter = ','
+    )]
+    pub(crate) networks: Vec<Network>,
     /// What to do for resources that were worked on and that the journal knows nothing of, since
     /// it was lost: `adopt` takes over what stands on the hosts as it is; no VSI is restarted or
     /// rebuilt.
@@ -86,12 +104,22 @@ pub(crate) enum Lost {
     Adopt,
 }
 
+fn folder(text: &str) -> Result<PathBuf, String> {
+    let folder = PathBuf::from(text);
+    let plain = folder.components().all(|part| part != Component::ParentDir);
+    match folder.is_absolute() && plain {
+        true => Ok(folder),
+        false => Err("name it by its absolute path".to_owned()),
+    }
+}
+
 /// The shortest lease: a busy machine must be able to renew it.
 const SHORTEST: Duration = Duration::from_secs(3);
 
 fn lease(text: &str) -> Result<Duration, String> {
     let lease = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     match lease >= SHORTEST {
+        true if lease.subsec_nanos() > 0 => Err("a lease lasts whole seconds".to_owned()),
         true => Ok(lease),
         false => Err(format!(
             "a lease lasts at least {}",

@@ -1,14 +1,15 @@
 //! The cluster that `serve --kube` works for.
 
-use std::{convert::Infallible, path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use uuid::Uuid;
-use vsiflow_kube::{ConnectError, LostJournal, Namespaces, Operator, leader::Election};
+use vsiflow_kube::{ConnectError, Ended, LostJournal, Namespaces, Operator, leader::Election};
+use vsiflow_libvirt::CONTROL_CALL;
 use vsiflow_workflows::spec::HostSettings;
 
 use crate::{
     args::{ClusterArgs, Common, Lost, ServeArgs},
-    compose::App,
+    compose::{App, bounds::Bounds},
     exit::{Exit, Problem},
     metrics::Metrics,
     output, work,
@@ -20,11 +21,12 @@ pub(super) struct Cluster {
     namespaces: Namespaces,
     host: Option<HostSettings>,
     lost: LostJournal,
+    bounds: Bounds,
     /// Namespace and name of its Lease, where one was asked for.
     lease: Option<(String, String)>,
 }
 
-/// How long a Lease lasts where nothing else is said: with it a standby takes over within 20 s.
+/// How long a Lease lasts where nothing else is said: with it a standby takes over within 40 s.
 pub(super) const LEASE: Duration = Duration::from_secs(10);
 
 impl Cluster {
@@ -39,10 +41,12 @@ impl Cluster {
             (false, []) => Namespaces::These(vec![own.clone()]),
             (false, these) => Namespaces::These(these.to_vec()),
         };
+        let host = work::host(common)?;
         Ok(Some(Self {
             client,
             namespaces,
-            host: work::host(common)?,
+            bounds: Bounds::of_cluster(&args.files, &args.networks, host.clone()),
+            host,
             lease: args.leader_elect.then(|| {
                 let name = args.lease_name.as_str();
                 let (namespace, name) = name.split_once('/').unwrap_or((&own, name));
@@ -63,7 +67,13 @@ impl Cluster {
         let node = node.nodename().to_string_lossy();
         let identity = format!("{node}_{}", Uuid::new_v4());
         let client = self.client.clone();
-        Some(Election::new(client, namespace, name, identity, lasts))
+        let place = (namespace.as_str(), name.as_str());
+        Some(Election::new(client, place, identity, lasts, CONTROL_CALL))
+    }
+
+    /// What its resources may name.
+    pub(super) fn bounds(&self) -> Bounds {
+        self.bounds.clone()
     }
 
     /// What serves it with what this process has open.
@@ -72,23 +82,27 @@ impl Cluster {
         let lease = self.lease.as_ref();
         let operator = Operator::new(client, fleet, &self.namespaces, self.host.clone())
             .with_lost_journal(self.lost)
+            .with_permits(Arc::new(self.bounds.clone()))
             .with_lease(lease.map(|(place, name)| format!("{place}/{name}")));
         app.see(operator.view());
         metrics.connect(operator.health());
         operator
     }
 
-    /// Serves it until it is not polled any more.
-    pub(super) async fn serve(&self, operator: Operator) -> Infallible {
+    /// Serves it until it is not polled any more, or until a part of what serves it ends: then the
+    /// process has to, as well.
+    pub(super) async fn serve(&self, operator: Operator) -> Problem {
         match &self.namespaces {
             Namespaces::All => output::note("serving the resources of all namespaces"),
             Namespaces::These(these) => {
                 output::note(&format!("serving the resources of {}", these.join(", ")));
             }
         }
-        operator.run().await;
-        // The engine has ended, which is told where it is known why.
-        std::future::pending().await
+        match operator.run().await {
+            // Which is told where it is known why.
+            Ended::Engine => std::future::pending().await,
+            Ended::Defect(what) => defect(&format!("a part of what serves the cluster: {what}")),
+        }
     }
 }
 
@@ -98,6 +112,14 @@ pub(super) async fn connect(
     kubeconfig: Option<PathBuf>,
 ) -> Result<(vsiflow_kube::Client, String), Problem> {
     vsiflow_kube::connect(kubeconfig).await.map_err(unusable)
+}
+
+/// Something that must not happen did.
+pub(super) fn defect(what: &str) -> Problem {
+    let message = format!("this process has to end: {what}");
+    let remedy = "nothing, where it is started again by itself: what is under way goes on then; \
+                  please report it with the process's log";
+    Problem::new(Exit::Failed, "VSI0001", message, remedy)
 }
 
 pub(crate) fn unusable(error: ConnectError) -> Problem {

@@ -4,10 +4,12 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use futures::FutureExt as _;
 use tokio::{
     sync::{broadcast::Receiver, watch},
     time::Instant,
@@ -18,7 +20,12 @@ use vsiflow_engine::{
 };
 use vsiflow_kube::{Operator, leader::Election};
 
-use super::{IN_USE, Outcome, cluster::Cluster, look::look_on, tell::tell};
+use super::{
+    IN_USE, Outcome,
+    cluster::{Cluster, defect},
+    look::look_on,
+    tell::tell,
+};
 use crate::{
     args::{Common, ServeArgs},
     compose::{App, retention},
@@ -71,7 +78,7 @@ async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> Outc
         biased;
         () = lost(lease.as_deref()) => return Ok(give_way()),
         () = renew(lease.clone(), args.lease, election.as_ref()) => return Ok(give_way()),
-        exit = open_and_serve(common, args, cluster.as_ref(), lease.clone(), metrics) => exit,
+        exit = not_panicking(open_and_serve(common, args, cluster.as_ref(), lease.clone(), metrics)) => exit,
     };
     // The engine may have noticed first, and its end is not what matters then.
     if lease.as_ref().is_some_and(|lease| lease.check().is_err()) {
@@ -84,6 +91,13 @@ async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> Outc
     exit
 }
 
+/// A panic ends the process in order: the Lease is let go, and another one may take over at once.
+/// Nothing is sent or recorded any more by then, since the right to is given up before.
+async fn not_panicking(work: impl Future<Output = Outcome>) -> Outcome {
+    let ended = AssertUnwindSafe(work).catch_unwind().await;
+    ended.unwrap_or_else(|_| Err(defect("a task panicked")))
+}
+
 /// Opens the state directory and works on it.
 async fn open_and_serve(
     common: &Common,
@@ -92,8 +106,8 @@ async fn open_and_serve(
     lease: Option<Arc<Lease>>,
     metrics: &Arc<Metrics>,
 ) -> Outcome {
-    let elsewhere = cluster.is_some();
-    let open = || App::open_to_serve(common, lease.clone(), metrics.clone(), elsewhere);
+    let bounds = cluster.map(Cluster::bounds).unwrap_or_default();
+    let open = || App::open_to_serve(common, lease.clone(), metrics.clone(), bounds.clone());
     let Some(app) = once_free(open, args.cluster.leader_elect).await? else {
         return Ok(Exit::Done);
     };
@@ -149,7 +163,7 @@ async fn serve(
         ended = tell(&app, common) => ended,
         ended = work_on(&app, args, metrics, delivered) => ended,
         never = archive_now_and_then(&app, common, args) => match never {},
-        never = resources(cluster, operator) => match never {},
+        ended = resources(cluster, operator) => Err(ended),
         never = measure(&app, notices, metrics) => match never {},
     };
     metrics.ready.store(false, Ordering::Relaxed);
@@ -177,7 +191,7 @@ async fn work_on(
 }
 
 /// Serves the cluster's resources, where there is a cluster.
-async fn resources(cluster: Option<&Cluster>, operator: Option<Operator>) -> Infallible {
+async fn resources(cluster: Option<&Cluster>, operator: Option<Operator>) -> Problem {
     match (cluster, operator) {
         (Some(cluster), Some(operator)) => cluster.serve(operator).await,
         _ => std::future::pending().await,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use super::bounds::Bounds;
 use async_trait::async_trait;
 use futures::future::join_all;
 use tokio::{sync::Mutex, time::timeout};
@@ -31,16 +32,23 @@ pub(super) struct AllHosts {
     sims: SimHosts,
     known: Mutex<BTreeMap<String, (HostSettings, HostPorts)>>,
     lease: Arc<Lease>,
+    bounds: Bounds,
 }
 
 impl AllHosts {
     /// Hosts of that directory; simulated ones keep their state below `sim`.
-    pub(super) fn new(directory: Arc<HostDirectory>, sim: PathBuf, lease: Arc<Lease>) -> Self {
+    pub(super) fn new(
+        directory: Arc<HostDirectory>,
+        sim: PathBuf,
+        lease: Arc<Lease>,
+        bounds: Bounds,
+    ) -> Self {
         Self {
             directory,
             sims: SimHosts::in_folder(sim),
             known: Mutex::default(),
             lease,
+            bounds,
         }
     }
 }
@@ -55,6 +63,8 @@ impl Hosts for AllHosts {
             let message = "the journal knows no settings of this host; apply its documents again";
             PortError::new(PortErrorKind::Denied, id, "", message)
         })?;
+        let trusted = self.bounds.trusts(&settings);
+        let settings = self.bounds.with_files_read(settings).await?;
         let mut all = self.known.lock().await;
         if let Some((known, ports)) = all.get(id)
             && known.same_as(&settings)
@@ -69,7 +79,8 @@ impl Hosts for AllHosts {
                 self.lease.clone(),
             ),
             HostRecord::Ssh(ssh) => {
-                leased_host_ports(id, over_ssh(id, ssh, &settings)?, self.lease.clone())
+                let endpoint = over_ssh(id, ssh, &settings, trusted)?;
+                leased_host_ports(id, endpoint, self.lease.clone())
             }
         };
         let limit = settings.record.upload_limit();
@@ -86,7 +97,12 @@ impl Hosts for AllHosts {
     }
 }
 
-fn over_ssh(id: &str, ssh: &SshHost, settings: &HostSettings) -> PortResult<Endpoint> {
+fn over_ssh(
+    id: &str,
+    ssh: &SshHost,
+    settings: &HostSettings,
+    trusted: bool,
+) -> PortResult<Endpoint> {
     let host_keys = match (&ssh.known_hosts, &ssh.known_hosts_file) {
         _ if ssh.insecure_skip_host_key => HostKeys::InsecureAcceptAny,
         (Some(text), _) => HostKeys::Known(text.clone()),
@@ -105,7 +121,7 @@ fn over_ssh(id: &str, ssh: &SshHost, settings: &HostSettings) -> PortResult<Endp
         host: ssh.host.clone(),
         port: ssh.port,
         user: ssh.user.clone(),
-        identity: identity(id, ssh, settings)?,
+        identity: identity(id, ssh, settings, trusted)?,
         host_keys,
         connect_timeout: CONNECT,
     };
@@ -113,8 +129,14 @@ fn over_ssh(id: &str, ssh: &SshHost, settings: &HostSettings) -> PortResult<Endp
     Ok(Endpoint::Ssh { config, socket })
 }
 
-/// The key as text, else its file, else the user's agent.
-fn identity(id: &str, ssh: &SshHost, settings: &HostSettings) -> PortResult<Identity> {
+/// The key as text, else its file, else the user's agent: that one is for whoever runs this, and not
+/// for who names a host of their own.
+fn identity(
+    id: &str,
+    ssh: &SshHost,
+    settings: &HostSettings,
+    trusted: bool,
+) -> PortResult<Identity> {
     if let Some(text) = &settings.key {
         return Ok(Identity::Key {
             text: text.clone(),
@@ -126,6 +148,10 @@ fn identity(id: &str, ssh: &SshHost, settings: &HostSettings) -> PortResult<Iden
             path: PathBuf::from(path),
             passphrase: None,
         });
+    }
+    if !trusted {
+        let message = "no SSH key is given (KEY, in a Secret)";
+        return Err(PortError::new(PortErrorKind::AuthRefused, id, "", message));
     }
     let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
     let socket = agent.map(PathBuf::from).ok_or_else(|| {

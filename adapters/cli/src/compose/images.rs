@@ -1,10 +1,10 @@
 //! Where base images come from.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
-use vsiflow_image::{HttpOptions, HttpSource, Router, ServerAccess};
+use vsiflow_image::{FileSource, HttpOptions, HttpSource, Router, ServerAccess};
 use vsiflow_steps::{
     ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo},
     sim::SimSource,
@@ -15,6 +15,7 @@ use vsiflow_workflows::{
     spec::{HostSettings, ImageAccess},
 };
 
+use super::bounds::Bounds;
 use crate::exit::{Exit, Problem};
 
 /// Simulated images by their prefix, everything else by its scheme; with what a host's settings
@@ -22,6 +23,7 @@ use crate::exit::{Exit, Problem};
 struct Sources {
     public: Arc<Scheme>,
     directory: Arc<HostDirectory>,
+    bounds: Bounds,
     /// Hosts with the same access share a source, so that they share reads.
     special: Mutex<Vec<(Access, Arc<Scheme>)>>,
 }
@@ -38,11 +40,21 @@ struct Access {
     settings: ImageAccess,
     secret: Option<Vec<u8>>,
     authorities: Option<String>,
+    /// What is read is compared with a checksum.
+    checked: bool,
 }
 
 /// Where base images come from.
-pub(super) fn sources(directory: Arc<HostDirectory>) -> Result<Arc<dyn ImageSource>, Problem> {
-    let real = Router::new().map_err(|error| {
+pub(super) fn sources(
+    directory: Arc<HostDirectory>,
+    bounds: Bounds,
+) -> Result<Arc<dyn ImageSource>, Problem> {
+    let options = HttpOptions {
+        addresses: bounds.addresses.clone(),
+        ..HttpOptions::default()
+    };
+    let real = HttpSource::new(&options).map(|http| routed(http, &bounds));
+    let real = real.map_err(|error| {
         let remedy = "see that this system's certificates can be read";
         Problem::new(
             Exit::Failed,
@@ -54,8 +66,13 @@ pub(super) fn sources(directory: Arc<HostDirectory>) -> Result<Arc<dyn ImageSour
     Ok(Arc::new(Sources {
         public: Arc::new(Scheme::new(real)),
         directory,
+        bounds,
         special: Mutex::default(),
     }))
+}
+
+fn routed(http: HttpSource, bounds: &Bounds) -> Router {
+    Router::with(http, FileSource::within(bounds.files.clone()))
 }
 
 impl Scheme {
@@ -76,21 +93,28 @@ impl Scheme {
 
 impl Access {
     /// Reads the authorities' file anew each time: certificates are renewed.
-    async fn of(host: &HostSettings, settings: &ImageAccess) -> Result<Self, SourceError> {
+    async fn of(
+        host: &HostSettings,
+        settings: &ImageAccess,
+        bounds: &Bounds,
+        checked: bool,
+    ) -> Result<Self, SourceError> {
         let mut authorities = settings.authorities.clone();
         if let Some(path) = &settings.authorities_file {
-            let read = tokio::fs::read_to_string(path).await;
-            let read = read.map_err(|cause| unusable(format!("IMAGE_CA_FILE {path}: {cause}")))?;
+            let read = bounds.read(PathBuf::from(path)).await;
+            let read = read.map_err(|why| unusable(format!("IMAGE_CA_FILE: {why}")))?;
+            let read = String::from_utf8_lossy(&read).into_owned();
             authorities = Some(authorities.unwrap_or_default() + "\n" + &read);
         }
         Ok(Self {
             settings: settings.clone(),
             secret: host.image_secret.as_ref().map(|s| s.expose().to_vec()),
             authorities,
+            checked,
         })
     }
 
-    fn source(&self, host: &HostSettings) -> Result<Scheme, SourceError> {
+    fn source(&self, host: &HostSettings, bounds: &Bounds) -> Result<Scheme, SourceError> {
         let named = self
             .settings
             .server
@@ -106,9 +130,12 @@ impl Access {
         let options = HttpOptions {
             access,
             authorities: self.authorities.clone(),
+            addresses: bounds.addresses.clone(),
+            insecure: self.settings.insecure,
+            checked: self.checked,
             ..HttpOptions::default()
         };
-        Ok(Scheme::new(Router::with(HttpSource::new(&options)?)))
+        Ok(Scheme::new(routed(HttpSource::new(&options)?, bounds)))
     }
 }
 
@@ -139,19 +166,25 @@ impl ImageSource for Sources {
         self.public.open_at(url, offset, validator).await
     }
 
-    async fn for_host(&self, host: &str) -> Result<Option<Arc<dyn ImageSource>>, SourceError> {
+    async fn for_host(
+        &self,
+        host: &str,
+        checked: bool,
+    ) -> Result<Option<Arc<dyn ImageSource>>, SourceError> {
         let Some(host) = self.directory.get(host) else {
             return Ok(None);
         };
-        let Some(settings) = host.record.image_access() else {
-            return Ok(None);
+        let settings = match (host.record.image_access(), checked) {
+            (Some(settings), _) => settings.clone(),
+            (None, true) => ImageAccess::default(),
+            (None, false) => return Ok(None),
         };
-        let access = Access::of(&host, settings).await?;
+        let access = Access::of(&host, &settings, &self.bounds, checked).await?;
         let mut special = self.special.lock().await;
         if let Some((_, source)) = special.iter().find(|(known, _)| *known == access) {
             return Ok(Some(source.clone()));
         }
-        let source = Arc::new(access.source(&host)?);
+        let source = Arc::new(access.source(&host, &self.bounds)?);
         // What was replaced is forgotten; uploads under way keep theirs.
         if special.len() >= MOST {
             special.remove(0);

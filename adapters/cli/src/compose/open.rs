@@ -17,7 +17,7 @@ use vsiflow_workflows::{
     hosts::HostDirectory,
 };
 
-use super::{App, Inner, hosts, images, open_state, retention, state_path};
+use super::{App, Inner, bounds::Bounds, hosts, images, open_state, retention, state_path};
 use crate::{
     args::Common,
     exit::{Exit, Problem},
@@ -89,7 +89,16 @@ impl App {
     async fn held_or_own(common: &Common, stay: Stay) -> Result<Self, Problem> {
         match Self::held() {
             Some(app) => Ok(app),
-            None => Box::pin(Self::open_own(common, stay, None, Metrics::new(), false)).await,
+            None => {
+                Box::pin(Self::open_own(
+                    common,
+                    stay,
+                    None,
+                    Metrics::new(),
+                    Bounds::default(),
+                ))
+                .await
+            }
         }
     }
 
@@ -99,10 +108,10 @@ impl App {
         common: &Common,
         lease: Option<Arc<Lease>>,
         metrics: Arc<Metrics>,
-        elsewhere: bool,
+        bounds: Bounds,
     ) -> Result<Self, Problem> {
         let stay = Stay::Serve;
-        Box::pin(Self::open_own(common, stay, lease, metrics, elsewhere)).await
+        Box::pin(Self::open_own(common, stay, lease, metrics, bounds)).await
     }
 
     async fn open_own(
@@ -110,14 +119,14 @@ impl App {
         stay: Stay,
         lease: Option<Arc<Lease>>,
         metrics: Arc<Metrics>,
-        elsewhere: bool,
+        bounds: Bounds,
     ) -> Result<Self, Problem> {
         let path = state_path(common)?;
         let mut state = open_state(common, &path).await?;
         if let Some(lease) = lease {
             state.hold_by(lease);
         }
-        let app = Box::pin(Self::on(state, stay, &metrics, elsewhere)).await?;
+        let app = Box::pin(Self::on(state, stay, &metrics, &bounds)).await?;
         if stay != Stay::Look {
             retention::archive_if_due(&app, common, MANY).await;
         }
@@ -129,10 +138,10 @@ impl App {
         state: StateDir,
         stay: Stay,
         metrics: &Metrics,
-        elsewhere: bool,
+        bounds: &Bounds,
     ) -> Result<Self, Problem> {
         let stores = Stores::of(&state).await?;
-        let parts = parts(&state, &stores, metrics, elsewhere).await?;
+        let parts = parts(&state, &stores, metrics, bounds).await?;
         let fleet = match state.observes_only() {
             true => Fleet::observe(parts).await?,
             false => Fleet::open(parts).await?,
@@ -161,11 +170,11 @@ async fn parts(
     state: &StateDir,
     stores: &Stores,
     metrics: &Metrics,
-    elsewhere: bool,
+    bounds: &Bounds,
 ) -> Result<FleetParts, Problem> {
     let directory = Arc::new(HostDirectory::default());
     let sim = state.path().join("sim");
-    let hosts = hosts::AllHosts::new(directory.clone(), sim, state.lease());
+    let hosts = hosts::AllHosts::new(directory.clone(), sim, state.lease(), bounds.clone());
     Ok(FleetParts {
         journal: Arc::new(Timed {
             inner: stores.journal.clone(),
@@ -173,7 +182,7 @@ async fn parts(
         }),
         blobs: stores.blobs.clone(),
         checkpoints: stores.checkpoints.clone(),
-        secrets: match elsewhere {
+        secrets: match bounds.elsewhere {
             true => Arc::new(held_instead_of(&stores.secrets, state.journal_id()).await?),
             false => stores.secrets.clone(),
         },
@@ -183,7 +192,7 @@ async fn parts(
         room: state.room(),
         lease: state.lease(),
         hosts: Arc::new(hosts),
-        images: images::sources(directory.clone())?,
+        images: images::sources(directory.clone(), bounds.clone())?,
         directory,
     })
 }

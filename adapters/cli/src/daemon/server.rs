@@ -118,16 +118,22 @@ async fn listen(listener: UnixListener, app: App, stop: CancellationToken) {
     while answers.join_next().await.is_some() {}
 }
 
+/// What keeps a caller from being taken (no more files, say) may pass.
+const AGAIN: Duration = Duration::from_millis(100);
+
 async fn next(listener: &UnixListener, stop: &CancellationToken) -> Option<UnixStream> {
-    tokio::select! {
-        () = stop.cancelled() => None,
-        caller = listener.accept() => match caller {
-            Ok((stream, _)) => Some(stream),
+    loop {
+        let caller = tokio::select! {
+            () = stop.cancelled() => return None,
+            caller = listener.accept() => caller,
+        };
+        match caller {
+            Ok((stream, _)) => return Some(stream),
             Err(error) => {
-                tracing::warn!(%error, "no more callers");
-                None
+                tracing::warn!(%error, "a caller is not taken");
+                tokio::time::sleep(AGAIN).await;
             }
-        },
+        }
     }
 }
 

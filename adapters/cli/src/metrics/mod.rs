@@ -6,6 +6,7 @@
 mod count;
 mod format;
 mod journal;
+mod listen;
 mod page;
 
 use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicBool};
@@ -150,13 +151,17 @@ impl Metrics {
             .unwrap_or_else(PoisonError::into_inner) = Some(health);
     }
 
+    fn health(&self) -> Option<Arc<vsiflow_kube::Health>> {
+        let connected = self.connected.lock();
+        connected.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn is_connected(&self) -> bool {
-        let connected = self
-            .connected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        connected
-            .as_ref()
-            .is_none_or(|health| health.is_connected())
+        self.health().is_none_or(|health| health.is_connected())
+    }
+
+    /// What has work to do for a cluster and does not get on.
+    fn stuck(&self) -> Option<&'static str> {
+        self.health()?.stuck()
     }
 }

@@ -17,7 +17,11 @@ use axum::{
 use tokio::net::TcpListener;
 use vsiflow_workflows::fleet::Fleet;
 
-use super::{HostLabel, Metrics, PhaseLabel, VsiLabels, format::Format};
+use super::{
+    HostLabel, Metrics, PhaseLabel, VsiLabels,
+    format::Format,
+    listen::{LIMITS, answer},
+};
 
 /// How often what is not counted is looked at.
 const EVERY: Duration = Duration::from_secs(15);
@@ -35,17 +39,21 @@ pub(crate) async fn serve(metrics: Arc<Metrics>, address: SocketAddr) -> io::Res
         .route("/readyz", get(ready))
         .route("/metrics", get(measured))
         .with_state(metrics);
-    axum::serve(listener, pages).await
+    answer(listener, pages, LIMITS).await
 }
 
 async fn ready(State(metrics): State<Arc<Metrics>>) -> (StatusCode, &'static str) {
     let open = metrics.ready.load(Ordering::Relaxed);
-    match (open, metrics.is_connected()) {
-        (true, true) => (StatusCode::OK, "ok\n"),
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "the engine is not open\n"),
-        (true, false) => (
+    match (open, metrics.is_connected(), metrics.stuck()) {
+        (true, true, None) => (StatusCode::OK, "ok\n"),
+        (false, _, _) => (StatusCode::SERVICE_UNAVAILABLE, "the engine is not open\n"),
+        (true, false, _) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the API server does not answer\n",
+        ),
+        (true, true, Some(_)) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "resources are not worked on: a part of the process is stuck\n",
         ),
     }
 }

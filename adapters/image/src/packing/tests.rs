@@ -84,3 +84,26 @@ async fn first_bytes_tell_how_an_image_is_packed_and_its_name_does_not() {
     assert_eq!(neither.kind, SourceErrorKind::Invalid, "{neither}");
     assert!(all(&put("short", b"abc")).await.unwrap() == b"abc");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_unpacks_without_end_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("image.gz");
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut packed, &[0; 8 << 20]).unwrap();
+    std::fs::write(&file, packed.finish().unwrap()).unwrap();
+    let url = Url::from_file_path(&file).unwrap();
+    let unpack = async |free, times| {
+        let stream = crate::FileSource::new().open(url.as_str()).await.unwrap();
+        let mut stream = unpacked_within(stream, &url, Most { free, times }).await?;
+        let mut length = 0;
+        while let Some(piece) = stream.next().await? {
+            length += piece.len();
+        }
+        Ok::<_, SourceError>(length)
+    };
+    let error = unpack(1 << 20, 100).await.unwrap_err();
+    assert_eq!(error.kind, SourceErrorKind::TooLarge, "{error}");
+    assert_eq!(unpack(1 << 20, 2_000).await.unwrap(), 8 << 20);
+    assert_eq!(unpack(8 << 20, 1).await.unwrap(), 8 << 20);
+}

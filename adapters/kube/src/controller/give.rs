@@ -6,7 +6,7 @@ use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Hash};
 use vsiflow_workflows::{
     fleet::{FleetError, Knowledge},
-    spec::{DiskOrigin, Resolved, ResolvedVsi},
+    spec::{DiskOrigin, HostSettings, Resolved, ResolvedVsi},
     wanted::disk_entity,
 };
 
@@ -33,6 +33,7 @@ impl Controller {
         let asked = translation.rest.data_disks.iter();
         let asked: BTreeMap<_, _> = asked.filter_map(|disk| Some((disk.uid?, disk))).collect();
         for resource in &snapshot.resources {
+            self.gets_on();
             let Some(disk) = asked.get(&resource.uid) else {
                 continue;
             };
@@ -52,6 +53,7 @@ impl Controller {
             }
             let resolved = Resolved {
                 data_disks: vec![(*disk).clone()],
+                hosts: hosts_of(&translation.rest, [disk.host.as_str()]),
                 ..translation.rest.clone()
             };
             let by = by(&resource.manager, &generation(resource.generation));
@@ -140,6 +142,7 @@ impl Controller {
     }
 
     async fn apply(&mut self, wishes: Vec<(Wish, Hash)>, rest: &Resolved) -> bool {
+        self.gets_on();
         let Some((first, _)) = wishes.first() else {
             return true;
         };
@@ -151,6 +154,7 @@ impl Controller {
         let resolved = Resolved {
             vsis: wishes.iter().map(|(wish, _)| (*wish.vsi).clone()).collect(),
             data_disks: Vec::new(),
+            hosts: hosts_of(rest, wishes.iter().map(|(wish, _)| &*wish.vsi.desired.host)),
             ..rest.clone()
         };
         let error = self.fleet.apply(resolved, by).await.err();
@@ -200,6 +204,17 @@ fn fingerprint(vsi: &ResolvedVsi, rest: &Resolved, references: &BTreeMap<String,
         add(all.map_or(&[][..], |all| all.as_bytes()));
     }
     Hash::of(&bytes)
+}
+
+/// What is said of these hosts: what is wrong with one must not keep from others.
+fn hosts_of<'a>(
+    rest: &Resolved,
+    hosts: impl IntoIterator<Item = &'a str>,
+) -> BTreeMap<String, HostSettings> {
+    let found = hosts
+        .into_iter()
+        .filter_map(|id| rest.hosts.get_key_value(id));
+    found.map(|(id, host)| (id.clone(), host.clone())).collect()
 }
 
 /// Everything that is said of a host.

@@ -3,6 +3,7 @@
 mod defects;
 mod held;
 mod rig;
+mod tenants;
 
 use std::time::Duration;
 

@@ -62,7 +62,7 @@ fn findings() -> Findings {
 fn wrong() -> Findings {
     let translation = translate(
         &world(vec![sample("web", 1, json!({"machine": {"cpus": 0}}))]),
-        None,
+        &crate::sample::rules(None),
     );
     let problems = translation.problems.into_values().flatten().collect();
     Findings {

@@ -1,8 +1,14 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
-use crate::sample::{config_map, disk, resource, uid, vsi, world};
+mod tenants;
+
+use super::{translate as translate_by, *};
+use crate::sample::{config_map, disk, resource, rules, uid, vsi, world};
+
+fn translate(snapshot: &Snapshot, host: Option<&HostSettings>) -> Translation {
+    translate_by(snapshot, &rules(host))
+}
 
 fn key(kind: Kind, name: &str) -> Key {
     Key {
@@ -89,7 +95,8 @@ fn kube_defect_28_without_known_hosts_nobody_is_trusted() {
 #[test]
 fn kube_defect_29_a_key_in_a_secret_wins_and_shows_nowhere() {
     let mut world = world(vec![vsi("web", 1, json!({}))]);
-    world.config_maps = vec![config_map(json!({"KEY": "in the open"}))];
+    let open = json!({"KEY": "in the open", "INSECURE_SECRETS_IN_CONFIGMAP": "true"});
+    world.config_maps = vec![config_map(open)];
     let mut secret = (*config_map(json!({"KEY": "hunter2"}))).clone();
     secret.values.0.retain(|key, _| key == "KEY");
     world.secrets = vec![Arc::new(secret)];
@@ -99,6 +106,32 @@ fn kube_defect_29_a_key_in_a_secret_wins_and_shows_nowhere() {
     assert_eq!(host.key.as_ref().unwrap().expose(), b"hunter2");
     let shown = format!("{desired:?} {:?} {:?}", host.record, world.secrets);
     assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn kube_defect_29_a_secret_in_a_config_map_is_refused_unless_it_insists() {
+    for key in ["KEY", "ssh-privatekey", "IMAGE_PASSWORD", "IMAGE_TOKEN"] {
+        let mut world = world(vec![vsi("web", 1, json!({})), disk("d", 2)]);
+        world.config_maps = vec![config_map(json!({key: "hunter2"}))];
+        let translation = translate(&world, None);
+        assert!(translation.vsis.is_empty() && translation.rest.data_disks.is_empty());
+        assert!(translation.rest.hosts.is_empty());
+        let problem = &translation.problems[&self::key(Kind::Vsi, "web")][0];
+        assert_eq!(problem.code.as_str(), "VSI0613", "{problem}");
+        assert!(
+            problem.to_string().contains(&format!("data.{key}")),
+            "{problem}"
+        );
+        assert!(!problem.to_string().contains("hunter2"), "{problem}");
+        assert!(
+            translation
+                .problems
+                .contains_key(&self::key(Kind::DataDisk, "d"))
+        );
+        let insists = json!({"KEY": "hunter2", "INSECURE_SECRETS_IN_CONFIGMAP": "true"});
+        world.config_maps = vec![config_map(insists)];
+        assert_eq!(translate(&world, None).vsis.len(), 1);
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::{
 use error::Speaking;
 
 /// How long a call that answers at once may take.
-const QUICK: Duration = Duration::from_secs(20);
+pub const QUICK: Duration = Duration::from_secs(20);
 /// How long a start may take: QEMU's own start-up, and libvirt's look at a dying one.
 const START: Duration = Duration::from_secs(60);
 /// How long a copy on the host may take.

@@ -22,10 +22,10 @@ use vsiflow_steps::{
 use vsiflow_workflows::{
     fleet::{Fleet, FleetParts},
     hosts::HostDirectory,
-    spec::HostSettings,
+    spec::{HostSettings, NoFiles, Permits},
 };
 
-use crate::{LostJournal, Namespaces, Operator, fake::Server, sample::uid};
+use crate::{Ended, LostJournal, Namespaces, Operator, fake::Server, sample::uid};
 
 /// Longer than anything here takes in virtual time.
 const DEADLINE: Duration = Duration::from_secs(7_200);
@@ -85,14 +85,26 @@ pub(super) struct Rig {
     hosts: Arc<Switched>,
     clock: Arc<VirtualClock>,
     fleet: Fleet,
-    serving: JoinHandle<()>,
+    serving: JoinHandle<Ended>,
     /// How many journals were lost.
     lost: u32,
     pub(super) if_lost: LostJournal,
+    /// Everything lives there, whatever resources say.
+    host: Option<&'static str>,
+    pub(super) permits: Arc<dyn Permits>,
 }
 
 impl Rig {
     pub(super) async fn new() -> Self {
+        Self::on(Some(HOST)).await
+    }
+
+    /// Serves the namespaces `default` and `b`; each resource is on the host that it selects.
+    pub(super) async fn of_tenants() -> Self {
+        Self::on(None).await
+    }
+
+    async fn on(host: Option<&'static str>) -> Self {
         let server = Server::new();
         let stores = Stores::default();
         let hosts = Arc::new(Switched {
@@ -101,7 +113,8 @@ impl Rig {
         });
         let clock = Arc::new(VirtualClock(Instant::now()));
         let fleet = open(&stores, &hosts, &clock, 0).await;
-        let serving = serve(&server, &fleet, LostJournal::Wait);
+        let permits = Arc::new(NoFiles);
+        let serving = serve(&server, &fleet, LostJournal::Wait, host, permits.clone());
         Self {
             server,
             stores,
@@ -111,7 +124,19 @@ impl Rig {
             serving,
             lost: 0,
             if_lost: LostJournal::Wait,
+            host,
+            permits,
         }
+    }
+
+    /// What serving comes to.
+    pub(super) async fn ended(&mut self) -> Ended {
+        (&mut self.serving).await.unwrap()
+    }
+
+    /// What is known of a host.
+    pub(super) fn settings(&self, host: &str) -> Option<HostSettings> {
+        self.fleet.host_settings(host).ok()
     }
 
     /// The process dies.
@@ -124,7 +149,8 @@ impl Rig {
     pub(super) async fn restart(&mut self) {
         self.stop().await;
         self.fleet = open(&self.stores, &self.hosts, &self.clock, self.lost).await;
-        self.serving = serve(&self.server, &self.fleet, self.if_lost);
+        let permits = self.permits.clone();
+        self.serving = serve(&self.server, &self.fleet, self.if_lost, self.host, permits);
     }
 
     /// The same, and the state directory is empty.
@@ -289,11 +315,21 @@ async fn open(
     fleet.await.unwrap()
 }
 
-fn serve(server: &Server, fleet: &Fleet, lost: LostJournal) -> JoinHandle<()> {
-    let namespaces = Namespaces::These(vec!["default".to_owned()]);
-    let host = HOST.parse::<HostSettings>().unwrap();
-    let operator = Operator::new(server.client(), fleet.clone(), &namespaces, Some(host));
-    let operator = operator.with_lost_journal(lost);
+fn serve(
+    server: &Server,
+    fleet: &Fleet,
+    lost: LostJournal,
+    host: Option<&str>,
+    permits: Arc<dyn Permits>,
+) -> JoinHandle<Ended> {
+    let mut namespaces = vec!["default".to_owned()];
+    if host.is_none() {
+        namespaces.push("b".to_owned());
+    }
+    let namespaces = Namespaces::These(namespaces);
+    let host = host.map(|host| host.parse::<HostSettings>().unwrap());
+    let operator = Operator::new(server.client(), fleet.clone(), &namespaces, host);
+    let operator = operator.with_lost_journal(lost).with_permits(permits);
     let (mut delivered, fleet) = (operator.delivered(), fleet.clone());
     tokio::spawn(async move {
         let work = async {
@@ -302,8 +338,8 @@ fn serve(server: &Server, fleet: &Fleet, lost: LostJournal) -> JoinHandle<()> {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = operator.run() => {}
-            () = work => {}
+            ended = operator.run() => ended,
+            () = work => Ended::Engine,
         }
     })
 }

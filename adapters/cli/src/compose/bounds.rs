@@ -1,0 +1,146 @@
+//! What documents may make this process read, where others write them.
+
+use std::path::{Path, PathBuf};
+
+use vsiflow_engine::secret::Secret;
+use vsiflow_image::{Addresses, Folders, Network};
+use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult};
+use vsiflow_workflows::spec::{HostRecord, HostSettings, Permits};
+
+use crate::work::off_runtime;
+
+/// Whose documents are worked on, and what these may name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bounds {
+    /// Whether secrets are kept elsewhere.
+    pub(crate) elsewhere: bool,
+    pub(crate) files: Folders,
+    pub(crate) addresses: Addresses,
+    /// The host that the command line names: what it says is said by whoever runs this.
+    pub(crate) own: Option<HostSettings>,
+}
+
+impl Bounds {
+    /// Those of a cluster.
+    pub(crate) fn of_cluster(
+        folders: &[PathBuf],
+        networks: &[Network],
+        own: Option<HostSettings>,
+    ) -> Self {
+        Self {
+            elsewhere: true,
+            files: Folders::Only(folders.to_vec()),
+            addresses: Addresses::PublicAnd(networks.to_vec()),
+            own,
+        }
+    }
+
+    /// Whether settings are those of whoever runs this.
+    pub(super) fn trusts(&self, host: &HostSettings) -> bool {
+        let own = self.own.as_ref().is_some_and(|own| own.same_as(host));
+        own || self.files == Folders::Any
+    }
+
+    /// The settings with what their files hold in place of the files' names, where they are others'.
+    pub(super) async fn with_files_read(&self, host: HostSettings) -> PortResult<HostSettings> {
+        let HostRecord::Ssh(ssh) = &host.record else {
+            return Ok(host);
+        };
+        let names_none = ssh.key_file.is_none() && ssh.known_hosts_file.is_none();
+        if names_none || self.trusts(&host) {
+            return Ok(host);
+        }
+        let (id, mut ssh, mut key) = (host.id(), ssh.clone(), host.key.clone());
+        if let Some(path) = ssh.key_file.take() {
+            let text = self.text(&id, "KEY_FILE", &path).await?;
+            key.get_or_insert(Secret::new(text));
+        }
+        if let Some(path) = ssh.known_hosts_file.take() {
+            let text = self.text(&id, "KNOWN_HOSTS_FILE", &path).await?;
+            let text = String::from_utf8_lossy(&text).into_owned();
+            ssh.known_hosts.get_or_insert(text);
+        }
+        Ok(HostSettings {
+            record: HostRecord::Ssh(ssh),
+            key,
+            ..host
+        })
+    }
+
+    async fn text(&self, id: &str, name: &str, path: &str) -> PortResult<Vec<u8>> {
+        let read = self.read(PathBuf::from(path)).await;
+        read.map_err(|why| {
+            let message = format!("{name}: {why}");
+            PortError::new(PortErrorKind::Denied, id, "", message)
+        })
+    }
+
+    /// A short file that settings name.
+    ///
+    /// # Errors
+    /// Why it is not read, in words.
+    pub(super) async fn read(&self, path: PathBuf) -> Result<Vec<u8>, String> {
+        let folders = self.files.clone();
+        let shown = path.display().to_string();
+        let read = off_runtime(move || folders.read(&path)).await;
+        let read = read.map_err(|problem| problem.message)?;
+        read.map_err(|error| match error {
+            vsiflow_image::FileError::Refused(why) => why,
+            error => format!("{shown}: {error}"),
+        })
+    }
+}
+
+impl Permits for Bounds {
+    fn file(&self, path: &Path) -> Result<(), String> {
+        self.files.judge(path).map_err(|error| error.to_string())
+    }
+
+    fn image(&self, url: &str) -> Result<(), String> {
+        self.addresses.judge_text(url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(keys: &[(&str, &str)]) -> HostSettings {
+        let mut all = vec![("HOSTNAME", "h"), ("KNOWN_HOSTS", "h ssh-ed25519 A")];
+        all.extend(keys);
+        let values = all.into_iter();
+        let values =
+            values.map(|(key, text)| (key.to_owned(), Secret::new(text.as_bytes().to_vec())));
+        let values = vsiflow_workflows::spec::KeyValues(values.collect());
+        HostSettings::from_keys(Some(&values), None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_tenants_key_file_is_read_within_the_folders_alone_and_named_by_nobody_then() {
+        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for folder in [&inside, &outside] {
+            std::fs::write(folder.path().join("key"), "hunter2").unwrap();
+        }
+        let folders = [inside.path().to_owned()];
+        let bounds = Bounds::of_cluster(&folders, &[], None);
+        let with = |folder: &Path| host(&[("KEY_FILE", folder.join("key").to_str().unwrap())]);
+        let read = bounds.with_files_read(with(inside.path())).await.unwrap();
+        assert_eq!(read.key.unwrap().expose(), b"hunter2");
+        let error = bounds
+            .with_files_read(with(outside.path()))
+            .await
+            .unwrap_err();
+        assert!(error.message.contains("--allow-files"), "{error}");
+        // What the command line names is whoever's who runs this.
+        let own = with(outside.path());
+        let bounds = Bounds::of_cluster(&folders, &[], Some(own.clone()));
+        assert!(
+            bounds
+                .with_files_read(own)
+                .await
+                .unwrap()
+                .same_as(&with(outside.path()))
+        );
+        assert!(!bounds.trusts(&with(inside.path())));
+    }
+}

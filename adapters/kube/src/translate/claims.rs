@@ -1,0 +1,181 @@
+//! Of which namespace the settings of a host count.
+//!
+//! A host has one set of settings. The namespace that had it first keeps it, over restarts as well,
+//! since the fleet remembers which that was; another's settings of it that differ are not taken, and
+//! both are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use vsiflow_workflows::spec::{
+    Document, FieldPath, HostSettings, KeyValues, LabelSelector, Problem, ProblemCode,
+};
+
+use super::{Reading, Rules};
+
+/// What a document selects for its host.
+struct Claim {
+    index: usize,
+    namespace: String,
+    settings: HostSettings,
+}
+
+/// What came of looking at all claims.
+#[derive(Default)]
+pub(super) struct Claims {
+    /// What is wrong, by the number of its document.
+    pub(super) wrong: Vec<(usize, Problem)>,
+    /// What those are told who keep their hosts.
+    pub(super) warnings: Vec<(usize, String)>,
+    /// The namespaces whose settings count, by host.
+    pub(super) owners: BTreeMap<String, String>,
+    /// Hosts of namespaces that select them no more, and that others ask for.
+    pub(super) stale: Vec<(String, String)>,
+}
+
+const REMEDY: &str = "make the settings equal, or name the host otherwise; it is free once that \
+     namespace has nothing left on it";
+
+impl Reading {
+    /// Looks whose each host is.
+    pub(super) fn claims(&self, rules: &Rules<'_>) -> Claims {
+        let mut found = Claims::default();
+        if rules.host.is_some() {
+            return found;
+        }
+        for (id, mut claims) in self.by_host() {
+            claims.sort_by_key(|claim| claim.index);
+            let first = claims.first().map(|claim| claim.namespace.clone());
+            let Some(owner) = rules.owners.get(&id).cloned().or(first) else {
+                continue;
+            };
+            self.compare(&id, &owner, &claims, rules, &mut found);
+            found.owners.insert(id, owner);
+        }
+        found
+    }
+
+    fn compare(
+        &self,
+        id: &str,
+        owner: &str,
+        claims: &[Claim],
+        rules: &Rules<'_>,
+        found: &mut Claims,
+    ) {
+        let (own, others): (Vec<_>, Vec<_>) =
+            claims.iter().partition(|claim| claim.namespace == owner);
+        let counting = own.first().map(|claim| claim.settings.clone());
+        let counting = counting.or_else(|| (rules.known)(id));
+        let differs = |claim: &&Claim| {
+            let same = counting.as_ref().map(|own| own.same_as(&claim.settings));
+            !same.unwrap_or(false)
+        };
+        let refused: Vec<_> = others.into_iter().filter(differs).collect();
+        if refused.is_empty() {
+            return;
+        }
+        if own.is_empty() {
+            found.stale.push((id.to_owned(), owner.to_owned()));
+        }
+        let namespaces: BTreeSet<_> = refused.iter().map(|one| one.namespace.as_str()).collect();
+        let namespaces: Vec<_> = namespaces.into_iter().collect();
+        let what = refused.first().map_or("settings", |one| {
+            what_differs(counting.as_ref(), &one.settings)
+        });
+        let warning = format!(
+            "namespace {} names {what} of host {id} than this one: they are not taken; see whether \
+             somebody may log in there who should not",
+            namespaces.join(", ")
+        );
+        let told = own.iter().map(|claim| (claim.index, warning.clone()));
+        found.warnings.extend(told);
+        for claim in refused {
+            let what = what_differs(counting.as_ref(), &claim.settings);
+            let message = format!("namespace {owner} had host {id} first, and names {what} of it");
+            found.wrong.extend(self.problem_of(claim.index, message));
+        }
+    }
+
+    fn problem_of(&self, index: usize, message: String) -> Option<(usize, Problem)> {
+        let resource = self.owner(index)?;
+        let path = FieldPath::of(["spec", "targetSelector"]);
+        let problem = Problem {
+            code: ProblemCode::OthersHost,
+            document: vsiflow_workflows::spec::DocumentRef {
+                index,
+                source: resource.key.to_string(),
+                line: None,
+            },
+            kind: resource.key.kind.name().to_owned(),
+            object: format!("{}/{}", resource.key.namespace, resource.key.name),
+            path,
+            message,
+            remedy: REMEDY.to_owned(),
+        };
+        Some((index, problem))
+    }
+
+    fn by_host(&self) -> BTreeMap<String, Vec<Claim>> {
+        let all = &self.documents;
+        let mut claims: BTreeMap<String, Vec<Claim>> = BTreeMap::new();
+        macro_rules! among {
+            ($list:expr) => {
+                for one in $list {
+                    let (index, namespace) = (one.at.index, &one.meta.namespace);
+                    let selector = one.spec.target_selector.as_ref();
+                    if let Some(settings) = self.selected(namespace, selector) {
+                        let claim = Claim {
+                            index,
+                            namespace: namespace.clone(),
+                            settings,
+                        };
+                        claims.entry(claim.settings.id()).or_default().push(claim);
+                    }
+                }
+            };
+        }
+        among!(&all.vsis);
+        among!(&all.data_disks);
+        among!(&all.data_disk_refs);
+        among!(&all.network_refs);
+        claims
+    }
+
+    /// The settings that a selector finds, where it finds one of each kind at most, and they can be
+    /// used.
+    pub(super) fn selected(
+        &self,
+        namespace: &str,
+        selector: Option<&LabelSelector>,
+    ) -> Option<HostSettings> {
+        let selector = selector?;
+        let one = |all: &'_ [Document<KeyValues>]| -> Option<Option<usize>> {
+            let mut fits = all.iter().enumerate().filter(|(_, one)| {
+                one.meta.namespace == namespace && selector.matches(&one.meta.labels)
+            });
+            let first = fits.next().map(|(at, _)| at);
+            fits.next().is_none().then_some(first)
+        };
+        let (maps, secrets) = (&self.documents.config_maps, &self.documents.secrets);
+        let spec = |all: &'_ [Document<KeyValues>], at: Option<usize>| {
+            at.and_then(|at| all.get(at)).map(|one| one.spec.clone())
+        };
+        let (map, secret) = (spec(maps, one(maps)?), spec(secrets, one(secrets)?));
+        HostSettings::from_keys(map.as_ref(), secret.as_ref()).ok()
+    }
+}
+
+/// What of two settings of a host differs, without what it is.
+fn what_differs(one: Option<&HostSettings>, other: &HostSettings) -> &'static str {
+    let Some(one) = one else {
+        return "settings that are not at hand";
+    };
+    let known = |settings: &HostSettings| settings.record.known_hosts().map(str::to_owned);
+    let key = |settings: &HostSettings| settings.key.as_ref().map(|key| key.expose().to_vec());
+    match () {
+        () if known(one) != known(other) => "other known hosts",
+        () if key(one) != key(other) => "another key",
+        () if one.record.socket() != other.record.socket() => "another socket",
+        () => "other settings",
+    }
+}

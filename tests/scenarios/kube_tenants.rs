@@ -1,0 +1,274 @@
+//! Two namespaces that do not trust one another: every field of every kind, tried as a way from one
+//! into the other, or into the machine that the operator runs on.
+
+use std::collections::BTreeSet;
+
+use vsiflow_tests::{Cluster, Running, Vsiflow};
+
+const DEFINITIONS: &str = include_str!("../../deploy/crd.yaml");
+const VSI: &str = "HyperProtectContainerRuntimeOnPrem";
+const DISK: &str = "HyperProtectContainerRuntimeOnPremDataDisk";
+const REFERENCE: &str = "HyperProtectContainerRuntimeOnPremDataDiskRef";
+const NETWORK: &str = "HyperProtectContainerRuntimeOnPremNetworkRef";
+
+/// What a field could lead to.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Each of these is written there, and what the resource is told.
+    Tried(&'static [(&'static str, &'static str)]),
+    /// It says something of its own resource alone.
+    Own,
+    /// It names something of the host, which is of whoever has the host's key.
+    OfHost,
+}
+use Way::{OfHost, Own, Tried};
+
+/// The labels that the other namespace's host settings, disk and network have.
+const OTHERS: &[(&str, &str)] = &[
+    ("{matchLabels: {of: a}}", "VSI0605"),
+    (
+        "{matchExpressions: [{key: of, operator: Exists}]}",
+        "VSI0605",
+    ),
+];
+/// What only the operator's machine can read.
+const IMAGES: &[(&str, &str)] = &[
+    (
+        "file:///var/run/secrets/kubernetes.io/serviceaccount/token",
+        "VSI0611",
+    ),
+    ("file:///etc/passwd", "VSI0611"),
+    ("http://169.254.169.254/latest/meta-data/iam", "VSI0611"),
+    (
+        "https://10.96.0.1/api/v1/namespaces/kube-system/secrets/x",
+        "VSI0611",
+    ),
+    ("http://127.0.0.1:9090/metrics", "VSI0611"),
+    ("http://2130706433/metrics", "VSI0611"),
+    ("\"http://[::ffff:127.0.0.1]/metrics\"", "VSI0611"),
+];
+
+const WAYS: &[(&str, &str, Way)] = &[
+    (VSI, "bootDisk", Own),
+    (VSI, "contract", Own),
+    (VSI, "deletionPolicy", Own),
+    (VSI, "diskSelector", Tried(OTHERS)),
+    (VSI, "imageChecksum", Own),
+    (VSI, "imageURL", Tried(IMAGES)),
+    (VSI, "machine", Own),
+    (VSI, "networkConfig", Own),
+    (VSI, "networkSelector", Tried(OTHERS)),
+    (VSI, "onDrift", Own),
+    (VSI, "powerState", Own),
+    (VSI, "selector", Own),
+    (VSI, "storagePool", OfHost),
+    (VSI, "targetSelector", Tried(OTHERS)),
+    (VSI, "updatePolicy", Own),
+    (DISK, "deletionPolicy", Own),
+    (DISK, "selector", Own),
+    (DISK, "size", Own),
+    (DISK, "storagePool", OfHost),
+    (DISK, "targetSelector", Tried(OTHERS)),
+    (REFERENCE, "storagePool", OfHost),
+    (REFERENCE, "targetSelector", Tried(OTHERS)),
+    (REFERENCE, "volumeName", OfHost),
+    (NETWORK, "networkName", OfHost),
+    (NETWORK, "targetSelector", Tried(OTHERS)),
+];
+
+/// The fields of each kind, as the definitions have them.
+fn fields() -> BTreeSet<(&'static str, &'static str)> {
+    let (mut kind, mut in_spec, mut found) = ("", false, BTreeSet::new());
+    for line in DEFINITIONS.lines() {
+        let word = line.trim();
+        let depth = line.len() - line.trim_start().len();
+        if let (4, Some(name)) = (depth, word.strip_prefix("kind: ")) {
+            kind = name;
+        }
+        match (depth, word) {
+            (10, _) => in_spec = word == "spec:",
+            (14, _) if in_spec && !word.starts_with('-') => {
+                found.extend(word.strip_suffix(':').map(|field| (kind, field)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn every_field_of_every_kind_has_a_row_among_the_ways_from_one_tenant_to_another() {
+    let rows: BTreeSet<_> = WAYS
+        .iter()
+        .map(|(kind, field, _)| (*kind, *field))
+        .collect();
+    let fields = fields();
+    assert!(fields.len() > 20, "{fields:?}");
+    let missing: Vec<_> = fields.difference(&rows).collect();
+    assert!(
+        missing.is_empty(),
+        "say in WAYS what they could lead to: {missing:?}"
+    );
+    let gone: Vec<_> = rows.difference(&fields).collect();
+    assert!(gone.is_empty(), "{gone:?}");
+}
+
+/// A ConfigMap of host settings with this label.
+fn settings(label: &str, keys: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {label}\n  labels: {{of: {label}}}\n\
+         data: {{HOSTNAME: 127.0.0.1, PORT: \"1\", {keys}}}\n"
+    )
+}
+
+const OWN: &str = "KNOWN_HOSTS: \"h ssh-ed25519 A\"";
+
+/// A resource of namespace `b` with one field as given.
+fn resource(kind: &str, name: &str, field: &str, value: &str) -> String {
+    let spec: &[(&str, &str)] = match kind {
+        VSI => &[
+            ("contract", "\"env: e\\nworkload: w\\n\""),
+            ("imageURL", "http://images.lab.test:8080/hpcr-guest.qcow2"),
+        ],
+        DISK => &[("size", "1048576")],
+        REFERENCE => &[("volumeName", "none")],
+        _ => &[("networkName", "default")],
+    };
+    let mut all = vec![("targetSelector", "{matchLabels: {of: b}}")];
+    all.extend(spec);
+    all.retain(|(known, _)| *known != field);
+    all.push((field, value));
+    let spec: String = all
+        .iter()
+        .map(|(key, value)| format!("  {key}: {value}\n"))
+        .collect();
+    format!("apiVersion: hpse.ibm.com/v1\nkind: {kind}\nmetadata:\n  name: {name}\nspec:\n{spec}")
+}
+
+fn plural(kind: &str) -> &'static str {
+    match kind {
+        VSI => "onprem-hpcrs",
+        DISK => "onprem-datadisks",
+        REFERENCE => "onprem-datadiskrefs",
+        _ => "onprem-networkrefs",
+    }
+}
+
+/// Both namespaces, and who serves them.
+struct Tenants {
+    a: Cluster,
+    b: Cluster,
+    vsiflow: Vsiflow,
+    _serving: Running,
+}
+
+impl Tenants {
+    fn enter() -> Option<Self> {
+        let (a, b) = (Cluster::enter()?, Cluster::enter()?);
+        let vsiflow = Vsiflow::of_documents();
+        let serving = a.serve_as(a.kubeconfig(), &vsiflow, &["--namespace", b.namespace()]);
+        for (label, cluster) in [("a", &a), ("b", &b)] {
+            cluster.apply(settings(label, OWN));
+        }
+        let own = |kind: &str, field: &str, value: &str| {
+            let text = resource(kind, "own", field, value).replace("{of: b}", "{of: a}");
+            a.apply(text.replace("  name: own\n", "  name: own\n  labels: {of: a}\n"));
+        };
+        own(DISK, "size", "1048576");
+        own(NETWORK, "networkName", "default");
+        own(VSI, "diskSelector", "{matchLabels: {of: a}}");
+        let tenants = Self {
+            a,
+            b,
+            vsiflow,
+            _serving: serving,
+        };
+        tenants
+            .a
+            .until("it is worked on", 60, || tenants.host_of_a().is_some());
+        Some(tenants)
+    }
+
+    fn host_of_a(&self) -> Option<String> {
+        let host = self.a.get("onprem-hpcrs/own")["status"]["host"].clone();
+        host.as_str()
+            .filter(|host| !host.is_empty())
+            .map(str::to_owned)
+    }
+
+    fn told(&self, cluster: &Cluster, what: &str, words: &[&str]) {
+        cluster.until(&format!("{what} is told {words:?}"), 60, || {
+            let status = cluster.get(what)["status"].to_string();
+            words.iter().all(|word| status.contains(word))
+        });
+    }
+}
+
+#[test]
+fn kube_no_field_of_a_resource_is_a_way_to_what_is_not_its_writers() {
+    let Some(tenants) = Tenants::enter() else {
+        return;
+    };
+    let mut asked = Vec::new();
+    for (kind, field, way) in WAYS {
+        let Tried(tried) = way else { continue };
+        for (value, told) in *tried {
+            let name = format!("t{}", asked.len());
+            tenants.b.apply(resource(kind, &name, field, value));
+            asked.push((format!("{}/{name}", plural(kind)), *told));
+        }
+    }
+    for (what, told) in &asked {
+        tenants.told(&tenants.b, what, &[told]);
+        let run = &tenants.b.get(what)["status"]["runId"];
+        assert!(run.is_null(), "{what} is worked on: {run}");
+    }
+    // Not even by those for whom somebody reads them.
+    let listed = tenants
+        .vsiflow
+        .run(&["get", "vsi", "-A", "-o", "name"])
+        .exits(0);
+    assert!(!listed.stdout.contains("/t"), "{listed:?}");
+}
+
+#[test]
+fn kube_no_key_of_host_settings_is_a_way_to_what_is_not_its_writers() {
+    let Some(tenants) = Tenants::enter() else {
+        return;
+    };
+    let host = tenants.host_of_a();
+    for (number, (keys, told)) in [
+        (
+            "KNOWN_HOSTS: \"h ssh-ed25519 A\", KEY_FILE: /etc/shadow",
+            "VSI0611",
+        ),
+        ("KNOWN_HOSTS_FILE: /etc/passwd", "VSI0611"),
+        (
+            "KNOWN_HOSTS: \"h ssh-ed25519 A\", IMAGE_CA_FILE: /etc/passwd",
+            "VSI0611",
+        ),
+        ("KNOWN_HOSTS: \"h ssh-ed25519 A\", KEY: x", "VSI0613"),
+        ("KNOWN_HOSTS: \"h ssh-ed25519 B\"", "VSI0612"),
+        (
+            "KNOWN_HOSTS: \"h ssh-ed25519 A\", SOCKET: /tmp/x",
+            "VSI0612",
+        ),
+        ("INSECURE_SKIP_HOST_KEY: \"true\"", "VSI0612"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        tenants.b.apply(settings("b", keys));
+        let name = format!("t{number}");
+        let image = "http://images.lab.test:8080/x.qcow2";
+        tenants.b.apply(resource(VSI, &name, "imageURL", image));
+        let what = format!("onprem-hpcrs/{name}");
+        tenants.told(&tenants.b, &what, &[told]);
+        if told == "VSI0612" {
+            tenants.told(&tenants.a, "onprem-hpcrs/own", &[tenants.b.namespace()]);
+        }
+        let gone = ["delete", &what, "--timeout=60s"];
+        tenants.b.kubectl(&gone).exits(0);
+        assert_eq!(tenants.host_of_a(), host);
+    }
+}
