@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    journal::{BatchLink, Folded, JournalError, Offset, Record, States, Stored, StreamState},
+    journal::{Folded, JournalError, Offset, Record, States, Stored, StreamState},
     model::{EntityId, EntityState, Event, EventKind, Hash, RunId, RunState, StreamId, Timestamp},
 };
 
@@ -99,7 +99,7 @@ impl Fold {
 
     /// Everything as states, as of an offset.
     #[cfg(test)]
-    pub(crate) fn states(&self, as_of: Offset, link: Option<BatchLink>) -> States {
+    pub(crate) fn states(&self, as_of: Offset, link: Option<crate::journal::BatchLink>) -> States {
         let entities = self.entities.iter();
         let entities = entities.map(|(id, f)| StreamState::Entity(id.clone(), f.clone()));
         let runs = self.runs.iter();

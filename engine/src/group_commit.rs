@@ -1,12 +1,8 @@
 //! One thread that writes for everybody: what arrives while it syncs goes into its next write.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    thread::JoinHandle,
+use super::sync::{
+    Builder, JoinHandle, Mutex, MutexGuard, PoisonError, join, mpsc, oneshot, watch,
 };
-
-use tokio::sync::{mpsc, oneshot, watch};
-
 use crate::journal::JournalError;
 
 /// Requests that may wait for the writer; beyond, callers wait for room.
@@ -88,7 +84,7 @@ impl<C: Commit> GroupWriter<C> {
         let failure = Failure(watch::Sender::new(None));
         let commit = make(failure.clone())?;
         let alarm = Alarm(failure.clone());
-        let thread = std::thread::Builder::new()
+        let thread = Builder::new()
             .name(name.to_owned())
             .spawn(move || run(commit, waiting, &alarm))
             .map_err(|e| JournalError::Storage(format!("no thread to write: {e}")))?;
@@ -140,7 +136,9 @@ impl<C: Commit> GroupWriter<C> {
         drop(lock(&self.queue).take());
         let thread = lock(&self.thread).take();
         // The thread's panic, if any, is known through `failure` already.
-        let _ = tokio::task::spawn_blocking(|| thread.map(JoinHandle::join)).await;
+        if let Some(thread) = thread {
+            join(thread).await;
+        }
     }
 }
 
@@ -151,7 +149,7 @@ impl<C: Commit> Drop for GroupWriter<C> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

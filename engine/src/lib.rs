@@ -24,6 +24,8 @@ pub mod executor;
 mod files;
 mod fold;
 mod group_commit;
+#[cfg(test)]
+mod group_commit_model;
 pub mod journal;
 pub mod lane;
 pub mod lease;
@@ -36,6 +38,7 @@ pub mod room;
 pub mod secret;
 pub mod state_dir;
 pub mod step;
+mod sync;
 pub mod workflow;
 
 pub use executor::{Engine, EngineError, EngineParts, Notice};

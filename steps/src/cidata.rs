@@ -3,14 +3,15 @@
 //! The guest's attestation record hashes the whole volume, so equal input gives equal bytes: no
 //! clock and no random number go into it.
 
-use std::io::Read as _;
+mod volume;
 
-use hadris_fs::{Content, MountOptions, NoClock, Node, OpenOptions, Tree, sync::Volume};
-use hadris_iso::{IsoId, IsoOptions, sync::IsoFs};
+use hadris_fs::{Content, NoClock, Node, Tree};
+use hadris_iso::{IsoId, IsoOptions};
 use hadris_storage::{BlockSize, MemDevice};
 use vsiflow_engine::model::Failure;
 
 use crate::error;
+use volume::Files;
 
 /// The label by which the guest finds the volume.
 pub const LABEL: &str = "cidata";
@@ -78,28 +79,20 @@ fn options() -> IsoOptions {
 }
 
 /// Reads a volume back, as the guest does. `None` where it is no cidata volume.
+///
+/// A host may put anything there: whatever it is, this ends soon and holds little more than `iso`.
 pub fn read(iso: &[u8]) -> Option<Cidata> {
     if label(iso)? != LABEL {
         return None;
     }
-    let device = MemDevice::new(iso.to_vec(), BlockSize::new(SECTOR)?);
-    let files = Volume::new(IsoFs::mount(device, MountOptions::new()).ok()?);
-    let file = |path: &str| {
-        let mut bytes = Vec::new();
-        let file = files.open(path, OpenOptions::new().read()).ok()?;
-        file.take(iso.len() as u64)
-            .read_to_end(&mut bytes)
-            .ok()
-            .map(|_| bytes)
-    };
-    let user_data = file("/user-data")?;
-    let meta_data = String::from_utf8(file("/meta-data")?).ok()?;
-    let hostname = meta_data.strip_prefix("local-hostname:")?.trim().to_owned();
-    let network_config = file("/network-config").and_then(|bytes| String::from_utf8(bytes).ok());
+    let files = Files::read(iso)?;
+    let text = |name: &str| String::from_utf8(files.get(name)?.to_vec()).ok();
+    let meta_data = text("meta-data")?;
+    let hostname = meta_data.lines().next()?.strip_prefix("local-hostname:")?;
     Some(Cidata {
-        user_data,
-        hostname,
-        network_config,
+        user_data: files.get("user-data")?.to_vec(),
+        hostname: hostname.trim().to_owned(),
+        network_config: text("network-config"),
     })
 }
 
@@ -110,7 +103,12 @@ pub fn label(iso: &[u8]) -> Option<&str> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     fn sample() -> Cidata {
@@ -143,6 +141,57 @@ mod tests {
             assert_eq!(label(&iso), Some(LABEL));
             assert!(read(&iso).unwrap() == cidata);
         }
+    }
+
+    /// Volumes of the corpus, by the programs that guests' people use.
+    #[test]
+    fn volumes_of_other_programs_are_read() {
+        for name in ["joliet", "rock-ridge", "joliet-and-rock-ridge"] {
+            let found = read(&unpacked(name)).unwrap();
+            assert_eq!(found.user_data, b"workload: a\nenv: b\n", "{name}");
+            assert_eq!(found.hostname, "web-1", "{name}");
+            assert_eq!(
+                found.network_config.as_deref(),
+                Some("version: 2\n"),
+                "{name}"
+            );
+        }
+    }
+
+    /// Each of a thousand records asks for megabytes of continuation areas to be read.
+    #[test]
+    fn a_volume_made_to_keep_its_reader_busy_is_read_at_once() {
+        let begun = std::time::Instant::now();
+        let _ = read(&unpacked("endless-continuations"));
+        assert!(begun.elapsed() < std::time::Duration::from_secs(2));
+    }
+
+    #[test]
+    fn of_two_files_with_one_name_none_is_believed() {
+        let mut iso = unpacked("rock-ridge");
+        let name = b"vendor-data";
+        let at = iso
+            .windows(name.len())
+            .position(|part| part == name)
+            .unwrap();
+        assert!(read(&iso).is_some());
+        // As long as the other name, with a head that says so.
+        iso[at..at + 9].copy_from_slice(b"user-data");
+        iso[at - 3] -= 2;
+        assert!(read(&iso).is_none());
+    }
+
+    fn unpacked(name: &str) -> Vec<u8> {
+        let path = format!(
+            "{}/../tests/corpus/cidata/{name}.gz",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let mut bytes = Vec::new();
+        let packed = std::fs::File::open(path).unwrap();
+        flate2::read::GzDecoder::new(packed)
+            .read_to_end(&mut bytes)
+            .unwrap();
+        bytes
     }
 
     #[test]

@@ -7,15 +7,37 @@ use vsiflow_tests::Vsiflow;
 const OLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/journals/older");
 
 /// A state directory as an older version left it, with its simulated host. The bytes of its base
-/// image are left out.
+/// image are left out. Its journal was a database then, so it comes by the way out that there is:
+/// an export, rebuilt.
 fn left_behind() -> (Vsiflow, String) {
+    let vsiflow = Vsiflow::simulated();
+    let older = vsiflow.folder().join("older");
+    std::fs::create_dir(&older).unwrap();
+    let unpacked = Command::new("tar")
+        .args(["-xzf", &format!("{OLDER}/state.tar.gz"), "-C"])
+        .arg(&older)
+        .status();
+    assert!(unpacked.unwrap().success());
+    let export = format!("{OLDER}/export.jsonl");
+    vsiflow.run(&["audit", "rebuild", &export]).exits(0);
+    for part in ["sim", "secrets"] {
+        let (from, to) = (older.join("state").join(part), vsiflow.state().join(part));
+        let _ = std::fs::remove_dir_all(&to);
+        std::fs::rename(from, to).unwrap();
+    }
+    (vsiflow, format!("{OLDER}/documents.yaml"))
+}
+
+#[test]
+fn a_state_directory_of_the_older_format_is_refused_with_the_way_out() {
     let vsiflow = Vsiflow::simulated();
     let unpacked = Command::new("tar")
         .args(["-xzf", &format!("{OLDER}/state.tar.gz"), "-C"])
         .arg(vsiflow.folder())
         .status();
     assert!(unpacked.unwrap().success());
-    (vsiflow, format!("{OLDER}/documents.yaml"))
+    let refused = vsiflow.run(&["get"]);
+    refused.exits(1).says("VSI0017").says("audit rebuild");
 }
 
 #[test]

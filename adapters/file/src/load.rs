@@ -273,3 +273,6 @@ fn shown(content: &str, parsed: &[Parsed<'_>]) -> Vec<crate::redact::Line> {
     }
     lines(content, hidden)
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -126,6 +126,19 @@ fn strip(spec: &mut Value) -> Vec<String> {
     warnings
 }
 
+/// What is said of a resource on which reading panicked. Its content is not repeated.
+pub(crate) fn panicked(resource: &Resource, at: DocumentRef) -> Problem {
+    Problem {
+        code: ProblemCode::WrongValue,
+        document: at,
+        kind: resource.key.kind.name().to_owned(),
+        object: meta(resource).full_name(),
+        path: FieldPath::of(["spec"]),
+        message: "reading it ended in a panic, which is a defect of vsiflow".to_owned(),
+        remedy: "please report it, with the spec but without its secrets".to_owned(),
+    }
+}
+
 fn problem(
     resource: &Resource,
     meta: &ObjectMeta,

@@ -10,6 +10,7 @@ mod permitted;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -148,7 +149,10 @@ impl Reading {
         at: DocumentRef,
     ) -> Option<Document<T>> {
         let key = resource.key.clone();
-        match document::read(resource, at) {
+        // What is wrong with reading one resource concerns that resource alone.
+        let read = || document::read(resource, at.clone());
+        let read = catch_unwind(AssertUnwindSafe(read));
+        match read.unwrap_or_else(|_| Err(Box::new(document::panicked(resource, at)))) {
             Ok((document, warnings)) => {
                 if !warnings.is_empty() {
                     self.translation.warnings.insert(key, warnings);
@@ -363,5 +367,7 @@ impl Reading {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -173,6 +173,9 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use tokio::io::AsyncWriteExt;

@@ -84,4 +84,6 @@ const fn padding(length: usize) -> usize {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -294,4 +294,6 @@ fn named(error: Unreadable, place: Option<String>) -> JournalError {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

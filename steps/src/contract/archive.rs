@@ -195,3 +195,6 @@ fn text(field: &[u8]) -> String {
 fn clean(name: String) -> String {
     name.trim_start_matches("./").to_owned()
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -121,6 +121,9 @@ fn be64(bytes: &[u8], at: usize) -> Result<u64, Unfit> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

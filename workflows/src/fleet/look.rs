@@ -1,9 +1,9 @@
 //! Looks at hosts: what somebody changed there behind vsiflow's back, and what comes up again
 //! after a restart of the host.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
 
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
@@ -106,7 +106,9 @@ impl Fleet {
     ) -> Result<Looked, FleetError> {
         let act = self.braked().map_or(act, |_| Act::Nothing);
         let (mut looked, mut wishes) = (Looked::default(), Wishes::default());
-        match self.look_at(&host, known).await {
+        // What is wrong with reading one host concerns that host alone.
+        let seen = AssertUnwindSafe(self.look_at(&host, known)).catch_unwind();
+        match seen.await.unwrap_or_else(|_| Err(panicked(&host))) {
             Ok(seen) => {
                 self.reach.looked(&host, None);
                 self.take_in(seen, act, &mut looked, &mut wishes).await?;
@@ -329,6 +331,10 @@ fn volumes(known: &Known) -> Vec<(String, VolumeKey)> {
         )
     });
     own.chain(disks).collect()
+}
+
+fn panicked(host: &str) -> FleetError {
+    FleetError::defect(format!("a look at {host} ended in a panic"))
 }
 
 fn engine(reason: &str) -> By {

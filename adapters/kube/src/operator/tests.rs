@@ -41,6 +41,23 @@ async fn a_resource_becomes_a_vsi_and_says_so() {
     );
 }
 
+/// It ended the watch of all hosts, and the process with it.
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_look_at_a_host_concerns_that_host() {
+    let rig = Rig::new().await;
+    rig.vsi("web", 1);
+    rig.until_ready("web").await;
+    rig.settle().await;
+    rig.panic_at_hosts(true);
+    let failed = rig.look().await;
+    assert!(
+        failed.len() == 1 && failed[0].contains("panic"),
+        "{failed:?}"
+    );
+    rig.panic_at_hosts(false);
+    assert_eq!(rig.look().await, [""; 0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_written_without_a_change() {
     let rig = Rig::new().await;

@@ -242,6 +242,29 @@ fn namespaces_do_not_see_one_another() {
     assert!(problems[0].message.contains("namespace other"));
 }
 
+/// A spec on which reading is a defect.
+#[derive(Debug)]
+struct Panicking;
+
+impl<'de> serde::Deserialize<'de> for Panicking {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("the test asked for it")
+    }
+}
+
+#[test]
+fn a_panic_while_reading_concerns_its_own_resource() {
+    let mut reading = Reading::default();
+    let (odd, good) = (vsi("odd", 1, json!({})), vsi("good", 2, json!({})));
+    reading.settings(&world(Vec::new()).config_maps, documents::CONFIG_MAP);
+    let at = reading.number(Owner::Resource(odd.clone()), odd.key.to_string());
+    assert!(reading.read::<Panicking>(&odd, at).is_none());
+    reading.resource(&good);
+    let translation = reading.resolve(None);
+    assert!(translation.vsis.contains_key(&uid(2)));
+    assert!(told(&translation, "odd").contains("a defect of vsiflow"));
+}
+
 /// Any JSON, with the words of specs among its keys.
 fn anything() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

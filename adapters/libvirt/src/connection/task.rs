@@ -26,19 +26,37 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Send + 'static>(
     let (read, write) = tokio::io::split(stream);
     let mut reading = Reading::new(read, &shared);
     let mut writing = Writing::new(write, queue, &shared);
+    // Dropped before the queue is: who finds that closed asks for the reason.
+    let mut end = End {
+        shared: &shared,
+        places: &places,
+        reason: CloseReason::Io("its task ended in a panic; please report it".to_owned()),
+    };
     let reason = tokio::select! {
         reason = reading.run() => reason,
         reason = writing.run() => reason,
         reason = keep_alive(&shared) => reason,
     };
     // Told of the end, libvirt may be the first to close.
-    let reason = if shared.is_parting() {
+    end.reason = if shared.is_parting() {
         CloseReason::ByUs
     } else {
         reason
     };
-    tracing::debug!(%reason, "libvirt connection ended");
-    // In this order: who finds the queue closed asks for the reason.
-    shared.end(&reason);
-    places.close();
+    tracing::debug!(reason = %end.reason, "libvirt connection ended");
+}
+
+/// Ends the connection when it is dropped, by a panic as well: nobody goes on with a connection
+/// that nothing reads from.
+struct End<'a> {
+    shared: &'a Shared,
+    places: &'a Semaphore,
+    reason: CloseReason,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.shared.end(&self.reason);
+        self.places.close();
+    }
 }

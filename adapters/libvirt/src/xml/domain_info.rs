@@ -164,7 +164,7 @@ fn files(root: &Element) -> Vec<DiskSource> {
         let absolute = attributes.chain(texts).filter(|path| path.starts_with('/'));
         found.extend(absolute.map(|path| DiskSource::Path(path.to_owned())));
     }
-    found.sort_by_key(|source| format!("{source:?}"));
+    found.sort_by_cached_key(|source| format!("{source:?}"));
     found.dedup();
     found
 }

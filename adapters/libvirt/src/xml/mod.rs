@@ -3,6 +3,8 @@
 pub(crate) mod capabilities;
 pub(crate) mod domain;
 pub(crate) mod domain_info;
+#[cfg(test)]
+mod fuzz;
 mod tree;
 pub(crate) mod volume;
 mod write;

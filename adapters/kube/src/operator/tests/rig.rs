@@ -54,11 +54,15 @@ impl Clock for VirtualClock {
 struct Switched {
     hosts: SimHosts,
     reachable: AtomicBool,
+    /// Whether asking for one is a defect.
+    panicking: AtomicBool,
 }
 
 #[async_trait]
 impl Hosts for Switched {
     async fn host(&self, id: &str) -> PortResult<HostPorts> {
+        let panicking = self.panicking.load(Ordering::Relaxed);
+        assert!(!panicking, "the test asked for it");
         match self.reachable.load(Ordering::Relaxed) {
             true => self.hosts.host(id).await,
             false => Err(PortError::new(
@@ -110,6 +114,7 @@ impl Rig {
         let hosts = Arc::new(Switched {
             hosts: SimHosts::in_memory(),
             reachable: AtomicBool::new(true),
+            panicking: AtomicBool::new(false),
         });
         let clock = Arc::new(VirtualClock(Instant::now()));
         let fleet = open(&stores, &hosts, &clock, 0).await;
@@ -217,6 +222,20 @@ impl Rig {
         runs.iter()
             .filter(|run| run.entity.starts_with("vsi/"))
             .count()
+    }
+
+    /// Has everybody who asks for a host panic.
+    pub(super) fn panic_at_hosts(&self, panicking: bool) {
+        self.hosts.panicking.store(panicking, Ordering::Relaxed);
+    }
+
+    /// Looks at all hosts; what is said of those that could not be looked at.
+    pub(super) async fn look(&self) -> Vec<String> {
+        let looked = self.fleet.look(true).await.unwrap();
+        let failed = looked.unreachable.into_iter();
+        failed
+            .map(|(_, failure)| failure.message.as_str().to_owned())
+            .collect()
     }
 
     pub(super) async fn domains(&self) -> Vec<String> {

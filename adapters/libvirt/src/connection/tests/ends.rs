@@ -1,5 +1,8 @@
 //! How a connection ends, and what that does to what is under way.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -169,6 +172,50 @@ async fn a_dead_peer_ends_every_call_and_stream() {
         calls.domain_lookup_by_name("a").await,
         Err(Error::NotSent { .. })
     ));
+}
+
+/// A byte stream on which reading is a defect.
+struct Panicking(tokio::io::DuplexStream);
+
+impl tokio::io::AsyncRead for Panicking {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        panic!("the test asked for it")
+    }
+}
+
+impl tokio::io::AsyncWrite for Panicking {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// It counted as open for ever, and its host as one that nobody can reach.
+#[tokio::test(start_paused = true)]
+async fn a_panic_while_reading_ends_the_connection_and_its_calls() {
+    let (stream, _peer) = tokio::io::duplex(1024);
+    let connection = Connection::start(Panicking(stream), ());
+    let calls = connection.within(SECOND * 60);
+    let asked = timeout(SECOND, calls.domain_lookup_by_name("a")).await;
+    assert!(matches!(asked, Ok(Err(_))), "{asked:?}");
+    let reason = timeout(SECOND, connection.closed()).await;
+    assert!(matches!(reason, Ok(CloseReason::Io(_))), "{reason:?}");
+    assert!(!connection.is_open());
 }
 
 #[tokio::test]

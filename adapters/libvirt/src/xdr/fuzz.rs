@@ -1,0 +1,50 @@
+//! Replies that break the protocol.
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use vsiflow_fuzz::Target;
+
+use super::*;
+use crate::protocol::{
+    DhcpLease, Domain, DomainInfo, DomainInterface, DomainState, Network, NodeInfo, Procedure,
+    StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo,
+};
+use crate::{LibvirtError, events};
+
+#[test]
+fn fuzz_xdr() {
+    Target {
+        // An empty string of four bytes is 24 in memory, and a list grows by doubling.
+        memory_per_byte: 64,
+        ..Target::new("xdr", target)
+    }
+    .check();
+}
+
+/// Reads the bytes as every reply there is; what is accepted and can be said again stays equal.
+pub(crate) fn target(bytes: &[u8]) {
+    said_again::<String>(bytes);
+    said_again::<Option<String>>(bytes);
+    said_again::<(Vec<Domain>, u32)>(bytes);
+    said_again::<(Vec<StoragePool>, u32)>(bytes);
+    said_again::<(Vec<StorageVol>, u32)>(bytes);
+    said_again::<(Vec<Network>, u32)>(bytes);
+    said_again::<(Vec<String>, Vec<i32>, Option<u64>)>(bytes);
+    said_again::<Vec<Vec<bool>>>(bytes);
+    let _ = from_bytes::<(Vec<DhcpLease>, u32)>(bytes);
+    let _ = from_bytes::<Vec<DomainInterface>>(bytes);
+    let _ = from_bytes::<(DomainState, DomainInfo)>(bytes);
+    let _ = from_bytes::<(StoragePoolInfo, StorageVolInfo)>(bytes);
+    let _ = from_bytes::<NodeInfo>(bytes);
+    let _ = LibvirtError::decode(Procedure::StoragePoolRefresh, bytes);
+    let _ = events::decode(bytes);
+}
+
+fn said_again<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8]) {
+    if let Ok(value) = from_bytes::<T>(bytes) {
+        let again = to_bytes(&value).unwrap();
+        assert_eq!(from_bytes::<T>(&again), Ok(value));
+    }
+}

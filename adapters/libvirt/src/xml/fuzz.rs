@@ -1,0 +1,60 @@
+//! Documents of a host that means harm.
+
+use vsiflow_fuzz::Target;
+
+use super::{Element, capabilities, domain_info, volume, write::Tag};
+
+#[test]
+fn fuzz_xml() {
+    Target {
+        // An element of four bytes, `<a/>`, is a hundred in memory, and lists grow by doubling.
+        memory_per_byte: 128,
+        time: std::time::Duration::from_secs(3),
+        words: &[
+            "<a>",
+            "</a>",
+            "<a/>",
+            "<a b='",
+            "'",
+            "<!--",
+            "-->",
+            "<![CDATA[",
+            "]]>",
+            "<?",
+            "?>",
+            "<!DOCTYPE a [",
+            "<!ENTITY a '&a;&a;'>",
+            "]>",
+            "&a;",
+            "&#0;",
+            "&#x110000;",
+            "&amp;",
+            "<source file='/a'/>",
+            "<backingStore>",
+            " xmlns:v='https://vsiflow.io/domain/v1'",
+        ],
+        ..Target::new("xml", target)
+    }
+    .check();
+}
+
+/// Reads the text as everything that hosts describe; what was read can be written again.
+pub(crate) fn target(bytes: &[u8]) {
+    let xml = String::from_utf8_lossy(bytes);
+    let _ = domain_info::read(&xml);
+    let _ = volume::read("images", &xml);
+    for arch in ["s390x", "x86_64", "other"] {
+        let _ = capabilities::guest_support(&xml, arch);
+    }
+    let _ = capabilities::has_secure_execution(&xml);
+    if let Ok(root) = Element::parse(&xml) {
+        let names = root.descendants().into_iter().take(1000);
+        names.for_each(|element| written_again(element.text()));
+    }
+}
+
+fn written_again(text: &str) {
+    let again = Tag::new("a").with("b", text).text(text).build();
+    let again = Element::parse(&again).unwrap();
+    assert_eq!(again.text(), text);
+}

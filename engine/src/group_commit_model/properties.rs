@@ -1,0 +1,149 @@
+//! What holds in whatever order threads run.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use shuttle::future::{JoinHandle, block_on, spawn};
+
+use super::{
+    disk::{Disk, Writing, failure},
+    group_commit::GroupWriter,
+    sync::give_room,
+};
+use crate::journal::JournalError;
+
+type Writer = Arc<GroupWriter<Writing>>;
+
+fn writer(disk: &Disk, fails_at: Option<usize>) -> Writer {
+    let commit = Writing::to(disk, fails_at);
+    Arc::new(GroupWriter::start("model", |_| Ok(commit)).unwrap())
+}
+
+/// Somebody who writes these, one after the other, until an error comes. Whatever is acknowledged
+/// is on the disk by then, and the answer is that of the request.
+fn caller(
+    writer: &Writer,
+    disk: &Disk,
+    requests: [u32; 2],
+) -> JoinHandle<Result<(), JournalError>> {
+    let (writer, disk) = (writer.clone(), disk.clone());
+    spawn(async move {
+        for request in requests {
+            let answer = writer.write(request).await?;
+            assert_eq!(answer, request, "somebody else's answer");
+            assert!(disk.has(request), "{request} was acknowledged, not written");
+        }
+        Ok(())
+    })
+}
+
+/// Three callers at once: all is acknowledged, all is written once, and what a caller wrote first
+/// lies first.
+pub(super) fn what_is_acknowledged_was_written() {
+    let disk = Disk::default();
+    let writer = writer(&disk, None);
+    let callers = [[1, 2], [3, 4], [5, 6]].map(|requests| caller(&writer, &disk, requests));
+    block_on(async {
+        for caller in callers {
+            assert_eq!(caller.await.unwrap(), Ok(()));
+        }
+        writer.close().await;
+    });
+    let mut written = disk.written();
+    for (first, then) in [(1, 2), (3, 4), (5, 6)] {
+        let place = |wanted| written.iter().position(|request| *request == wanted);
+        assert!(place(first) < place(then), "{written:?}");
+    }
+    written.sort_unstable();
+    assert_eq!(written, [1, 2, 3, 4, 5, 6]);
+}
+
+/// Requests that stand in the queue together are written in its order.
+pub(super) fn the_order_of_the_queue_is_kept() {
+    // Of those that wait for room nobody is first.
+    give_room(5);
+    let disk = Disk::default();
+    let writer = writer(&disk, None);
+    block_on(async {
+        let all = (1..=5).map(|request| writer.write(request));
+        let answers = futures::future::join_all(all).await;
+        assert_eq!(answers, [1, 2, 3, 4, 5].map(Ok));
+        writer.close().await;
+    });
+    assert_eq!(disk.written(), [1, 2, 3, 4, 5]);
+}
+
+/// A disk that fails: everybody gets an answer, nobody a wrong one, and nothing is begun later.
+pub(super) fn a_failure_answers_everybody_and_ends_all_writing() {
+    let disk = Disk::default();
+    let writer = writer(&disk, Some(2));
+    let callers = [[1, 2], [3, 4], [5, 6]].map(|requests| caller(&writer, &disk, requests));
+    let waiting = writer.clone();
+    let told = shuttle::thread::spawn(move || block_on(waiting.failed()));
+    block_on(async {
+        for caller in callers {
+            let ended = caller.await.unwrap();
+            assert!(ended.is_ok() || ended == Err(failure()), "{ended:?}");
+        }
+        // Six requests are more than the first group takes.
+        assert_eq!(told.join().unwrap(), failure());
+        assert_eq!(writer.check(), Err(failure()));
+        assert_eq!(writer.write(7).await, Err(failure()));
+        writer.close().await;
+    });
+    assert_eq!(disk.begun_after_failure(), 0);
+    assert!(!disk.has(7));
+}
+
+/// A reader that met a failing disk ends all writing; nobody waits for ever.
+pub(super) fn a_failure_met_elsewhere_ends_all_writing() {
+    let disk = Disk::default();
+    let writer = writer(&disk, None);
+    let callers = [[1, 2], [3, 4]].map(|requests| caller(&writer, &disk, requests));
+    let reader = writer.clone();
+    let reader = spawn(async move { reader.fail(&failure()) });
+    block_on(async {
+        reader.await.unwrap();
+        assert_eq!(writer.write(7).await, Err(failure()));
+        for caller in callers {
+            let ended = caller.await.unwrap();
+            assert!(ended.is_ok() || ended == Err(failure()), "{ended:?}");
+        }
+        writer.close().await;
+    });
+    assert!(!disk.has(7));
+}
+
+/// Closing among callers: each is served or told that it is closed, and nothing is written after.
+pub(super) fn closing_finishes_what_waits() {
+    let disk = Disk::default();
+    let writer = writer(&disk, None);
+    let callers = [[1, 2], [3, 4]].map(|requests| caller(&writer, &disk, requests));
+    let seen = disk.clone();
+    block_on(async {
+        writer.close().await;
+        let written = seen.written();
+        for caller in callers {
+            let ended = caller.await.unwrap();
+            assert!(
+                ended.is_ok() || ended == Err(JournalError::Closed),
+                "{ended:?}"
+            );
+        }
+        assert_eq!(writer.write(7).await, Err(JournalError::Closed));
+        assert_eq!(seen.written(), written, "written after it was closed");
+    });
+}
+
+/// A request in the queue is written although its caller went.
+pub(super) fn nobody_has_to_wait_for_the_answer() {
+    let disk = Disk::default();
+    let writer = writer(&disk, None);
+    block_on(async {
+        // Its first poll puts it into the queue, where there is room.
+        let answered = writer.write(1).now_or_never();
+        assert!(answered.is_none_or(|answer| answer == Ok(1)));
+        writer.close().await;
+    });
+    assert_eq!(disk.written(), [1]);
+}

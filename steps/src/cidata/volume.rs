@@ -1,0 +1,167 @@
+//! The files at the top of an ISO 9660 volume, which may come from a host that means harm.
+//!
+//! Bounded by its form: one look at the descriptors, one at the records of the top folder. No
+//! folder below, no continuation area and no chain of extents is followed, since a volume of a few
+//! megabytes can hold enough of those to keep a general reader busy for days.
+
+use std::str;
+
+const SECTOR: usize = 2048;
+/// Where the descriptors begin, in sectors.
+const DESCRIPTORS: usize = 16;
+/// The most descriptors that are looked at.
+const DESCRIPTORS_MAX: usize = 16;
+/// The longest folder that is read, in bytes: a cidata volume has a few files.
+const FOLDER_MAX: usize = 64 * 1024;
+
+const PRIMARY: u8 = 1;
+const SUPPLEMENTARY: u8 = 2;
+const TERMINATOR: u8 = 255;
+
+/// A folder, a file of several extents.
+const NO_PLAIN_FILE: u8 = 0x02 | 0x80;
+/// What an alternate name of Rock Ridge may not be: continued, or that of a folder itself.
+const NAME_ODD: u8 = 0x01 | 0x02 | 0x04;
+
+/// Files by their names.
+pub(super) struct Files<'a>(Vec<(String, &'a [u8])>);
+
+impl<'a> Files<'a> {
+    /// Reads the top folder, with the names that Linux would show: Rock Ridge's, else Joliet's,
+    /// else the plain ones. `None` where it is no volume, or one that is damaged.
+    pub(super) fn read(iso: &'a [u8]) -> Option<Self> {
+        let primary = descriptor(iso, |sector| sector.first() == Some(&PRIMARY))?;
+        let plain = records(iso, primary)?;
+        let named = |name: fn(&Record<'a>) -> Option<String>, records: &[Record<'a>]| {
+            let files = records.iter().filter(|record| record.is_file());
+            files
+                .filter_map(|record| Some((name(record)?, record.content(iso)?)))
+                .collect::<Vec<_>>()
+        };
+        if plain.iter().any(|record| record.rock_ridge().is_some()) {
+            return Some(Self(named(Record::rock_ridge, &plain)));
+        }
+        match descriptor(iso, is_joliet) {
+            Some(joliet) => Some(Self(named(Record::joliet, &records(iso, joliet)?))),
+            None => Some(Self(named(Record::plain, &plain))),
+        }
+    }
+
+    /// A file's content. Of two with one name there is none: tools differ in which they take.
+    pub(super) fn get(&self, name: &str) -> Option<&'a [u8]> {
+        let mut found = self.0.iter().filter(|(known, _)| known == name);
+        let (_, content) = found.next()?;
+        found.next().is_none().then_some(*content)
+    }
+}
+
+/// The first descriptor of that kind.
+fn descriptor(iso: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
+    let all = iso.chunks_exact(SECTOR).skip(DESCRIPTORS);
+    let all = all.take(DESCRIPTORS_MAX).take_while(|sector| {
+        sector.get(1..7) == Some(b"CD001\x01") && sector.first() != Some(&TERMINATOR)
+    });
+    { all }.find(|sector| wanted(sector))
+}
+
+fn is_joliet(sector: &[u8]) -> bool {
+    let escapes: [&[u8]; 3] = [b"%/@", b"%/C", b"%/E"];
+    sector.first() == Some(&SUPPLEMENTARY)
+        && sector
+            .get(88..91)
+            .is_some_and(|escape| escapes.contains(&escape))
+}
+
+/// The records of a descriptor's top folder.
+fn records<'a>(iso: &'a [u8], descriptor: &'a [u8]) -> Option<Vec<Record<'a>>> {
+    let sector_size = u16::from_le_bytes(*descriptor.get(128..)?.first_chunk()?);
+    if usize::from(sector_size) != SECTOR {
+        return None;
+    }
+    let folder = Record(descriptor.get(156..190)?);
+    let folder = folder.content(iso)?;
+    let folder = folder.get(..FOLDER_MAX).unwrap_or(folder);
+    // No record crosses the end of a sector; zeros fill it up.
+    let records = folder.chunks(SECTOR).flat_map(|sector| Records(sector));
+    // The folder itself, and the one above it.
+    Some(records.skip(2).collect())
+}
+
+/// The records of one sector.
+struct Records<'a>(&'a [u8]);
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    fn next(&mut self) -> Option<Record<'a>> {
+        let length = usize::from(*self.0.first()?);
+        let (record, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        (length > Record::HEAD).then_some(Record(record))
+    }
+}
+
+/// What a folder says of a file.
+struct Record<'a>(&'a [u8]);
+
+impl<'a> Record<'a> {
+    /// Bytes before the name.
+    const HEAD: usize = 33;
+
+    fn number(&self, at: usize) -> Option<usize> {
+        let four = self.0.get(at..)?.first_chunk()?;
+        usize::try_from(u32::from_le_bytes(*four)).ok()
+    }
+
+    fn content<'b>(&self, iso: &'b [u8]) -> Option<&'b [u8]> {
+        let start = self.number(2)?.checked_mul(SECTOR)?;
+        let end = start.checked_add(self.number(10)?)?;
+        iso.get(start..end)
+    }
+
+    fn is_file(&self) -> bool {
+        self.0
+            .get(25)
+            .is_some_and(|flags| flags & NO_PLAIN_FILE == 0)
+    }
+
+    fn name(&self) -> Option<&'a [u8]> {
+        let length = usize::from(*self.0.get(32)?);
+        self.0.get(Self::HEAD..Self::HEAD.checked_add(length)?)
+    }
+
+    /// The name without its version; small letters, as Linux shows it.
+    fn plain(&self) -> Option<String> {
+        let name = str::from_utf8(self.name()?).ok()?;
+        Some(unversioned(name).trim_end_matches('.').to_ascii_lowercase())
+    }
+
+    fn joliet(&self) -> Option<String> {
+        let pairs = self.name()?.chunks_exact(2);
+        let units = pairs.filter_map(|pair| pair.first_chunk().copied().map(u16::from_be_bytes));
+        let name: Result<String, _> = char::decode_utf16(units).collect();
+        name.ok().map(|name| unversioned(&name).to_owned())
+    }
+
+    /// The alternate name, where one stands in the record itself.
+    fn rock_ridge(&self) -> Option<String> {
+        let padded = self.name()?.len() | 1;
+        let mut rest = self.0.get(Self::HEAD.checked_add(padded)?..)?;
+        loop {
+            let length = usize::from(*rest.get(2)?);
+            let (entry, after) = rest.split_at_checked(length)?;
+            match entry {
+                [b'N', b'M', _, _, flags, name @ ..] if flags & NAME_ODD == 0 => {
+                    return str::from_utf8(name).ok().map(str::to_owned);
+                }
+                // Shorter than its own head, it would be met again and again.
+                [_, _, _, _, ..] => rest = after,
+                _ => return None,
+            }
+        }
+    }
+}
+
+fn unversioned(name: &str) -> &str {
+    name.split_once(';').map_or(name, |(name, _)| name)
+}

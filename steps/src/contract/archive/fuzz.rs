@@ -1,0 +1,63 @@
+//! Archives of people who try what a checker takes.
+
+use std::io::Write as _;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use flate2::{Compression, write::GzEncoder};
+use vsiflow_fuzz::Target;
+
+use super::*;
+
+#[test]
+fn fuzz_archive() {
+    Target {
+        // What may be unpacked: while the buffer doubles, and once more as entries.
+        memory: 4 * UNPACKED_MAX,
+        time: std::time::Duration::from_secs(5),
+        words: &[
+            "ustar",
+            "0000644",
+            "./",
+            "docker-compose.yaml",
+            "pod.yml",
+            "services: {a: {build: .}}",
+        ],
+        ..Target::new("archive", target)
+    }
+    .check();
+}
+
+/// Reads a tar file: as it is, with sums that are right, and packed as a contract has it.
+pub(crate) fn target(bytes: &[u8]) {
+    let mended = mended(bytes);
+    for tar in [bytes, &mended] {
+        let faults = match entries(tar) {
+            Some(entries) => [Kind::Compose, Kind::Play].map(|kind| contents(&entries, kind)),
+            None => continue,
+        };
+        let packed = BASE64.encode(packed(tar));
+        assert_eq!(check(&packed, Kind::Compose), faults[0]);
+        assert_eq!(check(&packed, Kind::Play), faults[1]);
+    }
+    check(&String::from_utf8_lossy(bytes), Kind::Compose);
+    check(&BASE64.encode(bytes), Kind::Compose);
+}
+
+/// The tar file with the right sum in every block that may be a header.
+fn mended(bytes: &[u8]) -> Vec<u8> {
+    let mut tar = bytes.to_vec();
+    for block in tar.chunks_exact_mut(BLOCK) {
+        if octal(&block[148..156]).is_some() {
+            block[148..156].fill(b' ');
+            let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
+            block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+    }
+    tar
+}
+
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}

@@ -1,0 +1,25 @@
+//! Heads of files that pretend to be images.
+
+use vsiflow_fuzz::Target;
+
+use super::*;
+
+#[test]
+fn fuzz_qcow2() {
+    Target {
+        memory: 1024,
+        memory_per_byte: 0,
+        words: &["QFI", "DATA", "\0\0\0\0"],
+        ..Target::new("qcow2", target)
+    }
+    .check();
+}
+
+/// Judges a head; one that is taken names no other file.
+pub(crate) fn target(bytes: &[u8]) {
+    let head = bytes.get(..HEADER_MAX as usize).unwrap_or(bytes);
+    if let Ok(size) = virtual_size(head) {
+        assert_eq!(head.get(8..16), Some([0; 8].as_slice()));
+        assert_eq!(be64(head, 24), Ok(size));
+    }
+}
