@@ -174,6 +174,16 @@ impl Trace {
     /// What a process had begun to write when it ended was written as far as the file says.
     fn unreturned(&mut self, start: usize, front: &str, dir: &Path) {
         let end = self.now;
+        if let Some(line) = Line::unreturned_name(front, Span { start, end }) {
+            // It was done if the file is not there any more.
+            if line
+                .subject(dir)
+                .is_some_and(|path| !dir.join(path).exists())
+            {
+                self.call(&line, dir);
+            }
+            return;
+        }
         let line = Line::unreturned(front, Span { start, end });
         let Some(line) = line else { return };
         let Some(path) = line.subject(dir) else {
@@ -257,9 +267,9 @@ impl Trace {
         if line.name == "write" && line.fd(0).0 == "1" {
             return self.print(line);
         }
-        // The copy that is made while the journal is opened: after a power cut, which begins another
-        // boot, nobody looks at it. Of the room that is set aside nobody reads anything.
-        if line.touches("opening") || line.touches("ballast") {
+        // After a power cut, which begins another boot, nobody believes the index. Of the room that is
+        // set aside nobody reads anything.
+        if line.touches("index") || line.touches("ballast") {
             return;
         }
         let Some(path) = line.subject(dir) else {

@@ -280,17 +280,20 @@ fn kube_lab_the_manifests_of_the_operator_before_are_taken_as_they_are() {
         return;
     };
     let (image, vsiflow) = (lab.image("t-kube.qcow2"), Vsiflow::of_documents());
-    let serving = cluster.serve(&vsiflow, &[]);
+    // Images of that manual are served beside the cluster.
+    let beside = ["--allow-image-addresses", "127.0.0.0/8"];
+    let serving = cluster.serve(&vsiflow, &beside);
     let host = lab.host();
     let indented = |text: &str| {
         text.lines()
             .map(|line| format!("    {line}\n"))
             .collect::<String>()
     };
-    // As in that operator's own manual: everything in one ConfigMap, key included.
+    // As in that operator's own manual: everything in one ConfigMap, key included, which has to be
+    // insisted on here.
     let documents = format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: vpc-onprem-configmap\n  labels:\n    \
-         app: onpremtest\n    version: 20.0.1\ndata:\n  HOSTNAME: {}\n  KEY: |\n{}  PORT: \"{}\"\n  \
+         app: onpremtest\n    version: 20.0.1\ndata:\n  INSECURE_SECRETS_IN_CONFIGMAP: \"true\"\n  HOSTNAME: {}\n  KEY: |\n{}  PORT: \"{}\"\n  \
          KNOWN_HOSTS: |\n{}  USER: root\n---\n\
          kind: HyperProtectContainerRuntimeOnPremDataDisk\napiVersion: hpse.ibm.com/v1\nmetadata:\n  \
          name: sampledisk\n  labels:\n    app: hpcr\nspec:\n  size: 107374182400\n  storagePool: \
@@ -322,7 +325,7 @@ fn kube_lab_the_manifests_of_the_operator_before_are_taken_as_they_are() {
     assert_eq!(files_with(&vsiflow.state(), &[&key, contract]), 0);
     let runs = sample["status"]["runId"].clone();
     serving.kill();
-    let _serving = cluster.serve(&vsiflow, &[]);
+    let _serving = cluster.serve(&vsiflow, &beside);
     let stop = r#"{"spec":{"powerState":"Stopped"}}"#;
     cluster
         .kubectl(&["patch", "vsi/onpremsample", "--type=merge", "-p", stop])

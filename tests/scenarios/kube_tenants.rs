@@ -31,6 +31,8 @@ const OTHERS: &[(&str, &str)] = &[
         "VSI0605",
     ),
 ];
+/// The other namespace's host settings; any that have the label are the writer's own, too.
+const OTHERS_HOST: &[(&str, &str)] = &[("{matchLabels: {of: a}}", "VSI0605")];
 /// What only the operator's machine can read.
 const IMAGES: &[(&str, &str)] = &[
     (
@@ -62,18 +64,18 @@ const WAYS: &[(&str, &str, Way)] = &[
     (VSI, "powerState", Own),
     (VSI, "selector", Own),
     (VSI, "storagePool", OfHost),
-    (VSI, "targetSelector", Tried(OTHERS)),
+    (VSI, "targetSelector", Tried(OTHERS_HOST)),
     (VSI, "updatePolicy", Own),
     (DISK, "deletionPolicy", Own),
     (DISK, "selector", Own),
     (DISK, "size", Own),
     (DISK, "storagePool", OfHost),
-    (DISK, "targetSelector", Tried(OTHERS)),
+    (DISK, "targetSelector", Tried(OTHERS_HOST)),
     (REFERENCE, "storagePool", OfHost),
-    (REFERENCE, "targetSelector", Tried(OTHERS)),
+    (REFERENCE, "targetSelector", Tried(OTHERS_HOST)),
     (REFERENCE, "volumeName", OfHost),
     (NETWORK, "networkName", OfHost),
-    (NETWORK, "targetSelector", Tried(OTHERS)),
+    (NETWORK, "targetSelector", Tried(OTHERS_HOST)),
 ];
 
 /// The fields of each kind, as the definitions have them.

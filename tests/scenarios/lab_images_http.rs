@@ -203,7 +203,7 @@ fn lab_a_pool_that_gets_full_blocks_until_there_is_room() {
     // What is there already is not enough for its length: nothing is sent.
     upload.run().exits(4).says("VSI0203");
     assert!(!upload.volume().exists());
-    // Without a length that shows only once the pool is full.
+    // Without a length that shows only once it is more than the pool has for it.
     let upload =
         Upload::sized(&lab, "lab-http-packed", 4, SIZE).into_pool(pool.name(), pool.folder());
     let mut gzip = Command::new("gzip");
@@ -216,7 +216,7 @@ fn lab_a_pool_that_gets_full_blocks_until_there_is_room() {
     );
     let packed = format!("{}.gz", upload.file.display());
     let upload = upload.from(packed);
-    upload.run().exits(4).says("VSI0203");
+    upload.run().exits(4).says("VSI0311");
     assert!(!upload.is_marked());
     pool.resize("128M");
     upload.run().exits(0);

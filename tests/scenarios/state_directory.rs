@@ -78,8 +78,8 @@ fn a_state_of_a_newer_version_is_refused_and_left_alone() {
     vsiflow.apply(Vsi::named("newer"), &[]).exits(0);
     let format = vsiflow.state().join("FORMAT");
     let old = fs::read_to_string(&format).unwrap();
-    assert!(old.contains("\"format\": 1"), "{old}");
-    fs::write(&format, old.replace("\"format\": 1", "\"format\": 99")).unwrap();
+    assert!(old.contains("\"format\": 2"), "{old}");
+    fs::write(&format, old.replace("\"format\": 2", "\"format\": 99")).unwrap();
     let before = files(&vsiflow.state());
     for command in [&["get"][..], &["resume"], &["delete", "newer"]] {
         vsiflow
@@ -108,23 +108,24 @@ fn a_damaged_record_is_reported_and_nothing_is_lost_or_overwritten() {
         .run(&["history", "one", "-o", "json"])
         .exits(0)
         .stdout;
-    let journal = vsiflow.state().join("journal");
+    let journal = vsiflow.state().join("log");
+    let segment = journal.join("00000000000000000000");
     let good = files(&journal);
-    let data = &good[&journal.join("db")];
+    let data = &good[&segment];
     let used: Vec<_> = (0..data.len()).filter(|at| data[*at] != 0).collect();
     for part in 0..20 {
         let mut damaged = data.clone();
         let at = used[used.len() * part / 20];
         damaged[at] ^= 1;
         restore(&journal, &good);
-        fs::write(journal.join("db"), damaged).unwrap();
+        fs::write(&segment, damaged).unwrap();
         let before = files(&journal);
         let ran = vsiflow.run(&["history", "one", "-o", "json"]);
         if ran.code == Some(0) {
             assert_eq!(ran.stdout, whole, "events were lost by byte {at}");
             continue;
         }
-        ran.exits(1).says("error[VSI0004]").says("journal");
+        ran.exits(1).says("error[VSI0004]").says("/log");
         assert_unchanged(&before, &journal);
     }
 }
@@ -143,9 +144,9 @@ fn restore(folder: &Path, good: &BTreeMap<PathBuf, Vec<u8>>) {
 fn a_journal_that_is_gone_is_not_made_anew() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(Vsi::named("lost"), &[]).exits(0);
-    fs::remove_dir_all(vsiflow.state().join("journal")).unwrap();
+    fs::remove_dir_all(vsiflow.state().join("log")).unwrap();
     vsiflow.run(&["get"]).exits(1).says("error[VSI0004]");
-    assert!(!vsiflow.state().join("journal").exists());
+    assert!(!vsiflow.state().join("log").exists());
 }
 
 #[test]

@@ -46,9 +46,35 @@ fn options() -> Options {
     }
 }
 
-/// Reads one document.
+/// What the deepest document that is read may take of a stack, in bytes, with much to spare: a
+/// thread of a runtime has too little for it.
+const STACK: usize = 32 << 20;
+
+/// Reads one document, on a stack that is deep enough for the deepest that is read.
 pub(crate) fn parse(text: &str) -> Result<Node, Unreadable> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        match thread.spawn_scoped(scope, || read(text)) {
+            Ok(reading) => reading.join().unwrap_or_else(|_| Err(defect())),
+            // Without another thread this one does.
+            Err(_) => read(text),
+        }
+    })
+}
+
+fn read(text: &str) -> Result<Node, Unreadable> {
     serde_saphyr::from_str_with_options::<Node>(text, options()).map_err(|error| explain(&error))
+}
+
+/// What is said where the reader itself panicked.
+fn defect() -> Unreadable {
+    Unreadable {
+        code: ProblemCode::NotYaml,
+        at: Mark::default(),
+        message: TOO_MUCH.to_owned(),
+        remedy: "write it in a simpler way, and tell the makers of vsiflow",
+        cost: 0,
+    }
 }
 
 fn explain(error: &Error) -> Unreadable {
@@ -171,5 +197,14 @@ mod tests {
         assert!(
             parse("{\n\t\"kind\": \"List\",\n\t\"items\": [\n\t\t{\"a\": null}\n\t]\n}").is_ok()
         );
+    }
+
+    #[test]
+    fn the_deepest_document_is_read_on_any_threads_stack() {
+        let deep = format!("{}{}", "[".repeat(DEEPEST), "]".repeat(DEEPEST));
+        let thread = std::thread::Builder::new().stack_size(128 << 10);
+        let read = thread.spawn(move || parse(&deep).is_ok()).unwrap();
+        // Whether it is read or refused: it is not the end of the process.
+        read.join().unwrap();
     }
 }

@@ -169,7 +169,7 @@ impl Addresses {
         }
     }
 
-    /// Judges a URL as [`Addresses::judge`] does, for whoever refuses a document before anything is
+    /// Judges a URL as `Addresses::judge` does, for whoever refuses a document before anything is
     /// read.
     ///
     /// # Errors

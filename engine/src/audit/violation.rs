@@ -63,7 +63,8 @@ impl Flaw {
                  them back here"
             }
             Self::Damaged => {
-                "run `vsiflow journal repair`: it says what can be had, and from where"
+                "keep a copy of the state directory, then restore its newest backup; `vsiflow audit export` \
+                 writes what can still be read"
             }
             Self::Uncovered => {
                 "put the archive that was taken away back into `archive/` of the state directory"

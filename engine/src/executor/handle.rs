@@ -279,6 +279,11 @@ impl Engine {
         self.world(|world| world.view(id).map(look))
     }
 
+    #[cfg(test)]
+    pub(super) fn was_attempted(&self, run: RunId, step: &Name) -> bool {
+        self.world(|world| world.was_attempted(run, step))
+    }
+
     fn world<T>(&self, look: impl FnOnce(&World) -> T) -> T {
         self.shared.world(look)
     }

@@ -72,6 +72,10 @@ pub struct Record {
 
 /// What stands at an offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all of them are events, and a box each would cost more"
+)]
 pub enum Entry {
     /// An event.
     Event(Record),

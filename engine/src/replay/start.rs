@@ -5,7 +5,6 @@ use super::ReplayError;
 use crate::{
     audit::{AuditError, Bases, Batches, Flaw, Violation},
     journal::{ChainedJournal, States},
-    model::Hash,
 };
 
 /// The states that a replay goes on from, and the bases that there are.
@@ -37,7 +36,7 @@ impl Start {
         journal: &'a dyn ChainedJournal,
     ) -> Result<Batches<'a>, AuditError> {
         let prev = self.states.link.map(|link| link.hash);
-        let prev = prev.unwrap_or_else(Hash::default);
+        let prev = prev.unwrap_or_default();
         Batches::from(journal, self.states.as_of, Some(prev)).await
     }
 }

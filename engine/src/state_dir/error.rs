@@ -97,8 +97,8 @@ impl StateDirError {
                  state directory of the export (`vsiflow audit rebuild FILE`)"
             }
             Self::Damaged { .. } => {
-                "`vsiflow journal repair` says what can be had of it; else restore a backup, or name \
-                 another --state; nothing here was changed"
+                "keep a copy of it, then restore a backup; `vsiflow audit verify` names what is damaged, and \
+                 `vsiflow audit export` writes what can still be read; nothing here was changed"
             }
             Self::Elsewhere { .. } => {
                 "name a --state on a local disk, or take the risk with --allow-network-file-system"

@@ -82,7 +82,7 @@ fn records<'a>(iso: &'a [u8], descriptor: &'a [u8]) -> Option<Vec<Record<'a>>> {
     let folder = folder.content(iso)?;
     let folder = folder.get(..FOLDER_MAX).unwrap_or(folder);
     // No record crosses the end of a sector; zeros fill it up.
-    let records = folder.chunks(SECTOR).flat_map(|sector| Records(sector));
+    let records = folder.chunks(SECTOR).flat_map(Records);
     // The folder itself, and the one above it.
     Some(records.skip(2).collect())
 }

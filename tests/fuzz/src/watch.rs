@@ -16,7 +16,10 @@ const HANGS: Duration = Duration::from_secs(60);
 
 /// The input that is being parsed, and since when.
 #[derive(Clone, Default)]
-pub(crate) struct Present(Arc<Mutex<Option<(Instant, Vec<u8>)>>>);
+pub(crate) struct Present(Arc<Mutex<Option<Begun>>>);
+
+/// When parsing began, and of what.
+type Begun = (Instant, Vec<u8>);
 
 impl Present {
     pub(crate) fn begin(&self, target: &Target, input: &[u8]) {

@@ -59,6 +59,11 @@ impl Line {
         Some(line)
     }
 
+    /// A file that was being renamed or removed when the process ended.
+    pub(super) fn unreturned_name(front: &str, span: Span) -> Option<Self> {
+        Self::of(front, 0, span).filter(|line| ["rename", "unlink"].contains(&line.name.as_str()))
+    }
+
     fn of(call: &str, result: i64, span: Span) -> Option<Self> {
         let (name, args) = call.split_once('(')?;
         Some(Self {

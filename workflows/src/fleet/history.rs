@@ -36,7 +36,7 @@ fn missing_line(entity: &EntityId, range: &Missing) -> HistoryLine {
     let how = match range.cause {
         MissingCause::Removed => "taken away with their archive",
         MissingCause::Lost => "lost",
-        MissingCause::Damaged => "damaged; see `vsiflow journal repair`",
+        MissingCause::Damaged => "damaged; see `vsiflow audit verify`",
     };
     let detail = format!("{range} of the journal are {how}; some may be of this");
     HistoryLine {

@@ -47,14 +47,12 @@ fn fuzz_document() {
     .check();
 }
 
-/// Reads manifests and follows their selectors, or says what is wrong with them.
+/// Reads manifests and follows their selectors, or says what is wrong with them. What is secret in
+/// them is for other tests: a mutation may put a secret where none belongs.
 pub(crate) fn target(bytes: &[u8]) {
     let said = match load_text("any", bytes) {
-        Ok(loaded) => match loaded.resolve(None) {
-            Ok(_) => String::new(),
-            Err(diagnostics) => diagnostics.to_string(),
-        },
-        Err(diagnostics) => diagnostics.to_string(),
+        Ok(loaded) => loaded.resolve(None).err(),
+        Err(diagnostics) => Some(diagnostics),
     };
-    assert!(!said.contains("hunter2"), "a secret was shown: {said}");
+    std::hint::black_box(said.map(|diagnostics| diagnostics.to_string()));
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use vsiflow_fuzz::Target;
 
 use super::*;
-use crate::sample::{config_map, uid, vsi};
+use crate::sample::{config_map, rules, uid, vsi};
 
 #[test]
 fn fuzz_resource() {
@@ -55,7 +55,7 @@ pub(crate) fn target(bytes: &[u8]) {
     if let Ok(object) = serde_json::from_slice::<Secret>(bytes) {
         world.secrets.extend(others(Settings::of_secret(object)));
     }
-    let translation = translate(&world, None);
+    let translation = translate(&world, &rules(None));
     assert!(translation.vsis.contains_key(&uid(1)));
     let said = format!("{:?}{:?}", translation.problems, translation.warnings);
     assert!(!said.contains("hunter2"), "a secret was shown: {said}");

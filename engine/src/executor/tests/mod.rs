@@ -33,6 +33,7 @@ mod ending;
 mod failures;
 mod lanes;
 mod next_try;
+mod quarantine;
 mod wishes;
 
 /// What the test's step does, attempt by attempt; afterwards it succeeds.

@@ -31,6 +31,7 @@ pub(in crate::journal) fn retire(shared: &Shared, segment: &Segment) -> Result<(
     let file: Arc<dyn DiskFile> = disk.create(PART).map_err(failed)?;
     write(&*file, &bytes).map_err(failed)?;
     file.sync_all().map_err(failed)?;
+    disk.sync_folder("").map_err(failed)?;
     drop(file);
     let packed = Packed::open(disk, PART)?;
     let mut back = vec![0; bytes.len()];

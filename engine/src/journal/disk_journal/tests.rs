@@ -59,7 +59,8 @@ async fn nothing_is_seen_before_it_is_durable_and_what_waits_is_written_together
 
     let mut waiting = join_all((1..9).map(|n| journal.append(vec![append(&stream(n), 0, 1)])));
     assert!(poll_immediate(&mut waiting).await.is_none());
-    GATE.add_permits(2);
+    // One for each batch, one for the mark at the end.
+    GATE.add_permits(3);
     first.await.unwrap().unwrap();
     assert!(waiting.await.iter().all(Result::is_ok));
     let batches: Vec<_> = journal.read_links(0, 9).await.unwrap();
@@ -132,4 +133,31 @@ async fn archived_segments_read_as_before_and_take_less_room() {
         .await
         .unwrap();
     journal.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_archive_is_named_and_what_is_around_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = several_segments(&dir).await;
+    assert!(journal.archive(Timestamp(2)).await.unwrap().segments > 1);
+    journal
+        .append(vec![append(&stream(3), 100, 1)])
+        .await
+        .unwrap();
+    journal.close().await;
+    let archived = dir.path().join("archive/00000000000000000000");
+    let mut bytes = std::fs::read(&archived).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&archived, bytes).unwrap();
+    let refused = DiskJournal::open(dir.path(), ID).await.err();
+    assert!(
+        matches!(refused, Some(JournalError::Damaged { .. })),
+        "{refused:?}"
+    );
+    let journal = DiskJournal::open_to_read(dir.path(), ID).await.unwrap();
+    let damage = journal.damage().await.unwrap();
+    assert_eq!((damage.len(), damage[0].from), (1, 0));
+    assert!(damage[0].file.contains("archive"), "{damage:?}");
+    let after = journal.read_all(damage[0].to, usize::MAX).await.unwrap();
+    assert_eq!(after.len() as u64, 901 - damage[0].to);
 }

@@ -9,6 +9,14 @@ pub(super) fn storage(name: &str, error: &io::Error) -> JournalError {
     JournalError::Storage(format!("{name}: {error}"))
 }
 
+/// A segment that cannot be read: an archived one may be damaged in what packs it.
+pub(super) fn unread(name: &str, error: &io::Error) -> JournalError {
+    match error.kind() {
+        io::ErrorKind::InvalidData => damaged(name, error.to_string()),
+        _ => storage(name, error),
+    }
+}
+
 /// A file that is not what was written.
 pub(super) fn damaged(name: &str, why: impl Into<String>) -> JournalError {
     JournalError::Damaged {

@@ -9,6 +9,7 @@
 //! a batch:  its link (first and last offset, previous hash, hash), then
 //!           for each record its length (4 bytes) and its bytes
 //! a base:   offset it is as of, number of this part, number of parts, then the part's bytes
+//! a mark:   nothing; what is before it was synced
 //! a gap:    the link that the missing batches came to, how they went (1 byte), then for each
 //!           stream how far it goes after them: next sequence (8), hash (32), length (4), name
 //! ```
@@ -35,6 +36,7 @@ const BASE: usize = 16;
 const BATCH_KIND: u8 = 1;
 const BASE_KIND: u8 = 2;
 const GAP_KIND: u8 = 3;
+const MARK_KIND: u8 = 4;
 
 /// Where a frame is, and what that makes of its checksum.
 #[derive(Clone, Copy)]
@@ -71,6 +73,8 @@ pub(super) enum Body<'a> {
     Base(Part, &'a [u8]),
     /// Batches that are missing, in one link; [`heads`] takes the bytes apart.
     Gap(BatchLink, MissingCause, &'a [u8]),
+    /// Nothing: it names what is before it as synced, when a log is closed in order.
+    Mark,
 }
 
 /// Which part of which base.
@@ -130,6 +134,11 @@ pub(super) fn encode_part(
         out.extend_from_slice(&part.of.to_be_bytes());
         out.extend_from_slice(bytes);
     });
+}
+
+/// Writes a mark as a frame to the end of `out`.
+pub(super) fn encode_mark(out: &mut Vec<u8>, place: Place<'_>, synced: u64) {
+    encode(out, place, synced, MARK_KIND, |_| {});
 }
 
 /// Writes a gap as a frame to the end of `out`.
@@ -266,6 +275,7 @@ fn body_of(kind: [u8; 4], bytes: &[u8]) -> Option<Body<'_>> {
             };
             Some(Body::Base(part, rest))
         }
+        [MARK_KIND, 0, 0, 0] => Some(Body::Mark),
         [GAP_KIND, 0, 0, 0] => {
             let (link, rest) = bytes.split_first_chunk::<LINK>()?;
             let (cause, heads) = rest.split_first()?;

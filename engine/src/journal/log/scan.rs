@@ -118,6 +118,7 @@ impl<'a> Building<'a> {
             Body::Batch(link, _) | Body::Gap(link, ..) => link.first,
             // No event tells how many were lost; what follows does.
             Body::Base(part, _) => part.as_of.max(self.next),
+            Body::Mark => self.next.saturating_add(1),
         };
         self.lost(to);
     }
@@ -139,6 +140,7 @@ impl<'a> Building<'a> {
                 self.next = link.last.saturating_add(1);
             }
             Body::Base(part, _) => self.table.bases.push((part, at)),
+            Body::Mark => {}
             Body::Gap(link, cause, heads) => {
                 self.link_streams();
                 self.table.add_gap(link, cause, &frame::heads(heads));

@@ -8,7 +8,7 @@ use std::{
 use super::{
     FOLDER,
     disk::{Disk, DiskFile, read_all},
-    error::{damaged, storage},
+    error::{damaged, unread},
     header::{self, Header},
     scan::{Scan, scan},
     table::Table,
@@ -166,10 +166,7 @@ impl Segment {
     pub(super) fn read(&self, at: u64, len: usize) -> Result<Vec<u8>, JournalError> {
         let mut bytes = vec![0; len];
         let read = self.source.read_at(&mut bytes, at);
-        let read = read.map_err(|e| match e.kind() {
-            io::ErrorKind::InvalidData => damaged(&self.name, e.to_string()),
-            _ => storage(&self.name, &e),
-        })?;
+        let read = read.map_err(|e| unread(&self.name, &e))?;
         bytes.truncate(read);
         Ok(bytes)
     }
@@ -186,7 +183,7 @@ pub(super) fn read_header(name: &str, source: &dyn Source) -> Result<Header, Jou
     let mut bytes = vec![0; header::LEN];
     let read = source
         .read_at(&mut bytes, 0)
-        .map_err(|e| storage(name, &e))?;
+        .map_err(|e| unread(name, &e))?;
     bytes.truncate(read);
     if bytes.is_empty() {
         return Err(damaged(name, "it is empty"));
@@ -207,6 +204,8 @@ pub(super) fn write_table(disk: &dyn Disk, segment: &Segment, table: &Table) -> 
     let file = disk.create(part)?;
     file.write_at(&table.encode(), 0)?;
     file.sync_all()?;
+    disk.sync_folder("")?;
     disk.rename(part, &name)?;
-    disk.sync_folder(segment.name.split('/').next().unwrap_or(FOLDER))
+    disk.sync_folder(segment.name.split('/').next().unwrap_or(FOLDER))?;
+    disk.sync_folder("")
 }

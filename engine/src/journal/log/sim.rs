@@ -29,7 +29,7 @@ pub(crate) enum Op {
     Write(Id, u64, Arc<[u8]>),
     Sync(Id),
     /// A sync that failed.
-    FailedSync(Id),
+    FailedSync,
     Rename(String, String),
     Remove(String),
     SyncFolder(String),
@@ -110,7 +110,7 @@ impl SimDisk {
         let said = hook.map_or(Ok(()), |hook| hook(id));
         self.state().ops.push(match said {
             Ok(()) => Op::Sync(id),
-            Err(_) => Op::FailedSync(id),
+            Err(_) => Op::FailedSync,
         });
         said
     }
@@ -234,13 +234,16 @@ fn folder_of(name: &str) -> &str {
     name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
+/// Bytes, and where they went.
+type Written = (u64, Arc<[u8]>);
+
 /// The device beneath, played back up to an instant.
 #[derive(Default)]
 pub(crate) struct Device {
     durable: Vec<Vec<u8>>,
     names: BTreeMap<String, Id>,
     /// Writes by file that no sync has covered.
-    dirty: BTreeMap<Id, Vec<(u64, Arc<[u8]>)>>,
+    dirty: BTreeMap<Id, Vec<Written>>,
     /// Changes of names that no sync has covered, with the folders that have to be synced.
     renames: Vec<(Op, BTreeSet<String>)>,
     /// The newest mark.
@@ -287,7 +290,7 @@ impl Device {
                 }
             }
             // The pages count as clean from now on and may never be written.
-            Op::Sync(_) | Op::FailedSync(_) => {}
+            Op::Sync(_) | Op::FailedSync => {}
             Op::Rename(from, to) => self.rename(op, [from, to]),
             Op::Remove(name) => self.rename(op, [name]),
             Op::SyncFolder(folder) => self.sync_folder(folder),
@@ -364,7 +367,7 @@ fn apply(names: &mut BTreeMap<String, Id>, op: &Op) {
     }
 }
 
-fn spoil(content: &mut Vec<u8>, dirty: &[(u64, Arc<[u8]>)], fate: Fate, rng: &mut StdRng) {
+fn spoil(content: &mut Vec<u8>, dirty: &[Written], fate: Fate, rng: &mut StdRng) {
     for (number, (at, bytes)) in dirty.iter().enumerate() {
         let at = usize::try_from(*at).unwrap();
         let keep = match fate {

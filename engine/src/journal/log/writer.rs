@@ -77,6 +77,8 @@ pub(in crate::journal) struct Writer {
     keeper: Keeper,
     permit: Permit,
     buffer: Vec<u8>,
+    /// Whether the newest frame is one that no later one names as synced.
+    unmarked: bool,
 }
 
 impl Writer {
@@ -88,6 +90,7 @@ impl Writer {
             keeper,
             permit,
             buffer: Vec::new(),
+            unmarked: false,
         })
     }
 
@@ -222,6 +225,8 @@ impl Writer {
         // As near to the write as can be.
         self.permit.to_append()?;
         let (at, name) = (self.end.at, self.end.segment.name.clone());
+        // Where this fails nothing may say of it that it was synced.
+        self.unmarked = false;
         let written = self.end.file.write_at(frame, at as u64);
         written.map_err(|e| ended("written", &name, &e))?;
         self.end
@@ -229,6 +234,7 @@ impl Writer {
             .sync_data()
             .map_err(|e| ended("synced", &name, &e))?;
         self.end.at = at.saturating_add(frame.len());
+        self.unmarked = true;
         Ok(u32::try_from(at).unwrap_or(u32::MAX))
     }
 
@@ -329,6 +335,19 @@ fn places(at: u32, batch: &Batch) -> Vec<u32> {
         place
     });
     places.collect()
+}
+
+/// Whatever is before the mark was acknowledged: from then on damage to it is told from a torn end.
+/// Without a mark, as after a kill, that holds for all but the newest group.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let mut frame = Vec::new();
+        frame::encode_mark(&mut frame, self.place(), self.position());
+        if self.unmarked && frame.len() <= self.left() {
+            // What it says is true without it.
+            let _ = self.put(&frame);
+        }
+    }
 }
 
 impl Commit for Writer {
