@@ -44,18 +44,18 @@ use crate::{
 
 /// The file that is set aside for what is under way.
 const BALLAST: &str = "ballast";
-/// The file that is set aside so that a state directory on a full disk can be opened: sled writes
-/// a segment when it opens a database.
+/// The file that is set aside so that a state directory on a full disk can be opened: the index
+/// writes when it is opened.
 const LAST: &str = "ballast.last";
 /// How often a write that waits for room looks again.
 const AGAIN: Duration = Duration::from_millis(200);
 
 const MIB: u64 = 1024 * 1024;
 
-/// What has to be free for a write, in bytes: sled sets aside a segment at a time.
+/// What has to be free for a write beside the log, in bytes.
 const A_WRITE: u64 = 4 * MIB;
 
-/// What is kept for opening, in bytes: journal and checkpoints take a segment each.
+/// What is kept for opening, in bytes: what the index and its copy aside take at first.
 const TO_OPEN: u64 = 5 * MIB;
 
 /// How much room there is.
