@@ -8,8 +8,7 @@ use crate::journal::JournalError;
 /// Requests that may wait for the writer; beyond, callers wait for room.
 const QUEUE: usize = 1024;
 
-/// The most bytes of one write, roughly. What sled makes of a write stays below one of its
-/// segments, since of several segments that were not synced it believes the older ones unseen.
+/// The most bytes of one write, roughly: nobody waits for more than so many of others.
 const GROUP_BYTES: usize = 128 * 1024;
 
 /// What the thread does with the requests it found waiting.
