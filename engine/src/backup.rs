@@ -33,7 +33,7 @@ use zeroize::Zeroizing;
 
 use self::lines::{BackupLine, EndLine, SecretLine};
 use crate::{
-    audit::{Audit, AuditError, Head, Lacks},
+    audit::{Audit, AuditAnchor, AuditError, Lacks},
     model::Timestamp,
     secret::{SecretError, Secrets},
 };
@@ -59,7 +59,7 @@ pub struct BackedUp {
     /// What it lacks of what the journal once held: such a backup is taken all the same.
     pub lacks: Lacks,
     /// The head of the journal in it.
-    pub head: Head,
+    pub head: AuditAnchor,
 }
 
 impl Backup<'_> {

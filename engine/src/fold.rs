@@ -24,13 +24,13 @@ pub(crate) struct Fold {
 }
 
 /// What is known of a stream before its next record.
-struct Place {
+struct FoldPosition {
     next_seq: u64,
     first: Offset,
     created: Timestamp,
 }
 
-impl Place {
+impl FoldPosition {
     fn of<T>(folded: Option<&Folded<T>>, record: &Record) -> Self {
         Self {
             next_seq: folded.map_or(0, |folded| folded.next_seq),
@@ -190,7 +190,7 @@ fn entity_after(
     folded: Option<&Folded<EntityState>>,
     record: &Record,
 ) -> Option<Folded<EntityState>> {
-    let place = Place::of(folded, record);
+    let place = FoldPosition::of(folded, record);
     let mut state = folded.map_or_else(Arc::default, |folded| folded.state.clone());
     let changed = folded.map_or(record.event.at, |folded| folded.changed);
     let changed = if is_other_state(&state, &record.event) {
@@ -214,7 +214,7 @@ fn is_other_state(before: &EntityState, event: &Event) -> bool {
 
 /// A run with its next event; none where that cannot follow.
 fn run_after(folded: Option<&Folded<RunState>>, record: &Record) -> Option<Folded<RunState>> {
-    let place = Place::of(folded, record);
+    let place = FoldPosition::of(folded, record);
     let mut state = folded.map_or_else(Arc::default, |folded| folded.state.clone());
     Arc::make_mut(&mut state).apply(&record.event).ok()?;
     (record.seq == place.next_seq).then(|| place.after(state, record, record.event.at))

@@ -29,22 +29,22 @@ pub(crate) trait Commit: Send + 'static {
     ) -> Result<Vec<Result<Self::Reply, JournalError>>, JournalError>;
 }
 
-type Answer<C> = oneshot::Sender<Result<<C as Commit>::Reply, JournalError>>;
-type Waiting<C> = (<C as Commit>::Request, Answer<C>);
-type Queue<C> = mpsc::Sender<Waiting<C>>;
+type CommitAnswer<C> = oneshot::Sender<Result<<C as Commit>::Reply, JournalError>>;
+type WaitingBatch<C> = (<C as Commit>::Request, CommitAnswer<C>);
+type Queue<C> = mpsc::Sender<WaitingBatch<C>>;
 
 /// The thread and its queue. Dropping it lets the thread finish what waits, and waits for it.
 pub(crate) struct GroupWriter<C: Commit> {
     queue: Mutex<Option<Queue<C>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    failure: Failure,
+    failure: CommitFailure,
 }
 
 /// The first error after which nothing is written any more.
 #[derive(Clone)]
-pub(crate) struct Failure(watch::Sender<Option<JournalError>>);
+pub(crate) struct CommitFailure(watch::Sender<Option<JournalError>>);
 
-impl Failure {
+impl CommitFailure {
     fn get(&self) -> Option<JournalError> {
         self.0.borrow().clone()
     }
@@ -59,7 +59,7 @@ impl Failure {
 }
 
 /// Tells that the thread panicked, so that nobody takes silence for health.
-struct Alarm(Failure);
+struct Alarm(CommitFailure);
 
 impl Drop for Alarm {
     fn drop(&mut self) {
@@ -77,10 +77,10 @@ impl<C: Commit> GroupWriter<C> {
     /// Starts the thread. `make` gets what an error met elsewhere is told to.
     pub(crate) fn start(
         name: &str,
-        make: impl FnOnce(Failure) -> Result<C, JournalError>,
+        make: impl FnOnce(CommitFailure) -> Result<C, JournalError>,
     ) -> Result<Self, JournalError> {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let failure = Failure(watch::Sender::new(None));
+        let failure = CommitFailure(watch::Sender::new(None));
         let commit = make(failure.clone())?;
         let alarm = Alarm(failure.clone());
         let thread = Builder::new()
@@ -152,7 +152,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn run<C: Commit>(mut commit: C, mut waiting: mpsc::Receiver<Waiting<C>>, Alarm(failure): &Alarm) {
+fn run<C: Commit>(
+    mut commit: C,
+    mut waiting: mpsc::Receiver<WaitingBatch<C>>,
+    Alarm(failure): &Alarm,
+) {
     while let Some(first) = waiting.blocking_recv() {
         let (group, answers) = gather::<C>(first, &mut waiting);
         let count = answers.len();
@@ -171,9 +175,9 @@ fn run<C: Commit>(mut commit: C, mut waiting: mpsc::Receiver<Waiting<C>>, Alarm(
 }
 
 fn gather<C: Commit>(
-    first: Waiting<C>,
-    waiting: &mut mpsc::Receiver<Waiting<C>>,
-) -> (Vec<C::Request>, Vec<Answer<C>>) {
+    first: WaitingBatch<C>,
+    waiting: &mut mpsc::Receiver<WaitingBatch<C>>,
+) -> (Vec<C::Request>, Vec<CommitAnswer<C>>) {
     let mut weight = C::weight(&first.0);
     let mut group = vec![first];
     while weight < GROUP_BYTES && group.len() < QUEUE {

@@ -49,4 +49,4 @@ pub mod step;
 mod sync;
 pub mod workflow;
 
-pub use executor::{Engine, EngineError, EngineParts, Notice};
+pub use executor::{Engine, EngineConfig, EngineError, Notice};

@@ -8,9 +8,9 @@
 //!
 //! It reads records and nothing else: no clock, no step, no host. It never drives anything.
 
-mod held;
 mod rules;
 mod start;
+mod state_check;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,7 @@ use crate::{
     model::{EntityId, EntityState, Event, RunId, RunResult, RunState, StreamId},
 };
 
-use self::{held::Held, rules::Round, start::Start};
+use self::{rules::Round, start::Start, state_check::CheckedStates};
 
 /// The first event that the pure core does not allow where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ pub enum ReplayError {
 pub async fn replay(journal: &dyn ChainedJournal, verify: bool) -> Result<Summary, ReplayError> {
     let start = Start::of(journal).await?;
     let mut held = match verify {
-        true => Some(Held::by(journal, &start).await?),
+        true => Some(CheckedStates::by(journal, &start).await?),
         false => None,
     };
     let mut replay = Replay::new(verify);
@@ -149,7 +149,7 @@ pub async fn replay(journal: &dyn ChainedJournal, verify: bool) -> Result<Summar
             held.batch(&link, &stored).await?;
         }
     }
-    held.map_or(Ok(()), Held::end)?;
+    held.map_or(Ok(()), CheckedStates::end)?;
     Ok(replay.summary())
 }
 
@@ -162,7 +162,7 @@ pub async fn replay(journal: &dyn ChainedJournal, verify: bool) -> Result<Summar
 /// as for [`replay`].
 pub async fn hold_states(journal: &dyn ChainedJournal) -> Result<(), ReplayError> {
     let start = Start::of(journal).await?;
-    let mut held = Held::by(journal, &start).await?;
+    let mut held = CheckedStates::by(journal, &start).await?;
     let mut batches = start.batches(journal).await?;
     while let Some(piece) = batches.next().await? {
         if let Piece::Batch(link, stored) = piece {

@@ -122,13 +122,13 @@ impl std::fmt::Debug for Room {
 
 /// The bounds between levels, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bounds {
+struct RoomBounds {
     watermark: u64,
     ballast: u64,
     reserve: u64,
 }
 
-impl Bounds {
+impl RoomBounds {
     /// Shares of the disk, within what a journal can do with.
     fn of(total: u64) -> Self {
         let share = |part: u64, least: u64, most: u64| {
@@ -234,7 +234,7 @@ impl Room {
     }
 
     fn judge(&self, space: Space, look: &Look) -> Seen {
-        let bounds = Bounds::of(space.total);
+        let bounds = RoomBounds::of(space.total);
         let mut free = space.free;
         let to_refill = bounds.to_refill(self.dir.join(LAST).exists());
         let mut has_ballast = self.dir.join(BALLAST).exists();

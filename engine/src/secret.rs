@@ -3,12 +3,12 @@
 //! Events name a secret by a random id and never hold it. A secret is erased with its last user.
 
 mod dir;
-mod held;
 mod memory;
+mod volatile;
 
 pub use dir::DirSecrets;
-pub use held::HeldSecrets;
 pub use memory::MemorySecrets;
+pub use volatile::HeldSecrets;
 
 use std::fmt;
 

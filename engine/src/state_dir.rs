@@ -36,7 +36,7 @@ use crate::{
     blob::DirBlobs,
     checkpoint::FileCheckpoints,
     files,
-    journal::{DiskJournal, Mode},
+    journal::{DiskJournal, OpenMode},
     lease::Lease,
     permit::Permit,
     room::Room,
@@ -169,7 +169,7 @@ impl StateDir {
     /// [`StateDirError::Damaged`] when something that was acknowledged is not there, otherwise what
     /// [`DiskJournal::open`] says.
     pub async fn journal(&self) -> Result<DiskJournal, StateDirError> {
-        self.open_journal(Mode::Append).await
+        self.open_journal(OpenMode::Append).await
     }
 
     /// Opens the journal to be read: nothing is written, and what is damaged is named when it is
@@ -178,10 +178,10 @@ impl StateDir {
     /// # Errors
     /// As for [`StateDir::journal`], but for damage.
     pub async fn inspect(&self) -> Result<DiskJournal, StateDirError> {
-        self.open_journal(Mode::Read).await
+        self.open_journal(OpenMode::Read).await
     }
 
-    async fn open_journal(&self, mode: Mode) -> Result<DiskJournal, StateDirError> {
+    async fn open_journal(&self, mode: OpenMode) -> Result<DiskJournal, StateDirError> {
         let opened =
             DiskJournal::open_permitted(&self.path, self.journal_id(), mode, self.permit());
         opened

@@ -108,7 +108,7 @@ pub type ProgressSink = Arc<dyn Fn(Progress) + Send + Sync>;
 
 /// How the newest wish of an entity stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ReconcileStatus {
     /// It is as wanted.
     Settled,
     /// It is under way, or waits for what passes by itself.
@@ -129,7 +129,7 @@ pub trait Recorded: Send + Sync {
 
     /// How the newest wish of another entity stands; `None` where the journal knows no such
     /// entity.
-    fn standing(&self, id: &EntityId) -> Option<Standing>;
+    fn standing(&self, id: &EntityId) -> Option<ReconcileStatus>;
 }
 
 /// What an attempt of a step is given.

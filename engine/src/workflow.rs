@@ -7,12 +7,12 @@ use crate::{
         EntityId, EntityState, Failure, Graph, Name, NodeState, Precedence, RunId, RunResult,
         RunState, Text,
     },
-    step::Standing,
+    step::ReconcileStatus,
 };
 
 /// Something wanted of an entity.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct DesiredUpdate {
     /// The entity.
     pub entity: EntityId,
     /// The workflow that brings it there.
@@ -63,11 +63,11 @@ pub struct EntityView<'a> {
 
 impl EntityView<'_> {
     /// How the newest wish stands.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> ReconcileStatus {
         let entity = self.entity;
         let newest = entity.desired.as_ref().map(|desired| desired.generation);
         if entity.is_settled() {
-            return Standing::Settled;
+            return ReconcileStatus::Settled;
         }
         if let Some(active) = &entity.active {
             // An older run that is about to be superseded says nothing of the newest wish.
@@ -75,16 +75,18 @@ impl EntityView<'_> {
                 .obstacle
                 .filter(|_| self.speaks_for_newest(active.generation));
             let stands = obstacle.filter(|o| matches!(o.state, NodeState::Blocked { .. }));
-            return stands.map_or(Standing::UnderWay, |o| Standing::Blocked(o.failure.clone()));
+            return stands.map_or(ReconcileStatus::UnderWay, |o| {
+                ReconcileStatus::Blocked(o.failure.clone())
+            });
         }
         let last = entity
             .last
             .as_ref()
             .filter(|last| Some(last.generation) == newest && Some(entity.attempted) == newest);
         match last.map(|last| &last.result) {
-            Some(RunResult::Failed(failure)) => Standing::Failed(failure.clone()),
-            Some(RunResult::Cancelled) => Standing::Cancelled,
-            Some(RunResult::Succeeded | RunResult::Superseded) | None => Standing::UnderWay,
+            Some(RunResult::Failed(failure)) => ReconcileStatus::Failed(failure.clone()),
+            Some(RunResult::Cancelled) => ReconcileStatus::Cancelled,
+            Some(RunResult::Succeeded | RunResult::Superseded) | None => ReconcileStatus::UnderWay,
         }
     }
 

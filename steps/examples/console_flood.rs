@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use vsiflow_steps::hpl::{Kind, Scanner};
+use vsiflow_steps::hpl::{MessageKind, Scanner};
 
 /// How much of each kind is read.
 const ALL: usize = 100_000_000;
@@ -30,7 +30,7 @@ fn main() {
         let mut scanner = Scanner::default();
         for _ in 0..ALL / piece.len() {
             scanner.push(&piece, |finding| {
-                warnings += u64::from(finding.kind == Kind::Warning)
+                warnings += u64::from(finding.kind == MessageKind::Warning)
             });
         }
         scanner.finish(|_| ());

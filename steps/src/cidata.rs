@@ -11,7 +11,7 @@ use hadris_storage::{BlockSize, MemDevice};
 use vsiflow_engine::model::Failure;
 
 use crate::error;
-use volume::Files;
+use volume::IsoFiles;
 
 /// The label by which the guest finds the volume.
 pub const LABEL: &str = "cidata";
@@ -85,7 +85,7 @@ pub fn read(iso: &[u8]) -> Option<Cidata> {
     if label(iso)? != LABEL {
         return None;
     }
-    let files = Files::read(iso)?;
+    let files = IsoFiles::read(iso)?;
     let text = |name: &str| String::from_utf8(files.get(name)?.to_vec()).ok();
     let meta_data = text("meta-data")?;
     let hostname = meta_data.lines().next()?.strip_prefix("local-hostname:")?;

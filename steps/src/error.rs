@@ -218,28 +218,28 @@ codes! {
 }
 
 fn of_port(kind: PortErrorKind) -> Code {
-    use PortErrorKind as Kind;
+    use PortErrorKind as MessageKind;
     match kind {
-        Kind::Unreachable => UNREACHABLE,
-        Kind::Timeout => TIMEOUT,
-        Kind::OutcomeUnknown => OUTCOME_UNKNOWN,
-        Kind::Busy => BUSY,
-        Kind::HostKeyUnknown => HOST_KEY_UNKNOWN,
-        Kind::HostKeyChanged => HOST_KEY_CHANGED,
-        Kind::AuthRefused => AUTH_REFUSED,
-        Kind::LibvirtAbsent => LIBVIRT_ABSENT,
-        Kind::Denied => DENIED,
-        Kind::PoolMissing => POOL_MISSING,
-        Kind::PoolInactive => POOL_INACTIVE,
-        Kind::NoSpace => NO_SPACE,
-        Kind::NetworkMissing => NETWORK_MISSING,
-        Kind::NetworkInactive => NETWORK_INACTIVE,
-        Kind::Missing => MISSING,
-        Kind::Exists => NOT_OURS,
-        Kind::Rejected => REJECTED,
-        Kind::WrongState => WRONG_STATE,
-        Kind::OtherMachine => OTHER_MACHINE,
-        Kind::Other => HOST_ERROR,
+        MessageKind::Unreachable => UNREACHABLE,
+        MessageKind::Timeout => TIMEOUT,
+        MessageKind::OutcomeUnknown => OUTCOME_UNKNOWN,
+        MessageKind::Busy => BUSY,
+        MessageKind::HostKeyUnknown => HOST_KEY_UNKNOWN,
+        MessageKind::HostKeyChanged => HOST_KEY_CHANGED,
+        MessageKind::AuthRefused => AUTH_REFUSED,
+        MessageKind::LibvirtAbsent => LIBVIRT_ABSENT,
+        MessageKind::Denied => DENIED,
+        MessageKind::PoolMissing => POOL_MISSING,
+        MessageKind::PoolInactive => POOL_INACTIVE,
+        MessageKind::NoSpace => NO_SPACE,
+        MessageKind::NetworkMissing => NETWORK_MISSING,
+        MessageKind::NetworkInactive => NETWORK_INACTIVE,
+        MessageKind::Missing => MISSING,
+        MessageKind::Exists => NOT_OURS,
+        MessageKind::Rejected => REJECTED,
+        MessageKind::WrongState => WRONG_STATE,
+        MessageKind::OtherMachine => OTHER_MACHINE,
+        MessageKind::Other => HOST_ERROR,
     }
 }
 

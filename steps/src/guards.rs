@@ -23,7 +23,7 @@ use crate::{
 
 /// A volume that somebody wants gone.
 #[derive(Clone, Copy, Debug)]
-pub struct Doomed<'a> {
+pub struct DeletionCandidate<'a> {
     /// The volume.
     pub key: &'a VolumeKey,
     /// Whether this journal recorded that it makes a volume of this name.
@@ -43,7 +43,7 @@ pub struct Doomed<'a> {
 pub async fn removable(
     cx: &StepContext,
     ports: &HostPorts,
-    doomed: Doomed<'_>,
+    doomed: DeletionCandidate<'_>,
 ) -> Result<Option<VolumeInfo>, Failure> {
     let Some(volume) = ports.storage.volume(doomed.key).await? else {
         return Ok(None);
@@ -72,7 +72,7 @@ pub async fn removable(
 pub async fn remove(
     cx: &StepContext,
     ports: &HostPorts,
-    doomed: Doomed<'_>,
+    doomed: DeletionCandidate<'_>,
 ) -> Result<Removed, Failure> {
     match removable(cx, ports, doomed).await? {
         Some(_) => Ok(ports.storage.delete(doomed.key).await?),

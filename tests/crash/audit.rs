@@ -13,7 +13,7 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::{
     ports::{PortResult, VolumeKey},
-    sim::{SimHosts, State},
+    sim::{SimHostState, SimHosts},
 };
 
 use super::{
@@ -272,7 +272,7 @@ fn is_under_way(node: &NodeState) -> bool {
 }
 
 /// Who, on the host itself, would lose this volume.
-fn used_by_others(state: &State, key: &VolumeKey, asked_for: bool) -> Option<String> {
+fn used_by_others(state: &SimHostState, key: &VolumeKey, asked_for: bool) -> Option<String> {
     let pool = state.pools.get(&key.pool)?;
     pool.volumes.get(&key.name)?;
     let path = format!("{}/{}", pool.path, key.name);

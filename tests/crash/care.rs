@@ -1,6 +1,6 @@
 //! Stories of hosts under maintenance.
 
-use vsiflow_workflows::wanted::PowerAction;
+use vsiflow_workflows::record::PowerAction;
 
 use super::{
     documents::{Vsi, uuid},

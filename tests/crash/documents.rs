@@ -3,11 +3,11 @@
 use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
 use vsiflow_workflows::{
+    record::ImageRecord,
     spec::{
-        DeletionPolicy, DesiredDataDisk, DesiredVsi, DocumentRef, HostRecord, HostSettings,
+        DeletionPolicy, DesiredDataDisk, DesiredVsi, DocumentRef, HostConnection, HostSettings,
         Resolved, ResolvedVsi,
     },
-    wanted::WantedImage,
 };
 
 /// How a guest takes what it is given.
@@ -133,8 +133,8 @@ impl Vsi {
             },
             selects_disks: true,
             selects_networks: true,
-            missing: Vec::new(),
-            lacking: Vec::new(),
+            retained_refs: Vec::new(),
+            unresolved_refs: Vec::new(),
         }
     }
 
@@ -156,13 +156,13 @@ impl Vsi {
 }
 
 /// An image that somebody brings ahead of time, and the host it goes to.
-pub fn image(file_name: &str) -> (HostSettings, WantedImage) {
+pub fn image(file_name: &str) -> (HostSettings, ImageRecord) {
     let name = Some("a".to_owned());
-    let record = HostRecord::Sim {
+    let record = HostConnection::Sim {
         name,
         upload_limit: None,
     };
-    let wanted = WantedImage {
+    let wanted = ImageRecord {
         host: record.id(),
         pool: POOL.to_owned(),
         url: format!("http://images.test/{file_name}"),
@@ -197,7 +197,7 @@ fn made_disk(uid: Uuid, gib: u64) -> serde_json::Value {
 /// The settings of a simulated host.
 pub fn host(id: &str) -> HostSettings {
     let name = id.strip_prefix("sim:").map(str::to_owned);
-    let record = HostRecord::Sim {
+    let record = HostConnection::Sim {
         name,
         upload_limit: None,
     };
@@ -217,7 +217,7 @@ pub fn resolved(vsis: &[Vsi]) -> Resolved {
         data_disks: vsis.iter().filter_map(Vsi::data_disk).collect(),
         hosts: vsis.iter().map(host).collect(),
         references: Default::default(),
-        lacking: Vec::new(),
+        unresolved_refs: Vec::new(),
         directory: None,
     }
 }

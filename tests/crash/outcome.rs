@@ -6,7 +6,7 @@ use uuid::Uuid;
 use vsiflow_engine::model::RunResult;
 use vsiflow_steps::{
     ports::{Hosts as _, VolumeKey},
-    sim::{Content, State},
+    sim::{Content, SimHostState},
 };
 
 use super::world::{HOSTS, World};
@@ -27,7 +27,7 @@ pub async fn of(world: &World) -> Outcome {
     outcome
 }
 
-fn on_host(host: &str, state: &State, outcome: &mut Outcome) {
+fn on_host(host: &str, state: &SimHostState, outcome: &mut Outcome) {
     for (pool, name, volume) in volumes(state) {
         if let (Content::Inline(log), true) = (&volume.content, name.ends_with(".log")) {
             outcome.insert(format!("{host} console {name}"), boots(log));
@@ -66,7 +66,9 @@ fn boots(log: &[u8]) -> String {
     )
 }
 
-fn volumes(state: &State) -> impl Iterator<Item = (&String, &String, &vsiflow_steps::sim::Volume)> {
+fn volumes(
+    state: &SimHostState,
+) -> impl Iterator<Item = (&String, &String, &vsiflow_steps::sim::Volume)> {
     let pools = state.pools.iter();
     pools.flat_map(|(pool, held)| held.volumes.iter().map(move |(name, v)| (pool, name, v)))
 }

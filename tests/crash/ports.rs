@@ -8,9 +8,9 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    ConsoleChunk, ConsolePort, ConsolePosition, DomainInfo, DomainPort, DomainSpec, GuestSupport,
-    HostFacts, HostPort, HostPorts, Hosts, Lease, NetworkInfo, NetworkPort, OwnerMark, PoolInfo,
-    PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+    ConsoleChunk, ConsolePort, ConsolePosition, DhcpLease, DomainInfo, DomainPort, DomainSpec,
+    GuestSupport, HostFacts, HostPort, HostPorts, Hosts, NetworkInfo, NetworkPort, OwnerMark,
+    PoolInfo, PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 use super::gate::{Gate, Kind};
@@ -334,7 +334,7 @@ impl<W: Way> DomainPort for Ports<W> {
         self.act("set_autostart", Object::Domain(uuid), work).await
     }
 
-    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<Lease>> {
+    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<DhcpLease>> {
         let port = self.inner.domains.clone();
         let work = async move { port.addresses(uuid).await };
         self.look("addresses", Object::Domain(uuid), work).await
@@ -372,7 +372,7 @@ impl<W: Way> NetworkPort for Ports<W> {
             .await
     }
 
-    async fn leases(&self, name: &str) -> PortResult<Vec<Lease>> {
+    async fn leases(&self, name: &str) -> PortResult<Vec<DhcpLease>> {
         let (port, name) = (self.inner.networks.clone(), name.to_owned());
         let object = Object::Network(name.clone());
         self.look("leases", object, async move { port.leases(&name).await })

@@ -1,6 +1,6 @@
 //! The stories the matrix tells: every workflow, and what users do in between.
 
-use vsiflow_workflows::wanted::PowerAction;
+use vsiflow_workflows::record::PowerAction;
 
 use super::{
     care,

@@ -5,8 +5,8 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 use uuid::Uuid;
 use vsiflow_engine::model::NodeState;
 use vsiflow_workflows::{
-    fleet::{Adopting, ErrorKind, Fleet, FleetError, Gracefully},
-    wanted::PowerAction,
+    fleet::{Adopting, ErrorKind, Fleet, FleetError, ShutdownPolicy},
+    record::PowerAction,
 };
 
 use super::{
@@ -141,7 +141,7 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             Ok(())
         }
         Act::Drain(host) => {
-            let how = Gracefully::default();
+            let how = ShutdownPolicy::default();
             fleet.drain(host, how, user()).await.map(drop)
         }
         Act::Uncordon(host) => fleet.uncordon(host, true, user()).await.map(drop),
@@ -198,7 +198,7 @@ async fn power(
     if generation >= makes {
         return Ok(());
     }
-    let how = Gracefully::default();
+    let how = ShutdownPolicy::default();
     fleet
         .power("default", name, action, how, user())
         .await

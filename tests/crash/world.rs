@@ -17,7 +17,7 @@ use vsiflow_steps::{
     sim::{Network, SimHosts},
 };
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetError, FleetParts},
+    fleet::{Fleet, FleetConfig, FleetError},
     hosts::HostDirectory,
 };
 
@@ -99,7 +99,7 @@ impl World {
             attempts_per_lane: 4,
             ..Tuning::default()
         };
-        Fleet::open(FleetParts {
+        Fleet::open(FleetConfig {
             journal: Gated::new(sabotage::journal(self.sabotage, audited), gate),
             blobs: Gated::new(blobs, gate),
             checkpoints: Gated::new(sabotage::checkpoints(self.sabotage, checkpoints), gate),

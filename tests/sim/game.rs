@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use vsiflow_engine::model::{EntityState, Hash};
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetError, Gracefully},
-    wanted::PowerAction,
+    fleet::{Fleet, FleetError, ShutdownPolicy},
+    record::PowerAction,
 };
 
 use super::{
-    plan::{self, Command, Slot, Wish},
+    plan::{self, Command, Slot, UserAction},
     settle, telling, traffic, weather,
 };
 use crate::{
@@ -200,14 +200,14 @@ impl Game {
         // The one that had the name may be gone since the document was written.
         let named = &self.slots[slot];
         vsi.uid = named.uid();
-        if !matches!(named.wish, Wish::There(_)) {
+        if !matches!(named.wish, UserAction::There(_)) {
             vsi.disk = vsi.disk.map(|_| named.disk());
         }
         match fleet
             .apply(documents::resolved(std::slice::from_ref(&vsi)), user())
             .await
         {
-            Ok(_) => self.slots[slot].wish = Wish::There(Box::new(vsi)),
+            Ok(_) => self.slots[slot].wish = UserAction::There(Box::new(vsi)),
             Err(error) if matches!(error.failure.code.as_str(), "VSI0701" | "VSI0702") => {}
             Err(error) => return Err(error),
         }
@@ -216,7 +216,7 @@ impl Game {
 
     /// What was asked for is approved, and to run.
     pub async fn approve_and_start(&self, fleet: &Fleet, slot: &Slot) -> Result<(), FleetError> {
-        if !matches!(slot.wish, Wish::There(_)) {
+        if !matches!(slot.wish, UserAction::There(_)) {
             return Ok(());
         }
         let place = self.slots.iter().position(|other| other.name == slot.name);
@@ -243,10 +243,10 @@ impl Game {
     async fn delete(&mut self, fleet: &Fleet, slot: usize, orphan: bool) -> Result<(), FleetError> {
         let name = self.slots[slot].name;
         let wish = &mut self.slots[slot].wish;
-        if let Wish::There(vsi) | Wish::Gone(vsi) = wish {
+        if let UserAction::There(vsi) | UserAction::Gone(vsi) = wish {
             let vsi = vsi.clone();
             story::delete(fleet, name, orphan).await?;
-            *wish = Wish::Gone(vsi);
+            *wish = UserAction::Gone(vsi);
         }
         Ok(())
     }
@@ -259,7 +259,7 @@ impl Game {
             let Some(entity) = ledger.vsi(uid).filter(|entity| is_deleted(entity)) else {
                 continue;
             };
-            if !matches!(slot.wish, Wish::Gone(_)) {
+            if !matches!(slot.wish, UserAction::Gone(_)) {
                 continue;
             }
             // By the journal: the answer to the command may have been lost.
@@ -268,7 +268,7 @@ impl Game {
                 self.forgotten.push(uid);
                 slot.forgotten += 1;
             }
-            slot.wish = Wish::Nothing;
+            slot.wish = UserAction::Nothing;
             slot.age += 1;
         }
     }
@@ -310,7 +310,7 @@ pub async fn power(
     action: PowerAction,
     force: bool,
 ) -> Result<(), FleetError> {
-    let how = Gracefully {
+    let how = ShutdownPolicy {
         timeout_s: None,
         force,
     };

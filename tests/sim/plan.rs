@@ -2,7 +2,7 @@
 
 use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 use uuid::Uuid;
-use vsiflow_workflows::wanted::PowerAction;
+use vsiflow_workflows::record::PowerAction;
 
 use crate::{
     documents::{Guest, Vsi, uuid},
@@ -17,12 +17,12 @@ pub struct Slot {
     pub age: u128,
     /// How many of these were forgotten: those keep their data disks, which nobody else gets.
     pub forgotten: u128,
-    pub wish: Wish,
+    pub wish: UserAction,
 }
 
 /// What was last asked for.
 #[derive(Clone, Debug)]
-pub enum Wish {
+pub enum UserAction {
     Nothing,
     There(Box<Vsi>),
     /// To be deleted, or only forgotten.
@@ -59,7 +59,7 @@ pub fn slots(random: &mut StdRng) -> Vec<Slot> {
         number,
         age: 0,
         forgotten: 0,
-        wish: Wish::Nothing,
+        wish: UserAction::Nothing,
     };
     (0..).zip(NAMES.iter().take(some)).map(slot).collect()
 }
@@ -67,8 +67,8 @@ pub fn slots(random: &mut StdRng) -> Vec<Slot> {
 impl Slot {
     pub fn vsi(&self) -> Option<&Vsi> {
         match &self.wish {
-            Wish::Nothing => None,
-            Wish::There(vsi) | Wish::Gone(vsi) => Some(vsi),
+            UserAction::Nothing => None,
+            UserAction::There(vsi) | UserAction::Gone(vsi) => Some(vsi),
         }
     }
 
@@ -106,7 +106,7 @@ impl Slot {
         }
         match self.vsi() {
             // A disk stays with its VSI.
-            Some(earlier) if matches!(self.wish, Wish::There(_)) => vsi.disk = earlier.disk,
+            Some(earlier) if matches!(self.wish, UserAction::There(_)) => vsi.disk = earlier.disk,
             _ if random.random_bool(0.5) => vsi.disk = Some(self.disk()),
             _ => {}
         }

@@ -7,7 +7,7 @@ use vsiflow_workflows::fleet::{Fleet, FleetError, Verdict};
 
 use super::{
     game::Game,
-    plan::{Slot, Wish},
+    plan::{Slot, UserAction},
     weather,
 };
 use crate::{check, documents::Guest, gate::Gate, ownership, world::user};
@@ -74,7 +74,7 @@ async fn insist(game: &Game, fleet: &Fleet, round: u32) -> Result<bool, FleetErr
         open = true;
         let entity = ownership::entity(slot.uid());
         // What was taken away by hand comes back with a new run only.
-        if round > 0 && round.is_multiple_of(2) && matches!(slot.wish, Wish::There(_)) {
+        if round > 0 && round.is_multiple_of(2) && matches!(slot.wish, UserAction::There(_)) {
             fleet.cancel(entity.clone(), user()).await?;
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
@@ -90,9 +90,9 @@ fn ends_well(game: &Game, slot: &Slot, fleet: &Fleet) -> bool {
         _ => "",
     };
     match &slot.wish {
-        Wish::Nothing => true,
-        Wish::Gone(_) => false,
-        Wish::There(vsi) => match vsi.guest {
+        UserAction::Nothing => true,
+        UserAction::Gone(_) => false,
+        UserAction::There(vsi) => match vsi.guest {
             Guest::Good | Guest::GoesOff => verdict == Some(Verdict::Reached),
             Guest::NoWorkload => code == "VSI0402",
             Guest::TooSmall => boot_failed(game, slot, "VSI0501"),
@@ -133,7 +133,7 @@ async fn finish(game: &Game, fleet: &Fleet, gate: &Gate) -> Result<(), String> {
     check::all(&game.world, &[]).await?;
     let there = |uuid| {
         let forgotten = game.forgotten.contains(&uuid);
-        let wanted = |slot: &Slot| slot.uid() == uuid && matches!(slot.wish, Wish::There(_));
+        let wanted = |slot: &Slot| slot.uid() == uuid && matches!(slot.wish, UserAction::There(_));
         forgotten || game.slots.iter().any(wanted)
     };
     weather::leftovers(&game.world, there).await?;
@@ -144,7 +144,7 @@ async fn finish(game: &Game, fleet: &Fleet, gate: &Gate) -> Result<(), String> {
 }
 
 async fn history(fleet: &Fleet, slot: &Slot) -> Result<(), String> {
-    if matches!(slot.wish, Wish::There(_)) {
+    if matches!(slot.wish, UserAction::There(_)) {
         let lines = fleet.history("default", slot.name).await;
         lines.map_err(|error| format!("the history of {} is unreadable: {error}", slot.name))?;
     }

@@ -4,7 +4,7 @@ use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 use uuid::Uuid;
 use vsiflow_steps::{
     ports::{DiskSpec, DomainSpec, DomainState, MachineSpec, OwnerMark, VolumeFormat},
-    sim::{Content, Domain, Fault, Faults, State, Volume},
+    sim::{Content, Domain, Fault, Faults, SimHostState, Volume},
 };
 
 use crate::{
@@ -27,7 +27,7 @@ pub async fn change(world: &World, random: &mut StdRng) {
         }
         4 => sim.set_faults(rare(random)).await,
         5 => sim.set_faults(Faults::none()).await,
-        6 => sim.with(State::restart).await,
+        6 => sim.with(SimHostState::restart).await,
         7 => sim.with(toggle_pool).await,
         8 => sim.with(toggle_network).await,
         9 => sim.with(fill_or_clear).await,
@@ -50,17 +50,17 @@ fn rare(random: &mut StdRng) -> Faults {
     Faults::none().at(call, nth, Fault::VanishVolume)
 }
 
-fn toggle_pool(state: &mut State) {
+fn toggle_pool(state: &mut SimHostState) {
     let pool = state.pools.get_mut(POOL).unwrap();
     pool.active = !pool.active;
 }
 
-fn toggle_network(state: &mut State) {
+fn toggle_network(state: &mut SimHostState) {
     let network = state.networks.get_mut("second").unwrap();
     network.active = !network.active;
 }
 
-fn fill_or_clear(state: &mut State) {
+fn fill_or_clear(state: &mut SimHostState) {
     let pool = state.pools.get_mut(POOL).unwrap();
     let used = pool.capacity.saturating_sub(pool.available());
     pool.capacity = if pool.available() > GIB {
@@ -148,7 +148,7 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
 }
 
 /// Whoever came by hand goes again.
-fn leave(state: &mut State) {
+fn leave(state: &mut SimHostState) {
     state
         .domains
         .retain(|uuid, _| uuid.as_u128() >> 112 != 0xffff);
@@ -164,7 +164,7 @@ pub const FOREIGN: [(&str, &str); 3] = [
 pub async fn begin(world: &World) {
     for (host, name) in FOREIGN {
         let sim = world.hosts.sim(host).await.unwrap();
-        let insert = |state: &mut State| {
+        let insert = |state: &mut SimHostState| {
             let pool = state.pools.get_mut(POOL).unwrap();
             pool.volumes.insert(name.to_owned(), foreign_volume());
         };
@@ -191,7 +191,7 @@ pub async fn clear(world: &World) {
     for host in HOSTS {
         let sim = world.hosts.sim(host).await.unwrap();
         sim.set_faults(Faults::none()).await;
-        let calm = |state: &mut State| {
+        let calm = |state: &mut SimHostState| {
             leave(state);
             let pool = state.pools.get_mut(POOL).unwrap();
             (pool.active, pool.capacity) = (true, 100 * GIB);

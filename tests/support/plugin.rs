@@ -104,7 +104,7 @@ impl<'a> Plugin<'a> {
         let lines = all.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
         let has = |line: &[u8], word: &[u8]| line.windows(word.len()).any(|part| part == word);
         lines
-            .filter(|line| has(line, state) && has(line, b"--attended"))
+            .filter(|line| has(line, state) && has(line, b"--remote-caller"))
             .count()
     }
 }

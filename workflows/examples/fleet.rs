@@ -28,10 +28,10 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::sim::{SimHosts, SimSource};
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetParts, Verdict, WATCHERS},
+    fleet::{Fleet, FleetConfig, Verdict, WATCHERS},
     hosts::HostDirectory,
-    spec::{DocumentRef, HostRecord, HostSettings, Resolved, ResolvedVsi},
-    wanted::vsi_entity,
+    record::vsi_entity,
+    spec::{DocumentRef, HostConnection, HostSettings, Resolved, ResolvedVsi},
 };
 
 /// The product's.
@@ -93,7 +93,7 @@ fn options() -> Result<Options> {
 
 fn host(number: u32) -> HostSettings {
     HostSettings {
-        record: HostRecord::Sim {
+        record: HostConnection::Sim {
             name: Some(format!("host-{number}")),
             upload_limit: None,
         },
@@ -128,8 +128,8 @@ fn vsi(number: u32, hosts: u32) -> Result<ResolvedVsi> {
         },
         selects_disks: true,
         selects_networks: true,
-        missing: Vec::new(),
-        lacking: Vec::new(),
+        retained_refs: Vec::new(),
+        unresolved_refs: Vec::new(),
     })
 }
 
@@ -143,7 +143,7 @@ fn documents(options: &Options) -> Result<Resolved> {
             .map(|host| (host.id(), host))
             .collect::<BTreeMap<_, _>>(),
         references: Default::default(),
-        lacking: Vec::new(),
+        unresolved_refs: Vec::new(),
         directory: None,
     })
 }
@@ -166,7 +166,7 @@ fn rss_mib() -> Result<f64> {
 }
 
 async fn open(state: &StateDir, hosts: SimHosts) -> Result<Fleet> {
-    let parts = FleetParts {
+    let parts = FleetConfig {
         journal: Arc::new(state.journal().await?),
         blobs: Arc::new(state.blobs().await?),
         checkpoints: Arc::new(state.checkpoints().await?),

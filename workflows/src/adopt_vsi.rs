@@ -7,7 +7,7 @@ use vsiflow_steps::{
     vsi::{AdoptDomain, adopt_domain},
 };
 
-use crate::{nodes::Nodes, phase::Phase, wanted::WantedVsi};
+use crate::{nodes::Nodes, phase::Phase, record::VsiRecord};
 
 /// The workflow's name.
 pub const NAME: &str = "adopt_vsi";
@@ -45,12 +45,12 @@ pub struct Adopted {
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn graph(wanted: &WantedVsi) -> Result<Graph, Failure> {
+pub fn graph(wanted: &VsiRecord) -> Result<Graph, Failure> {
     let host = &wanted.vsi.host;
     let params = adopt_domain::Params {
         host: host.clone(),
         uuid: wanted.uid,
-        bore: wanted.bore.clone(),
+        previous_owner: wanted.previous_owner.clone(),
     };
     let mut nodes = Nodes::new(NAME, host);
     nodes.step::<AdoptDomain>(&[], &params)?;

@@ -10,7 +10,7 @@ use vsiflow_steps::{
     vsi::{AwaitTurn, Release, await_turn, release},
 };
 
-use crate::{nodes::Nodes, spec::DesiredDataDisk, wanted::WantedDisk};
+use crate::{nodes::Nodes, record::DiskRecord, spec::DesiredDataDisk};
 
 /// The workflow that makes a disk, and grows it.
 pub const NAME: &str = "ensure_data_disk";
@@ -30,7 +30,7 @@ pub fn volume(disk: &DesiredDataDisk, id: &EntityId) -> VolumeKey {
 }
 
 /// Whether this journal recorded the intent to make the volume.
-pub fn is_recorded(wanted: &WantedDisk, state: &EntityState) -> bool {
+pub fn is_recorded(wanted: &DiskRecord, state: &EntityState) -> bool {
     wanted.recorded || state.intents.contains(&Name::of(CreateVolume::NAME))
 }
 
@@ -38,12 +38,12 @@ pub fn is_recorded(wanted: &WantedDisk, state: &EntityState) -> bool {
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn graph(wanted: &WantedDisk, id: &EntityId) -> Result<Graph, Failure> {
+pub fn graph(wanted: &DiskRecord, id: &EntityId) -> Result<Graph, Failure> {
     let (host, size) = (wanted.disk.host.clone(), wanted.disk.size);
     let volume = volume(&wanted.disk, id);
     let mut nodes = Nodes::new(NAME, &host);
-    if !wanted.lacking.is_empty() {
-        nodes.require(&wanted.lacking)?;
+    if !wanted.unresolved_refs.is_empty() {
+        nodes.require(&wanted.unresolved_refs)?;
         return Ok(nodes.build());
     }
     let create = create_volume::Params {
@@ -66,7 +66,7 @@ pub fn graph(wanted: &WantedDisk, id: &EntityId) -> Result<Graph, Failure> {
 /// # Errors
 /// When what is wanted cannot be made into parameters.
 pub fn delete_graph(
-    wanted: &WantedDisk,
+    wanted: &DiskRecord,
     id: &EntityId,
     state: &EntityState,
 ) -> Result<Graph, Failure> {
@@ -76,7 +76,7 @@ pub fn delete_graph(
         let params = await_turn::Params {
             after: turn.after.clone(),
             name: turn.name.clone(),
-            whatever_it_comes_to: turn.whatever_it_comes_to,
+            continue_on_failure: turn.continue_on_failure,
         };
         let node = nodes.step::<AwaitTurn>(&[], &params)?;
         (node.interruptible, node.lane) = (true, Text::default());
@@ -99,7 +99,7 @@ pub fn delete_graph(
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn forget_graph(wanted: &WantedDisk) -> Result<Graph, Failure> {
+pub fn forget_graph(wanted: &DiskRecord) -> Result<Graph, Failure> {
     let mut nodes = Nodes::new(FORGET, &wanted.disk.host);
     let secrets = Vec::new();
     let node = nodes.step::<Release>(&[], &release::Params { secrets })?;

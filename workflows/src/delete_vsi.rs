@@ -13,7 +13,7 @@ use vsiflow_steps::{
     },
 };
 
-use crate::{nodes::Nodes, parts, wanted::WantedVsi};
+use crate::{nodes::Nodes, record::VsiRecord, vsi_graph};
 
 /// The workflow's name.
 pub const NAME: &str = "delete_vsi";
@@ -29,7 +29,7 @@ const GRACE_S: u64 = 30;
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> {
+pub fn graph(wanted: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> {
     let taken = wanted.adopted.as_ref();
     let taken_whole = taken.is_some_and(|adopted| adopted.own_volumes);
     let made = |step: &str| taken_whole || state.intents.contains(&Name::of(step));
@@ -51,7 +51,7 @@ pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> 
     }
     let (host, uuid, pool) = (wanted.vsi.host.clone(), wanted.uid, &wanted.vsi.pool);
     let mut nodes = Nodes::new(NAME, &host);
-    let first = match parts::boot_failed(state) {
+    let first = match vsi_graph::boot_failed(state) {
         true => vec![keep(&mut nodes, wanted)?],
         false => Vec::new(),
     };
@@ -74,7 +74,7 @@ pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> 
     ];
     let volumes = keys.into_iter().zip(makers);
     let volumes = volumes
-        .map(|(volume, step)| delete_volumes::Volume {
+        .map(|(volume, step)| delete_volumes::VolumeToDelete {
             volume,
             recorded: made(step),
         })
@@ -89,7 +89,7 @@ pub fn graph(wanted: &WantedVsi, state: &EntityState) -> Result<Graph, Failure> 
     Ok(nodes.build())
 }
 
-fn keep(nodes: &mut Nodes, wanted: &WantedVsi) -> Result<&'static str, Failure> {
+fn keep(nodes: &mut Nodes, wanted: &VsiRecord) -> Result<&'static str, Failure> {
     let params = keep_evidence::Params {
         host: wanted.vsi.host.clone(),
         uuid: wanted.uid,
@@ -103,13 +103,13 @@ fn keep(nodes: &mut Nodes, wanted: &WantedVsi) -> Result<&'static str, Failure> 
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn forget_graph(wanted: &WantedVsi) -> Result<Graph, Failure> {
+pub fn forget_graph(wanted: &VsiRecord) -> Result<Graph, Failure> {
     let mut nodes = Nodes::new(FORGET, &wanted.vsi.host);
     release(&mut nodes, wanted, &[])?;
     Ok(nodes.build())
 }
 
-fn release(nodes: &mut Nodes, wanted: &WantedVsi, after: &[&str]) -> Result<(), Failure> {
+fn release(nodes: &mut Nodes, wanted: &VsiRecord, after: &[&str]) -> Result<(), Failure> {
     let secrets = wanted.secrets();
     nodes
         .step::<Release>(after, &release::Params { secrets })

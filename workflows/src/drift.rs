@@ -21,7 +21,7 @@ pub struct Expected {
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Finding {
+pub struct DriftFinding {
     /// What differs: `power`, `autostart`, `cpus`, `disk vdc`, …
     pub what: String,
     /// What was to be expected.
@@ -30,7 +30,7 @@ pub struct Finding {
     pub found: String,
 }
 
-impl std::fmt::Display for Finding {
+impl std::fmt::Display for DriftFinding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (what, expected, found) = (&self.what, &self.expected, &self.found);
         write!(f, "{what}: expected {expected}, found {found}")
@@ -43,7 +43,7 @@ pub fn is_told(detail: &Text) -> bool {
 }
 
 /// Findings as a recorded detail.
-pub fn told(findings: &[Finding]) -> Text {
+pub fn told(findings: &[DriftFinding]) -> Text {
     let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
     Text::new(format!("{TOLD}{}", findings.join("; ")))
 }
@@ -54,12 +54,12 @@ pub fn message(detail: &Text) -> Option<&str> {
 }
 
 /// A volume that is not there any more.
-pub fn gone(what: &str, volume: &str) -> Finding {
+pub fn gone(what: &str, volume: &str) -> DriftFinding {
     finding(what, volume, "no such volume")
 }
 
 /// A network of a VSI that guests cannot use now.
-pub fn of_network(name: &str, found: &str) -> Finding {
+pub fn of_network(name: &str, found: &str) -> DriftFinding {
     finding(&format!("{NETWORK}{name}"), "an active network", found)
 }
 
@@ -78,14 +78,14 @@ pub fn networks(message: &str) -> Option<String> {
 
 /// Whether the VSI can be brought back to what is expected: not what lies with its networks
 /// alone, and not a domain that nobody can tell to be ours.
-pub fn is_mendable(findings: &[Finding]) -> bool {
-    let of_networks = |finding: &Finding| finding.what.starts_with(NETWORK);
+pub fn is_mendable(findings: &[DriftFinding]) -> bool {
+    let of_networks = |finding: &DriftFinding| finding.what.starts_with(NETWORK);
     !findings.iter().all(of_networks) && !findings.iter().any(|finding| finding.what == MARK)
 }
 
 /// What differs of a domain of the VSI's UUID that does not bear this journal's mark. Its
 /// definition is not compared: somebody else answers for it.
-pub fn unmarked(power: PowerState, domain: &DomainInfo) -> Vec<Finding> {
+pub fn unmarked(power: PowerState, domain: &DomainInfo) -> Vec<DriftFinding> {
     let whose = domain.mark.as_ref();
     let found = whose.map_or("no mark of vsiflow".to_owned(), |mark| {
         format!("journal {}", mark.journal)
@@ -95,8 +95,8 @@ pub fn unmarked(power: PowerState, domain: &DomainInfo) -> Vec<Finding> {
     all
 }
 
-fn finding(what: &str, expected: impl ToString, found: impl ToString) -> Finding {
-    Finding {
+fn finding(what: &str, expected: impl ToString, found: impl ToString) -> DriftFinding {
+    DriftFinding {
         what: what.to_owned(),
         expected: expected.to_string(),
         found: found.to_string(),
@@ -104,7 +104,7 @@ fn finding(what: &str, expected: impl ToString, found: impl ToString) -> Finding
 }
 
 /// How the domain differs from what is expected; nothing while it is on its way down.
-pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<Finding> {
+pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<DriftFinding> {
     let Some(domain) = domain else {
         return vec![finding("domain", "a definition", "none")];
     };
@@ -131,7 +131,7 @@ pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<Finding
     found
 }
 
-fn of_power(power: PowerState, domain: &DomainInfo) -> Option<Finding> {
+fn of_power(power: PowerState, domain: &DomainInfo) -> Option<DriftFinding> {
     let (wanted, found) = (state_of(power), domain.state);
     let differs = found != wanted && !is_passing(found) && !both_off(found, wanted);
     let state = match &domain.reason {
@@ -142,12 +142,12 @@ fn of_power(power: PowerState, domain: &DomainInfo) -> Option<Finding> {
 }
 
 /// Whether all that differs is that a guest is not up which should be, or is suspended.
-pub fn is_power_alone(findings: &[Finding]) -> bool {
+pub fn is_power_alone(findings: &[DriftFinding]) -> bool {
     !findings.is_empty() && findings.iter().all(|finding| finding.what == "power")
 }
 
 /// Whether the guest is there, although something else differs.
-pub fn runs(findings: &[Finding]) -> bool {
+pub fn runs(findings: &[DriftFinding]) -> bool {
     let down = ["power", "domain"];
     !findings
         .iter()
@@ -185,7 +185,7 @@ fn words(state: DomainState) -> &'static str {
     }
 }
 
-fn shapes(which: &str, written: &DomainShape, found: &DomainShape) -> Vec<Finding> {
+fn shapes(which: &str, written: &DomainShape, found: &DomainShape) -> Vec<DriftFinding> {
     let mut all = Vec::new();
     let mut compare = |what: &str, expected: String, found: String| {
         if expected != found {

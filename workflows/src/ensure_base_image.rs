@@ -9,7 +9,7 @@ use vsiflow_steps::{
     ports::VolumeKey,
 };
 
-use crate::{nodes::Nodes, wanted::WantedImage};
+use crate::{nodes::Nodes, record::ImageRecord};
 
 /// The workflow's name.
 pub const NAME: &str = "ensure_base_image";
@@ -25,7 +25,7 @@ pub fn unpacked(file_name: &str) -> &str {
 ///
 /// # Errors
 /// When parameters cannot be written.
-pub fn graph(image: &WantedImage) -> Result<Graph, Failure> {
+pub fn graph(image: &ImageRecord) -> Result<Graph, Failure> {
     let params = Params {
         host: image.host.clone(),
         volume: VolumeKey {

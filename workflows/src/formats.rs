@@ -11,7 +11,7 @@ use vsiflow_steps::{
     vsi::{AttachDataDisks, attach_data_disks},
 };
 
-use crate::wanted::{DiskFormat, WantedVsi};
+use crate::record::{DiskFormat, VsiRecord};
 
 /// The recorded format of a volume; the first that was recorded counts.
 pub(crate) fn of(formats: &[DiskFormat], volume: &VolumeKey) -> Option<VolumeFormat> {
@@ -29,7 +29,7 @@ pub(crate) fn add(formats: &mut Vec<DiskFormat>, more: impl IntoIterator<Item = 
 }
 
 /// What the wish carries along, and what the entity's runs found since.
-pub(crate) fn known(wanted: &WantedVsi, at: &Situation<'_>) -> Vec<DiskFormat> {
+pub(crate) fn known(wanted: &VsiRecord, at: &Situation<'_>) -> Vec<DiskFormat> {
     let mut formats = wanted.formats.clone();
     for run in at.entity.runs.iter().filter_map(|run| (at.runs)(*run)) {
         let found = output(&run).and_then(|output| read(wanted, output.inline()?));
@@ -48,7 +48,7 @@ pub(crate) fn output(run: &RunState) -> Option<&Payload> {
 
 /// The formats in such an output. Older versions recorded paths alone: a volume's name is the last
 /// part of its path.
-pub(crate) fn read(wanted: &WantedVsi, output: &[u8]) -> Option<Vec<DiskFormat>> {
+pub(crate) fn read(wanted: &VsiRecord, output: &[u8]) -> Option<Vec<DiskFormat>> {
     let output: attach_data_disks::Output = serde_json::from_slice(output).ok()?;
     let volumes = wanted.volumes();
     let by_path = |path: &str| {

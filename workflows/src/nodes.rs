@@ -6,7 +6,7 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::vsi::{
     RequireReferences,
-    require_references::{self, Lack},
+    require_references::{self, UnresolvedRef},
 };
 
 /// A graph being built. All its nodes act on one host, which is their lane.
@@ -55,9 +55,9 @@ impl Nodes {
     }
 
     /// The node that holds back what documents lack something for. It asks no host.
-    pub(crate) fn require(&mut self, lacking: &[Lack]) -> Result<(), Failure> {
-        let lacking = lacking.to_vec();
-        let params = require_references::Params { lacking };
+    pub(crate) fn require(&mut self, unresolved_refs: &[UnresolvedRef]) -> Result<(), Failure> {
+        let unresolved_refs = unresolved_refs.to_vec();
+        let params = require_references::Params { unresolved_refs };
         self.step::<RequireReferences>(&[], &params)?.lane = Text::default();
         Ok(())
     }

@@ -12,7 +12,7 @@ use vsiflow_steps::vsi::{
     AdoptDomain, DefineDomain, MonitorConsole, ResumeDomain, StartDomain, StopDomain, SuspendDomain,
 };
 
-use crate::{adopt_vsi, data_disk, delete_vsi, drift, remove_base_image, update_vsi, wanted::kind};
+use crate::{adopt_vsi, data_disk, delete_vsi, drift, record::kind, remove_base_image, update_vsi};
 
 /// The states of a VSI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -118,7 +118,7 @@ pub fn is_gone(entity: &EntityId, state: &EntityState) -> bool {
 }
 
 fn vsi(view: &EntityView<'_>) -> (&'static str, Text) {
-    let (phase, detail) = match (&view.entity.active, is_going(view.entity)) {
+    let (phase, detail) = match (&view.entity.active, is_deleting(view.entity)) {
         (_, true) => going(view),
         (Some(_), false) => under_way(view),
         (None, false) => settled(view),
@@ -126,7 +126,7 @@ fn vsi(view: &EntityView<'_>) -> (&'static str, Text) {
     (phase.as_str(), detail)
 }
 
-fn is_going(entity: &EntityState) -> bool {
+fn is_deleting(entity: &EntityState) -> bool {
     let leaving = |desired: &vsiflow_engine::model::Desired| {
         [delete_vsi::NAME, delete_vsi::FORGET].contains(&desired.workflow.as_str())
     };

@@ -12,12 +12,12 @@ use vsiflow_steps::vsi::{
 };
 
 use crate::{
-    parts::{self, Parts},
+    record::VsiRecord,
     spec::PowerState,
-    wanted::WantedVsi,
+    vsi_graph::{self, VsiGraphBuilder},
 };
 
-pub use crate::parts::{BOOT_DEADLINE_S, SIMULATED};
+pub use crate::vsi_graph::{BOOT_DEADLINE_S, SIMULATED};
 
 /// The workflow's name.
 pub const NAME: &str = "provision_vsi";
@@ -34,17 +34,17 @@ pub const NAME: &str = "provision_vsi";
 ///
 /// # Errors
 /// When the VSI was ready once, or what is wanted cannot be made into parameters.
-pub fn graph(wanted: &WantedVsi, at: &Situation<'_>) -> Result<Graph, Failure> {
+pub fn graph(wanted: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
     let state = at.entity;
     if state.reached > 0 {
         return Err(never_again(wanted));
     }
-    let mut parts = Parts::new(NAME, wanted, at);
-    if !wanted.lacking.is_empty() {
-        parts.nodes.require(&wanted.lacking)?;
+    let mut parts = VsiGraphBuilder::new(NAME, wanted, at);
+    if !wanted.unresolved_refs.is_empty() {
+        parts.nodes.require(&wanted.unresolved_refs)?;
         return Ok(parts.nodes.build());
     }
-    if parts::was_too_slow(state, NAME) && wanted.power_state() != PowerState::Stopped {
+    if vsi_graph::was_too_slow(state, NAME) && wanted.power_state() != PowerState::Stopped {
         parts.resolve_host(&[])?;
         boot(&mut parts, ResolveHost::NAME)?;
         return Ok(parts.nodes.build());
@@ -69,7 +69,7 @@ pub fn graph(wanted: &WantedVsi, at: &Situation<'_>) -> Result<Graph, Failure> {
     Ok(parts.nodes.build())
 }
 
-fn boot(parts: &mut Parts<'_>, after: &str) -> Result<(), Failure> {
+fn boot(parts: &mut VsiGraphBuilder<'_>, after: &str) -> Result<(), Failure> {
     let power = parts.wanted.power_state();
     if power != PowerState::Stopped {
         parts.start(&[after])?;
@@ -81,18 +81,18 @@ fn boot(parts: &mut Parts<'_>, after: &str) -> Result<(), Failure> {
 }
 
 /// The console's log goes too: what an earlier guest said there must not decide a later boot.
-fn take_down(parts: &mut Parts<'_>, state: &EntityState) -> Result<(), Failure> {
+fn take_down(parts: &mut VsiGraphBuilder<'_>, state: &EntityState) -> Result<(), Failure> {
     let (host, uuid) = (parts.wanted.vsi.host.clone(), parts.wanted.uid);
     parts.keep_evidence(&[ResolveHost::NAME])?;
-    parts.stop(&[KeepEvidence::NAME], parts::FAILED_GRACE_S)?;
+    parts.stop(&[KeepEvidence::NAME], vsi_graph::FAILED_GRACE_S)?;
     let undefine = undefine_domain::Params {
         host: host.clone(),
         uuid,
     };
     let nodes = &mut parts.nodes;
     nodes.step::<UndefineDomain>(&[StopDomain::NAME], &undefine)?;
-    let log = delete_volumes::Volume {
-        volume: parts::console(parts.wanted),
+    let log = delete_volumes::VolumeToDelete {
+        volume: vsi_graph::console(parts.wanted),
         recorded: state.intents.contains(&Name::of(CreateConsoleLog::NAME)),
     };
     let delete = delete_volumes::Params {
@@ -105,7 +105,7 @@ fn take_down(parts: &mut Parts<'_>, state: &EntityState) -> Result<(), Failure> 
         .map(drop)
 }
 
-fn make_parts(parts: &mut Parts<'_>, base: &str) -> Result<(), Failure> {
+fn make_parts(parts: &mut VsiGraphBuilder<'_>, base: &str) -> Result<(), Failure> {
     parts.base_image(&[base])?;
     parts.clone(&[BASE_IMAGE_NODE])?;
     parts.cidata(&[base])?;
@@ -115,7 +115,7 @@ fn make_parts(parts: &mut Parts<'_>, base: &str) -> Result<(), Failure> {
 }
 
 /// A VSI that was ready once is never made anew without a plan that says so.
-fn never_again(wanted: &WantedVsi) -> Failure {
+fn never_again(wanted: &VsiRecord) -> Failure {
     Failure::new(
         FailureClass::Blocked,
         "VSI0701",

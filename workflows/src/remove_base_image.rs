@@ -7,7 +7,7 @@ use vsiflow_steps::{
     ports::VolumeKey,
 };
 
-use crate::{nodes::Nodes, wanted::WantedImage};
+use crate::{nodes::Nodes, record::ImageRecord};
 
 /// The workflow's name.
 pub const NAME: &str = "remove_base_image";
@@ -17,7 +17,7 @@ pub const NAME: &str = "remove_base_image";
 pub struct UnwantedImage {
     /// The image.
     #[serde(flatten)]
-    pub image: WantedImage,
+    pub image: ImageRecord,
     /// The volume that it is.
     pub volume: VolumeKey,
 }

@@ -14,10 +14,10 @@ use vsiflow_steps::vsi::{
 };
 
 use crate::{
-    parts::{self, Parts},
     plan::{self, How, Plan, Touched},
+    record::{PowerAction, PreviousInputs, VsiRecord},
     spec::PowerState,
-    wanted::{Asked, PowerAction, WantedVsi},
+    vsi_graph::{self, VsiGraphBuilder},
 };
 
 /// The workflow's name.
@@ -33,7 +33,7 @@ pub const NAME: &str = "update_vsi";
 ///
 /// # Errors
 /// When a change cannot be made, or what is wanted cannot be made into parameters.
-pub fn graph(wanted: &WantedVsi, at: &Situation<'_>) -> Result<Graph, Failure> {
+pub fn graph(wanted: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
     let before = plan::base(wanted, at.entity.reached).ok_or_else(|| unknown_base(wanted))?;
     let plan = plan::of(before, wanted, &Touched::of(at));
     if let Some(change) = plan.refused().next() {
@@ -42,11 +42,11 @@ pub fn graph(wanted: &WantedVsi, at: &Situation<'_>) -> Result<Graph, Failure> {
     let update = Update {
         before,
         plan,
-        boot_failed: parts::boot_failed(at.entity),
-        too_slow: parts::was_too_slow(at.entity, NAME),
+        boot_failed: vsi_graph::boot_failed(at.entity),
+        too_slow: vsi_graph::was_too_slow(at.entity, NAME),
     };
-    let mut parts = Parts::new(NAME, wanted, at);
-    parts.last_boot = parts::last_boot(at);
+    let mut parts = VsiGraphBuilder::new(NAME, wanted, at);
+    parts.last_boot = vsi_graph::last_boot(at);
     let first = match &wanted.turn {
         Some(turn) => {
             parts.await_turn(turn)?;
@@ -60,7 +60,7 @@ pub fn graph(wanted: &WantedVsi, at: &Situation<'_>) -> Result<Graph, Failure> {
 }
 
 /// The failure of a change that is never made.
-pub fn refused(wanted: &WantedVsi, path: &str, why: &str) -> Failure {
+pub fn refused(wanted: &VsiRecord, path: &str, why: &str) -> Failure {
     let message = format!("{path} cannot be changed: {why}; nothing was changed");
     Failure::new(FailureClass::Blocked, "VSI0701", message)
         .of_object(format!("vsi/{}", wanted.vsi.full_name()))
@@ -68,7 +68,7 @@ pub fn refused(wanted: &WantedVsi, path: &str, why: &str) -> Failure {
         .with_remedy("undo the change, or delete the VSI and apply again; data disks are kept")
 }
 
-fn unknown_base(wanted: &WantedVsi) -> Failure {
+fn unknown_base(wanted: &VsiRecord) -> Failure {
     Failure::new(
         FailureClass::Blocked,
         "VSI0005",
@@ -82,14 +82,18 @@ fn unknown_base(wanted: &WantedVsi) -> Failure {
 type Last = Vec<&'static str>;
 
 struct Update<'a> {
-    before: &'a Asked,
+    before: &'a PreviousInputs,
     plan: Plan,
     boot_failed: bool,
     too_slow: bool,
 }
 
 impl Update<'_> {
-    fn nodes(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {
+    fn nodes(
+        &self,
+        parts: &mut VsiGraphBuilder<'_>,
+        first: &[&'static str],
+    ) -> Result<Last, Failure> {
         let is_up = parts.wanted.power_state() != PowerState::Stopped;
         if self.too_slow && is_up {
             parts.resolve_host(first)?;
@@ -111,7 +115,11 @@ impl Update<'_> {
     }
 
     /// Disks grow before the guest is touched: what there is no room for stops the change.
-    fn grow(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {
+    fn grow(
+        &self,
+        parts: &mut VsiGraphBuilder<'_>,
+        first: &[&'static str],
+    ) -> Result<Last, Failure> {
         let grows = |path: &str| path.starts_with("disks[") && path.ends_with("].size");
         if !self.plan.changes.iter().any(|change| grows(&change.path)) {
             return Ok(first.to_vec());
@@ -122,7 +130,11 @@ impl Update<'_> {
         })
     }
 
-    fn rebuild(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {
+    fn rebuild(
+        &self,
+        parts: &mut VsiGraphBuilder<'_>,
+        first: &[&'static str],
+    ) -> Result<Last, Failure> {
         parts.check_contract(first)?;
         parts.resolve_host(&[CheckContract::NAME])?;
         let host = [ResolveHost::NAME];
@@ -143,7 +155,11 @@ impl Update<'_> {
         boot(parts, &[DefineDomain::NAME])
     }
 
-    fn restart(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {
+    fn restart(
+        &self,
+        parts: &mut VsiGraphBuilder<'_>,
+        first: &[&'static str],
+    ) -> Result<Last, Failure> {
         let ready = found(parts, first)?;
         self.take_down(parts, &ready)?;
         parts.define(&[StopDomain::NAME])?;
@@ -152,22 +168,30 @@ impl Update<'_> {
 
     /// The definition is written again, while the guest runs if it does; then it is brought to
     /// where it should be.
-    fn restore(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {
+    fn restore(
+        &self,
+        parts: &mut VsiGraphBuilder<'_>,
+        first: &[&'static str],
+    ) -> Result<Last, Failure> {
         let ready = found(parts, first)?;
         parts.define_so(&ready, true)?;
         self.power(parts, &[DefineDomain::NAME])
     }
 
     /// keep_evidence where the last boot failed, then stop_domain.
-    fn take_down(&self, parts: &mut Parts<'_>, after: &[&str]) -> Result<(), Failure> {
+    fn take_down(&self, parts: &mut VsiGraphBuilder<'_>, after: &[&str]) -> Result<(), Failure> {
         if self.boot_failed {
             parts.keep_evidence(after)?;
-            return parts.stop_so(&[KeepEvidence::NAME], parts::FAILED_GRACE_S, true);
+            return parts.stop_so(&[KeepEvidence::NAME], vsi_graph::FAILED_GRACE_S, true);
         }
         parts.stop_so(after, grace_s(parts.wanted), true)
     }
 
-    fn power(&self, parts: &mut Parts<'_>, first: &[&'static str]) -> Result<Last, Failure> {
+    fn power(
+        &self,
+        parts: &mut VsiGraphBuilder<'_>,
+        first: &[&'static str],
+    ) -> Result<Last, Failure> {
         let wanted = parts.wanted;
         let action = wanted.power.and_then(|power| power.action);
         parts.autostart(first, plan::is_up(wanted.power_state()))?;
@@ -195,7 +219,10 @@ impl Update<'_> {
 
 /// resolve_host → {find_parts, attach_data_disks, resolve_networks}: what a definition is written
 /// from where boot disk and cidata stay.
-fn found(parts: &mut Parts<'_>, first: &[&'static str]) -> Result<[&'static str; 3], Failure> {
+fn found(
+    parts: &mut VsiGraphBuilder<'_>,
+    first: &[&'static str],
+) -> Result<[&'static str; 3], Failure> {
     parts.resolve_host(first)?;
     let host = [ResolveHost::NAME];
     parts.find(&host)?;
@@ -210,7 +237,7 @@ fn found(parts: &mut Parts<'_>, first: &[&'static str]) -> Result<[&'static str;
 
 /// start_domain → monitor_console, and suspend_domain where it is to be paused; nothing where it
 /// is to be off.
-fn boot(parts: &mut Parts<'_>, after: &[&'static str]) -> Result<Last, Failure> {
+fn boot(parts: &mut VsiGraphBuilder<'_>, after: &[&'static str]) -> Result<Last, Failure> {
     let power = parts.wanted.power_state();
     if power == PowerState::Stopped {
         return Ok(after.to_vec());
@@ -223,6 +250,8 @@ fn boot(parts: &mut Parts<'_>, after: &[&'static str]) -> Result<Last, Failure> 
     Ok(vec![MonitorConsole::NAME])
 }
 
-fn grace_s(wanted: &WantedVsi) -> u64 {
-    wanted.power.map_or(parts::GRACE_S, |power| power.grace_s)
+fn grace_s(wanted: &VsiRecord) -> u64 {
+    wanted
+        .power
+        .map_or(vsi_graph::GRACE_S, |power| power.grace_s)
 }

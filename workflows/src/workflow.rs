@@ -8,8 +8,8 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    adopt_vsi, data_disk, delete_vsi, ensure_base_image, next_try, phase, provision_vsi,
-    remove_base_image, update_vsi, wanted,
+    adopt_vsi, data_disk, delete_vsi, ensure_base_image, next_try, phase, provision_vsi, record,
+    remove_base_image, update_vsi,
 };
 
 /// The workflows of VSIs, their base images and data disks.
@@ -21,18 +21,18 @@ impl Workflows for VsiWorkflows {
         match workflow.as_str() {
             provision_vsi::NAME if at.entity.reached > 0 => {
                 // Asked for while it was made, and its turn comes after that.
-                update_vsi::graph(&wanted::read(desired)?, at)
+                update_vsi::graph(&record::read(desired)?, at)
             }
-            provision_vsi::NAME => provision_vsi::graph(&wanted::read(desired)?, at),
-            update_vsi::NAME => update_vsi::graph(&wanted::read(desired)?, at),
-            adopt_vsi::NAME => adopt_vsi::graph(&wanted::read(desired)?),
-            delete_vsi::NAME => delete_vsi::graph(&wanted::read(desired)?, at.entity),
-            delete_vsi::FORGET => delete_vsi::forget_graph(&wanted::read(desired)?),
-            ensure_base_image::NAME => ensure_base_image::graph(&wanted::read(desired)?),
-            remove_base_image::NAME => remove_base_image::graph(&wanted::read(desired)?),
-            data_disk::NAME => data_disk::graph(&wanted::read(desired)?, at.id),
-            data_disk::DELETE => data_disk::delete_graph(&wanted::read(desired)?, at.id, at.entity),
-            data_disk::FORGET => data_disk::forget_graph(&wanted::read(desired)?),
+            provision_vsi::NAME => provision_vsi::graph(&record::read(desired)?, at),
+            update_vsi::NAME => update_vsi::graph(&record::read(desired)?, at),
+            adopt_vsi::NAME => adopt_vsi::graph(&record::read(desired)?),
+            delete_vsi::NAME => delete_vsi::graph(&record::read(desired)?, at.entity),
+            delete_vsi::FORGET => delete_vsi::forget_graph(&record::read(desired)?),
+            ensure_base_image::NAME => ensure_base_image::graph(&record::read(desired)?),
+            remove_base_image::NAME => remove_base_image::graph(&record::read(desired)?),
+            data_disk::NAME => data_disk::graph(&record::read(desired)?, at.id),
+            data_disk::DELETE => data_disk::delete_graph(&record::read(desired)?, at.id, at.entity),
+            data_disk::FORGET => data_disk::forget_graph(&record::read(desired)?),
             other => Err(unknown(other)),
         }
     }

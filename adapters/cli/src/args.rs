@@ -6,8 +6,8 @@ mod change;
 mod contract;
 mod host;
 mod image;
-mod look;
 mod serve;
+mod view;
 
 use std::path::PathBuf;
 
@@ -28,10 +28,11 @@ pub(crate) use host::{
 pub(crate) use image::{
     ImageCommand, ImageListArgs, ImagePruneArgs, ImageUnlockArgs, ImageUploadArgs, UploadArgs,
 };
-pub(crate) use look::{
-    DescribeArgs, GetArgs, HistoryArgs, HistoryFormat, Kind, LogsArgs, Target, without_kind,
-};
 pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs};
+pub(crate) use view::{
+    DescribeArgs, GetArgs, HistoryArgs, HistoryFormat, LogsArgs, ObjectKind, TargetArg,
+    without_kind,
+};
 
 /// Provisions virtual server instances on libvirt/KVM hosts, and survives anything on the way.
 #[derive(Clone, Debug, Parser)]
@@ -45,7 +46,7 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: CliCommand,
 }
 
 /// What every command understands.
@@ -100,7 +101,7 @@ pub(crate) struct Common {
     /// This is run for somebody elsewhere: settings of logs in the environment do not count, and
     /// what follows something ends with standard input.
     #[arg(long, global = true, hide = true)]
-    pub(crate) attended: bool,
+    pub(crate) remote_caller: bool,
     /// Say more on standard error; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -110,7 +111,7 @@ pub(crate) struct Common {
 }
 
 #[derive(Clone, Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum CliCommand {
     /// Bring VSIs to what documents describe
     Apply(ApplyArgs),
     /// Say what documents would change, how, and what that would cost; change nothing
@@ -209,7 +210,7 @@ pub(crate) struct ApplyArgs {
     pub(crate) dry_run: bool,
     /// How the result is printed.
     #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Format>,
+    pub(crate) output: Option<OutputFormat>,
 }
 
 /// How long a command stays.
@@ -304,12 +305,12 @@ pub(crate) struct RetryArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CancelArgs {
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) target: TargetArg,
 }
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum OutputFormat {
     /// A table with more columns.
     Wide,
     /// JSON.
@@ -320,7 +321,7 @@ pub(crate) enum Format {
     Name,
 }
 
-impl Format {
+impl OutputFormat {
     /// As it is given on the command line.
     pub(crate) fn word(self) -> &'static str {
         match self {

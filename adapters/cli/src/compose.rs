@@ -1,12 +1,12 @@
 //! Puts everything together: state directory, journal, engine, hosts and image sources.
 
+mod borrowed;
 pub(crate) mod bounds;
-mod held;
 mod hosts;
 mod images;
 mod open;
-mod place;
 pub(crate) mod retention;
+mod state_lock;
 
 use std::{
     path::{Path, PathBuf},
@@ -18,18 +18,18 @@ use vsiflow_engine::{Notice, audit::Audit, backup::Backup, state_dir::StateDir};
 use vsiflow_workflows::fleet::Fleet;
 
 use self::open::{Origin, Stores};
-pub(crate) use self::place::{open_state, state_path};
+pub(crate) use self::state_lock::{open_state, state_path};
 
 /// Everything a command works with; clones share it. [`App::close`] ends it in order.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) fleet: Fleet,
-    inner: Arc<Inner>,
+    inner: Arc<AppInner>,
     /// It belongs to the command that opened the state directory, not to this one.
     borrowed: bool,
 }
 
-struct Inner {
+struct AppInner {
     stores: Stores,
     origin: Origin,
     notices: Mutex<Option<broadcast::Receiver<Notice>>>,

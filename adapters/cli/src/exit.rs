@@ -62,7 +62,7 @@ impl From<&Verdict> for Exit {
 
 /// An error on its way to the user.
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub(crate) struct ExitProblem {
     pub(crate) exit: Exit,
     pub(crate) code: String,
     pub(crate) message: String,
@@ -71,7 +71,7 @@ pub(crate) struct Problem {
     pub(crate) remedy: String,
 }
 
-impl Problem {
+impl ExitProblem {
     /// An error without host and object.
     pub(crate) fn new(exit: Exit, code: &str, message: impl Into<String>, remedy: &str) -> Self {
         Self {
@@ -103,7 +103,7 @@ impl Problem {
     }
 }
 
-impl From<FleetError> for Problem {
+impl From<FleetError> for ExitProblem {
     fn from(error: FleetError) -> Self {
         let exit = match error.kind {
             ErrorKind::Failed => Exit::Failed,
@@ -114,7 +114,7 @@ impl From<FleetError> for Problem {
     }
 }
 
-impl From<StateDirError> for Problem {
+impl From<StateDirError> for ExitProblem {
     fn from(error: StateDirError) -> Self {
         Self::new(
             Exit::Failed,

@@ -47,7 +47,7 @@ fn kubectl_vsi() -> ExitCode {
 fn vsiflow() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => {
-            output::log::set_up(cli.common.verbose, cli.common.attended);
+            output::log::set_up(cli.common.verbose, cli.common.remote_caller);
             run(command::run(cli))
         }
         Err(error) => told(error),

@@ -1,21 +1,21 @@
-//! Reads any serde type from a [`Node`], so strictly that nothing is guessed: a number is no text,
+//! Reads any serde type from a [`YamlNode`], so strictly that nothing is guessed: a number is no text,
 //! and a field that its type does not have is a fault.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use vsiflow_workflows::spec::PathSegment;
 
-use crate::fault::{Fault, Wrong};
-use crate::node::{Entry, Node, Value};
+use crate::fault::{DocumentFault, Wrong};
+use crate::node::{Value, YamlEntry, YamlNode};
 
-type Result<T> = std::result::Result<T, Fault>;
+type Result<T> = std::result::Result<T, DocumentFault>;
 
-impl Node {
+impl YamlNode {
     fn integer<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value> {
         match self.value {
             Value::Int(number) => integer(number, visitor),
             Value::Filler(_) => visitor.visit_u64(1),
-            _ => Err(Fault::wrong_type(self.value.words(), &visitor)),
+            _ => Err(DocumentFault::wrong_type(self.value.words(), &visitor)),
         }
     }
 
@@ -23,18 +23,18 @@ impl Node {
         match &self.value {
             Value::Text(text) => visitor.visit_str(text),
             Value::Filler(text) => visitor.visit_str(text),
-            other => Err(Fault::wrong_type(other.words(), &visitor)),
+            other => Err(DocumentFault::wrong_type(other.words(), &visitor)),
         }
     }
 
     fn list<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value> {
         match &self.value {
-            Value::List(nodes) => visitor.visit_seq(Elements { nodes, index: 0 }),
-            Value::Filler(_) => visitor.visit_seq(Elements {
+            Value::List(nodes) => visitor.visit_seq(SequenceElements { nodes, index: 0 }),
+            Value::Filler(_) => visitor.visit_seq(SequenceElements {
                 nodes: &[],
                 index: 0,
             }),
-            other => Err(Fault::wrong_type(other.words(), &visitor)),
+            other => Err(DocumentFault::wrong_type(other.words(), &visitor)),
         }
     }
 
@@ -46,7 +46,7 @@ impl Node {
         let entries = match &self.value {
             Value::Map(entries) => entries.as_slice(),
             Value::Filler(_) => &[],
-            other => return Err(Fault::wrong_type(other.words(), &visitor)),
+            other => return Err(DocumentFault::wrong_type(other.words(), &visitor)),
         };
         visitor.visit_map(Fields {
             entries,
@@ -61,7 +61,7 @@ fn integer<'de, V: Visitor<'de>>(number: i128, visitor: V) -> Result<V::Value> {
     match (u64::try_from(number), i64::try_from(number)) {
         (Ok(number), _) => visitor.visit_u64(number),
         (_, Ok(number)) => visitor.visit_i64(number),
-        _ => Err(Fault::new(Wrong::Value(
+        _ => Err(DocumentFault::new(Wrong::Value(
             "the number is too large".to_owned(),
         ))),
     }
@@ -75,8 +75,8 @@ macro_rules! forward {
     };
 }
 
-impl<'de> Deserializer<'de> for &Node {
-    type Error = Fault;
+impl<'de> Deserializer<'de> for &YamlNode {
+    type Error = DocumentFault;
 
     forward! {
         deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
@@ -94,7 +94,7 @@ impl<'de> Deserializer<'de> for &Node {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(*value),
             Value::Int(_) => self.integer(visitor),
-            Value::Float => Err(Fault::wrong_type(self.value.words(), &visitor)),
+            Value::Float => Err(DocumentFault::wrong_type(self.value.words(), &visitor)),
             Value::Text(_) | Value::Filler(_) => self.texts(visitor),
             Value::List(_) => self.list(visitor),
             Value::Map(_) => self.fields(None, visitor),
@@ -109,7 +109,7 @@ impl<'de> Deserializer<'de> for &Node {
         match self.value {
             Value::Bool(value) => visitor.visit_bool(value),
             Value::Filler(_) => visitor.visit_bool(false),
-            _ => Err(Fault::wrong_type(self.value.words(), &visitor)),
+            _ => Err(DocumentFault::wrong_type(self.value.words(), &visitor)),
         }
     }
 
@@ -175,20 +175,20 @@ impl<'de> Deserializer<'de> for &Node {
         let word = match &self.value {
             Value::Text(text) => text.as_str(),
             Value::Filler(_) => words.first().copied().unwrap_or_default(),
-            other => return Err(Fault::wrong_type(other.words(), &visitor)),
+            other => return Err(DocumentFault::wrong_type(other.words(), &visitor)),
         };
-        let word: StrDeserializer<'_, Fault> = word.into_deserializer();
+        let word: StrDeserializer<'_, DocumentFault> = word.into_deserializer();
         visitor.visit_enum(word)
     }
 }
 
-struct Elements<'a> {
-    nodes: &'a [Node],
+struct SequenceElements<'a> {
+    nodes: &'a [YamlNode],
     index: usize,
 }
 
-impl<'de> SeqAccess<'de> for Elements<'_> {
-    type Error = Fault;
+impl<'de> SeqAccess<'de> for SequenceElements<'_> {
+    type Error = DocumentFault;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
         let Some(node) = self.nodes.get(self.index) else {
@@ -205,41 +205,41 @@ impl<'de> SeqAccess<'de> for Elements<'_> {
 /// The fields of an object. Where its fields are `known`, others are faults, and a field without
 /// a value counts as absent, as in Kubernetes.
 struct Fields<'a> {
-    entries: &'a [Entry],
+    entries: &'a [YamlEntry],
     index: usize,
-    current: Option<&'a Entry>,
+    current: Option<&'a YamlEntry>,
     known: Option<&'static [&'static str]>,
 }
 
 impl<'de> MapAccess<'de> for Fields<'_> {
-    type Error = Fault;
+    type Error = DocumentFault;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
         let Some(entry) = self.entries.get(self.index) else {
             return Ok(None);
         };
         self.index += 1;
-        let below = |fault: Fault| fault.below(PathSegment::Key(entry.key.clone()));
+        let below = |fault: DocumentFault| fault.below(PathSegment::Key(entry.key.clone()));
         if let Some(known) = self.known {
             if !known.contains(&entry.key.as_str()) {
-                return Err(below(Fault::new(Wrong::UnknownField { known })));
+                return Err(below(DocumentFault::new(Wrong::UnknownField { known })));
             }
             if matches!(entry.node.value, Value::Null) {
                 return self.next_key_seed(seed);
             }
         }
         self.current = Some(entry);
-        let key: StrDeserializer<'_, Fault> = entry.key.as_str().into_deserializer();
+        let key: StrDeserializer<'_, DocumentFault> = entry.key.as_str().into_deserializer();
         seed.deserialize(key).map(Some).map_err(below)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {
         let Some(entry) = self.current.take() else {
-            return Err(Fault::new(Wrong::Value(
+            return Err(DocumentFault::new(Wrong::Value(
                 "a value without a field".to_owned(),
             )));
         };
-        let below = |fault: Fault| fault.below(PathSegment::Key(entry.key.clone()));
+        let below = |fault: DocumentFault| fault.below(PathSegment::Key(entry.key.clone()));
         seed.deserialize(&entry.node).map_err(below)
     }
 }

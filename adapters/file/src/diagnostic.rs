@@ -7,7 +7,7 @@ use serde::Serialize;
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub enum DiagnosticSeverity {
     /// Nothing is applied.
     Error,
     /// It is said, and the rest is applied.
@@ -19,7 +19,7 @@ pub enum Severity {
 #[serde(rename_all = "camelCase")]
 pub struct Diagnostic {
     /// How bad it is.
-    pub severity: Severity,
+    pub severity: DiagnosticSeverity,
     /// `VSI0601` to `VSI0610`.
     pub code: &'static str,
     /// The file, as it was named; `standard input` for `-`.
@@ -61,8 +61,8 @@ impl fmt::Display for Diagnostic {
     /// Several lines of plain text, without a line feed at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
+            DiagnosticSeverity::Error => "error",
+            DiagnosticSeverity::Warning => "warning",
         };
         writeln!(f, "{severity}[{}]: {}", self.code, self.message)?;
         write!(f, "  --> {}", self.file)?;
@@ -95,7 +95,7 @@ impl Diagnostics {
     pub fn errors(&self) -> usize {
         self.0
             .iter()
-            .filter(|diagnostic| diagnostic.severity == Severity::Error)
+            .filter(|diagnostic| diagnostic.severity == DiagnosticSeverity::Error)
             .count()
     }
 }

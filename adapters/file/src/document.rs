@@ -10,12 +10,12 @@ use vsiflow_workflows::spec::{
     Document, DocumentRef, Documents, FieldPath, ObjectMeta, PathSegment, ProblemCode,
 };
 
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, DiagnosticSeverity};
 use crate::hints::closest;
 use crate::manifest::{ConfigMapManifest, KINDS, Manifest, SecretManifest, strip};
-use crate::node::{Node, Value};
+use crate::node::{Value, YamlNode};
 use crate::read::read;
-use crate::source::{Place, Source};
+use crate::source::{DocumentSource, SourcePosition};
 use crate::words::words;
 
 /// Lists hold documents, and lists of lists nothing sensible.
@@ -26,23 +26,23 @@ const DEEPEST_LIST: usize = 2;
 pub(crate) struct Collector {
     pub(crate) documents: Documents,
     /// Where each document stands, by the index of its reference.
-    pub(crate) places: Vec<Place>,
-    pub(crate) sources: Vec<Source>,
+    pub(crate) places: Vec<SourcePosition>,
+    pub(crate) sources: Vec<DocumentSource>,
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Documents of any kind, those that were skipped included.
     pub(crate) seen: usize,
 }
 
 /// What is known of a document before it is read.
-struct Header {
+struct DocumentHeader {
     kind: String,
     api_version: String,
 }
 
 impl Collector {
     /// Takes a document of the file `source`.
-    pub(crate) fn take(&mut self, root: &Node, source: usize, lines_before: usize) {
-        let place = Place {
+    pub(crate) fn take(&mut self, root: &YamlNode, source: usize, lines_before: usize) {
+        let place = SourcePosition {
             source,
             lines_before,
             outline: Arc::new(root.outline()),
@@ -52,7 +52,7 @@ impl Collector {
         self.node(root, place, 0);
     }
 
-    fn node(&mut self, node: &Node, mut place: Place, depth: usize) {
+    fn node(&mut self, node: &YamlNode, mut place: SourcePosition, depth: usize) {
         self.seen += 1;
         let header = match header(node) {
             Ok(header) => header,
@@ -78,7 +78,7 @@ impl Collector {
         }
     }
 
-    fn items(&mut self, list: &Node, place: &Place, depth: usize) {
+    fn items(&mut self, list: &YamlNode, place: &SourcePosition, depth: usize) {
         let path = FieldPath::of(["items"]);
         let what = (ProblemCode::WrongValue, &path, false);
         let items = match list.get("items").map(|items| &items.value) {
@@ -100,7 +100,7 @@ impl Collector {
             ]);
             self.node(
                 item,
-                Place {
+                SourcePosition {
                     prefix,
                     object: None,
                     ..place.clone()
@@ -110,7 +110,7 @@ impl Collector {
         }
     }
 
-    fn document(&mut self, kind: &'static str, node: &Node, place: Place) {
+    fn document(&mut self, kind: &'static str, node: &YamlNode, place: SourcePosition) {
         let mut node = node.clone();
         strip(&mut node);
         match kind {
@@ -135,8 +135,8 @@ impl Collector {
     fn own<T: DeserializeOwned>(
         &mut self,
         kind: &'static str,
-        node: &Node,
-        place: Place,
+        node: &YamlNode,
+        place: SourcePosition,
         list: fn(&mut Documents) -> &mut Vec<Document<T>>,
     ) {
         let found = self.read::<Manifest<T>>(node, &place);
@@ -148,7 +148,7 @@ impl Collector {
         );
     }
 
-    fn read<T: DeserializeOwned>(&mut self, node: &Node, place: &Place) -> Option<T> {
+    fn read<T: DeserializeOwned>(&mut self, node: &YamlNode, place: &SourcePosition) -> Option<T> {
         let faults = match read::<T>(node) {
             Ok(found) => return Some(found),
             Err(faults) => faults,
@@ -164,7 +164,7 @@ impl Collector {
         &mut self,
         kind: &'static str,
         found: Option<(ObjectMeta, T)>,
-        place: Place,
+        place: SourcePosition,
         list: fn(&mut Documents) -> &mut Vec<Document<T>>,
     ) {
         let Some((meta, spec)) = found else { return };
@@ -192,7 +192,7 @@ impl Collector {
 
     fn error(
         &mut self,
-        place: &Place,
+        place: &SourcePosition,
         what: (ProblemCode, &FieldPath, bool),
         message: impl Into<String>,
         remedy: impl Into<String>,
@@ -201,7 +201,7 @@ impl Collector {
             .push(place.diagnostic(&self.sources, what, message, remedy));
     }
 
-    fn skip(&mut self, place: &Place, header: &Header) {
+    fn skip(&mut self, place: &SourcePosition, header: &DocumentHeader) {
         let names: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
         let remedy = match closest(&header.kind, &names) {
             Some(kind) => format!("did you mean `{kind}`? Otherwise nothing is to do"),
@@ -210,13 +210,13 @@ impl Collector {
         let message = format!("kind {} ({}) is skipped", header.kind, header.api_version);
         let what = (ProblemCode::UnknownKind, &FieldPath::of(["kind"]), false);
         let mut diagnostic = place.diagnostic(&self.sources, what, message, remedy);
-        diagnostic.severity = Severity::Warning;
+        diagnostic.severity = DiagnosticSeverity::Warning;
         self.diagnostics.push(diagnostic);
     }
 }
 
 /// Kind and version; or the field to blame, a message and a remedy.
-fn header(node: &Node) -> Result<Header, (FieldPath, String, &'static str)> {
+fn header(node: &YamlNode) -> Result<DocumentHeader, (FieldPath, String, &'static str)> {
     if !matches!(node.value, Value::Map(_)) {
         let message = format!(
             "this document is {}, and must be an object",
@@ -241,7 +241,7 @@ fn header(node: &Node) -> Result<Header, (FieldPath, String, &'static str)> {
             remedy,
         )),
     };
-    Ok(Header {
+    Ok(DocumentHeader {
         api_version: text(
             "apiVersion",
             "add it, for example: apiVersion: hpse.ibm.com/v1",
@@ -254,7 +254,7 @@ fn header(node: &Node) -> Result<Header, (FieldPath, String, &'static str)> {
 }
 
 /// `kind namespace/name`, as far as they are known.
-fn object(kind: &str, node: &Node) -> String {
+fn object(kind: &str, node: &YamlNode) -> String {
     let of = |field| {
         node.get("metadata")?
             .get(field)?
@@ -274,8 +274,8 @@ fn object(kind: &str, node: &Node) -> String {
 ///
 /// # Errors
 /// With the field to blame, a message and a remedy.
-fn known(header: &Header) -> Result<Option<&'static str>, (&'static str, String, String)> {
-    let Header { kind, api_version } = header;
+fn known(header: &DocumentHeader) -> Result<Option<&'static str>, (&'static str, String, String)> {
+    let DocumentHeader { kind, api_version } = header;
     let group = |version: &str| version.split('/').next().map(str::to_owned);
     if let Some((name, version)) = KINDS.iter().find(|(name, _)| *name == kind.as_str()) {
         if version == api_version {

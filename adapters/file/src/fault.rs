@@ -28,13 +28,13 @@ pub(crate) enum Wrong {
 
 /// A field and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct DocumentFault {
     /// The way to it, from its end: errors travel outwards.
     backwards: Vec<PathSegment>,
     pub(crate) wrong: Wrong,
 }
 
-impl Fault {
+impl DocumentFault {
     pub(crate) fn new(wrong: Wrong) -> Self {
         Self {
             backwards: Vec::new(),
@@ -63,16 +63,16 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for DocumentFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {:?}", self.path(), self.wrong)
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for DocumentFault {}
 
 /// What serde says is kept only as far as it repeats no value: a value may be a secret.
-impl de::Error for Fault {
+impl de::Error for DocumentFault {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::new(Wrong::Value(message.to_string()))
     }

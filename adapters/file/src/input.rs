@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use vsiflow_workflows::spec::ProblemCode;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::source::Source;
+use crate::source::DocumentSource;
 
 /// The largest file: 4 MiB.
 pub const LARGEST_FILE: u64 = 4 << 20;
@@ -21,7 +21,7 @@ pub enum Input {
     /// A file, or a directory with files that end in `.yaml`, `.yml` or `.json`.
     Path(PathBuf),
     /// A text that was read already.
-    Given(Text),
+    Given(InputText),
 }
 
 impl From<&str> for Input {
@@ -37,7 +37,7 @@ impl From<&str> for Input {
 
 /// A file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text {
+pub struct InputText {
     /// What its diagnostics call it.
     pub name: String,
     /// What is in it.
@@ -49,7 +49,7 @@ pub(crate) fn read(
     input: &Input,
     recursive: bool,
     stdin: &mut dyn Read,
-) -> Vec<Result<Text, Diagnostic>> {
+) -> Vec<Result<InputText, Diagnostic>> {
     match input {
         Input::Stdin => vec![bytes("standard input", stdin)],
         Input::Path(path) if path.is_dir() => directory(path, recursive),
@@ -66,7 +66,7 @@ pub fn gather(
     inputs: &[Input],
     recursive: bool,
     stdin: &mut dyn Read,
-) -> Result<Vec<Text>, Diagnostics> {
+) -> Result<Vec<InputText>, Diagnostics> {
     let all = inputs
         .iter()
         .flat_map(|input| read(input, recursive, stdin));
@@ -83,7 +83,7 @@ pub fn gather(
     }
 }
 
-fn file(path: &Path) -> Result<Text, Diagnostic> {
+fn file(path: &Path) -> Result<InputText, Diagnostic> {
     let name = path.display().to_string();
     match fs::File::open(path) {
         Ok(mut file) => bytes(&name, &mut file),
@@ -91,19 +91,19 @@ fn file(path: &Path) -> Result<Text, Diagnostic> {
     }
 }
 
-fn bytes(name: &str, from: &mut dyn Read) -> Result<Text, Diagnostic> {
+fn bytes(name: &str, from: &mut dyn Read) -> Result<InputText, Diagnostic> {
     let mut bytes = Vec::new();
     let read = from.take(LARGEST_FILE + 1).read_to_end(&mut bytes);
     read.map_err(|error| cannot_read(name, &error))?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST_FILE) {
-        return Ok(Text {
+        return Ok(InputText {
             name: name.to_owned(),
             bytes,
         });
     }
     let message = format!("{name} is larger than 4 MiB");
     let remedy = "give manifests only, or cut the file into several";
-    Err(Source::whole(
+    Err(DocumentSource::whole(
         name,
         ProblemCode::CannotRead,
         message,
@@ -118,10 +118,10 @@ fn cannot_read(name: &str, error: &io::Error) -> Diagnostic {
         _ => "check that it can be read",
     };
     let message = format!("{name} cannot be read: {error}");
-    Source::whole(name, ProblemCode::CannotRead, message, remedy)
+    DocumentSource::whole(name, ProblemCode::CannotRead, message, remedy)
 }
 
-fn directory(path: &Path, recursive: bool) -> Vec<Result<Text, Diagnostic>> {
+fn directory(path: &Path, recursive: bool) -> Vec<Result<InputText, Diagnostic>> {
     let name = path.display().to_string();
     let mut files = Vec::new();
     if let Err((path, error)) = walk(path, recursive, &mut files) {
@@ -134,7 +134,7 @@ fn directory(path: &Path, recursive: bool) -> Vec<Result<Text, Diagnostic>> {
         } else {
             "check the path, or give -R"
         };
-        return vec![Err(Source::whole(
+        return vec![Err(DocumentSource::whole(
             &name,
             ProblemCode::NothingToApply,
             message,

@@ -31,7 +31,7 @@ mod split;
 mod words;
 mod yaml;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Severity, Snippet};
+pub use diagnostic::{Diagnostic, DiagnosticSeverity, Diagnostics, Snippet};
 pub use directory::directory;
-pub use input::{Input, LARGEST_FILE, Text, gather};
+pub use input::{Input, InputText, LARGEST_FILE, gather};
 pub use load::{Loaded, MOST_DOCUMENTS, load, load_text};

@@ -6,14 +6,14 @@ use vsiflow_workflows::spec::{
     Documents, FieldPath, HostSettings, Problem, ProblemCode, Resolved, host, resolve::resolve,
 };
 
-use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::diagnostic::{Diagnostic, DiagnosticSeverity, Diagnostics};
 use crate::document::Collector;
-use crate::input::{self, Input, Text};
-use crate::node::Node;
+use crate::input::{self, Input, InputText};
+use crate::node::YamlNode;
 use crate::redact::{HIDDEN, lines, secrets, suspects};
-use crate::source::{Place, Source};
+use crate::source::{DocumentSource, SourcePosition};
 use crate::split::{Chunk, split};
-use crate::yaml::{Unreadable, parse};
+use crate::yaml::{YamlError, parse};
 
 /// The most documents of one apply, items of lists included.
 pub const MOST_DOCUMENTS: usize = 1000;
@@ -28,8 +28,8 @@ pub struct Loaded {
     pub documents: Documents,
     /// What was skipped.
     pub warnings: Vec<Diagnostic>,
-    sources: Vec<Source>,
-    places: Vec<Place>,
+    sources: Vec<DocumentSource>,
+    places: Vec<SourcePosition>,
 }
 
 /// Reads everything the inputs name, directories below directories only if `recursive`.
@@ -60,7 +60,7 @@ pub fn load(
 /// With everything that is wrong.
 pub fn load_text(name: &str, bytes: &[u8]) -> Result<Loaded, Diagnostics> {
     let mut loader = Loader::default();
-    loader.text(&Text {
+    loader.text(&InputText {
         name: name.to_owned(),
         bytes: bytes.to_vec(),
     });
@@ -90,7 +90,7 @@ impl Loaded {
     pub fn warn_of(&self, problems: &[Problem]) -> Vec<Diagnostic> {
         let Diagnostics(mut all) = self.explain(problems);
         all.iter_mut()
-            .for_each(|one| one.severity = Severity::Warning);
+            .for_each(|one| one.severity = DiagnosticSeverity::Warning);
         all
     }
 
@@ -115,14 +115,14 @@ impl Loaded {
             Some(place) => place.problem(&self.sources, problem),
             None => {
                 let (message, remedy) = (problem.message.clone(), problem.remedy.clone());
-                Source::whole(&problem.document.source, problem.code, message, remedy)
+                DocumentSource::whole(&problem.document.source, problem.code, message, remedy)
             }
         }
     }
 }
 
 /// A document, and what came of reading it.
-type Parsed<'a> = (Chunk<'a>, Result<Node, Unreadable>);
+type Parsed<'a> = (Chunk<'a>, Result<YamlNode, YamlError>);
 
 #[derive(Default)]
 struct Loader {
@@ -132,12 +132,13 @@ struct Loader {
 }
 
 impl Loader {
-    fn text(&mut self, text: &Text) {
+    fn text(&mut self, text: &InputText) {
         let decoded = std::str::from_utf8(&text.bytes);
         let Ok(content) = decoded.map(|content| content.trim_start_matches('\u{feff}')) else {
             let message = format!("{} is not UTF-8 text", text.name);
             let remedy = "save it as UTF-8; an image or an archive is no manifest";
-            let diagnostic = Source::whole(&text.name, ProblemCode::NotYaml, message, remedy);
+            let diagnostic =
+                DocumentSource::whole(&text.name, ProblemCode::NotYaml, message, remedy);
             return self.collector.diagnostics.push(diagnostic);
         };
         let chunks = split(content);
@@ -147,7 +148,7 @@ impl Loader {
         let parsed = self.parse(&text.name, chunks);
         let source = self.collector.sources.len();
         let lines = shown(content, &parsed);
-        self.collector.sources.push(Source {
+        self.collector.sources.push(DocumentSource {
             name: text.name.clone(),
             lines,
         });
@@ -164,9 +165,11 @@ impl Loader {
         let mut parsed = Vec::new();
         for chunk in chunks {
             let result = parse(chunk.text);
-            self.nodes = self
-                .nodes
-                .saturating_add(result.as_ref().map_or_else(|error| error.cost, Node::count));
+            self.nodes = self.nodes.saturating_add(
+                result
+                    .as_ref()
+                    .map_or_else(|error| error.cost, YamlNode::count),
+            );
             if self.nodes > MOST_NODES {
                 self.too_many(name);
                 break;
@@ -176,7 +179,7 @@ impl Loader {
         parsed
     }
 
-    fn node(&mut self, node: &Node, source: usize, chunk: Chunk<'_>) {
+    fn node(&mut self, node: &YamlNode, source: usize, chunk: Chunk<'_>) {
         self.collector.take(node, source, chunk.lines_before);
         if self.collector.seen > MOST_DOCUMENTS {
             let name = self
@@ -192,16 +195,16 @@ impl Loader {
         if !std::mem::replace(&mut self.full, true) {
             let message = format!("these are more than {MOST_DOCUMENTS} documents");
             let remedy = "apply them in several steps";
-            let diagnostic = Source::whole(name, ProblemCode::CannotRead, message, remedy);
+            let diagnostic = DocumentSource::whole(name, ProblemCode::CannotRead, message, remedy);
             self.collector.diagnostics.push(diagnostic);
         }
     }
 
-    fn unreadable(&mut self, error: &Unreadable, source: usize, chunk: Chunk<'_>) {
+    fn unreadable(&mut self, error: &YamlError, source: usize, chunk: Chunk<'_>) {
         let Some(source) = self.collector.sources.get(source) else {
             return;
         };
-        let mut diagnostic = Source::whole(
+        let mut diagnostic = DocumentSource::whole(
             &source.name,
             error.code,
             error.message.clone(),
@@ -228,7 +231,7 @@ impl Loader {
             mut diagnostics,
             ..
         } = self.collector;
-        let failed = |one: &Diagnostic| one.severity == Severity::Error;
+        let failed = |one: &Diagnostic| one.severity == DiagnosticSeverity::Error;
         if documents.is_empty() && !diagnostics.iter().any(failed) {
             diagnostics.push(nothing(&sources));
         }
@@ -244,7 +247,7 @@ impl Loader {
     }
 }
 
-fn nothing(sources: &[Source]) -> Diagnostic {
+fn nothing(sources: &[DocumentSource]) -> Diagnostic {
     let name = match sources {
         [] => "no input",
         [only] => only.name.as_str(),
@@ -252,11 +255,11 @@ fn nothing(sources: &[Source]) -> Diagnostic {
     };
     let message = format!("{name} holds nothing to apply");
     let remedy = "give a document of kind HyperProtectContainerRuntimeOnPrem";
-    Source::whole(name, ProblemCode::NothingToApply, message, remedy)
+    DocumentSource::whole(name, ProblemCode::NothingToApply, message, remedy)
 }
 
 /// The lines of a text as they may be shown.
-fn shown(content: &str, parsed: &[Parsed<'_>]) -> Vec<crate::redact::Line> {
+fn shown(content: &str, parsed: &[Parsed<'_>]) -> Vec<crate::redact::RedactedLine> {
     let mut hidden = Vec::new();
     for (chunk, result) in parsed {
         let spans = match result {

@@ -11,7 +11,7 @@ use vsiflow_workflows::spec::documents::{
 use vsiflow_workflows::spec::meta::LAST_APPLIED;
 use vsiflow_workflows::spec::{KeyValues, ObjectMeta};
 
-use crate::node::{Node, Value};
+use crate::node::{Value, YamlNode};
 
 /// The API version of ConfigMaps and Secrets.
 pub(crate) const CORE: &str = "v1";
@@ -67,7 +67,7 @@ pub(crate) struct ConfigMapManifest {
     _binary_data: IgnoredAny,
     pub(crate) metadata: ObjectMeta,
     #[serde(default)]
-    data: BTreeMap<String, Plain>,
+    data: BTreeMap<String, PlainScalar>,
 }
 
 /// A Secret.
@@ -86,13 +86,13 @@ pub(crate) struct SecretManifest {
     #[serde(default)]
     data: BTreeMap<String, Base64>,
     #[serde(default)]
-    string_data: BTreeMap<String, Plain>,
+    string_data: BTreeMap<String, PlainScalar>,
 }
 
 /// A text that is a secret, or may be one.
-struct Plain(Secret);
+struct PlainScalar(Secret);
 
-impl<'de> Deserialize<'de> for Plain {
+impl<'de> Deserialize<'de> for PlainScalar {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Ok(Self(Secret::new(text.into_bytes())))
@@ -122,7 +122,7 @@ impl ConfigMapManifest {
         let values = self
             .data
             .into_iter()
-            .map(|(key, Plain(value))| (key, value));
+            .map(|(key, PlainScalar(value))| (key, value));
         (self.metadata, KeyValues(values.collect()))
     }
 }
@@ -138,14 +138,14 @@ impl SecretManifest {
         values.extend(
             self.string_data
                 .into_iter()
-                .map(|(key, Plain(value))| (key, value)),
+                .map(|(key, PlainScalar(value))| (key, value)),
         );
         (self.metadata, KeyValues(values))
     }
 }
 
 /// Removes what only a cluster has to say: `status`, and most of the metadata.
-pub(crate) fn strip(document: &mut Node) {
+pub(crate) fn strip(document: &mut YamlNode) {
     let Value::Map(entries) = &mut document.value else {
         return;
     };

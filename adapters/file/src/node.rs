@@ -8,7 +8,7 @@ use vsiflow_workflows::spec::{FieldPath, PathSegment};
 
 /// A place in a text: what a caret points at, and which bytes to hide if they are secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct YamlMark {
     /// The line in the document, from 1; 0 where it is not known.
     pub(crate) line: usize,
     /// The column in characters, from 1.
@@ -19,7 +19,7 @@ pub(crate) struct Mark {
     pub(crate) bytes: Option<(usize, usize)>,
 }
 
-impl From<Location> for Mark {
+impl From<Location> for YamlMark {
     fn from(location: Location) -> Self {
         let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let span = location.span();
@@ -41,13 +41,13 @@ impl From<Location> for Mark {
 
 /// A node: a value and where it stands.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
+pub(crate) struct YamlNode {
     /// The value.
     pub(crate) value: Value,
     /// Where it is used.
-    pub(crate) at: Mark,
+    pub(crate) at: YamlMark,
     /// Where it is written: elsewhere only for aliases.
-    pub(crate) defined: Mark,
+    pub(crate) defined: YamlMark,
 }
 
 /// What a node holds.
@@ -64,19 +64,19 @@ pub(crate) enum Value {
     /// Text.
     Text(String),
     /// A list.
-    List(Vec<Node>),
+    List(Vec<YamlNode>),
     /// An object.
-    Map(Vec<Entry>),
+    Map(Vec<YamlEntry>),
     /// Stands in for a value that was complained about, so that the rest can be looked at.
     Filler(&'static str),
 }
 
 /// One field of an object.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct YamlEntry {
     pub(crate) key: String,
-    pub(crate) key_at: Mark,
-    pub(crate) node: Node,
+    pub(crate) key_at: YamlMark,
+    pub(crate) node: YamlNode,
 }
 
 impl Value {
@@ -93,18 +93,18 @@ impl Value {
     }
 }
 
-impl Node {
+impl YamlNode {
     /// A node that stands nowhere.
     pub(crate) fn nowhere(value: Value) -> Self {
         Self {
             value,
-            at: Mark::default(),
-            defined: Mark::default(),
+            at: YamlMark::default(),
+            defined: YamlMark::default(),
         }
     }
 
     /// The fields, where it is an object.
-    pub(crate) fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[YamlEntry] {
         match &self.value {
             Value::Map(entries) => entries,
             _ => &[],
@@ -112,7 +112,7 @@ impl Node {
     }
 
     /// A field of an object.
-    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&YamlNode> {
         self.entries()
             .iter()
             .find(|entry| entry.key == key)
@@ -128,7 +128,7 @@ impl Node {
     }
 
     /// The node at the end of a path.
-    pub(crate) fn find(&self, path: &[PathSegment]) -> Option<&Node> {
+    pub(crate) fn find(&self, path: &[PathSegment]) -> Option<&YamlNode> {
         let Some((first, rest)) = path.split_first() else {
             return Some(self);
         };
@@ -141,7 +141,7 @@ impl Node {
     }
 
     /// The node at the end of a path, to be changed.
-    pub(crate) fn find_mut(&mut self, path: &[PathSegment]) -> Option<&mut Node> {
+    pub(crate) fn find_mut(&mut self, path: &[PathSegment]) -> Option<&mut YamlNode> {
         let Some((first, rest)) = path.split_first() else {
             return Some(self);
         };
@@ -158,7 +158,7 @@ impl Node {
 
     /// What to point at for a path: the field's name if `at_key`, else its value; for what is not
     /// there, the name of what lacks it. `None` where nothing of the path is there.
-    pub(crate) fn mark(&self, path: &FieldPath, at_key: bool) -> Option<Mark> {
+    pub(crate) fn mark(&self, path: &FieldPath, at_key: bool) -> Option<YamlMark> {
         let mut node = self;
         let mut best = None;
         let mut segments = path.0.iter().peekable();
@@ -192,7 +192,7 @@ impl Node {
     }
 
     /// Whether a caret under the value would stand on the key's line, under something.
-    fn is_on_line(&self, key: Mark) -> bool {
+    fn is_on_line(&self, key: YamlMark) -> bool {
         self.at.line == key.line && !matches!(self.value, Value::Null | Value::Filler(_))
     }
 
@@ -201,7 +201,7 @@ impl Node {
         let value = match &self.value {
             Value::Text(_) => Value::Text(String::new()),
             Value::List(nodes) => Value::List(nodes.iter().map(Self::outline).collect()),
-            Value::Map(entries) => Value::Map(entries.iter().map(Entry::outline).collect()),
+            Value::Map(entries) => Value::Map(entries.iter().map(YamlEntry::outline).collect()),
             other => other.clone(),
         };
         Self { value, ..*self }
@@ -218,7 +218,7 @@ impl Node {
     }
 }
 
-impl Entry {
+impl YamlEntry {
     fn outline(&self) -> Self {
         Self {
             key: self.key.clone(),
@@ -228,7 +228,7 @@ impl Entry {
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for YamlNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
         let (at, defined) = (spanned.referenced.into(), spanned.defined.into());
@@ -305,8 +305,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut entries = Vec::new();
-        while let Some((key, node)) = map.next_entry::<Spanned<String>, Node>()? {
-            entries.push(Entry {
+        while let Some((key, node)) = map.next_entry::<Spanned<String>, YamlNode>()? {
+            entries.push(YamlEntry {
                 key: key.value,
                 key_at: key.referenced.into(),
                 node,

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 use vsiflow_workflows::spec::{FieldPath, PathSegment};
 
-use crate::fault::{Fault, Wrong};
-use crate::node::{Entry, Mark, Node, Value};
+use crate::fault::{DocumentFault, Wrong};
+use crate::node::{Value, YamlEntry, YamlMark, YamlNode};
 use crate::words::intended;
 
 /// More faults than this in one document help nobody.
@@ -16,9 +16,9 @@ const MOST_FAULTS: usize = 50;
 ///
 /// # Errors
 /// With every fault, in the order in which they were found.
-pub(crate) fn read<T: DeserializeOwned>(node: &Node) -> Result<T, Vec<Fault>> {
+pub(crate) fn read<T: DeserializeOwned>(node: &YamlNode) -> Result<T, Vec<DocumentFault>> {
     let mut tree = node.clone();
-    let mut faults: Vec<Fault> = Vec::new();
+    let mut faults: Vec<DocumentFault> = Vec::new();
     let mut met = BTreeSet::new();
     loop {
         let fault = match T::deserialize(&tree) {
@@ -47,7 +47,7 @@ pub(crate) fn read<T: DeserializeOwned>(node: &Node) -> Result<T, Vec<Fault>> {
 const FILLERS: [&str; 2] = ["filler", "http://filler/filler"];
 
 /// Mends a fault. Returns false where nothing helps.
-fn mend(tree: &mut Node, fault: &Fault) -> bool {
+fn mend(tree: &mut YamlNode, fault: &DocumentFault) -> bool {
     let path = fault.path();
     let now = tree.find_mut(&path.0).map(|node| &node.value);
     let next = match (&fault.wrong, now) {
@@ -55,17 +55,17 @@ fn mend(tree: &mut Node, fault: &Fault) -> bool {
         (_, Some(Value::Filler(text))) => FILLERS.iter().skip_while(|other| *other != text).nth(1),
         (Wrong::Missing, _) | (_, Some(Value::Null)) => FILLERS.first(),
         // Absent first: a field with a default is then in order.
-        _ => return set(tree, &path, Node::nowhere(Value::Null)),
+        _ => return set(tree, &path, YamlNode::nowhere(Value::Null)),
     };
-    next.is_some_and(|text| set(tree, &path, Node::nowhere(Value::Filler(text))))
+    next.is_some_and(|text| set(tree, &path, YamlNode::nowhere(Value::Filler(text))))
 }
 
 /// Gives an unknown field the name that was meant, if that is free; removes it otherwise.
-fn correct(tree: &mut Node, path: &FieldPath, meant: Option<&str>) -> bool {
+fn correct(tree: &mut YamlNode, path: &FieldPath, meant: Option<&str>) -> bool {
     let Some((PathSegment::Key(key), above)) = path.0.split_last() else {
         return false;
     };
-    let Some(Node {
+    let Some(YamlNode {
         value: Value::Map(entries),
         ..
     }) = tree.find_mut(above)
@@ -83,7 +83,7 @@ fn correct(tree: &mut Node, path: &FieldPath, meant: Option<&str>) -> bool {
     true
 }
 
-fn set(tree: &mut Node, path: &FieldPath, node: Node) -> bool {
+fn set(tree: &mut YamlNode, path: &FieldPath, node: YamlNode) -> bool {
     if let Some(found) = tree.find_mut(&path.0) {
         *found = node;
         return true;
@@ -91,16 +91,16 @@ fn set(tree: &mut Node, path: &FieldPath, node: Node) -> bool {
     let Some((PathSegment::Key(key), above)) = path.0.split_last() else {
         return false;
     };
-    let Some(Node {
+    let Some(YamlNode {
         value: Value::Map(entries),
         ..
     }) = tree.find_mut(above)
     else {
         return false;
     };
-    entries.push(Entry {
+    entries.push(YamlEntry {
         key: key.clone(),
-        key_at: Mark::default(),
+        key_at: YamlMark::default(),
         node,
     });
     true
@@ -112,7 +112,7 @@ mod tests {
     use vsiflow_workflows::spec::VsiSpec;
 
     fn faults(text: &str) -> Vec<String> {
-        let node: Node = serde_saphyr::from_str(text).unwrap();
+        let node: YamlNode = serde_saphyr::from_str(text).unwrap();
         let faults = read::<VsiSpec>(&node).unwrap_err();
         faults
             .iter()
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_field_without_a_value_counts_as_absent() {
-        let node: Node =
+        let node: YamlNode =
             serde_saphyr::from_str("contract: a\nimageURL: http://a/b\nstoragePool:\n").unwrap();
         assert_eq!(read::<VsiSpec>(&node).unwrap().storage_pool, "images");
         assert_eq!(faults("contract:\nimageURL: http://a/b\n"), ["contract"]);

@@ -3,7 +3,7 @@
 //! Where a document could be read, the places of its secrets are known. Where it could not, the
 //! rest of it from the first secret on is hidden, except for fields that are known to be harmless.
 
-use crate::node::{Mark, Node, Value};
+use crate::node::{Value, YamlMark, YamlNode};
 
 /// What stands for a secret.
 pub(crate) const HIDDEN: &str = "<hidden>";
@@ -60,7 +60,7 @@ const HARMLESS_ANYWHERE: &[&str] = &[
 const SECRET_WORDS: &[&str] = &["PRIVATE KEY", "hyper-protect-basic.", "contract-basic."];
 
 /// The bytes of a document's secrets; `None` where a place is not known and all must be hidden.
-pub(crate) fn secrets(document: &Node) -> Option<Vec<(usize, usize)>> {
+pub(crate) fn secrets(document: &YamlNode) -> Option<Vec<(usize, usize)>> {
     let mut spans = Vec::new();
     let known = match document.get("items").map(|items| &items.value) {
         Some(Value::List(items)) => items.iter().all(|item| secrets_of(item, &mut spans)),
@@ -69,10 +69,10 @@ pub(crate) fn secrets(document: &Node) -> Option<Vec<(usize, usize)>> {
     known.then_some(spans)
 }
 
-fn secrets_of(document: &Node, spans: &mut Vec<(usize, usize)>) -> bool {
+fn secrets_of(document: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
     let kind = document
         .get("kind")
-        .and_then(Node::text)
+        .and_then(YamlNode::text)
         .unwrap_or_default();
     document
         .entries()
@@ -88,7 +88,7 @@ fn secrets_of(document: &Node, spans: &mut Vec<(usize, usize)>) -> bool {
 }
 
 /// Hides every field but those that are harmless.
-fn hide_except(node: &Node, harmless: &[&str], spans: &mut Vec<(usize, usize)>) -> bool {
+fn hide_except(node: &YamlNode, harmless: &[&str], spans: &mut Vec<(usize, usize)>) -> bool {
     if !matches!(node.value, Value::Map(_)) {
         return hide(node, spans);
     }
@@ -96,7 +96,7 @@ fn hide_except(node: &Node, harmless: &[&str], spans: &mut Vec<(usize, usize)>) 
     fields.all(|field| harmless.contains(&field.key.as_str()) || hide(&field.node, spans))
 }
 
-fn hide(node: &Node, spans: &mut Vec<(usize, usize)>) -> bool {
+fn hide(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
     match &node.value {
         Value::List(nodes) => nodes.iter().all(|node| hide(node, spans)),
         Value::Map(entries) => entries
@@ -107,7 +107,7 @@ fn hide(node: &Node, spans: &mut Vec<(usize, usize)>) -> bool {
     }
 }
 
-fn push(mark: Mark, spans: &mut Vec<(usize, usize)>) -> bool {
+fn push(mark: YamlMark, spans: &mut Vec<(usize, usize)>) -> bool {
     mark.bytes.map(|bytes| spans.push(bytes)).is_some()
 }
 
@@ -159,7 +159,7 @@ fn key_of(line: &str) -> Option<&str> {
 
 /// A line of a text that may be shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct RedactedLine {
     /// The text.
     pub(crate) text: String,
     /// Characters from which on it is not as it was written.
@@ -167,7 +167,7 @@ pub(crate) struct Line {
 }
 
 /// The lines of a text with `spans` hidden, and whatever else looks secret.
-pub(crate) fn lines(text: &str, mut spans: Vec<(usize, usize)>) -> Vec<Line> {
+pub(crate) fn lines(text: &str, mut spans: Vec<(usize, usize)>) -> Vec<RedactedLine> {
     // A block text's place goes on to the word after it.
     for (start, end) in &mut spans {
         if let Some(hidden) = text.get(*start..*end) {
@@ -191,10 +191,10 @@ pub(crate) fn lines(text: &str, mut spans: Vec<(usize, usize)>) -> Vec<Line> {
     lines
 }
 
-fn redact(line: &str, offset: usize, spans: &[(usize, usize)]) -> Line {
+fn redact(line: &str, offset: usize, spans: &[(usize, usize)]) -> RedactedLine {
     let shown = without_comment(without_spans(line, offset, spans));
     if SECRET_WORDS.iter().any(|word| shown.text.contains(word)) {
-        return Line {
+        return RedactedLine {
             text: HIDDEN.to_owned(),
             intact: 0,
         };
@@ -203,7 +203,7 @@ fn redact(line: &str, offset: usize, spans: &[(usize, usize)]) -> Line {
 }
 
 /// Hides the spans of a line that begins at `offset`.
-fn without_spans(line: &str, offset: usize, spans: &[(usize, usize)]) -> Line {
+fn without_spans(line: &str, offset: usize, spans: &[(usize, usize)]) -> RedactedLine {
     let mut text = String::new();
     let mut intact = None;
     let mut position = 0;
@@ -224,14 +224,14 @@ fn without_spans(line: &str, offset: usize, spans: &[(usize, usize)]) -> Line {
         position = end.min(line.len());
     }
     text.push_str(line.get(position..).unwrap_or_default());
-    Line {
+    RedactedLine {
         intact: intact.unwrap_or(usize::MAX),
         text: visible(&text),
     }
 }
 
 /// Hides a comment: what was commented out may be an old secret.
-fn without_comment(mut line: Line) -> Line {
+fn without_comment(mut line: RedactedLine) -> RedactedLine {
     let whole = line.text.trim_start().starts_with('#').then_some(0);
     if let Some(comment) = whole.or_else(|| line.text.find(" #")) {
         line.text.truncate(comment);
@@ -250,7 +250,7 @@ fn visible(text: &str) -> String {
 }
 
 /// Hides what stands between `//` and `@` of a URL.
-fn without_credentials(line: Line) -> Line {
+fn without_credentials(line: RedactedLine) -> RedactedLine {
     let found = line.text.find("://").and_then(|scheme| {
         let (before, after) = line.text.split_at_checked(scheme + 3)?;
         let authority = after.find(['/', ' ', '"', '\'']).unwrap_or(after.len());
@@ -259,7 +259,7 @@ fn without_credentials(line: Line) -> Line {
     });
     match found {
         None => line,
-        Some((before, after)) => Line {
+        Some((before, after)) => RedactedLine {
             intact: line.intact.min(before.chars().count()),
             text: format!("{before}{HIDDEN}{after}"),
         },

@@ -1,7 +1,7 @@
 use super::*;
 
 fn shown(text: &str) -> Vec<String> {
-    let spans = match serde_saphyr::from_str::<Node>(text) {
+    let spans = match serde_saphyr::from_str::<YamlNode>(text) {
         Ok(node) => secrets(&node).unwrap(),
         Err(_) => suspects(text),
     };

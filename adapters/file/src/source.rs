@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use vsiflow_workflows::spec::{FieldPath, PathSegment, Problem, ProblemCode};
 
-use crate::diagnostic::{Diagnostic, Severity, Snippet};
-use crate::node::{Mark, Node};
-use crate::redact::Line;
+use crate::diagnostic::{Diagnostic, DiagnosticSeverity, Snippet};
+use crate::node::{YamlMark, YamlNode};
+use crate::redact::RedactedLine;
 
 /// The widest part of a line that is shown.
 const WIDEST: usize = 100;
 
 /// A file: its name and its lines without secrets.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Source {
+pub(crate) struct DocumentSource {
     pub(crate) name: String,
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Vec<RedactedLine>,
 }
 
-impl Source {
+impl DocumentSource {
     /// A diagnostic of the file as a whole.
     pub(crate) fn whole(
         name: &str,
@@ -27,7 +27,7 @@ impl Source {
         remedy: impl Into<String>,
     ) -> Diagnostic {
         Diagnostic {
-            severity: Severity::Error,
+            severity: DiagnosticSeverity::Error,
             code: code.as_str(),
             file: name.to_owned(),
             line: None,
@@ -41,7 +41,7 @@ impl Source {
     }
 
     /// Points a diagnostic at a place, which counts lines from `lines_before` on.
-    pub(crate) fn point(&self, diagnostic: &mut Diagnostic, mark: Mark, lines_before: usize) {
+    pub(crate) fn point(&self, diagnostic: &mut Diagnostic, mark: YamlMark, lines_before: usize) {
         if mark.line == 0 {
             return;
         }
@@ -53,7 +53,7 @@ impl Source {
 }
 
 /// The line around the mark. Where something before the mark was hidden, no caret can be placed.
-fn snippet(line: &Line, mark: Mark) -> Snippet {
+fn snippet(line: &RedactedLine, mark: YamlMark) -> Snippet {
     let start = mark.column.saturating_sub(1);
     let length = line.text.chars().count();
     let visible = start <= line.intact && start <= length;
@@ -81,28 +81,28 @@ fn snippet(line: &Line, mark: Mark) -> Snippet {
 
 /// Where a document stands: its file, and its place there.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct SourcePosition {
     /// The file's number.
     pub(crate) source: usize,
     /// Lines before the text it was read from.
     pub(crate) lines_before: usize,
     /// The document, or its list, without texts.
-    pub(crate) outline: Arc<Node>,
+    pub(crate) outline: Arc<YamlNode>,
     /// The way to it, where it is an item of a list.
     pub(crate) prefix: Vec<PathSegment>,
     /// Its kind and name, as far as they are known.
     pub(crate) object: Option<String>,
 }
 
-impl Place {
+impl SourcePosition {
     /// The path as it is in the text.
     pub(crate) fn full(&self, path: &FieldPath) -> FieldPath {
         FieldPath(self.prefix.iter().chain(&path.0).cloned().collect())
     }
 
     /// What to point at for a path in this document.
-    pub(crate) fn mark(&self, path: &FieldPath, at_key: bool) -> Mark {
-        let start = || Mark {
+    pub(crate) fn mark(&self, path: &FieldPath, at_key: bool) -> YamlMark {
+        let start = || YamlMark {
             length: 1,
             ..self.outline.at
         };
@@ -114,7 +114,7 @@ impl Place {
     /// A diagnostic of this document.
     pub(crate) fn diagnostic(
         &self,
-        sources: &[Source],
+        sources: &[DocumentSource],
         (code, path, at_key): (ProblemCode, &FieldPath, bool),
         message: impl Into<String>,
         remedy: impl Into<String>,
@@ -123,7 +123,7 @@ impl Place {
             .get(self.source)
             .map(|source| source.name.as_str())
             .unwrap_or_default();
-        let mut diagnostic = Source::whole(name, code, message, remedy);
+        let mut diagnostic = DocumentSource::whole(name, code, message, remedy);
         diagnostic.object.clone_from(&self.object);
         let full = self.full(path);
         diagnostic.field = (!full.is_empty()).then(|| full.to_string());
@@ -134,7 +134,7 @@ impl Place {
     }
 
     /// The diagnostic of a problem that was found after reading.
-    pub(crate) fn problem(&self, sources: &[Source], problem: &Problem) -> Diagnostic {
+    pub(crate) fn problem(&self, sources: &[DocumentSource], problem: &Problem) -> Diagnostic {
         let path = self.as_written(&problem.path);
         let at_key = problem.code != ProblemCode::WrongValue;
         let what = (problem.code, &path, at_key);

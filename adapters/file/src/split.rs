@@ -18,19 +18,19 @@ pub(crate) struct Chunk<'a> {
 /// The documents of a text; those without content are left out.
 pub(crate) fn split(text: &str) -> Vec<Chunk<'_>> {
     let mut chunks = Vec::new();
-    let mut start = Start::default();
+    let mut start = DocumentStart::default();
     let mut offset = 0;
     for (number, line) in text.split_inclusive('\n').enumerate() {
         let end = offset + line.len();
         if is_marker(line, "---") {
             start.cut(text, offset, &mut chunks);
-            start = Start {
+            start = DocumentStart {
                 line: number,
                 byte: offset,
             };
         } else if is_marker(line, "...") {
             start.cut(text, offset, &mut chunks);
-            start = Start {
+            start = DocumentStart {
                 line: number + 1,
                 byte: end,
             };
@@ -43,12 +43,12 @@ pub(crate) fn split(text: &str) -> Vec<Chunk<'_>> {
 
 /// Where a document begins.
 #[derive(Clone, Copy, Default)]
-struct Start {
+struct DocumentStart {
     line: usize,
     byte: usize,
 }
 
-impl Start {
+impl DocumentStart {
     fn cut<'a>(self, text: &'a str, end: usize, chunks: &mut Vec<Chunk<'a>>) {
         let Some(text) = text.get(self.byte..end) else {
             return;

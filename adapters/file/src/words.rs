@@ -2,11 +2,11 @@
 
 use vsiflow_workflows::spec::{FieldPath, PathSegment, ProblemCode};
 
-use crate::fault::{Fault, Wrong};
+use crate::fault::{DocumentFault, Wrong};
 use crate::hints::{closest, hint};
 
 /// A fault in words.
-pub(crate) struct Words {
+pub(crate) struct KnownWords {
     pub(crate) code: ProblemCode,
     pub(crate) path: FieldPath,
     /// Whether to point at the field's name, not at its value.
@@ -16,7 +16,7 @@ pub(crate) struct Words {
 }
 
 /// Puts a fault into words.
-pub(crate) fn words(fault: &Fault) -> Words {
+pub(crate) fn words(fault: &DocumentFault) -> KnownWords {
     let path = fault.path();
     let (code, at_key, message, remedy) = match &fault.wrong {
         Wrong::UnknownField { known } => (
@@ -46,7 +46,7 @@ pub(crate) fn words(fault: &Fault) -> Words {
             write_as(&path),
         ),
     };
-    Words {
+    KnownWords {
         code,
         path,
         at_key,

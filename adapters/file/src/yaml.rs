@@ -3,7 +3,7 @@
 use serde_saphyr::{Error, NonFiniteFloatPolicy, Options};
 use vsiflow_workflows::spec::ProblemCode;
 
-use crate::node::{Mark, Node};
+use crate::node::{YamlMark, YamlNode};
 
 /// The most nodes of one document; a list of a thousand objects dumped by a cluster has fewer.
 const MOST_NODES: usize = 200_000;
@@ -19,9 +19,9 @@ const TOO_MUCH: &str = "the document is larger, deeper or repeats itself more th
 
 /// What keeps a text from being read.
 #[derive(Clone, Debug)]
-pub(crate) struct Unreadable {
+pub(crate) struct YamlError {
     pub(crate) code: ProblemCode,
-    pub(crate) at: Mark,
+    pub(crate) at: YamlMark,
     pub(crate) message: String,
     pub(crate) remedy: &'static str,
     /// How many nodes it may have taken to find out.
@@ -51,7 +51,7 @@ fn options() -> Options {
 const STACK: usize = 32 << 20;
 
 /// Reads one document, on a stack that is deep enough for the deepest that is read.
-pub(crate) fn parse(text: &str) -> Result<Node, Unreadable> {
+pub(crate) fn parse(text: &str) -> Result<YamlNode, YamlError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK);
         match thread.spawn_scoped(scope, || read(text)) {
@@ -62,23 +62,24 @@ pub(crate) fn parse(text: &str) -> Result<Node, Unreadable> {
     })
 }
 
-fn read(text: &str) -> Result<Node, Unreadable> {
-    serde_saphyr::from_str_with_options::<Node>(text, options()).map_err(|error| explain(&error))
+fn read(text: &str) -> Result<YamlNode, YamlError> {
+    serde_saphyr::from_str_with_options::<YamlNode>(text, options())
+        .map_err(|error| explain(&error))
 }
 
 /// What is said where the reader itself panicked.
-fn defect() -> Unreadable {
-    Unreadable {
+fn defect() -> YamlError {
+    YamlError {
         code: ProblemCode::NotYaml,
-        at: Mark::default(),
+        at: YamlMark::default(),
         message: TOO_MUCH.to_owned(),
         remedy: "write it in a simpler way, and tell the makers of vsiflow",
         cost: 0,
     }
 }
 
-fn explain(error: &Error) -> Unreadable {
-    let at = error.location().map(Mark::from).unwrap_or_default();
+fn explain(error: &Error) -> YamlError {
+    let at = error.location().map(YamlMark::from).unwrap_or_default();
     let error = original(error);
     let (code, message, remedy) = match error {
         Error::DuplicateMappingKey { key, .. } => (
@@ -104,7 +105,7 @@ fn explain(error: &Error) -> Unreadable {
     } else {
         1
     };
-    Unreadable {
+    YamlError {
         code,
         at,
         message,

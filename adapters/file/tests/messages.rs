@@ -30,7 +30,7 @@ fn message(text: &str) -> String {
 fn warnings(text: &str) -> String {
     let loaded = load_text("vsi.yaml", text.as_bytes()).unwrap();
     let resolved = loaded.resolve(None).unwrap();
-    let message = Diagnostics(loaded.warn_of(&resolved.lacking)).to_string();
+    let message = Diagnostics(loaded.warn_of(&resolved.unresolved_refs)).to_string();
     assert!(!message.contains("SECRET"), "{message}");
     message
 }

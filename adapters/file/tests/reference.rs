@@ -7,7 +7,7 @@
 )]
 
 use vsiflow_file::{Loaded, load_text};
-use vsiflow_workflows::spec::{DiskOrigin, HostRecord};
+use vsiflow_workflows::spec::{DiskOrigin, HostConnection};
 
 const CONFIG_MAP: &str = r#"
 apiVersion: v1
@@ -175,7 +175,7 @@ fn a_vsi_without_a_data_disk() {
     let host = &resolved.hosts["root@example.lpar.com:22"];
     let key = std::str::from_utf8(host.key.as_ref().unwrap().expose()).unwrap();
     assert!(key.starts_with("-----BEGIN RSA PRIVATE KEY-----\n") && key.ends_with("-----\n"));
-    let HostRecord::Ssh(ssh) = &host.record else {
+    let HostConnection::Ssh(ssh) = &host.record else {
         panic!("{:?}", host.record)
     };
     assert_eq!(ssh.known_hosts.as_ref().unwrap().lines().count(), 2);

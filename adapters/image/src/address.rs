@@ -22,12 +22,12 @@ pub(crate) struct Refused(pub(crate) String);
 
 /// Addresses with a common beginning: `10.1.0.0/16`, or one alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
+pub struct Cidr {
     base: IpAddr,
     prefix: u8,
 }
 
-impl Network {
+impl Cidr {
     const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Self {
         let base = IpAddr::V4(Ipv4Addr::new(a, b, c, d));
         Self { base, prefix }
@@ -55,7 +55,7 @@ impl Network {
     }
 }
 
-impl FromStr for Network {
+impl FromStr for Cidr {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -75,7 +75,7 @@ impl FromStr for Network {
     }
 }
 
-impl fmt::Display for Network {
+impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.base, self.prefix)
     }
@@ -83,33 +83,33 @@ impl fmt::Display for Network {
 
 /// IPv4 addresses that do not mean one and the same machine to everybody, and those by which
 /// clouds give a machine what is its own.
-const INTERNAL_V4: [Network; 17] = [
-    Network::v4(0, 0, 0, 0, 8),
-    Network::v4(10, 0, 0, 0, 8),
-    Network::v4(100, 64, 0, 0, 10),
-    Network::v4(127, 0, 0, 0, 8),
-    Network::v4(168, 63, 129, 16, 32),
-    Network::v4(169, 254, 0, 0, 16),
-    Network::v4(172, 16, 0, 0, 12),
-    Network::v4(192, 0, 0, 0, 24),
-    Network::v4(192, 0, 2, 0, 24),
-    Network::v4(192, 88, 99, 0, 24),
-    Network::v4(192, 168, 0, 0, 16),
-    Network::v4(198, 18, 0, 0, 15),
-    Network::v4(198, 51, 100, 0, 24),
-    Network::v4(203, 0, 113, 0, 24),
-    Network::v4(224, 0, 0, 0, 4),
-    Network::v4(240, 0, 0, 0, 4),
-    Network::v4(255, 255, 255, 255, 32),
+const INTERNAL_V4: [Cidr; 17] = [
+    Cidr::v4(0, 0, 0, 0, 8),
+    Cidr::v4(10, 0, 0, 0, 8),
+    Cidr::v4(100, 64, 0, 0, 10),
+    Cidr::v4(127, 0, 0, 0, 8),
+    Cidr::v4(168, 63, 129, 16, 32),
+    Cidr::v4(169, 254, 0, 0, 16),
+    Cidr::v4(172, 16, 0, 0, 12),
+    Cidr::v4(192, 0, 0, 0, 24),
+    Cidr::v4(192, 0, 2, 0, 24),
+    Cidr::v4(192, 88, 99, 0, 24),
+    Cidr::v4(192, 168, 0, 0, 16),
+    Cidr::v4(198, 18, 0, 0, 15),
+    Cidr::v4(198, 51, 100, 0, 24),
+    Cidr::v4(203, 0, 113, 0, 24),
+    Cidr::v4(224, 0, 0, 0, 4),
+    Cidr::v4(240, 0, 0, 0, 4),
+    Cidr::v4(255, 255, 255, 255, 32),
 ];
 
 /// What IPv6 gives to everybody; of that, what is reserved, local, or a tunnel to elsewhere.
-const GLOBAL_V6: Network = Network::v6(0x2000, 0, 3);
-const INTERNAL_V6: [Network; 4] = [
-    Network::v6(0x2001, 0, 23),
-    Network::v6(0x2001, 0x0db8, 32),
-    Network::v6(0x2002, 0, 16),
-    Network::v6(0x3fff, 0, 20),
+const GLOBAL_V6: Cidr = Cidr::v6(0x2000, 0, 3);
+const INTERNAL_V6: [Cidr; 4] = [
+    Cidr::v6(0x2001, 0, 23),
+    Cidr::v6(0x2001, 0x0db8, 32),
+    Cidr::v6(0x2002, 0, 16),
+    Cidr::v6(0x3fff, 0, 20),
 ];
 
 /// The IPv4 address that an IPv6 address is another way to write, or is translated to.
@@ -126,7 +126,7 @@ fn plain(address: IpAddr) -> IpAddr {
 }
 
 fn is_internal(address: IpAddr) -> bool {
-    let within = |all: &[Network]| all.iter().any(|network| network.holds(address));
+    let within = |all: &[Cidr]| all.iter().any(|network| network.holds(address));
     match address {
         IpAddr::V4(_) => within(&INTERNAL_V4),
         IpAddr::V6(_) => !GLOBAL_V6.holds(address) || within(&INTERNAL_V6),
@@ -135,15 +135,15 @@ fn is_internal(address: IpAddr) -> bool {
 
 /// The addresses that images may be read from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Addresses {
+pub enum AddressPolicy {
     /// Wherever a URL leads: whoever names it runs vsiflow.
     #[default]
     Any,
     /// Those that mean the same machine to everybody, and what is in these networks.
-    PublicAnd(Vec<Network>),
+    PublicAnd(Vec<Cidr>),
 }
 
-impl Addresses {
+impl AddressPolicy {
     /// Whether an address may be connected to.
     pub fn permit(&self, address: IpAddr) -> bool {
         let Self::PublicAnd(networks) = self else {
@@ -169,7 +169,7 @@ impl Addresses {
         }
     }
 
-    /// Judges a URL as `Addresses::judge` does, for whoever refuses a document before anything is
+    /// Judges a URL as `AddressPolicy::judge` does, for whoever refuses a document before anything is
     /// read.
     ///
     /// # Errors
@@ -208,7 +208,7 @@ fn proxies() -> impl Iterator<Item = String> {
 }
 
 /// Looks names up and judges what they mean.
-pub(crate) struct Judging(Addresses);
+pub(crate) struct Judging(AddressPolicy);
 
 impl Judging {
     fn keep(&self, name: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Refused> {
@@ -239,8 +239,8 @@ impl Resolve for Judging {
 mod tests {
     use super::*;
 
-    fn only(networks: &[&str]) -> Addresses {
-        Addresses::PublicAnd(networks.iter().map(|text| text.parse().unwrap()).collect())
+    fn only(networks: &[&str]) -> AddressPolicy {
+        AddressPolicy::PublicAnd(networks.iter().map(|text| text.parse().unwrap()).collect())
     }
 
     #[test]
@@ -269,7 +269,10 @@ mod tests {
             "http://[::127.0.0.1]/x",
         ] {
             assert!(only(&[]).judge_text(internal).is_err(), "{internal}");
-            assert!(Addresses::Any.judge_text(internal).is_ok(), "{internal}");
+            assert!(
+                AddressPolicy::Any.judge_text(internal).is_ok(),
+                "{internal}"
+            );
         }
         for public in [
             "http://9.9.9.9/x",
@@ -309,10 +312,10 @@ mod tests {
             "10.0.0.0/-1",
             "::/129",
         ] {
-            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Cidr>().is_err(), "{wrong}");
         }
         assert_eq!(
-            "10.1.2.3".parse::<Network>().unwrap().to_string(),
+            "10.1.2.3".parse::<Cidr>().unwrap().to_string(),
             "10.1.2.3/32"
         );
     }

@@ -18,7 +18,7 @@ use self::{
     stream::HttpStream,
 };
 use crate::access::ServerAccess;
-use crate::address::{Addresses, Refused};
+use crate::address::{AddressPolicy, Refused};
 use crate::error::{Shown, error, parse};
 
 /// Deadlines, limits, and what it takes to be let in.
@@ -36,7 +36,7 @@ pub struct HttpOptions {
     /// Certificates of authorities that are trusted beside the system's, as PEM.
     pub authorities: Option<String>,
     /// The addresses that may be connected to, redirects included.
-    pub addresses: Addresses,
+    pub addresses: AddressPolicy,
     /// Whether a password or token may go over plain HTTP, and a redirect lead from HTTPS to it.
     pub insecure: bool,
     /// Whether what is read is compared with a checksum, so that a redirect from HTTPS to plain HTTP
@@ -52,7 +52,7 @@ impl Default for HttpOptions {
             redirects: 10,
             access: None,
             authorities: None,
-            addresses: Addresses::Any,
+            addresses: AddressPolicy::Any,
             insecure: false,
             checked: false,
         }
@@ -66,7 +66,7 @@ pub struct HttpSource {
     client: Client,
     idle_deadline: Duration,
     access: Option<ServerAccess>,
-    addresses: Addresses,
+    addresses: AddressPolicy,
     insecure: bool,
 }
 

@@ -6,7 +6,7 @@
 //!
 //! What this crate never does: hold more of an image in memory than one piece, take a web page or
 //! half an image for an image, name a password in an error, or read what
-//! [`Addresses`] and [`Folders`] do not permit.
+//! [`AddressPolicy`] and [`Folders`] do not permit.
 
 mod access;
 mod address;
@@ -19,7 +19,7 @@ pub mod router;
 mod shared;
 
 pub use access::ServerAccess;
-pub use address::{Addresses, Network};
+pub use address::{AddressPolicy, Cidr};
 pub use file::FileSource;
 pub use folders::{FileError, Folders};
 pub use http::{HttpOptions, HttpSource};

@@ -83,7 +83,7 @@ pub(crate) async fn unpacked_within(
         head.extend(piece.iter().take(HEAD));
         first.push_back(piece);
     }
-    let begun = Box::new(Begun { first, stream });
+    let begun = Box::new(PackingBegun { first, stream });
     Ok(match Packing::of(&head, url) {
         Some(packing) => Box::new(packing.open(begun, url, most)),
         None => begun,
@@ -91,13 +91,13 @@ pub(crate) async fn unpacked_within(
 }
 
 /// A stream whose first pieces were looked at.
-struct Begun {
+struct PackingBegun {
     first: VecDeque<Bytes>,
     stream: Box<dyn ImageStream>,
 }
 
 #[async_trait]
-impl ImageStream for Begun {
+impl ImageStream for PackingBegun {
     fn info(&self) -> &SourceInfo {
         self.stream.info()
     }

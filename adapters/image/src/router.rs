@@ -10,7 +10,7 @@ use crate::error::{invalid, parse};
 use crate::file::FileSource;
 use crate::http::{HttpOptions, HttpSource};
 use crate::packing::{Packing, unpacked};
-use crate::shared::Shared;
+use crate::shared::SharedSource;
 
 /// Whether a source is the one for a URL.
 type Predicate = Box<dyn Fn(&Url) -> bool + Send + Sync>;
@@ -36,7 +36,7 @@ impl Router {
     pub fn with(http: HttpSource, file: FileSource) -> Self {
         Self {
             special: Vec::new(),
-            http: Arc::new(Shared::new(http)),
+            http: Arc::new(SharedSource::new(http)),
             file: Arc::new(file),
         }
     }

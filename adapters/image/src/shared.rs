@@ -23,34 +23,34 @@ const JOIN: usize = 32;
 /// Larger pieces are cut: what is kept is counted in pieces.
 const PIECE: usize = 128 * 1024;
 
-type Piece = Result<Bytes, SourceError>;
+type SharedPiece = Result<Bytes, SourceError>;
 
 /// A source whose reads are shared.
-pub(crate) struct Shared<S> {
+pub(crate) struct SharedSource<S> {
     source: Arc<S>,
-    reads: Arc<Mutex<HashMap<String, Weak<Read>>>>,
+    reads: Arc<Mutex<HashMap<String, Weak<PendingRead>>>>,
 }
 
 /// One read of an image.
-struct Read {
+struct PendingRead {
     info: SourceInfo,
-    state: Mutex<State>,
+    state: Mutex<ReadState>,
     /// The pieces that the fastest has taken.
     taken: AtomicU64,
     went_on: Arc<Notify>,
 }
 
-struct State {
+struct ReadState {
     /// The first pieces, as long as others may join.
     first: Option<Vec<Bytes>>,
-    pieces: Option<broadcast::Sender<Piece>>,
+    pieces: Option<broadcast::Sender<SharedPiece>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<S: ImageSource> Shared<S> {
+impl<S: ImageSource> SharedSource<S> {
     pub(crate) fn new(source: S) -> Self {
         Self {
             source: Arc::new(source),
@@ -71,9 +71,9 @@ impl<S: ImageSource> Shared<S> {
     fn member(
         &self,
         url: &str,
-        read: Arc<Read>,
+        read: Arc<PendingRead>,
         first: VecDeque<Bytes>,
-        pieces: broadcast::Receiver<Piece>,
+        pieces: broadcast::Receiver<SharedPiece>,
     ) -> Member<S> {
         Member {
             source: self.source.clone(),
@@ -91,7 +91,7 @@ impl<S: ImageSource> Shared<S> {
 }
 
 #[async_trait]
-impl<S: ImageSource> ImageSource for Shared<S> {
+impl<S: ImageSource> ImageSource for SharedSource<S> {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
         self.source.probe(url).await
     }
@@ -106,11 +106,11 @@ impl<S: ImageSource> ImageSource for Shared<S> {
             return Ok(Box::new(member));
         }
         let (sender, pieces) = broadcast::channel(RING);
-        let state = State {
+        let state = ReadState {
             first: Some(Vec::new()),
             pieces: Some(sender),
         };
-        let read = Arc::new(Read {
+        let read = Arc::new(PendingRead {
             info: stream.info().clone(),
             state: Mutex::new(state),
             taken: AtomicU64::new(0),
@@ -135,7 +135,7 @@ impl<S: ImageSource> ImageSource for Shared<S> {
 }
 
 /// Reads for the group until the image ends or nobody is left.
-async fn feed(read: Weak<Read>, mut stream: Box<dyn ImageStream>) {
+async fn feed(read: Weak<PendingRead>, mut stream: Box<dyn ImageStream>) {
     let mut sent = 0_u64;
     loop {
         let mut next = stream.next().await;
@@ -163,7 +163,7 @@ async fn feed(read: Weak<Read>, mut stream: Box<dyn ImageStream>) {
 }
 
 /// Gives a piece to all once the fastest is near; whether anybody is left.
-async fn hand_out(read: &Weak<Read>, piece: Piece, sent: u64) -> bool {
+async fn hand_out(read: &Weak<PendingRead>, piece: SharedPiece, sent: u64) -> bool {
     loop {
         let Some(read) = read.upgrade() else {
             return false;
@@ -185,7 +185,7 @@ async fn hand_out(read: &Weak<Read>, piece: Piece, sent: u64) -> bool {
 }
 
 /// Nobody joins any more, and whoever took everything is at the end.
-fn end(read: &Weak<Read>) {
+fn end(read: &Weak<PendingRead>) {
     if let Some(read) = read.upgrade() {
         let mut state = locked(&read.state);
         (state.first, state.pieces) = (None, None);
@@ -203,15 +203,15 @@ struct Member<S> {
 
 enum From {
     Group {
-        read: Arc<Read>,
+        read: Arc<PendingRead>,
         first: VecDeque<Bytes>,
-        pieces: broadcast::Receiver<Piece>,
+        pieces: broadcast::Receiver<SharedPiece>,
         taken: u64,
     },
     Own(Box<dyn ImageStream>),
 }
 
-impl Drop for Read {
+impl Drop for PendingRead {
     fn drop(&mut self) {
         // Whoever feeds it waits for nobody now.
         self.went_on.notify_one();
@@ -333,7 +333,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_start_together_share_a_read_and_a_laggard_reads_on_alone() {
-        let source = Shared::new(Counted(AtomicUsize::new(0)));
+        let source = SharedSource::new(Counted(AtomicUsize::new(0)));
         let all: Vec<u8> = (1..=200).collect();
         let opened = || source.source.0.load(Ordering::Relaxed);
         let mut one = source.open("x").await.unwrap();

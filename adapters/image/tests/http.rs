@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use vsiflow_engine::secret::Secret;
-use vsiflow_image::{Addresses, HttpOptions, HttpSource, ServerAccess};
+use vsiflow_image::{AddressPolicy, HttpOptions, HttpSource, ServerAccess};
 use vsiflow_steps::ports::{ImageSource, SourceError, SourceErrorKind, SourceInfo};
 
 /// Answers every request by its path; the request's head decides.
@@ -330,7 +330,7 @@ async fn a_part_that_was_not_asked_for_is_refused() {
 async fn within(networks: &[&str], url: &str) -> Result<(), SourceError> {
     let networks = networks.iter().map(|text| text.parse().unwrap()).collect();
     let options = HttpOptions {
-        addresses: Addresses::PublicAnd(networks),
+        addresses: AddressPolicy::PublicAnd(networks),
         ..HttpOptions::default()
     };
     HttpSource::new(&options)

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     FIELD_MANAGER, FINALIZER,
     crd::GROUP,
-    resource::{Key, Resource},
+    resource::{Resource, ResourceKey},
 };
 
 /// No call takes longer.
@@ -62,7 +62,7 @@ pub(crate) async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Re
     }
 }
 
-fn api(client: &Client, key: &Key) -> Api<DynamicObject> {
+fn api(client: &Client, key: &ResourceKey) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), &key.namespace, &key.kind.api_resource())
 }
 

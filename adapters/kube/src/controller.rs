@@ -6,10 +6,10 @@
 //! twice changes nothing, and a deletion is asked for again until the fleet says that it is done.
 
 mod adopt;
+mod apply;
 mod approve;
-mod deliver;
-mod give;
-mod let_go;
+mod finalizers;
+mod secrets;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,22 +26,22 @@ use vsiflow_engine::{
     model::{Actor, Failure, Hash, Text, Who},
 };
 use vsiflow_workflows::{
-    fleet::{Fleet, Knowledge},
+    fleet::{EntityPresence, Fleet},
+    record::vsi_entity,
     spec::{HostSettings, NoFiles, Permits, ResolvedVsi},
-    wanted::vsi_entity,
 };
 
 pub use self::adopt::LostJournal;
-use self::give::Wish;
+use self::apply::ApplyRequest;
 use crate::{
     api::{self, CallError},
     crd::VsiStatus,
-    desk::{Desk, Findings, Hold},
     health::Health,
-    kind::Kind,
-    resource::{Key, Resource},
+    kind::ResourceKind,
+    resource::{Resource, ResourceKey},
+    resource_cache::{CacheUpdate, ResourceCache, Snapshot, What},
+    status_queue::{Findings, Hold, StatusQueue},
     translate::{Rules, Translation, translate},
-    world::{Snapshot, Told, What, World},
 };
 
 /// Changes come in bursts (`kubectl apply -f DIR`): a pass waits that long for more.
@@ -57,8 +57,8 @@ type KnownHosts = Box<dyn Fn(&str) -> Option<HostSettings> + Send + Sync>;
 pub(crate) struct Controller {
     pub(crate) client: Client,
     pub(crate) fleet: Fleet,
-    pub(crate) world: Arc<World>,
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) world: Arc<ResourceCache>,
+    pub(crate) desk: Arc<StatusQueue>,
     pub(crate) host: Option<HostSettings>,
     permits: Arc<dyn Permits>,
     health: Arc<Health>,
@@ -71,7 +71,7 @@ pub(crate) struct Controller {
     /// Why the fleet did not take what was given.
     refused: BTreeMap<Uuid, Failure>,
     /// Resources that had our finalizer and were not to be deleted.
-    kept: BTreeMap<Uuid, Key>,
+    kept: BTreeMap<Uuid, ResourceKey>,
     /// What is done for what an empty journal does not know.
     lost: LostJournal,
     /// Whether the fleet was given every secret that was listed.
@@ -85,8 +85,8 @@ impl Controller {
     pub(crate) fn new(
         client: Client,
         fleet: Fleet,
-        world: Arc<World>,
-        desk: Arc<Desk>,
+        world: Arc<ResourceCache>,
+        desk: Arc<StatusQueue>,
         host: Option<HostSettings>,
         lost: LostJournal,
         delivered: Arc<watch::Sender<bool>>,
@@ -163,7 +163,7 @@ impl Controller {
         for resource in &snapshot.resources {
             self.gets_on();
             let findings = found.entry(resource.key.clone()).or_default();
-            if resource.is_going() {
+            if resource.is_deleting() {
                 if self.may_go(resource, &translation, findings).await {
                     finalizers.push((resource.clone(), false));
                 }
@@ -174,19 +174,19 @@ impl Controller {
                 continue;
             }
             match resource.key.kind {
-                Kind::Vsi => {
+                ResourceKind::Vsi => {
                     let vsi = translation.vsis.get(&resource.uid);
                     match self.standing(resource, vsi, findings) {
-                        Standing::Nothing => {}
-                        Standing::Finalizer => finalizers.push((resource.clone(), true)),
-                        Standing::Wish(wish) => wishes.push(wish),
-                        Standing::Adopted(wish) => adopted.push(wish),
+                        ReferenceState::Nothing => {}
+                        ReferenceState::Finalizer => finalizers.push((resource.clone(), true)),
+                        ReferenceState::Wish(wish) => wishes.push(wish),
+                        ReferenceState::Adopted(wish) => adopted.push(wish),
                     }
                 }
-                Kind::DataDisk if self.is_lost(resource) => {
+                ResourceKind::DataDisk if self.is_lost(resource) => {
                     findings.hold = Some(Hold::JournalLost);
                 }
-                Kind::DataDisk if !resource.has_finalizer() => {
+                ResourceKind::DataDisk if !resource.has_finalizer() => {
                     finalizers.push((resource.clone(), true));
                 }
                 _ => {}
@@ -204,7 +204,7 @@ impl Controller {
         self.forget(&snapshot);
         let all = snapshot.resources.iter();
         let keys = all.map(|one| (one.uid, one.key.clone())).collect();
-        self.desk.lay_out(found, keys);
+        self.desk.publish(found, keys);
         self.set_finalizers(finalizers).await;
     }
 
@@ -241,7 +241,7 @@ impl Controller {
         let there: BTreeSet<_> = snapshot.resources.iter().map(|one| one.uid).collect();
         for (uid, key) in &self.kept {
             let alive = vsi_entity(*uid)
-                .is_ok_and(|entity| self.fleet.knowledge(&entity) == Knowledge::Alive);
+                .is_ok_and(|entity| self.fleet.knowledge(&entity) == EntityPresence::Alive);
             if !there.contains(uid) && alive {
                 tracing::warn!(
                     %uid,
@@ -250,10 +250,9 @@ impl Controller {
                 );
             }
         }
-        let kept = snapshot
-            .resources
-            .iter()
-            .filter(|one| one.key.kind == Kind::Vsi && one.has_finalizer() && !one.is_going());
+        let kept = snapshot.resources.iter().filter(|one| {
+            one.key.kind == ResourceKind::Vsi && one.has_finalizer() && !one.is_deleting()
+        });
         self.kept = kept.map(|one| (one.uid, one.key.clone())).collect();
     }
 
@@ -263,32 +262,32 @@ impl Controller {
         resource: &Resource,
         vsi: Option<&ResolvedVsi>,
         findings: &mut Findings,
-    ) -> Standing {
+    ) -> ReferenceState {
         let Ok(entity) = vsi_entity(resource.uid) else {
-            return Standing::Nothing;
+            return ReferenceState::Nothing;
         };
         let before: VsiStatus = resource.status_as();
         let worked_on = before.run_id.is_some();
-        let adopted = self.fleet.knowledge(&entity) == Knowledge::None
+        let adopted = self.fleet.knowledge(&entity) == EntityPresence::None
             && self.is_to_be_adopted(resource, worked_on);
         match self.fleet.knowledge(&entity) {
-            Knowledge::None if worked_on && !adopted => {
+            EntityPresence::None if worked_on && !adopted => {
                 findings.hold = Some(Hold::JournalLost);
-                return Standing::Nothing;
+                return ReferenceState::Nothing;
             }
-            Knowledge::Gone if before.observed_generation == Some(resource.generation) => {
+            EntityPresence::Gone if before.observed_generation == Some(resource.generation) => {
                 findings.hold = Some(Hold::Removed);
-                return Standing::Nothing;
+                return ReferenceState::Nothing;
             }
             _ => {}
         }
         let Some(vsi) = vsi else {
-            return Standing::Nothing;
+            return ReferenceState::Nothing;
         };
         if !resource.has_finalizer() {
-            return Standing::Finalizer;
+            return ReferenceState::Finalizer;
         }
-        let wish = Wish {
+        let wish = ApplyRequest {
             uid: resource.uid,
             entity,
             manager: resource.manager.clone(),
@@ -296,8 +295,8 @@ impl Controller {
             vsi: Box::new(vsi.clone()),
         };
         match adopted {
-            true => Standing::Adopted(wish),
-            false => Standing::Wish(wish),
+            true => ReferenceState::Adopted(wish),
+            false => ReferenceState::Wish(wish),
         }
     }
 
@@ -313,7 +312,8 @@ impl Controller {
             match done {
                 Ok(Some(patched)) if wanted => {
                     let what = What::Kind(patched.key.kind);
-                    self.world.put(what, Told::Resource(Arc::new(patched)));
+                    self.world
+                        .put(what, CacheUpdate::Resource(Arc::new(patched)));
                 }
                 // Gone, or going: the watch tells.
                 Ok(_) | Err(CallError::Gone | CallError::Conflict) => {}
@@ -342,12 +342,12 @@ async fn sleep_until(until: Option<Instant>) {
 }
 
 /// What is to be done for a VSI.
-enum Standing {
+enum ReferenceState {
     Nothing,
     Finalizer,
-    Wish(Wish),
+    Wish(ApplyRequest),
     /// What stands is taken over first.
-    Adopted(Wish),
+    Adopted(ApplyRequest),
 }
 
 fn by(manager: &str, reason: &str) -> By {
@@ -358,12 +358,12 @@ fn by(manager: &str, reason: &str) -> By {
 }
 
 /// What the translation found, by resource.
-fn findings(snapshot: &Snapshot, translation: &Translation) -> BTreeMap<Key, Findings> {
+fn findings(snapshot: &Snapshot, translation: &Translation) -> BTreeMap<ResourceKey, Findings> {
     let found = snapshot.resources.iter().map(|resource| {
         let key = resource.key.clone();
         let findings = Findings {
             generation: resource.generation,
-            is_made: key.kind == Kind::DataDisk,
+            is_made: key.kind == ResourceKind::DataDisk,
             problems: translation.problems.get(&key).cloned().unwrap_or_default(),
             warnings: translation.warnings.get(&key).cloned().unwrap_or_default(),
             host: translation.hosts.get(&key).cloned(),

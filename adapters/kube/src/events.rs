@@ -29,7 +29,7 @@ use vsiflow_workflows::{phase::Phase, spec::documents};
 use crate::{
     FIELD_MANAGER,
     api::{CallError, within},
-    resource::{Key, Resource},
+    resource::{Resource, ResourceKey},
 };
 
 /// Happenings that wait to be told.
@@ -46,7 +46,7 @@ const REMEMBERED: usize = 1024;
 
 /// Something that happened to a VSI.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Happening {
+pub(crate) struct EventNote {
     pub(crate) uid: Uuid,
     /// Which one: the journal's offset, or what makes it the same again.
     mark: String,
@@ -58,7 +58,7 @@ pub(crate) struct Happening {
     again: bool,
 }
 
-impl Happening {
+impl EventNote {
     /// An attempt failed like the one before it.
     pub(crate) fn repeated(uid: Uuid, step: &str, failure: &Failure) -> Self {
         Self {
@@ -74,10 +74,10 @@ impl Happening {
 }
 
 /// What an event of the journal is to people; none for most.
-pub(crate) fn happening(uid: Uuid, record: &Record) -> Option<Happening> {
+pub(crate) fn happening(uid: Uuid, record: &Record) -> Option<EventNote> {
     let millis = i64::try_from(record.event.at.0).ok()?;
     let at = Timestamp::from_millisecond(millis).ok()?;
-    let make = |mark: String, warning: bool, reason: &str, message: String| Happening {
+    let make = |mark: String, warning: bool, reason: &str, message: String| EventNote {
         uid,
         mark,
         warning,
@@ -183,14 +183,14 @@ impl Counts {
 }
 
 /// Writes the Events of one namespace.
-pub(crate) struct Writer {
+pub(crate) struct EventWriter {
     pub(crate) client: Client,
     pub(crate) counts: Counts,
 }
 
-impl Writer {
+impl EventWriter {
     /// Tells one; cancel safe, but that it may not be told then.
-    pub(crate) async fn happened(&mut self, resource: &Resource, told: &Happening) {
+    pub(crate) async fn happened(&mut self, resource: &Resource, told: &EventNote) {
         let name = name(&resource.key, told);
         if let Some(count) = self.counts.count(&name, told.again) {
             self.tell(resource, told, &name, count).await;
@@ -198,14 +198,14 @@ impl Writer {
     }
 
     /// Tries for a while; an Event that cannot be written is given up.
-    async fn tell(&self, resource: &Resource, told: &Happening, name: &str, count: i32) {
+    async fn tell(&self, resource: &Resource, told: &EventNote, name: &str, count: i32) {
         let mut delay = Duration::from_millis(500);
         let mut refusals = 0_u32;
         for _ in 0..TRIES {
             match self.write(resource, told, name, count).await {
                 Ok(()) | Err(CallError::Gone) => return,
                 // A namespace that goes takes no Events.
-                Err(_) if resource.is_going() => return,
+                Err(_) if resource.is_deleting() => return,
                 Err(CallError::Refused(_)) if refusals >= REFUSALS => break,
                 Err(CallError::Refused(_)) => refusals = refusals.saturating_add(1),
                 Err(error) => tracing::debug!("an Event of {} is late: {error}", resource.key),
@@ -219,7 +219,7 @@ impl Writer {
     async fn write(
         &self,
         resource: &Resource,
-        told: &Happening,
+        told: &EventNote,
         name: &str,
         count: i32,
     ) -> Result<(), CallError> {
@@ -241,13 +241,13 @@ impl Writer {
 }
 
 /// As Kubernetes itself names Events: the object, a dot, and what makes it another one.
-fn name(key: &Key, told: &Happening) -> String {
+fn name(key: &ResourceKey, told: &EventNote) -> String {
     let short: String = key.name.chars().take(180).collect();
     let uid: String = told.uid.simple().to_string().chars().take(8).collect();
     format!("{}.{uid}{}", short.trim_end_matches(['.', '-']), told.mark)
 }
 
-fn event(resource: &Resource, told: &Happening, name: &str, count: i32) -> Event {
+fn event(resource: &Resource, told: &EventNote, name: &str, count: i32) -> Event {
     let message: String = told.message.chars().take(LONGEST).collect();
     Event {
         metadata: ObjectMeta {

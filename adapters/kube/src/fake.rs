@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 /// Resource, namespace and name.
-type Place = (String, String, String);
-type Answer = UnsyncBoxBody<Bytes, std::io::Error>;
+type ResourcePath = (String, String, String);
+type FakeAnswer = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// What is answered instead.
 #[derive(Clone, Debug)]
-pub(crate) struct Fault {
+pub(crate) struct FakeFault {
     /// Words of the request line: method, path and query.
     pub(crate) of: &'static [&'static str],
     pub(crate) code: u16,
@@ -31,12 +31,12 @@ pub(crate) struct Fault {
 }
 
 #[derive(Default)]
-struct State {
-    objects: BTreeMap<Place, Value>,
+struct FakeState {
+    objects: BTreeMap<ResourcePath, Value>,
     version: u64,
     /// Every change: its version, its place, and the watch event.
-    log: Vec<(u64, Place, Value)>,
-    faults: Vec<Fault>,
+    log: Vec<(u64, ResourcePath, Value)>,
+    faults: Vec<FakeFault>,
     requests: Vec<String>,
     /// Lists that come back empty although there are objects.
     empty: BTreeSet<&'static str>,
@@ -46,13 +46,13 @@ struct State {
 
 /// The server; clones share it.
 #[derive(Clone)]
-pub(crate) struct Server {
-    state: Arc<Mutex<State>>,
+pub(crate) struct FakeServer {
+    state: Arc<Mutex<FakeState>>,
     /// Counts changes, and watches that are cut.
     changed: Arc<watch::Sender<(u64, u64)>>,
 }
 
-impl Server {
+impl FakeServer {
     pub(crate) fn new() -> Self {
         Self {
             state: Arc::default(),
@@ -69,11 +69,11 @@ impl Server {
         Client::new(service, "default")
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FakeState> {
         self.state.lock().unwrap()
     }
 
-    pub(crate) fn fail(&self, fault: Fault) {
+    pub(crate) fn fail(&self, fault: FakeFault) {
         self.lock().faults.push(fault);
     }
 
@@ -157,7 +157,7 @@ impl Server {
             .collect()
     }
 
-    fn store(&self, state: &mut State, place: Place, mut object: Value) -> Value {
+    fn store(&self, state: &mut FakeState, place: ResourcePath, mut object: Value) -> Value {
         state.version += 1;
         let version = state.version;
         object["metadata"]["resourceVersion"] = json!(version.to_string());
@@ -181,7 +181,7 @@ impl Server {
         object
     }
 
-    async fn answer(&self, request: Request<Body>) -> Response<Answer> {
+    async fn answer(&self, request: Request<Body>) -> Response<FakeAnswer> {
         let (parts, body) = request.into_parts();
         let line = format!("{} {}", parts.method, parts.uri);
         let body = body.collect().await.unwrap().to_bytes();
@@ -209,7 +209,7 @@ impl Server {
         }
     }
 
-    fn carry_out(&self, method: &Method, uri: &str, body: Value) -> Response<Answer> {
+    fn carry_out(&self, method: &Method, uri: &str, body: Value) -> Response<FakeAnswer> {
         let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
         let at = path.find("/namespaces/").unwrap();
         let rest: Vec<_> = path[at..].split('/').skip(2).collect();
@@ -248,7 +248,7 @@ impl Server {
         }
     }
 
-    fn list(&self, place: &Place) -> Response<Answer> {
+    fn list(&self, place: &ResourcePath) -> Response<FakeAnswer> {
         let state = self.lock();
         let empty = state.empty.contains(place.0.as_str());
         let found = state
@@ -265,7 +265,7 @@ impl Server {
         )
     }
 
-    fn create(&self, mut place: Place, body: Value) -> Response<Answer> {
+    fn create(&self, mut place: ResourcePath, body: Value) -> Response<FakeAnswer> {
         place.2 = body["metadata"]["name"].as_str().unwrap().to_owned();
         let mut state = self.lock();
         if state.objects.contains_key(&place) {
@@ -277,10 +277,10 @@ impl Server {
 
     fn change(
         &self,
-        place: Place,
+        place: ResourcePath,
         change: impl Fn(&Value) -> Value,
         wanted: &Value,
-    ) -> Response<Answer> {
+    ) -> Response<FakeAnswer> {
         let mut state = self.lock();
         let Some(object) = state.objects.get(&place).cloned() else {
             return refusal(404);
@@ -296,7 +296,7 @@ impl Server {
         plain(200, &stored)
     }
 
-    fn watch(&self, place: &Place, query: &str) -> Response<Answer> {
+    fn watch(&self, place: &ResourcePath, query: &str) -> Response<FakeAnswer> {
         let from = query
             .split('&')
             .find_map(|part| part.strip_prefix("resourceVersion="));
@@ -342,7 +342,7 @@ impl Server {
     }
 }
 
-fn place(resource: &str, name: &str) -> Place {
+fn place(resource: &str, name: &str) -> ResourcePath {
     let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
     (resource.to_owned(), namespace.to_owned(), name.to_owned())
 }
@@ -369,15 +369,15 @@ fn status(code: u16) -> Value {
     })
 }
 
-fn refusal(code: u16) -> Response<Answer> {
+fn refusal(code: u16) -> Response<FakeAnswer> {
     plain(code, &status(code))
 }
 
-fn plain(code: u16, value: &Value) -> Response<Answer> {
+fn plain(code: u16, value: &Value) -> Response<FakeAnswer> {
     plain_text(code, value.to_string())
 }
 
-fn plain_text(code: u16, text: String) -> Response<Answer> {
+fn plain_text(code: u16, text: String) -> Response<FakeAnswer> {
     let body = http_body_util::Full::new(Bytes::from(text));
     let body = body.map_err(|never| match never {});
     let mut response = Response::new(body.boxed_unsync());

@@ -9,12 +9,12 @@ use vsiflow_engine::{
     journal::{Offset, Record},
     model::{EntityId, EventKind, StreamId},
 };
-use vsiflow_workflows::{fleet::Fleet, phase::Phase, wanted::kind};
+use vsiflow_workflows::{fleet::Fleet, phase::Phase, record::kind};
 
 use crate::{
-    desk::Desk,
-    events::{Happening, happening},
-    world::World,
+    events::{EventNote, happening},
+    resource_cache::ResourceCache,
+    status_queue::StatusQueue,
 };
 
 /// How far something is, is looked at that often while something is under way.
@@ -25,9 +25,9 @@ const PAGE: usize = 500;
 /// What follows the fleet.
 pub(crate) struct Follower {
     pub(crate) fleet: Fleet,
-    pub(crate) world: Arc<World>,
-    pub(crate) desk: Arc<Desk>,
-    pub(crate) happenings: mpsc::Sender<Happening>,
+    pub(crate) world: Arc<ResourceCache>,
+    pub(crate) desk: Arc<StatusQueue>,
+    pub(crate) happenings: mpsc::Sender<EventNote>,
     /// The first offset that was not seen yet; none before the first notice.
     pub(crate) next: Option<Offset>,
 }
@@ -68,7 +68,7 @@ impl Follower {
                 if let Some(entity) = self.fleet.entity_of(run) {
                     self.dirty(&entity);
                     if let Some(uid) = uid_of(&entity) {
-                        self.tell(Happening::repeated(uid, node.as_str(), &failure));
+                        self.tell(EventNote::repeated(uid, node.as_str(), &failure));
                     }
                 }
             }
@@ -125,7 +125,7 @@ impl Follower {
         }
     }
 
-    fn tell(&self, told: Happening) {
+    fn tell(&self, told: EventNote) {
         if self.happenings.try_send(told).is_err() {
             tracing::warn!("Events are not told: the API server takes too long");
         }

@@ -7,14 +7,14 @@ use crate::crd::{DataDisk, DataDiskRef, NetworkRef, Vsi};
 
 /// A kind of `hpse.ibm.com/v1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum ResourceKind {
     Vsi,
     DataDisk,
     DataDiskRef,
     NetworkRef,
 }
 
-impl Kind {
+impl ResourceKind {
     pub(crate) const ALL: [Self; 4] = [
         Self::Vsi,
         Self::DataDisk,

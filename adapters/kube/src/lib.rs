@@ -25,8 +25,8 @@
 mod api;
 mod controller;
 pub mod crd;
-mod desk;
 mod document;
+mod event_recorder;
 mod events;
 #[cfg(test)]
 mod fake;
@@ -40,18 +40,18 @@ pub mod plugin;
 mod report;
 mod reporter;
 mod resource;
+mod resource_cache;
 #[cfg(test)]
 mod sample;
-mod teller;
+mod status_queue;
 mod translate;
 mod view;
 mod watch;
-mod world;
 
 pub use controller::LostJournal;
 pub use health::Health;
 pub use kube::Client;
-pub use operator::{ConnectError, Ended, Namespaces, Operator, connect};
+pub use operator::{ApiConnectError, Namespaces, Operator, OperatorEnd, connect};
 pub use view::View;
 
 /// The name by which the API server knows what is written here.

@@ -26,10 +26,10 @@ use crate::{
     FIELD_MANAGER,
     api::{CallError, within},
     crd::GROUP,
-    kind::Kind,
+    kind::ResourceKind,
     operator::Namespaces,
 };
-pub use candidate::{Candidate, Standing};
+pub use candidate::{Candidate, CandidateState};
 use candidate::{candidate, patch};
 
 /// Resources in one answer.
@@ -94,10 +94,10 @@ impl Migration {
         self.refuse_absent_namespaces().await?;
         let mut found = Vec::new();
         for kind in [
-            Kind::NetworkRef,
-            Kind::DataDiskRef,
-            Kind::DataDisk,
-            Kind::Vsi,
+            ResourceKind::NetworkRef,
+            ResourceKind::DataDiskRef,
+            ResourceKind::DataDisk,
+            ResourceKind::Vsi,
         ] {
             match &self.namespaces {
                 Namespaces::All => self.list(kind, None, &mut found).await?,
@@ -116,7 +116,7 @@ impl Migration {
     /// # Errors
     /// When it is, or when the resource was changed since it was looked at.
     pub async fn take_over(&self, one: &Candidate) -> Result<(), MigrateError> {
-        if one.standing != Standing::ToTakeOver {
+        if one.standing != CandidateState::ToTakeOver {
             return Ok(());
         }
         self.refuse_active().await?;
@@ -176,7 +176,7 @@ impl Migration {
 
     async fn list(
         &self,
-        kind: Kind,
+        kind: ResourceKind,
         namespace: Option<&str>,
         found: &mut Vec<Candidate>,
     ) -> Result<(), MigrateError> {

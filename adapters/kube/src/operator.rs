@@ -14,21 +14,21 @@ use tokio::{
 use vsiflow_engine::model;
 use vsiflow_workflows::{
     fleet::Fleet,
+    record::vsi_entity,
     spec::{HostSettings, NoFiles, Permits},
-    wanted::vsi_entity,
 };
 
 use crate::{
     Health, View,
     controller::{Controller, LostJournal},
-    desk::Desk,
-    events::{Happening, WAITING, happening},
+    event_recorder::EventRecorder,
+    events::{EventNote, WAITING, happening},
     follow::Follower,
-    kind::Kind,
+    kind::ResourceKind,
     reporter::Reporter,
-    teller::Teller,
+    resource_cache::{ObjectSource, ResourceCache, What},
+    status_queue::StatusQueue,
     watch::follow,
-    world::{Source, What, World},
 };
 
 /// How long connecting to the API server may take.
@@ -49,7 +49,7 @@ pub enum Namespaces {
 
 /// A cluster that cannot be served.
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
+pub enum ApiConnectError {
     /// The kubeconfig, or what a pod is told of its cluster, cannot be used.
     #[error("the cluster's address and credentials cannot be read: {0}")]
     Config(String),
@@ -64,8 +64,8 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// When address or credentials cannot be read.
-pub async fn connect(kubeconfig: Option<PathBuf>) -> Result<(Client, String), ConnectError> {
-    let wrong = |error: &dyn std::fmt::Display| ConnectError::Config(error.to_string());
+pub async fn connect(kubeconfig: Option<PathBuf>) -> Result<(Client, String), ApiConnectError> {
+    let wrong = |error: &dyn std::fmt::Display| ApiConnectError::Config(error.to_string());
     let config = match kubeconfig {
         Some(path) => {
             let kubeconfig = Kubeconfig::read_from(path).map_err(|error| wrong(&error))?;
@@ -80,15 +80,15 @@ pub async fn connect(kubeconfig: Option<PathBuf>) -> Result<(Client, String), Co
 }
 
 /// A client with these settings, which does not wait for ever to be connected.
-pub(crate) fn client_of(mut config: Config) -> Result<Client, ConnectError> {
+pub(crate) fn client_of(mut config: Config) -> Result<Client, ApiConnectError> {
     config.connect_timeout = Some(CONNECT);
     let client = Client::try_from(config);
-    client.map_err(|error| ConnectError::Client(error.to_string()))
+    client.map_err(|error| ApiConnectError::Client(error.to_string()))
 }
 
 /// Why a cluster is not served any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum OperatorEnd {
     /// The engine ended.
     Engine,
     /// A part of what serves it ended or panicked; the process has to end as well.
@@ -97,7 +97,7 @@ pub enum Ended {
 
 /// What runs as long as a cluster is served, and what is over after the start.
 #[derive(Clone, Copy, Debug)]
-enum Part {
+enum OperatorTask {
     Watch,
     Teller,
     Reporter,
@@ -112,8 +112,8 @@ pub struct Operator {
     fleet: Fleet,
     host: Option<HostSettings>,
     lost: LostJournal,
-    world: Arc<World>,
-    sources: Vec<Source>,
+    world: Arc<ResourceCache>,
+    sources: Vec<ObjectSource>,
     health: Arc<Health>,
     served_by: Option<String>,
     delivered: Arc<watch::Sender<bool>>,
@@ -135,7 +135,7 @@ impl Operator {
             fleet,
             host,
             lost: LostJournal::default(),
-            world: Arc::new(World::new(sources.clone())),
+            world: Arc::new(ResourceCache::new(sources.clone())),
             sources,
             health: Arc::default(),
             served_by: None,
@@ -187,20 +187,20 @@ impl Operator {
 
     /// Serves until the engine ends, or until any part of what serves does: a process that goes on
     /// without it would look well and do nothing. Cancel safe: what was not written is found again.
-    pub async fn run(self) -> Ended {
+    pub async fn run(self) -> OperatorEnd {
         let (sender, happenings) = mpsc::channel(WAITING);
         let mut parts = self.parts(&sender, happenings);
         let untold = self.untold(sender.clone());
         parts.spawn(async move {
             untold.await;
-            Part::Untold
+            OperatorTask::Untold
         });
         loop {
             match parts.join_next().await {
-                Some(Ok(Part::Untold)) => {}
-                Some(Ok(Part::Follower)) | None => return Ended::Engine,
-                Some(Ok(part)) => return Ended::Defect(format!("{part:?} ended")),
-                Some(Err(error)) => return Ended::Defect(error.to_string()),
+                Some(Ok(OperatorTask::Untold)) => {}
+                Some(Ok(OperatorTask::Follower)) | None => return OperatorEnd::Engine,
+                Some(Ok(part)) => return OperatorEnd::Defect(format!("{part:?} ended")),
+                Some(Err(error)) => return OperatorEnd::Defect(error.to_string()),
             }
         }
     }
@@ -208,10 +208,10 @@ impl Operator {
     /// Everything that runs as long as the cluster is served.
     fn parts(
         &self,
-        sender: &mpsc::Sender<Happening>,
-        happenings: mpsc::Receiver<Happening>,
-    ) -> JoinSet<Part> {
-        let desk = Arc::new(Desk::default());
+        sender: &mpsc::Sender<EventNote>,
+        happenings: mpsc::Receiver<EventNote>,
+    ) -> JoinSet<OperatorTask> {
+        let desk = Arc::new(StatusQueue::default());
         let (client, fleet, world) = (&self.client, &self.fleet, &self.world);
         let follower = Follower {
             fleet: fleet.clone(),
@@ -220,7 +220,7 @@ impl Operator {
             happenings: sender.clone(),
             next: None,
         };
-        let teller = Teller::new(client.clone(), world.clone(), happenings);
+        let teller = EventRecorder::new(client.clone(), world.clone(), happenings);
         let reporter = Reporter {
             client: client.clone(),
             fleet: fleet.clone(),
@@ -245,17 +245,17 @@ impl Operator {
         let mut parts = JoinSet::new();
         for source in self.sources.clone() {
             let following = follow(client.clone(), source, world.clone(), self.health.clone());
-            parts.spawn(as_part(following, Part::Watch));
+            parts.spawn(as_part(following, OperatorTask::Watch));
         }
-        parts.spawn(as_part(teller.run(), Part::Teller));
-        parts.spawn(as_part(reporter.run(), Part::Reporter));
-        parts.spawn(as_part(controller.run(), Part::Controller));
-        parts.spawn(as_part(follower.run(), Part::Follower));
+        parts.spawn(as_part(teller.run(), OperatorTask::Teller));
+        parts.spawn(as_part(reporter.run(), OperatorTask::Reporter));
+        parts.spawn(as_part(controller.run(), OperatorTask::Controller));
+        parts.spawn(as_part(follower.run(), OperatorTask::Follower));
         parts
     }
 
     /// Tells what may not have been told before a crash.
-    fn untold(&self, sender: mpsc::Sender<Happening>) -> impl Future<Output = ()> + use<> {
+    fn untold(&self, sender: mpsc::Sender<EventNote>) -> impl Future<Output = ()> + use<> {
         let (world, fleet) = (self.world.clone(), self.fleet.clone());
         async move {
             let mut changes = world.changes();
@@ -271,7 +271,7 @@ impl Operator {
                 let Ok(entity) = vsi_entity(resource.uid) else {
                     continue;
                 };
-                if resource.key.kind != Kind::Vsi {
+                if resource.key.kind != ResourceKind::Vsi {
                     continue;
                 }
                 let records = fleet.recorded_of(&entity, since).await.unwrap_or_default();
@@ -288,13 +288,13 @@ impl Operator {
     }
 }
 
-async fn as_part(work: impl Future<Output = ()>, part: Part) -> Part {
+async fn as_part(work: impl Future<Output = ()>, part: OperatorTask) -> OperatorTask {
     work.await;
     part
 }
 
 /// Every watch there is.
-fn sources(namespaces: &Namespaces) -> Vec<Source> {
+fn sources(namespaces: &Namespaces) -> Vec<ObjectSource> {
     let places = match namespaces {
         Namespaces::All => vec![None],
         Namespaces::These(these) => these.iter().cloned().map(Some).collect(),

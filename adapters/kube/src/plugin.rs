@@ -23,13 +23,13 @@ use vsiflow_workflows::spec::{PowerState, meta::RESTARTED_AT};
 
 use self::error::owned;
 pub use self::{
-    access::Access, error::PluginError, events::Told, serving::PodPlace, vsi::VsiResource,
+    access::Access, error::PluginError, events::ClusterEvent, serving::PodPlace, vsi::VsiResource,
 };
 use crate::{
     APPROVE,
     api::{CallError, within},
     crd::GROUP,
-    kind::Kind,
+    kind::ResourceKind,
     resource::Resource,
 };
 
@@ -49,7 +49,7 @@ impl Cluster {
     }
 
     fn vsis(&self) -> Api<DynamicObject> {
-        let kind = Kind::Vsi.api_resource();
+        let kind = ResourceKind::Vsi.api_resource();
         Api::namespaced_with(self.client.clone(), &self.namespace, &kind)
     }
 
@@ -68,7 +68,7 @@ impl Cluster {
     }
 
     fn read(&self, name: &str, object: DynamicObject) -> Result<VsiResource, PluginError> {
-        let found = Resource::of(Kind::Vsi, object);
+        let found = Resource::of(ResourceKind::Vsi, object);
         let found = found.ok_or_else(|| PluginError::Refused {
             what: format!("{} cannot be read", self.label(name)),
             why: "it lacks a UID".to_owned(),
@@ -119,7 +119,7 @@ impl Cluster {
     ) -> Result<VsiResource, PluginError> {
         let patch = json!({
             "apiVersion": format!("{GROUP}/v1"),
-            "kind": Kind::Vsi.api_resource().kind,
+            "kind": ResourceKind::Vsi.api_resource().kind,
             // With the UID a resource that was deleted meanwhile is not made anew.
             "metadata": {"uid": vsi.uid},
             "spec": {"powerState": state},

@@ -13,7 +13,7 @@ pub(crate) use self::reference::{Network, reference};
 use crate::{
     APPROVE,
     crd::{Condition, OldMetadata, Proposal, VsiStatus},
-    desk::{Findings, Hold},
+    status_queue::{Findings, Hold},
 };
 
 /// The longest text of a description or log, in bytes.
@@ -164,7 +164,7 @@ fn unknown(findings: &Findings) -> VsiStatus {
     }
 }
 
-fn progress(progress: &vsiflow_workflows::fleet::Progress) -> String {
+fn progress(progress: &vsiflow_workflows::fleet::VsiProgress) -> String {
     let steps = format!("{}/{}", progress.done, progress.total);
     let upload = progress.upload.as_ref();
     let share = upload.and_then(|upload| {

@@ -12,19 +12,19 @@ use serde::Serialize;
 use tokio::time::Instant;
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{DiskObject, Fleet, FleetError, Knowledge},
-    wanted::{disk_entity, vsi_entity},
+    fleet::{DiskObject, EntityPresence, Fleet, FleetError},
+    record::{disk_entity, vsi_entity},
 };
 
 use crate::{
     api::{self, CallError},
     crd::VsiStatus,
-    desk::{Desk, Findings, Hold},
     health::Health,
-    kind::Kind,
+    kind::ResourceKind,
     report,
-    resource::{Key, Resource},
-    world::{Told, What, World},
+    resource::{Resource, ResourceKey},
+    resource_cache::{CacheUpdate, ResourceCache, What},
+    status_queue::{Findings, Hold, StatusQueue},
 };
 
 /// Changes are gathered that long.
@@ -46,17 +46,17 @@ const AT_ONCE: usize = 8;
 pub(crate) struct Reporter {
     pub(crate) client: Client,
     pub(crate) fleet: Fleet,
-    pub(crate) world: Arc<World>,
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) world: Arc<ResourceCache>,
+    pub(crate) desk: Arc<StatusQueue>,
     pub(crate) health: Arc<Health>,
     /// When each status was written last.
-    pub(crate) written: BTreeMap<Key, Instant>,
+    pub(crate) written: BTreeMap<ResourceKey, Instant>,
     /// The Lease of this process, where it has one.
     pub(crate) served_by: Option<String>,
 }
 
 /// What came of looking at one resource.
-enum Done {
+enum ReportDone {
     /// Nothing more is to do.
     Settled,
     /// It was written.
@@ -73,7 +73,7 @@ impl Reporter {
         loop {
             tokio::select! {
                 () = self.desk.dirtied.notified() => {}
-                _ = networks.tick() => self.desk.dirty_kind(Kind::NetworkRef),
+                _ = networks.tick() => self.desk.dirty_kind(ResourceKind::NetworkRef),
             }
             tokio::time::sleep(GATHER).await;
             let keys = self.desk.take();
@@ -90,9 +90,9 @@ impl Reporter {
                 .await;
             for (key, done) in done {
                 match done {
-                    Done::Settled => {}
-                    Done::Written => _ = self.written.insert(key, Instant::now()),
-                    Done::Later(delay) => self.later(key, delay),
+                    ReportDone::Settled => {}
+                    ReportDone::Written => _ = self.written.insert(key, Instant::now()),
+                    ReportDone::Later(delay) => self.later(key, delay),
                 }
             }
             self.health.rests("reporter");
@@ -101,7 +101,7 @@ impl Reporter {
         }
     }
 
-    fn later(&self, key: Key, delay: Duration) {
+    fn later(&self, key: ResourceKey, delay: Duration) {
         let desk = self.desk.clone();
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
@@ -109,28 +109,28 @@ impl Reporter {
         });
     }
 
-    async fn look(&self, key: &Key) -> Done {
+    async fn look(&self, key: &ResourceKey) -> ReportDone {
         let Some(resource) = self.world.resource(key) else {
-            return Done::Settled;
+            return ReportDone::Settled;
         };
         match key.kind {
-            Kind::Vsi => self.vsi(&resource).await,
+            ResourceKind::Vsi => self.vsi(&resource).await,
             _ => self.reference(&resource).await,
         }
     }
 
-    async fn vsi(&self, resource: &Arc<Resource>) -> Done {
+    async fn vsi(&self, resource: &Arc<Resource>) -> ReportDone {
         let Some(findings) = self.desk.findings(&resource.key) else {
-            return Done::Settled;
+            return ReportDone::Settled;
         };
         let Ok(entity) = vsi_entity(resource.uid) else {
-            return Done::Settled;
+            return ReportDone::Settled;
         };
         let object = match self.fleet.object_of(&entity).await {
             Ok(object) => object,
             Err(error) => {
                 tracing::warn!("the status of {} is not known: {error}", resource.key);
-                return Done::Later(AGAIN);
+                return ReportDone::Later(AGAIN);
             }
         };
         let before = resource.status_as();
@@ -140,22 +140,22 @@ impl Reporter {
         let xml = self.definition(&entity, &status, &before).await;
         report::add_definition(&mut status, xml, &before);
         if status == before && !resource.status.is_null() {
-            return Done::Settled;
+            return ReportDone::Settled;
         }
         if let Some(wait) = self.is_anothers(&resource.key, &findings) {
-            return Done::Later(wait);
+            return ReportDone::Later(wait);
         }
         let since = self.written.get(&resource.key).map(Instant::elapsed);
         if report::is_only_progress(&before, &status)
             && let Some(wait) = since.and_then(|since| PROGRESS_EVERY.checked_sub(since))
         {
-            return Done::Later(wait);
+            return ReportDone::Later(wait);
         }
         self.write(resource, &status).await
     }
 
     /// How long to wait where another operator may write the same status.
-    fn is_anothers(&self, key: &Key, findings: &Findings) -> Option<Duration> {
+    fn is_anothers(&self, key: &ResourceKey, findings: &Findings) -> Option<Duration> {
         let Some(Hold::NotMigrated(_)) = findings.hold else {
             return None;
         };
@@ -185,7 +185,7 @@ impl Reporter {
 
     /// What its host shows of a network; none where nobody knows the host, or it is no network.
     async fn network(&self, resource: &Resource, findings: &Findings) -> Option<report::Network> {
-        if resource.key.kind != Kind::NetworkRef || findings.hold.is_some() {
+        if resource.key.kind != ResourceKind::NetworkRef || findings.hold.is_some() {
             return None;
         }
         let name = resource.spec.get("networkName")?.as_str()?.to_owned();
@@ -194,16 +194,16 @@ impl Reporter {
         Some((name.clone(), asked.await.ok()?))
     }
 
-    async fn reference(&self, resource: &Arc<Resource>) -> Done {
+    async fn reference(&self, resource: &Arc<Resource>) -> ReportDone {
         let Some(findings) = self.desk.findings(&resource.key) else {
-            return Done::Settled;
+            return ReportDone::Settled;
         };
         let before = resource.status_as();
         let disk = match self.disk(resource).await {
             Ok(disk) => disk,
             Err(error) => {
                 tracing::warn!("the status of {} is not known: {error}", resource.key);
-                return Done::Later(AGAIN);
+                return ReportDone::Later(AGAIN);
             }
         };
         let now = Timestamp::now();
@@ -212,19 +212,19 @@ impl Reporter {
         if status != before
             && let Some(wait) = self.is_anothers(&resource.key, &findings)
         {
-            return Done::Later(wait);
+            return ReportDone::Later(wait);
         }
         match status == before && !resource.status.is_null() {
-            true => Done::Settled,
+            true => ReportDone::Settled,
             false => self.write(resource, &status).await,
         }
     }
 
     /// The data disk of a resource, where the fleet knows it.
     async fn disk(&self, resource: &Resource) -> Result<Option<DiskObject>, FleetError> {
-        let known = resource.key.kind == Kind::DataDisk
+        let known = resource.key.kind == ResourceKind::DataDisk
             && disk_entity(resource.uid)
-                .is_ok_and(|disk| self.fleet.knowledge(&disk) != Knowledge::None);
+                .is_ok_and(|disk| self.fleet.knowledge(&disk) != EntityPresence::None);
         if !known {
             return Ok(None);
         }
@@ -232,21 +232,22 @@ impl Reporter {
         self.fleet.get_disk(namespace, &uid).await.map(Some)
     }
 
-    async fn write(&self, resource: &Resource, status: &impl Serialize) -> Done {
+    async fn write(&self, resource: &Resource, status: &impl Serialize) -> ReportDone {
         let Ok(status) = serde_json::to_value(status) else {
-            return Done::Settled;
+            return ReportDone::Settled;
         };
         match api::set_status(&self.client, resource, status).await {
             Ok(patched) => {
                 self.health.answered();
                 if let Some(patched) = patched {
                     let what = What::Kind(resource.key.kind);
-                    self.world.put(what, Told::Resource(Arc::new(patched)));
+                    self.world
+                        .put(what, CacheUpdate::Resource(Arc::new(patched)));
                 }
-                Done::Written
+                ReportDone::Written
             }
-            Err(CallError::Gone) => Done::Settled,
-            Err(CallError::Conflict) => Done::Later(Duration::from_secs(1)),
+            Err(CallError::Gone) => ReportDone::Settled,
+            Err(CallError::Conflict) => ReportDone::Later(Duration::from_secs(1)),
             Err(error) => {
                 match error {
                     // What one namespace refuses says nothing of the others.
@@ -254,7 +255,7 @@ impl Reporter {
                     _ => self.health.failed(),
                 }
                 tracing::warn!("the status of {} cannot be written: {error}", resource.key);
-                Done::Later(AGAIN)
+                ReportDone::Later(AGAIN)
             }
         }
     }

@@ -14,17 +14,17 @@ use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
 use vsiflow_workflows::spec::{KeyValues, meta::LAST_APPLIED};
 
-use crate::{ADOPT, APPROVE, FIELD_MANAGER, FINALIZER, OLD_FINALIZER, ORPHAN, kind::Kind};
+use crate::{ADOPT, APPROVE, FIELD_MANAGER, FINALIZER, OLD_FINALIZER, ORPHAN, kind::ResourceKind};
 
 /// Which object: kind, namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Key {
-    pub(crate) kind: Kind,
+pub(crate) struct ResourceKey {
+    pub(crate) kind: ResourceKind,
     pub(crate) namespace: String,
     pub(crate) name: String,
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for ResourceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind.name(), self.namespace, self.name)
     }
@@ -33,7 +33,7 @@ impl fmt::Display for Key {
 /// An object of one of the four kinds. Prints no spec: it may hold a contract.
 #[derive(Clone)]
 pub(crate) struct Resource {
-    pub(crate) key: Key,
+    pub(crate) key: ResourceKey,
     pub(crate) uid: Uuid,
     pub(crate) generation: i64,
     pub(crate) version: String,
@@ -56,7 +56,7 @@ impl Resource {
     }
 
     /// What is kept of the object; none where it lacks what every stored object has.
-    pub(crate) fn of(kind: Kind, mut object: DynamicObject) -> Option<Self> {
+    pub(crate) fn of(kind: ResourceKind, mut object: DynamicObject) -> Option<Self> {
         let meta = object.metadata;
         let mut part = |name: &str| {
             let part = object.data.get_mut(name).map(Value::take);
@@ -67,7 +67,7 @@ impl Resource {
         let mut annotations = meta.annotations.unwrap_or_default();
         annotations.remove(LAST_APPLIED);
         Some(Self {
-            key: Key {
+            key: ResourceKey {
                 kind,
                 namespace: meta.namespace?,
                 name: meta.name?,
@@ -86,7 +86,7 @@ impl Resource {
         })
     }
 
-    pub(crate) fn is_going(&self) -> bool {
+    pub(crate) fn is_deleting(&self) -> bool {
         self.deleted.is_some()
     }
 

@@ -8,10 +8,10 @@ use uuid::Uuid;
 use vsiflow_workflows::spec::{HostSettings, NoFiles};
 
 use crate::{
-    kind::Kind,
+    kind::ResourceKind,
     resource::{Resource, Settings},
+    resource_cache::Snapshot,
     translate::Rules,
-    world::Snapshot,
 };
 
 /// A UID that is easily read.
@@ -20,7 +20,7 @@ pub(crate) fn uid(number: u8) -> Uuid {
 }
 
 /// A resource in namespace `default`; `number` makes its UID, and its age: smaller is older.
-pub(crate) fn resource(kind: Kind, name: &str, number: u8, rest: Value) -> Arc<Resource> {
+pub(crate) fn resource(kind: ResourceKind, name: &str, number: u8, rest: Value) -> Arc<Resource> {
     let mut object = json!({
         "metadata": {
             "name": name, "namespace": "default", "uid": uid(number), "generation": 1,
@@ -51,7 +51,7 @@ pub(crate) fn vsi(name: &str, number: u8, spec: Value) -> Arc<Resource> {
         "targetSelector": {"matchLabels": {"config": "lpar1"}},
     }});
     merge(&mut all["spec"], spec);
-    resource(Kind::Vsi, name, number, all)
+    resource(ResourceKind::Vsi, name, number, all)
 }
 
 /// A data disk with the label `disk: NAME` on the same host.
@@ -60,7 +60,7 @@ pub(crate) fn disk(name: &str, number: u8) -> Arc<Resource> {
         "metadata": {"labels": {"disk": name}},
         "spec": {"size": 1 << 20, "targetSelector": {"matchLabels": {"config": "lpar1"}}},
     });
-    resource(Kind::DataDisk, name, number, rest)
+    resource(ResourceKind::DataDisk, name, number, rest)
 }
 
 /// The ConfigMap that all of them select.

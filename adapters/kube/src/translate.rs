@@ -23,9 +23,9 @@ use vsiflow_workflows::spec::{
 
 use crate::{
     document,
-    kind::Kind,
-    resource::{Key, Resource, Settings},
-    world::Snapshot,
+    kind::ResourceKind,
+    resource::{Resource, ResourceKey, Settings},
+    resource_cache::Snapshot,
 };
 
 /// What the world asks for.
@@ -36,13 +36,13 @@ pub(crate) struct Translation {
     /// Everything beside the VSIs.
     pub(crate) rest: Resolved,
     /// What is wrong, by resource.
-    pub(crate) problems: BTreeMap<Key, Vec<Problem>>,
+    pub(crate) problems: BTreeMap<ResourceKey, Vec<Problem>>,
     /// What is odd, by resource.
-    pub(crate) warnings: BTreeMap<Key, Vec<String>>,
+    pub(crate) warnings: BTreeMap<ResourceKey, Vec<String>>,
     /// The hosts of data disks and references, where they are known.
-    pub(crate) hosts: BTreeMap<Key, String>,
+    pub(crate) hosts: BTreeMap<ResourceKey, String>,
     /// The VSIs that use a data disk or a reference.
-    pub(crate) used_by: BTreeMap<Key, Vec<String>>,
+    pub(crate) used_by: BTreeMap<ResourceKey, Vec<String>>,
     /// Hosts of namespaces that select them no more, and that others ask for: host and namespace.
     pub(crate) stale: Vec<(String, String)>,
 }
@@ -61,7 +61,7 @@ pub(crate) struct Rules<'a> {
 
 /// Translates a snapshot.
 pub(crate) fn translate(snapshot: &Snapshot, rules: &Rules<'_>) -> Translation {
-    let mut reading = Reading::default();
+    let mut reading = TranslationPass::default();
     reading.settings(&snapshot.config_maps, documents::CONFIG_MAP);
     reading.settings(&snapshot.secrets, documents::SECRET);
     for resource in &snapshot.resources {
@@ -75,15 +75,15 @@ pub(crate) fn translate(snapshot: &Snapshot, rules: &Rules<'_>) -> Translation {
 
 /// What a document's number belongs to.
 #[derive(Clone)]
-enum Owner {
+enum SettingsOwner {
     Resource(Arc<Resource>),
     Settings,
 }
 
 #[derive(Default)]
-struct Reading {
+struct TranslationPass {
     documents: Documents,
-    owners: Vec<Owner>,
+    owners: Vec<SettingsOwner>,
     /// VSIs that count for what they use, and are not asked for.
     silent: BTreeSet<usize>,
     /// The namespaces that have hosts.
@@ -91,8 +91,8 @@ struct Reading {
     translation: Translation,
 }
 
-impl Reading {
-    fn number(&mut self, owner: Owner, source: String) -> DocumentRef {
+impl TranslationPass {
+    fn number(&mut self, owner: SettingsOwner, source: String) -> DocumentRef {
         self.owners.push(owner);
         DocumentRef {
             index: self.owners.len().saturating_sub(1),
@@ -104,7 +104,7 @@ impl Reading {
     fn settings(&mut self, all: &[Arc<Settings>], kind: &'static str) {
         for one in all {
             let source = format!("{kind} {}/{}", one.namespace, one.name);
-            let at = self.number(Owner::Settings, source);
+            let at = self.number(SettingsOwner::Settings, source);
             let document = document::settings(one, kind, at);
             match kind {
                 documents::SECRET => self.documents.secrets.push(document),
@@ -114,19 +114,19 @@ impl Reading {
     }
 
     fn resource(&mut self, resource: &Arc<Resource>) {
-        let owner = Owner::Resource(resource.clone());
+        let owner = SettingsOwner::Resource(resource.clone());
         let at = self.number(owner, resource.key.to_string());
         match resource.key.kind {
-            Kind::Vsi => self.vsi(resource, at),
-            Kind::DataDisk => {
+            ResourceKind::Vsi => self.vsi(resource, at),
+            ResourceKind::DataDisk => {
                 let found = self.read(resource, at);
                 self.documents.data_disks.extend(found);
             }
-            Kind::DataDiskRef => {
+            ResourceKind::DataDiskRef => {
                 let found = self.read(resource, at);
                 self.documents.data_disk_refs.extend(found);
             }
-            Kind::NetworkRef => {
+            ResourceKind::NetworkRef => {
                 let found = self.read(resource, at);
                 self.documents.network_refs.extend(found);
             }
@@ -136,7 +136,7 @@ impl Reading {
     fn vsi(&mut self, resource: &Arc<Resource>, at: DocumentRef) {
         let index = at.index;
         let found = self.read(resource, at.clone());
-        if found.is_none() || resource.is_going() {
+        if found.is_none() || resource.is_deleting() {
             self.silent.insert(index);
         }
         let found = found.or_else(|| document::stand_in(resource, at));
@@ -203,9 +203,11 @@ impl Reading {
     fn resolve(mut self, host: Option<&HostSettings>) -> Translation {
         loop {
             let problems = match resolve(&self.documents, host) {
-                Ok(resolved) if resolved.lacking.is_empty() => return self.finish(resolved, host),
+                Ok(resolved) if resolved.unresolved_refs.is_empty() => {
+                    return self.finish(resolved, host);
+                }
                 // A resource is told what it lacks, and left as it is.
-                Ok(resolved) => resolved.lacking,
+                Ok(resolved) => resolved.unresolved_refs,
                 Err(problems) => problems,
             };
             let before = self.documents.len();
@@ -218,7 +220,7 @@ impl Reading {
     }
 
     fn note(&mut self, index: usize, problem: Problem) {
-        let Some(Owner::Resource(resource)) = self.owners.get(index) else {
+        let Some(SettingsOwner::Resource(resource)) = self.owners.get(index) else {
             return;
         };
         if self.silent.contains(&index) {
@@ -236,7 +238,7 @@ impl Reading {
     fn concerned(&self, problem: &Problem) -> Vec<usize> {
         let own = problem.document.index;
         match self.owners.get(own) {
-            Some(Owner::Settings) => self.selecting(own),
+            Some(SettingsOwner::Settings) => self.selecting(own),
             _ => vec![own],
         }
     }
@@ -284,7 +286,7 @@ impl Reading {
         self.users(&resolved.vsis);
         self.hosts(host);
         for vsi in std::mem::take(&mut resolved.vsis) {
-            let Some(Owner::Resource(resource)) = self.owners.get(vsi.at.index) else {
+            let Some(SettingsOwner::Resource(resource)) = self.owners.get(vsi.at.index) else {
                 continue;
             };
             if !self.silent.contains(&vsi.at.index) {
@@ -297,8 +299,8 @@ impl Reading {
 
     fn owner(&self, index: usize) -> Option<Arc<Resource>> {
         match self.owners.get(index)? {
-            Owner::Resource(resource) => Some(resource.clone()),
-            Owner::Settings => None,
+            SettingsOwner::Resource(resource) => Some(resource.clone()),
+            SettingsOwner::Settings => None,
         }
     }
 
@@ -315,7 +317,7 @@ impl Reading {
         let networks = networks.map(|one| (&one.meta, one.at.index, &one.spec.network_name));
         let disks: Vec<_> = disks.chain(refs).collect();
         let networks: Vec<_> = networks.collect();
-        let mut used_by: BTreeMap<Key, Vec<String>> = BTreeMap::new();
+        let mut used_by: BTreeMap<ResourceKey, Vec<String>> = BTreeMap::new();
         for vsi in vsis {
             let (desired, name) = (&vsi.desired, &vsi.desired.name);
             let has_disk = |disk: &str| desired.disks.iter().any(|one| one.name == *disk);

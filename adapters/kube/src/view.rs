@@ -7,9 +7,9 @@ use vsiflow_workflows::spec::{Document, DocumentRef, Documents, HostSettings, do
 
 use crate::{
     document,
-    kind::Kind,
+    kind::ResourceKind,
     resource::{Resource, Settings},
-    world::World,
+    resource_cache::ResourceCache,
 };
 
 /// Where the numbers of documents begin that stand in no file.
@@ -17,7 +17,7 @@ const FIRST: usize = usize::MAX / 2;
 
 /// What is watched, for whoever plans what files would change in the cluster.
 pub struct View {
-    pub(crate) world: Arc<World>,
+    pub(crate) world: Arc<ResourceCache>,
     pub(crate) host: Option<HostSettings>,
 }
 
@@ -67,13 +67,13 @@ impl View {
             documents::SECRET,
             &mut at,
         );
-        let there = snapshot.resources.iter().filter(|one| !one.is_going());
+        let there = snapshot.resources.iter().filter(|one| !one.is_deleting());
         for one in there {
             match one.key.kind {
-                Kind::Vsi => {}
-                Kind::DataDisk => add(&mut all.data_disks, one, &mut at),
-                Kind::DataDiskRef => add(&mut all.data_disk_refs, one, &mut at),
-                Kind::NetworkRef => add(&mut all.network_refs, one, &mut at),
+                ResourceKind::Vsi => {}
+                ResourceKind::DataDisk => add(&mut all.data_disks, one, &mut at),
+                ResourceKind::DataDiskRef => add(&mut all.data_disk_refs, one, &mut at),
+                ResourceKind::NetworkRef => add(&mut all.network_refs, one, &mut at),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Keeps the [`World`] up to date.
+//! Keeps the [`ResourceCache`] up to date.
 
 mod trouble;
 
@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use crate::{
     health::Health,
-    kind::Kind,
+    kind::ResourceKind,
     resource::{Resource, Settings},
-    world::{Source, Told, What, World},
+    resource_cache::{CacheUpdate, ObjectSource, ResourceCache, What},
 };
 
 /// Kinds of Secrets that are no host settings, and large or many.
@@ -32,7 +32,12 @@ const WATCH_FOR: u32 = 240;
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// Follows one source for ever. Errors are told and waited out; what is known stays.
-pub(crate) async fn follow(client: Client, source: Source, world: Arc<World>, health: Arc<Health>) {
+pub(crate) async fn follow(
+    client: Client,
+    source: ObjectSource,
+    world: Arc<ResourceCache>,
+    health: Arc<Health>,
+) {
     let namespace = source.1.as_deref();
     let watching = Watching {
         world,
@@ -73,23 +78,27 @@ where
     }
 }
 
-fn told(kind: Kind, object: DynamicObject) -> Option<Told> {
-    Resource::of(kind, object).map(|one| Told::Resource(Arc::new(one)))
+fn told(kind: ResourceKind, object: DynamicObject) -> Option<CacheUpdate> {
+    Resource::of(kind, object).map(|one| CacheUpdate::Resource(Arc::new(one)))
 }
 
-fn settings(settings: Settings) -> Told {
-    Told::Settings(Arc::new(settings))
+fn settings(settings: Settings) -> CacheUpdate {
+    CacheUpdate::Settings(Arc::new(settings))
 }
 
 struct Watching {
-    world: Arc<World>,
-    source: Source,
+    world: Arc<ResourceCache>,
+    source: ObjectSource,
     health: Arc<Health>,
 }
 
 impl Watching {
-    async fn run<K>(&self, api: Api<K>, config: watcher::Config, told: impl Fn(K) -> Option<Told>)
-    where
+    async fn run<K>(
+        &self,
+        api: Api<K>,
+        config: watcher::Config,
+        told: impl Fn(K) -> Option<CacheUpdate>,
+    ) where
         K: Described + Clone + DeserializeOwned + Debug + Send + 'static,
         K::DynamicType: Clone,
     {
@@ -127,8 +136,8 @@ impl Watching {
     fn take_in<K>(
         &self,
         event: watcher::Event<K>,
-        listed: &mut Vec<Told>,
-        told: impl Fn(K) -> Option<Told>,
+        listed: &mut Vec<CacheUpdate>,
+        told: impl Fn(K) -> Option<CacheUpdate>,
     ) {
         let what = self.source.0;
         match event {
@@ -154,19 +163,19 @@ impl Watching {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fault, Server};
+    use crate::fake::{FakeFault, FakeServer};
 
     /// Whether the server counts as connected after a while of such answers to every list.
     async fn is_connected_with(code: u16) -> bool {
-        let (server, health) = (Server::new(), Arc::new(Health::default()));
-        server.fail(Fault {
+        let (server, health) = (FakeServer::new(), Arc::new(Health::default()));
+        server.fail(FakeFault {
             of: &["GET"],
             code,
             times: usize::MAX,
             done: false,
         });
         let source = (What::ConfigMaps, Some("default".to_owned()));
-        let world = Arc::new(World::new(vec![source.clone()]));
+        let world = Arc::new(ResourceCache::new(vec![source.clone()]));
         let following = follow(server.client(), source, world, health.clone());
         let _ = tokio::time::timeout(Duration::from_secs(300), following).await;
         health.is_connected()

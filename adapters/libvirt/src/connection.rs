@@ -34,8 +34,8 @@ use crate::protocol::Procedure;
 use crate::time;
 use crate::xdr::{self, XdrError};
 
-use claim::Claim;
-pub(crate) use shared::{Answer, Command, Outgoing, Shared, StreamEvent};
+use claim::ConnectionClaim;
+pub(crate) use shared::{CallAnswer, ConnectionCommand, ConnectionShared, Outgoing, StreamEvent};
 
 /// Calls of one connection that libvirt may be busy with at a time.
 pub const PLACES: usize = 4;
@@ -68,14 +68,14 @@ impl KeepAlive {
 /// already written have been answered or have run out of time, and streams have ended.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    inner: Arc<Inner>,
+    inner: Arc<ConnectionInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    commands: mpsc::Sender<Command>,
+struct ConnectionInner {
+    commands: mpsc::Sender<ConnectionCommand>,
     places: Arc<Semaphore>,
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionShared>,
 }
 
 impl Connection {
@@ -90,14 +90,14 @@ impl Connection {
     {
         let (commands, queue) = mpsc::channel(QUEUE);
         let places = Arc::new(Semaphore::new(PLACES));
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(ConnectionShared::default());
         let running = task::run(stream, queue, Arc::clone(&shared), Arc::clone(&places));
         tokio::spawn(async move {
             running.await;
             drop(guard);
         });
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(ConnectionInner {
                 commands,
                 places,
                 shared,
@@ -163,11 +163,11 @@ impl Connection {
         DomainEvents::new(self.clone(), self.inner.shared.subscribe())
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<ConnectionShared> {
         &self.inner.shared
     }
 
-    pub(crate) fn commands(&self) -> &mpsc::Sender<Command> {
+    pub(crate) fn commands(&self) -> &mpsc::Sender<ConnectionCommand> {
         &self.inner.commands
     }
 
@@ -178,7 +178,7 @@ impl Connection {
         payload: Vec<u8>,
         stream: Option<mpsc::Sender<StreamEvent>>,
         timeout: Duration,
-    ) -> Result<Answer> {
+    ) -> Result<CallAnswer> {
         let deadline = time::deadline(timeout);
         let not_sent = |cause| Error::NotSent { procedure, cause };
         let timed_out = Cause::TimedOut(timeout);
@@ -191,7 +191,7 @@ impl Connection {
         let (answer, reply) = oneshot::channel();
         // Dropped with this future, by a time-out or by the caller, it takes the call back, unless
         // the task has begun to write it.
-        let (claim, waiting) = Claim::new();
+        let (claim, waiting) = ConnectionClaim::new();
         let call = Outgoing {
             procedure,
             payload,
@@ -201,7 +201,12 @@ impl Connection {
             answer,
             stream,
         };
-        match timeout_at(deadline, self.inner.commands.send(Command::Call(call))).await {
+        match timeout_at(
+            deadline,
+            self.inner.commands.send(ConnectionCommand::Call(call)),
+        )
+        .await
+        {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(not_sent(self.ended())),
             Err(_) => return Err(not_sent(timed_out)),

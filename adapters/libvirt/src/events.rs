@@ -5,7 +5,7 @@ use tokio::sync::broadcast;
 
 use crate::connection::{Calls, Connection};
 use crate::error::{CloseReason, Result};
-use crate::protocol::{Domain, Procedure};
+use crate::protocol::{Procedure, RemoteDomain};
 use crate::xdr::{self, XdrError};
 
 /// Events that may wait for a slow receiver; it then misses the oldest, and is told so.
@@ -20,7 +20,7 @@ pub struct LifecycleEvent {
     /// The registration it was sent for.
     pub(crate) callback: i32,
     /// The domain.
-    pub domain: Domain,
+    pub domain: RemoteDomain,
     /// One of [`lifecycle`].
     pub event: i32,
     /// Why; meaning depends on the event (`virDomainEvent*DetailType`).
@@ -111,7 +111,7 @@ impl Calls {
     pub async fn domain_events(&self) -> Result<DomainEvents> {
         // Before the call, so that an event that overtakes its reply is not missed.
         let mut events = self.connection().receive_events();
-        let every_domain: Option<Domain> = None;
+        let every_domain: Option<RemoteDomain> = None;
         let procedure = Procedure::ConnectDomainEventCallbackRegisterAny;
         let arguments = (LIFECYCLE, every_domain);
         let registration = &self.connection().shared().registration;
@@ -125,7 +125,7 @@ impl Calls {
 #[derive(Debug, Deserialize)]
 struct Message {
     callback: i32,
-    domain: Domain,
+    domain: RemoteDomain,
     event: i32,
     detail: i32,
 }

@@ -23,7 +23,7 @@ pub struct KnownHost {
 
 /// What a line says about its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Marker {
+enum KeyMarker {
     None,
     Revoked,
     Authority,
@@ -57,9 +57,9 @@ impl KnownHost {
         };
         for (marker, key) in text.lines().filter_map(|line| parse(line, name)) {
             match (marker, key) {
-                (Marker::Authority, _) => found.authorities = true,
-                (Marker::None, Some(key)) => found.known.push(key),
-                (Marker::Revoked, Some(key)) => found.revoked.push(key),
+                (KeyMarker::Authority, _) => found.authorities = true,
+                (KeyMarker::None, Some(key)) => found.known.push(key),
+                (KeyMarker::Revoked, Some(key)) => found.revoked.push(key),
                 (_, None) => {}
             }
         }
@@ -136,15 +136,15 @@ fn host_name(host: &str, port: u16) -> String {
 }
 
 /// A line's marker and key, if it names the host. Keys of unknown kinds are `None`.
-fn parse(line: &str, name: &str) -> Option<(Marker, Option<PublicKey>)> {
+fn parse(line: &str, name: &str) -> Option<(KeyMarker, Option<PublicKey>)> {
     let mut fields = line.split_ascii_whitespace().peekable();
     let marker = match *fields.peek()? {
-        "@revoked" => Marker::Revoked,
-        "@cert-authority" => Marker::Authority,
+        "@revoked" => KeyMarker::Revoked,
+        "@cert-authority" => KeyMarker::Authority,
         first if first.starts_with(['#', '@']) => return None,
-        _ => Marker::None,
+        _ => KeyMarker::None,
     };
-    if marker != Marker::None {
+    if marker != KeyMarker::None {
         fields.next();
     }
     let (names, kind, data) = (fields.next()?, fields.next()?, fields.next()?);

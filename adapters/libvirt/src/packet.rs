@@ -26,7 +26,7 @@ const READ_STEP: usize = PREFIX_SIZE + STREAM_PAYLOAD_MAX;
 
 /// A packet's six numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
+pub(crate) struct PacketHeader {
     pub(crate) program: u32,
     pub(crate) version: u32,
     pub(crate) procedure: i32,
@@ -54,7 +54,7 @@ pub(crate) mod status {
 /// A whole packet as it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Packet {
-    pub(crate) header: Header,
+    pub(crate) header: PacketHeader,
     pub(crate) payload: Bytes,
 }
 
@@ -73,7 +73,7 @@ pub(crate) enum ReadError {
 ///
 /// A payload beyond [`PAYLOAD_MAX`] is the caller's mistake; it is refused by answering `false`.
 #[must_use]
-pub(crate) fn encode(header: &Header, payload: &[u8], out: &mut BytesMut) -> bool {
+pub(crate) fn encode(header: &PacketHeader, payload: &[u8], out: &mut BytesMut) -> bool {
     let Some(length) = PREFIX_SIZE
         .checked_add(payload.len())
         .filter(|_| payload.len() <= PAYLOAD_MAX)
@@ -105,7 +105,7 @@ fn decode(buffer: &mut BytesMut) -> Result<Option<Packet>, ReadError> {
     }
     let mut packet = buffer.split_to(length).freeze();
     packet.advance(LENGTH_SIZE);
-    let header = Header {
+    let header = PacketHeader {
         program: packet.get_u32(),
         version: packet.get_u32(),
         procedure: packet.get_i32(),
@@ -182,7 +182,7 @@ mod tests {
 
     use super::*;
 
-    const HEADER: Header = Header {
+    const HEADER: PacketHeader = PacketHeader {
         program: 1,
         version: 2,
         procedure: -3,

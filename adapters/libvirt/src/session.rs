@@ -35,7 +35,7 @@ use crate::connection::{Connection, KeepAlive};
 use crate::leased::Leased;
 use crate::ssh::{ExecError, ExecOutput, SshSession, run_locally};
 use crate::time;
-use slot::Slot;
+use slot::SessionSlot;
 
 /// Connections for long calls.
 const LONG: usize = 2;
@@ -67,17 +67,17 @@ impl Default for SessionOptions {
 /// A host and all connections to it; clones share them.
 #[derive(Debug, Clone)]
 pub struct HostSession {
-    inner: Arc<Inner>,
+    inner: Arc<SessionInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct SessionInner {
     endpoint: Endpoint,
     options: SessionOptions,
-    ssh: Slot<Arc<SshSession>>,
+    ssh: SessionSlot<Arc<SshSession>>,
     machine: machine::Pin,
-    control: Slot<Connection>,
-    long: [Slot<Connection>; LONG],
+    control: SessionSlot<Connection>,
+    long: [SessionSlot<Connection>; LONG],
     bulk: Arc<Semaphore>,
     commands: Arc<Semaphore>,
     closed: AtomicBool,
@@ -87,13 +87,13 @@ impl HostSession {
     /// A session with a host, without a word to it yet.
     #[must_use]
     pub fn new(endpoint: Endpoint, options: SessionOptions) -> Self {
-        let inner = Inner {
+        let inner = SessionInner {
             endpoint,
             options,
-            ssh: Slot::default(),
+            ssh: SessionSlot::default(),
             machine: machine::Pin::default(),
-            control: Slot::default(),
-            long: [const { Slot::new() }; LONG],
+            control: SessionSlot::default(),
+            long: [const { SessionSlot::new() }; LONG],
             bulk: Arc::new(Semaphore::new(BULK as usize)),
             commands: Arc::new(Semaphore::new(1)),
             closed: AtomicBool::new(false),
@@ -151,7 +151,7 @@ impl HostSession {
         let permit = self
             .permit(&self.inner.bulk, "one of the streams to end", wait)
             .await?;
-        Inner::open(Arc::clone(&self.inner), KeepAlive::BULK, Some(permit)).await
+        SessionInner::open(Arc::clone(&self.inner), KeepAlive::BULK, Some(permit)).await
     }
 
     /// Runs a command on the host: over SSH, or where libvirt is local, here. See
@@ -176,7 +176,7 @@ impl HostSession {
         let outcome = match &self.inner.endpoint {
             Endpoint::Unix(_) => run_locally(command, limit, left()).await,
             Endpoint::Ssh { .. } => {
-                let ssh = Inner::ssh(&self.inner).await?;
+                let ssh = SessionInner::ssh(&self.inner).await?;
                 ssh.exec(command, limit, left()).await
             }
         };
@@ -194,7 +194,7 @@ impl HostSession {
         match &self.inner.endpoint {
             Endpoint::Unix(_) => self.inner.local_machine().await,
             Endpoint::Ssh { .. } => {
-                let ssh = Inner::ssh(&self.inner).await?;
+                let ssh = SessionInner::ssh(&self.inner).await?;
                 Ok(ssh.machine().map(str::to_owned))
             }
         }
@@ -217,7 +217,7 @@ impl HostSession {
     /// up before: their connections' ends are awaited, too.
     pub async fn leave(&self) {
         let slots = std::iter::once(&self.inner.control).chain(&self.inner.long);
-        let open = slots.filter_map(Slot::take);
+        let open = slots.filter_map(SessionSlot::take);
         let closing = open.map(|connection| async move { connection.close().await });
         let streams = self.inner.bulk.acquire_many(BULK);
         let all = async { tokio::join!(futures::future::join_all(closing), streams) };
@@ -227,10 +227,12 @@ impl HostSession {
         }
     }
 
-    async fn connection(&self, slot: &Slot<Connection>) -> Result<Connection, ConnectError> {
+    async fn connection(&self, slot: &SessionSlot<Connection>) -> Result<Connection, ConnectError> {
         let inner = Arc::clone(&self.inner);
-        slot.get(is_alive, || Inner::open(inner, KeepAlive::CONTROL, None))
-            .await
+        slot.get(is_alive, || {
+            SessionInner::open(inner, KeepAlive::CONTROL, None)
+        })
+        .await
     }
 
     async fn permit(
@@ -259,7 +261,7 @@ fn is_alive(connection: &Connection) -> bool {
     connection.is_open() && !connection.is_stuck()
 }
 
-impl Inner {
+impl SessionInner {
     /// Opens a connection; the permit is held until its socket is closed.
     async fn open(
         self: Arc<Self>,

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
-use crate::connection::{Calls, Command, Connection, StreamEvent, encode};
+use crate::connection::{Calls, Connection, ConnectionCommand, StreamEvent, encode};
 use crate::error::{Cause, CloseReason, Error, Result};
 use crate::packet::{STREAM_PAYLOAD_MAX, kind, status};
 use crate::protocol::Procedure;
@@ -57,14 +57,14 @@ impl Calls {
         args: &A,
         stall: Duration,
         queue: usize,
-    ) -> Result<Link> {
+    ) -> Result<StreamLink> {
         let payload = encode(procedure, args)?;
         let (sender, events) = mpsc::channel(queue);
         let connection = self.connection().clone();
         let answer = connection
             .request(procedure, payload, Some(sender), self.timeout())
             .await?;
-        Ok(Link {
+        Ok(StreamLink {
             connection,
             serial: answer.serial,
             procedure,
@@ -79,7 +79,7 @@ impl Calls {
 /// A volume being written.
 #[derive(Debug)]
 pub struct UploadStream {
-    link: Link,
+    link: StreamLink,
     sent: u64,
 }
 
@@ -148,7 +148,7 @@ impl UploadStream {
 /// A volume being read.
 #[derive(Debug)]
 pub struct DownloadStream {
-    link: Link,
+    link: StreamLink,
     finishing: bool,
 }
 
@@ -182,7 +182,7 @@ impl DownloadStream {
 
 /// An open stream's place in its connection.
 #[derive(Debug)]
-struct Link {
+struct StreamLink {
     connection: Connection,
     serial: u32,
     procedure: Procedure,
@@ -194,7 +194,7 @@ struct Link {
     told: bool,
 }
 
-impl Link {
+impl StreamLink {
     /// Queues a packet, unless the stream has failed meanwhile.
     async fn write(&mut self, status: i32, payload: Bytes) -> Result<()> {
         self.write_as((kind::STREAM, status), payload).await
@@ -202,7 +202,7 @@ impl Link {
 
     async fn write_as(&mut self, (kind, status): (i32, i32), payload: Bytes) -> Result<()> {
         let (serial, procedure) = (self.serial, self.procedure);
-        let command = Command::Stream {
+        let command = ConnectionCommand::Stream {
             serial,
             procedure,
             kind,
@@ -281,7 +281,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for StreamLink {
     fn drop(&mut self) {
         if !self.over {
             self.connection

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::{broadcast::error::RecvError, oneshot};
 use vsiflow_engine::{
-    Engine, EngineParts, Notice,
+    Engine, EngineConfig, Notice,
     checkpoint::FileCheckpoints,
     clock::SystemClock,
     executor::{By, Tuning},
@@ -18,7 +18,7 @@ use vsiflow_engine::{
     model::{Actor, EntityId, EventKind, Failure, Graph, Name, Precedence, StreamId, Text},
     registry::Registry,
     step::{Done, Observed, Step, StepContext},
-    workflow::{EntityView, Situation, Wish, Workflows},
+    workflow::{DesiredUpdate, EntityView, Situation, Workflows},
 };
 
 use crate::{
@@ -88,7 +88,7 @@ pub(crate) async fn open(dir: &Path, ran: Ran) -> Answer<(Engine, Arc<DiskJourna
         .add(Nothing::<6>(ran.clone()))
         .add(Nothing::<7>(ran.clone()))
         .add(Nothing::<8>(ran));
-    let parts = EngineParts {
+    let parts = EngineConfig {
         journal: journal.clone(),
         blobs: Arc::new(vsiflow_engine::blob::DirBlobs::open(dir.join("blobs")).await?),
         checkpoints: Arc::new(FileCheckpoints::open(dir.join("checkpoints")).await?),
@@ -144,7 +144,7 @@ async fn worker(
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(entity.clone(), sender);
-        let wish = Wish {
+        let wish = DesiredUpdate {
             entity,
             workflow: Name::of("provision_vsi"),
             precedence: Precedence::Supersede,
@@ -156,7 +156,7 @@ async fn worker(
             reason: Text::default(),
         };
         let start = Instant::now();
-        engine.desire(vec![wish], by).await?;
+        engine.submit(vec![wish], by).await?;
         ended.await?;
         took.push(start.elapsed());
     }

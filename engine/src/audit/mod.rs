@@ -3,7 +3,7 @@
 //! Two chains stand behind it (see [`crate::journal::chain`]): each stream's, and the one of the
 //! durable batches. [`Audit::verify`] recomputes both and names everything that was changed,
 //! removed, reordered or inserted relative to the newest link. What the newest link itself cannot
-//! tell, that the end was cut off or the whole put back to an older copy, is told by a [`Head`]
+//! tell, that the end was cut off or the whole put back to an older copy, is told by a [`AuditAnchor`]
 //! kept elsewhere. [`Audit::export`] writes the journal as JSON Lines with every stored record
 //! verbatim, and [`rebuild()`] makes a journal of them again, link for link. What a journal misses
 //! is named by all of them, each time.
@@ -30,15 +30,17 @@ pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
 
-pub use anchor::{Head, InvalidHead, InvalidKey, PublicKey, SigningKey, check_base, sign_base};
+pub use anchor::{
+    AuditAnchor, InvalidHead, InvalidKey, PublicKey, SigningKey, check_base, sign_base,
+};
 pub use error::AuditError;
 pub use export::{Exported, Lacks, Rebuilt, rebuild};
-pub use verify::{Removed, Report};
+pub use verify::{RemovedRange, VerifyReport};
 pub use violation::{Flaw, Violation};
 
 pub(crate) use bases::Bases;
 pub(crate) use batches::{Batches, Piece};
-pub(crate) use export::{Input, Lines, off_runtime, parse, restore_journal};
+pub(crate) use export::{LineInput, Lines, off_runtime, parse, restore_journal};
 pub(crate) use payloads::{payloads, payloads_of};
 
 use crate::{blob::Blobs, journal::ChainedJournal};

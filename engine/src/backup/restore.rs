@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::lines::{BackupLine, EndLine, SCHEMA, SecretLine};
 use crate::{
-    audit::{AuditError, Flaw, Input, Lines, Rebuilt, off_runtime, parse, restore_journal},
+    audit::{AuditError, Flaw, LineInput, Lines, Rebuilt, off_runtime, parse, restore_journal},
     journal::{Append, Journal},
     model::{Actor, EntityId, Event, EventKind, Name, StreamId, Text, Timestamp},
     secret::DirSecrets,
@@ -29,11 +29,11 @@ pub struct Restored {
 /// Where it fails, nothing is left.
 ///
 /// # Errors
-/// [`AuditError::Line`] for the first line that is not what it should be, [`AuditError::Newer`]
+/// [`AuditError::ExportLine`] for the first line that is not what it should be, [`AuditError::Newer`]
 /// for a backup of a newer schema, [`AuditError::State`] when `dir` is not empty or cannot be
 /// written.
 pub async fn restore(
-    input: Input<'_>,
+    input: LineInput<'_>,
     dir: &Path,
     actor: Actor,
     reason: Text,

@@ -42,7 +42,7 @@ pub struct FileCheckpoints {
     runs: Arc<Mutex<Runs>>,
     closed: AtomicBool,
     permit: Permit,
-    writer: GroupWriter<Writer>,
+    writer: GroupWriter<CheckpointWriter>,
 }
 
 type Runs = BTreeMap<RunId, BTreeSet<String>>;
@@ -65,7 +65,7 @@ impl FileCheckpoints {
         blocking(move || {
             let found = files::create_dir(&dir).and_then(|()| find(&dir));
             let runs = Arc::new(Mutex::new(found.map_err(|e| storage(&dir, &e))?));
-            let writer = Writer {
+            let writer = CheckpointWriter {
                 dir: Arc::clone(&dir),
                 runs: Arc::clone(&runs),
                 permit: permit.clone(),
@@ -126,7 +126,9 @@ impl Checkpoints for FileCheckpoints {
         // Before it is written: whoever forgets the run waits for it then.
         lock(&self.runs).entry(run).or_default();
         let (name, bytes) = (file_name(run, node), envelope::seal(run, node, &value));
-        self.writer.write(Request::Put { run, name, bytes }).await
+        self.writer
+            .write(CheckpointRequest::Put { run, name, bytes })
+            .await
     }
 
     async fn get(&self, run: RunId, node: &Name) -> Result<Option<Vec<u8>>, JournalError> {
@@ -145,7 +147,7 @@ impl Checkpoints for FileCheckpoints {
         if !lock(&self.runs).contains_key(&run) {
             return Ok(());
         }
-        self.writer.write(Request::Forget(run)).await
+        self.writer.write(CheckpointRequest::Forget(run)).await
     }
 }
 
@@ -181,7 +183,7 @@ fn lock(runs: &Mutex<Runs>) -> MutexGuard<'_, Runs> {
     runs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-enum Request {
+enum CheckpointRequest {
     Put {
         run: RunId,
         name: String,
@@ -190,13 +192,13 @@ enum Request {
     Forget(RunId),
 }
 
-struct Writer {
+struct CheckpointWriter {
     dir: Arc<Path>,
     runs: Arc<Mutex<Runs>>,
     permit: Permit,
 }
 
-impl Writer {
+impl CheckpointWriter {
     fn put(&self, run: RunId, name: String, bytes: &[u8]) -> io::Result<()> {
         let path = self.dir.join(&name);
         files::put(&path, &temporary(&path), bytes)?;
@@ -219,27 +221,27 @@ fn temporary(path: &Path) -> PathBuf {
     path.with_extension(TEMPORARY)
 }
 
-impl Commit for Writer {
-    type Request = Request;
+impl Commit for CheckpointWriter {
+    type Request = CheckpointRequest;
     type Reply = ();
 
-    fn weight(request: &Request) -> usize {
+    fn weight(request: &CheckpointRequest) -> usize {
         match request {
-            Request::Put { bytes, .. } => bytes.len(),
-            Request::Forget(_) => 1024,
+            CheckpointRequest::Put { bytes, .. } => bytes.len(),
+            CheckpointRequest::Forget(_) => 1024,
         }
     }
 
     fn commit(
         &mut self,
-        group: Vec<Request>,
+        group: Vec<CheckpointRequest>,
     ) -> Result<Vec<Result<(), JournalError>>, JournalError> {
         self.permit.to_grow()?;
         let answers = group.iter().map(|_| Ok(())).collect();
         for request in group {
             let done = match request {
-                Request::Put { run, name, bytes } => self.put(run, name, &bytes),
-                Request::Forget(run) => self.forget(run),
+                CheckpointRequest::Put { run, name, bytes } => self.put(run, name, &bytes),
+                CheckpointRequest::Forget(run) => self.forget(run),
             };
             done.map_err(|e| storage(&self.dir, &e))?;
         }

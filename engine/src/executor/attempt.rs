@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{parts::EngineParts, request::Request, timers::Waiter};
+use super::{config::EngineConfig, request::EngineRequest, timers::Waiter};
 use crate::{
     blob::Blobs,
     model::{EntityId, Failure, FailureClass, Name, Outcome, Payload, RunId},
@@ -31,26 +31,26 @@ pub(super) struct Job {
     pub(super) previous: Option<Payload>,
     pub(super) stopped: CancellationToken,
     pub(super) progress: ProgressSink,
-    pub(super) engine: mpsc::Sender<Request>,
+    pub(super) engine: mpsc::Sender<EngineRequest>,
 }
 
 /// How an attempt ended.
-pub(super) struct End {
+pub(super) struct AttemptEnd {
     pub(super) waiter: Waiter,
     pub(super) result: Result<(Outcome, Payload), Failure>,
 }
 
 impl Job {
     /// Runs the step. What it needs that is kept in blobs is read first.
-    pub(super) async fn run(self, parts: Arc<EngineParts>) -> End {
+    pub(super) async fn run(self, parts: Arc<EngineConfig>) -> AttemptEnd {
         let waiter = (self.run, self.node.clone());
-        End {
+        AttemptEnd {
             result: self.attempt(&parts).await,
             waiter,
         }
     }
 
-    async fn attempt(self, parts: &EngineParts) -> Result<(Outcome, Payload), Failure> {
+    async fn attempt(self, parts: &EngineConfig) -> Result<(Outcome, Payload), Failure> {
         let blobs = parts.blobs.as_ref();
         let params = read(blobs, &self.params).await?;
         let mut outputs = BTreeMap::new();
@@ -91,7 +91,7 @@ impl Job {
 
 /// Makes durable that the step is about to act for the entity, unless that is recorded already.
 async fn intend(
-    engine: mpsc::Sender<Request>,
+    engine: mpsc::Sender<EngineRequest>,
     entity: EntityId,
     step: Name,
     recorded: bool,
@@ -108,7 +108,7 @@ async fn intend(
         )
         .with_remedy("start again; nothing was done yet")
     };
-    let request = Request::Intend {
+    let request = EngineRequest::Intend {
         entity,
         step,
         reply,

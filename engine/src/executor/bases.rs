@@ -3,7 +3,7 @@
 //!
 //! A base is written beside the loop; the event that commits to it is recorded once it is durable.
 
-use super::{control::Control, recorder::Cause};
+use super::{control::Control, recorder::EventCause};
 use crate::{
     journal::Offset,
     model::{EventKind, Hash, StreamId, Text},
@@ -46,6 +46,6 @@ impl Control {
             signature: Text::default(),
         };
         self.recorder
-            .record(StreamId::Journal, kind, &Cause::engine());
+            .record(StreamId::Journal, kind, &EventCause::engine());
     }
 }

@@ -13,23 +13,23 @@ use tokio::{
 };
 
 use super::{
-    attempt::End,
+    active_set::Driven,
+    attempt::AttemptEnd,
     bases::BaseWritten,
-    brake::Brake,
+    circuit_breaker::{CircuitBreaker, Probed},
+    config::EngineConfig,
     disk::RoomWatch,
-    driven::Driven,
     effects::Effect,
-    lanes::{LaneWatch, Probed},
+    global_pause::GlobalPause,
     launch::InFlight,
-    limits::Limits,
+    limits::LaneLimits,
     notice::Notice,
-    parts::EngineParts,
+    projection::Projection,
     recorder::Recorder,
-    request::Request,
+    request::EngineRequest,
     retry::Retry,
-    shared::Shared,
+    shared::EngineShared,
     timers::{Timers, Waiter},
-    world::World,
 };
 use crate::{
     model::{EntityId, Failure, Name, RunId},
@@ -38,20 +38,20 @@ use crate::{
 
 /// The loop's state. Everything in it belongs to one task.
 pub(super) struct Control {
-    pub(super) parts: Arc<EngineParts>,
+    pub(super) parts: Arc<EngineConfig>,
     pub(super) recorder: Recorder,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<EngineShared>,
     /// For attempts; weak, so that the loop ends when every handle is gone.
-    pub(super) requests: mpsc::WeakSender<Request>,
-    inbox: mpsc::Receiver<Request>,
-    pub(super) attempts: JoinSet<End>,
+    pub(super) requests: mpsc::WeakSender<EngineRequest>,
+    inbox: mpsc::Receiver<EngineRequest>,
+    pub(super) attempts: JoinSet<AttemptEnd>,
     pub(super) tasks: HashMap<tokio::task::Id, Waiter>,
     pub(super) in_flight: BTreeMap<Waiter, InFlight>,
     pub(super) timers: Timers,
     pub(super) room: RoomWatch,
-    pub(super) limits: Limits,
-    pub(super) lanes: LaneWatch,
-    pub(super) brake: Brake,
+    pub(super) limits: LaneLimits,
+    pub(super) lanes: CircuitBreaker,
+    pub(super) brake: GlobalPause,
     pub(super) retries: HashMap<Waiter, Retry>,
     pub(super) effects: Vec<Effect>,
     /// Checkpoints of finished runs on their way out.
@@ -66,9 +66,9 @@ pub(super) struct Control {
     pub(super) driven: Driven,
 }
 
-enum Input {
-    Request(Request),
-    End(Result<(tokio::task::Id, End), JoinError>),
+enum ControlInput {
+    Request(EngineRequest),
+    End(Result<(tokio::task::Id, AttemptEnd), JoinError>),
     Due(Waiter),
     Room(Seen),
     Probed(Probed),
@@ -83,19 +83,19 @@ const FORGETTING: Duration = Duration::from_secs(2);
 
 impl Control {
     pub(super) fn new(
-        parts: Arc<EngineParts>,
-        world: World,
-        shared: Arc<Shared>,
-        requests: mpsc::WeakSender<Request>,
-        inbox: mpsc::Receiver<Request>,
+        parts: Arc<EngineConfig>,
+        world: Projection,
+        shared: Arc<EngineShared>,
+        requests: mpsc::WeakSender<EngineRequest>,
+        inbox: mpsc::Receiver<EngineRequest>,
     ) -> Self {
         let clock = parts.clock.clone();
         Self {
             timers: Timers::new(parts.clock.clone()),
             room: RoomWatch::new(parts.room.clone()),
-            limits: Limits::new(parts.tuning.attempts_per_lane),
-            lanes: LaneWatch::new(parts.lanes.clone(), parts.clock.clone(), &parts.tuning),
-            brake: Brake::of(&world),
+            limits: LaneLimits::new(parts.tuning.attempts_per_lane),
+            lanes: CircuitBreaker::new(parts.lanes.clone(), parts.clock.clone(), &parts.tuning),
+            brake: GlobalPause::of(&world),
             parts,
             shared,
             requests,
@@ -118,7 +118,7 @@ impl Control {
     /// Works until it is closed, every handle is gone, the journal fails or the lease is past.
     pub(super) async fn run(mut self) {
         while let Some(first) = self.next().await {
-            if matches!(first, Input::LeaseLost) {
+            if matches!(first, ControlInput::LeaseLost) {
                 tracing::error!("the lease is past: the engine ends");
                 break;
             }
@@ -135,7 +135,7 @@ impl Control {
 
     /// Takes in what is there, decides what follows and makes it durable. Returns whether the loop
     /// goes on.
-    async fn batch(&mut self, first: Input) -> bool {
+    async fn batch(&mut self, first: ControlInput) -> bool {
         self.recorder.note_time();
         let mut open = self.take_in(first).await;
         open &= self.take_in_requests().await;
@@ -156,31 +156,33 @@ impl Control {
         self.forgetting.shutdown().await;
     }
 
-    async fn next(&mut self) -> Option<Input> {
+    async fn next(&mut self) -> Option<ControlInput> {
         // A fixed order, so that a simulation repeats exactly. Nobody is left out: whatever comes
         // first, the requests and ends that are there go into the same batch.
         tokio::select! {
             biased;
-            () = self.parts.lease.ended() => Some(Input::LeaseLost),
-            seen = self.room.changed() => Some(Input::Room(seen)),
-            due = self.timers.due() => Some(Input::Due(due)),
-            probed = self.lanes.probed() => Some(Input::Probed(probed)),
-            Some(end) = self.attempts.join_next_with_id() => Some(Input::End(end)),
-            Some(base) = self.bases.join_next() => Some(Input::Base(base.ok().flatten())),
-            request = self.inbox.recv() => Some(request.map_or(Input::Closed, Input::Request)),
+            () = self.parts.lease.ended() => Some(ControlInput::LeaseLost),
+            seen = self.room.changed() => Some(ControlInput::Room(seen)),
+            due = self.timers.due() => Some(ControlInput::Due(due)),
+            probed = self.lanes.probed() => Some(ControlInput::Probed(probed)),
+            Some(end) = self.attempts.join_next_with_id() => Some(ControlInput::End(end)),
+            Some(base) = self.bases.join_next() => Some(ControlInput::Base(base.ok().flatten())),
+            request = self.inbox.recv() => Some(request.map_or(ControlInput::Closed, ControlInput::Request)),
         }
     }
 
     /// Returns whether the loop goes on.
-    async fn take_in(&mut self, input: Input) -> bool {
+    async fn take_in(&mut self, input: ControlInput) -> bool {
         match input {
-            Input::Request(Request::Close) | Input::Closed | Input::LeaseLost => return false,
-            Input::Request(request) => self.answer(request).await,
-            Input::End(end) => self.ended(end),
-            Input::Due(waiter) => self.due(&waiter),
-            Input::Room(seen) => self.room_changed(seen),
-            Input::Probed(probed) => self.probed(probed),
-            Input::Base(base) => self.base_written(base),
+            ControlInput::Request(EngineRequest::Close)
+            | ControlInput::Closed
+            | ControlInput::LeaseLost => return false,
+            ControlInput::Request(request) => self.answer(request).await,
+            ControlInput::End(end) => self.ended(end),
+            ControlInput::Due(waiter) => self.due(&waiter),
+            ControlInput::Room(seen) => self.room_changed(seen),
+            ControlInput::Probed(probed) => self.probed(probed),
+            ControlInput::Base(base) => self.base_written(base),
         }
         true
     }
@@ -192,7 +194,7 @@ impl Control {
             let Ok(request) = self.inbox.try_recv() else {
                 break;
             };
-            open &= self.take_in(Input::Request(request)).await;
+            open &= self.take_in(ControlInput::Request(request)).await;
         }
         open
     }
@@ -200,11 +202,11 @@ impl Control {
     /// Ends that are there already go into the same batch.
     async fn take_in_ends(&mut self) {
         while let Some(end) = self.attempts.try_join_next_with_id() {
-            self.take_in(Input::End(end)).await;
+            self.take_in(ControlInput::End(end)).await;
         }
     }
 
-    fn ended(&mut self, end: Result<(tokio::task::Id, End), JoinError>) {
+    fn ended(&mut self, end: Result<(tokio::task::Id, AttemptEnd), JoinError>) {
         match end {
             Ok((task, end)) => {
                 self.tasks.remove(&task);

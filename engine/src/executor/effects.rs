@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{attempt::Job, control::Control, error::EngineError, notice::Notice, told};
+use super::{attempt::Job, control::Control, error::EngineError, event_log, notice::Notice};
 use crate::{
     journal::Record,
     model::{RunId, StreamId},
@@ -46,7 +46,7 @@ impl Control {
         self.shared
             .publish(&self.recorder.world, streams.into_iter());
         for record in records {
-            told::tell(&record, &self.recorder.world);
+            event_log::tell(&record, &self.recorder.world);
             let _ = self.shared.notices.send(Notice::Recorded(Arc::new(record)));
         }
     }

@@ -3,7 +3,7 @@
 use ulid::Ulid;
 
 use super::{
-    control::Control, effects::Effect, notice::Notice, recorder::Cause, retry::wait,
+    control::Control, effects::Effect, notice::Notice, recorder::EventCause, retry::wait,
     runs::last_output,
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         FailureClass, Graph, GraphError, Name, NodeState, Outcome, Payload, Precedence, RunId,
         RunResult, Text, Work, decide_entity,
     },
-    workflow::{Situation, Wish},
+    workflow::{DesiredUpdate, Situation},
 };
 
 /// What the wait until an entity's next run is called among the waits of the failed run's nodes.
@@ -21,7 +21,7 @@ pub(super) const NEXT_TRY: &str = "next_try";
 
 impl Control {
     /// Why a wish cannot be recorded, if so.
-    pub(super) fn refusal(&self, wish: &Wish) -> Option<Failure> {
+    pub(super) fn refusal(&self, wish: &DesiredUpdate) -> Option<Failure> {
         if let Some(failure) = self.quarantined(&wish.entity) {
             return Some(failure);
         }
@@ -51,7 +51,12 @@ impl Control {
     }
 
     /// Records a wish and drives its entity.
-    pub(super) fn wish(&mut self, wish: Wish, desired: Payload, cause: &Cause) -> u64 {
+    pub(super) fn wish(
+        &mut self,
+        wish: DesiredUpdate,
+        desired: Payload,
+        cause: &EventCause,
+    ) -> u64 {
         let newest = self
             .recorder
             .world
@@ -114,7 +119,7 @@ impl Control {
         if let Some(delay) = self.parts.workflows.next_try(id, state) {
             let wait = wait(delay, self.parts.clock.now());
             let kind = EventKind::RetryScheduled { wait };
-            self.recorder.entity_event(id, kind, &Cause::engine());
+            self.recorder.entity_event(id, kind, &EventCause::engine());
         }
     }
 
@@ -128,7 +133,7 @@ impl Control {
             state.next_try.is_some() && newest == Some(after)
         });
         if waits {
-            let cause = Cause {
+            let cause = EventCause {
                 actor: Actor::Engine,
                 reason: Text::new("the wait after the failed run is over"),
             };
@@ -144,8 +149,11 @@ impl Control {
             .run(run)
             .is_some_and(|run| run.cancel.is_none())
         {
-            self.recorder
-                .run_event(run, EventKind::CancelRequested { mode }, &Cause::engine());
+            self.recorder.run_event(
+                run,
+                EventKind::CancelRequested { mode },
+                &EventCause::engine(),
+            );
         }
     }
 
@@ -159,13 +167,19 @@ impl Control {
         let now = self.parts.workflows.state(&view);
         if let Some((state, detail)) = now.filter(|now| view.entity.state.as_ref() != Some(now)) {
             let kind = EventKind::StateChanged { state, detail };
-            self.recorder.entity_event(id, kind, &Cause::engine());
+            self.recorder.entity_event(id, kind, &EventCause::engine());
         }
     }
 
     /// Records a state that somebody outside runs found an entity in. While a run is open, that
     /// one tells.
-    pub(super) fn note_state(&mut self, id: &EntityId, state: Name, detail: Text, cause: &Cause) {
+    pub(super) fn note_state(
+        &mut self,
+        id: &EntityId,
+        state: Name,
+        detail: Text,
+        cause: &EventCause,
+    ) {
         let Some(entity) = self.recorder.world.entity(id) else {
             return;
         };
@@ -244,7 +258,7 @@ impl Control {
 
     fn record_run(&mut self, id: &EntityId, workflow: &Name, generation: u64, graph: Graph) {
         let run = RunId(Ulid::from_parts(self.parts.clock.now().0, rand::random()));
-        let engine = Cause::engine();
+        let engine = EventCause::engine();
         let workflow = workflow.clone();
         let opened = EventKind::RunOpened {
             run,
@@ -269,14 +283,14 @@ impl Control {
         }
         let (entity, workflow) = (entity.clone(), workflow.clone());
         let precedence = Precedence::Queue;
-        let wish = Wish {
+        let wish = DesiredUpdate {
             entity,
             workflow,
             precedence,
             desired: Vec::new(),
             made_from: None,
         };
-        self.wish(wish, desired.clone(), &Cause::engine());
+        self.wish(wish, desired.clone(), &EventCause::engine());
     }
 
     pub(super) fn tell_waiting(&mut self, id: RunId, entity: &EntityId, result: &RunResult) {

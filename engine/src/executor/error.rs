@@ -1,6 +1,6 @@
 //! Why an engine could not do what it was asked.
 
-use super::{recorder::Failed, world::LoadError};
+use super::{projection::LoadError, recorder::Failed};
 use crate::{
     journal::JournalError,
     model::{Divergence, Failure},

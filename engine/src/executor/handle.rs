@@ -5,19 +5,19 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
-    brake,
+    config::{By, Cancelled, Drive, EngineConfig, Retried},
     control::Control,
     error::EngineError,
+    global_pause,
     notice::Notice,
-    parts::{By, Cancelled, Drive, EngineParts, Retried},
-    request::{Reply, Request},
-    shared::Shared,
-    world::{Unreadable, World},
+    projection::{Projection, UnreadableEntity},
+    request::{EngineRequest, Reply},
+    shared::EngineShared,
 };
 use crate::{
     model::{EntityId, EntityState, Failure, Name, RunId, RunState, Text, Timestamp},
     room::{Room, Seen},
-    workflow::{EntityView, Wish},
+    workflow::{DesiredUpdate, EntityView},
 };
 
 const REQUESTS: usize = 1_024;
@@ -26,8 +26,8 @@ const NOTICES: usize = 8_192;
 /// A running engine. Cheap to clone; see the module's text for what it guarantees.
 #[derive(Clone)]
 pub struct Engine {
-    requests: mpsc::Sender<Request>,
-    shared: Arc<Shared>,
+    requests: mpsc::Sender<EngineRequest>,
+    shared: Arc<EngineShared>,
     room: Arc<Room>,
     observes_only: bool,
 }
@@ -37,7 +37,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the journal cannot be read or does not make sense.
-    pub async fn open(parts: EngineParts) -> Result<Self, EngineError> {
+    pub async fn open(parts: EngineConfig) -> Result<Self, EngineError> {
         Self::start(parts, false).await
     }
 
@@ -46,19 +46,19 @@ impl Engine {
     ///
     /// # Errors
     /// As for [`Engine::open`].
-    pub async fn observe(parts: EngineParts) -> Result<Self, EngineError> {
+    pub async fn observe(parts: EngineConfig) -> Result<Self, EngineError> {
         Self::start(parts, true).await
     }
 
-    async fn start(parts: EngineParts, observes_only: bool) -> Result<Self, EngineError> {
-        let mut world = World::load(parts.journal.as_ref()).await?;
+    async fn start(parts: EngineConfig, observes_only: bool) -> Result<Self, EngineError> {
+        let mut world = Projection::load(parts.journal.as_ref()).await?;
         let update = world.first_update(parts.journal.wants_all_states());
         if !update.changed.is_empty() {
             parts.journal.publish(update);
         }
         let (requests, inbox) = mpsc::channel(REQUESTS);
         let (notices, _) = broadcast::channel(NOTICES);
-        let shared = Arc::new(Shared::new(world.clone(), notices));
+        let shared = Arc::new(EngineShared::new(world.clone(), notices));
         let room = parts.room.clone();
         let own = requests.downgrade();
         tokio::spawn(Control::new(Arc::new(parts), world, shared.clone(), own, inbox).run());
@@ -75,8 +75,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Refused`] when a wish cannot be read, before anything is recorded.
-    pub async fn desire(&self, wishes: Vec<Wish>, by: By) -> Result<Vec<u64>, EngineError> {
-        self.ask(|reply| Request::Desire { wishes, by, reply })
+    pub async fn submit(
+        &self,
+        updates: Vec<DesiredUpdate>,
+        by: By,
+    ) -> Result<Vec<u64>, EngineError> {
+        self.ask(|reply| EngineRequest::Submit { updates, by, reply })
             .await
     }
 
@@ -85,7 +89,8 @@ impl Engine {
     /// # Errors
     /// When the journal fails.
     pub async fn retry(&self, entity: EntityId, by: By) -> Result<Retried, EngineError> {
-        self.ask(|reply| Request::Retry { entity, by, reply }).await
+        self.ask(|reply| EngineRequest::Retry { entity, by, reply })
+            .await
     }
 
     /// Asks the entity's open run to stop; what exists is kept.
@@ -93,7 +98,7 @@ impl Engine {
     /// # Errors
     /// When the journal fails.
     pub async fn cancel(&self, entity: EntityId, by: By) -> Result<Cancelled, EngineError> {
-        self.ask(|reply| Request::Cancel { entity, by, reply })
+        self.ask(|reply| EngineRequest::Cancel { entity, by, reply })
             .await
     }
 
@@ -102,7 +107,8 @@ impl Engine {
     /// # Errors
     /// When the journal fails.
     pub async fn drive(&self, which: Drive) -> Result<(), EngineError> {
-        self.ask(|reply| Request::Drive { which, reply }).await
+        self.ask(|reply| EngineRequest::Drive { which, reply })
+            .await
     }
 
     /// Pulls the brake, over restarts, or lets it go: while it is on no run is opened and no step
@@ -111,12 +117,13 @@ impl Engine {
     /// # Errors
     /// When the journal fails.
     pub async fn brake(&self, on: bool, by: By) -> Result<(), EngineError> {
-        self.ask(|reply| Request::Brake { on, by, reply }).await
+        self.ask(|reply| EngineRequest::Brake { on, by, reply })
+            .await
     }
 
     /// Why the brake is on; none where it is off.
     pub fn braked(&self) -> Option<Text> {
-        self.world(brake::why)
+        self.world(global_pause::why)
     }
 
     /// Why what is wanted of an entity cannot be turned into a run. A retry, a newer wish and a
@@ -130,7 +137,7 @@ impl Engine {
     /// # Errors
     /// When the journal fails.
     pub async fn erased(&self, entity: EntityId, secret: Name, by: By) -> Result<(), EngineError> {
-        self.ask(|reply| Request::Erased {
+        self.ask(|reply| EngineRequest::Erased {
             entity,
             secret,
             by,
@@ -150,7 +157,7 @@ impl Engine {
         is_gone: impl Fn(&EntityId, &EntityState) -> bool + Send + Sync + 'static,
     ) -> Result<usize, EngineError> {
         let is_gone = Arc::new(is_gone);
-        self.ask(|reply| Request::Forget {
+        self.ask(|reply| EngineRequest::Forget {
             before,
             is_gone,
             reply,
@@ -185,7 +192,7 @@ impl Engine {
         detail: Text,
         by: By,
     ) -> Result<(), EngineError> {
-        self.ask(|reply| Request::NoteState {
+        self.ask(|reply| EngineRequest::NoteState {
             entity,
             state,
             detail,
@@ -200,7 +207,10 @@ impl Engine {
         self.observes_only
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, EngineError> {
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(Reply<T>) -> EngineRequest,
+    ) -> Result<T, EngineError> {
         if self.observes_only {
             return Err(EngineError::ObservesOnly);
         }
@@ -216,7 +226,7 @@ impl Engine {
     /// next start goes on. Returns when nothing runs any more.
     pub async fn close(&self) {
         let mut notices = self.notices();
-        if self.requests.send(Request::Close).await.is_err() {
+        if self.requests.send(EngineRequest::Close).await.is_err() {
             return;
         }
         loop {
@@ -265,12 +275,12 @@ impl Engine {
     }
 
     /// Why the events of an entity cannot be understood; none where they can.
-    pub fn unreadable(&self, id: &EntityId) -> Option<Unreadable> {
+    pub fn unreadable(&self, id: &EntityId) -> Option<UnreadableEntity> {
         self.world(|world| world.unreadable.get(id).cloned())
     }
 
     /// Every entity whose events cannot be understood.
-    pub fn all_unreadable(&self) -> BTreeMap<EntityId, Unreadable> {
+    pub fn all_unreadable(&self) -> BTreeMap<EntityId, UnreadableEntity> {
         self.world(|world| world.unreadable.clone())
     }
 
@@ -284,7 +294,7 @@ impl Engine {
         self.world(|world| world.was_attempted(run, step))
     }
 
-    fn world<T>(&self, look: impl FnOnce(&World) -> T) -> T {
+    fn world<T>(&self, look: impl FnOnce(&Projection) -> T) -> T {
         self.shared.world(look)
     }
 }

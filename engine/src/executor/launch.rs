@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    attempt::Job, control::Control, effects::Effect, notice::Notice, recorder::Cause,
-    request::Request, runs::last_output, timers::Waiter,
+    attempt::Job, control::Control, effects::Effect, notice::Notice, recorder::EventCause,
+    request::EngineRequest, runs::last_output, timers::Waiter,
 };
 use crate::{
     model::{
@@ -32,7 +32,7 @@ impl Control {
     pub(super) fn note_intent(&mut self, entity: &EntityId, step: Name) {
         if !self.is_intended(entity, &step) {
             self.recorder
-                .entity_event(entity, EventKind::Intent { step }, &Cause::engine());
+                .entity_event(entity, EventKind::Intent { step }, &EventCause::engine());
         }
     }
 
@@ -97,7 +97,7 @@ impl Control {
     }
 
     /// A way for attempts to ask; none once every handle is gone and the loop is about to end.
-    fn asker(&self) -> Option<mpsc::Sender<Request>> {
+    fn asker(&self) -> Option<mpsc::Sender<EngineRequest>> {
         self.requests.upgrade()
     }
 

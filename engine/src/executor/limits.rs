@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::model::{RunId, Text};
 
 /// Counts attempts by lane and remembers who waits for a place.
-pub(super) struct Limits {
+pub(super) struct LaneLimits {
     most: usize,
     lanes: HashMap<Text, Lane>,
 }
@@ -16,7 +16,7 @@ struct Lane {
     waiting: BTreeSet<RunId>,
 }
 
-impl Limits {
+impl LaneLimits {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most: most.max(1),
@@ -63,7 +63,7 @@ mod tests {
     fn a_full_lane_makes_others_wait_until_a_place_is_given_back() {
         let (a, b) = (RunId(Ulid::from_parts(1, 1)), RunId(Ulid::from_parts(1, 2)));
         let lane = Text::new("host");
-        let mut limits = Limits::new(1);
+        let mut limits = LaneLimits::new(1);
         assert!(limits.take(&lane, a));
         assert!(!limits.take(&lane, b));
         assert!(

@@ -8,41 +8,41 @@
 //! What it never does: it never starts a step before the start is durable; it never runs a step
 //! again whose success was recorded; it never ends a run while one of its attempts is under way.
 //!
-//! An entity is *driven* only when somebody asked for it ([`Engine::desire`], [`Engine::drive`]),
+//! An entity is *driven* only when somebody asked for it ([`Engine::submit`], [`Engine::drive`]),
 //! so that a command that only reads changes nothing.
 
-mod answers;
+mod active_set;
 mod attempt;
 mod bases;
-mod brake;
+mod circuit_breaker;
+mod completion;
+mod config;
 mod control;
 mod disk;
-mod driven;
 mod effects;
-mod ends;
 mod entities;
 mod error;
+mod event_log;
+mod global_pause;
 mod handle;
-mod lanes;
 mod launch;
 mod limits;
 mod notice;
-mod parts;
 mod past;
+mod projection;
 mod recorder;
 mod request;
+mod requests;
 mod retry;
 mod runs;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod timers;
-mod told;
-mod world;
 
+pub use config::{By, Cancelled, Drive, EngineConfig, Retried, Tuning};
 pub use error::EngineError;
 pub use handle::Engine;
 pub use notice::Notice;
-pub use parts::{By, Cancelled, Drive, EngineParts, Retried, Tuning};
 pub use past::Past;
-pub use world::Unreadable;
+pub use projection::UnreadableEntity;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::world::{Unreadable, World};
+use super::projection::{Projection, UnreadableEntity};
 use crate::{
     journal::{Journal, JournalError, Offset, States},
     model::{EntityId, EntityState, RunId, RunState},
@@ -10,7 +10,7 @@ use crate::{
 
 /// Every entity and run as of an offset. Nothing can be done to them.
 #[derive(Debug)]
-pub struct Past(World);
+pub struct Past(Projection);
 
 impl Past {
     /// Folds what the journal held before `offset`, from the nearest base on.
@@ -20,7 +20,7 @@ impl Past {
     /// # Errors
     /// When the journal cannot be read, or events that would have to be folded are damaged.
     pub async fn load(journal: &dyn Journal, offset: Offset) -> Result<Self, JournalError> {
-        World::as_of(journal, offset).await.map(Self)
+        Projection::as_of(journal, offset).await.map(Self)
     }
 
     /// Every entity there was.
@@ -37,7 +37,7 @@ impl Past {
     }
 
     /// The entities whose events cannot be understood.
-    pub fn unreadable(&self) -> &BTreeMap<EntityId, Unreadable> {
+    pub fn unreadable(&self) -> &BTreeMap<EntityId, UnreadableEntity> {
         &self.0.unreadable
     }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::world::World;
+use super::projection::Projection;
 use crate::{
     clock::Clock,
     journal::{Append, Journal, JournalError, Offset, Record},
@@ -44,12 +44,12 @@ impl Time {
 
 /// Who caused an event, and why.
 #[derive(Clone, Debug)]
-pub(super) struct Cause {
+pub(super) struct EventCause {
     pub(super) actor: Actor,
     pub(super) reason: Text,
 }
 
-impl Cause {
+impl EventCause {
     pub(super) fn engine() -> Self {
         Self {
             actor: Actor::Engine,
@@ -60,7 +60,7 @@ impl Cause {
 
 /// The states, the batch that changes them, and what that batch touched.
 pub(super) struct Recorder {
-    pub(super) world: World,
+    pub(super) world: Projection,
     clock: Arc<dyn Clock>,
     batch: Vec<Append>,
     index: HashMap<StreamId, usize>,
@@ -71,7 +71,7 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(world: World, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(world: Projection, clock: Arc<dyn Clock>) -> Self {
         Self {
             world,
             time: Time::of(clock.as_ref()),
@@ -84,7 +84,7 @@ impl Recorder {
     }
 
     /// Adds an event to the batch and folds it into the states.
-    pub(super) fn record(&mut self, stream: StreamId, kind: EventKind, cause: &Cause) {
+    pub(super) fn record(&mut self, stream: StreamId, kind: EventKind, cause: &EventCause) {
         let expected_seq = self.world.next_seq(&stream);
         let event = Event {
             at: self.clock.now(),
@@ -111,11 +111,11 @@ impl Recorder {
         }
     }
 
-    pub(super) fn entity_event(&mut self, id: &EntityId, kind: EventKind, cause: &Cause) {
+    pub(super) fn entity_event(&mut self, id: &EntityId, kind: EventKind, cause: &EventCause) {
         self.record(StreamId::Entity(id.clone()), kind, cause);
     }
 
-    pub(super) fn run_event(&mut self, id: RunId, kind: EventKind, cause: &Cause) {
+    pub(super) fn run_event(&mut self, id: RunId, kind: EventKind, cause: &EventCause) {
         self.record(StreamId::Run(id), kind, cause);
     }
 
@@ -126,7 +126,7 @@ impl Recorder {
         let by_ms = now.jumped_since(std::mem::replace(&mut self.time, now));
         if by_ms.unsigned_abs() > JUMP_MS {
             let kind = EventKind::ClockJumped { by_ms };
-            self.record(StreamId::Journal, kind, &Cause::engine());
+            self.record(StreamId::Journal, kind, &EventCause::engine());
         }
     }
 

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::{
+    config::{By, Cancelled, Drive, Retried},
     error::EngineError,
-    parts::{By, Cancelled, Drive, Retried},
 };
 use crate::{
     model::{EntityId, EntityState, Name, Text, Timestamp},
-    workflow::Wish,
+    workflow::DesiredUpdate,
 };
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 
 /// What the control loop is asked.
-pub(super) enum Request {
-    Desire {
-        wishes: Vec<Wish>,
+pub(super) enum EngineRequest {
+    Submit {
+        updates: Vec<DesiredUpdate>,
         by: By,
         reply: Reply<Vec<u64>>,
     },
@@ -71,7 +71,7 @@ pub(super) enum Request {
 /// Which entities are gone for good.
 pub(super) type GoneTest = dyn Fn(&EntityId, &EntityState) -> bool + Send + Sync;
 
-impl Request {
+impl EngineRequest {
     /// The one entity that it is about.
     pub(super) fn entity(&self) -> Option<&EntityId> {
         match self {
@@ -80,7 +80,7 @@ impl Request {
             | Self::Erased { entity, .. }
             | Self::Intend { entity, .. }
             | Self::NoteState { entity, .. } => Some(entity),
-            Self::Desire { .. }
+            Self::Submit { .. }
             | Self::Drive { .. }
             | Self::Brake { .. }
             | Self::Forget { .. }
@@ -91,7 +91,7 @@ impl Request {
     /// Answers that it is not done. Nobody may wait for the answer any more.
     pub(super) fn refuse(self, why: EngineError) {
         match self {
-            Self::Desire { reply, .. } => drop(reply.send(Err(why))),
+            Self::Submit { reply, .. } => drop(reply.send(Err(why))),
             Self::Retry { reply, .. } => drop(reply.send(Err(why))),
             Self::Cancel { reply, .. } => drop(reply.send(Err(why))),
             Self::Forget { reply, .. } => drop(reply.send(Err(why))),

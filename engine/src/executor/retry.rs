@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff};
 
-use super::parts::Tuning;
+use super::config::Tuning;
 use crate::model::{Timestamp, Wait};
 
 /// The growing delays of one node, with jitter and without an end.

@@ -1,6 +1,6 @@
 //! Runs: deciding what follows, starting nodes, and ending.
 
-use super::{control::Control, effects::Effect, recorder::Cause};
+use super::{control::Control, effects::Effect, recorder::EventCause};
 use crate::model::{
     CancelMode, Command, EntityId, EventKind, Graph, Name, Node, NodeState, Payload, RunId,
     RunResult, RunState, StreamId, Work, decide,
@@ -84,7 +84,7 @@ impl Control {
                         node: name,
                         attempt,
                     };
-                    self.recorder.run_event(id, kind, &Cause::engine());
+                    self.recorder.run_event(id, kind, &EventCause::engine());
                 }
                 Work::Entity {
                     entity,
@@ -133,7 +133,7 @@ impl Control {
     }
 
     pub(super) fn record_engine(&mut self, run: RunId, kind: EventKind) {
-        self.recorder.run_event(run, kind, &Cause::engine());
+        self.recorder.run_event(run, kind, &EventCause::engine());
     }
 
     /// Whether no attempt of the run is under way. Asks the interruptible ones to stop.
@@ -232,7 +232,8 @@ impl Control {
             run: id,
             result: result.clone(),
         };
-        self.recorder.entity_event(entity, closed, &Cause::engine());
+        self.recorder
+            .entity_event(entity, closed, &EventCause::engine());
         if matches!(result, RunResult::Failed(_)) {
             self.schedule_next_try(entity);
         }

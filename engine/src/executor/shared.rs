@@ -7,21 +7,21 @@ use std::{
 
 use tokio::sync::broadcast;
 
-use super::{notice::Notice, world::World};
+use super::{notice::Notice, projection::Projection};
 use crate::{
     model::{EntityId, Failure, Name, RunId, StreamId},
-    step::{Recorded, Standing},
+    step::{ReconcileStatus, Recorded},
 };
 
 /// What the control loop shows others; of states only durable ones.
-pub(super) struct Shared {
-    world: RwLock<World>,
+pub(super) struct EngineShared {
+    world: RwLock<Projection>,
     unopened: Mutex<BTreeMap<EntityId, Failure>>,
     pub(super) notices: broadcast::Sender<Notice>,
 }
 
-impl Shared {
-    pub(super) fn new(world: World, notices: broadcast::Sender<Notice>) -> Self {
+impl EngineShared {
+    pub(super) fn new(world: Projection, notices: broadcast::Sender<Notice>) -> Self {
         Self {
             world: RwLock::new(world),
             unopened: Mutex::default(),
@@ -30,7 +30,7 @@ impl Shared {
     }
 
     /// Looks at what is recorded. `look` must be quick.
-    pub(super) fn world<T>(&self, look: impl FnOnce(&World) -> T) -> T {
+    pub(super) fn world<T>(&self, look: impl FnOnce(&Projection) -> T) -> T {
         look(&self.world.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -58,7 +58,7 @@ impl Shared {
     }
 
     /// Takes over what changed, after it became durable.
-    pub(super) fn publish(&self, from: &World, streams: impl Iterator<Item = StreamId>) {
+    pub(super) fn publish(&self, from: &Projection, streams: impl Iterator<Item = StreamId>) {
         let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
         for stream in streams {
             match stream {
@@ -78,12 +78,12 @@ impl Shared {
     }
 }
 
-impl Recorded for Shared {
+impl Recorded for EngineShared {
     fn was_attempted(&self, run: RunId, step: &Name) -> bool {
         self.world(|world| world.was_attempted(run, step))
     }
 
-    fn standing(&self, id: &EntityId) -> Option<Standing> {
+    fn standing(&self, id: &EntityId) -> Option<ReconcileStatus> {
         self.world(|world| world.view(id).map(|view| view.standing()))
     }
 }

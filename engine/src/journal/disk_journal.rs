@@ -12,8 +12,10 @@ use super::{
     Append, BatchLink, ChainedJournal, Entry, Journal, JournalError, Missing, Offset, Record,
     States, StatesUpdate, Stored, StreamHead, archive,
     index::{Facts, Index},
-    log::{self, Damage, Disk, LocalDisk, Mode, Reader, Reply, Request, Writer},
-    stage::Draft,
+    log::{
+        self, Damage, LocalDisk, LogDisk, LogWriter, OpenMode, Reader, WriteReply, WriteRequest,
+    },
+    stage::StagedDraft,
     states::base_hash,
 };
 use crate::{
@@ -41,7 +43,7 @@ const BASE_LEAST: u64 = 4 << 20;
 /// as a sync takes; [`DiskJournal::close`] does the same without blocking the runtime.
 pub struct DiskJournal {
     reader: RwLock<Option<Reader>>,
-    writer: Option<GroupWriter<Writer>>,
+    writer: Option<GroupWriter<LogWriter>>,
     index: Option<Index>,
     /// What the index held when it was opened, until somebody asks for it.
     found: Mutex<Option<States>>,
@@ -67,7 +69,7 @@ impl DiskJournal {
     /// [`JournalError::Newer`] for a later format, [`JournalError::Damaged`] when something that
     /// was acknowledged is not there; nothing was changed then.
     pub async fn open(dir: impl AsRef<Path>, journal: &str) -> Result<Self, JournalError> {
-        Self::open_permitted(dir.as_ref(), journal, Mode::Make, Permit::always()).await
+        Self::open_permitted(dir.as_ref(), journal, OpenMode::Make, Permit::always()).await
     }
 
     /// Opens it to be read: nothing is written, and what is damaged is named when it is met.
@@ -75,24 +77,30 @@ impl DiskJournal {
     /// # Errors
     /// As for [`DiskJournal::open`], but for damage.
     pub async fn open_to_read(dir: impl AsRef<Path>, journal: &str) -> Result<Self, JournalError> {
-        Self::open_permitted(dir.as_ref(), journal, Mode::Read, Permit::always()).await
+        Self::open_permitted(dir.as_ref(), journal, OpenMode::Read, Permit::always()).await
     }
 
     /// Makes the log of a new journal. Blocks.
     pub(crate) fn make(dir: &Path, journal: &str) -> Result<(), JournalError> {
-        Self::start(LocalDisk::new(dir), journal, Mode::Make, Permit::always()).map(drop)
+        Self::start(
+            LocalDisk::new(dir),
+            journal,
+            OpenMode::Make,
+            Permit::always(),
+        )
+        .map(drop)
     }
 
     /// Opens it; before it writes it asks for the permit.
     pub(crate) async fn open_permitted(
         dir: &Path,
         journal: &str,
-        mode: Mode,
+        mode: OpenMode,
         permit: Permit,
     ) -> Result<Self, JournalError> {
         let (dir, journal) = (dir.to_owned(), journal.to_owned());
         blocking(move || {
-            if mode == Mode::Make {
+            if mode == OpenMode::Make {
                 let made = crate::files::create_dir(&dir);
                 made.map_err(|e| JournalError::Storage(format!("{}: {e}", dir.display())))?;
             }
@@ -106,9 +114,9 @@ impl DiskJournal {
 
     /// The log alone, without an index.
     pub(crate) fn start(
-        disk: Arc<dyn Disk>,
+        disk: Arc<dyn LogDisk>,
         journal: &str,
-        mode: Mode,
+        mode: OpenMode,
         permit: Permit,
     ) -> Result<Self, JournalError> {
         let opened = log::open(disk, journal, mode, permit.clone())?;
@@ -126,9 +134,9 @@ impl DiskJournal {
     }
 
     /// Without an index the states are folded: it never keeps a journal from being opened.
-    fn open_index(&mut self, dir: &Path, mode: Mode, permit: Permit) {
+    fn open_index(&mut self, dir: &Path, mode: OpenMode, permit: Permit) {
         let Some(facts) = self.facts() else { return };
-        let (found, unusable) = if mode == Mode::Read {
+        let (found, unusable) = if mode == OpenMode::Read {
             match Index::read(dir, facts) {
                 Ok(states) => (Some(states), None),
                 Err(unusable) => (None, Some(unusable)),
@@ -203,7 +211,7 @@ impl DiskJournal {
             .with_reader(move |reader| reader.newest_is_older_than(before))
             .await?
         {
-            self.write(Request::Roll).await?;
+            self.write(WriteRequest::Roll).await?;
         }
         self.beside(move |reader| {
             let mut done = Archived::default();
@@ -274,7 +282,7 @@ impl DiskJournal {
         blocking(move || work(&reader)).await
     }
 
-    async fn write(&self, request: Request) -> Result<Reply, JournalError> {
+    async fn write(&self, request: WriteRequest) -> Result<WriteReply, JournalError> {
         let writer = self
             .writer
             .as_ref()
@@ -296,8 +304,11 @@ fn unexpected() -> JournalError {
 #[async_trait]
 impl Journal for DiskJournal {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
-        match self.write(Request::Append(Draft::all(batch)?)).await? {
-            Reply::Appended(records) => Ok(records),
+        match self
+            .write(WriteRequest::Append(StagedDraft::all(batch)?))
+            .await?
+        {
+            WriteReply::Appended(records) => Ok(records),
             _ => Err(unexpected()),
         }
     }
@@ -385,9 +396,12 @@ impl Journal for DiskJournal {
             blocking(move || Ok((base_hash(&states)?, log::base::parts(&states)?))).await?;
         let total = parts.iter().map(|(_, bytes)| bytes.len()).sum();
         for (part, bytes) in parts {
-            match self.write(Request::Base { part, bytes, total }).await? {
-                Reply::Part(true) => {}
-                Reply::Part(false) => return Ok(None),
+            match self
+                .write(WriteRequest::Base { part, bytes, total })
+                .await?
+            {
+                WriteReply::Part(true) => {}
+                WriteReply::Part(false) => return Ok(None),
                 _ => return Err(unexpected()),
             }
         }
@@ -420,8 +434,8 @@ impl ChainedJournal for DiskJournal {
             .into_iter()
             .map(Stored::parse)
             .collect::<Result<_, _>>()?;
-        match self.write(Request::Restore(request)).await? {
-            Reply::Restored(link) => Ok(link),
+        match self.write(WriteRequest::Restore(request)).await? {
+            WriteReply::Restored(link) => Ok(link),
             _ => Err(unexpected()),
         }
     }
@@ -432,7 +446,7 @@ impl ChainedJournal for DiskJournal {
         link: Hash,
         heads: Vec<StreamHead>,
     ) -> Result<(), JournalError> {
-        self.write(Request::Gap {
+        self.write(WriteRequest::Gap {
             missing,
             link,
             heads,

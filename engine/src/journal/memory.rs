@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::{
     Append, BatchLink, ChainedJournal, Entry, Journal, JournalError, Missing, Offset, Record,
     States, Stored, StreamHead, base_hash,
-    stage::{Batch, Draft, Head, Stage, Tip},
+    stage::{AppendStage, StagedBatch, StagedDraft, StagedHead, Tip},
 };
 use crate::model::{Hash, StreamId};
 
@@ -28,7 +28,7 @@ pub struct MemoryJournal {
 struct Shelf {
     records: BTreeMap<Offset, Stored>,
     streams: BTreeMap<StreamId, BTreeMap<u64, Offset>>,
-    heads: BTreeMap<StreamId, Head>,
+    heads: BTreeMap<StreamId, StagedHead>,
     links: BTreeMap<Offset, BatchLink>,
     newest: Option<BatchLink>,
     bases: BTreeMap<Offset, States>,
@@ -48,7 +48,7 @@ impl MemoryJournal {
 }
 
 impl Shelf {
-    fn head(&self, stream: &StreamId) -> Head {
+    fn head(&self, stream: &StreamId) -> StagedHead {
         self.heads.get(stream).copied().unwrap_or_default()
     }
 
@@ -56,14 +56,14 @@ impl Shelf {
         self.newest.map_or(0, |link| link.last.saturating_add(1))
     }
 
-    fn stage(&self) -> Stage {
-        Stage::new(&Tip {
+    fn stage(&self) -> AppendStage {
+        AppendStage::new(&Tip {
             next: self.next(),
             link: self.newest,
         })
     }
 
-    fn keep(&mut self, batch: Batch) {
+    fn keep(&mut self, batch: StagedBatch) {
         self.links.insert(batch.link.first, batch.link);
         self.newest = Some(batch.link);
         self.heads.extend(batch.heads);
@@ -104,7 +104,7 @@ impl Shelf {
 #[async_trait]
 impl Journal for MemoryJournal {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
-        let request = Draft::all(batch)?;
+        let request = StagedDraft::all(batch)?;
         let mut shelf = self.shelf();
         let mut stage = shelf.stage();
         let records = stage.admit(request, |stream| Ok(shelf.head(stream)))?;
@@ -223,7 +223,7 @@ impl ChainedJournal for MemoryJournal {
                 next_seq,
                 hash,
             } = head;
-            (stream, Head { next_seq, hash })
+            (stream, StagedHead { next_seq, hash })
         });
         shelf.heads.extend(heads);
         shelf.missing.push(missing);

@@ -27,7 +27,7 @@ mod stored;
 pub use chain::{BatchLink, ChainedJournal};
 pub use disk_journal::{Archived, DiskJournal};
 pub use log::Damage;
-pub(crate) use log::Mode;
+pub(crate) use log::OpenMode;
 pub use memory::MemoryJournal;
 pub use record::Stored;
 pub use states::{Folded, Missing, MissingCause, States, StatesUpdate, StreamState, base_hash};

@@ -54,7 +54,7 @@ pub(super) struct Peeked {
 
 /// What precedes the event in a record of format 1.
 #[derive(Encode, Decode)]
-struct Header {
+struct RecordHeader {
     offset: u64,
     seq: u64,
     prev: [u8; 32],
@@ -165,7 +165,7 @@ impl Stored {
         stream: &StreamId,
         seq: u64,
         prev: Hash,
-        draft: &Draft,
+        draft: &RecordDraft,
     ) -> Result<Self, JournalError> {
         let bytes = envelope(offset, stream, seq, prev, &draft.body).map_err(unencodable)?;
         if bytes.len() > RECORD_MAX {
@@ -189,12 +189,12 @@ impl Stored {
 }
 
 /// An event and its encoding, ready for an envelope.
-pub(super) struct Draft {
+pub(super) struct RecordDraft {
     pub(super) event: Event,
     body: Vec<u8>,
 }
 
-impl Draft {
+impl RecordDraft {
     pub(super) fn new(event: Event) -> Result<Self, JournalError> {
         let mut body = Vec::with_capacity(256);
         stored::encode(v1::Event::store(&event), &mut body).map_err(unencodable)?;
@@ -223,7 +223,7 @@ fn envelope(
     bytes.extend_from_slice(&[FORMAT, CODEC]);
     let stream = v1::StreamId::store(stream);
     stored::encode(
-        Header {
+        RecordHeader {
             offset,
             seq,
             prev: prev.0,
@@ -250,9 +250,9 @@ fn check(bytes: &[u8]) -> Result<(), Unreadable> {
 }
 
 /// The header and the bytes of the event, without a look at the checksum.
-fn open(bytes: &[u8]) -> Result<(Header, &[u8]), Unreadable> {
+fn open(bytes: &[u8]) -> Result<(RecordHeader, &[u8]), Unreadable> {
     match bytes.get(CRC_LEN..) {
-        Some([FORMAT, CODEC, rest @ ..]) => stored::decode::<Header>(rest),
+        Some([FORMAT, CODEC, rest @ ..]) => stored::decode::<RecordHeader>(rest),
         Some([FORMAT, codec, ..]) => Err(Unreadable::Newer {
             found: (*codec).into(),
             known: CODEC.into(),

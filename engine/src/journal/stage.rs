@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 
-use super::{Append, BatchLink, JournalError, Offset, Record, Stored, record::Draft as EventDraft};
+use super::{Append, BatchLink, JournalError, Offset, Record, Stored, record::RecordDraft};
 use crate::model::{Hash, StreamId};
 
 /// How far a stream goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct StagedHead {
     pub(super) next_seq: u64,
     pub(super) hash: Hash,
 }
@@ -23,20 +23,20 @@ pub(super) struct Tip {
 }
 
 /// An [`Append`] whose events are encoded already.
-pub(super) struct Draft {
+pub(super) struct StagedDraft {
     stream: StreamId,
     expected_seq: u64,
-    events: Vec<EventDraft>,
+    events: Vec<RecordDraft>,
 }
 
-impl Draft {
+impl StagedDraft {
     /// Encodes the events of a request.
     pub(super) fn all(batch: Vec<Append>) -> Result<Vec<Self>, JournalError> {
         batch.into_iter().map(Self::new).collect()
     }
 
     fn new(append: Append) -> Result<Self, JournalError> {
-        let events = append.events.into_iter().map(EventDraft::new);
+        let events = append.events.into_iter().map(RecordDraft::new);
         let events = events.collect::<Result<_, _>>()?;
         Ok(Self {
             stream: append.stream,
@@ -55,14 +55,14 @@ impl Draft {
 }
 
 /// A durable batch in the making.
-pub(super) struct Stage {
+pub(super) struct AppendStage {
     prev: Hash,
     next: Offset,
-    heads: HashMap<StreamId, Head>,
+    heads: HashMap<StreamId, StagedHead>,
     records: Vec<Stored>,
 }
 
-impl Stage {
+impl AppendStage {
     /// A batch to follow `tip`.
     pub(super) fn new(tip: &Tip) -> Self {
         let prev = tip.link.map(|link| link.hash).unwrap_or_default();
@@ -78,8 +78,8 @@ impl Stage {
     /// before the batch.
     pub(super) fn admit(
         &mut self,
-        request: Vec<Draft>,
-        known: impl Fn(&StreamId) -> Result<Head, JournalError>,
+        request: Vec<StagedDraft>,
+        known: impl Fn(&StreamId) -> Result<StagedHead, JournalError>,
     ) -> Result<Vec<Record>, JournalError> {
         let mut trial = Trial::new(self, known);
         let mut records = Vec::new();
@@ -95,7 +95,7 @@ impl Stage {
     pub(super) fn admit_stored(
         &mut self,
         request: Vec<Stored>,
-        known: impl Fn(&StreamId) -> Result<Head, JournalError>,
+        known: impl Fn(&StreamId) -> Result<StagedHead, JournalError>,
     ) -> Result<(), JournalError> {
         let mut trial = Trial::new(self, known);
         request
@@ -106,14 +106,14 @@ impl Stage {
         Ok(())
     }
 
-    fn keep(&mut self, heads: HashMap<StreamId, Head>, stored: Vec<Stored>) {
+    fn keep(&mut self, heads: HashMap<StreamId, StagedHead>, stored: Vec<Stored>) {
         self.next = self.next.saturating_add(stored.len() as u64);
         self.heads.extend(heads);
         self.records.extend(stored);
     }
 
     /// The finished batch; none when it holds no record.
-    pub(super) fn seal(self) -> Option<Batch> {
+    pub(super) fn seal(self) -> Option<StagedBatch> {
         let (first, last) = (self.records.first()?.offset, self.records.last()?.offset);
         let hashes = self.records.iter().map(|record| &record.hash);
         let link = BatchLink::new(self.prev, first, last, hashes);
@@ -121,7 +121,7 @@ impl Stage {
             next: self.next,
             link: Some(link),
         };
-        Some(Batch {
+        Some(StagedBatch {
             link,
             tip,
             heads: self.heads,
@@ -131,23 +131,23 @@ impl Stage {
 }
 
 /// A batch to be written, and what is true once it is durable.
-pub(super) struct Batch {
+pub(super) struct StagedBatch {
     pub(super) link: BatchLink,
     pub(super) tip: Tip,
-    pub(super) heads: HashMap<StreamId, Head>,
+    pub(super) heads: HashMap<StreamId, StagedHead>,
     pub(super) records: Vec<Stored>,
 }
 
 /// One request, tried out on top of a stage.
 struct Trial<'a, F> {
-    stage: &'a Stage,
+    stage: &'a AppendStage,
     known: F,
-    heads: HashMap<StreamId, Head>,
+    heads: HashMap<StreamId, StagedHead>,
     stored: Vec<Stored>,
 }
 
-impl<'a, F: Fn(&StreamId) -> Result<Head, JournalError>> Trial<'a, F> {
-    fn new(stage: &'a Stage, known: F) -> Self {
+impl<'a, F: Fn(&StreamId) -> Result<StagedHead, JournalError>> Trial<'a, F> {
+    fn new(stage: &'a AppendStage, known: F) -> Self {
         Self {
             stage,
             known,
@@ -156,7 +156,7 @@ impl<'a, F: Fn(&StreamId) -> Result<Head, JournalError>> Trial<'a, F> {
         }
     }
 
-    fn head(&self, stream: &StreamId) -> Result<Head, JournalError> {
+    fn head(&self, stream: &StreamId) -> Result<StagedHead, JournalError> {
         match self
             .heads
             .get(stream)
@@ -171,8 +171,12 @@ impl<'a, F: Fn(&StreamId) -> Result<Head, JournalError>> Trial<'a, F> {
         self.stage.next.saturating_add(self.stored.len() as u64)
     }
 
-    fn append(&mut self, draft: Draft, records: &mut Vec<Record>) -> Result<(), JournalError> {
-        let Draft {
+    fn append(
+        &mut self,
+        draft: StagedDraft,
+        records: &mut Vec<Record>,
+    ) -> Result<(), JournalError> {
+        let StagedDraft {
             stream,
             expected_seq,
             events,
@@ -183,7 +187,7 @@ impl<'a, F: Fn(&StreamId) -> Result<Head, JournalError>> Trial<'a, F> {
             let (offset, seq) = (self.next(), head.next_seq);
             let stored = Stored::seal(offset, &stream, seq, head.hash, &draft)?;
             let (event, hash) = (draft.event, stored.hash);
-            head = Head {
+            head = StagedHead {
                 next_seq: seq.saturating_add(1),
                 hash,
             };
@@ -214,7 +218,7 @@ impl<'a, F: Fn(&StreamId) -> Result<Head, JournalError>> Trial<'a, F> {
                 why,
             });
         }
-        let head = Head {
+        let head = StagedHead {
             next_seq: stored.seq.saturating_add(1),
             hash: stored.hash,
         };
@@ -223,12 +227,12 @@ impl<'a, F: Fn(&StreamId) -> Result<Head, JournalError>> Trial<'a, F> {
         Ok(())
     }
 
-    fn done(self) -> (HashMap<StreamId, Head>, Vec<Stored>) {
+    fn done(self) -> (HashMap<StreamId, StagedHead>, Vec<Stored>) {
         (self.heads, self.stored)
     }
 }
 
-fn expect(stream: &StreamId, expected: u64, head: Head) -> Result<(), JournalError> {
+fn expect(stream: &StreamId, expected: u64, head: StagedHead) -> Result<(), JournalError> {
     if expected == head.next_seq {
         return Ok(());
     }

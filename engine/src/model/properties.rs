@@ -329,7 +329,7 @@ proptest! {
 
 /// A move in the life of an entity.
 #[derive(Clone, Debug)]
-enum Wish {
+enum Requested {
     Desire(Precedence),
     Obey,
     Close(RunResult),
@@ -337,7 +337,7 @@ enum Wish {
     Schedule,
 }
 
-fn wishes() -> impl Strategy<Value = Vec<Wish>> {
+fn updates() -> impl Strategy<Value = Vec<Requested>> {
     use Precedence::{Queue, Record, Supersede, Supreme};
     let results = vec![
         RunResult::Succeeded,
@@ -346,40 +346,40 @@ fn wishes() -> impl Strategy<Value = Vec<Wish>> {
         RunResult::Failed(failure(FailureClass::Failed)),
     ];
     let one = prop_oneof![
-        prop::sample::select(vec![Queue, Supersede, Supreme, Record]).prop_map(Wish::Desire),
-        Just(Wish::Obey),
-        prop::sample::select(results).prop_map(Wish::Close),
-        Just(Wish::Retry),
-        Just(Wish::Schedule),
+        prop::sample::select(vec![Queue, Supersede, Supreme, Record]).prop_map(Requested::Desire),
+        Just(Requested::Obey),
+        prop::sample::select(results).prop_map(Requested::Close),
+        Just(Requested::Retry),
+        Just(Requested::Schedule),
     ];
     vec(one, 0..60)
 }
 
 /// The event of a move, with the number of the run it may open.
-fn wished(one: Wish, state: &EntityState, number: u128) -> Option<EventKind> {
+fn wished(one: Requested, state: &EntityState, number: u128) -> Option<EventKind> {
     let newest = state
         .desired
         .as_ref()
         .map_or(0, |desired| desired.generation);
     let active = state.active.as_ref();
     match one {
-        Wish::Desire(precedence) => Some(EventKind::Desired {
+        Requested::Desire(precedence) => Some(EventKind::Desired {
             generation: newest + 1,
             workflow: Name::of("w"),
             precedence,
             desired: Payload::default(),
         }),
-        Wish::Retry => Some(EventKind::RetryRequested),
-        Wish::Schedule => {
+        Requested::Retry => Some(EventKind::RetryRequested),
+        Requested::Schedule => {
             let failed = |last: &super::LastRun| matches!(last.result, RunResult::Failed(_));
             let schedules = active.is_none() && state.last.as_ref().is_some_and(failed);
             schedules.then(|| EventKind::RetryScheduled { wait: wait() })
         }
-        Wish::Close(result) => active.map(|active| EventKind::RunClosed {
+        Requested::Close(result) => active.map(|active| EventKind::RunClosed {
             run: active.run,
             result,
         }),
-        Wish::Obey => match decide_entity(state)? {
+        Requested::Obey => match decide_entity(state)? {
             EntityCommand::OpenRun {
                 workflow,
                 generation,
@@ -402,10 +402,10 @@ fn wished(one: Wish, state: &EntityState, number: u128) -> Option<EventKind> {
 
 proptest! {
     #[test]
-    fn an_entity_has_one_run_at_a_time_and_none_for_what_it_reached(wishes in wishes()) {
+    fn an_entity_has_one_run_at_a_time_and_none_for_what_it_reached(updates in updates()) {
         let mut state = EntityState::default();
         let mut events = Vec::new();
-        for (number, one) in (0..).zip(wishes) {
+        for (number, one) in (0..).zip(updates) {
             let Some(kind) = wished(one, &state, number) else {
                 continue;
             };

@@ -70,7 +70,7 @@ impl SweepError {
 /// Cancel safety: as a kill; what was not removed yet is removed by the next sweep.
 ///
 /// # Errors
-/// [`SweepError::Unreadable`], and when the journal or the blobs cannot be read or written.
+/// [`SweepError::UnreadableEntity`], and when the journal or the blobs cannot be read or written.
 pub async fn sweep(journal: &dyn ChainedJournal, blobs: &DirBlobs) -> Result<Swept, SweepError> {
     let bases = Bases::of(journal).await?;
     check_missing(journal, &bases).await?;

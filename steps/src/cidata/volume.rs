@@ -24,26 +24,26 @@ const NO_PLAIN_FILE: u8 = 0x02 | 0x80;
 const NAME_ODD: u8 = 0x01 | 0x02 | 0x04;
 
 /// Files by their names.
-pub(super) struct Files<'a>(Vec<(String, &'a [u8])>);
+pub(super) struct IsoFiles<'a>(Vec<(String, &'a [u8])>);
 
-impl<'a> Files<'a> {
+impl<'a> IsoFiles<'a> {
     /// Reads the top folder, with the names that Linux would show: Rock Ridge's, else Joliet's,
     /// else the plain ones. `None` where it is no volume, or one that is damaged.
     pub(super) fn read(iso: &'a [u8]) -> Option<Self> {
         let primary = descriptor(iso, |sector| sector.first() == Some(&PRIMARY))?;
         let plain = records(iso, primary)?;
-        let named = |name: fn(&Record<'a>) -> Option<String>, records: &[Record<'a>]| {
+        let named = |name: fn(&IsoRecord<'a>) -> Option<String>, records: &[IsoRecord<'a>]| {
             let files = records.iter().filter(|record| record.is_file());
             files
                 .filter_map(|record| Some((name(record)?, record.content(iso)?)))
                 .collect::<Vec<_>>()
         };
         if plain.iter().any(|record| record.rock_ridge().is_some()) {
-            return Some(Self(named(Record::rock_ridge, &plain)));
+            return Some(Self(named(IsoRecord::rock_ridge, &plain)));
         }
         match descriptor(iso, is_joliet) {
-            Some(joliet) => Some(Self(named(Record::joliet, &records(iso, joliet)?))),
-            None => Some(Self(named(Record::plain, &plain))),
+            Some(joliet) => Some(Self(named(IsoRecord::joliet, &records(iso, joliet)?))),
+            None => Some(Self(named(IsoRecord::plain, &plain))),
         }
     }
 
@@ -73,38 +73,38 @@ fn is_joliet(sector: &[u8]) -> bool {
 }
 
 /// The records of a descriptor's top folder.
-fn records<'a>(iso: &'a [u8], descriptor: &'a [u8]) -> Option<Vec<Record<'a>>> {
+fn records<'a>(iso: &'a [u8], descriptor: &'a [u8]) -> Option<Vec<IsoRecord<'a>>> {
     let sector_size = u16::from_le_bytes(*descriptor.get(128..)?.first_chunk()?);
     if usize::from(sector_size) != SECTOR {
         return None;
     }
-    let folder = Record(descriptor.get(156..190)?);
+    let folder = IsoRecord(descriptor.get(156..190)?);
     let folder = folder.content(iso)?;
     let folder = folder.get(..FOLDER_MAX).unwrap_or(folder);
     // No record crosses the end of a sector; zeros fill it up.
-    let records = folder.chunks(SECTOR).flat_map(Records);
+    let records = folder.chunks(SECTOR).flat_map(IsoRecords);
     // The folder itself, and the one above it.
     Some(records.skip(2).collect())
 }
 
 /// The records of one sector.
-struct Records<'a>(&'a [u8]);
+struct IsoRecords<'a>(&'a [u8]);
 
-impl<'a> Iterator for Records<'a> {
-    type Item = Record<'a>;
+impl<'a> Iterator for IsoRecords<'a> {
+    type Item = IsoRecord<'a>;
 
-    fn next(&mut self) -> Option<Record<'a>> {
+    fn next(&mut self) -> Option<IsoRecord<'a>> {
         let length = usize::from(*self.0.first()?);
         let (record, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
-        (length > Record::HEAD).then_some(Record(record))
+        (length > IsoRecord::HEAD).then_some(IsoRecord(record))
     }
 }
 
 /// What a folder says of a file.
-struct Record<'a>(&'a [u8]);
+struct IsoRecord<'a>(&'a [u8]);
 
-impl<'a> Record<'a> {
+impl<'a> IsoRecord<'a> {
     /// Bytes before the name.
     const HEAD: usize = 33;
 

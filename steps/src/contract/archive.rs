@@ -13,7 +13,7 @@ const BLOCK: usize = 512;
 
 /// Which file must be in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum EntryKind {
     /// A compose file.
     Compose,
     /// Pod descriptors.
@@ -22,28 +22,28 @@ pub(super) enum Kind {
 
 /// What is wrong with an archive: the guest refuses it, or may.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct ArchiveFault {
     pub(super) fatal: bool,
     pub(super) what: &'static str,
 }
 
-const fn fatal(what: &'static str) -> Fault {
-    Fault { fatal: true, what }
+const fn fatal(what: &'static str) -> ArchiveFault {
+    ArchiveFault { fatal: true, what }
 }
 
-const fn doubt(what: &'static str) -> Fault {
-    Fault { fatal: false, what }
+const fn doubt(what: &'static str) -> ArchiveFault {
+    ArchiveFault { fatal: false, what }
 }
 
 /// Everything wrong with the archive.
-pub(super) fn check(text: &str, kind: Kind) -> Vec<Fault> {
+pub(super) fn check(text: &str, kind: EntryKind) -> Vec<ArchiveFault> {
     match unpack(text) {
         Ok(entries) => contents(&entries, kind),
         Err(fault) => vec![fault],
     }
 }
 
-fn unpack(text: &str) -> Result<Vec<Entry>, Fault> {
+fn unpack(text: &str) -> Result<Vec<ArchiveEntry>, ArchiveFault> {
     let packed = token::decode(text).ok_or(fatal("is not base64"))?;
     let mut tar = Vec::new();
     GzDecoder::new(packed.as_slice())
@@ -56,7 +56,7 @@ fn unpack(text: &str) -> Result<Vec<Entry>, Fault> {
     entries(&tar).ok_or(fatal("is not a tar file"))
 }
 
-fn contents(entries: &[Entry], kind: Kind) -> Vec<Fault> {
+fn contents(entries: &[ArchiveEntry], kind: EntryKind) -> Vec<ArchiveFault> {
     let mut faults = Vec::new();
     if entries.iter().any(|entry| !entry.allowed) {
         faults.push(doubt(
@@ -65,26 +65,26 @@ fn contents(entries: &[Entry], kind: Kind) -> Vec<Fault> {
     }
     let top = |name: &str| !name.contains('/');
     let yaml = |name: &str| name.ends_with(".yaml") || name.ends_with(".yml");
-    let named = |entry: &&Entry| match kind {
-        Kind::Compose => {
+    let named = |entry: &&ArchiveEntry| match kind {
+        EntryKind::Compose => {
             ["docker-compose.yaml", "docker-compose.yml"].contains(&entry.name.as_str())
         }
-        Kind::Play => top(&entry.name) && yaml(&entry.name),
+        EntryKind::Play => top(&entry.name) && yaml(&entry.name),
     };
     match (entries.iter().find(named), kind) {
-        (Some(entry), Kind::Compose) => faults.extend(compose_file(&entry.data)),
-        (Some(_), Kind::Play) => {}
-        (None, Kind::Compose) => faults.push(fatal(
+        (Some(entry), EntryKind::Compose) => faults.extend(compose_file(&entry.data)),
+        (Some(_), EntryKind::Play) => {}
+        (None, EntryKind::Compose) => faults.push(fatal(
             "has no docker-compose.yaml or docker-compose.yml at its top",
         )),
-        (None, Kind::Play) => {
+        (None, EntryKind::Play) => {
             faults.push(fatal("has no pod descriptor (*.yaml or *.yml) at its top"))
         }
     }
     faults
 }
 
-fn compose_file(data: &[u8]) -> Vec<Fault> {
+fn compose_file(data: &[u8]) -> Vec<ArchiveFault> {
     let map = std::str::from_utf8(data)
         .ok()
         .and_then(|text| document::parse(text).ok());
@@ -109,7 +109,7 @@ fn compose_file(data: &[u8]) -> Vec<Fault> {
     faults
 }
 
-struct Entry {
+struct ArchiveEntry {
     /// Its path, without a leading `./`.
     name: String,
     data: Vec<u8>,
@@ -118,7 +118,7 @@ struct Entry {
 }
 
 /// The entries of a tar file, as far as they are whole; none when it is not one.
-fn entries(tar: &[u8]) -> Option<Vec<Entry>> {
+fn entries(tar: &[u8]) -> Option<Vec<ArchiveEntry>> {
     let mut all = Vec::new();
     let mut rest = tar;
     let mut long_name = None;
@@ -136,7 +136,7 @@ fn entries(tar: &[u8]) -> Option<Vec<Entry>> {
             b'L' => long_name = Some(text(data)),
             // Attributes that do not matter here.
             b'x' | b'g' | b'K' => {}
-            kind => all.push(Entry {
+            kind => all.push(ArchiveEntry {
                 name: clean(long_name.take().unwrap_or_else(|| path(header))),
                 data: data.to_vec(),
                 allowed: matches!(kind, b'0' | b'5' | b'7' | 0),

@@ -17,12 +17,12 @@ const MOST_NODES: usize = 100_000;
 struct Sections(BTreeMap<String, Value>);
 
 /// A contract that is a mapping of sections.
-pub(super) struct Document<'a> {
+pub(super) struct ContractDocument<'a> {
     lines: Vec<&'a str>,
     sections: BTreeMap<String, Value>,
 }
 
-impl<'a> Document<'a> {
+impl<'a> ContractDocument<'a> {
     pub(super) fn read(contract: &'a [u8]) -> Result<Self, Finding> {
         let text = std::str::from_utf8(contract).map_err(|error| {
             let before = contract.get(..error.valid_up_to()).unwrap_or_default();

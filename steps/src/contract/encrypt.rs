@@ -12,9 +12,9 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::{
-    document::{Document, Plain},
+    document::{ContractDocument, Plain},
     finding::Finding,
-    keys::{Key, SigningKey},
+    keys::{ContractSigningKey, Key},
     signature::{self, SIGNING_KEY},
     token::{MAGIC, SALT, TOKEN_PREFIXES},
 };
@@ -85,7 +85,7 @@ fn salted(text: &[u8], password: &[u8]) -> Result<Vec<u8>, Finding> {
 pub fn encrypt(
     contract: &[u8],
     key: &Key,
-    signer: Option<&SigningKey>,
+    signer: Option<&ContractSigningKey>,
 ) -> Result<String, Vec<Finding>> {
     let errors: Vec<Finding> = super::inspect(contract, &super::Given::default())
         .errors()
@@ -95,14 +95,14 @@ pub fn encrypt(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let document = Document::read(contract).map_err(|finding| vec![finding])?;
+    let document = ContractDocument::read(contract).map_err(|finding| vec![finding])?;
     sections(&document, key, signer).map_err(|finding| vec![finding])
 }
 
 fn sections(
-    document: &Document<'_>,
+    document: &ContractDocument<'_>,
     key: &Key,
-    signer: Option<&SigningKey>,
+    signer: Option<&ContractSigningKey>,
 ) -> Result<String, Finding> {
     let plain = ["workload", "env"]
         .into_iter()
@@ -136,7 +136,7 @@ fn sections(
     Ok(out)
 }
 
-fn sign(signer: &SigningKey, workload: &str, env: &str) -> Result<String, Finding> {
+fn sign(signer: &ContractSigningKey, workload: &str, env: &str) -> Result<String, Finding> {
     let signed = signature::sign(signer, &[workload, env])
         .ok_or_else(|| Finding::error(error::CONTRACT_KEY, "the private key cannot sign"))?;
     Ok(BASE64.encode(signed))
@@ -144,10 +144,10 @@ fn sign(signer: &SigningKey, workload: &str, env: &str) -> Result<String, Findin
 
 /// A section's value in the contract to be: a token, or what it already was.
 fn section(
-    document: &Document<'_>,
+    document: &ContractDocument<'_>,
     name: &str,
     key: &Key,
-    signer: Option<&SigningKey>,
+    signer: Option<&ContractSigningKey>,
 ) -> Result<String, Finding> {
     if document.is_encrypted(name) {
         // Spaces and line ends around a token are no part of it.
@@ -167,8 +167,8 @@ fn section(
 
 /// Puts the signer's public key into a plain `env` that has none.
 fn with_signing_key(
-    document: &Document<'_>,
-    signer: &SigningKey,
+    document: &ContractDocument<'_>,
+    signer: &ContractSigningKey,
     text: &mut Zeroizing<String>,
 ) -> Result<(), Finding> {
     let Plain::Mapping(mut env) = document.plain("env") else {

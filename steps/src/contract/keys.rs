@@ -170,9 +170,9 @@ impl Key {
 }
 
 /// A private key for signing.
-pub struct SigningKey(pub(super) RsaPrivateKey);
+pub struct ContractSigningKey(pub(super) RsaPrivateKey);
 
-impl SigningKey {
+impl ContractSigningKey {
     /// Reads a private key in PEM.
     ///
     /// # Errors

@@ -20,10 +20,10 @@ use vsiflow_engine::model::Failure;
 
 pub use encrypt::encrypt;
 pub use finding::{Finding, Report, SectionSeen, Severity, SignatureState};
-pub use keys::{Key, KeyFault, Lifetime, SigningKey};
+pub use keys::{ContractSigningKey, Key, KeyFault, Lifetime};
 pub use token::TOKEN_PREFIXES;
 
-use self::document::Document;
+use self::document::ContractDocument;
 use crate::error::{self, Code};
 
 /// The sections a guest knows; `workload` and `env` are required.
@@ -55,14 +55,14 @@ pub fn check(contract: &[u8]) -> Result<(), Failure> {
 /// Everything that can be told of a contract without decrypting it.
 pub fn inspect(contract: &[u8], given: &Given) -> Report {
     let mut report = Report::default();
-    match Document::read(contract) {
+    match ContractDocument::read(contract) {
         Ok(document) => look(&document, given, &mut report),
         Err(finding) => report.findings.push(finding),
     }
     report.sorted()
 }
 
-fn look(document: &Document<'_>, given: &Given, report: &mut Report) {
+fn look(document: &ContractDocument<'_>, given: &Given, report: &mut Report) {
     report.sections = document
         .names()
         .filter(|name| SECTIONS.contains(name))
@@ -84,7 +84,12 @@ fn look(document: &Document<'_>, given: &Given, report: &mut Report) {
     signature::check(document, given.key.as_ref(), given.now, report);
 }
 
-fn required(document: &Document<'_>, name: &str, missing: Code, findings: &mut Vec<Finding>) {
+fn required(
+    document: &ContractDocument<'_>,
+    name: &str,
+    missing: Code,
+    findings: &mut Vec<Finding>,
+) {
     if matches!(document.get(name), None | Some(Value::Null)) {
         let words = format!("the contract has no section `{name}`");
         findings.push(
@@ -96,7 +101,7 @@ fn required(document: &Document<'_>, name: &str, missing: Code, findings: &mut V
 }
 
 /// Whether the section is text with content, a mapping with content, or a whole token.
-fn form(document: &Document<'_>, name: &str, findings: &mut Vec<Finding>) {
+fn form(document: &ContractDocument<'_>, name: &str, findings: &mut Vec<Finding>) {
     let (code, what) = match document.get(name) {
         None | Some(Value::Null) => return,
         Some(Value::Object(map)) if !map.is_empty() && ["workload", "env"].contains(&name) => {
@@ -123,7 +128,7 @@ fn form(document: &Document<'_>, name: &str, findings: &mut Vec<Finding>) {
     );
 }
 
-fn unknown(document: &Document<'_>, findings: &mut Vec<Finding>) {
+fn unknown(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
     for name in document.names().filter(|name| !SECTIONS.contains(name)) {
         let words = format!("guests know no section `{}`", plain::shown(name));
         let remedy = "Check the section's spelling; guests do not read it.";

@@ -6,14 +6,14 @@ use serde_json::{Map, Value};
 
 use super::{
     archive,
-    document::{Document, Plain},
+    document::{ContractDocument, Plain},
     finding::{Finding, Severity},
     token,
 };
 use crate::error;
 
 /// Checks `workload` and `env`, as far as they are plain.
-pub(super) fn check(document: &Document<'_>, findings: &mut Vec<Finding>) {
+pub(super) fn check(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
     for section in ["workload", "env"] {
         form(document, section, findings);
     }
@@ -25,7 +25,7 @@ pub(super) fn check(document: &Document<'_>, findings: &mut Vec<Finding>) {
 }
 
 /// A section is text that describes a mapping whose `type` is the section's name.
-fn form(document: &Document<'_>, section: &str, findings: &mut Vec<Finding>) {
+fn form(document: &ContractDocument<'_>, section: &str, findings: &mut Vec<Finding>) {
     if let Plain::Broken(line) = document.plain(section) {
         let words = format!("the contract's section `{section}` is plain text that is no YAML");
         let finding = Finding::error(error::CONTRACT_SECTION, words).of(section);
@@ -57,7 +57,11 @@ fn form(document: &Document<'_>, section: &str, findings: &mut Vec<Finding>) {
 }
 
 /// The workload names its containers in exactly one way.
-fn containers(document: &Document<'_>, workload: &Map<String, Value>, findings: &mut Vec<Finding>) {
+fn containers(
+    document: &ContractDocument<'_>,
+    workload: &Map<String, Value>,
+    findings: &mut Vec<Finding>,
+) {
     const WAYS: [&str; 3] = ["compose", "play", "confidential-containers"];
     let ways: Vec<&str> = WAYS
         .into_iter()
@@ -73,8 +77,8 @@ fn containers(document: &Document<'_>, workload: &Map<String, Value>, findings: 
         findings.push(finding.of("workload").at(line).with_remedy(remedy));
     }
     for (way, kind) in [
-        ("compose", archive::Kind::Compose),
-        ("play", archive::Kind::Play),
+        ("compose", archive::EntryKind::Compose),
+        ("play", archive::EntryKind::Play),
     ] {
         let Some(part) = workload.get(way) else {
             continue;
@@ -93,10 +97,10 @@ fn containers(document: &Document<'_>, workload: &Map<String, Value>, findings: 
 }
 
 fn archive(
-    document: &Document<'_>,
+    document: &ContractDocument<'_>,
     way: &str,
     text: &str,
-    kind: archive::Kind,
+    kind: archive::EntryKind,
     findings: &mut Vec<Finding>,
 ) {
     let line = document.line(&["workload", way, "archive"]);
@@ -120,7 +124,7 @@ fn archive(
 }
 
 /// A data disk is encrypted by a seed from each side: both must name it.
-fn volumes(document: &Document<'_>, findings: &mut Vec<Finding>) {
+fn volumes(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
     let (workload, env) = (document.plain("workload"), document.plain("env"));
     let sides = [("workload", &workload), ("env", &env)];
     for (section, plain) in sides {
@@ -196,7 +200,7 @@ fn volume_faults(section: &str, name: &str, volume: &Value) -> Vec<(Severity, &'
 }
 
 /// Variables have names that a shell takes, and text for values.
-fn variables(document: &Document<'_>, findings: &mut Vec<Finding>) {
+fn variables(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
     for section in ["workload", "env"] {
         let plain = document.plain(section);
         let variables = plain.mapping().and_then(|map| map.get("env"));

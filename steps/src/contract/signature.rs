@@ -7,9 +7,9 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    document::Document,
+    document::ContractDocument,
     finding::{Finding, Report, SignatureState},
-    keys::{Key, KeyFault, Lifetime, SigningKey},
+    keys::{ContractSigningKey, Key, KeyFault, Lifetime},
     token,
 };
 use crate::error;
@@ -24,7 +24,7 @@ const SOON_DAYS: u64 = 30;
 
 /// Checks the signature with the key that was given, or with the one in a plain `env`.
 pub(super) fn check(
-    document: &Document<'_>,
+    document: &ContractDocument<'_>,
     given: Option<&Key>,
     now: Option<SystemTime>,
     report: &mut Report,
@@ -61,7 +61,7 @@ pub(super) fn check(
 }
 
 fn state(
-    document: &Document<'_>,
+    document: &ContractDocument<'_>,
     key: Option<&Key>,
     given: bool,
     own: bool,
@@ -117,7 +117,7 @@ fn state(
 }
 
 /// The signer's key in a plain `env`.
-fn own_key(document: &Document<'_>, findings: &mut Vec<Finding>) -> Option<Key> {
+fn own_key(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) -> Option<Key> {
     let plain = document.plain("env");
     let value = plain.mapping()?.get(SIGNING_KEY)?;
     let read = value
@@ -155,7 +155,7 @@ pub(super) fn expiry(lifetime: Lifetime, now: SystemTime) -> Option<Finding> {
 }
 
 /// The key that reads the attestation record.
-pub(super) fn attestation_key(document: &Document<'_>, findings: &mut Vec<Finding>) {
+pub(super) fn attestation_key(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
     const NAME: &str = "attestationPublicKey";
     let Some(Value::String(text)) = document.get(NAME) else {
         return;
@@ -176,7 +176,7 @@ fn verifies(key: &RsaPublicKey, parts: &[&str], signature: &[u8]) -> bool {
 }
 
 /// The signature over these parts.
-pub(super) fn sign(key: &SigningKey, parts: &[&str]) -> Option<Vec<u8>> {
+pub(super) fn sign(key: &ContractSigningKey, parts: &[&str]) -> Option<Vec<u8>> {
     let mut rng = super::encrypt::system_rng().ok()?;
     let scheme = Pkcs1v15Sign::new::<Sha256>();
     key.0.sign_with_rng(&mut rng, scheme, &digest(parts)).ok()

@@ -10,7 +10,7 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    guards::{self, Doomed},
+    guards::{self, DeletionCandidate},
     ports::{Hosts, Removed, VolumeKey},
 };
 
@@ -68,7 +68,7 @@ impl Step for DeleteVolume {
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let doomed = Doomed {
+        let doomed = DeletionCandidate {
             key: &params.volume,
             recorded: params.recorded,
             owner: None,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What a line means for the boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum MessageKind {
     /// The guest is ready.
     Ready,
     /// The boot has failed.
@@ -21,11 +21,11 @@ pub enum Kind {
 /// A code of the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct CatalogueEntry {
     /// `HPL10001I` and so on.
     pub id: String,
     /// What it means for the boot.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// What it means in words.
     pub meaning: String,
     /// What the user can do about it.
@@ -43,7 +43,7 @@ pub struct Words {
     #[serde(default)]
     pub unless: String,
     /// What they mean for the boot.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// The part of the boot they belong to.
     #[serde(default)]
     pub phase: String,
@@ -72,7 +72,7 @@ struct Family {
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     family: Vec<Family>,
-    pub(super) code: Vec<Entry>,
+    pub(super) code: Vec<CatalogueEntry>,
     pub(super) words: Vec<Words>,
 }
 
@@ -82,7 +82,7 @@ pub(super) const TEXT: &str = include_str!("codes.toml");
 #[derive(Default)]
 pub struct Catalogue {
     phases: BTreeMap<String, String>,
-    codes: BTreeMap<String, Entry>,
+    codes: BTreeMap<String, CatalogueEntry>,
     words: Vec<Words>,
 }
 
@@ -106,7 +106,7 @@ impl Catalogue {
     }
 
     /// The entry of a code.
-    pub fn entry(&self, code: &str) -> Option<&Entry> {
+    pub fn entry(&self, code: &str) -> Option<&CatalogueEntry> {
         self.codes.get(code)
     }
 
@@ -121,11 +121,11 @@ impl Catalogue {
     }
 
     /// What a code means for the boot; of one that is not listed, its last letter hints at it.
-    pub(super) fn kind(&self, code: &str) -> Kind {
+    pub(super) fn kind(&self, code: &str) -> MessageKind {
         match self.entry(code) {
             Some(entry) => entry.kind,
-            None if code.ends_with(['E', 'K']) => Kind::Warning,
-            None => Kind::Note,
+            None if code.ends_with(['E', 'K']) => MessageKind::Warning,
+            None => MessageKind::Note,
         }
     }
 }

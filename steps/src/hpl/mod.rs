@@ -9,5 +9,5 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
-pub use catalogue::{Catalogue, Entry, Kind, Words};
-pub use scan::{Finding, LINE_MAX, Scanner, cut, is_invisible, plain};
+pub use catalogue::{Catalogue, CatalogueEntry, MessageKind, Words};
+pub use scan::{HplFinding, LINE_MAX, Scanner, cut, is_invisible, plain};

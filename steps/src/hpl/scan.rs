@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Catalogue, Kind};
+use super::{Catalogue, MessageKind};
 
 /// The longest line that is looked at, in bytes; the rest of a longer one is passed over.
 pub const LINE_MAX: usize = 1024;
@@ -13,16 +13,16 @@ const CODES_MAX: usize = 8;
 
 /// A code, or words that mean something, in a line of the console.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
+pub struct HplFinding {
     /// What it means for the boot.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// The code; empty where the words alone say it.
     pub code: String,
     /// The line, freed of control characters.
     pub line: String,
 }
 
-impl Finding {
+impl HplFinding {
     /// The part of the boot it belongs to.
     pub fn phase(&self) -> Option<&'static str> {
         let catalogue = Catalogue::get();
@@ -89,7 +89,7 @@ impl Scanner {
     }
 
     /// What the line that has not ended yet means so far.
-    pub fn pending_findings(&self) -> Vec<Finding> {
+    pub fn pending_findings(&self) -> Vec<HplFinding> {
         findings(&plain(&self.line)).collect()
     }
 
@@ -102,7 +102,7 @@ impl Scanner {
     }
 
     /// Takes the next bytes and calls `found` for each finding in the lines that end in them.
-    pub fn push(&mut self, bytes: &[u8], mut found: impl FnMut(Finding)) {
+    pub fn push(&mut self, bytes: &[u8], mut found: impl FnMut(HplFinding)) {
         let mut pieces = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).peekable();
         while let Some(piece) = pieces.next() {
             let room = LINE_MAX.saturating_sub(self.line.len());
@@ -115,7 +115,7 @@ impl Scanner {
     }
 
     /// The console has ended: what is pending is a line too.
-    pub fn finish(&mut self, mut found: impl FnMut(Finding)) {
+    pub fn finish(&mut self, mut found: impl FnMut(HplFinding)) {
         if self.line.is_empty() {
             return;
         }
@@ -164,7 +164,7 @@ pub fn cut(text: &str, max: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-fn findings(line: &str) -> impl Iterator<Item = Finding> {
+fn findings(line: &str) -> impl Iterator<Item = HplFinding> {
     let catalogue = Catalogue::get();
     let words = catalogue
         .words(line)
@@ -178,7 +178,7 @@ fn findings(line: &str) -> impl Iterator<Item = Finding> {
     coded
         .take(CODES_MAX)
         .chain(words)
-        .map(|(kind, code)| Finding {
+        .map(|(kind, code)| HplFinding {
             kind,
             code,
             line: line.trim().to_owned(),

@@ -1,7 +1,7 @@
 use super::{catalogue, scan::is_code, *};
 use proptest::prelude::*;
 
-fn scan(pieces: &[&[u8]]) -> Vec<Finding> {
+fn scan(pieces: &[&[u8]]) -> Vec<HplFinding> {
     let (mut scanner, mut all) = (Scanner::default(), Vec::new());
     for piece in pieces {
         scanner.push(piece, |finding| all.push(finding));
@@ -11,7 +11,7 @@ fn scan(pieces: &[&[u8]]) -> Vec<Finding> {
     all
 }
 
-fn kinds(text: &str) -> Vec<Kind> {
+fn kinds(text: &str) -> Vec<MessageKind> {
     scan(&[text.as_bytes()])
         .into_iter()
         .map(|finding| finding.kind)
@@ -25,7 +25,7 @@ fn the_catalogue_can_be_read_and_fatal_codes_have_a_remedy() {
         assert!(is_code(&entry.id), "{entry:?}");
         assert!(Catalogue::get().phase(&entry.id).is_some(), "{entry:?}");
         assert!(
-            entry.kind != Kind::Fatal || !entry.remedy.is_empty(),
+            entry.kind != MessageKind::Fatal || !entry.remedy.is_empty(),
             "{entry:?}"
         );
     }
@@ -33,26 +33,29 @@ fn the_catalogue_can_be_read_and_fatal_codes_have_a_remedy() {
 
 #[test]
 fn the_suffix_does_not_decide() {
-    assert_eq!(kinds("# HPL12005E: valid\n"), [Kind::Note]);
-    assert_eq!(kinds("HPL07006E: goes on\n"), [Kind::Note]);
-    assert_eq!(kinds("HPL10001I: up\n"), [Kind::Ready]);
+    assert_eq!(kinds("# HPL12005E: valid\n"), [MessageKind::Note]);
+    assert_eq!(kinds("HPL07006E: goes on\n"), [MessageKind::Note]);
+    assert_eq!(kinds("HPL10001I: up\n"), [MessageKind::Ready]);
     assert_eq!(
         kinds("x[1]: VSI has started successfully.\n"),
-        [Kind::Ready]
+        [MessageKind::Ready]
     );
     assert_eq!(
         kinds("HPL10000E: One or more service failed\n"),
-        [Kind::Fatal]
+        [MessageKind::Fatal]
     );
-    assert_eq!(kinds("HPL99999E: never heard of\n"), [Kind::Warning]);
-    assert_eq!(kinds("HPL99999I and HPL1234 and HPLé\n"), [Kind::Note]);
+    assert_eq!(kinds("HPL99999E: never heard of\n"), [MessageKind::Warning]);
+    assert_eq!(
+        kinds("HPL99999I and HPL1234 and HPLé\n"),
+        [MessageKind::Note]
+    );
 }
 
 #[test]
 fn escapes_and_binary_do_no_harm() {
     let found = scan(&[b"\x1b[31mHPL1\x1b[0m0000E\x07 \xff\xfe failed\x1b]\n"]);
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].kind, Kind::Fatal);
+    assert_eq!(found[0].kind, MessageKind::Fatal);
     assert!(!found[0].line.chars().any(char::is_control));
 }
 

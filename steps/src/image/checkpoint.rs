@@ -11,7 +11,7 @@ const KEPT: usize = 6;
 
 /// A place in an image: the bytes before it, and nothing of those after it, are its hash.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct UploadPosition {
     pub(super) position: u64,
     pub(super) hash: RunningHash,
 }
@@ -55,7 +55,7 @@ impl Checkpoint {
     }
 
     /// Adds a place that the host has confirmed.
-    pub(super) fn add(&mut self, place: &Place) {
+    pub(super) fn add(&mut self, place: &UploadPosition) {
         self.places.push(Kept {
             position: place.position,
             hash: place.hash.state(),
@@ -65,13 +65,13 @@ impl Checkpoint {
     }
 
     /// The newest place that the volume still reaches.
-    pub(super) fn place(&self, volume: &VolumeInfo) -> Option<Place> {
+    pub(super) fn place(&self, volume: &VolumeInfo) -> Option<UploadPosition> {
         // A source is not opened at its very end.
         let end = self.source.length.unwrap_or(u64::MAX);
         let within =
             |kept: &&Kept| (1..end).contains(&kept.position) && kept.position <= volume.physical;
         let kept = self.places.iter().rev().find(within)?;
-        Some(Place {
+        Some(UploadPosition {
             position: kept.position,
             hash: RunningHash::at(&kept.hash)?,
         })
@@ -113,7 +113,7 @@ mod tests {
         for position in 1..=100_u64 {
             let hash = RunningHash::default();
             let position = position << 32;
-            saved.add(&Place { position, hash });
+            saved.add(&UploadPosition { position, hash });
         }
         let at = |physical| saved.place(&volume(physical)).map(|place| place.position);
         assert_eq!(at(u64::MAX), Some(100 << 32));

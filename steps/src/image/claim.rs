@@ -14,13 +14,13 @@ use vsiflow_engine::{
 
 use super::{
     BaseImage, Params,
-    identity::{self, Wanted},
+    identity::{self, WantedImage},
     place::{self, Place},
     sidecar,
 };
 use crate::{
     error,
-    guards::{self, Doomed},
+    guards::{self, DeletionCandidate},
     ports::{HostPorts, Hosts, ImageSource, VolumeKey},
 };
 
@@ -70,9 +70,9 @@ impl Turns {
 
 /// What an attempt found out before it acted.
 #[derive(Serialize, Deserialize)]
-struct Asked {
+struct ClaimInputs {
     attempt: u32,
-    wanted: Wanted,
+    wanted: WantedImage,
 }
 
 impl Claim {
@@ -93,7 +93,7 @@ impl Claim {
         cx: &StepContext,
         ports: &HostPorts,
         volume: &VolumeKey,
-        claim: &sidecar::Claim,
+        claim: &sidecar::SidecarClaim,
     ) -> Result<(), Failure> {
         let _turn = self.turns.take(ports.host.name()).await;
         let found = sidecar::hold(cx, ports, volume).await?;
@@ -109,7 +109,7 @@ impl Claim {
         cx: &StepContext,
         ports: &HostPorts,
         params: &Params,
-    ) -> Result<Wanted, Failure> {
+    ) -> Result<WantedImage, Failure> {
         let source = params.source(&self.source).await?;
         identity::wanted(cx, (source.as_ref(), ports), params).await
     }
@@ -119,7 +119,7 @@ impl Claim {
         cx: &StepContext,
         ports: &HostPorts,
         params: &Params,
-        wanted: &Wanted,
+        wanted: &WantedImage,
     ) -> Result<Place, Failure> {
         let source = params.source(&self.source).await?;
         let looking = place::Looking {
@@ -152,7 +152,7 @@ impl Step for Claim {
             None => {
                 // Asking may mean to read the image in full: not twice.
                 let attempt = cx.attempt;
-                cx.save(&Asked { attempt, wanted }).await?;
+                cx.save(&ClaimInputs { attempt, wanted }).await?;
                 Ok(Observed::Needed)
             }
         }
@@ -160,7 +160,7 @@ impl Step for Claim {
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let asked: Option<Asked> = cx.saved().await?;
+        let asked: Option<ClaimInputs> = cx.saved().await?;
         let wanted = match asked.filter(|asked| asked.attempt == cx.attempt) {
             Some(asked) => asked.wanted,
             None => self.wanted(cx, &ports, params).await?,
@@ -169,7 +169,7 @@ impl Step for Claim {
         let volume = match self.find(cx, &ports, params, &wanted).await? {
             Place::Free(volume) | Place::Unwritten(volume) => volume,
             Place::Outdated { volume, size } => {
-                let doomed = Doomed {
+                let doomed = DeletionCandidate {
                     key: &volume,
                     // A claim beside it alone is no proof: somebody may have written it there.
                     recorded: cx.intended_before,

@@ -18,7 +18,7 @@ use crate::{
 
 /// The image that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct WantedImage {
     /// 64 hexadecimal digits.
     pub(super) identity: String,
     /// The SHA-256 it must have, where that is known before it is brought.
@@ -31,13 +31,13 @@ pub(super) async fn wanted(
     cx: &StepContext,
     (source, ports): (&dyn ImageSource, &HostPorts),
     params: &Params,
-) -> Result<Wanted, Failure> {
+) -> Result<WantedImage, Failure> {
     if let Some(sha256) = params.expected()? {
         return Ok(by_hash(params, sha256));
     }
     let info = source.probe(&params.url).await?;
     if let Some(identity) = by_validator(params, &info) {
-        return Ok(Wanted {
+        return Ok(WantedImage {
             identity,
             sha256: None,
         });
@@ -60,8 +60,8 @@ pub(super) fn of_source(params: &Params, info: &SourceInfo) -> Result<Option<Str
     })
 }
 
-fn by_hash(params: &Params, sha256: String) -> Wanted {
-    Wanted {
+fn by_hash(params: &Params, sha256: String) -> WantedImage {
+    WantedImage {
         identity: digits(params, &format!("sha256:{sha256}")),
         sha256: Some(sha256),
     }

@@ -63,7 +63,7 @@ impl Pieces {
 
 /// A part of a piece.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum ImagePart {
     /// Bytes to send.
     Data(Bytes),
     /// So many zeros.
@@ -71,7 +71,7 @@ pub(super) enum Part {
 }
 
 /// Tells long runs of zeros from the rest.
-pub(super) fn parts(piece: &Bytes) -> Vec<Part> {
+pub(super) fn parts(piece: &Bytes) -> Vec<ImagePart> {
     let mut parts = Vec::new();
     let mut at = 0;
     while at < piece.len() {
@@ -81,8 +81,8 @@ pub(super) fn parts(piece: &Bytes) -> Vec<Part> {
             end = end.saturating_add(HOLE).min(piece.len());
         }
         parts.push(match is_hole {
-            true => Part::Hole(end.saturating_sub(at) as u64),
-            false => Part::Data(piece.slice(at..end)),
+            true => ImagePart::Hole(end.saturating_sub(at) as u64),
+            false => ImagePart::Data(piece.slice(at..end)),
         });
         at = end;
     }
@@ -103,13 +103,13 @@ mod tests {
     #[test]
     fn zeros_are_told_from_data() {
         let zeros = |n: usize| Bytes::from(vec![0; n]);
-        assert_eq!(parts(&zeros(PIECE)), [Part::Hole(PIECE as u64)]);
-        assert_eq!(parts(&zeros(2 * HOLE)), [Part::Hole(2 * HOLE as u64)]);
+        assert_eq!(parts(&zeros(PIECE)), [ImagePart::Hole(PIECE as u64)]);
+        assert_eq!(parts(&zeros(2 * HOLE)), [ImagePart::Hole(2 * HOLE as u64)]);
         let mut mixed = vec![0; 4 * HOLE];
         mixed[2 * HOLE + 5] = 1;
         let parts = parts(&Bytes::from(mixed));
-        assert_eq!(parts[0], Part::Hole(2 * HOLE as u64));
-        assert!(matches!(&parts[1], Part::Data(data) if data.len() == HOLE));
-        assert_eq!(parts[2], Part::Hole(HOLE as u64));
+        assert_eq!(parts[0], ImagePart::Hole(2 * HOLE as u64));
+        assert!(matches!(&parts[1], ImagePart::Data(data) if data.len() == HOLE));
+        assert_eq!(parts[2], ImagePart::Hole(HOLE as u64));
     }
 }

@@ -5,7 +5,7 @@ use vsiflow_engine::{model::Failure, step::StepContext};
 use super::{
     BaseImage, Params,
     claim::Output,
-    identity::{Wanted, other_name},
+    identity::{WantedImage, other_name},
     sidecar::{self, Mark, Sidecar},
     transfer, unchanged,
     verify::{self, Bytes},
@@ -51,7 +51,7 @@ pub(super) struct Looking<'a> {
     pub(super) cx: &'a StepContext,
     pub(super) ports: &'a HostPorts,
     pub(super) params: &'a Params,
-    pub(super) wanted: &'a Wanted,
+    pub(super) wanted: &'a WantedImage,
     pub(super) source: &'a dyn ImageSource,
 }
 
@@ -136,7 +136,7 @@ impl Looking<'_> {
         sidecar: Sidecar,
         volume: Option<VolumeInfo>,
     ) -> Result<Option<Place>, Failure> {
-        let same = |claim: &sidecar::Claim| claim.identity == self.wanted.identity;
+        let same = |claim: &sidecar::SidecarClaim| claim.identity == self.wanted.identity;
         if !sidecar.claim.as_ref().is_none_or(same) {
             return Ok(None);
         }

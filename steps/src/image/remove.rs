@@ -11,7 +11,7 @@ use vsiflow_engine::{
 
 use super::sidecar;
 use crate::{
-    guards::{self, Doomed},
+    guards::{self, DeletionCandidate},
     ports::{HostPorts, Hosts, VolumeKey},
 };
 
@@ -78,7 +78,7 @@ impl Step for RemoveImage {
             return Ok(Done::present(Output { removed: None }));
         }
         for key in [key, &sidecar::key(key)] {
-            let doomed = Doomed {
+            let doomed = DeletionCandidate {
                 key,
                 recorded: true,
                 owner: None,

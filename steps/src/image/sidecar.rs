@@ -24,7 +24,7 @@ const NAME_MAX: usize = 255;
 
 /// Who brings which image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
+pub struct SidecarClaim {
     /// The journal that made it.
     pub journal: String,
     /// The entity of that journal.
@@ -67,7 +67,7 @@ pub struct Sidecar {
     /// Whether this journal made it.
     pub ours: bool,
     /// What it says; `None` where its maker was interrupted before it wrote that.
-    pub claim: Option<Claim>,
+    pub claim: Option<SidecarClaim>,
     /// The image, once it is whole.
     pub whole: Option<Mark>,
 }
@@ -95,8 +95,8 @@ pub fn is_sidecar(name: &str) -> bool {
 }
 
 /// The claim of this attempt's entity.
-pub(super) fn claim_of(cx: &StepContext, identity: &str) -> Claim {
-    Claim {
+pub(super) fn claim_of(cx: &StepContext, identity: &str) -> SidecarClaim {
+    SidecarClaim {
         journal: cx.journal_id.to_string(),
         entity: cx.entity.to_string(),
         identity: identity.to_owned(),
@@ -134,7 +134,7 @@ pub async fn read(
         }
         read => read?,
     };
-    let claim: Option<Claim> = bytes.get(..HALF).and_then(part);
+    let claim: Option<SidecarClaim> = bytes.get(..HALF).and_then(part);
     let whole = bytes.get(HALF..).and_then(part);
     let ours = match &claim {
         Some(claim) => claim.journal == journal,
@@ -169,7 +169,7 @@ async fn create(ports: &HostPorts, journal: &str, image: &VolumeKey) -> PortResu
 pub(crate) async fn write(
     ports: &HostPorts,
     image: &VolumeKey,
-    claim: &Claim,
+    claim: &SidecarClaim,
     whole: Option<&Mark>,
 ) -> Result<(), Failure> {
     let mut bytes = Vec::with_capacity(LENGTH);

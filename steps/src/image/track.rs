@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::Notify;
 use vsiflow_engine::{model::Failure, step::StepContext};
 
-use super::checkpoint::{Checkpoint, Place};
+use super::checkpoint::{Checkpoint, UploadPosition};
 use crate::{
     error,
     ports::{HostPorts, VolumeKey},
@@ -30,24 +30,24 @@ pub(super) struct Track {
     interval: u64,
     /// Up to here the volume holds bytes of an earlier attempt, so its length says nothing.
     dense_until: u64,
-    state: Mutex<State>,
+    state: Mutex<TrackState>,
     sent: Notify,
     confirmed: Notify,
     recorded: Notify,
 }
 
-struct State {
+struct TrackState {
     sent: u64,
     /// What is on record.
     saved: u64,
     /// What was sent since, oldest first.
-    places: VecDeque<Place>,
+    places: VecDeque<UploadPosition>,
     ended: bool,
 }
 
 impl Track {
     pub(super) fn new(from: u64, dense_until: u64, interval: u64) -> Self {
-        let state = State {
+        let state = TrackState {
             sent: from,
             saved: from,
             places: VecDeque::new(),
@@ -63,7 +63,7 @@ impl Track {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TrackState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -85,7 +85,7 @@ impl Track {
     }
 
     /// Notes that everything up to the place was sent.
-    pub(super) fn note(&self, place: Place) {
+    pub(super) fn note(&self, place: UploadPosition) {
         let mut state = self.state();
         state.sent = place.position;
         let newest = state.places.back().map_or(state.saved, |p| p.position);
@@ -97,7 +97,7 @@ impl Track {
     }
 
     /// The newest place that a volume of this length has for sure.
-    fn reached(&self, physical: u64) -> Option<Place> {
+    fn reached(&self, physical: u64) -> Option<UploadPosition> {
         if physical <= self.dense_until {
             return None;
         }
@@ -161,7 +161,7 @@ pub(super) async fn sync_behind(
 }
 
 /// Where an upload's places go.
-pub(super) struct Recorder<'a> {
+pub(super) struct TrackRecorder<'a> {
     pub(super) cx: &'a StepContext,
     pub(super) ports: &'a HostPorts,
     pub(super) key: &'a VolumeKey,
@@ -169,7 +169,7 @@ pub(super) struct Recorder<'a> {
     pub(super) checkpoint: Checkpoint,
 }
 
-impl Recorder<'_> {
+impl TrackRecorder<'_> {
     /// Asks the host again and again how long the volume is, and puts on record what it has.
     /// Ends only by a failure.
     pub(super) async fn run(&mut self) -> Failure {

@@ -11,17 +11,17 @@ use vsiflow_engine::{
 use super::{
     Params,
     bounds::Bounds,
-    checkpoint::{Checkpoint, Place},
+    checkpoint::{Checkpoint, UploadPosition},
     claim, format,
     hash::RunningHash,
     identity,
-    pieces::{PIECE, Part, Pieces, parts},
+    pieces::{ImagePart, PIECE, Pieces, parts},
     sidecar,
-    track::{Recorder, Track, sync_behind},
+    track::{Track, TrackRecorder, sync_behind},
 };
 use crate::{
     error,
-    guards::{self, Doomed},
+    guards::{self, DeletionCandidate},
     ports::{
         HostPorts, ImageSource, ImageStream, SourceInfo, UploadSink, VolumeFormat, VolumeInfo,
         VolumeKey, VolumeSpec,
@@ -76,11 +76,11 @@ pub(super) struct Upload<'a> {
 }
 
 /// What is being sent from where on.
-struct Begun {
+struct TransferBegun {
     pieces: Pieces,
     /// What was read of it already and goes first.
     first: Vec<Bytes>,
-    from: Place,
+    from: UploadPosition,
     /// Up to here the volume holds bytes of an earlier attempt.
     dense_until: u64,
     checkpoint: Checkpoint,
@@ -115,9 +115,9 @@ impl Upload<'_> {
     async fn resume(
         &self,
         mut checkpoint: Checkpoint,
-        place: Place,
+        place: UploadPosition,
         volume: &VolumeInfo,
-    ) -> Result<Begun, Failure> {
+    ) -> Result<TransferBegun, Failure> {
         let known = checkpoint.source.clone();
         let url = &self.params.url;
         let opening = self
@@ -131,7 +131,7 @@ impl Upload<'_> {
         }
         tracing::info!(volume = %self.key, position = place.position, "the upload goes on");
         checkpoint.back_to(place.position);
-        Ok(Begun {
+        Ok(TransferBegun {
             pieces,
             first: Vec::new(),
             from: place,
@@ -156,7 +156,7 @@ impl Upload<'_> {
     }
 
     /// Reads up to the place; whether the bytes before it are those that were sent.
-    async fn skip(&self, pieces: &mut Pieces, place: &Place) -> Result<bool, Failure> {
+    async fn skip(&self, pieces: &mut Pieces, place: &UploadPosition) -> Result<bool, Failure> {
         let (mut hash, mut read) = (RunningHash::default(), 0_u64);
         while read < place.position {
             let left = place.position.saturating_sub(read);
@@ -180,7 +180,7 @@ impl Upload<'_> {
 
     async fn remove(&self) -> Result<(), Failure> {
         // The claim that is held says that the volume is this journal's.
-        let doomed = Doomed {
+        let doomed = DeletionCandidate {
             key: self.key,
             recorded: true,
             owner: None,
@@ -189,7 +189,7 @@ impl Upload<'_> {
     }
 
     /// Opens the source, makes the volume anew under the guards.
-    async fn anew(&self) -> Result<Begun, Failure> {
+    async fn anew(&self) -> Result<TransferBegun, Failure> {
         // The source is opened first: one that does not answer must not cost what is there.
         let stream = self.source.open(&self.params.url).await?;
         let info = stream.info().clone();
@@ -211,10 +211,10 @@ impl Upload<'_> {
             backing: None,
         };
         self.ports.storage.create(&spec).await?;
-        Ok(Begun {
+        Ok(TransferBegun {
             pieces,
             first,
-            from: Place {
+            from: UploadPosition {
                 position: 0,
                 hash: RunningHash::default(),
             },
@@ -250,7 +250,7 @@ impl Upload<'_> {
             .clamp(1, PIECE)
     }
 
-    async fn send(&self, mut begun: Begun) -> Result<Sent, Failure> {
+    async fn send(&self, mut begun: TransferBegun) -> Result<Sent, Failure> {
         let (from, info) = (begun.from.position, begun.checkpoint.source.clone());
         let identity = begun.checkpoint.identity.clone();
         let left = info.length.map(|length| length.saturating_sub(from));
@@ -262,7 +262,7 @@ impl Upload<'_> {
             });
         }
         let track = Track::new(from, begun.dense_until, self.interval);
-        let mut recorder = Recorder {
+        let mut recorder = TrackRecorder {
             cx: self.cx,
             ports: self.ports,
             key: self.key,
@@ -314,7 +314,7 @@ impl Upload<'_> {
     /// Sends until the source ends; while a piece is sent and hashed the next one is read.
     async fn pump(
         &self,
-        begun: &mut Begun,
+        begun: &mut TransferBegun,
         mut bounds: Bounds,
         track: &Track,
         sink: &mut dyn UploadSink,
@@ -343,7 +343,7 @@ impl Upload<'_> {
             sent.map_err(Broken::Host)?;
             hash = hashed.map_err(Broken::Host)?;
             position = position.saturating_add(length);
-            track.note(Place {
+            track.note(UploadPosition {
                 position,
                 hash: hash.clone(),
             });
@@ -362,15 +362,15 @@ impl Upload<'_> {
     ) -> Result<(), Failure> {
         let parts = match dense {
             0 => parts(piece),
-            _ => vec![Part::Data(piece.clone())],
+            _ => vec![ImagePart::Data(piece.clone())],
         };
         for part in parts {
             match part {
-                Part::Data(bytes) => {
+                ImagePart::Data(bytes) => {
                     self.ports.may_send(bytes.len()).await;
                     sink.send(bytes).await?;
                 }
-                Part::Hole(length) => sink.send_hole(length).await?,
+                ImagePart::Hole(length) => sink.send_hole(length).await?,
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::model::RunId;
 
-use super::{Lease, PortResult, Removed, VolumeFormat};
+use super::{DhcpLease, PortResult, Removed, VolumeFormat};
 
 /// Who made a domain; kept in the domain's own metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -232,7 +232,7 @@ pub trait DomainPort: Send + Sync {
 
     /// The addresses of a running guest's cards, from what the host has beside DHCP leases: the
     /// guest's own agent, or the host's ARP table. Empty where none of them tells.
-    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<Lease>>;
+    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<DhcpLease>>;
 
     /// Writes whose the domain is into its metadata; nothing else changes, and a guest that runs
     /// notices nothing.

@@ -26,7 +26,7 @@ pub use host::{GuestSupport, HostCare, HostChanges, HostFacts, HostPort, HostPor
 pub use image_source::{
     ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo, source_for,
 };
-pub use network::{Lease, NetworkInfo, NetworkPort};
+pub use network::{DhcpLease, NetworkInfo, NetworkPort};
 pub use storage::{
     FileAt, PoolInfo, Removed, StoragePort, UploadSink, VolumeFormat, VolumeInfo, VolumeKey,
     VolumeSpec, send_zeros,

@@ -18,7 +18,7 @@ pub struct NetworkInfo {
 
 /// An address that a network gave away.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
+pub struct DhcpLease {
     /// The card's MAC address, lower case.
     pub mac: String,
     /// The address.
@@ -34,5 +34,5 @@ pub trait NetworkPort: Send + Sync {
     async fn network(&self, name: &str) -> PortResult<Option<NetworkInfo>>;
 
     /// The addresses the network gave away. Empty for a network without DHCP of libvirt's.
-    async fn leases(&self, name: &str) -> PortResult<Vec<Lease>>;
+    async fn leases(&self, name: &str) -> PortResult<Vec<DhcpLease>>;
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Content, SimHost, State,
+    Content, SimHost, SimHostState,
     host::{Call, object},
 };
 use crate::ports::{
@@ -19,7 +19,7 @@ impl ConsolePort for SimHost {
         position: ConsolePosition,
         max: u64,
     ) -> PortResult<ConsoleChunk> {
-        let work = |state: &mut State, _| {
+        let work = |state: &mut SimHostState, _| {
             let (content, offset) = place(state, log, position.offset)
                 .ok_or_else(|| self.error(PortErrorKind::Missing, &object(log), "no such log"))?;
             Ok((content.clone(), offset))
@@ -39,7 +39,7 @@ impl ConsolePort for SimHost {
     }
 
     async fn end(&self, log: &VolumeKey) -> PortResult<ConsolePosition> {
-        let work = |state: &mut State, _| {
+        let work = |state: &mut SimHostState, _| {
             let content = content(state, log, "")
                 .ok_or_else(|| self.error(PortErrorKind::Missing, &object(log), "no such log"))?;
             Ok(ConsolePosition {
@@ -51,7 +51,7 @@ impl ConsolePort for SimHost {
     }
 }
 
-fn content<'a>(state: &'a State, log: &VolumeKey, suffix: &str) -> Option<&'a Content> {
+fn content<'a>(state: &'a SimHostState, log: &VolumeKey, suffix: &str) -> Option<&'a Content> {
     let pool = state.pools.get(&log.pool)?;
     pool.volumes
         .get(&format!("{}{suffix}", log.name))
@@ -59,7 +59,7 @@ fn content<'a>(state: &'a State, log: &VolumeKey, suffix: &str) -> Option<&'a Co
 }
 
 /// Which file goes on at this offset: a log shorter than that was rotated.
-fn place<'a>(state: &'a State, log: &VolumeKey, offset: u64) -> Option<(&'a Content, u64)> {
+fn place<'a>(state: &'a SimHostState, log: &VolumeKey, offset: u64) -> Option<(&'a Content, u64)> {
     let current = content(state, log, "")?;
     if current.len() >= offset {
         return Some((current, offset));

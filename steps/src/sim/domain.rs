@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Content, Domain, Live, SimHost, State, Volume, host::Call, network};
+use super::{Content, Domain, Live, SimHost, SimHostState, Volume, host::Call, network};
 use crate::{
     cidata,
     ports::{
-        DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, Lease, OwnerMark, PortError,
+        DhcpLease, DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, OwnerMark, PortError,
         PortErrorKind, PortResult, Removed,
     },
 };
@@ -17,7 +17,7 @@ fn object(uuid: Uuid) -> String {
 }
 
 impl SimHost {
-    fn known<'a>(&self, state: &'a mut State, uuid: Uuid) -> PortResult<&'a mut Domain> {
+    fn known<'a>(&self, state: &'a mut SimHostState, uuid: Uuid) -> PortResult<&'a mut Domain> {
         let missing = || self.error(PortErrorKind::Missing, &object(uuid), "no such domain");
         state.domains.get_mut(&uuid).ok_or_else(missing)
     }
@@ -26,7 +26,7 @@ impl SimHost {
         self.error(PortErrorKind::WrongState, &object(uuid), words)
     }
 
-    fn check_start(&self, state: &State, uuid: Uuid) -> PortResult<()> {
+    fn check_start(&self, state: &SimHostState, uuid: Uuid) -> PortResult<()> {
         let Some(domain) = state.domains.get(&uuid) else {
             return Err(self.error(PortErrorKind::Missing, &object(uuid), "no such domain"));
         };
@@ -51,7 +51,7 @@ impl SimHost {
         Ok(())
     }
 
-    fn check_disk(&self, state: &State, uuid: Uuid, disk: &DiskSpec) -> PortResult<()> {
+    fn check_disk(&self, state: &SimHostState, uuid: Uuid, disk: &DiskSpec) -> PortResult<()> {
         let fail = |kind, words: &str| {
             Err(self.error(kind, &object(uuid), &format!("{}: {words}", disk.path)))
         };
@@ -232,7 +232,7 @@ impl DomainPort for SimHost {
         .await
     }
 
-    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<Lease>> {
+    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<DhcpLease>> {
         self.call(Call::look("addresses", object(uuid)), |state, now| {
             self.known(state, uuid)?;
             let networks = state.networks.iter().filter(|(_, network)| !network.dhcp);
@@ -293,7 +293,7 @@ impl DomainPort for SimHost {
 }
 
 /// The host's log daemon makes the console's log where it is missing.
-fn make_log(state: &mut State, path: &str) {
+fn make_log(state: &mut SimHostState, path: &str) {
     let Some((folder, name)) = path.rsplit_once('/') else {
         return;
     };

@@ -15,7 +15,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Fault, Faults, State,
+    Fault, Faults, SimHostState,
     content::Store,
     state::{Pool, domain_of},
 };
@@ -63,8 +63,8 @@ enum Time {
     Wall,
 }
 
-pub(super) struct World {
-    pub(super) state: State,
+pub(super) struct SimWorld {
+    pub(super) state: SimHostState,
     faults: Faults,
     calls: Vec<Call>,
 }
@@ -76,7 +76,7 @@ pub struct SimHost {
     time: Time,
     folder: Option<PathBuf>,
     pub(super) store: Store,
-    pub(super) world: Arc<Mutex<World>>,
+    pub(super) world: Arc<Mutex<SimWorld>>,
     told: broadcast::Sender<Option<Uuid>>,
     pinned: Arc<std::sync::Mutex<Option<String>>>,
 }
@@ -86,13 +86,13 @@ const CHANGES: usize = 256;
 
 /// What a simulated host tells: of domains that calls acted on, and of what was changed behind
 /// vsiflow's back.
-struct Told {
+struct LifecycleEvents {
     host: SimHost,
     changes: broadcast::Receiver<Option<Uuid>>,
 }
 
 #[async_trait]
-impl HostChanges for Told {
+impl HostChanges for LifecycleEvents {
     async fn next(&mut self) -> PortResult<Option<Uuid>> {
         use broadcast::error::RecvError;
         match self.changes.recv().await {
@@ -114,7 +114,7 @@ impl SimHost {
             time,
             None,
             Store::Memory(Arc::default()),
-            State::new(),
+            SimHostState::new(),
         )
     }
 
@@ -137,8 +137,14 @@ impl SimHost {
         ))
     }
 
-    fn new(name: &str, time: Time, folder: Option<PathBuf>, store: Store, state: State) -> Self {
-        let world = World {
+    fn new(
+        name: &str,
+        time: Time,
+        folder: Option<PathBuf>,
+        store: Store,
+        state: SimHostState,
+    ) -> Self {
+        let world = SimWorld {
             state,
             faults: Faults::none(),
             calls: Vec::new(),
@@ -155,7 +161,7 @@ impl SimHost {
     }
 
     /// Looks at the host, or changes it behind vsiflow's back.
-    pub async fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    pub async fn with<T>(&self, change: impl FnOnce(&mut SimHostState) -> T) -> T {
         let mut world = self.world.lock().await;
         world.state.advance(self.now());
         let result = change(&mut world.state);
@@ -202,7 +208,7 @@ impl SimHost {
     pub(super) async fn call<T>(
         &self,
         call: Call,
-        work: impl FnOnce(&mut State, u64) -> PortResult<T>,
+        work: impl FnOnce(&mut SimHostState, u64) -> PortResult<T>,
     ) -> PortResult<T> {
         if matches!(self.time, Time::Since(_)) {
             tokio::time::sleep(LATENCY).await;
@@ -243,7 +249,12 @@ impl SimHost {
         }
     }
 
-    fn before(&self, call: &Call, fault: Option<Fault>, state: &mut State) -> PortResult<()> {
+    fn before(
+        &self,
+        call: &Call,
+        fault: Option<Fault>,
+        state: &mut SimHostState,
+    ) -> PortResult<()> {
         let fail = |kind, words: &str| Err(self.error(kind, &call.object, words));
         let pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
         if pinned.is_some() && *pinned != state.machine {
@@ -282,7 +293,7 @@ impl SimHost {
         }
     }
 
-    async fn persist(&self, state: &State) -> PortResult<()> {
+    async fn persist(&self, state: &SimHostState) -> PortResult<()> {
         let Some(folder) = self.folder.clone() else {
             return Ok(());
         };
@@ -307,11 +318,11 @@ fn state_file(folder: &std::path::Path) -> PathBuf {
     folder.join("state.json")
 }
 
-fn load(folder: &std::path::Path) -> io::Result<State> {
+fn load(folder: &std::path::Path) -> io::Result<SimHostState> {
     std::fs::create_dir_all(folder)?;
     match std::fs::read(state_file(folder)) {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(SimHostState::new()),
         Err(error) => Err(error),
     }
 }
@@ -374,11 +385,11 @@ impl HostPort for SimHost {
     async fn changes(&self) -> PortResult<Option<Box<dyn HostChanges>>> {
         let (host, changes) = (self.clone(), self.told.subscribe());
         self.call(Call::look("changes", ""), |_, _| Ok(())).await?;
-        Ok(Some(Box::new(Told { host, changes })))
+        Ok(Some(Box::new(LifecycleEvents { host, changes })))
     }
 }
 
-fn overwrite(state: &mut State, call: &Call) {
+fn overwrite(state: &mut SimHostState, call: &Call) {
     let change = state.change();
     if let Some((pool, name)) = pool_of(state, call)
         && let Some(volume) = pool.volumes.get_mut(name)
@@ -389,7 +400,7 @@ fn overwrite(state: &mut State, call: &Call) {
 }
 
 /// The pool and the name of the volume that a call is about.
-fn pool_of<'a, 'b>(state: &'a mut State, call: &'b Call) -> Option<(&'a mut Pool, &'b str)> {
+fn pool_of<'a, 'b>(state: &'a mut SimHostState, call: &'b Call) -> Option<(&'a mut Pool, &'b str)> {
     let (pool, name) = call.object.strip_prefix("volume ")?.split_once('/')?;
     Some((state.pools.get_mut(pool)?, name))
 }

@@ -25,7 +25,7 @@ pub use faults::{Fault, Faults};
 pub use guest::Live;
 pub use host::{Call, SimHost};
 pub use source::SimSource;
-pub use state::{Domain, Network, Pool, State, Volume};
+pub use state::{Domain, Network, Pool, SimHostState, Volume};
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 

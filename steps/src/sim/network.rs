@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
-use super::{SimHost, State, host::Call};
-use crate::ports::{Lease, NetworkInfo, NetworkPort, PortErrorKind, PortResult};
+use super::{SimHost, SimHostState, host::Call};
+use crate::ports::{DhcpLease, NetworkInfo, NetworkPort, PortErrorKind, PortResult};
 
 #[async_trait]
 impl NetworkPort for SimHost {
@@ -23,7 +23,7 @@ impl NetworkPort for SimHost {
         .await
     }
 
-    async fn leases(&self, name: &str) -> PortResult<Vec<Lease>> {
+    async fn leases(&self, name: &str) -> PortResult<Vec<DhcpLease>> {
         let object = format!("network {name}");
         self.call(
             Call::look("leases", object.clone()),
@@ -38,7 +38,7 @@ impl NetworkPort for SimHost {
     }
 }
 
-impl State {
+impl SimHostState {
     /// Gives each card on a network an address of its own; one that has one keeps it for as long as
     /// its domain is defined.
     pub(super) fn lend(&mut self) {
@@ -80,7 +80,7 @@ fn address(prefix: &str, number: u32) -> String {
 }
 
 /// The addresses of the guests on a network.
-pub(super) fn addresses(state: &mut State, network: &str, now: u64) -> Vec<Lease> {
+pub(super) fn addresses(state: &mut SimHostState, network: &str, now: u64) -> Vec<DhcpLease> {
     // A guest may run since before its address was written down.
     if !state.has_lent(network) {
         state.lend();
@@ -95,7 +95,7 @@ pub(super) fn addresses(state: &mut State, network: &str, now: u64) -> Vec<Lease
         };
         for nic in domain.spec.nics.iter().filter(|nic| nic.network == network) {
             let number = own.lent.get(&nic.mac).copied().unwrap_or_default();
-            leases.push(Lease {
+            leases.push(DhcpLease {
                 mac: nic.mac.clone(),
                 ip: address(&own.prefix, number),
                 hostname: live.hostname.clone(),

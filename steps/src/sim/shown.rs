@@ -1,9 +1,9 @@
 //! Domains as the simulated host shows them.
 
-use super::{Domain, State};
+use super::{Domain, SimHostState};
 use crate::ports::{DiskShape, DiskSource, DiskSpec, DomainInfo, DomainShape, DomainSpec};
 
-impl State {
+impl SimHostState {
     /// A domain as the ports tell it.
     pub(super) fn info(&self, domain: &Domain) -> DomainInfo {
         let spec = &domain.spec;

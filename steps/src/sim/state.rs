@@ -14,7 +14,7 @@ pub(super) const LOG_MAX: u64 = 2_097_152;
 
 /// A simulated host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct State {
+pub struct SimHostState {
     /// Grows with each restart; the boot id is made of it.
     pub boots: u64,
     /// Whether commands may be run there.
@@ -194,7 +194,7 @@ impl Domain {
     }
 }
 
-impl State {
+impl SimHostState {
     pub(super) fn new() -> Self {
         let guest = |arch: &str, machine: &str| GuestSupport {
             arch: arch.to_owned(),

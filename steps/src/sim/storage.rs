@@ -7,10 +7,10 @@ use bytes::Bytes;
 use vsiflow_engine::model::Hash;
 
 use super::{
-    Content, Pool, SimHost, State, Volume,
+    Content, Pool, SimHost, SimHostState, Volume,
     host::{Call, object},
     source::qcow2_header,
-    upload::Sink,
+    upload::SimSink,
 };
 use crate::ports::{
     FileAt, PoolInfo, PortError, PortErrorKind, PortResult, Removed, StoragePort, UploadSink,
@@ -21,7 +21,11 @@ use crate::ports::{
 const CLONE: Duration = Duration::from_millis(300);
 
 impl SimHost {
-    pub(super) fn pool_of<'a>(&self, state: &'a mut State, pool: &str) -> PortResult<&'a mut Pool> {
+    pub(super) fn pool_of<'a>(
+        &self,
+        state: &'a mut SimHostState,
+        pool: &str,
+    ) -> PortResult<&'a mut Pool> {
         let object = format!("pool {pool}");
         match state.pools.get_mut(pool) {
             Some(pool) if pool.active => Ok(pool),
@@ -32,7 +36,7 @@ impl SimHost {
 
     pub(super) fn volume_of<'a>(
         &self,
-        state: &'a mut State,
+        state: &'a mut SimHostState,
         key: &VolumeKey,
     ) -> PortResult<&'a mut Volume> {
         let missing = || self.error(PortErrorKind::Missing, &object(key), "no such volume");
@@ -45,7 +49,7 @@ impl SimHost {
     /// A volume that the host does not copy from or to just now.
     fn idle<'a>(
         &self,
-        state: &'a mut State,
+        state: &'a mut SimHostState,
         key: &VolumeKey,
         now: u64,
     ) -> PortResult<&'a mut Volume> {
@@ -57,7 +61,12 @@ impl SimHost {
         Ok(volume)
     }
 
-    fn insert(&self, state: &mut State, key: &VolumeKey, volume: Volume) -> PortResult<VolumeInfo> {
+    fn insert(
+        &self,
+        state: &mut SimHostState,
+        key: &VolumeKey,
+        volume: Volume,
+    ) -> PortResult<VolumeInfo> {
         let pool = self.pool_of(state, &key.pool)?;
         if key.name.is_empty() || key.name.contains('/') {
             let words = "a volume's name has no slash";
@@ -303,7 +312,7 @@ impl StoragePort for SimHost {
             })
             .await?;
         let (host, key) = (self.clone(), key.clone());
-        Ok(Box::new(Sink {
+        Ok(Box::new(SimSink {
             host,
             key,
             id,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Content, SimHost, State,
+    Content, SimHost, SimHostState,
     host::{Call, object},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Bytes on their way into the content of that id.
-pub(super) struct Sink {
+pub(super) struct SimSink {
     pub(super) host: SimHost,
     pub(super) key: VolumeKey,
     pub(super) id: u64,
@@ -22,7 +22,7 @@ pub(super) struct Sink {
 }
 
 #[async_trait]
-impl UploadSink for Sink {
+impl UploadSink for SimSink {
     async fn send(&mut self, bytes: Bytes) -> PortResult<()> {
         let (host, len) = (self.host.clone(), bytes.len() as u64);
         let end = self.at.saturating_add(len);
@@ -93,7 +93,7 @@ impl UploadSink for Sink {
 
 impl SimHost {
     /// The file grows before its bytes are there: until they are it reads as zeros.
-    fn grow(&self, state: &mut State, key: &VolumeKey, id: u64, end: u64) -> PortResult<()> {
+    fn grow(&self, state: &mut SimHostState, key: &VolumeKey, id: u64, end: u64) -> PortResult<()> {
         let change = state.change();
         let pool = self.pool_of(state, &key.pool)?;
         let available = pool.available();

@@ -6,7 +6,7 @@ use super::{
     endings::{start_met, stop_params},
     *,
 };
-use crate::{ports::DomainState, sim::Fault, vsi::stop_domain::How};
+use crate::{ports::DomainState, sim::Fault, vsi::stop_domain::StopMode};
 
 #[tokio::test(start_paused = true)]
 async fn a_start_that_the_hosts_daemon_died_in_is_made_again() {
@@ -25,7 +25,7 @@ async fn a_start_that_comes_to_no_end_is_reported_and_may_be_stopped() {
     let world = World::new().await;
     world.define().await.unwrap();
     let (sim, uuid) = (world.sim().await, world.uuid);
-    let stuck = move |state: &mut crate::sim::State| {
+    let stuck = move |state: &mut crate::sim::SimHostState| {
         state.domains.get_mut(&uuid).unwrap().state = DomainState::Starting;
     };
     sim.with(stuck).await;
@@ -38,7 +38,7 @@ async fn a_start_that_comes_to_no_end_is_reported_and_may_be_stopped() {
     );
     let stop = vsi::StopDomain::new(world.hosts.clone());
     let stopped = world.attempt(&stop, &stop_params(&world)).await.unwrap();
-    assert_eq!(stopped.output.how, How::Destroyed);
+    assert_eq!(stopped.output.how, StopMode::Destroyed);
 }
 
 /// A VSI that was ready, and that somebody saved with its memory.
@@ -49,7 +49,7 @@ async fn saved() -> World {
     let (sim, uuid) = (world.sim().await, world.uuid);
     let ports = world.ports().await;
     ports.domains.suspend(uuid).await.unwrap();
-    let save = move |state: &mut crate::sim::State| {
+    let save = move |state: &mut crate::sim::SimHostState| {
         state.domains.get_mut(&uuid).unwrap().save();
     };
     sim.with(save).await;

@@ -266,7 +266,7 @@ async fn a_log_that_was_rotated_during_the_boot_is_read_on() {
     // Shortly before its last lines the guest has filled the log almost to where it is renamed.
     let fill = async {
         tokio::time::sleep(Duration::from_millis(1300)).await;
-        let flood = move |state: &mut crate::sim::State| {
+        let flood = move |state: &mut crate::sim::SimHostState| {
             let volume = state
                 .pools
                 .get_mut(POOL)

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::{
     sim::{Fault, Faults},
-    vsi::{delete_volumes, monitor_console, stop_domain::How},
+    vsi::{delete_volumes, monitor_console, stop_domain::StopMode},
 };
 
 /// Defines the domain, and starts it in vain: the call meets this fault.
@@ -62,7 +62,7 @@ async fn a_boot_that_fails_says_why() {
     let sim = world.sim().await;
     world.define().await.unwrap();
     let uuid = world.uuid;
-    let little = move |state: &mut crate::sim::State| {
+    let little = move |state: &mut crate::sim::SimHostState| {
         state
             .domains
             .get_mut(&uuid)
@@ -178,7 +178,7 @@ pub(super) fn stop_params(world: &World) -> vsi::stop_domain::Params {
     }
 }
 
-async fn stop(world: &World) -> How {
+async fn stop(world: &World) -> StopMode {
     let stop = vsi::StopDomain::new(world.hosts.clone());
     world
         .drive(&stop, &stop_params(world))
@@ -192,21 +192,21 @@ async fn stop(world: &World) -> How {
 async fn a_guest_is_asked_before_it_is_ended() {
     let (world, booted) = boot(CONTRACT).await;
     booted.unwrap();
-    assert_eq!(stop(&world).await, How::Shutdown);
-    assert_eq!(stop(&world).await, How::Already);
+    assert_eq!(stop(&world).await, StopMode::Shutdown);
+    assert_eq!(stop(&world).await, StopMode::Already);
     let (world, booted) = boot("workload: w\nenv: lab-deaf\n").await;
     booted.unwrap();
-    assert_eq!(stop(&world).await, How::Destroyed);
+    assert_eq!(stop(&world).await, StopMode::Destroyed);
 }
 
 fn volumes(world: &World) -> delete_volumes::Params {
     let ours = [world.boot(), world.cidata(), world.console()];
-    let doomed = |volume| delete_volumes::Volume {
+    let doomed = |volume| delete_volumes::VolumeToDelete {
         volume,
         recorded: true,
     };
     let mut volumes: Vec<_> = ours.into_iter().map(doomed).collect();
-    volumes.push(delete_volumes::Volume {
+    volumes.push(delete_volumes::VolumeToDelete {
         volume: world.key("hpcr.qcow2"),
         recorded: false,
     });

@@ -14,7 +14,7 @@ const FAULTS: [Fault; 6] = [
 
 /// What is on the host in the end: volumes with their lengths, and domains with their states.
 async fn outcome(world: &World) -> String {
-    let describe = |state: &mut crate::sim::State| {
+    let describe = |state: &mut crate::sim::SimHostState| {
         let volumes = state.pools[POOL].volumes.iter();
         let volumes: Vec<_> = volumes
             .map(|(name, v)| (name.clone(), v.physical()))

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{World, code, images::foreign};
 use crate::{
-    guards::{self, Doomed},
+    guards::{self, DeletionCandidate},
     image::sidecar,
     ports::{DomainState, VolumeFormat, VolumeKey},
     sim::{Content, source::qcow2_header},
@@ -172,7 +172,7 @@ async fn an_image_never_takes_a_name_that_vsiflow_keeps_for_itself() {
 }
 
 async fn removable(world: &World, key: &VolumeKey) -> Result<bool, String> {
-    let doomed = Doomed {
+    let doomed = DeletionCandidate {
         key,
         recorded: true,
         owner: None,

@@ -26,7 +26,7 @@ use vsiflow_engine::{
     checkpoint::{Checkpoints as _, MemoryCheckpoints},
     model::{EntityId, Failure, FailureClass, Name, RunId},
     secret::{MemorySecrets, Secret, Secrets as _},
-    step::{Done, Observed, Recorded, Standing, Step, StepContext},
+    step::{Done, Observed, ReconcileStatus, Recorded, Step, StepContext},
 };
 
 use crate::{
@@ -75,7 +75,7 @@ impl Recorded for Book {
         self.0.lock().unwrap().0.contains(&(run, step.clone()))
     }
 
-    fn standing(&self, _: &EntityId) -> Option<Standing> {
+    fn standing(&self, _: &EntityId) -> Option<ReconcileStatus> {
         None
     }
 }

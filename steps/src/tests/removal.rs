@@ -1,12 +1,12 @@
 use super::*;
 use crate::{
-    guards::{self, Doomed},
+    guards::{self, DeletionCandidate},
     ports::{Removed, VolumeFormat, VolumeSpec},
     sim::{Fault, Faults},
 };
 
 async fn remove(world: &World, key: &VolumeKey, recorded: bool, owner: Option<Uuid>) -> String {
-    let doomed = Doomed {
+    let doomed = DeletionCandidate {
         key,
         recorded,
         owner,

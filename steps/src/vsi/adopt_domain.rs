@@ -32,7 +32,7 @@ pub struct Params {
     pub uuid: Uuid,
     /// The mark it bore when somebody asked to adopt it: whoever touched it since comes first.
     #[serde(default)]
-    pub bore: Option<OwnerMark>,
+    pub previous_owner: Option<OwnerMark>,
 }
 
 /// What [`AdoptDomain`] found.
@@ -73,7 +73,7 @@ impl Step for AdoptDomain {
         if domain.mark.as_ref() == Some(&mark) {
             return Ok(Observed::Present(output(&ports, domain).await?));
         }
-        if domain.mark != params.bore {
+        if domain.mark != params.previous_owner {
             return Err(error::NOT_OURS
                 .failure("the domain was touched since it was to be adopted")
                 .on_host(ports.host.name())

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
     model::{EntityId, Failure},
-    step::{Done, Observed, Recorded, Standing, Step, StepContext},
+    step::{Done, Observed, ReconcileStatus, Recorded, Step, StepContext},
 };
 
 use crate::error;
@@ -80,10 +80,10 @@ fn pending<'a>(
     for disk in &params.disks {
         let id: Option<EntityId> = disk.entity.parse().ok();
         match id.and_then(|id| recorded.standing(&id)) {
-            None | Some(Standing::Settled) => {}
-            Some(Standing::UnderWay) => return Ok(Some(&disk.name)),
-            Some(Standing::Cancelled) => return Err(not_made(disk, "it was cancelled")),
-            Some(Standing::Failed(failure) | Standing::Blocked(failure)) => {
+            None | Some(ReconcileStatus::Settled) => {}
+            Some(ReconcileStatus::UnderWay) => return Ok(Some(&disk.name)),
+            Some(ReconcileStatus::Cancelled) => return Err(not_made(disk, "it was cancelled")),
+            Some(ReconcileStatus::Failed(failure) | ReconcileStatus::Blocked(failure)) => {
                 if failure.code.as_str() != error::IN_USE.code {
                     return Err(not_made(disk, &failure.to_string()));
                 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
     model::{EntityId, Failure},
-    step::{Done, Observed, Standing, Step, StepContext},
+    step::{Done, Observed, ReconcileStatus, Step, StepContext},
 };
 
 use crate::error;
@@ -29,7 +29,7 @@ pub struct Params {
     pub name: String,
     /// Whether this one goes on where that one failed.
     #[serde(default)]
-    pub whatever_it_comes_to: bool,
+    pub continue_on_failure: bool,
 }
 
 /// What [`AwaitTurn`] waited for: nothing that others need to know.
@@ -72,11 +72,11 @@ impl Step for AwaitTurn {
 fn is_over(cx: &StepContext, params: &Params) -> Result<bool, Failure> {
     let id: Option<EntityId> = params.after.parse().ok();
     match id.and_then(|id| cx.recorded.standing(&id)) {
-        None | Some(Standing::Settled) => Ok(true),
-        Some(Standing::UnderWay) => Ok(false),
-        Some(_) if params.whatever_it_comes_to => Ok(true),
-        Some(Standing::Cancelled) => Err(stopped(params, "was cancelled")),
-        Some(Standing::Failed(failure) | Standing::Blocked(failure)) => {
+        None | Some(ReconcileStatus::Settled) => Ok(true),
+        Some(ReconcileStatus::UnderWay) => Ok(false),
+        Some(_) if params.continue_on_failure => Ok(true),
+        Some(ReconcileStatus::Cancelled) => Err(stopped(params, "was cancelled")),
+        Some(ReconcileStatus::Failed(failure) | ReconcileStatus::Blocked(failure)) => {
             Err(stopped(params, &failure.to_string()))
         }
     }

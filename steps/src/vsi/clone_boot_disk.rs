@@ -12,7 +12,7 @@ use vsiflow_engine::{
 
 use crate::{
     error,
-    guards::{self, Doomed},
+    guards::{self, DeletionCandidate},
     image::{self, BaseImage},
     ports::{HostPorts, Hosts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
 };
@@ -103,7 +103,7 @@ impl Step for CloneBootDisk {
         let base: BaseImage = cx.output(BASE_IMAGE_NODE)?;
         still_verified(&ports, &base).await?;
         large_enough(&ports, params, &base)?;
-        let doomed = Doomed {
+        let doomed = DeletionCandidate {
             key: &params.volume,
             recorded: cx.intended_before,
             owner: Some(params.uuid),

@@ -11,7 +11,7 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    guards::{self, Doomed},
+    guards::{self, DeletionCandidate},
     names,
     ports::{HostPorts, Hosts, Removed, VolumeKey},
 };
@@ -31,12 +31,12 @@ pub struct Params {
     /// The VSI's UID.
     pub uuid: Uuid,
     /// The volumes.
-    pub volumes: Vec<Volume>,
+    pub volumes: Vec<VolumeToDelete>,
 }
 
 /// A volume that is to go.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Volume {
+pub struct VolumeToDelete {
     /// Pool and name.
     pub volume: VolumeKey,
     /// Whether this journal recorded the intent of the step that makes it.
@@ -86,7 +86,7 @@ impl Step for DeleteVolumes {
 }
 
 /// The volumes, and beside the console's log the part of it that was rotated away.
-fn all(params: &Params) -> impl Iterator<Item = Volume> + '_ {
+fn all(params: &Params) -> impl Iterator<Item = VolumeToDelete> + '_ {
     params.volumes.iter().flat_map(|doomed| {
         let key = &doomed.volume;
         let is_log = *key == names::console_log(&key.pool, params.uuid);
@@ -94,7 +94,7 @@ fn all(params: &Params) -> impl Iterator<Item = Volume> + '_ {
             pool: key.pool.clone(),
             name: format!("{}.0", key.name),
         };
-        let rotated = Volume {
+        let rotated = VolumeToDelete {
             volume: rotated,
             recorded: doomed.recorded,
         };
@@ -106,10 +106,10 @@ async fn delete(
     cx: &StepContext,
     ports: &HostPorts,
     uid: Uuid,
-    doomed: Volume,
+    doomed: VolumeToDelete,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let Volume {
+    let VolumeToDelete {
         volume: key,
         recorded,
     } = doomed;
@@ -119,7 +119,7 @@ async fn delete(
         }
         return Ok(());
     }
-    let doomed = Doomed {
+    let doomed = DeletionCandidate {
         key: &key,
         recorded,
         owner: Some(uid),

@@ -66,7 +66,7 @@ pub struct Output {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Place {
+struct ConsolePlace {
     position: ConsolePosition,
     /// The line that has not ended yet, in base64.
     pending: String,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     hpl,
-    ports::{ConsolePosition, HostPorts, Lease, VolumeKey},
+    ports::{ConsolePosition, DhcpLease, HostPorts, VolumeKey},
 };
 
 /// How much of the console's end is kept, in bytes.
@@ -52,7 +52,7 @@ pub(super) async fn console_tail(
 /// Looks up addresses of guests on one host; each network's leases are read once.
 pub struct Addresses<'a> {
     ports: &'a HostPorts,
-    leases: BTreeMap<String, Vec<Lease>>,
+    leases: BTreeMap<String, Vec<DhcpLease>>,
 }
 
 impl<'a> Addresses<'a> {
@@ -79,7 +79,7 @@ impl<'a> Addresses<'a> {
         in_order(&told.unwrap_or_default(), cards)
     }
 
-    async fn leases_of(&mut self, network: &str) -> Vec<Lease> {
+    async fn leases_of(&mut self, network: &str) -> Vec<DhcpLease> {
         if let Some(leases) = self.leases.get(network) {
             return leases.clone();
         }
@@ -90,7 +90,7 @@ impl<'a> Addresses<'a> {
     }
 }
 
-fn in_order(leases: &[Lease], cards: &[Card]) -> Vec<String> {
+fn in_order(leases: &[DhcpLease], cards: &[Card]) -> Vec<String> {
     let mut found = Vec::new();
     for card in cards {
         let own = leases

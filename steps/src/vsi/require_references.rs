@@ -19,12 +19,12 @@ pub struct RequireReferences;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
     /// What is lacking.
-    pub lacking: Vec<Lack>,
+    pub unresolved_refs: Vec<UnresolvedRef>,
 }
 
 /// Something that documents lack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lack {
+pub struct UnresolvedRef {
     /// The field that refers to it, such as `diskSelector`.
     pub field: String,
     /// What is wrong.
@@ -44,9 +44,9 @@ impl Step for RequireReferences {
     type Output = Output;
 
     async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
-        match params.lacking.as_slice() {
+        match params.unresolved_refs.as_slice() {
             [] => Ok(Observed::Present(Output {})),
-            lacking => Err(failure(lacking)),
+            unresolved_refs => Err(failure(unresolved_refs)),
         }
     }
 
@@ -55,9 +55,9 @@ impl Step for RequireReferences {
     }
 }
 
-fn failure(lacking: &[Lack]) -> Failure {
-    let join = |text: fn(&Lack) -> &str| {
-        let all: Vec<_> = lacking.iter().map(text).collect();
+fn failure(unresolved_refs: &[UnresolvedRef]) -> Failure {
+    let join = |text: fn(&UnresolvedRef) -> &str| {
+        let all: Vec<_> = unresolved_refs.iter().map(text).collect();
         all.join("; ")
     };
     let failure = error::REFERENCE_MISSING.failure(join(|lack| &lack.message));

@@ -47,7 +47,7 @@ pub struct Params {
 /// How the guest came down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum How {
+pub enum StopMode {
     /// It was off, or there was no domain.
     Already,
     /// It shut down when asked.
@@ -60,7 +60,7 @@ pub enum How {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// How the guest came down.
-    pub how: How,
+    pub how: StopMode,
 }
 
 impl StopDomain {
@@ -87,7 +87,9 @@ impl Step for StopDomain {
             return Ok(Observed::Needed);
         }
         without_memory(&ports, params, domain.as_ref())?;
-        Ok(Observed::Present(Output { how: How::Already }))
+        Ok(Observed::Present(Output {
+            how: StopMode::Already,
+        }))
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
@@ -97,12 +99,14 @@ impl Step for StopDomain {
         let how = match active(domain.as_ref()) {
             None => {
                 without_memory(&ports, params, domain.as_ref())?;
-                return Ok(Done::present(Output { how: How::Already }));
+                return Ok(Done::present(Output {
+                    how: StopMode::Already,
+                }));
             }
             // A guest that is suspended, or not up yet, hears nothing.
             Some(DomainState::Paused | DomainState::Starting) => end(&ports, params.uuid).await?,
             Some(_) if params.grace_s == 0 => end(&ports, params.uuid).await?,
-            Some(_) if shut_down(cx, &ports, params).await? => How::Shutdown,
+            Some(_) if shut_down(cx, &ports, params).await? => StopMode::Shutdown,
             Some(_) => end(&ports, params.uuid).await?,
         };
         if params.boots_anew {
@@ -174,9 +178,9 @@ async fn shut_down(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
     Ok(true)
 }
 
-async fn end(ports: &HostPorts, uid: Uuid) -> Result<How, Failure> {
+async fn end(ports: &HostPorts, uid: Uuid) -> Result<StopMode, Failure> {
     off_is_fine(ports.domains.destroy(uid).await)?;
-    Ok(How::Destroyed)
+    Ok(StopMode::Destroyed)
 }
 
 /// The guest may go down between our look and our call.

@@ -15,7 +15,7 @@ use vsiflow_engine::{
 use crate::{
     cidata::Cidata,
     contract, error,
-    guards::{self, Doomed},
+    guards::{self, DeletionCandidate},
     ports::{HostPorts, Hosts, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
 };
 
@@ -139,7 +139,7 @@ impl Step for WriteCidata {
         let iso = self.build(params).await?;
         let ports = self.hosts.host(&params.host).await?;
         let key = &params.volume;
-        let doomed = Doomed {
+        let doomed = DeletionCandidate {
             key,
             recorded: cx.intended_before,
             owner: Some(params.uuid),

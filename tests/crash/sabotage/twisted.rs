@@ -7,8 +7,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    DomainInfo, DomainPort, DomainSpec, HostPorts, Hosts, Lease, OwnerMark, PoolInfo, PortResult,
-    Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+    DhcpLease, DomainInfo, DomainPort, DomainSpec, HostPorts, Hosts, OwnerMark, PoolInfo,
+    PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 /// What is told wrongly.
@@ -174,7 +174,7 @@ impl DomainPort for Ports {
         self.domains.set_autostart(uuid, on).await
     }
 
-    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<Lease>> {
+    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<DhcpLease>> {
         self.domains.addresses(uuid).await
     }
 

@@ -6,14 +6,17 @@ use vsiflow_engine::{
     model::{EntityId, EntityState},
 };
 
-use super::{ErrorKind, Fleet, FleetError, batch::Batch, index::Known, keep::Wishes, missing};
+use super::{
+    ErrorKind, Fleet, FleetError, batch::ApplyBatch, index::Known, store::DesiredUpdates,
+    vsi::retained_refs,
+};
 use crate::{
     delete_vsi,
     phase::Phase,
     plan::{Change as FieldChange, Plan},
+    record::{RolloutPredecessor, kind},
     spec::{DesiredDataDisk, Resolved, ResolvedVsi},
     update_vsi,
-    wanted::{Turn, kind},
 };
 
 /// What an apply did about one VSI or data disk.
@@ -48,7 +51,7 @@ pub struct Applied {
     /// Whether the plan waits until somebody approves it.
     pub awaits_approval: bool,
     /// References whose documents are away: what they gave stays as it is.
-    pub missing: Vec<String>,
+    pub retained_refs: Vec<String>,
     /// The contract that it was made from was lost, and the document's is kept in its place.
     pub contract_put_back: bool,
 }
@@ -69,23 +72,23 @@ impl Fleet {
         // Before secrets and blobs are written, which need room as well.
         self.engine.takes_wishes()?;
         self.record_machines().await?;
-        let mut wishes = Wishes::default();
+        let mut updates = DesiredUpdates::default();
         let known = self.known().await?;
         self.refuse_all(&resolved, &known).await?;
         let directory = resolved.directory.clone();
         for host in resolved.hosts.clone().into_values() {
-            self.host_wish(host, &mut wishes).await?;
+            self.host_wish(host, &mut updates).await?;
         }
-        let made = self.take_in_disks(&resolved, &known, &mut wishes);
+        let made = self.take_in_disks(&resolved, &known, &mut updates);
         let (disks, applied) = made.await?;
-        let mut batch = Batch::new(self, known, disks, false);
-        batch.wishes = wishes;
+        let mut batch = ApplyBatch::new(self, known, disks, false);
+        batch.updates = updates;
         let mut all = batch.take_in(resolved).await?;
         all.extend(applied);
         let entities: Vec<_> = all.iter().filter_map(|one| one.entity.clone()).collect();
-        self.remember(directory.as_ref(), &entities, &mut batch.wishes)
+        self.remember(directory.as_ref(), &entities, &mut batch.updates)
             .await?;
-        self.record(batch.wishes, by.clone()).await?;
+        self.record(batch.updates, by.clone()).await?;
         let entities = self.with_disks(entities).await?;
         self.engine.drive(Drive::These(entities.clone())).await?;
         self.look_again(&entities, &by).await?;
@@ -108,10 +111,10 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn plan(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
-        let (known, mut wishes) = (self.known().await?, Wishes::default());
-        let disks = self.take_in_disks(resolved, &known, &mut wishes);
+        let (known, mut updates) = (self.known().await?, DesiredUpdates::default());
+        let disks = self.take_in_disks(resolved, &known, &mut updates);
         let (disks, planned) = disks.await?;
-        let mut batch = Batch::new(self, known, disks, true);
+        let mut batch = ApplyBatch::new(self, known, disks, true);
         let mut all = batch.take_in(resolved.clone()).await?;
         all.extend(planned);
         Ok(all)
@@ -124,10 +127,10 @@ impl Fleet {
             let Some(known) = matching(vsi, known) else {
                 continue;
             };
-            if known.phase() == Phase::Deleting || is_going(&known.state) {
+            if known.phase() == Phase::Deleting || is_deleting(&known.state) {
                 return Err(FleetError::going(&vsi.desired.full_name()));
             }
-            let merged = missing::kept(vsi, known, &resolved.references);
+            let merged = retained_refs::kept(vsi, known, &resolved.references);
             let draft = self.draft(&merged, known).await?;
             let refused = draft.plan.refused().next();
             if let Some(change) = refused.filter(|_| known.state.reached > 0) {
@@ -140,11 +143,11 @@ impl Fleet {
 }
 
 /// The turn of whoever comes after this one.
-pub(super) fn turn(known: &Known, whatever_it_comes_to: bool) -> Turn {
-    Turn {
+pub(super) fn turn(known: &Known, continue_on_failure: bool) -> RolloutPredecessor {
+    RolloutPredecessor {
         after: known.entity.to_string(),
         name: known.label(),
-        whatever_it_comes_to,
+        continue_on_failure,
     }
 }
 
@@ -160,7 +163,7 @@ pub(super) fn matching<'a>(vsi: &ResolvedVsi, known: &'a [Known]) -> Option<&'a 
     })
 }
 
-pub(super) fn is_going(state: &EntityState) -> bool {
+pub(super) fn is_deleting(state: &EntityState) -> bool {
     let leaving = [delete_vsi::NAME, delete_vsi::FORGET];
     state
         .desired
@@ -171,7 +174,9 @@ pub(super) fn is_going(state: &EntityState) -> bool {
 impl Applied {
     /// What people are told of the references whose documents are away.
     pub fn told_missing(&self) -> impl Iterator<Item = String> {
-        self.missing.iter().map(|missing| missing::words(missing))
+        self.retained_refs
+            .iter()
+            .map(|retained_refs| retained_refs::words(retained_refs))
     }
 
     pub(super) fn of(vsi: &ResolvedVsi, entity: Option<EntityId>, change: Change) -> Self {
@@ -184,7 +189,7 @@ impl Applied {
             fields: Vec::new(),
             plan: Plan::default(),
             awaits_approval: false,
-            missing: vsi.missing.clone(),
+            retained_refs: vsi.retained_refs.clone(),
             contract_put_back: false,
         }
     }
@@ -199,7 +204,7 @@ impl Applied {
             fields: Vec::new(),
             plan: Plan::default(),
             awaits_approval: false,
-            missing: Vec::new(),
+            retained_refs: Vec::new(),
             contract_put_back: false,
         }
     }

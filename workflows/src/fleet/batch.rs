@@ -6,39 +6,39 @@ use vsiflow_engine::model::Precedence;
 use super::{
     Fleet, FleetError,
     apply::{Applied, Change, matching, turn},
-    change::{Contract, Draft},
-    disks::DiskIds,
+    disk::apply::DiskIds,
     index::Known,
-    keep::Wishes,
-    missing,
+    store::DesiredUpdates,
+    vsi::change::{ChangeDraft, ContractChange},
+    vsi::retained_refs,
 };
 use crate::{
     formats,
     plan::Plan,
     provision_vsi,
+    record::{RolloutPredecessor, VsiRecord, vsi_entity},
     spec::{Resolved, ResolvedVsi, UpdatePolicy},
     update_vsi,
-    wanted::{Turn, WantedVsi, vsi_entity},
 };
 
 /// What an apply is about.
-pub(super) struct Batch<'a> {
+pub(super) struct ApplyBatch<'a> {
     known: Vec<Known>,
     disks: DiskIds,
-    pub(super) wishes: Wishes,
+    pub(super) updates: DesiredUpdates,
     /// The last VSI whose guest is interrupted: the next one waits for its turn.
-    before: Option<Turn>,
+    before: Option<RolloutPredecessor>,
     dry: bool,
     fleet: &'a Fleet,
 }
 
-impl<'a> Batch<'a> {
+impl<'a> ApplyBatch<'a> {
     /// One that nothing was taken into. A `dry` one keeps nothing and wishes nothing.
     pub(super) fn new(fleet: &'a Fleet, known: Vec<Known>, disks: DiskIds, dry: bool) -> Self {
         Self {
             known,
             disks,
-            wishes: Wishes::default(),
+            updates: DesiredUpdates::default(),
             before: None,
             dry,
             fleet,
@@ -52,8 +52,8 @@ impl<'a> Batch<'a> {
             all.push(match matching(&vsi, &self.known).cloned() {
                 None => self.create(vsi).await?,
                 Some(known) => {
-                    let vsi = missing::kept(&vsi, &known, &resolved.references);
-                    let vsi = missing::own_disks(vsi, &known, &self.disks);
+                    let vsi = retained_refs::kept(&vsi, &known, &resolved.references);
+                    let vsi = retained_refs::own_disks(vsi, &known, &self.disks);
                     self.change(vsi, &known).await?
                 }
             });
@@ -72,7 +72,7 @@ impl<'a> Batch<'a> {
         let mut wanted = self.fleet.keep(vsi, uid, None, &self.disks).await?;
         wanted.formats = self.fleet.formats_of_others(&wanted, &self.known).await?;
         let (workflow, precedence) = (provision_vsi::NAME, Precedence::Supersede);
-        self.wishes
+        self.updates
             .add(entity, workflow, precedence, &wanted, None)?;
         Ok(applied)
     }
@@ -80,7 +80,7 @@ impl<'a> Batch<'a> {
     async fn change(&mut self, vsi: ResolvedVsi, known: &Known) -> Result<Applied, FleetError> {
         let mut applied = Applied::of(&vsi, Some(known.entity.clone()), Change::Configured);
         let draft = self.fleet.draft(&vsi, known).await?;
-        if let (Contract::Lost(name), false) = (&draft.contract, self.dry) {
+        if let (ContractChange::Lost(name), false) = (&draft.contract, self.dry) {
             let contract = vsi.contract.clone();
             self.fleet.secrets.put_back(name, contract).await?;
             applied.contract_put_back = true;
@@ -114,7 +114,7 @@ impl<'a> Batch<'a> {
         &mut self,
         vsi: ResolvedVsi,
         known: &Known,
-        draft: &Draft,
+        draft: &ChangeDraft,
     ) -> Result<(), FleetError> {
         let mut wanted = self.merged(vsi, known, draft).await?;
         let was_made = known.state.reached > 0;
@@ -131,7 +131,7 @@ impl<'a> Batch<'a> {
             wanted.turn = self.before.replace(turn(known, false));
         }
         self.retire(known, &mut wanted).await?;
-        self.wishes.add(
+        self.updates.add(
             known.entity.clone(),
             workflow,
             precedence,
@@ -145,10 +145,10 @@ impl<'a> Batch<'a> {
         &mut self,
         vsi: ResolvedVsi,
         known: &Known,
-        draft: &Draft,
+        draft: &ChangeDraft,
     ) -> Result<(), FleetError> {
         let proposed = self.merged(vsi, known, draft).await?;
-        let mut wanted = WantedVsi {
+        let mut wanted = VsiRecord {
             power: known.power(),
             before: known.history(),
             formats: proposed.formats.clone(),
@@ -163,7 +163,7 @@ impl<'a> Batch<'a> {
         };
         let entity = known.entity.clone();
         let made_from = known.made_from();
-        self.wishes
+        self.updates
             .add(entity, update_vsi::NAME, precedence, &wanted, made_from)
     }
 
@@ -172,9 +172,9 @@ impl<'a> Batch<'a> {
         &self,
         vsi: ResolvedVsi,
         known: &Known,
-        draft: &Draft,
-    ) -> Result<WantedVsi, FleetError> {
-        let missing = vsi.missing.clone();
+        draft: &ChangeDraft,
+    ) -> Result<VsiRecord, FleetError> {
+        let retained_refs = vsi.retained_refs.clone();
         let uid = known.wanted.uid;
         let contract = draft.contract.name().cloned();
         let mut kept = self.fleet.keep(vsi, uid, contract, &self.disks).await?;
@@ -189,19 +189,19 @@ impl<'a> Batch<'a> {
         let mut formats = draft.wanted.formats.clone();
         let others = self.fleet.formats_of_others(&kept, &self.known).await?;
         formats::add(&mut formats, others);
-        Ok(WantedVsi {
+        Ok(VsiRecord {
             formats,
             macs: draft.wanted.macs.clone(),
             power: draft.wanted.power,
             before: draft.wanted.before.clone(),
-            missing,
+            retained_refs,
             ..kept
         })
     }
 
     /// Secrets that nobody needs any more go at once; those of what the VSI is now made from go
     /// when it is made from something else.
-    async fn retire(&mut self, known: &Known, wanted: &mut WantedVsi) -> Result<(), FleetError> {
+    async fn retire(&mut self, known: &Known, wanted: &mut VsiRecord) -> Result<(), FleetError> {
         wanted.retired.clear();
         let needed = wanted.secrets();
         let mut retired = known.wanted.secrets();
@@ -213,7 +213,7 @@ impl<'a> Batch<'a> {
             was_made && wanted.before.iter().any(|b| b.contract == **secret)
         };
         let now: Vec<_> = retired.iter().filter(|s| !in_use(s)).cloned().collect();
-        self.wishes.retire(&known.entity, &now);
+        self.updates.retire(&known.entity, &now);
         wanted.retired = retired;
         Ok(())
     }

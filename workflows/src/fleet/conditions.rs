@@ -6,7 +6,7 @@ use vsiflow_engine::{
     model::{EventKind, Failure, Name, NodeState, RunState, Timestamp},
 };
 
-use super::{index::Known, missing, object::rfc3339};
+use super::{index::Known, vsi::object::rfc3339, vsi::retained_refs};
 use crate::{drift, phase::Phase, plan::Plan};
 
 /// Something that holds, does not, or is not known.
@@ -80,8 +80,8 @@ pub(super) fn of(
         );
         conditions.push(make("UpdateApproved", false, "AwaitingApproval", &message));
     }
-    if !known.wanted.missing.is_empty() {
-        let message = missing::words(&known.wanted.missing.join(", "));
+    if !known.wanted.retained_refs.is_empty() {
+        let message = retained_refs::words(&known.wanted.retained_refs.join(", "));
         conditions.push(make("ReferencesResolved", false, "Missing", &message));
     }
     for (name, nodes) in NODES {

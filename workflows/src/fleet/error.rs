@@ -9,7 +9,7 @@ use vsiflow_engine::{
 
 /// How an error ends a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FleetErrorKind {
     /// It failed.
     Failed,
     /// What was named is not there.
@@ -23,13 +23,13 @@ pub enum Kind {
 #[error("{failure}")]
 pub struct FleetError {
     /// How it ends a command.
-    pub kind: Kind,
+    pub kind: FleetErrorKind,
     /// What happened.
     pub failure: Box<Failure>,
 }
 
 impl FleetError {
-    pub(crate) fn new(kind: Kind, failure: Failure) -> Self {
+    pub(crate) fn new(kind: FleetErrorKind, failure: Failure) -> Self {
         Self {
             kind,
             failure: Box::new(failure),
@@ -50,7 +50,7 @@ impl FleetError {
             "disk" => "`vsiflow get disk -A` lists what this state directory knows",
             _ => "`vsiflow get -A` lists what this state directory knows",
         });
-        Self::new(Kind::NotFound, failure)
+        Self::new(FleetErrorKind::NotFound, failure)
     }
 
     pub(crate) fn going(full_name: &str) -> Self {
@@ -61,21 +61,21 @@ impl FleetError {
         let failure = Failure::new(FailureClass::Blocked, "VSI0702", "it is being deleted")
             .of_object(format!("{kind}/{full_name}"))
             .with_remedy("wait until it is gone (`vsiflow delete --wait`), then apply again");
-        Self::new(Kind::Blocked, failure)
+        Self::new(FleetErrorKind::Blocked, failure)
     }
 
     pub(crate) fn defect(message: impl AsRef<str>) -> Self {
         let failure = Failure::new(FailureClass::Blocked, "VSI0001", message)
             .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`");
-        Self::new(Kind::Failed, failure)
+        Self::new(FleetErrorKind::Failed, failure)
     }
 }
 
 impl From<Failure> for FleetError {
     fn from(failure: Failure) -> Self {
         let kind = match failure.class {
-            FailureClass::Blocked | FailureClass::Recheck => Kind::Blocked,
-            FailureClass::Transient | FailureClass::Failed => Kind::Failed,
+            FailureClass::Blocked | FailureClass::Recheck => FleetErrorKind::Blocked,
+            FailureClass::Transient | FailureClass::Failed => FleetErrorKind::Failed,
         };
         Self::new(kind, failure)
     }
@@ -112,7 +112,7 @@ impl From<JournalError> for FleetError {
             object: Text::default(),
             remedy: Text::new(remedy),
         };
-        Self::new(Kind::Failed, failure)
+        Self::new(FleetErrorKind::Failed, failure)
     }
 }
 
@@ -124,7 +124,7 @@ impl From<EngineError> for FleetError {
             EngineError::Divergence { .. } => {
                 let failure = Failure::new(FailureClass::Blocked, "VSI0004", error.to_string())
                     .with_remedy("nothing was changed; keep a copy of the state directory and restore a backup");
-                Self::new(Kind::Failed, failure)
+                Self::new(FleetErrorKind::Failed, failure)
             }
             EngineError::ObservesOnly => {
                 let failure = Failure::new(FailureClass::Blocked, "VSI0008", error.to_string())
@@ -132,12 +132,12 @@ impl From<EngineError> for FleetError {
                         "see that nobody works on with the state directory it was taken from, then \
                          `vsiflow restore --confirm`",
                     );
-                Self::new(Kind::Blocked, failure)
+                Self::new(FleetErrorKind::Blocked, failure)
             }
             EngineError::Ended => {
                 let failure = Failure::new(FailureClass::Transient, "VSI0007", error.to_string())
                     .with_remedy("start again; what was acknowledged is safe");
-                Self::new(Kind::Failed, failure)
+                Self::new(FleetErrorKind::Failed, failure)
             }
         }
     }
@@ -149,6 +149,6 @@ impl From<SecretError> for FleetError {
             .with_remedy(
                 "see that the state directory can be written and has room, then start again",
             );
-        Self::new(Kind::Failed, failure)
+        Self::new(FleetErrorKind::Failed, failure)
     }
 }

@@ -8,10 +8,10 @@ use vsiflow_engine::{
     secret::Secret,
 };
 
-use super::{Fleet, FleetError, host_care};
+use super::{Fleet, FleetError, host::maintenance};
 use crate::{
     phase::Phase,
-    wanted::{self, WantedHost, WantedVsi, kind},
+    record::{self, HostRecord, VsiRecord, kind},
 };
 
 /// A VSI of the journal.
@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Known {
     pub(crate) entity: EntityId,
     pub(crate) state: Arc<EntityState>,
-    pub(crate) wanted: WantedVsi,
+    pub(crate) wanted: VsiRecord,
 }
 
 impl Known {
@@ -63,7 +63,7 @@ impl Fleet {
             return Ok(None);
         };
         let bytes = self.blobs.get(&desired.desired).await?;
-        Ok(Some(wanted::read(&bytes)?))
+        Ok(Some(record::read(&bytes)?))
     }
 
     /// All VSIs, deleted ones included, by namespace and name.
@@ -93,7 +93,7 @@ impl Fleet {
         let Some(state) = self.engine.entity(entity) else {
             return Ok(None);
         };
-        let wanted = self.wanted::<WantedVsi>(&state).await?;
+        let wanted = self.wanted::<VsiRecord>(&state).await?;
         Ok(wanted.map(|wanted| (wanted.vsi.namespace, wanted.vsi.name)))
     }
 
@@ -155,10 +155,10 @@ impl Fleet {
     pub(crate) async fn take_in_hosts(&self) -> Result<(), FleetError> {
         let first = self.first_there().await?;
         for (_, state) in self.entities_of(kind::HOST) {
-            let Some(host) = self.wanted::<WantedHost>(&state).await? else {
+            let Some(host) = self.wanted::<HostRecord>(&state).await? else {
                 continue;
             };
-            let cordoned = host_care::why_cordoned(state.state.as_ref());
+            let cordoned = maintenance::why_cordoned(state.state.as_ref());
             let id = host.record.id();
             self.reach.cordon(&id, cordoned);
             let namespace = host.namespace.clone().or_else(|| first.get(&id).cloned());

@@ -7,75 +7,52 @@
 //! What it never does: it acts on a host itself (but for reading a console), or writes a journal
 //! but through the engine.
 
-mod adopt;
 mod apply;
-mod approve;
 mod batch;
-mod change;
-mod claims;
 mod conditions;
-mod control;
-mod disk_object;
-mod disk_wishes;
-mod disks;
+mod disk;
 mod error;
-mod evidence;
-mod feed;
-mod formats;
 mod history;
-mod host_care;
-mod host_check;
-mod image_progress;
-mod image_work;
-mod images;
+mod host;
+mod image;
 mod index;
-mod inventory;
-mod keep;
-mod listings;
-mod logs;
-mod look;
-mod machines;
-mod meter;
-mod missing;
-mod networks;
-mod object;
-mod outputs;
-mod power;
+mod network;
 mod prune;
-mod reserved;
+mod queries;
+mod store;
 mod sweep;
 mod verdict;
-mod watch;
+mod vsi;
 
 use std::sync::Arc;
 
-pub use adopt::{Adopting, Adoption};
 pub use apply::{Applied, Change};
-pub use approve::Proposal;
 pub use conditions::Condition;
-pub use disk_object::{DiskObject, DiskStatus};
-pub use error::{FleetError, Kind as ErrorKind};
-pub use evidence::EvidencePlace;
-pub use feed::Knowledge;
-pub use history::{HistoryError, HistoryLine, took};
-pub use host_check::{Checking, HostCheck, Outcome as CheckOutcome};
-pub use image_progress::UploadProgress;
-pub use images::ImageObject;
-pub use inventory::{InventoryItem, Owner};
-pub use listings::{HostObject, RunObject};
-pub use logs::{ConsoleLog, LogChunk};
-pub use look::Looked;
-pub use meter::Meter;
-pub use networks::NetworkObject;
-pub use object::{Metadata, Progress, VsiObject, VsiStatus};
-pub use power::Gracefully;
+pub use disk::object::{DiskObject, DiskStatus};
+pub use error::{FleetError, FleetErrorKind as ErrorKind};
+pub use history::events::{HistoryError, HistoryLine, took};
+pub use history::evidence::EvidencePlace;
+pub use history::listings::{HostObject, RunObject};
+pub use history::logs::{ConsoleLog, LogChunk};
+pub use host::check::{CheckOutcome, Checking, HostCheck};
+pub use host::inventory::{InventoryItem, Owner};
+pub use host::scan::DriftReport;
+pub use host::watch::{WATCHERS, WatchOptions};
+pub use image::meter::Meter;
+pub use image::object::ImageObject;
+pub use image::progress::UploadProgress;
+pub use network::object::NetworkObject;
 pub use prune::LeftOut;
+pub use queries::EntityPresence;
 pub use verdict::Verdict;
+pub use vsi::adopt::{Adopting, Adoption};
+pub use vsi::approve::Proposal;
+pub use vsi::object::{Metadata, VsiObject, VsiProgress, VsiStatus};
+pub use vsi::power::ShutdownPolicy;
 pub use vsiflow_steps::ports::NetworkInfo;
-pub use watch::{Look, WATCHERS};
 
 use vsiflow_engine::{
-    Engine, EngineParts,
+    Engine, EngineConfig,
     blob::Blobs,
     checkpoint::Checkpoints,
     clock::Clock,
@@ -96,7 +73,7 @@ use crate::{
 };
 
 /// What a fleet is made of.
-pub struct FleetParts {
+pub struct FleetConfig {
     /// The journal.
     pub journal: Arc<dyn Journal>,
     /// Where larger payloads are.
@@ -136,8 +113,8 @@ pub struct Fleet {
     pub(crate) credentials: Arc<ImageCredentials>,
     clock: Arc<dyn Clock>,
     journal_id: Arc<str>,
-    uploads: Arc<image_progress::Uploads>,
-    addresses: Arc<networks::SeenAddresses>,
+    uploads: Arc<image::progress::Uploads>,
+    addresses: Arc<network::object::SeenAddresses>,
 }
 
 impl Fleet {
@@ -146,7 +123,7 @@ impl Fleet {
     ///
     /// # Errors
     /// When the journal cannot be read or does not make sense.
-    pub async fn open(parts: FleetParts) -> Result<Self, FleetError> {
+    pub async fn open(parts: FleetConfig) -> Result<Self, FleetError> {
         let fleet = Self::start(parts, false).await?;
         fleet.sweep_secrets().await?;
         Ok(fleet)
@@ -157,7 +134,7 @@ impl Fleet {
     ///
     /// # Errors
     /// As for [`Fleet::open`].
-    pub async fn observe(parts: FleetParts) -> Result<Self, FleetError> {
+    pub async fn observe(parts: FleetConfig) -> Result<Self, FleetError> {
         Self::start(parts, true).await
     }
 
@@ -172,7 +149,7 @@ impl Fleet {
         }
     }
 
-    async fn start(parts: FleetParts, observes_only: bool) -> Result<Self, FleetError> {
+    async fn start(parts: FleetConfig, observes_only: bool) -> Result<Self, FleetError> {
         let credentials = Arc::new(ImageCredentials::default());
         let images: Arc<dyn ImageSource> = Arc::new(WithCredentials {
             source: parts.images,
@@ -182,7 +159,7 @@ impl Fleet {
         });
         let reach = Reach::new(parts.hosts);
         let hosts: Arc<dyn Hosts> = reach.clone();
-        let parts_of_engine = EngineParts {
+        let parts_of_engine = EngineConfig {
             journal: parts.journal.clone(),
             blobs: parts.blobs.clone(),
             checkpoints: parts.checkpoints,

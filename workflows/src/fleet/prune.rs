@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use vsiflow_engine::model::{EntityId, EntityState, Failure, FailureClass, Precedence};
 
 use super::{
-    ErrorKind, Fleet, FleetError, apply::is_going, disks::KnownDisk, index::Known, keep::Wishes,
+    ErrorKind, Fleet, FleetError, apply::is_deleting, disk::apply::KnownDisk, index::Known,
+    store::DesiredUpdates,
 };
 use crate::{
     phase,
+    record::{DirectoryRecord, directory_entity, kind},
     spec::{DeletionPolicy, Directory, Resolved},
-    wanted::{WantedDirectory, directory_entity, kind},
 };
 
 /// A VSI or a data disk whose document is gone from its directory.
@@ -30,7 +31,7 @@ pub struct LeftOut {
 struct KnownDirectory {
     entity: EntityId,
     generation: u64,
-    wanted: WantedDirectory,
+    wanted: DirectoryRecord,
 }
 
 impl Fleet {
@@ -62,7 +63,7 @@ impl Fleet {
 
     async fn left_out_of(
         &self,
-        directory: &WantedDirectory,
+        directory: &DirectoryRecord,
         resolved: &Resolved,
     ) -> Result<Vec<LeftOut>, FleetError> {
         let is_member = |entity: &EntityId| directory.members.contains(&entity.to_string());
@@ -82,7 +83,7 @@ impl Fleet {
             keeps_volume: false,
         });
         let disks = self.known_disks().await?.into_iter();
-        let disks = disks.filter(|d| is_member(&d.entity) && !d.is_deleted() && !d.is_going());
+        let disks = disks.filter(|d| is_member(&d.entity) && !d.is_deleted() && !d.is_deleting());
         let disks = disks.filter(|disk| !describes_disk(resolved, disk));
         let disks = disks.filter(|disk| !staying.iter().any(|vsi| disk.is_used_by(vsi)));
         let disks = disks.map(|known| LeftOut {
@@ -99,7 +100,7 @@ impl Fleet {
         &self,
         here: Option<&Directory>,
         applied: &[EntityId],
-        wishes: &mut Wishes,
+        updates: &mut DesiredUpdates,
     ) -> Result<(), FleetError> {
         let applied: BTreeSet<_> = applied.iter().map(ToString::to_string).collect();
         let mut all = self.known_directories().await?;
@@ -116,12 +117,12 @@ impl Fleet {
             }
             members.retain(|member| applied.contains(member) || self.is_there(member));
             if members != one.wanted.members {
-                let wanted = WantedDirectory {
+                let wanted = DirectoryRecord {
                     members,
                     ..one.wanted
                 };
                 let (record, newest) = (Precedence::Record, Some(one.generation));
-                wishes.add(one.entity, kind::DIRECTORY, record, &wanted, newest)?;
+                updates.add(one.entity, kind::DIRECTORY, record, &wanted, newest)?;
             }
         }
         Ok(())
@@ -140,7 +141,7 @@ impl Fleet {
     async fn known_directories(&self) -> Result<Vec<KnownDirectory>, FleetError> {
         let mut all = Vec::new();
         for (entity, state) in self.entities_of(kind::DIRECTORY) {
-            if let Some(wanted) = self.wanted::<WantedDirectory>(&state).await? {
+            if let Some(wanted) = self.wanted::<DirectoryRecord>(&state).await? {
                 let generation = generation(&state);
                 all.push(KnownDirectory {
                     entity,
@@ -160,7 +161,7 @@ impl KnownDirectory {
         Ok(Self {
             entity: entity.map_err(|error| FleetError::defect(error.to_string()))?,
             generation: 0,
-            wanted: WantedDirectory {
+            wanted: DirectoryRecord {
                 directory: directory.clone(),
                 members: BTreeSet::new(),
             },
@@ -174,7 +175,7 @@ fn generation(state: &EntityState) -> u64 {
 }
 
 fn stays(vsi: &Known) -> bool {
-    !vsi.is_deleted() && !is_going(&vsi.state)
+    !vsi.is_deleted() && !is_deleting(&vsi.state)
 }
 
 fn describes_vsi(resolved: &Resolved, known: &Known) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use vsiflow_engine::model::Name;
 
 use super::{Fleet, FleetError};
-use crate::wanted::{WantedHost, WantedVsi, kind};
+use crate::record::{HostRecord, VsiRecord, kind};
 
 impl Fleet {
     /// A secret is kept before what is wanted names it: a crash in between leaves one that no
@@ -26,12 +26,12 @@ impl Fleet {
     async fn named_secrets(&self) -> Result<BTreeSet<Name>, FleetError> {
         let mut named = BTreeSet::new();
         for (_, state) in self.entities_of(kind::VSI) {
-            let wanted = self.wanted::<WantedVsi>(&state).await?;
-            named.extend(wanted.iter().flat_map(WantedVsi::secrets));
+            let wanted = self.wanted::<VsiRecord>(&state).await?;
+            named.extend(wanted.iter().flat_map(VsiRecord::secrets));
         }
         for (_, state) in self.entities_of(kind::HOST) {
-            let wanted = self.wanted::<WantedHost>(&state).await?;
-            named.extend(wanted.iter().flat_map(WantedHost::secrets));
+            let wanted = self.wanted::<HostRecord>(&state).await?;
+            named.extend(wanted.iter().flat_map(HostRecord::secrets));
         }
         Ok(named)
     }

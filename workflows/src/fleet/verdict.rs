@@ -4,7 +4,7 @@ use vsiflow_engine::{
     Notice,
     executor::Drive,
     model::{EntityId, Failure, RunId, Timestamp},
-    step::Standing,
+    step::ReconcileStatus,
     workflow::EntityView,
 };
 
@@ -62,7 +62,7 @@ impl Fleet {
     /// The step that the entity's open run stands at.
     pub fn step(&self, entity: &EntityId) -> Option<String> {
         let run = self.engine.entity(entity)?.active.as_ref()?.run;
-        super::object::current_step(&*self.engine.run(run)?)
+        super::vsi::object::current_step(&*self.engine.run(run)?)
     }
 
     /// The entity that a run is for.
@@ -97,10 +97,10 @@ impl Fleet {
 
 fn verdict(view: &EntityView<'_>) -> Option<Verdict> {
     match view.standing() {
-        Standing::Settled => Some(Verdict::Reached),
-        Standing::UnderWay => None,
-        Standing::Cancelled => Some(Verdict::Cancelled),
-        Standing::Failed(failure) => Some(Verdict::Failed(failure)),
-        Standing::Blocked(failure) => Some(Verdict::Blocked(failure)),
+        ReconcileStatus::Settled => Some(Verdict::Reached),
+        ReconcileStatus::UnderWay => None,
+        ReconcileStatus::Cancelled => Some(Verdict::Cancelled),
+        ReconcileStatus::Failed(failure) => Some(Verdict::Failed(failure)),
+        ReconcileStatus::Blocked(failure) => Some(Verdict::Blocked(failure)),
     }
 }

@@ -6,12 +6,12 @@ use vsiflow_steps::ports::VolumeKey;
 
 use super::{Change, How};
 use crate::{
+    record::{PreviousInputs, VsiRecord},
     spec::FieldChange,
-    wanted::{Asked, WantedVsi},
 };
 
 /// The fields in which `wanted` differs.
-pub(super) fn changes(before: &Asked, wanted: &WantedVsi) -> Vec<Change> {
+pub(super) fn changes(before: &PreviousInputs, wanted: &VsiRecord) -> Vec<Change> {
     let mut newer = wanted.vsi.clone();
     newer.uid = before.vsi.uid;
     // Whether it runs is decided by power commands as well.
@@ -68,7 +68,7 @@ pub(super) fn restored() -> Change {
 pub(crate) const DEFINITION: &str = "definition";
 
 /// Whether it can be told that a field differs: of what was adopted not all can.
-fn is_known(before: &Asked, wanted: &WantedVsi, path: &str) -> bool {
+fn is_known(before: &PreviousInputs, wanted: &VsiRecord, path: &str) -> bool {
     let head = path.split(['.', '[']).next().unwrap_or_default();
     match head {
         _ if !before.unknown.contains(head) => true,

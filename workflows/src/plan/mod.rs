@@ -11,9 +11,9 @@ use serde_json::Value;
 use vsiflow_steps::names;
 
 use crate::{
-    parts,
+    record::{PreviousInputs, VsiRecord},
     spec::PowerState,
-    wanted::{Asked, WantedVsi},
+    vsi_graph,
 };
 
 pub(crate) use fields::{DEFINITION, NEVER_SHRINKS};
@@ -116,7 +116,7 @@ impl Plan {
 
 /// What it takes to make `wanted` of what was made from `before`. What earlier, unfinished runs
 /// may have changed is brought to what is wanted, too.
-pub fn of(before: &Asked, wanted: &WantedVsi, touched: &Touched) -> Plan {
+pub fn of(before: &PreviousInputs, wanted: &VsiRecord, touched: &Touched) -> Plan {
     let mut changes = fields::changes(before, wanted);
     let most = changes.iter().map(|change| change.how).max();
     changes.extend(touched.unfinished(most));
@@ -144,12 +144,12 @@ fn refuse(change: &mut Change) {
 }
 
 /// The generation's inputs that the VSI is now made from.
-pub fn base(wanted: &WantedVsi, reached: u64) -> Option<&Asked> {
-    let made = |asked: &&Asked| asked.reached || asked.generation <= reached;
+pub fn base(wanted: &VsiRecord, reached: u64) -> Option<&PreviousInputs> {
+    let made = |asked: &&PreviousInputs| asked.reached || asked.generation <= reached;
     wanted.before.iter().rev().find(made)
 }
 
-fn destroys(wanted: &WantedVsi, changes: &[Change]) -> Vec<Destroyed> {
+fn destroys(wanted: &VsiRecord, changes: &[Change]) -> Vec<Destroyed> {
     let causes = changes.iter().filter(|change| change.how == How::Rebuild);
     let causes: Vec<_> = causes.map(|change| change.path.as_str()).collect();
     let boot = names::boot_disk(&wanted.vsi.pool, wanted.uid);
@@ -159,9 +159,9 @@ fn destroys(wanted: &WantedVsi, changes: &[Change]) -> Vec<Destroyed> {
     }]
 }
 
-fn keeps(wanted: &WantedVsi) -> Vec<String> {
+fn keeps(wanted: &VsiRecord) -> Vec<String> {
     let mut keeps = vec![format!("UUID {}", wanted.uid)];
-    let cards = parts::cards(wanted).into_iter();
+    let cards = vsi_graph::cards(wanted).into_iter();
     keeps.extend(cards.map(|card| format!("MAC address {}", card.mac)));
     let disks = wanted.vsi.disks.iter();
     keeps.extend(disks.map(|disk| format!("data disk {}", disk.name)));

@@ -5,8 +5,8 @@ use vsiflow_engine::model::Name;
 
 use super::*;
 use crate::{
+    record::{Power, PowerAction},
     spec::DesiredVsi,
-    wanted::{Power, PowerAction},
 };
 
 fn desired() -> DesiredVsi {
@@ -23,7 +23,7 @@ fn desired() -> DesiredVsi {
     .unwrap()
 }
 
-fn wanted() -> WantedVsi {
+fn wanted() -> VsiRecord {
     serde_json::from_value(json!({
         "uid": "01020304-0506-4708-890a-0b0c0d0e0f10", "contract": "c1", "vsi": desired(),
     }))
@@ -31,7 +31,7 @@ fn wanted() -> WantedVsi {
 }
 
 /// The plan of a change of what was asked for.
-fn plan(change: impl FnOnce(&mut WantedVsi)) -> Plan {
+fn plan(change: impl FnOnce(&mut VsiRecord)) -> Plan {
     let (before, mut after) = (wanted().asked(1, true), wanted());
     change(&mut after);
     of(&before, &after, &Touched::default())

@@ -6,14 +6,14 @@ use super::desired::{DesiredDisk, DiskOrigin};
 use super::documents::{Document, Documents};
 use super::problem::{FieldPath, Problem, ProblemCode};
 use super::selector::{LabelSelector, Labels};
-use super::target::{Targets, labelled, list};
+use super::target::{TargetHosts, labelled, list};
 use super::vsi::VsiSpec;
 
 /// The network of VSIs that select none.
 const DEFAULT_NETWORK: &str = "default";
 
 /// Something a VSI can select.
-struct Candidate<T> {
+struct AttachCandidate<T> {
     namespace: String,
     name: String,
     labels: Labels,
@@ -25,15 +25,15 @@ struct Candidate<T> {
 }
 
 /// Everything that VSIs can select, in the order in which it is attached: by name.
-pub(super) struct Attached {
-    disks: Vec<Candidate<DesiredDisk>>,
-    networks: Vec<Candidate<(Option<String>, String)>>,
+pub(super) struct AttachedRefs {
+    disks: Vec<AttachCandidate<DesiredDisk>>,
+    networks: Vec<AttachCandidate<(Option<String>, String)>>,
 }
 
-impl Attached {
+impl AttachedRefs {
     pub(super) fn new(
         documents: &Documents,
-        targets: &mut Targets<'_>,
+        targets: &mut TargetHosts<'_>,
         problems: &mut Vec<Problem>,
     ) -> Self {
         let mut disks = Vec::new();
@@ -69,7 +69,7 @@ impl Attached {
         let Some(selector) = &vsi.spec.disk_selector else {
             return Vec::new();
         };
-        let wanted = Wanted {
+        let wanted = WantedAttachment {
             vsi,
             host,
             field: "diskSelector",
@@ -88,7 +88,7 @@ impl Attached {
         let Some(selector) = &vsi.spec.network_selector else {
             return vec![(None, DEFAULT_NETWORK.to_owned())];
         };
-        let wanted = Wanted {
+        let wanted = WantedAttachment {
             vsi,
             host,
             field: "networkSelector",
@@ -129,8 +129,8 @@ impl Attached {
     }
 }
 
-fn candidate<S, T>(document: &Document<S>, host: Option<String>, item: T) -> Candidate<T> {
-    Candidate {
+fn candidate<S, T>(document: &Document<S>, host: Option<String>, item: T) -> AttachCandidate<T> {
+    AttachCandidate {
         namespace: document.meta.namespace.clone(),
         name: document.meta.name.clone(),
         labels: document.meta.labels.clone(),
@@ -140,7 +140,7 @@ fn candidate<S, T>(document: &Document<S>, host: Option<String>, item: T) -> Can
     }
 }
 
-impl<T> Candidate<T> {
+impl<T> AttachCandidate<T> {
     fn fits(&self, vsi: &Document<VsiSpec>, selector: &LabelSelector) -> bool {
         self.namespace == vsi.meta.namespace && selector.matches(&self.labels)
     }
@@ -169,18 +169,18 @@ fn existing(document: &Document<super::data_disk::DataDiskRefSpec>) -> DesiredDi
 }
 
 /// What a VSI asks for with one of its selectors.
-struct Wanted<'a> {
+struct WantedAttachment<'a> {
     vsi: &'a Document<VsiSpec>,
     host: Option<&'a str>,
     field: &'a str,
     what: &'a str,
 }
 
-impl Wanted<'_> {
+impl WantedAttachment<'_> {
     fn select<T: Clone>(
         &self,
         selector: &LabelSelector,
-        candidates: &[Candidate<T>],
+        candidates: &[AttachCandidate<T>],
         problems: &mut Vec<Problem>,
     ) -> Vec<T> {
         let found: Vec<_> = candidates
@@ -195,7 +195,7 @@ impl Wanted<'_> {
     }
 
     /// The problem of something on another host than the VSI.
-    fn elsewhere<T>(&self, found: &Candidate<T>) -> Option<Problem> {
+    fn elsewhere<T>(&self, found: &AttachCandidate<T>) -> Option<Problem> {
         let (there, here) = (found.host.as_deref()?, self.host?);
         (there != here).then(|| {
             self.problem(
@@ -206,7 +206,7 @@ impl Wanted<'_> {
         })
     }
 
-    fn nothing<T>(&self, selector: &LabelSelector, candidates: &[Candidate<T>]) -> Problem {
+    fn nothing<T>(&self, selector: &LabelSelector, candidates: &[AttachCandidate<T>]) -> Problem {
         let namespace = &self.vsi.meta.namespace;
         let there: Vec<_> = candidates
             .iter()

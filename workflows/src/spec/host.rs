@@ -22,7 +22,7 @@ pub const DEFAULT_USER: &str = "root";
 #[derive(Clone, Debug)]
 pub struct HostSettings {
     /// Everything that is no secret.
-    pub record: HostRecord,
+    pub record: HostConnection,
     /// The private SSH key, where it was given as text.
     pub key: Option<Secret>,
     /// The password or token for the server of images, where there is one.
@@ -33,7 +33,7 @@ pub struct HostSettings {
 }
 
 impl HostSettings {
-    /// The host's id; see [`HostRecord::id`].
+    /// The host's id; see [`HostConnection::id`].
     pub fn id(&self) -> String {
         self.record.id()
     }
@@ -50,7 +50,7 @@ impl HostSettings {
 /// How a host is reached, without secrets; may be stored and shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "transport", rename_all = "camelCase", deny_unknown_fields)]
-pub enum HostRecord {
+pub enum HostConnection {
     /// Over SSH.
     Ssh(SshHost),
     /// Over a socket on this machine.
@@ -107,7 +107,7 @@ pub struct SshHost {
     pub images: Option<Box<ImageAccess>>,
 }
 
-impl HostRecord {
+impl HostConnection {
     /// The host's id, the same as long as it is the same host: `root@127.0.0.1:2222`,
     /// `unix:/path`, `sim` or `sim:NAME`.
     pub fn id(&self) -> String {
@@ -176,7 +176,7 @@ impl HostRecord {
     }
 }
 
-impl fmt::Display for HostRecord {
+impl fmt::Display for HostConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ssh(SshHost {

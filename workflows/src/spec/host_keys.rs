@@ -2,7 +2,7 @@
 
 use super::Quantity;
 use super::documents::KeyValues;
-use super::host::{DEFAULT_PORT, DEFAULT_USER, HostRecord, HostSettings, ImageAccess, SshHost};
+use super::host::{DEFAULT_PORT, DEFAULT_USER, HostConnection, HostSettings, ImageAccess, SshHost};
 use vsiflow_engine::secret::Secret;
 
 /// Where a key was found, or should have been.
@@ -150,7 +150,7 @@ impl HostSettings {
             .first(&["KEY", "ssh-privatekey"])
             .map(|(_, key)| key.clone());
         Ok(Self {
-            record: HostRecord::Ssh(ssh),
+            record: HostConnection::Ssh(ssh),
             key,
             image_secret,
             namespace: None,

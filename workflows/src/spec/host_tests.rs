@@ -13,7 +13,7 @@ fn keys(pairs: &[(&str, &str)]) -> KeyValues {
 
 fn ssh(settings: &HostSettings) -> &SshHost {
     match &settings.record {
-        HostRecord::Ssh(ssh) => ssh,
+        HostConnection::Ssh(ssh) => ssh,
         other => panic!("{other}"),
     }
 }
@@ -106,7 +106,7 @@ fn access_to_images_is_for_one_server_and_its_secret_is_shown_nowhere() {
         let shown = serde_json::to_string(&settings.record).unwrap();
         assert!(!shown.contains("s3cret") && !format!("{settings:?}").contains("s3cret"));
         assert_eq!(
-            serde_json::from_str::<HostRecord>(&shown).unwrap(),
+            serde_json::from_str::<HostConnection>(&shown).unwrap(),
             settings.record
         );
         assert!(!settings.same_as(&with(&[server, ("IMAGE_TOKEN", "other")]).unwrap()));
@@ -156,7 +156,7 @@ fn ids_are_stable() {
         assert_eq!(settings.id(), id, "{uri}");
         let text = serde_json::to_string(&settings.record).unwrap();
         assert_eq!(
-            serde_json::from_str::<HostRecord>(&text).unwrap(),
+            serde_json::from_str::<HostConnection>(&text).unwrap(),
             settings.record
         );
     }

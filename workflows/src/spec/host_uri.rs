@@ -4,7 +4,9 @@ use std::str::FromStr;
 
 use url::Url;
 
-use super::host::{DEFAULT_PORT, DEFAULT_SOCKET, DEFAULT_USER, HostRecord, HostSettings, SshHost};
+use super::host::{
+    DEFAULT_PORT, DEFAULT_SOCKET, DEFAULT_USER, HostConnection, HostSettings, SshHost,
+};
 
 /// A text that names no host. Never repeats a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +55,7 @@ impl FromStr for HostSettings {
     }
 }
 
-fn sim(rest: &str) -> Result<HostRecord, HostUriError> {
+fn sim(rest: &str) -> Result<HostConnection, HostUriError> {
     let name = rest.trim_start_matches('/');
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.starts_with('.') || !name.chars().all(plain) {
@@ -61,23 +63,23 @@ fn sim(rest: &str) -> Result<HostRecord, HostUriError> {
             "a simulated host's name holds letters, digits, `-`, `_` and `.` only",
         ));
     }
-    Ok(HostRecord::Sim {
+    Ok(HostConnection::Sim {
         name: (!name.is_empty()).then(|| name.to_owned()),
         upload_limit: None,
     })
 }
 
-fn unix(rest: &str) -> Result<HostRecord, HostUriError> {
+fn unix(rest: &str) -> Result<HostConnection, HostUriError> {
     let path = match rest.strip_prefix("//") {
         Some(path) => path,
         None => rest,
     };
     match path {
-        "" => Ok(HostRecord::Unix {
+        "" => Ok(HostConnection::Unix {
             socket: DEFAULT_SOCKET.to_owned(),
             upload_limit: None,
         }),
-        path if path.starts_with('/') => Ok(HostRecord::Unix {
+        path if path.starts_with('/') => Ok(HostConnection::Unix {
             socket: path.to_owned(),
             upload_limit: None,
         }),
@@ -87,7 +89,7 @@ fn unix(rest: &str) -> Result<HostRecord, HostUriError> {
     }
 }
 
-fn ssh(text: &str) -> Result<HostRecord, HostUriError> {
+fn ssh(text: &str) -> Result<HostConnection, HostUriError> {
     let url = Url::parse(text).map_err(|error| HostUriError::new(error.to_string()))?;
     if url.password().is_some() {
         return Err(HostUriError::new(
@@ -122,7 +124,7 @@ fn ssh(text: &str) -> Result<HostRecord, HostUriError> {
     }
     ssh.check()
         .map_err(|(key, message)| complain(key, message))?;
-    Ok(HostRecord::Ssh(ssh))
+    Ok(HostConnection::Ssh(ssh))
 }
 
 fn set(ssh: &mut SshHost, key: &str, value: String) -> Result<(), HostUriError> {

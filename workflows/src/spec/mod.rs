@@ -36,7 +36,7 @@ pub use desired::{
 };
 pub use directory::Directory;
 pub use documents::{Document, Documents, KeyValues};
-pub use host::{HostRecord, HostSettings, ImageAccess, SshHost};
+pub use host::{HostConnection, HostSettings, ImageAccess, SshHost};
 pub use image::{Checksum, ImageUrl};
 pub use meta::ObjectMeta;
 pub use network_ref::NetworkRefSpec;

@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vsiflow_engine::secret::Secret;
-use vsiflow_steps::vsi::require_references::Lack;
+use vsiflow_steps::vsi::require_references::UnresolvedRef;
 
-use super::attach::Attached;
+use super::attach::AttachedRefs;
 use super::desired::{DesiredBootDisk, DesiredDataDisk, DesiredImage, DesiredMachine, DesiredVsi};
 use super::directory::Directory;
 use super::documents::{Document, Documents};
 use super::host::HostSettings;
 use super::problem::{DocumentRef, Problem, ProblemCode};
-use super::target::Targets;
+use super::target::TargetHosts;
 use super::unique;
 use super::vsi::VsiSpec;
 
@@ -32,9 +32,9 @@ pub struct ResolvedVsi {
     /// Whether it chooses networks.
     pub selects_networks: bool,
     /// References whose documents are away, in words. Only who knows the VSI can tell.
-    pub missing: Vec<String>,
+    pub retained_refs: Vec<String>,
     /// What its selectors find nothing for. Where that is its host, [`DesiredVsi::host`] is empty.
-    pub lacking: Vec<Lack>,
+    pub unresolved_refs: Vec<UnresolvedRef>,
 }
 
 /// The references that there are, chosen by a VSI or not.
@@ -93,23 +93,23 @@ pub struct Resolved {
     pub references: References,
     /// Selectors that match nothing. What is there keeps what they gave it; what is new waits for
     /// what they are to find.
-    pub lacking: Vec<Problem>,
+    pub unresolved_refs: Vec<Problem>,
     /// The directory they were read from, where that is one and the only one.
     pub directory: Option<Directory>,
 }
 
 impl Resolved {
     /// What a document's selectors find nothing for.
-    pub fn lacking_of(&self, kind: &str, namespace: &str, name: &str) -> Vec<Lack> {
+    pub fn lacking_of(&self, kind: &str, namespace: &str, name: &str) -> Vec<UnresolvedRef> {
         let object = format!("{namespace}/{name}");
         let its = |problem: &&Problem| problem.kind == kind && problem.object == object;
-        self.lacking.iter().filter(its).map(lack).collect()
+        self.unresolved_refs.iter().filter(its).map(lack).collect()
     }
 }
 
-fn lack(problem: &Problem) -> Lack {
+fn lack(problem: &Problem) -> UnresolvedRef {
     let field = problem.path.to_string();
-    Lack {
+    UnresolvedRef {
         field: field.trim_start_matches("spec.").to_owned(),
         message: problem.message.clone(),
         remedy: problem.remedy.clone(),
@@ -126,9 +126,9 @@ pub fn resolve(
     host: Option<&HostSettings>,
 ) -> Result<Resolved, Vec<Problem>> {
     let mut problems = unique::check(documents);
-    let mut targets = Targets::new(documents, host);
+    let mut targets = TargetHosts::new(documents, host);
     let data_disks = data_disks(documents, &mut targets, &mut problems);
-    let attached = Attached::new(documents, &mut targets, &mut problems);
+    let attached = AttachedRefs::new(documents, &mut targets, &mut problems);
     let vsis = documents.vsis.iter().map(|document| {
         let host = targets.of(
             document,
@@ -153,14 +153,14 @@ pub fn resolve(
     if problems.iter().all(lacks) {
         for vsi in &mut vsis {
             let its = |problem: &&Problem| problem.document.index == vsi.at.index;
-            vsi.lacking = problems.iter().filter(its).map(lack).collect();
+            vsi.unresolved_refs = problems.iter().filter(its).map(lack).collect();
         }
         return Ok(Resolved {
             vsis,
             data_disks,
             hosts: targets.into_hosts(),
             references: References::of(documents),
-            lacking: problems,
+            unresolved_refs: problems,
             directory: None,
         });
     }
@@ -169,7 +169,7 @@ pub fn resolve(
 
 fn data_disks(
     documents: &Documents,
-    targets: &mut Targets<'_>,
+    targets: &mut TargetHosts<'_>,
     problems: &mut Vec<Problem>,
 ) -> Vec<DesiredDataDisk> {
     let disks = documents.data_disks.iter().map(|document| {
@@ -237,8 +237,8 @@ fn resolved(document: &Document<VsiSpec>, desired: DesiredVsi) -> ResolvedVsi {
         at: document.at.clone(),
         selects_disks: document.spec.disk_selector.is_some(),
         selects_networks: document.spec.network_selector.is_some(),
-        missing: Vec::new(),
-        lacking: Vec::new(),
+        retained_refs: Vec::new(),
+        unresolved_refs: Vec::new(),
     }
 }
 

@@ -95,11 +95,11 @@ impl Given {
     }
 
     /// What is only lacking.
-    fn lacking(&self) -> Vec<String> {
-        let lacking = self.only().lacking;
+    fn unresolved_refs(&self) -> Vec<String> {
+        let unresolved_refs = self.only().unresolved_refs;
         let lacks = |p: &Problem| p.code == ProblemCode::MatchesNothing;
-        assert!(lacking.iter().all(lacks), "{lacking:?}");
-        lacking
+        assert!(unresolved_refs.iter().all(lacks), "{unresolved_refs:?}");
+        unresolved_refs
             .iter()
             .map(|p| format!("{} {}", p.object, p.path))
             .collect()
@@ -182,7 +182,7 @@ fn a_given_host_replaces_what_documents_say_of_hosts() {
 #[test]
 fn selectors_look_only_into_their_own_namespace() {
     let given = one_host().vsi("other/a", json!({}));
-    assert_eq!(given.lacking(), ["other/a spec.targetSelector"]);
+    assert_eq!(given.unresolved_refs(), ["other/a spec.targetSelector"]);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn selectors_that_match_nothing_are_lacks_of_what_has_them() {
         .vsi("a", json!({"diskSelector": none, "networkSelector": none}))
         .vsi("b", json!({"networkSelector": all_hpcr()}));
     assert_eq!(
-        given.lacking(),
+        given.unresolved_refs(),
         [
             "default/d spec.targetSelector",
             "default/a spec.diskSelector",
@@ -202,9 +202,13 @@ fn selectors_that_match_nothing_are_lacks_of_what_has_them() {
         ]
     );
     let resolved = given.only();
-    let fields: Vec<_> = resolved.vsis[0].lacking.iter().map(|l| &l.field).collect();
+    let fields: Vec<_> = resolved.vsis[0]
+        .unresolved_refs
+        .iter()
+        .map(|l| &l.field)
+        .collect();
     assert_eq!(fields, ["diskSelector", "networkSelector"]);
-    assert!(resolved.vsis[1].lacking.is_empty());
+    assert!(resolved.vsis[1].unresolved_refs.is_empty());
     let disk = resolved.lacking_of(documents::DATA_DISK, "default", "d");
     assert_eq!((disk.len(), resolved.data_disks[0].host.as_str()), (1, ""));
 }

@@ -26,7 +26,7 @@ pub struct Expression {
     /// The label.
     pub key: String,
     /// How it is looked at.
-    pub operator: Operator,
+    pub operator: SelectorOperator,
     /// The values of `In` and `NotIn`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
@@ -34,7 +34,7 @@ pub struct Expression {
 
 /// How an [`Expression`] looks at a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Operator {
+pub enum SelectorOperator {
     /// It is there, with one of the values.
     In,
     /// It is not there, or with none of the values.
@@ -50,7 +50,7 @@ pub enum Operator {
 #[serde(rename = "Expression", deny_unknown_fields)]
 struct RawExpression {
     key: String,
-    operator: Operator,
+    operator: SelectorOperator,
     #[serde(default)]
     values: Vec<String>,
 }
@@ -72,8 +72,8 @@ impl<'de> Deserialize<'de> for Expression {
 }
 
 /// What an API server checks, too: a condition that can never hold is a mistake.
-fn check(operator: Operator, values: &[String]) -> Result<(), String> {
-    let wants_values = matches!(operator, Operator::In | Operator::NotIn);
+fn check(operator: SelectorOperator, values: &[String]) -> Result<(), String> {
+    let wants_values = matches!(operator, SelectorOperator::In | SelectorOperator::NotIn);
     match (wants_values, values.is_empty()) {
         (true, true) => Err(format!(
             "operator {operator:?} needs at least one of `values`"
@@ -89,10 +89,10 @@ impl Expression {
         let found = labels.get(&self.key);
         let listed = || found.is_some_and(|value| self.values.contains(value));
         match self.operator {
-            Operator::In => listed(),
-            Operator::NotIn => !listed(),
-            Operator::Exists => found.is_some(),
-            Operator::DoesNotExist => found.is_none(),
+            SelectorOperator::In => listed(),
+            SelectorOperator::NotIn => !listed(),
+            SelectorOperator::Exists => found.is_some(),
+            SelectorOperator::DoesNotExist => found.is_none(),
         }
     }
 }
@@ -136,10 +136,10 @@ impl std::fmt::Display for Expression {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (key, values) = (&self.key, self.values.join(","));
         match self.operator {
-            Operator::In => write!(f, "{key} in ({values})"),
-            Operator::NotIn => write!(f, "{key} notin ({values})"),
-            Operator::Exists => f.write_str(key),
-            Operator::DoesNotExist => write!(f, "!{key}"),
+            SelectorOperator::In => write!(f, "{key} in ({values})"),
+            SelectorOperator::NotIn => write!(f, "{key} notin ({values})"),
+            SelectorOperator::Exists => f.write_str(key),
+            SelectorOperator::DoesNotExist => write!(f, "!{key}"),
         }
     }
 }

@@ -90,22 +90,22 @@ fn some_expression() -> impl Strategy<Value = Expression> {
     ("[abc]", 0..4_u8, values).prop_map(|(key, operator, values)| match operator {
         0 => Expression {
             key,
-            operator: Operator::In,
+            operator: SelectorOperator::In,
             values,
         },
         1 => Expression {
             key,
-            operator: Operator::NotIn,
+            operator: SelectorOperator::NotIn,
             values,
         },
         2 => Expression {
             key,
-            operator: Operator::Exists,
+            operator: SelectorOperator::Exists,
             values: Vec::new(),
         },
         _ => Expression {
             key,
-            operator: Operator::DoesNotExist,
+            operator: SelectorOperator::DoesNotExist,
             values: Vec::new(),
         },
     })
@@ -127,10 +127,10 @@ proptest! {
     fn every_operator_has_its_opposite(expression in some_expression(), labels in some_labels()) {
         let opposite = Expression {
             operator: match expression.operator {
-                Operator::In => Operator::NotIn,
-                Operator::NotIn => Operator::In,
-                Operator::Exists => Operator::DoesNotExist,
-                Operator::DoesNotExist => Operator::Exists,
+                SelectorOperator::In => SelectorOperator::NotIn,
+                SelectorOperator::NotIn => SelectorOperator::In,
+                SelectorOperator::Exists => SelectorOperator::DoesNotExist,
+                SelectorOperator::DoesNotExist => SelectorOperator::Exists,
             },
             ..expression.clone()
         };
@@ -155,7 +155,7 @@ proptest! {
             match_labels: Labels::new(),
             match_expressions: wanted
                 .into_iter()
-                .map(|(key, value)| Expression { key, operator: Operator::In, values: vec![value] })
+                .map(|(key, value)| Expression { key, operator: SelectorOperator::In, values: vec![value] })
                 .collect(),
         };
         prop_assert_eq!(short.matches(&labels), long.matches(&labels));

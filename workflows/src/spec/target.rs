@@ -8,13 +8,13 @@ use super::problem::{FieldPath, Problem, ProblemCode};
 use super::selector::LabelSelector;
 
 /// The hosts of all documents, found by their target selectors.
-pub(super) struct Targets<'a> {
+pub(super) struct TargetHosts<'a> {
     documents: &'a Documents,
     fixed: Option<&'a HostSettings>,
     hosts: BTreeMap<String, HostSettings>,
 }
 
-impl<'a> Targets<'a> {
+impl<'a> TargetHosts<'a> {
     /// With `fixed`, every document is about that host.
     pub(super) fn new(documents: &'a Documents, fixed: Option<&'a HostSettings>) -> Self {
         Self {

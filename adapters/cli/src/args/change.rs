@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use vsiflow_workflows::fleet::Gracefully;
+use vsiflow_workflows::fleet::ShutdownPolicy;
 
-use super::{Format, Sources, WaitArgs, duration};
+use super::{OutputFormat, Sources, WaitArgs, duration};
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PlanArgs {
@@ -13,7 +13,7 @@ pub(crate) struct PlanArgs {
     pub(crate) sources: Sources,
     /// How the result is printed.
     #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Format>,
+    pub(crate) output: Option<OutputFormat>,
 }
 
 /// What becomes of what a directory has no document of any more.
@@ -120,8 +120,8 @@ pub(crate) struct GraceArgs {
 
 impl GraceArgs {
     /// As the fleet takes it.
-    pub(crate) fn gracefully(&self) -> Gracefully {
-        Gracefully {
+    pub(crate) fn gracefully(&self) -> ShutdownPolicy {
+        ShutdownPolicy {
             timeout_s: self.grace_period.map(|grace| grace.as_secs().max(1)),
             force: self.force,
         }

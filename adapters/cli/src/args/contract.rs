@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Format;
+use super::OutputFormat;
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum ContractCommand {
@@ -27,7 +27,7 @@ pub(crate) struct ContractCheckArgs {
     pub(crate) cert: Option<PathBuf>,
     /// How the result is printed.
     #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Format>,
+    pub(crate) output: Option<OutputFormat>,
 }
 
 #[derive(Clone, Debug, Args)]

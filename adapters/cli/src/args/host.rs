@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use vsiflow_workflows::spec::meta::{check_label, check_subdomain};
 
 use super::{
-    Format, WaitArgs,
+    OutputFormat, WaitArgs,
     change::{BoundArgs, GraceArgs},
     duration,
 };
@@ -50,7 +50,7 @@ pub(crate) struct CheckArgs {
     pub(crate) networks: Vec<String>,
     /// How the result is printed.
     #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Format>,
+    pub(crate) output: Option<OutputFormat>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -92,7 +92,7 @@ pub(crate) struct InventoryArgs {
     pub(crate) at: HostArgs,
     /// How the result is printed.
     #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Format>,
+    pub(crate) output: Option<OutputFormat>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use vsiflow_workflows::spec::Quantity;
 
-use super::{Format, duration};
+use super::{OutputFormat, duration};
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum ImageCommand {
@@ -23,7 +23,7 @@ pub(crate) enum ImageCommand {
 pub(crate) struct ImageListArgs {
     /// How the result is printed.
     #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Format>,
+    pub(crate) output: Option<OutputFormat>,
 }
 
 /// A pool of a host.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use vsiflow_image::Network;
+use vsiflow_image::Cidr;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -88,7 +88,7 @@ pub(crate) struct ClusterArgs {
         requires = "kube",
         value_delimiter = ','
     )]
-    pub(crate) networks: Vec<Network>,
+    pub(crate) networks: Vec<Cidr>,
     /// What to do for resources that were worked on and that the journal knows nothing of, since
     /// it was lost: `adopt` takes over what stands on the hosts as it is; no VSI is restarted or
     /// rebuilt.
@@ -160,5 +160,5 @@ pub(crate) struct MigrateArgs {
     pub(crate) kubeconfig: Option<PathBuf>,
     /// How to print it.
     #[arg(short, long, value_enum)]
-    pub(crate) output: Option<super::Format>,
+    pub(crate) output: Option<super::OutputFormat>,
 }

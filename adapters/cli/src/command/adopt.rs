@@ -2,20 +2,20 @@
 
 use vsiflow_workflows::fleet::{Adopting, Adoption};
 
-use super::{Outcome, host};
+use super::{CommandOutcome, host};
 use crate::{
     actor,
     args::{AdoptArgs, Common, HostArgs},
     compose::App,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output, work,
 };
 
-pub(super) async fn run(common: &Common, args: AdoptArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: AdoptArgs) -> CommandOutcome {
     if args.name.is_some() && args.domains.len() > 1 {
         let message = "one name cannot be given to several domains";
         let remedy = "adopt them one after another, each with its --as";
-        return Err(Problem::new(Exit::Usage, "VSI0707", message, remedy));
+        return Err(ExitProblem::new(Exit::Usage, "VSI0707", message, remedy));
     }
     let app = App::open_to_work(common).await?;
     let at = HostArgs {

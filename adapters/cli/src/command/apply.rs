@@ -7,17 +7,17 @@ use vsiflow_workflows::{
     spec::{HostSettings, Resolved},
 };
 
-use super::{Outcome, prune};
+use super::{CommandOutcome, prune};
 use crate::{
     actor,
-    args::{ApplyArgs, Common, Format},
+    args::{ApplyArgs, Common, OutputFormat},
     compose::App,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
     work::{self, Target},
 };
 
-pub(super) async fn run(common: &Common, args: ApplyArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: ApplyArgs) -> CommandOutcome {
     let read = work::documents(common, &args.sources.files, args.sources.recursive);
     let mut resolved = read.await?;
     resolved.directory = work::directory();
@@ -51,7 +51,7 @@ async fn bring(
     args: &ApplyArgs,
     resolved: Resolved,
     left_out: Vec<LeftOut>,
-) -> Result<(Exit, Vec<Applied>), Problem> {
+) -> Result<(Exit, Vec<Applied>), ExitProblem> {
     let begun = Instant::now();
     let applied = app.fleet.apply(resolved, actor::by(&common.reason)).await?;
     applied.iter().for_each(|one| say(one, ""));
@@ -78,7 +78,7 @@ fn tell_waiting(one: &Applied) {
 }
 
 /// What is doubtful about the contracts, and what the guests warned of.
-async fn tell_warnings(app: &App, targets: &[Target]) -> Result<(), Problem> {
+async fn tell_warnings(app: &App, targets: &[Target]) -> Result<(), ExitProblem> {
     for target in targets.iter().filter(|target| target.is_vsi()) {
         for warning in app.fleet.warnings(&target.entity).await? {
             output::warning(&format!("vsi/{}: {warning}", target.label()));
@@ -91,8 +91,8 @@ async fn dry_run(
     app: &App,
     resolved: &Resolved,
     left_out: &[LeftOut],
-    format: Option<Format>,
-) -> Outcome {
+    format: Option<OutputFormat>,
+) -> CommandOutcome {
     let applied = app.fleet.apply_dry(resolved).await?;
     match format {
         Some(format) => output::print(&applied_json(&applied, left_out), format)?,

@@ -1,6 +1,6 @@
 //! `approve`: lets changes go on that wait for somebody's word.
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::{
     actor,
     args::{ApproveArgs, Common, without_kind},
@@ -8,7 +8,7 @@ use crate::{
     work,
 };
 
-pub(super) async fn run(common: &Common, args: ApproveArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: ApproveArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     let (namespace, names) = (&args.targets.namespace, &args.targets.names);
     let names: Vec<_> = names

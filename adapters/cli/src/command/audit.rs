@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tokio::{fs::OpenOptions, io::BufWriter};
 use vsiflow_engine::{
-    audit::{Audit, Head, PublicKey, Report, SigningKey, rebuild},
+    audit::{Audit, AuditAnchor, PublicKey, SigningKey, VerifyReport, rebuild},
     blob::DirBlobs,
     clock::{Clock as _, SystemClock},
     journal::DiskJournal,
@@ -12,7 +12,7 @@ use vsiflow_engine::{
 };
 
 use super::{
-    Outcome,
+    CommandOutcome,
     journal_file::{
         input, of_error, of_new_folder, of_violation, small, standard, there, unwritable,
     },
@@ -22,11 +22,11 @@ use crate::{
         AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, Common,
     },
     compose::{self, App},
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
 };
 
-pub(super) async fn run(common: &Common, command: AuditCommand) -> Outcome {
+pub(super) async fn run(common: &Common, command: AuditCommand) -> CommandOutcome {
     match command {
         AuditCommand::Verify(args) => verify(common, args).await,
         AuditCommand::Head(args) => head(common, args).await,
@@ -36,7 +36,7 @@ pub(super) async fn run(common: &Common, command: AuditCommand) -> Outcome {
 }
 
 /// A state directory that is only looked at.
-pub(super) enum Looked {
+pub(super) enum Inspection {
     /// Nobody else has it.
     Own(Box<Own>),
     /// Its holder looks, for a caller.
@@ -50,9 +50,9 @@ pub(super) struct Own {
     blobs: DirBlobs,
 }
 
-impl Looked {
+impl Inspection {
     /// Opens the state directory; one that is not there is not made.
-    pub(super) async fn at(common: &Common) -> Result<Self, Problem> {
+    pub(super) async fn at(common: &Common) -> Result<Self, ExitProblem> {
         if let Some(app) = App::held() {
             return Ok(Self::Held(app));
         }
@@ -87,7 +87,7 @@ impl Looked {
 
 // ---- verify ----
 
-async fn verify(common: &Common, args: AuditVerifyArgs) -> Outcome {
+async fn verify(common: &Common, args: AuditVerifyArgs) -> CommandOutcome {
     let kept = match &args.head {
         Some(text) => Some(kept_head(text).await?),
         None => None,
@@ -100,7 +100,7 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> Outcome {
         kept.check(key)
             .map_err(|violation| of_violation(&violation))?;
     }
-    let looked = Looked::at(common).await?;
+    let looked = Inspection::at(common).await?;
     let report = looked.audit().verify(kept.as_ref(), key.as_ref()).await;
     let id = looked.audit().journal_id.to_owned();
     looked.close().await;
@@ -118,7 +118,7 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn told_violations(report: &Report) -> Problem {
+fn told_violations(report: &VerifyReport) -> ExitProblem {
     for violation in &report.violations {
         output::problem(&of_violation(violation));
     }
@@ -126,11 +126,17 @@ fn told_violations(report: &Report) -> Problem {
     let rest = if report.stopped { " or more" } else { "" };
     let noun = if many == 1 { "violation" } else { "violations" };
     output::line(&format!("{many}{rest} {noun} in {} events", report.records));
-    Problem::new(Exit::Failed, "", "", "")
+    ExitProblem::new(Exit::Failed, "", "", "")
 }
 
-fn told_sound(common: &Common, id: &str, report: &Report, kept: Option<&Head>, signed: bool) {
-    let Report {
+fn told_sound(
+    common: &Common,
+    id: &str,
+    report: &VerifyReport,
+    kept: Option<&AuditAnchor>,
+    signed: bool,
+) {
+    let VerifyReport {
         records,
         batches,
         streams,
@@ -165,7 +171,7 @@ fn told_sound(common: &Common, id: &str, report: &Report, kept: Option<&Head>, s
     }
 }
 
-async fn kept_head(text: &str) -> Result<Head, Problem> {
+async fn kept_head(text: &str) -> Result<AuditAnchor, ExitProblem> {
     let text = if text.trim_start().starts_with("vsiflow-head") {
         text.to_owned()
     } else {
@@ -175,18 +181,18 @@ async fn kept_head(text: &str) -> Result<Head, Problem> {
         .map_err(|error: vsiflow_engine::audit::InvalidHead| {
             let remedy =
                 "give --head the line that `vsiflow audit head` printed, or a file with it";
-            Problem::new(Exit::Usage, "VSI0905", error.to_string(), remedy)
+            ExitProblem::new(Exit::Usage, "VSI0905", error.to_string(), remedy)
         })
 }
 
 // ---- head ----
 
-async fn head(common: &Common, args: AuditHeadArgs) -> Outcome {
+async fn head(common: &Common, args: AuditHeadArgs) -> CommandOutcome {
     let key = match &args.sign_key {
         Some(path) => Some(SigningKey::read(&small(path).await?).map_err(|e| bad_key(path, &e))?),
         None => None,
     };
-    let looked = Looked::at(common).await?;
+    let looked = Inspection::at(common).await?;
     let head = looked.audit().head(SystemClock.now()).await;
     looked.close().await;
     let mut head = head.map_err(|error| of_error(&error.into()))?;
@@ -199,8 +205,8 @@ async fn head(common: &Common, args: AuditHeadArgs) -> Outcome {
 
 // ---- export and rebuild ----
 
-async fn export(common: &Common, args: AuditExportArgs) -> Outcome {
-    let looked = Looked::at(common).await?;
+async fn export(common: &Common, args: AuditExportArgs) -> CommandOutcome {
+    let looked = Inspection::at(common).await?;
     let exported = write_export(&looked, &args.file).await;
     looked.close().await;
     exported?;
@@ -208,7 +214,7 @@ async fn export(common: &Common, args: AuditExportArgs) -> Outcome {
 }
 
 /// To a caller it goes over the socket.
-async fn print_export(looked: &Looked) -> Result<(), Problem> {
+async fn print_export(looked: &Inspection) -> Result<(), ExitProblem> {
     let (mut made, mut printed) = tokio::io::duplex(64 << 10);
     let export = async {
         let exported = looked.audit().export(&mut made, SystemClock.now()).await;
@@ -220,7 +226,7 @@ async fn print_export(looked: &Looked) -> Result<(), Problem> {
     told.map_err(|error| unwritable(Path::new("-"), &error))
 }
 
-async fn write_export(looked: &Looked, path: &Path) -> Result<(), Problem> {
+async fn write_export(looked: &Inspection, path: &Path) -> Result<(), ExitProblem> {
     let (audit, now) = (looked.audit(), SystemClock.now());
     if path == Path::new("-") && output::sink::is_for_caller() {
         return print_export(looked).await;
@@ -252,7 +258,7 @@ async fn write_export(looked: &Looked, path: &Path) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn rebuild_from(common: &Common, args: AuditRebuildArgs) -> Outcome {
+async fn rebuild_from(common: &Common, args: AuditRebuildArgs) -> CommandOutcome {
     let dir = compose::state_path(common)?;
     let mut input = input(&args.file).await?;
     let rebuilt = rebuild(&mut *input, &dir).await;
@@ -267,8 +273,8 @@ async fn rebuild_from(common: &Common, args: AuditRebuildArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn bad_key(path: &Path, error: &vsiflow_engine::audit::InvalidKey) -> Problem {
+fn bad_key(path: &Path, error: &vsiflow_engine::audit::InvalidKey) -> ExitProblem {
     let message = format!("{}: {error}", path.display());
     let remedy = "name an Ed25519 key, such as `ssh-keygen -t ed25519` makes";
-    Problem::new(Exit::Usage, "VSI0905", message, remedy)
+    ExitProblem::new(Exit::Usage, "VSI0905", message, remedy)
 }

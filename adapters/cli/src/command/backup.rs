@@ -13,17 +13,17 @@ use vsiflow_engine::{
 };
 
 use super::{
-    Outcome,
+    CommandOutcome,
     journal_file::{of_error, unwritable},
 };
 use crate::{
     args::{BackupArgs, Common},
     compose::App,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
 };
 
-pub(super) async fn run(common: &Common, args: BackupArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: BackupArgs) -> CommandOutcome {
     let recipients = recipients(&args.recipients)?;
     let app = App::open(common).await?;
     let written = write(app.backup(), &args.file, &recipients).await;
@@ -42,12 +42,12 @@ pub(super) async fn run(common: &Common, args: BackupArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn recipients(keys: &[String]) -> Result<Vec<age::x25519::Recipient>, Problem> {
+fn recipients(keys: &[String]) -> Result<Vec<age::x25519::Recipient>, ExitProblem> {
     let parse = |key: &String| {
         key.parse().map_err(|why: &str| {
             let message = format!("{key} is no recipient: {why}");
             let remedy = "name a public key as `age-keygen` prints it; it begins with age1";
-            Problem::new(Exit::Usage, "VSI0909", message, remedy)
+            ExitProblem::new(Exit::Usage, "VSI0909", message, remedy)
         })
     };
     keys.iter().map(parse).collect()
@@ -58,7 +58,7 @@ async fn write(
     backup: Backup<'_>,
     path: &Path,
     recipients: &[age::x25519::Recipient],
-) -> Result<BackedUp, Problem> {
+) -> Result<BackedUp, ExitProblem> {
     let part = part(path)?;
     let written = write_part(backup, &part, recipients).await;
     if written.is_err() {
@@ -74,7 +74,7 @@ async fn write(
     Ok(written)
 }
 
-fn part(path: &Path) -> Result<std::path::PathBuf, Problem> {
+fn part(path: &Path) -> Result<std::path::PathBuf, ExitProblem> {
     let there = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
     if path.symlink_metadata().is_ok() {
         return Err(unwritable(path, &there));
@@ -98,7 +98,7 @@ async fn write_part(
     backup: Backup<'_>,
     part: &Path,
     recipients: &[age::x25519::Recipient],
-) -> Result<BackedUp, Problem> {
+) -> Result<BackedUp, ExitProblem> {
     let failed = |e: std::io::Error| unwritable(part, &e);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);

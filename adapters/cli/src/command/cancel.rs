@@ -2,7 +2,7 @@
 
 use vsiflow_engine::executor::Cancelled;
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::{
     actor,
     args::{CancelArgs, Common},
@@ -11,7 +11,7 @@ use crate::{
     output,
 };
 
-pub(super) async fn run(common: &Common, args: CancelArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: CancelArgs) -> CommandOutcome {
     let app = App::open(common).await?;
     let (namespace, name) = (&args.target.namespace, &args.target.name());
     let entity = app.fleet.vsi(namespace, name).await?;

@@ -3,25 +3,27 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use uuid::Uuid;
-use vsiflow_kube::{ConnectError, Ended, LostJournal, Namespaces, Operator, leader::Election};
+use vsiflow_kube::{
+    ApiConnectError, LostJournal, Namespaces, Operator, OperatorEnd, leader::Election,
+};
 use vsiflow_libvirt::CONTROL_CALL;
 use vsiflow_workflows::spec::HostSettings;
 
 use crate::{
     args::{ClusterArgs, Common, Lost, ServeArgs},
-    compose::{App, bounds::Bounds},
-    exit::{Exit, Problem},
+    compose::{App, bounds::ReadBounds},
+    exit::{Exit, ExitProblem},
     metrics::Metrics,
     output, work,
 };
 
 /// A cluster whose resources are served.
-pub(super) struct Cluster {
+pub(super) struct ClusterCommand {
     client: vsiflow_kube::Client,
     namespaces: Namespaces,
     host: Option<HostSettings>,
     lost: LostJournal,
-    bounds: Bounds,
+    bounds: ReadBounds,
     /// Namespace and name of its Lease, where one was asked for.
     lease: Option<(String, String)>,
 }
@@ -29,9 +31,12 @@ pub(super) struct Cluster {
 /// How long a Lease lasts where nothing else is said: with it a standby takes over within 40 s.
 pub(super) const LEASE: Duration = Duration::from_secs(10);
 
-impl Cluster {
+impl ClusterCommand {
     /// The cluster that the command line names, if any. It is not asked yet.
-    pub(super) async fn of(common: &Common, args: &ClusterArgs) -> Result<Option<Self>, Problem> {
+    pub(super) async fn of(
+        common: &Common,
+        args: &ClusterArgs,
+    ) -> Result<Option<Self>, ExitProblem> {
         if !args.kube {
             return Ok(None);
         }
@@ -45,7 +50,7 @@ impl Cluster {
         Ok(Some(Self {
             client,
             namespaces,
-            bounds: Bounds::of_cluster(&args.files, &args.networks, host.clone()),
+            bounds: ReadBounds::of_cluster(&args.files, &args.networks, host.clone()),
             host,
             lease: args.leader_elect.then(|| {
                 let name = args.lease_name.as_str();
@@ -72,7 +77,7 @@ impl Cluster {
     }
 
     /// What its resources may name.
-    pub(super) fn bounds(&self) -> Bounds {
+    pub(super) fn bounds(&self) -> ReadBounds {
         self.bounds.clone()
     }
 
@@ -91,7 +96,7 @@ impl Cluster {
 
     /// Serves it until it is not polled any more, or until a part of what serves it ends: then the
     /// process has to, as well.
-    pub(super) async fn serve(&self, operator: Operator) -> Problem {
+    pub(super) async fn serve(&self, operator: Operator) -> ExitProblem {
         match &self.namespaces {
             Namespaces::All => output::note("serving the resources of all namespaces"),
             Namespaces::These(these) => {
@@ -100,8 +105,10 @@ impl Cluster {
         }
         match operator.run().await {
             // Which is told where it is known why.
-            Ended::Engine => std::future::pending().await,
-            Ended::Defect(what) => defect(&format!("a part of what serves the cluster: {what}")),
+            OperatorEnd::Engine => std::future::pending().await,
+            OperatorEnd::Defect(what) => {
+                defect(&format!("a part of what serves the cluster: {what}"))
+            }
         }
     }
 }
@@ -110,20 +117,20 @@ impl Cluster {
 /// is meant where none is named. The cluster is not asked yet.
 pub(super) async fn connect(
     kubeconfig: Option<PathBuf>,
-) -> Result<(vsiflow_kube::Client, String), Problem> {
+) -> Result<(vsiflow_kube::Client, String), ExitProblem> {
     vsiflow_kube::connect(kubeconfig).await.map_err(unusable)
 }
 
 /// Something that must not happen did.
-pub(super) fn defect(what: &str) -> Problem {
+pub(super) fn defect(what: &str) -> ExitProblem {
     let message = format!("this process has to end: {what}");
     let remedy = "nothing, where it is started again by itself: what is under way goes on then; \
                   please report it with the process's log";
-    Problem::new(Exit::Failed, "VSI0001", message, remedy)
+    ExitProblem::new(Exit::Failed, "VSI0001", message, remedy)
 }
 
-pub(crate) fn unusable(error: ConnectError) -> Problem {
-    Problem::new(
+pub(crate) fn unusable(error: ApiConnectError) -> ExitProblem {
+    ExitProblem::new(
         Exit::Failed,
         "VSI1001",
         error.to_string(),

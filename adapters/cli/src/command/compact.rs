@@ -7,17 +7,17 @@ use vsiflow_engine::{
 };
 
 use super::{
-    Outcome,
+    CommandOutcome,
     journal_file::{of_error, there},
 };
 use crate::{
     args::{Common, CompactArgs},
     compose::{self, retention::older_than},
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
 };
 
-pub(super) async fn run(common: &Common, args: CompactArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: CompactArgs) -> CommandOutcome {
     let Some(age) = args.older_than.or(common.retention.0) else {
         output::line("nothing is archived: the retention is `never`");
         return Ok(Exit::Done);
@@ -53,7 +53,7 @@ pub(super) async fn run(common: &Common, args: CompactArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn of_journal(error: JournalError) -> Problem {
+fn of_journal(error: JournalError) -> ExitProblem {
     of_error(&error.into())
 }
 

@@ -2,10 +2,10 @@
 
 use clap::CommandFactory as _;
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::{args::Cli, exit::Exit};
 
-pub(super) fn run(shell: clap_complete::Shell) -> Outcome {
+pub(super) fn run(shell: clap_complete::Shell) -> CommandOutcome {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "vsiflow", &mut script);
     crate::output::raw(&script)?;

@@ -6,19 +6,21 @@ use std::{path::Path, time::SystemTime};
 
 use serde::Serialize;
 use vsiflow_steps::{
-    contract::{self, Finding, Given, Key, KeyFault, Report, Severity, SignatureState, SigningKey},
+    contract::{
+        self, ContractSigningKey, Finding, Given, Key, KeyFault, Report, Severity, SignatureState,
+    },
     error,
 };
 
-use self::source::{Source, read, shown};
-use super::Outcome;
+use self::source::{ContractSource, read, shown};
+use super::CommandOutcome;
 use crate::{
-    args::{ContractCheckArgs, ContractCommand, ContractEncryptArgs, Format},
-    exit::{Exit, Problem},
+    args::{ContractCheckArgs, ContractCommand, ContractEncryptArgs, OutputFormat},
+    exit::{Exit, ExitProblem},
     output,
 };
 
-pub(super) fn run(command: ContractCommand) -> Outcome {
+pub(super) fn run(command: ContractCommand) -> CommandOutcome {
     match command {
         ContractCommand::Check(args) => check(&args),
         ContractCommand::Encrypt(args) => encrypt(&args),
@@ -36,7 +38,7 @@ struct Checked {
     report: Report,
 }
 
-fn check(args: &ContractCheckArgs) -> Outcome {
+fn check(args: &ContractCheckArgs) -> CommandOutcome {
     let now = SystemTime::now();
     let key = match (&args.key, &args.cert) {
         (Some(path), _) => Some(key(path, Key::read)?),
@@ -51,7 +53,7 @@ fn check(args: &ContractCheckArgs) -> Outcome {
     let checked = sources.iter().map(|source| checked(source, &given, now));
     let checked: Vec<_> = checked.collect();
     match args.output {
-        Some(format @ (Format::Json | Format::Yaml)) => match checked.as_slice() {
+        Some(format @ (OutputFormat::Json | OutputFormat::Yaml)) => match checked.as_slice() {
             [one] => output::print(one, format)?,
             all => output::print(&output::list(all), format)?,
         },
@@ -65,7 +67,7 @@ fn check(args: &ContractCheckArgs) -> Outcome {
     })
 }
 
-fn checked(source: &Source, given: &Given, now: SystemTime) -> Checked {
+fn checked(source: &ContractSource, given: &Given, now: SystemTime) -> Checked {
     let report = contract::inspect(&source.contract, given);
     let lifetime = report.certificate;
     Checked {
@@ -147,12 +149,12 @@ fn described(file: &str, finding: &Finding) -> String {
     )
 }
 
-fn encrypt(args: &ContractEncryptArgs) -> Outcome {
+fn encrypt(args: &ContractEncryptArgs) -> CommandOutcome {
     let cert = key(&args.cert, Key::read_certificate)?;
     let signer = args
         .private_key
         .as_deref()
-        .map(|path| key(path, SigningKey::read));
+        .map(|path| key(path, ContractSigningKey::read));
     let signer = signer.transpose()?;
     if let Some(lifetime) = cert.lifetime {
         let now = SystemTime::now();
@@ -169,7 +171,7 @@ fn encrypt(args: &ContractEncryptArgs) -> Outcome {
             Some(_) => {}
         }
     }
-    let Source { name, contract } = source::contract(&args.file)?;
+    let ContractSource { name, contract } = source::contract(&args.file)?;
     match contract::encrypt(&contract, &cert, signer.as_ref()) {
         Ok(text) => {
             output::raw(text.as_bytes())?;
@@ -184,11 +186,11 @@ fn encrypt(args: &ContractEncryptArgs) -> Outcome {
     }
 }
 
-fn key<T>(path: &Path, parse: fn(&[u8]) -> Result<T, KeyFault>) -> Result<T, Problem> {
+fn key<T>(path: &Path, parse: fn(&[u8]) -> Result<T, KeyFault>) -> Result<T, ExitProblem> {
     let bytes = read(path)?;
     parse(&bytes).map_err(|fault| {
         let words = format!("{} {fault}", shown(path));
-        Problem::new(
+        ExitProblem::new(
             Exit::Usage,
             error::CONTRACT_KEY.code,
             words,

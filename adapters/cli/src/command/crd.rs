@@ -2,16 +2,16 @@
 
 use vsiflow_kube::crd::{Rules, yaml};
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::{
     args::CrdArgs,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
 };
 
-pub(super) fn run(args: &CrdArgs) -> Outcome {
+pub(super) fn run(args: &CrdArgs) -> CommandOutcome {
     let rules = if args.cel { Rules::Cel } else { Rules::None };
-    let text = yaml(rules).map_err(Problem::defect)?;
+    let text = yaml(rules).map_err(ExitProblem::defect)?;
     output::raw(text.as_bytes())?;
     Ok(Exit::Done)
 }

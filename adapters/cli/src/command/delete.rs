@@ -2,24 +2,24 @@
 
 use vsiflow_workflows::spec::{DesiredDataDisk, ResolvedVsi};
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::{
     actor,
     args::{Common, DeleteArgs, without_kind},
     compose::App,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
     work::{self, Target},
 };
 
 /// Something that is to go.
-pub(super) struct Doomed {
+pub(super) struct DeletionTarget {
     pub(super) is_disk: bool,
     pub(super) namespace: String,
     pub(super) name: String,
 }
 
-pub(super) async fn run(common: &Common, args: DeleteArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     let mut named = named(common, &args).await?;
     // A disk goes with the VSI that has it, or after it.
     named.sort_by_key(|doomed| doomed.is_disk);
@@ -54,7 +54,7 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> Outcome {
     Ok(exit)
 }
 
-async fn look_up(app: &App, doomed: &Doomed) -> Result<(), Problem> {
+async fn look_up(app: &App, doomed: &DeletionTarget) -> Result<(), ExitProblem> {
     let (namespace, name) = (&doomed.namespace, &doomed.name);
     match doomed.is_disk {
         true => app.fleet.disk(namespace, name).await?,
@@ -66,11 +66,11 @@ async fn look_up(app: &App, doomed: &Doomed) -> Result<(), Problem> {
 pub(super) async fn delete(
     app: &App,
     common: &Common,
-    doomed: Doomed,
+    doomed: DeletionTarget,
     orphan: bool,
-) -> Result<Target, Problem> {
+) -> Result<Target, ExitProblem> {
     let by = actor::by(&common.reason);
-    let Doomed {
+    let DeletionTarget {
         is_disk,
         namespace,
         name,
@@ -98,7 +98,7 @@ pub(super) async fn delete(
     })
 }
 
-async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<Doomed>, Problem> {
+async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<DeletionTarget>, ExitProblem> {
     if args.files.is_empty() {
         return Ok(of_words(args));
     }
@@ -106,12 +106,12 @@ async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<Doomed>, Proble
     if documents.vsis.is_empty() && documents.data_disks.is_empty() {
         output::warning("the documents describe no VSI and no data disk; nothing is deleted");
     }
-    let of_vsi = |vsi: ResolvedVsi| Doomed {
+    let of_vsi = |vsi: ResolvedVsi| DeletionTarget {
         is_disk: false,
         namespace: vsi.desired.namespace,
         name: vsi.desired.name,
     };
-    let of_disk = |disk: DesiredDataDisk| Doomed {
+    let of_disk = |disk: DesiredDataDisk| DeletionTarget {
         is_disk: true,
         namespace: disk.namespace,
         name: disk.name,
@@ -121,7 +121,7 @@ async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<Doomed>, Proble
     Ok(vsis.chain(disks).collect())
 }
 
-fn of_words(args: &DeleteArgs) -> Vec<Doomed> {
+fn of_words(args: &DeleteArgs) -> Vec<DeletionTarget> {
     let mut names = args.names.iter().map(String::as_str).peekable();
     // `delete vsi NAME` as kubectl has it.
     let kind = names.peek().copied().filter(|_| args.names.len() > 1);
@@ -132,7 +132,7 @@ fn of_words(args: &DeleteArgs) -> Vec<Doomed> {
     let disks = kind.is_some_and(|kind| kind.starts_with("disk"));
     let of = |name: &str| {
         let disk = name.strip_prefix(work::DISK);
-        Doomed {
+        DeletionTarget {
             is_disk: disks || disk.is_some(),
             namespace: args.namespace.clone(),
             name: disk.unwrap_or(without_kind(name)).to_owned(),

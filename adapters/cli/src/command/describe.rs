@@ -1,15 +1,15 @@
 //! `describe`: everything known of a VSI or a data disk.
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::{
-    args::{Common, DescribeArgs, Format},
+    args::{Common, DescribeArgs, OutputFormat},
     compose::App,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
     work::DISK,
 };
 
-pub(super) async fn run(common: &Common, args: DescribeArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
     let app = App::open(common).await?;
     let name = args.target.name();
     match name.strip_prefix(DISK) {
@@ -20,15 +20,15 @@ pub(super) async fn run(common: &Common, args: DescribeArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
-async fn describe_vsi(app: &App, args: &DescribeArgs, name: &str) -> Result<(), Problem> {
+async fn describe_vsi(app: &App, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
     let namespace = &args.target.namespace;
     let object = app.fleet.get(namespace, name).await?;
     match args.output {
-        Some(Format::Name) => output::line(&format!("vsi/{name}")),
-        Some(Format::Json | Format::Yaml) => {
-            output::print(&object, args.output.unwrap_or(Format::Json))?;
+        Some(OutputFormat::Name) => output::line(&format!("vsi/{name}")),
+        Some(OutputFormat::Json | OutputFormat::Yaml) => {
+            output::print(&object, args.output.unwrap_or(OutputFormat::Json))?;
         }
-        None | Some(Format::Wide) => {
+        None | Some(OutputFormat::Wide) => {
             let history = app.fleet.history(namespace, name).await?;
             output::describe::vsi(&object, &history);
         }
@@ -36,15 +36,15 @@ async fn describe_vsi(app: &App, args: &DescribeArgs, name: &str) -> Result<(), 
     Ok(())
 }
 
-async fn describe_disk(app: &App, args: &DescribeArgs, name: &str) -> Result<(), Problem> {
+async fn describe_disk(app: &App, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
     let namespace = &args.target.namespace;
     let object = app.fleet.get_disk(namespace, name).await?;
     match args.output {
-        Some(Format::Name) => output::line(&format!("{DISK}{name}")),
-        Some(Format::Json | Format::Yaml) => {
-            output::print(&object, args.output.unwrap_or(Format::Json))?;
+        Some(OutputFormat::Name) => output::line(&format!("{DISK}{name}")),
+        Some(OutputFormat::Json | OutputFormat::Yaml) => {
+            output::print(&object, args.output.unwrap_or(OutputFormat::Json))?;
         }
-        None | Some(Format::Wide) => {
+        None | Some(OutputFormat::Wide) => {
             // What VSIs refer to has a history in theirs alone.
             let history = match object.metadata.uid.as_str() {
                 "" => Vec::new(),

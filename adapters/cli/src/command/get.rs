@@ -3,15 +3,15 @@
 use serde_json::{Value, json};
 use vsiflow_workflows::fleet::Metadata;
 
-use super::{Outcome, watch};
+use super::{CommandOutcome, watch};
 use crate::{
-    args::{Common, Format, GetArgs, Kind},
+    args::{Common, GetArgs, ObjectKind, OutputFormat},
     compose::App,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output::{self, table},
 };
 
-pub(super) async fn run(common: &Common, args: GetArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
     if args.watch {
         watch::run(common, args).await
     } else {
@@ -19,10 +19,10 @@ pub(super) async fn run(common: &Common, args: GetArgs) -> Outcome {
     }
 }
 
-pub(super) async fn list(common: &Common, args: GetArgs) -> Outcome {
+pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
     let app = App::open(common).await?;
     if args.refresh {
-        super::look::refresh(&app).await?;
+        super::scan::refresh(&app).await?;
     }
     if let Some(paused) = app.fleet.braked() {
         output::warning(&format!(
@@ -31,22 +31,22 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> Outcome {
         ));
     }
     let printed = match args.kind_and_names().0 {
-        Kind::Vsi => vsis(&app, &args).await,
-        Kind::Image => {
+        ObjectKind::Vsi => vsis(&app, &args).await,
+        ObjectKind::Image => {
             let images = app.fleet.images().await?;
             let wide = args.output.is_some();
             print(&args, images, |images| table::images(images, wide))
         }
-        Kind::Disk => disks(&app, &args).await,
-        Kind::Network => {
+        ObjectKind::Disk => disks(&app, &args).await,
+        ObjectKind::Network => {
             let networks = app.fleet.networks().await?;
             print(&args, networks, table::networks)
         }
-        Kind::Host => {
+        ObjectKind::Host => {
             let hosts = app.fleet.host_objects().await?;
             print(&args, hosts, table::hosts)
         }
-        Kind::Run => {
+        ObjectKind::Run => {
             let runs = app.fleet.runs();
             print(&args, runs, table::runs)
         }
@@ -55,21 +55,21 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> Outcome {
     printed
 }
 
-async fn vsis(app: &App, args: &GetArgs) -> Outcome {
+async fn vsis(app: &App, args: &GetArgs) -> CommandOutcome {
     let names: Vec<_> = args.kind_and_names().1;
     let mut objects = app.fleet.vsis(args.deleted).await?;
     for name in choose(args, &names, &mut objects, |object| &object.metadata) {
         app.fleet.get(&args.scope.namespace, name).await?;
     }
     match args.output {
-        None | Some(Format::Wide) => {
+        None | Some(OutputFormat::Wide) => {
             let wide = args.output.is_some();
             output::table(
                 &table::vsis(&objects, wide, args.scope.all_namespaces),
                 "vsis",
             );
         }
-        Some(Format::Name) => {
+        Some(OutputFormat::Name) => {
             objects
                 .iter()
                 .for_each(|object| output::line(&format!("vsi/{}", object.metadata.name)));
@@ -82,19 +82,19 @@ async fn vsis(app: &App, args: &GetArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
-async fn disks(app: &App, args: &GetArgs) -> Outcome {
+async fn disks(app: &App, args: &GetArgs) -> CommandOutcome {
     let names = args.kind_and_names().1;
     let mut objects = app.fleet.disks(args.deleted).await?;
     for name in choose(args, &names, &mut objects, |object| &object.metadata) {
         app.fleet.disk(&args.scope.namespace, name).await?;
     }
     match args.output {
-        None | Some(Format::Wide) => {
+        None | Some(OutputFormat::Wide) => {
             let wide = args.output.is_some();
             let table = table::disks(&objects, wide, args.scope.all_namespaces);
             output::table(&table, "data disks");
         }
-        Some(Format::Name) => {
+        Some(OutputFormat::Name) => {
             let names = objects.iter().map(|object| &object.metadata.name);
             names.for_each(|name| output::line(&format!("disk/{name}")));
         }
@@ -139,10 +139,10 @@ fn print<T: serde::Serialize>(
     args: &GetArgs,
     objects: Vec<T>,
     table: impl Fn(&[T]) -> table::Table,
-) -> Outcome {
+) -> CommandOutcome {
     let value = |object: T| Ok((serde_json::to_value(&object)?, object));
     let all: Result<Vec<_>, serde_json::Error> = objects.into_iter().map(value).collect();
-    let all = all.map_err(Problem::defect)?;
+    let all = all.map_err(ExitProblem::defect)?;
     let name = |value: &Value| {
         value
             .get("name")
@@ -156,7 +156,7 @@ fn print<T: serde::Serialize>(
         .find(|n| !all.iter().any(|(v, _)| name(v) == **n))
     {
         let message = format!("{missing} is not known here");
-        return Err(Problem::new(
+        return Err(ExitProblem::new(
             Exit::NotFound,
             "VSI0703",
             message,
@@ -166,8 +166,8 @@ fn print<T: serde::Serialize>(
     let chosen = |(value, _): &(Value, T)| names.is_empty() || names.contains(&name(value));
     let (chosen, objects): (Vec<_>, Vec<_>) = all.into_iter().filter(chosen).unzip();
     match args.output {
-        None | Some(Format::Wide) => output::table(&table(&objects), "objects"),
-        Some(Format::Name) => chosen.iter().for_each(|value| output::line(&name(value))),
+        None | Some(OutputFormat::Wide) => output::table(&table(&objects), "objects"),
+        Some(OutputFormat::Name) => chosen.iter().for_each(|value| output::line(&name(value))),
         Some(format) => {
             let items = chosen
                 .iter()

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use vsiflow_workflows::fleet::HistoryLine;
 
-use super::{IN_USE, Outcome};
+use super::{CommandOutcome, IN_USE};
 use crate::{
     args::{Common, HistoryArgs, HistoryFormat},
     compose::{self, App},
     daemon,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output::{self, table},
 };
 
 /// How often a followed history is looked at.
 const POLL: Duration = Duration::from_millis(500);
 
-pub(super) async fn run(common: &Common, args: HistoryArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: HistoryArgs) -> CommandOutcome {
     if args.follow {
         return tokio::select! {
             followed = follow(common, &args) => followed,
@@ -29,7 +29,11 @@ pub(super) async fn run(common: &Common, args: HistoryArgs) -> Outcome {
 }
 
 /// The events from an offset on, out of a state directory that is free.
-async fn own(common: &Common, args: &HistoryArgs, from: u64) -> Result<Vec<HistoryLine>, Problem> {
+async fn own(
+    common: &Common,
+    args: &HistoryArgs,
+    from: u64,
+) -> Result<Vec<HistoryLine>, ExitProblem> {
     let app = App::open(common).await?;
     let lines = app
         .fleet
@@ -43,7 +47,7 @@ async fn own(common: &Common, args: &HistoryArgs, from: u64) -> Result<Vec<Histo
 
 /// Between two looks the state directory is left to others; while another is at work there, that
 /// one is asked.
-async fn follow(common: &Common, args: &HistoryArgs) -> Outcome {
+async fn follow(common: &Common, args: &HistoryArgs) -> CommandOutcome {
     let (mut from, mut first) = (args.from_offset, true);
     loop {
         let lines = match own(common, args, from).await {
@@ -65,7 +69,7 @@ async fn others(
     common: &Common,
     args: &HistoryArgs,
     from: u64,
-) -> Result<Vec<HistoryLine>, Problem> {
+) -> Result<Vec<HistoryLine>, ExitProblem> {
     let state = compose::state_path(common)?;
     let (name, namespace) = (&args.target.name(), args.target.namespace.as_str());
     let from = from.to_string();
@@ -91,7 +95,7 @@ async fn others(
         .collect())
 }
 
-fn print(args: &HistoryArgs, lines: &[HistoryLine], head: bool) -> Result<(), Problem> {
+fn print(args: &HistoryArgs, lines: &[HistoryLine], head: bool) -> Result<(), ExitProblem> {
     match args.output {
         Some(HistoryFormat::Json) => lines.iter().try_for_each(output::json_line),
         wide => {

@@ -6,20 +6,20 @@ use vsiflow_workflows::{
     spec::HostSettings,
 };
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::{
     actor,
     args::{
-        CheckArgs, Common, DrainArgs, Format, HostArgs, HostCommand, InventoryArgs, UncordonArgs,
-        WaitArgs,
+        CheckArgs, Common, DrainArgs, HostArgs, HostCommand, InventoryArgs, OutputFormat,
+        UncordonArgs, WaitArgs,
     },
     compose::App,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output::{self, table},
     work,
 };
 
-pub(super) async fn run(common: &Common, command: HostCommand) -> Outcome {
+pub(super) async fn run(common: &Common, command: HostCommand) -> CommandOutcome {
     match command {
         HostCommand::Inventory(args) => inventory(common, args).await,
         HostCommand::Check(args) => check(common, args).await,
@@ -30,13 +30,13 @@ pub(super) async fn run(common: &Common, command: HostCommand) -> Outcome {
     }
 }
 
-async fn inventory(common: &Common, args: InventoryArgs) -> Outcome {
+async fn inventory(common: &Common, args: InventoryArgs) -> CommandOutcome {
     let app = App::open(common).await?;
     let host = one(&app, common, &args.at).await?;
     let items = app.fleet.inventory(host).await?;
     match args.output {
-        None | Some(Format::Wide) => output::table(&table::inventory(&items), "objects"),
-        Some(Format::Name) => {
+        None | Some(OutputFormat::Wide) => output::table(&table::inventory(&items), "objects"),
+        Some(OutputFormat::Name) => {
             let line = |item: &InventoryItem| output::line(&format!("{}/{}", item.kind, item.name));
             items.iter().for_each(line);
         }
@@ -51,7 +51,7 @@ async fn inventory(common: &Common, args: InventoryArgs) -> Outcome {
 }
 
 /// The exit is that of a failure where VSIs would not run there.
-async fn check(common: &Common, args: CheckArgs) -> Outcome {
+async fn check(common: &Common, args: CheckArgs) -> CommandOutcome {
     let app = App::open(common).await?;
     let host = one(&app, common, &args.at).await?;
     let what = Checking {
@@ -60,8 +60,8 @@ async fn check(common: &Common, args: CheckArgs) -> Outcome {
     };
     let checks = app.fleet.check_host(host, &what).await?;
     match args.output {
-        None | Some(Format::Wide) => told(&checks),
-        Some(Format::Name) => checks.iter().for_each(|check| output::line(&check.name)),
+        None | Some(OutputFormat::Wide) => told(&checks),
+        Some(OutputFormat::Name) => checks.iter().for_each(|check| output::line(&check.name)),
         Some(format) => {
             let object =
                 |check: &HostCheck| json!({"metadata": {"name": check.name}, "status": check});
@@ -85,7 +85,7 @@ fn told(checks: &[HostCheck]) {
     }
 }
 
-async fn cordon(common: &Common, host: &str) -> Outcome {
+async fn cordon(common: &Common, host: &str) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     app.fleet.cordon(host, actor::by(&common.reason)).await?;
     output::line(&format!("host/{host} cordoned"));
@@ -93,7 +93,7 @@ async fn cordon(common: &Common, host: &str) -> Outcome {
     Ok(Exit::Done)
 }
 
-async fn accept(common: &Common, host: &str) -> Outcome {
+async fn accept(common: &Common, host: &str) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     let by = actor::by(&common.reason);
     let (machine, going_on) = app.fleet.accept_host(host, by).await?;
@@ -102,7 +102,7 @@ async fn accept(common: &Common, host: &str) -> Outcome {
     work::see_through(app, common, &WaitArgs::always(None), &targets).await
 }
 
-async fn uncordon(common: &Common, args: UncordonArgs) -> Outcome {
+async fn uncordon(common: &Common, args: UncordonArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     let (host, by) = (&args.host.name, actor::by(&common.reason));
     let started = app.fleet.uncordon(host, args.start, by).await?;
@@ -111,7 +111,7 @@ async fn uncordon(common: &Common, args: UncordonArgs) -> Outcome {
     work::see_through(app, common, &WaitArgs::always(args.timeout), &targets).await
 }
 
-async fn drain(common: &Common, args: DrainArgs) -> Outcome {
+async fn drain(common: &Common, args: DrainArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     let how = args.grace.gracefully();
     let (host, by) = (&args.host.name, actor::by(&common.reason));
@@ -127,7 +127,7 @@ pub(super) async fn one(
     app: &App,
     common: &Common,
     at: &HostArgs,
-) -> Result<HostSettings, Problem> {
+) -> Result<HostSettings, ExitProblem> {
     if let Some(name) = &at.name {
         return Ok(app.fleet.host_settings(name)?);
     }

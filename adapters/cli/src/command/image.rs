@@ -6,25 +6,25 @@ use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
     fleet::{ImageObject, Verdict},
     provision_vsi::SIMULATED,
+    record::ImageRecord,
     spec::{Checksum, HostSettings, ImageUrl},
-    wanted::WantedImage,
 };
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::{
     actor,
     args::{
-        Common, Format, ImageCommand, ImageListArgs, ImagePruneArgs, ImageUnlockArgs,
-        ImageUploadArgs,
+        Common, ImageCommand, ImageListArgs, ImagePruneArgs, ImageUnlockArgs, ImageUploadArgs,
+        OutputFormat,
     },
     compose::App,
-    daemon::Server,
-    exit::{Exit, Problem},
-    output::{self, live::Live, table},
+    daemon::DaemonServer,
+    exit::{Exit, ExitProblem},
+    output::{self, live::LiveOutput, table},
     work::{self, Target},
 };
 
-pub(super) async fn run(common: &Common, command: ImageCommand) -> Outcome {
+pub(super) async fn run(common: &Common, command: ImageCommand) -> CommandOutcome {
     match command {
         ImageCommand::List(args) => list(common, args).await,
         ImageCommand::Upload(args) => upload(common, args).await,
@@ -33,15 +33,15 @@ pub(super) async fn run(common: &Common, command: ImageCommand) -> Outcome {
     }
 }
 
-async fn list(common: &Common, args: ImageListArgs) -> Outcome {
+async fn list(common: &Common, args: ImageListArgs) -> CommandOutcome {
     let app = App::open(common).await?;
     let images = app.fleet.images().await?;
     match args.output {
-        None | Some(Format::Wide) => {
+        None | Some(OutputFormat::Wide) => {
             let wide = args.output.is_some();
             output::table(&table::images(&images, wide), "images");
         }
-        Some(Format::Name) => images
+        Some(OutputFormat::Name) => images
             .iter()
             .for_each(|image| output::line(&format!("image/{}", image.name))),
         Some(format) => {
@@ -57,7 +57,7 @@ async fn list(common: &Common, args: ImageListArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
-async fn upload(common: &Common, args: ImageUploadArgs) -> Outcome {
+async fn upload(common: &Common, args: ImageUploadArgs) -> CommandOutcome {
     let mut host = work::one_host(common, &args.at.files).await?;
     work::limit_uploads(&args.upload, &mut host);
     let image = wanted(&host, &args)?;
@@ -71,7 +71,7 @@ async fn upload(common: &Common, args: ImageUploadArgs) -> Outcome {
         let found = images.iter().find(ready);
         let whole = found.and_then(|found| found.volume.as_ref().zip(found.sha256.as_ref()));
         if let Some((volume, sha256)) = whole {
-            let WantedImage { host, pool, .. } = &image;
+            let ImageRecord { host, pool, .. } = &image;
             output::line(&format!(
                 "image/{volume} is whole on {host} in pool {pool} (sha256:{sha256})"
             ));
@@ -81,7 +81,7 @@ async fn upload(common: &Common, args: ImageUploadArgs) -> Outcome {
     Ok(exit)
 }
 
-async fn prune(common: &Common, args: ImagePruneArgs) -> Outcome {
+async fn prune(common: &Common, args: ImagePruneArgs) -> CommandOutcome {
     let app = App::open(common).await?;
     let mut exit = Exit::Done;
     for image in app.fleet.unneeded_images(args.keep_last).await? {
@@ -110,7 +110,7 @@ async fn prune(common: &Common, args: ImagePruneArgs) -> Outcome {
     Ok(exit)
 }
 
-async fn unlock(common: &Common, args: ImageUnlockArgs) -> Outcome {
+async fn unlock(common: &Common, args: ImageUnlockArgs) -> CommandOutcome {
     let host = work::one_host(common, &args.at.files).await?;
     let app = App::open(common).await?;
     let by = actor::by(&common.reason);
@@ -132,10 +132,10 @@ async fn decided(
     entity: &EntityId,
     name: &str,
     timeout: Option<Duration>,
-) -> Outcome {
-    let answers = Server::start(app);
+) -> CommandOutcome {
+    let answers = DaemonServer::start(app);
     let target = Target::image(entity.clone(), name.to_owned());
-    let mut live = Live::new(common.quiet);
+    let mut live = LiveOutput::new(common.quiet);
     let ended = tokio::select! {
         ended = work::watch(app, std::slice::from_ref(&target), work::Until::Decided, &mut live) => ended.map(|()| Exit::Interrupted),
         () = work::elapsed(timeout) => Ok(Exit::TimedOut),
@@ -153,19 +153,19 @@ async fn decided(
         };
         output::note(&format!("image/{name}: {why}; the same command goes on"));
         if let Some(failure) = app.fleet.obstacle(entity) {
-            output::problem(&Problem::of(early, &failure));
+            output::problem(&ExitProblem::of(early, &failure));
         }
         return Ok(early);
     };
     let exit = Exit::from(&verdict);
     if let Verdict::Failed(failure) | Verdict::Blocked(failure) = &verdict {
         output::note(&format!("image/{name}:"));
-        output::problem(&Problem::of(exit, failure));
+        output::problem(&ExitProblem::of(exit, failure));
     }
     Ok(exit)
 }
 
-fn wanted(host: &HostSettings, args: &ImageUploadArgs) -> Result<WantedImage, Problem> {
+fn wanted(host: &HostSettings, args: &ImageUploadArgs) -> Result<ImageRecord, ExitProblem> {
     let is_url = args.image.contains("://") || args.image.starts_with("file:");
     let text = if is_url {
         args.image.clone()
@@ -176,7 +176,7 @@ fn wanted(host: &HostSettings, args: &ImageUploadArgs) -> Result<WantedImage, Pr
     if url.with_credentials().is_some() {
         let message = "credentials in the URL of an image without a VSI are not kept";
         let remedy = "download it and give the file, or apply a VSI with this imageURL";
-        return Err(Problem::new(Exit::Usage, "VSI0607", message, remedy));
+        return Err(ExitProblem::new(Exit::Usage, "VSI0607", message, remedy));
     }
     let checksum = args.checksum.as_deref().map(str::parse::<Checksum>);
     let checksum = checksum
@@ -184,7 +184,7 @@ fn wanted(host: &HostSettings, args: &ImageUploadArgs) -> Result<WantedImage, Pr
         .map_err(|error| wrong("--checksum", &error))?;
     let simulated = host.record.is_simulated() && url.stored().contains(".test/");
     let prefix = if simulated { SIMULATED } else { "" };
-    Ok(WantedImage {
+    Ok(ImageRecord {
         host: host.id(),
         pool: args.at.pool.clone(),
         url: format!("{prefix}{}", url.stored()),
@@ -193,14 +193,14 @@ fn wanted(host: &HostSettings, args: &ImageUploadArgs) -> Result<WantedImage, Pr
     })
 }
 
-fn file_url(path: &Path) -> Result<String, Problem> {
+fn file_url(path: &Path) -> Result<String, ExitProblem> {
     let path = std::path::absolute(path).map_err(|error| wrong("the file", &error))?;
     let url = url::Url::from_file_path(path);
     url.map(|url| url.to_string())
         .map_err(|()| wrong("the file", &"this is no path"))
 }
 
-fn wrong(what: &str, why: &dyn std::fmt::Display) -> Problem {
+fn wrong(what: &str, why: &dyn std::fmt::Display) -> ExitProblem {
     let remedy = "see `vsiflow image upload --help`";
-    Problem::new(Exit::Usage, "VSI0607", format!("{what}: {why}"), remedy)
+    ExitProblem::new(Exit::Usage, "VSI0607", format!("{what}: {why}"), remedy)
 }

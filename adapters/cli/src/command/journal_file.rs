@@ -12,7 +12,7 @@ use vsiflow_engine::{
     state_dir::StateDirError,
 };
 
-use crate::exit::{Exit, Problem};
+use crate::exit::{Exit, ExitProblem};
 
 /// What is read of a key or a head, in bytes.
 const SMALL: u64 = 64 << 10;
@@ -20,10 +20,10 @@ const SMALL: u64 = 64 << 10;
 const PIECE: usize = 64 << 10;
 
 /// A long file, or standard input, from its beginning.
-pub(super) type Input = Box<dyn AsyncBufRead + Unpin + Send>;
+pub(super) type JournalInput = Box<dyn AsyncBufRead + Unpin + Send>;
 
 /// Opens a long file; `-` is standard input.
-pub(super) async fn input(path: &Path) -> Result<Input, Problem> {
+pub(super) async fn input(path: &Path) -> Result<JournalInput, ExitProblem> {
     let file = if path == Path::new("-") {
         standard(std::io::stdin())?
     } else {
@@ -34,24 +34,24 @@ pub(super) async fn input(path: &Path) -> Result<Input, Problem> {
 }
 
 /// Holds that there is a state directory.
-pub(super) fn there(path: &Path) -> Result<(), Problem> {
+pub(super) fn there(path: &Path) -> Result<(), ExitProblem> {
     if path.join("FORMAT").is_file() {
         return Ok(());
     }
     let message = format!("there is no state directory at {}", path.display());
     let remedy = "name the state directory with --state or $VSIFLOW_STATE";
-    Err(Problem::new(Exit::NotFound, "VSI0907", message, remedy))
+    Err(ExitProblem::new(Exit::NotFound, "VSI0907", message, remedy))
 }
 
 /// Standard input or output as a file that does not block the runtime.
-pub(super) fn standard(stream: impl AsFd) -> Result<File, Problem> {
+pub(super) fn standard(stream: impl AsFd) -> Result<File, ExitProblem> {
     let own = stream.as_fd().try_clone_to_owned();
     let own = own.map_err(|error| unreadable(Path::new("-"), &error))?;
     Ok(File::from_std(own.into()))
 }
 
 /// A small file's text, such as a key's.
-pub(super) async fn small(path: &Path) -> Result<String, Problem> {
+pub(super) async fn small(path: &Path) -> Result<String, ExitProblem> {
     let file = File::open(path).await.map_err(|e| unreadable(path, &e))?;
     let mut text = String::new();
     let read = file.take(SMALL).read_to_string(&mut text).await;
@@ -60,9 +60,9 @@ pub(super) async fn small(path: &Path) -> Result<String, Problem> {
 }
 
 /// A file of the user's that cannot be read.
-pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> ExitProblem {
     let message = format!("{} cannot be read: {error}", path.display());
-    Problem::new(
+    ExitProblem::new(
         Exit::Usage,
         "VSI0908",
         message,
@@ -71,31 +71,31 @@ pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
 }
 
 /// A file of the user's that cannot be written.
-pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
+pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> ExitProblem {
     let message = format!("{} cannot be written: {error}", path.display());
     let remedy = "name a file that is not there yet, in a folder that this user may write";
-    Problem::new(Exit::Failed, "VSI0908", message, remedy)
+    ExitProblem::new(Exit::Failed, "VSI0908", message, remedy)
 }
 
 /// A violation, as an error.
-pub(super) fn of_violation(violation: &Violation) -> Problem {
+pub(super) fn of_violation(violation: &Violation) -> ExitProblem {
     let flaw = violation.flaw;
-    let mut problem = Problem::new(Exit::Failed, flaw.code(), &violation.what, flaw.remedy());
+    let mut problem = ExitProblem::new(Exit::Failed, flaw.code(), &violation.what, flaw.remedy());
     problem.object = violation.place();
     problem
 }
 
 /// What went wrong with an audit.
-pub(super) fn of_error(error: &AuditError) -> Problem {
+pub(super) fn of_error(error: &AuditError) -> ExitProblem {
     match error {
         AuditError::Violation(violation) => of_violation(violation),
-        AuditError::State(state) => Problem::from(state.clone()),
+        AuditError::State(state) => ExitProblem::from(state.clone()),
         AuditError::Journal(JournalError::Damaged { place, why }) => {
-            let mut problem = Problem::new(Exit::Failed, error.code(), why, error.remedy());
+            let mut problem = ExitProblem::new(Exit::Failed, error.code(), why, error.remedy());
             problem.object = place.clone();
             problem
         }
-        other => Problem::new(
+        other => ExitProblem::new(
             Exit::Failed,
             other.code(),
             other.to_string(),
@@ -105,7 +105,7 @@ pub(super) fn of_error(error: &AuditError) -> Problem {
 }
 
 /// The same, where a new state directory was to be made.
-pub(super) fn of_new_folder(error: &AuditError) -> Problem {
+pub(super) fn of_new_folder(error: &AuditError) -> ExitProblem {
     let mut problem = of_error(error);
     if matches!(error, AuditError::State(StateDirError::Damaged { .. })) {
         problem.remedy = "name an empty or new folder with --state".to_owned();

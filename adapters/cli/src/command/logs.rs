@@ -5,11 +5,11 @@ use std::time::Duration;
 use vsiflow_steps::{ports::ConsolePosition, vsi::keep_evidence};
 use vsiflow_workflows::fleet::ConsoleLog;
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::{
     args::{Common, LogsArgs},
     compose::App,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
 };
 
@@ -19,7 +19,7 @@ const TAIL_MAX: usize = 8 * 1024 * 1024;
 /// How often a followed log is looked at.
 const POLL: Duration = Duration::from_millis(500);
 
-pub(super) async fn run(common: &Common, args: LogsArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: LogsArgs) -> CommandOutcome {
     let app = App::open(common).await?;
     let (namespace, name) = (&args.target.namespace, &args.target.name());
     if args.failed {
@@ -38,11 +38,11 @@ pub(super) async fn run(common: &Common, args: LogsArgs) -> Outcome {
 }
 
 /// What is kept is clean text already.
-fn failed(kept: Option<keep_evidence::Output>, args: &LogsArgs) -> Outcome {
+fn failed(kept: Option<keep_evidence::Output>, args: &LogsArgs) -> CommandOutcome {
     let Some(kept) = kept else {
         let words = "no failed boot of it was kept in the journal";
         let remedy = "`describe` says where the evidence of a failed boot is";
-        return Err(Problem::new(Exit::NotFound, "VSI0806", words, remedy));
+        return Err(ExitProblem::new(Exit::NotFound, "VSI0806", words, remedy));
     };
     let kept = match args.definition {
         true => kept.domain_xml,
@@ -57,7 +57,7 @@ fn failed(kept: Option<keep_evidence::Output>, args: &LogsArgs) -> Outcome {
     Ok(Exit::Done)
 }
 
-async fn print(log: &ConsoleLog, args: &LogsArgs) -> Outcome {
+async fn print(log: &ConsoleLog, args: &LogsArgs) -> CommandOutcome {
     let mut at = ConsolePosition::default();
     let mut whole = Vec::new();
     let mut tail = args.tail;

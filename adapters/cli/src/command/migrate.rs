@@ -3,17 +3,17 @@
 use vsiflow_kube::{
     Namespaces,
     crd::GROUP,
-    migrate::{Candidate, MigrateError, Migration, Standing},
+    migrate::{Candidate, CandidateState, MigrateError, Migration},
 };
 
-use super::{Outcome, cluster};
+use super::{CommandOutcome, cluster};
 use crate::{
-    args::{Format, MigrateArgs},
-    exit::{Exit, Problem},
+    args::{MigrateArgs, OutputFormat},
+    exit::{Exit, ExitProblem},
     output::{self, table},
 };
 
-pub(super) async fn run(args: MigrateArgs) -> Outcome {
+pub(super) async fn run(args: MigrateArgs) -> CommandOutcome {
     let (client, own) = cluster::connect(args.kubeconfig.clone()).await?;
     let namespaces = match (args.all_namespaces, args.namespaces.as_slice()) {
         (true, _) => Namespaces::All,
@@ -28,7 +28,7 @@ pub(super) async fn run(args: MigrateArgs) -> Outcome {
     }
     for one in &found {
         migration.take_over(one).await.map_err(problem)?;
-        if one.standing == Standing::ToTakeOver {
+        if one.standing == CandidateState::ToTakeOver {
             output::note(&format!(
                 "{} {}/{} taken over",
                 one.kind, one.namespace, one.name
@@ -40,9 +40,9 @@ pub(super) async fn run(args: MigrateArgs) -> Outcome {
     Ok(exit(&left))
 }
 
-fn print(found: &[Candidate], format: Option<Format>) -> Result<(), Problem> {
+fn print(found: &[Candidate], format: Option<OutputFormat>) -> Result<(), ExitProblem> {
     match format {
-        Some(format @ (Format::Json | Format::Yaml)) => {
+        Some(format @ (OutputFormat::Json | OutputFormat::Yaml)) => {
             let objects: Vec<_> = found.iter().map(object).collect();
             output::print(&output::list(&objects), format)
         }
@@ -64,9 +64,9 @@ fn object(one: &Candidate) -> serde_json::Value {
             "finalizers": one.old_finalizers,
         },
         "standing": match one.standing {
-            Standing::Ours => "TakenOver",
-            Standing::ToTakeOver => "ToTakeOver",
-            Standing::Going => "Deleting",
+            CandidateState::Ours => "TakenOver",
+            CandidateState::ToTakeOver => "ToTakeOver",
+            CandidateState::Going => "Deleting",
         },
     })
 }
@@ -74,19 +74,19 @@ fn object(one: &Candidate) -> serde_json::Value {
 /// As for a plan: nothing to do, something to do, something that cannot be done now.
 fn exit(found: &[Candidate]) -> Exit {
     let any = |standing| found.iter().any(|one| one.standing == standing);
-    if any(Standing::Going) {
+    if any(CandidateState::Going) {
         output::warning(
             "what is being deleted waits for the operator before this one: let it finish there",
         );
         return Exit::Blocked;
     }
-    match any(Standing::ToTakeOver) {
+    match any(CandidateState::ToTakeOver) {
         true => Exit::Failed,
         false => Exit::Done,
     }
 }
 
-fn problem(error: MigrateError) -> Problem {
+fn problem(error: MigrateError) -> ExitProblem {
     let (exit, code, remedy) = match &error {
         MigrateError::Active(names) => (
             Exit::Blocked,
@@ -119,5 +119,5 @@ fn problem(error: MigrateError) -> Problem {
             "give the command again: it goes on with what is left".to_owned(),
         ),
     };
-    Problem::new(exit, code, error.to_string(), &remedy)
+    ExitProblem::new(exit, code, error.to_string(), &remedy)
 }

@@ -19,7 +19,6 @@ mod host;
 mod image;
 mod journal_file;
 mod logs;
-mod look;
 mod migrate;
 mod plan;
 mod power;
@@ -28,6 +27,7 @@ mod replay;
 mod restore;
 mod resume;
 mod retry;
+mod scan;
 mod serve;
 mod tell;
 mod watch;
@@ -38,20 +38,20 @@ use std::{
 };
 
 use tokio::time::Instant;
-use vsiflow_workflows::wanted::PowerAction;
+use vsiflow_workflows::record::PowerAction;
 
 use crate::{
-    args::{AuditCommand, CheckArgs, Cli, Command, HostCommand, ImageCommand, InventoryArgs},
+    args::{AuditCommand, CheckArgs, Cli, CliCommand, HostCommand, ImageCommand, InventoryArgs},
     compose,
     daemon::{Forwarded, forward, may_forward},
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
-    work::{self, Given},
+    work::{self, GivenDocuments},
 };
 
 /// Runs the command to its end, and says what went wrong.
 pub(crate) async fn run(cli: Cli) -> Exit {
-    if !(cli.common.attended && follows(&cli.command)) {
+    if !(cli.common.remote_caller && follows(&cli.command)) {
         return run_on(cli).await;
     }
     tokio::select! {
@@ -61,10 +61,10 @@ pub(crate) async fn run(cli: Cli) -> Exit {
 }
 
 /// Whether it goes on until somebody ends it.
-fn follows(command: &Command) -> bool {
+fn follows(command: &CliCommand) -> bool {
     match command {
-        Command::History(args) => args.follow,
-        Command::Logs(args) => args.follow,
+        CliCommand::History(args) => args.follow,
+        CliCommand::Logs(args) => args.follow,
         _ => false,
     }
 }
@@ -82,9 +82,9 @@ async fn run_on(cli: Cli) -> Exit {
 
 /// Runs the command here, or where another process holds the state directory, there. A holder
 /// that neither answers nor goes away within a few seconds is reported.
-async fn here_or_there(cli: &Cli, state: &Path) -> Outcome {
+async fn here_or_there(cli: &Cli, state: &Path) -> CommandOutcome {
     let Some((files, recursive)) = documents(&cli.command) else {
-        return try_both(cli, state, &Given::default()).await;
+        return try_both(cli, state, &GivenDocuments::default()).await;
     };
     // Standard input can be read once only, and who will need it is not known yet.
     let given = work::gather(files, recursive).await?;
@@ -92,23 +92,23 @@ async fn here_or_there(cli: &Cli, state: &Path) -> Outcome {
 }
 
 /// The files that a command reads documents from, if it reads any.
-fn documents(command: &Command) -> Option<(&[PathBuf], bool)> {
+fn documents(command: &CliCommand) -> Option<(&[PathBuf], bool)> {
     match command {
-        Command::Apply(args) => Some((&args.sources.files, args.sources.recursive)),
-        Command::Plan(args) => Some((&args.sources.files, args.sources.recursive)),
-        Command::Delete(args) if !args.files.is_empty() => Some((&args.files, false)),
-        Command::Adopt(args) if !args.files.is_empty() => Some((&args.files, false)),
-        Command::Host(
+        CliCommand::Apply(args) => Some((&args.sources.files, args.sources.recursive)),
+        CliCommand::Plan(args) => Some((&args.sources.files, args.sources.recursive)),
+        CliCommand::Delete(args) if !args.files.is_empty() => Some((&args.files, false)),
+        CliCommand::Adopt(args) if !args.files.is_empty() => Some((&args.files, false)),
+        CliCommand::Host(
             HostCommand::Inventory(InventoryArgs { at, .. })
             | HostCommand::Check(CheckArgs { at, .. }),
         ) if !at.files.is_empty() => Some((&at.files, false)),
-        Command::Image(ImageCommand::Upload(args)) => Some((&args.at.files, false)),
-        Command::Image(ImageCommand::Unlock(args)) => Some((&args.at.files, false)),
+        CliCommand::Image(ImageCommand::Upload(args)) => Some((&args.at.files, false)),
+        CliCommand::Image(ImageCommand::Unlock(args)) => Some((&args.at.files, false)),
         _ => None,
     }
 }
 
-async fn try_both(cli: &Cli, state: &Path, given: &Given) -> Outcome {
+async fn try_both(cli: &Cli, state: &Path, given: &GivenDocuments) -> CommandOutcome {
     let until = Instant::now() + PATIENCE;
     loop {
         let done = Box::pin(dispatch(cli.clone())).await;
@@ -144,19 +144,19 @@ fn words(cli: &Cli) -> Vec<String> {
 }
 
 /// The files that the holder is to read or write in the caller's place.
-fn files(command: &Command) -> Vec<PathBuf> {
+fn files(command: &CliCommand) -> Vec<PathBuf> {
     match command {
-        Command::Backup(args) => vec![args.file.clone()],
-        Command::Image(ImageCommand::Upload(args)) if !args.image.contains("://") => {
+        CliCommand::Backup(args) => vec![args.file.clone()],
+        CliCommand::Image(ImageCommand::Upload(args)) if !args.image.contains("://") => {
             vec![PathBuf::from(&args.image)]
         }
-        Command::Audit(AuditCommand::Verify(args)) => {
+        CliCommand::Audit(AuditCommand::Verify(args)) => {
             let head = args.head.iter().map(PathBuf::from);
             let head = head.filter(|file| file.is_file());
             head.chain(args.public_key.clone()).collect()
         }
-        Command::Audit(AuditCommand::Head(args)) => args.sign_key.iter().cloned().collect(),
-        Command::Audit(AuditCommand::Export(args)) if args.file != Path::new("-") => {
+        CliCommand::Audit(AuditCommand::Head(args)) => args.sign_key.iter().cloned().collect(),
+        CliCommand::Audit(AuditCommand::Export(args)) if args.file != Path::new("-") => {
             vec![args.file.clone()]
         }
         _ => Vec::new(),
@@ -170,38 +170,38 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// The code of a state directory that another process holds.
 pub(crate) const IN_USE: &str = "VSI0002";
 
-async fn dispatch(cli: Cli) -> Outcome {
+async fn dispatch(cli: Cli) -> CommandOutcome {
     let Cli { common, command } = cli;
     match command {
-        Command::Apply(args) => apply::run(&common, args).await,
-        Command::Plan(args) => plan::run(&common, args).await,
-        Command::Approve(args) => approve::run(&common, args).await,
-        Command::Start(args) => power::up(&common, PowerAction::Start, args).await,
-        Command::Stop(args) => power::down(&common, PowerAction::Stop, args).await,
-        Command::Restart(args) => power::down(&common, PowerAction::Restart, args).await,
-        Command::Pause(args) => power::pause(&common, PowerAction::Pause, args).await,
-        Command::Unpause(args) => power::pause(&common, PowerAction::Unpause, args).await,
-        Command::Get(args) => get::run(&common, args).await,
-        Command::Describe(args) => describe::run(&common, args).await,
-        Command::History(args) => history::run(&common, args).await,
-        Command::Logs(args) => logs::run(&common, args).await,
-        Command::Delete(args) => delete::run(&common, args).await,
-        Command::Resume(args) => resume::run(&common, args).await,
-        Command::Retry(args) => retry::run(&common, args).await,
-        Command::Serve(args) => Box::pin(serve::run(&common, args)).await,
-        Command::Cancel(args) => cancel::run(&common, args).await,
-        Command::Adopt(args) => adopt::run(&common, args).await,
-        Command::Host(command) => host::run(&common, command).await,
-        Command::Image(command) => image::run(&common, command).await,
-        Command::Audit(command) => audit::run(&common, command).await,
-        Command::Compact(args) => compact::run(&common, args).await,
-        Command::Replay(args) => replay::run(&common, args).await,
-        Command::Backup(args) => backup::run(&common, args).await,
-        Command::Restore(args) => restore::run(&common, args).await,
-        Command::Contract(command) => contract::run(command),
-        Command::Crd(args) => crd::run(&args),
-        Command::Migrate(args) => migrate::run(args).await,
-        Command::Completions { shell } => completions::run(shell),
+        CliCommand::Apply(args) => apply::run(&common, args).await,
+        CliCommand::Plan(args) => plan::run(&common, args).await,
+        CliCommand::Approve(args) => approve::run(&common, args).await,
+        CliCommand::Start(args) => power::up(&common, PowerAction::Start, args).await,
+        CliCommand::Stop(args) => power::down(&common, PowerAction::Stop, args).await,
+        CliCommand::Restart(args) => power::down(&common, PowerAction::Restart, args).await,
+        CliCommand::Pause(args) => power::pause(&common, PowerAction::Pause, args).await,
+        CliCommand::Unpause(args) => power::pause(&common, PowerAction::Unpause, args).await,
+        CliCommand::Get(args) => get::run(&common, args).await,
+        CliCommand::Describe(args) => describe::run(&common, args).await,
+        CliCommand::History(args) => history::run(&common, args).await,
+        CliCommand::Logs(args) => logs::run(&common, args).await,
+        CliCommand::Delete(args) => delete::run(&common, args).await,
+        CliCommand::Resume(args) => resume::run(&common, args).await,
+        CliCommand::Retry(args) => retry::run(&common, args).await,
+        CliCommand::Serve(args) => Box::pin(serve::run(&common, args)).await,
+        CliCommand::Cancel(args) => cancel::run(&common, args).await,
+        CliCommand::Adopt(args) => adopt::run(&common, args).await,
+        CliCommand::Host(command) => host::run(&common, command).await,
+        CliCommand::Image(command) => image::run(&common, command).await,
+        CliCommand::Audit(command) => audit::run(&common, command).await,
+        CliCommand::Compact(args) => compact::run(&common, args).await,
+        CliCommand::Replay(args) => replay::run(&common, args).await,
+        CliCommand::Backup(args) => backup::run(&common, args).await,
+        CliCommand::Restore(args) => restore::run(&common, args).await,
+        CliCommand::Contract(command) => contract::run(command),
+        CliCommand::Crd(args) => crd::run(&args),
+        CliCommand::Migrate(args) => migrate::run(args).await,
+        CliCommand::Completions { shell } => completions::run(shell),
     }
 }
 
@@ -209,4 +209,4 @@ pub(crate) use cluster::unusable as unusable_cluster;
 pub(crate) use power::said;
 
 /// What a command comes to.
-pub(crate) type Outcome = Result<Exit, Problem>;
+pub(crate) type CommandOutcome = Result<Exit, ExitProblem>;

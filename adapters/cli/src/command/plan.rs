@@ -2,18 +2,18 @@
 
 use vsiflow_workflows::fleet::{Applied, Change};
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::{
     args::{Common, PlanArgs},
     compose::App,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output::{self, plan as shown},
     work,
 };
 
 /// Exits as `kubectl diff` does: 0 where nothing would change, 1 where something would; 4 where
 /// something cannot be changed.
-pub(super) async fn run(common: &Common, args: PlanArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: PlanArgs) -> CommandOutcome {
     let (files, recursive) = (&args.sources.files, args.sources.recursive);
     // First of all: whoever holds the state directory may see a cluster that completes documents.
     let app = App::open(common).await?;
@@ -22,7 +22,7 @@ pub(super) async fn run(common: &Common, args: PlanArgs) -> Outcome {
         None => work::documents(common, files, recursive).await,
     };
     let planned = match resolved {
-        Ok(resolved) => app.fleet.plan(&resolved).await.map_err(Problem::from),
+        Ok(resolved) => app.fleet.plan(&resolved).await.map_err(ExitProblem::from),
         Err(problem) => Err(problem),
     };
     app.close().await;

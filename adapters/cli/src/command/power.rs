@@ -1,8 +1,8 @@
 //! `start`, `stop`, `restart`, `pause`, `unpause`.
 
-use vsiflow_workflows::{fleet::Gracefully, wanted::PowerAction};
+use vsiflow_workflows::{fleet::ShutdownPolicy, record::PowerAction};
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::{
     actor,
     args::{Common, PauseArgs, PowerArgs, StopArgs, Targets, WaitArgs},
@@ -11,12 +11,12 @@ use crate::{
     output, work,
 };
 
-pub(super) async fn up(common: &Common, action: PowerAction, args: PowerArgs) -> Outcome {
-    let how = Gracefully::default();
+pub(super) async fn up(common: &Common, action: PowerAction, args: PowerArgs) -> CommandOutcome {
+    let how = ShutdownPolicy::default();
     run(common, action, &args.targets, how, &args.wait).await
 }
 
-pub(super) async fn pause(common: &Common, action: PowerAction, args: PauseArgs) -> Outcome {
+pub(super) async fn pause(common: &Common, action: PowerAction, args: PauseArgs) -> CommandOutcome {
     if args.all {
         return brake(common, action == PowerAction::Pause).await;
     }
@@ -24,12 +24,12 @@ pub(super) async fn pause(common: &Common, action: PowerAction, args: PauseArgs)
         names: args.names,
         namespace: args.namespace,
     };
-    let how = Gracefully::default();
+    let how = ShutdownPolicy::default();
     run(common, action, &targets, how, &args.wait).await
 }
 
 /// Everything begins nothing more, or goes on.
-async fn brake(common: &Common, on: bool) -> Outcome {
+async fn brake(common: &Common, on: bool) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     app.fleet.brake(on, actor::by(&common.reason)).await?;
     output::line(match on {
@@ -40,7 +40,7 @@ async fn brake(common: &Common, on: bool) -> Outcome {
     Ok(Exit::Done)
 }
 
-pub(super) async fn down(common: &Common, action: PowerAction, args: StopArgs) -> Outcome {
+pub(super) async fn down(common: &Common, action: PowerAction, args: StopArgs) -> CommandOutcome {
     let how = args.grace.gracefully();
     run(common, action, &args.targets, how, &args.wait()).await
 }
@@ -49,9 +49,9 @@ async fn run(
     common: &Common,
     action: PowerAction,
     targets: &Targets,
-    how: Gracefully,
+    how: ShutdownPolicy,
     wait: &WaitArgs,
-) -> Outcome {
+) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     // Names are looked up first: a slip of the pen touches nothing.
     let targets = work::targets_named(&app, &targets.namespace, &targets.names).await?;

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use vsiflow_workflows::{fleet::LeftOut, spec::Resolved, wanted::kind};
+use vsiflow_workflows::{fleet::LeftOut, record::kind, spec::Resolved};
 
-use super::delete::{Doomed, delete};
+use super::delete::{DeletionTarget, delete};
 use crate::{
     args::{Common, PruneArgs, WaitArgs},
     compose::App,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
     work::{self, Target},
 };
@@ -21,14 +21,14 @@ pub(super) async fn left_out(
     app: &App,
     args: &PruneArgs,
     resolved: &Resolved,
-) -> Result<Vec<LeftOut>, Problem> {
+) -> Result<Vec<LeftOut>, ExitProblem> {
     if !args.prune {
         return Ok(Vec::new());
     }
     if resolved.directory.is_none() {
         let message = "--prune needs one directory to hold against what was applied from it";
         let remedy = "give -f DIR once, and nothing else with it";
-        return Err(Problem::new(Exit::Usage, "VSI0610", message, remedy));
+        return Err(ExitProblem::new(Exit::Usage, "VSI0610", message, remedy));
     }
     let left = app.fleet.left_out(resolved).await?;
     match left.len() > args.prune_limit {
@@ -37,14 +37,14 @@ pub(super) async fn left_out(
     }
 }
 
-fn too_many(left: &[LeftOut], limit: usize) -> Problem {
+fn too_many(left: &[LeftOut], limit: usize) -> ExitProblem {
     let names: Vec<_> = left.iter().map(shown).collect();
     let (count, names) = (left.len(), names.join(", "));
     let message = format!("{count} would be deleted, and {limit} may be: {names}");
     let remedy = format!(
         "see whether all of it is to go, then give --prune-limit {count}; nothing was applied"
     );
-    Problem::new(Exit::Blocked, "VSI0709", message, &remedy)
+    ExitProblem::new(Exit::Blocked, "VSI0709", message, &remedy)
 }
 
 /// What is to go, as it is told.
@@ -69,14 +69,14 @@ pub(super) async fn prune(
     app: &App,
     common: &Common,
     left: Vec<LeftOut>,
-) -> Result<Vec<Target>, Problem> {
+) -> Result<Vec<Target>, ExitProblem> {
     let mut targets = Vec::new();
     for one in left {
         output::note(&format!(
             "{} is pruned: it has no document any more",
             shown(&one)
         ));
-        let doomed = Doomed {
+        let doomed = DeletionTarget {
             is_disk: one.kind == kind::DISK,
             namespace: one.namespace,
             name: one.name,

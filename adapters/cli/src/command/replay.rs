@@ -2,15 +2,15 @@
 
 use vsiflow_engine::replay::{Deviation, Misstated, ReplayError, Summary, replay};
 
-use super::{Outcome, audit::Looked, journal_file::of_error};
+use super::{CommandOutcome, audit::Inspection, journal_file::of_error};
 use crate::{
     args::{Common, ReplayArgs},
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
 };
 
-pub(super) async fn run(common: &Common, args: ReplayArgs) -> Outcome {
-    let looked = Looked::at(common).await?;
+pub(super) async fn run(common: &Common, args: ReplayArgs) -> CommandOutcome {
+    let looked = Inspection::at(common).await?;
     let replayed = replay(looked.audit().journal, args.verify).await;
     looked.close().await;
     match replayed {
@@ -57,7 +57,7 @@ fn told(summary: &Summary, verified: bool) {
     ));
 }
 
-fn of(deviation: &Deviation) -> Problem {
+fn of(deviation: &Deviation) -> ExitProblem {
     let Deviation {
         stream,
         seq,
@@ -67,13 +67,13 @@ fn of(deviation: &Deviation) -> Problem {
     } = deviation;
     let message = format!("expected {expected}; found {found}");
     let remedy = "run `vsiflow audit verify`; where that finds nothing, report this with an export";
-    let mut problem = Problem::new(Exit::Failed, "VSI0906", message, remedy);
+    let mut problem = ExitProblem::new(Exit::Failed, "VSI0906", message, remedy);
     problem.object = format!("{stream} #{seq} (offset {offset})");
     problem
 }
 
-fn of_states(misstated: &Misstated) -> Problem {
+fn of_states(misstated: &Misstated) -> ExitProblem {
     let remedy = "remove the folder `index` of the state directory: it is made again from the log; \
                   keep a copy of it, and tell the makers of vsiflow";
-    Problem::new(Exit::Failed, "VSI0906", misstated.to_string(), remedy)
+    ExitProblem::new(Exit::Failed, "VSI0906", misstated.to_string(), remedy)
 }

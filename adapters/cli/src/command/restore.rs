@@ -10,25 +10,25 @@ use vsiflow_engine::{
 };
 
 use super::{
-    Outcome,
-    journal_file::{Input, input, of_error, of_new_folder, small, there},
+    CommandOutcome,
+    journal_file::{JournalInput, input, of_error, of_new_folder, small, there},
 };
 use crate::{
     actor,
     args::{Common, RestoreArgs},
     compose,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
 };
 
-pub(super) async fn run(common: &Common, args: RestoreArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: RestoreArgs) -> CommandOutcome {
     match &args.file {
         Some(file) => restore(common, file, args.identity.as_deref()).await,
         None => confirm(common).await,
     }
 }
 
-async fn restore(common: &Common, file: &Path, identity: Option<&Path>) -> Outcome {
+async fn restore(common: &Common, file: &Path, identity: Option<&Path>) -> CommandOutcome {
     let dir = compose::state_path(common)?;
     let mut input = input(file).await?;
     if let Some(identity) = identity {
@@ -52,11 +52,11 @@ async fn restore(common: &Common, file: &Path, identity: Option<&Path>) -> Outco
     Ok(Exit::Done)
 }
 
-async fn decrypted(input: Input, identity: &Path) -> Result<Input, Problem> {
+async fn decrypted(input: JournalInput, identity: &Path) -> Result<JournalInput, ExitProblem> {
     let text = small(identity).await?;
     let wrong = |why: String| {
         let remedy = "name the file that `age-keygen` made for the recipient of the backup";
-        Problem::new(Exit::Usage, "VSI0909", why, remedy)
+        ExitProblem::new(Exit::Usage, "VSI0909", why, remedy)
     };
     let keys = text
         .lines()
@@ -73,7 +73,7 @@ async fn decrypted(input: Input, identity: &Path) -> Result<Input, Problem> {
     Ok(Box::new(BufReader::with_capacity(64 << 10, plain.compat())))
 }
 
-async fn confirm(common: &Common) -> Outcome {
+async fn confirm(common: &Common) -> CommandOutcome {
     let dir = compose::state_path(common)?;
     there(&dir)?;
     let mut state = compose::open_state(common, &dir).await?;
@@ -88,7 +88,7 @@ async fn confirm(common: &Common) -> Outcome {
     journal.close().await;
     told.map_err(|error| of_error(&error))?;
     let confirmed = tokio::task::spawn_blocking(move || state.confirm()).await;
-    confirmed.map_err(Problem::defect)??;
+    confirmed.map_err(ExitProblem::defect)??;
     output::line("confirmed: it acts from now on; `vsiflow resume --all` goes on where it was");
     Ok(Exit::Done)
 }

@@ -1,11 +1,11 @@
 //! `resume`: goes on with what a kill or an interrupt left.
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::{
     actor,
     args::{Common, ResumeArgs},
     compose::App,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
     work::{self, Target},
 };
@@ -14,7 +14,7 @@ use crate::{
 const IMAGE: &str = "image/";
 
 /// What was named, or all that is open: data disks, VSIs, and images that are brought or removed.
-async fn targets(app: &App, args: &ResumeArgs) -> Result<Vec<Target>, Problem> {
+async fn targets(app: &App, args: &ResumeArgs) -> Result<Vec<Target>, ExitProblem> {
     let (mut vsis, mut images) = (Vec::new(), Vec::new());
     if args.names.is_empty() {
         let disks = app.fleet.interrupted_disks().await?.into_iter();
@@ -40,10 +40,10 @@ async fn targets(app: &App, args: &ResumeArgs) -> Result<Vec<Target>, Problem> {
     Ok(vsis.into_iter().chain(images).collect())
 }
 
-pub(super) async fn run(common: &Common, args: ResumeArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: ResumeArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     if args.watch {
-        return super::look::watch(&app, common, args.every).await;
+        return super::scan::watch(&app, common, args.every).await;
     }
     let targets = targets(&app, &args).await?;
     if targets.is_empty() {

@@ -2,20 +2,20 @@
 
 use vsiflow_engine::executor::Retried;
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::{
     actor,
     args::{Common, RetryArgs},
     compose::App,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output, work,
 };
 
-pub(super) async fn run(common: &Common, args: RetryArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: RetryArgs) -> CommandOutcome {
     let on_host = common.host.as_deref().filter(|_| args.names.is_empty());
     if args.names.is_empty() && !args.all && on_host.is_none() {
         let message = "name the VSIs to try again, or say --all or --host HOST";
-        return Err(Problem::new(
+        return Err(ExitProblem::new(
             Exit::Usage,
             "VSI0801",
             message,

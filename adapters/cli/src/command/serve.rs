@@ -21,16 +21,16 @@ use vsiflow_engine::{
 use vsiflow_kube::{Operator, leader::Election};
 
 use super::{
-    IN_USE, Outcome,
-    cluster::{Cluster, defect},
-    look::look_on,
+    CommandOutcome, IN_USE,
+    cluster::{ClusterCommand, defect},
+    scan::look_on,
     tell::tell,
 };
 use crate::{
     args::{Common, ServeArgs},
     compose::{App, retention},
-    daemon::Server,
-    exit::{Exit, Problem},
+    daemon::DaemonServer,
+    exit::{Exit, ExitProblem},
     metrics::{self, Metrics},
     output, work,
 };
@@ -38,7 +38,7 @@ use crate::{
 /// A lease is renewed that many times while it lasts.
 const RENEWALS: u32 = 3;
 
-pub(super) async fn run(common: &Common, args: ServeArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: ServeArgs) -> CommandOutcome {
     let metrics = Metrics::new();
     let Some(address) = args.metrics_address else {
         return Box::pin(lead(common, &args, &metrics)).await;
@@ -50,19 +50,19 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> Outcome {
     }
 }
 
-fn deaf(address: SocketAddr, served: io::Result<()>) -> Problem {
+fn deaf(address: SocketAddr, served: io::Result<()>) -> ExitProblem {
     let why = served
         .err()
         .map(|error| error.to_string())
         .unwrap_or_default();
     let message = format!("nothing can be answered at {address}: {why}");
     let remedy = "name another --metrics-address, or end what listens there";
-    Problem::new(Exit::Failed, "VSI0807", message, remedy)
+    ExitProblem::new(Exit::Failed, "VSI0807", message, remedy)
 }
 
 /// Works as long as it has the right to.
-async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> Outcome {
-    let cluster = Cluster::of(common, &args.cluster).await?;
+async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> CommandOutcome {
+    let cluster = ClusterCommand::of(common, &args.cluster).await?;
     let election = cluster.as_ref().and_then(|cluster| cluster.election(args));
     let lease = match &election {
         Some(election) => {
@@ -93,7 +93,7 @@ async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> Outc
 
 /// A panic ends the process in order: the Lease is let go, and another one may take over at once.
 /// Nothing is sent or recorded any more by then, since the right to is given up before.
-async fn not_panicking(work: impl Future<Output = Outcome>) -> Outcome {
+async fn not_panicking(work: impl Future<Output = CommandOutcome>) -> CommandOutcome {
     let ended = AssertUnwindSafe(work).catch_unwind().await;
     ended.unwrap_or_else(|_| Err(defect("a task panicked")))
 }
@@ -102,11 +102,11 @@ async fn not_panicking(work: impl Future<Output = Outcome>) -> Outcome {
 async fn open_and_serve(
     common: &Common,
     args: &ServeArgs,
-    cluster: Option<&Cluster>,
+    cluster: Option<&ClusterCommand>,
     lease: Option<Arc<Lease>>,
     metrics: &Arc<Metrics>,
-) -> Outcome {
-    let bounds = cluster.map(Cluster::bounds).unwrap_or_default();
+) -> CommandOutcome {
+    let bounds = cluster.map(ClusterCommand::bounds).unwrap_or_default();
     let open = || App::open_to_serve(common, lease.clone(), metrics.clone(), bounds.clone());
     let Some(app) = once_free(open, args.cluster.leader_elect).await? else {
         return Ok(Exit::Done);
@@ -118,9 +118,12 @@ async fn open_and_serve(
 /// Opens a state directory that somebody may hold. A command that is about to end is waited for. A
 /// leader waits as long as it leads: whoever led before may not have ended yet, although it cannot
 /// act any more. None when told to stop meanwhile.
-async fn once_free<Opening>(open: impl Fn() -> Opening, leads: bool) -> Result<Option<App>, Problem>
+async fn once_free<Opening>(
+    open: impl Fn() -> Opening,
+    leads: bool,
+) -> Result<Option<App>, ExitProblem>
 where
-    Opening: Future<Output = Result<App, Problem>>,
+    Opening: Future<Output = Result<App, ExitProblem>>,
 {
     let until = Instant::now() + SOON;
     let mut told = false;
@@ -150,11 +153,11 @@ async fn serve(
     app: App,
     common: &Common,
     args: &ServeArgs,
-    cluster: Option<&Cluster>,
+    cluster: Option<&ClusterCommand>,
     metrics: &Arc<Metrics>,
-) -> Outcome {
+) -> CommandOutcome {
     let mut interrupted = std::pin::pin!(work::interrupted());
-    let answers = Server::start(&app);
+    let answers = DaemonServer::start(&app);
     let notices = app.fleet.notices();
     let operator = cluster.map(|cluster| cluster.operator(&app, metrics));
     let delivered = operator.as_ref().map(Operator::delivered);
@@ -181,7 +184,7 @@ async fn work_on(
     args: &ServeArgs,
     metrics: &Arc<Metrics>,
     delivered: Option<watch::Receiver<bool>>,
-) -> Outcome {
+) -> CommandOutcome {
     if let Some(mut delivered) = delivered {
         let _ = delivered.wait_for(|done| *done).await;
     }
@@ -191,7 +194,7 @@ async fn work_on(
 }
 
 /// Serves the cluster's resources, where there is a cluster.
-async fn resources(cluster: Option<&Cluster>, operator: Option<Operator>) -> Problem {
+async fn resources(cluster: Option<&ClusterCommand>, operator: Option<Operator>) -> ExitProblem {
     match (cluster, operator) {
         (Some(cluster), Some(operator)) => cluster.serve(operator).await,
         _ => std::future::pending().await,
@@ -219,7 +222,7 @@ async fn archive_now_and_then(app: &App, common: &Common, args: &ServeArgs) -> I
 /// Ends at once: whatever would be closed or written belongs to the successor by now, and a crash
 /// at any instant is what the next start is made for.
 fn give_way() -> Exit {
-    output::problem(&Problem::new(
+    output::problem(&ExitProblem::new(
         Exit::LeaseLost,
         "VSI0012",
         "the lease is past: this process was stopped or could not renew it in time",

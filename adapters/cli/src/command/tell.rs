@@ -3,18 +3,18 @@
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use vsiflow_engine::{Notice, model::StreamId};
 
-use super::Outcome;
+use super::CommandOutcome;
 use crate::{
     args::Common,
     compose::App,
-    exit::{Exit, Problem},
-    output::live::Live,
+    exit::{Exit, ExitProblem},
+    output::live::LiveOutput,
     work,
 };
 
 /// Tells what happens until the engine ends.
-pub(super) async fn tell(app: &App, common: &Common) -> Outcome {
-    let mut live = Live::new(common.quiet);
+pub(super) async fn tell(app: &App, common: &Common) -> CommandOutcome {
+    let mut live = LiveOutput::new(common.quiet);
     let mut notices = app.notices();
     while let Some(notice) = next(&mut notices).await {
         let label = label(app, &notice).await?;
@@ -22,11 +22,11 @@ pub(super) async fn tell(app: &App, common: &Common) -> Outcome {
     }
     let remedy = "see that the state directory can be written and has room, then start again";
     let message = "the engine ended: its journal cannot be written";
-    Err(Problem::new(Exit::Failed, "VSI0007", message, remedy))
+    Err(ExitProblem::new(Exit::Failed, "VSI0007", message, remedy))
 }
 
 /// What a notice is about.
-async fn label(app: &App, notice: &Notice) -> Result<String, Problem> {
+async fn label(app: &App, notice: &Notice) -> Result<String, ExitProblem> {
     let entity = match notice {
         Notice::Progress { entity, .. } | Notice::Unopened { entity, .. } => Some(entity.clone()),
         Notice::Repeated { run, .. } => app.fleet.entity_of(*run),

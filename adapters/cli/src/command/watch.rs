@@ -2,34 +2,37 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use super::{IN_USE, Outcome, get};
+use super::{CommandOutcome, IN_USE, get};
 use crate::{
-    args::{Common, Format, GetArgs},
+    args::{Common, GetArgs, OutputFormat},
     compose, daemon,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output::{
         self,
-        sink::{self, Sink},
+        sink::{self, OutputSink},
     },
 };
 
 /// How often is looked. Between two looks the state directory is left to others.
 const POLL: Duration = Duration::from_millis(500);
 
-pub(super) async fn run(common: &Common, args: GetArgs) -> Outcome {
+pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
     tokio::select! {
         watched = watch(common, args) => watched,
         _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
     }
 }
 
-async fn watch(common: &Common, args: GetArgs) -> Outcome {
+async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
     let args = GetArgs {
         watch: false,
         ..args
     };
-    let lines = matches!(args.output, None | Some(Format::Wide | Format::Name));
-    let mut shown = Shown::default();
+    let lines = matches!(
+        args.output,
+        None | Some(OutputFormat::Wide | OutputFormat::Name)
+    );
+    let mut shown = ShownRow::default();
     loop {
         let text = look(common, &args).await?;
         let news = if lines {
@@ -45,8 +48,8 @@ async fn watch(common: &Common, args: GetArgs) -> Outcome {
 }
 
 /// The list as it is now: what was shown last stays true where a holder does not answer just now.
-async fn look(common: &Common, args: &GetArgs) -> Result<String, Problem> {
-    let sink = Arc::new(Sink::default());
+async fn look(common: &Common, args: &GetArgs) -> Result<String, ExitProblem> {
+    let sink = Arc::new(OutputSink::default());
     let listed = Box::pin(get::list(common, args.clone()));
     match sink::with(sink.clone(), listed).await {
         Err(problem) if problem.code == IN_USE => {
@@ -84,12 +87,12 @@ fn words(args: &GetArgs) -> Vec<String> {
 
 /// What was shown last.
 #[derive(Default)]
-struct Shown {
+struct ShownRow {
     rows: HashSet<String>,
     text: String,
 }
 
-impl Shown {
+impl ShownRow {
     /// The lines that were not shown last, whatever their age. A silent holder changes nothing.
     fn lines(&mut self, text: &str) -> String {
         let head = text.lines().next().unwrap_or_default();
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn only_lines_that_changed_are_shown_again_and_growing_older_is_no_change() {
-        let mut shown = Shown::default();
+        let mut shown = ShownRow::default();
         let first = "NAME   PHASE     AGE\na      Pending   1s\nb      Running   9s\n";
         assert_eq!(shown.lines(first), first);
         let older = "NAME   PHASE     AGE\na      Pending   2s\nb      Running   10s\n";

@@ -3,34 +3,34 @@
 use std::path::{Path, PathBuf};
 
 use vsiflow_engine::secret::Secret;
-use vsiflow_image::{Addresses, Folders, Network};
+use vsiflow_image::{AddressPolicy, Cidr, Folders};
 use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult};
-use vsiflow_workflows::spec::{HostRecord, HostSettings, Permits};
+use vsiflow_workflows::spec::{HostConnection, HostSettings, Permits};
 
 use crate::work::off_runtime;
 
 /// Whose documents are worked on, and what these may name.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Bounds {
+pub(crate) struct ReadBounds {
     /// Whether secrets are kept elsewhere.
     pub(crate) elsewhere: bool,
     pub(crate) files: Folders,
-    pub(crate) addresses: Addresses,
+    pub(crate) addresses: AddressPolicy,
     /// The host that the command line names: what it says is said by whoever runs this.
     pub(crate) own: Option<HostSettings>,
 }
 
-impl Bounds {
+impl ReadBounds {
     /// Those of a cluster.
     pub(crate) fn of_cluster(
         folders: &[PathBuf],
-        networks: &[Network],
+        networks: &[Cidr],
         own: Option<HostSettings>,
     ) -> Self {
         Self {
             elsewhere: true,
             files: Folders::Only(folders.to_vec()),
-            addresses: Addresses::PublicAnd(networks.to_vec()),
+            addresses: AddressPolicy::PublicAnd(networks.to_vec()),
             own,
         }
     }
@@ -43,7 +43,7 @@ impl Bounds {
 
     /// The settings with what their files hold in place of the files' names, where they are others'.
     pub(super) async fn with_files_read(&self, host: HostSettings) -> PortResult<HostSettings> {
-        let HostRecord::Ssh(ssh) = &host.record else {
+        let HostConnection::Ssh(ssh) = &host.record else {
             return Ok(host);
         };
         let names_none = ssh.key_file.is_none() && ssh.known_hosts_file.is_none();
@@ -61,7 +61,7 @@ impl Bounds {
             ssh.known_hosts.get_or_insert(text);
         }
         Ok(HostSettings {
-            record: HostRecord::Ssh(ssh),
+            record: HostConnection::Ssh(ssh),
             key,
             ..host
         })
@@ -91,7 +91,7 @@ impl Bounds {
     }
 }
 
-impl Permits for Bounds {
+impl Permits for ReadBounds {
     fn file(&self, path: &Path) -> Result<(), String> {
         self.files.judge(path).map_err(|error| error.to_string())
     }
@@ -122,7 +122,7 @@ mod tests {
             std::fs::write(folder.path().join("key"), "hunter2").unwrap();
         }
         let folders = [inside.path().to_owned()];
-        let bounds = Bounds::of_cluster(&folders, &[], None);
+        let bounds = ReadBounds::of_cluster(&folders, &[], None);
         let with = |folder: &Path| host(&[("KEY_FILE", folder.join("key").to_str().unwrap())]);
         let read = bounds.with_files_read(with(inside.path())).await.unwrap();
         assert_eq!(read.key.unwrap().expose(), b"hunter2");
@@ -133,7 +133,7 @@ mod tests {
         assert!(error.message.contains("--allow-files"), "{error}");
         // What the command line names is whoever's who runs this.
         let own = with(outside.path());
-        let bounds = Bounds::of_cluster(&folders, &[], Some(own.clone()));
+        let bounds = ReadBounds::of_cluster(&folders, &[], Some(own.clone()));
         assert!(
             bounds
                 .with_files_read(own)

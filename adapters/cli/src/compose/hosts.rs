@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use super::bounds::Bounds;
+use super::bounds::ReadBounds;
 use async_trait::async_trait;
 use futures::future::join_all;
 use tokio::{sync::Mutex, time::timeout};
@@ -18,7 +18,7 @@ use vsiflow_steps::{
 };
 use vsiflow_workflows::{
     hosts::HostDirectory,
-    spec::{HostRecord, HostSettings, SshHost},
+    spec::{HostConnection, HostSettings, SshHost},
 };
 
 /// How long connecting and logging in may take.
@@ -32,7 +32,7 @@ pub(super) struct AllHosts {
     sims: SimHosts,
     known: Mutex<BTreeMap<String, (HostSettings, HostPorts)>>,
     lease: Arc<Lease>,
-    bounds: Bounds,
+    bounds: ReadBounds,
 }
 
 impl AllHosts {
@@ -41,7 +41,7 @@ impl AllHosts {
         directory: Arc<HostDirectory>,
         sim: PathBuf,
         lease: Arc<Lease>,
-        bounds: Bounds,
+        bounds: ReadBounds,
     ) -> Self {
         Self {
             directory,
@@ -72,13 +72,13 @@ impl Hosts for AllHosts {
             return Ok(ports.clone());
         }
         let mut ports = match &settings.record {
-            HostRecord::Sim { .. } => self.sims.host(id).await?,
-            HostRecord::Unix { socket, .. } => leased_host_ports(
+            HostConnection::Sim { .. } => self.sims.host(id).await?,
+            HostConnection::Unix { socket, .. } => leased_host_ports(
                 id,
                 Endpoint::Unix(PathBuf::from(socket)),
                 self.lease.clone(),
             ),
-            HostRecord::Ssh(ssh) => {
+            HostConnection::Ssh(ssh) => {
                 let endpoint = over_ssh(id, ssh, &settings, trusted)?;
                 leased_host_ports(id, endpoint, self.lease.clone())
             }

@@ -15,17 +15,17 @@ use vsiflow_workflows::{
     spec::{HostSettings, ImageAccess},
 };
 
-use super::bounds::Bounds;
-use crate::exit::{Exit, Problem};
+use super::bounds::ReadBounds;
+use crate::exit::{Exit, ExitProblem};
 
 /// Simulated images by their prefix, everything else by its scheme; with what a host's settings
 /// say of access.
-struct Sources {
+struct ImageSources {
     public: Arc<Scheme>,
     directory: Arc<HostDirectory>,
-    bounds: Bounds,
+    bounds: ReadBounds,
     /// Hosts with the same access share a source, so that they share reads.
-    special: Mutex<Vec<(Access, Arc<Scheme>)>>,
+    special: Mutex<Vec<(ImageAccessRules, Arc<Scheme>)>>,
 }
 
 /// Simulated images by their prefix, everything else by its scheme.
@@ -36,7 +36,7 @@ struct Scheme {
 
 /// What makes a source of its own.
 #[derive(Clone, PartialEq)]
-struct Access {
+struct ImageAccessRules {
     settings: ImageAccess,
     secret: Option<Vec<u8>>,
     authorities: Option<String>,
@@ -47,8 +47,8 @@ struct Access {
 /// Where base images come from.
 pub(super) fn sources(
     directory: Arc<HostDirectory>,
-    bounds: Bounds,
-) -> Result<Arc<dyn ImageSource>, Problem> {
+    bounds: ReadBounds,
+) -> Result<Arc<dyn ImageSource>, ExitProblem> {
     let options = HttpOptions {
         addresses: bounds.addresses.clone(),
         ..HttpOptions::default()
@@ -56,14 +56,14 @@ pub(super) fn sources(
     let real = HttpSource::new(&options).map(|http| routed(http, &bounds));
     let real = real.map_err(|error| {
         let remedy = "see that this system's certificates can be read";
-        Problem::new(
+        ExitProblem::new(
             Exit::Failed,
             "VSI0804",
             format!("no HTTP client: {error}"),
             remedy,
         )
     })?;
-    Ok(Arc::new(Sources {
+    Ok(Arc::new(ImageSources {
         public: Arc::new(Scheme::new(real)),
         directory,
         bounds,
@@ -71,7 +71,7 @@ pub(super) fn sources(
     }))
 }
 
-fn routed(http: HttpSource, bounds: &Bounds) -> Router {
+fn routed(http: HttpSource, bounds: &ReadBounds) -> Router {
     Router::with(http, FileSource::within(bounds.files.clone()))
 }
 
@@ -91,12 +91,12 @@ impl Scheme {
     }
 }
 
-impl Access {
+impl ImageAccessRules {
     /// Reads the authorities' file anew each time: certificates are renewed.
     async fn of(
         host: &HostSettings,
         settings: &ImageAccess,
-        bounds: &Bounds,
+        bounds: &ReadBounds,
         checked: bool,
     ) -> Result<Self, SourceError> {
         let mut authorities = settings.authorities.clone();
@@ -114,7 +114,7 @@ impl Access {
         })
     }
 
-    fn source(&self, host: &HostSettings, bounds: &Bounds) -> Result<Scheme, SourceError> {
+    fn source(&self, host: &HostSettings, bounds: &ReadBounds) -> Result<Scheme, SourceError> {
         let named = self
             .settings
             .server
@@ -148,7 +148,7 @@ fn unusable(message: String) -> SourceError {
 }
 
 #[async_trait]
-impl ImageSource for Sources {
+impl ImageSource for ImageSources {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
         self.public.probe(url).await
     }
@@ -179,7 +179,7 @@ impl ImageSource for Sources {
             (None, true) => ImageAccess::default(),
             (None, false) => return Ok(None),
         };
-        let access = Access::of(&host, &settings, &self.bounds, checked).await?;
+        let access = ImageAccessRules::of(&host, &settings, &self.bounds, checked).await?;
         let mut special = self.special.lock().await;
         if let Some((_, source)) = special.iter().find(|(known, _)| *known == access) {
             return Ok(Some(source.clone()));

@@ -13,14 +13,14 @@ use vsiflow_engine::{
     state_dir::StateDir,
 };
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetParts},
+    fleet::{Fleet, FleetConfig},
     hosts::HostDirectory,
 };
 
-use super::{App, Inner, bounds::Bounds, hosts, images, open_state, retention, state_path};
+use super::{App, AppInner, bounds::ReadBounds, hosts, images, open_state, retention, state_path};
 use crate::{
     args::Common,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     metrics::{Metrics, Timed},
     output,
 };
@@ -64,7 +64,7 @@ pub(super) struct Stores {
 }
 
 impl Stores {
-    async fn of(state: &StateDir) -> Result<Self, Problem> {
+    async fn of(state: &StateDir) -> Result<Self, ExitProblem> {
         Ok(Self {
             journal: Arc::new(state.journal().await?),
             checkpoints: Arc::new(state.checkpoints().await?),
@@ -77,16 +77,16 @@ impl Stores {
 impl App {
     /// Opens the state directory and the engine on it; nothing is worked on yet. A caller's
     /// command works with what the holder of the directory has open.
-    pub(crate) async fn open(common: &Common) -> Result<Self, Problem> {
+    pub(crate) async fn open(common: &Common) -> Result<Self, ExitProblem> {
         Self::held_or_own(common, Stay::Look).await
     }
 
     /// As [`App::open`], for a command that may stay a while: what is old is archived first.
-    pub(crate) async fn open_to_work(common: &Common) -> Result<Self, Problem> {
+    pub(crate) async fn open_to_work(common: &Common) -> Result<Self, ExitProblem> {
         Self::held_or_own(common, Stay::Work).await
     }
 
-    async fn held_or_own(common: &Common, stay: Stay) -> Result<Self, Problem> {
+    async fn held_or_own(common: &Common, stay: Stay) -> Result<Self, ExitProblem> {
         match Self::held() {
             Some(app) => Ok(app),
             None => {
@@ -95,7 +95,7 @@ impl App {
                     stay,
                     None,
                     Metrics::new(),
-                    Bounds::default(),
+                    ReadBounds::default(),
                 ))
                 .await
             }
@@ -108,8 +108,8 @@ impl App {
         common: &Common,
         lease: Option<Arc<Lease>>,
         metrics: Arc<Metrics>,
-        bounds: Bounds,
-    ) -> Result<Self, Problem> {
+        bounds: ReadBounds,
+    ) -> Result<Self, ExitProblem> {
         let stay = Stay::Serve;
         Box::pin(Self::open_own(common, stay, lease, metrics, bounds)).await
     }
@@ -119,8 +119,8 @@ impl App {
         stay: Stay,
         lease: Option<Arc<Lease>>,
         metrics: Arc<Metrics>,
-        bounds: Bounds,
-    ) -> Result<Self, Problem> {
+        bounds: ReadBounds,
+    ) -> Result<Self, ExitProblem> {
         let path = state_path(common)?;
         let mut state = open_state(common, &path).await?;
         if let Some(lease) = lease {
@@ -138,8 +138,8 @@ impl App {
         state: StateDir,
         stay: Stay,
         metrics: &Metrics,
-        bounds: &Bounds,
-    ) -> Result<Self, Problem> {
+        bounds: &ReadBounds,
+    ) -> Result<Self, ExitProblem> {
         let stores = Stores::of(&state).await?;
         let parts = parts(&state, &stores, metrics, bounds).await?;
         let fleet = match state.observes_only() {
@@ -149,7 +149,7 @@ impl App {
         if let Some(seen) = fleet.short_of_room() {
             output::room(seen);
         }
-        let inner = Inner {
+        let inner = AppInner {
             stores,
             origin: Origin::of(&state),
             notices: Mutex::new(Some(fleet.notices())),
@@ -170,12 +170,12 @@ async fn parts(
     state: &StateDir,
     stores: &Stores,
     metrics: &Metrics,
-    bounds: &Bounds,
-) -> Result<FleetParts, Problem> {
+    bounds: &ReadBounds,
+) -> Result<FleetConfig, ExitProblem> {
     let directory = Arc::new(HostDirectory::default());
     let sim = state.path().join("sim");
     let hosts = hosts::AllHosts::new(directory.clone(), sim, state.lease(), bounds.clone());
-    Ok(FleetParts {
+    Ok(FleetConfig {
         journal: Arc::new(Timed {
             inner: stores.journal.clone(),
             seconds: metrics.append_seconds.clone(),
@@ -197,10 +197,13 @@ async fn parts(
     })
 }
 
-async fn held_instead_of(stored: &DirSecrets, journal_id: &str) -> Result<HeldSecrets, Problem> {
+async fn held_instead_of(
+    stored: &DirSecrets,
+    journal_id: &str,
+) -> Result<HeldSecrets, ExitProblem> {
     let held = HeldSecrets::instead_of(stored, journal_id).await;
     held.map_err(|error| {
         let remedy = "see that the state directory has room and can be written and read";
-        Problem::new(Exit::Failed, "VSI0006", error.to_string(), remedy)
+        ExitProblem::new(Exit::Failed, "VSI0006", error.to_string(), remedy)
     })
 }

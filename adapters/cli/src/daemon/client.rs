@@ -3,43 +3,43 @@
 use std::{io, path::Path};
 
 use tokio::{io::AsyncWriteExt as _, net::UnixStream};
-use vsiflow_file::Text;
+use vsiflow_file::InputText;
 
 use super::{
-    frame::{self, Ask, Frame, VERSION},
+    frame::{self, Ask, DaemonFrame, VERSION},
     socket,
 };
 use crate::{
-    args::{AuditCommand, Command, ImageCommand},
+    args::{AuditCommand, CliCommand, ImageCommand},
     exit::Exit,
     output,
-    work::Given,
+    work::GivenDocuments,
 };
 
 /// Whether a holder may answer for this command: it must read none of the caller's files, but
 /// documents, which are sent along.
-pub(crate) fn may_forward(command: &Command) -> bool {
+pub(crate) fn may_forward(command: &CliCommand) -> bool {
     match command {
         // A watch asks anew at each look.
-        Command::Get(args) => !args.watch,
-        Command::Describe(_) | Command::History(_) | Command::Logs(_) => true,
-        Command::Retry(_) | Command::Cancel(_) | Command::Backup(_) => true,
-        Command::Approve(_) | Command::Start(_) | Command::Stop(_) => true,
-        Command::Restart(_) | Command::Pause(_) | Command::Unpause(_) => true,
-        Command::Image(ImageCommand::List(_) | ImageCommand::Prune(_)) => true,
-        Command::Adopt(_) | Command::Host(_) => true,
-        Command::Delete(_) | Command::Plan(_) | Command::Replay(_) => true,
-        Command::Audit(command) => !matches!(command, AuditCommand::Rebuild(_)),
+        CliCommand::Get(args) => !args.watch,
+        CliCommand::Describe(_) | CliCommand::History(_) | CliCommand::Logs(_) => true,
+        CliCommand::Retry(_) | CliCommand::Cancel(_) | CliCommand::Backup(_) => true,
+        CliCommand::Approve(_) | CliCommand::Start(_) | CliCommand::Stop(_) => true,
+        CliCommand::Restart(_) | CliCommand::Pause(_) | CliCommand::Unpause(_) => true,
+        CliCommand::Image(ImageCommand::List(_) | ImageCommand::Prune(_)) => true,
+        CliCommand::Adopt(_) | CliCommand::Host(_) => true,
+        CliCommand::Delete(_) | CliCommand::Plan(_) | CliCommand::Replay(_) => true,
+        CliCommand::Audit(command) => !matches!(command, AuditCommand::Rebuild(_)),
         command => only_a_daemon(command),
     }
 }
 
 /// Whether a holder answers for this command only if it stays: what is begun goes on longer than
 /// a passing command lives.
-pub(super) fn only_a_daemon(command: &Command) -> bool {
+pub(super) fn only_a_daemon(command: &CliCommand) -> bool {
     matches!(
         command,
-        Command::Apply(_) | Command::Image(ImageCommand::Upload(_) | ImageCommand::Unlock(_))
+        CliCommand::Apply(_) | CliCommand::Image(ImageCommand::Upload(_) | ImageCommand::Unlock(_))
     )
 }
 
@@ -52,15 +52,15 @@ pub(crate) enum Forwarded {
 }
 
 /// Asks the holder of the state directory, and prints what it says.
-pub(crate) async fn forward(state: &Path, args: Vec<String>, given: &Given) -> Forwarded {
+pub(crate) async fn forward(state: &Path, args: Vec<String>, given: &GivenDocuments) -> Forwarded {
     let print = |frame| match frame {
         // The holder does not know this terminal, and may send on what a guest wrote.
-        Frame::Out(bytes) => output::console(&bytes).map_err(|_| io::Error::other("stdout")),
-        Frame::Err(bytes) => {
+        DaemonFrame::Out(bytes) => output::console(&bytes).map_err(|_| io::Error::other("stdout")),
+        DaemonFrame::Err(bytes) => {
             output::raw_note(&bytes);
             Ok(())
         }
-        Frame::Exit(_) => Ok(()),
+        DaemonFrame::Exit(_) => Ok(()),
     };
     match converse(state, args, given, print).await {
         Ok(exit) => Forwarded::Answered(exit),
@@ -75,20 +75,20 @@ pub(crate) async fn forward(state: &Path, args: Vec<String>, given: &Given) -> F
 pub(crate) async fn ask(state: &Path, args: Vec<String>) -> Option<Vec<u8>> {
     let mut printed = Vec::new();
     let keep = |frame| {
-        if let Frame::Out(bytes) = frame {
+        if let DaemonFrame::Out(bytes) = frame {
             printed.extend(bytes);
         }
         Ok(())
     };
-    let exit = converse(state, args, &Given::default(), keep).await;
+    let exit = converse(state, args, &GivenDocuments::default(), keep).await;
     exit.is_ok_and(|exit| exit == Exit::Done).then_some(printed)
 }
 
 async fn converse(
     state: &Path,
     args: Vec<String>,
-    given: &Given,
-    mut take: impl FnMut(Frame) -> io::Result<()>,
+    given: &GivenDocuments,
+    mut take: impl FnMut(DaemonFrame) -> io::Result<()>,
 ) -> io::Result<Exit> {
     let mut stream = UnixStream::connect(socket(state)).await?;
     let ask = serde_json::to_vec(&Ask {
@@ -104,13 +104,13 @@ async fn converse(
     }
     loop {
         match frame::read(&mut stream).await? {
-            Frame::Exit(code) => return Ok(Exit::of(code)),
+            DaemonFrame::Exit(code) => return Ok(Exit::of(code)),
             frame => take(frame)?,
         }
     }
 }
 
-fn listed(file: &Text) -> (String, u64) {
+fn listed(file: &InputText) -> (String, u64) {
     let length = u64::try_from(file.bytes.len()).unwrap_or(u64::MAX);
     (file.name.clone(), length)
 }

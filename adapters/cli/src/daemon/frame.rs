@@ -28,13 +28,13 @@ pub(super) const VERSION: u32 = 3;
 
 /// A piece of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Frame {
+pub(super) enum DaemonFrame {
     Out(Vec<u8>),
     Err(Vec<u8>),
     Exit(u8),
 }
 
-impl Frame {
+impl DaemonFrame {
     fn parts(&self) -> (u8, &[u8]) {
         match self {
             Self::Out(bytes) => (1, bytes),
@@ -70,7 +70,10 @@ pub(super) async fn read_block(from: &mut (impl AsyncRead + Unpin)) -> io::Resul
 }
 
 /// Writes a frame; long output goes in pieces.
-pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> io::Result<()> {
+pub(super) async fn write(
+    to: &mut (impl AsyncWrite + Unpin),
+    frame: &DaemonFrame,
+) -> io::Result<()> {
     let (kind, bytes) = frame.parts();
     for piece in bytes.chunks(64 * 1024) {
         write_block(to, kind, piece).await?;
@@ -79,12 +82,12 @@ pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> 
 }
 
 /// Reads a frame.
-pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {
+pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<DaemonFrame> {
     let (kind, bytes) = read_block(from).await?;
     match (kind, bytes.first()) {
-        (1, _) => Ok(Frame::Out(bytes)),
-        (2, _) => Ok(Frame::Err(bytes)),
-        (3, Some(code)) => Ok(Frame::Exit(*code)),
+        (1, _) => Ok(DaemonFrame::Out(bytes)),
+        (2, _) => Ok(DaemonFrame::Err(bytes)),
+        (3, Some(code)) => Ok(DaemonFrame::Exit(*code)),
         _ => Err(io::Error::other("a frame of an unknown kind")),
     }
 }
@@ -98,19 +101,19 @@ mod tests {
         let long = vec![7; 200_000];
         let mut wire = Vec::new();
         for frame in [
-            Frame::Out(long.clone()),
-            Frame::Err(b"e".to_vec()),
-            Frame::Exit(4),
+            DaemonFrame::Out(long.clone()),
+            DaemonFrame::Err(b"e".to_vec()),
+            DaemonFrame::Exit(4),
         ] {
             write(&mut wire, &frame).await.unwrap();
         }
         let mut from = wire.as_slice();
         let mut out = Vec::new();
-        while let Frame::Out(piece) = read(&mut from).await.unwrap() {
+        while let DaemonFrame::Out(piece) = read(&mut from).await.unwrap() {
             out.extend(piece);
         }
         assert_eq!(out, long);
-        assert_eq!(read(&mut from).await.unwrap(), Frame::Exit(4));
+        assert_eq!(read(&mut from).await.unwrap(), DaemonFrame::Exit(4));
         assert!(read(&mut from).await.is_err());
     }
 

@@ -14,7 +14,7 @@ mod frame;
 mod server;
 
 pub(crate) use client::{Forwarded, ask, forward, may_forward};
-pub(crate) use server::Server;
+pub(crate) use server::DaemonServer;
 
 use std::path::{Path, PathBuf};
 

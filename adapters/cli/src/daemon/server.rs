@@ -17,11 +17,11 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
-use vsiflow_file::Text;
+use vsiflow_file::InputText;
 
 use super::{
     client::{may_forward, only_a_daemon},
-    frame::{self, Ask, FILES_MAX, Frame, VERSION},
+    frame::{self, Ask, DaemonFrame, FILES_MAX, VERSION},
     socket,
 };
 use crate::{
@@ -30,8 +30,8 @@ use crate::{
     command,
     compose::App,
     exit::Exit,
-    output::sink::{self, Sink},
-    work::{self, Given},
+    output::sink::{self, OutputSink},
+    work::{self, GivenDocuments},
 };
 
 /// Commands answered at a time; others wait.
@@ -44,13 +44,13 @@ const ASKING: Duration = Duration::from_secs(5);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Listens until it is finished or dropped.
-pub(crate) struct Server {
+pub(crate) struct DaemonServer {
     path: PathBuf,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl Server {
+impl DaemonServer {
     /// Begins to listen, unless this is a caller's command itself. Without a socket the command
     /// works all the same; others are told that the directory is in use.
     pub(crate) fn start(app: &App) -> Option<Self> {
@@ -79,7 +79,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for DaemonServer {
     fn drop(&mut self) {
         self.task.abort();
         let _ = std::fs::remove_file(&self.path);
@@ -146,7 +146,7 @@ async fn answer(mut stream: UnixStream, app: App) -> io::Result<()> {
         return Ok(());
     }
     let caller = stream.peer_cred()?.uid();
-    let sink = Arc::new(Sink::default());
+    let sink = Arc::new(OutputSink::default());
     let command = async move {
         match cli {
             Some(cli) => command::run(cli).await,
@@ -163,11 +163,11 @@ async fn answer(mut stream: UnixStream, app: App) -> io::Result<()> {
         }
     };
     send(&mut stream, &sink).await?;
-    frame::write(&mut stream, &Frame::Exit(exit as u8)).await
+    frame::write(&mut stream, &DaemonFrame::Exit(exit as u8)).await
 }
 
 /// What a caller asks, and the files it sends along.
-async fn read(stream: &mut UnixStream) -> io::Result<(Ask, Given)> {
+async fn read(stream: &mut UnixStream) -> io::Result<(Ask, GivenDocuments)> {
     let (_, ask) = frame::read_block(stream).await?;
     let ask: Ask = serde_json::from_slice(&ask).map_err(io::Error::other)?;
     let lengths = ask.files.iter().map(|(_, length)| *length);
@@ -179,18 +179,18 @@ async fn read(stream: &mut UnixStream) -> io::Result<(Ask, Given)> {
         let mut bytes = vec![0; usize::try_from(*length).map_err(io::Error::other)?];
         stream.read_exact(&mut bytes).await?;
         let name = name.clone();
-        files.push(Text { name, bytes });
+        files.push(InputText { name, bytes });
     }
     let directory = ask.directory.clone();
-    Ok((ask, Given { files, directory }))
+    Ok((ask, GivenDocuments { files, directory }))
 }
 
-async fn send(stream: &mut UnixStream, sink: &Sink) -> io::Result<()> {
+async fn send(stream: &mut UnixStream, sink: &OutputSink) -> io::Result<()> {
     for (to_err, bytes) in sink.take() {
         let frame = if to_err {
-            Frame::Err(bytes)
+            DaemonFrame::Err(bytes)
         } else {
-            Frame::Out(bytes)
+            DaemonFrame::Out(bytes)
         };
         frame::write(stream, &frame).await?;
     }

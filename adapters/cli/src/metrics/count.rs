@@ -16,7 +16,7 @@ const REMEMBERED: usize = 10_000;
 
 /// What lasts until its end is told.
 #[derive(Default)]
-struct Open {
+struct OpenCount {
     runs: BTreeMap<RunId, (String, Timestamp)>,
     attempts: BTreeMap<(RunId, Name), Timestamp>,
     sent: BTreeMap<RunId, u64>,
@@ -24,20 +24,20 @@ struct Open {
 
 /// Counts until the engine ends.
 pub(crate) async fn follow(metrics: Arc<Metrics>, mut notices: Receiver<Notice>) {
-    let mut open = Open::default();
+    let mut open = OpenCount::default();
     loop {
         match notices.recv().await {
             Ok(Notice::Ended) | Err(RecvError::Closed) => return,
-            Err(RecvError::Lagged(_)) => open = Open::default(),
+            Err(RecvError::Lagged(_)) => open = OpenCount::default(),
             Ok(notice) => take_in(&metrics, &mut open, notice),
         }
         if open.runs.len().saturating_add(open.attempts.len()) > REMEMBERED {
-            open = Open::default();
+            open = OpenCount::default();
         }
     }
 }
 
-fn take_in(metrics: &Metrics, open: &mut Open, notice: Notice) {
+fn take_in(metrics: &Metrics, open: &mut OpenCount, notice: Notice) {
     match notice {
         Notice::Recorded(record) => {
             if let StreamId::Run(run) = record.stream {
@@ -66,7 +66,7 @@ fn take_in(metrics: &Metrics, open: &mut Open, notice: Notice) {
 /// The step that uploads.
 const UPLOAD: &str = "upload_chunks";
 
-fn recorded(metrics: &Metrics, open: &mut Open, run: RunId, record: &Record) {
+fn recorded(metrics: &Metrics, open: &mut OpenCount, run: RunId, record: &Record) {
     let at = record.event.at;
     match &record.event.kind {
         EventKind::RunStarted { graph, .. } => {
@@ -93,7 +93,13 @@ fn recorded(metrics: &Metrics, open: &mut Open, run: RunId, record: &Record) {
     }
 }
 
-fn finished(metrics: &Metrics, open: &mut Open, run: RunId, at: Timestamp, result: &RunResult) {
+fn finished(
+    metrics: &Metrics,
+    open: &mut OpenCount,
+    run: RunId,
+    at: Timestamp,
+    result: &RunResult,
+) {
     open.sent.remove(&run);
     let Some((workflow, begun)) = open.runs.remove(&run) else {
         return;
@@ -118,7 +124,7 @@ fn finished(metrics: &Metrics, open: &mut Open, run: RunId, at: Timestamp, resul
     metrics.runs.get_or_create(&labels).inc();
 }
 
-fn ended(metrics: &Metrics, open: &mut Open, run: RunId, node: &Name, outcome: &str) {
+fn ended(metrics: &Metrics, open: &mut OpenCount, run: RunId, node: &Name, outcome: &str) {
     open.attempts.remove(&(run, node.clone()));
     count(metrics, node, outcome);
 }

@@ -14,12 +14,12 @@ use prometheus_client::{
 
 /// A text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum MetricsFormat {
     OpenMetrics,
     Prometheus,
 }
 
-impl Format {
+impl MetricsFormat {
     /// What an `Accept` header prefers; Prometheus' own for one that says nothing of either.
     pub(super) fn accepted(accept: &str) -> Self {
         let open_metrics = weight(accept, "application/openmetrics-text");
@@ -109,8 +109,11 @@ mod tests {
                      # HELP vsiflow_vsis VSIs by phase.\n\
                      # TYPE vsiflow_vsis gauge\n\
                      vsiflow_vsis 0\n";
-        assert_eq!(Format::Prometheus.encode(&registry()).unwrap(), plain);
-        let open = Format::OpenMetrics.encode(&registry()).unwrap();
+        assert_eq!(
+            MetricsFormat::Prometheus.encode(&registry()).unwrap(),
+            plain
+        );
+        let open = MetricsFormat::OpenMetrics.encode(&registry()).unwrap();
         assert!(open.contains("# TYPE vsiflow_runs counter\n"), "{open}");
         assert!(open.ends_with("# EOF\n"), "{open}");
     }
@@ -122,19 +125,25 @@ mod tests {
                             text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
                             text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
         for (accept, wanted) in [
-            (prometheus_3, Format::OpenMetrics),
-            ("Application/OpenMetrics-Text", Format::OpenMetrics),
-            ("application/openmetrics-text; q=0", Format::Prometheus),
-            ("application/openmetrics-text;q=oops", Format::Prometheus),
+            (prometheus_3, MetricsFormat::OpenMetrics),
+            ("Application/OpenMetrics-Text", MetricsFormat::OpenMetrics),
+            (
+                "application/openmetrics-text; q=0",
+                MetricsFormat::Prometheus,
+            ),
+            (
+                "application/openmetrics-text;q=oops",
+                MetricsFormat::Prometheus,
+            ),
             (
                 "application/openmetrics-text;q=0.1, text/plain",
-                Format::Prometheus,
+                MetricsFormat::Prometheus,
             ),
-            ("text/plain;version=0.0.4", Format::Prometheus),
-            ("*/*", Format::Prometheus),
-            ("", Format::Prometheus),
+            ("text/plain;version=0.0.4", MetricsFormat::Prometheus),
+            ("*/*", MetricsFormat::Prometheus),
+            ("", MetricsFormat::Prometheus),
         ] {
-            assert_eq!(Format::accepted(accept), wanted, "{accept}");
+            assert_eq!(MetricsFormat::accepted(accept), wanted, "{accept}");
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 
 /// How many connections are held open, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct ListenLimits {
     /// Connections at a time; more are closed at once.
     pub(super) connections: usize,
     /// Of them, those of one address: nobody takes the places of all.
@@ -32,7 +32,7 @@ pub(super) struct Limits {
     pub(super) whole: Duration,
 }
 
-pub(super) const LIMITS: Limits = Limits {
+pub(super) const LIMITS: ListenLimits = ListenLimits {
     connections: 64,
     each: 16,
     head: Duration::from_secs(10),
@@ -45,7 +45,11 @@ const LONGEST_HEAD: usize = 16 * 1024;
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// Answers as long as it is polled.
-pub(super) async fn answer(listener: TcpListener, pages: Router, limits: Limits) -> io::Result<()> {
+pub(super) async fn answer(
+    listener: TcpListener,
+    pages: Router,
+    limits: ListenLimits,
+) -> io::Result<()> {
     let mut answers = JoinSet::new();
     let mut held: BTreeMap<IpAddr, usize> = BTreeMap::new();
     loop {
@@ -80,7 +84,7 @@ fn forget(held: &mut BTreeMap<IpAddr, usize>, peer: IpAddr) {
     }
 }
 
-async fn one(stream: TcpStream, peer: SocketAddr, pages: Router, limits: Limits) -> IpAddr {
+async fn one(stream: TcpStream, peer: SocketAddr, pages: Router, limits: ListenLimits) -> IpAddr {
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
@@ -102,7 +106,7 @@ mod tests {
 
     const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
-    async fn serve(limits: Limits) -> SocketAddr {
+    async fn serve(limits: ListenLimits) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let pages = Router::new().route("/", get(|| async { "ok" }));
@@ -119,7 +123,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_begins_and_does_not_ask_is_cut_off_and_others_are_answered_meanwhile() {
-        let limits = Limits {
+        let limits = ListenLimits {
             head: Duration::from_millis(300),
             ..LIMITS
         };
@@ -135,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_holds_more_than_their_share_and_it_is_free_again_afterwards() {
-        let limits = Limits { each: 2, ..LIMITS };
+        let limits = ListenLimits { each: 2, ..LIMITS };
         let address = serve(limits).await;
         let mut held = Vec::new();
         for _ in 0..2 {

@@ -19,7 +19,7 @@ use vsiflow_workflows::fleet::Fleet;
 
 use super::{
     HostLabel, Metrics, PhaseLabel, VsiLabels,
-    format::Format,
+    format::MetricsFormat,
     listen::{LIMITS, answer},
 };
 
@@ -61,7 +61,7 @@ async fn ready(State(metrics): State<Arc<Metrics>>) -> (StatusCode, &'static str
 async fn measured(State(metrics): State<Arc<Metrics>>, asked: HeaderMap) -> impl IntoResponse {
     let accept = asked.get_all(ACCEPT).iter();
     let accept: Vec<_> = accept.filter_map(|value| value.to_str().ok()).collect();
-    let format = Format::accepted(&accept.join(","));
+    let format = MetricsFormat::accepted(&accept.join(","));
     let registry = metrics
         .registry
         .lock()

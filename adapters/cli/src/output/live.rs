@@ -16,13 +16,13 @@ use vsiflow_workflows::fleet::{Meter, UploadProgress, took};
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// Shows notices. Does nothing when quiet.
-pub(crate) struct Live {
-    shown: Shown,
+pub(crate) struct LiveOutput {
+    shown: ShownLine,
     began: HashMap<(RunId, Name), u64>,
     told: HashMap<(RunId, Name), (Instant, Meter)>,
 }
 
-enum Shown {
+enum ShownLine {
     Nothing,
     Plain,
     Bars {
@@ -31,20 +31,20 @@ enum Shown {
     },
 }
 
-impl Live {
+impl LiveOutput {
     /// Bars where standard error is a terminal, plain lines elsewhere.
     pub(crate) fn new(quiet: bool) -> Self {
         // The engine says the same with more ids.
         let shown = if quiet || super::log::is_asked() {
-            Shown::Nothing
+            ShownLine::Nothing
         } else if std::io::stderr().is_terminal() && !super::sink::is_for_caller() {
             let target = ProgressDrawTarget::stderr_with_hz(10);
-            Shown::Bars {
+            ShownLine::Bars {
                 all: MultiProgress::with_draw_target(target),
                 of: HashMap::new(),
             }
         } else {
-            Shown::Plain
+            ShownLine::Plain
         };
         Self {
             shown,
@@ -55,7 +55,7 @@ impl Live {
 
     /// Shows one notice; `label` names the entity of a run.
     pub(crate) fn show(&mut self, notice: &Notice, label: impl Fn(RunId) -> String) {
-        if matches!(self.shown, Shown::Nothing) {
+        if matches!(self.shown, ShownLine::Nothing) {
             return;
         }
         match notice {
@@ -141,9 +141,9 @@ impl Live {
     fn say(&self, label: &str, node: &str, text: &str) {
         let line = format!("{label}: {node} {text}");
         match &self.shown {
-            Shown::Nothing => {}
-            Shown::Plain => super::note(&line),
-            Shown::Bars { all, .. } => {
+            ShownLine::Nothing => {}
+            ShownLine::Plain => super::note(&line),
+            ShownLine::Bars { all, .. } => {
                 // A terminal that went away is no error.
                 let _ = all.println(line);
             }
@@ -152,7 +152,7 @@ impl Live {
 
     fn end(&mut self, at: &(RunId, Name)) {
         self.told.remove(at);
-        if let Shown::Bars { of, .. } = &mut self.shown
+        if let ShownLine::Bars { of, .. } = &mut self.shown
             && let Some(bar) = of.remove(at)
         {
             bar.finish_and_clear();
@@ -160,7 +160,7 @@ impl Live {
     }
 
     fn progress(&mut self, label: &str, at: (RunId, Name), progress: &Progress) {
-        if let Shown::Bars { all, of } = &mut self.shown {
+        if let ShownLine::Bars { all, of } = &mut self.shown {
             let bar = of.entry(at).or_insert_with(|| bar(all, progress.done));
             bar.set_style(style(progress));
             if let Some(total) = progress.total {
@@ -186,7 +186,7 @@ impl Live {
 
     /// Clears the bars.
     pub(crate) fn finish(&mut self) {
-        if let Shown::Bars { all, of } = &mut self.shown {
+        if let ShownLine::Bars { all, of } = &mut self.shown {
             of.drain().for_each(|(_, bar)| bar.finish_and_clear());
             let _ = all.clear();
         }

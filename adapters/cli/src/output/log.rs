@@ -12,7 +12,7 @@ use tracing_subscriber::{
 };
 
 use super::sink;
-use crate::exit::Problem;
+use crate::exit::ExitProblem;
 
 static JSON: OnceLock<bool> = OnceLock::new();
 
@@ -23,11 +23,11 @@ pub(crate) fn is_json() -> bool {
 
 /// Sets it up: nothing is said unless it was asked for, but in JSON. For somebody who is attended
 /// to, what the environment says of logs does not count: it was said of the process beside.
-pub(crate) fn set_up(verbose: u8, attended: bool) {
-    if attended {
+pub(crate) fn set_up(verbose: u8, remote_caller: bool) {
+    if remote_caller {
         let _ = JSON.set(false);
     }
-    let asked = match attended {
+    let asked = match remote_caller {
         true => None,
         false => EnvFilter::try_from_env("VSIFLOW_LOG").ok(),
     };
@@ -68,7 +68,7 @@ pub(super) fn warned(text: &str) {
 }
 
 /// Why a command failed.
-pub(super) fn failed(problem: &Problem) {
+pub(super) fn failed(problem: &ExitProblem) {
     tracing::error!(
         target: "vsiflow",
         code = %problem.code,

@@ -15,8 +15,8 @@ use vsiflow_file::Diagnostic;
 use vsiflow_steps::hpl;
 
 use crate::{
-    args::Format,
-    exit::{Exit, Problem},
+    args::OutputFormat,
+    exit::{Exit, ExitProblem},
 };
 
 const RED: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
@@ -76,14 +76,14 @@ pub(crate) fn warning(text: &str) {
 }
 
 /// An error: code, what happened, where, and what to do.
-pub(crate) fn problem(problem: &Problem) {
+pub(crate) fn problem(problem: &ExitProblem) {
     if problem.message.is_empty() {
         return;
     }
     if log::is_asked() {
         return log::failed(problem);
     }
-    let Problem {
+    let ExitProblem {
         code,
         message,
         host,
@@ -107,7 +107,7 @@ pub(crate) fn diagnostics(all: &[Diagnostic]) {
 }
 
 /// Bytes as they are.
-pub(crate) fn raw(bytes: &[u8]) -> Result<(), Problem> {
+pub(crate) fn raw(bytes: &[u8]) -> Result<(), ExitProblem> {
     match sink::out_raw(bytes) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritable(&error)),
         _ => Ok(()),
@@ -115,7 +115,7 @@ pub(crate) fn raw(bytes: &[u8]) -> Result<(), Problem> {
 }
 
 /// What a guest wrote. On a terminal, control sequences are made harmless.
-pub(crate) fn console(bytes: &[u8]) -> Result<(), Problem> {
+pub(crate) fn console(bytes: &[u8]) -> Result<(), ExitProblem> {
     use std::io::IsTerminal as _;
     if sink::is_for_caller() || !std::io::stdout().is_terminal() {
         return raw(bytes);
@@ -138,11 +138,11 @@ fn harmless(bytes: &[u8]) -> String {
 }
 
 /// An object as JSON or YAML.
-pub(crate) fn print(value: &impl Serialize, format: Format) -> Result<(), Problem> {
+pub(crate) fn print(value: &impl Serialize, format: OutputFormat) -> Result<(), ExitProblem> {
     let text = match format {
-        Format::Yaml => serde_saphyr::to_string(value).map_err(Problem::defect)?,
+        OutputFormat::Yaml => serde_saphyr::to_string(value).map_err(ExitProblem::defect)?,
         _ => {
-            let mut text = serde_json::to_string_pretty(value).map_err(Problem::defect)?;
+            let mut text = serde_json::to_string_pretty(value).map_err(ExitProblem::defect)?;
             text.push('\n');
             text
         }
@@ -156,8 +156,8 @@ pub(crate) fn list<T: Serialize>(items: &[T]) -> serde_json::Value {
 }
 
 /// An object as one line of JSON.
-pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Problem> {
-    let mut text = serde_json::to_vec(value).map_err(Problem::defect)?;
+pub(crate) fn json_line(value: &impl Serialize) -> Result<(), ExitProblem> {
+    let mut text = serde_json::to_vec(value).map_err(ExitProblem::defect)?;
     text.push(b'\n');
     raw(&text)
 }
@@ -171,9 +171,9 @@ pub(crate) fn table(table: &table::Table, what: &str) {
     }
 }
 
-fn unwritable(error: &std::io::Error) -> Problem {
+fn unwritable(error: &std::io::Error) -> ExitProblem {
     let message = format!("standard output cannot be written: {error}");
-    Problem::new(
+    ExitProblem::new(
         Exit::Failed,
         "VSI0803",
         message,

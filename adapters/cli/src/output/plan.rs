@@ -15,8 +15,8 @@ pub(crate) fn text(planned: &[Applied]) {
         let label = work::label(&one.namespace, &one.name);
         line(&format!("{}/{label} {}", one.kind, headline(one)));
         changes(&one.plan);
-        for missing in one.told_missing() {
-            warning(&format!("vsi/{label}: {missing}"));
+        for retained_refs in one.told_missing() {
+            warning(&format!("vsi/{label}: {retained_refs}"));
         }
     }
     line(&summary(planned));
@@ -105,7 +105,7 @@ pub(crate) fn json(planned: &[Applied]) -> Value {
             "destroys": one.plan.destroys,
             "keeps": one.plan.keeps,
             "awaitsApproval": one.awaits_approval,
-            "missing": one.missing,
+            "missing": one.retained_refs,
         })
     };
     list(&planned.iter().map(item).collect::<Vec<_>>())

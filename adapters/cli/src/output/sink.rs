@@ -12,12 +12,12 @@ use tokio::{
 };
 
 tokio::task_local! {
-    static CALLER: Arc<Sink>;
+    static CALLER: Arc<OutputSink>;
 }
 
 /// Output on its way to a caller.
 #[derive(Default)]
-pub(crate) struct Sink {
+pub(crate) struct OutputSink {
     waiting: Mutex<Vec<(bool, Vec<u8>)>>,
     filled: Notify,
     taken: Notify,
@@ -29,7 +29,7 @@ const PIECES: usize = 1024 * 1024;
 /// More than this is not kept for a caller that does not read; what follows is dropped.
 const MOST: usize = 32 * 1024 * 1024;
 
-impl Sink {
+impl OutputSink {
     fn put(&self, to_err: bool, bytes: &[u8]) {
         if self.held().saturating_add(bytes.len()) > MOST {
             return;
@@ -67,7 +67,7 @@ impl Sink {
 }
 
 /// Runs a caller's command: its output goes to `sink`.
-pub(crate) async fn with<T>(sink: Arc<Sink>, work: impl Future<Output = T>) -> T {
+pub(crate) async fn with<T>(sink: Arc<OutputSink>, work: impl Future<Output = T>) -> T {
     CALLER.scope(sink, work).await
 }
 

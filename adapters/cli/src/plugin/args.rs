@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use vsiflow_kube::plugin::Access;
 
-use crate::args::{Format, HistoryFormat, duration, without_kind};
+use crate::args::{HistoryFormat, OutputFormat, duration, without_kind};
 
 /// VSIs in a cluster: what they did, what they say, and what is to become of them.
 #[derive(Clone, Debug, Parser)]
@@ -16,7 +16,7 @@ use crate::args::{Format, HistoryFormat, duration, without_kind};
     propagate_version = true,
     max_term_width = 100
 )]
-pub(crate) struct Plugin {
+pub(crate) struct PluginArgs {
     #[command(flatten)]
     pub(super) access: AccessArgs,
     #[command(subcommand)]
@@ -105,28 +105,28 @@ pub(super) enum PluginCommand {
         name: String,
         /// How the result is printed.
         #[arg(short, long, value_enum)]
-        output: Option<Format>,
+        output: Option<OutputFormat>,
     },
     /// Show every step ever taken for a VSI
-    History(HistoryArgs),
+    History(PluginHistoryArgs),
     /// Print a VSI's console log
-    Logs(LogsArgs),
+    Logs(PluginLogsArgs),
     /// Say what a change takes that waits for approval; with -f, what `kubectl apply -f` would change
-    Plan(PlanArgs),
+    Plan(PluginPlanArgs),
     /// Show changes that wait, and let them go on
-    Approve(PowerArgs),
+    Approve(PluginPowerArgs),
     /// Start VSIs
-    Start(PowerArgs),
+    Start(PluginPowerArgs),
     /// Shut VSIs down; they stay off, also after a restart of their host
-    Stop(PowerArgs),
+    Stop(PluginPowerArgs),
     /// Shut VSIs down and start them again
-    Restart(PowerArgs),
+    Restart(PluginPowerArgs),
     /// Suspend VSIs; their memory stays
-    Pause(PowerArgs),
+    Pause(PluginPowerArgs),
     /// Let suspended VSIs go on
-    Unpause(PowerArgs),
+    Unpause(PluginPowerArgs),
     /// Try again at once what is blocked, delayed or failed
-    Retry(RetryArgs),
+    Retry(PluginRetryArgs),
     /// Stop the run of a VSI; what exists is kept
     Cancel {
         /// The VSI.
@@ -144,7 +144,7 @@ pub(super) enum PluginCommand {
 }
 
 #[derive(Clone, Debug, Args)]
-pub(super) struct HistoryArgs {
+pub(super) struct PluginHistoryArgs {
     /// The VSI.
     #[arg(value_parser = name)]
     pub(super) name: String,
@@ -160,7 +160,7 @@ pub(super) struct HistoryArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub(super) struct LogsArgs {
+pub(super) struct PluginLogsArgs {
     /// The VSI.
     #[arg(value_parser = name)]
     pub(super) name: String,
@@ -179,7 +179,7 @@ pub(super) struct LogsArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub(super) struct PlanArgs {
+pub(super) struct PluginPlanArgs {
     /// The VSIs.
     #[arg(value_name = "NAME", value_parser = name, required_unless_present = "files")]
     pub(super) names: Vec<String>,
@@ -193,11 +193,11 @@ pub(super) struct PlanArgs {
     pub(super) files: Vec<String>,
     /// How the result is printed.
     #[arg(short, long, value_enum)]
-    pub(super) output: Option<Format>,
+    pub(super) output: Option<OutputFormat>,
 }
 
 #[derive(Clone, Debug, Args)]
-pub(super) struct PowerArgs {
+pub(super) struct PluginPowerArgs {
     /// The VSIs.
     #[arg(required = true, value_name = "NAME", value_parser = name)]
     pub(super) names: Vec<String>,
@@ -209,11 +209,11 @@ pub(super) struct PowerArgs {
     pub(super) timeout: Option<Duration>,
     /// How the result is printed.
     #[arg(short, long, value_enum)]
-    pub(super) output: Option<Format>,
+    pub(super) output: Option<OutputFormat>,
 }
 
 #[derive(Clone, Debug, Args)]
-pub(super) struct RetryArgs {
+pub(super) struct PluginRetryArgs {
     /// The VSIs.
     #[arg(required = true, value_name = "NAME", value_parser = name)]
     pub(super) names: Vec<String>,
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Plugin::command().debug_assert();
+        PluginArgs::command().debug_assert();
     }
 
     #[test]
@@ -258,9 +258,9 @@ mod tests {
             "vsi/web",
             "--as=jo",
         ];
-        let plugin = Plugin::try_parse_from(words).unwrap();
+        let plugin = PluginArgs::try_parse_from(words).unwrap();
         assert_eq!(plugin.access.words(), ["--context=lab", "--as=jo"]);
         assert!(matches!(plugin.command, PluginCommand::Logs(logs) if logs.name == "web"));
-        assert!(Plugin::try_parse_from(["kubectl-vsi", "cancel", "--", "-x"]).is_err());
+        assert!(PluginArgs::try_parse_from(["kubectl-vsi", "cancel", "--", "-x"]).is_err());
     }
 }

@@ -10,13 +10,13 @@ use vsiflow_kube::plugin::PodPlace;
 
 use super::{
     There,
-    args::{HistoryArgs, LogsArgs, PlanArgs, RetryArgs},
+    args::{PluginHistoryArgs, PluginLogsArgs, PluginPlanArgs, PluginRetryArgs},
     problem,
 };
 use crate::{
-    args::{Format, HistoryFormat},
-    command::Outcome,
-    exit::{Exit, Problem},
+    args::{HistoryFormat, OutputFormat},
+    command::CommandOutcome,
+    exit::{Exit, ExitProblem},
     output, work,
 };
 
@@ -41,7 +41,7 @@ enum Said {
 }
 
 /// What a command in the pod is given to read.
-enum Input {
+enum AskInput {
     /// Nothing.
     Nothing,
     /// That, and then the end.
@@ -50,17 +50,17 @@ enum Input {
     Open,
 }
 
-pub(super) async fn get(there: &There<'_>, rest: Vec<String>) -> Outcome {
+pub(super) async fn get(there: &There<'_>, rest: Vec<String>) -> CommandOutcome {
     let mut words = there.access.words();
     if let Some(namespace) = &there.access.namespace {
         words.push(format!("--namespace={namespace}"));
     }
     words.extend(["get".to_owned(), "onprem-hpcrs".to_owned()]);
     words.extend(rest);
-    run(words, Input::Nothing).await
+    run(words, AskInput::Nothing).await
 }
 
-pub(super) async fn history(there: &There<'_>, args: HistoryArgs) -> Outcome {
+pub(super) async fn history(there: &There<'_>, args: PluginHistoryArgs) -> CommandOutcome {
     let mut words = vec!["history".to_owned(), args.name.clone()];
     if let Some(from) = args.from_offset {
         words.push(format!("--from-offset={from}"));
@@ -73,7 +73,7 @@ pub(super) async fn history(there: &There<'_>, args: HistoryArgs) -> Outcome {
     follow(there, &args.name, words, args.follow).await
 }
 
-pub(super) async fn logs(there: &There<'_>, args: LogsArgs) -> Outcome {
+pub(super) async fn logs(there: &There<'_>, args: PluginLogsArgs) -> CommandOutcome {
     let mut words = vec!["logs".to_owned(), args.name.clone()];
     if let Some(tail) = args.tail {
         words.push(format!("--tail={tail}"));
@@ -84,27 +84,27 @@ pub(super) async fn logs(there: &There<'_>, args: LogsArgs) -> Outcome {
     follow(there, &args.name, words, args.follow).await
 }
 
-async fn follow(there: &There<'_>, name: &str, mut words: Vec<String>, on: bool) -> Outcome {
+async fn follow(there: &There<'_>, name: &str, mut words: Vec<String>, on: bool) -> CommandOutcome {
     words.extend(on.then(|| "--follow".to_owned()));
     let input = match on {
-        true => Input::Open,
-        false => Input::Nothing,
+        true => AskInput::Open,
+        false => AskInput::Nothing,
     };
     ask(there, name, words, input).await
 }
 
-pub(super) async fn retry(there: &There<'_>, args: RetryArgs) -> Outcome {
+pub(super) async fn retry(there: &There<'_>, args: PluginRetryArgs) -> CommandOutcome {
     let mut words = vec!["retry".to_owned()];
     words.extend(args.names.iter().cloned());
     words.extend(args.wait.then(|| "--wait".to_owned()));
     words.push(reason(&args.reason));
     let first = args.names.first().cloned().unwrap_or_default();
-    ask(there, &first, words, Input::Nothing).await
+    ask(there, &first, words, AskInput::Nothing).await
 }
 
-pub(super) async fn cancel(there: &There<'_>, name: &str, why: &str) -> Outcome {
+pub(super) async fn cancel(there: &There<'_>, name: &str, why: &str) -> CommandOutcome {
     let words = vec!["cancel".to_owned(), name.to_owned(), reason(why)];
-    ask(there, name, words, Input::Nothing).await
+    ask(there, name, words, AskInput::Nothing).await
 }
 
 /// The actor is the process's user in the pod: that it was asked by way of kubectl is said here.
@@ -117,17 +117,17 @@ fn reason(why: &str) -> String {
 
 /// What applying files would change: the API server says what the resources would be, with what
 /// its admission makes of them, and the process that serves them what that takes.
-pub(super) async fn plan(there: &There<'_>, args: PlanArgs) -> Outcome {
+pub(super) async fn plan(there: &There<'_>, args: PluginPlanArgs) -> CommandOutcome {
     let documents = dry_run(there, &args).await?;
     let mut words = vec!["plan".to_owned(), "--filename=-".to_owned()];
-    let format = args.output.map(Format::word);
+    let format = args.output.map(OutputFormat::word);
     words.extend(format.map(|format| format!("--output={format}")));
     let pod = pod_of(there, None).await?;
     let words = in_pod(there, &pod, words, None);
-    run(words, Input::Bytes(documents)).await
+    run(words, AskInput::Bytes(documents)).await
 }
 
-async fn dry_run(there: &There<'_>, args: &PlanArgs) -> Result<Vec<u8>, Problem> {
+async fn dry_run(there: &There<'_>, args: &PluginPlanArgs) -> Result<Vec<u8>, ExitProblem> {
     let mut words = there.access.words();
     words.push(format!("--namespace={}", there.cluster.namespace()));
     words.extend(["apply", "--dry-run=server", "--output=yaml"].map(str::to_owned));
@@ -145,14 +145,14 @@ async fn dry_run(there: &There<'_>, args: &PlanArgs) -> Result<Vec<u8>, Problem>
     match status.success() {
         true => Ok(documents),
         // It said what is wrong.
-        false => Err(Problem::new(Exit::Usage, "", "", "")),
+        false => Err(ExitProblem::new(Exit::Usage, "", "", "")),
     }
 }
 
 /// Has `vsiflow` answer in the pod that serves the VSI.
-async fn ask(there: &There<'_>, name: &str, words: Vec<String>, input: Input) -> Outcome {
+async fn ask(there: &There<'_>, name: &str, words: Vec<String>, input: AskInput) -> CommandOutcome {
     let pod = pod_of(there, Some(name)).await?;
-    let interactive = matches!(input, Input::Open).then_some("-i");
+    let interactive = matches!(input, AskInput::Open).then_some("-i");
     let mut words = words;
     words.push(format!("--namespace={}", there.cluster.namespace()));
     run(in_pod(there, &pod, words, interactive), input).await
@@ -179,7 +179,7 @@ fn in_pod(
             CONTAINER,
             "--",
             BINARY,
-            "--attended",
+            "--remote-caller",
         ]
         .map(str::to_owned),
     );
@@ -189,7 +189,7 @@ fn in_pod(
 
 /// The pod that is named; else the one that holds the Lease that is named; else the one that holds
 /// the Lease that the VSI's status names.
-async fn pod_of(there: &There<'_>, name: Option<&str>) -> Result<PodPlace, Problem> {
+async fn pod_of(there: &There<'_>, name: Option<&str>) -> Result<PodPlace, ExitProblem> {
     if let Some(pod) = &there.access.pod {
         let (namespace, name) = place(pod, "--pod NAMESPACE/POD")?;
         return Ok(PodPlace { namespace, name });
@@ -215,12 +215,12 @@ async fn pod_of(there: &There<'_>, name: Option<&str>) -> Result<PodPlace, Probl
         .map_err(problem)
 }
 
-fn place(text: &str, form: &str) -> Result<(String, String), Problem> {
+fn place(text: &str, form: &str) -> Result<(String, String), ExitProblem> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
             Ok((namespace.to_owned(), name.to_owned()))
         }
-        _ => Err(Problem::new(
+        _ => Err(ExitProblem::new(
             Exit::Usage,
             "VSI0801",
             format!("{text} names no place"),
@@ -229,8 +229,8 @@ fn place(text: &str, form: &str) -> Result<(String, String), Problem> {
     }
 }
 
-fn unserved() -> Problem {
-    Problem::new(
+fn unserved() -> ExitProblem {
+    ExitProblem::new(
         Exit::NotFound,
         "VSI1022",
         "no status here names a Lease: nothing serves these resources, or it runs without \
@@ -241,11 +241,11 @@ fn unserved() -> Problem {
 }
 
 /// Runs kubectl, prints what it prints, and ends as it does.
-async fn run(words: Vec<String>, input: Input) -> Outcome {
+async fn run(words: Vec<String>, input: AskInput) -> CommandOutcome {
     let mut command = Command::new("kubectl");
     command.args(words).kill_on_drop(true);
     command.stdin(match input {
-        Input::Nothing => Stdio::null(),
+        AskInput::Nothing => Stdio::null(),
         _ => Stdio::piped(),
     });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -255,7 +255,7 @@ async fn run(words: Vec<String>, input: Input) -> Outcome {
         () = work::interrupted() => (Exit::Interrupted, Said::Nothing),
     };
     match said {
-        Said::Forbidden if exit != Exit::Done => Err(Problem::new(
+        Said::Forbidden if exit != Exit::Done => Err(ExitProblem::new(
             Exit::Failed,
             "VSI1023",
             "this user may not run commands in the pod that serves the VSIs",
@@ -267,12 +267,12 @@ async fn run(words: Vec<String>, input: Input) -> Outcome {
     }
 }
 
-async fn converse(child: &mut Child, input: Input) -> Result<(Exit, Said), Problem> {
+async fn converse(child: &mut Child, input: AskInput) -> Result<(Exit, Said), ExitProblem> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     // As long as it is held, whatever is run in the pod has somebody to run for.
     let held = async {
         let mut stdin = stdin?;
-        let Input::Bytes(bytes) = input else {
+        let AskInput::Bytes(bytes) = input else {
             return Some(stdin);
         };
         // Whoever does not read it says why on standard error.
@@ -289,7 +289,7 @@ async fn converse(child: &mut Child, input: Input) -> Result<(Exit, Said), Probl
 }
 
 /// What a guest wrote may be in it: nothing of that is obeyed by a terminal.
-async fn print(from: Option<impl AsyncRead + Unpin>) -> Result<(), Problem> {
+async fn print(from: Option<impl AsyncRead + Unpin>) -> Result<(), ExitProblem> {
     let Some(mut from) = from else { return Ok(()) };
     let mut piece = vec![0; 64 * 1024];
     loop {
@@ -321,8 +321,8 @@ async fn tell(from: Option<impl AsyncRead + Unpin>) -> Said {
     said
 }
 
-fn unrunnable(error: io::Error) -> Problem {
-    Problem::new(
+fn unrunnable(error: io::Error) -> ExitProblem {
+    ExitProblem::new(
         Exit::Failed,
         "VSI1023",
         format!("kubectl cannot be run: {error}"),

@@ -11,7 +11,7 @@ use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate, complete};
 use vsiflow_kube::plugin::{Access, Cluster};
 
-use super::args::{AccessArgs, Plugin};
+use super::args::{AccessArgs, PluginArgs};
 use crate::{exit::Exit, output};
 
 /// The name under which kubectl finds it.
@@ -29,7 +29,7 @@ const FILES: [&str; 3] = ["-f", "--filename", "--kubeconfig"];
 /// What else the shell proposes, in the numbers of kubectl's completion (cobra's
 /// `ShellCompDirective`).
 #[derive(Clone, Copy)]
-enum Beside {
+enum CompletionContext {
     Files = 0,
     Nothing = 4,
 }
@@ -49,13 +49,13 @@ fn proposals(words: Vec<OsString>) -> Vec<CompletionCandidate> {
     let Some(last) = words.len().checked_sub(1) else {
         return Vec::new();
     };
-    let mut command = with_names(Plugin::command(), &access(&words));
+    let mut command = with_names(PluginArgs::command(), &access(&words));
     complete(&mut command, words, last, None).unwrap_or_default()
 }
 
 /// Which cluster is meant by what was typed so far.
 fn access(words: &[OsString]) -> Access {
-    let command = Plugin::command().ignore_errors(true);
+    let command = PluginArgs::command().ignore_errors(true);
     let read = |found: ArgMatches| AccessArgs::from_arg_matches(&found);
     let found = command.try_get_matches_from(words).and_then(read);
     found.map(|found| found.access()).unwrap_or_default()
@@ -101,11 +101,11 @@ fn line(candidate: &CompletionCandidate) -> String {
     }
 }
 
-fn beside(words: &[OsString]) -> Beside {
+fn beside(words: &[OsString]) -> CompletionContext {
     let before = words.iter().rev().nth(1).and_then(|word| word.to_str());
     match before.is_some_and(|word| FILES.contains(&word)) {
-        true => Beside::Files,
-        false => Beside::Nothing,
+        true => CompletionContext::Files,
+        false => CompletionContext::Nothing,
     }
 }
 

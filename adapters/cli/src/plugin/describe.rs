@@ -1,21 +1,27 @@
 //! `describe`: what the resource says of a VSI.
 
-use vsiflow_kube::plugin::{Told, VsiResource};
+use vsiflow_kube::plugin::{ClusterEvent, VsiResource};
 
 use super::{There, problem};
 use crate::{
-    args::Format,
-    command::Outcome,
+    args::OutputFormat,
+    command::CommandOutcome,
     exit::Exit,
     output::{self, line},
 };
 
-pub(super) async fn run(there: &There<'_>, name: &str, format: Option<Format>) -> Outcome {
+pub(super) async fn run(
+    there: &There<'_>,
+    name: &str,
+    format: Option<OutputFormat>,
+) -> CommandOutcome {
     let vsi = there.cluster.vsi(name).await.map_err(problem)?;
     match format {
-        Some(Format::Name) => line(&vsi.label()),
-        Some(format @ (Format::Json | Format::Yaml)) => output::print(&vsi.object(), format)?,
-        None | Some(Format::Wide) => {
+        Some(OutputFormat::Name) => line(&vsi.label()),
+        Some(format @ (OutputFormat::Json | OutputFormat::Yaml)) => {
+            output::print(&vsi.object(), format)?
+        }
+        None | Some(OutputFormat::Wide) => {
             show(&vsi);
             match there.cluster.events(&vsi).await {
                 Ok(events) => show_events(&events),
@@ -84,7 +90,7 @@ fn generation(vsi: &VsiResource) -> String {
     }
 }
 
-fn show_events(events: &[Told]) {
+fn show_events(events: &[ClusterEvent]) {
     line("Events:");
     for one in events {
         let at = one.at.map(|at| format!("{at:.0}")).unwrap_or_default();

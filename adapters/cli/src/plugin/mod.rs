@@ -19,13 +19,13 @@ use std::{path::Path, process::ExitCode};
 
 use clap::Parser as _;
 use vsiflow_kube::plugin::{Cluster, PluginError};
-use vsiflow_workflows::wanted::PowerAction;
+use vsiflow_workflows::record::PowerAction;
 
-use self::args::{AccessArgs, Plugin, PluginCommand};
+use self::args::{AccessArgs, PluginArgs, PluginCommand};
 pub(crate) use self::complete::run as complete;
 use crate::{
-    command::{Outcome, unusable_cluster},
-    exit::{Exit, Problem},
+    command::{CommandOutcome, unusable_cluster},
+    exit::{Exit, ExitProblem},
     output,
 };
 
@@ -55,12 +55,12 @@ pub(crate) fn called() -> Option<Called> {
 ///
 /// # Errors
 /// With the exit code where it only had to be told something.
-pub(crate) fn read() -> Result<Plugin, ExitCode> {
-    Plugin::try_parse().map_err(crate::told)
+pub(crate) fn read() -> Result<PluginArgs, ExitCode> {
+    PluginArgs::try_parse().map_err(crate::told)
 }
 
 /// Runs the command to its end, and says what went wrong.
-pub(crate) async fn run(plugin: Plugin) -> Exit {
+pub(crate) async fn run(plugin: PluginArgs) -> Exit {
     let done = dispatch(plugin).await;
     done.unwrap_or_else(|problem| {
         output::problem(&problem);
@@ -68,7 +68,7 @@ pub(crate) async fn run(plugin: Plugin) -> Exit {
     })
 }
 
-async fn dispatch(plugin: Plugin) -> Outcome {
+async fn dispatch(plugin: PluginArgs) -> CommandOutcome {
     let access = &plugin.access;
     let cluster = Cluster::reach(&access.access()).await;
     let cluster = cluster.map_err(unusable_cluster)?;
@@ -100,7 +100,7 @@ struct There<'a> {
 }
 
 /// What the cluster did not do, as people read it.
-fn problem(error: PluginError) -> Problem {
+fn problem(error: PluginError) -> ExitProblem {
     let (exit, code, remedy) = match &error {
         PluginError::NotFound(what) if what.starts_with("Lease") => (
             Exit::NotFound,
@@ -133,7 +133,7 @@ fn problem(error: PluginError) -> Problem {
                 .to_owned(),
         ),
     };
-    Problem::new(exit, code, error.to_string(), &remedy)
+    ExitProblem::new(exit, code, error.to_string(), &remedy)
 }
 
 /// Where what a field manager says is changed.

@@ -6,18 +6,18 @@ use vsiflow_kube::{crd::Proposal, plugin::VsiResource};
 
 use super::{
     There,
-    args::{PlanArgs, PowerArgs},
+    args::{PluginPlanArgs, PluginPowerArgs},
     ask, power, problem,
 };
 use crate::{
-    command::Outcome,
-    exit::{Exit, Problem},
+    command::CommandOutcome,
+    exit::{Exit, ExitProblem},
     output,
 };
 
 /// Exits as `vsiflow plan` does: 0 where nothing would change, 1 where something would, 4 where
 /// something cannot be changed.
-pub(super) async fn run(there: &There<'_>, args: PlanArgs) -> Outcome {
+pub(super) async fn run(there: &There<'_>, args: PluginPlanArgs) -> CommandOutcome {
     if !args.files.is_empty() {
         return ask::plan(there, args).await;
     }
@@ -36,7 +36,7 @@ pub(super) async fn run(there: &There<'_>, args: PlanArgs) -> Outcome {
 }
 
 /// Shows each change, then lets it go on: that very one, not what may take its place meanwhile.
-pub(super) async fn approve(there: &There<'_>, args: PowerArgs) -> Outcome {
+pub(super) async fn approve(there: &There<'_>, args: PluginPowerArgs) -> CommandOutcome {
     let mut waiting = Vec::new();
     for name in &args.names {
         let vsi = there.cluster.vsi(name).await.map_err(problem)?;
@@ -51,13 +51,13 @@ pub(super) async fn approve(there: &There<'_>, args: PowerArgs) -> Outcome {
         let after = there.cluster.approve(&vsi, &id).await;
         approved.push((vsi, after.map_err(problem)?));
     }
-    let said = ("is approved", power::By::Annotation);
+    let said = ("is approved", power::PowerField::Annotation);
     power::finish(there, approved, &args, said).await
 }
 
-fn proposal(vsi: &VsiResource) -> Result<&Proposal, Problem> {
+fn proposal(vsi: &VsiResource) -> Result<&Proposal, ExitProblem> {
     vsi.status.proposal.as_ref().ok_or_else(|| {
-        Problem::new(
+        ExitProblem::new(
             Exit::Blocked,
             "VSI0704",
             format!("no change of {} waits for approval", vsi.label()),

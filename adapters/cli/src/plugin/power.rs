@@ -5,20 +5,24 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use vsiflow_kube::plugin::VsiResource;
-use vsiflow_workflows::{phase::Phase, spec::PowerState, wanted::PowerAction};
+use vsiflow_workflows::{phase::Phase, record::PowerAction, spec::PowerState};
 
-use super::{There, args::PowerArgs, problem};
+use super::{There, args::PluginPowerArgs, problem};
 use crate::{
-    args::Format,
-    command::{Outcome, said},
-    exit::{Exit, Problem},
+    args::OutputFormat,
+    command::{CommandOutcome, said},
+    exit::{Exit, ExitProblem},
     output, work,
 };
 
 /// How often a resource is looked at while it is waited for.
 const POLL: Duration = Duration::from_millis(500);
 
-pub(super) async fn run(there: &There<'_>, action: PowerAction, args: PowerArgs) -> Outcome {
+pub(super) async fn run(
+    there: &There<'_>,
+    action: PowerAction,
+    args: PluginPowerArgs,
+) -> CommandOutcome {
     // Names are looked up first: a slip of the pen touches nothing.
     let mut before = Vec::new();
     for name in &args.names {
@@ -35,8 +39,8 @@ pub(super) async fn run(there: &There<'_>, action: PowerAction, args: PowerArgs)
         changed.push((vsi, after.map_err(problem)?));
     }
     let by = match action {
-        PowerAction::Restart => By::Annotation,
-        _ => By::Spec,
+        PowerAction::Restart => PowerField::Annotation,
+        _ => PowerField::Spec,
     };
     finish(there, changed, &args, (said(action), by)).await
 }
@@ -45,9 +49,9 @@ pub(super) async fn run(there: &There<'_>, action: PowerAction, args: PowerArgs)
 pub(super) async fn finish(
     there: &There<'_>,
     changed: Vec<(VsiResource, VsiResource)>,
-    args: &PowerArgs,
-    (said, by): (&str, By),
-) -> Outcome {
+    args: &PluginPowerArgs,
+    (said, by): (&str, PowerField),
+) -> CommandOutcome {
     let until = args
         .timeout
         .and_then(|timeout| Instant::now().checked_add(timeout));
@@ -70,9 +74,9 @@ pub(super) async fn finish(
     Ok(exit)
 }
 
-fn print(all: &[VsiResource], format: Format) -> Result<(), Problem> {
+fn print(all: &[VsiResource], format: OutputFormat) -> Result<(), ExitProblem> {
     match (format, all) {
-        (Format::Name | Format::Wide, all) => {
+        (OutputFormat::Name | OutputFormat::Wide, all) => {
             all.iter().for_each(|vsi| output::line(&vsi.label()));
             Ok(())
         }
@@ -109,12 +113,12 @@ fn tell(vsi: &VsiResource, waited: bool, came: Exit, said: &str) {
 }
 
 /// What makes no sense for the resource as it is.
-fn refuse(vsi: &VsiResource, action: PowerAction) -> Result<(), Problem> {
+fn refuse(vsi: &VsiResource, action: PowerAction) -> Result<(), ExitProblem> {
     let blocked = |code: &str, message: &str, remedy: &str| {
         let message = format!("{} {message}", vsi.label());
-        Err(Problem::new(Exit::Blocked, code, message, remedy))
+        Err(ExitProblem::new(Exit::Blocked, code, message, remedy))
     };
-    if vsi.is_going {
+    if vsi.is_deleting {
         let remedy = "wait until it is gone; `kubectl vsi describe` says what it waits for";
         return blocked("VSI0702", "is being deleted", remedy);
     }
@@ -141,7 +145,7 @@ fn refuse(vsi: &VsiResource, action: PowerAction) -> Result<(), Problem> {
 
 /// How a change of a resource is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum PowerField {
     /// By its spec, of which each generation is counted.
     Spec,
     /// By an annotation: that it was seen is told by a new run.
@@ -153,16 +157,16 @@ async fn decided(
     there: &There<'_>,
     before: &VsiResource,
     mut now: VsiResource,
-    by: By,
+    by: PowerField,
     until: Option<Instant>,
-) -> Result<(VsiResource, Exit), Problem> {
+) -> Result<(VsiResource, Exit), ExitProblem> {
     let asked = now.generation;
     loop {
         let seen = now
             .status
             .observed_generation
             .is_some_and(|seen| seen >= asked);
-        let begun = by == By::Spec || now.status.run_id != before.status.run_id;
+        let begun = by == PowerField::Spec || now.status.run_id != before.status.run_id;
         if seen && waits_anew(before, &now) {
             return Ok((now, Exit::Blocked));
         }

@@ -5,37 +5,40 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use vsiflow_file::{Input, Text};
+use vsiflow_file::{Input, InputText};
 use vsiflow_workflows::spec::{Directory, Resolved};
 
 use super::{host, off_runtime};
 use crate::{
     args::Common,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
 };
 
 /// What a command's documents are read from.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Given {
-    pub(crate) files: Vec<Text>,
+pub(crate) struct GivenDocuments {
+    pub(crate) files: Vec<InputText>,
     /// The directory they are all in, where only one is named.
     pub(crate) directory: Option<Directory>,
 }
 
 tokio::task_local! {
-    static GIVEN: Given;
+    static GIVEN: GivenDocuments;
 }
 
 /// Does some work with documents that were read already.
-pub(crate) async fn with_files<T>(given: Given, work: impl Future<Output = T>) -> T {
+pub(crate) async fn with_files<T>(given: GivenDocuments, work: impl Future<Output = T>) -> T {
     GIVEN.scope(given, work).await
 }
 
 /// Reads the files that a command names, so that it can be done here or elsewhere.
-pub(crate) async fn gather(files: &[PathBuf], recursive: bool) -> Result<Given, Problem> {
+pub(crate) async fn gather(
+    files: &[PathBuf],
+    recursive: bool,
+) -> Result<GivenDocuments, ExitProblem> {
     // A caller's were read by the caller: here the same names may be other files.
-    if let Ok(given) = GIVEN.try_with(Given::clone) {
+    if let Ok(given) = GIVEN.try_with(GivenDocuments::clone) {
         return Ok(given);
     }
     let inputs: Vec<_> = files.iter().map(|path| input(path)).collect();
@@ -43,7 +46,7 @@ pub(crate) async fn gather(files: &[PathBuf], recursive: bool) -> Result<Given, 
         let files = vsiflow_file::gather(&inputs, recursive, &mut std::io::stdin())?;
         // One that cannot be looked at is none: nothing is ever pruned by it.
         let directory = vsiflow_file::directory(&inputs, recursive).unwrap_or_default();
-        Ok(Given { files, directory })
+        Ok(GivenDocuments { files, directory })
     };
     off_runtime(read).await?.map_err(said)
 }
@@ -71,9 +74,9 @@ fn input(path: &Path) -> Input {
 }
 
 /// Says what is wrong with documents; nothing is left to be said then.
-pub(crate) fn said(vsiflow_file::Diagnostics(wrong): vsiflow_file::Diagnostics) -> Problem {
+pub(crate) fn said(vsiflow_file::Diagnostics(wrong): vsiflow_file::Diagnostics) -> ExitProblem {
     output::diagnostics(&wrong);
-    Problem::new(Exit::Usage, "", "", "")
+    ExitProblem::new(Exit::Usage, "", "", "")
 }
 
 /// Reads the documents and follows their selectors; `--host` takes the place of their hosts.
@@ -82,13 +85,13 @@ pub(crate) async fn documents(
     common: &Common,
     files: &[PathBuf],
     recursive: bool,
-) -> Result<Resolved, Problem> {
+) -> Result<Resolved, ExitProblem> {
     let host = host(common)?;
     let inputs = inputs(files);
     let read = move || {
         let loaded = vsiflow_file::load(&inputs, recursive, &mut std::io::stdin())?;
         let resolved = loaded.resolve(host.as_ref())?;
-        let mut warnings = loaded.warn_of(&resolved.lacking);
+        let mut warnings = loaded.warn_of(&resolved.unresolved_refs);
         warnings.extend(loaded.exposed());
         warnings.extend(loaded.warnings);
         Ok((resolved, warnings))
@@ -104,7 +107,7 @@ pub(crate) async fn in_cluster(
     view: &vsiflow_kube::View,
     common: &Common,
     files: &[PathBuf],
-) -> Result<Resolved, Problem> {
+) -> Result<Resolved, ExitProblem> {
     let named = host(common)?;
     let inputs = inputs(files);
     let read = move || vsiflow_file::load(&inputs, false, &mut std::io::stdin());
@@ -119,9 +122,9 @@ pub(crate) async fn in_cluster(
         own.contains(&name)
     });
     // What the cluster's own resources lack is told in their status.
-    let mut lacking = resolved.lacking.clone();
-    lacking.retain(|one| !vsiflow_kube::View::is_of_cluster(&one.document));
-    output::diagnostics(&loaded.warn_of(&lacking));
+    let mut unresolved_refs = resolved.unresolved_refs.clone();
+    unresolved_refs.retain(|one| !vsiflow_kube::View::is_of_cluster(&one.document));
+    output::diagnostics(&loaded.warn_of(&unresolved_refs));
     output::diagnostics(&loaded.warnings);
     Ok(resolved)
 }

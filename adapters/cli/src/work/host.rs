@@ -7,29 +7,32 @@ use vsiflow_workflows::spec::HostSettings;
 use super::{inputs, off_runtime, said};
 use crate::{
     args::{Common, UploadArgs},
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
 };
 
 /// The host that `--host` names.
-pub(crate) fn host(common: &Common) -> Result<Option<HostSettings>, Problem> {
+pub(crate) fn host(common: &Common) -> Result<Option<HostSettings>, ExitProblem> {
     let Some(uri) = &common.host else {
         return Ok(None);
     };
     let parsed = uri.parse::<HostSettings>();
     parsed
         .map(Some)
-        .map_err(|error| Problem::new(Exit::Usage, "VSI0607", error.message, error.remedy))
+        .map_err(|error| ExitProblem::new(Exit::Usage, "VSI0607", error.message, error.remedy))
 }
 
 /// The host: by `--host`, or by the one ConfigMap and Secret of the files.
-pub(crate) async fn one_host(common: &Common, files: &[PathBuf]) -> Result<HostSettings, Problem> {
+pub(crate) async fn one_host(
+    common: &Common,
+    files: &[PathBuf],
+) -> Result<HostSettings, ExitProblem> {
     if let Some(host) = host(common)? {
         return Ok(host);
     }
     if files.is_empty() {
         let message = "no host is named";
         let remedy = "give the file with the host's ConfigMap and Secret with -f, or --host";
-        return Err(Problem::new(Exit::Usage, "VSI0607", message, remedy));
+        return Err(ExitProblem::new(Exit::Usage, "VSI0607", message, remedy));
     }
     let inputs = inputs(files);
     let read = move || vsiflow_file::load(&inputs, false, &mut std::io::stdin());
@@ -38,13 +41,13 @@ pub(crate) async fn one_host(common: &Common, files: &[PathBuf]) -> Result<HostS
     if maps.len() > 1 || secrets.len() > 1 || maps.is_empty() && secrets.is_empty() {
         let message = "the files describe no host, or several";
         let remedy = "name a file with one host's ConfigMap and Secret, or the host with --host";
-        return Err(Problem::new(Exit::Usage, "VSI0607", message, remedy));
+        return Err(ExitProblem::new(Exit::Usage, "VSI0607", message, remedy));
     }
     let map = maps.first().map(|document| &document.spec);
     let secret = secrets.first().map(|document| &document.spec);
     HostSettings::from_keys(map, secret).map_err(|error| {
         let message = format!("{}: {}", error.key, error.message);
-        Problem::new(Exit::Usage, "VSI0607", message, error.remedy)
+        ExitProblem::new(Exit::Usage, "VSI0607", message, error.remedy)
     })
 }
 

@@ -1,26 +1,26 @@
 //! What commands that work have in common: reading documents, waiting, and saying how it came out.
 
 mod documents;
-mod ending;
 mod host;
 mod outcome;
+mod signals;
 mod target;
 mod wait;
 
 pub(crate) use documents::{
-    Given, directory, documents, gather, in_cluster, inputs, said, with_files,
+    GivenDocuments, directory, documents, gather, in_cluster, inputs, said, with_files,
 };
-pub(crate) use ending::{interrupted, left_alone};
 pub(crate) use host::{host, limit_uploads, one_host};
+pub(crate) use signals::{interrupted, left_alone};
 pub(crate) use target::{DISK, Target, label, print_objects, targets_named, targets_of};
 pub(crate) use wait::{Until, elapsed, see_through, tell_recorded, until_decided, watch};
 
-use crate::exit::Problem;
+use crate::exit::ExitProblem;
 
 /// Does what blocks on a thread made for it.
 pub(crate) async fn off_runtime<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
+) -> Result<T, ExitProblem> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(Problem::defect)
+    done.map_err(ExitProblem::defect)
 }

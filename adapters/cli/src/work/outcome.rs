@@ -10,7 +10,7 @@ use super::Target;
 use crate::{
     args::WaitArgs,
     compose::App,
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     output,
 };
 
@@ -45,7 +45,7 @@ fn decided(app: &App, target: &Target, verdict: Verdict, done: &str) -> Exit {
         Verdict::Reached => reached(app, target, done),
         Verdict::Failed(failure) | Verdict::Blocked(failure) => {
             output::note(&format!("{}:", target.shown()));
-            output::problem(&Problem::of(exit, &failure));
+            output::problem(&ExitProblem::of(exit, &failure));
             if let Some(due) = app.fleet.next_try(&target.entity) {
                 output::note(&next_try(target, due));
             }
@@ -97,7 +97,7 @@ fn timed_out(app: &App, target: &Target, wait: &WaitArgs) {
         _ => app.fleet.obstacle(&target.entity),
     };
     if let Some(failure) = failure {
-        output::problem(&Problem::of(Exit::TimedOut, &failure));
+        output::problem(&ExitProblem::of(Exit::TimedOut, &failure));
     }
 }
 

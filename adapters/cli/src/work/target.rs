@@ -4,13 +4,13 @@ use serde::Serialize;
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
     fleet::{DiskObject, VsiObject},
-    wanted::kind,
+    record::kind,
 };
 
 use crate::{
-    args::Format,
+    args::OutputFormat,
     compose::App,
-    exit::Problem,
+    exit::ExitProblem,
     output::{self, table},
 };
 
@@ -76,7 +76,7 @@ pub(crate) async fn targets_named(
     app: &App,
     namespace: &str,
     names: &[String],
-) -> Result<Vec<Target>, Problem> {
+) -> Result<Vec<Target>, ExitProblem> {
     let mut targets = Vec::new();
     for name in names {
         let (name, entity) = match name.strip_prefix(DISK) {
@@ -101,7 +101,10 @@ pub(crate) async fn targets_named(
 }
 
 /// Entities with the names people gave them.
-pub(crate) async fn targets_of(app: &App, entities: &[EntityId]) -> Result<Vec<Target>, Problem> {
+pub(crate) async fn targets_of(
+    app: &App,
+    entities: &[EntityId],
+) -> Result<Vec<Target>, ExitProblem> {
     let objects = app.fleet.vsis(false).await?;
     let named = entities.iter().filter_map(|entity| {
         let object = objects
@@ -119,7 +122,7 @@ pub(crate) async fn targets_of(app: &App, entities: &[EntityId]) -> Result<Vec<T
 /// A VSI or a data disk as it is printed.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Object {
+enum TargetObject {
     Vsi(Box<VsiObject>),
     Disk(Box<DiskObject>),
 }
@@ -128,13 +131,13 @@ enum Object {
 pub(crate) async fn print_objects(
     app: &App,
     targets: &[Target],
-    format: Format,
-) -> Result<(), Problem> {
+    format: OutputFormat,
+) -> Result<(), ExitProblem> {
     match format {
-        Format::Name => targets
+        OutputFormat::Name => targets
             .iter()
             .for_each(|target| output::line(&target.shown())),
-        Format::Wide => print_tables(app, targets).await?,
+        OutputFormat::Wide => print_tables(app, targets).await?,
         format => match objects(app, targets).await?.as_slice() {
             [one] => output::print(one, format)?,
             all => output::print(&output::list(all), format)?,
@@ -143,7 +146,7 @@ pub(crate) async fn print_objects(
     Ok(())
 }
 
-async fn objects(app: &App, targets: &[Target]) -> Result<Vec<Object>, Problem> {
+async fn objects(app: &App, targets: &[Target]) -> Result<Vec<TargetObject>, ExitProblem> {
     let mut objects = Vec::new();
     for Target {
         entity,
@@ -152,19 +155,19 @@ async fn objects(app: &App, targets: &[Target]) -> Result<Vec<Object>, Problem> 
     } in targets
     {
         objects.push(match entity.kind().as_str() {
-            kind::DISK => Object::Disk(Box::new(app.fleet.get_disk(namespace, name).await?)),
-            _ => Object::Vsi(Box::new(app.fleet.get(namespace, name).await?)),
+            kind::DISK => TargetObject::Disk(Box::new(app.fleet.get_disk(namespace, name).await?)),
+            _ => TargetObject::Vsi(Box::new(app.fleet.get(namespace, name).await?)),
         });
     }
     Ok(objects)
 }
 
-async fn print_tables(app: &App, targets: &[Target]) -> Result<(), Problem> {
+async fn print_tables(app: &App, targets: &[Target]) -> Result<(), ExitProblem> {
     let (mut vsis, mut disks) = (Vec::new(), Vec::new());
     for object in objects(app, targets).await? {
         match object {
-            Object::Vsi(vsi) => vsis.push(*vsi),
-            Object::Disk(disk) => disks.push(*disk),
+            TargetObject::Vsi(vsi) => vsis.push(*vsi),
+            TargetObject::Disk(disk) => disks.push(*disk),
         }
     }
     if !vsis.is_empty() || disks.is_empty() {

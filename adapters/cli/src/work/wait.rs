@@ -13,9 +13,9 @@ use super::{Target, interrupted, outcome};
 use crate::{
     args::{Common, WaitArgs},
     compose::App,
-    daemon::Server,
-    exit::{Exit, Problem},
-    output::{self, live::Live},
+    daemon::DaemonServer,
+    exit::{Exit, ExitProblem},
+    output::{self, live::LiveOutput},
 };
 
 /// For how long a command waits.
@@ -41,7 +41,7 @@ pub(crate) async fn see_through(
     common: &Common,
     wait: &WaitArgs,
     targets: &[Target],
-) -> Result<Exit, Problem> {
+) -> Result<Exit, ExitProblem> {
     let exit = until_decided(&app, common, wait, targets, Until::Decided, "").await?;
     app.close().await;
     Ok(exit)
@@ -71,12 +71,12 @@ pub(crate) async fn until_decided(
     targets: &[Target],
     until: Until,
     done: &str,
-) -> Result<Exit, Problem> {
+) -> Result<Exit, ExitProblem> {
     if returns_at_once(app, wait) {
         return Ok(Exit::Done);
     }
-    let answers = Server::start(app);
-    let mut live = Live::new(common.quiet);
+    let answers = DaemonServer::start(app);
+    let mut live = LiveOutput::new(common.quiet);
     let ended = tokio::select! {
         ended = watch(app, targets, until, &mut live) => ended.map(|()| None),
         () = elapsed(wait.timeout) => Ok(Some(Exit::TimedOut)),
@@ -107,7 +107,7 @@ pub(crate) async fn watch(
     app: &App,
     targets: &[Target],
     until: Until,
-    live: &mut Live,
+    live: &mut LiveOutput,
 ) -> Result<(), FleetError> {
     let mut notices = app.notices();
     let mut reminder = Reminder::new();
@@ -141,14 +141,14 @@ pub(crate) async fn watch(
     }
 }
 
-fn show(app: &App, targets: &[Target], until: Until, live: &mut Live, notice: &Notice) {
+fn show(app: &App, targets: &[Target], until: Until, live: &mut LiveOutput, notice: &Notice) {
     live.show(notice, |run| named(app, targets, run));
     tell_next_try(app, targets, notice, until);
 }
 
 /// Says again what those stand at that are still waited for: while a host does not answer, nothing
 /// is attempted there, and a step may take long; nothing would be told.
-fn remind(app: &App, live: &Live, open: &[&Target]) {
+fn remind(app: &App, live: &LiveOutput, open: &[&Target]) {
     for target in open {
         let failure = app.fleet.obstacle(&target.entity);
         let failure = failure.map(|failure| failure.to_string());

@@ -2,14 +2,15 @@
 
 use vsiflow_engine::model::{Failure, FailureClass};
 use vsiflow_workflows::{
-    fleet::{Adopting, FleetError, Knowledge},
+    fleet::{Adopting, EntityPresence, FleetError},
+    record::disk_entity,
     spec::Resolved,
-    wanted::disk_entity,
 };
 
 use super::{
-    Controller, by,
-    give::{Wish, generation},
+    Controller,
+    apply::{ApplyRequest, generation},
+    by,
 };
 use crate::{crd::ReferenceStatus, resource::Resource, translate::Translation};
 
@@ -35,7 +36,7 @@ impl Controller {
     pub(super) fn is_unknown_disk(&self, resource: &Resource) -> bool {
         let status: ReferenceStatus = resource.status_as();
         let known = disk_entity(resource.uid)
-            .is_ok_and(|disk| self.fleet.knowledge(&disk) != Knowledge::None);
+            .is_ok_and(|disk| self.fleet.knowledge(&disk) != EntityPresence::None);
         !known && status.run_id.is_some()
     }
 
@@ -72,7 +73,7 @@ impl Controller {
 
     /// Has them adopted. What they are made from is given to the fleet by the next pass, and
     /// changes nothing then.
-    pub(super) async fn adopt(&mut self, wishes: Vec<Wish>, rest: &Resolved) {
+    pub(super) async fn adopt(&mut self, wishes: Vec<ApplyRequest>, rest: &Resolved) {
         for wish in wishes {
             self.unfinished = true;
             match self.adopt_one(&wish, rest).await {
@@ -83,7 +84,7 @@ impl Controller {
         }
     }
 
-    async fn adopt_one(&self, wish: &Wish, rest: &Resolved) -> Result<(), FleetError> {
+    async fn adopt_one(&self, wish: &ApplyRequest, rest: &Resolved) -> Result<(), FleetError> {
         let desired = &wish.vsi.desired;
         let host = rest.hosts.get(&desired.host).cloned().ok_or_else(|| {
             let message = format!("nothing is known of the host {}", desired.host);

@@ -1,9 +1,9 @@
 //! Tells the fleet which changes somebody approved in the cluster.
 
-use vsiflow_workflows::{fleet::Knowledge, wanted::vsi_entity};
+use vsiflow_workflows::{fleet::EntityPresence, record::vsi_entity};
 
 use super::{Controller, by};
-use crate::{kind::Kind, resource::Resource, world::Snapshot};
+use crate::{kind::ResourceKind, resource::Resource, resource_cache::Snapshot};
 
 impl Controller {
     /// Passes on what annotations approve. An approval names the change that it is about, so that
@@ -12,7 +12,7 @@ impl Controller {
         let vsis = snapshot
             .resources
             .iter()
-            .filter(|one| one.key.kind == Kind::Vsi && !one.is_going());
+            .filter(|one| one.key.kind == ResourceKind::Vsi && !one.is_deleting());
         for resource in vsis {
             if let Some(id) = resource.approves()
                 && resource.old_finalizer().is_none()
@@ -24,7 +24,7 @@ impl Controller {
 
     async fn approve_one(&mut self, resource: &Resource, id: &str) {
         let alive = vsi_entity(resource.uid)
-            .is_ok_and(|entity| self.fleet.knowledge(&entity) == Knowledge::Alive);
+            .is_ok_and(|entity| self.fleet.knowledge(&entity) == EntityPresence::Alive);
         if !alive {
             return;
         }

@@ -5,11 +5,11 @@ use std::fmt;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use crate::{ADOPT, FINALIZER, OLD_FINALIZER, kind::Kind};
+use crate::{ADOPT, FINALIZER, OLD_FINALIZER, kind::ResourceKind};
 
 /// What a resource is to a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum CandidateState {
     /// Nothing is to be done: it is taken over, or needs nothing.
     Ours,
     /// It is to be taken over.
@@ -18,7 +18,7 @@ pub enum Standing {
     Going,
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for CandidateState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Ours => "taken over",
@@ -40,21 +40,21 @@ pub struct Candidate {
     /// Its UID.
     pub uid: String,
     /// What is to be done.
-    pub standing: Standing,
+    pub standing: CandidateState,
     /// Finalizers of the old operator.
     pub old_finalizers: Vec<String>,
-    pub(super) of: Kind,
+    pub(super) of: ResourceKind,
     version: String,
     finalizers: Vec<String>,
 }
 
 /// Whether something of the resource is on a host that is to be adopted.
-fn is_made(kind: Kind) -> bool {
-    matches!(kind, Kind::Vsi | Kind::DataDisk)
+fn is_made(kind: ResourceKind) -> bool {
+    matches!(kind, ResourceKind::Vsi | ResourceKind::DataDisk)
 }
 
 /// The resource of an object; `None` where the API server left out what every object has.
-pub(super) fn candidate(kind: Kind, object: DynamicObject) -> Option<Candidate> {
+pub(super) fn candidate(kind: ResourceKind, object: DynamicObject) -> Option<Candidate> {
     let meta = object.metadata;
     let finalizers = meta.finalizers.unwrap_or_default();
     let (old, kept): (Vec<_>, Vec<_>) = finalizers
@@ -63,11 +63,11 @@ pub(super) fn candidate(kind: Kind, object: DynamicObject) -> Option<Candidate> 
     let is_ours = kept.iter().any(|one| one == FINALIZER);
     let was_served = !object.data.get("status").is_none_or(Value::is_null);
     let standing = match (old.is_empty(), meta.deletion_timestamp.is_some()) {
-        (false, true) => Standing::Going,
-        (false, false) => Standing::ToTakeOver,
+        (false, true) => CandidateState::Going,
+        (false, false) => CandidateState::ToTakeOver,
         // Without a finalizer of anybody's, only what the old operator worked on is there already.
-        (true, false) if is_made(kind) && was_served && !is_ours => Standing::ToTakeOver,
-        (true, _) => Standing::Ours,
+        (true, false) if is_made(kind) && was_served && !is_ours => CandidateState::ToTakeOver,
+        (true, _) => CandidateState::Ours,
     };
     Some(Candidate {
         kind: kind.name(),
@@ -106,7 +106,7 @@ mod tests {
 
     const OLD: &str = "metacontroller.io/compositecontroller-k8s-operator-hpcr-onprem";
 
-    fn seen(kind: Kind, finalizers: &[&str], more: Value) -> Candidate {
+    fn seen(kind: ResourceKind, finalizers: &[&str], more: Value) -> Candidate {
         let mut object = json!({
             "apiVersion": "hpse.ibm.com/v1",
             "kind": kind.name(),
@@ -128,11 +128,11 @@ mod tests {
     #[test]
     fn what_the_old_operator_holds_is_taken_over_in_one_write() {
         let one = seen(
-            Kind::Vsi,
+            ResourceKind::Vsi,
             &[OLD, "example.com/mine"],
             json!({"status": {"status": 1}}),
         );
-        assert_eq!(one.standing, Standing::ToTakeOver);
+        assert_eq!(one.standing, CandidateState::ToTakeOver);
         assert_eq!(
             patch(&one),
             json!({"metadata": {
@@ -145,8 +145,8 @@ mod tests {
 
     #[test]
     fn references_lose_the_old_finalizer_and_get_none() {
-        let one = seen(Kind::NetworkRef, &[OLD], json!({}));
-        assert_eq!(one.standing, Standing::ToTakeOver);
+        let one = seen(ResourceKind::NetworkRef, &[OLD], json!({}));
+        assert_eq!(one.standing, CandidateState::ToTakeOver);
         let wanted = json!({"metadata": {
             "uid": "u", "resourceVersion": "7", "finalizers": [], "annotations": {},
         }});
@@ -156,17 +156,20 @@ mod tests {
     #[test]
     fn what_is_being_deleted_is_left_to_the_old_operator() {
         let more = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
-        assert_eq!(seen(Kind::Vsi, &[OLD], more).standing, Standing::Going);
+        assert_eq!(
+            seen(ResourceKind::Vsi, &[OLD], more).standing,
+            CandidateState::Going
+        );
     }
 
     #[test]
     fn what_was_worked_on_without_a_finalizer_is_taken_over_too_and_what_is_new_is_not() {
         let worked_on = json!({"status": {"status": 0}});
         let standing = |finalizers: &[&str], more: &Value| {
-            seen(Kind::DataDisk, finalizers, more.clone()).standing
+            seen(ResourceKind::DataDisk, finalizers, more.clone()).standing
         };
-        assert_eq!(standing(&[], &worked_on), Standing::ToTakeOver);
-        assert_eq!(standing(&[], &json!({})), Standing::Ours);
-        assert_eq!(standing(&[FINALIZER], &worked_on), Standing::Ours);
+        assert_eq!(standing(&[], &worked_on), CandidateState::ToTakeOver);
+        assert_eq!(standing(&[], &json!({})), CandidateState::Ours);
+        assert_eq!(standing(&[FINALIZER], &worked_on), CandidateState::Ours);
     }
 }

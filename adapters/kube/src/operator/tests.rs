@@ -10,10 +10,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use self::rig::Rig;
-use crate::{LostJournal, fake::Fault, sample::uid};
+use crate::{LostJournal, fake::FakeFault, sample::uid};
 
-fn fault(of: &'static [&'static str], code: u16, times: usize) -> Fault {
-    Fault {
+fn fault(of: &'static [&'static str], code: u16, times: usize) -> FakeFault {
+    FakeFault {
         of,
         code,
         times,
@@ -196,11 +196,11 @@ async fn every_refusal_of_a_write_is_overcome_without_a_second_run() {
 #[tokio::test(start_paused = true)]
 async fn a_write_whose_answer_is_lost_is_not_done_twice() {
     let rig = Rig::new().await;
-    rig.server.fail(Fault {
+    rig.server.fail(FakeFault {
         done: true,
         ..fault(&["PATCH"], 500, 2)
     });
-    rig.server.fail(Fault {
+    rig.server.fail(FakeFault {
         done: true,
         ..fault(&["POST", "events"], 500, 4)
     });

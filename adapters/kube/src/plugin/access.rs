@@ -8,7 +8,7 @@ use kube::{
 };
 
 use super::Cluster;
-use crate::{ConnectError, operator::client_of};
+use crate::{ApiConnectError, operator::client_of};
 
 /// Which cluster, as whom, and which namespace: as kubectl takes it.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When address or credentials cannot be read.
-    pub async fn reach(access: &Access) -> Result<Self, ConnectError> {
+    pub async fn reach(access: &Access) -> Result<Self, ApiConnectError> {
         let mut config = config(access).await?;
         config.auth_info.impersonate.clone_from(&access.act_as);
         let own = config.default_namespace.clone();
@@ -43,8 +43,8 @@ impl Cluster {
     }
 }
 
-async fn config(access: &Access) -> Result<Config, ConnectError> {
-    let wrong = |error: &dyn std::fmt::Display| ConnectError::Config(error.to_string());
+async fn config(access: &Access) -> Result<Config, ApiConnectError> {
+    let wrong = |error: &dyn std::fmt::Display| ApiConnectError::Config(error.to_string());
     let options = KubeConfigOptions {
         context: access.context.clone(),
         cluster: access.cluster.clone(),

@@ -11,7 +11,7 @@ const EVENTS: u32 = 100;
 
 /// What happened to an object.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct ClusterEvent {
     /// When it was told last.
     pub at: Option<Timestamp>,
     /// `Normal` or `Warning`.
@@ -29,20 +29,20 @@ impl Cluster {
     ///
     /// # Errors
     /// When this user may not list Events.
-    pub async fn events(&self, vsi: &VsiResource) -> Result<Vec<Told>, PluginError> {
+    pub async fn events(&self, vsi: &VsiResource) -> Result<Vec<ClusterEvent>, PluginError> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let of_it = format!("involvedObject.uid={}", vsi.uid);
         let params = ListParams::default().fields(&of_it).limit(EVENTS);
         let listed = within(api.list(&params)).await;
         let listed =
             listed.map_err(|error| self.wrong(&vsi.name, "has Events that are hidden", error))?;
-        let mut told: Vec<_> = listed.items.into_iter().map(Told::of).collect();
+        let mut told: Vec<_> = listed.items.into_iter().map(ClusterEvent::of).collect();
         told.sort_by_key(|one| one.at);
         Ok(told)
     }
 }
 
-impl Told {
+impl ClusterEvent {
     fn of(event: Event) -> Self {
         let last = event.last_timestamp.map(|time| time.0);
         let series = event.series.as_ref();

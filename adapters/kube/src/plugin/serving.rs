@@ -7,7 +7,7 @@ use super::{Cluster, PluginError};
 use crate::{
     api::{CallError, within},
     crd::VsiStatus,
-    kind::Kind,
+    kind::ResourceKind,
     resource::Resource,
 };
 
@@ -55,7 +55,7 @@ impl Cluster {
         let listed = listed.map_err(|error| self.unlistable(&error))?;
         let mut all = listed.items.into_iter();
         Ok(all.find_map(|object| {
-            let found = Resource::of(Kind::Vsi, object)?;
+            let found = Resource::of(ResourceKind::Vsi, object)?;
             found.status_as::<VsiStatus>().served_by
         }))
     }

@@ -8,7 +8,7 @@ use vsiflow_workflows::spec::PowerState;
 
 use crate::{
     crd::{GROUP, VsiStatus},
-    kind::Kind,
+    kind::ResourceKind,
     resource::Resource,
 };
 
@@ -26,7 +26,7 @@ pub struct VsiResource {
     /// Since when it is there.
     pub created: Option<Timestamp>,
     /// Whether it is being deleted.
-    pub is_going: bool,
+    pub is_deleting: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// What is wanted, its contract hidden.
@@ -48,7 +48,7 @@ impl VsiResource {
             uid: resource.uid.to_string(),
             generation: resource.generation,
             created: resource.created,
-            is_going: resource.is_going(),
+            is_deleting: resource.is_deleting(),
             labels: resource.labels.clone(),
             spec,
             status: resource.status_as(),
@@ -79,7 +79,7 @@ impl VsiResource {
     pub fn object(&self) -> Value {
         json!({
             "apiVersion": format!("{GROUP}/v1"),
-            "kind": Kind::Vsi.name(),
+            "kind": ResourceKind::Vsi.name(),
             "metadata": {
                 "name": self.name,
                 "namespace": self.namespace,

@@ -7,7 +7,7 @@ use vsiflow_workflows::fleet::{DiskObject, FleetError, NetworkInfo};
 use super::{
     LONGEST_XML, accepted, condition, finish, held, is_told_by_another, made, refusal, tail, told,
 };
-use crate::{crd::ReferenceStatus, desk::Findings};
+use crate::{crd::ReferenceStatus, status_queue::Findings};
 
 /// A network's name on its host, and what the host shows of it.
 pub(crate) type Network = (String, Result<Option<NetworkInfo>, FleetError>);

@@ -10,10 +10,10 @@ use vsiflow_workflows::spec::{
     Document, FieldPath, HostSettings, KeyValues, LabelSelector, Problem, ProblemCode,
 };
 
-use super::{Reading, Rules};
+use super::{Rules, TranslationPass};
 
 /// What a document selects for its host.
-struct Claim {
+struct HostClaim {
     index: usize,
     namespace: String,
     settings: HostSettings,
@@ -35,7 +35,7 @@ pub(super) struct Claims {
 const REMEDY: &str = "make the settings equal, or name the host otherwise; it is free once that \
      namespace has nothing left on it";
 
-impl Reading {
+impl TranslationPass {
     /// Looks whose each host is.
     pub(super) fn claims(&self, rules: &Rules<'_>) -> Claims {
         let mut found = Claims::default();
@@ -58,7 +58,7 @@ impl Reading {
         &self,
         id: &str,
         owner: &str,
-        claims: &[Claim],
+        claims: &[HostClaim],
         rules: &Rules<'_>,
         found: &mut Claims,
     ) {
@@ -66,7 +66,7 @@ impl Reading {
             claims.iter().partition(|claim| claim.namespace == owner);
         let counting = own.first().map(|claim| claim.settings.clone());
         let counting = counting.or_else(|| (rules.known)(id));
-        let differs = |claim: &&Claim| {
+        let differs = |claim: &&HostClaim| {
             let same = counting.as_ref().map(|own| own.same_as(&claim.settings));
             !same.unwrap_or(false)
         };
@@ -115,16 +115,16 @@ impl Reading {
         Some((index, problem))
     }
 
-    fn by_host(&self) -> BTreeMap<String, Vec<Claim>> {
+    fn by_host(&self) -> BTreeMap<String, Vec<HostClaim>> {
         let all = &self.documents;
-        let mut claims: BTreeMap<String, Vec<Claim>> = BTreeMap::new();
+        let mut claims: BTreeMap<String, Vec<HostClaim>> = BTreeMap::new();
         macro_rules! among {
             ($list:expr) => {
                 for one in $list {
                     let (index, namespace) = (one.at.index, &one.meta.namespace);
                     let selector = one.spec.target_selector.as_ref();
                     if let Some(settings) = self.selected(namespace, selector) {
-                        let claim = Claim {
+                        let claim = HostClaim {
                             index,
                             namespace: namespace.clone(),
                             settings,

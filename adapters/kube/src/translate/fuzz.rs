@@ -42,7 +42,7 @@ pub(crate) fn target(bytes: &[u8]) {
         secrets: Vec::new(),
     };
     if let Ok(object) = serde_json::from_slice::<kube::core::DynamicObject>(bytes) {
-        let all = Kind::ALL.into_iter();
+        let all = ResourceKind::ALL.into_iter();
         let all = all.filter_map(|kind| Resource::of(kind, object.clone()));
         let others = all.filter(|one| one.uid != uid(1) && one.key.namespace != "default");
         world.resources.extend(others.map(Arc::new));

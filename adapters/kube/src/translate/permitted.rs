@@ -5,7 +5,7 @@ use vsiflow_workflows::spec::{
     Document, FieldPath, KeyValues, Problem, ProblemCode, VsiSpec, host,
 };
 
-use super::{Reading, Rules};
+use super::{Rules, TranslationPass};
 
 const OTHER_IMAGE: &str = "name an image that can be read from elsewhere; who runs the operator can \
      permit this one by --allow-files or --allow-image-addresses";
@@ -14,7 +14,7 @@ const NO_FILE: &str = "give what the file holds, as KEY, KNOWN_HOSTS or IMAGE_CA
 const SECRET: &str = "move it to a Secret with the same labels, and make a new one: this one may \
      have been read; INSECURE_SECRETS_IN_CONFIGMAP: \"true\" in the ConfigMap insists";
 
-impl Reading {
+impl TranslationPass {
     /// What is refused, whoever else might permit it.
     pub(super) fn not_permitted(&self, rules: &Rules<'_>) -> Vec<Problem> {
         let asked = self.documents.vsis.iter();

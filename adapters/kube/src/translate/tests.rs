@@ -10,8 +10,8 @@ fn translate(snapshot: &Snapshot, host: Option<&HostSettings>) -> Translation {
     translate_by(snapshot, &rules(host))
 }
 
-fn key(kind: Kind, name: &str) -> Key {
-    Key {
+fn key(kind: ResourceKind, name: &str) -> ResourceKey {
+    ResourceKey {
         kind,
         namespace: "default".to_owned(),
         name: name.to_owned(),
@@ -19,7 +19,7 @@ fn key(kind: Kind, name: &str) -> Key {
 }
 
 fn told(translation: &Translation, name: &str) -> String {
-    let problems = translation.problems.get(&key(Kind::Vsi, name));
+    let problems = translation.problems.get(&key(ResourceKind::Vsi, name));
     crate::report::told(problems.map_or(&[], Vec::as_slice))
 }
 
@@ -67,7 +67,11 @@ fn kube_settings_that_cannot_be_used_are_said_of_whoever_selects_them() {
     let translation = translate(&world, None);
     assert!(translation.vsis.is_empty());
     assert!(told(&translation, "web").contains("the host's name is empty"));
-    assert!(translation.problems.contains_key(&key(Kind::DataDisk, "d")));
+    assert!(
+        translation
+            .problems
+            .contains_key(&key(ResourceKind::DataDisk, "d"))
+    );
 }
 
 #[test]
@@ -116,7 +120,7 @@ fn kube_defect_29_a_secret_in_a_config_map_is_refused_unless_it_insists() {
         let translation = translate(&world, None);
         assert!(translation.vsis.is_empty() && translation.rest.data_disks.is_empty());
         assert!(translation.rest.hosts.is_empty());
-        let problem = &translation.problems[&self::key(Kind::Vsi, "web")][0];
+        let problem = &translation.problems[&self::key(ResourceKind::Vsi, "web")][0];
         assert_eq!(problem.code.as_str(), "VSI0613", "{problem}");
         assert!(
             problem.to_string().contains(&format!("data.{key}")),
@@ -126,7 +130,7 @@ fn kube_defect_29_a_secret_in_a_config_map_is_refused_unless_it_insists() {
         assert!(
             translation
                 .problems
-                .contains_key(&self::key(Kind::DataDisk, "d"))
+                .contains_key(&self::key(ResourceKind::DataDisk, "d"))
         );
         let insists = json!({"KEY": "hunter2", "INSECURE_SECRETS_IN_CONFIGMAP": "true"});
         world.config_maps = vec![config_map(insists)];
@@ -145,7 +149,7 @@ fn of_two_vsis_for_one_disk_the_older_one_gets_it() {
     let translation = translate(&world(all), None);
     assert_eq!(translation.vsis.keys().collect::<Vec<_>>(), [&uid(1)]);
     assert!(told(&translation, "newer").contains("default/older"));
-    let users = &translation.used_by[&key(Kind::DataDisk, "d")];
+    let users = &translation.used_by[&key(ResourceKind::DataDisk, "d")];
     assert_eq!(users, &["older"]);
 }
 
@@ -165,7 +169,7 @@ fn a_vsi_that_goes_or_cannot_be_read_still_has_its_disks() {
     }});
     for older in [going, unreadable] {
         let all = vec![
-            resource(Kind::Vsi, "older", 1, older),
+            resource(ResourceKind::Vsi, "older", 1, older),
             vsi("newer", 2, selects.clone()),
             disk("d", 3),
         ];
@@ -201,7 +205,7 @@ fn the_old_slip_is_let_in_and_warned_of() {
     });
     let translation = translate(&world(vec![vsi("web", 1, spec)]), None);
     assert!(translation.vsis.contains_key(&uid(1)));
-    let warnings = &translation.warnings[&key(Kind::Vsi, "web")];
+    let warnings = &translation.warnings[&key(ResourceKind::Vsi, "web")];
     assert_eq!(warnings.len(), 2);
     assert!(warnings[1].contains("matchExpressions[0].value"));
 }
@@ -236,7 +240,10 @@ fn namespaces_do_not_see_one_another() {
             "targetSelector": {"matchLabels": {"config": "lpar1"}},
         },
     });
-    let translation = translate(&world(vec![resource(Kind::Vsi, "web", 1, other)]), None);
+    let translation = translate(
+        &world(vec![resource(ResourceKind::Vsi, "web", 1, other)]),
+        None,
+    );
     assert!(translation.vsis.is_empty());
     let problems: Vec<_> = translation.problems.values().flatten().collect();
     assert!(problems[0].message.contains("namespace other"));
@@ -254,10 +261,10 @@ impl<'de> serde::Deserialize<'de> for Panicking {
 
 #[test]
 fn a_panic_while_reading_concerns_its_own_resource() {
-    let mut reading = Reading::default();
+    let mut reading = TranslationPass::default();
     let (odd, good) = (vsi("odd", 1, json!({})), vsi("good", 2, json!({})));
     reading.settings(&world(Vec::new()).config_maps, documents::CONFIG_MAP);
-    let at = reading.number(Owner::Resource(odd.clone()), odd.key.to_string());
+    let at = reading.number(SettingsOwner::Resource(odd.clone()), odd.key.to_string());
     assert!(reading.read::<Panicking>(&odd, at).is_none());
     reading.resource(&good);
     let translation = reading.resolve(None);
@@ -310,7 +317,7 @@ proptest! {
         if rest["spec"].is_object() {
             rest["spec"]["contract"] = json!(["hyper-protect-basic.secret"]);
         }
-        let odd = resource(Kind::ALL[kind], "odd", 2, rest);
+        let odd = resource(ResourceKind::ALL[kind], "odd", 2, rest);
         let translation = translate(&world(vec![vsi("good", 1, json!({})), odd]), None);
         prop_assert!(translation.vsis.contains_key(&uid(1)));
         let said = format!("{:?}", translation.problems);

@@ -5,11 +5,11 @@ use vsiflow_engine::causes::chain;
 
 use crate::{
     crd::GROUP,
-    world::{Source, What},
+    resource_cache::{ObjectSource, What},
 };
 
 /// One line for whoever runs the process.
-pub(super) fn describe((what, namespace): &Source, error: &watcher::Error) -> String {
+pub(super) fn describe((what, namespace): &ObjectSource, error: &watcher::Error) -> String {
     let what = plural(*what);
     let place = match namespace {
         Some(namespace) => format!("namespace {namespace}"),
@@ -67,7 +67,7 @@ fn status(error: &watcher::Error) -> Option<&Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kind::Kind;
+    use crate::kind::ResourceKind;
 
     fn told(what: What, code: u16, message: &str) -> String {
         let status = Status::failure(message, "Because").with_code(code);
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_refusal_names_what_where_why_and_the_next_step() {
         assert_eq!(
-            told(What::Kind(Kind::Vsi), 404, "404 page not found\n"),
+            told(What::Kind(ResourceKind::Vsi), 404, "404 page not found\n"),
             "onprem-hpcrs.hpse.ibm.com in namespace prod cannot be watched, what is known of them \
              stays: 404 page not found (404); next: bring the definitions up to date: `vsiflow crd \
              | kubectl apply -f -`"

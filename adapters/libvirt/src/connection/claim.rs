@@ -11,16 +11,16 @@ const TAKEN_BACK: u8 = 2;
 
 /// The task's end.
 #[derive(Debug)]
-pub(crate) struct Claim(Arc<AtomicU8>);
+pub(crate) struct ConnectionClaim(Arc<AtomicU8>);
 
 /// The caller's end; takes the call back when dropped.
 #[derive(Debug)]
-pub(crate) struct Waiting(Arc<AtomicU8>);
+pub(crate) struct ClaimWaiter(Arc<AtomicU8>);
 
-impl Claim {
-    pub(crate) fn new() -> (Self, Waiting) {
+impl ConnectionClaim {
+    pub(crate) fn new() -> (Self, ClaimWaiter) {
         let state = Arc::new(AtomicU8::new(QUEUED));
-        (Self(Arc::clone(&state)), Waiting(state))
+        (Self(Arc::clone(&state)), ClaimWaiter(state))
     }
 
     /// Whether the call may be written; from then on it counts as sent.
@@ -29,14 +29,14 @@ impl Claim {
     }
 }
 
-impl Waiting {
+impl ClaimWaiter {
     /// Whether the call was taken back before it was written.
     pub(crate) fn take_back(&self) -> bool {
         change(&self.0, TAKEN_BACK)
     }
 }
 
-impl Drop for Waiting {
+impl Drop for ClaimWaiter {
     fn drop(&mut self) {
         self.take_back();
     }
@@ -54,10 +54,10 @@ mod tests {
 
     #[test]
     fn only_one_side_gets_the_call() {
-        let (claim, waiting) = Claim::new();
+        let (claim, waiting) = ConnectionClaim::new();
         assert!(claim.write());
         assert!(!waiting.take_back());
-        let (claim, waiting) = Claim::new();
+        let (claim, waiting) = ConnectionClaim::new();
         drop(waiting);
         assert!(!claim.write());
     }

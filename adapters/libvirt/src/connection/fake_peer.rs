@@ -6,7 +6,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 
 use super::Connection;
 use crate::error::WireError;
-use crate::packet::{Header, Packet, PacketReader, ReadError, encode, kind, status};
+use crate::packet::{Packet, PacketHeader, PacketReader, ReadError, encode, kind, status};
 use crate::xdr;
 
 /// The other side of a connection.
@@ -41,7 +41,7 @@ impl Peer {
         matches!(self.read.next(|| ()).await, Err(ReadError::Closed))
     }
 
-    pub(crate) async fn send(&mut self, header: Header, payload: &[u8]) {
+    pub(crate) async fn send(&mut self, header: PacketHeader, payload: &[u8]) {
         let mut bytes = BytesMut::new();
         assert!(encode(&header, payload, &mut bytes));
         self.write.write_all(&bytes).await.unwrap();
@@ -50,7 +50,7 @@ impl Peer {
     pub(crate) async fn reply<T: Serialize>(&mut self, call: &Packet, value: &T) {
         let payload = xdr::to_bytes(value).unwrap();
         self.send(
-            Header {
+            PacketHeader {
                 kind: kind::REPLY,
                 ..call.header
             },
@@ -62,7 +62,7 @@ impl Peer {
     pub(crate) async fn fail(&mut self, call: &Packet, kind: i32, code: i32) {
         let payload = xdr::to_bytes(&wire_error(code)).unwrap();
         self.send(
-            Header {
+            PacketHeader {
                 kind,
                 status: status::ERROR,
                 ..call.header

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, OnceCell, OwnedSemaphorePermit, broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::{KeepAlive, claim::Claim};
+use super::{KeepAlive, claim::ConnectionClaim};
 use crate::error::{Cause, CloseReason, Error, LibvirtError};
 use crate::events::{EVENTS, LifecycleEvent};
 use crate::protocol::Procedure;
@@ -18,7 +18,7 @@ use crate::xdr::XdrError;
 
 /// What the task is asked to write.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum ConnectionCommand {
     /// A call.
     Call(Outgoing),
     /// A packet of an open stream.
@@ -37,16 +37,16 @@ pub(crate) struct Outgoing {
     pub(crate) procedure: Procedure,
     pub(crate) payload: Vec<u8>,
     pub(crate) deadline: Instant,
-    pub(crate) claim: Claim,
+    pub(crate) claim: ConnectionClaim,
     pub(crate) place: OwnedSemaphorePermit,
-    pub(crate) answer: oneshot::Sender<Result<Answer, CallFailure>>,
+    pub(crate) answer: oneshot::Sender<Result<CallAnswer, CallFailure>>,
     /// Where the packets of the stream go that this call opens.
     pub(crate) stream: Option<mpsc::Sender<StreamEvent>>,
 }
 
 /// A call's good reply.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct CallAnswer {
     /// The call's serial: the name of the stream it opened.
     pub(crate) serial: u32,
     pub(crate) payload: Bytes,
@@ -86,36 +86,36 @@ pub(crate) enum StreamEvent {
 
 /// A written call that libvirt has not answered.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingCall {
     pub(super) procedure: Procedure,
     pub(super) deadline: Instant,
-    pub(super) answer: oneshot::Sender<Result<Answer, CallFailure>>,
+    pub(super) answer: oneshot::Sender<Result<CallAnswer, CallFailure>>,
     /// Free again when libvirt has replied.
     pub(super) place: OwnedSemaphorePermit,
 }
 
 /// An open stream.
 #[derive(Debug, Clone)]
-pub(super) struct Stream {
+pub(super) struct OpenStream {
     pub(super) procedure: Procedure,
     pub(super) events: mpsc::Sender<StreamEvent>,
 }
 
 /// Everything behind the lock.
 #[derive(Debug, Default)]
-pub(super) struct Table {
-    pub(super) pending: HashMap<u32, Pending>,
-    pub(super) streams: HashMap<u32, Stream>,
+pub(super) struct CallTable {
+    pub(super) pending: HashMap<u32, PendingCall>,
+    pub(super) streams: HashMap<u32, OpenStream>,
     /// Streams that were aborted, until libvirt confirms it.
     pub(super) leaving: HashSet<u32>,
     pub(super) urgent: Urgent,
     pub(super) keep_alive: Option<KeepAlive>,
-    pub(super) stage: Stage,
+    pub(super) stage: CallStage,
 }
 
-impl Table {
+impl CallTable {
     pub(super) fn is_closing(&self) -> bool {
-        self.stage != Stage::Open
+        self.stage != CallStage::Open
     }
 
     pub(super) fn abort_all_streams(&mut self) {
@@ -128,7 +128,7 @@ impl Table {
 
 /// How far a connection is on the way to its end.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum CallStage {
     #[default]
     Open,
     /// Nothing new is asked.
@@ -150,8 +150,8 @@ pub(super) struct Urgent {
 
 /// The state of a connection.
 #[derive(Debug)]
-pub(crate) struct Shared {
-    table: Mutex<Table>,
+pub(crate) struct ConnectionShared {
+    table: Mutex<CallTable>,
     /// Told when `urgent`, `keep_alive` or `closing` changed, and when closing waits for replies.
     pub(super) wake: Notify,
     /// Told when keep-alive begins.
@@ -166,7 +166,7 @@ pub(crate) struct Shared {
     closed: watch::Sender<Option<CloseReason>>,
 }
 
-impl Default for Shared {
+impl Default for ConnectionShared {
     fn default() -> Self {
         Self {
             table: Mutex::default(),
@@ -181,8 +181,8 @@ impl Default for Shared {
     }
 }
 
-impl Shared {
-    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+impl ConnectionShared {
+    pub(super) fn table(&self) -> MutexGuard<'_, CallTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -192,7 +192,7 @@ impl Shared {
     }
 
     pub(super) fn start_closing(&self) {
-        self.table().stage = Stage::Closing;
+        self.table().stage = CallStage::Closing;
         self.wake.notify_one();
     }
 
@@ -219,7 +219,7 @@ impl Shared {
 
     /// Whether libvirt was told that this is the end.
     pub(super) fn is_parting(&self) -> bool {
-        matches!(self.table().stage, Stage::Parting | Stage::Parted)
+        matches!(self.table().stage, CallStage::Parting | CallStage::Parted)
     }
 
     pub(super) fn all_expired(&self, places: usize) -> bool {

@@ -10,24 +10,24 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::shared::{Command, Shared};
+use super::shared::{ConnectionCommand, ConnectionShared};
 use crate::error::CloseReason;
 use keep_alive::keep_alive;
-use reading::Reading;
-use writing::Writing;
+use reading::IncomingPackets;
+use writing::OutgoingPackets;
 
 /// Runs a connection to its end.
 pub(super) async fn run<S: AsyncRead + AsyncWrite + Send + 'static>(
     stream: S,
-    queue: mpsc::Receiver<Command>,
-    shared: Arc<Shared>,
+    queue: mpsc::Receiver<ConnectionCommand>,
+    shared: Arc<ConnectionShared>,
     places: Arc<Semaphore>,
 ) {
     let (read, write) = tokio::io::split(stream);
-    let mut reading = Reading::new(read, &shared);
-    let mut writing = Writing::new(write, queue, &shared);
+    let mut reading = IncomingPackets::new(read, &shared);
+    let mut writing = OutgoingPackets::new(write, queue, &shared);
     // Dropped before the queue is: who finds that closed asks for the reason.
-    let mut end = End {
+    let mut end = TaskEnd {
         shared: &shared,
         places: &places,
         reason: CloseReason::Io("its task ended in a panic; please report it".to_owned()),
@@ -48,13 +48,13 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Send + 'static>(
 
 /// Ends the connection when it is dropped, by a panic as well: nobody goes on with a connection
 /// that nothing reads from.
-struct End<'a> {
-    shared: &'a Shared,
+struct TaskEnd<'a> {
+    shared: &'a ConnectionShared,
     places: &'a Semaphore,
     reason: CloseReason,
 }
 
-impl Drop for End<'_> {
+impl Drop for TaskEnd<'_> {
     fn drop(&mut self) {
         self.shared.end(&self.reason);
         self.places.close();

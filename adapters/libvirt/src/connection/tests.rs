@@ -10,12 +10,12 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::*;
-use crate::protocol::{Domain, StorageVol, Uuid};
+use crate::protocol::{RemoteDomain, StorageVol, Uuid};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn domain(name: &str) -> Domain {
-    Domain {
+fn domain(name: &str) -> RemoteDomain {
+    RemoteDomain {
         name: name.to_owned(),
         uuid: Uuid(uuid::Uuid::from_u128(7)),
         id: -1,

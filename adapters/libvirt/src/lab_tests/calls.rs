@@ -182,7 +182,7 @@ async fn lab_a_domain_lives_and_dies_and_events_tell() {
 
 /// Starts it suspended and lets it go on. Right after another guest in it was ended, libvirt was
 /// seen to say once in a while that it does not run.
-async fn resumed(calls: &Calls, domain: &crate::protocol::Domain) {
+async fn resumed(calls: &Calls, domain: &crate::protocol::RemoteDomain) {
     for attempt in 1.. {
         let paused = domain_flags::START_PAUSED;
         calls

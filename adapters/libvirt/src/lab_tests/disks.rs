@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use vsiflow_engine::{
     checkpoint::MemoryCheckpoints,
     model::{EntityId, Name, RunId},
-    step::{Observed, Recorded, Standing, Step as _, StepContext},
+    step::{Observed, ReconcileStatus, Recorded, Step as _, StepContext},
 };
 use vsiflow_steps::{
     ports::{
@@ -39,7 +39,7 @@ impl Recorded for Nothing {
         false
     }
 
-    fn standing(&self, _: &EntityId) -> Option<Standing> {
+    fn standing(&self, _: &EntityId) -> Option<ReconcileStatus> {
         None
     }
 }

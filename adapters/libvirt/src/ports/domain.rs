@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 use vsiflow_steps::ports::{
-    DomainInfo, DomainPort, DomainSpec, DomainState, Lease, OwnerMark, PortErrorKind, PortResult,
-    Removed,
+    DhcpLease, DomainInfo, DomainPort, DomainSpec, DomainState, OwnerMark, PortErrorKind,
+    PortResult, Removed,
 };
 
 use super::{
@@ -14,7 +14,9 @@ use super::{
 use crate::{
     connection::Calls,
     error::{Absent, code},
-    protocol::{AddressSource, Domain, DomainInterface, IpAddress, MetadataKind, domain_flags},
+    protocol::{
+        AddressSource, DomainInterface, IpAddress, MetadataKind, RemoteDomain, domain_flags,
+    },
     xml::{domain, domain_info, domain_info::Definition},
 };
 
@@ -116,7 +118,7 @@ impl DomainPort for LibvirtHost {
         done.map_err(|e| self.of_domain(uuid, &e))
     }
 
-    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<Lease>> {
+    async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<DhcpLease>> {
         let calls = self.quick().await?;
         let found = self.existing_domain(&calls, uuid).await?;
         for source in [AddressSource::Agent, AddressSource::Arp] {
@@ -200,7 +202,7 @@ const UNDEFINE: u32 = domain_flags::UNDEFINE_MANAGED_SAVE
     | domain_flags::UNDEFINE_NVRAM;
 
 impl LibvirtHost {
-    async fn lookup_domain(&self, calls: &Calls, uuid: Uuid) -> PortResult<Option<Domain>> {
+    async fn lookup_domain(&self, calls: &Calls, uuid: Uuid) -> PortResult<Option<RemoteDomain>> {
         match calls.domain_lookup_by_uuid(uuid.into()).await {
             Ok(found) => Ok(Some(found)),
             Err(error) if is_absent(&error) => Ok(None),
@@ -208,7 +210,7 @@ impl LibvirtHost {
         }
     }
 
-    async fn existing_domain(&self, calls: &Calls, uuid: Uuid) -> PortResult<Domain> {
+    async fn existing_domain(&self, calls: &Calls, uuid: Uuid) -> PortResult<RemoteDomain> {
         let object = format!("domain {uuid}");
         let gone = || {
             self.speaking(&object)
@@ -218,7 +220,11 @@ impl LibvirtHost {
     }
 
     /// The domain; `None` when it went away meanwhile.
-    async fn domain_info(&self, calls: &Calls, found: &Domain) -> PortResult<Option<DomainInfo>> {
+    async fn domain_info(
+        &self,
+        calls: &Calls,
+        found: &RemoteDomain,
+    ) -> PortResult<Option<DomainInfo>> {
         match self.look(calls, found).await {
             Ok(info) => Ok(Some(info)),
             Err(error) if error.kind == PortErrorKind::Missing => Ok(None),
@@ -226,7 +232,7 @@ impl LibvirtHost {
         }
     }
 
-    async fn look(&self, calls: &Calls, found: &Domain) -> PortResult<DomainInfo> {
+    async fn look(&self, calls: &Calls, found: &RemoteDomain) -> PortResult<DomainInfo> {
         let uuid = found.uuid.0;
         let of = |error: &crate::Error| self.of_domain(uuid, error);
         let state = calls.domain_get_state(found).await.map_err(|e| of(&e))?;
@@ -276,7 +282,7 @@ impl LibvirtHost {
         })
     }
 
-    async fn has_saved_memory(&self, calls: &Calls, found: &Domain) -> PortResult<bool> {
+    async fn has_saved_memory(&self, calls: &Calls, found: &RemoteDomain) -> PortResult<bool> {
         let saved = calls.domain_has_managed_save_image(found).await;
         match saved {
             Ok(saved) => Ok(saved),
@@ -287,7 +293,7 @@ impl LibvirtHost {
     }
 
     /// The stored definition, which may differ from the live one.
-    async fn stored(&self, calls: &Calls, found: &Domain) -> PortResult<Definition> {
+    async fn stored(&self, calls: &Calls, found: &RemoteDomain) -> PortResult<Definition> {
         let stored = calls
             .domain_get_xml_desc(found, domain_flags::XML_INACTIVE)
             .await;
@@ -302,11 +308,11 @@ impl LibvirtHost {
     }
 }
 
-fn of_card(card: DomainInterface) -> Vec<Lease> {
+fn of_card(card: DomainInterface) -> Vec<DhcpLease> {
     let Some(mac) = card.hwaddr.map(|mac| mac.to_lowercase()) else {
         return Vec::new();
     };
-    let lease = |address: IpAddress| Lease {
+    let lease = |address: IpAddress| DhcpLease {
         mac: mac.clone(),
         ip: address.address,
         hostname: None,

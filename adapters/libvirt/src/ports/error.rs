@@ -12,12 +12,12 @@ use crate::{
 
 /// Of which host and object an error is.
 #[derive(Clone, Copy)]
-pub(super) struct Speaking<'a> {
+pub(super) struct ErrorContext<'a> {
     pub(super) host: &'a str,
     pub(super) object: &'a str,
 }
 
-impl Speaking<'_> {
+impl ErrorContext<'_> {
     /// An error with words of our own.
     pub(super) fn error(&self, kind: Kind, message: impl Into<String>) -> PortError {
         PortError::new(kind, self.host, self.object, message)

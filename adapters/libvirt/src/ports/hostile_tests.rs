@@ -15,8 +15,8 @@ use vsiflow_steps::ports::{HostPorts, PortResult, VolumeKey};
 
 use super::host_ports;
 use crate::{
-    packet::{Header, Packet, PacketReader, encode, kind, status},
-    protocol::{Domain, Procedure, StoragePool, StorageVol},
+    packet::{Packet, PacketHeader, PacketReader, encode, kind, status},
+    protocol::{Procedure, RemoteDomain, StoragePool, StorageVol},
     session::Endpoint,
     xdr,
 };
@@ -48,20 +48,20 @@ struct Server {
 }
 
 impl Server {
-    async fn send(&mut self, header: Header, payload: &[u8]) -> std::io::Result<()> {
+    async fn send(&mut self, header: PacketHeader, payload: &[u8]) -> std::io::Result<()> {
         let mut bytes = BytesMut::new();
         assert!(encode(&header, payload, &mut bytes));
         self.socket.write_all(&bytes).await
     }
 
     async fn reply(&mut self, call: &Packet, value: &impl Serialize) -> std::io::Result<()> {
-        let header = Header {
+        let header = PacketHeader {
             kind: kind::REPLY,
             ..call.header
         };
         let payload = xdr::to_bytes(value).unwrap();
         if self.lie == Lie::Doubled {
-            let stray = Header {
+            let stray = PacketHeader {
                 serial: 4_000_000,
                 ..header
             };
@@ -107,7 +107,7 @@ impl Server {
     async fn domains(&mut self, call: &Packet) -> std::io::Result<()> {
         match self.lie {
             Lie::Count => self.reply(call, &(u32::MAX, 1_u32)).await,
-            _ => self.reply(call, &(Vec::<Domain>::new(), 0_u32)).await,
+            _ => self.reply(call, &(Vec::<RemoteDomain>::new(), 0_u32)).await,
         }
     }
 
@@ -123,7 +123,7 @@ impl Server {
 
     async fn stream(&mut self, call: &Packet) -> std::io::Result<()> {
         self.reply(call, &()).await?;
-        let header = Header {
+        let header = PacketHeader {
             kind: kind::STREAM,
             status: status::CONTINUE,
             ..call.header

@@ -22,7 +22,7 @@ use crate::{
     connection::Calls,
     session::{Endpoint, HostSession, SessionOptions},
 };
-use error::Speaking;
+use error::ErrorContext;
 
 /// How long a call that answers at once may take.
 pub const QUICK: Duration = Duration::from_secs(20);
@@ -88,8 +88,8 @@ impl LibvirtHost {
         Ok(connection.within(within))
     }
 
-    fn speaking<'a>(&'a self, object: &'a str) -> Speaking<'a> {
-        Speaking {
+    fn speaking<'a>(&'a self, object: &'a str) -> ErrorContext<'a> {
+        ErrorContext {
             host: &self.name,
             object,
         }

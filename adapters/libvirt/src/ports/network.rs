@@ -1,7 +1,7 @@
 //! Networks.
 
 use async_trait::async_trait;
-use vsiflow_steps::ports::{Lease, NetworkInfo, NetworkPort, PortResult};
+use vsiflow_steps::ports::{DhcpLease, NetworkInfo, NetworkPort, PortResult};
 
 use super::LibvirtHost;
 use crate::error::Absent;
@@ -34,7 +34,7 @@ impl NetworkPort for LibvirtHost {
         }))
     }
 
-    async fn leases(&self, name: &str) -> PortResult<Vec<Lease>> {
+    async fn leases(&self, name: &str) -> PortResult<Vec<DhcpLease>> {
         let calls = self.quick().await?;
         let object = format!("network {name}");
         let at = self.speaking(&object);
@@ -48,7 +48,7 @@ impl NetworkPort for LibvirtHost {
             .map_err(|e| at.of(&e))?;
         let lease = |lease: crate::protocol::DhcpLease| {
             let mac = lease.mac?.to_lowercase();
-            Some(Lease {
+            Some(DhcpLease {
                 mac,
                 ip: lease.address,
                 hostname: lease.hostname,

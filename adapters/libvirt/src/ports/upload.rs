@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use vsiflow_steps::ports::{PortError, PortResult, UploadSink, VolumeKey, send_zeros};
 
-use super::error::Speaking;
+use super::error::ErrorContext;
 use crate::{connection::Connection, stream::UploadStream};
 
 /// An upload on a connection of its own.
-pub(super) struct Upload {
+pub(super) struct VolumeUpload {
     host: String,
     object: String,
     stream: UploadStream,
@@ -18,7 +18,7 @@ pub(super) struct Upload {
     _connection: Connection,
 }
 
-impl Upload {
+impl VolumeUpload {
     pub(super) fn new(
         host: &str,
         key: &VolumeKey,
@@ -38,11 +38,11 @@ impl Upload {
 }
 
 fn of(host: &str, object: &str, error: &crate::Error) -> PortError {
-    Speaking { host, object }.of(error)
+    ErrorContext { host, object }.of(error)
 }
 
 #[async_trait]
-impl UploadSink for Upload {
+impl UploadSink for VolumeUpload {
     async fn send(&mut self, bytes: Bytes) -> PortResult<()> {
         let sent = self.stream.send(bytes).await;
         sent.map_err(|error| of(&self.host, &self.object, &error))

@@ -1,8 +1,8 @@
 //! Domains: the guests.
 
 use super::{
-    AddressSource, Domain, DomainInfo, DomainInterface, DomainState, MetadataKind, Procedure, Uuid,
-    domain_flags,
+    AddressSource, DomainInterface, MetadataKind, Procedure, RemoteDomain, RemoteDomainInfo,
+    RemoteDomainState, Uuid, domain_flags,
 };
 use crate::connection::Calls;
 use crate::error::Result;
@@ -15,8 +15,8 @@ impl Calls {
     ///
     /// # Errors
     /// As of every call, see [`Error`](crate::Error).
-    pub async fn connect_list_all_domains(&self, flags: u32) -> Result<Vec<Domain>> {
-        let (domains, _count): (Vec<Domain>, u32) = self
+    pub async fn connect_list_all_domains(&self, flags: u32) -> Result<Vec<RemoteDomain>> {
+        let (domains, _count): (Vec<RemoteDomain>, u32) = self
             .call(Procedure::ConnectListAllDomains, &(NEED_RESULTS, flags))
             .await?;
         Ok(domains)
@@ -26,7 +26,7 @@ impl Calls {
     ///
     /// # Errors
     /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
-    pub async fn domain_lookup_by_uuid(&self, uuid: Uuid) -> Result<Domain> {
+    pub async fn domain_lookup_by_uuid(&self, uuid: Uuid) -> Result<RemoteDomain> {
         self.call(Procedure::DomainLookupByUuid, &uuid).await
     }
 
@@ -34,7 +34,7 @@ impl Calls {
     ///
     /// # Errors
     /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
-    pub async fn domain_lookup_by_name(&self, name: &str) -> Result<Domain> {
+    pub async fn domain_lookup_by_name(&self, name: &str) -> Result<RemoteDomain> {
         self.call(Procedure::DomainLookupByName, name).await
     }
 
@@ -43,7 +43,7 @@ impl Calls {
     /// # Errors
     /// 9 where the name belongs to another UUID, 35 and 92 for XML that is wrong, 67 for what this
     /// host's QEMU lacks.
-    pub async fn domain_define_xml_flags(&self, xml: &str, flags: u32) -> Result<Domain> {
+    pub async fn domain_define_xml_flags(&self, xml: &str, flags: u32) -> Result<RemoteDomain> {
         self.call(Procedure::DomainDefineXmlFlags, &(xml, flags))
             .await
     }
@@ -52,7 +52,7 @@ impl Calls {
     ///
     /// # Errors
     /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
-    pub async fn domain_undefine_flags(&self, domain: &Domain, flags: u32) -> Result<()> {
+    pub async fn domain_undefine_flags(&self, domain: &RemoteDomain, flags: u32) -> Result<()> {
         self.call(Procedure::DomainUndefineFlags, &(domain, flags))
             .await
     }
@@ -62,7 +62,11 @@ impl Calls {
     /// # Errors
     /// 55 where it runs already; 38 and 1 with QEMU's words where it does not come up, which takes
     /// about 2 seconds.
-    pub async fn domain_create_with_flags(&self, domain: &Domain, flags: u32) -> Result<Domain> {
+    pub async fn domain_create_with_flags(
+        &self,
+        domain: &RemoteDomain,
+        flags: u32,
+    ) -> Result<RemoteDomain> {
         self.call(Procedure::DomainCreateWithFlags, &(domain, flags))
             .await
     }
@@ -71,7 +75,7 @@ impl Calls {
     ///
     /// # Errors
     /// 55 where it does not run; 42 where it was transient and is gone.
-    pub async fn domain_destroy_flags(&self, domain: &Domain, flags: u32) -> Result<()> {
+    pub async fn domain_destroy_flags(&self, domain: &RemoteDomain, flags: u32) -> Result<()> {
         self.call(Procedure::DomainDestroyFlags, &(domain, flags))
             .await
     }
@@ -80,7 +84,7 @@ impl Calls {
     ///
     /// # Errors
     /// 55 where it does not run; 42 where it was transient and is gone.
-    pub async fn domain_shutdown_flags(&self, domain: &Domain, flags: u32) -> Result<()> {
+    pub async fn domain_shutdown_flags(&self, domain: &RemoteDomain, flags: u32) -> Result<()> {
         self.call(Procedure::DomainShutdownFlags, &(domain, flags))
             .await
     }
@@ -89,7 +93,7 @@ impl Calls {
     ///
     /// # Errors
     /// 55 where it does not run.
-    pub async fn domain_reset(&self, domain: &Domain) -> Result<()> {
+    pub async fn domain_reset(&self, domain: &RemoteDomain) -> Result<()> {
         self.call(Procedure::DomainReset, &(domain, 0_u32)).await
     }
 
@@ -97,7 +101,7 @@ impl Calls {
     ///
     /// # Errors
     /// 55 where it does not run.
-    pub async fn domain_reboot(&self, domain: &Domain, flags: u32) -> Result<()> {
+    pub async fn domain_reboot(&self, domain: &RemoteDomain, flags: u32) -> Result<()> {
         self.call(Procedure::DomainReboot, &(domain, flags)).await
     }
 
@@ -105,7 +109,7 @@ impl Calls {
     ///
     /// # Errors
     /// 55 where it does not run.
-    pub async fn domain_suspend(&self, domain: &Domain) -> Result<()> {
+    pub async fn domain_suspend(&self, domain: &RemoteDomain) -> Result<()> {
         self.call(Procedure::DomainSuspend, domain).await
     }
 
@@ -113,7 +117,7 @@ impl Calls {
     ///
     /// # Errors
     /// 55 where it does not run.
-    pub async fn domain_resume(&self, domain: &Domain) -> Result<()> {
+    pub async fn domain_resume(&self, domain: &RemoteDomain) -> Result<()> {
         self.call(Procedure::DomainResume, domain).await
     }
 
@@ -121,7 +125,7 @@ impl Calls {
     ///
     /// # Errors
     /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
-    pub async fn domain_get_state(&self, domain: &Domain) -> Result<DomainState> {
+    pub async fn domain_get_state(&self, domain: &RemoteDomain) -> Result<RemoteDomainState> {
         self.call(Procedure::DomainGetState, &(domain, 0_u32)).await
     }
 
@@ -129,7 +133,7 @@ impl Calls {
     ///
     /// # Errors
     /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
-    pub async fn domain_get_info(&self, domain: &Domain) -> Result<DomainInfo> {
+    pub async fn domain_get_info(&self, domain: &RemoteDomain) -> Result<RemoteDomainInfo> {
         self.call(Procedure::DomainGetInfo, domain).await
     }
 
@@ -137,7 +141,7 @@ impl Calls {
     ///
     /// # Errors
     /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
-    pub async fn domain_is_active(&self, domain: &Domain) -> Result<bool> {
+    pub async fn domain_is_active(&self, domain: &RemoteDomain) -> Result<bool> {
         self.call::<_, i32>(Procedure::DomainIsActive, domain)
             .await
             .map(|active| active == 1)
@@ -147,7 +151,7 @@ impl Calls {
     ///
     /// # Errors
     /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
-    pub async fn domain_is_persistent(&self, domain: &Domain) -> Result<bool> {
+    pub async fn domain_is_persistent(&self, domain: &RemoteDomain) -> Result<bool> {
         self.call::<_, i32>(Procedure::DomainIsPersistent, domain)
             .await
             .map(|persistent| persistent == 1)
@@ -158,7 +162,7 @@ impl Calls {
     ///
     /// # Errors
     /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
-    pub async fn domain_get_xml_desc(&self, domain: &Domain, flags: u32) -> Result<String> {
+    pub async fn domain_get_xml_desc(&self, domain: &RemoteDomain, flags: u32) -> Result<String> {
         self.call(Procedure::DomainGetXmlDesc, &(domain, flags))
             .await
     }
@@ -167,7 +171,7 @@ impl Calls {
     ///
     /// # Errors
     /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
-    pub async fn domain_set_autostart(&self, domain: &Domain, autostart: bool) -> Result<()> {
+    pub async fn domain_set_autostart(&self, domain: &RemoteDomain, autostart: bool) -> Result<()> {
         self.call(
             Procedure::DomainSetAutostart,
             &(domain, i32::from(autostart)),
@@ -179,7 +183,7 @@ impl Calls {
     ///
     /// # Errors
     /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
-    pub async fn domain_get_autostart(&self, domain: &Domain) -> Result<bool> {
+    pub async fn domain_get_autostart(&self, domain: &RemoteDomain) -> Result<bool> {
         self.call::<_, i32>(Procedure::DomainGetAutostart, domain)
             .await
             .map(|on| on == 1)
@@ -191,7 +195,7 @@ impl Calls {
     /// # Errors
     /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none,
     /// [`NO_SUPPORT`](crate::code::NO_SUPPORT) of a driver that saves none.
-    pub async fn domain_has_managed_save_image(&self, domain: &Domain) -> Result<bool> {
+    pub async fn domain_has_managed_save_image(&self, domain: &RemoteDomain) -> Result<bool> {
         let arguments = (domain, 0_u32);
         let procedure = Procedure::DomainHasManagedSaveImage;
         let saved: i32 = self.call(procedure, &arguments).await?;
@@ -206,7 +210,7 @@ impl Calls {
     /// [`NO_DOMAIN`](crate::code::NO_DOMAIN) where there is none.
     pub async fn domain_set_metadata(
         &self,
-        domain: &Domain,
+        domain: &RemoteDomain,
         kind: MetadataKind,
         metadata: Option<&str>,
         key: Option<&str>,
@@ -223,7 +227,7 @@ impl Calls {
     /// [`NO_DOMAIN_METADATA`](crate::code::NO_DOMAIN_METADATA) where it has none of that kind.
     pub async fn domain_get_metadata(
         &self,
-        domain: &Domain,
+        domain: &RemoteDomain,
         kind: MetadataKind,
         uri: Option<&str>,
         flags: u32,
@@ -238,7 +242,7 @@ impl Calls {
     /// 55 where it does not run; 86 where the guest's agent is silent.
     pub async fn domain_interface_addresses(
         &self,
-        domain: &Domain,
+        domain: &RemoteDomain,
         source: AddressSource,
     ) -> Result<Vec<DomainInterface>> {
         self.call(
@@ -254,7 +258,7 @@ impl Calls {
     /// As of every call, see [`Error`](crate::Error).
     pub async fn domain_attach_device_flags(
         &self,
-        domain: &Domain,
+        domain: &RemoteDomain,
         xml: &str,
         flags: u32,
     ) -> Result<()> {
@@ -268,7 +272,7 @@ impl Calls {
     /// As of every call, see [`Error`](crate::Error).
     pub async fn domain_detach_device_flags(
         &self,
-        domain: &Domain,
+        domain: &RemoteDomain,
         xml: &str,
         flags: u32,
     ) -> Result<()> {
@@ -281,7 +285,12 @@ impl Calls {
     ///
     /// # Errors
     /// 55 where it does not run.
-    pub async fn domain_block_resize(&self, domain: &Domain, disk: &str, bytes: u64) -> Result<()> {
+    pub async fn domain_block_resize(
+        &self,
+        domain: &RemoteDomain,
+        disk: &str,
+        bytes: u64,
+    ) -> Result<()> {
         let args = (domain, disk, bytes, domain_flags::BLOCK_RESIZE_BYTES);
         self.call(Procedure::DomainBlockResize, &args).await
     }

@@ -6,7 +6,7 @@ use super::Uuid;
 
 /// A domain (`remote_nonnull_domain`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Domain {
+pub struct RemoteDomain {
     /// Its name, unique on the host.
     pub name: String,
     /// Its UUID, unique on the host; libvirt finds it by this.
@@ -17,7 +17,7 @@ pub struct Domain {
 
 /// A domain's state and why it is in it (`virDomainState`, `virDomain*Reason`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-pub struct DomainState {
+pub struct RemoteDomainState {
     /// One of [`domain_state`].
     pub state: i32,
     /// Meaning depends on the state; for [`domain_state::SHUTOFF`] see [`shutoff_reason`].
@@ -26,7 +26,7 @@ pub struct DomainState {
 
 /// What a domain uses (`virDomainInfo`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct DomainInfo {
+pub struct RemoteDomainInfo {
     /// One of [`domain_state`].
     pub state: u8,
     /// Memory it may have, KiB.

@@ -8,7 +8,7 @@ use crate::error::Result;
 
 /// A network (`remote_nonnull_network`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Network {
+pub struct RemoteNetwork {
     /// Its name, unique on the host.
     pub name: String,
     /// Its UUID.
@@ -43,8 +43,8 @@ impl Calls {
     ///
     /// # Errors
     /// As of every call, see [`Error`](crate::Error).
-    pub async fn connect_list_all_networks(&self) -> Result<Vec<Network>> {
-        let (networks, _count): (Vec<Network>, u32) = self
+    pub async fn connect_list_all_networks(&self) -> Result<Vec<RemoteNetwork>> {
+        let (networks, _count): (Vec<RemoteNetwork>, u32) = self
             .call(Procedure::ConnectListAllNetworks, &(1_i32, 0_u32))
             .await?;
         Ok(networks)
@@ -54,7 +54,7 @@ impl Calls {
     ///
     /// # Errors
     /// [`NO_NETWORK`](crate::code::NO_NETWORK) where there is none.
-    pub async fn network_lookup_by_name(&self, name: &str) -> Result<Network> {
+    pub async fn network_lookup_by_name(&self, name: &str) -> Result<RemoteNetwork> {
         self.call(Procedure::NetworkLookupByName, name).await
     }
 
@@ -62,7 +62,7 @@ impl Calls {
     ///
     /// # Errors
     /// [`NO_NETWORK`](crate::code::NO_NETWORK) where there is none.
-    pub async fn network_is_active(&self, network: &Network) -> Result<bool> {
+    pub async fn network_is_active(&self, network: &RemoteNetwork) -> Result<bool> {
         self.call::<_, i32>(Procedure::NetworkIsActive, network)
             .await
             .map(|active| active == 1)
@@ -72,7 +72,7 @@ impl Calls {
     ///
     /// # Errors
     /// [`NO_NETWORK`](crate::code::NO_NETWORK) where there is none.
-    pub async fn network_get_xml_desc(&self, network: &Network) -> Result<String> {
+    pub async fn network_get_xml_desc(&self, network: &RemoteNetwork) -> Result<String> {
         self.call(Procedure::NetworkGetXmlDesc, &(network, 0_u32))
             .await
     }
@@ -83,7 +83,7 @@ impl Calls {
     /// 55 where the network is not up.
     pub async fn network_get_dhcp_leases(
         &self,
-        network: &Network,
+        network: &RemoteNetwork,
         mac: Option<&str>,
     ) -> Result<Vec<DhcpLease>> {
         let args = (network, mac, 1_i32, 0_u32);

@@ -79,11 +79,11 @@ pub(super) async fn open_channel(
         outcome => return outcome,
     };
     Err(match diagnose(ssh, socket, within).await {
-        Some(Seen::Absent) => ConnectError::SocketAbsent { host, path },
-        Some(Seen::Forbidden) => ConnectError::SocketForbidden { host, path },
-        Some(Seen::Dead) => ConnectError::SocketDead { host, path },
+        Some(SeenServer::Absent) => ConnectError::SocketAbsent { host, path },
+        Some(SeenServer::Forbidden) => ConnectError::SocketForbidden { host, path },
+        Some(SeenServer::Dead) => ConnectError::SocketDead { host, path },
         // A daemon may have come up since the refusal: only a second one is sshd's own.
-        Some(Seen::Listening) => match ssh.open_streamlocal(socket, within).await {
+        Some(SeenServer::Listening) => match ssh.open_streamlocal(socket, within).await {
             Err(ConnectError::ChannelRefused { .. }) => {
                 ConnectError::ForwardingProhibited { host, path }
             }
@@ -99,7 +99,7 @@ pub(super) async fn open_channel(
 
 /// What there is at a socket's path.
 #[derive(Debug, PartialEq, Eq)]
-enum Seen {
+enum SeenServer {
     Absent,
     Forbidden,
     Dead,
@@ -108,13 +108,13 @@ enum Seen {
 
 /// Looks for the socket with a shell: OpenSSH refuses a channel with the same words whatever the
 /// reason is. Where no command is permitted the reason stays unknown.
-async fn diagnose(ssh: &SshSession, socket: &str, within: Duration) -> Option<Seen> {
+async fn diagnose(ssh: &SshSession, socket: &str, within: Duration) -> Option<SeenServer> {
     let output = ssh.exec(&probe(socket), 1024, within).await.ok()?;
     match output.status {
-        Some(11) => Some(Seen::Absent),
-        Some(12) => Some(Seen::Forbidden),
-        Some(13) => Some(Seen::Dead),
-        Some(14) => Some(Seen::Listening),
+        Some(11) => Some(SeenServer::Absent),
+        Some(12) => Some(SeenServer::Forbidden),
+        Some(13) => Some(SeenServer::Dead),
+        Some(14) => Some(SeenServer::Listening),
         _ => None,
     }
 }

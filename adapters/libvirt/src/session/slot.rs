@@ -13,11 +13,11 @@ type Attempt<T> = Shared<BoxFuture<'static, Result<T, ConnectError>>>;
 
 /// Holds the newest attempt, under way or over. Whoever asks while it is under way shares it, and
 /// its failure; whoever asks after a failure, or after a death, begins a new one.
-pub(super) struct Slot<T> {
+pub(super) struct SessionSlot<T> {
     attempt: Mutex<Option<Attempt<T>>>,
 }
 
-impl<T> Slot<T> {
+impl<T> SessionSlot<T> {
     pub(super) const fn new() -> Self {
         Self {
             attempt: Mutex::new(None),
@@ -29,19 +29,19 @@ impl<T> Slot<T> {
     }
 }
 
-impl<T> Default for Slot<T> {
+impl<T> Default for SessionSlot<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T> fmt::Debug for Slot<T> {
+impl<T> fmt::Debug for SessionSlot<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slot").finish_non_exhaustive()
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> Slot<T> {
+impl<T: Clone + Send + Sync + 'static> SessionSlot<T> {
     /// What is there, if it lives.
     pub(super) fn ready(&self, alive: impl Fn(&T) -> bool) -> Option<T> {
         self.attempt()
@@ -122,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_attempt_is_shared_and_so_is_its_failure() {
-        let (slot, count) = (Slot::<u32>::default(), Arc::new(AtomicU32::new(0)));
+        let (slot, count) = (SessionSlot::<u32>::default(), Arc::new(AtomicU32::new(0)));
         let open = || {
             let count = Arc::clone(&count);
             async move {
@@ -139,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_dead_are_replaced_and_the_living_kept() {
-        let slot = Slot::<u32>::default();
+        let slot = SessionSlot::<u32>::default();
         assert_eq!(slot.get(|_| true, || async { Ok(1) }).await, Ok(1));
         // `peek` sees a value once somebody has awaited it.
         assert_eq!(slot.ready(|_| true), Some(1));
@@ -154,7 +154,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_attempt_outlives_who_began_it() {
-        let slot = Slot::<u32>::default();
+        let slot = SessionSlot::<u32>::default();
         let opening = slot.get(
             |_| true,
             || async {

@@ -8,7 +8,7 @@ use russh::keys::agent::client::AgentClient;
 use russh::keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use vsiflow_engine::secret::Secret;
 
-use super::client::Verifier;
+use super::client::HostKeyVerifier;
 use super::{Identity, SshConfig};
 use crate::connect_error::{ConnectError, KeyProblem};
 use crate::known_hosts::describe;
@@ -19,7 +19,7 @@ const AGENT_KEYS: usize = 5;
 
 /// Logs in with whatever the configuration names.
 pub(super) async fn log_in(
-    handle: &mut Handle<Verifier>,
+    handle: &mut Handle<HostKeyVerifier>,
     config: &SshConfig,
 ) -> Result<(), ConnectError> {
     let tried = match &config.identity {
@@ -56,7 +56,7 @@ enum Tried {
 }
 
 async fn with_key(
-    handle: &mut Handle<Verifier>,
+    handle: &mut Handle<HostKeyVerifier>,
     config: &SshConfig,
     key: PrivateKey,
 ) -> Result<Tried, ConnectError> {
@@ -71,7 +71,7 @@ async fn with_key(
 }
 
 async fn with_agent(
-    handle: &mut Handle<Verifier>,
+    handle: &mut Handle<HostKeyVerifier>,
     config: &SshConfig,
     socket: &std::path::Path,
 ) -> Result<Tried, ConnectError> {
@@ -119,7 +119,7 @@ fn plain_key(identity: AgentIdentity) -> Option<PublicKey> {
 
 /// How an RSA key signs: as the server says it likes best, and never with SHA-1.
 async fn rsa_hash(
-    handle: &Handle<Verifier>,
+    handle: &Handle<HostKeyVerifier>,
     config: &SshConfig,
     key: &PublicKey,
 ) -> Result<Option<HashAlg>, ConnectError> {

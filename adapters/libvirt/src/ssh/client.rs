@@ -35,7 +35,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A session that is logged in. It ends when dropped, with all its channels.
 pub struct SshSession {
-    handle: Handle<Verifier>,
+    handle: Handle<HostKeyVerifier>,
     host: String,
     machine: OnceLock<Option<String>>,
 }
@@ -63,7 +63,7 @@ impl SshSession {
             waiting_for,
             after: config.connect_timeout,
         };
-        let verifier = Verifier::new(config).await?;
+        let verifier = HostKeyVerifier::new(config).await?;
         let socket = timeout_at(deadline, dial(&config.host, config.port))
             .await
             .map_err(|_| late("connecting"))??;
@@ -193,7 +193,7 @@ async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     Err(last)
 }
 
-fn settings(verifier: &Verifier) -> Config {
+fn settings(verifier: &HostKeyVerifier) -> Config {
     Config {
         window_size: WINDOW,
         maximum_packet_size: PACKET,
@@ -241,12 +241,12 @@ const HOST_KEYS: &[Algorithm] = &[
 ];
 
 /// Decides whether a server is the host.
-pub(super) struct Verifier {
+pub(super) struct HostKeyVerifier {
     /// `None` where anything does.
     known: Option<KnownHost>,
 }
 
-impl Verifier {
+impl HostKeyVerifier {
     async fn new(config: &SshConfig) -> Result<Self, ConnectError> {
         let text = match &config.host_keys {
             HostKeys::Known(text) => text.clone(),
@@ -306,7 +306,7 @@ impl HandshakeError {
     }
 }
 
-impl Handler for Verifier {
+impl Handler for HostKeyVerifier {
     type Error = HandshakeError;
 
     async fn check_server_key(

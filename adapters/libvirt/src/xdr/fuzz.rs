@@ -8,8 +8,8 @@ use vsiflow_fuzz::Target;
 
 use super::*;
 use crate::protocol::{
-    DhcpLease, Domain, DomainInfo, DomainInterface, DomainState, Network, NodeInfo, Procedure,
-    StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo,
+    DhcpLease, DomainInterface, NodeInfo, Procedure, RemoteDomain, RemoteDomainInfo,
+    RemoteDomainState, RemoteNetwork, StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo,
 };
 use crate::{LibvirtError, events};
 
@@ -27,15 +27,15 @@ fn fuzz_xdr() {
 pub(crate) fn target(bytes: &[u8]) {
     said_again::<String>(bytes);
     said_again::<Option<String>>(bytes);
-    said_again::<(Vec<Domain>, u32)>(bytes);
+    said_again::<(Vec<RemoteDomain>, u32)>(bytes);
     said_again::<(Vec<StoragePool>, u32)>(bytes);
     said_again::<(Vec<StorageVol>, u32)>(bytes);
-    said_again::<(Vec<Network>, u32)>(bytes);
+    said_again::<(Vec<RemoteNetwork>, u32)>(bytes);
     said_again::<(Vec<String>, Vec<i32>, Option<u64>)>(bytes);
     said_again::<Vec<Vec<bool>>>(bytes);
     let _ = from_bytes::<(Vec<DhcpLease>, u32)>(bytes);
     let _ = from_bytes::<Vec<DomainInterface>>(bytes);
-    let _ = from_bytes::<(DomainState, DomainInfo)>(bytes);
+    let _ = from_bytes::<(RemoteDomainState, RemoteDomainInfo)>(bytes);
     let _ = from_bytes::<(StoragePoolInfo, StorageVolInfo)>(bytes);
     let _ = from_bytes::<NodeInfo>(bytes);
     let _ = LibvirtError::decode(Procedure::StoragePoolRefresh, bytes);

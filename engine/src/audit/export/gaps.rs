@@ -25,7 +25,7 @@ pub(super) struct Gaps {
 }
 
 /// A range while what follows it is read.
-struct Open {
+struct OpenGap {
     range: Missing,
     /// Where the events go on that can be read: there may be another range next to it.
     end: Offset,
@@ -68,13 +68,13 @@ impl Gaps {
     }
 }
 
-fn opened(ranges: &[Missing]) -> Vec<Open> {
+fn opened(ranges: &[Missing]) -> Vec<OpenGap> {
     let open = |range: &Missing| {
         let mut end = range.to;
         for other in ranges.iter().filter(|other| other.from >= range.to) {
             end = if other.from == end { other.to } else { end };
         }
-        Open {
+        OpenGap {
             range: range.clone(),
             end,
             link: None,
@@ -84,7 +84,7 @@ fn opened(ranges: &[Missing]) -> Vec<Open> {
     ranges.iter().map(open).collect()
 }
 
-impl Open {
+impl OpenGap {
     fn note(&mut self, stored: &Stored) {
         let stream = stored.stream.clone();
         self.heads
@@ -119,7 +119,7 @@ async fn bases(
 /// Streams that have no record after a range went as far there as they go at all.
 async fn close(
     journal: &dyn ChainedJournal,
-    open: Vec<Open>,
+    open: Vec<OpenGap>,
 ) -> Result<HashMap<Offset, After>, JournalError> {
     let newest = journal.streams().await?;
     let end = journal.head().await?.map(|link| link.hash);

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        Head,
+        AuditAnchor,
         anchor::{hash, time},
     },
     fields::fields,
@@ -178,7 +178,7 @@ pub(super) struct HeadLine {
 }
 
 impl HeadLine {
-    pub(super) fn new(head: &Head) -> Self {
+    pub(super) fn new(head: &AuditAnchor) -> Self {
         Self {
             kind: "head".to_owned(),
             head: head.to_string(),

@@ -10,25 +10,25 @@ use super::{
 use crate::{journal::JournalError, model::Name};
 
 /// Where an export is read from.
-pub(crate) type Input<'a> = &'a mut (dyn AsyncBufRead + Unpin + Send);
+pub(crate) type LineInput<'a> = &'a mut (dyn AsyncBufRead + Unpin + Send);
 
 /// The kinds of lines that bear something of any length.
 const LONG: [&str; 3] = ["blob", "secret", "state"];
 
 /// The lines of an export, none longer than a line can be.
 pub(crate) struct Lines<'a> {
-    input: Input<'a>,
+    input: LineInput<'a>,
     line: u64,
 }
 
 /// A line and its kind.
-pub(crate) struct Line {
+pub(crate) struct ExportLine {
     pub(crate) kind: String,
     pub(crate) text: Vec<u8>,
 }
 
 impl<'a> Lines<'a> {
-    pub(crate) fn of(input: Input<'a>) -> Self {
+    pub(crate) fn of(input: LineInput<'a>) -> Self {
         Self { input, line: 0 }
     }
 
@@ -53,19 +53,19 @@ impl<'a> Lines<'a> {
         }
     }
 
-    pub(crate) async fn next(&mut self) -> Result<Option<Line>, AuditError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<ExportLine>, AuditError> {
         #[derive(serde::Deserialize)]
-        struct Kind {
+        struct LineKind {
             kind: String,
         }
         let Some(text) = self.text().await? else {
             return Ok(None);
         };
-        let Kind { kind } = parse(&text).map_err(|e| self.at(e.into()))?;
+        let LineKind { kind } = parse(&text).map_err(|e| self.at(e.into()))?;
         if text.len() > SHORT_MAX && !LONG.contains(&kind.as_str()) {
             return Err(self.wrong(Flaw::Changed, "it is longer than such a line can be"));
         }
-        Ok(Some(Line { kind, text }))
+        Ok(Some(ExportLine { kind, text }))
     }
 
     /// Holds that nothing follows the head.

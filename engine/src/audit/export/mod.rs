@@ -2,16 +2,16 @@
 
 mod fields;
 mod gaps;
-mod lacking;
 mod line;
 mod lines;
-mod reading;
+mod omissions;
 mod rebuild;
+mod validate;
 mod writer;
 
 pub use rebuild::{Rebuilt, rebuild};
 
-pub(crate) use lines::{Input, Lines, parse};
+pub(crate) use lines::{LineInput, Lines, parse};
 pub(crate) use rebuild::{off_runtime, restore_journal};
 
 #[cfg(test)]
@@ -22,9 +22,9 @@ use tokio::io::AsyncWrite;
 use self::{
     gaps::Gaps,
     line::{HeadLine, HeaderLine},
-    writer::Writer,
+    writer::ExportWriter,
 };
-use super::{Audit, AuditError, Batches, Head, Piece};
+use super::{Audit, AuditAnchor, AuditError, Batches, Piece};
 use crate::{
     journal::{Missing, Offset},
     model::{Hash, Timestamp},
@@ -40,7 +40,7 @@ pub struct Exported {
     /// What it lacks of what the journal once held.
     pub lacks: Lacks,
     /// The head it ends with.
-    pub head: Head,
+    pub head: AuditAnchor,
 }
 
 /// What an export, and a journal made of it, lacks.
@@ -75,9 +75,9 @@ impl Audit<'_> {
         out: &mut (dyn AsyncWrite + Unpin + Send),
         now: Timestamp,
     ) -> Result<Exported, AuditError> {
-        let mut writer = Writer::new(self, out);
+        let mut writer = ExportWriter::new(self, out);
         writer.line(&HeaderLine::new(self.journal_id)).await?;
-        let mut head = Head::of_nothing(self.journal_id, now);
+        let mut head = AuditAnchor::of_nothing(self.journal_id, now);
         let mut gaps = Gaps::of(self.journal).await?;
         let mut batches = Batches::of(self.journal).await?;
         while let Some(piece) = batches.next().await? {

@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use super::{
-    super::{AuditError, Flaw, Head, Violation},
+    super::{AuditAnchor, AuditError, Flaw, Violation},
     Lacks,
-    lines::{Input, Lines},
-    reading::{Part, Reading},
+    lines::{LineInput, Lines},
+    validate::{ExportPart, ExportValidator},
 };
 use crate::{
     blob::Blobs,
@@ -28,7 +28,7 @@ pub struct Rebuilt {
     /// What the journal lacks of what the one it is made from once held.
     pub lacks: Lacks,
     /// The head that the export ended with.
-    pub head: Head,
+    pub head: AuditAnchor,
 }
 
 /// Makes a state directory at `dir`, where nothing may be, of an export: link for link the
@@ -38,10 +38,10 @@ pub struct Rebuilt {
 /// Secrets are in no export: what needs them asks for them anew. Where it fails, nothing is left.
 ///
 /// # Errors
-/// [`AuditError::Line`] for the first line that is not what it should be, [`AuditError::Newer`]
+/// [`AuditError::ExportLine`] for the first line that is not what it should be, [`AuditError::Newer`]
 /// for an export of a newer schema, [`AuditError::State`] when `dir` is not empty or cannot be
 /// written.
-pub async fn rebuild(input: Input<'_>, dir: &Path) -> Result<Rebuilt, AuditError> {
+pub async fn rebuild(input: LineInput<'_>, dir: &Path) -> Result<Rebuilt, AuditError> {
     let mut lines = Lines::of(input);
     let header = lines.header().await?;
     let (dir, id) = (dir.to_owned(), header.journal.clone());
@@ -89,28 +89,28 @@ pub(crate) async fn restore_journal(
     blobs: &dyn Blobs,
     journal_id: String,
 ) -> Result<Rebuilt, AuditError> {
-    let mut reading = Reading::new(journal_id.clone());
+    let mut reading = ExportValidator::new(journal_id.clone());
     while let Some(line) = lines.next().await? {
         let part = reading.take(&line).map_err(|e| lines.at(e))?;
         match part {
-            Part::Nothing => {}
-            Part::Blob(content) => {
+            ExportPart::Nothing => {}
+            ExportPart::Blob(content) => {
                 blobs.put_blob(&content).await?;
             }
-            Part::Batch(records) => {
+            ExportPart::Batch(records) => {
                 let bytes = records.into_iter().map(|record| record.bytes).collect();
                 let written = journal.restore(bytes).await;
                 written.map_err(|e| lines.at(e.into()))?;
             }
-            Part::Missing(range, link, heads) => {
+            ExportPart::Missing(range, link, heads) => {
                 let gone = leave_out(journal, range, link, heads).await;
                 gone.map_err(|e| lines.at(e))?;
             }
-            Part::Base(states) => {
+            ExportPart::Base(states) => {
                 let written = write_base(journal, states).await;
                 written.map_err(|e| lines.at(e))?;
             }
-            Part::Head(head) => {
+            ExportPart::Head(head) => {
                 return Ok(Rebuilt {
                     journal_id,
                     events: reading.events(),

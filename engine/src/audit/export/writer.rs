@@ -6,11 +6,11 @@ use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::{
-    super::{Audit, AuditError, Head, payloads, payloads_of},
+    super::{Audit, AuditAnchor, AuditError, payloads, payloads_of},
     Exported, Lacks,
     gaps::After,
-    lacking::{BaseLine, LostBlobLine, MissingLine, StateLine, StreamLine, UndecodableLine},
     line::{BLOB_MAX, BatchLine, BlobLine, EventLine},
+    omissions::{BaseLine, LostBlobLine, MissingLine, StateLine, StreamLine, UndecodableLine},
 };
 use crate::{
     journal::{BatchLink, JournalError, Missing, Offset, Stored, base_hash},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Writes lines, each blob before the first that names it.
-pub(super) struct Writer<'a> {
+pub(super) struct ExportWriter<'a> {
     audit: &'a Audit<'a>,
     out: &'a mut (dyn AsyncWrite + Unpin + Send),
     blobs: HashSet<Hash>,
@@ -26,7 +26,7 @@ pub(super) struct Writer<'a> {
     lacks: Lacks,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> ExportWriter<'a> {
     pub(super) fn new(audit: &'a Audit<'a>, out: &'a mut (dyn AsyncWrite + Unpin + Send)) -> Self {
         Self {
             audit,
@@ -121,7 +121,7 @@ impl<'a> Writer<'a> {
         self.out.write_all(&text).await.map_err(failed)
     }
 
-    pub(super) async fn finish(self, head: Head) -> Result<Exported, AuditError> {
+    pub(super) async fn finish(self, head: AuditAnchor) -> Result<Exported, AuditError> {
         self.out.flush().await.map_err(failed)?;
         let lost = self.lacks.blobs.len() as u64;
         Ok(Exported {

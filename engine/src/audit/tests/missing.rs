@@ -13,9 +13,9 @@ use crate::{
     replay::{ReplayError, hold_states, replay},
 };
 
-const KEY: &str = include_str!("../anchor/head/testkeys/openssh");
-const PUBLIC: &str = include_str!("../anchor/head/testkeys/openssh.pub");
-const OTHER: &str = include_str!("../anchor/head/testkeys/pkcs8.pub.pem");
+const KEY: &str = include_str!("../anchor/audit_anchor/testkeys/openssh");
+const PUBLIC: &str = include_str!("../anchor/audit_anchor/testkeys/openssh.pub");
+const OTHER: &str = include_str!("../anchor/audit_anchor/testkeys/pkcs8.pub.pem");
 
 async fn tell(journal: &MemoryJournal, stream: StreamId, kind: EventKind) {
     let heads = journal.streams().await.unwrap();
@@ -115,7 +115,7 @@ impl Subject {
         range
     }
 
-    async fn verify(&self, key: Option<&PublicKey>) -> Report {
+    async fn verify(&self, key: Option<&PublicKey>) -> VerifyReport {
         let audit = Audit {
             journal: &self.journal,
             blobs: &self.blobs,

@@ -5,7 +5,7 @@ mod missing;
 mod property;
 mod sabotage;
 
-use super::{Audit, Flaw, Head, Report, Violation, sample};
+use super::{Audit, AuditAnchor, Flaw, VerifyReport, Violation, sample};
 use crate::{
     blob::{Blobs as _, MemoryBlobs},
     journal::{BatchLink, ChainedJournal, Journal as _, MemoryJournal, Stored},
@@ -15,7 +15,11 @@ use crate::{
 const ID: &str = "01JXTEST";
 const NOW: Timestamp = Timestamp(1_750_000_999_000);
 
-async fn audit(journal: &dyn ChainedJournal, blobs: &MemoryBlobs, kept: Option<&Head>) -> Report {
+async fn audit(
+    journal: &dyn ChainedJournal,
+    blobs: &MemoryBlobs,
+    kept: Option<&AuditAnchor>,
+) -> VerifyReport {
     let audit = Audit {
         journal,
         blobs,
@@ -24,7 +28,7 @@ async fn audit(journal: &dyn ChainedJournal, blobs: &MemoryBlobs, kept: Option<&
     audit.verify(kept, None).await.unwrap()
 }
 
-async fn head(journal: &dyn ChainedJournal) -> Head {
+async fn head(journal: &dyn ChainedJournal) -> AuditAnchor {
     let blobs = MemoryBlobs::new();
     let audit = Audit {
         journal,
@@ -39,12 +43,12 @@ async fn stored(journal: &dyn ChainedJournal) -> Vec<Stored> {
 }
 
 /// The only violation there is.
-fn only(report: &Report) -> &Violation {
+fn only(report: &VerifyReport) -> &Violation {
     assert_eq!(report.violations.len(), 1, "{:#?}", report.violations);
     &report.violations[0]
 }
 
-fn assert_names(report: &Report, flaw: Flaw, record: &Stored) {
+fn assert_names(report: &VerifyReport, flaw: Flaw, record: &Stored) {
     let found = only(report);
     let named = (found.flaw, found.stream.as_ref(), found.seq, found.offset);
     let wanted = (

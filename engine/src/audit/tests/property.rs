@@ -97,9 +97,9 @@ proptest! {
 
     #[test]
     fn texts_of_anything_are_no_heads(text in "\\PC{0,200}") {
-        prop_assert!(text.parse::<Head>().is_err());
+        prop_assert!(text.parse::<AuditAnchor>().is_err());
         let marked = ["vsiflow-head v1", &text].join(" ");
-        prop_assert!(marked.parse::<Head>().is_err());
+        prop_assert!(marked.parse::<AuditAnchor>().is_err());
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Sabotaged {
     pub(super) blobs: MemoryBlobs,
     pub(super) records: Vec<Stored>,
     links: Vec<BatchLink>,
-    head: Head,
+    head: AuditAnchor,
 }
 
 impl Disk {
@@ -88,7 +88,7 @@ impl Sabotaged {
         self.sabotage(|disk| drop(disk.records.insert(record.offset, altered(record))));
     }
 
-    async fn verify(&self, kept: Option<&Head>) -> Report {
+    async fn verify(&self, kept: Option<&AuditAnchor>) -> VerifyReport {
         audit(self, &self.blobs, kept).await
     }
 

@@ -11,7 +11,7 @@ use crate::{
 
 /// A missing range that is in order, since a base stands for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Removed {
+pub struct RemovedRange {
     /// The range.
     pub range: Missing,
     /// The offset that the base is as of.
@@ -73,7 +73,7 @@ impl Verifier<'_> {
     fn judge_removed(&mut self, range: &Missing) -> Option<Violation> {
         if let Some(base) = self.covering(range.to) {
             let range = range.clone();
-            self.report.removed.push(Removed { range, base });
+            self.report.removed.push(RemovedRange { range, base });
             return None;
         }
         let what = match self.key {

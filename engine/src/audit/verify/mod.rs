@@ -1,26 +1,26 @@
 //! Recomputes both chains and names everything that does not fit.
 
-mod anchored;
+mod anchor_check;
 mod bases;
+mod batch_records;
 mod chain;
 mod findings;
 mod indexes;
 mod missing;
 mod records;
 mod streams;
-mod taking;
 
-pub use missing::Removed;
+pub use missing::RemovedRange;
 
 use std::collections::{HashSet, VecDeque};
 
 use self::{
     bases::Commitment,
     findings::Findings,
-    records::{Links, Records, violation},
+    records::{Links, RecordReader, violation},
     streams::Streams,
 };
-use super::{Audit, Bases, Head, PublicKey, Violation};
+use super::{Audit, AuditAnchor, Bases, PublicKey, Violation};
 use crate::{
     fold::Fold,
     journal::{BatchLink, JournalError, Missing, Offset},
@@ -28,11 +28,11 @@ use crate::{
 };
 
 /// The offset and the sequence of an event of the journal's own stream.
-type Place = (Offset, u64);
+type RecordPosition = (Offset, u64);
 
 /// What an audit found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct VerifyReport {
     /// How many records were read.
     pub records: u64,
     /// How many batches the journal's chain has.
@@ -44,7 +44,7 @@ pub struct Report {
     /// How many bases there are that an event commits to.
     pub bases: u64,
     /// The ranges whose events were taken away, and for which a base stands.
-    pub removed: Vec<Removed>,
+    pub removed: Vec<RemovedRange>,
     /// The newest link; none of an empty journal.
     pub head: Option<BatchLink>,
     /// Everything that is wrong, by offset.
@@ -53,7 +53,7 @@ pub struct Report {
     pub stopped: bool,
 }
 
-impl Report {
+impl VerifyReport {
     /// Whether nothing is wrong.
     pub fn is_sound(&self) -> bool {
         self.violations.is_empty()
@@ -71,9 +71,9 @@ impl Audit<'_> {
     /// When the store cannot be read at all, or holds records of a newer format.
     pub async fn verify(
         &self,
-        kept: Option<&Head>,
+        kept: Option<&AuditAnchor>,
         key: Option<&PublicKey>,
-    ) -> Result<Report, JournalError> {
+    ) -> Result<VerifyReport, JournalError> {
         let mut verifier = Verifier::new(self, kept, key).await?;
         verifier.chain().await?;
         verifier.streams.name_gaps(&mut verifier.findings);
@@ -87,7 +87,7 @@ impl Audit<'_> {
 
 struct Verifier<'a> {
     audit: &'a Audit<'a>,
-    records: Records<'a>,
+    records: RecordReader<'a>,
     links: Links<'a>,
     streams: Streams,
     findings: Findings,
@@ -102,7 +102,7 @@ struct Verifier<'a> {
     fold: Option<Fold>,
     commitments: Vec<Commitment>,
     /// The events that tell of lost ranges.
-    lost: Vec<((Offset, Offset), Place)>,
+    lost: Vec<((Offset, Offset), RecordPosition)>,
     /// The offset that comes next.
     next: Offset,
     /// What the next batch is to be linked to; none where that is gone.
@@ -113,17 +113,17 @@ struct Verifier<'a> {
     due: Option<Hash>,
     blobs: HashSet<Hash>,
     /// The head that was kept elsewhere.
-    expected: Option<&'a Head>,
+    expected: Option<&'a AuditAnchor>,
     key: Option<&'a PublicKey>,
     /// The link that ends where that head does.
     met: Option<Hash>,
-    report: Report,
+    report: VerifyReport,
 }
 
 impl<'a> Verifier<'a> {
     async fn new(
         audit: &'a Audit<'a>,
-        expected: Option<&'a Head>,
+        expected: Option<&'a AuditAnchor>,
         key: Option<&'a PublicKey>,
     ) -> Result<Self, JournalError> {
         let head = match audit.journal.head().await {
@@ -142,7 +142,7 @@ impl<'a> Verifier<'a> {
         }
         Ok(Self {
             audit,
-            records: Records::of(audit.journal, &ranges),
+            records: RecordReader::of(audit.journal, &ranges),
             links: Links::of(audit.journal, &ranges, end),
             streams: Streams::default(),
             findings,
@@ -161,20 +161,20 @@ impl<'a> Verifier<'a> {
             expected,
             key,
             met: None,
-            report: Report {
+            report: VerifyReport {
                 head,
-                ..Report::default()
+                ..VerifyReport::default()
             },
         })
     }
 
-    fn report(mut self) -> Report {
+    fn report(mut self) -> VerifyReport {
         self.report.stopped = self.findings.is_full();
         self.report.streams = self.streams.heads.len() as u64;
         self.report.blobs = self.blobs.len() as u64;
         if let Some(head) = self.expected.filter(|_| !self.report.stopped) {
             let id = self.audit.journal_id;
-            let found = anchored::check(head, id, self.met, self.next, &self.ranges);
+            let found = anchor_check::check(head, id, self.met, self.next, &self.ranges);
             found.into_iter().for_each(|v| self.findings.add_beside(v));
         }
         self.report.violations = self.findings.into_list();

@@ -12,7 +12,7 @@ use crate::{
 pub(super) const PAGE: usize = 1_000;
 
 /// What stands at an offset.
-pub(super) enum Entry {
+pub(super) enum VerifyEntry {
     /// A record whose envelope is sound.
     Sound(Stored),
     /// Something that cannot be believed.
@@ -22,14 +22,14 @@ pub(super) enum Entry {
 }
 
 /// Reads record by record.
-pub(super) struct Records<'a> {
+pub(super) struct RecordReader<'a> {
     journal: &'a dyn ChainedJournal,
     missing: VecDeque<Missing>,
-    ahead: VecDeque<Entry>,
+    ahead: VecDeque<VerifyEntry>,
     next: Offset,
 }
 
-impl<'a> Records<'a> {
+impl<'a> RecordReader<'a> {
     pub(super) fn of(journal: &'a dyn ChainedJournal, missing: &[Missing]) -> Self {
         Self {
             journal,
@@ -40,11 +40,11 @@ impl<'a> Records<'a> {
     }
 
     /// What stands at the next offset that is not missing.
-    pub(super) async fn next(&mut self) -> Result<Entry, JournalError> {
+    pub(super) async fn next(&mut self) -> Result<VerifyEntry, JournalError> {
         if self.ahead.is_empty() {
             self.fill().await?;
         }
-        Ok(self.ahead.pop_front().unwrap_or(Entry::End))
+        Ok(self.ahead.pop_front().unwrap_or(VerifyEntry::End))
     }
 
     /// How many offsets can be read before the next range that is missing.
@@ -61,7 +61,7 @@ impl<'a> Records<'a> {
         match self.journal.read_stored(self.next, limit).await {
             Ok(page) => {
                 self.next = self.next.saturating_add(page.len() as u64);
-                self.ahead.extend(page.into_iter().map(Entry::Sound));
+                self.ahead.extend(page.into_iter().map(VerifyEntry::Sound));
                 Ok(())
             }
             Err(JournalError::Damaged { .. }) => self.fill_one_by_one(limit).await,
@@ -74,11 +74,11 @@ impl<'a> Records<'a> {
         for _ in 0..limit {
             let entry = match self.journal.read_stored(self.next, 1).await {
                 Ok(page) => match page.into_iter().next() {
-                    Some(stored) => Entry::Sound(stored),
+                    Some(stored) => VerifyEntry::Sound(stored),
                     None => return Ok(()),
                 },
                 Err(JournalError::Damaged { place, why }) => {
-                    Entry::Unsound(violation(&place, &why).at(self.next))
+                    VerifyEntry::Unsound(violation(&place, &why).at(self.next))
                 }
                 Err(other) => return Err(other),
             };

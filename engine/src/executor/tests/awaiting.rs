@@ -6,8 +6,8 @@ use super::*;
 async fn many_wait_for_one_entity_that_works_once() {
     let bench = Bench::playing([Play::UntilLet]);
     let engine = bench.open().await;
-    let wishes = ["x", "y", "z"].map(|id| wish(id, "needs", Precedence::Supersede));
-    engine.desire(wishes.to_vec(), by()).await.unwrap();
+    let updates = ["x", "y", "z"].map(|id| wish(id, "needs", Precedence::Supersede));
+    engine.submit(updates.to_vec(), by()).await.unwrap();
     bench.script.hold.notify_one();
     for id in ["x", "y", "z"] {
         settled(&engine, id).await;
@@ -33,7 +33,7 @@ async fn work_for_an_entity_ends_when_the_last_who_waits_is_gone() {
     wanted(&engine, "x", "needs").await;
     until(&engine, "x", state_is("Blocked")).await;
     engine
-        .desire(vec![wish("x", "one", Precedence::Supreme)], by())
+        .submit(vec![wish("x", "one", Precedence::Supreme)], by())
         .await
         .unwrap();
     settled(&engine, "x").await;
@@ -45,10 +45,10 @@ async fn work_that_nobody_wanted_any_more_ends_after_a_crash_whoever_is_driven_t
     let bench = Bench::playing([Play::UntilLet]);
     let engine = bench.open().await;
     let needs = vec![wish("x", "needs", Precedence::Supersede)];
-    engine.desire(needs, by()).await.unwrap();
+    engine.submit(needs, by()).await.unwrap();
     until_count(&bench, &engine, "intent", 1).await;
     let other = vec![wish("x", "one", Precedence::Supreme)];
-    engine.desire(other, by()).await.unwrap();
+    engine.submit(other, by()).await.unwrap();
     settled(&engine, "x").await;
     let is_open = |state: &EntityState| state.active.is_some();
     assert!(is_open(&engine.entity(&entity("image")).unwrap()));

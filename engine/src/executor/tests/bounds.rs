@@ -72,7 +72,7 @@ async fn below_the_watermark_no_run_is_opened_until_there_is_room_again() {
     disk.leave(50);
     level(&mut notices, Level::Low).await;
     let wanted = wish("x", "one", Precedence::Supersede);
-    assert_eq!(engine.desire(vec![wanted], by()).await, Ok(vec![1]));
+    assert_eq!(engine.submit(vec![wanted], by()).await, Ok(vec![1]));
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(bench.count("run_opened").await, 0);
     disk.leave(1_000);
@@ -90,7 +90,7 @@ async fn on_a_full_disk_what_is_under_way_is_recorded_and_nothing_else_begins() 
     let engine = bench.open().await;
     let mut notices = engine.notices();
     let wanted = wish("x", "two", Precedence::Supersede);
-    engine.desire(vec![wanted], by()).await.unwrap();
+    engine.submit(vec![wanted], by()).await.unwrap();
     until_started(&bench, 1).await;
     disk.leave(20);
     level(&mut notices, Level::Full).await;
@@ -99,7 +99,7 @@ async fn on_a_full_disk_what_is_under_way_is_recorded_and_nothing_else_begins() 
     assert_eq!(bench.count("step_succeeded").await, 1, "it was recorded");
     assert_eq!(bench.attempts(), 1, "the second step waits");
     let refused = engine
-        .desire(vec![wish("y", "one", Precedence::Supersede)], by())
+        .submit(vec![wish("y", "one", Precedence::Supersede)], by())
         .await;
     let Err(EngineError::Refused(failure)) = refused else {
         panic!("{refused:?}");
@@ -133,7 +133,7 @@ async fn a_retry_that_falls_due_on_a_full_disk_waits_for_room() {
     disk.leave(1_000);
     level(&mut notices, Level::Plenty).await;
     let wanted = wish("x", "one", Precedence::Supersede);
-    engine.desire(vec![wanted], by()).await.unwrap();
+    engine.submit(vec![wanted], by()).await.unwrap();
     until_started(&bench, 1).await;
     disk.leave(20);
     level(&mut notices, Level::Full).await;
@@ -153,14 +153,14 @@ async fn an_engine_past_its_lease_appends_nothing_and_ends() {
     };
     let engine = bench.open().await;
     let wanted = wish("x", "two", Precedence::Supersede);
-    engine.desire(vec![wanted], by()).await.unwrap();
+    engine.submit(vec![wanted], by()).await.unwrap();
     let mut notices = engine.notices();
     let before = bench.events().await.len();
     lease.give_up();
     bench.script.hold.notify_one();
     while !matches!(notices.recv().await, Ok(Notice::Ended)) {}
     let wanted = wish("y", "one", Precedence::Supersede);
-    let refused = engine.desire(vec![wanted], by()).await;
+    let refused = engine.submit(vec![wanted], by()).await;
     assert_eq!(refused, Err(EngineError::Ended));
     assert!(bench.events().await.len() <= before.max(4));
     assert_eq!(bench.count("step_succeeded").await, 0);
@@ -201,7 +201,7 @@ async fn attempts_in_an_hour(by_ms: i64) -> (u32, usize) {
     };
     let engine = bench.open().await;
     let wanted = wish("x", "one", Precedence::Supersede);
-    engine.desire(vec![wanted], by()).await.unwrap();
+    engine.submit(vec![wanted], by()).await.unwrap();
     for _ in 0..60 {
         tokio::time::sleep(Duration::from_secs(60)).await;
         clock.off_ms.fetch_add(by_ms, Ordering::SeqCst);
@@ -236,7 +236,7 @@ async fn a_clock_that_jumped_while_nobody_ran_delays_a_retry_by_no_more_than_its
         };
         let engine = bench.open().await;
         let wanted = wish("x", "one", Precedence::Supersede);
-        engine.desire(vec![wanted], by()).await.unwrap();
+        engine.submit(vec![wanted], by()).await.unwrap();
         while bench.attempts() < 9 {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

@@ -8,7 +8,7 @@ async fn pull(engine: &Engine, on: bool) {
 
 async fn ask(engine: &Engine, id: &str) {
     let wish = wish(id, "two", Precedence::Supersede);
-    engine.desire(vec![wish], by()).await.unwrap();
+    engine.submit(vec![wish], by()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,10 +76,10 @@ async fn a_wish_that_comes_as_the_last_step_ends_supersedes_the_run() {
     let bench = Bench::playing([Play::UntilLet]);
     let engine = bench.open().await;
     let one = || vec![wish("x", "one", Precedence::Supersede)];
-    engine.desire(one(), by()).await.unwrap();
+    engine.submit(one(), by()).await.unwrap();
     until_count(&bench, &engine, "intent", 1).await;
     bench.script.hold.notify_one();
-    engine.desire(one(), by()).await.unwrap();
+    engine.submit(one(), by()).await.unwrap();
     settled(&engine, "x").await;
     let state = engine.entity(&entity("x")).unwrap();
     let first = engine.run(state.runs[0]).unwrap();
@@ -93,7 +93,7 @@ async fn an_interruptible_step_is_stopped_at_once() {
     let engine = bench.open().await;
     wanted(&engine, "x", "watch").await;
     engine
-        .desire(vec![wish("x", "one", Precedence::Supreme)], by())
+        .submit(vec![wish("x", "one", Precedence::Supreme)], by())
         .await
         .unwrap();
     settled(&engine, "x").await;
@@ -134,7 +134,7 @@ async fn what_was_attempted_is_known_after_it_was_given_up() {
     let bench = Bench::playing([Play::Fail(transient("lost"))]);
     let engine = bench.open().await;
     let one = vec![wish("x", "one", Precedence::Supersede)];
-    engine.desire(one, by()).await.unwrap();
+    engine.submit(one, by()).await.unwrap();
     until_count(&bench, &engine, "step_failed", 1).await;
     engine.cancel(entity("x"), by()).await.unwrap();
     until(&engine, "x", |state| state.active.is_none()).await;

@@ -44,7 +44,7 @@ fn unreachable() -> Failure {
 
 async fn ask(engine: &Engine, id: &str, workflow: &str) {
     let wish = wish(id, workflow, Precedence::Supersede);
-    engine.desire(vec![wish], by()).await.unwrap();
+    engine.submit(vec![wish], by()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,18 +23,18 @@ use crate::{
     registry::Registry,
     room::Room,
     step::{Done, Observed, Step, StepContext},
-    workflow::{EntityView, Situation, Wish, Workflows},
+    workflow::{DesiredUpdate, EntityView, Situation, Workflows},
 };
 
 mod awaiting;
 mod bounds;
 mod brake;
+mod desired_updates;
 mod ending;
 mod failures;
 mod lanes;
 mod next_try;
 mod quarantine;
-mod wishes;
 
 /// What the test's step does, attempt by attempt; afterwards it succeeds.
 #[derive(Default)]
@@ -180,8 +180,8 @@ fn by() -> By {
     }
 }
 
-fn wish(id: &str, workflow: &str, precedence: Precedence) -> Wish {
-    Wish {
+fn wish(id: &str, workflow: &str, precedence: Precedence) -> DesiredUpdate {
+    DesiredUpdate {
         entity: entity(id),
         workflow: Name::of(workflow),
         precedence,
@@ -193,7 +193,7 @@ fn wish(id: &str, workflow: &str, precedence: Precedence) -> Wish {
 /// An ordinary wish, on record.
 async fn wanted(engine: &Engine, id: &str, workflow: &str) {
     let wish = wish(id, workflow, Precedence::Supersede);
-    engine.desire(vec![wish], by()).await.unwrap();
+    engine.submit(vec![wish], by()).await.unwrap();
 }
 
 #[derive(Clone)]
@@ -231,7 +231,7 @@ impl Bench {
     async fn open(&self) -> Engine {
         let mut registry = Registry::default();
         registry.add(Act(self.script.clone()));
-        let parts = EngineParts {
+        let parts = EngineConfig {
             journal: self.journal.clone(),
             blobs: Arc::new(MemoryBlobs::default()),
             checkpoints: self.checkpoints.clone(),

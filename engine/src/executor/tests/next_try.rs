@@ -16,7 +16,7 @@ fn failing(times: usize) -> Bench {
 async fn begin(bench: &Bench) -> Engine {
     let engine = bench.open().await;
     let wish = wish("x", "again", Precedence::Supersede);
-    engine.desire(vec![wish], by()).await.unwrap();
+    engine.submit(vec![wish], by()).await.unwrap();
     engine
 }
 
@@ -84,7 +84,7 @@ async fn a_newer_wish_and_a_retry_take_the_place_of_the_wait() {
     })
     .await;
     let newer = wish("x", "one", Precedence::Supersede);
-    engine.desire(vec![newer], by()).await.unwrap();
+    engine.submit(vec![newer], by()).await.unwrap();
     settled(&engine, "x").await;
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(bench.attempts(), 3);

@@ -5,7 +5,7 @@ use crate::{executor::Past, model::EventKind};
 
 async fn done(engine: &Engine, id: &str) {
     let wish = wish(id, "one", Precedence::Supersede);
-    engine.desire(vec![wish], by()).await.unwrap();
+    engine.submit(vec![wish], by()).await.unwrap();
     settled(engine, id).await;
 }
 
@@ -34,7 +34,7 @@ async fn an_event_that_cannot_be_decoded_concerns_its_own_entity_alone() {
     assert_eq!((why.stream.clone(), why.offset), (stream, offset));
     assert_eq!(engine.all_unreadable().len(), 1);
     let asked = wish("poisoned", "one", Precedence::Supersede);
-    let refused = engine.desire(vec![asked], by()).await.unwrap_err();
+    let refused = engine.submit(vec![asked], by()).await.unwrap_err();
     assert!(refused.to_string().starts_with("VSI0018"), "{refused}");
     let refused = engine.retry(entity("poisoned"), by()).await.unwrap_err();
     assert!(refused.to_string().contains("thing/poisoned"), "{refused}");

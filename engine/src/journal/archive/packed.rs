@@ -17,7 +17,7 @@ use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 
 use crate::journal::{
     JournalError,
-    log::{Disk, DiskFile, Source},
+    log::{DiskFile, LogDisk, SegmentSource},
 };
 
 /// The bytes of a segment that go into one block.
@@ -69,7 +69,7 @@ impl Packed {
     ///
     /// # Errors
     /// [`JournalError::Damaged`] where its index is not what was written.
-    pub(in crate::journal) fn open(disk: &dyn Disk, name: &str) -> Result<Self, JournalError> {
+    pub(in crate::journal) fn open(disk: &dyn LogDisk, name: &str) -> Result<Self, JournalError> {
         let file = disk.open(name, false);
         let storage = |e: io::Error| JournalError::Storage(format!("{name}: {e}"));
         let file = file.map_err(storage)?;
@@ -176,7 +176,7 @@ fn blocks_of(index: &[u8]) -> Vec<Block> {
     blocks
 }
 
-impl Source for Packed {
+impl SegmentSource for Packed {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let (mut done, size) = (0, buffer.len());
         while done < size {

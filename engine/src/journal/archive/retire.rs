@@ -8,7 +8,7 @@ use super::{
 };
 use crate::journal::{
     JournalError,
-    log::{self, DiskFile, Segment, Shared, Source as _},
+    log::{self, DiskFile, LogShared, Segment, SegmentSource as _},
 };
 
 /// What is written before it has its name.
@@ -21,7 +21,10 @@ const PART: &str = "archive.part";
 /// # Errors
 /// When the archive cannot be written, or does not read back as what was written; the log is as
 /// it was then.
-pub(in crate::journal) fn retire(shared: &Shared, segment: &Segment) -> Result<(), JournalError> {
+pub(in crate::journal) fn retire(
+    shared: &LogShared,
+    segment: &Segment,
+) -> Result<(), JournalError> {
     let bytes = shared.content(segment)?;
     let name = format!("{FOLDER}/{}", segment.file_name());
     let failed = |e: io::Error| JournalError::Storage(format!("{name}: {e}"));

@@ -31,7 +31,7 @@ fn append(stream: &StreamId, expected_seq: u64, count: usize) -> Append {
 }
 
 fn on(disk: &SimDisk) -> DiskJournal {
-    DiskJournal::start(Arc::new(disk.clone()), ID, Mode::Make, Permit::always()).unwrap()
+    DiskJournal::start(Arc::new(disk.clone()), ID, OpenMode::Make, Permit::always()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,7 +29,7 @@ pub(super) const KEY: &[u8] = b"header";
 
 /// What states are used by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct IndexHeader {
     /// Which start of the machine wrote them.
     pub(super) boot_id: String,
     /// Every event before it is folded in.
@@ -39,15 +39,15 @@ pub(super) struct Header {
 }
 
 #[derive(Encode, Decode)]
-struct Stored {
+struct StoredHeader {
     boot_id: String,
     as_of: u64,
-    link: Option<Link>,
+    link: Option<ChainLink>,
     count: u64,
 }
 
 #[derive(Encode, Decode)]
-struct Link {
+struct ChainLink {
     first: u64,
     last: u64,
     prev: [u8; 32],
@@ -55,20 +55,20 @@ struct Link {
 }
 
 /// A header as it was found, of which nothing is believed before its sum is known.
-pub(super) struct Found {
-    header: Header,
+pub(super) struct FoundHeader {
+    header: IndexHeader,
     count: u64,
     own: Sum,
     sum: Sum,
 }
 
-impl Header {
+impl IndexHeader {
     /// Its bytes, over states of those sums.
     pub(super) fn encode(&self, sums: &Sums) -> Result<Vec<u8>, Unusable> {
-        let stored = Stored {
+        let stored = StoredHeader {
             boot_id: self.boot_id.clone(),
             as_of: self.as_of,
-            link: self.link.as_ref().map(Link::store),
+            link: self.link.as_ref().map(ChainLink::store),
             count: sums.len() as u64,
         };
         let mut bytes = FOLD_VERSION.to_be_bytes().to_vec();
@@ -79,7 +79,7 @@ impl Header {
     }
 }
 
-impl Found {
+impl FoundHeader {
     /// Reads a header, and refuses those of other versions and of other starts of the machine.
     pub(super) fn parse(bytes: &[u8], boot_id: &str) -> Result<Self, Unusable> {
         let cut_off = || Unusable::Damaged("its header is cut off".to_owned());
@@ -90,15 +90,15 @@ impl Found {
         }
         let (signed, sum) = bytes.split_last_chunk().ok_or_else(cut_off)?;
         let body = signed.get(version.len()..).ok_or_else(cut_off)?;
-        let (stored, _) = stored::decode::<Stored>(body)?;
+        let (stored, _) = stored::decode::<StoredHeader>(body)?;
         if stored.boot_id != boot_id {
             return Err(Unusable::Restarted);
         }
         Ok(Self {
-            header: Header {
+            header: IndexHeader {
                 boot_id: stored.boot_id,
                 as_of: stored.as_of,
-                link: stored.link.map(Link::restore),
+                link: stored.link.map(ChainLink::restore),
             },
             count: stored.count,
             own: Sum::of(KEY, signed),
@@ -107,7 +107,7 @@ impl Found {
     }
 
     /// The header, if the states read have the sum it was written with.
-    pub(super) fn believe(self, sums: &Sums) -> Result<Header, Unusable> {
+    pub(super) fn believe(self, sums: &Sums) -> Result<IndexHeader, Unusable> {
         let damaged = |why: String| Err(Unusable::Damaged(why));
         if sums.len() as u64 != self.count {
             return damaged(format!("{} states where {} were", sums.len(), self.count));
@@ -119,7 +119,7 @@ impl Found {
     }
 }
 
-impl Link {
+impl ChainLink {
     fn store(link: &BatchLink) -> Self {
         Self {
             first: link.first,

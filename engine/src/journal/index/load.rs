@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     Unusable,
-    header::{self, Header},
+    header::{self, IndexHeader},
     sum::Sums,
 };
 use crate::{
@@ -35,7 +35,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const PIECE: usize = 64;
 
 /// An open index: its database, and the share of each of its states in the sum over all.
-pub(super) struct Store {
+pub(super) struct StateStore {
     pub(super) db: sled::Db,
     pub(super) sums: Sums,
 }
@@ -48,28 +48,28 @@ pub(super) fn key(stream: &StreamId) -> Vec<u8> {
 }
 
 /// Makes an empty index.
-pub(super) fn make(dir: &Path) -> Result<Store, Unusable> {
+pub(super) fn make(dir: &Path) -> Result<StateStore, Unusable> {
     let db = open(dir)?;
     let sums = Sums::default();
-    Ok(Store { db, sums })
+    Ok(StateStore { db, sums })
 }
 
 /// Opens an index and reads its states, if they are what this start of the machine wrote.
-pub(super) fn load(dir: &Path, boot_id: &str) -> Result<(Store, States), Unusable> {
+pub(super) fn load(dir: &Path, boot_id: &str) -> Result<(StateStore, States), Unusable> {
     let db = open(dir)?;
     let found = match db.get(header::KEY)? {
-        Some(bytes) => header::Found::parse(&bytes, boot_id)?,
+        Some(bytes) => header::FoundHeader::parse(&bytes, boot_id)?,
         None if db.scan_prefix([STATE]).next().is_none() => return Err(Unusable::Absent),
         None => return Err(Unusable::Unfinished),
     };
     let (sums, streams) = read(&db)?;
-    let Header { as_of, link, .. } = found.believe(&sums)?;
+    let IndexHeader { as_of, link, .. } = found.believe(&sums)?;
     let states = States {
         as_of,
         link,
         streams,
     };
-    Ok((Store { db, sums }, states))
+    Ok((StateStore { db, sums }, states))
 }
 
 /// Syncs every file of an index through a descriptor of its own: an error that the kernel holds
@@ -130,10 +130,10 @@ fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-type Part = Result<(Sums, Vec<StreamState>), Unusable>;
+type StatePart = Result<(Sums, Vec<StreamState>), Unusable>;
 
 /// Every state, read by two threads: to decode takes longer than to read.
-fn read(db: &sled::Db) -> Part {
+fn read(db: &sled::Db) -> StatePart {
     let entries = Mutex::new(db.scan_prefix([STATE]));
     let (one, other) = std::thread::scope(|scope| {
         let other = scope.spawn(|| read_part(&entries));
@@ -149,7 +149,7 @@ fn read(db: &sled::Db) -> Part {
     Ok((sums, states))
 }
 
-fn read_part(entries: &Mutex<sled::Iter>) -> Part {
+fn read_part(entries: &Mutex<sled::Iter>) -> StatePart {
     let (mut sums, mut states) = (Sums::default(), Vec::new());
     loop {
         let piece = next_piece(entries)?;

@@ -83,7 +83,7 @@ pub(in crate::journal) struct Index {
 }
 
 /// What an opened index had to say.
-pub(in crate::journal) struct Opened {
+pub(in crate::journal) struct OpenedIndex {
     /// The index.
     pub index: Index,
     /// The states in it. Where there are none, the first update has to hold every stream.
@@ -96,7 +96,7 @@ impl Index {
     /// Opens the index in the folder `dir`, to be written, or makes it. What cannot be used is put
     /// aside as `dir.aside`. Never fails: at the worst it is an index that keeps nothing. Blocks,
     /// for a minute at the most for each of opening what is there and making it anew.
-    pub(in crate::journal) fn open(dir: &Path, facts: Facts, permit: Permit) -> Opened {
+    pub(in crate::journal) fn open(dir: &Path, facts: Facts, permit: Permit) -> OpenedIndex {
         open::to_write(dir, facts, permit, PACE)
     }
 

@@ -11,8 +11,8 @@ use std::{
 };
 
 use super::{
-    Facts, Index, Opened, Pace, Unusable,
-    load::{self, Store},
+    Facts, Index, OpenedIndex, Pace, Unusable,
+    load::{self, StateStore},
     marker::{self, Marker},
     writer,
 };
@@ -22,12 +22,12 @@ use crate::{files, journal::States, permit::Permit};
 const ASIDE: &str = ".aside";
 
 /// See [`Index::open`].
-pub(super) fn to_write(dir: &Path, facts: Facts, permit: Permit, pace: Pace) -> Opened {
+pub(super) fn to_write(dir: &Path, facts: Facts, permit: Permit, pace: Pace) -> OpenedIndex {
     let (found, rebuilt) = match find_or_make(dir, &facts, pace) {
         Ok(found) => found,
         Err(why) => {
             tracing::warn!("there is no index for now, so that the next start takes longer: {why}");
-            return Opened {
+            return OpenedIndex {
                 index: Index::of_nothing(),
                 states: None,
                 rebuilt: Some(why),
@@ -35,17 +35,17 @@ pub(super) fn to_write(dir: &Path, facts: Facts, permit: Permit, pace: Pace) -> 
         }
     };
     let (store, states) = found;
-    Opened {
+    OpenedIndex {
         index: writer::start(store, dir, facts.boot_id, &permit, pace),
         states,
         rebuilt,
     }
 }
 
-type Found = ((Store, Option<States>), Option<Unusable>);
+type FoundIndex = ((StateStore, Option<States>), Option<Unusable>);
 
 /// What is there, or an empty one and why.
-fn find_or_make(dir: &Path, facts: &Facts, pace: Pace) -> Result<Found, Unusable> {
+fn find_or_make(dir: &Path, facts: &Facts, pace: Pace) -> Result<FoundIndex, Unusable> {
     let (_marker, was_left) = Marker::set(dir, pace.open)?;
     let found = if was_left {
         Err(Unusable::LeftOpening)
@@ -81,7 +81,7 @@ fn find(
     facts: &Facts,
     patience: Duration,
     sync: bool,
-) -> Result<(Store, States), Unusable> {
+) -> Result<(StateStore, States), Unusable> {
     if !dir.try_exists()? {
         return Err(Unusable::Absent);
     }
@@ -100,7 +100,7 @@ fn find(
 }
 
 /// Closes a database, at which sled may fail as well.
-fn let_go(store: Store, patience: Duration) -> Result<(), Unusable> {
+fn let_go(store: StateStore, patience: Duration) -> Result<(), Unusable> {
     apart(patience, move || {
         drop(store);
         Ok(())
@@ -108,7 +108,7 @@ fn let_go(store: Store, patience: Duration) -> Result<(), Unusable> {
 }
 
 /// Makes an empty index in the place of one that is not used.
-fn make(dir: &Path, why: &Unusable, patience: Duration) -> Result<Store, Unusable> {
+fn make(dir: &Path, why: &Unusable, patience: Duration) -> Result<StateStore, Unusable> {
     if *why == Unusable::Absent {
         remove(dir)?;
     } else {

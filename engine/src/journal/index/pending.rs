@@ -21,7 +21,7 @@ pub(super) struct Merged {
 }
 
 #[derive(Default)]
-struct State {
+struct PendingState {
     merged: Option<Merged>,
     /// As of which offset the newest update was.
     newest: Offset,
@@ -32,7 +32,7 @@ struct State {
 /// Where updates wait for the thread that writes; at most one state a stream.
 #[derive(Default)]
 pub(super) struct Pending {
-    state: Mutex<State>,
+    state: Mutex<PendingState>,
     changed: Condvar,
 }
 
@@ -76,7 +76,7 @@ impl Pending {
     /// Waits until there is something to be written and it has gathered for a while, or is the
     /// last. Says whether there is anything; if not, it is the end.
     pub(super) fn wait(&self, gather: Duration) -> bool {
-        let idle = |state: &mut State| state.merged.is_none() && !state.is_ending();
+        let idle = |state: &mut PendingState| state.merged.is_none() && !state.is_ending();
         let state = self.changed.wait_while(self.state(), idle);
         let state = state.unwrap_or_else(PoisonError::into_inner);
         let until = Instant::now() + gather;
@@ -98,12 +98,12 @@ impl Pending {
         self.state().merged.is_some()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PendingState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl PendingState {
     fn is_ending(&self) -> bool {
         self.closing || self.out_of_use
     }

@@ -13,8 +13,8 @@ use std::{
 
 use super::{
     Index, Pace, Unusable,
-    header::{self, Header},
-    load::{Store, key},
+    header::{self, IndexHeader},
+    load::{StateStore, key},
     marker, open,
     pending::{Merged, Pending},
 };
@@ -68,7 +68,7 @@ impl Index {
 
 /// Starts to write into an open index.
 pub(super) fn start(
-    store: Store,
+    store: StateStore,
     dir: &Path,
     boot_id: String,
     permit: &Permit,
@@ -77,7 +77,7 @@ pub(super) fn start(
     let permit = permit.for_another();
     let pending = Arc::new(Pending::default());
     let (end, ended) = mpsc::sync_channel(1);
-    let writer = Writer {
+    let writer = IndexWriter {
         pending: Arc::clone(&pending),
         dir: dir.to_owned(),
         boot_id,
@@ -105,7 +105,7 @@ pub(super) fn start(
     }
 }
 
-struct Writer {
+struct IndexWriter {
     pending: Arc<Pending>,
     dir: PathBuf,
     boot_id: String,
@@ -113,9 +113,9 @@ struct Writer {
     gather: Duration,
 }
 
-impl Writer {
+impl IndexWriter {
     /// Writes until the index is closed. Whatever ends it earlier concerns the index alone.
-    fn run(self, store: Store) {
+    fn run(self, store: StateStore) {
         // The store is dropped inside: sled may panic there, too.
         let written = catch_unwind(AssertUnwindSafe(|| self.write_all(store)));
         let written = written.unwrap_or_else(|panic| Err(Unusable::Panicked(open::text(&*panic))));
@@ -126,7 +126,7 @@ impl Writer {
         }
     }
 
-    fn write_all(&self, mut store: Store) -> Result<(), Unusable> {
+    fn write_all(&self, mut store: StateStore) -> Result<(), Unusable> {
         while self.pending.wait(self.gather) {
             // On a full disk the index stays behind; what comes meanwhile is merged.
             if !self.has_room() {
@@ -144,8 +144,8 @@ impl Writer {
         self.permit.to_grow().is_ok()
     }
 
-    fn write(&self, store: &mut Store, merged: Merged) -> Result<(), Unusable> {
-        let header = Header {
+    fn write(&self, store: &mut StateStore, merged: Merged) -> Result<(), Unusable> {
+        let header = IndexHeader {
             boot_id: self.boot_id.clone(),
             as_of: merged.as_of,
             link: merged.link,
@@ -176,7 +176,7 @@ impl Writer {
 
 /// Puts a stream's new state, or its removal, into a batch.
 fn change(
-    store: &mut Store,
+    store: &mut StateStore,
     batch: &mut sled::Batch,
     stream: &StreamId,
     state: Option<&StreamState>,

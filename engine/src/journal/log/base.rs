@@ -9,9 +9,9 @@ use std::io::{Read as _, Write as _};
 use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 
 use super::{
-    frame::{self, Body, Part, Place},
+    frame::{self, Body, FramePart, FramePosition},
     scan::position_of,
-    shared::{PartPlace, Shared, read},
+    shared::{LogShared, PartPlace, read},
 };
 use crate::journal::{
     JournalError, Offset, States, StreamState,
@@ -24,20 +24,22 @@ pub(super) const PART: usize = 256 << 10;
 const MOST: u64 = 4 << 30;
 
 /// The parts of a base, to be written one after another.
-pub(in crate::journal) fn parts(states: &States) -> Result<Vec<(Part, Vec<u8>)>, JournalError> {
+pub(in crate::journal) fn parts(
+    states: &States,
+) -> Result<Vec<(FramePart, Vec<u8>)>, JournalError> {
     let packed = pack(states).map_err(|e| JournalError::Storage(format!("a base: {e}")))??;
     let chunks = packed.chunks(PART);
     let of = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
     let part = |(number, bytes): (u32, &[u8])| {
         let as_of = states.as_of;
-        (Part { as_of, number, of }, bytes.to_vec())
+        (FramePart { as_of, number, of }, bytes.to_vec())
     };
     Ok((0..).zip(chunks).map(part).collect())
 }
 
-type Packed = Result<Vec<u8>, JournalError>;
+type PackedBase = Result<Vec<u8>, JournalError>;
 
-fn pack(states: &States) -> std::io::Result<Packed> {
+fn pack(states: &States) -> std::io::Result<PackedBase> {
     let mut sorted: Vec<_> = states
         .streams
         .iter()
@@ -82,7 +84,7 @@ fn unpack(as_of: Offset, packed: &[u8]) -> Option<States> {
 }
 
 /// The offsets that whole bases are as of, in order.
-pub(in crate::journal) fn all(shared: &Shared) -> Vec<Offset> {
+pub(in crate::journal) fn all(shared: &LogShared) -> Vec<Offset> {
     let parts = read(&shared.bases);
     let mut offsets: Vec<_> = parts.iter().map(|place| place.part.as_of).collect();
     offsets.sort_unstable();
@@ -92,7 +94,7 @@ pub(in crate::journal) fn all(shared: &Shared) -> Vec<Offset> {
 }
 
 /// The newest base as of `at` or before that can be read; none where there is none.
-pub(in crate::journal) fn nearest(shared: &Shared, at: Offset) -> Option<States> {
+pub(in crate::journal) fn nearest(shared: &LogShared, at: Offset) -> Option<States> {
     let offsets = all(shared);
     let before = offsets.into_iter().rev().filter(|as_of| *as_of <= at);
     before.into_iter().find_map(|as_of| load(shared, as_of))
@@ -116,7 +118,7 @@ fn places(parts: &[PartPlace], as_of: Offset) -> Option<Vec<PartPlace>> {
         .collect()
 }
 
-fn load(shared: &Shared, as_of: Offset) -> Option<States> {
+fn load(shared: &LogShared, as_of: Offset) -> Option<States> {
     let places = places(&read(&shared.bases), as_of)?;
     let mut packed = Vec::new();
     for place in places {
@@ -125,13 +127,13 @@ fn load(shared: &Shared, as_of: Offset) -> Option<States> {
     unpack(as_of, &packed)
 }
 
-fn part(shared: &Shared, place: &PartPlace) -> Option<Vec<u8>> {
+fn part(shared: &LogShared, place: &PartPlace) -> Option<Vec<u8>> {
     let segment = shared.segment(place.segment)?;
     let at = usize::try_from(place.at).ok()?;
     let position = position_of(&segment.header, at);
     let bytes = segment.read(place.at.into(), frame::part_len(PART)).ok()?;
     let salt = &segment.header.salt;
-    match frame::decode(&bytes, Place { salt, position })?.body {
+    match frame::decode(&bytes, FramePosition { salt, position })?.body {
         Body::Base(found, bytes) if found == place.part => Some(bytes.to_vec()),
         _ => None,
     }

@@ -13,7 +13,7 @@ use std::{
 use crate::files;
 
 /// A folder tree that files are made, renamed and removed in. All calls block.
-pub(crate) trait Disk: Send + Sync + 'static {
+pub(crate) trait LogDisk: Send + Sync + 'static {
     /// The names of the files directly in a folder, with their lengths in bytes; none where the
     /// folder is missing.
     fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>>;
@@ -64,7 +64,7 @@ impl LocalDisk {
     }
 }
 
-impl Disk for LocalDisk {
+impl LogDisk for LocalDisk {
     fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
         let entries = match std::fs::read_dir(self.0.join(folder)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -40,13 +40,13 @@ const MARK_KIND: u8 = 4;
 
 /// Where a frame is, and what that makes of its checksum.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct FramePosition<'a> {
     pub(super) salt: &'a [u8; 16],
     /// The position in the log.
     pub(super) position: u64,
 }
 
-impl Place<'_> {
+impl FramePosition<'_> {
     fn crc(self, covered: &[u8]) -> u32 {
         let salted = crc32c::crc32c(self.salt);
         let placed = crc32c::crc32c_append(salted, &self.position.to_be_bytes());
@@ -70,7 +70,7 @@ pub(super) enum Body<'a> {
     /// A durable batch; [`records`] takes the bytes apart.
     Batch(BatchLink, &'a [u8]),
     /// A part of a base.
-    Base(Part, &'a [u8]),
+    Base(FramePart, &'a [u8]),
     /// Batches that are missing, in one link; [`heads`] takes the bytes apart.
     Gap(BatchLink, MissingCause, &'a [u8]),
     /// Nothing: it names what is before it as synced, when a log is closed in order.
@@ -79,7 +79,7 @@ pub(super) enum Body<'a> {
 
 /// Which part of which base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::journal) struct Part {
+pub(in crate::journal) struct FramePart {
     /// The offset that the base is as of.
     pub(super) as_of: Offset,
     /// From 0.
@@ -105,7 +105,7 @@ fn aligned(len: usize) -> usize {
 /// Writes a batch as a frame to the end of `out`.
 pub(super) fn encode_batch<'a>(
     out: &mut Vec<u8>,
-    place: Place<'_>,
+    place: FramePosition<'_>,
     synced: u64,
     link: &BatchLink,
     records: impl Iterator<Item = &'a [u8]>,
@@ -123,9 +123,9 @@ pub(super) fn encode_batch<'a>(
 /// Writes a part of a base as a frame to the end of `out`.
 pub(super) fn encode_part(
     out: &mut Vec<u8>,
-    place: Place<'_>,
+    place: FramePosition<'_>,
     synced: u64,
-    part: Part,
+    part: FramePart,
     bytes: &[u8],
 ) {
     encode(out, place, synced, BASE_KIND, |out| {
@@ -137,14 +137,14 @@ pub(super) fn encode_part(
 }
 
 /// Writes a mark as a frame to the end of `out`.
-pub(super) fn encode_mark(out: &mut Vec<u8>, place: Place<'_>, synced: u64) {
+pub(super) fn encode_mark(out: &mut Vec<u8>, place: FramePosition<'_>, synced: u64) {
     encode(out, place, synced, MARK_KIND, |_| {});
 }
 
 /// Writes a gap as a frame to the end of `out`.
 pub(super) fn encode_gap(
     out: &mut Vec<u8>,
-    place: Place<'_>,
+    place: FramePosition<'_>,
     synced: u64,
     link: &BatchLink,
     cause: MissingCause,
@@ -205,7 +205,7 @@ fn head(bytes: &[u8]) -> Option<(StreamHead, &[u8])> {
 
 fn encode(
     out: &mut Vec<u8>,
-    place: Place<'_>,
+    place: FramePosition<'_>,
     synced: u64,
     kind: u8,
     body: impl FnOnce(&mut Vec<u8>),
@@ -240,7 +240,7 @@ pub(super) fn claimed_len(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The frame at the front of some bytes; none where it is not whole.
-pub(super) fn decode<'a>(bytes: &'a [u8], place: Place<'_>) -> Option<Frame<'a>> {
+pub(super) fn decode<'a>(bytes: &'a [u8], place: FramePosition<'_>) -> Option<Frame<'a>> {
     let rest = bytes.strip_prefix(&MAGIC)?;
     let (crc, covered) = rest.split_first_chunk::<4>()?;
     let (length, _) = covered.split_first_chunk::<4>()?;
@@ -268,7 +268,7 @@ fn body_of(kind: [u8; 4], bytes: &[u8]) -> Option<Body<'_>> {
             let (as_of, rest) = bytes.split_first_chunk::<8>()?;
             let (number, rest) = rest.split_first_chunk::<4>()?;
             let (of, rest) = rest.split_first_chunk::<4>()?;
-            let part = Part {
+            let part = FramePart {
                 as_of: u64::from_be_bytes(*as_of),
                 number: u32::from_be_bytes(*number),
                 of: u32::from_be_bytes(*of),
@@ -318,20 +318,20 @@ pub(super) fn record_at(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// The records of a batch, each with its place from the beginning of the frame (that of its length).
-pub(super) fn records(bytes: &[u8]) -> Records<'_> {
-    Records {
+pub(super) fn records(bytes: &[u8]) -> FrameRecords<'_> {
+    FrameRecords {
         rest: bytes,
         at: HEADER + LINK,
     }
 }
 
 /// See [`records`]. Ends early at a length that does not fit.
-pub(super) struct Records<'a> {
+pub(super) struct FrameRecords<'a> {
     rest: &'a [u8],
     at: usize,
 }
 
-impl<'a> Iterator for Records<'a> {
+impl<'a> Iterator for FrameRecords<'a> {
     type Item = (usize, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {

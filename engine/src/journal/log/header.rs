@@ -28,7 +28,7 @@ const ID_MAX: usize = 64;
 
 /// What a segment says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct SegmentHeader {
     pub(super) salt: [u8; 16],
     /// The offset of its first event.
     pub(super) first: Offset,
@@ -63,7 +63,7 @@ impl NoHeader {
     }
 }
 
-impl Header {
+impl SegmentHeader {
     pub(super) fn encode(&self) -> Vec<u8> {
         let id = self.journal.as_bytes();
         let id = id.get(..ID_MAX).unwrap_or(id);
@@ -90,7 +90,7 @@ impl Header {
         if bytes.iter().all(|byte| *byte == 0) {
             return Err(NoHeader::Blank);
         }
-        let mut bytes = Bytes(bytes.get(..LEN).ok_or(CUT)?);
+        let mut bytes = HeaderBytes(bytes.get(..LEN).ok_or(CUT)?);
         if bytes.take()? != MAGIC {
             return Err(NoHeader::Damaged("it does not begin as a segment does"));
         }
@@ -110,23 +110,23 @@ impl Header {
 
 const CUT: NoHeader = NoHeader::Damaged("it ends within its header");
 
-struct Bytes<'a>(&'a [u8]);
+struct HeaderBytes<'a>(&'a [u8]);
 
-impl Bytes<'_> {
+impl HeaderBytes<'_> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], NoHeader> {
         let (front, rest) = self.0.split_first_chunk::<N>().ok_or(CUT)?;
         self.0 = rest;
         Ok(*front)
     }
 
-    fn header(&mut self) -> Result<Header, NoHeader> {
+    fn header(&mut self) -> Result<SegmentHeader, NoHeader> {
         let (salt, first, position) = (self.take()?, self.take()?, self.take()?);
         let [has_before] = self.take()?;
         let before = link_of(&self.take()?);
         let [length] = self.take()?;
         let id = self.0.get(..usize::from(length)).ok_or(CUT)?;
         let journal = std::str::from_utf8(id);
-        Ok(Header {
+        Ok(SegmentHeader {
             salt,
             first: u64::from_be_bytes(first),
             position: u64::from_be_bytes(position),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    disk::{Disk, DiskFile},
+    disk::{DiskFile, LogDisk},
     error::storage,
     segment::{Segment, write_table},
 };
@@ -29,7 +29,7 @@ pub(super) struct Spare {
 }
 
 #[derive(Default)]
-struct State {
+struct KeeperState {
     /// The size of the room that is wanted and not there.
     wanted: Option<u64>,
     spare: Option<Spare>,
@@ -38,7 +38,7 @@ struct State {
     closing: bool,
 }
 
-type Desk = Arc<(Mutex<State>, Condvar)>;
+type Desk = Arc<(Mutex<KeeperState>, Condvar)>;
 
 /// The thread. Dropping it ends it.
 pub(super) struct Keeper {
@@ -47,12 +47,12 @@ pub(super) struct Keeper {
     thread: Option<JoinHandle<()>>,
 }
 
-fn lock(desk: &Desk) -> MutexGuard<'_, State> {
+fn lock(desk: &Desk) -> MutexGuard<'_, KeeperState> {
     desk.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Keeper {
-    pub(super) fn start(disk: Arc<dyn Disk>, permit: Permit) -> io::Result<Self> {
+    pub(super) fn start(disk: Arc<dyn LogDisk>, permit: Permit) -> io::Result<Self> {
         let desk = Desk::default();
         let (shared, asked) = (desk.clone(), permit.clone());
         let thread = std::thread::Builder::new()
@@ -85,7 +85,7 @@ impl Keeper {
         loop {
             self.prepare(size);
             let state = lock(&self.desk);
-            let waits = |state: &mut State| state.spare.is_none() && !state.closing;
+            let waits = |state: &mut KeeperState| state.spare.is_none() && !state.closing;
             let waited = self.desk.1.wait_timeout_while(state, AGAIN, waits);
             let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if let Some(spare) = state.spare.take() {
@@ -114,7 +114,7 @@ impl Drop for Keeper {
     }
 }
 
-fn run(disk: &dyn Disk, desk: &Desk, permit: &Permit) {
+fn run(disk: &dyn LogDisk, desk: &Desk, permit: &Permit) {
     while let Some((wanted, full)) = next(desk) {
         for segment in full {
             write_down(disk, &segment);
@@ -128,7 +128,7 @@ fn run(disk: &dyn Disk, desk: &Desk, permit: &Permit) {
 /// What is to be done next; none once it is over.
 fn next(desk: &Desk) -> Option<(Option<u64>, Vec<Arc<Segment>>)> {
     let idle =
-        |state: &mut State| !state.closing && state.wanted.is_none() && state.full.is_empty();
+        |state: &mut KeeperState| !state.closing && state.wanted.is_none() && state.full.is_empty();
     let waited = desk.1.wait_while(lock(desk), idle);
     let mut state = waited.unwrap_or_else(PoisonError::into_inner);
     let full = std::mem::take(&mut state.full);
@@ -138,7 +138,7 @@ fn next(desk: &Desk) -> Option<(Option<u64>, Vec<Arc<Segment>>)> {
     Some((state.wanted.filter(|_| !state.closing), full))
 }
 
-fn write_down(disk: &dyn Disk, segment: &Segment) {
+fn write_down(disk: &dyn LogDisk, segment: &Segment) {
     let Some(table) = segment.finish() else {
         return;
     };
@@ -149,7 +149,7 @@ fn write_down(disk: &dyn Disk, segment: &Segment) {
     }
 }
 
-fn set_aside(disk: &dyn Disk, desk: &Desk, permit: &Permit, size: u64) {
+fn set_aside(disk: &dyn LogDisk, desk: &Desk, permit: &Permit, size: u64) {
     match make(disk, size) {
         Ok(file) => {
             let mut state = lock(desk);
@@ -173,7 +173,7 @@ fn set_aside(disk: &dyn Disk, desk: &Desk, permit: &Permit, size: u64) {
 }
 
 /// Makes a file of zeros; durable when it returns.
-pub(super) fn make(disk: &dyn Disk, size: u64) -> io::Result<Arc<dyn DiskFile>> {
+pub(super) fn make(disk: &dyn LogDisk, size: u64) -> io::Result<Arc<dyn DiskFile>> {
     disk.remove(NEXT)?;
     let file = disk.create(NEXT)?;
     let zeros = vec![0; usize::try_from(PIECE.min(size)).unwrap_or_default()];

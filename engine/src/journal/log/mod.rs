@@ -45,16 +45,16 @@ mod shared;
 mod table;
 mod writer;
 
-pub(crate) use self::disk::{Disk, DiskFile, LocalDisk};
-pub(crate) use self::recover::Mode;
+pub(crate) use self::disk::{DiskFile, LocalDisk, LogDisk};
+pub(crate) use self::recover::OpenMode;
 pub use self::shared::Damage;
 pub(super) use self::{
     reader::Reader,
     recover::open,
     retired::moved,
-    segment::{Segment, Source},
-    shared::Shared,
-    writer::{Reply, Request, Writer},
+    segment::{Segment, SegmentSource},
+    shared::LogShared,
+    writer::{LogWriter, WriteReply, WriteRequest},
 };
 
 /// The folder of the segments and their tables, below the state directory.

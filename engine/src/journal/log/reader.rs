@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use super::{
     base,
-    frame::{self, Body, Place},
+    frame::{self, Body, FramePosition},
     scan::position_of,
     segment::Segment,
-    shared::{Damage, Extent, Shared, read},
-    table::{BatchPlace, NOWHERE, Table},
+    shared::{Damage, Extent, LogShared, read},
+    table::{BatchPlace, NOWHERE, SegmentTable},
 };
 use crate::{
     journal::{
@@ -30,7 +30,7 @@ const RECORD: usize = RECORD_MAX + 4;
 
 /// See the module's text.
 #[derive(Clone)]
-pub(in crate::journal) struct Reader(Arc<Shared>);
+pub(in crate::journal) struct Reader(Arc<LogShared>);
 
 /// Batches of one segment, to be read in a row.
 struct Row {
@@ -75,12 +75,12 @@ impl Window {
 }
 
 impl Reader {
-    pub(in crate::journal) fn new(shared: Arc<Shared>) -> Self {
+    pub(in crate::journal) fn new(shared: Arc<LogShared>) -> Self {
         Self(shared)
     }
 
     /// What it reads.
-    pub(in crate::journal) fn shared(&self) -> &Shared {
+    pub(in crate::journal) fn shared(&self) -> &LogShared {
         &self.0
     }
 
@@ -212,7 +212,7 @@ impl Reader {
 }
 
 /// The sequence of the first place, and the places.
-fn places(table: &Table, stream: &StreamId, from_seq: u64, limit: usize) -> (u64, Vec<u32>) {
+fn places(table: &SegmentTable, stream: &StreamId, from_seq: u64, limit: usize) -> (u64, Vec<u32>) {
     let Some(places) = table.streams.get(stream) else {
         return (from_seq, Vec::new());
     };
@@ -273,9 +273,9 @@ impl Row {
         Ok(bytes.get(..len).unwrap_or(bytes))
     }
 
-    fn place(&self, batch: &BatchPlace) -> Place<'_> {
+    fn place(&self, batch: &BatchPlace) -> FramePosition<'_> {
         let at = usize::try_from(batch.at).unwrap_or(usize::MAX);
-        Place {
+        FramePosition {
             salt: &self.segment.header.salt,
             position: position_of(&self.segment.header, at),
         }

@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, io, sync::Arc};
 
 use super::{
     FIRST_SIZE, FOLDER,
-    disk::{Disk, DiskFile},
+    disk::{DiskFile, LogDisk},
     error::{damaged, storage},
-    header::Header,
+    header::SegmentHeader,
     keeper::{self, Spare},
     scan::{Scan, position_of},
-    segment::{Segment, Source, first_of, is_table, name_of, read_header, read_table},
-    shared::{Damage, Shared, write},
-    table::Table,
-    writer::{End, Writer, begin, salt},
+    segment::{Segment, SegmentSource, first_of, is_table, name_of, read_header, read_table},
+    shared::{Damage, LogShared, write},
+    table::SegmentTable,
+    writer::{LogWriter, WriterEnd, begin, salt},
 };
 use crate::{
     journal::{JournalError, Missing, MissingCause, Offset, archive},
@@ -21,7 +21,7 @@ use crate::{
 
 /// What a log is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum OpenMode {
     /// To be made, where there is none.
     Make,
     /// To be appended to.
@@ -31,10 +31,10 @@ pub(crate) enum Mode {
 }
 
 /// An open log.
-pub(in crate::journal) struct Opened {
-    pub(in crate::journal) shared: Arc<Shared>,
+pub(in crate::journal) struct OpenedLog {
+    pub(in crate::journal) shared: Arc<LogShared>,
     /// None where it was opened to be read.
-    pub(in crate::journal) writer: Option<Writer>,
+    pub(in crate::journal) writer: Option<LogWriter>,
 }
 
 /// Opens the log below a state directory. `journal` is the journal's identity, where it is known.
@@ -44,16 +44,16 @@ pub(in crate::journal) struct Opened {
 /// [`JournalError::Damaged`] where it is to be appended to and something that was acknowledged is
 /// not there; nothing was changed then. [`JournalError::Newer`] for a later format.
 pub(in crate::journal) fn open(
-    disk: Arc<dyn Disk>,
+    disk: Arc<dyn LogDisk>,
     journal: &str,
-    mode: Mode,
+    mode: OpenMode,
     permit: Permit,
-) -> Result<Opened, JournalError> {
+) -> Result<OpenedLog, JournalError> {
     let (found, unreadable) = find(&*disk)?;
     if found.is_empty() {
         return match (mode, unreadable.into_iter().next()) {
             (_, Some((_, error))) => Err(error),
-            (Mode::Make, None) => make(disk, journal, permit),
+            (OpenMode::Make, None) => make(disk, journal, permit),
             _ => Err(damaged(FOLDER, "the log is gone: it has no segment")),
         };
     }
@@ -70,20 +70,20 @@ pub(in crate::journal) fn open(
 }
 
 /// A segment's file.
-struct Found {
+struct FoundLog {
     name: String,
     size: u64,
-    header: Header,
-    source: Arc<dyn Source>,
+    header: SegmentHeader,
+    source: Arc<dyn SegmentSource>,
     archived: bool,
 }
 
 /// Segments by their first offsets, and those that cannot be read.
-type All = (BTreeMap<Offset, Found>, BTreeMap<Offset, JournalError>);
+type All = (BTreeMap<Offset, FoundLog>, BTreeMap<Offset, JournalError>);
 
 /// Every segment. One that is in the log and in the archive was being archived: the log's own is
 /// read.
-fn find(disk: &dyn Disk) -> Result<All, JournalError> {
+fn find(disk: &dyn LogDisk) -> Result<All, JournalError> {
     let (mut good, mut bad) = (BTreeMap::new(), BTreeMap::new());
     for folder in [archive::FOLDER, FOLDER] {
         for (file, size) in disk.list(folder).map_err(|e| storage(folder, &e))? {
@@ -113,10 +113,15 @@ fn find(disk: &dyn Disk) -> Result<All, JournalError> {
     Ok((good, bad))
 }
 
-fn look(disk: &dyn Disk, folder: &str, first: Offset, size: u64) -> Result<Found, JournalError> {
+fn look(
+    disk: &dyn LogDisk,
+    folder: &str,
+    first: Offset,
+    size: u64,
+) -> Result<FoundLog, JournalError> {
     let name = name_of(folder, first);
     let archived = folder == archive::FOLDER;
-    let (source, size): (Arc<dyn Source>, u64) = if archived {
+    let (source, size): (Arc<dyn SegmentSource>, u64) = if archived {
         let packed = archive::Packed::open(disk, &name)?;
         let size = packed.len();
         (Arc::new(packed), size)
@@ -125,7 +130,7 @@ fn look(disk: &dyn Disk, folder: &str, first: Offset, size: u64) -> Result<Found
         (Arc::new(file), size)
     };
     let header = headed(&name, first, &*source)?;
-    Ok(Found {
+    Ok(FoundLog {
         name,
         size,
         header,
@@ -134,7 +139,11 @@ fn look(disk: &dyn Disk, folder: &str, first: Offset, size: u64) -> Result<Found
     })
 }
 
-fn headed(name: &str, first: Offset, source: &dyn Source) -> Result<Header, JournalError> {
+fn headed(
+    name: &str,
+    first: Offset,
+    source: &dyn SegmentSource,
+) -> Result<SegmentHeader, JournalError> {
     let header = read_header(name, source)?;
     if header.first == first {
         return Ok(header);
@@ -147,7 +156,7 @@ fn headed(name: &str, first: Offset, source: &dyn Source) -> Result<Header, Jour
 
 /// The log as far as it was followed.
 struct Chain {
-    shared: Shared,
+    shared: LogShared,
     /// Where the segment before ended.
     next: Offset,
     position: u64,
@@ -160,12 +169,12 @@ struct Chain {
 
 impl Chain {
     fn begin(
-        disk: Arc<dyn Disk>,
+        disk: Arc<dyn LogDisk>,
         journal: &str,
         unreadable: BTreeMap<Offset, JournalError>,
     ) -> Self {
         Self {
-            shared: Shared::new(disk, journal.to_owned()),
+            shared: LogShared::new(disk, journal.to_owned()),
             next: 0,
             position: 0,
             untabled: Vec::new(),
@@ -175,7 +184,7 @@ impl Chain {
     }
 
     /// A segment goes on where the one before it ended, and is of the same journal.
-    fn follow(&mut self, found: &Found) -> Result<(), JournalError> {
+    fn follow(&mut self, found: &FoundLog) -> Result<(), JournalError> {
         let header = &found.header;
         if header.journal != self.shared.journal {
             let (ours, theirs) = (&self.shared.journal, &header.journal);
@@ -231,13 +240,13 @@ impl Chain {
         }
     }
 
-    fn note_damage(&self, name: &str, table: &Table) {
+    fn note_damage(&self, name: &str, table: &SegmentTable) {
         for (from, to) in &table.damage {
             self.damage(*from, *to, name, "bytes of it are not what was written");
         }
     }
 
-    fn take_in(&mut self, first: Offset, table: &Table) {
+    fn take_in(&mut self, first: Offset, table: &SegmentTable) {
         self.shared.take_in(first, table);
         let gaps = table.gaps.iter().map(|(gap, cause)| Missing {
             from: gap.first,
@@ -249,10 +258,10 @@ impl Chain {
     }
 
     /// A segment that another one follows: its table says what is in it.
-    fn full(&mut self, found: Found, after: &Header) -> Result<(), JournalError> {
+    fn full(&mut self, found: FoundLog, after: &SegmentHeader) -> Result<(), JournalError> {
         self.follow(&found)?;
         let table = read_table(&*self.shared.disk, &format!("{}.table", found.name));
-        let fits = |table: &Table| {
+        let fits = |table: &SegmentTable| {
             let end = position_of(
                 &found.header,
                 usize::try_from(table.end).unwrap_or(usize::MAX),
@@ -292,7 +301,12 @@ impl Chain {
     }
 
     /// The newest segment: all of it is read.
-    fn last(mut self, found: Found, mode: Mode, permit: Permit) -> Result<Opened, JournalError> {
+    fn last(
+        mut self,
+        found: FoundLog,
+        mode: OpenMode,
+        permit: Permit,
+    ) -> Result<OpenedLog, JournalError> {
         self.follow(&found)?;
         if found.archived {
             return Err(damaged(
@@ -308,11 +322,11 @@ impl Chain {
         for (first, error) in self.unreadable.range(segment.header.first..) {
             self.unreadable_damage(*first, first.saturating_add(1), error);
         }
-        if mode == Mode::Read {
+        if mode == OpenMode::Read {
             let mut segment = segment;
             segment.set_table(scan.table);
             self.shared.push_segment(Arc::new(segment));
-            return Ok(Opened {
+            return Ok(OpenedLog {
                 shared: Arc::new(self.shared),
                 writer: None,
             });
@@ -325,18 +339,18 @@ impl Chain {
         self.writer(end, permit)
     }
 
-    fn writer(self, end: End, permit: Permit) -> Result<Opened, JournalError> {
+    fn writer(self, end: WriterEnd, permit: Permit) -> Result<OpenedLog, JournalError> {
         let shared = Arc::new(self.shared);
         shared
             .disk
             .remove(keeper::NEXT)
             .map_err(|e| storage(keeper::NEXT, &e))?;
-        let writer = Writer::new(shared.clone(), end, permit);
+        let writer = LogWriter::new(shared.clone(), end, permit);
         let writer = writer.map_err(|e| storage("the log's thread", &e))?;
         self.untabled
             .into_iter()
             .for_each(|segment| writer.save_table(segment));
-        Ok(Opened {
+        Ok(OpenedLog {
             shared,
             writer: Some(writer),
         })
@@ -345,7 +359,7 @@ impl Chain {
 
 /// Makes the end of the newest segment certain: what is whole and may not have reached the disk is
 /// written again, what is torn is zeroed, and both are synced.
-fn settle(disk: &dyn Disk, segment: Segment, scan: Scan) -> Result<End, JournalError> {
+fn settle(disk: &dyn LogDisk, segment: Segment, scan: Scan) -> Result<WriterEnd, JournalError> {
     let name = segment.name.clone();
     let failed = |e: io::Error| storage(&name, &e);
     let end = usize::try_from(scan.table.end).unwrap_or(usize::MAX);
@@ -369,7 +383,7 @@ fn settle(disk: &dyn Disk, segment: Segment, scan: Scan) -> Result<End, JournalE
         file.clone(),
         scan.table,
     );
-    Ok(End {
+    Ok(WriterEnd {
         segment: Arc::new(segment),
         file,
         at: end,
@@ -387,10 +401,10 @@ fn zero(file: &dyn DiskFile, bytes: &[u8], end: usize) -> io::Result<()> {
 }
 
 /// Makes the first segment.
-fn make(disk: Arc<dyn Disk>, journal: &str, permit: Permit) -> Result<Opened, JournalError> {
-    let shared = Shared::new(disk, journal.to_owned());
+fn make(disk: Arc<dyn LogDisk>, journal: &str, permit: Permit) -> Result<OpenedLog, JournalError> {
+    let shared = LogShared::new(disk, journal.to_owned());
     let file = keeper::make(&*shared.disk, FIRST_SIZE).map_err(|e| storage(keeper::NEXT, &e))?;
-    let header = Header {
+    let header = SegmentHeader {
         salt: salt(),
         first: 0,
         position: 0,

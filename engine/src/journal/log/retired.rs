@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{
     FOLDER,
-    disk::Disk,
+    disk::LogDisk,
     error::storage,
-    segment::{Segment, Source, write_table},
-    shared::Shared,
+    segment::{Segment, SegmentSource, write_table},
+    shared::LogShared,
 };
 use crate::journal::{JournalError, Offset};
 
@@ -28,8 +28,8 @@ impl Segment {
     }
 }
 
-impl Shared {
-    pub(in crate::journal) fn disk(&self) -> &dyn Disk {
+impl LogShared {
+    pub(in crate::journal) fn disk(&self) -> &dyn LogDisk {
         &*self.disk
     }
 
@@ -62,10 +62,10 @@ impl Shared {
 
 /// Shows a segment at its new place and removes it from the old one.
 pub(in crate::journal) fn moved(
-    shared: &Shared,
+    shared: &LogShared,
     segment: &Segment,
     name: String,
-    source: Arc<dyn Source>,
+    source: Arc<dyn SegmentSource>,
     size: u64,
 ) -> Result<(), JournalError> {
     let table = shared.with_table(segment, |table| Ok(table.clone()))?;

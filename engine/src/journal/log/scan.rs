@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use super::{
-    frame::{self, ALIGN, Body, Frame, Place},
-    header::{self, Header},
-    table::Table,
+    frame::{self, ALIGN, Body, Frame, FramePosition},
+    header::{self, SegmentHeader},
+    table::SegmentTable,
 };
 use crate::{
     journal::{Offset, Stored, chain},
@@ -15,7 +15,7 @@ use crate::{
 
 /// What a segment holds.
 pub(super) struct Scan {
-    pub(super) table: Table,
+    pub(super) table: SegmentTable,
     /// Where the frames begin, in the file, that no later frame names as synced.
     pub(super) unsure: usize,
     /// Whether something follows the last frame that is not zero: the front of a write that nobody
@@ -24,14 +24,14 @@ pub(super) struct Scan {
 }
 
 /// A whole frame and where it lies in the file.
-struct Found<'a> {
+struct ScannedFrame<'a> {
     at: usize,
     frame: Frame<'a>,
 }
 
 /// Reads all of a segment, its header included. `after` is the header of the segment after it:
 /// everything before that was synced.
-pub(super) fn scan(bytes: &[u8], header: &Header, after: Option<&Header>) -> Scan {
+pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, after: Option<&SegmentHeader>) -> Scan {
     let found = frames(bytes, header);
     let synced = found.iter().map(|found| found.frame.synced);
     let synced = synced.chain(after.map(|after| after.position)).max();
@@ -64,23 +64,23 @@ pub(super) fn scan(bytes: &[u8], header: &Header, after: Option<&Header>) -> Sca
 }
 
 /// Where a place in the file is in the log.
-pub(super) fn position_of(header: &Header, at: usize) -> u64 {
+pub(super) fn position_of(header: &SegmentHeader, at: usize) -> u64 {
     let within = at.saturating_sub(header::LEN) as u64;
     header.position.saturating_add(within)
 }
 
 /// Every whole frame.
-fn frames<'a>(bytes: &'a [u8], header: &Header) -> Vec<Found<'a>> {
+fn frames<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Vec<ScannedFrame<'a>> {
     let (mut found, mut at) = (Vec::new(), header::LEN);
     while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= frame::HEADER) {
-        let place = Place {
+        let place = FramePosition {
             salt: &header.salt,
             position: position_of(header, at),
         };
         at = match frame::decode(rest, place) {
             Some(frame) => {
                 let next = at.saturating_add(frame.len);
-                found.push(Found { at, frame });
+                found.push(ScannedFrame { at, frame });
                 next
             }
             None => at.saturating_add(ALIGN),
@@ -91,7 +91,7 @@ fn frames<'a>(bytes: &'a [u8], header: &Header) -> Vec<Found<'a>> {
 
 /// A table in the making.
 struct Building<'a> {
-    table: Table,
+    table: SegmentTable,
     /// The offset that comes next.
     next: Offset,
     /// The newest record of each stream, whose link is computed once at the end.
@@ -107,13 +107,13 @@ struct Newest<'a> {
 impl<'a> Building<'a> {
     fn new(first: Offset) -> Self {
         Self {
-            table: Table::default(),
+            table: SegmentTable::default(),
             next: first,
             newest: HashMap::new(),
         }
     }
 
-    fn damage(&mut self, before: &Found<'_>) {
+    fn damage(&mut self, before: &ScannedFrame<'_>) {
         let to = match before.frame.body {
             Body::Batch(link, _) | Body::Gap(link, ..) => link.first,
             // No event tells how many were lost; what follows does.
@@ -128,7 +128,7 @@ impl<'a> Building<'a> {
         self.next = to.max(self.next);
     }
 
-    fn add(&mut self, found: &Found<'a>) {
+    fn add(&mut self, found: &ScannedFrame<'a>) {
         let at = u32::try_from(found.at).unwrap_or(u32::MAX);
         match found.frame.body {
             Body::Batch(link, records) => {
@@ -171,7 +171,7 @@ impl<'a> Building<'a> {
         }
     }
 
-    fn finish(mut self, end: usize) -> Table {
+    fn finish(mut self, end: usize) -> SegmentTable {
         self.link_streams();
         self.table.end = u32::try_from(end).unwrap_or(u32::MAX);
         self.table

@@ -7,11 +7,11 @@ use std::{
 
 use super::{
     FOLDER,
-    disk::{Disk, DiskFile, read_all},
+    disk::{DiskFile, LogDisk, read_all},
     error::{damaged, unread},
-    header::{self, Header},
+    header::{self, SegmentHeader},
     scan::{Scan, scan},
-    table::Table,
+    table::SegmentTable,
 };
 use crate::journal::{JournalError, Offset};
 
@@ -38,66 +38,68 @@ pub(super) fn is_table(name: &str) -> bool {
 }
 
 /// What is read to see a segment: its own file, or the archive's that unpacks it.
-pub(in crate::journal) trait Source: Send + Sync {
+pub(in crate::journal) trait SegmentSource: Send + Sync {
     /// Reads until the buffer is full or the segment ends; how many bytes that were.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
 }
 
-impl Source for Arc<dyn DiskFile> {
+impl SegmentSource for Arc<dyn DiskFile> {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         (**self).read_at(buffer, at)
     }
 }
 
 /// A table's whereabouts.
-enum Slot {
+enum SegmentSlot {
     /// The segment is appended to.
-    Growing(Box<Table>),
+    Growing(Box<SegmentTable>),
     /// The segment is full; its table may be forgotten once it is on the disk.
-    Whole(Arc<Table>),
+    Whole(Arc<SegmentTable>),
     /// It is read when it is wanted.
     Unread,
 }
 
 /// A segment of the log.
 pub(in crate::journal) struct Segment {
-    pub(super) header: Header,
+    pub(super) header: SegmentHeader,
     /// Its name, its folder before it.
     pub(super) name: String,
     /// The bytes of its file as far as they are set aside for it.
     pub(super) size: u64,
-    source: Arc<dyn Source>,
+    source: Arc<dyn SegmentSource>,
     /// Where its events end; of the newest, where they ended when it was opened.
-    slot: RwLock<Slot>,
+    slot: RwLock<SegmentSlot>,
 }
 
 impl Segment {
     /// The segment that is appended to.
     pub(super) fn growing(
-        header: Header,
+        header: SegmentHeader,
         name: String,
         size: u64,
         file: Arc<dyn DiskFile>,
-        table: Table,
+        table: SegmentTable,
     ) -> Self {
         Self {
             header,
             name,
             size,
             source: Arc::new(file),
-            slot: RwLock::new(Slot::Growing(Box::new(table))),
+            slot: RwLock::new(SegmentSlot::Growing(Box::new(table))),
         }
     }
 
     /// A segment that is full.
     pub(super) fn full(
-        header: Header,
+        header: SegmentHeader,
         name: String,
         size: u64,
-        source: Arc<dyn Source>,
-        table: Option<Table>,
+        source: Arc<dyn SegmentSource>,
+        table: Option<SegmentTable>,
     ) -> Self {
-        let slot = table.map_or(Slot::Unread, |table| Slot::Whole(Arc::new(table)));
+        let slot = table.map_or(SegmentSlot::Unread, |table| {
+            SegmentSlot::Whole(Arc::new(table))
+        });
         Self {
             header,
             name,
@@ -114,52 +116,53 @@ impl Segment {
     /// Looks at the table; `load` gets it where it is not in memory.
     pub(super) fn with_table<T>(
         &self,
-        load: impl FnOnce() -> Result<Table, JournalError>,
-        look: impl FnOnce(&Table) -> Result<T, JournalError>,
+        load: impl FnOnce() -> Result<SegmentTable, JournalError>,
+        look: impl FnOnce(&SegmentTable) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
         let table = match &*self.slot.read().unwrap_or_else(PoisonError::into_inner) {
-            Slot::Growing(table) => return look(table),
-            Slot::Whole(table) => Some(table.clone()),
-            Slot::Unread => None,
+            SegmentSlot::Growing(table) => return look(table),
+            SegmentSlot::Whole(table) => Some(table.clone()),
+            SegmentSlot::Unread => None,
         };
         if let Some(table) = table {
             return look(&table);
         }
         let table = Arc::new(load()?);
-        *self.slot.write().unwrap_or_else(PoisonError::into_inner) = Slot::Whole(table.clone());
+        *self.slot.write().unwrap_or_else(PoisonError::into_inner) =
+            SegmentSlot::Whole(table.clone());
         look(&table)
     }
 
     /// Changes the table of the segment that is appended to.
-    pub(super) fn grow(&self, change: impl FnOnce(&mut Table)) {
+    pub(super) fn grow(&self, change: impl FnOnce(&mut SegmentTable)) {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
-        if let Slot::Growing(table) = &mut *slot {
+        if let SegmentSlot::Growing(table) = &mut *slot {
             change(table);
         }
     }
 
     /// Nothing more is appended; the table, to be written down.
-    pub(super) fn finish(&self) -> Option<Arc<Table>> {
+    pub(super) fn finish(&self) -> Option<Arc<SegmentTable>> {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
-        if let Slot::Growing(table) = &mut *slot {
-            *slot = Slot::Whole(Arc::new(std::mem::take(table)));
+        if let SegmentSlot::Growing(table) = &mut *slot {
+            *slot = SegmentSlot::Whole(Arc::new(std::mem::take(table)));
         }
         match &*slot {
-            Slot::Whole(table) => Some(table.clone()),
+            SegmentSlot::Whole(table) => Some(table.clone()),
             _ => None,
         }
     }
 
     /// The table of a segment that nothing more is appended to.
-    pub(super) fn set_table(&mut self, table: Table) {
-        self.slot = RwLock::new(Slot::Whole(Arc::new(table)));
+    pub(super) fn set_table(&mut self, table: SegmentTable) {
+        self.slot = RwLock::new(SegmentSlot::Whole(Arc::new(table)));
     }
 
     /// Forgets a table that can be read again.
     pub(super) fn forget_table(&self) {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
-        if matches!(&*slot, Slot::Whole(_)) {
-            *slot = Slot::Unread;
+        if matches!(&*slot, SegmentSlot::Whole(_)) {
+            *slot = SegmentSlot::Unread;
         }
     }
 
@@ -172,14 +175,17 @@ impl Segment {
     }
 
     /// Reads all of it. `after` is the header of the segment after it.
-    pub(super) fn scan(&self, after: Option<&Header>) -> Result<Scan, JournalError> {
+    pub(super) fn scan(&self, after: Option<&SegmentHeader>) -> Result<Scan, JournalError> {
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
         Ok(scan(&self.read(0, size)?, &self.header, after))
     }
 }
 
 /// Reads a segment's header.
-pub(super) fn read_header(name: &str, source: &dyn Source) -> Result<Header, JournalError> {
+pub(super) fn read_header(
+    name: &str,
+    source: &dyn SegmentSource,
+) -> Result<SegmentHeader, JournalError> {
     let mut bytes = vec![0; header::LEN];
     let read = source
         .read_at(&mut bytes, 0)
@@ -188,17 +194,21 @@ pub(super) fn read_header(name: &str, source: &dyn Source) -> Result<Header, Jou
     if bytes.is_empty() {
         return Err(damaged(name, "it is empty"));
     }
-    Header::decode(&bytes).map_err(|e| e.of_file(name))
+    SegmentHeader::decode(&bytes).map_err(|e| e.of_file(name))
 }
 
 /// Reads a table; none where it is missing or not whole.
-pub(super) fn read_table(disk: &dyn Disk, name: &str) -> Option<Table> {
+pub(super) fn read_table(disk: &dyn LogDisk, name: &str) -> Option<SegmentTable> {
     let file = disk.open(name, false).ok()?;
-    Table::decode(&read_all(&*file).ok()?)
+    SegmentTable::decode(&read_all(&*file).ok()?)
 }
 
 /// Writes a table; it is in its place whole or not at all.
-pub(super) fn write_table(disk: &dyn Disk, segment: &Segment, table: &Table) -> io::Result<()> {
+pub(super) fn write_table(
+    disk: &dyn LogDisk,
+    segment: &Segment,
+    table: &SegmentTable,
+) -> io::Result<()> {
     let (name, part) = (segment.table_name(), "table.part");
     disk.remove(part)?;
     let file = disk.create(part)?;

@@ -7,16 +7,16 @@ use std::{
 };
 
 use super::{
-    disk::Disk,
-    frame::Part,
+    disk::LogDisk,
+    frame::FramePart,
     scan::position_of,
     segment::{Segment, read_table},
-    table::Table,
+    table::SegmentTable,
 };
 use crate::{
     journal::{
         BatchLink, JournalError, Missing, Offset, StreamHead,
-        stage::{Batch, Head, Tip},
+        stage::{StagedBatch, StagedHead, Tip},
     },
     model::StreamId,
 };
@@ -24,7 +24,7 @@ use crate::{
 /// How far a stream goes, and which segments hold it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
-    pub(super) head: Head,
+    pub(super) head: StagedHead,
     /// The first offsets of the first and the last segment with records of it.
     pub(super) oldest: Offset,
     pub(super) newest: Offset,
@@ -33,7 +33,7 @@ pub(super) struct Extent {
 /// A part of a base and where it lies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PartPlace {
-    pub(super) part: Part,
+    pub(super) part: FramePart,
     /// The first offset of its segment.
     pub(super) segment: Offset,
     pub(super) at: u32,
@@ -65,8 +65,8 @@ impl Damage {
 }
 
 /// See the module's text.
-pub(in crate::journal) struct Shared {
-    pub(super) disk: Arc<dyn Disk>,
+pub(in crate::journal) struct LogShared {
+    pub(super) disk: Arc<dyn LogDisk>,
     /// The journal's identity.
     pub(super) journal: String,
     segments: RwLock<Vec<Arc<Segment>>>,
@@ -86,8 +86,8 @@ pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
-    pub(super) fn new(disk: Arc<dyn Disk>, journal: String) -> Self {
+impl LogShared {
+    pub(super) fn new(disk: Arc<dyn LogDisk>, journal: String) -> Self {
         Self {
             disk,
             journal,
@@ -140,12 +140,12 @@ impl Shared {
     pub(super) fn with_table<T>(
         &self,
         segment: &Segment,
-        look: impl FnOnce(&Table) -> Result<T, JournalError>,
+        look: impl FnOnce(&SegmentTable) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
         segment.with_table(|| self.load_table(segment), look)
     }
 
-    fn load_table(&self, segment: &Segment) -> Result<Table, JournalError> {
+    fn load_table(&self, segment: &Segment) -> Result<SegmentTable, JournalError> {
         if let Some(table) = read_table(&*self.disk, &segment.table_name()) {
             return Ok(table);
         }
@@ -155,7 +155,7 @@ impl Shared {
     }
 
     /// How far a stream goes.
-    pub(super) fn head(&self, stream: &StreamId) -> Head {
+    pub(super) fn head(&self, stream: &StreamId) -> StagedHead {
         self.extent(stream)
             .map(|extent| extent.head)
             .unwrap_or_default()
@@ -165,7 +165,7 @@ impl Shared {
         read(&self.streams).get(stream).copied()
     }
 
-    pub(super) fn streams(&self) -> Vec<(StreamId, Head)> {
+    pub(super) fn streams(&self) -> Vec<(StreamId, StagedHead)> {
         let streams = read(&self.streams);
         streams
             .iter()
@@ -203,7 +203,7 @@ impl Shared {
     }
 
     /// Takes in what a segment's table tells, in the order of the segments.
-    pub(super) fn take_in(&self, first: Offset, table: &Table) {
+    pub(super) fn take_in(&self, first: Offset, table: &SegmentTable) {
         let mut streams = write(&self.streams);
         for (stream, places) in &table.streams {
             let (head, newest) = (places.head(), first);
@@ -250,7 +250,14 @@ impl Shared {
     }
 
     /// Shows a batch that is durable: its frame lies at `at` in `segment`.
-    pub(super) fn show(&self, segment: &Segment, at: u32, end: u32, batch: &Batch, places: &[u32]) {
+    pub(super) fn show(
+        &self,
+        segment: &Segment,
+        at: u32,
+        end: u32,
+        batch: &StagedBatch,
+        places: &[u32],
+    ) {
         segment.grow(|table| {
             table.add_batch(at, batch.link);
             for (record, place) in batch.records.iter().zip(places) {
@@ -298,7 +305,7 @@ impl Shared {
             hash,
         } in heads
         {
-            let head = Head {
+            let head = StagedHead {
                 next_seq: *next_seq,
                 hash: *hash,
             };

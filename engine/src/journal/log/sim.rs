@@ -16,7 +16,7 @@ use std::{
 
 use rand::{Rng as _, rngs::StdRng};
 
-use super::{Disk, DiskFile};
+use super::{DiskFile, LogDisk};
 
 const SECTOR: usize = 512;
 
@@ -38,7 +38,7 @@ pub(crate) enum Op {
 }
 
 #[derive(Default)]
-struct State {
+struct SimState {
     names: BTreeMap<String, Id>,
     files: Vec<Vec<u8>>,
     ops: Vec<Op>,
@@ -50,7 +50,7 @@ type OnSync = Box<dyn Fn(usize) -> io::Result<()> + Send + Sync>;
 /// See the module's text.
 #[derive(Clone, Default)]
 pub(crate) struct SimDisk {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<SimState>>,
     on_sync: Arc<Mutex<Option<Arc<OnSync>>>>,
     /// Nothing can be made any more.
     pub(crate) full: Arc<AtomicBool>,
@@ -68,7 +68,7 @@ impl SimDisk {
         *self.on_sync.lock().unwrap() = Some(Arc::new(Box::new(hook)));
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SimState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,7 +97,7 @@ impl SimDisk {
             disk.begun.push(content);
             disk.names.insert(name, id);
         }
-        *disk.state() = State {
+        *disk.state() = SimState {
             names: disk.names.clone(),
             files: disk.begun.clone(),
             ops: Vec::new(),
@@ -120,7 +120,7 @@ fn missing() -> io::Error {
     io::ErrorKind::NotFound.into()
 }
 
-impl Disk for SimDisk {
+impl LogDisk for SimDisk {
     fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
         let state = self.state();
         let within = state.names.iter().filter_map(|(name, id)| {

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 
 use bincode::{Decode, Encode};
 
-use super::frame::{self, LINK, Part, link_bytes, link_of};
+use super::frame::{self, FramePart, LINK, link_bytes, link_of};
 use crate::{
-    journal::{BatchLink, MissingCause, Offset, StreamHead, stage::Head},
+    journal::{BatchLink, MissingCause, Offset, StreamHead, stage::StagedHead},
     model::{Hash, StreamId},
 };
 
@@ -33,8 +33,8 @@ pub(super) struct Places {
 
 impl Places {
     /// How far the stream goes with them.
-    pub(super) fn head(&self) -> Head {
-        Head {
+    pub(super) fn head(&self) -> StagedHead {
+        StagedHead {
             next_seq: self.first_seq.saturating_add(self.at.len() as u64),
             hash: self.last,
         }
@@ -72,11 +72,11 @@ pub(super) struct BatchPlace {
 
 /// See the module's text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Table {
+pub(super) struct SegmentTable {
     pub(super) batches: Vec<BatchPlace>,
     pub(super) streams: HashMap<StreamId, Places>,
     /// Parts of bases and where their frames lie.
-    pub(super) bases: Vec<(Part, u32)>,
+    pub(super) bases: Vec<(FramePart, u32)>,
     /// Batches that are missing, and how they went.
     pub(super) gaps: Vec<(BatchLink, MissingCause)>,
     /// The offsets of what is damaged, unrepaired: the first, and the one after the last. Never
@@ -88,7 +88,7 @@ pub(super) struct Table {
     pub(super) link: Option<BatchLink>,
 }
 
-impl Table {
+impl SegmentTable {
     /// Notes a batch's frame.
     pub(super) fn add_batch(&mut self, at: u32, link: BatchLink) {
         let BatchLink { first, last, .. } = link;
@@ -147,7 +147,7 @@ impl Table {
             return None;
         }
         let body = covered.strip_prefix(&FORMAT.to_be_bytes())?;
-        let (stored, used) = bincode::decode_from_slice::<Stored, _>(body, CODEC).ok()?;
+        let (stored, used) = bincode::decode_from_slice::<StoredTable, _>(body, CODEC).ok()?;
         if used == body.len() {
             stored.restore()
         } else {
@@ -155,10 +155,10 @@ impl Table {
         }
     }
 
-    fn stored(&self) -> Stored {
+    fn stored(&self) -> StoredTable {
         let mut streams: Vec<_> = self.streams.iter().collect();
         streams.sort_by_key(|(_, places)| places.at.first().copied());
-        Stored {
+        StoredTable {
             end: self.end,
             link: self.link.map(|link| link_bytes(&link)),
             batches: deltas(&self.batches),
@@ -177,7 +177,7 @@ const CODEC: bincode::config::Configuration = bincode::config::standard();
 
 /// A table as it lies on the disk; numbers that grow are told by how much.
 #[derive(Encode, Decode)]
-struct Stored {
+struct StoredTable {
     end: u32,
     link: Option<[u8; LINK]>,
     batches: Vec<(u64, u64, u32)>,
@@ -210,7 +210,7 @@ fn deltas(batches: &[BatchPlace]) -> Vec<(u64, u64, u32)> {
     batches.collect()
 }
 
-fn stored_part((part, at): &(Part, u32)) -> (u64, u32, u32, u32) {
+fn stored_part((part, at): &(FramePart, u32)) -> (u64, u32, u32, u32) {
     (part.as_of, part.number, part.of, *at)
 }
 
@@ -255,8 +255,8 @@ fn gap_of((link, cause): &([u8; LINK], u8)) -> Option<(BatchLink, MissingCause)>
     Some((link_of(link)?, frame::cause_of(*cause)?))
 }
 
-impl Stored {
-    fn restore(self) -> Option<Table> {
+impl StoredTable {
+    fn restore(self) -> Option<SegmentTable> {
         let mut before = (0_u64, 0_u32);
         let batches = self.batches.into_iter().map(|(first, count, at)| {
             before = (before.0.saturating_add(first), before.1.saturating_add(at));
@@ -267,9 +267,9 @@ impl Stored {
                 at,
             }
         });
-        let part = |(as_of, number, of, at)| (Part { as_of, number, of }, at);
+        let part = |(as_of, number, of, at)| (FramePart { as_of, number, of }, at);
         let streams = self.streams.into_iter().map(StoredPlaces::restore);
-        Some(Table {
+        Some(SegmentTable {
             batches: batches.collect(),
             streams: streams.collect::<Option<_>>()?,
             bases: self.bases.into_iter().map(part).collect(),

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use super::sim::SimDisk;
 use crate::{
-    journal::{Append, DiskJournal, Journal as _, JournalError, Record, log::Mode},
+    journal::{Append, DiskJournal, Journal as _, JournalError, Record, log::OpenMode},
     model::{Actor, Event, EventKind, Name, Outcome, Payload, RunId, StreamId, Text, Timestamp},
     permit::Permit,
 };
 
 pub(super) const ID: &str = "01JXAMPLE0000000000000000";
 
-pub(super) fn open(disk: &SimDisk, mode: Mode) -> Result<DiskJournal, JournalError> {
+pub(super) fn open(disk: &SimDisk, mode: OpenMode) -> Result<DiskJournal, JournalError> {
     DiskJournal::start(Arc::new(disk.clone()), ID, mode, Permit::always())
 }
 

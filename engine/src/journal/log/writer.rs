@@ -8,28 +8,28 @@ use super::{
     FIRST_SIZE, FOLDER, SIZE,
     disk::DiskFile,
     error::{ended, storage},
-    frame::{self, Part, Place},
-    header::{self, Header},
+    frame::{self, FramePart, FramePosition},
+    header::{self, SegmentHeader},
     keeper::{Keeper, NEXT, Spare},
     scan::position_of,
     segment::{Segment, name_of},
-    shared::{PartPlace, Shared, write},
-    table::Table,
+    shared::{LogShared, PartPlace, write},
+    table::SegmentTable,
 };
 use crate::{
     group_commit::Commit,
     journal::{
         BatchLink, JournalError, Missing, Record, Stored, StreamHead,
-        stage::{Batch, Draft, Stage},
+        stage::{AppendStage, StagedBatch, StagedDraft},
     },
     model::Hash,
     permit::Permit,
 };
 
 /// Something to be written.
-pub(in crate::journal) enum Request {
+pub(in crate::journal) enum WriteRequest {
     /// New events.
-    Append(Vec<Draft>),
+    Append(Vec<StagedDraft>),
     /// Records of another journal; a durable batch of their own.
     Restore(Vec<Stored>),
     /// A range that is missing, the link after it, and how far streams go then.
@@ -42,14 +42,14 @@ pub(in crate::journal) enum Request {
     Roll,
     /// A part of a base, and how many bytes of it come in all.
     Base {
-        part: Part,
+        part: FramePart,
         bytes: Vec<u8>,
         total: usize,
     },
 }
 
 /// What is told about a request.
-pub(in crate::journal) enum Reply {
+pub(in crate::journal) enum WriteReply {
     /// The new events as they stand in the journal.
     Appended(Vec<Record>),
     /// The link of the batch; none for an empty one.
@@ -60,10 +60,10 @@ pub(in crate::journal) enum Reply {
     Part(bool),
 }
 
-type Answers = Vec<Result<Reply, JournalError>>;
+type Answers = Vec<Result<WriteReply, JournalError>>;
 
 /// Where the next frame goes.
-pub(super) struct End {
+pub(super) struct WriterEnd {
     pub(super) segment: Arc<Segment>,
     pub(super) file: Arc<dyn DiskFile>,
     /// Where in the file.
@@ -71,9 +71,9 @@ pub(super) struct End {
 }
 
 /// The writer's state. It alone writes.
-pub(in crate::journal) struct Writer {
-    shared: Arc<Shared>,
-    end: End,
+pub(in crate::journal) struct LogWriter {
+    shared: Arc<LogShared>,
+    end: WriterEnd,
     keeper: Keeper,
     permit: Permit,
     buffer: Vec<u8>,
@@ -81,8 +81,8 @@ pub(in crate::journal) struct Writer {
     unmarked: bool,
 }
 
-impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, end: End, permit: Permit) -> io::Result<Self> {
+impl LogWriter {
+    pub(super) fn new(shared: Arc<LogShared>, end: WriterEnd, permit: Permit) -> io::Result<Self> {
         let keeper = Keeper::start(shared.disk.clone(), permit.clone())?;
         Ok(Self {
             shared,
@@ -99,11 +99,11 @@ impl Writer {
         self.keeper.full(segment);
     }
 
-    fn append(&mut self, group: Vec<Vec<Draft>>) -> Result<Answers, JournalError> {
-        let mut stage = Stage::new(&self.shared.tip());
+    fn append(&mut self, group: Vec<Vec<StagedDraft>>) -> Result<Answers, JournalError> {
+        let mut stage = AppendStage::new(&self.shared.tip());
         let admit = |request| {
             let admitted = stage.admit(request, |stream| Ok(self.shared.head(stream)));
-            admitted.map(Reply::Appended)
+            admitted.map(WriteReply::Appended)
         };
         let answers = group.into_iter().map(admit).collect();
         self.write(stage.seal())?;
@@ -111,17 +111,17 @@ impl Writer {
     }
 
     fn restore(&mut self, request: Vec<Stored>) -> Result<Answers, JournalError> {
-        let mut stage = Stage::new(&self.shared.tip());
+        let mut stage = AppendStage::new(&self.shared.tip());
         if let Err(e) = stage.admit_stored(request, |stream| Ok(self.shared.head(stream))) {
             return Ok(vec![Err(e)]);
         }
         let batch = stage.seal();
         let link = batch.as_ref().map(|batch| batch.link);
         self.write(batch)?;
-        Ok(vec![Ok(Reply::Restored(link))])
+        Ok(vec![Ok(WriteReply::Restored(link))])
     }
 
-    fn write(&mut self, batch: Option<Batch>) -> Result<(), JournalError> {
+    fn write(&mut self, batch: Option<StagedBatch>) -> Result<(), JournalError> {
         let Some(batch) = batch else { return Ok(()) };
         let lengths = batch.records.iter().map(|record| record.bytes.len());
         self.make_room(frame::batch_len(lengths))?;
@@ -151,7 +151,7 @@ impl Writer {
         missing: &Missing,
         hash: Hash,
         heads: &[StreamHead],
-    ) -> Result<Result<Reply, JournalError>, JournalError> {
+    ) -> Result<Result<WriteReply, JournalError>, JournalError> {
         let tip = self.shared.tip();
         let back = heads
             .iter()
@@ -187,12 +187,17 @@ impl Writer {
         let end = u32::try_from(self.end.at).unwrap_or(u32::MAX);
         self.shared
             .show_gap(&self.end.segment, end, link, missing, heads);
-        Ok(Ok(Reply::Done))
+        Ok(Ok(WriteReply::Done))
     }
 
     /// Writes a part of a base where there is place for it: the name of a segment is the offset of
     /// its first event, so that one without events cannot be followed by another.
-    fn write_part(&mut self, part: Part, bytes: &[u8], total: usize) -> Result<bool, JournalError> {
+    fn write_part(
+        &mut self,
+        part: FramePart,
+        bytes: &[u8],
+        total: usize,
+    ) -> Result<bool, JournalError> {
         let wanted = match part.number {
             0 => total.saturating_add(
                 frame::part_len(0).saturating_mul(part.of.try_into().unwrap_or(usize::MAX)),
@@ -210,7 +215,7 @@ impl Writer {
         frame::encode_part(&mut frame, self.place(), self.position(), part, bytes);
         let at = self.put(&frame)?;
         let end = u32::try_from(self.end.at).unwrap_or(u32::MAX);
-        self.end.segment.grow(|table: &mut Table| {
+        self.end.segment.grow(|table: &mut SegmentTable| {
             table.bases.push((part, at));
             table.end = end;
         });
@@ -243,8 +248,8 @@ impl Writer {
         position_of(&self.end.segment.header, self.end.at)
     }
 
-    fn place(&self) -> Place<'_> {
-        Place {
+    fn place(&self) -> FramePosition<'_> {
+        FramePosition {
             salt: &self.end.segment.header.salt,
             position: self.position(),
         }
@@ -278,7 +283,7 @@ impl Writer {
         let size = (len.saturating_add(header::LEN) as u64).max(least);
         let spare = self.keeper.take(size)?;
         let tip = self.shared.tip();
-        let header = Header {
+        let header = SegmentHeader {
             salt: salt(),
             first: tip.next,
             position: self.position(),
@@ -294,7 +299,11 @@ impl Writer {
 }
 
 /// Makes a segment of the room set aside; durable when it returns.
-pub(super) fn begin(shared: &Shared, header: Header, spare: Spare) -> Result<End, JournalError> {
+pub(super) fn begin(
+    shared: &LogShared,
+    header: SegmentHeader,
+    spare: Spare,
+) -> Result<WriterEnd, JournalError> {
     let name = name_of(FOLDER, header.first);
     let made = || {
         spare.file.write_at(&header.encode(), 0)?;
@@ -304,12 +313,12 @@ pub(super) fn begin(shared: &Shared, header: Header, spare: Spare) -> Result<End
         shared.disk.sync_folder("")
     };
     made().map_err(|e| storage(&name, &e))?;
-    let table = Table {
+    let table = SegmentTable {
         end: u32::try_from(header::LEN).unwrap_or(u32::MAX),
-        ..Table::default()
+        ..SegmentTable::default()
     };
     let segment = Segment::growing(header, name, spare.size, spare.file.clone(), table);
-    Ok(End {
+    Ok(WriterEnd {
         segment: Arc::new(segment),
         file: spare.file,
         at: header::LEN,
@@ -324,7 +333,7 @@ pub(super) fn salt() -> [u8; 16] {
 }
 
 /// Where each record lies in the file, that of its length.
-fn places(at: u32, batch: &Batch) -> Vec<u32> {
+fn places(at: u32, batch: &StagedBatch) -> Vec<u32> {
     let mut next = at.saturating_add(
         u32::try_from(frame::HEADER.saturating_add(frame::LINK)).unwrap_or(u32::MAX),
     );
@@ -339,7 +348,7 @@ fn places(at: u32, batch: &Batch) -> Vec<u32> {
 
 /// Whatever is before the mark was acknowledged: from then on damage to it is told from a torn end.
 /// Without a mark, as after a kill, that holds for all but the newest group.
-impl Drop for Writer {
+impl Drop for LogWriter {
     fn drop(&mut self) {
         let mut frame = Vec::new();
         frame::encode_mark(&mut frame, self.place(), self.position());
@@ -350,29 +359,29 @@ impl Drop for Writer {
     }
 }
 
-impl Commit for Writer {
-    type Request = Request;
-    type Reply = Reply;
+impl Commit for LogWriter {
+    type Request = WriteRequest;
+    type Reply = WriteReply;
 
-    fn weight(request: &Request) -> usize {
+    fn weight(request: &WriteRequest) -> usize {
         match request {
-            Request::Append(drafts) => drafts.iter().map(Draft::weight).sum(),
-            Request::Restore(stored) => stored.iter().map(|stored| stored.bytes.len()).sum(),
-            Request::Base { bytes, .. } => bytes.len(),
-            Request::Roll | Request::Gap { .. } => 0,
+            WriteRequest::Append(drafts) => drafts.iter().map(StagedDraft::weight).sum(),
+            WriteRequest::Restore(stored) => stored.iter().map(|stored| stored.bytes.len()).sum(),
+            WriteRequest::Base { bytes, .. } => bytes.len(),
+            WriteRequest::Roll | WriteRequest::Gap { .. } => 0,
         }
     }
 
-    fn commit(&mut self, group: Vec<Request>) -> Result<Answers, JournalError> {
+    fn commit(&mut self, group: Vec<WriteRequest>) -> Result<Answers, JournalError> {
         let (mut answers, mut appends) = (Vec::with_capacity(group.len()), Vec::new());
         for request in group {
             match request {
-                Request::Append(drafts) => appends.push(drafts),
-                Request::Restore(stored) => {
+                WriteRequest::Append(drafts) => appends.push(drafts),
+                WriteRequest::Restore(stored) => {
                     answers.extend(self.append(std::mem::take(&mut appends))?);
                     answers.extend(self.restore(stored)?);
                 }
-                Request::Gap {
+                WriteRequest::Gap {
                     missing,
                     link,
                     heads,
@@ -380,18 +389,18 @@ impl Commit for Writer {
                     answers.extend(self.append(std::mem::take(&mut appends))?);
                     answers.push(self.skip(&missing, link, &heads)?);
                 }
-                Request::Roll => {
+                WriteRequest::Roll => {
                     answers.extend(self.append(std::mem::take(&mut appends))?);
                     if self.shared.tip().next > self.end.segment.header.first {
                         // What was asked for goes first; room for much comes when it is needed.
                         self.roll(0, FIRST_SIZE)?;
                     }
-                    answers.push(Ok(Reply::Done));
+                    answers.push(Ok(WriteReply::Done));
                 }
-                Request::Base { part, bytes, total } => {
+                WriteRequest::Base { part, bytes, total } => {
                     answers.extend(self.append(std::mem::take(&mut appends))?);
                     let written = self.write_part(part, &bytes, total)?;
-                    answers.push(Ok(Reply::Part(written)));
+                    answers.push(Ok(WriteReply::Part(written)));
                 }
             }
         }

@@ -4,7 +4,7 @@ use super::MemoryJournal;
 use crate::{
     journal::{
         Append, BatchLink, Missing, Offset, Stored, StreamState,
-        stage::{Draft, Head},
+        stage::{StagedDraft, StagedHead},
     },
     model::{Event, StreamId},
 };
@@ -45,7 +45,7 @@ impl MemoryJournal {
             events: vec![event],
         };
         let mut stage = shelf.stage();
-        let request = Draft::all(vec![append]).unwrap();
+        let request = StagedDraft::all(vec![append]).unwrap();
         stage
             .admit(request, |stream| Ok(shelf.head(stream)))
             .unwrap();
@@ -55,7 +55,7 @@ impl MemoryJournal {
             prev, first, last, ..
         } = batch.link;
         batch.link = BatchLink::new(prev, first, last, [&stored.hash]);
-        let head = Head {
+        let head = StagedHead {
             next_seq: stored.seq + 1,
             hash: stored.hash,
         };

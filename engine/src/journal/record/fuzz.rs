@@ -31,7 +31,7 @@ fn read(bytes: Vec<u8>) {
         return;
     };
     let Ok(record) = stored.record() else { return };
-    let draft = Draft::new(record.event.clone()).unwrap();
+    let draft = RecordDraft::new(record.event.clone()).unwrap();
     let (stream, seq) = (&stored.stream, stored.seq);
     match Stored::seal(stored.offset, stream, seq, stored.prev, &draft) {
         Ok(again) => assert_eq!(again.record().unwrap().event, record.event),

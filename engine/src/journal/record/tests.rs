@@ -17,7 +17,7 @@ use crate::{
 };
 
 fn sealed(stream: &StreamId, event: &Event) -> Stored {
-    let draft = Draft::new(event.clone()).unwrap();
+    let draft = RecordDraft::new(event.clone()).unwrap();
     Stored::seal(u64::MAX, stream, u64::MAX, Hash([9; 32]), &draft).unwrap()
 }
 
@@ -165,7 +165,7 @@ fn what_a_newer_version_wrote_is_told_from_damage() {
 #[test]
 fn damage_names_the_record() {
     let (stream, event) = sample();
-    let draft = Draft::new(event).unwrap();
+    let draft = RecordDraft::new(event).unwrap();
     let mut bytes = Stored::seal(41, &stream, 3, Hash::default(), &draft)
         .unwrap()
         .bytes;
@@ -184,7 +184,7 @@ fn damage_names_the_record() {
 #[test]
 fn the_first_format_is_what_it_was() {
     let (stream, event) = sample();
-    let draft = Draft::new(event.clone()).unwrap();
+    let draft = RecordDraft::new(event.clone()).unwrap();
     let stored = Stored::seal(300, &stream, 5, Hash([1; 32]), &draft).unwrap();
     let hex: String = stored
         .bytes

@@ -32,15 +32,17 @@ pub(crate) fn target(bytes: &[u8]) {
     let mended = mended(bytes);
     for tar in [bytes, &mended] {
         let faults = match entries(tar) {
-            Some(entries) => [Kind::Compose, Kind::Play].map(|kind| contents(&entries, kind)),
+            Some(entries) => {
+                [EntryKind::Compose, EntryKind::Play].map(|kind| contents(&entries, kind))
+            }
             None => continue,
         };
         let packed = BASE64.encode(packed(tar));
-        assert_eq!(check(&packed, Kind::Compose), faults[0]);
-        assert_eq!(check(&packed, Kind::Play), faults[1]);
+        assert_eq!(check(&packed, EntryKind::Compose), faults[0]);
+        assert_eq!(check(&packed, EntryKind::Play), faults[1]);
     }
-    check(&String::from_utf8_lossy(bytes), Kind::Compose);
-    check(&BASE64.encode(bytes), Kind::Compose);
+    check(&String::from_utf8_lossy(bytes), EntryKind::Compose);
+    check(&BASE64.encode(bytes), EntryKind::Compose);
 }
 
 /// The tar file with the right sum in every block that may be a header.

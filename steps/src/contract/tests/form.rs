@@ -156,7 +156,7 @@ proptest! {
         let _ = Key::read(&bytes);
         let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----", BASE64.encode(&bytes));
         prop_assert!(Key::read(pem.as_bytes()).is_err());
-        for kind in [archive::Kind::Compose, archive::Kind::Play] {
+        for kind in [archive::EntryKind::Compose, archive::EntryKind::Play] {
             prop_assert!(!archive::check(&super::plain::packed(&bytes), kind).is_empty());
         }
     }

@@ -187,7 +187,7 @@ fn what_ibms_scripts_make_is_accepted() {
 fn a_signed_contract_is_verified_by_openssl_and_by_its_own_key() {
     let desk = Desk::new();
     let key = Key::read(&desk.read("public.pem")).unwrap();
-    let signer = SigningKey::read(&desk.read("private.pem")).unwrap();
+    let signer = ContractSigningKey::read(&desk.read("private.pem")).unwrap();
     let text = encrypt(PLAIN.as_bytes(), &key, Some(&signer)).unwrap();
     let out: Encrypted = serde_saphyr::from_str(&text).unwrap();
     desk.write("signature", &BASE64.decode(out.signature.unwrap()).unwrap());
@@ -271,7 +271,7 @@ fn a_certificate_is_looked_at_by_the_day() {
 fn encrypting_does_not_break_a_signature_or_take_a_foreign_key() {
     let (desk, other) = (Desk::new(), Desk::new());
     let key = Key::read(&desk.read("crt.pem")).unwrap();
-    let refused = |contract: &str, signer: Option<&SigningKey>| {
+    let refused = |contract: &str, signer: Option<&ContractSigningKey>| {
         encrypt(contract.as_bytes(), &key, signer).unwrap_err()[0].code
     };
     assert_eq!(
@@ -281,7 +281,7 @@ fn encrypting_does_not_break_a_signature_or_take_a_foreign_key() {
     assert_eq!(refused("workload: w\n", None), "VSI0403");
     let pem = BASE64.encode(other.read("public.pem"));
     let foreign = format!("{PLAIN}  signingKey: {pem}\n");
-    let signer = SigningKey::read(&desk.read("private.pem")).unwrap();
+    let signer = ContractSigningKey::read(&desk.read("private.pem")).unwrap();
     assert_eq!(refused(&foreign, Some(&signer)), "VSI0407");
 }
 
@@ -299,7 +299,7 @@ fn keys_that_cannot_be_used_say_why() {
     );
     desk.run("rsa -in private.pem -traditional -out pkcs1.pem", b"");
     desk.run("ecparam -name prime256v1 -genkey -noout -out ec.pem", b"");
-    let key = |name: &str| SigningKey::read(&desk.read(name)).map(drop);
+    let key = |name: &str| ContractSigningKey::read(&desk.read(name)).map(drop);
     assert_eq!(key("private.pem"), Ok(()));
     assert_eq!(key("pkcs1.pem"), Ok(()));
     assert_eq!(key("short.pem"), Err(KeyFault::Size(1024)));

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error,
-    hpl::{Finding, Kind, cut},
+    hpl::{HplFinding, MessageKind, cut},
     vsi::{
         ready_report::{self, Addresses},
         start_domain,
@@ -43,8 +43,8 @@ impl Watch<'_> {
         })
     }
 
-    pub(super) async fn verdict(&self, finding: Finding) -> Result<Output, Failure> {
-        if finding.kind == Kind::Ready {
+    pub(super) async fn verdict(&self, finding: HplFinding) -> Result<Output, Failure> {
+        if finding.kind == MessageKind::Ready {
             return self.ready(finding.line).await;
         }
         let line = cut(&finding.line, LINE_KEPT);
@@ -69,7 +69,7 @@ impl Watch<'_> {
             words.push_str("; before that: ");
             words.push_str(line);
         }
-        let remedy = match warning.and_then(|line| Finding::of_line(line)) {
+        let remedy = match warning.and_then(|line| HplFinding::of_line(line)) {
             Some(finding) if !finding.remedy().is_empty() => finding.remedy(),
             _ if self.last_line().is_empty() && code == error::BOOT_DEADLINE => SILENT,
             _ => code.remedy,

@@ -6,10 +6,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use tokio::time::Instant;
 use vsiflow_engine::{model::Failure, step::StepContext};
 
-use super::{Output, Params, Place};
+use super::{ConsolePlace, Output, Params};
 use crate::{
     error,
-    hpl::{Finding, Kind, Scanner, cut},
+    hpl::{HplFinding, MessageKind, Scanner, cut},
     ports::{ConsolePosition, HostPorts},
     vsi::start_domain,
 };
@@ -34,7 +34,7 @@ pub(super) struct Watch<'a> {
     pub(super) phase: String,
     /// The newest line of an earlier attempt.
     last: String,
-    decision: Option<Finding>,
+    decision: Option<HplFinding>,
     deadline: Instant,
     saved: Instant,
 }
@@ -45,9 +45,9 @@ impl<'a> Watch<'a> {
         params: &'a Params,
         ports: HostPorts,
     ) -> Result<Self, Failure> {
-        let place = match cx.saved::<Place>().await? {
+        let place = match cx.saved::<ConsolePlace>().await? {
             Some(place) => place,
-            None => Place {
+            None => ConsolePlace {
                 position: cx.output::<start_domain::Output>("start_domain")?.console,
                 pending: String::new(),
                 left_ms: params.deadline_s.saturating_mul(1000),
@@ -76,7 +76,7 @@ impl<'a> Watch<'a> {
     pub(super) async fn save(&mut self) -> Result<(), Failure> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         self.saved = Instant::now();
-        let place = Place {
+        let place = ConsolePlace {
             position: self.position,
             pending: BASE64.encode(self.scanner.pending()),
             left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
@@ -169,7 +169,8 @@ impl<'a> Watch<'a> {
 
     /// A guest that said something decisive without a line end, and then nothing more.
     fn look_at_pending(&mut self) {
-        let decisive = |finding: &Finding| matches!(finding.kind, Kind::Ready | Kind::Fatal);
+        let decisive =
+            |finding: &HplFinding| matches!(finding.kind, MessageKind::Ready | MessageKind::Fatal);
         let found = self.scanner.pending_findings().into_iter().find(decisive);
         self.decision = self.decision.take().or(found);
     }
@@ -180,7 +181,7 @@ impl<'a> Watch<'a> {
         found.into_iter().for_each(|finding| self.take(finding));
     }
 
-    fn take(&mut self, finding: Finding) {
+    fn take(&mut self, finding: HplFinding) {
         if let Some(phase) = finding.phase()
             && self.phase != phase
         {
@@ -188,10 +189,10 @@ impl<'a> Watch<'a> {
             self.cx.report(&format!("booting: {phase}"), 0, None);
         }
         match finding.kind {
-            Kind::Ready | Kind::Fatal => {
+            MessageKind::Ready | MessageKind::Fatal => {
                 self.decision.get_or_insert(finding);
             }
-            Kind::Warning => {
+            MessageKind::Warning => {
                 let line = cut(&finding.line, LINE_KEPT);
                 if self.warnings.last().is_none_or(|last| last != line) {
                     self.warnings.push(line.to_owned());
@@ -200,7 +201,7 @@ impl<'a> Watch<'a> {
                     self.warnings.remove(0);
                 }
             }
-            Kind::Note => {}
+            MessageKind::Note => {}
         }
     }
 }

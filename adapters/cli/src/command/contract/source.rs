@@ -6,7 +6,7 @@ use vsiflow_workflows::spec::documents;
 use zeroize::Zeroizing;
 
 use crate::{
-    exit::{Exit, Problem},
+    exit::{Exit, ExitProblem},
     work,
 };
 
@@ -14,7 +14,7 @@ use crate::{
 const FILE_MAX: u64 = 8 * 1024 * 1024;
 
 /// A contract, and what messages call it.
-pub(super) struct Source {
+pub(super) struct ContractSource {
     pub(super) name: String,
     pub(super) contract: Zeroizing<Vec<u8>>,
 }
@@ -23,12 +23,12 @@ pub(super) struct Source {
 ///
 /// # Errors
 /// When it cannot be read, or holds manifests and none of a VSI.
-pub(super) fn contracts(path: &Path) -> Result<Vec<Source>, Problem> {
+pub(super) fn contracts(path: &Path) -> Result<Vec<ContractSource>, ExitProblem> {
     let contract = read(path)?;
     let name = shown(path);
     match is_manifest(&contract) {
         true => of_manifests(&name, &contract),
-        false => Ok(vec![Source { name, contract }]),
+        false => Ok(vec![ContractSource { name, contract }]),
     }
 }
 
@@ -36,7 +36,7 @@ pub(super) fn contracts(path: &Path) -> Result<Vec<Source>, Problem> {
 ///
 /// # Errors
 /// As for [`contracts`], and when it holds several.
-pub(super) fn contract(path: &Path) -> Result<Source, Problem> {
+pub(super) fn contract(path: &Path) -> Result<ContractSource, ExitProblem> {
     let mut all = contracts(path)?;
     match (all.pop(), all.len()) {
         (Some(only), 0) => Ok(only),
@@ -45,7 +45,7 @@ pub(super) fn contract(path: &Path) -> Result<Source, Problem> {
             let count = more.saturating_add(1);
             let message = format!("{name} holds the contracts of {count} VSIs");
             let remedy = "give a file with one contract, or with the manifest of one VSI";
-            Err(Problem::new(Exit::Usage, "VSI0808", message, remedy))
+            Err(ExitProblem::new(Exit::Usage, "VSI0808", message, remedy))
         }
     }
 }
@@ -65,10 +65,10 @@ fn is_manifest(bytes: &[u8]) -> bool {
     keys.iter().all(yaml) || braced && keys.iter().all(json)
 }
 
-fn of_manifests(name: &str, bytes: &[u8]) -> Result<Vec<Source>, Problem> {
+fn of_manifests(name: &str, bytes: &[u8]) -> Result<Vec<ContractSource>, ExitProblem> {
     let loaded = vsiflow_file::load_text(name, bytes).map_err(work::said)?;
     let vsis = loaded.documents.vsis.iter();
-    let source = |vsi: &documents::Document<vsiflow_workflows::spec::VsiSpec>| Source {
+    let source = |vsi: &documents::Document<vsiflow_workflows::spec::VsiSpec>| ContractSource {
         name: format!("{name}, contract of {}", vsi.meta.full_name()),
         contract: Zeroizing::new(vsi.spec.contract.secret().expose().to_vec()),
     };
@@ -79,7 +79,7 @@ fn of_manifests(name: &str, bytes: &[u8]) -> Result<Vec<Source>, Problem> {
             "give the contract itself, or the manifest of a {}",
             documents::VSI
         );
-        return Err(Problem::new(Exit::Usage, "VSI0808", message, &remedy));
+        return Err(ExitProblem::new(Exit::Usage, "VSI0808", message, &remedy));
     }
     Ok(sources)
 }
@@ -88,7 +88,7 @@ fn of_manifests(name: &str, bytes: &[u8]) -> Result<Vec<Source>, Problem> {
 ///
 /// # Errors
 /// `VSI0805`, when it is not there, may not be read or is too large.
-pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Problem> {
+pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, ExitProblem> {
     let mut bytes = Zeroizing::new(Vec::new());
     let limit = FILE_MAX.saturating_add(1);
     let read = match path.to_str() {
@@ -102,9 +102,9 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Problem> {
     }
 }
 
-fn unreadable(path: &Path, why: &str) -> Problem {
+fn unreadable(path: &Path, why: &str) -> ExitProblem {
     let words = format!("{} cannot be read: {why}", shown(path));
-    Problem::new(
+    ExitProblem::new(
         Exit::Usage,
         "VSI0805",
         words,

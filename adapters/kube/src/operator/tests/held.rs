@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::rig::Rig;
-use crate::{APPROVE, LostJournal, fake::Fault, sample::uid};
+use crate::{APPROVE, LostJournal, fake::FakeFault, sample::uid};
 
 const LONG: Duration = Duration::from_secs(300);
 
@@ -237,7 +237,7 @@ async fn what_was_under_way_waits_until_the_cluster_can_be_read() {
     })
     .await;
     rig.stop().await;
-    rig.server.fail(Fault {
+    rig.server.fail(FakeFault {
         of: &["GET"],
         code: 503,
         times: 60,

@@ -20,12 +20,12 @@ use vsiflow_steps::{
     sim::{SimHosts, SimSource},
 };
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetParts},
+    fleet::{Fleet, FleetConfig},
     hosts::HostDirectory,
     spec::{HostSettings, NoFiles, Permits},
 };
 
-use crate::{Ended, LostJournal, Namespaces, Operator, fake::Server, sample::uid};
+use crate::{LostJournal, Namespaces, Operator, OperatorEnd, fake::FakeServer, sample::uid};
 
 /// Longer than anything here takes in virtual time.
 const DEADLINE: Duration = Duration::from_secs(7_200);
@@ -84,12 +84,12 @@ struct Stores {
 }
 
 pub(super) struct Rig {
-    pub(super) server: Server,
+    pub(super) server: FakeServer,
     stores: Stores,
     hosts: Arc<Switched>,
     clock: Arc<VirtualClock>,
     fleet: Fleet,
-    serving: JoinHandle<Ended>,
+    serving: JoinHandle<OperatorEnd>,
     /// How many journals were lost.
     lost: u32,
     pub(super) if_lost: LostJournal,
@@ -109,7 +109,7 @@ impl Rig {
     }
 
     async fn on(host: Option<&'static str>) -> Self {
-        let server = Server::new();
+        let server = FakeServer::new();
         let stores = Stores::default();
         let hosts = Arc::new(Switched {
             hosts: SimHosts::in_memory(),
@@ -135,7 +135,7 @@ impl Rig {
     }
 
     /// What serving comes to.
-    pub(super) async fn ended(&mut self) -> Ended {
+    pub(super) async fn ended(&mut self) -> OperatorEnd {
         (&mut self.serving).await.unwrap()
     }
 
@@ -316,7 +316,7 @@ async fn open(
     lost: u32,
 ) -> Fleet {
     let directory = Arc::new(HostDirectory::default());
-    let fleet = Fleet::open(FleetParts {
+    let fleet = Fleet::open(FleetConfig {
         journal: stores.journal.clone(),
         blobs: stores.blobs.clone(),
         checkpoints: stores.checkpoints.clone(),
@@ -335,12 +335,12 @@ async fn open(
 }
 
 fn serve(
-    server: &Server,
+    server: &FakeServer,
     fleet: &Fleet,
     lost: LostJournal,
     host: Option<&str>,
     permits: Arc<dyn Permits>,
-) -> JoinHandle<Ended> {
+) -> JoinHandle<OperatorEnd> {
     let mut namespaces = vec!["default".to_owned()];
     if host.is_none() {
         namespaces.push("b".to_owned());
@@ -358,7 +358,7 @@ fn serve(
         };
         tokio::select! {
             ended = operator.run() => ended,
-            () = work => Ended::Engine,
+            () = work => OperatorEnd::Engine,
         }
     })
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use vsiflow_workflows::spec::Permits;
 
 use super::{fault, rig::Rig};
-use crate::{Ended, sample::uid};
+use crate::{OperatorEnd, sample::uid};
 
 const HOST: &str = "root@lpar1.example.com:22";
 
@@ -113,7 +113,7 @@ async fn a_part_that_panics_ends_all_of_it() {
     trap.0.store(true, Ordering::Relaxed);
     rig.vsi("db", 2);
     let ended = tokio::time::timeout(Duration::from_secs(60), rig.ended()).await;
-    assert!(matches!(ended, Ok(Ended::Defect(_))), "{ended:?}");
+    assert!(matches!(ended, Ok(OperatorEnd::Defect(_))), "{ended:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,7 +34,7 @@ fn with_some(world: &Snapshot) -> Translation {
     translate_by(world, &rules)
 }
 
-fn first(translation: &Translation, kind: Kind, name: &str) -> String {
+fn first(translation: &Translation, kind: ResourceKind, name: &str) -> String {
     let problems = translation.problems.get(&key(kind, name));
     problems.map_or(String::new(), |all| all[0].to_string())
 }
@@ -60,7 +60,7 @@ fn an_image_that_only_this_machine_can_read_is_refused() {
         let translation = with_some(&world);
         assert_eq!(translation.vsis.is_empty(), refused, "{url}");
         if refused {
-            let told = first(&translation, Kind::Vsi, "web");
+            let told = first(&translation, ResourceKind::Vsi, "web");
             assert!(
                 told.starts_with("VSI0611") && told.contains("spec.imageURL"),
                 "{told}"
@@ -82,7 +82,7 @@ fn no_key_of_host_settings_names_a_file_of_this_machine() {
             }
             let translation = with_some(&world);
             assert!(translation.vsis.is_empty() && translation.rest.hosts.is_empty());
-            for (kind, name) in [(Kind::Vsi, "web"), (Kind::DataDisk, "d")] {
+            for (kind, name) in [(ResourceKind::Vsi, "web"), (ResourceKind::DataDisk, "d")] {
                 let told = first(&translation, kind, name);
                 assert!(told.starts_with("VSI0611"), "{told}");
                 assert!(told.contains(&format!("data.{key}")), "{told}");
@@ -102,9 +102,9 @@ fn settings(namespace: &str, data: Value) -> Arc<Settings> {
     Arc::new(settings)
 }
 
-fn in_namespace(namespace: &str, kind: Kind, name: &str, number: u8) -> Arc<Resource> {
+fn in_namespace(namespace: &str, kind: ResourceKind, name: &str, number: u8) -> Arc<Resource> {
     let resource = match kind {
-        Kind::Vsi => vsi(name, number, json!({})),
+        ResourceKind::Vsi => vsi(name, number, json!({})),
         _ => disk(name, number),
     };
     let mut resource = (*resource).clone();
@@ -120,17 +120,17 @@ fn both(of_b: Value) -> Snapshot {
     Snapshot {
         // The one that came later is a disk: those were looked at before VSIs.
         resources: vec![
-            in_namespace("a", Kind::Vsi, "web", 1),
-            in_namespace("b", Kind::DataDisk, "data", 2),
-            in_namespace("b", Kind::Vsi, "web", 3),
+            in_namespace("a", ResourceKind::Vsi, "web", 1),
+            in_namespace("b", ResourceKind::DataDisk, "data", 2),
+            in_namespace("b", ResourceKind::Vsi, "web", 3),
         ],
         config_maps: vec![settings("b", of_b), settings("a", json!({}))],
         secrets: Vec::new(),
     }
 }
 
-fn told_in(translation: &Translation, namespace: &str, kind: Kind, name: &str) -> String {
-    let key = Key {
+fn told_in(translation: &Translation, namespace: &str, kind: ResourceKind, name: &str) -> String {
+    let key = ResourceKey {
         kind,
         namespace: namespace.to_owned(),
         name: name.to_owned(),
@@ -161,15 +161,19 @@ fn settings_of_a_host_do_not_take_the_place_of_another_namespaces_and_both_are_t
         let host = &translation.rest.hosts[HOST];
         assert_eq!(host.namespace.as_deref(), Some("a"), "{differs}");
         assert!(host.record.known_hosts().unwrap().ends_with(" A"));
-        for kind in [Kind::Vsi, Kind::DataDisk] {
-            let name = if kind == Kind::Vsi { "web" } else { "data" };
+        for kind in [ResourceKind::Vsi, ResourceKind::DataDisk] {
+            let name = if kind == ResourceKind::Vsi {
+                "web"
+            } else {
+                "data"
+            };
             let told = told_in(&translation, "b", kind, name);
             assert!(
                 told.starts_with("VSI0612") && told.contains("namespace a"),
                 "{told}"
             );
         }
-        let told = told_in(&translation, "a", Kind::Vsi, "web");
+        let told = told_in(&translation, "a", ResourceKind::Vsi, "web");
         assert!(
             told.contains("namespace b") && told.contains(HOST),
             "{told}"
@@ -201,7 +205,7 @@ fn a_host_stays_its_namespaces_over_restarts_whoever_is_listed_first() {
     // The journal knows that it was `b` that had it.
     let translation = with("b", &nothing, &world);
     assert_eq!(translation.vsis.keys().collect::<Vec<_>>(), [&uid(3)]);
-    assert!(told_in(&translation, "a", Kind::Vsi, "web").starts_with("VSI0612"));
+    assert!(told_in(&translation, "a", ResourceKind::Vsi, "web").starts_with("VSI0612"));
     // Only `b` is listed yet, and the secrets of `a` are not at hand.
     let mut later = world.clone();
     later.resources.remove(0);

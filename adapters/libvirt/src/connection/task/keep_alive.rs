@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::sleep;
 
-use crate::connection::shared::Shared;
+use crate::connection::shared::ConnectionShared;
 use crate::error::CloseReason;
 
 /// Pings a silent peer, and ends when it stays silent. Begins when told to.
-pub(super) async fn keep_alive(shared: &Shared) -> CloseReason {
+pub(super) async fn keep_alive(shared: &ConnectionShared) -> CloseReason {
     let limits = loop {
         shared.watched.notified().await;
         if let Some(limits) = shared.table().keep_alive {

@@ -4,20 +4,22 @@ use std::sync::atomic::Ordering;
 
 use tokio::io::AsyncRead;
 
-use crate::connection::shared::{Answer, CallFailure, Shared, Stage, Stream, StreamEvent};
+use crate::connection::shared::{
+    CallAnswer, CallFailure, CallStage, ConnectionShared, OpenStream, StreamEvent,
+};
 use crate::error::{CloseReason, LibvirtError};
 use crate::events;
-use crate::packet::{Header, Packet, PacketReader, ReadError, kind, status};
+use crate::packet::{Packet, PacketHeader, PacketReader, ReadError, kind, status};
 use crate::protocol::{KEEPALIVE_PING, KEEPALIVE_PROGRAM, Procedure, REMOTE_PROGRAM, VERSION};
 
 /// Takes what comes in and hands it to whoever waits for it.
-pub(super) struct Reading<'a, R> {
+pub(super) struct IncomingPackets<'a, R> {
     reader: PacketReader<R>,
-    shared: &'a Shared,
+    shared: &'a ConnectionShared,
 }
 
-impl<'a, R: AsyncRead + Unpin> Reading<'a, R> {
-    pub(super) fn new(read: R, shared: &'a Shared) -> Self {
+impl<'a, R: AsyncRead + Unpin> IncomingPackets<'a, R> {
+    pub(super) fn new(read: R, shared: &'a ConnectionShared) -> Self {
         Self {
             reader: PacketReader::new(read),
             shared,
@@ -39,7 +41,7 @@ impl<'a, R: AsyncRead + Unpin> Reading<'a, R> {
     }
 
     async fn dispatch(&mut self, packet: Packet) -> Result<(), String> {
-        let Header {
+        let PacketHeader {
             program,
             version,
             kind,
@@ -62,7 +64,7 @@ impl<'a, R: AsyncRead + Unpin> Reading<'a, R> {
             return self.unasked(serial);
         };
         let answer = match packet.header.status {
-            status::OK => Ok(Answer {
+            status::OK => Ok(CallAnswer {
                 serial,
                 payload: packet.payload,
             }),
@@ -82,8 +84,8 @@ impl<'a, R: AsyncRead + Unpin> Reading<'a, R> {
     /// A reply that no call waits for: the one to the farewell, which is nobody's.
     fn unasked(&self, serial: u32) {
         let mut table = self.shared.table();
-        if table.stage == Stage::Parting {
-            table.stage = Stage::Parted;
+        if table.stage == CallStage::Parting {
+            table.stage = CallStage::Parted;
             self.shared.wake.notify_one();
         } else {
             tracing::warn!(serial, "libvirt replied to a call nobody made");
@@ -102,7 +104,7 @@ impl<'a, R: AsyncRead + Unpin> Reading<'a, R> {
     async fn stream(&mut self, packet: Packet) {
         let serial = packet.header.serial;
         let stream = self.shared.table().streams.get(&serial).cloned();
-        let Some(Stream { events, procedure }) = stream else {
+        let Some(OpenStream { events, procedure }) = stream else {
             if packet.header.status != status::CONTINUE {
                 self.left(serial);
             }
@@ -133,7 +135,7 @@ impl<'a, R: AsyncRead + Unpin> Reading<'a, R> {
         }
     }
 
-    fn keep_alive(&self, header: &Header) {
+    fn keep_alive(&self, header: &PacketHeader) {
         if header.procedure == KEEPALIVE_PING {
             self.shared.table().urgent.pong = true;
             self.shared.wake.notify_one();

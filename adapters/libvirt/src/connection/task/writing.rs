@@ -8,9 +8,11 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::connection::shared::{Command, Outgoing, Pending, Shared, Stage, Stream, Urgent};
+use crate::connection::shared::{
+    CallStage, ConnectionCommand, ConnectionShared, OpenStream, Outgoing, PendingCall, Urgent,
+};
 use crate::error::CloseReason;
-use crate::packet::{Header, encode, kind, status};
+use crate::packet::{PacketHeader, encode, kind, status};
 use crate::protocol::{
     KEEPALIVE_PING, KEEPALIVE_PONG, KEEPALIVE_PROGRAM, Procedure, REMOTE_PROGRAM, VERSION,
 };
@@ -25,16 +27,20 @@ const LEAVING: Duration = Duration::from_secs(60);
 const BUFFER_KEPT: usize = 1 << 20;
 
 /// Writes what is asked for, and what cannot wait before that.
-pub(super) struct Writing<'a, W> {
+pub(super) struct OutgoingPackets<'a, W> {
     write: W,
-    queue: mpsc::Receiver<Command>,
-    shared: &'a Shared,
+    queue: mpsc::Receiver<ConnectionCommand>,
+    shared: &'a ConnectionShared,
     serial: u32,
     buffer: BytesMut,
 }
 
-impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
-    pub(super) fn new(write: W, queue: mpsc::Receiver<Command>, shared: &'a Shared) -> Self {
+impl<'a, W: AsyncWrite + Unpin> OutgoingPackets<'a, W> {
+    pub(super) fn new(
+        write: W,
+        queue: mpsc::Receiver<ConnectionCommand>,
+        shared: &'a ConnectionShared,
+    ) -> Self {
         Self {
             write,
             queue,
@@ -67,7 +73,7 @@ impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
                 },
             }
         }
-        self.shared.table().stage = Stage::Closing;
+        self.shared.table().stage = CallStage::Closing;
         self.await_pending().await?;
         if self.leave_streams().await? {
             let _ = timeout(FAREWELL, self.farewell()).await;
@@ -77,7 +83,7 @@ impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
     }
 
     async fn await_pending(&mut self) -> io::Result<()> {
-        let last = |shared: &Shared| {
+        let last = |shared: &ConnectionShared| {
             let table = shared.table();
             table.pending.values().map(|call| call.deadline).max()
         };
@@ -113,9 +119,9 @@ impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
     /// Tells libvirt that this is the end, and awaits that it has heard.
     async fn farewell(&mut self) -> io::Result<()> {
         let header = self.call_header(Procedure::ConnectClose);
-        self.shared.table().stage = Stage::Parting;
+        self.shared.table().stage = CallStage::Parting;
         self.write_packet(&header, &[]).await?;
-        while self.shared.table().stage == Stage::Parting {
+        while self.shared.table().stage == CallStage::Parting {
             self.write_urgent().await?;
             self.shared.wake.notified().await;
         }
@@ -140,17 +146,17 @@ impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
         Ok(())
     }
 
-    async fn write_command(&mut self, command: Command) -> io::Result<()> {
+    async fn write_command(&mut self, command: ConnectionCommand) -> io::Result<()> {
         match command {
-            Command::Call(call) => self.write_call(call).await,
-            Command::Stream {
+            ConnectionCommand::Call(call) => self.write_call(call).await,
+            ConnectionCommand::Stream {
                 serial,
                 procedure,
                 kind,
                 status,
                 payload,
             } => {
-                let header = Header {
+                let header = PacketHeader {
                     kind,
                     ..stream_header(serial, procedure, status)
                 };
@@ -178,11 +184,11 @@ impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
             if let Some(events) = stream {
                 table
                     .streams
-                    .insert(header.serial, Stream { procedure, events });
+                    .insert(header.serial, OpenStream { procedure, events });
             }
             table.pending.insert(
                 header.serial,
-                Pending {
+                PendingCall {
                     procedure,
                     deadline,
                     answer,
@@ -194,7 +200,7 @@ impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
     }
 
     /// Not for a stream that ended meanwhile: its packets are worth nothing to anybody.
-    async fn write_stream(&mut self, header: &Header, payload: Bytes) -> io::Result<()> {
+    async fn write_stream(&mut self, header: &PacketHeader, payload: Bytes) -> io::Result<()> {
         if !self.shared.table().streams.contains_key(&header.serial) {
             return Ok(());
         }
@@ -202,7 +208,7 @@ impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
     }
 
     /// One piece a packet: over SSH each piece would become a packet of its own.
-    async fn write_packet(&mut self, header: &Header, payload: &[u8]) -> io::Result<()> {
+    async fn write_packet(&mut self, header: &PacketHeader, payload: &[u8]) -> io::Result<()> {
         self.buffer.clear();
         if !encode(header, payload, &mut self.buffer) {
             return Err(io::Error::other("a packet beyond libvirt's limit"));
@@ -215,10 +221,10 @@ impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
         Ok(())
     }
 
-    fn call_header(&mut self, procedure: Procedure) -> Header {
+    fn call_header(&mut self, procedure: Procedure) -> PacketHeader {
         // 0 is the serial of events.
         self.serial = self.serial.wrapping_add(1).max(1);
-        Header {
+        PacketHeader {
             program: REMOTE_PROGRAM,
             version: VERSION,
             procedure: procedure.number(),
@@ -229,15 +235,15 @@ impl<'a, W: AsyncWrite + Unpin> Writing<'a, W> {
     }
 }
 
-async fn woken_before(shared: &Shared, last: Instant) {
+async fn woken_before(shared: &ConnectionShared, last: Instant) {
     tokio::select! {
         () = shared.wake.notified() => {}
         () = sleep_until(last) => {}
     }
 }
 
-fn stream_header(serial: u32, procedure: Procedure, status: i32) -> Header {
-    Header {
+fn stream_header(serial: u32, procedure: Procedure, status: i32) -> PacketHeader {
+    PacketHeader {
         program: REMOTE_PROGRAM,
         version: VERSION,
         procedure: procedure.number(),
@@ -247,8 +253,8 @@ fn stream_header(serial: u32, procedure: Procedure, status: i32) -> Header {
     }
 }
 
-fn keep_alive_header(procedure: i32) -> Header {
-    Header {
+fn keep_alive_header(procedure: i32) -> PacketHeader {
+    PacketHeader {
         program: KEEPALIVE_PROGRAM,
         version: VERSION,
         procedure,

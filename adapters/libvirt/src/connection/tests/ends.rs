@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::connection::fake_peer::{Peer, pair};
 use crate::events::EventReceived;
-use crate::packet::{Header, Packet, kind, status};
+use crate::packet::{Packet, PacketHeader, kind, status};
 use crate::protocol::{REMOTE_PROGRAM, VERSION};
 use crate::stream::UploadStream;
 
@@ -84,7 +84,7 @@ async fn libvirt_is_told_of_the_end_only_when_it_has_no_stream_any_more() {
         (call.header.serial, status::ERROR)
     );
     assert!(timeout(SECOND * 30, peer.next()).await.is_err(), "closed");
-    let confirmed = Header {
+    let confirmed = PacketHeader {
         status: status::OK,
         ..abort.header
     };
@@ -125,7 +125,7 @@ async fn an_upload_that_was_aborted_is_not_aborted_again() {
     assert!(aborted.is_err(), "confirmed by nobody");
     drop(connection);
     let abort = peer.next().await;
-    let confirmed = Header {
+    let confirmed = PacketHeader {
         status: status::OK,
         ..abort.header
     };
@@ -220,7 +220,7 @@ async fn a_panic_while_reading_ends_the_connection_and_its_calls() {
 
 #[tokio::test]
 async fn hostile_packets_end_the_connection() {
-    let good = Header {
+    let good = PacketHeader {
         program: REMOTE_PROGRAM,
         version: VERSION,
         procedure: 1,
@@ -229,10 +229,10 @@ async fn hostile_packets_end_the_connection() {
         status: 0,
     };
     let hostile = [
-        Header { program: 1, ..good },
-        Header { version: 2, ..good },
-        Header { kind: 77, ..good },
-        Header {
+        PacketHeader { program: 1, ..good },
+        PacketHeader { version: 2, ..good },
+        PacketHeader { kind: 77, ..good },
+        PacketHeader {
             kind: kind::CALL,
             ..good
         },
@@ -257,7 +257,7 @@ async fn hostile_packets_end_the_connection() {
 async fn replies_and_stream_packets_nobody_asked_for_are_passed_over() {
     let (connection, mut peer) = pair();
     for kind in [kind::REPLY, kind::STREAM, kind::MESSAGE] {
-        let header = Header {
+        let header = PacketHeader {
             program: REMOTE_PROGRAM,
             version: VERSION,
             procedure: 318,

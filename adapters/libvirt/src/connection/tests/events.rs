@@ -3,11 +3,11 @@
 use super::*;
 use crate::connection::fake_peer::pair;
 use crate::events::EventReceived;
-use crate::packet::{Header, kind};
+use crate::packet::{PacketHeader, kind};
 
 /// The header of an event, as the side that answered so sends it.
-fn told(answered: Header) -> Header {
-    Header {
+fn told(answered: PacketHeader) -> PacketHeader {
+    PacketHeader {
         procedure: 318,
         kind: kind::MESSAGE,
         serial: 0,

@@ -4,11 +4,11 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::connection::fake_peer::pair;
-use crate::packet::{Header, kind};
+use crate::packet::{PacketHeader, kind};
 use crate::protocol::{KEEPALIVE_PING, KEEPALIVE_PONG, KEEPALIVE_PROGRAM, VERSION};
 
-fn keep_alive_packet(procedure: i32) -> Header {
-    Header {
+fn keep_alive_packet(procedure: i32) -> PacketHeader {
+    PacketHeader {
         program: KEEPALIVE_PROGRAM,
         version: VERSION,
         procedure,

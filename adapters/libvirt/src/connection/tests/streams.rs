@@ -5,7 +5,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::connection::fake_peer::{pair, pair_of};
-use crate::packet::{Header, kind, status};
+use crate::packet::{PacketHeader, kind, status};
 
 #[tokio::test]
 async fn an_upload_is_cut_into_packets_and_confirmed() {
@@ -92,7 +92,7 @@ async fn a_download_ends_with_the_confirmed_finish() {
     let opening = calls.storage_vol_download(volume(), 0, 0, SECOND);
     let (stream, call) = tokio::join!(opening, peer.answer_next(()));
     let mut stream = stream.unwrap();
-    let data = Header {
+    let data = PacketHeader {
         kind: kind::STREAM,
         status: status::CONTINUE,
         ..call.header
@@ -127,7 +127,7 @@ async fn a_slow_taker_holds_libvirt_up_but_is_not_silence() {
         interval: SECOND,
         pings: 2,
     });
-    let data = Header {
+    let data = PacketHeader {
         kind: kind::STREAM,
         status: status::CONTINUE,
         ..call.header

@@ -7,7 +7,7 @@ use vsiflow_steps::ports::{PortErrorKind, PortResult, VolumeKey};
 
 use super::LibvirtHost;
 use crate::{
-    ports::{QUICK, upload::Upload},
+    ports::{QUICK, upload::VolumeUpload},
     protocol::{StorageVol, storage_flags},
 };
 
@@ -23,7 +23,7 @@ impl LibvirtHost {
         key: &VolumeKey,
         offset: u64,
         length: Option<u64>,
-    ) -> PortResult<Upload> {
+    ) -> PortResult<VolumeUpload> {
         let calls = self.quick().await?;
         let volume = self.existing(&calls, key).await?;
         let bulk = self
@@ -40,7 +40,7 @@ impl LibvirtHost {
             opened => (opened, true),
         };
         let stream = opened.map_err(|e| self.of_volume(key, &e))?;
-        Ok(Upload::new(&self.name, key, stream, sparse, bulk))
+        Ok(VolumeUpload::new(&self.name, key, stream, sparse, bulk))
     }
 
     pub(super) async fn piece(&self, key: &VolumeKey, offset: u64, max: u64) -> PortResult<Bytes> {

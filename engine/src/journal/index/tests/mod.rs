@@ -40,11 +40,11 @@ impl Place {
         marker::beside(&self.dir, ending)
     }
 
-    fn open(&self) -> Opened {
+    fn open(&self) -> OpenedIndex {
         self.open_with(facts())
     }
 
-    fn open_with(&self, facts: Facts) -> Opened {
+    fn open_with(&self, facts: Facts) -> OpenedIndex {
         open::to_write(&self.dir, facts, Permit::always(), pace())
     }
 

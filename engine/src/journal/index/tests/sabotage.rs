@@ -3,7 +3,7 @@
 use super::*;
 use crate::journal::stored::states::{decode_state, encode_state};
 
-fn meddled(meddle: impl FnOnce(&sled::Db)) -> Opened {
+fn meddled(meddle: impl FnOnce(&sled::Db)) -> OpenedIndex {
     let place = Place::new();
     place.fill(5);
     let store = load::make(&place.dir).unwrap();
@@ -14,7 +14,7 @@ fn meddled(meddle: impl FnOnce(&sled::Db)) -> Opened {
 }
 
 #[track_caller]
-fn assert_damaged(opened: &Opened) {
+fn assert_damaged(opened: &OpenedIndex) {
     assert_eq!(opened.states, None);
     let rebuilt = opened.rebuilt.as_ref();
     assert!(matches!(rebuilt, Some(Unusable::Damaged(_))), "{rebuilt:?}");
@@ -49,7 +49,7 @@ fn a_header_whose_states_were_not_written_is_found() {
         }
         let changed = encode_state(&entity(2, 9)).unwrap();
         sums.set(&load::key(&entity(2, 9).stream()), Some(&changed));
-        let header = header::Header {
+        let header = header::IndexHeader {
             boot_id: BOOT.to_owned(),
             as_of: 36,
             link: link(36),

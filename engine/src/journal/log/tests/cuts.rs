@@ -26,7 +26,7 @@ fn record(streams: u64, rounds: u64, at_once: usize, seed: u64) -> Recorded {
     let disk = SimDisk::new();
     let mut rng = StdRng::seed_from_u64(seed);
     run(async {
-        let journal = open(&disk, Mode::Make).unwrap();
+        let journal = open(&disk, OpenMode::Make).unwrap();
         let mut next = vec![0_u64; usize::try_from(streams).unwrap()];
         for _ in 0..rounds {
             let first = rng.random_range(0..streams);
@@ -50,7 +50,7 @@ fn record(streams: u64, rounds: u64, at_once: usize, seed: u64) -> Recorded {
         }
         journal.close().await;
     });
-    let hashes = run(async { all(&open(&disk, Mode::Read).unwrap()).await });
+    let hashes = run(async { all(&open(&disk, OpenMode::Read).unwrap()).await });
     Recorded {
         ops: disk.ops(),
         hashes: hashes.into_iter().map(|record| record.hash).collect(),
@@ -64,20 +64,20 @@ fn check(
     recorded: &Recorded,
 ) -> Result<SimDisk, String> {
     let disk = SimDisk::with(image);
-    let read = run(look(&disk, Mode::Read, acknowledged, recorded));
+    let read = run(look(&disk, OpenMode::Read, acknowledged, recorded));
     match read {
         Ok(()) => {}
         // Cut before the first segment had its name: nothing was acknowledged.
         Err(_) if acknowledged == 0 => return Ok(disk),
         Err(why) => return Err(format!("to be read: {why}")),
     }
-    run(look(&disk, Mode::Append, acknowledged, recorded))?;
+    run(look(&disk, OpenMode::Append, acknowledged, recorded))?;
     Ok(disk)
 }
 
 async fn look(
     disk: &SimDisk,
-    mode: Mode,
+    mode: OpenMode,
     acknowledged: u64,
     recorded: &Recorded,
 ) -> Result<(), String> {
@@ -100,7 +100,7 @@ async fn look(
         }
     }
     links(&journal, &stored).await?;
-    if mode == Mode::Append {
+    if mode == OpenMode::Append {
         let number = 1 << 40;
         let stream = StreamId::Run(RunId(ulid::Ulid::from_parts(number, 1)));
         let heads = journal.streams().await.map_err(|e| e.to_string())?;

@@ -11,7 +11,7 @@ use crate::journal::{ChainedJournal as _, MissingCause};
 fn files() -> BTreeMap<String, Vec<u8>> {
     let disk = SimDisk::new();
     run(async {
-        let journal = open(&disk, Mode::Make).unwrap();
+        let journal = open(&disk, OpenMode::Make).unwrap();
         for round in 0..150 {
             let batches =
                 (0..20).map(|number| journal.append(vec![append(number, round, &[4_00])]));
@@ -49,7 +49,7 @@ fn a_bit_flipped_in_a_full_segment_is_named_and_what_is_around_it_is_read() {
     content[middle] ^= 4;
     let disk = SimDisk::with(files);
     run(async {
-        let journal = open(&disk, Mode::Read).unwrap();
+        let journal = open(&disk, OpenMode::Read).unwrap();
         let said = place(journal.read_all(0, usize::MAX).await);
         let mut good = 0;
         let mut bad = Vec::new();
@@ -75,11 +75,11 @@ fn damage_below_what_was_synced_is_never_cut_off() {
     content[used / 2] ^= 4;
     let before = files.clone();
     let disk = SimDisk::with(files);
-    let said = place(open(&disk, Mode::Append));
+    let said = place(open(&disk, OpenMode::Append));
     assert!(said.contains(name), "{said}");
     assert_eq!(disk.files(), before, "nothing was changed");
     run(async {
-        let journal = open(&disk, Mode::Read).unwrap();
+        let journal = open(&disk, OpenMode::Read).unwrap();
         let missing = journal.missing().await.unwrap();
         assert_eq!(missing.len(), 1);
         assert_eq!(missing[0].cause, MissingCause::Damaged);
@@ -103,7 +103,7 @@ fn a_missing_segment_is_named_with_its_offsets() {
     let first: u64 = names[1].rsplit('/').next().unwrap().parse().unwrap();
     let disk = SimDisk::with(files);
     run(async {
-        let journal = open(&disk, Mode::Read).unwrap();
+        let journal = open(&disk, OpenMode::Read).unwrap();
         let missing = journal.missing().await.unwrap();
         assert_eq!((missing[0].from, missing[0].to), (0, first));
         assert_eq!(
@@ -116,7 +116,8 @@ fn a_missing_segment_is_named_with_its_offsets() {
 #[test]
 fn a_table_that_is_gone_or_garbled_is_made_again() {
     let made = files();
-    let whole = run(async { all(&open(&SimDisk::with(made.clone()), Mode::Read).unwrap()).await });
+    let whole =
+        run(async { all(&open(&SimDisk::with(made.clone()), OpenMode::Read).unwrap()).await });
     for garble in [false, true] {
         let mut files = made.clone();
         let tables: Vec<_> = files
@@ -132,7 +133,7 @@ fn a_table_that_is_gone_or_garbled_is_made_again() {
             }
         }
         run(async {
-            let journal = open(&SimDisk::with(files), Mode::Append).unwrap();
+            let journal = open(&SimDisk::with(files), OpenMode::Append).unwrap();
             let read = journal.read(&stream(7), 0, usize::MAX).await.unwrap();
             assert_eq!(read.len(), 150);
             assert_eq!(all(&journal).await.len(), whole.len());
@@ -147,12 +148,12 @@ fn segments_of_two_journals_and_empty_ones_are_refused() {
     let names = segments(&files);
     let mut empty = files.clone();
     empty.insert(names[0].clone(), Vec::new());
-    let said = place(open(&SimDisk::with(empty), Mode::Append));
+    let said = place(open(&SimDisk::with(empty), OpenMode::Append));
     assert!(said.contains("it is empty"), "{said}");
     let other = DiskJournal::start(
         Arc::new(SimDisk::with(files.clone())),
         "another",
-        Mode::Append,
+        OpenMode::Append,
         Permit::always(),
     );
     let said = place(other);
@@ -166,7 +167,7 @@ fn segments_of_two_journals_and_empty_ones_are_refused() {
     let crc = crc32c::crc32c(&content[12..256]).to_be_bytes();
     content[8..12].copy_from_slice(&crc);
     assert!(matches!(
-        open(&SimDisk::with(newer), Mode::Append),
+        open(&SimDisk::with(newer), OpenMode::Append),
         Err(JournalError::Newer { found: 9, .. })
     ));
 }
@@ -175,7 +176,8 @@ fn segments_of_two_journals_and_empty_ones_are_refused() {
 #[test]
 fn garbled_anywhere_it_gives_what_was_written_or_says_what_is_damaged() {
     let files = files();
-    let whole = run(async { all(&open(&SimDisk::with(files.clone()), Mode::Read).unwrap()).await });
+    let whole =
+        run(async { all(&open(&SimDisk::with(files.clone()), OpenMode::Read).unwrap()).await });
     let mut rng = StdRng::seed_from_u64(7);
     let names: Vec<_> = files.keys().cloned().collect();
     for _ in 0..60 {
@@ -192,7 +194,7 @@ fn garbled_anywhere_it_gives_what_was_written_or_says_what_is_damaged() {
             }
         }
         run(async {
-            let Ok(journal) = open(&SimDisk::with(spoiled), Mode::Read) else {
+            let Ok(journal) = open(&SimDisk::with(spoiled), OpenMode::Read) else {
                 return;
             };
             for from in (0..3_000).step_by(97) {

@@ -16,7 +16,7 @@ use crate::journal::log::sim::Device;
 fn a_sync_that_fails_ends_all_writing_and_says_what_to_do() {
     let disk = SimDisk::new();
     run(async {
-        let journal = open(&disk, Mode::Make).unwrap();
+        let journal = open(&disk, OpenMode::Make).unwrap();
         let kept = journal.append(vec![append(1, 0, &[3])]).await.unwrap();
         assert!(poll_immediate(journal.failed()).await.is_none());
         disk.on_sync(|_| Err(io::Error::other("no more disk")));
@@ -34,7 +34,7 @@ fn a_sync_that_fails_ends_all_writing_and_says_what_to_do() {
         assert_eq!(journal.read_all(0, 9).await.unwrap_err(), error);
         drop(journal);
         disk.on_sync(|_| Ok(()));
-        let journal = open(&disk, Mode::Append).unwrap();
+        let journal = open(&disk, OpenMode::Append).unwrap();
         assert_eq!(journal.read_all(0, 1).await.unwrap(), kept);
     });
 }
@@ -45,7 +45,7 @@ fn a_sync_that_fails_ends_all_writing_and_says_what_to_do() {
 fn what_a_failed_sync_left_is_written_again_before_it_is_believed() {
     let disk = SimDisk::new();
     let seen = run(async {
-        let journal = open(&disk, Mode::Make).unwrap();
+        let journal = open(&disk, OpenMode::Make).unwrap();
         journal.append(vec![append(1, 0, &[3])]).await.unwrap();
         disk.on_sync(|_| Err(io::Error::other("no more disk")));
         journal
@@ -54,7 +54,7 @@ fn what_a_failed_sync_left_is_written_again_before_it_is_believed() {
             .unwrap_err();
         drop(journal);
         disk.on_sync(|_| Ok(()));
-        let journal = open(&disk, Mode::Append).unwrap();
+        let journal = open(&disk, OpenMode::Append).unwrap();
         let seen = all(&journal).await;
         journal.close().await;
         seen
@@ -64,7 +64,8 @@ fn what_a_failed_sync_left_is_written_again_before_it_is_believed() {
     disk.ops().iter().for_each(|op| device.play(op));
     for seed in 0..20 {
         let image = device.cut(&mut StdRng::seed_from_u64(seed));
-        let after = run(async { all(&open(&SimDisk::with(image), Mode::Append).unwrap()).await });
+        let after =
+            run(async { all(&open(&SimDisk::with(image), OpenMode::Append).unwrap()).await });
         assert_eq!(after, seen);
     }
 }
@@ -73,7 +74,7 @@ fn what_a_failed_sync_left_is_written_again_before_it_is_believed() {
 fn a_full_disk_holds_up_only_what_needs_the_next_segment() {
     let disk = SimDisk::new();
     run(async {
-        let journal = open(&disk, Mode::Make).unwrap();
+        let journal = open(&disk, OpenMode::Make).unwrap();
         disk.full.store(true, Ordering::Relaxed);
         let written = AtomicUsize::new(0);
         let fill = async {

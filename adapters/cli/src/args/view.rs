@@ -1,0 +1,203 @@
+//! Commands that only look: `get`, `describe`, `history`, `logs`.
+
+use clap::{Args, ValueEnum};
+
+use super::OutputFormat;
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GetArgs {
+    /// What to list: `vsi` (also where no kind is named), `disk`, `network` (as
+    /// its host shows it now), `image`, `host` or `run`; then the names of those to show.
+    #[arg(value_name = "KIND|NAME")]
+    pub(crate) words: Vec<String>,
+    #[command(flatten)]
+    pub(crate) scope: Scope,
+    /// Those that were deleted, too.
+    #[arg(long)]
+    pub(crate) deleted: bool,
+    /// After the list each line that changes, until interrupted.
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// Look at the hosts first: what somebody changed there is found and recorded.
+    #[arg(long)]
+    pub(crate) refresh: bool,
+    /// How the result is printed.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<OutputFormat>,
+}
+
+/// Which namespace.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Scope {
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// All namespaces.
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DescribeArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArg,
+    /// How the result is printed.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<OutputFormat>,
+}
+
+/// A VSI, or something else that bears its kind.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TargetArg {
+    /// The VSI, as `NAME`, `vsi/NAME` or `vsi NAME`; anything else as `disk/NAME` or `disk NAME`.
+    #[arg(required = true, num_args = 1..=2, value_name = "NAME")]
+    words: Vec<String>,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+impl TargetArg {
+    /// A VSI's name; anything else's with its kind, as `disk/NAME`.
+    pub(crate) fn name(&self) -> String {
+        match self.words.as_slice() {
+            [kind, name] => named(kind, name.strip_prefix(&format!("{kind}/")).unwrap_or(name)),
+            words => {
+                let word = words.first().map_or("", String::as_str);
+                match word.split_once('/') {
+                    Some((kind, name)) => named(kind, name),
+                    None => word.to_owned(),
+                }
+            }
+        }
+    }
+}
+
+fn named(kind: &str, name: &str) -> String {
+    match ObjectKind::named(kind) {
+        Some(ObjectKind::Vsi) => name.to_owned(),
+        Some(kind) => format!("{}/{name}", kind.word()),
+        None => format!("{kind}/{name}"),
+    }
+}
+
+/// `vsi/NAME` as `NAME`.
+pub(crate) fn without_kind(name: &str) -> &str {
+    match name.split_once('/') {
+        Some(("vsi" | "vsis", name)) => name,
+        _ => name,
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct HistoryArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArg,
+    /// Go on with what happens, until interrupted.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only events from this offset of the journal on.
+    #[arg(
+        long,
+        value_name = "OFFSET",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    pub(crate) from_offset: u64,
+    /// How the result is printed: for people, or one JSON object a line.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<HistoryFormat>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArg,
+    /// Go on with what the guest prints, until interrupted.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only the last lines.
+    #[arg(long, value_name = "LINES")]
+    pub(crate) tail: Option<usize>,
+    /// What was kept of the newest failed boot that was torn down since, even of a deleted VSI.
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) failed: bool,
+    /// With --failed: the domain's definition instead of the console.
+    #[arg(long, requires = "failed", conflicts_with = "tail")]
+    pub(crate) definition: bool,
+}
+
+/// What `get` lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ObjectKind {
+    /// Virtual server instances.
+    Vsi,
+    /// Base images.
+    Image,
+    /// Data disks.
+    Disk,
+    /// Networks.
+    Network,
+    /// Hosts.
+    Host,
+    /// Runs of workflows.
+    Run,
+}
+
+impl ObjectKind {
+    /// As it stands before a name.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Vsi => "vsi",
+            Self::Image => "image",
+            Self::Disk => "disk",
+            Self::Network => "network",
+            Self::Host => "host",
+            Self::Run => "run",
+        }
+    }
+
+    fn named(word: &str) -> Option<Self> {
+        match word.to_ascii_lowercase().as_str() {
+            "vsi" | "vsis" | "onprem-hpcr" | "onprem-hpcrs" => Some(Self::Vsi),
+            "hyperprotectcontainerruntimeonprem" => Some(Self::Vsi),
+            "image" | "images" => Some(Self::Image),
+            "disk" | "disks" | "onprem-datadisk" | "onprem-datadisks" => Some(Self::Disk),
+            "hyperprotectcontainerruntimeonpremdatadisk" => Some(Self::Disk),
+            "network" | "networks" | "onprem-networkref" | "onprem-networkrefs" => {
+                Some(Self::Network)
+            }
+            "hyperprotectcontainerruntimeonpremnetworkref" => Some(Self::Network),
+            "host" | "hosts" => Some(Self::Host),
+            "run" | "runs" => Some(Self::Run),
+            _ => None,
+        }
+    }
+}
+
+impl GetArgs {
+    /// The kind, and the names of those to show; all where there is none. `disk/a disk/b` is
+    /// `disk a b`.
+    pub(crate) fn kind_and_names(&self) -> (ObjectKind, Vec<String>) {
+        let first = self.words.first().map_or("", String::as_str);
+        if let Some(kind) = ObjectKind::named(first) {
+            return (kind, self.words.iter().skip(1).cloned().collect());
+        }
+        let prefix = first.split_once('/').map_or("", |(kind, _)| kind);
+        let kind = ObjectKind::named(prefix).unwrap_or(ObjectKind::Vsi);
+        let bare = |word: &String| match word.split_once('/') {
+            Some((other, name)) if ObjectKind::named(other) == Some(kind) => name.to_owned(),
+            _ => word.clone(),
+        };
+        (kind, self.words.iter().map(bare).collect())
+    }
+}
+
+/// How a history is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HistoryFormat {
+    /// A table with more columns.
+    Wide,
+    /// One JSON object a line.
+    Json,
+}

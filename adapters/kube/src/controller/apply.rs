@@ -1,0 +1,230 @@
+//! Gives the fleet what differs from what it was given last.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+use vsiflow_engine::model::{EntityId, Hash};
+use vsiflow_workflows::{
+    fleet::{EntityPresence, FleetError},
+    record::disk_entity,
+    spec::{DiskOrigin, HostSettings, Resolved, ResolvedVsi},
+};
+
+use super::{Controller, by};
+use crate::{kind::ResourceKind, resource_cache::Snapshot, translate::Translation};
+
+/// New VSIs that are given to the fleet in one go.
+const BATCH: usize = 50;
+
+/// What the fleet is to be given for a resource.
+#[derive(Clone)]
+pub(super) struct ApplyRequest {
+    pub(super) uid: Uuid,
+    pub(super) entity: EntityId,
+    pub(super) manager: String,
+    pub(super) generation: i64,
+    pub(super) vsi: Box<ResolvedVsi>,
+}
+
+impl Controller {
+    /// Gives the fleet each data disk that differs from what it was given last. What is wrong with
+    /// one must not keep VSIs from being made that do not select it.
+    pub(super) async fn give_disks(&mut self, snapshot: &Snapshot, translation: &Translation) {
+        let asked = translation.rest.data_disks.iter();
+        let asked: BTreeMap<_, _> = asked.filter_map(|disk| Some((disk.uid?, disk))).collect();
+        for resource in &snapshot.resources {
+            self.gets_on();
+            let Some(disk) = asked.get(&resource.uid) else {
+                continue;
+            };
+            let held = resource.old_finalizer().is_some() || self.is_lost(resource);
+            if held || resource.is_deleting() || !resource.has_finalizer() {
+                continue;
+            }
+            if self.is_unknown_disk(resource) && !self.adopt_disk(resource, translation).await {
+                continue;
+            }
+            let mut bytes = serde_json::to_vec(disk).unwrap_or_default();
+            host_bytes(&mut bytes, &disk.host, &translation.rest);
+            let print = Hash::of(&bytes);
+            if self.given.get(&resource.uid) == Some(&print) {
+                self.refused.remove(&resource.uid);
+                continue;
+            }
+            let resolved = Resolved {
+                data_disks: vec![(*disk).clone()],
+                hosts: hosts_of(&translation.rest, [disk.host.as_str()]),
+                ..translation.rest.clone()
+            };
+            let by = by(&resource.manager, &generation(resource.generation));
+            let applied = self.fleet.apply(resolved, by).await;
+            self.took(resource.uid, print, applied.err());
+        }
+    }
+
+    /// What came of giving the fleet something.
+    fn took(&mut self, uid: Uuid, print: Hash, error: Option<FleetError>) {
+        match error {
+            None => {
+                self.given.insert(uid, print);
+                self.refused.remove(&uid);
+            }
+            Some(error) => {
+                self.unfinished = true;
+                self.refused.insert(uid, *error.failure);
+            }
+        }
+        self.desk.dirty_uid(&uid);
+    }
+
+    /// Whether the fleet knows every data disk of the VSI, so that it is not taken for another.
+    fn has_its_disks(&self, vsi: &ResolvedVsi) -> bool {
+        let mut uids = vsi
+            .desired
+            .disks
+            .iter()
+            .filter_map(|disk| match disk.source {
+                DiskOrigin::Made { uid, .. } => uid,
+                DiskOrigin::Existing { .. } => None,
+            });
+        uids.all(|uid| {
+            disk_entity(uid).is_ok_and(|disk| self.fleet.knowledge(&disk) == EntityPresence::Alive)
+        })
+    }
+
+    /// Gives the fleet what differs from what it was given last.
+    pub(super) async fn give(
+        &mut self,
+        wishes: Vec<ApplyRequest>,
+        snapshot: &Snapshot,
+        translation: &Translation,
+    ) {
+        let names = references(snapshot);
+        let mut new: BTreeMap<String, Vec<(ApplyRequest, Hash)>> = BTreeMap::new();
+        let mut known = Vec::new();
+        for wish in wishes {
+            let print = fingerprint(&wish.vsi, &translation.rest, &names);
+            if self.given.get(&wish.uid) == Some(&print) {
+                self.refused.remove(&wish.uid);
+                continue;
+            }
+            if !self.has_its_disks(&wish.vsi) {
+                self.unfinished = true;
+                continue;
+            }
+            match self.fleet.knowledge(&wish.entity) {
+                EntityPresence::None => new
+                    .entry(wish.manager.clone())
+                    .or_default()
+                    .push((wish, print)),
+                _ => known.push((wish, print)),
+            }
+        }
+        for (_, mut wishes) in new {
+            while !wishes.is_empty() {
+                let rest = wishes.split_off(wishes.len().min(BATCH));
+                self.apply_together(wishes, &translation.rest).await;
+                wishes = rest;
+            }
+        }
+        for wish in known {
+            self.apply(vec![wish], &translation.rest).await;
+        }
+    }
+
+    /// All of them in one go; where one is refused, each on its own.
+    async fn apply_together(&mut self, wishes: Vec<(ApplyRequest, Hash)>, rest: &Resolved) {
+        if !self.apply(wishes.clone(), rest).await && wishes.len() > 1 {
+            for wish in wishes {
+                self.apply(vec![wish], rest).await;
+            }
+        }
+    }
+
+    async fn apply(&mut self, wishes: Vec<(ApplyRequest, Hash)>, rest: &Resolved) -> bool {
+        self.gets_on();
+        let Some((first, _)) = wishes.first() else {
+            return true;
+        };
+        let reason = match wishes.as_slice() {
+            [(one, _)] => generation(one.generation),
+            _ => "resources were changed".to_owned(),
+        };
+        let by = by(&first.manager, &reason);
+        let resolved = Resolved {
+            vsis: wishes.iter().map(|(wish, _)| (*wish.vsi).clone()).collect(),
+            data_disks: Vec::new(),
+            hosts: hosts_of(rest, wishes.iter().map(|(wish, _)| &*wish.vsi.desired.host)),
+            ..rest.clone()
+        };
+        let error = self.fleet.apply(resolved, by).await.err();
+        for (wish, print) in &wishes {
+            self.took(wish.uid, *print, error.clone());
+        }
+        error.is_none()
+    }
+}
+
+pub(super) fn generation(number: i64) -> String {
+    format!("generation {number} of the resource")
+}
+
+/// The references there are, by namespace: what a VSI keeps depends on which are away.
+fn references(snapshot: &Snapshot) -> BTreeMap<String, String> {
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    for one in snapshot
+        .resources
+        .iter()
+        .filter(|one| one.key.kind != ResourceKind::Vsi)
+    {
+        let all = names.entry(one.key.namespace.clone()).or_default();
+        all.push_str(&one.key.to_string());
+        all.push('\n');
+    }
+    names
+}
+/// Everything that matters for one VSI, secrets included, as a hash that is never stored.
+fn fingerprint(vsi: &ResolvedVsi, rest: &Resolved, references: &BTreeMap<String, String>) -> Hash {
+    let mut bytes = serde_json::to_vec(&vsi.desired).unwrap_or_default();
+    let mut add = |part: &[u8]| {
+        bytes.push(0);
+        bytes.extend_from_slice(part);
+    };
+    add(vsi.contract.expose());
+    if let Some(url) = &vsi.image_url {
+        add(url.expose());
+    }
+    host_bytes(&mut bytes, &vsi.desired.host, rest);
+    let mut add = |part: &[u8]| {
+        bytes.push(0);
+        bytes.extend_from_slice(part);
+    };
+    if vsi.selects_disks || vsi.selects_networks {
+        let all = references.get(&vsi.desired.namespace);
+        add(all.map_or(&[][..], |all| all.as_bytes()));
+    }
+    Hash::of(&bytes)
+}
+
+/// What is said of these hosts: what is wrong with one must not keep from others.
+fn hosts_of<'a>(
+    rest: &Resolved,
+    hosts: impl IntoIterator<Item = &'a str>,
+) -> BTreeMap<String, HostSettings> {
+    let found = hosts
+        .into_iter()
+        .filter_map(|id| rest.hosts.get_key_value(id));
+    found.map(|(id, host)| (id.clone(), host.clone())).collect()
+}
+
+/// Everything that is said of a host.
+fn host_bytes(bytes: &mut Vec<u8>, host: &str, rest: &Resolved) {
+    let Some(host) = rest.hosts.get(host) else {
+        return;
+    };
+    bytes.extend(serde_json::to_vec(&host.record).unwrap_or_default());
+    for secret in [&host.key, &host.image_secret].into_iter().flatten() {
+        bytes.push(0);
+        bytes.extend_from_slice(secret.expose());
+    }
+}

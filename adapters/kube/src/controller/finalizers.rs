@@ -1,0 +1,121 @@
+//! Lets go of finalizers, once the fleet says that nothing is left.
+
+use std::sync::Arc;
+
+use vsiflow_engine::model::EntityId;
+use vsiflow_workflows::{
+    fleet::{EntityPresence, FleetError},
+    record::{disk_entity, vsi_entity},
+};
+
+use super::{Controller, LostJournal, by};
+use crate::{
+    crd::VsiStatus,
+    kind::ResourceKind,
+    resource::Resource,
+    status_queue::{Findings, Hold},
+    translate::Translation,
+};
+
+impl Controller {
+    /// Whether our finalizer can go.
+    pub(super) async fn may_go(
+        &mut self,
+        resource: &Arc<Resource>,
+        translation: &Translation,
+        findings: &mut Findings,
+    ) -> bool {
+        if !resource.has_finalizer() {
+            return false;
+        }
+        match resource.key.kind {
+            ResourceKind::Vsi => self.vsi_may_go(resource, findings).await,
+            ResourceKind::DataDisk => self.disk_may_go(resource, translation, findings).await,
+            _ => true,
+        }
+    }
+
+    async fn vsi_may_go(&mut self, resource: &Resource, findings: &mut Findings) -> bool {
+        let Ok(entity) = vsi_entity(resource.uid) else {
+            return false;
+        };
+        let worked_on =
+            resource.status_as::<VsiStatus>().run_id.is_some() || resource.is_to_be_adopted();
+        self.may_be_let_go(resource, &entity, worked_on, findings)
+            .await
+    }
+
+    async fn disk_may_go(
+        &mut self,
+        resource: &Resource,
+        translation: &Translation,
+        findings: &mut Findings,
+    ) -> bool {
+        let Ok(entity) = disk_entity(resource.uid) else {
+            return false;
+        };
+        match self.fleet.users_of_disk(resource.uid).await {
+            Ok(users) if users.is_empty() || resource.is_orphaned() => {}
+            Ok(users) => {
+                findings.hold = Some(Hold::InUse(users));
+                self.unfinished = true;
+                return false;
+            }
+            Err(error) => {
+                self.unfinished = true;
+                self.refused.insert(resource.uid, *error.failure);
+                return false;
+            }
+        }
+        let unknown = self.is_unknown_disk(resource) && !resource.is_orphaned();
+        let worked_on = match unknown && self.lost == LostJournal::Adopt {
+            true => !self.adopt_disk(resource, translation).await,
+            false => unknown,
+        };
+        self.may_be_let_go(resource, &entity, worked_on, findings)
+            .await
+    }
+
+    /// Asks the fleet to remove what a resource is about, once, and tells whether that is done.
+    async fn may_be_let_go(
+        &mut self,
+        resource: &Resource,
+        entity: &EntityId,
+        worked_on: bool,
+        findings: &mut Findings,
+    ) -> bool {
+        let (uid, orphan) = (resource.uid, resource.is_orphaned());
+        match self.fleet.knowledge(entity) {
+            EntityPresence::Gone => return true,
+            EntityPresence::None if orphan || !worked_on => return true,
+            EntityPresence::None => {
+                findings.hold = Some(Hold::JournalLost);
+                return false;
+            }
+            EntityPresence::Alive => {}
+        }
+        if self.asked.get(&uid) != Some(&orphan) {
+            match self.delete(resource, orphan).await {
+                Ok(_) => {
+                    self.asked.insert(uid, orphan);
+                    self.refused.remove(&uid);
+                }
+                Err(error) => {
+                    self.unfinished = true;
+                    self.refused.insert(uid, *error.failure);
+                }
+            }
+        }
+        // It may have been decided at once.
+        self.fleet.knowledge(entity) == EntityPresence::Gone
+    }
+
+    async fn delete(&self, resource: &Resource, orphan: bool) -> Result<EntityId, FleetError> {
+        let by = by(&resource.manager, "the resource was deleted");
+        let (namespace, id) = (&resource.key.namespace, resource.uid.to_string());
+        match resource.key.kind {
+            ResourceKind::Vsi => self.fleet.delete(namespace, &id, orphan, by).await,
+            _ => self.fleet.delete_disk(namespace, &id, orphan, by).await,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+use serde_json::json;
+
+use super::*;
+use crate::sample::{resource, uid};
+
+fn source() -> ObjectSource {
+    (What::Kind(ResourceKind::Vsi), Some("default".to_owned()))
+}
+
+fn told(name: &str, number: u8, version: &str) -> CacheUpdate {
+    let rest = json!({"metadata": {"resourceVersion": version}});
+    CacheUpdate::Resource(resource(ResourceKind::Vsi, name, number, rest))
+}
+
+fn names(world: &ResourceCache) -> Vec<String> {
+    let all = world.snapshot().resources;
+    all.iter().map(|one| one.key.name.clone()).collect()
+}
+
+#[test]
+fn nothing_is_concluded_before_every_watch_has_listed() {
+    let other = (What::Secrets, Some("default".to_owned()));
+    let world = ResourceCache::new(vec![source(), other.clone()]);
+    assert!(!world.is_complete());
+    world.replace(&source(), Vec::new());
+    assert!(!world.is_complete());
+    world.replace(&other, Vec::new());
+    assert!(world.is_complete());
+}
+
+#[test]
+fn what_one_namespace_lacks_keeps_no_other_waiting() {
+    let all = |namespace: &str| {
+        [What::Kind(ResourceKind::Vsi), What::Secrets]
+            .map(|what| (what, Some(namespace.to_owned())))
+    };
+    let sources: Vec<_> = ["default", "other"].into_iter().flat_map(all).collect();
+    let world = ResourceCache::new(sources);
+    let elsewhere = |name, number, meta: serde_json::Value| {
+        let mut rest = json!({"metadata": {"resourceVersion": "1", "namespace": "other"}});
+        for (key, value) in meta.as_object().unwrap() {
+            rest["metadata"][key] = value.clone();
+        }
+        CacheUpdate::Resource(resource(ResourceKind::Vsi, name, number, rest))
+    };
+    let going = json!({"deletionTimestamp": "2027-01-01T00:00:00Z"});
+    world.replace(
+        &all("other")[0],
+        vec![elsewhere("c", 3, json!({})), elsewhere("d", 4, going)],
+    );
+    world.replace(&source(), vec![told("a", 1, "1")]);
+    // Of a namespace without rights only what is to be deleted is looked at.
+    assert_eq!(names(&world), ["d"]);
+    world.replace(&all("default")[1], Vec::new());
+    assert_eq!(names(&world).len(), 2);
+    world.replace(&all("other")[1], Vec::new());
+    assert_eq!(names(&world).len(), 3);
+}
+
+#[test]
+fn a_list_takes_the_place_of_what_its_own_watch_told() {
+    let world = ResourceCache::new(vec![source()]);
+    world.replace(&source(), vec![told("a", 1, "1"), told("b", 2, "1")]);
+    let elsewhere = (What::Kind(ResourceKind::Vsi), Some("other".to_owned()));
+    world.replace(&elsewhere, Vec::new());
+    assert_eq!(names(&world), ["a", "b"]);
+    world.replace(&source(), vec![told("b", 2, "2")]);
+    assert_eq!(names(&world), ["b"]);
+}
+
+#[test]
+fn an_older_copy_is_not_taken_and_another_object_of_the_name_is() {
+    let world = ResourceCache::new(vec![source()]);
+    let changes = world.changes();
+    world.put(source().0, told("a", 1, "10"));
+    assert!(changes.has_changed().unwrap());
+    let changes = world.changes();
+    world.put(source().0, told("a", 1, "9"));
+    world.put(source().0, told("a", 1, "10"));
+    assert!(!changes.has_changed().unwrap());
+    world.put(source().0, told("a", 2, "11"));
+    assert!(world.vsi(uid(1)).is_none() && world.vsi(uid(2)).is_some());
+}

@@ -1,0 +1,235 @@
+//! What the lines of an export say, each held against those before it.
+
+mod omissions;
+
+use std::collections::{HashMap, HashSet};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+
+use self::omissions::Announced;
+use super::{
+    super::{AuditAnchor, AuditError, Flaw, InvalidHead, Violation, payloads},
+    Lacks,
+    line::{BLOB_MAX, BatchLine, BlobLine, EventLine, HeadLine},
+    lines::{ExportLine, parse},
+    omissions::UndecodableLine,
+};
+use crate::{
+    journal::{BatchLink, Missing, Offset, States, Stored, StreamHead},
+    model::{EventKind, Hash, Payload},
+};
+
+/// The most bytes of records that one batch may hold; more was never written in one.
+const BATCH_MAX: usize = 256 << 20;
+
+/// What a line brings.
+pub(super) enum ExportPart {
+    /// Something that belongs to what follows.
+    Nothing,
+    /// The content of a blob.
+    Blob(Vec<u8>),
+    /// A whole batch.
+    Batch(Vec<Stored>),
+    /// A range that is missing, the link that what follows is linked to, and how far each stream
+    /// goes there.
+    Missing(Missing, Hash, Vec<StreamHead>),
+    /// A base.
+    Base(States),
+    /// The end.
+    Head(AuditAnchor),
+}
+
+/// The lines after the header, as far as they were read.
+pub(super) struct ExportValidator {
+    journal_id: String,
+    kept: HashSet<Hash>,
+    /// Blobs that no event has named yet.
+    unclaimed: HashSet<Hash>,
+    batch: Vec<Stored>,
+    bytes: usize,
+    events: u64,
+    link: Option<BatchLink>,
+    /// What lines are still to come of a missing range or a base.
+    announced: Option<Announced>,
+    /// Bases that no event has committed to yet.
+    uncommitted: HashMap<Offset, Hash>,
+    lacks: Lacks,
+}
+
+impl ExportValidator {
+    /// Before the first line after the header.
+    pub(super) fn new(journal_id: String) -> Self {
+        Self {
+            journal_id,
+            kept: HashSet::new(),
+            unclaimed: HashSet::new(),
+            batch: Vec::new(),
+            bytes: 0,
+            events: 0,
+            link: None,
+            announced: None,
+            uncommitted: HashMap::new(),
+            lacks: Lacks::default(),
+        }
+    }
+
+    /// How many events there were.
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// How many different blobs there were.
+    pub(super) fn blobs(&self) -> u64 {
+        let lost = self.lacks.blobs.len() as u64;
+        (self.kept.len() as u64).saturating_sub(lost)
+    }
+
+    /// What the export says that it lacks.
+    pub(super) fn lacks(&self) -> Lacks {
+        self.lacks.clone()
+    }
+
+    /// Takes a line; the head is the last one.
+    pub(super) fn take(&mut self, line: &ExportLine) -> Result<ExportPart, AuditError> {
+        let kind = line.kind.as_str();
+        if self.announced.is_some() && !["stream", "state", "blob", "lost_blob"].contains(&kind) {
+            return Err(missing("lines that were announced are missing before it"));
+        }
+        match kind {
+            "blob" => self.blob(&parse(&line.text)?),
+            "lost_blob" => self.lost_blob(&parse(&line.text)?),
+            "missing" => self.missing(&parse(&line.text)?),
+            "stream" => self.stream(&parse(&line.text)?),
+            "base" => self.base(&parse(&line.text)?),
+            "state" => self.state(&parse(&line.text)?),
+            "undecodable" => self.undecodable(&parse(&line.text)?),
+            "event" => self.event(&parse(&line.text)?),
+            "batch" => self.batch(&parse(&line.text)?),
+            "head" => self.head(&parse(&line.text)?).map(ExportPart::Head),
+            _ => Err(changed("no export has such a line")),
+        }
+    }
+
+    fn blob(&mut self, line: &BlobLine) -> Result<ExportPart, AuditError> {
+        let content = BASE64_STANDARD.decode(&line.content);
+        let content = content.map_err(|_| changed("its content is not base64"))?;
+        let hash = Hash::of(&content);
+        let len = content.len() as u64;
+        if hash.to_string() != line.hash || len != line.len || len > BLOB_MAX {
+            return Err(changed("its content is not what its hash says"));
+        }
+        if self.kept.insert(hash) {
+            self.unclaimed.insert(hash);
+        }
+        Ok(ExportPart::Blob(content))
+    }
+
+    fn event(&mut self, line: &EventLine) -> Result<ExportPart, AuditError> {
+        let stored = self.stored(&line.record)?;
+        if EventLine::new(&stored)? != *line {
+            let what = "its fields say something else than its record";
+            return Err(Violation::of_record(Flaw::Changed, &stored, what).into());
+        }
+        let record = stored.record()?;
+        let claimed = self.claim(payloads(&record.event.kind));
+        claimed.map_err(|(flaw, what)| Violation::of_record(flaw, &stored, what))?;
+        if let EventKind::BaseWritten { as_of, hash, .. } = record.event.kind
+            && self.uncommitted.get(&as_of) == Some(&hash)
+        {
+            self.uncommitted.remove(&as_of);
+        }
+        self.batch.push(stored);
+        Ok(ExportPart::Nothing)
+    }
+
+    fn undecodable(&mut self, line: &UndecodableLine) -> Result<ExportPart, AuditError> {
+        let stored = self.stored(&line.record)?;
+        if UndecodableLine::new(&stored) != *line || !self.unclaimed.is_empty() {
+            let what = "its fields say something else than its record";
+            return Err(Violation::of_record(Flaw::Changed, &stored, what).into());
+        }
+        self.lacks.undecodable.push(stored.offset);
+        self.batch.push(stored);
+        Ok(ExportPart::Nothing)
+    }
+
+    fn stored(&mut self, record: &str) -> Result<Stored, AuditError> {
+        let bytes = BASE64_STANDARD.decode(record);
+        let bytes = bytes.map_err(|_| changed("its record is not base64"))?;
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        if self.bytes > BATCH_MAX {
+            return Err(changed("its batch is larger than any that was written"));
+        }
+        Ok(Stored::parse(bytes)?)
+    }
+
+    /// Every blob that payloads name has to be before them, and every blob before them named.
+    fn claim(&mut self, payloads: Vec<&Payload>) -> Result<(), (Flaw, String)> {
+        for payload in payloads {
+            let Payload::Blob { hash, .. } = payload else {
+                continue;
+            };
+            if !self.kept.contains(hash) {
+                let what = format!("the blob {hash} that it names is missing");
+                return Err((Flaw::Missing, what));
+            }
+            self.unclaimed.remove(hash);
+        }
+        if self.unclaimed.is_empty() {
+            return Ok(());
+        }
+        let what = "it does not name the blob before it";
+        Err((Flaw::Reordered, what.to_owned()))
+    }
+
+    fn batch(&mut self, line: &BatchLine) -> Result<ExportPart, AuditError> {
+        let link = line.link().ok_or_else(|| changed("a hash in it is none"))?;
+        if !self.unclaimed.is_empty() {
+            let what = "a blob before it is named by no event";
+            return Err(Violation::of(Flaw::Reordered, what).into());
+        }
+        let prev = self.link.map(|link| link.hash).unwrap_or_default();
+        let hashes = self.batch.iter().map(|record| &record.hash);
+        let made = BatchLink::new(prev, link.first, link.last, hashes);
+        let first = self.batch.first().map(|record| record.offset);
+        let last = self.batch.last().map(|record| record.offset);
+        if made != link || first != Some(link.first) || last != Some(link.last) {
+            let what = "the events before it are not those that it links";
+            return Err(Violation::of(Flaw::Changed, what).at(link.first).into());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.events = self.events.saturating_add(batch.len() as u64);
+        self.bytes = 0;
+        self.link = Some(link);
+        Ok(ExportPart::Batch(batch))
+    }
+
+    fn head(&self, line: &HeadLine) -> Result<AuditAnchor, AuditError> {
+        let head: AuditAnchor = line
+            .head
+            .parse()
+            .map_err(|e: InvalidHead| changed(e.to_string()))?;
+        if !self.batch.is_empty() || !self.unclaimed.is_empty() {
+            let what = "the batch before it has no link";
+            return Err(Violation::of(Flaw::Missing, what).into());
+        }
+        if !self.uncommitted.is_empty() {
+            return Err(missing(
+                "no event of the journal commits to a base in the export",
+            ));
+        }
+        if head.journal != self.journal_id || !head.is_at(self.link.as_ref()) {
+            let what = "the journal before it does not end where it says";
+            return Err(Violation::of(Flaw::RolledBack, what).into());
+        }
+        Ok(head)
+    }
+}
+
+fn missing(what: &str) -> AuditError {
+    Violation::of(Flaw::Missing, what).into()
+}
+
+fn changed(what: impl Into<String>) -> AuditError {
+    Violation::of(Flaw::Changed, what).into()
+}

@@ -1,0 +1,132 @@
+//! Reads the lines that say what an export lacks.
+
+use super::{
+    super::{
+        super::{AuditError, Flaw, Violation, payloads_of},
+        omissions::{BaseLine, LostBlobLine, MissingLine, StateLine, StreamLine},
+    },
+    ExportPart, ExportValidator, changed,
+};
+use crate::{
+    journal::{BatchLink, Missing, Offset, States, StreamHead, base_hash},
+    model::Hash,
+};
+
+/// What lines were announced for, and how many are still to come.
+pub(super) enum Announced {
+    /// Lines of streams, of a missing range.
+    Streams(u64, Missing, Hash, Vec<StreamHead>),
+    /// Lines of states, of a base.
+    States(u64, States, Hash),
+}
+
+impl ExportValidator {
+    /// The offset of the next event, at the end of a batch.
+    fn next(&self) -> Result<Offset, AuditError> {
+        if self.batch.is_empty() && self.unclaimed.is_empty() {
+            return Ok(self.link.map_or(0, |link| link.last.saturating_add(1)));
+        }
+        let what = "the batch before it has no link";
+        Err(Violation::of(Flaw::Missing, what).into())
+    }
+
+    pub(super) fn lost_blob(&mut self, line: &LostBlobLine) -> Result<ExportPart, AuditError> {
+        let hash = line.read().ok_or_else(|| changed("a hash in it is none"))?;
+        if self.kept.insert(hash) {
+            self.unclaimed.insert(hash);
+            self.lacks.blobs.push(hash);
+        }
+        Ok(ExportPart::Nothing)
+    }
+
+    pub(super) fn missing(&mut self, line: &MissingLine) -> Result<ExportPart, AuditError> {
+        let (range, link) = line.read().ok_or_else(|| changed("it is no such range"))?;
+        if range.from != self.next()? {
+            let what = "the range does not begin where the events before it end";
+            return Err(Violation::of(Flaw::Reordered, what).at(range.from).into());
+        }
+        self.lacks.missing.push(range.clone());
+        // Of the last batch in it no more is known than where it ended, and its link.
+        let last = range.to.saturating_sub(1);
+        self.link = Some(BatchLink {
+            first: last,
+            last,
+            prev: Hash::default(),
+            hash: link,
+        });
+        self.announced = Some(Announced::Streams(line.streams, range, link, Vec::new()));
+        Ok(self.complete())
+    }
+
+    pub(super) fn stream(&mut self, line: &StreamLine) -> Result<ExportPart, AuditError> {
+        let head = line.read().ok_or_else(|| changed("it names no stream"))?;
+        match &mut self.announced {
+            Some(Announced::Streams(left, _, _, heads)) => {
+                heads.push(head);
+                *left = left.saturating_sub(1);
+                Ok(self.complete())
+            }
+            _ => Err(unannounced()),
+        }
+    }
+
+    pub(super) fn base(&mut self, line: &BaseLine) -> Result<ExportPart, AuditError> {
+        let (states, hash) = line.read().ok_or_else(|| changed("a hash in it is none"))?;
+        let ends = |link: Option<BatchLink>| link.map(|link| (link.last, link.hash));
+        if states.as_of != self.next()? || ends(states.link) != ends(self.link) {
+            let what = "the base does not stand where the events before it end";
+            return Err(Violation::of(Flaw::Reordered, what).at(states.as_of).into());
+        }
+        self.announced = Some(Announced::States(line.states, states, hash));
+        self.complete_base()
+    }
+
+    pub(super) fn state(&mut self, line: &StateLine) -> Result<ExportPart, AuditError> {
+        let state = line.read()?.ok_or_else(|| changed("it is no state"))?;
+        let claimed = self.claim(payloads_of(&state));
+        claimed.map_err(|(flaw, what)| Violation::of(flaw, what))?;
+        match &mut self.announced {
+            Some(Announced::States(left, states, _)) => {
+                states.streams.push(state);
+                *left = left.saturating_sub(1);
+                self.complete_base()
+            }
+            _ => Err(unannounced()),
+        }
+    }
+
+    /// The missing range, once every stream was told.
+    fn complete(&mut self) -> ExportPart {
+        match self.announced.take() {
+            Some(Announced::Streams(0, range, link, heads)) => {
+                ExportPart::Missing(range, link, heads)
+            }
+            other => {
+                self.announced = other;
+                ExportPart::Nothing
+            }
+        }
+    }
+
+    /// The base, once every state was told; they have to be what it says they hash to.
+    fn complete_base(&mut self) -> Result<ExportPart, AuditError> {
+        match self.announced.take() {
+            Some(Announced::States(0, states, hash)) => {
+                if base_hash(&states)? != hash {
+                    let what = "the states of the base are not those that its hash covers";
+                    return Err(Violation::of(Flaw::Changed, what).at(states.as_of).into());
+                }
+                self.uncommitted.insert(states.as_of, hash);
+                Ok(ExportPart::Base(states))
+            }
+            other => {
+                self.announced = other;
+                Ok(ExportPart::Nothing)
+            }
+        }
+    }
+}
+
+fn unannounced() -> AuditError {
+    Violation::of(Flaw::Reordered, "nothing before it announced such a line").into()
+}

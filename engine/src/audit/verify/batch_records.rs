@@ -1,0 +1,132 @@
+//! Reads the records that a batch is made of, and what each of them names.
+
+use super::{
+    super::{Flaw, Violation, payloads},
+    Verifier,
+    bases::Commitment,
+    records::{VerifyEntry, violation},
+};
+use crate::{
+    journal::{JournalError, Offset, Record, Stored},
+    model::{EventKind, Payload, StreamId},
+};
+
+/// The records of a range of offsets, as far as they are sound.
+pub(super) struct Taken {
+    pub(super) records: Vec<Stored>,
+    /// Whether every record of the range is there.
+    pub(super) whole: bool,
+    /// Whether the journal ended within the range.
+    pub(super) ended: bool,
+}
+
+impl Verifier<'_> {
+    /// The records up to an offset; what is not sound is named.
+    pub(super) async fn take(&mut self, last: Offset) -> Result<Taken, JournalError> {
+        let mut taken = Taken {
+            records: Vec::new(),
+            whole: true,
+            ended: false,
+        };
+        while self.next <= last && !self.findings.is_full() {
+            match self.records.next().await? {
+                VerifyEntry::Sound(record) => {
+                    self.record(&record).await?;
+                    if let Some(fold) = &mut self.fold {
+                        fold.take(&record)?;
+                    }
+                    taken.records.push(record);
+                }
+                VerifyEntry::Unsound(violation) => {
+                    taken.whole = false;
+                    self.findings.add(violation);
+                }
+                VerifyEntry::End => {
+                    (taken.whole, taken.ended) = (false, true);
+                    self.gone(last);
+                    return Ok(taken);
+                }
+            }
+            self.next = self.next.saturating_add(1);
+        }
+        Ok(taken)
+    }
+
+    /// The journal ends before a batch of its chain does.
+    fn gone(&mut self, last: Offset) {
+        if self.report.head.is_some_and(|head| head.last >= self.next) {
+            let what = format!("the journal ends here; its chain goes on to offset {last}");
+            self.findings
+                .add(Violation::of(Flaw::Missing, what).at(self.next));
+            self.next = last.saturating_add(1);
+        }
+    }
+
+    async fn record(&mut self, stored: &Stored) -> Result<(), JournalError> {
+        self.report.records = self.report.records.saturating_add(1);
+        if stored.offset != self.next {
+            let what = format!("it stands at offset {}", self.next);
+            self.findings.accuse(Flaw::Reordered, stored, what);
+        }
+        match stored.record() {
+            Ok(record) => {
+                self.note(&record);
+                for payload in payloads(&record.event.kind) {
+                    let place = (record.stream.clone(), record.seq);
+                    self.named_blob(payload, place, record.offset).await?;
+                }
+                Ok(())
+            }
+            Err(JournalError::Damaged { why, .. }) => {
+                self.findings.accuse(Flaw::Changed, stored, why);
+                Ok(())
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// What the journal tells of itself.
+    fn note(&mut self, record: &Record) {
+        let (offset, seq) = (record.offset, record.seq);
+        match &record.event.kind {
+            _ if record.stream != StreamId::Journal => {}
+            EventKind::BaseWritten {
+                as_of,
+                hash,
+                signature,
+            } => self.commitments.push(Commitment {
+                as_of: *as_of,
+                hash: *hash,
+                signature: signature.clone(),
+                place: (offset, seq),
+            }),
+            EventKind::RangeLost { from, to } => self.lost.push(((*from, *to), (offset, seq))),
+            _ => {}
+        }
+    }
+
+    /// Holds a payload that lies beside the journal against what names it.
+    pub(super) async fn named_blob(
+        &mut self,
+        payload: &Payload,
+        (stream, seq): (StreamId, u64),
+        offset: Offset,
+    ) -> Result<(), JournalError> {
+        let Payload::Blob { hash, len } = payload else {
+            return Ok(());
+        };
+        if !self.blobs.insert(*hash) {
+            return Ok(());
+        }
+        match self.audit.blobs.get_blob(*hash, *len).await {
+            Err(JournalError::Damaged { place, why }) => {
+                let found = violation("", &why);
+                let what = format!("the {place} that it names: {why}");
+                let found = Violation::of(found.flaw, what).at(offset);
+                self.findings.add(found.in_stream(stream, seq));
+                Ok(())
+            }
+            other => other.map(drop),
+        }
+    }
+}

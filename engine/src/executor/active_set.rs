@@ -1,0 +1,52 @@
+//! Whom the engine works for: the entities that somebody asked for, and what they wait for.
+
+use std::collections::BTreeSet;
+
+use super::{config::Drive, control::Control};
+use crate::model::{CancelMode, EntityId};
+
+/// The entities that somebody asked for.
+#[derive(Default)]
+pub(super) struct Driven {
+    all: bool,
+    these: BTreeSet<EntityId>,
+}
+
+impl Control {
+    pub(super) fn is_driven(&self, entity: &EntityId) -> bool {
+        let driven = self.driven.all || self.driven.these.contains(entity);
+        driven && !self.recorder.world.unreadable.contains_key(entity)
+    }
+
+    pub(super) fn drive_entity(&mut self, entity: &EntityId) {
+        if self.driven.these.insert(entity.clone()) {
+            self.dirty_entities.insert(entity.clone());
+            self.dirty_runs
+                .extend(self.recorder.world.active_run(entity));
+        }
+    }
+
+    pub(super) fn drive(&mut self, which: Drive) {
+        match which {
+            Drive::All => {
+                self.driven.all = true;
+                let entities: Vec<_> = self.recorder.world.entities.keys().cloned().collect();
+                entities.iter().for_each(|entity| self.drive_entity(entity));
+            }
+            Drive::These(entities) => entities.iter().for_each(|entity| self.drive_entity(entity)),
+        }
+        self.drive_unwanted();
+    }
+
+    /// Runs that nobody waits for any more: nobody would ask for their end after a crash either.
+    fn drive_unwanted(&mut self) {
+        let world = &self.recorder.world;
+        let unwanted = world.entities.iter().filter(|(_, entry)| {
+            let active = entry.state.active.as_ref();
+            let run = active.and_then(|active| world.run(active.run));
+            run.is_some_and(|run| run.cancel == Some(CancelMode::Unwanted))
+        });
+        let unwanted: Vec<_> = unwanted.map(|(id, _)| id.clone()).collect();
+        unwanted.iter().for_each(|entity| self.drive_entity(entity));
+    }
+}

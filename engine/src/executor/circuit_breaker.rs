@@ -1,0 +1,202 @@
+//! Lanes out of reach: one probe each, and who waits for its good news. See [`crate::lane`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::FutureExt as _;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::{config::Tuning, control::Control, retry::Retry, timers::Waiter};
+use crate::{
+    clock::Clock,
+    lane::Lanes,
+    model::{Failure, Node, NodeState, Text},
+};
+
+const PANICKED: &str = "the look whether a host answers ended in a panic";
+
+/// The lanes that are out of reach.
+pub(super) struct CircuitBreaker {
+    lanes: Arc<dyn Lanes>,
+    clock: Arc<dyn Clock>,
+    tuning: Tuning,
+    down: BTreeMap<Text, Down>,
+    probes: JoinSet<Probed>,
+}
+
+struct Down {
+    delays: Retry,
+    probe: AbortHandle,
+    held: BTreeSet<Waiter>,
+}
+
+/// What a probe came to.
+pub(super) struct Probed {
+    lane: Text,
+    answer: Result<(), Failure>,
+}
+
+impl CircuitBreaker {
+    pub(super) fn new(lanes: Arc<dyn Lanes>, clock: Arc<dyn Clock>, tuning: &Tuning) -> Self {
+        let tuning = Tuning {
+            longest_retry: tuning.longest_probe,
+            ..tuning.clone()
+        };
+        Self {
+            lanes,
+            clock,
+            tuning,
+            down: BTreeMap::new(),
+            probes: JoinSet::new(),
+        }
+    }
+
+    /// Takes the lane for down where the failure says so; its probe begins.
+    fn note(&mut self, lane: &Text, failure: &Failure) {
+        if lane.is_empty() || self.down.contains_key(lane) || !self.lanes.is_down(failure) {
+            return;
+        }
+        tracing::warn!(host = %lane, %failure, "out of reach: what is to be done there waits");
+        self.lanes.note(lane, Some(failure));
+        let mut delays = Retry::new(&self.tuning);
+        let delay = delays.delay();
+        let probe = self.spawn(lane.clone(), delay);
+        let held = BTreeSet::new();
+        self.down.insert(
+            lane.clone(),
+            Down {
+                delays,
+                probe,
+                held,
+            },
+        );
+    }
+
+    /// Keeps the node until its lane answers; false where it is in reach.
+    fn hold(&mut self, lane: &Text, waiter: &Waiter) -> bool {
+        let Some(down) = self.down.get_mut(lane) else {
+            return false;
+        };
+        down.held.insert(waiter.clone());
+        true
+    }
+
+    /// Looks at once: somebody says that the cause is gone.
+    pub(super) fn hurry(&mut self) {
+        let lanes: Vec<Text> = self.down.keys().cloned().collect();
+        for lane in lanes {
+            let delays = Retry::new(&self.tuning);
+            self.again(&lane, delays, Duration::ZERO);
+        }
+    }
+
+    fn still_down(&mut self, lane: &Text, failure: &Failure) {
+        self.lanes.note(lane, Some(failure));
+        let Some(down) = self.down.get_mut(lane) else {
+            return;
+        };
+        let mut delays = std::mem::replace(&mut down.delays, Retry::new(&self.tuning));
+        let delay = delays.delay();
+        self.again(lane, delays, delay);
+    }
+
+    fn again(&mut self, lane: &Text, delays: Retry, after: Duration) {
+        let probe = self.spawn(lane.clone(), after);
+        if let Some(down) = self.down.get_mut(lane) {
+            down.probe.abort();
+            (down.probe, down.delays) = (probe, delays);
+        }
+    }
+
+    fn up(&mut self, lane: &Text) -> BTreeSet<Waiter> {
+        self.lanes.note(lane, None);
+        tracing::info!(host = %lane, "in reach again");
+        self.down
+            .remove(lane)
+            .map_or_else(BTreeSet::new, |d| d.held)
+    }
+
+    fn spawn(&mut self, lane: Text, after: Duration) -> AbortHandle {
+        let (lanes, clock) = (self.lanes.clone(), self.clock.clone());
+        self.probes.spawn(async move {
+            clock.sleep(after).await;
+            let asked = AssertUnwindSafe(lanes.probe(&lane)).catch_unwind().await;
+            let answer = asked.unwrap_or_else(|_| Err(Failure::defect(PANICKED)));
+            Probed { lane, answer }
+        })
+    }
+
+    /// The next answer. Pending for ever while every lane is in reach. Cancel safe.
+    pub(super) async fn probed(&mut self) -> Probed {
+        loop {
+            match self.probes.join_next().await {
+                Some(Ok(probed)) => return probed,
+                Some(Err(_aborted)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    pub(super) async fn shutdown(&mut self) {
+        self.probes.shutdown().await;
+    }
+}
+
+impl Control {
+    /// An attempt failed: perhaps because nothing answers in its lane.
+    pub(super) fn lane_failed(&mut self, lane: &Text, failure: &Failure) {
+        let lane = if lane.is_empty() { &failure.host } else { lane };
+        self.lanes.note(lane, failure);
+    }
+
+    /// Keeps a node whose wait is over as long as its lane is out of reach.
+    pub(super) fn held(&mut self, node: &Node, state: Option<&NodeState>, waiter: &Waiter) -> bool {
+        let stands_at = state.and_then(NodeState::failure);
+        match node.lane.is_empty() {
+            false => self.lanes.hold(&node.lane, waiter),
+            true => stands_at.is_some_and(|failure| self.lanes.hold(&failure.host, waiter)),
+        }
+    }
+
+    pub(super) fn probed(&mut self, probed: Probed) {
+        let Probed { lane, answer } = probed;
+        match answer {
+            Err(failure) if self.parts.lanes.is_down(&failure) => {
+                self.lanes.still_down(&lane, &failure);
+            }
+            // Whatever else is wrong, attempts will tell it with what to do about it.
+            Ok(()) | Err(_) => {
+                let mut waiting = self.lanes.up(&lane);
+                waiting.extend(self.delayed_for(&lane));
+                for waiter in waiting {
+                    self.timers.disarm(&waiter);
+                    self.due(&waiter);
+                }
+            }
+        }
+    }
+
+    /// Nodes of open runs whose wait for the lane is not over yet.
+    fn delayed_for(&self, lane: &Text) -> Vec<Waiter> {
+        let world = &self.recorder.world;
+        let runs = world.entities.values().filter_map(|entry| {
+            let run = entry.state.active.as_ref()?.run;
+            Some((run, world.run(run)?))
+        });
+        let waits = |state: &NodeState| match state {
+            NodeState::Delayed { failure, .. } => {
+                failure.host == *lane && self.parts.lanes.is_down(failure)
+            }
+            _ => false,
+        };
+        runs.flat_map(|(run, state)| {
+            let nodes = state.nodes.iter().filter(|(_, state)| waits(state));
+            nodes.map(move |(node, _)| (run, node.clone()))
+        })
+        .collect()
+    }
+}

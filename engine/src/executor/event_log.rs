@@ -1,0 +1,48 @@
+//! Events in the log of the process, for whoever collects logs and not journals.
+
+use super::projection::Projection;
+use crate::{
+    journal::Record,
+    model::{EntityId, EventKind, Failure, RunId, StreamId},
+};
+
+/// Says what was made durable, with the ids under which it is found again. Text in events holds no
+/// secret, and so does this.
+pub(super) fn tell(record: &Record, world: &Projection) {
+    let (entity, run) = place(&record.stream, world);
+    let (step, attempt) = record.event.kind.step();
+    let failure = failure(&record.event.kind);
+    tracing::info!(
+        target: "vsiflow_engine::events",
+        offset = record.offset,
+        entity = entity.map(tracing::field::display),
+        run = run.map(tracing::field::display),
+        step = step.map(tracing::field::display),
+        attempt,
+        code = failure.map(|failure| tracing::field::display(&failure.code)),
+        host = failure.map(|failure| tracing::field::display(&failure.host)),
+        failure = failure.map(|failure| tracing::field::display(&failure.message)),
+        "{}",
+        record.event.kind.type_name()
+    );
+}
+
+fn place<'a>(stream: &'a StreamId, world: &'a Projection) -> (Option<&'a EntityId>, Option<RunId>) {
+    match stream {
+        StreamId::Entity(id) => (Some(id), None),
+        StreamId::Run(run) => {
+            let state = world.run(*run);
+            (state.and_then(|state| state.entity.as_ref()), Some(*run))
+        }
+        StreamId::Journal => (None, None),
+    }
+}
+
+fn failure(kind: &EventKind) -> Option<&Failure> {
+    match kind {
+        EventKind::StepFailed { failure, .. } | EventKind::StepBlocked { failure, .. } => {
+            Some(failure)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,76 @@
+//! The brake: while it is on no run is opened and no step started, over restarts as well.
+//!
+//! It is the recorded state of an entity of its own, so that who pulled it, when and why is in the
+//! history like everything else. What is under way when it is pulled ends as it would have; wishes
+//! are recorded, and worked on once it is let go.
+
+use std::collections::BTreeSet;
+
+use super::{control::Control, projection::Projection, recorder::EventCause, timers::Waiter};
+use crate::model::{EntityId, EventKind, Name, Text};
+
+/// What the brake's entity is called.
+const KIND: &str = "engine";
+const ID: &str = "brake";
+
+/// The brake's recorded states.
+const ON: &str = "Paused";
+const OFF: &str = "Working";
+
+/// Whether the brake is on, and whose waits were over meanwhile.
+pub(super) struct GlobalPause {
+    on: bool,
+    held: BTreeSet<Waiter>,
+}
+
+impl GlobalPause {
+    pub(super) fn of(world: &Projection) -> Self {
+        Self {
+            on: why(world).is_some(),
+            held: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.on
+    }
+}
+
+/// Why the brake is on; `None` where it is off.
+pub(super) fn why(world: &Projection) -> Option<Text> {
+    let (state, reason) = world.entity(&entity()?)?.state.clone()?;
+    (state.as_str() == ON).then_some(reason)
+}
+
+fn entity() -> Option<EntityId> {
+    EntityId::new(Name::of(KIND), ID).ok()
+}
+
+impl Control {
+    /// Pulls the brake or lets it go; nothing is recorded where it stands so already.
+    pub(super) fn set_brake(&mut self, on: bool, cause: &EventCause) {
+        let Some(entity) = entity().filter(|_| self.brake.on != on) else {
+            return;
+        };
+        let state = Name::of(if on { ON } else { OFF });
+        let detail = cause.reason.clone();
+        let kind = EventKind::StateChanged { state, detail };
+        self.recorder.entity_event(&entity, kind, cause);
+        self.brake.on = on;
+        if !on {
+            self.decide_all_again();
+            for waiter in std::mem::take(&mut self.brake.held) {
+                self.due(&waiter);
+            }
+        }
+    }
+
+    /// Keeps a node whose wait is over as long as the brake is on.
+    pub(super) fn braked(&mut self, waiter: &Waiter) -> bool {
+        let on = self.brake.on;
+        if on {
+            self.brake.held.insert(waiter.clone());
+        }
+        on
+    }
+}

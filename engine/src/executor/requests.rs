@@ -1,0 +1,195 @@
+//! What the loop is asked by those who hold the engine, and what it answers.
+
+use super::{
+    config::{By, Cancelled, Retried},
+    control::Control,
+    effects::Effect,
+    error::EngineError,
+    projection::awaited_entities,
+    recorder::EventCause,
+    request::{EngineRequest, GoneTest, Reply},
+};
+use crate::{
+    journal::JournalError,
+    model::{CancelMode, EntityId, EventKind, Failure, Name, Payload, RunId, Timestamp},
+    retention::forgettable,
+    workflow::DesiredUpdate,
+};
+
+impl Control {
+    pub(super) async fn answer(&mut self, request: EngineRequest) {
+        let quarantined = request.entity().and_then(|id| self.quarantined(id));
+        if let Some(failure) = quarantined {
+            request.refuse(EngineError::Refused(failure));
+            return;
+        }
+        match request {
+            EngineRequest::Submit { updates, by, reply } => self.submit(updates, by, reply).await,
+            EngineRequest::Retry { entity, by, reply } => {
+                let answer = self.retry(&entity, &cause(by));
+                self.reply_later(reply, answer);
+            }
+            EngineRequest::Cancel { entity, by, reply } => {
+                let answer = self.cancel(&entity, &cause(by));
+                self.reply_later(reply, answer);
+            }
+            EngineRequest::Brake { on, by, reply } => {
+                self.set_brake(on, &cause(by));
+                self.reply_later(reply, ());
+            }
+            EngineRequest::Drive { which, reply } => {
+                self.drive(which);
+                self.reply_later(reply, ());
+            }
+            EngineRequest::Erased {
+                entity,
+                secret,
+                by,
+                reply,
+            } => {
+                self.recorder
+                    .entity_event(&entity, EventKind::SecretErased { secret }, &cause(by));
+                self.reply_later(reply, ());
+            }
+            EngineRequest::Intend {
+                entity,
+                step,
+                reply,
+            } => {
+                self.note_intent(&entity, step);
+                self.reply_later(reply, ());
+            }
+            EngineRequest::NoteState {
+                entity,
+                state,
+                detail,
+                by,
+                reply,
+            } => {
+                self.note_state(&entity, state, detail, &cause(by));
+                self.reply_later(reply, ());
+            }
+            EngineRequest::Forget {
+                before,
+                is_gone,
+                reply,
+            } => {
+                let forgotten = self.forget_ended(before, &*is_gone);
+                let _ = reply.send(Ok(forgotten));
+            }
+            EngineRequest::Close => {}
+        }
+    }
+
+    /// Why nothing is done for an entity whose events cannot all be understood.
+    pub(super) fn quarantined(&self, id: &EntityId) -> Option<Failure> {
+        let why = self.recorder.world.unreadable.get(id)?;
+        Some(why.failure(id))
+    }
+
+    /// How many there were.
+    fn forget_ended(&mut self, before: Timestamp, is_gone: &GoneTest) -> usize {
+        let streams = self.recorder.world.states().streams;
+        let forgotten = forgettable(&streams, before, &is_gone);
+        if !forgotten.is_empty() {
+            let update = self.recorder.world.forget(&forgotten);
+            self.shared.forget(&forgotten);
+            self.parts.journal.publish(update);
+        }
+        forgotten.len()
+    }
+
+    fn reply_later<T: Send + Sync + 'static>(&mut self, reply: Reply<T>, answer: T) {
+        self.effects.push(Effect::Reply(Box::new(move |done| {
+            let _ = reply.send(done.map(|()| answer));
+        })));
+    }
+
+    async fn submit(&mut self, updates: Vec<DesiredUpdate>, by: By, reply: Reply<Vec<u64>>) {
+        let refusal = updates.iter().find_map(|wish| self.refusal(wish));
+        if let Some(failure) = refusal.or_else(|| self.parts.room.full()) {
+            let _ = reply.send(Err(EngineError::Refused(failure)));
+            return;
+        }
+        let kept = match self.keep(updates).await {
+            Ok(kept) => kept,
+            Err(error) => {
+                let _ = reply.send(Err(error.into()));
+                return;
+            }
+        };
+        let cause = cause(by);
+        let kept = kept.into_iter();
+        let generations = kept
+            .map(|(wish, desired)| self.wish(wish, desired, &cause))
+            .collect();
+        self.reply_later(reply, generations);
+    }
+
+    /// Makes what is wanted durable where it is too long for an event, before any event.
+    async fn keep(
+        &self,
+        updates: Vec<DesiredUpdate>,
+    ) -> Result<Vec<(DesiredUpdate, Payload)>, JournalError> {
+        let mut kept = Vec::with_capacity(updates.len());
+        for wish in updates {
+            let desired = self.parts.blobs.put(&wish.desired).await?;
+            kept.push((wish, desired));
+        }
+        Ok(kept)
+    }
+
+    fn retry(&mut self, entity: &EntityId, cause: &EventCause) -> Retried {
+        self.drive_entity(entity);
+        self.lanes.hurry();
+        let signal = EventKind::Signal {
+            signal: Name::of("retry"),
+        };
+        let Some(state) = self.recorder.world.entity(entity) else {
+            return Retried::NothingToDo;
+        };
+        if let Some(active) = &state.active {
+            let mut runs = vec![active.run];
+            runs.extend(self.awaited_runs(active.run));
+            for run in runs {
+                self.recorder.run_event(run, signal.clone(), cause);
+            }
+            return Retried::Signalled;
+        }
+        if state.is_settled() || state.desired.is_none() {
+            return Retried::NothingToDo;
+        }
+        self.shared.set_unopened(entity, None);
+        self.recorder
+            .entity_event(entity, EventKind::RetryRequested, cause);
+        Retried::Reopened
+    }
+
+    fn awaited_runs(&self, run: RunId) -> Vec<RunId> {
+        let world = &self.recorder.world;
+        let Some(state) = world.run(run) else {
+            return Vec::new();
+        };
+        awaited_entities(state)
+            .filter_map(|(_, entity)| world.active_run(entity))
+            .collect()
+    }
+
+    fn cancel(&mut self, entity: &EntityId, cause: &EventCause) -> Cancelled {
+        self.drive_entity(entity);
+        let Some(run) = self.recorder.world.active_run(entity) else {
+            return Cancelled::NothingToDo;
+        };
+        let mode = CancelMode::User;
+        self.recorder
+            .run_event(run, EventKind::CancelRequested { mode }, cause);
+        Cancelled::Requested
+    }
+}
+
+fn cause(by: By) -> EventCause {
+    EventCause {
+        actor: by.actor,
+        reason: by.reason,
+    }
+}

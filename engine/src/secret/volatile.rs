@@ -1,0 +1,379 @@
+//! Secrets that somebody else keeps: held in memory, never written.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::{DirSecrets, Secret, SecretError, Secrets};
+use crate::model::{Hash, Name};
+
+/// Rounds of PBKDF2 in the ids of versions before the key.
+const ROUNDS: u32 = 10_000;
+/// What the key begins with where secrets are stored: no secret of a user's does.
+const KEY_MAGIC: &[u8] = b"vsiflow key of ids 1\0";
+/// Bytes of the key.
+const KEY: usize = 32;
+/// Digits that tell whose id it is; the rest are the secret's.
+const MARK: usize = 8;
+/// Bytes of the rest.
+const REST: usize = 12;
+
+/// Secrets of a process that finds them elsewhere at each start, such as in a cluster: on disk is
+/// none of them.
+///
+/// An id follows from the secret by a hash with a key, which lies where secrets are stored and in no
+/// journal, export or backup without secrets: whoever has only those can try no guess. So after a
+/// restart it can be told whether a secret is still the one that the journal names, although nobody
+/// has that one any more; and what is delivered anew is found under the id that the journal knows.
+/// Two equal secrets have one id. What is not delivered yet is [`SecretError::Missing`].
+///
+/// An id that was not made with this key says nothing of its secret: such a one is not recognised
+/// and not told apart either, so that nothing is taken for a change. Those that versions before the
+/// key made, of the journal's identity by a slow hash, are still recognised.
+#[derive(Debug)]
+pub struct HeldSecrets {
+    key: VolatileKey,
+    mark: String,
+    /// The journal's identity and the mark that it made, for ids of versions before the key.
+    salt: Arc<str>,
+    old_mark: String,
+    /// Ids under which an earlier process stored secrets, and what these are now.
+    earlier: BTreeMap<Name, Name>,
+    inner: Mutex<VolatileInner>,
+}
+
+#[derive(Debug, Default)]
+struct VolatileInner {
+    /// What was put and is not erased.
+    held: BTreeMap<Name, Secret>,
+    /// What is elsewhere now.
+    delivered: BTreeMap<Name, Secret>,
+    /// The ids that versions before the key made of secrets, by their plain hashes.
+    old_ids: BTreeMap<[u8; 32], Name>,
+}
+
+/// What makes ids.
+#[derive(Clone)]
+struct VolatileKey(Arc<Zeroizing<[u8; KEY]>>);
+
+impl std::fmt::Debug for VolatileKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("<key>")
+    }
+}
+
+impl VolatileKey {
+    fn random() -> Self {
+        Self(Arc::new(Zeroizing::new(rand::random())))
+    }
+
+    fn stored(&self) -> Secret {
+        Secret::new([KEY_MAGIC, &self.0[..]].concat())
+    }
+
+    /// The key, where that is what was stored.
+    fn read(secret: &Secret) -> Option<Self> {
+        let key = secret.expose().strip_prefix(KEY_MAGIC)?.first_chunk()?;
+        Some(Self(Arc::new(Zeroizing::new(*key))))
+    }
+
+    fn digest(&self, of: &[u8]) -> [u8; 32] {
+        // It fails for a key of a length that HMAC does not take; it takes any.
+        let mac = Hmac::<Sha256>::new_from_slice(&self.0[..]);
+        mac.map(|mac| mac.chain_update(of).finalize().into_bytes().into())
+            .unwrap_or_default()
+    }
+
+    fn id(&self, secret: &Secret, mark: &str) -> Name {
+        let digest = self.digest(secret.expose());
+        Name::of(&format!("{mark}{}", hex(&digest, REST)))
+    }
+}
+
+fn hex(bytes: &[u8], most: usize) -> String {
+    let bytes = bytes.iter().take(most);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl HeldSecrets {
+    /// An empty one for what keeps nothing on disk, such as a test: its key follows from the
+    /// journal's identity, so that whoever has the journal can try guesses.
+    pub fn new(journal_id: &str) -> Self {
+        let key: [u8; KEY] = Sha256::digest(journal_id.as_bytes()).into();
+        Self::keyed(journal_id, VolatileKey(Arc::new(Zeroizing::new(key))))
+    }
+
+    fn keyed(journal_id: &str, key: VolatileKey) -> Self {
+        let old_mark = Hash::of(journal_id.as_bytes()).to_string();
+        Self {
+            mark: hex(&key.digest(journal_id.as_bytes()), MARK / 2),
+            key,
+            salt: journal_id.into(),
+            old_mark: old_mark.chars().take(MARK).collect(),
+            earlier: BTreeMap::new(),
+            inner: Mutex::default(),
+        }
+    }
+
+    /// The same for a state directory, which keeps the key. Of secrets that were stored there before
+    /// only their ids stay, each with the one that it has from now on. A crash in between leaves the
+    /// secret where it is; the next start goes on.
+    ///
+    /// # Errors
+    /// [`SecretError::Storage`].
+    pub async fn instead_of(stored: &DirSecrets, journal_id: &str) -> Result<Self, SecretError> {
+        let (mut before, mut key) = (Vec::new(), None);
+        for id in stored.ids().await? {
+            let secret = stored.get(&id).await?;
+            match VolatileKey::read(&secret) {
+                Some(found) => key = key.or(Some(found)),
+                None => before.push((id, secret)),
+            }
+        }
+        let key = match key {
+            Some(key) => key,
+            None => {
+                let key = VolatileKey::random();
+                stored.put(key.stored()).await?;
+                key
+            }
+        };
+        let held = Self::keyed(journal_id, key);
+        for (id, secret) in before {
+            stored.replace(&id, &held.id_of(&secret)).await?;
+        }
+        let earlier = stored.replaced().await?;
+        Ok(Self { earlier, ..held })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VolatileInner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The id that a secret has.
+    fn id_of(&self, secret: &Secret) -> Name {
+        self.key.id(secret, &self.mark)
+    }
+
+    /// The id that versions before the key gave a secret.
+    async fn old_id_of(&self, secret: &Secret) -> Result<Name, SecretError> {
+        let plain: [u8; 32] = Sha256::digest(secret.expose()).into();
+        if let Some(id) = self.lock().old_ids.get(&plain) {
+            return Ok(id.clone());
+        }
+        let (secret, salt, mark) = (secret.clone(), self.salt.clone(), self.old_mark.clone());
+        let made = tokio::task::spawn_blocking(move || derive(&secret, &salt, &mark)).await;
+        let id = made.map_err(|error| SecretError::Storage(error.to_string()))?;
+        self.lock().old_ids.insert(plain, id.clone());
+        Ok(id)
+    }
+
+    /// The id as it is now, of one that is this journal's; none where nobody knows what it stood
+    /// for, or where what it stood for is not here.
+    async fn own(&self, id: &Name) -> Result<Option<Name>, SecretError> {
+        let id = self.earlier.get(id).unwrap_or(id);
+        if id.as_str().starts_with(&self.mark) {
+            return Ok(Some(id.clone()));
+        }
+        if !self.is_old(id) {
+            return Ok(None);
+        }
+        let here: Vec<Secret> = {
+            let inner = self.lock();
+            let all = inner.held.values().chain(inner.delivered.values());
+            all.cloned().collect()
+        };
+        for secret in here {
+            if self.old_id_of(&secret).await? == *id {
+                return Ok(Some(self.id_of(&secret)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_old(&self, id: &Name) -> bool {
+        id.as_str().starts_with(&self.old_mark)
+    }
+}
+
+fn derive(secret: &Secret, salt: &str, mark: &str) -> Name {
+    let mut bytes = [0; REST];
+    // It fails for a key of a length that HMAC does not take; it takes any.
+    let _ = pbkdf2::pbkdf2::<Hmac<Sha256>>(secret.expose(), salt.as_bytes(), ROUNDS, &mut bytes);
+    Name::of(&format!("{mark}{}", hex(&bytes, REST)))
+}
+
+#[async_trait]
+impl Secrets for HeldSecrets {
+    async fn put(&self, secret: Secret) -> Result<Name, SecretError> {
+        let id = self.id_of(&secret);
+        self.lock().held.insert(id.clone(), secret);
+        Ok(id)
+    }
+
+    async fn get(&self, id: &Name) -> Result<Secret, SecretError> {
+        let own = self.own(id).await?;
+        let inner = self.lock();
+        let found = own
+            .as_ref()
+            .and_then(|own| inner.held.get(own).or_else(|| inner.delivered.get(own)));
+        found
+            .cloned()
+            .ok_or_else(|| SecretError::Missing(id.clone()))
+    }
+
+    async fn erase(&self, id: &Name) -> Result<(), SecretError> {
+        if let Some(own) = self.own(id).await? {
+            self.lock().held.remove(&own);
+        }
+        Ok(())
+    }
+
+    async fn ids(&self) -> Result<Vec<Name>, SecretError> {
+        let inner = self.lock();
+        let there: BTreeSet<_> = inner.held.keys().chain(inner.delivered.keys()).collect();
+        let earlier = self.earlier.iter().filter(|(_, now)| there.contains(now));
+        let earlier = earlier.map(|(id, _)| id.clone());
+        let old = inner.old_ids.values().cloned();
+        Ok(there
+            .iter()
+            .map(|id| (*id).clone())
+            .chain(earlier)
+            .chain(old)
+            .collect())
+    }
+
+    async fn recognise(&self, id: &Name, secret: &Secret) -> Result<bool, SecretError> {
+        let now = self.earlier.get(id).unwrap_or(id);
+        let own = self.id_of(secret);
+        let same = match now.as_str().starts_with(&self.mark) {
+            true => own == *now,
+            false if self.is_old(now) => self.old_id_of(secret).await? == *now,
+            false => return Err(SecretError::Missing(id.clone())),
+        };
+        if same {
+            self.lock().held.insert(own, secret.clone());
+        }
+        Ok(same)
+    }
+
+    async fn deliver(&self, all: Vec<Secret>) -> Result<(), SecretError> {
+        let mut delivered = BTreeMap::new();
+        for secret in all {
+            delivered.insert(self.id_of(&secret), secret);
+        }
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        inner.delivered = delivered;
+        let here = inner.held.values().chain(inner.delivered.values());
+        let here: BTreeSet<[u8; 32]> = here.map(|s| Sha256::digest(s.expose()).into()).collect();
+        inner.old_ids.retain(|plain, _| here.contains(plain));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_delivered_after_a_restart_is_what_the_journal_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let stored = DirSecrets::open(dir.path()).await.unwrap();
+        let before = HeldSecrets::instead_of(&stored, "journal").await.unwrap();
+        let id = before.put(Secret::new("key")).await.unwrap();
+        assert!(super::super::is_id(&id));
+        assert_eq!(before.get(&id).await.unwrap().expose(), b"key");
+
+        let after = HeldSecrets::instead_of(&stored, "journal").await.unwrap();
+        assert_eq!(
+            after.get(&id).await.unwrap_err(),
+            SecretError::Missing(id.clone())
+        );
+        assert_eq!(after.recognise(&id, &Secret::new("other")).await, Ok(false));
+        assert!(after.get(&id).await.is_err());
+        after.deliver(vec![Secret::new("key")]).await.unwrap();
+        assert_eq!(after.get(&id).await.unwrap().expose(), b"key");
+        // Erased, it is there as long as it is elsewhere.
+        after.erase(&id).await.unwrap();
+        assert!(after.get(&id).await.is_ok());
+        after.deliver(Vec::new()).await.unwrap();
+        assert!(after.get(&id).await.is_err());
+        assert_eq!(after.recognise(&id, &Secret::new("key")).await, Ok(true));
+        assert_eq!(after.get(&id).await.unwrap().expose(), b"key");
+        after.erase(&id).await.unwrap();
+        assert_eq!(after.ids().await, Ok(Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn an_id_of_another_journal_is_neither_the_same_nor_another() {
+        let (one, other) = (HeldSecrets::new("one"), HeldSecrets::new("other"));
+        let id = one.put(Secret::new("key")).await.unwrap();
+        let random = super::super::random_id();
+        for id in [id, random] {
+            assert_eq!(
+                other.recognise(&id, &Secret::new("key")).await,
+                Err(SecretError::Missing(id.clone()))
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_stored_before_is_erased_and_still_recognised() {
+        let dir = tempfile::tempdir().unwrap();
+        let stored = DirSecrets::open(dir.path()).await.unwrap();
+        let id = stored.put(Secret::new("hunter2")).await.unwrap();
+        for _ in 0..2 {
+            let held = HeldSecrets::instead_of(&stored, "journal").await.unwrap();
+            assert!(!stored.ids().await.unwrap().contains(&id));
+            assert_eq!(held.recognise(&id, &Secret::new("no")).await, Ok(false));
+            assert!(held.get(&id).await.is_err());
+            assert_eq!(held.recognise(&id, &Secret::new("hunter2")).await, Ok(true));
+            assert_eq!(held.get(&id).await.unwrap().expose(), b"hunter2");
+            assert!(held.ids().await.unwrap().contains(&id));
+        }
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            let content = std::fs::read(file.unwrap().path()).unwrap();
+            assert!(content.is_empty() || content.starts_with(KEY_MAGIC));
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_without_the_key_can_try_a_guess() {
+        let dir = tempfile::tempdir().unwrap();
+        let stored = DirSecrets::open(dir.path()).await.unwrap();
+        let held = HeldSecrets::instead_of(&stored, "journal").await.unwrap();
+        let (id, secret) = (
+            held.put(Secret::new("1234")).await.unwrap(),
+            Secret::new("1234"),
+        );
+        // All that a journal, an export or a backup without secrets gives away is its identity.
+        let guesser = HeldSecrets::new("journal");
+        assert_ne!(guesser.put(secret.clone()).await.unwrap(), id);
+        assert_ne!(derive(&secret, "journal", &guesser.old_mark), id);
+        assert_eq!(
+            guesser.recognise(&id, &secret).await,
+            Err(SecretError::Missing(id))
+        );
+    }
+
+    #[tokio::test]
+    async fn ids_of_versions_before_the_key_are_still_recognised() {
+        let dir = tempfile::tempdir().unwrap();
+        let stored = DirSecrets::open(dir.path()).await.unwrap();
+        let held = HeldSecrets::instead_of(&stored, "journal").await.unwrap();
+        let secret = Secret::new("key");
+        let old = derive(&secret, "journal", &held.old_mark);
+        assert_eq!(held.recognise(&old, &Secret::new("no")).await, Ok(false));
+        assert!(held.get(&old).await.is_err());
+        held.deliver(vec![secret]).await.unwrap();
+        assert_eq!(held.get(&old).await.unwrap().expose(), b"key");
+        assert!(held.ids().await.unwrap().contains(&old));
+    }
+}

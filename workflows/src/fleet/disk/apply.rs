@@ -1,0 +1,311 @@
+//! Data disks: what documents ask of them, and their end.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::{By, Drive},
+    model::{EntityId, EntityState, Failure, FailureClass, Precedence},
+};
+
+use crate::fleet::{
+    Applied, EntityPresence, ErrorKind, Fleet, FleetError,
+    apply::{is_deleting, turn},
+    disk::updates::{DiskRequest, change, create, full_name, matching, plan_of, refused},
+    index::{Known, qualified},
+    store::DesiredUpdates,
+};
+use crate::{
+    data_disk,
+    phase::Phase,
+    record::{DiskRecord, disk_entity, kind},
+    spec::{DeletionPolicy, DesiredDataDisk, HostSettings, Resolved},
+    vsi_graph,
+};
+
+/// The UIDs of data disks that are not gone, by namespace and name.
+pub(in crate::fleet) type DiskIds = BTreeMap<(String, String), Uuid>;
+
+/// A data disk of the journal.
+#[derive(Clone, Debug)]
+pub(in crate::fleet) struct KnownDisk {
+    pub(in crate::fleet) entity: EntityId,
+    pub(in crate::fleet) uid: Uuid,
+    pub(in crate::fleet) state: Arc<EntityState>,
+    pub(in crate::fleet) wanted: DiskRecord,
+}
+
+impl KnownDisk {
+    pub(in crate::fleet) fn is_deleted(&self) -> bool {
+        let recorded = self.state.state.as_ref().map(|(name, _)| name.as_str());
+        recorded == Some(Phase::Deleted.as_str())
+    }
+
+    pub(in crate::fleet) fn is_deleting(&self) -> bool {
+        [data_disk::DELETE, data_disk::FORGET].contains(&self.workflow())
+    }
+
+    fn workflow(&self) -> &str {
+        let desired = self.state.desired.as_ref();
+        desired.map_or("", |desired| desired.workflow.as_str())
+    }
+
+    /// An earlier version recorded it, and left its volume to the runs of VSIs.
+    pub(in crate::fleet) fn is_legacy(&self) -> bool {
+        self.workflow() == kind::DISK
+    }
+
+    fn is_named(&self, namespace: &str, name: &str) -> bool {
+        let disk = &self.wanted.disk;
+        disk.namespace == namespace && (disk.name == name || self.entity.id() == name)
+    }
+
+    /// Where it stands in a list that people read.
+    fn place(&self) -> (&str, &str) {
+        let disk = &self.wanted.disk;
+        (&disk.namespace, &disk.name)
+    }
+
+    pub(in crate::fleet) fn is_used_by(&self, vsi: &Known) -> bool {
+        let mut disks = vsi.wanted.vsi.disks.iter();
+        disks.any(|disk| vsi_graph::disk_uid(&vsi.wanted, disk) == Some(self.uid))
+    }
+}
+
+impl Fleet {
+    /// All data disks, deleted ones included, by namespace and name.
+    pub(in crate::fleet) async fn known_disks(&self) -> Result<Vec<KnownDisk>, FleetError> {
+        let mut disks = Vec::new();
+        for (entity, state) in self.entities_of(kind::DISK) {
+            let wanted = self.wanted::<DiskRecord>(&state).await?;
+            if let (Some(wanted), Ok(uid)) = (wanted, entity.id().parse()) {
+                disks.push(KnownDisk {
+                    entity,
+                    uid,
+                    state,
+                    wanted,
+                });
+            }
+        }
+        disks.sort_by(|a, b| a.place().cmp(&b.place()));
+        Ok(disks)
+    }
+
+    /// What documents ask of data disks; what is new goes into `updates`.
+    ///
+    /// # Errors
+    /// When one is being deleted, or would have to shrink or move.
+    pub(in crate::fleet) async fn take_in_disks(
+        &self,
+        resolved: &Resolved,
+        vsis: &[Known],
+        updates: &mut DesiredUpdates,
+    ) -> Result<(DiskIds, Vec<Applied>), FleetError> {
+        let known = self.known_disks().await?;
+        let alive = known.iter().filter(|disk| !disk.is_deleted());
+        let mut ids: DiskIds = alive
+            .map(|k| {
+                (
+                    (k.wanted.disk.namespace.clone(), k.wanted.disk.name.clone()),
+                    k.uid,
+                )
+            })
+            .collect();
+        let mut all = Vec::new();
+        for disk in &resolved.data_disks {
+            let known = matching(disk, &known);
+            let asked = DiskRequest::of(disk, known, resolved);
+            let (uid, applied) = match known {
+                None => create(&asked, vsis, updates)?,
+                Some(known) => (known.uid, change(&asked, known, vsis, updates)?),
+            };
+            ids.insert((disk.namespace.clone(), disk.name.clone()), uid);
+            all.push(applied);
+        }
+        Ok((ids, all))
+    }
+
+    /// Takes a data disk over that an earlier journal made, as it stands: its volume bears the
+    /// disk's UID, is looked at and not made, and is this journal's from then on.
+    ///
+    /// # Errors
+    /// When it is known already, or has no UID.
+    pub async fn adopt_disk(
+        &self,
+        disk: DesiredDataDisk,
+        host: Option<HostSettings>,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        self.engine.takes_wishes()?;
+        let uid = disk
+            .uid
+            .ok_or_else(|| FleetError::defect("a disk without a UID"))?;
+        let entity = disk_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
+        if self.knowledge(&entity) != EntityPresence::None {
+            return Err(FleetError::defect(format!("{entity} is known already")));
+        }
+        let mut updates = DesiredUpdates::default();
+        if let Some(host) = host {
+            self.host_wish(host, &mut updates).await?;
+        }
+        let wanted = DiskRecord {
+            disk,
+            recorded: true,
+            made: true,
+            turn: None,
+            unresolved_refs: Vec::new(),
+        };
+        let supersede = Precedence::Supersede;
+        updates.add(entity.clone(), data_disk::NAME, supersede, &wanted, None)?;
+        self.record(updates, by).await?;
+        self.engine
+            .drive(Drive::These(vec![entity.clone()]))
+            .await?;
+        Ok(entity)
+    }
+
+    /// The first change of a data disk that is never made, and disks that are on their way out.
+    pub(in crate::fleet) async fn refuse_disks(
+        &self,
+        resolved: &Resolved,
+    ) -> Result<(), FleetError> {
+        let known = self.known_disks().await?;
+        for disk in &resolved.data_disks {
+            let Some(known) = matching(disk, &known) else {
+                continue;
+            };
+            let disk = &DiskRequest::of(disk, Some(known), resolved).disk;
+            let name = full_name(disk);
+            if known.is_deleting() {
+                return Err(FleetError::going_of(kind::DISK, &name));
+            }
+            let plan = plan_of(disk, known);
+            if let Some(change) = plan.refused().next() {
+                return Err(refused(disk, change));
+            }
+        }
+        Ok(())
+    }
+
+    /// The entity of a data disk that is not deleted.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn disk(&self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
+        Ok(self.find_disk(namespace, name, false).await?.entity)
+    }
+
+    pub(in crate::fleet) async fn find_disk(
+        &self,
+        namespace: &str,
+        name: &str,
+        deleted: bool,
+    ) -> Result<KnownDisk, FleetError> {
+        let (namespace, name) = qualified(namespace, name);
+        let known = self.known_disks().await?.into_iter();
+        let mut named: Vec<_> = known
+            .filter(|disk| disk.is_named(namespace, name) && (deleted || !disk.is_deleted()))
+            .collect();
+        named.sort_by_key(|disk| (!disk.is_deleted(), disk.state.runs.last().copied()));
+        named
+            .pop()
+            .ok_or_else(|| FleetError::not_found(kind::DISK, name))
+    }
+
+    /// Records that a data disk is to go, by its `deletionPolicy`: its volume is deleted once
+    /// nothing on the host names it, or stays. With `orphan` it stays in any case, and the host is
+    /// not asked.
+    ///
+    /// # Errors
+    /// When there is none of that name, or a VSI that stays has it and it would only be forgotten: a
+    /// new disk of its name would be another one.
+    pub async fn delete_disk(
+        &self,
+        namespace: &str,
+        name: &str,
+        orphan: bool,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let known = self.find_disk(namespace, name, false).await?;
+        let workflow = match orphan || known.wanted.disk.deletion_policy == DeletionPolicy::Retain {
+            true => data_disk::FORGET,
+            false => data_disk::DELETE,
+        };
+        if known.workflow() == workflow {
+            self.engine.retry(known.entity.clone(), by).await?;
+            return Ok(known.entity);
+        }
+        let vsis = self.known().await?;
+        let users = vsis.iter().filter(|vsi| !vsi.is_deleted());
+        let users = users.filter(|vsi| known.is_used_by(vsi));
+        let (leaving, staying): (Vec<_>, Vec<_>) = users.partition(|vsi| is_deleting(&vsi.state));
+        if workflow == data_disk::FORGET && !orphan && !staying.is_empty() {
+            return Err(in_use(&known.wanted.disk, &staying));
+        }
+        let wanted = DiskRecord {
+            recorded: known.wanted.recorded || known.is_legacy(),
+            // That of a VSI that has it and is on its way out, too.
+            turn: leaving.first().map(|vsi| turn(vsi, true)),
+            ..known.wanted.clone()
+        };
+        let mut updates = DesiredUpdates::default();
+        let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
+        updates.add(entity, workflow, supreme, &wanted, None)?;
+        self.record(updates, by).await?;
+        Ok(known.entity)
+    }
+
+    /// The data disks with an open run, or a wish that no run was opened for.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted_disks(&self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
+        let known = self.known_disks().await?.into_iter();
+        let open = known.filter(|disk| {
+            let newest = disk
+                .state
+                .desired
+                .as_ref()
+                .map(|desired| desired.generation);
+            let begun = newest.is_some_and(|newest| newest == disk.state.attempted);
+            disk.state.active.is_some() || !disk.state.is_settled() && !begun
+        });
+        let named = open.map(|disk| {
+            let DiskRecord { disk: named, .. } = disk.wanted;
+            (disk.entity, named.namespace, named.name)
+        });
+        Ok(named.collect())
+    }
+
+    /// The disks that a VSI waits for or will wait for.
+    pub(in crate::fleet) async fn disks_of(
+        &self,
+        vsi: &EntityId,
+    ) -> Result<Vec<EntityId>, FleetError> {
+        let Some(state) = self.engine.entity(vsi) else {
+            return Ok(Vec::new());
+        };
+        if vsi.kind().as_str() != kind::VSI {
+            return Ok(Vec::new());
+        }
+        let wanted = self.wanted::<crate::record::VsiRecord>(&state).await?;
+        let uids = wanted.iter().flat_map(|wanted| {
+            let disks = wanted.vsi.disks.iter();
+            disks.filter_map(|disk| vsi_graph::disk_uid(wanted, disk))
+        });
+        Ok(uids.filter_map(|uid| disk_entity(uid).ok()).collect())
+    }
+}
+
+fn in_use(disk: &DesiredDataDisk, users: &[&Known]) -> FleetError {
+    let users: Vec<_> = users.iter().map(|vsi| vsi.label()).collect();
+    let message = format!("the data disk is in use by {}", users.join(", "));
+    let failure = Failure::new(FailureClass::Blocked, "VSI0210", message)
+        .of_object(format!("disk/{}", full_name(disk)))
+        .on_host(&disk.host)
+        .with_remedy(
+            "delete the VSI first, or have its document choose other disks; `--orphan` forgets \
+             the disk as it is",
+        );
+    FleetError::new(ErrorKind::Blocked, failure)
+}

@@ -1,0 +1,55 @@
+//! The recorded formats of data disks, as each wish carries them along.
+
+use crate::fleet::{Fleet, FleetError, index::Known};
+use crate::{
+    formats,
+    record::{DiskFormat, VsiRecord},
+};
+
+impl Fleet {
+    /// The formats of the data disks of a VSI: what its wish carries along, and what its runs found
+    /// since. Runs are forgotten one day; what the next wish carries is not.
+    ///
+    /// # Errors
+    /// When what a run recorded cannot be read.
+    pub(in crate::fleet) async fn formats(
+        &self,
+        known: &Known,
+    ) -> Result<Vec<DiskFormat>, FleetError> {
+        let mut found = known.wanted.formats.clone();
+        for run in &known.state.runs {
+            let Some(run) = self.engine.run(*run) else {
+                continue;
+            };
+            if let Some(output) = formats::output(&run) {
+                let bytes = self.blobs.get(output).await?;
+                let more = formats::read(&known.wanted, &bytes);
+                formats::add(&mut found, more.unwrap_or_default());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The formats that other VSIs of the same host, deleted ones too, had these disks attached with.
+    ///
+    /// # Errors
+    /// As for [`Fleet::formats`].
+    pub(in crate::fleet) async fn formats_of_others(
+        &self,
+        wanted: &VsiRecord,
+        known: &[Known],
+    ) -> Result<Vec<DiskFormat>, FleetError> {
+        let (volumes, mut found) = (wanted.volumes(), Vec::new());
+        let others = known.iter().filter(|other| {
+            let same_host = other.wanted.vsi.host == wanted.vsi.host;
+            let (had, has) = (&other.wanted.formats, other.wanted.volumes());
+            let mut theirs = had.iter().map(|one| &one.volume).chain(&has);
+            same_host && theirs.any(|volume| volumes.contains(volume))
+        });
+        for other in others {
+            formats::add(&mut found, self.formats(other).await?);
+        }
+        found.retain(|one| volumes.contains(&one.volume));
+        Ok(found)
+    }
+}

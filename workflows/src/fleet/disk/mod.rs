@@ -1,0 +1,7 @@
+//! Data disks: what documents ask of them, what is recorded of them, and how they are shown.
+
+pub(super) mod apply;
+pub(super) mod formats;
+pub(super) mod object;
+pub(super) mod reserved;
+pub(super) mod updates;

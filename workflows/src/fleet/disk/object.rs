@@ -1,0 +1,214 @@
+//! Data disks as Kubernetes-shaped objects. The names of their keys are stable.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use vsiflow_engine::step::Step as _;
+use vsiflow_steps::disk::GrowVolume;
+
+use crate::fleet::{
+    Condition, Fleet, FleetError, Metadata,
+    conditions::condition,
+    disk::apply::KnownDisk,
+    index::{Known, qualified},
+    vsi::object::rfc3339,
+};
+use crate::{
+    data_disk,
+    spec::{desired::DiskOrigin, documents},
+};
+
+/// A data disk, made or referred to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskObject {
+    /// The group and version of the kind.
+    pub api_version: &'static str,
+    /// The kind: a disk that is made, or a reference to one that is there.
+    pub kind: &'static str,
+    /// Who it is; a reference has no UID of its own.
+    pub metadata: Metadata,
+    /// What is wanted of it.
+    pub spec: Value,
+    /// What is.
+    pub status: DiskStatus,
+}
+
+/// What is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskStatus {
+    /// 1 ready, 2 error, 0 anything else.
+    pub status: u8,
+    /// What stands in its way.
+    pub description: String,
+    /// `Pending`, `Creating`, `Ready`, `Blocked`, `Deleting`, `Deleted`, or `Referenced`.
+    pub phase: String,
+    /// The newest generation that was worked for.
+    pub observed_generation: u64,
+    /// The host's id.
+    pub host: String,
+    /// The volume, as `POOL/NAME`.
+    pub volume: String,
+    /// The size that its host told last, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u64>,
+    /// The newest run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// The VSIs that have it.
+    pub used_by: Vec<String>,
+    /// What holds and what does not.
+    pub conditions: Vec<Condition>,
+}
+
+impl Fleet {
+    /// All data disks by namespace and name, those that VSIs refer to included; with `deleted`
+    /// those that are gone, too.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn disks(&self, deleted: bool) -> Result<Vec<DiskObject>, FleetError> {
+        let mut vsis = self.known().await?;
+        vsis.retain(|vsi| !vsi.is_deleted());
+        let mut objects = Vec::new();
+        for disk in self.known_disks().await? {
+            if deleted || !disk.is_deleted() {
+                objects.push(self.disk_object(&disk, &vsis).await?);
+            }
+        }
+        objects.extend(references(&vsis));
+        objects.sort_by(|a, b| {
+            let key = |o: &DiskObject| (o.metadata.namespace.clone(), o.metadata.name.clone());
+            key(a).cmp(&key(b))
+        });
+        Ok(objects)
+    }
+
+    /// One data disk: one that is made, one that VSIs refer to, or one that is gone.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the journal cannot be read.
+    pub async fn get_disk(&self, namespace: &str, name: &str) -> Result<DiskObject, FleetError> {
+        let (namespace, name) = qualified(namespace, name);
+        let mut vsis = self.known().await?;
+        vsis.retain(|vsi| !vsi.is_deleted());
+        let made = self.find_disk(namespace, name, true).await;
+        if let Some(known) = made.as_ref().ok().filter(|known| !known.is_deleted()) {
+            return self.disk_object(known, &vsis).await;
+        }
+        let is_meant =
+            |disk: &DiskObject| disk.metadata.namespace == namespace && disk.metadata.name == name;
+        match references(&vsis).into_iter().find(is_meant) {
+            Some(reference) => Ok(reference),
+            None => self.disk_object(&made?, &vsis).await,
+        }
+    }
+
+    async fn disk_object(
+        &self,
+        known: &KnownDisk,
+        vsis: &[Known],
+    ) -> Result<DiskObject, FleetError> {
+        let (disk, state) = (&known.wanted.disk, &known.state);
+        let grown = self.output_of(GrowVolume::NAME, state).await?;
+        let users = vsis.iter().filter(|vsi| !vsi.is_deleted());
+        let users: Vec<_> = users.filter(|vsi| known.is_used_by(vsi)).collect();
+        let legacy = known.is_legacy() && users.iter().any(|vsi| vsi.state.reached > 0);
+        let recorded = state.state.as_ref().map(|(name, _)| name.to_string());
+        let phase = match recorded {
+            _ if legacy => "Ready".to_owned(),
+            recorded => recorded.unwrap_or_else(|| "Pending".to_owned()),
+        };
+        let detail = state.state.as_ref().map(|(_, detail)| detail.to_string());
+        let failure = self.obstacle(&known.entity);
+        let description = failure.as_ref().map(ToString::to_string).or(detail);
+        let description = description.unwrap_or_default();
+        let reason = failure.map_or_else(|| phase.clone(), |failure| failure.code.to_string());
+        let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();
+        let ready = condition("Ready", phase == "Ready", &reason, &description, changed);
+        let generation = state
+            .desired
+            .as_ref()
+            .map_or(0, |desired| desired.generation);
+        let status = DiskStatus {
+            status: match phase.as_str() {
+                "Ready" => 1,
+                "Blocked" => 2,
+                _ => 0,
+            },
+            description,
+            phase,
+            observed_generation: state.attempted.max(state.reached),
+            host: disk.host.clone(),
+            volume: data_disk::volume(disk, &known.entity).to_string(),
+            capacity: grown.get("capacity").and_then(Value::as_u64),
+            run_id: state.runs.last().map(ToString::to_string),
+            used_by: users.iter().map(|vsi| vsi.label()).collect(),
+            conditions: vec![ready],
+        };
+        Ok(DiskObject {
+            api_version: documents::API_VERSION,
+            kind: documents::DATA_DISK,
+            metadata: Metadata {
+                name: disk.name.clone(),
+                namespace: disk.namespace.clone(),
+                uid: known.uid.to_string(),
+                generation,
+                creation_timestamp: rfc3339(created),
+                labels: disk.labels.clone(),
+            },
+            spec: json!({
+                "size": disk.size,
+                "storagePool": disk.pool,
+                "deletionPolicy": disk.deletion_policy,
+            }),
+            status,
+        })
+    }
+}
+
+/// What VSIs refer to is known by them alone.
+fn references(vsis: &[Known]) -> Vec<DiskObject> {
+    let mut found = BTreeMap::new();
+    for vsi in vsis {
+        for disk in &vsi.wanted.vsi.disks {
+            let DiskOrigin::Existing { volume } = &disk.source else {
+                continue;
+            };
+            let key = (vsi.wanted.vsi.namespace.clone(), disk.name.clone());
+            let users: &mut (_, _, _, Vec<_>) = found.entry(key).or_insert_with(|| {
+                let host = vsi.wanted.vsi.host.clone();
+                (host, disk.pool.clone(), volume.clone(), Vec::new())
+            });
+            users.3.push(vsi.label());
+        }
+    }
+    let object = |((namespace, name), (host, pool, volume, used_by))| DiskObject {
+        api_version: documents::API_VERSION,
+        kind: documents::DATA_DISK_REF,
+        metadata: Metadata {
+            name,
+            namespace,
+            uid: String::new(),
+            generation: 0,
+            creation_timestamp: String::new(),
+            labels: BTreeMap::new(),
+        },
+        spec: json!({"volumeName": volume, "storagePool": pool}),
+        status: DiskStatus {
+            status: 1,
+            description: String::new(),
+            phase: "Referenced".to_owned(),
+            observed_generation: 0,
+            host,
+            volume: format!("{pool}/{volume}"),
+            capacity: None,
+            run_id: None,
+            used_by,
+            conditions: Vec::new(),
+        },
+    };
+    found.into_iter().map(object).collect()
+}

@@ -1,0 +1,57 @@
+//! Volumes that no document may take as its data disk.
+
+use uuid::Uuid;
+use vsiflow_engine::model::Failure;
+use vsiflow_steps::{error, names};
+
+use crate::fleet::{ErrorKind, Fleet, FleetError};
+use crate::{
+    record::{DiskRecord, disk_entity},
+    spec::{DesiredVsi, desired::DiskOrigin},
+};
+
+impl Fleet {
+    /// Refuses a VSI whose data disk is a volume that vsiflow keeps for itself, or the data disk of
+    /// another namespace, deleted or not. What only the host can tell, a base image, is refused there.
+    ///
+    /// # Errors
+    /// Blocked, `VSI0219`; when the journal cannot be read.
+    pub(in crate::fleet) async fn refuse_reserved(
+        &self,
+        vsi: &DesiredVsi,
+    ) -> Result<(), FleetError> {
+        for disk in &vsi.disks {
+            let DiskOrigin::Existing { volume } = &disk.source else {
+                continue;
+            };
+            if names::is_reserved(volume) {
+                let why = "vsiflow keeps it for itself";
+                return Err(refused(vsi, volume, why));
+            }
+            if self.is_of_another(&vsi.namespace, volume).await? {
+                let why = "it is the data disk of another namespace";
+                return Err(refused(vsi, volume, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// A data disk's volume bears its UID.
+    async fn is_of_another(&self, namespace: &str, volume: &str) -> Result<bool, FleetError> {
+        let entity = volume.parse::<Uuid>().ok();
+        let entity = entity.and_then(|uid| disk_entity(uid).ok());
+        let Some(state) = entity.and_then(|entity| self.engine.entity(&entity)) else {
+            return Ok(false);
+        };
+        let wanted = self.wanted::<DiskRecord>(&state).await?;
+        Ok(wanted.is_some_and(|wanted| wanted.disk.namespace != namespace))
+    }
+}
+
+fn refused(vsi: &DesiredVsi, volume: &str, why: &str) -> FleetError {
+    let failure: Failure = error::RESERVED_VOLUME
+        .failure(format!("volume {volume} cannot be a data disk: {why}"))
+        .on_host(&vsi.host)
+        .of_object(format!("vsi/{}", vsi.full_name()));
+    FleetError::new(ErrorKind::Blocked, failure)
+}

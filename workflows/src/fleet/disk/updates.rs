@@ -1,0 +1,194 @@
+//! What documents ask of a data disk, held against what is known of it.
+
+use uuid::Uuid;
+use vsiflow_engine::model::{Failure, FailureClass, Precedence};
+use vsiflow_steps::{ports::VolumeKey, vsi::require_references::UnresolvedRef};
+
+use crate::fleet::{
+    Applied, Change, ErrorKind, FleetError, disk::apply::KnownDisk, index::Known,
+    store::DesiredUpdates,
+};
+use crate::{
+    data_disk,
+    plan::{self, How, Plan},
+    record::{DiskRecord, disk_entity, kind},
+    spec::{DesiredDataDisk, Resolved, documents},
+};
+
+pub(in crate::fleet) fn matching<'a>(
+    disk: &DesiredDataDisk,
+    known: &'a [KnownDisk],
+) -> Option<&'a KnownDisk> {
+    known.iter().find(|known| {
+        let named =
+            known.wanted.disk.namespace == disk.namespace && known.wanted.disk.name == disk.name;
+        named && disk.uid.is_none_or(|uid| uid == known.uid) && !known.is_deleted()
+    })
+}
+
+/// What a document asks of a data disk.
+pub(in crate::fleet) struct DiskRequest {
+    pub(in crate::fleet) disk: DesiredDataDisk,
+    unresolved_refs: Vec<UnresolvedRef>,
+}
+
+impl DiskRequest {
+    /// A disk that is known stays on its host while no document says which that is.
+    pub(in crate::fleet) fn of(
+        disk: &DesiredDataDisk,
+        known: Option<&KnownDisk>,
+        resolved: &Resolved,
+    ) -> Self {
+        let mut disk = disk.clone();
+        if let Some(known) = known.filter(|_| disk.host.is_empty()) {
+            disk.host.clone_from(&known.wanted.disk.host);
+        }
+        let unresolved_refs = match disk.host.is_empty() {
+            true => resolved.lacking_of(documents::DATA_DISK, &disk.namespace, &disk.name),
+            false => Vec::new(),
+        };
+        Self {
+            disk,
+            unresolved_refs,
+        }
+    }
+}
+
+pub(in crate::fleet) fn create(
+    asked: &DiskRequest,
+    vsis: &[Known],
+    updates: &mut DesiredUpdates,
+) -> Result<(Uuid, Applied), FleetError> {
+    let disk = &asked.disk;
+    let uid = disk.uid.unwrap_or_else(Uuid::new_v4);
+    let volume = VolumeKey {
+        pool: disk.pool.clone(),
+        name: uid.to_string(),
+    };
+    // What came with a VSI that was adopted is ours with it.
+    let came = |vsi: &Known| {
+        let on_host = vsi.wanted.vsi.host == disk.host && !vsi.is_deleted();
+        on_host && vsi.wanted.adopted.is_some() && vsi.wanted.volumes().contains(&volume)
+    };
+    let entity = disk_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
+    let wanted = DiskRecord {
+        disk: disk.clone(),
+        recorded: vsis.iter().any(came),
+        made: false,
+        turn: None,
+        unresolved_refs: asked.unresolved_refs.clone(),
+    };
+    let supersede = Precedence::Supersede;
+    updates.add(entity.clone(), data_disk::NAME, supersede, &wanted, None)?;
+    let applied = Applied::of_disk(disk, entity, Change::Created);
+    Ok((uid, applied))
+}
+
+pub(in crate::fleet) fn change(
+    asked: &DiskRequest,
+    known: &KnownDisk,
+    vsis: &[Known],
+    updates: &mut DesiredUpdates,
+) -> Result<Applied, FleetError> {
+    let disk = &asked.disk;
+    let mut applied = Applied::of_disk(disk, known.entity.clone(), Change::Unchanged);
+    applied.plan = plan_of(disk, known);
+    applied.fields = applied.plan.changes.clone();
+    let found = known.wanted.unresolved_refs != asked.unresolved_refs;
+    if !applied.plan.is_empty() || found {
+        applied.change = Change::Configured;
+    }
+    let in_use = |vsi: &Known| vsi.state.reached > 0 && known.is_used_by(vsi);
+    let unmade = found || known.is_legacy() && !vsis.iter().any(in_use);
+    if applied.plan.is_empty() && !unmade {
+        return Ok(applied);
+    }
+    let settled = known.state.is_settled();
+    let precedence = match settled && !applied.plan.has_effect() && !unmade {
+        true => Precedence::Record,
+        false => Precedence::Supersede,
+    };
+    let wanted = DiskRecord {
+        disk: DesiredDataDisk {
+            uid: known.wanted.disk.uid,
+            ..disk.clone()
+        },
+        recorded: known.wanted.recorded || known.is_legacy(),
+        made: known.state.reached > 0,
+        turn: None,
+        unresolved_refs: asked.unresolved_refs.clone(),
+    };
+    // What is only recorded of an older version's disk stays what that recorded.
+    let workflow = match (known.is_legacy(), precedence) {
+        (true, Precedence::Record) => kind::DISK,
+        _ => data_disk::NAME,
+    };
+    let newest = known
+        .state
+        .desired
+        .as_ref()
+        .map(|desired| desired.generation);
+    updates.add(known.entity.clone(), workflow, precedence, &wanted, newest)?;
+    Ok(applied)
+}
+
+/// What it takes to make of a disk what its document asks for.
+pub(in crate::fleet) fn plan_of(disk: &DesiredDataDisk, known: &KnownDisk) -> Plan {
+    let before = &known.wanted.disk;
+    let mut changes = Vec::new();
+    let mut compare =
+        |path: &str, from: serde_json::Value, to: serde_json::Value, how, why: &str| {
+            if from != to {
+                changes.push(plan::Change {
+                    path: path.to_owned(),
+                    before: Some(from),
+                    after: Some(to),
+                    how,
+                    why: why.to_owned(),
+                });
+            }
+        };
+    let stays = "a data disk stays where it was made";
+    let host = (before.host.clone().into(), disk.host.clone().into());
+    if !before.host.is_empty() {
+        compare("targetSelector", host.0, host.1, How::Refused, stays);
+    }
+    let pool = (before.pool.clone().into(), disk.pool.clone().into());
+    compare("storagePool", pool.0, pool.1, How::Refused, stays);
+    let (how, why) = match disk.size >= before.size {
+        true => (How::InPlace, "a disk grows while its guest runs"),
+        false => (How::Refused, plan::NEVER_SHRINKS),
+    };
+    compare("size", before.size.into(), disk.size.into(), how, why);
+    let json = |value: &DesiredDataDisk| {
+        let policy = serde_json::to_value(value.deletion_policy).unwrap_or_default();
+        (
+            policy,
+            serde_json::to_value(&value.labels).unwrap_or_default(),
+        )
+    };
+    let (from, to) = (json(before), json(disk));
+    let treatment = "it says how vsiflow treats the disk, not what it is";
+    compare("deletionPolicy", from.0, to.0, How::Recorded, treatment);
+    compare("labels", from.1, to.1, How::Recorded, treatment);
+    Plan {
+        changes,
+        ..Plan::default()
+    }
+}
+
+pub(in crate::fleet) fn refused(disk: &DesiredDataDisk, change: &plan::Change) -> FleetError {
+    let message = format!(
+        "{} cannot be changed: {}; nothing was changed",
+        change.path, change.why
+    );
+    let failure = Failure::new(FailureClass::Blocked, "VSI0701", message)
+        .of_object(format!("disk/{}", full_name(disk)))
+        .on_host(&disk.host)
+        .with_remedy("undo the change, or make a new disk with another name and copy the content");
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+pub(in crate::fleet) fn full_name(disk: &DesiredDataDisk) -> String {
+    format!("{}/{}", disk.namespace, disk.name)
+}

@@ -1,0 +1,185 @@
+//! Every event of a VSI, in the journal's order.
+
+mod line;
+mod render;
+mod took;
+
+use std::collections::BTreeSet;
+
+use vsiflow_engine::{
+    journal::{Missing, MissingCause, Offset, Record},
+    model::{Actor, EntityId, EntityState, Name, RunId, StreamId, Work},
+};
+
+use self::render::HistoryLines;
+pub use self::{
+    line::{HistoryError, HistoryLine},
+    took::took,
+};
+use crate::fleet::{Fleet, FleetError};
+use crate::record::host_entity;
+
+const PAGE: usize = 1_000;
+/// How an image is told from a VSI.
+const IMAGE: &str = "image/";
+/// How a data disk is.
+const DISK: &str = "disk/";
+/// How a host is.
+const HOST: &str = "host/";
+/// What says who paused everything.
+const BRAKE: &str = "engine/brake";
+
+/// The kind of a line that stands for events that are missing.
+const MISSING: &str = "missing";
+
+fn missing_line(entity: &EntityId, range: &Missing) -> HistoryLine {
+    let how = match range.cause {
+        MissingCause::Removed => "taken away with their archive",
+        MissingCause::Lost => "lost",
+        MissingCause::Damaged => "damaged; see `vsiflow audit verify`",
+    };
+    let detail = format!("{range} of the journal are {how}; some may be of this");
+    HistoryLine {
+        offset: range.from,
+        entity: entity.to_string(),
+        kind: MISSING.to_owned(),
+        actor: Actor::Engine.to_string(),
+        detail: Some(detail),
+        ..HistoryLine::default()
+    }
+}
+
+/// A host's entity, or the brake's.
+fn other_entity(name: &str) -> Option<EntityId> {
+    let host = name.strip_prefix(HOST).map(host_entity);
+    let (kind, id) = BRAKE.split_once('/')?;
+    let brake = (name == BRAKE).then(|| EntityId::new(Name::of(kind), id));
+    host.or(brake)?.ok()
+}
+
+impl Fleet {
+    /// The history of a VSI, deleted ones included: its own events, those of its runs, and those
+    /// of the base image's runs it waited for. A line of the kind `missing` stands for each range
+    /// of the journal that cannot be read any more and may have held some. `disk/NAME` is that of a data disk, `image/NAME` that of the
+    /// images of this name, those that were removed included, `host/ID` that of a host, and
+    /// `engine/brake` tells who paused everything.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the journal cannot be read.
+    pub async fn history(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<HistoryLine>, FleetError> {
+        if let Some(disk) = name.strip_prefix(DISK) {
+            let known = self.find_disk(namespace, disk, true).await?;
+            return self.lines(&known.entity, &known.state).await;
+        }
+        if let Some(entity) = other_entity(name) {
+            let state = self.engine.entity(&entity);
+            let state = state.ok_or_else(|| FleetError::not_found("entity", name))?;
+            return self.lines(&entity, &state).await;
+        }
+        let Some(image) = name.strip_prefix(IMAGE) else {
+            let known = self.find(namespace, name, true).await?;
+            return self.lines(&known.entity, &known.state).await;
+        };
+        let images = self.images_named(image).await?;
+        let mut lines = Vec::new();
+        for (entity, state) in &images {
+            lines.extend(self.lines(entity, state).await?);
+        }
+        lines.sort_by_key(|line| line.offset);
+        lines.dedup_by(|one, other| one.kind == MISSING && one.offset == other.offset);
+        Ok(lines)
+    }
+
+    /// Every event of an entity and of its runs.
+    async fn lines(
+        &self,
+        entity: &EntityId,
+        state: &EntityState,
+    ) -> Result<Vec<HistoryLine>, FleetError> {
+        let mut all = self.records(&StreamId::Entity(entity.clone())).await?;
+        for run in &state.runs {
+            let records = self.records(&StreamId::Run(*run)).await?;
+            for other in self.awaited_runs(*run, &records) {
+                all.extend(self.records(&StreamId::Run(other)).await?);
+            }
+            all.extend(records);
+        }
+        all.sort_by_key(|record| record.offset);
+        all.dedup_by_key(|record| record.offset);
+        let mut lines = HistoryLines::default().of(entity, &all);
+        lines.extend(self.missing_lines(entity).await?);
+        lines.sort_by_key(|line| line.offset);
+        Ok(lines)
+    }
+
+    /// A line for each missing range that may have held events of an entity or of its runs: those
+    /// whose end comes after the entity began.
+    async fn missing_lines(&self, entity: &EntityId) -> Result<Vec<HistoryLine>, FleetError> {
+        let missing = self.journal.missing().await?;
+        let first = match missing.is_empty() {
+            true => return Ok(Vec::new()),
+            false => self.first_offset(entity).await?,
+        };
+        let held = missing.iter().filter(|range| first < range.to);
+        Ok(held.map(|range| missing_line(entity, range)).collect())
+    }
+
+    /// The offset of an entity's first event; 0 where that is missing.
+    async fn first_offset(&self, entity: &EntityId) -> Result<Offset, FleetError> {
+        let stream = StreamId::Entity(entity.clone());
+        let first = self.journal.read(&stream, 0, 1).await?;
+        let first = first.first().filter(|record| record.seq == 0);
+        Ok(first.map_or(0, |record| record.offset))
+    }
+
+    pub(crate) async fn records(&self, stream: &StreamId) -> Result<Vec<Record>, FleetError> {
+        let mut all = Vec::new();
+        loop {
+            let next = all
+                .last()
+                .map_or(0, |last: &Record| last.seq.saturating_add(1));
+            let page = self.journal.read(stream, next, PAGE).await?;
+            let last = page.len() < PAGE;
+            all.extend(page);
+            if last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The runs of other entities that went on while this run waited for them.
+    fn awaited_runs(&self, run: RunId, records: &[Record]) -> BTreeSet<RunId> {
+        let Some(state) = self.engine.run(run) else {
+            return BTreeSet::new();
+        };
+        let (Some(first), Some(last)) = (records.first(), records.last()) else {
+            return BTreeSet::new();
+        };
+        let nodes = state.graph.iter().flat_map(|graph| &graph.nodes);
+        let entities = nodes.filter_map(|node| match &node.work {
+            Work::Entity { entity, .. } => Some(entity),
+            Work::Step { .. } => None,
+        });
+        let began = |time: RunId| time.0.timestamp_ms();
+        let mut runs = BTreeSet::new();
+        for entity in entities.filter_map(|entity| self.engine.entity(entity)) {
+            let until = last.event.at.0;
+            let open = entity.active.as_ref().map(|active| active.run);
+            let before = entity
+                .runs
+                .iter()
+                .rev()
+                .find(|id| began(**id) < first.event.at.0);
+            let within = entity.runs.iter().filter(|id| {
+                began(**id) >= first.event.at.0 && (began(**id) <= until || open == Some(**id))
+            });
+            runs.extend(within.copied());
+            runs.extend(before.filter(|id| open == Some(**id)).copied());
+        }
+        runs
+    }
+}

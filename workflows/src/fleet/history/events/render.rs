@@ -1,0 +1,156 @@
+//! How events are told: one line each.
+
+use std::collections::BTreeMap;
+
+use vsiflow_engine::{
+    journal::Record,
+    model::{
+        EntityId, Event, EventKind, Failure, Name, Outcome, RunId, RunResult, StreamId, Timestamp,
+    },
+};
+
+use super::{
+    line::{HistoryError, HistoryLine, class_name},
+    took,
+};
+use crate::fleet::vsi::object::rfc3339;
+
+/// Turns records into lines, remembering what began when.
+#[derive(Default)]
+pub(super) struct HistoryLines {
+    runs: BTreeMap<RunId, (EntityId, Name, Timestamp)>,
+    attempts: BTreeMap<(RunId, Name), Timestamp>,
+}
+
+impl HistoryLines {
+    pub(super) fn of(mut self, entity: &EntityId, records: &[Record]) -> Vec<HistoryLine> {
+        records
+            .iter()
+            .map(|record| self.line(entity, record))
+            .collect()
+    }
+
+    fn line(&mut self, of: &EntityId, record: &Record) -> HistoryLine {
+        let event = &record.event;
+        let run = match &record.stream {
+            StreamId::Run(run) => Some(*run),
+            StreamId::Entity(_) | StreamId::Journal => run_of(&event.kind),
+        };
+        if let (Some(run), EventKind::RunStarted { entity, graph, .. }) = (run, &event.kind) {
+            self.runs
+                .insert(run, (entity.clone(), graph.workflow.clone(), event.at));
+        }
+        let known = run.and_then(|run| self.runs.get(&run));
+        let entity = match &record.stream {
+            StreamId::Entity(entity) => entity.to_string(),
+            StreamId::Run(_) | StreamId::Journal => {
+                known.map_or_else(|| of.to_string(), |known| known.0.to_string())
+            }
+        };
+        let workflow = workflow_of(&event.kind).or(known.map(|known| &known.1));
+        let (step, attempt) = event.kind.step();
+        HistoryLine {
+            offset: record.offset,
+            time: rfc3339(event.at),
+            entity,
+            run: run.map(|run| run.to_string()),
+            workflow: workflow.map(ToString::to_string),
+            step: step.map(ToString::to_string),
+            attempt,
+            kind: event.kind.type_name().to_owned(),
+            outcome: outcome(&event.kind),
+            duration_ms: self.duration(run, event),
+            actor: event.actor.to_string(),
+            reason: event.reason.to_string(),
+            detail: detail(&event.kind),
+            error: failure(&event.kind).map(HistoryError::from),
+            hash: record.hash.to_string(),
+        }
+    }
+
+    fn duration(&mut self, run: Option<RunId>, event: &Event) -> Option<u64> {
+        let run = run?;
+        match &event.kind {
+            EventKind::StepStarted { node, .. } => {
+                self.attempts.insert((run, node.clone()), event.at);
+                None
+            }
+            EventKind::StepSucceeded { node, .. }
+            | EventKind::StepFailed { node, .. }
+            | EventKind::StepBlocked { node, .. }
+            | EventKind::StepInterrupted { node, .. } => {
+                let began = self.attempts.get(&(run, node.clone()))?;
+                Some(began.millis_until(event.at))
+            }
+            EventKind::RunFinished { .. } => Some(self.runs.get(&run)?.2.millis_until(event.at)),
+            _ => None,
+        }
+    }
+}
+
+fn run_of(kind: &EventKind) -> Option<RunId> {
+    match kind {
+        EventKind::RunOpened { run, .. } | EventKind::RunClosed { run, .. } => Some(*run),
+        _ => None,
+    }
+}
+
+fn workflow_of(kind: &EventKind) -> Option<&Name> {
+    match kind {
+        EventKind::Desired { workflow, .. } | EventKind::RunOpened { workflow, .. } => {
+            Some(workflow)
+        }
+        _ => None,
+    }
+}
+
+fn failure(kind: &EventKind) -> Option<&Failure> {
+    match kind {
+        EventKind::StepFailed { failure, .. } | EventKind::StepBlocked { failure, .. } => {
+            Some(failure)
+        }
+        EventKind::RunFinished { result } | EventKind::RunClosed { result, .. } => match result {
+            RunResult::Failed(failure) => Some(failure),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn outcome(kind: &EventKind) -> Option<String> {
+    let outcome = match kind {
+        EventKind::StepSucceeded { outcome, .. } => match outcome {
+            Outcome::AlreadyPresent => "AlreadyPresent",
+            Outcome::Created => "Created",
+            Outcome::Updated => "Updated",
+        },
+        EventKind::RunFinished { result } | EventKind::RunClosed { result, .. } => match result {
+            RunResult::Succeeded => "Succeeded",
+            RunResult::Failed(_) => "Failed",
+            RunResult::Cancelled => "Cancelled",
+            RunResult::Superseded => "Superseded",
+        },
+        _ => return failure(kind).map(|failure| class_name(failure.class).to_owned()),
+    };
+    Some(outcome.to_owned())
+}
+
+fn detail(kind: &EventKind) -> Option<String> {
+    match kind {
+        EventKind::Desired { generation, .. } => Some(format!("generation {generation}")),
+        EventKind::StateChanged { state, detail } if detail.is_empty() => Some(state.to_string()),
+        EventKind::StateChanged { state, detail } => Some(format!("{state}: {detail}")),
+        EventKind::StepFailed {
+            retry: Some(wait), ..
+        } => Some(format!("again in {}", took(wait.delay_ms))),
+        EventKind::StepBlocked {
+            recheck: Some(wait),
+            ..
+        } => Some(format!("looked at again in {}", took(wait.delay_ms))),
+        EventKind::RetryScheduled { wait } => Some(format!("again in {}", took(wait.delay_ms))),
+        EventKind::Signal { signal } => Some(signal.to_string()),
+        EventKind::CancelRequested { mode } => Some(format!("{mode:?}")),
+        EventKind::SecretErased { secret } => Some(secret.to_string()),
+        _ => None,
+    }
+}

@@ -1,0 +1,141 @@
+//! Hosts and runs, for listings.
+
+use serde::Serialize;
+use vsiflow_engine::model::{RunId, RunPhase, RunResult, RunState, Timestamp};
+
+use crate::fleet::{Fleet, FleetError, host::maintenance, vsi::object::rfc3339};
+use crate::record::{HostRecord, kind};
+
+/// A host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostObject {
+    /// Its id.
+    pub name: String,
+    /// How it is reached.
+    pub transport: &'static str,
+    /// Whether any host key is accepted.
+    pub insecure: bool,
+    /// VSIs on it that are not deleted.
+    pub vsis: usize,
+    /// `Ready` or `NotReady` by the newest look, `Unknown` where nobody looked; with
+    /// `,SchedulingDisabled` where it is cordoned.
+    pub status: String,
+    /// What keeps it from answering.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Why it is cordoned; it may be empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cordoned: Option<String>,
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunObject {
+    /// Its id.
+    pub name: String,
+    /// Its entity.
+    pub entity: String,
+    /// Its workflow.
+    pub workflow: String,
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// `Active`, `Paused`, or how it ended.
+    pub phase: &'static str,
+}
+
+impl Fleet {
+    /// All hosts.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn host_objects(&self) -> Result<Vec<HostObject>, FleetError> {
+        let known = self.known().await?;
+        let mut hosts = Vec::new();
+        for (_, state) in self.entities_of(kind::HOST) {
+            let Some(host) = self.wanted::<HostRecord>(&state).await? else {
+                continue;
+            };
+            let name = host.record.id();
+            let vsis = known
+                .iter()
+                .filter(|k| k.wanted.vsi.host == name && !k.is_deleted())
+                .count();
+            let transport = match &host.record {
+                crate::spec::HostConnection::Ssh(_) => "ssh",
+                crate::spec::HostConnection::Unix { .. } => "unix",
+                crate::spec::HostConnection::Sim { .. } => "sim",
+            };
+            let cordoned = maintenance::why_cordoned(state.state.as_ref()).map(str::to_owned);
+            let answers = self.reach.answers(&name);
+            hosts.push(HostObject {
+                status: status(answers.as_ref(), cordoned.is_some()),
+                message: answers.and_then(Result::err),
+                cordoned,
+                name,
+                transport,
+                insecure: host.record.is_insecure(),
+                vsis,
+            });
+        }
+        Ok(hosts)
+    }
+
+    /// All runs, oldest first.
+    pub fn runs(&self) -> Vec<RunObject> {
+        let mut runs: Vec<_> = self
+            .engine
+            .entities()
+            .values()
+            .flat_map(|e| e.runs.clone())
+            .collect();
+        runs.sort_unstable();
+        let objects = runs.into_iter().filter_map(|id| {
+            let run = self.engine.run(id)?;
+            Some(RunObject {
+                name: id.to_string(),
+                entity: run
+                    .entity
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                workflow: run
+                    .graph
+                    .as_ref()
+                    .map(|g| g.workflow.to_string())
+                    .unwrap_or_default(),
+                started: began(id),
+                phase: phase(&run),
+            })
+        });
+        objects.collect()
+    }
+}
+
+/// As `kubectl get nodes` says it.
+fn status(answers: Option<&Result<(), String>>, cordoned: bool) -> String {
+    let ready = match answers {
+        Some(Ok(())) => "Ready",
+        Some(Err(_)) => "NotReady",
+        None => "Unknown",
+    };
+    let cordoned = if cordoned { ",SchedulingDisabled" } else { "" };
+    format!("{ready}{cordoned}")
+}
+
+/// When a run began, RFC 3339.
+pub(in crate::fleet) fn began(run: RunId) -> String {
+    rfc3339(Timestamp(run.0.timestamp_ms()))
+}
+
+fn phase(run: &RunState) -> &'static str {
+    match &run.phase {
+        RunPhase::New | RunPhase::Active => "Active",
+        RunPhase::Paused => "Paused",
+        RunPhase::Finished(RunResult::Succeeded) => "Succeeded",
+        RunPhase::Finished(RunResult::Failed(_)) => "Failed",
+        RunPhase::Finished(RunResult::Cancelled) => "Cancelled",
+        RunPhase::Finished(RunResult::Superseded) => "Superseded",
+    }
+}

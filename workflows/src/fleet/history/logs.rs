@@ -1,0 +1,62 @@
+//! Console logs, for people.
+
+use vsiflow_engine::model::Failure;
+use vsiflow_steps::{
+    names,
+    ports::{ConsolePosition, HostPorts, VolumeKey},
+};
+
+use crate::fleet::{Fleet, FleetError};
+
+/// A VSI's console log. It needs the fleet no more once it is had, so that following it keeps
+/// nobody from the state directory.
+pub struct ConsoleLog {
+    ports: HostPorts,
+    log: VolumeKey,
+}
+
+/// A piece of a console log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogChunk {
+    /// What the guest wrote: any bytes.
+    pub bytes: Vec<u8>,
+    /// Where to go on.
+    pub next: ConsolePosition,
+}
+
+const CHUNK: u64 = 256 * 1024;
+
+impl Fleet {
+    /// The console log of a VSI. Its host is not asked yet.
+    ///
+    /// # Errors
+    /// When there is no such VSI, or its host's settings are not known.
+    pub async fn console_log(&self, namespace: &str, name: &str) -> Result<ConsoleLog, FleetError> {
+        let known = self.find(namespace, name, false).await?;
+        let vsi = &known.wanted.vsi;
+        let ports = self.hosts.host(&vsi.host).await.map_err(Failure::from)?;
+        Ok(ConsoleLog {
+            ports,
+            log: names::console_log(&vsi.pool, known.wanted.uid),
+        })
+    }
+}
+
+impl ConsoleLog {
+    /// Reads from a position on; no bytes when there are none yet. Cancel safe.
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    pub async fn read(&self, from: ConsolePosition) -> Result<LogChunk, FleetError> {
+        let chunk = self
+            .ports
+            .console
+            .read(&self.log, from, CHUNK)
+            .await
+            .map_err(Failure::from)?;
+        Ok(LogChunk {
+            bytes: chunk.bytes.to_vec(),
+            next: chunk.next,
+        })
+    }
+}

@@ -1,0 +1,7 @@
+//! What happened: events, runs, console logs, evidence, and the outputs of steps.
+
+pub(super) mod events;
+pub(super) mod evidence;
+pub(super) mod listings;
+pub(super) mod logs;
+pub(super) mod outputs;

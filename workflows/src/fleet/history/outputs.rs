@@ -1,0 +1,77 @@
+//! What steps left for people to read.
+
+use serde_json::Value;
+use vsiflow_engine::{
+    model::{EntityId, EntityState, Name, NodeState},
+    step::Step as _,
+};
+use vsiflow_steps::vsi::{CheckContract, MonitorConsole};
+
+use crate::fleet::{Fleet, FleetError};
+
+impl Fleet {
+    /// What is doubtful about a VSI's contract, and what its guest warned of as it booted.
+    ///
+    /// # Errors
+    /// When what the steps left cannot be read.
+    pub async fn warnings(&self, entity: &EntityId) -> Result<Vec<String>, FleetError> {
+        let Some(state) = self.engine.entity(entity) else {
+            return Ok(Vec::new());
+        };
+        let ready = self.output_of(MonitorConsole::NAME, &state).await?;
+        self.warnings_of(&state, &ready).await
+    }
+
+    pub(in crate::fleet) async fn warnings_of(
+        &self,
+        state: &EntityState,
+        ready: &Value,
+    ) -> Result<Vec<String>, FleetError> {
+        let contract = self.output_of(CheckContract::NAME, state).await?;
+        Ok([texts(&contract, "doubts"), texts(ready, "warnings")].concat())
+    }
+
+    /// What the newest success of that step left, as JSON.
+    pub(in crate::fleet) async fn output_of(
+        &self,
+        step: &str,
+        state: &EntityState,
+    ) -> Result<Value, FleetError> {
+        self.output_of_any(&[step], state).await
+    }
+
+    /// The same of whichever of these steps succeeded last.
+    pub(in crate::fleet) async fn output_of_any(
+        &self,
+        steps: &[&str],
+        state: &EntityState,
+    ) -> Result<Value, FleetError> {
+        let runs = state
+            .runs
+            .iter()
+            .rev()
+            .filter_map(|run| self.engine.run(*run));
+        let outputs = runs.flat_map(|run| {
+            let nodes = steps.iter().map(|step| run.nodes.get(&Name::of(step)));
+            let outputs = nodes.filter_map(|node| match node {
+                Some(NodeState::Succeeded { output, .. }) => Some(output.clone()),
+                _ => None,
+            });
+            outputs.collect::<Vec<_>>()
+        });
+        let Some(output) = outputs.take(1).next() else {
+            return Ok(Value::Null);
+        };
+        let bytes = self.blobs.get(&output).await?;
+        Ok(serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+}
+
+pub(in crate::fleet) fn texts(output: &Value, key: &str) -> Vec<String> {
+    let list = output.get(key).and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,289 @@
+//! Whether a host can do the job, and what is to be mended there.
+
+use serde::Serialize;
+use vsiflow_engine::model::Failure;
+use vsiflow_steps::{
+    error::{self, Code},
+    ports::{GuestSupport, HostCare, HostFacts, HostPorts, PoolInfo},
+};
+
+use crate::fleet::{Fleet, FleetError};
+use crate::spec::HostSettings;
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum CheckOutcome {
+    /// It is as it should be.
+    Ok,
+    /// It works, and something is worth a look.
+    Warning,
+    /// VSIs will not run there before it is mended.
+    Failed,
+}
+
+/// One thing that was checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostCheck {
+    /// What was checked, such as `connection` or `pool images`.
+    #[serde(skip)]
+    pub name: String,
+    /// How it came out.
+    pub result: CheckOutcome,
+    /// What was found.
+    pub message: String,
+    /// What is to be done; empty where nothing is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+}
+
+/// What is checked beside what always is.
+#[derive(Clone, Debug, Default)]
+pub struct Checking {
+    /// The architecture of the guests, such as `s390x`.
+    pub arch: String,
+    /// The networks that have to be there.
+    pub networks: Vec<String>,
+}
+
+/// libvirt knows `<launchSecurity type='s390-pv'/>` from there on (its release notes, 7.6.0).
+const SECURE_GUESTS: (u64, u64, u64) = (7, 6, 0);
+/// A base image and a boot disk of IBM's have room in that.
+const ROOM: u64 = 12 << 30;
+/// A log that is turned over sooner may lose lines between two looks.
+const SMALL_LOG: u64 = 256 << 10;
+
+/// What was found so far.
+#[derive(Default)]
+struct FoundHost(Vec<HostCheck>);
+
+impl FoundHost {
+    fn add(&mut self, name: &str, result: CheckOutcome, message: impl Into<String>, remedy: &str) {
+        self.0.push(HostCheck {
+            name: name.to_owned(),
+            result,
+            message: message.into(),
+            remedy: remedy.to_owned(),
+        });
+    }
+
+    fn ok(&mut self, name: &str, message: impl Into<String>) {
+        self.add(name, CheckOutcome::Ok, message, "");
+    }
+
+    fn failure(&mut self, name: &str, failure: &Failure) {
+        let (message, remedy) = (failure.message.as_str(), failure.remedy.as_str());
+        self.add(name, CheckOutcome::Failed, message, remedy);
+    }
+
+    fn code(&mut self, name: &str, code: Code, message: String) {
+        self.failure(name, &code.failure(message));
+    }
+}
+
+impl Fleet {
+    /// Checks whether a host can run such guests. It is asked now, whatever was known of it;
+    /// nothing is changed there.
+    ///
+    /// # Errors
+    /// When the settings cannot be used. A host that does not answer is a finding.
+    pub async fn check_host(
+        &self,
+        host: HostSettings,
+        what: &Checking,
+    ) -> Result<Vec<HostCheck>, FleetError> {
+        let (id, insecure) = (host.id(), host.record.is_insecure());
+        let read_only = host
+            .record
+            .socket()
+            .is_some_and(|socket| socket.ends_with("-ro"));
+        self.directory.put(host);
+        let mut found = FoundHost::default();
+        if read_only {
+            found.add(
+                "rights",
+                CheckOutcome::Failed,
+                "SOCKET is libvirt's socket for looking alone",
+                "set SOCKET to libvirt's full socket, or leave it out",
+            );
+        }
+        if insecure {
+            found.add(
+                "host key",
+                CheckOutcome::Warning,
+                "any host key is accepted: whoever answers gets the contracts",
+                "put the host's key into KNOWN_HOSTS and remove INSECURE_SKIP_HOST_KEY",
+            );
+        }
+        let looked = async {
+            let ports = self.reach.any_host(&id).await?;
+            let facts = ports.host.facts().await?;
+            Ok::<_, Failure>((ports, facts))
+        };
+        match looked.await {
+            Ok((ports, facts)) => look(&ports, &facts, what, &mut found).await,
+            Err(failure) => found.failure("connection", &failure),
+        }
+        Ok(found.0)
+    }
+}
+
+async fn look(ports: &HostPorts, facts: &HostFacts, what: &Checking, found: &mut FoundHost) {
+    let boot = facts.boot_id.as_deref().unwrap_or("unknown");
+    found.ok(
+        "connection",
+        format!("{} answers, boot {boot}", facts.hostname),
+    );
+    shell(facts, found);
+    version(&facts.libvirt_version, found);
+    match ports.host.guest_support(&what.arch).await {
+        Ok(support) => guests(support.as_ref(), &what.arch, found),
+        Err(error) => found.failure("guests", &error.into()),
+    }
+    match ports.storage.pools().await {
+        Ok(pools) => storage(&pools, found),
+        Err(error) => found.failure("pools", &error.into()),
+    }
+    for network in &what.networks {
+        networks(ports, network, found).await;
+    }
+    match ports.domains.domains().await {
+        Ok(domains) => found.ok("domains", format!("{} can be seen", domains.len())),
+        Err(error) => found.failure("domains", &error.into()),
+    }
+    match ports.host.care().await {
+        Ok(care) => console(care.as_ref(), found),
+        Err(error) => found.failure("console log", &error.into()),
+    }
+}
+
+fn shell(facts: &HostFacts, found: &mut FoundHost) {
+    if facts.shell {
+        return found.ok("shell", "commands may be run");
+    }
+    found.add(
+        "shell",
+        CheckOutcome::Warning,
+        "no commands may be run: images are verified by reading them back, which takes longer, \
+         and a restart of the host is not noticed",
+        "permit the account sync, sha256sum and cat, or live with it",
+    );
+}
+
+fn version(text: &str, found: &mut FoundHost) {
+    let numbers = text.split(['-', '+']).next().unwrap_or_default();
+    let mut parts = numbers.split('.').map(str::parse);
+    let mut next = || parts.next().and_then(Result::ok);
+    let (Some(major), Some(minor), Some(micro)) = (next(), next(), next()) else {
+        let message = format!("its version {text:?} cannot be read");
+        return found.add(
+            "libvirt",
+            CheckOutcome::Warning,
+            message,
+            "see `virsh version` there",
+        );
+    };
+    match (major, minor, micro) < SECURE_GUESTS {
+        false => found.ok("libvirt", format!("version {text}")),
+        true => found.add(
+            "libvirt",
+            CheckOutcome::Failed,
+            format!("version {text} knows no secure guests of s390x"),
+            "install libvirt 7.6.0 or newer",
+        ),
+    }
+}
+
+fn guests(support: Option<&GuestSupport>, arch: &str, found: &mut FoundHost) {
+    let Some(support) = support else {
+        let message = format!("the host cannot run {arch} guests");
+        return found.code("guests", error::ARCHITECTURE, message);
+    };
+    let machine = format!("{arch} on {}, {}", support.domain_type, support.machine);
+    match support.domain_type.as_str() {
+        "kvm" => found.ok("guests", machine),
+        _ => found.add(
+            "guests",
+            CheckOutcome::Warning,
+            format!("{machine}: emulated, for tests only"),
+            "use a host of that architecture where /dev/kvm is there and libvirt may open it",
+        ),
+    }
+    match support.secure_execution {
+        true => found.ok("secure execution", "offered"),
+        false => found.add(
+            "secure execution",
+            CheckOutcome::Warning,
+            "not offered: the host could read the memory of its guests",
+            "enable it in the machine (IBM z15, LinuxONE III or newer) and add prot_virt=1 to the \
+             kernel's parameters",
+        ),
+    }
+}
+
+fn storage(pools: &[PoolInfo], found: &mut FoundHost) {
+    if !pools.iter().any(|pool| pool.active) {
+        found.code(
+            "pools",
+            error::POOL_INACTIVE,
+            "no pool is active".to_owned(),
+        );
+    }
+    for pool in pools {
+        let name = format!("pool {}", pool.name);
+        if !pool.active {
+            let remedy = error::POOL_INACTIVE.remedy;
+            found.add(&name, CheckOutcome::Warning, "it is inactive", remedy);
+            continue;
+        }
+        let free = format!("{} MiB free", pool.available >> 20);
+        match pool.available < ROOM {
+            false => found.ok(&name, free),
+            true => found.add(
+                &name,
+                CheckOutcome::Warning,
+                free,
+                "make room before it is full",
+            ),
+        }
+    }
+}
+
+async fn networks(ports: &HostPorts, network: &str, found: &mut FoundHost) {
+    let name = format!("network {network}");
+    match ports.networks.network(network).await {
+        Ok(Some(network)) if network.active => found.ok(&name, "active"),
+        Ok(Some(_)) => found.code(&name, error::NETWORK_INACTIVE, "it is inactive".to_owned()),
+        Ok(None) => found.code(&name, error::NETWORK_MISSING, "there is none".to_owned()),
+        Err(error) => found.failure(&name, &error.into()),
+    }
+}
+
+fn console(care: Option<&HostCare>, found: &mut FoundHost) {
+    let Some(care) = care else {
+        return found.add(
+            "console log",
+            CheckOutcome::Warning,
+            "how it is turned over cannot be read without a shell",
+            "see that max_size in virtlogd.conf is not below 256 KiB",
+        );
+    };
+    let size = care.log_bytes;
+    if care.log_handler == "file" {
+        return found.add(
+            "console log",
+            CheckOutcome::Warning,
+            "logs are written by QEMU itself and never turned over: a guest can fill the disk",
+            "set stdio_handler = \"logd\" in qemu.conf and restart libvirtd",
+        );
+    }
+    match size < SMALL_LOG {
+        false => found.ok("console log", format!("turned over at {} KiB", size >> 10)),
+        true => found.add(
+            "console log",
+            CheckOutcome::Warning,
+            format!("turned over at {size} bytes: lines may be lost between two looks"),
+            "set max_size in virtlogd.conf to its default, 2097152, and restart virtlogd",
+        ),
+    }
+}

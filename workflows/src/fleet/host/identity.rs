@@ -1,0 +1,94 @@
+//! Which machines hosts are: recorded when they are seen first, and another one only by somebody's word.
+
+use vsiflow_engine::{
+    executor::By,
+    model::{Actor, EntityId, Failure, Precedence, Text},
+};
+use vsiflow_steps::error;
+
+use crate::fleet::{ErrorKind, Fleet, FleetError, store::DesiredUpdates};
+use crate::record::{MachineRecord, kind, machine_entity};
+
+impl Fleet {
+    /// Tells which machines the journal knows.
+    pub(in crate::fleet) async fn take_in_machines(&self) -> Result<(), FleetError> {
+        for (_, state) in self.entities_of(kind::MACHINE) {
+            if let Some(known) = self.wanted::<MachineRecord>(&state).await? {
+                self.reach.is_machine(&known.host, &known.machine);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records the machines of hosts that were seen first. A process that is killed before has not
+    /// seen them.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub(in crate::fleet) async fn record_machines(&self) -> Result<(), FleetError> {
+        if self.engine.observes_only() {
+            return Ok(());
+        }
+        for (host, machine) in self.reach.seen_first() {
+            let by = By {
+                actor: Actor::Engine,
+                reason: Text::new("the host was seen for the first time"),
+            };
+            self.record_machine(&host, &machine, by).await?;
+        }
+        Ok(())
+    }
+
+    async fn record_machine(&self, host: &str, machine: &str, by: By) -> Result<(), FleetError> {
+        let wanted = MachineRecord {
+            host: host.to_owned(),
+            machine: machine.to_owned(),
+        };
+        let entity = machine_entity(host).map_err(|error| FleetError::defect(error.to_string()))?;
+        let mut updates = DesiredUpdates::default();
+        updates.add(entity, kind::MACHINE, Precedence::Record, &wanted, None)?;
+        self.record(updates, by).await?;
+        self.reach.is_machine(host, machine);
+        Ok(())
+    }
+
+    /// Takes the machine that answers as a host by now for that host; what waited for that goes on.
+    /// Gives back what it says of itself, and what goes on.
+    ///
+    /// # Errors
+    /// When the journal knows no such host or cannot be written, when the host does not answer, or
+    /// does not say which machine it is.
+    pub async fn accept_host(
+        &self,
+        host: &str,
+        by: By,
+    ) -> Result<(String, Vec<EntityId>), FleetError> {
+        self.may_act()?;
+        self.host_settings(host)?;
+        let ports = self.reach.any_host(host).await.map_err(Failure::from)?;
+        ports.host.pin(None);
+        let machine = ports.host.machine().await.map_err(Failure::from)?;
+        let Some(machine) = machine else {
+            return Err(silent(host));
+        };
+        self.record_machine(host, &machine, by.clone()).await?;
+        ports.host.pin(Some(&machine));
+        let mut going_on = Vec::new();
+        let known = self.known().await?.into_iter();
+        for known in known.filter(|known| known.wanted.vsi.host == host) {
+            if self.waits_for(&known, error::OTHER_MACHINE) {
+                self.engine.retry(known.entity.clone(), by.clone()).await?;
+                going_on.push(known.entity);
+            }
+        }
+        Ok((machine, going_on))
+    }
+}
+
+fn silent(host: &str) -> FleetError {
+    let failure = error::OTHER_MACHINE
+        .failure("it does not say which machine it is")
+        .on_host(host)
+        .with_remedy("permit the account to run `cat /etc/machine-id` there");
+    FleetError::new(ErrorKind::Blocked, failure)
+}

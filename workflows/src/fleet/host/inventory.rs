@@ -1,0 +1,279 @@
+//! Everything there is on a host, and whose it is.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use uuid::Uuid;
+use vsiflow_engine::model::Failure;
+use vsiflow_steps::ports::{DiskSource, DomainInfo, DomainState, HostPorts, VolumeInfo, VolumeKey};
+
+use crate::fleet::{Fleet, FleetError, disk::apply::KnownDisk, index::Known};
+use crate::{spec::HostSettings, vsi_graph};
+
+/// Whose something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Owner {
+    /// This journal's.
+    Owned,
+    /// It was made by vsiflow, and this journal does not manage it: it was forgotten, or its VSI is
+    /// gone.
+    Orphaned,
+    /// Another journal's.
+    OtherJournal,
+    /// Somebody else's.
+    Foreign,
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Owned => "Owned",
+            Self::Orphaned => "Orphaned",
+            Self::OtherJournal => "OtherJournal",
+            Self::Foreign => "Foreign",
+        })
+    }
+}
+
+/// A domain or a volume on a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InventoryItem {
+    /// `domain` or `volume`.
+    pub kind: &'static str,
+    /// The domain's name, or the volume as `POOL/NAME`.
+    pub name: String,
+    /// What people call it: the VSI, data disk or image that it is or belongs to, or a title.
+    pub belongs_to: String,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The domain's state, or the volume's format.
+    pub state: String,
+    /// Bytes that a volume takes on the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// The domains that name a volume.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub used_by: Vec<String>,
+    /// Whether `adopt` would take it.
+    pub adoptable: bool,
+}
+
+/// What the journal knows of a host's objects.
+struct Book<'a> {
+    journal: &'a str,
+    vsis: BTreeMap<Uuid, &'a Known>,
+    disks: BTreeMap<VolumeKey, String>,
+    images: Vec<VolumeKey>,
+}
+
+impl Fleet {
+    /// The settings of a host that the journal knows.
+    ///
+    /// # Errors
+    /// When it knows none of that id.
+    pub fn host_settings(&self, id: &str) -> Result<HostSettings, FleetError> {
+        let known = self.directory.get(id);
+        known.ok_or_else(|| FleetError::not_found("host", id))
+    }
+
+    /// Every domain and every volume on a host, and whose each is. Nothing is changed but what the
+    /// host itself does when its pools are listed: they are refreshed.
+    ///
+    /// # Errors
+    /// When the host cannot be asked, or the journal cannot be read.
+    pub async fn inventory(&self, host: HostSettings) -> Result<Vec<InventoryItem>, FleetError> {
+        let id = host.id();
+        self.directory.put(host);
+        let ports = self.hosts.host(&id).await.map_err(Failure::from)?;
+        let domains = ports.domains.domains().await.map_err(Failure::from)?;
+        let volumes = volumes(&ports).await?;
+        let (vsis, disks) = (self.known().await?, self.known_disks().await?);
+        let images = self
+            .images()
+            .await?
+            .into_iter()
+            .filter(|image| image.host == id);
+        let images = images.filter_map(|image| {
+            Some(VolumeKey {
+                pool: image.pool,
+                name: image.volume?,
+            })
+        });
+        let here = |vsi: &&Known| vsi.wanted.vsi.host == id && !vsi.is_deleted();
+        let book = Book {
+            journal: &self.journal_id,
+            vsis: vsis
+                .iter()
+                .filter(here)
+                .map(|v| (v.wanted.uid, v))
+                .collect(),
+            disks: named(&disks, &id),
+            images: images.collect(),
+        };
+        let of_domains = domains.iter().map(|domain| book.domain(domain));
+        let of_volumes = volumes.iter().map(|volume| book.volume(volume, &domains));
+        let mut items: Vec<_> = of_domains.chain(of_volumes).collect();
+        items.sort_by(|a, b| (a.kind, a.owner, &a.name).cmp(&(b.kind, b.owner, &b.name)));
+        Ok(items)
+    }
+}
+
+async fn volumes(ports: &HostPorts) -> Result<Vec<VolumeInfo>, FleetError> {
+    let pools = ports.storage.pools().await.map_err(Failure::from)?;
+    let mut all = Vec::new();
+    for pool in pools.iter().filter(|pool| pool.active) {
+        let volumes = ports.storage.volumes(&pool.name).await;
+        all.extend(volumes.map_err(Failure::from)?);
+    }
+    Ok(all)
+}
+
+fn named(disks: &[KnownDisk], host: &str) -> BTreeMap<VolumeKey, String> {
+    let here = disks.iter().filter(|disk| disk.wanted.disk.host == host);
+    let alive = here.filter(|disk| !disk.is_deleted());
+    alive
+        .map(|disk| {
+            let key = crate::data_disk::volume(&disk.wanted.disk, &disk.entity);
+            (key, format!("disk/{}", disk.wanted.disk.name))
+        })
+        .collect()
+}
+
+impl Book<'_> {
+    fn owner(&self, domain: &DomainInfo) -> Owner {
+        match &domain.mark {
+            None => Owner::Foreign,
+            Some(mark) if mark.journal != self.journal => Owner::OtherJournal,
+            Some(_) if self.vsis.contains_key(&domain.uuid) => Owner::Owned,
+            Some(_) => Owner::Orphaned,
+        }
+    }
+
+    fn domain(&self, domain: &DomainInfo) -> InventoryItem {
+        let owner = self.owner(domain);
+        let known = self.vsis.get(&domain.uuid);
+        let label = known.map(|vsi| format!("vsi/{}", vsi.label()));
+        InventoryItem {
+            kind: "domain",
+            name: domain.name.clone(),
+            belongs_to: label.or(domain.title.clone()).unwrap_or_default(),
+            owner,
+            state: state(domain.state).to_owned(),
+            size: None,
+            used_by: Vec::new(),
+            adoptable: owner != Owner::Owned,
+        }
+    }
+
+    fn volume(&self, volume: &VolumeInfo, domains: &[DomainInfo]) -> InventoryItem {
+        let users: Vec<_> = domains.iter().filter(|d| names(d, volume)).collect();
+        let (owner, belongs_to) = self.owner_of(volume, &users);
+        InventoryItem {
+            kind: "volume",
+            name: volume.key.to_string(),
+            belongs_to,
+            owner,
+            state: volume.format.clone(),
+            size: Some(volume.allocation),
+            used_by: users.iter().map(|domain| domain.name.clone()).collect(),
+            adoptable: false,
+        }
+    }
+
+    fn owner_of(&self, volume: &VolumeInfo, users: &[&DomainInfo]) -> (Owner, String) {
+        let key = &volume.key;
+        if let Some(disk) = self.disks.get(key) {
+            return (Owner::Owned, disk.clone());
+        }
+        let image = self
+            .images
+            .iter()
+            .find(|image| *image == key || vsiflow_steps::image::sidecar::key(image) == *key);
+        if let Some(image) = image {
+            return (Owner::Owned, format!("image/{}", image.name));
+        }
+        let by_name = part_of(&key.name);
+        let known = by_name.and_then(|uid| self.vsis.get(&uid));
+        if let Some(vsi) = known.filter(|vsi| vsi.wanted.vsi.pool == key.pool) {
+            return (Owner::Owned, format!("vsi/{}", vsi.label()));
+        }
+        if self.vsis.values().any(|vsi| refers(vsi, key)) {
+            return (Owner::Foreign, "a reference".to_owned());
+        }
+        // A volume that a domain has is whose that is.
+        let of_user = users
+            .iter()
+            .map(|domain| (self.owner(domain), domain.name.clone()));
+        let of_user = of_user.filter(|_| by_name.is_some());
+        let orphan = by_name.map(|uid| (Owner::Orphaned, uid.to_string()));
+        of_user
+            .min()
+            .or(orphan)
+            .unwrap_or((Owner::Foreign, String::new()))
+    }
+}
+
+fn refers(vsi: &Known, key: &VolumeKey) -> bool {
+    let disks = vsi.wanted.vsi.disks.iter();
+    let mut volumes = disks.map(|disk| vsi_graph::volume(&vsi.wanted, disk));
+    volumes.any(|volume| volume == *key)
+}
+
+fn names(domain: &DomainInfo, volume: &VolumeInfo) -> bool {
+    domain.files.iter().any(|file| match file {
+        DiskSource::Path(path) => *path == volume.path,
+        DiskSource::Volume { pool, volume: name } => {
+            *pool == volume.key.pool && *name == volume.key.name
+        }
+        DiskSource::Other(_) => false,
+    })
+}
+
+/// The UID in the name of a VSI's own volume, as this and the operator before it name them.
+fn part_of(name: &str) -> Option<Uuid> {
+    let name = name.strip_suffix(".0").unwrap_or(name);
+    let stems = [
+        ("boot-", ".qcow2"),
+        ("cidata-", ".iso"),
+        ("console-", ".log"),
+    ];
+    stems.into_iter().find_map(|(prefix, suffix)| {
+        let uid = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
+        uid.parse().ok()
+    })
+}
+
+fn state(state: DomainState) -> &'static str {
+    match state {
+        DomainState::Running => "Running",
+        DomainState::Paused => "Paused",
+        DomainState::ShuttingDown => "ShuttingDown",
+        DomainState::ShutOff => "ShutOff",
+        DomainState::Crashed => "Crashed",
+        DomainState::Starting => "Starting",
+        DomainState::Held => "Held",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_is_told_by_the_uid_in_its_name() {
+        let uid = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0c0d";
+        for name in [
+            "boot-UID.qcow2",
+            "cidata-UID.iso",
+            "console-UID.log",
+            "console-UID.log.0",
+        ] {
+            let found = part_of(&name.replace("UID", uid));
+            assert_eq!(found, uid.parse().ok(), "{name}");
+        }
+        for name in ["boot-UID.iso", "UID", "boot-x.qcow2", "disk-UID.qcow2"] {
+            assert_eq!(part_of(&name.replace("UID", uid)), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Hosts that take nothing new, hosts that are emptied for maintenance, and the brake.
+
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Failure, FailureClass, Name, NodeState, Text},
+    step::Step as _,
+};
+use vsiflow_steps::{
+    error::{CORDONED, Code},
+    vsi::{ResolveHost, resolve_host},
+};
+
+use crate::fleet::{
+    ErrorKind, Fleet, FleetError, ShutdownPolicy, index::Known, store::DesiredUpdates,
+};
+use crate::{
+    record::{Power, PowerAction, host_entity},
+    spec::PowerState,
+};
+
+/// The recorded states of a host.
+pub(in crate::fleet) const IS_CORDONED: &str = "Cordoned";
+const TAKES_NEW: &str = "Schedulable";
+
+impl Fleet {
+    /// Lets a host take no new VSI; what is there goes on. Why is in `by`. It lasts over restarts.
+    ///
+    /// # Errors
+    /// When the journal knows no such host, or cannot be written.
+    pub async fn cordon(&self, host: &str, by: By) -> Result<(), FleetError> {
+        let why = by.reason.as_str().to_owned();
+        self.note_host(host, IS_CORDONED, by).await?;
+        self.reach.cordon(host, Some(&why));
+        Ok(())
+    }
+
+    /// Lets a host take new VSIs again; those that waited for that go on. With `start`, those that
+    /// a drain brought down come to where they were before. Returns both.
+    ///
+    /// # Errors
+    /// As for [`Fleet::cordon`].
+    pub async fn uncordon(
+        &self,
+        host: &str,
+        start: bool,
+        by: By,
+    ) -> Result<Vec<EntityId>, FleetError> {
+        self.note_host(host, TAKES_NEW, by.clone()).await?;
+        self.reach.cordon(host, None);
+        let (mut updates, mut going_on) = (DesiredUpdates::default(), Vec::new());
+        for known in self.on_host(host).await? {
+            let power = undrained(&known).filter(|_| start);
+            if self.waits_for(&known, CORDONED) {
+                let entity = known.entity.clone();
+                self.engine.retry(entity, by.clone()).await?;
+            } else if let Some(power) = power {
+                self.power_wish(&known, power, false, None, &mut updates)
+                    .await?;
+            } else {
+                continue;
+            }
+            going_on.push(known.entity);
+        }
+        self.record(updates, by).await?;
+        Ok(going_on)
+    }
+
+    /// Cordons a host and shuts everything of this journal on it down, to be brought back by
+    /// [`Fleet::uncordon`]; returns what is to be off.
+    ///
+    /// # Errors
+    /// As for [`Fleet::cordon`].
+    pub async fn drain(
+        &self,
+        host: &str,
+        how: ShutdownPolicy,
+        by: By,
+    ) -> Result<Vec<EntityId>, FleetError> {
+        self.cordon(host, by.clone()).await?;
+        let (mut updates, mut stopped) = (DesiredUpdates::default(), Vec::new());
+        for known in self.on_host(host).await? {
+            let before = known.wanted.power_state();
+            if before == PowerState::Stopped && !known.state.is_settled() {
+                self.engine.retry(known.entity.clone(), by.clone()).await?;
+                stopped.push(known.entity);
+                continue;
+            }
+            if before == PowerState::Stopped || !self.has_begun(&known) {
+                continue;
+            }
+            let power = Power {
+                state: PowerState::Stopped,
+                action: Some(PowerAction::Stop),
+                grace_s: how.grace_s(),
+                drained: Some(before),
+            };
+            self.power_wish(&known, power, how.force, None, &mut updates)
+                .await?;
+            stopped.push(known.entity);
+        }
+        self.record(updates, by).await?;
+        Ok(stopped)
+    }
+
+    /// Pulls the brake for everything: no step is begun on any host, over restarts, until it is
+    /// let go. What is under way ends; wishes are recorded.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn brake(&self, on: bool, by: By) -> Result<(), FleetError> {
+        Ok(self.engine.brake(on, by).await?)
+    }
+
+    /// What says that the brake is on; none where it is off.
+    pub fn braked(&self) -> Option<Failure> {
+        let why = self.engine.braked()?;
+        let message = match why.as_str() {
+            "" => "everything is paused".to_owned(),
+            why => format!("everything is paused: {why}"),
+        };
+        Some(
+            Failure::new(FailureClass::Blocked, "VSI0016", message)
+                .with_remedy("Let everything go on with `vsiflow unpause --all`."),
+        )
+    }
+
+    /// Refuses to bring a guest up on a host that is cordoned.
+    pub(in crate::fleet) fn refuse_cordoned(
+        &self,
+        known: &Known,
+        action: PowerAction,
+    ) -> Result<(), FleetError> {
+        use vsiflow_steps::ports::Hosts as _;
+        let off = known.wanted.power_state() == PowerState::Stopped;
+        let host = &known.wanted.vsi.host;
+        let rises = matches!(action, PowerAction::Start | PowerAction::Restart) && off;
+        let Some(why) = self.reach.cordoned(host).filter(|_| rises) else {
+            return Ok(());
+        };
+        let failure = resolve_host::cordoned(host, &why)
+            .of_object(format!("vsi/{}", known.wanted.vsi.full_name()));
+        Err(FleetError::new(ErrorKind::Blocked, failure))
+    }
+
+    async fn note_host(&self, host: &str, state: &str, by: By) -> Result<(), FleetError> {
+        let entity = self.host_of(host)?;
+        let (state, why) = (Name::of(state), by.reason.clone());
+        Ok(self.engine.note_state(entity, state, why, by).await?)
+    }
+
+    fn host_of(&self, host: &str) -> Result<EntityId, FleetError> {
+        self.host_settings(host)?;
+        let entity = host_entity(host).ok();
+        let known = entity.filter(|entity| self.engine.entity(entity).is_some());
+        known.ok_or_else(|| FleetError::not_found("host", host))
+    }
+
+    /// VSIs on the host that nobody is about to remove, by name.
+    async fn on_host(&self, host: &str) -> Result<Vec<Known>, FleetError> {
+        let mut all = self.known().await?;
+        all.retain(|known| {
+            let going = crate::fleet::apply::is_deleting(&known.state) || known.is_deleted();
+            known.wanted.vsi.host == host && !going
+        });
+        Ok(all)
+    }
+
+    /// Whether it has something on its host, or is past the look that a cordon stops it at.
+    fn has_begun(&self, known: &Known) -> bool {
+        let (state, host) = (&known.state, Name::of(ResolveHost::NAME));
+        let run = state.active.as_ref().and_then(|a| self.engine.run(a.run));
+        let node = run.and_then(|run| run.nodes.get(&host).cloned());
+        let past = matches!(
+            node,
+            Some(NodeState::Running { .. } | NodeState::Succeeded { .. })
+        );
+        state.reached > 0 || !state.intents.is_empty() || past
+    }
+
+    /// Whether a failure of that code stands in its way.
+    pub(in crate::fleet) fn waits_for(&self, known: &Known, code: Code) -> bool {
+        let stands = self.engine.view(&known.entity, |view| {
+            view.obstacle.is_some_and(|obstacle| {
+                let blocked = matches!(obstacle.state, NodeState::Blocked { .. });
+                blocked && obstacle.failure.code.as_str() == code.code
+            })
+        });
+        stands.unwrap_or(false)
+    }
+}
+
+/// How a guest that a drain brought down stands again.
+fn undrained(known: &Known) -> Option<Power> {
+    let power = known.wanted.power?;
+    let state = power.drained?;
+    Some(Power {
+        state,
+        action: Some(PowerAction::to(state)),
+        drained: None,
+        ..power
+    })
+}
+
+/// Why the recorded state of a host is that it takes nothing new.
+pub(in crate::fleet) fn why_cordoned(state: Option<&(Name, Text)>) -> Option<&str> {
+    let (name, why) = state?;
+    (name.as_str() == IS_CORDONED).then_some(why.as_str())
+}

@@ -1,0 +1,9 @@
+//! Hosts: checks, inventory, identity, maintenance, and looking for drift.
+
+pub(super) mod check;
+pub(super) mod identity;
+pub(super) mod inventory;
+pub(super) mod maintenance;
+pub(super) mod ownership;
+pub(super) mod scan;
+pub(super) mod watch;

@@ -1,0 +1,58 @@
+//! Whose settings of a host count, where namespaces do not trust one another.
+//!
+//! An engine knows a host by its id, and reaches it with one set of settings. The namespace whose
+//! settings were taken first keeps the host as long as it has something on it; others may use it with
+//! the same settings, which they can only know from whoever may give them away.
+
+use vsiflow_engine::model::{Failure, FailureClass};
+
+use crate::fleet::{ErrorKind, Fleet, FleetError};
+use crate::{hosts::HostDirectory, spec::HostSettings};
+
+/// The namespace that has the host, where that is another than the settings are from.
+pub(in crate::fleet) fn others(directory: &HostDirectory, host: &HostSettings) -> Option<String> {
+    let claimant = host.namespace.as_ref()?;
+    let owner = directory.owner(&host.id());
+    owner.filter(|owner| owner != claimant)
+}
+
+pub(in crate::fleet) fn refused(host: &HostSettings, owner: &str) -> FleetError {
+    let id = host.id();
+    let message = format!(
+        "namespace {owner} has other settings of host {id}, and had them first; these are not taken"
+    );
+    let failure = Failure::new(FailureClass::Blocked, "VSI0612", message)
+        .on_host(&id)
+        .with_remedy(
+            "make the settings equal, or name the host otherwise; it is free once that namespace \
+             has nothing left on it",
+        );
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+impl Fleet {
+    /// The namespaces whose settings count, by host.
+    pub fn host_owners(&self) -> std::collections::BTreeMap<String, String> {
+        self.directory.owners()
+    }
+
+    /// Lets a host go that a namespace has settings of but nothing on, so that another may have it;
+    /// whether it did.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn let_host_go(&self, id: &str, namespace: &str) -> Result<bool, FleetError> {
+        let is_its = |host: &str, place: &str| host == id && place == namespace;
+        let vsis = self.known().await?;
+        let mut vsis = vsis.iter().filter(|one| !one.is_deleted());
+        let disks = self.known_disks().await?;
+        let mut disks = disks.iter().filter(|one| !one.is_deleted());
+        let used = vsis.any(|one| is_its(&one.wanted.vsi.host, &one.wanted.vsi.namespace))
+            || disks.any(|one| is_its(&one.wanted.disk.host, &one.wanted.disk.namespace));
+        if used || self.directory.owner(id).as_deref() != Some(namespace) {
+            return Ok(false);
+        }
+        self.directory.give(id, None);
+        Ok(true)
+    }
+}

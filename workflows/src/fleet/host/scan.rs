@@ -1,0 +1,358 @@
+//! Looks at hosts: what somebody changed there behind vsiflow's back, and what comes up again
+//! after a restart of the host.
+
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
+
+use futures::{FutureExt as _, StreamExt as _, stream};
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::By,
+    model::{Actor, EntityState, Failure, Name, Text},
+    step::Step as _,
+};
+use vsiflow_steps::{
+    names,
+    ports::{DomainInfo, DomainShape, HostFacts, HostPorts, VolumeKey},
+    vsi::{Addresses, AdoptDomain, DefineDomain, StartDomain},
+};
+
+use crate::fleet::{
+    Fleet, FleetError, apply::turn, index::Known, network::object, store::DesiredUpdates,
+};
+use crate::{
+    drift::{self, DriftFinding, Expected},
+    phase::Phase,
+    record::{Power, PowerAction},
+    spec::{OnDrift, PowerState},
+    vsi_graph,
+};
+
+/// Hosts that are looked at at the same time.
+const HOSTS: usize = 16;
+/// Guests of one host that come up at the same time after its restart.
+const TOGETHER: usize = 4;
+/// So many times within so long is what was changed restored; then it is only told.
+const RESTORES: (usize, Duration) = (5, Duration::from_secs(600));
+
+/// What a look at all hosts came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DriftReport {
+    /// VSIs that differ from what was written, and how.
+    pub drifted: Vec<(String, Vec<DriftFinding>)>,
+    /// VSIs that come up again because their host was restarted.
+    pub restarted: Vec<String>,
+    /// VSIs that are being restored.
+    pub restored: Vec<String>,
+    /// Hosts that could not be looked at.
+    pub unreachable: Vec<(String, Failure)>,
+}
+
+/// What a look may lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::fleet) enum ScanMode {
+    /// It is only recorded.
+    Nothing,
+    /// VSIs that ask for it are restored.
+    Restore,
+    /// And those of a host that was restarted come up again.
+    All,
+}
+
+impl DriftReport {
+    fn add(&mut self, other: Self) {
+        self.drifted.extend(other.drifted);
+        self.restarted.extend(other.restarted);
+        self.restored.extend(other.restored);
+        self.unreachable.extend(other.unreachable);
+    }
+}
+
+/// A VSI and what was seen of it.
+struct SeenHost {
+    known: Known,
+    /// Its host came up anew since it was started.
+    restarted: bool,
+    findings: Vec<DriftFinding>,
+}
+
+impl Fleet {
+    /// Looks at every settled VSI on its host, and records what differs where that is news. With
+    /// `act`, VSIs that ask for it are restored, and after a restart of a host those that are to
+    /// run are brought up again, in order and a few at a time.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or written. A host that does not answer is told.
+    pub async fn look(&self, act: bool) -> Result<DriftReport, FleetError> {
+        let mut by_host = BTreeMap::<String, Vec<Known>>::new();
+        for known in self.known().await?.into_iter().filter(is_watched) {
+            let host = known.wanted.vsi.host.clone();
+            by_host.entry(host).or_default().push(known);
+        }
+        let looks = by_host.into_iter();
+        let act = if act {
+            ScanMode::All
+        } else {
+            ScanMode::Nothing
+        };
+        let looks = looks.map(|(host, known)| self.look_at_host(host, known, act));
+        let mut all = DriftReport::default();
+        let mut looks = stream::iter(looks).buffered(HOSTS);
+        while let Some(looked) = looks.next().await {
+            all.add(looked?);
+        }
+        Ok(all)
+    }
+
+    /// Looks at these settled VSIs, all of one host.
+    pub(in crate::fleet) async fn look_at_host(
+        &self,
+        host: String,
+        known: Vec<Known>,
+        act: ScanMode,
+    ) -> Result<DriftReport, FleetError> {
+        let act = self.braked().map_or(act, |_| ScanMode::Nothing);
+        let (mut looked, mut updates) = (DriftReport::default(), DesiredUpdates::default());
+        // What is wrong with reading one host concerns that host alone.
+        let seen = AssertUnwindSafe(self.look_at(&host, known)).catch_unwind();
+        match seen.await.unwrap_or_else(|_| Err(panicked(&host))) {
+            Ok(seen) => {
+                self.reach.looked(&host, None);
+                self.take_in(seen, act, &mut looked, &mut updates).await?;
+            }
+            Err(error) => {
+                let message = error.failure.message.as_str().to_owned();
+                self.reach.looked(&host, Some(message));
+                looked.unreachable.push((host, *error.failure));
+            }
+        }
+        let by = engine("what a look at the host found");
+        self.record(updates, by).await?;
+        self.record_machines().await?;
+        Ok(looked)
+    }
+
+    async fn look_at(&self, host: &str, known: Vec<Known>) -> Result<Vec<SeenHost>, FleetError> {
+        let ports = self.hosts.host(host).await.map_err(Failure::from)?;
+        let facts = ports.host.facts().await.map_err(Failure::from)?;
+        let domains = ports.domains.domains().await.map_err(Failure::from)?;
+        let networks = object::broken(&ports, &known).await?;
+        let mut addresses = Addresses::on(&ports);
+        let mut all = Vec::new();
+        for known in known {
+            let mut seen = self.see(&ports, &facts, &domains, known).await?;
+            let wanted = &seen.known.wanted;
+            let runs = domains
+                .iter()
+                .any(|d| d.uuid == wanted.uid && d.state.is_active());
+            if runs {
+                let found = addresses.of(wanted.uid, &vsi_graph::cards(wanted)).await;
+                self.addresses.put(wanted.uid, found);
+                let own = wanted.vsi.networks.iter();
+                let broken = own.filter_map(|name| networks.get(name));
+                seen.findings.extend(broken.cloned());
+            }
+            all.push(seen);
+        }
+        all.sort_by_key(|seen| seen.known.wanted.vsi.full_name());
+        Ok(all)
+    }
+
+    async fn see(
+        &self,
+        ports: &HostPorts,
+        facts: &HostFacts,
+        domains: &[DomainInfo],
+        known: Known,
+    ) -> Result<SeenHost, FleetError> {
+        let (uid, power) = (known.wanted.uid, known.wanted.power_state());
+        let written = self.written(&known.state).await?;
+        let booted = [StartDomain::NAME, AdoptDomain::NAME];
+        let started = self.output_of_any(&booted, &known.state).await?;
+        let started = started.get("boot_id").and_then(|id| id.as_str());
+        let expected = Expected { power, written };
+        let domain = domains.iter().find(|domain| domain.uuid == uid);
+        let mut findings = match domain.filter(|domain| !self.is_ours(domain, uid)) {
+            Some(domain) => drift::unmarked(power, domain),
+            None => drift::findings(&expected, domain),
+        };
+        for (what, volume) in volumes(&known) {
+            let there = ports.storage.volume(&volume).await;
+            if there.map_err(Failure::from)?.is_none() {
+                findings.push(drift::gone(&what, &volume.to_string()));
+            }
+        }
+        let boots = started.zip(facts.boot_id.as_deref());
+        let rebooted = boots.is_some_and(|(then, now)| then != now);
+        let restarted = rebooted
+            && power != PowerState::Stopped
+            && (findings.is_empty() || drift::is_power_alone(&findings));
+        Ok(SeenHost {
+            known,
+            restarted,
+            findings,
+        })
+    }
+
+    /// What was written last, or stood when the VSI was adopted.
+    async fn written(&self, state: &EntityState) -> Result<Option<DomainShape>, FleetError> {
+        let steps = [DefineDomain::NAME, AdoptDomain::NAME];
+        let written = self.output_of_any(&steps, state).await?;
+        let written = written.get("written").cloned().unwrap_or_default();
+        Ok(serde_json::from_value(written).ok())
+    }
+
+    fn is_ours(&self, domain: &DomainInfo, uid: Uuid) -> bool {
+        let ours = |mark: &vsiflow_steps::ports::OwnerMark| {
+            mark.journal == *self.journal_id && mark.uid == uid.to_string()
+        };
+        domain.mark.as_ref().is_some_and(ours)
+    }
+
+    async fn take_in(
+        &self,
+        seen: Vec<SeenHost>,
+        act: ScanMode,
+        looked: &mut DriftReport,
+        updates: &mut DesiredUpdates,
+    ) -> Result<(), FleetError> {
+        let mut rising: Vec<Known> = Vec::new();
+        for seen in seen {
+            let name = seen.known.label();
+            if seen.restarted {
+                looked.restarted.push(name);
+                rising.push(seen.known);
+                continue;
+            }
+            self.note(&seen).await?;
+            if seen.findings.is_empty() {
+                continue;
+            }
+            let mendable = drift::is_mendable(&seen.findings);
+            if act != ScanMode::Nothing && mendable && self.may_restore(&seen.known) {
+                self.restore(&seen.known, updates).await?;
+                looked.restored.push(name.clone());
+            }
+            looked.drifted.push((name, seen.findings));
+        }
+        if act == ScanMode::All {
+            self.raise(&rising, updates).await?;
+        }
+        Ok(())
+    }
+
+    /// Records what was found where it is news.
+    async fn note(&self, seen: &SeenHost) -> Result<(), FleetError> {
+        let known = &seen.known;
+        let recorded = known.state.state.as_ref();
+        let told = recorded.is_some_and(|(_, detail)| drift::is_told(detail));
+        let (phase, detail) = match seen.findings.as_slice() {
+            [] if !told => return Ok(()),
+            [] => (settled(known), Text::default()),
+            found if drift::runs(found) => (Phase::Degraded, drift::told(found)),
+            found => (Phase::Failed, drift::told(found)),
+        };
+        let (entity, by) = (
+            known.entity.clone(),
+            engine("what a look at the host found"),
+        );
+        let phase = Name::of(phase.as_str());
+        Ok(self.engine.note_state(entity, phase, detail, by).await?)
+    }
+
+    fn may_restore(&self, known: &Known) -> bool {
+        let (most, within) = RESTORES;
+        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let now = self.clock.now().0;
+        let recent =
+            |run: &&vsiflow_engine::model::RunId| now.saturating_sub(run.0.timestamp_ms()) < within;
+        let runs = known.state.runs.iter().filter(recent).count();
+        known.wanted.vsi.on_drift == OnDrift::Restore && runs <= most
+    }
+
+    /// What was written is written again, and the guest brought to where it should be; nothing is
+    /// made anew.
+    async fn restore(&self, known: &Known, updates: &mut DesiredUpdates) -> Result<(), FleetError> {
+        let restored = Known {
+            wanted: crate::record::VsiRecord {
+                restore: true,
+                ..known.wanted.clone()
+            },
+            ..known.clone()
+        };
+        self.power_wish(&restored, power(known), false, None, updates)
+            .await
+    }
+
+    /// Brings guests up again, in the order of their names, a few at a time.
+    async fn raise(
+        &self,
+        rising: &[Known],
+        updates: &mut DesiredUpdates,
+    ) -> Result<(), FleetError> {
+        for (place, known) in rising.iter().enumerate() {
+            let before = place.checked_sub(TOGETHER).and_then(|at| rising.get(at));
+            let before = before.map(|before| turn(before, true));
+            self.power_wish(known, power(known), false, before, updates)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// One that was made, and that nobody works on.
+pub(in crate::fleet) fn is_watched(known: &Known) -> bool {
+    let state = &known.state;
+    state.is_settled()
+        && state.reached > 0
+        && !known.is_deleted()
+        && !crate::fleet::apply::is_deleting(state)
+}
+
+fn settled(known: &Known) -> Phase {
+    match known.wanted.power_state() {
+        PowerState::Running => Phase::Running,
+        PowerState::Stopped => Phase::Stopped,
+        PowerState::Paused => Phase::Paused,
+    }
+}
+
+/// It is brought to where it should be, even if that is what is recorded of it.
+fn power(known: &Known) -> Power {
+    let state = known.wanted.power_state();
+    Power {
+        state,
+        action: Some(PowerAction::to(state)),
+        grace_s: vsi_graph::GRACE_S,
+        drained: known.wanted.power.and_then(|power| power.drained),
+    }
+}
+
+/// The volumes that its definition names, as people call them.
+fn volumes(known: &Known) -> Vec<(String, VolumeKey)> {
+    let (wanted, pool) = (&known.wanted, &known.wanted.vsi.pool);
+    let own = [
+        ("boot disk".to_owned(), names::boot_disk(pool, wanted.uid)),
+        ("cidata".to_owned(), names::cidata(pool, wanted.uid)),
+    ];
+    let named = wanted.adopted.as_ref().is_none_or(|a| a.own_volumes);
+    let own = own.into_iter().filter(move |_| named);
+    let disks = wanted.vsi.disks.iter();
+    let disks = disks.map(|disk| {
+        (
+            format!("data disk {}", disk.name),
+            vsi_graph::volume(wanted, disk),
+        )
+    });
+    own.chain(disks).collect()
+}
+
+fn panicked(host: &str) -> FleetError {
+    FleetError::defect(format!("a look at {host} ended in a panic"))
+}
+
+fn engine(reason: &str) -> By {
+    By {
+        actor: Actor::Engine,
+        reason: Text::new(reason),
+    }
+}

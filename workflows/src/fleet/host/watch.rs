@@ -1,0 +1,199 @@
+//! Watches the hosts: by what they tell of their domains, and by a slow look again and again.
+//!
+//! Each host has a watcher of its own, so that one that is slow or dead delays nobody else.
+
+use std::{collections::BTreeSet, convert::Infallible, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+    time::{Instant, sleep, timeout_at},
+};
+use uuid::Uuid;
+use vsiflow_steps::ports::HostChanges;
+
+use crate::fleet::{
+    DriftReport, Fleet, FleetError,
+    host::scan::{ScanMode, is_watched},
+    index::Known,
+};
+use crate::record::vsi_entity;
+
+/// Looks that may wait to be told.
+pub const WATCHERS: usize = 64;
+/// How often hosts that came since are looked for.
+const NEW_HOSTS: Duration = Duration::from_secs(5);
+/// What happens together is looked at together.
+const TOGETHER: Duration = Duration::from_millis(300);
+/// A subscription that ended is made anew after that long.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A look at one host.
+#[derive(Clone, Debug)]
+pub struct WatchOptions {
+    /// The host's id.
+    pub host: String,
+    /// Whether all its VSIs were looked at, or only those it told of.
+    pub whole: bool,
+    /// What it came to.
+    pub looked: DriftReport,
+}
+
+/// What ended a wait for changes.
+enum HostChange {
+    /// These VSIs are to be looked at.
+    Of(BTreeSet<Uuid>),
+    /// It is time for, or something calls for, a look at everything.
+    Everything,
+}
+
+impl Fleet {
+    /// Watches every host with VSIs until the journal fails: looks when it tells that a domain
+    /// changed, and at everything each `every`; acts as [`Fleet::look`] does. Each look is sent to
+    /// `told`.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or written.
+    pub async fn watch(
+        &self,
+        every: Duration,
+        told: mpsc::Sender<WatchOptions>,
+    ) -> Result<Infallible, FleetError> {
+        let mut watchers = JoinSet::new();
+        let mut watched = BTreeSet::new();
+        loop {
+            for host in self.directory.ids() {
+                if watched.insert(host.clone()) {
+                    let fleet = self.clone();
+                    let told = told.clone();
+                    watchers.spawn(async move { fleet.watch_host(host, every, told).await });
+                }
+            }
+            tokio::select! {
+                () = sleep(NEW_HOSTS.min(every)) => {}
+                Some(ended) = watchers.join_next() => return ended.unwrap_or_else(panicked),
+            }
+        }
+    }
+
+    async fn watch_host(
+        &self,
+        host: String,
+        every: Duration,
+        told: mpsc::Sender<WatchOptions>,
+    ) -> Result<Infallible, FleetError> {
+        let mut changes = None;
+        loop {
+            let next = Instant::now() + every;
+            let known = self.watched_on(&host).await?;
+            if known.is_empty() {
+                changes = None;
+                sleep(NEW_HOSTS.min(every)).await;
+                continue;
+            }
+            if changes.is_none() {
+                changes = self.subscribe(&host).await;
+            }
+            self.look_and_tell(&host, known, true, &told).await?;
+            while let HostChange::Of(domains) = changed(&mut changes, next).await {
+                let known = self.watched_of(&domains).await?;
+                if !known.is_empty() && self.look_and_tell(&host, known, false, &told).await? {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Looks; whether the host was restarted, so that everything is to be looked at.
+    async fn look_and_tell(
+        &self,
+        host: &str,
+        known: Vec<Known>,
+        whole: bool,
+        told: &mpsc::Sender<WatchOptions>,
+    ) -> Result<bool, FleetError> {
+        let act = if whole {
+            ScanMode::All
+        } else {
+            ScanMode::Restore
+        };
+        let looked = self.look_at_host(host.to_owned(), known, act).await?;
+        let restarted = !looked.restarted.is_empty();
+        let host = host.to_owned();
+        let look = WatchOptions {
+            host,
+            whole,
+            looked,
+        };
+        // Nobody listens any more only when the process ends.
+        let _ = told.send(look).await;
+        Ok(restarted)
+    }
+
+    /// A host that does not answer, or tells nothing, is looked at all the same.
+    async fn subscribe(&self, host: &str) -> Option<Box<dyn HostChanges>> {
+        let ports = self.hosts.host(host).await.ok()?;
+        ports.host.changes().await.ok().flatten()
+    }
+
+    async fn watched_on(&self, host: &str) -> Result<Vec<Known>, FleetError> {
+        let mut known = self.known().await?;
+        known.retain(|known| known.wanted.vsi.host == host && is_watched(known));
+        Ok(known)
+    }
+
+    async fn watched_of(&self, domains: &BTreeSet<Uuid>) -> Result<Vec<Known>, FleetError> {
+        let mut all = Vec::new();
+        for entity in domains.iter().filter_map(|uid| vsi_entity(*uid).ok()) {
+            let Some(state) = self
+                .engine
+                .entity(&entity)
+                .filter(|state| state.is_settled())
+            else {
+                continue;
+            };
+            if let Some(wanted) = self.wanted(&state).await? {
+                all.push(Known {
+                    entity,
+                    state,
+                    wanted,
+                });
+            }
+        }
+        all.retain(is_watched);
+        Ok(all)
+    }
+}
+
+/// Waits for changes until then; what comes within a moment is taken together.
+async fn changed(changes: &mut Option<Box<dyn HostChanges>>, until: Instant) -> HostChange {
+    let Some(told) = changes else {
+        tokio::time::sleep_until(until).await;
+        return HostChange::Everything;
+    };
+    let (mut domains, mut until) = (BTreeSet::new(), until);
+    loop {
+        match timeout_at(until, told.next()).await {
+            Ok(Ok(Some(domain))) => {
+                if domains.is_empty() {
+                    until = until.min(Instant::now() + TOGETHER);
+                }
+                domains.insert(domain);
+            }
+            Ok(Ok(None)) => return HostChange::Everything,
+            Ok(Err(_ended)) => {
+                *changes = None;
+                sleep(AGAIN).await;
+                return HostChange::Everything;
+            }
+            Err(_elapsed) if domains.is_empty() => return HostChange::Everything,
+            Err(_elapsed) => return HostChange::Of(domains),
+        }
+    }
+}
+
+fn panicked(error: JoinError) -> Result<Infallible, FleetError> {
+    Err(FleetError::defect(format!(
+        "a watcher of hosts ended: {error}"
+    )))
+}

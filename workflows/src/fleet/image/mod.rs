@@ -1,0 +1,6 @@
+//! Base images: uploads, their progress, and removal.
+
+pub(super) mod meter;
+pub(super) mod object;
+pub(super) mod progress;
+pub(super) mod upload;

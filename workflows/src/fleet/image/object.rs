@@ -1,0 +1,321 @@
+//! Base images, for listings: a line for each volume, and one for an upload under way.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use vsiflow_engine::{
+    model::{EntityId, EntityState, Name, NodeState, RunId, Work},
+    step::Step as _,
+};
+use vsiflow_steps::{
+    image::{BaseImage, Claim, MarkWhole, RemoveImage, claim, remove},
+    vsi::clone_boot_disk::BASE_IMAGE_NODE,
+};
+
+use crate::fleet::{Fleet, FleetError, UploadProgress, history::listings::began, index::Known};
+use crate::{
+    record::{ImageRecord, kind},
+    remove_base_image::{self, UnwantedImage},
+    spec::BootDiskMode,
+    vsi_graph,
+};
+
+/// A base image on a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageObject {
+    /// Its volume's name; the file name at its source, before it has a volume.
+    pub name: String,
+    /// Its entity. An image and its older contents have the same.
+    pub uid: String,
+    /// The host's id.
+    pub host: String,
+    /// The pool.
+    pub pool: String,
+    /// Where it comes from.
+    pub url: String,
+    /// `Pending`, `Uploading`, `Blocked`, `Partial`, `Ready`, `Superseded` (its source gives
+    /// another content since) or `Deleting`.
+    pub phase: String,
+    /// What led to that.
+    pub message: String,
+    /// The volume's name, once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// The file's length in bytes, once it is whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// The SHA-256 of the file, as the host read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// When it was first found whole, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// When it was last found whole, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<String>,
+    /// VSIs that are not deleted and were made from it, or are to be.
+    pub users: usize,
+    /// How far its upload is, if this process sees to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<UploadProgress>,
+    /// Whether a VSI of this journal cannot do without it.
+    #[serde(skip)]
+    pub(in crate::fleet) needed: bool,
+    /// Whether its removal was begun and did not come to its end.
+    #[serde(skip)]
+    pub(in crate::fleet) removal: bool,
+}
+
+/// An image that was found whole.
+struct Whole {
+    image: BaseImage,
+    first: RunId,
+    last: RunId,
+}
+
+/// A VSI and the image that its boot disk was made from, where it has one.
+struct User {
+    wants: Option<EntityId>,
+    from: Option<BaseImage>,
+    is_overlay: bool,
+}
+
+impl User {
+    /// Whether it was made from the image, or would be now.
+    fn uses(&self, entity: &EntityId, image: &BaseImage, newest: bool) -> bool {
+        match &self.from {
+            Some(from) => from.host == image.host && from.key == image.key,
+            None => newest && self.wants.as_ref() == Some(entity),
+        }
+    }
+}
+
+impl Fleet {
+    /// All base images that are there or on their way.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn images(&self) -> Result<Vec<ImageObject>, FleetError> {
+        let mut users = Vec::new();
+        for known in self.known().await?.iter().filter(|k| !k.is_deleted()) {
+            users.push(self.user(known).await?);
+        }
+        let mut images = Vec::new();
+        for (id, state) in self.entities_of(kind::IMAGE) {
+            if let Some(wanted) = self.wanted::<ImageRecord>(&state).await? {
+                let whole = self.whole(&state).await?;
+                let under_way = self.under_way(&id, &state, &wanted, &whole, &users).await?;
+                let doomed = self.doomed(&state).await?;
+                images.extend(settled(
+                    &id,
+                    &state,
+                    &wanted,
+                    whole,
+                    &users,
+                    doomed.as_ref(),
+                ));
+                images.extend(under_way);
+            }
+        }
+        images.sort_by(|a, b| (&a.host, &a.pool, &a.name).cmp(&(&b.host, &b.pool, &b.name)));
+        Ok(images)
+    }
+
+    async fn user(&self, known: &Known) -> Result<User, FleetError> {
+        let mut from = None;
+        for run in known.state.runs.iter().rev() {
+            from = self.output(*run, BASE_IMAGE_NODE).await?;
+            if from.is_some() {
+                break;
+            }
+        }
+        Ok(User {
+            wants: vsi_graph::image(&known.wanted).entity().ok(),
+            from,
+            is_overlay: known.wanted.vsi.boot_disk.mode == BootDiskMode::Overlay,
+        })
+    }
+
+    /// What a node of a run came to, if it succeeded.
+    async fn output<T: DeserializeOwned>(
+        &self,
+        run: RunId,
+        node: &'static str,
+    ) -> Result<Option<T>, FleetError> {
+        let Some(run) = self.engine.run(run) else {
+            return Ok(None);
+        };
+        let Some(NodeState::Succeeded { output, .. }) = run.nodes.get(&Name::of(node)) else {
+            return Ok(None);
+        };
+        let bytes = self.blobs.get(output).await?;
+        Ok(serde_json::from_slice(&bytes).ok())
+    }
+
+    /// The volume that a run saw gone, whichever attempt of it removed that.
+    async fn removed_by(&self, run: RunId) -> Result<Option<String>, FleetError> {
+        let gone: Option<remove::Output> = self.output(run, RemoveImage::NAME).await?;
+        let Some(run) = gone.and_then(|_| self.engine.run(run)) else {
+            return Ok(None);
+        };
+        let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
+        let mut params = nodes.filter_map(|node| match &node.work {
+            Work::Step { step, params, .. } if step.as_str() == RemoveImage::NAME => Some(params),
+            _ => None,
+        });
+        let Some(params) = params.next() else {
+            return Ok(None);
+        };
+        let params = serde_json::from_slice(&self.blobs.get(params).await?);
+        Ok(params.ok().map(|params: remove::Params| params.volume.name))
+    }
+
+    /// The volume whose removal was begun and did not come to its end.
+    async fn doomed(&self, state: &EntityState) -> Result<Option<String>, FleetError> {
+        if !is_leaving(state) || state.is_settled() {
+            return Ok(None);
+        }
+        let unwanted: Option<UnwantedImage> = self.wanted(state).await?;
+        Ok(unwanted.map(|unwanted| unwanted.volume.name))
+    }
+
+    /// The volumes that were found whole and not removed since, the newest content last.
+    async fn whole(&self, state: &EntityState) -> Result<Vec<Whole>, FleetError> {
+        let mut found = BTreeMap::<String, Whole>::new();
+        for run in &state.runs {
+            if let Some(name) = self.removed_by(*run).await? {
+                found.remove(&name);
+            }
+            let Some(image) = self.output::<BaseImage>(*run, MarkWhole::NAME).await? else {
+                continue;
+            };
+            let name = image.key.name.clone();
+            let first = found.get(&name).map_or(*run, |whole| whole.first);
+            let last = *run;
+            found.insert(name, Whole { image, first, last });
+        }
+        let mut found: Vec<_> = found.into_values().collect();
+        found.sort_by_key(|whole| whole.last);
+        Ok(found)
+    }
+
+    /// The upload that is under way or stands still, unless it turned out to be of what is there.
+    async fn under_way(
+        &self,
+        id: &EntityId,
+        state: &EntityState,
+        wanted: &ImageRecord,
+        whole: &[Whole],
+        users: &[User],
+    ) -> Result<Option<ImageObject>, FleetError> {
+        let (phase, message) = phase(state);
+        if is_leaving(state) || phase == "Ready" || phase == "Deleted" {
+            return Ok(None);
+        }
+        let newest = state.runs.last();
+        let claimed: Option<claim::Output> = match newest {
+            Some(run) => self.output(*run, Claim::NAME).await?,
+            None => None,
+        };
+        // As long as the source was not asked, what is there may be what is wanted.
+        let known = claimed.as_ref().is_none_or(|claim| claim.whole.is_some());
+        if known && !whole.is_empty() && phase == "Uploading" {
+            return Ok(None);
+        }
+        let waits = |user: &&User| user.from.is_none() && user.wants.as_ref() == Some(id);
+        let users = users.iter().filter(waits).count();
+        let volume = claimed.map(|claim| claim.volume.name);
+        if phase == "Partial" && volume.is_none() {
+            // It was given up before anything of it was there.
+            return Ok(None);
+        }
+        let name = volume.clone().unwrap_or_else(|| wanted.file_name.clone());
+        Ok(Some(ImageObject {
+            volume,
+            users,
+            needed: users > 0,
+            progress: self.progress_of(id),
+            ..object(id, wanted, name, &phase, message)
+        }))
+    }
+}
+
+/// The images that are there.
+fn settled(
+    id: &EntityId,
+    state: &EntityState,
+    wanted: &ImageRecord,
+    whole: Vec<Whole>,
+    users: &[User],
+    doomed: Option<&String>,
+) -> Vec<ImageObject> {
+    let newest = whole.len().saturating_sub(1);
+    let objects = whole.into_iter().enumerate().map(|(at, whole)| {
+        let is_newest = at == newest;
+        let Whole { image, first, last } = whole;
+        let users: Vec<_> = users
+            .iter()
+            .filter(|user| user.uses(id, &image, is_newest))
+            .collect();
+        let removal = doomed == Some(&image.key.name);
+        let phase = match is_newest {
+            _ if removal && state.active.is_some() => "Deleting",
+            true => "Ready",
+            false => "Superseded",
+        };
+        ImageObject {
+            volume: Some(image.key.name.clone()),
+            size: Some(image.size),
+            sha256: Some(image.sha256),
+            created: Some(began(first)),
+            verified: Some(began(last)),
+            needed: users.iter().any(|user| is_newest || user.is_overlay),
+            users: users.len(),
+            removal,
+            ..object(id, wanted, image.key.name, phase, String::new())
+        }
+    });
+    objects.collect()
+}
+
+fn object(
+    id: &EntityId,
+    wanted: &ImageRecord,
+    name: String,
+    phase: &str,
+    message: String,
+) -> ImageObject {
+    ImageObject {
+        name,
+        uid: id.id().to_owned(),
+        host: wanted.host.clone(),
+        pool: wanted.pool.clone(),
+        url: crate::spec::image::shown(&wanted.url),
+        phase: phase.to_owned(),
+        message,
+        volume: None,
+        size: None,
+        sha256: None,
+        created: None,
+        verified: None,
+        users: 0,
+        progress: None,
+        needed: false,
+        removal: false,
+    }
+}
+
+fn phase(state: &EntityState) -> (String, String) {
+    match &state.state {
+        Some((phase, detail)) => (phase.to_string(), detail.to_string()),
+        None => ("Pending".to_owned(), String::new()),
+    }
+}
+
+/// Whether what was last wanted of the image is that something of it goes.
+fn is_leaving(state: &EntityState) -> bool {
+    let desired = state.desired.as_ref();
+    desired.is_some_and(|desired| desired.workflow.as_str() == remove_base_image::NAME)
+}

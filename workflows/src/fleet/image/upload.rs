@@ -1,0 +1,229 @@
+//! Uploading images ahead of time, removing those that nothing uses, and taking claims away.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use vsiflow_engine::{
+    executor::{By, Drive},
+    model::{EntityId, EntityState, Failure, Precedence},
+};
+use vsiflow_steps::{
+    image::sidecar,
+    ports::{Removed, VolumeKey},
+};
+
+use crate::fleet::{Fleet, FleetError, ImageObject, store::DesiredUpdates};
+use crate::{
+    ensure_base_image,
+    record::{ImageRecord, kind},
+    remove_base_image::{self, UnwantedImage},
+    spec::HostSettings,
+};
+
+/// The phases of images that nobody works on, but to remove them. One that is blocked goes on only
+/// once somebody mends what stands in its way, and a VSI that waits for it keeps it from being
+/// pruned.
+const PRUNABLE: [&str; 5] = ["Ready", "Superseded", "Partial", "Blocked", "Deleting"];
+
+impl Fleet {
+    /// Records that the image is wanted on its pool and begins to bring it there.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn upload_image(
+        &self,
+        host: HostSettings,
+        image: &ImageRecord,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let entity = image
+            .entity()
+            .map_err(|error| FleetError::defect(error.to_string()))?;
+        let mut updates = DesiredUpdates::default();
+        self.host_wish(host, &mut updates).await?;
+        let state = self.engine.entity(&entity);
+        // An upload under way is gone on with, not begun anew.
+        let workflow = ensure_base_image::NAME;
+        if state.is_none_or(|state| state.active.is_none()) {
+            updates.add(entity.clone(), workflow, Precedence::Queue, image, None)?;
+        }
+        self.record(updates, by.clone()).await?;
+        let these = vec![entity.clone()];
+        self.engine.drive(Drive::These(these.clone())).await?;
+        self.look_again(&these, &by).await?;
+        Ok(entity)
+    }
+
+    /// The images that something was to be done with and that a kill or an interrupt left, with
+    /// their names.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted_images(&self) -> Result<Vec<(EntityId, String)>, FleetError> {
+        let mut open = Vec::new();
+        for (id, state) in self.entities_of(kind::IMAGE) {
+            let newest = state.desired.as_ref().map(|desired| desired.generation);
+            let begun = newest.is_some_and(|newest| newest == state.attempted);
+            if (state.active.is_some() || !state.is_settled() && !begun)
+                && let Some(wanted) = self.wanted::<ImageRecord>(&state).await?
+            {
+                open.push((id, wanted.file_name));
+            }
+        }
+        Ok(open)
+    }
+
+    /// Those of them that have this name.
+    ///
+    /// # Errors
+    /// When no image of this name is known, or the journal cannot be read.
+    pub async fn interrupted_image(
+        &self,
+        name: &str,
+    ) -> Result<Vec<(EntityId, String)>, FleetError> {
+        let named = self.images_named(name).await?;
+        let mut open = self.interrupted_images().await?;
+        open.retain(|(id, _)| named.iter().any(|(named, _)| named == id));
+        Ok(open)
+    }
+
+    /// The images of this name, by that of their volume or of the file at their source; those that
+    /// were removed included.
+    pub(in crate::fleet) async fn images_named(
+        &self,
+        name: &str,
+    ) -> Result<Vec<(EntityId, Arc<EntityState>)>, FleetError> {
+        let mut listed = self.images().await?;
+        listed.retain(|image| image.name == name);
+        let mut named = Vec::new();
+        for (id, state) in self.entities_of(kind::IMAGE) {
+            let wanted: Option<ImageRecord> = self.wanted(&state).await?;
+            let is_listed = listed.iter().any(|image| image.uid == id.id());
+            if is_listed || wanted.is_some_and(|wanted| wanted.file_name == name) {
+                named.push((id, state));
+            }
+        }
+        match named.is_empty() {
+            true => Err(FleetError::not_found("image", name)),
+            false => Ok(named),
+        }
+    }
+
+    /// Gives up an upload that is blocked before anything of it was on its host. It is listed no
+    /// more.
+    ///
+    /// # Errors
+    /// When there is no such image, or the journal fails.
+    pub async fn give_up_image(&self, image: &ImageObject, by: By) -> Result<(), FleetError> {
+        let missing = || FleetError::not_found("image", &image.name);
+        let (entity, _) = self.image(image).ok_or_else(missing)?;
+        self.cancel(entity, by).await.map(drop)
+    }
+
+    /// The images that no VSI of this journal needs, parts of cancelled uploads among them, and
+    /// uploads that are blocked; but
+    /// for the newest `keep` whole ones of each pool. Those whose removal was begun and did not come
+    /// to its end are not kept. Whether somebody else uses one is asked of its host when it is
+    /// removed.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn unneeded_images(&self, keep: usize) -> Result<Vec<ImageObject>, FleetError> {
+        let mut kept = BTreeMap::<(String, String), usize>::new();
+        let mut images = self.images().await?;
+        let is_idle = |image: &ImageObject| PRUNABLE.contains(&image.phase.as_str());
+        images.retain(|image| !image.needed && is_idle(image));
+        images.sort_by(|a, b| b.verified.cmp(&a.verified));
+        images.retain(|image| {
+            if image.verified.is_none() || image.removal {
+                return true;
+            }
+            let newer = kept
+                .entry((image.host.clone(), image.pool.clone()))
+                .or_default();
+            *newer = newer.saturating_add(1);
+            *newer > keep
+        });
+        Ok(images)
+    }
+
+    fn image(&self, image: &ImageObject) -> Option<(EntityId, Arc<EntityState>)> {
+        let mut found = self.entities_of(kind::IMAGE).into_iter();
+        found.find(|(id, _)| id.id() == image.uid)
+    }
+
+    /// Records that the image is to be gone and begins with it, or goes on where its removal was
+    /// begun.
+    ///
+    /// # Errors
+    /// When there is no such image, or the journal fails.
+    pub async fn remove_image(&self, image: &ImageObject, by: By) -> Result<EntityId, FleetError> {
+        let missing = || FleetError::not_found("image", &image.name);
+        let (entity, state) = self.image(image).ok_or_else(missing)?;
+        let these = vec![entity.clone()];
+        if image.removal && state.active.is_some() {
+            self.engine.drive(Drive::These(these.clone())).await?;
+            self.look_again(&these, &by).await?;
+            return Ok(entity);
+        }
+        let unwanted = self.unwanted(image, &state).await?.ok_or_else(missing)?;
+        if state.active.is_some() {
+            // An upload that is blocked would not end by itself.
+            self.cancel(entity.clone(), by.clone()).await?;
+        }
+        let mut updates = DesiredUpdates::default();
+        let workflow = remove_base_image::NAME;
+        updates.add(entity.clone(), workflow, Precedence::Queue, &unwanted, None)?;
+        self.record(updates, by).await?;
+        self.engine.drive(Drive::These(these)).await?;
+        Ok(entity)
+    }
+
+    /// What is to go.
+    async fn unwanted(
+        &self,
+        image: &ImageObject,
+        state: &EntityState,
+    ) -> Result<Option<UnwantedImage>, FleetError> {
+        let wanted: Option<ImageRecord> = self.wanted(state).await?;
+        let found = wanted.zip(image.volume.clone());
+        Ok(found.map(|(image, name)| UnwantedImage {
+            volume: VolumeKey {
+                pool: image.pool.clone(),
+                name,
+            },
+            image,
+        }))
+    }
+
+    /// Takes the claim on an image away, whoever made it; the image itself is left alone. Whether
+    /// there was one.
+    ///
+    /// # Errors
+    /// When the host cannot be asked, or the image is whole: nobody waits for that.
+    pub async fn unlock_image(
+        &self,
+        host: HostSettings,
+        pool: &str,
+        volume: &str,
+        by: By,
+    ) -> Result<bool, FleetError> {
+        self.may_act()?;
+        let id = host.id();
+        let mut updates = DesiredUpdates::default();
+        self.host_wish(host, &mut updates).await?;
+        self.record(updates, by).await?;
+        let ports = self.hosts.host(&id).await.map_err(Failure::from)?;
+        let key = VolumeKey {
+            pool: pool.to_owned(),
+            name: volume.to_owned(),
+        };
+        let claim = sidecar::read(&ports, "", &key).await?;
+        match claim {
+            Some(claim) if claim.whole.is_none() => {
+                let gone = ports.storage.delete(&sidecar::key(&key)).await;
+                Ok(gone.map_err(Failure::from)? == Removed::Removed)
+            }
+            _ => Ok(false),
+        }
+    }
+}

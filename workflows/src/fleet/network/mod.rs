@@ -1,0 +1,3 @@
+//! Networks as their hosts show them.
+
+pub(super) mod object;

@@ -1,0 +1,168 @@
+//! What front ends follow: one VSI at a time, and the journal as it grows.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+use vsiflow_engine::{
+    journal::{Offset, Record},
+    model::{EntityId, Failure, StreamId, Timestamp},
+};
+use vsiflow_steps::contract::{self, Given};
+
+use super::{Fleet, FleetError, VsiObject, index::Known};
+use crate::{
+    phase::Phase,
+    record::{VsiRecord, kind},
+    spec::{DesiredDisk, DiskOrigin},
+    vsi_graph,
+};
+
+/// What is known of an entity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntityPresence {
+    /// Nothing: this journal never heard of it, or everything of it is archived.
+    None,
+    /// It is there, or being made or removed.
+    Alive,
+    /// It was removed, and its host confirmed that, or it was let go.
+    Gone,
+}
+
+impl Fleet {
+    /// What is known of a VSI.
+    pub fn knowledge(&self, entity: &EntityId) -> EntityPresence {
+        match self.engine.entity(entity) {
+            None => EntityPresence::None,
+            Some(state) if state.desired.is_none() => EntityPresence::None,
+            Some(_) if self.phase(entity) == Phase::Deleted => EntityPresence::Gone,
+            Some(_) => EntityPresence::Alive,
+        }
+    }
+
+    /// One VSI; none where it is not known.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn object_of(&self, entity: &EntityId) -> Result<Option<VsiObject>, FleetError> {
+        match self.known_of(entity).await? {
+            Some(known) => Ok(Some(self.object(&known).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The definition of a VSI's domain, as its host prints it now; none where it has none.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or the host cannot be asked.
+    pub async fn domain_xml(&self, entity: &EntityId) -> Result<Option<String>, FleetError> {
+        let Some(known) = self.known_of(entity).await? else {
+            return Ok(None);
+        };
+        let ports = self.hosts.host(&known.wanted.vsi.host).await;
+        let ports = ports.map_err(Failure::from)?;
+        let domain = ports.domains.domain(known.wanted.uid).await;
+        Ok(domain.map_err(Failure::from)?.map(|domain| domain.xml))
+    }
+
+    async fn known_of(&self, entity: &EntityId) -> Result<Option<Known>, FleetError> {
+        if entity.kind().as_str() != kind::VSI {
+            return Ok(None);
+        }
+        let Some(state) = self.engine.entity(entity) else {
+            return Ok(None);
+        };
+        let wanted = self.wanted::<VsiRecord>(&state).await?;
+        Ok(wanted.map(|wanted| Known {
+            entity: entity.clone(),
+            state,
+            wanted,
+        }))
+    }
+
+    /// The VSIs that are not gone and have that very data disk, whatever bears its name by now.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn users_of_disk(&self, uid: Uuid) -> Result<Vec<String>, FleetError> {
+        let known = self.known().await?;
+        let volume = uid.to_string();
+        let has = |known: &Known, disk: &DesiredDisk| {
+            // What came with a VSI that was adopted is known by its volume alone.
+            vsi_graph::volume(&known.wanted, disk).name == volume
+                || matches!(disk.source, DiskOrigin::Made { uid: own, .. } if own == Some(uid))
+        };
+        let uses = |known: &&Known| {
+            let now = known.wanted.vsi.disks.iter();
+            let before = known.wanted.before.iter();
+            let before = before.flat_map(|asked| &asked.vsi.disks);
+            let before = before.filter(|_| !known.state.is_settled());
+            !known.is_deleted() && now.chain(before).any(|disk| has(known, disk))
+        };
+        Ok(known.iter().filter(uses).map(Known::label).collect())
+    }
+
+    /// How many VSIs there are in each phase, those that are gone left out.
+    pub fn phases(&self) -> BTreeMap<&'static str, i64> {
+        let mut phases = BTreeMap::new();
+        for (entity, _) in self.entities_of(kind::VSI) {
+            let phase = self.phase(&entity);
+            if phase != Phase::Deleted {
+                let count: &mut i64 = phases.entry(phase.as_str()).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        phases
+    }
+
+    /// Namespace and name of each VSI whose contract is signed by a certificate, and the moment
+    /// of its end, in seconds since the epoch.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn contract_ends(&self) -> Result<Vec<(String, String, u64)>, FleetError> {
+        let mut ends = Vec::new();
+        for known in self.known().await? {
+            if known.is_deleted() {
+                continue;
+            }
+            let Ok(contract) = self.secrets.get(&known.wanted.contract).await else {
+                continue;
+            };
+            let report = contract::inspect(contract.expose(), &Given::default());
+            if let Some(lifetime) = report.certificate {
+                let vsi = known.wanted.vsi;
+                ends.push((vsi.namespace, vsi.name, lifetime.not_after));
+            }
+        }
+        Ok(ends)
+    }
+
+    /// At most `limit` events of the whole journal from `from` on, in its order.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn recorded(&self, from: Offset, limit: usize) -> Result<Vec<Record>, FleetError> {
+        Ok(self.journal.read_all(from, limit).await?)
+    }
+
+    /// The events of a VSI and of its newest run since a moment, in the journal's order.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn recorded_of(
+        &self,
+        entity: &EntityId,
+        since: Timestamp,
+    ) -> Result<Vec<Record>, FleetError> {
+        let Some(state) = self.engine.entity(entity) else {
+            return Ok(Vec::new());
+        };
+        let mut records = self.records(&StreamId::Entity(entity.clone())).await?;
+        if let Some(run) = state.runs.last() {
+            records.extend(self.records(&StreamId::Run(*run)).await?);
+        }
+        records.retain(|record| record.event.at >= since);
+        records.sort_by_key(|record| record.offset);
+        Ok(records)
+    }
+}

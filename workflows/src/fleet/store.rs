@@ -1,0 +1,216 @@
+//! Puts what is wanted where it lasts: secrets into the secret store, the rest into wishes.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Name, Precedence},
+    secret::Secret,
+    workflow::DesiredUpdate,
+};
+
+use super::{Fleet, FleetError, disk::apply::DiskIds, host::ownership};
+use crate::{
+    record::{HostRecord, VsiRecord, host_entity, kind},
+    spec::{HostSettings, ResolvedVsi},
+};
+
+/// Wishes of one apply, and the secrets that nobody needs once they are recorded.
+#[derive(Default)]
+pub(super) struct DesiredUpdates {
+    updates: Vec<DesiredUpdate>,
+    retired: Vec<(EntityId, Name)>,
+}
+
+impl DesiredUpdates {
+    pub(super) fn add(
+        &mut self,
+        entity: EntityId,
+        workflow: &str,
+        precedence: Precedence,
+        wanted: &impl Serialize,
+        made_from: Option<u64>,
+    ) -> Result<(), FleetError> {
+        let desired =
+            serde_json::to_vec(wanted).map_err(|error| FleetError::defect(error.to_string()))?;
+        self.updates.push(DesiredUpdate {
+            entity,
+            workflow: Name::of(workflow),
+            precedence,
+            desired,
+            made_from,
+        });
+        Ok(())
+    }
+
+    pub(super) fn retire<'a>(
+        &mut self,
+        entity: &EntityId,
+        secrets: impl IntoIterator<Item = &'a Name>,
+    ) {
+        self.retired.extend(
+            secrets
+                .into_iter()
+                .map(|secret| (entity.clone(), secret.clone())),
+        );
+    }
+}
+
+impl Fleet {
+    /// Records the wishes, all of them or none; then erases the secrets they took the place of.
+    /// A crash in between leaves those named in what is wanted: they go with their owner.
+    pub(super) async fn record(&self, updates: DesiredUpdates, by: By) -> Result<(), FleetError> {
+        if updates.updates.is_empty() {
+            return Ok(());
+        }
+        self.engine.submit(updates.updates, by.clone()).await?;
+        for (entity, secret) in updates.retired {
+            self.secrets.erase(&secret).await?;
+            self.engine.erased(entity, secret, by.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts what is secret where secrets are kept, but a contract that is kept already; the rest is
+    /// what is wanted.
+    pub(super) async fn keep(
+        &self,
+        vsi: ResolvedVsi,
+        uid: Uuid,
+        contract: Option<Name>,
+        disks: &DiskIds,
+    ) -> Result<VsiRecord, FleetError> {
+        let contract = match contract {
+            Some(contract) => contract,
+            None => self.secrets.put(vsi.contract).await?,
+        };
+        let image_credentials = match vsi.image_url {
+            Some(url) => {
+                let secret = self.secrets.put(url).await?;
+                let (host, url) = (&vsi.desired.host, &vsi.desired.image.url);
+                self.credentials.put(host, url, secret.clone());
+                Some(secret)
+            }
+            None => None,
+        };
+        let namespace = &vsi.desired.namespace;
+        let uid_of = |name: &String| disks.get(&(namespace.clone(), name.clone()));
+        let names = vsi.desired.disks.iter().map(|disk| &disk.name);
+        let disks = names.filter_map(|name| Some((name.clone(), *uid_of(name)?)));
+        let disks = disks.collect();
+        Ok(VsiRecord {
+            uid,
+            contract,
+            image_credentials,
+            retired: Vec::new(),
+            disks,
+            vsi: vsi.desired,
+            power: None,
+            before: Vec::new(),
+            proposed: None,
+            turn: None,
+            retained_refs: Vec::new(),
+            unresolved_refs: vsi.unresolved_refs,
+            restore: false,
+            macs: Vec::new(),
+            adopted: None,
+            previous_owner: None,
+            unknown: BTreeSet::new(),
+            formats: Vec::new(),
+        })
+    }
+
+    /// Takes in what is kept elsewhere and was read there now: every secret that resources name,
+    /// and the hosts that a restart left without theirs. What needs one of them can go on.
+    ///
+    /// # Errors
+    /// When the journal or the secrets cannot be used.
+    pub async fn deliver(
+        &self,
+        hosts: Vec<HostSettings>,
+        mut secrets: Vec<Secret>,
+        by: By,
+    ) -> Result<(), FleetError> {
+        let own = hosts
+            .iter()
+            .flat_map(|host| [&host.key, &host.image_secret]);
+        secrets.extend(own.flatten().cloned());
+        self.secrets.deliver(secrets).await?;
+        let mut updates = DesiredUpdates::default();
+        for host in hosts {
+            let recorded =
+                host_entity(&host.id()).is_ok_and(|entity| self.engine.entity(&entity).is_some());
+            let others = ownership::others(&self.directory, &host).is_some();
+            if recorded && !others && self.directory.get(&host.id()).is_none() {
+                self.host_wish(host, &mut updates).await?;
+            }
+        }
+        self.record(updates, by).await
+    }
+
+    pub(super) async fn host_wish(
+        &self,
+        host: HostSettings,
+        updates: &mut DesiredUpdates,
+    ) -> Result<(), FleetError> {
+        let known = self.directory.get(&host.id());
+        let same = known.is_some_and(|known| known.same_as(&host));
+        if let Some(owner) = ownership::others(&self.directory, &host) {
+            return match same {
+                true => Ok(()),
+                false => Err(ownership::refused(&host, &owner)),
+            };
+        }
+        let owned = host.namespace.is_none() || self.directory.owner(&host.id()) == host.namespace;
+        self.directory.put(host.clone());
+        if host.namespace.is_some() {
+            self.directory.give(&host.id(), host.namespace.clone());
+        }
+        if same && owned {
+            return Ok(());
+        }
+        let entity =
+            host_entity(&host.id()).map_err(|error| FleetError::defect(error.to_string()))?;
+        let earlier = match self.engine.entity(&entity) {
+            Some(state) => self.wanted::<HostRecord>(&state).await?,
+            None => None,
+        };
+        let key = self.put_secret(host.key).await?;
+        let image_secret = self.put_secret(host.image_secret).await?;
+        let is_known = earlier.as_ref().is_some_and(|earlier| {
+            let before = (&earlier.record, &earlier.key, &earlier.image_secret);
+            let same_owner = host.namespace.is_none() || earlier.namespace == host.namespace;
+            same_owner && before == (&host.record, &key, &image_secret)
+        });
+        if is_known {
+            // The journal knows it; only this process had to be told its secrets anew.
+            return Ok(());
+        }
+        let (retired, retired_image_secret, owner) = match earlier {
+            Some(earlier) => (earlier.key, earlier.image_secret, earlier.namespace),
+            None => (None, None, None),
+        };
+        let retired = retired.filter(|old| Some(old) != key.as_ref());
+        let retired_image_secret =
+            retired_image_secret.filter(|old| Some(old) != image_secret.as_ref());
+        updates.retire(&entity, retired.iter().chain(&retired_image_secret));
+        let wanted = HostRecord {
+            record: host.record,
+            key,
+            retired,
+            image_secret,
+            retired_image_secret,
+            namespace: host.namespace.or(owner),
+        };
+        updates.add(entity, kind::HOST, Precedence::Record, &wanted, None)
+    }
+
+    async fn put_secret(&self, secret: Option<Secret>) -> Result<Option<Name>, FleetError> {
+        Ok(match secret {
+            Some(secret) => Some(self.secrets.put(secret).await?),
+            None => None,
+        })
+    }
+}

@@ -1,0 +1,79 @@
+//! Under which name a domain is adopted.
+
+use uuid::Uuid;
+use vsiflow_engine::model::{Failure, FailureClass};
+use vsiflow_steps::ports::DomainInfo;
+
+use super::{Adopting, FleetError, Known};
+use crate::fleet::ErrorKind;
+use crate::spec::meta;
+
+/// Namespace and name: those that were asked for, else those of the domain's title, else `default`
+/// and its UUID.
+pub(super) fn of(what: &Adopting, domain: &DomainInfo) -> (String, String) {
+    let title = domain.title.as_deref();
+    let title = title.and_then(|title| title.split_once('/'));
+    let is_ours = |(namespace, name): &(&str, &str)| {
+        meta::check_label(namespace).is_ok() && meta::check_subdomain(name).is_ok()
+    };
+    let (namespace, name) = match title.filter(is_ours) {
+        Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
+        None => ("default".to_owned(), domain.uuid.to_string()),
+    };
+    (
+        what.namespace.clone().unwrap_or(namespace),
+        what.name.clone().unwrap_or(name),
+    )
+}
+
+/// A VSI that is managed keeps its name.
+///
+/// # Errors
+/// `VSI0710`, when another one was asked for.
+pub(super) fn is_kept(what: &Adopting, known: &Known) -> Result<(), FleetError> {
+    let vsi = &known.wanted.vsi;
+    let other = |asked: &Option<String>, own: &str| asked.as_deref().is_some_and(|a| a != own);
+    if !other(&what.name, &vsi.name) && !other(&what.namespace, &vsi.namespace) {
+        return Ok(());
+    }
+    let label = known.label();
+    let message = format!("it is managed already, as vsi/{label}, and keeps that name");
+    let remedy = format!(
+        "leave --as and --namespace out; for another name forget it first, with `vsiflow delete \
+         {label} --orphan`"
+    );
+    Err(refused(what, known.wanted.uid, &message, &remedy))
+}
+
+/// No two VSIs have one name.
+///
+/// # Errors
+/// `VSI0710`, when another VSI has it.
+pub(super) fn is_free(
+    what: &Adopting,
+    domain: &DomainInfo,
+    all: &[Known],
+) -> Result<(), FleetError> {
+    let (namespace, name) = of(what, domain);
+    let has = |known: &&Known| {
+        let vsi = &known.wanted.vsi;
+        !known.is_deleted() && (&vsi.namespace, &vsi.name) == (&namespace, &name)
+    };
+    let other = all.iter().filter(has);
+    match other.clone().find(|known| known.wanted.uid != domain.uuid) {
+        None => Ok(()),
+        Some(other) => {
+            let message = format!("another VSI is vsi/{}", other.label());
+            let remedy = "give it a name that is free, with --as";
+            Err(refused(what, domain.uuid, &message, remedy))
+        }
+    }
+}
+
+fn refused(what: &Adopting, uid: Uuid, message: &str, remedy: &str) -> FleetError {
+    let failure = Failure::new(FailureClass::Blocked, "VSI0710", message)
+        .on_host(what.host.id())
+        .of_object(format!("domain {uid}"))
+        .with_remedy(remedy);
+    FleetError::new(ErrorKind::Blocked, failure)
+}

@@ -1,0 +1,162 @@
+//! Lets changes go on that wait for somebody's word.
+
+use serde::Serialize;
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Failure, FailureClass, Hash, Precedence},
+};
+
+use crate::fleet::{
+    ErrorKind, Fleet, FleetError,
+    apply::{is_deleting, turn},
+    index::Known,
+    store::DesiredUpdates,
+};
+use crate::{
+    formats,
+    plan::Plan,
+    record::{Power, VsiRecord},
+    spec::PowerState,
+    update_vsi,
+};
+
+/// Hexadecimal digits of a proposal's id.
+const DIGITS: usize = 16;
+
+/// A change that waits for somebody's word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proposal {
+    /// Names this change and no other: what is proposed anew has another.
+    pub id: String,
+    /// What it takes.
+    #[serde(flatten)]
+    pub plan: Plan,
+}
+
+impl Fleet {
+    /// Approves the change that each of these VSIs waits with, all of them or none, and begins to
+    /// work on it. Of several that are interrupted each waits for the one before it.
+    ///
+    /// # Errors
+    /// When there is none of a name, or one waits for no approval.
+    pub async fn approve(
+        &self,
+        namespace: &str,
+        names: &[String],
+        by: By,
+    ) -> Result<Vec<EntityId>, FleetError> {
+        let mut all = Vec::new();
+        for name in names {
+            all.push(self.find(namespace, name, false).await?);
+        }
+        self.approve_all(all, by).await
+    }
+
+    /// Approves the very change that this id names: one that took its place since waits for an
+    /// approval of its own. Tells whether it was the one that waits.
+    ///
+    /// # Errors
+    /// As for [`Fleet::approve`].
+    pub async fn approve_this(
+        &self,
+        namespace: &str,
+        name: &str,
+        id: &str,
+        by: By,
+    ) -> Result<bool, FleetError> {
+        let known = self.find(namespace, name, false).await?;
+        match self.proposal(&known) {
+            Some(proposal) if proposal.id == id => {
+                self.approve_all(vec![known], by).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn approve_all(&self, all: Vec<Known>, by: By) -> Result<Vec<EntityId>, FleetError> {
+        let (mut updates, mut before, mut entities) = (DesiredUpdates::default(), None, Vec::new());
+        for known in all {
+            if is_deleting(&known.state) {
+                return Err(FleetError::going(&known.wanted.vsi.full_name()));
+            }
+            let mut wanted = approved(&known)?;
+            formats::add(&mut wanted.formats, self.formats(&known).await?);
+            let plan = self.plan_of(&wanted, &known);
+            if let Some(change) = plan.refused().next() {
+                let failure = update_vsi::refused(&wanted, &change.path, &change.why);
+                return Err(FleetError::new(ErrorKind::Blocked, failure));
+            }
+            if plan.is_disruptive() {
+                wanted.turn = before.replace(turn(&known, false));
+            }
+            let (entity, made_from) = (known.entity.clone(), known.made_from());
+            let precedence = Precedence::Supersede;
+            updates.add(entity, update_vsi::NAME, precedence, &wanted, made_from)?;
+            entities.push(known.entity);
+        }
+        self.record(updates, by).await?;
+        Ok(entities)
+    }
+
+    /// What waits for approval, and what it takes; none where nothing does.
+    pub(in crate::fleet) fn proposal(&self, known: &Known) -> Option<Proposal> {
+        let wanted = approved(known).ok()?;
+        let plan = self.plan_of(&wanted, known);
+        let id = id(known, &wanted, &plan);
+        Some(Proposal { id, plan })
+    }
+
+    /// Whether a change of this VSI waits for approval.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn awaits_approval(&self, entity: &EntityId) -> Result<bool, FleetError> {
+        let Some(state) = self.engine.entity(entity) else {
+            return Ok(false);
+        };
+        let wanted = self.wanted::<VsiRecord>(&state).await?;
+        Ok(wanted.is_some_and(|wanted| wanted.proposed.is_some()))
+    }
+}
+
+/// Names a change together with what it was proposed of. Nobody learns a secret from it: of those
+/// only their random ids go in.
+fn id(known: &Known, wanted: &VsiRecord, plan: &Plan) -> String {
+    let generation = known.state.desired.as_ref().map(|made| made.generation);
+    let secrets = (&wanted.contract, &wanted.image_credentials);
+    let all = (known.entity.id(), generation, secrets, &wanted.vsi, plan);
+    let bytes = serde_json::to_vec(&all).unwrap_or_default();
+    Hash::of(&bytes).to_string().chars().take(DIGITS).collect()
+}
+
+/// What is wanted once the proposal is approved.
+fn approved(known: &Known) -> Result<VsiRecord, FleetError> {
+    let Some(proposed) = &known.wanted.proposed else {
+        let message = "no change of it waits for approval";
+        let failure = Failure::new(FailureClass::Blocked, "VSI0704", message)
+            .of_object(format!("vsi/{}", known.wanted.vsi.full_name()))
+            .with_remedy(
+                "apply a document that changes it; `vsiflow plan -f FILE` says what it would do",
+            );
+        return Err(FleetError::new(ErrorKind::Blocked, failure));
+    };
+    let needed = proposed.secrets();
+    let mut retired = known.wanted.secrets();
+    retired.retain(|secret| !needed.contains(secret));
+    // A power command that came after the proposal still counts.
+    let powered = proposed.vsi.power_state != known.wanted.vsi.power_state;
+    let restart = proposed.power.filter(|power| power.action.is_some());
+    let power = known.power().filter(|_| !powered);
+    let goes_on = |power: &Power| power.state == PowerState::Running;
+    Ok(VsiRecord {
+        retired,
+        power: match power {
+            Some(later) if !goes_on(&later) => Some(later),
+            earlier => restart.or(earlier),
+        },
+        before: known.history(),
+        ..(**proposed).clone()
+    })
+}

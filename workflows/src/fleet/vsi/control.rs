@@ -1,0 +1,183 @@
+//! Delete, retry, cancel, resume.
+
+use vsiflow_engine::{
+    executor::{By, Cancelled, Drive, Retried},
+    model::{EntityId, Name, Precedence, Timestamp},
+    workflow::DesiredUpdate,
+};
+
+use crate::fleet::{Fleet, FleetError, Verdict, index::Known};
+use crate::{delete_vsi, phase::is_gone, record::VsiRecord};
+
+impl Fleet {
+    /// The entity of a VSI that is not deleted.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn vsi(&self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
+        Ok(self.find(namespace, name, false).await?.entity)
+    }
+
+    /// Records that the VSI is to be removed and begins with it. With `orphan` it is only
+    /// forgotten: its host is not asked, and everything there stays.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn delete(
+        &self,
+        namespace: &str,
+        name: &str,
+        orphan: bool,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let known = self.find(namespace, name, false).await?;
+        let workflow = if orphan {
+            delete_vsi::FORGET
+        } else {
+            delete_vsi::NAME
+        };
+        let going = known
+            .state
+            .desired
+            .as_ref()
+            .map(|desired| desired.workflow.as_str().to_owned());
+        if going.as_deref() == Some(workflow) {
+            self.engine.retry(known.entity.clone(), by).await?;
+            return Ok(known.entity);
+        }
+        let wanted = VsiRecord {
+            formats: self.formats(&known).await?,
+            ..known.wanted
+        };
+        let desired =
+            serde_json::to_vec(&wanted).map_err(|error| FleetError::defect(error.to_string()))?;
+        let wish = DesiredUpdate {
+            entity: known.entity.clone(),
+            workflow: Name::of(workflow),
+            precedence: Precedence::Supreme,
+            desired,
+            made_from: None,
+        };
+        self.engine.submit(vec![wish], by).await?;
+        Ok(known.entity)
+    }
+
+    /// Tries again at once what is blocked, delayed, failed or cancelled.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn retry(&self, entity: EntityId, by: By) -> Result<Retried, FleetError> {
+        for disk in self.disks_of(&entity).await? {
+            self.engine.retry(disk, by.clone()).await?;
+        }
+        Ok(self.engine.retry(entity, by).await?)
+    }
+
+    /// Asks the VSI's open run to stop; what exists is kept.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn cancel(&self, entity: EntityId, by: By) -> Result<Cancelled, FleetError> {
+        Ok(self.engine.cancel(entity, by).await?)
+    }
+
+    /// Goes on with these VSIs where a kill or an interrupt left them.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn resume(&self, entities: Vec<EntityId>, by: By) -> Result<(), FleetError> {
+        let entities = self.with_disks(entities).await?;
+        self.engine.drive(Drive::These(entities.clone())).await?;
+        self.look_again(&entities, &by).await
+    }
+
+    /// These entities, after the data disks that they wait for.
+    pub(in crate::fleet) async fn with_disks(
+        &self,
+        entities: Vec<EntityId>,
+    ) -> Result<Vec<EntityId>, FleetError> {
+        let mut all = Vec::new();
+        for entity in &entities {
+            all.extend(self.disks_of(entity).await?);
+        }
+        all.extend(entities);
+        Ok(all)
+    }
+
+    /// Goes on with everything there is, and takes up whatever comes.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn drive_all(&self) -> Result<(), FleetError> {
+        Ok(self.engine.drive(Drive::All).await?)
+    }
+
+    /// Drops the states of runs that ended before that moment and that nothing goes by; how many
+    /// there were.
+    ///
+    /// # Errors
+    /// When the engine has ended, or only observes.
+    pub async fn forget_ended(&self, before: Timestamp) -> Result<usize, FleetError> {
+        Ok(self.engine.forget_ended(before, is_gone).await?)
+    }
+
+    /// Whether no run is open.
+    pub fn is_quiet(&self) -> bool {
+        let entities = self.engine.entities();
+        entities.values().all(|state| state.active.is_none())
+    }
+
+    /// Has what stands in the way looked at again at once: whoever asks now wants to know whether
+    /// it still does.
+    pub(in crate::fleet) async fn look_again(
+        &self,
+        entities: &[EntityId],
+        by: &By,
+    ) -> Result<(), FleetError> {
+        for entity in entities {
+            let stands = matches!(self.verdict(entity), Some(Verdict::Blocked(_)));
+            if stands {
+                self.engine.retry(entity.clone(), by.clone()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The VSIs that have not reached what is wanted of them and can go on: all, or those on one
+    /// host.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn unsettled(&self, host: Option<&str>) -> Result<Vec<EntityId>, FleetError> {
+        let open = |known: &Known| {
+            !known.state.is_settled()
+                && !known.is_deleted()
+                && host.is_none_or(|host| known.wanted.vsi.host == host)
+        };
+        let known = self.known().await?;
+        Ok(known
+            .into_iter()
+            .filter(open)
+            .map(|known| known.entity)
+            .collect())
+    }
+
+    /// The VSIs with an open run, with a wish that no run was opened for, or with a failed boot
+    /// that is to be tried again.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted(&self) -> Result<Vec<EntityId>, FleetError> {
+        let open = |known: &Known| {
+            known.state.active.is_some()
+                || known.state.next_try.is_some()
+                || self.own_verdict(&known.entity).is_none()
+        };
+        let known = self.known().await?;
+        Ok(known
+            .into_iter()
+            .filter(open)
+            .map(|known| known.entity)
+            .collect())
+    }
+}

@@ -1,0 +1,9 @@
+//! VSIs: how they are adopted, changed, approved, powered and shown.
+
+pub(super) mod adopt;
+pub(super) mod approve;
+pub(super) mod change;
+pub(super) mod control;
+pub(super) mod object;
+pub(super) mod power;
+pub(super) mod retained_refs;

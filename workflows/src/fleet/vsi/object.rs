@@ -1,0 +1,316 @@
+//! VSIs as Kubernetes-shaped objects. The names of their keys are stable.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use vsiflow_engine::{
+    journal::Record,
+    model::{EventKind, NodeState, RunResult, RunState, StreamId, Timestamp},
+    step::Step as _,
+};
+use vsiflow_steps::vsi::{AwaitTurn, CheckContract, MonitorConsole, Release};
+
+use crate::fleet::{
+    Condition, EvidencePlace, Fleet, FleetError, Proposal, UploadProgress, conditions,
+    history::outputs::texts, index::Known,
+};
+use crate::{phase::Phase, spec::documents};
+
+/// A VSI.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VsiObject {
+    /// The group and version of the kind.
+    pub api_version: &'static str,
+    /// The kind.
+    pub kind: &'static str,
+    /// Who it is.
+    pub metadata: Metadata,
+    /// What is wanted of it, without its contract.
+    pub spec: Value,
+    /// What is.
+    pub status: VsiStatus,
+}
+
+/// Who an object is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    /// The name.
+    pub name: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The identity.
+    pub uid: String,
+    /// Counts what was wanted of it, from 1.
+    pub generation: u64,
+    /// When it was first wanted, RFC 3339.
+    pub creation_timestamp: String,
+    /// Labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VsiStatus {
+    /// 1 ready, 2 error, 0 anything else.
+    pub status: u8,
+    /// The end of the console, or the error.
+    pub description: String,
+    /// The state's name.
+    pub phase: Phase,
+    /// The newest generation that was worked for.
+    pub observed_generation: u64,
+    /// The step that is under way or stands at a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_step: Option<String>,
+    /// How many of the run's steps are done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<VsiProgress>,
+    /// The guest's addresses.
+    pub ip_addresses: Vec<String>,
+    /// The newest run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// The change that waits for approval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposal: Option<Proposal>,
+    /// The host's id.
+    pub host: String,
+    /// When something was last heard from the host, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_last_seen: Option<String>,
+    /// What is doubtful about its contract, and what its guest warned of as it booted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Boots that failed since it was wished, or since somebody asked to try again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub failed_boots: u32,
+    /// When the next boot is tried by itself, RFC 3339; absent where none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<String>,
+    /// Where consoles and definitions of failed boots are kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<EvidencePlace>,
+    /// What holds and what does not.
+    pub conditions: Vec<Condition>,
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VsiProgress {
+    /// Steps done.
+    pub done: usize,
+    /// Steps in all.
+    pub total: usize,
+    /// How far the upload of its image is, while it waits for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload: Option<UploadProgress>,
+}
+
+/// The longest description, in bytes.
+const DESCRIPTION_MAX: usize = 16 * 1024;
+
+impl Fleet {
+    /// All VSIs by namespace and name; with `deleted` those that are gone, too.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn vsis(&self, deleted: bool) -> Result<Vec<VsiObject>, FleetError> {
+        let mut objects = Vec::new();
+        for known in self.known().await? {
+            if deleted || !known.is_deleted() {
+                objects.push(self.object(&known).await?);
+            }
+        }
+        Ok(objects)
+    }
+
+    /// One VSI; a deleted one where none of that name lives.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the journal cannot be read.
+    pub async fn get(&self, namespace: &str, name: &str) -> Result<VsiObject, FleetError> {
+        let known = self.find(namespace, name, false).await?;
+        self.object(&known).await
+    }
+
+    pub(in crate::fleet) async fn object(&self, known: &Known) -> Result<VsiObject, FleetError> {
+        let state = &known.state;
+        let newest = state.active.as_ref().map(|run| run.run);
+        let newest = newest.or(state.last.as_ref().map(|run| run.run));
+        let run = newest.and_then(|run| self.engine.run(run));
+        let stream = StreamId::Entity(known.entity.clone());
+        let mut records = self.records(&stream).await?;
+        let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();
+        for run in &state.runs {
+            records.extend(self.records(&StreamId::Run(*run)).await?);
+        }
+        let seen = records
+            .iter()
+            .filter(|record| was_heard(record))
+            .map(|r| r.event.at)
+            .max();
+        let obstacle = self.obstacle(&known.entity);
+        let ready = self.output_of(MonitorConsole::NAME, state).await?;
+        let warnings = self.warnings_of(state, &ready).await?;
+        let failed = state.state.as_ref().map(|(_, detail)| detail.to_string());
+        let ended = state.last.as_ref().map(|last| &last.result);
+        let description = match (&obstacle, failed.filter(|detail| !detail.is_empty())) {
+            (Some(failure), _) => format!("{failure}. {}", failure.remedy),
+            (None, Some(detail)) if known.phase() == Phase::Failed => match ended {
+                Some(RunResult::Failed(failure)) => format!("{failure}. {}", failure.remedy),
+                _ => detail,
+            },
+            (None, Some(detail)) => detail,
+            (None, None) => console_tail(&ready),
+        };
+        let proposal = self.proposal(known);
+        let conditions = conditions::of(
+            known,
+            run.as_deref(),
+            obstacle.as_ref(),
+            proposal.as_ref().map(|proposal| &proposal.plan),
+            &records,
+            changed,
+        );
+        let status = VsiStatus {
+            status: known.phase().old_status(),
+            description,
+            phase: known.phase(),
+            observed_generation: state.attempted.max(state.reached),
+            current_step: run.as_deref().and_then(current_step),
+            progress: run
+                .as_deref()
+                .filter(|run| run.result().is_none())
+                .map(|run| progress(run, self.upload_of(known))),
+            ip_addresses: match known.phase() {
+                // One that is off has none, whatever it had.
+                Phase::Stopped => Vec::new(),
+                // What a look of this process found is newer than what the boot did.
+                _ => self
+                    .addresses
+                    .get(known.wanted.uid)
+                    .unwrap_or_else(|| texts(&ready, "addresses")),
+            },
+            warnings,
+            run_id: newest.map(|run| run.to_string()),
+            proposal,
+            host: known.wanted.vsi.host.clone(),
+            host_last_seen: seen.map(rfc3339),
+            failed_boots: state.failures,
+            next_try: state.next_try.map(|wait| rfc3339(wait.due)),
+            evidence: self.evidence_places(known),
+            conditions,
+        };
+        Ok(VsiObject {
+            api_version: documents::API_VERSION,
+            kind: documents::VSI,
+            metadata: metadata(known, created),
+            spec: spec(known),
+            status,
+        })
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+fn metadata(known: &Known, created: Timestamp) -> Metadata {
+    let vsi = &known.wanted.vsi;
+    Metadata {
+        name: vsi.name.clone(),
+        namespace: vsi.namespace.clone(),
+        uid: known.wanted.uid.to_string(),
+        generation: known
+            .state
+            .desired
+            .as_ref()
+            .map_or(0, |desired| desired.generation),
+        creation_timestamp: rfc3339(created),
+        labels: vsi.labels.clone(),
+    }
+}
+
+fn spec(known: &Known) -> Value {
+    let vsi = &known.wanted.vsi;
+    json!({
+        "contract": "<hidden>",
+        "imageURL": vsi.image.url,
+        "imageChecksum": vsi.image.checksum,
+        "storagePool": vsi.pool,
+        "bootDisk": vsi.boot_disk,
+        "machine": {
+            "arch": vsi.machine.arch,
+            "cpus": vsi.machine.cpus,
+            "memory": format!("{}Mi", vsi.machine.memory_mib),
+        },
+        "networks": vsi.networks,
+        "disks": vsi.disks,
+        "powerState": known.wanted.power_state(),
+        "onDrift": vsi.on_drift,
+        "updatePolicy": vsi.update_policy,
+        "deletionPolicy": vsi.deletion_policy,
+    })
+}
+
+fn console_tail(ready: &Value) -> String {
+    let tail = ready
+        .get("console_tail")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let from = tail.len().saturating_sub(DESCRIPTION_MAX);
+    let from = (from..=tail.len())
+        .find(|at| tail.is_char_boundary(*at))
+        .unwrap_or(tail.len());
+    tail.get(from..).unwrap_or_default().to_owned()
+}
+
+/// The steps that ask no host.
+const HOSTLESS: [&str; 3] = [CheckContract::NAME, Release::NAME, AwaitTurn::NAME];
+
+/// Whether the event shows that the host answered.
+fn was_heard(record: &Record) -> bool {
+    matches!(&record.event.kind, EventKind::StepSucceeded { node, .. } if !HOSTLESS.contains(&node.as_str()))
+}
+
+pub(in crate::fleet) fn current_step(run: &RunState) -> Option<String> {
+    if run.result().is_some() {
+        return None;
+    }
+    let at = |wanted: fn(&NodeState) -> bool| {
+        let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
+        let mut names = nodes.map(|node| &node.name);
+        names
+            .find(|name| run.nodes.get(*name).is_some_and(wanted))
+            .map(ToString::to_string)
+    };
+    at(|node| node.failure().is_some())
+        .or_else(|| at(|node| matches!(node, NodeState::Running { .. })))
+        .or_else(|| at(|node| matches!(node, NodeState::Waiting | NodeState::Ready { .. })))
+}
+
+fn progress(run: &RunState, upload: Option<UploadProgress>) -> VsiProgress {
+    let done = run
+        .nodes
+        .values()
+        .filter(|node| matches!(node, NodeState::Succeeded { .. }));
+    VsiProgress {
+        done: done.count(),
+        total: run.nodes.len(),
+        upload,
+    }
+}
+
+/// A moment as RFC 3339 with milliseconds, UTC.
+pub(in crate::fleet) fn rfc3339(time: Timestamp) -> String {
+    let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis)
+        .map_or_else(|_| time.0.to_string(), |time| format!("{time:.3}"))
+}

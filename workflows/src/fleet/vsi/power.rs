@@ -1,0 +1,133 @@
+//! Power commands.
+
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Failure, FailureClass, Precedence},
+};
+
+use crate::fleet::{
+    ErrorKind, Fleet, FleetError, Verdict, apply::is_deleting, index::Known, store::DesiredUpdates,
+};
+use crate::{
+    provision_vsi,
+    record::{Power, PowerAction, RolloutPredecessor, VsiRecord},
+    spec::PowerState,
+    update_vsi, vsi_graph,
+};
+
+/// How a guest is brought down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShutdownPolicy {
+    /// Seconds it gets for an orderly end, before it is ended.
+    pub timeout_s: Option<u64>,
+    /// It is ended at once, and what is under way is not waited for.
+    pub force: bool,
+}
+
+impl ShutdownPolicy {
+    pub(in crate::fleet) fn grace_s(self) -> u64 {
+        match self.force {
+            true => 0,
+            false => self.timeout_s.unwrap_or(vsi_graph::GRACE_S),
+        }
+    }
+}
+
+impl Fleet {
+    /// Records a power command and begins with it. It waits until what is under way is over; of
+    /// several the last one counts. One that is forced, and one that would wait behind what does
+    /// not go on by itself, takes the place of what is under way.
+    ///
+    /// # Errors
+    /// When there is none of that name, when it is being deleted, or when one that is off is to be
+    /// paused.
+    pub async fn power(
+        &self,
+        namespace: &str,
+        name: &str,
+        action: PowerAction,
+        how: ShutdownPolicy,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let known = self.find(namespace, name, false).await?;
+        refuse(&known, action)?;
+        self.refuse_cordoned(&known, action)?;
+        let known = Known {
+            wanted: VsiRecord {
+                restore: false,
+                ..known.wanted.clone()
+            },
+            ..known
+        };
+        let mut updates = DesiredUpdates::default();
+        let power = Power {
+            state: action.state(),
+            action: Some(action),
+            grace_s: how.grace_s(),
+            drained: None,
+        };
+        self.power_wish(&known, power, how.force, None, &mut updates)
+            .await?;
+        self.record(updates, by).await?;
+        Ok(known.entity)
+    }
+
+    /// The same VSI, running or not.
+    pub(in crate::fleet) async fn power_wish(
+        &self,
+        known: &Known,
+        power: Power,
+        force: bool,
+        turn: Option<RolloutPredecessor>,
+        updates: &mut DesiredUpdates,
+    ) -> Result<(), FleetError> {
+        let ids = self.secrets.ids().await?;
+        let mut wanted = VsiRecord {
+            power: Some(power),
+            before: known.history(),
+            turn,
+            formats: self.formats(known).await?,
+            ..known.wanted.clone()
+        };
+        wanted.retired.retain(|secret| ids.contains(secret));
+        let stands = !matches!(
+            self.own_verdict(&known.entity),
+            None | Some(Verdict::Reached)
+        );
+        let precedence = match force || stands {
+            true => Precedence::Supersede,
+            false => Precedence::Queue,
+        };
+        let workflow = match known.state.reached {
+            0 => provision_vsi::NAME,
+            _ => update_vsi::NAME,
+        };
+        let entity = known.entity.clone();
+        updates.add(entity, workflow, precedence, &wanted, known.made_from())
+    }
+}
+
+fn refuse(known: &Known, action: PowerAction) -> Result<(), FleetError> {
+    let name = &known.wanted.vsi.full_name();
+    let blocked = |code: &str, message: &str, remedy: &str| {
+        let failure = Failure::new(FailureClass::Blocked, code, message)
+            .of_object(format!("vsi/{name}"))
+            .with_remedy(remedy);
+        Err(FleetError::new(ErrorKind::Blocked, failure))
+    };
+    if is_deleting(&known.state) {
+        return Err(FleetError::going(name));
+    }
+    let state = known.wanted.power_state();
+    match (action, state) {
+        (PowerAction::Pause | PowerAction::Unpause, PowerState::Stopped) => {
+            let remedy = "start it first: `vsiflow start`";
+            blocked(
+                "VSI0705",
+                "it is stopped; only a guest that runs is paused",
+                remedy,
+            )
+        }
+        _ => Ok(()),
+    }
+}

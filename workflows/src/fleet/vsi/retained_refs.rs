@@ -1,0 +1,145 @@
+//! References whose documents are away, or that come later: a VSI that was made keeps what it has, in
+//! the order in which it has it.
+
+use crate::fleet::{disk::apply::DiskIds, index::Known};
+use crate::spec::{DesiredDisk, DesiredVsi, References, ResolvedVsi, desired::DiskOrigin};
+
+/// What people are told of references whose documents are away.
+pub(in crate::fleet) fn words(of_what: &str) -> String {
+    format!("there is no document of {of_what}; what it gave stays as it is")
+}
+
+/// The VSI with what it had from references that are away now. What a document that is there does
+/// not give any more, and what a VSI that selects nothing had, is given up.
+pub(in crate::fleet) fn kept(vsi: &ResolvedVsi, known: &Known, there: &References) -> ResolvedVsi {
+    let mut vsi = vsi.clone();
+    let (had, namespace) = (&known.asked_last().vsi, vsi.desired.namespace.clone());
+    if vsi.desired.host.is_empty() && !had.host.is_empty() {
+        // A host is known once it was named.
+        vsi.desired.host.clone_from(&had.host);
+        keep(&mut vsi, HOSTS);
+    }
+    if known.state.reached == 0 {
+        return vsi;
+    }
+    if lacks(&vsi, DISKS) {
+        vsi.desired.disks.clone_from(&had.disks);
+        keep(&mut vsi, DISKS);
+    } else if vsi.selects_disks {
+        // What was adopted bears the names of volumes, not those of documents.
+        let volumes: Vec<_> = vsi.desired.disks.iter().map(volume).collect();
+        let away = |disk: &&DesiredDisk| {
+            !there.has_disk(&namespace, &disk.name) && !volumes.contains(&volume(disk))
+        };
+        let away: Vec<_> = had.disks.iter().filter(away).cloned().collect();
+        for disk in away {
+            if vsi.desired.disks.iter().all(|d| d.name != disk.name) {
+                vsi.retained_refs.push(format!("data disk {}", disk.name));
+                vsi.desired.disks.push(disk);
+            }
+        }
+        vsi.desired.disks.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    if lacks(&vsi, NETWORKS) {
+        vsi.desired.networks.clone_from(&had.networks);
+        vsi.desired.network_refs.clone_from(&had.network_refs);
+        keep(&mut vsi, NETWORKS);
+    } else if vsi.selects_networks {
+        keep_networks(&mut vsi, had, there);
+    }
+    let same = |a: &DesiredDisk, b: &DesiredDisk| a.name == b.name || volume(a) == volume(b);
+    vsi.desired.disks = in_order(&had.disks, vsi.desired.disks, same);
+    let refs = vsi.desired.network_refs.clone();
+    // What came in its place by the same document takes its place among the cards.
+    let follows = |a: &String, b: &String| {
+        a == b || gave(had, a).any(|document| refs.get(document) == Some(b))
+    };
+    vsi.desired.networks = in_order(&had.networks, vsi.desired.networks, follows);
+    vsi
+}
+
+/// The VSI with the data disks that it has, where others bear their names by now: one that was
+/// forgotten and made anew under its name is another disk, and empty.
+pub(in crate::fleet) fn own_disks(
+    mut vsi: ResolvedVsi,
+    known: &Known,
+    ids: &DiskIds,
+) -> ResolvedVsi {
+    let had = &known.asked_last().vsi.disks;
+    for (name, uid) in known.own_disks() {
+        let place = (vsi.desired.namespace.clone(), name.clone());
+        let is_another = ids.get(&place).is_some_and(|id| *id != uid);
+        let own = had.iter().find(|disk| disk.name == name);
+        let here = vsi.desired.disks.iter_mut().find(|disk| disk.name == name);
+        if let (true, Some(own), Some(here)) = (is_another, own, here) {
+            here.clone_from(own);
+            let what = format!("the data disk {name} that it has (another has its name by now)");
+            vsi.retained_refs.push(what);
+        }
+    }
+    vsi
+}
+
+fn keep_networks(vsi: &mut ResolvedVsi, had: &DesiredVsi, there: &References) {
+    let namespace = vsi.desired.namespace.clone();
+    for (place, network) in had.networks.iter().enumerate() {
+        let away = |document: &&String| !there.has_network_document(&namespace, document);
+        let away: Vec<_> = gave(had, network).filter(away).cloned().collect();
+        // A document that is there and names another network by now gives this one up.
+        let given_up = gave(had, network).next().is_some() && away.is_empty();
+        let is_there = there.has_network(&namespace, network);
+        if is_there || given_up || vsi.desired.networks.contains(network) {
+            continue;
+        }
+        let place = place.min(vsi.desired.networks.len());
+        vsi.desired.networks.insert(place, network.clone());
+        let away = away.into_iter().map(|document| (document, network.clone()));
+        vsi.desired.network_refs.extend(away);
+        vsi.retained_refs.push(format!("network {network}"));
+    }
+}
+
+/// The documents that gave a network.
+fn gave<'a>(had: &'a DesiredVsi, network: &str) -> impl Iterator<Item = &'a String> {
+    let gave = had.network_refs.iter();
+    gave.filter(move |(_, gave)| *gave == network)
+        .map(|(document, _)| document)
+}
+
+/// What is wanted, first of all what there was, in its order: a guest's disks and cards stay where
+/// they are, whatever the names of those that come later.
+fn in_order<T>(had: &[T], mut wanted: Vec<T>, same: impl Fn(&T, &T) -> bool) -> Vec<T> {
+    let mut ordered = Vec::with_capacity(wanted.len());
+    for before in had {
+        if let Some(at) = wanted.iter().position(|one| same(before, one)) {
+            ordered.push(wanted.remove(at));
+        }
+    }
+    ordered.extend(wanted);
+    ordered
+}
+
+const HOSTS: &str = "targetSelector";
+const DISKS: &str = "diskSelector";
+const NETWORKS: &str = "networkSelector";
+
+fn lacks(vsi: &ResolvedVsi, field: &str) -> bool {
+    vsi.unresolved_refs.iter().any(|lack| lack.field == field)
+}
+
+/// What the selector gave before stays, whatever documents say by now.
+fn keep(vsi: &mut ResolvedVsi, field: &str) {
+    vsi.unresolved_refs.retain(|lack| lack.field != field);
+    vsi.retained_refs.push(format!("what {field} chooses"));
+}
+
+/// The volume as far as documents tell it: one that is made may get its name only then.
+fn volume(disk: &DesiredDisk) -> (String, String) {
+    let name = match &disk.source {
+        DiskOrigin::Existing { volume } => volume.clone(),
+        DiskOrigin::Made { uid, .. } => {
+            uid.map_or_else(|| format!("of {}", disk.name), |uid| uid.to_string())
+        }
+    };
+    (disk.pool.clone(), name)
+}

@@ -1,0 +1,384 @@
+//! What is wanted of entities, as it stands in the journal: JSON without any secret. Fields are
+//! only ever added, with a default.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+use vsiflow_engine::model::{EntityId, Failure, FailureClass, Hash, InvalidId, Name};
+
+use vsiflow_steps::{
+    ports::{OwnerMark, VolumeFormat, VolumeKey},
+    vsi::require_references::UnresolvedRef,
+};
+
+use crate::{
+    adopt_vsi::Adopted,
+    spec::{
+        DesiredDataDisk, DesiredVsi, Directory, HostConnection, PowerState, desired::DiskOrigin,
+    },
+    vsi_graph,
+};
+
+/// The kinds of entities.
+pub mod kind {
+    /// A virtual server instance; its id is its UID.
+    pub const VSI: &str = "vsi";
+    /// A base image on a pool of a host.
+    pub const IMAGE: &str = "image";
+    /// A host.
+    pub const HOST: &str = "host";
+    /// A data disk; its id is its UID.
+    pub const DISK: &str = "disk";
+    /// Which machine a host is; its id is the host's.
+    pub const MACHINE: &str = "machine";
+    /// A directory of documents; its id is made of its place.
+    pub const DIRECTORY: &str = "directory";
+}
+
+/// A VSI as wanted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VsiRecord {
+    /// Its UID, drawn before anything is done for it.
+    pub uid: Uuid,
+    /// The secret that holds its contract.
+    pub contract: Name,
+    /// The secret that holds the image's URL with its credentials, where it has any.
+    #[serde(default)]
+    pub image_credentials: Option<Name>,
+    /// Secrets of earlier generations; erased when a newer one took their place, and again with
+    /// the VSI, should a crash have come in between.
+    #[serde(default)]
+    pub retired: Vec<Name>,
+    /// The UIDs of the data disks that are made, by the names of their documents.
+    #[serde(default)]
+    pub disks: BTreeMap<String, Uuid>,
+    /// Everything else.
+    pub vsi: DesiredVsi,
+    /// What a power command asked for since its document last said something new of it.
+    #[serde(default)]
+    pub power: Option<Power>,
+    /// What it was asked to be before this: what it is now was made from one of these.
+    #[serde(default)]
+    pub before: Vec<PreviousInputs>,
+    /// What it is to be once somebody approves.
+    #[serde(default)]
+    pub proposed: Option<Box<VsiRecord>>,
+    /// Whose turn comes before, where one change concerns many.
+    #[serde(default)]
+    pub turn: Option<RolloutPredecessor>,
+    /// References whose documents were away: what they gave stays as it was.
+    #[serde(default)]
+    pub retained_refs: Vec<String>,
+    /// What documents lack: nothing is begun before they say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unresolved_refs: Vec<UnresolvedRef>,
+    /// What was written to the host is to be written again: somebody changed it there.
+    #[serde(default)]
+    pub restore: bool,
+    /// The MAC addresses of its cards, in the order of its networks, where they do not follow from
+    /// its UID and their places: a card keeps its address when one before it goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub macs: Vec<String>,
+    /// How it was when it was adopted, where it was.
+    #[serde(default)]
+    pub adopted: Option<Adopted>,
+    /// The mark on its domain when somebody asked to adopt it.
+    #[serde(default)]
+    pub previous_owner: Option<OwnerMark>,
+    /// The fields of which nobody can tell how it was made; see [`crate::adopt_vsi::UNKNOWN`].
+    #[serde(default)]
+    pub unknown: BTreeSet<String>,
+    /// The formats that data disks had when they were attached first: they are attached in no other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formats: Vec<DiskFormat>,
+}
+
+/// The format that a data disk had when it was attached first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskFormat {
+    /// The volume.
+    pub volume: VolumeKey,
+    /// The format.
+    pub format: VolumeFormat,
+}
+
+/// What a power command asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Power {
+    /// How it is to stay.
+    pub state: PowerState,
+    /// What is to be done for it even where it is that way already; none once it was done.
+    #[serde(default)]
+    pub action: Option<PowerAction>,
+    /// Seconds the guest gets for an orderly end.
+    pub grace_s: u64,
+    /// How it was to stay before its host was drained; none where nobody drained it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<PowerState>,
+}
+
+/// A power command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PowerAction {
+    /// It is to run.
+    Start,
+    /// It is to be off.
+    Stop,
+    /// It is to go off and come up again.
+    Restart,
+    /// It is to be suspended.
+    Pause,
+    /// It is to go on.
+    Unpause,
+}
+
+impl PowerAction {
+    /// What brings a VSI there, whatever it does now.
+    pub fn to(state: PowerState) -> Self {
+        match state {
+            PowerState::Running => Self::Start,
+            PowerState::Stopped => Self::Stop,
+            PowerState::Paused => Self::Pause,
+        }
+    }
+
+    /// How it leaves a VSI.
+    pub fn state(self) -> PowerState {
+        match self {
+            Self::Start | Self::Restart | Self::Unpause => PowerState::Running,
+            Self::Stop => PowerState::Stopped,
+            Self::Pause => PowerState::Paused,
+        }
+    }
+}
+
+/// An earlier generation's inputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreviousInputs {
+    /// The generation.
+    pub generation: u64,
+    /// Whether it had been reached when the newer one was asked for.
+    pub reached: bool,
+    /// The secret that held the contract.
+    pub contract: Name,
+    /// Whether it was to run.
+    pub power: PowerState,
+    /// Everything else.
+    pub vsi: DesiredVsi,
+    /// The fields of which nobody can tell.
+    #[serde(default)]
+    pub unknown: BTreeSet<String>,
+}
+
+/// Whose turn comes before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutPredecessor {
+    /// The entity, as `KIND/ID`.
+    pub after: String,
+    /// What people call it.
+    pub name: String,
+    /// Whether this one goes on where that one failed.
+    #[serde(default)]
+    pub continue_on_failure: bool,
+}
+
+/// A data disk as wanted. Versions before this one recorded the disk alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskRecord {
+    /// The disk.
+    #[serde(flatten)]
+    pub disk: DesiredDataDisk,
+    /// Whether a run of a VSI may have made its volume: versions before this one left it to that.
+    #[serde(default)]
+    pub recorded: bool,
+    /// Whether it was made before: a volume that is gone is not made again.
+    #[serde(default)]
+    pub made: bool,
+    /// Whose end comes before its own: that of the VSI that uses it.
+    #[serde(default)]
+    pub turn: Option<RolloutPredecessor>,
+    /// What documents lack: nothing is begun before they say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unresolved_refs: Vec<UnresolvedRef>,
+}
+
+/// A directory of documents, as known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryRecord {
+    /// The directory.
+    pub directory: Directory,
+    /// The entities that were applied from it last, as `KIND/ID`.
+    pub members: BTreeSet<String>,
+}
+
+/// A base image as wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// The host's id.
+    pub host: String,
+    /// The pool.
+    pub pool: String,
+    /// The URL without credentials.
+    pub url: String,
+    /// The file name at the URL's end.
+    pub file_name: String,
+    /// The checksum it must have, `sha256:…`.
+    #[serde(default)]
+    pub checksum: Option<String>,
+}
+
+/// A host as known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// Its settings without secrets.
+    pub record: HostConnection,
+    /// The secret that holds the private key, where the settings carry one.
+    #[serde(default)]
+    pub key: Option<Name>,
+    /// The secret of the key before this one.
+    #[serde(default)]
+    pub retired: Option<Name>,
+    /// The secret that holds the password or token for images, where the settings carry one.
+    #[serde(default)]
+    pub image_secret: Option<Name>,
+    /// The one before this one.
+    #[serde(default)]
+    pub retired_image_secret: Option<Name>,
+    /// The namespace whose settings these are, where namespaces do not trust one another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// Which machine a host is, as it was seen first or accepted last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineRecord {
+    /// The host's id.
+    pub host: String,
+    /// What it says of itself.
+    pub machine: String,
+}
+
+/// The entity of a VSI.
+pub fn vsi_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::VSI), uid.to_string())
+}
+
+/// The entity of a data disk.
+pub fn disk_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::DISK), uid.to_string())
+}
+
+/// The entity of a directory.
+pub fn directory_entity(directory: &Directory) -> Result<EntityId, InvalidId> {
+    let depth = if directory.recursive { "all" } else { "own" };
+    let id = digits(&[&directory.path, &directory.mount, depth], 32);
+    EntityId::new(Name::of(kind::DIRECTORY), id)
+}
+
+/// The entity of a host. Ids that are no plain text are known by their hash.
+pub fn host_entity(host: &str) -> Result<EntityId, InvalidId> {
+    let kind = Name::of(kind::HOST);
+    EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
+}
+
+/// The entity of the machine that a host is.
+pub fn machine_entity(host: &str) -> Result<EntityId, InvalidId> {
+    let kind = Name::of(kind::MACHINE);
+    EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
+}
+
+impl HostRecord {
+    /// Every secret of the host, and those that are to be erased.
+    pub fn secrets(&self) -> Vec<Name> {
+        let all = [
+            &self.key,
+            &self.retired,
+            &self.image_secret,
+            &self.retired_image_secret,
+        ];
+        all.into_iter().flatten().cloned().collect()
+    }
+}
+
+impl PreviousInputs {
+    /// The volumes of data disks that were there already, in order.
+    pub(crate) fn volumes(&self) -> Vec<VolumeKey> {
+        let disks = self.vsi.disks.iter();
+        disks
+            .map(|disk| VolumeKey {
+                pool: disk.pool.clone(),
+                name: match &disk.source {
+                    DiskOrigin::Existing { volume } => volume.clone(),
+                    DiskOrigin::Made { .. } => String::new(),
+                },
+            })
+            .collect()
+    }
+}
+
+impl VsiRecord {
+    /// The volumes of its data disks, in order.
+    pub(crate) fn volumes(&self) -> Vec<VolumeKey> {
+        let disks = self.vsi.disks.iter();
+        disks.map(|disk| vsi_graph::volume(self, disk)).collect()
+    }
+
+    /// Every secret that is the VSI's own.
+    pub fn secrets(&self) -> Vec<Name> {
+        let own = std::iter::once(self.contract.clone()).chain(self.image_credentials.clone());
+        let proposed = self.proposed.iter().flat_map(|proposed| proposed.secrets());
+        own.chain(self.retired.iter().cloned())
+            .chain(proposed)
+            .collect()
+    }
+
+    /// Whether it is to run: by the newest of its document and power commands.
+    pub fn power_state(&self) -> PowerState {
+        self.power.map_or(self.vsi.power_state, |power| power.state)
+    }
+
+    /// Its inputs, as what comes after keeps them.
+    pub fn asked(&self, generation: u64, reached: bool) -> PreviousInputs {
+        PreviousInputs {
+            generation,
+            reached,
+            contract: self.contract.clone(),
+            power: self.power_state(),
+            vsi: self.vsi.clone(),
+            unknown: self.unknown.clone(),
+        }
+    }
+}
+
+impl ImageRecord {
+    /// The entity of this image: host, pool, URL and checksum make its identity.
+    pub fn entity(&self) -> Result<EntityId, InvalidId> {
+        let checksum = self.checksum.as_deref().unwrap_or("");
+        let id = digits(&[&self.host, &self.pool, &self.url, checksum], 24);
+        EntityId::new(Name::of(kind::IMAGE), id)
+    }
+}
+
+fn digits(parts: &[&str], digits: usize) -> String {
+    Hash::of(parts.join("\0").as_bytes())
+        .to_string()
+        .chars()
+        .take(digits)
+        .collect()
+}
+
+/// Reads what is wanted from the journal.
+///
+/// # Errors
+/// A blocked failure when it was written by a version that this one cannot read.
+pub fn read<T: DeserializeOwned>(desired: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(desired).map_err(|error| {
+        Failure::new(
+            FailureClass::Blocked,
+            "VSI0005",
+            format!("what is wanted is unreadable: {error}"),
+        )
+        .with_remedy("run the vsiflow that recorded it, or apply the document again")
+    })
+}

@@ -1,0 +1,295 @@
+//! The nodes that the graphs of VSIs are put together from, and what they are told of a VSI: its
+//! cards, its data disks, its image and its boots.
+
+mod boots;
+mod cards;
+mod disks;
+mod image;
+
+use vsiflow_engine::{
+    model::{Failure, FailureClass, InvalidId, Name, Text},
+    step::Step,
+    workflow::Situation,
+};
+use vsiflow_steps::{
+    names,
+    ports::{ConsolePosition, VolumeKey},
+    vsi::{
+        AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain, FindParts,
+        KeepEvidence, MonitorConsole, Release, ResolveHost, ResolveNetworks, ResumeDomain,
+        SetAutostart, StartDomain, StopDomain, SuspendDomain, WriteCidata, await_turn,
+        check_contract, clone_boot_disk, create_console_log, define_domain, find_parts,
+        keep_evidence, monitor_console, release, resolve_host, resolve_networks, resume_domain,
+        set_autostart, start_domain, stop_domain, suspend_domain, write_cidata,
+    },
+};
+
+pub use self::{boots::BOOT_DEADLINE_S, image::SIMULATED};
+pub(crate) use self::{
+    boots::{FAILED_GRACE_S, boot_failed, last_boot, was_too_slow},
+    cards::{cards, macs_of},
+    disks::{disk_uid, volume},
+    image::image,
+};
+use crate::{
+    ensure_base_image, formats,
+    nodes::Nodes,
+    plan,
+    record::{DiskFormat, RolloutPredecessor, VsiRecord},
+    spec::BootDiskMode,
+};
+
+/// Seconds a guest gets to shut down before it is ended, where nobody says how many.
+pub(crate) const GRACE_S: u64 = 60;
+
+/// A graph of one VSI, being put together.
+pub(crate) struct VsiGraphBuilder<'a> {
+    pub(crate) nodes: Nodes,
+    pub(crate) wanted: &'a VsiRecord,
+    /// Where the console of the last boot on record begins.
+    pub(crate) last_boot: ConsolePosition,
+    /// The recorded formats of its data disks.
+    formats: Vec<DiskFormat>,
+}
+
+impl<'a> VsiGraphBuilder<'a> {
+    pub(crate) fn new(workflow: &'static str, wanted: &'a VsiRecord, at: &Situation<'_>) -> Self {
+        Self {
+            nodes: Nodes::new(workflow, &wanted.vsi.host),
+            wanted,
+            last_boot: ConsolePosition::default(),
+            formats: formats::known(wanted, at),
+        }
+    }
+
+    fn host(&self) -> String {
+        self.wanted.vsi.host.clone()
+    }
+
+    fn step<S: Step>(&mut self, after: &[&str], params: &S::Params) -> Result<(), Failure> {
+        self.nodes.step::<S>(after, params).map(drop)
+    }
+
+    /// It asks no host, and must not keep others from their work.
+    pub(crate) fn await_turn(&mut self, turn: &RolloutPredecessor) -> Result<(), Failure> {
+        let params = await_turn::Params {
+            after: turn.after.clone(),
+            name: turn.name.clone(),
+            continue_on_failure: turn.continue_on_failure,
+        };
+        let node = self.nodes.step::<AwaitTurn>(&[], &params)?;
+        node.interruptible = true;
+        node.lane = Text::default();
+        Ok(())
+    }
+
+    /// A contract that no guest takes costs neither an upload nor a boot.
+    pub(crate) fn check_contract(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = check_contract::Params {
+            contract: self.wanted.contract.clone(),
+        };
+        // It asks no host.
+        self.nodes.step::<CheckContract>(after, &params)?.lane = Text::default();
+        Ok(())
+    }
+
+    pub(crate) fn resolve_host(&mut self, after: &[&str]) -> Result<(), Failure> {
+        self.resolve(after, false)
+    }
+
+    /// The same for a VSI that has nothing there yet.
+    pub(crate) fn resolve_new_host(&mut self, after: &[&str]) -> Result<(), Failure> {
+        self.resolve(after, true)
+    }
+
+    fn resolve(&mut self, after: &[&str], new: bool) -> Result<(), Failure> {
+        let params = resolve_host::Params {
+            host: self.host(),
+            arch: self.wanted.vsi.machine.arch.clone(),
+            pool: self.wanted.vsi.pool.clone(),
+            new,
+        };
+        self.step::<ResolveHost>(after, &params)
+    }
+
+    pub(crate) fn keep_evidence(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = keep_evidence::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            console: console(self.wanted),
+        };
+        self.step::<KeepEvidence>(after, &params)
+    }
+
+    pub(crate) fn stop(&mut self, after: &[&str], grace_s: u64) -> Result<(), Failure> {
+        self.stop_so(after, grace_s, false)
+    }
+
+    /// With `boots_anew`, what is changed next does not fit memory that was saved.
+    pub(crate) fn stop_so(
+        &mut self,
+        after: &[&str],
+        grace_s: u64,
+        boots_anew: bool,
+    ) -> Result<(), Failure> {
+        let params = stop_domain::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            grace_s,
+            boots_anew,
+        };
+        self.step::<StopDomain>(after, &params)
+    }
+
+    pub(crate) fn autostart(&mut self, after: &[&str], on: bool) -> Result<(), Failure> {
+        let params = set_autostart::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            on,
+        };
+        self.step::<SetAutostart>(after, &params)
+    }
+
+    pub(crate) fn suspend(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = suspend_domain::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+        };
+        self.step::<SuspendDomain>(after, &params)
+    }
+
+    pub(crate) fn resume(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = resume_domain::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+        };
+        self.step::<ResumeDomain>(after, &params)
+    }
+
+    /// The run of the base image that the VSI boots from.
+    pub(crate) fn base_image(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let image = image(self.wanted);
+        let entity = image.entity().map_err(unnameable)?;
+        let (node, workflow) = (clone_boot_disk::BASE_IMAGE_NODE, ensure_base_image::NAME);
+        let made = self.nodes.entity(node, after, entity, workflow, &image);
+        made.map(drop)
+    }
+
+    pub(crate) fn clone(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let (vsi, uuid) = (&self.wanted.vsi, self.wanted.uid);
+        let params = clone_boot_disk::Params {
+            host: self.host(),
+            uuid,
+            volume: names::boot_disk(&vsi.pool, uuid),
+            size: vsi.boot_disk.size,
+            mode: match vsi.boot_disk.mode {
+                BootDiskMode::Copy => clone_boot_disk::Mode::Copy,
+                BootDiskMode::Overlay => clone_boot_disk::Mode::Overlay,
+            },
+        };
+        self.step::<CloneBootDisk>(after, &params)
+    }
+
+    pub(crate) fn cidata(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let (vsi, uuid) = (&self.wanted.vsi, self.wanted.uid);
+        let params = write_cidata::Params {
+            host: self.host(),
+            uuid,
+            volume: names::cidata(&vsi.pool, uuid),
+            hostname: uuid.to_string(),
+            contract: self.wanted.contract.clone(),
+            network_config: vsi.network_config.clone(),
+        };
+        self.step::<WriteCidata>(after, &params)
+    }
+
+    pub(crate) fn console_log(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = create_console_log::Params {
+            host: self.host(),
+            volume: console(self.wanted),
+        };
+        self.step::<CreateConsoleLog>(after, &params)
+    }
+
+    pub(crate) fn networks(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = resolve_networks::Params {
+            host: self.host(),
+            networks: self.wanted.vsi.networks.clone(),
+        };
+        self.step::<ResolveNetworks>(after, &params)
+    }
+
+    pub(crate) fn find(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let params = find_parts::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            pool: self.wanted.vsi.pool.clone(),
+            overlay: self.wanted.vsi.boot_disk.mode == BootDiskMode::Overlay,
+        };
+        self.step::<FindParts>(after, &params)
+    }
+
+    pub(crate) fn define(&mut self, after: &[&str]) -> Result<(), Failure> {
+        self.define_so(after, false)
+    }
+
+    /// With `while_running`, only the stored definition of a guest that runs is written.
+    pub(crate) fn define_so(&mut self, after: &[&str], while_running: bool) -> Result<(), Failure> {
+        let params = define_domain::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            title: self.wanted.vsi.full_name(),
+            cpus: self.wanted.vsi.machine.cpus,
+            memory_mib: self.wanted.vsi.machine.memory_mib,
+            secure: define_domain::Secure::default(),
+            macs: cards::macs(self.wanted),
+            autostart: plan::is_up(self.wanted.power_state()),
+            while_running,
+        };
+        self.step::<DefineDomain>(after, &params)
+    }
+
+    /// start_domain → monitor_console.
+    pub(crate) fn start(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let (host, uuid, console) = (self.host(), self.wanted.uid, console(self.wanted));
+        let start = start_domain::Params {
+            host: host.clone(),
+            uuid,
+            console: console.clone(),
+            last_boot: self.last_boot,
+        };
+        self.step::<StartDomain>(after, &start)?;
+        let watch = monitor_console::Params {
+            host,
+            uuid,
+            console,
+            deadline_s: BOOT_DEADLINE_S,
+            cards: cards(self.wanted),
+        };
+        let nodes = &mut self.nodes;
+        let node = nodes.step::<MonitorConsole>(&[StartDomain::NAME], &watch)?;
+        // It only watches, for as long as a boot takes: it must not keep others from their work.
+        node.interruptible = true;
+        node.lane = Text::default();
+        Ok(())
+    }
+
+    /// Erases secrets that nobody needs once everything before is done.
+    pub(crate) fn release(&mut self, after: &[&str], secrets: &[Name]) -> Result<(), Failure> {
+        let params = release::Params {
+            secrets: secrets.to_vec(),
+        };
+        // It asks no host.
+        self.nodes.step::<Release>(after, &params)?.lane = Text::default();
+        Ok(())
+    }
+}
+
+pub(crate) fn console(wanted: &VsiRecord) -> VolumeKey {
+    names::console_log(&wanted.vsi.pool, wanted.uid)
+}
+
+fn unnameable(error: InvalidId) -> Failure {
+    Failure::new(FailureClass::Blocked, "VSI0001", error.to_string())
+        .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
+}

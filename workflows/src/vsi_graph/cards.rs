@@ -1,0 +1,61 @@
+//! The guest's network cards, and the MAC addresses that they have and keep.
+
+use std::collections::BTreeSet;
+
+use vsiflow_steps::{names, vsi::Card};
+
+use crate::record::VsiRecord;
+
+/// The MAC addresses of the guest's cards; none where they follow from its UID and their places.
+pub(super) fn macs(wanted: &VsiRecord) -> Vec<String> {
+    let came_with = wanted.adopted.as_ref().map(|adopted| &adopted.macs);
+    match came_with.filter(|_| wanted.macs.is_empty()) {
+        Some(macs) => macs.clone(),
+        None => wanted.macs.clone(),
+    }
+}
+
+/// The guest's cards, by the same MAC addresses that its definition gets.
+pub(crate) fn cards(wanted: &VsiRecord) -> Vec<Card> {
+    let macs = macs(wanted);
+    let networks = wanted.vsi.networks.iter().enumerate();
+    let card = |(place, network): (usize, &String)| Card {
+        network: network.clone(),
+        mac: macs
+            .get(place)
+            .cloned()
+            .unwrap_or_else(|| names::mac(wanted.uid, number(place))),
+    };
+    networks.map(card).collect()
+}
+
+/// The MAC addresses of its cards once the VSI is on these networks: a card that stays keeps its
+/// own, a new one gets the first that none has. None where they follow from UID and places.
+pub(crate) fn macs_of(wanted: &VsiRecord, networks: &[String]) -> Vec<String> {
+    let mut had = cards(wanted);
+    let mut kept = |network: &String| {
+        let at = had.iter().position(|card| card.network == *network)?;
+        Some(had.remove(at).mac)
+    };
+    let kept: Vec<_> = networks.iter().map(&mut kept).collect();
+    let mut used: BTreeSet<String> = kept.iter().flatten().cloned().collect();
+    let mut free = || {
+        let mut all = (0..=u8::MAX).map(|card| names::mac(wanted.uid, card));
+        let mac = all.find(|mac| !used.contains(mac)).unwrap_or_default();
+        used.insert(mac.clone());
+        mac
+    };
+    let macs: Vec<_> = kept
+        .into_iter()
+        .map(|mac| mac.unwrap_or_else(&mut free))
+        .collect();
+    let follows = |(place, mac): (usize, &String)| *mac == names::mac(wanted.uid, number(place));
+    match wanted.adopted.is_none() && macs.iter().enumerate().all(follows) {
+        true => Vec::new(),
+        false => macs,
+    }
+}
+
+fn number(place: usize) -> u8 {
+    u8::try_from(place).unwrap_or(u8::MAX)
+}

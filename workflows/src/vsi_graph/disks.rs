@@ -1,0 +1,90 @@
+//! The data disks of a VSI: the volumes they are, and the nodes that wait for and attach them.
+
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::{Failure, Text},
+    step::Step as _,
+};
+use vsiflow_steps::{
+    ports::VolumeKey,
+    vsi::{AttachDataDisks, AwaitDataDisks, attach_data_disks, await_data_disks},
+};
+
+use super::VsiGraphBuilder;
+use crate::{
+    formats,
+    record::{VsiRecord, disk_entity},
+    spec::{DesiredDisk, desired::DiskOrigin},
+};
+
+impl VsiGraphBuilder<'_> {
+    /// await_data_disks → attach_data_disks.
+    pub(crate) fn data_disks(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let mut after = after.to_vec();
+        if self.await_disks(&after)? {
+            after.push(AwaitDataDisks::NAME);
+        }
+        let disks = self.wanted.vsi.disks.iter();
+        let params = attach_data_disks::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            disks: disks.map(|disk| self.attached(disk)).collect(),
+        };
+        self.step::<AttachDataDisks>(&after, &params)
+    }
+
+    fn attached(&self, disk: &DesiredDisk) -> attach_data_disks::Disk {
+        let volume = volume(self.wanted, disk);
+        attach_data_disks::Disk {
+            name: disk.name.clone(),
+            format: formats::of(&self.formats, &volume),
+            volume,
+            create: None,
+            serial: None,
+        }
+    }
+
+    /// Disks are made and grown by runs of their own. Whether there is any to wait for; they are
+    /// waited for once.
+    pub(crate) fn await_disks(&mut self, after: &[&str]) -> Result<bool, Failure> {
+        if self.nodes.has::<AwaitDataDisks>() {
+            return Ok(true);
+        }
+        let wanted = self.wanted;
+        let made = wanted.vsi.disks.iter().filter_map(|disk| {
+            let uid = disk_uid(wanted, disk)?;
+            Some(await_data_disks::Awaited {
+                entity: disk_entity(uid).ok()?.to_string(),
+                name: disk.name.clone(),
+            })
+        });
+        let params = await_data_disks::Params {
+            disks: made.collect(),
+        };
+        if params.disks.is_empty() {
+            return Ok(false);
+        }
+        // It asks no host, and must not keep the disks from theirs.
+        let node = self.nodes.step::<AwaitDataDisks>(after, &params)?;
+        (node.interruptible, node.lane) = (true, Text::default());
+        Ok(true)
+    }
+}
+
+/// The volume of a data disk.
+pub(crate) fn volume(wanted: &VsiRecord, disk: &DesiredDisk) -> VolumeKey {
+    let name = match &disk.source {
+        DiskOrigin::Existing { volume } => volume.clone(),
+        DiskOrigin::Made { .. } => disk_uid(wanted, disk).unwrap_or_default().to_string(),
+    };
+    let pool = disk.pool.clone();
+    VolumeKey { pool, name }
+}
+
+/// The UID of a disk that is made.
+pub(crate) fn disk_uid(wanted: &VsiRecord, disk: &DesiredDisk) -> Option<Uuid> {
+    match &disk.source {
+        DiskOrigin::Existing { .. } => None,
+        DiskOrigin::Made { uid, .. } => wanted.disks.get(&disk.name).copied().or(*uid),
+    }
+}
