@@ -49,7 +49,7 @@ impl Moment {
 
 /// The lease is past: somebody else may act by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the lease is past: another engine may act in this one's place")]
+#[error("the lease has expired: another process may be acting for this state directory")]
 pub struct LeaseLost;
 
 /// The right to act. Shared by all that act.

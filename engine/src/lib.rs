@@ -1,17 +1,54 @@
-//! The durable engine: it records what is wanted and what was done, and goes on after any crash.
+//! The durable engine: it records desired state and every outcome, and resumes after any crash.
 //!
-//! The way of the data is always the same: a wish or an outcome becomes an [`model::Event`], the
-//! event is appended to the [`journal::Journal`], the states are folded from it
-//! ([`model::RunState::apply`]), and [`model::decide`] says what comes next.
+//! A request or an outcome becomes an [`model::Event`], the event is appended to the
+//! [`journal::Journal`], the states are folded from it ([`model::RunState::apply`]), and
+//! [`model::decide`] says what comes next.
+//!
+//! ```
+//! use vsiflow_engine::{
+//!     journal::{Append, Journal as _, MemoryJournal},
+//!     model::{Actor, EntityId, EntityState, Event, EventKind, Name, Payload, Precedence},
+//!     model::{EntityCommand, StreamId, Text, Timestamp, decide_entity},
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let desired = Event {
+//!     at: Timestamp(0),
+//!     actor: Actor::Engine,
+//!     reason: Text::new("an example"),
+//!     kind: EventKind::Desired {
+//!         generation: 1,
+//!         workflow: Name::of("provision_vsi"),
+//!         precedence: Precedence::Supersede,
+//!         desired: Payload::Inline(b"{}".to_vec()),
+//!     },
+//! };
+//! let stream = StreamId::Entity(EntityId::new(Name::of("vsi"), "web")?);
+//! let journal = MemoryJournal::new();
+//! let append = Append { stream, expected_seq: 0, events: vec![desired] };
+//! let records = journal.append(vec![append]).await?;
+//!
+//! let mut state = EntityState::default();
+//! for record in &records {
+//!     state.apply(&record.event)?;
+//! }
+//! let next = decide_entity(&state);
+//! assert!(matches!(next, Some(EntityCommand::OpenRun { generation: 1, .. })));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/hello_workflow.rs` is a whole workflow that is killed and resumes.
 //!
 //! What this crate never does: it knows no virtual server, no libvirt and no Kubernetes; its pure
-//! core ([`model`]) does no input or output, sees no clock and draws no random number.
+//! core ([`model`]) does no input or output, reads no clock and draws no random number.
 //!
 //! Guarantees:
 //! - What [`journal::Journal::append`] acknowledged is durable and in one total order.
 //! - A step whose success was recorded is never run again in its run.
 //! - A step may be attempted more than once: at-least-once plus idempotent steps.
-//! - At most one run an entity is open at a time.
+//! - At most one run of an entity is open at a time.
 
 #![cfg_attr(
     test,

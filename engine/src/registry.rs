@@ -84,7 +84,7 @@ impl<S: Step> AnyStep for Typed<S> {
             }
         };
         let output = serde_json::to_vec(&done.output).map_err(|e| {
-            Failure::defect(format!("the output of {} is unwritable: {e}", S::NAME))
+            Failure::defect(format!("the output of {} cannot be written: {e}", S::NAME))
         })?;
         Ok(Done {
             outcome: done.outcome,

@@ -107,6 +107,8 @@ type Look = Arc<dyn Fn(&Path) -> io::Result<Space> + Send + Sync>;
 pub struct Room {
     dir: PathBuf,
     look: Option<Look>,
+    /// Whether the ballast is this process's to make and give up.
+    keeps_ballast: bool,
     seen: watch::Sender<Seen>,
     /// No room could be set aside for the log.
     log_is_short: AtomicBool,
@@ -165,6 +167,7 @@ impl Room {
         Self {
             dir,
             look,
+            keeps_ballast: true,
             seen: watch::Sender::new(seen),
             log_is_short: AtomicBool::new(false),
         }
@@ -182,6 +185,14 @@ impl Room {
     /// Blocks.
     pub(crate) fn open(dir: &Path) -> Arc<Self> {
         Self::open_with(dir, Arc::new(space))
+    }
+
+    /// The room of a state directory that is only looked at: its ballast stays as it is. Blocks.
+    pub(crate) fn seen_from_outside(dir: &Path) -> Arc<Self> {
+        let mut room = Self::new(dir.to_owned(), Some(Arc::new(space)));
+        room.keeps_ballast = false;
+        room.look();
+        Arc::new(room)
     }
 
     pub(crate) fn open_with(dir: &Path, look: Look) -> Arc<Self> {
@@ -209,7 +220,8 @@ impl Room {
         (seen.level == Level::Full).then(|| {
             let message = format!("the state directory's disk is full: {seen}");
             let failure = Failure::new(FailureClass::Blocked, "VSI0011", message);
-            failure.with_remedy("make room on it; what is under way goes on by itself then")
+            failure
+                .with_remedy("free space on it; the work in progress then continues automatically")
         })
     }
 
@@ -238,12 +250,12 @@ impl Room {
         let mut free = space.free;
         let to_refill = bounds.to_refill(self.dir.join(LAST).exists());
         let mut has_ballast = self.dir.join(BALLAST).exists();
-        if !has_ballast && free >= to_refill {
+        if !has_ballast && free >= to_refill && self.keeps_ballast {
             self.set_aside(LAST, TO_OPEN);
             has_ballast = self.set_aside(BALLAST, bounds.ballast);
             free = look(&self.dir).map_or(free, |space| space.free);
         }
-        if has_ballast && free < bounds.reserve {
+        if has_ballast && free < bounds.reserve && self.keeps_ballast {
             self.give_up(BALLAST);
             has_ballast = false;
             free = look(&self.dir).map_or(free, |space| space.free);
@@ -311,7 +323,7 @@ impl Room {
         let removed = std::fs::remove_file(self.dir.join(name));
         // Only space on the disk is of use, and that comes with the folder's sync at the latest.
         if let Err(error) = removed.and_then(|()| files::sync_dir(&self.dir)) {
-            tracing::warn!(%error, "room that was set aside cannot be given up");
+            tracing::warn!(%error, "reserved space cannot be released");
         }
     }
 }

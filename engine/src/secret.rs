@@ -54,7 +54,7 @@ impl fmt::Display for Secret {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// There is no secret of that id, or no longer.
-    #[error("there is no secret {0}")]
+    #[error("the secret {0} does not exist")]
     Missing(Name),
     /// The store cannot be read or written.
     #[error("the secret store cannot be read or written: {0}")]
@@ -90,6 +90,14 @@ pub trait Secrets: Send + Sync + 'static {
     /// # Errors
     /// [`SecretError::Storage`].
     async fn ids(&self) -> Result<Vec<Name>, SecretError>;
+
+    /// Whether a secret of that id is kept, which costs no list of all.
+    ///
+    /// # Errors
+    /// [`SecretError::Storage`].
+    async fn has(&self, id: &Name) -> Result<bool, SecretError> {
+        Ok(self.ids().await?.contains(id))
+    }
 
     /// Whether the secret of that id is this very one. A store that had only forgotten it holds it
     /// again.

@@ -9,6 +9,7 @@
 //! checkpoints/  positions within steps
 //! blobs/        payloads too long for an event
 //! secrets/      keys, contracts, tokens
+//! damaged/      damaged files that a repair replaced
 //! ballast       room set aside, given up when the disk is full
 //! ```
 //!
@@ -20,10 +21,12 @@ mod file_system;
 mod format;
 mod lock;
 mod rebuilding;
+mod repair;
 
 pub use error::StateDirError;
 pub use lock::Holder;
 pub use rebuilding::Rebuilding;
+pub use repair::{Repaired, Repairer};
 
 use std::{
     io,
@@ -58,7 +61,8 @@ const SECRETS: &str = "secrets";
 pub struct StateDir {
     path: PathBuf,
     format: Format,
-    _lock: Lock,
+    /// None where nothing can be written and none was there.
+    lock: Option<Lock>,
     room: Arc<Room>,
     lease: Arc<Lease>,
 }
@@ -99,10 +103,55 @@ impl StateDir {
         Ok(Self {
             path: path.to_owned(),
             format,
-            _lock: lock,
+            lock: Some(lock),
             room: Room::open(path),
             lease: Lease::endless(),
         })
+    }
+
+    /// Opens a state directory that is there to be looked at: nothing in it is written, but for
+    /// who has it where that can be. So it opens on a disk that is full or read-only, too. Blocks.
+    ///
+    /// # Errors
+    /// See [`StateDirError`].
+    pub fn look(path: impl AsRef<Path>) -> Result<Self, StateDirError> {
+        let path = path.as_ref();
+        let kind = file_system::elsewhere(path);
+        match kind.map_err(|e| StateDirError::io(path, "examined", &e))? {
+            Some(kind) => Err(StateDirError::Elsewhere {
+                path: path.to_owned(),
+                kind,
+            }),
+            None => Self::look_anywhere(path),
+        }
+    }
+
+    /// The same, also on a file system that lies on another machine.
+    ///
+    /// # Errors
+    /// As for [`StateDir::look`].
+    pub fn look_anywhere(path: impl AsRef<Path>) -> Result<Self, StateDirError> {
+        let path = path.as_ref();
+        let lock = Lock::look(path)?;
+        let format = format::read(path)?;
+        let format =
+            format.ok_or_else(|| StateDirError::damaged(path, format!("it has no {FORMAT}")))?;
+        Ok(Self {
+            path: path.to_owned(),
+            format,
+            lock,
+            room: Room::seen_from_outside(path),
+            lease: Lease::endless(),
+        })
+    }
+
+    /// Tells whoever finds the state directory in use what to wait for, or that there is nothing
+    /// any more. Blocks for as long as a short write takes.
+    pub fn say_what_is_done(&self, doing: Option<&str>) {
+        let written = self.lock.as_ref().map(|lock| lock.write(doing));
+        if let Some(Err(error)) = written {
+            tracing::debug!(%error, "others are not told what to wait for");
+        }
     }
 
     /// In lease mode: nothing is appended once the lease is past. To be called before the journal
@@ -172,13 +221,21 @@ impl StateDir {
         self.open_journal(OpenMode::Append).await
     }
 
-    /// Opens the journal to be read: nothing is written, and what is damaged is named when it is
-    /// met.
+    /// Opens the journal to be read: nothing is written, and who meets damage is told.
+    ///
+    /// # Errors
+    /// As for [`StateDir::journal`], but for damage.
+    pub async fn read_journal(&self) -> Result<DiskJournal, StateDirError> {
+        self.open_journal(OpenMode::Read).await
+    }
+
+    /// The same, past everything that is damaged, which [`DiskJournal::damage`] names: every byte
+    /// is read beforehand to know it.
     ///
     /// # Errors
     /// As for [`StateDir::journal`], but for damage.
     pub async fn inspect(&self) -> Result<DiskJournal, StateDirError> {
-        self.open_journal(OpenMode::Read).await
+        self.open_journal(OpenMode::Inspect).await
     }
 
     async fn open_journal(&self, mode: OpenMode) -> Result<DiskJournal, StateDirError> {

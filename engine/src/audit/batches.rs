@@ -76,7 +76,7 @@ impl<'a> Batches<'a> {
         let hashes = records.iter().map(|record| &record.hash);
         if BatchLink::new(link.prev, link.first, link.last, hashes) != link {
             let (first, last) = (link.first, link.last);
-            let what = format!("the batch of offsets {first} to {last} is not what was written");
+            let what = format!("the batch of offsets {first} to {last} was changed");
             return Err(Violation::of(Flaw::Changed, what).at(first).into());
         }
         self.prev = Some(link.hash);

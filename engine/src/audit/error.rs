@@ -63,7 +63,7 @@ impl AuditError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Violation(violation) => violation.flaw.remedy(),
-            Self::Line { .. } => "use an export that is whole and unchanged; nothing was kept",
+            Self::Line { .. } => "use a complete and unchanged export; nothing was stored",
             Self::State(error) => error.remedy(),
             Self::Newer { .. } | Self::Journal(JournalError::Newer { .. }) => {
                 "use the version that wrote it, or a newer one"

@@ -19,7 +19,7 @@ mod bases;
 mod batches;
 mod error;
 mod export;
-mod payloads;
+pub(crate) mod payloads;
 mod verify;
 mod violation;
 
@@ -40,7 +40,7 @@ pub use violation::{Flaw, Violation};
 
 pub(crate) use bases::Bases;
 pub(crate) use batches::{Batches, Piece};
-pub(crate) use export::{LineInput, Lines, off_runtime, parse, restore_journal};
+pub(crate) use export::{LineInput, Lines, off_runtime, offered, parse, restore_journal};
 pub(crate) use payloads::{payloads, payloads_of};
 
 use crate::{blob::Blobs, journal::ChainedJournal};

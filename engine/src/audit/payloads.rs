@@ -2,7 +2,7 @@
 
 use crate::{
     journal::StreamState,
-    model::{EventKind, Graph, NodeState, Payload, Work},
+    model::{EntityState, EventKind, Graph, NodeState, Payload, RunState, Work},
 };
 
 /// The payloads of an event.
@@ -18,26 +18,25 @@ pub(crate) fn payloads(kind: &EventKind) -> Vec<&Payload> {
 /// The payloads of what a stream's events come to.
 pub(crate) fn payloads_of(state: &StreamState) -> Vec<&Payload> {
     match state {
-        StreamState::Entity(_, folded) => {
-            let desired = folded.state.desired.as_ref();
-            desired
-                .map(|desired| &desired.desired)
-                .into_iter()
-                .collect()
-        }
-        StreamState::Run(_, folded) => {
-            let graph = folded.state.graph.iter();
-            let outputs = folded.state.nodes.values().filter_map(|node| match node {
-                NodeState::Succeeded { output, .. } => Some(output),
-                _ => None,
-            });
-            graph
-                .flat_map(|graph| of_graph(graph))
-                .chain(outputs)
-                .collect()
-        }
+        StreamState::Entity(_, folded) => of_entity(&folded.state).into_iter().collect(),
+        StreamState::Run(_, folded) => of_run(&folded.state).collect(),
         StreamState::Journal { .. } => Vec::new(),
     }
+}
+
+/// What is wanted of an entity.
+pub(crate) fn of_entity(state: &EntityState) -> Option<&Payload> {
+    state.desired.as_ref().map(|desired| &desired.desired)
+}
+
+/// The parameters of a run's steps, and what those that are done left.
+pub(crate) fn of_run(state: &RunState) -> impl Iterator<Item = &Payload> {
+    let outputs = state.nodes.values().filter_map(|node| match node {
+        NodeState::Succeeded { output, .. } => Some(output),
+        _ => None,
+    });
+    let graph = state.graph.iter();
+    graph.flat_map(|graph| of_graph(graph)).chain(outputs)
 }
 
 fn of_graph(graph: &Graph) -> impl Iterator<Item = &Payload> {

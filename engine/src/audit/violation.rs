@@ -51,8 +51,8 @@ impl Flaw {
                  the journal from an export that verifies"
             }
             Self::RolledBack => {
-                "use the state directory that the head was taken from, or restore its newest \
-                 backup; find out who put this one here"
+                "use the state directory that the head came from, or restore its newest \
+                 backup; find out who replaced it"
             }
             Self::Signature => {
                 "check that the signature and the public key belong together and come from whom \
@@ -63,12 +63,10 @@ impl Flaw {
                  them back here"
             }
             Self::Damaged => {
-                "keep a copy of the state directory, then restore its newest backup; `vsiflow audit export` \
-                 writes what can still be read"
+                "`vsiflow journal repair` says what can be had, with a backup by `--from FILE`, and mends \
+                 the log; commands that only read go on meanwhile"
             }
-            Self::Uncovered => {
-                "put the archive that was taken away back into `archive/` of the state directory"
-            }
+            Self::Uncovered => "put the archive back into `archive/` of the state directory",
         }
     }
 }

@@ -29,7 +29,7 @@ pub struct Restored {
 /// Where it fails, nothing is left.
 ///
 /// # Errors
-/// [`AuditError::ExportLine`] for the first line that is not what it should be, [`AuditError::Newer`]
+/// [`AuditError::Line`] for the first line that is not what it should be, [`AuditError::Newer`]
 /// for a backup of a newer schema, [`AuditError::State`] when `dir` is not empty or cannot be
 /// written.
 pub async fn restore(
@@ -110,7 +110,7 @@ async fn incarnation(lines: &mut Lines<'_>) -> Result<u32, AuditError> {
         Some(first) => Ok(first.incarnation),
         None => Err(lines.wrong(
             Flaw::Changed,
-            "it is not the first line of a backup (one that is encrypted needs its identity)",
+            "it is not the first line of a backup (an encrypted backup needs its identity)",
         )),
     }
 }
@@ -162,7 +162,7 @@ async fn keep(
     store: &DirSecrets,
 ) -> Result<(), AuditError> {
     let secret = line.secret().zip(Name::new(line.id.as_str()).ok());
-    let (secret, id) = secret.ok_or_else(|| lines.wrong(Flaw::Changed, "it is no secret"))?;
+    let (secret, id) = secret.ok_or_else(|| lines.wrong(Flaw::Changed, "it is not a secret"))?;
     store.keep(&id, secret).await.map_err(|e| AuditError::Io {
         doing: "rebuilt",
         why: e.to_string(),

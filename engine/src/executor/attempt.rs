@@ -6,9 +6,12 @@ use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{config::EngineConfig, request::EngineRequest, timers::Waiter};
+use super::{
+    config::EngineConfig, projection::UnreadableEntity, request::EngineRequest, timers::Waiter,
+};
 use crate::{
     blob::Blobs,
+    journal::JournalError,
     model::{EntityId, Failure, FailureClass, Name, Outcome, Payload, RunId},
     registry::AnyStep,
     step::{ProgressSink, Recorded, StepContext},
@@ -52,13 +55,13 @@ impl Job {
 
     async fn attempt(self, parts: &EngineConfig) -> Result<(Outcome, Payload), Failure> {
         let blobs = parts.blobs.as_ref();
-        let params = read(blobs, &self.params).await?;
+        let params = read(blobs, &self.entity, &self.params).await?;
         let mut outputs = BTreeMap::new();
         for (node, payload) in &self.outputs {
-            outputs.insert(node.clone(), read(blobs, payload).await?);
+            outputs.insert(node.clone(), read(blobs, &self.entity, payload).await?);
         }
         let previous = match &self.previous {
-            Some(payload) => Some(read(blobs, payload).await?.into()),
+            Some(payload) => Some(read(blobs, &self.entity, payload).await?.into()),
             None => None,
         };
         let intend = intend(
@@ -117,11 +120,14 @@ async fn intend(
     durable.await.map_err(|_| ended())?.map_err(|_| ended())
 }
 
-async fn read(blobs: &dyn Blobs, payload: &Payload) -> Result<Vec<u8>, Failure> {
-    blobs.get(payload).await.map_err(blob_failure)
+async fn read(blobs: &dyn Blobs, entity: &EntityId, payload: &Payload) -> Result<Vec<u8>, Failure> {
+    blobs.get(payload).await.map_err(|error| match &error {
+        JournalError::Damaged { .. } => UnreadableEntity::lost(entity, &error.to_string()),
+        _ => blob_failure(error),
+    })
 }
 
-fn blob_failure(error: crate::journal::JournalError) -> Failure {
+fn blob_failure(error: JournalError) -> Failure {
     Failure::new(FailureClass::Transient, "VSI0010", error.to_string())
         .with_remedy("see that the state directory has room and can be read and written")
 }

@@ -5,6 +5,7 @@
 
 use super::{control::Control, recorder::EventCause};
 use crate::{
+    audit::sign_base,
     journal::Offset,
     model::{EventKind, Hash, StreamId, Text},
 };
@@ -20,6 +21,10 @@ impl Control {
     /// states and the journal agree.
     pub(super) fn keep_bases(&mut self) {
         if !self.bases.is_empty() || !self.parts.journal.base_is_due() {
+            return;
+        }
+        // Whoever began from it would not learn of what cannot be understood.
+        if !self.recorder.world.unreadable.is_empty() {
             return;
         }
         let (journal, states) = (self.parts.journal.clone(), self.recorder.world.states());
@@ -40,10 +45,14 @@ impl Control {
         let Some(BaseWritten { as_of, hash }) = base else {
             return;
         };
+        let signer = self.shared.signer.get();
+        let signature = signer.map_or_else(Text::default, |key| {
+            sign_base(&self.parts.journal_id, as_of, hash, key)
+        });
         let kind = EventKind::BaseWritten {
             as_of,
             hash,
-            signature: Text::default(),
+            signature,
         };
         self.recorder
             .record(StreamId::Journal, kind, &EventCause::engine());

@@ -60,7 +60,7 @@ impl CircuitBreaker {
         if lane.is_empty() || self.down.contains_key(lane) || !self.lanes.is_down(failure) {
             return;
         }
-        tracing::warn!(host = %lane, %failure, "out of reach: what is to be done there waits");
+        tracing::warn!(host = %lane, %failure, "the host does not answer: its work waits");
         self.lanes.note(lane, Some(failure));
         let mut delays = Retry::new(&self.tuning);
         let delay = delays.delay();

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{attempt::Job, control::Control, error::EngineError, event_log, notice::Notice};
 use crate::{
-    journal::Record,
+    journal::{Record, StatesUpdate},
     model::{RunId, StreamId},
 };
 
@@ -41,13 +41,21 @@ impl Control {
             records.iter().map(|record| record.stream.clone()).collect();
         if !records.is_empty() {
             let update = self.recorder.world.update(streams.iter());
-            self.parts.journal.publish(update);
+            self.publish(update);
         }
         self.shared
             .publish(&self.recorder.world, streams.into_iter());
         for record in records {
             event_log::tell(&record, &self.recorder.world);
             let _ = self.shared.notices.send(Notice::Recorded(Arc::new(record)));
+        }
+    }
+
+    /// Nothing goes into the index while an entity is unreadable: from states that go past such an
+    /// event nobody would learn of it.
+    pub(super) fn publish(&self, update: StatesUpdate) {
+        if self.recorder.world.unreadable.is_empty() {
+            self.parts.journal.publish(update);
         }
     }
 

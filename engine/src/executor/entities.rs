@@ -3,8 +3,8 @@
 use ulid::Ulid;
 
 use super::{
-    control::Control, effects::Effect, notice::Notice, recorder::EventCause, retry::wait,
-    runs::last_output,
+    control::Control, effects::Effect, notice::Notice, projection::UnreadableEntity,
+    recorder::EventCause, retry::wait, runs::last_output,
 };
 use crate::{
     journal::JournalError,
@@ -197,7 +197,7 @@ impl Control {
         match self.graph(id, workflow).await {
             Ok(graph) => self.record_run(id, workflow, generation, graph),
             Err(failure) => {
-                tracing::error!(entity = %id, %failure, "what is wanted cannot be turned into a run");
+                tracing::error!(entity = %id, %failure, "the desired state cannot be turned into a run");
                 self.shared.set_unopened(id, Some(failure.clone()));
                 let entity = id.clone();
                 let notice = Notice::Unopened { entity, failure };
@@ -210,7 +210,7 @@ impl Control {
         let state = self.recorder.world.entity(id).cloned().unwrap_or_default();
         let desired = state.desired.as_ref().map(|wanted| wanted.desired.clone());
         let desired = self.parts.blobs.get(&desired.unwrap_or_default()).await;
-        let desired = desired.map_err(|error| Failure::defect(error.to_string()))?;
+        let desired = desired.map_err(|error| unread(id, &error))?;
         let graph = self.make_graph(id, &state, workflow, &desired)?;
         let graph = self
             .spill(graph)
@@ -333,18 +333,26 @@ fn inline_of(work: &mut Work) -> Option<&mut Payload> {
     payload.inline().is_some().then_some(payload)
 }
 
+/// What is wanted cannot be read.
+fn unread(entity: &EntityId, error: &JournalError) -> Failure {
+    match error {
+        JournalError::Damaged { .. } => UnreadableEntity::lost(entity, &error.to_string()),
+        other => Failure::defect(other.to_string()),
+    }
+}
+
 /// Somebody else's wish came between the look that this one was made by and its record.
 fn outdated(entity: &EntityId) -> Failure {
     let message = "something else was asked for at the same moment";
     Failure::new(FailureClass::Transient, "VSI0014", message)
         .of_object(entity.to_string())
-        .with_remedy("look what is wanted by now with `vsiflow get`, then give the command again")
+        .with_remedy("check the desired state with `vsiflow get`, then run the command again")
 }
 
 /// A wish that nothing may follow yet is under way: a deletion.
 fn outranked(entity: &EntityId) -> Failure {
-    let message = "what was asked for before comes first: it is being removed";
+    let message = "it is being deleted, and no other request may follow";
     Failure::new(FailureClass::Blocked, "VSI0015", message)
         .of_object(entity.to_string())
-        .with_remedy("wait until it is gone, then give the command again")
+        .with_remedy("wait until it is gone, then run the command again")
 }

@@ -26,7 +26,7 @@ pub enum EngineError {
     #[error("{0}")]
     Refused(Failure),
     /// The journal was restored from a backup that nobody confirmed yet.
-    #[error("this state directory was restored from a backup and observes only")]
+    #[error("this state directory was restored from a backup and only observes")]
     ObservesOnly,
     /// The engine has ended.
     #[error("the engine has ended")]

@@ -1,6 +1,9 @@
 //! The engine as others hold it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -15,7 +18,8 @@ use super::{
     shared::EngineShared,
 };
 use crate::{
-    model::{EntityId, EntityState, Failure, Name, RunId, RunState, Text, Timestamp},
+    audit::{SigningKey, payloads},
+    model::{EntityId, EntityState, Failure, Name, Payload, RunId, RunState, Text, Timestamp},
     room::{Room, Seen},
     workflow::{DesiredUpdate, EntityView},
 };
@@ -53,7 +57,7 @@ impl Engine {
     async fn start(parts: EngineConfig, observes_only: bool) -> Result<Self, EngineError> {
         let mut world = Projection::load(parts.journal.as_ref()).await?;
         let update = world.first_update(parts.journal.wants_all_states());
-        if !update.changed.is_empty() {
+        if !update.changed.is_empty() && world.unreadable.is_empty() {
             parts.journal.publish(update);
         }
         let (requests, inbox) = mpsc::channel(REQUESTS);
@@ -68,6 +72,12 @@ impl Engine {
             room,
             observes_only,
         })
+    }
+
+    /// From now on events that commit to bases are signed with that key; the first one given counts.
+    pub fn sign_bases_with(&self, key: Arc<SigningKey>) {
+        // Another one would leave nobody any wiser.
+        let _ = self.shared.signer.set(key);
     }
 
     /// Records what is wanted, all of it or nothing, and drives those entities. Returns the
@@ -261,6 +271,23 @@ impl Engine {
         })
     }
 
+    /// All entities of a kind. It costs what there is of that kind.
+    pub fn entities_of(&self, kind: &Name) -> Vec<(EntityId, Arc<EntityState>)> {
+        let first = EntityId::before(kind.clone());
+        self.world(|world| {
+            let all = world.entities.range(first..);
+            let its = all.take_while(|(id, _)| id.kind() == kind);
+            its.map(|(id, entry)| (id.clone(), entry.state.clone()))
+                .collect()
+        })
+    }
+
+    /// The entities whose recorded state changed since this was asked last, and all of them the first
+    /// time: for the one that keeps an index of them. At most as many as there are.
+    pub fn take_touched(&self) -> BTreeSet<EntityId> {
+        self.shared.take_touched()
+    }
+
     /// The run as the journal tells it.
     pub fn run(&self, id: RunId) -> Option<Arc<RunState>> {
         self.world(|world| world.run(id).cloned())
@@ -282,6 +309,32 @@ impl Engine {
     /// Every entity whose events cannot be understood.
     pub fn all_unreadable(&self) -> BTreeMap<EntityId, UnreadableEntity> {
         self.world(|world| world.unreadable.clone())
+    }
+
+    /// What lies in blobs of all that the states of an entity and of its runs name.
+    pub fn blobs_of(&self, id: &EntityId) -> Vec<Payload> {
+        self.world(|world| {
+            let Some(entity) = world.entities.get(id) else {
+                return Vec::new();
+            };
+            let runs = entity.state.runs.iter().filter_map(|run| world.run(*run));
+            let of_runs = runs.flat_map(|run| payloads::of_run(run));
+            let all = payloads::of_entity(&entity.state)
+                .into_iter()
+                .chain(of_runs);
+            all.filter(|payload| payload.inline().is_none())
+                .cloned()
+                .collect()
+        })
+    }
+
+    /// Every run that says of itself that it is this entity's, whatever that one says.
+    pub fn runs_of(&self, id: &EntityId) -> Vec<RunId> {
+        self.world(|world| {
+            let own = world.runs.iter();
+            let own = own.filter(|(_, run)| run.state.entity.as_ref() == Some(id));
+            own.map(|(run, _)| *run).collect()
+        })
     }
 
     /// Looks at an entity with its newest run and what stands in its way. `look` must be quick.

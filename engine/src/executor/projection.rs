@@ -435,8 +435,18 @@ impl UnreadableEntity {
         let message = format!("{stream} #{seq} (offset {offset}) cannot be understood: {why}");
         let failure = Failure::new(FailureClass::Blocked, "VSI0018", message);
         failure.of_object(entity.to_string()).with_remedy(
-            "use the version of vsiflow that wrote it, or restore a backup; nothing is done for it \
-             until then, and `vsiflow audit verify` names what is damaged",
+            "use the version of vsiflow that wrote it, or restore a backup; vsiflow does nothing for \
+             it until then, and `vsiflow audit verify` names the damage",
+        )
+    }
+
+    /// The same where a blob that it names is lost.
+    pub fn lost(entity: &EntityId, what: &str) -> Failure {
+        let message = format!("something that it names is lost: {what}");
+        let failure = Failure::new(FailureClass::Blocked, "VSI0018", message);
+        failure.of_object(entity.to_string()).with_remedy(
+            "restore a backup, or put the blob back into `blobs/` of the state directory; nothing is \
+             done for it until then, and `vsiflow audit verify` names what is missing",
         )
     }
 

@@ -94,7 +94,7 @@ impl Control {
         if !forgotten.is_empty() {
             let update = self.recorder.world.forget(&forgotten);
             self.shared.forget(&forgotten);
-            self.parts.journal.publish(update);
+            self.publish(update);
         }
         forgotten.len()
     }

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
 
 use tokio::sync::broadcast;
 
 use super::{notice::Notice, projection::Projection};
 use crate::{
+    audit::SigningKey,
     model::{EntityId, Failure, Name, RunId, StreamId},
     step::{ReconcileStatus, Recorded},
 };
@@ -17,15 +18,21 @@ use crate::{
 pub(super) struct EngineShared {
     world: RwLock<Projection>,
     unopened: Mutex<BTreeMap<EntityId, Failure>>,
+    /// Entities that changed since somebody took them; all of them at first.
+    touched: Mutex<BTreeSet<EntityId>>,
     pub(super) notices: broadcast::Sender<Notice>,
+    /// What bases are signed with.
+    pub(super) signer: OnceLock<Arc<SigningKey>>,
 }
 
 impl EngineShared {
     pub(super) fn new(world: Projection, notices: broadcast::Sender<Notice>) -> Self {
         Self {
+            touched: Mutex::new(world.entities.keys().cloned().collect()),
             world: RwLock::new(world),
             unopened: Mutex::default(),
             notices,
+            signer: OnceLock::new(),
         }
     }
 
@@ -51,6 +58,12 @@ impl EngineShared {
         };
     }
 
+    /// Takes the entities that changed since they were taken last.
+    pub(super) fn take_touched(&self) -> BTreeSet<EntityId> {
+        let touched = self.touched.lock();
+        std::mem::take(&mut *touched.unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Drops the states of runs.
     pub(super) fn forget(&self, runs: &BTreeSet<RunId>) {
         let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
@@ -60,11 +73,13 @@ impl EngineShared {
     /// Takes over what changed, after it became durable.
     pub(super) fn publish(&self, from: &Projection, streams: impl Iterator<Item = StreamId>) {
         let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
+        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
         for stream in streams {
             match stream {
                 StreamId::Entity(id) => {
                     if let Some(entry) = from.entities.get(&id) {
-                        world.entities.insert(id, entry.clone());
+                        world.entities.insert(id.clone(), entry.clone());
+                        touched.insert(id);
                     }
                 }
                 StreamId::Run(id) => {

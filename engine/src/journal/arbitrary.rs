@@ -333,11 +333,12 @@ fn node_state() -> BoxedStrategy<NodeState> {
             failure,
             recheck,
         }),
-        (small(), outcome(), payload()).prop_map(|(attempt, outcome, output)| {
+        (small(), outcome(), payload(), number()).prop_map(|(attempt, outcome, output, at)| {
             NodeState::Succeeded {
                 attempt,
                 outcome,
                 output,
+                at: Timestamp(at),
             }
         }),
     ]

@@ -109,7 +109,7 @@ pub trait ChainedJournal: Journal {
         _link: Hash,
         _heads: Vec<StreamHead>,
     ) -> Result<(), JournalError> {
-        let why = "it cannot go on after a range that is missing";
+        let why = "it cannot continue after a missing range";
         Err(JournalError::Storage(why.to_owned()))
     }
 }

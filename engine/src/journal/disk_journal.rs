@@ -136,7 +136,7 @@ impl DiskJournal {
     /// Without an index the states are folded: it never keeps a journal from being opened.
     fn open_index(&mut self, dir: &Path, mode: OpenMode, permit: Permit) {
         let Some(facts) = self.facts() else { return };
-        let (found, unusable) = if mode == OpenMode::Read {
+        let (found, unusable) = if mode.only_reads() {
             match Index::read(dir, facts) {
                 Ok(states) => (Some(states), None),
                 Err(unusable) => (None, Some(unusable)),
@@ -377,11 +377,12 @@ impl Journal for DiskJournal {
 
     fn base_is_due(&self) -> bool {
         let reader = self.reader.try_read();
-        reader.is_ok_and(|reader| {
-            reader
-                .as_ref()
-                .is_some_and(|reader| reader.outgrew_base(BASE_LEAST))
-        })
+        self.writer.is_some()
+            && reader.is_ok_and(|reader| {
+                reader
+                    .as_ref()
+                    .is_some_and(|reader| reader.outgrew_base(BASE_LEAST))
+            })
     }
 
     async fn write_base(&self, mut states: States) -> Result<Option<Hash>, JournalError> {

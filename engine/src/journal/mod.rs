@@ -20,16 +20,18 @@ mod index;
 pub(crate) mod log;
 mod memory;
 mod record;
+pub(crate) mod repair;
 mod stage;
 mod states;
 mod stored;
 
 pub use chain::{BatchLink, ChainedJournal};
 pub use disk_journal::{Archived, DiskJournal};
-pub use log::Damage;
 pub(crate) use log::OpenMode;
+pub use log::{Damage, Finding, Lost, Regainable, Regained};
 pub use memory::MemoryJournal;
 pub use record::Stored;
+pub use repair::Survey;
 pub use states::{Folded, Missing, MissingCause, States, StatesUpdate, StreamState, base_hash};
 pub(crate) use states::{decode_state, encode_state};
 
@@ -187,7 +189,7 @@ pub enum JournalError {
     #[error("the journal cannot be written or read: {0}")]
     Storage(String),
     /// Another engine may write by now: nothing was written.
-    #[error("the lease is past: another engine may act in this one's place")]
+    #[error("the lease has expired: another process may be acting for this state directory")]
     LeaseLost,
     /// The journal was closed.
     #[error("the journal is closed")]

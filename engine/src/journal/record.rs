@@ -84,7 +84,7 @@ impl Stored {
         if stored.offset == offset {
             return Ok(stored);
         }
-        let why = format!("another record stands there: {}", stored.place());
+        let why = format!("another record is in its place: {}", stored.place());
         Err(JournalError::Damaged {
             place: format!("offset {offset}"),
             why,

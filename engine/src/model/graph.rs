@@ -73,7 +73,7 @@ pub enum GraphError {
     #[error("two nodes are named {0}")]
     Twice(Name),
     /// A node waits for one that does not stand before it.
-    #[error("node {node} waits for {missing}, which does not stand before it")]
+    #[error("node {node} waits for {missing}, which is not before it")]
     Order {
         /// The waiting node.
         node: Name,

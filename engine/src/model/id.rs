@@ -67,6 +67,12 @@ impl EntityId {
         }
     }
 
+    /// What stands before all of a kind, and is none of them.
+    pub(crate) fn before(kind: Name) -> Self {
+        let id = String::new();
+        Self { kind, id }
+    }
+
     /// The kind of entity.
     pub fn kind(&self) -> &Name {
         &self.kind

@@ -7,7 +7,7 @@ use super::{
     event::{CancelMode, Event, EventKind, Outcome, RunResult, Wait},
     failure::Failure,
     graph::Graph,
-    id::EntityId,
+    id::{EntityId, Timestamp},
     payload::Payload,
     text::Name,
 };
@@ -53,6 +53,8 @@ pub enum NodeState {
         outcome: Outcome,
         /// What later nodes may read.
         output: Payload,
+        /// When that was recorded.
+        at: Timestamp,
     },
     /// Failed for good.
     Failed {
@@ -146,7 +148,7 @@ impl RunState {
             }
             (RunPhase::New, _) => Err(Divergence::new(kind, "the run has not started")),
             (RunPhase::Finished(_), _) => Err(Divergence::new(kind, "the run is over")),
-            _ => self.apply_to_started(kind),
+            _ => self.apply_to_started(kind, event.at),
         }
     }
 
@@ -162,7 +164,7 @@ impl RunState {
         self.graph = Some(Arc::new(graph.clone()));
     }
 
-    fn apply_to_started(&mut self, kind: &EventKind) -> Result<(), Divergence> {
+    fn apply_to_started(&mut self, kind: &EventKind, at: Timestamp) -> Result<(), Divergence> {
         match kind {
             EventKind::StepStarted { node, attempt } => self.start(kind, node, *attempt),
             EventKind::StepSucceeded {
@@ -175,6 +177,7 @@ impl RunState {
                     attempt: *attempt,
                     outcome: *outcome,
                     output: output.clone(),
+                    at,
                 };
                 self.end(kind, node, *attempt, next)
             }
@@ -249,7 +252,10 @@ impl RunState {
         let state = self.node_mut(kind, node)?;
         let startable = matches!(state, NodeState::Waiting | NodeState::Ready { .. });
         if !startable || attempt <= state.attempt() {
-            return Err(Divergence::new(kind, format!("{node} stands at {state:?}")));
+            return Err(Divergence::new(
+                kind,
+                format!("{node} is in state {state:?}"),
+            ));
         }
         *state = NodeState::Running { attempt };
         Ok(())
@@ -264,7 +270,10 @@ impl RunState {
     ) -> Result<(), Divergence> {
         let state = self.node_mut(kind, node)?;
         if *state != (NodeState::Running { attempt }) {
-            return Err(Divergence::new(kind, format!("{node} stands at {state:?}")));
+            return Err(Divergence::new(
+                kind,
+                format!("{node} is in state {state:?}"),
+            ));
         }
         *state = next;
         Ok(())
@@ -276,7 +285,10 @@ impl RunState {
             state,
             NodeState::Succeeded { .. } | NodeState::Running { .. }
         ) {
-            return Err(Divergence::new(kind, format!("{node} stands at {state:?}")));
+            return Err(Divergence::new(
+                kind,
+                format!("{node} is in state {state:?}"),
+            ));
         }
         let attempt = state.attempt();
         *state = NodeState::Skipped { attempt };
@@ -293,7 +305,10 @@ impl RunState {
                 wake(state);
                 Ok(())
             }
-            other => Err(Divergence::new(kind, format!("{node} stands at {other:?}"))),
+            other => Err(Divergence::new(
+                kind,
+                format!("{node} is in state {other:?}"),
+            )),
         }
     }
 

@@ -326,7 +326,7 @@ fn told_commands(commands: &[Command]) -> String {
     });
     let told: Vec<_> = told.collect();
     if told.is_empty() {
-        "nothing that the engine does by itself".to_owned()
+        "nothing that the engine does on its own".to_owned()
     } else {
         told.join(" or ")
     }
@@ -340,6 +340,6 @@ fn called_for(command: Option<&EntityCommand>) -> String {
         }) => format!("run_opened {workflow} (generation {generation})"),
         Some(EntityCommand::CancelRun { run, .. }) => format!("the run {run} to end first"),
         Some(EntityCommand::ArmTimer { .. }) => "no run before a wait is over".to_owned(),
-        None => "no run: the newest wish calls for none".to_owned(),
+        None => "no run: the newest desired state needs none".to_owned(),
     }
 }

@@ -22,7 +22,7 @@ impl Start {
             return Ok(Self { states, bases });
         };
         let Some(as_of) = bases.after(last.to) else {
-            let what = format!("{last}: the events are missing, and no base stands for them");
+            let what = format!("{last}: the events are missing, and no base replaces them");
             let found = Violation::of(Flaw::Missing, what).at(last.from);
             return Err(AuditError::from(found).into());
         };

@@ -70,7 +70,7 @@ impl<'a> CheckedStates<'a> {
         in_base: bool,
     ) -> Result<(), ReplayError> {
         let moved = (states.link.as_ref() != link).then(|| {
-            let what = "the link that it stands at is another";
+            let what = "its link differs";
             (StreamId::Journal, what.to_owned())
         });
         let found = moved

@@ -72,7 +72,7 @@ async fn a_start_before_its_predecessors_ended_is_named() {
     let found = replayed(batches.clone(), true).await.unwrap_err();
     assert_eq!((&found.stream, found.seq, found.offset), (&stream, 2, 4));
     assert_eq!(found.found, "step_started monitor_console (attempt 1)");
-    assert_eq!(found.expected, "nothing that the engine does by itself");
+    assert_eq!(found.expected, "nothing that the engine does on its own");
     let later = replayed(batches, false).await.unwrap_err();
     assert!(later.offset > 4, "folding alone allows it at first");
 }

@@ -28,7 +28,7 @@ pub enum SweepError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// Something cannot be read, so that nobody knows which blobs it names.
-    #[error("no blob is removed while something cannot be read: {0}")]
+    #[error("no blob is removed while a part of the journal cannot be read: {0}")]
     Unreadable(String),
 }
 
@@ -70,7 +70,7 @@ impl SweepError {
 /// Cancel safety: as a kill; what was not removed yet is removed by the next sweep.
 ///
 /// # Errors
-/// [`SweepError::UnreadableEntity`], and when the journal or the blobs cannot be read or written.
+/// [`SweepError::Unreadable`], and when the journal or the blobs cannot be read or written.
 pub async fn sweep(journal: &dyn ChainedJournal, blobs: &DirBlobs) -> Result<Swept, SweepError> {
     let bases = Bases::of(journal).await?;
     check_missing(journal, &bases).await?;

@@ -46,7 +46,9 @@ impl DirSecrets {
     /// [`SecretError::Storage`], also when there is one of that id or the id is none.
     pub async fn keep(&self, id: &Name, secret: Secret) -> Result<(), SecretError> {
         if !is_id(id) {
-            return Err(SecretError::Storage(format!("{id} is no secret's id")));
+            return Err(SecretError::Storage(format!(
+                "{id} is not the ID of a secret"
+            )));
         }
         let name = id.clone();
         self.blocking(move |store| files::write_new(&store.path(&name), secret.expose()))
@@ -181,5 +183,16 @@ impl Secrets for DirSecrets {
 
     async fn ids(&self) -> Result<Vec<Name>, SecretError> {
         self.blocking(Self::list).await
+    }
+
+    async fn has(&self, id: &Name) -> Result<bool, SecretError> {
+        match is_id(id) {
+            true => {
+                let id = id.clone();
+                self.blocking(move |store| store.path(&id).try_exists())
+                    .await
+            }
+            false => Ok(false),
+        }
     }
 }

@@ -55,4 +55,8 @@ impl Secrets for MemorySecrets {
     async fn ids(&self) -> Result<Vec<Name>, SecretError> {
         Ok(self.secrets().keys().cloned().collect())
     }
+
+    async fn has(&self, id: &Name) -> Result<bool, SecretError> {
+        Ok(self.secrets().contains_key(id))
+    }
 }

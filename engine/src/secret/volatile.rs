@@ -249,6 +249,13 @@ impl Secrets for HeldSecrets {
             .collect())
     }
 
+    async fn has(&self, id: &Name) -> Result<bool, SecretError> {
+        let inner = self.lock();
+        let now = self.earlier.get(id).unwrap_or(id);
+        let here = inner.held.contains_key(now) || inner.delivered.contains_key(now);
+        Ok(here || inner.old_ids.values().any(|old| old == id))
+    }
+
     async fn recognise(&self, id: &Name, secret: &Secret) -> Result<bool, SecretError> {
         let now = self.earlier.get(id).unwrap_or(id);
         let own = self.id_of(secret);

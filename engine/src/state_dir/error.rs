@@ -51,7 +51,7 @@ pub enum StateDirError {
         why: String,
     },
     /// It is on a file system that lies on another machine, or may.
-    #[error("{} is on {kind}, whose locks and syncs are another machine's", path.display())]
+    #[error("{} is on {kind}, whose locks and syncs depend on another machine", path.display())]
     Elsewhere {
         /// The state directory.
         path: PathBuf,
@@ -94,17 +94,17 @@ impl StateDirError {
             Self::Newer { .. } => "use the version that wrote it, or a newer one",
             Self::Older { .. } => {
                 "export it with the version that wrote it (`vsiflow audit export`), then make a new \
-                 state directory of the export (`vsiflow audit rebuild FILE`)"
+                 state directory from the export (`vsiflow audit rebuild FILE`)"
             }
             Self::Damaged { .. } => {
-                "keep a copy of it, then restore a backup; `vsiflow audit verify` names what is damaged, and \
-                 `vsiflow audit export` writes what can still be read; nothing here was changed"
+                "nothing was changed; `vsiflow audit verify` names the damage, `vsiflow journal repair` says \
+                 what can be recovered and repairs the log; otherwise restore a backup"
             }
             Self::Elsewhere { .. } => {
-                "name a --state on a local disk, or take the risk with --allow-network-file-system"
+                "use a --state on a local disk, or accept the risk with --allow-network-file-system"
             }
             Self::Io { .. } => {
-                "see that the disk has room and that this user may read and write it"
+                "check that the disk has room and that this user may read and write it"
             }
         }
     }

@@ -3,8 +3,8 @@
 use std::{
     fmt,
     fs::{File, OpenOptions, TryLockError},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io::{self, Read as _},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::Path,
     time::SystemTime,
 };
@@ -25,6 +25,9 @@ pub struct Holder {
     pub command: String,
     /// When it began to use the directory, in UTC as RFC 3339 writes it.
     pub since: String,
+    /// What it does that others have to wait for, such as `makes the index again`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doing: Option<String>,
 }
 
 impl fmt::Display for Holder {
@@ -51,6 +54,7 @@ impl Holder {
                 .map(plain)
                 .take(COMMAND_MAX)
                 .collect(),
+            doing: None,
             since: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         }
     }
@@ -59,26 +63,53 @@ impl Holder {
 /// The lock, held as long as this value lives.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
     /// Takes the lock of a state directory and writes down who has it.
     pub(super) fn take(dir: &Path) -> Result<Self, StateDirError> {
         let io = |e: io::Error| StateDirError::io(&dir.join(LOCK), "locked", &e);
-        let mut file = open(&dir.join(LOCK)).map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StateDirError::InUse {
-                    path: dir.to_owned(),
-                    holder: read(&mut file),
-                });
-            }
-            Err(TryLockError::Error(e)) => return Err(io(e)),
+        let lock = Self::try_lock(dir, open(&dir.join(LOCK)).map_err(io)?)?;
+        lock.write(None).map_err(io)?;
+        Ok(lock)
+    }
+
+    /// The same for whoever only reads: where nothing can be written nobody is told who has it, and
+    /// where there is no lock none is made.
+    pub(super) fn look(dir: &Path) -> Result<Option<Self>, StateDirError> {
+        let io = |e: io::Error| StateDirError::io(&dir.join(LOCK), "locked", &e);
+        if let taken @ (Ok(_) | Err(StateDirError::InUse { .. })) = Self::take(dir) {
+            return taken.map(Some);
         }
-        write(&mut file).map_err(io)?;
-        Ok(Self { _file: file })
+        match File::open(dir.join(LOCK)) {
+            Ok(file) => Self::try_lock(dir, file).map(Some),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io(e)),
+        }
+    }
+
+    fn try_lock(dir: &Path, mut file: File) -> Result<Self, StateDirError> {
+        match file.try_lock() {
+            Ok(()) => Ok(Self { file }),
+            Err(TryLockError::WouldBlock) => Err(StateDirError::InUse {
+                path: dir.to_owned(),
+                holder: read(&mut file),
+            }),
+            Err(TryLockError::Error(e)) => Err(StateDirError::io(&dir.join(LOCK), "locked", &e)),
+        }
+    }
+
+    /// Writes down who has it, and what others have to wait for.
+    pub(super) fn write(&self, doing: Option<&str>) -> io::Result<()> {
+        let holder = Holder {
+            doing: doing.map(str::to_owned),
+            ..Holder::this_process()
+        };
+        let mut line = serde_json::to_string(&holder)?;
+        line.push('\n');
+        self.file.set_len(0)?;
+        self.file.write_all_at(line.as_bytes(), 0)
     }
 }
 
@@ -97,11 +128,4 @@ fn read(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
     file.read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
-}
-
-fn write(file: &mut File) -> io::Result<()> {
-    let mut line = serde_json::to_string(&Holder::this_process())?;
-    line.push('\n');
-    file.set_len(0)?;
-    file.write_all(line.as_bytes())
 }

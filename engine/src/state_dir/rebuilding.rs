@@ -94,7 +94,7 @@ impl Rebuilding {
             lease: Lease::endless(),
             path: self.path,
             format: self.format,
-            _lock: self.lock,
+            lock: Some(self.lock),
         })
     }
 

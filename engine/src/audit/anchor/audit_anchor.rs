@@ -43,7 +43,7 @@ pub struct AuditAnchor {
 
 /// A text that is no head.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("that is no head as `vsiflow audit head` prints it: {0}")]
+#[error("this is not a head as `vsiflow audit head` prints it: {0}")]
 pub struct InvalidHead(&'static str);
 
 impl Audit<'_> {
@@ -137,7 +137,7 @@ impl FromStr for AuditAnchor {
         let head = Self {
             journal: word("journal=")?.to_owned(),
             offset: offset(word("offset=")?)?,
-            link: hash(word("link=")?).ok_or(InvalidHead("its link is no SHA-256"))?,
+            link: hash(word("link=")?).ok_or(InvalidHead("its link is not a SHA-256"))?,
             time: moment(word("time=")?)?,
             signed: match word("key=ed25519:") {
                 Ok(key) => Some(signature(key, word("signature=")?)?),
@@ -164,12 +164,12 @@ fn offset(text: &str) -> Result<Option<Offset>, InvalidHead> {
         number => number
             .parse()
             .map(Some)
-            .map_err(|_| InvalidHead("its offset is no number")),
+            .map_err(|_| InvalidHead("its offset is not a number")),
     }
 }
 
 fn moment(text: &str) -> Result<Timestamp, InvalidHead> {
-    let wrong = || InvalidHead("its time is no moment");
+    let wrong = || InvalidHead("its time is not valid");
     let time = humantime::parse_rfc3339(text).map_err(|_| wrong())?;
     let since = time.duration_since(UNIX_EPOCH).map_err(|_| wrong())?;
     let millis = u64::try_from(since.as_millis()).map_err(|_| wrong())?;

@@ -28,7 +28,7 @@ impl SigningKey {
             return Err(InvalidKey(LOCKED));
         }
         let key = ed25519_dalek::SigningKey::from_pkcs8_pem(text.trim());
-        let what = "it is no Ed25519 private key, neither as OpenSSH nor as PKCS#8 in PEM";
+        let what = "it is not an Ed25519 private key, neither as OpenSSH nor as PKCS#8 in PEM";
         key.map(Self).map_err(|_| InvalidKey(what))
     }
 
@@ -40,7 +40,7 @@ impl SigningKey {
         }
         let pair = key.key_data().ed25519();
         let pair = pair.ok_or(InvalidKey(
-            "it is no Ed25519 key; make one with `ssh-keygen -t ed25519`",
+            "it is not an Ed25519 key; make one with `ssh-keygen -t ed25519`",
         ))?;
         let seed: &[u8; 32] = pair.private.as_ref();
         Ok(Self(ed25519_dalek::SigningKey::from_bytes(seed)))
@@ -81,9 +81,9 @@ impl PublicKey {
             let key = ed25519_dalek::VerifyingKey::from_public_key_pem(text.trim());
             return key
                 .map(Self)
-                .map_err(|_| InvalidKey("it is no Ed25519 public key in PEM"));
+                .map_err(|_| InvalidKey("it is not an Ed25519 public key in PEM"));
         }
-        let what = "it is no Ed25519 public key, neither as OpenSSH nor as PEM";
+        let what = "it is not an Ed25519 public key, neither as OpenSSH nor as PEM";
         let key = ssh_key::PublicKey::from_openssh(text.trim()).map_err(|_| InvalidKey(what))?;
         let bytes = key.key_data().ed25519().ok_or(InvalidKey(what))?;
         let key = ed25519_dalek::VerifyingKey::from_bytes(&bytes.0);

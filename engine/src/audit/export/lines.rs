@@ -34,7 +34,21 @@ impl<'a> Lines<'a> {
 
     pub(crate) async fn header(&mut self) -> Result<HeaderLine, AuditError> {
         let text = self.text().await?.unwrap_or_default();
+        self.header_of(&text)
+    }
+
+    /// The header of an export, or of the one in a backup, whose first line is passed over.
+    pub(super) async fn any_header(&mut self) -> Result<HeaderLine, AuditError> {
+        let text = self.text().await?.unwrap_or_default();
         let outline: Option<HeaderOutline> = serde_json::from_slice(&text).ok();
+        match outline {
+            Some(outline) if outline.kind == "backup" => self.header().await,
+            _ => self.header_of(&text),
+        }
+    }
+
+    fn header_of(&self, text: &[u8]) -> Result<HeaderLine, AuditError> {
+        let outline: Option<HeaderOutline> = serde_json::from_slice(text).ok();
         match outline {
             Some(outline) if outline.kind == "header" && outline.schema > SCHEMA => {
                 Err(AuditError::Newer {
@@ -43,7 +57,7 @@ impl<'a> Lines<'a> {
                 })
             }
             Some(outline) if outline.kind == "header" && outline.schema != UNUSED => {
-                let header: HeaderLine = parse(&text).map_err(|e| self.at(e.into()))?;
+                let header: HeaderLine = parse(text).map_err(|e| self.at(e.into()))?;
                 match Name::new(header.journal.as_str()) {
                     Ok(_) => Ok(header),
                     Err(_) => Err(self.wrong(Flaw::Changed, "its journal has no identity")),
@@ -72,7 +86,7 @@ impl<'a> Lines<'a> {
     pub(super) async fn end(&mut self) -> Result<(), AuditError> {
         match self.next().await? {
             None => Ok(()),
-            Some(_) => Err(self.wrong(Flaw::Reordered, "it stands after the head")),
+            Some(_) => Err(self.wrong(Flaw::Reordered, "it is after the head")),
         }
     }
 
@@ -120,5 +134,5 @@ impl<'a> Lines<'a> {
 
 pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Violation> {
     serde_json::from_slice(text)
-        .map_err(|e| Violation::of(Flaw::Changed, format!("it is no line of an export: {e}")))
+        .map_err(|e| Violation::of(Flaw::Changed, format!("it is not a line of an export: {e}")))
 }

@@ -4,6 +4,7 @@ mod fields;
 mod gaps;
 mod line;
 mod lines;
+mod offered;
 mod omissions;
 mod rebuild;
 mod validate;
@@ -12,6 +13,7 @@ mod writer;
 pub use rebuild::{Rebuilt, rebuild};
 
 pub(crate) use lines::{LineInput, Lines, parse};
+pub(crate) use offered::offered;
 pub(crate) use rebuild::{off_runtime, restore_journal};
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub struct Rebuilt {
 /// Secrets are in no export: what needs them asks for them anew. Where it fails, nothing is left.
 ///
 /// # Errors
-/// [`AuditError::ExportLine`] for the first line that is not what it should be, [`AuditError::Newer`]
+/// [`AuditError::Line`] for the first line that is not what it should be, [`AuditError::Newer`]
 /// for an export of a newer schema, [`AuditError::State`] when `dir` is not empty or cannot be
 /// written.
 pub async fn rebuild(input: LineInput<'_>, dir: &Path) -> Result<Rebuilt, AuditError> {
@@ -148,7 +148,7 @@ async fn write_base(journal: &dyn ChainedJournal, states: States) -> Result<(), 
     if journal.write_base(states).await?.is_some() {
         return Ok(());
     }
-    let what = "no journal can be made without the events it misses: it keeps no bases";
+    let what = "the journal cannot be rebuilt without its missing events: it has no bases";
     Err(Violation::of(Flaw::Missing, what).at(as_of).into())
 }
 

@@ -73,6 +73,11 @@ impl ExportValidator {
         }
     }
 
+    /// The link of the newest batch.
+    pub(super) fn link(&self) -> Option<BatchLink> {
+        self.link
+    }
+
     /// How many events there were.
     pub(super) fn events(&self) -> u64 {
         self.events
@@ -116,7 +121,7 @@ impl ExportValidator {
         let hash = Hash::of(&content);
         let len = content.len() as u64;
         if hash.to_string() != line.hash || len != line.len || len > BLOB_MAX {
-            return Err(changed("its content is not what its hash says"));
+            return Err(changed("its content does not match its hash"));
         }
         if self.kept.insert(hash) {
             self.unclaimed.insert(hash);
@@ -127,7 +132,7 @@ impl ExportValidator {
     fn event(&mut self, line: &EventLine) -> Result<ExportPart, AuditError> {
         let stored = self.stored(&line.record)?;
         if EventLine::new(&stored)? != *line {
-            let what = "its fields say something else than its record";
+            let what = "its fields differ from its record";
             return Err(Violation::of_record(Flaw::Changed, &stored, what).into());
         }
         let record = stored.record()?;
@@ -145,7 +150,7 @@ impl ExportValidator {
     fn undecodable(&mut self, line: &UndecodableLine) -> Result<ExportPart, AuditError> {
         let stored = self.stored(&line.record)?;
         if UndecodableLine::new(&stored) != *line || !self.unclaimed.is_empty() {
-            let what = "its fields say something else than its record";
+            let what = "its fields differ from its record";
             return Err(Violation::of_record(Flaw::Changed, &stored, what).into());
         }
         self.lacks.undecodable.push(stored.offset);
@@ -194,7 +199,7 @@ impl ExportValidator {
         let first = self.batch.first().map(|record| record.offset);
         let last = self.batch.last().map(|record| record.offset);
         if made != link || first != Some(link.first) || last != Some(link.last) {
-            let what = "the events before it are not those that it links";
+            let what = "the events before it are not those that it links to";
             return Err(Violation::of(Flaw::Changed, what).at(link.first).into());
         }
         let batch = std::mem::take(&mut self.batch);
@@ -219,7 +224,7 @@ impl ExportValidator {
             ));
         }
         if head.journal != self.journal_id || !head.is_at(self.link.as_ref()) {
-            let what = "the journal before it does not end where it says";
+            let what = "the journal before it ends elsewhere";
             return Err(Violation::of(Flaw::RolledBack, what).into());
         }
         Ok(head)

@@ -164,7 +164,7 @@ async fn a_base_that_says_what_its_events_do_not_is_named() {
     assert!(
         found
             .iter()
-            .any(|what| what.contains("what its events come to")),
+            .any(|what| what.contains("differs from the states of its events")),
         "{found:?}"
     );
     let held = hold_states(&subject.journal).await;

@@ -36,7 +36,7 @@ impl Disk {
             .ok_or_else(|| damaged("it is missing"))?;
         let stored = Stored::parse(bytes.clone())?;
         if stored.offset != offset {
-            return Err(damaged("another record stands there"));
+            return Err(damaged("another record is in its place"));
         }
         Ok(stored)
     }

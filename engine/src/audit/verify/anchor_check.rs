@@ -28,7 +28,7 @@ pub(super) fn check(
     });
     if let (Some(offset), Some(range)) = (kept.offset, within) {
         let what = format!(
-            "the head kept elsewhere stands in a range that is missing ({range}): nothing tells \
+            "the head stored elsewhere is in a missing range ({range}): nothing shows \
              whether it is part of this journal"
         );
         found.push(Violation::of(Flaw::Missing, what).at(offset));
@@ -49,15 +49,14 @@ fn difference(
     match met {
         Some(link) if link == kept.link => None,
         Some(link) => Some(format!(
-            "another history leads here: the link is {link}, the head kept elsewhere says {}",
+            "the history is different: the link is {link}, the head stored elsewhere says {}",
             kept.link
         )),
         None if end <= offset => Some(format!(
-            "the journal ends before offset {end}, the head kept elsewhere is at {offset}"
+            "the journal ends before offset {end}, the head stored elsewhere is at {offset}"
         )),
-        None => Some(
-            "another history leads here: no batch ends where the head kept elsewhere says"
-                .to_owned(),
-        ),
+        None => {
+            Some("the history is different: no batch ends at the head stored elsewhere".to_owned())
+        }
     }
 }

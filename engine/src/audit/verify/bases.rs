@@ -93,7 +93,7 @@ impl Verifier<'_> {
         };
         for (stream, what) in fold.differences(states) {
             let what = format!(
-                "the base as of offset {} does not say what its events come to: {what}",
+                "the base as of offset {} differs from the states of its events: {what}",
                 states.as_of
             );
             let seq = self

@@ -55,7 +55,7 @@ impl Verifier<'_> {
     /// The journal ends before a batch of its chain does.
     fn gone(&mut self, last: Offset) {
         if self.report.head.is_some_and(|head| head.last >= self.next) {
-            let what = format!("the journal ends here; its chain goes on to offset {last}");
+            let what = format!("the journal ends here; its chain continues to offset {last}");
             self.findings
                 .add(Violation::of(Flaw::Missing, what).at(self.next));
             self.next = last.saturating_add(1);
@@ -65,7 +65,7 @@ impl Verifier<'_> {
     async fn record(&mut self, stored: &Stored) -> Result<(), JournalError> {
         self.report.records = self.report.records.saturating_add(1);
         if stored.offset != self.next {
-            let what = format!("it stands at offset {}", self.next);
+            let what = format!("it is at offset {}", self.next);
             self.findings.accuse(Flaw::Reordered, stored, what);
         }
         match stored.record() {

@@ -58,9 +58,7 @@ impl Verifier<'_> {
                 MissingCause::Lost => Some(self.judge_lost(&range)),
                 MissingCause::Damaged => Some(Violation::of(
                     Flaw::Damaged,
-                    format!(
-                        "{range}: the log is damaged there, and what stood there cannot be read"
-                    ),
+                    format!("{range}: the log is damaged there and cannot be read"),
                 )),
             };
             if let Some(found) = found {
@@ -77,10 +75,10 @@ impl Verifier<'_> {
             return None;
         }
         let what = match self.key {
-            None => "no base that the journal commits to stands for them",
-            Some(_) => "no base that is signed with the key stands for them",
+            None => "no base that the journal commits to replaces them",
+            Some(_) => "no base that is signed with the key replaces them",
         };
-        let what = format!("{range}: the events were taken away, and {what}");
+        let what = format!("{range}: the events were removed, and {what}");
         Some(Violation::of(Flaw::Uncovered, what))
     }
 
@@ -108,7 +106,7 @@ impl Verifier<'_> {
             }
             if at < to || from >= to {
                 let what = format!(
-                    "it says that the events before offset {to} from {from} on were lost, and there are some"
+                    "it says that the events before offset {to} from {from} on were lost, but some exist"
                 );
                 let found = Violation::of(Flaw::Changed, what).at(offset);
                 self.findings

@@ -172,7 +172,7 @@ impl<'a> Links<'a> {
 pub(super) fn violation(place: &str, why: &str) -> Violation {
     let flaw = match why {
         "it is missing" => Flaw::Missing,
-        why if why.starts_with("another record stands there") => Flaw::Reordered,
+        why if why.starts_with("another record is in its place") => Flaw::Reordered,
         _ => Flaw::Changed,
     };
     match named(place) {

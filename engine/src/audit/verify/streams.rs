@@ -182,7 +182,7 @@ impl Streams {
     fn judge(&mut self, record: &Stored, before: &Followed, hash: Hash, findings: &mut Findings) {
         let offset = before.offset;
         if record.prev != hash {
-            let what = "its content is not what the next record of its stream was linked to";
+            let what = "the next record of its stream links to other content";
             let violation = Violation::of(Flaw::Changed, what).at(offset);
             findings.add(violation.in_stream(record.stream.clone(), record.seq.saturating_sub(1)));
         }
@@ -215,9 +215,9 @@ impl Streams {
         let what = match self.gaps.iter_mut().find(fits) {
             Some(gap) => {
                 gap.found = true;
-                "it stands after records that were written later"
+                "it is after records that were written later"
             }
-            None => "its place in the stream is taken already",
+            None => "its place in the stream is used twice",
         };
         findings.accuse(Flaw::Reordered, record, what);
     }
@@ -266,7 +266,7 @@ fn name_batch(batch: Suspects, findings: &mut Findings) {
     } = batch;
     let single = records.len() == 1;
     if let Some((offset, (stream, seq))) = records.drain().next().filter(|_| single) {
-        let what = "its content is not what its batch was linked to";
+        let what = "its batch links to other content";
         findings.add(
             Violation::of(Flaw::Changed, what)
                 .in_stream(stream, seq)
@@ -288,7 +288,7 @@ fn end_of(state: &StreamState) -> (u64, Hash) {
 }
 
 fn accuse(stream: &StreamId, next_seq: u64, as_of: Offset, findings: &mut Findings) {
-    let what = format!("the base as of offset {as_of} goes on from another record than this one");
+    let what = format!("the base as of offset {as_of} continues from another record than this one");
     let found = Violation::of(Flaw::Changed, what);
     findings.add_beside(found.in_stream(stream.clone(), next_seq.saturating_sub(1)));
 }

@@ -118,7 +118,7 @@ impl Packed {
             .take(most)
             .read_to_end(&mut bytes);
         if unpacked.is_err() || bytes.len() > BLOCK || crc32c::crc32c(&bytes) != block.crc {
-            let why = format!("block {number} of {} is not what was written", self.name);
+            let why = format!("block {number} of {} was changed", self.name);
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         Ok(bytes)

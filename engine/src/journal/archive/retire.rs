@@ -40,7 +40,7 @@ pub(in crate::journal) fn retire(
     let mut back = vec![0; bytes.len()];
     let read = packed.read_at(&mut back, 0).map_err(failed)?;
     if read != bytes.len() || back != bytes || packed.len() != bytes.len() as u64 {
-        let why = "it does not read back as what was written".to_owned();
+        let why = "it reads back differently than it was written".to_owned();
         return Err(JournalError::Storage(format!("{name}: {why}")));
     }
     disk.rename(PART, &name).map_err(failed)?;

@@ -22,7 +22,7 @@ use crate::{
 
 /// How states are folded, written and summed. Counted up with every change of what the same
 /// events come to.
-pub(super) const FOLD_VERSION: u32 = 1;
+pub(super) const FOLD_VERSION: u32 = 2;
 
 /// Its key; it stands before all states.
 pub(super) const KEY: &[u8] = b"header";
@@ -77,6 +77,13 @@ impl IndexHeader {
         bytes.extend_from_slice(&sum.to_bytes());
         Ok(bytes)
     }
+}
+
+/// Which start of the machine wrote a header; none where it cannot be read.
+pub(super) fn written_in(bytes: &[u8]) -> Option<String> {
+    let (_, rest) = bytes.split_first_chunk::<4>()?;
+    let (stored, _) = stored::decode::<StoredHeader>(rest).ok()?;
+    Some(stored.boot_id)
 }
 
 impl FoundHeader {

@@ -72,6 +72,15 @@ pub(super) fn load(dir: &Path, boot_id: &str) -> Result<(StateStore, States), Un
     Ok((StateStore { db, sums }, states))
 }
 
+/// The states of an index, whenever the machine was started since it wrote them: the sum over them
+/// tells whether they are what was written, and whoever asks holds them against the log.
+pub(super) fn peek(dir: &Path) -> Result<States, Unusable> {
+    let header = open(dir)?.get(header::KEY)?;
+    let written_in = header.and_then(|bytes| header::written_in(&bytes));
+    let boot_id = written_in.ok_or(Unusable::Unfinished)?;
+    load(dir, &boot_id).map(|(_, states)| states)
+}
+
 /// Syncs every file of an index through a descriptor of its own: an error that the kernel holds
 /// back since an earlier write is told there.
 pub(super) fn sync_all(dir: &Path) -> io::Result<()> {

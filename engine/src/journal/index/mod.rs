@@ -110,6 +110,23 @@ impl Index {
         open::to_read(dir, facts, PACE)
     }
 
+    /// The states in the index in `dir`, also those that another start of the machine wrote: for a
+    /// repair, which holds them against the log itself. Blocks, for a minute at the most.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub(in crate::journal) fn peek(dir: &Path) -> Result<States, Unusable> {
+        open::to_repair(dir, PACE)
+    }
+
+    /// Puts the index in `dir` aside, so that the next start makes another. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub(in crate::journal) fn discard(dir: &Path) -> std::io::Result<()> {
+        open::discard(dir)
+    }
+
     /// Takes changed states in, to be written some time later; updates come in the order of their
     /// offsets. Never waits: of a stream only the newest state is kept until it is written.
     pub(in crate::journal) fn publish(&self, update: StatesUpdate) {

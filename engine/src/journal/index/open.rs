@@ -26,7 +26,7 @@ pub(super) fn to_write(dir: &Path, facts: Facts, permit: Permit, pace: Pace) -> 
     let (found, rebuilt) = match find_or_make(dir, &facts, pace) {
         Ok(found) => found,
         Err(why) => {
-            tracing::warn!("there is no index for now, so that the next start takes longer: {why}");
+            tracing::warn!("the index cannot be used, so the next start takes longer: {why}");
             return OpenedIndex {
                 index: Index::of_nothing(),
                 states: None,
@@ -73,6 +73,21 @@ pub(super) fn to_read(dir: &Path, facts: Facts, pace: Pace) -> Result<States, Un
         marker::leave(dir);
     }
     found
+}
+
+/// See [`Index::peek`].
+pub(super) fn to_repair(dir: &Path, pace: Pace) -> Result<States, Unusable> {
+    marker::check(dir)?;
+    if !dir.try_exists()? {
+        return Err(Unusable::Absent);
+    }
+    let dir = dir.to_owned();
+    apart(pace.open, move || load::peek(&dir))
+}
+
+/// Puts an index aside, if there is one.
+pub(super) fn discard(dir: &Path) -> io::Result<()> {
+    put_aside(dir)
 }
 
 /// The states of the index in `dir`, if everything speaks for them.

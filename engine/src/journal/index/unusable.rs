@@ -68,7 +68,7 @@ impl fmt::Display for Unusable {
             Self::Failed(why) => write!(f, "it cannot be opened: {why}"),
             Self::Unwritable(why) => write!(f, "its disk cannot be written: {why}"),
             Self::Panicked(why) => write!(f, "sled panicked at it: {why}"),
-            Self::Hung => f.write_str("opening it did not come to an end"),
+            Self::Hung => f.write_str("opening it did not finish"),
             Self::Damaged(why) => write!(f, "it is damaged: {why}"),
             Self::Misfit(as_of) => {
                 write!(f, "it is as of offset {as_of}, where the log does not fit")

@@ -48,7 +48,7 @@ impl Thread {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = ended.take().map(|ended| ended.recv_timeout(self.patience));
         if let Some(Err(RecvTimeoutError::Timeout)) = waited {
-            tracing::warn!("the index is not closed in time: the next start may take longer");
+            tracing::warn!("the index was not closed in time: the next start may take longer");
         }
     }
 }
@@ -121,7 +121,7 @@ impl IndexWriter {
         let written = written.unwrap_or_else(|panic| Err(Unusable::Panicked(open::text(&*panic))));
         self.pending.give_up();
         if let Err(why) = written {
-            tracing::warn!("the index is out of use, so that the next start takes longer: {why}");
+            tracing::warn!("the index is disabled, so the next start takes longer: {why}");
             marker::leave(&self.dir);
         }
     }

@@ -30,6 +30,9 @@ pub(crate) trait LogDisk: Send + Sync + 'static {
     /// Gives a file another name; what had that name is gone.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
+    /// Gives a file one more name, which must not be there yet.
+    fn link(&self, from: &str, to: &str) -> io::Result<()>;
+
     /// Removes a file; no error where there is none.
     fn remove(&self, name: &str) -> io::Result<()>;
 
@@ -104,6 +107,10 @@ impl LogDisk for LocalDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         std::fs::rename(self.0.join(from), self.0.join(to))
+    }
+
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::hard_link(self.0.join(from), self.0.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

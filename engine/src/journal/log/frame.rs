@@ -32,6 +32,8 @@ const PREFIX: usize = 12;
 pub(super) const HEADER: usize = 24;
 /// The bytes before a part of a base.
 const BASE: usize = 16;
+/// The least bytes of a frame that says nothing.
+pub(super) const FILLER: usize = HEADER.next_multiple_of(ALIGN);
 
 const BATCH_KIND: u8 = 1;
 const BASE_KIND: u8 = 2;
@@ -141,6 +143,16 @@ pub(super) fn encode_mark(out: &mut Vec<u8>, place: FramePosition<'_>, synced: u
     encode(out, place, synced, MARK_KIND, |_| {});
 }
 
+/// Writes a frame that says no more than a mark to the end of `out`, in all `len` bytes: for a
+/// place where what was there is of no use any more. `len` is a multiple of [`ALIGN`], and at least
+/// [`FILLER`].
+pub(super) fn encode_filler(out: &mut Vec<u8>, place: FramePosition<'_>, synced: u64, len: usize) {
+    encode(out, place, synced, MARK_KIND, |out| {
+        let end = out.len().saturating_add(len.saturating_sub(HEADER));
+        out.resize(end, 0);
+    });
+}
+
 /// Writes a gap as a frame to the end of `out`.
 pub(super) fn encode_gap(
     out: &mut Vec<u8>,
@@ -150,6 +162,20 @@ pub(super) fn encode_gap(
     cause: MissingCause,
     heads: &[StreamHead],
 ) {
+    encode_gap_of(out, place, synced, (link, cause), heads, 0);
+}
+
+/// The same with zeros behind the streams, so that it takes at least `len` bytes: a multiple of
+/// [`ALIGN`].
+pub(super) fn encode_gap_of(
+    out: &mut Vec<u8>,
+    place: FramePosition<'_>,
+    synced: u64,
+    (link, cause): (&BatchLink, MissingCause),
+    heads: &[StreamHead],
+    len: usize,
+) {
+    let begin = out.len();
     encode(out, place, synced, GAP_KIND, |out| {
         out.extend_from_slice(&link_bytes(link));
         out.push(cause_byte(cause));
@@ -160,7 +186,20 @@ pub(super) fn encode_gap(
             out.extend_from_slice(&u32::try_from(name.len()).unwrap_or(u32::MAX).to_be_bytes());
             out.extend_from_slice(name.as_bytes());
         }
+        let end = begin.saturating_add(len).max(out.len());
+        out.resize(end, 0);
     });
+}
+
+/// What a gap takes in a frame.
+pub(super) fn gap_len(heads: &[StreamHead]) -> usize {
+    let heads = heads.iter().map(head_len).sum::<usize>();
+    aligned(heads.saturating_add(HEADER + LINK + 1))
+}
+
+/// What a stream takes in a gap.
+pub(super) fn head_len(head: &StreamHead) -> usize {
+    head.stream.to_string().len().saturating_add(8 + 32 + 4)
 }
 
 pub(super) fn cause_byte(cause: MissingCause) -> u8 {

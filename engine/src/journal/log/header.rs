@@ -9,11 +9,13 @@
 //! position in the log of the segment's first frame          8
 //! whether a batch comes before, and its link                1 + 80
 //! length of the journal's identity, the identity            1 + 64
+//! whether a repair made it                                  1
 //! zeros up to                                               256
 //! ```
 //!
 //! Numbers are big-endian. The position counts the bytes of all frames before, so that it grows
-//! from segment to segment. The salt is in no export: who writes what a record holds cannot make
+//! from segment to segment; to that of one that a repair made in the place of what is lost it may
+//! jump. The salt is in no export: who writes what a record holds cannot make
 //! bytes that look like a frame.
 
 use super::frame::{LINK, link_bytes, link_of};
@@ -38,6 +40,9 @@ pub(super) struct SegmentHeader {
     pub(super) before: Option<BatchLink>,
     /// The journal's identity.
     pub(super) journal: String,
+    /// A repair made it in the place of what was lost: its position may be later than the end of
+    /// the segment before it.
+    pub(super) repaired: bool,
 }
 
 /// Why some bytes are no header.
@@ -78,6 +83,7 @@ impl SegmentHeader {
         bytes.extend_from_slice(&self.before.map_or([0; LINK], |link| link_bytes(&link)));
         bytes.push(u8::try_from(id.len()).unwrap_or_default());
         bytes.extend_from_slice(id);
+        bytes.push(self.repaired.into());
         bytes.resize(LEN, 0);
         let crc = bytes.get(12..).map_or(0, crc32c::crc32c).to_be_bytes();
         if let Some(slot) = bytes.get_mut(8..12) {
@@ -126,14 +132,16 @@ impl HeaderBytes<'_> {
         let [length] = self.take()?;
         let id = self.0.get(..usize::from(length)).ok_or(CUT)?;
         let journal = std::str::from_utf8(id);
+        let repaired = self.0.get(usize::from(length));
         Ok(SegmentHeader {
             salt,
             first: u64::from_be_bytes(first),
             position: u64::from_be_bytes(position),
             before: before.filter(|_| has_before == 1),
             journal: journal
-                .map_err(|_| NoHeader::Damaged("its journal's identity is no text"))?
+                .map_err(|_| NoHeader::Damaged("its journal's identity is not text"))?
                 .to_owned(),
+            repaired: repaired == Some(&1),
         })
     }
 }

@@ -98,6 +98,20 @@ impl Keeper {
         }
     }
 
+    /// Writes zeros behind the end of a file; durable when it returns. Waits while the disk is
+    /// full. Blocks.
+    pub(super) fn widen(&self, file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+        loop {
+            let widened = zeros(file, from, to).and_then(|()| file.sync_all());
+            let short = widened.as_ref().err().is_some_and(is_full);
+            self.permit.log_is_short(short);
+            if !short || self.permit.is_closing() {
+                return widened;
+            }
+            std::thread::sleep(AGAIN);
+        }
+    }
+
     /// Has a full segment's table written down.
     pub(super) fn full(&self, segment: Arc<Segment>) {
         lock(&self.desk).full.push(segment);
@@ -176,14 +190,24 @@ fn set_aside(disk: &dyn LogDisk, desk: &Desk, permit: &Permit, size: u64) {
 pub(super) fn make(disk: &dyn LogDisk, size: u64) -> io::Result<Arc<dyn DiskFile>> {
     disk.remove(NEXT)?;
     let file = disk.create(NEXT)?;
-    let zeros = vec![0; usize::try_from(PIECE.min(size)).unwrap_or_default()];
-    let mut at = 0;
-    while at < size {
-        let piece = usize::try_from(PIECE.min(size.saturating_sub(at))).unwrap_or_default();
-        file.write_at(zeros.get(..piece).unwrap_or_default(), at)?;
-        at = at.saturating_add(piece as u64);
-    }
+    zeros(&*file, 0, size)?;
     file.sync_all()?;
     disk.sync_folder("")?;
     Ok(file)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
+fn zeros(file: &dyn DiskFile, mut at: u64, end: u64) -> io::Result<()> {
+    let length = |from: u64| usize::try_from(PIECE.min(end.saturating_sub(from)));
+    let zeros = vec![0; length(at).unwrap_or_default()];
+    while at < end {
+        let piece = length(at).unwrap_or_default();
+        file.write_at(zeros.get(..piece).unwrap_or_default(), at)?;
+        at = at.saturating_add(piece as u64);
+    }
+    Ok(())
 }

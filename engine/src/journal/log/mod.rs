@@ -38,6 +38,7 @@ mod header;
 mod keeper;
 mod reader;
 mod recover;
+pub(in crate::journal) mod repair;
 mod retired;
 mod scan;
 mod segment;
@@ -47,7 +48,6 @@ mod writer;
 
 pub(crate) use self::disk::{DiskFile, LocalDisk, LogDisk};
 pub(crate) use self::recover::OpenMode;
-pub use self::shared::Damage;
 pub(super) use self::{
     reader::Reader,
     recover::open,
@@ -55,6 +55,10 @@ pub(super) use self::{
     segment::{Segment, SegmentSource},
     shared::LogShared,
     writer::{LogWriter, WriteReply, WriteRequest},
+};
+pub use self::{
+    repair::{Finding, Lost, Regained, RepairSource as Regainable},
+    shared::Damage,
 };
 
 /// The folder of the segments and their tables, below the state directory.

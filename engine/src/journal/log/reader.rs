@@ -237,7 +237,7 @@ fn record(
     }
     Err(JournalError::Damaged {
         place: format!("{stream} #{seq}"),
-        why: format!("another record stands there: {}", stored.place()),
+        why: format!("another record is in its place: {}", stored.place()),
     })
 }
 
@@ -317,7 +317,7 @@ impl Row {
             Some(Body::Batch(link, _)) => Ok(link),
             _ => Err(self.damaged(
                 batch.first,
-                "the link of the batch that begins here is not what was written",
+                "the link of the batch that begins here was changed",
             )),
         }
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io, sync::Arc};
 
 use super::{
-    FIRST_SIZE, FOLDER,
+    FIRST_SIZE, FOLDER, base,
     disk::{DiskFile, LogDisk},
     error::{damaged, storage},
     header::SegmentHeader,
@@ -15,7 +15,7 @@ use super::{
     writer::{LogWriter, WriterEnd, begin, salt},
 };
 use crate::{
-    journal::{JournalError, Missing, MissingCause, Offset, archive},
+    journal::{BatchLink, JournalError, Missing, MissingCause, Offset, archive},
     permit::Permit,
 };
 
@@ -26,8 +26,17 @@ pub(crate) enum OpenMode {
     Make,
     /// To be appended to.
     Append,
-    /// To be read: nothing is written, and what is damaged is passed over.
+    /// To be read: nothing is written, and who meets damage is told.
     Read,
+    /// The same, past everything that is damaged: every byte is read beforehand to know it.
+    Inspect,
+}
+
+impl OpenMode {
+    /// Whether nothing is written.
+    pub(in crate::journal) fn only_reads(self) -> bool {
+        matches!(self, Self::Read | Self::Inspect)
+    }
 }
 
 /// An open log.
@@ -58,6 +67,7 @@ pub(in crate::journal) fn open(
         };
     }
     let mut chain = Chain::begin(disk, journal, unreadable);
+    chain.shared.passes_damage = mode == OpenMode::Inspect;
     let mut found = found.into_values().peekable();
     while let Some(file) = found.next() {
         let after = found.peek().map(|after| &after.header);
@@ -92,7 +102,7 @@ fn find(disk: &dyn LogDisk) -> Result<All, JournalError> {
                     tracing::warn!(
                         folder,
                         file,
-                        "it is no segment and no table: it is passed over"
+                        "it is neither a segment nor a table: it is ignored"
                     );
                 }
                 continue;
@@ -164,6 +174,8 @@ struct Chain {
     untabled: Vec<Arc<Segment>>,
     /// Segments that cannot be read, by their first offsets.
     unreadable: BTreeMap<Offset, JournalError>,
+    /// The offset of the first segment, where those before it are gone.
+    begins_late: Option<Offset>,
     begun: bool,
 }
 
@@ -179,6 +191,7 @@ impl Chain {
             position: 0,
             untabled: Vec::new(),
             unreadable,
+            begins_late: None,
             begun: false,
         }
     }
@@ -200,9 +213,7 @@ impl Chain {
             } else if self.begun {
                 self.damage(from, to, FOLDER, "a segment is missing");
             } else {
-                // Whether a base covers them is for whoever folds to find out.
-                let cause = MissingCause::Removed;
-                write(&self.shared.missing).push(Missing { from, to, cause });
+                self.begins_late = Some(to);
             }
         } else if header.first < self.next {
             let why = format!(
@@ -211,7 +222,7 @@ impl Chain {
             );
             return Err(damaged(&found.name, why));
         } else if self.begun
-            && (header.position != self.position || header.before != self.shared.link())
+            && (header.position != self.position || !ends_alike(header.before, self.shared.link()))
         {
             let why = "it does not follow the segment before it: segments of two logs are mixed";
             return Err(damaged(&found.name, why));
@@ -221,6 +232,18 @@ impl Chain {
         }
         (self.begun, self.next, self.position) = (true, header.first, header.position);
         Ok(())
+    }
+
+    /// Segments may be taken away only where a base covers them.
+    fn judge_beginning(&self) {
+        let Some(to) = self.begins_late else { return };
+        if base::all(&self.shared).last() >= Some(&to) {
+            let (from, cause) = (0, MissingCause::Removed);
+            write(&self.shared.missing).push(Missing { from, to, cause });
+        } else {
+            let why = "the first segment is missing, and no base covers it";
+            self.damage(0, to, FOLDER, why);
+        }
     }
 
     fn damage(&self, from: Offset, to: Offset, file: &str, why: &str) {
@@ -242,7 +265,7 @@ impl Chain {
 
     fn note_damage(&self, name: &str, table: &SegmentTable) {
         for (from, to) in &table.damage {
-            self.damage(*from, *to, name, "bytes of it are not what was written");
+            self.damage(*from, *to, name, "its bytes were changed");
         }
     }
 
@@ -261,12 +284,14 @@ impl Chain {
     fn full(&mut self, found: FoundLog, after: &SegmentHeader) -> Result<(), JournalError> {
         self.follow(&found)?;
         let table = read_table(&*self.shared.disk, &format!("{}.table", found.name));
+        let table = table.filter(|_| !self.shared.passes_damage);
         let fits = |table: &SegmentTable| {
             let end = position_of(
                 &found.header,
                 usize::try_from(table.end).unwrap_or(usize::MAX),
             );
-            end == after.position && u64::from(table.end) <= found.size
+            let there = end == after.position || (after.repaired && end < after.position);
+            there && u64::from(table.end) <= found.size
         };
         let table = table.filter(fits);
         let (first, name) = (found.header.first, found.name.clone());
@@ -308,21 +333,29 @@ impl Chain {
         permit: Permit,
     ) -> Result<OpenedLog, JournalError> {
         self.follow(&found)?;
-        if found.archived {
-            return Err(damaged(
-                FOLDER,
-                "the newest segment is missing: only archived ones are there",
-            ));
-        }
+        let table = format!("{}.table", found.name);
+        let was_full = found.archived || read_table(&*self.shared.disk, &table).is_some();
         let segment = Segment::full(found.header, found.name, found.size, found.source, None);
         let scan = segment.scan(None)?;
         self.note_damage(&segment.name, &scan.table);
         self.take_in(segment.header.first, &scan.table);
+        self.judge_beginning();
         // Those after it: how far they went nobody can tell.
+        if was_full
+            && self
+                .unreadable
+                .range(segment.header.first..)
+                .next()
+                .is_none()
+        {
+            let next = self.next;
+            let why = "the segment after it is missing, the newest one";
+            self.damage(next, next.saturating_add(1), &segment.name, why);
+        }
         for (first, error) in self.unreadable.range(segment.header.first..) {
             self.unreadable_damage(*first, first.saturating_add(1), error);
         }
-        if mode == OpenMode::Read {
+        if mode.only_reads() {
             let mut segment = segment;
             segment.set_table(scan.table);
             self.shared.push_segment(Arc::new(segment));
@@ -357,13 +390,19 @@ impl Chain {
     }
 }
 
+/// Whether two links end alike: that of a gap stands for several.
+fn ends_alike(one: Option<BatchLink>, other: Option<BatchLink>) -> bool {
+    let end = |link: BatchLink| (link.last, link.hash);
+    one.map(end) == other.map(end)
+}
+
 /// Makes the end of the newest segment certain: what is whole and may not have reached the disk is
 /// written again, what is torn is zeroed, and both are synced.
 fn settle(disk: &dyn LogDisk, segment: Segment, scan: Scan) -> Result<WriterEnd, JournalError> {
     let name = segment.name.clone();
     let failed = |e: io::Error| storage(&name, &e);
     let end = usize::try_from(scan.table.end).unwrap_or(usize::MAX);
-    let bytes = segment.read(0, usize::try_from(segment.size).unwrap_or(usize::MAX))?;
+    let bytes = segment.read(0, usize::try_from(segment.size()).unwrap_or(usize::MAX))?;
     let file = disk.open(&name, true).map_err(failed)?;
     let again = bytes.get(scan.unsure..end).unwrap_or_default();
     if scan.torn {
@@ -376,13 +415,8 @@ fn settle(disk: &dyn LogDisk, segment: Segment, scan: Scan) -> Result<WriterEnd,
     file.write_at(again, scan.unsure as u64).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     disk.sync_folder(FOLDER).map_err(failed)?;
-    let segment = Segment::growing(
-        segment.header,
-        name.clone(),
-        segment.size,
-        file.clone(),
-        scan.table,
-    );
+    let size = segment.size();
+    let segment = Segment::growing(segment.header, name.clone(), size, file.clone(), scan.table);
     Ok(WriterEnd {
         segment: Arc::new(segment),
         file,
@@ -410,6 +444,7 @@ fn make(disk: Arc<dyn LogDisk>, journal: &str, permit: Permit) -> Result<OpenedL
         position: 0,
         before: None,
         journal: journal.to_owned(),
+        repaired: false,
     };
     shared
         .disk
@@ -430,6 +465,7 @@ fn make(disk: Arc<dyn LogDisk>, journal: &str, permit: Permit) -> Result<OpenedL
         position: 0,
         untabled: Vec::new(),
         unreadable: BTreeMap::new(),
+        begins_late: None,
         begun: true,
     };
     chain.writer(end, permit)

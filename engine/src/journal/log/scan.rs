@@ -24,18 +24,16 @@ pub(super) struct Scan {
 }
 
 /// A whole frame and where it lies in the file.
-struct ScannedFrame<'a> {
-    at: usize,
-    frame: Frame<'a>,
+pub(super) struct ScannedFrame<'a> {
+    pub(super) at: usize,
+    pub(super) frame: Frame<'a>,
 }
 
 /// Reads all of a segment, its header included. `after` is the header of the segment after it:
 /// everything before that was synced.
 pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, after: Option<&SegmentHeader>) -> Scan {
     let found = frames(bytes, header);
-    let synced = found.iter().map(|found| found.frame.synced);
-    let synced = synced.chain(after.map(|after| after.position)).max();
-    let synced = synced.unwrap_or_default().max(header.position);
+    let synced = synced(&found, header, after);
     let position = |at: usize| position_of(header, at);
     // The frames that count: those up to the first bad one, and the later ones too where that one
     // was acknowledged.
@@ -51,8 +49,9 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, after: Option<&SegmentH
         table.add(found);
         end = found.at.saturating_add(found.frame.len);
     }
-    // What was acknowledged at the very end may be bad, too.
-    if let Some(after) = after.filter(|after| position(end) < after.position) {
+    // What was acknowledged at the very end may be bad, too; a repair has taken care of that.
+    let after = after.filter(|after| !after.repaired && position(end) < after.position);
+    if let Some(after) = after {
         table.lost(after.first);
     }
     let unsure = found.iter().find(|found| position(found.at) >= synced);
@@ -63,6 +62,17 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, after: Option<&SegmentH
     }
 }
 
+/// The highest position that anything names as synced.
+pub(super) fn synced(
+    found: &[ScannedFrame<'_>],
+    header: &SegmentHeader,
+    after: Option<&SegmentHeader>,
+) -> u64 {
+    let named = found.iter().map(|found| found.frame.synced);
+    let named = named.chain(after.map(|after| after.position)).max();
+    named.unwrap_or_default().max(header.position)
+}
+
 /// Where a place in the file is in the log.
 pub(super) fn position_of(header: &SegmentHeader, at: usize) -> u64 {
     let within = at.saturating_sub(header::LEN) as u64;
@@ -70,7 +80,7 @@ pub(super) fn position_of(header: &SegmentHeader, at: usize) -> u64 {
 }
 
 /// Every whole frame.
-fn frames<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Vec<ScannedFrame<'a>> {
+pub(super) fn frames<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Vec<ScannedFrame<'a>> {
     let (mut found, mut at) = (Vec::new(), header::LEN);
     while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= frame::HEADER) {
         let place = FramePosition {

@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{
@@ -65,7 +68,7 @@ pub(in crate::journal) struct Segment {
     /// Its name, its folder before it.
     pub(super) name: String,
     /// The bytes of its file as far as they are set aside for it.
-    pub(super) size: u64,
+    size: AtomicU64,
     source: Arc<dyn SegmentSource>,
     /// Where its events end; of the newest, where they ended when it was opened.
     slot: RwLock<SegmentSlot>,
@@ -83,7 +86,7 @@ impl Segment {
         Self {
             header,
             name,
-            size,
+            size: size.into(),
             source: Arc::new(file),
             slot: RwLock::new(SegmentSlot::Growing(Box::new(table))),
         }
@@ -103,10 +106,20 @@ impl Segment {
         Self {
             header,
             name,
-            size,
+            size: size.into(),
             source,
             slot: RwLock::new(slot),
         }
+    }
+
+    /// The bytes of its file as far as they are set aside for it.
+    pub(super) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// Its file has room up to that byte from now on.
+    pub(super) fn widen(&self, size: u64) {
+        self.size.fetch_max(size, Ordering::AcqRel);
     }
 
     pub(super) fn table_name(&self) -> String {
@@ -176,7 +189,7 @@ impl Segment {
 
     /// Reads all of it. `after` is the header of the segment after it.
     pub(super) fn scan(&self, after: Option<&SegmentHeader>) -> Result<Scan, JournalError> {
-        let size = usize::try_from(self.size).unwrap_or(usize::MAX);
+        let size = usize::try_from(self.size()).unwrap_or(usize::MAX);
         Ok(scan(&self.read(0, size)?, &self.header, after))
     }
 }

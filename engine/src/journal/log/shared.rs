@@ -76,6 +76,8 @@ pub(in crate::journal) struct LogShared {
     /// Whatever cannot be read any more, but for damage.
     pub(super) missing: RwLock<Vec<Missing>>,
     pub(super) damage: RwLock<Vec<Damage>>,
+    /// Whether readers pass over what is damaged; all of it is known then.
+    pub(super) passes_damage: bool,
 }
 
 pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
@@ -97,6 +99,7 @@ impl LogShared {
             bases: RwLock::default(),
             missing: RwLock::default(),
             damage: RwLock::default(),
+            passes_damage: false,
         }
     }
 
@@ -229,6 +232,9 @@ impl LogShared {
 
     /// The first damage between two offsets, the second excluded.
     pub(super) fn damage_within(&self, from: Offset, to: Offset) -> Option<Damage> {
+        if self.passes_damage {
+            return None;
+        }
         let damage = read(&self.damage);
         let found = damage
             .iter()
@@ -236,9 +242,9 @@ impl LogShared {
         found.cloned()
     }
 
-    /// Whether anything that was acknowledged is damaged, and not repaired.
+    /// Whether anything that was acknowledged is damaged, and who reads is to be told.
     pub(super) fn is_damaged(&self) -> bool {
-        !read(&self.damage).is_empty()
+        !self.passes_damage && !read(&self.damage).is_empty()
     }
 
     /// The log goes up to the end of this batch.

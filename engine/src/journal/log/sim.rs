@@ -31,6 +31,7 @@ pub(crate) enum Op {
     /// A sync that failed.
     FailedSync,
     Rename(String, String),
+    Link(String, String),
     Remove(String),
     SyncFolder(String),
     /// Something that the test wants to remember the moment of.
@@ -169,6 +170,17 @@ impl LogDisk for SimDisk {
         Ok(())
     }
 
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state();
+        let id = *state.names.get(from).ok_or_else(missing)?;
+        if state.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.names.insert(to.to_owned(), id);
+        state.ops.push(Op::Link(from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.state();
         if state.names.remove(name).is_some() {
@@ -200,6 +212,10 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let mut state = self.disk.state();
+        let long = state.files[self.id].len() as u64;
+        if self.disk.full.load(Ordering::Relaxed) && at.saturating_add(bytes.len() as u64) > long {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         put(
             &mut state.files[self.id],
             usize::try_from(at).unwrap(),
@@ -292,6 +308,7 @@ impl Device {
             // The pages count as clean from now on and may never be written.
             Op::Sync(_) | Op::FailedSync => {}
             Op::Rename(from, to) => self.rename(op, [from, to]),
+            Op::Link(_, to) => self.rename(op, [to]),
             Op::Remove(name) => self.rename(op, [name]),
             Op::SyncFolder(folder) => self.sync_folder(folder),
             Op::Mark(number) => self.marked = *number,
@@ -358,6 +375,11 @@ fn apply(names: &mut BTreeMap<String, Id>, op: &Op) {
         Op::Rename(from, to) => {
             if let Some(id) = names.remove(from) {
                 names.insert(to.clone(), id);
+            }
+        }
+        Op::Link(from, to) => {
+            if let Some(id) = names.get(from) {
+                names.insert(to.clone(), *id);
             }
         }
         Op::Remove(name) => {

@@ -3,10 +3,12 @@
 mod cuts;
 mod damage;
 mod faults;
+mod mending;
+mod sabotage;
 
 use std::sync::Arc;
 
-use super::sim::SimDisk;
+use super::{disk::LogDisk, sim::SimDisk};
 use crate::{
     journal::{Append, DiskJournal, Journal as _, JournalError, Record, log::OpenMode},
     model::{Actor, Event, EventKind, Name, Outcome, Payload, RunId, StreamId, Text, Timestamp},
@@ -15,8 +17,23 @@ use crate::{
 
 pub(super) const ID: &str = "01JXAMPLE0000000000000000";
 
+/// What the log takes for its disk.
+pub(super) type Wrap = fn(&SimDisk) -> Arc<dyn LogDisk>;
+
+pub(super) fn plain(disk: &SimDisk) -> Arc<dyn LogDisk> {
+    Arc::new(disk.clone())
+}
+
 pub(super) fn open(disk: &SimDisk, mode: OpenMode) -> Result<DiskJournal, JournalError> {
-    DiskJournal::start(Arc::new(disk.clone()), ID, mode, Permit::always())
+    open_as(disk, mode, plain)
+}
+
+pub(super) fn open_as(
+    disk: &SimDisk,
+    mode: OpenMode,
+    wrap: Wrap,
+) -> Result<DiskJournal, JournalError> {
+    DiskJournal::start(wrap(disk), ID, mode, Permit::always())
 }
 
 pub(super) fn stream(number: u64) -> StreamId {

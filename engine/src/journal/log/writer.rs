@@ -256,7 +256,7 @@ impl LogWriter {
     }
 
     fn size(&self) -> usize {
-        usize::try_from(self.end.segment.size).unwrap_or(usize::MAX)
+        usize::try_from(self.end.segment.size()).unwrap_or(usize::MAX)
     }
 
     fn left(&self) -> usize {
@@ -267,7 +267,21 @@ impl LogWriter {
         if len <= self.left() {
             return Ok(());
         }
+        if self.shared.tip().next == self.end.segment.header.first {
+            return self.widen(len);
+        }
         self.roll(len, SIZE)
+    }
+
+    /// Makes room for so many bytes in a segment without events. Another one after it would have
+    /// the same name, and would take its place and that of the bases in it.
+    fn widen(&mut self, len: usize) -> Result<(), JournalError> {
+        let segment = &self.end.segment;
+        let to = self.end.at.saturating_add(len) as u64;
+        let widened = self.keeper.widen(&*self.end.file, segment.size(), to);
+        widened.map_err(|e| ended("widened", &segment.name, &e))?;
+        segment.widen(to);
+        Ok(())
     }
 
     /// Has the next segment made while there is a good deal of room in this one; where that cannot
@@ -289,6 +303,7 @@ impl LogWriter {
             position: self.position(),
             before: tip.link,
             journal: self.shared.journal.clone(),
+            repaired: false,
         };
         let before = self.end.segment.clone();
         self.end = begin(&self.shared, header, spare)?;

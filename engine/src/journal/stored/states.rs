@@ -5,8 +5,9 @@ use bincode::config::standard;
 use super::{Mirror as _, Unreadable, v1::state as v1};
 use crate::journal::{JournalError, StreamState};
 
-/// The newest form of a state this version reads, and the one it writes.
-const FORMAT: u8 = 1;
+/// The form of a state this version reads and writes. The one before it was never released: a base
+/// of that form is passed over, and what it stood for is folded from the events.
+const FORMAT: u8 = 2;
 
 /// What a decoder may set aside for each byte it is given: what takes the least bytes beside its
 /// size in memory is the name and the state of a node that waits.

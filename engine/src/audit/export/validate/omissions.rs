@@ -40,7 +40,9 @@ impl ExportValidator {
     }
 
     pub(super) fn missing(&mut self, line: &MissingLine) -> Result<ExportPart, AuditError> {
-        let (range, link) = line.read().ok_or_else(|| changed("it is no such range"))?;
+        let (range, link) = line
+            .read()
+            .ok_or_else(|| changed("it is not such a range"))?;
         if range.from != self.next()? {
             let what = "the range does not begin where the events before it end";
             return Err(Violation::of(Flaw::Reordered, what).at(range.from).into());
@@ -82,7 +84,7 @@ impl ExportValidator {
     }
 
     pub(super) fn state(&mut self, line: &StateLine) -> Result<ExportPart, AuditError> {
-        let state = line.read()?.ok_or_else(|| changed("it is no state"))?;
+        let state = line.read()?.ok_or_else(|| changed("it is not a state"))?;
         let claimed = self.claim(payloads_of(&state));
         claimed.map_err(|(flaw, what)| Violation::of(flaw, what))?;
         match &mut self.announced {
@@ -113,7 +115,7 @@ impl ExportValidator {
         match self.announced.take() {
             Some(Announced::States(0, states, hash)) => {
                 if base_hash(&states)? != hash {
-                    let what = "the states of the base are not those that its hash covers";
+                    let what = "the states of the base do not match its hash";
                     return Err(Violation::of(Flaw::Changed, what).at(states.as_of).into());
                 }
                 self.uncommitted.insert(states.as_of, hash);

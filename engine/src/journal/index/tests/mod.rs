@@ -143,6 +143,7 @@ fn run(n: u64) -> StreamState {
             attempt: 1,
             outcome: Outcome::Created,
             output,
+            at: Timestamp(1_700_000_000_000),
         };
         (name.clone(), done)
     };

@@ -15,18 +15,28 @@ use crate::{
 };
 
 /// What a run left: what the disk was asked, and each acknowledged event's link by its offset.
-struct Recorded {
-    ops: Vec<Op>,
+pub(super) struct Recorded {
+    pub(super) ops: Vec<Op>,
     hashes: Vec<Hash>,
 }
 
 /// Many streams grow, a few at a time in one batch, `at_once` batches in flight. Each acknowledged
 /// batch marks the moment with the offset that comes after it.
 fn record(streams: u64, rounds: u64, at_once: usize, seed: u64) -> Recorded {
+    record_as(plain, streams, rounds, at_once, seed)
+}
+
+pub(super) fn record_as(
+    wrap: Wrap,
+    streams: u64,
+    rounds: u64,
+    at_once: usize,
+    seed: u64,
+) -> Recorded {
     let disk = SimDisk::new();
     let mut rng = StdRng::seed_from_u64(seed);
     run(async {
-        let journal = open(&disk, OpenMode::Make).unwrap();
+        let journal = open_as(&disk, OpenMode::Make, wrap).unwrap();
         let mut next = vec![0_u64; usize::try_from(streams).unwrap()];
         for _ in 0..rounds {
             let first = rng.random_range(0..streams);
@@ -63,25 +73,35 @@ fn check(
     acknowledged: u64,
     recorded: &Recorded,
 ) -> Result<SimDisk, String> {
+    check_as(plain, image, acknowledged, recorded)
+}
+
+pub(super) fn check_as(
+    wrap: Wrap,
+    image: BTreeMap<String, Vec<u8>>,
+    acknowledged: u64,
+    recorded: &Recorded,
+) -> Result<SimDisk, String> {
     let disk = SimDisk::with(image);
-    let read = run(look(&disk, OpenMode::Read, acknowledged, recorded));
+    let read = run(look(wrap, &disk, OpenMode::Read, acknowledged, recorded));
     match read {
         Ok(()) => {}
         // Cut before the first segment had its name: nothing was acknowledged.
         Err(_) if acknowledged == 0 => return Ok(disk),
         Err(why) => return Err(format!("to be read: {why}")),
     }
-    run(look(&disk, OpenMode::Append, acknowledged, recorded))?;
+    run(look(wrap, &disk, OpenMode::Append, acknowledged, recorded))?;
     Ok(disk)
 }
 
 async fn look(
+    wrap: Wrap,
     disk: &SimDisk,
     mode: OpenMode,
     acknowledged: u64,
     recorded: &Recorded,
 ) -> Result<(), String> {
-    let journal = open(disk, mode).map_err(|e| format!("it cannot be opened: {e}"))?;
+    let journal = open_as(disk, mode, wrap).map_err(|e| format!("it cannot be opened: {e}"))?;
     let stored = journal
         .read_stored(0, usize::MAX)
         .await

@@ -10,7 +10,10 @@ use futures::future::poll_immediate;
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::*;
-use crate::journal::log::sim::Device;
+use crate::{
+    journal::{ChainedJournal as _, States, StreamState, log::sim::Device},
+    model::Hash,
+};
 
 #[test]
 fn a_sync_that_fails_ends_all_writing_and_says_what_to_do() {
@@ -101,5 +104,56 @@ fn a_full_disk_holds_up_only_what_needs_the_next_segment() {
             .await
             .unwrap();
         assert_eq!(all(&journal).await.len(), 601);
+    });
+}
+
+/// The name of a segment is the offset of its first event: one without events has no successor.
+#[test]
+fn what_has_no_room_in_a_segment_without_events_makes_it_longer() {
+    let disk = SimDisk::new();
+    run(async {
+        let journal = open(&disk, OpenMode::Make).unwrap();
+        journal
+            .append(vec![append(1, 0, &[3_000; 400])])
+            .await
+            .unwrap();
+        // Makes an empty one that is no longer.
+        journal.archive(Timestamp(100)).await.unwrap();
+        let link = journal.head().await.unwrap();
+        let (next_seq, hash) = (0, Hash::default());
+        let states = States {
+            as_of: 400,
+            link,
+            streams: vec![StreamState::Journal { next_seq, hash }],
+        };
+        assert!(journal.write_base(states.clone()).await.unwrap().is_some());
+        for seq in [400, 800] {
+            let batch = append(1, seq, &[3_000; 400]);
+            journal.append(vec![batch]).await.unwrap();
+        }
+        let written = all(&journal).await;
+        journal.close().await;
+        for mode in [OpenMode::Inspect, OpenMode::Append, OpenMode::Append] {
+            let journal = open(&disk, mode).unwrap();
+            assert_eq!(journal.damage().await.unwrap(), []);
+            assert_eq!(all(&journal).await, written);
+            assert_eq!(journal.states(None).await.unwrap(), states);
+            journal.close().await;
+        }
+    });
+}
+
+#[test]
+fn a_full_disk_holds_up_what_makes_a_segment_longer() {
+    let disk = SimDisk::new();
+    run(async {
+        let journal = open(&disk, OpenMode::Make).unwrap();
+        disk.full.store(true, Ordering::Relaxed);
+        let mut long = journal.append(vec![append(1, 0, &[3_000; 400])]);
+        let held = tokio::time::timeout(Duration::from_secs(1), &mut long).await;
+        assert!(held.is_err(), "{held:?}");
+        disk.full.store(false, Ordering::Relaxed);
+        let long = tokio::time::timeout(Duration::from_secs(20), long);
+        assert_eq!(long.await.unwrap().unwrap().len(), 400);
     });
 }

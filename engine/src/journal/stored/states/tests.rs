@@ -43,7 +43,7 @@ fn a_state_of_a_later_format_is_newer_and_one_of_none_damaged() {
     let newer = decode_state(&bytes);
     assert!(matches!(
         newer,
-        Err(Unreadable::Newer { found: 2, known: 1 })
+        Err(Unreadable::Newer { found: 3, known: 2 })
     ));
     bytes[0] = 0;
     for bytes in [bytes.as_slice(), &[]] {

@@ -96,7 +96,7 @@ mirror!(#[derive(Encode, Decode)] enum NodeState {
     Ready { attempt: u32, }
     Delayed { attempt: u32, failure: Failure, retry: Wait, }
     Blocked { attempt: u32, failure: Failure, recheck: Option<Wait>, }
-    Succeeded { attempt: u32, outcome: Outcome, output: Payload, }
+    Succeeded { attempt: u32, outcome: Outcome, output: Payload, at: u64, }
     Failed { attempt: u32, failure: Failure, }
     Skipped { attempt: u32, }
 });

@@ -1,0 +1,43 @@
+//! What an export or a backup has of some ranges of a journal, for a repair.
+
+use super::{
+    super::{AuditError, Flaw},
+    lines::{LineInput, Lines},
+    validate::{ExportPart, ExportValidator},
+};
+use crate::journal::{BatchLink, Offset};
+
+/// The batches of an export or a backup of that journal that hold events of the ranges, each given
+/// by its first offset and the one after its last. All of it is read and checked.
+///
+/// # Errors
+/// [`AuditError::ExportLine`] for the first line that is not what it should be, also where it is another
+/// journal's.
+pub(crate) async fn offered(
+    input: LineInput<'_>,
+    journal_id: &str,
+    ranges: &[(Offset, Offset)],
+) -> Result<Vec<(BatchLink, Vec<Vec<u8>>)>, AuditError> {
+    let mut lines = Lines::of(input);
+    let header = lines.any_header().await?;
+    if header.journal != journal_id {
+        return Err(lines.wrong(Flaw::Changed, "it is of another journal"));
+    }
+    let mut reading = ExportValidator::new(header.journal);
+    let mut found = Vec::new();
+    while let Some(line) = lines.next().await? {
+        match reading.take(&line).map_err(|e| lines.at(e))? {
+            ExportPart::Batch(records) => {
+                let Some(link) = reading.link() else { continue };
+                let wanted = |(from, to): &(Offset, Offset)| link.first < *to && *from <= link.last;
+                if ranges.iter().any(wanted) {
+                    let bytes = records.into_iter().map(|record| record.bytes).collect();
+                    found.push((link, bytes));
+                }
+            }
+            ExportPart::Head(_) => return Ok(found),
+            _ => {}
+        }
+    }
+    Err(lines.wrong(Flaw::RolledBack, "the export ends before its head"))
+}

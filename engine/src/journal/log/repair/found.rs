@@ -1,0 +1,164 @@
+//! The files a log has, whole or not.
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use super::super::{
+    FOLDER,
+    disk::{DiskFile, LogDisk, read_all},
+    error::storage,
+    header::SegmentHeader,
+    segment::{SegmentSource, first_of, is_table, name_of, read_header, read_table},
+    table::SegmentTable,
+};
+use crate::journal::{JournalError, Offset, archive};
+
+/// What is read of an archived segment at once: a block of it.
+const PIECE: usize = 128 << 10;
+
+/// One file of a segment, in the log or in the archive.
+pub(super) struct File {
+    /// Its name, its folder before it.
+    pub(super) name: String,
+    /// None where the header cannot be believed; why.
+    pub(super) header: Result<SegmentHeader, String>,
+}
+
+/// The files of the segment that begins with an offset.
+#[derive(Default)]
+pub(super) struct Files {
+    pub(super) log: Option<File>,
+    pub(super) archive: Option<File>,
+    /// Tables of it, where they are whole.
+    tables: Vec<SegmentTable>,
+}
+
+/// Every segment of which there is anything.
+pub(super) fn find(disk: &dyn LogDisk) -> Result<BTreeMap<Offset, Files>, JournalError> {
+    let mut all: BTreeMap<Offset, Files> = BTreeMap::new();
+    for folder in [archive::FOLDER, FOLDER] {
+        for (file, _) in disk.list(folder).map_err(|e| storage(folder, &e))? {
+            let table = file.strip_suffix(".table").filter(|_| is_table(&file));
+            let Some(first) = first_of(table.unwrap_or(&file)) else {
+                continue;
+            };
+            let files = all.entry(first).or_default();
+            if table.is_some() {
+                files
+                    .tables
+                    .extend(read_table(disk, &format!("{folder}/{file}")));
+                continue;
+            }
+            let name = name_of(folder, first);
+            let header = headed(disk, &name, first)?;
+            let found = Some(File { name, header });
+            match folder {
+                FOLDER => files.log = found,
+                _ => files.archive = found,
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn headed(
+    disk: &dyn LogDisk,
+    name: &str,
+    first: Offset,
+) -> Result<Result<SegmentHeader, String>, JournalError> {
+    let header = source(disk, name).and_then(|(source, _)| read_header(name, &*source));
+    match header {
+        Ok(header) if header.first != first => {
+            Ok(Err(format!("it is the segment of offset {}", header.first)))
+        }
+        Ok(header) => Ok(Ok(header)),
+        Err(JournalError::Damaged { why, .. }) => Ok(Err(why)),
+        Err(error) => Err(error),
+    }
+}
+
+fn source(disk: &dyn LogDisk, name: &str) -> Result<(Arc<dyn SegmentSource>, u64), JournalError> {
+    if name.starts_with(archive::FOLDER) {
+        let packed = archive::Packed::open(disk, name)?;
+        let len = packed.len();
+        return Ok((Arc::new(packed), len));
+    }
+    let failed = |e: io::Error| storage(name, &e);
+    let file: Arc<dyn DiskFile> = disk.open(name, false).map_err(failed)?;
+    let len = file.size().map_err(failed)?;
+    Ok((Arc::new(file), len))
+}
+
+impl File {
+    /// Its content; where a part of an archived one cannot be unpacked, zeros.
+    pub(super) fn bytes(&self, disk: &dyn LogDisk) -> Result<Vec<u8>, JournalError> {
+        self.read(disk).map(|(bytes, _)| bytes)
+    }
+
+    /// The same, and whether there is such a part.
+    pub(super) fn read(&self, disk: &dyn LogDisk) -> Result<(Vec<u8>, bool), JournalError> {
+        let (source, len) = match source(disk, &self.name) {
+            // Of a file that does not even end as one should nothing can be told.
+            Err(JournalError::Damaged { .. }) => return Ok((Vec::new(), true)),
+            found => found?,
+        };
+        let mut spoiled = false;
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+        for (piece, at) in bytes.chunks_mut(PIECE).zip((0..).step_by(PIECE)) {
+            match source.read_at(piece, at as u64) {
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                    piece.fill(0);
+                    spoiled = true;
+                }
+                read => drop(read.map_err(|e| storage(&self.name, &e))?),
+            }
+        }
+        Ok((bytes, spoiled))
+    }
+}
+
+impl Files {
+    /// The file that is read: that of the log, if both can be.
+    pub(super) fn good(&self) -> Option<(&File, &SegmentHeader)> {
+        let files = self.log.iter().chain(&self.archive);
+        files
+            .filter_map(|file| Some((file, file.header.as_ref().ok()?)))
+            .next()
+    }
+
+    /// Whether there is a file at all.
+    pub(super) fn is_there(&self) -> bool {
+        self.log.is_some() || self.archive.is_some()
+    }
+
+    /// Every file.
+    pub(super) fn files(&self) -> impl Iterator<Item = &File> {
+        self.log.iter().chain(&self.archive)
+    }
+
+    /// The names of the streams that have records between two places of the file, as its tables
+    /// say.
+    pub(super) fn streams(
+        &self,
+        from: u32,
+        to: u32,
+    ) -> impl Iterator<Item = crate::model::StreamId> {
+        let within = move |at: &&u32| (from..to).contains(*at);
+        let streams = self.tables.iter().flat_map(|table| &table.streams);
+        let there = streams.filter(move |(_, places)| places.at.iter().any(|at| within(&at)));
+        there.map(|(stream, _)| stream.clone())
+    }
+
+    /// Whether a table tells that the segment was full, so that another followed it.
+    pub(super) fn was_full(&self) -> bool {
+        !self.tables.is_empty()
+    }
+}
+
+/// Reads a small file whole; none where there is none.
+pub(super) fn content(disk: &dyn LogDisk, name: &str) -> Result<Option<Vec<u8>>, JournalError> {
+    match disk.open(name, false) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(storage(name, &e)),
+        Ok(file) => read_all(&*file).map(Some).map_err(|e| storage(name, &e)),
+    }
+}

@@ -1,0 +1,232 @@
+//! Puts what takes the place of lost batches into segments.
+
+use super::{
+    Change,
+    fill::Item,
+    walk::{New, Patch, Plan, Seen},
+};
+use crate::{
+    journal::{
+        JournalError, MissingCause, Offset, StreamHead,
+        log::{
+            FIRST_SIZE, FOLDER,
+            error::damaged,
+            frame::{self, ALIGN, FILLER, FramePosition},
+            header::{self, SegmentHeader},
+            scan::position_of,
+            segment::name_of,
+            writer::salt,
+        },
+    },
+    model::StreamId,
+};
+
+/// How far streams go that have events nowhere but in lost ranges: to be told in gaps.
+pub(super) struct Heads(Vec<(usize, StreamHead)>);
+
+impl Heads {
+    /// Of those whose state is known, the ones that go on later than anybody has seen.
+    pub(super) fn beyond<'a>(
+        known: impl Iterator<Item = (StreamId, StreamHead)>,
+        seen: impl Fn(&StreamId) -> Option<&'a Seen>,
+    ) -> Self {
+        let later = known.filter_map(|(stream, head)| {
+            let (next_seq, since) = seen(&stream).map_or((0, 0), |s| (s.next_seq, s.findings));
+            (head.next_seq > next_seq).then_some((since, head))
+        });
+        Self(later.collect())
+    }
+
+    /// Whether every one was told.
+    pub(super) fn are_told(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that may be told in the gap of a finding, as far as there is room.
+    fn for_gap(&mut self, finding: usize, room: Option<usize>) -> Vec<StreamHead> {
+        let mut left = room.unwrap_or(usize::MAX);
+        let (mut told, mut rest) = (Vec::new(), Vec::new());
+        for (since, head) in self.0.drain(..) {
+            let len = frame::head_len(&head);
+            if since <= finding && len <= left {
+                left = left.saturating_sub(len);
+                told.push(head);
+            } else {
+                rest.push((since, head));
+            }
+        }
+        self.0 = rest;
+        told
+    }
+}
+
+/// What is written for a plan.
+pub(super) fn lay(journal: &str, plan: &Plan, heads: &mut Heads) -> Result<Change, JournalError> {
+    match plan {
+        Plan::Patch {
+            header,
+            bytes,
+            patches,
+            aside,
+        } => patched(header, bytes, patches, aside, heads),
+        Plan::New(new) => Ok(made(journal, new, heads)),
+        Plan::Leftover { aside } => Ok(Change {
+            segment: None,
+            aside: aside.clone(),
+        }),
+    }
+}
+
+fn patched(
+    header: &SegmentHeader,
+    bytes: &[u8],
+    patches: &[Patch],
+    aside: &[String],
+    heads: &mut Heads,
+) -> Result<Change, JournalError> {
+    let mut bytes = bytes.to_vec();
+    for patch in patches {
+        let laid = in_place(header, patch, heads)?;
+        if bytes.len() < patch.to {
+            bytes.resize(patch.to, 0);
+        }
+        if let Some(place) = bytes.get_mut(patch.from..patch.to) {
+            place.copy_from_slice(&laid);
+        }
+    }
+    let name = name_of(FOLDER, header.first);
+    Ok(Change {
+        segment: Some((name, bytes)),
+        aside: aside.to_vec(),
+    })
+}
+
+/// The items in exactly the bytes that there are: what is left over goes to a gap, or to a frame
+/// that says nothing.
+fn in_place(
+    header: &SegmentHeader,
+    patch: &Patch,
+    heads: &mut Heads,
+) -> Result<Vec<u8>, JournalError> {
+    let len = patch.to.saturating_sub(patch.from);
+    let needed: usize = patch.items.iter().map(least).sum();
+    let fits = len.checked_sub(needed).filter(|left| {
+        let gap = patch.items.iter().any(is_gap);
+        left.is_multiple_of(ALIGN) && (gap || *left == 0 || *left >= FILLER)
+    });
+    let Some(mut left) = fits else {
+        let why = "what was found does not fit into its place; restore a backup";
+        return Err(damaged(&name_of(FOLDER, header.first), why));
+    };
+    let mut out = Vec::with_capacity(len);
+    for item in &patch.items {
+        let at = position_of(header, patch.from.saturating_add(out.len()));
+        let told = match is_gap(item) {
+            true => heads.for_gap(patch.finding, Some(left)),
+            false => Vec::new(),
+        };
+        let whole = match is_gap(item) {
+            true => least(item).saturating_add(std::mem::take(&mut left)),
+            false => 0,
+        };
+        put(&mut out, &header.salt, at, item, &told, whole);
+    }
+    if left > 0 {
+        let position = position_of(header, patch.from.saturating_add(out.len()));
+        let place = FramePosition {
+            salt: &header.salt,
+            position,
+        };
+        frame::encode_filler(&mut out, place, position, left);
+    }
+    Ok(out)
+}
+
+fn made(journal: &str, new: &New, heads: &mut Heads) -> Change {
+    let told = new.items.iter().map(|item| match is_gap(item) {
+        true => heads.for_gap(new.finding, None),
+        false => Vec::new(),
+    });
+    let told: Vec<_> = told.collect();
+    let bases = new
+        .bases
+        .iter()
+        .map(|(_, bytes)| frame::part_len(bytes.len()));
+    let items = new.items.iter().zip(&told).map(|(item, heads)| match item {
+        Item::Gap(_) => frame::gap_len(heads),
+        Item::Batch(batch) => batch.frame_len(),
+    });
+    let len = bases.chain(items).sum::<usize>() as u64;
+    let position = new
+        .until
+        .map_or(new.position, |until| until.saturating_sub(len));
+    let header = SegmentHeader {
+        salt: salt(),
+        first: new.first,
+        position,
+        before: new.before,
+        journal: journal.to_owned(),
+        repaired: true,
+    };
+    let mut bytes = header.encode();
+    for (part, content) in &new.bases {
+        let position = position_of(&header, bytes.len());
+        let place = FramePosition {
+            salt: &header.salt,
+            position,
+        };
+        frame::encode_part(&mut bytes, place, position, *part, content);
+    }
+    for (item, told) in new.items.iter().zip(&told) {
+        let at = position_of(&header, bytes.len());
+        put(&mut bytes, &header.salt, at, item, told, 0);
+    }
+    if new.until.is_none() {
+        let size = usize::try_from(FIRST_SIZE).unwrap_or_default();
+        bytes.resize(bytes.len().saturating_add(header::LEN).max(size), 0);
+    }
+    Change {
+        segment: Some((name_of(FOLDER, new.first), bytes)),
+        aside: new.aside.clone(),
+    }
+}
+
+fn put(
+    out: &mut Vec<u8>,
+    salt: &[u8; 16],
+    position: u64,
+    item: &Item,
+    heads: &[StreamHead],
+    len: usize,
+) {
+    let place = FramePosition { salt, position };
+    match item {
+        Item::Batch(batch) => {
+            let records = batch.records.iter().map(Vec::as_slice);
+            frame::encode_batch(out, place, position, &batch.link, records);
+        }
+        Item::Gap(link) => {
+            frame::encode_gap_of(out, place, position, (link, MissingCause::Lost), heads, len);
+        }
+    }
+}
+
+fn is_gap(item: &Item) -> bool {
+    matches!(item, Item::Gap(_))
+}
+
+fn least(item: &Item) -> usize {
+    match item {
+        Item::Batch(batch) => batch.frame_len(),
+        Item::Gap(_) => frame::gap_len(&[]),
+    }
+}
+
+/// The offset that a plan's segment begins with; none for what is only set aside.
+pub(super) fn first(plan: &Plan) -> Option<Offset> {
+    match plan {
+        Plan::Patch { header, .. } => Some(header.first),
+        Plan::New(new) => Some(new.first),
+        Plan::Leftover { .. } => None,
+    }
+}

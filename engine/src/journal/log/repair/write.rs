@@ -1,0 +1,81 @@
+//! Puts mended segments in the place of damaged ones, so that a crash at any instant leaves the
+//! one or the other: whoever repairs again goes on.
+
+use std::io;
+
+use super::{Change, found::content};
+use crate::journal::{
+    JournalError,
+    log::{FOLDER, disk::LogDisk, error::storage},
+};
+
+/// Where damaged files stay, below the state directory.
+const ASIDE: &str = "damaged";
+/// What is written before it has its name.
+const PART: &str = "repair.part";
+
+/// Carries out one change; durable when it returns. The names under which damaged files stay.
+pub(super) fn carry_out(disk: &dyn LogDisk, change: &Change) -> Result<Vec<String>, JournalError> {
+    let mut kept = Vec::new();
+    for name in &change.aside {
+        kept.push(keep(disk, name)?);
+    }
+    let in_place = change.segment.as_ref().map(|(name, _)| name.clone());
+    if let Some((name, bytes)) = &change.segment {
+        put(disk, name, bytes).map_err(|e| storage(name, &e))?;
+    }
+    let gone = change
+        .aside
+        .iter()
+        .filter(|name| Some(*name) != in_place.as_ref());
+    for name in gone {
+        remove(disk, name).map_err(|e| storage(name, &e))?;
+    }
+    Ok(kept)
+}
+
+/// Gives a damaged file one more name, which it keeps.
+fn keep(disk: &dyn LogDisk, name: &str) -> Result<String, JournalError> {
+    let failed = |e: io::Error| storage(name, &e);
+    let bytes = content(disk, name)?;
+    disk.make_folder(ASIDE).map_err(failed)?;
+    let mut number = 0_u32;
+    loop {
+        let kept = match number {
+            0 => format!("{ASIDE}/{}", name.replace('/', "-")),
+            _ => format!("{ASIDE}/{}.{number}", name.replace('/', "-")),
+        };
+        match content(disk, &kept)? {
+            None => disk.link(name, &kept).map_err(failed)?,
+            // Of a repair that was interrupted.
+            Some(there) if Some(&there) == bytes.as_ref() => {}
+            Some(_) => {
+                number = number.saturating_add(1);
+                continue;
+            }
+        }
+        disk.sync_folder(ASIDE).map_err(failed)?;
+        disk.sync_folder("").map_err(failed)?;
+        return Ok(kept);
+    }
+}
+
+fn put(disk: &dyn LogDisk, name: &str, bytes: &[u8]) -> io::Result<()> {
+    // A table tells of what was there before.
+    disk.remove(&format!("{name}.table"))?;
+    disk.remove(PART)?;
+    disk.make_folder(FOLDER)?;
+    let file = disk.create(PART)?;
+    file.write_at(bytes, 0)?;
+    file.sync_all()?;
+    disk.sync_folder(FOLDER)?;
+    disk.rename(PART, name)?;
+    disk.sync_folder(FOLDER)?;
+    disk.sync_folder("")
+}
+
+fn remove(disk: &dyn LogDisk, name: &str) -> io::Result<()> {
+    disk.remove(&format!("{name}.table"))?;
+    disk.remove(name)?;
+    disk.sync_folder(name.split('/').next().unwrap_or(FOLDER))
+}

@@ -1,0 +1,85 @@
+//! Mending the journal of a state directory.
+
+use std::path::PathBuf;
+
+use super::StateDir;
+use crate::{
+    audit::{AuditError, LineInput, SigningKey, off_runtime, offered},
+    journal::{JournalError, Lost, Survey},
+    model::{Actor, Event, EventKind, Text, Timestamp},
+};
+
+/// Who repairs, and when.
+#[derive(Clone, Debug)]
+pub struct Repairer {
+    /// Who.
+    pub actor: Actor,
+    /// Why.
+    pub reason: Text,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What a repair did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repaired {
+    /// Where the damaged files are kept.
+    pub kept: Vec<PathBuf>,
+    /// The ranges that nobody has, of which an event tells now.
+    pub lost: Vec<Lost>,
+}
+
+impl StateDir {
+    /// Looks what of the journal is damaged, and what can be had of it: from the files themselves,
+    /// from the archive, and from a backup or an export where one is given. Nothing is changed.
+    ///
+    /// # Errors
+    /// When the log cannot be read at all, and for the first line of the backup that is not what it
+    /// should be.
+    pub async fn survey(&self, from: Option<LineInput<'_>>) -> Result<Survey, AuditError> {
+        let mut survey = self.survey_with(Vec::new()).await?;
+        if let Some(input) = from.filter(|_| !survey.findings().is_empty()) {
+            let batches = offered(input, self.journal_id(), &survey.wanted()).await?;
+            survey = self.survey_with(batches).await?;
+        }
+        survey.note_untold(&self.path, self.journal_id()).await?;
+        Ok(survey)
+    }
+
+    async fn survey_with(
+        &self,
+        batches: Vec<(crate::journal::BatchLink, Vec<Vec<u8>>)>,
+    ) -> Result<Survey, AuditError> {
+        let (dir, id) = (self.path.clone(), self.journal_id().to_owned());
+        let at = self.path.clone();
+        off_runtime(move || {
+            Survey::of(&dir, &id, batches).map_err(|e| super::StateDirError::journal(&at, e))
+        })
+        .await
+    }
+
+    /// Does what a survey found possible; durable when it returns. Damaged files stay under names
+    /// of their own, and an event tells of each range that nobody has. A crash at any instant leaves
+    /// a journal that the next repair brings to the same. With `key` the base is signed that says
+    /// what lost events came to.
+    ///
+    /// # Errors
+    /// When the state directory cannot be written.
+    pub async fn repair(
+        &self,
+        survey: Survey,
+        by: Repairer,
+        key: Option<&SigningKey>,
+    ) -> Result<Repaired, JournalError> {
+        let event = move |kind: EventKind| Event {
+            at: by.now,
+            actor: by.actor.clone(),
+            reason: by.reason.clone(),
+            kind,
+        };
+        let (dir, id) = (&self.path, self.journal_id());
+        let (kept, lost) = survey.mend(dir, id, &event, key, self.permit()).await?;
+        let kept = kept.into_iter().map(|name| self.path.join(name)).collect();
+        Ok(Repaired { kept, lost })
+    }
+}
