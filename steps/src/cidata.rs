@@ -3,14 +3,17 @@
 //! The guest's attestation record hashes the whole volume, so equal input gives equal bytes: no
 //! clock and no random number go into it.
 
+mod meta_data;
 mod volume;
 
 use hadris_fs::{Content, NoClock, Node, Tree};
 use hadris_iso::{IsoId, IsoOptions};
 use hadris_storage::{BlockSize, MemDevice};
+use uuid::Uuid;
 use vsiflow_engine::model::Failure;
 
-use crate::error;
+use crate::{error, guest::no_cloud::Instance};
+use meta_data::MetaData;
 use volume::IsoFiles;
 
 /// The label by which the guest finds the volume.
@@ -24,13 +27,66 @@ const SECTOR: u32 = 2048;
 pub struct Cidata {
     /// The contract, verbatim.
     pub user_data: Vec<u8>,
-    /// The guest's name for itself.
+    /// The guest's name for itself; empty in a volume of somebody else that gives none.
     pub hostname: String,
     /// Netplan v2 text.
     pub network_config: Option<String>,
+    /// What cloud-init takes beside these; none in a volume of a Hyper Protect guest, which has
+    /// a form of its own.
+    pub instance: Option<Identified>,
+}
+
+/// An instance as cloud-init knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identified {
+    /// By this it is told from others.
+    pub id: String,
+    /// Public keys for the image's default user.
+    pub ssh_keys: Vec<String>,
+    /// What the provider of the image adds.
+    pub vendor_data: Option<String>,
 }
 
 impl Cidata {
+    /// The volume of a cloud-init guest; user-data goes into it byte for byte.
+    pub fn of_instance(
+        uid: Uuid,
+        user_data: &[u8],
+        instance: &Instance,
+        network_config: Option<String>,
+    ) -> Self {
+        let id = instance.id(uid, user_data, network_config.as_deref());
+        Self {
+            user_data: user_data.to_vec(),
+            hostname: instance.hostname.clone(),
+            network_config,
+            instance: Some(Identified {
+                id,
+                ssh_keys: instance.ssh_keys.clone(),
+                vendor_data: instance.vendor_data.clone(),
+            }),
+        }
+    }
+
+    fn meta_data(&self) -> String {
+        match &self.instance {
+            None => format!("local-hostname: {}\n", self.hostname),
+            Some(known) => Instance {
+                hostname: self.hostname.clone(),
+                ssh_keys: known.ssh_keys.clone(),
+                vendor_data: None,
+            }
+            .meta_data(&known.id),
+        }
+    }
+
+    fn vendor_data(&self) -> Option<&str> {
+        match &self.instance {
+            None => Some(VENDOR_DATA),
+            Some(known) => known.vendor_data.as_deref(),
+        }
+    }
+
     /// The ISO's bytes; always the same for the same content.
     ///
     /// # Errors
@@ -58,11 +114,10 @@ impl Cidata {
                 .map(drop)
         };
         add("user-data", &self.user_data)?;
-        add(
-            "meta-data",
-            format!("local-hostname: {}\n", self.hostname).as_bytes(),
-        )?;
-        add("vendor-data", VENDOR_DATA.as_bytes())?;
+        add("meta-data", self.meta_data().as_bytes())?;
+        if let Some(vendor_data) = self.vendor_data() {
+            add("vendor-data", vendor_data.as_bytes())?;
+        }
         if let Some(network) = &self.network_config {
             add("network-config", network.as_bytes())?;
         }
@@ -87,12 +142,17 @@ pub fn read(iso: &[u8]) -> Option<Cidata> {
     }
     let files = IsoFiles::read(iso)?;
     let text = |name: &str| String::from_utf8(files.get(name)?.to_vec()).ok();
-    let meta_data = text("meta-data")?;
-    let hostname = meta_data.lines().next()?.strip_prefix("local-hostname:")?;
+    let meta_data = MetaData::read(&text("meta-data").unwrap_or_default());
+    let identified = |id| Identified {
+        id,
+        ssh_keys: meta_data.ssh_keys,
+        vendor_data: text("vendor-data"),
+    };
     Some(Cidata {
         user_data: files.get("user-data")?.to_vec(),
-        hostname: hostname.trim().to_owned(),
+        hostname: meta_data.hostname,
         network_config: text("network-config"),
+        instance: meta_data.instance_id.map(identified),
     })
 }
 
@@ -116,7 +176,32 @@ mod tests {
             user_data: b"workload: a\nenv: b\n".to_vec(),
             hostname: "web-1".to_owned(),
             network_config: None,
+            instance: None,
         }
+    }
+
+    #[test]
+    fn a_cloud_init_guest_reads_all_of_its_volume_back() {
+        let instance = Instance {
+            hostname: "web".to_owned(),
+            ssh_keys: vec!["ssh-ed25519 AAAA \"me\"".to_owned(), "ssh-rsa B".to_owned()],
+            vendor_data: Some("#cloud-config\npackage_update: false\n".to_owned()),
+        };
+        let user_data = b"Content-Type: multipart/mixed; boundary=\"x\"\r\n\x00\xff";
+        let network = Some("version: 2\n".to_owned());
+        let cidata = Cidata::of_instance(Uuid::from_u128(7), user_data, &instance, network);
+        let iso = cidata.build().unwrap();
+        assert_eq!(label(&iso), Some(LABEL));
+        let found = read(&iso).unwrap();
+        assert!(found == cidata);
+        assert_eq!(found.user_data, user_data);
+        assert!(found.instance.unwrap().id.starts_with("i-"));
+        let bare = Instance {
+            vendor_data: None,
+            ..instance
+        };
+        let bare = Cidata::of_instance(Uuid::from_u128(7), user_data, &bare, None);
+        assert!(read(&bare.build().unwrap()).unwrap() == bare);
     }
 
     #[test]

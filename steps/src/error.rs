@@ -1,6 +1,6 @@
 //! The one table from what went wrong to what the engine and the user do about it.
 //!
-//! `docs/errors.md` lists the same codes for people; a test holds the two together.
+//! `docs/reference/errors.md` lists the same codes for people; a test holds the two together.
 
 use vsiflow_engine::model::{Failure, FailureClass, Text};
 
@@ -37,22 +37,22 @@ macro_rules! codes {
 codes! {
     /// The host cannot be reached.
     UNREACHABLE = "VSI0101", Transient,
-        "See that the host is up and its name, port and network are right; vsiflow keeps trying.";
+        "Check that the host is up and that its name, port and network are right; vsiflow keeps trying.";
     /// A call's deadline passed before it was sent.
     TIMEOUT = "VSI0102", Transient,
-        "See whether the host is overloaded; vsiflow keeps trying.";
-    /// A call was sent and its answer not seen.
+        "Check whether the host is overloaded; vsiflow keeps trying.";
+    /// A call was sent, and its reply was not received.
     OUTCOME_UNKNOWN = "VSI0103", Transient,
-        "Nothing is to be done: vsiflow looks what is there and goes on.";
-    /// The host is at work on the object.
+        "No action is needed: vsiflow checks the host and continues.";
+    /// The host is working on the object.
     BUSY = "VSI0104", Transient,
         "Wait until the host has finished its work on the object; vsiflow keeps trying.";
     /// The host's key is not among the known hosts.
     HOST_KEY_UNKNOWN = "VSI0105", Blocked,
-        "Add the host's key to KNOWN_HOSTS after comparing its fingerprint on the host, then `vsiflow retry`.";
-    /// The host's key is another than the known one.
+        "Compare the key's fingerprint on the host, add the key to KNOWN_HOSTS, then `vsiflow retry`.";
+    /// The host's key differs from the known one.
     HOST_KEY_CHANGED = "VSI0106", Blocked,
-        "Find out why the host's key changed, put the new one into KNOWN_HOSTS, then `vsiflow retry`.";
+        "Find out why the host's key changed, replace it in KNOWN_HOSTS, then `vsiflow retry`.";
     /// The host refused the credentials.
     AUTH_REFUSED = "VSI0107", Blocked,
         "Check USER and KEY of the host and its authorized_keys, then `vsiflow retry`.";
@@ -68,52 +68,52 @@ codes! {
 
     /// There is no such pool.
     POOL_MISSING = "VSI0201", Recheck,
-        "Define the storage pool on the host or correct `storagePool`; vsiflow looks again by itself.";
+        "Define the storage pool on the host or correct `storagePool`; vsiflow checks again automatically.";
     /// The pool is inactive.
     POOL_INACTIVE = "VSI0202", Recheck,
-        "Start the pool with `virsh pool-start`; vsiflow looks again by itself.";
+        "Start the pool with `virsh pool-start`; vsiflow checks again automatically.";
     /// There is no room.
     NO_SPACE = "VSI0203", Recheck,
-        "Make room in the storage pool; vsiflow looks again by itself.";
+        "Make room in the storage pool; vsiflow checks again automatically.";
     /// There is no such network.
     NETWORK_MISSING = "VSI0204", Recheck,
-        "Define the network on the host or correct `networkName`; vsiflow looks again by itself.";
+        "Define the network on the host or correct `networkName`; vsiflow checks again automatically.";
     /// The network is inactive.
     NETWORK_INACTIVE = "VSI0205", Recheck,
-        "Start the network with `virsh net-start`; vsiflow looks again by itself.";
+        "Start the network with `virsh net-start`; vsiflow checks again automatically.";
     /// An object that is needed is not there.
     MISSING = "VSI0206", Recheck,
-        "Put the object back or correct the reference to it; vsiflow looks again by itself.";
-    /// Something of that name is there that this journal did not make.
+        "Put the object back or correct the reference to it; vsiflow checks again automatically.";
+    /// An object with this name exists, and this journal did not make it.
     NOT_OURS = "VSI0207", Blocked,
-        "Look whose object it is; move it away, or let vsiflow `adopt` it, then `vsiflow retry`.";
+        "Find the owner of the object; move it away, or adopt it with `vsiflow adopt`, then `vsiflow retry`.";
     /// The host does not take the description.
     REJECTED = "VSI0208", Blocked,
-        "Correct what the host's words in the message complain about, then `vsiflow retry`.";
+        "Correct what the host reports in the message, then `vsiflow retry`.";
     /// The object is in another state than the call needs.
     WRONG_STATE = "VSI0209", Transient,
-        "Nothing is to be done unless it stays: vsiflow looks at the object again.";
-    /// The host takes nothing new.
+        "No action is needed unless it persists: vsiflow checks the object again.";
+    /// The host is cordoned.
     CORDONED = "VSI0215", Recheck,
-        "Let it take new VSIs with `vsiflow host uncordon HOST`, or name another host; vsiflow looks again by itself.";
+        "Run `vsiflow host uncordon HOST`, or name another host; vsiflow checks again automatically.";
     /// Something still uses the volume.
     IN_USE = "VSI0210", Recheck,
-        "Detach the volume from what the message names, or let that go; vsiflow looks again by itself.";
+        "Detach the volume from the user in the message, or delete that user; vsiflow checks again automatically.";
     /// The host has seen a newer journal than this one.
     JOURNAL_BEHIND = "VSI0211", Blocked,
-        "This state directory is older than what it made on the host: use the newer one, or `vsiflow adopt`.";
+        "Use the newer state directory, or adopt the domain with `vsiflow adopt`: this directory is older than what it made on the host.";
     /// The guest does not run, and what is wanted needs one that does.
     NOT_RUNNING = "VSI0212", Blocked,
-        "Start the VSI with `vsiflow start`, then give the command again.";
+        "Start the VSI with `vsiflow start`, then run the command again.";
     /// A data disk of the VSI is not made.
     DISK_NOT_MADE = "VSI0213", Recheck,
-        "Remove what keeps the data disk from being made, as the message says; vsiflow looks again by itself.";
+        "Remove the cause in the message; vsiflow checks again automatically.";
     /// The guest was moved to another host.
     MOVED = "VSI0217", Blocked,
-        "Move it back with `virsh migrate`, or, where it is off for good there, `virsh start` it here, then `vsiflow retry`; `vsiflow delete --orphan` forgets it.";
+        "Move it back with `virsh migrate`, or, if it is off for good there, start it here with `virsh start`, then `vsiflow retry`; `vsiflow delete --orphan` forgets it.";
     /// The guest was saved with its memory, and what is to be changed does not fit that.
     SAVED_MEMORY = "VSI0216", Blocked,
-        "On the host, take it up with `virsh start` or give it up with `virsh managedsave-remove`; then `vsiflow retry`.";
+        "On the host, resume the guest with `virsh start` or drop its memory with `virsh managedsave-remove`; then `vsiflow retry`.";
     /// A document names a volume of vsiflow's own as its data disk.
     RESERVED_VOLUME = "VSI0219", Blocked,
         "Name a volume of your own as the data disk and apply again; a copy of this one can be made with `virsh vol-clone`.";
@@ -122,42 +122,42 @@ codes! {
         "Find out which machine it is; if it took the other's place on purpose, `vsiflow host accept HOST`.";
     /// A disk is not what it was when it was attached first, or reads through to another file.
     DISK_FORMAT = "VSI0218", Blocked,
-        "Look at it with `qemu-img info` and put back what it was, or give the volume another name and refer to that; then `vsiflow retry`.";
+        "Inspect it with `qemu-img info` and restore its format, or give the volume another name and refer to that; then `vsiflow retry`.";
     /// Documents lack what others refer to.
     REFERENCE_MISSING = "VSI0214", Blocked,
         "Add the document that the message names, then apply again.";
 
     /// The image's source cannot be read just now.
     SOURCE_UNREACHABLE = "VSI0301", Transient,
-        "See that the image's server answers; vsiflow keeps trying.";
+        "Check that the image's server answers; vsiflow keeps trying.";
     /// The source has no such image.
     SOURCE_MISSING = "VSI0302", Recheck,
-        "Put the image where `imageURL` points or correct it; vsiflow looks again by itself.";
-    /// The source does not give the image away.
+        "Put the image where `imageURL` points or correct it; vsiflow checks again automatically.";
+    /// The server denies access to the image.
     SOURCE_FORBIDDEN = "VSI0303", Recheck,
-        "Permit this machine to read the image; vsiflow looks again by itself.";
-    /// What the source gave is no image.
+        "Permit this machine to read the image; vsiflow checks again automatically.";
+    /// The source returned no image.
     SOURCE_INVALID = "VSI0304", Blocked,
         "Correct `imageURL`: it must lead to the image file itself, not to a page about it.";
     /// The image has another checksum.
     CHECKSUM = "VSI0305", Blocked,
         "Compare `imageChecksum` with the vendor's, or replace the image at its source.";
-    /// The image is no disk that stands alone.
+    /// The image needs another file, or is not a disk.
     NOT_QCOW2 = "VSI0306", Blocked,
         "Provide a raw image, or a qcow2 image without backing file or external data file.";
     /// The image on the host is not what was verified or sent.
     VERIFICATION = "VSI0307", Transient,
-        "Nothing is to be done unless it stays: then check the host's disk and file system.";
+        "No action is needed unless it persists: then check the host's disk and file system.";
 
     /// Another journal has the image.
     IMAGE_CLAIMED = "VSI0308", Transient,
-        "Wait until it is there; if the other vsiflow is gone for good, `vsiflow image unlock --force`.";
+        "Wait for the other upload; if that vsiflow is gone for good, run `vsiflow image unlock --force`.";
     /// The source changed while it was read.
     SOURCE_CHANGED = "VSI0309", Transient,
-        "Nothing is to be done unless it stays: then see who changes the image at its source.";
+        "No action is needed unless it persists: then find out who changes the image at its source.";
     /// The image is where this process must not read.
     SOURCE_REFUSED = "VSI0310", Recheck,
-        "Name another `imageURL`, or have who runs vsiflow permit this one: `--allow-files`, `--allow-image-addresses`, or IMAGE_ALLOW_INSECURE among the host's settings.";
+        "Use another `imageURL`, or ask the operator of vsiflow to permit this one: `--allow-files`, `--allow-image-addresses`, or IMAGE_ALLOW_INSECURE in the host's settings.";
     /// The image unpacks to more than can be meant.
     SOURCE_TOO_LARGE = "VSI0311", Blocked,
         "See what the image unpacks to; provide it unpacked, so that its length is known, or make room in the pool, then `vsiflow retry`.";
@@ -174,9 +174,9 @@ codes! {
     /// A section of the contract has the wrong form.
     CONTRACT_SECTION = "VSI0404", Blocked,
         "Give the section as text, as a mapping, or as `hyper-protect-basic.PASSWORD.DATA`, and apply again.";
-    /// The contract is no longer kept.
+    /// The contract is no longer stored.
     CONTRACT_GONE = "VSI0405", Blocked,
-        "Apply the document again, so that its contract is stored anew.";
+        "Apply the document again, to store its contract again.";
 
     /// An encrypted section of the contract is broken.
     CONTRACT_TOKEN = "VSI0406", Blocked,
@@ -186,10 +186,10 @@ codes! {
         "Sign the contract again, after its last change, with the key that belongs to `signingKey`.";
     /// The contract's certificate is not valid at this time.
     CONTRACT_EXPIRED = "VSI0408", Blocked,
-        "Have a new certificate made for the signer's key, put it into `signingKey` and sign again.";
+        "Create a new certificate for the signer's key, put it into `signingKey` and sign again.";
     /// The contract's container archive cannot be used.
     CONTRACT_ARCHIVE = "VSI0409", Blocked,
-        "Pack the folder of docker-compose.yaml anew with `tar -czf`, regular files alone, and encode it with `base64 -w0`.";
+        "Pack the folder of docker-compose.yaml again with `tar -czf`, with regular files only, and encode it with `base64 -w0`.";
     /// A volume of the contract is not described whole.
     CONTRACT_VOLUME = "VSI0410", Blocked,
         "Name each volume in `workload` and in `env`, with a `seed` in both and a `mount` in `workload`.";
@@ -202,16 +202,19 @@ codes! {
 
     /// The guest said that its boot failed.
     BOOT_FATAL = "VSI0501", Failed,
-        "Do what the guest's message calls for, then `vsiflow retry`; the console is kept.";
+        "Follow the guest's message, then `vsiflow retry`; the console is stored.";
     /// The guest did not become ready in time.
     BOOT_DEADLINE = "VSI0502", Failed,
-        "Read the console with `vsiflow logs` to see where the boot stands, then `vsiflow retry`.";
+        "Read the console with `vsiflow logs` to see how far the boot came, then `vsiflow retry`.";
     /// The guest stopped before it was ready.
     BOOT_STOPPED = "VSI0503", Failed,
         "Read the end of the console with `vsiflow logs` for the reason, then `vsiflow retry`.";
-    /// The one before in a roll-out did not come up.
+    /// The guest runs, and what it was to set up failed.
+    GUEST_SETUP = "VSI0506", Failed,
+        "Correct what the guest's message names in the user-data and apply again, or `vsiflow retry`; the console is kept.";
+    /// The previous VSI of the rollout did not boot.
     ROLLOUT_STOPPED = "VSI0505", Recheck,
-        "Bring the VSI that the message names up, or undo the change; then `vsiflow retry`, or wait.";
+        "Repair the VSI in the message, or undo the change; then `vsiflow retry`, or wait.";
     /// The host cannot run such a guest.
     ARCHITECTURE = "VSI0504", Blocked,
         "Choose a host for this architecture or security mode, or install its emulator there, then `vsiflow retry`.";
@@ -291,14 +294,15 @@ impl From<SourceError> for Failure {
 mod tests {
     use super::*;
 
-    const DOCS: &str = include_str!("../../docs/errors.md");
+    const DOCS: &str = include_str!("../../docs/reference/errors.md");
 
     #[test]
     fn every_code_is_documented_with_its_class_and_remedy() {
         for code in ALL {
             let start = format!("| {} |", code.code);
             let line = DOCS.lines().find(|line| line.starts_with(&start));
-            let line = line.unwrap_or_else(|| panic!("{} is not in docs/errors.md", code.code));
+            let line =
+                line.unwrap_or_else(|| panic!("{} is not in docs/reference/errors.md", code.code));
             let class = format!("| {} |", format!("{:?}", code.class).to_lowercase());
             assert!(line.contains(&class), "{line} should say {class}");
             assert!(

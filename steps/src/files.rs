@@ -97,7 +97,7 @@ pub(crate) async fn chain(
         }
         found.push(next.clone());
     }
-    Ok(Err(format!("{path} lies over too many files")))
+    Ok(Err(format!("{path} is over too many layers")))
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ pub async fn free_or_ours<T>(
 /// The failure for a volume that this journal did not make.
 pub fn not_ours(ports: &HostPorts, key: &VolumeKey) -> Failure {
     error::NOT_OURS
-        .failure("a volume of this name is there that this journal did not make")
+        .failure("a volume of this name exists, and this journal did not make it")
         .on_host(ports.host.name())
         .of_object(format!("volume {key}"))
 }
@@ -209,8 +209,8 @@ async fn volumes(ports: &HostPorts) -> Result<Vec<VolumeInfo>, Failure> {
 }
 
 /// What is to be done about a volume that lies over another.
-const MERGE: &str = "Merge what lies over it (a snapshot by `virsh blockcommit --active --pivot`) and \
-                     delete its file; vsiflow looks again by itself.";
+const MERGE: &str = "Merge the layer over it (a snapshot by `virsh blockcommit --active --pivot`) and \
+                     delete its file; vsiflow checks again automatically.";
 
 /// Refuses where another volume of an active pool lies over one of these, as a snapshot does: that
 /// one reads through to them, so that whoever writes to them, or takes them away, spoils it.
@@ -243,8 +243,8 @@ async fn over(
         for volume in volumes {
             let why = match files.same(&backing, &volume.path) {
                 Ok(false) => continue,
-                Ok(true) => format!("volume {} lies over it", other.key),
-                Err(why) => format!("perhaps volume {} lies over it: {why}", other.key),
+                Ok(true) => format!("volume {} is a layer over it", other.key),
+                Err(why) => format!("volume {} may be a layer over it: {why}", other.key),
             };
             return Err(in_use(ports, volume, &why).with_remedy(MERGE));
         }

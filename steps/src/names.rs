@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use crate::{image::sidecar, ports::VolumeKey};
+use crate::{guest::Seed, image::sidecar, ports::VolumeKey};
 
 /// The boot disk's volume.
 pub fn boot_disk(pool: &str, uid: Uuid) -> VolumeKey {
@@ -18,6 +18,23 @@ pub fn cidata(pool: &str, uid: Uuid) -> VolumeKey {
     VolumeKey {
         pool: pool.to_owned(),
         name: format!("cidata-{uid}.iso"),
+    }
+}
+
+/// The volume of an Ignition configuration.
+pub fn ignition(pool: &str, uid: Uuid) -> VolumeKey {
+    VolumeKey {
+        pool: pool.to_owned(),
+        name: format!("ignition-{uid}.ign"),
+    }
+}
+
+/// The volume by which a guest gets its configuration; none where it gets none.
+pub fn seed(pool: &str, uid: Uuid, seed: Seed) -> Option<VolumeKey> {
+    match seed {
+        Seed::Cidata => Some(cidata(pool, uid)),
+        Seed::IgnitionDisk | Seed::IgnitionFwCfg => Some(ignition(pool, uid)),
+        Seed::None => None,
     }
 }
 
@@ -41,6 +58,7 @@ pub fn is_reserved(name: &str) -> bool {
     sidecar::is_sidecar(name)
         || of_uid("boot-", ".qcow2")
         || of_uid("cidata-", ".iso")
+        || of_uid("ignition-", ".ign")
         || of_uid("console-", ".log")
         || of_uid("console-", ".log.0")
 }
@@ -101,7 +119,12 @@ mod tests {
     #[test]
     fn what_vsiflow_keeps_for_itself_is_known_by_its_name() {
         let uid = Uuid::from_u128(7);
-        let own = [boot_disk("p", uid), cidata("p", uid), console_log("p", uid)];
+        let own = [
+            boot_disk("p", uid),
+            cidata("p", uid),
+            ignition("p", uid),
+            console_log("p", uid),
+        ];
         assert!(own.iter().all(|key| is_reserved(&key.name)));
         assert!(is_reserved(&sidecar::key(&boot_disk("p", uid)).name));
         for name in [

@@ -64,10 +64,10 @@ fn ours_and_not_ahead(
     if !is_ours(cx, domain, uid) {
         let whose = match &domain.mark {
             Some(mark) => format!("it belongs to journal {}", mark.journal),
-            None => "it bears no mark of vsiflow".to_owned(),
+            None => "it has no mark of vsiflow".to_owned(),
         };
         let failure =
-            error::NOT_OURS.failure(format!("a domain of this UUID is there and {whose}"));
+            error::NOT_OURS.failure(format!("a domain with this UUID exists, and {whose}"));
         return Err(failure
             .on_host(ports.host.name())
             .of_object(format!("domain {uid}")));

@@ -98,6 +98,7 @@ fn host(number: u32) -> HostSettings {
             upload_limit: None,
         },
         key: None,
+        key_passphrase: None,
         image_secret: None,
         namespace: None,
     }
@@ -120,6 +121,7 @@ fn vsi(number: u32, hosts: u32) -> Result<ResolvedVsi> {
     Ok(ResolvedVsi {
         desired: serde_json::from_value(desired)?,
         contract: Secret::new("workload: w\nenv: e\n".to_owned()),
+        retains_user_data: false,
         image_url: None,
         at: DocumentRef {
             index: 0,

@@ -14,7 +14,9 @@ pub const NAME: &str = "adopt_vsi";
 
 /// What only somebody who saw the VSI being made could know: an adopted one does not tell it. The
 /// first document that is applied says it, and nothing follows from that.
-pub const UNKNOWN: [&str; 10] = [
+pub const UNKNOWN: [&str; 12] = [
+    "guest",
+    "ready",
     "namespace",
     "name",
     "labels",

@@ -61,7 +61,7 @@ impl WithCredentials {
             .await
             .map_err(|error| failed(error.to_string()))?;
         let full = secret.expose_str().map(str::to_owned);
-        full.ok_or_else(|| failed("its credentials are no text".to_owned()))
+        full.ok_or_else(|| failed("its credentials are not text".to_owned()))
     }
 }
 

@@ -68,12 +68,13 @@ pub fn graph(wanted: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
     };
     nodes.step::<UndefineDomain>(&[StopDomain::NAME], &undefine)?;
     let keys = [
-        names::boot_disk(pool, uuid),
-        names::cidata(pool, uuid),
-        names::console_log(pool, uuid),
+        Some(names::boot_disk(pool, uuid)),
+        names::seed(pool, uuid, wanted.vsi.seed()),
+        Some(names::console_log(pool, uuid)),
     ];
     let volumes = keys.into_iter().zip(makers);
     let volumes = volumes
+        .filter_map(|(volume, step)| Some((volume?, step)))
         .map(|(volume, step)| delete_volumes::VolumeToDelete {
             volume,
             recorded: made(step),

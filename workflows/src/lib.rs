@@ -1,11 +1,23 @@
 //! Desired state, the step graphs that reach it, and the one façade over all of it.
 //!
-//! [`spec`] says what a document may hold and resolves documents to desired state; each workflow
-//! has a file with its graph; [`phase`] names the state an entity is in; [`fleet`] is what the
-//! command line, Kubernetes and the daemon alike call.
+//! [`spec`] says what a document may contain and resolves documents to desired state; each workflow
+//! has a file with its graph; [`phase`] names the state of an entity; [`fleet`] is what the
+//! command line, Kubernetes and the daemon call.
 //!
-//! What this crate never does: it knows neither YAML nor Kubernetes nor libvirt, and nothing of
-//! it changes a host or writes a journal but through the engine.
+//! ```
+//! use vsiflow_workflows::spec::{HostSettings, Quantity};
+//!
+//! let size: Quantity = "100Gi".parse()?;
+//! assert_eq!(size.bytes(), 107_374_182_400);
+//!
+//! let host: HostSettings = "ssh://root@lpar1.example.com?known_hosts=/etc/vsiflow/known_hosts".parse()?;
+//! assert!(host.id().contains("lpar1.example.com"));
+//! assert!("qemu+ssh://root@lpar1/system".parse::<HostSettings>().is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What this crate never does: it knows neither YAML nor Kubernetes nor libvirt. It changes hosts
+//! and writes journals only through the engine.
 
 pub mod adopt_vsi;
 mod credentials;

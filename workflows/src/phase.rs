@@ -9,7 +9,7 @@ use vsiflow_engine::{
     workflow::EntityView,
 };
 use vsiflow_steps::vsi::{
-    AdoptDomain, DefineDomain, MonitorConsole, ResumeDomain, StartDomain, StopDomain, SuspendDomain,
+    AdoptDomain, AwaitReady, DefineDomain, ResumeDomain, StartDomain, StopDomain, SuspendDomain,
 };
 
 use crate::{adopt_vsi, data_disk, delete_vsi, drift, record::kind, remove_base_image, update_vsi};
@@ -41,6 +41,8 @@ pub enum Phase {
     Deleting,
     /// It is gone.
     Deleted,
+    /// Something that was recorded of it cannot be read: nothing is done for it.
+    Unreadable,
 }
 
 impl Phase {
@@ -59,6 +61,7 @@ impl Phase {
             Self::Blocked => "Blocked",
             Self::Deleting => "Deleting",
             Self::Deleted => "Deleted",
+            Self::Unreadable => "Unreadable",
         }
     }
 
@@ -71,13 +74,13 @@ impl Phase {
     pub fn old_status(self) -> u8 {
         match self {
             Self::Running | Self::Degraded => 1,
-            Self::Failed | Self::Blocked => 2,
+            Self::Failed | Self::Blocked | Self::Unreadable => 2,
             _ => 0,
         }
     }
 }
 
-const ALL: [Phase; 12] = [
+const ALL: [Phase; 13] = [
     Phase::Pending,
     Phase::Provisioning,
     Phase::Booting,
@@ -90,6 +93,7 @@ const ALL: [Phase; 12] = [
     Phase::Blocked,
     Phase::Deleting,
     Phase::Deleted,
+    Phase::Unreadable,
 ];
 
 impl fmt::Display for Phase {
@@ -171,7 +175,7 @@ fn under_way(view: &EntityView<'_>) -> (Phase, Text) {
     };
     let adopts = phase == Phase::Provisioning && view.run.is_some_and(is_adoption);
     let detail = if adopts {
-        Text::new("what stands on its host is taken over as it is")
+        Text::new("the existing domain is adopted without changes")
     } else {
         Text::default()
     };
@@ -273,7 +277,7 @@ fn came_to(view: &EntityView<'_>) -> Option<Phase> {
     }
     if did(SuspendDomain::NAME) {
         Some(Phase::Paused)
-    } else if did(StartDomain::NAME) || did(MonitorConsole::NAME) {
+    } else if did(StartDomain::NAME) || did(AwaitReady::NAME) {
         Some(Phase::Running)
     } else if did(StopDomain::NAME) || did(DefineDomain::NAME) {
         Some(Phase::Stopped)
@@ -285,7 +289,7 @@ fn came_to(view: &EntityView<'_>) -> Option<Phase> {
 fn ended(result: &RunResult) -> Text {
     match result {
         RunResult::Failed(failure) => Text::new(failure.to_string()),
-        RunResult::Cancelled => Text::new("cancelled; `vsiflow retry` goes on"),
+        RunResult::Cancelled => Text::new("cancelled; run `vsiflow retry` to continue"),
         RunResult::Succeeded | RunResult::Superseded => Text::default(),
     }
 }

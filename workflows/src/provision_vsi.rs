@@ -6,9 +6,9 @@ use vsiflow_engine::{
     workflow::Situation,
 };
 use vsiflow_steps::vsi::{
-    AttachDataDisks, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes,
-    KeepEvidence, MonitorConsole, ResolveHost, ResolveNetworks, StopDomain, UndefineDomain,
-    WriteCidata, clone_boot_disk::BASE_IMAGE_NODE, delete_volumes, undefine_domain,
+    AttachDataDisks, AwaitReady, CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes,
+    KeepEvidence, ResolveHost, ResolveNetworks, StopDomain, UndefineDomain, WriteCidata,
+    clone_boot_disk::BASE_IMAGE_NODE, delete_volumes, undefine_domain,
 };
 
 use crate::{
@@ -23,7 +23,7 @@ pub use crate::vsi_graph::{BOOT_DEADLINE_S, SIMULATED};
 pub const NAME: &str = "provision_vsi";
 
 /// check_contract → resolve_host → {ensure_base_image → clone_boot_disk, write_cidata, create_console_log,
-/// attach_data_disks, resolve_networks} → define_domain → start_domain → monitor_console.
+/// attach_data_disks, resolve_networks} → define_domain → start_domain → await_ready.
 ///
 /// Where documents lack something, that is all there is to it: require_references.
 ///
@@ -49,22 +49,16 @@ pub fn graph(wanted: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
         boot(&mut parts, ResolveHost::NAME)?;
         return Ok(parts.nodes.build());
     }
-    parts.check_contract(&[])?;
-    parts.resolve_new_host(&[CheckContract::NAME])?;
+    let checked = parts.check_contract(&[])?;
+    parts.resolve_new_host(&checked)?;
     let base = if state.intents.contains(&Name::of(DefineDomain::NAME)) {
         take_down(&mut parts, state)?;
         DeleteVolumes::NAME
     } else {
         ResolveHost::NAME
     };
-    make_parts(&mut parts, base)?;
-    parts.define(&[
-        CloneBootDisk::NAME,
-        WriteCidata::NAME,
-        CreateConsoleLog::NAME,
-        AttachDataDisks::NAME,
-        ResolveNetworks::NAME,
-    ])?;
+    let made = make_parts(&mut parts, base)?;
+    parts.define(&made)?;
     boot(&mut parts, DefineDomain::NAME)?;
     Ok(parts.nodes.build())
 }
@@ -75,7 +69,7 @@ fn boot(parts: &mut VsiGraphBuilder<'_>, after: &str) -> Result<(), Failure> {
         parts.start(&[after])?;
     }
     if power == PowerState::Paused {
-        parts.suspend(&[MonitorConsole::NAME])?;
+        parts.suspend(&[AwaitReady::NAME])?;
     }
     Ok(())
 }
@@ -105,13 +99,23 @@ fn take_down(parts: &mut VsiGraphBuilder<'_>, state: &EntityState) -> Result<(),
         .map(drop)
 }
 
-fn make_parts(parts: &mut VsiGraphBuilder<'_>, base: &str) -> Result<(), Failure> {
+/// The nodes that a definition follows.
+fn make_parts(parts: &mut VsiGraphBuilder<'_>, base: &str) -> Result<Vec<&'static str>, Failure> {
     parts.base_image(&[base])?;
     parts.clone(&[BASE_IMAGE_NODE])?;
-    parts.cidata(&[base])?;
+    let mut made = vec![CloneBootDisk::NAME];
+    if parts.cidata(&[base])? {
+        made.push(WriteCidata::NAME);
+    }
     parts.console_log(&[base])?;
     parts.data_disks(&[base])?;
-    parts.networks(&[base])
+    parts.networks(&[base])?;
+    made.extend([
+        CreateConsoleLog::NAME,
+        AttachDataDisks::NAME,
+        ResolveNetworks::NAME,
+    ]);
+    Ok(made)
 }
 
 /// A VSI that was ready once is never made anew without a plan that says so.
@@ -122,5 +126,5 @@ fn never_again(wanted: &VsiRecord) -> Failure {
         "the change would rebuild it; nothing was changed",
     )
     .of_object(format!("vsi/{}", wanted.vsi.full_name()))
-    .with_remedy("undo the change, or delete the VSI and apply again; data disks are kept")
+    .with_remedy("undo the change, or delete the VSI and apply again; data disks remain")
 }

@@ -76,6 +76,9 @@ pub struct VsiRecord {
     /// What was written to the host is to be written again: somebody changed it there.
     #[serde(default)]
     pub restore: bool,
+    /// Names the newest command that asked for its boot disk to be made anew; none where nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt: Option<Uuid>,
     /// The MAC addresses of its cards, in the order of its networks, where they do not follow from
     /// its UID and their places: a card keeps its address when one before it goes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -169,6 +172,9 @@ pub struct PreviousInputs {
     /// The fields of which nobody can tell.
     #[serde(default)]
     pub unknown: BTreeSet<String>,
+    /// The command by which its boot disk was made anew last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt: Option<Uuid>,
 }
 
 /// Whose turn comes before.
@@ -239,6 +245,12 @@ pub struct HostRecord {
     /// The secret of the key before this one.
     #[serde(default)]
     pub retired: Option<Name>,
+    /// The secret that opens the private key, where the settings carry one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_passphrase: Option<Name>,
+    /// The one before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired_key_passphrase: Option<Name>,
     /// The secret that holds the password or token for images, where the settings carry one.
     #[serde(default)]
     pub image_secret: Option<Name>,
@@ -294,6 +306,8 @@ impl HostRecord {
         let all = [
             &self.key,
             &self.retired,
+            &self.key_passphrase,
+            &self.retired_key_passphrase,
             &self.image_secret,
             &self.retired_image_secret,
         ];
@@ -347,6 +361,7 @@ impl VsiRecord {
             power: self.power_state(),
             vsi: self.vsi.clone(),
             unknown: self.unknown.clone(),
+            rebuilt: self.rebuilt,
         }
     }
 }
@@ -377,7 +392,7 @@ pub fn read<T: DeserializeOwned>(desired: &[u8]) -> Result<T, Failure> {
         Failure::new(
             FailureClass::Blocked,
             "VSI0005",
-            format!("what is wanted is unreadable: {error}"),
+            format!("the desired state cannot be read: {error}"),
         )
         .with_remedy("run the vsiflow that recorded it, or apply the document again")
     })

@@ -8,9 +8,9 @@ use vsiflow_steps::{
     image::{Claim, MarkWhole, ProbeSource, RemoveImage, UploadChunks, VerifyImage},
     ports::{Hosts, ImageSource},
     vsi::{
-        AdoptDomain, AttachDataDisks, AwaitDataDisks, AwaitTurn, CheckContract, CloneBootDisk,
-        CreateConsoleLog, DefineDomain, DeleteVolumes, FindParts, GrowDataDisks, KeepEvidence,
-        MonitorConsole, Release, RequireReferences, ResolveHost, ResolveNetworks, ResumeDomain,
+        AdoptDomain, AttachDataDisks, AwaitDataDisks, AwaitReady, AwaitTurn, CheckContract,
+        CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes, FindParts, GrowDataDisks,
+        KeepEvidence, Release, RequireReferences, ResolveHost, ResolveNetworks, ResumeDomain,
         SetAutostart, StartDomain, StopDomain, SuspendDomain, UndefineDomain, WriteCidata,
     },
 };
@@ -32,7 +32,7 @@ pub fn registry(
         .add(ResolveNetworks::new(hosts.clone()))
         .add(DefineDomain::new(hosts.clone()))
         .add(StartDomain::new(hosts.clone()))
-        .add(MonitorConsole::new(hosts.clone()))
+        .add(AwaitReady::new(hosts.clone()))
         .add(AwaitTurn)
         .add(RequireReferences)
         .add(AdoptDomain::new(hosts.clone()))

@@ -7,24 +7,23 @@ use vsiflow_engine::{
     workflow::Situation,
 };
 use vsiflow_steps::vsi::{
-    AttachDataDisks, AwaitDataDisks, AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog,
-    DefineDomain, FindParts, KeepEvidence, MonitorConsole, ResolveHost, ResolveNetworks,
-    ResumeDomain, SetAutostart, StopDomain, SuspendDomain, WriteCidata,
-    clone_boot_disk::BASE_IMAGE_NODE,
+    AttachDataDisks, AwaitDataDisks, AwaitReady, AwaitTurn, CloneBootDisk, CreateConsoleLog,
+    DefineDomain, FindParts, KeepEvidence, ResolveHost, ResolveNetworks, ResumeDomain,
+    SetAutostart, StopDomain, SuspendDomain, WriteCidata, clone_boot_disk::BASE_IMAGE_NODE,
 };
 
 use crate::{
     plan::{self, How, Plan, Touched},
     record::{PowerAction, PreviousInputs, VsiRecord},
     spec::PowerState,
-    vsi_graph::{self, VsiGraphBuilder},
+    vsi_graph::{self, DefineOptions, StopOptions, VsiGraphBuilder},
 };
 
 /// The workflow's name.
 pub const NAME: &str = "update_vsi";
 
 /// {what must be there} → {await_data_disks, set_autostart → stop_domain → {clone_boot_disk,
-/// write_cidata} → define_domain → start_domain → monitor_console} → release, as far as the plan
+/// write_cidata} → define_domain → start_domain → await_ready} → release, as far as the plan
 /// calls for it.
 ///
 /// Whatever can be found missing is looked for, and the image is brought, before the guest is
@@ -65,14 +64,14 @@ pub fn refused(wanted: &VsiRecord, path: &str, why: &str) -> Failure {
     Failure::new(FailureClass::Blocked, "VSI0701", message)
         .of_object(format!("vsi/{}", wanted.vsi.full_name()))
         .on_host(&wanted.vsi.host)
-        .with_remedy("undo the change, or delete the VSI and apply again; data disks are kept")
+        .with_remedy("undo the change, or delete the VSI and apply again; data disks remain")
 }
 
 fn unknown_base(wanted: &VsiRecord) -> Failure {
     Failure::new(
         FailureClass::Blocked,
         "VSI0005",
-        "what it is now was not recorded",
+        "its present value was not recorded",
     )
     .of_object(format!("vsi/{}", wanted.vsi.full_name()))
     .with_remedy("run the vsiflow that recorded it, or apply the document again")
@@ -135,8 +134,8 @@ impl Update<'_> {
         parts: &mut VsiGraphBuilder<'_>,
         first: &[&'static str],
     ) -> Result<Last, Failure> {
-        parts.check_contract(first)?;
-        parts.resolve_host(&[CheckContract::NAME])?;
+        let checked = parts.check_contract(first)?;
+        parts.resolve_host(&checked)?;
         let host = [ResolveHost::NAME];
         parts.base_image(&host)?;
         parts.console_log(&host)?;
@@ -150,8 +149,11 @@ impl Update<'_> {
         ];
         self.take_down(parts, &ready)?;
         parts.clone(&[StopDomain::NAME])?;
-        parts.cidata(&[StopDomain::NAME])?;
-        parts.define(&[CloneBootDisk::NAME, WriteCidata::NAME])?;
+        let mut made = vec![CloneBootDisk::NAME];
+        if parts.cidata(&[StopDomain::NAME])? {
+            made.push(WriteCidata::NAME);
+        }
+        parts.define(&made)?;
         boot(parts, &[DefineDomain::NAME])
     }
 
@@ -162,7 +164,11 @@ impl Update<'_> {
     ) -> Result<Last, Failure> {
         let ready = found(parts, first)?;
         self.take_down(parts, &ready)?;
-        parts.define(&[StopDomain::NAME])?;
+        let mut after = StopDomain::NAME;
+        if self.plan.configures() && parts.cidata(&[after])? {
+            after = WriteCidata::NAME;
+        }
+        parts.define(&[after])?;
         boot(parts, &[DefineDomain::NAME])
     }
 
@@ -174,7 +180,12 @@ impl Update<'_> {
         first: &[&'static str],
     ) -> Result<Last, Failure> {
         let ready = found(parts, first)?;
-        parts.define_so(&ready, true)?;
+        parts.define_with(
+            &ready,
+            DefineOptions {
+                while_running: true,
+            },
+        )?;
         self.power(parts, &[DefineDomain::NAME])
     }
 
@@ -182,9 +193,17 @@ impl Update<'_> {
     fn take_down(&self, parts: &mut VsiGraphBuilder<'_>, after: &[&str]) -> Result<(), Failure> {
         if self.boot_failed {
             parts.keep_evidence(after)?;
-            return parts.stop_so(&[KeepEvidence::NAME], vsi_graph::FAILED_GRACE_S, true);
+            let how = StopOptions {
+                grace_s: vsi_graph::FAILED_GRACE_S,
+                boots_anew: true,
+            };
+            return parts.stop_with(&[KeepEvidence::NAME], how);
         }
-        parts.stop_so(after, grace_s(parts.wanted), true)
+        let how = StopOptions {
+            grace_s: grace_s(parts.wanted),
+            boots_anew: true,
+        };
+        parts.stop_with(after, how)
     }
 
     fn power(
@@ -235,7 +254,7 @@ fn found(
     ])
 }
 
-/// start_domain → monitor_console, and suspend_domain where it is to be paused; nothing where it
+/// start_domain → await_ready, and suspend_domain where it is to be paused; nothing where it
 /// is to be off.
 fn boot(parts: &mut VsiGraphBuilder<'_>, after: &[&'static str]) -> Result<Last, Failure> {
     let power = parts.wanted.power_state();
@@ -244,10 +263,10 @@ fn boot(parts: &mut VsiGraphBuilder<'_>, after: &[&'static str]) -> Result<Last,
     }
     parts.start(after)?;
     if power == PowerState::Paused {
-        parts.suspend(&[MonitorConsole::NAME])?;
+        parts.suspend(&[AwaitReady::NAME])?;
         return Ok(vec![SuspendDomain::NAME]);
     }
-    Ok(vec![MonitorConsole::NAME])
+    Ok(vec![AwaitReady::NAME])
 }
 
 fn grace_s(wanted: &VsiRecord) -> u64 {

@@ -12,15 +12,16 @@ use vsiflow_engine::{
     workflow::Situation,
 };
 use vsiflow_steps::{
+    guest::{GuestType, Probe, no_cloud::Instance},
     names,
     ports::{ConsolePosition, VolumeKey},
     vsi::{
-        AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain, FindParts,
-        KeepEvidence, MonitorConsole, Release, ResolveHost, ResolveNetworks, ResumeDomain,
-        SetAutostart, StartDomain, StopDomain, SuspendDomain, WriteCidata, await_turn,
+        AwaitReady, AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain,
+        FindParts, KeepEvidence, Release, ResolveHost, ResolveNetworks, ResumeDomain, SetAutostart,
+        StartDomain, StopDomain, SuspendDomain, WriteCidata, await_ready, await_turn,
         check_contract, clone_boot_disk, create_console_log, define_domain, find_parts,
-        keep_evidence, monitor_console, release, resolve_host, resolve_networks, resume_domain,
-        set_autostart, start_domain, stop_domain, suspend_domain, write_cidata,
+        keep_evidence, release, resolve_host, resolve_networks, resume_domain, set_autostart,
+        start_domain, stop_domain, suspend_domain, write_cidata,
     },
 };
 
@@ -36,11 +37,27 @@ use crate::{
     nodes::Nodes,
     plan,
     record::{DiskFormat, RolloutPredecessor, VsiRecord},
-    spec::BootDiskMode,
+    spec::{BootDiskMode, DesiredVsi},
 };
 
 /// Seconds a guest gets to shut down before it is ended, where nobody says how many.
 pub(crate) const GRACE_S: u64 = 60;
+
+/// How a guest is stopped.
+#[derive(Clone, Copy)]
+pub(crate) struct StopOptions {
+    /// How long it may take to shut down by itself, in seconds.
+    pub(crate) grace_s: u64,
+    /// Whether what is changed next does not fit memory that was saved.
+    pub(crate) boots_anew: bool,
+}
+
+/// How a domain is defined.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct DefineOptions {
+    /// Whether the guest may run: only its stored definition is written then.
+    pub(crate) while_running: bool,
+}
 
 /// A graph of one VSI, being put together.
 pub(crate) struct VsiGraphBuilder<'a> {
@@ -83,14 +100,21 @@ impl<'a> VsiGraphBuilder<'a> {
         Ok(())
     }
 
-    /// A contract that no guest takes costs neither an upload nor a boot.
-    pub(crate) fn check_contract(&mut self, after: &[&str]) -> Result<(), Failure> {
+    /// A contract that no guest takes costs neither an upload nor a boot. Gives back what comes
+    /// next after that: where the guest takes none, nothing is checked.
+    pub(crate) fn check_contract<'b>(
+        &mut self,
+        after: &[&'b str],
+    ) -> Result<Vec<&'b str>, Failure> {
+        if !self.wanted.vsi.guest_type().is_hyper_protect() {
+            return Ok(after.to_vec());
+        }
         let params = check_contract::Params {
             contract: self.wanted.contract.clone(),
         };
         // It asks no host.
         self.nodes.step::<CheckContract>(after, &params)?.lane = Text::default();
-        Ok(())
+        Ok(vec![CheckContract::NAME])
     }
 
     pub(crate) fn resolve_host(&mut self, after: &[&str]) -> Result<(), Failure> {
@@ -122,16 +146,20 @@ impl<'a> VsiGraphBuilder<'a> {
     }
 
     pub(crate) fn stop(&mut self, after: &[&str], grace_s: u64) -> Result<(), Failure> {
-        self.stop_so(after, grace_s, false)
+        self.stop_with(
+            after,
+            StopOptions {
+                grace_s,
+                boots_anew: false,
+            },
+        )
     }
 
-    /// With `boots_anew`, what is changed next does not fit memory that was saved.
-    pub(crate) fn stop_so(
-        &mut self,
-        after: &[&str],
-        grace_s: u64,
-        boots_anew: bool,
-    ) -> Result<(), Failure> {
+    pub(crate) fn stop_with(&mut self, after: &[&str], how: StopOptions) -> Result<(), Failure> {
+        let StopOptions {
+            grace_s,
+            boots_anew,
+        } = how;
         let params = stop_domain::Params {
             host: self.host(),
             uuid: self.wanted.uid,
@@ -190,17 +218,24 @@ impl<'a> VsiGraphBuilder<'a> {
         self.step::<CloneBootDisk>(after, &params)
     }
 
-    pub(crate) fn cidata(&mut self, after: &[&str]) -> Result<(), Failure> {
+    /// Writes what the guest gets its configuration by. Whether there is any.
+    pub(crate) fn cidata(&mut self, after: &[&str]) -> Result<bool, Failure> {
         let (vsi, uuid) = (&self.wanted.vsi, self.wanted.uid);
+        let Some(volume) = names::seed(&vsi.pool, uuid, vsi.seed()) else {
+            return Ok(false);
+        };
         let params = write_cidata::Params {
             host: self.host(),
             uuid,
-            volume: names::cidata(&vsi.pool, uuid),
+            volume,
             hostname: uuid.to_string(),
             contract: self.wanted.contract.clone(),
             network_config: vsi.network_config.clone(),
+            instance: instance(vsi),
+            seed: vsi.seed(),
         };
-        self.step::<WriteCidata>(after, &params)
+        self.step::<WriteCidata>(after, &params)?;
+        Ok(true)
     }
 
     pub(crate) fn console_log(&mut self, after: &[&str]) -> Result<(), Failure> {
@@ -224,32 +259,37 @@ impl<'a> VsiGraphBuilder<'a> {
             host: self.host(),
             uuid: self.wanted.uid,
             pool: self.wanted.vsi.pool.clone(),
-            overlay: self.wanted.vsi.boot_disk.mode == BootDiskMode::Overlay,
+            overlay: self.wanted.vsi.boot_disk.mode != BootDiskMode::Copy,
+            seed: self.wanted.vsi.seed(),
         };
         self.step::<FindParts>(after, &params)
     }
 
     pub(crate) fn define(&mut self, after: &[&str]) -> Result<(), Failure> {
-        self.define_so(after, false)
+        self.define_with(after, DefineOptions::default())
     }
 
-    /// With `while_running`, only the stored definition of a guest that runs is written.
-    pub(crate) fn define_so(&mut self, after: &[&str], while_running: bool) -> Result<(), Failure> {
+    pub(crate) fn define_with(
+        &mut self,
+        after: &[&str],
+        how: DefineOptions,
+    ) -> Result<(), Failure> {
         let params = define_domain::Params {
             host: self.host(),
             uuid: self.wanted.uid,
             title: self.wanted.vsi.full_name(),
             cpus: self.wanted.vsi.machine.cpus,
             memory_mib: self.wanted.vsi.machine.memory_mib,
-            secure: define_domain::Secure::default(),
+            secure: self.wanted.vsi.machine.secure_execution,
             macs: cards::macs(self.wanted),
             autostart: plan::is_up(self.wanted.power_state()),
-            while_running,
+            while_running: how.while_running,
+            platform: platform(&self.wanted.vsi),
         };
         self.step::<DefineDomain>(after, &params)
     }
 
-    /// start_domain → monitor_console.
+    /// start_domain → await_ready.
     pub(crate) fn start(&mut self, after: &[&str]) -> Result<(), Failure> {
         let (host, uuid, console) = (self.host(), self.wanted.uid, console(self.wanted));
         let start = start_domain::Params {
@@ -259,15 +299,17 @@ impl<'a> VsiGraphBuilder<'a> {
             last_boot: self.last_boot,
         };
         self.step::<StartDomain>(after, &start)?;
-        let watch = monitor_console::Params {
+        let watch = await_ready::Params {
             host,
             uuid,
             console,
-            deadline_s: BOOT_DEADLINE_S,
+            deadline_s: deadline_s(&self.wanted.vsi),
             cards: cards(self.wanted),
+            guest: self.wanted.vsi.guest_type(),
+            probes: probes(&self.wanted.vsi),
         };
         let nodes = &mut self.nodes;
-        let node = nodes.step::<MonitorConsole>(&[StartDomain::NAME], &watch)?;
+        let node = nodes.step::<AwaitReady>(&[StartDomain::NAME], &watch)?;
         // It only watches, for as long as a boot takes: it must not keep others from their work.
         node.interruptible = true;
         node.lane = Text::default();
@@ -283,6 +325,39 @@ impl<'a> VsiGraphBuilder<'a> {
         self.nodes.step::<Release>(after, &params)?.lane = Text::default();
         Ok(())
     }
+}
+
+/// What cloud-init takes beside its user-data; none of any other guest.
+fn instance(vsi: &DesiredVsi) -> Option<Instance> {
+    let guest = vsi.guest.as_ref()?;
+    let own = guest.guest_type == GuestType::CloudInit;
+    own.then(|| Instance {
+        hostname: guest.hostname.clone(),
+        ssh_keys: guest.ssh_keys.clone(),
+        vendor_data: guest.vendor_data.clone(),
+    })
+}
+
+/// The machine of a virtual server; none of the kind whose definitions stay as they were.
+fn platform(vsi: &DesiredVsi) -> Option<define_domain::Machine> {
+    let guest = vsi.guest.as_ref()?;
+    Some(define_domain::Machine {
+        cpu: vsi.machine.cpu.clone(),
+        firmware: vsi.machine.firmware,
+        guest: guest.guest_type,
+    })
+}
+
+/// Seconds that a boot may take.
+fn deadline_s(vsi: &DesiredVsi) -> u64 {
+    let within = vsi.ready.as_ref().and_then(|ready| ready.within_s);
+    within.unwrap_or(BOOT_DEADLINE_S)
+}
+
+/// What shows that the guest is ready, beyond what a Hyper Protect one says by itself.
+fn probes(vsi: &DesiredVsi) -> Vec<Probe> {
+    let ready = vsi.ready.as_ref();
+    ready.map(|ready| ready.probes.clone()).unwrap_or_default()
 }
 
 pub(crate) fn console(wanted: &VsiRecord) -> VolumeKey {

@@ -4,6 +4,8 @@ mod audit;
 mod backup;
 mod change;
 mod contract;
+#[cfg(test)]
+pub(crate) mod examples;
 mod host;
 mod image;
 mod serve;
@@ -15,13 +17,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use audit::{
     AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, CompactArgs,
-    ReplayArgs,
+    JournalCommand, RepairArgs, ReplayArgs,
 };
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use change::{
     ApproveArgs, PauseArgs, PlanArgs, PowerArgs, PruneArgs, StopArgs, Targets,
 };
-pub(crate) use contract::{ContractCheckArgs, ContractCommand, ContractEncryptArgs};
+pub(crate) use contract::{
+    ContractCheckArgs, ContractCommand, ContractEncryptArgs, ContractNewArgs,
+};
 pub(crate) use host::{
     AdoptArgs, CheckArgs, DrainArgs, HostArgs, HostCommand, InventoryArgs, UncordonArgs,
 };
@@ -34,7 +38,7 @@ pub(crate) use view::{
     without_kind,
 };
 
-/// Provisions virtual server instances on libvirt/KVM hosts, and survives anything on the way.
+/// Creates and runs virtual servers (VSIs) on libvirt/KVM hosts, and resumes after any crash.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "vsiflow",
@@ -62,8 +66,8 @@ pub(crate) struct Common {
         hide_env_values = true
     )]
     pub(crate) state: Option<PathBuf>,
-    /// Use a state directory on a network file system, where a lock may be lost unseen and two
-    /// processes then write one journal.
+    /// Accept a state directory on a network file system. If such a file system loses a lock
+    /// unnoticed, two processes write one journal.
     #[arg(
         long,
         global = true,
@@ -76,7 +80,17 @@ pub(crate) struct Common {
     /// `ssh://user@host:port?keyfile=…&known_hosts=…`.
     #[arg(long, global = true, value_name = "URI")]
     pub(crate) host: Option<String>,
-    /// Why; kept in the history.
+    /// A socket for people who may look: `serve` answers there, too; any other command asks there, and
+    /// needs no state directory. Nothing is changed through it.
+    #[arg(
+        long,
+        global = true,
+        env = "VSIFLOW_READ_ONLY",
+        value_name = "SOCKET",
+        hide_env_values = true
+    )]
+    pub(crate) read_only: Option<PathBuf>,
+    /// The reason, stored in the history.
     #[arg(
         long,
         global = true,
@@ -85,8 +99,8 @@ pub(crate) struct Common {
         hide_default_value = true
     )]
     pub(crate) reason: String,
-    /// How long finished work stays in the journal, such as `30d`; then it is moved into an
-    /// archive. `never` keeps everything.
+    /// Compress segments of the journal that are older than this, such as `30d`. Their events
+    /// stay readable. `never` compresses nothing.
     #[arg(
         long,
         global = true,
@@ -102,77 +116,114 @@ pub(crate) struct Common {
     /// what follows something ends with standard input.
     #[arg(long, global = true, hide = true)]
     pub(crate) remote_caller: bool,
-    /// Say more on standard error; twice for everything.
+    /// Write more to standard error; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Say only results and errors.
+    /// Write only results and errors.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 }
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum CliCommand {
-    /// Bring VSIs to what documents describe
+    /// Create and change VSIs and data disks as documents describe them
+    #[command(after_help = "Example:\n  vsiflow apply -f web.yaml --wait")]
     Apply(ApplyArgs),
-    /// Say what documents would change, how, and what that would cost; change nothing
+    /// Show what documents would change, how, and what would be lost, without changing anything
+    #[command(after_help = "Example:\n  vsiflow plan -f web.yaml")]
     Plan(PlanArgs),
-    /// Let changes go on that wait for approval
+    /// Approve changes that wait for approval
+    #[command(after_help = "Example:\n  vsiflow approve web --wait")]
     Approve(ApproveArgs),
     /// Start VSIs
+    #[command(after_help = "Example:\n  vsiflow start web db --wait")]
     Start(PowerArgs),
-    /// Shut VSIs down; they stay off, also after a restart of their host
+    /// Make boot disks anew from their image; UUID, MAC addresses and data disks stay
+    #[command(after_help = "Example:\n  vsiflow rebuild web --wait")]
+    Rebuild(PowerArgs),
+    /// Shut down VSIs; they stay off, also after a restart of their host
+    #[command(after_help = "Example:\n  vsiflow stop web --grace-period 2m --wait")]
     Stop(StopArgs),
-    /// Shut VSIs down and start them again
+    /// Shut down VSIs and start them again
+    #[command(after_help = "Example:\n  vsiflow restart web --wait")]
     Restart(StopArgs),
-    /// Suspend VSIs; their memory stays. With `--all`, begin nothing more on any host
+    /// Suspend VSIs, which keep their memory; with `--all`, start no step on any host
+    #[command(
+        after_help = "Example:\n  vsiflow pause web --wait\n  vsiflow pause --all --reason migration"
+    )]
     Pause(PauseArgs),
-    /// Let suspended VSIs go on. With `--all`, let everything go on
+    /// Resume suspended VSIs; with `--all`, end the global pause
+    #[command(after_help = "Example:\n  vsiflow unpause web --wait\n  vsiflow unpause --all")]
     Unpause(PauseArgs),
-    /// List VSIs, data disks, networks, images, hosts or runs, or show one
+    /// List VSIs, data disks, networks, images, hosts or runs
+    #[command(after_help = "Example:\n  vsiflow get\n  vsiflow get disk -o wide")]
     Get(GetArgs),
-    /// Show everything known of a VSI
+    /// Show all details of a VSI or a data disk
+    #[command(after_help = "Example:\n  vsiflow describe web")]
     Describe(DescribeArgs),
-    /// Show every step ever taken for a VSI
+    /// Show every step that was taken for a VSI, disk, image or host
+    #[command(after_help = "Example:\n  vsiflow history web -o json")]
     History(HistoryArgs),
-    /// Print a VSI's console log
+    /// Print the console log of a VSI
+    #[command(after_help = "Example:\n  vsiflow logs web --tail 50 -f")]
     Logs(LogsArgs),
-    /// Delete VSIs and what was made for them on their hosts, and data disks
+    /// Delete VSIs with everything that was made for them, or data disks
+    #[command(after_help = "Example:\n  vsiflow delete web --wait")]
     Delete(DeleteArgs),
-    /// Go on with what a kill or an interrupt left
+    /// Resume unfinished work after a crash or an interrupt
+    #[command(after_help = "Example:\n  vsiflow resume --all --wait\n  vsiflow resume --watch")]
     Resume(ResumeArgs),
-    /// Work on everything there is, and answer other commands, until it is stopped
+    /// Run as a daemon: work on everything and answer other commands
+    #[command(
+        after_help = "Example:\n  vsiflow serve --metrics-address 127.0.0.1:9090\n  vsiflow serve --kube --leader-elect --namespace vsis"
+    )]
     Serve(ServeArgs),
-    /// Try again at once what is blocked, delayed or failed
+    /// Retry immediately what is blocked, delayed or failed
+    #[command(after_help = "Example:\n  vsiflow retry web\n  vsiflow retry --all")]
     Retry(RetryArgs),
-    /// Stop the run of a VSI; what exists is kept
+    /// Cancel the run of a VSI and leave what exists
+    #[command(after_help = "Example:\n  vsiflow cancel web")]
     Cancel(CancelArgs),
-    /// Take domains that are there into management, as they stand
+    /// Bring existing domains under management without touching their guests
+    #[command(after_help = "Example:\n  vsiflow adopt web --on lpar1")]
     Adopt(AdoptArgs),
-    /// Hosts, and what is on them
+    /// Check hosts, list what is on them, and prepare them for maintenance
     #[command(subcommand)]
     Host(HostCommand),
-    /// Upload base images ahead of time, list and remove them
+    /// Upload, list and remove base images
     #[command(subcommand)]
     Image(ImageCommand),
-    /// Prove that the journal is what was written; anchor, export and rebuild it
+    /// Verify, anchor, export and rebuild the journal
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Move finished work that is old out of the journal into an archive
+    /// Repair a damaged journal
+    #[command(subcommand)]
+    Journal(JournalCommand),
+    /// Compress old segments of the journal; their events stay readable
+    #[command(after_help = "Example:\n  vsiflow compact --older-than 90d --dry-run")]
     Compact(CompactArgs),
-    /// Fold the whole journal, and check it against what the engine decides
+    /// Compute all states from the journal again; with --verify, check each decision
+    #[command(after_help = "Example:\n  vsiflow replay --verify")]
     Replay(ReplayArgs),
-    /// Write everything the state directory holds into one file, also while vsiflow works
+    /// Write the whole state directory into one file, also while vsiflow works
+    #[command(after_help = "Example:\n  vsiflow backup vsiflow.backup")]
     Backup(BackupArgs),
-    /// Make a new state directory out of a backup; it observes only until it is confirmed
+    /// Make a new state directory from a backup; it only observes until you confirm it
+    #[command(
+        after_help = "Example:\n  vsiflow restore vsiflow.backup\n  vsiflow restore --confirm"
+    )]
     Restore(RestoreArgs),
-    /// Check or encrypt a contract, without any state or host
+    /// Check or encrypt a contract
     #[command(subcommand)]
     Contract(ContractCommand),
-    /// Print the custom resource definitions, as `kubectl apply -f -` takes them
+    /// Print the custom resource definitions for `kubectl apply -f -`
+    #[command(after_help = "Example:\n  vsiflow crd --cel")]
     Crd(CrdArgs),
-    /// Take custom resources over from the operator that served them before
+    /// Move custom resources from k8s-operator-hpcr to vsiflow
+    #[command(after_help = "Example:\n  vsiflow migrate --check --namespace vsis")]
     Migrate(MigrateArgs),
     /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  vsiflow completions bash")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -190,7 +241,7 @@ pub(crate) struct Sources {
         required = true
     )]
     pub(crate) files: Vec<PathBuf>,
-    /// Read the folders of a directory, too.
+    /// Also read the subdirectories of a directory.
     #[arg(short = 'R', long)]
     pub(crate) recursive: bool,
 }
@@ -205,10 +256,10 @@ pub(crate) struct ApplyArgs {
     pub(crate) upload: UploadArgs,
     #[command(flatten)]
     pub(crate) prune: PruneArgs,
-    /// Check everything and say what would be done; change nothing.
+    /// Check everything and show what would be done, without changing anything.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// How the result is printed.
+    /// The output format.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
 }
@@ -216,10 +267,10 @@ pub(crate) struct ApplyArgs {
 /// How long a command stays.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WaitArgs {
-    /// Return only when the outcome is decided.
+    /// Wait until the outcome is decided.
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Give up waiting after this long, such as `90s` or `10m` (exit code 5); the work goes on at
+    /// Stop waiting after this time, such as `90s` or `10m` (exit code 5). The work continues at
     /// the next start.
     #[arg(long, visible_alias = WAIT_TIMEOUT, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<std::time::Duration>,
@@ -243,8 +294,7 @@ pub(crate) struct DeleteArgs {
     /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`; data disks as `disk/NAME` or `disk NAME…`.
     #[arg(value_name = "NAME", required_unless_present = "files")]
     pub(crate) names: Vec<String>,
-    /// Delete the VSIs that these documents describe, then their data disks, each by its
-    /// `deletionPolicy`.
+    /// Delete the VSIs in these documents, then their data disks by their `deletionPolicy`.
     #[arg(
         short = 'f',
         long = "filename",
@@ -257,20 +307,20 @@ pub(crate) struct DeleteArgs {
     pub(crate) namespace: String,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
-    /// Forget the VSI or data disk and leave everything on its host as it is.
+    /// Forget the VSI or data disk and leave everything on its host.
     #[arg(long)]
     pub(crate) orphan: bool,
-    /// Do not complain about what is not there.
+    /// Ignore names that are not found.
     #[arg(long)]
     pub(crate) ignore_not_found: bool,
 }
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ResumeArgs {
-    /// The VSIs to go on with, data disks as `disk/NAME` and images as `image/NAME`; all that is
-    /// open where none is named.
+    /// The VSIs to resume, data disks as `disk/NAME` and images as `image/NAME` [default: all
+    /// unfinished work].
     pub(crate) names: Vec<String>,
-    /// Go on with all.
+    /// Resume everything.
     #[arg(long, conflicts_with = "names")]
     pub(crate) all: bool,
     /// The namespace.
@@ -278,21 +328,21 @@ pub(crate) struct ResumeArgs {
     pub(crate) namespace: String,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
-    /// Stay until interrupted: look at the hosts every so often, say what somebody changed there,
-    /// restore what asks for it, and start VSIs again whose host was restarted.
+    /// Stay until interrupted: scan the hosts regularly, report drift, restore VSIs with
+    /// `onDrift: Restore`, and start VSIs whose host was restarted.
     #[arg(long, conflicts_with_all = ["names", "wait", "timeout"])]
     pub(crate) watch: bool,
-    /// How often the hosts are looked at.
+    /// The time between two scans of the hosts.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s", requires = "watch")]
     pub(crate) every: std::time::Duration,
 }
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RetryArgs {
-    /// The VSIs, and data disks as `disk/NAME`. With `--host` and no name: all VSIs on that host that
-    /// are not settled.
+    /// The VSIs, and data disks as `disk/NAME`. With `--host` and no name: all unsettled VSIs on
+    /// that host.
     pub(crate) names: Vec<String>,
-    /// All that are not settled.
+    /// Retry everything that is not settled.
     #[arg(long, conflicts_with = "names")]
     pub(crate) all: bool,
     /// The namespace.
@@ -308,7 +358,7 @@ pub(crate) struct CancelArgs {
     pub(crate) target: TargetArg,
 }
 
-/// How results are printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
     /// A table with more columns.
@@ -359,6 +409,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_ends_with_examples_that_are_understood() {
+        for words in examples::examples(&Cli::command()) {
+            if let Err(error) = Cli::try_parse_from(&words) {
+                panic!("{words:?}: {error}");
+            }
+        }
     }
 
     #[test]

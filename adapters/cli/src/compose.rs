@@ -18,7 +18,10 @@ use vsiflow_engine::{Notice, audit::Audit, backup::Backup, state_dir::StateDir};
 use vsiflow_workflows::fleet::Fleet;
 
 use self::open::{Origin, Stores};
-pub(crate) use self::state_lock::{open_state, state_path};
+pub(crate) use self::{
+    open::past_damage,
+    state_lock::{look_at_state, open_state, state_path},
+};
 
 /// Everything a command works with; clones share it. [`App::close`] ends it in order.
 #[derive(Clone)]
@@ -99,10 +102,14 @@ impl App {
             return;
         }
         self.inner.stores.journal.wait_no_more();
-        self.inner.stores.checkpoints.wait_no_more();
+        if let Some(checkpoints) = &self.inner.stores.checkpoints {
+            checkpoints.wait_no_more();
+        }
         self.fleet.close().await;
         self.inner.stores.journal.close().await;
-        self.inner.stores.checkpoints.close().await;
+        if let Some(checkpoints) = &self.inner.stores.checkpoints {
+            checkpoints.close().await;
+        }
         let state = self.inner.state.lock();
         drop(state.unwrap_or_else(PoisonError::into_inner).take());
     }

@@ -1,8 +1,13 @@
-//! The binary `vsiflow`: the one place where everything is put together.
+//! The binary `vsiflow`: the one place where everything is composed.
 //!
-//! `args` says what can be asked, `command` has a file for each command, `compose` puts journal,
-//! engine, hosts and image sources together, and `output` is how results look. Nothing here
-//! decides what happens to a VSI; that is the fleet's business.
+//! `args` is the command line, `command` has a file for each command, `compose` composes journal,
+//! engine, hosts and image sources, and `output` formats results. Nothing here
+//! decides what happens to a VSI; the fleet does.
+//!
+//! ```console
+//! vsiflow --host sim: apply -f deploy/examples/hello.yaml --wait
+//! vsiflow history hello
+//! ```
 
 mod actor;
 mod args;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use vsiflow_workflows::spec::documents::{
-    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, NETWORK_REF, SECRET, VSI,
+    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, NETWORK_REF, SECRET, VIRTUAL_SERVER, VSI,
+    VSIFLOW_API_VERSION,
 };
 use vsiflow_workflows::spec::{
     Document, DocumentRef, Documents, FieldPath, ObjectMeta, PathSegment, ProblemCode,
+    VirtualServerSpec, VsiSpec,
 };
 
 use crate::diagnostic::{Diagnostic, DiagnosticSeverity};
@@ -89,7 +91,7 @@ impl Collector {
             Some(Value::Null) => return,
             _ => {
                 let remedy = "write the documents as a list: items: [{apiVersion: …, kind: …}]";
-                return self.error(place, what, "items is no list", remedy);
+                return self.error(place, what, "items is not a list", remedy);
             }
         };
         for (index, item) in items.iter().enumerate() {
@@ -115,6 +117,11 @@ impl Collector {
         strip(&mut node);
         match kind {
             VSI => self.own(kind, &node, place, |documents| &mut documents.vsis),
+            VIRTUAL_SERVER => {
+                let found = self.read::<Manifest<VirtualServerSpec>>(&node, &place);
+                let found = found.map(|found| (found.metadata, VsiSpec::from(found.spec)));
+                self.keep(kind, found, place, |documents| &mut documents.vsis);
+            }
             DATA_DISK => self.own(kind, &node, place, |documents| &mut documents.data_disks),
             DATA_DISK_REF => self.own(kind, &node, place, |documents| {
                 &mut documents.data_disk_refs
@@ -232,7 +239,7 @@ fn header(node: &YamlNode) -> Result<DocumentHeader, (FieldPath, String, &'stati
         Some(Some(text)) if !text.is_empty() => Ok(text.chars().take(100).collect::<String>()),
         Some(_) => Err((
             FieldPath::of([field]),
-            format!("{field} is no text"),
+            format!("{field} is not text"),
             remedy,
         )),
         None => Err((
@@ -288,12 +295,16 @@ fn known(header: &DocumentHeader) -> Result<Option<&'static str>, (&'static str,
             format!("write apiVersion: {version}"),
         ));
     }
-    if group(api_version) != group(API_VERSION) {
+    let groups = [API_VERSION, VSIFLOW_API_VERSION];
+    let Some(ours) = groups
+        .into_iter()
+        .find(|ours| group(api_version) == group(ours))
+    else {
         return Ok(None);
-    }
+    };
     let own: Vec<&str> = KINDS
         .iter()
-        .filter(|(_, v)| *v == API_VERSION)
+        .filter(|(_, v)| *v == ours)
         .map(|(name, _)| *name)
         .collect();
     let remedy = if kind.to_ascii_lowercase().contains("vpc") {

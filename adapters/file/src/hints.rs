@@ -62,6 +62,11 @@ fn spec(field: &str, rest: &[&str]) -> Option<Hint> {
         ("machine", ["arch"]) => ("text", "arch: s390x"),
         ("machine", ["cpus"]) => ("a whole number", "cpus: 2"),
         ("machine", ["memory"]) => ("a size", "memory: 4Gi"),
+        ("machine", ["cpu"]) => ("text", "cpu: host-model"),
+        ("machine", ["firmware"]) => ("bios or uefi", "firmware: uefi"),
+        ("machine", ["secureExecution"]) => ("auto, required or off", "secureExecution: auto"),
+        ("guest", rest) => return guest(rest),
+        ("ready", rest) => return ready(rest),
         ("powerState", []) => ("Running, Stopped or Paused", "powerState: Running"),
         ("onDrift", []) => ("Report or Restore", "onDrift: Report"),
         ("updatePolicy", []) => ("Automatic or Manual", "updatePolicy: Automatic"),
@@ -71,6 +76,61 @@ fn spec(field: &str, rest: &[&str]) -> Option<Hint> {
             "networkConfig: | with netplan version 2 below, indented",
         ),
         ("targetSelector" | "diskSelector" | "networkSelector", rest) => return selector(rest),
+        _ => return None,
+    };
+    Some(Hint { expected, example })
+}
+
+fn guest(rest: &[&str]) -> Option<Hint> {
+    let (expected, example) = match rest {
+        [] => (
+            "an object",
+            "guest: {type: cloudInit, sshKeys: [\"ssh-ed25519 …\"]}",
+        ),
+        ["type"] => (
+            "cloudInit, ignition, hyperProtect or none",
+            "type: cloudInit",
+        ),
+        ["contract", ..] => ("text", "contract: | with the contract below, indented"),
+        ["userData", ..] => ("text", "userData: | with #cloud-config below, indented"),
+        ["userDataFrom", ..] => (
+            "a reference to a Secret",
+            "userDataFrom: {secretKeyRef: {name: web, key: user-data}}",
+        ),
+        ["networkConfig", ..] => (
+            "text",
+            "networkConfig: | with netplan version 2 below, indented",
+        ),
+        ["hostname"] => ("text", "hostname: web"),
+        ["sshKeys"] => ("a list of texts", "sshKeys: [\"ssh-ed25519 …\"]"),
+        ["vendorData", ..] => ("text", "vendorData: | with #cloud-config below, indented"),
+        _ => return None,
+    };
+    Some(Hint { expected, example })
+}
+
+fn ready(rest: &[&str]) -> Option<Hint> {
+    let (expected, example) = match rest {
+        [] => ("an object", "ready: {within: 15m, all: [{tcp: 22}]}"),
+        ["within"] => ("a time", "within: 15m"),
+        ["all"] => ("a list of probes", "all: [{cloudInit: {}}, {tcp: 22}]"),
+        ["all", "console"] => ("text", "console: \"login:\""),
+        ["all", "tcp"] => ("a whole number", "tcp: 22"),
+        ["all", "http"] => ("an object", "http: {port: 80, path: /healthz}"),
+        ["all", "http", "port"] => ("a whole number", "port: 80"),
+        ["all", "http", "path"] => ("text", "path: /healthz"),
+        [
+            "all",
+            word @ ("agent" | "cloudInit" | "address" | "started"),
+        ] => (
+            "an empty object",
+            match *word {
+                "agent" => "agent: {}",
+                "cloudInit" => "cloudInit: {}",
+                "address" => "address: {}",
+                _ => "started: {}",
+            },
+        ),
         _ => return None,
     };
     Some(Hint { expected, example })

@@ -102,7 +102,7 @@ fn bytes(name: &str, from: &mut dyn Read) -> Result<InputText, Diagnostic> {
         });
     }
     let message = format!("{name} is larger than 4 MiB");
-    let remedy = "give manifests only, or cut the file into several";
+    let remedy = "use manifests only, or split the file";
     Err(DocumentSource::whole(
         name,
         ProblemCode::CannotRead,

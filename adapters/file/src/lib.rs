@@ -1,15 +1,26 @@
 //! Desired state from YAML files.
 //!
 //! [`load()`] reads files, directories and standard input into [`Documents`]; [`Loaded::resolve`]
-//! follows their selectors. Both find everything that is wrong, not only the first thing, and say
-//! it as [`Diagnostic`]s: which file, line and field, what is wrong, and what to do about it.
+//! follows their selectors. Both find everything that is wrong, not only the first mistake, and
+//! report it as [`Diagnostic`]s: file, line and field, the mistake, and the remedy.
 //!
-//! What this crate never does: guess (an unknown field, or a number where text belongs, is an
-//! error), print a secret, or panic on whatever bytes it is given.
+//! ```
+//! let text = "\
+//! apiVersion: hpse.ibm.com/v1
+//! kind: HyperProtectContainerRuntimeOnPrem
+//! metadata: {name: web}
+//! spec: {contract: 'env: e', imageUrl: 'https://images.example.com/hpcr.qcow2'}
+//! ";
+//! let mistakes = vsiflow_file::load_text("web.yaml", text.as_bytes()).unwrap_err();
+//! assert!(mistakes.to_string().contains("imageURL"), "the field's right name is proposed");
+//! ```
 //!
-//! The way of the data: bytes are cut into documents (`split`), read into trees that know where
-//! everything stands (`yaml`, `node`), read from there into the types of `vsiflow-workflows`
-//! (`de`, `read`, `document`); what goes wrong is put into words (`words`, `hints`) beside a line
+//! What this crate never does: it does not guess (an unknown field, or a number where text belongs, is an
+//! error), it prints no secret, and it does not panic on any input.
+//!
+//! The path of the data: bytes are cut into documents (`split`), parsed into trees with positions
+//! (`yaml`, `node`), and read into the types of `vsiflow-workflows`
+//! (`de`, `read`, `document`). Mistakes become text (`words`, `hints`) beside a line
 //! without secrets (`redact`, `source`).
 //!
 //! [`Documents`]: vsiflow_workflows::spec::Documents

@@ -136,7 +136,7 @@ impl Loader {
         let decoded = std::str::from_utf8(&text.bytes);
         let Ok(content) = decoded.map(|content| content.trim_start_matches('\u{feff}')) else {
             let message = format!("{} is not UTF-8 text", text.name);
-            let remedy = "save it as UTF-8; an image or an archive is no manifest";
+            let remedy = "save it as UTF-8; an image or an archive is not a manifest";
             let diagnostic =
                 DocumentSource::whole(&text.name, ProblemCode::NotYaml, message, remedy);
             return self.collector.diagnostics.push(diagnostic);
@@ -254,7 +254,7 @@ fn nothing(sources: &[DocumentSource]) -> Diagnostic {
         _ => "the files",
     };
     let message = format!("{name} holds nothing to apply");
-    let remedy = "give a document of kind HyperProtectContainerRuntimeOnPrem";
+    let remedy = "add a document of kind HyperProtectContainerRuntimeOnPrem";
     DocumentSource::whole(name, ProblemCode::NothingToApply, message, remedy)
 }
 

@@ -6,7 +6,8 @@ use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use vsiflow_engine::secret::Secret;
 use vsiflow_workflows::spec::documents::{
-    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, NETWORK_REF, SECRET, VSI,
+    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, NETWORK_REF, SECRET, VIRTUAL_SERVER, VSI,
+    VSIFLOW_API_VERSION,
 };
 use vsiflow_workflows::spec::meta::LAST_APPLIED;
 use vsiflow_workflows::spec::{KeyValues, ObjectMeta};
@@ -19,6 +20,7 @@ pub(crate) const CORE: &str = "v1";
 /// All kinds that are read, with their API versions.
 pub(crate) const KINDS: &[(&str, &str)] = &[
     (VSI, API_VERSION),
+    (VIRTUAL_SERVER, VSIFLOW_API_VERSION),
     (DATA_DISK, API_VERSION),
     (DATA_DISK_REF, API_VERSION),
     (NETWORK_REF, API_VERSION),

@@ -30,6 +30,7 @@ const HARMLESS_FIELDS: &[&str] = &[
     "networkSelector",
     "bootDisk",
     "machine",
+    "ready",
     "powerState",
     "onDrift",
     "updatePolicy",
@@ -80,11 +81,25 @@ fn secrets_of(document: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
         .all(|entry| match (entry.key.as_str(), kind) {
             ("apiVersion" | "kind" | "type" | "immutable", _) => true,
             ("metadata", _) => hide_except(&entry.node, HARMLESS_METADATA, spans),
-            ("spec", _) => hide_except(&entry.node, HARMLESS_FIELDS, spans),
+            ("spec", _) => spec(&entry.node, spans),
             ("data" | "stringData", "Secret") => hide_except(&entry.node, &[], spans),
             ("data", "ConfigMap") => hide_except(&entry.node, HARMLESS_KEYS, spans),
             _ => hide(&entry.node, spans),
         })
+}
+
+/// What is harmless of a guest.
+const HARMLESS_GUEST: &[&str] = &["type", "hostname", "sshKeys", "userDataFrom"];
+
+fn spec(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
+    if !matches!(node.value, Value::Map(_)) {
+        return hide(node, spans);
+    }
+    let mut fields = node.entries().iter();
+    fields.all(|field| match field.key.as_str() {
+        "guest" => hide_except(&field.node, HARMLESS_GUEST, spans),
+        key => HARMLESS_FIELDS.contains(&key) || hide(&field.node, spans),
+    })
 }
 
 /// Hides every field but those that are harmless.

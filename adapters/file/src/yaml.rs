@@ -85,8 +85,8 @@ fn explain(error: &Error) -> YamlError {
         Error::DuplicateMappingKey { key, .. } => (
             ProblemCode::Twice,
             key.as_ref()
-                .map_or("a field stands twice".to_owned(), |key| {
-                    format!("the field {} stands twice", shorten(key))
+                .map_or("a field occurs twice".to_owned(), |key| {
+                    format!("the field {} occurs twice", shorten(key))
                 }),
             "remove one of them",
         ),
@@ -135,11 +135,11 @@ fn describe(error: &Error) -> String {
 fn remedy(error: &Error) -> &'static str {
     let text = error.to_string();
     if text.contains("tabs") {
-        "indent with spaces; YAML takes no tabs"
+        "indent with spaces; YAML permits no tabs"
     } else if text.contains("unknown anchor") {
-        "put the text in quotes if it begins with `*` by intent"
+        "put the text in quotes if it is to begin with `*`"
     } else if text.contains("mapping values are not allowed") {
-        "put the text in quotes if it holds `: ` by intent"
+        "put the text in quotes if it is to contain `: `"
     } else {
         "check indentation and quotes here and in the lines above"
     }

@@ -60,7 +60,7 @@ impl FromStr for Cidr {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (base, prefix) = text.split_once('/').unwrap_or((text, ""));
-        let wrong = || format!("{text:?} is no network; write it as 10.1.0.0/16 or fd00:1::/64");
+        let wrong = || format!("{text:?} is not a network; write it as 10.1.0.0/16 or fd00:1::/64");
         let base: IpAddr = base.parse().map_err(|_| wrong())?;
         let longest = if base.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
@@ -188,7 +188,7 @@ impl AddressPolicy {
 
 fn refused(what: &str) -> Refused {
     Refused(format!(
-        "images are not read from {what}, which is no public address; \
+        "images are not read from {what}, which is not a public address; \
          --allow-image-addresses of `vsiflow serve` permits networks"
     ))
 }

@@ -63,7 +63,7 @@ pub(crate) fn parse(url: &str) -> Result<Url, SourceError> {
         let scheme = url.split_once(':').map(|(scheme, _)| scheme);
         let plain = |scheme: &&str| scheme.chars().all(|c| c.is_ascii_alphanumeric());
         let shown = format!("{}:…", scheme.filter(plain).unwrap_or_default());
-        invalid(Shown(shown), format!("this is no URL: {cause}"))
+        invalid(Shown(shown), format!("this is not a URL: {cause}"))
     })
 }
 

@@ -237,8 +237,8 @@ fn redirects(options: &HttpOptions) -> redirect::Policy {
     })
 }
 
-const OPENED: &str = "the server redirects from HTTPS to plain HTTP, where anybody on the way may \
-     put another image; give imageChecksum, or set IMAGE_ALLOW_INSECURE: \"true\" among the host's \
+const OPENED: &str = "the server redirects from HTTPS to plain HTTP, where any machine on the way may \
+     put another image; give imageChecksum, or set IMAGE_ALLOW_INSECURE: \"true\" in the host's \
      settings";
 
 /// What was refused on the way, where something was.
@@ -266,7 +266,7 @@ fn take_credentials(url: &mut Url) -> Option<(String, Option<String>)> {
     Some((user, password))
 }
 
-/// Percent-decodes. A `+` stays one: this is no form.
+/// Percent-decodes. A `+` stays one: this is not a form.
 fn decode(text: &str) -> String {
     let quoted = text.replace('+', "%2B");
     let pair = format!("x={quoted}");

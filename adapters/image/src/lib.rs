@@ -1,11 +1,21 @@
 //! Image sources: HTTP(S) and files.
 //!
-//! [`Router`] is the one source that others are handed: it looks at the URL and asks
-//! [`HttpSource`] or [`FileSource`], or whoever was given certain hosts, and unpacks what ends in
-//! `.gz`, `.xz` or `.zst`. Those who read one URL at the same time share one read.
+//! [`Router`] is the one source that others use: it looks at the URL and asks
+//! [`HttpSource`] or [`FileSource`], or the source that was set for certain hosts, and unpacks
+//! packed images. Readers of one URL at the same time share one read.
 //!
-//! What this crate never does: hold more of an image in memory than one piece, take a web page or
-//! half an image for an image, name a password in an error, or read what
+//! ```
+//! use vsiflow_image::AddressPolicy;
+//!
+//! // As in a cluster: public addresses alone.
+//! let public = AddressPolicy::PublicAnd(Vec::new());
+//! assert!(public.judge_text("https://198.51.100.7/hpcr.qcow2").is_err());
+//! assert!(public.judge_text("http://169.254.169.254/latest").is_err());
+//! assert!(public.judge_text("https://images.example.com/hpcr.qcow2").is_ok());
+//! ```
+//!
+//! What this crate never does: it holds no more of an image in memory than one piece, it takes no
+//! web page or partial image for an image, it names no password in an error, and it reads nothing that
 //! [`AddressPolicy`] and [`Folders`] do not permit.
 
 mod access;

@@ -43,7 +43,7 @@ const MOST: Most = Most {
 
 /// Whether it becomes too much was asked while it was unpacked.
 #[derive(Debug, thiserror::Error)]
-#[error("it unpacks to more than {0} bytes, which is more than {1} times of what is packed")]
+#[error("it unpacks to more than {0} bytes and to more than {1} times its packed size")]
 struct TooMuch(u64, u64);
 
 /// The first bytes of a qcow2, which is not packed whatever its name ends in: servers unpack
@@ -322,7 +322,7 @@ fn why(error: &io::Error) -> String {
     if words.contains("mem_limit") || words.contains("window_size") {
         let most = MEMORY / 1024 / 1024;
         return format!(
-            "unpacking it takes more than {most} MiB of memory; pack it by `xz -8` or less, or by \
+            "unpacking it needs more than {most} MiB of memory; pack it with `xz -8` or less, or with \
              `zstd` without `--long` and `--ultra`"
         );
     }

@@ -63,7 +63,7 @@ impl Router {
             "file" => Ok(&self.file),
             other => Err(invalid(
                 &url,
-                format!("{other}: is no scheme of an image; use http, https or file"),
+                format!("{other}: is not a scheme for images; use http, https or file"),
             )),
         }
     }

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::{
     FIELD_MANAGER, FINALIZER,
-    crd::GROUP,
     resource::{Resource, ResourceKey},
 };
 
@@ -100,7 +99,7 @@ pub(crate) async fn set_status(
 ) -> Result<Option<Resource>, CallError> {
     let described = resource.key.kind.api_resource();
     let patch = json!({
-        "apiVersion": format!("{GROUP}/v1"),
+        "apiVersion": described.api_version,
         "kind": described.kind,
         "metadata": {"uid": resource.uid.to_string()},
         "status": status,

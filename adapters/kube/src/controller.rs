@@ -174,7 +174,7 @@ impl Controller {
                 continue;
             }
             match resource.key.kind {
-                ResourceKind::Vsi => {
+                ResourceKind::Vsi | ResourceKind::VirtualServer => {
                     let vsi = translation.vsis.get(&resource.uid);
                     match self.standing(resource, vsi, findings) {
                         ReferenceState::Nothing => {}
@@ -250,9 +250,10 @@ impl Controller {
                 );
             }
         }
-        let kept = snapshot.resources.iter().filter(|one| {
-            one.key.kind == ResourceKind::Vsi && one.has_finalizer() && !one.is_deleting()
-        });
+        let kept = snapshot
+            .resources
+            .iter()
+            .filter(|one| one.key.kind.is_vsi() && one.has_finalizer() && !one.is_deleting());
         self.kept = kept.map(|one| (one.uid, one.key.clone())).collect();
     }
 

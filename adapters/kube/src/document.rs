@@ -4,10 +4,20 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use vsiflow_workflows::spec::{
     Document, DocumentRef, FieldPath, KeyValues, ObjectMeta, PathSegment, Problem, ProblemCode,
-    VsiSpec,
+    VirtualServerSpec, VsiSpec,
 };
 
-use crate::resource::{Resource, Settings};
+use crate::{
+    kind::ResourceKind,
+    resource::{Resource, Settings},
+};
+
+/// Fields whose values are never repeated, and what is said instead.
+const SECRETS: [(&str, &str); 3] = [
+    ("contract", "the contract is not text, or empty"),
+    ("userData", "the user-data is not text, or empty"),
+    ("vendorData", "the vendor data is not text"),
+];
 
 /// The selectors of a spec.
 const SELECTORS: [&str; 3] = ["targetSelector", "diskSelector", "networkSelector"];
@@ -43,6 +53,33 @@ pub(crate) fn read<T: DeserializeOwned>(
     }
 }
 
+/// The document of a machine, of either kind.
+///
+/// # Errors
+/// With what is wrong with the resource.
+pub(crate) fn vsi(resource: &Resource, at: DocumentRef) -> Result<Read<VsiSpec>, Box<Problem>> {
+    if resource.key.kind != ResourceKind::VirtualServer {
+        return read(resource, at);
+    }
+    let (document, warnings) = read::<VirtualServerSpec>(resource, at)?;
+    let Document {
+        at,
+        kind,
+        meta,
+        spec,
+    } = document;
+    let spec = VsiSpec::from(spec);
+    Ok((
+        Document {
+            at,
+            kind,
+            meta,
+            spec,
+        },
+        warnings,
+    ))
+}
+
 /// What stands for a VSI whose spec cannot be read: it may still use the disks it names.
 pub(crate) fn stand_in(resource: &Resource, at: DocumentRef) -> Option<Document<VsiSpec>> {
     let disks = without_nulls(resource.spec.get("diskSelector")?.clone());
@@ -71,7 +108,10 @@ pub(crate) fn settings(
             labels: settings.labels.clone(),
             ..ObjectMeta::named(&settings.namespace, &settings.name)
         },
-        spec: settings.values.clone(),
+        spec: match settings.values.0.is_empty() {
+            true => settings.others.clone(),
+            false => settings.values.clone(),
+        },
     }
 }
 
@@ -160,15 +200,17 @@ fn problem(
         text if text.starts_with("unknown field") => ProblemCode::UnknownField,
         _ => ProblemCode::WrongValue,
     };
-    let secret = PathSegment::Key("contract".to_owned());
-    if path.0.contains(&secret) {
-        // Whatever stands there may be the contract.
-        message = "the contract is no text, or empty".to_owned();
+    for (key, words) in SECRETS {
+        let secret = PathSegment::Key(key.to_owned());
+        if path.0.contains(&secret) {
+            // Whatever stands there may be the secret.
+            words.clone_into(&mut message);
+        }
     }
     let remedy = match code {
-        ProblemCode::MissingField => "add it; `kubectl explain` tells what it is",
+        ProblemCode::MissingField => "add it; `kubectl explain` describes it",
         ProblemCode::UnknownField => "remove it, or correct its name",
-        _ => "correct it; `kubectl explain` tells what it may be",
+        _ => "correct it; `kubectl explain` lists the allowed values",
     };
     Problem {
         code,

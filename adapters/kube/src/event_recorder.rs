@@ -80,7 +80,7 @@ impl EventRecorder {
             Ok(()) => {}
             Err(TrySendError::Closed(waiting)) => self.begin(namespace, waiting),
             Err(TrySendError::Full((resource, _))) => tracing::warn!(
-                "an Event of {} is not told: too many of its namespace wait",
+                "an Event of {} is dropped: too many of its namespace wait",
                 resource.key
             ),
         }

@@ -24,7 +24,7 @@ use vsiflow_engine::{
     journal::Record,
     model::{EventKind, Failure},
 };
-use vsiflow_workflows::{phase::Phase, spec::documents};
+use vsiflow_workflows::phase::Phase;
 
 use crate::{
     FIELD_MANAGER,
@@ -90,7 +90,10 @@ pub(crate) fn happening(uid: Uuid, record: &Record) -> Option<EventNote> {
     match &record.event.kind {
         EventKind::StateChanged { state, detail } => {
             let phase = Phase::named(state.as_str())?;
-            let warning = matches!(phase, Phase::Failed | Phase::Blocked | Phase::Degraded);
+            let warning = matches!(
+                phase,
+                Phase::Failed | Phase::Blocked | Phase::Degraded | Phase::Unreadable
+            );
             let message = match detail.is_empty() {
                 true => says(phase).to_owned(),
                 false => detail.to_string(),
@@ -133,15 +136,16 @@ fn says(phase: Phase) -> &'static str {
         Phase::Pending => "it is wanted, and nothing was done yet",
         Phase::Provisioning => "its parts are being made",
         Phase::Booting => "its guest was started",
-        Phase::Running => "its guest says that it is ready",
-        Phase::Updating => "a change is under way",
+        Phase::Running => "its guest reports that it is ready",
+        Phase::Updating => "a change is in progress",
         Phase::Stopped => "it is off, as wanted",
         Phase::Paused => "it is suspended, as wanted",
         Phase::Degraded => "it runs, but not as wanted",
         Phase::Failed => "it failed",
-        Phase::Blocked => "something has to be removed or decided first",
+        Phase::Blocked => "a cause has to be removed or a decision made first",
         Phase::Deleting => "it is being removed",
         Phase::Deleted => "its host confirmed that it is gone",
+        Phase::Unreadable => "something that was recorded of it cannot be read",
     }
 }
 
@@ -213,7 +217,7 @@ impl EventWriter {
             tokio::time::sleep(delay).await;
             delay = delay.saturating_mul(2);
         }
-        tracing::warn!("an Event of {} is given up: {}", resource.key, told.message);
+        tracing::warn!("an Event of {} is dropped: {}", resource.key, told.message);
     }
 
     async fn write(
@@ -256,8 +260,8 @@ fn event(resource: &Resource, told: &EventNote, name: &str, count: i32) -> Event
             ..ObjectMeta::default()
         },
         involved_object: ObjectReference {
-            api_version: Some(documents::API_VERSION.to_owned()),
-            kind: Some(documents::VSI.to_owned()),
+            api_version: Some(resource.key.kind.api_resource().api_version),
+            kind: Some(resource.key.kind.name().to_owned()),
             name: Some(resource.key.name.clone()),
             namespace: Some(resource.key.namespace.clone()),
             uid: Some(resource.uid.to_string()),

@@ -127,7 +127,7 @@ impl Follower {
 
     fn tell(&self, told: EventNote) {
         if self.happenings.try_send(told).is_err() {
-            tracing::warn!("Events are not told: the API server takes too long");
+            tracing::warn!("Events are not sent: the API server takes too long");
         }
     }
 }

@@ -3,20 +3,48 @@
 use kube::core::{ApiResource, Resource};
 use vsiflow_workflows::spec::documents;
 
-use crate::crd::{DataDisk, DataDiskRef, NetworkRef, Vsi};
+use crate::crd::{DataDisk, DataDiskRef, NetworkRef, VirtualServer, Vsi};
 
-/// A kind of `hpse.ibm.com/v1`.
+/// What there is of an object beside the resource itself, in the API of subresources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subresource {
+    History,
+    Logs,
+    Retry,
+    Cancel,
+}
+
+impl Subresource {
+    /// As it stands in a path.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::History => "history",
+            Self::Logs => "logs",
+            Self::Retry => "retry",
+            Self::Cancel => "cancel",
+        }
+    }
+
+    /// Whether something is done; else it is read.
+    pub(crate) fn is_action(self) -> bool {
+        matches!(self, Self::Retry | Self::Cancel)
+    }
+}
+
+/// A kind of `hpse.ibm.com/v1` or `vsiflow.io/v1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum ResourceKind {
     Vsi,
+    VirtualServer,
     DataDisk,
     DataDiskRef,
     NetworkRef,
 }
 
 impl ResourceKind {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Vsi,
+        Self::VirtualServer,
         Self::DataDisk,
         Self::DataDiskRef,
         Self::NetworkRef,
@@ -26,9 +54,40 @@ impl ResourceKind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Vsi => documents::VSI,
+            Self::VirtualServer => documents::VIRTUAL_SERVER,
             Self::DataDisk => documents::DATA_DISK,
             Self::DataDiskRef => documents::DATA_DISK_REF,
             Self::NetworkRef => documents::NETWORK_REF,
+        }
+    }
+
+    /// Whether it is a machine, of either kind.
+    pub(crate) fn is_vsi(self) -> bool {
+        matches!(self, Self::Vsi | Self::VirtualServer)
+    }
+
+    /// Whether a server may be without it: definitions of an earlier vsiflow do not have it.
+    pub(crate) fn is_optional(self) -> bool {
+        self == Self::VirtualServer
+    }
+
+    /// The kind of that plural.
+    pub(crate) fn with_plural(plural: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.plural() == plural)
+    }
+
+    /// As paths and rights name it.
+    pub(crate) fn plural(self) -> String {
+        self.api_resource().plural
+    }
+
+    /// What there is of such an object beside the resource itself.
+    pub(crate) fn subresources(self) -> &'static [Subresource] {
+        use Subresource::{Cancel, History, Logs, Retry};
+        match self {
+            Self::Vsi | Self::VirtualServer => &[History, Logs, Retry, Cancel],
+            Self::DataDisk => &[History, Retry],
+            Self::DataDiskRef | Self::NetworkRef => &[],
         }
     }
 
@@ -39,6 +98,7 @@ impl ResourceKind {
         }
         match self {
             Self::Vsi => of::<Vsi>(),
+            Self::VirtualServer => of::<VirtualServer>(),
             Self::DataDisk => of::<DataDisk>(),
             Self::DataDiskRef => of::<DataDiskRef>(),
             Self::NetworkRef => of::<NetworkRef>(),

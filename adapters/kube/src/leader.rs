@@ -90,7 +90,7 @@ impl Election {
                 Ok(None) => complained = false,
                 Err(error) if !complained => {
                     complained = true;
-                    tracing::warn!("the Lease {} cannot be taken yet: {error}", self.name);
+                    tracing::warn!("the Lease {} cannot be acquired yet: {error}", self.name);
                 }
                 Err(_) => {}
             }
@@ -240,7 +240,7 @@ impl Election {
                 within(self.api.replace(&self.name, &PostParams::default(), &lease)).await;
             if let Err(error) = released {
                 tracing::warn!(
-                    "the Lease {} is let go only when it is past: {error}",
+                    "the Lease {} is released only when it expires: {error}",
                     self.name
                 );
             }

@@ -1,15 +1,23 @@
 //! Desired state from custom resources, status back.
 //!
-//! What is watched in a cluster (the four kinds of `hpse.ibm.com/v1`, ConfigMaps and Secrets) is
-//! turned into the same documents that files hold, resolved by the same rules, and given to the
-//! [`Fleet`]; what the fleet tells becomes status, conditions and Events.
+//! The resources of a cluster (the kinds of `hpse.ibm.com/v1` and `vsiflow.io/v1`, ConfigMaps and Secrets) become
+//! the same documents that files contain, are resolved by the same rules, and go to the
+//! [`Fleet`]; the fleet's reports become status, conditions and Events.
 //!
-//! The way of the data, a file each: `watch` keeps a `world` of what the API server says; `document` makes documents of it; `translate` resolves them and says what is wrong with
-//! which resource; `controller` gives the difference to the fleet and lets go of finalizers;
-//! `follow` follows the fleet; `report` and `reporter` write status; `events` tells transitions;
-//! [`leader`] holds the Lease.
+//! ```
+//! use vsiflow_kube::crd::{Rules, yaml};
 //!
-//! **What holds.** A resource's VSI has the resource's UID. Its finalizer is set before the fleet
+//! let definitions = yaml(Rules::None)?;
+//! assert_eq!(definitions.matches("kind: CustomResourceDefinition").count(), 5);
+//! # Ok::<(), String>(())
+//! ```
+//!
+//! The path of the data, a file each: `watch` caches what the API server says; `document` makes
+//! documents of it; `translate` resolves them and finds mistakes; `controller` submits the
+//! difference to the fleet and releases finalizers; `follow` follows the fleet; `report` and
+//! `reporter` write status; `events` reports transitions; [`leader`] holds the Lease.
+//!
+//! **Guarantees.** A resource's VSI has the resource's UID. Its finalizer is set before the fleet
 //! hears of it, and removed only when the fleet says `Deleted` (the host confirmed it) or when the
 //! annotation `vsiflow.io/orphan: "true"` asks for that. Only a resource with a deletion timestamp
 //! is ever deleted: a list that comes back empty or forbidden, a lost watch, or a resource that
@@ -44,6 +52,7 @@ mod resource_cache;
 #[cfg(test)]
 mod sample;
 mod status_queue;
+pub mod subresources;
 mod translate;
 mod view;
 mod watch;

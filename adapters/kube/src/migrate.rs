@@ -39,10 +39,10 @@ const PAGE: u32 = 200;
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// The old operator is there.
-    #[error("the operator before this one is active: CompositeController {}", .0.join(", "))]
+    #[error("k8s-operator-hpcr is active: CompositeController {}", .0.join(", "))]
     Active(Vec<String>),
     /// Nobody knows whether it is.
-    #[error("whether the operator before this one is active cannot be told: {0}")]
+    #[error("it is unknown whether k8s-operator-hpcr is active: {0}")]
     Unknown(String),
     /// There is no such namespace.
     #[error("there is no namespace {0:?}")]
@@ -58,7 +58,7 @@ pub enum MigrateError {
         why: String,
     },
     /// A resource was not taken over; those before it were.
-    #[error("{kind} {namespace}/{name} was not taken over: {why}")]
+    #[error("{kind} {namespace}/{name} was not migrated: {why}")]
     NotTaken {
         /// The kind.
         kind: &'static str,

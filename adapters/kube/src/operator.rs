@@ -24,10 +24,10 @@ use crate::{
     event_recorder::EventRecorder,
     events::{EventNote, WAITING, happening},
     follow::Follower,
-    kind::ResourceKind,
     reporter::Reporter,
     resource_cache::{ObjectSource, ResourceCache, What},
     status_queue::StatusQueue,
+    subresources::Subresources,
     watch::follow,
 };
 
@@ -180,6 +180,12 @@ impl Operator {
         }
     }
 
+    /// What answers for objects of the cluster in the API of subresources.
+    pub fn subresources(&self) -> Subresources {
+        let (client, fleet) = (self.client.clone(), self.fleet.clone());
+        Subresources::new(client, fleet, self.world.clone())
+    }
+
     /// Whether the API server answers.
     pub fn health(&self) -> Arc<Health> {
         self.health.clone()
@@ -271,7 +277,7 @@ impl Operator {
                 let Ok(entity) = vsi_entity(resource.uid) else {
                     continue;
                 };
-                if resource.key.kind != ResourceKind::Vsi {
+                if !resource.key.kind.is_vsi() {
                     continue;
                 }
                 let records = fleet.recorded_of(&entity, since).await.unwrap_or_default();

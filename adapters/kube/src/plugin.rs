@@ -3,7 +3,8 @@
 //! A power command is one field of a resource, `spec.powerState`, applied server-side and never by
 //! force: where another field manager owns the field, that one's word counts, and the caller is
 //! told whose it is. A restart and an approval are annotations. Everything else is told by the
-//! resource's status, or asked of the process that serves it, which its Lease names.
+//! resource's status, or asked of the API of subresources; for those who rather run `vsiflow` in the pod
+//! of the process that serves a resource, its Lease names that.
 //!
 //! What this module never does: decide anything of a VSI, or reach into a pod.
 
@@ -11,6 +12,7 @@ mod access;
 mod error;
 mod events;
 mod serving;
+mod subresources;
 mod vsi;
 
 use k8s_openapi::jiff::Timestamp;
@@ -23,8 +25,14 @@ use vsiflow_workflows::spec::{PowerState, meta::RESTARTED_AT};
 
 use self::error::owned;
 pub use self::{
-    access::Access, error::PluginError, events::ClusterEvent, serving::PodPlace, vsi::VsiResource,
+    access::Access,
+    error::PluginError,
+    events::ClusterEvent,
+    serving::PodPlace,
+    subresources::{Action, ActionFailure, ActionResult, Pieces, Reading},
+    vsi::VsiResource,
 };
+pub use crate::subresources::Done;
 use crate::{
     APPROVE,
     api::{CallError, within},

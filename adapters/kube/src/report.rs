@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use vsiflow_engine::model::Failure;
 use vsiflow_workflows::{fleet::VsiObject, phase::Phase, spec::Problem};
 
-pub(crate) use self::reference::{Network, reference};
+pub(crate) use self::reference::{Shown, reference, size};
 use crate::{
     APPROVE,
     crd::{Condition, OldMetadata, Proposal, VsiStatus},
@@ -274,9 +274,9 @@ fn held(hold: &Hold) -> (&'static str, &'static str, String) {
         Hold::JournalLost => (
             "JournalLost",
             "VSI1002",
-            "this resource was worked on, and the state directory knows nothing of it: nothing is \
-             done for it. Restore the state directory; or have what stands adopted by \
-             --journal-lost=adopt; or, to let the resource go and keep what is on the host, \
+            "this resource was served before, and the state directory does not know it: vsiflow \
+             does nothing for it. Restore the state directory; or adopt the existing domains with \
+             --journal-lost=adopt; or, to delete the resource and leave everything on the host, \
              annotate it with vsiflow.io/orphan=true and delete it"
                 .to_owned(),
         ),
@@ -284,16 +284,16 @@ fn held(hold: &Hold) -> (&'static str, &'static str, String) {
             "NotMigrated",
             "VSI1003",
             format!(
-                "the operator before this one may still act on it: it has the finalizer \
-                 {finalizer}, and nothing is done for it here. End that operator, then take the \
-                 resource over: `vsiflow migrate --apply -n NAMESPACE`"
+                "k8s-operator-hpcr may still act on it: it has the finalizer {finalizer}, and \
+                 vsiflow does nothing for it. Remove that operator, then move the resource: \
+                 `vsiflow migrate --apply -n NAMESPACE`"
             ),
         ),
         Hold::InUse(users) => (
             "InUse",
             "VSI0210",
             format!(
-                "it is used by {}; it goes when they let it go",
+                "it is used by {}; it is deleted when they release it",
                 users.join(", ")
             ),
         ),

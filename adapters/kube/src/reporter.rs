@@ -33,7 +33,7 @@ const GATHER: Duration = Duration::from_millis(100);
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// What could not be written is tried again after that.
 const AGAIN: Duration = Duration::from_secs(5);
-/// The hosts' networks are looked at that often.
+/// The hosts' networks, and volumes that are referred to, are looked at that often.
 const NETWORKS_EVERY: Duration = Duration::from_secs(60);
 /// A host gets that long to show a definition: a status does not wait for it.
 const SHOWING: Duration = Duration::from_secs(5);
@@ -73,7 +73,10 @@ impl Reporter {
         loop {
             tokio::select! {
                 () = self.desk.dirtied.notified() => {}
-                _ = networks.tick() => self.desk.dirty_kind(ResourceKind::NetworkRef),
+                _ = networks.tick() => {
+                    self.desk.dirty_kind(ResourceKind::NetworkRef);
+                    self.desk.dirty_kind(ResourceKind::DataDiskRef);
+                }
             }
             tokio::time::sleep(GATHER).await;
             let keys = self.desk.take();
@@ -114,7 +117,7 @@ impl Reporter {
             return ReportDone::Settled;
         };
         match key.kind {
-            ResourceKind::Vsi => self.vsi(&resource).await,
+            ResourceKind::Vsi | ResourceKind::VirtualServer => self.vsi(&resource).await,
             _ => self.reference(&resource).await,
         }
     }
@@ -183,15 +186,24 @@ impl Reporter {
         asked.await.ok()?.ok()?
     }
 
-    /// What its host shows of a network; none where nobody knows the host, or it is no network.
-    async fn network(&self, resource: &Resource, findings: &Findings) -> Option<report::Network> {
-        if resource.key.kind != ResourceKind::NetworkRef || findings.hold.is_some() {
-            return None;
+    /// What its host shows of what is referred to; none where nobody knows the host, or it is no
+    /// reference.
+    async fn shown(&self, resource: &Resource, findings: &Findings) -> Option<report::Shown> {
+        let host = findings.host.as_ref().filter(|_| findings.hold.is_none())?;
+        let word = |key: &str| Some(resource.spec.get(key)?.as_str()?.to_owned());
+        match resource.key.kind {
+            ResourceKind::NetworkRef => {
+                let name = word("networkName")?;
+                let found = in_time(self.fleet.network(host, &name)).await;
+                Some(report::Shown::Network(name, found))
+            }
+            ResourceKind::DataDiskRef => {
+                let (pool, name) = (word("storagePool")?, word("volumeName")?);
+                let found = in_time(self.fleet.has_volume(host, &pool, &name)).await;
+                Some(report::Shown::Volume(format!("{pool}/{name}"), found))
+            }
+            _ => None,
         }
-        let name = resource.spec.get("networkName")?.as_str()?.to_owned();
-        let host = findings.host.as_ref()?;
-        let asked = tokio::time::timeout(SHOWING, self.fleet.network(host, &name));
-        Some((name.clone(), asked.await.ok()?))
     }
 
     async fn reference(&self, resource: &Arc<Resource>) -> ReportDone {
@@ -207,8 +219,9 @@ impl Reporter {
             }
         };
         let now = Timestamp::now();
-        let network = self.network(resource, &findings).await;
-        let status = report::reference(&findings, disk.as_ref(), network, &before, now);
+        let shown = self.shown(resource, &findings).await;
+        let mut status = report::reference(&findings, disk.as_ref(), shown, &before, now);
+        status.size = report::size(&resource.spec);
         if status != before
             && let Some(wait) = self.is_anothers(&resource.key, &findings)
         {
@@ -258,5 +271,13 @@ impl Reporter {
                 ReportDone::Later(AGAIN)
             }
         }
+    }
+}
+
+/// What a host says while a status waits for it; else why it is not known, in words.
+async fn in_time<T>(asked: impl Future<Output = Result<T, FleetError>>) -> Result<T, String> {
+    match tokio::time::timeout(SHOWING, asked).await {
+        Ok(found) => found.map_err(|error| error.to_string()),
+        Err(_) => Err("the host does not answer".to_owned()),
     }
 }

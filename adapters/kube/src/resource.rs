@@ -151,16 +151,23 @@ pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) values: KeyValues,
+    /// What else a Secret holds: a guest's user-data, perhaps. Of a ConfigMap, and of a Secret with
+    /// settings, nothing.
+    pub(crate) others: KeyValues,
 }
 
-/// The keys that say something of a host; nothing else is kept.
-const KEYS: [&str; 19] = [
+/// The longest other value of a Secret that is kept in memory, in bytes.
+const OTHER_MAX: usize = 1 << 20;
+
+/// The keys that say something of a host.
+const KEYS: [&str; 20] = [
     "HOSTNAME",
     "PORT",
     "USER",
     "KEY",
     "ssh-privatekey",
     "KEY_FILE",
+    "KEY_PASSPHRASE",
     "KNOWN_HOSTS",
     "KNOWN_HOSTS_FILE",
     "INSECURE_SKIP_HOST_KEY",
@@ -180,7 +187,11 @@ impl Settings {
     pub(crate) fn of_config_map(object: ConfigMap) -> Option<Self> {
         let data = object.data.unwrap_or_default();
         let data = data.into_iter().map(|(key, text)| (key, text.into_bytes()));
-        Self::of(object.metadata, data)
+        let settings = Self::of(object.metadata, data)?;
+        Some(Self {
+            others: KeyValues::default(),
+            ..settings
+        })
     }
 
     pub(crate) fn of_secret(object: SecretObject) -> Option<Self> {
@@ -192,16 +203,19 @@ impl Settings {
     }
 
     fn of(meta: ObjectMeta, data: impl Iterator<Item = (String, Vec<u8>)>) -> Option<Self> {
-        let known = data.filter(|(key, _)| KEYS.contains(&key.as_str()));
+        let data = data.map(|(key, value)| (key, Secret::new(value)));
+        let (known, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            data.partition(|(key, _)| KEYS.contains(&key.as_str()));
+        let is_kept = |value: &Secret| value.expose().len() <= OTHER_MAX;
+        let others = others
+            .into_iter()
+            .filter(|(_, value)| known.is_empty() && is_kept(value));
         Some(Self {
+            others: KeyValues(others.collect()),
             namespace: meta.namespace?,
             name: meta.name?,
             labels: meta.labels.unwrap_or_default(),
-            values: KeyValues(
-                known
-                    .map(|(key, value)| (key, Secret::new(value)))
-                    .collect(),
-            ),
+            values: KeyValues(known),
         })
     }
 
@@ -213,6 +227,13 @@ impl Settings {
                 .map(|(key, value)| (key.clone(), value.expose().to_vec()))
                 .collect()
         };
-        self.labels == other.labels && values(self) == values(other)
+        let others = |one: &Self| {
+            let others = one.others.0.iter();
+            others
+                .map(|(key, value)| (key.clone(), value.expose().to_vec()))
+                .collect::<Vec<_>>()
+        };
+        let same = values(self) == values(other) && others(self) == others(other);
+        self.labels == other.labels && same
     }
 }

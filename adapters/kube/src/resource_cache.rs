@@ -59,7 +59,37 @@ type Objects = BTreeMap<(String, String), CacheUpdate>;
 #[derive(Default)]
 struct CacheInner {
     objects: BTreeMap<What, Objects>,
+    /// Where VSIs of a UID are or were: thousands of events are told of them by it.
+    vsis: BTreeMap<Uuid, (ResourceKind, (String, String))>,
     listed: BTreeSet<ObjectSource>,
+}
+
+impl CacheInner {
+    fn note_vsi(&mut self, what: What, told: &CacheUpdate) {
+        if let (What::Kind(kind), CacheUpdate::Resource(resource)) = (what, told)
+            && kind.is_vsi()
+        {
+            self.vsis.insert(resource.uid, (kind, told.place()));
+        }
+    }
+
+    /// The VSI of that UID, where the index says it is.
+    fn vsi(&self, uid: Uuid) -> Option<&Arc<Resource>> {
+        let (kind, place) = self.vsis.get(&uid)?;
+        match self.objects.get(&What::Kind(*kind))?.get(place)? {
+            CacheUpdate::Resource(resource) if resource.uid == uid => Some(resource),
+            _ => None,
+        }
+    }
+
+    /// Forgets where VSIs were that are not there any more.
+    fn forget_vsis(&mut self) {
+        let here: BTreeSet<_> = self.vsis.keys().copied().collect();
+        let gone = here.into_iter().filter(|uid| self.vsi(*uid).is_none());
+        for uid in gone.collect::<Vec<_>>() {
+            self.vsis.remove(&uid);
+        }
+    }
 }
 
 /// Everything that is watched, as it was told last.
@@ -120,10 +150,16 @@ impl ResourceCache {
         its.all(|source| inner.listed.contains(source))
     }
 
+    /// Whether everything of a namespace was listed; of one that is not watched there is nothing.
+    pub(crate) fn has_listed(&self, namespace: &str) -> bool {
+        self.is_whole(&self.lock(), namespace)
+    }
+
     /// An object is there.
     pub(crate) fn put(&self, what: What, told: CacheUpdate) {
         let news = {
             let mut inner = self.lock();
+            inner.note_vsi(what, &told);
             insert(inner.objects.entry(what).or_default(), told)
         };
         if news {
@@ -135,6 +171,9 @@ impl ResourceCache {
     pub(crate) fn remove(&self, what: What, told: &CacheUpdate) {
         let removed = {
             let mut inner = self.lock();
+            if let CacheUpdate::Resource(resource) = told {
+                inner.vsis.remove(&resource.uid);
+            }
             let objects = inner.objects.entry(what).or_default();
             objects.remove(&told.place())
         };
@@ -148,6 +187,9 @@ impl ResourceCache {
         let (what, namespace) = source;
         {
             let mut inner = self.lock();
+            for told in &listed {
+                inner.note_vsi(*what, told);
+            }
             let objects = inner.objects.entry(*what).or_default();
             let places: BTreeSet<_> = listed.iter().map(CacheUpdate::place).collect();
             objects.retain(|place, _| {
@@ -158,8 +200,18 @@ impl ResourceCache {
                 insert(objects, told);
             }
             inner.listed.insert(source.clone());
+            inner.forget_vsis();
         }
         self.poke();
+    }
+
+    /// A server that has no such kind, or not for us, has none of it as far as anybody knows: what
+    /// else is there does not wait for it. What was listed before stays.
+    pub(crate) fn put_off(&self, source: &ObjectSource) {
+        let first = self.lock().listed.insert(source.clone());
+        if first {
+            self.poke();
+        }
     }
 
     /// The resource of that key, as it was told last.
@@ -174,12 +226,7 @@ impl ResourceCache {
 
     /// The VSI's resource of that UID.
     pub(crate) fn vsi(&self, uid: Uuid) -> Option<Arc<Resource>> {
-        let inner = self.lock();
-        let mut all = inner.objects.get(&What::Kind(ResourceKind::Vsi))?.values();
-        all.find_map(|told| match told {
-            CacheUpdate::Resource(resource) if resource.uid == uid => Some(resource.clone()),
-            _ => None,
-        })
+        self.lock().vsi(uid).cloned()
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {

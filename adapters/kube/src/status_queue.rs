@@ -107,6 +107,7 @@ impl StatusQueue {
     /// Has every VSI looked at again.
     pub(crate) fn dirty_vsis(&self) {
         self.dirty_kind(ResourceKind::Vsi);
+        self.dirty_kind(ResourceKind::VirtualServer);
     }
 
     /// Has every resource of a kind looked at again.

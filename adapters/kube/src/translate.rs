@@ -28,6 +28,9 @@ use crate::{
     resource_cache::Snapshot,
 };
 
+/// How a resource of one kind becomes a document.
+type Reader<T> = fn(&Resource, DocumentRef) -> Result<document::Read<T>, Box<Problem>>;
+
 /// What the world asks for.
 #[derive(Debug, Default)]
 pub(crate) struct Translation {
@@ -117,7 +120,7 @@ impl TranslationPass {
         let owner = SettingsOwner::Resource(resource.clone());
         let at = self.number(owner, resource.key.to_string());
         match resource.key.kind {
-            ResourceKind::Vsi => self.vsi(resource, at),
+            ResourceKind::Vsi | ResourceKind::VirtualServer => self.vsi(resource, at),
             ResourceKind::DataDisk => {
                 let found = self.read(resource, at);
                 self.documents.data_disks.extend(found);
@@ -135,7 +138,7 @@ impl TranslationPass {
 
     fn vsi(&mut self, resource: &Arc<Resource>, at: DocumentRef) {
         let index = at.index;
-        let found = self.read(resource, at.clone());
+        let found = self.taken(resource, at.clone(), document::vsi);
         if found.is_none() || resource.is_deleting() {
             self.silent.insert(index);
         }
@@ -148,9 +151,18 @@ impl TranslationPass {
         resource: &Resource,
         at: DocumentRef,
     ) -> Option<Document<T>> {
+        self.taken(resource, at, document::read)
+    }
+
+    fn taken<T>(
+        &mut self,
+        resource: &Resource,
+        at: DocumentRef,
+        read: Reader<T>,
+    ) -> Option<Document<T>> {
         let key = resource.key.clone();
         // What is wrong with reading one resource concerns that resource alone.
-        let read = || document::read(resource, at.clone());
+        let read = || read(resource, at.clone());
         let read = catch_unwind(AssertUnwindSafe(read));
         match read.unwrap_or_else(|_| Err(Box::new(document::panicked(resource, at)))) {
             Ok((document, warnings)) => {

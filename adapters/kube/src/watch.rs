@@ -123,6 +123,9 @@ impl Watching {
                         true => self.health.answered(),
                         false => self.health.failed(),
                     }
+                    if self.is_lacking(&error) {
+                        self.world.put_off(&self.source);
+                    }
                     let now = Instant::now();
                     if last_told.is_none_or(|at| now.duration_since(at) >= TELL_EVERY) {
                         last_told = Some(now);
@@ -131,6 +134,12 @@ impl Watching {
                 }
             }
         }
+    }
+
+    /// Whether the server says that it has no such kind, and may be without it.
+    fn is_lacking(&self, error: &watcher::Error) -> bool {
+        let optional = matches!(self.source.0, What::Kind(kind) if kind.is_optional());
+        optional && trouble::is_missing(error)
     }
 
     fn take_in<K>(

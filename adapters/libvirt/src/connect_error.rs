@@ -121,7 +121,7 @@ pub enum ConnectError {
         path: String,
     },
     /// The socket is there, but nobody listens: libvirtd has ended.
-    #[error("nobody listens on {path} on {host}: libvirtd is not running")]
+    #[error("no process listens on {path} on {host}: libvirtd is not running")]
     SocketDead {
         /// The host.
         host: String,
@@ -156,7 +156,7 @@ pub enum ConnectError {
         message: String,
     },
     /// Another machine answers under the host's name and key than the one that is meant.
-    #[error("{host} is another machine than the one that was recorded: {found}, not {pinned}")]
+    #[error("{host} is not the recorded machine: {found}, not {pinned}")]
     OtherMachine {
         /// The host.
         host: String,
@@ -186,11 +186,14 @@ pub enum KeyProblem {
         message: String,
     },
     /// It is encrypted, and there is no passphrase.
-    #[error("it is encrypted and no passphrase was given; use `ssh-keygen -p` or an agent")]
+    #[error("it is encrypted; give its passphrase as KEY_PASSPHRASE, or use an agent")]
     Encrypted,
     /// The passphrase does not open it.
-    #[error("the passphrase does not open it")]
+    #[error("the passphrase (KEY_PASSPHRASE) does not open it")]
     WrongPassphrase,
+    /// Opening it would take more time or memory than any key should.
+    #[error("it takes too much work to open; encrypt it anew with `ssh-keygen -p -a 16`")]
+    TooCostly,
     /// It is none of the formats understood.
     #[error("it is not an OpenSSH, PKCS#1, PKCS#8 or SEC1 private key ({0})")]
     Malformed(String),

@@ -219,6 +219,8 @@ pub mod code {
     pub const OPERATION_FAILED: i32 = 9;
     /// The connection is read-only, or the operation is forbidden.
     pub const OPERATION_DENIED: i32 = 29;
+    /// XML that is well formed and not a definition.
+    pub const XML_ERROR: i32 = 27;
     /// Malformed XML.
     pub const XML_DETAIL: i32 = 35;
     /// A system call failed; the message ends with its text.
@@ -243,6 +245,10 @@ pub mod code {
     pub const OPERATION_TIMEOUT: i32 = 68;
     /// No metadata of that kind.
     pub const NO_DOMAIN_METADATA: i32 = 80;
+    /// The guest has no channel to an agent.
+    pub const ARGUMENT_UNSUPPORTED: i32 = 74;
+    /// No agent answers in the guest.
+    pub const AGENT_UNRESPONSIVE: i32 = 86;
     /// A volume of that name exists.
     pub const STORAGE_VOL_EXIST: i32 = 90;
     /// XML against its schema.

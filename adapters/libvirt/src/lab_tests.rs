@@ -1,7 +1,7 @@
 //! Tests against a real host: the lab of `deploy/lab`.
 //!
 //! They run with `VSIFLOW_LAB=1` inside a lab (`deploy/lab/exec cargo test -p vsiflow-libvirt lab_`)
-//! and otherwise say that they were skipped. Keys and known hosts are those of the lab one is in.
+//! and fail outside of one. Keys and known hosts are those of the lab one is in.
 //! Tests that break libvirtd have it to themselves.
 
 mod calls;
@@ -46,21 +46,22 @@ impl Drop for Lab {
 }
 
 impl Lab {
-    /// The lab, shared with other tests; `None` outside.
+    /// The lab, shared with other tests. Panics outside: what did nothing has not passed.
     fn enter() -> Option<Self> {
         Self::take(File::lock_shared, false)
     }
 
-    /// The lab, for this test alone; `None` outside.
+    /// The lab, for this test alone. Panics outside.
     fn enter_alone() -> Option<Self> {
         Self::take(File::lock, true)
     }
 
     fn take(lock: fn(&File) -> std::io::Result<()>, alone: bool) -> Option<Self> {
-        if std::env::var("VSIFLOW_LAB").as_deref() != Ok("1") {
-            println!("skipped: VSIFLOW_LAB=1 is not set");
-            return None;
-        }
+        let inside = std::env::var("VSIFLOW_LAB").is_ok_and(|value| value == "1");
+        assert!(
+            inside,
+            "not inside a lab (VSIFLOW_LAB=1): see tests/README.md"
+        );
         let root = Path::new("/run/vsiflow-lab");
         let dir = std::fs::read_dir(root)
             .unwrap()

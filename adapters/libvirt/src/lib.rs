@@ -3,8 +3,18 @@
 //!
 //! From the bottom up: [`xdr`] encodes values, `packet` frames them, [`Connection`] carries calls
 //! and their replies, [`protocol`] has the calls by object, [`stream`] moves bulk data and
-//! [`events`] tells what happens by itself. [`ssh`], [`known_hosts`] and [`session`] say how to get
-//! there.
+//! [`events`] reports changes on the host. [`ssh`], [`known_hosts`] and [`session`] make the
+//! connection.
+//!
+//! ```
+//! use vsiflow_libvirt::xdr;
+//!
+//! // A string has its length before it and zeros up to four bytes behind it.
+//! let bytes = xdr::to_bytes("vsi")?;
+//! assert_eq!(bytes, [0, 0, 0, 3, b'v', b's', b'i', 0]);
+//! assert_eq!(xdr::from_bytes::<String>(&bytes)?, "vsi");
+//! # Ok::<(), xdr::XdrError>(())
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod connect_error;

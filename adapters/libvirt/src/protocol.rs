@@ -25,10 +25,13 @@ pub use storage::*;
 
 /// The program of hypervisor calls (`REMOTE_PROGRAM`).
 pub(crate) const REMOTE_PROGRAM: u32 = 0x2000_8086;
+/// The program of calls that QEMU's driver alone knows (`QEMU_PROGRAM` in libvirt's
+/// `src/remote/qemu_protocol.x`).
+pub(crate) const QEMU_PROGRAM: u32 = 0x2000_8087;
 /// The program of keep-alive messages (`KEEPALIVE_PROGRAM` in libvirt's
 /// `src/rpc/virkeepaliveprotocol.x`).
 pub(crate) const KEEPALIVE_PROGRAM: u32 = 0x6b65_6570;
-/// The version of both programs.
+/// The version of all programs.
 pub(crate) const VERSION: u32 = 1;
 /// `KEEPALIVE_PROC_PING`.
 pub(crate) const KEEPALIVE_PING: i32 = 1;

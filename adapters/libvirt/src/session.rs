@@ -19,12 +19,14 @@ mod handshake;
 mod machine;
 mod slot;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
+use vsiflow_steps::ports::GuestStream;
 
 pub use endpoint::{Endpoint, SOCKET};
 
@@ -183,6 +185,28 @@ impl HostSession {
         match outcome {
             Err(ExecError::TimedOut(_)) => Err(ExecError::TimedOut(within)),
             outcome => outcome,
+        }
+    }
+
+    /// A TCP connection from the host to a port of a guest.
+    ///
+    /// # Errors
+    /// See [`ConnectError`]; [`ConnectError::ChannelRefused`] where nobody answers there.
+    pub async fn dial(
+        &self,
+        address: IpAddr,
+        port: u16,
+        within: Duration,
+    ) -> Result<Box<dyn GuestStream>, ConnectError> {
+        if self.inner.options.lease.check().is_err() {
+            return Err(ConnectError::Closed { host: self.host() });
+        }
+        match &self.inner.endpoint {
+            Endpoint::Unix(_) => Ok(Box::new(endpoint::dial_tcp(address, port, within).await?)),
+            Endpoint::Ssh { .. } => {
+                let ssh = SessionInner::ssh(&self.inner).await?;
+                Ok(Box::new(ssh.open_tcp(address, port, within).await?))
+            }
         }
     }
 

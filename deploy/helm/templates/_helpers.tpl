@@ -17,11 +17,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.persistence.existingClaim | default (printf "%s-journal" (include "vsiflow.name" .)) }}
 {{- end }}
 
-{{- /* The four kinds: neither made nor deleted, but written to. */ -}}
+{{- /* The kinds: neither made nor deleted, but written to. */ -}}
 {{- define "vsiflow.resources" -}}
 - apiGroups: [hpse.ibm.com]
   resources: [onprem-hpcrs, onprem-datadisks, onprem-datadiskrefs, onprem-networkrefs]
   verbs: [get, list, watch, patch]
+- apiGroups: [vsiflow.io]
+  resources: [virtualservers]
+  verbs: [get, list, watch, patch]
+- apiGroups: [vsiflow.io]
+  resources: [virtualservers/status]
+  verbs: [patch]
 - apiGroups: [hpse.ibm.com]
   resources: [onprem-hpcrs/status, onprem-datadisks/status, onprem-datadiskrefs/status, onprem-networkrefs/status]
   verbs: [patch]
@@ -41,4 +47,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
+{{- end }}
+
+{{- /* What of an object may be read beside the resource itself. */ -}}
+{{- define "vsiflow.subresources.view" -}}
+- apiGroups: [subresources.vsiflow.io]
+  resources: [onprem-hpcrs/history, onprem-hpcrs/logs, onprem-datadisks/history]
+  verbs: [get]
 {{- end }}

@@ -30,7 +30,12 @@ start_etcd() {
 
 core_port() { if is_modern; then echo "$CORE_PORT"; else echo "$API_PORT"; fi; }
 
+# What an aggregated API has for its endpoint: one on the loopback network itself is refused.
+readonly ENDPOINT=192.0.2.2
+make_endpoint() { ip address replace "$ENDPOINT/32" dev lo; }
+
 # The address it advertises is nobody's: it is asked for where there is no default route, and not used.
+# Nothing routes to the addresses of Services here, so it goes to their endpoints itself.
 start_kube-apiserver() {
   launch kube-apiserver "$kube_floor/kube-apiserver" --etcd-servers="http://127.0.0.1:$ETCD_PORT" \
     --bind-address=127.0.0.1 --advertise-address=192.0.2.1 --secure-port="$(core_port)" \
@@ -38,7 +43,8 @@ start_kube-apiserver() {
     --requestheader-client-ca-file="$kube_dir/proxy-ca.crt" --requestheader-allowed-names=front-proxy \
     --requestheader-username-headers=X-Remote-User --requestheader-group-headers=X-Remote-Group \
     --requestheader-extra-headers-prefix=X-Remote-Extra- \
-    --authorization-mode=RBAC --disable-admission-plugins=ServiceAccount --endpoint-reconciler-type=none \
+    --proxy-client-cert-file="$kube_dir/proxy.crt" --proxy-client-key-file="$kube_dir/proxy.key" \
+    --enable-aggregator-routing=true --authorization-mode=RBAC --disable-admission-plugins=ServiceAccount --endpoint-reconciler-type=none \
     --service-cluster-ip-range=10.0.0.0/24 --service-account-issuer=https://kubernetes.default.svc \
     --service-account-key-file="$kube_dir/sa.pub" --service-account-signing-key-file="$kube_dir/sa.key"
   wait_until 60 kube_answers "$kube_dir/core.kubeconfig" || die "kube-apiserver is not ready; see $(kube_log kube-apiserver)"
@@ -99,6 +105,7 @@ start_kube() {
   make_certificates 2>"$(kube_log openssl)" || die "openssl failed; see $(kube_log openssl)"
   write_kubeconfig "$kube_dir/core.kubeconfig" "$(core_port)"
   write_kubeconfig "$kubeconfig" "$API_PORT"
+  make_endpoint
   start_etcd
   start_kube-apiserver
   ! is_modern || start_kube-front

@@ -11,6 +11,7 @@ make_mounts() {
   make_libvirt_folders
   make_pool
   make_etc
+  hide_kvm
   # From here on what one command in the lab mounts, the others see. /proc stays private: `exec` covers it.
   mount --make-rshared /
   mount --make-private /proc
@@ -45,6 +46,27 @@ make_pool() {
   else
     mount --bind "$disk_dir/images" /var/lib/libvirt/images
   fi
+}
+
+# A nested one may offer KVM on which no guest boots; emulated, every guest boots everywhere.
+# QEMU is asked for it wherever the device is there, so that a /dev without it takes the place of the machine's.
+hide_kvm() {
+  local stage=/run/lab/dev entry
+  [ -e /dev/kvm ] || return 0
+  mkdir -p "$stage"
+  mount -n -t tmpfs -o mode=755 lab-dev "$stage"
+  for entry in /dev/*; do
+    if [ "$entry" = /dev/kvm ]; then
+      continue
+    elif [ -d "$entry" ] && mountpoint -q "$entry"; then
+      mkdir -p "$stage/${entry#/dev/}"
+      mount -n --rbind "$entry" "$stage/${entry#/dev/}"
+    else
+      cp -a "$entry" "$stage/"
+    fi
+  done
+  mount -n --move "$stage" /dev
+  rmdir "$stage"
 }
 
 make_etc() {

@@ -40,7 +40,9 @@ recorded_disk_dir() { readlink "$runtime_dir/disk" || echo "$disk_dir"; }
 
 # Fixed, because every lab has a network of its own.
 readonly SSH_PORT=2222 HTTP_PORT=8080 HTTP_HOST=images.lab.test IMAGE_NAME=hpcr-guest.qcow2
-image_url=http://$HTTP_HOST:$HTTP_PORT/$IMAGE_NAME
+readonly DEBIAN_IMAGE_NAME=debian-12.qcow2
+image_base=http://$HTTP_HOST:$HTTP_PORT
+image_url=$image_base/$IMAGE_NAME
 
 require_root() {
   [ "$(id -u)" = 0 ] || die -c "$EXIT_NOT_PERMITTED" "needs root: namespaces and mounts are made here"

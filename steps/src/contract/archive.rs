@@ -51,7 +51,7 @@ fn unpack(text: &str) -> Result<Vec<ArchiveEntry>, ArchiveFault> {
         .read_to_end(&mut tar)
         .map_err(|_| fatal("is not a whole gzip file"))?;
     if tar.len() as u64 > UNPACKED_MAX {
-        return Err(doubt("unpacks to more than 16 MiB and was not looked into"));
+        return Err(doubt("unpacks to more than 16 MiB and was not checked"));
     }
     entries(&tar).ok_or(fatal("is not a tar file"))
 }
@@ -89,7 +89,7 @@ fn compose_file(data: &[u8]) -> Vec<ArchiveFault> {
         .ok()
         .and_then(|text| document::parse(text).ok());
     let Some(map) = map else {
-        return vec![fatal("has a compose file that is no YAML mapping")];
+        return vec![fatal("has a compose file that is not a YAML mapping")];
     };
     let Some(Value::Object(services)) = map.get("services") else {
         return vec![fatal("has a compose file without `services`")];

@@ -31,7 +31,7 @@ impl<'a> ContractDocument<'a> {
                 .at(Some(breaks.saturating_add(1)))
         })?;
         let sections = parse(text).map_err(|line| {
-            let words = "the contract is no YAML mapping in which each section stands once";
+            let words = "the contract is not a YAML mapping with each section once";
             Finding::error(error::CONTRACT_YAML, words).at(line)
         })?;
         Ok(Self {

@@ -34,13 +34,13 @@ pub(super) fn system_rng() -> Result<UnwrapErr<getrandom::SysRng>, Finding> {
 }
 
 fn no_random() -> Finding {
-    Finding::error(error::CONTRACT_KEY, "the system gives no random numbers")
+    Finding::error(error::CONTRACT_KEY, "the system provides no random numbers")
 }
 
 /// Encrypts a section's text for the holder of the key.
 ///
 /// # Errors
-/// When the system gives no random numbers, or the key is too short.
+/// When the system provides no random numbers, or the key is too short.
 fn token(text: &str, key: &RsaPublicKey) -> Result<String, Finding> {
     let mut password = Zeroizing::new([0_u8; PASSWORD]);
     // `openssl enc -pass stdin` reads a line: a line end or a zero byte would cut the password.
@@ -96,12 +96,20 @@ pub fn encrypt(
         return Err(errors);
     }
     let document = ContractDocument::read(contract).map_err(|finding| vec![finding])?;
-    sections(&document, key, signer).map_err(|finding| vec![finding])
+    sections(&document, Some(key), signer).map_err(|finding| vec![finding])
+}
+
+/// The contract signed, its sections as they are.
+///
+/// # Errors
+/// A `signingKey` that belongs to another key, or a key that cannot sign.
+pub(super) fn sign_plain(contract: &[u8], signer: &ContractSigningKey) -> Result<String, Finding> {
+    sections(&ContractDocument::read(contract)?, None, Some(signer))
 }
 
 fn sections(
     document: &ContractDocument<'_>,
-    key: &Key,
+    key: Option<&Key>,
     signer: Option<&ContractSigningKey>,
 ) -> Result<String, Finding> {
     let plain = ["workload", "env"]
@@ -110,7 +118,7 @@ fn sections(
     if signer.is_none() && plain && document.get(signature::SECTION).is_some() {
         let words = "the contract is signed, and encrypting its sections would break that";
         let remedy =
-            "Give the signer's key with `--private-key`, or remove `envWorkloadSignature`.";
+            "Name the signer's key with `--private-key`, or remove `envWorkloadSignature`.";
         let line = document.line(&[signature::SECTION]);
         let finding = Finding::error(error::CONTRACT_SIGNATURE, words).with_remedy(remedy);
         return Err(finding.of(signature::SECTION).at(line));
@@ -121,8 +129,11 @@ fn sections(
         Some(signer) => Some(sign(signer, &workload, &env)?),
         None => None,
     };
-    // Tokens and base64 are plain words of YAML: each is a line, as IBM's own tools write it.
-    let mut out = format!("workload: {workload}\nenv: {env}\n");
+    let mut out = match key {
+        // Tokens and base64 are plain words of YAML: each is a line, as IBM's own tools write it.
+        Some(_) => format!("workload: {workload}\nenv: {env}\n"),
+        None => plain_sections(workload, env)?,
+    };
     for name in document.names() {
         let written =
             ["workload", "env"].contains(&name) || (signed.is_some() && name == signature::SECTION);
@@ -136,17 +147,28 @@ fn sections(
     Ok(out)
 }
 
+/// Both sections as blocks of text.
+pub(super) fn plain_sections(workload: String, env: String) -> Result<String, Finding> {
+    let section =
+        |name: &str, text| write(&Map::from_iter([(name.to_owned(), Value::String(text))]));
+    Ok(format!(
+        "{}{}",
+        section("workload", workload)?,
+        section("env", env)?
+    ))
+}
+
 fn sign(signer: &ContractSigningKey, workload: &str, env: &str) -> Result<String, Finding> {
     let signed = signature::sign(signer, &[workload, env])
         .ok_or_else(|| Finding::error(error::CONTRACT_KEY, "the private key cannot sign"))?;
     Ok(BASE64.encode(signed))
 }
 
-/// A section's value in the contract to be: a token, or what it already was.
+/// A section's value in the contract to be: a token, or what it already was where there is no key.
 fn section(
     document: &ContractDocument<'_>,
     name: &str,
-    key: &Key,
+    key: Option<&Key>,
     signer: Option<&ContractSigningKey>,
 ) -> Result<String, Finding> {
     if document.is_encrypted(name) {
@@ -162,7 +184,10 @@ fn section(
     if let Some(signer) = signer {
         with_signing_key(document, signer, &mut text)?;
     }
-    token(&text, &key.public)
+    match key {
+        Some(key) => token(&text, &key.public),
+        None => Ok(text.to_string()),
+    }
 }
 
 /// Puts the signer's public key into a plain `env` that has none.
@@ -193,7 +218,7 @@ fn with_signing_key(
     Ok(())
 }
 
-fn write(map: &Map<String, Value>) -> Result<String, Finding> {
+pub(super) fn write(map: &Map<String, Value>) -> Result<String, Finding> {
     serde_saphyr::to_string(map)
-        .map_err(|_| Finding::error(error::CONTRACT_YAML, "the contract cannot be written anew"))
+        .map_err(|_| Finding::error(error::CONTRACT_YAML, "the contract cannot be rewritten"))
 }

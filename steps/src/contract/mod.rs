@@ -3,6 +3,7 @@
 //! A contract is a secret: no message here repeats anything of it but names of its keys.
 
 mod archive;
+mod compose;
 mod document;
 mod encrypt;
 mod finding;
@@ -18,6 +19,7 @@ use std::time::SystemTime;
 use serde_json::Value;
 use vsiflow_engine::model::Failure;
 
+pub use compose::{Made, PackedFile, compose};
 pub use encrypt::encrypt;
 pub use finding::{Finding, Report, SectionSeen, Severity, SignatureState};
 pub use keys::{ContractSigningKey, Key, KeyFault, Lifetime};

@@ -27,7 +27,7 @@ pub(super) fn check(document: &ContractDocument<'_>, findings: &mut Vec<Finding>
 /// A section is text that describes a mapping whose `type` is the section's name.
 fn form(document: &ContractDocument<'_>, section: &str, findings: &mut Vec<Finding>) {
     if let Plain::Broken(line) = document.plain(section) {
-        let words = format!("the contract's section `{section}` is plain text that is no YAML");
+        let words = format!("the contract's section `{section}` is plain text that is not YAML");
         let finding = Finding::error(error::CONTRACT_SECTION, words).of(section);
         let remedy = "Correct the section's YAML at that line, or encrypt the section.";
         findings.push(finding.at(line).with_remedy(remedy));
@@ -45,8 +45,8 @@ fn form(document: &ContractDocument<'_>, section: &str, findings: &mut Vec<Findi
     }
     match document.plain(section) {
         Plain::Other => doubt(
-            &format!("`{section}` is plain text that is no YAML mapping"),
-            "Give the section's keys in YAML, or encrypt it.",
+            &format!("`{section}` is plain text that is not a YAML mapping"),
+            "Write the section's keys in YAML, or encrypt it.",
         ),
         Plain::Mapping(map) if map.get("type").and_then(Value::as_str) != Some(section) => doubt(
             &format!("`{section}` does not say `type: {section}`"),
@@ -132,8 +132,10 @@ fn volumes(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
             continue;
         };
         let Value::Object(volumes) = volumes else {
-            let finding =
-                Finding::error(error::CONTRACT_VOLUME, "`volumes` is no mapping of names");
+            let finding = Finding::error(
+                error::CONTRACT_VOLUME,
+                "`volumes` is not a mapping of names",
+            );
             findings.push(finding.of(section).at(document.line(&[section, "volumes"])));
             continue;
         };
@@ -158,7 +160,7 @@ fn volumes(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
             };
             for name in names(here).difference(&names(there)) {
                 let words = format!(
-                    "the volume `{}` is in `{section}` and not in `{other}`: both give a part of its key",
+                    "the volume `{}` is in `{section}` and not in `{other}`: both contribute a part of its key",
                     shown(name)
                 );
                 let line = document.line(&[section, "volumes", name]);
@@ -207,8 +209,8 @@ fn variables(document: &ContractDocument<'_>, findings: &mut Vec<Finding>) {
         for (name, value) in variables.and_then(Value::as_object).into_iter().flatten() {
             let words = match (is_variable(name), value.is_string()) {
                 (true, true) => continue,
-                (true, false) => "has a value that is no text",
-                (false, _) => "has a name that no environment takes",
+                (true, false) => "has a value that is not text",
+                (false, _) => "has a name that no environment accepts",
             };
             let words = format!("the variable `{}` {words}", shown(name));
             let finding = Finding::warning(error::CONTRACT_DOUBT, words).of(section);

@@ -45,7 +45,7 @@ pub(super) fn check(
     if let (Some(given), Some(own)) = (given, &own)
         && given.public != own.public
     {
-        let words = "the `signingKey` in `env` is another key than the given one";
+        let words = "the `signingKey` in `env` differs from the given key";
         let finding = Finding::error(error::CONTRACT_SIGNATURE, words);
         report
             .findings
@@ -91,10 +91,10 @@ fn state(
         (key, document.text("workload"), document.text("env"))
     else {
         let words = match key {
-            None => "the signature was not checked: its key is not at hand",
+            None => "the signature was not checked: its key is not available",
             Some(_) => "the signature was not checked: `workload` or `env` is not text",
         };
-        let remedy = "Give the signer's public key or certificate with `--key` or `--cert`.";
+        let remedy = "Name the signer's public key or certificate with `--key` or `--cert`.";
         say(Finding::warning(error::CONTRACT_SIGNATURE, words).with_remedy(remedy));
         return SignatureState::Unchecked;
     };

@@ -32,7 +32,7 @@ pub(crate) async fn pinned(
     match pinned {
         Some(pinned) if pinned.as_str() != found => {
             let (was, is) = (pinned.as_str(), found);
-            let message = format!("the disk was attached as {was}, and now says that it is {is}");
+            let message = format!("the disk was attached as {was}, and is {is} now");
             Err(changed(ports, volume, &message))
         }
         Some(pinned) => Ok(pinned),

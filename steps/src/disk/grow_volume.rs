@@ -95,7 +95,7 @@ async fn user(
     active.retain(|domain| domain.state.is_active());
     for domain in guards::users(ports, &active, volume, &[]).await? {
         if !ownership::is_ours(cx, domain, domain.uuid) {
-            let why = format!("domain {} of somebody else has it open", domain.name);
+            let why = format!("domain {}, which is not ours, uses it", domain.name);
             return Err(guards::in_use(ports, volume, &why));
         }
         user = Some(domain.clone());

@@ -20,7 +20,7 @@ use crate::{
 /// A disk that was made and is not there: nobody puts an empty one in its place.
 fn vanished(ports: &HostPorts, key: &VolumeKey) -> Failure {
     error::MISSING
-        .failure("the data disk that was made is not there any more")
+        .failure("the data disk no longer exists")
         .on_host(ports.host.name())
         .of_object(format!("volume {key}"))
 }

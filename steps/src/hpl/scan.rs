@@ -8,6 +8,8 @@ use super::{Catalogue, MessageKind};
 pub const LINE_MAX: usize = 1024;
 
 const CODE_LEN: usize = 9;
+/// The part of the boot that every guest has.
+const KERNEL: &str = "kernel";
 /// The most codes of one line that count.
 const CODES_MAX: usize = 8;
 
@@ -64,6 +66,16 @@ impl HplFinding {
     pub fn of_line(line: &str) -> Option<Self> {
         findings(line).next()
     }
+
+    /// All that a line means.
+    pub fn all_of_line(line: &str) -> Vec<Self> {
+        findings(line).collect()
+    }
+
+    /// The end of any guest's kernel.
+    pub fn is_panic(&self) -> bool {
+        self.code.is_empty() && self.kind == MessageKind::Fatal && self.phase() == Some(KERNEL)
+    }
 }
 
 /// Reads a console, piece by piece.
@@ -103,19 +115,29 @@ impl Scanner {
 
     /// Takes the next bytes and calls `found` for each finding in the lines that end in them.
     pub fn push(&mut self, bytes: &[u8], mut found: impl FnMut(HplFinding)) {
+        self.push_lines(bytes, |line| findings(line).for_each(&mut found));
+    }
+
+    /// Takes the next bytes and calls `ended` for each line that ends in them, as plain text.
+    pub fn push_lines(&mut self, bytes: &[u8], mut ended: impl FnMut(&str)) {
         let mut pieces = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).peekable();
         while let Some(piece) = pieces.next() {
             let room = LINE_MAX.saturating_sub(self.line.len());
             self.line
                 .extend_from_slice(piece.get(..room).unwrap_or(piece));
             if pieces.peek().is_some() {
-                self.finish(&mut found);
+                self.finish_line(&mut ended);
             }
         }
     }
 
     /// The console has ended: what is pending is a line too.
     pub fn finish(&mut self, mut found: impl FnMut(HplFinding)) {
+        self.finish_line(|line| findings(line).for_each(&mut found));
+    }
+
+    /// The same, for whoever reads lines.
+    pub fn finish_line(&mut self, mut ended: impl FnMut(&str)) {
         if self.line.is_empty() {
             return;
         }
@@ -124,7 +146,7 @@ impl Scanner {
         if line.trim().is_empty() {
             return;
         }
-        findings(&line).for_each(&mut found);
+        ended(line.trim());
         self.last = line.trim().to_owned();
     }
 }

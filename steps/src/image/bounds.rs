@@ -80,7 +80,7 @@ impl Bounds {
 
     fn exceeded(&self) -> Failure {
         let message = format!(
-            "the image does not say how long it is, and holds more than the {} bytes that {} has for it",
+            "the length of the image is unknown, and it has more than the {} bytes that {} has for it",
             self.allowed, self.place
         );
         error::SOURCE_TOO_LARGE.failure(message)

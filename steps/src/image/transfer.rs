@@ -129,7 +129,7 @@ impl Upload<'_> {
         if starts_at != place.position && !self.skip(&mut pieces, &place).await? {
             return Err(self.discard(volume.physical).await?);
         }
-        tracing::info!(volume = %self.key, position = place.position, "the upload goes on");
+        tracing::info!(volume = %self.key, position = place.position, "the upload resumes");
         checkpoint.back_to(place.position);
         Ok(TransferBegun {
             pieces,

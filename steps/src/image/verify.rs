@@ -93,7 +93,7 @@ impl VerifyImage {
             _ => {
                 cx.save(&()).await?;
                 Err(error::VERIFICATION
-                    .failure("the host does not read back what was sent, twice")
+                    .failure("the host returned other bytes than were sent, twice")
                     .on_host(ports.host.name())
                     .of_object(format!("volume {key}")))
             }
@@ -202,7 +202,7 @@ pub(super) async fn base_image(
         .ok_or_else(|| gone(ports, key))?;
     if (volume.physical, &volume.modified) != (before.physical, &before.modified) {
         return Err(error::VERIFICATION
-            .failure("somebody wrote into the volume while it was verified")
+            .failure("another program wrote into the volume while it was verified")
             .on_host(ports.host.name())
             .of_object(format!("volume {key}")));
     }

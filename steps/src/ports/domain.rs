@@ -1,5 +1,7 @@
 //! Domains: guests as libvirt knows them.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -144,6 +146,42 @@ pub struct MachineSpec {
     pub memory_mib: u64,
     /// Ask for secure execution.
     pub secure_execution: bool,
+    /// What a machine of today has; none for Hyper Protect guests of their own kind, whose
+    /// definitions stay as they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+}
+
+/// What a machine has that fits its architecture: features, a processor, firmware, random
+/// numbers, a serial console.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    /// The processor: `host-model`, `host-passthrough`, `maximum`, or the name of a model; what
+    /// fits the host where absent.
+    #[serde(default)]
+    pub cpu: Option<String>,
+    /// The firmware.
+    #[serde(default)]
+    pub firmware: Firmware,
+    /// Whether there is a channel to the guest's agent.
+    #[serde(default)]
+    pub agent: bool,
+    /// The path on the host of the configuration that Ignition finds by the firmware.
+    #[serde(default)]
+    pub ignition: Option<String>,
+}
+
+/// What a machine boots by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Firmware {
+    /// What its architecture has by itself.
+    #[default]
+    Default,
+    /// A PC's BIOS.
+    Bios,
+    /// UEFI.
+    Uefi,
 }
 
 /// A disk of a guest.
@@ -233,6 +271,11 @@ pub trait DomainPort: Send + Sync {
     /// The addresses of a running guest's cards, from what the host has beside DHCP leases: the
     /// guest's own agent, or the host's ARP table. Empty where none of them tells.
     async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<DhcpLease>>;
+
+    /// Has the guest's agent carry out a command, both in the agent's own JSON, and waits no
+    /// longer than `within` for its answer. `WrongState` where the guest is off or no agent
+    /// answers; `Rejected` where there is no channel to one or it refuses.
+    async fn agent(&self, uuid: Uuid, command: &str, within: Duration) -> PortResult<String>;
 
     /// Writes whose the domain is into its metadata; nothing else changes, and a guest that runs
     /// notices nothing.

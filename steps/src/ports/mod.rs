@@ -19,14 +19,14 @@ mod upload_limit;
 pub use console::{ConsoleChunk, ConsolePort, ConsolePosition};
 pub use domain::{
     DiskShape, DiskSource, DiskSpec, DomainInfo, DomainPort, DomainShape, DomainSpec, DomainState,
-    MachineSpec, NicSpec, OwnerMark,
+    Firmware, MachineSpec, NicSpec, OwnerMark, Platform,
 };
 pub use error::{PortError, PortErrorKind};
 pub use host::{GuestSupport, HostCare, HostChanges, HostFacts, HostPort, HostPorts, Hosts};
 pub use image_source::{
     ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo, source_for,
 };
-pub use network::{DhcpLease, NetworkInfo, NetworkPort};
+pub use network::{DhcpLease, GuestStream, NetworkInfo, NetworkPort};
 pub use storage::{
     FileAt, PoolInfo, Removed, StoragePort, UploadSink, VolumeFormat, VolumeInfo, VolumeKey,
     VolumeSpec, send_zeros,

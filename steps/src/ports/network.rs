@@ -1,7 +1,10 @@
 //! Networks.
 
+use std::{net::IpAddr, time::Duration};
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::PortResult;
 
@@ -27,6 +30,11 @@ pub struct DhcpLease {
     pub hostname: Option<String>,
 }
 
+/// A connection to a port of a guest.
+pub trait GuestStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> GuestStream for T {}
+
 /// Networks of a host.
 #[async_trait]
 pub trait NetworkPort: Send + Sync {
@@ -35,4 +43,14 @@ pub trait NetworkPort: Send + Sync {
 
     /// The addresses the network gave away. Empty for a network without DHCP of libvirt's.
     async fn leases(&self, name: &str) -> PortResult<Vec<DhcpLease>>;
+
+    /// A TCP connection to a guest, made by the host, so that networks are reached which nobody
+    /// else can reach. `WrongState` where nothing answers there within that time; `Denied` where
+    /// the host makes no connections for us.
+    async fn dial(
+        &self,
+        address: IpAddr,
+        port: u16,
+        within: Duration,
+    ) -> PortResult<Box<dyn GuestStream>>;
 }

@@ -1,11 +1,16 @@
 //! The domains of a simulated host.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Content, Domain, Live, SimHost, SimHostState, Volume, host::Call, network};
+use super::{
+    Content, Domain, Live, SimHost, SimHostState, Volume, guest::Found, host::Call, network,
+};
 use crate::{
     cidata,
+    guest::GuestType,
     ports::{
         DhcpLease, DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, OwnerMark, PortError,
         PortErrorKind, PortResult, Removed,
@@ -75,25 +80,50 @@ impl SimHost {
         Ok(())
     }
 
-    /// What the guest would find on its cidata disk.
-    async fn cidata(&self, uuid: Uuid) -> PortResult<Option<cidata::Cidata>> {
-        let contents: Vec<Content> = {
+    /// What the guest would find when it starts.
+    async fn found(&self, uuid: Uuid) -> PortResult<Found> {
+        let (mut found, contents, ignition) = {
             let world = self.world.lock().await;
-            let domain = world.state.domains.get(&uuid);
-            let disks = domain
-                .map(|domain| domain.spec.disks.as_slice())
-                .unwrap_or_default();
-            let disks = disks.iter().filter(|disk| disk.readonly);
-            let volumes = disks.filter_map(|disk| world.state.by_path(&disk.path));
-            volumes.map(|volume| volume.content.clone()).collect()
+            let Some(domain) = world.state.domains.get(&uuid) else {
+                return Ok(Found::default());
+            };
+            let machine = &domain.spec.machine;
+            let content = |path: &String| {
+                let volume = world.state.by_path(path);
+                volume.map(|volume| volume.content.clone())
+            };
+            let disks = domain.spec.disks.iter().filter(|disk| disk.readonly);
+            let (ignition, cidata): (Vec<_>, Vec<_>) =
+                disks.partition(|disk| disk.serial == "ignition");
+            let by_firmware = machine.platform.as_ref().and_then(|p| p.ignition.as_ref());
+            let ignition = ignition.iter().map(|disk| &disk.path).chain(by_firmware);
+            let found = Found {
+                memory_mib: machine.memory_mib,
+                guest: match machine.platform {
+                    None => GuestType::HyperProtect,
+                    Some(_) => GuestType::None,
+                },
+                ..Found::default()
+            };
+            let cidata: Vec<Content> = cidata.iter().filter_map(|d| content(&d.path)).collect();
+            (found, cidata, ignition.filter_map(content).next())
         };
         let read = self.store.on(move |store| {
             for content in contents {
-                if let Some(found) = cidata::read(&store.read(&content, 0, content.len())?) {
-                    return Ok(Some(found));
+                if let Some(read) = cidata::read(&store.read(&content, 0, content.len())?) {
+                    found.guest = match read.instance {
+                        Some(_) => GuestType::CloudInit,
+                        None => GuestType::HyperProtect,
+                    };
+                    found.cidata = Some(read);
+                    break;
                 }
             }
-            Ok(None)
+            if let Some(content) = ignition {
+                found.guest = GuestType::Ignition;
+                found.ignition = Some(store.read(&content, 0, content.len())?);
+            }
+            Ok(found)
         });
         read.await
             .map_err(|error| self.store_error(&object(uuid), &error))
@@ -146,14 +176,13 @@ impl DomainPort for SimHost {
     }
 
     async fn start(&self, uuid: Uuid) -> PortResult<()> {
-        let cidata = self.cidata(uuid).await?;
+        let found = self.found(uuid).await?;
         self.call(Call::act("start", object(uuid)), |state, now| {
             self.check_start(state, uuid)?;
             let domain = self.known(state, uuid)?;
-            let memory = domain.spec.machine.memory_mib;
             let mut live = match domain.saved.take() {
                 Some(saved) => saved,
-                None => Live::start(now, memory, cidata),
+                None => Live::start(now, found),
             };
             live.unpause(now);
             domain.live = Some(live);
@@ -250,6 +279,26 @@ impl DomainPort for SimHost {
                 .collect();
             all.retain(|lease| macs.contains(&&lease.mac));
             Ok(all)
+        })
+        .await
+    }
+
+    async fn agent(&self, uuid: Uuid, command: &str, _: Duration) -> PortResult<String> {
+        self.call(Call::look("agent", object(uuid)), |state, now| {
+            let domain = self.known(state, uuid)?;
+            let platform = domain
+                .running
+                .as_ref()
+                .and_then(|spec| spec.machine.platform.clone());
+            let Some(live) = &domain.live else {
+                return Err(self.wrong_state(uuid, "domain is not running"));
+            };
+            if !platform.is_some_and(|platform| platform.agent) {
+                let words = "QEMU guest agent is not configured";
+                return Err(self.error(PortErrorKind::Rejected, &object(uuid), words));
+            }
+            let answer = live.agent(command, now);
+            answer.ok_or_else(|| self.wrong_state(uuid, "QEMU guest agent is not connected"))
         })
         .await
     }

@@ -1,14 +1,19 @@
 //! A simulated guest: what it prints, and how it ends, as a function of time.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize};
 
-use crate::{cidata::Cidata, contract};
+use crate::{cidata::Cidata, contract, guest::GuestType};
 
 /// Below this a real guest would refuse at 4 GiB; small hosts for tests have less.
 const MEMORY_MIN_MIB: u64 = 400;
 const SHUTDOWN_MS: u64 = 400;
 const READY_MS: u64 = 1400;
 const NETWORK_MS: u64 = 1000;
+/// What cloud-init says of itself.
+const CLOUD_INIT: &str = "cloud-init[512]: Cloud-init v. 22.4.2";
+/// The ports at which an ordinary guest serves.
+const PORTS: [u16; 2] = [22, 80];
 
 /// How a guest ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,14 +38,47 @@ pub struct Live {
     /// Since when it is suspended.
     #[serde(default)]
     paused: Option<u64>,
+    /// Its agent, where it has one.
+    #[serde(default)]
+    agent: Option<Agent>,
+    /// The ports at which it serves.
+    #[serde(default)]
+    ports: Vec<u16>,
+    /// Whether its HTTP server answers with an error.
+    #[serde(default)]
+    unhealthy: bool,
+}
+
+/// The agent of an ordinary guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Agent {
+    /// Whether what user-data asked for failed; none where there is no cloud-init.
+    set_up: Option<bool>,
+}
+
+/// What a guest starts with.
+#[derive(Clone, Default)]
+pub(super) struct Found {
+    pub(super) guest: GuestType,
+    pub(super) memory_mib: u64,
+    pub(super) cidata: Option<Cidata>,
+    /// What Ignition reads.
+    pub(super) ignition: Option<Vec<u8>>,
 }
 
 impl Live {
-    /// A guest that starts now with this memory and what its cidata holds.
-    pub(super) fn start(now: u64, memory_mib: u64, cidata: Option<Cidata>) -> Self {
-        let words = cidata
-            .as_ref()
-            .map(|c| String::from_utf8_lossy(&c.user_data).into_owned());
+    /// A guest that starts now with what it finds.
+    pub(super) fn start(now: u64, found: Found) -> Self {
+        let Found {
+            guest,
+            memory_mib,
+            cidata,
+            ignition,
+        } = found;
+        let user_data = cidata.as_ref().map(|cidata| &cidata.user_data);
+        let words = user_data
+            .or(ignition.as_ref())
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         let mut live = Self {
             started: now,
             hostname: cidata.as_ref().map(|cidata| cidata.hostname.clone()),
@@ -51,13 +89,94 @@ impl Live {
                 .as_deref()
                 .is_some_and(|words| words.contains("lab-deaf")),
             paused: None,
+            agent: None,
+            ports: Vec::new(),
+            unhealthy: false,
         };
-        live.boot(
-            memory_mib,
-            cidata.as_ref(),
-            words.as_deref().unwrap_or_default(),
-        );
+        let words = words.as_deref().unwrap_or_default();
+        match guest {
+            GuestType::HyperProtect => live.boot(memory_mib, cidata.as_ref(), words),
+            guest => live.boot_ordinary(guest, cidata.as_ref(), words),
+        }
         live
+    }
+
+    /// A guest with an ordinary Linux, and what its image has of cloud-init or Ignition.
+    fn boot_ordinary(&mut self, guest: GuestType, cidata: Option<&Cidata>, words: &str) {
+        self.say(50, "[    0.000000] Linux version 6.1.0 (simulated)");
+        let fails = words.contains("lab-fail");
+        match guest {
+            GuestType::CloudInit => self.say(600, &format!("{CLOUD_INIT} running 'init'")),
+            GuestType::Ignition => self.say(600, "ignition[312]: Ignition finished successfully"),
+            _ => {}
+        }
+        if !words.contains("lab-closed") {
+            self.ports = PORTS.to_vec();
+        }
+        self.unhealthy = words.contains("lab-unhealthy");
+        let set_up = (guest == GuestType::CloudInit).then_some(fails);
+        self.agent = (!words.contains("lab-silent")).then_some(Agent { set_up });
+        if words.contains("lab-hang") {
+            return self.say(1300, "lab: hanging before success");
+        }
+        if guest == GuestType::CloudInit {
+            self.set_up(cidata.is_some(), fails);
+        }
+        let name = self
+            .hostname
+            .clone()
+            .unwrap_or_else(|| "localhost".to_owned());
+        self.say(READY_MS, &format!("{name} login: "));
+        self.knobs(words);
+    }
+
+    fn set_up(&mut self, seed: bool, fails: bool) {
+        if fails {
+            let failed = "cc_scripts_user.py[WARNING]: Failed to run module scripts-user (scripts in /var/lib/cloud/instance/scripts)";
+            self.say(READY_MS, failed);
+        }
+        let source = match seed {
+            true => "DataSourceNoCloud [seed=/dev/vdb][dsmode=net]",
+            false => "DataSourceNone",
+        };
+        let end = format!(
+            "{CLOUD_INIT} finished at Thu, 01 Jan 1970 00:00:01 +0000. Datasource {source}.  Up 1.40 seconds"
+        );
+        self.say(READY_MS, &end);
+    }
+
+    /// What its agent answers to a command; none where nobody answers.
+    pub(super) fn agent(&self, command: &str, now: u64) -> Option<String> {
+        let agent = self.agent.as_ref().filter(|_| self.has_network(now))?;
+        if self.paused.is_some() {
+            return None;
+        }
+        let command: serde_json::Value = serde_json::from_str(command).ok()?;
+        let answer = match command.get("execute")?.as_str()? {
+            "guest-exec" => serde_json::json!({"return": {"pid": 7}}),
+            "guest-exec-status" => self.cloud_init_status(agent.set_up?, now),
+            _ => serde_json::json!({"return": {}}),
+        };
+        Some(answer.to_string())
+    }
+
+    fn cloud_init_status(&self, fails: bool, now: u64) -> serde_json::Value {
+        let text = match fails {
+            _ if now < self.started.saturating_add(READY_MS) => "status: running\n",
+            true => {
+                "status: error\ndetail:\n('scripts-user', RuntimeError('Runparts: 1 failures'))\n"
+            }
+            false => "status: done\n",
+        };
+        let printed = BASE64.encode(text);
+        serde_json::json!({"return": {"exited": true, "exitcode": i32::from(fails), "out-data": printed}})
+    }
+
+    /// What serves at a port, once its network is up: the status of its answers, if it speaks HTTP.
+    pub(super) fn serves(&self, port: u16, now: u64) -> Option<Option<u16>> {
+        let up = self.paused.is_none() && self.has_network(now) && self.ports.contains(&port);
+        let status = if self.unhealthy { 503 } else { 200 };
+        up.then_some((port == 80).then_some(status))
     }
 
     fn boot(&mut self, memory_mib: u64, cidata: Option<&Cidata>, words: &str) {
@@ -100,6 +219,11 @@ impl Live {
         let unit = "hpcr-catch-success[1421]";
         self.say(READY_MS, &format!("{unit}: VSI has started successfully."));
         self.say(READY_MS, &format!("{unit}: HPL10001I: Services succeeded"));
+        self.knobs(words);
+    }
+
+    /// What it does after it is ready, where it is asked to.
+    fn knobs(&mut self, words: &str) {
         let later = READY_MS.saturating_add(2000);
         if words.contains("lab-panic") {
             self.say(later, "Kernel panic - not syncing: sysrq triggered crash");
@@ -197,7 +321,13 @@ mod tests {
 
     #[test]
     fn a_guest_that_is_going_down_hears_no_second_request() {
-        let mut live = Live::start(0, 4_096, None);
+        let mut live = Live::start(
+            0,
+            Found {
+                memory_mib: 4_096,
+                ..Found::default()
+            },
+        );
         (live.lines, live.end) = (Vec::new(), None);
         live.shut_down(NETWORK_MS);
         live.shut_down(NETWORK_MS + 1);

@@ -1,11 +1,14 @@
 //! The networks of a simulated host.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::{SimHost, SimHostState, host::Call};
-use crate::ports::{DhcpLease, NetworkInfo, NetworkPort, PortErrorKind, PortResult};
+use crate::ports::{
+    DhcpLease, DomainSpec, GuestStream, NetworkInfo, NetworkPort, PortErrorKind, PortResult,
+};
 
 #[async_trait]
 impl NetworkPort for SimHost {
@@ -36,6 +39,53 @@ impl NetworkPort for SimHost {
         )
         .await
     }
+
+    async fn dial(
+        &self,
+        address: IpAddr,
+        port: u16,
+        _: Duration,
+    ) -> PortResult<Box<dyn GuestStream>> {
+        let object = format!("port {port} of {address}");
+        let served = self
+            .call(Call::look("dial", object.clone()), |state, now| {
+                let served = served(state, address, port, now);
+                let refused =
+                    || self.error(PortErrorKind::WrongState, &object, "Connection refused");
+                served.ok_or_else(refused)
+            })
+            .await?;
+        let (ours, theirs) = tokio::io::duplex(4096);
+        tokio::spawn(serve(theirs, served));
+        Ok(Box::new(ours))
+    }
+}
+
+/// What serves at a port of the guest with that address.
+fn served(state: &mut SimHostState, address: IpAddr, port: u16, now: u64) -> Option<Option<u16>> {
+    let networks: Vec<String> = state.networks.keys().cloned().collect();
+    let mut macs = Vec::new();
+    for network in networks {
+        let leases = addresses(state, &network, now).into_iter();
+        let own = leases.filter(|lease| lease.ip.parse() == Ok(address));
+        macs.extend(own.map(|lease| lease.mac));
+    }
+    let has = |spec: &DomainSpec| spec.nics.iter().any(|nic| macs.contains(&nic.mac));
+    let domain = state.domains.values().find(|domain| has(&domain.spec))?;
+    domain.live.as_ref()?.serves(port, now)
+}
+
+/// A server in a guest: of SSH, or of HTTP with this status. It ends with its connection.
+async fn serve(mut stream: DuplexStream, status: Option<u16>) -> std::io::Result<()> {
+    let Some(status) = status else {
+        return stream.write_all(b"SSH-2.0-simulated\r\n").await;
+    };
+    let mut asked = vec![0; 1024];
+    if stream.read(&mut asked).await? == 0 {
+        return Ok(());
+    }
+    let answer = format!("HTTP/1.1 {status} Simulated\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(answer.as_bytes()).await
 }
 
 impl SimHostState {

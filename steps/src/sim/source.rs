@@ -7,14 +7,16 @@ use crate::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, Sourc
 
 const DEFAULT_SIZE: u64 = 3 * 1024 * 1024;
 const VIRTUAL_SIZE: u64 = 100 << 30;
+/// That of an image with `debian` in its URL, as a small cloud image has it.
+const SMALL_VIRTUAL_SIZE: u64 = 2 << 30;
 const PIECE: u64 = 64 * 1024;
 /// In the URL of an image that is read from its start only.
 const UNENTERED: &str = "from-start";
 /// In the URL of an image whose length nobody says before its end.
 const UNMEASURED: &str = "unmeasured";
 
-/// Gives an image that looks like a qcow2 of 100 GiB for any URL; one whose path contains
-/// `missing` or `forbidden` is just that, `page` gives a web page, `from-start` cannot be
+/// Gives an image that looks like a qcow2 of 100 GiB for any URL, of 2 GiB for one with `debian`; one
+/// whose path contains `missing` or `forbidden` is just that, `page` gives a web page, `from-start` cannot be
 /// entered in its middle, and `unmeasured` does not say how long it is.
 #[derive(Clone, Copy, Debug)]
 pub struct SimSource {
@@ -45,7 +47,11 @@ impl SimSource {
         if url.contains("page") {
             return b"<!DOCTYPE html><title>Please log in</title>".to_vec();
         }
-        let mut bytes = qcow2_header(VIRTUAL_SIZE);
+        let size = match url.contains("debian") {
+            true => SMALL_VIRTUAL_SIZE,
+            false => VIRTUAL_SIZE,
+        };
+        let mut bytes = qcow2_header(size);
         // FNV-1a over the URL seeds an xorshift: two images never look alike.
         let seed = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         let mut word = url.bytes().fold(0xcbf2_9ce4_8422_2325, seed) | 1;

@@ -15,7 +15,7 @@ async fn a_start_that_the_hosts_daemon_died_in_is_made_again() {
     // The host still shows it as starting, and ends it a moment later.
     world.attempt(&start, &world.start_domain()).await.unwrap();
     assert_eq!(sim.count("start").await, 2);
-    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    let monitor = vsi::AwaitReady::new(world.hosts.clone());
     let booted = world.attempt(&monitor, &world.monitor_console()).await;
     assert!(booted.is_ok(), "{booted:?}");
 }
@@ -62,7 +62,7 @@ async fn a_guest_that_takes_up_its_saved_memory_is_ready_without_a_boot() {
     let start = vsi::StartDomain::new(world.hosts.clone());
     let started = world.attempt(&start, &world.start_domain()).await.unwrap();
     assert!(started.output.taken_up);
-    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    let monitor = vsi::AwaitReady::new(world.hosts.clone());
     let before = tokio::time::Instant::now();
     world
         .attempt(&monitor, &world.monitor_console())

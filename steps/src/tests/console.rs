@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     ports::{ConsoleChunk, ConsolePort, ConsolePosition, Hosts, PortResult},
     sim::Content,
-    vsi::{keep_evidence, monitor_console},
+    vsi::{await_ready, keep_evidence},
 };
 
 /// The simulated host, with a console that says what a test wants.
@@ -81,7 +81,7 @@ impl Hosts for Scripted {
 }
 
 /// A guest that hangs, whose console says this.
-async fn watch(text: Text) -> (World, Result<monitor_console::Output, Failure>) {
+async fn watch(text: Text) -> (World, Result<await_ready::Output, Failure>) {
     let world = World::with_contract("workload: w\nenv: lab-hang\n").await;
     world.define().await.unwrap();
     let start = vsi::StartDomain::new(world.hosts.clone());
@@ -98,7 +98,7 @@ async fn watch(text: Text) -> (World, Result<monitor_console::Output, Failure>) 
         sim: world.hosts.clone(),
         text: Arc::new(text),
     };
-    let monitor = vsi::MonitorConsole::new(Arc::new(hosts));
+    let monitor = vsi::AwaitReady::new(Arc::new(hosts));
     let watched = world.attempt(&monitor, &world.monitor_console()).await;
     (world, watched.map(|done| done.output))
 }
@@ -218,7 +218,7 @@ async fn a_boot_that_stands_still_says_where() {
     );
     let failure = failed(Text::of("")).await;
     assert!(
-        failure.message.as_str().contains("said nothing"),
+        failure.message.as_str().contains("its console is empty"),
         "{failure}"
     );
     assert!(
@@ -240,7 +240,7 @@ async fn the_parts_of_a_boot_are_progress() {
     let mut cx = world.cx("monitor_console", false);
     let into = told.clone();
     cx.progress = Arc::new(move |progress| into.lock().unwrap().push(progress.what));
-    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    let monitor = vsi::AwaitReady::new(world.hosts.clone());
     monitor.run(&cx, &world.monitor_console()).await.unwrap();
     let told: Vec<String> = std::mem::take(&mut *told.lock().unwrap());
     let expected = [
@@ -282,7 +282,7 @@ async fn a_log_that_was_rotated_during_the_boot_is_read_on() {
         };
         sim.with(flood).await;
     };
-    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    let monitor = vsi::AwaitReady::new(world.hosts.clone());
     let params = world.monitor_console();
     let (watched, ()) = tokio::join!(world.attempt(&monitor, &params), fill);
     assert!(

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::{
     sim::{Fault, Faults},
-    vsi::{delete_volumes, monitor_console, stop_domain::StopMode},
+    vsi::{await_ready, delete_volumes, stop_domain::StopMode},
 };
 
 /// Defines the domain, and starts it in vain: the call meets this fault.
@@ -23,7 +23,7 @@ async fn a_start_whose_record_was_lost_is_not_repeated() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     world.attempt(&start, &world.start_domain()).await.unwrap();
     assert_eq!(sim.count("start").await, 1);
-    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    let monitor = vsi::AwaitReady::new(world.hosts.clone());
     assert!(
         world
             .attempt(&monitor, &world.monitor_console())
@@ -42,7 +42,7 @@ async fn a_guest_that_a_restart_of_the_host_ended_is_started_again() {
     assert_eq!(sim.count("start").await, 2);
 }
 
-async fn boot(contract: &str) -> (World, Result<monitor_console::Output, Failure>) {
+async fn boot(contract: &str) -> (World, Result<await_ready::Output, Failure>) {
     let world = World::with_contract(contract).await;
     let booted = world.provision().await;
     (world, booted)
@@ -74,7 +74,7 @@ async fn a_boot_that_fails_says_why() {
     sim.with(little).await;
     let start = vsi::StartDomain::new(world.hosts.clone());
     world.attempt(&start, &world.start_domain()).await.unwrap();
-    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    let monitor = vsi::AwaitReady::new(world.hosts.clone());
     let failure = world
         .attempt(&monitor, &world.monitor_console())
         .await
@@ -108,7 +108,7 @@ async fn a_guest_that_stops_before_it_is_ready_has_failed() {
         .destroy(world.uuid)
         .await
         .unwrap();
-    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    let monitor = vsi::AwaitReady::new(world.hosts.clone());
     assert_eq!(
         code(world.attempt(&monitor, &world.monitor_console()).await),
         "VSI0503"
@@ -121,7 +121,7 @@ async fn a_watch_that_is_stopped_goes_on_with_the_time_it_had_left() {
     world.define().await.unwrap();
     let start = vsi::StartDomain::new(world.hosts.clone());
     world.attempt(&start, &world.start_domain()).await.unwrap();
-    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    let monitor = vsi::AwaitReady::new(world.hosts.clone());
     let (params, stop) = (world.monitor_console(), world.stopped.clone());
     let watch = world.attempt(&monitor, &params);
     let (first, ()) = tokio::join!(watch, async {
@@ -162,7 +162,7 @@ async fn success_of_an_earlier_boot_does_not_count() {
         .destroy(world.uuid)
         .await
         .unwrap();
-    let monitor = vsi::MonitorConsole::new(world.hosts.clone());
+    let monitor = vsi::AwaitReady::new(world.hosts.clone());
     assert_eq!(
         code(world.attempt(&monitor, &world.monitor_console()).await),
         "VSI0503"

@@ -5,6 +5,7 @@ mod console;
 mod disks;
 mod endings;
 mod faults;
+mod guests;
 mod hostile;
 mod images;
 mod provision;
@@ -282,12 +283,12 @@ impl World {
     }
 
     /// The VSI's whole graph.
-    pub(crate) async fn provision(&self) -> Result<vsi::monitor_console::Output, Failure> {
+    pub(crate) async fn provision(&self) -> Result<vsi::await_ready::Output, Failure> {
         self.define().await?;
         let hosts = self.hosts.clone();
         self.drive(&vsi::StartDomain::new(hosts.clone()), &self.start_domain())
             .await?;
-        let monitor = vsi::MonitorConsole::new(hosts);
+        let monitor = vsi::AwaitReady::new(hosts);
         Ok(self.drive(&monitor, &self.monitor_console()).await?.output)
     }
 
@@ -318,6 +319,8 @@ impl World {
             hostname: "web-1".to_owned(),
             contract: self.contract.clone(),
             network_config: None,
+            instance: None,
+            seed: Default::default(),
         }
     }
 
@@ -366,6 +369,7 @@ impl World {
             macs: Vec::new(),
             autostart: true,
             while_running: false,
+            platform: None,
         }
     }
 
@@ -379,14 +383,16 @@ impl World {
         }
     }
 
-    pub(crate) fn monitor_console(&self) -> vsi::monitor_console::Params {
+    pub(crate) fn monitor_console(&self) -> vsi::await_ready::Params {
         let (host, uuid, console) = (HOST.to_owned(), self.uuid, self.console());
-        vsi::monitor_console::Params {
+        vsi::await_ready::Params {
             host,
             uuid,
             console,
             deadline_s: 60,
             cards: Vec::new(),
+            guest: Default::default(),
+            probes: Vec::new(),
         }
     }
 }

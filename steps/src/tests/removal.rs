@@ -114,6 +114,7 @@ async fn a_guest_is_not_given_a_disk_that_a_snapshot_lies_over() {
         uuid: world.uuid,
         pool: POOL.to_owned(),
         overlay: false,
+        seed: Default::default(),
     };
     assert!(world.attempt(&find, &parts).await.is_ok());
     snapshot(&world, &names::boot_disk(POOL, world.uuid)).await;

@@ -94,7 +94,7 @@ impl Step for AdoptDomain {
 async fn find(ports: &HostPorts, uuid: Uuid) -> Result<DomainInfo, Failure> {
     ports.domains.domain(uuid).await?.ok_or_else(|| {
         error::MISSING
-            .failure("the domain that is to be adopted is not there")
+            .failure("the domain to adopt does not exist")
             .on_host(ports.host.name())
             .of_object(format!("domain {uuid}"))
     })

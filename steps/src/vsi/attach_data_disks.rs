@@ -209,7 +209,7 @@ async fn gather(
 async fn not_reserved(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Failure> {
     let key = &volume.key;
     let what = match names::is_reserved(&key.name) {
-        true => "vsiflow keeps it for itself",
+        true => "vsiflow reserves it for itself",
         false if ports.storage.volume(&sidecar::key(key)).await?.is_some() => {
             "it is a base image, which others boot from"
         }

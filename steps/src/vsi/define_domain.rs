@@ -15,9 +15,12 @@ use super::{
     resolve_networks, write_cidata,
 };
 use crate::{
-    error, names, ownership,
+    error,
+    guest::{GuestType, Seed},
+    names, ownership,
     ports::{
-        DiskSpec, DomainInfo, DomainShape, DomainSpec, Hosts, MachineSpec, NicSpec, VolumeFormat,
+        DiskSpec, DomainInfo, DomainShape, DomainSpec, Firmware, Hosts, MachineSpec, NicSpec,
+        Platform, VolumeFormat,
     },
 };
 
@@ -70,6 +73,23 @@ pub struct Params {
     /// start on.
     #[serde(default)]
     pub while_running: bool,
+    /// What a machine of today has; none for Hyper Protect guests of their own kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Machine>,
+}
+
+/// A machine of today.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor; what fits the host where absent.
+    #[serde(default)]
+    pub cpu: Option<String>,
+    /// The firmware.
+    #[serde(default)]
+    pub firmware: Firmware,
+    /// What runs in it.
+    #[serde(default)]
+    pub guest: GuestType,
 }
 
 fn yes() -> bool {
@@ -122,7 +142,7 @@ impl Step for DefineDomain {
             .is_some_and(|domain| domain.state.is_active() && !params.while_running)
         {
             return Err(error::WRONG_STATE
-                .failure("the domain runs; a running domain is not defined anew")
+                .failure("the domain runs; a running domain is not redefined")
                 .on_host(ports.host.name())
                 .of_object(format!("domain {}", params.uuid)));
         }
@@ -161,7 +181,7 @@ fn spec(cx: &StepContext, params: &Params) -> Result<DomainSpec, Failure> {
         name: params.uuid.to_string(),
         title: params.title.clone(),
         machine: machine(cx, params)?,
-        disks: disks(cx)?,
+        disks: disks(cx, params)?,
         nics: nics(cx, params)?,
         console_log: console,
         autostart: params.autostart,
@@ -185,31 +205,64 @@ fn machine(cx: &StepContext, params: &Params) -> Result<MachineSpec, Failure> {
             .failure("the host offers no secure execution, and the VSI requires it")
             .on_host(&params.host));
     }
+    let secure_execution = params.secure != Secure::Off && guest.secure_execution;
     Ok(MachineSpec {
+        platform: platform(cx, params, &guest.arch)?,
         arch: guest.arch,
         domain_type: guest.domain_type,
         machine: guest.machine,
         cpus: params.cpus,
         memory_mib: params.memory_mib,
-        secure_execution: params.secure != Secure::Off && guest.secure_execution,
+        secure_execution,
     })
 }
 
-fn disks(cx: &StepContext) -> Result<Vec<DiskSpec>, Failure> {
-    let (boot, cidata) = match found(cx)? {
-        Some(found) => (found.boot, found.cidata.path),
+fn platform(cx: &StepContext, params: &Params, arch: &str) -> Result<Option<Platform>, Failure> {
+    let Some(machine) = &params.platform else {
+        return Ok(None);
+    };
+    let by_firmware = machine.guest.seed(arch) == Seed::IgnitionFwCfg;
+    Ok(Some(Platform {
+        cpu: machine.cpu.clone(),
+        firmware: machine.firmware,
+        // A Hyper Protect guest has no agent that its host could ask.
+        agent: !machine.guest.is_hyper_protect(),
+        ignition: match by_firmware {
+            true => parts(cx, Seed::IgnitionFwCfg)?.1,
+            false => None,
+        },
+    }))
+}
+
+/// The boot disk, and the path of the volume that holds the guest's configuration.
+fn parts(cx: &StepContext, seed: Seed) -> Result<(find_parts::Part, Option<String>), Failure> {
+    // A volume that was written in this very run is the one that counts.
+    let written = cx.outputs.contains_key(&Name::of("write_cidata"));
+    let found = found(cx)?;
+    let path = match &found {
+        _ if seed == Seed::None => None,
+        Some(found) if !written => found.cidata.as_ref().map(|cidata| cidata.path.clone()),
+        _ => Some(cx.output::<write_cidata::Output>("write_cidata")?.path),
+    };
+    let boot = match found {
+        Some(found) => found.boot,
         None => {
             let boot: clone_boot_disk::Output = cx.output("clone_boot_disk")?;
-            let cidata: write_cidata::Output = cx.output("write_cidata")?;
-            let (path, format, overlay) = (boot.path, boot.format, boot.overlay);
-            let boot = find_parts::Part {
-                path,
-                format,
-                overlay,
-            };
-            (boot, cidata.path)
+            find_parts::Part {
+                path: boot.path,
+                format: boot.format,
+                overlay: boot.overlay,
+            }
         }
     };
+    Ok((boot, path))
+}
+
+fn disks(cx: &StepContext, params: &Params) -> Result<Vec<DiskSpec>, Failure> {
+    let host: resolve_host::Output = cx.output("resolve_host")?;
+    let guest = params.platform.as_ref().map(|machine| machine.guest);
+    let seed = guest.unwrap_or_default().seed(&host.guest.arch);
+    let (boot, configuration) = parts(cx, seed)?;
     let data: attach_data_disks::Output = cx.output("attach_data_disks")?;
     let disk = |path, format, serial: &str, readonly, boot_order| DiskSpec {
         target: String::new(),
@@ -224,10 +277,16 @@ fn disks(cx: &StepContext) -> Result<Vec<DiskSpec>, Failure> {
         overlay: boot.overlay,
         ..disk(boot.path, boot.format, "boot", false, Some(1))
     };
-    let mut disks = vec![
-        boot_disk,
-        disk(cidata, VolumeFormat::Raw, "cidata", true, None),
-    ];
+    let serial = match seed {
+        Seed::Cidata => Some("cidata"),
+        Seed::IgnitionDisk => Some("ignition"),
+        Seed::IgnitionFwCfg | Seed::None => None,
+    };
+    let configuration = configuration
+        .zip(serial)
+        .map(|(path, serial)| disk(path, VolumeFormat::Raw, serial, true, None));
+    let mut disks = vec![boot_disk];
+    disks.extend(configuration);
     disks.extend(
         data.disks
             .into_iter()

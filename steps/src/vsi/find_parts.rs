@@ -12,7 +12,9 @@ use vsiflow_engine::{
 
 use crate::{
     disk::format,
-    error, guards, names,
+    error, guards,
+    guest::Seed,
+    names,
     ports::{HostPorts, Hosts, VolumeFormat, VolumeInfo, VolumeKey},
 };
 
@@ -37,6 +39,9 @@ pub struct Params {
     /// Whether the boot disk was made as a layer over its base image.
     #[serde(default)]
     pub overlay: bool,
+    /// The form of the volume by which the guest gets its configuration.
+    #[serde(default, skip_serializing_if = "Seed::is_cidata")]
+    pub seed: Seed,
 }
 
 /// What [`FindParts`] found.
@@ -44,8 +49,8 @@ pub struct Params {
 pub struct Output {
     /// The boot disk.
     pub boot: Part,
-    /// The cidata volume.
-    pub cidata: Part,
+    /// The volume by which the guest gets its configuration, where it gets any.
+    pub cidata: Option<Part>,
     /// The console's log.
     pub console: Part,
 }
@@ -77,9 +82,13 @@ impl FindParts {
         let (pool, uuid) = (&params.pool, params.uuid);
         let boot = find(&ports, &names::boot_disk(pool, uuid)).await?;
         guards::nothing_over(&ports, &[&boot]).await?;
+        let cidata = match names::seed(pool, uuid, params.seed) {
+            Some(seed) => Some(plain(find(&ports, &seed).await?)),
+            None => None,
+        };
         Ok(Output {
             boot: boot_disk(&ports, params, boot).await?,
-            cidata: plain(find(&ports, &names::cidata(pool, uuid)).await?),
+            cidata,
             console: plain(find(&ports, &names::console_log(pool, uuid)).await?),
         })
     }
@@ -112,7 +121,7 @@ async fn find(ports: &HostPorts, key: &VolumeKey) -> Result<VolumeInfo, Failure>
     let found = ports.storage.volume(key).await?;
     found.ok_or_else(|| {
         error::MISSING
-            .failure("a volume that was made for the VSI is not there any more")
+            .failure("a volume that was made for the VSI no longer exists")
             .on_host(ports.host.name())
             .of_object(format!("volume {key}"))
     })

@@ -152,14 +152,11 @@ async fn came_up(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<(), F
 async fn defined(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<DomainInfo, Failure> {
     starting::decided(cx, ports, uid).await?.ok_or_else(|| {
         error::MISSING
-            .failure("the domain that is to be started is not defined")
+            .failure("the domain to start is not defined")
             .on_host(ports.host.name())
             .of_object(format!("domain {uid}"))
     })
 }
-
-/// Boot disk and cidata are its own; only data disks can be somebody else's, too.
-const OWN_DISKS: usize = 2;
 
 /// No guest is started on a disk that another one writes to. QEMU's own lock holds that from here
 /// until both run.
@@ -169,7 +166,8 @@ async fn alone_on_its_disks(
     domain: &DomainInfo,
 ) -> Result<(), Failure> {
     let disks = &domain.stored.disks;
-    if disks.len() <= OWN_DISKS {
+    // The boot disk and what is read-only are its own; only data disks can be somebody else's, too.
+    if disks.iter().skip(1).all(|disk| disk.readonly) {
         return Ok(());
     }
     let written = |path: &String| disks.iter().any(|d| !d.readonly && d.source == *path);

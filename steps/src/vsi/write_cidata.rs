@@ -1,4 +1,5 @@
-//! Writes the volume by which the guest gets its contract.
+//! Writes the volume by which the guest gets its configuration: a contract, user-data, or what
+//! Ignition reads.
 
 use std::sync::Arc;
 
@@ -16,12 +17,13 @@ use crate::{
     cidata::Cidata,
     contract, error,
     guards::{self, DeletionCandidate},
+    guest::{Seed, ignition, no_cloud::Instance},
     ports::{HostPorts, Hosts, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
 };
 
-/// Builds the ISO from the contract and uploads it.
+/// Builds the volume from the contract or the user-data and uploads it.
 ///
-/// The same contract gives the same bytes, so the step recognises its own work by size and hash.
+/// The same content gives the same bytes, so the step recognises its own work by size and hash.
 /// A crash in its middle leaves no volume or a part of one; the next attempt sees that the hash
 /// differs, asks the guards, deletes it and writes it anew.
 pub struct WriteCidata {
@@ -45,6 +47,12 @@ pub struct Params {
     /// Netplan v2 text.
     #[serde(default)]
     pub network_config: Option<String>,
+    /// What a cloud-init guest gets beside its user-data; none for any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Instance>,
+    /// The form of the volume.
+    #[serde(default, skip_serializing_if = "Seed::is_cidata")]
+    pub seed: Seed,
 }
 
 /// What [`WriteCidata`] made.
@@ -65,18 +73,33 @@ impl WriteCidata {
     }
 
     async fn build(&self, params: &Params) -> Result<Iso, Failure> {
-        let contract = super::release::read(self.secrets.as_ref(), &params.contract).await?;
-        contract::check(contract.expose())?;
-        let cidata = Cidata {
-            user_data: contract.expose().to_vec(),
-            hostname: params.hostname.clone(),
-            network_config: params.network_config.clone(),
-        };
-        let bytes = Bytes::from(cidata.build()?);
+        let secret = super::release::read(self.secrets.as_ref(), &params.contract).await?;
+        let bytes = Bytes::from(bytes(params, secret.expose())?);
         Ok(Iso {
             hash: Hash::of(&bytes),
             bytes,
         })
+    }
+}
+
+fn bytes(params: &Params, user_data: &[u8]) -> Result<Vec<u8>, Failure> {
+    let network_config = params.network_config.clone();
+    match (params.seed, &params.instance) {
+        (Seed::IgnitionFwCfg, _) => Ok(user_data.to_vec()),
+        (Seed::IgnitionDisk, _) => Ok(ignition::on_disk(user_data)),
+        (_, Some(instance)) => {
+            Cidata::of_instance(params.uuid, user_data, instance, network_config).build()
+        }
+        (_, None) => {
+            contract::check(user_data)?;
+            let cidata = Cidata {
+                user_data: user_data.to_vec(),
+                hostname: params.hostname.clone(),
+                network_config,
+                instance: None,
+            };
+            cidata.build()
+        }
     }
 }
 
@@ -148,7 +171,7 @@ impl Step for WriteCidata {
         upload(&ports, key, iso.bytes.clone()).await?;
         let volume = iso.found(&ports, key).await?.ok_or_else(|| {
             error::VERIFICATION
-                .failure("the cidata volume does not hold what was sent")
+                .failure("the configuration volume differs from what was sent")
                 .on_host(ports.host.name())
                 .of_object(format!("volume {key}"))
         })?;

@@ -8,7 +8,7 @@ use vsiflow_engine::{
 
 use super::{
     ErrorKind, Fleet, FleetError, batch::ApplyBatch, index::Known, store::DesiredUpdates,
-    vsi::retained_refs,
+    unreadable::refuse_lost, vsi::retained_refs,
 };
 use crate::{
     delete_vsi,
@@ -73,7 +73,7 @@ impl Fleet {
         self.engine.takes_wishes()?;
         self.record_machines().await?;
         let mut updates = DesiredUpdates::default();
-        let known = self.known().await?;
+        let known = self.concerned(&resolved).await?;
         self.refuse_all(&resolved, &known).await?;
         let directory = resolved.directory.clone();
         for host in resolved.hosts.clone().into_values() {
@@ -100,7 +100,7 @@ impl Fleet {
     /// # Errors
     /// As for [`Fleet::apply`].
     pub async fn apply_dry(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
-        let known = self.known().await?;
+        let known = self.concerned(resolved).await?;
         self.refuse_all(resolved, &known).await?;
         self.plan(resolved).await
     }
@@ -111,7 +111,7 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn plan(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
-        let (known, mut updates) = (self.known().await?, DesiredUpdates::default());
+        let (known, mut updates) = (self.concerned(resolved).await?, DesiredUpdates::default());
         let disks = self.take_in_disks(resolved, &known, &mut updates);
         let (disks, planned) = disks.await?;
         let mut batch = ApplyBatch::new(self, known, disks, true);
@@ -122,11 +122,15 @@ impl Fleet {
 
     async fn refuse_all(&self, resolved: &Resolved, known: &[Known]) -> Result<(), FleetError> {
         self.refuse_disks(resolved).await?;
+        let lost = self.lost(kind::VSI).await?;
         for vsi in &resolved.vsis {
             self.refuse_reserved(&vsi.desired).await?;
             let Some(known) = matching(vsi, known) else {
+                let vsi = &vsi.desired;
+                refuse_lost(&lost, kind::VSI, &vsi.namespace, &vsi.name)?;
                 continue;
             };
+            known.clone().readable()?;
             if known.phase() == Phase::Deleting || is_deleting(&known.state) {
                 return Err(FleetError::going(&vsi.desired.full_name()));
             }

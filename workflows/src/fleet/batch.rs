@@ -192,6 +192,7 @@ impl<'a> ApplyBatch<'a> {
         Ok(VsiRecord {
             formats,
             macs: draft.wanted.macs.clone(),
+            rebuilt: draft.wanted.rebuilt,
             power: draft.wanted.power,
             before: draft.wanted.before.clone(),
             retained_refs,
@@ -206,8 +207,11 @@ impl<'a> ApplyBatch<'a> {
         let needed = wanted.secrets();
         let mut retired = known.wanted.secrets();
         retired.retain(|secret| !needed.contains(secret));
-        let ids = self.fleet.secrets.ids().await?;
-        retired.retain(|secret| ids.contains(secret));
+        for secret in std::mem::take(&mut retired) {
+            if self.fleet.secrets.has(&secret).await? {
+                retired.push(secret);
+            }
+        }
         let was_made = known.state.reached > 0;
         let in_use = |secret: &&vsiflow_engine::model::Name| {
             was_made && wanted.before.iter().any(|b| b.contract == **secret)

@@ -1,10 +1,9 @@
 //! Conditions, as Kubernetes has them.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use vsiflow_engine::{
-    journal::Record,
-    model::{EventKind, Failure, Name, NodeState, RunState, Timestamp},
-};
+use vsiflow_engine::model::{Failure, Name, NodeState, RunState, Timestamp};
 
 use super::{index::Known, vsi::object::rfc3339, vsi::retained_refs};
 use crate::{drift, phase::Phase, plan::Plan};
@@ -26,13 +25,14 @@ pub struct Condition {
     pub last_transition_time: String,
 }
 
-/// All conditions of a VSI; `since` is when its state last changed.
+/// All conditions of a VSI: `done` says when each of its nodes last succeeded, and `since` is when
+/// its state last changed.
 pub(super) fn of(
     known: &Known,
     run: Option<&RunState>,
     obstacle: Option<&Failure>,
     proposal: Option<&Plan>,
-    records: &[Record],
+    done: &BTreeMap<Name, Timestamp>,
     since: Timestamp,
 ) -> Vec<Condition> {
     let phase = known.phase();
@@ -85,7 +85,7 @@ pub(super) fn of(
         conditions.push(make("ReferencesResolved", false, "Missing", &message));
     }
     for (name, nodes) in NODES {
-        conditions.push(by_node(name, nodes, run, records, since));
+        conditions.push(by_node(name, nodes, run, done, since));
     }
     conditions
 }
@@ -122,12 +122,12 @@ fn by_node(
     name: &'static str,
     nodes: &[&str],
     run: Option<&RunState>,
-    records: &[Record],
+    successes: &BTreeMap<Name, Timestamp>,
     since: Timestamp,
 ) -> Condition {
     let nodes = nodes.iter().map(|node| Name::of(node));
     let state = run.and_then(|run| nodes.clone().find_map(|node| run.nodes.get(&node)));
-    let done = nodes.filter_map(|node| last_success(records, &node)).max();
+    let done = nodes.filter_map(|node| successes.get(&node).copied()).max();
     let (status, reason, message) = match (state, done) {
         (Some(NodeState::Succeeded { .. }), _) | (None, Some(_)) => ("True", "Done", String::new()),
         (Some(state), _) => match state.failure() {
@@ -143,14 +143,4 @@ fn by_node(
         message,
         last_transition_time: rfc3339(done.unwrap_or(since)),
     }
-}
-
-fn last_success(records: &[Record], wanted: &Name) -> Option<Timestamp> {
-    let times = records
-        .iter()
-        .filter_map(|record| match &record.event.kind {
-            EventKind::StepSucceeded { node, .. } if node == wanted => Some(record.event.at),
-            _ => None,
-        });
-    times.max()
 }

@@ -47,8 +47,8 @@ impl FleetError {
             "domain" => "`vsiflow host inventory` lists what is on the host",
             "host" => "`vsiflow get host` lists the hosts that this state directory knows",
             "image" => "`vsiflow image list` lists the images that this state directory knows",
-            "disk" => "`vsiflow get disk -A` lists what this state directory knows",
-            _ => "`vsiflow get -A` lists what this state directory knows",
+            "disk" => "`vsiflow get disk -A` lists the data disks of this state directory",
+            _ => "`vsiflow get -A` lists the VSIs of this state directory",
         });
         Self::new(FleetErrorKind::NotFound, failure)
     }
@@ -89,7 +89,7 @@ impl From<JournalError> for FleetError {
             }
             JournalError::Damaged { .. } => (
                 "VSI0004",
-                "nothing was changed; keep a copy of the state directory and restore a backup",
+                "nothing was changed; copy the state directory and restore a backup",
             ),
             JournalError::Conflict { .. } | JournalError::TooLong { .. } => (
                 "VSI0001",
@@ -97,7 +97,7 @@ impl From<JournalError> for FleetError {
             ),
             JournalError::LeaseLost => (
                 "VSI0012",
-                "nothing: the engine that took over goes on; start this one again as its standby",
+                "no action is needed: the process that took over continues; start this one again as its standby",
             ),
             JournalError::Storage(_) | JournalError::Closed => (
                 "VSI0006",
@@ -123,20 +123,22 @@ impl From<EngineError> for FleetError {
             EngineError::Refused(failure) => failure.into(),
             EngineError::Divergence { .. } => {
                 let failure = Failure::new(FailureClass::Blocked, "VSI0004", error.to_string())
-                    .with_remedy("nothing was changed; keep a copy of the state directory and restore a backup");
+                    .with_remedy(
+                        "nothing was changed; copy the state directory and restore a backup",
+                    );
                 Self::new(FleetErrorKind::Failed, failure)
             }
             EngineError::ObservesOnly => {
                 let failure = Failure::new(FailureClass::Blocked, "VSI0008", error.to_string())
                     .with_remedy(
-                        "see that nobody works on with the state directory it was taken from, then \
+                        "make sure that no process works with the original state directory, then \
                          `vsiflow restore --confirm`",
                     );
                 Self::new(FleetErrorKind::Blocked, failure)
             }
             EngineError::Ended => {
                 let failure = Failure::new(FailureClass::Transient, "VSI0007", error.to_string())
-                    .with_remedy("start again; what was acknowledged is safe");
+                    .with_remedy("start vsiflow again; acknowledged changes are safe");
                 Self::new(FleetErrorKind::Failed, failure)
             }
         }

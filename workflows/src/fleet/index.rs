@@ -4,13 +4,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::de::DeserializeOwned;
 use vsiflow_engine::{
-    model::{EntityId, EntityState, Name},
+    model::{EntityId, EntityState, Failure, Name},
     secret::Secret,
 };
 
-use super::{Fleet, FleetError, host::maintenance};
+use super::{
+    ErrorKind, Fleet, FleetError,
+    host::maintenance,
+    unreadable::{LostState, Reading, refuse_lost},
+};
 use crate::{
-    phase::Phase,
+    phase::{self, Phase},
     record::{self, HostRecord, VsiRecord, kind},
 };
 
@@ -20,11 +24,16 @@ pub(crate) struct Known {
     pub(crate) entity: EntityId,
     pub(crate) state: Arc<EntityState>,
     pub(crate) wanted: VsiRecord,
+    /// Why not all of it can be read: what is known may be older than what is.
+    pub(crate) unreadable: Option<Box<Failure>>,
 }
 
 impl Known {
     /// The recorded phase.
     pub(crate) fn phase(&self) -> Phase {
+        if self.unreadable.is_some() {
+            return Phase::Unreadable;
+        }
         let recorded = self.state.state.as_ref().map(|(name, _)| name.as_str());
         recorded.and_then(Phase::named).unwrap_or(Phase::Pending)
     }
@@ -39,6 +48,14 @@ impl Known {
 
     pub(crate) fn is_deleted(&self) -> bool {
         self.phase() == Phase::Deleted
+    }
+
+    /// Refuses to do anything for one that cannot be read.
+    pub(super) fn readable(self) -> Result<Self, FleetError> {
+        match &self.unreadable {
+            None => Ok(self),
+            Some(why) => Err(FleetError::new(ErrorKind::Blocked, why.as_ref().clone())),
+        }
     }
 
     /// Where it stands in a list that people read.
@@ -68,21 +85,40 @@ impl Fleet {
 
     /// All VSIs, deleted ones included, by namespace and name.
     pub(crate) async fn known(&self) -> Result<Vec<Known>, FleetError> {
-        let mut known = Vec::new();
-        for (entity, state) in self.entities_of(kind::VSI) {
-            if let Some(wanted) = self.wanted(&state).await? {
-                known.push(Known {
-                    entity,
-                    state,
-                    wanted,
-                });
-            }
-        }
-        known.sort_by(|a, b| a.place().cmp(&b.place()));
-        Ok(known)
+        Ok(self.known_and_lost().await?.0)
     }
 
-    /// Namespace and name of a VSI; none of anything else.
+    /// The same, and those of which nobody can read what is wanted.
+    pub(super) async fn known_and_lost(&self) -> Result<(Vec<Known>, Vec<LostState>), FleetError> {
+        let (mut known, all) = (Vec::new(), self.read_all(kind::VSI).await?);
+        for (entity, state, wanted) in all.read {
+            known.push(self.known_as(entity, state, wanted).await?);
+        }
+        known.sort_by(|a, b| a.place().cmp(&b.place()));
+        Ok((known, all.lost))
+    }
+
+    /// A VSI of which that is wanted.
+    pub(super) async fn known_as(
+        &self,
+        entity: EntityId,
+        state: Arc<EntityState>,
+        wanted: VsiRecord,
+    ) -> Result<Known, FleetError> {
+        // Of one that is gone no blob is needed any more.
+        let poison = match phase::is_gone(&entity, &state) {
+            true => self.engine.unreadable(&entity).map(|w| w.failure(&entity)),
+            false => self.poison(&entity).await?,
+        };
+        Ok(Known {
+            unreadable: poison.map(Box::new),
+            entity,
+            state,
+            wanted,
+        })
+    }
+
+    /// Namespace and name of a VSI; none of anything else, or where that cannot be read.
     ///
     /// # Errors
     /// When its blob cannot be read.
@@ -93,28 +129,39 @@ impl Fleet {
         let Some(state) = self.engine.entity(entity) else {
             return Ok(None);
         };
-        let wanted = self.wanted::<VsiRecord>(&state).await?;
-        Ok(wanted.map(|wanted| (wanted.vsi.namespace, wanted.vsi.name)))
+        let read: Reading<VsiRecord> = self.read_wanted(entity, &state).await?;
+        Ok(match read {
+            Reading::Wanted(wanted) => Some((wanted.vsi.namespace, wanted.vsi.name)),
+            Reading::Nothing | Reading::Lost(_) => None,
+        })
     }
 
     pub(crate) fn entities_of(&self, kind: &str) -> Vec<(EntityId, Arc<EntityState>)> {
-        let kind = Name::of(kind);
-        self.engine
-            .entities()
-            .into_iter()
-            .filter(|(id, _)| *id.kind() == kind)
-            .collect()
+        self.engine.entities_of(&Name::of(kind))
     }
 
     /// The VSI of that name, or `NAMESPACE/NAME`, that is not deleted; else, with `deleted`, the newest that was.
+    ///
+    /// # Errors
+    /// When there is none, or the one that is meant cannot be read.
     pub(crate) async fn find(
         &self,
         namespace: &str,
         name: &str,
         deleted: bool,
     ) -> Result<Known, FleetError> {
+        self.find_any(namespace, name, deleted).await?.readable()
+    }
+
+    /// The same, though not all of it can be read.
+    pub(super) async fn find_any(
+        &self,
+        namespace: &str,
+        name: &str,
+        deleted: bool,
+    ) -> Result<Known, FleetError> {
         let (namespace, name) = qualified(namespace, name);
-        let known = self.known().await?;
+        let (known, lost) = self.known_and_lost().await?;
         let named = known.into_iter().filter(|known| {
             let vsi = &known.wanted.vsi;
             vsi.namespace == namespace && (vsi.name == name || known.entity.id() == name)
@@ -124,7 +171,12 @@ impl Fleet {
             .into_iter()
             .filter(|_| deleted)
             .max_by_key(|k| k.state.runs.last().copied());
-        alive.into_iter().next().or(newest).ok_or_else(|| {
+        if let Some(alive) = alive.into_iter().next() {
+            return Ok(alive);
+        }
+        let lost = self.named(lost).await;
+        refuse_lost(&lost, kind::VSI, namespace, name)?;
+        newest.ok_or_else(|| {
             let full = if namespace == "default" {
                 name.to_owned()
             } else {
@@ -135,65 +187,51 @@ impl Fleet {
     }
 
     /// Remembers which secret belongs to which image URL.
-    pub(crate) async fn take_in_credentials(&self) -> Result<(), FleetError> {
-        for known in self
-            .known()
-            .await?
-            .into_iter()
-            .filter(|known| !known.is_deleted())
-        {
-            if let Some(secret) = known.wanted.image_credentials {
+    pub(super) fn take_in_credentials(&self, known: &[Known]) {
+        for known in known.iter().filter(|known| !known.is_deleted()) {
+            if let Some(secret) = &known.wanted.image_credentials {
                 let vsi = &known.wanted.vsi;
-                self.credentials.put(&vsi.host, &vsi.image.url, secret);
+                self.credentials
+                    .put(&vsi.host, &vsi.image.url, secret.clone());
             }
         }
-        Ok(())
     }
 
     /// Tells the directory every host that the journal knows, and whose secrets are at hand: without
     /// them nobody is to try to get there.
-    pub(crate) async fn take_in_hosts(&self) -> Result<(), FleetError> {
-        let first = self.first_there().await?;
-        for (_, state) in self.entities_of(kind::HOST) {
-            let Some(host) = self.wanted::<HostRecord>(&state).await? else {
-                continue;
-            };
+    pub(super) async fn take_in_hosts(&self, known: &[Known]) -> Result<(), FleetError> {
+        let first = first_there(known);
+        for (_, state, host) in self.all_wanted::<HostRecord>(kind::HOST).await? {
             let cordoned = maintenance::why_cordoned(state.state.as_ref());
             let id = host.record.id();
             self.reach.cordon(&id, cordoned);
             let namespace = host.namespace.clone().or_else(|| first.get(&id).cloned());
             self.directory.give(&id, namespace.clone());
-            let (key, image_secret) = (
+            let (key, key_passphrase, image_secret) = (
                 self.secret(&host.key).await,
+                self.secret(&host.key_passphrase).await,
                 self.secret(&host.image_secret).await,
             );
-            let lacks =
-                |named: &Option<Name>, found: &Option<Secret>| named.is_some() && found.is_none();
-            if lacks(&host.key, &key) || lacks(&host.image_secret, &image_secret) {
+            let lacks = [
+                (&host.key, &key),
+                (&host.key_passphrase, &key_passphrase),
+                (&host.image_secret, &image_secret),
+            ];
+            if lacks
+                .into_iter()
+                .any(|(named, found)| named.is_some() && found.is_none())
+            {
                 continue;
             }
             self.directory.put(crate::spec::HostSettings {
                 record: host.record,
                 key,
+                key_passphrase,
                 image_secret,
                 namespace,
             });
         }
         Ok(())
-    }
-
-    /// The namespace of the first VSI on each host: versions before this one did not record whose
-    /// settings they took.
-    async fn first_there(&self) -> Result<BTreeMap<String, String>, FleetError> {
-        let mut alive = self.known().await?;
-        alive.retain(|known| !known.is_deleted());
-        alive.sort_by_key(|known| known.state.runs.first().copied());
-        let mut first = BTreeMap::new();
-        for known in alive {
-            let vsi = known.wanted.vsi;
-            first.entry(vsi.host).or_insert(vsi.namespace);
-        }
-        Ok(first)
     }
 
     async fn secret(&self, name: &Option<Name>) -> Option<Secret> {
@@ -202,4 +240,20 @@ impl Fleet {
             None => None,
         }
     }
+}
+
+/// The namespace of the first VSI on each host: versions before this one did not record whose
+/// settings they took.
+fn first_there(known: &[Known]) -> BTreeMap<String, String> {
+    let alive = known.iter().filter(|known| !known.is_deleted());
+    let mut alive: Vec<_> = alive.collect();
+    alive.sort_by_key(|known| known.state.runs.first().copied());
+    let mut first = BTreeMap::new();
+    for known in alive {
+        let vsi = &known.wanted.vsi;
+        first
+            .entry(vsi.host.clone())
+            .or_insert_with(|| vsi.namespace.clone());
+    }
+    first
 }

@@ -9,6 +9,7 @@
 
 mod apply;
 mod batch;
+mod catalogue;
 mod conditions;
 mod disk;
 mod error;
@@ -19,8 +20,10 @@ mod index;
 mod network;
 mod prune;
 mod queries;
+mod rebuild;
 mod store;
 mod sweep;
+mod unreadable;
 mod verdict;
 mod vsi;
 
@@ -53,6 +56,7 @@ pub use vsiflow_steps::ports::NetworkInfo;
 
 use vsiflow_engine::{
     Engine, EngineConfig,
+    audit::SigningKey,
     blob::Blobs,
     checkpoint::Checkpoints,
     clock::Clock,
@@ -64,6 +68,7 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::ports::{Hosts, ImageSource};
 
+use self::index::Known;
 use crate::{
     credentials::{ImageCredentials, WithCredentials},
     hosts::HostDirectory,
@@ -115,6 +120,8 @@ pub struct Fleet {
     journal_id: Arc<str>,
     uploads: Arc<image::progress::Uploads>,
     addresses: Arc<network::object::SeenAddresses>,
+    catalogue: Arc<catalogue::Catalogue>,
+    seen_blobs: Arc<unreadable::SeenBlobs>,
 }
 
 impl Fleet {
@@ -124,8 +131,8 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read or does not make sense.
     pub async fn open(parts: FleetConfig) -> Result<Self, FleetError> {
-        let fleet = Self::start(parts, false).await?;
-        fleet.sweep_secrets().await?;
+        let (fleet, known, is_whole) = Self::start(parts, false).await?;
+        fleet.sweep_secrets(&known, is_whole).await?;
         Ok(fleet)
     }
 
@@ -135,7 +142,12 @@ impl Fleet {
     /// # Errors
     /// As for [`Fleet::open`].
     pub async fn observe(parts: FleetConfig) -> Result<Self, FleetError> {
-        Self::start(parts, true).await
+        Ok(Self::start(parts, true).await?.0)
+    }
+
+    /// From now on what commits to bases of the journal is signed with that key.
+    pub fn sign_bases_with(&self, key: Arc<SigningKey>) {
+        self.engine.sign_bases_with(key);
     }
 
     /// For what acts without asking the engine.
@@ -149,7 +161,11 @@ impl Fleet {
         }
     }
 
-    async fn start(parts: FleetConfig, observes_only: bool) -> Result<Self, FleetError> {
+    /// Also what it knows then, and whether that is all.
+    async fn start(
+        parts: FleetConfig,
+        observes_only: bool,
+    ) -> Result<(Self, Vec<Known>, bool), FleetError> {
         let credentials = Arc::new(ImageCredentials::default());
         let images: Arc<dyn ImageSource> = Arc::new(WithCredentials {
             source: parts.images,
@@ -189,12 +205,18 @@ impl Fleet {
             journal_id: parts.journal_id,
             uploads: Arc::default(),
             addresses: Arc::default(),
+            catalogue: Arc::default(),
+            seen_blobs: Arc::default(),
         };
         tokio::spawn(fleet.uploads.clone().listen(fleet.engine.notices()));
         fleet.take_in_machines().await?;
-        fleet.take_in_hosts().await?;
-        fleet.take_in_credentials().await?;
-        Ok(fleet)
+        let (known, lost) = fleet.known_and_lost().await?;
+        for (entity, _, failure) in &lost {
+            tracing::warn!(%entity, %failure, "it is left out");
+        }
+        fleet.take_in_hosts(&known).await?;
+        fleet.take_in_credentials(&known);
+        Ok((fleet, known, lost.is_empty()))
     }
 
     /// The engine's notices from now on: events, progress, counted failures.

@@ -107,7 +107,11 @@ impl Fleet {
         if let Some(here) = here
             && !all.iter().any(|one| one.wanted.directory == *here)
         {
-            all.push(KnownDirectory::new(here)?);
+            // One that is there and cannot be read begins anew: what it had is not pruned.
+            let mut new = KnownDirectory::new(here)?;
+            let lost = self.engine.entity(&new.entity);
+            new.generation = lost.map_or(0, |state| generation(&state));
+            all.push(new);
         }
         for one in all {
             let mut members = one.wanted.members.clone();
@@ -139,18 +143,13 @@ impl Fleet {
     }
 
     async fn known_directories(&self) -> Result<Vec<KnownDirectory>, FleetError> {
-        let mut all = Vec::new();
-        for (entity, state) in self.entities_of(kind::DIRECTORY) {
-            if let Some(wanted) = self.wanted::<DirectoryRecord>(&state).await? {
-                let generation = generation(&state);
-                all.push(KnownDirectory {
-                    entity,
-                    generation,
-                    wanted,
-                });
-            }
-        }
-        Ok(all)
+        let all = self.all_wanted(kind::DIRECTORY).await?.into_iter();
+        let all = all.map(|(entity, state, wanted)| KnownDirectory {
+            entity,
+            generation: generation(&state),
+            wanted,
+        });
+        Ok(all.collect())
     }
 }
 
@@ -175,7 +174,7 @@ fn generation(state: &EntityState) -> u64 {
 }
 
 fn stays(vsi: &Known) -> bool {
-    !vsi.is_deleted() && !is_deleting(&vsi.state)
+    !vsi.is_deleted() && !is_deleting(&vsi.state) && vsi.unreadable.is_none()
 }
 
 fn describes_vsi(resolved: &Resolved, known: &Known) -> bool {
@@ -196,13 +195,13 @@ fn describes_disk(resolved: &Resolved, known: &KnownDisk) -> bool {
 
 fn elsewhere(then: &Directory, now: &Directory) -> FleetError {
     let message = format!(
-        "another file system is at {} than the one that was applied from: {} then, {} now",
+        "the file system at {} differs from the one that was applied: {} then, {} now",
         now.path, then.mount, now.mount
     );
     let failure = Failure::new(FailureClass::Blocked, "VSI0708", message)
         .of_object(format!("directory {}", now.path))
         .with_remedy(
-            "mount it again; if its files are meant to be here now, apply without --prune and \
+            "mount it again; if the new one is intended, apply without --prune and \
              delete by name what is not needed",
         );
     FleetError::new(ErrorKind::Blocked, failure)

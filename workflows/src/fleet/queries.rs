@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 use vsiflow_engine::{
-    journal::{Offset, Record},
+    journal::{Entry, Offset, Record},
     model::{EntityId, Failure, StreamId, Timestamp},
 };
 use vsiflow_steps::contract::{self, Given};
 
-use super::{Fleet, FleetError, VsiObject, index::Known};
+use super::{Fleet, FleetError, VsiObject, index::Known, unreadable::decodable};
 use crate::{
     phase::Phase,
     record::{VsiRecord, kind},
@@ -33,6 +33,8 @@ impl Fleet {
     pub fn knowledge(&self, entity: &EntityId) -> EntityPresence {
         match self.engine.entity(entity) {
             None => EntityPresence::None,
+            // What cannot be read is not nothing.
+            Some(_) if self.engine.unreadable(entity).is_some() => EntityPresence::Alive,
             Some(state) if state.desired.is_none() => EntityPresence::None,
             Some(_) if self.phase(entity) == Phase::Deleted => EntityPresence::Gone,
             Some(_) => EntityPresence::Alive,
@@ -64,7 +66,7 @@ impl Fleet {
         Ok(domain.map_err(Failure::from)?.map(|domain| domain.xml))
     }
 
-    async fn known_of(&self, entity: &EntityId) -> Result<Option<Known>, FleetError> {
+    pub(super) async fn known_of(&self, entity: &EntityId) -> Result<Option<Known>, FleetError> {
         if entity.kind().as_str() != kind::VSI {
             return Ok(None);
         }
@@ -72,11 +74,13 @@ impl Fleet {
             return Ok(None);
         };
         let wanted = self.wanted::<VsiRecord>(&state).await?;
-        Ok(wanted.map(|wanted| Known {
-            entity: entity.clone(),
-            state,
-            wanted,
-        }))
+        match wanted {
+            Some(wanted) => {
+                let known = self.known_as(entity.clone(), state, wanted).await?;
+                Ok(Some(known))
+            }
+            None => Ok(None),
+        }
     }
 
     /// The VSIs that are not gone and have that very data disk, whatever bears its name by now.
@@ -125,6 +129,9 @@ impl Fleet {
             if known.is_deleted() {
                 continue;
             }
+            if !known.wanted.vsi.guest_type().is_hyper_protect() {
+                continue;
+            }
             let Ok(contract) = self.secrets.get(&known.wanted.contract).await else {
                 continue;
             };
@@ -137,12 +144,24 @@ impl Fleet {
         Ok(ends)
     }
 
-    /// At most `limit` events of the whole journal from `from` on, in its order.
+    /// At most `limit` events of the whole journal from `from` on, in its order, past those that
+    /// cannot be decoded.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub async fn recorded(&self, from: Offset, limit: usize) -> Result<Vec<Record>, FleetError> {
-        Ok(self.journal.read_all(from, limit).await?)
+        let mut from = from;
+        loop {
+            let page = self.journal.read_entries(from, limit).await?;
+            let Some(last) = page.last().map(Entry::offset) else {
+                return Ok(Vec::new());
+            };
+            let records = decodable(page);
+            if !records.is_empty() {
+                return Ok(records);
+            }
+            from = last.saturating_add(1);
+        }
     }
 
     /// The events of a VSI and of its newest run since a moment, in the journal's order.

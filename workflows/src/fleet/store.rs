@@ -11,7 +11,7 @@ use vsiflow_engine::{
     workflow::DesiredUpdate,
 };
 
-use super::{Fleet, FleetError, disk::apply::DiskIds, host::ownership};
+use super::{Fleet, FleetError, disk::apply::DiskIds, host::ownership, unreadable::Reading};
 use crate::{
     record::{HostRecord, VsiRecord, host_entity, kind},
     spec::{HostSettings, ResolvedVsi},
@@ -114,6 +114,7 @@ impl Fleet {
             retained_refs: Vec::new(),
             unresolved_refs: vsi.unresolved_refs,
             restore: false,
+            rebuilt: None,
             macs: Vec::new(),
             adopted: None,
             previous_owner: None,
@@ -133,10 +134,8 @@ impl Fleet {
         mut secrets: Vec<Secret>,
         by: By,
     ) -> Result<(), FleetError> {
-        let own = hosts
-            .iter()
-            .flat_map(|host| [&host.key, &host.image_secret]);
-        secrets.extend(own.flatten().cloned());
+        let own = hosts.iter().flat_map(HostSettings::secrets);
+        secrets.extend(own.cloned());
         self.secrets.deliver(secrets).await?;
         let mut updates = DesiredUpdates::default();
         for host in hosts {
@@ -173,33 +172,45 @@ impl Fleet {
         }
         let entity =
             host_entity(&host.id()).map_err(|error| FleetError::defect(error.to_string()))?;
-        let earlier = match self.engine.entity(&entity) {
-            Some(state) => self.wanted::<HostRecord>(&state).await?,
+        let earlier: Option<HostRecord> = match self.engine.entity(&entity) {
+            Some(state) => match self.read_wanted(&entity, &state).await? {
+                Reading::Wanted(wanted) => Some(wanted),
+                // It is recorded anew.
+                Reading::Nothing | Reading::Lost(_) => None,
+            },
             None => None,
         };
         let key = self.put_secret(host.key).await?;
+        let key_passphrase = self.put_secret(host.key_passphrase).await?;
         let image_secret = self.put_secret(host.image_secret).await?;
         let is_known = earlier.as_ref().is_some_and(|earlier| {
-            let before = (&earlier.record, &earlier.key, &earlier.image_secret);
+            let before = [&earlier.key, &earlier.key_passphrase, &earlier.image_secret];
             let same_owner = host.namespace.is_none() || earlier.namespace == host.namespace;
-            same_owner && before == (&host.record, &key, &image_secret)
+            same_owner
+                && earlier.record == host.record
+                && before == [&key, &key_passphrase, &image_secret]
         });
         if is_known {
             // The journal knows it; only this process had to be told its secrets anew.
             return Ok(());
         }
-        let (retired, retired_image_secret, owner) = match earlier {
-            Some(earlier) => (earlier.key, earlier.image_secret, earlier.namespace),
-            None => (None, None, None),
+        let (before, owner) = match earlier {
+            Some(earlier) => (
+                [earlier.key, earlier.key_passphrase, earlier.image_secret],
+                earlier.namespace,
+            ),
+            None => Default::default(),
         };
-        let retired = retired.filter(|old| Some(old) != key.as_ref());
-        let retired_image_secret =
-            retired_image_secret.filter(|old| Some(old) != image_secret.as_ref());
-        updates.retire(&entity, retired.iter().chain(&retired_image_secret));
+        let [retired, retired_key_passphrase, retired_image_secret] =
+            superseded(before, [&key, &key_passphrase, &image_secret]);
+        let all = retired.iter().chain(&retired_key_passphrase);
+        updates.retire(&entity, all.chain(&retired_image_secret));
         let wanted = HostRecord {
             record: host.record,
             key,
             retired,
+            key_passphrase,
+            retired_key_passphrase,
             image_secret,
             retired_image_secret,
             namespace: host.namespace.or(owner),
@@ -213,4 +224,13 @@ impl Fleet {
             None => None,
         })
     }
+}
+
+/// Of the secrets before, those that these do not name any more.
+fn superseded(before: [Option<Name>; 3], now: [&Option<Name>; 3]) -> [Option<Name>; 3] {
+    let mut now = now.into_iter();
+    before.map(|old| {
+        let same = now.next().is_some_and(|new| *new == old);
+        old.filter(|_| !same)
+    })
 }

@@ -4,35 +4,41 @@ use std::collections::BTreeSet;
 
 use vsiflow_engine::model::Name;
 
-use super::{Fleet, FleetError};
-use crate::record::{HostRecord, VsiRecord, kind};
+use super::{Fleet, FleetError, index::Known};
+use crate::record::{HostRecord, kind};
 
 impl Fleet {
     /// A secret is kept before what is wanted names it: a crash in between leaves one that no
     /// journal knows of. Nothing is under way yet when this is called, so none is about to be
-    /// named. What the journal does name stays, until its last user says that it is erased.
-    pub(super) async fn sweep_secrets(&self) -> Result<(), FleetError> {
+    /// named. What the journal does name stays, until its last user says that it is erased. While
+    /// something cannot be read nobody knows what it names, and everything stays.
+    pub(super) async fn sweep_secrets(
+        &self,
+        known: &[Known],
+        is_whole: bool,
+    ) -> Result<(), FleetError> {
         let kept = self.secrets.ids().await?;
         if kept.is_empty() {
             return Ok(());
         }
-        let named = self.named_secrets().await?;
+        let of_hosts = self.secrets_of_hosts().await?;
+        let is_whole = is_whole && self.engine.all_unreadable().is_empty();
+        let Some(of_hosts) = of_hosts.filter(|_| is_whole) else {
+            tracing::warn!("no secret is erased: something cannot be read, which may name it");
+            return Ok(());
+        };
+        let of_vsis = known.iter().flat_map(|known| known.wanted.secrets());
+        let named: BTreeSet<_> = of_vsis.chain(of_hosts).collect();
         for id in kept.iter().filter(|id| !named.contains(id)) {
             self.secrets.erase(id).await?;
         }
         Ok(())
     }
 
-    async fn named_secrets(&self) -> Result<BTreeSet<Name>, FleetError> {
-        let mut named = BTreeSet::new();
-        for (_, state) in self.entities_of(kind::VSI) {
-            let wanted = self.wanted::<VsiRecord>(&state).await?;
-            named.extend(wanted.iter().flat_map(VsiRecord::secrets));
-        }
-        for (_, state) in self.entities_of(kind::HOST) {
-            let wanted = self.wanted::<HostRecord>(&state).await?;
-            named.extend(wanted.iter().flat_map(HostRecord::secrets));
-        }
-        Ok(named)
+    /// None where not all of them can be told.
+    async fn secrets_of_hosts(&self) -> Result<Option<Vec<Name>>, FleetError> {
+        let all = self.read_all::<HostRecord>(kind::HOST).await?;
+        let secrets = all.read.iter().flat_map(|(_, _, host)| host.secrets());
+        Ok(all.lost.is_empty().then(|| secrets.collect()))
     }
 }

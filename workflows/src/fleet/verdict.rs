@@ -35,11 +35,17 @@ impl Fleet {
 
     /// The same, whatever the brake.
     pub(super) fn own_verdict(&self, entity: &EntityId) -> Option<Verdict> {
+        if let Some(why) = self.engine.unreadable(entity) {
+            return Some(Verdict::Blocked(why.failure(entity)));
+        }
         self.engine.view(entity, |view| verdict(&view)).flatten()
     }
 
     /// The recorded state of a VSI.
     pub fn phase(&self, entity: &EntityId) -> Phase {
+        if self.engine.unreadable(entity).is_some() {
+            return Phase::Unreadable;
+        }
         let state = self.engine.entity(entity).and_then(|e| e.state.clone());
         let phase = state.and_then(|(name, _)| Phase::named(name.as_str()));
         phase.unwrap_or(Phase::Pending)

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use vsiflow_steps::ports::VolumeKey;
+use vsiflow_steps::{guest::GuestType, ports::VolumeKey};
 
 use super::{Change, How};
 use crate::{
@@ -22,9 +22,27 @@ pub(super) fn changes(before: &PreviousInputs, wanted: &VsiRecord) -> Vec<Change
         .into_iter()
         .filter(|field| !is_derived(&field.path) && is_known(before, wanted, &field.path))
         .map(change)
+        .map(|change| of_guest(change, wanted))
         .collect();
+    let guest = wanted.vsi.guest_type();
+    for change in changes.iter_mut().filter(|change| configures(&change.path)) {
+        (change.how, change.why) = configured(guest);
+    }
     if wanted.contract != before.contract && !before.unknown.contains("contract") {
-        changes.push(secret("contract", How::Rebuild, FRESH_GUEST));
+        let path = match wanted.vsi.guest {
+            Some(_) if !guest.is_hyper_protect() => USER_DATA,
+            Some(_) => "guest.contract",
+            None => "contract",
+        };
+        let (how, why) = match guest {
+            GuestType::HyperProtect => (How::Rebuild, FRESH_GUEST.to_owned()),
+            guest => configured(guest),
+        };
+        changes.push(secret(path, how, &why));
+    }
+    if wanted.rebuilt.is_some() && wanted.rebuilt != before.rebuilt {
+        let why = "somebody asked for it with `vsiflow rebuild`";
+        changes.push(secret("bootDisk", How::Rebuild, why));
     }
     let (from, to) = (before.power, wanted.power_state());
     let action = wanted.power.and_then(|power| power.action);
@@ -40,9 +58,45 @@ pub(super) fn changes(before: &PreviousInputs, wanted: &VsiRecord) -> Vec<Change
     changes
 }
 
+/// The fields by which cloud-init or Ignition is configured.
+const CONFIGURATION: [&str; 5] = [
+    USER_DATA,
+    "guest.hostname",
+    "guest.sshKeys",
+    "guest.vendorData",
+    "guest.networkConfig",
+];
+const USER_DATA: &str = "guest.userData";
+
+/// Whether a field is one by which cloud-init or Ignition is configured.
+pub(super) fn configures(path: &str) -> bool {
+    CONFIGURATION.contains(&path)
+}
+
+/// How a guest takes in another configuration, and why so.
+fn configured(guest: GuestType) -> (How, String) {
+    match guest {
+        GuestType::CloudInit => (How::Restart, NEW_INSTANCE.to_owned()),
+        GuestType::Ignition => (
+            How::Rebuild,
+            "Ignition runs at the first boot of a disk only".to_owned(),
+        ),
+        _ => (How::Rebuild, FRESH_GUEST.to_owned()),
+    }
+}
+
+/// What an earlier run, which was not finished, may have written of it; none of guests that are
+/// rebuilt for that.
+pub(super) fn configured_before(guest: GuestType) -> Option<Change> {
+    let why = "an earlier change of it was begun and not finished";
+    (guest == GuestType::CloudInit).then(|| secret(USER_DATA, How::Restart, why))
+}
+
+const NEW_INSTANCE: &str = "cloud-init runs it at the next start, under a new instance-id; what an earlier one made stays on the boot disk, which `vsiflow rebuild` makes anew";
+
 pub(crate) const NEVER_SHRINKS: &str =
-    "a data disk never shrinks: what lies at its end would be lost";
-const FRESH_GUEST: &str = "a guest takes it in only as its boot disk is new";
+    "a data disk never shrinks: the data at its end would be lost";
+const FRESH_GUEST: &str = "a guest reads it only with a new boot disk";
 const NEXT_START: &str = "a guest sees it from its next start on";
 const TREATMENT: &str = "it says how vsiflow treats the VSI, not what the VSI is";
 const COPY: &str = "the boot disk is a copy of the image";
@@ -60,7 +114,7 @@ pub(super) fn secret(path: &str, how: How, why: &str) -> Change {
 
 /// What somebody changed on the host is to be as it was written.
 pub(super) fn restored() -> Change {
-    let why = "somebody changed it on the host, and onDrift is Restore";
+    let why = "it was changed on the host, and onDrift is Restore";
     secret(DEFINITION, How::InPlace, why)
 }
 
@@ -107,16 +161,18 @@ fn how(field: &FieldChange) -> (How, &'static str) {
         ("restartedAt", _) => (How::Recorded, "a guest that runs is restarted once for it"),
         ("host", _) => (How::Refused, "a VSI stays on its host"),
         ("pool", _) => (How::Refused, "a VSI's volumes stay in their pool"),
-        ("image", "image.checksum") if field.after.is_none() => (
-            How::Recorded,
-            "nothing is asked of the image any more that it was not held against",
-        ),
+        ("image", "image.checksum") if field.after.is_none() => {
+            (How::Recorded, "the document no longer requires a checksum")
+        }
         ("image", "image.checksum") => (How::Rebuild, "the image must be one of this checksum"),
         ("image", _) => (How::Rebuild, COPY),
         ("bootDisk", _) => (How::Rebuild, "the boot disk is made so from the beginning"),
         ("machine", "machine.arch") => (How::Rebuild, "another machine boots from another disk"),
         ("machine" | "networks", _) => (How::Restart, NEXT_START),
         ("networkConfig", _) => (How::Rebuild, FRESH_GUEST),
+        ("ready", _) => (How::Recorded, TREATMENT),
+        ("guest", "guest" | "guest.type") => (How::Refused, "a guest stays of its type and kind"),
+        ("guest", _) => (How::Restart, NEXT_START),
         ("disks", _) => disk(field),
         _ => (How::Rebuild, COPY),
     }
@@ -138,6 +194,14 @@ fn disk(field: &FieldChange) -> (How, &'static str) {
     }
 }
 
+/// A virtual server's network configuration is its guest's.
+fn of_guest(mut change: Change, wanted: &VsiRecord) -> Change {
+    if change.path == "networkConfig" && wanted.vsi.guest.is_some() {
+        change.path = "guest.networkConfig".to_owned();
+    }
+    change
+}
+
 /// A path of the desired state as documents write it.
 fn as_documented(path: &str) -> String {
     match path {
@@ -145,6 +209,7 @@ fn as_documented(path: &str) -> String {
         "image.checksum" => "imageChecksum".to_owned(),
         "pool" => "storagePool".to_owned(),
         "host" => "targetSelector".to_owned(),
+        "ready.withinS" => "ready.within".to_owned(),
         "machine.memoryMib" => "machine.memory".to_owned(),
         path => path.replace("].source.", "]."),
     }

@@ -107,6 +107,13 @@ impl Plan {
         self.how().is_some_and(|how| how > How::Recorded)
     }
 
+    /// Whether what the guest gets its configuration by is written anew.
+    pub fn configures(&self) -> bool {
+        self.changes
+            .iter()
+            .any(|change| fields::configures(&change.path))
+    }
+
     /// The fields that cannot be changed.
     pub fn refused(&self) -> impl Iterator<Item = &Change> {
         let refused = |change: &&Change| change.how == How::Refused;
@@ -119,7 +126,14 @@ impl Plan {
 pub fn of(before: &PreviousInputs, wanted: &VsiRecord, touched: &Touched) -> Plan {
     let mut changes = fields::changes(before, wanted);
     let most = changes.iter().map(|change| change.how).max();
-    changes.extend(touched.unfinished(most));
+    changes.extend(touched.unfinished(most, wanted.vsi.guest_type()));
+    if touched.configured()
+        && !changes
+            .iter()
+            .any(|change| fields::configures(&change.path))
+    {
+        changes.extend(fields::configured_before(wanted.vsi.guest_type()));
+    }
     changes.extend(wanted.restore.then(fields::restored));
     if wanted.adopted.as_ref().is_some_and(|a| !a.own_volumes) {
         changes.iter_mut().for_each(refuse);
@@ -155,7 +169,7 @@ fn destroys(wanted: &VsiRecord, changes: &[Change]) -> Vec<Destroyed> {
     let boot = names::boot_disk(&wanted.vsi.pool, wanted.uid);
     vec![Destroyed {
         object: format!("boot disk {boot}"),
-        why: format!("it is made anew because of {}", causes.join(", ")),
+        why: format!("it is rebuilt because of {}", causes.join(", ")),
     }]
 }
 

@@ -7,9 +7,12 @@ use vsiflow_engine::{
     step::Step as _,
     workflow::Situation,
 };
-use vsiflow_steps::vsi::{
-    CloneBootDisk, DefineDomain, ResumeDomain, SetAutostart, StartDomain, StopDomain,
-    SuspendDomain, WriteCidata,
+use vsiflow_steps::{
+    guest::GuestType,
+    vsi::{
+        CloneBootDisk, DefineDomain, ResumeDomain, SetAutostart, StartDomain, StopDomain,
+        SuspendDomain, WriteCidata,
+    },
 };
 
 use super::{Change, How, fields::secret};
@@ -60,10 +63,20 @@ impl Touched {
         ])
     }
 
+    /// Whether what the guest gets its configuration by may have been written.
+    pub(super) fn configured(&self) -> bool {
+        self.began(&[WriteCidata::NAME])
+    }
+
     /// What has to be done for it beyond the most that the plan's own changes cost.
-    pub(super) fn unfinished(&self, most: Option<How>) -> Option<Change> {
+    pub(super) fn unfinished(&self, most: Option<How>, guest: GuestType) -> Option<Change> {
         let why = "an earlier change of it was begun and not finished";
-        let (path, how) = if self.began(&[CloneBootDisk::NAME, WriteCidata::NAME]) {
+        // cloud-init takes another configuration in on the disk that it has.
+        let makes: &[&str] = match guest {
+            GuestType::CloudInit => &[CloneBootDisk::NAME],
+            _ => &[CloneBootDisk::NAME, WriteCidata::NAME],
+        };
+        let (path, how) = if self.began(makes) {
             ("bootDisk", How::Rebuild)
         } else if self.began(&[DefineDomain::NAME]) {
             ("machine", How::Restart)

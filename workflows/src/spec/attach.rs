@@ -121,7 +121,7 @@ impl AttachedRefs {
                             first.meta.full_name(),
                             first.at
                         ),
-                        "give each VSI disks of its own",
+                        "give each VSI its own disks",
                     )),
                 }
             }

@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use vsiflow_steps::{
+    guest::{GuestType, Probe, Seed},
+    ports::Firmware,
+    vsi::define_domain::Secure,
+};
+
 use super::image::Checksum;
 use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
 use super::vsi::BootDiskMode;
@@ -47,6 +53,12 @@ pub struct DesiredVsi {
     /// The guest's network configuration.
     #[serde(default)]
     pub network_config: Option<String>,
+    /// What runs in it; none for a VSI of the kind that is always a Hyper Protect guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<DesiredGuest>,
+    /// When it counts as ready; as ever where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<DesiredReady>,
     /// Whether it is to run.
     #[serde(default)]
     pub power_state: PowerState,
@@ -99,6 +111,49 @@ pub struct DesiredMachine {
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
+    /// The processor; what fits the host where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// The firmware; what the architecture has by itself where absent.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub firmware: Firmware,
+    /// Whether the guest's memory is protected from the host.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub secure_execution: Secure,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What runs in a virtual server. Its contract or user-data is a secret, and stands elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredGuest {
+    /// What it is.
+    #[serde(rename = "type")]
+    pub guest_type: GuestType,
+    /// Its name for itself; empty where it is not told one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hostname: String,
+    /// Public keys for its image's default user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ssh_keys: Vec<String>,
+    /// What the provider of the image adds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor_data: Option<String>,
+}
+
+/// When a VSI counts as ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredReady {
+    /// Seconds that a boot may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_s: Option<u64>,
+    /// What shows that it is ready, all of it.
+    #[serde(default, rename = "all", skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<Probe>,
 }
 
 /// A data disk of a VSI.
@@ -173,6 +228,19 @@ pub struct FieldChange {
 }
 
 impl DesiredVsi {
+    /// What runs in it.
+    pub fn guest_type(&self) -> GuestType {
+        self.guest
+            .as_ref()
+            .map(|guest| guest.guest_type)
+            .unwrap_or_default()
+    }
+
+    /// By which volume its guest gets its configuration.
+    pub fn seed(&self) -> Seed {
+        self.guest_type().seed(&self.machine.arch)
+    }
+
     /// `namespace/name`, for people.
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.namespace, self.name)

@@ -15,6 +15,10 @@ use super::vsi::VsiSpec;
 pub const API_VERSION: &str = "hpse.ibm.com/v1";
 /// The kind of a VSI.
 pub const VSI: &str = "HyperProtectContainerRuntimeOnPrem";
+/// The group and version of kinds that no operator before this one had.
+pub const VSIFLOW_API_VERSION: &str = "vsiflow.io/v1";
+/// The kind of a virtual server with a guest of any type.
+pub const VIRTUAL_SERVER: &str = "VirtualServer";
 /// The kind of a data disk that is made.
 pub const DATA_DISK: &str = "HyperProtectContainerRuntimeOnPremDataDisk";
 /// The kind of a data disk that is there.
@@ -74,7 +78,7 @@ impl fmt::Debug for KeyValues {
 /// Everything that one apply is about, by kind, in the order in which it was read.
 #[derive(Clone, Debug, Default)]
 pub struct Documents {
-    /// Virtual server instances.
+    /// Virtual server instances, of either kind.
     pub vsis: Vec<Document<VsiSpec>>,
     /// Data disks that are made.
     pub data_disks: Vec<Document<DataDiskSpec>>,

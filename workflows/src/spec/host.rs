@@ -25,6 +25,8 @@ pub struct HostSettings {
     pub record: HostConnection,
     /// The private SSH key, where it was given as text.
     pub key: Option<Secret>,
+    /// What opens the private key, where it is encrypted; for a key in a file as well.
+    pub key_passphrase: Option<Secret>,
     /// The password or token for the server of images, where there is one.
     pub image_secret: Option<Secret>,
     /// The namespace they are from, where namespaces do not trust one another. Of one host only the
@@ -43,7 +45,14 @@ impl HostSettings {
         let bytes = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
         self.record == other.record
             && bytes(&self.key) == bytes(&other.key)
+            && bytes(&self.key_passphrase) == bytes(&other.key_passphrase)
             && bytes(&self.image_secret) == bytes(&other.image_secret)
+    }
+
+    /// Every secret among them.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let all = [&self.key, &self.key_passphrase, &self.image_secret];
+        all.into_iter().flatten()
     }
 }
 
@@ -203,10 +212,10 @@ impl SshHost {
     /// With what is wrong; the key that is to blame first.
     pub(crate) fn check(&self) -> Result<(), (&'static str, &'static str)> {
         if !is_host(&self.host) {
-            return Err(("HOSTNAME", "this is no host name or address"));
+            return Err(("HOSTNAME", "this is not a host name or address"));
         }
         if !is_word(&self.user) {
-            return Err(("USER", "this is no user name"));
+            return Err(("USER", "this is not a user name"));
         }
         if self.port == 0 {
             return Err(("PORT", "a port is between 1 and 65535"));
@@ -222,7 +231,7 @@ impl SshHost {
         if !known && !self.insecure_skip_host_key {
             return Err((
                 "KNOWN_HOSTS",
-                "without known hosts nobody can tell whose host answers",
+                "without known hosts vsiflow cannot verify which host answers",
             ));
         }
         Ok(())

@@ -91,6 +91,7 @@ fn remedy(key: &str) -> &'static str {
             "name the server of the images that IMAGE_PASSWORD or IMAGE_TOKEN is for, such as \
              images.example.com or images.example.com:8443"
         }
+        "KEY_PASSPHRASE" => "give KEY or KEY_FILE as well, or leave it out: an agent needs none",
         "IMAGE_PASSWORD" => "give IMAGE_USER and IMAGE_PASSWORD, or IMAGE_TOKEN alone",
         "IMAGE_CA" => "give the authority's certificate in PEM form, or its path as IMAGE_CA_FILE",
         "INSECURE_SKIP_HOST_KEY" | "IMAGE_ALLOW_INSECURE" => {
@@ -102,7 +103,7 @@ fn remedy(key: &str) -> &'static str {
 
 impl HostSettings {
     /// Host settings from the keys `HOSTNAME`, `PORT`, `USER`, `KEY` or `ssh-privatekey`,
-    /// `KEY_FILE`, `KNOWN_HOSTS`, `KNOWN_HOSTS_FILE`, `INSECURE_SKIP_HOST_KEY`, `SOCKET`,
+    /// `KEY_FILE`, `KEY_PASSPHRASE`, `KNOWN_HOSTS`, `KNOWN_HOSTS_FILE`, `INSECURE_SKIP_HOST_KEY`, `SOCKET`,
     /// `UPLOAD_LIMIT`, and for images `IMAGE_SERVER` with `IMAGE_USER` and `IMAGE_PASSWORD` or
     /// `IMAGE_TOKEN`, `IMAGE_ALLOW_INSECURE`, `IMAGE_CA`, `IMAGE_CA_FILE`.
     ///
@@ -149,9 +150,11 @@ impl HostSettings {
         let key = keys
             .first(&["KEY", "ssh-privatekey"])
             .map(|(_, key)| key.clone());
+        let key_passphrase = passphrase(&keys, key.is_some() || ssh.key_file.is_some())?;
         Ok(Self {
             record: HostConnection::Ssh(ssh),
             key,
+            key_passphrase,
             image_secret,
             namespace: None,
         })
@@ -166,6 +169,21 @@ fn image_access(keys: &Keys<'_>) -> Result<ImageAccess, HostKeyError> {
         authorities_file: keys.text("IMAGE_CA_FILE")?,
         insecure: yes(keys, "IMAGE_ALLOW_INSECURE")?,
     })
+}
+
+/// The line end of the file that it was in is no part of it; spaces are.
+fn passphrase(keys: &Keys<'_>, has_key: bool) -> Result<Option<Secret>, HostKeyError> {
+    const NAME: &str = "KEY_PASSPHRASE";
+    let Some((_, value)) = keys.first(&[NAME]) else {
+        return Ok(None);
+    };
+    let Ok(text) = std::str::from_utf8(value.expose()) else {
+        return Err(keys.wrong(NAME, "this is not text".to_owned()));
+    };
+    if !has_key {
+        return Err(keys.wrong(NAME, "there is no key that it opens".to_owned()));
+    }
+    Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']))))
 }
 
 /// A password goes with a user, a token without.
@@ -194,7 +212,7 @@ fn upload_limit(keys: &Keys<'_>) -> Result<Option<u64>, HostKeyError> {
     };
     match text.parse::<Quantity>() {
         Ok(limit) if limit.bytes() > 0 => Ok(Some(limit.bytes())),
-        _ => Err(keys.wrong("UPLOAD_LIMIT", format!("{text:?} is no rate"))),
+        _ => Err(keys.wrong("UPLOAD_LIMIT", format!("{text:?} is not a rate"))),
     }
 }
 
@@ -203,7 +221,7 @@ fn port(keys: &Keys<'_>) -> Result<u16, HostKeyError> {
         return Ok(DEFAULT_PORT);
     };
     text.parse()
-        .map_err(|_| keys.wrong("PORT", format!("{text:?} is no port")))
+        .map_err(|_| keys.wrong("PORT", format!("{text:?} is not a port")))
 }
 
 /// Only the word `true` opens a door; anything but `false` beside it is asked about.
@@ -216,7 +234,13 @@ fn yes(keys: &Keys<'_>, key: &'static str) -> Result<bool, HostKeyError> {
 }
 
 /// The keys that are secrets.
-const SECRET_KEYS: [&str; 4] = ["KEY", "ssh-privatekey", "IMAGE_PASSWORD", "IMAGE_TOKEN"];
+const SECRET_KEYS: [&str; 5] = [
+    "KEY",
+    "ssh-privatekey",
+    "KEY_PASSPHRASE",
+    "IMAGE_PASSWORD",
+    "IMAGE_TOKEN",
+];
 /// The keys that name files of the machine vsiflow runs on.
 const FILE_KEYS: [&str; 3] = ["KEY_FILE", "KNOWN_HOSTS_FILE", "IMAGE_CA_FILE"];
 /// Says of a ConfigMap that its secrets are meant to be there for everybody to read.

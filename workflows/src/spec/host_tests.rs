@@ -126,6 +126,40 @@ fn access_to_images_is_for_one_server_and_its_secret_is_shown_nowhere() {
 }
 
 #[test]
+fn a_passphrase_goes_with_a_key_and_keeps_its_spaces() {
+    let with = |extra: &[(&str, &str)]| {
+        let all = [&[("HOSTNAME", "a"), ("KNOWN_HOSTS", "k")], extra].concat();
+        HostSettings::from_keys(None, Some(&keys(&all)))
+    };
+    let passphrase = ("KEY_PASSPHRASE", " correct horse \n");
+    for key in [("KEY", "k"), ("ssh-privatekey", "k"), ("KEY_FILE", "/k")] {
+        let settings = with(&[key, passphrase]).unwrap();
+        let kept = settings.key_passphrase.as_ref().unwrap();
+        assert_eq!(kept.expose(), b" correct horse ");
+        assert!(!format!("{settings:?}").contains("horse"));
+        assert!(
+            !serde_json::to_string(&settings.record)
+                .unwrap()
+                .contains("horse")
+        );
+        assert!(!settings.same_as(&with(&[key]).unwrap()));
+        assert_eq!(
+            settings.secrets().count(),
+            if key.0 == "KEY_FILE" { 1 } else { 2 }
+        );
+    }
+    assert_eq!(with(&[passphrase]).unwrap_err().key, "KEY_PASSPHRASE");
+    assert!(
+        with(&[("KEY", "k"), ("KEY_PASSPHRASE", " ")])
+            .unwrap()
+            .key_passphrase
+            .is_none()
+    );
+    let exposed = exposed(&keys(&[passphrase]));
+    assert_eq!(exposed, ["KEY_PASSPHRASE"]);
+}
+
+#[test]
 fn without_known_hosts_only_the_word_true_opens() {
     let open = |value| {
         let all = [("HOSTNAME", "a"), ("INSECURE_SKIP_HOST_KEY", value)];

@@ -49,6 +49,7 @@ impl FromStr for HostSettings {
         Ok(Self {
             record,
             key: None,
+            key_passphrase: None,
             image_secret: None,
             namespace: None,
         })

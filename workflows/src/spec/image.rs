@@ -47,7 +47,7 @@ impl FromStr for ImageUrl {
 
     /// Never repeats the text: it may hold a password.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url = Url::parse(text.trim()).map_err(|error| format!("this is no URL: {error}"))?;
+        let url = Url::parse(text.trim()).map_err(|error| format!("this is not a URL: {error}"))?;
         let known = match url.scheme() {
             "http" | "https" => true,
             "file" => matches!(url.host_str(), None | Some("" | "localhost")),

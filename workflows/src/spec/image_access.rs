@@ -38,10 +38,10 @@ impl ImageAccess {
                 ));
             }
             (Some(_), false) => {
-                return Err(("IMAGE_SERVER", "there is no password or token for it"));
+                return Err(("IMAGE_SERVER", "it has no password or token"));
             }
             (Some(server), true) if !is_server(server) => {
-                return Err(("IMAGE_SERVER", "this is no server's name"));
+                return Err(("IMAGE_SERVER", "this is not the name of a server"));
             }
             _ => {}
         }

@@ -11,6 +11,7 @@ pub mod data_disk;
 pub mod desired;
 pub mod directory;
 pub mod documents;
+pub mod guest;
 pub mod host;
 mod host_keys;
 mod host_uri;
@@ -22,17 +23,19 @@ pub mod permits;
 pub mod policy;
 pub mod problem;
 pub mod quantity;
+pub mod ready;
 pub mod resolve;
 pub mod selector;
 mod target;
 pub mod text;
 mod unique;
+pub mod virtual_server;
 pub mod vsi;
 
 pub use data_disk::{DataDiskRefSpec, DataDiskSpec};
 pub use desired::{
-    DesiredBootDisk, DesiredDataDisk, DesiredDisk, DesiredImage, DesiredMachine, DesiredVsi,
-    DiskOrigin, FieldChange,
+    DesiredBootDisk, DesiredDataDisk, DesiredDisk, DesiredGuest, DesiredImage, DesiredMachine,
+    DesiredReady, DesiredVsi, DiskOrigin, FieldChange,
 };
 pub use directory::Directory;
 pub use documents::{Document, Documents, KeyValues};
@@ -47,4 +50,5 @@ pub use quantity::{Memory, Quantity};
 pub use resolve::{References, Resolved, ResolvedVsi, resolve};
 pub use selector::LabelSelector;
 pub use text::Contract;
+pub use virtual_server::VirtualServerSpec;
 pub use vsi::{BootDisk, BootDiskMode, Machine, VsiSpec};

@@ -13,16 +13,18 @@ use super::documents::{Document, Documents};
 use super::host::HostSettings;
 use super::problem::{DocumentRef, Problem, ProblemCode};
 use super::target::TargetHosts;
-use super::unique;
 use super::vsi::VsiSpec;
+use super::{guest, ready, unique};
 
 /// A VSI with everything it takes.
 #[derive(Clone, Debug)]
 pub struct ResolvedVsi {
     /// What it is to be.
     pub desired: DesiredVsi,
-    /// Its contract, verbatim.
+    /// Its contract or user-data, verbatim; empty where its guest takes none.
     pub contract: Secret,
+    /// Whether its user-data cannot be found now, and the one it was made from stays.
+    pub retains_user_data: bool,
     /// The image's URL with its credentials, where it has any: what to open it by.
     pub image_url: Option<Secret>,
     /// The document it comes from.
@@ -137,13 +139,23 @@ pub fn resolve(
         );
         let disks = attached.disks(document, host.as_deref(), &mut problems);
         let networks = attached.networks(document, host.as_deref(), &mut problems);
+        let guest = guest::of(document, documents, &mut problems);
+        let guest_type = guest.as_ref().map(|guest| guest.desired.guest_type);
+        let ready = ready::of(document, guest_type, &mut problems);
+        let network_config = match &guest {
+            Some(guest) => guest.network_config.clone(),
+            None => document.spec.network_config.clone(),
+        };
         let desired = DesiredVsi {
+            guest: guest.as_ref().map(|guest| guest.desired.clone()),
+            ready,
+            network_config,
             disks,
             networks: networks.iter().map(|(_, name)| name.clone()).collect(),
             network_refs: networks.into_iter().filter_map(by_document).collect(),
             ..desired(document, host.unwrap_or_default())
         };
-        resolved(document, desired)
+        resolved(document, desired, guest.map(|guest| guest.user_data))
     });
     let mut vsis: Vec<_> = vsis.collect();
     attached.check_shared(documents, &mut problems);
@@ -216,11 +228,16 @@ fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
             arch: spec.machine.arch.clone(),
             cpus: spec.machine.cpus,
             memory_mib: spec.machine.memory.mib(),
+            cpu: spec.platform.cpu.clone(),
+            firmware: spec.platform.firmware,
+            secure_execution: spec.platform.secure_execution,
         },
         networks: Vec::new(),
         network_refs: BTreeMap::new(),
         disks: Vec::new(),
-        network_config: spec.network_config.clone(),
+        network_config: None,
+        guest: None,
+        ready: None,
         power_state: spec.power_state,
         restarted_at: meta.restarted_at(),
         on_drift: spec.on_drift,
@@ -229,10 +246,16 @@ fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
     }
 }
 
-fn resolved(document: &Document<VsiSpec>, desired: DesiredVsi) -> ResolvedVsi {
+fn resolved(
+    document: &Document<VsiSpec>,
+    desired: DesiredVsi,
+    user_data: Option<Secret>,
+) -> ResolvedVsi {
+    let contract = || document.spec.contract.secret().clone();
     ResolvedVsi {
         desired,
-        contract: document.spec.contract.secret().clone(),
+        contract: user_data.unwrap_or_else(contract),
+        retains_user_data: false,
         image_url: document.spec.image_url.with_credentials().cloned(),
         at: document.at.clone(),
         selects_disks: document.spec.disk_selector.is_some(),

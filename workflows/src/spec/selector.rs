@@ -78,7 +78,7 @@ fn check(operator: SelectorOperator, values: &[String]) -> Result<(), String> {
         (true, true) => Err(format!(
             "operator {operator:?} needs at least one of `values`"
         )),
-        (false, false) => Err(format!("operator {operator:?} takes no `values`")),
+        (false, false) => Err(format!("operator {operator:?} accepts no `values`")),
         _ => Ok(()),
     }
 }

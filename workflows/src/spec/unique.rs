@@ -27,8 +27,8 @@ fn names<T>(documents: &[Document<T>], problems: &mut Vec<Problem>) {
             Entry::Occupied(taken) => problems.push(document.problem(
                 ProblemCode::Twice,
                 FieldPath::of(["metadata", "name"]),
-                format!("this name stands twice, first at {}", taken.get()),
-                "remove one of them, or give it a name or namespace of its own",
+                format!("this name occurs twice, first at {}", taken.get()),
+                "remove one of them, or give it another name or namespace",
             )),
         }
     }
@@ -56,8 +56,8 @@ fn uid<'a, T>(
         Entry::Occupied(taken) => problems.push(document.problem(
             ProblemCode::Twice,
             FieldPath::of(["metadata", "uid"]),
-            format!("this UID stands twice, first at {}", taken.get()),
-            "remove the uid of a copy; it gets one of its own",
+            format!("this UID occurs twice, first at {}", taken.get()),
+            "remove the uid of the copy; it gets its own",
         )),
     }
 }

@@ -3,9 +3,13 @@
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use vsiflow_steps::{ports::Firmware, vsi::define_domain::Secure};
+
+use super::guest::GuestSpec;
 use super::image::{Checksum, ImageUrl};
 use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
 use super::quantity::{Memory, Quantity};
+use super::ready::ReadySpec;
 use super::selector::LabelSelector;
 use super::text::{self, Contract};
 
@@ -54,6 +58,26 @@ pub struct VsiSpec {
     /// The guest's network configuration: netplan version 2, as text.
     #[serde(default)]
     pub network_config: Option<String>,
+    /// When it counts as ready.
+    #[serde(default)]
+    pub ready: Option<ReadySpec>,
+    /// What runs in it, where its kind leaves that open.
+    #[serde(skip)]
+    pub guest: Option<GuestSpec>,
+    /// What its machine has beyond that of a Hyper Protect VSI.
+    #[serde(skip)]
+    pub platform: Platform,
+}
+
+/// What a machine has where its kind leaves that open.
+#[derive(Clone, Debug, Default)]
+pub struct Platform {
+    /// The processor; what fits the host where absent.
+    pub cpu: Option<String>,
+    /// The firmware.
+    pub firmware: Firmware,
+    /// Whether the guest's memory is protected from the host.
+    pub secure_execution: Secure,
 }
 
 /// How the boot disk is made from the image.
@@ -113,11 +137,11 @@ fn default_arch() -> String {
     "s390x".to_owned()
 }
 
-fn default_cpus() -> u32 {
+pub(super) fn default_cpus() -> u32 {
     2
 }
 
-fn arch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+pub(super) fn arch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let arch = String::deserialize(deserializer)?;
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     if arch.is_empty() || !arch.bytes().all(plain) {
@@ -131,7 +155,7 @@ fn arch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
 /// More CPUs than any machine type of any architecture offers are a slip of the pen.
 const MOST_CPUS: u32 = 4096;
 
-fn cpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+pub(super) fn cpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let cpus = u32::deserialize(deserializer)?;
     if (1..=MOST_CPUS).contains(&cpus) {
         return Ok(cpus);

@@ -4,29 +4,67 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::duration;
+use super::{OutputFormat, duration};
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Find everything that was changed, removed, reordered or inserted
+    /// Find every record that was changed, removed, reordered or inserted
+    #[command(
+        after_help = "Example:\n  vsiflow audit verify --head head.txt --public-key auditor.pub"
+    )]
     Verify(AuditVerifyArgs),
-    /// Print where the journal ends, to be kept elsewhere
+    /// Print the newest link of the journal, to be stored on another machine
+    #[command(after_help = "Example:\n  vsiflow audit head --sign-key auditor.key")]
     Head(AuditHeadArgs),
     /// Write the whole journal as JSON Lines
+    #[command(after_help = "Example:\n  vsiflow audit export journal.jsonl")]
     Export(AuditExportArgs),
-    /// Make an empty state directory (--state) the journal of an export
+    /// Make a new state directory (--state) from an export
+    #[command(
+        after_help = "Example:\n  vsiflow audit rebuild journal.jsonl --state /var/lib/vsiflow-copy"
+    )]
     Rebuild(AuditRebuildArgs),
 }
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct AuditVerifyArgs {
-    /// What `audit head` printed earlier, or a file that holds it: finds a journal that was cut
-    /// off or put back to an older copy.
+    /// A line that `audit head` printed earlier, or a file with it. Reveals a journal that was cut
+    /// off or replaced by an older copy.
     #[arg(long, value_name = "HEAD|FILE")]
     pub(crate) head: Option<String>,
-    /// The public key that the head must be signed with: a file as OpenSSH writes it, or PEM.
-    #[arg(long, value_name = "FILE", requires = "head")]
+    /// The public key for the signatures of the head and the bases: a file in OpenSSH's format or
+    /// PEM.
+    #[arg(long, value_name = "FILE")]
     pub(crate) public_key: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Say what can be recovered of a damaged journal, and repair it
+    #[command(
+        after_help = "Example:\n  vsiflow journal repair\n  vsiflow journal repair --from vsiflow.backup --yes"
+    )]
+    Repair(RepairArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RepairArgs {
+    /// A backup or an audit export that has what the state directory lost; `-` for standard
+    /// input.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) from: Option<PathBuf>,
+    /// The key that decrypts the backup: a file as `age-keygen` makes it.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Repair it without asking.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Sign the base that replaces lost events with this Ed25519 key; see `serve --sign-key`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sign_key: Option<PathBuf>,
+    /// How the result is printed.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<OutputFormat>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -53,17 +91,18 @@ pub(crate) struct AuditRebuildArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CompactArgs {
-    /// Archive what was recorded longer ago than this, such as `90d` [default: the retention].
+    /// Compress segments older than this, such as `90d` [default: the retention].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) older_than: Option<std::time::Duration>,
-    /// Say what would be archived; change nothing.
+    /// Show what would be compressed, without changing anything.
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// Check at every event that it is what the engine decides there; name the first that is not.
+    /// Check that each event is what the engine decides at its place, and name the first that is
+    /// not.
     #[arg(long)]
     pub(crate) verify: bool,
 }

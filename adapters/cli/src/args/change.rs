@@ -11,19 +11,19 @@ use super::{OutputFormat, Sources, WaitArgs, duration};
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) sources: Sources,
-    /// How the result is printed.
+    /// The output format.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
 }
 
-/// What becomes of what a directory has no document of any more.
+/// What happens to objects whose documents were removed from a directory.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PruneArgs {
-    /// Delete what was applied from this same directory before and has no document in it any more;
-    /// data disks by their `deletionPolicy`. `-f` names that one directory.
+    /// Delete what was applied from this directory before and has no document in it now; data
+    /// disks by their `deletionPolicy`. `-f` must name one directory.
     #[arg(long)]
     pub(crate) prune: bool,
-    /// Delete nothing, and apply nothing, where that would be more than so many.
+    /// Delete and apply nothing if more objects than this would be deleted.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "prune")]
     pub(crate) prune_limit: usize,
 }
@@ -65,8 +65,8 @@ pub(crate) struct PauseArgs {
     /// The namespace.
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
-    /// No guest is touched: vsiflow begins no step on any host from now on, over restarts, until
-    /// `unpause --all`. What is under way ends; what is asked for is recorded.
+    /// Start no step on any host, also after restarts, until `unpause --all`. Steps in progress
+    /// end, requests are recorded, guests are not touched.
     #[arg(long, conflicts_with_all = ["names", "namespace", "wait", "timeout"])]
     pub(crate) all: bool,
     #[command(flatten)]
@@ -76,7 +76,7 @@ pub(crate) struct PauseArgs {
 /// How long a command stays whose `--timeout` is the guests'.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BoundArgs {
-    /// Give up waiting after this long, such as `90s` or `10m` (exit code 5); the work goes on at
+    /// Stop waiting after this time, such as `90s` or `10m` (exit code 5). The work continues at
     /// the next start.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) wait_timeout: Option<Duration>,
@@ -87,7 +87,7 @@ pub(crate) struct BoundArgs {
 pub(crate) struct StopArgs {
     #[command(flatten)]
     pub(crate) targets: Targets,
-    /// Return only when the outcome is decided.
+    /// Wait until the outcome is decided.
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
@@ -109,11 +109,11 @@ impl StopArgs {
 /// How guests are brought down.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct GraceArgs {
-    /// How long a guest gets to shut down before it is ended, such as `30s` or `5m`
+    /// The time a guest has to shut down before vsiflow ends it, such as `30s` or `5m`
     /// [default: 60s].
     #[arg(long, visible_alias = "timeout", value_name = "DURATION", value_parser = duration)]
     grace_period: Option<Duration>,
-    /// End guests at once, and wait for nothing that is under way.
+    /// End guests immediately, without waiting for work in progress.
     #[arg(long, conflicts_with = "grace_period")]
     force: bool,
 }

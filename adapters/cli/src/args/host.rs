@@ -17,24 +17,30 @@ pub(crate) struct HostArgs {
     /// The host, as `vsiflow get host` names it.
     #[arg(value_name = "HOST", conflicts_with = "files")]
     pub(crate) name: Option<String>,
-    /// The host's ConfigMap and Secret; without them, `--host` may name the host.
+    /// The host's ConfigMap and Secret. Without them, `--host` may name the host.
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
     pub(crate) files: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum HostCommand {
-    /// Find out whether a host can do the job, and what is to be mended there
+    /// Check whether a host can run VSIs, and say what to repair
+    #[command(after_help = "Example:\n  vsiflow host check -f host.yaml --network default")]
     Check(CheckArgs),
-    /// Let a host take no new VSIs; what is there goes on
+    /// Stop placing new VSIs on a host; existing ones continue
+    #[command(after_help = "Example:\n  vsiflow host cordon lpar1 --reason firmware")]
     Cordon(CareArgs),
-    /// Let a host take new VSIs again
+    /// Accept new VSIs on a host again
+    #[command(after_help = "Example:\n  vsiflow host uncordon lpar1 --start")]
     Uncordon(UncordonArgs),
-    /// Take the machine that answers as a host by now for that host
+    /// Accept the machine that answers now as this host
+    #[command(after_help = "Example:\n  vsiflow host accept lpar1")]
     Accept(CareArgs),
-    /// Cordon a host and shut its VSIs down, for maintenance
+    /// Cordon a host and shut down its VSIs, for maintenance
+    #[command(after_help = "Example:\n  vsiflow host drain lpar1 --stop --grace-period 5m")]
     Drain(DrainArgs),
-    /// List every domain and volume on a host, and whose each is
+    /// List every domain and volume on a host with its owner
+    #[command(after_help = "Example:\n  vsiflow host inventory lpar1 -o json")]
     Inventory(InventoryArgs),
 }
 
@@ -42,13 +48,14 @@ pub(crate) enum HostCommand {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) at: HostArgs,
-    /// The architecture of the guests.
-    #[arg(long, default_value = "s390x")]
-    pub(crate) arch: String,
+    /// An architecture of the guests; may be repeated [default: those of the VSIs known there, else
+    /// s390x].
+    #[arg(long = "arch", value_name = "ARCH")]
+    pub(crate) archs: Vec<String>,
     /// A network that has to be there; may be given several times.
     #[arg(long = "network", value_name = "NETWORK", default_value = "default")]
     pub(crate) networks: Vec<String>,
-    /// How the result is printed.
+    /// The output format.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
 }
@@ -64,10 +71,10 @@ pub(crate) struct CareArgs {
 pub(crate) struct UncordonArgs {
     #[command(flatten)]
     pub(crate) host: CareArgs,
-    /// Bring the VSIs back that `drain` shut down, and wait until they are.
+    /// Start the VSIs that `drain` shut down, and wait until they are running.
     #[arg(long)]
     pub(crate) start: bool,
-    /// Give up waiting after this long, such as `90s` or `10m` (exit code 5); the work goes on at
+    /// Stop waiting after this time, such as `90s` or `10m` (exit code 5). The work continues at
     /// the next start.
     #[arg(long, visible_alias = super::WAIT_TIMEOUT, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<std::time::Duration>,
@@ -77,7 +84,7 @@ pub(crate) struct UncordonArgs {
 pub(crate) struct DrainArgs {
     #[command(flatten)]
     pub(crate) host: CareArgs,
-    /// Shut the VSIs down: they cannot be moved to another host.
+    /// Confirm that the VSIs are shut down: vsiflow cannot move them to another host.
     #[arg(long, required = true)]
     pub(crate) stop: bool,
     #[command(flatten)]
@@ -90,7 +97,7 @@ pub(crate) struct DrainArgs {
 pub(crate) struct InventoryArgs {
     #[command(flatten)]
     pub(crate) at: HostArgs,
-    /// How the result is printed.
+    /// The output format.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
 }
@@ -100,19 +107,19 @@ pub(crate) struct AdoptArgs {
     /// The domains, by UUID, name or title; `vsiflow host inventory` lists them.
     #[arg(value_name = "DOMAIN", required = true)]
     pub(crate) domains: Vec<String>,
-    /// The host, as `vsiflow get host` names it; it may be left out where only one is known.
+    /// The host, as `vsiflow get host` names it [default: the only known host].
     #[arg(long, value_name = "HOST", conflicts_with = "files")]
     pub(crate) on: Option<String>,
-    /// The host's ConfigMap and Secret; without them, `--host` may name the host.
+    /// The host's ConfigMap and Secret. Without them, `--host` may name the host.
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
     pub(crate) files: Vec<PathBuf>,
-    /// The name that the VSI gets; that of the domain's title, or its UUID, where none is given.
+    /// The name of the VSI [default: from the domain's title, or its UUID].
     #[arg(long = "as", value_name = "NAME", value_parser = name)]
     pub(crate) name: Option<String>,
-    /// The namespace that the VSI gets; that of the domain's title where none is given.
+    /// The namespace of the VSI [default: from the domain's title].
     #[arg(short, long, value_parser = namespace)]
     pub(crate) namespace: Option<String>,
-    /// Take a domain that belongs to another journal: nobody works with that one any more.
+    /// Adopt a domain that belongs to another journal. No process may work with that journal.
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]

@@ -9,19 +9,25 @@ use super::{OutputFormat, duration};
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum ImageCommand {
-    /// Show each base image with size, hash, age and users
+    /// List base images with size, hash, age and users
+    #[command(after_help = "Example:\n  vsiflow image list -o wide")]
     List(ImageListArgs),
-    /// Bring an image onto a pool; interrupted, the same command goes on where it was
+    /// Upload an image to a pool; run the same command again to resume
+    #[command(
+        after_help = "Example:\n  vsiflow image upload https://images.example.com/hpcr.qcow2 -f host.yaml --pool images"
+    )]
     Upload(ImageUploadArgs),
-    /// Remove the images that no VSI, domain or volume uses
+    /// Remove images that no VSI, domain or volume uses
+    #[command(after_help = "Example:\n  vsiflow image prune --dry-run --keep-last 1")]
     Prune(ImagePruneArgs),
-    /// Take away the claim of a vsiflow that is gone for good
+    /// Remove the claim of a vsiflow that is gone for good
+    #[command(after_help = "Example:\n  vsiflow image unlock hpcr.qcow2 -f host.yaml --force")]
     Unlock(ImageUnlockArgs),
 }
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ImageListArgs {
-    /// How the result is printed.
+    /// The output format.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
 }
@@ -29,7 +35,7 @@ pub(crate) struct ImageListArgs {
 /// A pool of a host.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PoolArgs {
-    /// The host's ConfigMap and Secret; without them, `--host` names the host.
+    /// The host's ConfigMap and Secret. Without them, `--host` names the host.
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
     pub(crate) files: Vec<PathBuf>,
     /// The storage pool.
@@ -39,17 +45,17 @@ pub(crate) struct PoolArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ImageUploadArgs {
-    /// The image: a http://, https:// or file:/// URL, or a file. What ends in `.gz`, `.xz` or
-    /// `.zst` is unpacked on the way.
+    /// The image: an http://, https:// or file:/// URL, or a file. Packed images (gzip, xz, zstd)
+    /// are unpacked on the way.
     #[arg(value_name = "URL|FILE")]
     pub(crate) image: String,
     #[command(flatten)]
     pub(crate) at: PoolArgs,
-    /// What the image's SHA-256 must be; of the unpacked image, where it is packed.
+    /// The SHA-256 of the (unpacked) image.
     #[arg(long, value_name = "sha256:DIGITS")]
     pub(crate) checksum: Option<String>,
-    /// Give up waiting after this long, such as `90s` or `10m` (exit code 5); the same command goes
-    /// on where it was.
+    /// Stop waiting after this time, such as `90s` or `10m` (exit code 5). The same command
+    /// resumes the upload.
     #[arg(long, visible_alias = super::WAIT_TIMEOUT, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<std::time::Duration>,
     #[command(flatten)]
@@ -59,8 +65,8 @@ pub(crate) struct ImageUploadArgs {
 /// How images are sent.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct UploadArgs {
-    /// Send at most so many bytes of images a second to a host, such as `20Mi`; takes the place
-    /// of UPLOAD_LIMIT. 0 is no limit.
+    /// Limit the bytes of images per second to each host, such as `20Mi`; replaces UPLOAD_LIMIT.
+    /// 0 is no limit.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) upload_limit: Option<u64>,
 }
@@ -72,10 +78,10 @@ fn rate(text: &str) -> Result<u64, String> {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ImagePruneArgs {
-    /// Say what would be removed; remove nothing.
+    /// Show what would be removed, without removing anything.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Keep so many of each pool, the newest.
+    /// Keep this many of the newest images in each pool.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) keep_last: usize,
 }
@@ -86,7 +92,7 @@ pub(crate) struct ImageUnlockArgs {
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) at: PoolArgs,
-    /// Yes: nobody is bringing this image any more.
+    /// Confirm that no other vsiflow is uploading this image.
     #[arg(long, required = true)]
     pub(crate) force: bool,
 }

@@ -8,21 +8,21 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use vsiflow_image::Cidr;
+use vsiflow_kube::subresources::Service;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Act only while this process was not stopped or suspended for longer than that, such as
-    /// `15s`: once it was, it sends nothing more to a host, records nothing and ends with exit
-    /// code 6, since another one may have taken its place.
+    /// Hold a lease of this length, such as `15s`. If the process was stopped or suspended for
+    /// longer, it sends and records nothing more and ends with exit code 6.
     #[arg(long, value_name = "DURATION", value_parser = lease)]
     pub(crate) lease: Option<Duration>,
-    /// How often to look at the hosts: for what was changed there, and for restarts.
+    /// The time between two scans of the hosts for drift and restarts.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::duration)]
     pub(crate) look_every: Duration,
-    /// How often to look whether finished work is older than `--retention`.
+    /// How often to check for segments older than `--retention`.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = super::duration)]
     pub(crate) archive_every: Duration,
-    /// Move it out of the journal once it is at least so many events.
+    /// Compress them if they have at least this many events.
     #[arg(
         long,
         value_name = "EVENTS",
@@ -30,10 +30,15 @@ pub(crate) struct ServeArgs {
         hide_short_help = true
     )]
     pub(crate) archive_from: u64,
-    /// Answer `/healthz`, `/readyz` and `/metrics` (for Prometheus) over HTTP there, such as
-    /// `127.0.0.1:9090`.
+    /// Serve `/healthz`, `/readyz` and `/metrics` (for Prometheus) over HTTP at this address, such
+    /// as `127.0.0.1:9090`.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics_address: Option<SocketAddr>,
+    /// Sign with this Ed25519 key what the journal says its events come to (`audit verify
+    /// --public-key` checks it): a private key file of OpenSSH, or PKCS#8 in PEM, without a
+    /// passphrase.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sign_key: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
 }
@@ -41,12 +46,12 @@ pub(crate) struct ServeArgs {
 /// The cluster whose resources are served, if any.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ClusterArgs {
-    /// Serve the custom resources of a Kubernetes cluster: the one this runs in, or that
-    /// `--kubeconfig` or `$KUBECONFIG` names.
+    /// Serve the custom resources of a Kubernetes cluster: the one of `--kubeconfig` or
+    /// `$KUBECONFIG`, or the one this process runs in.
     #[arg(long)]
     pub(crate) kube: bool,
-    /// A namespace whose resources are served; may be repeated, and needs a Role in each
-    /// [default: the one of the kubeconfig, or that this runs in].
+    /// A namespace to serve, which needs a Role; may be repeated [default: the namespace of the
+    /// kubeconfig or of the pod].
     #[arg(
         long = "namespace",
         short = 'n',
@@ -55,15 +60,15 @@ pub(crate) struct ClusterArgs {
         conflicts_with = "all_namespaces"
     )]
     pub(crate) namespaces: Vec<String>,
-    /// Serve all namespaces there are and will be: whoever may write resources in any of them
-    /// has hosts used for it, and this process may read every Secret of the cluster.
+    /// Serve all present and future namespaces. Every user who may write resources in any of them
+    /// can use the hosts, and this process may read every Secret of the cluster.
     #[arg(long, requires = "kube")]
     pub(crate) all_namespaces: bool,
     /// The kubeconfig to use.
     #[arg(long, value_name = "FILE", requires = "kube")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// Act only while holding a Lease of the cluster, and wait for it: a standby on the same
-    /// state directory takes over within 40 s. `--lease` says how long it lasts
+    /// Act only while holding a Lease of the cluster, and wait for it. A standby on the same
+    /// state directory takes over within 40 s. `--lease` sets the length of the Lease
     /// [default: 10s].
     #[arg(long, requires = "kube")]
     pub(crate) leader_elect: bool,
@@ -76,12 +81,12 @@ pub(crate) struct ClusterArgs {
         hide_short_help = true
     )]
     pub(crate) lease_name: String,
-    /// A folder of this machine whose files resources may name: images by `file:` URLs, and KEY_FILE,
-    /// KNOWN_HOSTS_FILE and IMAGE_CA_FILE of host settings; may be repeated [default: none].
+    /// A local folder whose files resources may name, by `file:` URLs and by KEY_FILE,
+    /// KNOWN_HOSTS_FILE and IMAGE_CA_FILE; may be repeated [default: none].
     #[arg(long = "allow-files", value_name = "DIR", requires = "kube", value_parser = folder)]
     pub(crate) files: Vec<PathBuf>,
-    /// A network that images may be read from although its addresses are not public, such as
-    /// `10.1.0.0/16`; may be repeated [default: none].
+    /// A network without public addresses from which images may be read, such as `10.1.0.0/16`;
+    /// may be repeated [default: none].
     #[arg(
         long = "allow-image-addresses",
         value_name = "CIDR",
@@ -89,19 +94,43 @@ pub(crate) struct ClusterArgs {
         value_delimiter = ','
     )]
     pub(crate) networks: Vec<Cidr>,
-    /// What to do for resources that were worked on and that the journal knows nothing of, since
-    /// it was lost: `adopt` takes over what stands on the hosts as it is; no VSI is restarted or
-    /// rebuilt.
+    /// Answer the cluster's API server there, such as `0.0.0.0:8443`: history, logs, retry and
+    /// cancel of each object as `subresources.vsiflow.io/v1`, for who has a right on it.
+    #[arg(long, value_name = "ADDRESS", requires = "subresources_service")]
+    pub(crate) subresources_address: Option<SocketAddr>,
+    /// The Service that leads there, as the APIService names it.
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME",
+        value_parser = service,
+        requires_all = ["kube", "subresources_address"]
+    )]
+    pub(crate) subresources_service: Option<Service>,
+    /// What to do for resources that a lost journal served: `adopt` adopts the existing domains
+    /// and disks, and restarts and rebuilds no VSI.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Lost::Wait, requires = "kube")]
     pub(crate) journal_lost: Lost,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Lost {
-    /// Nothing, but to say so.
+    /// Do nothing, and report it.
     Wait,
-    /// Adopt what stands.
+    /// Adopt what exists on the hosts.
     Adopt,
+}
+
+fn service(text: &str) -> Result<Service, String> {
+    let (namespace, name) = text
+        .split_once('/')
+        .ok_or_else(|| "write NAMESPACE/NAME".to_owned())?;
+    for part in [namespace, name] {
+        vsiflow_workflows::spec::meta::check_subdomain(part)?;
+    }
+    Ok(Service {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    })
 }
 
 fn folder(text: &str) -> Result<PathBuf, String> {
@@ -130,21 +159,21 @@ fn lease(text: &str) -> Result<Duration, String> {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CrdArgs {
-    /// With rules in CEL, for API servers from 1.25 on: they refuse at once what would only be
-    /// told in a status.
+    /// Include rules in CEL, for API servers from 1.25 on, which then refuse mistakes
+    /// immediately.
     #[arg(long)]
     pub(crate) cel: bool,
 }
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct MigrateArgs {
-    /// Say what would be taken over, and change nothing: what is done without `--apply`.
+    /// Show what would be migrated, without changing anything (the default).
     #[arg(long, conflicts_with = "apply")]
     pub(crate) check: bool,
-    /// Take the resources over, one after the other.
+    /// Migrate the resources, one after the other.
     #[arg(long)]
     pub(crate) apply: bool,
-    /// A namespace whose resources are meant; may be repeated [default: the kubeconfig's].
+    /// A namespace to migrate; may be repeated [default: the kubeconfig's].
     #[arg(
         long = "namespace",
         short = 'n',
@@ -152,13 +181,13 @@ pub(crate) struct MigrateArgs {
         conflicts_with = "all_namespaces"
     )]
     pub(crate) namespaces: Vec<String>,
-    /// All namespaces.
+    /// Migrate all namespaces.
     #[arg(long, short = 'A')]
     pub(crate) all_namespaces: bool,
     /// The kubeconfig to use.
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<super::OutputFormat>,
 }

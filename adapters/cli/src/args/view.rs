@@ -6,22 +6,22 @@ use super::OutputFormat;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct GetArgs {
-    /// What to list: `vsi` (also where no kind is named), `disk`, `network` (as
-    /// its host shows it now), `image`, `host` or `run`; then the names of those to show.
+    /// What to list: `vsi` (default), `disk`, `network` (from its host), `image`, `host` or `run`;
+    /// then names.
     #[arg(value_name = "KIND|NAME")]
     pub(crate) words: Vec<String>,
     #[command(flatten)]
     pub(crate) scope: Scope,
-    /// Those that were deleted, too.
+    /// Include deleted VSIs.
     #[arg(long)]
     pub(crate) deleted: bool,
-    /// After the list each line that changes, until interrupted.
+    /// After the list, print each line that changes, until interrupted.
     #[arg(short, long)]
     pub(crate) watch: bool,
-    /// Look at the hosts first: what somebody changed there is found and recorded.
+    /// Scan the hosts first, and record drift.
     #[arg(long)]
     pub(crate) refresh: bool,
-    /// How the result is printed.
+    /// The output format.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
 }
@@ -41,15 +41,15 @@ pub(crate) struct Scope {
 pub(crate) struct DescribeArgs {
     #[command(flatten)]
     pub(crate) target: TargetArg,
-    /// How the result is printed.
+    /// The output format.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
 }
 
-/// A VSI, or something else that bears its kind.
+/// A VSI, or another object with its kind.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TargetArg {
-    /// The VSI, as `NAME`, `vsi/NAME` or `vsi NAME`; anything else as `disk/NAME` or `disk NAME`.
+    /// The VSI, as `NAME`, `vsi/NAME` or `vsi NAME`; other kinds as `disk/NAME` or `disk NAME`.
     #[arg(required = true, num_args = 1..=2, value_name = "NAME")]
     words: Vec<String>,
     /// The namespace.
@@ -84,7 +84,7 @@ fn named(kind: &str, name: &str) -> String {
 /// `vsi/NAME` as `NAME`.
 pub(crate) fn without_kind(name: &str) -> &str {
     match name.split_once('/') {
-        Some(("vsi" | "vsis", name)) => name,
+        Some(("vsi" | "vsis" | "vs" | "virtualserver" | "virtualservers", name)) => name,
         _ => name,
     }
 }
@@ -93,10 +93,10 @@ pub(crate) fn without_kind(name: &str) -> &str {
 pub(crate) struct HistoryArgs {
     #[command(flatten)]
     pub(crate) target: TargetArg,
-    /// Go on with what happens, until interrupted.
+    /// Follow new events, until interrupted.
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// Only events from this offset of the journal on.
+    /// Show only events from this offset of the journal.
     #[arg(
         long,
         value_name = "OFFSET",
@@ -104,7 +104,7 @@ pub(crate) struct HistoryArgs {
         hide_default_value = true
     )]
     pub(crate) from_offset: u64,
-    /// How the result is printed: for people, or one JSON object a line.
+    /// The output format: a table, or one JSON object in each line.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<HistoryFormat>,
 }
@@ -113,16 +113,16 @@ pub(crate) struct HistoryArgs {
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     pub(crate) target: TargetArg,
-    /// Go on with what the guest prints, until interrupted.
+    /// Follow the console, until interrupted.
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// Only the last lines.
+    /// Print only the last lines.
     #[arg(long, value_name = "LINES")]
     pub(crate) tail: Option<usize>,
-    /// What was kept of the newest failed boot that was torn down since, even of a deleted VSI.
+    /// Print the stored console of the newest failed boot, also of a deleted VSI.
     #[arg(long, conflicts_with = "follow")]
     pub(crate) failed: bool,
-    /// With --failed: the domain's definition instead of the console.
+    /// With --failed: print the domain's definition instead of the console.
     #[arg(long, requires = "failed", conflicts_with = "tail")]
     pub(crate) definition: bool,
 }
@@ -160,6 +160,7 @@ impl ObjectKind {
     fn named(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
             "vsi" | "vsis" | "onprem-hpcr" | "onprem-hpcrs" => Some(Self::Vsi),
+            "vs" | "virtualserver" | "virtualservers" => Some(Self::Vsi),
             "hyperprotectcontainerruntimeonprem" => Some(Self::Vsi),
             "image" | "images" => Some(Self::Image),
             "disk" | "disks" | "onprem-datadisk" | "onprem-datadisks" => Some(Self::Disk),

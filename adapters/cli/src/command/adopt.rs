@@ -13,7 +13,7 @@ use crate::{
 
 pub(super) async fn run(common: &Common, args: AdoptArgs) -> CommandOutcome {
     if args.name.is_some() && args.domains.len() > 1 {
-        let message = "one name cannot be given to several domains";
+        let message = "several domains cannot have one name";
         let remedy = "adopt them one after another, each with its --as";
         return Err(ExitProblem::new(Exit::Usage, "VSI0707", message, remedy));
     }
@@ -45,8 +45,8 @@ pub(super) async fn run(common: &Common, args: AdoptArgs) -> CommandOutcome {
         ));
     }
     let targets = work::targets_of(&app, &entities).await?;
-    work::tell_recorded(&app, &args.wait, &targets, "is to be adopted");
-    let (until, done) = (work::Until::Decided, "is adopted as it stands");
+    work::tell_recorded(&app, &args.wait, &targets, "will be adopted");
+    let (until, done) = (work::Until::Decided, "is adopted without changes");
     let exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
     app.close().await;
     Ok(exit)

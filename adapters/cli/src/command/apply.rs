@@ -73,7 +73,7 @@ fn tell_waiting(one: &Applied) {
     let label = work::label(&one.namespace, &one.name);
     output::plan::changes(&one.plan);
     output::note(&format!(
-        "vsi/{label} waits for approval: `vsiflow approve {label}` lets it go on"
+        "vsi/{label} waits for approval: `vsiflow approve {label}` approves it"
     ));
 }
 
@@ -146,7 +146,7 @@ fn say(applied: &Applied, note: &str) {
     output::line(&format!("{}/{label} {what}{note}{fields}", applied.kind));
     if applied.contract_put_back {
         output::warning(&format!(
-            "vsi/{label}: the contract it was made from is not kept any more; this document's is \
+            "vsi/{label}: the contract it was made from is no longer stored; this document's is \
              taken for it"
         ));
     }
@@ -167,7 +167,7 @@ fn target(applied: &Applied) -> Option<Target> {
 fn warn_of_insecure<'a>(hosts: impl Iterator<Item = &'a HostSettings>) {
     for host in hosts.filter(|host| host.record.is_insecure()) {
         output::warning(&format!(
-            "host {}: any host key is accepted (INSECURE_SKIP_HOST_KEY); whoever stands in between can read the contract",
+            "host {}: any host key is accepted (INSECURE_SKIP_HOST_KEY); a machine in between can read the contract",
             host.id()
         ));
     }

@@ -58,7 +58,7 @@ impl Inspection {
         }
         let path = compose::state_path(common)?;
         there(&path)?;
-        let state = compose::open_state(common, &path).await?;
+        let state = compose::look_at_state(common, &path).await?;
         let (journal, blobs) = (state.inspect().await?, state.blobs().await?);
         Ok(Self::Own(Box::new(Own {
             state,
@@ -150,23 +150,22 @@ fn told_sound(
          nothing was changed, removed, reordered or inserted"
     ));
     if *bases > 0 {
-        output::line(&format!(
-            "{bases} bases say what the events before them come to"
-        ));
+        output::line(&format!("{bases} bases match the events before them"));
     }
     for removed in removed {
         output::note(&format!(
-            "{}: the events were taken away; the base as of offset {} stands for them",
+            "{}: the events were removed; the base as of offset {} replaces them",
             removed.range, removed.base
         ));
     }
     match (kept, signed) {
-        (Some(_), true) => output::line("the head kept elsewhere is signed and part of it"),
-        (Some(_), false) => output::line("the head kept elsewhere is part of it"),
+        (Some(_), true) => output::line("the head stored elsewhere is signed and part of it"),
+        (Some(_), false) => output::line("the head stored elsewhere is part of it"),
+        (None, true) => output::line("the bases that stand for missing events are signed"),
         (None, _) if common.quiet => {}
         (None, _) => output::note(
-            "whether its end was cut off or an older copy was put back, only a head kept elsewhere \
-             tells: see `vsiflow audit head`",
+            "only a head stored elsewhere reveals a journal whose end was cut off or that was \
+             replaced by an older copy: see `vsiflow audit head`",
         ),
     }
 }
@@ -180,7 +179,7 @@ async fn kept_head(text: &str) -> Result<AuditAnchor, ExitProblem> {
     text.parse()
         .map_err(|error: vsiflow_engine::audit::InvalidHead| {
             let remedy =
-                "give --head the line that `vsiflow audit head` printed, or a file with it";
+                "pass --head the line that `vsiflow audit head` printed, or a file with it";
             ExitProblem::new(Exit::Usage, "VSI0905", error.to_string(), remedy)
         })
 }
@@ -188,10 +187,7 @@ async fn kept_head(text: &str) -> Result<AuditAnchor, ExitProblem> {
 // ---- head ----
 
 async fn head(common: &Common, args: AuditHeadArgs) -> CommandOutcome {
-    let key = match &args.sign_key {
-        Some(path) => Some(SigningKey::read(&small(path).await?).map_err(|e| bad_key(path, &e))?),
-        None => None,
-    };
+    let key = signing_key(args.sign_key.as_deref()).await?;
     let looked = Inspection::at(common).await?;
     let head = looked.audit().head(SystemClock.now()).await;
     looked.close().await;
@@ -201,6 +197,13 @@ async fn head(common: &Common, args: AuditHeadArgs) -> CommandOutcome {
     }
     output::line(&head.to_string());
     Ok(Exit::Done)
+}
+
+/// Reads a private key, where one is named.
+pub(super) async fn signing_key(path: Option<&Path>) -> Result<Option<SigningKey>, ExitProblem> {
+    let Some(path) = path else { return Ok(None) };
+    let key = SigningKey::read(&small(path).await?);
+    key.map(Some).map_err(|e| bad_key(path, &e))
 }
 
 // ---- export and rebuild ----

@@ -45,7 +45,7 @@ pub(super) async fn run(common: &Common, args: BackupArgs) -> CommandOutcome {
 fn recipients(keys: &[String]) -> Result<Vec<age::x25519::Recipient>, ExitProblem> {
     let parse = |key: &String| {
         key.parse().map_err(|why: &str| {
-            let message = format!("{key} is no recipient: {why}");
+            let message = format!("{key} is not a recipient: {why}");
             let remedy = "name a public key as `age-keygen` prints it; it begins with age1";
             ExitProblem::new(Exit::Usage, "VSI0909", message, remedy)
         })

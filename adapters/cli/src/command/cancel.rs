@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(super) async fn run(common: &Common, args: CancelArgs) -> CommandOutcome {
-    let app = App::open(common).await?;
+    let app = App::open_to_record(common).await?;
     let (namespace, name) = (&args.target.namespace, &args.target.name());
     let entity = app.fleet.vsi(namespace, name).await?;
     match app
@@ -25,7 +25,7 @@ pub(super) async fn run(common: &Common, args: CancelArgs) -> CommandOutcome {
             // The step that acts just now ends first.
             app.fleet.decided(&entity).await?;
             output::line(&format!(
-                "vsi/{name} cancelled; `vsiflow retry {name}` goes on"
+                "vsi/{name} cancelled; run `vsiflow retry {name}` to continue"
             ));
         }
     }

@@ -106,9 +106,7 @@ impl ClusterCommand {
         match operator.run().await {
             // Which is told where it is known why.
             OperatorEnd::Engine => std::future::pending().await,
-            OperatorEnd::Defect(what) => {
-                defect(&format!("a part of what serves the cluster: {what}"))
-            }
+            OperatorEnd::Defect(what) => defect(&format!("a part of the operator: {what}")),
         }
     }
 }
@@ -124,8 +122,8 @@ pub(super) async fn connect(
 /// Something that must not happen did.
 pub(super) fn defect(what: &str) -> ExitProblem {
     let message = format!("this process has to end: {what}");
-    let remedy = "nothing, where it is started again by itself: what is under way goes on then; \
-                  please report it with the process's log";
+    let remedy = "no action is needed if it is restarted automatically: the work in progress then \
+                  continues; please report it with the process's log";
     ExitProblem::new(Exit::Failed, "VSI0001", message, remedy)
 }
 

@@ -1,5 +1,6 @@
-//! `contract check` and `contract encrypt`: at the user's desk, without state or host.
+//! `contract check`, `contract encrypt` and `contract new`: at the user's desk, without state or host.
 
+mod folder;
 mod source;
 
 use std::{path::Path, time::SystemTime};
@@ -15,7 +16,9 @@ use vsiflow_steps::{
 use self::source::{ContractSource, read, shown};
 use super::CommandOutcome;
 use crate::{
-    args::{ContractCheckArgs, ContractCommand, ContractEncryptArgs, OutputFormat},
+    args::{
+        ContractCheckArgs, ContractCommand, ContractEncryptArgs, ContractNewArgs, OutputFormat,
+    },
     exit::{Exit, ExitProblem},
     output,
 };
@@ -24,6 +27,7 @@ pub(super) fn run(command: ContractCommand) -> CommandOutcome {
     match command {
         ContractCommand::Check(args) => check(&args),
         ContractCommand::Encrypt(args) => encrypt(&args),
+        ContractCommand::New(args) => new(&args),
     }
 }
 
@@ -150,40 +154,68 @@ fn described(file: &str, finding: &Finding) -> String {
 }
 
 fn encrypt(args: &ContractEncryptArgs) -> CommandOutcome {
-    let cert = key(&args.cert, Key::read_certificate)?;
-    let signer = args
-        .private_key
-        .as_deref()
-        .map(|path| key(path, ContractSigningKey::read));
-    let signer = signer.transpose()?;
-    if let Some(lifetime) = cert.lifetime {
-        let now = SystemTime::now();
-        let last = lifetime.last_day();
-        match lifetime.days_left(now) {
-            None => output::warning(&format!(
-                "{} ended on {last}: an image that still takes it is as old",
-                shown(&args.cert)
-            )),
-            Some(days) if days < 30 => output::warning(&format!(
-                "{} ends on {last}: {days} days left",
-                shown(&args.cert)
-            )),
-            Some(_) => {}
-        }
-    }
+    let cert = certificate(&args.cert)?;
+    let signer = signer(args.private_key.as_deref())?;
     let ContractSource { name, contract } = source::contract(&args.file)?;
     match contract::encrypt(&contract, &cert, signer.as_ref()) {
         Ok(text) => {
             output::raw(text.as_bytes())?;
             Ok(Exit::Done)
         }
-        Err(findings) => {
-            for finding in findings.iter().filter(|f| f.severity == Severity::Error) {
-                output::note(&described(&name, finding));
+        Err(findings) => Ok(refused(&name, &findings)),
+    }
+}
+
+fn new(args: &ContractNewArgs) -> CommandOutcome {
+    let cert = args.cert.as_deref().map(certificate).transpose()?;
+    let signer = signer(args.private_key.as_deref())?;
+    let files = folder::files(&args.compose)?;
+    let env = args.env_file.as_deref().map(source::text).transpose()?;
+    let env = env.as_ref().map(|text| text.as_str());
+    let (folder, of_env) = (shown(&args.compose), args.env_file.as_deref().map(shown));
+    match contract::compose(&files, env, cert.as_ref(), signer.as_ref()) {
+        Ok(made) => {
+            for doubt in &made.doubts {
+                output::note(&described(&folder, doubt));
             }
-            Ok(Exit::Failed)
+            output::raw(made.contract.as_bytes())?;
+            Ok(Exit::Done)
+        }
+        Err(findings) => {
+            let of_env = of_env.filter(|_| findings.iter().all(|one| one.section == "env"));
+            Ok(refused(&of_env.unwrap_or(folder), &findings))
         }
     }
+}
+
+fn refused(name: &str, findings: &[Finding]) -> Exit {
+    for finding in findings.iter().filter(|f| f.severity == Severity::Error) {
+        output::note(&described(name, finding));
+    }
+    Exit::Failed
+}
+
+fn signer(path: Option<&Path>) -> Result<Option<ContractSigningKey>, ExitProblem> {
+    path.map(|path| key(path, ContractSigningKey::read))
+        .transpose()
+}
+
+/// The certificate of a guest image; that it ends soon, or has ended, is warned of.
+fn certificate(path: &Path) -> Result<Key, ExitProblem> {
+    let cert = key(path, Key::read_certificate)?;
+    if let Some(lifetime) = cert.lifetime {
+        let (last, file) = (lifetime.last_day(), shown(path));
+        match lifetime.days_left(SystemTime::now()) {
+            None => output::warning(&format!(
+                "{file} ended on {last}: an image that still takes it is as old"
+            )),
+            Some(days) if days < 30 => {
+                output::warning(&format!("{file} ends on {last}: {days} days left"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(cert)
 }
 
 fn key<T>(path: &Path, parse: fn(&[u8]) -> Result<T, KeyFault>) -> Result<T, ExitProblem> {

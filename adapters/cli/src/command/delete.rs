@@ -45,8 +45,8 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
         false => "deleted",
     };
     let recorded = match args.orphan {
-        true => "is to be forgotten",
-        false => "is to be deleted",
+        true => "will be forgotten",
+        false => "will be deleted",
     };
     work::tell_recorded(&app, &args.wait, &targets, recorded);
     let exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
@@ -125,7 +125,18 @@ fn of_words(args: &DeleteArgs) -> Vec<DeletionTarget> {
     let mut names = args.names.iter().map(String::as_str).peekable();
     // `delete vsi NAME` as kubectl has it.
     let kind = names.peek().copied().filter(|_| args.names.len() > 1);
-    let kind = kind.filter(|word| ["vsi", "vsis", "disk", "disks"].contains(word));
+    let kind = kind.filter(|word| {
+        [
+            "vsi",
+            "vsis",
+            "vs",
+            "virtualserver",
+            "virtualservers",
+            "disk",
+            "disks",
+        ]
+        .contains(word)
+    });
     if kind.is_some() {
         names.next();
     }

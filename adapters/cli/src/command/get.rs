@@ -20,13 +20,16 @@ pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
 }
 
 pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
-    let app = App::open(common).await?;
+    let app = match args.refresh {
+        true => App::open_to_record(common).await?,
+        false => App::open(common).await?,
+    };
     if args.refresh {
         super::scan::refresh(&app).await?;
     }
     if let Some(paused) = app.fleet.braked() {
         output::warning(&format!(
-            "{}; `vsiflow unpause --all` lets it go on",
+            "{}; `vsiflow unpause --all` ends it",
             paused.message
         ));
     }
@@ -106,8 +109,10 @@ async fn disks(app: &App, args: &GetArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
+/// One whose namespace nobody can read is shown in each.
 fn is_here(args: &GetArgs, meta: &Metadata) -> bool {
-    args.scope.all_namespaces || meta.namespace == args.scope.namespace
+    let anywhere = args.scope.all_namespaces || meta.namespace.is_empty();
+    anywhere || meta.namespace == args.scope.namespace
 }
 
 /// Keeps what is asked for, and gives the names that nothing here bears.
@@ -160,7 +165,7 @@ fn print<T: serde::Serialize>(
             Exit::NotFound,
             "VSI0703",
             message,
-            "`vsiflow get` lists what is",
+            "`vsiflow get` lists the names",
         ));
     }
     let chosen = |(value, _): &(Value, T)| names.is_empty() || names.contains(&name(value));

@@ -24,7 +24,7 @@ pub(super) async fn run(common: &Common, args: HistoryArgs) -> CommandOutcome {
         };
     }
     let lines = own(common, &args, args.from_offset).await?;
-    print(&args, &lines, true)?;
+    print(args.output, &lines, true)?;
     Ok(Exit::Done)
 }
 
@@ -54,7 +54,7 @@ async fn follow(common: &Common, args: &HistoryArgs) -> CommandOutcome {
             Err(problem) if problem.code == IN_USE => others(common, args, from).await?,
             lines => lines?,
         };
-        print(args, &lines, first && !lines.is_empty())?;
+        print(args.output, &lines, first && !lines.is_empty())?;
         first &= lines.is_empty();
         from = lines
             .last()
@@ -95,8 +95,13 @@ async fn others(
         .collect())
 }
 
-fn print(args: &HistoryArgs, lines: &[HistoryLine], head: bool) -> Result<(), ExitProblem> {
-    match args.output {
+/// Prints lines of a history, with the head of the table or as more of it.
+pub(crate) fn print(
+    output: Option<HistoryFormat>,
+    lines: &[HistoryLine],
+    head: bool,
+) -> Result<(), ExitProblem> {
+    match output {
         Some(HistoryFormat::Json) => lines.iter().try_for_each(output::json_line),
         wide => {
             let table = table::history(lines, wide.is_some());

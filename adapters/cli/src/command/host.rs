@@ -31,7 +31,7 @@ pub(super) async fn run(common: &Common, command: HostCommand) -> CommandOutcome
 }
 
 async fn inventory(common: &Common, args: InventoryArgs) -> CommandOutcome {
-    let app = App::open(common).await?;
+    let app = App::open_to_record(common).await?;
     let host = one(&app, common, &args.at).await?;
     let items = app.fleet.inventory(host).await?;
     match args.output {
@@ -52,10 +52,10 @@ async fn inventory(common: &Common, args: InventoryArgs) -> CommandOutcome {
 
 /// The exit is that of a failure where VSIs would not run there.
 async fn check(common: &Common, args: CheckArgs) -> CommandOutcome {
-    let app = App::open(common).await?;
+    let app = App::open_to_record(common).await?;
     let host = one(&app, common, &args.at).await?;
     let what = Checking {
-        arch: args.arch,
+        archs: args.archs,
         networks: args.networks,
     };
     let checks = app.fleet.check_host(host, &what).await?;
@@ -117,6 +117,12 @@ async fn drain(common: &Common, args: DrainArgs) -> CommandOutcome {
     let (host, by) = (&args.host.name, actor::by(&common.reason));
     let stopped = app.fleet.drain(host, how, by).await?;
     output::line(&format!("host/{host} cordoned"));
+    for unreadable in app.fleet.unreadable_on(host).await? {
+        output::warning(&format!(
+            "it may run there still: {unreadable}. {}",
+            unreadable.remedy
+        ));
+    }
     let targets = work::targets_of(&app, &stopped).await?;
     let wait = WaitArgs::always(args.bound.wait_timeout);
     work::see_through(app, common, &wait, &targets).await

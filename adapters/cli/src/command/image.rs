@@ -61,7 +61,7 @@ async fn upload(common: &Common, args: ImageUploadArgs) -> CommandOutcome {
     let mut host = work::one_host(common, &args.at.files).await?;
     work::limit_uploads(&args.upload, &mut host);
     let image = wanted(&host, &args)?;
-    let app = App::open(common).await?;
+    let app = App::open_to_record(common).await?;
     let by = actor::by(&common.reason);
     let entity = app.fleet.upload_image(host, &image, by).await?;
     let exit = decided(&app, common, &entity, &image.file_name, args.timeout).await?;
@@ -82,7 +82,7 @@ async fn upload(common: &Common, args: ImageUploadArgs) -> CommandOutcome {
 }
 
 async fn prune(common: &Common, args: ImagePruneArgs) -> CommandOutcome {
-    let app = App::open(common).await?;
+    let app = App::open_to_record(common).await?;
     let mut exit = Exit::Done;
     for image in app.fleet.unneeded_images(args.keep_last).await? {
         let name = &image.name;
@@ -94,7 +94,7 @@ async fn prune(common: &Common, args: ImagePruneArgs) -> CommandOutcome {
         let by = actor::by(&common.reason);
         if image.volume.is_none() {
             app.fleet.give_up_image(&image, by).await?;
-            output::line(&format!("{place} given up"));
+            output::line(&format!("{place} abandoned"));
             continue;
         }
         let entity = app.fleet.remove_image(&image, by.clone()).await?;
@@ -112,12 +112,12 @@ async fn prune(common: &Common, args: ImagePruneArgs) -> CommandOutcome {
 
 async fn unlock(common: &Common, args: ImageUnlockArgs) -> CommandOutcome {
     let host = work::one_host(common, &args.at.files).await?;
-    let app = App::open(common).await?;
+    let app = App::open_to_record(common).await?;
     let by = actor::by(&common.reason);
     let (pool, name) = (&args.at.pool, &args.name);
     let unlocked = app.fleet.unlock_image(host, pool, name, by).await?;
     output::line(&if unlocked {
-        format!("image/{name} unlocked; what was uploaded of it stays until you delete it")
+        format!("image/{name} unlocked; the uploaded part remains until you delete it")
     } else {
         format!("image/{name} is not being brought by anybody")
     });
@@ -151,7 +151,9 @@ async fn decided(
             Exit::TimedOut => "not decided in time",
             _ => "interrupted",
         };
-        output::note(&format!("image/{name}: {why}; the same command goes on"));
+        output::note(&format!(
+            "image/{name}: {why}; run the same command to resume"
+        ));
         if let Some(failure) = app.fleet.obstacle(entity) {
             output::problem(&ExitProblem::of(early, &failure));
         }
@@ -174,8 +176,8 @@ fn wanted(host: &HostSettings, args: &ImageUploadArgs) -> Result<ImageRecord, Ex
     };
     let url: ImageUrl = text.parse().map_err(|error| wrong("the image", &error))?;
     if url.with_credentials().is_some() {
-        let message = "credentials in the URL of an image without a VSI are not kept";
-        let remedy = "download it and give the file, or apply a VSI with this imageURL";
+        let message = "credentials in the URL of an image without a VSI are not stored";
+        let remedy = "download it and upload the file, or apply a VSI with this imageURL";
         return Err(ExitProblem::new(Exit::Usage, "VSI0607", message, remedy));
     }
     let checksum = args.checksum.as_deref().map(str::parse::<Checksum>);
@@ -197,7 +199,7 @@ fn file_url(path: &Path) -> Result<String, ExitProblem> {
     let path = std::path::absolute(path).map_err(|error| wrong("the file", &error))?;
     let url = url::Url::from_file_path(path);
     url.map(|url| url.to_string())
-        .map_err(|()| wrong("the file", &"this is no path"))
+        .map_err(|()| wrong("the file", &"this is not a path"))
 }
 
 fn wrong(what: &str, why: &dyn std::fmt::Display) -> ExitProblem {

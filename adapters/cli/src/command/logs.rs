@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Of a log without line ends, or with many, no more than about this many bytes are held.
-const TAIL_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const TAIL_MAX: usize = 8 * 1024 * 1024;
 
 /// How often a followed log is looked at.
 const POLL: Duration = Duration::from_millis(500);
@@ -40,8 +40,8 @@ pub(super) async fn run(common: &Common, args: LogsArgs) -> CommandOutcome {
 /// What is kept is clean text already.
 fn failed(kept: Option<keep_evidence::Output>, args: &LogsArgs) -> CommandOutcome {
     let Some(kept) = kept else {
-        let words = "no failed boot of it was kept in the journal";
-        let remedy = "`describe` says where the evidence of a failed boot is";
+        let words = "the journal has no failed boot of it";
+        let remedy = "`describe` names the evidence of a failed boot";
         return Err(ExitProblem::new(Exit::NotFound, "VSI0806", words, remedy));
     };
     let kept = match args.definition {
@@ -85,14 +85,15 @@ async fn print(log: &ConsoleLog, args: &LogsArgs) -> CommandOutcome {
 }
 
 /// Forgets the beginning of what has grown far beyond `most` bytes.
-fn keep_end(text: &mut Vec<u8>, most: usize) {
+pub(crate) fn keep_end(text: &mut Vec<u8>, most: usize) {
     let excess = text.len().saturating_sub(most);
     if excess > most {
         text.drain(..excess);
     }
 }
 
-fn last_lines(text: &[u8], lines: usize) -> &[u8] {
+/// The last lines of a text.
+pub(crate) fn last_lines(text: &[u8], lines: usize) -> &[u8] {
     let end = text.strip_suffix(b"\n").unwrap_or(text);
     let breaks = end
         .iter()

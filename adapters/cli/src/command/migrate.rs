@@ -30,7 +30,7 @@ pub(super) async fn run(args: MigrateArgs) -> CommandOutcome {
         migration.take_over(one).await.map_err(problem)?;
         if one.standing == CandidateState::ToTakeOver {
             output::note(&format!(
-                "{} {}/{} taken over",
+                "{} {}/{} migrated",
                 one.kind, one.namespace, one.name
             ));
         }
@@ -75,9 +75,7 @@ fn object(one: &Candidate) -> serde_json::Value {
 fn exit(found: &[Candidate]) -> Exit {
     let any = |standing| found.iter().any(|one| one.standing == standing);
     if any(CandidateState::Going) {
-        output::warning(
-            "what is being deleted waits for the operator before this one: let it finish there",
-        );
+        output::warning("a resource is being deleted: let k8s-operator-hpcr finish first");
         return Exit::Blocked;
     }
     match any(CandidateState::ToTakeOver) {
@@ -111,12 +109,12 @@ fn problem(error: MigrateError) -> ExitProblem {
         MigrateError::Unlisted { .. } => (
             Exit::Failed,
             "VSI1011",
-            "see that the definitions are there and that this user may list them".to_owned(),
+            "check that the definitions exist and that this user may list them".to_owned(),
         ),
         MigrateError::NotTaken { .. } => (
             Exit::Failed,
             "VSI1011",
-            "give the command again: it goes on with what is left".to_owned(),
+            "run the command again: it continues with the rest".to_owned(),
         ),
     };
     ExitProblem::new(exit, code, error.to_string(), &remedy)

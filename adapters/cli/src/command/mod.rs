@@ -14,21 +14,24 @@ mod crd;
 mod delete;
 mod describe;
 mod get;
-mod history;
+pub(crate) mod history;
 mod host;
 mod image;
+mod journal;
 mod journal_file;
-mod logs;
+pub(crate) mod logs;
 mod migrate;
 mod plan;
 mod power;
 mod prune;
+mod rebuild;
 mod replay;
 mod restore;
 mod resume;
 mod retry;
 mod scan;
 mod serve;
+mod subresources;
 mod tell;
 mod watch;
 
@@ -41,9 +44,12 @@ use tokio::time::Instant;
 use vsiflow_workflows::record::PowerAction;
 
 use crate::{
-    args::{AuditCommand, CheckArgs, Cli, CliCommand, HostCommand, ImageCommand, InventoryArgs},
-    compose,
-    daemon::{Forwarded, forward, may_forward},
+    args::{
+        AuditCommand, CheckArgs, Cli, CliCommand, HostCommand, ImageCommand, InventoryArgs,
+        JournalCommand,
+    },
+    compose::{self, App},
+    daemon::{Access, Forwarded, forward, forward_to, may_forward, refused},
     exit::{Exit, ExitProblem},
     output,
     work::{self, GivenDocuments},
@@ -71,13 +77,39 @@ fn follows(command: &CliCommand) -> bool {
 
 async fn run_on(cli: Cli) -> Exit {
     let done = match compose::state_path(&cli.common) {
-        Ok(state) if may_forward(&cli.command) => here_or_there(&cli, &state).await,
+        _ if looks_elsewhere(&cli) => look_there(&cli).await,
+        Ok(state) if may_forward(&cli) => here_or_there(&cli, &state).await,
         _ => Box::pin(dispatch(cli)).await,
     };
     done.unwrap_or_else(|problem| {
         output::problem(&problem);
         problem.exit
     })
+}
+
+/// Whether it is asked of a socket for people who may look. What works where it is called does.
+fn looks_elsewhere(cli: &Cli) -> bool {
+    let watches = matches!(&cli.command, CliCommand::Get(args) if args.watch);
+    cli.common.read_only.is_some() && (may_forward(cli) || watches)
+}
+
+/// Asks there; what may not be asked is not sent.
+async fn look_there(cli: &Cli) -> CommandOutcome {
+    let Some(socket) = &cli.common.read_only else {
+        return Err(ExitProblem::defect("no socket to look through"));
+    };
+    if Access::of(cli) != Access::Looks {
+        return Err(refused());
+    }
+    let args = std::env::args().collect();
+    match forward_to(socket, args, &GivenDocuments::default()).await {
+        Forwarded::Answered(exit) => Ok(exit),
+        Forwarded::Nobody => {
+            let message = format!("nobody answers at {}", socket.display());
+            let remedy = "see that `vsiflow serve --read-only` runs, and that you are of the group of its folder";
+            Err(ExitProblem::new(Exit::Failed, "VSI0021", message, remedy))
+        }
+    }
 }
 
 /// Runs the command here, or where another process holds the state directory, there. A holder
@@ -170,12 +202,40 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// The code of a state directory that another process holds.
 pub(crate) const IN_USE: &str = "VSI0002";
 
+/// The code of a journal that is damaged.
+const DAMAGED: &str = "VSI0004";
+
+/// Runs the command here. One that only reads goes on past what is damaged.
 async fn dispatch(cli: Cli) -> CommandOutcome {
+    if !only_reads(&cli.command) || App::held().is_some() {
+        return Box::pin(carry_out(cli)).await;
+    }
+    match Box::pin(carry_out(cli.clone())).await {
+        Err(problem) if problem.code == DAMAGED => {
+            compose::past_damage(Box::pin(carry_out(cli))).await
+        }
+        done => done,
+    }
+}
+
+fn only_reads(command: &CliCommand) -> bool {
+    match command {
+        CliCommand::Get(args) => !args.refresh,
+        CliCommand::Describe(_) | CliCommand::History(_) | CliCommand::Logs(_) => true,
+        CliCommand::Plan(_) | CliCommand::Backup(_) | CliCommand::Image(ImageCommand::List(_)) => {
+            true
+        }
+        _ => false,
+    }
+}
+
+async fn carry_out(cli: Cli) -> CommandOutcome {
     let Cli { common, command } = cli;
     match command {
         CliCommand::Apply(args) => apply::run(&common, args).await,
         CliCommand::Plan(args) => plan::run(&common, args).await,
         CliCommand::Approve(args) => approve::run(&common, args).await,
+        CliCommand::Rebuild(args) => rebuild::run(&common, args).await,
         CliCommand::Start(args) => power::up(&common, PowerAction::Start, args).await,
         CliCommand::Stop(args) => power::down(&common, PowerAction::Stop, args).await,
         CliCommand::Restart(args) => power::down(&common, PowerAction::Restart, args).await,
@@ -194,6 +254,7 @@ async fn dispatch(cli: Cli) -> CommandOutcome {
         CliCommand::Host(command) => host::run(&common, command).await,
         CliCommand::Image(command) => image::run(&common, command).await,
         CliCommand::Audit(command) => audit::run(&common, command).await,
+        CliCommand::Journal(JournalCommand::Repair(args)) => journal::repair(&common, args).await,
         CliCommand::Compact(args) => compact::run(&common, args).await,
         CliCommand::Replay(args) => replay::run(&common, args).await,
         CliCommand::Backup(args) => backup::run(&common, args).await,

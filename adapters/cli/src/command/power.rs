@@ -33,8 +33,8 @@ async fn brake(common: &Common, on: bool) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     app.fleet.brake(on, actor::by(&common.reason)).await?;
     output::line(match on {
-        true => "everything is paused; `vsiflow unpause --all` lets it go on",
-        false => "everything goes on",
+        true => "the global pause is on; `vsiflow unpause --all` ends it",
+        false => "the global pause is off",
     });
     app.close().await;
     Ok(Exit::Done)
@@ -69,7 +69,7 @@ pub(crate) fn said(action: PowerAction) -> &'static str {
     match action {
         PowerAction::Start | PowerAction::Unpause => "is to run",
         PowerAction::Stop => "is to be off",
-        PowerAction::Pause => "is to be suspended",
-        PowerAction::Restart => "is to be restarted",
+        PowerAction::Pause => "will be suspended",
+        PowerAction::Restart => "will be restarted",
     }
 }

@@ -26,8 +26,8 @@ pub(super) async fn left_out(
         return Ok(Vec::new());
     }
     if resolved.directory.is_none() {
-        let message = "--prune needs one directory to hold against what was applied from it";
-        let remedy = "give -f DIR once, and nothing else with it";
+        let message = "--prune needs one directory to compare with what was applied from it";
+        let remedy = "use -f DIR once, and no other -f";
         return Err(ExitProblem::new(Exit::Usage, "VSI0610", message, remedy));
     }
     let left = app.fleet.left_out(resolved).await?;
@@ -42,7 +42,7 @@ fn too_many(left: &[LeftOut], limit: usize) -> ExitProblem {
     let (count, names) = (left.len(), names.join(", "));
     let message = format!("{count} would be deleted, and {limit} may be: {names}");
     let remedy = format!(
-        "see whether all of it is to go, then give --prune-limit {count}; nothing was applied"
+        "check that all of it should be deleted, then use --prune-limit {count}; nothing was applied"
     );
     ExitProblem::new(Exit::Blocked, "VSI0709", message, &remedy)
 }
@@ -73,7 +73,7 @@ pub(super) async fn prune(
     let mut targets = Vec::new();
     for one in left {
         output::note(&format!(
-            "{} is pruned: it has no document any more",
+            "{} is pruned: it no longer has a document",
             shown(&one)
         ));
         let doomed = DeletionTarget {

@@ -45,7 +45,7 @@ fn told(summary: &Summary, verified: bool) {
     output::line(&format!("{events} events in {batches} batches {what}"));
     if *began > 0 {
         output::line(&format!(
-            "events before offset {began} are missing; a base stands for them"
+            "events before offset {began} are missing; a base replaces them"
         ));
     }
     output::line(&format!(
@@ -73,7 +73,7 @@ fn of(deviation: &Deviation) -> ExitProblem {
 }
 
 fn of_states(misstated: &Misstated) -> ExitProblem {
-    let remedy = "remove the folder `index` of the state directory: it is made again from the log; \
-                  keep a copy of it, and tell the makers of vsiflow";
+    let remedy = "remove the folder `index` of the state directory, which is computed again from the \
+                  log; keep a copy of it, and report it";
     ExitProblem::new(Exit::Failed, "VSI0906", misstated.to_string(), remedy)
 }

@@ -46,13 +46,16 @@ async fn restore(common: &Common, file: &Path, identity: Option<&Path>) -> Comma
         restored.incarnation
     ));
     output::note(
-        "See that nobody works on with the state directory it was taken from, look at it (`vsiflow \
-         get`), then let it act: vsiflow restore --confirm",
+        "Make sure that no process works with the original state directory, inspect it (`vsiflow \
+         get`), then permit it to act: vsiflow restore --confirm",
     );
     Ok(Exit::Done)
 }
 
-async fn decrypted(input: JournalInput, identity: &Path) -> Result<JournalInput, ExitProblem> {
+pub(super) async fn decrypted(
+    input: JournalInput,
+    identity: &Path,
+) -> Result<JournalInput, ExitProblem> {
     let text = small(identity).await?;
     let wrong = |why: String| {
         let remedy = "name the file that `age-keygen` made for the recipient of the backup";
@@ -89,6 +92,6 @@ async fn confirm(common: &Common) -> CommandOutcome {
     told.map_err(|error| of_error(&error))?;
     let confirmed = tokio::task::spawn_blocking(move || state.confirm()).await;
     confirmed.map_err(ExitProblem::defect)??;
-    output::line("confirmed: it acts from now on; `vsiflow resume --all` goes on where it was");
+    output::line("confirmed: it may act now; run `vsiflow resume --all` to resume its work");
     Ok(Exit::Done)
 }

@@ -14,7 +14,7 @@ use crate::{
 pub(super) async fn run(common: &Common, args: RetryArgs) -> CommandOutcome {
     let on_host = common.host.as_deref().filter(|_| args.names.is_empty());
     if args.names.is_empty() && !args.all && on_host.is_none() {
-        let message = "name the VSIs to try again, or say --all or --host HOST";
+        let message = "name the VSIs to retry, or use --all or --host HOST";
         return Err(ExitProblem::new(
             Exit::Usage,
             "VSI0801",
@@ -22,7 +22,7 @@ pub(super) async fn run(common: &Common, args: RetryArgs) -> CommandOutcome {
             "see `vsiflow retry --help`",
         ));
     }
-    let app = App::open(common).await?;
+    let app = App::open_to_record(common).await?;
     let targets = if args.names.is_empty() {
         let host = on_host.map(|host| host.trim_end_matches(':').to_owned());
         let open = app.fleet.unsettled(host.as_deref()).await?;

@@ -24,6 +24,7 @@ use super::{
     CommandOutcome, IN_USE,
     cluster::{ClusterCommand, defect},
     scan::look_on,
+    subresources,
     tell::tell,
 };
 use crate::{
@@ -46,18 +47,18 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> CommandOutcome {
     // It answers from the start on: a standby is alive, and not ready.
     tokio::select! {
         outcome = lead(common, &args, &metrics) => outcome,
-        served = metrics::serve(metrics.clone(), address) => Err(deaf(address, served)),
+        served = metrics::serve(metrics.clone(), address) => {
+            Err(deaf(address, served.err(), "--metrics-address"))
+        }
     }
 }
 
-fn deaf(address: SocketAddr, served: io::Result<()>) -> ExitProblem {
-    let why = served
-        .err()
-        .map(|error| error.to_string())
-        .unwrap_or_default();
+/// An address that cannot be listened at.
+pub(super) fn deaf(address: SocketAddr, why: Option<io::Error>, option: &str) -> ExitProblem {
+    let why = why.map(|error| error.to_string()).unwrap_or_default();
     let message = format!("nothing can be answered at {address}: {why}");
-    let remedy = "name another --metrics-address, or end what listens there";
-    ExitProblem::new(Exit::Failed, "VSI0807", message, remedy)
+    let remedy = format!("name another {option}, or end the process that uses it");
+    ExitProblem::new(Exit::Failed, "VSI0807", message, &remedy)
 }
 
 /// Works as long as it has the right to.
@@ -107,12 +108,16 @@ async fn open_and_serve(
     metrics: &Arc<Metrics>,
 ) -> CommandOutcome {
     let bounds = cluster.map(ClusterCommand::bounds).unwrap_or_default();
+    let signer = super::audit::signing_key(args.sign_key.as_deref()).await?;
     let open = || App::open_to_serve(common, lease.clone(), metrics.clone(), bounds.clone());
     let Some(app) = once_free(open, args.cluster.leader_elect).await? else {
         return Ok(Exit::Done);
     };
+    if let Some(key) = signer {
+        app.fleet.sign_bases_with(Arc::new(key));
+    }
     output::note(&format!("serving {}", app.state_path().display()));
-    serve(app, common, args, cluster, metrics).await
+    Box::pin(serve(app, common, args, cluster, metrics)).await
 }
 
 /// Opens a state directory that somebody may hold. A command that is about to end is waited for. A
@@ -157,21 +162,27 @@ async fn serve(
     metrics: &Arc<Metrics>,
 ) -> CommandOutcome {
     let mut interrupted = std::pin::pin!(work::interrupted());
+    let looks = match &common.read_only {
+        Some(path) => Some(DaemonServer::start_to_look(&app, path)?),
+        None => None,
+    };
     let answers = DaemonServer::start(&app);
     let notices = app.fleet.notices();
     let operator = cluster.map(|cluster| cluster.operator(&app, metrics));
     let delivered = operator.as_ref().map(Operator::delivered);
+    let subresources = operator.as_ref().map(Operator::subresources);
     let outcome = tokio::select! {
         () = &mut interrupted => Ok(Exit::Done),
         ended = tell(&app, common) => ended,
         ended = work_on(&app, args, metrics, delivered) => ended,
         never = archive_now_and_then(&app, common, args) => match never {},
         ended = resources(cluster, operator) => Err(ended),
+        ended = subresources::serve(&app, &args.cluster, subresources) => Err(ended),
         never = measure(&app, notices, metrics) => match never {},
     };
     metrics.ready.store(false, Ordering::Relaxed);
-    if let Some(answers) = answers {
-        answers.finish().await;
+    for socket in [answers, looks].into_iter().flatten() {
+        socket.finish().await;
     }
     app.close().await;
     outcome
@@ -226,7 +237,7 @@ fn give_way() -> Exit {
         Exit::LeaseLost,
         "VSI0012",
         "the lease is past: this process was stopped or could not renew it in time",
-        "nothing: the engine that took over goes on; start this one again as its standby",
+        "no action is needed: the process that took over continues; start this one again as its standby",
     ));
     std::process::exit(i32::from(Exit::LeaseLost as u8))
 }

@@ -140,13 +140,13 @@ fn identity(
     if let Some(text) = &settings.key {
         return Ok(Identity::Key {
             text: text.clone(),
-            passphrase: None,
+            passphrase: settings.key_passphrase.clone(),
         });
     }
     if let Some(path) = &ssh.key_file {
         return Ok(Identity::KeyFile {
             path: PathBuf::from(path),
-            passphrase: None,
+            passphrase: settings.key_passphrase.clone(),
         });
     }
     if !trusted {

@@ -123,7 +123,7 @@ impl ImageAccessRules {
         let access = match named {
             Some((server, secret)) => Some(
                 ServerAccess::new(server, self.settings.user.clone(), secret)
-                    .ok_or_else(|| unusable(format!("IMAGE_SERVER {server} is no server")))?,
+                    .ok_or_else(|| unusable(format!("IMAGE_SERVER {server} is not a server")))?,
             ),
             None => None,
         };

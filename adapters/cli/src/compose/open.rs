@@ -1,13 +1,16 @@
 //! How the state directory, and the engine on it, are opened for a command.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{
+    Arc, Mutex, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use vsiflow_engine::{
     blob::DirBlobs,
-    checkpoint::FileCheckpoints,
+    checkpoint::{FileCheckpoints, MemoryCheckpoints},
     clock::SystemClock,
     executor::Tuning,
-    journal::DiskJournal,
+    journal::{Damage, DiskJournal},
     lease::Lease,
     secret::{DirSecrets, HeldSecrets},
     state_dir::StateDir,
@@ -17,19 +20,24 @@ use vsiflow_workflows::{
     hosts::HostDirectory,
 };
 
-use super::{App, AppInner, bounds::ReadBounds, hosts, images, open_state, retention, state_path};
+use super::{
+    App, AppInner, bounds::ReadBounds, hosts, images, look_at_state, open_state, retention,
+    state_path,
+};
 use crate::{
     args::Common,
     exit::{Exit, ExitProblem},
     metrics::{Metrics, Timed},
-    output,
+    output::{self, folding::Folding},
 };
 
 /// How long a command has the state directory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stay {
-    /// It looks, and is gone.
+    /// It looks, and is gone: nothing is written.
     Look,
+    /// It records something, and is gone.
+    Record,
     /// Until its own work is done.
     Work,
     /// Until it is told to end.
@@ -57,17 +65,28 @@ impl Origin {
 /// What is kept in a state directory.
 pub(super) struct Stores {
     pub(super) journal: Arc<DiskJournal>,
-    pub(super) checkpoints: Arc<FileCheckpoints>,
+    /// None where nothing is worked on.
+    pub(super) checkpoints: Option<Arc<FileCheckpoints>>,
     pub(super) blobs: Arc<DirBlobs>,
     /// Those that are stored; others may be held elsewhere.
     pub(super) secrets: Arc<DirSecrets>,
 }
 
 impl Stores {
-    async fn of(state: &StateDir) -> Result<Self, ExitProblem> {
+    async fn of(state: &StateDir, stay: Stay) -> Result<Self, ExitProblem> {
+        let looks = stay == Stay::Look;
+        let journal = match (looks, goes_past_damage()) {
+            (false, _) => state.journal().await?,
+            (true, false) => state.read_journal().await?,
+            (true, true) => state.inspect().await?,
+        };
+        let checkpoints = match looks {
+            true => None,
+            false => Some(Arc::new(state.checkpoints().await?)),
+        };
         Ok(Self {
-            journal: Arc::new(state.journal().await?),
-            checkpoints: Arc::new(state.checkpoints().await?),
+            journal: Arc::new(journal),
+            checkpoints,
             blobs: Arc::new(state.blobs().await?),
             secrets: Arc::new(state.secrets().await?),
         })
@@ -75,10 +94,15 @@ impl Stores {
 }
 
 impl App {
-    /// Opens the state directory and the engine on it; nothing is worked on yet. A caller's
-    /// command works with what the holder of the directory has open.
+    /// Opens the state directory and the engine on it to be looked at: nothing is written. A
+    /// caller's command works with what the holder of the directory has open.
     pub(crate) async fn open(common: &Common) -> Result<Self, ExitProblem> {
         Self::held_or_own(common, Stay::Look).await
+    }
+
+    /// The same to record something; nothing is worked on yet.
+    pub(crate) async fn open_to_record(common: &Common) -> Result<Self, ExitProblem> {
+        Self::held_or_own(common, Stay::Record).await
     }
 
     /// As [`App::open`], for a command that may stay a while: what is old is archived first.
@@ -122,12 +146,15 @@ impl App {
         bounds: ReadBounds,
     ) -> Result<Self, ExitProblem> {
         let path = state_path(common)?;
-        let mut state = open_state(common, &path).await?;
+        let mut state = match stay {
+            Stay::Look => look_at_state(common, &path).await?,
+            _ => open_state(common, &path).await?,
+        };
         if let Some(lease) = lease {
             state.hold_by(lease);
         }
-        let app = Box::pin(Self::on(state, stay, &metrics, &bounds)).await?;
-        if stay != Stay::Look {
+        let app = Box::pin(Self::on(state, stay, &metrics, &bounds, common.quiet)).await?;
+        if matches!(stay, Stay::Work | Stay::Serve) {
             retention::archive_if_due(&app, common, MANY).await;
         }
         Ok(app)
@@ -139,13 +166,22 @@ impl App {
         stay: Stay,
         metrics: &Metrics,
         bounds: &ReadBounds,
+        quiet: bool,
     ) -> Result<Self, ExitProblem> {
-        let stores = Stores::of(&state).await?;
-        let parts = parts(&state, &stores, metrics, bounds).await?;
-        let fleet = match state.observes_only() {
+        let stores = Stores::of(&state, stay).await?;
+        let folding = Folding::of(&state, &stores.journal, quiet).await?;
+        let parts = parts(&state, &stores, metrics, bounds, folding.clone()).await?;
+        let fleet = match state.observes_only() || stay == Stay::Look {
             true => Fleet::observe(parts).await?,
             false => Fleet::open(parts).await?,
         };
+        if let Some(folding) = folding {
+            folding.end();
+            state.say_what_is_done(None);
+        }
+        if stay == Stay::Look {
+            tell_damage(&stores.journal).await?;
+        }
         if let Some(seen) = fleet.short_of_room() {
             output::room(seen);
         }
@@ -166,11 +202,54 @@ impl App {
     }
 }
 
+tokio::task_local! {
+    static PAST_DAMAGE: ();
+}
+
+/// Runs a command that only reads past everything that is damaged in the journal.
+pub(crate) async fn past_damage<T>(work: impl Future<Output = T>) -> T {
+    PAST_DAMAGE.scope((), work).await
+}
+
+fn goes_past_damage() -> bool {
+    PAST_DAMAGE.try_with(|()| ()).is_ok()
+}
+
+/// Names what a command that only reads does not show.
+async fn tell_damage(journal: &DiskJournal) -> Result<(), ExitProblem> {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let damage = journal.damage().await.map_err(|error| {
+        let remedy = "see that the disk can be read";
+        ExitProblem::new(Exit::Failed, "VSI0006", error.to_string(), remedy)
+    })?;
+    // A command that follows something opens again and again.
+    if damage.is_empty() || TOLD.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    for Damage {
+        from,
+        to,
+        file,
+        why,
+    } in damage
+    {
+        let last = to.saturating_sub(1).max(from);
+        output::warning(&format!(
+            "{file}: offsets {from} to {last} are missing: {why}"
+        ));
+    }
+    output::note(
+        "`vsiflow journal repair` says what can be had of them; nothing is recorded before",
+    );
+    Ok(())
+}
+
 async fn parts(
     state: &StateDir,
     stores: &Stores,
     metrics: &Metrics,
     bounds: &ReadBounds,
+    folding: Option<Arc<Folding>>,
 ) -> Result<FleetConfig, ExitProblem> {
     let directory = Arc::new(HostDirectory::default());
     let sim = state.path().join("sim");
@@ -179,9 +258,13 @@ async fn parts(
         journal: Arc::new(Timed {
             inner: stores.journal.clone(),
             seconds: metrics.append_seconds.clone(),
+            folding,
         }),
         blobs: stores.blobs.clone(),
-        checkpoints: stores.checkpoints.clone(),
+        checkpoints: match &stores.checkpoints {
+            Some(checkpoints) => checkpoints.clone(),
+            None => Arc::new(MemoryCheckpoints::new()),
+        },
         secrets: match bounds.elsewhere {
             true => Arc::new(held_instead_of(&stores.secrets, state.journal_id()).await?),
             false => stores.secrets.clone(),

@@ -12,6 +12,7 @@ use crate::{
     args::Common,
     daemon,
     exit::{Exit, ExitProblem},
+    output,
 };
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -21,23 +22,49 @@ const AGAIN: Duration = Duration::from_millis(25);
 /// Opens the state directory. One that is held by a command that only reads is free again in a
 /// moment; a holder that stays says so by its socket.
 pub(crate) async fn open_state(common: &Common, path: &Path) -> Result<StateDir, ExitProblem> {
+    let open: Open = match common.allow_network_file_system {
+        true => StateDir::open_anywhere,
+        false => StateDir::open,
+    };
+    once_free(path, open).await
+}
+
+/// The same to look at it: nothing needs to be written. One that is not there yet is made, where
+/// that can be.
+pub(crate) async fn look_at_state(common: &Common, path: &Path) -> Result<StateDir, ExitProblem> {
+    if !path.join("FORMAT").is_file() {
+        return open_state(common, path).await;
+    }
+    let look: Open = match common.allow_network_file_system {
+        true => StateDir::look_anywhere,
+        false => StateDir::look,
+    };
+    once_free(path, look).await
+}
+
+type Open = fn(PathBuf) -> Result<StateDir, StateDirError>;
+
+async fn once_free(path: &Path, open: Open) -> Result<StateDir, ExitProblem> {
     let until = Instant::now() + PATIENCE;
-    let open: fn(PathBuf) -> Result<StateDir, StateDirError> =
-        match common.allow_network_file_system {
-            true => StateDir::open_anywhere,
-            false => StateDir::open,
-        };
+    let mut told = false;
     loop {
         let at = path.to_owned();
         let opened = tokio::task::spawn_blocking(move || open(at)).await;
-        match opened.map_err(ExitProblem::defect)? {
-            Err(StateDirError::InUse { .. })
-                if Instant::now() < until && !daemon::is_answering(path) =>
-            {
-                tokio::time::sleep(AGAIN).await;
-            }
+        let holder = match opened.map_err(ExitProblem::defect)? {
+            Err(StateDirError::InUse { holder, .. }) => holder,
             opened => return Ok(opened?),
+        };
+        // What has an end is waited for.
+        let doing = holder.as_ref().and_then(|holder| holder.doing.clone());
+        if doing.is_none() && (Instant::now() >= until || daemon::is_answering(path)) {
+            let path = path.to_owned();
+            return Err(StateDirError::InUse { path, holder }.into());
         }
+        if let (Some(holder), Some(doing), false) = (&holder, doing, told) {
+            output::note(&format!("waiting: process {} {doing}", holder.pid));
+            told = true;
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
@@ -57,7 +84,7 @@ pub(crate) fn state_path(common: &Common) -> Result<PathBuf, ExitProblem> {
     let base = absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
     base.map(|base| base.join("vsiflow")).ok_or_else(|| {
-        let message = "neither --state nor $HOME says where the state is kept";
+        let message = "neither --state nor $HOME names the state directory";
         ExitProblem::new(
             Exit::Usage,
             "VSI0802",

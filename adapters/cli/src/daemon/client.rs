@@ -6,41 +6,16 @@ use tokio::{io::AsyncWriteExt as _, net::UnixStream};
 use vsiflow_file::InputText;
 
 use super::{
+    access::Access,
     frame::{self, Ask, DaemonFrame, VERSION},
     socket,
 };
-use crate::{
-    args::{AuditCommand, CliCommand, ImageCommand},
-    exit::Exit,
-    output,
-    work::GivenDocuments,
-};
+use crate::{args::Cli, exit::Exit, output, work::GivenDocuments};
 
 /// Whether a holder may answer for this command: it must read none of the caller's files, but
 /// documents, which are sent along.
-pub(crate) fn may_forward(command: &CliCommand) -> bool {
-    match command {
-        // A watch asks anew at each look.
-        CliCommand::Get(args) => !args.watch,
-        CliCommand::Describe(_) | CliCommand::History(_) | CliCommand::Logs(_) => true,
-        CliCommand::Retry(_) | CliCommand::Cancel(_) | CliCommand::Backup(_) => true,
-        CliCommand::Approve(_) | CliCommand::Start(_) | CliCommand::Stop(_) => true,
-        CliCommand::Restart(_) | CliCommand::Pause(_) | CliCommand::Unpause(_) => true,
-        CliCommand::Image(ImageCommand::List(_) | ImageCommand::Prune(_)) => true,
-        CliCommand::Adopt(_) | CliCommand::Host(_) => true,
-        CliCommand::Delete(_) | CliCommand::Plan(_) | CliCommand::Replay(_) => true,
-        CliCommand::Audit(command) => !matches!(command, AuditCommand::Rebuild(_)),
-        command => only_a_daemon(command),
-    }
-}
-
-/// Whether a holder answers for this command only if it stays: what is begun goes on longer than
-/// a passing command lives.
-pub(super) fn only_a_daemon(command: &CliCommand) -> bool {
-    matches!(
-        command,
-        CliCommand::Apply(_) | CliCommand::Image(ImageCommand::Upload(_) | ImageCommand::Unlock(_))
-    )
+pub(crate) fn may_forward(cli: &Cli) -> bool {
+    Access::of(cli) != Access::Here
 }
 
 /// What asking the holder came to.
@@ -53,6 +28,15 @@ pub(crate) enum Forwarded {
 
 /// Asks the holder of the state directory, and prints what it says.
 pub(crate) async fn forward(state: &Path, args: Vec<String>, given: &GivenDocuments) -> Forwarded {
+    forward_to(&socket(state), args, given).await
+}
+
+/// Asks whoever listens there, and prints what it says.
+pub(crate) async fn forward_to(
+    socket: &Path,
+    args: Vec<String>,
+    given: &GivenDocuments,
+) -> Forwarded {
     let print = |frame| match frame {
         // The holder does not know this terminal, and may send on what a guest wrote.
         DaemonFrame::Out(bytes) => output::console(&bytes).map_err(|_| io::Error::other("stdout")),
@@ -62,7 +46,7 @@ pub(crate) async fn forward(state: &Path, args: Vec<String>, given: &GivenDocume
         }
         DaemonFrame::Exit(_) => Ok(()),
     };
-    match converse(state, args, given, print).await {
+    match converse(socket, args, given, print).await {
         Ok(exit) => Forwarded::Answered(exit),
         Err(error) => {
             tracing::debug!(%error, "no answer from the holder");
@@ -80,17 +64,17 @@ pub(crate) async fn ask(state: &Path, args: Vec<String>) -> Option<Vec<u8>> {
         }
         Ok(())
     };
-    let exit = converse(state, args, &GivenDocuments::default(), keep).await;
+    let exit = converse(&socket(state), args, &GivenDocuments::default(), keep).await;
     exit.is_ok_and(|exit| exit == Exit::Done).then_some(printed)
 }
 
 async fn converse(
-    state: &Path,
+    socket: &Path,
     args: Vec<String>,
     given: &GivenDocuments,
     mut take: impl FnMut(DaemonFrame) -> io::Result<()>,
 ) -> io::Result<Exit> {
-    let mut stream = UnixStream::connect(socket(state)).await?;
+    let mut stream = UnixStream::connect(socket).await?;
     let ask = serde_json::to_vec(&Ask {
         version: VERSION,
         args,

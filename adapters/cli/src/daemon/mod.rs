@@ -7,13 +7,16 @@
 //! A daemon (`serve`) stays: it takes `apply`, too, with the documents that the caller read.
 //!
 //! What it never does: it reads none of the caller's files; a holder that does not stay takes no
-//! command that would outlive its own work; and only the directory's owner reaches the socket.
+//! command that would outlive its own work; only the directory's owner reaches the socket; and the
+//! other one, for people who may look, takes nothing that does more ([`access`]).
 
+mod access;
 mod client;
 mod frame;
 mod server;
 
-pub(crate) use client::{Forwarded, ask, forward, may_forward};
+pub(crate) use access::{Access, refused};
+pub(crate) use client::{Forwarded, ask, forward, forward_to, may_forward};
 pub(crate) use server::DaemonServer;
 
 use std::path::{Path, PathBuf};

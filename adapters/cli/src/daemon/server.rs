@@ -3,7 +3,7 @@
 use std::{
     fs::Permissions,
     io,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use vsiflow_file::InputText;
 
 use super::{
-    client::{may_forward, only_a_daemon},
+    access::{Access, refused},
     frame::{self, Ask, DaemonFrame, FILES_MAX, VERSION},
     socket,
 };
@@ -29,8 +29,11 @@ use crate::{
     args::Cli,
     command,
     compose::App,
-    exit::Exit,
-    output::sink::{self, OutputSink},
+    exit::{Exit, ExitProblem},
+    output::{
+        self,
+        sink::{self, OutputSink},
+    },
     work::{self, GivenDocuments},
 };
 
@@ -59,16 +62,30 @@ impl DaemonServer {
         }
         let path = socket(app.state_path());
         match bind(&path) {
-            Ok(listener) => {
-                let stop = CancellationToken::new();
-                let task = tokio::spawn(listen(listener, app.for_others(), stop.clone()));
-                Some(Self { path, stop, task })
-            }
+            Ok(listener) => Some(Self::listening(path, listener, app, Whom::Owner)),
             Err(error) => {
                 tracing::warn!(%error, "no socket for other commands");
                 None
             }
         }
+    }
+
+    /// Begins to listen there for people who may look: those of the group of its folder.
+    ///
+    /// # Errors
+    /// When nobody could get there: it was asked for.
+    pub(crate) fn start_to_look(app: &App, path: &Path) -> Result<Self, ExitProblem> {
+        let listener = free(path).and_then(|()| bind(path));
+        let listener = listener.and_then(|listener| share(path).map(|()| listener));
+        let listener = listener.map_err(|error| unusable(path, &error))?;
+        let path = path.to_owned();
+        Ok(Self::listening(path, listener, app, Whom::Looking))
+    }
+
+    fn listening(path: PathBuf, listener: UnixListener, app: &App, whom: Whom) -> Self {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(listen(listener, app.for_others(), whom, stop.clone()));
+        Self { path, stop, task }
     }
 
     /// Takes no more callers, and lets answers under way end.
@@ -98,7 +115,46 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn listen(listener: UnixListener, app: App, stop: CancellationToken) {
+/// What is no socket is somebody's file.
+fn free(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Lets those of the group of its folder get there.
+fn share(path: &Path) -> io::Result<()> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
+    let group = std::fs::metadata(folder)?.gid();
+    std::os::unix::fs::chown(path, None, Some(group))?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o660))
+}
+
+fn unusable(path: &Path, error: &io::Error) -> ExitProblem {
+    let message = format!("nobody can look through {}: {error}", path.display());
+    let remedy = "name a --read-only PATH in a folder that this user may write to";
+    ExitProblem::new(Exit::Failed, "VSI0021", message, remedy)
+}
+
+/// Who reaches a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whom {
+    Owner,
+    Looking,
+}
+
+impl Whom {
+    fn may(self, access: Access) -> bool {
+        match self {
+            Self::Owner => access != Access::Here,
+            Self::Looking => access == Access::Looks,
+        }
+    }
+}
+
+async fn listen(listener: UnixListener, app: App, whom: Whom, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(AT_A_TIME));
     // Dropped with this task, and every answer with it.
     let mut answers = JoinSet::new();
@@ -108,7 +164,7 @@ async fn listen(listener: UnixListener, app: App, stop: CancellationToken) {
         };
         let app = app.clone();
         answers.spawn(async move {
-            if let Err(error) = Box::pin(answer(stream, app)).await {
+            if let Err(error) = Box::pin(answer(stream, app, whom)).await {
                 tracing::debug!(%error, "a caller went away");
             }
             drop(place);
@@ -130,26 +186,31 @@ async fn next(listener: &UnixListener, stop: &CancellationToken) -> Option<UnixS
         match caller {
             Ok((stream, _)) => return Some(stream),
             Err(error) => {
-                tracing::warn!(%error, "a caller is not taken");
+                tracing::warn!(%error, "a caller cannot be accepted");
                 tokio::time::sleep(AGAIN).await;
             }
         }
     }
 }
 
-async fn answer(mut stream: UnixStream, app: App) -> io::Result<()> {
+async fn answer(mut stream: UnixStream, app: App, whom: Whom) -> io::Result<()> {
     let (ask, given) = tokio::time::timeout(ASKING, read(&mut stream)).await??;
-    let cli = Cli::try_parse_from(&ask.args).ok();
-    let cli = cli.filter(|cli| ask.version == VERSION && may_forward(&cli.command));
-    if !app.stays() && cli.as_ref().is_some_and(|cli| only_a_daemon(&cli.command)) {
+    let asked = command_line(&ask);
+    let access = asked.as_ref().map(Access::of);
+    if !app.stays() && access == Some(Access::Stays) {
         // Without an answer the caller goes on trying to get the directory for itself.
         return Ok(());
     }
+    let cli = asked.filter(|_| access.is_some_and(|access| whom.may(access)));
     let caller = stream.peer_cred()?.uid();
     let sink = Arc::new(OutputSink::default());
     let command = async move {
         match cli {
             Some(cli) => command::run(cli).await,
+            None if whom == Whom::Looking => {
+                output::problem(&refused());
+                Exit::Blocked
+            }
             None => Exit::Usage,
         }
     };
@@ -164,6 +225,13 @@ async fn answer(mut stream: UnixStream, app: App) -> io::Result<()> {
     };
     send(&mut stream, &sink).await?;
     frame::write(&mut stream, &DaemonFrame::Exit(exit as u8)).await
+}
+
+/// What is asked, as the holder does it: it asks nobody else, whatever its environment says.
+fn command_line(ask: &Ask) -> Option<Cli> {
+    let mut cli = Cli::try_parse_from(&ask.args).ok()?;
+    cli.common.read_only = None;
+    (ask.version == VERSION).then_some(cli)
 }
 
 /// What a caller asks, and the files it sends along.

@@ -12,10 +12,14 @@ use vsiflow_engine::{
     model::{Hash, StreamId},
 };
 
+use crate::output::folding::Folding;
+
 /// The journal it was made of, timed.
 pub(crate) struct Timed {
     pub(crate) inner: Arc<dyn Journal>,
     pub(crate) seconds: Histogram,
+    /// Where the index is made again: who is shown how far that is.
+    pub(crate) folding: Option<Arc<Folding>>,
 }
 
 #[async_trait]
@@ -45,6 +49,9 @@ impl Journal for Timed {
     }
 
     async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        if let Some(folding) = &self.folding {
+            folding.reach(from);
+        }
         self.inner.read_entries(from, limit).await
     }
 

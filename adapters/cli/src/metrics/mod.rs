@@ -6,7 +6,6 @@
 mod count;
 mod format;
 mod journal;
-mod listen;
 mod page;
 
 use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicBool};
@@ -137,7 +136,7 @@ impl Metrics {
         let help = "How long it took until a batch was durable in the journal, in seconds";
         all.register("journal_append_seconds", help, self.append_seconds.clone());
         all.register("vsis", "VSIs by phase", self.vsis.clone());
-        let help = "Whether a host answered when it was looked at last";
+        let help = "Whether a host answered the last scan";
         all.register("host_reachable", help, self.reachable.clone());
         let help = "Days until the certificate ends that signs a contract";
         all.register("contract_days_left", help, self.contract_days.clone());

@@ -14,14 +14,12 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use vsiflow_api::{METRICS, Security};
 use vsiflow_workflows::fleet::Fleet;
 
-use super::{
-    HostLabel, Metrics, PhaseLabel, VsiLabels,
-    format::MetricsFormat,
-    listen::{LIMITS, answer},
-};
+use super::{HostLabel, Metrics, PhaseLabel, VsiLabels, format::MetricsFormat};
 
 /// How often what is not counted is looked at.
 const EVERY: Duration = Duration::from_secs(15);
@@ -39,7 +37,8 @@ pub(crate) async fn serve(metrics: Arc<Metrics>, address: SocketAddr) -> io::Res
         .route("/readyz", get(ready))
         .route("/metrics", get(measured))
         .with_state(metrics);
-    answer(listener, pages, LIMITS).await
+    let pages = TowerToHyperService::new(pages);
+    match vsiflow_api::serve(listener, Security::Plain, pages, METRICS).await {}
 }
 
 async fn ready(State(metrics): State<Arc<Metrics>>) -> (StatusCode, &'static str) {
@@ -76,7 +75,7 @@ async fn measured(State(metrics): State<Arc<Metrics>>, asked: HeaderMap) -> impl
 pub(crate) async fn measure(metrics: Arc<Metrics>, fleet: Fleet) {
     loop {
         if let Err(error) = once(&metrics, &fleet).await {
-            tracing::warn!("what is measured is out of date: {error}");
+            tracing::warn!("the metrics are out of date: {error}");
         }
         tokio::time::sleep(EVERY).await;
     }

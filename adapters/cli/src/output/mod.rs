@@ -2,6 +2,7 @@
 //! bars only on terminals.
 
 pub(crate) mod describe;
+pub(crate) mod folding;
 pub(crate) mod live;
 pub(crate) mod log;
 pub(crate) mod plan;
@@ -57,7 +58,7 @@ pub(crate) fn raw_note(bytes: &[u8]) {
 /// How much room the state directory's disk has now.
 pub(crate) fn room(seen: Seen) {
     match seen.level {
-        Level::Plenty => note("the state directory has room again: everything goes on"),
+        Level::Plenty => note("the state directory has space again: all work continues"),
         Level::Low => warning(&format!(
             "the state directory's disk is short of room ({seen}): no new run begins"
         )),
@@ -177,7 +178,7 @@ fn unwritable(error: &std::io::Error) -> ExitProblem {
         Exit::Failed,
         "VSI0803",
         message,
-        "see where standard output leads",
+        "check where standard output leads",
     )
 }
 

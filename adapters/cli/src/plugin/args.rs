@@ -7,7 +7,7 @@ use vsiflow_kube::plugin::Access;
 
 use crate::args::{HistoryFormat, OutputFormat, duration, without_kind};
 
-/// VSIs in a cluster: what they did, what they say, and what is to become of them.
+/// Manages VSIs in a cluster.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "kubectl-vsi",
@@ -38,13 +38,14 @@ pub(super) struct AccessArgs {
     /// The user to use.
     #[arg(long, global = true, value_name = "NAME")]
     pub(super) user: Option<String>,
-    /// Whom to act as.
+    /// The user to impersonate.
     #[arg(long = "as", global = true, value_name = "NAME")]
     pub(super) act_as: Option<String>,
     /// The namespace [default: the context's].
     #[arg(short, long, global = true)]
     pub(super) namespace: Option<String>,
-    /// The Lease of the process that serves the VSIs [default: as the VSI's status names it].
+    /// Ask by running `vsiflow` in the pod that holds this Lease, which takes a right on pods/exec
+    /// [default: the API of subresources is asked].
     #[arg(
         long,
         global = true,
@@ -52,7 +53,7 @@ pub(super) struct AccessArgs {
         value_name = "NAMESPACE/LEASE"
     )]
     pub(super) operator: Option<String>,
-    /// The pod to ask, where there is no Lease.
+    /// The same with this pod, where there is no Lease.
     #[arg(long, global = true, value_name = "NAMESPACE/POD")]
     pub(super) pod: Option<String>,
 }
@@ -92,47 +93,60 @@ impl AccessArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum PluginCommand {
-    /// List VSIs; what follows is for `kubectl get vsi`
+    /// List VSIs; all further arguments go to `kubectl get vsi`
+    #[command(after_help = "Example:\n  kubectl vsi get -o wide")]
     Get {
         /// Names, and options of `kubectl get`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
-    /// Show what a VSI's resource says: conditions, warnings, Events
+    /// Show the conditions, warnings and Events of a VSI's resource
+    #[command(after_help = "Example:\n  kubectl vsi describe web")]
     Describe {
         /// The VSI.
         #[arg(value_parser = name)]
         name: String,
-        /// How the result is printed.
+        /// The output format.
         #[arg(short, long, value_enum)]
         output: Option<OutputFormat>,
     },
-    /// Show every step ever taken for a VSI
+    /// Show every step that was taken for a VSI
+    #[command(after_help = "Example:\n  kubectl vsi history web -f")]
     History(PluginHistoryArgs),
-    /// Print a VSI's console log
+    /// Print the console log of a VSI
+    #[command(after_help = "Example:\n  kubectl vsi logs web --tail 50")]
     Logs(PluginLogsArgs),
-    /// Say what a change takes that waits for approval; with -f, what `kubectl apply -f` would change
+    /// Show the plan of a change that waits for approval; with -f, of `kubectl apply -f`
+    #[command(after_help = "Example:\n  kubectl vsi plan -f web.yaml")]
     Plan(PluginPlanArgs),
-    /// Show changes that wait, and let them go on
+    /// Show and approve changes that wait for approval
+    #[command(after_help = "Example:\n  kubectl vsi approve web")]
     Approve(PluginPowerArgs),
     /// Start VSIs
+    #[command(after_help = "Example:\n  kubectl vsi start web --wait")]
     Start(PluginPowerArgs),
-    /// Shut VSIs down; they stay off, also after a restart of their host
+    /// Shut down VSIs; they stay off, also after a restart of their host
+    #[command(after_help = "Example:\n  kubectl vsi stop web --wait")]
     Stop(PluginPowerArgs),
-    /// Shut VSIs down and start them again
+    /// Shut down VSIs and start them again
+    #[command(after_help = "Example:\n  kubectl vsi restart web --wait --timeout 5m")]
     Restart(PluginPowerArgs),
-    /// Suspend VSIs; their memory stays
+    /// Suspend VSIs, which keep their memory
+    #[command(after_help = "Example:\n  kubectl vsi pause web")]
     Pause(PluginPowerArgs),
-    /// Let suspended VSIs go on
+    /// Resume suspended VSIs
+    #[command(after_help = "Example:\n  kubectl vsi unpause web")]
     Unpause(PluginPowerArgs),
-    /// Try again at once what is blocked, delayed or failed
+    /// Retry immediately what is blocked, delayed or failed
+    #[command(after_help = "Example:\n  kubectl vsi retry web --wait")]
     Retry(PluginRetryArgs),
-    /// Stop the run of a VSI; what exists is kept
+    /// Cancel the run of a VSI and leave what exists
+    #[command(after_help = "Example:\n  kubectl vsi cancel web")]
     Cancel {
         /// The VSI.
         #[arg(value_parser = name)]
         name: String,
-        /// Why; kept in the history.
+        /// The reason, stored in the history.
         #[arg(
             long,
             value_name = "TEXT",
@@ -148,13 +162,13 @@ pub(super) struct PluginHistoryArgs {
     /// The VSI.
     #[arg(value_parser = name)]
     pub(super) name: String,
-    /// Go on with what happens, until interrupted.
+    /// Follow new events, until interrupted.
     #[arg(short, long)]
     pub(super) follow: bool,
-    /// Only events from this offset of the journal on.
+    /// Show only events from this offset of the journal.
     #[arg(long, value_name = "OFFSET")]
     pub(super) from_offset: Option<u64>,
-    /// How the result is printed: for people, or one JSON object a line.
+    /// The output format: a table, or one JSON object in each line.
     #[arg(short, long, value_enum)]
     pub(super) output: Option<HistoryFormat>,
 }
@@ -164,16 +178,16 @@ pub(super) struct PluginLogsArgs {
     /// The VSI.
     #[arg(value_parser = name)]
     pub(super) name: String,
-    /// Go on with what the guest prints, until interrupted.
+    /// Follow the console, until interrupted.
     #[arg(short, long)]
     pub(super) follow: bool,
-    /// Only the last lines.
+    /// Print only the last lines.
     #[arg(long, value_name = "LINES")]
     pub(super) tail: Option<usize>,
-    /// What was kept of the newest failed boot that was torn down since.
+    /// Print the stored console of the newest failed boot.
     #[arg(long, conflicts_with = "follow")]
     pub(super) failed: bool,
-    /// With --failed: the domain's definition instead of the console.
+    /// With --failed: print the domain's definition instead of the console.
     #[arg(long, requires = "failed", conflicts_with = "tail")]
     pub(super) definition: bool,
 }
@@ -183,7 +197,7 @@ pub(super) struct PluginPlanArgs {
     /// The VSIs.
     #[arg(value_name = "NAME", value_parser = name, required_unless_present = "files")]
     pub(super) names: Vec<String>,
-    /// What `kubectl apply -f` of this would change; may be repeated.
+    /// Show what `kubectl apply -f` of this file would change; may be repeated.
     #[arg(
         short = 'f',
         long = "filename",
@@ -191,7 +205,7 @@ pub(super) struct PluginPlanArgs {
         conflicts_with = "names"
     )]
     pub(super) files: Vec<String>,
-    /// How the result is printed.
+    /// The output format.
     #[arg(short, long, value_enum)]
     pub(super) output: Option<OutputFormat>,
 }
@@ -201,13 +215,13 @@ pub(super) struct PluginPowerArgs {
     /// The VSIs.
     #[arg(required = true, value_name = "NAME", value_parser = name)]
     pub(super) names: Vec<String>,
-    /// Return only when the outcome is decided.
+    /// Wait until the outcome is decided.
     #[arg(long)]
     pub(super) wait: bool,
-    /// Give up waiting after this long, such as `90s` or `10m` (exit code 5); the work goes on.
+    /// Stop waiting after this time, such as `90s` or `10m` (exit code 5). The work continues.
     #[arg(long, value_name = "DURATION", visible_alias = crate::args::WAIT_TIMEOUT, value_parser = duration, requires = "wait")]
     pub(super) timeout: Option<Duration>,
-    /// How the result is printed.
+    /// The output format.
     #[arg(short, long, value_enum)]
     pub(super) output: Option<OutputFormat>,
 }
@@ -217,10 +231,10 @@ pub(super) struct PluginRetryArgs {
     /// The VSIs.
     #[arg(required = true, value_name = "NAME", value_parser = name)]
     pub(super) names: Vec<String>,
-    /// Return only when the outcome is decided.
+    /// Wait until the outcome is decided.
     #[arg(long)]
     pub(super) wait: bool,
-    /// Why; kept in the history.
+    /// The reason, stored in the history.
     #[arg(
         long,
         value_name = "TEXT",
@@ -246,6 +260,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         PluginArgs::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_ends_with_examples_that_are_understood() {
+        for words in crate::args::examples::examples(&PluginArgs::command()) {
+            // The first word is `kubectl`.
+            if let Err(error) = PluginArgs::try_parse_from(&words[1..]) {
+                panic!("{words:?}: {error}");
+            }
+        }
     }
 
     #[test]

@@ -259,8 +259,8 @@ async fn run(words: Vec<String>, input: AskInput) -> CommandOutcome {
             Exit::Failed,
             "VSI1023",
             "this user may not run commands in the pod that serves the VSIs",
-            "have `create` and `get` on pods/exec granted in its namespace; what the resource \
-             itself tells needs neither: `kubectl vsi describe`",
+            "ask for `create` and `get` on pods/exec in its namespace; `kubectl vsi describe` \
+             needs neither",
         )),
         Said::NotFound if exit != Exit::Done => Ok(Exit::NotFound),
         _ => Ok(exit),

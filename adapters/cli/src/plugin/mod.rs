@@ -2,11 +2,13 @@
 //!
 //! What the resource tells is read from it; power is a field of it, a restart and an approval are
 //! annotations (`power`, `plan`). The rest is in the journal, and so is asked of the process that
-//! serves the resource (`ask`): `vsiflow` itself is run in the pod that holds the Lease, by the
-//! `kubectl` that this is a plugin of. That one brings the user's credentials in all their forms,
-//! proxies, and a way to run a command on servers old and new; and it is at hand by definition.
-//! Nothing listens for it in the cluster, and whoever may run commands in the pod, and nobody
-//! else, may ask.
+//! serves the resource, by the API of subresources (`subresources`): who has a right on that object's
+//! subresource, and no other one, may ask.
+//!
+//! Where a pod or a Lease is named, and for `plan -f`, `vsiflow` itself is run in that pod instead
+//! (`ask`), by the `kubectl` that this is a plugin of: that one brings the user's credentials in all
+//! their forms, proxies, and a way to run a command on servers old and new. Whoever may do that has all
+//! of the operator's power.
 
 mod args;
 mod ask;
@@ -14,6 +16,7 @@ mod complete;
 mod describe;
 mod plan;
 mod power;
+mod subresources;
 
 use std::{path::Path, process::ExitCode};
 
@@ -76,11 +79,14 @@ async fn dispatch(plugin: PluginArgs) -> CommandOutcome {
         cluster: &cluster,
         access,
     };
+    let in_pod = access.pod.is_some() || access.operator.is_some();
     match plugin.command {
         PluginCommand::Get { rest } => ask::get(&there, rest).await,
         PluginCommand::Describe { name, output } => describe::run(&there, &name, output).await,
-        PluginCommand::History(args) => ask::history(&there, args).await,
-        PluginCommand::Logs(args) => ask::logs(&there, args).await,
+        PluginCommand::History(args) if in_pod => ask::history(&there, args).await,
+        PluginCommand::History(args) => subresources::history(&there, args).await,
+        PluginCommand::Logs(args) if in_pod => ask::logs(&there, args).await,
+        PluginCommand::Logs(args) => subresources::logs(&there, args).await,
         PluginCommand::Plan(args) => plan::run(&there, args).await,
         PluginCommand::Approve(args) => plan::approve(&there, args).await,
         PluginCommand::Start(args) => power::run(&there, PowerAction::Start, args).await,
@@ -88,8 +94,14 @@ async fn dispatch(plugin: PluginArgs) -> CommandOutcome {
         PluginCommand::Restart(args) => power::run(&there, PowerAction::Restart, args).await,
         PluginCommand::Pause(args) => power::run(&there, PowerAction::Pause, args).await,
         PluginCommand::Unpause(args) => power::run(&there, PowerAction::Unpause, args).await,
-        PluginCommand::Retry(args) => ask::retry(&there, args).await,
-        PluginCommand::Cancel { name, reason } => ask::cancel(&there, &name, &reason).await,
+        PluginCommand::Retry(args) if in_pod => ask::retry(&there, args).await,
+        PluginCommand::Retry(args) => subresources::retry(&there, args).await,
+        PluginCommand::Cancel { name, reason } if in_pod => {
+            ask::cancel(&there, &name, &reason).await
+        }
+        PluginCommand::Cancel { name, reason } => {
+            subresources::cancel(&there, &name, &reason).await
+        }
     }
 }
 
@@ -102,6 +114,26 @@ struct There<'a> {
 /// What the cluster did not do, as people read it.
 fn problem(error: PluginError) -> ExitProblem {
     let (exit, code, remedy) = match &error {
+        PluginError::Told {
+            code,
+            remedy,
+            status,
+            ..
+        } => {
+            let exit = match status {
+                404 => Exit::NotFound,
+                409 => Exit::Blocked,
+                _ => Exit::Failed,
+            };
+            (exit, code.as_str(), remedy.clone())
+        }
+        PluginError::Unserved(_) => (
+            Exit::Failed,
+            "VSI1024",
+            "see that the operator runs and what `kubectl get apiservice v1.subresources.vsiflow.io` \
+             says; where there is none, name the operator's Lease with --operator NAMESPACE/LEASE"
+                .to_owned(),
+        ),
         PluginError::NotFound(what) if what.starts_with("Lease") => (
             Exit::NotFound,
             "VSI1022",
@@ -118,12 +150,12 @@ fn problem(error: PluginError) -> ExitProblem {
         PluginError::Changed(_) => (
             Exit::Failed,
             "VSI1020",
-            "look at it as it is now, then give the command again".to_owned(),
+            "check its present state, then run the command again".to_owned(),
         ),
         PluginError::Refused { .. } => (
             Exit::Failed,
             "VSI1020",
-            "`kubectl auth can-i` tells what this user may do; --context and -n say where"
+            "`kubectl auth can-i` shows what this user may do; --context and -n select the place"
                 .to_owned(),
         ),
         PluginError::Nobody(_) => (
@@ -154,7 +186,7 @@ fn whose_word(owners: &[String]) -> String {
     } else {
         "change powerState there"
     };
-    format!("{where_it_is}; where powerState is taken out there, this command may set it")
+    format!("{where_it_is}; if powerState is removed there, this command may set it")
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn proposal(vsi: &VsiResource) -> Result<&Proposal, ExitProblem> {
             Exit::Blocked,
             "VSI0704",
             format!("no change of {} waits for approval", vsi.label()),
-            "change its resource; `kubectl vsi plan -f FILE` says what that would do",
+            "change its resource; `kubectl vsi plan -f FILE` shows what that would do",
         )
     })
 }

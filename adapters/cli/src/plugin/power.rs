@@ -102,7 +102,7 @@ fn tell(vsi: &VsiResource, waited: bool, came: Exit, said: &str) {
             ));
         }
         Exit::TimedOut => output::note(&format!("{label}: not decided in time; it is {phase}")),
-        Exit::Interrupted => output::note(&format!("{label}: interrupted; it goes on")),
+        Exit::Interrupted => output::note(&format!("{label}: interrupted; the work continues")),
         _ => {
             let mut all = vsi.status.conditions.iter();
             let waiting = all.find(|one| one.name == "UpdateApproved" && one.status == "False");
@@ -119,7 +119,7 @@ fn refuse(vsi: &VsiResource, action: PowerAction) -> Result<(), ExitProblem> {
         Err(ExitProblem::new(Exit::Blocked, code, message, remedy))
     };
     if vsi.is_deleting {
-        let remedy = "wait until it is gone; `kubectl vsi describe` says what it waits for";
+        let remedy = "wait until it is gone; `kubectl vsi describe` shows what it waits for";
         return blocked("VSI0702", "is being deleted", remedy);
     }
     let remedy = "start it first: `kubectl vsi start`";
@@ -137,7 +137,7 @@ fn refuse(vsi: &VsiResource, action: PowerAction) -> Result<(), ExitProblem> {
         (PowerAction::Restart, PowerState::Paused) => blocked(
             "VSI0705",
             "is suspended; only a guest that runs is restarted",
-            "let it go on first: `kubectl vsi unpause`",
+            "resume it first: `kubectl vsi unpause`",
         ),
         _ => Ok(()),
     }
@@ -185,6 +185,14 @@ async fn decided(
         }
         now = there.cluster.vsi(&now.name).await.map_err(problem)?;
     }
+}
+
+/// Waits until the resource tells what came of something that was begun before.
+pub(super) async fn settled(there: &There<'_>, name: &str, said: &str) -> CommandOutcome {
+    let vsi = there.cluster.vsi(name).await.map_err(problem)?;
+    let (vsi, came) = decided(there, &vsi.clone(), vsi, PowerField::Spec, None).await?;
+    tell(&vsi, true, came, said);
+    Ok(came)
 }
 
 /// Whether a change waits for approval that did not wait before.

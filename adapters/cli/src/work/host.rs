@@ -31,7 +31,7 @@ pub(crate) async fn one_host(
     }
     if files.is_empty() {
         let message = "no host is named";
-        let remedy = "give the file with the host's ConfigMap and Secret with -f, or --host";
+        let remedy = "name the file with the host's ConfigMap and Secret with -f, or use --host";
         return Err(ExitProblem::new(Exit::Usage, "VSI0607", message, remedy));
     }
     let inputs = inputs(files);

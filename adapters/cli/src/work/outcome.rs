@@ -28,7 +28,7 @@ pub(super) fn say(
         (Some(verdict), _) => decided(app, target, verdict, done),
         (None, Some(Exit::Interrupted)) => {
             let (shown, word) = (target.shown(), target.word());
-            let message = format!("{shown}: interrupted; `vsiflow resume {word}` goes on");
+            let message = format!("{shown}: interrupted; run `vsiflow resume {word}` to continue");
             output::note(&message);
             Exit::Interrupted
         }
@@ -71,7 +71,9 @@ fn cancelled(target: &Target) {
         false => "image upload".to_owned(),
     };
     let shown = target.shown();
-    output::note(&format!("{shown} was cancelled; `vsiflow {next}` goes on"));
+    output::note(&format!(
+        "{shown} was cancelled; run `vsiflow {next}` to continue"
+    ));
 }
 
 /// The engine tries again by itself only as long as some vsiflow works.
@@ -90,7 +92,7 @@ fn timed_out(app: &App, target: &Target, wait: &WaitArgs) {
         .map(|t| humantime::format_duration(t).to_string())
         .unwrap_or_default();
     output::note(&format!(
-        "{shown}: not decided after {after}; `vsiflow resume {word}` goes on"
+        "{shown}: not decided after {after}; run `vsiflow resume {word}` to continue"
     ));
     let failure = match app.fleet.verdict(&target.entity) {
         Some(Verdict::Failed(failure)) => Some(failure),

@@ -152,7 +152,12 @@ fn remind(app: &App, live: &LiveOutput, open: &[&Target]) {
     for target in open {
         let failure = app.fleet.obstacle(&target.entity);
         let failure = failure.map(|failure| failure.to_string());
-        let step = || Some(format!("step {} goes on", app.fleet.step(&target.entity)?));
+        let step = || {
+            Some(format!(
+                "step {} is running",
+                app.fleet.step(&target.entity)?
+            ))
+        };
         if let Some(what) = failure.or_else(step) {
             live.still_waits(&target.label(), &what);
         }

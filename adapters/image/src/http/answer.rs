@@ -48,11 +48,11 @@ pub(super) fn examine_rest(
     let (first, length) = range_of(range).ok_or_else(|| {
         invalid(
             shown,
-            format!("the server gives a part that it calls {range:?}"),
+            format!("the server returns a part that it calls {range:?}"),
         )
     })?;
     if first != offset {
-        let message = format!("the server gives the part from byte {first}, asked for {offset}");
+        let message = format!("the server returns the part from byte {first} instead of {offset}");
         return Err(invalid(shown, message));
     }
     Ok(SourceInfo {

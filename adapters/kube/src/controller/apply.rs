@@ -11,7 +11,7 @@ use vsiflow_workflows::{
 };
 
 use super::{Controller, by};
-use crate::{kind::ResourceKind, resource_cache::Snapshot, translate::Translation};
+use crate::{resource_cache::Snapshot, translate::Translation};
 
 /// New VSIs that are given to the fleet in one go.
 const BATCH: usize = 50;
@@ -175,7 +175,7 @@ fn references(snapshot: &Snapshot) -> BTreeMap<String, String> {
     for one in snapshot
         .resources
         .iter()
-        .filter(|one| one.key.kind != ResourceKind::Vsi)
+        .filter(|one| !one.key.kind.is_vsi())
     {
         let all = names.entry(one.key.namespace.clone()).or_default();
         all.push_str(&one.key.to_string());
@@ -223,7 +223,7 @@ fn host_bytes(bytes: &mut Vec<u8>, host: &str, rest: &Resolved) {
         return;
     };
     bytes.extend(serde_json::to_vec(&host.record).unwrap_or_default());
-    for secret in [&host.key, &host.image_secret].into_iter().flatten() {
+    for secret in host.secrets() {
         bytes.push(0);
         bytes.extend_from_slice(secret.expose());
     }

@@ -3,7 +3,7 @@
 use vsiflow_workflows::{fleet::EntityPresence, record::vsi_entity};
 
 use super::{Controller, by};
-use crate::{kind::ResourceKind, resource::Resource, resource_cache::Snapshot};
+use crate::{resource::Resource, resource_cache::Snapshot};
 
 impl Controller {
     /// Passes on what annotations approve. An approval names the change that it is about, so that
@@ -12,7 +12,7 @@ impl Controller {
         let vsis = snapshot
             .resources
             .iter()
-            .filter(|one| one.key.kind == ResourceKind::Vsi && !one.is_deleting());
+            .filter(|one| one.key.kind.is_vsi() && !one.is_deleting());
         for resource in vsis {
             if let Some(id) = resource.approves()
                 && resource.old_finalizer().is_none()

@@ -29,7 +29,9 @@ impl Controller {
             return false;
         }
         match resource.key.kind {
-            ResourceKind::Vsi => self.vsi_may_go(resource, findings).await,
+            ResourceKind::Vsi | ResourceKind::VirtualServer => {
+                self.vsi_may_go(resource, findings).await
+            }
             ResourceKind::DataDisk => self.disk_may_go(resource, translation, findings).await,
             _ => true,
         }
@@ -114,7 +116,9 @@ impl Controller {
         let by = by(&resource.manager, "the resource was deleted");
         let (namespace, id) = (&resource.key.namespace, resource.uid.to_string());
         match resource.key.kind {
-            ResourceKind::Vsi => self.fleet.delete(namespace, &id, orphan, by).await,
+            ResourceKind::Vsi | ResourceKind::VirtualServer => {
+                self.fleet.delete(namespace, &id, orphan, by).await
+            }
             _ => self.fleet.delete_disk(namespace, &id, orphan, by).await,
         }
     }

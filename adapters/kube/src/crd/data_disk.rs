@@ -27,7 +27,7 @@ use super::{
     category = "vsiflow",
     doc = "A data disk that is made on a libvirt/KVM host, for a VSI that selects it.",
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Size", type_ = "string", json_path = ".spec.size"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
     printcolumn(name = "Pool", type_ = "string", json_path = ".spec.storagePool"),
     printcolumn(
         name = "Ready",

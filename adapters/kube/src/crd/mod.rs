@@ -18,6 +18,7 @@ mod network_ref;
 mod selector;
 mod status;
 mod validation;
+mod virtual_server;
 mod vsi;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -28,15 +29,17 @@ pub use data_disk::{DataDisk, DataDiskRef, DataDiskRefSpec, DataDiskSpec};
 pub use network_ref::{NetworkRef, NetworkRefSpec};
 pub use selector::{Expression, Selector};
 pub use status::{Condition, OldMetadata, Proposal, ReferenceStatus, VsiStatus};
+pub use virtual_server::{VirtualServer, VirtualServerSpec};
 pub use vsi::{BootDisk, Machine, Vsi, VsiSpec};
 
-/// The group of the kinds.
+/// The group of the kinds that the operator before this one had.
 pub const GROUP: &str = "hpse.ibm.com";
 
-/// The definitions of the four kinds.
-pub fn all() -> [CustomResourceDefinition; 4] {
+/// The definitions of all kinds.
+pub fn all() -> [CustomResourceDefinition; 5] {
     [
         Vsi::crd(),
+        VirtualServer::crd(),
         DataDisk::crd(),
         DataDiskRef::crd(),
         NetworkRef::crd(),

@@ -109,6 +109,9 @@ pub struct ReferenceStatus {
     /// The host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// The size of a data disk, as documents write sizes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
     /// The newest run, of a data disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,

@@ -22,7 +22,7 @@ impl fmt::Display for CandidateState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Ours => "taken over",
-            Self::ToTakeOver => "to be taken over",
+            Self::ToTakeOver => "to be migrated",
             Self::Going => "being deleted",
         })
     }

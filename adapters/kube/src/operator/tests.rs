@@ -95,6 +95,45 @@ async fn deleted_resources_go_once_their_host_confirmed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_virtual_server_is_made_told_and_removed_like_a_vsi() {
+    let rig = Rig::new().await;
+    let spec = json!({"spec": {
+        "imageURL": "http://images.lab.test:8080/debian.qcow2",
+        "guest": {"type": "cloudInit", "userData": "#cloud-config\n"},
+        "ready": {"all": [{"cloudInit": {}}, {"tcp": 22}]},
+    }});
+    rig.server.apply("virtualservers", "web", uid(1), spec);
+    let phase = || {
+        let object = rig.server.get("virtualservers", "web").unwrap_or_default();
+        object["status"]["phase"].clone()
+    };
+    rig.until("it runs", || phase() == "Running").await;
+    assert_eq!(rig.domains().await.len(), 1);
+    rig.server.delete("virtualservers", "web");
+    rig.until("it is gone", || {
+        rig.server.get("virtualservers", "web").is_none()
+    })
+    .await;
+    assert!(rig.domains().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_virtual_server_that_cannot_be_read_says_why_and_shows_no_user_data() {
+    let rig = Rig::new().await;
+    let spec = json!({"spec": {
+        "imageURL": "http://images.lab.test:8080/debian.qcow2",
+        "guest": {"type": "cloudInit", "userData": ["hush"]},
+    }});
+    rig.server.apply("virtualservers", "web", uid(1), spec);
+    let status =
+        || rig.server.get("virtualservers", "web").unwrap_or_default()["status"].to_string();
+    rig.until("it says why", || status().contains("user-data is not text"))
+        .await;
+    assert!(!status().contains("hush"), "{}", status());
+    assert!(rig.domains().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn kube_defect_05_a_dead_host_keeps_the_resource() {
     let rig = Rig::new().await;
     rig.vsi("web", 1);

@@ -35,6 +35,8 @@ impl Cluster {
     pub async fn reach(access: &Access) -> Result<Self, ApiConnectError> {
         let mut config = config(access).await?;
         config.auth_info.impersonate.clone_from(&access.act_as);
+        // A person waits, and what was asked may have been done: nothing is asked twice unseen.
+        config.default_retry = false;
         let own = config.default_namespace.clone();
         Ok(Self {
             namespace: access.namespace.clone().unwrap_or(own),

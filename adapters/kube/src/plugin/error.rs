@@ -22,7 +22,7 @@ pub enum PluginError {
         owners: Vec<String>,
     },
     /// Somebody else changed it meanwhile.
-    #[error("{0} was changed meanwhile")]
+    #[error("{0} was changed in the meantime")]
     Changed(String),
     /// The API server refused, or did not answer.
     #[error("{what}: {why}")]
@@ -32,8 +32,23 @@ pub enum PluginError {
         /// What came of it.
         why: String,
     },
+    /// What serves the resource refused, and said why.
+    #[error("{message}")]
+    Told {
+        /// The code.
+        code: String,
+        /// What happened.
+        message: String,
+        /// What to do.
+        remedy: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The API server has nobody to ask for subresources.
+    #[error("the cluster has nobody to ask for it: {0}")]
+    Unserved(String),
     /// Nobody holds the Lease.
-    #[error("nobody holds the Lease {0} now")]
+    #[error("no process holds the Lease {0} now")]
     Nobody(String),
 }
 

@@ -2,22 +2,33 @@
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
-use vsiflow_workflows::fleet::{DiskObject, FleetError, NetworkInfo};
+use vsiflow_workflows::{
+    fleet::{DiskObject, NetworkInfo},
+    spec::Quantity,
+};
 
 use super::{
     LONGEST_XML, accepted, condition, finish, held, is_told_by_another, made, refusal, tail, told,
 };
-use crate::{crd::ReferenceStatus, status_queue::Findings};
+use crate::{
+    crd::{Condition, ReferenceStatus},
+    status_queue::Findings,
+};
 
-/// A network's name on its host, and what the host shows of it.
-pub(crate) type Network = (String, Result<Option<NetworkInfo>, FleetError>);
+/// What the host said of what is referred to, by its name there; or why it said nothing.
+pub(crate) enum Shown {
+    /// A network.
+    Network(String, Result<Option<NetworkInfo>, String>),
+    /// A volume, and whether it is there.
+    Volume(String, Result<bool, String>),
+}
 
 /// What the status of a data disk or a reference is to say; `disk` is what the fleet knows of a
-/// data disk that is made, `network` what a host shows of a network.
+/// data disk that is made, `shown` what a host shows of what is referred to.
 pub(crate) fn reference(
     findings: &Findings,
     disk: Option<&DiskObject>,
-    network: Option<Network>,
+    shown: Option<Shown>,
     before: &ReferenceStatus,
     now: Timestamp,
 ) -> ReferenceStatus {
@@ -31,10 +42,10 @@ pub(crate) fn reference(
         None => resolved(findings),
     };
     status.description = tail(&status.description);
-    if let Some((name, found)) = network
-        && status.phase.as_deref() == Some("Referenced")
+    if let Some(shown) = shown
+        && is_waiting(&status)
     {
-        add_network(&mut status, &name, found, before);
+        add(&mut status, shown, findings, before);
     }
     status.conditions.extend(accepted(findings));
     if let Some(hold) = &findings.hold {
@@ -48,44 +59,88 @@ pub(crate) fn reference(
     status
 }
 
-/// Adds what the host shows of a network, as the operator before this one told it. What was told
-/// before stays where the host does not answer.
-fn add_network(
-    status: &mut ReferenceStatus,
-    name: &str,
-    found: Result<Option<NetworkInfo>, FleetError>,
-    before: &ReferenceStatus,
-) {
-    let wrong = match found {
-        Ok(Some(network)) => {
+/// The size that a document gives, as documents write sizes.
+pub(crate) fn size(spec: &Value) -> Option<String> {
+    match spec.get("size")? {
+        Value::String(text) => text.parse::<Quantity>().ok().map(|_| text.clone()),
+        number => Some(Quantity(number.as_u64()?).to_string()),
+    }
+}
+
+/// Why a reference is not ready whose host was not asked.
+const NOT_ASKED: &str = "NotAsked";
+
+fn is_waiting(status: &ReferenceStatus) -> bool {
+    ready(status).is_some_and(|ready| ready.reason == NOT_ASKED)
+}
+
+fn ready(status: &ReferenceStatus) -> Option<&Condition> {
+    status.conditions.iter().find(|one| one.name == "Ready")
+}
+
+/// Adds what the host said. What was told before stays where it does not answer.
+fn add(status: &mut ReferenceStatus, shown: Shown, findings: &Findings, before: &ReferenceStatus) {
+    let wrong = match shown {
+        Shown::Network(name, Ok(Some(network))) => {
+            let inactive = (!network.active).then(|| wrong("network", &name, "Inactive"));
             if network.xml.len() <= LONGEST_XML {
-                status.metadata = Some(metadata(name, &network.xml));
+                status.metadata = Some(metadata(&name, &network.xml));
                 status.description = network.xml;
             }
-            (!network.active).then_some("Inactive")
+            inactive
         }
-        Ok(None) => Some("Missing"),
-        Err(_) => {
-            status.metadata.clone_from(&before.metadata);
-            status.description.clone_from(&before.description);
-            None
+        Shown::Network(name, Ok(None)) => Some(missing(status, "network", &name)),
+        Shown::Volume(_, Ok(true)) => None,
+        Shown::Volume(name, Ok(false)) => Some(missing(status, "volume", &name)),
+        Shown::Network(_, Err(why)) | Shown::Volume(_, Err(why)) => {
+            return unanswered(status, &why, findings, before);
         }
     };
-    if let Some(reason) = wrong {
-        status.status = 2;
-        status.phase = Some(reason.to_owned());
-        let message = format!(
-            "the network {name} is {} on its host",
-            reason.to_lowercase()
-        );
-        if reason == "Missing" {
-            status.description.clone_from(&message);
+    let (number, phase, condition) = match wrong {
+        None => (1, "Referenced", made("Ready", true, "Resolved", "")),
+        Some((phase, message)) => (2, phase, made("Ready", false, phase, &message)),
+    };
+    (status.status, status.phase) = (number, Some(phase.to_owned()));
+    status.conditions = vec![condition];
+}
+
+fn wrong(what: &str, name: &str, phase: &'static str) -> (&'static str, String) {
+    let message = format!("the {what} {name} is {} on its host", phase.to_lowercase());
+    (phase, message)
+}
+
+fn missing(status: &mut ReferenceStatus, what: &str, name: &str) -> (&'static str, String) {
+    let wrong = wrong(what, name, "Missing");
+    status.description.clone_from(&wrong.1);
+    wrong
+}
+
+/// A host that does not answer takes nothing back of what it said of the same resource.
+fn unanswered(
+    status: &mut ReferenceStatus,
+    why: &str,
+    findings: &Findings,
+    before: &ReferenceStatus,
+) {
+    let same =
+        before.observed_generation == Some(findings.generation) && before.host == status.host;
+    let told = ready(before).filter(|ready| same && ready.reason != NOT_ASKED);
+    match told {
+        Some(told) => {
+            status.conditions = vec![told.clone()];
+            status.status = before.status;
+            status.phase.clone_from(&before.phase);
+            status.metadata.clone_from(&before.metadata);
+            status.description.clone_from(&before.description);
         }
-        let mut all = status.conditions.iter_mut();
-        if let Some(ready) = all.find(|one| one.name == "Ready") {
-            ready.status = "False".to_owned();
-            (ready.reason, ready.message) = (reason.to_owned(), message);
-        }
+        None => status.conditions = vec![not_asked(&format!("its host could not be asked: {why}"))],
+    }
+}
+
+fn not_asked(message: &str) -> Condition {
+    Condition {
+        status: "Unknown".to_owned(),
+        ..made("Ready", false, NOT_ASKED, message)
     }
 }
 
@@ -110,24 +165,27 @@ fn known_disk(disk: &DiskObject) -> ReferenceStatus {
     }
 }
 
-/// What is there already is ready as soon as it is known where; a disk that is to be made waits.
+/// What is there already is ready once its host says so; a disk that is to be made waits.
 fn resolved(findings: &Findings) -> ReferenceStatus {
     let wrong = !findings.problems.is_empty() || findings.refusal.is_some();
-    let (ready, status, reason) = match (wrong, findings.is_made) {
-        (true, _) => (false, 2, "Blocked"),
-        (false, true) => (false, 0, "Pending"),
-        (false, false) => (true, 1, "Resolved"),
-    };
     let message = match &findings.refusal {
         Some(failure) if findings.problems.is_empty() => refusal(failure),
         _ => told(&findings.problems),
     };
+    let (status, phase, ready) = match (wrong, findings.is_made) {
+        (true, _) => (2, "Blocked", made("Ready", false, "Blocked", &message)),
+        (false, true) => (0, "Pending", made("Ready", false, "Pending", &message)),
+        (false, false) => (0, "Pending", not_asked("its host was not asked yet")),
+    };
     ReferenceStatus {
         status,
-        description: message.clone(),
-        phase: Some(if ready { "Referenced" } else { reason }.to_owned()),
+        description: message,
+        phase: Some(phase.to_owned()),
         host: findings.host.clone(),
-        conditions: vec![made("Ready", ready, reason, &message)],
+        conditions: vec![ready],
         ..ReferenceStatus::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,8 +83,8 @@ impl TranslationPass {
             what_differs(counting.as_ref(), &one.settings)
         });
         let warning = format!(
-            "namespace {} names {what} of host {id} than this one: they are not taken; see whether \
-             somebody may log in there who should not",
+            "namespace {} names {what} of host {id} than this one: they are not used; check who may \
+             log in there",
             namespaces.join(", ")
         );
         let told = own.iter().map(|claim| (claim.index, warning.clone()));
@@ -168,7 +168,7 @@ impl TranslationPass {
 /// What of two settings of a host differs, without what it is.
 fn what_differs(one: Option<&HostSettings>, other: &HostSettings) -> &'static str {
     let Some(one) = one else {
-        return "settings that are not at hand";
+        return "settings that are not available";
     };
     let known = |settings: &HostSettings| settings.record.known_hosts().map(str::to_owned);
     let key = |settings: &HostSettings| settings.key.as_ref().map(|key| key.expose().to_vec());

@@ -7,12 +7,12 @@ use vsiflow_workflows::spec::{
 
 use super::{Rules, TranslationPass};
 
-const OTHER_IMAGE: &str = "name an image that can be read from elsewhere; who runs the operator can \
-     permit this one by --allow-files or --allow-image-addresses";
-const NO_FILE: &str = "give what the file holds, as KEY, KNOWN_HOSTS or IMAGE_CA; who runs the \
-     operator can permit folders by --allow-files";
-const SECRET: &str = "move it to a Secret with the same labels, and make a new one: this one may \
-     have been read; INSECURE_SECRETS_IN_CONFIGMAP: \"true\" in the ConfigMap insists";
+const OTHER_IMAGE: &str = "use another image, or ask the administrator of the operator to permit this one \
+     with --allow-files or --allow-image-addresses";
+const NO_FILE: &str = "use the file's content, as KEY, KNOWN_HOSTS or IMAGE_CA, or ask the administrator \
+     of the operator to permit its folder with --allow-files";
+const SECRET: &str = "move it to a Secret with the same labels, and replace it: this one may \
+     have been read; INSECURE_SECRETS_IN_CONFIGMAP: \"true\" in the ConfigMap accepts it";
 
 impl TranslationPass {
     /// What is refused, whoever else might permit it.

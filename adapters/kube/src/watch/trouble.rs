@@ -3,10 +3,7 @@
 use kube::{core::Status, runtime::watcher};
 use vsiflow_engine::causes::chain;
 
-use crate::{
-    crd::GROUP,
-    resource_cache::{ObjectSource, What},
-};
+use crate::resource_cache::{ObjectSource, What};
 
 /// One line for whoever runs the process.
 pub(super) fn describe((what, namespace): &ObjectSource, error: &watcher::Error) -> String {
@@ -26,7 +23,7 @@ pub(super) fn describe((what, namespace): &ObjectSource, error: &watcher::Error)
                 .to_owned(),
         ),
     };
-    format!("{what} in {place} cannot be watched, what is known of them stays: {why}; next: {next}")
+    format!("{what} in {place} cannot be watched, the known ones remain: {why}; next: {next}")
 }
 
 /// Whether it is an answer of a server that is well: a refusal.
@@ -34,9 +31,17 @@ pub(super) fn is_answer(error: &watcher::Error) -> bool {
     status(error).is_some_and(|status| status.code < 500)
 }
 
+/// Whether the server says that there is no such kind, or not for us.
+pub(super) fn is_missing(error: &watcher::Error) -> bool {
+    status(error).is_some_and(|status| matches!(status.code, 403 | 404))
+}
+
 fn plural(what: What) -> String {
     match what {
-        What::Kind(kind) => format!("{}.{GROUP}", kind.api_resource().plural),
+        What::Kind(kind) => {
+            let described = kind.api_resource();
+            format!("{}.{}", described.plural, described.group)
+        }
         What::ConfigMaps => "configmaps".to_owned(),
         What::Secrets => "secrets".to_owned(),
     }
@@ -49,7 +54,7 @@ fn remedy(code: u16, what: &str) -> String {
             "grant get, list and watch on {what} there (deploy/helm and deploy/kustomize have the Role)"
         ),
         404 => "bring the definitions up to date: `vsiflow crd | kubectl apply -f -`".to_owned(),
-        _ => "nothing, where it passes: it is asked again by itself".to_owned(),
+        _ => "no action is needed if it passes: vsiflow asks again automatically".to_owned(),
     }
 }
 
@@ -79,8 +84,8 @@ mod tests {
     fn a_refusal_names_what_where_why_and_the_next_step() {
         assert_eq!(
             told(What::Kind(ResourceKind::Vsi), 404, "404 page not found\n"),
-            "onprem-hpcrs.hpse.ibm.com in namespace prod cannot be watched, what is known of them \
-             stays: 404 page not found (404); next: bring the definitions up to date: `vsiflow crd \
+            "onprem-hpcrs.hpse.ibm.com in namespace prod cannot be watched, the known ones \
+             remain: 404 page not found (404); next: bring the definitions up to date: `vsiflow crd \
              | kubectl apply -f -`"
         );
         let forbidden = told(What::Secrets, 403, "secrets is forbidden");

@@ -128,6 +128,7 @@ async fn guest(ports: &HostPorts, path: &str) -> DomainSpec {
             cpus: 1,
             memory_mib: 128,
             secure_execution: false,
+            platform: None,
         },
         disks: vec![DiskSpec {
             target: "vda".to_owned(),

@@ -1,5 +1,7 @@
 //! Domains.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use uuid::Uuid;
 use vsiflow_steps::ports::{
@@ -8,7 +10,7 @@ use vsiflow_steps::ports::{
 };
 
 use super::{
-    LibvirtHost, START,
+    LibvirtHost, QUICK, START,
     domain_state::{reason_of, state_of, was_moved},
 };
 use crate::{
@@ -135,6 +137,25 @@ impl DomainPort for LibvirtHost {
             }
         }
         Ok(Vec::new())
+    }
+
+    async fn agent(&self, uuid: Uuid, command: &str, within: Duration) -> PortResult<String> {
+        let calls = self.long(within.saturating_add(QUICK)).await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let seconds = i32::try_from(within.as_secs().max(1)).unwrap_or(1);
+        let answer = calls.qemu_domain_agent_command(&found, command, seconds);
+        match answer.await {
+            Ok(answer) => Ok(answer.unwrap_or_default()),
+            Err(error) => {
+                let mut of = self.of_domain(uuid, &error);
+                of.kind = match error.code() {
+                    Some(code::AGENT_UNRESPONSIVE) => PortErrorKind::WrongState,
+                    Some(code::ARGUMENT_UNSUPPORTED) => PortErrorKind::Rejected,
+                    _ => of.kind,
+                };
+                Err(of)
+            }
+        }
     }
 
     async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {

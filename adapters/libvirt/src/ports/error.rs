@@ -80,9 +80,7 @@ fn of_connect(error: &ConnectError) -> Kind {
     }
 }
 
-/// `VIR_ERR_RPC` and `VIR_ERR_SYSTEM_ERROR` come when the daemon goes away in the middle.
-const RPC: i32 = 39;
-
+/// `VIR_ERR_RPC` comes when the daemon goes away in the middle of a call.
 fn of_libvirt(error: &LibvirtError) -> Kind {
     let says = |text: &str| error.message.contains(text);
     if says("No space left on device") {
@@ -96,16 +94,27 @@ fn of_libvirt(error: &LibvirtError) -> Kind {
         code::NO_STORAGE_POOL => Kind::PoolMissing,
         code::NO_NETWORK => Kind::NetworkMissing,
         code::STORAGE_VOL_EXIST => Kind::Exists,
-        55 if says("already exists") => Kind::Exists,
-        55 if says("storage pool") && says("is not active") => Kind::PoolInactive,
-        55 if says("network") && says("is not active") => Kind::NetworkInactive,
-        55 => Kind::WrongState,
-        8 | 9 | 27 | 35 | 67 | 92 => Kind::Rejected,
-        1 if says("already exists") => Kind::Exists,
+        code::OPERATION_INVALID if says("already exists") => Kind::Exists,
+        code::OPERATION_INVALID if says("storage pool") && says("is not active") => {
+            Kind::PoolInactive
+        }
+        code::OPERATION_INVALID if says("network") && says("is not active") => {
+            Kind::NetworkInactive
+        }
+        code::OPERATION_INVALID => Kind::WrongState,
+        code::INVALID_ARG
+        | code::OPERATION_FAILED
+        | code::XML_ERROR
+        | code::XML_DETAIL
+        | code::CONFIG_UNSUPPORTED
+        | code::XML_INVALID_SCHEMA => Kind::Rejected,
+        code::INTERNAL_ERROR if says("already exists") => Kind::Exists,
         // What a clone onto an existing name gets.
-        1 if says("storage volume name") && says("already in use") => Kind::Exists,
-        RPC => Kind::OutcomeUnknown,
-        29 => Kind::Denied,
+        code::INTERNAL_ERROR if says("storage volume name") && says("already in use") => {
+            Kind::Exists
+        }
+        code::RPC => Kind::OutcomeUnknown,
+        code::OPERATION_DENIED => Kind::Denied,
         _ => Kind::Other,
     }
 }

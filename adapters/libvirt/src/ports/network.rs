@@ -1,10 +1,14 @@
 //! Networks.
 
+use std::{net::IpAddr, time::Duration};
+
 use async_trait::async_trait;
-use vsiflow_steps::ports::{DhcpLease, NetworkInfo, NetworkPort, PortResult};
+use vsiflow_steps::ports::{
+    DhcpLease, GuestStream, NetworkInfo, NetworkPort, PortErrorKind, PortResult,
+};
 
 use super::LibvirtHost;
-use crate::error::Absent;
+use crate::{connect_error::ConnectError, error::Absent};
 
 #[async_trait]
 impl NetworkPort for LibvirtHost {
@@ -55,5 +59,33 @@ impl NetworkPort for LibvirtHost {
             })
         };
         Ok(leases.into_iter().filter_map(lease).collect())
+    }
+
+    async fn dial(
+        &self,
+        address: IpAddr,
+        port: u16,
+        within: Duration,
+    ) -> PortResult<Box<dyn GuestStream>> {
+        let dialled = self.session.dial(address, port, within).await;
+        dialled.map_err(|error| {
+            let object = format!("port {port} of {address}");
+            let at = self.speaking(&object);
+            match error {
+                // The host was there; the guest was not.
+                ConnectError::ChannelRefused { .. } => {
+                    at.error(PortErrorKind::WrongState, "nobody accepts the connection")
+                }
+                ConnectError::TimedOut {
+                    waiting_for: "a guest to answer",
+                    ..
+                } => at.error(PortErrorKind::WrongState, "nobody answers"),
+                ConnectError::ForwardingProhibited { .. } => at.error(
+                    PortErrorKind::Denied,
+                    "the host's sshd forbids TCP forwarding (AllowTcpForwarding)",
+                ),
+                error => self.unconnected(&error),
+            }
+        })
     }
 }

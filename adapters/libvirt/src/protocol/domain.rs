@@ -48,6 +48,24 @@ impl Calls {
             .await
     }
 
+    /// Has the guest's agent carry out a command, and waits so many seconds for its answer.
+    ///
+    /// # Errors
+    /// 55 where the guest is off, 74 where it has no channel, 86 where no agent answers.
+    pub async fn qemu_domain_agent_command(
+        &self,
+        domain: &RemoteDomain,
+        command: &str,
+        seconds: i32,
+    ) -> Result<Option<String>> {
+        const FLAGS: u32 = 0;
+        self.call(
+            Procedure::QemuDomainAgentCommand,
+            &(domain, command, seconds, FLAGS),
+        )
+        .await
+    }
+
     /// Removes a definition. A running domain becomes transient and vanishes when it stops.
     ///
     /// # Errors

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-/// A procedure of libvirt's remote program, by its number on the wire.
+use super::{QEMU_PROGRAM, REMOTE_PROGRAM};
+
+/// A procedure of libvirt's programs, by its number on the wire.
 ///
 /// Numbers are never given anew: libvirt only appends (`REMOTE_PROC_*` in libvirt's
 /// `src/remote/remote_protocol.x`).
@@ -141,13 +143,26 @@ pub enum Procedure {
     DomainInterfaceAddresses = 353,
     /// `virStorageVolGetInfoFlags`.
     StorageVolGetInfoFlags = 378,
+    /// `virDomainQemuAgentCommand`, number 3 of QEMU's program.
+    QemuDomainAgentCommand = QEMU | 3,
 }
+
+/// Marks the procedures of QEMU's program; their numbers are counted from 1 again.
+const QEMU: i32 = 1 << 16;
 
 impl Procedure {
     /// The number on the wire.
     #[must_use]
     pub const fn number(self) -> i32 {
-        self as i32
+        (self as i32) & !QEMU
+    }
+
+    /// The program that the procedure belongs to.
+    pub(crate) const fn program(self) -> u32 {
+        match (self as i32) & QEMU {
+            0 => REMOTE_PROGRAM,
+            _ => QEMU_PROGRAM,
+        }
     }
 }
 

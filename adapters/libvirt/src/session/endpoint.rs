@@ -1,12 +1,13 @@
 //! Where libvirt is, and what a refusal there means.
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use russh::ChannelStream;
 use russh::client::Msg;
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::connect_error::ConnectError;
@@ -61,6 +62,28 @@ pub(super) async fn dial(path: &Path, within: Duration) -> Result<UnixStream, Co
                 after: within,
             })
         }
+    }
+}
+
+/// Connects to a port of a guest on this machine.
+pub(super) async fn dial_tcp(
+    address: IpAddr,
+    port: u16,
+    within: Duration,
+) -> Result<TcpStream, ConnectError> {
+    let path = format!("{address} port {port}");
+    match timeout(within, TcpStream::connect((address, port))).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(ConnectError::ChannelRefused {
+            host: "localhost".to_owned(),
+            path,
+            message: error.to_string(),
+        }),
+        Err(_) => Err(ConnectError::TimedOut {
+            address: path,
+            waiting_for: "a guest to answer",
+            after: within,
+        }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Logging in.
 
+mod cost;
+
 use std::sync::Arc;
 
 use russh::client::{AuthResult, Handle};
@@ -24,7 +26,7 @@ pub(super) async fn log_in(
 ) -> Result<(), ConnectError> {
     let tried = match &config.identity {
         Identity::Key { text, passphrase } => {
-            let key = decode(text, passphrase.as_ref())?;
+            let key = opened(text.clone(), passphrase.clone()).await?;
             with_key(handle, config, key).await?
         }
         Identity::KeyFile { path, passphrase } => {
@@ -35,7 +37,7 @@ pub(super) async fn log_in(
                     message: error.to_string(),
                 })
             })?;
-            let key = decode(&Secret::new(text), passphrase.as_ref())?;
+            let key = opened(Secret::new(text), passphrase.clone()).await?;
             with_key(handle, config, key).await?
         }
         Identity::Agent { socket } => with_agent(handle, config, socket).await?,
@@ -140,6 +142,15 @@ fn failed(config: &SshConfig, error: &russh::Error) -> ConnectError {
     }
 }
 
+/// Reads a private key's text on a thread of its own: opening an encrypted one takes a while.
+async fn opened(text: Secret, passphrase: Option<Secret>) -> Result<PrivateKey, ConnectError> {
+    let decoded = tokio::task::spawn_blocking(move || decode(&text, passphrase.as_ref())).await;
+    decoded.unwrap_or_else(|_| {
+        let reason = "reading it failed".to_owned();
+        Err(ConnectError::Key(KeyProblem::Malformed(reason)))
+    })
+}
+
 /// Reads a private key's text.
 fn decode(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, ConnectError> {
     let malformed = |reason: &str| ConnectError::Key(KeyProblem::Malformed(reason.to_owned()));
@@ -147,7 +158,17 @@ fn decode(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, Conn
         .expose_str()
         .ok_or_else(|| malformed("it is not text"))?;
     let text = tidy(text);
-    let passphrase = passphrase.and_then(Secret::expose_str);
+    let passphrase = match passphrase {
+        Some(secret) => {
+            cost::check(&text).map_err(ConnectError::Key)?;
+            Some(
+                secret
+                    .expose_str()
+                    .ok_or_else(|| malformed("its passphrase is not text"))?,
+            )
+        }
+        None => None,
+    };
     russh::keys::decode_secret_key(&text, passphrase).map_err(|error| {
         let problem = match (looks_encrypted(&text) || is_encrypted(&error), passphrase) {
             (true, None) => KeyProblem::Encrypted,

@@ -1,7 +1,7 @@
 //! One SSH session.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -115,6 +115,28 @@ impl SshSession {
             Ok(Ok(channel)) => Ok(channel.into_stream()),
             Ok(Err(error)) => Err(self.channel_refused(path, &error)),
             Err(_) => Err(self.late("opening a channel", within)),
+        }
+    }
+
+    /// Opens a channel to a TCP port that the host can reach.
+    ///
+    /// # Errors
+    /// [`ConnectError::ForwardingProhibited`] where sshd forbids it, [`ConnectError::ChannelRefused`]
+    /// where nobody answers there.
+    pub async fn open_tcp(
+        &self,
+        address: IpAddr,
+        port: u16,
+        within: Duration,
+    ) -> Result<ChannelStream<Msg>, ConnectError> {
+        let (address, from) = (address.to_string(), "127.0.0.1");
+        let opening = self
+            .handle
+            .channel_open_direct_tcpip(address.clone(), port.into(), from, 0);
+        match timeout(within, opening).await {
+            Ok(Ok(channel)) => Ok(channel.into_stream()),
+            Ok(Err(error)) => Err(self.channel_refused(&format!("{address} port {port}"), &error)),
+            Err(_) => Err(self.late("a guest to answer", within)),
         }
     }
 

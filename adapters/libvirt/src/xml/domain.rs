@@ -1,7 +1,9 @@
 //! The definition of a domain: <https://libvirt.org/formatdomain.html>, with what IBM documents
 //! for secure guests.
 
-use vsiflow_steps::ports::{DiskSpec, DomainSpec, NicSpec, OwnerMark};
+mod platform;
+
+use vsiflow_steps::ports::{DiskSpec, DomainSpec, MachineSpec, NicSpec, OwnerMark};
 
 use super::write::Tag;
 
@@ -38,7 +40,10 @@ pub(crate) fn describe(spec: &DomainSpec) -> String {
                 .with("placement", "static")
                 .text(machine.cpus),
         )
-        .child(Tag::new("os").child(os_type))
+        .children(platform::sysinfo(machine))
+        .child(platform::os(machine, os_type))
+        .children(platform::features(machine))
+        .children(platform::cpu(machine))
         .child(Tag::new("clock").with("offset", "utc"))
         .child(action("on_poweroff", "destroy"))
         .child(action("on_reboot", "restart"))
@@ -72,25 +77,36 @@ fn marked(tag: Tag, mark: &OwnerMark) -> Tag {
 }
 
 fn devices(spec: &DomainSpec) -> Tag {
+    let iommu = needs_iommu(&spec.machine);
     Tag::new("devices")
-        .children(spec.disks.iter().map(disk))
-        .children(spec.nics.iter().map(nic))
+        .children(spec.disks.iter().map(|one| disk(one, iommu)))
+        .children(spec.nics.iter().map(|one| nic(one, iommu)))
+        .children(platform::serial(spec))
         .child(console(spec))
+        .children(platform::agent(&spec.machine))
         .child(Tag::new("memballoon").with("model", "none"))
+        .children(platform::random(&spec.machine))
         .children(panic(spec))
+}
+
+/// A secure guest needs it of every virtio device; Hyper Protect guests of their own kind have
+/// always had it.
+fn needs_iommu(machine: &MachineSpec) -> bool {
+    machine.platform.is_none() || machine.secure_execution
 }
 
 /// `cache='none' io='native'` keeps the guest's own flushes honest; `iommu` is what a secure guest
 /// needs of every virtio device, and harmless for others. The format is always said, and that
 /// nothing lies below: else libvirt and QEMU would believe what the disk's own header names.
-fn disk(disk: &DiskSpec) -> Tag {
+fn disk(disk: &DiskSpec, iommu: bool) -> Tag {
     let driver = Tag::new("driver")
         .with("name", "qemu")
         .with("type", disk.format.as_str());
-    let driver = driver
-        .with("cache", "none")
-        .with("io", "native")
-        .with("iommu", "on");
+    let driver = driver.with("cache", "none").with("io", "native");
+    let driver = match iommu {
+        true => driver.with("iommu", "on"),
+        false => driver,
+    };
     let boot = disk
         .boot_order
         .map(|order| Tag::new("boot").with("order", order));
@@ -110,21 +126,22 @@ fn disk(disk: &DiskSpec) -> Tag {
         .children(boot)
 }
 
-fn nic(nic: &NicSpec) -> Tag {
+fn nic(nic: &NicSpec, iommu: bool) -> Tag {
     Tag::new("interface")
         .with("type", "network")
         .child(Tag::new("mac").with("address", &nic.mac))
         .child(Tag::new("source").with("network", &nic.network))
         .child(Tag::new("model").with("type", "virtio"))
-        .child(Tag::new("driver").with("name", "vhost").with("iommu", "on"))
+        .children(iommu.then(|| Tag::new("driver").with("name", "vhost").with("iommu", "on")))
 }
 
 /// The log goes on over starts: a boot is read from the place noted before its start, and what
 /// an earlier boot said stays as evidence.
 fn console(spec: &DomainSpec) -> Tag {
-    let log = Tag::new("log")
-        .with("file", &spec.console_log)
-        .with("append", "on");
+    if platform::has_serial(&spec.machine) {
+        return platform::console();
+    }
+    let log = log(spec);
     let target = if is_s390(spec) { "sclp" } else { "serial" };
     Tag::new("console")
         .with("type", "pty")
@@ -132,8 +149,19 @@ fn console(spec: &DomainSpec) -> Tag {
         .child(Tag::new("target").with("type", target).with("port", 0))
 }
 
+fn log(spec: &DomainSpec) -> Tag {
+    Tag::new("log")
+        .with("file", &spec.console_log)
+        .with("append", "on")
+}
+
 fn panic(spec: &DomainSpec) -> Option<Tag> {
-    is_s390(spec).then(|| Tag::new("panic").with("model", "s390"))
+    let model = match spec.machine.arch.as_str() {
+        "s390x" => "s390",
+        "x86_64" if spec.machine.platform.is_some() => "isa",
+        _ => return None,
+    };
+    Some(Tag::new("panic").with("model", model))
 }
 
 fn is_s390(spec: &DomainSpec) -> bool {
@@ -170,6 +198,7 @@ mod tests {
                 cpus: 2,
                 memory_mib: 4096,
                 secure_execution: true,
+                platform: None,
             },
             disks: vec![disk("vda", Some(1), false), disk("vdb", None, true)],
             nics: vec![NicSpec {

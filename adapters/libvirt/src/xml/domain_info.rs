@@ -141,10 +141,10 @@ impl Element {
 /// The attributes by which elements of a definition name a path on the host.
 const PATHS: [&str; 4] = ["file", "dev", "dir", "path"];
 
-/// Every file that the definition names below its devices and its boot: sources of disks, whole
+/// Every file that the definition names below its devices, its boot and its firmware's configuration: sources of disks, whole
 /// backing chains and mirrors, logs, kernels, firmware.
 fn files(root: &Element) -> Vec<DiskSource> {
-    let parts = ["devices", "os"]
+    let parts = ["devices", "os", "sysinfo"]
         .into_iter()
         .filter_map(|part| root.child(part));
     let mut found = Vec::new();

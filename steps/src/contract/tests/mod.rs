@@ -1,5 +1,6 @@
 //! Checks of contracts, by themselves and against the `openssl` command.
 
+mod compose;
 mod form;
 mod openssl;
 mod plain;

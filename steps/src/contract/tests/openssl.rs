@@ -11,11 +11,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
 use super::*;
 
-struct Desk(tempfile::TempDir);
+pub(super) struct Desk(tempfile::TempDir);
 
 impl Desk {
     /// A folder with a private key, its public half and a certificate that holds for 10 days.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let desk = Self(tempfile::tempdir().unwrap());
         desk.run("genrsa -out private.pem 2048", b"");
         desk.run("rsa -in private.pem -pubout -out public.pem", b"");
@@ -30,7 +30,7 @@ impl Desk {
         self.0.path().join(name)
     }
 
-    fn read(&self, name: &str) -> Vec<u8> {
+    pub(super) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap()
     }
 

@@ -60,6 +60,7 @@ async fn domain_spec(
             cpus: 1,
             memory_mib: 256,
             secure_execution: false,
+            platform: None,
         },
         disks: vec![DiskSpec {
             target: "vda".to_owned(),

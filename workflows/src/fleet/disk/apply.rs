@@ -14,6 +14,7 @@ use crate::fleet::{
     disk::updates::{DiskRequest, change, create, full_name, matching, plan_of, refused},
     index::{Known, qualified},
     store::DesiredUpdates,
+    unreadable::refuse_lost,
 };
 use crate::{
     data_disk,
@@ -76,9 +77,8 @@ impl Fleet {
     /// All data disks, deleted ones included, by namespace and name.
     pub(in crate::fleet) async fn known_disks(&self) -> Result<Vec<KnownDisk>, FleetError> {
         let mut disks = Vec::new();
-        for (entity, state) in self.entities_of(kind::DISK) {
-            let wanted = self.wanted::<DiskRecord>(&state).await?;
-            if let (Some(wanted), Ok(uid)) = (wanted, entity.id().parse()) {
+        for (entity, state, wanted) in self.all_wanted::<DiskRecord>(kind::DISK).await? {
+            if let Ok(uid) = entity.id().parse() {
                 disks.push(KnownDisk {
                     entity,
                     uid,
@@ -101,7 +101,7 @@ impl Fleet {
         vsis: &[Known],
         updates: &mut DesiredUpdates,
     ) -> Result<(DiskIds, Vec<Applied>), FleetError> {
-        let known = self.known_disks().await?;
+        let known = self.concerned_disks(resolved).await?;
         let alive = known.iter().filter(|disk| !disk.is_deleted());
         let mut ids: DiskIds = alive
             .map(|k| {
@@ -169,9 +169,11 @@ impl Fleet {
         &self,
         resolved: &Resolved,
     ) -> Result<(), FleetError> {
-        let known = self.known_disks().await?;
+        let known = self.concerned_disks(resolved).await?;
+        let lost = self.lost(kind::DISK).await?;
         for disk in &resolved.data_disks {
             let Some(known) = matching(disk, &known) else {
+                refuse_lost(&lost, kind::DISK, &disk.namespace, &disk.name)?;
                 continue;
             };
             let disk = &DiskRequest::of(disk, Some(known), resolved).disk;
@@ -207,9 +209,11 @@ impl Fleet {
             .filter(|disk| disk.is_named(namespace, name) && (deleted || !disk.is_deleted()))
             .collect();
         named.sort_by_key(|disk| (!disk.is_deleted(), disk.state.runs.last().copied()));
-        named
-            .pop()
-            .ok_or_else(|| FleetError::not_found(kind::DISK, name))
+        if let Some(found) = named.pop() {
+            return Ok(found);
+        }
+        refuse_lost(&self.lost(kind::DISK).await?, kind::DISK, namespace, name)?;
+        Err(FleetError::not_found(kind::DISK, name))
     }
 
     /// Records that a data disk is to go, by its `deletionPolicy`: its volume is deleted once
@@ -234,6 +238,10 @@ impl Fleet {
         if known.workflow() == workflow {
             self.engine.retry(known.entity.clone(), by).await?;
             return Ok(known.entity);
+        }
+        if workflow == data_disk::DELETE {
+            self.refuse_while_unreadable("the deletion of a data disk")
+                .await?;
         }
         let vsis = self.known().await?;
         let users = vsis.iter().filter(|vsi| !vsi.is_deleted());
@@ -268,7 +276,8 @@ impl Fleet {
                 .as_ref()
                 .map(|desired| desired.generation);
             let begun = newest.is_some_and(|newest| newest == disk.state.attempted);
-            disk.state.active.is_some() || !disk.state.is_settled() && !begun
+            let is_open = disk.state.active.is_some() || !disk.state.is_settled() && !begun;
+            is_open && self.engine.unreadable(&disk.entity).is_none()
         });
         let named = open.map(|disk| {
             let DiskRecord { disk: named, .. } = disk.wanted;

@@ -47,7 +47,9 @@ impl Fleet {
             same_host && theirs.any(|volume| volumes.contains(volume))
         });
         for other in others {
-            formats::add(&mut found, self.formats(other).await?);
+            // What cannot be read may say that the disk has another format.
+            let other = other.clone().readable()?;
+            formats::add(&mut found, self.formats(&other).await?);
         }
         found.retain(|one| volumes.contains(&one.volume));
         Ok(found)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use vsiflow_engine::step::Step as _;
+use vsiflow_engine::{model::Failure, step::Step as _};
 use vsiflow_steps::disk::GrowVolume;
 
 use crate::fleet::{
@@ -12,12 +12,17 @@ use crate::fleet::{
     conditions::condition,
     disk::apply::KnownDisk,
     index::{Known, qualified},
+    unreadable::Lost,
     vsi::object::rfc3339,
 };
 use crate::{
     data_disk,
+    record::kind,
     spec::{desired::DiskOrigin, documents},
 };
+
+/// The phase of one that cannot be read.
+const UNREADABLE: &str = "Unreadable";
 
 /// A data disk, made or referred to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -78,6 +83,8 @@ impl Fleet {
                 objects.push(self.disk_object(&disk, &vsis).await?);
             }
         }
+        let lost = self.lost(kind::DISK).await?;
+        objects.extend(lost.into_iter().map(|lost| self.lost_disk(lost)));
         objects.extend(references(&vsis));
         objects.sort_by(|a, b| {
             let key = |o: &DiskObject| (o.metadata.namespace.clone(), o.metadata.name.clone());
@@ -106,24 +113,68 @@ impl Fleet {
         }
     }
 
+    /// One of which nobody can read what is wanted.
+    fn lost_disk(&self, lost: Lost) -> DiskObject {
+        let (created, changed) = self.engine.times(&lost.entity).unwrap_or_default();
+        let (state, failure, uid) = (&lost.state, &lost.failure, lost.entity.id().to_owned());
+        let (namespace, name) = lost.name.unwrap_or_else(|| (String::new(), uid.clone()));
+        let description = format!("{failure}. {}", failure.remedy);
+        let code = failure.code.as_str();
+        let ready = condition("Ready", false, code, &description, changed);
+        let desired = state.desired.as_ref();
+        DiskObject {
+            api_version: documents::API_VERSION,
+            kind: documents::DATA_DISK,
+            metadata: Metadata {
+                name,
+                namespace,
+                uid: uid.clone(),
+                generation: desired.map_or(0, |desired| desired.generation),
+                creation_timestamp: rfc3339(created),
+                labels: BTreeMap::new(),
+            },
+            spec: json!({}),
+            status: DiskStatus {
+                status: 2,
+                description,
+                phase: UNREADABLE.to_owned(),
+                observed_generation: state.attempted.max(state.reached),
+                host: String::new(),
+                volume: uid,
+                capacity: None,
+                run_id: state.runs.last().map(ToString::to_string),
+                used_by: Vec::new(),
+                conditions: vec![ready],
+            },
+        }
+    }
+
     async fn disk_object(
         &self,
         known: &KnownDisk,
         vsis: &[Known],
     ) -> Result<DiskObject, FleetError> {
         let (disk, state) = (&known.wanted.disk, &known.state);
-        let grown = self.output_of(GrowVolume::NAME, state).await?;
+        let poison = self.poison(&known.entity).await?;
+        let grown = match &poison {
+            None => self.output_of(GrowVolume::NAME, state).await?,
+            Some(_) => Value::Null,
+        };
         let users = vsis.iter().filter(|vsi| !vsi.is_deleted());
         let users: Vec<_> = users.filter(|vsi| known.is_used_by(vsi)).collect();
         let legacy = known.is_legacy() && users.iter().any(|vsi| vsi.state.reached > 0);
         let recorded = state.state.as_ref().map(|(name, _)| name.to_string());
         let phase = match recorded {
+            _ if poison.is_some() => UNREADABLE.to_owned(),
             _ if legacy => "Ready".to_owned(),
             recorded => recorded.unwrap_or_else(|| "Pending".to_owned()),
         };
         let detail = state.state.as_ref().map(|(_, detail)| detail.to_string());
-        let failure = self.obstacle(&known.entity);
-        let description = failure.as_ref().map(ToString::to_string).or(detail);
+        let remedy = |why: &Failure| format!("{why}. {}", why.remedy);
+        let unreadable = poison.as_ref().map(remedy);
+        let failure = poison.or_else(|| self.obstacle(&known.entity));
+        let told = failure.as_ref().map(ToString::to_string);
+        let description = unreadable.or(told).or(detail);
         let description = description.unwrap_or_default();
         let reason = failure.map_or_else(|| phase.clone(), |failure| failure.code.to_string());
         let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();
@@ -135,7 +186,7 @@ impl Fleet {
         let status = DiskStatus {
             status: match phase.as_str() {
                 "Ready" => 1,
-                "Blocked" => 2,
+                "Blocked" | UNREADABLE => 2,
                 _ => 0,
             },
             description,

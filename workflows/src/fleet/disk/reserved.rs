@@ -25,7 +25,7 @@ impl Fleet {
                 continue;
             };
             if names::is_reserved(volume) {
-                let why = "vsiflow keeps it for itself";
+                let why = "vsiflow reserves it for itself";
                 return Err(refused(vsi, volume, why));
             }
             if self.is_of_another(&vsi.namespace, volume).await? {

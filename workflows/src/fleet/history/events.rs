@@ -34,7 +34,7 @@ const MISSING: &str = "missing";
 
 fn missing_line(entity: &EntityId, range: &Missing) -> HistoryLine {
     let how = match range.cause {
-        MissingCause::Removed => "taken away with their archive",
+        MissingCause::Removed => "removed with their archive",
         MissingCause::Lost => "lost",
         MissingCause::Damaged => "damaged; see `vsiflow audit verify`",
     };
@@ -94,6 +94,21 @@ impl Fleet {
         Ok(lines)
     }
 
+    /// The history of just that entity, whatever its name.
+    ///
+    /// # Errors
+    /// When it is not known, or the journal cannot be read.
+    pub async fn history_of(&self, entity: &EntityId) -> Result<Vec<HistoryLine>, FleetError> {
+        let state = self.engine.entity(entity);
+        let state = state.ok_or_else(|| FleetError::not_found("entity", &entity.to_string()))?;
+        self.lines(entity, &state).await
+    }
+
+    /// Whether the journal has something of that entity.
+    pub fn knows(&self, entity: &EntityId) -> bool {
+        self.engine.entity(entity).is_some()
+    }
+
     /// Every event of an entity and of its runs.
     async fn lines(
         &self,
@@ -104,7 +119,8 @@ impl Fleet {
         for run in &state.runs {
             let records = self.records(&StreamId::Run(*run)).await?;
             for other in self.awaited_runs(*run, &records) {
-                all.extend(self.records(&StreamId::Run(other)).await?);
+                // What cannot be read of another entity is that one's affair.
+                all.extend(self.readable_records(&StreamId::Run(other)).await?);
             }
             all.extend(records);
         }

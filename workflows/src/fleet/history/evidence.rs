@@ -45,7 +45,7 @@ impl std::fmt::Display for EvidencePlace {
                 console,
                 domain,
             } => write!(f, "console {console} and domain {domain} on host {host}"),
-            Self::Journal { run_id } => write!(f, "kept by run {run_id}: `logs --failed`"),
+            Self::Journal { run_id } => write!(f, "stored by run {run_id}: `logs --failed`"),
         }
     }
 }

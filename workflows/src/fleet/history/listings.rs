@@ -1,9 +1,11 @@
 //! Hosts and runs, for listings.
 
 use serde::Serialize;
-use vsiflow_engine::model::{RunId, RunPhase, RunResult, RunState, Timestamp};
+use vsiflow_engine::model::{EntityId, Failure, RunId, RunPhase, RunResult, RunState, Timestamp};
 
-use crate::fleet::{Fleet, FleetError, host::maintenance, vsi::object::rfc3339};
+use crate::fleet::{
+    Fleet, FleetError, host::maintenance, unreadable::Reading, vsi::object::rfc3339,
+};
 use crate::record::{HostRecord, kind};
 
 /// A host.
@@ -53,9 +55,15 @@ impl Fleet {
     pub async fn host_objects(&self) -> Result<Vec<HostObject>, FleetError> {
         let known = self.known().await?;
         let mut hosts = Vec::new();
-        for (_, state) in self.entities_of(kind::HOST) {
-            let Some(host) = self.wanted::<HostRecord>(&state).await? else {
-                continue;
+        for (entity, state) in self.entities_of(kind::HOST) {
+            let read: Reading<HostRecord> = self.read_wanted(&entity, &state).await?;
+            let host = match read {
+                Reading::Wanted(host) => host,
+                Reading::Nothing => continue,
+                Reading::Lost(why) => {
+                    hosts.push(lost(&entity, &why));
+                    continue;
+                }
             };
             let name = host.record.id();
             let vsis = known
@@ -110,6 +118,19 @@ impl Fleet {
             })
         });
         objects.collect()
+    }
+}
+
+/// A host of which nobody can read how it is reached.
+fn lost(entity: &EntityId, why: &Failure) -> HostObject {
+    HostObject {
+        name: entity.id().to_owned(),
+        transport: "unknown",
+        insecure: false,
+        vsis: 0,
+        status: "Unreadable".to_owned(),
+        message: Some(format!("{why}. {}", why.remedy)),
+        cordoned: None,
     }
 }
 

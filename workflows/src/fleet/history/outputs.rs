@@ -5,7 +5,7 @@ use vsiflow_engine::{
     model::{EntityId, EntityState, Name, NodeState},
     step::Step as _,
 };
-use vsiflow_steps::vsi::{CheckContract, MonitorConsole};
+use vsiflow_steps::vsi::{AwaitReady, CheckContract};
 
 use crate::fleet::{Fleet, FleetError};
 
@@ -18,7 +18,7 @@ impl Fleet {
         let Some(state) = self.engine.entity(entity) else {
             return Ok(Vec::new());
         };
-        let ready = self.output_of(MonitorConsole::NAME, &state).await?;
+        let ready = self.output_of(AwaitReady::NAME, &state).await?;
         self.warnings_of(&state, &ready).await
     }
 

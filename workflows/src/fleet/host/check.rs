@@ -1,5 +1,7 @@
 //! Whether a host can do the job, and what is to be mended there.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use vsiflow_engine::model::Failure;
 use vsiflow_steps::{
@@ -40,14 +42,17 @@ pub struct HostCheck {
 /// What is checked beside what always is.
 #[derive(Clone, Debug, Default)]
 pub struct Checking {
-    /// The architecture of the guests, such as `s390x`.
-    pub arch: String,
+    /// The architectures of the guests, such as `s390x`; where none is named, those of the VSIs that
+    /// the journal knows there.
+    pub archs: Vec<String>,
     /// The networks that have to be there.
     pub networks: Vec<String>,
 }
 
 /// libvirt knows `<launchSecurity type='s390-pv'/>` from there on (its release notes, 7.6.0).
 const SECURE_GUESTS: (u64, u64, u64) = (7, 6, 0);
+/// The architecture that has them.
+const SECURE_ARCH: &str = "s390x";
 /// A base image and a boot disk of IBM's have room in that.
 const ROOM: u64 = 12 << 30;
 /// A log that is turned over sooner may lose lines between two looks.
@@ -98,6 +103,10 @@ impl Fleet {
             .socket()
             .is_some_and(|socket| socket.ends_with("-ro"));
         self.directory.put(host);
+        let archs = match what.archs.is_empty() {
+            true => self.archs_on(&id).await?,
+            false => what.archs.iter().cloned().collect(),
+        };
         let mut found = FoundHost::default();
         if read_only {
             found.add(
@@ -111,7 +120,7 @@ impl Fleet {
             found.add(
                 "host key",
                 CheckOutcome::Warning,
-                "any host key is accepted: whoever answers gets the contracts",
+                "any host key is accepted: a wrong host would receive the contracts",
                 "put the host's key into KNOWN_HOSTS and remove INSECURE_SKIP_HOST_KEY",
             );
         }
@@ -121,24 +130,53 @@ impl Fleet {
             Ok::<_, Failure>((ports, facts))
         };
         match looked.await {
-            Ok((ports, facts)) => look(&ports, &facts, what, &mut found).await,
+            Ok((ports, facts)) => look(&ports, &facts, &archs, what, &mut found).await,
             Err(failure) => found.failure("connection", &failure),
         }
         Ok(found.0)
     }
+
+    /// The architectures of the VSIs on a host; where there are none yet, what a document that
+    /// names none gets.
+    async fn archs_on(&self, host: &str) -> Result<BTreeSet<String>, FleetError> {
+        let known = self.known().await?;
+        let there = known
+            .iter()
+            .filter(|known| !known.is_deleted() && known.wanted.vsi.host == host);
+        let archs: BTreeSet<_> = there
+            .map(|known| known.wanted.vsi.machine.arch.clone())
+            .collect();
+        Ok(match archs.is_empty() {
+            true => BTreeSet::from([SECURE_ARCH.to_owned()]),
+            false => archs,
+        })
+    }
 }
 
-async fn look(ports: &HostPorts, facts: &HostFacts, what: &Checking, found: &mut FoundHost) {
+async fn look(
+    ports: &HostPorts,
+    facts: &HostFacts,
+    archs: &BTreeSet<String>,
+    what: &Checking,
+    found: &mut FoundHost,
+) {
     let boot = facts.boot_id.as_deref().unwrap_or("unknown");
     found.ok(
         "connection",
         format!("{} answers, boot {boot}", facts.hostname),
     );
     shell(facts, found);
-    version(&facts.libvirt_version, found);
-    match ports.host.guest_support(&what.arch).await {
-        Ok(support) => guests(support.as_ref(), &what.arch, found),
-        Err(error) => found.failure("guests", &error.into()),
+    version(&facts.libvirt_version, archs.contains(SECURE_ARCH), found);
+    for arch in archs {
+        // With several kinds of guests each says which it is about.
+        let name = match archs.len() {
+            1 => "guests".to_owned(),
+            _ => format!("guests {arch}"),
+        };
+        match ports.host.guest_support(arch).await {
+            Ok(support) => guests(&name, support.as_ref(), arch, found),
+            Err(error) => found.failure(&name, &error.into()),
+        }
     }
     match ports.storage.pools().await {
         Ok(pools) => storage(&pools, found),
@@ -164,13 +202,13 @@ fn shell(facts: &HostFacts, found: &mut FoundHost) {
     found.add(
         "shell",
         CheckOutcome::Warning,
-        "no commands may be run: images are verified by reading them back, which takes longer, \
+        "no commands are permitted: images are verified by reading them back, which takes longer, \
          and a restart of the host is not noticed",
         "permit the account sync, sha256sum and cat, or live with it",
     );
 }
 
-fn version(text: &str, found: &mut FoundHost) {
+fn version(text: &str, secure: bool, found: &mut FoundHost) {
     let numbers = text.split(['-', '+']).next().unwrap_or_default();
     let mut parts = numbers.split('.').map(str::parse);
     let mut next = || parts.next().and_then(Result::ok);
@@ -183,7 +221,7 @@ fn version(text: &str, found: &mut FoundHost) {
             "see `virsh version` there",
         );
     };
-    match (major, minor, micro) < SECURE_GUESTS {
+    match secure && (major, minor, micro) < SECURE_GUESTS {
         false => found.ok("libvirt", format!("version {text}")),
         true => found.add(
             "libvirt",
@@ -194,20 +232,23 @@ fn version(text: &str, found: &mut FoundHost) {
     }
 }
 
-fn guests(support: Option<&GuestSupport>, arch: &str, found: &mut FoundHost) {
+fn guests(name: &str, support: Option<&GuestSupport>, arch: &str, found: &mut FoundHost) {
     let Some(support) = support else {
         let message = format!("the host cannot run {arch} guests");
-        return found.code("guests", error::ARCHITECTURE, message);
+        return found.code(name, error::ARCHITECTURE, message);
     };
     let machine = format!("{arch} on {}, {}", support.domain_type, support.machine);
     match support.domain_type.as_str() {
-        "kvm" => found.ok("guests", machine),
+        "kvm" => found.ok(name, machine),
         _ => found.add(
-            "guests",
+            name,
             CheckOutcome::Warning,
             format!("{machine}: emulated, for tests only"),
-            "use a host of that architecture where /dev/kvm is there and libvirt may open it",
+            "use a host of that architecture with a /dev/kvm that libvirt may open",
         ),
+    }
+    if arch != SECURE_ARCH {
+        return;
     }
     match support.secure_execution {
         true => found.ok("secure execution", "offered"),

@@ -12,10 +12,8 @@ use crate::record::{MachineRecord, kind, machine_entity};
 impl Fleet {
     /// Tells which machines the journal knows.
     pub(in crate::fleet) async fn take_in_machines(&self) -> Result<(), FleetError> {
-        for (_, state) in self.entities_of(kind::MACHINE) {
-            if let Some(known) = self.wanted::<MachineRecord>(&state).await? {
-                self.reach.is_machine(&known.host, &known.machine);
-            }
+        for (_, _, known) in self.all_wanted::<MachineRecord>(kind::MACHINE).await? {
+            self.reach.is_machine(&known.host, &known.machine);
         }
         Ok(())
     }
@@ -30,6 +28,12 @@ impl Fleet {
             return Ok(());
         }
         for (host, machine) in self.reach.seen_first() {
+            // Of one whose record cannot be read nobody can say that it is another; and nothing can
+            // be recorded of it.
+            let entity = machine_entity(&host).ok();
+            if entity.is_some_and(|entity| self.engine.unreadable(&entity).is_some()) {
+                continue;
+            }
             let by = By {
                 actor: Actor::Engine,
                 reason: Text::new("the host was seen for the first time"),
@@ -87,7 +91,7 @@ impl Fleet {
 
 fn silent(host: &str) -> FleetError {
     let failure = error::OTHER_MACHINE
-        .failure("it does not say which machine it is")
+        .failure("it does not report which machine it is")
         .on_host(host)
         .with_remedy("permit the account to run `cat /etc/machine-id` there");
     FleetError::new(ErrorKind::Blocked, failure)

@@ -1,6 +1,6 @@
 //! Everything there is on a host, and whose it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use vsiflow_engine::model::Failure;
 use vsiflow_steps::ports::{DiskSource, DomainInfo, DomainState, HostPorts, VolumeInfo, VolumeKey};
 
 use crate::fleet::{Fleet, FleetError, disk::apply::KnownDisk, index::Known};
-use crate::{spec::HostSettings, vsi_graph};
+use crate::{record::kind, spec::HostSettings, vsi_graph};
 
 /// Whose something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -63,6 +63,8 @@ pub struct InventoryItem {
 struct Book<'a> {
     journal: &'a str,
     vsis: BTreeMap<Uuid, &'a Known>,
+    /// VSIs of which nobody can read what is wanted.
+    lost: BTreeSet<String>,
     disks: BTreeMap<VolumeKey, String>,
     images: Vec<VolumeKey>,
 }
@@ -89,6 +91,8 @@ impl Fleet {
         let domains = ports.domains.domains().await.map_err(Failure::from)?;
         let volumes = volumes(&ports).await?;
         let (vsis, disks) = (self.known().await?, self.known_disks().await?);
+        let lost = self.lost(kind::VSI).await?.into_iter();
+        let lost = lost.map(|lost| lost.entity.id().to_owned()).collect();
         let images = self
             .images()
             .await?
@@ -108,6 +112,7 @@ impl Fleet {
                 .filter(here)
                 .map(|v| (v.wanted.uid, v))
                 .collect(),
+            lost,
             disks: named(&disks, &id),
             images: images.collect(),
         };
@@ -146,6 +151,7 @@ impl Book<'_> {
             None => Owner::Foreign,
             Some(mark) if mark.journal != self.journal => Owner::OtherJournal,
             Some(_) if self.vsis.contains_key(&domain.uuid) => Owner::Owned,
+            Some(_) if self.lost.contains(&domain.uuid.to_string()) => Owner::Owned,
             Some(_) => Owner::Orphaned,
         }
     }

@@ -120,7 +120,7 @@ impl Fleet {
         };
         Some(
             Failure::new(FailureClass::Blocked, "VSI0016", message)
-                .with_remedy("Let everything go on with `vsiflow unpause --all`."),
+                .with_remedy("End the global pause with `vsiflow unpause --all`."),
         )
     }
 
@@ -160,7 +160,7 @@ impl Fleet {
         let mut all = self.known().await?;
         all.retain(|known| {
             let going = crate::fleet::apply::is_deleting(&known.state) || known.is_deleted();
-            known.wanted.vsi.host == host && !going
+            known.wanted.vsi.host == host && !going && known.unreadable.is_none()
         });
         Ok(all)
     }

@@ -19,7 +19,7 @@ pub(in crate::fleet) fn others(directory: &HostDirectory, host: &HostSettings) -
 pub(in crate::fleet) fn refused(host: &HostSettings, owner: &str) -> FleetError {
     let id = host.id();
     let message = format!(
-        "namespace {owner} has other settings of host {id}, and had them first; these are not taken"
+        "namespace {owner} has other settings for host {id}, and had them first; these are not used"
     );
     let failure = Failure::new(FailureClass::Blocked, "VSI0612", message)
         .on_host(&id)

@@ -1,7 +1,11 @@
 //! Looks at hosts: what somebody changed there behind vsiflow's back, and what comes up again
 //! after a restart of the host.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    panic::AssertUnwindSafe,
+    time::Duration,
+};
 
 use futures::{FutureExt as _, StreamExt as _, stream};
 use uuid::Uuid;
@@ -11,6 +15,7 @@ use vsiflow_engine::{
     step::Step as _,
 };
 use vsiflow_steps::{
+    guest::Seed,
     names,
     ports::{DomainInfo, DomainShape, HostFacts, HostPorts, VolumeKey},
     vsi::{Addresses, AdoptDomain, DefineDomain, StartDomain},
@@ -125,7 +130,7 @@ impl Fleet {
                 looked.unreachable.push((host, *error.failure));
             }
         }
-        let by = engine("what a look at the host found");
+        let by = engine("found by a scan of the host");
         self.record(updates, by).await?;
         self.record_machines().await?;
         Ok(looked)
@@ -136,14 +141,14 @@ impl Fleet {
         let facts = ports.host.facts().await.map_err(Failure::from)?;
         let domains = ports.domains.domains().await.map_err(Failure::from)?;
         let networks = object::broken(&ports, &known).await?;
+        let domains: HashMap<_, _> = domains.iter().map(|one| (one.uuid, one)).collect();
         let mut addresses = Addresses::on(&ports);
         let mut all = Vec::new();
         for known in known {
             let mut seen = self.see(&ports, &facts, &domains, known).await?;
             let wanted = &seen.known.wanted;
-            let runs = domains
-                .iter()
-                .any(|d| d.uuid == wanted.uid && d.state.is_active());
+            let domain = domains.get(&wanted.uid);
+            let runs = domain.is_some_and(|domain| domain.state.is_active());
             if runs {
                 let found = addresses.of(wanted.uid, &vsi_graph::cards(wanted)).await;
                 self.addresses.put(wanted.uid, found);
@@ -161,7 +166,7 @@ impl Fleet {
         &self,
         ports: &HostPorts,
         facts: &HostFacts,
-        domains: &[DomainInfo],
+        domains: &HashMap<Uuid, &DomainInfo>,
         known: Known,
     ) -> Result<SeenHost, FleetError> {
         let (uid, power) = (known.wanted.uid, known.wanted.power_state());
@@ -170,7 +175,7 @@ impl Fleet {
         let started = self.output_of_any(&booted, &known.state).await?;
         let started = started.get("boot_id").and_then(|id| id.as_str());
         let expected = Expected { power, written };
-        let domain = domains.iter().find(|domain| domain.uuid == uid);
+        let domain = domains.get(&uid).copied();
         let mut findings = match domain.filter(|domain| !self.is_ours(domain, uid)) {
             Some(domain) => drift::unmarked(power, domain),
             None => drift::findings(&expected, domain),
@@ -251,10 +256,7 @@ impl Fleet {
             found if drift::runs(found) => (Phase::Degraded, drift::told(found)),
             found => (Phase::Failed, drift::told(found)),
         };
-        let (entity, by) = (
-            known.entity.clone(),
-            engine("what a look at the host found"),
-        );
+        let (entity, by) = (known.entity.clone(), engine("found by a scan of the host"));
         let phase = Name::of(phase.as_str());
         Ok(self.engine.note_state(entity, phase, detail, by).await?)
     }
@@ -302,10 +304,8 @@ impl Fleet {
 /// One that was made, and that nobody works on.
 pub(in crate::fleet) fn is_watched(known: &Known) -> bool {
     let state = &known.state;
-    state.is_settled()
-        && state.reached > 0
-        && !known.is_deleted()
-        && !crate::fleet::apply::is_deleting(state)
+    let stays = !known.is_deleted() && !crate::fleet::apply::is_deleting(state);
+    known.unreadable.is_none() && state.is_settled() && state.reached > 0 && stays
 }
 
 fn settled(known: &Known) -> Phase {
@@ -330,12 +330,15 @@ fn power(known: &Known) -> Power {
 /// The volumes that its definition names, as people call them.
 fn volumes(known: &Known) -> Vec<(String, VolumeKey)> {
     let (wanted, pool) = (&known.wanted, &known.wanted.vsi.pool);
-    let own = [
-        ("boot disk".to_owned(), names::boot_disk(pool, wanted.uid)),
-        ("cidata".to_owned(), names::cidata(pool, wanted.uid)),
-    ];
+    let seed = names::seed(pool, wanted.uid, wanted.vsi.seed());
+    let what = match wanted.vsi.seed() {
+        Seed::Cidata => "cidata",
+        _ => "Ignition's configuration",
+    };
+    let own = std::iter::once(("boot disk".to_owned(), names::boot_disk(pool, wanted.uid)))
+        .chain(seed.map(|seed| (what.to_owned(), seed)));
     let named = wanted.adopted.as_ref().is_none_or(|a| a.own_volumes);
-    let own = own.into_iter().filter(move |_| named);
+    let own = own.filter(move |_| named);
     let disks = wanted.vsi.disks.iter();
     let disks = disks.map(|disk| {
         (

@@ -16,6 +16,7 @@ use crate::fleet::{
     DriftReport, Fleet, FleetError,
     host::scan::{ScanMode, is_watched},
     index::Known,
+    unreadable::Reading,
 };
 use crate::record::vsi_entity;
 
@@ -137,7 +138,7 @@ impl Fleet {
     }
 
     async fn watched_on(&self, host: &str) -> Result<Vec<Known>, FleetError> {
-        let mut known = self.known().await?;
+        let mut known = self.known_on(host).await?;
         known.retain(|known| known.wanted.vsi.host == host && is_watched(known));
         Ok(known)
     }
@@ -152,12 +153,8 @@ impl Fleet {
             else {
                 continue;
             };
-            if let Some(wanted) = self.wanted(&state).await? {
-                all.push(Known {
-                    entity,
-                    state,
-                    wanted,
-                });
+            if let Reading::Wanted(wanted) = self.read_wanted(&entity, &state).await? {
+                all.push(self.known_as(entity, state, wanted).await?);
             }
         }
         all.retain(is_watched);

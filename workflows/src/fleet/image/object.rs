@@ -103,8 +103,12 @@ impl Fleet {
             users.push(self.user(known).await?);
         }
         let mut images = Vec::new();
-        for (id, state) in self.entities_of(kind::IMAGE) {
-            if let Some(wanted) = self.wanted::<ImageRecord>(&state).await? {
+        for (id, state, wanted) in self.all_wanted::<ImageRecord>(kind::IMAGE).await? {
+            if let Some(why) = self.poison(&id).await? {
+                let message = format!("{why}. {}", why.remedy);
+                let name = wanted.file_name.clone();
+                images.push(object(&id, &wanted, name, "Unreadable", message));
+            } else {
                 let whole = self.whole(&state).await?;
                 let under_way = self.under_way(&id, &state, &wanted, &whole, &users).await?;
                 let doomed = self.doomed(&state).await?;
@@ -125,7 +129,9 @@ impl Fleet {
 
     async fn user(&self, known: &Known) -> Result<User, FleetError> {
         let mut from = None;
-        for run in known.state.runs.iter().rev() {
+        let runs = known.state.runs.iter().rev();
+        // Of one that cannot be read nobody knows it; nothing is pruned meanwhile.
+        for run in runs.filter(|_| known.unreadable.is_none()) {
             from = self.output(*run, BASE_IMAGE_NODE).await?;
             if from.is_some() {
                 break;

@@ -11,7 +11,7 @@ use vsiflow_steps::{
     ports::{Removed, VolumeKey},
 };
 
-use crate::fleet::{Fleet, FleetError, ImageObject, store::DesiredUpdates};
+use crate::fleet::{Fleet, FleetError, ImageObject, store::DesiredUpdates, unreadable::Reading};
 use crate::{
     ensure_base_image,
     record::{ImageRecord, kind},
@@ -63,8 +63,10 @@ impl Fleet {
         for (id, state) in self.entities_of(kind::IMAGE) {
             let newest = state.desired.as_ref().map(|desired| desired.generation);
             let begun = newest.is_some_and(|newest| newest == state.attempted);
-            if (state.active.is_some() || !state.is_settled() && !begun)
-                && let Some(wanted) = self.wanted::<ImageRecord>(&state).await?
+            if self.engine.unreadable(&id).is_none()
+                && (state.active.is_some() || !state.is_settled() && !begun)
+                && let Reading::Wanted(wanted) =
+                    self.read_wanted::<ImageRecord>(&id, &state).await?
             {
                 open.push((id, wanted.file_name));
             }
@@ -95,10 +97,9 @@ impl Fleet {
         let mut listed = self.images().await?;
         listed.retain(|image| image.name == name);
         let mut named = Vec::new();
-        for (id, state) in self.entities_of(kind::IMAGE) {
-            let wanted: Option<ImageRecord> = self.wanted(&state).await?;
+        for (id, state, wanted) in self.all_wanted::<ImageRecord>(kind::IMAGE).await? {
             let is_listed = listed.iter().any(|image| image.uid == id.id());
-            if is_listed || wanted.is_some_and(|wanted| wanted.file_name == name) {
+            if is_listed || wanted.file_name == name {
                 named.push((id, state));
             }
         }
@@ -126,8 +127,10 @@ impl Fleet {
     /// removed.
     ///
     /// # Errors
-    /// When the journal cannot be read.
+    /// When the journal cannot be read; `VSI0019` while something cannot that may name one.
     pub async fn unneeded_images(&self, keep: usize) -> Result<Vec<ImageObject>, FleetError> {
+        self.refuse_while_unreadable("the removal of images")
+            .await?;
         let mut kept = BTreeMap::<(String, String), usize>::new();
         let mut images = self.images().await?;
         let is_idle = |image: &ImageObject| PRUNABLE.contains(&image.phase.as_str());
@@ -157,6 +160,8 @@ impl Fleet {
     /// # Errors
     /// When there is no such image, or the journal fails.
     pub async fn remove_image(&self, image: &ImageObject, by: By) -> Result<EntityId, FleetError> {
+        self.refuse_while_unreadable("the removal of images")
+            .await?;
         let missing = || FleetError::not_found("image", &image.name);
         let (entity, state) = self.image(image).ok_or_else(missing)?;
         let these = vec![entity.clone()];

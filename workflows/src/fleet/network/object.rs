@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 use uuid::Uuid;
 use vsiflow_engine::model::Failure;
-use vsiflow_steps::ports::{HostPorts, NetworkInfo};
+use vsiflow_steps::ports::{HostPorts, NetworkInfo, VolumeKey};
 
 use crate::drift::{self, DriftFinding};
 use crate::fleet::{Fleet, FleetError, index::Known};
@@ -86,6 +86,17 @@ impl Fleet {
     pub async fn network(&self, host: &str, name: &str) -> Result<Option<NetworkInfo>, FleetError> {
         let ports = self.hosts.host(host).await.map_err(Failure::from)?;
         Ok(ports.networks.network(name).await.map_err(Failure::from)?)
+    }
+
+    /// Whether a volume is on its host now.
+    ///
+    /// # Errors
+    /// When the host cannot be asked, or the pool is not active.
+    pub async fn has_volume(&self, host: &str, pool: &str, name: &str) -> Result<bool, FleetError> {
+        let ports = self.hosts.host(host).await.map_err(Failure::from)?;
+        let (pool, name) = (pool.to_owned(), name.to_owned());
+        let found = ports.storage.volume(&VolumeKey { pool, name }).await;
+        Ok(found.map_err(Failure::from)?.is_some())
     }
 }
 

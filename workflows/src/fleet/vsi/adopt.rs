@@ -217,6 +217,7 @@ impl Fleet {
             retained_refs: Vec::new(),
             unresolved_refs: Vec::new(),
             restore: false,
+            rebuilt: None,
             macs: Vec::new(),
             adopted: Some(adopted),
             previous_owner,
@@ -254,7 +255,7 @@ async fn named(ports: &HostPorts, name: &str) -> Result<DomainInfo, FleetError> 
             let message = format!("several domains are called {name}");
             let failure = Failure::new(FailureClass::Blocked, "VSI0703", message)
                 .on_host(ports.host.name())
-                .with_remedy("name the one that is meant by its UUID");
+                .with_remedy("name the domain by its UUID");
             Err(FleetError::new(ErrorKind::Blocked, failure))
         }
     }
@@ -266,7 +267,7 @@ fn anothers(ports: &HostPorts, uid: Uuid, mark: &OwnerMark) -> FleetError {
         .failure(message)
         .on_host(ports.host.name())
         .of_object(format!("domain {uid}"))
-        .with_remedy("see that nobody works with that journal any more, then adopt with --force");
+        .with_remedy("make sure that no process works with that journal, then adopt with --force");
     FleetError::new(ErrorKind::Blocked, failure)
 }
 
@@ -296,6 +297,9 @@ fn machine(arch: &str, found: &FoundDomain) -> DesiredMachine {
         arch: arch.to_owned(),
         cpus: found.domain.stored.cpus,
         memory_mib: found.domain.stored.memory_mib,
+        cpu: None,
+        firmware: Default::default(),
+        secure_execution: Default::default(),
     }
 }
 
@@ -355,6 +359,8 @@ fn desired(what: &Adopting, host: &str, found: &FoundDomain) -> DesiredVsi {
         machine: machine(&found.domain.arch, found),
         networks: networks(found),
         network_refs: Default::default(),
+        guest: None,
+        ready: None,
         disks: found.disks.clone(),
         network_config: found.cidata.as_ref().and_then(|c| c.network_config.clone()),
         power_state: power(found.domain.state),

@@ -157,6 +157,7 @@ fn approved(known: &Known) -> Result<VsiRecord, FleetError> {
             earlier => restart.or(earlier),
         },
         before: known.history(),
+        rebuilt: known.wanted.rebuilt,
         ..(**proposed).clone()
     })
 }

@@ -93,6 +93,7 @@ impl Fleet {
             retained_refs: vsi.retained_refs.clone(),
             unresolved_refs: vsi.unresolved_refs.clone(),
             restore: false,
+            rebuilt: known.wanted.rebuilt,
             macs,
             adopted: known.wanted.adopted.clone(),
             previous_owner: None,
@@ -135,6 +136,9 @@ impl Fleet {
         known: &Known,
     ) -> Result<ContractChange, FleetError> {
         let last = &known.asked_last().contract;
+        if vsi.retains_user_data {
+            return Ok(ContractChange::Kept(last.clone()));
+        }
         match self.secrets.recognise(last, &vsi.contract).await {
             Ok(true) => return Ok(ContractChange::Kept(last.clone())),
             Err(SecretError::Missing(_)) => return Ok(ContractChange::Lost(last.clone())),

@@ -150,7 +150,8 @@ impl Fleet {
     /// When the journal cannot be read.
     pub async fn unsettled(&self, host: Option<&str>) -> Result<Vec<EntityId>, FleetError> {
         let open = |known: &Known| {
-            !known.state.is_settled()
+            known.unreadable.is_none()
+                && !known.state.is_settled()
                 && !known.is_deleted()
                 && host.is_none_or(|host| known.wanted.vsi.host == host)
         };
@@ -169,9 +170,9 @@ impl Fleet {
     /// When the journal cannot be read.
     pub async fn interrupted(&self) -> Result<Vec<EntityId>, FleetError> {
         let open = |known: &Known| {
-            known.state.active.is_some()
-                || known.state.next_try.is_some()
-                || self.own_verdict(&known.entity).is_none()
+            let begun = known.state.active.is_some() || known.state.next_try.is_some();
+            let is_open = begun || self.own_verdict(&known.entity).is_none();
+            known.unreadable.is_none() && is_open
         };
         let known = self.known().await?;
         Ok(known

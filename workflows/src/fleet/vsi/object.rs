@@ -1,21 +1,25 @@
 //! VSIs as Kubernetes-shaped objects. The names of their keys are stable.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_engine::{
-    journal::Record,
-    model::{EventKind, NodeState, RunResult, RunState, StreamId, Timestamp},
+    model::{EntityState, Failure, Name, NodeState, RunResult, RunState, Timestamp},
     step::Step as _,
 };
-use vsiflow_steps::vsi::{AwaitTurn, CheckContract, MonitorConsole, Release};
+use vsiflow_steps::{
+    guest::GuestType,
+    vsi::{AwaitReady, AwaitTurn, CheckContract, Release},
+};
 
 use crate::fleet::{
     Condition, EvidencePlace, Fleet, FleetError, Proposal, UploadProgress, conditions,
-    history::outputs::texts, index::Known,
+    history::outputs::texts,
+    index::{Known, qualified},
+    unreadable::Lost,
 };
-use crate::{phase::Phase, spec::documents};
+use crate::{phase::Phase, record::kind, spec::documents};
 
 /// A VSI.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -122,11 +126,14 @@ impl Fleet {
     /// When the journal cannot be read.
     pub async fn vsis(&self, deleted: bool) -> Result<Vec<VsiObject>, FleetError> {
         let mut objects = Vec::new();
-        for known in self.known().await? {
+        let (all, lost) = self.known_and_lost().await?;
+        for known in all {
             if deleted || !known.is_deleted() {
                 objects.push(self.object(&known).await?);
             }
         }
+        let lost = self.named(lost).await;
+        objects.extend(lost.into_iter().map(|lost| self.lost_object(lost)));
         Ok(objects)
     }
 
@@ -135,28 +142,76 @@ impl Fleet {
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
     pub async fn get(&self, namespace: &str, name: &str) -> Result<VsiObject, FleetError> {
-        let known = self.find(namespace, name, false).await?;
-        self.object(&known).await
+        let (space, own) = qualified(namespace, name);
+        let is_meant = |object: &VsiObject| {
+            let meta = &object.metadata;
+            meta.uid == own || (meta.namespace.as_str(), meta.name.as_str()) == (space, own)
+        };
+        let lost = self.lost(kind::VSI).await?.into_iter();
+        let mut lost = lost.map(|lost| self.lost_object(lost));
+        match lost.find(is_meant) {
+            Some(object) => Ok(object),
+            None => {
+                let known = self.find_any(namespace, name, false).await?;
+                self.object(&known).await
+            }
+        }
+    }
+
+    /// One of which nobody can read what is wanted.
+    fn lost_object(&self, lost: Lost) -> VsiObject {
+        let (created, changed) = self.engine.times(&lost.entity).unwrap_or_default();
+        let (state, uid) = (&lost.state, lost.entity.id().to_owned());
+        let (namespace, name) = lost.name.unwrap_or_else(|| (String::new(), uid.clone()));
+        let desired = state.desired.as_ref();
+        VsiObject {
+            api_version: documents::API_VERSION,
+            kind: documents::VSI,
+            metadata: Metadata {
+                name,
+                namespace,
+                uid,
+                generation: desired.map_or(0, |desired| desired.generation),
+                creation_timestamp: rfc3339(created),
+                labels: BTreeMap::new(),
+            },
+            spec: json!({}),
+            status: unreadable(&lost.failure, state, changed),
+        }
+    }
+
+    /// One of which something cannot be read, as it was known last.
+    fn unreadable_object(&self, known: &Known, failure: &Failure) -> VsiObject {
+        let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();
+        VsiObject {
+            api_version: documents::API_VERSION,
+            kind: documents::VSI,
+            metadata: metadata(known, created),
+            spec: spec(known),
+            status: VsiStatus {
+                host: known.wanted.vsi.host.clone(),
+                ..unreadable(failure, &known.state, changed)
+            },
+        }
     }
 
     pub(in crate::fleet) async fn object(&self, known: &Known) -> Result<VsiObject, FleetError> {
+        if let Some(failure) = &known.unreadable {
+            return Ok(self.unreadable_object(known, failure));
+        }
         let state = &known.state;
         let newest = state.active.as_ref().map(|run| run.run);
         let newest = newest.or(state.last.as_ref().map(|run| run.run));
         let run = newest.and_then(|run| self.engine.run(run));
-        let stream = StreamId::Entity(known.entity.clone());
-        let mut records = self.records(&stream).await?;
         let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();
-        for run in &state.runs {
-            records.extend(self.records(&StreamId::Run(*run)).await?);
-        }
-        let seen = records
+        let runs = state.runs.iter().filter_map(|run| self.engine.run(*run));
+        let done = last_successes(runs);
+        let heard = done
             .iter()
-            .filter(|record| was_heard(record))
-            .map(|r| r.event.at)
-            .max();
+            .filter(|(node, _)| !HOSTLESS.contains(&node.as_str()));
+        let seen = heard.map(|(_, at)| *at).max();
         let obstacle = self.obstacle(&known.entity);
-        let ready = self.output_of(MonitorConsole::NAME, state).await?;
+        let ready = self.output_of(AwaitReady::NAME, state).await?;
         let warnings = self.warnings_of(state, &ready).await?;
         let failed = state.state.as_ref().map(|(_, detail)| detail.to_string());
         let ended = state.last.as_ref().map(|last| &last.result);
@@ -175,7 +230,7 @@ impl Fleet {
             run.as_deref(),
             obstacle.as_ref(),
             proposal.as_ref().map(|proposal| &proposal.plan),
-            &records,
+            &done,
             changed,
         );
         let status = VsiStatus {
@@ -208,8 +263,14 @@ impl Fleet {
             conditions,
         };
         Ok(VsiObject {
-            api_version: documents::API_VERSION,
-            kind: documents::VSI,
+            api_version: match known.wanted.vsi.guest {
+                Some(_) => documents::VSIFLOW_API_VERSION,
+                None => documents::API_VERSION,
+            },
+            kind: match known.wanted.vsi.guest {
+                Some(_) => documents::VIRTUAL_SERVER,
+                None => documents::VSI,
+            },
             metadata: metadata(known, created),
             spec: spec(known),
             status,
@@ -240,8 +301,42 @@ fn metadata(known: &Known, created: Timestamp) -> Metadata {
 
 fn spec(known: &Known) -> Value {
     let vsi = &known.wanted.vsi;
-    json!({
-        "contract": "<hidden>",
+    let mut spec = common(known);
+    if let Some(ready) = &vsi.ready {
+        let within = ready.within_s.map(|seconds| format!("{seconds}s"));
+        let ready = json!({"within": within, "all": ready.probes});
+        spec.insert("ready".to_owned(), ready);
+    }
+    match &vsi.guest {
+        None => _ = spec.insert("contract".to_owned(), json!("<hidden>")),
+        Some(guest) => {
+            let mut guest_spec = json!(guest);
+            let secret = match guest.guest_type {
+                GuestType::HyperProtect => Some("contract"),
+                GuestType::None => None,
+                _ => Some("userData"),
+            };
+            if let (Some(key), Some(fields)) = (secret, guest_spec.as_object_mut()) {
+                fields.insert(key.to_owned(), json!("<hidden>"));
+                fields.insert("networkConfig".to_owned(), json!(vsi.network_config));
+            }
+            spec.insert("guest".to_owned(), guest_spec);
+            let machine = spec.get_mut("machine").and_then(Value::as_object_mut);
+            if let Some(machine) = machine {
+                machine.insert("cpu".to_owned(), json!(vsi.machine.cpu));
+                machine.insert("firmware".to_owned(), json!(vsi.machine.firmware));
+                let secure = json!(vsi.machine.secure_execution);
+                machine.insert("secureExecution".to_owned(), secure);
+            }
+        }
+    }
+    Value::Object(spec)
+}
+
+/// What both kinds have.
+fn common(known: &Known) -> serde_json::Map<String, Value> {
+    let vsi = &known.wanted.vsi;
+    let common = json!({
         "imageURL": vsi.image.url,
         "imageChecksum": vsi.image.checksum,
         "storagePool": vsi.pool,
@@ -257,7 +352,11 @@ fn spec(known: &Known) -> Value {
         "onDrift": vsi.on_drift,
         "updatePolicy": vsi.update_policy,
         "deletionPolicy": vsi.deletion_policy,
-    })
+    });
+    match common {
+        Value::Object(common) => common,
+        _ => serde_json::Map::new(),
+    }
 }
 
 fn console_tail(ready: &Value) -> String {
@@ -275,9 +374,45 @@ fn console_tail(ready: &Value) -> String {
 /// The steps that ask no host.
 const HOSTLESS: [&str; 3] = [CheckContract::NAME, Release::NAME, AwaitTurn::NAME];
 
-/// Whether the event shows that the host answered.
-fn was_heard(record: &Record) -> bool {
-    matches!(&record.event.kind, EventKind::StepSucceeded { node, .. } if !HOSTLESS.contains(&node.as_str()))
+/// When each node last succeeded, in whichever of these runs.
+fn last_successes(runs: impl Iterator<Item = Arc<RunState>>) -> BTreeMap<Name, Timestamp> {
+    let mut last = BTreeMap::<Name, Timestamp>::new();
+    for run in runs {
+        for (node, state) in &run.nodes {
+            let NodeState::Succeeded { at, .. } = state else {
+                continue;
+            };
+            match last.get_mut(node) {
+                Some(newest) => *newest = (*newest).max(*at),
+                None => drop(last.insert(node.clone(), *at)),
+            }
+        }
+    }
+    last
+}
+
+fn unreadable(failure: &Failure, state: &EntityState, since: Timestamp) -> VsiStatus {
+    let description = format!("{failure}. {}", failure.remedy);
+    let phase = Phase::Unreadable;
+    let ready = conditions::condition("Ready", false, failure.code.as_str(), &description, since);
+    VsiStatus {
+        status: phase.old_status(),
+        description,
+        phase,
+        observed_generation: state.attempted.max(state.reached),
+        current_step: None,
+        progress: None,
+        ip_addresses: Vec::new(),
+        run_id: state.runs.last().map(ToString::to_string),
+        proposal: None,
+        host: String::new(),
+        host_last_seen: None,
+        warnings: Vec::new(),
+        failed_boots: state.failures,
+        next_try: None,
+        evidence: Vec::new(),
+        conditions: vec![ready],
+    }
 }
 
 pub(in crate::fleet) fn current_step(run: &RunState) -> Option<String> {

@@ -6,7 +6,7 @@ use crate::spec::{DesiredDisk, DesiredVsi, References, ResolvedVsi, desired::Dis
 
 /// What people are told of references whose documents are away.
 pub(in crate::fleet) fn words(of_what: &str) -> String {
-    format!("there is no document of {of_what}; what it gave stays as it is")
+    format!("there is no document of {of_what}; what it provided remains as it is")
 }
 
 /// The VSI with what it had from references that are away now. What a document that is there does
@@ -21,6 +21,10 @@ pub(in crate::fleet) fn kept(vsi: &ResolvedVsi, known: &Known, there: &Reference
     }
     if known.state.reached == 0 {
         return vsi;
+    }
+    if lacks(&vsi, USER_DATA) {
+        vsi.retains_user_data = true;
+        keep(&mut vsi, USER_DATA);
     }
     if lacks(&vsi, DISKS) {
         vsi.desired.disks.clone_from(&had.disks);
@@ -122,6 +126,7 @@ fn in_order<T>(had: &[T], mut wanted: Vec<T>, same: impl Fn(&T, &T) -> bool) -> 
 const HOSTS: &str = "targetSelector";
 const DISKS: &str = "diskSelector";
 const NETWORKS: &str = "networkSelector";
+const USER_DATA: &str = "guest.userDataFrom";
 
 fn lacks(vsi: &ResolvedVsi, field: &str) -> bool {
     vsi.unresolved_refs.iter().any(|lack| lack.field == field)

@@ -44,7 +44,7 @@ pub(super) fn contract(path: &Path) -> Result<ContractSource, ExitProblem> {
             let name = shown(path);
             let count = more.saturating_add(1);
             let message = format!("{name} holds the contracts of {count} VSIs");
-            let remedy = "give a file with one contract, or with the manifest of one VSI";
+            let remedy = "use a file with one contract, or with the manifest of one VSI";
             Err(ExitProblem::new(Exit::Usage, "VSI0808", message, remedy))
         }
     }
@@ -67,7 +67,11 @@ fn is_manifest(bytes: &[u8]) -> bool {
 
 fn of_manifests(name: &str, bytes: &[u8]) -> Result<Vec<ContractSource>, ExitProblem> {
     let loaded = vsiflow_file::load_text(name, bytes).map_err(work::said)?;
-    let vsis = loaded.documents.vsis.iter();
+    let has_one = |vsi: &&documents::Document<vsiflow_workflows::spec::VsiSpec>| {
+        let guest = vsi.spec.guest.as_ref();
+        guest.is_none_or(|guest| guest.contract.is_some())
+    };
+    let vsis = loaded.documents.vsis.iter().filter(has_one);
     let source = |vsi: &documents::Document<vsiflow_workflows::spec::VsiSpec>| ContractSource {
         name: format!("{name}, contract of {}", vsi.meta.full_name()),
         contract: Zeroizing::new(vsi.spec.contract.secret().expose().to_vec()),
@@ -76,7 +80,7 @@ fn of_manifests(name: &str, bytes: &[u8]) -> Result<Vec<ContractSource>, ExitPro
     if sources.is_empty() {
         let message = format!("{name} holds Kubernetes objects, and none of them has a contract");
         let remedy = format!(
-            "give the contract itself, or the manifest of a {}",
+            "use the contract itself, or the manifest of a {}",
             documents::VSI
         );
         return Err(ExitProblem::new(Exit::Usage, "VSI0808", message, &remedy));
@@ -102,13 +106,23 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, ExitProblem> {
     }
 }
 
-fn unreadable(path: &Path, why: &str) -> ExitProblem {
+/// Reads a small file of text.
+///
+/// # Errors
+/// As for [`read`], and when it is no UTF-8.
+pub(super) fn text(path: &Path) -> Result<Zeroizing<String>, ExitProblem> {
+    let bytes = read(path)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| unreadable(path, "it is not UTF-8 text"))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+pub(super) fn unreadable(path: &Path, why: &str) -> ExitProblem {
     let words = format!("{} cannot be read: {why}", shown(path));
     ExitProblem::new(
         Exit::Usage,
         "VSI0805",
         words,
-        "name a file that is there and may be read",
+        "name an existing, readable file",
     )
 }
 

@@ -289,7 +289,8 @@ impl Rig {
     pub(super) async fn until(&self, what: &str, mut ready: impl FnMut() -> bool) {
         let begun = Instant::now();
         while !ready() {
-            let all = self.server.all("onprem-hpcrs");
+            let mut all = self.server.all("onprem-hpcrs");
+            all.extend(self.server.all("virtualservers"));
             assert!(begun.elapsed() < DEADLINE, "not in time: {what}\n{all:#?}");
             assert!(!self.serving.is_finished(), "it serves no more");
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -10,7 +10,9 @@ use crate::connection::shared::{
 use crate::error::{CloseReason, LibvirtError};
 use crate::events;
 use crate::packet::{Packet, PacketHeader, PacketReader, ReadError, kind, status};
-use crate::protocol::{KEEPALIVE_PING, KEEPALIVE_PROGRAM, Procedure, REMOTE_PROGRAM, VERSION};
+use crate::protocol::{
+    KEEPALIVE_PING, KEEPALIVE_PROGRAM, Procedure, QEMU_PROGRAM, REMOTE_PROGRAM, VERSION,
+};
 
 /// Takes what comes in and hands it to whoever waits for it.
 pub(super) struct IncomingPackets<'a, R> {
@@ -48,7 +50,7 @@ impl<'a, R: AsyncRead + Unpin> IncomingPackets<'a, R> {
             ..
         } = packet.header;
         match (program, version, kind) {
-            (REMOTE_PROGRAM, VERSION, kind::REPLY) => self.reply(packet),
+            (REMOTE_PROGRAM | QEMU_PROGRAM, VERSION, kind::REPLY) => self.reply(packet),
             (REMOTE_PROGRAM, VERSION, kind::STREAM) => self.stream(packet).await,
             (REMOTE_PROGRAM, VERSION, kind::MESSAGE) => self.message(&packet),
             (KEEPALIVE_PROGRAM, VERSION, kind::MESSAGE) => self.keep_alive(&packet.header),
@@ -88,7 +90,7 @@ impl<'a, R: AsyncRead + Unpin> IncomingPackets<'a, R> {
             table.stage = CallStage::Parted;
             self.shared.wake.notify_one();
         } else {
-            tracing::warn!(serial, "libvirt replied to a call nobody made");
+            tracing::warn!(serial, "libvirt replied to a call that was not made");
         }
     }
 
@@ -126,7 +128,10 @@ impl<'a, R: AsyncRead + Unpin> IncomingPackets<'a, R> {
     fn message(&self, packet: &Packet) {
         let Packet { header, payload } = packet;
         if header.procedure != Procedure::DomainEventCallbackLifecycle.number() {
-            tracing::debug!(procedure = header.procedure, "an event nobody asked for");
+            tracing::debug!(
+                procedure = header.procedure,
+                "an event without a subscription"
+            );
             return;
         }
         match events::decode(payload) {

@@ -13,9 +13,7 @@ use crate::connection::shared::{
 };
 use crate::error::CloseReason;
 use crate::packet::{PacketHeader, encode, kind, status};
-use crate::protocol::{
-    KEEPALIVE_PING, KEEPALIVE_PONG, KEEPALIVE_PROGRAM, Procedure, REMOTE_PROGRAM, VERSION,
-};
+use crate::protocol::{KEEPALIVE_PING, KEEPALIVE_PONG, KEEPALIVE_PROGRAM, Procedure, VERSION};
 use crate::time;
 
 /// How long the farewell may take.
@@ -225,7 +223,7 @@ impl<'a, W: AsyncWrite + Unpin> OutgoingPackets<'a, W> {
         // 0 is the serial of events.
         self.serial = self.serial.wrapping_add(1).max(1);
         PacketHeader {
-            program: REMOTE_PROGRAM,
+            program: procedure.program(),
             version: VERSION,
             procedure: procedure.number(),
             kind: kind::CALL,
@@ -244,7 +242,7 @@ async fn woken_before(shared: &ConnectionShared, last: Instant) {
 
 fn stream_header(serial: u32, procedure: Procedure, status: i32) -> PacketHeader {
     PacketHeader {
-        program: REMOTE_PROGRAM,
+        program: procedure.program(),
         version: VERSION,
         procedure: procedure.number(),
         kind: kind::STREAM,

@@ -23,7 +23,7 @@ impl LibvirtHost {
         digits.ok_or_else(|| {
             self.speaking(&object).error(
                 PortErrorKind::Other,
-                format!("its SHA-256 is told as {said:?}"),
+                format!("its SHA-256 is reported as {said:?}"),
             )
         })
     }

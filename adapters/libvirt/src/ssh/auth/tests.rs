@@ -116,6 +116,73 @@ fn encrypted_keys_ask_for_their_passphrase() {
     }
 }
 
+/// The base64 lines of a PEM text decoded, the numbers in them replaced, and encoded again.
+fn with_numbers(text: &str, from: &[u8], to: &[u8]) -> Secret {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let lines: Vec<&str> = text.lines().collect();
+    let (first, last) = (lines[0], lines[lines.len() - 1]);
+    let mut bytes = STANDARD.decode(lines[1..lines.len() - 1].concat()).unwrap();
+    let at = bytes
+        .windows(from.len())
+        .position(|part| part == from)
+        .unwrap();
+    bytes[at..at + to.len()].copy_from_slice(to);
+    let body = STANDARD.encode(bytes);
+    let body: Vec<_> = body
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
+    Secret::new(format!("{first}\n{}\n{last}\n", body.join("\n")))
+}
+
+#[test]
+fn a_key_that_asks_for_too_much_work_is_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let pkcs8 = format!(
+        "openssl genpkey -algorithm ed25519 | openssl pkcs8 -topk8 -passout 'pass:{PASSPHRASE}'"
+    );
+    let made: [(&str, String, &[u8], &[u8]); 3] = [
+        (
+            "bcrypt",
+            format!("ssh-keygen -q -t ed25519 -a 16 -N '{PASSPHRASE}' -f bcrypt"),
+            // The rounds stand before the number of keys, which is one.
+            b"\0\0\0\x10\0\0\0\x01",
+            b"\xff\xff\xff\xff\0\0\0\x01",
+        ),
+        (
+            "pbkdf2",
+            format!("{pkcs8} -v2 aes-256-cbc -iter 65536 -out pbkdf2"),
+            &[2, 3, 1, 0, 0],
+            &[2, 3, 0x7f, 0xff, 0xff],
+        ),
+        (
+            "scrypt",
+            format!("{pkcs8} -scrypt -scrypt_N 16384 -scrypt_r 8 -scrypt_p 1 -out scrypt"),
+            &[2, 2, 0x40, 0, 2, 1, 8, 2, 1, 1],
+            &[2, 2, 0x40, 0, 2, 1, 0x7f, 2, 1, 0x7f],
+        ),
+    ];
+    for (name, command, from, to) in made {
+        run(dir, &command);
+        assert!(read(dir, name, Some(PASSPHRASE)).is_ok(), "{name}");
+        let text = std::fs::read_to_string(dir.join(name)).unwrap();
+        let outcome = decode(
+            &with_numbers(&text, from, to),
+            Some(&Secret::new(PASSPHRASE)),
+        );
+        assert_eq!(problem(outcome), KeyProblem::TooCostly, "{name}");
+    }
+}
+
+#[test]
+fn puttys_own_format_is_not_opened_with_a_passphrase() {
+    let text = Secret::new("PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: aes256-cbc\n");
+    let outcome = decode(&text, Some(&Secret::new(PASSPHRASE)));
+    assert!(matches!(problem(outcome), KeyProblem::Malformed(_)));
+}
+
 #[test]
 fn what_is_no_key_is_said_to_be_none_without_showing_it() {
     for text in [

@@ -146,7 +146,7 @@ fn detail(kind: &EventKind) -> Option<String> {
         EventKind::StepBlocked {
             recheck: Some(wait),
             ..
-        } => Some(format!("looked at again in {}", took(wait.delay_ms))),
+        } => Some(format!("checked again in {}", took(wait.delay_ms))),
         EventKind::RetryScheduled { wait } => Some(format!("again in {}", took(wait.delay_ms))),
         EventKind::Signal { signal } => Some(signal.to_string()),
         EventKind::CancelRequested { mode } => Some(format!("{mode:?}")),

@@ -37,7 +37,7 @@ pub(super) fn is_kept(what: &Adopting, known: &Known) -> Result<(), FleetError> 
         return Ok(());
     }
     let label = known.label();
-    let message = format!("it is managed already, as vsi/{label}, and keeps that name");
+    let message = format!("it is already managed as vsi/{label} and keeps that name");
     let remedy = format!(
         "leave --as and --namespace out; for another name forget it first, with `vsiflow delete \
          {label} --orphan`"
@@ -64,7 +64,7 @@ pub(super) fn is_free(
         None => Ok(()),
         Some(other) => {
             let message = format!("another VSI is vsi/{}", other.label());
-            let remedy = "give it a name that is free, with --as";
+            let remedy = "choose a free name with --as";
             Err(refused(what, domain.uuid, &message, remedy))
         }
     }

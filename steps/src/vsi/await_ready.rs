@@ -1,5 +1,7 @@
-//! Watches the guest's console until the boot is decided.
+//! Waits until the guest is ready: its console is read and its probes are asked until the boot is
+//! decided.
 
+pub mod probes;
 mod verdict;
 mod watch;
 
@@ -13,26 +15,30 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use self::watch::Watch;
+use self::{probes::Found, watch::Watch};
 use super::ready_report::Card;
 use crate::{
     error,
+    guest::{GuestType, Probe},
     ports::{ConsolePosition, Hosts, VolumeKey},
 };
 
-/// Reads the console from where the boot began and ends when the guest is ready, has failed, has
-/// stopped, or has used up its time.
+/// Reads the console from where the boot began, asks what its probes name, and ends when the guest
+/// is ready, has failed, has stopped, or has used up its time.
+///
+/// A probe that was met once stays met. A Hyper Protect guest says on its console that it is ready;
+/// its probes come on top of that.
 ///
 /// A guest that took up its saved memory was ready before: of that one only its state is read.
 ///
 /// It changes nothing on the host. Its checkpoint holds the position, the unfinished line and the
 /// time that is left; after a crash the next attempt goes on there. Time counts while it watches,
 /// by the monotonic clock: neither a restart nor a jump of the wall clock ends a boot early.
-pub struct MonitorConsole {
+pub struct AwaitReady {
     hosts: Arc<dyn Hosts>,
 }
 
-/// What [`MonitorConsole`] is told.
+/// What [`AwaitReady`] is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
     /// The host's id.
@@ -46,9 +52,15 @@ pub struct Params {
     /// The guest's network cards, to learn its addresses.
     #[serde(default)]
     pub cards: Vec<Card>,
+    /// What runs in it.
+    #[serde(default, skip_serializing_if = "GuestType::is_hyper_protect")]
+    pub guest: GuestType,
+    /// What shows that it is ready, all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<Probe>,
 }
 
-/// What [`MonitorConsole`] saw of a guest that became ready.
+/// What [`AwaitReady`] saw of a guest that became ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// The line by which the guest said so.
@@ -66,7 +78,7 @@ pub struct Output {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct ConsolePlace {
+struct Place {
     position: ConsolePosition,
     /// The line that has not ended yet, in base64.
     pending: String,
@@ -78,9 +90,15 @@ struct ConsolePlace {
     /// The newest line that has ended.
     #[serde(default)]
     last: String,
+    /// The line by which a guest said that it is ready, while its probes are not met yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    said_ready: Option<String>,
+    /// What was found of the probes.
+    #[serde(default, skip_serializing_if = "Found::is_empty")]
+    found: Found,
 }
 
-impl MonitorConsole {
+impl AwaitReady {
     /// The step, acting through these hosts.
     pub fn new(hosts: Arc<dyn Hosts>) -> Self {
         Self { hosts }
@@ -88,7 +106,8 @@ impl MonitorConsole {
 }
 
 #[async_trait]
-impl Step for MonitorConsole {
+impl Step for AwaitReady {
+    // Journals know it by the name that it had when consoles were all that it looked at.
     const NAME: &'static str = "monitor_console";
     type Params = Params;
     type Output = Output;

@@ -6,10 +6,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use tokio::time::Instant;
 use vsiflow_engine::{model::Failure, step::StepContext};
 
-use super::{ConsolePlace, Output, Params};
+use super::{
+    Output, Params, Place,
+    probes::{Found, Probes},
+};
 use crate::{
     error,
-    hpl::{HplFinding, MessageKind, Scanner, cut},
+    hpl::{HplFinding, MessageKind, Scanner, cut, plain},
     ports::{ConsolePosition, HostPorts},
     vsi::start_domain,
 };
@@ -35,6 +38,10 @@ pub(super) struct Watch<'a> {
     /// The newest line of an earlier attempt.
     last: String,
     decision: Option<HplFinding>,
+    /// The line by which the guest said that it is ready, while its probes are not met yet.
+    pub(super) said_ready: Option<String>,
+    pub(super) probes: Probes,
+    told_missing: String,
     deadline: Instant,
     saved: Instant,
 }
@@ -45,17 +52,20 @@ impl<'a> Watch<'a> {
         params: &'a Params,
         ports: HostPorts,
     ) -> Result<Self, Failure> {
-        let place = match cx.saved::<ConsolePlace>().await? {
+        let place = match cx.saved::<Place>().await? {
             Some(place) => place,
-            None => ConsolePlace {
+            None => Place {
                 position: cx.output::<start_domain::Output>("start_domain")?.console,
                 pending: String::new(),
                 left_ms: params.deadline_s.saturating_mul(1000),
                 warnings: Vec::new(),
                 phase: String::new(),
                 last: String::new(),
+                said_ready: None,
+                found: Found::default(),
             },
         };
+        let (uuid, cards) = (params.uuid, &params.cards);
         let now = Instant::now();
         let left = Duration::from_millis(place.left_ms);
         Ok(Self {
@@ -68,6 +78,9 @@ impl<'a> Watch<'a> {
             phase: place.phase,
             last: place.last,
             decision: None,
+            said_ready: place.said_ready,
+            probes: Probes::resume(uuid, cards, &params.probes, place.found),
+            told_missing: String::new(),
             deadline: now.checked_add(left).unwrap_or(now),
             saved: now,
         })
@@ -76,13 +89,15 @@ impl<'a> Watch<'a> {
     pub(super) async fn save(&mut self) -> Result<(), Failure> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         self.saved = Instant::now();
-        let place = ConsolePlace {
+        let place = Place {
             position: self.position,
             pending: BASE64.encode(self.scanner.pending()),
             left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
             warnings: self.warnings.clone(),
             phase: self.phase.clone(),
             last: self.last_line(),
+            said_ready: self.said_ready.clone(),
+            found: self.probes.found(),
         };
         self.cx.save(&place).await
     }
@@ -105,13 +120,24 @@ impl<'a> Watch<'a> {
             if let Some(finding) = self.decision.take() {
                 return self.verdict(finding).await;
             }
+            if let Some(why) = self.probes.failed() {
+                return Err(self.fail(error::GUEST_SETUP, why));
+            }
+            if !off {
+                self.probes.ask(&self.ports).await?;
+            }
+            if self.is_ready() {
+                return self.probed().await;
+            }
             if off {
                 return Err(self.fail(error::BOOT_STOPPED, "the guest stopped before it was ready"));
             }
             if Instant::now() >= self.deadline {
                 let words = format!("the guest was not ready after {} s", self.params.deadline_s);
+                let words = words + &self.missing();
                 return Err(self.fail(error::BOOT_DEADLINE, &words));
             }
+            self.tell_missing();
             self.save_now_and_then().await?;
             poll = if read {
                 POLL_MIN
@@ -141,11 +167,11 @@ impl<'a> Watch<'a> {
                 break;
             }
             any = true;
-            let mut found = Vec::new();
+            let mut lines = Vec::new();
             self.scanner
-                .push(&chunk.bytes, |finding| found.push(finding));
+                .push_lines(&chunk.bytes, |line| lines.push(line.to_owned()));
             self.position = chunk.next;
-            found.into_iter().for_each(|finding| self.take(finding));
+            lines.iter().for_each(|line| self.take_line(line));
             self.save_now_and_then().await?;
         }
         Ok(any)
@@ -169,16 +195,60 @@ impl<'a> Watch<'a> {
 
     /// A guest that said something decisive without a line end, and then nothing more.
     fn look_at_pending(&mut self) {
+        self.probes.piece(&plain(self.scanner.pending()));
         let decisive =
             |finding: &HplFinding| matches!(finding.kind, MessageKind::Ready | MessageKind::Fatal);
-        let found = self.scanner.pending_findings().into_iter().find(decisive);
-        self.decision = self.decision.take().or(found);
+        let counts = |finding: &HplFinding| self.counts(finding) && decisive(finding);
+        let found = self.scanner.pending_findings().into_iter().find(counts);
+        if let Some(finding) = found {
+            self.take(finding);
+        }
     }
 
     fn finish_line(&mut self) {
-        let mut found = Vec::new();
-        self.scanner.finish(|finding| found.push(finding));
-        found.into_iter().for_each(|finding| self.take(finding));
+        let mut lines = Vec::new();
+        self.scanner.finish_line(|line| lines.push(line.to_owned()));
+        lines.iter().for_each(|line| self.take_line(line));
+    }
+
+    fn take_line(&mut self, line: &str) {
+        if !self.probes.is_none() {
+            self.probes.line(line);
+        }
+        for finding in HplFinding::all_of_line(line) {
+            if self.counts(&finding) {
+                self.take(finding);
+            }
+        }
+    }
+
+    /// Codes mean something in a Hyper Protect guest alone; the end of a kernel in any.
+    fn counts(&self, finding: &HplFinding) -> bool {
+        self.params.guest.is_hyper_protect() || finding.is_panic()
+    }
+
+    /// Whether everything was seen that shows that the guest is ready.
+    fn is_ready(&self) -> bool {
+        let said = !self.params.guest.is_hyper_protect() || self.said_ready.is_some();
+        said && !self.probes.is_none() && self.probes.is_met()
+    }
+
+    /// What is missing yet, as the end of a sentence.
+    fn missing(&self) -> String {
+        match self.probes.missing() {
+            missing if missing.is_empty() => String::new(),
+            missing => format!("; it waited for {missing}"),
+        }
+    }
+
+    /// Says what it waits for whenever that changes.
+    fn tell_missing(&mut self) {
+        let missing = self.probes.missing();
+        if !missing.is_empty() && missing != self.told_missing {
+            self.cx
+                .report(&format!("booting: waits for {missing}"), 0, None);
+            self.told_missing = missing;
+        }
     }
 
     fn take(&mut self, finding: HplFinding) {
@@ -189,6 +259,9 @@ impl<'a> Watch<'a> {
             self.cx.report(&format!("booting: {phase}"), 0, None);
         }
         match finding.kind {
+            MessageKind::Ready if !self.probes.is_none() => {
+                self.said_ready.get_or_insert(finding.line);
+            }
             MessageKind::Ready | MessageKind::Fatal => {
                 self.decision.get_or_insert(finding);
             }

@@ -19,14 +19,25 @@ use crate::{
 const SOMETHING_FAILED: &str = "HPL10000E";
 /// What is said where a guest that runs says nothing.
 const SILENT: &str =
-    "See on the host that virtlogd runs and that the image boots by itself, then `vsiflow retry`.";
+    "Check on the host that virtlogd runs and that the image boots, then `vsiflow retry`.";
+
+/// What is kept of what showed that a guest is ready, in bytes.
+const READY_KEPT: usize = 512;
 
 /// What is said of a guest that took up its saved memory: it was ready before.
-const TAKEN_UP: &str = "taken up from its saved memory";
+const TAKEN_UP: &str = "resumed from its saved memory";
 
 impl Watch<'_> {
     pub(super) async fn taken_up(&self) -> Result<Output, Failure> {
         self.ready(TAKEN_UP.to_owned()).await
+    }
+
+    /// Its probes are met.
+    pub(super) async fn probed(&self) -> Result<Output, Failure> {
+        let said = self.said_ready.iter().cloned();
+        let by = said.chain([self.probes.met_by()]).collect::<Vec<_>>();
+        let by = by.join("; ");
+        self.ready(cut(&by, READY_KEPT).to_owned()).await
     }
 
     async fn ready(&self, ready_line: String) -> Result<Output, Failure> {
@@ -61,7 +72,7 @@ impl Watch<'_> {
     /// A failed boot: what happened, how far it was, and the last warning, which often says why.
     pub(super) fn fail(&self, code: error::Code, what: &str) -> Failure {
         let mut words = what.to_owned();
-        if code != error::BOOT_FATAL {
+        if code != error::BOOT_FATAL && code != error::GUEST_SETUP {
             words.push_str(&self.standing());
         }
         let warning = self.warnings.last();
@@ -84,7 +95,7 @@ impl Watch<'_> {
     fn standing(&self) -> String {
         let last = self.last_line();
         match (self.phase.as_str(), last.as_str()) {
-            (_, "") => "; its console said nothing".to_owned(),
+            (_, "") => "; its console is empty".to_owned(),
             ("", last) => format!("; its last line: {last}"),
             (phase, last) => format!("; it was at: {phase}; its last line: {last}"),
         }

@@ -1,0 +1,136 @@
+use std::future::{Ready, ready};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::*;
+use crate::{Certificate, Clients, acceptor};
+
+const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+fn ok(_: Request<Incoming>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
+    ready(Ok(Response::new(Full::from("ok"))))
+}
+
+async fn begin(security: Security, limits: Limits) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, security, service_fn(ok), limits));
+    address
+}
+
+/// What comes until the other side closes.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[tokio::test]
+async fn who_begins_and_does_not_ask_is_cut_off_and_others_are_answered_meanwhile() {
+    let limits = Limits {
+        head: Duration::from_millis(300),
+        ..METRICS
+    };
+    let address = begin(Security::Plain, limits).await;
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET / HT").await.unwrap();
+    let mut other = TcpStream::connect(address).await.unwrap();
+    other.write_all(ASK).await.unwrap();
+    assert!(rest(&mut other).await.ends_with("ok"));
+    let cut = timeout(Duration::from_secs(20), rest(&mut slow)).await;
+    assert!(!cut.expect("still open").ends_with("ok"));
+}
+
+#[tokio::test]
+async fn nobody_holds_more_than_their_share_and_it_is_free_again_afterwards() {
+    let limits = Limits { each: 2, ..METRICS };
+    let address = begin(Security::Plain, limits).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET").await.unwrap();
+        held.push(stream);
+    }
+    let ask = || async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let _ = stream.write_all(ASK).await;
+        rest(&mut stream).await
+    };
+    let refused = async {
+        // The first two may not have been taken yet.
+        while !ask().await.is_empty() {}
+    };
+    timeout(Duration::from_secs(20), refused).await.unwrap();
+    drop(held);
+    let answered = async { while !ask().await.ends_with("ok") {} };
+    timeout(Duration::from_secs(20), answered).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_ends_after_its_time_whatever_goes_on_there() {
+    let limits = Limits {
+        whole: Duration::from_millis(200),
+        ..METRICS
+    };
+    let address = begin(Security::Plain, limits).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET / HT").await.unwrap();
+    let ended = timeout(Duration::from_secs(20), rest(&mut stream)).await;
+    assert_eq!(ended.expect("still open"), "");
+}
+
+fn secured(clients: Clients<'_>) -> Security {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server.pem");
+    let certificate = Certificate::kept(&path, &["localhost".to_owned()]).unwrap();
+    let acceptor = acceptor(&certificate, clients).unwrap();
+    Security::Tls(Arc::new(move || Some(acceptor.clone())))
+}
+
+/// What OpenSSL's own client gets.
+async fn openssl(address: SocketAddr, more: &[&str]) -> String {
+    let mut client = tokio::process::Command::new("openssl");
+    client.args(["s_client", "-quiet", "-connect", &address.to_string()]);
+    client.args(more).kill_on_drop(true);
+    client.stdin(std::process::Stdio::piped());
+    client.stdout(std::process::Stdio::piped());
+    client.stderr(std::process::Stdio::null());
+    let mut client = client.spawn().unwrap();
+    let mut to = client.stdin.take().unwrap();
+    to.write_all(ASK).await.unwrap();
+    let done = timeout(Duration::from_secs(30), client.wait_with_output()).await;
+    String::from_utf8_lossy(&done.unwrap().unwrap().stdout).into_owned()
+}
+
+#[tokio::test]
+async fn strangers_that_hold_connections_open_keep_nobody_out() {
+    let limits = Limits {
+        handshakes: 4,
+        handshake: Duration::from_secs(60),
+        ..METRICS
+    };
+    let address = begin(secured(Clients::Anybody), limits).await;
+    let mut strangers = Vec::new();
+    for _ in 0..40 {
+        strangers.push(TcpStream::connect(address).await.unwrap());
+    }
+    assert!(openssl(address, &[]).await.ends_with("ok"));
+    // The oldest made room.
+    let first = timeout(Duration::from_secs(20), rest(&mut strangers[0])).await;
+    assert_eq!(first.expect("still open"), "");
+}
+
+#[tokio::test]
+async fn who_shows_no_certificate_or_that_of_another_authority_gets_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Certificate::kept(&folder.path().join("ca.pem"), &[]).unwrap();
+    let only = secured(Clients::Only(authority.pem().as_bytes()));
+    let address = begin(only, METRICS).await;
+    assert_eq!(openssl(address, &[]).await, "");
+    let other = folder.path().join("other.pem");
+    Certificate::kept(&other, &[]).unwrap();
+    let other = other.to_str().unwrap();
+    assert_eq!(openssl(address, &["-cert", other, "-key", other]).await, "");
+}

@@ -1,0 +1,230 @@
+//! `journal repair`: says what of a damaged journal can be had, and mends it.
+
+use std::io::{BufRead as _, IsTerminal as _};
+
+use serde_json::{Value, json};
+use vsiflow_engine::{
+    clock::{Clock as _, SystemClock},
+    journal::{Finding, Lost, Regainable, Survey},
+    state_dir::{Repaired, Repairer, StateDir},
+};
+
+use super::{
+    CommandOutcome,
+    audit::signing_key,
+    journal_file::{JournalInput, input, of_error, there},
+    restore::decrypted,
+};
+use crate::{
+    actor,
+    args::{Common, OutputFormat, RepairArgs},
+    compose,
+    exit::{Exit, ExitProblem},
+    output,
+};
+
+/// The most streams of one range that are named.
+const NAMED: usize = 10;
+
+pub(super) async fn repair(common: &Common, args: RepairArgs) -> CommandOutcome {
+    let path = compose::state_path(common)?;
+    there(&path)?;
+    let key = signing_key(args.sign_key.as_deref()).await?;
+    let state = compose::open_state(common, &path).await?;
+    let mut from = opened(&args).await?;
+    let survey = state
+        .survey(from.as_deref_mut().map(|input| input as _))
+        .await
+        .map_err(|error| of_error(&error))?;
+    let report = told(&state, &survey, &args);
+    if survey.is_whole() {
+        return print(&args, report, None);
+    }
+    if !confirmed(&args)? {
+        print(&args, report, None)?;
+        return Err(unconfirmed());
+    }
+    let by = actor::by(&common.reason);
+    let by = Repairer {
+        actor: by.actor,
+        reason: by.reason,
+        now: SystemClock.now(),
+    };
+    let repaired = state.repair(survey, by, key.as_ref()).await;
+    let repaired = repaired.map_err(|error| of_error(&error.into()))?;
+    print(&args, report, Some(&repaired))
+}
+
+async fn opened(args: &RepairArgs) -> Result<Option<JournalInput>, ExitProblem> {
+    let Some(file) = &args.from else {
+        return Ok(None);
+    };
+    let from = input(file).await?;
+    match &args.identity {
+        Some(identity) => decrypted(from, identity).await.map(Some),
+        None => Ok(Some(from)),
+    }
+}
+
+fn unconfirmed() -> ExitProblem {
+    let message = "the journal is damaged, and nothing was changed";
+    let remedy =
+        "see what can be had above, add a backup with --from where there is one, then say --yes";
+    ExitProblem::new(Exit::Blocked, "VSI0914", message, remedy)
+}
+
+/// Asks where somebody is there to answer.
+fn confirmed(args: &RepairArgs) -> Result<bool, ExitProblem> {
+    let there = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if args.yes || !there {
+        return Ok(args.yes);
+    }
+    output::note("Mend it? What is lost is recorded as lost; damaged files stay. [y/N]");
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.map_err(ExitProblem::defect)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Tells what was found: in words, or as the object that is printed in the end.
+fn told(state: &StateDir, survey: &Survey, args: &RepairArgs) -> Value {
+    if args.output.is_none() {
+        survey.findings().iter().for_each(told_finding);
+        told_sum(survey);
+    }
+    let items: Vec<_> = survey.findings().iter().map(object).collect();
+    let untold: Vec<_> = survey.untold().iter().map(range).collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "JournalRepair",
+        "metadata": {"name": state.journal_id()},
+        "status": {
+            "damaged": items,
+            "unrecorded": untold,
+            "statesKnown": survey.knows_states(),
+            "repaired": false,
+            "kept": [],
+        },
+    })
+}
+
+fn told_finding(finding: &Finding) {
+    let Finding { file, why, .. } = finding;
+    output::line(&format!("{file}: {why}"));
+    if finding.regained.is_empty() && finding.lost.is_empty() {
+        output::line("  no event is damaged");
+    }
+    for regained in &finding.regained {
+        let source = match regained.source {
+            Regainable::Segment => "are whole in the damaged file",
+            Regainable::Archive => "are in the archive",
+            Regainable::File => "are in the file given",
+        };
+        output::line(&format!(
+            "  {} {source}",
+            offsets(regained.from, regained.to)
+        ));
+    }
+    for lost in &finding.lost {
+        let far = match finding.open_ended {
+            true => " (how far it really went nobody can tell)",
+            false => "",
+        };
+        output::line(&format!(
+            "  {}: nobody has them{far}",
+            offsets(lost.from, lost.to)
+        ));
+    }
+    for stream in finding.streams.iter().take(NAMED) {
+        output::line(&format!("  {stream} lacks events"));
+    }
+    let more = finding.streams.len().saturating_sub(NAMED);
+    if more > 0 {
+        output::line(&format!("  and {more} other streams"));
+    }
+}
+
+fn told_sum(survey: &Survey) {
+    if survey.is_whole() {
+        return output::line("nothing is damaged");
+    }
+    for lost in survey.untold() {
+        let range = offsets(lost.from, lost.to);
+        output::line(&format!(
+            "{range} were lost earlier, and no event tells of it yet"
+        ));
+    }
+    let loses = survey
+        .findings()
+        .iter()
+        .any(|finding| !finding.lost.is_empty());
+    match (loses, survey.knows_states()) {
+        (true, true) => output::line("what the lost events came to is known from the index"),
+        (true, false) => output::warning(
+            "what the lost events came to is not known: a VSI that lacks some is not worked with \
+             (VSI0018), and others may have gone on further than is shown",
+        ),
+        (false, _) => {}
+    }
+}
+
+fn offsets(from: u64, to: u64) -> String {
+    match to.saturating_sub(1) {
+        last if last <= from => format!("offset {from}"),
+        last => format!("offsets {from} to {last}"),
+    }
+}
+
+fn range(lost: &Lost) -> Value {
+    json!({"from": lost.from, "to": lost.to})
+}
+
+fn object(finding: &Finding) -> Value {
+    let regained = finding.regained.iter().map(|regained| {
+        let source = match regained.source {
+            Regainable::Segment => "segment",
+            Regainable::Archive => "archive",
+            Regainable::File => "file",
+        };
+        json!({"from": regained.from, "to": regained.to, "source": source})
+    });
+    let streams = finding.streams.iter().map(ToString::to_string);
+    json!({
+        "from": finding.from,
+        "to": finding.to,
+        "openEnded": finding.open_ended,
+        "file": finding.file,
+        "reason": finding.why,
+        "streams": streams.collect::<Vec<_>>(),
+        "regained": regained.collect::<Vec<_>>(),
+        "lost": finding.lost.iter().map(range).collect::<Vec<_>>(),
+    })
+}
+
+fn print(args: &RepairArgs, mut report: Value, repaired: Option<&Repaired>) -> CommandOutcome {
+    let kept = repaired.map(|repaired| repaired.kept.iter().map(|path| path.display().to_string()));
+    let kept: Vec<_> = kept.into_iter().flatten().collect();
+    if let Some(format) = args.output {
+        if let Some(status) = report.get_mut("status").filter(|_| repaired.is_some()) {
+            status["repaired"] = json!(true);
+            status["kept"] = json!(kept);
+        }
+        match format {
+            OutputFormat::Json | OutputFormat::Yaml => output::print(&report, format)?,
+            OutputFormat::Wide | OutputFormat::Name => {}
+        }
+        return Ok(Exit::Done);
+    }
+    let Some(repaired) = repaired else {
+        return Ok(Exit::Done);
+    };
+    for path in kept {
+        output::line(&format!("kept: {path}"));
+    }
+    for lost in &repaired.lost {
+        let range = offsets(lost.from, lost.to);
+        output::line(&format!("recorded: {range} are lost"));
+    }
+    output::line("the journal is mended; take a backup of it now");
+    Ok(Exit::Done)
+}

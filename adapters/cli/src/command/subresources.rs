@@ -1,0 +1,112 @@
+//! Listens for the cluster's API server, which asks for subresources in its users' names.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use tokio::net::TcpListener;
+use vsiflow_api::{API, Certificate, Clients, Peer, Security, TlsAcceptor, acceptor};
+use vsiflow_kube::subresources::{Authorities, Service, Subresources};
+
+use super::serve::deaf;
+use crate::{
+    args::ClusterArgs,
+    compose::App,
+    exit::{Exit, ExitProblem},
+    output, work,
+};
+
+/// Where the certificate is, in the state directory.
+const CERTIFICATE: &str = "tls/subresources.pem";
+
+/// Serves where that was asked for; returns only when it cannot.
+pub(super) async fn serve(
+    app: &App,
+    args: &ClusterArgs,
+    subresources: Option<Subresources>,
+) -> ExitProblem {
+    let place = args
+        .subresources_address
+        .zip(args.subresources_service.as_ref());
+    let (Some(subresources), Some((address, service))) = (subresources, place) else {
+        return std::future::pending().await;
+    };
+    match serve_at(app, subresources, address, service).await {
+        Ok(never) => match never {},
+        Err(problem) => problem,
+    }
+}
+
+async fn serve_at(
+    app: &App,
+    subresources: Subresources,
+    address: SocketAddr,
+    service: &Service,
+) -> Result<Infallible, ExitProblem> {
+    let (path, name) = (app.state_path().join(CERTIFICATE), service.host());
+    let kept = work::off_runtime(move || Certificate::kept(&path, &[name])).await?;
+    let certificate = kept.map_err(|error| {
+        let remedy = "see that the state directory has room and can be written and read";
+        ExitProblem::new(Exit::Failed, "VSI0006", error.to_string(), remedy)
+    })?;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|why| deaf(address, Some(why), "--subresources-address"))?;
+    output::note(&format!("answering for subresources at {address}"));
+    let door = Door::default();
+    let security = door.security();
+    tokio::select! {
+        never = subresources.keep_up() => match never {},
+        never = subresources.register(service, certificate.pem()) => match never {},
+        never = door.keep(&certificate, subresources.authorities()) => match never {},
+        never = answer(listener, security, subresources.clone()) => match never {},
+    }
+}
+
+async fn answer(
+    listener: TcpListener,
+    security: Security,
+    subresources: Subresources,
+) -> Infallible {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let subresources = subresources.clone();
+        async move {
+            let peer = request.extensions().get::<Peer>().cloned();
+            let certificate = peer.and_then(|peer| peer.certificate);
+            let answered = subresources.answer(certificate.as_deref(), request).await;
+            Ok::<_, Infallible>(answered)
+        }
+    });
+    vsiflow_api::serve(listener, security, service, API).await
+}
+
+/// What lets those in whom the cluster's authorities vouch for, as they are just now.
+#[derive(Clone, Default)]
+struct Door(Arc<Mutex<Option<TlsAcceptor>>>);
+
+impl Door {
+    fn security(&self) -> Security {
+        let door = self.clone();
+        Security::Tls(Arc::new(move || {
+            let acceptor = door.0.lock();
+            acceptor.unwrap_or_else(PoisonError::into_inner).clone()
+        }))
+    }
+
+    async fn keep(&self, certificate: &Certificate, mut authorities: Authorities) -> Infallible {
+        loop {
+            let now = authorities.now().and_then(|pem| {
+                let made = acceptor(certificate, Clients::Only(pem.as_bytes()));
+                made.inspect_err(|error| {
+                    tracing::warn!(code = "VSI1034", %error, "no client can be verified");
+                })
+                .ok()
+            });
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            authorities.changed().await;
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! `history`, `logs`, `retry` and `cancel`, asked of the API of subresources.
+//!
+//! What follows ends there every minute, and is asked for again from where it ended.
+
+use std::time::Duration;
+
+use vsiflow_kube::plugin::{Action, ActionFailure, ActionResult, Done, Reading};
+use vsiflow_workflows::fleet::HistoryLine;
+
+use super::{
+    There,
+    args::{PluginHistoryArgs, PluginLogsArgs, PluginRetryArgs},
+    power, problem,
+};
+use crate::{
+    command::{CommandOutcome, history, logs},
+    exit::{Exit, ExitProblem},
+    output, work,
+};
+
+/// How long an outcome is waited for before it is looked for in the resource, in seconds.
+const WAIT: u64 = 25;
+/// What was cut off is asked for again after that long, so many times in a row.
+const AGAIN: Duration = Duration::from_secs(1);
+const TRIES: u32 = 5;
+
+pub(super) async fn history(there: &There<'_>, args: PluginHistoryArgs) -> CommandOutcome {
+    tokio::select! {
+        done = follow_history(there, &args) => done,
+        () = work::interrupted() => Ok(Exit::Interrupted),
+    }
+}
+
+async fn follow_history(there: &There<'_>, args: &PluginHistoryArgs) -> CommandOutcome {
+    let follow = args.follow;
+    let mut printed = Printed {
+        from: args.from_offset.unwrap_or_default(),
+        head: true,
+    };
+    let mut tries = 0;
+    loop {
+        let from = printed.from;
+        let reading = Reading::History { from, follow };
+        let whole = read_history(there, args, reading, &mut printed).await?;
+        if whole && !follow {
+            if printed.head {
+                history::print(args.output, &[], true)?;
+            }
+            return Ok(Exit::Done);
+        }
+        again(whole || printed.from > from, &mut tries).await?;
+    }
+}
+
+/// How far a history was printed.
+struct Printed {
+    from: u64,
+    /// Whether the head of the table is still to be printed.
+    head: bool,
+}
+
+/// Whether it came to its end. A table is as wide as its lines: without a follower it is printed whole.
+async fn read_history(
+    there: &There<'_>,
+    args: &PluginHistoryArgs,
+    reading: Reading,
+    printed: &mut Printed,
+) -> Result<bool, ExitProblem> {
+    let read = there.cluster.read_of(&args.name, reading).await;
+    let mut pieces = read.map_err(problem)?;
+    let (mut text, mut lines) = (Vec::new(), Vec::new());
+    let whole = loop {
+        match pieces.next().await {
+            Ok(Some(piece)) => text.extend(piece),
+            Ok(None) => break true,
+            Err(_) => break false,
+        }
+        lines.extend(whole_lines(&mut text));
+        if args.follow {
+            print(args, &mut lines, printed)?;
+        }
+    };
+    print(args, &mut lines, printed)?;
+    Ok(whole)
+}
+
+fn print(
+    args: &PluginHistoryArgs,
+    lines: &mut Vec<HistoryLine>,
+    printed: &mut Printed,
+) -> Result<(), ExitProblem> {
+    let Some(last) = lines.last() else {
+        return Ok(());
+    };
+    printed.from = last.offset.saturating_add(1);
+    let head = std::mem::replace(&mut printed.head, false);
+    history::print(args.output, &std::mem::take(lines), head)
+}
+
+/// Takes the lines that are whole.
+fn whole_lines(text: &mut Vec<u8>) -> Vec<HistoryLine> {
+    let end = text.iter().rposition(|byte| *byte == b'\n');
+    let rest = text.split_off(end.map_or(0, |end| end.saturating_add(1)));
+    let whole = std::mem::replace(text, rest);
+    let lines = whole.split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect()
+}
+
+pub(super) async fn logs(there: &There<'_>, args: PluginLogsArgs) -> CommandOutcome {
+    tokio::select! {
+        done = follow_logs(there, &args) => done,
+        () = work::interrupted() => Ok(Exit::Interrupted),
+    }
+}
+
+async fn follow_logs(there: &There<'_>, args: &PluginLogsArgs) -> CommandOutcome {
+    let mut log = Log {
+        from: 0,
+        tail: args.tail,
+        held: Vec::new(),
+    };
+    let mut tries = 0;
+    loop {
+        let (from, failed) = (log.from, args.failed);
+        let reading = match failed {
+            true => Reading::Failed {
+                definition: args.definition,
+            },
+            // The end is known only once it was read.
+            false => Reading::Logs {
+                from,
+                follow: args.follow && log.tail.is_none(),
+            },
+        };
+        let whole = log.read(there, &args.name, reading).await?;
+        if whole {
+            log.print_tail()?;
+        }
+        if whole && !args.follow {
+            return Ok(Exit::Done);
+        }
+        again(whole || log.from > from, &mut tries).await?;
+    }
+}
+
+/// How far a log was read.
+struct Log {
+    from: u64,
+    /// Only so many of the last lines are to be printed of what is there.
+    tail: Option<usize>,
+    held: Vec<u8>,
+}
+
+impl Log {
+    /// Whether it came to its end.
+    async fn read(
+        &mut self,
+        there: &There<'_>,
+        name: &str,
+        reading: Reading,
+    ) -> Result<bool, ExitProblem> {
+        let read = there.cluster.read_of(name, reading).await;
+        let mut pieces = read.map_err(problem)?;
+        self.from = pieces.begins.unwrap_or_default();
+        loop {
+            let piece = match pieces.next().await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => return Ok(true),
+                Err(_) => return Ok(false),
+            };
+            let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            self.from = self.from.saturating_add(length);
+            match self.tail {
+                Some(_) => {
+                    self.held.extend(piece);
+                    logs::keep_end(&mut self.held, logs::TAIL_MAX);
+                }
+                None => output::console(&piece)?,
+            }
+        }
+    }
+
+    fn print_tail(&mut self) -> Result<(), ExitProblem> {
+        let Some(lines) = self.tail.take() else {
+            return Ok(());
+        };
+        let held = std::mem::take(&mut self.held);
+        output::console(logs::last_lines(&held, lines))
+    }
+}
+
+/// Waits before it is asked again. What was cut off again and again without getting on is an error.
+async fn again(got_on: bool, tries: &mut u32) -> Result<(), ExitProblem> {
+    *tries = if got_on { 0 } else { tries.saturating_add(1) };
+    if *tries >= TRIES {
+        return Err(ExitProblem::new(
+            Exit::Failed,
+            "VSI1020",
+            "the answer is cut off each time",
+            "see the log of the process that serves the resource, and give the command again",
+        ));
+    }
+    tokio::time::sleep(AGAIN).await;
+    Ok(())
+}
+
+pub(super) async fn retry(there: &There<'_>, args: PluginRetryArgs) -> CommandOutcome {
+    let wait = if args.wait { WAIT } else { 0 };
+    let mut exit = Exit::Done;
+    for name in &args.names {
+        let asked = act(there, name, Action::Retry, &args.reason, wait).await?;
+        let came = match (asked.done, args.wait) {
+            (Done::NothingToDo, false) => {
+                output::line(&format!("vsi/{name}: nothing to try again"));
+                Exit::Done
+            }
+            (_, false) => {
+                output::line(&format!("vsi/{name} is tried again"));
+                Exit::Done
+            }
+            (_, true) => outcome(there, name, asked).await?,
+        };
+        exit = exit.max(came);
+    }
+    Ok(exit)
+}
+
+/// How it came out; where that is not decided yet, the resource tells.
+async fn outcome(there: &There<'_>, name: &str, asked: ActionResult) -> CommandOutcome {
+    let failure = |failure: Option<ActionFailure>, exit: Exit| {
+        let failure = failure.unwrap_or_default();
+        output::problem(&ExitProblem {
+            exit,
+            code: failure.code,
+            message: failure.message,
+            host: failure.host,
+            object: failure.object,
+            remedy: failure.remedy,
+        });
+        Ok(exit)
+    };
+    match asked.verdict.as_deref() {
+        None => power::settled(there, name, "is tried again").await,
+        Some("Reached") => {
+            output::line(&format!("vsi/{name} is settled"));
+            Ok(Exit::Done)
+        }
+        Some("Failed") => failure(asked.failure, Exit::Failed),
+        Some(_) => failure(asked.failure, Exit::Blocked),
+    }
+}
+
+pub(super) async fn cancel(there: &There<'_>, name: &str, why: &str) -> CommandOutcome {
+    // The step that acts just now ends first.
+    let asked = act(there, name, Action::Cancel, why, WAIT).await?;
+    output::line(&match (asked.done, asked.verdict) {
+        (Done::NothingToDo, _) => format!("vsi/{name}: no run is open"),
+        (_, Some(_)) => format!("vsi/{name} cancelled; `kubectl vsi retry {name}` goes on"),
+        (_, None) => format!("vsi/{name} is cancelled once the step ends that acts just now"),
+    });
+    Ok(Exit::Done)
+}
+
+async fn act(
+    there: &There<'_>,
+    name: &str,
+    action: Action,
+    reason: &str,
+    wait: u64,
+) -> Result<ActionResult, ExitProblem> {
+    let asking = there.cluster.act_on(name, action, reason, wait);
+    tokio::select! {
+        asked = asking => asked.map_err(problem),
+        () = work::interrupted() => Err(ExitProblem::new(
+            Exit::Interrupted,
+            "",
+            "",
+            "",
+        )),
+    }
+}

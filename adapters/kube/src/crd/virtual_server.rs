@@ -1,0 +1,300 @@
+//! The kind of a virtual server with a guest of any type.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Selector, VsiStatus, validation,
+    vsi::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy, default_pool},
+};
+
+/// What a virtual server is to be.
+#[derive(CustomResource, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "vsiflow.io",
+    version = "v1",
+    kind = "VirtualServer",
+    plural = "virtualservers",
+    singular = "virtualserver",
+    namespaced,
+    status = "VsiStatus",
+    shortname = "vs",
+    category = "vsiflow",
+    doc = "A virtual server on a libvirt/KVM host, reached over SSH, with a guest of any type.",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Host", type_ = "string", json_path = ".status.host"),
+    printcolumn(name = "IP", type_ = "string", json_path = ".status.ipAddresses[0]"),
+    printcolumn(name = "Guest", type_ = "string", json_path = ".spec.guest.type"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.currentStep"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Image",
+        type_ = "string",
+        json_path = ".spec.imageURL",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct VirtualServerSpec {
+    /// What runs in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<Guest>,
+    /// Where the boot image comes from: http, https or file.
+    #[serde(rename = "imageURL")]
+    pub image_url: String,
+    /// The SHA-256 the image must have: sha256: and 64 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$"))]
+    pub image_checksum: Option<String>,
+    /// The pool of its volumes.
+    #[serde(default = "default_pool")]
+    pub storage_pool: String,
+    /// Chooses the ConfigMap and Secret with the host's settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_selector: Option<Selector>,
+    /// Chooses data disks and references to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_selector: Option<Selector>,
+    /// Chooses networks; without it the server is on the network default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_selector: Option<Selector>,
+    /// How the boot disk is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_disk: Option<ServerBootDisk>,
+    /// The machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<ServerMachine>,
+    /// When it counts as ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Ready>,
+    /// Whether it is to run; where absent, it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_state: Option<PowerState>,
+    /// What is done when somebody changed it on its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_drift: Option<OnDrift>,
+    /// Whether changes wait until they are approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_policy: Option<UpdatePolicy>,
+    /// What becomes of it on its host when this resource is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// Prints no user-data.
+impl std::fmt::Debug for VirtualServerSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VirtualServerSpec").finish_non_exhaustive()
+    }
+}
+
+/// What runs in a virtual server.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Guest {
+    /// How it is configured.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub guest_type: Option<GuestType>,
+    /// The contract of a Hyper Protect guest, verbatim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<String>,
+    /// What cloud-init or Ignition reads, verbatim; 16,384 bytes at most for cloud-init.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<String>,
+    /// Where the user-data stands instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data_from: Option<UserDataFrom>,
+    /// The guest's network configuration, as cloud-init reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_config: Option<String>,
+    /// The guest's name for itself; the resource's name where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub hostname: Option<String>,
+    /// Public keys for the image's default user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_keys: Option<Vec<String>>,
+    /// What the provider of the image adds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor_data: Option<String>,
+}
+
+/// How a guest is configured.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum GuestType {
+    /// By cloud-init.
+    CloudInit,
+    /// By Ignition.
+    Ignition,
+    /// By the contract of a Hyper Protect guest.
+    HyperProtect,
+    /// Not at all.
+    None,
+}
+
+/// Where user-data stands.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserDataFrom {
+    /// A key of a Secret in the same namespace.
+    pub secret_key_ref: SecretKeyRef,
+}
+
+/// A key of a Secret.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// The Secret's name.
+    pub name: String,
+    /// The key.
+    pub key: String,
+}
+
+/// How the boot disk is made from the image.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerBootDisk {
+    /// A full copy, or a thin layer over the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ServerBootDiskMode>,
+    /// The size the guest sees; the image's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "validation::bounded_quantity")]
+    pub size: Option<IntOrString>,
+}
+
+/// A full copy, or a thin layer over the image.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ServerBootDiskMode {
+    /// A full copy, independent of the image.
+    Copy,
+    /// A thin layer: made at once, and needs the image as long as it lives.
+    Overlay,
+}
+
+/// The machine of a guest.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerMachine {
+    /// The architecture, as libvirt names it; s390x for a Hyper Protect guest and x86_64 for
+    /// others where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z0-9_]+$"))]
+    pub arch: Option<String>,
+    /// Virtual CPUs; 2 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub cpus: Option<i32>,
+    /// Memory: a plain number is MiB; 4Gi where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "validation::bounded_quantity")]
+    pub memory: Option<IntOrString>,
+    /// The processor: host-model, host-passthrough, maximum, or the name of a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_.-]+$"))]
+    pub cpu: Option<String>,
+    /// The firmware; what the architecture has by itself where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<Firmware>,
+    /// Whether the guest's memory is protected from the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure_execution: Option<SecureExecution>,
+}
+
+/// What a machine boots by.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Firmware {
+    /// A PC's BIOS.
+    Bios,
+    /// UEFI.
+    Uefi,
+}
+
+/// Whether a guest's memory is protected from its host.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SecureExecution {
+    /// Where the host offers it.
+    Auto,
+    /// Always; a host without it is refused.
+    Required,
+    /// Never.
+    Off,
+}
+
+/// When a virtual server counts as ready.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ready {
+    /// How long a boot may take: 90s, 15m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
+    /// What shows that it is ready, all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub all: Option<Vec<Probe>>,
+}
+
+/// One probe: one field of it is given.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    /// A regular expression that a line of the console matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub console: Option<String>,
+    /// The guest's agent answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<BTreeMap<String, String>>,
+    /// cloud-init has ended without an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_init: Option<BTreeMap<String, String>>,
+    /// A TCP port that accepts connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub tcp: Option<i32>,
+    /// An HTTP server that answers with a status from 200 to 399.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
+    /// The guest has an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<BTreeMap<String, String>>,
+    /// The guest runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<BTreeMap<String, String>>,
+}
+
+/// An HTTP server.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Http {
+    /// The port; 80 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
+    /// The path; / where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}

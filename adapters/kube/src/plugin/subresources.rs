@@ -1,0 +1,220 @@
+//! What is asked of the API of subresources, as whoever uses the plugin.
+
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use kube::{client::Body, core::Status};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Cluster, PluginError};
+use crate::{
+    kind::ResourceKind,
+    subresources::{Done, GROUP, OFFSET, VERSION, after},
+};
+
+/// The longest answer that is not read piece by piece, in bytes.
+const LONGEST: usize = 1024 * 1024;
+
+/// What is read of a VSI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Its history, one JSON object a line, from this offset of the journal on.
+    History {
+        /// The offset.
+        from: u64,
+        /// To go on for a while with what comes.
+        follow: bool,
+    },
+    /// Its console log, from this byte on.
+    Logs {
+        /// The byte.
+        from: u64,
+        /// To go on for a while with what comes.
+        follow: bool,
+    },
+    /// What was kept of its newest failed boot: the console, or the domain's definition.
+    Failed {
+        /// The definition.
+        definition: bool,
+    },
+}
+
+impl Reading {
+    fn path(self) -> String {
+        match self {
+            Self::History { from, follow } => format!("history?from={from}&follow={follow}"),
+            Self::Logs { from, follow } => format!("logs?from={from}&follow={follow}"),
+            Self::Failed { definition } => format!("logs?failed=true&definition={definition}"),
+        }
+    }
+}
+
+/// An answer that is read piece by piece.
+pub struct Pieces {
+    /// Where it begins: a byte of the log.
+    pub begins: Option<u64>,
+    body: Body,
+}
+
+impl Pieces {
+    /// The next piece; none at the end.
+    ///
+    /// # Errors
+    /// When it was cut off.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
+        loop {
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(error.to_string()),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data.to_vec()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is done for a VSI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// What is blocked, delayed or failed is tried again at once.
+    Retry,
+    /// Its run is to stop.
+    Cancel,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ActionResult {
+    /// What was done.
+    pub done: Done,
+    /// How it came out, where that was waited for and is decided: `Reached`, `Failed`, `Blocked` or
+    /// `Cancelled`.
+    pub verdict: Option<String>,
+    /// What went wrong, or is in the way.
+    pub failure: Option<ActionFailure>,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ActionFailure {
+    /// The code.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// On which host.
+    pub host: String,
+    /// To which object.
+    pub object: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl Cluster {
+    /// Reads something of a VSI.
+    ///
+    /// # Errors
+    /// When this user may not, there is none of that name, or nobody answers.
+    pub async fn read_of(&self, name: &str, what: Reading) -> Result<Pieces, PluginError> {
+        let request = Request::get(self.subresource(name, &what.path()));
+        let request = request.body(Body::empty());
+        let response = self.asked(name, request).await?;
+        let begins = response.headers().get(OFFSET);
+        let begins = begins.and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Pieces {
+            begins,
+            body: response.into_body(),
+        })
+    }
+
+    /// Does something for a VSI, and waits so many seconds for what comes of it.
+    ///
+    /// # Errors
+    /// When this user may not, there is none of that name, or nobody answers.
+    pub async fn act_on(
+        &self,
+        name: &str,
+        action: Action,
+        reason: &str,
+        wait_seconds: u64,
+    ) -> Result<ActionResult, PluginError> {
+        let word = match action {
+            Action::Retry => "retry",
+            Action::Cancel => "cancel",
+        };
+        let body = json!({"reason": reason, "waitSeconds": wait_seconds}).to_string();
+        let request = Request::post(self.subresource(name, word))
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body.into_bytes()));
+        let response = self.asked(name, request).await?;
+        let body = Limited::new(response.into_body(), LONGEST).collect().await;
+        let body = body.map_err(|error| self.odd(name, &error.to_string()))?;
+        let body = serde_json::from_slice(&body.to_bytes());
+        body.map_err(|error| self.odd(name, &error.to_string()))
+    }
+
+    fn subresource(&self, name: &str, rest: &str) -> String {
+        let (namespace, plural) = (&self.namespace, ResourceKind::Vsi.plural());
+        format!("/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{plural}/{name}/{rest}")
+    }
+
+    async fn asked(
+        &self,
+        name: &str,
+        request: http::Result<Request<Body>>,
+    ) -> Result<http::Response<Body>, PluginError> {
+        let request = request.map_err(|error| self.odd(name, &error.to_string()))?;
+        let response = self.client.send(request).await;
+        let response = response.map_err(|error| self.odd(name, &error.to_string()))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let code = response.status();
+        let body = Limited::new(response.into_body(), LONGEST).collect().await;
+        let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+        Err(self.refused(name, code, &body))
+    }
+
+    fn odd(&self, name: &str, why: &str) -> PluginError {
+        PluginError::Refused {
+            what: format!("what is asked of {}", self.label(name)),
+            why: why.to_owned(),
+        }
+    }
+
+    /// Either vsiflow refused, which it says by a code, or the API server itself.
+    fn refused(&self, name: &str, code: StatusCode, body: &[u8]) -> PluginError {
+        let status: Status = serde_json::from_slice(body).unwrap_or_default();
+        let details = status.details.as_ref();
+        let cause = details.and_then(|details| details.causes.first());
+        if let Some(cause) = cause.filter(|cause| cause.reason.starts_with("VSI")) {
+            let after = after(&cause.reason, &cause.message);
+            let message = status.message.strip_suffix(&after);
+            return PluginError::Told {
+                code: cause.reason.clone(),
+                message: message.unwrap_or(&status.message).to_owned(),
+                remedy: cause.message.clone(),
+                status: code.as_u16(),
+            };
+        }
+        let why = match status.message.is_empty() {
+            true => String::from_utf8_lossy(body).trim().to_owned(),
+            false => status.message,
+        };
+        match code {
+            StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => {
+                PluginError::Unserved(why)
+            }
+            StatusCode::FORBIDDEN => PluginError::Told {
+                code: "VSI1031".to_owned(),
+                message: why,
+                remedy: format!("have that granted: a rule for the group {GROUP}"),
+                status: code.as_u16(),
+            },
+            code => self.odd(name, &format!("{why} ({})", code.as_u16())),
+        }
+    }
+}

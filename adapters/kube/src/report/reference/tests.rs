@@ -1,0 +1,109 @@
+//! What references say of what is on hosts.
+
+use serde_json::json;
+
+use super::*;
+
+const HOST: &str = "root@lpar1:22";
+
+fn findings(generation: i64) -> Findings {
+    Findings {
+        generation,
+        host: Some(HOST.to_owned()),
+        ..Findings::default()
+    }
+}
+
+fn network(active: bool) -> Shown {
+    let network = NetworkInfo {
+        name: "net".to_owned(),
+        active,
+        xml: "<network/>".to_owned(),
+    };
+    Shown::Network("net".to_owned(), Ok(Some(network)))
+}
+
+fn volume(found: Result<bool, String>) -> Shown {
+    Shown::Volume("images/data".to_owned(), found)
+}
+
+fn silent() -> Shown {
+    volume(Err("nobody there".to_owned()))
+}
+
+fn status(shown: Option<Shown>, before: &ReferenceStatus) -> ReferenceStatus {
+    reference(&findings(1), None, shown, before, Timestamp::UNIX_EPOCH)
+}
+
+fn said(status: &ReferenceStatus) -> (i32, &str, &str) {
+    let ready = ready(status).unwrap();
+    (
+        status.status,
+        status.phase.as_deref().unwrap(),
+        &ready.status,
+    )
+}
+
+#[test]
+fn a_reference_is_ready_only_after_its_host_was_asked() {
+    let nothing = ReferenceStatus::default();
+    assert_eq!(said(&status(None, &nothing)), (0, "Pending", "Unknown"));
+    assert_eq!(
+        said(&status(Some(silent()), &nothing)),
+        (0, "Pending", "Unknown")
+    );
+    assert_eq!(
+        said(&status(Some(volume(Ok(true))), &nothing)),
+        (1, "Referenced", "True")
+    );
+    assert_eq!(
+        said(&status(Some(volume(Ok(false))), &nothing)),
+        (2, "Missing", "False")
+    );
+    assert_eq!(
+        said(&status(Some(network(true)), &nothing)),
+        (1, "Referenced", "True")
+    );
+    assert_eq!(
+        said(&status(Some(network(false)), &nothing)),
+        (2, "Inactive", "False")
+    );
+    let missing = Shown::Network("net".to_owned(), Ok(None));
+    assert_eq!(
+        said(&status(Some(missing), &nothing)),
+        (2, "Missing", "False")
+    );
+}
+
+#[test]
+fn a_host_that_does_not_answer_takes_nothing_back_of_the_same_resource() {
+    let nothing = ReferenceStatus::default();
+    let there = status(Some(volume(Ok(true))), &nothing);
+    assert_eq!(status(Some(silent()), &there), there);
+    let gone = status(Some(volume(Ok(false))), &nothing);
+    assert_eq!(status(Some(silent()), &gone), gone);
+    // Of another volume it has said nothing yet.
+    let changed = reference(
+        &findings(2),
+        None,
+        Some(silent()),
+        &there,
+        Timestamp::UNIX_EPOCH,
+    );
+    assert_eq!(said(&changed), (0, "Pending", "Unknown"));
+    assert!(ready(&changed).unwrap().message.contains("nobody there"));
+}
+
+#[test]
+fn sizes_are_told_as_documents_write_them() {
+    for (given, told) in [
+        (json!(107_374_182_400_u64), Some("100Gi")),
+        (json!("100Gi"), Some("100Gi")),
+        (json!("102400Mi"), Some("102400Mi")),
+        (json!("20G"), Some("20G")),
+        (json!("large"), None),
+    ] {
+        assert_eq!(size(&json!({"size": given})).as_deref(), told, "{given}");
+    }
+    assert_eq!(size(&json!({"networkName": "net"})), None);
+}

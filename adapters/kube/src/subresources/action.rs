@@ -1,0 +1,142 @@
+//! What is asked of the engine: `retry` and `cancel`.
+
+use std::time::Duration;
+
+use http::Response;
+use http_body::Body;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::timeout;
+use vsiflow_engine::{
+    executor::{By, Cancelled, Retried},
+    model::{Actor, EntityId, Failure, Text, Who},
+};
+use vsiflow_workflows::fleet::Verdict;
+
+use super::{Answer, Caller, GROUP, Inner, Refusal, VERSION, json};
+use crate::kind::Subresource;
+
+/// The longest body, in bytes.
+const LONGEST: usize = 16 * 1024;
+/// How long it may take to come.
+const COMING: Duration = Duration::from_secs(10);
+/// How long an outcome is waited for, at most.
+const WAIT: Duration = Duration::from_secs(25);
+/// How long recording what is asked may take.
+const RECORDING: Duration = Duration::from_secs(10);
+
+/// How something is to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct DesiredUpdate {
+    /// Why; kept in the history.
+    pub(crate) reason: String,
+    /// How long to wait for the outcome, in seconds.
+    pub(crate) wait_seconds: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Done {
+    /// What was blocked, delayed or failed is tried again.
+    Retried,
+    /// The open run ends after the step that acts just now.
+    CancelRequested,
+    /// There was nothing to do.
+    NothingToDo,
+}
+
+/// Reads a body.
+pub(super) async fn wish<B>(body: B) -> Result<DesiredUpdate, Refusal>
+where
+    B: Body + Unpin,
+    B::Error: std::fmt::Display,
+{
+    if body.size_hint().lower() > LONGEST as u64 {
+        return Err(Refusal::too_large(LONGEST));
+    }
+    // The limit hides the error behind a box, which needs one that is its own.
+    let body = body.map_err(|error| std::io::Error::other(error.to_string()));
+    let read = timeout(COMING, Limited::new(body, LONGEST).collect()).await;
+    let read = read.map_err(|_| Refusal::slow())?;
+    let bytes = read.map_err(|error| match error.is::<LengthLimitError>() {
+        true => Refusal::too_large(LONGEST),
+        false => Refusal::body(&error.to_string()),
+    });
+    let bytes = bytes?.to_bytes();
+    match bytes.is_empty() {
+        true => Ok(DesiredUpdate::default()),
+        false => serde_json::from_slice(&bytes).map_err(|error| Refusal::body(&error.to_string())),
+    }
+}
+
+/// Does it, and waits for what comes of it as long as that is asked for.
+pub(super) async fn act(
+    inner: &Inner,
+    entity: EntityId,
+    what: Subresource,
+    wish: DesiredUpdate,
+    caller: &Caller,
+) -> Result<Response<Answer>, Refusal> {
+    let by = By {
+        actor: Actor::Kubernetes(Who::new(caller.user.clone())),
+        reason: Text::new(wish.reason),
+    };
+    let done = {
+        let _turn = inner.turn().await?;
+        let recorded = timeout(RECORDING, record(inner, &entity, what, by)).await;
+        recorded.map_err(|_| Refusal::late())??
+    };
+    let wait = Duration::from_secs(wish.wait_seconds).min(WAIT);
+    let verdict = match wait.is_zero() {
+        true => None,
+        false => timeout(wait, inner.fleet.decided(&entity)).await.ok(),
+    };
+    Ok(json(&told(done, verdict.transpose()?)))
+}
+
+async fn record(
+    inner: &Inner,
+    entity: &EntityId,
+    what: Subresource,
+    by: By,
+) -> Result<Done, Refusal> {
+    Ok(match what {
+        Subresource::Cancel => match inner.fleet.cancel(entity.clone(), by).await? {
+            Cancelled::NothingToDo => Done::NothingToDo,
+            Cancelled::Requested => Done::CancelRequested,
+        },
+        _ => match inner.fleet.retry(entity.clone(), by).await? {
+            Retried::NothingToDo => Done::NothingToDo,
+            _ => Done::Retried,
+        },
+    })
+}
+
+fn told(done: Done, verdict: Option<Verdict>) -> serde_json::Value {
+    let (verdict, failure) = match verdict {
+        None => (None, None),
+        Some(Verdict::Reached) => (Some("Reached"), None),
+        Some(Verdict::Cancelled) => (Some("Cancelled"), None),
+        Some(Verdict::Failed(failure)) => (Some("Failed"), Some(failure)),
+        Some(Verdict::Blocked(failure)) => (Some("Blocked"), Some(failure)),
+    };
+    json!({
+        "kind": "ActionResult",
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "done": done,
+        "verdict": verdict,
+        "failure": failure.as_ref().map(failure_of),
+    })
+}
+
+fn failure_of(failure: &Failure) -> serde_json::Value {
+    json!({
+        "code": failure.code.to_string(),
+        "message": failure.message.to_string(),
+        "host": failure.host.to_string(),
+        "object": failure.object.to_string(),
+        "remedy": failure.remedy.to_string(),
+    })
+}

@@ -1,0 +1,44 @@
+//! What there is, as the API server and kubectl ask for it.
+
+use serde_json::{Value, json};
+
+use super::{GROUP, VERSION};
+use crate::kind::ResourceKind;
+
+/// The group.
+pub(super) fn group() -> Value {
+    let version = json!({"groupVersion": format!("{GROUP}/{VERSION}"), "version": VERSION});
+    json!({
+        "kind": "APIGroup",
+        "apiVersion": "v1",
+        "name": GROUP,
+        "versions": [version],
+        "preferredVersion": version,
+    })
+}
+
+/// What is in it. There are no resources, but subresources of them.
+pub(super) fn resources() -> Value {
+    let all = ResourceKind::ALL.into_iter().flat_map(|kind| {
+        let its = kind.subresources().iter();
+        its.map(move |subresource| {
+            let verbs: &[&str] = match subresource.is_action() {
+                true => &["create", "update"],
+                false => &["get"],
+            };
+            json!({
+                "name": format!("{}/{}", kind.plural(), subresource.word()),
+                "singularName": "",
+                "namespaced": true,
+                "kind": kind.name(),
+                "verbs": verbs,
+            })
+        })
+    });
+    json!({
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": format!("{GROUP}/{VERSION}"),
+        "resources": all.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,207 @@
+//! What is read: `history` and `logs`, once or as it comes.
+//!
+//! The first piece is had before the answer begins, so that what is wrong is said as an error. An
+//! answer that has begun and cannot be ended is cut off: whoever reads it asks again from there.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use vsiflow_engine::model::EntityId;
+use vsiflow_steps::ports::ConsolePosition;
+use vsiflow_workflows::fleet::{ConsoleLog, HistoryLine, LogChunk};
+
+use super::{ANSWER, Answer, Inner, OFFSET, Refusal, Target, answer, route::Options};
+
+/// How often what is followed is looked at.
+const POLL: Duration = Duration::from_secs(1);
+/// How long a piece may take.
+const PIECE: Duration = Duration::from_secs(40);
+/// Lines of a history in one piece.
+const LINES: usize = 200;
+
+const LINES_OF_JSON: &str = "application/x-ndjson";
+const CONSOLE: &str = "application/octet-stream";
+
+/// The history of an entity.
+pub(super) async fn history(
+    inner: &Arc<Inner>,
+    entity: EntityId,
+    query: &str,
+) -> Result<Response<Answer>, Refusal> {
+    let options = Options::of(query, &["follow", "from"])?;
+    let mut history = History {
+        inner: inner.clone(),
+        entity,
+        from: options.from,
+    };
+    let until = deadline();
+    let first = history.lines().await?;
+    let (first, state) = (pieces(first), (history, options.follow));
+    let more = stream::unfold(state, move |(mut history, follow)| async move {
+        if !follow || !pause(until).await {
+            return None;
+        }
+        // What cannot be read now is asked for again.
+        let lines = history.lines().await.ok()?;
+        Some((pieces(lines), (history, follow)))
+    });
+    let all = first.map(Ok).chain(more.flatten().map(Ok));
+    Ok(streamed(all, LINES_OF_JSON, None))
+}
+
+struct History {
+    inner: Arc<Inner>,
+    entity: EntityId,
+    from: u64,
+}
+
+impl History {
+    /// The lines that are new.
+    async fn lines(&mut self) -> Result<Vec<HistoryLine>, Refusal> {
+        let _turn = self.inner.turn().await?;
+        let lines = timeout(PIECE, self.inner.fleet.history_of(&self.entity)).await;
+        let mut lines = lines.map_err(|_| Refusal::late())??;
+        lines.retain(|line| line.offset >= self.from);
+        if let Some(last) = lines.last() {
+            self.from = last.offset.saturating_add(1);
+        }
+        Ok(lines)
+    }
+}
+
+/// One JSON object a line, some lines at a time.
+fn pieces(lines: Vec<HistoryLine>) -> stream::Iter<impl Iterator<Item = Bytes> + Send> {
+    let mut lines = lines.into_iter();
+    stream::iter(std::iter::from_fn(move || {
+        let mut piece = Vec::new();
+        for line in lines.by_ref().take(LINES) {
+            // It always can be said: it is made of texts and numbers.
+            if serde_json::to_writer(&mut piece, &line).is_ok() {
+                piece.push(b'\n');
+            }
+        }
+        (!piece.is_empty()).then(|| Bytes::from(piece))
+    }))
+}
+
+/// The console log of a VSI, or what was kept of its newest failed boot.
+pub(super) async fn logs(
+    inner: &Arc<Inner>,
+    entity: EntityId,
+    target: &Target,
+    query: &str,
+) -> Result<Response<Answer>, Refusal> {
+    let options = Options::of(query, &["follow", "from", "failed", "definition"])?;
+    let (namespace, name) = (&target.namespace, &target.name);
+    // A log is had by name: it must be that of this very object.
+    if inner.fleet.vsi(namespace, name).await? != entity {
+        return Err(Refusal::no_such_object(target));
+    }
+    if options.failed || options.definition {
+        return failed(inner, target, options.definition).await;
+    }
+    let until = deadline();
+    let log = timeout(PIECE, inner.fleet.console_log(namespace, name)).await;
+    let mut log = Log {
+        inner: inner.clone(),
+        log: log.map_err(|_| Refusal::late())??,
+        at: options.from,
+    };
+    let first = log.read().await?;
+    let beginning = begins(&first);
+    log.at = first.next.offset;
+    let state = (log, first.bytes.is_empty());
+    let more = stream::unfold(Some(state), move |state| async move {
+        let (mut log, was_at_end) = state?;
+        if was_at_end && (!options.follow || !pause(until).await) {
+            return None;
+        }
+        match timeout_at(until, log.read()).await {
+            // Another log has taken its place: it is begun anew.
+            Ok(Ok(chunk)) if begins(&chunk) != log.at => None,
+            Ok(Ok(chunk)) => {
+                log.at = chunk.next.offset;
+                let at_end = chunk.bytes.is_empty();
+                Some((Ok(Bytes::from(chunk.bytes)), Some((log, at_end))))
+            }
+            _ if was_at_end => None,
+            // There was more of it.
+            _ => Some((Err(io::ErrorKind::TimedOut.into()), None)),
+        }
+    });
+    let first = stream::iter([Ok(Bytes::from(first.bytes))]);
+    Ok(streamed(first.chain(more), CONSOLE, Some(beginning)))
+}
+
+/// Where a piece begins.
+fn begins(chunk: &LogChunk) -> u64 {
+    let length = u64::try_from(chunk.bytes.len()).unwrap_or(u64::MAX);
+    chunk.next.offset.saturating_sub(length)
+}
+
+struct Log {
+    inner: Arc<Inner>,
+    log: ConsoleLog,
+    at: u64,
+}
+
+impl Log {
+    async fn read(&self) -> Result<LogChunk, Refusal> {
+        let _turn = self.inner.turn().await?;
+        let at = ConsolePosition { offset: self.at };
+        let read = timeout(PIECE, self.log.read(at)).await;
+        Ok(read.map_err(|_| Refusal::late())??)
+    }
+}
+
+async fn failed(
+    inner: &Inner,
+    target: &Target,
+    definition: bool,
+) -> Result<Response<Answer>, Refusal> {
+    let kept = {
+        let _turn = inner.turn().await?;
+        let kept = inner.fleet.evidence(&target.namespace, &target.name);
+        let kept = timeout(PIECE, kept).await;
+        kept.map_err(|_| Refusal::late())??
+    };
+    let kept = kept.ok_or_else(|| Refusal::nothing_kept(target))?;
+    let text = match definition {
+        true => kept.domain_xml,
+        false => kept.console_tail,
+    };
+    Ok(answer(StatusCode::OK, CONSOLE, text + "\n"))
+}
+
+/// When an answer has to end.
+fn deadline() -> Instant {
+    let now = Instant::now();
+    now.checked_add(ANSWER).unwrap_or(now)
+}
+
+/// Waits until it is time to look again; false where the answer has to end.
+async fn pause(until: Instant) -> bool {
+    sleep(POLL).await;
+    Instant::now() < until
+}
+
+fn streamed(
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    kind: &'static str,
+    begins: Option<u64>,
+) -> Response<Answer> {
+    let frames = pieces.map(|piece| piece.map(Frame::data));
+    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.extend(begins.map(|begins| {
+        let name = http::HeaderName::from_static(OFFSET);
+        (name, HeaderValue::from(begins))
+    }));
+    response
+}

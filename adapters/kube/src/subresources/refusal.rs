@@ -1,0 +1,241 @@
+//! Why a request was not answered, as a Kubernetes `Status`.
+
+use std::fmt;
+
+use http::{Method, Response, StatusCode};
+use serde_json::json;
+use vsiflow_engine::model::Failure;
+use vsiflow_workflows::fleet::{ErrorKind, FleetError};
+
+use super::{Answer, GROUP, Target, answer};
+
+/// Who asks is not known.
+const STRANGER: &str = "VSI1030";
+/// They have no right to it.
+const FORBIDDEN: &str = "VSI1031";
+/// Nobody can tell whether they have, or it is too busy.
+const UNKNOWN: &str = "VSI1032";
+/// What they ask is wrong.
+const WRONG: &str = "VSI1033";
+
+/// Why a request was not answered.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    reason: &'static str,
+    failure: Box<Wrong>,
+}
+
+#[derive(Debug)]
+struct Wrong {
+    code: String,
+    message: String,
+    remedy: String,
+    /// Plural and name of the object.
+    object: Option<(String, String)>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.failure.message)
+    }
+}
+
+impl Refusal {
+    fn new(
+        (status, reason): (StatusCode, &'static str),
+        code: &str,
+        message: impl Into<String>,
+        remedy: &str,
+    ) -> Self {
+        let failure = Wrong {
+            code: code.to_owned(),
+            message: message.into(),
+            remedy: remedy.to_owned(),
+            object: None,
+        };
+        Self {
+            status,
+            reason,
+            failure: Box::new(failure),
+        }
+    }
+
+    pub(super) fn code(&self) -> &str {
+        &self.failure.code
+    }
+
+    fn of(mut self, target: &Target) -> Self {
+        self.failure.object = Some((target.kind.plural(), target.name.clone()));
+        self
+    }
+
+    /// Who asks is not known.
+    pub(super) fn stranger(why: &str) -> Self {
+        let how = (StatusCode::UNAUTHORIZED, "Unauthorized");
+        let message = format!("who asks is not known: {why}");
+        let remedy = "ask the cluster's API server, which asks here in its users' names";
+        Self::new(how, STRANGER, message, remedy)
+    }
+
+    /// They have no right to it.
+    pub(super) fn forbidden(target: &Target, user: &str, verb: &str, why: &str) -> Self {
+        let resource = format!("{}/{}", target.kind.plural(), target.subresource.word());
+        let message = format!(
+            "user \"{user}\" cannot {verb} \"{resource}\" of \"{}\" in API group \"{GROUP}\" in the \
+             namespace \"{}\"{}{why}",
+            target.name,
+            target.namespace,
+            if why.is_empty() { "" } else { ": " },
+        );
+        let remedy = format!(
+            "have the verb {verb} on {resource} of the group {GROUP} granted in this namespace"
+        );
+        let how = (StatusCode::FORBIDDEN, "Forbidden");
+        Self::new(how, FORBIDDEN, message, &remedy).of(target)
+    }
+
+    /// Nobody can tell whether they have a right to it.
+    pub(super) fn unknown_rights(why: &str) -> Self {
+        let how = (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
+        let message = format!("the API server does not say whether this is allowed: {why}");
+        let remedy = "ask again; see that vsiflow may create subjectaccessreviews";
+        Self::new(how, UNKNOWN, message, remedy)
+    }
+
+    /// Nobody can tell yet what there is.
+    pub(super) fn unlisted(target: &Target) -> Self {
+        let how = (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
+        let message = format!(
+            "what there is in the namespace \"{}\" was not listed yet",
+            target.namespace
+        );
+        let remedy = "ask again; see that vsiflow may list what it serves there";
+        Self::new(how, UNKNOWN, message, remedy).of(target)
+    }
+
+    /// There is too much to do.
+    pub(super) fn busy() -> Self {
+        let how = (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests");
+        Self::new(how, UNKNOWN, "too many requests at a time", "ask again")
+    }
+
+    pub(super) fn no_such_path() -> Self {
+        let how = (StatusCode::NOT_FOUND, "NotFound");
+        let remedy = format!("`kubectl get --raw /apis/{GROUP}/v1` lists what there is");
+        Self::new(how, WRONG, "there is nothing of this path", &remedy)
+    }
+
+    pub(super) fn no_such_object(target: &Target) -> Self {
+        let how = (StatusCode::NOT_FOUND, "NotFound");
+        let message = format!(
+            "there is no {} \"{}\" in the namespace \"{}\" that is served",
+            target.kind.plural(),
+            target.name,
+            target.namespace
+        );
+        let remedy = "see that it is there, and that its condition Accepted is True";
+        Self::new(how, "VSI0703", message, remedy).of(target)
+    }
+
+    pub(super) fn method(method: &Method) -> Self {
+        let how = (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");
+        let remedy = "GET reads, POST or PUT acts";
+        Self::new(how, WRONG, format!("{method} does nothing here"), remedy)
+    }
+
+    pub(super) fn query(name: &str) -> Self {
+        let known = "`follow` and `from`; of a log also `failed` and `definition`";
+        let message: String = name.chars().take(64).collect();
+        let message = format!("the option {message:?} is not known here, or its value is wrong");
+        Self::bad(message, &format!("what is read takes {known}"))
+    }
+
+    fn bad(message: impl Into<String>, remedy: &str) -> Self {
+        let how = (StatusCode::BAD_REQUEST, "BadRequest");
+        Self::new(how, WRONG, message, remedy)
+    }
+
+    pub(super) fn body(why: &str) -> Self {
+        let remedy = "send nothing, or {\"reason\": \"…\", \"waitSeconds\": 10}";
+        Self::bad(format!("the body cannot be read: {why}"), remedy)
+    }
+
+    pub(super) fn too_large(most: usize) -> Self {
+        let how = (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge");
+        let message = format!("the body is longer than {most} bytes");
+        Self::new(how, WRONG, message, "send a reason, and nothing else")
+    }
+
+    pub(super) fn slow() -> Self {
+        let how = (StatusCode::REQUEST_TIMEOUT, "Timeout");
+        let message = "the body did not come in time";
+        Self::new(how, WRONG, message, "ask again")
+    }
+
+    pub(super) fn late() -> Self {
+        let how = (StatusCode::GATEWAY_TIMEOUT, "Timeout");
+        Self::new(how, UNKNOWN, "the answer took too long", "ask again")
+    }
+
+    pub(super) fn nothing_kept(target: &Target) -> Self {
+        let how = (StatusCode::NOT_FOUND, "NotFound");
+        let message = "no failed boot of it was kept in the journal";
+        let remedy = "`kubectl vsi describe` says where the evidence of a failed boot is";
+        Self::new(how, "VSI0806", message, remedy).of(target)
+    }
+
+    pub(super) fn response(self) -> Response<Answer> {
+        let Wrong {
+            code,
+            message,
+            remedy,
+            object,
+        } = *self.failure;
+        let (plural, name) = object.unwrap_or_default();
+        let body = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": message + &after(&code, &remedy),
+            "reason": self.reason,
+            "code": self.status.as_u16(),
+            "details": {
+                "group": GROUP,
+                "kind": plural,
+                "name": name,
+                "causes": [{"reason": code, "message": remedy}],
+            },
+        });
+        answer(self.status, "application/json", body.to_string())
+    }
+}
+
+/// What follows a message: `kubectl` prints nothing but the message.
+pub(crate) fn after(code: &str, remedy: &str) -> String {
+    format!(" ({code}); next: {remedy}")
+}
+
+impl From<FleetError> for Refusal {
+    fn from(error: FleetError) -> Self {
+        let how = match error.kind {
+            ErrorKind::NotFound => (StatusCode::NOT_FOUND, "NotFound"),
+            ErrorKind::Blocked => (StatusCode::CONFLICT, "Conflict"),
+            ErrorKind::Failed => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+        };
+        let Failure {
+            code,
+            message,
+            remedy,
+            host,
+            ..
+        } = *error.failure;
+        let on = match host.to_string() {
+            host if host.is_empty() => host,
+            host => format!(" (host {host})"),
+        };
+        let message = format!("{message}{on}");
+        Self::new(how, &code.to_string(), message, &remedy.to_string())
+    }
+}

@@ -1,0 +1,175 @@
+//! Whose word on who asks is believed: what the cluster says of its front proxy.
+
+use std::{sync::Arc, time::Duration};
+
+use http::HeaderMap;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use tokio::{sync::watch, time::sleep};
+use x509_cert::{
+    Certificate,
+    der::{
+        Decode as _,
+        asn1::{PrintableStringRef, Utf8StringRef},
+        oid::db::rfc4519::CN,
+    },
+};
+
+use super::{Caller, Refusal, Subresources};
+use crate::api::{CallError, within};
+
+/// The ConfigMap that says so.
+const NAMESPACE: &str = "kube-system";
+const NAME: &str = "extension-apiserver-authentication";
+
+/// How often it is read.
+const EVERY: Duration = Duration::from_secs(60);
+/// How soon again after a failure.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// What the cluster says of its front proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trust {
+    /// Authorities of its certificate, in PEM.
+    authorities: String,
+    /// Common names that are allowed; any where there are none.
+    names: Vec<String>,
+    /// The headers that name a user.
+    pub(super) users: Vec<String>,
+    /// Those that name its groups.
+    pub(super) groups: Vec<String>,
+    /// Those that tell its UID.
+    pub(super) uids: Vec<String>,
+    /// How those begin that tell more of it.
+    pub(super) extras: Vec<String>,
+}
+
+impl Trust {
+    /// What a ConfigMap says.
+    pub(super) fn of(map: &ConfigMap) -> Result<Self, String> {
+        let data = map.data.as_ref();
+        let text = |key: &str| data.and_then(|data| data.get(key)).map(String::as_str);
+        let list = |key: &str| -> Result<Vec<String>, String> {
+            let Some(text) = text(key).filter(|text| !text.trim().is_empty()) else {
+                return Ok(Vec::new());
+            };
+            serde_json::from_str(text).map_err(|error| format!("{key}: {error}"))
+        };
+        let authorities = text("requestheader-client-ca-file").unwrap_or_default();
+        if authorities.trim().is_empty() {
+            return Err("requestheader-client-ca-file is not there".to_owned());
+        }
+        let trust = Self {
+            authorities: authorities.to_owned(),
+            names: list("requestheader-allowed-names")?,
+            users: list("requestheader-username-headers")?,
+            groups: list("requestheader-group-headers")?,
+            uids: list("requestheader-uid-headers")?,
+            extras: list("requestheader-extra-headers-prefix")?,
+        };
+        match trust.users.is_empty() {
+            true => Err("requestheader-username-headers names none".to_owned()),
+            false => Ok(trust),
+        }
+    }
+
+    /// Whom the front proxy names.
+    pub(super) fn caller(
+        &self,
+        certificate: Option<&[u8]>,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Refusal> {
+        let certificate = certificate.ok_or_else(|| Refusal::stranger("no certificate"))?;
+        let name = common_name(certificate);
+        let name = name.ok_or_else(|| Refusal::stranger("the certificate has not one name"))?;
+        if !self.names.is_empty() && !self.names.contains(&name) {
+            let why = format!("the certificate of {name:?} is not one of the front proxy's");
+            return Err(Refusal::stranger(&why));
+        }
+        Caller::named(self, headers)
+    }
+}
+
+/// The one common name of a certificate.
+fn common_name(der: &[u8]) -> Option<String> {
+    let certificate = Certificate::from_der(der).ok()?;
+    let subject = certificate.tbs_certificate().subject();
+    let mut names = subject.iter().filter(|one| one.oid == CN);
+    let name = &names.next()?.value;
+    if names.next().is_some() {
+        return None;
+    }
+    let plain = name.decode_as::<PrintableStringRef<'_>>();
+    let plain = plain.map(|text| text.as_str().to_owned());
+    let wide = || name.decode_as::<Utf8StringRef<'_>>();
+    plain
+        .or_else(|_| wide().map(|text| text.as_str().to_owned()))
+        .ok()
+}
+
+impl Subresources {
+    /// The authorities (PEM) of the certificates to let in, as they change; nobody is to be let in
+    /// while there are none.
+    pub fn authorities(&self) -> Authorities {
+        Authorities(self.inner.trust.subscribe())
+    }
+
+    /// Keeps up with what the cluster says of its front proxy. Cancel safe.
+    pub async fn keep_up(&self) -> std::convert::Infallible {
+        let mut last = String::new();
+        loop {
+            let told = self.read_trust().await;
+            let pause = if told.is_ok() { EVERY } else { AGAIN };
+            let news = told.err().unwrap_or_default();
+            if news != last && !news.is_empty() {
+                tracing::warn!(
+                    code = "VSI1034",
+                    "who may ask for subresources is not known: {news}"
+                );
+            }
+            last = news;
+            sleep(pause).await;
+        }
+    }
+
+    /// One that cannot be read changes nothing; one that says nothing lets nobody in.
+    async fn read_trust(&self) -> Result<(), String> {
+        let api: Api<ConfigMap> = Api::namespaced(self.inner.client.clone(), NAMESPACE);
+        let trust = match within(api.get(NAME)).await {
+            Ok(map) => Trust::of(&map),
+            Err(CallError::Gone) => Err("it is not there".to_owned()),
+            Err(error) => return Err(format!("the ConfigMap {NAMESPACE}/{NAME}: {error}")),
+        };
+        let (trust, told) = match trust {
+            Ok(trust) => (Some(Arc::new(trust)), Ok(())),
+            Err(why) => (
+                None,
+                Err(format!("the ConfigMap {NAMESPACE}/{NAME}: {why}")),
+            ),
+        };
+        self.inner.trust.send_if_modified(|known| {
+            let news = *known != trust;
+            *known = trust;
+            news
+        });
+        told
+    }
+}
+
+/// The authorities of those to let in.
+pub struct Authorities(watch::Receiver<Option<Arc<Trust>>>);
+
+impl Authorities {
+    /// As they are now, in PEM.
+    pub fn now(&mut self) -> Option<String> {
+        let trust = self.0.borrow_and_update();
+        trust.as_ref().map(|trust| trust.authorities.clone())
+    }
+
+    /// Waits until they changed. Cancel safe.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Ignition's configuration, as far as a guest would refuse it at its first boot.
+
+use serde::Deserialize;
+
+/// The longest configuration that is taken, in bytes.
+pub const CONFIG_MAX: usize = 8 << 20;
+
+/// Disks have sectors of that many bytes.
+const SECTOR: usize = 512;
+
+#[derive(Deserialize)]
+struct Config {
+    ignition: Option<Ignition>,
+}
+
+#[derive(Deserialize)]
+struct Ignition {
+    version: Option<String>,
+}
+
+/// Looks whether it is a configuration of a version that guests of today read.
+///
+/// # Errors
+/// With what is wrong with it, in words that repeat nothing of it but its version.
+pub fn check(config: &[u8]) -> Result<(), String> {
+    if config.len() > CONFIG_MAX {
+        return Err(format!("it is longer than {CONFIG_MAX} bytes"));
+    }
+    let parsed: Config = serde_json::from_slice(config).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        format!("it is no JSON object of Ignition's (line {line}, column {column})")
+    })?;
+    let version = parsed.ignition.and_then(|ignition| ignition.version);
+    let version = version.ok_or("it has no `ignition.version`")?;
+    match is_known(&version) {
+        true => Ok(()),
+        false => {
+            let shown: String = version
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(20)
+                .collect();
+            Err(format!(
+                "its `ignition.version` is {shown:?}, and guests read 3.x.y"
+            ))
+        }
+    }
+}
+
+/// Versions of specification 3, experimental ones included.
+fn is_known(version: &str) -> bool {
+    let plain = version.strip_suffix("-experimental").unwrap_or(version);
+    let parts: Vec<&str> = plain.split('.').collect();
+    let number = |part: &&str| part.parse::<u16>().is_ok();
+    parts.len() == 3 && parts.first() == Some(&"3") && parts.iter().all(number)
+}
+
+/// The configuration as a disk holds it: filled up to a whole sector with zeros, which Ignition
+/// drops.
+pub fn on_disk(config: &[u8]) -> Vec<u8> {
+    let mut bytes = config.to_vec();
+    bytes.resize(config.len().next_multiple_of(SECTOR), 0);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_specification_3_are_taken() {
+        for good in ["3.0.0", "3.4.0", "3.6.0-experimental"] {
+            let config = format!(r#"{{"ignition":{{"version":"{good}"}},"storage":{{}}}}"#);
+            assert_eq!(check(config.as_bytes()), Ok(()), "{good}");
+        }
+        for (bad, words) in [
+            (r#"{"ignition":{"version":"2.2.0"}}"#, "2.2.0"),
+            (r#"{"ignition":{"version":"3"}}"#, "3.x.y"),
+            (r#"{"ignition":{}}"#, "has no"),
+            (r#"{"passwd":{}}"#, "has no"),
+            ("variant: fcos", "no JSON"),
+            ("", "no JSON"),
+        ] {
+            let error = check(bad.as_bytes()).unwrap_err();
+            assert!(error.contains(words), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_disk_is_whole_sectors() {
+        assert_eq!(on_disk(b"{}").len(), 512);
+        assert_eq!(on_disk(&[b'x'; 512]).len(), 512);
+        assert_eq!(on_disk(&[b'x'; 513]).len(), 1024);
+    }
+}

@@ -1,0 +1,13 @@
+//! The guest's agent answers.
+
+use uuid::Uuid;
+
+use super::{ASK_WITHIN, Answer};
+use crate::ports::{HostPorts, PortResult};
+
+const PING: &str = r#"{"execute":"guest-ping"}"#;
+
+pub(super) async fn ask(ports: &HostPorts, uuid: Uuid) -> PortResult<Answer> {
+    ports.domains.agent(uuid, PING, ASK_WITHIN).await?;
+    Ok(Answer::Met("the agent answers".to_owned()))
+}

@@ -1,0 +1,186 @@
+//! cloud-init has ended without an error: by what it says on the console, or by the status that
+//! the guest's agent can ask for.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{ASK_WITHIN, Answer};
+use crate::{
+    hpl::{cut, plain},
+    ports::{HostPorts, PortErrorKind, PortResult},
+};
+
+const STATUS: &str = r#"{"execute":"guest-exec","arguments":{"path":"cloud-init","arg":["status","--long"],"capture-output":true}}"#;
+/// How often the end of that command is asked for.
+const ASKED: usize = 4;
+/// What is said of a guest that found no volume.
+const NO_SEED: &str = "DataSourceNone";
+
+/// What a line says of something that failed, if it does.
+pub fn error(line: &str) -> Option<&str> {
+    let logged = [".py[ERROR]", ".py[CRITICAL]"];
+    let unit = line.contains("[FAILED]") && names_cloud_init(line);
+    if unit || logged.iter().any(|mark| line.contains(mark)) {
+        return Some(line);
+    }
+    let warned = line.contains(".py[WARNING]") && line.to_ascii_lowercase().contains("fail");
+    // A schema that is not met is a hint; a server that does not answer is asked again.
+    let harmless = line.contains("schema") || line.contains("url_helper.py");
+    (warned && !harmless).then_some(line)
+}
+
+fn names_cloud_init(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    line.contains("cloud-init")
+        || line.contains("cloud-config")
+        || line.contains("cloud-final")
+        || line.contains("cloud user/final")
+}
+
+/// Whether the line is the one by which cloud-init tells of its end, and what it came to.
+pub(super) fn end(line: &str, errors: &[String]) -> Option<Answer> {
+    let said = line.get(line.find("Cloud-init v. ")?..)?;
+    let (_, how) = said.split_once(" finished at ")?;
+    Some(if how.contains(NO_SEED) {
+        Answer::Failed(format!(
+            "cloud-init found no volume labelled cidata: {said}"
+        ))
+    } else if errors.is_empty() {
+        Answer::Met(said.to_owned())
+    } else {
+        Answer::Failed(format!("cloud-init failed: {}", errors.join("; ")))
+    })
+}
+
+/// Asks the agent for cloud-init's status; none where there is no agent that would tell.
+pub(super) async fn ask(ports: &HostPorts, uuid: Uuid) -> PortResult<Option<Answer>> {
+    let Some(begun) = agent(ports, uuid, STATUS).await? else {
+        return Ok(None);
+    };
+    let Some(pid) = begun.get("pid").and_then(Value::as_u64) else {
+        return Ok(None);
+    };
+    let status = format!(r#"{{"execute":"guest-exec-status","arguments":{{"pid":{pid}}}}}"#);
+    for _ in 0..ASKED {
+        let Some(answer) = agent(ports, uuid, &status).await? else {
+            return Ok(None);
+        };
+        if answer.get("exited").and_then(Value::as_bool) == Some(true) {
+            return Ok(told(&answer));
+        }
+        tokio::time::sleep(ASK_WITHIN / 10).await;
+    }
+    Ok(None)
+}
+
+/// What the agent returns; none where it does not, or must not.
+async fn agent(ports: &HostPorts, uuid: Uuid, command: &str) -> PortResult<Option<Value>> {
+    match ports.domains.agent(uuid, command, ASK_WITHIN).await {
+        Ok(answer) => {
+            let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+            Ok(answer.get("return").cloned())
+        }
+        Err(error) => match error.kind {
+            PortErrorKind::WrongState | PortErrorKind::Rejected | PortErrorKind::Other => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+/// What `cloud-init status --long` printed.
+fn told(answer: &Value) -> Option<Answer> {
+    let printed = answer.get("out-data").and_then(Value::as_str)?;
+    let printed = BASE64.decode(printed).ok()?;
+    let lines: Vec<String> = printed.split(|byte| *byte == b'\n').map(plain).collect();
+    let status = lines.iter().find_map(|line| line.strip_prefix("status:"))?;
+    match status.trim() {
+        "done" => Some(Answer::Met("cloud-init status: done".to_owned())),
+        "error" => {
+            let rest = lines.iter().skip_while(|line| !is_detail(line));
+            let rest = rest.map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+            let words = cut(rest.trim(), super::ANSWER_KEPT);
+            Some(Answer::Failed(format!("cloud-init status: error; {words}")))
+        }
+        other => Some(Answer::NotYet(format!(
+            "cloud-init status: {}",
+            cut(other, 40)
+        ))),
+    }
+}
+
+fn is_detail(line: &str) -> bool {
+    ["detail:", "errors:"]
+        .iter()
+        .any(|key| line.starts_with(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const END: &str = "[   43.1] cloud-init[512]: Cloud-init v. 22.4.2 finished at Sat, 21 Nov \
+        2026 10:00:00 +0000. Datasource DataSourceNoCloud [seed=/dev/vdb].  Up 43.00 seconds";
+
+    #[test]
+    fn its_end_is_read_from_the_console() {
+        let Some(Answer::Met(by)) = end(END, &[]) else {
+            panic!("it has ended");
+        };
+        assert!(by.starts_with("Cloud-init v. 22.4.2 finished"));
+        assert_eq!(
+            end("Cloud-init v. 22.4.2 running 'modules:final' at …", &[]),
+            None
+        );
+        let no_seed = END.replace("DataSourceNoCloud [seed=/dev/vdb]", "DataSourceNone");
+        assert!(matches!(end(&no_seed, &[]), Some(Answer::Failed(_))));
+        let Some(Answer::Failed(why)) = end(END, &["cc_runcmd.py: no".to_owned()]) else {
+            panic!("it failed");
+        };
+        assert!(why.contains("cc_runcmd.py: no"));
+    }
+
+    #[test]
+    fn what_failed_is_told_from_what_is_only_odd() {
+        for failed in [
+            "cc_scripts_user.py[WARNING]: Failed to run module scripts-user (scripts in /var/lib)",
+            "util.py[WARNING]: Running module scripts-user (<module 'x'>) failed",
+            "util.py[WARNING]: Failed loading yaml blob. Invalid format at line 2 column 1",
+            "[FAILED] Failed to start cloud-final.service - Execute cloud user/final scripts.",
+            "stages.py[ERROR]: Unable to render networking",
+        ] {
+            assert!(error(failed).is_some(), "{failed}");
+        }
+        for odd in [
+            "schema.py[WARNING]: cloud-config failed schema validation! You may run …",
+            "url_helper.py[WARNING]: Calling 'http://169.254.169.254/' failed [0/120s]",
+            "[FAILED] Failed to start apt-daily.service - Daily apt download activities.",
+            "cc_growpart.py[WARNING]: nothing to do",
+            "ci-info: no authorized SSH keys fingerprints found for user debian.",
+        ] {
+            assert!(error(odd).is_none(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn its_status_is_read_from_the_agent() {
+        let answer = |text: &str| {
+            let answer = serde_json::json!({"exited": true, "out-data": BASE64.encode(text)});
+            told(&answer)
+        };
+        assert!(matches!(
+            answer("status: done\ntime: x\n"),
+            Some(Answer::Met(_))
+        ));
+        assert!(matches!(
+            answer("status: running\n"),
+            Some(Answer::NotYet(_))
+        ));
+        let Some(Answer::Failed(why)) = answer("status: error\ntime: t\ndetail:\n('x', Oops)\n")
+        else {
+            panic!("it failed");
+        };
+        assert!(why.contains("Oops") && !why.contains("time"), "{why}");
+        assert_eq!(answer("?"), None);
+    }
+}

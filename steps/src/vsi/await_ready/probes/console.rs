@@ -1,0 +1,14 @@
+//! A line of the console matches a regular expression.
+
+use regex::Regex;
+
+use crate::guest::{Probe, pattern};
+
+/// The expression of a console's probe. One that does not compile was refused with its document;
+/// a journal of another version may still hold one, and it matches nothing.
+pub(super) fn pattern(probe: &Probe) -> Option<Regex> {
+    match probe {
+        Probe::Console(text) => pattern::compile(text).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,65 @@
+//! An HTTP server of the guest answers its host.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::{Request, StatusCode, client::conn::http1, header::HOST};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+
+use super::{ASK_WITHIN, Answer, tcp};
+use crate::ports::{GuestStream, HostPorts, PortResult};
+
+pub(super) async fn ask(
+    ports: &HostPorts,
+    addresses: &[IpAddr],
+    port: u16,
+    path: &str,
+) -> PortResult<Answer> {
+    let (address, stream) = match tcp::dial(ports, addresses, port).await? {
+        Ok(found) => found,
+        Err(why) => return Ok(Answer::NotYet(why)),
+    };
+    let answered = timeout(ASK_WITHIN, get(stream, address, port, path)).await;
+    Ok(match answered {
+        Ok(Ok(status)) if status.is_success() || status.is_redirection() => {
+            Answer::Met(format!("http :{port}{path} answers {}", status.as_u16()))
+        }
+        Ok(Ok(status)) => Answer::NotYet(format!("it answers {}", status.as_u16())),
+        Ok(Err(why)) => Answer::NotYet(why),
+        Err(_) => Answer::NotYet("it accepts and does not answer".to_owned()),
+    })
+}
+
+/// The status of a GET. What follows the head is not read.
+async fn get(
+    stream: Box<dyn GuestStream>,
+    address: IpAddr,
+    port: u16,
+    path: &str,
+) -> Result<StatusCode, String> {
+    let words = |error: hyper::Error| format!("it does not speak HTTP: {error}");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(words)?;
+    let host = match address {
+        IpAddr::V4(address) => format!("{address}:{port}"),
+        IpAddr::V6(address) => format!("[{address}]:{port}"),
+    };
+    let request = Request::get(path)
+        .header(HOST, host)
+        .header("user-agent", "vsiflow")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let mut answer = Box::pin(sender.send_request(request));
+    let mut connection = Box::pin(connection);
+    // Both on this task: nothing is left behind when it is dropped.
+    tokio::select! {
+        answered = &mut answer => return Ok(answered.map_err(words)?.status()),
+        _ = &mut connection => {}
+    }
+    // A server may end the connection with its answer: that is at hand then, or never comes.
+    drop(connection);
+    Ok(answer.await.map_err(words)?.status())
+}

@@ -1,0 +1,270 @@
+//! The probes of a guest, a file each kind.
+
+mod address;
+mod agent;
+pub mod cloud_init;
+mod console;
+mod http;
+mod tcp;
+
+use std::{net::IpAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Card;
+use crate::{
+    guest::Probe,
+    hpl::cut,
+    ports::{HostPorts, PortError, PortErrorKind, PortResult},
+    vsi::ready_report::Addresses,
+};
+
+/// How often what is not read from the console is asked.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+/// How long one question may take.
+pub(super) const ASK_WITHIN: Duration = Duration::from_secs(5);
+/// What is kept of an answer, in bytes.
+const ANSWER_KEPT: usize = 160;
+/// What is kept of cloud-init's errors.
+const ERRORS_KEPT: usize = 4;
+
+/// What was found of the probes so far; kept over attempts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Found {
+    /// The probes that were met, by their places, and by what.
+    #[serde(default)]
+    met: Vec<(usize, String)>,
+    /// What cloud-init said of what failed.
+    #[serde(default)]
+    errors: Vec<String>,
+}
+
+impl Found {
+    pub(super) fn is_empty(&self) -> bool {
+        self.met.is_empty() && self.errors.is_empty()
+    }
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answer {
+    /// It is met, by this.
+    Met(String),
+    /// Not yet, because of this.
+    NotYet(String),
+    /// It never will be: the guest's set-up failed.
+    Failed(String),
+}
+
+/// A probe, and what became of it.
+struct Watched {
+    probe: Probe,
+    pattern: Option<regex::Regex>,
+    answer: Answer,
+}
+
+/// All probes of one guest.
+pub(crate) struct Probes {
+    uuid: Uuid,
+    cards: Vec<Card>,
+    all: Vec<Watched>,
+    errors: Vec<String>,
+    next: Instant,
+}
+
+impl Probes {
+    /// The probes, with what earlier attempts found.
+    pub(super) fn resume(uuid: Uuid, cards: &[Card], probes: &[Probe], found: Found) -> Self {
+        let watched = |(place, probe): (usize, &Probe)| {
+            let met = found.met.iter().find(|(met, _)| *met == place);
+            let answer = match met {
+                Some((_, by)) => Answer::Met(by.clone()),
+                None => Answer::NotYet(String::new()),
+            };
+            Watched {
+                pattern: console::pattern(probe),
+                probe: probe.clone(),
+                answer,
+            }
+        };
+        Self {
+            uuid,
+            cards: cards.to_vec(),
+            all: probes.iter().enumerate().map(watched).collect(),
+            errors: found.errors.clone(),
+            next: Instant::now(),
+        }
+    }
+
+    /// What is to be kept of it.
+    pub(super) fn found(&self) -> Found {
+        let met = self.all.iter().enumerate();
+        let met = met.filter_map(|(place, one)| match &one.answer {
+            Answer::Met(by) => Some((place, by.clone())),
+            _ => None,
+        });
+        Found {
+            met: met.collect(),
+            errors: self.errors.clone(),
+        }
+    }
+
+    /// A line of the console that has ended.
+    pub(super) fn line(&mut self, line: &str) {
+        if let Some(error) = cloud_init::error(line)
+            && self.errors.len() < ERRORS_KEPT
+            && self
+                .all
+                .iter()
+                .any(|one| matches!(one.probe, Probe::CloudInit {}))
+        {
+            let error = cut(error, ANSWER_KEPT).to_owned();
+            if !self.errors.contains(&error) {
+                self.errors.push(error);
+            }
+        }
+        self.piece(line);
+        let errors = std::mem::take(&mut self.errors);
+        for one in self.all.iter_mut().filter(|one| one.is_open()) {
+            if matches!(one.probe, Probe::CloudInit {})
+                && let Some(answer) = cloud_init::end(line, &errors)
+            {
+                one.answer = answer;
+            }
+        }
+        self.errors = errors;
+    }
+
+    /// A line that has perhaps not ended: a prompt never does.
+    pub(super) fn piece(&mut self, line: &str) {
+        for one in self.all.iter_mut().filter(|one| one.is_open()) {
+            if one.pattern.as_ref().is_some_and(|p| p.is_match(line)) {
+                one.answer = Answer::Met(cut(line.trim(), ANSWER_KEPT).to_owned());
+            }
+        }
+    }
+
+    /// Asks what is not read from the console, if that is due.
+    ///
+    /// # Errors
+    /// When nothing at all can be asked on the host.
+    pub(super) async fn ask(&mut self, ports: &HostPorts) -> PortResult<()> {
+        if Instant::now() < self.next || self.is_met() {
+            return Ok(());
+        }
+        let reaches = |probe: &Probe| {
+            matches!(
+                probe,
+                Probe::Tcp(_) | Probe::Http { .. } | Probe::Address {}
+            )
+        };
+        let mut addresses = Vec::new();
+        if self
+            .all
+            .iter()
+            .any(|one| one.is_open() && reaches(&one.probe))
+        {
+            addresses = Addresses::on(ports).of(self.uuid, &self.cards).await;
+        }
+        let addresses = address::parsed(&addresses);
+        for one in self.all.iter_mut().filter(|one| one.is_open()) {
+            if let Some(answer) = ask(ports, self.uuid, &addresses, &one.probe).await? {
+                one.answer = answer;
+            }
+        }
+        let now = Instant::now();
+        self.next = now.checked_add(ASK_EVERY).unwrap_or(now);
+        Ok(())
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_none(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether all of them are met.
+    pub(super) fn is_met(&self) -> bool {
+        self.all
+            .iter()
+            .all(|one| matches!(one.answer, Answer::Met(_)))
+    }
+
+    /// Why they can never be met, if that is so.
+    pub(super) fn failed(&self) -> Option<&str> {
+        self.all.iter().find_map(|one| match &one.answer {
+            Answer::Failed(why) => Some(why.as_str()),
+            _ => None,
+        })
+    }
+
+    /// By what they were met.
+    pub(super) fn met_by(&self) -> String {
+        let met = self.all.iter().filter_map(|one| match &one.answer {
+            Answer::Met(by) => Some(by.as_str()),
+            _ => None,
+        });
+        met.collect::<Vec<_>>().join("; ")
+    }
+
+    /// What is missing, each with why.
+    pub(super) fn missing(&self) -> String {
+        let missing = self.all.iter().filter_map(|one| match &one.answer {
+            Answer::NotYet(why) if why.is_empty() => Some(one.probe.to_string()),
+            Answer::NotYet(why) => Some(format!("{} ({why})", one.probe)),
+            _ => None,
+        });
+        missing.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Watched {
+    fn is_open(&self) -> bool {
+        matches!(self.answer, Answer::NotYet(_))
+    }
+}
+
+/// Asks one probe; none where it is the console's to answer.
+async fn ask(
+    ports: &HostPorts,
+    uuid: Uuid,
+    addresses: &[IpAddr],
+    probe: &Probe,
+) -> PortResult<Option<Answer>> {
+    let answer = match probe {
+        Probe::Console(_) => return Ok(None),
+        Probe::Agent {} => agent::ask(ports, uuid).await,
+        Probe::CloudInit {} => match cloud_init::ask(ports, uuid).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => return Ok(None),
+            Err(error) => Err(error),
+        },
+        Probe::Tcp(port) => tcp::ask(ports, addresses, *port).await,
+        Probe::Http { port, path } => http::ask(ports, addresses, *port, path).await,
+        Probe::Address {} => Ok(address::ask(addresses)),
+        Probe::Started {} => Ok(Answer::Met("the guest runs".to_owned())),
+    };
+    match answer {
+        Err(error) if !is_of_host(&error) => Ok(Some(Answer::NotYet(shown(&error)))),
+        answer => answer.map(Some),
+    }
+}
+
+/// Whether the error says that nothing can be asked there at all.
+fn is_of_host(error: &PortError) -> bool {
+    use PortErrorKind as MessageKind;
+    matches!(
+        error.kind,
+        MessageKind::Unreachable
+            | MessageKind::LibvirtAbsent
+            | MessageKind::HostKeyUnknown
+            | MessageKind::HostKeyChanged
+            | MessageKind::AuthRefused
+            | MessageKind::OtherMachine
+    )
+}
+
+fn shown(error: &PortError) -> String {
+    cut(&error.message, ANSWER_KEPT).to_owned()
+}

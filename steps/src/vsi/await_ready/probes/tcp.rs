@@ -1,0 +1,30 @@
+//! A TCP port of the guest accepts a connection from its host.
+
+use std::net::IpAddr;
+
+use super::{ASK_WITHIN, Answer, is_of_host, shown};
+use crate::ports::{GuestStream, HostPorts, PortResult};
+
+pub(super) async fn ask(ports: &HostPorts, addresses: &[IpAddr], port: u16) -> PortResult<Answer> {
+    Ok(match dial(ports, addresses, port).await? {
+        Ok((address, _)) => Answer::Met(format!("tcp {port} of {address} accepts")),
+        Err(why) => Answer::NotYet(why),
+    })
+}
+
+/// The first of the guest's addresses where somebody answers; else why nobody does.
+pub(super) async fn dial(
+    ports: &HostPorts,
+    addresses: &[IpAddr],
+    port: u16,
+) -> PortResult<Result<(IpAddr, Box<dyn GuestStream>), String>> {
+    let mut why = "the guest has no address".to_owned();
+    for address in addresses {
+        match ports.networks.dial(*address, port, ASK_WITHIN).await {
+            Ok(stream) => return Ok(Ok((*address, stream))),
+            Err(error) if is_of_host(&error) => return Err(error),
+            Err(error) => why = format!("{address}: {}", shown(&error)),
+        }
+    }
+    Ok(Err(why))
+}

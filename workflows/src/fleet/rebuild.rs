@@ -1,0 +1,59 @@
+//! Boot disks that are made anew because somebody asks for it.
+
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Failure, FailureClass, Precedence},
+};
+
+use super::{ErrorKind, Fleet, FleetError, apply::is_deleting, store::DesiredUpdates};
+use crate::{plan::Plan, record::VsiRecord, update_vsi};
+
+impl Fleet {
+    /// Has the boot disk of a VSI made anew from its image, and begins with it. UUID, MAC addresses
+    /// and data disks stay. Gives back what it takes.
+    ///
+    /// # Errors
+    /// When there is none of that name, when it is being deleted, or was never made, or when it was
+    /// adopted with volumes that are not vsiflow's to make.
+    pub async fn rebuild(
+        &self,
+        namespace: &str,
+        name: &str,
+        by: By,
+    ) -> Result<(EntityId, Plan), FleetError> {
+        let known = self.find(namespace, name, false).await?;
+        let full_name = known.wanted.vsi.full_name();
+        if is_deleting(&known.state) {
+            return Err(FleetError::going(&full_name));
+        }
+        if known.state.reached == 0 {
+            let failure = Failure::new(FailureClass::Blocked, "VSI0701", "it was never made yet")
+                .of_object(format!("vsi/{full_name}"))
+                .with_remedy("wait for its first boot, or `vsiflow retry`");
+            return Err(FleetError::new(ErrorKind::Blocked, failure));
+        }
+        let ids = self.secrets.ids().await?;
+        let mut wanted = VsiRecord {
+            rebuilt: Some(Uuid::new_v4()),
+            restore: false,
+            power: known.power(),
+            before: known.history(),
+            turn: None,
+            formats: self.formats(&known).await?,
+            ..known.wanted.clone()
+        };
+        wanted.retired.retain(|secret| ids.contains(secret));
+        let plan = self.plan_of(&wanted, &known);
+        if let Some(change) = plan.refused().next() {
+            let failure = update_vsi::refused(&wanted, &change.path, &change.why);
+            return Err(FleetError::new(ErrorKind::Blocked, failure));
+        }
+        let (entity, made_from) = (known.entity.clone(), known.made_from());
+        let mut updates = DesiredUpdates::default();
+        let precedence = Precedence::Supersede;
+        updates.add(entity, update_vsi::NAME, precedence, &wanted, made_from)?;
+        self.record(updates, by).await?;
+        Ok((known.entity, plan))
+    }
+}

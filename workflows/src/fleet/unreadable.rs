@@ -1,0 +1,340 @@
+//! What cannot be read. It is shown as that and concerns its own entity alone; but what might take
+//! something away that it names is refused meanwhile.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use vsiflow_engine::{
+    executor::UnreadableEntity,
+    journal::{Entry, JournalError, Record},
+    model::{
+        EntityId, EntityState, EventKind, Failure, FailureClass, Hash, Payload, RunState, StreamId,
+        Work,
+    },
+    step::Step as _,
+};
+use vsiflow_steps::vsi::DefineDomain;
+
+use super::{ErrorKind, Fleet, FleetError};
+use crate::{
+    phase,
+    record::{self, DiskRecord, VsiRecord, kind},
+};
+
+/// Blobs that were found whole by this process: they never change.
+#[derive(Default)]
+pub(super) struct SeenBlobs(Mutex<HashSet<Hash>>);
+
+impl SeenBlobs {
+    fn has(&self, hash: Hash) -> bool {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.contains(&hash)
+    }
+
+    fn add(&self, hash: Hash) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(hash);
+    }
+}
+
+/// What is wanted of an entity, or why that cannot be told.
+pub(super) enum Reading<T> {
+    /// That is wanted.
+    Wanted(T),
+    /// Nothing was ever wanted.
+    Nothing,
+    /// Something was, and nobody can read it any more.
+    Lost(Failure),
+}
+
+/// An entity of which nobody can read what is wanted, and why.
+pub(super) type LostState = (EntityId, Arc<EntityState>, Failure);
+
+/// What is wanted of all entities of a kind.
+pub(super) struct ReadAll<T> {
+    pub(super) read: Vec<(EntityId, Arc<EntityState>, T)>,
+    pub(super) lost: Vec<LostState>,
+}
+
+/// A VSI or a data disk of which nobody can read what is wanted.
+#[derive(Clone, Debug)]
+pub(super) struct Lost {
+    pub(super) entity: EntityId,
+    pub(super) state: Arc<EntityState>,
+    /// Namespace and name, where something else tells them.
+    pub(super) name: Option<(String, String)>,
+    pub(super) failure: Failure,
+}
+
+impl Lost {
+    /// Whether it is, or may be, the one of that name.
+    fn may_be(&self, namespace: &str, name: &str) -> bool {
+        let own = self.name.as_ref();
+        self.entity.id() == name
+            || own.is_none_or(|(own_space, own)| own_space == namespace && own == name)
+    }
+}
+
+impl Fleet {
+    /// What is wanted of an entity, as far as that can be read.
+    pub(super) async fn read_wanted<T: DeserializeOwned>(
+        &self,
+        entity: &EntityId,
+        state: &EntityState,
+    ) -> Result<Reading<T>, FleetError> {
+        let Some(desired) = &state.desired else {
+            let poison = self.engine.unreadable(entity);
+            return Ok(poison.map_or(Reading::Nothing, |why| Reading::Lost(why.failure(entity))));
+        };
+        let lost = |what: String| Ok(Reading::Lost(UnreadableEntity::lost(entity, &what)));
+        match self.blobs.get(&desired.desired).await {
+            Ok(bytes) => match record::read(&bytes) {
+                Ok(wanted) => Ok(Reading::Wanted(wanted)),
+                Err(failure) => Ok(Reading::Lost(failure.of_object(entity.to_string()))),
+            },
+            Err(error @ JournalError::Damaged { .. }) => lost(error.to_string()),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// What is wanted of every entity of a kind, as far as that can be read.
+    pub(super) async fn read_all<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+    ) -> Result<ReadAll<T>, FleetError> {
+        let (mut read, mut lost) = (Vec::new(), Vec::new());
+        for (entity, state) in self.entities_of(kind) {
+            match self.read_wanted(&entity, &state).await? {
+                Reading::Wanted(wanted) => read.push((entity, state, wanted)),
+                Reading::Nothing => {}
+                Reading::Lost(failure) => lost.push((entity, state, failure)),
+            }
+        }
+        Ok(ReadAll { read, lost })
+    }
+
+    /// The same of those of which that can be read.
+    pub(super) async fn all_wanted<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+    ) -> Result<Vec<(EntityId, Arc<EntityState>, T)>, FleetError> {
+        Ok(self.read_all(kind).await?.read)
+    }
+
+    /// Why not all of an entity can be read; none where it can.
+    pub(super) async fn poison(&self, entity: &EntityId) -> Result<Option<Failure>, FleetError> {
+        if let Some(why) = self.engine.unreadable(entity) {
+            return Ok(Some(why.failure(entity)));
+        }
+        for payload in self.engine.blobs_of(entity) {
+            let Payload::Blob { hash, len } = payload else {
+                continue;
+            };
+            if self.seen_blobs.has(hash) {
+                continue;
+            }
+            match self.blobs.get_blob(hash, len).await {
+                Ok(_) => self.seen_blobs.add(hash),
+                Err(error @ JournalError::Damaged { .. }) => {
+                    return Ok(Some(UnreadableEntity::lost(entity, &error.to_string())));
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The VSIs, or the data disks, of which nobody can read what is wanted, but for those that are
+    /// gone.
+    pub(super) async fn lost(&self, kind: &str) -> Result<Vec<Lost>, FleetError> {
+        let lost = match kind {
+            kind::DISK => self.read_all::<DiskRecord>(kind).await?.lost,
+            _ => self.read_all::<VsiRecord>(kind).await?.lost,
+        };
+        Ok(self.named(lost).await)
+    }
+
+    pub(super) async fn named(&self, lost: Vec<LostState>) -> Vec<Lost> {
+        let mut all = Vec::new();
+        for (entity, state, failure) in lost {
+            if !phase::is_gone(&entity, &state) {
+                all.push(Lost {
+                    name: self.name_of_lost(&entity, &state).await,
+                    entity,
+                    state,
+                    failure,
+                });
+            }
+        }
+        all
+    }
+
+    /// What may be on a host and cannot be read, as people are told of it.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn unreadable_on(&self, host: &str) -> Result<Vec<Failure>, FleetError> {
+        let (known, lost) = self.known_and_lost().await?;
+        let known = known.into_iter();
+        let known = known.filter(|known| known.wanted.vsi.host == host);
+        let known = known.filter_map(|known| known.unreadable.map(|why| *why));
+        let lost = self.named(lost).await.into_iter().map(|lost| lost.failure);
+        Ok(known.chain(lost).collect())
+    }
+
+    /// Refuses what might take something away that an unreadable entity names.
+    ///
+    /// # Errors
+    /// `VSI0019`, naming the first of them.
+    pub(super) async fn refuse_while_unreadable(&self, what: &str) -> Result<(), FleetError> {
+        let (mut count, mut first) = (0_usize, None);
+        for (entity, state) in self.engine.entities() {
+            let poison = match phase::is_gone(&entity, &state) {
+                true => self.engine.unreadable(&entity).map(|w| w.failure(&entity)),
+                false => self.poison(&entity).await?,
+            };
+            if let Some(failure) = poison {
+                count = count.saturating_add(1);
+                first.get_or_insert(failure);
+            }
+        }
+        for kind in [kind::VSI, kind::DISK] {
+            let lost = self.lost(kind).await?.into_iter().next();
+            first = first.or(lost.map(|lost| lost.failure));
+        }
+        let Some(first) = first else { return Ok(()) };
+        let count = count.max(1);
+        let (object, message) = (first.object.to_string(), first.message);
+        let message =
+            format!("{what} is refused while {count} cannot be read: {object}: {message}");
+        let failure = Failure::new(FailureClass::Blocked, "VSI0019", message)
+            .of_object(object)
+            .with_remedy(
+                "`vsiflow get -A` shows what cannot be read, with what to do; nothing that it may \
+                 name is taken away until then",
+            );
+        Err(FleetError::new(ErrorKind::Blocked, failure))
+    }
+
+    /// Namespace and name of a VSI or a disk, of what was wanted of it before, or of what its
+    /// domain was called.
+    async fn name_of_lost(
+        &self,
+        entity: &EntityId,
+        state: &EntityState,
+    ) -> Option<(String, String)> {
+        if let Some(name) = self.name_before(entity).await {
+            return Some(name);
+        }
+        let mut runs = self.engine.runs_of(entity);
+        runs.extend(state.runs.iter().copied());
+        runs.sort_unstable();
+        for run in runs.into_iter().rev() {
+            let Some(run) = self.engine.run(run) else {
+                continue;
+            };
+            if let Some(title) = self.title_in(&run).await {
+                return Some(title);
+            }
+        }
+        None
+    }
+
+    async fn name_before(&self, entity: &EntityId) -> Option<(String, String)> {
+        let stream = StreamId::Entity(entity.clone());
+        let records = self.readable_records(&stream).await.ok()?;
+        for record in records.iter().rev() {
+            let EventKind::Desired { desired, .. } = &record.event.kind else {
+                continue;
+            };
+            if let Some(name) = self.name_in(entity, desired).await {
+                return Some(name);
+            }
+        }
+        None
+    }
+
+    async fn name_in(&self, entity: &EntityId, desired: &Payload) -> Option<(String, String)> {
+        let bytes = self.blobs.get(desired).await.ok()?;
+        match entity.kind().as_str() {
+            kind::DISK => {
+                let DiskRecord { disk, .. } = record::read(&bytes).ok()?;
+                Some((disk.namespace, disk.name))
+            }
+            _ => {
+                let VsiRecord { vsi, .. } = record::read(&bytes).ok()?;
+                Some((vsi.namespace, vsi.name))
+            }
+        }
+    }
+
+    async fn title_in(&self, run: &RunState) -> Option<(String, String)> {
+        let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
+        let mut params = nodes.filter_map(|node| match &node.work {
+            Work::Step { step, params, .. } if step.as_str() == DefineDomain::NAME => Some(params),
+            _ => None,
+        });
+        let bytes = self.blobs.get(params.next()?).await.ok()?;
+        let params: Value = serde_json::from_slice(&bytes).ok()?;
+        let (namespace, name) = params.get("title")?.as_str()?.split_once('/')?;
+        Some((namespace.to_owned(), name.to_owned()))
+    }
+
+    /// The events of a stream that can be decoded.
+    pub(super) async fn readable_records(
+        &self,
+        stream: &StreamId,
+    ) -> Result<Vec<Record>, JournalError> {
+        match self.journal.read(stream, 0, usize::MAX).await {
+            Err(JournalError::Damaged { .. }) => {}
+            other => return other,
+        }
+        // One by one: past what cannot be decoded others may follow.
+        let head = self.journal.streams().await?;
+        let end = head.iter().find(|head| head.stream == *stream);
+        let mut all = Vec::new();
+        for seq in 0..end.map_or(0, |head| head.next_seq) {
+            if let Ok(found) = self.journal.read(stream, seq, 1).await {
+                all.extend(found);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// What stands at these entries that can be decoded.
+pub(super) fn decodable(entries: Vec<Entry>) -> Vec<Record> {
+    let decoded = entries.into_iter().filter_map(|entry| match entry {
+        Entry::Event(record) => Some(record),
+        Entry::Undecodable { .. } => None,
+    });
+    decoded.collect()
+}
+
+/// Refuses a name that one which cannot be read bears, or may bear.
+pub(super) fn refuse_lost(
+    all: &[Lost],
+    kind: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<(), FleetError> {
+    let mut meant = all.iter().filter(|lost| lost.may_be(namespace, name));
+    let Some(lost) = meant.next() else {
+        return Ok(());
+    };
+    let mut failure = lost.failure.clone();
+    if lost.name.is_none() && lost.entity.id() != name {
+        let message = format!(
+            "nobody can tell whether {kind} {name} is {}, whose name cannot be read",
+            lost.entity
+        );
+        failure = Failure::new(FailureClass::Blocked, "VSI0018", message)
+            .of_object(format!("{kind}/{name}"))
+            .with_remedy(lost.failure.remedy.as_str());
+    }
+    Err(FleetError::new(ErrorKind::Blocked, failure))
+}

@@ -1,0 +1,332 @@
+//! What runs in a virtual server, as its document describes it.
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use vsiflow_engine::secret::Secret;
+use vsiflow_steps::guest::{GuestType, ignition, no_cloud};
+
+use super::desired::DesiredGuest;
+use super::documents::{Document, Documents};
+use super::problem::{FieldPath, Problem, ProblemCode};
+use super::text::Contract;
+use super::vsi::VsiSpec;
+
+/// `spec.guest` of kind `VirtualServer`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GuestSpec {
+    /// What runs in it; `none` where nothing is said at all.
+    #[serde(default, rename = "type")]
+    pub guest_type: Option<GuestType>,
+    /// The contract of a Hyper Protect guest, verbatim.
+    #[serde(default)]
+    pub contract: Option<Contract>,
+    /// What cloud-init or Ignition reads, verbatim.
+    #[serde(default)]
+    pub user_data: Option<UserData>,
+    /// Where the user-data stands instead.
+    #[serde(default)]
+    pub user_data_from: Option<UserDataFrom>,
+    /// The guest's network configuration, as cloud-init reads it.
+    #[serde(default)]
+    pub network_config: Option<String>,
+    /// The guest's name for itself; the object's name where absent.
+    #[serde(default, deserialize_with = "hostname")]
+    pub hostname: Option<String>,
+    /// Public keys for the image's default user.
+    #[serde(default, deserialize_with = "ssh_keys")]
+    pub ssh_keys: Vec<String>,
+    /// What the provider of the image adds.
+    #[serde(default)]
+    pub vendor_data: Option<String>,
+}
+
+/// User-data, verbatim. Prints nothing, and cannot be serialised.
+#[derive(Clone)]
+pub struct UserData(Secret);
+
+impl std::fmt::Debug for UserData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UserData(<hidden>)")
+    }
+}
+
+impl<'de> Deserialize<'de> for UserData {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.trim().is_empty() {
+            return Err(D::Error::custom("the user-data is empty"));
+        }
+        Ok(Self(Secret::new(text.into_bytes())))
+    }
+}
+
+/// Where user-data stands.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UserDataFrom {
+    /// A key of a Secret in the same namespace.
+    pub secret_key_ref: SecretKeyRef,
+}
+
+/// A key of a Secret.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretKeyRef {
+    /// The Secret's name.
+    pub name: String,
+    /// The key.
+    pub key: String,
+}
+
+/// The longest name that a guest can have for itself, in bytes.
+const HOSTNAME_MAX: usize = 253;
+/// The longest public key that is taken, in bytes.
+const KEY_MAX: usize = 16 * 1024;
+
+fn hostname<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let Some(name) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+    let fits = name.len() <= HOSTNAME_MAX && name.bytes().all(plain);
+    let ends = |c: char| c == '-' || c == '.';
+    if name.is_empty() || !fits || name.starts_with(ends) || name.ends_with(ends) {
+        return Err(D::Error::custom(
+            "a host name has letters, digits, `-` and `.`, with a letter or digit at both ends",
+        ));
+    }
+    Ok(Some(name))
+}
+
+fn ssh_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let keys = Option::<Vec<String>>::deserialize(deserializer)?.unwrap_or_default();
+    let plain = |key: &String| {
+        key.len() <= KEY_MAX && !key.trim().is_empty() && !key.chars().any(char::is_control)
+    };
+    if keys.iter().any(|key| key.contains("PRIVATE KEY")) {
+        return Err(D::Error::custom(
+            "this is a private key; write the public one",
+        ));
+    }
+    match keys.iter().all(plain) {
+        true => Ok(keys),
+        false => Err(D::Error::custom(
+            "a public key is one line, such as `ssh-ed25519 AAAA… me@example`",
+        )),
+    }
+}
+
+/// What a document says of its guest, resolved.
+pub(super) struct Guest {
+    /// What is recorded of it.
+    pub(super) desired: DesiredGuest,
+    /// The contract or the user-data; empty where there is none.
+    pub(super) user_data: Secret,
+    /// The network configuration.
+    pub(super) network_config: Option<String>,
+}
+
+/// What the document says of its guest; none of the kind that is always a Hyper Protect one.
+pub(super) fn of(
+    document: &Document<VsiSpec>,
+    documents: &Documents,
+    problems: &mut Vec<Problem>,
+) -> Option<Guest> {
+    let spec = document.spec.guest.as_ref()?;
+    let guest_type = spec.guest_type.unwrap_or(GuestType::None);
+    let mut found = fields(document, spec, guest_type);
+    let user_data = match source(document, spec, guest_type, documents) {
+        Ok(user_data) => user_data,
+        Err(problem) => {
+            found.push(*problem);
+            None
+        }
+    };
+    if let Some(user_data) = &user_data {
+        found.extend(content(document, spec, guest_type, user_data));
+    }
+    problems.extend(found);
+    let named = spec.hostname.clone();
+    let hostname = match guest_type {
+        GuestType::CloudInit => named.unwrap_or_else(|| document.meta.name.clone()),
+        _ => named.unwrap_or_default(),
+    };
+    Some(Guest {
+        desired: DesiredGuest {
+            guest_type,
+            hostname,
+            ssh_keys: spec.ssh_keys.clone(),
+            vendor_data: spec.vendor_data.clone(),
+        },
+        user_data: user_data.unwrap_or_else(|| Secret::new(Vec::new())),
+        network_config: spec.network_config.clone(),
+    })
+}
+
+/// The path of a field of the guest.
+fn path(field: &'static str) -> FieldPath {
+    FieldPath::of(["spec", "guest", field])
+}
+
+/// Fields that the guest's type does not have, or lacks.
+fn fields(document: &Document<VsiSpec>, spec: &GuestSpec, guest_type: GuestType) -> Vec<Problem> {
+    use GuestType as Type;
+    let given: [(&'static str, bool, &[GuestType]); 7] = [
+        ("contract", spec.contract.is_some(), &[Type::HyperProtect]),
+        (
+            "userData",
+            spec.user_data.is_some(),
+            &[Type::CloudInit, Type::Ignition],
+        ),
+        (
+            "userDataFrom",
+            spec.user_data_from.is_some(),
+            &[Type::CloudInit, Type::Ignition],
+        ),
+        (
+            "networkConfig",
+            spec.network_config.is_some(),
+            &[Type::CloudInit, Type::HyperProtect],
+        ),
+        ("hostname", spec.hostname.is_some(), &[Type::CloudInit]),
+        ("sshKeys", !spec.ssh_keys.is_empty(), &[Type::CloudInit]),
+        ("vendorData", spec.vendor_data.is_some(), &[Type::CloudInit]),
+    ];
+    let wrong = given
+        .into_iter()
+        .filter(|(_, is_given, types)| *is_given && !types.contains(&guest_type));
+    let wrong = wrong.map(|(field, _, types)| {
+        let names: Vec<_> = types
+            .iter()
+            .map(|one| format!("`type: {}`", one.as_str()))
+            .collect();
+        let (message, remedy) = match spec.guest_type {
+            None => (
+                format!("guest.{field} is given, and guest.type is missing"),
+                format!("add {} to guest", names.join(" or ")),
+            ),
+            Some(_) => (
+                format!(
+                    "guest.{field} does not belong to a guest of type {}",
+                    guest_type.as_str()
+                ),
+                format!(
+                    "remove it, or write {}: a guest has one type",
+                    names.join(" or ")
+                ),
+            ),
+        };
+        document.problem(ProblemCode::WrongValue, path(field), message, remedy)
+    });
+    wrong.collect()
+}
+
+/// Where the guest's configuration stands.
+fn source(
+    document: &Document<VsiSpec>,
+    spec: &GuestSpec,
+    guest_type: GuestType,
+    documents: &Documents,
+) -> Result<Option<Secret>, Box<Problem>> {
+    let missing = |field: &'static str, remedy: &str| {
+        let message = format!(
+            "guest.{field} is missing: a guest of type {} takes it",
+            guest_type.as_str()
+        );
+        Err(Box::new(document.problem(
+            ProblemCode::MissingField,
+            path(field),
+            message,
+            remedy,
+        )))
+    };
+    match (guest_type, &spec.user_data, &spec.user_data_from) {
+        (GuestType::None, ..) => Ok(None),
+        (GuestType::HyperProtect, ..) => match &spec.contract {
+            Some(contract) => Ok(Some(contract.secret().clone())),
+            None => missing(
+                "contract",
+                "add it, for example: contract: | with the contract below, indented",
+            ),
+        },
+        (_, Some(_), Some(_)) => Err(Box::new(document.problem(
+            ProblemCode::WrongValue,
+            path("userDataFrom"),
+            "guest.userData and guest.userDataFrom are both given",
+            "remove one of them",
+        ))),
+        (_, Some(UserData(user_data)), None) => Ok(Some(user_data.clone())),
+        (_, None, Some(from)) => referred(document, from, documents).map(Some),
+        (GuestType::Ignition, None, None) => missing(
+            "userData",
+            "add Ignition's JSON, for example: userData: '{\"ignition\": {\"version\": \"3.4.0\"}}'",
+        ),
+        // Keys and a name are enough for an image's default user.
+        (_, None, None) => Ok(Some(Secret::new(b"#cloud-config\n{}\n".to_vec()))),
+    }
+}
+
+/// The value that a reference names. One whose Secret is away is waited for.
+fn referred(
+    document: &Document<VsiSpec>,
+    from: &UserDataFrom,
+    documents: &Documents,
+) -> Result<Secret, Box<Problem>> {
+    let SecretKeyRef { name, key } = &from.secret_key_ref;
+    let namespace = &document.meta.namespace;
+    let named =
+        |secret: &&Document<_>| secret.meta.namespace == *namespace && secret.meta.name == *name;
+    let found = documents.secrets.iter().find(named);
+    let lacks = |message: String, remedy: String| {
+        let path = path("userDataFrom");
+        Box::new(document.problem(ProblemCode::MatchesNothing, path, message, remedy))
+    };
+    let Some(found) = found else {
+        return Err(lacks(
+            format!("there is no Secret {namespace}/{name}"),
+            format!(
+                "add a Secret {name} in namespace {namespace}, with the user-data under the key {key}"
+            ),
+        ));
+    };
+    found.spec.0.get(key).cloned().ok_or_else(|| {
+        lacks(
+            format!("the Secret {namespace}/{name} has no key {key}"),
+            format!("add the key {key} to it, or name another in guest.userDataFrom"),
+        )
+    })
+}
+
+/// What is wrong with the configuration itself. Nothing of it is repeated.
+fn content(
+    document: &Document<VsiSpec>,
+    spec: &GuestSpec,
+    guest_type: GuestType,
+    user_data: &Secret,
+) -> Option<Problem> {
+    let field = match spec.user_data_from {
+        Some(_) => "userDataFrom",
+        None => "userData",
+    };
+    let bytes = user_data.expose();
+    let (message, remedy) = match guest_type {
+        GuestType::CloudInit if bytes.len() > no_cloud::USER_DATA_MAX => (
+            format!(
+                "the user-data has {} bytes, and cloud-init takes {} at most",
+                bytes.len(),
+                no_cloud::USER_DATA_MAX
+            ),
+            "move parts of it to a server and `#include` them, or into the image",
+        ),
+        GuestType::Ignition => (
+            format!(
+                "the user-data is not what Ignition reads: {}",
+                ignition::check(bytes).err()?
+            ),
+            "write JSON of Ignition's specification 3, for example as Butane prints it",
+        ),
+        _ => return None,
+    };
+    Some(document.problem(ProblemCode::WrongValue, path(field), message, remedy))
+}

@@ -1,0 +1,249 @@
+//! When a VSI counts as ready, as its document says it.
+
+use std::time::Duration;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use vsiflow_steps::guest::{GuestType, Probe, pattern};
+
+use super::desired::DesiredReady;
+use super::documents::Document;
+use super::problem::{FieldPath, Problem, ProblemCode};
+use super::vsi::VsiSpec;
+
+/// `spec.ready`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReadySpec {
+    /// How long a boot may take: `90s`, `15m`.
+    #[serde(default, deserialize_with = "within")]
+    pub within: Option<Duration>,
+    /// What shows that it is ready, all of it.
+    #[serde(default)]
+    pub all: Vec<ProbeSpec>,
+}
+
+/// One probe: one field of it is given.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProbeSpec {
+    /// A regular expression that a line of the console matches.
+    #[serde(default)]
+    pub console: Option<String>,
+    /// The guest's agent answers.
+    #[serde(default)]
+    pub agent: Option<Nothing>,
+    /// cloud-init has ended without an error.
+    #[serde(default)]
+    pub cloud_init: Option<Nothing>,
+    /// A TCP port that accepts connections.
+    #[serde(default)]
+    pub tcp: Option<u16>,
+    /// An HTTP server that answers.
+    #[serde(default)]
+    pub http: Option<HttpSpec>,
+    /// The guest has an address.
+    #[serde(default)]
+    pub address: Option<Nothing>,
+    /// The guest runs.
+    #[serde(default)]
+    pub started: Option<Nothing>,
+}
+
+/// A probe without settings: `{}`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// An HTTP server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpSpec {
+    /// The port.
+    #[serde(default = "http_port")]
+    pub port: u16,
+    /// The path.
+    #[serde(default = "root")]
+    pub path: String,
+}
+
+fn http_port() -> u16 {
+    80
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+/// The shortest and the longest time that a boot may be given.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// More probes than this are a slip of the pen.
+const MOST_PROBES: usize = 16;
+
+fn within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let wrong = || D::Error::custom("a time is written as `90s` or `15m`, from 1s to 24h");
+    let time = humantime::parse_duration(&text).map_err(|_| wrong())?;
+    match (SHORTEST..=LONGEST).contains(&time) {
+        true => Ok(Some(time)),
+        false => Err(wrong()),
+    }
+}
+
+/// When the VSI counts as ready; none where the document leaves it to its kind.
+pub(super) fn of(
+    document: &Document<VsiSpec>,
+    guest: Option<GuestType>,
+    problems: &mut Vec<Problem>,
+) -> Option<DesiredReady> {
+    let own = guest.is_none();
+    let guest = guest.unwrap_or_default();
+    let Some(spec) = &document.spec.ready else {
+        let probes = defaults(guest);
+        return (!own).then_some(DesiredReady {
+            within_s: None,
+            probes,
+        });
+    };
+    if spec.all.len() > MOST_PROBES {
+        let message = format!(
+            "ready.all has {} probes, and {MOST_PROBES} are the most",
+            spec.all.len()
+        );
+        let path = FieldPath::of(["spec", "ready", "all"]);
+        problems.push(document.problem(
+            ProblemCode::WrongValue,
+            path,
+            message,
+            "remove some of them",
+        ));
+    }
+    let mut probes = Vec::new();
+    for (place, one) in spec.all.iter().enumerate() {
+        match probe(one, guest) {
+            Ok(probe) => probes.push(probe),
+            Err((field, message, remedy)) => {
+                let mut path = FieldPath::of(["spec", "ready", "all"]).index(place);
+                if !field.is_empty() {
+                    path = path.key(field);
+                }
+                problems.push(document.problem(ProblemCode::WrongValue, path, message, remedy));
+            }
+        }
+    }
+    if spec.all.is_empty() {
+        probes = defaults(guest);
+    }
+    Some(DesiredReady {
+        within_s: spec.within.map(|time| time.as_secs().max(1)),
+        probes,
+    })
+}
+
+/// What shows that a guest is ready where its document does not say. A Hyper Protect guest says it
+/// on its console by itself.
+fn defaults(guest: GuestType) -> Vec<Probe> {
+    match guest {
+        GuestType::HyperProtect => Vec::new(),
+        GuestType::CloudInit => vec![Probe::CloudInit {}],
+        GuestType::Ignition | GuestType::None => vec![Probe::Started {}],
+    }
+}
+
+/// The field to blame, what is wrong with it, and what to do.
+type Wrong = (&'static str, String, &'static str);
+
+fn probe(spec: &ProbeSpec, guest: GuestType) -> Result<Probe, Wrong> {
+    let given: Vec<Result<Probe, Wrong>> = [
+        spec.console.as_ref().map(|pattern| console(pattern)),
+        spec.agent.map(|_| agent(guest)),
+        spec.cloud_init.map(|_| cloud_init(guest)),
+        spec.tcp.map(tcp),
+        spec.http.as_ref().map(http),
+        spec.address.map(|_| Ok(Probe::Address {})),
+        spec.started.map(|_| Ok(Probe::Started {})),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let one = "write one of console, agent, cloudInit, tcp, http, address and started in each";
+    match <[_; 1]>::try_from(given) {
+        Ok([probe]) => probe,
+        Err(given) if given.is_empty() => Err(("", "this probe is empty".to_owned(), one)),
+        Err(_) => Err(("", "this is more than one probe".to_owned(), one)),
+    }
+}
+
+fn console(text: &str) -> Result<Probe, Wrong> {
+    match pattern::compile(text) {
+        Ok(_) => Ok(Probe::Console(text.to_owned())),
+        Err(message) => Err((
+            "console",
+            message,
+            "write a regular expression that a line of the console matches, for example: \"login:\"",
+        )),
+    }
+}
+
+fn agent(guest: GuestType) -> Result<Probe, Wrong> {
+    match guest {
+        GuestType::HyperProtect => Err((
+            "agent",
+            "a Hyper Protect guest has no channel to an agent, so that this is never met"
+                .to_owned(),
+            "remove it, or probe a port: {tcp: 443}",
+        )),
+        _ => Ok(Probe::Agent {}),
+    }
+}
+
+fn cloud_init(guest: GuestType) -> Result<Probe, Wrong> {
+    match guest {
+        GuestType::CloudInit => Ok(Probe::CloudInit {}),
+        other => Err((
+            "cloudInit",
+            format!(
+                "no cloud-init runs in a guest of type {}, so that this is never met",
+                other.as_str()
+            ),
+            "remove it, or write `type: cloudInit` in guest",
+        )),
+    }
+}
+
+fn tcp(port: u16) -> Result<Probe, Wrong> {
+    match port {
+        0 => Err((
+            "tcp",
+            "a port is a number from 1 to 65535".to_owned(),
+            "write, for example: tcp: 22",
+        )),
+        port => Ok(Probe::Tcp(port)),
+    }
+}
+
+fn http(spec: &HttpSpec) -> Result<Probe, Wrong> {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || !c.is_ascii();
+    let remedy = "write, for example: http: {port: 80, path: /healthz}";
+    if spec.port == 0 {
+        return Err((
+            "http",
+            "a port is a number from 1 to 65535".to_owned(),
+            remedy,
+        ));
+    }
+    if !spec.path.starts_with('/') || spec.path.contains(odd) {
+        return Err((
+            "http",
+            "a path begins with `/` and holds no spaces".to_owned(),
+            remedy,
+        ));
+    }
+    Ok(Probe::Http {
+        port: spec.port,
+        path: spec.path.clone(),
+    })
+}

@@ -1,0 +1,165 @@
+//! Kind `VirtualServer`: a machine for a guest of any type.
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use vsiflow_steps::{guest::GuestType, ports::Firmware, vsi::define_domain::Secure};
+
+use super::guest::GuestSpec;
+use super::image::{Checksum, ImageUrl};
+use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
+use super::quantity::Memory;
+use super::ready::ReadySpec;
+use super::selector::LabelSelector;
+use super::text::{self, Contract};
+use super::vsi::{self, BootDisk, Machine, VsiSpec};
+
+/// The spec of kind `VirtualServer`. What it has in common with a Hyper Protect VSI means the
+/// same.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VirtualServerSpec {
+    /// What runs in it.
+    #[serde(default)]
+    pub guest: GuestSpec,
+    /// Where the boot image comes from.
+    #[serde(rename = "imageURL")]
+    pub image_url: ImageUrl,
+    /// The SHA-256 the image must have.
+    #[serde(default)]
+    pub image_checksum: Option<Checksum>,
+    /// The pool of its volumes.
+    #[serde(default = "vsi::default_pool", deserialize_with = "text::host_object")]
+    pub storage_pool: String,
+    /// Chooses the host settings.
+    #[serde(default)]
+    pub target_selector: Option<LabelSelector>,
+    /// Chooses data disks.
+    #[serde(default)]
+    pub disk_selector: Option<LabelSelector>,
+    /// Chooses networks.
+    #[serde(default)]
+    pub network_selector: Option<LabelSelector>,
+    /// How the boot disk is made.
+    #[serde(default)]
+    pub boot_disk: BootDisk,
+    /// The machine.
+    #[serde(default)]
+    pub machine: ServerMachine,
+    /// When it counts as ready.
+    #[serde(default)]
+    pub ready: Option<ReadySpec>,
+    /// Whether it is to run.
+    #[serde(default)]
+    pub power_state: PowerState,
+    /// What is done about drift.
+    #[serde(default)]
+    pub on_drift: OnDrift,
+    /// Whether changes wait for approval.
+    #[serde(default)]
+    pub update_policy: UpdatePolicy,
+    /// What becomes of it when it is deleted.
+    #[serde(default = "DeletionPolicy::of_vsis")]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// The machine of a virtual server.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerMachine {
+    /// The architecture, as libvirt names it; `s390x` for a Hyper Protect guest and `x86_64` for
+    /// others where absent.
+    #[serde(default, deserialize_with = "some_arch")]
+    pub arch: Option<String>,
+    /// Virtual CPUs; 2 where absent.
+    #[serde(default, deserialize_with = "some_cpus")]
+    pub cpus: Option<u32>,
+    /// Memory.
+    #[serde(default)]
+    pub memory: Memory,
+    /// The processor: `host-model`, `host-passthrough`, `maximum`, or the name of a model.
+    #[serde(default, deserialize_with = "cpu")]
+    pub cpu: Option<String>,
+    /// The firmware, where it is not what the architecture has by itself.
+    #[serde(default)]
+    pub firmware: Option<FirmwareChoice>,
+    /// Whether the guest's memory is protected from the host.
+    #[serde(default)]
+    pub secure_execution: Secure,
+}
+
+/// The firmware that a document can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FirmwareChoice {
+    /// A PC's BIOS.
+    Bios,
+    /// UEFI.
+    Uefi,
+}
+
+impl From<FirmwareChoice> for Firmware {
+    fn from(choice: FirmwareChoice) -> Self {
+        match choice {
+            FirmwareChoice::Bios => Self::Bios,
+            FirmwareChoice::Uefi => Self::Uefi,
+        }
+    }
+}
+
+fn some_arch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    vsi::arch(deserializer).map(Some)
+}
+
+fn some_cpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    vsi::cpus(deserializer).map(Some)
+}
+
+/// The longest name of a processor.
+const CPU_MAX: usize = 64;
+
+fn cpu<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let cpu = String::deserialize(deserializer)?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if cpu.is_empty() || cpu.len() > CPU_MAX || !cpu.bytes().all(plain) {
+        return Err(D::Error::custom(
+            "a processor is `host-model`, `host-passthrough`, `maximum`, or a model's name",
+        ));
+    }
+    Ok(Some(cpu))
+}
+
+impl From<VirtualServerSpec> for VsiSpec {
+    fn from(spec: VirtualServerSpec) -> Self {
+        let hyper_protect = spec.guest.guest_type == Some(GuestType::HyperProtect);
+        let arch = if hyper_protect { "s390x" } else { "x86_64" };
+        let (machine, contract) = (spec.machine, spec.guest.contract.clone());
+        Self {
+            // What the guest takes is read from `guest`, which may name another place.
+            contract: contract.unwrap_or_else(|| Contract::new(String::new())),
+            image_url: spec.image_url,
+            image_checksum: spec.image_checksum,
+            storage_pool: spec.storage_pool,
+            target_selector: spec.target_selector,
+            disk_selector: spec.disk_selector,
+            network_selector: spec.network_selector,
+            boot_disk: spec.boot_disk,
+            machine: Machine {
+                arch: machine.arch.unwrap_or_else(|| arch.to_owned()),
+                cpus: machine.cpus.unwrap_or_else(vsi::default_cpus),
+                memory: machine.memory,
+            },
+            power_state: spec.power_state,
+            on_drift: spec.on_drift,
+            update_policy: spec.update_policy,
+            deletion_policy: spec.deletion_policy,
+            network_config: None,
+            ready: spec.ready,
+            guest: Some(spec.guest),
+            platform: vsi::Platform {
+                cpu: machine.cpu,
+                firmware: machine.firmware.map(Firmware::from).unwrap_or_default(),
+                secure_execution: machine.secure_execution,
+            },
+        }
+    }
+}
