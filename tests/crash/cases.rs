@@ -4,7 +4,10 @@ use std::{str::FromStr, time::Duration};
 
 use rand::{SeedableRng as _, rngs::StdRng, seq::index};
 
-use super::gate::{Crash, Moment};
+use super::{
+    gate::{Crash, Moment},
+    journals::Medium,
+};
 
 /// How long nobody works after a crash: not at all, or long enough for a guest to go its way.
 pub const DOWNTIMES: [Duration; 2] = [Duration::ZERO, Duration::from_secs(7)];
@@ -43,6 +46,12 @@ pub fn cases(points: &[Crash], share: Share, seed: u64) -> Vec<Case> {
     drawn(&all, share, seed)
 }
 
+/// Each point once, with one downtime or the other.
+pub fn each_once(points: &[Crash]) -> Vec<Case> {
+    let downtimes = DOWNTIMES.into_iter().cycle();
+    points.iter().copied().zip(downtimes).collect()
+}
+
 /// So many of these, by the seed and in their order.
 pub fn drawn<T: Clone>(all: &[T], share: Share, seed: u64) -> Vec<T> {
     let Share::Some(wanted) = share else {
@@ -62,11 +71,19 @@ pub fn named() -> Option<(Vec<Crash>, Duration)> {
     Some((crashes, Duration::from_secs(down.parse().unwrap_or(0))))
 }
 
+/// Where the journal of `VSIFLOW_CRASH_AT` is (`VSIFLOW_CRASH_ON`).
+pub fn named_medium() -> Medium {
+    match std::env::var("VSIFLOW_CRASH_ON").as_deref() {
+        Ok("Disk") => Medium::Disk,
+        _ => Medium::Memory,
+    }
+}
+
 /// The command that repeats a failure.
-pub fn command(story: &str, crashes: &[Crash], downtime: Duration) -> String {
+pub fn command(story: &str, crashes: &[Crash], downtime: Duration, on: Medium) -> String {
     let crashes: Vec<_> = crashes.iter().map(ToString::to_string).collect();
     format!(
-        "VSIFLOW_CRASH_STORY='{story}' VSIFLOW_CRASH_AT={} VSIFLOW_CRASH_DOWN={} \
+        "VSIFLOW_CRASH_STORY='{story}' VSIFLOW_CRASH_AT={} VSIFLOW_CRASH_DOWN={} VSIFLOW_CRASH_ON={on:?} \
          cargo test -p vsiflow-tests --test crash a_named_crash -- --nocapture",
         crashes.join(","),
         downtime.as_secs(),

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use vsiflow_engine::{
-    audit::Audit, blob::Blobs as _, journal::Journal as _, replay::replay, secret::Secrets as _,
-};
+use vsiflow_engine::{audit::Audit, blob::Blobs as _, replay::replay, secret::Secrets as _};
 use vsiflow_workflows::fleet::{Fleet, Verdict};
 
 use super::{
@@ -20,7 +18,8 @@ use super::{
 /// All of what was acknowledged is in the journal, and nothing else.
 pub async fn acknowledged_is_there(world: &World) -> Result<(), String> {
     let there = world
-        .journal
+        .journals
+        .current()
         .read_all(0, usize::MAX)
         .await
         .map_err(|e| e.to_string())?;
@@ -53,8 +52,9 @@ pub async fn all(world: &World, ends: &[End]) -> Result<(), String> {
 
 /// Both chains, computed again from the stored bytes.
 async fn chains(world: &World) -> Result<(), String> {
+    let journal = world.journals.current();
     let audit = Audit {
-        journal: world.journal.as_ref(),
+        journal: journal.as_ref(),
         blobs: world.blobs.as_ref(),
         journal_id: JOURNAL,
     };
@@ -72,7 +72,8 @@ async fn chains(world: &World) -> Result<(), String> {
 /// itself is what the pure core calls for.
 async fn replays(world: &World) -> Result<(), String> {
     let records = world
-        .journal
+        .journals
+        .current()
         .read_all(0, usize::MAX)
         .await
         .map_err(|e| e.to_string())?;
@@ -83,7 +84,7 @@ async fn replays(world: &World) -> Result<(), String> {
             return Err("replayed, the journal gives another state".to_owned());
         }
     }
-    let replayed = replay(world.journal.as_ref(), true).await;
+    let replayed = replay(world.journals.current().as_ref(), true).await;
     replayed
         .map(drop)
         .map_err(|error| format!("the journal deviates: {error}"))

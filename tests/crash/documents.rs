@@ -125,6 +125,7 @@ impl Vsi {
         ResolvedVsi {
             desired: self.desired(),
             contract: Secret::new(self.contract()),
+            retains_user_data: false,
             image_url: None,
             at: DocumentRef {
                 index: 0,
@@ -173,6 +174,7 @@ pub fn image(file_name: &str) -> (HostSettings, ImageRecord) {
         HostSettings {
             record,
             key: None,
+            key_passphrase: None,
             image_secret: None,
             namespace: None,
         },
@@ -204,6 +206,7 @@ pub fn host(id: &str) -> HostSettings {
     HostSettings {
         record,
         key: None,
+        key_passphrase: None,
         image_secret: None,
         namespace: None,
     }

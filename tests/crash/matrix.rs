@@ -13,10 +13,9 @@ use super::{
     cases, check,
     gate::{Crash, Gate, Kind, Moment},
     outcome::{self, Outcome},
-    sabotage::Sabotage,
     stories::Story,
     story,
-    world::{World, in_virtual_time},
+    world::{Setup, World, in_virtual_time},
 };
 
 /// The undisturbed story.
@@ -26,9 +25,9 @@ pub struct Undisturbed {
 }
 
 /// Tells the story without a crash, and lists its points.
-pub fn undisturbed(story: &Story, sabotage: Option<Sabotage>) -> Result<Undisturbed, String> {
+pub fn undisturbed(story: &Story, setup: Setup) -> Result<Undisturbed, String> {
     let gate = Gate::listing();
-    let outcome = life(story, std::slice::from_ref(&gate), Duration::ZERO, sabotage)?;
+    let outcome = life(story, std::slice::from_ref(&gate), Duration::ZERO, setup)?;
     let points = points(&gate.list());
     Ok(Undisturbed { outcome, points })
 }
@@ -66,12 +65,13 @@ pub fn life(
     story: &Story,
     gates: &[Arc<Gate>],
     downtime: Duration,
-    sabotage: Option<Sabotage>,
+    setup: Setup,
 ) -> Result<Outcome, String> {
     in_virtual_time(async {
-        let world = World::new(sabotage).await;
+        let world = World::of(setup).await;
         story::tell(&world, &story.acts, gates, downtime).await?;
         let outcome = outcome::of(&world).await;
+        world.journals.killed()?;
         check::all(&world, story.ends).await?;
         Ok(outcome)
     })
@@ -84,11 +84,11 @@ pub fn crashed(
     undisturbed: &Undisturbed,
     crashes: &[Crash],
     downtime: Duration,
-    sabotage: Option<Sabotage>,
+    setup: Setup,
 ) -> Result<Vec<Crash>, String> {
     let mut gates: Vec<_> = crashes.iter().map(|crash| Gate::deadly(*crash)).collect();
     gates.push(Gate::listing());
-    let found = life(story, &gates, downtime, sabotage);
+    let found = life(story, &gates, downtime, setup);
     let found = found.and_then(|outcome| outcome::difference(&undisturbed.outcome, &outcome));
     found.map_err(|error| {
         let places = crashes.iter().zip(&gates).map(|(crash, gate)| {
@@ -100,7 +100,7 @@ pub fn crashed(
             "{}: died {}, down {downtime:?}: {error}\n  {}",
             story.name,
             places.join(" and "),
-            cases::command(story.name, crashes, downtime)
+            cases::command(story.name, crashes, downtime, setup.medium)
         )
     })?;
     let recovery = gates.last().map(|gate| points(&gate.list()));

@@ -7,8 +7,10 @@ use std::{
 
 use super::{
     cases::{self, Case, Share},
+    gate::Crash,
     matrix::{self, Undisturbed},
     stories::{self, Story},
+    world::Setup,
 };
 
 /// Crashes of each story, unless `VSIFLOW_CRASH_POINTS` says something else.
@@ -17,6 +19,8 @@ const POINTS: usize = 70;
 /// crashes for each (`VSIFLOW_CRASH_SECONDS`).
 const FIRSTS: usize = 28;
 const SECONDS: usize = 10;
+/// Crashes of each story but one on the journal in files (`VSIFLOW_CRASH_DISK_POINTS`).
+const DISK_POINTS: usize = 3;
 
 /// What went wrong, the first of it in full.
 fn hold(wrong: &[String], of: usize) {
@@ -29,24 +33,48 @@ fn hold(wrong: &[String], of: usize) {
     );
 }
 
-fn every_story() -> Vec<(Story, Undisturbed)> {
-    let tell = |story: Story| {
-        let undisturbed = matrix::undisturbed(&story, None);
-        let undisturbed = undisturbed.unwrap_or_else(|e| panic!("{}: {e}", story.name));
-        (story, undisturbed)
-    };
-    stories::all().into_iter().map(tell).collect()
+fn told(story: Story, setup: Setup) -> (Story, Undisturbed) {
+    let undisturbed = matrix::undisturbed(&story, setup);
+    let undisturbed = undisturbed.unwrap_or_else(|e| panic!("{}: {e}", story.name));
+    (story, undisturbed)
+}
+
+fn every_story(setup: Setup) -> Vec<(Story, Undisturbed)> {
+    let stories = stories::all().into_iter();
+    stories.map(|story| told(story, setup)).collect()
 }
 
 #[test]
 fn a_crash_at_any_point_of_any_story_changes_nothing_in_the_end() {
     let share = Share::of("VSIFLOW_CRASH_POINTS", POINTS);
+    let cases_of = |_: &Story, points: &[Crash]| cases::cases(points, share, cases::seed());
+    crash_everywhere(every_story(Setup::MEMORY), cases_of, Setup::MEMORY);
+}
+
+/// The journal that production has, with its files and its index: one story at every point, the
+/// others at some.
+#[test]
+fn the_journal_in_files_is_the_same_after_a_kill_at_any_point() {
+    let share = Share::of("VSIFLOW_CRASH_DISK_POINTS", DISK_POINTS);
+    let whole = stories::provision().name;
+    let cases_of = |story: &Story, points: &[Crash]| match share {
+        Share::Some(_) if story.name == whole => cases::each_once(points),
+        share => cases::cases(points, share, cases::seed()),
+    };
+    crash_everywhere(every_story(Setup::DISK), cases_of, Setup::DISK);
+}
+
+fn crash_everywhere(
+    stories: Vec<(Story, Undisturbed)>,
+    cases_of: impl Fn(&Story, &[Crash]) -> Vec<Case>,
+    setup: Setup,
+) {
     let (mut wrong, mut told) = (Vec::new(), 0);
-    for (story, undisturbed) in every_story() {
+    for (story, undisturbed) in stories {
         let since = Instant::now();
-        let cases = cases::cases(&undisturbed.points, share, cases::seed());
+        let cases = cases_of(&story, &undisturbed.points);
         let bad = matrix::in_parallel(&cases, |(crash, downtime)| {
-            let crashed = matrix::crashed(&story, &undisturbed, &[*crash], *downtime, None);
+            let crashed = matrix::crashed(&story, &undisturbed, &[*crash], *downtime, setup);
             crashed.map(drop)
         });
         println!(
@@ -82,15 +110,16 @@ fn firsts<'a>(
 
 #[test]
 fn a_second_crash_on_the_way_changes_nothing_in_the_end() {
-    let stories = every_story();
+    let stories = every_story(Setup::MEMORY);
     let firsts = firsts(&stories, Share::of("VSIFLOW_CRASH_FIRSTS", FIRSTS));
     let share = Share::of("VSIFLOW_CRASH_SECONDS", SECONDS);
     let (told, since) = (AtomicUsize::new(0), Instant::now());
     let wrong = matrix::in_parallel(&firsts, |(story, undisturbed, (crash, downtime))| {
-        let recovery = matrix::crashed(story, undisturbed, &[*crash], *downtime, None)?;
+        let recovery = matrix::crashed(story, undisturbed, &[*crash], *downtime, Setup::MEMORY)?;
         for second in cases::drawn(&recovery, share, cases::seed()) {
             told.fetch_add(1, Ordering::Relaxed);
-            matrix::crashed(story, undisturbed, &[*crash, second], *downtime, None)?;
+            let both = [*crash, second];
+            matrix::crashed(story, undisturbed, &both, *downtime, Setup::MEMORY)?;
         }
         Ok(())
     });
@@ -108,8 +137,13 @@ fn a_named_crash_changes_nothing_in_the_end() {
     let Some((crashes, downtime)) = cases::named() else {
         return;
     };
-    for (story, undisturbed) in every_story() {
-        let crashed = matrix::crashed(&story, &undisturbed, &crashes, downtime, None);
+    let medium = cases::named_medium();
+    let setup = Setup {
+        medium,
+        ..Setup::MEMORY
+    };
+    for (story, undisturbed) in every_story(setup) {
+        let crashed = matrix::crashed(&story, &undisturbed, &crashes, downtime, setup);
         crashed.unwrap_or_else(|error| panic!("{error}"));
     }
 }

@@ -1,6 +1,6 @@
 //! All ports of a host, each call going one way: through a gate, or under the audit's eyes.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,8 +9,9 @@ use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
     ConsoleChunk, ConsolePort, ConsolePosition, DhcpLease, DomainInfo, DomainPort, DomainSpec,
-    GuestSupport, HostFacts, HostPort, HostPorts, Hosts, NetworkInfo, NetworkPort, OwnerMark,
-    PoolInfo, PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+    GuestStream, GuestSupport, HostFacts, HostPort, HostPorts, Hosts, NetworkInfo, NetworkPort,
+    OwnerMark, PoolInfo, PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey,
+    VolumeSpec,
 };
 
 use super::gate::{Gate, Kind};
@@ -340,6 +341,12 @@ impl<W: Way> DomainPort for Ports<W> {
         self.look("addresses", Object::Domain(uuid), work).await
     }
 
+    async fn agent(&self, uuid: Uuid, command: &str, within: Duration) -> PortResult<String> {
+        let (port, command) = (self.inner.domains.clone(), command.to_owned());
+        let work = async move { port.agent(uuid, &command, within).await };
+        self.look("agent", Object::Domain(uuid), work).await
+    }
+
     async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {
         let (port, mark) = (self.inner.domains.clone(), mark.clone());
         let work = async move { port.set_mark(uuid, &mark).await };
@@ -377,6 +384,17 @@ impl<W: Way> NetworkPort for Ports<W> {
         let object = Object::Network(name.clone());
         self.look("leases", object, async move { port.leases(&name).await })
             .await
+    }
+
+    async fn dial(
+        &self,
+        address: IpAddr,
+        port: u16,
+        within: Duration,
+    ) -> PortResult<Box<dyn GuestStream>> {
+        let networks = self.inner.networks.clone();
+        let work = async move { networks.dial(address, port, within).await };
+        self.look("dial", Object::Host, work).await
     }
 }
 

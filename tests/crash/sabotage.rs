@@ -1,6 +1,7 @@
 //! Deliberate faults of the product itself, each of which the suite has to find: a suite that
 //! cannot fail proves nothing.
 
+pub mod ahead;
 mod held;
 mod twisted;
 
@@ -43,6 +44,8 @@ pub enum Sabotage {
     LostWait,
     /// Secrets are said to be erased and are kept.
     KeptSecrets,
+    /// States get into the index before their events are in the log, and are believed there.
+    IndexAhead,
 }
 
 /// The journal as the sabotaged product writes it.
@@ -65,6 +68,18 @@ pub fn journal(sabotage: Option<Sabotage>, inner: Arc<dyn Journal>) -> Arc<dyn J
         }
         Some(Sabotage::TwoWriters) => Arc::new(held::Rebased(inner)),
         _ => inner,
+    }
+}
+
+/// The journal with the index that the sabotaged product has beside it.
+pub fn index(
+    sabotage: Option<Sabotage>,
+    journal: Arc<dyn Journal>,
+    index: &Arc<ahead::Index>,
+) -> Arc<dyn Journal> {
+    match sabotage {
+        Some(Sabotage::IndexAhead) => Arc::new(ahead::Ahead::new(journal, index.clone())),
+        _ => journal,
     }
 }
 
@@ -126,6 +141,10 @@ impl Secrets for Keeping {
 
     async fn ids(&self) -> Result<Vec<Name>, SecretError> {
         self.0.ids().await
+    }
+
+    async fn has(&self, id: &Name) -> Result<bool, SecretError> {
+        self.0.has(id).await
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     sabotage::Sabotage,
     sim,
     stories::{self, Story},
-    world::{World, in_virtual_time, user},
+    world::{Setup, World, in_virtual_time, user},
 };
 
 /// Games that may be played until a sabotage is found.
@@ -25,9 +25,9 @@ fn found(sabotage: Sabotage, by: &str, tries: usize, since: Instant, violation: 
 /// Tells the story with crashes until something is wrong with it.
 fn matrix_finds(sabotage: Sabotage, story: &Story, expected: &str) {
     let since = Instant::now();
-    let honest = matrix::undisturbed(story, None).unwrap();
+    let honest = matrix::undisturbed(story, Setup::MEMORY).unwrap();
     let mut tries = 1;
-    if let Err(violation) = matrix::undisturbed(story, Some(sabotage)) {
+    if let Err(violation) = matrix::undisturbed(story, Setup::MEMORY.with(sabotage)) {
         assert!(violation.contains(expected), "{violation}");
         return found(sabotage, "the undisturbed story", tries, since, &violation);
     }
@@ -38,7 +38,13 @@ fn matrix_finds(sabotage: Sabotage, story: &Story, expected: &str) {
     {
         for downtime in DOWNTIMES {
             tries += 1;
-            let crashed = matrix::crashed(story, &honest, &[*crash], downtime, Some(sabotage));
+            let crashed = matrix::crashed(
+                story,
+                &honest,
+                &[*crash],
+                downtime,
+                Setup::MEMORY.with(sabotage),
+            );
             if let Err(violation) = crashed {
                 assert!(violation.contains(expected), "{violation}");
                 return found(sabotage, "the matrix", tries, since, &violation);
@@ -67,6 +73,12 @@ fn an_acknowledgement_before_the_write_is_found() {
         &stories::provision(),
         "no attempt and intent",
     );
+}
+
+/// By whatever it leads to: nothing else is wrong there.
+#[test]
+fn an_index_ahead_of_the_log_is_found() {
+    matrix_finds(Sabotage::IndexAhead, &stories::provision(), "");
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Journal, checkpoints, blobs and secrets behind the gate.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
 use vsiflow_engine::{
-    blob::Blobs,
+    blob::{Blobs, MemoryBlobs},
     checkpoint::Checkpoints,
     journal::{
         Append, Entry, Journal, JournalError, Missing, Offset, Record, States, StatesUpdate,
@@ -130,6 +133,54 @@ impl Blobs for Gated<dyn Blobs> {
     }
 }
 
+/// Blobs of which some may be lost.
+#[derive(Default)]
+pub struct LossyBlobs {
+    inner: MemoryBlobs,
+    kept: Mutex<BTreeSet<(Hash, u64)>>,
+    lost: Mutex<BTreeSet<Hash>>,
+}
+
+impl LossyBlobs {
+    /// Loses every blob that holds these words; how many those are.
+    pub async fn lose(&self, words: &str) -> usize {
+        let all = self.kept.lock().unwrap().clone();
+        let mut count = 0;
+        for (hash, len) in all {
+            let bytes = self.inner.get_blob(hash, len).await.unwrap();
+            if String::from_utf8_lossy(&bytes).contains(words) {
+                self.lost.lock().unwrap().insert(hash);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// What was lost is there again.
+    pub fn find(&self) {
+        self.lost.lock().unwrap().clear();
+    }
+}
+
+#[async_trait]
+impl Blobs for LossyBlobs {
+    async fn put_blob(&self, bytes: &[u8]) -> Result<Payload, JournalError> {
+        let payload = self.inner.put_blob(bytes).await?;
+        if let Payload::Blob { hash, len } = &payload {
+            self.kept.lock().unwrap().insert((*hash, *len));
+        }
+        Ok(payload)
+    }
+
+    async fn get_blob(&self, hash: Hash, len: u64) -> Result<Vec<u8>, JournalError> {
+        if self.lost.lock().unwrap().contains(&hash) {
+            let (place, why) = (format!("blob {hash}"), "it is missing".to_owned());
+            return Err(JournalError::Damaged { place, why });
+        }
+        self.inner.get_blob(hash, len).await
+    }
+}
+
 #[async_trait]
 impl Secrets for Gated<dyn Secrets> {
     async fn put(&self, secret: Secret) -> Result<Name, SecretError> {
@@ -154,6 +205,10 @@ impl Secrets for Gated<dyn Secrets> {
 
     async fn ids(&self) -> Result<Vec<Name>, SecretError> {
         self.inner.ids().await
+    }
+
+    async fn has(&self, id: &Name) -> Result<bool, SecretError> {
+        self.inner.has(id).await
     }
 }
 

@@ -83,6 +83,7 @@ async fn lives(
             () = gate.died() => {}
             ended = live(world, acts, &gate, &place) => return ended,
         }
+        world.journals.killed()?;
         tokio::time::sleep(downtime).await;
         check::acknowledged_is_there(world).await?;
     }

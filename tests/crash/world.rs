@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use vsiflow_engine::{
-    blob::{Blobs, MemoryBlobs},
+    blob::Blobs,
     checkpoint::{Checkpoints, MemoryCheckpoints},
     executor::{By, Tuning},
-    journal::{Journal, MemoryJournal},
+    journal::Journal,
     lease::Lease,
     model::{Actor, Text, Who},
     room::Room,
@@ -25,29 +25,69 @@ use super::{
     audit::Audit,
     clock::TestClock,
     gate::Gate,
+    journals::{Journals, Medium},
     ports::Through,
     sabotage::{self, Sabotage},
     source::Pieces,
-    stores::{Audited, Gated},
+    stores::{Audited, Gated, LossyBlobs},
 };
 
 pub const HOSTS: [&str; 3] = ["sim:a", "sim:b", "sim:c"];
 pub const JOURNAL: &str = "journal-a";
 
+/// What a world is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Where its journal is.
+    pub medium: Medium,
+    /// What is wrong with the product.
+    pub sabotage: Option<Sabotage>,
+}
+
+impl Setup {
+    /// The journal in memory.
+    pub const MEMORY: Self = Self {
+        medium: Medium::Memory,
+        sabotage: None,
+    };
+    /// The journal as it is in production.
+    pub const DISK: Self = Self {
+        medium: Medium::Disk,
+        sabotage: None,
+    };
+
+    /// The same with something wrong.
+    pub fn with(self, sabotage: Sabotage) -> Self {
+        let sabotage = Some(sabotage);
+        Self { sabotage, ..self }
+    }
+}
+
 /// What outlives a process.
 pub struct World {
-    pub journal: Arc<MemoryJournal>,
+    pub journals: Journals,
     pub checkpoints: Arc<MemoryCheckpoints>,
-    pub blobs: Arc<MemoryBlobs>,
+    pub blobs: Arc<LossyBlobs>,
     pub secrets: Arc<MemorySecrets>,
     pub hosts: Arc<SimHosts>,
     pub clock: Arc<TestClock>,
     pub audit: Arc<Audit>,
     pub sabotage: Option<Sabotage>,
+    /// Where a sabotaged product keeps its index.
+    pub index: Arc<sabotage::ahead::Index>,
 }
 
 impl World {
     pub async fn new(sabotage: Option<Sabotage>) -> Self {
+        Self::of(Setup {
+            medium: Medium::Memory,
+            sabotage,
+        })
+        .await
+    }
+
+    pub async fn of(setup: Setup) -> Self {
+        let Setup { medium, sabotage } = setup;
         let hosts = Arc::new(SimHosts::in_memory());
         for host in HOSTS {
             let (active, prefix) = (true, "10.0.0".to_owned());
@@ -70,7 +110,7 @@ impl World {
             clock.grant_only(4);
         }
         Self {
-            journal: Arc::default(),
+            journals: Journals::new(medium),
             checkpoints: Arc::default(),
             blobs: Arc::default(),
             secrets: Arc::default(),
@@ -78,13 +118,14 @@ impl World {
             hosts,
             clock: Arc::new(clock),
             sabotage,
+            index: Arc::default(),
         }
     }
 
     /// Starts a process, whose every call goes through the gate.
     pub async fn start(&self, gate: &Arc<Gate>) -> Result<Fleet, FleetError> {
         let audited: Arc<dyn Journal> = Arc::new(Audited {
-            inner: self.journal.clone(),
+            inner: self.journals.current(),
             audit: self.audit.clone(),
         });
         let watched: Arc<dyn Hosts> = Arc::new(Through {
@@ -100,7 +141,11 @@ impl World {
             ..Tuning::default()
         };
         Fleet::open(FleetConfig {
-            journal: Gated::new(sabotage::journal(self.sabotage, audited), gate),
+            journal: sabotage::index(
+                self.sabotage,
+                Gated::new(sabotage::journal(self.sabotage, audited), gate),
+                &self.index,
+            ),
             blobs: Gated::new(blobs, gate),
             checkpoints: Gated::new(sabotage::checkpoints(self.sabotage, checkpoints), gate),
             secrets: Gated::new(sabotage::secrets(self.sabotage, secrets), gate),

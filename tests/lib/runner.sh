@@ -82,8 +82,9 @@ run_logged() {
 
 has_nextest() { [ -z "${VSIFLOW_NO_NEXTEST:-}" ] && cargo nextest --version >/dev/null 2>&1; }
 
-# tests OPTION…: runs tests of the workspace.
-#   --only WORD     those with the word in their name     --without WORD   those without; may be repeated
+# tests OPTION…: runs tests of the workspace. Where no lab is permitted, those inside one count as skipped, or with
+# VSIFLOW_NEED_LAB=1 as failed.
+#   --only WORD     those whose own name begins so        --without WORD   those whose does not; may be repeated
 #   --long          those that are ignored otherwise      --inside LAB     inside that lab
 #   --threads N     so many at once                       --package NAME   of that crate alone
 tests() {
@@ -100,29 +101,72 @@ tests() {
     esac
     shift
   done
-  local command
+  local command listing ignored=() due code=0
   if has_nextest; then nextest_command; else cargo_test_command; fi
+  due=$(listed "${listing[@]}")
+  if [ -n "$inside" ] && [ -n "$no_lab" ]; then
+    count_without_lab "$due"
+    return
+  fi
   [ -z "$inside" ] || command=(env "LAB=$inside" VSIFLOW_LAB=1 "$repository/deploy/lab/exec" "${command[@]}")
-  run_and_count "${command[@]}"
+  run_all "$due" "${command[@]}" || code=$?
+  [ ${#ignored[@]} = 0 ] || count 0 0 "$(listed "${ignored[@]}")"
+  return "$code"
 }
+
+# listed CMD…: how many tests CMD lists, one a line.
+listed() { "$@" 2>/dev/null </dev/null | grep -cE '^[^ ]+( [^ ]+|: test)$'; }
+
+# run_all NUMBER CMD…: runs CMD. Fewer tests than that count as a failure: a test that did not run has not passed.
+run_all() {
+  local code=0 due=$1 before=$((passed + failed + skipped)) ran; shift
+  run_and_count "$@" || code=$?
+  ran=$((passed + failed + skipped - before))
+  if [ "$due" = 0 ] || [ "$ran" -lt "$due" ]; then
+    say "$ran of $due tests were run"
+    count 0 1
+    code=1
+  fi
+  return "$code"
+}
+
+count_without_lab() {
+  if [ -n "${VSIFLOW_NEED_LAB:-}" ]; then
+    count 0 "$1"
+    return 1
+  fi
+  count 0 0 "$1"
+}
+
+# beginning WORD: nextest's filter for tests whose own name, without its modules', begins so.
+beginning() { printf 'test(/(^|::)%s[^:]*$/)' "$1"; }
 
 # Everything in one filter, because the last of several would win.
 nextest_command() {
-  local filter='all()' word
-  [ -z "$only" ] || filter+=" & test($only)"
-  for word in "${without[@]}"; do filter+=" & not test($word)"; done
-  command=(cargo nextest run --locked --no-fail-fast --config-file "$repository/tests/nextest.toml"
-    --status-level slow --final-status-level fail "${packages[@]}" -E "$filter")
-  [ -z "$long" ] || command+=(--run-ignored only)
+  local filter='all()' word options
+  [ -z "$only" ] || filter+=" & $(beginning "$only")"
+  for word in "${without[@]}"; do filter+=" & not $(beginning "$word")"; done
+  options=(--locked --config-file "$repository/tests/nextest.toml" --ignore-default-filter "${packages[@]}" -E "$filter")
+  command=(cargo nextest run "${options[@]}" --no-fail-fast --status-level slow --final-status-level fail)
+  listing=(cargo nextest list "${options[@]}" --message-format oneline)
   [ -z "$threads" ] || command+=(--test-threads "$threads")
+  if [ -n "$long" ]; then
+    command+=(--run-ignored only)
+    listing+=(--run-ignored only)
+  else
+    ignored=("${listing[@]}" --run-ignored only)
+  fi
 }
 
+# Its filter looks at modules' names too, so that a few tests that need no lab are run in one. What it ignores it
+# counts itself.
 cargo_test_command() {
   local word
   command=(cargo test --locked --no-fail-fast --quiet "${packages[@]}" --all-targets --)
   [ -z "$only" ] || command+=("$only")
   for word in "${without[@]}"; do command+=(--skip "$word"); done
   [ -z "$long" ] || command+=(--ignored)
+  listing=("${command[@]}" --list)
   [ -z "$threads" ] || command+=("--test-threads=$threads")
 }
 
@@ -134,26 +178,34 @@ lab_up() {
 
 lab_down() { LAB=$1 follow lab down; }
 
+no_lab=
+
 # on_api_server LAB floor|modern CMD…: an API server in that lab for as long as CMD runs. Without one that counts as
 # a failure: where a lab is permitted, so is this.
 on_api_server() {
   local name=$1 kind=() code=0
   [ "$2" = floor ] || kind=("--$2")
   shift 2
+  if [ -n "$no_lab" ]; then
+    "$@"
+    return
+  fi
   LAB=$name follow lab kube up "${kind[@]}" || { count 0 1; return 1; }
   "$@" || code=$?
   LAB=$name follow lab kube down || code=$?
   return "$code"
 }
 
-# with_lab NAME CMD…: a lab for as long as CMD runs. Where none is permitted, CMD counts as skipped.
+# with_lab NAME CMD…: a lab for as long as CMD runs. Where none is permitted, CMD's tests inside one are skipped.
 with_lab() {
   local name=$1 code=0; shift
   lab_up "$name" || code=$?
   if [ "$code" = 4 ]; then
     say "SKIPPED: the tests on a real host; no namespaces are permitted here, so no lab can be brought up"
-    count 0 0 1
-    return 0
+    code=0 no_lab=1
+    "$@" || code=$?
+    no_lab=
+    return "$code"
   elif [ "$code" != 0 ]; then
     count 0 1
     return 1

@@ -12,7 +12,7 @@ use vsiflow_engine::{
 use crate::{trace::Ack, writer};
 
 /// A journal that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Opens the state directory `dir` and holds its journal against what was acknowledged; then
 /// writes to it, closes it and looks again.

@@ -7,6 +7,9 @@
 //! the chains intact, nothing half ([`check`]). Some images are written to again under `strace`
 //! and cut a second time, since recovery writes, too.
 //!
+//! A second process is the product itself: it provisions 900 VSIs on simulated hosts, so that much
+//! lies between two syncs.
+//!
 //! `VSIFLOW_POWERCUT_CUTS` sets how many cuts are tried (by default as many as fit into 25
 //! seconds), `VSIFLOW_POWERCUT_SEED` what is drawn. Without `strace` the test says so and tries
 //! nothing, unless the number of cuts is set.
@@ -21,6 +24,7 @@
 
 mod check;
 mod device;
+mod provisioning;
 mod trace;
 mod writer;
 
@@ -55,6 +59,9 @@ fn number(name: &str) -> Option<u64> {
 struct Tally {
     start: Instant,
     wanted: Option<u64>,
+    /// How long cuts are tried, and how many at the least, where their number is not set.
+    time: Duration,
+    least: usize,
     cuts: usize,
     violations: Vec<String>,
 }
@@ -104,8 +111,20 @@ impl Tally {
         Self {
             start: Instant::now(),
             wanted: number("VSIFLOW_POWERCUT_CUTS"),
+            time: TIME,
+            least: 0,
             cuts: 0,
             violations: Vec::new(),
+        }
+    }
+
+    fn of_fleet() -> Self {
+        let tally = Self::new();
+        Self {
+            wanted: tally.wanted.map(|cuts| cuts.min(FLEET_CUTS_MOST)),
+            time: FLEET_TIME,
+            least: FLEET_CUTS,
+            ..tally
         }
     }
 
@@ -117,8 +136,8 @@ impl Tally {
     }
 
     fn is_enough(&self) -> bool {
-        self.wanted
-            .map_or(self.start.elapsed() > TIME, |cuts| self.cuts as u64 >= cuts)
+        let tried = self.start.elapsed() > self.time && self.cuts >= self.least;
+        self.wanted.map_or(tried, |cuts| self.cuts as u64 >= cuts)
     }
 
     /// Keeps the image as the cut left it.
@@ -152,6 +171,49 @@ fn cut_again(image: &Image, acks: &[&trace::Ack], rng: &mut StdRng, tally: &mut 
     again.record(room.path(), 1, rng.random());
     let instants = instants(&again, SECOND_CUTS, rng);
     try_cuts(&again, &instants, rng, tally, &mut |_, _, _, _, _| {});
+}
+
+/// How many VSIs the fleet has (`VSIFLOW_POWERCUT_VSIS`).
+const FLEET: u64 = 900;
+/// Cuts of the fleet, at the least; where the number of cuts is set, that many and no more.
+const FLEET_CUTS: usize = 6;
+/// And of those that are set, so many at the most: an image is large.
+const FLEET_CUTS_MOST: u64 = 300;
+/// How long cuts of it are tried where their number is not set.
+const FLEET_TIME: Duration = Duration::from_secs(15);
+
+#[test]
+fn a_fleet_that_was_being_provisioned_outlives_a_power_cut() {
+    if !trace::available() {
+        eprintln!("skipped: strace is missing");
+        return;
+    }
+    let seed = number("VSIFLOW_POWERCUT_SEED").unwrap_or_else(rand::random);
+    eprintln!("VSIFLOW_POWERCUT_SEED={seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let vsis = number("VSIFLOW_POWERCUT_VSIS").unwrap_or(FLEET);
+    let (room, begun) = (workshop(), Instant::now());
+    let mut trace = Trace::of_folder(room.path());
+    trace.record_fleet(room.path(), u32::try_from(vsis).unwrap());
+    report(&trace);
+    eprintln!("{vsis} VSIs, recorded in {:.0?}", begun.elapsed());
+    let mut tally = Tally::of_fleet();
+    while !tally.is_enough() {
+        let instants = instants(&trace, FLEET_CUTS, &mut rng);
+        try_cuts(
+            &trace,
+            &instants,
+            &mut rng,
+            &mut tally,
+            &mut |_, _, _, _, _| {},
+        );
+    }
+    let (cuts, took) = (tally.cuts, tally.start.elapsed());
+    eprintln!(
+        "{cuts} cuts, {} violations, {took:.0?}",
+        tally.violations.len()
+    );
+    assert!(tally.violations.is_empty(), "{:#?}", tally.violations);
 }
 
 /// The test can fail: a device that does not hold to its syncs is found out.
@@ -235,9 +297,10 @@ fn report(trace: &Trace) {
 #[test]
 fn child() {
     if let Some(dir) = std::env::var_os(writer::DIR) {
-        writer::write(
-            &PathBuf::from(dir),
-            number(writer::SEED).unwrap_or_default(),
-        );
+        let dir = PathBuf::from(dir);
+        match number(provisioning::VSIS) {
+            Some(vsis) => provisioning::apply(&dir, u32::try_from(vsis).unwrap()),
+            None => writer::write(&dir, number(writer::SEED).unwrap_or_default()),
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{trace::line::Line, writer};
+use crate::{provisioning, trace::line::Line, writer};
 
 mod line;
 
@@ -125,8 +125,20 @@ impl Trace {
 
     /// Runs the writing process so many times, one after the other.
     pub(crate) fn record(&mut self, dir: &Path, times: usize, seed: u64) {
-        let dir = dir.canonicalize().unwrap();
         for time in 0..times {
+            let seed = seed.wrapping_add(time as u64).to_string();
+            self.record_one(dir, writer::SEED, &seed);
+        }
+    }
+
+    /// Runs a process that provisions so many VSIs.
+    pub(crate) fn record_fleet(&mut self, dir: &Path, vsis: u32) {
+        self.record_one(dir, provisioning::VSIS, &vsis.to_string());
+    }
+
+    fn record_one(&mut self, dir: &Path, setting: &str, value: &str) {
+        let dir = dir.canonicalize().unwrap();
+        {
             let output = tempfile::NamedTempFile::new().unwrap();
             let status = Command::new("strace")
                 .args([
@@ -145,13 +157,13 @@ impl Trace {
                 .arg(std::env::current_exe().unwrap())
                 .args(["--exact", "child", "--nocapture", "--test-threads=1"])
                 .env(writer::DIR, &dir)
-                .env(writer::SEED, seed.wrapping_add(time as u64).to_string())
+                .env(setting, value)
                 .stdout(Stdio::null())
                 .status();
             assert!(status.unwrap().success(), "the recorded process failed");
             self.read(output.path(), &dir);
             let unfaithful = crate::device::unfaithful(self, &dir);
-            assert_eq!(unfaithful, None, "process {time} was not recorded whole");
+            assert_eq!(unfaithful, None, "the process was not recorded whole");
         }
     }
 

@@ -91,7 +91,7 @@ fn event(rng: &mut StdRng) -> Event {
 }
 
 /// One write call for one acknowledgement, so that it has one place among the other calls.
-fn acknowledge(records: &[Record]) {
+pub(crate) fn acknowledge(records: &[Record]) {
     let lines: String = records
         .iter()
         .map(|record| format!("\nack {} {}\n", record.offset, record.hash))

@@ -73,7 +73,7 @@ fn what_the_operator_before_left_is_adopted_without_a_restart_and_its_documents_
     vsiflow
         .run(&["adopt", UID, "--as", "taken", "--reason", "moving over"])
         .exits(0)
-        .says("vsi/taken is adopted as it stands");
+        .says("vsi/taken is adopted without changes");
     assert_eq!(vsiflow.phase("taken"), "Running");
     assert_eq!(inventory(&vsiflow, UID)["owner"], "Owned");
     assert_eq!(inventory(&vsiflow, &boot)["belongsTo"], "vsi/taken");
@@ -84,7 +84,7 @@ fn what_the_operator_before_left_is_adopted_without_a_restart_and_its_documents_
         let ran = vsiflow.run(&[&["adopt", UID], &other[..]].concat());
         ran.exits(4)
             .says("VSI0710")
-            .says("it is managed already, as vsi/taken, and keeps that name");
+            .says("it is already managed as vsi/taken and keeps that name");
     }
     vsiflow.run(&["adopt", UID, "--as", "Not a name"]).exits(2);
     vsiflow.run(&["get", "--refresh"]).exits(0);

@@ -184,7 +184,7 @@ fn names_are_taken_as_messages_give_them() {
     vsiflow
         .apply(&web, &["--timeout", "0s"])
         .exits(5)
-        .says("`vsiflow resume test/web` goes on");
+        .says("run `vsiflow resume test/web` to continue");
     let vsi = "test/web";
     vsiflow
         .run(&["resume", vsi])

@@ -154,3 +154,84 @@ fn the_contracts_of_manifests_are_checked_as_those_of_files_are() {
         .exits(2)
         .says("imageURL");
 }
+
+#[test]
+fn a_contract_of_a_folder_is_the_same_twice_signed_encrypted_and_has_nothing_wrong() {
+    let vsiflow = Vsiflow::simulated();
+    openssl(
+        &vsiflow,
+        "req -new -x509 -newkey rsa:2048 -nodes -keyout key.pem -subj /CN=a -days 365 -out crt.pem",
+    );
+    std::fs::create_dir_all(vsiflow.folder().join("app/conf")).unwrap();
+    vsiflow.write(
+        "app/docker-compose.yaml",
+        "services: {web: {image: example.com/web}}\n",
+    );
+    vsiflow.write("app/conf/web.conf", "port 80\n");
+    vsiflow.write("vars", "PASSWORD=very-secret-word\n");
+    let new = |more: &[&str]| {
+        let fixed = ["contract", "new", "--compose", "app", "--env-file", "vars"];
+        vsiflow.run(&[&fixed[..], more].concat()).exits(0)
+    };
+    let plain = new(&[]);
+    // Another time and another order of the folder change nothing.
+    let again = vsiflow.folder().join("app/docker-compose.yaml");
+    let text = std::fs::read(&again).unwrap();
+    std::fs::remove_file(&again).unwrap();
+    std::fs::write(&again, text).unwrap();
+    assert_eq!(plain.stdout, new(&[]).stdout);
+    assert!(
+        plain.stdout.contains("PASSWORD: very-secret-word"),
+        "{}",
+        plain.stdout
+    );
+    let signed = new(&["--private-key", "key.pem"]);
+    assert_eq!(signed.stdout, new(&["--private-key", "key.pem"]).stdout);
+    let sealed =
+        new(&["--private-key", "key.pem", "--cert", "crt.pem"]).keeps_quiet_about("very-secret");
+    for (name, made) in [("plain", &plain), ("signed", &signed), ("sealed", &sealed)] {
+        vsiflow.write(name, &made.stdout);
+        let checked = vsiflow.run(&["contract", "check", name]).exits(0);
+        match name {
+            "signed" => checked
+                .says("signature valid")
+                .says("nothing to complain of"),
+            _ => checked,
+        };
+    }
+    vsiflow
+        .run(&["contract", "check", "sealed", "--cert", "crt.pem"])
+        .exits(0)
+        .says("signature valid");
+    vsiflow
+        .apply(Vsi::named("web").contract(&plain.stdout), &["--wait"])
+        .exits(0);
+}
+
+#[test]
+fn a_folder_that_no_guest_can_start_makes_no_contract() {
+    let vsiflow = Vsiflow::simulated();
+    std::fs::create_dir_all(vsiflow.folder().join("app")).unwrap();
+    let new =
+        |env: &[&str]| vsiflow.run(&[&["contract", "new", "--compose", "app"][..], env].concat());
+    new(&[])
+        .exits(1)
+        .says("VSI0409")
+        .says("docker-compose.yaml");
+    vsiflow.write(
+        "app/docker-compose.yaml",
+        "services: {web: {image: example.com/web}}\n",
+    );
+    vsiflow.write("vars", "A=b\nvery-secret-word\n");
+    new(&["--env-file", "vars"])
+        .exits(1)
+        .says("vars:2: error[VSI0404]")
+        .keeps_quiet_about("very-secret");
+    new(&["--env-file", "missing"]).exits(2).says("VSI0805");
+    std::os::unix::fs::symlink("/etc/passwd", vsiflow.folder().join("app/users")).unwrap();
+    new(&[]).exits(2).says("VSI0805").says("app/users");
+    vsiflow
+        .run(&["contract", "new", "--compose", "nowhere"])
+        .exits(2)
+        .says("VSI0805");
+}

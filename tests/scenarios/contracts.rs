@@ -125,11 +125,11 @@ fn a_contract_that_was_lost_is_kept_again_from_the_document_and_touches_nobody()
         .apply(&web, &[])
         .exits(0)
         .says("vsi/web unchanged")
-        .says("not kept any more");
+        .says("no longer stored");
     vsiflow
         .apply(&web, &[])
         .exits(0)
-        .keeps_quiet_about("not kept any more");
+        .keeps_quiet_about("no longer stored");
     // It is there for whatever needs it, and told from another one again.
     let other = "http://images.lab.test:8080/other.qcow2";
     let rebuilt = web.image(other);

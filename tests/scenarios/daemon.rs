@@ -233,7 +233,7 @@ fn a_journal_is_audited_while_a_daemon_works_on_it() {
         vsiflow
             .run(&["audit", "verify", "--head=head"])
             .exits(0)
-            .says("kept elsewhere is part of it");
+            .says("stored elsewhere is part of it");
         vsiflow.run(&["replay", "--verify"]).exits(0);
     }
     vsiflow.run(&["audit", "export", "busy.jsonl"]).exits(0);

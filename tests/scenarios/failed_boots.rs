@@ -56,7 +56,7 @@ fn the_next_try_keeps_the_evidence_of_the_last() {
     vsiflow
         .run(&["describe", "again"])
         .exits(0)
-        .says("kept by run");
+        .says("stored by run");
     vsiflow
         .run(&["logs", "again", "--failed"])
         .exits(0)

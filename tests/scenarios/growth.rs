@@ -41,7 +41,7 @@ fn finished_work_is_archived_and_everything_goes_on() {
     let verified = vsiflow.run(&["audit", "verify", "--head", head.trim()]);
     verified
         .exits(0)
-        .says("the head kept elsewhere is part of it");
+        .says("the head stored elsewhere is part of it");
     vsiflow.run(&["replay", "--verify"]).exits(0);
     vsiflow
         .run(&["history", "gone"])

@@ -181,6 +181,18 @@ fn a_daemon_that_is_paused_stays_so_when_it_is_started_again() {
 }
 
 #[test]
+fn a_host_is_judged_by_the_guests_that_are_known_there() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.run(&["host", "check"]).exits(0).says("s390x on");
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    vsiflow.change_sim(|sim| sim["guests"] = serde_json::json!([]));
+    vsiflow
+        .run(&["host", "check"])
+        .exits(1)
+        .says("the host cannot run s390x guests");
+}
+
+#[test]
 fn a_host_is_checked_with_what_is_to_be_mended() {
     let vsiflow = Vsiflow::simulated();
     vsiflow
@@ -208,6 +220,15 @@ fn a_host_is_checked_with_what_is_to_be_mended() {
         .run(&["host", "check", "--arch", "vax"])
         .exits(1)
         .says("the host cannot run vax guests");
+    // What only s390x guests need, is not asked of a host for others.
+    let ran = vsiflow.run(&["host", "check", "--arch", "x86_64"]).exits(0);
+    assert!(!ran.stdout.contains("secure execution"), "{}", ran.stdout);
+    vsiflow
+        .run(&["host", "check", "--arch", "x86_64", "--arch", "s390x"])
+        .exits(0)
+        .says("guests x86_64")
+        .says("guests s390x")
+        .says("secure execution");
     let elsewhere = Vsiflow::of_documents();
     elsewhere
         .run(&["--host", "unix:/nowhere/libvirt-sock", "host", "check"])

@@ -180,6 +180,28 @@ fn defect_29_a_key_is_kept_only_where_secrets_are() {
 }
 
 #[test]
+fn a_passphrase_is_kept_only_where_secrets_are() {
+    let vsiflow = Vsiflow::of_documents();
+    let text = format!("{}{}", absent(), Vsi::named("web"));
+    let secret = format!("stringData:\n  KEY_PASSPHRASE: {SECRET}-2\n");
+    let text = text.replace(&format!("\n    {SECRET}"), "");
+    let text = text.replace("stringData:\n", &secret);
+    assert_eq!(text.matches(SECRET).count(), 1);
+    let ran = vsiflow.apply(&text, &["--timeout", "1s"]).exits(5);
+    ran.keeps_quiet_about(SECRET);
+    for shown in [
+        &["describe", "web"][..],
+        &["history", "web", "-o", "json"],
+        &["get", "host", "-o", "json"],
+    ] {
+        vsiflow.run(shown).exits(0).keeps_quiet_about(SECRET);
+    }
+    let holding = holding(&vsiflow.state());
+    assert_eq!(holding.len(), 1, "{holding:?}");
+    assert!(holding[0].starts_with(vsiflow.state().join("secrets")));
+}
+
+#[test]
 fn defect_29_a_key_that_stands_in_a_config_map_is_warned_of_and_not_shown() {
     let vsiflow = Vsiflow::of_documents();
     let text = format!("{}{}", absent(), Vsi::named("web"));

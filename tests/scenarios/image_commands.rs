@@ -105,7 +105,7 @@ fn prune_gives_up_an_upload_that_never_began_and_it_can_be_begun_again() {
     let dry = vsiflow.run(&["image", "prune", "--dry-run"]);
     dry.exits(0).says("would be removed");
     assert_eq!(vsiflow.image_phases(), ["Blocked"]);
-    vsiflow.run(&["image", "prune"]).exits(0).says("given up");
+    vsiflow.run(&["image", "prune"]).exits(0).says("abandoned");
     assert!(vsiflow.image_phases().is_empty());
     vsiflow.run(&["resume"]).exits(0).says("nothing to resume");
     server.answers("guest.qcow2", Answer::Image(server::image(LENGTH)));

@@ -8,10 +8,10 @@ use std::{
 
 use serde_json::Value;
 
-type Dependencies = BTreeMap<String, Vec<String>>;
+pub(super) type Dependencies = BTreeMap<String, Vec<String>>;
 
 /// What each crate of the workspace depends on, tests' needs left out.
-fn dependencies() -> Dependencies {
+pub(super) fn dependencies() -> Dependencies {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args([
@@ -45,7 +45,7 @@ fn needs(package: &Value) -> Vec<String> {
         .collect()
 }
 
-fn ours(all: &Dependencies, of: &str) -> Vec<String> {
+pub(super) fn ours(all: &Dependencies, of: &str) -> Vec<String> {
     let needs = all
         .get(of)
         .unwrap_or_else(|| panic!("there is no crate {of}"));
@@ -81,7 +81,7 @@ fn codes() -> BTreeSet<String> {
 
 #[test]
 fn every_error_code_is_explained_in_the_docs() {
-    let docs = include_str!("../../docs/errors.md");
+    let docs = include_str!("../../docs/reference/errors.md");
     let explained = |code: &String| docs.contains(&format!("\n| {code} | "));
     let missing: Vec<_> = codes()
         .into_iter()

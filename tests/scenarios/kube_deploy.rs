@@ -1,6 +1,8 @@
 //! What `deploy` holds for a cluster: the API server takes it, and pods keep to the rules.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 use vsiflow_tests::{Cluster, Vsi, Vsiflow};
 
 const KUSTOMIZATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kustomize");
@@ -82,7 +84,7 @@ fn kube_the_api_server_takes_what_is_deployed() {
     };
     let taken = |text: &str| {
         let dry = ["apply", "--dry-run=server", "-f", "-"];
-        cluster.feed(&dry, text).exits(0);
+        cluster.feed_anywhere(&dry, text).exits(0);
     };
     for text in rendered(&cluster, &["--set", OLD_MODE]) {
         taken(&text);
@@ -159,7 +161,9 @@ fn kube_what_is_granted_in_all_namespaces_is_about_vsis_alone_and_can_be_left_ou
     let Some(cluster) = Cluster::enter() else {
         return;
     };
-    let others = ["--set", "watchNamespaces={elsewhere}"];
+    // What the API of subresources takes is another matter.
+    let off = ["--set", "subresources.enabled=false"];
+    let others = [&off[..], &["--set", "watchNamespaces={elsewhere}"]].concat();
     let chart = cluster.chart(&others).exits(0).stdout;
     let role = of_kind(&objects(&cluster, &chart), "ClusterRole")["rules"].clone();
     let namespaces = format!("{KUSTOMIZATION}/namespaces");
@@ -167,16 +171,55 @@ fn kube_what_is_granted_in_all_namespaces_is_about_vsis_alone_and_can_be_left_ou
     let own = objects(&cluster, &kustomized);
     assert_eq!(role, of_kind(&own, "ClusterRole")["rules"]);
     for rule in role.as_array().unwrap() {
-        assert_eq!(rule["apiGroups"], serde_json::json!(["hpse.ibm.com"]));
+        let groups = rule["apiGroups"].as_array().unwrap();
+        let ours = groups
+            .iter()
+            .all(|one| one == "hpse.ibm.com" || one == "vsiflow.io");
+        assert!(ours, "{rule}");
     }
     let dry = ["apply", "--dry-run=server", "-f", "-"];
     cluster.feed(&dry, &kustomized).exits(0);
 
     let none = ["--set", "finishDeletedNamespaces=false"];
-    let without = cluster.chart(&[others, none].concat()).exits(0);
+    let without = cluster.chart(&[&others[..], &none].concat()).exits(0);
     without.keeps_quiet_about("ClusterRole");
     // One that serves its own namespace alone goes with it.
-    cluster.chart(&[]).exits(0).keeps_quiet_about("ClusterRole");
+    cluster
+        .chart(&off)
+        .exits(0)
+        .keeps_quiet_about("ClusterRole");
+}
+
+#[test]
+fn kube_what_subresources_take_is_the_same_everywhere_and_little() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let only = ["-s", "templates/subresources.yaml"];
+    let chart = cluster.chart(&only).exits(0).stdout;
+    let folder = format!("{KUSTOMIZATION}/subresources");
+    let kustomized = cluster.kubectl(&["kustomize", &folder]).exits(0).stdout;
+    let place = format!("namespace: {}\n", cluster.namespace());
+    let kustomized = kustomized.replace("namespace: vsiflow\n", &place);
+    let said = |text: &str| {
+        let all = objects(&cluster, text).into_iter().map(|mut one| {
+            let meta = one["metadata"].take();
+            one["metadata"] = serde_json::json!([meta["name"], meta["namespace"]]);
+            one["spec"]["selector"].take();
+            one.to_string()
+        });
+        all.collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(said(&chart), said(&kustomized));
+    let dry = ["apply", "--dry-run=server", "-f", "-"];
+    cluster.feed_anywhere(&dry, &kustomized).exits(0);
+    // The operator itself: to ask for rights, and to tell its certificate.
+    let all = objects(&cluster, &chart);
+    let rules = of_kind(&all, "ClusterRole")["rules"].to_string();
+    assert!(
+        !rules.contains('*') && !rules.contains("secrets"),
+        "{rules}"
+    );
 }
 
 #[test]
@@ -215,4 +258,65 @@ fn kube_the_rights_of_the_chart_suffice_and_go_no_further() {
         "kube-system",
     ];
     assert_eq!(cluster.kubectl(&elsewhere).stdout.trim(), "no");
+}
+
+/// What somebody may do in a namespace, as the API server says it: group, resource and verb.
+fn rights(cluster: &Cluster, of: &str, namespace: &str) -> BTreeSet<(String, String, String)> {
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": namespace},
+    });
+    let asked = ["create", "-f", "-", "-o", "json", of];
+    let answer = cluster.feed(&asked, &review.to_string()).exits(0).json();
+    let texts = |value: &Value| -> Vec<String> {
+        let all = value.as_array().cloned().unwrap_or_default();
+        all.iter()
+            .filter_map(|one| one.as_str().map(str::to_owned))
+            .collect()
+    };
+    let mut all = BTreeSet::new();
+    for rule in answer["status"]["resourceRules"].as_array().unwrap() {
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                for verb in texts(&rule["verbs"]) {
+                    all.insert((group.clone(), resource.clone(), verb));
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn kube_defect_30_who_is_deployed_may_do_nothing_that_would_give_it_more() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    cluster.granted();
+    let account = format!("--as=system:serviceaccount:{}:vsiflow", cluster.namespace());
+    let nobody = format!("--as=system:serviceaccount:{}:nobody", cluster.namespace());
+    let own = rights(&cluster, &account, cluster.namespace());
+    // What everybody may do says nothing of what is deployed.
+    let everybodys = rights(&cluster, &nobody, cluster.namespace());
+    let given: BTreeSet<_> = own.difference(&everybodys).collect();
+    assert!(given.len() > 10, "{given:?}");
+    for (group, resource, verb) in given {
+        let may = match (group.as_str(), resource.as_str()) {
+            ("hpse.ibm.com" | "vsiflow.io", resource) if resource.ends_with("/status") => {
+                &["patch"][..]
+            }
+            ("hpse.ibm.com" | "vsiflow.io", _) => &["get", "list", "watch", "patch"],
+            ("", "secrets" | "configmaps") => &["list", "watch"],
+            ("", "events") => &["create", "patch"],
+            ("coordination.k8s.io", "leases") => &["get", "create", "update"],
+            // To ask who somebody is, and what they may do, gives nothing.
+            ("authentication.k8s.io" | "authorization.k8s.io", _) => &["create"],
+            _ => &[],
+        };
+        assert!(may.contains(&verb.as_str()), "{group}/{resource}: {verb}");
+    }
+    let elsewhere = rights(&cluster, &account, "kube-system");
+    let none = rights(&cluster, &nobody, "kube-system");
+    let beyond: Vec<_> = elsewhere.difference(&none).collect();
+    assert!(beyond.is_empty(), "{beyond:?}");
 }

@@ -1,8 +1,14 @@
 //! Two daemons, one state directory, one Lease.
 
-use std::time::Instant;
+use std::{
+    net::{Shutdown, TcpListener, TcpStream},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime},
+};
 
-use vsiflow_tests::{Cluster, Vsi, Vsiflow};
+use serde_json::{Value, json};
+use vsiflow_tests::{Cluster, Vsi, Vsiflow, until};
 
 const LEADS: [&str; 1] = ["--leader-elect"];
 
@@ -66,4 +72,136 @@ fn kube_a_leader_that_was_stopped_does_nothing_any_more() {
     assert!(second.reaches("serving the resources", 30));
     cluster.apply(Vsi::named("web"));
     cluster.wait_ready("vsi/web");
+}
+
+/// A way to the API server that can be cut.
+struct Way {
+    address: String,
+    /// Its connections; none where it is cut.
+    open: Arc<Mutex<Option<Vec<TcpStream>>>>,
+}
+
+impl Way {
+    fn to(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let open = Arc::new(Mutex::new(Some(Vec::new())));
+        let connections = open.clone();
+        std::thread::spawn(move || {
+            for caller in listener.incoming().flatten() {
+                // Nobody answers where it is cut, as on a network that loses everything.
+                let mut open = connections.lock().unwrap();
+                let Some(all) = open.as_mut() else {
+                    std::mem::forget(caller);
+                    continue;
+                };
+                let called = TcpStream::connect(&server).unwrap();
+                all.extend([caller.try_clone().unwrap(), called.try_clone().unwrap()]);
+                for (mut from, mut to) in [
+                    (caller.try_clone().unwrap(), called.try_clone().unwrap()),
+                    (called, caller),
+                ] {
+                    std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+                }
+            }
+        });
+        Self { address, open }
+    }
+
+    fn cut(&self) {
+        for stream in self.open.lock().unwrap().take().into_iter().flatten() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// The rights of the chart, by a way that can be cut.
+fn by_a_way(cluster: &Cluster, vsiflow: &Vsiflow) -> (Way, PathBuf) {
+    let text = std::fs::read_to_string(cluster.granted()).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    let its = &mut config["clusters"][0]["cluster"];
+    let server = its["server"].as_str().unwrap().to_owned();
+    let server = server
+        .strip_prefix("https://")
+        .unwrap()
+        .trim_end_matches('/');
+    let way = Way::to(server.to_owned());
+    its["tls-server-name"] = json!(server.split(':').next().unwrap());
+    its["server"] = json!(format!("https://{}", way.address));
+    (way, vsiflow.write("way", &config.to_string()))
+}
+
+/// The holder's clock jumps, as others see it.
+fn clock_jumps(cluster: &Cluster, by_seconds: i64) {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let then = format!("@{}", i64::try_from(now).unwrap() + by_seconds);
+    let date = ["-u", "-d", &then, "+%Y-%m-%dT%H:%M:%S.000000Z"];
+    let date = std::process::Command::new("date")
+        .args(date)
+        .output()
+        .unwrap();
+    let then = String::from_utf8(date.stdout).unwrap();
+    let patch = json!({"spec": {"renewTime": then.trim()}}).to_string();
+    let patched = ["patch", "lease/vsiflow", "--type=merge", "-p", &patch];
+    cluster.kubectl(&patched).exits(0);
+}
+
+#[test]
+fn kube_never_two_writers_on_one_host_whatever_is_cut_and_whose_clock_jumps() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let vsiflow = Vsiflow::simulated();
+    let lease = format!("{}/vsiflow", cluster.namespace());
+    let more = [LEADS[0], "--lease-name", &lease];
+    let (way, config) = by_a_way(&cluster, &vsiflow);
+    let mut first = cluster.serve_as(config.to_str().unwrap(), &vsiflow, &more);
+    assert!(first.reaches("serving the resources", 60));
+    let mut second = cluster.serve(&vsiflow, &more);
+    assert!(second.reaches("waiting for the Lease", 60));
+    cluster.apply(Vsi::named("web"));
+    cluster.wait_ready("vsi/web");
+
+    // The leader reaches its hosts, and not the API server.
+    way.cut();
+    until("the leader gives way", 60, || {
+        first.has_ended().then_some(())
+    });
+    let alone = Instant::now();
+    assert!(second.reaches("serving the resources", 90));
+    // It had ended before the other one's right began: by the longest call, less one look.
+    assert!(
+        alone.elapsed() > Duration::from_secs(5),
+        "{:?}",
+        alone.elapsed()
+    );
+    first.end(30).exits(6);
+    cluster.apply(Vsi::named("db"));
+    cluster.wait_ready("vsi/db");
+
+    let mut third = cluster.serve(&vsiflow, &more);
+    assert!(third.reaches("waiting for the Lease", 60));
+    for hour in [-3_600, 3_600] {
+        clock_jumps(&cluster, hour);
+        // A renewal by the holder's own clock; nobody takes the Lease over meanwhile.
+        let holder = || cluster.get("lease/vsiflow")["spec"].clone();
+        let before = holder();
+        cluster.until("the Lease is renewed", 30, || {
+            holder()["renewTime"] != before["renewTime"]
+        });
+        assert_eq!(holder()["holderIdentity"], before["holderIdentity"]);
+        assert!(!second.has_ended());
+    }
+    // Stopped for longer than its Lease lasts: it does nothing once it goes on.
+    second.stop();
+    let transitions = || cluster.get("lease/vsiflow")["spec"]["leaseTransitions"].clone();
+    let before = transitions();
+    cluster.until("the Lease changes hands", 90, || transitions() != before);
+    second.go_on();
+    second.end(30).exits(6);
+    assert!(third.reaches("serving the resources", 60));
+    cluster.apply(Vsi::named("last"));
+    cluster.wait_ready("vsi/last");
+    assert_eq!(vsiflow.sim().domains().len(), 3);
+    vsiflow.run(&["audit", "verify"]).exits(0);
 }

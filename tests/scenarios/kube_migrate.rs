@@ -46,7 +46,7 @@ fn kube_resources_are_taken_over_once_the_operator_before_is_gone() {
     cluster
         .kubectl(&["patch", "vsi", "web", "--type=merge", "-p", &finalizers])
         .exits(0);
-    migrate(&[]).exits(1).says("to be taken over");
+    migrate(&[]).exits(1).says("to be migrated");
     migrate(&["-n", "no-such"]).exits(3).says("no namespace");
 
     cluster.apply(METACONTROLLER);
@@ -157,7 +157,7 @@ fn kube_lab_a_guest_of_the_operator_before_runs_on_through_a_migration() {
     let events = cluster.events("t-migrate");
     let said = |words: &str| events.iter().any(|(_, message)| message.contains(words));
     assert!(
-        said("taken over as it is") && !said("are being made"),
+        said("adopted without changes") && !said("are being made"),
         "{events:?}"
     );
 

@@ -166,20 +166,23 @@ fn kube_plugin_what_the_journal_tells_is_asked_of_the_pod_that_holds_the_lease()
     let table = plugin.run(&["get", "web"]).exits(0);
     table.says("PHASE");
     plugin.run(&["get", "nobody"]).exits(3).says("NotFound");
-    let ran = plugin.run(&["history", "web", "-o", "json"]).exits(0);
+    // A Lease that is named, or a pod, is asked in the place of the API of subresources.
+    let lease = format!("--operator={}/vsiflow", cluster.namespace());
+    let run = |words: &[&str]| plugin.run(&[&[lease.as_str()], words].concat());
+    let ran = run(&["history", "web", "-o", "json"]).exits(0);
     assert!(ran.stdout.contains("define_domain"), "{ran:?}");
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let asked = plugin.asked().pop().unwrap();
     let place = format!("--namespace={} exec {}", cluster.namespace(), host.trim());
     assert!(asked.contains(&place), "{asked}");
-    plugin.run(&["logs", "web"]).exits(0).says("HPL10001I");
-    plugin.run(&["logs", "nobody"]).exits(3).says("VSI0703");
-    plugin.run(&["retry", "web"]).exits(0);
-    let ran = plugin.run(&["cancel", "web"]).exits(0);
+    run(&["logs", "web"]).exits(0).says("HPL10001I");
+    run(&["logs", "nobody"]).exits(3).says("VSI0703");
+    run(&["retry", "web"]).exits(0);
+    let ran = run(&["cancel", "web"]).exits(0);
     ran.says("no run is open").keeps_quiet_about("terminated");
 
     // What waits for nobody any more ends, wherever it runs.
-    let mut following = plugin.start(&["logs", "web", "-f"]);
+    let mut following = plugin.start(&[&lease, "logs", "web", "-f"]);
     assert!(following.prints("HPL10001I", 30));
     assert!(plugin.in_pods() > 0);
     following.kill();
@@ -188,10 +191,9 @@ fn kube_plugin_what_the_journal_tells_is_asked_of_the_pod_that_holds_the_lease()
     // Nobody holds the Lease once the process has ended in order.
     serving.terminate();
     serving.end(30).exits(0);
-    plugin
-        .run(&["history", "web"])
+    run(&["history", "web"])
         .exits(1)
-        .says("nobody holds the Lease")
+        .says("no process holds the Lease")
         .says("VSI1022");
     plugin
         .run(&["history", "web", "--operator", "here"])

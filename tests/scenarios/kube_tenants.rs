@@ -10,6 +10,7 @@ const VSI: &str = "HyperProtectContainerRuntimeOnPrem";
 const DISK: &str = "HyperProtectContainerRuntimeOnPremDataDisk";
 const REFERENCE: &str = "HyperProtectContainerRuntimeOnPremDataDiskRef";
 const NETWORK: &str = "HyperProtectContainerRuntimeOnPremNetworkRef";
+const SERVER: &str = "VirtualServer";
 
 /// What a field could lead to.
 #[derive(Clone, Copy)]
@@ -76,6 +77,20 @@ const WAYS: &[(&str, &str, Way)] = &[
     (REFERENCE, "volumeName", OfHost),
     (NETWORK, "networkName", OfHost),
     (NETWORK, "targetSelector", Tried(OTHERS_HOST)),
+    (SERVER, "bootDisk", Own),
+    (SERVER, "deletionPolicy", Own),
+    (SERVER, "diskSelector", Tried(OTHERS)),
+    (SERVER, "guest", Own),
+    (SERVER, "imageChecksum", Own),
+    (SERVER, "imageURL", Tried(IMAGES)),
+    (SERVER, "machine", Own),
+    (SERVER, "networkSelector", Tried(OTHERS)),
+    (SERVER, "onDrift", Own),
+    (SERVER, "powerState", Own),
+    (SERVER, "ready", Own),
+    (SERVER, "storagePool", OfHost),
+    (SERVER, "targetSelector", Tried(OTHERS_HOST)),
+    (SERVER, "updatePolicy", Own),
 ];
 
 /// The fields of each kind, as the definitions have them.
@@ -132,6 +147,10 @@ fn resource(kind: &str, name: &str, field: &str, value: &str) -> String {
             ("contract", "\"env: e\\nworkload: w\\n\""),
             ("imageURL", "http://images.lab.test:8080/hpcr-guest.qcow2"),
         ],
+        SERVER => &[
+            ("guest", "{type: none}"),
+            ("imageURL", "http://images.lab.test:8080/hpcr-guest.qcow2"),
+        ],
         DISK => &[("size", "1048576")],
         REFERENCE => &[("volumeName", "none")],
         _ => &[("networkName", "default")],
@@ -144,12 +163,17 @@ fn resource(kind: &str, name: &str, field: &str, value: &str) -> String {
         .iter()
         .map(|(key, value)| format!("  {key}: {value}\n"))
         .collect();
-    format!("apiVersion: hpse.ibm.com/v1\nkind: {kind}\nmetadata:\n  name: {name}\nspec:\n{spec}")
+    let group = match kind {
+        SERVER => "vsiflow.io",
+        _ => "hpse.ibm.com",
+    };
+    format!("apiVersion: {group}/v1\nkind: {kind}\nmetadata:\n  name: {name}\nspec:\n{spec}")
 }
 
 fn plural(kind: &str) -> &'static str {
     match kind {
         VSI => "onprem-hpcrs",
+        SERVER => "virtualservers",
         DISK => "onprem-datadisks",
         REFERENCE => "onprem-datadiskrefs",
         _ => "onprem-networkrefs",

@@ -47,7 +47,7 @@ fn lab_a_running_domain_is_adopted_and_its_document_changes_nothing() {
     vsiflow
         .run(&["adopt", UID, "-f", host, "--as", "t-adopt", "--wait"])
         .exits(0)
-        .says("vsi/t-adopt is adopted as it stands");
+        .says("vsi/t-adopt is adopted without changes");
     let marked = lab.virsh(&["dumpxml", UID]);
     assert!(marked.contains("vsiflow:vsi"), "{marked}");
     let plain = |xml: &str| {

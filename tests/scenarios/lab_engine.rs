@@ -147,7 +147,7 @@ fn lab_on_a_full_disk_the_engine_pauses_and_goes_on_by_itself() {
     vsiflow.run(&["get"]).exits(0).says("two");
     assert!(!daemon.has_ended());
     small.make_room();
-    assert!(daemon.reaches("has room again", 30));
+    assert!(daemon.reaches("has space again", 30));
     vsiflow.apply(Vsi::named("three"), &["--wait"]).exits(0);
     for name in ["one", "two", "three"] {
         vsiflow.until_phase(name, "Running", 60);

@@ -238,7 +238,7 @@ impl Game<'_> {
 }
 
 #[test]
-#[ignore = "minutes; part `games`"]
+#[ignore = "minutes: tests/run --part games"]
 fn lab_a_random_game_of_users_and_faults_ends_as_wanted() {
     let Some(lab) = Lab::enter_alone() else {
         return;

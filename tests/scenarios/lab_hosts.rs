@@ -1,5 +1,7 @@
 //! Real hosts that are dead or silent beside one that is not, and what strangers leave on them.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use vsiflow_tests::{Lab, Vsi, Vsiflow, history, lab::Deleted, until};
 
 #[test]
@@ -122,4 +124,34 @@ fn lab_commands_take_leave_of_libvirt_so_that_its_log_has_no_error_of_them() {
     let said = lab.libvirt_log();
     let said = said.get(before..).unwrap_or(&said);
     assert!(!said.contains("End of file"), "{said}");
+}
+
+#[test]
+fn lab_an_encrypted_key_is_opened_with_its_passphrase() {
+    let Some(lab) = Lab::enter() else { return };
+    let vsiflow = Vsiflow::of_documents();
+    let key = vsiflow.write("key", &lab.host().key);
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let locked = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-p", "-P", "", "-N", "correct horse", "-f"])
+        .arg(&key)
+        .status();
+    assert!(locked.unwrap().success());
+    let host = vsiflow_tests::Host {
+        key: std::fs::read_to_string(&key).unwrap(),
+        ..lab.host()
+    };
+    let check = |passphrase: &str| {
+        let secret = format!("stringData:\n{passphrase}");
+        let text = host.to_string().replace("stringData:\n", &secret);
+        let file = vsiflow.write("host.yaml", &text);
+        vsiflow.run(&["host", "check", "-f", file.to_str().unwrap()])
+    };
+    check("").exits(1).says("KEY_PASSPHRASE");
+    check("  KEY_PASSPHRASE: wrong\n")
+        .exits(1)
+        .says("does not open it");
+    check("  KEY_PASSPHRASE: correct horse\n")
+        .exits(0)
+        .says("network default");
 }

@@ -41,7 +41,7 @@ fn lab_defect_09_an_upload_killed_at_a_random_byte_is_no_image_and_goes_on_there
 }
 
 #[test]
-#[ignore = "long: tests/run --full --part image"]
+#[ignore = "long: tests/run --part image"]
 fn lab_matrix_image_uploads_killed_at_random_bytes() {
     let Some(lab) = Lab::enter() else { return };
     (101..=120).for_each(|seed| killed(&lab, seed));

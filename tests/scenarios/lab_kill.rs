@@ -1,5 +1,5 @@
 //! `kill -9` of a provisioning on a real host. Three kills always; every step boundary and random
-//! times with `tests/run --full --part kill`.
+//! times with `tests/run --part kill`.
 
 use std::time::{Duration, Instant};
 
@@ -73,7 +73,7 @@ fn lab_a_kill_while_the_guest_boots() {
 }
 
 #[test]
-#[ignore = "long: tests/run --full --part kill"]
+#[ignore = "long: tests/run --part kill"]
 fn lab_matrix_kill_at_every_step_boundary() {
     let Some(lab) = Lab::enter() else { return };
     for step in STEPS {
@@ -83,7 +83,7 @@ fn lab_matrix_kill_at_every_step_boundary() {
 }
 
 #[test]
-#[ignore = "long: tests/run --full --part kill"]
+#[ignore = "long: tests/run --part kill"]
 fn lab_matrix_kill_at_random_times() {
     let Some(lab) = Lab::enter() else { return };
     // No two runs of the tests alike; the times are printed, so that one can be told of.

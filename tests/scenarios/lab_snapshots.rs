@@ -24,7 +24,7 @@ fn lab_a_guest_with_a_snapshot_is_not_pointed_back_at_the_disks_below_it() {
 
     let changed = documents(with_disk().cpus(2));
     let refused = vsiflow.apply(&changed, &["--wait"]).exits(4);
-    refused.says("error[VSI0210]").says("lies over it");
+    refused.says("error[VSI0210]").says("is a layer over it");
     assert_eq!(disks().matches("t-snap").count(), 2, "{}", disks());
     assert_eq!(lab.virsh(&["domstate", &uid]).trim(), "running");
 

@@ -209,7 +209,7 @@ fn whoever_waits_behind_a_boot_that_hangs_is_told_so() {
     vsiflow
         .run(&["stop", "web", "--wait-timeout", "12s"])
         .exits(5)
-        .says("web: still waits: step monitor_console goes on");
+        .says("web: still waits: step monitor_console is running");
     vsiflow
         .run(&["stop", "web", "--force", "--wait"])
         .exits(0)
@@ -248,7 +248,7 @@ fn through_a_daemon_a_power_command_returns_once_it_is_recorded() {
     vsiflow
         .run(&["delete", "web"])
         .exits(0)
-        .says("vsi/web is to be deleted");
+        .says("vsi/web will be deleted");
     daemon.terminate();
     daemon.end(30).exits(0);
 }

@@ -111,6 +111,7 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
         cpus: 1,
         memory_mib: 512,
         secure_execution: false,
+        platform: None,
     };
     let mark = OwnerMark {
         journal: String::new(),

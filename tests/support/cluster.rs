@@ -36,7 +36,10 @@ pub struct Cluster {
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
 impl Cluster {
-    /// The cluster that `VSIFLOW_LAB_KUBE` names; `None` outside the lab.
+    /// The cluster that `VSIFLOW_LAB_KUBE` names.
+    ///
+    /// # Panics
+    /// Where it names none: a test that did nothing must not count as passed.
     pub fn enter() -> Option<Self> {
         Self::take(File::lock_shared)
     }
@@ -47,10 +50,8 @@ impl Cluster {
     }
 
     fn take(lock: fn(&File) -> std::io::Result<()>) -> Option<Self> {
-        let Some(kubeconfig) = std::env::var_os("VSIFLOW_LAB_KUBE") else {
-            println!("skipped: VSIFLOW_LAB_KUBE names no kubeconfig");
-            return None;
-        };
+        let kubeconfig = std::env::var_os("VSIFLOW_LAB_KUBE");
+        let kubeconfig = kubeconfig.expect("no API server in a lab: see tests/README.md");
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let kubeconfig = PathBuf::from(kubeconfig);
         let turn = File::create(kubeconfig.with_file_name("tests.lock")).unwrap();
@@ -85,6 +86,11 @@ impl Cluster {
     /// The kubeconfig.
     pub fn kubeconfig(&self) -> &str {
         self.kubeconfig.to_str().unwrap()
+    }
+
+    /// A file beside the kubeconfig: what the lab has there, and what its tests share.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.kubeconfig.with_file_name(name)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

@@ -27,21 +27,28 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// The lab, shared with other tests; `None` outside.
+    /// The lab, shared with other tests.
+    ///
+    /// # Panics
+    /// Outside of one: a test that did nothing must not count as passed.
     pub fn enter() -> Option<Self> {
         Self::take(File::lock_shared, false)
     }
 
-    /// The lab, for this test alone, which may break its daemons; `None` outside.
+    /// The lab, for this test alone, which may break its daemons.
+    ///
+    /// # Panics
+    /// Outside of one.
     pub fn enter_alone() -> Option<Self> {
         Self::take(File::lock, true)
     }
 
     fn take(lock: fn(&File) -> std::io::Result<()>, alone: bool) -> Option<Self> {
-        if std::env::var("VSIFLOW_LAB").as_deref() != Ok("1") {
-            println!("skipped: VSIFLOW_LAB=1 is not set");
-            return None;
-        }
+        let inside = std::env::var("VSIFLOW_LAB").is_ok_and(|value| value == "1");
+        assert!(
+            inside,
+            "not inside a lab (VSIFLOW_LAB=1): see tests/README.md"
+        );
         let mut labs = std::fs::read_dir("/run/vsiflow-lab").expect("not inside a lab");
         let folder = labs.next().expect("not inside a lab").unwrap().path();
         // The same file as other crates' tests take: one lab, one turn.

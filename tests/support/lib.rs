@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+pub mod aggregated;
 pub mod cluster;
 pub mod disks;
 pub mod documents;
@@ -23,9 +24,10 @@ pub mod until;
 pub mod upload;
 pub mod vsiflow;
 
+pub use aggregated::{Aggregated, Pair};
 pub use cluster::Cluster;
 pub use disks::Disk;
-pub use documents::{Host, Vsi};
+pub use documents::{Host, SIMULATED_IMAGE, Vsi};
 pub use lab::Lab;
 pub use plugin::Plugin;
 pub use running::Running;

@@ -18,6 +18,7 @@ pub struct Plugin<'a> {
     cluster: &'a Cluster,
     folder: PathBuf,
     state: PathBuf,
+    kubeconfig: PathBuf,
 }
 
 impl<'a> Plugin<'a> {
@@ -35,9 +36,18 @@ impl<'a> Plugin<'a> {
             cluster,
             folder,
             state: vsiflow.state(),
+            kubeconfig: cluster.kubeconfig().into(),
         };
         plugin.stand_in();
         plugin
+    }
+
+    /// As somebody else.
+    pub fn with_kubeconfig(self, kubeconfig: &Path) -> Self {
+        Self {
+            kubeconfig: kubeconfig.to_owned(),
+            ..self
+        }
     }
 
     fn stand_in(&self) {
@@ -77,7 +87,7 @@ impl<'a> Plugin<'a> {
         let mut kubectl = Command::new(self.folder.join("kubectl"));
         let path = std::env::var("PATH").unwrap();
         kubectl.env("PATH", format!("{}:{path}", self.folder.display()));
-        kubectl.env("KUBECONFIG", self.cluster.kubeconfig());
+        kubectl.env("KUBECONFIG", &self.kubeconfig);
         kubectl.env_remove("VSIFLOW_OPERATOR");
         kubectl.arg("vsi").args(arguments);
         kubectl.args(["-n", self.cluster.namespace()]);

@@ -170,6 +170,10 @@ impl DomainPort for Ports {
         self.domains.grow_disk(uuid, path, capacity).await
     }
 
+    async fn agent(&self, uuid: Uuid, command: &str, within: Duration) -> PortResult<String> {
+        self.domains.agent(uuid, command, within).await
+    }
+
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
         self.domains.set_autostart(uuid, on).await
     }

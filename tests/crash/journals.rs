@@ -1,0 +1,298 @@
+//! The journal of a world: in memory, or the real one on a disk, which each life closes as a kill does.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+use tokio::task::unconstrained;
+use vsiflow_engine::{
+    journal::{
+        Append, BatchLink, ChainedJournal, DiskJournal, Entry, Journal, JournalError,
+        MemoryJournal, Missing, Offset, Record, States, StatesUpdate, Stored, StreamHead,
+    },
+    model::{Hash, StreamId},
+};
+
+use super::world::JOURNAL;
+
+/// What a world's journal is kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    Memory,
+    /// Files and the index, as in a state directory.
+    Disk,
+}
+
+/// The journal, through all lives of a world.
+pub enum Journals {
+    Memory(Arc<MemoryJournal>),
+    Disk(OnDisk),
+}
+
+impl Journals {
+    pub fn new(medium: Medium) -> Self {
+        match medium {
+            Medium::Memory => Self::Memory(Arc::default()),
+            Medium::Disk => Self::Disk(OnDisk::new()),
+        }
+    }
+
+    /// The journal as the living process has it open.
+    pub fn current(&self) -> Arc<dyn ChainedJournal> {
+        match self {
+            Self::Memory(journal) => journal.clone(),
+            Self::Disk(disk) => Arc::new(Waiting(disk.life().journal.clone())),
+        }
+    }
+
+    /// The process is killed, and the next one opens what it left.
+    pub fn killed(&self) -> Result<(), String> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Disk(disk) => disk.killed(),
+        }
+    }
+
+    /// The same events in another journal, the last record so that nobody can decode it.
+    pub async fn spoil_last(&self) {
+        let old = self.current();
+        let links = old.read_links(0, usize::MAX).await.unwrap();
+        let all = old.read_stored(0, usize::MAX).await.unwrap();
+        let mut records: Vec<_> = all.into_iter().map(|stored| stored.bytes).collect();
+        let last = records.last_mut().unwrap();
+        last.push(0);
+        let sum = crc32c::crc32c(&last[4..]).to_be_bytes();
+        last[..4].copy_from_slice(&sum);
+        let Self::Disk(disk) = self else {
+            panic!("only a journal on a disk is spoilt");
+        };
+        let new = disk.begin_anew();
+        let mut records = records.into_iter();
+        for link in links {
+            let count = usize::try_from(link.last - link.first + 1).unwrap();
+            let batch = records.by_ref().take(count).collect();
+            wait(new.restore(batch)).unwrap();
+        }
+    }
+
+    /// How often an index was used as found, and how often one was not.
+    pub fn index_used(&self) -> (usize, usize) {
+        match self {
+            Self::Memory(_) => (0, 0),
+            Self::Disk(disk) => disk.life().index_used,
+        }
+    }
+}
+
+/// A journal in files, in memory where that can be had.
+pub struct OnDisk {
+    life: Mutex<Life>,
+    root: TempDir,
+}
+
+struct Life {
+    number: usize,
+    journal: Arc<DiskJournal>,
+    index_used: (usize, usize),
+}
+
+impl OnDisk {
+    fn new() -> Self {
+        let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let root = root.unwrap();
+        let journal = open(&folder(root.path(), 0)).unwrap();
+        let life = Life {
+            number: 0,
+            journal: Arc::new(journal),
+            index_used: (0, 0),
+        };
+        Self {
+            life: Mutex::new(life),
+            root,
+        }
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap()
+    }
+
+    /// Goes on with an empty journal.
+    fn begin_anew(&self) -> Arc<DiskJournal> {
+        let mut life = self.life();
+        wait(life.journal.close());
+        life.number += 1;
+        let journal = open(&folder(self.root.path(), life.number)).unwrap();
+        life.journal = Arc::new(journal);
+        life.journal.clone()
+    }
+
+    /// What is left is the log as it lay at that moment, without what a closing writes. The index is
+    /// written behind: about every other time it had come up to the log, otherwise it lies as it did.
+    fn killed(&self) -> Result<(), String> {
+        let mut life = self.life();
+        let here = folder(self.root.path(), life.number);
+        let next = folder(self.root.path(), life.number + 1);
+        let head = wait(life.journal.head()).map_err(|error| error.to_string())?;
+        let index_is_behind = head.is_some_and(|head| head.last % 2 == 1);
+        copy(&here, &next, &|name| name != INDEX);
+        if index_is_behind {
+            copy(&here.join(INDEX), &next.join(INDEX), &|_| true);
+        }
+        wait(life.journal.close());
+        if !index_is_behind {
+            copy(&here.join(INDEX), &next.join(INDEX), &|_| true);
+        }
+        std::fs::remove_dir_all(&here).unwrap();
+        let journal = open(&next).map_err(|error| format!("it cannot be opened: {error}"))?;
+        match journal.wants_all_states() {
+            false => life.index_used.0 += 1,
+            true => life.index_used.1 += 1,
+        }
+        (life.number, life.journal) = (life.number + 1, Arc::new(journal));
+        Ok(())
+    }
+}
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        // Before the folder goes: a task of a dead process may hold the journal still.
+        wait(self.life().journal.close());
+    }
+}
+
+const INDEX: &str = "index";
+
+fn folder(root: &Path, life: usize) -> PathBuf {
+    root.join(life.to_string())
+}
+
+fn open(dir: &Path) -> Result<DiskJournal, JournalError> {
+    wait(DiskJournal::open(dir, JOURNAL))
+}
+
+/// Copies the files that are there; one that goes meanwhile was not there.
+fn copy(from: &Path, to: &Path, wanted: &dyn Fn(&str) -> bool) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).into_iter().flatten() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let (from, to) = (entry.path(), to.join(&name));
+        if !wanted(&name) {
+            continue;
+        }
+        if from.is_dir() {
+            copy(&from, &to, &|_| true);
+        } else {
+            match std::fs::copy(&from, &to) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Waits on this very thread. Time is virtual and would run on if the runtime were idle; and a story
+/// repeats exactly only if nothing else happens meanwhile.
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    // Else a task that has done enough for once would wait for ever.
+    futures::executor::block_on(unconstrained(work))
+}
+
+/// The real journal, whose calls are over when they return to the runtime.
+struct Waiting(Arc<DiskJournal>);
+
+#[async_trait]
+impl Journal for Waiting {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
+        wait(self.0.append(batch))
+    }
+
+    async fn read(
+        &self,
+        stream: &StreamId,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        wait(self.0.read(stream, from_seq, limit))
+    }
+
+    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
+        wait(self.0.read_all(from, limit))
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
+        wait(self.0.streams())
+    }
+
+    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        wait(self.0.read_entries(from, limit))
+    }
+
+    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
+        wait(self.0.states(at))
+    }
+
+    fn publish(&self, update: StatesUpdate) {
+        self.0.publish(update);
+    }
+
+    fn wants_all_states(&self) -> bool {
+        self.0.wants_all_states()
+    }
+
+    fn base_is_due(&self) -> bool {
+        self.0.base_is_due()
+    }
+
+    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
+        wait(self.0.write_base(states))
+    }
+
+    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
+        wait(self.0.missing())
+    }
+}
+
+#[async_trait]
+impl ChainedJournal for Waiting {
+    async fn read_stored(&self, from: Offset, limit: usize) -> Result<Vec<Stored>, JournalError> {
+        wait(self.0.read_stored(from, limit))
+    }
+
+    async fn read_links(&self, from: Offset, limit: usize) -> Result<Vec<BatchLink>, JournalError> {
+        wait(self.0.read_links(from, limit))
+    }
+
+    async fn head(&self) -> Result<Option<BatchLink>, JournalError> {
+        wait(self.0.head())
+    }
+
+    async fn restore(&self, batch: Vec<Vec<u8>>) -> Result<Option<BatchLink>, JournalError> {
+        wait(self.0.restore(batch))
+    }
+}
+
+#[test]
+fn a_killed_process_leaves_an_index_that_is_used_or_made_again() {
+    use super::{
+        gate::{Crash, Gate, Moment},
+        stories, story,
+        world::{Setup, World, in_virtual_time},
+    };
+    in_virtual_time(async {
+        let world = World::of(Setup::DISK).await;
+        let at = |call| {
+            let moment = Moment::After;
+            Gate::deadly(Crash { call, moment })
+        };
+        let gates: Vec<_> = (5..30).map(at).collect();
+        let acts = stories::provision().acts;
+        let told = story::tell(&world, &acts, &gates, std::time::Duration::ZERO).await;
+        told.unwrap();
+        let (used, made) = world.journals.index_used();
+        assert!(used > 3 && made > 0, "{used} used, {made} made again");
+    });
+}

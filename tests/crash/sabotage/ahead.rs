@@ -1,0 +1,157 @@
+//! An index of states that the log does not hold yet, and that is believed all the same.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use vsiflow_engine::{
+    journal::{
+        Append, Entry, Folded, Journal, JournalError, Missing, Offset, Record, States,
+        StatesUpdate, StreamHead, StreamState,
+    },
+    model::{Hash, StreamId, Timestamp},
+};
+
+/// What outlives the process.
+#[derive(Default)]
+pub struct Index(Mutex<(Offset, BTreeMap<StreamId, StreamState>)>);
+
+impl Index {
+    fn states(&self) -> Option<States> {
+        let index = self.0.lock().unwrap();
+        (index.0 > 0).then(|| States {
+            as_of: index.0,
+            link: None,
+            streams: index.1.values().cloned().collect(),
+        })
+    }
+
+    /// Takes in what is about to be appended.
+    fn foresee(&self, batch: &[Append]) {
+        let mut index = self.0.lock().unwrap();
+        for append in batch {
+            let was = index.1.get(&append.stream).cloned();
+            let Some(is) = after(was, append) else { return };
+            index.1.insert(append.stream.clone(), is);
+            index.0 += append.events.len() as u64;
+        }
+    }
+
+    fn take(&self, update: StatesUpdate) {
+        let mut index = self.0.lock().unwrap();
+        index.0 = update.as_of;
+        let changed = update.changed.into_iter();
+        index.1.extend(changed.map(|state| (state.stream(), state)));
+        for stream in update.forgotten {
+            index.1.remove(&stream);
+        }
+    }
+}
+
+/// A stream's state with these events; none of what is not folded here.
+fn after(was: Option<StreamState>, append: &Append) -> Option<StreamState> {
+    match (&append.stream, was) {
+        (StreamId::Entity(id), was) => {
+            let mut folded = match was {
+                Some(StreamState::Entity(_, folded)) => folded,
+                _ => empty(),
+            };
+            let state = Arc::make_mut(&mut folded.state);
+            for event in &append.events {
+                state.apply(event).ok()?;
+            }
+            folded.next_seq += append.events.len() as u64;
+            Some(StreamState::Entity(id.clone(), folded))
+        }
+        (StreamId::Run(id), was) => {
+            let mut folded = match was {
+                Some(StreamState::Run(_, folded)) => folded,
+                _ => empty(),
+            };
+            let state = Arc::make_mut(&mut folded.state);
+            for event in &append.events {
+                state.apply(event).ok()?;
+            }
+            folded.next_seq += append.events.len() as u64;
+            Some(StreamState::Run(*id, folded))
+        }
+        (StreamId::Journal, _) => None,
+    }
+}
+
+fn empty<T: Default>() -> Folded<T> {
+    Folded {
+        state: Arc::default(),
+        next_seq: 0,
+        hash: Hash::default(),
+        first: 0,
+        created: Timestamp::default(),
+        changed: Timestamp::default(),
+    }
+}
+
+/// A journal with such an index.
+pub struct Ahead {
+    inner: Arc<dyn Journal>,
+    index: Arc<Index>,
+}
+
+impl Ahead {
+    pub fn new(inner: Arc<dyn Journal>, index: Arc<Index>) -> Self {
+        Self { inner, index }
+    }
+}
+
+#[async_trait]
+impl Journal for Ahead {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
+        self.index.foresee(&batch);
+        self.inner.append(batch).await
+    }
+
+    async fn read(
+        &self,
+        stream: &StreamId,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        self.inner.read(stream, from_seq, limit).await
+    }
+
+    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
+        self.inner.read_all(from, limit).await
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
+        self.inner.streams().await
+    }
+
+    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        self.inner.read_entries(from, limit).await
+    }
+
+    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
+        match self.index.states().filter(|_| at.is_none()) {
+            Some(states) => Ok(states),
+            None => self.inner.states(at).await,
+        }
+    }
+
+    fn publish(&self, update: StatesUpdate) {
+        self.index.take(update);
+    }
+
+    fn wants_all_states(&self) -> bool {
+        self.index.states().is_none()
+    }
+
+    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
+        self.inner.write_base(states).await
+    }
+
+    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
+        self.inner.missing().await
+    }
+}

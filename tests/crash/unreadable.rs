@@ -1,0 +1,229 @@
+//! A lost blob, or a record that nobody can decode, among VSIs that are well: what is asked of the
+//! others works, over restarts, and nothing is taken away that it may name.
+
+use uuid::Uuid;
+use vsiflow_engine::{
+    journal::Append,
+    model::{Actor, Event, EventKind, StreamId, Text, Timestamp},
+    secret::{Secret, Secrets as _},
+};
+use vsiflow_workflows::{
+    fleet::{ErrorKind, Fleet, FleetError, ShutdownPolicy, Verdict},
+    phase::Phase,
+    record::PowerAction,
+};
+
+use super::{
+    documents::{self, Vsi},
+    gate::Gate,
+    ownership,
+    world::{Setup, World, in_virtual_time, user},
+};
+
+const A: &str = "sim:a";
+const ONE: u128 = 1;
+const TWO: u128 = 2;
+const HEAVY: u128 = 3;
+const SPARE: u128 = 4;
+
+async fn start(world: &World) -> Fleet {
+    world.start(&Gate::safe()).await.unwrap()
+}
+
+/// What is wanted of the last one does not fit into an event.
+async fn fleet(world: &World) -> Fleet {
+    let vsis = [("one", ONE), ("two", TWO), ("heavy", HEAVY)];
+    let mut vsis = vsis.map(|(name, number)| Vsi::new(name, number, A));
+    vsis[0] = vsis[0].clone().with_disk(SPARE);
+    vsis[0].disk_goes = true;
+    let mut wanted = documents::resolved(&vsis);
+    let labels = &mut wanted.vsis[2].desired.labels;
+    labels.insert("padding".to_owned(), "x".repeat(4_000));
+    let fleet = start(world).await;
+    fleet.apply(wanted, user()).await.unwrap();
+    for vsi in &vsis {
+        reached(&fleet, vsi.uid).await;
+    }
+    fleet
+}
+
+async fn reached(fleet: &Fleet, uid: Uuid) {
+    let decided = fleet.decided(&ownership::entity(uid)).await;
+    assert_eq!(decided.unwrap(), Verdict::Reached);
+}
+
+async fn restarted(world: &World, fleet: Fleet) -> Fleet {
+    fleet.close().await;
+    world.journals.killed().unwrap();
+    start(world).await
+}
+
+#[track_caller]
+fn assert_refused<T: std::fmt::Debug>(answer: Result<T, FleetError>, code: &str) {
+    let error = answer.unwrap_err();
+    assert_eq!(
+        (error.kind, error.failure.code.as_str()),
+        (ErrorKind::Blocked, code),
+        "{error}"
+    );
+    assert!(!error.failure.remedy.is_empty());
+}
+
+/// It is shown as that by its name, and nothing is done for it.
+async fn is_unreadable(fleet: &Fleet) {
+    let all = fleet.vsis(false).await.unwrap();
+    let unreadable = all
+        .iter()
+        .filter(|vsi| vsi.status.phase == Phase::Unreadable);
+    let names: Vec<_> = unreadable.map(|vsi| vsi.metadata.name.as_str()).collect();
+    assert_eq!(names, ["heavy"]);
+    let shown = fleet.get("default", "heavy").await.unwrap();
+    assert_eq!(shown.status.conditions[0].reason, "VSI0018");
+    assert!(shown.status.description.contains("restore a backup"));
+    assert_refused(
+        fleet.delete("default", "heavy", true, user()).await,
+        "VSI0018",
+    );
+    let again = documents::resolved(&[Vsi::new("heavy", HEAVY, A)]);
+    assert_refused(fleet.apply(again, user()).await, "VSI0018");
+}
+
+async fn nothing_is_taken_away(fleet: &Fleet) {
+    assert_refused(fleet.unneeded_images(0).await, "VSI0019");
+    for image in fleet.images().await.unwrap() {
+        assert_refused(fleet.remove_image(&image, user()).await, "VSI0019");
+    }
+    let disk = fleet.delete_disk("default", "data-4", false, user()).await;
+    assert_refused(disk, "VSI0019");
+}
+
+async fn power(fleet: &Fleet, uid: Uuid, name: &str, action: PowerAction) {
+    let how = ShutdownPolicy::default();
+    let asked = fleet.power("default", name, action, how, user()).await;
+    asked.unwrap();
+    reached(fleet, uid).await;
+}
+
+/// Everything that can be asked of the others.
+async fn all_else_works(fleet: &Fleet) {
+    let (one, two) = (documents::uuid(ONE), documents::uuid(TWO));
+    assert_eq!(
+        fleet.get("default", "one").await.unwrap().status.phase,
+        Phase::Running
+    );
+    assert!(!fleet.history("default", "one").await.unwrap().is_empty());
+    fleet.disks(true).await.unwrap();
+    fleet.host_objects().await.unwrap();
+    fleet.networks().await.unwrap();
+    fleet.contract_ends().await.unwrap();
+    fleet.inventory(documents::host(A)).await.unwrap();
+    fleet.look(true).await.unwrap();
+    power(fleet, one, "one", PowerAction::Stop).await;
+    power(fleet, one, "one", PowerAction::Start).await;
+    assert!(fleet.unsettled(None).await.unwrap().is_empty());
+    assert!(fleet.interrupted().await.unwrap().is_empty());
+    let mut changed = Vsi::new("two", TWO, A);
+    changed.cpus = 3;
+    let new = Vsi::new("new", 9, A);
+    let wanted = documents::resolved(&[changed, new.clone()]);
+    fleet.plan(&wanted).await.unwrap();
+    fleet.apply(wanted, user()).await.unwrap();
+    reached(fleet, two).await;
+    reached(fleet, new.uid).await;
+    let drained = fleet
+        .drain(A, ShutdownPolicy::default(), user())
+        .await
+        .unwrap();
+    assert_eq!(drained.len(), 3);
+    assert_eq!(fleet.unreadable_on(A).await.unwrap().len(), 1);
+    for entity in &drained {
+        assert_eq!(fleet.decided(entity).await.unwrap(), Verdict::Reached);
+    }
+    fleet.uncordon(A, true, user()).await.unwrap();
+    reached(fleet, one).await;
+    reached(fleet, two).await;
+    for (name, orphan) in [("two", true), ("new", false)] {
+        let entity = fleet.delete("default", name, orphan, user()).await.unwrap();
+        assert_eq!(fleet.decided(&entity).await.unwrap(), Verdict::Reached);
+    }
+}
+
+#[test]
+fn a_lost_blob_concerns_its_own_vsi_alone() {
+    in_virtual_time(async {
+        let world = World::of(Setup::DISK).await;
+        let fleet = fleet(&world).await;
+        let stray = world
+            .secrets
+            .put(Secret::new("stray".to_owned()))
+            .await
+            .unwrap();
+        assert!(world.blobs.lose("\"name\":\"heavy\"").await > 0);
+        let fleet = restarted(&world, fleet).await;
+        is_unreadable(&fleet).await;
+        nothing_is_taken_away(&fleet).await;
+        all_else_works(&fleet).await;
+        let fleet = restarted(&world, fleet).await;
+        is_unreadable(&fleet).await;
+        assert!(world.secrets.get(&stray).await.is_ok(), "it may be needed");
+
+        world.blobs.find();
+        let fleet = restarted(&world, fleet).await;
+        let heavy = fleet.get("default", "heavy").await.unwrap();
+        assert_eq!(heavy.status.phase, Phase::Running);
+        fleet.unneeded_images(0).await.unwrap();
+        assert!(world.secrets.get(&stray).await.is_err(), "nobody names it");
+        let gone = fleet
+            .delete("default", "heavy", false, user())
+            .await
+            .unwrap();
+        assert_eq!(fleet.decided(&gone).await.unwrap(), Verdict::Reached);
+    });
+}
+
+#[test]
+fn a_record_that_nobody_can_decode_concerns_its_own_vsi_alone_over_restarts() {
+    in_virtual_time(async {
+        let world = World::of(Setup::DISK).await;
+        let fleet = fleet(&world).await;
+        let stray = world
+            .secrets
+            .put(Secret::new("stray".to_owned()))
+            .await
+            .unwrap();
+        fleet.close().await;
+        plant(&world).await;
+        let mut fleet = start(&world).await;
+        for _ in 0..2 {
+            is_unreadable(&fleet).await;
+            nothing_is_taken_away(&fleet).await;
+            // What is written to the index meanwhile must not go past it.
+            fleet = restarted(&world, fleet).await;
+        }
+        all_else_works(&fleet).await;
+        let fleet = restarted(&world, fleet).await;
+        is_unreadable(&fleet).await;
+        assert!(world.secrets.get(&stray).await.is_ok(), "it may be needed");
+    });
+}
+
+/// One more event of the VSI, of which nothing but the envelope can be decoded.
+async fn plant(world: &World) {
+    let stream = StreamId::Entity(ownership::entity(documents::uuid(HEAVY)));
+    let journal = world.journals.current();
+    let heads = journal.streams().await.unwrap();
+    let head = heads.into_iter().find(|head| head.stream == stream);
+    let event = Event {
+        at: Timestamp(1),
+        actor: Actor::Engine,
+        reason: Text::default(),
+        kind: EventKind::RetryRequested,
+    };
+    let append = Append {
+        stream,
+        expected_seq: head.unwrap().next_seq,
+        events: vec![event],
+    };
+    journal.append(vec![append]).await.unwrap();
+    world.journals.spoil_last().await;
+}

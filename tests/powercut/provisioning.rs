@@ -1,0 +1,184 @@
+//! A process that provisions a real fleet on simulated hosts, and prints what its journal acknowledged.
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+use vsiflow_engine::{
+    clock::SystemClock,
+    executor::{By, Tuning},
+    journal::{
+        Append, DiskJournal, Entry, Journal, JournalError, Missing, Offset, Record, States,
+        StatesUpdate, StreamHead,
+    },
+    model::{Actor, Hash, StreamId, Text, Who},
+    secret::Secret,
+    state_dir::StateDir,
+};
+use vsiflow_steps::sim::{SimHosts, SimSource};
+use vsiflow_workflows::{
+    fleet::{Fleet, FleetConfig, Verdict},
+    hosts::HostDirectory,
+    record::vsi_entity,
+    spec::{DocumentRef, HostConnection, HostSettings, Resolved, ResolvedVsi},
+};
+
+use crate::writer;
+
+/// How many VSIs are provisioned; without it none are.
+pub(crate) const VSIS: &str = "VSIFLOW_TEST_POWERCUT_VSIS";
+const HOSTS: u32 = 10;
+
+fn host(number: u32) -> HostSettings {
+    HostSettings {
+        record: HostConnection::Sim {
+            name: Some(format!("host-{number}")),
+            upload_limit: None,
+        },
+        key: None,
+        key_passphrase: None,
+        image_secret: None,
+        namespace: None,
+    }
+}
+
+fn uid(number: u32) -> Uuid {
+    Uuid::from_u128(0x0102_0304_0506_4708_890a_0000_0000_0000 + u128::from(number))
+}
+
+fn vsi(number: u32) -> ResolvedVsi {
+    let desired = serde_json::json!({
+        "namespace": "default", "name": format!("vsi-{number}"), "uid": uid(number),
+        "host": host(number % HOSTS).id(), "pool": "images",
+        "image": {"url": "http://images.test/hpcr.qcow2", "fileName": "hpcr.qcow2"},
+        "bootDisk": {"mode": "copy"},
+        "machine": {"arch": "s390x", "cpus": 2, "memoryMib": 4096},
+        "networks": ["default"], "disks": [],
+        "updatePolicy": "Automatic", "deletionPolicy": "Retain",
+    });
+    ResolvedVsi {
+        desired: serde_json::from_value(desired).unwrap(),
+        contract: Secret::new("workload: w\nenv: e\n".to_owned()),
+        retains_user_data: false,
+        image_url: None,
+        at: DocumentRef {
+            index: 0,
+            source: "fleet".to_owned(),
+            line: None,
+        },
+        selects_disks: true,
+        selects_networks: true,
+        retained_refs: Vec::new(),
+        unresolved_refs: Vec::new(),
+    }
+}
+
+fn documents(vsis: u32) -> Resolved {
+    Resolved {
+        vsis: (0..vsis).map(vsi).collect(),
+        data_disks: Vec::new(),
+        hosts: (0..HOSTS)
+            .map(|number| (host(number).id(), host(number)))
+            .collect(),
+        references: Default::default(),
+        unresolved_refs: Vec::new(),
+        directory: None,
+    }
+}
+
+/// Provisions so many VSIs, and ends as a killed process does.
+pub(crate) fn apply(dir: &Path, vsis: u32) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let state = StateDir::open(writer::state_of(dir)).unwrap();
+    runtime.block_on(async {
+        let fleet = open(&state).await;
+        let by = By {
+            actor: Actor::Unix {
+                uid: 0,
+                name: Who::new("somebody"),
+            },
+            reason: Text::new("a power cut follows"),
+        };
+        fleet.apply(documents(vsis), by).await.unwrap();
+        for number in 0..vsis {
+            let decided = fleet.decided(&vsi_entity(uid(number)).unwrap()).await;
+            assert_eq!(decided.unwrap(), Verdict::Reached);
+        }
+        std::process::exit(0);
+    });
+}
+
+async fn open(state: &StateDir) -> Fleet {
+    let parts = FleetConfig {
+        journal: Arc::new(Acknowledging(state.journal().await.unwrap())),
+        blobs: Arc::new(state.blobs().await.unwrap()),
+        checkpoints: Arc::new(state.checkpoints().await.unwrap()),
+        secrets: Arc::new(state.secrets().await.unwrap()),
+        clock: Arc::new(SystemClock),
+        journal_id: state.journal_id().into(),
+        tuning: Tuning::default(),
+        room: state.room(),
+        lease: state.lease(),
+        hosts: Arc::new(SimHosts::in_memory()),
+        images: Arc::new(SimSource::with_size(64 << 10)),
+        directory: Arc::new(HostDirectory::default()),
+    };
+    Fleet::open(parts).await.unwrap()
+}
+
+/// Prints every batch that the journal acknowledged, before anybody else learns of it.
+struct Acknowledging(DiskJournal);
+
+#[async_trait]
+impl Journal for Acknowledging {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
+        let records = self.0.append(batch).await?;
+        writer::acknowledge(&records);
+        Ok(records)
+    }
+
+    async fn read(
+        &self,
+        stream: &StreamId,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        self.0.read(stream, from_seq, limit).await
+    }
+
+    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
+        self.0.read_all(from, limit).await
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
+        self.0.streams().await
+    }
+
+    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        self.0.read_entries(from, limit).await
+    }
+
+    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
+        self.0.states(at).await
+    }
+
+    fn publish(&self, update: StatesUpdate) {
+        self.0.publish(update);
+    }
+
+    fn wants_all_states(&self) -> bool {
+        self.0.wants_all_states()
+    }
+
+    fn base_is_due(&self) -> bool {
+        self.0.base_is_due()
+    }
+
+    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
+        self.0.write_base(states).await
+    }
+
+    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
+        self.0.missing().await
+    }
+}

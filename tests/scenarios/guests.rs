@@ -1,0 +1,386 @@
+//! Virtual servers with guests of each type, on the simulated host.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use vsiflow_tests::{Disk, SIMULATED_IMAGE, Vsiflow, history::assert_nothing_done_twice};
+
+const IGNITION: &str = r#"{"ignition":{"version":"3.4.0"},"storage":{}}"#;
+
+/// A virtual server's document, with these lines below `spec`.
+fn server(name: &str, spec: &str) -> String {
+    let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "apiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: {name}}}\nspec:\n  \
+         imageURL: {SIMULATED_IMAGE}\n{spec}"
+    )
+}
+
+fn cloud_init(name: &str, user_data: &str, more: &str) -> String {
+    let user_data: String = user_data
+        .lines()
+        .map(|line| format!("    {line}\n"))
+        .collect();
+    server(
+        name,
+        &format!("guest:\n  type: cloudInit\n  userData: |\n{user_data}{more}"),
+    )
+}
+
+#[test]
+fn a_cloud_init_guest_is_ready_when_all_its_probes_say_so() {
+    let vsiflow = Vsiflow::simulated();
+    let probes = "ready: {within: 2m, all: [{cloudInit: {}}, {tcp: 22}, {agent: {}}, {address: {}}, \
+                  {http: {port: 80, path: /healthz}}, {console: \"login:\"}, {started: {}}]}\n";
+    let keys = "  sshKeys: [\"ssh-ed25519 AAAA me@example\"]\n  hostname: web-1\n";
+    let document = cloud_init(
+        "web",
+        "#cloud-config\npassword: hush\n",
+        &format!("{keys}{probes}"),
+    );
+    vsiflow
+        .apply(&document, &[])
+        .exits(0)
+        .says("vsi/web is Running");
+
+    let object = vsiflow.vsi("web");
+    assert_eq!(object["apiVersion"], "vsiflow.io/v1");
+    assert_eq!(object["kind"], "VirtualServer");
+    assert_eq!(object["spec"]["guest"]["type"], "cloudInit");
+    assert_eq!(object["spec"]["guest"]["userData"], "<hidden>");
+    assert!(!object.to_string().contains("hush"), "{object}");
+    let description = object["status"]["description"].as_str().unwrap();
+    assert!(description.contains("Cloud-init v."), "{description}");
+    vsiflow.run(&["get", "-o", "name"]).exits(0).says("vsi/web");
+    vsiflow
+        .run(&["get", "vs/web", "-o", "name"])
+        .exits(0)
+        .says("vsi/web");
+    assert_nothing_done_twice(&vsiflow.history("web"));
+
+    let seed = vsiflow.sim().content("cidata-");
+    let cidata = vsiflow_steps::cidata::read(&seed).unwrap();
+    assert_eq!(cidata.user_data, b"#cloud-config\npassword: hush\n");
+    assert_eq!(cidata.hostname, "web-1");
+    let instance = cidata.instance.unwrap();
+    assert!(instance.id.starts_with("i-"), "{instance:?}");
+    assert_eq!(instance.ssh_keys, ["ssh-ed25519 AAAA me@example"]);
+}
+
+#[test]
+fn guests_of_each_type_run_beside_one_another() {
+    let vsiflow = Vsiflow::simulated();
+    let documents = [
+        cloud_init("cloud", "#cloud-config", ""),
+        server(
+            "core",
+            &format!("guest: {{type: ignition, userData: '{IGNITION}'}}"),
+        ),
+        server("plain", "guest: {type: none}"),
+        server("nothing", "machine: {cpus: 1}"),
+        server(
+            "z",
+            "guest:\n  type: hyperProtect\n  contract: |\n    env: a\n    workload: b",
+        ),
+    ];
+    vsiflow.apply(documents.join("---\n"), &[]).exits(0);
+    let list = vsiflow.run(&["get", "vsi", "-o", "json"]).exits(0).json();
+    for item in list["items"].as_array().unwrap() {
+        assert_eq!(item["status"]["phase"], "Running", "{item}");
+    }
+    assert_eq!(list["items"].as_array().unwrap().len(), documents.len());
+    let sim = vsiflow.sim();
+    let seeds = |prefix: &str| {
+        sim.volumes()
+            .iter()
+            .filter(|v| v.starts_with(prefix))
+            .count()
+    };
+    assert_eq!((seeds("cidata-"), seeds("ignition-")), (2, 1));
+    assert_eq!(sim.content("ignition-"), IGNITION.as_bytes());
+    let names = ["cloud", "core", "plain", "nothing", "z"];
+    vsiflow
+        .run(&[&["delete"], names.as_slice()].concat())
+        .exits(0);
+    let sim = vsiflow.sim();
+    let left = sim
+        .volumes()
+        .into_iter()
+        .filter(|name| name.contains('-') && !name.starts_with("hpcr"));
+    assert_eq!(left.collect::<Vec<_>>(), Vec::<&str>::new());
+    assert!(sim.domains().is_empty());
+}
+
+#[test]
+fn a_set_up_that_fails_is_told_with_its_line() {
+    let vsiflow = Vsiflow::simulated();
+    let document = cloud_init("web", "#cloud-config\n# lab-fail\n", "");
+    vsiflow
+        .apply(&document, &[])
+        .exits(1)
+        .says("VSI0506")
+        .says("Failed to run module scripts-user");
+}
+
+#[test]
+fn a_probe_that_is_not_met_in_time_is_named() {
+    let vsiflow = Vsiflow::simulated();
+    let probes = "ready: {within: 4s, all: [{tcp: 22}, {started: {}}]}\n";
+    let document = cloud_init("web", "#cloud-config\n# lab-closed\n", probes);
+    vsiflow
+        .apply(&document, &[])
+        .exits(1)
+        .says("VSI0502")
+        .says("it waited for tcp 22");
+}
+
+#[test]
+fn new_user_data_runs_at_the_next_start_under_a_new_instance_id() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(cloud_init("web", "#cloud-config", ""), &[])
+        .exits(0);
+    let id = || {
+        let seed = vsiflow.sim().content("cidata-");
+        vsiflow_steps::cidata::read(&seed)
+            .unwrap()
+            .instance
+            .unwrap()
+            .id
+    };
+    let first = id();
+    let newer = cloud_init("web", "#cloud-config\nruncmd: [[ls]]", "");
+    let file = vsiflow.write("newer.yaml", &newer);
+    vsiflow
+        .run(&["plan", "-f", file.to_str().unwrap()])
+        .says("guest.userData")
+        .says("on restart")
+        .says("instance-id");
+    vsiflow
+        .apply(&newer, &[])
+        .exits(0)
+        .says("vsi/web is Running");
+    assert_ne!(id(), first);
+    assert_eq!(clones(&vsiflow, "web"), 1, "the boot disk is not made anew");
+    let other = server("web", "guest: {type: none}");
+    vsiflow.apply(&other, &[]).exits(4).says("guest.type");
+}
+
+/// The runs in which a boot disk was made.
+fn clones(vsiflow: &Vsiflow, name: &str) -> usize {
+    let history = vsiflow.history(name);
+    let cloned = history
+        .iter()
+        .filter(|event| event.step() == "clone_boot_disk" && event.kind() == "step_succeeded");
+    let runs: BTreeSet<_> = cloned.map(|event| event.0["run"].to_string()).collect();
+    runs.len()
+}
+
+#[test]
+fn a_rebuild_makes_the_boot_disk_anew_once_and_keeps_the_rest() {
+    let vsiflow = Vsiflow::simulated();
+    let document = cloud_init("web", "#cloud-config", "");
+    vsiflow.apply(&document, &[]).exits(0);
+    let uid = vsiflow.vsi("web")["metadata"]["uid"].clone();
+    vsiflow
+        .run(&["rebuild", "vs/web"])
+        .exits(0)
+        .says("destroys boot disk")
+        .says("keeps MAC address");
+    assert_eq!(clones(&vsiflow, "web"), 2);
+    assert_eq!(vsiflow.vsi("web")["metadata"]["uid"], uid);
+    assert_eq!(vsiflow.vsi("web")["status"]["phase"], "Running");
+    vsiflow.apply(&document, &[]).exits(0).says("unchanged");
+    vsiflow.run(&["restart", "web"]).exits(0);
+    let newer = cloud_init("web", "#cloud-config\nruncmd: [[ls]]", "");
+    vsiflow.apply(&newer, &[]).exits(0);
+    assert_eq!(
+        clones(&vsiflow, "web"),
+        2,
+        "what was asked for once is done once"
+    );
+}
+
+#[test]
+fn a_rebuild_writes_the_boot_disk_alone() {
+    let vsiflow = Vsiflow::simulated();
+    let disks = "diskSelector: {matchLabels: {disks: web}}\n";
+    let document = cloud_init("web", "#cloud-config", disks);
+    let document = format!("{document}{}", Disk::named("data"));
+    vsiflow.apply(&document, &[]).exits(0);
+    let domain = || vsiflow.sim().domain("default/web")["spec"].clone();
+    let before = domain();
+    let serial = before["disks"][2]["serial"].as_str().unwrap();
+    assert_eq!(serial, "data", "{before:#}");
+    let volume = |at: usize| {
+        let path = before["disks"][at]["path"].as_str().unwrap();
+        path.rsplit('/').next().unwrap().to_owned()
+    };
+    let content = |at: usize| vsiflow.sim().volume(&volume(at))["content"].clone();
+    let data = content(2);
+    assert!(data.is_object(), "{data}");
+    vsiflow.run(&["rebuild", "vs/web"]).exits(0);
+    let after = domain();
+    for stays in ["uuid", "nics", "disks"] {
+        assert_eq!(after[stays], before[stays], "{stays}");
+    }
+    assert!(!after["nics"][0]["mac"].is_null(), "{after:#}");
+    assert_eq!(content(2), data, "the data disk stays");
+    assert_eq!(clones(&vsiflow, "web"), 2, "the boot disk is another");
+}
+
+/// A server whose user-data stands in the Secret `web-data`.
+fn referring(more: &str) -> String {
+    let from = "userDataFrom: {secretKeyRef: {name: web-data, key: user-data}}";
+    server(
+        "web",
+        &format!("guest: {{type: cloudInit, {from}}}\n{more}"),
+    )
+}
+
+fn user_data_secret(key: &str, user_data: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: web-data}}\n\
+         stringData: {{{key}: \"{user_data}\\n\"}}\n"
+    )
+}
+
+fn user_data(vsiflow: &Vsiflow) -> String {
+    let seed = vsiflow.sim().content("cidata-");
+    let cidata = vsiflow_steps::cidata::read(&seed).unwrap();
+    String::from_utf8(cidata.user_data).unwrap()
+}
+
+#[test]
+fn user_data_may_stand_in_a_secret() {
+    let vsiflow = Vsiflow::simulated();
+    let secret = user_data_secret("user-data", "#cloud-config");
+    vsiflow
+        .apply(format!("{}{secret}", referring("")), &[])
+        .exits(0);
+    assert_eq!(user_data(&vsiflow), "#cloud-config\n");
+}
+
+#[test]
+fn a_user_data_secret_that_is_away_for_a_moment_changes_nothing() {
+    let vsiflow = Vsiflow::simulated();
+    let secret = user_data_secret("user-data", "#cloud-config");
+    vsiflow
+        .apply(format!("{}{secret}", referring("")), &[])
+        .exits(0);
+    let runs = || {
+        let history = vsiflow.history("web");
+        history.iter().filter(|e| e.kind() == "run_opened").count()
+    };
+    let plan = |document: &str| -> Value {
+        let file = vsiflow.write("plan.yaml", document);
+        let file = file.to_str().unwrap();
+        let plan = vsiflow.run(&["plan", "-f", file, "-o", "json"]);
+        plan.exits(0).json()["items"][0].clone()
+    };
+    let opened = runs();
+    let without_key = format!("{}{}", referring(""), user_data_secret("other", "x"));
+    for document in [referring(""), without_key] {
+        assert_eq!(plan(&document)["action"], "none", "{:#}", plan(&document));
+        vsiflow
+            .apply(&document, &[])
+            .exits(0)
+            .says("what guest.userDataFrom chooses");
+        assert_eq!(runs(), opened, "nothing ran");
+        assert_eq!(vsiflow.phase("web"), "Running");
+    }
+    // A change of its own is made, with the user-data that it had.
+    let larger = referring("machine: {cpus: 2}");
+    vsiflow.apply(&larger, &[]).exits(0);
+    assert_eq!(user_data(&vsiflow), "#cloud-config\n");
+    let opened = runs();
+    vsiflow.apply(format!("{larger}{secret}"), &[]).exits(0);
+    assert_eq!(runs(), opened, "it is the same again");
+    let conditions = vsiflow.vsi("web")["status"]["conditions"].to_string();
+    assert!(!conditions.contains("ReferencesResolved"), "{conditions}");
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_its_field_and_a_remedy() {
+    let vsiflow = Vsiflow::simulated();
+    let long = format!("#cloud-config\n# {}\n", "x".repeat(17_000));
+    for (document, field, words) in [
+        (
+            server(
+                "web",
+                &format!("guest: {{type: ignition, userData: '{IGNITION}', contract: x}}"),
+            ),
+            "spec.guest.contract",
+            "a guest has one type",
+        ),
+        (cloud_init("web", &long, ""), "spec.guest.userData", "16384"),
+        (
+            server(
+                "web",
+                "guest: {type: ignition, userData: '{\"ignition\":{\"version\":\"2.2.0\"}}'}",
+            ),
+            "spec.guest.userData",
+            "2.2.0",
+        ),
+        (
+            cloud_init(
+                "web",
+                "#cloud-config",
+                "ready: {all: [{console: \"(a\"}]}\n",
+            ),
+            "spec.ready.all[0].console",
+            "does not compile",
+        ),
+        (
+            cloud_init(
+                "web",
+                "#cloud-config",
+                "ready: {all: [{console: \"((a{100}){100}){100}\"}]}\n",
+            ),
+            "spec.ready.all[0].console",
+            "too large",
+        ),
+        (
+            server(
+                "web",
+                "guest:\n  type: hyperProtect\n  contract: \"env: a\"\nready: {all: [{agent: {}}]}",
+            ),
+            "spec.ready.all[0].agent",
+            "no channel",
+        ),
+        (
+            server(
+                "web",
+                "guest: {type: none}\nready: {all: [{cloudInit: {}}]}",
+            ),
+            "spec.ready.all[0].cloudInit",
+            "never met",
+        ),
+        (
+            server("web", "guest: {userData: x}"),
+            "spec.guest.userData",
+            "guest.type is missing",
+        ),
+        (
+            server(
+                "web",
+                "guest: {type: none}\nready: {all: [{tcp: 1, agent: {}}]}",
+            ),
+            "spec.ready.all[0]",
+            "more than one probe",
+        ),
+        (
+            server("web", "guest: {type: none}\nready: {within: soon}"),
+            "spec.ready.within",
+            "15m",
+        ),
+    ] {
+        let ran = vsiflow.apply(&document, &[]).exits(2);
+        let all = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(
+            all.contains(field) && all.contains(words),
+            "{field}, {words}: {all}"
+        );
+        assert!(all.contains(":") && !all.contains("xxxx"), "{all}");
+    }
+}

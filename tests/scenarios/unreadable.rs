@@ -1,0 +1,240 @@
+//! A lost blob, or a record that nobody can decode, among VSIs that are well: whatever is asked of
+//! the others works, and nothing is taken away that it may name.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+use vsiflow_engine::{
+    journal::{Append, ChainedJournal as _, Journal as _},
+    model::{Actor, EntityId, Event, EventKind, Name, StreamId, Text, Timestamp},
+    state_dir::StateDir,
+};
+use vsiflow_tests::{Disk, Vsi, Vsiflow};
+
+/// What is wanted of it does not fit into an event.
+fn heavy() -> Vsi {
+    let padding = "x".repeat(4_000);
+    Vsi::named("heavy").with(&format!("networkConfig: 'version: 2 # {padding}'"))
+}
+
+/// Three VSIs and two data disks, and a state that nothing is wrong with.
+fn fleet() -> Vsiflow {
+    let vsiflow = Vsiflow::simulated();
+    let disks = ["kept", "spare"].map(|name| {
+        let disk = Disk::named(name).with("deletionPolicy: Delete");
+        disk.to_string()
+    });
+    let vsis = ["one", "two"].map(|name| Vsi::named(name).to_string());
+    let all = [&vsis[..], &[heavy().to_string()], &disks[..]].concat();
+    let applied = vsiflow.apply(all.join("---\n"), &["--wait"]);
+    applied.exits(0);
+    vsiflow
+}
+
+/// The blob that says what is wanted of a VSI.
+fn wanted_blob(vsiflow: &Vsiflow, name: &str) -> PathBuf {
+    let files = fs::read_dir(vsiflow.state().join("blobs")).unwrap();
+    let mut files = files.map(|file| file.unwrap().path());
+    let found = files.find(|path| {
+        let content: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap_or_default();
+        content["vsi"]["name"] == name
+    });
+    found.expect("what is wanted is in a blob")
+}
+
+/// Appends a record to a VSI's stream that is whole by its checksum and that no version understands.
+fn plant_undecodable(vsiflow: &Vsiflow, name: &str) {
+    let uid = vsiflow.vsi(name)["metadata"]["uid"].clone();
+    let entity = EntityId::new(Name::of("vsi"), uid.as_str().unwrap()).unwrap();
+    let stream = StreamId::Entity(entity);
+    let copy = vsiflow.copy_state("copy");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut bytes = runtime.block_on(next_record(&copy, &stream));
+    bytes.push(0);
+    let sum = crc32c::crc32c(&bytes[4..]).to_be_bytes();
+    bytes[..4].copy_from_slice(&sum);
+    runtime.block_on(async {
+        let state = StateDir::open(vsiflow.state()).unwrap();
+        let journal = state.journal().await.unwrap();
+        journal.restore(vec![bytes]).await.unwrap();
+        journal.close().await;
+    });
+}
+
+/// What the next record of a stream would be, tried out on a copy.
+async fn next_record(copy: &Path, stream: &StreamId) -> Vec<u8> {
+    let state = StateDir::open(copy).unwrap();
+    let journal = state.journal().await.unwrap();
+    let heads = journal.streams().await.unwrap();
+    let head = heads.into_iter().find(|head| head.stream == *stream);
+    let event = Event {
+        at: Timestamp(1),
+        actor: Actor::Engine,
+        reason: Text::default(),
+        kind: EventKind::RetryRequested,
+    };
+    let append = Append {
+        stream: stream.clone(),
+        expected_seq: head.unwrap().next_seq,
+        events: vec![event],
+    };
+    let written = journal.append(vec![append]).await.unwrap();
+    let stored = journal.read_stored(written[0].offset, 1).await.unwrap();
+    journal.close().await;
+    stored[0].bytes.clone()
+}
+
+/// Every command, on what can be read.
+fn everything_else_works(vsiflow: &Vsiflow) {
+    let works = |arguments: &[&str]| vsiflow.run(arguments).exits(0);
+    for kind in ["vsi", "disk", "image", "network", "host", "run"] {
+        works(&["get", kind]);
+        works(&["get", kind, "-o", "json"]);
+    }
+    works(&["describe", "one"]);
+    works(&["history", "one"]).says("start_domain");
+    works(&["logs", "one"]);
+    works(&["stop", "one", "--wait"]);
+    assert_eq!(vsiflow.phase("one"), "Stopped");
+    works(&["start", "one", "--wait"]);
+    works(&["restart", "two", "--wait"]);
+    works(&["retry", "one"]);
+    works(&["retry", "--all"]);
+    works(&["resume", "--all"]);
+    let changed = Vsi::named("one").memory("1Gi");
+    vsiflow.apply(changed, &["--wait"]).exits(0);
+    vsiflow.apply(Vsi::named("new"), &["--wait"]).exits(0);
+    let path = vsiflow.write("two.yaml", &Vsi::named("two").to_string());
+    works(&["plan", "-f", path.to_str().unwrap()]);
+    works(&["host", "cordon", "sim"]);
+    works(&["host", "uncordon", "sim"]);
+    works(&["host", "drain", "sim", "--stop"]).says("it may run there still");
+    works(&["host", "uncordon", "sim", "--start"]);
+    vsiflow.until_phase("one", "Running", 60);
+    works(&["pause", "--all"]);
+    works(&["unpause", "--all"]);
+    works(&["image", "list"]);
+    works(&["audit", "head"]);
+    works(&["audit", "export", "all.jsonl"]);
+    fs::remove_file(vsiflow.folder().join("all.jsonl")).unwrap();
+    works(&["compact", "--older-than", "0s"]);
+    works(&["delete", "new", "--wait"]);
+    works(&["delete", "two", "--orphan", "--wait"]);
+}
+
+/// What might take something away that cannot be read.
+fn nothing_is_taken_away(vsiflow: &Vsiflow) {
+    let refused = |arguments: &[&str]| vsiflow.run(arguments).exits(4).says("VSI0019");
+    refused(&["image", "prune"]);
+    refused(&["image", "prune", "--dry-run"]);
+    refused(&["delete", "disk/spare"]);
+    assert!(
+        vsiflow
+            .run(&["get", "disk"])
+            .exits(0)
+            .stdout
+            .contains("spare")
+    );
+}
+
+#[track_caller]
+fn is_shown_as_unreadable(vsiflow: &Vsiflow, name: &str) {
+    let shown = vsiflow.run(&["get"]).exits(0);
+    shown.says("Unreadable");
+    let object = vsiflow.vsi(name);
+    let status = &object["status"];
+    assert_eq!(
+        (&status["phase"], &status["status"]),
+        (&"Unreadable".into(), &2.into())
+    );
+    assert_eq!(status["conditions"][0]["reason"], "VSI0018", "{status}");
+    let told = status["description"].as_str().unwrap();
+    assert!(told.contains("restore a backup"), "{told}");
+    for command in [
+        &["stop", name][..],
+        &["delete", name],
+        &["delete", name, "--orphan"],
+    ] {
+        vsiflow.run(command).exits(4).says("VSI0018");
+    }
+}
+
+/// A secret that nobody names.
+fn stray_secret(vsiflow: &Vsiflow) -> PathBuf {
+    let secrets = vsiflow.state().join("secrets");
+    let one = fs::read_dir(&secrets).unwrap().next().unwrap().unwrap();
+    let name = one.file_name().into_string().unwrap();
+    // As long as a real one.
+    let (front, last) = name.split_at(name.len() - 1);
+    let stray = secrets.join(format!("{front}{}", if last == "0" { "1" } else { "0" }));
+    fs::copy(one.path(), &stray).unwrap();
+    stray
+}
+
+#[test]
+fn a_lost_blob_concerns_its_own_vsi_alone() {
+    let vsiflow = fleet();
+    let blob = wanted_blob(&vsiflow, "heavy");
+    let aside = vsiflow.folder().join("blob");
+    fs::rename(&blob, &aside).unwrap();
+    let stray = stray_secret(&vsiflow);
+
+    is_shown_as_unreadable(&vsiflow, "heavy");
+    vsiflow.apply(heavy(), &[]).exits(4).says("VSI0018");
+    nothing_is_taken_away(&vsiflow);
+    everything_else_works(&vsiflow);
+    vsiflow.run(&["backup", "kept.backup"]).exits(0);
+    vsiflow.run(&["audit", "verify"]).exits(1).says("VSI0902");
+    assert!(stray.exists(), "a secret was erased that may be needed");
+    is_shown_as_unreadable(&vsiflow, "heavy");
+
+    // Once it is back all is as it was.
+    fs::rename(&aside, &blob).unwrap();
+    assert_eq!(vsiflow.phase("heavy"), "Running");
+    vsiflow.run(&["stop", "heavy", "--wait"]).exits(0);
+    vsiflow.run(&["image", "prune"]).exits(0);
+    vsiflow.run(&["delete", "disk/spare", "--wait"]).exits(0);
+    assert!(!stray.exists(), "a secret is kept that nobody names");
+    vsiflow.run(&["replay", "--verify"]).exits(0);
+}
+
+#[test]
+fn a_record_that_nobody_can_decode_concerns_its_own_vsi_alone() {
+    let vsiflow = fleet();
+    plant_undecodable(&vsiflow, "heavy");
+    let stray = stray_secret(&vsiflow);
+
+    is_shown_as_unreadable(&vsiflow, "heavy");
+    vsiflow
+        .apply(heavy().memory("1Gi"), &[])
+        .exits(4)
+        .says("VSI0018");
+    nothing_is_taken_away(&vsiflow);
+    everything_else_works(&vsiflow);
+    vsiflow.run(&["backup", "kept.backup"]).exits(0);
+    assert!(stray.exists(), "a secret was erased that may be needed");
+    // Whatever was written to the index meanwhile, it is not forgotten.
+    is_shown_as_unreadable(&vsiflow, "heavy");
+    nothing_is_taken_away(&vsiflow);
+}
+
+#[test]
+fn a_lost_blob_of_what_a_step_left_is_told_of_its_vsi() {
+    let vsiflow = fleet();
+    let wanted = wanted_blob(&vsiflow, "heavy");
+    let blobs = fs::read_dir(vsiflow.state().join("blobs")).unwrap();
+    let others = blobs.map(|blob| blob.unwrap().path());
+    let others: Vec<_> = others.filter(|path| *path != wanted).collect();
+    assert!(!others.is_empty(), "a step's parameters are in a blob");
+    others
+        .iter()
+        .for_each(|path| fs::remove_file(path).unwrap());
+
+    is_shown_as_unreadable(&vsiflow, "heavy");
+    assert_eq!(vsiflow.phase("one"), "Running");
+    nothing_is_taken_away(&vsiflow);
+    vsiflow.run(&["stop", "one", "--wait"]).exits(0);
+}
