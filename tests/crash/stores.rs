@@ -9,11 +9,8 @@ use async_trait::async_trait;
 use vsiflow_engine::{
     blob::{Blobs, MemoryBlobs},
     checkpoint::Checkpoints,
-    journal::{
-        Append, Entry, Journal, JournalError, Missing, Offset, Record, States, StatesUpdate,
-        StreamHead,
-    },
-    model::{Hash, Name, Payload, RunId, StreamId},
+    journal::{Append, Journal, JournalError, JournalLayer, Record},
+    model::{Hash, Name, Payload, RunId},
     secret::{Secret, SecretError, Secrets},
 };
 
@@ -42,56 +39,15 @@ fn append_name(batch: &[Append]) -> String {
 }
 
 #[async_trait]
-impl Journal for Gated<dyn Journal> {
+impl JournalLayer for Gated<dyn Journal> {
+    fn inner(&self) -> &dyn Journal {
+        &*self.inner
+    }
+
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
         let (inner, name) = (self.inner.clone(), append_name(&batch));
         let work = async move { inner.append(batch).await };
         self.gate.pass(|| name, Kind::Plain, work).await
-    }
-
-    async fn read(
-        &self,
-        stream: &StreamId,
-        from_seq: u64,
-        limit: usize,
-    ) -> Result<Vec<Record>, JournalError> {
-        self.inner.read(stream, from_seq, limit).await
-    }
-
-    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
-        self.inner.read_all(from, limit).await
-    }
-
-    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
-        self.inner.streams().await
-    }
-
-    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
-        self.inner.read_entries(from, limit).await
-    }
-
-    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
-        self.inner.states(at).await
-    }
-
-    fn publish(&self, update: StatesUpdate) {
-        self.inner.publish(update);
-    }
-
-    fn wants_all_states(&self) -> bool {
-        self.inner.wants_all_states()
-    }
-
-    fn base_is_due(&self) -> bool {
-        self.inner.base_is_due()
-    }
-
-    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
-        self.inner.write_base(states).await
-    }
-
-    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
-        self.inner.missing().await
     }
 }
 
@@ -219,55 +175,14 @@ pub struct Audited {
 }
 
 #[async_trait]
-impl Journal for Audited {
+impl JournalLayer for Audited {
+    fn inner(&self) -> &dyn Journal {
+        &*self.inner
+    }
+
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
         let records = self.inner.append(batch).await?;
         self.audit.durable(&records);
         Ok(records)
-    }
-
-    async fn read(
-        &self,
-        stream: &StreamId,
-        from_seq: u64,
-        limit: usize,
-    ) -> Result<Vec<Record>, JournalError> {
-        self.inner.read(stream, from_seq, limit).await
-    }
-
-    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
-        self.inner.read_all(from, limit).await
-    }
-
-    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
-        self.inner.streams().await
-    }
-
-    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
-        self.inner.read_entries(from, limit).await
-    }
-
-    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
-        self.inner.states(at).await
-    }
-
-    fn publish(&self, update: StatesUpdate) {
-        self.inner.publish(update);
-    }
-
-    fn wants_all_states(&self) -> bool {
-        self.inner.wants_all_states()
-    }
-
-    fn base_is_due(&self) -> bool {
-        self.inner.base_is_due()
-    }
-
-    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
-        self.inner.write_base(states).await
-    }
-
-    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
-        self.inner.missing().await
     }
 }

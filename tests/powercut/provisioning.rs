@@ -7,11 +7,8 @@ use uuid::Uuid;
 use vsiflow_engine::{
     clock::SystemClock,
     executor::{By, Tuning},
-    journal::{
-        Append, DiskJournal, Entry, Journal, JournalError, Missing, Offset, Record, States,
-        StatesUpdate, StreamHead,
-    },
-    model::{Actor, Hash, StreamId, Text, Who},
+    journal::{Append, DiskJournal, Journal, JournalError, JournalLayer, Record},
+    model::{Actor, Text, Who},
     secret::Secret,
     state_dir::StateDir,
 };
@@ -130,55 +127,14 @@ async fn open(state: &StateDir) -> Fleet {
 struct Acknowledging(DiskJournal);
 
 #[async_trait]
-impl Journal for Acknowledging {
+impl JournalLayer for Acknowledging {
+    fn inner(&self) -> &dyn Journal {
+        &self.0
+    }
+
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
         let records = self.0.append(batch).await?;
         writer::acknowledge(&records);
         Ok(records)
-    }
-
-    async fn read(
-        &self,
-        stream: &StreamId,
-        from_seq: u64,
-        limit: usize,
-    ) -> Result<Vec<Record>, JournalError> {
-        self.0.read(stream, from_seq, limit).await
-    }
-
-    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
-        self.0.read_all(from, limit).await
-    }
-
-    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
-        self.0.streams().await
-    }
-
-    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
-        self.0.read_entries(from, limit).await
-    }
-
-    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
-        self.0.states(at).await
-    }
-
-    fn publish(&self, update: StatesUpdate) {
-        self.0.publish(update);
-    }
-
-    fn wants_all_states(&self) -> bool {
-        self.0.wants_all_states()
-    }
-
-    fn base_is_due(&self) -> bool {
-        self.0.base_is_due()
-    }
-
-    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
-        self.0.write_base(states).await
-    }
-
-    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
-        self.0.missing().await
     }
 }

@@ -17,6 +17,7 @@ pub mod chain;
 pub mod conformance;
 mod disk_journal;
 mod index;
+mod layer;
 pub(crate) mod log;
 mod memory;
 mod record;
@@ -27,6 +28,7 @@ mod stored;
 
 pub use chain::{BatchLink, ChainedJournal};
 pub use disk_journal::{Archived, DiskJournal};
+pub use layer::JournalLayer;
 pub(crate) use log::OpenMode;
 pub use log::{Damage, Finding, Lost, Regainable, Regained};
 pub use memory::MemoryJournal;

@@ -8,8 +8,8 @@ use std::{
 use async_trait::async_trait;
 use vsiflow_engine::{
     journal::{
-        Append, Entry, Folded, Journal, JournalError, Missing, Offset, Record, States,
-        StatesUpdate, StreamHead, StreamState,
+        Append, Folded, Journal, JournalError, JournalLayer, Offset, Record, States, StatesUpdate,
+        StreamState,
     },
     model::{Hash, StreamId, Timestamp},
 };
@@ -105,31 +105,14 @@ impl Ahead {
 }
 
 #[async_trait]
-impl Journal for Ahead {
+impl JournalLayer for Ahead {
+    fn inner(&self) -> &dyn Journal {
+        &*self.inner
+    }
+
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
         self.index.foresee(&batch);
         self.inner.append(batch).await
-    }
-
-    async fn read(
-        &self,
-        stream: &StreamId,
-        from_seq: u64,
-        limit: usize,
-    ) -> Result<Vec<Record>, JournalError> {
-        self.inner.read(stream, from_seq, limit).await
-    }
-
-    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
-        self.inner.read_all(from, limit).await
-    }
-
-    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
-        self.inner.streams().await
-    }
-
-    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
-        self.inner.read_entries(from, limit).await
     }
 
     async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
@@ -147,11 +130,7 @@ impl Journal for Ahead {
         self.index.states().is_none()
     }
 
-    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
-        self.inner.write_base(states).await
-    }
-
-    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
-        self.inner.missing().await
+    fn base_is_due(&self) -> bool {
+        false
     }
 }

@@ -4,10 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use vsiflow_engine::{
-    journal::{
-        Append, Entry, Journal, JournalError, Missing, Offset, Record, States, StatesUpdate,
-        StreamHead,
-    },
+    journal::{Append, Journal, JournalError, JournalLayer, Offset, Record},
     model::{Event, EventKind, Hash, StreamId},
 };
 
@@ -98,7 +95,11 @@ fn pretend(batch: &[Append], offset: Offset) -> Vec<Record> {
 }
 
 #[async_trait]
-impl Journal for HeldBack {
+impl JournalLayer for HeldBack {
+    fn inner(&self) -> &dyn Journal {
+        &*self.inner
+    }
+
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
         let newest = self.inner.read_all(0, usize::MAX).await?.len() as u64;
         let records = pretend(&batch, newest);
@@ -108,58 +109,17 @@ impl Journal for HeldBack {
         }
         Ok(records)
     }
-
-    async fn read(
-        &self,
-        stream: &StreamId,
-        from_seq: u64,
-        limit: usize,
-    ) -> Result<Vec<Record>, JournalError> {
-        self.inner.read(stream, from_seq, limit).await
-    }
-
-    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
-        self.inner.read_all(from, limit).await
-    }
-
-    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
-        self.inner.streams().await
-    }
-
-    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
-        self.inner.read_entries(from, limit).await
-    }
-
-    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
-        self.inner.states(at).await
-    }
-
-    fn publish(&self, update: StatesUpdate) {
-        self.inner.publish(update);
-    }
-
-    fn wants_all_states(&self) -> bool {
-        self.inner.wants_all_states()
-    }
-
-    fn base_is_due(&self) -> bool {
-        self.inner.base_is_due()
-    }
-
-    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
-        self.inner.write_base(states).await
-    }
-
-    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
-        self.inner.missing().await
-    }
 }
 
 /// Writes wherever the stream is, whoever was there before: no writer is ever refused.
 pub struct Rebased(pub Arc<dyn Journal>);
 
 #[async_trait]
-impl Journal for Rebased {
+impl JournalLayer for Rebased {
+    fn inner(&self) -> &dyn Journal {
+        &*self.0
+    }
+
     async fn append(&self, mut batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
         let heads = self.0.streams().await?;
         for append in &mut batch {
@@ -167,50 +127,5 @@ impl Journal for Rebased {
             append.expected_seq = head.map_or(0, |head| head.next_seq);
         }
         self.0.append(batch).await
-    }
-
-    async fn read(
-        &self,
-        stream: &StreamId,
-        from_seq: u64,
-        limit: usize,
-    ) -> Result<Vec<Record>, JournalError> {
-        self.0.read(stream, from_seq, limit).await
-    }
-
-    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
-        self.0.read_all(from, limit).await
-    }
-
-    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
-        self.0.streams().await
-    }
-
-    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
-        self.0.read_entries(from, limit).await
-    }
-
-    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
-        self.0.states(at).await
-    }
-
-    fn publish(&self, update: StatesUpdate) {
-        self.0.publish(update);
-    }
-
-    fn wants_all_states(&self) -> bool {
-        self.0.wants_all_states()
-    }
-
-    fn base_is_due(&self) -> bool {
-        self.0.base_is_due()
-    }
-
-    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
-        self.0.write_base(states).await
-    }
-
-    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
-        self.0.missing().await
     }
 }

@@ -16,7 +16,7 @@ use crate::journal::log::{
     frame, header,
     scan::position_of,
     sim::Device,
-    tests::cuts::{check_as, record_as},
+    tests::cuts::{Recorded, check_as, record_as},
 };
 
 /// What is wrong.
@@ -221,13 +221,22 @@ fn put_right(segment: &mut [u8]) {
 }
 
 /// Cuts at every instant until something is wrong; how many cuts that took.
-fn found_by_cuts(wrap: Wrap) -> Option<(usize, String)> {
+///
+/// What a cut loses is drawn. How the writer groups events differs from run to run, so one draw an instant may
+/// miss a fault that needs a frame to be torn: each instant is cut anew with each seed.
+fn found_by_cuts(wrap: Wrap, seeds: std::ops::Range<u64>) -> Option<(usize, String)> {
     let recorded = record_as(wrap, 100, 20, 8, 1);
-    let (mut rng, mut device) = (StdRng::seed_from_u64(1), Device::default());
+    seeds
+        .into_iter()
+        .find_map(|seed| found_with(seed, wrap, &recorded))
+}
+
+fn found_with(seed: u64, wrap: Wrap, recorded: &Recorded) -> Option<(usize, String)> {
+    let (mut rng, mut device) = (StdRng::seed_from_u64(seed), Device::default());
     for (tries, op) in recorded.ops.iter().enumerate() {
         device.play(op);
         let image = device.cut(&mut rng);
-        if let Err(why) = check_as(wrap, image, device.marked, &recorded) {
+        if let Err(why) = check_as(wrap, image, device.marked, recorded) {
             return Some((tries, why));
         }
     }
@@ -236,7 +245,7 @@ fn found_by_cuts(wrap: Wrap) -> Option<(usize, String)> {
 
 #[track_caller]
 fn assert_found(wrap: Wrap, expected: &[&str]) {
-    let (tries, why) = found_by_cuts(wrap).expect("the cuts find nothing");
+    let (tries, why) = found_by_cuts(wrap, 1..33).expect("the cuts find nothing");
     println!("found after {tries} cuts: {why}");
     let said = expected.iter().any(|expected| why.contains(expected));
     assert!(said, "{why}");
@@ -259,5 +268,5 @@ fn a_torn_frame_that_is_believed_is_found_by_the_cuts() {
 
 #[test]
 fn the_cuts_find_nothing_where_nothing_is_wrong() {
-    assert_eq!(found_by_cuts(plain), None);
+    assert_eq!(found_by_cuts(plain, 1..2), None);
 }

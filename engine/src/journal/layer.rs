@@ -1,0 +1,98 @@
+//! A journal in front of another one.
+
+use async_trait::async_trait;
+
+use super::{
+    Append, Entry, Journal, JournalError, Missing, Offset, Record, States, StatesUpdate, StreamHead,
+};
+use crate::model::{Hash, StreamId};
+
+/// A journal that does some things differently from the one behind it. Whatever it does not define
+/// goes there, and so do all other calls of [`Journal`].
+#[async_trait]
+pub trait JournalLayer: Send + Sync + 'static {
+    /// The journal behind it.
+    fn inner(&self) -> &dyn Journal;
+
+    /// See [`Journal::append`].
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
+        self.inner().append(batch).await
+    }
+
+    /// See [`Journal::read_entries`].
+    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        self.inner().read_entries(from, limit).await
+    }
+
+    /// See [`Journal::states`].
+    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
+        self.inner().states(at).await
+    }
+
+    /// See [`Journal::publish`].
+    fn publish(&self, update: StatesUpdate) {
+        self.inner().publish(update);
+    }
+
+    /// See [`Journal::wants_all_states`].
+    fn wants_all_states(&self) -> bool {
+        self.inner().wants_all_states()
+    }
+
+    /// See [`Journal::base_is_due`].
+    fn base_is_due(&self) -> bool {
+        self.inner().base_is_due()
+    }
+}
+
+#[async_trait]
+impl<L: JournalLayer> Journal for L {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
+        JournalLayer::append(self, batch).await
+    }
+
+    async fn read(
+        &self,
+        stream: &StreamId,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        self.inner().read(stream, from_seq, limit).await
+    }
+
+    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
+        self.inner().read_all(from, limit).await
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
+        self.inner().streams().await
+    }
+
+    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        JournalLayer::read_entries(self, from, limit).await
+    }
+
+    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
+        JournalLayer::states(self, at).await
+    }
+
+    fn publish(&self, update: StatesUpdate) {
+        JournalLayer::publish(self, update);
+    }
+
+    fn wants_all_states(&self) -> bool {
+        JournalLayer::wants_all_states(self)
+    }
+
+    fn base_is_due(&self) -> bool {
+        JournalLayer::base_is_due(self)
+    }
+
+    async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
+        self.inner().write_base(states).await
+    }
+
+    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
+        self.inner().missing().await
+    }
+}
