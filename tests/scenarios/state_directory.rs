@@ -134,7 +134,10 @@ fn a_damaged_record_is_reported_and_nothing_is_lost_or_overwritten() {
             continue;
         }
         // What is whole is shown, and what is missing is named.
-        ran.says("log/").says("journal repair");
+        let ran = ran.says("log/").says("journal repair");
+        if !ran.stderr.contains("nobody can tell whether") {
+            ran.exits(0);
+        }
         vsiflow
             .apply(Vsi::named("four"), &[])
             .exits(1)

@@ -435,8 +435,8 @@ impl UnreadableEntity {
         let message = format!("{stream} #{seq} (offset {offset}) cannot be understood: {why}");
         let failure = Failure::new(FailureClass::Blocked, "VSI0018", message);
         failure.of_object(entity.to_string()).with_remedy(
-            "use the version of vsiflow that wrote it, or restore a backup; vsiflow does nothing for \
-             it until then, and `vsiflow audit verify` names the damage",
+            "restore a backup, or use the version of vsiflow that wrote it where that is newer; nothing \
+             is done for it until then, and `vsiflow audit verify` names the damage",
         )
     }
 

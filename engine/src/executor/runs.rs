@@ -2,8 +2,8 @@
 
 use super::{control::Control, effects::Effect, recorder::EventCause};
 use crate::model::{
-    CancelMode, Command, EntityId, EventKind, Graph, Name, Node, NodeState, Payload, RunId,
-    RunResult, RunState, StreamId, Work, decide,
+    CancelMode, Command, EntityId, EventKind, Failure, Graph, Name, Node, NodeState, Payload,
+    RunId, RunResult, RunState, StreamId, Work, decide,
 };
 
 impl Control {
@@ -86,15 +86,37 @@ impl Control {
                     };
                     self.recorder.run_event(id, kind, &EventCause::engine());
                 }
-                Work::Entity {
-                    entity,
-                    workflow,
-                    desired,
-                } => {
-                    self.require(entity, workflow, desired);
-                }
+                Work::Entity { .. } => self.wait_for_entity(id, node, attempt),
             }
         }
+    }
+
+    /// Sees to it that a run works for the entity that a node waits for. One that cannot be read is not worked for: the
+    /// node waits for somebody to mend that.
+    fn wait_for_entity(&mut self, id: RunId, node: &Node, attempt: u32) {
+        let Work::Entity {
+            entity,
+            workflow,
+            desired,
+        } = &node.work
+        else {
+            return;
+        };
+        match self.quarantined(entity) {
+            None => self.require(entity, workflow, desired),
+            Some(failure) => self.block(id, &node.name, attempt, failure),
+        }
+    }
+
+    /// Until somebody asks for another try.
+    fn block(&mut self, id: RunId, node: &Name, attempt: u32, failure: Failure) {
+        let kind = EventKind::StepBlocked {
+            node: node.clone(),
+            attempt,
+            failure,
+            recheck: None,
+        };
+        self.record_engine(id, kind);
     }
 
     fn carry_out(
@@ -164,25 +186,14 @@ impl Control {
             attempt,
         };
         match &node.work {
-            Work::Entity {
-                entity: other,
-                workflow,
-                desired,
-            } => {
+            Work::Entity { .. } => {
                 self.record_engine(id, started);
-                self.require(other, workflow, desired);
+                self.wait_for_entity(id, node, attempt);
             }
             Work::Step { step, version, .. } => match self.parts.registry.find(step, *version) {
                 Err(failure) => {
                     self.record_engine(id, started);
-                    let node = node.name.clone();
-                    let kind = EventKind::StepBlocked {
-                        node,
-                        attempt,
-                        failure,
-                        recheck: None,
-                    };
-                    self.record_engine(id, kind);
+                    self.block(id, &node.name, attempt, failure);
                 }
                 Ok(found) => {
                     if !self.limits.take(&node.lane, id) {

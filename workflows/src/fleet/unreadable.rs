@@ -13,13 +13,13 @@ use vsiflow_engine::{
     journal::{Entry, JournalError, Record},
     model::{
         EntityId, EntityState, EventKind, Failure, FailureClass, Hash, Payload, RunState, StreamId,
-        Work,
+        Timestamp, Work,
     },
     step::Step as _,
 };
 use vsiflow_steps::vsi::DefineDomain;
 
-use super::{ErrorKind, Fleet, FleetError};
+use super::{ErrorKind, Fleet, FleetError, index::qualified, vsi::object::rfc3339};
 use crate::{
     phase,
     record::{self, DiskRecord, VsiRecord, kind},
@@ -71,6 +71,21 @@ pub(super) struct Lost {
 }
 
 impl Lost {
+    /// Whether it is the one of that name, or that UID.
+    fn is(&self, namespace: &str, name: &str) -> bool {
+        let own = self.name.as_ref();
+        self.entity.id() == name
+            || own.is_some_and(|(own_space, own)| own_space == namespace && own == name)
+    }
+
+    /// When it was made, RFC 3339; empty where the event that says so is lost.
+    pub(super) fn created(created: Timestamp) -> String {
+        match created {
+            Timestamp(0) => String::new(),
+            created => rfc3339(created),
+        }
+    }
+
     /// Whether it is, or may be, the one of that name.
     fn may_be(&self, namespace: &str, name: &str) -> bool {
         let own = self.name.as_ref();
@@ -156,6 +171,18 @@ impl Fleet {
             _ => self.read_all::<VsiRecord>(kind).await?.lost,
         };
         Ok(self.named(lost).await)
+    }
+
+    /// The one of that name, or that UID, of which nobody can read what is wanted.
+    pub(super) async fn lost_one(
+        &self,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Lost>, FleetError> {
+        let (namespace, name) = qualified(namespace, name);
+        let mut all = self.lost(kind).await?.into_iter();
+        Ok(all.find(|lost| lost.is(namespace, name)))
     }
 
     pub(super) async fn named(&self, lost: Vec<LostState>) -> Vec<Lost> {

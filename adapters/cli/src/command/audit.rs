@@ -14,7 +14,7 @@ use vsiflow_engine::{
 use super::{
     CommandOutcome,
     journal_file::{
-        input, of_error, of_new_folder, of_violation, small, standard, there, unwritable,
+        input, of_error, of_new_folder, of_violation, small, standard, there, unwritable, warn_of,
     },
 };
 use crate::{
@@ -258,6 +258,7 @@ async fn write_export(looked: &Inspection, path: &Path) -> Result<(), ExitProble
         "{} events and {} blobs, up to {}",
         exported.events, exported.blobs, exported.head
     ));
+    warn_of(&exported.lacks);
     Ok(())
 }
 
@@ -273,6 +274,7 @@ async fn rebuild_from(common: &Common, args: AuditRebuildArgs) -> CommandOutcome
         rebuilt.blobs,
         dir.display()
     ));
+    warn_of(&rebuilt.lacks);
     Ok(Exit::Done)
 }
 

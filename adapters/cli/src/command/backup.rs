@@ -14,7 +14,7 @@ use vsiflow_engine::{
 
 use super::{
     CommandOutcome,
-    journal_file::{of_error, unwritable},
+    journal_file::{of_error, unwritable, warn_of},
 };
 use crate::{
     args::{BackupArgs, Common},
@@ -36,6 +36,7 @@ pub(super) async fn run(common: &Common, args: BackupArgs) -> CommandOutcome {
         written.head,
         args.file.display()
     ));
+    warn_of(&written.lacks);
     if recipients.is_empty() && written.secrets > 0 {
         output::warning("it holds secrets in plain; `--recipient age1…` encrypts it");
     }

@@ -7,12 +7,18 @@ use tokio::{
     io::{AsyncBufRead, AsyncReadExt as _, BufReader},
 };
 use vsiflow_engine::{
-    audit::{AuditError, Violation},
-    journal::JournalError,
+    audit::{AuditError, Lacks, Violation},
+    journal::{JournalError, MissingCause},
     state_dir::StateDirError,
 };
 
-use crate::exit::{Exit, ExitProblem};
+use crate::{
+    exit::{Exit, ExitProblem},
+    output,
+};
+
+/// How many of a kind a warning names.
+const NAMED: usize = 3;
 
 /// What is read of a key or a head, in bytes.
 const SMALL: u64 = 64 << 10;
@@ -75,6 +81,33 @@ pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> ExitProblem {
     let message = format!("{} cannot be written: {error}", path.display());
     let remedy = "name a file that is not there yet, in a folder that this user may write";
     ExitProblem::new(Exit::Failed, "VSI0908", message, remedy)
+}
+
+/// Says what a copy of the journal lacks, since the journal does. What was removed on purpose with its archive is no
+/// news.
+pub(super) fn warn_of(lacks: &Lacks) {
+    let lost = lacks.missing.iter();
+    let lost = lost.filter(|range| range.cause != MissingCause::Removed);
+    let lost = lost.map(|range| format!("{range} (lost)"));
+    let blobs = lacks
+        .blobs
+        .iter()
+        .map(|hash| format!("payload {hash} (lost)"));
+    let odd = lacks.undecodable.iter();
+    let odd = odd.map(|offset| format!("what offset {offset} says (it cannot be decoded)"));
+    let all: Vec<_> = lost.chain(blobs).chain(odd).collect();
+    if all.is_empty() {
+        return;
+    }
+    let more = match all.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named: Vec<_> = all.into_iter().take(NAMED).collect();
+    output::warning(&format!(
+        "it lacks what the journal lacks: {}{more}; `vsiflow audit verify` names all",
+        named.join(", ")
+    ));
 }
 
 /// A violation, as an error.

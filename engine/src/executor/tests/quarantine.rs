@@ -43,6 +43,36 @@ async fn an_event_that_cannot_be_decoded_concerns_its_own_entity_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_needs_an_entity_that_cannot_be_read_is_told_so_and_nothing_is_recorded_for_that() {
+    let bench = Bench::default();
+    let engine = bench.open().await;
+    done(&engine, "image").await;
+    wanted(&engine, "waits", "needs").await;
+    settled(&engine, "waits").await;
+    engine.close().await;
+    let stream = StreamId::Entity(entity("image"));
+    bench.journal.plant_undecodable(&stream, strange());
+    let of_image = || async {
+        let heads = bench.journal.streams().await.unwrap();
+        heads.into_iter().find(|head| head.stream == stream)
+    };
+    let before = of_image().await;
+
+    let engine = bench.open().await;
+    wanted(&engine, "waits", "needs").await;
+    let blocked = |state: &EntityState| {
+        let run = engine.run(state.active.as_ref()?.run)?;
+        run.nodes.get(&Name::of("other"))?.failure().cloned()
+    };
+    until(&engine, "waits", |state| blocked(state).is_some()).await;
+    let failure = blocked(&engine.entity(&entity("waits")).unwrap()).unwrap();
+    assert_eq!(failure.code.as_str(), "VSI0018");
+    assert_eq!(failure.object.as_str(), "thing/image");
+    engine.close().await;
+    assert_eq!(of_image().await, before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_whose_event_cannot_be_decoded_makes_its_entity_unreadable() {
     let bench = Bench::default();
     let engine = bench.open().await;

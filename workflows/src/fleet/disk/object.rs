@@ -98,6 +98,9 @@ impl Fleet {
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
     pub async fn get_disk(&self, namespace: &str, name: &str) -> Result<DiskObject, FleetError> {
+        if let Some(lost) = self.lost_one(kind::DISK, namespace, name).await? {
+            return Ok(self.lost_disk(lost));
+        }
         let (namespace, name) = qualified(namespace, name);
         let mut vsis = self.known().await?;
         vsis.retain(|vsi| !vsi.is_deleted());
@@ -130,7 +133,7 @@ impl Fleet {
                 namespace,
                 uid: uid.clone(),
                 generation: desired.map_or(0, |desired| desired.generation),
-                creation_timestamp: rfc3339(created),
+                creation_timestamp: Lost::created(created),
                 labels: BTreeMap::new(),
             },
             spec: json!({}),

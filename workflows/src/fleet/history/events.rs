@@ -17,7 +17,7 @@ pub use self::{
     took::took,
 };
 use crate::fleet::{Fleet, FleetError};
-use crate::record::host_entity;
+use crate::record::{host_entity, kind};
 
 const PAGE: usize = 1_000;
 /// How an image is told from a VSI.
@@ -31,6 +31,8 @@ const BRAKE: &str = "engine/brake";
 
 /// The kind of a line that stands for events that are missing.
 const MISSING: &str = "missing";
+/// The kind of a line that says why an entity cannot be read.
+const UNREADABLE: &str = "unreadable";
 
 fn missing_line(entity: &EntityId, range: &Missing) -> HistoryLine {
     let how = match range.cause {
@@ -60,7 +62,8 @@ fn other_entity(name: &str) -> Option<EntityId> {
 impl Fleet {
     /// The history of a VSI, deleted ones included: its own events, those of its runs, and those
     /// of the base image's runs it waited for. A line of the kind `missing` stands for each range
-    /// of the journal that cannot be read any more and may have held some. `disk/NAME` is that of a data disk, `image/NAME` that of the
+    /// of the journal that cannot be read any more and may have held some, and one of the kind
+    /// `unreadable` at the end says why the VSI is not worked with. `disk/NAME` is that of a data disk, `image/NAME` that of the
     /// images of this name, those that were removed included, `host/ID` that of a host, and
     /// `engine/brake` tells who paused everything.
     ///
@@ -72,6 +75,9 @@ impl Fleet {
         name: &str,
     ) -> Result<Vec<HistoryLine>, FleetError> {
         if let Some(disk) = name.strip_prefix(DISK) {
+            if let Some(lost) = self.lost_one(kind::DISK, namespace, disk).await? {
+                return self.lines(&lost.entity, &lost.state).await;
+            }
             let known = self.find_disk(namespace, disk, true).await?;
             return self.lines(&known.entity, &known.state).await;
         }
@@ -81,7 +87,10 @@ impl Fleet {
             return self.lines(&entity, &state).await;
         }
         let Some(image) = name.strip_prefix(IMAGE) else {
-            let known = self.find(namespace, name, true).await?;
+            if let Some(lost) = self.lost_one(kind::VSI, namespace, name).await? {
+                return self.lines(&lost.entity, &lost.state).await;
+            }
+            let known = self.find_any(namespace, name, true).await?;
             return self.lines(&known.entity, &known.state).await;
         };
         let images = self.images_named(image).await?;
@@ -115,11 +124,11 @@ impl Fleet {
         entity: &EntityId,
         state: &EntityState,
     ) -> Result<Vec<HistoryLine>, FleetError> {
-        let mut all = self.records(&StreamId::Entity(entity.clone())).await?;
+        let stream = StreamId::Entity(entity.clone());
+        let mut all = self.readable_records(&stream).await?;
         for run in &state.runs {
-            let records = self.records(&StreamId::Run(*run)).await?;
+            let records = self.readable_records(&StreamId::Run(*run)).await?;
             for other in self.awaited_runs(*run, &records) {
-                // What cannot be read of another entity is that one's affair.
                 all.extend(self.readable_records(&StreamId::Run(other)).await?);
             }
             all.extend(records);
@@ -129,7 +138,25 @@ impl Fleet {
         let mut lines = HistoryLines::default().of(entity, &all);
         lines.extend(self.missing_lines(entity).await?);
         lines.sort_by_key(|line| line.offset);
+        lines.extend(self.unreadable_line(entity, lines.last()).await?);
         Ok(lines)
+    }
+
+    /// What the history of an entity that cannot be read ends with: why it cannot.
+    async fn unreadable_line(
+        &self,
+        entity: &EntityId,
+        last: Option<&HistoryLine>,
+    ) -> Result<Option<HistoryLine>, FleetError> {
+        let failure = self.poison(entity).await?;
+        Ok(failure.map(|failure| HistoryLine {
+            offset: last.map_or(0, |last| last.offset),
+            entity: entity.to_string(),
+            kind: UNREADABLE.to_owned(),
+            actor: Actor::Engine.to_string(),
+            error: Some(HistoryError::from(&failure)),
+            ..HistoryLine::default()
+        }))
     }
 
     /// A line for each missing range that may have held events of an entity or of its runs: those

@@ -15,9 +15,7 @@ use vsiflow_steps::{
 
 use crate::fleet::{
     Condition, EvidencePlace, Fleet, FleetError, Proposal, UploadProgress, conditions,
-    history::outputs::texts,
-    index::{Known, qualified},
-    unreadable::Lost,
+    history::outputs::texts, index::Known, unreadable::Lost,
 };
 use crate::{phase::Phase, record::kind, spec::documents};
 
@@ -142,15 +140,8 @@ impl Fleet {
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
     pub async fn get(&self, namespace: &str, name: &str) -> Result<VsiObject, FleetError> {
-        let (space, own) = qualified(namespace, name);
-        let is_meant = |object: &VsiObject| {
-            let meta = &object.metadata;
-            meta.uid == own || (meta.namespace.as_str(), meta.name.as_str()) == (space, own)
-        };
-        let lost = self.lost(kind::VSI).await?.into_iter();
-        let mut lost = lost.map(|lost| self.lost_object(lost));
-        match lost.find(is_meant) {
-            Some(object) => Ok(object),
+        match self.lost_one(kind::VSI, namespace, name).await? {
+            Some(lost) => Ok(self.lost_object(lost)),
             None => {
                 let known = self.find_any(namespace, name, false).await?;
                 self.object(&known).await
@@ -172,7 +163,7 @@ impl Fleet {
                 namespace,
                 uid,
                 generation: desired.map_or(0, |desired| desired.generation),
-                creation_timestamp: rfc3339(created),
+                creation_timestamp: Lost::created(created),
                 labels: BTreeMap::new(),
             },
             spec: json!({}),
