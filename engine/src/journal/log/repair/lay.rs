@@ -3,7 +3,8 @@
 use super::{
     Change,
     fill::Item,
-    walk::{New, Patch, Plan, Seen},
+    plan::{New, Patch, Plan},
+    walk::Seen,
 };
 use crate::{
     journal::{

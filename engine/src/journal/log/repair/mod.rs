@@ -19,16 +19,14 @@ mod batch;
 mod fill;
 mod found;
 mod lay;
+mod plan;
 mod walk;
 mod write;
 
 pub(in crate::journal) use batch::FoundBatch;
 pub use batch::RepairSource;
 
-use self::{
-    lay::Heads,
-    walk::{Plan, Walk},
-};
+use self::{lay::Heads, plan::Plan, walk::Walk};
 use super::{disk::LogDisk, error::damaged};
 use crate::{
     journal::{JournalError, Offset, States, StreamHead, StreamState},

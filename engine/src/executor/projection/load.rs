@@ -1,0 +1,174 @@
+//! Makes a projection of states and of the events after them. What cannot be understood is kept apart.
+
+use futures::{StreamExt as _, stream};
+
+use super::{Projection, UnreadableEntity, empty};
+use crate::{
+    journal::{Entry, Folded, Journal, JournalError, Offset, Record, States, StreamState},
+    model::{EntityId, EntityState, Hash, RunId, StreamId},
+};
+
+const PAGE: usize = 1_000;
+
+/// Pages that are read ahead of the one that is folded.
+const AHEAD: usize = 4;
+
+/// Why a journal's events do not make a world.
+#[derive(Debug)]
+pub(in crate::executor) enum LoadError {
+    Journal(JournalError),
+}
+
+impl Projection {
+    /// Takes over the states that are at hand, then folds what came after, page by page.
+    pub(in crate::executor) async fn load(journal: &dyn Journal) -> Result<Self, LoadError> {
+        Self::fold_from(journal, None, Offset::MAX)
+            .await
+            .map_err(LoadError::Journal)
+    }
+
+    /// The same for what the journal held before an offset.
+    pub(in crate::executor) async fn as_of(
+        journal: &dyn Journal,
+        offset: Offset,
+    ) -> Result<Self, JournalError> {
+        Self::fold_from(journal, Some(offset), offset).await
+    }
+
+    async fn fold_from(
+        journal: &dyn Journal,
+        at: Option<Offset>,
+        end: Offset,
+    ) -> Result<Self, JournalError> {
+        let mut world = Self::of(journal.states(at).await?);
+        // No offset is missing but for known ranges, so that the pages are known beforehand: some
+        // are read and decoded on other threads while one is folded here.
+        let pages = stream::iter((world.as_of..end).step_by(PAGE));
+        let mut pages = pages
+            .map(|from| journal.read_entries(from, PAGE))
+            .buffered(AHEAD);
+        while let Some(page) = pages.next().await {
+            let page = page?;
+            if page.is_empty() {
+                break;
+            }
+            // Past a missing range a page goes further than the next one begins.
+            for entry in page.iter().take_while(|entry| entry.offset() < end) {
+                if entry.offset() >= world.as_of {
+                    world.take(entry);
+                }
+            }
+        }
+        drop(pages);
+        world.note_forgotten();
+        Ok(world)
+    }
+
+    fn of(states: States) -> Self {
+        let mut world = Self {
+            as_of: states.as_of,
+            ..Self::default()
+        };
+        for state in states.streams {
+            match state {
+                StreamState::Entity(id, folded) => {
+                    world.entities.insert(id, folded);
+                }
+                StreamState::Run(id, folded) => {
+                    world.note_waiting(id, &folded.state);
+                    world.runs.insert(id, folded);
+                }
+                StreamState::Journal { next_seq, hash } => world.own = (next_seq, hash),
+            }
+        }
+        world
+    }
+
+    /// Runs that entities had, and of which no state is kept any more.
+    fn note_forgotten(&mut self) {
+        let all = self.entities.values().flat_map(|entity| &entity.state.runs);
+        let forgotten = all.filter(|run| !self.runs.contains_key(run)).copied();
+        self.forgotten = forgotten.collect();
+    }
+
+    fn take(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Event(record) => self.fold(record),
+            Entry::Undecodable {
+                offset,
+                stream,
+                seq,
+                hash,
+                why,
+            } => {
+                let poison = UnreadableEntity {
+                    stream: stream.clone(),
+                    seq: *seq,
+                    offset: *offset,
+                    why: why.clone(),
+                };
+                self.quarantine(poison);
+                self.pass(stream, *seq, *hash);
+            }
+        }
+        self.as_of = entry.offset().saturating_add(1);
+        self.lagging.insert(entry.stream().clone());
+    }
+
+    /// Folds a record. One that cannot follow concerns its own entity alone.
+    fn fold(&mut self, record: &Record) {
+        if record.seq != self.next_seq(&record.stream) {
+            let why = format!(
+                "events before it are missing, from #{} on",
+                self.next_seq(&record.stream)
+            );
+            self.quarantine(UnreadableEntity::of(record, why));
+            self.pass(&record.stream, record.seq, record.hash);
+            return;
+        }
+        if let Err(why) = self.apply(&record.stream, &record.event, record.offset) {
+            self.quarantine(UnreadableEntity::of(record, why.to_string()));
+            self.pass(&record.stream, record.seq, record.hash);
+        }
+        self.note_recorded(record);
+    }
+
+    /// Nothing more is done for the entity of a stream; the first reason is the one that is told.
+    fn quarantine(&mut self, why: UnreadableEntity) {
+        let entity = match &why.stream {
+            StreamId::Entity(id) => Some(id.clone()),
+            StreamId::Run(id) => self.entity_of(*id),
+            StreamId::Journal => None,
+        };
+        tracing::error!(stream = %why.stream, seq = why.seq, why = why.why, "an event cannot be understood");
+        if let Some(entity) = entity {
+            self.unreadable.entry(entity).or_insert(why);
+        }
+    }
+
+    /// A run's first event tells whose it is, and so does that of the entity that opened it.
+    fn entity_of(&self, run: RunId) -> Option<EntityId> {
+        let told = self.run(run).and_then(|run| run.entity.clone());
+        told.or_else(|| {
+            let opened =
+                |(_, entity): &(&EntityId, &Folded<EntityState>)| entity.state.runs.contains(&run);
+            self.entities.iter().find(opened).map(|(id, _)| id.clone())
+        })
+    }
+
+    /// The stream goes on behind a record that was not folded.
+    fn pass(&mut self, stream: &StreamId, seq: u64, hash: Hash) {
+        let next = seq.saturating_add(1);
+        match stream {
+            StreamId::Entity(id) => {
+                let entity = self.entities.entry(id.clone()).or_insert_with(empty);
+                (entity.next_seq, entity.hash) = (next, hash);
+            }
+            StreamId::Run(id) => {
+                let run = self.runs.entry(*id).or_insert_with(empty);
+                (run.next_seq, run.hash) = (next, hash);
+            }
+            StreamId::Journal => self.own = (next, hash),
+        }
+    }
+}

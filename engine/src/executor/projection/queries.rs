@@ -1,0 +1,114 @@
+//! What is asked of a projection: one state, who waits for whom, and what stands in the way.
+
+use std::sync::Arc;
+
+use super::Projection;
+use crate::{
+    model::{EntityId, EntityState, Name, NodeState, RunId, RunState, StreamId, Work},
+    workflow::{EntityView, Obstacle},
+};
+
+impl Projection {
+    /// The runs, nodes and entities that wait for `entity` now.
+    pub(in crate::executor) fn waiting_for(
+        &self,
+        entity: &EntityId,
+    ) -> Vec<(RunId, Name, EntityId)> {
+        let runs = self.waiting.get(entity).into_iter().flatten();
+        let runs = runs.filter_map(|id| Some((*id, self.run(*id)?)));
+        let nodes = runs.flat_map(|(id, run)| {
+            let nodes = awaited_entities(run).filter(|(_, awaited)| *awaited == entity);
+            nodes.filter_map(move |(node, _)| Some((id, node.clone(), run.entity.clone()?)))
+        });
+        nodes.collect()
+    }
+
+    pub(in crate::executor) fn next_seq(&self, stream: &StreamId) -> u64 {
+        match stream {
+            StreamId::Entity(id) => self.entities.get(id).map_or(0, |entry| entry.next_seq),
+            StreamId::Run(id) => self.runs.get(id).map_or(0, |entry| entry.next_seq),
+            StreamId::Journal => self.own.0,
+        }
+    }
+
+    pub(in crate::executor) fn entity(&self, id: &EntityId) -> Option<&Arc<EntityState>> {
+        self.entities.get(id).map(|entry| &entry.state)
+    }
+
+    pub(in crate::executor) fn run(&self, id: RunId) -> Option<&Arc<RunState>> {
+        self.runs.get(&id).map(|entry| &entry.state)
+    }
+
+    pub(in crate::executor) fn active_run(&self, id: &EntityId) -> Option<RunId> {
+        self.entity(id)?.active.as_ref().map(|active| active.run)
+    }
+
+    /// Whether an attempt of a step was begun in a run. Of a forgotten run every attempt was
+    /// recorded, and which steps it had is not known any more: it counts as begun.
+    pub(in crate::executor) fn was_attempted(&self, run: RunId, step: &Name) -> bool {
+        if self.forgotten.contains(&run) {
+            return true;
+        }
+        self.run(run).is_some_and(|run| {
+            let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
+            let of_step = nodes.filter(
+                |node| matches!(&node.work, Work::Step { step: named, .. } if named == step),
+            );
+            of_step
+                .filter_map(|node| run.nodes.get(&node.name))
+                .any(|state| state.attempt() > 0)
+        })
+    }
+
+    /// The entity with its newest run and what stands in its way.
+    pub(in crate::executor) fn view<'a>(&'a self, id: &'a EntityId) -> Option<EntityView<'a>> {
+        let entity = self.entity(id)?.as_ref();
+        let newest = entity.active.as_ref().map(|run| run.run);
+        let newest = newest.or(entity.last.as_ref().map(|run| run.run));
+        let run = newest.and_then(|run| self.run(run)).map(AsRef::as_ref);
+        let obstacle = run.and_then(|run| self.obstacle(run, DEPTH));
+        Some(EntityView {
+            id,
+            entity,
+            run,
+            obstacle,
+        })
+    }
+
+    fn obstacle<'a>(&'a self, run: &'a RunState, depth: u8) -> Option<Obstacle<'a>> {
+        let own = run.obstacle().and_then(|(node, state)| {
+            state.failure().map(|failure| Obstacle {
+                node,
+                state,
+                failure,
+            })
+        });
+        own.or_else(|| {
+            self.awaited(run)
+                .find_map(|other| self.obstacle(other, depth.checked_sub(1)?))
+        })
+    }
+
+    /// The open runs of the entities that this run waits for.
+    fn awaited<'a>(&'a self, run: &'a RunState) -> impl Iterator<Item = &'a RunState> {
+        awaited_entities(run)
+            .filter_map(|(_, entity)| self.active_run(entity))
+            .filter_map(|id| self.run(id).map(AsRef::as_ref))
+    }
+}
+
+/// How far obstacles are looked for through entities that wait for one another.
+const DEPTH: u8 = 4;
+
+/// The nodes of a run that wait for another entity now, and those entities.
+pub(in crate::executor) fn awaited_entities(
+    run: &RunState,
+) -> impl Iterator<Item = (&Name, &EntityId)> {
+    let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
+    nodes.filter_map(|node| match (&node.work, run.nodes.get(&node.name)) {
+        (Work::Entity { entity, .. }, Some(NodeState::Running { .. })) => {
+            Some((&node.name, entity))
+        }
+        _ => None,
+    })
+}

@@ -1,0 +1,240 @@
+//! Goes over a log from its first byte to its last, and says what takes the place of what is
+//! damaged. Nothing is written here, and no table is believed.
+
+mod regions;
+mod segment;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use self::regions::Tail;
+use super::{
+    Finding, Known,
+    batch::FoundBatch,
+    fill::End,
+    found::{self, Files},
+    plan::Plan,
+};
+use crate::{
+    journal::{
+        BatchLink, JournalError, Offset, Stored, chain,
+        log::{
+            FOLDER,
+            disk::LogDisk,
+            error::damaged,
+            frame::{self, Body},
+            header::SegmentHeader,
+            scan::ScannedFrame,
+        },
+    },
+    model::{Hash, StreamId},
+};
+
+/// How far a stream was seen to go.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) next_seq: u64,
+    pub(super) hash: Hash,
+    /// How many findings there were by then.
+    pub(super) findings: usize,
+}
+
+/// What stands before the first segment that is there.
+struct Front {
+    header: SegmentHeader,
+    pending: Vec<Offset>,
+}
+
+/// See the module's text.
+pub(super) struct Walk<'a> {
+    disk: &'a dyn LogDisk,
+    journal: &'a str,
+    offered: &'a [FoundBatch],
+    known: Option<Known>,
+    files: BTreeMap<Offset, Files>,
+    pub(super) next: Offset,
+    link: Option<BatchLink>,
+    position: u64,
+    begun: bool,
+    front: Option<Front>,
+    tail: Option<Tail>,
+    /// Whether something followed the newest segment that is there.
+    tail_is_lost: bool,
+    bases: HashMap<Offset, (u32, BTreeSet<u32>)>,
+    pub(super) streams: HashMap<StreamId, Seen>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) plans: Vec<Plan>,
+    /// Whether the log has a batch that ends where the known states stand, with their link.
+    pub(super) known_fits: bool,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn over(
+        disk: &'a dyn LogDisk,
+        journal: &'a str,
+        offered: &'a [FoundBatch],
+        known: Option<Known>,
+    ) -> Result<Self, JournalError> {
+        let mut walk = Self {
+            disk,
+            journal,
+            offered,
+            known,
+            files: found::find(disk)?,
+            next: 0,
+            link: None,
+            position: 0,
+            begun: false,
+            front: None,
+            tail: None,
+            tail_is_lost: false,
+            bases: HashMap::new(),
+            streams: HashMap::new(),
+            findings: Vec::new(),
+            plans: Vec::new(),
+            known_fits: known.is_some_and(|known| known.as_of == 0),
+        };
+        walk.all()?;
+        Ok(walk)
+    }
+
+    fn all(&mut self) -> Result<(), JournalError> {
+        let there = self.files.iter().filter(|(_, files)| files.is_there());
+        let firsts: Vec<_> = there.map(|(first, _)| *first).collect();
+        let mut pending = Vec::new();
+        for first in firsts {
+            let good = self.files.get(&first).and_then(Files::good);
+            let Some(header) = good.map(|(_, header)| header.clone()) else {
+                if self.begun && first < self.next {
+                    let aside = self.names(&[first]);
+                    self.plans.push(Plan::Leftover { aside });
+                } else {
+                    pending.push(first);
+                }
+                continue;
+            };
+            self.begin(&header, std::mem::take(&mut pending))?;
+            self.segment(first, &header)?;
+        }
+        self.end(pending)
+    }
+
+    fn names(&self, firsts: &[Offset]) -> Vec<String> {
+        let files = firsts.iter().filter_map(|first| self.files.get(first));
+        files
+            .flat_map(Files::files)
+            .map(|file| file.name.clone())
+            .collect()
+    }
+
+    fn prev(&self) -> Hash {
+        self.link.map(|link| link.hash).unwrap_or_default()
+    }
+
+    /// Holds a segment against what comes before it, and fills what is missing there.
+    fn begin(&mut self, header: &SegmentHeader, pending: Vec<Offset>) -> Result<(), JournalError> {
+        let name = found_name(&self.files, header.first);
+        if header.journal != self.journal {
+            let (ours, theirs) = (self.journal, &header.journal);
+            let why =
+                format!("it is a segment of the journal {theirs}, and this is the journal {ours}");
+            return Err(damaged(&name, why));
+        }
+        if header.first < self.next {
+            let why = format!(
+                "it begins at offset {}, where the one before it goes up to {}",
+                header.first, self.next
+            );
+            return Err(damaged(&name, why));
+        }
+        if !self.begun {
+            if header.first > 0 {
+                let header = header.clone();
+                self.front = Some(Front { header, pending });
+            }
+        } else if header.first > self.next || !pending.is_empty() {
+            let hash = header.before.map(|link| link.hash).unwrap_or_default();
+            let end = End::At(header.first, hash);
+            self.region(end, &pending, Some(header.position))?;
+        } else if !same_end(header.before, self.link) {
+            let why = "it does not follow the segment before it: segments of two logs are mixed";
+            return Err(damaged(&name, why));
+        }
+        self.tail = None;
+        (self.begun, self.next, self.link) = (true, header.first, header.before);
+        self.position = header.position;
+        Ok(())
+    }
+
+    fn reach(&mut self, link: BatchLink) {
+        self.next = link.last.saturating_add(1);
+        self.link = Some(link);
+        if let Some(known) = self.known.filter(|known| known.as_of == self.next) {
+            self.known_fits = known.hash == link.hash;
+        }
+    }
+
+    fn take(&mut self, found: &ScannedFrame<'_>) -> Result<(), JournalError> {
+        match found.frame.body {
+            Body::Batch(link, records) => {
+                let number = self.findings.len();
+                for (_, record) in frame::records(records) {
+                    self.record(record, number);
+                }
+                self.reach(link);
+            }
+            Body::Gap(link, _, heads) => {
+                for head in frame::heads(heads) {
+                    let seen = Seen {
+                        next_seq: head.next_seq,
+                        hash: head.hash,
+                        findings: self.findings.len(),
+                    };
+                    self.streams.insert(head.stream, seen);
+                }
+                self.reach(link);
+            }
+            Body::Base(part, _) => {
+                let parts = self.bases.entry(part.as_of).or_default();
+                parts.0 = part.of;
+                parts.1.insert(part.number);
+            }
+            Body::Mark => {}
+        }
+        Ok(())
+    }
+
+    /// A record that goes on later than its stream did lacks what was found in between.
+    fn record(&mut self, bytes: &[u8], findings: usize) {
+        let Some(peeked) = Stored::peek(bytes) else {
+            return;
+        };
+        let hash = chain::link(peeked.prev, &peeked.stream, peeked.seq, bytes);
+        let before = self.streams.get(&peeked.stream);
+        let (expected, since) = before.map_or((0, 0), |seen| (seen.next_seq, seen.findings));
+        if peeked.seq > expected {
+            let lacking = self.findings.get_mut(since..).unwrap_or_default();
+            for finding in lacking.iter_mut().filter(|f| !f.lost.is_empty()) {
+                if !finding.streams.contains(&peeked.stream) {
+                    finding.streams.push(peeked.stream.clone());
+                }
+            }
+        }
+        let seen = Seen {
+            next_seq: peeked.seq.saturating_add(1),
+            hash,
+            findings,
+        };
+        self.streams.insert(peeked.stream, seen);
+    }
+}
+
+/// Whether two links end alike: a gap's stands for several.
+fn same_end(one: Option<BatchLink>, other: Option<BatchLink>) -> bool {
+    let end = |link: BatchLink| (link.last, link.hash);
+    one.map(end) == other.map(end)
+}
+
+fn found_name(files: &BTreeMap<Offset, Files>, first: Offset) -> String {
+    let files = files.get(&first).and_then(Files::good);
+    files.map_or_else(|| FOLDER.to_owned(), |(file, _)| file.name.clone())
+}

@@ -1,0 +1,251 @@
+//! What is lost: which batches can be had for it, and which segment takes its place.
+
+use std::collections::BTreeSet;
+
+use super::{Front, Walk};
+use crate::{
+    journal::{
+        JournalError, Offset,
+        log::{
+            FOLDER,
+            error::damaged,
+            frame::{self, FramePart},
+            header,
+            repair::{
+                Finding, Lost,
+                batch::{self, FoundBatch},
+                fill::{End, Item, fill},
+                found::Files,
+                plan::{New, Plan},
+            },
+        },
+    },
+    model::StreamId,
+};
+
+/// The end of a segment that is not what was written.
+pub(super) struct Tail {
+    pub(super) first: Offset,
+    pub(super) name: String,
+    pub(super) bytes: Vec<u8>,
+    pub(super) at: usize,
+    /// Where the segment begins in the log, and the parts of bases in it: where no event of it is
+    /// whole, another takes its place.
+    pub(super) position: u64,
+    pub(super) bases: Vec<(FramePart, Vec<u8>)>,
+}
+
+impl Walk<'_> {
+    /// Fills what is lost from here on, and notes what was found.
+    pub(super) fn fill(
+        &mut self,
+        goal: End,
+        trusted: &[FoundBatch],
+        others: &[FoundBatch],
+        (file, why): (String, String),
+        mut streams: BTreeSet<StreamId>,
+        room: Option<usize>,
+    ) -> Vec<Item> {
+        let from = self.next;
+        // A frame that holds no event, such as a part of a base.
+        let none = matches!(goal, End::At(to, _) if to <= from);
+        let mut items = match none {
+            true => Vec::new(),
+            false => fill(from, self.prev(), goal, trusted, others),
+        };
+        if let (End::Here, Some(room)) = (goal, room) {
+            while taken(&items) > room || room.saturating_sub(taken(&items)) == frame::ALIGN {
+                items.pop();
+            }
+        }
+        let mut open_ended = matches!(goal, End::NotBefore(_));
+        // Where no further batch would have had room none is lost.
+        if open_ended && room.is_some_and(|room| !leaves_room(&items, room)) {
+            items.pop();
+            open_ended = false;
+        }
+        let mut finding = Finding {
+            from,
+            to: from,
+            open_ended,
+            file,
+            why,
+            streams: Vec::new(),
+            regained: Vec::new(),
+            lost: Vec::new(),
+        };
+        let number = self.findings.len();
+        for item in &items {
+            let link = *item.link();
+            finding.to = link.last.saturating_add(1);
+            match item {
+                Item::Batch(batch) => {
+                    finding.regain(link.first, finding.to, batch.source);
+                    for bytes in &batch.records {
+                        self.record(bytes, number);
+                    }
+                }
+                Item::Gap(_) => finding.lost.push(Lost {
+                    from: link.first,
+                    to: finding.to,
+                }),
+            }
+            self.reach(link);
+        }
+        streams.retain(|_| !finding.lost.is_empty());
+        finding.streams = streams.into_iter().collect();
+        self.findings.push(finding);
+        items
+    }
+
+    /// A segment in the place of what is missing from here on.
+    pub(super) fn region(
+        &mut self,
+        goal: End,
+        pending: &[Offset],
+        until: Option<u64>,
+    ) -> Result<(), JournalError> {
+        let (first, before, mut position) = (self.next, self.link, self.position);
+        let (mut aside, mut bases) = (self.names(pending), Vec::new());
+        let (mut trusted, mut others) = (Vec::new(), self.offered.to_vec());
+        let mut streams = BTreeSet::new();
+        let mut place = (FOLDER.to_owned(), "a segment is missing".to_owned());
+        if let Some(tail) = self.tail.take() {
+            trusted.extend(batch::in_a_row(&tail.bytes, tail.at).0);
+            others.extend(batch::anywhere(&tail.bytes, tail.at, tail.bytes.len()));
+            streams.extend(self.streams_between(tail.first, tail.at, usize::MAX));
+            if tail.first == first {
+                aside.extend(self.names(&[first]));
+                (position, bases) = (tail.position, tail.bases);
+            }
+            if tail.bytes.get(tail.at..).is_some_and(is_used) {
+                let why = "its end is not what was written";
+                place = (tail.name, why.to_owned());
+            }
+        }
+        for first in pending {
+            let files: Vec<_> = self.files.get(first).into_iter().collect();
+            for file in files.iter().flat_map(|files| files.files()) {
+                let bytes = file.bytes(self.disk)?;
+                trusted.extend(batch::in_a_row(&bytes, header::LEN).0);
+                others.extend(batch::anywhere(&bytes, header::LEN, bytes.len()));
+                if let Err(why) = &file.header {
+                    place = (file.name.clone(), why.clone());
+                }
+            }
+        }
+        let to = match goal {
+            End::At(to, _) => to,
+            End::NotBefore(_) | End::Here => Offset::MAX,
+        };
+        for (_, files) in self.files.range(first..to) {
+            streams.extend(files.streams(0, u32::MAX));
+        }
+        let finding = self.findings.len();
+        let items = self.fill(goal, &trusted, &others, place, streams, None);
+        self.plans.push(Plan::New(New {
+            first,
+            before,
+            position,
+            until,
+            bases,
+            items,
+            finding,
+            aside,
+        }));
+        Ok(())
+    }
+
+    /// After the newest segment that can be read, and before the oldest.
+    pub(super) fn end(&mut self, pending: Vec<Offset>) -> Result<(), JournalError> {
+        if !self.begun && pending.is_empty() {
+            return Err(damaged(FOLDER, "the log is gone: it has no segment"));
+        }
+        if let Some(last) = pending.last() {
+            let goal = match self.ends_well(&pending)? {
+                true => End::Here,
+                false => self.open_end(last.saturating_add(1)),
+            };
+            self.region(goal, &pending, None)?;
+        } else if self.tail_is_lost {
+            let goal = self.open_end(0);
+            self.region(goal, &[], None)?;
+        }
+        self.begun = true;
+        self.fill_front()
+    }
+
+    /// Whether the newest segment, whose header is bad, has whole batches and then nothing.
+    fn ends_well(&self, pending: &[Offset]) -> Result<bool, JournalError> {
+        let [only] = pending else { return Ok(false) };
+        let mut files = self.files.get(only).into_iter().flat_map(Files::files);
+        let Some(file) = files.next() else {
+            return Ok(false);
+        };
+        let bytes = file.bytes(self.disk)?;
+        let (batches, end) = batch::in_a_row(&bytes, header::LEN);
+        let head = bytes.get(..header::LEN).unwrap_or_default();
+        let rest = bytes.get(end..).unwrap_or_default();
+        let follows = batches
+            .first()
+            .is_none_or(|first| first.link.first == self.next && first.link.prev == self.prev());
+        let any = !batches.is_empty() || is_used(head);
+        Ok(follows && any && !rest.is_empty() && !is_used(rest))
+    }
+
+    /// What is missing before the first segment is in order where a base stands for it.
+    fn fill_front(&mut self) -> Result<(), JournalError> {
+        let Some(Front { header, pending }) = self.front.take() else {
+            return Ok(());
+        };
+        if pending.is_empty() && self.newest_base() >= Some(header.first) {
+            return Ok(());
+        }
+        let (next, link, position) = (self.next, self.link, self.position);
+        let streams = std::mem::take(&mut self.streams);
+        (self.next, self.link, self.position) = (0, None, 0);
+        let hash = header.before.map(|link| link.hash).unwrap_or_default();
+        let goal = End::At(header.first, hash);
+        self.region(goal, &pending, Some(header.position))?;
+        (self.next, self.link, self.position) = (next, link, position);
+        self.streams = streams;
+        Ok(())
+    }
+
+    /// The offset that the newest base of which every part is there is as of.
+    fn newest_base(&self) -> Option<Offset> {
+        let whole = |(_, (of, parts)): &(&Offset, &(u32, BTreeSet<u32>))| {
+            (0..*of).all(|number| parts.contains(&number))
+        };
+        let whole = self.bases.iter().filter(whole);
+        whole.map(|(as_of, _)| *as_of).max()
+    }
+
+    /// Where a log ends of which nobody can tell.
+    pub(super) fn open_end(&self, least: Offset) -> End {
+        let bases = self.bases.keys().copied().max().unwrap_or_default();
+        match self.known {
+            Some(known) if known.as_of > self.next.max(bases).max(least) => {
+                End::At(known.as_of, known.hash)
+            }
+            _ => End::NotBefore(least.max(bases).max(self.next.saturating_add(1))),
+        }
+    }
+}
+
+/// Whether a gap has room behind the batches that are regained.
+fn leaves_room(items: &[Item], room: usize) -> bool {
+    room.saturating_sub(taken(items)) >= frame::gap_len(&[])
+}
+
+fn taken(items: &[Item]) -> usize {
+    let taken = items.iter().map(|item| match item {
+        Item::Batch(batch) => batch.frame_len(),
+        Item::Gap(_) => 0,
+    });
+    taken.sum()
+}
+
+fn is_used(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| *byte != 0)
+}
