@@ -70,5 +70,6 @@ mod pictures;
 mod power;
 mod pruning;
 mod references;
+mod selecting;
 mod state_directory;
 mod unreadable;

@@ -8,8 +8,10 @@ mod contract;
 pub(crate) mod examples;
 mod host;
 mod image;
+mod selection;
 mod serve;
 mod view;
+mod wait_for;
 
 use std::path::PathBuf;
 
@@ -21,7 +23,7 @@ pub(crate) use audit::{
 };
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use change::{
-    ApproveArgs, PauseArgs, PlanArgs, PowerArgs, PruneArgs, StopArgs, Targets,
+    ApproveArgs, PauseArgs, PlanArgs, PowerArgs, PruneArgs, RebuildArgs, StopArgs, Targets,
 };
 pub(crate) use contract::{
     ContractCheckArgs, ContractCommand, ContractEncryptArgs, ContractNewArgs,
@@ -32,11 +34,13 @@ pub(crate) use host::{
 pub(crate) use image::{
     ImageCommand, ImageListArgs, ImagePruneArgs, ImageUnlockArgs, ImageUploadArgs, UploadArgs,
 };
+pub(crate) use selection::{DestroyArgs, Selection};
 pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs};
 pub(crate) use view::{
-    DescribeArgs, GetArgs, HistoryArgs, HistoryFormat, LogsArgs, ObjectKind, TargetArg,
+    DescribeArgs, GetArgs, HistoryArgs, HistoryFormat, ListFormat, LogsArgs, ObjectKind, TargetArg,
     without_kind,
 };
+pub(crate) use wait_for::{WaitForArgs, WaitGoal};
 
 /// Creates and runs virtual servers (VSIs) on libvirt/KVM hosts, and resumes after any crash.
 #[derive(Clone, Debug, Parser)]
@@ -140,7 +144,7 @@ pub(crate) enum CliCommand {
     Start(PowerArgs),
     /// Make boot disks anew from their image; UUID, MAC addresses and data disks stay
     #[command(after_help = "Example:\n  vsiflow rebuild web --wait")]
-    Rebuild(PowerArgs),
+    Rebuild(RebuildArgs),
     /// Shut down VSIs; they stay off, also after a restart of their host
     #[command(after_help = "Example:\n  vsiflow stop web --grace-period 2m --wait")]
     Stop(StopArgs),
@@ -158,6 +162,11 @@ pub(crate) enum CliCommand {
     /// List VSIs, data disks, networks, images, hosts or runs
     #[command(after_help = "Example:\n  vsiflow get\n  vsiflow get disk -o wide")]
     Get(GetArgs),
+    /// Wait until objects are in a state
+    #[command(
+        after_help = "Example:\n  vsiflow wait web --for=condition=Ready --timeout 5m\n  vsiflow wait -l app=web --for=delete"
+    )]
+    Wait(WaitForArgs),
     /// Show all details of a VSI or a data disk
     #[command(after_help = "Example:\n  vsiflow describe web")]
     Describe(DescribeArgs),
@@ -292,14 +301,24 @@ impl WaitArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`; data disks as `disk/NAME` or `disk NAME…`.
-    #[arg(value_name = "NAME", required_unless_present = "files")]
+    #[arg(
+        value_name = "NAME",
+        required_unless_present_any = ["files", "labels", "field_selector", "all"]
+    )]
     pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// All VSIs of the namespace; with `disk`, all its data disks.
+    #[arg(long, conflicts_with = "files")]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) destroy: DestroyArgs,
     /// Delete the VSIs in these documents, then their data disks by their `deletionPolicy`.
     #[arg(
         short = 'f',
         long = "filename",
         value_name = "FILE|DIR|-",
-        conflicts_with = "names"
+        conflicts_with_all = ["names", "labels", "field_selector"]
     )]
     pub(crate) files: Vec<PathBuf>,
     /// The namespace.
@@ -341,7 +360,10 @@ pub(crate) struct ResumeArgs {
 pub(crate) struct RetryArgs {
     /// The VSIs, and data disks as `disk/NAME`. With `--host` and no name: all unsettled VSIs on
     /// that host.
+    #[arg(conflicts_with_all = ["labels", "field_selector"])]
     pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
     /// Retry everything that is not settled.
     #[arg(long, conflicts_with = "names")]
     pub(crate) all: bool,

@@ -26,6 +26,7 @@ pub mod quantity;
 pub mod ready;
 pub mod resolve;
 pub mod selector;
+mod selector_text;
 mod target;
 pub mod text;
 mod unique;

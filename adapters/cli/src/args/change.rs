@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use vsiflow_workflows::fleet::ShutdownPolicy;
 
-use super::{OutputFormat, Sources, WaitArgs, duration};
+use super::{DestroyArgs, OutputFormat, Selection, Sources, WaitArgs, duration};
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PlanArgs {
@@ -28,12 +28,21 @@ pub(crate) struct PruneArgs {
     pub(crate) prune_limit: usize,
 }
 
-/// Several VSIs.
-#[derive(Clone, Debug, Args)]
+/// Several VSIs, by their names or by what they are like.
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Targets {
     /// The VSIs, as `NAME` or `vsi/NAME`.
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(
+        required_unless_present_any = ["labels", "field_selector", "all"],
+        conflicts_with_all = ["labels", "field_selector", "all"],
+        value_name = "NAME"
+    )]
     pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// All VSIs of the namespace.
+    #[arg(long)]
+    pub(crate) all: bool,
     /// The namespace.
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
@@ -56,18 +65,35 @@ pub(crate) struct PowerArgs {
     pub(crate) wait: WaitArgs,
 }
 
+/// `rebuild`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RebuildArgs {
+    #[command(flatten)]
+    pub(crate) targets: Targets,
+    #[command(flatten)]
+    pub(crate) destroy: DestroyArgs,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
 /// `pause` and `unpause`: of VSIs, or of vsiflow itself.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PauseArgs {
     /// The VSIs, as `NAME` or `vsi/NAME`.
-    #[arg(required_unless_present = "all", value_name = "NAME")]
+    #[arg(
+        required_unless_present_any = ["all", "labels", "field_selector"],
+        conflicts_with_all = ["labels", "field_selector"],
+        value_name = "NAME"
+    )]
     pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
     /// The namespace.
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
     /// Start no step on any host, also after restarts, until `unpause --all`. Steps in progress
     /// end, requests are recorded, guests are not touched.
-    #[arg(long, conflicts_with_all = ["names", "namespace", "wait", "timeout"])]
+    #[arg(long, conflicts_with_all = ["names", "labels", "field_selector", "namespace", "wait", "timeout"])]
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,

@@ -1,10 +1,16 @@
 //! Commands that only look: `get`, `describe`, `history`, `logs`.
 
+use std::str::FromStr;
+
 use clap::{Args, ValueEnum};
 
-use super::OutputFormat;
+use super::{OutputFormat, Selection};
+use crate::output::{
+    columns::Columns,
+    jsonpath::{self, Template},
+};
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct GetArgs {
     /// What to list: `vsi` (default), `disk`, `network` (from its host), `image`, `host` or `run`;
     /// then names.
@@ -12,6 +18,11 @@ pub(crate) struct GetArgs {
     pub(crate) words: Vec<String>,
     #[command(flatten)]
     pub(crate) scope: Scope,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// All objects of the kind, as without names.
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Include deleted VSIs.
     #[arg(long)]
     pub(crate) deleted: bool,
@@ -21,13 +32,67 @@ pub(crate) struct GetArgs {
     /// Scan the hosts first, and record drift.
     #[arg(long)]
     pub(crate) refresh: bool,
-    /// The output format.
-    #[arg(short, long, value_enum)]
-    pub(crate) output: Option<OutputFormat>,
+    /// Sort by this path, such as `.metadata.creationTimestamp`.
+    #[arg(long, value_name = "JSONPATH", value_parser = jsonpath::path_of)]
+    pub(crate) sort_by: Option<String>,
+    /// Print no head above a table.
+    #[arg(long)]
+    pub(crate) no_headers: bool,
+    /// The output format: `wide`, `json`, `yaml`, `name`, `jsonpath=TEMPLATE` or
+    /// `custom-columns=HEAD:PATH,…`.
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<ListFormat>,
+}
+
+/// How a list is printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ListFormat {
+    /// One that every command knows.
+    Plain(OutputFormat),
+    /// A template, filled in once.
+    JsonPath(Template),
+    /// A table with columns of the caller's.
+    Columns(Columns),
+}
+
+impl FromStr for ListFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some(("jsonpath", template)) => template.parse().map(Self::JsonPath),
+            Some(("custom-columns", columns)) => columns.parse().map(Self::Columns),
+            _ => <OutputFormat as ValueEnum>::from_str(text, false)
+                .map(Self::Plain)
+                .map_err(|_| {
+                    "write wide, json, yaml, name, jsonpath=TEMPLATE or custom-columns=HEAD:PATH"
+                        .to_owned()
+                }),
+        }
+    }
+}
+
+impl ListFormat {
+    /// As it is given on the command line.
+    pub(crate) fn word(&self) -> String {
+        match self {
+            Self::Plain(format) => format.word().to_owned(),
+            Self::JsonPath(template) => format!("jsonpath={}", template.text()),
+            Self::Columns(columns) => format!("custom-columns={}", columns.text()),
+        }
+    }
+
+    /// Whether each object has a line of its own.
+    pub(crate) fn is_lines(&self) -> bool {
+        matches!(
+            self,
+            Self::Plain(OutputFormat::Wide | OutputFormat::Name) | Self::Columns(_)
+        )
+    }
 }
 
 /// Which namespace.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Scope {
     /// The namespace.
     #[arg(short, long, default_value = "default")]
@@ -146,7 +211,7 @@ pub(crate) enum ObjectKind {
 
 impl ObjectKind {
     /// As it stands before a name.
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Vsi => "vsi",
             Self::Image => "image",

@@ -12,6 +12,11 @@ use crate::{
     work::{self, Target},
 };
 
+/// What VSIs are called before a name.
+const VSI_WORDS: &[&str] = &["vsi", "vsis", "vs", "virtualserver", "virtualservers"];
+/// What data disks are.
+const DISK_WORDS: &[&str] = &["disk", "disks"];
+
 /// Something that is to go.
 pub(super) struct DeletionTarget {
     pub(super) is_disk: bool,
@@ -24,6 +29,9 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     // A disk goes with the VSI that has it, or after it.
     named.sort_by_key(|doomed| doomed.is_disk);
     let app = App::open_to_work(common).await?;
+    if args.all || !args.selection.is_empty() {
+        named = selected(&app, &args, named).await?;
+    }
     // Names are looked up first, so that a slip of the pen deletes nothing.
     for doomed in &named {
         if let Err(problem) = look_up(&app, doomed).await {
@@ -52,6 +60,32 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     let exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
     app.close().await;
     Ok(exit)
+}
+
+/// What is selected, once somebody agreed that it goes. `delete disk -l …` selects data disks.
+async fn selected(
+    app: &App,
+    args: &DeleteArgs,
+    named: Vec<DeletionTarget>,
+) -> Result<Vec<DeletionTarget>, ExitProblem> {
+    let is_kind =
+        |words: &[&str]| matches!(args.names.as_slice(), [word] if words.contains(&word.as_str()));
+    let is_disk = is_kind(DISK_WORDS);
+    if !named.is_empty() && !is_disk && !is_kind(VSI_WORDS) {
+        return Err(work::names_and_selector());
+    }
+    let (namespace, selection) = (&args.namespace, &args.selection);
+    let targets = match is_disk {
+        true => work::selected_disks(app, namespace, selection).await?,
+        false => work::selected(app, namespace, selection).await?,
+    };
+    work::confirm_destruction(&args.destroy, "delete", &targets)?;
+    let doomed = |target: Target| DeletionTarget {
+        is_disk,
+        namespace: target.namespace,
+        name: target.name,
+    };
+    Ok(targets.into_iter().map(doomed).collect())
 }
 
 async fn look_up(app: &App, doomed: &DeletionTarget) -> Result<(), ExitProblem> {
@@ -125,18 +159,7 @@ fn of_words(args: &DeleteArgs) -> Vec<DeletionTarget> {
     let mut names = args.names.iter().map(String::as_str).peekable();
     // `delete vsi NAME` as kubectl has it.
     let kind = names.peek().copied().filter(|_| args.names.len() > 1);
-    let kind = kind.filter(|word| {
-        [
-            "vsi",
-            "vsis",
-            "vs",
-            "virtualserver",
-            "virtualservers",
-            "disk",
-            "disks",
-        ]
-        .contains(word)
-    });
+    let kind = kind.filter(|word| VSI_WORDS.contains(word) || DISK_WORDS.contains(word));
     if kind.is_some() {
         names.next();
     }

@@ -1,14 +1,18 @@
 //! `get`: lists and shows.
 
+use std::{borrow::Cow, cmp::Ordering};
+
+use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_workflows::fleet::Metadata;
 
 use super::{CommandOutcome, watch};
 use crate::{
-    args::{Common, GetArgs, ObjectKind, OutputFormat},
+    args::{Common, GetArgs, ListFormat, ObjectKind, OutputFormat},
     compose::App,
     exit::{Exit, ExitProblem},
-    output::{self, table},
+    output::{self, jsonpath, table},
+    work,
 };
 
 pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
@@ -20,6 +24,10 @@ pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
 }
 
 pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
+    let (kind, names) = args.kind_and_names();
+    if !names.is_empty() && (args.all || !args.selection.is_empty()) {
+        return Err(work::names_and_selector());
+    }
     let app = match args.refresh {
         true => App::open_to_record(common).await?,
         false => App::open(common).await?,
@@ -33,80 +41,212 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
             paused.message
         ));
     }
-    let printed = match args.kind_and_names().0 {
-        ObjectKind::Vsi => vsis(&app, &args).await,
-        ObjectKind::Image => {
-            let images = app.fleet.images().await?;
-            let wide = args.output.is_some();
-            print(&args, images, |images| table::images(images, wide))
-        }
-        ObjectKind::Disk => disks(&app, &args).await,
-        ObjectKind::Network => {
-            let networks = app.fleet.networks().await?;
-            print(&args, networks, table::networks)
-        }
-        ObjectKind::Host => {
-            let hosts = app.fleet.host_objects().await?;
-            print(&args, hosts, table::hosts)
-        }
-        ObjectKind::Run => {
-            let runs = app.fleet.runs();
-            print(&args, runs, table::runs)
-        }
+    let printed = match kind {
+        ObjectKind::Vsi => vsis(&app, &args, &names).await,
+        ObjectKind::Disk => disks(&app, &args, &names).await,
+        kind => others(&app, &args, kind, &names).await,
     };
     app.close().await;
     printed
 }
 
-async fn vsis(app: &App, args: &GetArgs) -> CommandOutcome {
-    let names: Vec<_> = args.kind_and_names().1;
+async fn vsis(app: &App, args: &GetArgs, names: &[String]) -> CommandOutcome {
     let mut objects = app.fleet.vsis(args.deleted).await?;
-    for name in choose(args, &names, &mut objects, |object| &object.metadata) {
+    for name in choose(args, names, &mut objects, |object| &object.metadata) {
         app.fleet.get(&args.scope.namespace, name).await?;
     }
-    match args.output {
-        None | Some(OutputFormat::Wide) => {
+    let listed = Listed {
+        what: "vsis",
+        prefix: "vsi/",
+        single: names.len() == 1,
+    };
+    let wide = args.output.is_some();
+    print(args, &listed, objects, named, |objects| {
+        table::vsis(objects, wide, args.scope.all_namespaces)
+    })
+}
+
+async fn disks(app: &App, args: &GetArgs, names: &[String]) -> CommandOutcome {
+    let mut objects = app.fleet.disks(args.deleted).await?;
+    for name in choose(args, names, &mut objects, |object| &object.metadata) {
+        app.fleet.disk(&args.scope.namespace, name).await?;
+    }
+    let listed = Listed {
+        what: "data disks",
+        prefix: "disk/",
+        single: names.len() == 1,
+    };
+    let wide = args.output.is_some();
+    print(args, &listed, objects, named, |objects| {
+        table::disks(objects, wide, args.scope.all_namespaces)
+    })
+}
+
+/// What has no namespace and no labels.
+async fn others(app: &App, args: &GetArgs, kind: ObjectKind, names: &[String]) -> CommandOutcome {
+    if args.selection.labels.is_some() {
+        let message = "only VSIs and data disks have labels";
+        let remedy = "use --field-selector, or leave the selector out";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
+    }
+    match kind {
+        ObjectKind::Network => unnamed(args, names, app.fleet.networks().await?, table::networks),
+        ObjectKind::Host => unnamed(args, names, app.fleet.host_objects().await?, table::hosts),
+        ObjectKind::Run => unnamed(args, names, app.fleet.runs(), table::runs),
+        _ => {
             let wide = args.output.is_some();
-            output::table(
-                &table::vsis(&objects, wide, args.scope.all_namespaces),
-                "vsis",
-            );
+            let images = app.fleet.images().await?;
+            unnamed(args, names, images, |images| table::images(images, wide))
         }
-        Some(OutputFormat::Name) => {
-            objects
-                .iter()
-                .for_each(|object| output::line(&format!("vsi/{}", object.metadata.name)));
+    }
+}
+
+fn unnamed<T: Serialize>(
+    args: &GetArgs,
+    names: &[String],
+    objects: Vec<T>,
+    table: impl Fn(&[T]) -> table::Table,
+) -> CommandOutcome {
+    let value = |object: T| Ok((serde_json::to_value(&object)?, object));
+    let all: Result<Vec<_>, serde_json::Error> = objects.into_iter().map(value).collect();
+    let all = all.map_err(ExitProblem::defect)?;
+    let is_there = |wanted: &&String| all.iter().any(|(value, _)| name_of(value) == **wanted);
+    if let Some(missing) = names.iter().find(|wanted| !is_there(wanted)) {
+        let message = format!("{missing} is not known here");
+        let remedy = "`vsiflow get` lists the names";
+        return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
+    }
+    let chosen = |value: &Value| names.is_empty() || names.contains(&name_of(value).to_owned());
+    let chosen = all.into_iter().filter(|(value, _)| chosen(value));
+    let objects = chosen.map(|(_, object)| object).collect();
+    let listed = Listed {
+        what: "objects",
+        prefix: "",
+        single: false,
+    };
+    let wrapped = |value: Value| json!({"metadata": {"name": name_of(&value)}, "status": value});
+    print(args, &listed, objects, wrapped, table)
+}
+
+fn name_of(value: &Value) -> &str {
+    value.get("name").and_then(Value::as_str).unwrap_or("")
+}
+
+/// One that bears its metadata is printed as it is.
+fn named(value: Value) -> Value {
+    value
+}
+
+/// How a list is spoken of.
+struct Listed {
+    what: &'static str,
+    /// What stands before a name.
+    prefix: &'static str,
+    /// Whether one object was named: it is printed by itself.
+    single: bool,
+}
+
+fn print<T: Serialize>(
+    args: &GetArgs,
+    listed: &Listed,
+    objects: Vec<T>,
+    shape: impl Fn(Value) -> Value,
+    table: impl Fn(&[T]) -> table::Table,
+) -> CommandOutcome {
+    let objects = arrange(args, objects, &shape)?;
+    let Some(ListFormat::JsonPath(_) | ListFormat::Columns(_)) = &args.output else {
+        return print_plain(args, listed, objects, shape, table);
+    };
+    let values = values(objects, shape)?;
+    match &args.output {
+        Some(ListFormat::Columns(columns)) => {
+            output::line(columns.render(&values, !args.no_headers).trim_end());
         }
-        Some(format) => match (objects.as_slice(), names.len()) {
-            ([one], 1) => output::print(one, format)?,
-            (all, _) => output::print(&output::list(all), format)?,
-        },
+        Some(ListFormat::JsonPath(template)) => {
+            let whole = match (values.as_slice(), listed.single) {
+                ([one], true) => Cow::Borrowed(one),
+                (all, _) => Cow::Owned(output::list(all)),
+            };
+            output::raw(template.render(&whole).as_bytes())?;
+        }
+        _ => {}
     }
     Ok(Exit::Done)
 }
 
-async fn disks(app: &App, args: &GetArgs) -> CommandOutcome {
-    let names = args.kind_and_names().1;
-    let mut objects = app.fleet.disks(args.deleted).await?;
-    for name in choose(args, &names, &mut objects, |object| &object.metadata) {
-        app.fleet.disk(&args.scope.namespace, name).await?;
-    }
-    match args.output {
-        None | Some(OutputFormat::Wide) => {
-            let wide = args.output.is_some();
-            let table = table::disks(&objects, wide, args.scope.all_namespaces);
-            output::table(&table, "data disks");
-        }
-        Some(OutputFormat::Name) => {
-            let names = objects.iter().map(|object| &object.metadata.name);
-            names.for_each(|name| output::line(&format!("disk/{name}")));
-        }
-        Some(format) => match (objects.as_slice(), names.len()) {
-            ([one], 1) => output::print(one, format)?,
-            (all, _) => output::print(&output::list(all), format)?,
+fn print_plain<T: Serialize>(
+    args: &GetArgs,
+    listed: &Listed,
+    objects: Vec<T>,
+    shape: impl Fn(Value) -> Value,
+    table: impl Fn(&[T]) -> table::Table,
+) -> CommandOutcome {
+    match &args.output {
+        None | Some(ListFormat::Plain(OutputFormat::Wide)) => match args.no_headers {
+            true => output::table_rows(&table(&objects), listed.what),
+            false => output::table(&table(&objects), listed.what),
         },
+        Some(ListFormat::Plain(OutputFormat::Name)) => {
+            for value in values(objects, shape)? {
+                let name = value.pointer("/metadata/name").and_then(Value::as_str);
+                output::line(&format!("{}{}", listed.prefix, name.unwrap_or("")));
+            }
+        }
+        Some(ListFormat::Plain(format)) => match values(objects, shape)?.as_slice() {
+            [one] if listed.single => output::print(one, *format)?,
+            all => output::print(&output::list(all), *format)?,
+        },
+        Some(ListFormat::JsonPath(_) | ListFormat::Columns(_)) => {}
     }
     Ok(Exit::Done)
+}
+
+fn values<T: Serialize>(
+    objects: Vec<T>,
+    shape: impl Fn(Value) -> Value,
+) -> Result<Vec<Value>, ExitProblem> {
+    let values = objects.iter().map(serde_json::to_value);
+    let values: Result<Vec<_>, _> = values.map(|value| value.map(&shape)).collect();
+    values.map_err(ExitProblem::defect)
+}
+
+/// Keeps what the field selector matches, in the order that is asked for.
+fn arrange<T: Serialize>(
+    args: &GetArgs,
+    objects: Vec<T>,
+    shape: impl Fn(Value) -> Value,
+) -> Result<Vec<T>, ExitProblem> {
+    let fields = &args.selection.field_selector;
+    if fields.is_none() && args.sort_by.is_none() {
+        return Ok(objects);
+    }
+    let value = |object: T| Ok((shape(serde_json::to_value(&object)?), object));
+    let all: Result<Vec<_>, serde_json::Error> = objects.into_iter().map(value).collect();
+    let mut all = all.map_err(ExitProblem::defect)?;
+    all.retain(|(value, _)| fields.as_ref().is_none_or(|fields| fields.matches(value)));
+    if let Some(path) = &args.sort_by {
+        all.sort_by(|(one, _), (other, _)| by_path(path, one, other));
+    }
+    Ok(all.into_iter().map(|(_, object)| object).collect())
+}
+
+/// Numbers by their size, all else by its text; what has nothing there comes first.
+fn by_path(path: &str, one: &Value, other: &Value) -> Ordering {
+    let at = |value| {
+        jsonpath::found(value, path)
+            .first()
+            .map(|found| (*found).clone())
+    };
+    match (at(one), at(other)) {
+        (Some(Value::Number(one)), Some(Value::Number(other))) => {
+            let numbers = (one.as_f64(), other.as_f64());
+            numbers.0.partial_cmp(&numbers.1).unwrap_or(Ordering::Equal)
+        }
+        (one, other) => {
+            let text = |value: Option<Value>| value.as_ref().map(jsonpath::text_of);
+            text(one).cmp(&text(other))
+        }
+    }
 }
 
 /// One whose namespace nobody can read is shown in each.
@@ -122,8 +262,13 @@ fn choose<'n, T>(
     objects: &mut Vec<T>,
     meta: fn(&T) -> &Metadata,
 ) -> Vec<&'n String> {
+    let labels = args.selection.labels.as_ref();
+    let is_selected = |meta: &Metadata| {
+        let labels = labels.is_none_or(|labels| labels.matches(&meta.labels));
+        is_here(args, meta) && labels
+    };
     objects.retain(|object| match names.is_empty() {
-        true => is_here(args, meta(object)),
+        true => is_selected(meta(object)),
         false => names.iter().any(|name| is_meant(args, meta(object), name)),
     });
     let missing = |name: &&String| !objects.iter().any(|o| is_meant(args, meta(o), name));
@@ -138,47 +283,4 @@ fn is_meant(args: &GetArgs, meta: &Metadata, name: &str) -> bool {
         }
         None => is_here(args, meta) && meta.name == name,
     }
-}
-
-fn print<T: serde::Serialize>(
-    args: &GetArgs,
-    objects: Vec<T>,
-    table: impl Fn(&[T]) -> table::Table,
-) -> CommandOutcome {
-    let value = |object: T| Ok((serde_json::to_value(&object)?, object));
-    let all: Result<Vec<_>, serde_json::Error> = objects.into_iter().map(value).collect();
-    let all = all.map_err(ExitProblem::defect)?;
-    let name = |value: &Value| {
-        value
-            .get("name")
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .to_owned()
-    };
-    let names = args.kind_and_names().1;
-    if let Some(missing) = names
-        .iter()
-        .find(|n| !all.iter().any(|(v, _)| name(v) == **n))
-    {
-        let message = format!("{missing} is not known here");
-        return Err(ExitProblem::new(
-            Exit::NotFound,
-            "VSI0703",
-            message,
-            "`vsiflow get` lists the names",
-        ));
-    }
-    let chosen = |(value, _): &(Value, T)| names.is_empty() || names.contains(&name(value));
-    let (chosen, objects): (Vec<_>, Vec<_>) = all.into_iter().filter(chosen).unzip();
-    match args.output {
-        None | Some(OutputFormat::Wide) => output::table(&table(&objects), "objects"),
-        Some(OutputFormat::Name) => chosen.iter().for_each(|value| output::line(&name(value))),
-        Some(format) => {
-            let items = chosen
-                .iter()
-                .map(|value| json!({"metadata": {"name": name(value)}, "status": value}));
-            output::print(&output::list(&items.collect::<Vec<_>>()), format)?;
-        }
-    }
-    Ok(Exit::Done)
 }

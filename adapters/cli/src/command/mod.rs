@@ -33,6 +33,7 @@ mod scan;
 mod serve;
 mod subresources;
 mod tell;
+mod wait_for;
 mod watch;
 
 use std::{
@@ -242,6 +243,7 @@ async fn carry_out(cli: Cli) -> CommandOutcome {
         CliCommand::Pause(args) => power::pause(&common, PowerAction::Pause, args).await,
         CliCommand::Unpause(args) => power::pause(&common, PowerAction::Unpause, args).await,
         CliCommand::Get(args) => get::run(&common, args).await,
+        CliCommand::Wait(args) => wait_for::run(&common, args).await,
         CliCommand::Describe(args) => describe::run(&common, args).await,
         CliCommand::History(args) => history::run(&common, args).await,
         CliCommand::Logs(args) => logs::run(&common, args).await,

@@ -22,6 +22,8 @@ pub(super) async fn pause(common: &Common, action: PowerAction, args: PauseArgs)
     }
     let targets = Targets {
         names: args.names,
+        selection: args.selection,
+        all: false,
         namespace: args.namespace,
     };
     let how = ShutdownPolicy::default();
@@ -54,7 +56,7 @@ async fn run(
 ) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     // Names are looked up first: a slip of the pen touches nothing.
-    let targets = work::targets_named(&app, &targets.namespace, &targets.names).await?;
+    let targets = work::chosen(&app, targets).await?;
     for target in &targets {
         let by = actor::by(&common.reason);
         let (namespace, name) = (&target.namespace, &target.name);

@@ -3,16 +3,18 @@
 use super::CommandOutcome;
 use crate::{
     actor,
-    args::{Common, PowerArgs},
+    args::{Common, RebuildArgs},
     compose::App,
     output, work,
 };
 
-pub(super) async fn run(common: &Common, args: PowerArgs) -> CommandOutcome {
+pub(super) async fn run(common: &Common, args: RebuildArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
-    let (namespace, names) = (&args.targets.namespace, &args.targets.names);
     // Names are looked up first: a slip of the pen touches nothing.
-    let targets = work::targets_named(&app, namespace, names).await?;
+    let targets = work::chosen(&app, &args.targets).await?;
+    if args.targets.names.is_empty() {
+        work::confirm_destruction(&args.destroy, "rebuild", &targets)?;
+    }
     for target in &targets {
         let by = actor::by(&common.reason);
         let (namespace, name) = (&target.namespace, &target.name);

@@ -12,9 +12,10 @@ use crate::{
 };
 
 pub(super) async fn run(common: &Common, args: RetryArgs) -> CommandOutcome {
+    let selects = !args.selection.is_empty();
     let on_host = common.host.as_deref().filter(|_| args.names.is_empty());
-    if args.names.is_empty() && !args.all && on_host.is_none() {
-        let message = "name the VSIs to retry, or use --all or --host HOST";
+    if args.names.is_empty() && !args.all && !selects && on_host.is_none() {
+        let message = "name the VSIs to retry, or use -l, --all or --host HOST";
         return Err(ExitProblem::new(
             Exit::Usage,
             "VSI0801",
@@ -23,7 +24,9 @@ pub(super) async fn run(common: &Common, args: RetryArgs) -> CommandOutcome {
         ));
     }
     let app = App::open_to_record(common).await?;
-    let targets = if args.names.is_empty() {
+    let targets = if selects {
+        work::selected(&app, &args.namespace, &args.selection).await?
+    } else if args.names.is_empty() {
         let host = on_host.map(|host| host.trim_end_matches(':').to_owned());
         let open = app.fleet.unsettled(host.as_deref()).await?;
         work::targets_of(&app, &open).await?

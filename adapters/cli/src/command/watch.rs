@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{CommandOutcome, IN_USE, get};
 use crate::{
-    args::{Common, GetArgs, OutputFormat},
+    args::{Common, GetArgs, ListFormat},
     compose, daemon,
     exit::{Exit, ExitProblem},
     output::{
@@ -28,10 +28,7 @@ async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
         watch: false,
         ..args
     };
-    let lines = matches!(
-        args.output,
-        None | Some(OutputFormat::Wide | OutputFormat::Name)
-    );
+    let lines = args.output.as_ref().is_none_or(ListFormat::is_lines);
     let mut shown = ShownRow::default();
     loop {
         let text = look(common, &args).await?;
@@ -48,7 +45,7 @@ async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
 }
 
 /// The list as it is now: what was shown last stays true where a holder does not answer just now.
-async fn look(common: &Common, args: &GetArgs) -> Result<String, ExitProblem> {
+pub(super) async fn look(common: &Common, args: &GetArgs) -> Result<String, ExitProblem> {
     let sink = Arc::new(OutputSink::default());
     let listed = Box::pin(get::list(common, args.clone()));
     match sink::with(sink.clone(), listed).await {
@@ -79,8 +76,13 @@ fn words(args: &GetArgs) -> Vec<String> {
     words.extend(["-n".to_owned(), args.scope.namespace.clone()]);
     words.extend(args.scope.all_namespaces.then(|| "-A".to_owned()));
     words.extend(args.deleted.then(|| "--deleted".to_owned()));
-    if let Some(format) = args.output {
-        words.extend(["-o".to_owned(), format.word().to_owned()]);
+    words.extend(args.selection.words());
+    if let Some(path) = &args.sort_by {
+        words.push(format!("--sort-by={path}"));
+    }
+    words.extend(args.no_headers.then(|| "--no-headers".to_owned()));
+    if let Some(format) = &args.output {
+        words.extend(["-o".to_owned(), format.word()]);
     }
     words
 }

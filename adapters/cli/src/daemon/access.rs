@@ -35,8 +35,9 @@ impl Access {
     fn of_command(command: &CliCommand) -> Self {
         let looks_if = |only| if only { Self::Looks } else { Self::Changes };
         match command {
-            // A watch asks anew at each look.
+            // They ask anew at each look.
             CliCommand::Get(args) if args.watch => Self::Here,
+            CliCommand::Wait(_) => Self::Here,
             CliCommand::Get(args) => {
                 let asks_hosts = args.refresh || args.kind_and_names().0 == ObjectKind::Network;
                 looks_if(!asks_hosts)
@@ -110,6 +111,11 @@ mod tests {
         ("get", Access::Looks),
         ("get host -o json", Access::Looks),
         ("get --watch", Access::Here),
+        (
+            "get -l app=web --field-selector status.phase=Running",
+            Access::Looks,
+        ),
+        ("wait a --for=condition=Ready", Access::Here),
         ("get --refresh", Access::Changes),
         ("get network", Access::Changes),
         ("get network/default", Access::Changes),

@@ -1,8 +1,10 @@
 //! How results look: results on standard output, everything else on standard error; colours and
 //! bars only on terminals.
 
+pub(crate) mod columns;
 pub(crate) mod describe;
 pub(crate) mod folding;
+pub(crate) mod jsonpath;
 pub(crate) mod live;
 pub(crate) mod log;
 pub(crate) mod plan;
@@ -169,6 +171,14 @@ pub(crate) fn table(table: &table::Table, what: &str) {
         note(&format!("No {what} found."));
     } else {
         line(table.render().trim_end());
+    }
+}
+
+/// The same without its head.
+pub(crate) fn table_rows(table: &table::Table, what: &str) {
+    match table.is_empty() {
+        true => note(&format!("No {what} found.")),
+        false => line(table.render_without_head().trim_end()),
     }
 }
 

@@ -42,22 +42,32 @@ impl Table {
     pub(crate) fn render(&self) -> String {
         let head: Vec<String> = self.head.iter().map(|cell| (*cell).to_owned()).collect();
         let rows: Vec<&Vec<String>> = std::iter::once(&head).chain(&self.rows).collect();
-        let width = |column: usize| {
-            let cells = rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<_> = (0..self.head.len()).map(width).collect();
-        let mut text = String::new();
-        for row in rows {
-            let cells = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, width)| format!("{cell:<width$}"));
-            text.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
-            text.push('\n');
-        }
-        text
+        rendered(rows.into_iter())
     }
+
+    /// The same without the head.
+    pub(crate) fn render_without_head(&self) -> String {
+        rendered(self.rows.iter())
+    }
+}
+
+/// Rows as text: columns as wide as their widest cell, three spaces apart.
+pub(super) fn rendered<'r>(rows: impl Iterator<Item = &'r Vec<String>> + Clone) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows.clone() {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths);
+        let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod documents;
 mod host;
 mod outcome;
+mod selection;
 mod signals;
 mod target;
 mod wait;
@@ -11,6 +12,9 @@ pub(crate) use documents::{
     GivenDocuments, directory, documents, gather, in_cluster, inputs, said, with_files,
 };
 pub(crate) use host::{host, limit_uploads, one_host};
+pub(crate) use selection::{
+    chosen, confirm_destruction, names_and_selector, selected, selected_disks,
+};
 pub(crate) use signals::{interrupted, left_alone};
 pub(crate) use target::{DISK, Target, label, print_objects, targets_named, targets_of};
 pub(crate) use wait::{Until, elapsed, see_through, tell_recorded, until_decided, watch};

@@ -1,0 +1,147 @@
+//! Objects that are chosen by what they are like, where none is named.
+
+use std::str::FromStr;
+
+use clap::Args;
+use serde_json::Value;
+use vsiflow_workflows::spec::selector::LabelSelector;
+
+/// By labels and by fields.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Selection {
+    /// Select by labels, such as `app=web,tier!=test` or `zone in (a,b)`.
+    #[arg(short = 'l', long = "selector", value_name = "LABELS")]
+    pub(crate) labels: Option<LabelSelector>,
+    /// Select by fields, such as `status.phase=Failed,status.host!=lpar1`.
+    #[arg(long, value_name = "FIELDS")]
+    pub(crate) field_selector: Option<FieldSelector>,
+}
+
+impl Selection {
+    /// Whether nothing is asked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.labels.is_none() && self.field_selector.is_none()
+    }
+
+    /// As words of a command line.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let labels = self
+            .labels
+            .iter()
+            .filter(|labels| **labels != LabelSelector::default());
+        let labels = labels.flat_map(|labels| ["-l".to_owned(), labels.to_string()]);
+        let fields = self.field_selector.iter();
+        let fields = fields.flat_map(|fields| ["--field-selector".to_owned(), fields.text.clone()]);
+        labels.chain(fields).collect()
+    }
+}
+
+/// What bounds a command that destroys what was selected.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct DestroyArgs {
+    /// Do not ask.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Do nothing if a selection has more objects than this.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) limit: usize,
+}
+
+/// Conditions on an object's fields, as its JSON has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FieldSelector {
+    text: String,
+    conditions: Vec<FieldCondition>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FieldCondition {
+    /// The names that lead to the field.
+    path: Vec<String>,
+    value: String,
+    equals: bool,
+}
+
+/// Where a path may begin.
+const ROOTS: [&str; 3] = ["metadata", "spec", "status"];
+
+impl FromStr for FieldSelector {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split(',').filter(|part| !part.trim().is_empty());
+        Ok(Self {
+            text: text.to_owned(),
+            conditions: parts.map(condition).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn condition(text: &str) -> Result<FieldCondition, String> {
+    let signs = [("!=", false), ("==", true), ("=", true)];
+    let found = signs
+        .iter()
+        .find_map(|(sign, equals)| Some((text.split_once(sign)?, *equals)));
+    let Some(((path, value), equals)) = found else {
+        return Err(format!(
+            "{text:?} is no condition; write status.phase=Running"
+        ));
+    };
+    let path: Vec<_> = path.trim().split('.').map(str::to_owned).collect();
+    if !path
+        .first()
+        .is_some_and(|root| ROOTS.contains(&root.as_str()))
+        || path.len() < 2
+    {
+        return Err(format!(
+            "{text:?} names no field; fields begin with metadata., spec. or status."
+        ));
+    }
+    Ok(FieldCondition {
+        path,
+        value: value.trim().to_owned(),
+        equals,
+    })
+}
+
+impl FieldSelector {
+    /// Whether every condition holds. A field that is not there counts as empty.
+    pub(crate) fn matches(&self, object: &Value) -> bool {
+        self.conditions.iter().all(|condition| {
+            let steps = condition.path.iter();
+            let found = steps.fold(Some(object), |at, name| at?.get(name));
+            let text = match found {
+                None | Some(Value::Null) => String::new(),
+                Some(Value::String(text)) => text.clone(),
+                Some(other) => other.to_string(),
+            };
+            (text == condition.value) == condition.equals
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fields_are_selected_by_their_text() {
+        let object =
+            json!({"metadata": {"name": "web"}, "status": {"phase": "Running", "status": 1}});
+        let holds = |text: &str| text.parse::<FieldSelector>().unwrap().matches(&object);
+        assert!(holds("status.phase=Running,metadata.name!=db"));
+        assert!(holds("status.status==1"));
+        assert!(holds("status.host="));
+        assert!(!holds("status.phase!=Running"));
+        assert!(!holds("metadata.name=we"));
+    }
+
+    #[test]
+    fn what_is_no_field_is_refused() {
+        for wrong in ["phase=Running", "status=1", "status.phase", "=x"] {
+            assert!(wrong.parse::<FieldSelector>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `wait`: until objects are in a state, whoever brings them there.
+//!
+//! The objects are found once, at the beginning, and then looked at again and again, as by `get`. Between two looks the
+//! state directory is left to others.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{CommandOutcome, watch};
+use crate::{
+    args::{Common, GetArgs, ListFormat, OutputFormat, WaitForArgs, WaitGoal},
+    exit::{Exit, ExitProblem},
+    output, work,
+};
+
+const POLL: Duration = Duration::from_millis(500);
+/// What the last look may take beyond the time that was given.
+const GRACE: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(common: &Common, args: WaitForArgs) -> CommandOutcome {
+    // Also where a holder of the state directory never answers.
+    let longest = args.timeout.saturating_add(GRACE);
+    tokio::select! {
+        waited = wait(common, &args) => waited,
+        () = work::elapsed(Some(longest)) => Ok(Exit::TimedOut),
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+    }
+}
+
+/// An object that is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Awaited {
+    namespace: String,
+    name: String,
+    /// Empty where it is not known: by its name alone.
+    uid: String,
+}
+
+async fn wait(common: &Common, args: &WaitForArgs) -> CommandOutcome {
+    let until = Instant::now().checked_add(args.timeout);
+    let looked = looks(args);
+    let word = looked.kind_and_names().0.word();
+    let mut open = begin(args, &look(common, &looked).await?)?;
+    loop {
+        let objects = look(common, &looked).await?;
+        let mut rest = Vec::new();
+        for awaited in open {
+            let found = objects.iter().find(|object| is_it(object, &awaited));
+            match (found, &args.goal) {
+                (None, WaitGoal::Delete) => say(word, &awaited),
+                (Some(object), goal) if goal.is_met(object) => say(word, &awaited),
+                (None, _) => return Err(gone(word, &awaited)),
+                _ => rest.push(awaited),
+            }
+        }
+        open = rest;
+        if open.is_empty() {
+            return Ok(Exit::Done);
+        }
+        if until.is_some_and(|until| Instant::now() >= until) {
+            open.iter().for_each(|awaited| {
+                output::note(&format!("timed out waiting for {word}/{}", shown(awaited)));
+            });
+            return Ok(Exit::TimedOut);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The objects are listed without names: one that is not there is no error while its end is waited for.
+fn looks(args: &WaitForArgs) -> GetArgs {
+    let kind = GetArgs {
+        words: args.words.clone(),
+        ..GetArgs::default()
+    };
+    let kind = kind.kind_and_names().0.word().to_owned();
+    GetArgs {
+        words: vec![kind],
+        scope: args.scope.clone(),
+        selection: args.selection.clone(),
+        output: Some(ListFormat::Plain(OutputFormat::Json)),
+        ..GetArgs::default()
+    }
+}
+
+/// What is waited for, of what is there.
+fn begin(args: &WaitForArgs, objects: &[Value]) -> Result<Vec<Awaited>, ExitProblem> {
+    let words = GetArgs {
+        words: args.words.clone(),
+        ..GetArgs::default()
+    };
+    let (kind, names) = words.kind_and_names();
+    let selects = args.all || !args.selection.is_empty();
+    if selects && !names.is_empty() {
+        return Err(work::names_and_selector());
+    }
+    if !selects && names.is_empty() {
+        let message = "nothing is named";
+        let remedy = "name the objects, or use -l or --all";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
+    }
+    if selects && objects.is_empty() {
+        let message = "nothing matches";
+        let remedy = "`vsiflow get` with the same selection shows what would";
+        return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
+    }
+    if selects {
+        return Ok(objects.iter().map(awaited).collect());
+    }
+    let mut all = Vec::new();
+    for name in names {
+        let (namespace, name) = match name.split_once('/') {
+            Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
+            None => (args.scope.namespace.clone(), name),
+        };
+        let named = Awaited {
+            namespace,
+            name,
+            uid: String::new(),
+        };
+        match objects.iter().find(|object| is_it(object, &named)) {
+            Some(object) => all.push(awaited(object)),
+            None if args.goal == WaitGoal::Delete => say(kind.word(), &named),
+            None => return Err(gone(kind.word(), &named)),
+        }
+    }
+    Ok(all)
+}
+
+fn field<'v>(object: &'v Value, name: &str) -> &'v str {
+    let field = object.get("metadata").and_then(|meta| meta.get(name));
+    field.and_then(Value::as_str).unwrap_or("")
+}
+
+fn awaited(object: &Value) -> Awaited {
+    Awaited {
+        namespace: field(object, "namespace").to_owned(),
+        name: field(object, "name").to_owned(),
+        uid: field(object, "uid").to_owned(),
+    }
+}
+
+/// Whether it is that very object: another of its name, made later, is not. Some kinds have no namespace.
+fn is_it(object: &Value, awaited: &Awaited) -> bool {
+    let namespace = field(object, "namespace");
+    let named = field(object, "name") == awaited.name
+        && (namespace.is_empty() || namespace == awaited.namespace);
+    named && (awaited.uid.is_empty() || field(object, "uid") == awaited.uid)
+}
+
+/// The list as it is now; the newest holder's where another process has the state directory.
+async fn look(common: &Common, args: &GetArgs) -> Result<Vec<Value>, ExitProblem> {
+    loop {
+        let text = watch::look(common, args).await?;
+        if let Ok(mut list) = serde_json::from_str::<Value>(&text) {
+            return Ok(match list.get_mut("items").map(Value::take) {
+                Some(Value::Array(items)) => items,
+                _ => Vec::new(),
+            });
+        }
+        // A holder that does not answer just now: nothing is known, which is not that nothing is there.
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn shown(awaited: &Awaited) -> String {
+    work::label(&awaited.namespace, &awaited.name)
+}
+
+fn say(kind: &str, awaited: &Awaited) {
+    output::line(&format!("{kind}/{} condition met", shown(awaited)));
+}
+
+fn gone(kind: &str, awaited: &Awaited) -> ExitProblem {
+    let message = format!("{kind}/{} is not there", shown(awaited));
+    let remedy = "`vsiflow get` lists what is";
+    ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
+}

@@ -1,0 +1,217 @@
+//! `-o jsonpath=…`, as kubectl has it: text, `{.path}`, `{"text"}`, and `{range .items[*]}…{end}`.
+//!
+//! Paths are evaluated as RFC 9535 says. Source of the template's form: "JSONPath Support" of kubectl's reference.
+
+use std::str::FromStr;
+
+use jsonpath_rust::{JsonPath as _, parser::parse_json_path};
+use serde_json::Value;
+
+/// How deep ranges may lie in one another.
+const DEPTH: usize = 8;
+
+/// A template that was understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Template {
+    text: String,
+    parts: Vec<TemplatePart>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum TemplatePart {
+    Text(String),
+    /// A path, as RFC 9535 has it.
+    Path(String),
+    Range(String, Vec<TemplatePart>),
+}
+
+impl FromStr for Template {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut rest = text;
+        let parts = parts(&mut rest, 0)?;
+        match rest.is_empty() {
+            true => Ok(Self {
+                text: text.to_owned(),
+                parts,
+            }),
+            false => Err("{end} without {range}".to_owned()),
+        }
+    }
+}
+
+/// Up to the end of the text, or the `{end}` of the range that these are in.
+fn parts(rest: &mut &str, depth: usize) -> Result<Vec<TemplatePart>, String> {
+    if depth > DEPTH {
+        return Err(format!("ranges lie more than {DEPTH} deep in one another"));
+    }
+    let mut parts = Vec::new();
+    while let Some((text, behind)) = rest.split_once('{') {
+        push_text(&mut parts, text);
+        let (inner, behind) = braced(behind).ok_or("a { is not closed")?;
+        let word = inner.trim();
+        if word == "end" {
+            if depth == 0 {
+                return Ok(parts);
+            }
+            *rest = behind;
+            return Ok(parts);
+        }
+        *rest = behind;
+        if let Some(path) = word.strip_prefix("range ") {
+            let path = path_of(path)?;
+            parts.push(TemplatePart::Range(
+                path,
+                self::parts(rest, depth.saturating_add(1))?,
+            ));
+        } else if let Some(quoted) = quoted(word) {
+            parts.push(TemplatePart::Text(unescaped(quoted)));
+        } else {
+            parts.push(TemplatePart::Path(path_of(word)?));
+        }
+    }
+    if depth > 0 {
+        return Err("{range} without {end}".to_owned());
+    }
+    push_text(&mut parts, rest);
+    *rest = "";
+    Ok(parts)
+}
+
+fn push_text(parts: &mut Vec<TemplatePart>, text: &str) {
+    if !text.is_empty() {
+        parts.push(TemplatePart::Text(text.to_owned()));
+    }
+}
+
+/// What stands before the closing brace, and what behind it. A brace within quotes closes nothing.
+fn braced(text: &str) -> Option<(&str, &str)> {
+    let mut quote = None;
+    let end = text.char_indices().find_map(|(at, c)| {
+        match (c, quote) {
+            ('"' | '\'', None) => quote = Some(c),
+            (c, Some(open)) if c == open => quote = None,
+            _ => {}
+        }
+        (c == '}' && quote.is_none()).then_some(at)
+    })?;
+    Some((text.get(..end)?, text.get(end.checked_add(1)?..)?))
+}
+
+fn quoted(word: &str) -> Option<&str> {
+    let inner = |quote: char| word.strip_prefix(quote)?.strip_suffix(quote);
+    inner('"').or_else(|| inner('\''))
+}
+
+fn unescaped(text: &str) -> String {
+    text.replace("\\n", "\n").replace("\\t", "\t")
+}
+
+/// A path in its full form: `$` may be left out before it, and `@` stands for it in a range.
+pub(crate) fn path_of(word: &str) -> Result<String, String> {
+    let word = word.trim();
+    let word = word.strip_prefix('@').unwrap_or(word);
+    let path = match word.strip_prefix('$').unwrap_or(word) {
+        rest if rest.is_empty() || rest.starts_with(['.', '[']) => format!("${rest}"),
+        rest => format!("$.{rest}"),
+    };
+    let path = if path == "$." { "$".to_owned() } else { path };
+    match parse_json_path(&path) {
+        Ok(_) => Ok(path),
+        Err(error) => Err(format!("{word:?} is no path: {error}")),
+    }
+}
+
+/// What a path leads to.
+pub(crate) fn found<'v>(value: &'v Value, path: &str) -> Vec<&'v Value> {
+    value.query(path).unwrap_or_default()
+}
+
+/// As text: strings without quotes, anything else as JSON.
+pub(crate) fn text_of(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+impl Template {
+    /// As it was written.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The template filled in.
+    pub(crate) fn render(&self, value: &Value) -> String {
+        let mut text = String::new();
+        render(&self.parts, value, &mut text);
+        text
+    }
+}
+
+fn render(parts: &[TemplatePart], value: &Value, text: &mut String) {
+    for part in parts {
+        match part {
+            TemplatePart::Text(words) => text.push_str(words),
+            TemplatePart::Path(path) => {
+                let found = found(value, path).into_iter().map(text_of);
+                text.push_str(&found.collect::<Vec<_>>().join(" "));
+            }
+            TemplatePart::Range(path, inner) => {
+                found(value, path)
+                    .into_iter()
+                    .for_each(|one| render(inner, one, text));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rendered(template: &str) -> String {
+        let list = json!({"items": [
+            {"metadata": {"name": "a"}, "status": {"phase": "Running", "ips": ["1", "2"]}},
+            {"metadata": {"name": "b"}, "status": {"phase": "Failed", "done": 3}},
+        ]});
+        template.parse::<Template>().unwrap().render(&list)
+    }
+
+    #[test]
+    fn templates_give_what_kubectl_gives() {
+        assert_eq!(rendered("{.items[*].metadata.name}"), "a b");
+        assert_eq!(rendered("{$.items[0].status.phase}!"), "Running!");
+        assert_eq!(rendered("{.items[1].status.done}"), "3");
+        assert_eq!(rendered("{.items[0].status.nothing}"), "");
+        assert_eq!(
+            rendered("{range .items[*]}{.metadata.name}={.status.phase}{\"\\n\"}{end}"),
+            "a=Running\nb=Failed\n"
+        );
+        assert_eq!(
+            rendered("{range .items[*]}{@.metadata.name}{'}'}{end}."),
+            "a}b}."
+        );
+        assert_eq!(
+            rendered("{.items[?(@.status.phase=='Failed')].metadata.name}"),
+            "b"
+        );
+    }
+
+    #[test]
+    fn what_is_no_template_is_refused() {
+        for wrong in [
+            "{.a",
+            "{end}",
+            "{range .items[*]}x",
+            "{.items[}",
+            "{range .a}{range .b}{end}",
+        ] {
+            assert!(wrong.parse::<Template>().is_err(), "{wrong}");
+        }
+    }
+}

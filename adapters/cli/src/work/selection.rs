@@ -1,0 +1,143 @@
+//! What a command works on where objects are selected, and what is asked before some of them go.
+
+use std::io::{BufRead as _, IsTerminal as _};
+
+use serde::Serialize;
+use vsiflow_engine::model::{EntityId, Name};
+use vsiflow_workflows::{fleet::Metadata, phase::Phase, record::kind};
+
+use super::{Target, targets_named};
+use crate::{
+    args::{DestroyArgs, Selection, Targets},
+    compose::App,
+    exit::{Exit, ExitProblem},
+    output::{self, sink},
+};
+
+/// The VSIs that were named or selected.
+pub(crate) async fn chosen(app: &App, targets: &Targets) -> Result<Vec<Target>, ExitProblem> {
+    match targets.names.is_empty() {
+        true => selected(app, &targets.namespace, &targets.selection).await,
+        false => targets_named(app, &targets.namespace, &targets.names).await,
+    }
+}
+
+/// The VSIs of a namespace that a selection means. One that cannot be read is left out, with a warning: it concerns
+/// itself alone.
+pub(crate) async fn selected(
+    app: &App,
+    namespace: &str,
+    selection: &Selection,
+) -> Result<Vec<Target>, ExitProblem> {
+    let mut targets = Vec::new();
+    for object in app.fleet.vsis(false).await? {
+        if !is_selected(&object, &object.metadata, namespace, selection)? {
+            continue;
+        }
+        if object.status.phase == Phase::Unreadable {
+            let name = &object.metadata.name;
+            output::warning(&format!(
+                "vsi/{name} is left out: it cannot be read (VSI0018)"
+            ));
+            continue;
+        }
+        targets.push(target(kind::VSI, &object.metadata)?);
+    }
+    Ok(told(targets, "VSIs", namespace))
+}
+
+/// The data disks of a namespace that a selection means; those that VSIs only refer to are nobody's to work on.
+pub(crate) async fn selected_disks(
+    app: &App,
+    namespace: &str,
+    selection: &Selection,
+) -> Result<Vec<Target>, ExitProblem> {
+    let mut targets = Vec::new();
+    for object in app.fleet.disks(false).await? {
+        let is_made = !object.metadata.uid.is_empty();
+        if is_made && is_selected(&object, &object.metadata, namespace, selection)? {
+            targets.push(target(kind::DISK, &object.metadata)?);
+        }
+    }
+    Ok(told(targets, "data disks", namespace))
+}
+
+fn is_selected(
+    object: &impl Serialize,
+    meta: &Metadata,
+    namespace: &str,
+    selection: &Selection,
+) -> Result<bool, ExitProblem> {
+    let labels = selection.labels.as_ref();
+    if meta.namespace != namespace || !labels.is_none_or(|labels| labels.matches(&meta.labels)) {
+        return Ok(false);
+    }
+    let Some(fields) = &selection.field_selector else {
+        return Ok(true);
+    };
+    let object = serde_json::to_value(object).map_err(ExitProblem::defect)?;
+    Ok(fields.matches(&object))
+}
+
+fn target(kind: &str, meta: &Metadata) -> Result<Target, ExitProblem> {
+    Ok(Target {
+        entity: EntityId::new(Name::of(kind), &meta.uid).map_err(ExitProblem::defect)?,
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+    })
+}
+
+fn told(targets: Vec<Target>, what: &str, namespace: &str) -> Vec<Target> {
+    if targets.is_empty() {
+        output::note(&format!("No {what} found in namespace {namespace}."));
+    }
+    targets
+}
+
+/// Names and a selection do not go together.
+pub(crate) fn names_and_selector() -> ExitProblem {
+    let message = "names cannot be given together with a selector or --all";
+    let remedy = "name the objects, or select them";
+    ExitProblem::new(Exit::Usage, "VSI0810", message, remedy)
+}
+
+/// Asks before what was selected is destroyed.
+///
+/// # Errors
+/// `VSI0811` where there are more than the limit, or nobody agreed. Nothing was done then.
+pub(crate) fn confirm_destruction(
+    args: &DestroyArgs,
+    verb: &str,
+    targets: &[Target],
+) -> Result<(), ExitProblem> {
+    if targets.len() > args.limit {
+        let (count, limit) = (targets.len(), args.limit);
+        let message = format!("this would {verb} {count}, more than {limit}");
+        let remedy = format!("narrow the selection, or say --limit {count}");
+        return Err(ExitProblem::new(Exit::Blocked, "VSI0811", message, &remedy));
+    }
+    if targets.is_empty() || args.yes {
+        return Ok(());
+    }
+    let names: Vec<_> = targets.iter().map(Target::shown).collect();
+    let names = names.join(", ");
+    if is_agreed(&format!("{verb} {names}?"))? {
+        return Ok(());
+    }
+    let message = format!("nothing was done; this would {verb} {names}");
+    let remedy = "say --yes";
+    Err(ExitProblem::new(Exit::Blocked, "VSI0811", message, remedy))
+}
+
+/// Asks where somebody is there to answer.
+fn is_agreed(question: &str) -> Result<bool, ExitProblem> {
+    let there = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if sink::is_for_caller() || !there {
+        return Ok(false);
+    }
+    output::note(&format!("{question} [y/N]"));
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.map_err(ExitProblem::defect)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

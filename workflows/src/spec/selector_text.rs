@@ -1,0 +1,155 @@
+//! A selector as `kubectl -l` reads it: `app=web,tier!=test,zone in (a,b),!old`.
+//!
+//! Source: "Labels and Selectors" of Kubernetes' documentation. `key!=value` and `notin` also hold where the label
+//! is not there.
+
+use std::str::FromStr;
+
+use super::selector::{Expression, LabelSelector, SelectorOperator};
+
+impl FromStr for LabelSelector {
+    type Err = String;
+
+    /// An empty text selects everything.
+    ///
+    /// # Errors
+    /// Which condition cannot be understood, and how one is written.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut selector = Self::default();
+        for condition in split(text).filter(|condition| !condition.is_empty()) {
+            selector.match_expressions.push(condition_of(condition)?);
+        }
+        Ok(selector)
+    }
+}
+
+/// The conditions: a comma between parentheses parts values.
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_u32;
+    let parts = text.split(move |c| {
+        match c {
+            '(' => depth = depth.saturating_add(1),
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    });
+    parts.map(str::trim)
+}
+
+fn condition_of(text: &str) -> Result<Expression, String> {
+    use SelectorOperator::{DoesNotExist, Exists, In, NotIn};
+    if let Some(key) = text.strip_prefix('!').filter(|key| !key.contains('=')) {
+        return expression(key, DoesNotExist, Vec::new());
+    }
+    for (sign, operator) in [("!=", NotIn), ("==", In), ("=", In)] {
+        if let Some((key, value)) = text.split_once(sign) {
+            return expression(key, operator, vec![value_of(value)?]);
+        }
+    }
+    let Some((front, list)) = text.split_once('(') else {
+        return expression(text, Exists, Vec::new());
+    };
+    let (key, word) = front
+        .trim()
+        .rsplit_once(char::is_whitespace)
+        .unwrap_or((front, ""));
+    let operator = match word {
+        "in" => In,
+        "notin" => NotIn,
+        _ => return Err(unclear(text)),
+    };
+    let list = list.strip_suffix(')').ok_or_else(|| unclear(text))?;
+    let values: Result<Vec<_>, _> = list.split(',').map(value_of).collect();
+    expression(key, operator, values?)
+}
+
+fn expression(
+    key: &str,
+    operator: SelectorOperator,
+    values: Vec<String>,
+) -> Result<Expression, String> {
+    let key = key.trim();
+    if key.is_empty() || !key.chars().all(|c| is_name(c) || c == '/') {
+        return Err(format!("{key:?} is not the key of a label"));
+    }
+    Ok(Expression {
+        key: key.to_owned(),
+        operator,
+        values,
+    })
+}
+
+fn value_of(text: &str) -> Result<String, String> {
+    let value = text.trim();
+    match value.chars().all(is_name) {
+        true => Ok(value.to_owned()),
+        false => Err(format!("{value:?} is not the value of a label")),
+    }
+}
+
+fn is_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c)
+}
+
+fn unclear(text: &str) -> String {
+    format!(
+        "{text:?} is no condition; write key=value, key!=value, key in (a,b), key notin (a,b), key or !key"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selects(selector: &str, labels: &[(&str, &str)]) -> bool {
+        let labels = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        selector
+            .parse::<LabelSelector>()
+            .unwrap()
+            .matches(&labels.collect())
+    }
+
+    #[test]
+    fn selectors_mean_what_kubectl_means_by_them() {
+        let web = [("app", "web"), ("zone", "a")];
+        for selector in [
+            "",
+            "app",
+            "app=web",
+            "app==web",
+            "app = web , zone=a",
+            "app!=db",
+            "tier!=x",
+            "zone in (a, b)",
+            "zone notin (c,d),app=web",
+            "!old",
+            "tier notin (x)",
+        ] {
+            assert!(selects(selector, &web), "{selector}");
+        }
+        for selector in [
+            "app=db",
+            "app!=web",
+            "old",
+            "!app",
+            "zone in (b,c)",
+            "zone notin (a)",
+            "app=web,zone=b",
+        ] {
+            assert!(!selects(selector, &web), "{selector}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_condition_is_refused_with_how_one_is_written() {
+        for wrong in [
+            "=a", "a in (b", "a on (b)", "a b", "a=b c", "a=$(x)", "(a)", "!", "a in b)",
+        ] {
+            let refused = wrong.parse::<LabelSelector>();
+            assert!(refused.is_err(), "{wrong}: {refused:?}");
+        }
+    }
+}
