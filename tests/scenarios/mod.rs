@@ -11,6 +11,7 @@ mod command_line;
 mod consoles;
 mod contract_desk;
 mod contracts;
+mod creating;
 mod daemon;
 mod deleting;
 mod deployed;

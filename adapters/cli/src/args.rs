@@ -4,6 +4,7 @@ mod audit;
 mod backup;
 mod change;
 mod contract;
+mod create;
 #[cfg(test)]
 pub(crate) mod examples;
 mod host;
@@ -28,6 +29,7 @@ pub(crate) use change::{
 pub(crate) use contract::{
     ContractCheckArgs, ContractCommand, ContractEncryptArgs, ContractNewArgs,
 };
+pub(crate) use create::CreateArgs;
 pub(crate) use host::{
     AdoptArgs, CheckArgs, DrainArgs, HostArgs, HostCommand, InventoryArgs, UncordonArgs,
 };
@@ -133,6 +135,11 @@ pub(crate) enum CliCommand {
     /// Create and change VSIs and data disks as documents describe them
     #[command(after_help = "Example:\n  vsiflow apply -f web.yaml --wait")]
     Apply(ApplyArgs),
+    /// Create VSIs from a command line, without a document
+    #[command(
+        after_help = "Example:\n  vsiflow create web --image http://images.lab.test:8080/debian-12.qcow2 --ssh-key id.pub --wait\n  vsiflow create a b c --image image/debian-12.qcow2 --type large --on lpar1\n  vsiflow create web --image http://images.lab.test:8080/debian-12.qcow2 --dry-run -o yaml"
+    )]
+    Create(CreateArgs),
     /// Show what documents would change, how, and what would be lost, without changing anything
     #[command(after_help = "Example:\n  vsiflow plan -f web.yaml")]
     Plan(PlanArgs),

@@ -27,6 +27,7 @@ pub mod ready;
 pub mod resolve;
 pub mod selector;
 mod selector_text;
+pub mod server_type;
 mod target;
 pub mod text;
 mod unique;

@@ -108,8 +108,8 @@ impl FieldSelector {
     /// Whether every condition holds. A field that is not there counts as empty.
     pub(crate) fn matches(&self, object: &Value) -> bool {
         self.conditions.iter().all(|condition| {
-            let steps = condition.path.iter();
-            let found = steps.fold(Some(object), |at, name| at?.get(name));
+            let mut steps = condition.path.iter();
+            let found = steps.try_fold(object, |at, name| at.get(name));
             let text = match found {
                 None | Some(Value::Null) => String::new(),
                 Some(Value::String(text)) => text.clone(),

@@ -12,8 +12,8 @@ use crate::output::{
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct GetArgs {
-    /// What to list: `vsi` (default), `disk`, `network` (from its host), `image`, `host` or `run`;
-    /// then names.
+    /// What to list: `vsi` (default), `disk`, `network` (from its host), `image`, `host`, `run` or
+    /// `type`; then names.
     #[arg(value_name = "KIND|NAME")]
     pub(crate) words: Vec<String>,
     #[command(flatten)]
@@ -207,6 +207,8 @@ pub(crate) enum ObjectKind {
     Host,
     /// Runs of workflows.
     Run,
+    /// Sizes of machines.
+    Type,
 }
 
 impl ObjectKind {
@@ -219,6 +221,7 @@ impl ObjectKind {
             Self::Network => "network",
             Self::Host => "host",
             Self::Run => "run",
+            Self::Type => "type",
         }
     }
 
@@ -236,6 +239,7 @@ impl ObjectKind {
             "hyperprotectcontainerruntimeonpremnetworkref" => Some(Self::Network),
             "host" | "hosts" => Some(Self::Host),
             "run" | "runs" => Some(Self::Run),
+            "type" | "types" | "virtualservertype" | "virtualservertypes" => Some(Self::Type),
             _ => None,
         }
     }

@@ -10,7 +10,7 @@ use vsiflow_workflows::{
 use super::{CommandOutcome, prune};
 use crate::{
     actor,
-    args::{ApplyArgs, Common, OutputFormat},
+    args::{ApplyArgs, Common, OutputFormat, WaitArgs},
     compose::App,
     exit::{Exit, ExitProblem},
     output,
@@ -30,14 +30,36 @@ pub(super) async fn run(common: &Common, args: ApplyArgs) -> CommandOutcome {
     if args.dry_run {
         return dry_run(&app, &resolved, &left_out, args.output).await;
     }
-    let work = Box::pin(bring(&app, common, &args, resolved, left_out));
-    let (exit, applied) = match args.output {
+    bring_and_print(app, common, &args.wait, args.output, (resolved, left_out)).await
+}
+
+/// Has what documents describe applied, and waits for what comes of it.
+pub(super) async fn bring_documents(
+    app: App,
+    common: &Common,
+    wait: &WaitArgs,
+    format: Option<OutputFormat>,
+    resolved: Resolved,
+) -> CommandOutcome {
+    warn_of_insecure(resolved.hosts.values());
+    bring_and_print(app, common, wait, format, (resolved, Vec::new())).await
+}
+
+async fn bring_and_print(
+    app: App,
+    common: &Common,
+    wait: &WaitArgs,
+    format: Option<OutputFormat>,
+    (resolved, left_out): (Resolved, Vec<LeftOut>),
+) -> CommandOutcome {
+    let work = Box::pin(bring(&app, common, wait, resolved, left_out));
+    let (exit, applied) = match format {
         Some(_) => output::aside(work).await?,
         None => work.await?,
     };
     let targets: Vec<_> = applied.iter().filter_map(target).collect();
     tell_warnings(&app, &targets).await?;
-    if let Some(format) = args.output {
+    if let Some(format) = format {
         work::print_objects(&app, &targets, format).await?;
     }
     app.close().await;
@@ -48,7 +70,7 @@ pub(super) async fn run(common: &Common, args: ApplyArgs) -> CommandOutcome {
 async fn bring(
     app: &App,
     common: &Common,
-    args: &ApplyArgs,
+    wait: &WaitArgs,
     resolved: Resolved,
     left_out: Vec<LeftOut>,
 ) -> Result<(Exit, Vec<Applied>), ExitProblem> {
@@ -60,8 +82,8 @@ async fn bring(
     let pruned = prune::prune(app, common, left_out).await?;
     let targets: Vec<_> = going.into_iter().filter_map(target).collect();
     let until = work::Until::Decided;
-    let mut exit = work::until_decided(app, common, &args.wait, &targets, until, "").await?;
-    let rest = prune::rest(&args.wait, begun);
+    let mut exit = work::until_decided(app, common, wait, &targets, until, "").await?;
+    let rest = prune::rest(wait, begun);
     exit = exit.max(work::until_decided(app, common, &rest, &pruned, until, "deleted").await?);
     if !waiting.is_empty() {
         exit = exit.max(Exit::Blocked);

@@ -4,7 +4,7 @@ use std::{borrow::Cow, cmp::Ordering};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use vsiflow_workflows::fleet::Metadata;
+use vsiflow_workflows::{fleet::Metadata, spec::server_type::SERVER_TYPES};
 
 use super::{CommandOutcome, watch};
 use crate::{
@@ -92,6 +92,7 @@ async fn others(app: &App, args: &GetArgs, kind: ObjectKind, names: &[String]) -
     match kind {
         ObjectKind::Network => unnamed(args, names, app.fleet.networks().await?, table::networks),
         ObjectKind::Host => unnamed(args, names, app.fleet.host_objects().await?, table::hosts),
+        ObjectKind::Type => unnamed(args, names, SERVER_TYPES.to_vec(), table::types),
         ObjectKind::Run => unnamed(args, names, app.fleet.runs(), table::runs),
         _ => {
             let wide = args.output.is_some();

@@ -11,6 +11,7 @@ pub(crate) mod compact;
 mod completions;
 mod contract;
 mod crd;
+mod create;
 mod delete;
 mod describe;
 mod get;
@@ -116,6 +117,12 @@ async fn look_there(cli: &Cli) -> CommandOutcome {
 /// Runs the command here, or where another process holds the state directory, there. A holder
 /// that neither answers nor goes away within a few seconds is reported.
 async fn here_or_there(cli: &Cli, state: &Path) -> CommandOutcome {
+    if let CliCommand::Create(args) = &cli.command
+        && !args.dry_run
+    {
+        let given = create::documents(args).await?;
+        return work::with_files(given.clone(), try_both(cli, state, &given)).await;
+    }
     let Some((files, recursive)) = documents(&cli.command) else {
         return try_both(cli, state, &GivenDocuments::default()).await;
     };
@@ -234,6 +241,7 @@ async fn carry_out(cli: Cli) -> CommandOutcome {
     let Cli { common, command } = cli;
     match command {
         CliCommand::Apply(args) => apply::run(&common, args).await,
+        CliCommand::Create(args) => create::run(&common, args).await,
         CliCommand::Plan(args) => plan::run(&common, args).await,
         CliCommand::Approve(args) => approve::run(&common, args).await,
         CliCommand::Rebuild(args) => rebuild::run(&common, args).await,

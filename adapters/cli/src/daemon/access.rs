@@ -66,7 +66,8 @@ impl Access {
             CliCommand::Rebuild(_) => Self::Changes,
             CliCommand::Restart(_) | CliCommand::Pause(_) | CliCommand::Unpause(_) => Self::Changes,
             CliCommand::Adopt(_) | CliCommand::Delete(_) => Self::Changes,
-            CliCommand::Apply(_) => Self::Stays,
+            CliCommand::Create(args) if args.dry_run => Self::Here,
+            CliCommand::Apply(_) | CliCommand::Create(_) => Self::Stays,
             CliCommand::Image(ImageCommand::Upload(_) | ImageCommand::Unlock(_)) => Self::Stays,
             CliCommand::Resume(_) | CliCommand::Serve(_) | CliCommand::Compact(_) => Self::Here,
             CliCommand::Journal(_) => Self::Here,
@@ -99,6 +100,8 @@ mod tests {
     const ROWS: &[(&str, Access)] = &[
         ("apply -f a.yaml", Access::Stays),
         ("apply -f a.yaml --dry-run", Access::Stays),
+        ("create a --image http://x/i.qcow2", Access::Stays),
+        ("create a --image http://x/i.qcow2 --dry-run", Access::Here),
         ("plan -f a.yaml", Access::Changes),
         ("approve a", Access::Changes),
         ("start a", Access::Changes),

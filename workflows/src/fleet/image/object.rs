@@ -68,6 +68,15 @@ pub struct ImageObject {
     pub(in crate::fleet) removal: bool,
 }
 
+impl ImageObject {
+    /// Where it comes from, as documents write it: a simulated host's images are told from others.
+    pub fn document_url(&self) -> &str {
+        self.url
+            .strip_prefix(vsi_graph::SIMULATED)
+            .unwrap_or(&self.url)
+    }
+}
+
 /// An image that was found whole.
 struct Whole {
     image: BaseImage,

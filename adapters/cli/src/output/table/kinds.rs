@@ -1,7 +1,8 @@
 //! The kinds that `get` lists.
 
-use vsiflow_workflows::fleet::{
-    DiskObject, HostObject, ImageObject, NetworkObject, RunObject, VsiObject,
+use vsiflow_workflows::{
+    fleet::{DiskObject, HostObject, ImageObject, NetworkObject, RunObject, VsiObject},
+    spec::server_type::ServerType,
 };
 
 use super::{
@@ -180,5 +181,19 @@ pub(crate) fn runs(runs: &[RunObject]) -> Table {
         let rest = [run.phase.to_owned(), run.started.clone()];
         table.rows.push(cells.into_iter().chain(rest).collect());
     }
+    table
+}
+
+/// The sizes that machines are made in.
+pub(crate) fn types(types: &[ServerType]) -> Table {
+    let mut table = Table::new(&["NAME", "CPUS", "MEMORY", "BOOT DISK"]);
+    table.rows.extend(types.iter().map(|size| {
+        vec![
+            size.name.to_owned(),
+            size.cpus.to_string(),
+            size.memory.to_owned(),
+            size.boot_disk.to_owned(),
+        ]
+    }));
     table
 }

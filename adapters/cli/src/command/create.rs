@@ -1,0 +1,335 @@
+//! `create`: makes documents of a command line, and applies them.
+//!
+//! The documents are made where the command was called, since it names files there. Whoever holds the state directory
+//! looks up the host and the image.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use tokio::{fs::File, io::AsyncReadExt as _};
+use vsiflow_file::{Input, InputText};
+use vsiflow_workflows::spec::{HostSettings, Resolved};
+
+use super::{CommandOutcome, apply, host, journal_file::unreadable};
+use crate::{
+    args::{Common, CreateArgs, HostArgs, OutputFormat},
+    compose::App,
+    exit::{Exit, ExitProblem},
+    output,
+    work::{self, GivenDocuments},
+};
+
+/// What the documents are called where something is wrong with them.
+const SOURCE: &str = "the command line";
+/// The longest file that a document is made of, in bytes.
+const FILE_MAX: u64 = 8 << 20;
+/// What stands before the name of an image that a host has.
+const IMAGE: &str = "image/";
+/// The label that a VSI chooses its network by.
+const NETWORK: &str = "vsiflow.io/network";
+
+/// Makes the documents, and reads those of the hosts.
+pub(super) async fn documents(args: &CreateArgs) -> Result<GivenDocuments, ExitProblem> {
+    let mut given = match args.files.is_empty() {
+        true => GivenDocuments::default(),
+        false => work::gather(&args.files, false).await?,
+    };
+    let guest = guest(args).await?;
+    for name in &args.names {
+        let vsi = document(args, name, &guest);
+        given.files.push(input(&vsi)?);
+    }
+    if let Some(network) = &args.network {
+        given.files.push(input(&network_reference(args, network))?);
+    }
+    given.directory = None;
+    Ok(given)
+}
+
+/// JSON is YAML.
+fn input(document: &Value) -> Result<InputText, ExitProblem> {
+    Ok(InputText {
+        name: SOURCE.to_owned(),
+        bytes: serde_json::to_vec_pretty(document).map_err(ExitProblem::defect)?,
+    })
+}
+
+/// The guest is what the files are for: a contract, keys or user-data, or nothing.
+async fn guest(args: &CreateArgs) -> Result<Value, ExitProblem> {
+    let mut guest = Map::new();
+    if let Some(file) = &args.contract {
+        guest.insert("type".to_owned(), json!("hyperProtect"));
+        guest.insert("contract".to_owned(), json!(text(file).await?));
+        return Ok(Value::Object(guest));
+    }
+    let mut keys = Vec::new();
+    for file in &args.ssh_keys {
+        let text = text(file).await?;
+        keys.extend(
+            text.lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .map(str::to_owned),
+        );
+    }
+    if let Some(file) = &args.user_data {
+        let text = text(file).await?;
+        guest.insert("userData".to_owned(), json!(text));
+    }
+    let has_any = !keys.is_empty() || !guest.is_empty();
+    if !keys.is_empty() {
+        guest.insert("sshKeys".to_owned(), json!(keys));
+    }
+    let of_type = if has_any { "cloudInit" } else { "none" };
+    guest.insert("type".to_owned(), json!(of_type));
+    Ok(Value::Object(guest))
+}
+
+/// A text file, whole.
+async fn text(path: &Path) -> Result<String, ExitProblem> {
+    let file = File::open(path).await.map_err(|e| unreadable(path, &e))?;
+    let mut text = String::new();
+    let read = file.take(FILE_MAX + 1).read_to_string(&mut text).await;
+    let read = read.map_err(|error| unreadable(path, &error))?;
+    if read as u64 > FILE_MAX {
+        let message = format!("{} has more than {FILE_MAX} bytes", path.display());
+        let remedy = "name a smaller file";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0908", message, remedy));
+    }
+    Ok(text)
+}
+
+fn labels(args: &CreateArgs) -> Map<String, Value> {
+    let pairs = args.labels.iter();
+    pairs
+        .map(|(key, value)| (key.clone(), json!(value)))
+        .collect()
+}
+
+fn meta(args: &CreateArgs, name: &str, labels: Map<String, Value>) -> Value {
+    let mut meta = Map::from_iter([("name".to_owned(), json!(name))]);
+    if args.namespace != "default" {
+        meta.insert("namespace".to_owned(), json!(args.namespace));
+    }
+    if !labels.is_empty() {
+        meta.insert("labels".to_owned(), Value::Object(labels));
+    }
+    Value::Object(meta)
+}
+
+/// Where nothing else chooses a host, the one that is looked up later counts.
+fn target(args: &CreateArgs) -> Value {
+    match &args.target {
+        Some((key, value)) => json!({"matchLabels": {key: value}}),
+        None => json!({}),
+    }
+}
+
+fn document(args: &CreateArgs, name: &str, guest: &Value) -> Value {
+    let size = args.server_type;
+    let mut machine = Map::new();
+    if let Some(arch) = &args.arch {
+        machine.insert("arch".to_owned(), json!(arch));
+    }
+    machine.insert("cpus".to_owned(), json!(args.cpus.unwrap_or(size.cpus)));
+    let memory = args.memory.as_deref().unwrap_or(size.memory);
+    machine.insert("memory".to_owned(), json!(memory));
+    let mut spec = json!({
+        "imageURL": args.image,
+        "storagePool": args.pool,
+        "targetSelector": target(args),
+        "machine": machine,
+        "guest": guest,
+    });
+    let Some(fields) = spec.as_object_mut() else {
+        return spec;
+    };
+    if let Some(disk) = boot_disk(args) {
+        fields.insert("bootDisk".to_owned(), disk);
+    }
+    if args.network.is_some() {
+        let selector = json!({"matchLabels": {NETWORK: network_name(args)}});
+        fields.insert("networkSelector".to_owned(), selector);
+    }
+    json!({
+        "apiVersion": "vsiflow.io/v1",
+        "kind": "VirtualServer",
+        "metadata": meta(args, name, labels(args)),
+        "spec": spec,
+    })
+}
+
+/// A Hyper Protect guest's boot disk is as large as its image.
+fn boot_disk(args: &CreateArgs) -> Option<Value> {
+    let mut disk = Map::new();
+    if args.ephemeral {
+        disk.insert("mode".to_owned(), json!("ephemeral"));
+    }
+    if args.contract.is_none() {
+        let size = args.disk.as_deref().unwrap_or(args.server_type.boot_disk);
+        disk.insert("size".to_owned(), json!(size));
+    }
+    (!disk.is_empty()).then_some(Value::Object(disk))
+}
+
+/// The name of the reference, and its label.
+fn network_name(args: &CreateArgs) -> String {
+    args.names.first().cloned().unwrap_or_default()
+}
+
+fn network_reference(args: &CreateArgs, network: &str) -> Value {
+    let name = network_name(args);
+    let labels = Map::from_iter([(NETWORK.to_owned(), json!(name))]);
+    json!({
+        "apiVersion": "hpse.ibm.com/v1",
+        "kind": "HyperProtectContainerRuntimeOnPremNetworkRef",
+        "metadata": meta(args, &format!("{name}-network"), labels),
+        "spec": {"networkName": network, "targetSelector": target(args)},
+    })
+}
+
+pub(super) async fn run(common: &Common, args: CreateArgs) -> CommandOutcome {
+    if args.dry_run {
+        return print(&documents(&args).await?, args.output);
+    }
+    let app = App::open_to_work(common).await?;
+    for name in &args.names {
+        refuse_present(&app, &args.namespace, name).await?;
+    }
+    let host = chosen_host(&app, common, &args).await?;
+    let host_id = host.as_ref().map(HostSettings::id);
+    let inputs = with_images(&app, work::inputs(&[]), host_id.as_deref()).await?;
+    let resolved = resolve(inputs, host).await?;
+    apply::bring_documents(app, common, &args.wait, args.output, resolved).await
+}
+
+/// Prints the documents, without those of hosts: they may hold secrets.
+fn print(given: &GivenDocuments, format: Option<OutputFormat>) -> CommandOutcome {
+    let own = given.files.iter().filter(|file| file.name == SOURCE);
+    let own: Result<Vec<Value>, _> = own
+        .map(|file| serde_json::from_slice(&file.bytes))
+        .collect();
+    let own = own.map_err(ExitProblem::defect)?;
+    match format {
+        Some(OutputFormat::Name) => own.iter().for_each(|document| {
+            let name = document.pointer("/metadata/name").and_then(Value::as_str);
+            output::line(&format!("vsi/{}", name.unwrap_or("")));
+        }),
+        Some(OutputFormat::Json) => match own.as_slice() {
+            [one] => output::print(one, OutputFormat::Json)?,
+            all => output::print(&output::list(all), OutputFormat::Json)?,
+        },
+        _ => {
+            for (number, document) in own.iter().enumerate() {
+                if number > 0 {
+                    output::line("---");
+                }
+                output::print(document, OutputFormat::Yaml)?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// One that is there is changed by `apply`, which says what that costs.
+async fn refuse_present(app: &App, namespace: &str, name: &str) -> Result<(), ExitProblem> {
+    match app.fleet.vsi(namespace, name).await {
+        Ok(_) => {
+            let message = format!("vsi/{} is there already", work::label(namespace, name));
+            let remedy = "use another name, or change it with `vsiflow apply`; --dry-run -o yaml prints a document";
+            Err(ExitProblem::new(Exit::Blocked, "VSI0812", message, remedy))
+        }
+        Err(error) => {
+            let problem = ExitProblem::from(error);
+            match problem.exit {
+                Exit::NotFound => Ok(()),
+                _ => Err(problem),
+            }
+        }
+    }
+}
+
+/// The host that takes the place of the documents'; none where labels choose one.
+async fn chosen_host(
+    app: &App,
+    common: &Common,
+    args: &CreateArgs,
+) -> Result<Option<HostSettings>, ExitProblem> {
+    if args.target.is_some() {
+        return work::host(common);
+    }
+    let at = HostArgs {
+        name: args.on.clone(),
+        files: Vec::new(),
+    };
+    host::one(app, common, &at).await.map(Some)
+}
+
+/// The documents with the addresses of images that hosts have, in the place of their names.
+async fn with_images(
+    app: &App,
+    inputs: Vec<Input>,
+    host: Option<&str>,
+) -> Result<Vec<Input>, ExitProblem> {
+    let mut done = Vec::new();
+    for input in inputs {
+        done.push(match input {
+            Input::Given(file) if file.name == SOURCE => {
+                Input::Given(with_image(app, file, host).await?)
+            }
+            other => other,
+        });
+    }
+    Ok(done)
+}
+
+async fn with_image(
+    app: &App,
+    file: InputText,
+    host: Option<&str>,
+) -> Result<InputText, ExitProblem> {
+    let mut document: Value = serde_json::from_slice(&file.bytes).map_err(ExitProblem::defect)?;
+    let Some(image) = document.pointer_mut("/spec/imageURL") else {
+        return Ok(file);
+    };
+    let Some(name) = image.as_str().and_then(|image| image.strip_prefix(IMAGE)) else {
+        return Ok(file);
+    };
+    let url = url_of(app, name, host).await?;
+    *image = json!(url);
+    input(&document)
+}
+
+/// Where an image comes from that a host has: the chosen host's, else the only one of that name.
+async fn url_of(app: &App, name: &str, host: Option<&str>) -> Result<String, ExitProblem> {
+    let mut images = app.fleet.images().await?;
+    images.retain(|image| image.name == name);
+    let own = images
+        .iter()
+        .find(|image| Some(image.host.as_str()) == host);
+    if let Some(own) = own {
+        return Ok(own.document_url().to_owned());
+    }
+    images.dedup_by(|one, other| one.url == other.url);
+    let problem = |exit, message| {
+        let remedy =
+            "`vsiflow get image -o wide` lists the images with their addresses; name the address";
+        Err(ExitProblem::new(exit, "VSI0703", message, remedy))
+    };
+    match images.as_slice() {
+        [only] => Ok(only.document_url().to_owned()),
+        [] => problem(Exit::NotFound, format!("{IMAGE}{name} is not known here")),
+        _ => problem(Exit::Usage, format!("several images are called {name}")),
+    }
+}
+
+async fn resolve(inputs: Vec<Input>, host: Option<HostSettings>) -> Result<Resolved, ExitProblem> {
+    let read = move || {
+        let loaded = vsiflow_file::load(&inputs, false, &mut std::io::empty())?;
+        let resolved = loaded.resolve(host.as_ref())?;
+        Ok((loaded.warn_of(&resolved.unresolved_refs), resolved))
+    };
+    let (warnings, resolved) = work::off_runtime(read).await?.map_err(work::said)?;
+    output::diagnostics(&warnings);
+    Ok(resolved)
+}
