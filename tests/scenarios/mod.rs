@@ -74,3 +74,4 @@ mod references;
 mod selecting;
 mod state_directory;
 mod unreadable;
+mod ways_in;

@@ -11,6 +11,7 @@ mod host;
 mod image;
 mod selection;
 mod serve;
+mod ssh;
 mod view;
 mod wait_for;
 
@@ -38,6 +39,7 @@ pub(crate) use image::{
 };
 pub(crate) use selection::{DestroyArgs, Selection};
 pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs};
+pub(crate) use ssh::{SshArgs, SshConfigArgs};
 pub(crate) use view::{
     DescribeArgs, GetArgs, HistoryArgs, HistoryFormat, ListFormat, LogsArgs, ObjectKind, TargetArg,
     without_kind,
@@ -183,6 +185,12 @@ pub(crate) enum CliCommand {
     /// Print the console log of a VSI
     #[command(after_help = "Example:\n  vsiflow logs web --tail 50 -f")]
     Logs(LogsArgs),
+    /// Log into a guest with your own ssh, through its host
+    #[command(after_help = "Example:\n  vsiflow ssh -l debian web -- uptime")]
+    Ssh(SshArgs),
+    /// Print or write a configuration for ssh, scp and rsync with an entry for each VSI
+    #[command(after_help = "Example:\n  vsiflow ssh-config --write")]
+    SshConfig(SshConfigArgs),
     /// Delete VSIs with everything that was made for them, or data disks
     #[command(after_help = "Example:\n  vsiflow delete web --wait")]
     Delete(DeleteArgs),

@@ -18,6 +18,7 @@ mod exit;
 mod metrics;
 mod output;
 mod plugin;
+mod ssh;
 mod work;
 
 use std::process::ExitCode;

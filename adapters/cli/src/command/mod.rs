@@ -32,6 +32,7 @@ mod resume;
 mod retry;
 mod scan;
 mod serve;
+mod ssh;
 mod subresources;
 mod tell;
 mod wait_for;
@@ -255,6 +256,8 @@ async fn carry_out(cli: Cli) -> CommandOutcome {
         CliCommand::Describe(args) => describe::run(&common, args).await,
         CliCommand::History(args) => history::run(&common, args).await,
         CliCommand::Logs(args) => logs::run(&common, args).await,
+        CliCommand::Ssh(args) => ssh::run(&common, args).await,
+        CliCommand::SshConfig(args) => ssh::config(&common, args).await,
         CliCommand::Delete(args) => delete::run(&common, args).await,
         CliCommand::Resume(args) => resume::run(&common, args).await,
         CliCommand::Retry(args) => retry::run(&common, args).await,

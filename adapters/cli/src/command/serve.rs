@@ -33,7 +33,9 @@ use crate::{
     daemon::DaemonServer,
     exit::{Exit, ExitProblem},
     metrics::{self, Metrics},
-    output, work,
+    output,
+    ssh::keeper,
+    work,
 };
 
 /// A lease is renewed that many times while it lasts.
@@ -179,6 +181,7 @@ async fn serve(
         ended = resources(cluster, operator) => Err(ended),
         ended = subresources::serve(&app, &args.cluster, subresources) => Err(ended),
         never = measure(&app, notices, metrics) => match never {},
+        never = keeper::keep(&app) => match never {},
     };
     metrics.ready.store(false, Ordering::Relaxed);
     for socket in [answers, looks].into_iter().flatten() {

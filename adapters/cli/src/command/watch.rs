@@ -2,9 +2,11 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use clap::Parser as _;
+
 use super::{CommandOutcome, IN_USE, get};
 use crate::{
-    args::{Common, GetArgs, ListFormat},
+    args::{Cli, Common, GetArgs, ListFormat},
     compose, daemon,
     exit::{Exit, ExitProblem},
     output::{
@@ -46,12 +48,38 @@ async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
 
 /// The list as it is now: what was shown last stays true where a holder does not answer just now.
 pub(super) async fn look(common: &Common, args: &GetArgs) -> Result<String, ExitProblem> {
+    let here = Box::pin(get::list(common, args.clone()));
+    answer(common, here, words(args)).await
+}
+
+/// What a command that only looks prints, here or by the holder of the state directory. `words` are those behind
+/// `vsiflow`.
+pub(super) async fn ask(common: &Common, words: &[&str]) -> Result<String, ExitProblem> {
+    let words: Vec<_> = ["vsiflow"]
+        .iter()
+        .chain(words)
+        .map(|word| (*word).to_owned())
+        .collect();
+    let cli = Cli::try_parse_from(&words).map_err(ExitProblem::defect)?;
+    let command = cli.command;
+    let common_here = common.clone();
+    let here = Box::pin(super::carry_out(Cli {
+        common: common_here,
+        command,
+    }));
+    answer(common, here, words).await
+}
+
+async fn answer(
+    common: &Common,
+    here: impl Future<Output = CommandOutcome>,
+    words: Vec<String>,
+) -> Result<String, ExitProblem> {
     let sink = Arc::new(OutputSink::default());
-    let listed = Box::pin(get::list(common, args.clone()));
-    match sink::with(sink.clone(), listed).await {
+    match sink::with(sink.clone(), here).await {
         Err(problem) if problem.code == IN_USE => {
             let state = compose::state_path(common)?;
-            let told = daemon::ask(&state, words(args)).await;
+            let told = daemon::ask(&state, words).await;
             Ok(text(&told.unwrap_or_default()))
         }
         Err(problem) => Err(problem),

@@ -37,7 +37,7 @@ impl Access {
         match command {
             // They ask anew at each look.
             CliCommand::Get(args) if args.watch => Self::Here,
-            CliCommand::Wait(_) => Self::Here,
+            CliCommand::Wait(_) | CliCommand::Ssh(_) | CliCommand::SshConfig(_) => Self::Here,
             CliCommand::Get(args) => {
                 let asks_hosts = args.refresh || args.kind_and_names().0 == ObjectKind::Network;
                 looks_if(!asks_hosts)
@@ -119,6 +119,8 @@ mod tests {
             Access::Looks,
         ),
         ("wait a --for=condition=Ready", Access::Here),
+        ("ssh a", Access::Here),
+        ("ssh-config", Access::Here),
         ("get --refresh", Access::Changes),
         ("get network", Access::Changes),
         ("get network/default", Access::Changes),

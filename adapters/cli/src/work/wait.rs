@@ -16,6 +16,7 @@ use crate::{
     daemon::DaemonServer,
     exit::{Exit, ExitProblem},
     output::{self, live::LiveOutput},
+    ssh::keeper,
 };
 
 /// For how long a command waits.
@@ -91,6 +92,9 @@ pub(crate) async fn until_decided(
     }
     if let Some(answers) = answers {
         answers.finish().await;
+    }
+    if !app.stays() {
+        keeper::refresh(app).await;
     }
     Ok(exit)
 }
