@@ -1,6 +1,8 @@
 //! The ways into guests, as far as a simulated host has any.
 
-use vsiflow_tests::{Vsi, Vsiflow};
+use std::{fs, process::Command};
+
+use vsiflow_tests::{Running, Vsi, Vsiflow};
 
 #[test]
 fn there_is_no_way_into_a_simulated_guest_and_that_is_said() {
@@ -39,4 +41,90 @@ fn a_configuration_that_was_written_once_is_there_for_ssh_to_include() {
     std::fs::write(&file, "Host *\n").unwrap();
     vsiflow.apply(Vsi::named("db"), &["--wait"]).exits(0);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), whole);
+}
+
+#[test]
+fn host_settings_are_made_of_what_ssh_knows() {
+    let vsiflow = Vsiflow::simulated();
+    let home = vsiflow.folder().join("home");
+    let ssh = home.join(".ssh");
+    fs::create_dir_all(&ssh).unwrap();
+    let key = ssh.join("key");
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&key)
+        .status();
+    assert!(made.unwrap().success());
+    let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+    let public = public.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    let known = ssh.join("known");
+    fs::write(
+        &known,
+        format!("[10.9.8.7]:2222 {public}\nother {public}\n"),
+    )
+    .unwrap();
+    // OpenSSH takes its home from the system, not from the environment: the files are named in full.
+    let config = ssh.join("config");
+    let text = format!(
+        "Host lpar1\n  HostName 10.9.8.7\n  Port 2222\n  User admin\n  IdentityFile {}\n  UserKnownHostsFile {}\n",
+        key.display(),
+        known.display()
+    );
+    fs::write(&config, text).unwrap();
+    // A `ssh` that reads that configuration.
+    let bin = vsiflow.folder().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let real = which("ssh");
+    let script = format!("#!/bin/sh\nexec {real} -F {} \"$@\"\n", config.display());
+    fs::write(bin.join("ssh"), script).unwrap();
+    let mode = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
+    fs::set_permissions(bin.join("ssh"), mode).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let run = |arguments: &[&str]| {
+        let mut command = vsiflow.command(arguments);
+        command.env("PATH", &path);
+        Running::start(&mut command).end(60)
+    };
+    let printed = run(&["ssh-config", "import", "lpar1", "--label", "role=test"]).exits(0);
+    for words in [
+        "kind: ConfigMap",
+        "HOSTNAME: \"10.9.8.7\"",
+        "admin",
+        "role: test",
+        "kind: Secret",
+        "OPENSSH PRIVATE KEY",
+    ] {
+        assert!(printed.stdout.contains(words), "{words}: {printed:?}");
+    }
+    assert!(
+        printed
+            .stdout
+            .contains(&format!("[10.9.8.7]:2222 {public}")),
+        "{printed:?}"
+    );
+    assert!(!printed.stdout.contains("other ssh"), "{printed:?}");
+    run(&["ssh-config", "import", "lpar1"])
+        .exits(2)
+        .says("--label");
+    run(&[
+        "ssh-config",
+        "import",
+        "-oProxyCommand=touch x",
+        "--label",
+        "a=b",
+    ])
+    .exits(2);
+    run(&["ssh-config", "import", "unknown", "--label", "a=b"])
+        .exits(3)
+        .says("VSI0814");
+}
+
+fn which(program: &str) -> String {
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .output();
+    String::from_utf8(found.unwrap().stdout)
+        .unwrap()
+        .trim()
+        .to_owned()
 }

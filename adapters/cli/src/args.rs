@@ -39,7 +39,7 @@ pub(crate) use image::{
 };
 pub(crate) use selection::{DestroyArgs, Selection};
 pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs};
-pub(crate) use ssh::{SshArgs, SshConfigArgs};
+pub(crate) use ssh::{SshArgs, SshConfigArgs, SshConfigCommand, SshImportArgs};
 pub(crate) use view::{
     DescribeArgs, GetArgs, HistoryArgs, HistoryFormat, ListFormat, LogsArgs, ObjectKind, TargetArg,
     without_kind,

@@ -86,7 +86,7 @@ fn name(text: &str) -> Result<String, String> {
     check_subdomain(text).map(|()| text.to_owned())
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("{text:?} is no label; write key=value")),

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
-use super::{Selection, view::Scope};
+use super::{Selection, create::label, view::Scope};
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SshArgs {
@@ -29,7 +29,10 @@ pub(crate) struct SshArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct SshConfigArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<SshConfigCommand>,
     #[command(flatten)]
     pub(crate) scope: Scope,
     #[command(flatten)]
@@ -38,4 +41,29 @@ pub(crate) struct SshConfigArgs {
     /// that file up to date; `Include` it in `~/.ssh/config`.
     #[arg(long, conflicts_with_all = ["labels", "field_selector"])]
     pub(crate) write: bool,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum SshConfigCommand {
+    /// Print ConfigMap and Secret of a host that your ssh knows, for `apply -f` or `kubectl apply -f`
+    #[command(
+        after_help = "Example:\n  vsiflow ssh-config import lpar1 --name lpar1 --label role=test"
+    )]
+    Import(SshImportArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SshImportArgs {
+    /// The host, as `~/.ssh/config` names it.
+    #[arg(value_name = "HOST")]
+    pub(crate) host: String,
+    /// The name of the documents [default: HOST].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// A label, which VSIs choose the host by; may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label, required = true)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
 }

@@ -33,6 +33,7 @@ mod retry;
 mod scan;
 mod serve;
 mod ssh;
+mod ssh_import;
 mod subresources;
 mod tell;
 mod wait_for;

@@ -9,10 +9,11 @@ use std::{
 
 use serde_json::Value;
 
-use super::{CommandOutcome, watch};
+use super::{CommandOutcome, ssh_import, watch};
 use crate::{
     args::{
-        Common, GetArgs, ListFormat, OutputFormat, Selection, SshArgs, SshConfigArgs, without_kind,
+        Common, GetArgs, ListFormat, OutputFormat, Selection, SshArgs, SshConfigArgs,
+        SshConfigCommand, without_kind,
     },
     compose,
     exit::{Exit, ExitProblem},
@@ -83,6 +84,9 @@ fn cache() -> Option<PathBuf> {
 }
 
 pub(super) async fn config(common: &Common, args: SshConfigArgs) -> CommandOutcome {
+    if let Some(SshConfigCommand::Import(args)) = &args.command {
+        return ssh_import::run(args).await;
+    }
     let mut get = GetArgs {
         scope: args.scope.clone(),
         selection: args.selection.clone(),

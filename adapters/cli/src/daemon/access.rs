@@ -121,6 +121,7 @@ mod tests {
         ("wait a --for=condition=Ready", Access::Here),
         ("ssh a", Access::Here),
         ("ssh-config", Access::Here),
+        ("ssh-config import h --label a=b", Access::Here),
         ("get --refresh", Access::Changes),
         ("get network", Access::Changes),
         ("get network/default", Access::Changes),
