@@ -240,6 +240,9 @@ pub(crate) enum CliCommand {
     /// Check or encrypt a contract
     #[command(subcommand)]
     Contract(ContractCommand),
+    /// Say what a field of a document means
+    #[command(after_help = "Example:\n  vsiflow explain virtualserver.spec.guest")]
+    Explain(ExplainArgs),
     /// Print the custom resource definitions for `kubectl apply -f -`
     #[command(after_help = "Example:\n  vsiflow crd --cel")]
     Crd(CrdArgs),
@@ -387,6 +390,13 @@ pub(crate) struct RetryArgs {
     pub(crate) namespace: String,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// A kind, and the names that lead to the field, such as `virtualserver.spec.guest`.
+    #[arg(value_name = "KIND[.FIELD…]")]
+    pub(crate) field: String,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -14,6 +14,7 @@ mod crd;
 mod create;
 mod delete;
 mod describe;
+mod explain;
 mod get;
 pub(crate) mod history;
 mod host;
@@ -274,6 +275,7 @@ async fn carry_out(cli: Cli) -> CommandOutcome {
         CliCommand::Backup(args) => backup::run(&common, args).await,
         CliCommand::Restore(args) => restore::run(&common, args).await,
         CliCommand::Contract(command) => contract::run(command),
+        CliCommand::Explain(args) => explain::run(&args),
         CliCommand::Crd(args) => crd::run(&args),
         CliCommand::Migrate(args) => migrate::run(args).await,
         CliCommand::Completions { shell } => completions::run(shell),

@@ -73,7 +73,7 @@ impl Access {
             CliCommand::Journal(_) => Self::Here,
             CliCommand::Audit(AuditCommand::Rebuild(_)) | CliCommand::Restore(_) => Self::Here,
             CliCommand::Contract(_) | CliCommand::Crd(_) | CliCommand::Migrate(_) => Self::Here,
-            CliCommand::Completions { .. } => Self::Here,
+            CliCommand::Completions { .. } | CliCommand::Explain(_) => Self::Here,
         }
     }
 }
@@ -120,6 +120,7 @@ mod tests {
         ),
         ("wait a --for=condition=Ready", Access::Here),
         ("ssh a", Access::Here),
+        ("explain virtualserver.spec", Access::Here),
         ("ssh-config", Access::Here),
         ("ssh-config import h --label a=b", Access::Here),
         ("get --refresh", Access::Changes),
