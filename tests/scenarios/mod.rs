@@ -16,6 +16,7 @@ mod daemon;
 mod deleting;
 mod deployed;
 mod disks;
+mod doctor;
 mod drift;
 mod failed_boots;
 mod going_on;

@@ -240,6 +240,9 @@ pub(crate) enum CliCommand {
     /// Check or encrypt a contract
     #[command(subcommand)]
     Contract(ContractCommand),
+    /// Say what is in order and what is not, with what to do
+    #[command(after_help = "Example:\n  vsiflow doctor")]
+    Doctor(DoctorArgs),
     /// Say what a field of a document means
     #[command(after_help = "Example:\n  vsiflow explain virtualserver.spec.guest")]
     Explain(ExplainArgs),
@@ -390,6 +393,13 @@ pub(crate) struct RetryArgs {
     pub(crate) namespace: String,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The output format.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<OutputFormat>,
 }
 
 #[derive(Clone, Debug, Args)]

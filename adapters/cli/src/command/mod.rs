@@ -14,6 +14,7 @@ mod crd;
 mod create;
 mod delete;
 mod describe;
+mod doctor;
 mod explain;
 mod get;
 pub(crate) mod history;
@@ -275,6 +276,7 @@ async fn carry_out(cli: Cli) -> CommandOutcome {
         CliCommand::Backup(args) => backup::run(&common, args).await,
         CliCommand::Restore(args) => restore::run(&common, args).await,
         CliCommand::Contract(command) => contract::run(command),
+        CliCommand::Doctor(args) => doctor::run(&common, args).await,
         CliCommand::Explain(args) => explain::run(&args),
         CliCommand::Crd(args) => crd::run(&args),
         CliCommand::Migrate(args) => migrate::run(args).await,

@@ -74,6 +74,7 @@ impl Access {
             CliCommand::Audit(AuditCommand::Rebuild(_)) | CliCommand::Restore(_) => Self::Here,
             CliCommand::Contract(_) | CliCommand::Crd(_) | CliCommand::Migrate(_) => Self::Here,
             CliCommand::Completions { .. } | CliCommand::Explain(_) => Self::Here,
+            CliCommand::Doctor(_) => Self::Here,
         }
     }
 }
@@ -121,6 +122,7 @@ mod tests {
         ("wait a --for=condition=Ready", Access::Here),
         ("ssh a", Access::Here),
         ("explain virtualserver.spec", Access::Here),
+        ("doctor", Access::Here),
         ("ssh-config", Access::Here),
         ("ssh-config import h --label a=b", Access::Here),
         ("get --refresh", Access::Changes),

@@ -1,0 +1,310 @@
+//! `doctor`: what is in order and what is not, on one page, with what to do.
+//!
+//! It changes nothing and asks no host: it looks at the state directory, at whoever holds it, and at what is recorded.
+
+use std::{os::unix::fs::PermissionsExt as _, path::Path};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{CommandOutcome, watch};
+use crate::{
+    args::{Common, DoctorArgs, OutputFormat},
+    compose, daemon,
+    exit::{Exit, ExitProblem},
+    output, work,
+};
+
+/// Less room than this is too little, in bytes: vsiflow holds back new work before.
+const ROOM: u64 = 1 << 30;
+/// What is recorded may be so much later than now before the clock is doubted.
+const CLOCK: SignedDuration = SignedDuration::from_secs(5);
+/// So many objects are named where something is wrong with them.
+const NAMED: usize = 5;
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Grade {
+    Ok,
+    Warning,
+    Bad,
+}
+
+/// One line of the page.
+#[derive(Clone, Debug, Serialize)]
+struct Checked {
+    what: &'static str,
+    grade: Grade,
+    found: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    remedy: String,
+}
+
+impl Checked {
+    fn ok(what: &'static str, found: impl Into<String>) -> Self {
+        let (grade, found, remedy) = (Grade::Ok, found.into(), String::new());
+        Self {
+            what,
+            grade,
+            found,
+            remedy,
+        }
+    }
+
+    fn not(what: &'static str, grade: Grade, found: impl Into<String>, remedy: &str) -> Self {
+        let (found, remedy) = (found.into(), remedy.to_owned());
+        Self {
+            what,
+            grade,
+            found,
+            remedy,
+        }
+    }
+}
+
+pub(super) async fn run(common: &Common, args: DoctorArgs) -> CommandOutcome {
+    let state = compose::state_path(common)?;
+    let mut all = vec![Checked::ok("version", env!("CARGO_PKG_VERSION"))];
+    let folder = state.clone();
+    all.extend(work::off_runtime(move || of_folder(&folder)).await?);
+    if state.join("FORMAT").is_file() {
+        all.push(of_holder(&state));
+        all.extend(of_records(common).await);
+    }
+    print(&all, args.output)?;
+    let worst = all.iter().map(|checked| checked.grade).max();
+    Ok(match worst {
+        Some(Grade::Bad) => Exit::Failed,
+        _ => Exit::Done,
+    })
+}
+
+fn print(all: &[Checked], format: Option<OutputFormat>) -> Result<(), ExitProblem> {
+    match format {
+        Some(format @ (OutputFormat::Json | OutputFormat::Yaml)) => output::print(
+            &json!({"kind": "Doctor", "status": {"checks": all}}),
+            format,
+        ),
+        _ => {
+            for Checked {
+                what,
+                grade,
+                found,
+                remedy,
+            } in all
+            {
+                let grade = match grade {
+                    Grade::Ok => "ok",
+                    Grade::Warning => "warning",
+                    Grade::Bad => "bad",
+                };
+                output::line(&format!("{grade:<8}{what:<18}{found}"));
+                if !remedy.is_empty() {
+                    output::line(&format!("{:26}next: {remedy}", ""));
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The folder, its room and its rights. Blocks.
+fn of_folder(state: &Path) -> Vec<Checked> {
+    const WHAT: &str = "state directory";
+    let shown = state.display();
+    let meta = match std::fs::metadata(state) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return vec![Checked::ok(
+                WHAT,
+                format!("{shown} is not there yet; the first command makes it"),
+            )];
+        }
+        Err(error) => {
+            let remedy = "run as the user whose it is, or name another with --state";
+            return vec![Checked::not(
+                WHAT,
+                Grade::Bad,
+                format!("{shown}: {error}"),
+                remedy,
+            )];
+        }
+        Ok(meta) => meta,
+    };
+    if !state.join("FORMAT").is_file() {
+        let remedy = "name the state directory with --state";
+        let found = format!("{shown} is no state directory");
+        return vec![Checked::not(WHAT, Grade::Bad, found, remedy)];
+    }
+    let open_to_others = meta.permissions().mode() & 0o077 != 0;
+    let rights = match open_to_others {
+        true => {
+            let remedy = format!("chmod 700 {shown}");
+            Checked::not(
+                WHAT,
+                Grade::Warning,
+                format!("{shown} is open to other users"),
+                &remedy,
+            )
+        }
+        false => Checked::ok(WHAT, shown.to_string()),
+    };
+    vec![rights, of_room(state)]
+}
+
+fn of_room(state: &Path) -> Checked {
+    const WHAT: &str = "room";
+    let free = match rustix::fs::statvfs(state) {
+        Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
+        Err(error) => return Checked::not(WHAT, Grade::Warning, error.to_string(), "see `df`"),
+    };
+    let found = format!("{} MiB free", free >> 20);
+    match free < ROOM {
+        true => {
+            let remedy = "make room, or compact the journal with `vsiflow compact`";
+            Checked::not(WHAT, Grade::Bad, found, remedy)
+        }
+        false => Checked::ok(WHAT, found),
+    }
+}
+
+fn of_holder(state: &Path) -> Checked {
+    const WHAT: &str = "daemon";
+    match daemon::is_answering(state) {
+        true => Checked::ok(WHAT, "answers"),
+        false => Checked::not(
+            WHAT,
+            Grade::Warning,
+            "none answers: nothing is worked on between two commands",
+            "run `vsiflow serve`, as a service",
+        ),
+    }
+}
+
+/// What is recorded, as far as it can be read.
+async fn of_records(common: &Common) -> Vec<Checked> {
+    let vsis = match objects(common, &["get", "vsi", "-A", "-o", "json"]).await {
+        Ok(vsis) => vsis,
+        Err(problem) => {
+            let found = format!("{}: {}", problem.code, problem.message);
+            return vec![Checked::not("journal", Grade::Bad, found, &problem.remedy)];
+        }
+    };
+    let mut all = vec![of_journal(&vsis), of_clock(&vsis), of_vsis(&vsis)];
+    if let Ok(hosts) = objects(common, &["get", "host", "-o", "json"]).await {
+        all.extend(hosts.iter().map(of_host));
+    }
+    all
+}
+
+async fn objects(common: &Common, words: &[&str]) -> Result<Vec<Value>, ExitProblem> {
+    let text = watch::ask(common, words).await?;
+    let mut list: Value = serde_json::from_str(&text).map_err(ExitProblem::defect)?;
+    Ok(match list.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    })
+}
+
+fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or("")
+}
+
+fn of_journal(vsis: &[Value]) -> Checked {
+    const WHAT: &str = "journal";
+    let unreadable = named(vsis, |phase| phase == "Unreadable");
+    match unreadable.is_empty() {
+        true => Checked::ok(WHAT, "can be read; `vsiflow audit verify` proves it"),
+        false => Checked::not(
+            WHAT,
+            Grade::Bad,
+            format!("cannot be read of {}", unreadable.join(", ")),
+            "`vsiflow describe` of each says why; `vsiflow audit verify` names the damage",
+        ),
+    }
+}
+
+/// Something recorded later than now tells of a clock that was set back.
+fn of_clock(vsis: &[Value]) -> Checked {
+    const WHAT: &str = "clock";
+    let times = vsis.iter().flat_map(|vsi| {
+        let conditions = vsi.pointer("/status/conditions").and_then(Value::as_array);
+        let changes = conditions
+            .into_iter()
+            .flatten()
+            .map(|one| text(one, "/lastTransitionTime"));
+        changes.chain([text(vsi, "/metadata/creationTimestamp")])
+    });
+    let newest = times
+        .filter_map(|time| time.parse::<Timestamp>().ok())
+        .max();
+    let now = Timestamp::now();
+    match newest {
+        Some(newest) if newest.duration_since(now) > CLOCK => Checked::not(
+            WHAT,
+            Grade::Bad,
+            format!("{now} is before {newest}, when something was recorded"),
+            "set the clock right, and keep it so by NTP",
+        ),
+        _ => Checked::ok(WHAT, now.strftime("%FT%TZ").to_string()),
+    }
+}
+
+fn named(vsis: &[Value], is_meant: impl Fn(&str) -> bool) -> Vec<String> {
+    let meant = vsis
+        .iter()
+        .filter(|vsi| is_meant(text(vsi, "/status/phase")));
+    let mut names: Vec<_> = meant
+        .map(|vsi| {
+            work::label(
+                text(vsi, "/metadata/namespace"),
+                text(vsi, "/metadata/name"),
+            )
+        })
+        .collect();
+    if names.len() > NAMED {
+        let more = names.split_off(NAMED).len();
+        names.push(format!("{more} more"));
+    }
+    names
+}
+
+fn of_vsis(vsis: &[Value]) -> Checked {
+    const WHAT: &str = "vsis";
+    let wrong = named(vsis, |phase| {
+        ["Failed", "Blocked", "Degraded"].contains(&phase)
+    });
+    match wrong.is_empty() {
+        true => Checked::ok(WHAT, format!("{}, none failed or blocked", vsis.len())),
+        false => Checked::not(
+            WHAT,
+            Grade::Warning,
+            format!("{}; failed or blocked: {}", vsis.len(), wrong.join(", ")),
+            "`vsiflow describe` of each says why and what to do",
+        ),
+    }
+}
+
+fn of_host(host: &Value) -> Checked {
+    const WHAT: &str = "host";
+    let (name, status) = (text(host, "/metadata/name"), text(host, "/status/status"));
+    if status.starts_with("NotReady") {
+        let found = format!("{name} does not answer: {}", text(host, "/status/message"));
+        return Checked::not(
+            WHAT,
+            Grade::Bad,
+            found,
+            &format!("`vsiflow host check {name}`"),
+        );
+    }
+    if host.pointer("/status/insecure") == Some(&Value::Bool(true)) {
+        let found = format!("{name}: any host key is accepted");
+        let remedy = "give KNOWN_HOSTS in the place of INSECURE_SKIP_HOST_KEY";
+        return Checked::not(WHAT, Grade::Warning, found, remedy);
+    }
+    Checked::ok(WHAT, format!("{name}: {status}"))
+}
