@@ -169,6 +169,15 @@ pub(crate) struct HistoryArgs {
         hide_default_value = true
     )]
     pub(crate) from_offset: u64,
+    /// Show only what happened within this time, such as `2h`.
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
+    pub(crate) since: Option<std::time::Duration>,
+    /// Show only what this actor caused, such as `engine` or a user's name.
+    #[arg(long, value_name = "ACTOR")]
+    pub(crate) actor: Option<String>,
+    /// Show only failures.
+    #[arg(long)]
+    pub(crate) failed: bool,
     /// The output format: a table, or one JSON object in each line.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<HistoryFormat>,

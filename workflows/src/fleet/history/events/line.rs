@@ -46,7 +46,7 @@ pub struct HistoryLine {
 }
 
 /// A failure in a history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryError {
     /// The documented code.
