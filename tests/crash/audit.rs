@@ -34,8 +34,8 @@ pub struct Ledger {
     pub runs: BTreeMap<RunId, RunState>,
     pub records: Vec<Record>,
     pub violations: Vec<String>,
-    /// When a VSI's newest clone was recorded, as the number of records then.
-    cloned: BTreeMap<Uuid, usize>,
+    /// When a VSI's newest clone was recorded, as the number of records then, and by which run.
+    cloned: BTreeMap<Uuid, (usize, RunId)>,
     /// When a VSI's boot disk was last changed on its host, by the same count.
     changed: BTreeMap<Uuid, usize>,
     /// Starts that a host carried out, by run, with the host's boot.
@@ -155,7 +155,7 @@ impl Ledger {
             && node.as_str() == "clone_boot_disk"
             && let Some(uuid) = self.uuid_of(*run)
         {
-            self.cloned.insert(uuid, self.records.len());
+            self.cloned.insert(uuid, (self.records.len(), *run));
         }
     }
 
@@ -239,13 +239,29 @@ impl Ledger {
     }
 
     fn starts_on_recorded_clone(&mut self, call: &Call, uuid: Uuid) {
-        let (cloned, changed) = (self.cloned.get(&uuid), self.changed.get(&uuid));
+        let cloned = self.cloned.get(&uuid).map(|(at, _)| at);
+        let changed = self.changed.get(&uuid);
         if cloned.is_none() || changed > cloned {
             self.blame(format!(
                 "{}: its boot disk is not recorded as cloned",
                 call.describe()
             ));
         }
+        let cloned_by = self.cloned.get(&uuid).map(|(_, run)| *run);
+        if self.is_ephemeral(uuid) && cloned_by != self.active_run(uuid) {
+            self.blame(format!(
+                "{}: its boot disk was made for an earlier start",
+                call.describe()
+            ));
+        }
+    }
+
+    fn is_ephemeral(&self, uuid: Uuid) -> bool {
+        let desired = self.vsi(uuid).and_then(|state| state.desired.as_ref());
+        let desired = desired.and_then(|desired| desired.desired.inline());
+        let desired: Option<serde_json::Value> =
+            desired.and_then(|desired| serde_json::from_slice(desired).ok());
+        desired.is_some_and(|desired| desired["vsi"]["bootDisk"]["mode"] == "ephemeral")
     }
 
     fn started(&mut self, call: &Call, run: Option<RunId>, boots: u64) {

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
+use vsiflow_steps::guest::GuestType;
 use vsiflow_workflows::{
     record::ImageRecord,
     spec::{
@@ -35,7 +36,10 @@ pub struct Vsi {
     /// Tells one contract from another.
     pub edition: u32,
     pub image: &'static str,
-    pub overlay: bool,
+    /// How its boot disk is made.
+    pub boot: &'static str,
+    /// The guest's type, where it is a virtual server.
+    pub server: Option<GuestType>,
     pub networks: Vec<&'static str>,
     pub cpus: u32,
     /// Its changes wait for approval.
@@ -59,7 +63,8 @@ impl Vsi {
             guest: Guest::Good,
             edition: 1,
             image: "hpcr.qcow2",
-            overlay: false,
+            boot: "copy",
+            server: None,
             networks: vec!["default"],
             cpus: 2,
             manual: false,
@@ -74,6 +79,21 @@ impl Vsi {
         self
     }
 
+    /// A virtual server with a guest of this type.
+    pub fn server(mut self, guest: GuestType) -> Self {
+        self.server = Some(guest);
+        self
+    }
+
+    /// How its guest really takes what it is given: one without cloud-init has nothing to fail at.
+    pub fn fate(&self) -> Guest {
+        match (self.server, self.guest) {
+            (Some(GuestType::CloudInit), Guest::NoWorkload) => Guest::Good,
+            (Some(GuestType::Ignition | GuestType::None), _) => Guest::Good,
+            (_, guest) => guest,
+        }
+    }
+
     pub fn edition(mut self, edition: u32) -> Self {
         self.edition = edition;
         self
@@ -86,6 +106,20 @@ impl Vsi {
 
     fn contract(&self) -> String {
         let edition = self.edition;
+        let word = match self.guest {
+            Guest::Hangs => "lab-hang",
+            Guest::GoesOff => "lab-off",
+            Guest::TooSmall => "lab-fail",
+            Guest::Good | Guest::NoWorkload => "good",
+        };
+        match self.server {
+            Some(GuestType::CloudInit) => return format!("#cloud-config\n# {word} {edition}\n"),
+            Some(GuestType::Ignition) => {
+                return format!(r#"{{"ignition":{{"version":"3.4.0"}},"edition":{edition}}}"#);
+            }
+            Some(GuestType::None) => return String::new(),
+            Some(GuestType::HyperProtect) | None => {}
+        }
         match self.guest {
             Guest::NoWorkload => format!("env: e{edition}\n"),
             Guest::Hangs => format!("workload: lab-hang {edition}\nenv: e\n"),
@@ -105,13 +139,21 @@ impl Vsi {
             .iter()
             .map(|uid| made_disk(*uid, self.disk_gib))
             .collect();
+        let ready = match self.server {
+            None | Some(GuestType::HyperProtect) => serde_json::Value::Null,
+            Some(GuestType::CloudInit) => serde_json::json!({"all": [{"cloudInit": {}}]}),
+            Some(_) => serde_json::json!({"all": [{"started": {}}]}),
+        };
+        let guest = self
+            .server
+            .map(|guest| serde_json::json!({"type": guest, "hostname": self.name}));
         serde_json::from_value(serde_json::json!({
             "namespace": "default", "name": self.name, "uid": self.uid,
             "host": self.host, "pool": POOL,
             "image": {
                 "url": format!("http://images.test/{}", self.image), "fileName": self.image,
             },
-            "bootDisk": {"mode": if self.overlay { "overlay" } else { "copy" }},
+            "bootDisk": {"mode": self.boot}, "guest": guest, "ready": ready,
             "machine": {"arch": "s390x", "cpus": self.cpus, "memoryMib": memory},
             "networks": self.networks,
             "disks": disks,

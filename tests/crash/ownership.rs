@@ -51,7 +51,7 @@ fn part(key: &VolumeKey) -> Option<(Part, Uuid)> {
     let (part, uuid) = stem.split_once('-')?;
     let part = match part {
         "boot" => Part::Boot,
-        "cidata" => Part::Cidata,
+        "cidata" | "ignition" => Part::Cidata,
         "console" => Part::Console,
         _ => return None,
     };

@@ -1,5 +1,6 @@
 //! The stories the matrix tells: every workflow, and what users do in between.
 
+use vsiflow_steps::guest::GuestType;
 use vsiflow_workflows::record::PowerAction;
 
 use super::{
@@ -21,6 +22,8 @@ pub type End = (&'static str, u128, &'static str);
 
 const WEB: u128 = 1;
 const DB: u128 = 2;
+const MQ: u128 = 3;
+const LOG: u128 = 4;
 const A: &str = "sim:a";
 
 fn web() -> Vsi {
@@ -76,6 +79,11 @@ fn every() -> Vec<Story> {
         deleted_with_its_disk(),
         disk_waits_for_its_vsi(),
         host_restarted(),
+        servers(),
+        configured_anew(),
+        set_up_failed(),
+        ephemeral(),
+        ephemeral_after_a_restart_of_the_host(),
     ]
 }
 
@@ -97,9 +105,100 @@ fn with_disk_and_networks() -> Story {
 
 fn overlay() -> Story {
     let mut web = web();
-    web.overlay = true;
+    web.boot = "overlay";
     let acts = vec![Act::Apply(vec![web]), Act::Decided(uuid(WEB))];
     story("provision as an overlay", &[("web", WEB, "Running")], acts)
+}
+
+/// A virtual server of each type, and all of them gone again.
+fn servers() -> Story {
+    let servers = vec![
+        Vsi::new("web", WEB, A).server(GuestType::CloudInit),
+        Vsi::new("db", DB, A).server(GuestType::Ignition),
+        Vsi::new("mq", MQ, A).server(GuestType::None),
+        Vsi::new("log", LOG, A).server(GuestType::HyperProtect),
+    ];
+    let mut acts = vec![Act::Apply(servers)];
+    acts.extend([WEB, DB, MQ, LOG].map(|number| Act::Decided(uuid(number))));
+    acts.extend(["web", "db"].map(Act::Delete));
+    acts.extend([WEB, DB].map(|number| Act::Decided(uuid(number))));
+    let ends = &[
+        ("web", WEB, "Deleted"),
+        ("db", DB, "Deleted"),
+        ("mq", MQ, "Running"),
+        ("log", LOG, "Running"),
+    ];
+    story("virtual servers of each type", ends, acts)
+}
+
+/// New user-data: cloud-init takes it in by a restart, Ignition with a new boot disk.
+fn configured_anew() -> Story {
+    let cloud = web().server(GuestType::CloudInit);
+    let core = Vsi::new("db", DB, A).server(GuestType::Ignition);
+    let both = |edition| {
+        vec![
+            cloud.clone().edition(edition),
+            core.clone().edition(edition),
+        ]
+    };
+    let acts = vec![
+        Act::Apply(both(1)),
+        Act::Decided(uuid(WEB)),
+        Act::Decided(uuid(DB)),
+        Act::Apply(both(2)),
+        Act::Decided(uuid(WEB)),
+        Act::Decided(uuid(DB)),
+    ];
+    let ends = &[("web", WEB, "Running"), ("db", DB, "Running")];
+    story("new user-data", ends, acts)
+}
+
+/// What cloud-init was asked for fails, and is corrected.
+fn set_up_failed() -> Story {
+    let web = || web().server(GuestType::CloudInit);
+    let acts = vec![
+        Act::Apply(vec![web().guest(Guest::TooSmall)]),
+        Act::Decided(uuid(WEB)),
+        Act::Apply(vec![web()]),
+        Act::Decided(uuid(WEB)),
+    ];
+    story("user-data that fails, then is corrected", RUNNING, acts)
+}
+
+/// Each start has a boot disk of its own; a guest that is suspended keeps the one that it has.
+fn ephemeral() -> Story {
+    let mut web = web().server(GuestType::CloudInit);
+    web.boot = "ephemeral";
+    let power = |action, generation| Act::Power("web", uuid(WEB), action, generation);
+    let mut larger = web.clone();
+    larger.cpus = 3;
+    let acts = vec![
+        Act::Apply(vec![web]),
+        power(PowerAction::Stop, 2),
+        power(PowerAction::Start, 3),
+        power(PowerAction::Pause, 4),
+        power(PowerAction::Unpause, 5),
+        power(PowerAction::Restart, 6),
+        Act::Apply(vec![larger]),
+    ];
+    let decided = |act| [act, Act::Decided(uuid(WEB))];
+    let acts = acts.into_iter().flat_map(decided).collect();
+    story("an ephemeral boot disk", RUNNING, acts)
+}
+
+/// libvirt does not start it with the host: it has no boot disk yet.
+fn ephemeral_after_a_restart_of_the_host() -> Story {
+    let mut web = web().server(GuestType::None);
+    web.boot = "ephemeral";
+    let acts = vec![
+        Act::Apply(vec![web]),
+        Act::Decided(uuid(WEB)),
+        Act::HostRestarts(A),
+        Act::Look,
+        Act::Decided(uuid(WEB)),
+    ];
+    let name = "an ephemeral boot disk, and a restart of the host";
+    story(name, RUNNING, acts)
 }
 
 pub fn delete() -> Story {

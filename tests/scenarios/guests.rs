@@ -384,3 +384,157 @@ fn what_cannot_work_is_refused_with_its_field_and_a_remedy() {
         assert!(all.contains(":") && !all.contains("xxxx"), "{all}");
     }
 }
+
+#[test]
+fn an_ephemeral_boot_disk_is_another_at_every_start() {
+    let vsiflow = Vsiflow::simulated();
+    let ephemeral = "bootDisk: {mode: ephemeral}\n";
+    let document = cloud_init("web", "#cloud-config", ephemeral);
+    vsiflow.apply(&document, &[]).exits(0);
+    let boot = || vsiflow.sim().domain("default/web")["spec"]["disks"][0].clone();
+    let before = boot();
+    assert_eq!(before["overlay"], true);
+    assert_eq!(
+        vsiflow.sim().domain("default/web")["spec"]["autostart"],
+        false
+    );
+    // A guest that runs, or is suspended, keeps the one that it has.
+    vsiflow.run(&["start", "web"]).exits(0);
+    vsiflow.run(&["pause", "web"]).exits(0);
+    vsiflow.run(&["unpause", "web"]).exits(0);
+    assert_eq!(made_anew(&vsiflow), 1);
+    vsiflow.run(&["restart", "web"]).exits(0);
+    assert_eq!(made_anew(&vsiflow), 2);
+    vsiflow.run(&["stop", "web"]).exits(0);
+    vsiflow.run(&["start", "web"]).exits(0);
+    assert_eq!(made_anew(&vsiflow), 3);
+    let larger = format!("{document}machine: {{cpus: 3}}\n").replace("machine", "  machine");
+    vsiflow.apply(&larger, &[]).exits(0);
+    assert_eq!(made_anew(&vsiflow), 4);
+    assert_eq!(boot(), before, "it is defined as before");
+    vsiflow.run(&["get", "--refresh"]).exits(0);
+    assert_eq!(vsiflow.phase("web"), "Running", "no drift");
+    assert_nothing_done_twice(&vsiflow.history("web"));
+}
+
+/// How often a boot disk was really made, not only looked at.
+fn made_anew(vsiflow: &Vsiflow) -> usize {
+    let history = vsiflow.history("web");
+    let made = history.iter().filter(|event| {
+        event.step() == "clone_boot_disk"
+            && event.kind() == "step_succeeded"
+            && event.0["outcome"] == "Created"
+    });
+    made.count()
+}
+
+#[test]
+fn the_boot_disk_of_a_hyper_protect_vsi_is_not_ephemeral() {
+    let vsiflow = Vsiflow::simulated();
+    let document = vsiflow_tests::Vsi::named("web").with("bootDisk: {mode: ephemeral}");
+    vsiflow
+        .apply(&document, &[])
+        .exits(2)
+        .says("spec.bootDisk.mode");
+}
+
+#[test]
+fn secure_execution_that_the_host_lacks_is_refused_before_anything_is_made() {
+    let vsiflow = Vsiflow::simulated();
+    let secure = "guest: {type: none}\nmachine: {arch: s390x, secureExecution: required}";
+    vsiflow
+        .apply(server("web", secure), &[])
+        .exits(4)
+        .says("VSI0504")
+        .says("secure execution");
+    let sim = vsiflow.sim();
+    assert_eq!(sim.volumes(), Vec::<&str>::new(), "not even an image");
+    assert!(sim.domains().is_empty());
+}
+
+/// Changes what the guest does from now on.
+fn change_guest(vsiflow: &Vsiflow, change: impl FnOnce(&mut Value)) {
+    vsiflow.change_sim(|state| {
+        let domains = state["domains"].as_object_mut().unwrap();
+        let (_, domain) = domains.iter_mut().next().unwrap();
+        change(&mut domain["live"]);
+    });
+}
+
+/// Has the guest say this, now.
+fn say(vsiflow: &Vsiflow, line: &str) {
+    change_guest(vsiflow, |live| {
+        let at = live["started"].as_u64().unwrap();
+        let line = serde_json::json!([at, line]);
+        live["lines"].as_array_mut().unwrap().push(line);
+    });
+}
+
+fn condition(vsiflow: &Vsiflow, name: &str) -> Value {
+    let object = vsiflow.vsi("web");
+    let conditions = object["status"]["conditions"].as_array().unwrap().clone();
+    let found = conditions.into_iter().find(|one| one["type"] == name);
+    found.unwrap_or_default()
+}
+
+#[test]
+fn a_port_that_stops_answering_degrades_a_guest_until_it_answers_again() {
+    let vsiflow = Vsiflow::simulated();
+    let probes = "ready: {all: [{tcp: 22}, {agent: {}}]}\n";
+    vsiflow
+        .apply(cloud_init("web", "#cloud-config", probes), &[])
+        .exits(0);
+    let look = || vsiflow.run(&["get", "--refresh"]).exits(0);
+    look();
+    assert_eq!(vsiflow.phase("web"), "Running");
+    change_guest(&vsiflow, |live| live["ports"] = serde_json::json!([]));
+    look();
+    assert_eq!(vsiflow.phase("web"), "Degraded");
+    let degraded = condition(&vsiflow, "Degraded");
+    assert_eq!(degraded["status"], "True", "{degraded}");
+    let message = degraded["message"].as_str().unwrap();
+    assert!(message.contains("guest tcp 22"), "{message}");
+    assert_eq!(condition(&vsiflow, "Ready")["status"], "False");
+    assert_eq!(condition(&vsiflow, "Drift"), Value::Null);
+    change_guest(&vsiflow, |live| live["ports"] = serde_json::json!([22]));
+    look();
+    assert_eq!(vsiflow.phase("web"), "Running");
+    assert_eq!(condition(&vsiflow, "Ready")["status"], "True");
+}
+
+#[test]
+fn a_failure_that_a_guest_tells_of_later_degrades_it_with_the_line() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(vsiflow_tests::Vsi::named("web"), &[])
+        .exits(0);
+    let look = || vsiflow.run(&["get", "--refresh"]).exits(0);
+    say(
+        &vsiflow,
+        "hpcr-catch-failed[1421]: HPL10000E: One or more service failed",
+    );
+    look();
+    assert_eq!(vsiflow.phase("web"), "Degraded");
+    let message = condition(&vsiflow, "Degraded")["message"].to_string();
+    assert!(message.contains("HPL10000E"), "{message}");
+    say(
+        &vsiflow,
+        "hpcr-catch-success[1421]: HPL10001I: Services succeeded",
+    );
+    look();
+    assert_eq!(vsiflow.phase("web"), "Running");
+}
+
+#[test]
+fn a_daemon_sees_a_guest_degrade_and_recover() {
+    let vsiflow = Vsiflow::simulated();
+    let probes = "ready: {all: [{tcp: 22}]}\n";
+    vsiflow
+        .apply(cloud_init("web", "#cloud-config\n# lab-panic", probes), &[])
+        .exits(0);
+    let daemon = vsiflow.serve(&["--look-every", "1s"]);
+    vsiflow.until_phase("web", "Failed", 30);
+    vsiflow.run(&["restart", "web", "--wait"]).exits(0);
+    vsiflow.until_phase("web", "Failed", 30);
+    drop(daemon);
+}

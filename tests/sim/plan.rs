@@ -2,6 +2,7 @@
 
 use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 use uuid::Uuid;
+use vsiflow_steps::guest::GuestType;
 use vsiflow_workflows::record::PowerAction;
 
 use crate::{
@@ -48,6 +49,14 @@ const POWER: [PowerAction; 5] = [
     PowerAction::Restart,
     PowerAction::Pause,
     PowerAction::Unpause,
+];
+
+/// What runs under each name: a VSI stays of its kind.
+const KINDS: [Option<GuestType>; 4] = [
+    None,
+    Some(GuestType::CloudInit),
+    Some(GuestType::Ignition),
+    Some(GuestType::None),
 ];
 
 const NAMES: [&str; 4] = ["web", "db", "mq", "log"];
@@ -97,7 +106,11 @@ impl Slot {
         vsi.cpus = random.random_range(2..4);
         vsi.manual = random.random_bool(0.1);
         vsi.disk_gib = 1;
-        vsi.overlay = random.random_bool(0.3);
+        vsi.server = KINDS[self.number as usize % KINDS.len()];
+        vsi.boot = match vsi.server {
+            Some(_) => *["copy", "overlay", "ephemeral"].choose(random).unwrap(),
+            None => *["copy", "copy", "overlay"].choose(random).unwrap(),
+        };
         if random.random_bool(0.3) {
             vsi.image = "other.qcow2";
         }

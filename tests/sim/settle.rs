@@ -92,9 +92,10 @@ fn ends_well(game: &Game, slot: &Slot, fleet: &Fleet) -> bool {
     match &slot.wish {
         UserAction::Nothing => true,
         UserAction::Gone(_) => false,
-        UserAction::There(vsi) => match vsi.guest {
+        UserAction::There(vsi) => match vsi.fate() {
             Guest::Good | Guest::GoesOff => verdict == Some(Verdict::Reached),
             Guest::NoWorkload => code == "VSI0402",
+            Guest::TooSmall if vsi.server.is_some() => boot_failed(game, slot, "VSI0506"),
             Guest::TooSmall => boot_failed(game, slot, "VSI0501"),
             Guest::Hangs => boot_failed(game, slot, "VSI0502"),
         },

@@ -14,6 +14,8 @@ const TOLD: &str = "drift: ";
 pub struct Expected {
     /// Whether it runs.
     pub power: PowerState,
+    /// Whether libvirt starts it with its host.
+    pub autostart: bool,
     /// The definition that was written; none where an older version wrote it: then nothing is
     /// compared.
     pub written: Option<DomainShape>,
@@ -33,7 +35,7 @@ pub struct DriftFinding {
 impl std::fmt::Display for DriftFinding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (what, expected, found) = (&self.what, &self.expected, &self.found);
-        write!(f, "{what}: expected {expected}, found {found}")
+        write!(f, "{what}{EXPECTED}{expected}{FOUND}{found}")
     }
 }
 
@@ -58,6 +60,51 @@ pub fn gone(what: &str, volume: &str) -> DriftFinding {
     finding(what, volume, "no such volume")
 }
 
+/// What is wrong with a guest that was ready.
+pub fn of_guest(what: &str, found: &str) -> DriftFinding {
+    // A detail is taken apart at its semicolons.
+    let found = found.replace(';', ",");
+    let expected = match what {
+        "console" => "no failure",
+        _ => "an answer",
+    };
+    finding(&format!("{GUEST}{what}"), expected, found)
+}
+
+/// What a finding about a guest begins with.
+const GUEST: &str = "guest ";
+
+impl DriftFinding {
+    /// Whether it is about the guest, not about what somebody changed on its host.
+    pub fn is_of_guest(&self) -> bool {
+        self.what.starts_with(GUEST)
+    }
+
+    /// A finding as its text shows it.
+    fn read(text: &str) -> Option<Self> {
+        let (what, rest) = text.split_once(EXPECTED)?;
+        let (expected, found) = rest.split_once(FOUND)?;
+        Some(finding(what, expected, found))
+    }
+}
+
+const EXPECTED: &str = ": expected ";
+const FOUND: &str = ", found ";
+
+/// What a told detail says of the guest, and what of its host.
+pub fn apart(message: &str) -> (Vec<&str>, Vec<&str>) {
+    message
+        .split("; ")
+        .partition(|part| part.starts_with(GUEST))
+}
+
+/// The findings about the guest that a recorded detail tells.
+pub fn of_guest_in(detail: &Text) -> Vec<DriftFinding> {
+    let parts = message(detail).map(|message| apart(message).0);
+    let parts = parts.into_iter().flatten();
+    parts.filter_map(DriftFinding::read).collect()
+}
+
 /// A network of a VSI that guests cannot use now.
 pub fn of_network(name: &str, found: &str) -> DriftFinding {
     finding(&format!("{NETWORK}{name}"), "an active network", found)
@@ -77,10 +124,11 @@ pub fn networks(message: &str) -> Option<String> {
 }
 
 /// Whether the VSI can be brought back to what is expected: not what lies with its networks
-/// alone, and not a domain that nobody can tell to be ours.
+/// or within its guest alone, and not a domain that nobody can tell to be ours.
 pub fn is_mendable(findings: &[DriftFinding]) -> bool {
-    let of_networks = |finding: &DriftFinding| finding.what.starts_with(NETWORK);
-    !findings.iter().all(of_networks) && !findings.iter().any(|finding| finding.what == MARK)
+    let elsewhere =
+        |finding: &DriftFinding| finding.what.starts_with(NETWORK) || finding.is_of_guest();
+    !findings.iter().all(elsewhere) && !findings.iter().any(|finding| finding.what == MARK)
 }
 
 /// What differs of a domain of the VSI's UUID that does not bear this journal's mark. Its
@@ -116,7 +164,7 @@ pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<DriftFi
             "none once it stops",
         ));
     }
-    let autostart = expected.power != PowerState::Stopped;
+    let autostart = expected.autostart;
     if domain.autostart != autostart {
         found.push(finding("autostart", autostart, domain.autostart));
     }

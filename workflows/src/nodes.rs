@@ -50,7 +50,12 @@ impl Nodes {
 
     /// Whether there is a node that runs step `S`.
     pub(crate) fn has<S: Step>(&self) -> bool {
-        let name = Name::of(S::NAME);
+        self.contains(S::NAME)
+    }
+
+    /// Whether there is a node of that name.
+    pub(crate) fn contains(&self, name: &'static str) -> bool {
+        let name = Name::of(name);
         self.nodes.iter().any(|node| node.name == name)
     }
 

@@ -63,10 +63,11 @@ pub fn graph(wanted: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
     Ok(parts.nodes.build())
 }
 
-fn boot(parts: &mut VsiGraphBuilder<'_>, after: &str) -> Result<(), Failure> {
+fn boot(parts: &mut VsiGraphBuilder<'_>, after: &'static str) -> Result<(), Failure> {
     let power = parts.wanted.power_state();
     if power != PowerState::Stopped {
-        parts.start(&[after])?;
+        let after = parts.fresh_boot_disk(&[after])?;
+        parts.start(&after)?;
     }
     if power == PowerState::Paused {
         parts.suspend(&[AwaitReady::NAME])?;

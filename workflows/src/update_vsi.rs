@@ -101,6 +101,10 @@ impl Update<'_> {
         let grown = self.grow(parts, first)?;
         let last = match self.plan.how() {
             Some(How::Rebuild) => self.rebuild(parts, &grown)?,
+            // What is made anew for every start is not looked for.
+            Some(How::Restart) if vsi_graph::is_ephemeral(&parts.wanted.vsi) => {
+                self.rebuild(parts, &grown)?
+            }
             Some(How::Restart) => self.restart(parts, &grown)?,
             _ if self.has(plan::DEFINITION) => self.restore(parts, &grown)?,
             _ if self.has("powerState") => self.power(parts, &grown)?,
@@ -213,9 +217,10 @@ impl Update<'_> {
     ) -> Result<Last, Failure> {
         let wanted = parts.wanted;
         let action = wanted.power.and_then(|power| power.action);
-        parts.autostart(first, plan::is_up(wanted.power_state()))?;
-        let ready = [SetAutostart::NAME];
-        match wanted.power_state() {
+        let power = wanted.power_state();
+        parts.autostart(first, vsi_graph::autostarts(&wanted.vsi, power))?;
+        let mut ready = vec![SetAutostart::NAME];
+        match power {
             PowerState::Stopped => {
                 parts.stop(&ready, grace_s(wanted))?;
                 Ok(vec![StopDomain::NAME])
@@ -225,6 +230,10 @@ impl Update<'_> {
                 Ok(vec![SuspendDomain::NAME])
             }
             _ if self.boot_failed || action == Some(PowerAction::Restart) => {
+                if vsi_graph::is_ephemeral(&wanted.vsi) {
+                    parts.base_image(first)?;
+                    ready.push(BASE_IMAGE_NODE);
+                }
                 self.take_down(parts, &ready)?;
                 boot(parts, &[StopDomain::NAME])
             }
@@ -261,7 +270,8 @@ fn boot(parts: &mut VsiGraphBuilder<'_>, after: &[&'static str]) -> Result<Last,
     if power == PowerState::Stopped {
         return Ok(after.to_vec());
     }
-    parts.start(after)?;
+    let after = parts.fresh_boot_disk(after)?;
+    parts.start(&after)?;
     if power == PowerState::Paused {
         parts.suspend(&[AwaitReady::NAME])?;
         return Ok(vec![SuspendDomain::NAME]);

@@ -37,7 +37,7 @@ use crate::{
     nodes::Nodes,
     plan,
     record::{DiskFormat, RolloutPredecessor, VsiRecord},
-    spec::{BootDiskMode, DesiredVsi},
+    spec::{BootDiskMode, DesiredVsi, PowerState},
 };
 
 /// Seconds a guest gets to shut down before it is ended, where nobody says how many.
@@ -132,6 +132,7 @@ impl<'a> VsiGraphBuilder<'a> {
             arch: self.wanted.vsi.machine.arch.clone(),
             pool: self.wanted.vsi.pool.clone(),
             new,
+            secure: self.wanted.vsi.machine.secure_execution,
         };
         self.step::<ResolveHost>(after, &params)
     }
@@ -204,6 +205,29 @@ impl<'a> VsiGraphBuilder<'a> {
     }
 
     pub(crate) fn clone(&mut self, after: &[&str]) -> Result<(), Failure> {
+        self.clone_for(after, false)
+    }
+
+    /// A boot disk for the start that follows, where none lasts longer than that and the graph
+    /// makes none before. Gives back what comes next after it.
+    pub(crate) fn fresh_boot_disk<'b>(
+        &mut self,
+        after: &[&'b str],
+    ) -> Result<Vec<&'b str>, Failure> {
+        let mut after = after.to_vec();
+        if !is_ephemeral(&self.wanted.vsi) || self.nodes.has::<CloneBootDisk>() {
+            return Ok(after);
+        }
+        let image = clone_boot_disk::BASE_IMAGE_NODE;
+        if !self.nodes.contains(image) {
+            self.base_image(&after)?;
+        }
+        after.push(image);
+        self.clone_for(&after, true)?;
+        Ok(vec![CloneBootDisk::NAME])
+    }
+
+    fn clone_for(&mut self, after: &[&str], for_start: bool) -> Result<(), Failure> {
         let (vsi, uuid) = (&self.wanted.vsi, self.wanted.uid);
         let params = clone_boot_disk::Params {
             host: self.host(),
@@ -212,8 +236,9 @@ impl<'a> VsiGraphBuilder<'a> {
             size: vsi.boot_disk.size,
             mode: match vsi.boot_disk.mode {
                 BootDiskMode::Copy => clone_boot_disk::Mode::Copy,
-                BootDiskMode::Overlay => clone_boot_disk::Mode::Overlay,
+                BootDiskMode::Overlay | BootDiskMode::Ephemeral => clone_boot_disk::Mode::Overlay,
             },
+            for_start,
         };
         self.step::<CloneBootDisk>(after, &params)
     }
@@ -282,7 +307,7 @@ impl<'a> VsiGraphBuilder<'a> {
             memory_mib: self.wanted.vsi.machine.memory_mib,
             secure: self.wanted.vsi.machine.secure_execution,
             macs: cards::macs(self.wanted),
-            autostart: plan::is_up(self.wanted.power_state()),
+            autostart: autostarts(&self.wanted.vsi, self.wanted.power_state()),
             while_running: how.while_running,
             platform: platform(&self.wanted.vsi),
         };
@@ -327,6 +352,17 @@ impl<'a> VsiGraphBuilder<'a> {
     }
 }
 
+/// Whether its boot disk is made anew for every start.
+pub(crate) fn is_ephemeral(vsi: &DesiredVsi) -> bool {
+    vsi.boot_disk.mode == BootDiskMode::Ephemeral
+}
+
+/// Whether libvirt starts it with its host. One that needs another boot disk first is started by
+/// vsiflow.
+pub(crate) fn autostarts(vsi: &DesiredVsi, power: PowerState) -> bool {
+    plan::is_up(power) && !is_ephemeral(vsi)
+}
+
 /// What cloud-init takes beside its user-data; none of any other guest.
 fn instance(vsi: &DesiredVsi) -> Option<Instance> {
     let guest = vsi.guest.as_ref()?;
@@ -355,7 +391,7 @@ fn deadline_s(vsi: &DesiredVsi) -> u64 {
 }
 
 /// What shows that the guest is ready, beyond what a Hyper Protect one says by itself.
-fn probes(vsi: &DesiredVsi) -> Vec<Probe> {
+pub(crate) fn probes(vsi: &DesiredVsi) -> Vec<Probe> {
     let ready = vsi.ready.as_ref();
     ready.map(|ready| ready.probes.clone()).unwrap_or_default()
 }

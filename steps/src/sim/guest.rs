@@ -54,6 +54,9 @@ pub struct Live {
 struct Agent {
     /// Whether what user-data asked for failed; none where there is no cloud-init.
     set_up: Option<bool>,
+    /// Whether cloud-init never ends.
+    #[serde(default)]
+    hangs: bool,
 }
 
 /// What a guest starts with.
@@ -115,8 +118,9 @@ impl Live {
         }
         self.unhealthy = words.contains("lab-unhealthy");
         let set_up = (guest == GuestType::CloudInit).then_some(fails);
-        self.agent = (!words.contains("lab-silent")).then_some(Agent { set_up });
-        if words.contains("lab-hang") {
+        let hangs = words.contains("lab-hang");
+        self.agent = (!words.contains("lab-silent")).then_some(Agent { set_up, hangs });
+        if hangs {
             return self.say(1300, "lab: hanging before success");
         }
         if guest == GuestType::CloudInit {
@@ -154,22 +158,26 @@ impl Live {
         let command: serde_json::Value = serde_json::from_str(command).ok()?;
         let answer = match command.get("execute")?.as_str()? {
             "guest-exec" => serde_json::json!({"return": {"pid": 7}}),
-            "guest-exec-status" => self.cloud_init_status(agent.set_up?, now),
+            "guest-exec-status" => self.cloud_init_status(agent, now)?,
             _ => serde_json::json!({"return": {}}),
         };
         Some(answer.to_string())
     }
 
-    fn cloud_init_status(&self, fails: bool, now: u64) -> serde_json::Value {
+    fn cloud_init_status(&self, agent: &Agent, now: u64) -> Option<serde_json::Value> {
+        let fails = agent.set_up?;
+        let ends = self.started.saturating_add(READY_MS);
         let text = match fails {
-            _ if now < self.started.saturating_add(READY_MS) => "status: running\n",
+            _ if agent.hangs || now < ends => "status: running\n",
             true => {
                 "status: error\ndetail:\n('scripts-user', RuntimeError('Runparts: 1 failures'))\n"
             }
             false => "status: done\n",
         };
         let printed = BASE64.encode(text);
-        serde_json::json!({"return": {"exited": true, "exitcode": i32::from(fails), "out-data": printed}})
+        Some(
+            serde_json::json!({"return": {"exited": true, "exitcode": i32::from(fails), "out-data": printed}}),
+        )
     }
 
     /// What serves at a port, once its network is up: the status of its answers, if it speaks HTTP.

@@ -119,6 +119,47 @@ async fn each_probe_is_met_by_what_it_names() {
     }
 }
 
+/// Each question is a program that the guest has to run while it boots.
+#[tokio::test(start_paused = true)]
+async fn a_guest_is_seldom_asked_for_the_status_of_cloud_init() {
+    let world = started(
+        "#cloud-config\n# lab-hang\n",
+        GuestType::CloudInit,
+        "x86_64",
+    )
+    .await;
+    let failure = ready(&world, GuestType::CloudInit, vec![Probe::CloudInit {}])
+        .await
+        .unwrap_err();
+    assert_eq!(failure.code.as_str(), "VSI0502");
+    let asked = world.sim().await.count("agent").await;
+    assert!(asked <= 6, "in 20 s it was asked {asked} times");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ephemeral_boot_disk_is_made_anew_unless_its_guest_runs() {
+    let world = started(USER_DATA, GuestType::CloudInit, "x86_64").await;
+    let clone = vsi::CloneBootDisk::new(world.hosts.clone());
+    let params = vsi::clone_boot_disk::Params {
+        mode: vsi::clone_boot_disk::Mode::Overlay,
+        for_start: true,
+        ..world.clone_boot_disk()
+    };
+    let sim = world.sim().await;
+    let before = sim.count("create").await;
+    world.drive(&clone, &params).await.unwrap();
+    assert_eq!(sim.count("create").await, before, "its guest runs");
+    world
+        .ports()
+        .await
+        .domains
+        .destroy(world.uuid)
+        .await
+        .unwrap();
+    world.drive(&clone, &params).await.unwrap();
+    assert_eq!(sim.count("create").await, before + 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_probe_that_is_not_met_says_why() {
     let silent = "#cloud-config\n# lab-closed lab-silent lab-hang\n";

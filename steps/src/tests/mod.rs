@@ -298,6 +298,7 @@ impl World {
             arch: "s390x".to_owned(),
             pool: POOL.to_owned(),
             new: true,
+            secure: Default::default(),
         }
     }
 
@@ -308,6 +309,7 @@ impl World {
             volume: self.boot(),
             size: None,
             mode: vsi::clone_boot_disk::Mode::Copy,
+            for_start: false,
         }
     }
 

@@ -376,6 +376,11 @@ async fn missing_pools_and_networks_are_looked_at_again_later() {
         ..world.resolve_host()
     };
     assert_eq!(code(world.attempt(&resolve, &arch).await), "VSI0504");
+    let secure = vsi::resolve_host::Params {
+        secure: vsi::define_domain::Secure::Required,
+        ..world.resolve_host()
+    };
+    assert_eq!(code(world.attempt(&resolve, &secure).await), "VSI0504");
     let networks = vsi::ResolveNetworks::new(world.hosts.clone());
     sim.with(|state| state.networks.get_mut("default").unwrap().active = false)
         .await;

@@ -10,6 +10,7 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
+use super::starting;
 use crate::{
     error,
     guards::{self, DeletionCandidate},
@@ -26,6 +27,9 @@ pub const BASE_IMAGE_NODE: &str = "ensure_base_image";
 /// recorded, and these cannot be told apart. So the next attempt asks the guards, deletes what it
 /// finds and copies again; while the host is still at the old copy it answers busy and the
 /// attempt is repeated.
+///
+/// A boot disk that lasts for one start is made anew before each of them. A guest that runs, or
+/// whose memory was saved, keeps the one that it has: its start is still the same.
 pub struct CloneBootDisk {
     hosts: Arc<dyn Hosts>,
 }
@@ -56,6 +60,9 @@ pub struct Params {
     /// How it comes from the base image.
     #[serde(default)]
     pub mode: Mode,
+    /// Whether it is made for the start that follows, unless the guest has begun it already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub for_start: bool,
 }
 
 /// What [`CloneBootDisk`] made.
@@ -95,6 +102,9 @@ impl Step for CloneBootDisk {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
+        if params.for_start && is_begun(cx, &ports, params.uuid).await? {
+            return look(&ports, params).await.map(Observed::Present);
+        }
         guards::free_or_ours(cx, &ports, &params.volume).await
     }
 
@@ -111,14 +121,26 @@ impl Step for CloneBootDisk {
         guards::remove(cx, &ports, doomed).await?;
         cx.report("copying the base image", 0, None);
         make(&ports, params, &base).await?;
-        let volume = finish(&ports, params).await?;
-        Ok(Done::created(Output {
-            path: volume.path,
-            format: VolumeFormat::Qcow2,
-            capacity: volume.capacity,
-            overlay: params.mode == Mode::Overlay,
-        }))
+        finish(&ports, params).await?;
+        look(&ports, params).await.map(Done::created)
     }
+}
+
+/// Whether the start that the disk is for goes on: the guest runs, or would take up its memory.
+async fn is_begun(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<bool, Failure> {
+    let domain = starting::decided(cx, ports, uid).await?;
+    Ok(domain.is_some_and(|domain| domain.state.is_active() || domain.saved))
+}
+
+/// The boot disk as it is on the host now.
+async fn look(ports: &HostPorts, params: &Params) -> Result<Output, Failure> {
+    let volume = find(ports, params).await?;
+    Ok(Output {
+        path: volume.path,
+        format: VolumeFormat::Qcow2,
+        capacity: volume.capacity,
+        overlay: params.mode == Mode::Overlay,
+    })
 }
 
 /// Only what was verified is copied: the image must not have changed since.
@@ -192,21 +214,21 @@ async fn make(ports: &HostPorts, params: &Params, base: &BaseImage) -> Result<()
     })
 }
 
-async fn finish(ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure> {
-    let look = || async {
-        ports.storage.volume(&params.volume).await?.ok_or_else(|| {
-            error::MISSING
-                .failure("the boot disk vanished right after it was made")
-                .on_host(ports.host.name())
-                .of_object(format!("volume {}", params.volume))
-        })
-    };
-    let volume = look().await?;
+async fn finish(ports: &HostPorts, params: &Params) -> Result<(), Failure> {
+    let volume = find(ports, params).await?;
     if let Some(size) = params.size.filter(|size| *size > volume.capacity) {
         ports.storage.resize(&params.volume, size).await?;
     }
-    ports.storage.sync(&params.volume).await?;
-    look().await
+    Ok(ports.storage.sync(&params.volume).await?)
+}
+
+async fn find(ports: &HostPorts, params: &Params) -> Result<VolumeInfo, Failure> {
+    ports.storage.volume(&params.volume).await?.ok_or_else(|| {
+        error::MISSING
+            .failure("the boot disk that was made is gone")
+            .on_host(ports.host.name())
+            .of_object(format!("volume {}", params.volume))
+    })
 }
 
 #[cfg(test)]

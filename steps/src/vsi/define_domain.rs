@@ -19,8 +19,8 @@ use crate::{
     guest::{GuestType, Seed},
     names, ownership,
     ports::{
-        DiskSpec, DomainInfo, DomainShape, DomainSpec, Firmware, Hosts, MachineSpec, NicSpec,
-        Platform, VolumeFormat,
+        DiskSpec, DomainInfo, DomainShape, DomainSpec, Firmware, GuestSupport, Hosts, MachineSpec,
+        NicSpec, Platform, VolumeFormat,
     },
 };
 
@@ -45,6 +45,13 @@ pub enum Secure {
     Required,
     /// Never.
     Off,
+}
+
+impl Secure {
+    /// Whether it is what the host offers.
+    pub fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
 }
 
 /// What [`DefineDomain`] is told.
@@ -200,11 +207,7 @@ fn found(cx: &StepContext) -> Result<Option<find_parts::Output>, Failure> {
 fn machine(cx: &StepContext, params: &Params) -> Result<MachineSpec, Failure> {
     let host: resolve_host::Output = cx.output("resolve_host")?;
     let guest = host.guest;
-    if params.secure == Secure::Required && !guest.secure_execution {
-        return Err(error::ARCHITECTURE
-            .failure("the host offers no secure execution, and the VSI requires it")
-            .on_host(&params.host));
-    }
+    offers(&params.host, &guest, params.secure)?;
     let secure_execution = params.secure != Secure::Off && guest.secure_execution;
     Ok(MachineSpec {
         platform: platform(cx, params, &guest.arch)?,
@@ -215,6 +218,16 @@ fn machine(cx: &StepContext, params: &Params) -> Result<MachineSpec, Failure> {
         memory_mib: params.memory_mib,
         secure_execution,
     })
+}
+
+/// Refuses a host that lacks the protection that the guest requires.
+pub(super) fn offers(host: &str, guest: &GuestSupport, secure: Secure) -> Result<(), Failure> {
+    match secure == Secure::Required && !guest.secure_execution {
+        false => Ok(()),
+        true => Err(error::ARCHITECTURE
+            .failure("the host offers no secure execution, and the VSI requires it")
+            .on_host(host)),
+    }
 }
 
 fn platform(cx: &StepContext, params: &Params, arch: &str) -> Result<Option<Platform>, Failure> {

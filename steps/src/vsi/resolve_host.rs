@@ -9,6 +9,7 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
+use super::define_domain::{self, Secure};
 use crate::{
     error,
     ports::{GuestSupport, HostPorts, Hosts, PortError, PortErrorKind},
@@ -33,6 +34,9 @@ pub struct Params {
     /// Whether the VSI has nothing on the host yet.
     #[serde(default)]
     pub new: bool,
+    /// Whether the guest's memory is to be protected from the host.
+    #[serde(default, skip_serializing_if = "Secure::is_auto")]
+    pub secure: Secure,
 }
 
 /// What [`ResolveHost`] found.
@@ -69,6 +73,7 @@ impl ResolveHost {
                     .failure(format!("the host cannot run {} guests", params.arch))
                     .on_host(ports.host.name())
             })?;
+        define_domain::offers(ports.host.name(), &guest, params.secure)?;
         active_pool(&ports, &params.pool).await?;
         let (hostname, boot_id, shell) = (facts.hostname, facts.boot_id, facts.shell);
         Ok(Output {

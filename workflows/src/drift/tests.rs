@@ -48,6 +48,7 @@ fn found(change: impl FnOnce(&mut DomainInfo)) -> Vec<String> {
     change(&mut domain);
     let expected = Expected {
         power: PowerState::Running,
+        autostart: true,
         written: Some(shape()),
     };
     let findings = findings(&expected, Some(&domain));
@@ -94,6 +95,7 @@ fn of_what_an_older_version_wrote_only_its_power_is_compared() {
     (domain.stored.cpus, domain.live) = (8, None);
     let expected = Expected {
         power: PowerState::Running,
+        autostart: true,
         written: None,
     };
     assert!(findings(&expected, Some(&domain)).is_empty());

@@ -48,7 +48,11 @@ pub(super) fn of(
     let reason = obstacle.map_or_else(|| phase.to_string(), |failure| failure.code.to_string());
     let make =
         |name, holds, reason: &str, message: &str| condition(name, holds, reason, message, since);
-    let ready = matches!(phase, Phase::Running | Phase::Degraded);
+    let why = why_degraded(known);
+    let ready = match phase {
+        Phase::Degraded => why.1.is_empty(),
+        phase => phase == Phase::Running,
+    };
     let busy = known.state.active.is_some();
     let mut conditions = vec![
         make("Ready", ready, &reason, &detail),
@@ -58,14 +62,18 @@ pub(super) fn of(
             phase.as_str(),
             "",
         ),
-        make("Degraded", phase == Phase::Degraded, phase.as_str(), ""),
+        make("Degraded", phase == Phase::Degraded, why.0, &why.1),
     ];
     if let Some(failure) = obstacle.filter(|failure| failure.code.as_str() == JOURNAL_BEHIND) {
         let code = failure.code.as_str();
         conditions.push(make("JournalBehind", true, code, &failure.to_string()));
     }
     let told = known.state.state.as_ref();
-    if let Some(found) = told.and_then(|(_, detail)| drift::message(detail)) {
+    let told = told.and_then(|(_, detail)| drift::message(detail));
+    let (_, of_host) = told.map(drift::apart).unwrap_or_default();
+    if !of_host.is_empty() {
+        let found = of_host.join("; ");
+        let found = found.as_str();
         conditions.push(make("Drift", true, "Changed", found));
         if let Some(networks) = drift::networks(found) {
             conditions.push(make("NetworksReady", false, "NotActive", &networks));
@@ -88,6 +96,19 @@ pub(super) fn of(
         conditions.push(by_node(name, nodes, run, done, since));
     }
     conditions
+}
+
+/// What the guest itself suffers from: a word for machines, and a sentence that is empty where it
+/// is well.
+fn why_degraded(known: &Known) -> (&'static str, String) {
+    let recorded = known.state.state.as_ref();
+    let found = recorded.map(|(_, detail)| drift::of_guest_in(detail));
+    let found = found.unwrap_or_default();
+    let words: Vec<_> = found.iter().map(ToString::to_string).collect();
+    match words.is_empty() {
+        true => (known.phase().as_str(), String::new()),
+        false => ("GuestUnhealthy", words.join("; ")),
+    }
 }
 
 /// Something that holds or does not.

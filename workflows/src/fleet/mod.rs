@@ -120,6 +120,7 @@ pub struct Fleet {
     journal_id: Arc<str>,
     uploads: Arc<image::progress::Uploads>,
     addresses: Arc<network::object::SeenAddresses>,
+    health: Arc<host::guests::GuestHealth>,
     catalogue: Arc<catalogue::Catalogue>,
     seen_blobs: Arc<unreadable::SeenBlobs>,
 }
@@ -205,6 +206,7 @@ impl Fleet {
             journal_id: parts.journal_id,
             uploads: Arc::default(),
             addresses: Arc::default(),
+            health: Arc::default(),
             catalogue: Arc::default(),
             seen_blobs: Arc::default(),
         };

@@ -126,7 +126,7 @@ impl Plan {
 pub fn of(before: &PreviousInputs, wanted: &VsiRecord, touched: &Touched) -> Plan {
     let mut changes = fields::changes(before, wanted);
     let most = changes.iter().map(|change| change.how).max();
-    changes.extend(touched.unfinished(most, wanted.vsi.guest_type()));
+    changes.extend(touched.unfinished(most, &wanted.vsi));
     if touched.configured()
         && !changes
             .iter()

@@ -16,6 +16,7 @@ use vsiflow_steps::{
 };
 
 use super::{Change, How, fields::secret};
+use crate::{spec::DesiredVsi, vsi_graph};
 
 /// The steps that runs have begun since the last one that succeeded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,14 +70,17 @@ impl Touched {
     }
 
     /// What has to be done for it beyond the most that the plan's own changes cost.
-    pub(super) fn unfinished(&self, most: Option<How>, guest: GuestType) -> Option<Change> {
+    pub(super) fn unfinished(&self, most: Option<How>, vsi: &DesiredVsi) -> Option<Change> {
         let why = "an earlier change of it was begun and not finished";
         // cloud-init takes another configuration in on the disk that it has.
-        let makes: &[&str] = match guest {
-            GuestType::CloudInit => &[CloneBootDisk::NAME],
-            _ => &[CloneBootDisk::NAME, WriteCidata::NAME],
+        let seeded = match vsi.guest_type() {
+            GuestType::CloudInit => None,
+            _ => Some(WriteCidata::NAME),
         };
-        let (path, how) = if self.began(makes) {
+        // A disk that is made anew for every start is made anew in any case.
+        let cloned = (!vsi_graph::is_ephemeral(vsi)).then_some(CloneBootDisk::NAME);
+        let makes: Vec<&str> = cloned.into_iter().chain(seeded).collect();
+        let (path, how) = if self.began(&makes) {
             ("bootDisk", How::Rebuild)
         } else if self.began(&[DefineDomain::NAME]) {
             ("machine", How::Restart)

@@ -94,7 +94,7 @@ pub struct DesiredImage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DesiredBootDisk {
-    /// Copy or overlay.
+    /// Copy, overlay or ephemeral.
     pub mode: BootDiskMode,
     /// The size the guest sees, in bytes; the image's own where absent.
     #[serde(default)]

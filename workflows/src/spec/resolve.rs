@@ -11,9 +11,9 @@ use super::desired::{DesiredBootDisk, DesiredDataDisk, DesiredImage, DesiredMach
 use super::directory::Directory;
 use super::documents::{Document, Documents};
 use super::host::HostSettings;
-use super::problem::{DocumentRef, Problem, ProblemCode};
+use super::problem::{DocumentRef, FieldPath, Problem, ProblemCode};
 use super::target::TargetHosts;
-use super::vsi::VsiSpec;
+use super::vsi::{BootDiskMode, VsiSpec};
 use super::{guest, ready, unique};
 
 /// A VSI with everything it takes.
@@ -140,6 +140,7 @@ pub fn resolve(
         let disks = attached.disks(document, host.as_deref(), &mut problems);
         let networks = attached.networks(document, host.as_deref(), &mut problems);
         let guest = guest::of(document, documents, &mut problems);
+        lasting_boot_disk(document, &mut problems);
         let guest_type = guest.as_ref().map(|guest| guest.desired.guest_type);
         let ready = ready::of(document, guest_type, &mut problems);
         let network_config = match &guest {
@@ -199,6 +200,19 @@ fn data_disks(
         }
     });
     disks.collect()
+}
+
+/// A guest that keeps its data on its boot disk must not lose it at its next start.
+fn lasting_boot_disk(document: &Document<VsiSpec>, problems: &mut Vec<Problem>) {
+    let spec = &document.spec;
+    if spec.guest.is_none() && spec.boot_disk.mode == BootDiskMode::Ephemeral {
+        problems.push(document.problem(
+            ProblemCode::WrongValue,
+            FieldPath::of(["spec", "bootDisk", "mode"]),
+            "the boot disk of a Hyper Protect VSI is not ephemeral",
+            "write copy or overlay; kind VirtualServer takes ephemeral",
+        ));
+    }
 }
 
 fn by_document((document, network): (Option<String>, String)) -> Option<(String, String)> {

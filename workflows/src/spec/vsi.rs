@@ -84,7 +84,7 @@ pub struct Platform {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BootDisk {
-    /// Copy or overlay.
+    /// Copy, overlay or ephemeral.
     #[serde(default)]
     pub mode: BootDiskMode,
     /// The size the guest sees; the image's own where absent.
@@ -101,6 +101,8 @@ pub enum BootDiskMode {
     Copy,
     /// A thin layer over the image: made at once, and needs the image as long as it lives.
     Overlay,
+    /// A thin layer that is made anew for every start.
+    Ephemeral,
 }
 
 /// The machine of a guest.

@@ -71,7 +71,12 @@ pub(super) async fn look_on(app: &App, every: Duration) -> CommandOutcome {
 fn tell_of(looked: &DriftReport) {
     for (name, findings) in &looked.drifted {
         for finding in findings {
-            output::line(&format!("vsi/{name}: drift: {finding}"));
+            let what = if finding.is_of_guest() {
+                "degraded"
+            } else {
+                "drift"
+            };
+            output::line(&format!("vsi/{name}: {what}: {finding}"));
         }
     }
     for name in &looked.restored {

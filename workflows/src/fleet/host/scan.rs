@@ -99,7 +99,10 @@ impl Fleet {
         } else {
             ScanMode::Nothing
         };
-        let looks = looks.map(|(host, known)| self.look_at_host(host, known, act));
+        let looks = looks.map(|(host, known)| async move {
+            self.look_at_guests(&host, known.clone()).await?;
+            self.look_at_host(host, known, act).await
+        });
         let mut all = DriftReport::default();
         let mut looks = stream::iter(looks).buffered(HOSTS);
         while let Some(looked) = looks.next().await {
@@ -155,6 +158,7 @@ impl Fleet {
                 let own = wanted.vsi.networks.iter();
                 let broken = own.filter_map(|name| networks.get(name));
                 seen.findings.extend(broken.cloned());
+                seen.findings.extend(self.of_guest(&seen.known));
             }
             all.push(seen);
         }
@@ -174,13 +178,19 @@ impl Fleet {
         let booted = [StartDomain::NAME, AdoptDomain::NAME];
         let started = self.output_of_any(&booted, &known.state).await?;
         let started = started.get("boot_id").and_then(|id| id.as_str());
-        let expected = Expected { power, written };
+        let autostart = vsi_graph::autostarts(&known.wanted.vsi, power);
+        let expected = Expected {
+            power,
+            autostart,
+            written,
+        };
         let domain = domains.get(&uid).copied();
         let mut findings = match domain.filter(|domain| !self.is_ours(domain, uid)) {
             Some(domain) => drift::unmarked(power, domain),
             None => drift::findings(&expected, domain),
         };
-        for (what, volume) in volumes(&known) {
+        let runs = domain.is_some_and(|domain| domain.state.is_active());
+        for (what, volume) in volumes(&known, runs) {
             let there = ports.storage.volume(&volume).await;
             if there.map_err(Failure::from)?.is_none() {
                 findings.push(drift::gone(&what, &volume.to_string()));
@@ -327,15 +337,19 @@ fn power(known: &Known) -> Power {
     }
 }
 
-/// The volumes that its definition names, as people call them.
-fn volumes(known: &Known) -> Vec<(String, VolumeKey)> {
+/// The volumes that its definition names, as people call them. A boot disk that lasts for one
+/// start may be gone while its guest is off.
+fn volumes(known: &Known, runs: bool) -> Vec<(String, VolumeKey)> {
     let (wanted, pool) = (&known.wanted, &known.wanted.vsi.pool);
     let seed = names::seed(pool, wanted.uid, wanted.vsi.seed());
     let what = match wanted.vsi.seed() {
         Seed::Cidata => "cidata",
         _ => "Ignition's configuration",
     };
-    let own = std::iter::once(("boot disk".to_owned(), names::boot_disk(pool, wanted.uid)))
+    let boot = (runs || !vsi_graph::is_ephemeral(&wanted.vsi))
+        .then(|| ("boot disk".to_owned(), names::boot_disk(pool, wanted.uid)));
+    let own = boot
+        .into_iter()
         .chain(seed.map(|seed| (what.to_owned(), seed)));
     let named = wanted.adopted.as_ref().is_none_or(|a| a.own_volumes);
     let own = own.filter(move |_| named);

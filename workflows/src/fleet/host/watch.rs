@@ -1,4 +1,5 @@
-//! Watches the hosts: by what they tell of their domains, and by a slow look again and again.
+//! Watches the hosts: by what they tell of their domains, and by a slow look again and again. Beside
+//! that their guests are looked at.
 //!
 //! Each host has a watcher of its own, so that one that is slow or dead delays nobody else.
 
@@ -67,7 +68,11 @@ impl Fleet {
                 if watched.insert(host.clone()) {
                     let fleet = self.clone();
                     let told = told.clone();
-                    watchers.spawn(async move { fleet.watch_host(host, every, told).await });
+                    watchers.spawn(async move {
+                        let guests = fleet.watch_guests(&host, every, &told);
+                        let domains = fleet.watch_domains(&host, every, &told);
+                        tokio::try_join!(guests, domains).map(|(never, _)| never)
+                    });
                 }
             }
             tokio::select! {
@@ -77,28 +82,28 @@ impl Fleet {
         }
     }
 
-    async fn watch_host(
+    async fn watch_domains(
         &self,
-        host: String,
+        host: &str,
         every: Duration,
-        told: mpsc::Sender<WatchOptions>,
+        told: &mpsc::Sender<WatchOptions>,
     ) -> Result<Infallible, FleetError> {
         let mut changes = None;
         loop {
             let next = Instant::now() + every;
-            let known = self.watched_on(&host).await?;
+            let known = self.watched_on(host).await?;
             if known.is_empty() {
                 changes = None;
                 sleep(NEW_HOSTS.min(every)).await;
                 continue;
             }
             if changes.is_none() {
-                changes = self.subscribe(&host).await;
+                changes = self.subscribe(host).await;
             }
-            self.look_and_tell(&host, known, true, &told).await?;
+            self.look_and_tell(host, known, true, told).await?;
             while let HostChange::Of(domains) = changed(&mut changes, next).await {
                 let known = self.watched_of(&domains).await?;
-                if !known.is_empty() && self.look_and_tell(&host, known, false, &told).await? {
+                if !known.is_empty() && self.look_and_tell(host, known, false, told).await? {
                     break;
                 }
             }
@@ -106,7 +111,7 @@ impl Fleet {
     }
 
     /// Looks; whether the host was restarted, so that everything is to be looked at.
-    async fn look_and_tell(
+    pub(in crate::fleet) async fn look_and_tell(
         &self,
         host: &str,
         known: Vec<Known>,
@@ -137,13 +142,16 @@ impl Fleet {
         ports.host.changes().await.ok().flatten()
     }
 
-    async fn watched_on(&self, host: &str) -> Result<Vec<Known>, FleetError> {
+    pub(in crate::fleet) async fn watched_on(&self, host: &str) -> Result<Vec<Known>, FleetError> {
         let mut known = self.known_on(host).await?;
         known.retain(|known| known.wanted.vsi.host == host && is_watched(known));
         Ok(known)
     }
 
-    async fn watched_of(&self, domains: &BTreeSet<Uuid>) -> Result<Vec<Known>, FleetError> {
+    pub(in crate::fleet) async fn watched_of(
+        &self,
+        domains: &BTreeSet<Uuid>,
+    ) -> Result<Vec<Known>, FleetError> {
         let mut all = Vec::new();
         for entity in domains.iter().filter_map(|uid| vsi_entity(*uid).ok()) {
             let Some(state) = self

@@ -149,7 +149,7 @@ impl Fleet {
         Ok(User {
             wants: vsi_graph::image(&known.wanted).entity().ok(),
             from,
-            is_overlay: known.wanted.vsi.boot_disk.mode == BootDiskMode::Overlay,
+            is_overlay: known.wanted.vsi.boot_disk.mode != BootDiskMode::Copy,
         })
     }
 

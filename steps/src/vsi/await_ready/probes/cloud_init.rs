@@ -1,8 +1,11 @@
 //! cloud-init has ended without an error: by what it says on the console, or by the status that
 //! the guest's agent can ask for.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{ASK_WITHIN, Answer};
@@ -12,8 +15,11 @@ use crate::{
 };
 
 const STATUS: &str = r#"{"execute":"guest-exec","arguments":{"path":"cloud-init","arg":["status","--long"],"capture-output":true}}"#;
-/// How often the end of that command is asked for.
-const ASKED: usize = 4;
+/// The least pause between two of these commands.
+const PAUSE: Duration = Duration::from_secs(10);
+/// A guest is left alone for so many times as long as the last command took: it is a program of its
+/// own, and an emulated guest that is busy booting needs seconds for it.
+const PAUSES: u32 = 9;
 /// What is said of a guest that found no volume.
 const NO_SEED: &str = "DataSourceNone";
 
@@ -53,25 +59,51 @@ pub(super) fn end(line: &str, errors: &[String]) -> Option<Answer> {
     })
 }
 
-/// Asks the agent for cloud-init's status; none where there is no agent that would tell.
-pub(super) async fn ask(ports: &HostPorts, uuid: Uuid) -> PortResult<Option<Answer>> {
-    let Some(begun) = agent(ports, uuid, STATUS).await? else {
-        return Ok(None);
-    };
-    let Some(pid) = begun.get("pid").and_then(Value::as_u64) else {
-        return Ok(None);
-    };
-    let status = format!(r#"{{"execute":"guest-exec-status","arguments":{{"pid":{pid}}}}}"#);
-    for _ in 0..ASKED {
-        let Some(answer) = agent(ports, uuid, &status).await? else {
+/// The command that a guest was given, of which there is at most one at a time.
+#[derive(Debug, Default)]
+pub(super) struct StatusCommand {
+    runs: Option<(u64, Instant)>,
+    next: Option<Instant>,
+}
+
+impl StatusCommand {
+    /// Asks the agent for cloud-init's status; none where there is no agent that would tell, or
+    /// no answer yet.
+    pub(super) async fn ask(
+        &mut self,
+        ports: &HostPorts,
+        uuid: Uuid,
+    ) -> PortResult<Option<Answer>> {
+        let Some((pid, since)) = self.running(ports, uuid).await? else {
             return Ok(None);
         };
-        if answer.get("exited").and_then(Value::as_bool) == Some(true) {
-            return Ok(told(&answer));
+        let status = format!(r#"{{"execute":"guest-exec-status","arguments":{{"pid":{pid}}}}}"#);
+        let answer = agent(ports, uuid, &status).await?;
+        let running = |answer: &Value| answer.get("exited") == Some(&Value::Bool(false));
+        if answer.as_ref().is_some_and(running) {
+            return Ok(None);
         }
-        tokio::time::sleep(ASK_WITHIN / 10).await;
+        self.runs = None;
+        let pause = since.elapsed().saturating_mul(PAUSES).max(PAUSE);
+        self.next = Instant::now().checked_add(pause);
+        Ok(answer.as_ref().and_then(told))
     }
-    Ok(None)
+
+    /// The command that runs, begun now where none does and it is time for one.
+    async fn running(
+        &mut self,
+        ports: &HostPorts,
+        uuid: Uuid,
+    ) -> PortResult<Option<(u64, Instant)>> {
+        let waits = self.next.is_some_and(|next| Instant::now() < next);
+        if self.runs.is_some() || waits {
+            return Ok(self.runs);
+        }
+        let begun = agent(ports, uuid, STATUS).await?;
+        let pid = begun.as_ref().and_then(|begun| begun.get("pid"));
+        self.runs = pid.and_then(Value::as_u64).map(|pid| (pid, Instant::now()));
+        Ok(self.runs)
+    }
 }
 
 /// What the agent returns; none where it does not, or must not.

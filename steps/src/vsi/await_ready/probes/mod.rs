@@ -62,6 +62,7 @@ enum Answer {
 struct Watched {
     probe: Probe,
     pattern: Option<regex::Regex>,
+    status: cloud_init::StatusCommand,
     answer: Answer,
 }
 
@@ -86,6 +87,7 @@ impl Probes {
             Watched {
                 pattern: console::pattern(probe),
                 probe: probe.clone(),
+                status: cloud_init::StatusCommand::default(),
                 answer,
             }
         };
@@ -170,7 +172,8 @@ impl Probes {
         }
         let addresses = address::parsed(&addresses);
         for one in self.all.iter_mut().filter(|one| one.is_open()) {
-            if let Some(answer) = ask(ports, self.uuid, &addresses, &one.probe).await? {
+            let (probe, status) = (&one.probe, &mut one.status);
+            if let Some(answer) = ask(ports, self.uuid, &addresses, probe, status).await? {
                 one.answer = answer;
             }
         }
@@ -225,17 +228,38 @@ impl Watched {
     }
 }
 
+/// Why a probe that was met before is not met now, if it is not.
+///
+/// # Errors
+/// When nothing at all can be asked on the host.
+pub(crate) async fn ask_again(
+    ports: &HostPorts,
+    uuid: Uuid,
+    addresses: &[String],
+    probe: &Probe,
+) -> PortResult<Option<String>> {
+    let addresses = address::parsed(addresses);
+    let mut status = cloud_init::StatusCommand::default();
+    Ok(
+        match ask(ports, uuid, &addresses, probe, &mut status).await? {
+            Some(Answer::NotYet(why) | Answer::Failed(why)) => Some(why),
+            Some(Answer::Met(_)) | None => None,
+        },
+    )
+}
+
 /// Asks one probe; none where it is the console's to answer.
 async fn ask(
     ports: &HostPorts,
     uuid: Uuid,
     addresses: &[IpAddr],
     probe: &Probe,
+    status: &mut cloud_init::StatusCommand,
 ) -> PortResult<Option<Answer>> {
     let answer = match probe {
         Probe::Console(_) => return Ok(None),
         Probe::Agent {} => agent::ask(ports, uuid).await,
-        Probe::CloudInit {} => match cloud_init::ask(ports, uuid).await {
+        Probe::CloudInit {} => match status.ask(ports, uuid).await {
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => return Ok(None),
             Err(error) => Err(error),

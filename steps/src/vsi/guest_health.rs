@@ -1,0 +1,159 @@
+//! Looks at guests after they became ready: what their consoles say since, and whether they still
+//! answer.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::{Addresses, Card, await_ready::probes::ask_again};
+use crate::{
+    guest::{GuestType, Probe},
+    hpl::{HplFinding, MessageKind, Scanner, cut},
+    ports::{ConsolePosition, HostPorts, PortResult, VolumeKey},
+};
+
+const READ_MAX: u64 = 64 * 1024;
+/// What is read of one console in one look; the next one reads on.
+const LOOK_MAX: usize = 16;
+/// What is kept of a line, in bytes.
+const LINE_KEPT: usize = 160;
+/// One answer that is lost is no trouble yet: the question is put again after that long.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A guest that became ready.
+#[derive(Clone, Debug)]
+pub struct ReadyGuest {
+    /// The VSI's UID.
+    pub uuid: Uuid,
+    /// The console's log.
+    pub console: VolumeKey,
+    /// Its network cards.
+    pub cards: Vec<Card>,
+    /// What runs in it.
+    pub guest: GuestType,
+    /// What showed that it was ready.
+    pub probes: Vec<Probe>,
+}
+
+/// What is remembered of a guest's console from one look to the next.
+#[derive(Clone, Debug, Default)]
+pub struct ConsoleMemory {
+    position: ConsolePosition,
+    scanner: Scanner,
+    failure: Option<Failure>,
+}
+
+#[derive(Clone, Debug)]
+struct Failure {
+    line: String,
+    panic: bool,
+}
+
+impl ConsoleMemory {
+    /// Of a console that was read up to there.
+    pub fn from(position: ConsolePosition) -> Self {
+        Self {
+            position,
+            ..Self::default()
+        }
+    }
+}
+
+/// Something that is wrong with a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestTrouble {
+    /// What was looked at: `console`, or the probe.
+    pub what: String,
+    /// The line, or why there was no answer.
+    pub found: String,
+}
+
+impl ReadyGuest {
+    /// Whether that probe shows something that can stop: a port or an agent that answered.
+    fn is_lasting(probe: &&Probe) -> bool {
+        matches!(probe, Probe::Agent {} | Probe::Tcp(_) | Probe::Http { .. })
+    }
+
+    /// Looks at the guest: what is wrong with it now. It changes nothing on the host.
+    ///
+    /// A failure on the console lasts until the guest says that it is ready again, or, where its
+    /// kernel panicked, until a later look finds that all of its ports and its agent answer.
+    ///
+    /// # Errors
+    /// When nothing at all can be asked on the host, or the console cannot be read: then nothing
+    /// is known.
+    pub async fn look(
+        &self,
+        ports: &HostPorts,
+        memory: &mut ConsoleMemory,
+    ) -> PortResult<Vec<GuestTrouble>> {
+        let failed_before = memory.failure.as_ref().is_some_and(|failure| failure.panic);
+        let panicked = self.read_on(ports, memory).await?;
+        let mut trouble = self.probe(ports).await?;
+        let answers = self.probes.iter().any(|probe| Self::is_lasting(&probe));
+        if failed_before && !panicked && answers && trouble.is_empty() {
+            memory.failure = None;
+        }
+        if let Some(failure) = &memory.failure {
+            let (what, found) = ("console".to_owned(), failure.line.clone());
+            trouble.insert(0, GuestTrouble { what, found });
+        }
+        Ok(trouble)
+    }
+
+    /// Reads the console on; whether a kernel panicked meanwhile.
+    async fn read_on(&self, ports: &HostPorts, memory: &mut ConsoleMemory) -> PortResult<bool> {
+        let mut panicked = false;
+        for _ in 0..LOOK_MAX {
+            let read = ports.console.read(&self.console, memory.position, READ_MAX);
+            let chunk = read.await?;
+            memory.position = chunk.next;
+            if chunk.bytes.is_empty() {
+                break;
+            }
+            let mut found = Vec::new();
+            memory.scanner.push(&chunk.bytes, |one| found.push(one));
+            for finding in found {
+                panicked |= finding.is_panic();
+                self.take(finding, memory);
+            }
+        }
+        Ok(panicked)
+    }
+
+    fn take(&self, finding: HplFinding, memory: &mut ConsoleMemory) {
+        let panic = finding.is_panic();
+        if !panic && !self.guest.is_hyper_protect() {
+            return;
+        }
+        match finding.kind {
+            MessageKind::Fatal => {
+                let line = cut(&finding.line, LINE_KEPT).to_owned();
+                memory.failure = Some(Failure { line, panic });
+            }
+            MessageKind::Ready => memory.failure = None,
+            MessageKind::Warning | MessageKind::Note => {}
+        }
+    }
+
+    async fn probe(&self, ports: &HostPorts) -> PortResult<Vec<GuestTrouble>> {
+        let lasting: Vec<_> = self.probes.iter().filter(Self::is_lasting).collect();
+        if lasting.is_empty() {
+            return Ok(Vec::new());
+        }
+        let addresses = Addresses::on(ports).of(self.uuid, &self.cards).await;
+        let mut trouble = Vec::new();
+        for probe in lasting {
+            let ask = || ask_again(ports, self.uuid, &addresses, probe);
+            let mut why = ask().await?;
+            if why.is_some() {
+                sleep(AGAIN).await;
+                why = ask().await?;
+            }
+            let what = probe.to_string();
+            trouble.extend(why.map(|found| GuestTrouble { what, found }));
+        }
+        Ok(trouble)
+    }
+}
