@@ -9,6 +9,9 @@
 //! vsiflow history hello
 //! ```
 
+// What a command waits for is one future of many layers, down to HTTP clients.
+#![recursion_limit = "256"]
+
 mod actor;
 mod args;
 mod command;

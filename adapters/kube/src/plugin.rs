@@ -36,7 +36,6 @@ pub use crate::subresources::Done;
 use crate::{
     APPROVE,
     api::{CallError, within},
-    crd::GROUP,
     kind::ResourceKind,
     resource::Resource,
 };
@@ -56,8 +55,8 @@ impl Cluster {
         &self.namespace
     }
 
-    fn vsis(&self) -> Api<DynamicObject> {
-        let kind = ResourceKind::Vsi.api_resource();
+    fn vsis(&self, kind: ResourceKind) -> Api<DynamicObject> {
+        let kind = kind.api_resource();
         Api::namespaced_with(self.client.clone(), &self.namespace, &kind)
     }
 
@@ -65,18 +64,28 @@ impl Cluster {
         format!("vsi/{name} in the namespace {}", self.namespace)
     }
 
-    /// A VSI's resource.
+    /// A VSI's resource, of either kind.
     ///
     /// # Errors
     /// When it is not there, or this user may not read it.
     pub async fn vsi(&self, name: &str) -> Result<VsiResource, PluginError> {
-        let got = within(self.vsis().get(name)).await;
+        let mut kind = ResourceKind::Vsi;
+        let mut got = within(self.vsis(kind).get(name)).await;
+        if matches!(got, Err(CallError::Gone)) {
+            kind = ResourceKind::VirtualServer;
+            got = within(self.vsis(kind).get(name)).await;
+        }
         let object = got.map_err(|error| self.wrong(name, "cannot be read", error))?;
-        self.read(name, object)
+        self.read(kind, name, object)
     }
 
-    fn read(&self, name: &str, object: DynamicObject) -> Result<VsiResource, PluginError> {
-        let found = Resource::of(ResourceKind::Vsi, object);
+    fn read(
+        &self,
+        kind: ResourceKind,
+        name: &str,
+        object: DynamicObject,
+    ) -> Result<VsiResource, PluginError> {
+        let found = Resource::of(kind, object);
         let found = found.ok_or_else(|| PluginError::Refused {
             what: format!("{} cannot be read", self.label(name)),
             why: "it lacks a UID".to_owned(),
@@ -101,9 +110,17 @@ impl Cluster {
     /// When this user may not list them.
     pub async fn names(&self, most: u32) -> Result<Vec<String>, PluginError> {
         let params = ListParams::default().limit(most);
-        let listed = within(self.vsis().list_metadata(&params)).await;
+        let list = |kind| {
+            let (api, params) = (self.vsis(kind), &params);
+            async move { within(api.list_metadata(params)).await }
+        };
+        let listed = list(ResourceKind::Vsi).await;
         let listed = listed.map_err(|error| self.unlistable(&error))?;
-        Ok(listed.iter().map(ResourceExt::name_any).collect())
+        // A server may be without the newer kind, and this user without the right to it.
+        let newer = list(ResourceKind::VirtualServer).await.ok();
+        let newer = newer.iter().flat_map(|listed| listed.iter());
+        let all = listed.iter().chain(newer);
+        Ok(all.map(ResourceExt::name_any).collect())
     }
 
     fn unlistable(&self, error: &CallError) -> PluginError {
@@ -126,19 +143,19 @@ impl Cluster {
         state: PowerState,
     ) -> Result<VsiResource, PluginError> {
         let patch = json!({
-            "apiVersion": format!("{GROUP}/v1"),
-            "kind": ResourceKind::Vsi.api_resource().kind,
+            "apiVersion": vsi.kind().api_resource().api_version,
+            "kind": vsi.kind().name(),
             // With the UID a resource that was deleted meanwhile is not made anew.
             "metadata": {"uid": vsi.uid},
             "spec": {"powerState": state},
         });
         let params = PatchParams::apply(PLUGIN);
         let done = self
-            .vsis()
+            .vsis(vsi.kind())
             .patch(&vsi.name, &params, &Patch::Apply(patch))
             .await;
         match done {
-            Ok(object) => self.read(&vsi.name, object),
+            Ok(object) => self.read(vsi.kind(), &vsi.name, object),
             Err(error) => Err(owned(&vsi.label(), &error)
                 .unwrap_or_else(|| self.wrong(&vsi.name, "cannot be changed", error.into()))),
         }
@@ -175,8 +192,12 @@ impl Cluster {
             field_manager: Some(PLUGIN.to_owned()),
             ..PatchParams::default()
         };
-        let done = within(self.vsis().patch(&vsi.name, &params, &Patch::Merge(patch))).await;
+        let done = within(
+            self.vsis(vsi.kind())
+                .patch(&vsi.name, &params, &Patch::Merge(patch)),
+        )
+        .await;
         let object = done.map_err(|error| self.wrong(&vsi.name, "cannot be annotated", error))?;
-        self.read(&vsi.name, object)
+        self.read(vsi.kind(), &vsi.name, object)
     }
 }

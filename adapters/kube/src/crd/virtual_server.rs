@@ -174,7 +174,7 @@ pub struct SecretKeyRef {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerBootDisk {
-    /// A full copy, or a thin layer over the image.
+    /// A full copy, a thin layer over the image, or one that lasts for one start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<ServerBootDiskMode>,
     /// The size the guest sees; the image's own where absent.
@@ -183,7 +183,7 @@ pub struct ServerBootDisk {
     pub size: Option<IntOrString>,
 }
 
-/// A full copy, or a thin layer over the image.
+/// A full copy, a thin layer over the image, or one that lasts for one start.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ServerBootDiskMode {
@@ -191,6 +191,8 @@ pub enum ServerBootDiskMode {
     Copy,
     /// A thin layer: made at once, and needs the image as long as it lives.
     Overlay,
+    /// A thin layer that is made anew for every start; what a guest wrote to it is lost when it stops.
+    Ephemeral,
 }
 
 /// The machine of a guest.

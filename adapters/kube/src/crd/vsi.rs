@@ -5,7 +5,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Selector, VsiStatus, validation};
+use super::{Selector, VsiStatus, validation, virtual_server::Ready};
 
 /// What a virtual server instance is to be.
 #[derive(CustomResource, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -109,6 +109,9 @@ pub struct VsiSpec {
     /// The guest's network configuration: netplan version 2, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_config: Option<String>,
+    /// When it counts as ready, beyond what the guest says itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Ready>,
 }
 
 /// Prints no contract.

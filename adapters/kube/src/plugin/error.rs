@@ -52,6 +52,13 @@ pub enum PluginError {
     Nobody(String),
 }
 
+impl PluginError {
+    /// Whether it says that there is no such object.
+    pub(super) fn is_of_nothing(&self) -> bool {
+        matches!(self, Self::NotFound(_) | Self::Told { status: 404, .. })
+    }
+}
+
 /// The managers that own what was to be applied.
 pub(super) fn owned(object: &str, error: &kube::Error) -> Option<PluginError> {
     let kube::Error::Api(status) = error else {

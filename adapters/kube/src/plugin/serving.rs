@@ -51,7 +51,7 @@ impl Cluster {
     /// # Errors
     /// When this user may not list VSIs.
     pub async fn any_lease(&self) -> Result<Option<String>, PluginError> {
-        let listed = within(self.vsis().list(&ListParams::default())).await;
+        let listed = within(self.vsis(ResourceKind::Vsi).list(&ListParams::default())).await;
         let listed = listed.map_err(|error| self.unlistable(&error))?;
         let mut all = listed.items.into_iter();
         Ok(all.find_map(|object| {

@@ -119,9 +119,9 @@ impl Cluster {
     /// # Errors
     /// When this user may not, there is none of that name, or nobody answers.
     pub async fn read_of(&self, name: &str, what: Reading) -> Result<Pieces, PluginError> {
-        let request = Request::get(self.subresource(name, &what.path()));
-        let request = request.body(Body::empty());
-        let response = self.asked(name, request).await?;
+        let path = what.path();
+        let ask = |kind| Request::get(self.subresource(kind, name, &path)).body(Body::empty());
+        let response = self.asked(name, ask).await?;
         let begins = response.headers().get(OFFSET);
         let begins = begins.and_then(|value| value.to_str().ok()?.parse().ok());
         Ok(Pieces {
@@ -146,22 +146,41 @@ impl Cluster {
             Action::Cancel => "cancel",
         };
         let body = json!({"reason": reason, "waitSeconds": wait_seconds}).to_string();
-        let request = Request::post(self.subresource(name, word))
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(Body::from(body.into_bytes()));
-        let response = self.asked(name, request).await?;
+        let ask = |kind| {
+            Request::post(self.subresource(kind, name, word))
+                .header(http::header::CONTENT_TYPE, "application/json")
+                .body(Body::from(body.clone().into_bytes()))
+        };
+        let response = self.asked(name, ask).await?;
         let body = Limited::new(response.into_body(), LONGEST).collect().await;
         let body = body.map_err(|error| self.odd(name, &error.to_string()))?;
         let body = serde_json::from_slice(&body.to_bytes());
         body.map_err(|error| self.odd(name, &error.to_string()))
     }
 
-    fn subresource(&self, name: &str, rest: &str) -> String {
-        let (namespace, plural) = (&self.namespace, ResourceKind::Vsi.plural());
+    fn subresource(&self, kind: ResourceKind, name: &str, rest: &str) -> String {
+        let (namespace, plural) = (&self.namespace, kind.plural());
         format!("/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{plural}/{name}/{rest}")
     }
 
+    /// Asks for the VSI of that name: of the kind that has it.
     async fn asked(
+        &self,
+        name: &str,
+        ask: impl Fn(ResourceKind) -> http::Result<Request<Body>>,
+    ) -> Result<http::Response<Body>, PluginError> {
+        let first = self.ask(name, ask(ResourceKind::Vsi)).await;
+        match first {
+            Err(error) if error.is_of_nothing() => {
+                let second = self.ask(name, ask(ResourceKind::VirtualServer)).await;
+                // Where neither is there, the older kind's words are the ones that are expected.
+                second.or(Err(error))
+            }
+            first => first,
+        }
+    }
+
+    async fn ask(
         &self,
         name: &str,
         request: http::Result<Request<Body>>,

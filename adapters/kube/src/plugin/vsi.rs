@@ -6,11 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use vsiflow_workflows::spec::PowerState;
 
-use crate::{
-    crd::{GROUP, VsiStatus},
-    kind::ResourceKind,
-    resource::Resource,
-};
+use crate::{crd::VsiStatus, kind::ResourceKind, resource::Resource};
 
 /// A VSI's resource.
 #[derive(Clone, Debug)]
@@ -34,13 +30,16 @@ pub struct VsiResource {
     /// What is.
     pub status: VsiStatus,
     version: String,
+    kind: ResourceKind,
 }
 
 impl VsiResource {
     pub(super) fn of(resource: &Resource) -> Self {
         let mut spec = resource.spec.clone();
-        if let Some(contract) = spec.get_mut("contract") {
-            *contract = Value::from("<hidden>");
+        for secret in ["/contract", "/guest/contract", "/guest/userData"] {
+            if let Some(secret) = spec.pointer_mut(secret) {
+                *secret = Value::from("<hidden>");
+            }
         }
         Self {
             namespace: resource.key.namespace.clone(),
@@ -53,7 +52,13 @@ impl VsiResource {
             spec,
             status: resource.status_as(),
             version: resource.version.clone(),
+            kind: resource.key.kind,
         }
+    }
+
+    /// Its kind.
+    pub(super) fn kind(&self) -> ResourceKind {
+        self.kind
     }
 
     /// What people call it.
@@ -78,8 +83,8 @@ impl VsiResource {
     /// As an object, its contract hidden.
     pub fn object(&self) -> Value {
         json!({
-            "apiVersion": format!("{GROUP}/v1"),
-            "kind": ResourceKind::Vsi.name(),
+            "apiVersion": self.kind.api_resource().api_version,
+            "kind": self.kind.name(),
             "metadata": {
                 "name": self.name,
                 "namespace": self.namespace,
