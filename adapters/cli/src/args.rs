@@ -12,6 +12,7 @@ mod image;
 mod selection;
 mod serve;
 mod ssh;
+mod target;
 mod view;
 mod wait_for;
 
@@ -274,6 +275,33 @@ pub(crate) struct Sources {
     /// Also read the subdirectories of a directory.
     #[arg(short = 'R', long)]
     pub(crate) recursive: bool,
+    /// Where KubeVirt's manifests run: labels of the host's settings, such as `config=lab`; a
+    /// word alone is the value of the label `config`.
+    #[arg(long, value_name = "LABELS", value_parser = target::labels)]
+    target: Option<target::HostLabels>,
+    /// The pool of what KubeVirt's manifests describe.
+    #[arg(long, value_name = "POOL")]
+    pool: Option<String>,
+}
+
+impl Sources {
+    /// These files, and nothing said beside them.
+    pub(crate) fn of(files: &[PathBuf]) -> Self {
+        Self {
+            files: files.to_vec(),
+            recursive: false,
+            target: None,
+            pool: None,
+        }
+    }
+
+    /// Where KubeVirt's manifests run.
+    pub(crate) fn kubevirt(&self) -> vsiflow_file::KubevirtTarget {
+        vsiflow_file::KubevirtTarget {
+            target: self.target.clone().unwrap_or_default().0,
+            pool: self.pool.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]

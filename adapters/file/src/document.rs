@@ -14,6 +14,7 @@ use vsiflow_workflows::spec::{
 
 use crate::diagnostic::{Diagnostic, DiagnosticSeverity};
 use crate::hints::closest;
+use crate::kubevirt::{self, Foreign};
 use crate::manifest::{ConfigMapManifest, KINDS, Manifest, SecretManifest, strip};
 use crate::node::{Value, YamlNode};
 use crate::read::read;
@@ -33,6 +34,8 @@ pub(crate) struct Collector {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Documents of any kind, those that were skipped included.
     pub(crate) seen: usize,
+    /// Manifests of KubeVirt and CDI, until all are read.
+    pub(crate) foreign: Vec<Foreign>,
 }
 
 /// What is known of a document before it is read.
@@ -70,6 +73,17 @@ impl Collector {
         if header.kind.ends_with("List") && node.get("items").is_some() {
             return self.items(node, &place, depth);
         }
+        match kubevirt::known(&header.api_version, &header.kind) {
+            Ok(None) => {}
+            Ok(Some(kind)) => {
+                let node = node.clone();
+                return self.foreign.push(Foreign { kind, node, place });
+            }
+            Err((field, message, remedy)) => {
+                let what = (ProblemCode::UnknownKind, &FieldPath::of([field]), false);
+                return self.error(&place, what, message, remedy);
+            }
+        }
         match known(&header) {
             Ok(Some(kind)) => self.document(kind, node, place),
             Ok(None) => self.skip(&place, &header),
@@ -77,6 +91,14 @@ impl Collector {
                 let what = (ProblemCode::UnknownKind, &FieldPath::of([field]), false);
                 self.error(&place, what, message, remedy);
             }
+        }
+    }
+
+    /// Takes a document that a manifest of another kind became.
+    pub(crate) fn made(&mut self, node: &YamlNode, place: SourcePosition) {
+        let kind = header(node).ok().and_then(|header| known(&header).ok());
+        if let Some(kind) = kind.flatten() {
+            self.document(kind, node, place);
         }
     }
 
@@ -197,7 +219,7 @@ impl Collector {
         self.places.push(place);
     }
 
-    fn error(
+    pub(crate) fn error(
         &mut self,
         place: &SourcePosition,
         what: (ProblemCode, &FieldPath, bool),

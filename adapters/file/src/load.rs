@@ -9,6 +9,7 @@ use vsiflow_workflows::spec::{
 use crate::diagnostic::{Diagnostic, DiagnosticSeverity, Diagnostics};
 use crate::document::Collector;
 use crate::input::{self, Input, InputText};
+use crate::kubevirt::{self, KubevirtTarget};
 use crate::node::YamlNode;
 use crate::redact::{HIDDEN, lines, secrets, suspects};
 use crate::source::{DocumentSource, SourcePosition};
@@ -41,7 +42,23 @@ pub fn load(
     recursive: bool,
     stdin: &mut dyn Read,
 ) -> Result<Loaded, Diagnostics> {
-    let mut loader = Loader::default();
+    load_for(inputs, recursive, stdin, KubevirtTarget::default())
+}
+
+/// The same, with what is said of where KubeVirt's manifests run.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_for(
+    inputs: &[Input],
+    recursive: bool,
+    stdin: &mut dyn Read,
+    target: KubevirtTarget,
+) -> Result<Loaded, Diagnostics> {
+    let mut loader = Loader {
+        target,
+        ..Loader::default()
+    };
     for text in inputs
         .iter()
         .flat_map(|input| input::read(input, recursive, stdin))
@@ -112,7 +129,14 @@ impl Loaded {
 
     fn problem(&self, problem: &Problem) -> Diagnostic {
         match self.places.get(problem.document.index) {
-            Some(place) => place.problem(&self.sources, problem),
+            Some(place) => {
+                let object = place.object.as_deref().unwrap_or_default();
+                let mut diagnostic = place.problem(&self.sources, problem);
+                if let Some(remedy) = kubevirt::remedy(problem, object) {
+                    remedy.clone_into(&mut diagnostic.remedy);
+                }
+                diagnostic
+            }
             None => {
                 let (message, remedy) = (problem.message.clone(), problem.remedy.clone());
                 DocumentSource::whole(&problem.document.source, problem.code, message, remedy)
@@ -127,6 +151,7 @@ type Parsed<'a> = (Chunk<'a>, Result<YamlNode, YamlError>);
 #[derive(Default)]
 struct Loader {
     collector: Collector,
+    target: KubevirtTarget,
     nodes: usize,
     full: bool,
 }
@@ -223,7 +248,8 @@ impl Loader {
         self.collector.diagnostics.push(diagnostic);
     }
 
-    fn finish(self) -> Result<Loaded, Diagnostics> {
+    fn finish(mut self) -> Result<Loaded, Diagnostics> {
+        kubevirt::translate(&mut self.collector, &self.target);
         let Collector {
             documents,
             places,

@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub(super) async fn run(common: &Common, args: ApplyArgs) -> CommandOutcome {
-    let read = work::documents(common, &args.sources.files, args.sources.recursive);
+    let read = work::documents(common, &args.sources);
     let mut resolved = read.await?;
     resolved.directory = work::directory();
     for host in resolved.hosts.values_mut() {

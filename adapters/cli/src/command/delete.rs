@@ -5,7 +5,7 @@ use vsiflow_workflows::spec::{DesiredDataDisk, ResolvedVsi};
 use super::CommandOutcome;
 use crate::{
     actor,
-    args::{Common, DeleteArgs, without_kind},
+    args::{Common, DeleteArgs, Sources, without_kind},
     compose::App,
     exit::{Exit, ExitProblem},
     output,
@@ -136,7 +136,7 @@ async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<DeletionTarget>
     if args.files.is_empty() {
         return Ok(of_words(args));
     }
-    let documents = work::documents(common, &args.files, false).await?;
+    let documents = work::documents(common, &Sources::of(&args.files)).await?;
     if documents.vsis.is_empty() && documents.data_disks.is_empty() {
         output::warning("the documents describe no VSI and no data disk; nothing is deleted");
     }

@@ -14,12 +14,11 @@ use crate::{
 /// Exits as `kubectl diff` does: 0 where nothing would change, 1 where something would; 4 where
 /// something cannot be changed.
 pub(super) async fn run(common: &Common, args: PlanArgs) -> CommandOutcome {
-    let (files, recursive) = (&args.sources.files, args.sources.recursive);
     // First of all: whoever holds the state directory may see a cluster that completes documents.
     let app = App::open(common).await?;
     let resolved = match app.view() {
-        Some(view) => work::in_cluster(view, common, files).await,
-        None => work::documents(common, files, recursive).await,
+        Some(view) => work::in_cluster(view, common, &args.sources).await,
+        None => work::documents(common, &args.sources).await,
     };
     let planned = match resolved {
         Ok(resolved) => app.fleet.plan(&resolved).await.map_err(ExitProblem::from),

@@ -10,7 +10,7 @@ use vsiflow_workflows::spec::{Directory, Resolved};
 
 use super::{host, off_runtime};
 use crate::{
-    args::Common,
+    args::{Common, Sources},
     exit::{Exit, ExitProblem},
     output,
 };
@@ -81,15 +81,13 @@ pub(crate) fn said(vsiflow_file::Diagnostics(wrong): vsiflow_file::Diagnostics) 
 
 /// Reads the documents and follows their selectors; `--host` takes the place of their hosts.
 /// What is wrong with them is printed, all of it, and nothing is done.
-pub(crate) async fn documents(
-    common: &Common,
-    files: &[PathBuf],
-    recursive: bool,
-) -> Result<Resolved, ExitProblem> {
+pub(crate) async fn documents(common: &Common, sources: &Sources) -> Result<Resolved, ExitProblem> {
     let host = host(common)?;
-    let inputs = inputs(files);
+    let (inputs, recursive) = (inputs(&sources.files), sources.recursive);
+    let target = sources.kubevirt();
     let read = move || {
-        let loaded = vsiflow_file::load(&inputs, recursive, &mut std::io::stdin())?;
+        let stdin = &mut std::io::stdin();
+        let loaded = vsiflow_file::load_for(&inputs, recursive, stdin, target)?;
         let resolved = loaded.resolve(host.as_ref())?;
         let mut warnings = loaded.warn_of(&resolved.unresolved_refs);
         warnings.extend(loaded.exposed());
@@ -106,11 +104,11 @@ pub(crate) async fn documents(
 pub(crate) async fn in_cluster(
     view: &vsiflow_kube::View,
     common: &Common,
-    files: &[PathBuf],
+    sources: &Sources,
 ) -> Result<Resolved, ExitProblem> {
     let named = host(common)?;
-    let inputs = inputs(files);
-    let read = move || vsiflow_file::load(&inputs, false, &mut std::io::stdin());
+    let (inputs, target) = (inputs(&sources.files), sources.kubevirt());
+    let read = move || vsiflow_file::load_for(&inputs, false, &mut std::io::stdin(), target);
     let mut loaded = off_runtime(read).await?.map_err(said)?;
     let disks = loaded.documents.data_disks.iter();
     let own: Vec<_> = disks.map(|disk| disk.meta.full_name()).collect();

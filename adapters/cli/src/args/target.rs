@@ -1,0 +1,39 @@
+//! Labels of a host's settings, as a command names them.
+
+use std::collections::BTreeMap;
+
+/// Labels and their values.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HostLabels(pub(crate) BTreeMap<String, String>);
+
+/// The label that is meant where only its value is given.
+const CONFIG: &str = "config";
+
+/// `KEY=VALUE,…`, or a value alone.
+pub(super) fn labels(text: &str) -> Result<HostLabels, String> {
+    let pair = |part: &str| {
+        let (key, value) = part.split_once('=').unwrap_or((CONFIG, part));
+        match key.is_empty() || value.is_empty() {
+            true => Err("write labels of the host's settings, such as `config=lab`".to_owned()),
+            false => Ok((key.to_owned(), value.to_owned())),
+        }
+    };
+    text.split(',')
+        .map(pair)
+        .collect::<Result<_, _>>()
+        .map(HostLabels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_alone_is_the_value_of_the_label_config() {
+        let read = |text: &str| labels(text).unwrap().0.into_iter().collect::<Vec<_>>();
+        assert_eq!(read("lab"), [("config".into(), "lab".into())]);
+        let two = [("a".into(), "b".into()), ("c".into(), "d".into())];
+        assert_eq!(read("a=b,c=d"), two);
+        assert!(labels("a=").is_err() && labels("").is_err());
+    }
+}

@@ -1,0 +1,167 @@
+//! CDI's `DataVolume`: an image to boot from, or an empty data disk.
+
+use vsiflow_workflows::spec::documents::{API_VERSION, DATA_DISK};
+
+use super::{
+    Placement,
+    fields::{Fields, Refusals, object, text},
+};
+use crate::node::{Value, YamlEntry, YamlNode};
+
+/// What a DataVolume is made from.
+#[derive(Clone, Debug)]
+pub(super) enum VolumeSource {
+    /// An image at this URL.
+    Http(YamlNode),
+    /// Nothing.
+    Blank,
+}
+
+/// A DataVolume.
+#[derive(Clone, Debug)]
+pub(super) struct DataVolume {
+    pub(super) source: VolumeSource,
+    pub(super) size: Option<YamlNode>,
+    /// Its storage class, which names a pool.
+    pub(super) pool: Option<YamlNode>,
+}
+
+const LATER: &str = "serve the image by HTTP and write `http: {url: …}`";
+
+/// Reads the `spec` of a DataVolume, or a template of one.
+pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> Option<DataVolume> {
+    let source = source(&mut spec, refusals);
+    let claimed = ["pvc", "storage"];
+    let given: Vec<_> = claimed.into_iter().filter(|key| spec.has(key)).collect();
+    if let [_, second] = given.as_slice() {
+        let path = spec.path(second);
+        refusals.wrong(path, "pvc and storage are both given", "write one of them");
+    }
+    let mut claim = spec.object(given.first().unwrap_or(&"storage"), refusals);
+    let mut resources = claim.object("resources", refusals);
+    let mut requests = resources.object("requests", refusals);
+    let size = requests.take("storage").cloned();
+    if size.is_none() {
+        let path = requests.path("storage");
+        refusals.missing(path, "write the size, for example: storage: 10Gi");
+    }
+    let pool = claim.text("storageClassName", refusals).cloned();
+    words(&mut claim, "accessModes", &["ReadWriteOnce"], refusals);
+    word(&mut claim, "volumeMode", "Filesystem", refusals);
+    word(&mut spec, "contentType", "kubevirt", refusals);
+    requests.end(refusals);
+    resources.end(refusals);
+    claim.end(refusals);
+    spec.end(refusals);
+    Some(DataVolume {
+        source: source?,
+        size,
+        pool,
+    })
+}
+
+fn source(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<VolumeSource> {
+    let mut source = spec.object("source", refusals);
+    for key in ["registry", "upload"] {
+        source.refuse(key, LATER, refusals);
+    }
+    let (blank, http) = (source.has("blank"), source.has("http"));
+    let found = match (blank, http) {
+        (true, true) => {
+            let path = source.path("http");
+            refusals.wrong(path, "a DataVolume has one source", "write http or blank");
+            None
+        }
+        (true, false) => {
+            source.object("blank", refusals).end(refusals);
+            Some(VolumeSource::Blank)
+        }
+        (false, true) => {
+            let mut http = source.object("http", refusals);
+            let url = http.text("url", refusals).cloned();
+            if url.is_none() {
+                refusals.missing(http.path("url"), "write where the image is");
+            }
+            http.end(refusals);
+            url.map(VolumeSource::Http)
+        }
+        (false, false) if refusals.0.is_empty() => {
+            refusals.missing(source.own_path(), "write http: {url: …} or blank: {}");
+            None
+        }
+        (false, false) => None,
+    };
+    source.end(refusals);
+    found
+}
+
+/// A field that may say this one word.
+pub(super) fn word(fields: &mut Fields<'_>, key: &str, only: &str, refusals: &mut Refusals) {
+    if let Some(node) = fields.take(key)
+        && node.text() != Some(only)
+    {
+        let message = format!("{key} is not {only}");
+        refusals.wrong(
+            fields.path(key),
+            &message,
+            &format!("remove it, or write {only}"),
+        );
+    }
+}
+
+fn words(fields: &mut Fields<'_>, key: &str, only: &[&str], refusals: &mut Refusals) {
+    let Some(node) = fields.take(key) else { return };
+    let fits = match &node.value {
+        Value::List(nodes) => nodes
+            .iter()
+            .all(|node| node.text().is_some_and(|text| only.contains(&text))),
+        _ => false,
+    };
+    if !fits {
+        let only = only.join(", ");
+        let message = format!("{key} has another value than {only}");
+        let remedy = format!("write {key}: [{only}]; a disk belongs to one server");
+        refusals.wrong(fields.path(key), &message, &remedy);
+    }
+}
+
+/// The label by which a server finds the disks that its manifest names.
+pub(super) const DISK_OF: &str = "vsiflow.io/disk-of";
+
+/// A document of a data disk of that name, for the server that uses it.
+pub(super) fn disk(
+    name: &str,
+    namespace: Option<&YamlNode>,
+    volume: &DataVolume,
+    server: Option<&str>,
+    place: &Placement,
+) -> YamlNode {
+    let label = |server: &str| object([(DISK_OF, Some(text(server)))]);
+    let metadata = object([
+        ("name", Some(text(name))),
+        ("namespace", namespace.cloned()),
+        ("labels", server.map(label)),
+    ]);
+    let pool = place.pool.clone().or_else(|| volume.pool.clone());
+    let spec = object([
+        ("size", volume.size.clone()),
+        ("storagePool", pool),
+        ("targetSelector", place.target.clone()),
+    ]);
+    object([
+        ("apiVersion", Some(text(API_VERSION))),
+        ("kind", Some(text(DATA_DISK))),
+        ("metadata", Some(metadata)),
+        ("spec", Some(spec)),
+    ])
+}
+
+/// The selector of the disks of that server.
+pub(super) fn selector(server: &str) -> YamlNode {
+    object([("matchLabels", Some(object([(DISK_OF, Some(text(server)))])))])
+}
+
+/// An object of these fields; none where there are none.
+pub(super) fn map(entries: Vec<YamlEntry>) -> Option<YamlNode> {
+    (!entries.is_empty()).then(|| YamlNode::nowhere(Value::Map(entries)))
+}

@@ -1,0 +1,126 @@
+//! What a machine's guest is given, and what shows that it is ready.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+
+use super::fields::{Fields, Refusals, instead, list, object, text};
+use crate::node::{Value, YamlNode};
+
+/// What stands in a volume of cloud-init.
+#[derive(Debug, Default)]
+pub(super) struct Configuration {
+    pub(super) ignition: bool,
+    pub(super) user_data: Option<YamlNode>,
+    pub(super) user_data_from: Option<YamlNode>,
+    pub(super) network_config: Option<YamlNode>,
+}
+
+/// The key under which KubeVirt looks for user-data in a Secret.
+const SECRET_KEY: &str = "userdata";
+
+/// Reads `cloudInitNoCloud`.
+pub(super) fn no_cloud(mut volume: Fields<'_>, refusals: &mut Refusals) -> Configuration {
+    let user_data = plain_or_encoded(&mut volume, "userData", "userDataBase64", refusals);
+    let network_config =
+        plain_or_encoded(&mut volume, "networkData", "networkDataBase64", refusals);
+    let from = volume.has("secretRef");
+    let mut reference = volume.object("secretRef", refusals);
+    let name = reference.text("name", refusals).cloned();
+    reference.end(refusals);
+    let key_ref = |name| object([("name", Some(name)), ("key", Some(text(SECRET_KEY)))]);
+    let from = name
+        .filter(|_| from)
+        .map(|name| object([("secretKeyRef", Some(key_ref(name)))]));
+    volume.end(refusals);
+    Configuration {
+        ignition: false,
+        user_data,
+        user_data_from: from,
+        network_config,
+    }
+}
+
+/// Reads `cloudInitConfigDrive`, by which KubeVirt hands Ignition its configuration.
+pub(super) fn config_drive(mut volume: Fields<'_>, refusals: &mut Refusals) -> Configuration {
+    let path = volume.own_path();
+    let user_data = plain_or_encoded(&mut volume, "userData", "userDataBase64", refusals);
+    volume.end(refusals);
+    let is_json = |node: &YamlNode| {
+        node.text()
+            .is_some_and(|text| text.trim_start().starts_with('{'))
+    };
+    if !user_data.as_ref().is_some_and(is_json) {
+        refusals.wrong(
+            path,
+            "a config drive is taken with the JSON of Ignition in userData only",
+            "write cloudInitNoCloud instead",
+        );
+    }
+    Configuration {
+        ignition: true,
+        user_data,
+        ..Configuration::default()
+    }
+}
+
+fn plain_or_encoded(
+    fields: &mut Fields<'_>,
+    plain: &str,
+    encoded: &str,
+    refusals: &mut Refusals,
+) -> Option<YamlNode> {
+    let written = fields.text(plain, refusals).cloned();
+    let Some(node) = fields.text(encoded, refusals) else {
+        return written;
+    };
+    let path = fields.path(encoded);
+    if written.is_some() {
+        let message = format!("{plain} and {encoded} are both given");
+        refusals.wrong(path, &message, "write one of them");
+        return written;
+    }
+    let mut bytes = node.text().unwrap_or_default().to_owned();
+    bytes.retain(|c| !c.is_ascii_whitespace());
+    let decoded = BASE64.decode(bytes).ok();
+    match decoded.and_then(|bytes| String::from_utf8(bytes).ok()) {
+        Some(text) => Some(instead(node, Value::Text(text))),
+        None => {
+            let remedy = format!("write it as text: {plain}: |");
+            refusals.wrong(path, "this is not text in base64", &remedy);
+            None
+        }
+    }
+}
+
+/// The probes of a `readinessProbe`.
+pub(super) fn probes(mut probe: Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
+    let mut all = Vec::new();
+    if probe.has("tcpSocket") {
+        let mut tcp = probe.object("tcpSocket", refusals);
+        let port = port(&mut tcp, refusals);
+        tcp.end(refusals);
+        all.extend(port.map(|port| object([("tcp", Some(port))])));
+    }
+    if probe.has("httpGet") {
+        let mut http = probe.object("httpGet", refusals);
+        let (port, path) = (port(&mut http, refusals), http.text("path", refusals));
+        super::data_volume::word(&mut http, "scheme", "HTTP", refusals);
+        http.end(refusals);
+        let http = |port| object([("port", Some(port)), ("path", path.cloned())]);
+        all.extend(port.map(|port| object([("http", Some(http(port)))])));
+    }
+    if probe.has("guestAgentPing") {
+        probe.object("guestAgentPing", refusals).end(refusals);
+        let none = object([]);
+        all.push(object([("agent", Some(none))]));
+    }
+    probe.end(refusals);
+    list(all)
+}
+
+fn port(probe: &mut Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
+    let port = probe.take("port").cloned();
+    if port.is_none() {
+        refusals.missing(probe.path("port"), "write the port, for example: port: 22");
+    }
+    port
+}

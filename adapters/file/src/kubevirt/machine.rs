@@ -1,0 +1,618 @@
+//! `VirtualMachine` and `VirtualMachineInstance`: a virtual server, and the data disks it names.
+
+use std::collections::BTreeMap;
+
+use vsiflow_workflows::spec::FieldPath;
+use vsiflow_workflows::spec::documents::{VIRTUAL_SERVER, VSIFLOW_API_VERSION};
+
+use super::{
+    Foreign, ForeignKind, Known, Metadata, Placement,
+    data_volume::{self, DataVolume, VolumeSource, word},
+    fields::{Fields, Refusals, entry, instead, object, text},
+    guest::{self, Configuration},
+    memory,
+};
+use crate::node::{Value, YamlNode};
+
+type Volumes<'n> = BTreeMap<(String, String), Known<'n>>;
+
+/// Parts of a server, as they are found.
+#[derive(Default)]
+struct Server {
+    power: Option<YamlNode>,
+    labels: Vec<(String, YamlNode)>,
+    arch: Option<YamlNode>,
+    cpus: Option<YamlNode>,
+    cpu: Option<YamlNode>,
+    memory: Option<YamlNode>,
+    firmware: Option<YamlNode>,
+    hostname: Option<YamlNode>,
+    ready: Option<YamlNode>,
+    configuration: Option<Configuration>,
+    boot: Option<DataVolume>,
+    disks: Vec<(String, DataVolume)>,
+}
+
+/// What a volume of the machine holds.
+enum Volume {
+    Data(String),
+    Configuration,
+}
+
+/// The documents that a manifest becomes; none of them counts where something is refused.
+pub(super) fn documents(
+    foreign: &Foreign,
+    place: &Placement,
+    volumes: &mut Volumes<'_>,
+    refusals: &mut Refusals,
+) -> Vec<YamlNode> {
+    let metadata = Metadata::of(&foreign.node);
+    let mut server = Server::default();
+    let mut document = Fields::of(&foreign.node, Default::default(), refusals);
+    for key in ["apiVersion", "kind", "metadata"] {
+        document.take(key);
+    }
+    let mut spec = document.object("spec", refusals);
+    document.end(refusals);
+    let mut own = BTreeMap::new();
+    match foreign.kind {
+        ForeignKind::VirtualMachine => {
+            server.power = power(&mut spec, refusals);
+            for template in spec.list("dataVolumeTemplates", refusals) {
+                own.extend(template_of_volume(template, refusals));
+            }
+            let remedy = "write the machine's cpu and memory into its template";
+            spec.refuse("instancetype", remedy, refusals);
+            spec.refuse("preference", remedy, refusals);
+            let mut template = spec.object("template", refusals);
+            spec.end(refusals);
+            labels(&mut template, &mut server, refusals);
+            let inner = template.object("spec", refusals);
+            template.end(refusals);
+            instance(inner, &metadata, &mut server, &mut own, volumes, refusals);
+        }
+        _ => instance(spec, &metadata, &mut server, &mut own, volumes, refusals),
+    }
+    for name in own.into_keys() {
+        let path = FieldPath::of(["spec", "dataVolumeTemplates"]);
+        let message = format!("no volume of the machine names {name}");
+        refusals.wrong(path, &message, "name it in volumes, or remove it");
+    }
+    match refusals.0.is_empty() {
+        true => made(&metadata, server, place),
+        false => Vec::new(),
+    }
+}
+
+fn power(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
+    let (running, strategy) = (spec.take("running"), spec.take("runStrategy"));
+    let path = spec.path("runStrategy");
+    let remedy = "write running: true, or runStrategy: Always or Halted";
+    match (running, strategy) {
+        (Some(_), Some(_)) => {
+            refusals.wrong(path, "running and runStrategy are both given", remedy)
+        }
+        (None, None) => refusals.missing(spec.path("running"), remedy),
+        (Some(node), None) => match node.value {
+            Value::Bool(true) => return Some(instead(node, word_of("Running"))),
+            Value::Bool(false) => return Some(instead(node, word_of("Stopped"))),
+            _ => refusals.wrong(spec.path("running"), "running is true or false", remedy),
+        },
+        (None, Some(node)) => match node.text() {
+            Some("Always") => return Some(instead(node, word_of("Running"))),
+            Some("Halted") => return Some(instead(node, word_of("Stopped"))),
+            _ => refusals.wrong(path, "this runStrategy is not supported", remedy),
+        },
+    }
+    None
+}
+
+fn word_of(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+fn labels(template: &mut Fields<'_>, server: &mut Server, refusals: &mut Refusals) {
+    let mut metadata = template.object("metadata", refusals);
+    metadata.take("creationTimestamp");
+    let path = metadata.path("labels");
+    if let Some(node) = metadata.take("labels") {
+        // What is no object is refused there.
+        Fields::of(node, path, refusals);
+        let given = node.entries().iter();
+        let given = given.map(|label| (label.key.clone(), label.node.clone()));
+        server.labels.extend(given);
+    }
+    metadata.end(refusals);
+}
+
+/// A template of a DataVolume, and its name.
+fn template_of_volume(
+    mut template: Fields<'_>,
+    refusals: &mut Refusals,
+) -> Option<(String, DataVolume)> {
+    for key in ["apiVersion", "kind"] {
+        template.take(key);
+    }
+    let mut metadata = template.object("metadata", refusals);
+    let name = metadata.text("name", refusals).and_then(YamlNode::text);
+    if name.is_none() {
+        refusals.missing(metadata.path("name"), "name the DataVolume");
+    }
+    for key in ["creationTimestamp", "annotations"] {
+        metadata.take(key);
+    }
+    metadata.end(refusals);
+    let spec = template.object("spec", refusals);
+    template.end(refusals);
+    let volume = data_volume::read(spec, refusals)?;
+    Some((name?.to_owned(), volume))
+}
+
+fn instance(
+    mut spec: Fields<'_>,
+    metadata: &Metadata<'_>,
+    server: &mut Server,
+    own: &mut BTreeMap<String, DataVolume>,
+    known: &mut Volumes<'_>,
+    refusals: &mut Refusals,
+) {
+    server.arch = architecture(&mut spec, refusals);
+    server.hostname = spec.text("hostname", refusals).cloned();
+    if spec.has("readinessProbe") {
+        let probes = guest::probes(spec.object("readinessProbe", refusals), refusals);
+        server.ready = probes.map(|all| object([("all", Some(all))]));
+    }
+    networks(&mut spec, refusals);
+    let volumes = volumes(&mut spec, server, refusals);
+    let mut domain = spec.object("domain", refusals);
+    let remedy = "remove it; `vsiflow stop --grace-period` says it for each shutdown";
+    spec.refuse("terminationGracePeriodSeconds", remedy, refusals);
+    spec.end(refusals);
+    let mut devices = domain.object("devices", refusals);
+    machine(domain, server, refusals);
+    interfaces(&mut devices, refusals);
+    if devices.has("rng") {
+        devices.object("rng", refusals).end(refusals);
+    }
+    disks(
+        &mut devices,
+        metadata,
+        volumes,
+        server,
+        own,
+        known,
+        refusals,
+    );
+    devices.end(refusals);
+}
+
+fn architecture(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
+    let node = spec.text("architecture", refusals)?;
+    let arch = match node.text().unwrap_or_default() {
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        "s390x" => "s390x",
+        "ppc64le" => "ppc64le",
+        _ => {
+            let path = spec.path("architecture");
+            refusals.wrong(
+                path,
+                "this architecture is not known",
+                "write amd64, arm64, s390x or ppc64le",
+            );
+            return None;
+        }
+    };
+    Some(instead(node, word_of(arch)))
+}
+
+/// Processors, memory and firmware.
+fn machine(mut domain: Fields<'_>, server: &mut Server, refusals: &mut Refusals) {
+    let mut cpu = domain.object("cpu", refusals);
+    let (mut cpus, mut counted) = (1_i128, None);
+    for key in ["cores", "sockets", "threads"] {
+        let Some(node) = cpu.take(key) else { continue };
+        match node.value {
+            Value::Int(count) if (1..=4096).contains(&count) => {
+                cpus = cpus.saturating_mul(count);
+                counted = Some(node);
+            }
+            _ => refusals.wrong(
+                cpu.path(key),
+                "this is not a number of CPUs",
+                "write, for example: 2",
+            ),
+        }
+    }
+    server.cpu = cpu.text("model", refusals).cloned();
+    cpu.end(refusals);
+    let mut guest_memory = domain.object("memory", refusals);
+    let path = guest_memory.path("guest");
+    let guest = guest_memory.take("guest");
+    server.memory = guest.and_then(|node| memory(node, path, refusals));
+    guest_memory.end(refusals);
+    let mut resources = domain.object("resources", refusals);
+    let mut requests = resources.object("requests", refusals);
+    let path = requests.path("memory");
+    match (requests.take("memory"), guest) {
+        (Some(_), Some(_)) => refusals.wrong(
+            path,
+            "memory.guest and resources.requests.memory are both given",
+            "write memory.guest alone: a host keeps no memory for others",
+        ),
+        (Some(node), None) => server.memory = memory(node, path, refusals),
+        (None, _) => {}
+    }
+    let path = requests.path("cpu");
+    match (requests.take("cpu"), counted) {
+        (Some(_), Some(_)) => refusals.wrong(
+            path,
+            "cpu.cores and resources.requests.cpu are both given",
+            "write cpu.cores alone: a host keeps no processors for others",
+        ),
+        (Some(node), None) => server.cpus = whole(node, path, refusals),
+        (None, counted) => {
+            server.cpus = counted.map(|node| instead(node, Value::Int(cpus)));
+        }
+    }
+    requests.end(refusals);
+    resources.end(refusals);
+    if server.memory.is_none() && refusals.0.is_empty() {
+        let path = domain.path("memory").key("guest");
+        refusals.missing(path, "write the guest's memory, for example: 2Gi");
+    }
+    firmware(&mut domain, server, refusals);
+    let mut kind = domain.object("machine", refusals);
+    let fitting = match server.arch.as_ref().and_then(YamlNode::text) {
+        Some("aarch64") => "virt",
+        Some("s390x") => "s390-ccw-virtio",
+        Some("ppc64le") => "pseries",
+        _ => "q35",
+    };
+    word(&mut kind, "type", fitting, refusals);
+    kind.end(refusals);
+    domain.end(refusals);
+}
+
+fn whole(node: &YamlNode, path: FieldPath, refusals: &mut Refusals) -> Option<YamlNode> {
+    let count = match &node.value {
+        Value::Int(count) => Some(*count),
+        Value::Text(text) => text.parse().ok(),
+        _ => None,
+    };
+    let Some(count) = count else {
+        refusals.wrong(
+            path,
+            "a part of a processor is not supported",
+            "write a whole number",
+        );
+        return None;
+    };
+    Some(instead(node, Value::Int(count)))
+}
+
+fn firmware(domain: &mut Fields<'_>, server: &mut Server, refusals: &mut Refusals) {
+    let mut firmware = domain.object("firmware", refusals);
+    let mut loader = firmware.object("bootloader", refusals);
+    let (bios, efi) = (loader.has("bios"), loader.has("efi"));
+    if bios {
+        loader.object("bios", refusals).end(refusals);
+        server.firmware = Some(text("bios"));
+    }
+    if efi {
+        let mut efi = loader.object("efi", refusals);
+        let path = efi.path("secureBoot");
+        // Where it is absent, KubeVirt would verify what boots.
+        if !matches!(
+            efi.take("secureBoot").map(|node| &node.value),
+            Some(Value::Bool(false))
+        ) {
+            refusals.wrong(
+                path,
+                "secure boot is not supported",
+                "write efi: {secureBoot: false}",
+            );
+        }
+        efi.end(refusals);
+        server.firmware = Some(text("uefi"));
+    }
+    if bios && efi {
+        refusals.wrong(
+            loader.own_path(),
+            "bios and efi are both given",
+            "write one of them",
+        );
+    }
+    loader.end(refusals);
+    firmware.end(refusals);
+}
+
+const POD_ONLY: &str = "write pod: {}, which is the host's network `default`";
+
+fn networks(spec: &mut Fields<'_>, refusals: &mut Refusals) {
+    let networks = spec.list("networks", refusals);
+    let several = networks.len() > 1;
+    for mut network in networks {
+        network.take("name");
+        network.refuse("multus", POD_ONLY, refusals);
+        if network.has("pod") {
+            network.object("pod", refusals).end(refusals);
+        }
+        network.end(refusals);
+    }
+    if several {
+        refusals.wrong(
+            spec.path("networks"),
+            "several networks are not supported",
+            POD_ONLY,
+        );
+    }
+}
+
+fn interfaces(devices: &mut Fields<'_>, refusals: &mut Refusals) {
+    let cards = devices.list("interfaces", refusals);
+    if cards.len() > 1 {
+        let path = devices.path("interfaces");
+        refusals.wrong(
+            path,
+            "several interfaces are not supported",
+            "keep the one of the pod network",
+        );
+    }
+    for mut card in cards {
+        card.take("name");
+        for binding in ["masquerade", "bridge"] {
+            if card.has(binding) {
+                card.object(binding, refusals).end(refusals);
+            }
+        }
+        word(&mut card, "model", "virtio", refusals);
+        let remedy = "remove it; MAC addresses follow from the server's UID";
+        card.refuse("macAddress", remedy, refusals);
+        card.end(refusals);
+    }
+}
+
+/// The volumes by name.
+fn volumes(
+    spec: &mut Fields<'_>,
+    server: &mut Server,
+    refusals: &mut Refusals,
+) -> BTreeMap<String, Volume> {
+    let mut found = BTreeMap::new();
+    for mut volume in spec.list("volumes", refusals) {
+        let path = volume.own_path();
+        let name = volume.text("name", refusals).and_then(YamlNode::text);
+        for key in ["containerDisk", "ephemeral"] {
+            let remedy = "write dataVolume, and a DataVolume with an http source";
+            volume.refuse(key, remedy, refusals);
+        }
+        let named = [
+            ("dataVolume", "name"),
+            ("persistentVolumeClaim", "claimName"),
+        ];
+        let mut holds = None;
+        for (key, field) in named {
+            if volume.has(key) {
+                let mut claim = volume.object(key, refusals);
+                let claimed = claim.text(field, refusals).and_then(YamlNode::text);
+                holds = claimed.map(|name| Volume::Data(name.to_owned()));
+                claim.end(refusals);
+            }
+        }
+        let configuration = if volume.has("cloudInitNoCloud") {
+            Some(guest::no_cloud(
+                volume.object("cloudInitNoCloud", refusals),
+                refusals,
+            ))
+        } else if volume.has("cloudInitConfigDrive") {
+            let drive = volume.object("cloudInitConfigDrive", refusals);
+            Some(guest::config_drive(drive, refusals))
+        } else {
+            None
+        };
+        if let Some(configuration) = configuration {
+            if server.configuration.replace(configuration).is_some() {
+                refusals.wrong(
+                    path.clone(),
+                    "a guest has one configuration",
+                    "keep one of them",
+                );
+            }
+            holds = Some(Volume::Configuration);
+        }
+        volume.end(refusals);
+        if let (Some(name), Some(holds)) = (name, holds) {
+            found.insert(name.to_owned(), holds);
+        } else if refusals.0.is_empty() {
+            refusals.wrong(
+                path,
+                "this volume has no name or no source",
+                "write name and dataVolume",
+            );
+        }
+    }
+    found
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what disks are found by, and where they go"
+)]
+fn disks(
+    devices: &mut Fields<'_>,
+    metadata: &Metadata<'_>,
+    mut volumes: BTreeMap<String, Volume>,
+    server: &mut Server,
+    own: &mut BTreeMap<String, DataVolume>,
+    known: &mut Volumes<'_>,
+    refusals: &mut Refusals,
+) {
+    let (namespace, server_name) = metadata.key();
+    let mut found = Vec::new();
+    for mut disk in devices.list("disks", refusals) {
+        let path = disk.own_path();
+        let name = disk.text("name", refusals).and_then(YamlNode::text);
+        let order = match disk.take("bootOrder").map(|node| &node.value) {
+            Some(Value::Int(order)) => Some(*order),
+            Some(_) => Some(i128::MAX),
+            None => None,
+        };
+        let volume = name.and_then(|name| volumes.remove(name));
+        let is_configuration = matches!(volume, Some(Volume::Configuration));
+        let kind = if is_configuration && disk.has("cdrom") {
+            "cdrom"
+        } else {
+            "disk"
+        };
+        if disk.has(kind) {
+            let mut how = disk.object(kind, refusals);
+            // What configures a guest is always a small virtio disk.
+            match is_configuration {
+                true => drop(how.take("bus")),
+                false => word(&mut how, "bus", "virtio", refusals),
+            }
+            how.end(refusals);
+        }
+        disk.end(refusals);
+        let claimed = match volume {
+            Some(Volume::Configuration) => continue,
+            Some(Volume::Data(claimed)) => claimed,
+            None => {
+                refusals.wrong(
+                    path,
+                    "no volume has the name of this disk",
+                    "add it to volumes",
+                );
+                continue;
+            }
+        };
+        let data = own.remove(&claimed).or_else(|| {
+            let known = known.get_mut(&(namespace.clone(), claimed.clone()))?;
+            let first = known.used_by.replace(server_name.clone());
+            if first.is_some() {
+                let message = format!("DataVolume {claimed} is used twice");
+                refusals.wrong(path.clone(), &message, "give each machine its own");
+            }
+            Some(known.volume.clone())
+        });
+        match data {
+            Some(data) => found.push((order, path, claimed, data)),
+            None => {
+                let message = format!("DataVolume {claimed} is not among these documents");
+                refusals.wrong(path, &message, "apply it together with the machine");
+            }
+        }
+    }
+    for name in volumes.into_keys() {
+        let message = format!("no disk has the name of volume {name}");
+        let path = devices.path("disks");
+        refusals.wrong(path, &message, "add it to disks, or remove the volume");
+    }
+    found.sort_by_key(|(order, ..)| order.unwrap_or(i128::MAX));
+    for (_, path, name, data) in found {
+        match data.source {
+            VolumeSource::Http(_) if server.boot.is_none() && server.disks.is_empty() => {
+                server.boot = Some(data);
+            }
+            VolumeSource::Http(_) => refusals.wrong(
+                path,
+                "an image is taken for the first disk only",
+                "give it bootOrder: 1, or make it a blank DataVolume",
+            ),
+            VolumeSource::Blank => server.disks.push((name, data)),
+        }
+    }
+    if server.boot.is_none() && refusals.0.is_empty() {
+        refusals.wrong(
+            devices.path("disks"),
+            "no disk has an image to boot from",
+            "name a DataVolume with an http source as the first disk",
+        );
+    }
+}
+
+/// The server and its disks.
+fn made(metadata: &Metadata<'_>, server: Server, place: &Placement) -> Vec<YamlNode> {
+    let Some(boot) = server.boot else {
+        return Vec::new();
+    };
+    let VolumeSource::Http(url) = boot.source else {
+        return Vec::new();
+    };
+    let name = metadata.name.as_str();
+    let disks = server.disks.iter().map(|(disk, volume)| {
+        data_volume::disk(disk, metadata.namespace, volume, Some(name), place)
+    });
+    let mut all: Vec<_> = disks.collect();
+    let configuration = server.configuration;
+    let kind = match &configuration {
+        Some(found) if found.ignition => "ignition",
+        Some(_) => "cloudInit",
+        None => "none",
+    };
+    let found = configuration.unwrap_or_default();
+    let guest = object([
+        ("type", Some(text(kind))),
+        ("userData", found.user_data),
+        ("userDataFrom", found.user_data_from),
+        ("networkConfig", found.network_config),
+        ("hostname", server.hostname),
+    ]);
+    let machine = object([
+        ("arch", server.arch),
+        (
+            "cpus",
+            server
+                .cpus
+                .or_else(|| Some(YamlNode::nowhere(Value::Int(1)))),
+        ),
+        ("memory", server.memory),
+        ("cpu", server.cpu),
+        ("firmware", server.firmware),
+    ]);
+    let has_disks = !all.is_empty();
+    let spec = object([
+        ("guest", Some(guest)),
+        ("imageURL", Some(url)),
+        ("storagePool", place.pool.clone().or(boot.pool)),
+        ("targetSelector", place.target.clone()),
+        (
+            "diskSelector",
+            has_disks.then(|| data_volume::selector(name)),
+        ),
+        ("bootDisk", Some(object([("size", boot.size)]))),
+        ("machine", Some(machine)),
+        ("ready", server.ready),
+        ("powerState", server.power),
+    ]);
+    all.push(object([
+        ("apiVersion", Some(text(VSIFLOW_API_VERSION))),
+        ("kind", Some(text(VIRTUAL_SERVER))),
+        ("metadata", Some(with_labels(metadata, server.labels))),
+        ("spec", Some(spec)),
+    ]));
+    all
+}
+
+/// The machine's metadata, and the labels of its template where it has none of that name.
+fn with_labels(metadata: &Metadata<'_>, labels: Vec<(String, YamlNode)>) -> YamlNode {
+    let mut node = metadata.node.cloned().unwrap_or_else(|| object([]));
+    let Value::Map(fields) = &mut node.value else {
+        return node;
+    };
+    if !labels.is_empty() && !fields.iter().any(|field| field.key == "labels") {
+        fields.push(entry("labels", object([])));
+    }
+    for field in fields.iter_mut().filter(|field| field.key == "labels") {
+        if let Value::Map(own) = &mut field.node.value {
+            let new: Vec<_> = labels
+                .iter()
+                .filter(|(key, _)| !own.iter().any(|label| label.key == *key))
+                .map(|(key, node)| entry(key, node.clone()))
+                .collect();
+            own.extend(new);
+        }
+    }
+    node
+}

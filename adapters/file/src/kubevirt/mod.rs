@@ -1,0 +1,327 @@
+//! Manifests of KubeVirt and CDI as input: each becomes documents of vsiflow's own kinds, which are
+//! then read as any other. Where it runs is said by a label or by the command line.
+//!
+//! What has no counterpart is refused by its name; nothing is dropped, and nothing is guessed.
+
+mod data_volume;
+mod fields;
+mod guest;
+mod machine;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use vsiflow_workflows::spec::{FieldPath, Problem};
+
+use self::{
+    data_volume::{DataVolume, VolumeSource},
+    fields::{Fields, Refusals, object, text},
+};
+use crate::document::Collector;
+use crate::manifest::strip;
+use crate::node::{Value, YamlMark, YamlNode};
+use crate::source::SourcePosition;
+
+const KUBEVIRT: &str = "kubevirt.io";
+const CDI: &str = "cdi.kubevirt.io";
+
+/// A label that names the host: the value of its settings' label `config`.
+const TARGET: &str = "vsiflow.io/target";
+/// A label that names the pool.
+const POOL: &str = "vsiflow.io/pool";
+
+/// Where what KubeVirt's manifests describe is to run, as the command line says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KubevirtTarget {
+    /// The labels of the host's settings; one without a key is the label `config`.
+    pub target: BTreeMap<String, String>,
+    /// The pool.
+    pub pool: Option<String>,
+}
+
+/// The kinds that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ForeignKind {
+    VirtualMachine,
+    VirtualMachineInstance,
+    DataVolume,
+}
+
+/// The kind, where it is one of theirs; `None` where it is of another group.
+///
+/// # Errors
+/// With the field to blame, a message and a remedy.
+pub(crate) fn known(
+    api_version: &str,
+    kind: &str,
+) -> Result<Option<ForeignKind>, (&'static str, String, String)> {
+    let group = api_version.split('/').next().unwrap_or_default();
+    let version = match group {
+        KUBEVIRT => "kubevirt.io/v1",
+        CDI => "cdi.kubevirt.io/v1beta1",
+        _ => return Ok(None),
+    };
+    let found = match (group, kind) {
+        (KUBEVIRT, "VirtualMachine") => ForeignKind::VirtualMachine,
+        (KUBEVIRT, "VirtualMachineInstance") => ForeignKind::VirtualMachineInstance,
+        (CDI, "DataVolume") => ForeignKind::DataVolume,
+        _ => {
+            let message = format!("kind {kind} of {group} is not supported");
+            let remedy = "remove it; of KubeVirt and CDI the kinds VirtualMachine, \
+                          VirtualMachineInstance and DataVolume are read";
+            return Err(("kind", message, remedy.to_owned()));
+        }
+    };
+    match api_version == version {
+        true => Ok(Some(found)),
+        false => {
+            let message = format!("{kind} is not known in {api_version}");
+            Err((
+                "apiVersion",
+                message,
+                format!("write apiVersion: {version}"),
+            ))
+        }
+    }
+}
+
+/// A manifest of theirs, until all are read.
+#[derive(Debug)]
+pub(crate) struct Foreign {
+    pub(crate) kind: ForeignKind,
+    pub(crate) node: YamlNode,
+    pub(crate) place: SourcePosition,
+}
+
+/// What is said of where one object runs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Placement {
+    target: Option<YamlNode>,
+    pool: Option<YamlNode>,
+}
+
+/// A document that came of a manifest, and where that stands.
+type Made = (YamlNode, SourcePosition);
+
+/// A DataVolume by its name, and who uses it.
+struct Known<'n> {
+    volume: DataVolume,
+    metadata: Metadata<'n>,
+    place: &'n SourcePosition,
+    used_by: Option<String>,
+}
+
+/// What every object has.
+#[derive(Clone, Debug)]
+pub(super) struct Metadata<'n> {
+    name: String,
+    namespace: Option<&'n YamlNode>,
+    node: Option<&'n YamlNode>,
+}
+
+impl<'n> Metadata<'n> {
+    fn of(node: &'n YamlNode) -> Self {
+        let metadata = node.get("metadata");
+        let text = |key| metadata.and_then(|metadata| metadata.get(key));
+        let name = text("name").and_then(YamlNode::text).unwrap_or_default();
+        Self {
+            name: name.to_owned(),
+            namespace: text("namespace"),
+            node: metadata,
+        }
+    }
+
+    fn label(&self, key: &str) -> Option<&'n YamlNode> {
+        self.node?.get("labels")?.get(key)
+    }
+
+    fn key(&self) -> (String, String) {
+        let namespace = self.namespace.and_then(YamlNode::text);
+        (namespace.unwrap_or("default").to_owned(), self.name.clone())
+    }
+
+    fn placement(&self, given: &KubevirtTarget) -> Placement {
+        let config = self.label(TARGET).map(|label| ("config".to_owned(), label));
+        let labels: Vec<_> = match given.target.is_empty() {
+            true => config
+                .map(|(key, label)| (key, label.clone()))
+                .into_iter()
+                .collect(),
+            false => given
+                .target
+                .iter()
+                .map(|(key, value)| (key.clone(), text(value)))
+                .collect(),
+        };
+        let entries: Vec<_> = labels
+            .into_iter()
+            .map(|(key, value)| fields::entry(&key, value))
+            .collect();
+        let labels = data_volume::map(entries);
+        Placement {
+            target: labels.map(|labels| object([("matchLabels", Some(labels))])),
+            pool: match &given.pool {
+                Some(pool) => Some(text(pool)),
+                None => self.label(POOL).cloned(),
+            },
+        }
+    }
+}
+
+/// Turns manifests into documents, and has the collector read those.
+pub(crate) fn translate(collector: &mut Collector, given: &KubevirtTarget) {
+    let mut foreign = std::mem::take(&mut collector.foreign);
+    for one in &mut foreign {
+        strip(&mut one.node);
+    }
+    let mut made: Vec<Made> = Vec::new();
+    let mut volumes = BTreeMap::new();
+    let of_volumes = |one: &&Foreign| one.kind == ForeignKind::DataVolume;
+    for one in foreign.iter().filter(of_volumes) {
+        let mut refusals = Refusals::default();
+        let metadata = Metadata::of(&one.node);
+        if let Some(volume) = read_volume(&one.node, &mut refusals) {
+            let known = Known {
+                volume,
+                metadata: metadata.clone(),
+                place: &one.place,
+                used_by: None,
+            };
+            volumes.insert(metadata.key(), known);
+        }
+        refuse(collector, &one.place, refusals);
+    }
+    for one in foreign.iter().filter(|one| !of_volumes(one)) {
+        let mut refusals = Refusals::default();
+        let placement = Metadata::of(&one.node).placement(given);
+        made.extend(
+            machine::documents(one, &placement, &mut volumes, &mut refusals)
+                .into_iter()
+                .map(|node| placed(node, &one.place)),
+        );
+        refuse(collector, &one.place, refusals);
+    }
+    for known in volumes.values() {
+        lone(collector, known, given, &mut made);
+    }
+    for (node, place) in made {
+        collector.made(&node, place);
+    }
+}
+
+/// A DataVolume that no machine of these documents names.
+fn lone(
+    collector: &mut Collector,
+    known: &Known<'_>,
+    given: &KubevirtTarget,
+    made: &mut Vec<Made>,
+) {
+    if known.used_by.is_some() {
+        return;
+    }
+    let metadata = &known.metadata;
+    match &known.volume.source {
+        VolumeSource::Blank => {
+            let placement = metadata.placement(given);
+            let disk = data_volume::disk(
+                &metadata.name,
+                metadata.namespace,
+                &known.volume,
+                None,
+                &placement,
+            );
+            made.push(placed(disk, known.place));
+        }
+        VolumeSource::Http(_) => {
+            let mut refusals = Refusals::default();
+            refusals.wrong(
+                FieldPath::of(["spec", "source", "http"]),
+                "no virtual machine among these documents boots from it",
+                "apply it together with its VirtualMachine, or run `vsiflow image upload`",
+            );
+            refuse(collector, known.place, refusals);
+        }
+    }
+}
+
+fn read_volume(node: &YamlNode, refusals: &mut Refusals) -> Option<DataVolume> {
+    let mut document = Fields::of(node, FieldPath::default(), refusals);
+    for key in ["apiVersion", "kind", "metadata"] {
+        document.take(key);
+    }
+    let spec = document.object("spec", refusals);
+    document.end(refusals);
+    data_volume::read(spec, refusals)
+}
+
+/// The document where its manifest stands: what is wrong with it is shown there.
+fn placed(node: YamlNode, place: &SourcePosition) -> Made {
+    let mut outline = node.outline();
+    let start = place.mark(&FieldPath::default(), true);
+    settle(&mut outline, start);
+    let place = SourcePosition {
+        outline: Arc::new(outline),
+        prefix: Vec::new(),
+        ..place.clone()
+    };
+    (node, place)
+}
+
+/// What stands nowhere is shown where its manifest begins.
+fn settle(node: &mut YamlNode, start: YamlMark) {
+    let here = |mark: &mut YamlMark| {
+        if mark.line == 0 {
+            *mark = YamlMark { length: 1, ..start };
+        }
+    };
+    here(&mut node.at);
+    match &mut node.value {
+        Value::Map(entries) => {
+            for entry in entries {
+                here(&mut entry.key_at);
+                settle(&mut entry.node, start);
+            }
+        }
+        Value::List(nodes) => nodes.iter_mut().for_each(|node| settle(node, start)),
+        _ => {}
+    }
+}
+
+/// The remedy of a problem of a document that a manifest became, where it is another one.
+pub(crate) fn remedy(problem: &Problem, object: &str) -> Option<&'static str> {
+    let of_theirs = ["VirtualMachine ", "VirtualMachineInstance ", "DataVolume "];
+    let is_theirs = of_theirs.iter().any(|kind| object.starts_with(kind));
+    let is_target = problem.path == FieldPath::of(["spec", "targetSelector"]);
+    (is_theirs && is_target).then_some(
+        "say where it runs: with --target config=lab, or by the label vsiflow.io/target: lab",
+    )
+}
+
+fn refuse(collector: &mut Collector, place: &SourcePosition, refusals: Refusals) {
+    for one in refusals.0 {
+        let what = (one.code, &one.path, one.at_key);
+        collector.error(place, what, one.message, one.remedy);
+    }
+}
+
+/// A size in bytes that is written as memory, where a plain number is MiB.
+fn memory(node: &YamlNode, path: FieldPath, refusals: &mut Refusals) -> Option<YamlNode> {
+    let bytes = match &node.value {
+        Value::Int(bytes) => *bytes,
+        Value::Text(text) => match text.parse() {
+            Ok(bytes) => bytes,
+            Err(_) => return Some(node.clone()),
+        },
+        _ => return Some(node.clone()),
+    };
+    let mib: i128 = 1 << 20;
+    if bytes <= 0 || bytes % mib != 0 {
+        refusals.wrong(
+            path,
+            "this is not a whole number of MiB",
+            "write it with a unit, for example: 2Gi",
+        );
+        return None;
+    }
+    Some(fields::instead(node, Value::Int(bytes / mib)))
+}
