@@ -193,7 +193,7 @@ fn lab_a_debian_guest_on_an_ephemeral_disk_is_fresh_after_a_restart() {
     let documents = |probe: &str, within: &str| {
         let spec = format!(
             "bootDisk: {{mode: ephemeral, size: 4Gi}}\nguest:\n  type: cloudInit\n  \
-             sshKeys: [\"{public}\"]\n  userData: \"#cloud-config\"\n\
+             sshKeys: [\"{public}\"]\n  userData: \"#cloud-config\\nwrite_files: [{{path: /etc/made, content: x}}]\"\n\
              ready: {{within: {within}, all: [{probe}]}}\n"
         );
         format!("{}{}", lab.host(), server("t-fresh", &spec))
@@ -217,4 +217,54 @@ fn lab_a_debian_guest_on_an_ephemeral_disk_is_fresh_after_a_restart() {
         .says("tcp 81")
         .says("http :82/")
         .says("never-said");
+}
+
+const SMALL: &str = "---
+apiVersion: vsiflow.io/v1
+kind: VirtualServer
+metadata: {name: t-ephemeral}
+spec:
+  imageURL: http://images.lab.test:8080/hpcr-guest.qcow2
+  targetSelector: {matchLabels: {config: lab}}
+  machine: {cpus: 1, memory: 512Mi}
+  bootDisk: {mode: ephemeral}
+  guest:
+    type: hyperProtect
+    contract: |
+      env: a
+      workload: b
+";
+
+/// What QEMU prints of a command on a disk that no guest has.
+fn on_disk(disk: &str, command: &str) -> String {
+    let ran = Command::new("qemu-io")
+        .args(["-c", command, disk])
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&ran.stdout).into_owned()
+}
+
+#[test]
+fn lab_an_ephemeral_boot_disk_is_fresh_at_every_start() {
+    let Some(lab) = Lab::enter() else { return };
+    let vsiflow = Vsiflow::of_documents();
+    let _gone = Deleted(&vsiflow, "t-ephemeral");
+    let document = format!("{}{SMALL}", lab.host());
+    vsiflow.apply(document, &["--wait"]).exits(0);
+    let vsi = vsiflow.vsi("t-ephemeral");
+    let uid = vsi["metadata"]["uid"].as_str().unwrap();
+    assert!(
+        lab.virsh(&["dominfo", uid]).contains("disable"),
+        "no autostart"
+    );
+    let disk = format!("/var/lib/libvirt/images/boot-{uid}.qcow2");
+    vsiflow.run(&["stop", "t-ephemeral", "--wait"]).exits(0);
+    on_disk(&disk, "write -P 0xab 1M 64k");
+    let read = || on_disk(&disk, "read -P 0xab 1M 64k");
+    assert!(!read().contains("failed"), "it is there");
+    vsiflow.run(&["start", "t-ephemeral", "--wait"]).exits(0);
+    vsiflow.run(&["get", "--refresh"]).exits(0);
+    assert_eq!(vsiflow.phase("t-ephemeral"), "Running", "no drift");
+    vsiflow.run(&["stop", "t-ephemeral", "--wait"]).exits(0);
+    assert!(read().contains("failed"), "what was written is gone");
 }

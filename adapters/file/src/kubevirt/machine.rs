@@ -435,10 +435,6 @@ fn volumes(
     found
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "what disks are found by, and where they go"
-)]
 fn disks(
     devices: &mut Fields<'_>,
     metadata: &Metadata<'_>,

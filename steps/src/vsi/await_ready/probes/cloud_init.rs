@@ -31,8 +31,10 @@ pub fn error(line: &str) -> Option<&str> {
         return Some(line);
     }
     let warned = line.contains(".py[WARNING]") && line.to_ascii_lowercase().contains("fail");
-    // A schema that is not met is a hint; a server that does not answer is asked again.
-    let harmless = line.contains("schema") || line.contains("url_helper.py");
+    // A schema that is not met is a hint; a server that does not answer is asked again; and who
+    // writes no more than `#cloud-config` asks for nothing.
+    let harmless = ["schema", "url_helper.py", "empty cloud config"];
+    let harmless = harmless.iter().any(|words| line.contains(words));
     (warned && !harmless).then_some(line)
 }
 
@@ -188,6 +190,7 @@ mod tests {
             "url_helper.py[WARNING]: Calling 'http://169.254.169.254/' failed [0/120s]",
             "[FAILED] Failed to start apt-daily.service - Daily apt download activities.",
             "cc_growpart.py[WARNING]: nothing to do",
+            "cloud_config.py[WARNING]: Failed at merging in cloud config part from part-001: empty cloud config",
             "ci-info: no authorized SSH keys fingerprints found for user debian.",
         ] {
             assert!(error(odd).is_none(), "{odd}");
