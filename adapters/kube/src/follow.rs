@@ -42,9 +42,7 @@ impl Follower {
             let notice = tokio::select! {
                 notice = notices.recv() => notice,
                 _ = tick.tick() => {
-                    if !self.fleet.is_quiet() {
-                        self.desk.dirty_vsis();
-                    }
+                    self.dirty_working();
                     continue;
                 }
             };
@@ -120,8 +118,16 @@ impl Follower {
                 }
             }
             // VSIs wait for it.
-            kind::IMAGE => self.desk.dirty_vsis(),
+            kind::IMAGE => self.dirty_working(),
             _ => {}
+        }
+    }
+
+    /// Has what is worked on looked at again: of all others nothing can be new.
+    fn dirty_working(&self) {
+        let working = self.fleet.working();
+        for uid in working.iter().filter_map(uid_of) {
+            self.desk.dirty_uid(&uid);
         }
     }
 

@@ -122,7 +122,9 @@ impl Fleet {
 
     async fn refuse_all(&self, resolved: &Resolved, known: &[Known]) -> Result<(), FleetError> {
         self.refuse_disks(resolved).await?;
-        let lost = self.lost(kind::VSI).await?;
+        let names = resolved.vsis.iter().map(|vsi| &vsi.desired);
+        let names = names.map(|vsi| (vsi.namespace.as_str(), vsi.name.as_str()));
+        let lost = self.lost_among(kind::VSI, names).await?;
         for vsi in &resolved.vsis {
             self.refuse_reserved(&vsi.desired).await?;
             let Some(known) = matching(vsi, known) else {

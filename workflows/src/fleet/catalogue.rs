@@ -5,11 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use uuid::Uuid;
-use vsiflow_engine::model::EntityId;
+use vsiflow_engine::model::{EntityId, EntityState, Failure};
 
-use super::{Fleet, FleetError, disk::apply::KnownDisk, index::Known, unreadable::Reading};
+use super::{
+    ErrorKind, Fleet, FleetError,
+    disk::apply::KnownDisk,
+    index::Known,
+    unreadable::{Lost, Reading},
+};
 use crate::{
     record::{DiskRecord, VsiRecord, disk_entity, kind, vsi_entity},
     spec::{DesiredDisk, DesiredVsi, Resolved, desired::DiskOrigin},
@@ -229,22 +235,113 @@ impl Fleet {
     }
 
     async fn signs_of_vsi(&self, entity: &EntityId) -> Result<BTreeSet<Sign>, FleetError> {
-        let Some(state) = self.engine.entity(entity) else {
-            return Ok(BTreeSet::new());
-        };
-        let wanted = self.wanted::<VsiRecord>(&state).await?;
+        let wanted = self.readable_wanted::<VsiRecord>(entity).await?;
         Ok(wanted.iter().flat_map(of_vsi).collect())
     }
 
     async fn signs_of_disk(&self, entity: &EntityId) -> Result<BTreeSet<Sign>, FleetError> {
-        let Some(state) = self.engine.entity(entity) else {
-            return Ok(BTreeSet::new());
-        };
-        let wanted = self.wanted::<DiskRecord>(&state).await?;
+        let wanted = self.readable_wanted::<DiskRecord>(entity).await?;
         let disks = wanted.into_iter().map(|wanted| wanted.disk);
         Ok(disks
             .map(|disk| Sign::Named(disk.namespace, disk.name))
             .collect())
+    }
+
+    /// What is wanted of an entity; none where nothing ever was.
+    async fn readable_wanted<T: DeserializeOwned>(
+        &self,
+        entity: &EntityId,
+    ) -> Result<Option<T>, FleetError> {
+        let Some(state) = self.engine.entity(entity) else {
+            return Ok(None);
+        };
+        match self.read_wanted(entity, &state).await? {
+            Reading::Wanted(wanted) => Ok(Some(wanted)),
+            Reading::Nothing => Ok(None),
+            Reading::Lost(failure) => Err(FleetError::new(ErrorKind::Blocked, failure)),
+        }
+    }
+
+    /// The VSIs and data disks of one of these names, or of one that nobody can tell, of which
+    /// nobody can read what is wanted; those that are gone left out.
+    pub(super) async fn lost_among(
+        &self,
+        kind: &'static str,
+        names: impl IntoIterator<Item = (&str, &str)>,
+    ) -> Result<Vec<Lost>, FleetError> {
+        let names: Vec<_> = names.into_iter().collect();
+        let ids = names.iter().filter_map(|(_, name)| entity(kind, name));
+        let ids: Vec<_> = ids.collect();
+        let named = |(namespace, name): (&str, &str)| Sign::Named(namespace.into(), name.into());
+        let mut found = self.entities_with(kind, names.into_iter().map(named)).await;
+        found.extend(ids);
+        let mut lost = Vec::new();
+        for entity in found {
+            let Some(state) = self.engine.entity(&entity) else {
+                continue;
+            };
+            let failure = match kind {
+                kind::DISK => self.why_lost::<DiskRecord>(&entity, &state).await?,
+                _ => self.why_lost::<VsiRecord>(&entity, &state).await?,
+            };
+            lost.extend(failure.map(|failure| (entity, state, failure)));
+        }
+        Ok(self.named(lost).await)
+    }
+
+    async fn why_lost<T: DeserializeOwned>(
+        &self,
+        entity: &EntityId,
+        state: &EntityState,
+    ) -> Result<Option<Failure>, FleetError> {
+        match self.read_wanted::<T>(entity, state).await? {
+            Reading::Lost(failure) => Ok(Some(failure)),
+            Reading::Wanted(_) | Reading::Nothing => Ok(None),
+        }
+    }
+
+    /// The VSIs that may be meant by a name or a UID, deleted ones included.
+    pub(super) async fn known_named(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<Known>, FleetError> {
+        let sign = Sign::Named(namespace.to_owned(), name.to_owned());
+        let mut found = self.entities_with(kind::VSI, [sign]).await;
+        found.extend(entity(kind::VSI, name));
+        self.all_known(found).await
+    }
+
+    /// The data disks that may be meant by a name or a UID, deleted ones included.
+    pub(super) async fn disks_named(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<KnownDisk>, FleetError> {
+        let sign = Sign::Named(namespace.to_owned(), name.to_owned());
+        let mut found = self.entities_with(kind::DISK, [sign]).await;
+        found.extend(entity(kind::DISK, name));
+        let mut all = Vec::new();
+        for entity in found {
+            all.extend(self.known_disk(entity).await?);
+        }
+        Ok(all)
+    }
+
+    /// The VSIs that have or had that data disk, deleted ones included.
+    pub(super) async fn known_with(&self, disk: Uuid) -> Result<Vec<Known>, FleetError> {
+        let sign = Sign::Has(disk.to_string());
+        let found = self.entities_with(kind::VSI, [sign]).await;
+        self.all_known(found).await
+    }
+}
+
+/// The VSI or data disk that a UID means.
+fn entity(kind: &str, uid: &str) -> Option<EntityId> {
+    let uid: Uuid = uid.parse().ok()?;
+    match kind {
+        kind::DISK => disk_entity(uid).ok(),
+        _ => vsi_entity(uid).ok(),
     }
 }
 
@@ -268,6 +365,13 @@ fn of_vsi(wanted: &VsiRecord) -> Vec<Sign> {
     signs.extend(made.map(|uid| Sign::Has(uid.to_string())));
     let recorded = wanted.formats.iter().map(|one| one.volume.name.clone());
     signs.extend(recorded.map(Sign::Has));
+    // A run may still be about what was asked for before.
+    let earlier = wanted.before.iter().flat_map(|asked| &asked.vsi.disks);
+    let volumes = earlier
+        .clone()
+        .map(|disk| vsi_graph::volume(wanted, disk).name);
+    signs.extend(volumes.map(Sign::Has));
+    signs.extend(earlier.filter_map(of_disk));
     signs
 }
 

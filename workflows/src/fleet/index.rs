@@ -161,7 +161,7 @@ impl Fleet {
         deleted: bool,
     ) -> Result<Known, FleetError> {
         let (namespace, name) = qualified(namespace, name);
-        let (known, lost) = self.known_and_lost().await?;
+        let known = self.known_named(namespace, name).await?;
         let named = known.into_iter().filter(|known| {
             let vsi = &known.wanted.vsi;
             vsi.namespace == namespace && (vsi.name == name || known.entity.id() == name)
@@ -174,7 +174,7 @@ impl Fleet {
         if let Some(alive) = alive.into_iter().next() {
             return Ok(alive);
         }
-        let lost = self.named(lost).await;
+        let lost = self.lost_among(kind::VSI, [(namespace, name)]).await?;
         refuse_lost(&lost, kind::VSI, namespace, name)?;
         newest.ok_or_else(|| {
             let full = if namespace == "default" {

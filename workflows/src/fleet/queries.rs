@@ -88,7 +88,7 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn users_of_disk(&self, uid: Uuid) -> Result<Vec<String>, FleetError> {
-        let known = self.known().await?;
+        let known = self.known_with(uid).await?;
         let volume = uid.to_string();
         let has = |known: &Known, disk: &DesiredDisk| {
             // What came with a VSI that was adopted is known by its volume alone.

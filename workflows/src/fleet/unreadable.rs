@@ -176,12 +176,13 @@ impl Fleet {
     /// The one of that name, or that UID, of which nobody can read what is wanted.
     pub(super) async fn lost_one(
         &self,
-        kind: &str,
+        kind: &'static str,
         namespace: &str,
         name: &str,
     ) -> Result<Option<Lost>, FleetError> {
         let (namespace, name) = qualified(namespace, name);
-        let mut all = self.lost(kind).await?.into_iter();
+        let all = self.lost_among(kind, [(namespace, name)]).await?;
+        let mut all = all.into_iter();
         Ok(all.find(|lost| lost.is(namespace, name)))
     }
 

@@ -1,7 +1,10 @@
 //! From documents to desired state: selectors are followed, and what does not fit is said, all of
 //! it at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use vsiflow_engine::secret::Secret;
 use vsiflow_steps::vsi::require_references::UnresolvedRef;
@@ -39,12 +42,12 @@ pub struct ResolvedVsi {
     pub unresolved_refs: Vec<UnresolvedRef>,
 }
 
-/// The references that there are, chosen by a VSI or not.
+/// The references that there are, chosen by a VSI or not. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct References {
-    disks: BTreeSet<(String, String)>,
-    networks: BTreeSet<(String, String)>,
-    network_documents: BTreeSet<(String, String)>,
+    disks: Arc<BTreeSet<(String, String)>>,
+    networks: Arc<BTreeSet<(String, String)>>,
+    network_documents: Arc<BTreeSet<(String, String)>>,
 }
 
 impl References {
@@ -53,13 +56,14 @@ impl References {
         let made = documents.data_disks.iter().map(|d| name(&d.meta));
         let existing = documents.data_disk_refs.iter().map(|d| name(&d.meta));
         let networks = documents.network_refs.iter();
-        let network_documents = networks.clone().map(|n| name(&n.meta)).collect();
+        let network_documents: BTreeSet<_> = networks.clone().map(|n| name(&n.meta)).collect();
+        let disks: BTreeSet<_> = made.chain(existing).collect();
+        let networks = networks.map(|n| (n.meta.namespace.clone(), n.spec.network_name.clone()));
+        let networks: BTreeSet<_> = networks.collect();
         Self {
-            disks: made.chain(existing).collect(),
-            networks: networks
-                .map(|n| (n.meta.namespace.clone(), n.spec.network_name.clone()))
-                .collect(),
-            network_documents,
+            disks: disks.into(),
+            networks: networks.into(),
+            network_documents: network_documents.into(),
         }
     }
 

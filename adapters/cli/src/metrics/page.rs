@@ -23,6 +23,9 @@ use super::{HostLabel, Metrics, PhaseLabel, VsiLabels, format::MetricsFormat};
 
 /// How often what is not counted is looked at.
 const EVERY: Duration = Duration::from_secs(15);
+/// Contracts end in days, and to read all of them takes long: they are looked at in each of so many
+/// rounds, and whenever the VSIs of a phase are more or fewer.
+const CONTRACTS_EVERY: u64 = 20;
 /// A day.
 const DAY: u64 = 86_400;
 
@@ -73,8 +76,12 @@ async fn measured(State(metrics): State<Arc<Metrics>>, asked: HeaderMap) -> impl
 
 /// Measures again and again what is not counted: VSIs, hosts, contracts.
 pub(crate) async fn measure(metrics: Arc<Metrics>, fleet: Fleet) {
-    loop {
-        if let Err(error) = once(&metrics, &fleet).await {
+    let mut before = None;
+    for round in 0_u64.. {
+        let phases = Some(fleet.phases());
+        let contracts = round.is_multiple_of(CONTRACTS_EVERY) || phases != before;
+        before = phases;
+        if let Err(error) = once(&metrics, &fleet, contracts).await {
             tracing::warn!("the metrics are out of date: {error}");
         }
         tokio::time::sleep(EVERY).await;
@@ -84,6 +91,7 @@ pub(crate) async fn measure(metrics: Arc<Metrics>, fleet: Fleet) {
 async fn once(
     metrics: &Metrics,
     fleet: &Fleet,
+    contracts: bool,
 ) -> Result<(), vsiflow_workflows::fleet::FleetError> {
     metrics.vsis.clear();
     for (phase, count) in fleet.phases() {
@@ -101,6 +109,9 @@ async fn once(
             .get_or_create(&labels)
             .set(i64::from(reachable));
     }
+    if !contracts {
+        return Ok(());
+    }
     metrics.contract_days.clear();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap_or_default().as_secs();
@@ -111,4 +122,20 @@ async fn once(
         metrics.contract_days.get_or_create(&labels).set(days);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn readiness_is_of_an_engine_that_is_open() {
+        let metrics = Metrics::new();
+        assert_eq!(
+            ready(State(metrics.clone())).await.0,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        metrics.ready.store(true, Ordering::Relaxed);
+        assert_eq!(ready(State(metrics)).await.0, StatusCode::OK);
+    }
 }

@@ -54,7 +54,7 @@ impl Controller {
             let resolved = Resolved {
                 data_disks: vec![(*disk).clone()],
                 hosts: hosts_of(&translation.rest, [disk.host.as_str()]),
-                ..translation.rest.clone()
+                ..alone(&translation.rest)
             };
             let by = by(&resource.manager, &generation(resource.generation));
             let applied = self.fleet.apply(resolved, by).await;
@@ -155,7 +155,7 @@ impl Controller {
             vsis: wishes.iter().map(|(wish, _)| (*wish.vsi).clone()).collect(),
             data_disks: Vec::new(),
             hosts: hosts_of(rest, wishes.iter().map(|(wish, _)| &*wish.vsi.desired.host)),
-            ..rest.clone()
+            ..alone(rest)
         };
         let error = self.fleet.apply(resolved, by).await.err();
         for (wish, print) in &wishes {
@@ -169,8 +169,8 @@ pub(super) fn generation(number: i64) -> String {
     format!("generation {number} of the resource")
 }
 
-/// The references there are, by namespace: what a VSI keeps depends on which are away.
-fn references(snapshot: &Snapshot) -> BTreeMap<String, String> {
+/// The references there are, by namespace, as a hash: what a VSI keeps depends on which are away.
+fn references(snapshot: &Snapshot) -> BTreeMap<String, Hash> {
     let mut names: BTreeMap<String, String> = BTreeMap::new();
     for one in snapshot
         .resources
@@ -181,10 +181,13 @@ fn references(snapshot: &Snapshot) -> BTreeMap<String, String> {
         all.push_str(&one.key.to_string());
         all.push('\n');
     }
-    names
+    let hashes = names.into_iter();
+    let hashes = hashes.map(|(namespace, all)| (namespace, Hash::of(all.as_bytes())));
+    hashes.collect()
 }
+
 /// Everything that matters for one VSI, secrets included, as a hash that is never stored.
-fn fingerprint(vsi: &ResolvedVsi, rest: &Resolved, references: &BTreeMap<String, String>) -> Hash {
+fn fingerprint(vsi: &ResolvedVsi, rest: &Resolved, references: &BTreeMap<String, Hash>) -> Hash {
     let mut bytes = serde_json::to_vec(&vsi.desired).unwrap_or_default();
     let mut add = |part: &[u8]| {
         bytes.push(0);
@@ -201,9 +204,19 @@ fn fingerprint(vsi: &ResolvedVsi, rest: &Resolved, references: &BTreeMap<String,
     };
     if vsi.selects_disks || vsi.selects_networks {
         let all = references.get(&vsi.desired.namespace);
-        add(all.map_or(&[][..], |all| all.as_bytes()));
+        add(all.map(ToString::to_string).unwrap_or_default().as_bytes());
     }
     Hash::of(&bytes)
+}
+
+/// What belongs to every resource: one that is given alone does not carry all others along.
+fn alone(rest: &Resolved) -> Resolved {
+    Resolved {
+        references: rest.references.clone(),
+        unresolved_refs: rest.unresolved_refs.clone(),
+        directory: rest.directory.clone(),
+        ..Resolved::default()
+    }
 }
 
 /// What is said of these hosts: what is wrong with one must not keep from others.

@@ -80,6 +80,37 @@ async fn nothing_is_written_without_a_change() {
     assert_eq!(rig.server.requests(&["PATCH", "/status"]), patches);
 }
 
+/// How many payloads of the journal are read where one of so many VSIs changes, and after a restart.
+async fn read_with(others: u8) -> (usize, usize) {
+    let mut rig = Rig::new().await;
+    for number in 1..=others {
+        rig.vsi(&format!("web-{number}"), number);
+    }
+    for number in 1..=others {
+        rig.until_ready(&format!("web-{number}")).await;
+    }
+    rig.settle().await;
+    let before = rig.read();
+    rig.vsi_with("web-1", 1, json!({"machine": {"cpus": 3}}));
+    rig.settle().await;
+    assert_eq!(rig.runs(), usize::from(others) + 1);
+    let changed = rig.read() - before;
+    rig.restart().await;
+    let before = rig.read();
+    rig.settle().await;
+    (changed, rig.read() - before)
+}
+
+/// Each apply read what was wanted of all others, and every tick of a run what was to be said of all.
+#[tokio::test(start_paused = true)]
+async fn what_is_read_for_one_vsi_does_not_grow_with_how_many_there_are() {
+    let (few, many) = (read_with(8).await, read_with(64).await);
+    // A pass asks for the status of each once more.
+    let more = 8 * (64 - 8);
+    assert!(many.0 <= few.0 + more, "{few:?} {many:?}");
+    assert!(many.1 <= few.1 * 64 / 8 * 3 / 2, "{few:?} {many:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn deleted_resources_go_once_their_host_confirmed() {
     let rig = Rig::new().await;

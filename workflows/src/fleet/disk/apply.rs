@@ -170,7 +170,9 @@ impl Fleet {
         resolved: &Resolved,
     ) -> Result<(), FleetError> {
         let known = self.concerned_disks(resolved).await?;
-        let lost = self.lost(kind::DISK).await?;
+        let names = resolved.data_disks.iter();
+        let names = names.map(|disk| (disk.namespace.as_str(), disk.name.as_str()));
+        let lost = self.lost_among(kind::DISK, names).await?;
         for disk in &resolved.data_disks {
             let Some(known) = matching(disk, &known) else {
                 refuse_lost(&lost, kind::DISK, &disk.namespace, &disk.name)?;
@@ -204,7 +206,7 @@ impl Fleet {
         deleted: bool,
     ) -> Result<KnownDisk, FleetError> {
         let (namespace, name) = qualified(namespace, name);
-        let known = self.known_disks().await?.into_iter();
+        let known = self.disks_named(namespace, name).await?.into_iter();
         let mut named: Vec<_> = known
             .filter(|disk| disk.is_named(namespace, name) && (deleted || !disk.is_deleted()))
             .collect();
@@ -212,7 +214,8 @@ impl Fleet {
         if let Some(found) = named.pop() {
             return Ok(found);
         }
-        refuse_lost(&self.lost(kind::DISK).await?, kind::DISK, namespace, name)?;
+        let lost = self.lost_among(kind::DISK, [(namespace, name)]).await?;
+        refuse_lost(&lost, kind::DISK, namespace, name)?;
         Err(FleetError::not_found(kind::DISK, name))
     }
 
@@ -243,7 +246,7 @@ impl Fleet {
             self.refuse_while_unreadable("the deletion of a data disk")
                 .await?;
         }
-        let vsis = self.known().await?;
+        let vsis = self.known_with(known.uid).await?;
         let users = vsis.iter().filter(|vsi| !vsi.is_deleted());
         let users = users.filter(|vsi| known.is_used_by(vsi));
         let (leaving, staying): (Vec<_>, Vec<_>) = users.partition(|vsi| is_deleting(&vsi.state));

@@ -102,12 +102,14 @@ impl Fleet {
             return Ok(self.lost_disk(lost));
         }
         let (namespace, name) = qualified(namespace, name);
-        let mut vsis = self.known().await?;
-        vsis.retain(|vsi| !vsi.is_deleted());
         let made = self.find_disk(namespace, name, true).await;
         if let Some(known) = made.as_ref().ok().filter(|known| !known.is_deleted()) {
-            return self.disk_object(known, &vsis).await;
+            let mut users = self.known_with(known.uid).await?;
+            users.retain(|vsi| !vsi.is_deleted());
+            return self.disk_object(known, &users).await;
         }
+        let mut vsis = self.known().await?;
+        vsis.retain(|vsi| !vsi.is_deleted());
         let is_meant =
             |disk: &DiskObject| disk.metadata.namespace == namespace && disk.metadata.name == name;
         match references(&vsis).into_iter().find(is_meant) {

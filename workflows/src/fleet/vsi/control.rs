@@ -127,6 +127,13 @@ impl Fleet {
         entities.values().all(|state| state.active.is_none())
     }
 
+    /// The entities with an open run.
+    pub fn working(&self) -> Vec<EntityId> {
+        let entities = self.engine.entities();
+        let open = entities.iter().filter(|(_, state)| state.active.is_some());
+        open.map(|(entity, _)| entity.clone()).collect()
+    }
+
     /// Has what stands in the way looked at again at once: whoever asks now wants to know whether
     /// it still does.
     pub(in crate::fleet) async fn look_again(

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -12,8 +12,15 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::Instant};
 use vsiflow_engine::{
-    blob::MemoryBlobs, checkpoint::MemoryCheckpoints, clock::Clock, executor::Tuning,
-    journal::MemoryJournal, lease::Lease, model, room::Room, secret::HeldSecrets,
+    blob::{Blobs, MemoryBlobs},
+    checkpoint::MemoryCheckpoints,
+    clock::Clock,
+    executor::Tuning,
+    journal::{JournalError, MemoryJournal},
+    lease::Lease,
+    model::{self, Hash, Payload},
+    room::Room,
+    secret::HeldSecrets,
 };
 use vsiflow_steps::{
     ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult},
@@ -80,7 +87,30 @@ impl Hosts for Switched {
 struct Stores {
     journal: Arc<MemoryJournal>,
     checkpoints: Arc<MemoryCheckpoints>,
-    blobs: Arc<MemoryBlobs>,
+    blobs: Arc<Counted>,
+}
+
+/// Blobs, and how many payloads were read: that of a document is one of them.
+#[derive(Default)]
+struct Counted {
+    blobs: MemoryBlobs,
+    read: AtomicUsize,
+}
+
+#[async_trait]
+impl Blobs for Counted {
+    async fn put_blob(&self, bytes: &[u8]) -> Result<Payload, JournalError> {
+        self.blobs.put_blob(bytes).await
+    }
+
+    async fn get_blob(&self, hash: Hash, len: u64) -> Result<Vec<u8>, JournalError> {
+        self.blobs.get_blob(hash, len).await
+    }
+
+    async fn get(&self, payload: &Payload) -> Result<Vec<u8>, JournalError> {
+        self.read.fetch_add(1, Ordering::Relaxed);
+        self.blobs.get(payload).await
+    }
 }
 
 pub(super) struct Rig {
@@ -295,6 +325,11 @@ impl Rig {
             assert!(!self.serving.is_finished(), "it serves no more");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// How many payloads of the journal were read so far.
+    pub(super) fn read(&self) -> usize {
+        self.stores.blobs.read.load(Ordering::Relaxed)
     }
 
     /// Long enough for everything that was begun.
