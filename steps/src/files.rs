@@ -74,6 +74,11 @@ pub(crate) fn below(file: &str, backing: &str) -> String {
     }
 }
 
+/// Whether a backing file is described by more than a path: it may be any.
+pub(crate) fn is_opaque(backing: &str) -> bool {
+    backing.starts_with("json:")
+}
+
 /// Every file that this one reads through to, by the headers of those outside of pools.
 ///
 /// # Errors
@@ -92,6 +97,10 @@ pub(crate) async fn chain(
         };
         match qcow2::backing(&head) {
             Ok(None) => return Ok(Ok(found)),
+            Ok(Some(backing)) if is_opaque(&backing) => {
+                let why = format!("{next} describes the file below it in a way that is not read");
+                return Ok(Err(why));
+            }
             Ok(Some(backing)) => next = below(&next, &backing),
             Err(unfit) => return Ok(Err(format!("{next} cannot be read: {unfit}"))),
         }

@@ -18,7 +18,9 @@ use crate::{
     error,
     files::{self, Files},
     ownership,
-    ports::{DiskSource, DomainInfo, HostPorts, PortErrorKind, Removed, VolumeInfo, VolumeKey},
+    ports::{
+        DiskSource, DomainInfo, HostPorts, PoolFiles, PortErrorKind, Removed, VolumeInfo, VolumeKey,
+    },
 };
 
 /// A volume that somebody wants gone.
@@ -36,7 +38,8 @@ pub struct DeletionCandidate<'a> {
 ///
 /// It may when this journal recorded the intent to make it, the journal is not behind the host,
 /// no domain names it (running or stored, anybody's, but for the owner's own while that is off),
-/// and it is in no other volume's backing chain on any active pool.
+/// and it is in no other volume's backing chain, neither in an active pool nor in the folder of an
+/// inactive one.
 ///
 /// # Errors
 /// The first rule that forbids it; port errors by their kind.
@@ -62,6 +65,7 @@ pub async fn removable(
         }
     }
     over(ports, &[&volume], &volumes).await?;
+    over_while_off(ports, &volume).await?;
     Ok(Some(volume))
 }
 
@@ -229,25 +233,88 @@ async fn over(
     volumes: &[&VolumeInfo],
     all: &[VolumeInfo],
 ) -> Result<(), Failure> {
-    let below = |other: &VolumeInfo| {
-        let backing = other.backing.as_ref();
-        backing.map(|backing| files::below(&other.path, backing))
-    };
-    let mut asked: BTreeSet<String> = all.iter().filter_map(below).collect();
-    asked.extend(volumes.iter().map(|volume| volume.path.clone()));
-    let files = Files::at(ports, asked).await?;
+    let known: BTreeSet<String> = all.iter().map(|v| files::plain(&v.path)).collect();
+    let mut layers = Vec::new();
     for other in all {
-        let Some(backing) = below(other) else {
+        let Some(backing) = &other.backing else {
             continue;
         };
+        let called = format!("volume {}", other.key);
+        if files::is_opaque(backing) {
+            let why = "what is below it is described in a way that is not read".to_owned();
+            layers.push((called, Err(why)));
+            continue;
+        }
+        let backing = files::below(&other.path, backing);
+        // What lies in a pool is a volume itself; what does not may lie over one.
+        if !known.contains(&files::plain(&backing)) {
+            let below = files::chain(ports, &backing).await?;
+            layers.push((called.clone(), below));
+        }
+        layers.push((called, Ok(vec![backing])));
+    }
+    none_over(ports, volumes, layers).await
+}
+
+/// What lies over others: how it is called, and what it reads through to, or why nobody can tell.
+type Layer = (String, Result<Vec<String>, String>);
+
+/// Refuses where one of these lies over one of the volumes, or may.
+async fn none_over(
+    ports: &HostPorts,
+    volumes: &[&VolumeInfo],
+    layers: Vec<Layer>,
+) -> Result<(), Failure> {
+    let read = layers.iter().filter_map(|(_, below)| below.as_ref().ok());
+    let mut asked: BTreeSet<String> = read.flatten().cloned().collect();
+    asked.extend(volumes.iter().map(|volume| volume.path.clone()));
+    let files = Files::at(ports, asked).await?;
+    for (called, below) in layers {
         for volume in volumes {
-            let why = match files.same(&backing, &volume.path) {
+            let is = below.as_ref().map_err(String::clone).and_then(|below| {
+                let mut found = below.iter().map(|path| files.same(path, &volume.path));
+                found.find(|is| *is != Ok(false)).unwrap_or(Ok(false))
+            });
+            let why = match is {
                 Ok(false) => continue,
-                Ok(true) => format!("volume {} is a layer over it", other.key),
-                Err(why) => format!("volume {} may be a layer over it: {why}", other.key),
+                Ok(true) => format!("{called} is a layer over it"),
+                Err(why) => format!("{called} may be a layer over it: {why}"),
             };
             return Err(in_use(ports, volume, &why).with_remedy(MERGE));
         }
+    }
+    Ok(())
+}
+
+/// What is to be done about a pool that nobody can look into.
+const START: &str = "Start the pool by `virsh pool-start`, or remove it by `virsh pool-undefine` if nobody \
+                     needs it; vsiflow checks again automatically.";
+
+/// Refuses where a file in the folder of an inactive pool lies over the volume, or nobody can tell.
+/// libvirt lists no volume of such a pool, and its guests may be started with it again.
+async fn over_while_off(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Failure> {
+    let pools = ports.storage.pools().await?;
+    for pool in pools.iter().filter(|pool| !pool.active) {
+        let name = &pool.name;
+        let files = match ports.storage.files_of_inactive(name).await {
+            // It was removed since it was listed.
+            Err(error) if error.kind == PortErrorKind::PoolMissing => continue,
+            files => files?,
+        };
+        let files = match files {
+            PoolFiles::Are(files) => files,
+            PoolFiles::None => continue,
+            PoolFiles::Unknown(why) => {
+                let why = format!("perhaps by a layer in the inactive pool {name}: {why}");
+                return Err(in_use(ports, volume, &why).with_remedy(START));
+            }
+        };
+        let mut layers = Vec::new();
+        for file in files {
+            let below = files::chain(ports, &file).await?;
+            layers.push((format!("{file} in the inactive pool {name}"), below));
+        }
+        none_over(ports, &[volume], layers).await?;
     }
     Ok(())
 }

@@ -36,6 +36,45 @@ fn another_machine_under_a_hosts_name_stops_all_work_there_until_it_is_accepted(
 }
 
 #[test]
+fn libvirts_host_uuid_stops_work_only_where_it_stayed_equal_over_a_restart_of_libvirt() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("web"), &[]).exits(0);
+    let says = |uuid: u32, starts: u32| {
+        vsiflow.change_sim(|sim| {
+            sim["uuid"] = json!(format!("00000000-0000-4000-8000-{uuid:012}"));
+            sim["daemon_starts"] = json!(starts);
+        });
+    };
+    let warnings = || {
+        let hosts = vsiflow.run(&["get", "host", "-o", "json"]).exits(0).json();
+        hosts["items"][0]["warnings"].as_array().map_or(0, Vec::len)
+    };
+    // It is drawn anew at each start: that is told, and stops nothing.
+    for start in 1..=3 {
+        says(start, start);
+        vsiflow.run(&["scan"]).exits(0);
+        assert_eq!(warnings(), usize::from(start > 1), "start {start}");
+    }
+    vsiflow.apply(Vsi::named("web").cpus(3), &[]).exits(0);
+    // From then on it says which machine this is.
+    says(3, 4);
+    vsiflow.run(&["scan"]).exits(0);
+    assert_eq!(warnings(), 0);
+    says(4, 5);
+    let other = Vsi::named("web").cpus(4);
+    vsiflow.apply(other, &[]).exits(4).says("VSI0220");
+    let accept = [
+        "host",
+        "accept",
+        "sim",
+        "--reason",
+        "its board was replaced",
+    ];
+    vsiflow.run(&accept).exits(0).says("libvirt's host UUID");
+    assert_eq!(warnings(), 0);
+}
+
+#[test]
 fn a_document_that_names_a_volume_of_vsiflows_own_is_refused_before_anything_is_recorded() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(Vsi::named("web"), &[]).exits(0);

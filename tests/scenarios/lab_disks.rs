@@ -190,6 +190,22 @@ fn lab_a_volume_is_kept_for_whoever_names_it_by_a_link_or_a_layer_outside_of_poo
             .says(&format!("domain {name} names it"));
         assert!(lab.volumes("images").contains(&uid.to_owned()));
     }
+    // So is one in a pool that is off, of which libvirt tells nothing.
+    let folder = vsiflow.folder().join("off");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("over.qcow2"), reaching(path)).unwrap();
+    let xml = format!(
+        "<pool type='dir'><name>t-off</name><target><path>{}</path></target></pool>",
+        folder.display()
+    );
+    let written = vsiflow.write("off.xml", &xml);
+    lab.virsh(&["pool-define", written.to_str().unwrap()]);
+    let refused = vsiflow.run(&["delete", "disk/t-linked"]).exits(4);
+    lab.virsh(&["pool-undefine", "t-off"]);
+    refused
+        .says("VSI0210")
+        .says("over.qcow2 in the inactive pool t-off is a layer over it");
+    assert!(lab.volumes("images").contains(&uid.to_owned()));
     vsiflow.run(&["retry", "disk/t-linked"]).exits(0);
     assert!(!lab.volumes("images").contains(&uid.to_owned()));
 }

@@ -106,6 +106,36 @@ fn lab_defect_17_a_host_whose_libvirtd_is_down_is_asked_until_it_is_back() {
     assert_eq!(vsiflow.phase(name), "Running");
 }
 
+/// The lab has no DMI.
+#[test]
+fn lab_a_host_uuid_that_libvirtd_draws_anew_is_told_and_stops_nothing() {
+    let Some(lab) = Lab::enter_alone() else {
+        return;
+    };
+    let (image, vsiflow) = (lab.image("t-drawn.qcow2"), Vsiflow::of_documents());
+    let vsi = Vsi::named("t-drawn").image(image.url());
+    let _gone = Deleted(&vsiflow, "t-drawn");
+    let uuid = || {
+        let all = lab.virsh(&["capabilities"]);
+        let uuid = all
+            .split_once("<uuid>")
+            .and_then(|(_, rest)| rest.split_once('<'));
+        uuid.map(|(uuid, _)| uuid.to_owned()).unwrap_or_default()
+    };
+    let documents = |vsi: &Vsi| format!("{}{vsi}", lab.host());
+    vsiflow.apply(documents(&vsi), &["--wait"]).exits(0);
+    vsiflow.run(&["scan"]).exits(0);
+    let before = uuid();
+    lab.daemon("libvirtd", "kill");
+    lab.daemon("libvirtd", "start");
+    let after = uuid();
+    assert_ne!(before, after, "libvirt has it from the hardware");
+    vsiflow.run(&["scan"]).exits(0);
+    let hosts = vsiflow.run(&["get", "host", "-o", "json"]).exits(0);
+    hosts.says(&before).says(&after);
+    vsiflow.apply(documents(&vsi.cpus(3)), &["--wait"]).exits(0);
+}
+
 #[test]
 fn lab_a_libvirtd_that_dies_in_the_middle_costs_nothing_but_time() {
     let Some(lab) = Lab::enter_alone() else {

@@ -5,7 +5,7 @@
 //! time-outs of its own.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -16,8 +16,10 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::{
     error,
-    ports::{HostPorts, Hosts, PortError, PortResult},
+    ports::{HostPorts, HostUuid, Hosts, PortError, PortResult},
 };
+
+use crate::record::{LibvirtRecord, MachineRecord};
 
 /// The hosts, as far as they are in reach.
 pub(crate) struct Reach {
@@ -32,6 +34,9 @@ struct Marks {
     cordoned: BTreeMap<String, String>,
     machines: BTreeMap<String, String>,
     seen_first: BTreeMap<String, String>,
+    libvirts: BTreeMap<String, LibvirtRecord>,
+    /// The hosts of which something new is to be recorded.
+    unrecorded: BTreeSet<String>,
 }
 
 impl Reach {
@@ -41,15 +46,58 @@ impl Reach {
     }
 
     /// Remembers which machine a host is, as it is recorded.
-    pub(crate) fn is_machine(&self, id: &str, machine: &str) {
+    pub(crate) fn is_machine(&self, record: &MachineRecord) {
         let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
-        marks.machines.insert(id.to_owned(), machine.to_owned());
+        let id = &record.host;
+        match record.machine.as_str() {
+            "" => marks.machines.remove(id),
+            machine => marks.machines.insert(id.clone(), machine.to_owned()),
+        };
+        match &record.libvirt {
+            Some(libvirt) => marks.libvirts.insert(id.clone(), libvirt.clone()),
+            None => marks.libvirts.remove(id),
+        };
         marks.seen_first.remove(id);
+        marks.unrecorded.remove(id);
     }
 
-    /// The machines that were seen first and are to be recorded, by their hosts.
-    pub(crate) fn seen_first(&self) -> BTreeMap<String, String> {
-        self.read(|marks| marks.seen_first.clone())
+    /// What is to be recorded of machines.
+    pub(crate) fn unrecorded(&self) -> Vec<MachineRecord> {
+        self.read(|marks| {
+            let hosts: BTreeSet<_> = marks.seen_first.keys().chain(&marks.unrecorded).collect();
+            let record = |host: &String| {
+                let known = marks.machines.get(host);
+                MachineRecord {
+                    host: host.clone(),
+                    machine: known
+                        .or_else(|| marks.seen_first.get(host))
+                        .cloned()
+                        .unwrap_or_default(),
+                    libvirt: marks.libvirts.get(host).cloned(),
+                }
+            };
+            hosts.into_iter().map(record).collect()
+        })
+    }
+
+    /// Takes in what libvirt calls a host.
+    pub(crate) fn saw_uuid(&self, id: &str, seen: &HostUuid) {
+        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
+        let news = match marks.libvirts.get(id) {
+            Some(known) => known.after(seen),
+            None => Some(LibvirtRecord::first(seen)),
+        };
+        let Some(news) = news else { return };
+        if let Some(warning) = news.warning() {
+            tracing::warn!(host = id, "{warning}");
+        }
+        marks.libvirts.insert(id.to_owned(), news);
+        marks.unrecorded.insert(id.to_owned());
+    }
+
+    /// What people are told of a host although it is worked with.
+    pub(crate) fn warning(&self, id: &str) -> Option<String> {
+        self.read(|marks| marks.libvirts.get(id)?.warning())
     }
 
     /// The host's ports, which speak to no other machine than the one that is known.
@@ -64,6 +112,9 @@ impl Reach {
             None => self.meet(id, &ports).await?,
         };
         ports.host.pin(machine.as_deref());
+        let libvirt = self.read(|marks| marks.libvirts.get(id).cloned());
+        let stays = libvirt.filter(|libvirt| libvirt.stays);
+        ports.host.pin_uuid(stays.map(|libvirt| libvirt.uuid));
         Ok(ports)
     }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Failure, FailureClass, Hash, InvalidId, Name};
 
 use vsiflow_steps::{
-    ports::{OwnerMark, VolumeFormat, VolumeKey},
+    ports::{HostUuid, OwnerMark, VolumeFormat, VolumeKey},
     vsi::require_references::UnresolvedRef,
 };
 
@@ -267,8 +267,77 @@ pub struct HostRecord {
 pub struct MachineRecord {
     /// The host's id.
     pub host: String,
-    /// What it says of itself.
+    /// What it says of itself; empty where it says nothing.
+    #[serde(default)]
     pub machine: String,
+    /// What libvirt calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libvirt: Option<LibvirtRecord>,
+}
+
+/// What libvirt calls a host. Where it finds no UUID in the hardware it draws one anew at each start:
+/// only one that stayed equal over a restart of its daemon tells machines apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LibvirtRecord {
+    /// The UUID that was seen last.
+    pub uuid: Uuid,
+    /// Which start of the daemon said so first; none where that could not be told.
+    #[serde(default)]
+    pub daemon: Option<String>,
+    /// Whether a later start said so, too.
+    #[serde(default)]
+    pub stays: bool,
+    /// What it was before, where it changed and nobody can tell why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Uuid>,
+}
+
+impl LibvirtRecord {
+    /// One that was seen for the first time.
+    pub(crate) fn first(seen: &HostUuid) -> Self {
+        Self {
+            uuid: seen.uuid,
+            daemon: seen.daemon.clone(),
+            stays: false,
+            before: None,
+        }
+    }
+
+    /// What is known once that was seen, too; none where that is nothing new.
+    pub(crate) fn after(&self, seen: &HostUuid) -> Option<Self> {
+        if self.stays {
+            return None;
+        }
+        if self.uuid != seen.uuid {
+            let before = Some(self.uuid);
+            return Some(Self {
+                before,
+                ..Self::first(seen)
+            });
+        }
+        match (&self.daemon, &seen.daemon) {
+            (Some(then), Some(now)) if then != now => Some(Self {
+                stays: true,
+                before: None,
+                ..self.clone()
+            }),
+            (None, Some(now)) => Some(Self {
+                daemon: Some(now.clone()),
+                ..self.clone()
+            }),
+            _ => None,
+        }
+    }
+
+    /// What people are told of a change that stops nothing.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let before = self.before?;
+        Some(format!(
+            "libvirt's host UUID was {before} and is {}: libvirt draws it anew at each start where \
+             the hardware has none, else this is another machine",
+            self.uuid
+        ))
+    }
 }
 
 /// The entity of a VSI.

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 use vsiflow_steps::ports::GuestStream;
 
 pub use endpoint::{Endpoint, SOCKET};
@@ -229,6 +230,11 @@ impl HostSession {
         self.inner.machine.set(machine);
     }
 
+    /// From now on only a host that libvirt calls so is spoken to, or any.
+    pub fn pin_uuid(&self, uuid: Option<Uuid>) {
+        self.inner.machine.set_uuid(uuid);
+    }
+
     /// Closes everything in order; nothing can be asked afterwards.
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::Release);
@@ -317,6 +323,11 @@ impl SessionInner {
             keep_alive,
         )
         .await?;
+        if self.machine.uuid().is_some() {
+            let host = self.endpoint.host();
+            let found = handshake::host_uuid(&connection, &host, &self.options).await?;
+            self.machine.admits_uuid(&host, found)?;
+        }
         Ok(connection)
     }
 

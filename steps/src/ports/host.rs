@@ -22,6 +22,16 @@ pub struct HostFacts {
     pub shell: bool,
 }
 
+/// How libvirt names its host. That of the hardware stays; where libvirt finds none it draws another
+/// one at each start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostUuid {
+    /// The UUID.
+    pub uuid: Uuid,
+    /// Which start of libvirt's daemon says so; none where that cannot be told.
+    pub daemon: Option<String>,
+}
+
 /// What guests of an architecture get on this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestSupport {
@@ -84,6 +94,15 @@ pub trait HostPort: Send + Sync {
     /// From now on only that machine is spoken to, or any: another one that answers under this
     /// host's name and key is [`PortErrorKind::OtherMachine`](super::PortErrorKind::OtherMachine).
     fn pin(&self, _machine: Option<&str>) {}
+
+    /// What libvirt calls the host; `None` where it does not tell.
+    async fn uuid(&self) -> PortResult<Option<HostUuid>> {
+        Ok(None)
+    }
+
+    /// From now on only a host that libvirt calls so is spoken to, or any: another one is
+    /// [`PortErrorKind::OtherMachine`](super::PortErrorKind::OtherMachine).
+    fn pin_uuid(&self, _uuid: Option<Uuid>) {}
 
     /// What a guest of `arch` gets here; `None` where the host cannot run one.
     async fn guest_support(&self, arch: &str) -> PortResult<Option<GuestSupport>>;

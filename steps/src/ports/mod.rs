@@ -22,14 +22,16 @@ pub use domain::{
     Firmware, MachineSpec, NicSpec, OwnerMark, Platform,
 };
 pub use error::{PortError, PortErrorKind};
-pub use host::{GuestSupport, HostCare, HostChanges, HostFacts, HostPort, HostPorts, Hosts};
+pub use host::{
+    GuestSupport, HostCare, HostChanges, HostFacts, HostPort, HostPorts, HostUuid, Hosts,
+};
 pub use image_source::{
     ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo, source_for,
 };
 pub use network::{DhcpLease, GuestStream, NetworkInfo, NetworkPort};
 pub use storage::{
-    FileAt, PoolInfo, Removed, StoragePort, UploadSink, VolumeFormat, VolumeInfo, VolumeKey,
-    VolumeSpec, send_zeros,
+    FileAt, PoolFiles, PoolInfo, Removed, StoragePort, UploadSink, VolumeFormat, VolumeInfo,
+    VolumeKey, VolumeSpec, send_zeros,
 };
 pub use upload_limit::UploadLimit;
 

@@ -109,6 +109,17 @@ pub enum FileAt {
     Unknown(String),
 }
 
+/// The files of a pool that is inactive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolFiles {
+    /// These, by their paths.
+    Are(Vec<String>),
+    /// It does not keep its volumes in files of a folder.
+    None,
+    /// It cannot be told, and why.
+    Unknown(String),
+}
+
 /// Bytes on their way into a volume.
 #[async_trait]
 pub trait UploadSink: Send {
@@ -204,6 +215,11 @@ pub trait StoragePort: Send + Sync {
     /// the host runs no commands for us.
     async fn head(&self, _path: &str, _max: u64) -> PortResult<Option<Bytes>> {
         Ok(None)
+    }
+
+    /// The files in the folder of an inactive pool, none of which libvirt lists.
+    async fn files_of_inactive(&self, _pool: &str) -> PortResult<PoolFiles> {
+        Ok(PoolFiles::Unknown("the host does not tell".to_owned()))
     }
 
     /// The SHA-256 of the volume's bytes as the host reads them.

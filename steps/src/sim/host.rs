@@ -20,8 +20,8 @@ use super::{
     state::{Pool, domain_of},
 };
 use crate::ports::{
-    GuestSupport, HostCare, HostChanges, HostFacts, HostPort, PortError, PortErrorKind, PortResult,
-    VolumeKey,
+    GuestSupport, HostCare, HostChanges, HostFacts, HostPort, HostUuid, PortError, PortErrorKind,
+    PortResult, VolumeKey,
 };
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -79,6 +79,8 @@ pub struct SimHost {
     pub(super) world: Arc<Mutex<SimWorld>>,
     told: broadcast::Sender<Option<Uuid>>,
     pinned: Arc<std::sync::Mutex<Option<String>>>,
+    /// What libvirt calls the one host that is spoken to.
+    pinned_uuid: Arc<std::sync::Mutex<Option<Uuid>>>,
 }
 
 /// Changes that may wait for a slow receiver.
@@ -157,6 +159,7 @@ impl SimHost {
             world: Arc::new(Mutex::new(world)),
             told: broadcast::channel(CHANGES).0,
             pinned: Arc::default(),
+            pinned_uuid: Arc::default(),
         }
     }
 
@@ -261,6 +264,14 @@ impl SimHost {
             return fail(PortErrorKind::OtherMachine, "it is another machine");
         }
         drop(pinned);
+        let pinned = self
+            .pinned_uuid
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if pinned.is_some() && *pinned != state.uuid {
+            return fail(PortErrorKind::OtherMachine, "libvirt names another machine");
+        }
+        drop(pinned);
         match fault {
             Some(Fault::Unreachable) => fail(PortErrorKind::Unreachable, "connection refused"),
             Some(Fault::Timeout) => fail(PortErrorKind::Timeout, "the call was not sent in time"),
@@ -362,6 +373,25 @@ impl HostPort for SimHost {
     fn pin(&self, machine: Option<&str>) {
         let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
         *pinned = machine.map(str::to_owned);
+    }
+
+    async fn uuid(&self) -> PortResult<Option<HostUuid>> {
+        self.call(Call::look("uuid", ""), |state, _| {
+            let daemon = state.shell.then(|| {
+                let (boots, starts) = (state.boots, state.daemon_starts);
+                format!("simulated-daemon-{boots}-{starts}")
+            });
+            Ok(state.uuid.map(|uuid| HostUuid { uuid, daemon }))
+        })
+        .await
+    }
+
+    fn pin_uuid(&self, uuid: Option<Uuid>) {
+        let mut pinned = self
+            .pinned_uuid
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *pinned = uuid;
     }
 
     async fn guest_support(&self, arch: &str) -> PortResult<Option<GuestSupport>> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Content, Fault, Live, guest::Ended};
+use super::{Content, Fault, Live, guest::Ended, source::qcow2_header};
 use crate::ports::{DomainSpec, DomainState, GuestSupport, OwnerMark};
 
 const GIB: u64 = 1 << 30;
@@ -38,9 +38,29 @@ pub struct SimHostState {
     /// Which machine it says that it is, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
+    /// What libvirt calls the host, where it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<Uuid>,
+    /// How often its daemon was started.
+    #[serde(default)]
+    pub daemon_starts: u64,
     /// Calls that go wrong so, each time, until somebody repairs the host.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub broken: BTreeMap<String, Fault>,
+}
+
+/// The header of a qcow2 file that lies over another one.
+fn layer_header(backing: &str) -> Vec<u8> {
+    let mut header = qcow2_header(1 << 30);
+    let at = (header.len() as u64).to_be_bytes();
+    let length = u32::try_from(backing.len()).unwrap_or(u32::MAX);
+    for (from, bytes) in [(8, &at[..]), (16, &length.to_be_bytes()[..])] {
+        for (place, byte) in header.iter_mut().skip(from).zip(bytes) {
+            *place = *byte;
+        }
+    }
+    header.extend_from_slice(backing.as_bytes());
+    header
 }
 
 /// A pool.
@@ -228,6 +248,8 @@ impl SimHostState {
             links: BTreeMap::new(),
             outside: BTreeMap::new(),
             machine: None,
+            uuid: None,
+            daemon_starts: 1,
             broken: BTreeMap::new(),
         }
     }
@@ -253,6 +275,15 @@ impl SimHostState {
         let (folder, name) = path.rsplit_once('/')?;
         let pool = self.pools.values().find(|pool| pool.path == folder)?;
         pool.volumes.get(name)
+    }
+
+    /// How a volume of an inactive pool begins, of which libvirt tells nothing.
+    pub(super) fn header_of_inactive(&self, path: &str) -> Option<Vec<u8>> {
+        let (folder, name) = path.rsplit_once('/')?;
+        let off = |pool: &&Pool| !pool.active && pool.path == folder;
+        let volume = self.pools.values().find(off)?.volumes.get(name)?;
+        let backing = volume.backing.as_deref();
+        Some(backing.map_or_else(Vec::new, layer_header))
     }
 
     pub(super) fn by_path_mut(&mut self, path: &str) -> Option<&mut Volume> {

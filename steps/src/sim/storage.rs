@@ -13,8 +13,8 @@ use super::{
     upload::SimSink,
 };
 use crate::ports::{
-    FileAt, PoolInfo, PortError, PortErrorKind, PortResult, Removed, StoragePort, UploadSink,
-    VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+    FileAt, PoolFiles, PoolInfo, PortError, PortErrorKind, PortResult, Removed, StoragePort,
+    UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 /// How long the host copies.
@@ -364,10 +364,27 @@ impl StoragePort for SimHost {
 
     async fn head(&self, path: &str, max: u64) -> PortResult<Option<Bytes>> {
         self.call(Call::look("head", path), |state, _| {
-            let file = state.outside.get(&state.resolved(path)).cloned().flatten();
+            let path = state.resolved(path);
+            let file = state.outside.get(&path).cloned().flatten();
+            let file = file.or_else(|| state.header_of_inactive(&path));
             let max = usize::try_from(max).unwrap_or(usize::MAX);
             let file = file.filter(|_| state.shell);
             Ok(file.map(|bytes| bytes.into_iter().take(max).collect()))
+        })
+        .await
+    }
+
+    async fn files_of_inactive(&self, name: &str) -> PortResult<PoolFiles> {
+        self.call(Call::look("files_of_inactive", name), |state, _| {
+            let Some(pool) = state.pools.get(name) else {
+                return Err(self.error(PortErrorKind::PoolMissing, name, "no such pool"));
+            };
+            let files = pool.volumes.keys();
+            let files = files.map(|file| format!("{}/{file}", pool.path)).collect();
+            Ok(match state.shell {
+                true => PoolFiles::Are(files),
+                false => PoolFiles::Unknown("no command may be run on the host".to_owned()),
+            })
         })
         .await
     }

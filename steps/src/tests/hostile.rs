@@ -269,6 +269,62 @@ async fn a_volume_that_names_the_one_below_it_by_a_link_or_relatively_keeps_it()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_layer_in_an_inactive_pool_keeps_what_lies_below_it() {
+    let world = World::new().await;
+    let key = world.key("used");
+    foreign(&world, &key, b"x").await;
+    let sim = world.sim().await;
+    let below = format!("/var/lib/libvirt/images/{}", key.name);
+    let layer = move |backing: Option<String>| {
+        move |state: &mut crate::sim::SimHostState| {
+            let mut pool = state.pools[&super::POOL.to_owned()].clone();
+            let mut volume = pool.volumes.pop_first().unwrap().1;
+            volume.backing = backing;
+            pool.volumes = [("layer".to_owned(), volume)].into();
+            (pool.active, pool.path) = (false, "/srv/off".to_owned());
+            state.pools.insert("off".to_owned(), pool);
+        }
+    };
+    for (backing, kept) in [
+        (Some(below.clone()), true),
+        (Some(format!("json:{{\"filename\":\"{below}\"}}")), true),
+        (Some("/srv/another".to_owned()), false),
+        (None, false),
+    ] {
+        sim.with(layer(backing.clone())).await;
+        let found = removable(&world, &key).await;
+        let wanted = if kept {
+            Err("VSI0210".into())
+        } else {
+            Ok(true)
+        };
+        assert_eq!(found, wanted, "{backing:?}");
+    }
+    // Nobody can look into it there.
+    sim.with(|state| state.shell = false).await;
+    assert_eq!(removable(&world, &key).await, Err("VSI0210".into()));
+}
+
+/// libvirt tells of a volume's backing file, and not of what that one lies over.
+#[tokio::test(start_paused = true)]
+async fn a_file_between_two_volumes_does_not_hide_the_upper_one() {
+    let world = World::new().await;
+    let (key, over) = (world.key("used"), world.key("over"));
+    foreign(&world, &key, b"x").await;
+    foreign(&world, &over, b"y").await;
+    let sim = world.sim().await;
+    sim.with(|state| {
+        let pool = state.pools.get_mut(&over.pool).unwrap();
+        let volume = pool.volumes.get_mut(&over.name).unwrap();
+        volume.backing = Some("/srv/middle".to_owned());
+        let middle = reaching("/var/lib/libvirt/images/used");
+        state.outside.insert("/srv/middle".to_owned(), Some(middle));
+    })
+    .await;
+    assert_eq!(removable(&world, &key).await, Err("VSI0210".into()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_asked_of_another_machine_than_the_one_that_is_meant() {
     let world = World::new().await;
     let (ports, sim) = (world.ports().await, world.sim().await);

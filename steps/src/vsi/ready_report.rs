@@ -1,7 +1,7 @@
 //! What is told of a guest that became ready: the end of its console, and its addresses. Both are
 //! for people; what cannot be had is left out and never holds a boot up.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -13,6 +13,9 @@ use crate::{
 
 /// How much of the console's end is kept, in bytes.
 const TAIL: u64 = 16 * 1024;
+
+/// Addresses of a guest that are told and asked. Its agent tells as many as it likes.
+const MOST: usize = 8;
 
 /// A network card.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,8 +99,8 @@ fn in_order(leases: &[DhcpLease], cards: &[Card]) -> Vec<String> {
         let own = leases
             .iter()
             .filter(|l| l.mac.eq_ignore_ascii_case(&card.mac));
-        for lease in own.filter(|lease| is_reachable(&lease.ip)) {
-            if !found.contains(&lease.ip) {
+        for lease in own.filter(|lease| address(&lease.ip).is_some()) {
+            if found.len() < MOST && !found.contains(&lease.ip) {
                 found.push(lease.ip.clone());
             }
         }
@@ -105,7 +108,61 @@ fn in_order(leases: &[DhcpLease], cards: &[Card]) -> Vec<String> {
     found
 }
 
-/// Addresses that lead to the guest from nowhere but its own link or itself are no help.
-fn is_reachable(ip: &str) -> bool {
-    !ip.starts_with("fe80:") && !ip.starts_with("127.") && ip != "::1"
+/// An address as hosts and agents write it, where it may be a guest's. The guest says it: one that
+/// leads to whoever asks, or to many, would have the host speak to itself.
+pub(super) fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.split(['/', '%']).next()?;
+    let ip = bare.parse::<IpAddr>().ok()?.to_canonical();
+    let everywhere = ip.is_loopback() || ip.is_unspecified() || ip.is_multicast();
+    let on_link = match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast() || ip.octets()[0] == 0,
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    (!everywhere && !on_link).then_some(ip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_guest_with_very_many_addresses_some_are_told() {
+        let (mac, network) = ("52:54:00:00:00:01".to_owned(), "default".to_owned());
+        let leases = (1..=250_u8).map(|number| DhcpLease {
+            mac: mac.clone(),
+            ip: format!("10.0.0.{number}"),
+            hostname: None,
+        });
+        let leases: Vec<_> = leases.collect();
+        let found = in_order(&leases, &[Card { network, mac }]);
+        assert_eq!((found.len(), found[0].as_str()), (MOST, "10.0.0.1"));
+    }
+
+    #[test]
+    fn a_guest_cannot_name_its_host_or_everybody_for_its_address() {
+        for odd in [
+            "127.0.0.1",
+            "127.1.2.3/8",
+            "::1",
+            "0:0:0:0:0:0:0:1",
+            "::ffff:127.0.0.1",
+            "::ffff:7f00:1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "::",
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "fe80::1%eth0",
+            "224.0.0.1",
+            "ff02::1",
+            "255.255.255.255",
+            "localhost",
+            "",
+        ] {
+            assert_eq!(address(odd), None, "{odd}");
+        }
+        for own in ["192.168.122.7/24", "fd00::7", "::ffff:10.0.0.7"] {
+            assert!(address(own).is_some(), "{own}");
+        }
+    }
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    DhcpLease, DomainInfo, DomainPort, DomainSpec, HostPorts, Hosts, OwnerMark, PoolInfo,
-    PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+    DhcpLease, DomainInfo, DomainPort, DomainSpec, HostPorts, Hosts, OwnerMark, PoolFiles,
+    PoolInfo, PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 /// What is told wrongly.
@@ -118,6 +118,10 @@ impl StoragePort for Ports {
 
     async fn drop_cached(&self, key: &VolumeKey) -> PortResult<()> {
         self.storage.drop_cached(key).await
+    }
+
+    async fn files_of_inactive(&self, pool: &str) -> PortResult<PoolFiles> {
+        self.storage.files_of_inactive(pool).await
     }
 
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {

@@ -78,6 +78,8 @@ fn root() -> String {
 /// The shortest and the longest time that a boot may be given.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest path of a probe, in bytes.
+const PATH_MAX: usize = 1024;
 /// More probes than this are a slip of the pen.
 const MOST_PROBES: usize = 16;
 
@@ -235,10 +237,10 @@ fn http(spec: &HttpSpec) -> Result<Probe, Wrong> {
             remedy,
         ));
     }
-    if !spec.path.starts_with('/') || spec.path.contains(odd) {
+    if !spec.path.starts_with('/') || spec.path.contains(odd) || spec.path.len() > PATH_MAX {
         return Err((
             "http",
-            "a path begins with `/` and holds no spaces".to_owned(),
+            format!("a path begins with `/`, holds no spaces and has at most {PATH_MAX} bytes"),
             remedy,
         ));
     }

@@ -1,11 +1,12 @@
 //! The machine.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
 use uuid::Uuid;
 use vsiflow_steps::ports::{
-    GuestSupport, HostCare, HostChanges, HostFacts, HostPort, PortError, PortErrorKind, PortResult,
+    GuestSupport, HostCare, HostChanges, HostFacts, HostPort, HostUuid, PortError, PortErrorKind,
+    PortResult,
 };
 
 use super::LibvirtHost;
@@ -18,6 +19,13 @@ const COMMAND: Duration = Duration::from_secs(15);
 /// Settings of libvirt's that are in force. A file that cannot be read leaves its defaults.
 const CARE: &str = "cat /etc/libvirt/virtlogd.conf /etc/libvirt/qemu.conf 2>/dev/null \
     | grep -E '^[[:space:]]*(max_size|stdio_handler)[[:space:]]*='; true";
+/// Which start of libvirt's daemon answers, whole or in parts.
+const DAEMON: &str = "cat /proc/sys/kernel/random/boot_id; \
+    for p in libvirtd virtqemud; do f=/var/run/$p.pid; \
+    if [ -r $f ]; then echo \"$p pid $(cat $f) since $(stat -c %Y $f)\"; fi; done; true";
+/// By whichever tool is there; local routes lead to the host itself.
+const ADDRESSES: &str = "{ ip -o addr show || hostname -I || \
+    awk '/32 host LOCAL/ {print p} {p=$2}' /proc/net/fib_trie; } 2>/dev/null; true";
 const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
 
 #[async_trait]
@@ -50,6 +58,26 @@ impl HostPort for LibvirtHost {
 
     fn pin(&self, machine: Option<&str>) {
         self.session.pin(machine);
+    }
+
+    async fn uuid(&self) -> PortResult<Option<HostUuid>> {
+        let calls = self.quick().await?;
+        let at = self.speaking("");
+        let xml = calls.connect_get_capabilities().await;
+        let xml = xml.map_err(|e| at.of(&e))?;
+        let Some(uuid) = capabilities::host_uuid(&xml).map_err(|e| at.unreadable(&e))? else {
+            return Ok(None);
+        };
+        let daemon = match self.command(DAEMON, COMMAND).await {
+            Ok(text) => Some(text.trim().to_owned()).filter(|said| said.contains("pid ")),
+            Err(error) if error.kind == PortErrorKind::Denied => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Some(HostUuid { uuid, daemon }))
+    }
+
+    fn pin_uuid(&self, uuid: Option<Uuid>) {
+        self.session.pin_uuid(uuid);
     }
 
     async fn guest_support(&self, arch: &str) -> PortResult<Option<GuestSupport>> {
@@ -155,6 +183,15 @@ impl LibvirtHost {
         ))
     }
 
+    /// The host's own addresses, as far as it runs commands for us.
+    pub(super) async fn own_addresses(&self) -> PortResult<Vec<IpAddr>> {
+        if !self.has_shell().await? {
+            return Ok(Vec::new());
+        }
+        let said = self.command(ADDRESSES, COMMAND).await?;
+        Ok(addresses(&said))
+    }
+
     /// Whether the host runs commands for us; asked once.
     pub(super) async fn has_shell(&self) -> PortResult<bool> {
         let asked = self
@@ -162,6 +199,13 @@ impl LibvirtHost {
             .get_or_try_init(|| async { Ok(self.boot_id().await?.is_some()) });
         asked.await.copied()
     }
+}
+
+/// Every address in a text.
+fn addresses(text: &str) -> Vec<IpAddr> {
+    let words = text.split_ascii_whitespace();
+    let bare = words.filter_map(|word| word.split(['/', '%']).next()?.parse::<IpAddr>().ok());
+    bare.map(|ip| ip.to_canonical()).collect()
 }
 
 /// A text as one word for a shell.
@@ -187,6 +231,18 @@ fn care(text: &str) -> HostCare {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hosts_own_addresses_are_found_in_what_its_tools_print() {
+        let ip = "2: virbr0    inet 192.168.122.1/24 brd 192.168.122.255 scope global virbr0\n\
+                  2: virbr0    inet6 fd00::1/64 scope global\n";
+        let found = addresses(ip);
+        for own in ["192.168.122.1", "fd00::1"] {
+            assert!(found.contains(&own.parse().unwrap()), "{found:?}");
+        }
+        assert_eq!(addresses("10.0.0.1 fd00::2 \n").len(), 2);
+        assert!(addresses("").is_empty());
+    }
 
     #[test]
     fn settings_of_the_console_log_are_read_and_their_defaults_are_libvirts() {

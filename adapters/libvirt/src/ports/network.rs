@@ -67,6 +67,19 @@ impl NetworkPort for LibvirtHost {
         port: u16,
         within: Duration,
     ) -> PortResult<Box<dyn GuestStream>> {
+        // A guest says which address it has: none of the host's own is one.
+        if self
+            .own_addresses()
+            .await?
+            .contains(&address.to_canonical())
+        {
+            let object = format!("port {port} of {address}");
+            let at = self.speaking(&object);
+            return Err(at.error(
+                PortErrorKind::Denied,
+                "that is an address of the host itself",
+            ));
+        }
         let dialled = self.session.dial(address, port, within).await;
         dialled.map_err(|error| {
             let object = format!("port {port} of {address}");

@@ -2,6 +2,7 @@
 
 mod digest;
 mod files;
+mod inactive;
 mod pools;
 mod transfer;
 mod volumes;
@@ -10,8 +11,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    FileAt, PoolInfo, PortErrorKind, PortResult, Removed, StoragePort, UploadSink, VolumeInfo,
-    VolumeKey, VolumeSpec,
+    FileAt, PoolFiles, PoolInfo, PortErrorKind, PortResult, Removed, StoragePort, UploadSink,
+    VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 use super::{COPY, LibvirtHost, host::quoted};
@@ -153,6 +154,10 @@ impl StoragePort for LibvirtHost {
 
     async fn head(&self, path: &str, max: u64) -> PortResult<Option<Bytes>> {
         self.head_of(path, max).await
+    }
+
+    async fn files_of_inactive(&self, pool: &str) -> PortResult<PoolFiles> {
+        self.layers_of_inactive(pool).await
     }
 
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {

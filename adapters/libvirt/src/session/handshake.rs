@@ -7,6 +7,7 @@ use crate::connect_error::ConnectError;
 use crate::connection::{Connection, KeepAlive};
 use crate::error::{Cause, Error, code};
 use crate::protocol::AuthType;
+use crate::xml::capabilities;
 
 /// Asks how to authenticate, opens the driver, announces keep-alive.
 pub(super) async fn open(
@@ -34,6 +35,24 @@ pub(super) async fn open(
         connection.keep_alive(keep_alive);
     }
     Ok(())
+}
+
+/// What libvirt calls its host.
+///
+/// # Errors
+/// [`ConnectError::LibvirtRefused`] where it does not say it in a form that is known.
+pub(super) async fn host_uuid(
+    connection: &Connection,
+    host: &str,
+    options: &SessionOptions,
+) -> Result<Option<uuid::Uuid>, ConnectError> {
+    let calls = connection.within(options.open_timeout);
+    let xml = calls.connect_get_capabilities().await;
+    let xml = xml.map_err(|error| explain(host, options.open_timeout, error))?;
+    capabilities::host_uuid(&xml).map_err(|error| ConnectError::LibvirtRefused {
+        host: host.to_owned(),
+        message: format!("its capabilities cannot be read: {error}"),
+    })
 }
 
 fn explain(host: &str, after: Duration, error: Error) -> ConnectError {

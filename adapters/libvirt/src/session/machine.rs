@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 use crate::connect_error::ConnectError;
 use crate::ssh::{ExecError, ExecOutput};
@@ -20,6 +21,8 @@ pub(super) const LIMIT: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Pin {
     machine: Mutex<Option<String>>,
+    /// What libvirt calls it.
+    uuid: Mutex<Option<Uuid>>,
     /// The machine that this process runs on.
     pub(super) here: OnceCell<Option<String>>,
 }
@@ -28,6 +31,32 @@ impl Pin {
     pub(super) fn set(&self, machine: Option<&str>) {
         let mut pinned = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
         *pinned = machine.map(str::to_owned);
+    }
+
+    pub(super) fn set_uuid(&self, uuid: Option<Uuid>) {
+        let mut pinned = self.uuid.lock().unwrap_or_else(PoisonError::into_inner);
+        *pinned = uuid;
+    }
+
+    /// What libvirt is to call the machine, where that is known.
+    pub(super) fn uuid(&self) -> Option<Uuid> {
+        *self.uuid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds that libvirt calls the machine so.
+    ///
+    /// # Errors
+    /// [`ConnectError::OtherMachine`].
+    pub(super) fn admits_uuid(&self, host: &str, found: Option<Uuid>) -> Result<(), ConnectError> {
+        let said = |uuid: Uuid| format!("libvirt's host UUID {uuid}");
+        match self.uuid() {
+            Some(pinned) if Some(pinned) != found => Err(ConnectError::OtherMachine {
+                host: host.to_owned(),
+                pinned: said(pinned),
+                found: found.map_or_else(|| "one that does not say which".to_owned(), said),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Holds that this is the machine that is meant. One that does not tell any more is not: it may
@@ -89,6 +118,18 @@ mod tests {
         }
         pin.set(None);
         assert!(pin.admits("h", Some("b")).is_ok());
+    }
+
+    #[test]
+    fn what_libvirt_calls_the_machine_counts_where_it_is_pinned() {
+        let (pin, one, other) = (Pin::default(), Uuid::from_u128(1), Uuid::from_u128(2));
+        assert!(pin.admits_uuid("h", Some(one)).is_ok() && pin.admits_uuid("h", None).is_ok());
+        pin.set_uuid(Some(one));
+        assert!(pin.admits_uuid("h", Some(one)).is_ok());
+        for found in [None, Some(other)] {
+            let refused = pin.admits_uuid("h", found);
+            assert!(matches!(refused, Err(ConnectError::OtherMachine { .. })));
+        }
     }
 
     #[test]

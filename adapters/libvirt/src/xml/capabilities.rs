@@ -16,6 +16,13 @@ fn machine_of(arch: &str) -> Option<&'static str> {
     }
 }
 
+/// The host's UUID as libvirt has it: that of its hardware, or one that it drew itself.
+pub(crate) fn host_uuid(xml: &str) -> Result<Option<uuid::Uuid>, XmlError> {
+    let root = Element::parse(xml)?;
+    let text = root.text_at(&["host", "uuid"]);
+    Ok(text.and_then(|text| text.trim().parse().ok()))
+}
+
 /// What a guest of `arch` gets by a host's capabilities, secure execution left open: KVM where
 /// the host has it for the architecture, else emulation.
 pub(crate) fn guest_support(xml: &str, arch: &str) -> Result<Option<GuestSupport>, XmlError> {
@@ -92,6 +99,17 @@ mod tests {
         <domain type='qemu'/></arch></guest><guest><os_type>hvm</os_type><arch name='x86_64'>
         <machine canonical='pc-q35-9.2'>q35</machine><domain type='qemu'/><domain type='kvm'/>
         </arch></guest></capabilities>";
+
+    #[test]
+    fn the_uuid_of_the_host_is_none_where_it_is_none() {
+        let of = |inside: &str| {
+            let xml = format!("<capabilities><host>{inside}</host></capabilities>");
+            host_uuid(&xml).unwrap().map(|uuid| uuid.to_string())
+        };
+        let uuid = "0a0b0c0d-0e0f-4a0b-8c0d-0e0f0a0b0c0d";
+        assert_eq!(of(&format!("<uuid>{uuid}</uuid>")).as_deref(), Some(uuid));
+        assert_eq!((of(""), of("<uuid>?</uuid>")), (None, None));
+    }
 
     #[test]
     fn the_canonical_machine_and_kvm_where_it_is_offered() {

@@ -2,7 +2,7 @@
 
 use vsiflow_fuzz::Target;
 
-use super::{Element, capabilities, domain_info, volume, write::Tag};
+use super::{Element, capabilities, domain_info, pool, volume, write::Tag};
 
 #[test]
 fn fuzz_xml() {
@@ -43,6 +43,8 @@ pub(crate) fn target(bytes: &[u8]) {
     let xml = String::from_utf8_lossy(bytes);
     let _ = domain_info::read(&xml);
     let _ = volume::read("images", &xml);
+    let _ = pool::place(&xml);
+    let _ = capabilities::host_uuid(&xml);
     for arch in ["s390x", "x86_64", "other"] {
         let _ = capabilities::guest_support(&xml, arch);
     }

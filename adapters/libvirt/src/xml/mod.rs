@@ -5,6 +5,7 @@ pub(crate) mod domain;
 pub(crate) mod domain_info;
 #[cfg(test)]
 mod fuzz;
+pub(crate) mod pool;
 mod tree;
 pub(crate) mod volume;
 mod write;

@@ -1,5 +1,7 @@
 //! Hosts and runs, for listings.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use vsiflow_engine::model::{EntityId, Failure, RunId, RunPhase, RunResult, RunState, Timestamp};
 
@@ -29,6 +31,9 @@ pub struct HostObject {
     /// Why it is cordoned; it may be empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cordoned: Option<String>,
+    /// What is worth a look although it is worked with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A run.
@@ -53,7 +58,11 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn host_objects(&self) -> Result<Vec<HostObject>, FleetError> {
-        let known = self.known().await?;
+        let mut vsis = BTreeMap::<String, usize>::new();
+        for known in self.known().await?.iter().filter(|k| !k.is_deleted()) {
+            let count = vsis.entry(known.wanted.vsi.host.clone()).or_default();
+            *count = count.saturating_add(1);
+        }
         let mut hosts = Vec::new();
         for (entity, state) in self.entities_of(kind::HOST) {
             let read: Reading<HostRecord> = self.read_wanted(&entity, &state).await?;
@@ -66,10 +75,7 @@ impl Fleet {
                 }
             };
             let name = host.record.id();
-            let vsis = known
-                .iter()
-                .filter(|k| k.wanted.vsi.host == name && !k.is_deleted())
-                .count();
+            let vsis = vsis.get(&name).copied().unwrap_or_default();
             let transport = match &host.record {
                 crate::spec::HostConnection::Ssh(_) => "ssh",
                 crate::spec::HostConnection::Unix { .. } => "unix",
@@ -81,6 +87,7 @@ impl Fleet {
                 status: status(answers.as_ref(), cordoned.is_some()),
                 message: answers.and_then(Result::err),
                 cordoned,
+                warnings: self.reach.warning(&name).into_iter().collect(),
                 name,
                 transport,
                 insecure: host.record.is_insecure(),
@@ -131,6 +138,7 @@ fn lost(entity: &EntityId, why: &Failure) -> HostObject {
         status: "Unreadable".to_owned(),
         message: Some(format!("{why}. {}", why.remedy)),
         cordoned: None,
+        warnings: Vec::new(),
     }
 }
 

@@ -133,6 +133,11 @@ impl Fleet {
             Ok((ports, facts)) => look(&ports, &facts, &archs, what, &mut found).await,
             Err(failure) => found.failure("connection", &failure),
         }
+        if let Some(warning) = self.reach.warning(&id) {
+            let remedy = "compare the UUID with that of the host's own `virsh capabilities`; \
+                          `vsiflow host accept HOST` ends this warning";
+            found.add("machine", CheckOutcome::Warning, warning, remedy);
+        }
         Ok(found.0)
     }
 

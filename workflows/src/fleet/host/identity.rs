@@ -7,19 +7,19 @@ use vsiflow_engine::{
 use vsiflow_steps::error;
 
 use crate::fleet::{ErrorKind, Fleet, FleetError, store::DesiredUpdates};
-use crate::record::{MachineRecord, kind, machine_entity};
+use crate::record::{LibvirtRecord, MachineRecord, kind, machine_entity};
 
 impl Fleet {
     /// Tells which machines the journal knows.
     pub(in crate::fleet) async fn take_in_machines(&self) -> Result<(), FleetError> {
         for (_, _, known) in self.all_wanted::<MachineRecord>(kind::MACHINE).await? {
-            self.reach.is_machine(&known.host, &known.machine);
+            self.reach.is_machine(&known);
         }
         Ok(())
     }
 
-    /// Records the machines of hosts that were seen first. A process that is killed before has not
-    /// seen them.
+    /// Records what hosts were seen first, or newly, to say of themselves. A process that is killed
+    /// before has not seen it.
     ///
     /// # Errors
     /// When the journal cannot be written.
@@ -27,32 +27,29 @@ impl Fleet {
         if self.engine.observes_only() {
             return Ok(());
         }
-        for (host, machine) in self.reach.seen_first() {
+        for seen in self.reach.unrecorded() {
             // Of one whose record cannot be read nobody can say that it is another; and nothing can
             // be recorded of it.
-            let entity = machine_entity(&host).ok();
+            let entity = machine_entity(&seen.host).ok();
             if entity.is_some_and(|entity| self.engine.unreadable(&entity).is_some()) {
                 continue;
             }
             let by = By {
                 actor: Actor::Engine,
-                reason: Text::new("the host was seen for the first time"),
+                reason: Text::new("the host says so of itself"),
             };
-            self.record_machine(&host, &machine, by).await?;
+            self.record_machine(seen, by).await?;
         }
         Ok(())
     }
 
-    async fn record_machine(&self, host: &str, machine: &str, by: By) -> Result<(), FleetError> {
-        let wanted = MachineRecord {
-            host: host.to_owned(),
-            machine: machine.to_owned(),
-        };
-        let entity = machine_entity(host).map_err(|error| FleetError::defect(error.to_string()))?;
+    async fn record_machine(&self, wanted: MachineRecord, by: By) -> Result<(), FleetError> {
+        let entity = machine_entity(&wanted.host);
+        let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
         let mut updates = DesiredUpdates::default();
         updates.add(entity, kind::MACHINE, Precedence::Record, &wanted, None)?;
         self.record(updates, by).await?;
-        self.reach.is_machine(host, machine);
+        self.reach.is_machine(&wanted);
         Ok(())
     }
 
@@ -71,12 +68,21 @@ impl Fleet {
         self.host_settings(host)?;
         let ports = self.reach.any_host(host).await.map_err(Failure::from)?;
         ports.host.pin(None);
+        ports.host.pin_uuid(None);
         let machine = ports.host.machine().await.map_err(Failure::from)?;
-        let Some(machine) = machine else {
-            return Err(silent(host));
+        let seen = ports.host.uuid().await.map_err(Failure::from)?;
+        let accepted = match (&machine, &seen) {
+            (Some(machine), _) => machine.clone(),
+            (None, Some(seen)) => format!("libvirt's host UUID {}", seen.uuid),
+            (None, None) => return Err(silent(host)),
         };
-        self.record_machine(host, &machine, by.clone()).await?;
-        ports.host.pin(Some(&machine));
+        let record = MachineRecord {
+            host: host.to_owned(),
+            machine: machine.clone().unwrap_or_default(),
+            libvirt: seen.as_ref().map(LibvirtRecord::first),
+        };
+        self.record_machine(record, by.clone()).await?;
+        ports.host.pin(machine.as_deref());
         let mut going_on = Vec::new();
         let known = self.known().await?.into_iter();
         for known in known.filter(|known| known.wanted.vsi.host == host) {
@@ -85,7 +91,7 @@ impl Fleet {
                 going_on.push(known.entity);
             }
         }
-        Ok((machine, going_on))
+        Ok((accepted, going_on))
     }
 }
 

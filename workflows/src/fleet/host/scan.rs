@@ -142,6 +142,9 @@ impl Fleet {
     async fn look_at(&self, host: &str, known: Vec<Known>) -> Result<Vec<SeenHost>, FleetError> {
         let ports = self.hosts.host(host).await.map_err(Failure::from)?;
         let facts = ports.host.facts().await.map_err(Failure::from)?;
+        if let Some(seen) = ports.host.uuid().await.map_err(Failure::from)? {
+            self.reach.saw_uuid(host, &seen);
+        }
         let domains = ports.domains.domains().await.map_err(Failure::from)?;
         let networks = object::broken(&ports, &known).await?;
         let domains: HashMap<_, _> = domains.iter().map(|one| (one.uuid, one)).collect();

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::Answer;
+use crate::vsi::ready_report;
 
 pub(super) fn ask(addresses: &[IpAddr]) -> Answer {
     match addresses.first() {
@@ -13,6 +14,6 @@ pub(super) fn ask(addresses: &[IpAddr]) -> Answer {
 
 /// Addresses as hosts and agents write them.
 pub(super) fn parsed(texts: &[String]) -> Vec<IpAddr> {
-    let bare = |text: &String| text.split(['/', '%']).next().and_then(|ip| ip.parse().ok());
-    texts.iter().filter_map(bare).collect()
+    let all = texts.iter().filter_map(|text| ready_report::address(text));
+    all.collect()
 }

@@ -1,0 +1,111 @@
+//! What lies in the folder of a pool that is inactive: by a command on the host, since libvirt lists
+//! none of it.
+
+use std::time::Duration;
+
+use vsiflow_steps::ports::{PoolFiles, PortResult};
+
+use super::LibvirtHost;
+use crate::{
+    ports::host::quoted,
+    xml::pool::{self, PoolPlace},
+};
+
+const LOOK: Duration = Duration::from_secs(60);
+
+impl LibvirtHost {
+    pub(super) async fn layers_of_inactive(&self, name: &str) -> PortResult<PoolFiles> {
+        let object = format!("pool {name}");
+        let (calls, at) = (self.quick().await?, self.speaking(&object));
+        let pool = calls.storage_pool_lookup_by_name(name).await;
+        let pool = pool.map_err(|e| at.of(&e))?;
+        let xml = calls.storage_pool_get_xml_desc(&pool).await;
+        let xml = xml.map_err(|e| at.of(&e))?;
+        let folder = match pool::place(&xml).map_err(|e| at.unreadable(&e))? {
+            PoolPlace::NoFiles => return Ok(PoolFiles::None),
+            PoolPlace::Mount => {
+                let why = "its file system is not mounted by it".to_owned();
+                return Ok(PoolFiles::Unknown(why));
+            }
+            PoolPlace::Folder(folder) => folder,
+        };
+        if !self.has_shell().await? {
+            let why = "no command may be run on the host".to_owned();
+            return Ok(PoolFiles::Unknown(why));
+        }
+        Ok(read(&self.command(&looking(&folder), LOOK).await?))
+    }
+}
+
+/// A line for each file that may lie over another one, `?` and the reason for what cannot be read.
+/// Only qcow2 names a file below it in its own header.
+fn looking(folder: &str) -> String {
+    let folder = quoted(folder);
+    format!(
+        "nl='\n'; d={folder}; [ -e \"$d\" ] || exit 0; \
+         [ -d \"$d\" ] && [ -r \"$d\" ] && [ -x \"$d\" ] || {{ echo '? its folder cannot be read'; exit 0; }}; \
+         for f in \"$d\"/* \"$d\"/.*; do [ -f \"$f\" ] || continue; \
+         case \"$f\" in *\"$nl\"*) echo '? a name with a line break'; continue;; esac; \
+         [ -r \"$f\" ] || {{ echo \"? $f cannot be read\"; continue; }}; \
+         m=$(head -c 3 -- \"$f\" 2>/dev/null | tr -d '\\000'); \
+         if [ \"$m\" = QFI ]; then echo \"/$f\"; fi; done"
+    )
+}
+
+fn read(said: &str) -> PoolFiles {
+    let mut files = Vec::new();
+    for line in said.lines() {
+        match (line.strip_prefix('?'), line.strip_prefix('/')) {
+            (Some(why), _) => return PoolFiles::Unknown(why.trim().to_owned()),
+            (_, Some(file)) => files.push(file.to_owned()),
+            _ => return PoolFiles::Unknown("the host's answer makes no sense".to_owned()),
+        }
+    }
+    PoolFiles::Are(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn look(folder: &std::path::Path) -> PoolFiles {
+        let mut shell = Command::new("/bin/sh");
+        let command = looking(&folder.display().to_string());
+        let output = shell.arg("-c").arg(command).output().unwrap();
+        read(&String::from_utf8(output.stdout).unwrap())
+    }
+
+    #[test]
+    fn what_may_be_a_layer_is_found_in_a_folder_by_its_first_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("it's a pool");
+        assert_eq!(look(&folder), PoolFiles::Are(Vec::new()), "there is none");
+        std::fs::create_dir(&folder).unwrap();
+        assert_eq!(look(&folder), PoolFiles::Are(Vec::new()));
+        for (name, bytes) in [
+            ("over", &b"QFI\xfb\0\0\0\x03"[..]),
+            (".hidden $(x)", b"QFI\xfb"),
+            ("raw", b"\0\0\0\0\0"),
+            ("empty", b""),
+        ] {
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+        std::fs::create_dir(folder.join("QFI")).unwrap();
+        let at = |name: &str| folder.join(name).display().to_string();
+        let PoolFiles::Are(mut found) = look(&folder) else {
+            panic!("it can be read");
+        };
+        found.sort();
+        assert_eq!(found, [at(".hidden $(x)"), at("over")]);
+        std::fs::write(folder.join("two\nlines"), b"QFI\xfb").unwrap();
+        assert!(matches!(look(&folder), PoolFiles::Unknown(_)));
+    }
+
+    #[test]
+    fn an_answer_without_sense_is_no_empty_folder() {
+        assert!(matches!(read("Welcome!\n"), PoolFiles::Unknown(_)));
+        assert!(matches!(read("?"), PoolFiles::Unknown(_)));
+    }
+}

@@ -1,0 +1,51 @@
+//! Pools: <https://libvirt.org/formatstorage.html#storage-pool-xml>.
+
+use super::{Element, XmlError};
+
+/// Where a pool keeps its volumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PoolPlace {
+    /// In files of this folder, whether it is active or not.
+    Folder(String),
+    /// In files of a file system that is mounted while it is active.
+    Mount,
+    /// Not in files.
+    NoFiles,
+}
+
+/// Reads where a pool keeps its volumes.
+pub(crate) fn place(xml: &str) -> Result<PoolPlace, XmlError> {
+    let root = Element::parse(xml)?;
+    let kind = root.attribute("type").unwrap_or_default();
+    let path = || root.text_at(&["target", "path"]);
+    match kind {
+        "dir" => match path() {
+            Some(path) if path.starts_with('/') => Ok(PoolPlace::Folder(path.to_owned())),
+            _ => Err(XmlError("a folder without a path".to_owned())),
+        },
+        "fs" | "netfs" | "vstorage" => Ok(PoolPlace::Mount),
+        "" => Err(XmlError("a pool without a type".to_owned())),
+        _ => Ok(PoolPlace::NoFiles),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_keeps_its_volumes_where_its_type_says() {
+        let of = |xml: &str| place(xml).ok();
+        let folder = "<pool type='dir'><target><path>/srv/it&apos;s</path></target></pool>";
+        assert_eq!(of(folder), Some(PoolPlace::Folder("/srv/it's".to_owned())));
+        assert_eq!(of("<pool type='netfs'/>"), Some(PoolPlace::Mount));
+        assert_eq!(of("<pool type='logical'/>"), Some(PoolPlace::NoFiles));
+        for odd in [
+            "<pool/>",
+            "<pool type='dir'/>",
+            "<pool type='dir'><target><path>srv</path></target></pool>",
+        ] {
+            assert_eq!(of(odd), None, "{odd}");
+        }
+    }
+}
