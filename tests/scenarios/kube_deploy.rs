@@ -1,6 +1,6 @@
 //! What `deploy` holds for a cluster: the API server takes it, and pods keep to the rules.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use serde_json::{Value, json};
 use vsiflow_tests::{Cluster, Vsi, Vsiflow};
@@ -260,7 +260,45 @@ fn kube_the_rights_of_the_chart_suffice_and_go_no_further() {
     assert_eq!(cluster.kubectl(&elsewhere).stdout.trim(), "no");
 }
 
-/// What somebody may do in a namespace, as the API server says it: group, resource and verb.
+/// The files of a folder that hold something.
+fn filled(folder: &Path) -> usize {
+    let files = std::fs::read_dir(folder).unwrap();
+    let lengths = files.map(|file| file.unwrap().metadata().unwrap().len());
+    lengths.filter(|length| *length > 0).count()
+}
+
+/// The key was lost with the volume: whether a contract had changed could not be told any more.
+#[test]
+fn kube_a_process_without_the_secrets_of_the_one_before_tells_whether_a_contract_has_changed() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let vsiflow = Vsiflow::simulated();
+    let secret = "vsiflow-id-key";
+    let serve = || cluster.serve(&vsiflow, &["--id-key-secret", secret]);
+    let serving = serve();
+    let manual = Vsi::named("web").with("updatePolicy: Manual");
+    cluster.apply(manual.clone());
+    cluster.wait_ready("vsi/web");
+    serving.terminate();
+    serving.end(60).exits(0);
+    let secrets = vsiflow.state().join("secrets");
+    assert_eq!(filled(&secrets), 0, "the key is in the cluster alone");
+    let key = cluster.get("secret/vsiflow-id-key")["data"]["key"].clone();
+    assert!(key.as_str().is_some_and(|key| key.len() > 40), "{key}");
+
+    std::fs::remove_dir_all(&secrets).unwrap();
+    let proposal = || cluster.get("vsi/web")["status"]["proposal"].clone();
+    let _serving = serve();
+    cluster.apply(manual.contract("env: other\nworkload: other\n"));
+    cluster.until("the change is noticed", 60, || !proposal().is_null());
+    assert_eq!(filled(&secrets), 0);
+    let after = cluster.get("secret/vsiflow-id-key")["data"]["key"].clone();
+    assert_eq!(after, key);
+}
+
+/// What somebody may do in a namespace, as the API server says it: group, resource and verb. A right
+/// on one object has its name: `resource/NAME`.
 fn rights(cluster: &Cluster, of: &str, namespace: &str) -> BTreeSet<(String, String, String)> {
     let review = json!({
         "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
@@ -278,9 +316,18 @@ fn rights(cluster: &Cluster, of: &str, namespace: &str) -> BTreeSet<(String, Str
     for rule in answer["status"]["resourceRules"].as_array().unwrap() {
         for group in texts(&rule["apiGroups"]) {
             for resource in texts(&rule["resources"]) {
-                for verb in texts(&rule["verbs"]) {
-                    all.insert((group.clone(), resource.clone(), verb));
+                let names = match (resource.as_str(), texts(&rule["resourceNames"])) {
+                    ("secrets", names) if !names.is_empty() => names,
+                    _ => vec![String::new()],
+                };
+                for (verb, name) in texts(&rule["verbs"]).iter().zip(names.iter().cycle()) {
+                    let resource = match name.as_str() {
+                        "" => resource.clone(),
+                        name => format!("{resource}/{name}"),
+                    };
+                    all.insert((group.clone(), resource, verb.clone()));
                 }
+                assert!(names.len() < 2, "{names:?}");
             }
         }
     }
@@ -307,6 +354,7 @@ fn kube_defect_30_who_is_deployed_may_do_nothing_that_would_give_it_more() {
             }
             ("hpse.ibm.com" | "vsiflow.io", _) => &["get", "list", "watch", "patch"],
             ("", "secrets" | "configmaps") => &["list", "watch"],
+            ("", "secrets/vsiflow-id-key") => &["get", "update"],
             ("", "events") => &["create", "patch"],
             ("coordination.k8s.io", "leases") => &["get", "create", "update"],
             // To ask who somebody is, and what they may do, gives nothing.

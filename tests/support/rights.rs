@@ -54,8 +54,10 @@ impl Cluster {
     /// When the API server refuses.
     #[track_caller]
     pub(crate) fn grant(&self, folder: &Path) -> PathBuf {
-        let only = ["serviceaccount.yaml", "rbac.yaml"].map(|file| format!("templates/{file}"));
-        let rights = self.chart(&["-s", &only[0], "-s", &only[1]]).exits(0);
+        let only = ["serviceaccount.yaml", "rbac.yaml", "id-key.yaml"];
+        let only = only.map(|file| format!("templates/{file}"));
+        let only = ["-s", &only[0], "-s", &only[1], "-s", &only[2]];
+        let rights = self.chart(&only).exits(0);
         self.apply(rights.stdout);
         let path = folder.join("kubeconfig");
         std::fs::write(&path, self.with_token(&self.token(RELEASE)).to_string()).unwrap();

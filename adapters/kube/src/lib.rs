@@ -40,6 +40,7 @@ mod events;
 mod fake;
 mod follow;
 mod health;
+pub mod id_key;
 mod kind;
 pub mod leader;
 pub mod migrate;

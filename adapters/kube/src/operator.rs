@@ -60,13 +60,17 @@ pub enum ApiConnectError {
 
 /// A client for the cluster that a kubeconfig names; without one, for the cluster this process
 /// runs in, or that `$KUBECONFIG` names. The cluster is not asked yet. Also gives the namespace
-/// that is meant where none is named.
+/// that is meant where none is named. With `retries`, a request that the API server was too busy to
+/// answer is sent again unseen: for whoever repeats everything until it is as it should be.
 ///
 /// # Errors
 /// When address or credentials cannot be read.
-pub async fn connect(kubeconfig: Option<PathBuf>) -> Result<(Client, String), ApiConnectError> {
+pub async fn connect(
+    kubeconfig: Option<PathBuf>,
+    retries: bool,
+) -> Result<(Client, String), ApiConnectError> {
     let wrong = |error: &dyn std::fmt::Display| ApiConnectError::Config(error.to_string());
-    let config = match kubeconfig {
+    let mut config = match kubeconfig {
         Some(path) => {
             let kubeconfig = Kubeconfig::read_from(path).map_err(|error| wrong(&error))?;
             let options = KubeConfigOptions::default();
@@ -75,6 +79,7 @@ pub async fn connect(kubeconfig: Option<PathBuf>) -> Result<(Client, String), Ap
         }
         None => Config::infer().await.map_err(|error| wrong(&error))?,
     };
+    config.default_retry = retries;
     let namespace = config.default_namespace.clone();
     Ok((client_of(config)?, namespace))
 }

@@ -14,7 +14,9 @@ use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
 use vsiflow_workflows::spec::{KeyValues, meta::LAST_APPLIED};
 
-use crate::{ADOPT, APPROVE, FIELD_MANAGER, FINALIZER, OLD_FINALIZER, ORPHAN, kind::ResourceKind};
+use crate::{
+    ADOPT, APPROVE, FIELD_MANAGER, FINALIZER, OLD_FINALIZER, ORPHAN, id_key, kind::ResourceKind,
+};
 
 /// Which object: kind, namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -195,6 +197,10 @@ impl Settings {
     }
 
     pub(crate) fn of_secret(object: SecretObject) -> Option<Self> {
+        // The operator's own is nobody's settings and no guest's user-data.
+        if object.type_.as_deref() == Some(id_key::TYPE) {
+            return None;
+        }
         let data = object.data.unwrap_or_default();
         Self::of(
             object.metadata,

@@ -33,6 +33,9 @@ const REST: usize = 12;
 /// has that one any more; and what is delivered anew is found under the id that the journal knows.
 /// Two equal secrets have one id. What is not delivered yet is [`SecretError::Missing`].
 ///
+/// The key may be kept elsewhere, too, such as in a cluster beside the secrets themselves: then what
+/// was stored of it goes, and a process without the storage of the one before still recognises ids.
+///
 /// An id that was not made with this key says nothing of its secret: such a one is not recognised
 /// and not told apart either, so that nothing is taken for a change. Those that versions before the
 /// key made, of the journal's identity by a slow hash, are still recognised.
@@ -40,6 +43,8 @@ const REST: usize = 12;
 pub struct HeldSecrets {
     key: VolatileKey,
     mark: String,
+    /// A key that was stored before another one took its place, and its mark.
+    former: Option<(VolatileKey, String)>,
     /// The journal's identity and the mark that it made, for ids of versions before the key.
     salt: Arc<str>,
     old_mark: String,
@@ -90,6 +95,11 @@ impl VolatileKey {
             .unwrap_or_default()
     }
 
+    /// What the ids of a journal begin with that this key makes.
+    fn mark(&self, journal_id: &str) -> String {
+        hex(&self.digest(journal_id.as_bytes()), MARK / 2)
+    }
+
     fn id(&self, secret: &Secret, mark: &str) -> Name {
         let digest = self.digest(secret.expose());
         Name::of(&format!("{mark}{}", hex(&digest, REST)))
@@ -112,8 +122,9 @@ impl HeldSecrets {
     fn keyed(journal_id: &str, key: VolatileKey) -> Self {
         let old_mark = Hash::of(journal_id.as_bytes()).to_string();
         Self {
-            mark: hex(&key.digest(journal_id.as_bytes()), MARK / 2),
+            mark: key.mark(journal_id),
             key,
+            former: None,
             salt: journal_id.into(),
             old_mark: old_mark.chars().take(MARK).collect(),
             earlier: BTreeMap::new(),
@@ -128,28 +139,79 @@ impl HeldSecrets {
     /// # Errors
     /// [`SecretError::Storage`].
     pub async fn instead_of(stored: &DirSecrets, journal_id: &str) -> Result<Self, SecretError> {
-        let (mut before, mut key) = (Vec::new(), None);
-        for id in stored.ids().await? {
-            let secret = stored.get(&id).await?;
-            match VolatileKey::read(&secret) {
-                Some(found) => key = key.or(Some(found)),
-                None => before.push((id, secret)),
-            }
-        }
+        let (key, before) = Self::found(stored).await?;
         let key = match key {
-            Some(key) => key,
+            Some((_, key)) => key,
             None => {
                 let key = VolatileKey::random();
                 stored.put(key.stored()).await?;
                 key
             }
         };
-        let held = Self::keyed(journal_id, key);
+        Self::keyed(journal_id, key).replacing(stored, before).await
+    }
+
+    /// The same where the key is kept elsewhere, as [`HeldSecrets::key_of`] gave it at first. What
+    /// was stored of it is erased. Ids of another key that is still stored are recognised.
+    ///
+    /// # Errors
+    /// [`SecretError::Storage`], also where that is no key.
+    pub async fn with_key(
+        stored: &DirSecrets,
+        journal_id: &str,
+        key: &Secret,
+    ) -> Result<Self, SecretError> {
+        let no_key = || SecretError::Storage("what is kept elsewhere is no key".to_owned());
+        let key = VolatileKey::read(key).ok_or_else(no_key)?;
+        let (found, before) = Self::found(stored).await?;
+        let mut held = Self::keyed(journal_id, key);
+        match found {
+            Some((id, same)) if same.0 == held.key.0 => stored.erase(&id).await?,
+            Some((_, former)) => {
+                let mark = former.mark(journal_id);
+                held.former = Some((former, mark));
+            }
+            None => {}
+        }
+        held.replacing(stored, before).await
+    }
+
+    /// The key for whoever keeps it elsewhere from now on: the one that is stored, else a new one.
+    ///
+    /// # Errors
+    /// [`SecretError::Storage`].
+    pub async fn key_of(stored: &DirSecrets) -> Result<Secret, SecretError> {
+        let (key, _) = Self::found(stored).await?;
+        let key = key.map_or_else(VolatileKey::random, |(_, key)| key);
+        Ok(key.stored())
+    }
+
+    /// The key that is stored and its id, and the secrets beside it.
+    async fn found(
+        stored: &DirSecrets,
+    ) -> Result<(Option<(Name, VolatileKey)>, Vec<(Name, Secret)>), SecretError> {
+        let (mut before, mut key) = (Vec::new(), None);
+        for id in stored.ids().await? {
+            let secret = stored.get(&id).await?;
+            match VolatileKey::read(&secret) {
+                Some(found) => key = key.or(Some((id, found))),
+                None => before.push((id, secret)),
+            }
+        }
+        Ok((key, before))
+    }
+
+    /// With these not stored any more.
+    async fn replacing(
+        self,
+        stored: &DirSecrets,
+        before: Vec<(Name, Secret)>,
+    ) -> Result<Self, SecretError> {
         for (id, secret) in before {
-            stored.replace(&id, &held.id_of(&secret)).await?;
+            stored.replace(&id, &self.id_of(&secret)).await?;
         }
         let earlier = stored.replaced().await?;
-        Ok(Self { earlier, ..held })
+        Ok(Self { earlier, ..self })
     }
 
     fn lock(&self) -> MutexGuard<'_, VolatileInner> {
@@ -190,14 +252,27 @@ impl HeldSecrets {
             all.cloned().collect()
         };
         for secret in here {
-            if self.old_id_of(&secret).await? == *id {
+            if self.earlier_id_of(&secret, id).await? == *id {
                 return Ok(Some(self.id_of(&secret)));
             }
         }
         Ok(None)
     }
 
+    /// The id that a secret had when ids were made as that one was.
+    async fn earlier_id_of(&self, secret: &Secret, like: &Name) -> Result<Name, SecretError> {
+        match &self.former {
+            Some((key, mark)) if like.as_str().starts_with(mark) => Ok(key.id(secret, mark)),
+            _ => self.old_id_of(secret).await,
+        }
+    }
+
     fn is_old(&self, id: &Name) -> bool {
+        let former = self.former.as_ref();
+        former.is_some_and(|(_, mark)| id.as_str().starts_with(mark)) || self.is_of_before_key(id)
+    }
+
+    fn is_of_before_key(&self, id: &Name) -> bool {
         id.as_str().starts_with(&self.old_mark)
     }
 }
@@ -261,7 +336,7 @@ impl Secrets for HeldSecrets {
         let own = self.id_of(secret);
         let same = match now.as_str().starts_with(&self.mark) {
             true => own == *now,
-            false if self.is_old(now) => self.old_id_of(secret).await? == *now,
+            false if self.is_old(now) => self.earlier_id_of(secret, now).await? == *now,
             false => return Err(SecretError::Missing(id.clone())),
         };
         if same {
@@ -368,6 +443,47 @@ mod tests {
             guesser.recognise(&id, &secret).await,
             Err(SecretError::Missing(id))
         );
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_kept_elsewhere_outlives_what_is_stored() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let stored = DirSecrets::open(one.path()).await.unwrap();
+        let before = HeldSecrets::instead_of(&stored, "journal").await.unwrap();
+        let secret = Secret::new("key");
+        let id = before.put(secret.clone()).await.unwrap();
+        let kept = HeldSecrets::key_of(&stored).await.unwrap();
+        for place in [&one, &other] {
+            let stored = DirSecrets::open(place.path()).await.unwrap();
+            let held = HeldSecrets::with_key(&stored, "journal", &kept)
+                .await
+                .unwrap();
+            assert_eq!(held.put(secret.clone()).await.unwrap(), id);
+            assert_eq!(held.recognise(&id, &Secret::new("no")).await, Ok(false));
+            assert_eq!(stored.ids().await, Ok(Vec::new()), "it is stored no more");
+        }
+        let stored = DirSecrets::open(one.path()).await.unwrap();
+        let wrong = HeldSecrets::with_key(&stored, "journal", &secret).await;
+        assert!(matches!(wrong, Err(SecretError::Storage(_))));
+    }
+
+    #[tokio::test]
+    async fn ids_of_a_key_that_is_still_stored_are_recognised_beside_those_of_the_one_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let stored = DirSecrets::open(dir.path()).await.unwrap();
+        let before = HeldSecrets::instead_of(&stored, "journal").await.unwrap();
+        let secret = Secret::new("key");
+        let id = before.put(secret.clone()).await.unwrap();
+        let elsewhere = VolatileKey::random().stored();
+        for _ in 0..2 {
+            let held = HeldSecrets::with_key(&stored, "journal", &elsewhere)
+                .await
+                .unwrap();
+            assert_ne!(held.put(secret.clone()).await.unwrap(), id);
+            assert_eq!(held.recognise(&id, &Secret::new("no")).await, Ok(false));
+            assert_eq!(held.recognise(&id, &secret).await, Ok(true));
+            assert_eq!(held.get(&id).await.unwrap().expose(), b"key");
+        }
     }
 
     #[tokio::test]

@@ -81,6 +81,11 @@ pub(crate) struct ClusterArgs {
         hide_short_help = true
     )]
     pub(crate) lease_name: String,
+    /// The Secret, as `NAME` or `NAMESPACE/NAME`, that holds the key of the IDs of secrets: with it a
+    /// process without the state directory's secrets still recognises contracts. It has the type
+    /// `vsiflow.io/id-key` and may be empty [default: the state directory].
+    #[arg(long, value_name = "NAME", requires = "kube", hide_short_help = true)]
+    pub(crate) id_key_secret: Option<String>,
     /// A local folder whose files resources may name, by `file:` URLs and by KEY_FILE,
     /// KNOWN_HOSTS_FILE and IMAGE_CA_FILE; may be repeated [default: none].
     #[arg(long = "allow-files", value_name = "DIR", requires = "kube", value_parser = folder)]

@@ -11,7 +11,10 @@ use vsiflow_workflows::spec::HostSettings;
 
 use crate::{
     args::{ClusterArgs, Common, Lost, ServeArgs},
-    compose::{App, bounds::ReadBounds},
+    compose::{
+        App,
+        bounds::{IdKeyPlace, ReadBounds},
+    },
     exit::{Exit, ExitProblem},
     metrics::Metrics,
     output, work,
@@ -40,23 +43,30 @@ impl ClusterCommand {
         if !args.kube {
             return Ok(None);
         }
-        let (client, own) = connect(args.kubeconfig.clone()).await?;
+        let (client, own) = connect(args.kubeconfig.clone(), true).await?;
         let namespaces = match (args.all_namespaces, args.namespaces.as_slice()) {
             (true, _) => Namespaces::All,
             (false, []) => Namespaces::These(vec![own.clone()]),
             (false, these) => Namespaces::These(these.to_vec()),
         };
         let host = work::host(common)?;
+        let place = |name: &str| {
+            let (namespace, name) = name.split_once('/').unwrap_or((&own, name));
+            (namespace.to_owned(), name.to_owned())
+        };
+        let id_key = args.id_key_secret.as_deref().map(place);
+        let id_key = id_key.map(|(namespace, name)| IdKeyPlace {
+            client: client.clone(),
+            namespace,
+            name,
+        });
+        let bounds = ReadBounds::of_cluster(&args.files, &args.networks, host.clone());
         Ok(Some(Self {
+            bounds: ReadBounds { id_key, ..bounds },
             client,
             namespaces,
-            bounds: ReadBounds::of_cluster(&args.files, &args.networks, host.clone()),
             host,
-            lease: args.leader_elect.then(|| {
-                let name = args.lease_name.as_str();
-                let (namespace, name) = name.split_once('/').unwrap_or((&own, name));
-                (namespace.to_owned(), name.to_owned())
-            }),
+            lease: args.leader_elect.then(|| place(&args.lease_name)),
             lost: match args.journal_lost {
                 Lost::Wait => LostJournal::Wait,
                 Lost::Adopt => LostJournal::Adopt,
@@ -115,8 +125,10 @@ impl ClusterCommand {
 /// is meant where none is named. The cluster is not asked yet.
 pub(super) async fn connect(
     kubeconfig: Option<PathBuf>,
+    retries: bool,
 ) -> Result<(vsiflow_kube::Client, String), ExitProblem> {
-    vsiflow_kube::connect(kubeconfig).await.map_err(unusable)
+    let connected = vsiflow_kube::connect(kubeconfig, retries).await;
+    connected.map_err(unusable)
 }
 
 /// Something that must not happen did.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub(super) async fn run(args: MigrateArgs) -> CommandOutcome {
-    let (client, own) = cluster::connect(args.kubeconfig.clone()).await?;
+    let (client, own) = cluster::connect(args.kubeconfig.clone(), false).await?;
     let namespaces = match (args.all_namespaces, args.namespaces.as_slice()) {
         (true, _) => Namespaces::All,
         (false, []) => Namespaces::These(vec![own]),

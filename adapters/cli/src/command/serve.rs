@@ -268,3 +268,18 @@ async fn renew(lease: Option<Arc<Lease>>, lasts: Option<Duration>, election: Opt
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_end_in_order_so_that_the_lease_is_let_go() {
+        let panicking = async { panic!("the test asked for it") };
+        let ended = not_panicking(panicking).await;
+        assert_eq!(
+            ended.map_err(|problem| problem.code).err().as_deref(),
+            Some("VSI0001")
+        );
+    }
+}

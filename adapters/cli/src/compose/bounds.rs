@@ -9,11 +9,27 @@ use vsiflow_workflows::spec::{HostConnection, HostSettings, Permits};
 
 use crate::work::off_runtime;
 
+/// A Secret of a cluster that holds the key of secrets' ids.
+#[derive(Clone)]
+pub(crate) struct IdKeyPlace {
+    pub(crate) client: vsiflow_kube::Client,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl std::fmt::Debug for IdKeyPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Secret {}/{}", self.namespace, self.name)
+    }
+}
+
 /// Whose documents are worked on, and what these may name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReadBounds {
     /// Whether secrets are kept elsewhere.
     pub(crate) elsewhere: bool,
+    /// Where the key of their ids is then; none where it is stored.
+    pub(crate) id_key: Option<IdKeyPlace>,
     pub(crate) files: Folders,
     pub(crate) addresses: AddressPolicy,
     /// The host that the command line names: what it says is said by whoever runs this.
@@ -29,6 +45,7 @@ impl ReadBounds {
     ) -> Self {
         Self {
             elsewhere: true,
+            id_key: None,
             files: Folders::Only(folders.to_vec()),
             addresses: AddressPolicy::PublicAnd(networks.to_vec()),
             own,

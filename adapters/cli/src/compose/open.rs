@@ -12,17 +12,19 @@ use vsiflow_engine::{
     executor::Tuning,
     journal::{Damage, DiskJournal},
     lease::Lease,
-    secret::{DirSecrets, HeldSecrets},
+    secret::{DirSecrets, HeldSecrets, SecretError},
     state_dir::StateDir,
 };
+use vsiflow_kube::id_key::{self, IdKeyError};
 use vsiflow_workflows::{
     fleet::{Fleet, FleetConfig},
     hosts::HostDirectory,
 };
 
 use super::{
-    App, AppInner, bounds::ReadBounds, hosts, images, look_at_state, open_state, retention,
-    state_path,
+    App, AppInner,
+    bounds::{IdKeyPlace, ReadBounds},
+    hosts, images, look_at_state, open_state, retention, state_path,
 };
 use crate::{
     args::Common,
@@ -266,7 +268,7 @@ async fn parts(
             None => Arc::new(MemoryCheckpoints::new()),
         },
         secrets: match bounds.elsewhere {
-            true => Arc::new(held_instead_of(&stores.secrets, state.journal_id()).await?),
+            true => Arc::new(held_instead_of(&stores.secrets, state.journal_id(), bounds).await?),
             false => stores.secrets.clone(),
         },
         clock: Arc::new(SystemClock),
@@ -283,10 +285,33 @@ async fn parts(
 async fn held_instead_of(
     stored: &DirSecrets,
     journal_id: &str,
+    bounds: &ReadBounds,
 ) -> Result<HeldSecrets, ExitProblem> {
-    let held = HeldSecrets::instead_of(stored, journal_id).await;
-    held.map_err(|error| {
+    let unusable = |error: SecretError| {
         let remedy = "see that the state directory has room and can be written and read";
         ExitProblem::new(Exit::Failed, "VSI0006", error.to_string(), remedy)
-    })
+    };
+    if let Some(place) = &bounds.id_key {
+        let own = HeldSecrets::key_of(stored).await.map_err(unusable)?;
+        let at = (place.namespace.as_str(), place.name.as_str());
+        match id_key::agree(&place.client, at, &own).await {
+            Ok(key) => {
+                let held = HeldSecrets::with_key(stored, journal_id, &key).await;
+                return held.map_err(|error| no_key(place, &error.to_string()));
+            }
+            Err(IdKeyError::NotThere(why)) => output::warning(&format!(
+                "the key of the IDs of secrets remains in the state directory: {why}"
+            )),
+            Err(IdKeyError::Unknown(why)) => return Err(no_key(place, &why)),
+        }
+    }
+    let held = HeldSecrets::instead_of(stored, journal_id).await;
+    held.map_err(unusable)
+}
+
+fn no_key(place: &IdKeyPlace, why: &str) -> ExitProblem {
+    let message = format!("the key of the IDs of secrets is not known: {place:?}: {why}");
+    let remedy = "no action is needed if the API server was away: the process starts again; else \
+                  empty that Secret's field `key`, and a new key is made";
+    ExitProblem::new(Exit::Failed, "VSI1004", message, remedy)
 }
