@@ -61,7 +61,10 @@ fn defect_30_what_is_deployed_is_pinned_has_no_root_and_no_hook() {
         .lines()
         .filter_map(|line| line.strip_prefix("FROM "));
     for image in images.filter(|image| *image != "scratch") {
-        assert!(image.contains(':'), "{image} is not pinned");
+        let digest = image.split_once("@sha256:").map_or("", |(_, rest)| rest);
+        let digest = digest.split(' ').next().unwrap_or_default();
+        let is_whole = digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit());
+        assert!(is_whole, "{image} is not pinned by its digest");
     }
     assert!(dockerfile.contains("USER 65532:65532"), "{dockerfile}");
     let helm = all

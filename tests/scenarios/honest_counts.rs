@@ -69,6 +69,29 @@ fn where_no_lab_is_permitted_each_test_that_needs_one_is_skipped() {
 }
 
 #[test]
+fn advisories_are_left_out_only_where_their_server_cannot_be_reached() {
+    let fetched = |answers: &str, more: &str| {
+        let words = format!(
+            ". tests/lib/advisories.sh; install_deny() {{ :; }}; has_advisories() {{ false; }}; \
+             fetch_advisories() {{ false; }}; reach_advisories() {{ {answers}; }}; {more}; dependencies"
+        );
+        counted("0", &words)
+    };
+    counts(&fetched("false", ":"), true, "0 0 1");
+    let told = fetched("false", ":");
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("SKIPPED: known advisories are NOT checked"));
+    counts(&fetched("true", ":"), false, "0 0 0");
+    counts(&fetched("true", "VSIFLOW_OFFLINE=1"), true, "0 0 1");
+    counts(
+        &fetched("false", "VSIFLOW_NEED_ADVISORIES=1"),
+        false,
+        "0 0 0",
+    );
+    counts(&fetched("true", "fetch_advisories() { :; }"), true, "0 0 0");
+}
+
+#[test]
 fn a_test_for_the_lab_fails_outside_of_it() {
     for name in [
         "scenarios::lab_vsi::lab_what_vsiflow_did_not_make_is_untouched",
