@@ -119,6 +119,24 @@ impl Resource {
         self.annotations.get(ADOPT).is_some_and(|yes| yes == "true")
     }
 
+    /// Whether it asks for the same as the other: all but its status, and who wrote it when.
+    pub(crate) fn asks_as(&self, other: &Self) -> bool {
+        let what = |one: &Self| {
+            let Self {
+                uid,
+                generation,
+                deleted,
+                ..
+            } = one;
+            (*uid, *generation, *deleted)
+        };
+        what(self) == what(other)
+            && self.finalizers == other.finalizers
+            && self.labels == other.labels
+            && self.annotations == other.annotations
+            && self.spec == other.spec
+    }
+
     /// Whether the other is an older copy of the same object.
     pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
         let number = |one: &Self| one.version.parse::<u64>().ok();

@@ -258,20 +258,26 @@ impl ResourceCache {
     }
 }
 
-/// Whether it is news; an older copy of what is known is not taken.
+/// Whether it asks for something else than before; an older copy of what is known is not taken. A
+/// status asks for nothing: to look at everything for each one that is written would take as long as
+/// there are resources, for each of them.
 fn insert(objects: &mut Objects, told: CacheUpdate) -> bool {
     let place = told.place();
-    let news = match (objects.get(&place), &told) {
-        (Some(CacheUpdate::Resource(known)), CacheUpdate::Resource(told)) => {
-            told.uid != known.uid || told.is_newer_than(known)
+    let (taken, news) = match (objects.get(&place), &told) {
+        (Some(CacheUpdate::Resource(known)), CacheUpdate::Resource(told)) => (
+            told.uid != known.uid || told.is_newer_than(known),
+            !told.asks_as(known),
+        ),
+        (Some(CacheUpdate::Settings(known)), CacheUpdate::Settings(told)) => {
+            let other = !known.same_as(told);
+            (other, other)
         }
-        (Some(CacheUpdate::Settings(known)), CacheUpdate::Settings(told)) => !known.same_as(told),
-        _ => true,
+        _ => (true, true),
     };
-    if news {
+    if taken {
         objects.insert(place, told);
     }
-    news
+    taken && news
 }
 
 #[cfg(test)]

@@ -81,3 +81,23 @@ fn an_older_copy_is_not_taken_and_another_object_of_the_name_is() {
     world.put(source().0, told("a", 2, "11"));
     assert!(world.vsi(uid(1)).is_none() && world.vsi(uid(2)).is_some());
 }
+
+/// A pass over everything for each status that was written took the time of all resources for each.
+#[test]
+fn a_status_is_taken_and_asks_for_nothing() {
+    let world = ResourceCache::new(vec![source()]);
+    world.put(source().0, told("a", 1, "10"));
+    let changes = world.changes();
+    let changed = |version: &str, labels: serde_json::Value| {
+        let rest = json!({
+            "metadata": {"resourceVersion": version, "labels": labels},
+            "status": {"phase": version},
+        });
+        CacheUpdate::Resource(resource(ResourceKind::Vsi, "a", 1, rest))
+    };
+    world.put(source().0, changed("11", json!({})));
+    assert!(!changes.has_changed().unwrap());
+    assert_eq!(world.vsi(uid(1)).unwrap().status["phase"], "11");
+    world.put(source().0, changed("12", json!({"of": "a"})));
+    assert!(changes.has_changed().unwrap());
+}
