@@ -47,18 +47,20 @@ fn libvirts_host_uuid_stops_work_only_where_it_stayed_equal_over_a_restart_of_li
     };
     let warnings = || {
         let hosts = vsiflow.run(&["get", "host", "-o", "json"]).exits(0).json();
-        hosts["items"][0]["warnings"].as_array().map_or(0, Vec::len)
+        hosts["items"][0]["status"]["warnings"]
+            .as_array()
+            .map_or(0, Vec::len)
     };
     // It is drawn anew at each start: that is told, and stops nothing.
     for start in 1..=3 {
         says(start, start);
-        vsiflow.run(&["scan"]).exits(0);
+        vsiflow.run(&["get", "vsi", "--refresh"]).exits(0);
         assert_eq!(warnings(), usize::from(start > 1), "start {start}");
     }
     vsiflow.apply(Vsi::named("web").cpus(3), &[]).exits(0);
     // From then on it says which machine this is.
     says(3, 4);
-    vsiflow.run(&["scan"]).exits(0);
+    vsiflow.run(&["get", "vsi", "--refresh"]).exits(0);
     assert_eq!(warnings(), 0);
     says(4, 5);
     let other = Vsi::named("web").cpus(4);

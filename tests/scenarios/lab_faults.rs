@@ -124,13 +124,13 @@ fn lab_a_host_uuid_that_libvirtd_draws_anew_is_told_and_stops_nothing() {
     };
     let documents = |vsi: &Vsi| format!("{}{vsi}", lab.host());
     vsiflow.apply(documents(&vsi), &["--wait"]).exits(0);
-    vsiflow.run(&["scan"]).exits(0);
+    vsiflow.run(&["get", "vsi", "--refresh"]).exits(0);
     let before = uuid();
     lab.daemon("libvirtd", "kill");
     lab.daemon("libvirtd", "start");
     let after = uuid();
     assert_ne!(before, after, "libvirt has it from the hardware");
-    vsiflow.run(&["scan"]).exits(0);
+    vsiflow.run(&["get", "vsi", "--refresh"]).exits(0);
     let hosts = vsiflow.run(&["get", "host", "-o", "json"]).exits(0);
     hosts.says(&before).says(&after);
     vsiflow.apply(documents(&vsi.cpus(3)), &["--wait"]).exits(0);
