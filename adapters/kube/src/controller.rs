@@ -317,7 +317,9 @@ impl Controller {
                         .put(what, CacheUpdate::Resource(Arc::new(patched)));
                 }
                 // Gone, or going: the watch tells.
-                Ok(_) | Err(CallError::Gone | CallError::Conflict) => {}
+                Ok(_) | Err(CallError::Gone) => {}
+                // Perhaps by its status alone, of which the watch tells without a word to this.
+                Err(CallError::Conflict) => self.world.poke(),
                 Err(error) => {
                     self.unfinished = true;
                     tracing::warn!("the finalizer of {} cannot be set: {error}", resource.key);
