@@ -1,26 +1,13 @@
 //! People who may look, and nothing more.
 
-use std::{
-    io::{Read as _, Write as _},
-    os::unix::{fs::PermissionsExt as _, net::UnixStream},
-    path::Path,
-};
+use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
-use vsiflow_tests::{Vsi, Vsiflow};
+use vsiflow_tests::{Vsi, Vsiflow, http};
 
 /// Says that to a socket, as the command line does; everything that comes back.
 fn ask(socket: &Path, arguments: &[&str]) -> String {
-    let ask = serde_json::json!({"version": 3, "args": arguments, "files": [], "directory": null});
-    let ask = ask.to_string();
-    let mut stream = UnixStream::connect(socket).unwrap();
-    stream.write_all(&[0]).unwrap();
-    stream
-        .write_all(&u32::try_from(ask.len()).unwrap().to_be_bytes())
-        .unwrap();
-    stream.write_all(ask.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
+    let ask = serde_json::json!({"args": arguments, "files": [], "directory": null});
+    http::post(socket, "/v1/commands", &ask).text()
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod honest_counts;
 mod host_care;
 mod hostile;
 mod hosts;
+mod http_api;
 mod image_commands;
 mod image_identity;
 mod images;

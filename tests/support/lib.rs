@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod disks;
 pub mod documents;
 pub mod history;
+pub mod http;
 pub mod lab;
 pub mod plugin;
 pub mod reboot;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
     model::{EntityId, EntityState, Name, NodeState, RunResult, RunState, Text},
@@ -15,7 +16,7 @@ use vsiflow_steps::vsi::{
 use crate::{adopt_vsi, data_disk, delete_vsi, drift, record::kind, remove_base_image, update_vsi};
 
 /// The states of a VSI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
     /// It is wanted, and nothing was done yet.
     Pending,

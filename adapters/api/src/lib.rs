@@ -1,13 +1,43 @@
-//! What listens for HTTP, whatever is asked there: connections and their limits (`listen`), TLS
-//! (`tls`) and the certificate that is made at the first start (`certificate`).
+//! HTTP, for whoever asks a process that holds a state directory.
 //!
-//! What this crate never does: know what a request means, or who may ask. It tells a service which
-//! certificate a client showed; whom that stands for is the service's business.
+//! From the bottom up: `listen` takes connections over TCP and bounds them, `unix` does so on a
+//! socket, `tls` and `certificate` are the door. `problem` is how an error is told (RFC 9457 with the
+//! documented code), `caller` who asks and what they may do. `v1` are the typed resources over the
+//! fleet, `commands` the one resource that runs a command line with its output as it comes, and
+//! `openapi` their description, made from the routes themselves. `client` asks a socket.
+//!
+//! ```text
+//! a connection → Peer → Caller (who, and what they may do) → a route → the fleet, or the command
+//! ```
+//!
+//! **Bounds.** Connections in all and of each user, the head of a request in bytes and seconds, its
+//! body in bytes and seconds, bodies of all requests together, commands at a time. Whoever finds no
+//! place is told so by a problem. An answer that follows something is pulled by its reader: one that
+//! reads slowly has no queue here, and one that reads nothing is cut off.
+//!
+//! What this crate never does: decide anything of a VSI, read a file that a request names, or run a
+//! command itself: what that comes to is behind the port [`Commands`].
 
+mod caller;
 mod certificate;
+pub mod client;
+mod commands;
 mod listen;
+mod openapi;
+mod problem;
+mod router;
 mod tls;
+mod unix;
+mod v1;
 
+pub use caller::{Caller, Rights};
 pub use certificate::{Certificate, CertificateError};
+pub use commands::{
+    About, Command, CommandEnd, CommandFile, CommandLine, CommandOutput, CommandRequest, Commands,
+};
 pub use listen::{API, Limits, METRICS, Peer, Security, serve};
+pub use openapi::document;
+pub use problem::Problem;
+pub use router::Api;
 pub use tls::{Clients, TlsAcceptor, TlsError, acceptor};
+pub use unix::{LOOKING, OWNER, UnixLimits, UnixPeer, serve_unix};

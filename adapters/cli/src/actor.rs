@@ -20,15 +20,21 @@ pub(crate) async fn for_caller<T>(uid: u32, work: impl Future<Output = T>) -> T 
 pub(crate) fn by(reason: &str) -> By {
     let own = rustix::process::getuid().as_raw();
     let uid = CALLER.try_with(|uid| *uid).unwrap_or(own);
+    By {
+        actor: of(uid),
+        reason: Text::new(reason),
+    }
+}
+
+/// A Unix user.
+pub(crate) fn of(uid: u32) -> Actor {
     // The environment is this process's.
+    let own = rustix::process::getuid().as_raw();
     let environment = || std::env::var("USER").ok().filter(|_| uid == own);
     let name = name_of(uid).or_else(environment).unwrap_or_default();
-    By {
-        actor: Actor::Unix {
-            uid,
-            name: Who::new(name),
-        },
-        reason: Text::new(reason),
+    Actor::Unix {
+        uid,
+        name: Who::new(name),
     }
 }
 

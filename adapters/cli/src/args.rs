@@ -99,6 +99,17 @@ pub(crate) struct Common {
         hide_env_values = true
     )]
     pub(crate) read_only: Option<PathBuf>,
+    /// Have a server do the command instead of working on a state directory: `unix:///PATH` is
+    /// the socket of a `serve` on this machine.
+    #[arg(
+        long,
+        global = true,
+        env = "VSIFLOW_SERVER",
+        value_name = "URL",
+        hide_env_values = true,
+        conflicts_with = "read_only"
+    )]
+    pub(crate) server: Option<Server>,
     /// The reason, stored in the history.
     #[arg(
         long,
@@ -131,6 +142,24 @@ pub(crate) struct Common {
     /// Write only results and errors.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+}
+
+/// Who does a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    /// Whoever listens at that socket.
+    Unix(PathBuf),
+}
+
+impl std::str::FromStr for Server {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, String> {
+        match url.strip_prefix("unix://") {
+            Some(path) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
+            _ => Err("name a socket as unix:///PATH".to_owned()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -259,6 +288,9 @@ pub(crate) enum CliCommand {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Print what can be asked of a daemon by HTTP, as OpenAPI 3.1
+    #[command(after_help = "Example:\n  vsiflow openapi")]
+    Openapi,
 }
 
 /// Where documents come from.

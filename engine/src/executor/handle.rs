@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     audit::{SigningKey, payloads},
+    journal::Offset,
     model::{EntityId, EntityState, Failure, Name, Payload, RunId, RunState, Text, Timestamp},
     room::{Room, Seen},
     workflow::{DesiredUpdate, EntityView},
@@ -291,6 +292,11 @@ impl Engine {
     /// The run as the journal tells it.
     pub fn run(&self, id: RunId) -> Option<Arc<RunState>> {
         self.world(|world| world.run(id).cloned())
+    }
+
+    /// The offset after the newest event that is shown: that of the next one.
+    pub fn end(&self) -> Offset {
+        self.world(|world| world.as_of)
     }
 
     /// When the entity's first event was recorded, and when its state last changed.

@@ -31,7 +31,7 @@ pub(super) struct Projection {
     /// The end of the journal's own stream.
     own: (u64, Hash),
     /// Every event before it is folded in.
-    as_of: Offset,
+    pub(super) as_of: Offset,
     /// Streams that the states it began with did not hold as they are now.
     lagging: BTreeSet<StreamId>,
     /// The runs that wait for an entity now.

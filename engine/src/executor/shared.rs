@@ -74,6 +74,7 @@ impl EngineShared {
     pub(super) fn publish(&self, from: &Projection, streams: impl Iterator<Item = StreamId>) {
         let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        world.as_of = from.as_of;
         for stream in streams {
             match stream {
                 StreamId::Entity(id) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use vsiflow_engine::model::{Failure, Name, NodeState, RunState, Timestamp};
 
@@ -9,7 +10,7 @@ use super::{index::Known, vsi::object::rfc3339, vsi::retained_refs};
 use crate::{drift, phase::Phase, plan::Plan};
 
 /// Something that holds, does not, or is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// Its name.

@@ -33,7 +33,7 @@ pub use apply::{Applied, Change};
 pub use conditions::Condition;
 pub use disk::object::{DiskObject, DiskStatus};
 pub use error::{FleetError, FleetErrorKind as ErrorKind};
-pub use history::events::{HistoryError, HistoryLine, took};
+pub use history::events::{EventReader, HistoryError, HistoryLine, took};
 pub use history::evidence::EvidencePlace;
 pub use history::listings::{HostObject, RunObject};
 pub use history::logs::{ConsoleLog, LogChunk};

@@ -6,6 +6,7 @@
 mod fields;
 mod touched;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vsiflow_steps::names;
@@ -20,7 +21,9 @@ pub(crate) use fields::{DEFINITION, NEVER_SHRINKS};
 pub use touched::Touched;
 
 /// How a change comes about, from what costs nothing to what is not done at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum How {
     /// It is only recorded; the host is not touched.
@@ -48,7 +51,7 @@ impl std::fmt::Display for How {
 }
 
 /// A field that changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
     /// The field, as documents name it.
@@ -66,7 +69,7 @@ pub struct Change {
 }
 
 /// Something that is lost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Destroyed {
     /// What.
     pub object: String,
@@ -75,7 +78,7 @@ pub struct Destroyed {
 }
 
 /// What an update does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// The fields that change.

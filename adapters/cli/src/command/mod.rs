@@ -15,6 +15,7 @@ mod create;
 mod delete;
 mod describe;
 mod doctor;
+mod elsewhere;
 mod explain;
 mod get;
 pub(crate) mod history;
@@ -24,6 +25,7 @@ mod journal;
 mod journal_file;
 pub(crate) mod logs;
 mod migrate;
+mod openapi;
 mod plan;
 mod power;
 mod prune;
@@ -63,17 +65,23 @@ use crate::{
 
 /// Runs the command to its end, and says what went wrong.
 pub(crate) async fn run(cli: Cli) -> Exit {
-    if !(cli.common.remote_caller && follows(&cli.command)) {
-        return run_on(cli).await;
-    }
-    tokio::select! {
-        exit = run_on(cli) => exit,
-        () = work::left_alone() => Exit::Interrupted,
-    }
+    run_to_end(cli).await.unwrap_or_else(|problem| problem.exit)
+}
+
+/// The same; what went wrong is said, and handed on.
+pub(crate) async fn run_to_end(cli: Cli) -> CommandOutcome {
+    let done = match cli.common.remote_caller && follows(&cli.command) {
+        false => run_on(cli).await,
+        true => tokio::select! {
+            done = run_on(cli) => done,
+            () = work::left_alone() => Ok(Exit::Interrupted),
+        },
+    };
+    done.inspect_err(output::problem)
 }
 
 /// Whether it goes on until somebody ends it.
-fn follows(command: &CliCommand) -> bool {
+pub(crate) fn follows(command: &CliCommand) -> bool {
     match command {
         CliCommand::History(args) => args.follow,
         CliCommand::Logs(args) => args.follow,
@@ -81,16 +89,15 @@ fn follows(command: &CliCommand) -> bool {
     }
 }
 
-async fn run_on(cli: Cli) -> Exit {
-    let done = match compose::state_path(&cli.common) {
+async fn run_on(cli: Cli) -> CommandOutcome {
+    if let Some(server) = &cli.common.server {
+        return Box::pin(elsewhere::run(&cli, server)).await;
+    }
+    match compose::state_path(&cli.common) {
         _ if looks_elsewhere(&cli) => look_there(&cli).await,
         Ok(state) if may_forward(&cli) => here_or_there(&cli, &state).await,
         _ => Box::pin(dispatch(cli)).await,
-    };
-    done.unwrap_or_else(|problem| {
-        output::problem(&problem);
-        problem.exit
-    })
+    }
 }
 
 /// Whether it is asked of a socket for people who may look. What works where it is called does.
@@ -281,6 +288,7 @@ async fn carry_out(cli: Cli) -> CommandOutcome {
         CliCommand::Crd(args) => crd::run(&args),
         CliCommand::Migrate(args) => migrate::run(args).await,
         CliCommand::Completions { shell } => completions::run(shell),
+        CliCommand::Openapi => openapi::run(),
     }
 }
 

@@ -118,7 +118,6 @@ async fn open_and_serve(
     if let Some(key) = signer {
         app.fleet.sign_bases_with(Arc::new(key));
     }
-    output::note(&format!("serving {}", app.state_path().display()));
     Box::pin(serve(app, common, args, cluster, metrics)).await
 }
 
@@ -169,6 +168,7 @@ async fn serve(
         None => None,
     };
     let answers = DaemonServer::start(&app);
+    output::note(&format!("serving {}", app.state_path().display()));
     let notices = app.fleet.notices();
     let operator = cluster.map(|cluster| cluster.operator(&app, metrics));
     let delivered = operator.as_ref().map(Operator::delivered);

@@ -6,7 +6,7 @@ use clap::Parser as _;
 
 use super::{CommandOutcome, IN_USE, get};
 use crate::{
-    args::{Cli, Common, GetArgs, ListFormat},
+    args::{Cli, Common, GetArgs, ListFormat, Server},
     compose, daemon,
     exit::{Exit, ExitProblem},
     output::{
@@ -75,6 +75,10 @@ async fn answer(
     here: impl Future<Output = CommandOutcome>,
     words: Vec<String>,
 ) -> Result<String, ExitProblem> {
+    if let Some(Server::Unix(socket)) = &common.server {
+        let told = daemon::ask_at(socket, words).await;
+        return Ok(text(&told.unwrap_or_default()));
+    }
     let sink = Arc::new(OutputSink::default());
     match sink::with(sink.clone(), here).await {
         Err(problem) if problem.code == IN_USE => {

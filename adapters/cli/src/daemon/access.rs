@@ -73,7 +73,9 @@ impl Access {
             CliCommand::Journal(_) => Self::Here,
             CliCommand::Audit(AuditCommand::Rebuild(_)) | CliCommand::Restore(_) => Self::Here,
             CliCommand::Contract(_) | CliCommand::Crd(_) | CliCommand::Migrate(_) => Self::Here,
-            CliCommand::Completions { .. } | CliCommand::Explain(_) => Self::Here,
+            CliCommand::Completions { .. } | CliCommand::Explain(_) | CliCommand::Openapi => {
+                Self::Here
+            }
             CliCommand::Doctor(_) => Self::Here,
         }
     }
@@ -172,6 +174,7 @@ mod tests {
         ("crd", Access::Here),
         ("migrate", Access::Here),
         ("completions bash", Access::Here),
+        ("openapi", Access::Here),
     ];
 
     fn read(line: &str) -> Cli {

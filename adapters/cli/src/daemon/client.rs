@@ -2,15 +2,21 @@
 
 use std::{io, path::Path};
 
-use tokio::{io::AsyncWriteExt as _, net::UnixStream};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use vsiflow_api::{
+    CommandFile, CommandLine, CommandRequest, Problem,
+    client::{self, Answer},
+};
 use vsiflow_file::InputText;
 
-use super::{
-    access::Access,
-    frame::{self, Ask, DaemonFrame, VERSION},
-    socket,
+use super::{access::Access, socket};
+use crate::{
+    args::Cli,
+    command::IN_USE,
+    exit::{Exit, ExitProblem},
+    output,
+    work::GivenDocuments,
 };
-use crate::{args::Cli, exit::Exit, output, work::GivenDocuments};
 
 /// Whether a holder may answer for this command: it must read none of the caller's files, but
 /// documents, which are sent along.
@@ -37,17 +43,23 @@ pub(crate) async fn forward_to(
     args: Vec<String>,
     given: &GivenDocuments,
 ) -> Forwarded {
-    let print = |frame| match frame {
+    let print = |to_err: bool, bytes: &[u8]| match to_err {
         // The holder does not know this terminal, and may send on what a guest wrote.
-        DaemonFrame::Out(bytes) => output::console(&bytes).map_err(|_| io::Error::other("stdout")),
-        DaemonFrame::Err(bytes) => {
-            output::raw_note(&bytes);
+        false => output::console(bytes).map_err(|_| io::Error::other("stdout")),
+        true => {
+            output::raw_note(bytes);
             Ok(())
         }
-        DaemonFrame::Exit(_) => Ok(()),
     };
     match converse(socket, args, given, print).await {
-        Ok(exit) => Forwarded::Answered(exit),
+        Ok(Answer::Done(code)) => Forwarded::Answered(Exit::of(code)),
+        // One that does not stay takes nothing that would outlive its own work.
+        Ok(Answer::Refused(problem)) if problem.code == IN_USE => Forwarded::Nobody,
+        Ok(Answer::Refused(problem)) => {
+            let problem = told(*problem);
+            output::problem(&problem);
+            Forwarded::Answered(problem.exit)
+        }
         Err(error) => {
             tracing::debug!(%error, "no answer from the holder");
             Forwarded::Nobody
@@ -57,44 +69,66 @@ pub(crate) async fn forward_to(
 
 /// Asks the holder of the state directory; what it printed, if it answered with success.
 pub(crate) async fn ask(state: &Path, args: Vec<String>) -> Option<Vec<u8>> {
+    ask_at(&socket(state), args).await
+}
+
+/// The same of whoever listens there.
+pub(crate) async fn ask_at(socket: &Path, args: Vec<String>) -> Option<Vec<u8>> {
     let mut printed = Vec::new();
-    let keep = |frame| {
-        if let DaemonFrame::Out(bytes) = frame {
-            printed.extend(bytes);
+    let keep = |to_err: bool, bytes: &[u8]| {
+        if !to_err {
+            printed.extend_from_slice(bytes);
         }
         Ok(())
     };
-    let exit = converse(&socket(state), args, &GivenDocuments::default(), keep).await;
-    exit.is_ok_and(|exit| exit == Exit::Done).then_some(printed)
+    let answer = converse(socket, args, &GivenDocuments::default(), keep).await;
+    let is_done = matches!(answer, Ok(Answer::Done(code)) if Exit::of(code) == Exit::Done);
+    is_done.then_some(printed)
 }
 
 async fn converse(
     socket: &Path,
     args: Vec<String>,
     given: &GivenDocuments,
-    mut take: impl FnMut(DaemonFrame) -> io::Result<()>,
-) -> io::Result<Exit> {
-    let mut stream = UnixStream::connect(socket).await?;
-    let ask = serde_json::to_vec(&Ask {
-        version: VERSION,
+    mut print: impl FnMut(bool, &[u8]) -> io::Result<()>,
+) -> io::Result<Answer> {
+    let request = CommandRequest {
         args,
-        files: given.files.iter().map(listed).collect(),
+        files: given.files.iter().map(file).collect(),
         directory: given.directory.clone(),
-    })
-    .map_err(io::Error::other)?;
-    frame::write_block(&mut stream, 0, &ask).await?;
-    for file in &given.files {
-        stream.write_all(&file.bytes).await?;
-    }
-    loop {
-        match frame::read(&mut stream).await? {
-            DaemonFrame::Exit(code) => return Ok(Exit::of(code)),
-            frame => take(frame)?,
-        }
+    };
+    let decoded = |text: &str| BASE64_STANDARD.decode(text).map_err(io::Error::other);
+    let take = |line| match line {
+        CommandLine::Stdout(text) => print(false, text.as_bytes()),
+        CommandLine::Stderr(text) => print(true, text.as_bytes()),
+        CommandLine::StdoutBase64(text) => print(false, &decoded(&text)?),
+        CommandLine::StderrBase64(text) => print(true, &decoded(&text)?),
+        CommandLine::Exit(_) => Ok(()),
+    };
+    client::run(socket, &request, take).await
+}
+
+fn file(file: &InputText) -> CommandFile {
+    CommandFile {
+        name: file.name.clone(),
+        content: file.bytes.clone(),
     }
 }
 
-fn listed(file: &InputText) -> (String, u64) {
-    let length = u64::try_from(file.bytes.len()).unwrap_or(u64::MAX);
-    (file.name.clone(), length)
+/// A problem as one of this command.
+fn told(problem: Problem) -> ExitProblem {
+    let exit = match problem.status {
+        403 | 409 => Exit::Blocked,
+        404 => Exit::NotFound,
+        400 | 422 => Exit::Usage,
+        _ => Exit::Failed,
+    };
+    ExitProblem {
+        exit,
+        code: problem.code,
+        message: problem.detail,
+        host: problem.host,
+        object: problem.object,
+        remedy: problem.remedy,
+    }
 }

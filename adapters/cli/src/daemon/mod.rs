@@ -1,8 +1,9 @@
 //! One state directory, several commands: who holds it answers for the others.
 //!
 //! A state directory has one process at a time. A command that stays (an `apply` that uploads for
-//! an hour) listens on a socket in it; a second command finds the directory in use, sends its own
-//! command line there, and prints what comes back: the same output, the same exit code.
+//! an hour) answers HTTP on a socket in it; a second command finds the directory in use, sends its own
+//! command line there (`POST /v1/commands`), and prints what comes back: the same output, the same
+//! exit code. The typed resources of `/v1` are for programs.
 //!
 //! A daemon (`serve`) stays: it takes `apply`, too, with the documents that the caller read.
 //!
@@ -12,11 +13,11 @@
 
 mod access;
 mod client;
-mod frame;
+mod commands;
 mod server;
 
 pub(crate) use access::{Access, refused};
-pub(crate) use client::{Forwarded, ask, forward, forward_to, may_forward};
+pub(crate) use client::{Forwarded, ask, ask_at, forward, forward_to, may_forward};
 pub(crate) use server::DaemonServer;
 
 use std::path::{Path, PathBuf};

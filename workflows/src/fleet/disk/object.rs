@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_engine::{model::Failure, step::Step as _};
@@ -25,7 +26,7 @@ use crate::{
 const UNREADABLE: &str = "Unreadable";
 
 /// A data disk, made or referred to.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DiskObject {
     /// The group and version of the kind.
@@ -41,7 +42,7 @@ pub struct DiskObject {
 }
 
 /// What is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DiskStatus {
     /// 1 ready, 2 error, 0 anything else.

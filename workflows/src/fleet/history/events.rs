@@ -1,6 +1,7 @@
 //! Every event of a VSI, in the journal's order.
 
 mod line;
+mod reader;
 mod render;
 mod took;
 
@@ -14,6 +15,7 @@ use vsiflow_engine::{
 use self::render::HistoryLines;
 pub use self::{
     line::{HistoryError, HistoryLine},
+    reader::EventReader,
     took::took,
 };
 use crate::fleet::{Fleet, FleetError};

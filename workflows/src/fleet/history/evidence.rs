@@ -3,6 +3,7 @@
 //! As long as nothing is torn down both are on the host; `keep_evidence` brings them into the
 //! journal before anything is.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use vsiflow_engine::{
     model::{FailureClass, Name, NodeState, RunId, RunResult},
@@ -16,7 +17,7 @@ use vsiflow_steps::{
 use crate::fleet::{Fleet, FleetError, index::Known};
 
 /// Where the evidence of a failed boot is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", tag = "where")]
 pub enum EvidencePlace {
     /// On the host, until the next run or a deletion brings it into the journal.

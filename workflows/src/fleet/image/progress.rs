@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
@@ -19,7 +20,7 @@ use crate::{record::kind, vsi_graph};
 const MIB: u64 = 1024 * 1024;
 
 /// How far an upload is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UploadProgress {
     /// What is being done: `uploading`, `verifying on the host`, …

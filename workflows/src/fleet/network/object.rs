@@ -5,6 +5,7 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 use vsiflow_engine::model::Failure;
@@ -37,7 +38,7 @@ impl SeenAddresses {
 }
 
 /// A network of a host that VSIs are on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkObject {
     /// Its name on the host.

@@ -1,5 +1,6 @@
 //! Lets changes go on that wait for somebody's word.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use vsiflow_engine::{
     executor::By,
@@ -24,7 +25,7 @@ use crate::{
 const DIGITS: usize = 16;
 
 /// A change that waits for somebody's word.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Proposal {
     /// Names this change and no other: what is proposed anew has another.

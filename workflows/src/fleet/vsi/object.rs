@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_engine::{
@@ -20,7 +21,7 @@ use crate::fleet::{
 use crate::{phase::Phase, record::kind, spec::documents};
 
 /// A VSI.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VsiObject {
     /// The group and version of the kind.
@@ -36,7 +37,7 @@ pub struct VsiObject {
 }
 
 /// Who an object is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     /// The name.
@@ -55,7 +56,7 @@ pub struct Metadata {
 }
 
 /// What is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VsiStatus {
     /// 1 ready, 2 error, 0 anything else.
@@ -102,7 +103,7 @@ pub struct VsiStatus {
 }
 
 /// How far a run is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VsiProgress {
     /// Steps done.

@@ -1,5 +1,6 @@
 //! What a line of a history says.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
     journal::Offset,
@@ -7,7 +8,7 @@ use vsiflow_engine::{
 };
 
 /// One event. The names of its keys are stable.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryLine {
     /// The journal-wide order.
@@ -46,7 +47,7 @@ pub struct HistoryLine {
 }
 
 /// A failure in a history.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryError {
     /// The documented code.

@@ -23,6 +23,16 @@ pub(super) struct HistoryLines {
 }
 
 impl HistoryLines {
+    /// Whether it was told when that run began.
+    pub(super) fn knows(&self, run: RunId) -> bool {
+        self.runs.contains_key(&run)
+    }
+
+    /// How much is remembered.
+    pub(super) fn remembered(&self) -> usize {
+        self.runs.len().saturating_add(self.attempts.len())
+    }
+
     pub(super) fn of(mut self, entity: &EntityId, records: &[Record]) -> Vec<HistoryLine> {
         records
             .iter()
@@ -30,7 +40,7 @@ impl HistoryLines {
             .collect()
     }
 
-    fn line(&mut self, of: &EntityId, record: &Record) -> HistoryLine {
+    pub(super) fn line(&mut self, of: &EntityId, record: &Record) -> HistoryLine {
         let event = &record.event;
         let run = match &record.stream {
             StreamId::Run(run) => Some(*run),

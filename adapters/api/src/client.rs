@@ -1,0 +1,121 @@
+//! Asks a process that holds a state directory, through its socket.
+
+use std::{io, path::Path, time::Duration};
+
+use axum::body::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::{net::UnixStream, time::timeout};
+
+use crate::{CommandLine, CommandRequest, Problem};
+
+/// The longest line of an answer, in bytes: a piece of output, each byte of it escaped.
+const LONGEST_LINE: usize = 1024 * 1024;
+/// The longest problem, in bytes.
+const LONGEST_PROBLEM: usize = 256 * 1024;
+/// How long a connection may take to come about.
+const CONNECTING: Duration = Duration::from_secs(10);
+
+/// How a command came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It was done, and ended with that exit code.
+    Done(u8),
+    /// It was not begun.
+    Refused(Box<Problem>),
+}
+
+/// Has a command done, and hands on each line but the last as it comes.
+///
+/// # Errors
+/// When nobody answers, or the answer ends before its end: what became of the command is not known
+/// then. What `take` fails with is handed on.
+pub async fn run(
+    socket: &Path,
+    request: &CommandRequest,
+    mut take: impl FnMut(CommandLine) -> io::Result<()>,
+) -> io::Result<Answer> {
+    let connecting = timeout(CONNECTING, UnixStream::connect(socket)).await;
+    let stream = connecting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    let asked = async {
+        let answer = sender.send_request(asking(request)?).await;
+        let mut answer = answer.map_err(io::Error::other)?;
+        match answer.status() {
+            StatusCode::OK => lines(answer.body_mut(), &mut take).await.map(Answer::Done),
+            status => refused(status, answer.into_body()).await,
+        }
+    };
+    let mut asked = std::pin::pin!(asked);
+    tokio::select! {
+        biased;
+        answer = &mut asked => answer,
+        ended = connection => {
+            ended.map_err(io::Error::other)?;
+            // What came before the end is still read.
+            asked.await
+        }
+    }
+}
+
+fn asking(request: &CommandRequest) -> io::Result<Request<Full<Bytes>>> {
+    let body = serde_json::to_vec(request).map_err(io::Error::other)?;
+    Request::post("/v1/commands")
+        .header(header::HOST, "localhost")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::from(body))
+        .map_err(io::Error::other)
+}
+
+/// Hands on the lines; the exit code that is in the last one.
+async fn lines(
+    body: &mut Incoming,
+    take: &mut impl FnMut(CommandLine) -> io::Result<()>,
+) -> io::Result<u8> {
+    let mut held = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(io::Error::other)?;
+        let Ok(bytes) = frame.into_data() else {
+            continue;
+        };
+        held.extend_from_slice(&bytes);
+        while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = held.drain(..=end).collect();
+            match serde_json::from_slice(&line)? {
+                CommandLine::Exit(code) => return Ok(code),
+                line => take(line)?,
+            }
+        }
+        if held.len() > LONGEST_LINE {
+            return Err(io::Error::other("a line is too long"));
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+async fn refused(status: StatusCode, mut body: Incoming) -> io::Result<Answer> {
+    let mut held = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(bytes) = frame.map_err(io::Error::other)?.into_data() {
+            held.extend_from_slice(&bytes);
+        }
+        if held.len() > LONGEST_PROBLEM {
+            break;
+        }
+    }
+    let problem = serde_json::from_slice::<Problem>(&held).map_err(|_| {
+        let said = String::from_utf8_lossy(&held);
+        io::Error::other(format!(
+            "{status}: {}",
+            said.chars().take(200).collect::<String>()
+        ))
+    })?;
+    Ok(Answer::Refused(Box::new(problem)))
+}
+
+#[cfg(test)]
+mod tests;

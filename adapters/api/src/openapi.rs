@@ -1,0 +1,136 @@
+//! The description of everything that can be asked (OpenAPI 3.1), made from the routes and the types.
+
+use std::sync::LazyLock;
+
+use aide::{
+    generate,
+    openapi::{Info, OpenApi},
+};
+use axum::{Json, Router};
+use serde_json::Value;
+
+use crate::router::{self, Api};
+
+/// Made once: the schemas of all types take a while.
+static MADE: LazyLock<(Router<Api>, Value)> = LazyLock::new(|| {
+    let (routes, document) = made();
+    (routes, serde_json::to_value(document).unwrap_or_default())
+});
+
+/// The OpenAPI document.
+pub fn document() -> &'static Value {
+    &MADE.1
+}
+
+/// Every route.
+pub(crate) fn routes() -> Router<Api> {
+    MADE.0.clone()
+}
+
+pub(crate) async fn answer() -> Json<&'static Value> {
+    Json(document())
+}
+
+fn made() -> (Router<Api>, OpenApi) {
+    generate::extract_schemas(true);
+    let mut document = OpenApi {
+        info: Info {
+            title: "vsiflow".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            description: Some(
+                "VSIs on libvirt/KVM hosts, and the journal of everything done to them.".to_owned(),
+            ),
+            ..Info::default()
+        },
+        ..OpenApi::default()
+    };
+    let routes = router::routes().finish_api(&mut document);
+    generate::reset_context();
+    (routes, document)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Every operation, with its method and path.
+    fn operations() -> Vec<(String, String, &'static Value)> {
+        let paths = document()["paths"].as_object().unwrap();
+        let each = paths.iter().flat_map(|(path, methods)| {
+            let methods = methods.as_object().unwrap().iter();
+            methods.map(|(method, operation)| (method.clone(), path.clone(), operation))
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn a_reader_of_openapi_3_1_reads_it() {
+        let text = document().to_string();
+        let read = oas3::from_json(&text).unwrap();
+        assert!(read.openapi.starts_with("3.1"), "{}", read.openapi);
+        assert_eq!(read.operations().count(), operations().len());
+    }
+
+    #[test]
+    fn each_route_is_in_it() {
+        let routes = format!("{:?}", routes());
+        let texts = routes.split('"').filter(|text| text.starts_with("/v1/"));
+        let routes: BTreeSet<_> = texts.map(str::to_owned).collect();
+        let described: BTreeSet<_> = operations().into_iter().map(|(_, path, _)| path).collect();
+        assert!(routes.len() > 20, "{routes:?}");
+        assert_eq!(routes, described);
+    }
+
+    #[test]
+    fn each_operation_says_what_it_does_what_it_takes_and_how_it_fails() {
+        let mut ids = BTreeSet::new();
+        for (method, path, operation) in operations() {
+            let at = format!("{method} {path}: {operation}");
+            assert!(operation["summary"].is_string(), "{at}");
+            assert!(
+                ids.insert(operation["operationId"].as_str().unwrap()),
+                "{at}"
+            );
+            assert!(operation["responses"]["200"].is_object(), "{at}");
+            if path != "/v1/openapi.json" {
+                let problem = &operation["responses"]["default"]["content"];
+                assert!(problem[crate::Problem::MEDIA_TYPE].is_object(), "{at}");
+            }
+            let taken: BTreeSet<_> = operation["parameters"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|one| one["in"] == "path")
+                .map(|one| one["name"].as_str().unwrap())
+                .collect();
+            let named: BTreeSet<_> = path
+                .split('/')
+                .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+                .collect();
+            assert_eq!(taken, named, "{at}");
+        }
+    }
+
+    #[test]
+    fn whatever_it_refers_to_is_there() {
+        fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+            match value {
+                Value::Object(all) => {
+                    found.extend(all.get("$ref").and_then(Value::as_str));
+                    all.values().for_each(|one| references(one, found));
+                }
+                Value::Array(all) => all.iter().for_each(|one| references(one, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        references(document(), &mut found);
+        assert!(found.len() > 20);
+        for reference in found {
+            let at = reference.strip_prefix('#').unwrap();
+            assert!(document().pointer(at).is_some(), "{reference}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! How an error is told: RFC 9457, with the documented code and the user's next step.
+
+use aide::{
+    generate::GenContext,
+    openapi::{MediaType, Operation, Response as Documented, SchemaObject, StatusCode as Status},
+    operation::OperationOutput,
+};
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header::CONTENT_TYPE};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::model::Failure;
+use vsiflow_workflows::fleet::{ErrorKind, FleetError};
+
+/// A problem of RFC 9457. `code` is one of those of `docs/reference/errors.md`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Problem {
+    /// Names the kind of problem: `urn:vsiflow:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The words of the status.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened.
+    pub detail: String,
+    /// The documented code, such as `VSI0703`.
+    pub code: String,
+    /// The host it happened on; empty where it was none.
+    pub host: String,
+    /// The object it is about; empty where it is none.
+    pub object: String,
+    /// What the user can do.
+    pub remedy: String,
+}
+
+/// Too much is asked at a time, or an answer took too long.
+const BUSY: &str = "VSI0023";
+/// A request is wrong.
+const WRONG: &str = "VSI0022";
+/// More is asked than somebody who may look may have.
+const LOOKS_ONLY: &str = "VSI0020";
+
+impl Problem {
+    /// The type of the body that tells it.
+    pub const MEDIA_TYPE: &str = "application/problem+json";
+
+    /// A problem without host and object.
+    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>, remedy: &str) -> Self {
+        Self {
+            kind: format!("urn:vsiflow:{code}"),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code: code.to_owned(),
+            remedy: remedy.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// A failure that the engine or the fleet told.
+    pub fn of(status: StatusCode, failure: &Failure) -> Self {
+        Self {
+            host: failure.host.to_string(),
+            object: failure.object.to_string(),
+            ..Self::new(
+                status,
+                &failure.code.to_string(),
+                failure.message.to_string(),
+                &failure.remedy.to_string(),
+            )
+        }
+    }
+
+    /// Too much is asked at a time.
+    pub fn busy(why: &str) -> Self {
+        let remedy = "ask again; end what is not read any more";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, BUSY, why, remedy)
+    }
+
+    /// An answer took too long.
+    pub(crate) fn late() -> Self {
+        let detail = "the answer took too long";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, BUSY, detail, "ask again")
+    }
+
+    /// A request is wrong.
+    pub(crate) fn wrong(status: StatusCode, detail: impl Into<String>) -> Self {
+        let remedy = "`vsiflow openapi` and `GET /v1/openapi.json` say what can be asked";
+        Self::new(status, WRONG, detail, remedy)
+    }
+
+    /// More is asked than somebody who may look may have.
+    pub fn looks_only() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            LOOKS_ONLY,
+            "this socket answers nothing but looks",
+            "ask whoever runs vsiflow; `docs/reference/daemon.md` lists what may be asked here",
+        )
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status);
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        (status, [(CONTENT_TYPE, Self::MEDIA_TYPE)], body).into_response()
+    }
+}
+
+impl From<FleetError> for Problem {
+    fn from(error: FleetError) -> Self {
+        let status = match error.kind {
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Blocked => StatusCode::CONFLICT,
+            ErrorKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::of(status, &error.failure)
+    }
+}
+
+impl OperationOutput for Problem {
+    type Inner = Self;
+
+    fn operation_response(ctx: &mut GenContext, _: &mut Operation) -> Option<Documented> {
+        let schema = ctx.schema.subschema_for::<Self>();
+        let content = MediaType {
+            schema: Some(SchemaObject {
+                json_schema: schema,
+                example: None,
+                external_docs: None,
+            }),
+            ..MediaType::default()
+        };
+        Some(Documented {
+            description: "A problem (RFC 9457) with a documented code".to_owned(),
+            content: [(Self::MEDIA_TYPE.to_owned(), content)].into(),
+            ..Documented::default()
+        })
+    }
+
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<Status>, Documented)> {
+        let told = Self::operation_response(ctx, operation);
+        told.into_iter().map(|told| (None, told)).collect()
+    }
+}

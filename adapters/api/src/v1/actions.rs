@@ -1,0 +1,345 @@
+//! What is asked of the engine for a VSI or a data disk.
+
+use std::time::Duration;
+
+use aide::axum::{
+    ApiRouter,
+    routing::{ApiMethodRouter, delete_with, post_with},
+};
+use axum::{
+    Extension, Json,
+    extract::{Path, Query, State},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use vsiflow_engine::{
+    executor::{By, Cancelled, Retried},
+    model::EntityId,
+};
+use vsiflow_workflows::{
+    fleet::{Fleet, FleetError, ShutdownPolicy, Verdict},
+    record::PowerAction,
+};
+
+use super::{Answer, Named, about};
+use crate::{Caller, Problem, router::Api};
+
+/// How long an outcome is waited for, at most.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// How something is to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(crate) struct ActionRequest {
+    /// Why; stored in the history.
+    pub(crate) reason: String,
+    /// How long to wait for the outcome, in seconds, 60 at most.
+    pub(crate) wait_seconds: u64,
+    /// Seconds that a guest gets for an orderly end; `stop` and `restart` alone.
+    pub(crate) grace_period_seconds: Option<u64>,
+    /// End the guest immediately; `stop` and `restart` alone.
+    pub(crate) force: bool,
+    /// The ID of the one change that is approved; `approve` alone. Without it, the one that waits.
+    pub(crate) proposal: Option<String>,
+}
+
+/// The same for a deletion.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(crate) struct DeleteQuery {
+    /// Forget it, and leave everything on its host.
+    orphan: bool,
+    /// Why; stored in the history.
+    reason: String,
+    /// How long to wait for the outcome, in seconds, 60 at most.
+    wait_seconds: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) enum Done {
+    /// It is recorded, and worked on.
+    Recorded,
+    /// There was nothing to do.
+    NothingToDo,
+}
+
+/// How it came out, where that was decided in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) enum Outcome {
+    /// It is as it is to be.
+    Reached,
+    /// It failed.
+    Failed,
+    /// Something has to be removed or decided first.
+    Blocked,
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+/// What came of an action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ActionResult {
+    /// What was done at once.
+    pub(crate) done: Done,
+    /// The outcome, where somebody waited for it and it was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<Problem>,
+}
+
+impl ActionResult {
+    pub(crate) fn of(done: Done) -> Self {
+        Self {
+            done,
+            outcome: None,
+            failure: None,
+        }
+    }
+
+    fn came_out(self, verdict: &Verdict) -> Self {
+        let (outcome, failure) = match verdict {
+            Verdict::Reached => (Outcome::Reached, None),
+            Verdict::Cancelled => (Outcome::Cancelled, None),
+            Verdict::Failed(failure) => (Outcome::Failed, Some(failure)),
+            Verdict::Blocked(failure) => (Outcome::Blocked, Some(failure)),
+        };
+        Self {
+            outcome: Some(outcome),
+            failure: failure.map(|failure| Problem::of(http::StatusCode::CONFLICT, failure)),
+            ..self
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Action {
+    Power(PowerAction),
+    Retry,
+    Cancel,
+    Approve,
+    Rebuild,
+}
+
+/// The actions by their words.
+const ACTIONS: &[(&str, &str, &str, Action)] = &[
+    (
+        "start",
+        "startVirtualServer",
+        "Start a VSI",
+        Action::Power(PowerAction::Start),
+    ),
+    (
+        "stop",
+        "stopVirtualServer",
+        "Shut a VSI down",
+        Action::Power(PowerAction::Stop),
+    ),
+    (
+        "restart",
+        "restartVirtualServer",
+        "Shut a VSI down and start it again",
+        Action::Power(PowerAction::Restart),
+    ),
+    (
+        "pause",
+        "pauseVirtualServer",
+        "Suspend a VSI",
+        Action::Power(PowerAction::Pause),
+    ),
+    (
+        "unpause",
+        "unpauseVirtualServer",
+        "Let a suspended VSI continue",
+        Action::Power(PowerAction::Unpause),
+    ),
+    (
+        "retry",
+        "retryVirtualServer",
+        "Try again what is blocked, delayed or failed",
+        Action::Retry,
+    ),
+    (
+        "cancel",
+        "cancelVirtualServer",
+        "Stop the open run after the step in progress; what exists remains",
+        Action::Cancel,
+    ),
+    (
+        "approve",
+        "approveVirtualServer",
+        "Approve the change that waits for approval",
+        Action::Approve,
+    ),
+    (
+        "rebuild",
+        "rebuildVirtualServer",
+        "Make the boot disk anew from its image",
+        Action::Rebuild,
+    ),
+];
+
+pub(super) fn changes() -> ApiRouter<Api> {
+    const VSI: &str = "/v1/namespaces/{namespace}/virtualservers/{name}";
+    const DISK: &str = "/v1/namespaces/{namespace}/datadisks/{name}";
+    let deletes = ApiRouter::new()
+        .api_route(
+            VSI,
+            delete_with(
+                delete_vsi,
+                about("deleteVirtualServer", "virtualservers", "Delete a VSI"),
+            ),
+        )
+        .api_route(
+            DISK,
+            delete_with(
+                delete_disk,
+                about(
+                    "deleteDataDisk",
+                    "datadisks",
+                    "Delete a data disk by its deletionPolicy",
+                ),
+            ),
+        );
+    let each = ACTIONS.iter();
+    each.fold(deletes, |routes, (word, id, summary, action)| {
+        routes.api_route(&format!("{VSI}/{word}"), route(id, summary, *action))
+    })
+}
+
+fn route(id: &'static str, summary: &'static str, action: Action) -> ApiMethodRouter<Api> {
+    let act = move |State(api): State<Api>,
+                    Extension(caller): Extension<Caller>,
+                    Path(target): Path<Named>,
+                    request: Option<Json<ActionRequest>>| async move {
+        let request = request.map(|Json(request)| request).unwrap_or_default();
+        act(&api, &caller, &target, action, &request)
+            .await
+            .map(Json)
+    };
+    post_with(act, about(id, "virtualservers", summary))
+}
+
+async fn act(
+    api: &Api,
+    caller: &Caller,
+    target: &Named,
+    action: Action,
+    request: &ActionRequest,
+) -> Result<ActionResult, Problem> {
+    let by = caller.by(&request.reason);
+    let (done, entity) = record(api.fleet(), target, action, request, by).await?;
+    let wait = Duration::from_secs(request.wait_seconds);
+    wait_for(api, ActionResult::of(done), &entity, wait).await
+}
+
+async fn record(
+    fleet: &Fleet,
+    target: &Named,
+    action: Action,
+    request: &ActionRequest,
+    by: By,
+) -> Result<(Done, EntityId), FleetError> {
+    let Named { namespace, name } = target;
+    let how = ShutdownPolicy {
+        timeout_s: request.grace_period_seconds,
+        force: request.force,
+    };
+    match action {
+        Action::Power(power) => {
+            let entity = fleet.power(namespace, name, power, how, by).await?;
+            Ok((Done::Recorded, entity))
+        }
+        Action::Rebuild => {
+            let (entity, _) = fleet.rebuild(namespace, name, by).await?;
+            Ok((Done::Recorded, entity))
+        }
+        Action::Approve => {
+            let done = approve(fleet, target, request, by).await?;
+            Ok((done, fleet.vsi(namespace, name).await?))
+        }
+        Action::Retry => {
+            let entity = fleet.vsi(namespace, name).await?;
+            let done = match fleet.retry(entity.clone(), by).await? {
+                Retried::NothingToDo => Done::NothingToDo,
+                Retried::Signalled | Retried::Reopened => Done::Recorded,
+            };
+            Ok((done, entity))
+        }
+        Action::Cancel => {
+            let entity = fleet.vsi(namespace, name).await?;
+            let done = match fleet.cancel(entity.clone(), by).await? {
+                Cancelled::NothingToDo => Done::NothingToDo,
+                Cancelled::Requested => Done::Recorded,
+            };
+            Ok((done, entity))
+        }
+    }
+}
+
+async fn approve(
+    fleet: &Fleet,
+    Named { namespace, name }: &Named,
+    request: &ActionRequest,
+    by: By,
+) -> Result<Done, FleetError> {
+    let Some(proposal) = &request.proposal else {
+        let names = std::slice::from_ref(name);
+        fleet.approve(namespace, names, by).await?;
+        return Ok(Done::Recorded);
+    };
+    match fleet.approve_this(namespace, name, proposal, by).await? {
+        true => Ok(Done::Recorded),
+        false => Ok(Done::NothingToDo),
+    }
+}
+
+async fn wait_for(
+    api: &Api,
+    result: ActionResult,
+    entity: &EntityId,
+    wait: Duration,
+) -> Result<ActionResult, Problem> {
+    if wait.is_zero() {
+        return Ok(result);
+    }
+    match timeout(wait.min(WAIT), api.fleet().decided(entity)).await {
+        Ok(verdict) => Ok(result.came_out(&verdict?)),
+        Err(_) => Ok(result),
+    }
+}
+
+async fn delete_vsi(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(target): Path<Named>,
+    Query(query): Query<DeleteQuery>,
+) -> Answer<ActionResult> {
+    let (by, Named { namespace, name }) = (caller.by(&query.reason), &target);
+    let entity = api
+        .fleet()
+        .delete(namespace, name, query.orphan, by)
+        .await?;
+    deleted(&api, &entity, &query).await
+}
+
+async fn delete_disk(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(target): Path<Named>,
+    Query(query): Query<DeleteQuery>,
+) -> Answer<ActionResult> {
+    let (by, Named { namespace, name }) = (caller.by(&query.reason), &target);
+    let deletion = api.fleet().delete_disk(namespace, name, query.orphan, by);
+    deleted(&api, &deletion.await?, &query).await
+}
+
+async fn deleted(api: &Api, entity: &EntityId, query: &DeleteQuery) -> Answer<ActionResult> {
+    let wait = Duration::from_secs(query.wait_seconds);
+    let result = ActionResult::of(Done::Recorded);
+    Ok(Json(wait_for(api, result, entity, wait).await?))
+}

@@ -1,0 +1,174 @@
+//! `POST /v1/apply` and `/v1/plan`: documents in YAML, as `-f` takes them.
+//!
+//! They are read, checked and resolved by the same code as the commands' documents: the body is one
+//! file of a command line, and the answer what that prints with `-o json`.
+
+use aide::{
+    axum::{ApiRouter, routing::post_with},
+    generate::GenContext,
+    openapi::{MediaType, Operation, RequestBody, SchemaObject},
+    operation::{OperationInput, set_body},
+};
+use axum::{
+    Extension, Json,
+    extract::{FromRequest, Query, Request, State},
+    middleware,
+};
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Answer, about};
+use crate::{
+    Caller, CommandFile, CommandRequest, Problem, caller,
+    commands::{self, Printed},
+    router::Api,
+};
+
+/// The longest documents, in bytes.
+const LONGEST: u64 = 16 * 1024 * 1024;
+/// How documents are called that have no name.
+const NAME: &str = "documents.yaml";
+
+/// How documents are applied.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct ApplyQuery {
+    /// Check everything and show what would be done, without changing anything.
+    dry_run: bool,
+    /// The host to use instead of the documents' host settings, as `--host` takes it.
+    host: Option<String>,
+    /// Why; stored in the history.
+    reason: String,
+}
+
+/// How documents are planned.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct PlanQuery {
+    /// The host to use instead of the documents' host settings, as `--host` takes it.
+    host: Option<String>,
+}
+
+/// Documents in YAML.
+struct Documents(Vec<u8>);
+
+impl<S: Sync> FromRequest<S> for Documents {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let body = commands::bytes(request.into_body(), LONGEST).await?;
+        Ok(Self(body.into()))
+    }
+}
+
+impl OperationInput for Documents {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        let content = MediaType {
+            schema: Some(SchemaObject {
+                json_schema: ctx.schema.subschema_for::<String>(),
+                example: None,
+                external_docs: None,
+            }),
+            ..MediaType::default()
+        };
+        let body = RequestBody {
+            description: Some("Documents, separated by `---`".to_owned()),
+            content: [("application/yaml".to_owned(), content)].into(),
+            required: true,
+            ..RequestBody::default()
+        };
+        set_body(ctx, operation, body);
+    }
+}
+
+pub(super) fn changes() -> ApiRouter<Api> {
+    const TAG: &str = "documents";
+    let summary = "Create and change VSIs and data disks as documents describe them";
+    let routes = ApiRouter::new()
+        .api_route("/v1/apply", post_with(apply, about("apply", TAG, summary)))
+        .api_route(
+            "/v1/plan",
+            post_with(plan, about("plan", TAG, "Show what documents would change")),
+        );
+    routes.route_layer(middleware::from_fn(caller::may_change))
+}
+
+async fn apply(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<ApplyQuery>,
+    documents: Documents,
+) -> Answer<Value> {
+    let reason = format!("--reason={}", query.reason);
+    let mut words = vec!["apply", "-f", NAME, "-o", "json", &reason];
+    words.extend(query.dry_run.then_some("--dry-run"));
+    let printed = done(&api, &caller, &words, query.host, documents).await?;
+    answer(printed)
+}
+
+async fn plan(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<PlanQuery>,
+    documents: Documents,
+) -> Answer<Value> {
+    let words = ["plan", "-f", NAME, "-o", "json"];
+    let printed = done(&api, &caller, &words, query.host, documents).await?;
+    answer(printed)
+}
+
+async fn done(
+    api: &Api,
+    caller: &Caller,
+    words: &[&str],
+    host: Option<String>,
+    documents: Documents,
+) -> Result<Printed, Problem> {
+    let args = std::iter::once("vsiflow").chain(words.iter().copied());
+    let args = args.map(str::to_owned);
+    let request = CommandRequest {
+        args: args
+            .chain(host.map(|host| format!("--host={host}")))
+            .collect(),
+        files: vec![CommandFile {
+            name: NAME.to_owned(),
+            content: documents.0,
+        }],
+        directory: None,
+    };
+    commands::collect(api, caller, request).await
+}
+
+/// What was printed as the answer, also where it waits for approval or would change something. What
+/// ended without it is what is said of it.
+fn answer(printed: Printed) -> Answer<Value> {
+    let value = serde_json::from_slice(&printed.out);
+    match (value, printed.end.problem) {
+        (Ok(value), None) => Ok(Json(value)),
+        (_, Some(problem)) => Err(problem),
+        (Err(_), None) => Err(wrong(&String::from_utf8_lossy(&printed.err))),
+    }
+}
+
+/// Documents that are wrong; all that is said of it.
+fn wrong(said: &str) -> Problem {
+    let remedy = "correct the documents; each line names one mistake and its remedy";
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    let code = code(said).unwrap_or("VSI0201");
+    Problem::new(status, code, said.trim_end(), remedy)
+}
+
+/// The first code that is named.
+fn code(said: &str) -> Option<&str> {
+    let mut places = said.match_indices("VSI").map(|(at, _)| at);
+    places.find_map(|at| {
+        let code = said.get(at..at.checked_add(7)?)?;
+        let digits = code.get(3..)?;
+        digits
+            .bytes()
+            .all(|digit| digit.is_ascii_digit())
+            .then_some(code)
+    })
+}

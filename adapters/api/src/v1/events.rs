@@ -1,0 +1,177 @@
+//! `GET /v1/events`: the journal's events from an offset on, as server-sent events.
+//!
+//! ```text
+//! id: 41
+//! event: step_succeeded
+//! data: {"offset":41,"time":"…","entity":"vsi/…",…}
+//! ```
+//!
+//! `id` is the offset, so that a reader that was cut off goes on where it was: `Last-Event-ID` means
+//! one behind it, and comes before `?from=`. Without either, it begins with the next event. A comment
+//! comes where nothing happens, so that a lost connection is noticed. Each reader pulls: a page is read
+//! from the journal when the page before it was taken, so that one that is slow holds up nobody and has
+//! no queue here. An offset that no event has yet but the next one is refused.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use aide::axum::{ApiRouter, routing::get_with};
+use axum::{
+    body::{Body, Bytes},
+    extract::{Query, State},
+};
+use futures::{StreamExt as _, stream};
+use http::{HeaderMap, StatusCode};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, broadcast},
+    time::{Instant, timeout_at},
+};
+use vsiflow_engine::{Notice, journal::Offset};
+use vsiflow_workflows::fleet::{EventReader, HistoryLine};
+
+use super::{Events, Streamed, about};
+use crate::{Problem, router::Api};
+
+/// Events in one page.
+const PAGE: usize = 256;
+/// Readers at a time.
+const AT_A_TIME: usize = 256;
+/// How often something is said where nothing happens.
+const COMMENT: Duration = Duration::from_secs(15);
+/// A notice may have been missed.
+const LOOK: Duration = Duration::from_secs(2);
+/// An offset is of the future.
+const FUTURE: &str = "VSI0024";
+
+/// Places for readers.
+pub(crate) struct Watchers(Arc<Semaphore>);
+
+impl Default for Watchers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_A_TIME)))
+    }
+}
+
+/// From where.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct EventsQuery {
+    /// The offset of the first event [default: that of the next one].
+    from: Option<Offset>,
+}
+
+pub(super) fn looks() -> ApiRouter<Api> {
+    let summary = "The journal's events from an offset on, as server-sent events";
+    ApiRouter::new().api_route(
+        "/v1/events",
+        get_with(events, about("watchEvents", "events", summary)),
+    )
+}
+
+async fn events(
+    State(api): State<Api>,
+    Query(query): Query<EventsQuery>,
+    headers: HeaderMap,
+) -> Result<Streamed<Events, HistoryLine>, Problem> {
+    let place = api.watchers().0.clone().try_acquire_owned();
+    let place = place.map_err(|_| Problem::busy("too many readers of events at a time"))?;
+    // First of all: what is recorded from now on wakes it.
+    let notices = api.fleet().notices();
+    let end = api.fleet().end();
+    let from = last_seen(&headers)?.or(query.from).unwrap_or(end);
+    if from > end {
+        return Err(of_the_future(from, end));
+    }
+    let watch = Watch {
+        events: api.fleet().events(from)?,
+        notices,
+        said: Instant::now(),
+        _place: place,
+    };
+    // Something at once: whoever asks knows that it is answered.
+    let begin = stream::iter([Ok(Bytes::from_static(b": events\n\n"))]);
+    let pages = stream::unfold(watch, |mut watch| async move {
+        let page = watch.page().await?;
+        Some((Ok::<_, Infallible>(page), watch))
+    });
+    Ok(Streamed::of(Body::from_stream(begin.chain(pages))))
+}
+
+/// The offset after the one that a reader had last.
+fn last_seen(headers: &HeaderMap) -> Result<Option<Offset>, Problem> {
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
+    let seen = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse::<Offset>().ok());
+    let seen = seen.ok_or_else(|| {
+        let detail = "Last-Event-ID is no offset";
+        Problem::wrong(StatusCode::BAD_REQUEST, detail)
+    })?;
+    Ok(Some(seen.saturating_add(1)))
+}
+
+fn of_the_future(from: Offset, end: Offset) -> Problem {
+    let detail = format!("no event has the offset {from} yet: the next one will have {end}");
+    let remedy = "ask from an offset that was read here; another journal has other offsets";
+    Problem::new(StatusCode::BAD_REQUEST, FUTURE, detail, remedy)
+}
+
+/// A reader.
+struct Watch {
+    events: EventReader,
+    notices: broadcast::Receiver<Notice>,
+    said: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Watch {
+    /// What is to be said next; none where the journal cannot be read any more.
+    async fn page(&mut self) -> Option<Bytes> {
+        loop {
+            let lines = self.events.page(PAGE).await;
+            let lines = lines
+                .inspect_err(|error| tracing::warn!(%error, "events end"))
+                .ok()?;
+            if !lines.is_empty() {
+                self.said = Instant::now();
+                return Some(page(&lines));
+            }
+            if self.said.elapsed() >= COMMENT {
+                self.said = Instant::now();
+                return Some(Bytes::from_static(b": \n\n"));
+            }
+            self.woken().await?;
+        }
+    }
+
+    /// Waits until something may have been recorded. None when the engine ended.
+    async fn woken(&mut self) -> Option<()> {
+        let now = Instant::now();
+        let until = now.checked_add(LOOK).unwrap_or(now);
+        loop {
+            match timeout_at(until, self.notices.recv()).await {
+                Ok(Ok(Notice::Recorded(_))) | Ok(Err(broadcast::error::RecvError::Lagged(_))) => {
+                    return Some(());
+                }
+                Ok(Ok(Notice::Ended) | Err(broadcast::error::RecvError::Closed)) => return None,
+                Ok(Ok(_)) => {}
+                Err(_) => return Some(()),
+            }
+        }
+    }
+}
+
+fn page(lines: &[HistoryLine]) -> Bytes {
+    let mut text = Vec::new();
+    for line in lines {
+        let head = format!("id: {}\nevent: {}\ndata: ", line.offset, line.kind);
+        text.extend(head.into_bytes());
+        text.extend(serde_json::to_vec(line).unwrap_or_default());
+        text.extend(b"\n\n");
+    }
+    text.into()
+}

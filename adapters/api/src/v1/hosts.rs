@@ -1,0 +1,173 @@
+//! Hosts, and the global pause.
+
+use aide::axum::{
+    ApiRouter,
+    routing::{get_with, post_with},
+};
+use axum::{
+    Extension, Json,
+    extract::{Path, State},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use vsiflow_workflows::fleet::{HostObject, ShutdownPolicy};
+
+use super::{
+    Answer, List, about,
+    actions::{ActionRequest, ActionResult, Done},
+};
+use crate::{Caller, router::Api};
+
+/// A host.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+struct HostName {
+    /// Its ID, with its slashes encoded.
+    host: String,
+}
+
+/// How a host comes back.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct UncordonRequest {
+    /// Why; stored in the history.
+    reason: String,
+    /// Start the VSIs that a drain shut down.
+    start: bool,
+}
+
+/// The VSIs that an action reaches.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Reached {
+    /// Their entities, as `vsi/UID`.
+    entities: Vec<String>,
+}
+
+/// Whether everything is paused.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct GlobalPause {
+    /// Whether it is on.
+    on: bool,
+    /// Why, where it is.
+    message: String,
+}
+
+const TAG: &str = "hosts";
+
+pub(super) fn looks() -> ApiRouter<Api> {
+    ApiRouter::new()
+        .api_route(
+            "/v1/hosts",
+            get_with(hosts, about("listHosts", TAG, "List hosts")),
+        )
+        .api_route(
+            "/v1/pause",
+            get_with(paused, about("getPause", "engine", "Show the global pause")),
+        )
+}
+
+pub(super) fn changes() -> ApiRouter<Api> {
+    ApiRouter::new()
+        .api_route(
+            "/v1/hosts/{host}/cordon",
+            post_with(
+                cordon,
+                about("cordonHost", TAG, "Stop placing new VSIs on a host"),
+            ),
+        )
+        .api_route(
+            "/v1/hosts/{host}/uncordon",
+            post_with(
+                uncordon,
+                about("uncordonHost", TAG, "Accept new VSIs on a host again"),
+            ),
+        )
+        .api_route(
+            "/v1/hosts/{host}/drain",
+            post_with(
+                drain,
+                about("drainHost", TAG, "Cordon a host and shut down its VSIs"),
+            ),
+        )
+        .api_route(
+            "/v1/pause",
+            post_with(pause, about("pause", "engine", "Start no step on any host")),
+        )
+        .api_route(
+            "/v1/unpause",
+            post_with(unpause, about("unpause", "engine", "End the global pause")),
+        )
+}
+
+async fn hosts(State(api): State<Api>) -> Answer<List<HostObject>> {
+    Ok(List::of(api.fleet().host_objects().await?))
+}
+
+async fn paused(State(api): State<Api>) -> Answer<GlobalPause> {
+    let why = api.fleet().braked();
+    Ok(Json(GlobalPause {
+        on: why.is_some(),
+        message: why.map(|why| why.message.to_string()).unwrap_or_default(),
+    }))
+}
+
+async fn cordon(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(at): Path<HostName>,
+    request: Option<Json<ActionRequest>>,
+) -> Answer<ActionResult> {
+    let by = caller.by(&request.unwrap_or_default().reason);
+    api.fleet().cordon(&at.host, by).await?;
+    Ok(Json(ActionResult::of(Done::Recorded)))
+}
+
+async fn uncordon(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(at): Path<HostName>,
+    request: Option<Json<UncordonRequest>>,
+) -> Answer<Reached> {
+    let request = request.unwrap_or_default();
+    let by = caller.by(&request.reason);
+    let reached = api.fleet().uncordon(&at.host, request.start, by).await?;
+    let entities = reached.iter().map(ToString::to_string).collect();
+    Ok(Json(Reached { entities }))
+}
+
+async fn drain(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(at): Path<HostName>,
+    request: Option<Json<ActionRequest>>,
+) -> Answer<Reached> {
+    let request = request.unwrap_or_default();
+    let how = ShutdownPolicy {
+        timeout_s: request.grace_period_seconds,
+        force: request.force,
+    };
+    let by = caller.by(&request.reason);
+    let reached = api.fleet().drain(&at.host, how, by).await?;
+    let entities = reached.iter().map(ToString::to_string).collect();
+    Ok(Json(Reached { entities }))
+}
+
+async fn pause(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    request: Option<Json<ActionRequest>>,
+) -> Answer<ActionResult> {
+    brake(&api, &caller, true, &request.unwrap_or_default().reason).await
+}
+
+async fn unpause(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    request: Option<Json<ActionRequest>>,
+) -> Answer<ActionResult> {
+    brake(&api, &caller, false, &request.unwrap_or_default().reason).await
+}
+
+async fn brake(api: &Api, caller: &Caller, on: bool, reason: &str) -> Answer<ActionResult> {
+    api.fleet().brake(on, caller.by(reason)).await?;
+    Ok(Json(ActionResult::of(Done::Recorded)))
+}

@@ -1,0 +1,172 @@
+//! A VSI's history and console, once or as they come.
+
+use std::{io, time::Duration};
+
+use aide::axum::{ApiRouter, routing::get_with};
+use axum::{
+    body::{Body, Bytes},
+    extract::{Path, Query, State},
+};
+use futures::{Stream, StreamExt as _, stream};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::time::sleep;
+use vsiflow_engine::{journal::Offset, model::EntityId};
+use vsiflow_steps::ports::ConsolePosition;
+use vsiflow_workflows::fleet::{ConsoleLog, HistoryLine, LogChunk};
+
+use super::{Console, Lines, Named, Streamed, about};
+use crate::{Problem, router::Api};
+
+/// How often what is followed is looked at.
+const POLL: Duration = Duration::from_millis(500);
+
+/// From where, and for how long.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct FollowQuery {
+    /// The first event's offset, or the first byte.
+    from: u64,
+    /// Continue with what comes.
+    follow: bool,
+}
+
+pub(super) fn looks() -> ApiRouter<Api> {
+    const VSI: &str = "/v1/namespaces/{namespace}/virtualservers/{name}";
+    const DISK: &str = "/v1/namespaces/{namespace}/datadisks/{name}";
+    let summary = "Every event of a VSI, one JSON object a line";
+    let of_disk = "Every event of a data disk, one JSON object a line";
+    ApiRouter::new()
+        .api_route(
+            &format!("{VSI}/history"),
+            get_with(
+                history,
+                about("getVirtualServerHistory", "virtualservers", summary),
+            ),
+        )
+        .api_route(
+            &format!("{DISK}/history"),
+            get_with(
+                disk_history,
+                about("getDataDiskHistory", "datadisks", of_disk),
+            ),
+        )
+        .api_route(
+            &format!("{VSI}/logs"),
+            get_with(
+                logs,
+                about(
+                    "getVirtualServerLogs",
+                    "virtualservers",
+                    "What the guest wrote to its console",
+                ),
+            ),
+        )
+}
+
+async fn history(
+    State(api): State<Api>,
+    Path(target): Path<Named>,
+    Query(query): Query<FollowQuery>,
+) -> Result<Streamed<Lines, HistoryLine>, Problem> {
+    // Once more by its entity: a name may be another's later.
+    let first = api.fleet().history(&target.namespace, &target.name).await?;
+    let entity = match query.follow {
+        true => Some(api.fleet().vsi(&target.namespace, &target.name).await?),
+        false => None,
+    };
+    Ok(told(api, first, entity, query))
+}
+
+async fn disk_history(
+    State(api): State<Api>,
+    Path(target): Path<Named>,
+    Query(query): Query<FollowQuery>,
+) -> Result<Streamed<Lines, HistoryLine>, Problem> {
+    let Named { namespace, name } = &target;
+    let first = api
+        .fleet()
+        .history(namespace, &format!("disk/{name}"))
+        .await?;
+    let entity = match query.follow {
+        true => Some(api.fleet().disk(namespace, name).await?),
+        false => None,
+    };
+    Ok(told(api, first, entity, query))
+}
+
+/// The lines that are had, and then those that come for an entity that is followed.
+fn told(
+    api: Api,
+    first: Vec<HistoryLine>,
+    entity: Option<EntityId>,
+    query: FollowQuery,
+) -> Streamed<Lines, HistoryLine> {
+    let mut from = query.from;
+    let first = since(first, &mut from);
+    let more = stream::unfold((api, entity, from), |(api, entity, mut from)| async move {
+        let entity = entity?;
+        sleep(POLL).await;
+        let lines = api.fleet().history_of(&entity).await.ok()?;
+        let lines = since(lines, &mut from);
+        Some((lines, (api, Some(entity), from)))
+    });
+    Streamed::of(Body::from_stream(pieces(stream::iter([first]).chain(more))))
+}
+
+/// The lines that are new.
+fn since(mut lines: Vec<HistoryLine>, from: &mut Offset) -> Vec<HistoryLine> {
+    lines.retain(|line| line.offset >= *from);
+    if let Some(last) = lines.last() {
+        *from = last.offset.saturating_add(1);
+    }
+    lines
+}
+
+fn pieces(
+    pages: impl Stream<Item = Vec<HistoryLine>> + Send + 'static,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let lines = pages.flat_map(stream::iter);
+    lines.map(|line| {
+        let mut text = serde_json::to_vec(&line)?;
+        text.push(b'\n');
+        Ok(Bytes::from(text))
+    })
+}
+
+async fn logs(
+    State(api): State<Api>,
+    Path(target): Path<Named>,
+    Query(query): Query<FollowQuery>,
+) -> Result<Streamed<Console, String>, Problem> {
+    let log = api
+        .fleet()
+        .console_log(&target.namespace, &target.name)
+        .await?;
+    let first = log.read(ConsolePosition { offset: query.from }).await?;
+    let more = stream::unfold(Some((log, first.next)), move |state| async move {
+        let (log, at) = state?;
+        match next(&log, at, query.follow).await {
+            Ok(Some(chunk)) => Some((Ok(Bytes::from(chunk.bytes)), Some((log, chunk.next)))),
+            Ok(None) => None,
+            // There may be more: whoever reads it must not take this for the end.
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    let first = stream::iter([Ok(Bytes::from(first.bytes))]);
+    Ok(Streamed::of(Body::from_stream(first.chain(more))))
+}
+
+/// The next piece; none at the end of one that is not followed.
+async fn next(log: &ConsoleLog, at: ConsolePosition, follow: bool) -> io::Result<Option<LogChunk>> {
+    loop {
+        let chunk = log.read(at).await.map_err(io::Error::other)?;
+        if !chunk.bytes.is_empty() {
+            return Ok(Some(chunk));
+        }
+        if !follow {
+            return Ok(None);
+        }
+        sleep(POLL).await;
+    }
+}

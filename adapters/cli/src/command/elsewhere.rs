@@ -1,0 +1,54 @@
+//! `--server`: another process does the command, wherever its state directory is.
+
+use std::path::Path;
+
+use super::{CommandOutcome, create, dispatch, documents, words};
+use crate::{
+    args::{Cli, CliCommand, Server},
+    daemon::{Forwarded, forward_to, may_forward},
+    exit::{Exit, ExitProblem},
+    work::{self, GivenDocuments},
+};
+
+/// Has it done there. What works on no state directory is done here.
+pub(super) async fn run(cli: &Cli, server: &Server) -> CommandOutcome {
+    let Server::Unix(socket) = server;
+    match &cli.command {
+        _ if may_forward(cli) => ask(cli, socket).await,
+        // It asks there at each look.
+        CliCommand::Get(_) | CliCommand::Wait(_) => Box::pin(dispatch(cli.clone())).await,
+        CliCommand::Contract(_) | CliCommand::Crd(_) | CliCommand::Migrate(_) => {
+            Box::pin(dispatch(cli.clone())).await
+        }
+        CliCommand::Completions { .. } | CliCommand::Openapi | CliCommand::Explain(_) => {
+            Box::pin(dispatch(cli.clone())).await
+        }
+        CliCommand::Create(_) => Box::pin(dispatch(cli.clone())).await,
+        _ => Err(not_there()),
+    }
+}
+
+async fn ask(cli: &Cli, socket: &Path) -> CommandOutcome {
+    let given = match (&cli.command, documents(&cli.command)) {
+        (CliCommand::Create(args), _) => create::documents(args).await?,
+        (_, Some((files, recursive))) => work::gather(files, recursive).await?,
+        (_, None) => GivenDocuments::default(),
+    };
+    match forward_to(socket, words(cli), &given).await {
+        Forwarded::Answered(exit) => Ok(exit),
+        Forwarded::Nobody => Err(silent(socket)),
+    }
+}
+
+fn silent(socket: &Path) -> ExitProblem {
+    let message = format!("the server at {} does not answer", socket.display());
+    let remedy = "see that `vsiflow serve` runs there and that this user may reach its socket; what \
+                  became of a command that was cut off is in `vsiflow history`";
+    ExitProblem::new(Exit::Failed, "VSI0025", message, remedy)
+}
+
+fn not_there() -> ExitProblem {
+    let message = "this command works on a state directory itself";
+    let remedy = "run it on the machine of the state directory, without --server";
+    ExitProblem::new(Exit::Usage, "VSI0801", message, remedy)
+}

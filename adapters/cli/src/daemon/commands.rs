@@ -1,0 +1,138 @@
+//! Does a caller's command with what this process has open.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use clap::Parser as _;
+use http::StatusCode;
+use vsiflow_api::{
+    About, Command, CommandEnd, CommandOutput, CommandRequest, Commands, Problem, Rights,
+};
+use vsiflow_engine::model::Actor;
+use vsiflow_file::InputText;
+
+use super::access::Access;
+use crate::{
+    actor,
+    args::Cli,
+    command::{self, IN_USE},
+    compose::App,
+    exit::{Exit, ExitProblem},
+    output::sink::{self, OutputSink},
+    work::{self, GivenDocuments},
+};
+
+/// What this process has open, for callers.
+pub(super) struct CallersCommands {
+    pub(super) app: App,
+}
+
+#[async_trait]
+impl Commands for CallersCommands {
+    fn actor(&self, uid: u32) -> Actor {
+        actor::of(uid)
+    }
+
+    fn about(&self, args: &[String]) -> Result<About, Problem> {
+        let cli = command_line(args).ok_or_else(unknown)?;
+        let needs = match Access::of(&cli) {
+            Access::Looks => Rights::Look,
+            Access::Changes => Rights::Everything,
+            Access::Stays if self.app.stays() => Rights::Everything,
+            // The caller goes on trying to get the directory for itself.
+            Access::Stays => return Err(passing()),
+            Access::Here => return Err(unknown()),
+        };
+        let follows = command::follows(&cli.command);
+        Ok(About { needs, follows })
+    }
+
+    async fn run(&self, command: Command, output: CommandOutput) -> CommandEnd {
+        let Command { request, uid } = command;
+        let Some(cli) = command_line(&request.args) else {
+            return ended(Exit::Usage, None);
+        };
+        let sink = Arc::new(OutputSink::default());
+        let work = work::with_files(given(request), command::run_to_end(cli));
+        let work = actor::for_caller(uid, work);
+        let work = sink::with(sink.clone(), self.app.clone().lend(work));
+        let mut work = Box::pin(work);
+        let done = loop {
+            tokio::select! {
+                done = &mut work => break done,
+                () = sink.filled() => if send(&output, &sink).await.is_err() {
+                    return ended(Exit::Interrupted, None);
+                },
+            }
+        };
+        let _ = send(&output, &sink).await;
+        match done {
+            Ok(exit) => ended(exit, None),
+            Err(problem) => ended(problem.exit, Some(&problem)),
+        }
+    }
+}
+
+/// What is asked, as the holder does it: it asks nobody else, whatever its environment says.
+fn command_line(args: &[String]) -> Option<Cli> {
+    let mut cli = Cli::try_parse_from(args).ok()?;
+    cli.common.read_only = None;
+    cli.common.server = None;
+    Some(cli)
+}
+
+fn given(request: CommandRequest) -> GivenDocuments {
+    let files = request.files.into_iter().map(|file| InputText {
+        name: file.name,
+        bytes: file.content,
+    });
+    GivenDocuments {
+        files: files.collect(),
+        directory: request.directory,
+    }
+}
+
+/// Whoever reads it is gone where this fails.
+async fn send(output: &CommandOutput, sink: &OutputSink) -> Result<(), ()> {
+    for piece in sink.take() {
+        output.send(piece).await.map_err(drop)?;
+    }
+    Ok(())
+}
+
+fn ended(exit: Exit, problem: Option<&ExitProblem>) -> CommandEnd {
+    CommandEnd {
+        exit: exit as u8,
+        // What is wrong with documents is said where it is found.
+        problem: problem
+            .filter(|problem| !problem.message.is_empty())
+            .map(told),
+    }
+}
+
+fn told(problem: &ExitProblem) -> Problem {
+    let status = match problem.exit {
+        Exit::NotFound => StatusCode::NOT_FOUND,
+        Exit::Blocked => StatusCode::CONFLICT,
+        Exit::Usage => StatusCode::UNPROCESSABLE_ENTITY,
+        Exit::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Problem {
+        host: problem.host.clone(),
+        object: problem.object.clone(),
+        ..Problem::new(status, &problem.code, &problem.message, &problem.remedy)
+    }
+}
+
+fn unknown() -> Problem {
+    let remedy = "`docs/reference/daemon.md` lists what may be asked here; see that client and \
+                  server are of one release";
+    let detail = "these words are no command, or none that is done here";
+    Problem::new(StatusCode::BAD_REQUEST, "VSI0022", detail, remedy)
+}
+
+fn passing() -> Problem {
+    let detail = "another command holds the state directory, and does not stay";
+    Problem::new(StatusCode::CONFLICT, IN_USE, detail, "wait for its end")
+}

@@ -1,0 +1,101 @@
+//! The events of the whole journal, page by page.
+
+use vsiflow_engine::{
+    journal::{Missing, Offset, Record},
+    model::{EntityId, Name, RunId, StreamId},
+};
+
+use super::{HistoryLine, missing_line, render::HistoryLines};
+use crate::fleet::{Fleet, FleetError};
+
+/// Beginnings of runs and attempts that are remembered for their durations; of more, all are
+/// forgotten.
+const REMEMBERED: usize = 10_000;
+
+/// Reads the events of the whole journal in its order, from an offset on.
+pub struct EventReader {
+    fleet: Fleet,
+    lines: HistoryLines,
+    /// Whose events those of the journal itself are.
+    nobody: EntityId,
+    from: Offset,
+}
+
+impl Fleet {
+    /// The events of the whole journal from an offset on.
+    ///
+    /// # Errors
+    /// Never but by a defect.
+    pub fn events(&self, from: Offset) -> Result<EventReader, FleetError> {
+        let nobody = EntityId::new(Name::of("engine"), "journal");
+        Ok(EventReader {
+            fleet: self.clone(),
+            lines: HistoryLines::default(),
+            nobody: nobody.map_err(|error| FleetError::defect(error.to_string()))?,
+            from,
+        })
+    }
+
+    /// The offset that the next event will have.
+    pub fn end(&self) -> Offset {
+        self.engine.end()
+    }
+}
+
+impl EventReader {
+    /// The offset of the next event that it reads.
+    pub fn from(&self) -> Offset {
+        self.from
+    }
+
+    /// At most `limit` events, and a line of the kind `missing` for each range between them that
+    /// cannot be read any more; nothing when there are none yet. A run that began before the first
+    /// page has no durations. Not cancel safe: a page that is dropped is not read again.
+    ///
+    /// # Errors
+    /// When the journal cannot be read; the same page is read again then.
+    pub async fn page(&mut self, limit: usize) -> Result<Vec<HistoryLine>, FleetError> {
+        let records = self.fleet.recorded(self.from, limit).await?;
+        let Some(last) = records.last().map(|record| record.offset) else {
+            return Ok(Vec::new());
+        };
+        let missing = self.fleet.journal.missing().await?;
+        let (from, to) = (self.from, last);
+        let between = |range: &&Missing| range.from >= from && range.from < to;
+        if self.lines.remembered() > REMEMBERED {
+            self.lines = HistoryLines::default();
+        }
+        let gaps = missing.iter().filter(between);
+        let mut lines: Vec<_> = gaps
+            .map(|range| missing_line(&self.nobody, range))
+            .collect();
+        lines.extend(records.iter().map(|record| self.line(record)));
+        lines.sort_by_key(|line| line.offset);
+        self.from = last.saturating_add(1);
+        Ok(lines)
+    }
+
+    fn line(&mut self, record: &Record) -> HistoryLine {
+        let mut line = self.lines.line(&self.nobody, record);
+        // Its beginning was not read: the engine knows whose run it is.
+        if let StreamId::Run(run) = record.stream
+            && !self.lines.knows(run)
+        {
+            self.complete(&mut line, run);
+        }
+        line
+    }
+
+    fn complete(&self, line: &mut HistoryLine, run: RunId) {
+        let Some(state) = self.fleet.engine.run(run) else {
+            return;
+        };
+        if let Some(entity) = &state.entity {
+            line.entity = entity.to_string();
+        }
+        line.workflow = line
+            .workflow
+            .take()
+            .or_else(|| state.graph.as_ref().map(|graph| graph.workflow.to_string()));
+    }
+}
