@@ -63,6 +63,7 @@ const WAYS: &[(&str, &str, Way)] = &[
     (VSI, "networkSelector", Tried(OTHERS)),
     (VSI, "onDrift", Own),
     (VSI, "powerState", Own),
+    (VSI, "ready", Own),
     (VSI, "selector", Own),
     (VSI, "storagePool", OfHost),
     (VSI, "targetSelector", Tried(OTHERS_HOST)),

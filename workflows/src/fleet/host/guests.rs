@@ -4,11 +4,12 @@
 use std::{
     collections::{BTreeSet, HashMap},
     convert::Infallible,
+    panic::AssertUnwindSafe,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::{sync::mpsc, time::sleep};
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -96,8 +97,21 @@ impl Fleet {
         }
     }
 
-    /// Looks at the guests that are ready; those of which it found something else than before.
+    /// Looks at the guests that are ready; those of which it found something else than before. A panic concerns this
+    /// host, or one guest of it: those who look for drift tell of a host that cannot be read.
     pub(in crate::fleet) async fn look_at_guests(
+        &self,
+        host: &str,
+        known: Vec<Known>,
+    ) -> Result<BTreeSet<Uuid>, FleetError> {
+        let looked = AssertUnwindSafe(self.look_at_ready(host, known)).catch_unwind();
+        looked.await.unwrap_or_else(|_| {
+            tracing::error!(host, "a look at its guests panicked");
+            Ok(BTreeSet::new())
+        })
+    }
+
+    async fn look_at_ready(
         &self,
         host: &str,
         mut known: Vec<Known>,
@@ -109,8 +123,13 @@ impl Fleet {
             return Ok(BTreeSet::new());
         };
         let ports = &ports;
-        let looks =
-            stream::iter(known).map(|known| async move { self.look_at_guest(ports, &known).await });
+        let looks = stream::iter(known).map(|known| async move {
+            let looked = AssertUnwindSafe(self.look_at_guest(ports, &known)).catch_unwind();
+            looked.await.unwrap_or_else(|_| {
+                tracing::error!(host, vsi = known.label(), "a look at the guest panicked");
+                Ok(None)
+            })
+        });
         let mut looks = std::pin::pin!(looks.buffer_unordered(TOGETHER));
         let mut changed = BTreeSet::new();
         while let Some(uid) = looks.next().await {
