@@ -274,8 +274,8 @@ fn kube_a_process_without_the_secrets_of_the_one_before_tells_whether_a_contract
         return;
     };
     let vsiflow = Vsiflow::simulated();
-    let secret = "vsiflow-id-key";
-    let serve = || cluster.serve(&vsiflow, &["--id-key-secret", secret]);
+    let secret = format!("{}/vsiflow-id-key", cluster.namespace());
+    let serve = || cluster.serve(&vsiflow, &["--id-key-secret", &secret]);
     let serving = serve();
     let manual = Vsi::named("web").with("updatePolicy: Manual");
     cluster.apply(manual.clone());
@@ -287,7 +287,11 @@ fn kube_a_process_without_the_secrets_of_the_one_before_tells_whether_a_contract
     let key = cluster.get("secret/vsiflow-id-key")["data"]["key"].clone();
     assert!(key.as_str().is_some_and(|key| key.len() > 40), "{key}");
 
+    // As a new volume is there: empty.
     std::fs::remove_dir_all(&secrets).unwrap();
+    let mut folder = std::fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder.create(&secrets).unwrap();
     let proposal = || cluster.get("vsi/web")["status"]["proposal"].clone();
     let _serving = serve();
     cluster.apply(manual.contract("env: other\nworkload: other\n"));
