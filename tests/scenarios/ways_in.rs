@@ -66,7 +66,9 @@ fn host_settings_are_made_of_what_ssh_knows() {
     // OpenSSH takes its home from the system, not from the environment: the files are named in full.
     let config = ssh.join("config");
     let text = format!(
-        "Host lpar1\n  HostName 10.9.8.7\n  Port 2222\n  User admin\n  IdentityFile {}\n  UserKnownHostsFile {}\n",
+        "Host lpar1\n  HostName 10.9.8.7\n  Port 2222\n  User admin\n\
+         Host inner\n  HostName 10.1.1.1\n  ProxyJump lpar1,me@lpar1:22\n\
+         Host lpar1 inner\n  IdentityFile {}\n  UserKnownHostsFile {}\n",
         key.display(),
         known.display()
     );
@@ -103,6 +105,16 @@ fn host_settings_are_made_of_what_ssh_knows() {
         "{printed:?}"
     );
     assert!(!printed.stdout.contains("other ssh"), "{printed:?}");
+    let behind = run(&["ssh-config", "import", "inner", "--label", "role=test"]).exits(0);
+    for words in [
+        "PROXY_JUMP: admin@10.9.8.7:2222,me@10.9.8.7:22",
+        "PROXY_JUMP_KNOWN_HOSTS:",
+        &format!("[10.9.8.7]:2222 {public}"),
+        "PROXY_JUMP_1_KEY:",
+        "PROXY_JUMP_2_KEY:",
+    ] {
+        assert!(behind.stdout.contains(words), "{words}: {behind:?}");
+    }
     run(&["ssh-config", "import", "lpar1"])
         .exits(2)
         .says("--label");

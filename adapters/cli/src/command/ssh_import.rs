@@ -19,50 +19,103 @@ use crate::{
 
 pub(super) async fn run(args: &SshImportArgs) -> CommandOutcome {
     let settings = asked(Command::new("ssh").args(["-G", "--", &args.host])).await?;
-    let one = |name: &str| {
-        values(&settings, name)
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let (host, port, user) = (one("hostname"), one("port"), one("user"));
-    let (key_file, key) = identity(&settings).await?;
-    let known_hosts = known_hosts(&settings, &host, &port).await?;
-    if known_hosts.is_empty() {
-        output::warning(&format!(
-            "no key of {host} is known: log in once by `ssh {}`, then import again, or vsiflow will refuse the host",
-            args.host
-        ));
-    }
-    if values(&settings, "proxyjump").any(|jump| jump != "none") {
-        output::warning("its ProxyJump is not taken over");
-    }
-    let mut data = Map::new();
+    let login = Login::of(&settings, &args.host).await?;
+    let (mut data, mut secret) = (Map::new(), Map::new());
     for (name, value) in [
-        ("HOSTNAME", host),
-        ("PORT", port),
-        ("USER", user),
-        ("KNOWN_HOSTS", known_hosts),
+        ("HOSTNAME", login.host),
+        ("PORT", login.port),
+        ("USER", login.user),
+        ("KNOWN_HOSTS", login.known_hosts),
     ] {
         if !value.is_empty() {
             data.insert(name.to_owned(), json!(value));
         }
     }
-    output::note(&format!(
-        "the private key is that of {}",
-        key_file.display()
-    ));
+    secret.insert("KEY".to_owned(), json!(login.key));
+    way(&settings, &mut data, &mut secret).await?;
     output::print(
         &document(args, "ConfigMap", "data", &data),
         OutputFormat::Yaml,
     )?;
     output::line("---");
-    let secret = Map::from_iter([("KEY".to_owned(), json!(key))]);
     output::print(
         &document(args, "Secret", "stringData", &secret),
         OutputFormat::Yaml,
     )?;
     Ok(Exit::Done)
+}
+
+/// How `ssh` logs in at a host.
+struct Login {
+    host: String,
+    port: String,
+    user: String,
+    key: String,
+    known_hosts: String,
+}
+
+impl Login {
+    /// That of these settings, which are those of a host that the user calls so.
+    async fn of(settings: &str, called: &str) -> Result<Self, ExitProblem> {
+        let one = |name: &str| {
+            let value = values(settings, name).next();
+            value.unwrap_or_default().to_owned()
+        };
+        let (host, port, user) = (one("hostname"), one("port"), one("user"));
+        let (key_file, key) = identity(settings).await?;
+        let known_hosts = known_hosts(settings, &host, &port).await?;
+        if known_hosts.is_empty() {
+            output::warning(&format!(
+                "no key of {host} is known: log in once by `ssh {called}`, then import again, or vsiflow will refuse the host",
+            ));
+        }
+        output::note(&format!(
+            "the private key for {host} is that of {}",
+            key_file.display()
+        ));
+        Ok(Self {
+            host,
+            port,
+            user,
+            key,
+            known_hosts,
+        })
+    }
+}
+
+/// The jump hosts, each with what `ssh` knows of it.
+async fn way(
+    settings: &str,
+    data: &mut Map<String, Value>,
+    secret: &mut Map<String, Value>,
+) -> Result<(), ExitProblem> {
+    let Some(jumps) = values(settings, "proxyjump").find(|jump| *jump != "none") else {
+        return Ok(());
+    };
+    let (mut names, mut known_hosts) = (Vec::new(), String::new());
+    for (number, jump) in (1..).zip(jumps.split(',')) {
+        let uri = match jump.starts_with("ssh://") {
+            true => jump.to_owned(),
+            false => format!("ssh://{jump}"),
+        };
+        let settings = asked(Command::new("ssh").args(["-G", "--", &uri])).await?;
+        if values(&settings, "proxyjump").any(|further| further != "none") {
+            output::warning(&format!("the ProxyJump of {jump} itself is not taken over"));
+        }
+        let login = Login::of(&settings, jump).await?;
+        let host = match login.host.contains(':') {
+            true => format!("[{}]", login.host),
+            false => login.host,
+        };
+        names.push(format!("{}@{host}:{}", login.user, login.port));
+        known_hosts.push_str(&login.known_hosts);
+        secret.insert(format!("PROXY_JUMP_{number}_KEY"), json!(login.key));
+    }
+    data.insert("PROXY_JUMP".to_owned(), json!(names.join(",")));
+    if !known_hosts.is_empty() {
+        data.insert("PROXY_JUMP_KNOWN_HOSTS".to_owned(), json!(known_hosts));
+    }
+    Ok(())
 }
 
 fn document(args: &SshImportArgs, kind: &str, field: &str, data: &Map<String, Value>) -> Value {
