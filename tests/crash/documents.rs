@@ -217,6 +217,7 @@ pub fn image(file_name: &str) -> (HostSettings, ImageRecord) {
             record,
             key: None,
             key_passphrase: None,
+            jump_secrets: Vec::new(),
             image_secret: None,
             namespace: None,
         },
@@ -249,6 +250,7 @@ pub fn host(id: &str) -> HostSettings {
         record,
         key: None,
         key_passphrase: None,
+        jump_secrets: Vec::new(),
         image_secret: None,
         namespace: None,
     }

@@ -202,6 +202,49 @@ fn a_passphrase_is_kept_only_where_secrets_are() {
 }
 
 #[test]
+fn the_keys_of_jump_hosts_are_kept_only_where_secrets_are_and_erased_when_replaced() {
+    let vsiflow = Vsiflow::of_documents();
+    let text = format!("{}{}", absent(), Vsi::named("web"));
+    let text = text.replace(&format!("\n    {SECRET}"), "");
+    let with = |one: &str, two: &str| {
+        let keys = format!(
+            "stringData:\n  PROXY_JUMP: 127.0.0.1:1,me@inner\n  PROXY_JUMP_1_KEY: {one}\n  \
+             PROXY_JUMP_2_KEY: {two}\n  PROXY_JUMP_2_KEY_PASSPHRASE: {SECRET}-3\n"
+        );
+        text.replace("stringData:\n", &keys)
+    };
+    let (one, two) = (format!("{SECRET}-1"), format!("{SECRET}-2"));
+    let ran = vsiflow.apply(with(&one, &two), &["--timeout", "1s"]);
+    ran.exits(5).keeps_quiet_about(SECRET);
+    for shown in [
+        &["describe", "web"][..],
+        &["history", "web", "-o", "json"],
+        &["get", "host", "-o", "json"],
+    ] {
+        vsiflow.run(shown).exits(0).keeps_quiet_about(SECRET);
+    }
+    let secrets = vsiflow.state().join("secrets");
+    let held = |secret: &str| {
+        let holding = holding(&vsiflow.state());
+        assert!(holding.iter().all(|file| file.starts_with(&secrets)));
+        let texts = holding
+            .iter()
+            .map(|file| std::fs::read_to_string(file).unwrap());
+        texts.filter(|text| text.trim_end() == secret).count()
+    };
+    assert_eq!(holding(&vsiflow.state()).len(), 3);
+    // The first key changes its place, the second is replaced.
+    let ran = vsiflow.apply(with("other", &one), &["--timeout", "1s"]);
+    ran.exits(5).keeps_quiet_about(SECRET);
+    assert_eq!(held(&two), 0, "what nothing names is erased");
+    assert_eq!(held(&one), 1);
+    assert_eq!(held(&format!("{SECRET}-3")), 1);
+    // Another process tries the way that is recorded.
+    let message = vsiflow.run(&["host", "check", "root@127.0.0.1:1"]).exits(1);
+    message.says("jump host 1 of 2, root@127.0.0.1:1");
+}
+
+#[test]
 fn defect_29_a_key_that_stands_in_a_config_map_is_warned_of_and_not_shown() {
     let vsiflow = Vsiflow::of_documents();
     let text = format!("{}{}", absent(), Vsi::named("web"));

@@ -274,7 +274,16 @@ fn kube_no_key_of_host_settings_is_a_way_to_what_is_not_its_writers() {
             "KNOWN_HOSTS: \"h ssh-ed25519 A\", IMAGE_CA_FILE: /etc/passwd",
             "VSI0611",
         ),
+        (
+            "KNOWN_HOSTS: \"h ssh-ed25519 A\", PROXY_JUMP: a, PROXY_JUMP_1_KEY_FILE: /etc/shadow",
+            "VSI0611",
+        ),
         ("KNOWN_HOSTS: \"h ssh-ed25519 A\", KEY: x", "VSI0613"),
+        (
+            "KNOWN_HOSTS: \"h ssh-ed25519 A\", PROXY_JUMP: a, PROXY_JUMP_KEY: x",
+            "VSI0613",
+        ),
+        ("KNOWN_HOSTS: \"h ssh-ed25519 A\", PROXY_JUMP: a", "VSI0612"),
         ("KNOWN_HOSTS: \"h ssh-ed25519 B\"", "VSI0612"),
         (
             "KNOWN_HOSTS: \"h ssh-ed25519 A\", SOCKET: /tmp/x",

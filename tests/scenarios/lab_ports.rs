@@ -44,6 +44,7 @@ async fn lab_the_ports_keep_their_contract_over_ssh() {
         },
         host_keys: HostKeys::Known(host.known_hosts),
         connect_timeout: Duration::from_secs(20),
+        jumps: Vec::new(),
     };
     let socket = SOCKET.to_owned();
     keeps_the_contract(&lab, "t-ssh", Endpoint::Ssh { config, socket }).await;

@@ -55,6 +55,7 @@ mod lab_hosts;
 mod lab_images;
 mod lab_images_http;
 mod lab_interrupted_start;
+mod lab_jumps;
 mod lab_kill;
 mod lab_networks;
 mod lab_ports;

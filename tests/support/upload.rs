@@ -78,6 +78,13 @@ impl Upload {
         self
     }
 
+    /// The same onto a host of these documents.
+    #[must_use]
+    pub fn on(self, host: &impl ToString) -> Self {
+        std::fs::write(&self.host, host.to_string()).unwrap();
+        self
+    }
+
     /// The same with more arguments.
     #[must_use]
     pub fn with(mut self, more: &[&str]) -> Self {

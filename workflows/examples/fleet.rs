@@ -99,6 +99,7 @@ fn host(number: u32) -> HostSettings {
         },
         key: None,
         key_passphrase: None,
+        jump_secrets: Vec::new(),
         image_secret: None,
         namespace: None,
     }

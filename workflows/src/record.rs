@@ -257,9 +257,33 @@ pub struct HostRecord {
     /// The one before this one.
     #[serde(default)]
     pub retired_image_secret: Option<Name>,
+    /// The secrets of its jump hosts, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jump_secrets: Vec<JumpSecretNames>,
+    /// Those before these that nothing names any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired_jump_secrets: Vec<Name>,
     /// The namespace whose settings these are, where namespaces do not trust one another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+}
+
+/// The secrets of a jump host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JumpSecretNames {
+    /// The secret that holds its private key, where the settings carry one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Name>,
+    /// The secret that opens it, where the settings carry one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_passphrase: Option<Name>,
+}
+
+impl JumpSecretNames {
+    /// Those that are there.
+    pub fn iter(&self) -> impl Iterator<Item = &Name> {
+        [&self.key, &self.key_passphrase].into_iter().flatten()
+    }
 }
 
 /// Which machine a host is, as it was seen first or accepted last.
@@ -380,7 +404,9 @@ impl HostRecord {
             &self.image_secret,
             &self.retired_image_secret,
         ];
-        all.into_iter().flatten().cloned().collect()
+        let jumps = self.jump_secrets.iter().flat_map(JumpSecretNames::iter);
+        let jumps = jumps.chain(&self.retired_jump_secrets);
+        all.into_iter().flatten().chain(jumps).cloned().collect()
     }
 }
 

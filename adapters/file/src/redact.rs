@@ -18,6 +18,7 @@ const HARMLESS_KEYS: &[&str] = &[
     "KNOWN_HOSTS_FILE",
     "SOCKET",
     "INSECURE_SKIP_HOST_KEY",
+    "PROXY_JUMP",
 ];
 
 /// Fields of specs that may be shown. A misspelt `contract` is not among them.

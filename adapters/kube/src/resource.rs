@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
-use vsiflow_workflows::spec::{KeyValues, meta::LAST_APPLIED};
+use vsiflow_workflows::spec::{KeyValues, host::jump_keys, meta::LAST_APPLIED};
 
 use crate::{
     ADOPT, APPROVE, FIELD_MANAGER, FINALIZER, OLD_FINALIZER, ORPHAN, id_key, kind::ResourceKind,
@@ -203,6 +203,10 @@ const KEYS: [&str; 20] = [
     "INSECURE_SECRETS_IN_CONFIGMAP",
 ];
 
+fn says_of_a_host(key: &str) -> bool {
+    KEYS.contains(&key) || jump_keys().any(|name| name == key)
+}
+
 impl Settings {
     pub(crate) fn of_config_map(object: ConfigMap) -> Option<Self> {
         let data = object.data.unwrap_or_default();
@@ -229,7 +233,7 @@ impl Settings {
     fn of(meta: ObjectMeta, data: impl Iterator<Item = (String, Vec<u8>)>) -> Option<Self> {
         let data = data.map(|(key, value)| (key, Secret::new(value)));
         let (known, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            data.partition(|(key, _)| KEYS.contains(&key.as_str()));
+            data.partition(|(key, _)| says_of_a_host(key));
         let is_kept = |value: &Secret| value.expose().len() <= OTHER_MAX;
         let others = others
             .into_iter()

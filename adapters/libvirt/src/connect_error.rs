@@ -68,6 +68,14 @@ pub enum ConnectError {
         /// `SHA256:…` of the key shown.
         fingerprint: String,
     },
+    /// The host's certificate is not valid, and its key is not known.
+    #[error("the certificate of {host} is refused: {message}")]
+    HostCertificate {
+        /// As a known-hosts entry would name it.
+        host: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The known hosts, as given, cannot be used.
     #[error("the known hosts are unusable: {0}")]
     KnownHosts(String),
@@ -164,6 +172,29 @@ pub enum ConnectError {
         pinned: String,
         /// The one that answers.
         found: String,
+    },
+    /// A jump host on the way to the host fails.
+    #[error("jump host {position} of {count}, {jump}: {error}")]
+    JumpHost {
+        /// The jump host, `USER@HOST:PORT`.
+        jump: String,
+        /// Which on the way, from 1.
+        position: usize,
+        /// How many there are.
+        count: usize,
+        /// What is wrong with it.
+        error: Box<ConnectError>,
+    },
+    /// A jump host does not let one through.
+    #[error(
+        "the jump host {jump} forbids forwarding to {address}: permit it by AllowTcpForwarding and PermitOpen in its \
+         sshd_config"
+    )]
+    JumpProhibited {
+        /// The jump host.
+        jump: String,
+        /// `host:port` behind it.
+        address: String,
     },
     /// The session was closed by this side.
     #[error("the session with {host} is closed")]

@@ -1,8 +1,9 @@
 //! Known hosts: which keys an SSH server may show (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
 //!
-//! Understood are hashed names (`|1|…`), lists, wildcards and negation, `[host]:port`, and
-//! `@revoked`. Certificates are not: a host that only a `@cert-authority` line names is refused, and
-//! the error says why. Lines that cannot be read are passed over, as OpenSSH does.
+//! Understood are hashed names (`|1|…`), lists, wildcards and negation, `[host]:port`, `@revoked`
+//! and `@cert-authority`. Lines that cannot be read are passed over, as OpenSSH does.
+
+mod certificate;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,9 +17,11 @@ use crate::connect_error::ConnectError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownHost {
     host: String,
+    /// Its bare name, as certificates have it.
+    name: String,
     known: Vec<PublicKey>,
     revoked: Vec<PublicKey>,
-    authorities: bool,
+    authorities: Vec<PublicKey>,
 }
 
 /// What a line says about its key.
@@ -37,27 +40,30 @@ impl KnownHost {
     #[must_use]
     pub fn find(text: &str, host: &str, port: u16) -> Self {
         let name = host_name(host, port);
-        let found = Self::pick(text, &name);
-        let nothing = found.known.is_empty() && found.revoked.is_empty() && !found.authorities;
+        let bare = host_name(host, 22);
+        let found = Self::pick(text, &name, &bare);
+        let nothing =
+            found.known.is_empty() && found.revoked.is_empty() && !found.has_authorities();
         if nothing && port != 22 {
             return Self {
                 host: name,
-                ..Self::pick(text, &host_name(host, 22))
+                ..Self::pick(text, &bare, &bare)
             };
         }
         found
     }
 
-    fn pick(text: &str, name: &str) -> Self {
+    fn pick(text: &str, name: &str, bare: &str) -> Self {
         let mut found = Self {
             host: name.to_owned(),
+            name: bare.to_owned(),
             known: Vec::new(),
             revoked: Vec::new(),
-            authorities: false,
+            authorities: Vec::new(),
         };
         for (marker, key) in text.lines().filter_map(|line| parse(line, name)) {
             match (marker, key) {
-                (KeyMarker::Authority, _) => found.authorities = true,
+                (KeyMarker::Authority, Some(key)) => found.authorities.push(key),
                 (KeyMarker::None, Some(key)) => found.known.push(key),
                 (KeyMarker::Revoked, Some(key)) => found.revoked.push(key),
                 (_, None) => {}
@@ -83,13 +89,7 @@ impl KnownHost {
             key.algorithm().to_string(),
             fingerprint(key),
         );
-        if self.revoked.iter().any(is_shown) {
-            return Err(ConnectError::HostKeyRevoked {
-                host,
-                algorithm,
-                fingerprint,
-            });
-        }
+        self.refuse_revoked(key)?;
         if self.known.iter().any(is_shown) {
             return Ok(());
         }
@@ -102,10 +102,10 @@ impl KnownHost {
                 known,
             });
         }
-        if self.authorities {
+        if self.has_authorities() {
             return Err(ConnectError::KnownHosts(format!(
-                "{host} is named by @cert-authority lines only, which are not supported; add the \
-                 host's own key, {algorithm} {fingerprint}"
+                "{host} is named by @cert-authority lines only and shows no certificate; give it one \
+                 (HostCertificate in its sshd_config), or add its own key, {algorithm} {fingerprint}"
             )));
         }
         Err(ConnectError::HostKeyUnknown {
@@ -113,6 +113,20 @@ impl KnownHost {
             algorithm,
             fingerprint,
         })
+    }
+}
+
+impl KnownHost {
+    fn refuse_revoked(&self, key: &PublicKey) -> Result<(), ConnectError> {
+        let is_shown = |known: &PublicKey| known.key_data() == key.key_data();
+        match self.revoked.iter().any(is_shown) {
+            true => Err(ConnectError::HostKeyRevoked {
+                host: self.host.clone(),
+                algorithm: key.algorithm().to_string(),
+                fingerprint: fingerprint(key),
+            }),
+            false => Ok(()),
+        }
     }
 }
 

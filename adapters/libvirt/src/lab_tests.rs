@@ -97,6 +97,7 @@ impl Lab {
             },
             host_keys: HostKeys::Known(self.known_hosts()),
             connect_timeout: SHORT,
+            jumps: Vec::new(),
         }
     }
 

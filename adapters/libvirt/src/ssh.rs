@@ -7,7 +7,9 @@
 mod auth;
 mod client;
 mod exec;
+mod way;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,8 +33,22 @@ pub struct SshConfig {
     pub identity: Identity,
     /// What proves that it is the host.
     pub host_keys: HostKeys,
-    /// How long connecting and logging in may take altogether.
+    /// How long connecting and logging in there may take; each jump host has a time of its own.
     pub connect_timeout: Duration,
+    /// The jump hosts in the order of the way; what they themselves say of jump hosts does not count.
+    pub jumps: Vec<SshConfig>,
+}
+
+impl fmt::Display for SshConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            host, port, user, ..
+        } = self;
+        match host.contains(':') {
+            true => write!(f, "{user}@[{host}]:{port}"),
+            false => write!(f, "{user}@{host}:{port}"),
+        }
+    }
 }
 
 /// What proves that it is us. Keys are Ed25519, ECDSA or RSA (at least rsa-sha2-256), in OpenSSH's

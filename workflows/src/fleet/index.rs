@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     phase::{self, Phase},
-    record::{self, HostRecord, VsiRecord, kind},
+    record::{self, HostRecord, JumpSecretNames, VsiRecord, kind},
+    spec::host::JumpSecrets,
 };
 
 /// A VSI of the journal.
@@ -223,15 +224,37 @@ impl Fleet {
             {
                 continue;
             }
+            let Some(jump_secrets) = self.jump_secrets(&host.jump_secrets).await else {
+                continue;
+            };
             self.directory.put(crate::spec::HostSettings {
                 record: host.record,
                 key,
                 key_passphrase,
                 image_secret,
+                jump_secrets,
                 namespace,
             });
         }
         Ok(())
+    }
+
+    /// The secrets of jump hosts; `None` where one of them is not at hand.
+    async fn jump_secrets(&self, names: &[JumpSecretNames]) -> Option<Vec<JumpSecrets>> {
+        let mut all = Vec::with_capacity(names.len());
+        for names in names {
+            let (key, key_passphrase) = (
+                self.secret(&names.key).await,
+                self.secret(&names.key_passphrase).await,
+            );
+            let is_whole = key.is_some() == names.key.is_some()
+                && key_passphrase.is_some() == names.key_passphrase.is_some();
+            all.push(is_whole.then_some(JumpSecrets {
+                key,
+                key_passphrase,
+            })?);
+        }
+        Some(all)
     }
 
     async fn secret(&self, name: &Option<Name>) -> Option<Secret> {

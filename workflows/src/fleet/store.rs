@@ -13,8 +13,8 @@ use vsiflow_engine::{
 
 use super::{Fleet, FleetError, disk::apply::DiskIds, host::ownership, unreadable::Reading};
 use crate::{
-    record::{HostRecord, VsiRecord, host_entity, kind},
-    spec::{HostSettings, ResolvedVsi},
+    record::{HostRecord, JumpSecretNames, VsiRecord, host_entity, kind},
+    spec::{HostSettings, ResolvedVsi, host::JumpSecrets},
 };
 
 /// Wishes of one apply, and the secrets that nobody needs once they are recorded.
@@ -183,28 +183,44 @@ impl Fleet {
         let key = self.put_secret(host.key).await?;
         let key_passphrase = self.put_secret(host.key_passphrase).await?;
         let image_secret = self.put_secret(host.image_secret).await?;
+        let jump_secrets = self.put_jump_secrets(host.jump_secrets).await?;
         let is_known = earlier.as_ref().is_some_and(|earlier| {
             let before = [&earlier.key, &earlier.key_passphrase, &earlier.image_secret];
             let same_owner = host.namespace.is_none() || earlier.namespace == host.namespace;
             same_owner
                 && earlier.record == host.record
                 && before == [&key, &key_passphrase, &image_secret]
+                && earlier.jump_secrets == jump_secrets
         });
         if is_known {
             // The journal knows it; only this process had to be told its secrets anew.
             return Ok(());
         }
-        let (before, owner) = match earlier {
+        let (before, jumps_before, owner) = match earlier {
             Some(earlier) => (
                 [earlier.key, earlier.key_passphrase, earlier.image_secret],
+                earlier.jump_secrets,
                 earlier.namespace,
             ),
             None => Default::default(),
         };
-        let [retired, retired_key_passphrase, retired_image_secret] =
-            superseded(before, [&key, &key_passphrase, &image_secret]);
+        let now: Vec<&Name> = [&key, &key_passphrase, &image_secret]
+            .into_iter()
+            .flatten()
+            .chain(jump_secrets.iter().flat_map(JumpSecretNames::iter))
+            .collect();
+        // The same secret may have changed its place, such as from the host to its jump host.
+        let superseded = |old: Option<Name>| old.filter(|old| !now.contains(&old));
+        let [retired, retired_key_passphrase, retired_image_secret] = before.map(superseded);
+        let retired_jump_secrets: Vec<Name> = jumps_before
+            .iter()
+            .flat_map(JumpSecretNames::iter)
+            .filter(|old| !now.contains(old))
+            .cloned()
+            .collect();
         let all = retired.iter().chain(&retired_key_passphrase);
-        updates.retire(&entity, all.chain(&retired_image_secret));
+        let all = all.chain(&retired_image_secret);
+        updates.retire(&entity, all.chain(&retired_jump_secrets));
         let wanted = HostRecord {
             record: host.record,
             key,
@@ -213,9 +229,25 @@ impl Fleet {
             retired_key_passphrase,
             image_secret,
             retired_image_secret,
+            jump_secrets,
+            retired_jump_secrets,
             namespace: host.namespace.or(owner),
         };
         updates.add(entity, kind::HOST, Precedence::Record, &wanted, None)
+    }
+
+    async fn put_jump_secrets(
+        &self,
+        all: Vec<JumpSecrets>,
+    ) -> Result<Vec<JumpSecretNames>, FleetError> {
+        let mut names = Vec::with_capacity(all.len());
+        for secrets in all {
+            names.push(JumpSecretNames {
+                key: self.put_secret(secrets.key).await?,
+                key_passphrase: self.put_secret(secrets.key_passphrase).await?,
+            });
+        }
+        Ok(names)
     }
 
     async fn put_secret(&self, secret: Option<Secret>) -> Result<Option<Name>, FleetError> {
@@ -224,13 +256,4 @@ impl Fleet {
             None => None,
         })
     }
-}
-
-/// Of the secrets before, those that these do not name any more.
-fn superseded(before: [Option<Name>; 3], now: [&Option<Name>; 3]) -> [Option<Name>; 3] {
-    let mut now = now.into_iter();
-    before.map(|old| {
-        let same = now.next().is_some_and(|new| *new == old);
-        old.filter(|_| !same)
-    })
 }

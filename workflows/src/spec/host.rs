@@ -8,6 +8,8 @@ use vsiflow_engine::secret::Secret;
 pub use super::host_keys::{HostKeyError, Layer, exposed, files};
 pub use super::host_uri::HostUriError;
 pub use super::image_access::ImageAccess;
+pub use super::jump::{JumpHost, JumpSecrets, MAX_JUMPS};
+pub use super::jump_keys::jump_keys;
 
 /// The socket of a libvirt daemon that says nothing else.
 pub const DEFAULT_SOCKET: &str = "/var/run/libvirt/libvirt-sock";
@@ -29,6 +31,8 @@ pub struct HostSettings {
     pub key_passphrase: Option<Secret>,
     /// The password or token for the server of images, where there is one.
     pub image_secret: Option<Secret>,
+    /// The secrets of the jump hosts, in their order; one that is missing has none.
+    pub jump_secrets: Vec<JumpSecrets>,
     /// The namespace they are from, where namespaces do not trust one another. Of one host only the
     /// settings of one namespace count.
     pub namespace: Option<String>,
@@ -47,12 +51,20 @@ impl HostSettings {
             && bytes(&self.key) == bytes(&other.key)
             && bytes(&self.key_passphrase) == bytes(&other.key_passphrase)
             && bytes(&self.image_secret) == bytes(&other.image_secret)
+            && self.same_jump_secrets(other)
+    }
+
+    fn same_jump_secrets(&self, other: &Self) -> bool {
+        let count = self.record.jumps().len();
+        let of = |one: &Self, at| one.jump_secrets.get(at).cloned().unwrap_or_default();
+        (0..count).all(|at| of(self, at).same_as(&of(other, at)))
     }
 
     /// Every secret among them.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let all = [&self.key, &self.key_passphrase, &self.image_secret];
-        all.into_iter().flatten()
+        let jumps = self.jump_secrets.iter().flat_map(JumpSecrets::iter);
+        all.into_iter().flatten().chain(jumps)
     }
 }
 
@@ -114,6 +126,9 @@ pub struct SshHost {
     /// What it takes to read images for it, where they are not there for everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Box<ImageAccess>>,
+    /// The jump hosts in the order of the way; the first is reached directly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jumps: Vec<JumpHost>,
 }
 
 impl HostConnection {
@@ -167,6 +182,14 @@ impl HostConnection {
         match self {
             Self::Ssh(ssh) => ssh.known_hosts.as_deref(),
             Self::Unix { .. } | Self::Sim { .. } => None,
+        }
+    }
+
+    /// The jump hosts in the order of the way.
+    pub fn jumps(&self) -> &[JumpHost] {
+        match self {
+            Self::Ssh(ssh) => &ssh.jumps,
+            Self::Unix { .. } | Self::Sim { .. } => &[],
         }
     }
 
@@ -238,12 +261,12 @@ impl SshHost {
     }
 }
 
-fn is_host(host: &str) -> bool {
+pub(super) fn is_host(host: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
     !host.is_empty() && host.len() <= 253 && !host.starts_with('-') && host.chars().all(allowed)
 }
 
-fn is_word(user: &str) -> bool {
+pub(super) fn is_word(user: &str) -> bool {
     let odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '@' | '/' | ':');
     !user.is_empty() && !user.starts_with('-') && !user.contains(odd)
 }

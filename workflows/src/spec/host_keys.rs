@@ -3,6 +3,7 @@
 use super::Quantity;
 use super::documents::KeyValues;
 use super::host::{DEFAULT_PORT, DEFAULT_USER, HostConnection, HostSettings, ImageAccess, SshHost};
+use super::jump_keys::{PROXY_JUMP, jumps, logins};
 use vsiflow_engine::secret::Secret;
 
 /// Where a key was found, or should have been.
@@ -29,13 +30,13 @@ pub struct HostKeyError {
 }
 
 /// The merged keys: a Secret's win over a ConfigMap's.
-struct Keys<'a> {
+pub(super) struct Keys<'a> {
     layers: [(Layer, Option<&'a KeyValues>); 2],
 }
 
 impl<'a> Keys<'a> {
     /// The first of the keys that has a value; blank ones count as absent.
-    fn first(&self, keys: &[&'static str]) -> Option<(Layer, &'a Secret)> {
+    pub(super) fn first(&self, keys: &[&'static str]) -> Option<(Layer, &'a Secret)> {
         self.layers.iter().find_map(|(layer, values)| {
             let values = values.as_ref()?;
             let filled = |key: &&str| values.0.get(*key).filter(|value| !is_blank(value));
@@ -52,7 +53,7 @@ impl<'a> Keys<'a> {
             .map(|(layer, _)| *layer)
     }
 
-    fn text(&self, key: &'static str) -> Result<Option<String>, HostKeyError> {
+    pub(super) fn text(&self, key: &'static str) -> Result<Option<String>, HostKeyError> {
         let Some((_, value)) = self.first(&[key]) else {
             return Ok(None);
         };
@@ -62,13 +63,31 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn wrong(&self, key: &'static str, message: String) -> HostKeyError {
+    pub(super) fn wrong(&self, key: &'static str, message: String) -> HostKeyError {
         HostKeyError {
             key,
             layer: self.layer_of(key),
             message,
             remedy: remedy(key),
         }
+    }
+
+    /// The line end of the file that it was in is no part of it; spaces are.
+    pub(super) fn passphrase(
+        &self,
+        name: &'static str,
+        has_key: bool,
+    ) -> Result<Option<Secret>, HostKeyError> {
+        let Some((_, value)) = self.first(&[name]) else {
+            return Ok(None);
+        };
+        let Ok(text) = std::str::from_utf8(value.expose()) else {
+            return Err(self.wrong(name, "this is not text".to_owned()));
+        };
+        if !has_key {
+            return Err(self.wrong(name, "there is no key that it opens".to_owned()));
+        }
+        Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']))))
     }
 }
 
@@ -92,6 +111,14 @@ fn remedy(key: &str) -> &'static str {
              images.example.com or images.example.com:8443"
         }
         "KEY_PASSPHRASE" => "give KEY or KEY_FILE as well, or leave it out: an agent needs none",
+        PROXY_JUMP => {
+            "name up to four jump hosts in the order of the way, such as \
+             \"root@bastion.example.com:22,me@inner\", or leave it out"
+        }
+        key if key.starts_with(PROXY_JUMP) && key.ends_with("_KEY_PASSPHRASE") => {
+            "give the _KEY or _KEY_FILE of the same jump host as well, or leave it out"
+        }
+        key if key.starts_with(PROXY_JUMP) => "add the jump host to PROXY_JUMP, or leave it out",
         "IMAGE_PASSWORD" => "give IMAGE_USER and IMAGE_PASSWORD, or IMAGE_TOKEN alone",
         "IMAGE_CA" => "give the authority's certificate in PEM form, or its path as IMAGE_CA_FILE",
         "INSECURE_SKIP_HOST_KEY" | "IMAGE_ALLOW_INSECURE" => {
@@ -104,7 +131,7 @@ fn remedy(key: &str) -> &'static str {
 impl HostSettings {
     /// Host settings from the keys `HOSTNAME`, `PORT`, `USER`, `KEY` or `ssh-privatekey`,
     /// `KEY_FILE`, `KEY_PASSPHRASE`, `KNOWN_HOSTS`, `KNOWN_HOSTS_FILE`, `INSECURE_SKIP_HOST_KEY`, `SOCKET`,
-    /// `UPLOAD_LIMIT`, and for images `IMAGE_SERVER` with `IMAGE_USER` and `IMAGE_PASSWORD` or
+    /// `UPLOAD_LIMIT`, `PROXY_JUMP` with `PROXY_JUMP_KEY` and so on, and for images `IMAGE_SERVER` with `IMAGE_USER` and `IMAGE_PASSWORD` or
     /// `IMAGE_TOKEN`, `IMAGE_ALLOW_INSECURE`, `IMAGE_CA`, `IMAGE_CA_FILE`.
     ///
     /// # Errors
@@ -138,6 +165,7 @@ impl HostSettings {
             socket: keys.text("SOCKET")?,
             upload_limit: upload_limit(&keys)?,
             images: None,
+            jumps: Vec::new(),
         };
         let images = image_access(&keys)?;
         let image_secret = image_secret(&keys, &images)?;
@@ -150,12 +178,16 @@ impl HostSettings {
         let key = keys
             .first(&["KEY", "ssh-privatekey"])
             .map(|(_, key)| key.clone());
-        let key_passphrase = passphrase(&keys, key.is_some() || ssh.key_file.is_some())?;
+        let has_key = key.is_some() || ssh.key_file.is_some();
+        let key_passphrase = keys.passphrase("KEY_PASSPHRASE", has_key)?;
+        let (jumps, jump_secrets) = jumps(&keys)?.into_iter().unzip();
+        ssh.jumps = jumps;
         Ok(Self {
             record: HostConnection::Ssh(ssh),
             key,
             key_passphrase,
             image_secret,
+            jump_secrets,
             namespace: None,
         })
     }
@@ -169,21 +201,6 @@ fn image_access(keys: &Keys<'_>) -> Result<ImageAccess, HostKeyError> {
         authorities_file: keys.text("IMAGE_CA_FILE")?,
         insecure: yes(keys, "IMAGE_ALLOW_INSECURE")?,
     })
-}
-
-/// The line end of the file that it was in is no part of it; spaces are.
-fn passphrase(keys: &Keys<'_>, has_key: bool) -> Result<Option<Secret>, HostKeyError> {
-    const NAME: &str = "KEY_PASSPHRASE";
-    let Some((_, value)) = keys.first(&[NAME]) else {
-        return Ok(None);
-    };
-    let Ok(text) = std::str::from_utf8(value.expose()) else {
-        return Err(keys.wrong(NAME, "this is not text".to_owned()));
-    };
-    if !has_key {
-        return Err(keys.wrong(NAME, "there is no key that it opens".to_owned()));
-    }
-    Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']))))
 }
 
 /// A password goes with a user, a token without.
@@ -252,13 +269,15 @@ pub fn exposed(config_map: &KeyValues) -> Vec<&'static str> {
     if filled(INSISTS).is_some_and(|yes| yes.expose().trim_ascii() == b"true") {
         return Vec::new();
     }
-    let secrets = SECRET_KEYS.into_iter();
+    let of_jumps = logins().flat_map(|login| [login.key, login.key_passphrase]);
+    let secrets = SECRET_KEYS.into_iter().chain(of_jumps);
     secrets.filter(|key| filled(key).is_some()).collect()
 }
 
 /// The files that settings name, by key.
 pub fn files(settings: &KeyValues) -> Vec<(&'static str, String)> {
-    let named = FILE_KEYS.into_iter().filter_map(|key| {
+    let of_jumps = logins().flat_map(|login| [login.key_file, login.known_hosts_file]);
+    let named = FILE_KEYS.into_iter().chain(of_jumps).filter_map(|key| {
         let value = settings.0.get(key).filter(|value| !is_blank(value))?;
         Some((
             key,

@@ -213,6 +213,7 @@ fn a_uri_carries_all_settings() {
             socket: Some("/run/libvirt/x".into()),
             upload_limit: None,
             images: None,
+            jumps: Vec::new(),
         }
     );
 }
@@ -240,4 +241,182 @@ fn uris_that_name_no_host_are_refused() {
         let error = from_uri(uri).unwrap_err();
         assert!(!error.to_string().contains("secret"), "{uri}");
     }
+}
+
+const WAY: [(&str, &str); 3] = [
+    ("HOSTNAME", "inner.example.com"),
+    ("KNOWN_HOSTS", "k"),
+    (
+        "PROXY_JUMP",
+        " root@bastion.example.com, me@[fd00::1]:2222 ",
+    ),
+];
+
+fn with_jumps(more: &[(&str, &str)]) -> Result<HostSettings, HostKeyError> {
+    let all: Vec<_> = WAY.iter().chain(more).copied().collect();
+    HostSettings::from_keys(None, Some(&keys(&all)))
+}
+
+#[test]
+fn jump_hosts_are_named_in_the_order_of_the_way_and_leave_the_hosts_id_alone() {
+    let settings = with_jumps(&[("KEY", "secret")]).unwrap();
+    assert_eq!(settings.id(), "root@inner.example.com:22");
+    let shown = |settings: &HostSettings| -> Vec<_> {
+        let jumps = settings.record.jumps().iter();
+        jumps.map(ToString::to_string).collect()
+    };
+    let way = ["root@bastion.example.com:22", "me@[fd00::1]:2222"];
+    assert_eq!(shown(&settings), way);
+    let text = serde_json::to_string(&settings.record).unwrap();
+    let read: HostConnection = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, settings.record);
+    // What was recorded before there were any is read, and written, as it was.
+    let direct = from_uri("ssh://h?insecure=1").unwrap();
+    let text = serde_json::to_string(&direct.record).unwrap();
+    assert!(!text.contains("jumps"), "{text}");
+    assert_eq!(
+        serde_json::from_str::<HostConnection>(&text).unwrap(),
+        direct.record
+    );
+}
+
+#[test]
+fn a_jump_hosts_own_login_counts_before_that_of_all() {
+    let settings = with_jumps(&[
+        ("KEY", "of-host"),
+        ("PROXY_JUMP_KEY", "of-all"),
+        ("PROXY_JUMP_KEY_PASSPHRASE", "opens-all"),
+        ("PROXY_JUMP_2_KEY_FILE", "/keys/2"),
+        ("PROXY_JUMP_KNOWN_HOSTS", "lines"),
+        ("PROXY_JUMP_2_KNOWN_HOSTS_FILE", "/known/2"),
+    ])
+    .unwrap();
+    let bytes = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
+    let [first, second] = &settings.jump_secrets[..] else {
+        panic!("{settings:?}")
+    };
+    assert_eq!(bytes(&first.key).unwrap(), b"of-all");
+    assert_eq!(bytes(&first.key_passphrase).unwrap(), b"opens-all");
+    // The passphrase is of the other key.
+    assert_eq!(
+        (bytes(&second.key), bytes(&second.key_passphrase)),
+        (None, None)
+    );
+    let [first, second] = settings.record.jumps() else {
+        panic!("{settings:?}")
+    };
+    assert_eq!(first.known_hosts.as_deref(), Some("lines"));
+    assert_eq!(second.key_file.as_deref(), Some("/keys/2"));
+    assert_eq!(second.known_hosts, None);
+    assert_eq!(second.known_hosts_file.as_deref(), Some("/known/2"));
+    let shown = format!(
+        "{settings:?} {}",
+        serde_json::to_string(&settings.record).unwrap()
+    );
+    for secret in ["of-host", "of-all", "opens-all"] {
+        assert!(!shown.contains(secret), "{shown}");
+        let has = |one: &Secret| one.expose() == secret.as_bytes();
+        assert!(settings.secrets().any(has), "{secret}");
+    }
+}
+
+#[test]
+fn settings_with_another_way_or_another_key_on_it_are_others() {
+    let one = with_jumps(&[("PROXY_JUMP_1_KEY", "a")]).unwrap();
+    assert!(one.same_as(&with_jumps(&[("PROXY_JUMP_1_KEY", "a")]).unwrap()));
+    for other in [
+        &[("PROXY_JUMP_1_KEY", "b")][..],
+        &[("PROXY_JUMP_2_KEY", "a")],
+        &[
+            ("PROXY_JUMP_1_KEY", "a"),
+            ("PROXY_JUMP_1_KEY_PASSPHRASE", "p"),
+        ],
+        &[
+            ("PROXY_JUMP_1_KEY", "a"),
+            ("PROXY_JUMP", "root@bastion.example.com"),
+        ],
+        &[],
+    ] {
+        assert!(!one.same_as(&with_jumps(other).unwrap()), "{other:?}");
+    }
+}
+
+#[test]
+fn ways_that_lead_nowhere_are_refused() {
+    for way in [
+        "a,,b",
+        ",",
+        "root@",
+        "@a",
+        "-oProxyCommand=x",
+        "root@-x",
+        "a b",
+        "a:0",
+        "a:65536",
+        "a:ssh",
+        "fd00::1",
+        "[fd00::1",
+        "[fd00::1]22",
+        "unix:/run/x",
+        "/run/x",
+        "a/b",
+        "a,b,c,d,e",
+        "root@a\nb",
+    ] {
+        let refused = with_jumps(&[("PROXY_JUMP", way)]).unwrap_err();
+        assert_eq!(refused.key, "PROXY_JUMP", "{way}");
+        let uri = url::Url::parse_with_params("ssh://h?insecure=1", [("jump", way)]).unwrap();
+        assert!(from_uri(uri.as_str()).is_err(), "{uri}");
+    }
+    for (key, value) in [
+        ("PROXY_JUMP_3_KEY", "k"),
+        ("PROXY_JUMP_4_KNOWN_HOSTS_FILE", "/k"),
+        ("PROXY_JUMP_2_KEY_PASSPHRASE", "p"),
+        ("PROXY_JUMP_KEY_PASSPHRASE", "p"),
+    ] {
+        assert_eq!(with_jumps(&[(key, value)]).unwrap_err().key, key);
+    }
+    let none = HostSettings::from_keys(
+        None,
+        Some(&keys(&[
+            ("HOSTNAME", "h"),
+            ("KNOWN_HOSTS", "k"),
+            ("PROXY_JUMP_KEY", "k"),
+        ])),
+    );
+    assert_eq!(none.unwrap_err().key, "PROXY_JUMP_KEY");
+}
+
+#[test]
+fn a_uri_repeats_jump_with_a_login_for_each() {
+    let uri = "ssh://h?known_hosts=/kh&jump=me@a:2222&jump_keyfile=/ka&jump=b&jump_known_hosts=/kb";
+    let settings = from_uri(uri).unwrap();
+    let [first, second] = settings.record.jumps() else {
+        panic!("{settings:?}")
+    };
+    assert_eq!(
+        (first.to_string(), first.key_file.as_deref()),
+        ("me@a:2222".to_owned(), Some("/ka"))
+    );
+    assert_eq!(first.known_hosts_file, None);
+    assert_eq!(
+        (second.to_string(), second.known_hosts_file.as_deref()),
+        ("root@b:22".to_owned(), Some("/kb"))
+    );
+    for uri in [
+        "ssh://h?insecure=1&jump_keyfile=/k&jump=a",
+        "ssh://h?insecure=1&jump=",
+        "ssh://h?insecure=1&jump=a&jump=b&jump=c&jump=d&jump=e",
+    ] {
+        assert!(from_uri(uri).is_err(), "{uri}");
+    }
+}
+
+#[test]
+fn the_files_and_secrets_of_jump_hosts_are_judged_as_the_hosts_own() {
+    let all: Vec<_> = jump_keys().map(|key| (key, "x")).collect();
+    let (all, count) = (keys(&all), jump_keys().count());
+    assert_eq!(count, 1 + 5 * (1 + MAX_JUMPS));
+    assert_eq!(files(&all).len(), 2 * (1 + MAX_JUMPS));
+    assert_eq!(exposed(&all).len(), 2 * (1 + MAX_JUMPS));
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use url::Url;
 
 use super::host::{
-    DEFAULT_PORT, DEFAULT_SOCKET, DEFAULT_USER, HostConnection, HostSettings, SshHost,
+    DEFAULT_PORT, DEFAULT_SOCKET, DEFAULT_USER, HostConnection, HostSettings, JumpHost, SshHost,
 };
 
 /// A text that names no host. Never repeats a password.
@@ -19,7 +19,7 @@ pub struct HostUriError {
 }
 
 /// The forms a host URI has, for remedies.
-const FORMS: &str = "write ssh://user@host:port?keyfile=PATH&known_hosts=PATH, unix:/path/of/socket, \
+const FORMS: &str = "write ssh://user@host:port?keyfile=PATH&known_hosts=PATH, jump=user@host:port through another host, unix:/path/of/socket, \
                      unix: for this machine, or sim: for the simulated host";
 
 impl HostUriError {
@@ -51,6 +51,7 @@ impl FromStr for HostSettings {
             key: None,
             key_passphrase: None,
             image_secret: None,
+            jump_secrets: Vec::new(),
             namespace: None,
         })
     }
@@ -119,6 +120,7 @@ fn ssh(text: &str) -> Result<HostConnection, HostUriError> {
         socket: None,
         upload_limit: None,
         images: None,
+        jumps: Vec::new(),
     };
     for (key, value) in url.query_pairs() {
         set(&mut ssh, &key, value.into_owned())?;
@@ -136,16 +138,31 @@ fn set(ssh: &mut SshHost, key: &str, value: String) -> Result<(), HostUriError> 
         ("keyfile", _) => ssh.key_file = Some(value),
         ("known_hosts", _) => ssh.known_hosts_file = Some(value),
         ("socket", _) => ssh.socket = Some(value),
+        ("jump", text) => {
+            let jump = JumpHost::parse(text);
+            ssh.jumps
+                .push(jump.map_err(|why| HostUriError::new(format!("?jump={text}: {why}")))?);
+            JumpHost::check_count(ssh.jumps.len()).map_err(HostUriError::new)?;
+        }
+        ("jump_keyfile", _) => last_jump(ssh, key)?.key_file = Some(value),
+        ("jump_known_hosts", _) => last_jump(ssh, key)?.known_hosts_file = Some(value),
         ("insecure", "1" | "true") => ssh.insecure_skip_host_key = true,
         ("insecure", "0" | "false") => ssh.insecure_skip_host_key = false,
         ("insecure", _) => return Err(HostUriError::new("?insecure= is 1 or 0")),
         _ => {
             return Err(HostUriError::new(format!(
-                "?{key}= is not known; there are keyfile, known_hosts, insecure and socket"
+                "?{key}= is not known; there are keyfile, known_hosts, insecure, socket, jump, \
+                 jump_keyfile and jump_known_hosts"
             )));
         }
     }
     Ok(())
+}
+
+/// The jump host that was named last: what follows is of it.
+fn last_jump<'s>(ssh: &'s mut SshHost, key: &str) -> Result<&'s mut JumpHost, HostUriError> {
+    let none = || HostUriError::new(format!("?{key}= follows the jump= that it is for"));
+    ssh.jumps.last_mut().ok_or_else(none)
 }
 
 fn complain(key: &str, message: &str) -> HostUriError {

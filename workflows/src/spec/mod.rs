@@ -17,6 +17,8 @@ mod host_keys;
 mod host_uri;
 pub mod image;
 mod image_access;
+mod jump;
+mod jump_keys;
 pub mod meta;
 pub mod network_ref;
 pub mod permits;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use vsiflow_engine::secret::Secret;
 use vsiflow_image::{AddressPolicy, Cidr, Folders};
 use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult};
-use vsiflow_workflows::spec::{HostConnection, HostSettings, Permits};
+use vsiflow_workflows::spec::{HostConnection, HostSettings, Permits, host::JumpSecrets};
 
 use crate::work::off_runtime;
 
@@ -63,25 +63,53 @@ impl ReadBounds {
         let HostConnection::Ssh(ssh) = &host.record else {
             return Ok(host);
         };
-        let names_none = ssh.key_file.is_none() && ssh.known_hosts_file.is_none();
-        if names_none || self.trusts(&host) {
+        if self.trusts(&host) {
             return Ok(host);
         }
         let (id, mut ssh, mut key) = (host.id(), ssh.clone(), host.key.clone());
-        if let Some(path) = ssh.key_file.take() {
-            let text = self.text(&id, "KEY_FILE", &path).await?;
-            key.get_or_insert(Secret::new(text));
+        let mut jump_secrets = host.jump_secrets.clone();
+        jump_secrets.resize_with(ssh.jumps.len(), JumpSecrets::default);
+        for (jump, secrets) in ssh.jumps.iter_mut().zip(&mut jump_secrets) {
+            self.read_key(&id, &mut jump.key_file, &mut secrets.key)
+                .await?;
+            self.read_known(&id, &mut jump.known_hosts_file, &mut jump.known_hosts)
+                .await?;
         }
-        if let Some(path) = ssh.known_hosts_file.take() {
-            let text = self.text(&id, "KNOWN_HOSTS_FILE", &path).await?;
-            let text = String::from_utf8_lossy(&text).into_owned();
-            ssh.known_hosts.get_or_insert(text);
-        }
+        self.read_key(&id, &mut ssh.key_file, &mut key).await?;
+        self.read_known(&id, &mut ssh.known_hosts_file, &mut ssh.known_hosts)
+            .await?;
         Ok(HostSettings {
             record: HostConnection::Ssh(ssh),
             key,
+            jump_secrets,
             ..host
         })
+    }
+
+    async fn read_key(
+        &self,
+        id: &str,
+        file: &mut Option<String>,
+        key: &mut Option<Secret>,
+    ) -> PortResult<()> {
+        if let Some(path) = file.take() {
+            let text = self.text(id, "KEY_FILE", &path).await?;
+            key.get_or_insert(Secret::new(text));
+        }
+        Ok(())
+    }
+
+    async fn read_known(
+        &self,
+        id: &str,
+        file: &mut Option<String>,
+        known: &mut Option<String>,
+    ) -> PortResult<()> {
+        if let Some(path) = file.take() {
+            let text = self.text(id, "KNOWN_HOSTS_FILE", &path).await?;
+            known.get_or_insert(String::from_utf8_lossy(&text).into_owned());
+        }
+        Ok(())
     }
 
     async fn text(&self, id: &str, name: &str, path: &str) -> PortResult<Vec<u8>> {
@@ -148,6 +176,30 @@ mod tests {
             .await
             .unwrap_err();
         assert!(error.message.contains("--allow-files"), "{error}");
+        let jump = |folder: &Path| {
+            let file = folder.join("key");
+            let (jump, key) = (("PROXY_JUMP", "a"), file.to_str().unwrap());
+            host(&[
+                jump,
+                ("PROXY_JUMP_KEY_FILE", key),
+                ("PROXY_JUMP_1_KNOWN_HOSTS_FILE", key),
+            ])
+        };
+        let read = bounds.with_files_read(jump(inside.path())).await.unwrap();
+        let [secrets] = &read.jump_secrets[..] else {
+            panic!("{read:?}")
+        };
+        assert_eq!(secrets.key.as_ref().unwrap().expose(), b"hunter2");
+        let [jump_host] = read.record.jumps() else {
+            panic!("{read:?}")
+        };
+        assert_eq!(jump_host.known_hosts.as_deref(), Some("hunter2"));
+        assert_eq!(
+            (&jump_host.key_file, &jump_host.known_hosts_file),
+            (&None, &None)
+        );
+        let refused = bounds.with_files_read(jump(outside.path())).await;
+        assert!(refused.is_err_and(|error| error.message.contains("--allow-files")));
         // What the command line names is whoever's who runs this.
         let own = with(outside.path());
         let bounds = ReadBounds::of_cluster(&folders, &[], Some(own.clone()));

@@ -1,12 +1,12 @@
 //! The ports of every host: simulated or real, by its settings.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, iter::repeat, path::PathBuf, sync::Arc, time::Duration};
 
 use super::bounds::ReadBounds;
 use async_trait::async_trait;
 use futures::future::join_all;
 use tokio::{sync::Mutex, time::timeout};
-use vsiflow_engine::lease::Lease;
+use vsiflow_engine::{lease::Lease, secret::Secret};
 use vsiflow_libvirt::{
     Endpoint, leased_host_ports,
     session::SOCKET,
@@ -18,7 +18,7 @@ use vsiflow_steps::{
 };
 use vsiflow_workflows::{
     hosts::HostDirectory,
-    spec::{HostConnection, HostSettings, SshHost},
+    spec::{HostConnection, HostSettings, SshHost, host::JumpSecrets},
 };
 
 /// How long connecting and logging in may take.
@@ -97,36 +97,84 @@ impl Hosts for AllHosts {
     }
 }
 
+/// The host behind its jump hosts. What a jump host leaves out is that of the host.
 fn over_ssh(
     id: &str,
     ssh: &SshHost,
     settings: &HostSettings,
     trusted: bool,
 ) -> PortResult<Endpoint> {
-    let host_keys = match (&ssh.known_hosts, &ssh.known_hosts_file) {
-        _ if ssh.insecure_skip_host_key => HostKeys::InsecureAcceptAny,
-        (Some(text), _) => HostKeys::Known(text.clone()),
-        (None, Some(file)) => HostKeys::KnownFile(PathBuf::from(file)),
-        (None, None) => {
-            let message = "no known hosts are given";
-            return Err(PortError::new(
-                PortErrorKind::HostKeyUnknown,
-                id,
-                "",
-                message,
-            ));
-        }
-    };
+    let none = JumpSecrets::default();
+    let secrets = settings.jump_secrets.iter().chain(repeat(&none));
+    let jumps = ssh.jumps.iter().zip(secrets).map(|(jump, secrets)| {
+        let (text, file) = (secrets.key.as_ref(), jump.key_file.as_deref());
+        let own = known(&jump.known_hosts, &jump.known_hosts_file);
+        Ok(SshConfig {
+            host: jump.host.clone(),
+            port: jump.port,
+            user: jump.user.clone(),
+            identity: match given(text, file, secrets.key_passphrase.as_ref()) {
+                Some(identity) => identity,
+                None => identity(id, ssh, settings, trusted)?,
+            },
+            host_keys: match own {
+                Some(own) => own,
+                None => host_keys(id, ssh)?,
+            },
+            connect_timeout: CONNECT,
+            jumps: Vec::new(),
+        })
+    });
     let config = SshConfig {
+        jumps: jumps.collect::<PortResult<_>>()?,
         host: ssh.host.clone(),
         port: ssh.port,
         user: ssh.user.clone(),
         identity: identity(id, ssh, settings, trusted)?,
-        host_keys,
+        host_keys: host_keys(id, ssh)?,
         connect_timeout: CONNECT,
     };
     let socket = ssh.socket.clone().unwrap_or_else(|| SOCKET.to_owned());
     Ok(Endpoint::Ssh { config, socket })
+}
+
+fn host_keys(id: &str, ssh: &SshHost) -> PortResult<HostKeys> {
+    if ssh.insecure_skip_host_key {
+        return Ok(HostKeys::InsecureAcceptAny);
+    }
+    known(&ssh.known_hosts, &ssh.known_hosts_file).ok_or_else(|| {
+        let message = "no known hosts are given";
+        PortError::new(PortErrorKind::HostKeyUnknown, id, "", message)
+    })
+}
+
+/// The lines among the settings, else their file.
+fn known(text: &Option<String>, file: &Option<String>) -> Option<HostKeys> {
+    match (text, file) {
+        (Some(text), _) => Some(HostKeys::Known(text.clone())),
+        (None, Some(file)) => Some(HostKeys::KnownFile(PathBuf::from(file))),
+        (None, None) => None,
+    }
+}
+
+/// The key as text, else its file.
+fn given(
+    text: Option<&Secret>,
+    file: Option<&str>,
+    passphrase: Option<&Secret>,
+) -> Option<Identity> {
+    let passphrase = passphrase.cloned();
+    match (text, file) {
+        (Some(text), _) => Some(Identity::Key {
+            text: text.clone(),
+            passphrase,
+        }),
+        (None, Some(path)) => Some(Identity::KeyFile {
+            path: PathBuf::from(path),
+            passphrase,
+        }),
+        (None, None) => None,
+    }
 }
 
 /// The key as text, else its file, else the user's agent: that one is for whoever runs this, and not
@@ -137,17 +185,9 @@ fn identity(
     settings: &HostSettings,
     trusted: bool,
 ) -> PortResult<Identity> {
-    if let Some(text) = &settings.key {
-        return Ok(Identity::Key {
-            text: text.clone(),
-            passphrase: settings.key_passphrase.clone(),
-        });
-    }
-    if let Some(path) = &ssh.key_file {
-        return Ok(Identity::KeyFile {
-            path: PathBuf::from(path),
-            passphrase: settings.key_passphrase.clone(),
-        });
+    let (key, passphrase) = (settings.key.as_ref(), settings.key_passphrase.as_ref());
+    if let Some(identity) = given(key, ssh.key_file.as_deref(), passphrase) {
+        return Ok(identity);
     }
     if !trusted {
         let message = "no SSH key is given (KEY, in a Secret)";
@@ -159,4 +199,62 @@ fn identity(
         PortError::new(PortErrorKind::AuthRefused, id, "", message)
     })?;
     Ok(Identity::Agent { socket })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(uri: &str, trusted: bool) -> PortResult<SshConfig> {
+        let mut settings: HostSettings = uri.parse().unwrap();
+        let HostConnection::Ssh(ssh) = settings.record.clone() else {
+            panic!("{uri}")
+        };
+        settings.jump_secrets = vec![JumpSecrets {
+            key: Some(Secret::new("of-jump")),
+            key_passphrase: None,
+        }];
+        match over_ssh("id", &ssh, &settings, trusted)? {
+            Endpoint::Ssh { config, .. } => Ok(config),
+            Endpoint::Unix(_) => panic!("{uri}"),
+        }
+    }
+
+    fn file(config: &SshConfig) -> Option<&str> {
+        match &config.identity {
+            Identity::KeyFile { path, .. } => path.to_str(),
+            Identity::Key { .. } => Some("text"),
+            Identity::Agent { .. } => None,
+        }
+    }
+
+    fn known(config: &SshConfig) -> Option<&str> {
+        match &config.host_keys {
+            HostKeys::KnownFile(path) => path.to_str(),
+            HostKeys::Known(text) => Some(text),
+            HostKeys::InsecureAcceptAny => None,
+        }
+    }
+
+    #[test]
+    fn a_jump_host_leaves_to_the_host_what_it_does_not_say_and_an_agent_to_nobody_else() {
+        let uri = "ssh://h?keyfile=/k&known_hosts=/kh&jump=a&jump=b&jump_keyfile=/kb&jump_known_hosts=/khb&jump=c";
+        let config = endpoint(uri, true).unwrap();
+        let way: Vec<_> = config.jumps.iter().map(|j| (file(j), known(j))).collect();
+        let expected = [
+            (Some("text"), Some("/kh")),
+            (Some("/kb"), Some("/khb")),
+            (Some("/k"), Some("/kh")),
+        ];
+        assert_eq!(way, expected);
+        assert_eq!((file(&config), known(&config)), (Some("/k"), Some("/kh")));
+        // What a jump host is known by counts, whatever the host is.
+        let uri = "ssh://h?keyfile=/k&insecure=1&jump=a&jump_known_hosts=/kha&jump=b";
+        let config = endpoint(uri, true).unwrap();
+        let way: Vec<_> = config.jumps.iter().map(known).collect();
+        assert_eq!(way, [Some("/kha"), None]);
+        let refused = endpoint("ssh://h?known_hosts=/kh&jump=a&jump=b", false).unwrap_err();
+        assert_eq!(refused.kind, PortErrorKind::AuthRefused);
+        assert!(refused.message.contains("no SSH key"), "{refused}");
+    }
 }

@@ -20,7 +20,8 @@ pub(crate) struct SshTarget {
     pub(crate) name: String,
     pub(crate) uid: String,
     pub(crate) address: IpAddr,
-    /// `USER@HOST:PORT` of the host in between; none where the guest's host is this machine.
+    /// `USER@HOST:PORT` of each host in between, with commas between them, as `ProxyJump` has it; none where the
+    /// guest's host is this machine.
     pub(crate) jump: Option<String>,
 }
 
@@ -41,7 +42,12 @@ impl SshTarget {
             let message = format!("there is no way into {name}: {why}");
             Err(ExitProblem::new(Exit::Blocked, "VSI0813", message, remedy))
         };
-        let Some(jump) = jump(host) else {
+        let jumps = object
+            .pointer("/status/hostJumps")
+            .and_then(Value::as_array);
+        let jumps = jumps.into_iter().flatten();
+        let jumps = jumps.map(|jump| jump.as_str().unwrap_or_default());
+        let Some(jump) = way(jumps, host) else {
             return no_way(
                 "its host is simulated or not known",
                 "`vsiflow get host` lists the hosts",
@@ -81,21 +87,27 @@ impl SshTarget {
     }
 }
 
-/// The host in between; none where it cannot be told, and an empty one where there is none.
+/// The hosts in between; none where one cannot be told, and an empty one where there is none.
 #[expect(
     clippy::option_option,
     reason = "no way, no jump, and a jump are three"
 )]
-fn jump(host: &str) -> Option<Option<String>> {
+fn way<'v>(jumps: impl Iterator<Item = &'v str>, host: &'v str) -> Option<Option<String>> {
     if host.starts_with("unix:") {
         return Some(None);
     }
+    let all = jumps.chain([host]).map(jump).collect::<Option<Vec<_>>>()?;
+    Some(Some(all.join(",")))
+}
+
+/// A host in between, if it is of the form that it should have.
+fn jump(host: &str) -> Option<&str> {
     let (user, at) = host.split_once('@')?;
     let is_plain =
         |c: char| c.is_ascii_alphanumeric() || ['.', '-', '_', ':', '[', ']'].contains(&c);
     let plain =
         |text: &str| !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain);
-    (plain(user) && plain(at)).then(|| Some(host.to_owned()))
+    (plain(user) && plain(at)).then_some(host)
 }
 
 /// The first address of version 4, else the first: guests often have one of version 6 that only their link knows.
@@ -134,6 +146,13 @@ mod tests {
                 ("ProxyJump", "root@10.0.0.1:2222".to_owned()),
             ]
         );
+        let mut behind = object("root@10.0.0.1:2222", &["192.168.122.7"]);
+        behind["status"]["hostJumps"] = json!(["me@bastion:22", "root@[fd00::1]:2222"]);
+        let behind = SshTarget::of(&behind).unwrap();
+        assert_eq!(
+            behind.jump.as_deref(),
+            Some("me@bastion:22,root@[fd00::1]:2222,root@10.0.0.1:2222")
+        );
         let here = SshTarget::of(&object("unix:/run/libvirt/libvirt-sock", &["10.1.1.1"])).unwrap();
         assert_eq!(here.jump, None);
     }
@@ -154,6 +173,16 @@ mod tests {
         ] {
             let refused = SshTarget::of(&object(host, addresses)).unwrap_err();
             assert_eq!(refused.code, "VSI0813", "{host} {addresses:?}");
+        }
+        for jump in [
+            json!("a,b@h:22"),
+            json!("root@h -oX=y"),
+            json!(""),
+            json!(7),
+        ] {
+            let mut object = object("root@h:22", &["10.1.1.1"]);
+            object["status"]["hostJumps"] = json!([jump]);
+            assert!(SshTarget::of(&object).is_err(), "{jump}");
         }
     }
 }

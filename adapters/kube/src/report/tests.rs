@@ -26,6 +26,7 @@ fn object(phase: Phase, description: &str) -> VsiObject {
         },
         spec: json!({}),
         status: fleet::VsiStatus {
+            host_jumps: Vec::new(),
             status: phase.old_status(),
             description: description.to_owned(),
             phase,

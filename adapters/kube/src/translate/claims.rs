@@ -176,6 +176,7 @@ fn what_differs(one: Option<&HostSettings>, other: &HostSettings) -> &'static st
         () if known(one) != known(other) => "other known hosts",
         () if key(one) != key(other) => "another key",
         () if one.record.socket() != other.record.socket() => "another socket",
+        () if one.record.jumps() != other.record.jumps() => "another way to it (PROXY_JUMP)",
         () => "other settings",
     }
 }

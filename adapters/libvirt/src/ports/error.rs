@@ -62,9 +62,12 @@ impl LibvirtHost {
 
 fn of_connect(error: &ConnectError) -> Kind {
     match error {
+        ConnectError::JumpHost { error, .. } => of_connect(error),
         ConnectError::TimedOut { .. } => Kind::Timeout,
         ConnectError::OtherMachine { .. } => Kind::OtherMachine,
-        ConnectError::HostKeyUnknown { .. } | ConnectError::KnownHosts(_) => Kind::HostKeyUnknown,
+        ConnectError::HostKeyUnknown { .. }
+        | ConnectError::HostCertificate { .. }
+        | ConnectError::KnownHosts(_) => Kind::HostKeyUnknown,
         ConnectError::HostKeyChanged { .. } | ConnectError::HostKeyRevoked { .. } => {
             Kind::HostKeyChanged
         }
@@ -74,6 +77,7 @@ fn of_connect(error: &ConnectError) -> Kind {
         | ConnectError::ChannelRefused { .. }
         | ConnectError::LibvirtRefused { .. } => Kind::LibvirtAbsent,
         ConnectError::ForwardingProhibited { .. }
+        | ConnectError::JumpProhibited { .. }
         | ConnectError::SocketForbidden { .. }
         | ConnectError::AuthWanted { .. } => Kind::Denied,
         _ => Kind::Unreachable,

@@ -9,14 +9,14 @@ use russh::client::{Config, Handle, Handler, Msg};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKeyOrCertificate};
 use russh::{ChannelOpenFailure, ChannelStream, Disconnect, Preferred, cipher};
 use tokio::net::TcpStream;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 
+use super::way::{self, Line, Patience};
 use super::{HostKeys, SshConfig, auth};
 use vsiflow_engine::lease::Lease;
 
 use crate::connect_error::ConnectError;
 use crate::known_hosts::KnownHost;
-use crate::leased::Leased;
 use crate::time;
 
 /// After so long a silence the server is asked for a sign of life.
@@ -35,8 +35,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A session that is logged in. It ends when dropped, with all its channels.
 pub struct SshSession {
-    handle: Handle<HostKeyVerifier>,
-    host: String,
+    pub(super) handle: Handle<HostKeyVerifier>,
+    pub(super) host: String,
+    /// The session with the jump host before it, which carries this one.
+    way: Option<Box<SshSession>>,
     machine: OnceLock<Option<String>>,
 }
 
@@ -49,7 +51,8 @@ impl std::fmt::Debug for SshSession {
 }
 
 impl SshSession {
-    /// Connects, checks the host's key and logs in: one attempt, within the configured time.
+    /// Connects, through jump hosts where there are some, checks the host's key and logs in: one attempt, within
+    /// the configured time.
     /// Nothing is written once the lease is past.
     ///
     /// Not cancel safe; dropped, the attempt is over.
@@ -57,31 +60,7 @@ impl SshSession {
     /// # Errors
     /// See [`ConnectError`]; it tells the network, the host's key and our own login apart.
     pub async fn connect(config: &SshConfig, lease: Arc<Lease>) -> Result<Self, ConnectError> {
-        let deadline = time::deadline(config.connect_timeout);
-        let late = |waiting_for| ConnectError::TimedOut {
-            address: format!("{}:{}", config.host, config.port),
-            waiting_for,
-            after: config.connect_timeout,
-        };
-        let verifier = HostKeyVerifier::new(config).await?;
-        let socket = timeout_at(deadline, dial(&config.host, config.port))
-            .await
-            .map_err(|_| late("connecting"))??;
-        let settings = Arc::new(settings(&verifier));
-        let greeting =
-            russh::client::connect_stream(settings, Leased::new(socket, lease), verifier);
-        let mut handle = timeout_at(deadline, greeting)
-            .await
-            .map_err(|_| late("the SSH handshake"))?
-            .map_err(|error| error.into_connect_error(&config.host))?;
-        timeout_at(deadline, auth::log_in(&mut handle, config))
-            .await
-            .map_err(|_| late("logging in"))??;
-        Ok(Self {
-            handle,
-            host: config.host.clone(),
-            machine: OnceLock::new(),
-        })
+        way::connect(config, lease).await
     }
 
     /// Keeps in mind which machine it said that it is.
@@ -182,11 +161,42 @@ impl SshSession {
     pub async fn close(&self) {
         let farewell = self.handle.disconnect(Disconnect::ByApplication, "", "en");
         let _ = timeout(FAREWELL, farewell).await;
+        // Each farewell passes through those that are still there.
+        if let Some(way) = &self.way {
+            Box::pin(way.close()).await;
+        }
     }
 }
 
+/// Logs in at one host, over the session with the jump host before it, if there is one.
+pub(super) async fn log_in(
+    config: &SshConfig,
+    way: Option<SshSession>,
+    lease: Arc<Lease>,
+) -> Result<SshSession, ConnectError> {
+    let verifier = HostKeyVerifier::new(config).await?;
+    let deadline = time::deadline(config.connect_timeout);
+    let patience = Patience { config, deadline };
+    let line = Line::open(config, way.as_ref(), lease);
+    let line = patience.wait("connecting", line).await??;
+    let settings = Arc::new(settings(&verifier));
+    let greeting = russh::client::connect_stream(settings, line, verifier);
+    let mut handle = patience
+        .wait("the SSH handshake", greeting)
+        .await?
+        .map_err(|error| error.into_connect_error(&config.host))?;
+    let login = auth::log_in(&mut handle, config);
+    patience.wait("logging in", login).await??;
+    Ok(SshSession {
+        handle,
+        host: config.host.clone(),
+        way: way.map(Box::new),
+        machine: OnceLock::new(),
+    })
+}
+
 /// Connects to the first address that answers.
-async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+pub(super) async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let unknown = |message: String| ConnectError::UnknownHost {
         host: host.to_owned(),
         message,
@@ -226,6 +236,7 @@ fn settings(verifier: &HostKeyVerifier) -> Config {
         preferred: Preferred {
             cipher: Cow::Borrowed(CIPHERS),
             key: Cow::Owned(verifier.key_algorithms()),
+            host_key_certificates: Cow::Borrowed(verifier.certificate_algorithms()),
             // Compressing what is compressed already costs more than it saves.
             compression: Cow::Borrowed(&[russh::compression::NONE]),
             ..Preferred::DEFAULT
@@ -282,6 +293,14 @@ impl HostKeyVerifier {
         Ok(Self {
             known: Some(KnownHost::find(&text, &config.host, config.port)),
         })
+    }
+
+    /// Certificates are asked for only where an authority vouches for the host: a server prefers to show one.
+    fn certificate_algorithms(&self) -> &'static [Algorithm] {
+        match &self.known {
+            Some(known) if known.has_authorities() => HOST_KEYS,
+            _ => &[],
+        }
     }
 
     /// Those first of which a key is known: otherwise a server with several keys would show one
@@ -343,7 +362,11 @@ impl Handler for HostKeyVerifier {
                 known.check(key).map_err(HandshakeError::Host)?;
                 Ok(true)
             }
-            PublicKeyOrCertificate::Certificate(_) => Ok(false),
+            PublicKeyOrCertificate::Certificate(certificate) => {
+                let judged = known.check_certificate(certificate);
+                judged.map_err(HandshakeError::Host)?;
+                Ok(true)
+            }
         }
     }
 }

@@ -102,6 +102,12 @@ impl Fleet {
             .record
             .socket()
             .is_some_and(|socket| socket.ends_with("-ro"));
+        let jumps: Vec<_> = host
+            .record
+            .jumps()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         self.directory.put(host);
         let archs = match what.archs.is_empty() {
             true => self.archs_on(&id).await?,
@@ -130,7 +136,10 @@ impl Fleet {
             Ok::<_, Failure>((ports, facts))
         };
         match looked.await {
-            Ok((ports, facts)) => look(&ports, &facts, &archs, what, &mut found).await,
+            Ok((ports, facts)) => {
+                jump_hosts(&jumps, &mut found);
+                look(&ports, &facts, &archs, what, &mut found).await;
+            }
             Err(failure) => found.failure("connection", &failure),
         }
         if let Some(warning) = self.reach.warning(&id) {
@@ -197,6 +206,14 @@ async fn look(
     match ports.host.care().await {
         Ok(care) => console(care.as_ref(), found),
         Err(error) => found.failure("console log", &error.into()),
+    }
+}
+
+/// Whoever answers has been reached through all of them; of a failure its message says which is to blame.
+fn jump_hosts(jumps: &[String], found: &mut FoundHost) {
+    for (at, jump) in jumps.iter().enumerate() {
+        let name = format!("jump host {}", at.saturating_add(1));
+        found.ok(&name, format!("{jump} lets one through"));
     }
 }
 

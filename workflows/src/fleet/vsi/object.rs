@@ -83,6 +83,9 @@ pub struct VsiStatus {
     pub proposal: Option<Proposal>,
     /// The host's id.
     pub host: String,
+    /// The jump hosts on the way to it, `USER@HOST:PORT`, in their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub host_jumps: Vec<String>,
     /// When something was last heard from the host, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_last_seen: Option<String>,
@@ -182,9 +185,16 @@ impl Fleet {
             spec: spec(known),
             status: VsiStatus {
                 host: known.wanted.vsi.host.clone(),
+                host_jumps: self.jumps_to(&known.wanted.vsi.host),
                 ..unreadable(failure, &known.state, changed)
             },
         }
+    }
+
+    fn jumps_to(&self, host: &str) -> Vec<String> {
+        let settings = self.directory.get(host);
+        let jumps = settings.iter().flat_map(|host| host.record.jumps());
+        jumps.map(ToString::to_string).collect()
     }
 
     pub(in crate::fleet) async fn object(&self, known: &Known) -> Result<VsiObject, FleetError> {
@@ -248,6 +258,7 @@ impl Fleet {
             run_id: newest.map(|run| run.to_string()),
             proposal,
             host: known.wanted.vsi.host.clone(),
+            host_jumps: self.jumps_to(&known.wanted.vsi.host),
             host_last_seen: seen.map(rfc3339),
             failed_boots: state.failures,
             next_try: state.next_try.map(|wait| rfc3339(wait.due)),
@@ -398,6 +409,7 @@ fn unreadable(failure: &Failure, state: &EntityState, since: Timestamp) -> VsiSt
         run_id: state.runs.last().map(ToString::to_string),
         proposal: None,
         host: String::new(),
+        host_jumps: Vec::new(),
         host_last_seen: None,
         warnings: Vec::new(),
         failed_boots: state.failures,

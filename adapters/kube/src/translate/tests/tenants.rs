@@ -72,10 +72,16 @@ fn an_image_that_only_this_machine_can_read_is_refused() {
 
 #[test]
 fn no_key_of_host_settings_names_a_file_of_this_machine() {
-    for key in ["KEY_FILE", "KNOWN_HOSTS_FILE", "IMAGE_CA_FILE"] {
+    for key in [
+        "KEY_FILE",
+        "KNOWN_HOSTS_FILE",
+        "IMAGE_CA_FILE",
+        "PROXY_JUMP_KEY_FILE",
+        "PROXY_JUMP_1_KNOWN_HOSTS_FILE",
+    ] {
         for in_secret in [false, true] {
             let mut world = world(vec![vsi("web", 1, json!({})), disk("d", 2)]);
-            let settings = config_map(json!({key: "/root/.ssh/id"}));
+            let settings = config_map(json!({key: "/root/.ssh/id", "PROXY_JUMP": "a"}));
             match in_secret {
                 true => world.secrets = vec![settings],
                 false => world.config_maps = vec![settings],
@@ -87,7 +93,7 @@ fn no_key_of_host_settings_names_a_file_of_this_machine() {
                 assert!(told.starts_with("VSI0611"), "{told}");
                 assert!(told.contains(&format!("data.{key}")), "{told}");
             }
-            let permitted = config_map(json!({key: "/images/id"}));
+            let permitted = config_map(json!({key: "/images/id", "PROXY_JUMP": "a"}));
             world.secrets.clear();
             world.config_maps = vec![permitted];
             assert_eq!(with_some(&world).vsis.len(), 1, "{key}");

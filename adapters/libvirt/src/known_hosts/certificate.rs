@@ -1,0 +1,163 @@
+//! Host certificates, by `@cert-authority` lines.
+//!
+//! Stricter than OpenSSH: a certificate that names no host is that of no host.
+
+use russh::keys::ssh_key::certificate::CertType;
+use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
+
+use super::{KnownHost, glob};
+use crate::connect_error::ConnectError;
+
+impl KnownHost {
+    /// Whether certificates are of use: some authority vouches for the host.
+    #[must_use]
+    pub fn has_authorities(&self) -> bool {
+        !self.authorities.is_empty()
+    }
+
+    /// Whether a server that shows this certificate is the host: an authority of the host signed it for the host's
+    /// name and the present time. Otherwise its key counts, as if it were shown alone.
+    ///
+    /// # Errors
+    /// The certificate is not valid and its key is not known, or one of the keys is revoked.
+    pub fn check_certificate(&self, shown: &Certificate) -> Result<(), ConnectError> {
+        let key = PublicKey::from(shown.public_key().clone());
+        let authority = PublicKey::from(shown.signature_key().clone());
+        for key in [&key, &authority] {
+            self.refuse_revoked(key)?;
+        }
+        let Err(why) = self.judge(shown) else {
+            return Ok(());
+        };
+        match self.check(&key) {
+            Ok(()) => Ok(()),
+            Err(changed @ ConnectError::HostKeyChanged { .. }) => Err(changed),
+            Err(_) => Err(ConnectError::HostCertificate {
+                host: self.host.clone(),
+                message: why.to_owned(),
+            }),
+        }
+    }
+
+    fn judge(&self, shown: &Certificate) -> Result<(), &'static str> {
+        let authorities: Vec<_> = self
+            .authorities
+            .iter()
+            .map(|key| key.fingerprint(HashAlg::Sha256))
+            .collect();
+        if shown.cert_type() != CertType::Host {
+            return Err("it is not one for hosts");
+        }
+        if !authorities.contains(&shown.signature_key().fingerprint(HashAlg::Sha256)) {
+            return Err("no known authority signed it");
+        }
+        if matches!(
+            shown.signature().algorithm(),
+            Algorithm::Rsa { hash: None } | Algorithm::Dsa
+        ) {
+            return Err("it is signed with SHA-1");
+        }
+        if !shown.critical_options().is_empty() {
+            return Err("it has a critical option, and none is known here");
+        }
+        let names = shown.valid_principals().iter();
+        let mut names = names.map(|name| name.to_lowercase());
+        if !names.any(|name| glob(name.as_bytes(), self.name.as_bytes())) {
+            return Err("it is for other host names");
+        }
+        // Its signature, and its time.
+        shown
+            .validate(&authorities)
+            .map_err(|_| "it is expired, not valid yet or forged")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AUTHORITY: &str = include_str!("certificates/authority.pub");
+    const RSA_AUTHORITY: &str = include_str!("certificates/authority-rsa.pub");
+    const HOST: &str = include_str!("certificates/host.pub");
+    const VALID: &str = include_str!("certificates/valid.pub");
+
+    fn check(lines: &str, host: &str, port: u16, certificate: &str) -> Result<(), ConnectError> {
+        let certificate = Certificate::from_openssh(certificate.trim()).unwrap();
+        KnownHost::find(lines, host, port).check_certificate(&certificate)
+    }
+
+    fn refused(lines: &str, host: &str, certificate: &str) -> String {
+        check(lines, host, 22, certificate).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_host_that_an_authority_vouches_for_is_the_host() {
+        let line = format!("@cert-authority *.lab {AUTHORITY}");
+        assert_eq!(check(&line, "a.lab", 22, VALID), Ok(()));
+        assert_eq!(check(&line, "A.b.lab", 22, VALID), Ok(()));
+        let line = format!("@cert-authority [a.lab]:2222 {AUTHORITY}");
+        assert_eq!(check(&line, "a.lab", 2222, VALID), Ok(()));
+        let line = format!("@cert-authority a.lab {RSA_AUTHORITY}");
+        let signed = include_str!("certificates/rsa.pub");
+        assert_eq!(check(&line, "a.lab", 22, signed), Ok(()));
+    }
+
+    #[test]
+    fn a_certificate_that_says_something_else_is_refused_and_says_why() {
+        let line = format!("@cert-authority * {AUTHORITY}@cert-authority * {RSA_AUTHORITY}");
+        for (certificate, host, why) in [
+            (VALID, "c.lab", "other host names"),
+            (
+                include_str!("certificates/nameless.pub"),
+                "a.lab",
+                "other host names",
+            ),
+            (
+                include_str!("certificates/user.pub"),
+                "a.lab",
+                "not one for hosts",
+            ),
+            (include_str!("certificates/expired.pub"), "a.lab", "expired"),
+            (
+                include_str!("certificates/early.pub"),
+                "a.lab",
+                "not valid yet",
+            ),
+            (include_str!("certificates/sha1.pub"), "a.lab", "SHA-1"),
+            (
+                include_str!("certificates/critical.pub"),
+                "a.lab",
+                "critical option",
+            ),
+        ] {
+            let said = refused(&line, host, certificate);
+            assert!(said.contains(why), "{why}: {said}");
+        }
+        let other = format!("@cert-authority other.lab {AUTHORITY}");
+        assert!(refused(&other, "a.lab", VALID).contains("no known authority"));
+        let other = format!("@cert-authority a.lab {HOST}");
+        assert!(refused(&other, "a.lab", VALID).contains("no known authority"));
+    }
+
+    #[test]
+    fn a_known_key_counts_whatever_certificate_it_is_in_and_a_revoked_one_never() {
+        let expired = include_str!("certificates/expired.pub");
+        let authority = format!("@cert-authority * {AUTHORITY}");
+        let known = format!("{authority}a.lab {HOST}");
+        assert_eq!(check(&known, "a.lab", 22, expired), Ok(()));
+        for revoked in [HOST, AUTHORITY] {
+            let lines = format!("{authority}a.lab {HOST}@revoked * {revoked}");
+            let error = check(&lines, "a.lab", 22, VALID).unwrap_err();
+            assert!(
+                matches!(error, ConnectError::HostKeyRevoked { .. }),
+                "{error}"
+            );
+        }
+        let changed = format!("{authority}a.lab {RSA_AUTHORITY}");
+        let error = check(&changed, "a.lab", 22, expired).unwrap_err();
+        assert!(
+            matches!(error, ConnectError::HostKeyChanged { .. }),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! The way to a host: directly, or through jump hosts in a row.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use russh::client::Msg;
+use russh::{ChannelOpenFailure, ChannelStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use vsiflow_engine::lease::Lease;
+
+use super::client::{SshSession, dial};
+use super::{SshConfig, client};
+use crate::connect_error::ConnectError;
+use crate::leased::Leased;
+
+/// Logs in at each jump host and then at the host itself: one attempt, each within its own time. The session
+/// holds those on the way to it.
+///
+/// # Errors
+/// That of the first that fails; [`ConnectError::JumpHost`] where that is a jump host.
+pub(super) async fn connect(
+    config: &SshConfig,
+    lease: Arc<Lease>,
+) -> Result<SshSession, ConnectError> {
+    let (mut way, count) = (None, config.jumps.len());
+    for (position, jump) in (1..).zip(&config.jumps) {
+        let session = client::log_in(jump, way, Arc::clone(&lease)).await;
+        way = Some(session.map_err(|error| ConnectError::JumpHost {
+            jump: jump.to_string(),
+            position,
+            count,
+            error: Box::new(error),
+        })?);
+    }
+    client::log_in(config, way, lease).await
+}
+
+/// Bytes to a host and back.
+pub(super) enum Line {
+    /// From here.
+    Direct(Leased<TcpStream>),
+    /// From the jump host before it.
+    Jump(Box<ChannelStream<Msg>>),
+}
+
+impl Line {
+    /// Opens one to the host, from here or from the jump host before it.
+    pub(super) async fn open(
+        config: &SshConfig,
+        way: Option<&SshSession>,
+        lease: Arc<Lease>,
+    ) -> Result<Self, ConnectError> {
+        let (host, port) = (config.host.as_str(), config.port);
+        match way {
+            None => Ok(Self::Direct(Leased::new(dial(host, port).await?, lease))),
+            Some(jump) => Ok(Self::Jump(Box::new(jump.open_jump(host, port).await?))),
+        }
+    }
+}
+
+impl SshSession {
+    /// Opens a channel to another SSH server, whose name is looked up by this one.
+    async fn open_jump(&self, host: &str, port: u16) -> Result<ChannelStream<Msg>, ConnectError> {
+        let address = format!("{host}:{port}");
+        let opening = self
+            .handle
+            .channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0);
+        let error = match opening.await {
+            Ok(channel) => return Ok(channel.into_stream()),
+            Err(error) => error,
+        };
+        let jump = self.host.clone();
+        Err(match error {
+            russh::Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited) => {
+                ConnectError::JumpProhibited { jump, address }
+            }
+            error => ConnectError::Unreachable {
+                address,
+                message: format!("its jump host {jump} reports: {error}"),
+            },
+        })
+    }
+}
+
+/// What is left of an attempt's time, for each of its parts.
+pub(super) struct Patience<'a> {
+    pub(super) config: &'a SshConfig,
+    pub(super) deadline: Instant,
+}
+
+impl Patience<'_> {
+    pub(super) async fn wait<T>(
+        &self,
+        waiting_for: &'static str,
+        what: impl Future<Output = T>,
+    ) -> Result<T, ConnectError> {
+        let late = |_| ConnectError::TimedOut {
+            address: format!("{}:{}", self.config.host, self.config.port),
+            waiting_for,
+            after: self.config.connect_timeout,
+        };
+        timeout_at(self.deadline, what).await.map_err(late)
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Direct(line) => Pin::new(line).poll_read(cx, buf),
+            Self::Jump(line) => Pin::new(line).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Direct(line) => Pin::new(line).poll_write(cx, bytes),
+            Self::Jump(line) => Pin::new(line).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Direct(line) => Pin::new(line).poll_flush(cx),
+            Self::Jump(line) => Pin::new(line).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Direct(line) => Pin::new(line).poll_shutdown(cx),
+            Self::Jump(line) => Pin::new(line).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Jump hosts from the keys of ConfigMaps and Secrets: `PROXY_JUMP` names them, `PROXY_JUMP_…` says how to log in
+//! at all of them, `PROXY_JUMP_2_…` at the second.
+
+use vsiflow_engine::secret::Secret;
+
+use super::{
+    host_keys::{HostKeyError, Keys},
+    jump::{JumpHost, JumpSecrets, MAX_JUMPS},
+};
+
+/// Names the jump hosts.
+pub(super) const PROXY_JUMP: &str = "PROXY_JUMP";
+
+/// The keys that say how to log in.
+#[derive(Clone, Copy)]
+pub(super) struct LoginKeys {
+    pub(super) key: &'static str,
+    pub(super) key_file: &'static str,
+    pub(super) key_passphrase: &'static str,
+    known_hosts: &'static str,
+    pub(super) known_hosts_file: &'static str,
+}
+
+impl LoginKeys {
+    fn all(self) -> [&'static str; 5] {
+        [
+            self.key,
+            self.key_file,
+            self.key_passphrase,
+            self.known_hosts,
+            self.known_hosts_file,
+        ]
+    }
+}
+
+macro_rules! login_keys {
+    ($prefix:literal) => {
+        LoginKeys {
+            key: concat!($prefix, "_KEY"),
+            key_file: concat!($prefix, "_KEY_FILE"),
+            key_passphrase: concat!($prefix, "_KEY_PASSPHRASE"),
+            known_hosts: concat!($prefix, "_KNOWN_HOSTS"),
+            known_hosts_file: concat!($prefix, "_KNOWN_HOSTS_FILE"),
+        }
+    };
+}
+
+/// Those for all jump hosts.
+const EVERY: LoginKeys = login_keys!("PROXY_JUMP");
+/// Those for one jump host each, in their order.
+const EACH: [LoginKeys; MAX_JUMPS] = [
+    login_keys!("PROXY_JUMP_1"),
+    login_keys!("PROXY_JUMP_2"),
+    login_keys!("PROXY_JUMP_3"),
+    login_keys!("PROXY_JUMP_4"),
+];
+
+/// The keys of logins at jump hosts.
+pub(super) fn logins() -> impl Iterator<Item = LoginKeys> {
+    std::iter::once(EVERY).chain(EACH)
+}
+
+/// Every key that says something of jump hosts.
+pub fn jump_keys() -> impl Iterator<Item = &'static str> {
+    std::iter::once(PROXY_JUMP).chain(logins().flat_map(LoginKeys::all))
+}
+
+/// The jump hosts with their secrets, in the order of the way.
+///
+/// # Errors
+/// With the key that is to blame.
+pub(super) fn jumps(keys: &Keys<'_>) -> Result<Vec<(JumpHost, JumpSecrets)>, HostKeyError> {
+    let named = match keys.text(PROXY_JUMP)? {
+        Some(text) => JumpHost::list(&text).map_err(|why| keys.wrong(PROXY_JUMP, why))?,
+        None => Vec::new(),
+    };
+    refuse_logins_of_none(keys, named.len())?;
+    let with_login = |(jump, own)| login(keys, jump, own);
+    named.into_iter().zip(EACH).map(with_login).collect()
+}
+
+/// A key for a jump host that is not there was meant for another.
+fn refuse_logins_of_none(keys: &Keys<'_>, count: usize) -> Result<(), HostKeyError> {
+    let every = Some(EVERY).filter(|_| count == 0);
+    let none = every.into_iter().chain(EACH.into_iter().skip(count));
+    match none
+        .flat_map(LoginKeys::all)
+        .find(|key| keys.first(&[key]).is_some())
+    {
+        Some(key) => Err(keys.wrong(key, "PROXY_JUMP names no such jump host".to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// Its own keys count before those of all.
+fn login(
+    keys: &Keys<'_>,
+    mut jump: JumpHost,
+    own: LoginKeys,
+) -> Result<(JumpHost, JumpSecrets), HostKeyError> {
+    let mut secrets = JumpSecrets::default();
+    for names in [own, EVERY] {
+        if secrets.key.is_none() && jump.key_file.is_none() {
+            secrets.key = secret(keys, names.key);
+            jump.key_file = keys.text(names.key_file)?;
+            let has_key = secrets.key.is_some() || jump.key_file.is_some();
+            secrets.key_passphrase = keys.passphrase(names.key_passphrase, has_key)?;
+        }
+        if jump.known_hosts.is_none() && jump.known_hosts_file.is_none() {
+            jump.known_hosts = keys.text(names.known_hosts)?;
+            jump.known_hosts_file = keys.text(names.known_hosts_file)?;
+        }
+    }
+    Ok((jump, secrets))
+}
+
+fn secret(keys: &Keys<'_>, name: &'static str) -> Option<Secret> {
+    keys.first(&[name]).map(|(_, value)| value.clone())
+}
