@@ -204,7 +204,9 @@ fn a_passphrase_is_kept_only_where_secrets_are() {
 #[test]
 fn the_keys_of_jump_hosts_are_kept_only_where_secrets_are_and_erased_when_replaced() {
     let vsiflow = Vsiflow::of_documents();
-    let text = format!("{}{}", absent(), Vsi::named("web"));
+    let host = absent();
+    let id = format!("root@127.0.0.1:{}", host.port);
+    let text = format!("{host}{}", Vsi::named("web"));
     let text = text.replace(&format!("\n    {SECRET}"), "");
     let with = |one: &str, two: &str| {
         let keys = format!(
@@ -240,7 +242,7 @@ fn the_keys_of_jump_hosts_are_kept_only_where_secrets_are_and_erased_when_replac
     assert_eq!(held(&one), 1);
     assert_eq!(held(&format!("{SECRET}-3")), 1);
     // Another process tries the way that is recorded.
-    let message = vsiflow.run(&["host", "check", "root@127.0.0.1:1"]).exits(1);
+    let message = vsiflow.run(&["host", "check", &id]).exits(1);
     message.says("jump host 1 of 2, root@127.0.0.1:1");
 }
 
