@@ -9,9 +9,9 @@ use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
     ConsoleChunk, ConsolePort, ConsolePosition, DhcpLease, DomainInfo, DomainPort, DomainSpec,
-    GuestStream, GuestSupport, HostFacts, HostPort, HostPorts, Hosts, NetworkInfo, NetworkPort,
-    OwnerMark, PoolInfo, PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey,
-    VolumeSpec,
+    GuestConsole, GuestStream, GuestSupport, HostFacts, HostPort, HostPorts, Hosts, NetworkInfo,
+    NetworkPort, OwnerMark, PoolInfo, PortResult, Removed, StoragePort, UploadSink, VolumeInfo,
+    VolumeKey, VolumeSpec,
 };
 
 use super::gate::{Gate, Kind};
@@ -345,6 +345,12 @@ impl<W: Way> DomainPort for Ports<W> {
         let (port, command) = (self.inner.domains.clone(), command.to_owned());
         let work = async move { port.agent(uuid, &command, within).await };
         self.look("agent", Object::Domain(uuid), work).await
+    }
+
+    async fn open_console(&self, uuid: Uuid, force: bool) -> PortResult<Box<dyn GuestConsole>> {
+        let port = self.inner.domains.clone();
+        let work = async move { port.open_console(uuid, force).await };
+        self.look("open_console", Object::Domain(uuid), work).await
     }
 
     async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {

@@ -10,6 +10,7 @@
 
 pub mod aggregated;
 pub mod cluster;
+pub mod console;
 pub mod disks;
 pub mod documents;
 pub mod history;
@@ -28,6 +29,7 @@ pub mod vsiflow;
 
 pub use aggregated::{Aggregated, Pair};
 pub use cluster::Cluster;
+pub use console::Console;
 pub use disks::Disk;
 pub use documents::{Host, SIMULATED_IMAGE, Vsi};
 pub use jumps::{HostBehind, Jump};

@@ -5,11 +5,11 @@ use std::{io, path::Path, time::Duration};
 use axum::body::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, client::conn::http1};
+use hyper::{body::Incoming, client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, time::timeout};
 
-use crate::{CommandLine, CommandRequest, Problem};
+use crate::{CommandLine, CommandRequest, Problem, v1::PROTOCOL};
 
 /// The longest line of an answer, in bytes: a piece of output, each byte of it escaped.
 const LONGEST_LINE: usize = 1024 * 1024;
@@ -95,6 +95,47 @@ async fn lines(
         }
     }
     Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// Opens a VSI's console: a connection with its bytes, or the problem why there is none.
+///
+/// # Errors
+/// When nobody answers.
+pub async fn console(
+    socket: &Path,
+    target: (&str, &str),
+    force: bool,
+) -> io::Result<Result<TokioIo<Upgraded>, Box<Problem>>> {
+    let connecting = timeout(CONNECTING, UnixStream::connect(socket)).await;
+    let stream = connecting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    // It ends with the request, or as soon as it has changed over.
+    let driven = tokio::spawn(connection.with_upgrades());
+    let answer = sender.send_request(changing(target, force)?).await;
+    let answer = answer.map_err(io::Error::other)?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let told = refused(answer.status(), answer.into_body()).await?;
+        driven.abort();
+        return match told {
+            Answer::Refused(problem) => Ok(Err(problem)),
+            Answer::Done(_) => Err(io::ErrorKind::InvalidData.into()),
+        };
+    }
+    let upgraded = hyper::upgrade::on(answer).await;
+    Ok(Ok(TokioIo::new(upgraded.map_err(io::Error::other)?)))
+}
+
+fn changing((namespace, name): (&str, &str), force: bool) -> io::Result<Request<Full<Bytes>>> {
+    let name = name.replace('/', "%2F");
+    let path = format!("/v1/namespaces/{namespace}/virtualservers/{name}/console?force={force}");
+    Request::post(path)
+        .header(header::HOST, "localhost")
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, PROTOCOL)
+        .body(Full::default())
+        .map_err(io::Error::other)
 }
 
 async fn refused(status: StatusCode, mut body: Incoming) -> io::Result<Answer> {

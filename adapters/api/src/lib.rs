@@ -4,7 +4,8 @@
 //! socket, `tls` and `certificate` are the door. `problem` is how an error is told (RFC 9457 with the
 //! documented code), `caller` who asks and what they may do. `v1` are the typed resources over the
 //! fleet, `commands` the one resource that runs a command line with its output as it comes, and
-//! `openapi` their description, made from the routes themselves. `client` asks a socket.
+//! `openapi` their description, made from the routes themselves. `wire` carries a
+//! console's bytes. `client` asks a socket.
 //!
 //! ```text
 //! a connection → Peer → Caller (who, and what they may do) → a route → the fleet, or the command
@@ -29,6 +30,7 @@ mod router;
 mod tls;
 mod unix;
 mod v1;
+pub mod wire;
 
 pub use caller::{Caller, Rights};
 pub use certificate::{Certificate, CertificateError};

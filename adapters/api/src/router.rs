@@ -24,7 +24,7 @@ use crate::{
     Caller, Commands, Problem, Rights, UnixPeer, caller, commands,
     commands::Turns,
     openapi,
-    v1::{self, Watchers},
+    v1::{self, Consoles, Watchers},
 };
 
 /// The longest body of a request that is no command, in bytes.
@@ -45,6 +45,7 @@ struct Inner {
     commands: Arc<dyn Commands>,
     turns: Turns,
     watchers: Watchers,
+    consoles: Consoles,
     tasks: Tasks,
 }
 
@@ -72,6 +73,7 @@ impl Api {
             commands,
             turns: Turns::default(),
             watchers: Watchers::default(),
+            consoles: Consoles::default(),
             tasks: Tasks::default(),
         };
         Self {
@@ -93,6 +95,16 @@ impl Api {
 
     pub(crate) fn watchers(&self) -> &Watchers {
         &self.inner.watchers
+    }
+
+    pub(crate) fn consoles(&self) -> &Consoles {
+        &self.inner.consoles
+    }
+
+    /// Closes the consoles that are open, and waits until that is recorded. Nobody opens one
+    /// afterwards.
+    pub async fn end_consoles(&self) {
+        self.inner.consoles.end().await;
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {

@@ -221,7 +221,8 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(LONGEST_HEAD)
-        .serve_connection(TokioIo::new(wire(stream, limits)), service);
+        .serve_connection(TokioIo::new(wire(stream, limits)), service)
+        .with_upgrades();
     let mut serving = pin!(serving);
     let done = tokio::select! {
         done = &mut serving => done,

@@ -5,6 +5,7 @@
 //! GET    /v1/namespaces/NS/virtualservers/NAME        …/history [?from&follow], …/logs [?from&follow]
 //! POST   …/start, stop, restart, pause, unpause, retry, cancel, approve, rebuild
 //! DELETE …/NAME                                       [?orphan&reason&waitSeconds]
+//! POST   …/console                                    [?force], changes over to the console's bytes
 //! GET    /v1/hosts, /v1/images, /v1/runs, /v1/networks, /v1/pause
 //! POST   /v1/hosts/HOST/cordon, uncordon, drain; /v1/pause, /v1/unpause
 //! POST   /v1/apply, /v1/plan                          documents in YAML
@@ -15,6 +16,7 @@
 //! `waitSeconds` its outcome is in it, where it was decided so soon.
 
 mod actions;
+mod console;
 mod documents;
 mod events;
 mod hosts;
@@ -39,7 +41,10 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::events::Watchers;
+pub(crate) use self::{
+    console::{Consoles, PROTOCOL},
+    events::Watchers,
+};
 use crate::{Problem, router::Api};
 
 /// What a handler answers with.
@@ -62,6 +67,7 @@ pub(crate) fn streams() -> ApiRouter<Api> {
     streams::looks()
         .merge(events::looks())
         .merge(documents::changes())
+        .merge(console::changes())
 }
 
 /// Describes an operation.

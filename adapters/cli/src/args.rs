@@ -42,8 +42,8 @@ pub(crate) use selection::{DestroyArgs, Selection};
 pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs};
 pub(crate) use ssh::{SshArgs, SshConfigArgs, SshConfigCommand, SshImportArgs};
 pub(crate) use view::{
-    DescribeArgs, GetArgs, HistoryArgs, HistoryFormat, ListFormat, LogsArgs, ObjectKind, TargetArg,
-    without_kind,
+    ConsoleArgs, DescribeArgs, GetArgs, HistoryArgs, HistoryFormat, ListFormat, LogsArgs,
+    ObjectKind, TargetArg, without_kind,
 };
 pub(crate) use wait_for::{WaitForArgs, WaitGoal};
 
@@ -215,6 +215,9 @@ pub(crate) enum CliCommand {
     /// Print the console log of a VSI
     #[command(after_help = "Example:\n  vsiflow logs web --tail 50 -f")]
     Logs(LogsArgs),
+    /// Open the serial console of a VSI; `^]` leaves it
+    #[command(after_help = "Example:\n  vsiflow console web")]
+    Console(ConsoleArgs),
     /// Log into a guest with your own ssh, through its host
     #[command(after_help = "Example:\n  vsiflow ssh -l debian web -- uptime")]
     Ssh(SshArgs),

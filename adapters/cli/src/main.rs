@@ -22,6 +22,7 @@ mod metrics;
 mod output;
 mod plugin;
 mod ssh;
+mod terminal;
 mod work;
 
 use std::process::ExitCode;

@@ -4,11 +4,13 @@
 //! - **control**: one connection for calls that answer at once;
 //! - **long**: up to two connections for calls that take their time (clone, wipe), because libvirtd
 //!   serves no more than five calls of a connection at a time;
-//! - **bulk**: a connection for each stream.
+//! - **bulk**: a connection for each stream;
+//! - **console**: a connection for each open console, which may rest for days and must keep no upload
+//!   waiting.
 //!
 //! Over SSH all of them are channels of one session. sshd counts logins (`MaxStartups`) and channels
-//! (`MaxSessions`, 10), so channels are bounded to eight: one for control, two long, four bulk, one
-//! for commands.
+//! (`MaxSessions`, 10), so channels are bounded to ten: one for control, two long, four bulk, two
+//! consoles, one for commands.
 //!
 //! Everything opens when first needed, and again when found dead: one attempt with a deadline,
 //! shared by everybody who waits for it. Trying again, and how long to wait before, is for others to
@@ -44,6 +46,8 @@ use slot::SessionSlot;
 const LONG: usize = 2;
 /// Streams at a time.
 const BULK: u32 = 4;
+/// Consoles at a time.
+const CONSOLES: u32 = 2;
 
 /// What a session may take and where it ends.
 #[derive(Debug, Clone)]
@@ -82,6 +86,7 @@ struct SessionInner {
     control: SessionSlot<Connection>,
     long: [SessionSlot<Connection>; LONG],
     bulk: Arc<Semaphore>,
+    consoles: Arc<Semaphore>,
     commands: Arc<Semaphore>,
     closed: AtomicBool,
 }
@@ -98,6 +103,7 @@ impl HostSession {
             control: SessionSlot::default(),
             long: [const { SessionSlot::new() }; LONG],
             bulk: Arc::new(Semaphore::new(BULK as usize)),
+            consoles: Arc::new(Semaphore::new(CONSOLES as usize)),
             commands: Arc::new(Semaphore::new(1)),
             closed: AtomicBool::new(false),
         };
@@ -153,6 +159,19 @@ impl HostSession {
     pub async fn bulk(&self, wait: Duration) -> Result<Connection, ConnectError> {
         let permit = self
             .permit(&self.inner.bulk, "one of the streams to end", wait)
+            .await?;
+        SessionInner::open(Arc::clone(&self.inner), KeepAlive::BULK, Some(permit)).await
+    }
+
+    /// A connection of its own for one console. At most two exist; who comes later waits so long.
+    ///
+    /// Dropped, the attempt is over.
+    ///
+    /// # Errors
+    /// See [`ConnectError`]; [`ConnectError::TimedOut`] where others held both.
+    pub async fn console(&self, wait: Duration) -> Result<Connection, ConnectError> {
+        let permit = self
+            .permit(&self.inner.consoles, "one of the two consoles to end", wait)
             .await?;
         SessionInner::open(Arc::clone(&self.inner), KeepAlive::BULK, Some(permit)).await
     }
@@ -241,6 +260,7 @@ impl HostSession {
         self.inner.commands.close();
         self.leave().await;
         self.inner.bulk.close();
+        self.inner.consoles.close();
     }
 
     /// Closes what is open, in order; whoever asks afterwards opens it anew. Streams have been given

@@ -1,4 +1,4 @@
-//! Bulk data into and out of a volume.
+//! Bulk data into and out of a volume, and a guest's console both ways.
 //!
 //! A stream belongs to the connection that opened it and is told apart by the serial of the call
 //! that did. Packets of a stream are not acknowledged one by one: what libvirt has against them
@@ -49,6 +49,18 @@ impl Calls {
             link,
             finishing: false,
         })
+    }
+
+    pub(crate) async fn open_both_ways<A: Serialize + ?Sized>(
+        &self,
+        procedure: Procedure,
+        args: &A,
+        stall: Duration,
+    ) -> Result<ConsoleStream> {
+        let link = self
+            .open_stream(procedure, args, stall, DOWNLOAD_QUEUE)
+            .await?;
+        Ok(ConsoleStream { link })
     }
 
     async fn open_stream<A: Serialize + ?Sized>(
@@ -180,6 +192,76 @@ impl DownloadStream {
     }
 }
 
+/// A stream that carries bytes both ways, such as a console.
+#[derive(Debug)]
+pub struct ConsoleStream {
+    link: StreamLink,
+}
+
+impl ConsoleStream {
+    /// Carries bytes both ways until libvirt ends the stream, or `keys` or `shown` is closed on the
+    /// other side. However long nothing comes, the stream stays open; the connection's keep-alive
+    /// tells whether libvirt lives.
+    ///
+    /// Cancel safe: the stream ends with it.
+    ///
+    /// # Errors
+    /// libvirt's own error, if it has stopped the stream; [`Error::OutcomeUnknown`] when the
+    /// connection ended, or libvirt took nothing for the time allowed.
+    pub async fn carry(
+        mut self,
+        keys: mpsc::Receiver<Bytes>,
+        shown: mpsc::Sender<Bytes>,
+    ) -> Result<()> {
+        let writer = self.link.writer();
+        tokio::select! {
+            ended = self.link.show(&shown) => ended,
+            ended = writer.type_in(keys) => ended,
+        }
+    }
+}
+
+/// The way in of a stream whose other way is read meanwhile.
+struct StreamWriter {
+    connection: Connection,
+    serial: u32,
+    procedure: Procedure,
+    stall: Duration,
+}
+
+impl StreamWriter {
+    async fn type_in(&self, mut keys: mpsc::Receiver<Bytes>) -> Result<()> {
+        while let Some(mut bytes) = keys.recv().await {
+            while !bytes.is_empty() {
+                let packet = bytes.split_to(bytes.len().min(STREAM_PAYLOAD_MAX));
+                self.write(packet).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&self, payload: Bytes) -> Result<()> {
+        let command = ConnectionCommand::Stream {
+            serial: self.serial,
+            procedure: self.procedure,
+            kind: kind::STREAM,
+            status: status::CONTINUE,
+            payload,
+        };
+        let queued = self.connection.commands().send(command);
+        let cause = match timeout_at(time::deadline(self.stall), queued).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(_)) => {
+                let reason = self.connection.close_reason();
+                Cause::Closed(reason.unwrap_or(CloseReason::ByUs))
+            }
+            Err(_) => Cause::TimedOut(self.stall),
+        };
+        let procedure = self.procedure;
+        Err(Error::OutcomeUnknown { procedure, cause })
+    }
+}
+
 /// An open stream's place in its connection.
 #[derive(Debug)]
 struct StreamLink {
@@ -235,6 +317,42 @@ impl StreamLink {
                 failure.into_error(self.procedure)
             }
             Some(_) => self.unknown(CloseReason::Protocol("data on an upload".to_owned())),
+        }
+    }
+
+    fn writer(&self) -> StreamWriter {
+        StreamWriter {
+            connection: self.connection.clone(),
+            serial: self.serial,
+            procedure: self.procedure,
+            stall: self.stall,
+        }
+    }
+
+    /// Hands on what comes, to its end or until nobody takes it any more.
+    async fn show(&mut self, shown: &mpsc::Sender<Bytes>) -> Result<()> {
+        loop {
+            let event = tokio::select! {
+                event = self.events.recv() => event,
+                () = shown.closed() => return Ok(()),
+            };
+            match event {
+                Some(StreamEvent::Data(data)) if data.is_empty() => return Ok(()),
+                Some(StreamEvent::Data(data)) => {
+                    if shown.send(data).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Some(StreamEvent::Finished) => {
+                    self.over = true;
+                    return Ok(());
+                }
+                Some(StreamEvent::Failed(failure)) => {
+                    self.over = true;
+                    return Err(failure.into_error(self.procedure));
+                }
+                None => return Err(self.ended()),
+            }
         }
     }
 

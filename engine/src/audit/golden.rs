@@ -17,13 +17,14 @@ use crate::{
 };
 
 /// Every kind of event there is. A new kind needs a new golden journal that has it.
-const KINDS: [&str; 25] = [
+const KINDS: [&str; 26] = [
     "base_written",
     "cancel_requested",
     "clock_jumped",
     "compacted",
     "desired",
     "intent",
+    "noted",
     "paused",
     "range_lost",
     "resumed",
@@ -110,6 +111,7 @@ async fn make_a_golden_journal() {
     let blobs = MemoryBlobs::new();
     let journal: MemoryJournal = sample::journal(&blobs).await;
     sample::write_own(&journal).await;
+    sample::write_noted(&journal).await;
     let audit = Audit {
         journal: &journal,
         blobs: &blobs,
@@ -120,7 +122,7 @@ async fn make_a_golden_journal() {
         .export(&mut text, Timestamp(1_750_000_999_000))
         .await
         .unwrap();
-    let file = folder().join("v1/every-kind-24.jsonl");
+    let file = folder().join("v1/every-kind-26.jsonl");
     std::fs::create_dir_all(folder().join("v1")).unwrap();
     assert!(!file.exists(), "{} is there already", file.display());
     std::fs::write(file, text).unwrap();

@@ -421,6 +421,30 @@ pub(crate) async fn write_own(journal: &dyn ChainedJournal) {
     journal.append(vec![append]).await.unwrap();
 }
 
+/// What was done with the VSI without a change of it, as one more batch.
+pub(crate) async fn write_noted(journal: &dyn ChainedJournal) {
+    let stream = StreamId::Entity(vsi());
+    let records = journal.read(&stream, 0, usize::MAX).await.unwrap();
+    let noted = Event {
+        at: Timestamp(BEGIN + 61_000),
+        actor: Actor::Unix {
+            uid: 1000,
+            name: Who::new("operator"),
+        },
+        reason: Text::default(),
+        kind: EventKind::Noted {
+            what: name("console_opened"),
+            detail: Text::new("by force"),
+        },
+    };
+    let append = Append {
+        expected_seq: records.len() as u64,
+        stream,
+        events: vec![noted],
+    };
+    journal.append(vec![append]).await.unwrap();
+}
+
 /// The whole history in memory.
 pub(crate) async fn journal(blobs: &dyn Blobs) -> MemoryJournal {
     let journal = MemoryJournal::new();

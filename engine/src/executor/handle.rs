@@ -213,6 +213,28 @@ impl Engine {
         .await
     }
 
+    /// Records that something was done with an entity which changes neither what is wanted of it
+    /// nor its state; durable when it returns.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn note(
+        &self,
+        entity: EntityId,
+        what: Name,
+        detail: Text,
+        by: By,
+    ) -> Result<(), EngineError> {
+        self.ask(|reply| EngineRequest::Note {
+            entity,
+            what,
+            detail,
+            by,
+            reply,
+        })
+        .await
+    }
+
     /// Whether it was opened with [`Engine::observe`].
     pub fn observes_only(&self) -> bool {
         self.observes_only

@@ -59,6 +59,14 @@ pub(super) enum EngineRequest {
         by: By,
         reply: Reply<()>,
     },
+    /// Something that changes neither what is wanted nor the state.
+    Note {
+        entity: EntityId,
+        what: Name,
+        detail: Text,
+        by: By,
+        reply: Reply<()>,
+    },
     /// States of runs that ended before that moment and that nobody goes by are dropped.
     Forget {
         before: Timestamp,
@@ -79,6 +87,7 @@ impl EngineRequest {
             | Self::Cancel { entity, .. }
             | Self::Erased { entity, .. }
             | Self::Intend { entity, .. }
+            | Self::Note { entity, .. }
             | Self::NoteState { entity, .. } => Some(entity),
             Self::Submit { .. }
             | Self::Drive { .. }
@@ -99,6 +108,7 @@ impl EngineRequest {
             | Self::Brake { reply, .. }
             | Self::Erased { reply, .. }
             | Self::Intend { reply, .. }
+            | Self::Note { reply, .. }
             | Self::NoteState { reply, .. } => drop(reply.send(Err(why))),
             Self::Close => {}
         }

@@ -69,6 +69,17 @@ impl Control {
                 self.note_state(&entity, state, detail, &cause(by));
                 self.reply_later(reply, ());
             }
+            EngineRequest::Note {
+                entity,
+                what,
+                detail,
+                by,
+                reply,
+            } => {
+                let kind = EventKind::Noted { what, detail };
+                self.recorder.entity_event(&entity, kind, &cause(by));
+                self.reply_later(reply, ());
+            }
             EngineRequest::Forget {
                 before,
                 is_gone,

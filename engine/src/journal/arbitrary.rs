@@ -251,6 +251,7 @@ fn of_an_entity() -> BoxedStrategy<EventKind> {
         Just(EventKind::RetryRequested),
         name().prop_map(|secret| EventKind::SecretErased { secret }),
         a_wait().prop_map(|wait| EventKind::RetryScheduled { wait }),
+        (name(), text()).prop_map(|(what, detail)| EventKind::Noted { what, detail }),
     ]
     .boxed()
 }

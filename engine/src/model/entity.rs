@@ -140,7 +140,7 @@ impl EntityState {
                 }
                 self.next_try = Some(*wait);
             }
-            EventKind::SecretErased { .. } => {}
+            EventKind::SecretErased { .. } | EventKind::Noted { .. } => {}
             other => return Err(Divergence::new(other, "it belongs to a run's stream")),
         }
         Ok(())

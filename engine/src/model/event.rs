@@ -290,6 +290,15 @@ pub enum EventKind {
         /// The offset after the last of them.
         to: u64,
     },
+
+    // --- of an entity's stream once more ---
+    /// Something was done with the entity that changes neither what is wanted of it nor its state.
+    Noted {
+        /// What, such as `console_opened`.
+        what: Name,
+        /// What else is to be known of it.
+        detail: Text,
+    },
 }
 
 impl EventKind {
@@ -335,6 +344,7 @@ impl EventKind {
             Self::ClockJumped { .. } => "clock_jumped",
             Self::BaseWritten { .. } => "base_written",
             Self::RangeLost { .. } => "range_lost",
+            Self::Noted { .. } => "noted",
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 use vsiflow_engine::model::RunId;
 
@@ -237,6 +239,22 @@ pub struct DomainSpec {
     pub mark: OwnerMark,
 }
 
+/// An open serial console of a guest. Dropped, it is closed.
+#[async_trait]
+pub trait GuestConsole: Send {
+    /// Carries bytes both ways until one side ends: the guest's, by its end or because somebody
+    /// took the console over, or the caller's, by dropping `keys` or `shown`. Whoever takes
+    /// nothing out of `shown` holds the guest's output up, and nothing else.
+    ///
+    /// # Errors
+    /// What the host has against it; the console is closed then, too.
+    async fn carry(
+        self: Box<Self>,
+        keys: mpsc::Receiver<Bytes>,
+        shown: mpsc::Sender<Bytes>,
+    ) -> PortResult<()>;
+}
+
 /// Domains of a host.
 #[async_trait]
 pub trait DomainPort: Send + Sync {
@@ -276,6 +294,10 @@ pub trait DomainPort: Send + Sync {
     /// longer than `within` for its answer. `WrongState` where the guest is off or no agent
     /// answers; `Rejected` where there is no channel to one or it refuses.
     async fn agent(&self, uuid: Uuid, command: &str, within: Duration) -> PortResult<String>;
+
+    /// Opens the serial console of a running guest. `Busy` where somebody has it open, unless
+    /// `force` closes theirs; `WrongState` where the guest is off.
+    async fn open_console(&self, uuid: Uuid, force: bool) -> PortResult<Box<dyn GuestConsole>>;
 
     /// Writes whose the domain is into its metadata; nothing else changes, and a guest that runs
     /// notices nothing.

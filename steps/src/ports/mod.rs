@@ -19,7 +19,7 @@ mod upload_limit;
 pub use console::{ConsoleChunk, ConsolePort, ConsolePosition};
 pub use domain::{
     DiskShape, DiskSource, DiskSpec, DomainInfo, DomainPort, DomainShape, DomainSpec, DomainState,
-    Firmware, MachineSpec, NicSpec, OwnerMark, Platform,
+    Firmware, GuestConsole, MachineSpec, NicSpec, OwnerMark, Platform,
 };
 pub use error::{PortError, PortErrorKind};
 pub use host::{

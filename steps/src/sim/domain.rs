@@ -7,13 +7,14 @@ use uuid::Uuid;
 
 use super::{
     Content, Domain, Live, SimHost, SimHostState, Volume, guest::Found, host::Call, network,
+    serial::SerialConsole,
 };
 use crate::{
     cidata,
     guest::GuestType,
     ports::{
-        DhcpLease, DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, OwnerMark, PortError,
-        PortErrorKind, PortResult, Removed,
+        DhcpLease, DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, GuestConsole,
+        OwnerMark, PortError, PortErrorKind, PortResult, Removed,
     },
 };
 
@@ -299,6 +300,22 @@ impl DomainPort for SimHost {
             }
             let answer = live.agent(command, now);
             answer.ok_or_else(|| self.wrong_state(uuid, "QEMU guest agent is not connected"))
+        })
+        .await
+    }
+
+    async fn open_console(&self, uuid: Uuid, force: bool) -> PortResult<Box<dyn GuestConsole>> {
+        self.call(Call::look("open_console", object(uuid)), |state, _| {
+            let Some(live) = &self.known(state, uuid)?.live else {
+                return Err(self.wrong_state(uuid, "domain is not running"));
+            };
+            let name = live.hostname.as_deref().unwrap_or("localhost");
+            let busy = || {
+                let words = "Active console session exists for this domain";
+                self.error(PortErrorKind::Busy, &object(uuid), words)
+            };
+            let console = SerialConsole::open(self, uuid, name, force).ok_or_else(busy)?;
+            Ok(Box::new(console) as Box<dyn GuestConsole>)
         })
         .await
     }

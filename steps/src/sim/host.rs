@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     Fault, Faults, SimHostState,
     content::Store,
+    serial::OpenConsoles,
     state::{Pool, domain_of},
 };
 use crate::ports::{
@@ -78,6 +79,7 @@ pub struct SimHost {
     pub(super) store: Store,
     pub(super) world: Arc<Mutex<SimWorld>>,
     told: broadcast::Sender<Option<Uuid>>,
+    pub(super) consoles: OpenConsoles,
     pinned: Arc<std::sync::Mutex<Option<String>>>,
     /// What libvirt calls the one host that is spoken to.
     pinned_uuid: Arc<std::sync::Mutex<Option<Uuid>>>,
@@ -158,6 +160,7 @@ impl SimHost {
             store,
             world: Arc::new(Mutex::new(world)),
             told: broadcast::channel(CHANGES).0,
+            consoles: OpenConsoles::default(),
             pinned: Arc::default(),
             pinned_uuid: Arc::default(),
         }
@@ -170,6 +173,14 @@ impl SimHost {
         let result = change(&mut world.state);
         let _ = self.told.send(None);
         result
+    }
+
+    /// Whether a guest runs, without a call that counts.
+    pub(super) async fn runs(&self, uuid: Uuid) -> bool {
+        let mut world = self.world.lock().await;
+        world.state.advance(self.now());
+        let domain = world.state.domains.get(&uuid);
+        domain.is_some_and(|domain| domain.live.is_some())
     }
 
     /// From now on these faults come.

@@ -14,6 +14,7 @@ mod faults;
 mod guest;
 mod host;
 mod network;
+mod serial;
 mod shown;
 pub mod source;
 mod state;

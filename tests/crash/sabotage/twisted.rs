@@ -7,8 +7,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    DhcpLease, DomainInfo, DomainPort, DomainSpec, HostPorts, Hosts, OwnerMark, PoolFiles,
-    PoolInfo, PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
+    DhcpLease, DomainInfo, DomainPort, DomainSpec, GuestConsole, HostPorts, Hosts, OwnerMark,
+    PoolFiles, PoolInfo, PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey,
+    VolumeSpec,
 };
 
 /// What is told wrongly.
@@ -184,6 +185,10 @@ impl DomainPort for Ports {
 
     async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<DhcpLease>> {
         self.domains.addresses(uuid).await
+    }
+
+    async fn open_console(&self, uuid: Uuid, force: bool) -> PortResult<Box<dyn GuestConsole>> {
+        self.domains.open_console(uuid, force).await
     }
 
     async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {

@@ -50,6 +50,7 @@ pub use queries::EntityPresence;
 pub use verdict::Verdict;
 pub use vsi::adopt::{Adopting, Adoption};
 pub use vsi::approve::Proposal;
+pub use vsi::console::{ConsoleAccess, OpenConsole};
 pub use vsi::object::{Metadata, VsiObject, VsiProgress, VsiStatus};
 pub use vsi::power::ShutdownPolicy;
 pub use vsiflow_steps::ports::NetworkInfo;

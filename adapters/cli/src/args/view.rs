@@ -201,6 +201,18 @@ pub(crate) struct LogsArgs {
     pub(crate) definition: bool,
 }
 
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ConsoleArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArg,
+    /// Take it over from whoever has it open.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Type what comes from standard input, which is no terminal, and leave at its end.
+    #[arg(long)]
+    pub(crate) stdin: bool,
+}
+
 /// What `get` lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ObjectKind {

@@ -9,6 +9,7 @@ mod cancel;
 mod cluster;
 pub(crate) mod compact;
 mod completions;
+mod console;
 mod contract;
 mod crd;
 mod create;
@@ -90,6 +91,10 @@ pub(crate) fn follows(command: &CliCommand) -> bool {
 }
 
 async fn run_on(cli: Cli) -> CommandOutcome {
+    // It needs a connection of its own wherever it is.
+    if let CliCommand::Console(args) = &cli.command {
+        return Box::pin(console::run(&cli.common, args)).await;
+    }
     if let Some(server) = &cli.common.server {
         return Box::pin(elsewhere::run(&cli, server)).await;
     }
@@ -266,6 +271,7 @@ async fn carry_out(cli: Cli) -> CommandOutcome {
         CliCommand::Describe(args) => describe::run(&common, args).await,
         CliCommand::History(args) => history::run(&common, args).await,
         CliCommand::Logs(args) => logs::run(&common, args).await,
+        CliCommand::Console(args) => console::run(&common, &args).await,
         CliCommand::Ssh(args) => ssh::run(&common, args).await,
         CliCommand::SshConfig(args) => ssh::config(&common, args).await,
         CliCommand::Delete(args) => delete::run(&common, args).await,

@@ -3,6 +3,7 @@
 use std::{io, path::Path};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use tokio::io::{AsyncRead, AsyncWrite};
 use vsiflow_api::{
     CommandFile, CommandLine, CommandRequest, Problem,
     client::{self, Answer},
@@ -84,6 +85,23 @@ pub(crate) async fn ask_at(socket: &Path, args: Vec<String>) -> Option<Vec<u8>> 
     let answer = converse(socket, args, &GivenDocuments::default(), keep).await;
     let is_done = matches!(answer, Ok(Answer::Done(code)) if Exit::of(code) == Exit::Done);
     is_done.then_some(printed)
+}
+
+/// Opens a VSI's console through that socket; none where nobody listens there, or the holder of the
+/// directory does not stay.
+pub(crate) async fn console(
+    socket: &Path,
+    target: (&str, &str),
+    force: bool,
+) -> Option<Result<impl AsyncRead + AsyncWrite + use<>, ExitProblem>> {
+    match client::console(socket, target, force).await {
+        Ok(Err(problem)) if problem.code == IN_USE => None,
+        Ok(opened) => Some(opened.map_err(|problem| told(*problem))),
+        Err(error) => {
+            tracing::debug!(%error, "no answer from the holder");
+            None
+        }
+    }
 }
 
 async fn converse(

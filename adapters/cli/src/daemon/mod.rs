@@ -17,7 +17,7 @@ mod commands;
 mod server;
 
 pub(crate) use access::{Access, refused};
-pub(crate) use client::{Forwarded, ask, ask_at, forward, forward_to, may_forward};
+pub(crate) use client::{Forwarded, ask, ask_at, console, forward, forward_to, may_forward};
 pub(crate) use server::DaemonServer;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +28,6 @@ pub(crate) fn is_answering(state: &Path) -> bool {
 }
 
 /// The socket of a state directory.
-fn socket(state: &Path) -> PathBuf {
+pub(crate) fn socket(state: &Path) -> PathBuf {
     state.join("vsiflow.sock")
 }

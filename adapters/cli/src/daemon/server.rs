@@ -73,6 +73,7 @@ impl DaemonServer {
         let task = tokio::spawn(async move {
             let service = TowerToHyperService::new(api.service(rights));
             serve_unix(listener, service, limits, stopped).await;
+            api.end_consoles().await;
         });
         Self { path, stop, task }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 use vsiflow_steps::ports::{
-    DhcpLease, DomainInfo, DomainPort, DomainSpec, DomainState, OwnerMark, PortErrorKind,
-    PortResult, Removed,
+    DhcpLease, DomainInfo, DomainPort, DomainSpec, DomainState, GuestConsole, OwnerMark,
+    PortErrorKind, PortResult, Removed,
 };
 
 use super::{
@@ -156,6 +156,12 @@ impl DomainPort for LibvirtHost {
                 Err(of)
             }
         }
+    }
+
+    async fn open_console(&self, uuid: Uuid, force: bool) -> PortResult<Box<dyn GuestConsole>> {
+        let calls = self.quick().await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        self.serial_console(uuid, &found, force).await
     }
 
     async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {

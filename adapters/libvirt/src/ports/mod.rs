@@ -6,6 +6,7 @@ mod domain_state;
 mod error;
 mod host;
 mod network;
+mod serial;
 mod storage;
 mod upload;
 

@@ -1,11 +1,14 @@
 //! Domains: the guests.
 
+use std::time::Duration;
+
 use super::{
     AddressSource, DomainInterface, MetadataKind, Procedure, RemoteDomain, RemoteDomainInfo,
     RemoteDomainState, Uuid, domain_flags,
 };
 use crate::connection::Calls;
 use crate::error::Result;
+use crate::stream::ConsoleStream;
 
 /// Asks for the list itself, not only for its length.
 const NEED_RESULTS: i32 = 1;
@@ -129,6 +132,24 @@ impl Calls {
     /// 55 where it does not run.
     pub async fn domain_suspend(&self, domain: &RemoteDomain) -> Result<()> {
         self.call(Procedure::DomainSuspend, domain).await
+    }
+
+    /// Opens the domain's first serial console as a stream.
+    ///
+    /// `stall` is how long any one packet may wait to be taken.
+    ///
+    /// # Errors
+    /// 9 where somebody has it open, unless the flags take it over; 55 where the domain is off.
+    pub async fn domain_open_console(
+        &self,
+        domain: &RemoteDomain,
+        flags: u32,
+        stall: Duration,
+    ) -> Result<ConsoleStream> {
+        let device: Option<&str> = None;
+        let args = (domain, device, flags);
+        self.open_both_ways(Procedure::DomainOpenConsole, &args, stall)
+            .await
     }
 
     /// Lets a suspended domain go on.

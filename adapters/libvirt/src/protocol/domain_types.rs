@@ -155,6 +155,8 @@ pub mod shutoff_reason {
 
 /// Flags of domain calls; combine with `|`.
 pub mod domain_flags {
+    /// `VIR_DOMAIN_CONSOLE_FORCE`: close the console of whoever has it open.
+    pub const CONSOLE_FORCE: u32 = 1;
     /// `VIR_DOMAIN_AFFECT_LIVE`: change the running domain.
     pub const AFFECT_LIVE: u32 = 1;
     /// `VIR_DOMAIN_AFFECT_CONFIG`: change the stored definition.

@@ -31,6 +31,7 @@ pub(super) fn fields(kind: &EventKind) -> Value {
             json!({"state": state, "detail": detail.as_str()})
         }
         EventKind::SecretErased { secret } => json!({"secret": secret}),
+        EventKind::Noted { what, detail } => json!({"what": what, "detail": detail.as_str()}),
         EventKind::RunStarted {
             entity,
             generation,

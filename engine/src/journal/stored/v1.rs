@@ -93,6 +93,7 @@ mirror!(#[derive(Encode, Decode)] enum EventKind {
     ClockJumped { by_ms: i64, }
     BaseWritten { as_of: u64, hash: Hash, signature: String, }
     RangeLost { from: u64, to: u64, }
+    Noted { what: String, detail: String, }
 });
 
 mirror!(#[derive(Encode, Decode)] enum Precedence { Queue {} Supersede {} Supreme {} Record {} });

@@ -43,6 +43,16 @@ impl Fleet {
 }
 
 impl ConsoleLog {
+    pub(in crate::fleet) fn ports(&self) -> &HostPorts {
+        &self.ports
+    }
+
+    /// Where it ends now.
+    pub(in crate::fleet) async fn end(&self) -> Result<ConsolePosition, FleetError> {
+        let end = self.ports.console.end(&self.log).await;
+        Ok(end.map_err(Failure::from)?)
+    }
+
     /// Reads from a position on; no bytes when there are none yet. Cancel safe.
     ///
     /// # Errors

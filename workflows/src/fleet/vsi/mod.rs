@@ -3,6 +3,7 @@
 pub(super) mod adopt;
 pub(super) mod approve;
 pub(super) mod change;
+pub(super) mod console;
 pub(super) mod control;
 pub(super) mod object;
 pub(super) mod power;

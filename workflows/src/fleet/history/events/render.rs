@@ -161,6 +161,8 @@ fn detail(kind: &EventKind) -> Option<String> {
         EventKind::Signal { signal } => Some(signal.to_string()),
         EventKind::CancelRequested { mode } => Some(format!("{mode:?}")),
         EventKind::SecretErased { secret } => Some(secret.to_string()),
+        EventKind::Noted { what, detail } if detail.is_empty() => Some(what.to_string()),
+        EventKind::Noted { what, detail } => Some(format!("{what}: {detail}")),
         _ => None,
     }
 }

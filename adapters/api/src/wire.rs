@@ -1,0 +1,51 @@
+//! Bytes between a connection and two bounded queues.
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    sync::mpsc,
+};
+
+/// The longest piece that is read at once, in bytes.
+const PIECE: usize = 16 * 1024;
+/// Pieces that wait each way.
+const PIECES: usize = 4;
+
+/// A queue of pieces.
+#[must_use]
+pub fn queue() -> (mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>) {
+    mpsc::channel(PIECES)
+}
+
+/// Carries bytes both ways until the connection ends, or a queue does; what is in `to_it` then was
+/// written. Dropped, the connection is closed.
+pub async fn both_ways<S: AsyncRead + AsyncWrite>(
+    connection: S,
+    from_it: mpsc::Sender<Bytes>,
+    mut to_it: mpsc::Receiver<Bytes>,
+) {
+    let (mut read, mut write) = tokio::io::split(connection);
+    let reading = async {
+        let mut piece = BytesMut::with_capacity(PIECE);
+        // Its end and its failure mean the same: nothing more comes.
+        while let Ok(1..) = read.read_buf(&mut piece).await {
+            if from_it.send(piece.split().freeze()).await.is_err() {
+                return;
+            }
+            piece.reserve(PIECE);
+        }
+    };
+    let writing = async {
+        while let Some(bytes) = to_it.recv().await {
+            if write.write_all(&bytes).await.is_err() || write.flush().await.is_err() {
+                return;
+            }
+        }
+        let _ = write.shutdown().await;
+    };
+    tokio::select! {
+        () = reading => {}
+        () = writing => {}
+        () = from_it.closed() => {}
+    }
+}

@@ -1,0 +1,168 @@
+//! The serial console of a simulated guest: it echoes what is typed, asks for a login, and then
+//! answers each line with that line.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::{sync::mpsc, time::interval};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::SimHost;
+use crate::ports::{GuestConsole, PortError, PortErrorKind, PortResult};
+
+/// How often is looked whether the guest still runs.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The open consoles of a host, each with what closes it.
+pub(super) type OpenConsoles = Arc<Mutex<HashMap<Uuid, CancellationToken>>>;
+
+/// An open console of a guest.
+pub(super) struct SerialConsole {
+    host: SimHost,
+    uuid: Uuid,
+    taken_over: CancellationToken,
+    open: OpenConsoles,
+    guest: LoginGuest,
+}
+
+impl SerialConsole {
+    /// Opens it; with `force` whoever has it open loses it. None where somebody keeps it.
+    pub(super) fn open(host: &SimHost, uuid: Uuid, name: &str, force: bool) -> Option<Self> {
+        let open = host.consoles.clone();
+        let taken_over = CancellationToken::new();
+        {
+            let mut all = open.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(other) = all.get(&uuid) {
+                if !force {
+                    return None;
+                }
+                other.cancel();
+            }
+            all.insert(uuid, taken_over.clone());
+        }
+        Some(Self {
+            host: host.clone(),
+            uuid,
+            taken_over,
+            open,
+            guest: LoginGuest::named(name),
+        })
+    }
+
+    /// Waits until the guest runs no more.
+    async fn ended(host: SimHost, uuid: Uuid) {
+        let mut look = interval(LOOK);
+        loop {
+            look.tick().await;
+            if !host.runs(uuid).await {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for SerialConsole {
+    fn drop(&mut self) {
+        // Whoever took it over has a place of their own there.
+        if !self.taken_over.is_cancelled() {
+            let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            all.remove(&self.uuid);
+        }
+    }
+}
+
+#[async_trait]
+impl GuestConsole for SerialConsole {
+    async fn carry(
+        mut self: Box<Self>,
+        mut keys: mpsc::Receiver<Bytes>,
+        shown: mpsc::Sender<Bytes>,
+    ) -> PortResult<()> {
+        let (host, uuid) = (self.host.clone(), self.uuid);
+        let mut ended = std::pin::pin!(Self::ended(host, uuid));
+        loop {
+            let typed = tokio::select! {
+                typed = keys.recv() => typed,
+                () = shown.closed() => None,
+                () = &mut ended => None,
+                () = self.taken_over.cancelled() => {
+                    let words = "another session took the console over";
+                    let object = format!("domain {uuid}");
+                    let name = crate::ports::HostPort::name(&self.host);
+                    return Err(PortError::new(PortErrorKind::OutcomeUnknown, name, object, words));
+                }
+            };
+            let Some(typed) = typed else {
+                return Ok(());
+            };
+            let said = self.guest.hear(&typed);
+            if !said.is_empty() && shown.send(said.into()).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A guest that lets everybody in.
+struct LoginGuest {
+    hostname: String,
+    user: Option<String>,
+    line: Vec<u8>,
+}
+
+/// The longest line that it holds, in bytes.
+const LINE_MAX: usize = 4_096;
+
+impl LoginGuest {
+    fn named(hostname: &str) -> Self {
+        Self {
+            hostname: hostname.to_owned(),
+            user: None,
+            line: Vec::new(),
+        }
+    }
+
+    /// What it says to what is typed.
+    fn hear(&mut self, typed: &[u8]) -> Vec<u8> {
+        let mut said = Vec::new();
+        for byte in typed {
+            match byte {
+                b'\r' | b'\n' => said.extend(self.answer()),
+                byte if self.line.len() < LINE_MAX => {
+                    self.line.push(*byte);
+                    said.push(*byte);
+                }
+                _ => {}
+            }
+        }
+        said
+    }
+
+    fn answer(&mut self) -> Vec<u8> {
+        let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
+        let said = match (&self.user, line.trim()) {
+            (None, "") => String::new(),
+            (None, user) => {
+                self.user = Some(user.to_owned());
+                format!("Welcome, {user}\r\n")
+            }
+            (Some(_), "exit") => {
+                self.user = None;
+                "logout\r\n".to_owned()
+            }
+            (Some(_), "") => String::new(),
+            (Some(_), line) => format!("{line}\r\n"),
+        };
+        let prompt = match &self.user {
+            None => format!("{} login: ", self.hostname),
+            Some(user) => format!("{user}@{}$ ", self.hostname),
+        };
+        format!("\r\n{said}{prompt}").into_bytes()
+    }
+}

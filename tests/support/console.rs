@@ -1,0 +1,131 @@
+//! Somebody at a guest's console.
+
+use std::{
+    io::{Read as _, Write as _},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use crate::{Vsiflow, until};
+
+/// A process that is typed to, and what it shows.
+pub struct Console {
+    child: Child,
+    keys: Option<ChildStdin>,
+    shown: Arc<Mutex<Vec<u8>>>,
+    seen: usize,
+}
+
+impl Console {
+    /// vsiflow on a pseudo-terminal.
+    pub fn on_a_terminal(vsiflow: &Vsiflow, arguments: &[&str]) -> Self {
+        Self::of_shell(&Self::line(vsiflow, arguments))
+    }
+
+    /// A line of a shell on a pseudo-terminal (util-linux's `script`).
+    pub fn of_shell(line: &str) -> Self {
+        let mut script = Command::new("script");
+        script.args(["-qefc", line, "/dev/null"]);
+        Self::start(script)
+    }
+
+    /// vsiflow's command line for a shell.
+    pub fn line(vsiflow: &Vsiflow, arguments: &[&str]) -> String {
+        let command = vsiflow.command(arguments);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let quoted = words.map(|word| format!("'{}'", word.to_string_lossy()));
+        quoted.collect::<Vec<_>>().join(" ")
+    }
+
+    /// vsiflow without a terminal.
+    pub fn piped(vsiflow: &Vsiflow, arguments: &[&str]) -> Self {
+        Self::start(vsiflow.command(arguments))
+    }
+
+    fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let keys = child.stdin.take();
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let (mut out, to) = (child.stdout.take().unwrap(), shown.clone());
+        std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(length @ 1..) = out.read(&mut piece) {
+                to.lock().unwrap().extend_from_slice(&piece[..length]);
+            }
+        });
+        Self {
+            child,
+            keys,
+            shown,
+            seen: 0,
+        }
+    }
+
+    /// Types.
+    ///
+    /// # Panics
+    /// When nobody reads it.
+    pub fn types(&mut self, text: &str) {
+        let keys = self.keys.as_mut().unwrap();
+        keys.write_all(text.as_bytes()).unwrap();
+        keys.flush().unwrap();
+    }
+
+    /// Waits for words after those that were waited for before.
+    ///
+    /// # Panics
+    /// When they do not come.
+    #[track_caller]
+    pub fn shows(&mut self, words: &str) {
+        let (shown, from) = (self.shown.clone(), self.seen);
+        self.seen = until(&format!("`{words}` on the console"), 60, || {
+            let shown = shown.lock().unwrap();
+            let new = &shown[from..];
+            let at = new.windows(words.len()).position(|w| w == words.as_bytes());
+            at.map(|at| from + at + words.len())
+        });
+    }
+
+    /// Types no more.
+    pub fn leave(&mut self) {
+        self.keys = None;
+    }
+
+    /// Sends a signal to vsiflow on the pseudo-terminal.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn signal(&self, name: &str) {
+        let children = |pid: u32| {
+            let path = format!("/proc/{pid}/task/{pid}/children");
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let pids = text.split_whitespace().map(|pid| pid.parse().unwrap());
+            pids.collect::<Vec<u32>>()
+        };
+        let mut pid = self.child.id();
+        while let Some(next) = children(pid).pop() {
+            pid = next;
+        }
+        let mut kill = Command::new("kill");
+        let sent = kill.args([format!("-{name}"), pid.to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end, and gives its exit code.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn end(&mut self) -> i32 {
+        let child = &mut self.child;
+        let ended = until("the end of the console", 60, || child.try_wait().unwrap());
+        ended.code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,195 @@
+//! A VSI's serial console, both ways.
+//!
+//! Who opens one is recorded before the host is asked, and that it is closed afterwards: a crash in
+//! between leaves a console recorded as open that is not, never one that nobody knows of. What is
+//! typed there and what the guest answers is not recorded.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::By,
+    journal::Record,
+    model::{Actor, EntityId, EventKind, Failure, FailureClass, Name, StreamId, Text},
+};
+use vsiflow_steps::ports::{ConsolePosition, GuestConsole, PortError, PortErrorKind};
+
+use crate::fleet::{ConsoleLog, ErrorKind, Fleet, FleetError};
+
+/// What is recorded of a console that is about to be opened.
+const OPENED: &str = "console_opened";
+/// What is recorded of one that is closed, or could not be opened.
+const CLOSED: &str = "console_closed";
+/// How much of what was said before is shown first, in bytes.
+const SAID: u64 = 16 * 1024;
+/// Pieces of the guest's output that wait for their reader.
+const PIECES: usize = 4;
+
+/// The way to a VSI's console. It needs the fleet no more once it is had, so that an open console
+/// keeps nobody from the state directory.
+pub struct ConsoleAccess {
+    log: ConsoleLog,
+    uuid: Uuid,
+    entity: EntityId,
+    label: String,
+    /// Who has it open, as far as this journal knows.
+    holder: Option<Actor>,
+}
+
+/// An open console. Dropped, it is closed.
+pub struct OpenConsole {
+    console: Box<dyn GuestConsole>,
+    said: Bytes,
+}
+
+impl Fleet {
+    /// The way to a VSI's console. Its host is not asked yet.
+    ///
+    /// # Errors
+    /// When there is no such VSI, or its host's settings are not known.
+    pub async fn console(&self, namespace: &str, name: &str) -> Result<ConsoleAccess, FleetError> {
+        let known = self.find(namespace, name, false).await?;
+        let log = self.console_log(namespace, name).await?;
+        let stream = StreamId::Entity(known.entity.clone());
+        let holder = holder(&self.records(&stream).await?);
+        Ok(ConsoleAccess {
+            log,
+            uuid: known.wanted.uid,
+            entity: known.entity.clone(),
+            label: format!("vsi/{}", known.wanted.vsi.full_name()),
+            holder,
+        })
+    }
+
+    /// Records that somebody is about to open a console.
+    ///
+    /// # Errors
+    /// When the journal fails; the console is not to be opened then.
+    pub async fn note_console_opened(
+        &self,
+        console: &ConsoleAccess,
+        force: bool,
+        by: By,
+    ) -> Result<(), FleetError> {
+        let detail = if force { "by force" } else { "" };
+        self.note_console(console, OPENED, detail, by).await
+    }
+
+    /// Records that somebody's console is closed, and why where it was not they who left.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn note_console_closed(
+        &self,
+        console: &ConsoleAccess,
+        why: &str,
+        by: By,
+    ) -> Result<(), FleetError> {
+        self.note_console(console, CLOSED, why, by).await
+    }
+
+    async fn note_console(
+        &self,
+        console: &ConsoleAccess,
+        what: &str,
+        detail: &str,
+        by: By,
+    ) -> Result<(), FleetError> {
+        let (what, detail) = (Name::of(what), Text::new(detail));
+        let entity = console.entity.clone();
+        Ok(self.engine.note(entity, what, detail, by).await?)
+    }
+}
+
+impl ConsoleAccess {
+    /// Opens the console; with `force` whoever has it open loses it.
+    ///
+    /// # Errors
+    /// `VSI0711` where somebody has it open; what the host says otherwise.
+    pub async fn open(&self, force: bool) -> Result<OpenConsole, FleetError> {
+        let domains = &self.log.ports().domains;
+        let console = domains.open_console(self.uuid, force).await;
+        let console = console.map_err(|error| self.refused(error))?;
+        // Read once it is open, so that nothing is missed between the two.
+        let said = self.said().await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "what the guest said before cannot be read");
+            Bytes::new()
+        });
+        Ok(OpenConsole { console, said })
+    }
+
+    /// The end of what the guest said so far, from the beginning of a line.
+    async fn said(&self) -> Result<Bytes, FleetError> {
+        let end = self.log.end().await?;
+        let from = end.offset.saturating_sub(SAID);
+        let chunk = self.log.read(ConsolePosition { offset: from }).await?;
+        let said = Bytes::from(chunk.bytes);
+        let cut = match from {
+            0 => None,
+            _ => said.iter().position(|byte| *byte == b'\n'),
+        };
+        Ok(said.slice(cut.map_or(0, |at| at.saturating_add(1))..))
+    }
+
+    fn refused(&self, error: PortError) -> FleetError {
+        if error.kind != PortErrorKind::Busy {
+            return Failure::from(error).into();
+        }
+        let who = match &self.holder {
+            Some(actor) => format!("{actor} has the console open"),
+            None => "somebody has the console open, not by this state directory".to_owned(),
+        };
+        let words = format!("{who}: {}", error.message);
+        let failure = Failure::new(FailureClass::Blocked, "VSI0711", words)
+            .on_host(&error.host)
+            .of_object(&self.label)
+            .with_remedy("ask them to leave it, or take it over with `--force`");
+        FleetError::new(ErrorKind::Blocked, failure)
+    }
+}
+
+impl OpenConsole {
+    /// Shows what was said before, and then carries bytes both ways until one side ends: the
+    /// guest's, or the caller's by dropping `keys` or `shown`.
+    ///
+    /// # Errors
+    /// What the host has against it; the console is closed then, too.
+    pub async fn carry(
+        self,
+        keys: mpsc::Receiver<Bytes>,
+        shown: mpsc::Sender<Bytes>,
+    ) -> Result<(), FleetError> {
+        if !self.said.is_empty() && shown.send(self.said).await.is_err() {
+            return Ok(());
+        }
+        let carried = self.console.carry(keys, shown).await;
+        carried.map_err(|error| Failure::from(error).into())
+    }
+
+    /// The queue that its output goes through.
+    #[must_use]
+    pub fn queue() -> (mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>) {
+        mpsc::channel(PIECES)
+    }
+}
+
+/// Who opened the console last and has not left it.
+fn holder(records: &[Record]) -> Option<Actor> {
+    let mut open: Vec<&Actor> = Vec::new();
+    for record in records {
+        let EventKind::Noted { what, .. } = &record.event.kind else {
+            continue;
+        };
+        let actor = &record.event.actor;
+        match what.as_str() {
+            OPENED => open.push(actor),
+            CLOSED => {
+                if let Some(at) = open.iter().rposition(|one| *one == actor) {
+                    open.remove(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    open.pop().cloned()
+}
