@@ -526,21 +526,6 @@ fn a_failure_that_a_guest_tells_of_later_degrades_it_with_the_line() {
 }
 
 #[test]
-fn a_daemon_sees_a_guest_degrade_and_recover() {
-    let vsiflow = Vsiflow::simulated();
-    let probes = "ready: {all: [{tcp: 22}]}\n";
-    vsiflow
-        .apply(cloud_init("web", "#cloud-config", probes), &[])
-        .exits(0);
-    let daemon = vsiflow.serve(&["--look-every", "1s"]);
-    change_guest(&vsiflow, |live| live["ports"] = serde_json::json!([]));
-    vsiflow.until_phase("web", "Degraded", 60);
-    change_guest(&vsiflow, |live| live["ports"] = serde_json::json!([22]));
-    vsiflow.until_phase("web", "Running", 60);
-    drop(daemon);
-}
-
-#[test]
 fn under_a_daemon_a_guest_that_panics_in_each_boot_has_failed() {
     let vsiflow = Vsiflow::simulated();
     let probes = "ready: {all: [{tcp: 22}]}\n";
