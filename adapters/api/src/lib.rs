@@ -23,6 +23,7 @@ mod caller;
 mod certificate;
 pub mod client;
 mod commands;
+mod described;
 mod listen;
 mod openapi;
 mod problem;

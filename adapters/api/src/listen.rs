@@ -76,9 +76,9 @@ pub const API: Limits = Limits {
 };
 
 /// The longest head of a request, in bytes.
-const LONGEST_HEAD: usize = 16 * 1024;
+pub(crate) const LONGEST_HEAD: usize = 16 * 1024;
 /// What keeps a connection from being taken (no more files, say) may pass.
-const AGAIN: Duration = Duration::from_millis(100);
+pub(crate) const AGAIN: Duration = Duration::from_millis(100);
 
 /// Why somebody is not let in is told that often.
 const TELL: Duration = Duration::from_secs(60);

@@ -2,7 +2,7 @@
 
 use aide::{
     generate::GenContext,
-    openapi::{MediaType, Operation, Response as Documented, SchemaObject, StatusCode as Status},
+    openapi::{Operation, Response as Documented, StatusCode as Status},
     operation::OperationOutput,
 };
 use axum::response::{IntoResponse, Response};
@@ -11,6 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::Failure;
 use vsiflow_workflows::fleet::{ErrorKind, FleetError};
+
+use crate::described;
 
 /// A problem of RFC 9457. `code` is one of those of `docs/reference/errors.md`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -126,27 +128,18 @@ impl OperationOutput for Problem {
     type Inner = Self;
 
     fn operation_response(ctx: &mut GenContext, _: &mut Operation) -> Option<Documented> {
-        let schema = ctx.schema.subschema_for::<Self>();
-        let content = MediaType {
-            schema: Some(SchemaObject {
-                json_schema: schema,
-                example: None,
-                external_docs: None,
-            }),
-            ..MediaType::default()
-        };
-        Some(Documented {
-            description: "A problem (RFC 9457) with a documented code".to_owned(),
-            content: [(Self::MEDIA_TYPE.to_owned(), content)].into(),
-            ..Documented::default()
-        })
+        let description = "A problem (RFC 9457) with a documented code";
+        Some(described::answer::<Self>(
+            ctx,
+            Self::MEDIA_TYPE,
+            description,
+        ))
     }
 
     fn inferred_responses(
         ctx: &mut GenContext,
         operation: &mut Operation,
     ) -> Vec<(Option<Status>, Documented)> {
-        let told = Self::operation_response(ctx, operation);
-        told.into_iter().map(|told| (None, told)).collect()
+        described::only::<Self>(ctx, operation, None)
     }
 }

@@ -27,7 +27,10 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::Problem;
+use crate::{
+    Problem,
+    listen::{AGAIN, LONGEST_HEAD},
+};
 
 /// How many connections a socket holds, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -65,10 +68,6 @@ pub struct UnixPeer {
     pub uid: u32,
 }
 
-/// The longest head of a request, in bytes.
-const LONGEST_HEAD: usize = 16 * 1024;
-/// What keeps a connection from being taken (no more files, say) may pass.
-const AGAIN: Duration = Duration::from_millis(100);
 /// Connections that are just told so.
 const REFUSED: usize = 64;
 /// How long somebody may take to read that there is no place.

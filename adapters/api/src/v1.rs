@@ -28,7 +28,7 @@ use std::marker::PhantomData;
 use aide::{
     axum::ApiRouter,
     generate::GenContext,
-    openapi::{MediaType, Operation, Response as Documented, SchemaObject, StatusCode as Status},
+    openapi::{Operation, Response as Documented, StatusCode as Status},
     operation::OperationOutput,
     transform::TransformOperation,
 };
@@ -45,7 +45,7 @@ pub(crate) use self::{
     console::{Consoles, PROTOCOL},
     events::Watchers,
 };
-use crate::{Problem, router::Api};
+use crate::{Problem, described, router::Api};
 
 /// What a handler answers with.
 pub(crate) type Answer<T> = Result<Json<T>, Problem>;
@@ -160,28 +160,14 @@ impl<M: Media, T: JsonSchema> OperationOutput for Streamed<M, T> {
     type Inner = T;
 
     fn operation_response(ctx: &mut GenContext, _: &mut Operation) -> Option<Documented> {
-        let schema = ctx.schema.subschema_for::<T>();
-        let content = MediaType {
-            schema: Some(SchemaObject {
-                json_schema: schema,
-                example: None,
-                external_docs: None,
-            }),
-            ..MediaType::default()
-        };
-        Some(Documented {
-            description: "What comes bit by bit: each line or event is of this schema".to_owned(),
-            content: [(M::TYPE.to_owned(), content)].into(),
-            ..Documented::default()
-        })
+        let description = "What comes bit by bit: each line or event is of this schema";
+        Some(described::answer::<T>(ctx, M::TYPE, description))
     }
 
     fn inferred_responses(
         ctx: &mut GenContext,
         operation: &mut Operation,
     ) -> Vec<(Option<Status>, Documented)> {
-        let told = Self::operation_response(ctx, operation);
-        let ok = Some(Status::Code(200));
-        told.into_iter().map(|told| (ok.clone(), told)).collect()
+        described::only::<Self>(ctx, operation, Some(200))
     }
 }

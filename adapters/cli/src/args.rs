@@ -43,7 +43,7 @@ pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs};
 pub(crate) use ssh::{SshArgs, SshConfigArgs, SshConfigCommand, SshImportArgs};
 pub(crate) use view::{
     ConsoleArgs, DescribeArgs, GetArgs, HistoryArgs, HistoryFormat, ListFormat, LogsArgs,
-    ObjectKind, TargetArg, without_kind,
+    ObjectKind, TargetArg, kind_and_names, without_kind,
 };
 pub(crate) use wait_for::{WaitForArgs, WaitGoal};
 

@@ -16,7 +16,7 @@ use crate::{
     journal::{Folded, Offset, Record},
     model::{
         Divergence, EntityId, EntityState, Event, EventKind, Hash, NodeState, RunId, RunState,
-        StreamId, Timestamp, Work,
+        StreamId, Work,
     },
 };
 
@@ -66,13 +66,13 @@ impl Projection {
     ) -> Result<(), Divergence> {
         match stream {
             StreamId::Entity(id) => {
-                let entry = self.entities.entry(id.clone()).or_insert_with(empty);
+                let entry = self.entities.entry(id.clone()).or_default();
                 let moved = gets_another_name(&entry.state, event);
                 Arc::make_mut(&mut entry.state).apply(event)?;
                 entry.follow(event, offset, moved);
             }
             StreamId::Run(id) => {
-                let entry = self.runs.entry(*id).or_insert_with(empty);
+                let entry = self.runs.entry(*id).or_default();
                 Arc::make_mut(&mut entry.state).apply(event)?;
                 entry.follow(event, offset, true);
                 let state = entry.state.clone();
@@ -105,17 +105,6 @@ fn gets_another_name(entity: &EntityState, event: &Event) -> bool {
             entity.state.as_ref().map(|(name, _)| name) != Some(state)
         }
         _ => false,
-    }
-}
-
-fn empty<T: Default>() -> Folded<T> {
-    Folded {
-        state: Arc::default(),
-        next_seq: 0,
-        hash: Hash::default(),
-        first: 0,
-        created: Timestamp::default(),
-        changed: Timestamp::default(),
     }
 }
 

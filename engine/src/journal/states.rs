@@ -34,6 +34,20 @@ pub struct Folded<T> {
     pub changed: Timestamp,
 }
 
+/// Before the first event.
+impl<T: Default> Default for Folded<T> {
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            next_seq: 0,
+            hash: Hash::default(),
+            first: 0,
+            created: Timestamp::default(),
+            changed: Timestamp::default(),
+        }
+    }
+}
+
 /// One stream with what its events come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamState {

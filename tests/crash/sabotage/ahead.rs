@@ -11,7 +11,7 @@ use vsiflow_engine::{
         Append, Folded, Journal, JournalError, JournalLayer, Offset, Record, States, StatesUpdate,
         StreamState,
     },
-    model::{Hash, StreamId, Timestamp},
+    model::StreamId,
 };
 
 /// What outlives the process.
@@ -56,7 +56,7 @@ fn after(was: Option<StreamState>, append: &Append) -> Option<StreamState> {
         (StreamId::Entity(id), was) => {
             let mut folded = match was {
                 Some(StreamState::Entity(_, folded)) => folded,
-                _ => empty(),
+                _ => Folded::default(),
             };
             let state = Arc::make_mut(&mut folded.state);
             for event in &append.events {
@@ -68,7 +68,7 @@ fn after(was: Option<StreamState>, append: &Append) -> Option<StreamState> {
         (StreamId::Run(id), was) => {
             let mut folded = match was {
                 Some(StreamState::Run(_, folded)) => folded,
-                _ => empty(),
+                _ => Folded::default(),
             };
             let state = Arc::make_mut(&mut folded.state);
             for event in &append.events {
@@ -78,17 +78,6 @@ fn after(was: Option<StreamState>, append: &Append) -> Option<StreamState> {
             Some(StreamState::Run(*id, folded))
         }
         (StreamId::Journal, _) => None,
-    }
-}
-
-fn empty<T: Default>() -> Folded<T> {
-    Folded {
-        state: Arc::default(),
-        next_seq: 0,
-        hash: Hash::default(),
-        first: 0,
-        created: Timestamp::default(),
-        changed: Timestamp::default(),
     }
 }
 

@@ -317,7 +317,7 @@ impl Fleet {
         &self,
         stream: &StreamId,
     ) -> Result<Vec<Record>, JournalError> {
-        match self.journal.read(stream, 0, usize::MAX).await {
+        match self.records(stream).await {
             Err(JournalError::Damaged { .. }) => {}
             other => return other,
         }

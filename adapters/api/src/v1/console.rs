@@ -47,7 +47,7 @@ use vsiflow_engine::executor::By;
 use vsiflow_workflows::fleet::{ConsoleAccess, Fleet, FleetError, OpenConsole};
 
 use super::{Named, about};
-use crate::{Caller, Problem, caller, router::Api, wire};
+use crate::{Caller, Problem, caller, described, router::Api, wire};
 
 /// What the connection changes to.
 pub(crate) const PROTOCOL: &str = "vsiflow-console";
@@ -241,10 +241,6 @@ impl OperationOutput for ChangesOver {
         ctx: &mut GenContext,
         operation: &mut Operation,
     ) -> Vec<(Option<Status>, Documented)> {
-        let told = Self::operation_response(ctx, operation);
-        let changing = Some(Status::Code(101));
-        told.into_iter()
-            .map(|told| (changing.clone(), told))
-            .collect()
+        described::only::<Self>(ctx, operation, Some(101))
     }
 }

@@ -267,21 +267,25 @@ impl ObjectKind {
 }
 
 impl GetArgs {
-    /// The kind, and the names of those to show; all where there is none. `disk/a disk/b` is
-    /// `disk a b`.
+    /// The kind, and the names of those to show; all where there is none.
     pub(crate) fn kind_and_names(&self) -> (ObjectKind, Vec<String>) {
-        let first = self.words.first().map_or("", String::as_str);
-        if let Some(kind) = ObjectKind::named(first) {
-            return (kind, self.words.iter().skip(1).cloned().collect());
-        }
-        let prefix = first.split_once('/').map_or("", |(kind, _)| kind);
-        let kind = ObjectKind::named(prefix).unwrap_or(ObjectKind::Vsi);
-        let bare = |word: &String| match word.split_once('/') {
-            Some((other, name)) if ObjectKind::named(other) == Some(kind) => name.to_owned(),
-            _ => word.clone(),
-        };
-        (kind, self.words.iter().map(bare).collect())
+        kind_and_names(&self.words)
     }
+}
+
+/// The kind and the names in `KIND NAME…` or `KIND/NAME…`: `disk/a disk/b` is `disk a b`.
+pub(crate) fn kind_and_names(words: &[String]) -> (ObjectKind, Vec<String>) {
+    let first = words.first().map_or("", String::as_str);
+    if let Some(kind) = ObjectKind::named(first) {
+        return (kind, words.iter().skip(1).cloned().collect());
+    }
+    let prefix = first.split_once('/').map_or("", |(kind, _)| kind);
+    let kind = ObjectKind::named(prefix).unwrap_or(ObjectKind::Vsi);
+    let bare = |word: &String| match word.split_once('/') {
+        Some((other, name)) if ObjectKind::named(other) == Some(kind) => name.to_owned(),
+        _ => word.clone(),
+    };
+    (kind, words.iter().map(bare).collect())
 }
 
 /// How a history is printed.

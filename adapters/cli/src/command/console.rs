@@ -134,7 +134,7 @@ async fn converse(
     carry: impl AsyncFnOnce(mpsc::Receiver<Bytes>, mpsc::Sender<Bytes>) -> Result<(), ExitProblem>,
 ) -> CommandOutcome {
     let (typed, keys) = wire::queue();
-    let (said, show) = OpenConsole::queue();
+    let (said, show) = wire::queue();
     let raw = RawTerminal::begin().map_err(ExitProblem::defect)?;
     if raw.is_some() {
         output::raw_note(format!("console of {name}: ^] leaves it\r\n").as_bytes());

@@ -6,11 +6,10 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use tokio::{fs::File, io::AsyncReadExt as _};
 use vsiflow_file::{Input, InputText};
 use vsiflow_workflows::spec::{HostSettings, Resolved};
 
-use super::{CommandOutcome, apply, host, journal_file::unreadable};
+use super::{CommandOutcome, apply, host, journal_file::beginning};
 use crate::{
     args::{Common, CreateArgs, HostArgs, OutputFormat},
     compose::App,
@@ -87,11 +86,8 @@ async fn guest(args: &CreateArgs) -> Result<Value, ExitProblem> {
 
 /// A text file, whole.
 async fn text(path: &Path) -> Result<String, ExitProblem> {
-    let file = File::open(path).await.map_err(|e| unreadable(path, &e))?;
-    let mut text = String::new();
-    let read = file.take(FILE_MAX + 1).read_to_string(&mut text).await;
-    let read = read.map_err(|error| unreadable(path, &error))?;
-    if read as u64 > FILE_MAX {
+    let text = beginning(path, FILE_MAX.saturating_add(1)).await?;
+    if text.len() as u64 > FILE_MAX {
         let message = format!("{} has more than {FILE_MAX} bytes", path.display());
         let remedy = "name a smaller file";
         return Err(ExitProblem::new(Exit::Usage, "VSI0908", message, remedy));

@@ -34,7 +34,7 @@ enum Grade {
 
 /// One line of the page.
 #[derive(Clone, Debug, Serialize)]
-struct Checked {
+struct DoctorCheck {
     what: &'static str,
     grade: Grade,
     found: String,
@@ -42,7 +42,7 @@ struct Checked {
     remedy: String,
 }
 
-impl Checked {
+impl DoctorCheck {
     fn ok(what: &'static str, found: impl Into<String>) -> Self {
         let (grade, found, remedy) = (Grade::Ok, found.into(), String::new());
         Self {
@@ -66,7 +66,7 @@ impl Checked {
 
 pub(super) async fn run(common: &Common, args: DoctorArgs) -> CommandOutcome {
     let state = compose::state_path(common)?;
-    let mut all = vec![Checked::ok("version", env!("CARGO_PKG_VERSION"))];
+    let mut all = vec![DoctorCheck::ok("version", env!("CARGO_PKG_VERSION"))];
     let folder = state.clone();
     all.extend(work::off_runtime(move || of_folder(&folder)).await?);
     if state.join("FORMAT").is_file() {
@@ -81,14 +81,14 @@ pub(super) async fn run(common: &Common, args: DoctorArgs) -> CommandOutcome {
     })
 }
 
-fn print(all: &[Checked], format: Option<OutputFormat>) -> Result<(), ExitProblem> {
+fn print(all: &[DoctorCheck], format: Option<OutputFormat>) -> Result<(), ExitProblem> {
     match format {
         Some(format @ (OutputFormat::Json | OutputFormat::Yaml)) => output::print(
             &json!({"kind": "Doctor", "status": {"checks": all}}),
             format,
         ),
         _ => {
-            for Checked {
+            for DoctorCheck {
                 what,
                 grade,
                 found,
@@ -111,19 +111,19 @@ fn print(all: &[Checked], format: Option<OutputFormat>) -> Result<(), ExitProble
 }
 
 /// The folder, its room and its rights. Blocks.
-fn of_folder(state: &Path) -> Vec<Checked> {
+fn of_folder(state: &Path) -> Vec<DoctorCheck> {
     const WHAT: &str = "state directory";
     let shown = state.display();
     let meta = match std::fs::metadata(state) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return vec![Checked::ok(
+            return vec![DoctorCheck::ok(
                 WHAT,
                 format!("{shown} is not there yet; the first command makes it"),
             )];
         }
         Err(error) => {
             let remedy = "run as the user whose it is, or name another with --state";
-            return vec![Checked::not(
+            return vec![DoctorCheck::not(
                 WHAT,
                 Grade::Bad,
                 format!("{shown}: {error}"),
@@ -135,45 +135,45 @@ fn of_folder(state: &Path) -> Vec<Checked> {
     if !state.join("FORMAT").is_file() {
         let remedy = "name the state directory with --state";
         let found = format!("{shown} is no state directory");
-        return vec![Checked::not(WHAT, Grade::Bad, found, remedy)];
+        return vec![DoctorCheck::not(WHAT, Grade::Bad, found, remedy)];
     }
     let open_to_others = meta.permissions().mode() & 0o077 != 0;
     let rights = match open_to_others {
         true => {
             let remedy = format!("chmod 700 {shown}");
-            Checked::not(
+            DoctorCheck::not(
                 WHAT,
                 Grade::Warning,
                 format!("{shown} is open to other users"),
                 &remedy,
             )
         }
-        false => Checked::ok(WHAT, shown.to_string()),
+        false => DoctorCheck::ok(WHAT, shown.to_string()),
     };
     vec![rights, of_room(state)]
 }
 
-fn of_room(state: &Path) -> Checked {
+fn of_room(state: &Path) -> DoctorCheck {
     const WHAT: &str = "room";
     let free = match rustix::fs::statvfs(state) {
         Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
-        Err(error) => return Checked::not(WHAT, Grade::Warning, error.to_string(), "see `df`"),
+        Err(error) => return DoctorCheck::not(WHAT, Grade::Warning, error.to_string(), "see `df`"),
     };
     let found = format!("{} MiB free", free >> 20);
     match free < ROOM {
         true => {
             let remedy = "make room, or compact the journal with `vsiflow compact`";
-            Checked::not(WHAT, Grade::Bad, found, remedy)
+            DoctorCheck::not(WHAT, Grade::Bad, found, remedy)
         }
-        false => Checked::ok(WHAT, found),
+        false => DoctorCheck::ok(WHAT, found),
     }
 }
 
-fn of_holder(state: &Path) -> Checked {
+fn of_holder(state: &Path) -> DoctorCheck {
     const WHAT: &str = "daemon";
     match daemon::is_answering(state) {
-        true => Checked::ok(WHAT, "answers"),
-        false => Checked::not(
+        true => DoctorCheck::ok(WHAT, "answers"),
+        false => DoctorCheck::not(
             WHAT,
             Grade::Warning,
             "none answers: nothing is worked on between two commands",
@@ -183,12 +183,17 @@ fn of_holder(state: &Path) -> Checked {
 }
 
 /// What is recorded, as far as it can be read.
-async fn of_records(common: &Common) -> Vec<Checked> {
+async fn of_records(common: &Common) -> Vec<DoctorCheck> {
     let vsis = match objects(common, &["get", "vsi", "-A", "-o", "json"]).await {
         Ok(vsis) => vsis,
         Err(problem) => {
             let found = format!("{}: {}", problem.code, problem.message);
-            return vec![Checked::not("journal", Grade::Bad, found, &problem.remedy)];
+            return vec![DoctorCheck::not(
+                "journal",
+                Grade::Bad,
+                found,
+                &problem.remedy,
+            )];
         }
     };
     let mut all = vec![of_journal(&vsis), of_clock(&vsis), of_vsis(&vsis)];
@@ -200,11 +205,7 @@ async fn of_records(common: &Common) -> Vec<Checked> {
 
 async fn objects(common: &Common, words: &[&str]) -> Result<Vec<Value>, ExitProblem> {
     let text = watch::ask(common, words).await?;
-    let mut list: Value = serde_json::from_str(&text).map_err(ExitProblem::defect)?;
-    Ok(match list.get_mut("items").map(Value::take) {
-        Some(Value::Array(items)) => items,
-        _ => Vec::new(),
-    })
+    watch::items(&text).ok_or_else(|| ExitProblem::defect("a list that is no JSON"))
 }
 
 fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
@@ -214,12 +215,12 @@ fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
         .unwrap_or("")
 }
 
-fn of_journal(vsis: &[Value]) -> Checked {
+fn of_journal(vsis: &[Value]) -> DoctorCheck {
     const WHAT: &str = "journal";
     let unreadable = named(vsis, |phase| phase == "Unreadable");
     match unreadable.is_empty() {
-        true => Checked::ok(WHAT, "can be read; `vsiflow audit verify` proves it"),
-        false => Checked::not(
+        true => DoctorCheck::ok(WHAT, "can be read; `vsiflow audit verify` proves it"),
+        false => DoctorCheck::not(
             WHAT,
             Grade::Bad,
             format!("cannot be read of {}", unreadable.join(", ")),
@@ -229,7 +230,7 @@ fn of_journal(vsis: &[Value]) -> Checked {
 }
 
 /// Something recorded later than now tells of a clock that was set back.
-fn of_clock(vsis: &[Value]) -> Checked {
+fn of_clock(vsis: &[Value]) -> DoctorCheck {
     const WHAT: &str = "clock";
     let times = vsis.iter().flat_map(|vsi| {
         let conditions = vsi.pointer("/status/conditions").and_then(Value::as_array);
@@ -244,13 +245,13 @@ fn of_clock(vsis: &[Value]) -> Checked {
         .max();
     let now = Timestamp::now();
     match newest {
-        Some(newest) if newest.duration_since(now) > CLOCK => Checked::not(
+        Some(newest) if newest.duration_since(now) > CLOCK => DoctorCheck::not(
             WHAT,
             Grade::Bad,
             format!("{now} is before {newest}, when something was recorded"),
             "set the clock right, and keep it so by NTP",
         ),
-        _ => Checked::ok(WHAT, now.strftime("%FT%TZ").to_string()),
+        _ => DoctorCheck::ok(WHAT, now.strftime("%FT%TZ").to_string()),
     }
 }
 
@@ -273,14 +274,14 @@ fn named(vsis: &[Value], is_meant: impl Fn(&str) -> bool) -> Vec<String> {
     names
 }
 
-fn of_vsis(vsis: &[Value]) -> Checked {
+fn of_vsis(vsis: &[Value]) -> DoctorCheck {
     const WHAT: &str = "vsis";
     let wrong = named(vsis, |phase| {
         ["Failed", "Blocked", "Degraded"].contains(&phase)
     });
     match wrong.is_empty() {
-        true => Checked::ok(WHAT, format!("{}, none failed or blocked", vsis.len())),
-        false => Checked::not(
+        true => DoctorCheck::ok(WHAT, format!("{}, none failed or blocked", vsis.len())),
+        false => DoctorCheck::not(
             WHAT,
             Grade::Warning,
             format!("{}; failed or blocked: {}", vsis.len(), wrong.join(", ")),
@@ -289,12 +290,12 @@ fn of_vsis(vsis: &[Value]) -> Checked {
     }
 }
 
-fn of_host(host: &Value) -> Checked {
+fn of_host(host: &Value) -> DoctorCheck {
     const WHAT: &str = "host";
     let (name, status) = (text(host, "/metadata/name"), text(host, "/status/status"));
     if status.starts_with("NotReady") {
         let found = format!("{name} does not answer: {}", text(host, "/status/message"));
-        return Checked::not(
+        return DoctorCheck::not(
             WHAT,
             Grade::Bad,
             found,
@@ -304,7 +305,7 @@ fn of_host(host: &Value) -> Checked {
     if host.pointer("/status/insecure") == Some(&Value::Bool(true)) {
         let found = format!("{name}: any host key is accepted");
         let remedy = "give KNOWN_HOSTS in the place of INSECURE_SKIP_HOST_KEY";
-        return Checked::not(WHAT, Grade::Warning, found, remedy);
+        return DoctorCheck::not(WHAT, Grade::Warning, found, remedy);
     }
-    Checked::ok(WHAT, format!("{name}: {status}"))
+    DoctorCheck::ok(WHAT, format!("{name}: {status}"))
 }

@@ -1,6 +1,6 @@
 //! `get`: lists and shows.
 
-use std::{borrow::Cow, cmp::Ordering};
+use std::{borrow::Cow, cell::OnceCell, cmp::Ordering};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -55,14 +55,10 @@ async fn vsis(app: &App, args: &GetArgs, names: &[String]) -> CommandOutcome {
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
         app.fleet.get(&args.scope.namespace, name).await?;
     }
-    let listed = Listed {
-        what: "vsis",
-        prefix: "vsi/",
-        single: names.len() == 1,
-    };
-    let wide = args.output.is_some();
-    print(args, &listed, objects, named, |objects| {
-        table::vsis(objects, wide, args.scope.all_namespaces)
+    let listed = Listed::named("vsis", "vsi/", names);
+    let (wide, everywhere) = (args.output.is_some(), args.scope.all_namespaces);
+    print(args, &listed, rows(objects, named), |objects| {
+        table::vsis(objects, wide, everywhere)
     })
 }
 
@@ -71,14 +67,10 @@ async fn disks(app: &App, args: &GetArgs, names: &[String]) -> CommandOutcome {
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
         app.fleet.disk(&args.scope.namespace, name).await?;
     }
-    let listed = Listed {
-        what: "data disks",
-        prefix: "disk/",
-        single: names.len() == 1,
-    };
-    let wide = args.output.is_some();
-    print(args, &listed, objects, named, |objects| {
-        table::disks(objects, wide, args.scope.all_namespaces)
+    let listed = Listed::named("data disks", "disk/", names);
+    let (wide, everywhere) = (args.output.is_some(), args.scope.all_namespaces);
+    print(args, &listed, rows(objects, named), |objects| {
+        table::disks(objects, wide, everywhere)
     })
 }
 
@@ -108,25 +100,37 @@ fn unnamed<T: Serialize>(
     objects: Vec<T>,
     table: impl Fn(&[T]) -> table::Table,
 ) -> CommandOutcome {
-    let value = |object: T| Ok((serde_json::to_value(&object)?, object));
-    let all: Result<Vec<_>, serde_json::Error> = objects.into_iter().map(value).collect();
-    let all = all.map_err(ExitProblem::defect)?;
-    let is_there = |wanted: &&String| all.iter().any(|(value, _)| name_of(value) == **wanted);
-    if let Some(missing) = names.iter().find(|wanted| !is_there(wanted)) {
-        let message = format!("{missing} is not known here");
-        let remedy = "`vsiflow get` lists the names";
-        return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
+    let wrapped = |value: Value| json!({"metadata": {"name": name_of(&value)}, "status": value});
+    let mut rows = rows(objects, wrapped);
+    if !names.is_empty() {
+        rows = of_names(rows, names)?;
     }
-    let chosen = |value: &Value| names.is_empty() || names.contains(&name_of(value).to_owned());
-    let chosen = all.into_iter().filter(|(value, _)| chosen(value));
-    let objects = chosen.map(|(_, object)| object).collect();
     let listed = Listed {
         what: "objects",
         prefix: "",
         single: false,
     };
-    let wrapped = |value: Value| json!({"metadata": {"name": name_of(&value)}, "status": value});
-    print(args, &listed, objects, wrapped, table)
+    print(args, &listed, rows, table)
+}
+
+/// Those of these names.
+///
+/// # Errors
+/// `VSI0703` where one of the names is nobody's.
+fn of_names<T: Serialize>(rows: Vec<Row<T>>, names: &[String]) -> Result<Vec<Row<T>>, ExitProblem> {
+    let mut found = Vec::new();
+    for row in rows {
+        let name = row.name()?.to_owned();
+        found.push((name, row));
+    }
+    let is_there = |wanted: &&String| found.iter().any(|(name, _)| name == *wanted);
+    if let Some(missing) = names.iter().find(|wanted| !is_there(wanted)) {
+        let message = format!("{missing} is not known here");
+        let remedy = "`vsiflow get` lists the names";
+        return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
+    }
+    let meant = found.into_iter().filter(|(name, _)| names.contains(name));
+    Ok(meant.map(|(_, row)| row).collect())
 }
 
 fn name_of(value: &Value) -> &str {
@@ -138,6 +142,39 @@ fn named(value: Value) -> Value {
     value
 }
 
+/// An object of a list. It is serialised once, and only if somebody asks for that.
+struct Row<T> {
+    object: T,
+    shape: fn(Value) -> Value,
+    json: OnceCell<Value>,
+}
+
+fn rows<T>(objects: Vec<T>, shape: fn(Value) -> Value) -> Vec<Row<T>> {
+    let row = |object| Row {
+        object,
+        shape,
+        json: OnceCell::new(),
+    };
+    objects.into_iter().map(row).collect()
+}
+
+impl<T: Serialize> Row<T> {
+    /// As it is printed.
+    fn json(&self) -> Result<&Value, ExitProblem> {
+        if self.json.get().is_none() {
+            let value = serde_json::to_value(&self.object).map_err(ExitProblem::defect)?;
+            let _ = self.json.set((self.shape)(value));
+        }
+        let made = self.json.get();
+        made.ok_or_else(|| ExitProblem::defect("an object without its JSON"))
+    }
+
+    fn name(&self) -> Result<&str, ExitProblem> {
+        let name = self.json()?.pointer("/metadata/name");
+        Ok(name.and_then(Value::as_str).unwrap_or(""))
+    }
+}
+
 /// How a list is spoken of.
 struct Listed {
     what: &'static str,
@@ -147,104 +184,98 @@ struct Listed {
     single: bool,
 }
 
+impl Listed {
+    fn named(what: &'static str, prefix: &'static str, names: &[String]) -> Self {
+        let single = names.len() == 1;
+        Self {
+            what,
+            prefix,
+            single,
+        }
+    }
+
+    /// The one object that was named, or the list.
+    fn whole<'v>(&self, values: &'v [Value]) -> Cow<'v, Value> {
+        match values {
+            [one] if self.single => Cow::Borrowed(one),
+            all => Cow::Owned(output::list(all)),
+        }
+    }
+}
+
 fn print<T: Serialize>(
     args: &GetArgs,
     listed: &Listed,
-    objects: Vec<T>,
-    shape: impl Fn(Value) -> Value,
+    rows: Vec<Row<T>>,
     table: impl Fn(&[T]) -> table::Table,
 ) -> CommandOutcome {
-    let objects = arrange(args, objects, &shape)?;
-    let Some(ListFormat::JsonPath(_) | ListFormat::Columns(_)) = &args.output else {
-        return print_plain(args, listed, objects, shape, table);
-    };
-    let values = values(objects, shape)?;
+    let rows = arrange(args, rows)?;
     match &args.output {
-        Some(ListFormat::Columns(columns)) => {
-            output::line(columns.render(&values, !args.no_headers).trim_end());
-        }
-        Some(ListFormat::JsonPath(template)) => {
-            let whole = match (values.as_slice(), listed.single) {
-                ([one], true) => Cow::Borrowed(one),
-                (all, _) => Cow::Owned(output::list(all)),
-            };
-            output::raw(template.render(&whole).as_bytes())?;
-        }
-        _ => {}
-    }
-    Ok(Exit::Done)
-}
-
-fn print_plain<T: Serialize>(
-    args: &GetArgs,
-    listed: &Listed,
-    objects: Vec<T>,
-    shape: impl Fn(Value) -> Value,
-    table: impl Fn(&[T]) -> table::Table,
-) -> CommandOutcome {
-    match &args.output {
-        None | Some(ListFormat::Plain(OutputFormat::Wide)) => match args.no_headers {
-            true => output::table_rows(&table(&objects), listed.what),
-            false => output::table(&table(&objects), listed.what),
-        },
-        Some(ListFormat::Plain(OutputFormat::Name)) => {
-            for value in values(objects, shape)? {
-                let name = value.pointer("/metadata/name").and_then(Value::as_str);
-                output::line(&format!("{}{}", listed.prefix, name.unwrap_or("")));
+        None | Some(ListFormat::Plain(OutputFormat::Wide)) => {
+            let objects: Vec<T> = rows.into_iter().map(|row| row.object).collect();
+            match args.no_headers {
+                true => output::table_rows(&table(&objects), listed.what),
+                false => output::table(&table(&objects), listed.what),
             }
         }
-        Some(ListFormat::Plain(format)) => match values(objects, shape)?.as_slice() {
-            [one] if listed.single => output::print(one, *format)?,
-            all => output::print(&output::list(all), *format)?,
-        },
-        Some(ListFormat::JsonPath(_) | ListFormat::Columns(_)) => {}
+        Some(ListFormat::Plain(OutputFormat::Name)) => {
+            for row in &rows {
+                output::line(&format!("{}{}", listed.prefix, row.name()?));
+            }
+        }
+        Some(ListFormat::Plain(format)) => {
+            output::print(&listed.whole(&values(&rows)?), *format)?;
+        }
+        Some(ListFormat::Columns(columns)) => {
+            let text = columns.render(&values(&rows)?, !args.no_headers);
+            output::line(text.trim_end());
+        }
+        Some(ListFormat::JsonPath(template)) => {
+            let text = template.render(&listed.whole(&values(&rows)?));
+            output::raw(text.as_bytes())?;
+        }
     }
     Ok(Exit::Done)
 }
 
-fn values<T: Serialize>(
-    objects: Vec<T>,
-    shape: impl Fn(Value) -> Value,
-) -> Result<Vec<Value>, ExitProblem> {
-    let values = objects.iter().map(serde_json::to_value);
-    let values: Result<Vec<_>, _> = values.map(|value| value.map(&shape)).collect();
-    values.map_err(ExitProblem::defect)
+fn values<T: Serialize>(rows: &[Row<T>]) -> Result<Vec<Value>, ExitProblem> {
+    rows.iter().map(|row| row.json().cloned()).collect()
 }
 
 /// Keeps what the field selector matches, in the order that is asked for.
-fn arrange<T: Serialize>(
-    args: &GetArgs,
-    objects: Vec<T>,
-    shape: impl Fn(Value) -> Value,
-) -> Result<Vec<T>, ExitProblem> {
+fn arrange<T: Serialize>(args: &GetArgs, rows: Vec<Row<T>>) -> Result<Vec<Row<T>>, ExitProblem> {
     let fields = &args.selection.field_selector;
     if fields.is_none() && args.sort_by.is_none() {
-        return Ok(objects);
+        return Ok(rows);
     }
-    let value = |object: T| Ok((shape(serde_json::to_value(&object)?), object));
-    let all: Result<Vec<_>, serde_json::Error> = objects.into_iter().map(value).collect();
-    let mut all = all.map_err(ExitProblem::defect)?;
-    all.retain(|(value, _)| fields.as_ref().is_none_or(|fields| fields.matches(value)));
-    if let Some(path) = &args.sort_by {
-        all.sort_by(|(one, _), (other, _)| by_path(path, one, other));
+    let mut kept = Vec::new();
+    for row in rows {
+        let value = row.json()?;
+        if fields.as_ref().is_none_or(|fields| fields.matches(value)) {
+            let key = args.sort_by.as_ref().and_then(|path| sort_key(path, value));
+            kept.push((key, row));
+        }
     }
-    Ok(all.into_iter().map(|(_, object)| object).collect())
+    kept.sort_by(|(one, _), (other, _)| by_key(one.as_ref(), other.as_ref()));
+    Ok(kept.into_iter().map(|(_, row)| row).collect())
+}
+
+/// What stands at a path; none where nothing does.
+fn sort_key(path: &str, value: &Value) -> Option<Value> {
+    jsonpath::found(value, path)
+        .first()
+        .map(|found| (*found).clone())
 }
 
 /// Numbers by their size, all else by its text; what has nothing there comes first.
-fn by_path(path: &str, one: &Value, other: &Value) -> Ordering {
-    let at = |value| {
-        jsonpath::found(value, path)
-            .first()
-            .map(|found| (*found).clone())
-    };
-    match (at(one), at(other)) {
+fn by_key(one: Option<&Value>, other: Option<&Value>) -> Ordering {
+    match (one, other) {
         (Some(Value::Number(one)), Some(Value::Number(other))) => {
             let numbers = (one.as_f64(), other.as_f64());
             numbers.0.partial_cmp(&numbers.1).unwrap_or(Ordering::Equal)
         }
         (one, other) => {
-            let text = |value: Option<Value>| value.as_ref().map(jsonpath::text_of);
+            let text = |key: Option<&Value>| key.map(jsonpath::text_of);
             text(one).cmp(&text(other))
         }
     }

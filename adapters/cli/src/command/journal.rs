@@ -1,7 +1,5 @@
 //! `journal repair`: says what of a damaged journal can be had, and mends it.
 
-use std::io::{BufRead as _, IsTerminal as _};
-
 use serde_json::{Value, json};
 use vsiflow_engine::{
     clock::{Clock as _, SystemClock},
@@ -20,9 +18,11 @@ use crate::{
     args::{Common, OutputFormat, RepairArgs},
     compose,
     exit::{Exit, ExitProblem},
-    output,
+    output, work,
 };
 
+/// What is asked before a damaged log is changed.
+const MEND: &str = "Mend it? What is lost is recorded as lost; damaged files stay.";
 /// The most streams of one range that are named.
 const NAMED: usize = 10;
 
@@ -40,7 +40,7 @@ pub(super) async fn repair(common: &Common, args: RepairArgs) -> CommandOutcome 
     if survey.is_whole() {
         return print(&args, report, None);
     }
-    if !confirmed(&args)? {
+    if !args.yes && !work::is_agreed(MEND)? {
         print(&args, report, None)?;
         return Err(unconfirmed());
     }
@@ -71,19 +71,6 @@ fn unconfirmed() -> ExitProblem {
     let remedy =
         "see what can be had above, add a backup with --from where there is one, then say --yes";
     ExitProblem::new(Exit::Blocked, "VSI0914", message, remedy)
-}
-
-/// Asks where somebody is there to answer.
-fn confirmed(args: &RepairArgs) -> Result<bool, ExitProblem> {
-    let there = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if args.yes || !there {
-        return Ok(args.yes);
-    }
-    output::note("Mend it? What is lost is recorded as lost; damaged files stay. [y/N]");
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    read.map_err(ExitProblem::defect)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Tells what was found: in words, or as the object that is printed in the end.

@@ -58,9 +58,14 @@ pub(super) fn standard(stream: impl AsFd) -> Result<File, ExitProblem> {
 
 /// A small file's text, such as a key's.
 pub(super) async fn small(path: &Path) -> Result<String, ExitProblem> {
+    beginning(path, SMALL).await
+}
+
+/// The text of a file, as far as so many bytes go.
+pub(super) async fn beginning(path: &Path, bytes: u64) -> Result<String, ExitProblem> {
     let file = File::open(path).await.map_err(|e| unreadable(path, &e))?;
     let mut text = String::new();
-    let read = file.take(SMALL).read_to_string(&mut text).await;
+    let read = file.take(bytes).read_to_string(&mut text).await;
     read.map_err(|error| unreadable(path, &error))?;
     Ok(text)
 }

@@ -97,11 +97,8 @@ pub(super) async fn config(common: &Common, args: SshConfigArgs) -> CommandOutco
         (get.scope.all_namespaces, get.selection) = (true, Selection::default());
     }
     let list = watch::look(common, &get).await?;
-    let mut list: Value = serde_json::from_str(&list).map_err(ExitProblem::defect)?;
-    let objects = match list.get_mut("items").map(Value::take) {
-        Some(Value::Array(objects)) => objects,
-        _ => Vec::new(),
-    };
+    let objects =
+        watch::items(&list).ok_or_else(|| ExitProblem::defect("a list that is no JSON"))?;
     let state = compose::state_path(common)?;
     let text = config::render(&objects, &state);
     if !args.write {

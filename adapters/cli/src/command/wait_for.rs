@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{CommandOutcome, watch};
 use crate::{
-    args::{Common, GetArgs, ListFormat, OutputFormat, WaitForArgs, WaitGoal},
+    args::{Common, GetArgs, ListFormat, OutputFormat, WaitForArgs, WaitGoal, kind_and_names},
     exit::{Exit, ExitProblem},
     output, work,
 };
@@ -31,7 +31,7 @@ pub(super) async fn run(common: &Common, args: WaitForArgs) -> CommandOutcome {
 
 /// An object that is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Awaited {
+struct WaitTarget {
     namespace: String,
     name: String,
     /// Empty where it is not known: by its name alone.
@@ -41,7 +41,7 @@ struct Awaited {
 async fn wait(common: &Common, args: &WaitForArgs) -> CommandOutcome {
     let until = Instant::now().checked_add(args.timeout);
     let looked = looks(args);
-    let word = looked.kind_and_names().0.word();
+    let word = kind_and_names(&args.words).0.word();
     let mut open = begin(args, &look(common, &looked).await?)?;
     loop {
         let objects = look(common, &looked).await?;
@@ -71,13 +71,9 @@ async fn wait(common: &Common, args: &WaitForArgs) -> CommandOutcome {
 
 /// The objects are listed without names: one that is not there is no error while its end is waited for.
 fn looks(args: &WaitForArgs) -> GetArgs {
-    let kind = GetArgs {
-        words: args.words.clone(),
-        ..GetArgs::default()
-    };
-    let kind = kind.kind_and_names().0.word().to_owned();
+    let (kind, _) = kind_and_names(&args.words);
     GetArgs {
-        words: vec![kind],
+        words: vec![kind.word().to_owned()],
         scope: args.scope.clone(),
         selection: args.selection.clone(),
         output: Some(ListFormat::Plain(OutputFormat::Json)),
@@ -86,12 +82,8 @@ fn looks(args: &WaitForArgs) -> GetArgs {
 }
 
 /// What is waited for, of what is there.
-fn begin(args: &WaitForArgs, objects: &[Value]) -> Result<Vec<Awaited>, ExitProblem> {
-    let words = GetArgs {
-        words: args.words.clone(),
-        ..GetArgs::default()
-    };
-    let (kind, names) = words.kind_and_names();
+fn begin(args: &WaitForArgs, objects: &[Value]) -> Result<Vec<WaitTarget>, ExitProblem> {
+    let (kind, names) = kind_and_names(&args.words);
     let selects = args.all || !args.selection.is_empty();
     if selects && !names.is_empty() {
         return Err(work::names_and_selector());
@@ -115,7 +107,7 @@ fn begin(args: &WaitForArgs, objects: &[Value]) -> Result<Vec<Awaited>, ExitProb
             Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
             None => (args.scope.namespace.clone(), name),
         };
-        let named = Awaited {
+        let named = WaitTarget {
             namespace,
             name,
             uid: String::new(),
@@ -134,8 +126,8 @@ fn field<'v>(object: &'v Value, name: &str) -> &'v str {
     field.and_then(Value::as_str).unwrap_or("")
 }
 
-fn awaited(object: &Value) -> Awaited {
-    Awaited {
+fn awaited(object: &Value) -> WaitTarget {
+    WaitTarget {
         namespace: field(object, "namespace").to_owned(),
         name: field(object, "name").to_owned(),
         uid: field(object, "uid").to_owned(),
@@ -143,7 +135,7 @@ fn awaited(object: &Value) -> Awaited {
 }
 
 /// Whether it is that very object: another of its name, made later, is not. Some kinds have no namespace.
-fn is_it(object: &Value, awaited: &Awaited) -> bool {
+fn is_it(object: &Value, awaited: &WaitTarget) -> bool {
     let namespace = field(object, "namespace");
     let named = field(object, "name") == awaited.name
         && (namespace.is_empty() || namespace == awaited.namespace);
@@ -154,26 +146,23 @@ fn is_it(object: &Value, awaited: &Awaited) -> bool {
 async fn look(common: &Common, args: &GetArgs) -> Result<Vec<Value>, ExitProblem> {
     loop {
         let text = watch::look(common, args).await?;
-        if let Ok(mut list) = serde_json::from_str::<Value>(&text) {
-            return Ok(match list.get_mut("items").map(Value::take) {
-                Some(Value::Array(items)) => items,
-                _ => Vec::new(),
-            });
+        if let Some(objects) = watch::items(&text) {
+            return Ok(objects);
         }
         // A holder that does not answer just now: nothing is known, which is not that nothing is there.
         tokio::time::sleep(POLL).await;
     }
 }
 
-fn shown(awaited: &Awaited) -> String {
+fn shown(awaited: &WaitTarget) -> String {
     work::label(&awaited.namespace, &awaited.name)
 }
 
-fn say(kind: &str, awaited: &Awaited) {
+fn say(kind: &str, awaited: &WaitTarget) {
     output::line(&format!("{kind}/{} condition met", shown(awaited)));
 }
 
-fn gone(kind: &str, awaited: &Awaited) -> ExitProblem {
+fn gone(kind: &str, awaited: &WaitTarget) -> ExitProblem {
     let message = format!("{kind}/{} is not there", shown(awaited));
     let remedy = "`vsiflow get` lists what is";
     ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)

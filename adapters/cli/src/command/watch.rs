@@ -3,6 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use clap::Parser as _;
+use serde_json::Value;
 
 use super::{CommandOutcome, IN_USE, get};
 use crate::{
@@ -68,6 +69,16 @@ pub(super) async fn ask(common: &Common, words: &[&str]) -> Result<String, ExitP
         command,
     }));
     answer(common, here, words).await
+}
+
+/// The objects of a list that `get -o json` printed; none where that is no list, as where a holder
+/// does not answer just now.
+pub(super) fn items(text: &str) -> Option<Vec<Value>> {
+    let mut list: Value = serde_json::from_str(text).ok()?;
+    match list.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => Some(items),
+        _ => Some(Vec::new()),
+    }
 }
 
 async fn answer(

@@ -3,6 +3,7 @@
 mod documents;
 mod host;
 mod outcome;
+mod question;
 mod selection;
 mod signals;
 mod target;
@@ -12,6 +13,7 @@ pub(crate) use documents::{
     GivenDocuments, directory, documents, gather, in_cluster, inputs, said, with_files,
 };
 pub(crate) use host::{host, limit_uploads, one_host};
+pub(crate) use question::is_agreed;
 pub(crate) use selection::{
     chosen, confirm_destruction, names_and_selector, selected, selected_disks,
 };

@@ -1,17 +1,15 @@
 //! What a command works on where objects are selected, and what is asked before some of them go.
 
-use std::io::{BufRead as _, IsTerminal as _};
-
 use serde::Serialize;
 use vsiflow_engine::model::{EntityId, Name};
 use vsiflow_workflows::{fleet::Metadata, phase::Phase, record::kind};
 
-use super::{Target, targets_named};
+use super::{Target, is_agreed, targets_named};
 use crate::{
     args::{DestroyArgs, Selection, Targets},
     compose::App,
     exit::{Exit, ExitProblem},
-    output::{self, sink},
+    output,
 };
 
 /// The VSIs that were named or selected.
@@ -127,17 +125,4 @@ pub(crate) fn confirm_destruction(
     let message = format!("nothing was done; this would {verb} {names}");
     let remedy = "say --yes";
     Err(ExitProblem::new(Exit::Blocked, "VSI0811", message, remedy))
-}
-
-/// Asks where somebody is there to answer.
-fn is_agreed(question: &str) -> Result<bool, ExitProblem> {
-    let there = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if sink::is_for_caller() || !there {
-        return Ok(false);
-    }
-    output::note(&format!("{question} [y/N]"));
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    read.map_err(ExitProblem::defect)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -2,7 +2,7 @@
 
 use futures::{StreamExt as _, stream};
 
-use super::{Projection, UnreadableEntity, empty};
+use super::{Projection, UnreadableEntity};
 use crate::{
     journal::{Entry, Folded, Journal, JournalError, Offset, Record, States, StreamState},
     model::{EntityId, EntityState, Hash, RunId, StreamId},
@@ -161,11 +161,11 @@ impl Projection {
         let next = seq.saturating_add(1);
         match stream {
             StreamId::Entity(id) => {
-                let entity = self.entities.entry(id.clone()).or_insert_with(empty);
+                let entity = self.entities.entry(id.clone()).or_default();
                 (entity.next_seq, entity.hash) = (next, hash);
             }
             StreamId::Run(id) => {
-                let run = self.runs.entry(*id).or_insert_with(empty);
+                let run = self.runs.entry(*id).or_default();
                 (run.next_seq, run.hash) = (next, hash);
             }
             StreamId::Journal => self.own = (next, hash),

@@ -8,7 +8,7 @@ mod took;
 use std::collections::BTreeSet;
 
 use vsiflow_engine::{
-    journal::{Missing, MissingCause, Offset, Record},
+    journal::{JournalError, Missing, MissingCause, Offset, Record},
     model::{Actor, EntityId, EntityState, Name, RunId, StreamId, Work},
 };
 
@@ -65,9 +65,9 @@ impl Fleet {
     /// The history of a VSI, deleted ones included: its own events, those of its runs, and those
     /// of the base image's runs it waited for. A line of the kind `missing` stands for each range
     /// of the journal that cannot be read any more and may have held some, and one of the kind
-    /// `unreadable` at the end says why the VSI is not worked with. `disk/NAME` is that of a data disk, `image/NAME` that of the
-    /// images of this name, those that were removed included, `host/ID` that of a host, and
-    /// `engine/brake` tells who paused everything.
+    /// `unreadable` at the end says why the VSI is not worked with. `disk/NAME` is that of a data
+    /// disk, `image/NAME` that of the images of this name, those that were removed included,
+    /// `host/ID` that of a host, and `engine/brake` tells who paused everything.
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
@@ -181,7 +181,7 @@ impl Fleet {
         Ok(first.map_or(0, |record| record.offset))
     }
 
-    pub(crate) async fn records(&self, stream: &StreamId) -> Result<Vec<Record>, FleetError> {
+    pub(crate) async fn records(&self, stream: &StreamId) -> Result<Vec<Record>, JournalError> {
         let mut all = Vec::new();
         loop {
             let next = all

@@ -22,8 +22,6 @@ const OPENED: &str = "console_opened";
 const CLOSED: &str = "console_closed";
 /// How much of what was said before is shown first, in bytes.
 const SAID: u64 = 16 * 1024;
-/// Pieces of the guest's output that wait for their reader.
-const PIECES: usize = 4;
 
 /// The way to a VSI's console. It needs the fleet no more once it is had, so that an open console
 /// keeps nobody from the state directory.
@@ -164,12 +162,6 @@ impl OpenConsole {
         }
         let carried = self.console.carry(keys, shown).await;
         carried.map_err(|error| Failure::from(error).into())
-    }
-
-    /// The queue that its output goes through.
-    #[must_use]
-    pub fn queue() -> (mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>) {
-        mpsc::channel(PIECES)
     }
 }
 

@@ -1,0 +1,42 @@
+//! How the OpenAPI document describes answers that are no plain JSON.
+
+use aide::{
+    generate::GenContext,
+    openapi::{MediaType, Operation, Response as Documented, SchemaObject, StatusCode as Status},
+    operation::OperationOutput,
+};
+use schemars::JsonSchema;
+
+/// An answer of a media type whose body, or each piece of it, is of `T`'s schema.
+pub(crate) fn answer<T: JsonSchema>(
+    ctx: &mut GenContext,
+    media: &str,
+    description: &str,
+) -> Documented {
+    let content = MediaType {
+        schema: Some(SchemaObject {
+            json_schema: ctx.schema.subschema_for::<T>(),
+            example: None,
+            external_docs: None,
+        }),
+        ..MediaType::default()
+    };
+    Documented {
+        description: description.to_owned(),
+        content: [(media.to_owned(), content)].into(),
+        ..Documented::default()
+    }
+}
+
+/// An output's only answer, which comes with this status; none: with any that no other answer has.
+pub(crate) fn only<O: OperationOutput>(
+    ctx: &mut GenContext,
+    operation: &mut Operation,
+    status: Option<u16>,
+) -> Vec<(Option<Status>, Documented)> {
+    let answer = O::operation_response(ctx, operation);
+    let answers = answer.into_iter();
+    answers
+        .map(|answer| (status.map(Status::Code), answer))
+        .collect()
+}
