@@ -10,6 +10,8 @@ use crate::model::{CancelMode, EntityId};
 pub(super) struct Driven {
     all: bool,
     these: BTreeSet<EntityId>,
+    /// Whether the runs were looked for that an earlier process left, and nobody waits for.
+    unwanted: bool,
 }
 
 impl Control {
@@ -35,10 +37,13 @@ impl Control {
             }
             Drive::These(entities) => entities.iter().for_each(|entity| self.drive_entity(entity)),
         }
-        self.drive_unwanted();
+        if !std::mem::replace(&mut self.driven.unwanted, true) {
+            self.drive_unwanted();
+        }
     }
 
     /// Runs that nobody waits for any more: nobody would ask for their end after a crash either.
+    /// Those that come to it in this process are worked for already.
     fn drive_unwanted(&mut self) {
         let world = &self.recorder.world;
         let unwanted = world.entities.iter().filter(|(_, entry)| {

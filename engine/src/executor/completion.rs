@@ -21,7 +21,7 @@ impl Control {
         let Some(attempt) = self.in_flight.remove(waiter) else {
             return;
         };
-        self.dirty_runs.extend(self.limits.give_back(&attempt.lane));
+        self.limits.give_back(&attempt.lane);
         self.dirty_runs.insert(waiter.0);
         let unrecorded = attempt.unrecorded;
         match result {

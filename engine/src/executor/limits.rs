@@ -8,6 +8,8 @@ use crate::model::{RunId, Text};
 pub(super) struct LaneLimits {
     most: usize,
     lanes: HashMap<Text, Lane>,
+    /// Lanes in which a place was given back, and nobody was woken for it yet.
+    freed: BTreeSet<Text>,
 }
 
 #[derive(Default)]
@@ -21,6 +23,7 @@ impl LaneLimits {
         Self {
             most: most.max(1),
             lanes: HashMap::new(),
+            freed: BTreeSet::new(),
         }
     }
 
@@ -40,17 +43,42 @@ impl LaneLimits {
         free
     }
 
-    /// Gives a place back; the runs that waited for one are to be decided again.
-    pub(super) fn give_back(&mut self, lane: &Text) -> BTreeSet<RunId> {
+    /// Gives a place back.
+    pub(super) fn give_back(&mut self, lane: &Text) {
         let Some(entry) = self.lanes.get_mut(lane) else {
-            return BTreeSet::new();
+            return;
         };
         entry.busy = entry.busy.saturating_sub(1);
-        let waiting = std::mem::take(&mut entry.waiting);
-        if entry.busy == 0 {
+        if !entry.waiting.is_empty() {
+            self.freed.insert(lane.clone());
+        } else if entry.busy == 0 {
             self.lanes.remove(lane);
         }
-        waiting
+    }
+
+    /// The runs that are to be decided again since places are free: the oldest of those that
+    /// wait, as many as there are places and not all that wait. A place that none of them took is
+    /// offered to the next ones at the next call, until nobody waits.
+    pub(super) fn wake(&mut self) -> BTreeSet<RunId> {
+        let mut woken = BTreeSet::new();
+        let (most, lanes) = (self.most, &mut self.lanes);
+        self.freed.retain(|lane| {
+            let next = lanes.get_mut(lane).map(|entry| entry.next(most));
+            let next = next.unwrap_or_default();
+            let offered = !next.is_empty();
+            woken.extend(next);
+            offered
+        });
+        woken
+    }
+}
+
+impl Lane {
+    fn next(&mut self, most: usize) -> Vec<RunId> {
+        let places = most.saturating_sub(self.busy);
+        std::iter::from_fn(|| self.waiting.pop_first())
+            .take(places)
+            .collect()
     }
 }
 
@@ -70,7 +98,39 @@ mod tests {
             limits.take(&Text::default(), b),
             "the empty lane has no limit"
         );
-        assert_eq!(limits.give_back(&lane), BTreeSet::from([b]));
+        assert!(limits.wake().is_empty(), "no place is free");
+        limits.give_back(&lane);
+        assert_eq!(limits.wake(), BTreeSet::from([b]));
         assert!(limits.take(&lane, b));
+    }
+
+    #[test]
+    fn a_free_place_wakes_the_oldest_alone_however_many_wait() {
+        let run = |n| RunId(Ulid::from_parts(n, 1));
+        let lane = Text::new("host");
+        let mut limits = LaneLimits::new(1);
+        assert!(limits.take(&lane, run(0)));
+        for n in (1..1_000).rev() {
+            assert!(!limits.take(&lane, run(n)));
+        }
+        limits.give_back(&lane);
+        assert_eq!(limits.wake(), BTreeSet::from([run(1)]));
+        assert!(limits.take(&lane, run(1)));
+        assert!(limits.wake().is_empty(), "the place is taken");
+    }
+
+    #[test]
+    fn a_place_that_nobody_took_is_offered_until_nobody_waits() {
+        let run = |n| RunId(Ulid::from_parts(n, 1));
+        let lane = Text::new("host");
+        let mut limits = LaneLimits::new(1);
+        assert!(limits.take(&lane, run(0)));
+        for n in 1..4 {
+            assert!(!limits.take(&lane, run(n)));
+        }
+        limits.give_back(&lane);
+        let offered: Vec<_> = std::iter::from_fn(|| limits.wake().pop_first()).collect();
+        assert_eq!(offered, [run(1), run(2), run(3)]);
+        assert!(limits.take(&lane, run(9)), "it is free all the while");
     }
 }

@@ -9,6 +9,8 @@ use crate::model::{
 impl Control {
     /// Decides until nothing follows any more.
     pub(super) async fn settle(&mut self) {
+        // Beside the runs whose attempts ended, so that the oldest gets the place.
+        self.wake_waiting();
         loop {
             for stream in self.recorder.take_touched() {
                 self.touched(&stream);
@@ -17,10 +19,18 @@ impl Control {
                 self.settle_run(run);
             } else if let Some(entity) = self.dirty_entities.pop_first() {
                 self.settle_entity(&entity).await;
-            } else {
+            } else if !self.wake_waiting() {
                 return;
             }
         }
+    }
+
+    /// Decides those again that waited for a place that is free now. Returns whether there are any.
+    fn wake_waiting(&mut self) -> bool {
+        let woken = self.limits.wake();
+        let any = !woken.is_empty();
+        self.dirty_runs.extend(woken);
+        any
     }
 
     fn touched(&mut self, stream: &StreamId) {
