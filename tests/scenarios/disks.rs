@@ -352,7 +352,7 @@ fn a_data_disk_is_described_with_its_users_and_newest_events() {
             &volume,
             "Capacity: 2Gi",
             "Used by: web",
-            "size 2Gi",
+            "size: 2Gi",
             "Phase: Ready",
         ] {
             assert!(

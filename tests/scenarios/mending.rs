@@ -187,12 +187,12 @@ fn shows_what_it_has(vsiflow: &Vsiflow, name: &str) {
         false => name.to_owned(),
         true => unnamed(vsiflow),
     };
-    for command in ["describe", "history"] {
-        vsiflow
-            .run(&[command, &shown])
-            .exits(0)
-            .says("state_changed");
-    }
+    let described = vsiflow.run(&["describe", &shown]).exits(0);
+    described.says("Runs:").says("VSI0018");
+    let history = vsiflow.run(&["history", &shown]).exits(0);
+    history.says("provision_vsi").says("VSI0018");
+    let events = vsiflow.run(&["history", &shown, "--events"]).exits(0);
+    events.says("state_changed");
 }
 
 /// The UID of the VSI whose name is lost, as the list has it in the place of the name.
@@ -241,7 +241,8 @@ fn reads(run: impl Fn(&[&str]) -> Ran, document: &str) {
     run(&["get"]).exits(0).says("three");
     run(&["get", "run", "-o", "json"]).exits(0);
     run(&["describe", "one"]).exits(0).says("one");
-    run(&["history", "one"]).exits(0).says("desired");
+    run(&["history", "one"]).exits(0).says("asked for");
+    run(&["events"]).exits(0).says("desired");
     run(&["logs", "one"]).exits(0);
     run(&["plan", "-f", document]).exits(1).says("late");
     run(&["audit", "verify"]).exits(0);

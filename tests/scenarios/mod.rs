@@ -18,6 +18,7 @@ mod deployed;
 mod disks;
 mod doctor;
 mod drift;
+mod events;
 mod failed_boots;
 mod going_on;
 mod growth;

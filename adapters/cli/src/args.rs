@@ -42,8 +42,8 @@ pub(crate) use selection::{DestroyArgs, Selection};
 pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs};
 pub(crate) use ssh::{SshArgs, SshConfigArgs, SshConfigCommand, SshImportArgs};
 pub(crate) use view::{
-    ConsoleArgs, DescribeArgs, GetArgs, HistoryArgs, HistoryFormat, ListFormat, LogsArgs,
-    ObjectKind, TargetArg, kind_and_names, without_kind,
+    ConsoleArgs, DescribeArgs, EventFilter, EventsArgs, GetArgs, HistoryArgs, HistoryFormat,
+    ListFormat, LogsArgs, ObjectKind, TargetArg, TimeArg, kind_and_names, without_kind,
 };
 pub(crate) use wait_for::{WaitForArgs, WaitGoal};
 
@@ -212,6 +212,9 @@ pub(crate) enum CliCommand {
     /// Show every step that was taken for a VSI, disk, image or host
     #[command(after_help = "Example:\n  vsiflow history web -o json")]
     History(HistoryArgs),
+    /// Show the newest events of everything, and watch for new ones
+    #[command(after_help = "Example:\n  vsiflow events --failed --since 2h\n  vsiflow events -w")]
+    Events(EventsArgs),
     /// Print the console log of a VSI
     #[command(after_help = "Example:\n  vsiflow logs web --tail 50 -f")]
     Logs(LogsArgs),

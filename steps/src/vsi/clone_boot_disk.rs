@@ -189,6 +189,10 @@ fn large_enough(ports: &HostPorts, params: &Params, base: &BaseImage) -> Result<
                 "the boot disk's size of {size} bytes is below the image's {}",
                 base.virtual_size
             ))
+            .with_remedy(format!(
+                "Set `bootDisk.size` to {}Gi or more, or leave it out, and apply again.",
+                base.virtual_size.div_ceil(1 << 30)
+            ))
             .on_host(ports.host.name())
             .of_object(format!("volume {}", params.volume))),
         _ => Ok(()),

@@ -8,6 +8,7 @@ use super::{OutputFormat, Selection};
 use crate::output::{
     columns::Columns,
     jsonpath::{self, Template},
+    times::Times,
 };
 
 #[derive(Clone, Debug, Default, Args)]
@@ -106,6 +107,8 @@ pub(crate) struct Scope {
 pub(crate) struct DescribeArgs {
     #[command(flatten)]
     pub(crate) target: TargetArg,
+    #[command(flatten)]
+    pub(crate) times: TimeArg,
     /// The output format.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
@@ -161,6 +164,21 @@ pub(crate) struct HistoryArgs {
     /// Follow new events, until interrupted.
     #[arg(short, long)]
     pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) filter: EventFilter,
+    /// Show every event, and not one line for each run and step.
+    #[arg(long)]
+    pub(crate) events: bool,
+    #[command(flatten)]
+    pub(crate) times: TimeArg,
+    /// The output format, for every event: a table with more columns, or one JSON object in each line.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<HistoryFormat>,
+}
+
+/// Which events are shown.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct EventFilter {
     /// Show only events from this offset of the journal.
     #[arg(
         long,
@@ -178,9 +196,37 @@ pub(crate) struct HistoryArgs {
     /// Show only failures.
     #[arg(long)]
     pub(crate) failed: bool,
-    /// The output format: a table, or one JSON object in each line.
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Watch for new events, until interrupted.
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) filter: EventFilter,
+    /// How many of the newest events are shown; 0 shows all.
+    #[arg(long, value_name = "LINES", default_value_t = 100)]
+    pub(crate) tail: usize,
+    /// The output format: a table with more columns, or one JSON object in each line.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<HistoryFormat>,
+}
+
+impl HistoryArgs {
+    /// Whether every event is shown by itself. New ones are, since a line that was printed cannot
+    /// be changed.
+    pub(crate) fn is_events(&self) -> bool {
+        self.events || self.follow || self.output.is_some()
+    }
+}
+
+/// How times are written.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct TimeArg {
+    /// How times are written.
+    #[arg(long, value_enum, value_name = "FORM", default_value_t)]
+    pub(crate) time: Times,
 }
 
 #[derive(Clone, Debug, Args)]

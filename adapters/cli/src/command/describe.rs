@@ -30,7 +30,7 @@ async fn describe_vsi(app: &App, args: &DescribeArgs, name: &str) -> Result<(), 
         }
         None | Some(OutputFormat::Wide) => {
             let history = app.fleet.history(namespace, name).await?;
-            output::describe::vsi(&object, &history);
+            output::describe::vsi(&object, &history, args.times.time);
         }
     }
     Ok(())
@@ -54,7 +54,7 @@ async fn describe_disk(app: &App, args: &DescribeArgs, name: &str) -> Result<(),
                         .await?
                 }
             };
-            output::describe::disk(&object, &history);
+            output::describe::disk(&object, &history, args.times.time);
         }
     }
     Ok(())

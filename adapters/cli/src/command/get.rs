@@ -215,7 +215,7 @@ fn print<T: Serialize>(
             let objects: Vec<T> = rows.into_iter().map(|row| row.object).collect();
             match args.no_headers {
                 true => output::table_rows(&table(&objects), listed.what),
-                false => output::table(&table(&objects), listed.what),
+                false => output::table_of_what_is_known(&table(&objects), listed.what),
             }
         }
         Some(ListFormat::Plain(OutputFormat::Name)) => {

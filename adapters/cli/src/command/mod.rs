@@ -17,6 +17,8 @@ mod delete;
 mod describe;
 mod doctor;
 mod elsewhere;
+mod event_lines;
+mod events;
 mod explain;
 mod get;
 pub(crate) mod history;
@@ -85,6 +87,7 @@ pub(crate) async fn run_to_end(cli: Cli) -> CommandOutcome {
 pub(crate) fn follows(command: &CliCommand) -> bool {
     match command {
         CliCommand::History(args) => args.follow,
+        CliCommand::Events(args) => args.watch,
         CliCommand::Logs(args) => args.follow,
         _ => false,
     }
@@ -245,7 +248,8 @@ async fn dispatch(cli: Cli) -> CommandOutcome {
 fn only_reads(command: &CliCommand) -> bool {
     match command {
         CliCommand::Get(args) => !args.refresh,
-        CliCommand::Describe(_) | CliCommand::History(_) | CliCommand::Logs(_) => true,
+        CliCommand::Describe(_) | CliCommand::History(_) | CliCommand::Events(_) => true,
+        CliCommand::Logs(_) => true,
         CliCommand::Plan(_) | CliCommand::Backup(_) | CliCommand::Image(ImageCommand::List(_)) => {
             true
         }
@@ -270,6 +274,7 @@ async fn carry_out(cli: Cli) -> CommandOutcome {
         CliCommand::Wait(args) => wait_for::run(&common, args).await,
         CliCommand::Describe(args) => describe::run(&common, args).await,
         CliCommand::History(args) => history::run(&common, args).await,
+        CliCommand::Events(args) => events::run(&common, args).await,
         CliCommand::Logs(args) => logs::run(&common, args).await,
         CliCommand::Console(args) => console::run(&common, &args).await,
         CliCommand::Ssh(args) => ssh::run(&common, args).await,

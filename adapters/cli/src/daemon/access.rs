@@ -42,7 +42,8 @@ impl Access {
                 let asks_hosts = args.refresh || args.kind_and_names().0 == ObjectKind::Network;
                 looks_if(!asks_hosts)
             }
-            CliCommand::Describe(_) | CliCommand::History(_) | CliCommand::Logs(_) => Self::Looks,
+            CliCommand::Describe(_) | CliCommand::History(_) | CliCommand::Events(_) => Self::Looks,
+            CliCommand::Logs(_) => Self::Looks,
             CliCommand::Replay(_) => Self::Looks,
             CliCommand::Image(ImageCommand::List(_)) => Self::Looks,
             CliCommand::Audit(AuditCommand::Verify(args)) => {

@@ -7,10 +7,17 @@ use vsiflow_workflows::{
     spec::Quantity,
 };
 
-use super::{line, sizes, table};
+use super::{
+    line, sizes,
+    timeline::{Timeline, View},
+    times::Times,
+    wrap,
+};
 
-/// How many of the newest events are shown.
-const EVENTS: usize = 20;
+/// What stands before the lines of a section.
+const INDENT: &str = "  ";
+/// How many of the newest events outside of runs are shown.
+const EVENTS: usize = 10;
 
 fn failed_boots(status: &VsiStatus) -> String {
     let of = format!("{} of at most {}", status.failed_boots, next_try::TRIES);
@@ -21,13 +28,14 @@ fn failed_boots(status: &VsiStatus) -> String {
 }
 
 /// A VSI and its newest events.
-pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine]) {
+pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine], times: Times) {
     let status = &object.status;
-    metadata(&object.metadata);
+    metadata(&object.metadata, times);
     field("Host", &status.host);
+    let seen = status.host_last_seen.as_deref();
     field(
         "Host seen",
-        status.host_last_seen.as_deref().unwrap_or("never"),
+        &seen.map_or("never".to_owned(), |at| times.told(at)),
     );
     field("Phase", &status.phase.to_string());
     if status.failed_boots > 0 {
@@ -50,13 +58,13 @@ pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine]) {
         let places = status.evidence.iter();
         places.for_each(|place| line(&format!("  {place}")));
     }
-    events(history);
+    happened(history, times);
 }
 
 /// A data disk and its newest events; a reference has neither UID nor events.
-pub(crate) fn disk(object: &DiskObject, history: &[HistoryLine]) {
+pub(crate) fn disk(object: &DiskObject, history: &[HistoryLine], times: Times) {
     let status = &object.status;
-    metadata(&object.metadata);
+    metadata(&object.metadata, times);
     field("Kind", object.kind);
     field("Host", &status.host);
     field("Volume", &status.volume);
@@ -68,15 +76,20 @@ pub(crate) fn disk(object: &DiskObject, history: &[HistoryLine]) {
     spec(&object.spec);
     conditions(&status.conditions);
     description(&status.description);
-    events(history);
+    happened(history, times);
 }
 
-fn metadata(meta: &Metadata) {
+fn metadata(meta: &Metadata, times: Times) {
     field("Name", &meta.name);
     field("Namespace", &meta.namespace);
     field("UID", &meta.uid);
     field("Generation", &meta.generation.to_string());
-    field("Created", &meta.creation_timestamp);
+    let created = meta.creation_timestamp.as_str();
+    let known = Some(created).filter(|created| !created.is_empty());
+    field(
+        "Created",
+        &known.map(|at| times.told(at)).unwrap_or_default(),
+    );
     let labels: Vec<_> = meta
         .labels
         .iter()
@@ -107,15 +120,34 @@ fn description(text: &str) {
     }
 }
 
-fn events(history: &[HistoryLine]) {
-    line("Events:");
-    let newest = history
-        .get(history.len().saturating_sub(EVENTS)..)
-        .unwrap_or_default();
-    table::history(newest, false)
-        .render()
-        .lines()
-        .for_each(|text| line(&format!("  {text}")));
+/// The run under way and the one before with their steps, then what happened outside of runs.
+fn happened(history: &[HistoryLine], times: Times) {
+    let width = wrap::terminal_width();
+    let view = View {
+        times,
+        now: jiff::Timestamp::now(),
+        width: width.map(|width| width.saturating_sub(INDENT.len())),
+        bars: width.is_some(),
+        heads: false,
+    };
+    let all = Timeline::of(history);
+    let own = history.first().map(|line| line.entity.clone());
+    section(
+        "Runs",
+        &all.clone().last_runs(&own.unwrap_or_default()),
+        view,
+    );
+    section("Events", &all.last_events(EVENTS), view);
+}
+
+fn section(name: &str, part: &Timeline, view: View) {
+    if part.is_empty() {
+        return;
+    }
+    line(&format!("{name}:"));
+    let text = part.render(view);
+    text.lines()
+        .for_each(|text| line(&format!("{INDENT}{text}")));
 }
 
 /// `3 of 12 steps; uploading 120 MiB of 1024 MiB (11 %), 40.0 MiB/s, 22 s left`.
@@ -130,19 +162,44 @@ fn progress(status: &VsiStatus) -> String {
     }
 }
 
+/// As documents write it, without what is empty.
 fn spec(spec: &Value) {
     line("Spec:");
-    for (key, value) in spec.as_object().into_iter().flatten() {
-        if !value.is_null() {
-            let text = value
-                .as_str()
-                .map_or_else(|| sizes::shown(key, Some(value)), str::to_owned);
-            line(&format!("  {key:<17} {text}"));
+    let shown = sizes::as_documents(&pruned(spec));
+    // Every value comes from JSON, which YAML can hold.
+    let text = serde_saphyr::to_string(&shown).unwrap_or_default();
+    text.lines()
+        .for_each(|text| line(&format!("{INDENT}{text}")));
+}
+
+/// The same without fields that are null or hold nothing. What is in a list stays as it is: there
+/// an object without fields may mean something, as `started: {}` does.
+fn pruned(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields
+                .iter()
+                .map(|(key, value)| (key.clone(), pruned(value)));
+            Value::Object(fields.filter(|(_, value)| !is_empty(value)).collect())
         }
+        value => value.clone(),
     }
 }
 
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(all) => all.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// Left out where there is nothing to say.
 fn field(name: &str, value: &str) {
-    let value = if value.is_empty() { "<none>" } else { value };
+    if value.is_empty() {
+        return;
+    }
     line(&format!("{:<12} {value}", format!("{name}:")));
 }

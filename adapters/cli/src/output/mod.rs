@@ -11,6 +11,9 @@ pub(crate) mod plan;
 pub(crate) mod sink;
 mod sizes;
 pub(crate) mod table;
+pub(crate) mod timeline;
+pub(crate) mod times;
+pub(crate) mod wrap;
 
 use serde::Serialize;
 use vsiflow_engine::room::{Level, Seen};
@@ -172,6 +175,31 @@ pub(crate) fn table(table: &table::Table, what: &str) {
     } else {
         line(table.render().trim_end());
     }
+}
+
+/// The same without the columns that are empty in every row.
+pub(crate) fn table_of_what_is_known(table: &table::Table, what: &str) {
+    if table.is_empty() {
+        note(&format!("No {what} found."));
+    } else {
+        line(table.render_what_is_known().trim_end());
+    }
+}
+
+/// A timeline as wide as the terminal, or a word that there is nothing.
+pub(crate) fn timeline(all: &timeline::Timeline, times: times::Times) {
+    if all.is_empty() {
+        return note("No events found.");
+    }
+    let width = wrap::terminal_width();
+    let view = timeline::View {
+        times,
+        now: jiff::Timestamp::now(),
+        width,
+        bars: width.is_some(),
+        heads: true,
+    };
+    line(all.render(view).trim_end());
 }
 
 /// The same without its head.

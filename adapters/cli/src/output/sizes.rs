@@ -19,6 +19,11 @@ pub(super) fn shown(path: &str, value: Option<&Value>) -> String {
     }
 }
 
+/// A specification with its sizes as documents write them.
+pub(super) fn as_documents(spec: &Value) -> Value {
+    sized("", spec)
+}
+
 /// The value of a key; every size in it, in bytes so far, as documents write it.
 fn sized(key: &str, value: &Value) -> Value {
     match value {

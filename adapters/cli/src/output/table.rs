@@ -45,6 +45,27 @@ impl Table {
         rendered(rows.into_iter())
     }
 
+    /// The same without the columns that are empty in every row.
+    pub(crate) fn render_what_is_known(&self) -> String {
+        let is_known = |at: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(at));
+            cells
+                .into_iter()
+                .any(|cell| !["", "<none>"].contains(&cell.as_str()))
+        };
+        let known: Vec<bool> = (0..self.head.len()).map(is_known).collect();
+        let kept = |row: &[String]| {
+            let cells = row.iter().zip(&known).filter(|(_, known)| **known);
+            cells.map(|(cell, _)| cell.clone()).collect::<Vec<_>>()
+        };
+        let head: Vec<String> = self.head.iter().map(|cell| (*cell).to_owned()).collect();
+        let rows: Vec<_> = std::iter::once(&head)
+            .chain(&self.rows)
+            .map(|row| kept(row))
+            .collect();
+        rendered(rows.iter())
+    }
+
     /// The same without the head.
     pub(crate) fn render_without_head(&self) -> String {
         rendered(self.rows.iter())
@@ -79,5 +100,17 @@ mod tests {
         let mut table = Table::new(&["A", "LONG"]);
         table.rows.push(vec!["wide cell".into(), "x".into()]);
         assert_eq!(table.render(), "A           LONG\nwide cell   x\n");
+    }
+
+    #[test]
+    fn columns_that_are_empty_in_every_row_can_be_left_out() {
+        let mut table = Table::new(&["NAME", "IP", "STEP", "RUN"]);
+        let row = |cells: [&str; 4]| cells.map(str::to_owned).to_vec();
+        table.rows.push(row(["a", "<none>", "", "r1"]));
+        table.rows.push(row(["b", "<none>", "boot", ""]));
+        assert_eq!(
+            table.render_what_is_known(),
+            "NAME   STEP   RUN\na             r1\nb      boot\n"
+        );
     }
 }

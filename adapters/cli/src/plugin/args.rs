@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use vsiflow_kube::plugin::Access;
 
-use crate::args::{HistoryFormat, OutputFormat, duration, without_kind};
+use crate::args::{HistoryFormat, OutputFormat, TimeArg, duration, without_kind};
 
 /// Manages VSIs in a cluster.
 #[derive(Clone, Debug, Parser)]
@@ -168,9 +168,21 @@ pub(super) struct PluginHistoryArgs {
     /// Show only events from this offset of the journal.
     #[arg(long, value_name = "OFFSET")]
     pub(super) from_offset: Option<u64>,
+    /// Show every event, and not one line for each run and step.
+    #[arg(long)]
+    pub(super) events: bool,
+    #[command(flatten)]
+    pub(super) times: TimeArg,
     /// The output format: a table, or one JSON object in each line.
     #[arg(short, long, value_enum)]
     pub(super) output: Option<HistoryFormat>,
+}
+
+impl PluginHistoryArgs {
+    /// Whether every event is shown by itself, as `vsiflow history` does.
+    pub(super) fn is_events(&self) -> bool {
+        self.events || self.follow || self.output.is_some()
+    }
 }
 
 #[derive(Clone, Debug, Args)]

@@ -17,7 +17,8 @@ use crate::{
     args::{HistoryFormat, OutputFormat},
     command::CommandOutcome,
     exit::{Exit, ExitProblem},
-    output, work,
+    output::{self, times::Times},
+    work,
 };
 
 /// The container, and the binary in it.
@@ -69,6 +70,10 @@ pub(super) async fn history(there: &There<'_>, args: PluginHistoryArgs) -> Comma
         Some(HistoryFormat::Json) => words.push("--output=json".to_owned()),
         Some(HistoryFormat::Wide) => words.push("--output=wide".to_owned()),
         None => {}
+    }
+    words.extend(args.events.then(|| "--events".to_owned()));
+    if args.times.time == Times::Absolute {
+        words.push("--time=absolute".to_owned());
     }
     follow(there, &args.name, words, args.follow).await
 }

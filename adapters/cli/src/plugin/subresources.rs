@@ -15,7 +15,8 @@ use super::{
 use crate::{
     command::{CommandOutcome, history, logs},
     exit::{Exit, ExitProblem},
-    output, work,
+    output::{self, timeline::Timeline},
+    work,
 };
 
 /// How long an outcome is waited for before it is looked for in the resource, in seconds.
@@ -36,6 +37,7 @@ async fn follow_history(there: &There<'_>, args: &PluginHistoryArgs) -> CommandO
     let mut printed = Printed {
         from: args.from_offset.unwrap_or_default(),
         head: true,
+        gathered: Vec::new(),
     };
     let mut tries = 0;
     loop {
@@ -43,8 +45,10 @@ async fn follow_history(there: &There<'_>, args: &PluginHistoryArgs) -> CommandO
         let reading = Reading::History { from, follow };
         let whole = read_history(there, args, reading, &mut printed).await?;
         if whole && !follow {
-            if printed.head {
-                history::print(args.output, &[], true)?;
+            match args.is_events() {
+                false => output::timeline(&Timeline::of(&printed.gathered), args.times.time),
+                true if printed.head => history::print(args.output, &[], true)?,
+                true => {}
             }
             return Ok(Exit::Done);
         }
@@ -57,6 +61,8 @@ struct Printed {
     from: u64,
     /// Whether the head of the table is still to be printed.
     head: bool,
+    /// What is printed together at the end.
+    gathered: Vec<HistoryLine>,
 }
 
 /// Whether it came to its end. A table is as wide as its lines: without a follower it is printed whole.
@@ -93,6 +99,10 @@ fn print(
         return Ok(());
     };
     printed.from = last.offset.saturating_add(1);
+    if !args.is_events() {
+        printed.gathered.append(lines);
+        return Ok(());
+    }
     let head = std::mem::replace(&mut printed.head, false);
     history::print(args.output, &std::mem::take(lines), head)
 }

@@ -1,0 +1,24 @@
+//! `events`: what happened last, to everything.
+
+use super::{
+    CommandOutcome,
+    event_lines::{self, Source},
+};
+use crate::{
+    args::{Common, EventsArgs},
+    exit::Exit,
+};
+
+pub(super) async fn run(common: &Common, args: EventsArgs) -> CommandOutcome {
+    let source = Source::All(args.tail);
+    if args.watch {
+        return tokio::select! {
+            followed = event_lines::follow(common, source, &args.filter, args.output) => followed,
+            _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+        };
+    }
+    let from = args.filter.from_offset;
+    let lines = event_lines::own(common, source, &args.filter, from).await?;
+    event_lines::print(args.output, &lines, true)?;
+    Ok(Exit::Done)
+}
