@@ -65,6 +65,7 @@ mod lab_serial;
 mod lab_snapshots;
 mod lab_vsi;
 mod links;
+mod logs;
 mod looking;
 mod many;
 mod mending;

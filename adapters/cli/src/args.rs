@@ -215,8 +215,10 @@ pub(crate) enum CliCommand {
     /// Show the newest events of everything, and watch for new ones
     #[command(after_help = "Example:\n  vsiflow events --failed --since 2h\n  vsiflow events -w")]
     Events(EventsArgs),
-    /// Print the console log of a VSI
-    #[command(after_help = "Example:\n  vsiflow logs web --tail 50 -f")]
+    /// Print the console logs of VSIs
+    #[command(
+        after_help = "Example:\n  vsiflow logs web --tail 50 -f\n  vsiflow logs -l app=web --prefix --grep error"
+    )]
     Logs(LogsArgs),
     /// Open the serial console of a VSI; `^]` leaves it
     #[command(after_help = "Example:\n  vsiflow console web")]

@@ -231,20 +231,50 @@ pub(crate) struct TimeArg {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LogsArgs {
+    /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME`.
+    #[arg(
+        required_unless_present_any = ["labels", "field_selector", "all"],
+        conflicts_with_all = ["labels", "field_selector", "all"],
+        value_name = "NAME"
+    )]
+    pub(crate) words: Vec<String>,
     #[command(flatten)]
-    pub(crate) target: TargetArg,
+    pub(crate) selection: Selection,
+    /// All VSIs of the namespace.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
     /// Follow the console, until interrupted.
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// Print only the last lines.
+    /// Print only the last lines of each.
     #[arg(long, value_name = "LINES")]
     pub(crate) tail: Option<usize>,
+    /// Print the VSI's name before each line.
+    #[arg(long)]
+    pub(crate) prefix: bool,
+    /// Print only what was written within this time, such as `10m`, as far as the lines tell their
+    /// time.
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
+    pub(crate) since: Option<std::time::Duration>,
+    /// Print only lines that match this regular expression.
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) grep: Option<regex::Regex>,
     /// Print the stored console of the newest failed boot, also of a deleted VSI.
-    #[arg(long, conflicts_with = "follow")]
+    #[arg(long, conflicts_with_all = ["follow", "prefix", "since", "grep"])]
     pub(crate) failed: bool,
     /// With --failed: print the domain's definition instead of the console.
     #[arg(long, requires = "failed", conflicts_with = "tail")]
     pub(crate) definition: bool,
+}
+
+impl LogsArgs {
+    /// Whether lines are looked at one by one; otherwise the bytes are printed as they are.
+    pub(crate) fn is_by_line(&self) -> bool {
+        self.prefix || self.since.is_some() || self.grep.is_some()
+    }
 }
 
 #[derive(Clone, Debug, Args)]

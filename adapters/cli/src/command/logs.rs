@@ -1,16 +1,20 @@
-//! `logs`: a VSI's console.
+//! `logs`: the consoles of VSIs.
+
+mod lines;
+mod times;
 
 use std::time::Duration;
 
 use vsiflow_steps::{ports::ConsolePosition, vsi::keep_evidence};
 use vsiflow_workflows::fleet::ConsoleLog;
 
+use self::lines::LogReader;
 use super::CommandOutcome;
 use crate::{
-    args::{Common, LogsArgs},
+    args::{Common, LogsArgs, ObjectKind, kind_and_names},
     compose::App,
     exit::{Exit, ExitProblem},
-    output,
+    output, work,
 };
 
 /// Of a log without line ends, or with many, no more than about this many bytes are held.
@@ -21,19 +25,71 @@ const POLL: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(common: &Common, args: LogsArgs) -> CommandOutcome {
     let app = App::open(common).await?;
-    let (namespace, name) = (&args.target.namespace, &args.target.name());
-    if args.failed {
-        let kept = app.fleet.evidence(namespace, name).await;
-        app.close().await;
-        return failed(kept?, &args);
-    }
-    let log = app.fleet.console_log(namespace, name).await;
+    let opened = open(&app, &args).await;
     // Whoever follows a console keeps nobody from the state directory.
     app.close().await;
-    let log = log?;
     tokio::select! {
-        printed = print(&log, &args) => printed,
+        printed = show(opened?, &args) => printed,
         _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+    }
+}
+
+/// What is to be printed.
+enum Opened {
+    /// The console of a failed boot.
+    Failed(Option<keep_evidence::Output>),
+    /// One console, as it is.
+    Plain(ConsoleLog),
+    /// Any number, line by line.
+    Lines(Vec<LogReader>),
+}
+
+async fn open(app: &App, args: &LogsArgs) -> Result<Opened, ExitProblem> {
+    let names = names(app, args).await?;
+    match names.as_slice() {
+        [name] if args.failed => {
+            let kept = app.fleet.evidence(&args.namespace, name).await?;
+            Ok(Opened::Failed(kept))
+        }
+        _ if args.failed => {
+            let message = "--failed prints the boot of one VSI";
+            let remedy = "name one VSI";
+            Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy))
+        }
+        [name] if !args.is_by_line() => {
+            let log = app.fleet.console_log(&args.namespace, name).await?;
+            Ok(Opened::Plain(log))
+        }
+        names => {
+            let mut readers = Vec::new();
+            for name in names {
+                readers.push(LogReader::open(app, args, name).await?);
+            }
+            Ok(Opened::Lines(readers))
+        }
+    }
+}
+
+async fn names(app: &App, args: &LogsArgs) -> Result<Vec<String>, ExitProblem> {
+    if args.words.is_empty() {
+        let all = work::selected(app, &args.namespace, &args.selection).await?;
+        return Ok(all.into_iter().map(|target| target.name).collect());
+    }
+    match kind_and_names(&args.words) {
+        (ObjectKind::Vsi, names) if !names.is_empty() => Ok(names),
+        _ => {
+            let message = "only VSIs have a console";
+            let remedy = "name VSIs, as `vsiflow get` lists them";
+            Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy))
+        }
+    }
+}
+
+async fn show(opened: Opened, args: &LogsArgs) -> CommandOutcome {
+    match opened {
+        Opened::Failed(kept) => failed(kept, args),
+        Opened::Plain(log) => print(&log, args).await,
+        Opened::Lines(readers) => lines::print(readers, args.follow).await,
     }
 }
 

@@ -1,0 +1,236 @@
+//! Consoles line by line: which lines are printed, and whose they are.
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+use regex::Regex;
+use vsiflow_steps::ports::ConsolePosition;
+use vsiflow_workflows::fleet::ConsoleLog;
+
+use super::{POLL, times::LineClock};
+use crate::{
+    args::LogsArgs,
+    command::CommandOutcome,
+    compose::App,
+    exit::{Exit, ExitProblem},
+    output,
+};
+
+/// A longer line is printed as several, in bytes.
+const LINE_MAX: usize = 64 * 1024;
+/// The step after which a guest runs.
+const STARTS: &str = "start_domain";
+
+/// A console, how far it was read, and which of its lines are printed.
+pub(super) struct LogReader {
+    name: String,
+    log: ConsoleLog,
+    at: ConsolePosition,
+    lines: LineSplitter,
+    filter: LineFilter,
+    prefix: bool,
+    /// Of what is there now, only so many of the last lines.
+    tail: Option<usize>,
+}
+
+impl LogReader {
+    /// The console of a VSI. Its host is not asked yet.
+    ///
+    /// # Errors
+    /// Where there is no such VSI, or the journal cannot be read.
+    pub(super) async fn open(app: &App, args: &LogsArgs, name: &str) -> Result<Self, ExitProblem> {
+        let log = app.fleet.console_log(&args.namespace, name).await?;
+        let since = args
+            .since
+            .and_then(|since| SignedDuration::try_from(since).ok());
+        let since = since.and_then(|since| Timestamp::now().checked_sub(since).ok());
+        let started = match since {
+            Some(_) => started(app, &args.namespace, name).await?,
+            None => None,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            log,
+            at: ConsolePosition::default(),
+            lines: LineSplitter::default(),
+            filter: LineFilter {
+                grep: args.grep.clone(),
+                since,
+                clock: LineClock::of(started),
+            },
+            prefix: args.prefix || args.words.len() != 1,
+            tail: args.tail,
+        })
+    }
+
+    /// Prints what is there by now; of what is written later, `last` says whether a line without
+    /// an end is printed too.
+    async fn print(&mut self, last: bool) -> Result<(), ExitProblem> {
+        let mut held = VecDeque::new();
+        let tail = self.tail.take();
+        loop {
+            let chunk = self.log.read(self.at).await?;
+            self.at = chunk.next;
+            let ends = chunk.bytes.is_empty();
+            let mut lines = self.lines.take(&chunk.bytes);
+            lines.extend((ends && last).then(|| self.lines.rest()).flatten());
+            for line in lines {
+                if self.filter.lets_through(&line) {
+                    held.push_back(line);
+                }
+                match tail {
+                    Some(most) if held.len() > most => _ = held.pop_front(),
+                    Some(_) => {}
+                    None => self.flush(&mut held)?,
+                }
+            }
+            if ends {
+                return self.flush(&mut held);
+            }
+        }
+    }
+
+    fn flush(&self, lines: &mut VecDeque<Vec<u8>>) -> Result<(), ExitProblem> {
+        let mut text = Vec::new();
+        for line in lines.drain(..) {
+            if self.prefix {
+                text.extend_from_slice(format!("[vsi/{}] ", self.name).as_bytes());
+            }
+            text.extend_from_slice(&line);
+            text.push(b'\n');
+        }
+        match text.is_empty() {
+            true => Ok(()),
+            false => output::console(&text),
+        }
+    }
+}
+
+/// When a VSI was started last.
+async fn started(app: &App, namespace: &str, name: &str) -> Result<Option<Timestamp>, ExitProblem> {
+    let history = app.fleet.history(namespace, name).await?;
+    let is_start =
+        |kind: &str, step: Option<&str>| kind == "step_succeeded" && step == Some(STARTS);
+    let starts = history.iter().rev();
+    let mut starts = starts.filter(|line| is_start(&line.kind, line.step.as_deref()));
+    Ok(starts.next().and_then(|line| line.time.parse().ok()))
+}
+
+/// Prints the consoles one after another; followed ones as they are written. A host that cannot
+/// be asked keeps nobody from the others.
+pub(super) async fn print(mut readers: Vec<LogReader>, follow: bool) -> CommandOutcome {
+    let mut exit = Exit::Done;
+    loop {
+        for reader in &mut readers {
+            let done = reader.print(!follow).await;
+            match done {
+                Ok(()) => {}
+                Err(problem) if readers_fail_alone(&problem) => {
+                    output::problem(&problem);
+                    exit = Exit::Failed;
+                }
+                Err(problem) => return Err(problem),
+            }
+        }
+        if !follow {
+            return Ok(exit);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Whether a problem is of one console alone.
+fn readers_fail_alone(problem: &ExitProblem) -> bool {
+    !problem.host.is_empty()
+}
+
+/// Which lines are printed.
+struct LineFilter {
+    grep: Option<Regex>,
+    since: Option<Timestamp>,
+    clock: LineClock,
+}
+
+impl LineFilter {
+    fn lets_through(&mut self, line: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(line);
+        let time = self.clock.time_of(&text);
+        let recent = self
+            .since
+            .is_none_or(|since| time.is_some_and(|time| time >= since));
+        recent && self.grep.as_ref().is_none_or(|grep| grep.is_match(&text))
+    }
+}
+
+/// Makes lines of pieces.
+#[derive(Default)]
+struct LineSplitter {
+    held: Vec<u8>,
+}
+
+impl LineSplitter {
+    /// The lines that are whole now, without their ends.
+    fn take(&mut self, piece: &[u8]) -> Vec<Vec<u8>> {
+        let mut lines = Vec::new();
+        for byte in piece {
+            match byte {
+                b'\n' => {
+                    let mut line = std::mem::take(&mut self.held);
+                    if line.last() == Some(&b'\r') {
+                        line.pop();
+                    }
+                    lines.push(line);
+                }
+                byte => self.held.push(*byte),
+            }
+            if self.held.len() >= LINE_MAX {
+                lines.push(std::mem::take(&mut self.held));
+            }
+        }
+        lines
+    }
+
+    /// What has no end yet.
+    fn rest(&mut self) -> Option<Vec<u8>> {
+        Some(std::mem::take(&mut self.held)).filter(|rest| !rest.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_whole_whatever_the_pieces() {
+        let mut splitter = LineSplitter::default();
+        assert_eq!(splitter.take(b"one\r\ntw"), [b"one".to_vec()]);
+        assert_eq!(splitter.take(b"o\n\nthr"), [b"two".to_vec(), Vec::new()]);
+        assert_eq!(splitter.rest(), Some(b"thr".to_vec()));
+        assert_eq!(splitter.rest(), None);
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_held_for_ever() {
+        let mut splitter = LineSplitter::default();
+        let lines = splitter.take(&vec![b'x'; 3 * LINE_MAX + 5]);
+        assert_eq!(lines.len(), 3);
+        assert_eq!(splitter.held.len(), 5);
+    }
+
+    #[test]
+    fn lines_are_chosen_by_their_time_and_words() {
+        let mut filter = LineFilter {
+            grep: Some(Regex::new("(?i)error").unwrap()),
+            since: Some("2026-01-02T03:00:10Z".parse().unwrap()),
+            clock: LineClock::of(Some("2026-01-02T03:00:00Z".parse().unwrap())),
+        };
+        let shown = [
+            "[    1.0] an error of the past",
+            "[   11.5] an ERROR of now",
+            "an error below it",
+            "[   12.0] all well",
+        ]
+        .map(|line| filter.lets_through(line.as_bytes()));
+        assert_eq!(shown, [false, true, true, false]);
+    }
+}

@@ -1,0 +1,123 @@
+//! When a line of a console was written, as far as the line tells.
+//!
+//! A console has no clock of its own: lines begin with a date (RFC 3339, as many services write) or
+//! with the seconds since the kernel booted, which count from when the VSI was started. A line
+//! without either belongs to the one before it. A guest says what it wants: the time is for
+//! choosing lines, and nothing else goes by it.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// The clock of one console, line after line.
+#[derive(Debug, Default)]
+pub(super) struct LineClock {
+    /// When the kernel booted that writes now; at the earliest.
+    booted: Option<Timestamp>,
+    /// The newest kernel time, in milliseconds.
+    uptime: i64,
+    /// The time of the line before.
+    last: Option<Timestamp>,
+}
+
+impl LineClock {
+    /// Of a guest that was started then.
+    pub(super) fn of(started: Option<Timestamp>) -> Self {
+        Self {
+            booted: started,
+            ..Self::default()
+        }
+    }
+
+    /// When a line was written; none where no line so far told.
+    pub(super) fn time_of(&mut self, line: &str) -> Option<Timestamp> {
+        let told = date(line).or_else(|| self.kernel(line));
+        self.last = told.or(self.last);
+        self.last
+    }
+
+    /// `[   12.345678] …`. A kernel whose time is less than before has booted anew, no earlier than
+    /// the last line.
+    fn kernel(&mut self, line: &str) -> Option<Timestamp> {
+        let uptime = uptime(line)?;
+        if uptime < self.uptime {
+            self.booted = self.last.or(self.booted);
+        }
+        self.uptime = uptime;
+        let since = SignedDuration::from_millis(uptime);
+        self.booted?.checked_add(since).ok()
+    }
+}
+
+/// Milliseconds of `[   12.345678]` at the beginning of a line.
+fn uptime(line: &str) -> Option<i64> {
+    let (stamp, _) = line.strip_prefix('[')?.split_once(']')?;
+    let (seconds, fraction) = stamp.trim().split_once('.')?;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(seconds) || !digits(fraction) {
+        return None;
+    }
+    let millis = format!("{fraction:0<3}");
+    let millis: i64 = millis.get(..3)?.parse().ok()?;
+    let seconds: i64 = seconds.parse().ok()?;
+    seconds.checked_mul(1_000)?.checked_add(millis)
+}
+
+/// A date in RFC 3339 at the beginning of a line.
+fn date(line: &str) -> Option<Timestamp> {
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(lines: &[&str]) -> Vec<Option<String>> {
+        let started = "2026-01-02T03:00:00Z".parse().unwrap();
+        let mut clock = LineClock::of(Some(started));
+        let times = lines.iter().map(|line| clock.time_of(line));
+        times
+            .map(|time| time.map(|time| time.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn kernel_times_count_from_the_start_and_dates_are_taken() {
+        let at = |text: &str| Some(text.to_owned());
+        let lines = [
+            "BIOS",
+            "[    0.000000] Linux",
+            "  more of it",
+            "[   61.5] up",
+            "2026-01-02T04:00:00+00:00 a service",
+        ];
+        assert_eq!(
+            times(&lines),
+            [
+                None,
+                at("2026-01-02T03:00:00Z"),
+                at("2026-01-02T03:00:00Z"),
+                at("2026-01-02T03:01:01.5Z"),
+                at("2026-01-02T04:00:00Z"),
+            ]
+        );
+    }
+
+    #[test]
+    fn after_a_reboot_time_does_not_go_back() {
+        let told = times(&["[  100.0] down", "[    1.0] up again"]);
+        assert_eq!(told.last(), Some(&Some("2026-01-02T03:01:41Z".to_owned())));
+    }
+
+    #[test]
+    fn what_only_looks_like_a_time_is_none() {
+        for line in [
+            "[x.y] a",
+            "[1] b",
+            "[-1.5] c",
+            "[99999999999999999999.1] d",
+            "[",
+            "",
+        ] {
+            assert_eq!(times(&[line]), [None], "{line}");
+        }
+    }
+}
