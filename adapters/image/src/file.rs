@@ -1,13 +1,16 @@
 //! Images in files on this machine.
 
-use std::io::{self, SeekFrom};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
 use crate::error::{Shown, error, invalid, parse};
@@ -51,8 +54,6 @@ impl ImageSource for FileSource {
         let mut stream = self.read(url).await?;
         let within = stream.info.length.is_some_and(|length| offset <= length);
         if within && validator.is_some() && stream.info.validator.as_deref() == validator {
-            let sought = stream.file.seek(SeekFrom::Start(offset)).await;
-            sought.map_err(|cause| io_error(&stream.shown, &cause))?;
             (stream.starts_at, stream.read) = (offset, offset);
         }
         Ok(Box::new(stream))
@@ -70,12 +71,14 @@ impl FileSource {
             )
         })?;
         let folders = self.0.clone();
-        let opened = tokio::task::spawn_blocking(move || folders.open(&path)).await;
+        let opened = tokio::task::spawn_blocking(move || {
+            let file = folders.open(&path)?;
+            let metadata = file.metadata()?;
+            Ok::<_, FileError>((file, metadata))
+        })
+        .await;
         let opened = opened.map_err(|cause| io_error(&shown, &io::Error::other(cause)))?;
-        let mut file = File::from_std(opened.map_err(|cause| unread(&shown, cause))?);
-        file.set_max_buf_size(PIECE);
-        let metadata = file.metadata().await;
-        let metadata = metadata.map_err(|cause| io_error(&shown, &cause))?;
+        let (file, metadata) = opened.map_err(|cause| unread(&shown, cause))?;
         if metadata.len() == 0 {
             return Err(invalid(&shown, "the file is empty"));
         }
@@ -83,12 +86,14 @@ impl FileSource {
             length: Some(metadata.len()),
             validator: validator(&metadata),
         };
+        let file = Arc::new(FileInPieces(file));
         Ok(FileStream {
             file,
             shown,
             info,
             starts_at: 0,
             read: 0,
+            data_from: 0,
         })
     }
 }
@@ -122,13 +127,72 @@ fn io_error(shown: &Shown, cause: &io::Error) -> SourceError {
     error(kind, shown, cause.to_string())
 }
 
+/// What a hole reads as.
+static ZEROS: [u8; PIECE] = [0; PIECE];
+
+/// A file, read in pieces. Each call may wait for the disk.
+struct FileInPieces(File);
+
+impl FileInPieces {
+    /// Where data begins from there on, as far as the file system knows of holes.
+    fn data_from(&self, at: u64) -> u64 {
+        match seek(&self.0, SeekFrom::Data(at)) {
+            Ok(data) => data.max(at),
+            // Nothing but a hole follows; one that begins at the end is none.
+            Err(Errno::NXIO) => self.0.metadata().map_or(at, |found| found.len().max(at)),
+            Err(_) => at,
+        }
+    }
+
+    /// The piece that begins there; less than a whole one only at the end.
+    fn piece(&self, at: u64) -> io::Result<Bytes> {
+        let mut piece = BytesMut::zeroed(PIECE);
+        let mut read = 0_usize;
+        while let Some(rest) = piece.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            match self.0.read_at(rest, at.saturating_add(read as u64)) {
+                Ok(0) => break,
+                Ok(got) => read = read.saturating_add(got),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        piece.truncate(read);
+        Ok(piece.freeze())
+    }
+
+    /// The piece that begins there, and from where on there is data again if that is behind it.
+    fn piece_or_hole(&self, at: u64) -> io::Result<(Bytes, u64)> {
+        let data_from = self.data_from(at);
+        match data_from.saturating_sub(at) >= PIECE as u64 {
+            true => Ok((Bytes::from_static(&ZEROS), data_from)),
+            false => Ok((self.piece(at)?, at)),
+        }
+    }
+}
+
 /// A file being read.
 struct FileStream {
-    file: File,
+    file: Arc<FileInPieces>,
     shown: Shown,
     info: SourceInfo,
     starts_at: u64,
     read: u64,
+    /// Up to here nothing but a hole follows what was read.
+    data_from: u64,
+}
+
+impl FileStream {
+    async fn piece(&mut self) -> Result<Bytes, SourceError> {
+        if self.data_from.saturating_sub(self.read) >= PIECE as u64 {
+            return Ok(Bytes::from_static(&ZEROS));
+        }
+        let (file, at) = (Arc::clone(&self.file), self.read);
+        let read = tokio::task::spawn_blocking(move || file.piece_or_hole(at)).await;
+        let read = read.map_err(io::Error::other).flatten();
+        let (piece, data_from) = read.map_err(|cause| io_error(&self.shown, &cause))?;
+        self.data_from = data_from;
+        Ok(piece)
+    }
 }
 
 #[async_trait]
@@ -142,25 +206,15 @@ impl ImageStream for FileStream {
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
-        let mut piece = BytesMut::with_capacity(PIECE);
-        let mut read = 0_usize;
-        while read < PIECE {
-            let got = self.file.read_buf(&mut piece).await;
-            match got.map_err(|cause| io_error(&self.shown, &cause))? {
-                0 => break,
-                got => read = read.saturating_add(got),
-            }
-        }
-        self.read = self
-            .read
-            .saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        let piece = self.piece().await?;
+        self.read = self.read.saturating_add(piece.len() as u64);
         let length = self.info.length.unwrap_or(self.read);
         // Somebody writes to the file: neither part is an image.
-        if self.read > length || read == 0 && self.read < length {
+        if self.read > length || piece.is_empty() && self.read < length {
             let message = format!("the file changed while it was read: it had {length} bytes");
             return Err(error(SourceErrorKind::Transient, &self.shown, message));
         }
-        Ok((read > 0).then(|| piece.freeze()))
+        Ok((!piece.is_empty()).then_some(piece))
     }
 }
 
@@ -203,6 +257,27 @@ mod tests {
                 .validator,
             info.validator
         );
+    }
+
+    #[tokio::test]
+    async fn holes_read_as_zeros_wherever_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image");
+        let file = std::fs::File::create(&path).unwrap();
+        let (piece, mut content) = (PIECE as u64, vec![0; 12 * PIECE + 7]);
+        for (at, bytes) in [
+            (0, &b"begin"[..]),
+            (4 * piece - 2, b"over a border"),
+            (7 * piece + 5_000, b"in the middle"),
+        ] {
+            file.write_all_at(bytes, at).unwrap();
+            content[usize::try_from(at).unwrap()..][..bytes.len()].copy_from_slice(bytes);
+        }
+        file.set_len(content.len() as u64).unwrap();
+        assert!(all(&url(&path)).await.unwrap() == content);
+        let pieces = FileInPieces(file);
+        let holes = (0..12).filter(|n| pieces.data_from(n * piece) >= (n + 1) * piece);
+        assert!(holes.count() >= 7, "this file system knows of no holes");
     }
 
     #[tokio::test]
