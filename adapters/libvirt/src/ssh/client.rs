@@ -234,7 +234,7 @@ fn settings(verifier: &HostKeyVerifier) -> Config {
         keepalive_max: KEEP_ALIVES,
         nodelay: true,
         preferred: Preferred {
-            cipher: Cow::Borrowed(CIPHERS),
+            cipher: Cow::Borrowed(ciphers(has_aes())),
             key: Cow::Owned(verifier.key_algorithms()),
             host_key_certificates: Cow::Borrowed(verifier.certificate_algorithms()),
             // Compressing what is compressed already costs more than it saves.
@@ -245,13 +245,36 @@ fn settings(verifier: &HostKeyVerifier) -> Config {
     }
 }
 
-const CIPHERS: &[cipher::Name] = &[
-    cipher::AES_128_GCM,
-    cipher::AES_256_GCM,
-    cipher::CHACHA20_POLY1305,
-    cipher::AES_256_CTR,
-    cipher::AES_128_CTR,
-];
+/// Ciphers, the fastest here first: the server takes the first one that it has, too.
+fn ciphers(aes: bool) -> &'static [cipher::Name] {
+    match aes {
+        true => &[
+            cipher::AES_128_GCM,
+            cipher::AES_256_GCM,
+            cipher::CHACHA20_POLY1305,
+            cipher::AES_256_CTR,
+            cipher::AES_128_CTR,
+        ],
+        false => &[
+            cipher::CHACHA20_POLY1305,
+            cipher::AES_128_GCM,
+            cipher::AES_256_GCM,
+            cipher::AES_128_CTR,
+            cipher::AES_256_CTR,
+        ],
+    }
+}
+
+/// Whether this processor has instructions for AES with GCM that are made use of.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    let has = std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let has = false;
+    has
+}
 
 /// Host keys that are taken, best first; never a signature with SHA-1.
 const HOST_KEYS: &[Algorithm] = &[
