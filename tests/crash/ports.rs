@@ -88,6 +88,7 @@ impl<W: Way> Hosts for Through<W> {
             networks: ports.clone(),
             console: ports,
             upload_limit: None,
+            full_verification: false,
         })
     }
 }

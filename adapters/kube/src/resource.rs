@@ -180,7 +180,7 @@ pub(crate) struct Settings {
 const OTHER_MAX: usize = 1 << 20;
 
 /// The keys that say something of a host.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "HOSTNAME",
     "PORT",
     "USER",
@@ -193,6 +193,7 @@ const KEYS: [&str; 20] = [
     "INSECURE_SKIP_HOST_KEY",
     "SOCKET",
     "UPLOAD_LIMIT",
+    "VERIFY",
     "IMAGE_SERVER",
     "IMAGE_USER",
     "IMAGE_PASSWORD",

@@ -10,7 +10,8 @@
 //!
 //! Over SSH all of them are channels of one session. sshd counts logins (`MaxStartups`) and channels
 //! (`MaxSessions`, 10), so channels are bounded to ten: one for control, two long, four bulk, two
-//! consoles, one for commands.
+//! consoles, one for commands. Commands that run beside streams come on top (OpenSSH counts no channels to
+//! sockets), and end where one for commands is refused.
 //!
 //! Everything opens when first needed, and again when found dead: one attempt with a deadline,
 //! shared by everybody who waits for it. Trying again, and how long to wait before, is for others to
@@ -19,6 +20,7 @@
 mod endpoint;
 mod handshake;
 mod machine;
+mod processes;
 mod slot;
 
 use std::net::IpAddr;
@@ -32,6 +34,7 @@ use uuid::Uuid;
 use vsiflow_steps::ports::GuestStream;
 
 pub use endpoint::{Endpoint, SOCKET};
+pub use processes::HostProcess;
 
 use vsiflow_engine::lease::Lease;
 
@@ -40,6 +43,7 @@ use crate::connection::{Connection, KeepAlive};
 use crate::leased::Leased;
 use crate::ssh::{ExecError, ExecOutput, SshSession, run_locally};
 use crate::time;
+use processes::Processes;
 use slot::SessionSlot;
 
 /// Connections for long calls.
@@ -88,6 +92,7 @@ struct SessionInner {
     bulk: Arc<Semaphore>,
     consoles: Arc<Semaphore>,
     commands: Arc<Semaphore>,
+    processes: Processes,
     closed: AtomicBool,
 }
 
@@ -105,6 +110,7 @@ impl HostSession {
             bulk: Arc::new(Semaphore::new(BULK as usize)),
             consoles: Arc::new(Semaphore::new(CONSOLES as usize)),
             commands: Arc::new(Semaphore::new(1)),
+            processes: Processes::new(BULK as usize),
             closed: AtomicBool::new(false),
         };
         Self {
@@ -199,13 +205,38 @@ impl HostSession {
             Endpoint::Unix(_) => run_locally(command, limit, left()).await,
             Endpoint::Ssh { .. } => {
                 let ssh = SessionInner::ssh(&self.inner).await?;
-                ssh.exec(command, limit, left()).await
+                let run = || ssh.exec(command, limit, left());
+                self.inner.processes.make_room_for(run).await
             }
         };
         match outcome {
             Err(ExecError::TimedOut(_)) => Err(ExecError::TimedOut(within)),
             outcome => outcome,
         }
+    }
+
+    /// Starts a command on the host that is spoken to while it runs. `None` where libvirt is local,
+    /// where four run already, or where sshd permitted too few at a time before: one that runs ends
+    /// as soon as another command finds no place.
+    ///
+    /// # Errors
+    /// See [`ExecError`].
+    pub async fn start(
+        &self,
+        command: &str,
+        within: Duration,
+    ) -> Result<Option<HostProcess>, ExecError> {
+        let Endpoint::Ssh { .. } = &self.inner.endpoint else {
+            return Ok(None);
+        };
+        if self.inner.options.lease.check().is_err() {
+            return Err(ConnectError::Closed { host: self.host() }.into());
+        }
+        let Some(place) = self.inner.processes.place() else {
+            return Ok(None);
+        };
+        let ssh = SessionInner::ssh(&self.inner).await?;
+        Ok(Some(place.hold(ssh.start(command, within).await?)))
     }
 
     /// A TCP connection from the host to a port of a guest.

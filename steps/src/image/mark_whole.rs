@@ -32,7 +32,7 @@ impl MarkWhole {
     }
 
     async fn look(&self, cx: &StepContext, params: &Params) -> Result<BaseImage, Failure> {
-        let verify::Output { image } = cx.output("verify_image")?;
+        let verify::Output { image, .. } = cx.output("verify_image")?;
         let ports = self.hosts.host(&params.host).await?;
         let volume = ports.storage.volume(&image.key).await?;
         match volume.ok_or_else(|| gone(&ports, &image.key))? {

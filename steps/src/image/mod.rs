@@ -5,6 +5,7 @@
 //! then nothing copies it. Its bytes are sent once: `transfer` goes on where `track` recorded
 //! that the host has them.
 
+mod behind;
 mod bounds;
 mod checkpoint;
 pub mod claim;
@@ -23,6 +24,7 @@ pub mod transfer;
 pub mod upload_chunks;
 pub mod verify;
 
+pub use behind::ReadAlong;
 pub use claim::Claim;
 pub use mark_whole::MarkWhole;
 pub use probe_source::ProbeSource;

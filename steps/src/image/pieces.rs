@@ -92,9 +92,11 @@ pub(super) fn parts(piece: &Bytes) -> Vec<ImagePart> {
 fn hole_at(piece: &Bytes, at: usize) -> bool {
     let end = at.saturating_add(HOLE).min(piece.len());
     let block = piece.get(at..end).unwrap_or_default();
-    // Most of what is no hole is told by its first bytes.
-    block.len() >= HOLE.min(piece.len()) && block.iter().all(|byte| *byte == 0)
+    block.len() >= HOLE.min(piece.len()) && ZEROS.get(..block.len()) == Some(block)
 }
+
+/// Compared with as a whole, which is many times as fast as byte by byte.
+static ZEROS: [u8; HOLE] = [0; HOLE];
 
 #[cfg(test)]
 mod tests {

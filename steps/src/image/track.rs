@@ -1,8 +1,4 @@
 //! How far an upload is: what was sent, what the host has, and where it can be taken up again.
-//!
-//! While it is sent the host is made to write what it has to its disk, so that the sync at the end
-//! is short. Nothing is taken for verified by that: every byte is hashed after the last sync. A sync
-//! on the way that fails fails the attempt, since the last one would not hear of it any more.
 
 use std::{
     collections::VecDeque,
@@ -22,8 +18,6 @@ use crate::{
 /// How often the host is asked while it takes its time.
 const FIRST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_millis(500);
-/// After so many intervals more the host is made to write them to its disk.
-const SYNC: u64 = 8;
 
 /// Shared by the side that sends and the side that asks the host.
 pub(super) struct Track {
@@ -43,6 +37,8 @@ struct TrackState {
     /// What was sent since, oldest first.
     places: VecDeque<UploadPosition>,
     ended: bool,
+    /// The volume's length, once the host has confirmed the end.
+    whole: Option<u64>,
 }
 
 impl Track {
@@ -52,6 +48,7 @@ impl Track {
             saved: from,
             places: VecDeque::new(),
             ended: false,
+            whole: None,
         };
         Self {
             interval: interval.max(1),
@@ -121,8 +118,34 @@ impl Track {
         self.recorded.notify_one();
     }
 
-    /// Waits until so much more than `from` is on record; where that is, or `None` at the end.
-    async fn recorded_beyond(&self, from: u64) -> Option<u64> {
+    /// The host has confirmed the end of the upload; the volume has so many bytes.
+    pub(super) fn complete(&self, length: u64) {
+        self.state().whole = Some(length);
+        self.recorded.notify_one();
+    }
+
+    /// Waits until the host has confirmed the end of the upload; the volume's length.
+    pub(super) async fn completed(&self) -> u64 {
+        loop {
+            if let Some(length) = self.state().whole {
+                return length;
+            }
+            self.recorded.notified().await;
+        }
+    }
+
+    /// How many bytes may be sent twice.
+    pub(super) fn interval(&self) -> u64 {
+        self.interval
+    }
+
+    /// Up to where the host's bytes are on record.
+    pub(super) fn saved(&self) -> u64 {
+        self.state().saved
+    }
+
+    /// Waits until `more` than `from` is on record; where that is, or `None` at the end.
+    pub(super) async fn recorded_beyond(&self, from: u64, more: u64) -> Option<u64> {
         loop {
             let (ended, saved) = {
                 let state = self.state();
@@ -131,7 +154,7 @@ impl Track {
             if ended {
                 return None;
             }
-            if saved.saturating_sub(from) >= self.interval.saturating_mul(SYNC) {
+            if saved.saturating_sub(from) >= more {
                 return Some(saved);
             }
             self.recorded.notified().await;
@@ -143,21 +166,6 @@ impl Track {
         let state = self.state();
         !state.places.is_empty() && state.sent.saturating_sub(state.saved) >= self.interval / 4
     }
-}
-
-/// Has the host write what it has to its disk, again and again until the track's end. Dropped in
-/// the middle of a sync, nobody hears how that came out.
-pub(super) async fn sync_behind(
-    ports: &HostPorts,
-    key: &VolumeKey,
-    track: &Track,
-) -> Result<(), Failure> {
-    let mut synced = track.state().saved;
-    while let Some(saved) = track.recorded_beyond(synced).await {
-        ports.storage.sync(key).await?;
-        synced = saved;
-    }
-    Ok(())
 }
 
 /// Where an upload's places go.

@@ -10,6 +10,7 @@ use vsiflow_engine::{
 
 use super::{
     Params,
+    behind::{Behind, ReadAlong},
     bounds::Bounds,
     checkpoint::{Checkpoint, UploadPosition},
     claim, format,
@@ -17,7 +18,7 @@ use super::{
     identity,
     pieces::{ImagePart, PIECE, Pieces, parts},
     sidecar,
-    track::{Track, TrackRecorder, sync_behind},
+    track::{Track, TrackRecorder},
 };
 use crate::{
     error,
@@ -36,6 +37,8 @@ pub(super) struct Sent {
     pub(super) size: u64,
     pub(super) sha256: Hash,
     pub(super) identity: String,
+    /// What the host read of it meanwhile.
+    pub(super) along: Option<ReadAlong>,
 }
 
 /// Reads the source in full for its hash, and no more than the image's pool could hold.
@@ -62,6 +65,7 @@ pub(super) async fn hash_source(
         size,
         sha256: hash.end(),
         identity: String::new(),
+        along: None,
     })
 }
 
@@ -259,6 +263,7 @@ impl Upload<'_> {
                 size: from,
                 sha256: begun.from.hash.end(),
                 identity,
+                along: None,
             });
         }
         let track = Track::new(from, begun.dense_until, self.interval);
@@ -271,24 +276,34 @@ impl Upload<'_> {
         };
         let bounds = Bounds::of_room(self.ports, &self.key.pool, info.length).await?;
         let mut sink = self.ports.storage.upload(self.key, from, left).await?;
-        let mut syncing = pin!(sync_behind(self.ports, self.key, &track));
+        let behind = Behind {
+            cx: self.cx,
+            ports: self.ports,
+            key: self.key,
+            track: &track,
+        };
+        let mut behind = pin!(behind.run());
         let sent = tokio::select! {
             biased;
             sent = self.pump(&mut begun, bounds, &track, sink.as_mut()) => sent,
             failure = recorder.run() => Err(Broken::Host(failure)),
-            Err(failure) = &mut syncing => Err(Broken::Host(failure)),
+            Err(failure) = &mut behind => Err(Broken::Host(failure)),
             () = self.cx.stopped.cancelled() => Err(Broken::Stopped),
         };
         let failure = match sent {
             Ok((size, hash)) => {
                 track.end();
-                let (finished, synced) = tokio::join!(sink.finish(), syncing);
-                finished?;
-                synced?;
+                let finishing = async {
+                    sink.finish().await?;
+                    track.complete(size);
+                    Ok::<_, Failure>(())
+                };
+                let ((), along) = tokio::try_join!(finishing, behind)?;
                 return Ok(Sent {
                     size,
                     sha256: hash.end(),
                     identity,
+                    along,
                 });
             }
             Err(Broken::Host(failure)) => {

@@ -9,7 +9,7 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::{Params, claimed, sidecar, transfer};
+use super::{Params, behind::ReadAlong, claimed, sidecar, transfer};
 use crate::ports::{Hosts, ImageSource};
 
 /// Makes the volume and uploads the image into it.
@@ -38,6 +38,9 @@ pub struct Output {
     /// Whether one attempt sent all of it, so that no sync on the host can have failed unseen.
     #[serde(default)]
     pub undisturbed: bool,
+    /// What the host read of the volume while it was filled, where it did.
+    #[serde(default)]
+    pub along: Option<ReadAlong>,
 }
 
 impl UploadChunks {
@@ -90,6 +93,7 @@ impl Step for UploadChunks {
             size: sent.size,
             identity: sent.identity,
             undisturbed: cx.attempt == 1,
+            along: sent.along,
         }))
     }
 }

@@ -10,14 +10,17 @@ use vsiflow_engine::{
 };
 
 use super::{
-    BaseImage, Params, claimed, format, gone, qcow2::Unfit, sidecar, transfer, upload_chunks,
+    BaseImage, Params, ReadAlong, claimed, format, gone, qcow2::Unfit, sidecar, transfer,
+    upload_chunks,
 };
 use crate::{
     error,
     ports::{HostPorts, Hosts, ImageSource, VolumeInfo, VolumeKey},
 };
 
-/// Makes the host write the image to its disk, hashes it there and compares.
+/// Compares the hash of what was sent with that of what the host has: what it read along with the
+/// upload, if nothing has changed since; otherwise it is made to write the image to its disk, and to
+/// read it once more.
 ///
 /// A host tells of bytes that it could not write to its disk once, to whoever syncs first, and goes
 /// on showing them out of its memory. Where an earlier attempt may have got that answer and not
@@ -37,6 +40,9 @@ pub struct VerifyImage {
 pub struct Output {
     /// The image as it was verified.
     pub image: BaseImage,
+    /// In which way, for people.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 impl VerifyImage {
@@ -56,14 +62,19 @@ impl VerifyImage {
         let sent: upload_chunks::Output = cx.output("upload_chunks")?;
         // Where an earlier attempt began to send it again, that is gone on with.
         if cx.saved::<Again>().await?.is_none() {
-            let from = match sent.undisturbed && cx.attempt == 1 {
+            let equal = |found: &Hashed| sent.sha256.as_ref() == Some(&found.sha256);
+            let along = sent.along.as_ref().filter(|_| cx.attempt == 1);
+            let along = read_along(ports, key, along).await?;
+            if let Some(on_host) = along.filter(equal) {
+                return Ok((on_host, sent.identity));
+            }
+            // What differs from what was read along is in doubt.
+            let from = match sent.undisturbed && sent.along.is_none() && cx.attempt == 1 {
                 true => Bytes::AsSynced,
                 false => Bytes::OfDisk,
             };
             let on_host = hash(cx, ports, key, from).await?;
-            if let Some(on_host) =
-                on_host.filter(|found| sent.sha256.as_ref() == Some(&found.sha256))
-            {
+            if let Some(on_host) = on_host.filter(equal) {
                 return Ok((on_host, sent.identity));
             }
         }
@@ -88,8 +99,14 @@ impl VerifyImage {
             interval: transfer::INTERVAL,
         };
         let again = upload.bring().await?;
-        match hash(cx, ports, key, Bytes::OfDisk).await? {
-            Some(found) if found.sha256 == again.sha256.to_string() => Ok((found, again.identity)),
+        let sha256 = again.sha256.to_string();
+        let along = read_along(ports, key, again.along.as_ref()).await?;
+        let found = match along.filter(|found| found.sha256 == sha256) {
+            None => hash(cx, ports, key, Bytes::OfDisk).await?,
+            along => along,
+        };
+        match found {
+            Some(found) if found.sha256 == sha256 => Ok((found, again.identity)),
             _ => {
                 cx.save(&()).await?;
                 Err(error::VERIFICATION
@@ -116,7 +133,7 @@ impl Step for VerifyImage {
 
     async fn observe(&self, cx: &StepContext, _: &Params) -> Result<Observed<Output>, Failure> {
         Ok(match claimed(cx)?.whole {
-            Some(image) => Observed::Present(Output { image }),
+            Some(image) => Observed::Present(Output { image, note: None }),
             None => Observed::Needed,
         })
     }
@@ -125,15 +142,18 @@ impl Step for VerifyImage {
         let ports = self.hosts.host(&params.host).await?;
         let key = claimed(cx)?.volume;
         let (found, identity) = self.settle(cx, &ports, params, &key).await?;
+        let mut note = found.note();
         let image = match judge(&ports, params, found, identity).await {
             // Somebody said `retry`: the source may have the right image by now.
             Err(unfit) if unfit.class == FailureClass::Blocked && cx.attempt > 1 => {
                 let (found, identity) = self.send_again(cx, &ports, params, &key).await?;
+                note = found.note();
                 judge(&ports, params, found, identity).await?
             }
             judged => judged?,
         };
-        Ok(Done::created(Output { image }))
+        let note = Some(note.to_owned());
+        Ok(Done::created(Output { image, note }))
     }
 }
 
@@ -149,8 +169,37 @@ pub(super) enum Bytes {
 pub(super) struct Hashed {
     /// The SHA-256 of its bytes.
     pub(super) sha256: String,
-    /// The volume as it was before they were read.
+    /// The volume as it was before they were read, or the last of them.
     volume: VolumeInfo,
+    /// Whether they were read along with the upload.
+    along: bool,
+}
+
+impl Hashed {
+    fn note(&self) -> &'static str {
+        match self.along {
+            true => "the host read it along with the upload",
+            false => "the host read it after the upload",
+        }
+    }
+}
+
+/// What was read along, if it is what the volume is now.
+async fn read_along(
+    ports: &HostPorts,
+    key: &VolumeKey,
+    along: Option<&ReadAlong>,
+) -> Result<Option<Hashed>, Failure> {
+    let Some(along) = along else {
+        return Ok(None);
+    };
+    let volume = ports.storage.volume(key).await?;
+    let volume = volume.filter(|volume| along.is_of(volume));
+    Ok(volume.map(|volume| Hashed {
+        sha256: along.sha256.clone(),
+        volume,
+        along: true,
+    }))
 }
 
 /// The hash as the host reads the volume after a sync; `None` where it is gone.
@@ -169,7 +218,11 @@ pub(super) async fn hash(
         ports.storage.drop_cached(key).await?;
     }
     let sha256 = ports.storage.sha256(key).await?.to_string();
-    Ok(Some(Hashed { sha256, volume }))
+    Ok(Some(Hashed {
+        sha256,
+        volume,
+        along: false,
+    }))
 }
 
 /// The image that a volume of this hash is, if it is the one that was asked for.

@@ -136,6 +136,9 @@ pub struct HostPorts {
     pub console: Arc<dyn ConsolePort>,
     /// How fast images may be sent there; as fast as it goes where there is none.
     pub upload_limit: Option<Arc<UploadLimit>>,
+    /// Whether images are read on the host after they were sent, also where it could read them
+    /// along.
+    pub full_verification: bool,
 }
 
 impl HostPorts {

@@ -30,8 +30,8 @@ pub use image_source::{
 };
 pub use network::{DhcpLease, GuestStream, NetworkInfo, NetworkPort};
 pub use storage::{
-    FileAt, PoolFiles, PoolInfo, Removed, StoragePort, UploadSink, VolumeFormat, VolumeInfo,
-    VolumeKey, VolumeSpec, send_zeros,
+    FileAt, PoolFiles, PoolInfo, Removed, StoragePort, Synced, UploadSink, VolumeFormat,
+    VolumeInfo, VolumeKey, VolumeSpec, send_zeros,
 };
 pub use upload_limit::UploadLimit;
 

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use vsiflow_engine::model::Hash;
 
 use super::PortResult;
@@ -120,6 +121,15 @@ pub enum PoolFiles {
     Unknown(String),
 }
 
+/// How much of a volume that is being filled is on the host's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Synced {
+    /// So many bytes from its beginning on; more are sent.
+    Prefix(u64),
+    /// All of its bytes, so many.
+    Whole(u64),
+}
+
 /// Bytes on their way into a volume.
 #[async_trait]
 pub trait UploadSink: Send {
@@ -224,4 +234,17 @@ pub trait StoragePort: Send + Sync {
 
     /// The SHA-256 of the volume's bytes as the host reads them.
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash>;
+
+    /// The SHA-256 of a volume's bytes as the host reads them while the volume is being filled: once,
+    /// in order, and nothing that is not on its disk yet. `None` where the host has no way to do
+    /// that, or the sender of `synced` is gone before all is there.
+    ///
+    /// Dropped, the host ends the reading soon.
+    async fn sha256_along(
+        &self,
+        _key: &VolumeKey,
+        _synced: watch::Receiver<Synced>,
+    ) -> PortResult<Option<Hash>> {
+        Ok(None)
+    }
 }

@@ -99,6 +99,7 @@ impl Hosts for SimHosts {
             networks: host.clone(),
             console: host,
             upload_limit: None,
+            full_verification: false,
         })
     }
 }

@@ -19,6 +19,9 @@ pub struct SimHostState {
     pub boots: u64,
     /// Whether commands may be run there.
     pub shell: bool,
+    /// Whether it can read a volume while that is being filled.
+    #[serde(default)]
+    pub reads_along: bool,
     /// What guests get, by architecture.
     pub guests: Vec<GuestSupport>,
     /// Pools by name.
@@ -237,6 +240,7 @@ impl SimHostState {
         Self {
             boots: 1,
             shell: true,
+            reads_along: true,
             guests: vec![
                 guest("s390x", "s390-ccw-virtio-9.2"),
                 guest("x86_64", "pc-q35-9.2"),

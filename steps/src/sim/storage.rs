@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 use vsiflow_engine::model::Hash;
 
 use super::{
@@ -14,8 +16,11 @@ use super::{
 };
 use crate::ports::{
     FileAt, PoolFiles, PoolInfo, PortError, PortErrorKind, PortResult, Removed, StoragePort,
-    UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+    Synced, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
 };
+
+/// Bytes read at a time.
+const PIECE: u64 = 1 << 20;
 
 /// How long the host copies.
 const CLONE: Duration = Duration::from_millis(300);
@@ -106,6 +111,12 @@ impl SimHost {
             }
             tokio::time::sleep(Duration::from_millis(until.saturating_sub(now))).await;
         }
+    }
+
+    /// Whether the host can read a volume while that is being filled.
+    async fn reads_along(&self) -> bool {
+        let world = self.world.lock().await;
+        world.state.shell && world.state.reads_along
     }
 
     async fn content(&self, call: Call, key: &VolumeKey) -> PortResult<(Content, u64)> {
@@ -396,5 +407,39 @@ impl StoragePort for SimHost {
             .on(move |store| store.sha256(&content, len))
             .await;
         hash.map_err(|error| self.store_error(&object(key), &error))
+    }
+
+    async fn sha256_along(
+        &self,
+        key: &VolumeKey,
+        mut synced: watch::Receiver<Synced>,
+    ) -> PortResult<Option<Hash>> {
+        if !self.reads_along().await {
+            return Ok(None);
+        }
+        let mut reading = Sha256::new();
+        let mut read = 0;
+        loop {
+            let now = *synced.borrow_and_update();
+            let (Synced::Prefix(until) | Synced::Whole(until)) = now;
+            let call = Call::look("sha256_along", object(key));
+            let (content, len) = self.content(call, key).await?;
+            let end = match now {
+                Synced::Prefix(_) => until.min(len),
+                Synced::Whole(_) => len,
+            };
+            while read < end {
+                let (from, piece) = (content.clone(), end.saturating_sub(read).min(PIECE));
+                let bytes = self.store.on(move |store| store.read(&from, read, piece));
+                let bytes = bytes.await;
+                reading.update(bytes.map_err(|error| self.store_error(&object(key), &error))?);
+                read = read.saturating_add(piece);
+            }
+            match now {
+                Synced::Whole(_) => return Ok(Some(Hash(reading.finalize().into()))),
+                Synced::Prefix(_) if synced.changed().await.is_err() => return Ok(None),
+                Synced::Prefix(_) => {}
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    ports::{VolumeFormat, VolumeSpec},
+    ports::{Hosts, PortResult, VolumeFormat, VolumeSpec},
     sim::{Fault, Faults},
 };
 
@@ -278,7 +278,9 @@ async fn an_image_that_somebody_wrote_into_while_it_was_hashed_is_not_whole() {
     let world = World::new().await;
     let params = world.image_params();
     let faults = Faults::none().at("sha256", 0, Fault::Overwritten);
-    world.sim().await.set_faults(faults).await;
+    let sim = world.sim().await;
+    sim.with(|state| state.reads_along = false).await;
+    sim.set_faults(faults).await;
     world.claim(&params).await;
     let upload = world.upload_chunks();
     world.attempt(&upload, &params).await.unwrap();
@@ -288,4 +290,77 @@ async fn an_image_that_somebody_wrote_into_while_it_was_hashed_is_not_whole() {
     assert_eq!(image.sha256, hash(&world, &image.key).await);
     let sha256 = format!("sha256:{}", image.sha256);
     assert_eq!(sha256, checksum(&world.source.image(URL)));
+}
+
+/// Brings the image; how often its host read it after the upload, and what is said of that.
+async fn hashed_with(faults: Faults, reads_along: bool) -> (usize, Option<String>) {
+    let world = World::new().await;
+    let (sim, params) = (world.sim().await, world.image_params());
+    sim.with(|state| state.reads_along = reads_along).await;
+    world.claim(&params).await;
+    sim.set_faults(faults).await;
+    let upload = world.upload_chunks();
+    world.attempt(&upload, &params).await.unwrap();
+    let verify = image::VerifyImage::new(world.hosts.clone(), world.source.clone());
+    let verified = world.attempt(&verify, &params).await.unwrap().output;
+    let read = sim.count("sha256").await;
+    assert_eq!(verified.image.sha256, hash(&world, &params.volume).await);
+    let sha256 = format!("sha256:{}", verified.image.sha256);
+    assert_eq!(sha256, checksum(&world.source.image(URL)));
+    (read, verified.note)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_was_read_along_is_not_read_again() {
+    let (read, note) = hashed_with(Faults::none(), true).await;
+    assert_eq!(read, 0);
+    assert!(note.unwrap().contains("along"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_was_not_read_along_to_its_end_is_read_after_the_upload() {
+    let ended = || Faults::none().at("sha256_along", 2, Fault::Unreachable);
+    for (faults, reads_along) in [(Faults::none(), false), (ended(), true)] {
+        let (read, note) = hashed_with(faults, reads_along).await;
+        assert_eq!(read, 1);
+        assert!(note.unwrap().contains("after"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_somebody_wrote_into_before_or_after_it_was_read_along_is_sent_again() {
+    for (call, nth) in [("sync", 2), ("sha256_along", 2), ("finish", 2)] {
+        let faults = Faults::none().at(call, nth, Fault::Overwritten);
+        let (read, _) = hashed_with(faults, true).await;
+        assert_eq!(read, 1, "{call}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_to_be_verified_in_full_is_read_after_the_upload() {
+    let world = World::new().await;
+    let (hosts, params) = (Arc::new(InFull(world.hosts.clone())), world.image_params());
+    world.claim(&params).await;
+    let upload = image::UploadChunks::new(hosts.clone(), world.source.clone());
+    let sent = world.attempt(&upload, &params).await.unwrap().output;
+    assert_eq!(sent.along, None);
+    let verify = image::VerifyImage::new(hosts, world.source.clone());
+    let verified = world.attempt(&verify, &params).await.unwrap().output;
+    assert_eq!(sent.sha256, Some(verified.image.sha256));
+    assert_eq!(world.sim().await.count("sha256").await, 1);
+    assert_eq!(world.sim().await.count("sha256_along").await, 0);
+}
+
+/// Hosts whose settings ask for a second pass.
+struct InFull(Arc<SimHosts>);
+
+#[async_trait::async_trait]
+impl Hosts for InFull {
+    async fn host(&self, id: &str) -> PortResult<HostPorts> {
+        let ports = self.0.host(id).await?;
+        Ok(HostPorts {
+            full_verification: true,
+            ..ports
+        })
+    }
 }

@@ -123,12 +123,33 @@ pub struct SshHost {
     /// How many bytes may be uploaded there in a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_limit: Option<u64>,
+    /// How images are verified there.
+    #[serde(default, skip_serializing_if = "Verification::is_along")]
+    pub verify: Verification,
     /// What it takes to read images for it, where they are not there for everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Box<ImageAccess>>,
     /// The jump hosts in the order of the way; the first is reached directly.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jumps: Vec<JumpHost>,
+}
+
+/// How a host verifies images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verification {
+    /// It reads an image while that is being sent, where it can.
+    #[default]
+    Along,
+    /// It reads an image once all of it was sent.
+    Full,
+}
+
+impl Verification {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_along(&self) -> bool {
+        *self == Self::Along
+    }
 }
 
 impl HostConnection {
@@ -158,6 +179,11 @@ impl HostConnection {
             Self::Ssh(ssh) => ssh.upload_limit,
             Self::Unix { upload_limit, .. } | Self::Sim { upload_limit, .. } => *upload_limit,
         }
+    }
+
+    /// Whether an image is read there only once all of it was sent.
+    pub fn full_verification(&self) -> bool {
+        matches!(self, Self::Ssh(ssh) if ssh.verify == Verification::Full)
     }
 
     /// Sets how many bytes may be uploaded there in a second; 0 stands for no limit.

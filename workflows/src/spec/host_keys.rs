@@ -2,7 +2,9 @@
 
 use super::Quantity;
 use super::documents::KeyValues;
-use super::host::{DEFAULT_PORT, DEFAULT_USER, HostConnection, HostSettings, ImageAccess, SshHost};
+use super::host::{
+    DEFAULT_PORT, DEFAULT_USER, HostConnection, HostSettings, ImageAccess, SshHost, Verification,
+};
 use super::jump_keys::{PROXY_JUMP, jumps, logins};
 use vsiflow_engine::secret::Secret;
 
@@ -106,6 +108,7 @@ fn remedy(key: &str) -> &'static str {
         }
         "SOCKET" => "give an absolute path, or leave it out for the usual one",
         "UPLOAD_LIMIT" => "write bytes a second, such as \"20Mi\", or leave it out",
+        "VERIFY" => "write \"full\" or \"along\", or leave it out",
         "IMAGE_SERVER" => {
             "name the server of the images that IMAGE_PASSWORD or IMAGE_TOKEN is for, such as \
              images.example.com or images.example.com:8443"
@@ -131,7 +134,7 @@ fn remedy(key: &str) -> &'static str {
 impl HostSettings {
     /// Host settings from the keys `HOSTNAME`, `PORT`, `USER`, `KEY` or `ssh-privatekey`,
     /// `KEY_FILE`, `KEY_PASSPHRASE`, `KNOWN_HOSTS`, `KNOWN_HOSTS_FILE`, `INSECURE_SKIP_HOST_KEY`, `SOCKET`,
-    /// `UPLOAD_LIMIT`, `PROXY_JUMP` with `PROXY_JUMP_KEY` and so on, and for images `IMAGE_SERVER` with `IMAGE_USER` and `IMAGE_PASSWORD` or
+    /// `UPLOAD_LIMIT`, `VERIFY`, `PROXY_JUMP` with `PROXY_JUMP_KEY` and so on, and for images `IMAGE_SERVER` with `IMAGE_USER` and `IMAGE_PASSWORD` or
     /// `IMAGE_TOKEN`, `IMAGE_ALLOW_INSECURE`, `IMAGE_CA`, `IMAGE_CA_FILE`.
     ///
     /// # Errors
@@ -164,6 +167,7 @@ impl HostSettings {
             insecure_skip_host_key: yes(&keys, "INSECURE_SKIP_HOST_KEY")?,
             socket: keys.text("SOCKET")?,
             upload_limit: upload_limit(&keys)?,
+            verify: verification(&keys)?,
             images: None,
             jumps: Vec::new(),
         };
@@ -230,6 +234,14 @@ fn upload_limit(keys: &Keys<'_>) -> Result<Option<u64>, HostKeyError> {
     match text.parse::<Quantity>() {
         Ok(limit) if limit.bytes() > 0 => Ok(Some(limit.bytes())),
         _ => Err(keys.wrong("UPLOAD_LIMIT", format!("{text:?} is not a rate"))),
+    }
+}
+
+fn verification(keys: &Keys<'_>) -> Result<Verification, HostKeyError> {
+    match keys.text("VERIFY")?.as_deref() {
+        None | Some("along") => Ok(Verification::Along),
+        Some("full") => Ok(Verification::Full),
+        Some(text) => Err(keys.wrong("VERIFY", format!("{text:?} is no way to verify"))),
     }
 }
 

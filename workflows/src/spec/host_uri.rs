@@ -6,6 +6,7 @@ use url::Url;
 
 use super::host::{
     DEFAULT_PORT, DEFAULT_SOCKET, DEFAULT_USER, HostConnection, HostSettings, JumpHost, SshHost,
+    Verification,
 };
 
 /// A text that names no host. Never repeats a password.
@@ -119,6 +120,7 @@ fn ssh(text: &str) -> Result<HostConnection, HostUriError> {
         insecure_skip_host_key: false,
         socket: None,
         upload_limit: None,
+        verify: Verification::Along,
         images: None,
         jumps: Vec::new(),
     };

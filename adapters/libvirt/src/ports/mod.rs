@@ -65,6 +65,7 @@ pub fn leased_host_ports(name: &str, endpoint: Endpoint, lease: Arc<Lease>) -> H
         networks: host.clone(),
         console: host,
         upload_limit: None,
+        full_verification: false,
     }
 }
 

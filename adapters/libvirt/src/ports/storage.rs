@@ -1,5 +1,6 @@
 //! Pools and volumes: what steps ask, call by call.
 
+mod along;
 mod digest;
 mod files;
 mod inactive;
@@ -9,10 +10,11 @@ mod volumes;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    FileAt, PoolFiles, PoolInfo, PortErrorKind, PortResult, Removed, StoragePort, UploadSink,
-    VolumeInfo, VolumeKey, VolumeSpec,
+    FileAt, PoolFiles, PoolInfo, PortErrorKind, PortResult, Removed, StoragePort, Synced,
+    UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 use super::{COPY, LibvirtHost, host::quoted};
@@ -162,6 +164,14 @@ impl StoragePort for LibvirtHost {
 
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {
         self.digest(key).await
+    }
+
+    async fn sha256_along(
+        &self,
+        key: &VolumeKey,
+        synced: watch::Receiver<Synced>,
+    ) -> PortResult<Option<Hash>> {
+        self.digest_along(key, synced).await
     }
 }
 

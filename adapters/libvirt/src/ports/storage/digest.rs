@@ -51,7 +51,8 @@ fn hashing(path: &str) -> String {
     format!("openssl dgst -sha256 -r <{path} || sha256sum <{path}")
 }
 
-fn hash(digits: &str) -> Option<Hash> {
+/// A hash from its 64 hexadecimal digits.
+pub(super) fn hash(digits: &str) -> Option<Hash> {
     let mut bytes = [0; 32];
     for (at, byte) in bytes.iter_mut().enumerate() {
         let from = at.checked_mul(2)?;

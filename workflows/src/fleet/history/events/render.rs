@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use vsiflow_engine::{
     journal::Record,
     model::{
-        EntityId, Event, EventKind, Failure, Name, Outcome, RunId, RunResult, StreamId, Timestamp,
+        EntityId, Event, EventKind, Failure, Name, Outcome, Payload, RunId, RunResult, StreamId,
+        Timestamp,
     },
 };
 
@@ -161,8 +163,19 @@ fn detail(kind: &EventKind) -> Option<String> {
         EventKind::Signal { signal } => Some(signal.to_string()),
         EventKind::CancelRequested { mode } => Some(format!("{mode:?}")),
         EventKind::SecretErased { secret } => Some(secret.to_string()),
+        EventKind::StepSucceeded { output, .. } => note(output),
         EventKind::Noted { what, detail } if detail.is_empty() => Some(what.to_string()),
         EventKind::Noted { what, detail } => Some(format!("{what}: {detail}")),
         _ => None,
     }
+}
+
+/// What a step says of its work for people.
+fn note(output: &Payload) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Note {
+        note: String,
+    }
+    let said: Note = serde_json::from_slice(output.inline()?).ok()?;
+    Some(said.note)
 }

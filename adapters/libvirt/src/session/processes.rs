@@ -1,0 +1,170 @@
+//! Commands that run beside uploads. They give way to other commands, for good, where sshd permits
+//! too few of them at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::connect_error::ConnectError;
+use crate::ssh::{ExecError, ExecOutput, SshProcess};
+
+/// How often, and how long between, a command asks again for the place of one that gives way. That one
+/// ends what it is reading first.
+const ASKS: u32 = 40;
+const BETWEEN: Duration = Duration::from_millis(250);
+
+/// The places of such commands.
+#[derive(Debug)]
+pub(super) struct Processes {
+    places: Arc<Semaphore>,
+    count: usize,
+    gave_way: CancellationToken,
+}
+
+/// A place for one.
+pub(super) struct Place {
+    permit: OwnedSemaphorePermit,
+    gives_way: CancellationToken,
+}
+
+/// A command that runs beside an upload. Dropped, it finds its standard input at the end.
+pub struct HostProcess {
+    process: SshProcess,
+    place: Place,
+}
+
+impl Processes {
+    pub(super) fn new(count: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(count)),
+            count,
+            gave_way: CancellationToken::new(),
+        }
+    }
+
+    /// A place, where one is free and none had to give way before.
+    pub(super) fn place(&self) -> Option<Place> {
+        if self.gave_way.is_cancelled() {
+            return None;
+        }
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let gives_way = self.gave_way.clone();
+        Some(Place { permit, gives_way })
+    }
+
+    /// Runs a command; where it finds no place, those that run beside uploads end for it.
+    pub(super) async fn make_room_for<F>(
+        &self,
+        run: impl Fn() -> F,
+    ) -> Result<ExecOutput, ExecError>
+    where
+        F: Future<Output = Result<ExecOutput, ExecError>>,
+    {
+        let mut outcome = run().await;
+        if !is_refused(&outcome) || self.places.available_permits() == self.count {
+            return outcome;
+        }
+        self.gave_way.cancel();
+        for _ in 0..ASKS {
+            tokio::time::sleep(BETWEEN).await;
+            outcome = run().await;
+            if !is_refused(&outcome) {
+                break;
+            }
+        }
+        outcome
+    }
+}
+
+fn is_refused(outcome: &Result<ExecOutput, ExecError>) -> bool {
+    matches!(
+        outcome,
+        Err(ExecError::Connect(ConnectError::ChannelRefused { .. }))
+    )
+}
+
+impl Place {
+    pub(super) fn hold(self, process: SshProcess) -> HostProcess {
+        let place = self;
+        HostProcess { process, place }
+    }
+}
+
+impl HostProcess {
+    /// As [`SshProcess::write_line`].
+    ///
+    /// # Errors
+    /// As [`SshProcess::write_line`].
+    pub async fn write_line(&self, line: &str) -> Result<(), ExecError> {
+        self.process.write_line(line).await
+    }
+
+    /// As [`SshProcess::read_line`]; `None` as well where it gives way.
+    pub async fn read_line(&mut self) -> Option<String> {
+        tokio::select! {
+            line = self.process.read_line() => line,
+            () = self.place.gives_way.cancelled() => None,
+        }
+    }
+
+    /// Why it ended, as far as it said so.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        if self.place.gives_way.is_cancelled() {
+            return "another command needed its place".to_owned();
+        }
+        let _held = &self.place.permit;
+        let errors = self.process.errors();
+        match errors.is_empty() {
+            true => "it ended without a word".to_owned(),
+            false => errors,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn refused() -> Result<ExecOutput, ExecError> {
+        Err(ExecError::Connect(ConnectError::ChannelRefused {
+            host: "h".to_owned(),
+            path: "a command".to_owned(),
+            message: "open failed".to_owned(),
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_finds_no_place_gets_that_of_one_beside_an_upload() {
+        let processes = Processes::new(2);
+        let (asked, beside) = (AtomicU32::new(0), processes.place());
+        let gives_way = beside.as_ref().map(|place| place.gives_way.clone());
+        let run = || async {
+            match asked.fetch_add(1, Ordering::Relaxed) {
+                0..3 => refused(),
+                _ => Ok(ExecOutput::default()),
+            }
+        };
+        assert!(processes.make_room_for(run).await.is_ok());
+        assert!(gives_way.is_some_and(|token| token.is_cancelled()));
+        drop(beside);
+        assert!(processes.place().is_none(), "it happens again and again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_nobody_beside_an_upload_causes_stays_one() {
+        let processes = Processes::new(2);
+        let asked = AtomicU32::new(0);
+        let run = || async {
+            asked.fetch_add(1, Ordering::Relaxed);
+            refused()
+        };
+        assert!(is_refused(&processes.make_room_for(run).await));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        assert!(processes.place().is_some());
+    }
+}

@@ -1,0 +1,98 @@
+//! What the host does behind the sending: it writes what arrived to its disk, and reads that into
+//! one SHA-256 of the whole volume.
+//!
+//! A byte is read only after a sync that covers it, so that it is one that the disk took. A sync that
+//! fails fails the attempt, since the next one would not hear of it any more. Each attempt reads from
+//! the beginning, and what earlier ones sent it reads from the disk: the sync that failed on those
+//! bytes may have been theirs.
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use vsiflow_engine::{
+    model::{Failure, Hash},
+    step::StepContext,
+};
+
+use super::track::Track;
+use crate::ports::{HostPorts, Synced, VolumeInfo, VolumeKey};
+
+/// After so many intervals more the host is made to write them to its disk.
+const SYNC: u64 = 8;
+
+/// What the host read of a volume while that was filled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadAlong {
+    /// The SHA-256 of all its bytes.
+    pub sha256: String,
+    /// The file's length in bytes, after the last of them was sent.
+    pub length: u64,
+    /// When the file had changed last by then, as the host writes it.
+    #[serde(default)]
+    pub modified: Option<String>,
+}
+
+impl ReadAlong {
+    /// Whether the volume has not changed since.
+    pub(super) fn is_of(&self, volume: &VolumeInfo) -> bool {
+        (self.length, &self.modified) == (volume.physical, &volume.modified)
+    }
+}
+
+/// The host's work behind an upload.
+pub(super) struct Behind<'a> {
+    pub(super) cx: &'a StepContext,
+    pub(super) ports: &'a HostPorts,
+    pub(super) key: &'a VolumeKey,
+    pub(super) track: &'a Track,
+}
+
+impl Behind<'_> {
+    /// Works until all was sent, synced and read, or until all was sent where the host does not read
+    /// along. Dropped in the middle of a sync, nobody hears how that came out.
+    pub(super) async fn run(&self) -> Result<Option<ReadAlong>, Failure> {
+        let (tell, synced) = watch::channel(Synced::Prefix(0));
+        let along = (!self.ports.full_verification).then_some(synced);
+        let reading = async { Ok(self.read(along).await) };
+        let (volume, hash) = tokio::try_join!(self.sync(tell), reading)?;
+        Ok(volume.zip(hash).map(|(volume, hash)| ReadAlong {
+            sha256: hash.to_string(),
+            length: volume.physical,
+            modified: volume.modified,
+        }))
+    }
+
+    /// Without an answer the image is verified after the upload, as where the host cannot read along.
+    async fn read(&self, synced: Option<watch::Receiver<Synced>>) -> Option<Hash> {
+        let reading = self.ports.storage.sha256_along(self.key, synced?);
+        reading.await.unwrap_or_else(|error| {
+            tracing::info!(volume = %self.key, %error, "the host stopped reading along");
+            None
+        })
+    }
+
+    /// The volume after the last sync, where somebody reads it.
+    async fn sync(&self, tell: watch::Sender<Synced>) -> Result<Option<VolumeInfo>, Failure> {
+        let storage = &self.ports.storage;
+        let mut synced = self.track.saved();
+        if synced > 0 && !tell.is_closed() {
+            storage.sync(self.key).await?;
+            storage.drop_cached(self.key).await?;
+            tell.send_replace(Synced::Prefix(synced));
+        }
+        let more = SYNC.saturating_mul(self.track.interval());
+        while let Some(saved) = self.track.recorded_beyond(synced, more).await {
+            storage.sync(self.key).await?;
+            synced = saved;
+            tell.send_replace(Synced::Prefix(synced));
+        }
+        if tell.is_closed() {
+            return Ok(None);
+        }
+        let length = self.track.completed().await;
+        storage.sync(self.key).await?;
+        let volume = storage.volume(self.key).await?;
+        tell.send_replace(Synced::Whole(length));
+        self.cx.report("verifying on the host", 0, Some(length));
+        Ok(volume)
+    }
+}
