@@ -245,6 +245,28 @@ async fn lab_a_server_that_forbids_forwarding_or_commands_is_recognised() {
 }
 
 #[tokio::test]
+async fn lab_what_runs_beside_an_upload_gives_way_where_one_command_is_permitted_at_a_time() {
+    let Some(lab) = Lab::enter() else { return };
+    let _sshd = sshd(&lab, 2304, "MaxSessions 1").await;
+    let config = SshConfig {
+        port: 2304,
+        host_keys: HostKeys::InsecureAcceptAny,
+        ..lab.ssh_config("id_ed25519")
+    };
+    let session = ssh_session(config);
+    let reading = "while read -r n; do echo \"read $n\"; done";
+    let mut beside = session.start(reading, SHORT).await.unwrap().unwrap();
+    beside.write_line("1").await.unwrap();
+    assert_eq!(beside.read_line().await.as_deref(), Some("read 1"));
+    let ends = tokio::spawn(async move { beside.read_line().await });
+    let output = session.exec("echo ran", 10, SHORT).await.unwrap();
+    assert_eq!(output.stdout, b"ran\n");
+    assert_eq!(ends.await.unwrap(), None);
+    assert!(session.start(reading, SHORT).await.unwrap().is_none());
+    session.close().await;
+}
+
+#[tokio::test]
 async fn lab_a_server_that_says_nothing_is_given_up_in_time() {
     let Some(lab) = Lab::enter() else { return };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

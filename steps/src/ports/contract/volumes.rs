@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 use vsiflow_engine::model::Hash;
 
 use super::{Place, Verdict, clean, equal, fails, fresh, ok, raw, storage};
 use crate::{
     image::qcow2,
-    ports::{ConsolePosition, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec},
+    ports::{
+        ConsolePosition, PortErrorKind, Synced, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+    },
 };
 
 /// A volume is made once, and found and listed afterwards.
@@ -100,6 +103,34 @@ pub async fn upload_of_nothing(place: &Place) -> Verdict {
     equal("content", read.len(), 0)?;
     let hash = ok("sha256", storage(place).sha256(&key).await)?;
     equal("hash", hash, Hash::of(b""))?;
+    clean(place, &[&key]).await
+}
+
+/// A host that reads a volume along reads it once and to its end, and ends where the upload is given up.
+///
+/// # Errors
+/// What the host did otherwise.
+pub async fn read_along(place: &Place) -> Verdict {
+    let bytes: Vec<u8> = (0..300_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+    let (key, length) = (fresh(place, "along"), bytes.len() as u64);
+    fill(place, &key, &bytes).await?;
+    ok("sync", storage(place).sync(&key).await)?;
+    let (tell, synced) = watch::channel(Synced::Prefix(0));
+    let telling = async {
+        for until in [1, 700_000, 1_000_000] {
+            tell.send_replace(Synced::Prefix(until));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tell.send_replace(Synced::Whole(length));
+    };
+    let (hash, ()) = tokio::join!(storage(place).sha256_along(&key, synced), telling);
+    if let Some(hash) = ok("sha256_along", hash)? {
+        equal("hash", hash, Hash::of(&bytes))?;
+    }
+    let (tell, synced) = watch::channel(Synced::Prefix(500_000));
+    let giving_up = async { drop(tell) };
+    let (hash, ()) = tokio::join!(storage(place).sha256_along(&key, synced), giving_up);
+    equal("given up", ok("sha256_along", hash)?, None)?;
     clean(place, &[&key]).await
 }
 

@@ -144,7 +144,12 @@ impl<F: Fn(String) -> PortError> Reader<F> {
                     late = Instant::now() + STALL;
                 }
                 _ => {
-                    self.wait_for_line(late).await?;
+                    let line = self.wait_for_line(late).await?;
+                    if !line.starts_with("read ") {
+                        return Err((self.failed)(format!(
+                            "its reading is reported as {line:?}"
+                        )));
+                    }
                     reading.read();
                     late = Instant::now() + STALL;
                 }
