@@ -71,10 +71,10 @@ fn nothing_reads(upload: &Upload) {
 
 fn way(upload: &Upload) -> String {
     let history = upload.vsiflow.history(&format!("image/{}", upload.name));
-    let verified = history
+    let mut verified = history
         .iter()
         .filter(|event| event.step() == "verify_image" && event.kind() == "step_succeeded");
-    verified.last().unwrap().text("detail").to_owned()
+    verified.next_back().unwrap().text("detail").to_owned()
 }
 
 /// Begins an upload, and waits until the host has read what was synced first.

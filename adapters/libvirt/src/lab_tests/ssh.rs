@@ -255,7 +255,18 @@ async fn lab_what_runs_beside_an_upload_gives_way_where_one_command_is_permitted
     };
     let session = ssh_session(config);
     let reading = "while read -r n; do echo \"read $n\"; done";
-    let mut beside = session.start(reading, SHORT).await.unwrap().unwrap();
+    let mut beside = None;
+    for _ in 0..100 {
+        // The place of the command before it is not free at once.
+        match session.start(reading, SHORT).await {
+            Ok(started) => {
+                beside = started;
+                break;
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+    let mut beside = beside.unwrap();
     beside.write_line("1").await.unwrap();
     assert_eq!(beside.read_line().await.as_deref(), Some("read 1"));
     let ends = tokio::spawn(async move { beside.read_line().await });

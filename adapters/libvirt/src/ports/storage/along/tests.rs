@@ -43,8 +43,8 @@ impl Script {
         line.trim_end().to_owned()
     }
 
-    /// Waits until it and everything that it started are gone.
-    fn is_gone(mut self) {
+    /// Ends the session, and waits until it and everything that it started are gone.
+    fn end(mut self) {
         self.input = None;
         self.child.wait().unwrap();
         let left = || {
@@ -110,7 +110,7 @@ fn what_is_told_is_read_once_and_in_order_while_the_file_grows() {
     }
     let said = script.line();
     assert_eq!(digest::hash(&said[..64]), Some(Hash::of(&bytes)), "{said}");
-    script.is_gone();
+    script.end();
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_file_that_took_the_place_of_the_one_that_was_read_shows() {
     assert_eq!(read, id_and_size(&dir.path().join("away")));
     assert_eq!(volume, id_and_size(&path));
     assert_ne!(read, volume);
-    script.is_gone();
+    script.end();
 }
 
 #[test]
@@ -137,11 +137,11 @@ fn nothing_is_left_and_no_verdict_given_when_the_session_ends_in_the_middle() {
     for told in [None, Some("64"), Some("100000000"), Some("rubbish")] {
         let mut script = Script::start(&path);
         told.into_iter().for_each(|told| script.say(told));
-        script.is_gone();
+        script.end();
     }
     let mut script = Script::start(&dir.path().join("gone"));
     assert_eq!(script.line(), "");
-    script.is_gone();
+    script.end();
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn it_ends_when_it_hears_nothing_any_more() {
     // The hash of nothing may come; the file is not named before it.
     assert!(!script.line().starts_with("file"));
     assert_eq!(script.child.wait().unwrap().code(), Some(0));
-    script.is_gone();
+    script.end();
 }
 
 #[test]
