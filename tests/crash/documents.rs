@@ -190,6 +190,7 @@ impl Vsi {
             host: self.host.to_owned(),
             pool: POOL.to_owned(),
             size: self.disk_gib << 30,
+            member_of: None,
             deletion_policy: match self.disk_goes {
                 true => DeletionPolicy::Delete,
                 false => DeletionPolicy::Retain,
@@ -261,6 +262,7 @@ pub fn resolved(vsis: &[Vsi]) -> Resolved {
     let host = |vsi: &Vsi| (vsi.host.to_owned(), host(vsi.host));
     Resolved {
         vsis: vsis.iter().map(Vsi::resolved).collect(),
+        pools: Vec::new(),
         data_disks: vsis.iter().filter_map(Vsi::data_disk).collect(),
         hosts: vsis.iter().map(host).collect(),
         references: Default::default(),

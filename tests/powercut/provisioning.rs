@@ -74,6 +74,7 @@ fn vsi(number: u32) -> ResolvedVsi {
 fn documents(vsis: u32) -> Resolved {
     Resolved {
         vsis: (0..vsis).map(vsi).collect(),
+        pools: Vec::new(),
         data_disks: Vec::new(),
         hosts: (0..HOSTS)
             .map(|number| (host(number).id(), host(number)))

@@ -141,6 +141,7 @@ fn documents(options: &Options) -> Result<Resolved> {
     let hosts = (0..options.hosts).map(host);
     Ok(Resolved {
         vsis: vsis.collect::<Result<_>>()?,
+        pools: Vec::new(),
         data_disks: Vec::new(),
         hosts: hosts
             .map(|host| (host.id(), host))

@@ -32,6 +32,7 @@ pub mod next_try;
 mod nodes;
 pub mod phase;
 pub mod plan;
+pub mod pool;
 pub mod provision_vsi;
 mod reach;
 pub mod record;

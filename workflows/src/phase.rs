@@ -117,7 +117,8 @@ pub fn state(view: &EntityView<'_>) -> Option<(Name, Text)> {
 
 /// Whether an entity is gone for good: of its past nothing has to stay at hand.
 pub fn is_gone(entity: &EntityId, state: &EntityState) -> bool {
-    let comes_and_goes = [kind::VSI, kind::IMAGE, kind::DISK].contains(&entity.kind().as_str());
+    let comes_and_goes =
+        [kind::VSI, kind::IMAGE, kind::DISK, kind::POOL].contains(&entity.kind().as_str());
     let recorded = state.state.as_ref().map(|(name, _)| name.as_str());
     comes_and_goes && state.active.is_none() && recorded == Some(Phase::Deleted.as_str())
 }

@@ -32,6 +32,8 @@ pub mod kind {
     pub const DISK: &str = "disk";
     /// Which machine a host is; its id is the host's.
     pub const MACHINE: &str = "machine";
+    /// A pool of virtual servers; its id is its UID.
+    pub const POOL: &str = "pool";
     /// A directory of documents; its id is made of its place.
     pub const DIRECTORY: &str = "directory";
 }
@@ -372,6 +374,11 @@ pub fn vsi_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
 /// The entity of a data disk.
 pub fn disk_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
     EntityId::new(Name::of(kind::DISK), uid.to_string())
+}
+
+/// The entity of a pool.
+pub fn pool_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::POOL), uid.to_string())
 }
 
 /// The entity of a directory.

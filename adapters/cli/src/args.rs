@@ -9,6 +9,7 @@ mod create;
 pub(crate) mod examples;
 mod host;
 mod image;
+mod pool;
 mod selection;
 mod serve;
 mod ssh;
@@ -38,6 +39,7 @@ pub(crate) use host::{
 pub(crate) use image::{
     ImageCommand, ImageListArgs, ImagePruneArgs, ImageUnlockArgs, ImageUploadArgs, UploadArgs,
 };
+pub(crate) use pool::{CordonArgs, RollbackArgs, ScaleArgs};
 pub(crate) use selection::{DestroyArgs, Selection};
 pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs};
 pub(crate) use ssh::{SshArgs, SshConfigArgs, SshConfigCommand, SshImportArgs};
@@ -164,7 +166,7 @@ impl std::str::FromStr for Server {
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum CliCommand {
-    /// Create and change VSIs and data disks as documents describe them
+    /// Create and change VSIs, pools and data disks as documents describe them
     #[command(after_help = "Example:\n  vsiflow apply -f web.yaml --wait")]
     Apply(ApplyArgs),
     /// Create VSIs from a command line, without a document
@@ -198,7 +200,19 @@ pub(crate) enum CliCommand {
     /// Resume suspended VSIs; with `--all`, end the global pause
     #[command(after_help = "Example:\n  vsiflow unpause web --wait\n  vsiflow unpause --all")]
     Unpause(PauseArgs),
-    /// List VSIs, data disks, networks, images, hosts or runs
+    /// Set how many members a pool has
+    #[command(after_help = "Example:\n  vsiflow scale pool/web --replicas 5 --wait")]
+    Scale(ScaleArgs),
+    /// Make the members of a pool from the template before this one again
+    #[command(after_help = "Example:\n  vsiflow rollback pool/web --wait")]
+    Rollback(RollbackArgs),
+    /// Leave a member of a pool out of rollouts, and of being made again
+    #[command(after_help = "Example:\n  vsiflow cordon web-2")]
+    Cordon(CordonArgs),
+    /// Let a member of a pool take part in rollouts again
+    #[command(after_help = "Example:\n  vsiflow uncordon web-2 --wait")]
+    Uncordon(CordonArgs),
+    /// List VSIs, pools, data disks, networks, images, hosts or runs
     #[command(after_help = "Example:\n  vsiflow get\n  vsiflow get disk -o wide")]
     Get(GetArgs),
     /// Wait until objects are in a state
@@ -206,7 +220,7 @@ pub(crate) enum CliCommand {
         after_help = "Example:\n  vsiflow wait web --for=condition=Ready --timeout 5m\n  vsiflow wait -l app=web --for=delete"
     )]
     Wait(WaitForArgs),
-    /// Show all details of a VSI or a data disk
+    /// Show all details of a VSI, a pool or a data disk
     #[command(after_help = "Example:\n  vsiflow describe web")]
     Describe(DescribeArgs),
     /// Show every step that was taken for a VSI, disk, image or host
@@ -229,8 +243,10 @@ pub(crate) enum CliCommand {
     /// Print or write a configuration for ssh, scp and rsync with an entry for each VSI
     #[command(after_help = "Example:\n  vsiflow ssh-config --write")]
     SshConfig(SshConfigArgs),
-    /// Delete VSIs with everything that was made for them, or data disks
-    #[command(after_help = "Example:\n  vsiflow delete web --wait")]
+    /// Delete VSIs with everything that was made for them, pools with their members, or data disks
+    #[command(
+        after_help = "Example:\n  vsiflow delete web --wait\n  vsiflow delete pool/web --wait"
+    )]
     Delete(DeleteArgs),
     /// Resume unfinished work after a crash or an interrupt
     #[command(after_help = "Example:\n  vsiflow resume --all --wait\n  vsiflow resume --watch")]
@@ -389,7 +405,8 @@ impl WaitArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DeleteArgs {
-    /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`; data disks as `disk/NAME` or `disk NAME…`.
+    /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`; data disks as `disk/NAME` or `disk NAME…`, pools as
+    /// `pool/NAME` or `pool NAME…`.
     #[arg(
         value_name = "NAME",
         required_unless_present_any = ["files", "labels", "field_selector", "all"]
@@ -397,7 +414,7 @@ pub(crate) struct DeleteArgs {
     pub(crate) names: Vec<String>,
     #[command(flatten)]
     pub(crate) selection: Selection,
-    /// All VSIs of the namespace; with `disk`, all its data disks.
+    /// All VSIs of the namespace; with `disk`, all its data disks; with `pool`, all its pools.
     #[arg(long, conflicts_with = "files")]
     pub(crate) all: bool,
     #[command(flatten)]

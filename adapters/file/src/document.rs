@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use vsiflow_workflows::spec::documents::{
-    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, NETWORK_REF, SECRET, VIRTUAL_SERVER, VSI,
-    VSIFLOW_API_VERSION,
+    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, NETWORK_REF, POOL, SECRET, VIRTUAL_SERVER,
+    VSI, VSIFLOW_API_VERSION,
 };
 use vsiflow_workflows::spec::{
     Document, DocumentRef, Documents, FieldPath, ObjectMeta, PathSegment, ProblemCode,
@@ -144,6 +144,7 @@ impl Collector {
                 let found = found.map(|found| (found.metadata, VsiSpec::from(found.spec)));
                 self.keep(kind, found, place, |documents| &mut documents.vsis);
             }
+            POOL => self.own(kind, &node, place, |documents| &mut documents.pools),
             DATA_DISK => self.own(kind, &node, place, |documents| &mut documents.data_disks),
             DATA_DISK_REF => self.own(kind, &node, place, |documents| {
                 &mut documents.data_disk_refs

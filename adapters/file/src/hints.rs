@@ -49,6 +49,9 @@ fn key(segment: &PathSegment) -> Option<&str> {
 
 fn spec(field: &str, rest: &[&str]) -> Option<Hint> {
     let (expected, example) = match (field, rest) {
+        ("template", ["spec", field, rest @ ..]) => return spec(field, rest),
+        ("diskTemplates", ["spec", field, rest @ ..]) => return spec(field, rest),
+        ("template" | "diskTemplates" | "replicas" | "strategy", rest) => return pool(field, rest),
         ("contract", _) => ("text", "contract: | with the contract below, indented"),
         ("imageURL", []) => ("a URL", "imageURL: https://images.example.com/hpcr.qcow2"),
         ("imageChecksum", []) => ("text", "imageChecksum: sha256: and 64 hexadecimal digits"),
@@ -76,6 +79,31 @@ fn spec(field: &str, rest: &[&str]) -> Option<Hint> {
             "networkConfig: | with netplan version 2 below, indented",
         ),
         ("targetSelector" | "diskSelector" | "networkSelector", rest) => return selector(rest),
+        _ => return None,
+    };
+    Some(Hint { expected, example })
+}
+
+fn pool(field: &str, rest: &[&str]) -> Option<Hint> {
+    let (expected, example) = match (field, rest) {
+        ("replicas", []) => ("a whole number", "replicas: 3"),
+        ("template", []) => ("an object", "template: {spec: {imageURL: …}}"),
+        ("template", ["spec"]) => ("an object", "spec: {imageURL: …}"),
+        ("template", ["metadata"]) => ("an object", "metadata: {labels: {app: web}}"),
+        ("template", ["metadata", "labels" | "annotations"]) => {
+            ("an object of texts", "labels: {app: web}")
+        }
+        ("diskTemplates", []) => (
+            "a list of disks",
+            "diskTemplates: [{metadata: {name: data}, spec: {size: 10Gi}}]",
+        ),
+        ("diskTemplates", ["metadata"]) => ("an object with a name", "metadata: {name: data}"),
+        ("diskTemplates", ["metadata", "name"]) => ("text", "name: data"),
+        ("diskTemplates", ["spec"]) => ("an object", "spec: {size: 10Gi}"),
+        ("strategy", []) => ("an object", "strategy: {maxUnavailable: 1}"),
+        ("strategy", ["maxUnavailable"]) => ("a whole number", "maxUnavailable: 1"),
+        ("strategy", ["maxSurge"]) => ("a whole number", "maxSurge: 0"),
+        ("strategy", ["partition"]) => ("a whole number", "partition: 0"),
         _ => return None,
     };
     Some(Hint { expected, example })

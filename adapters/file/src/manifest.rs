@@ -6,8 +6,8 @@ use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use vsiflow_engine::secret::Secret;
 use vsiflow_workflows::spec::documents::{
-    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, NETWORK_REF, SECRET, VIRTUAL_SERVER, VSI,
-    VSIFLOW_API_VERSION,
+    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, NETWORK_REF, POOL, SECRET, VIRTUAL_SERVER,
+    VSI, VSIFLOW_API_VERSION,
 };
 use vsiflow_workflows::spec::meta::LAST_APPLIED;
 use vsiflow_workflows::spec::{KeyValues, ObjectMeta};
@@ -21,6 +21,7 @@ pub(crate) const CORE: &str = "v1";
 pub(crate) const KINDS: &[(&str, &str)] = &[
     (VSI, API_VERSION),
     (VIRTUAL_SERVER, VSIFLOW_API_VERSION),
+    (POOL, VSIFLOW_API_VERSION),
     (DATA_DISK, API_VERSION),
     (DATA_DISK_REF, API_VERSION),
     (NETWORK_REF, API_VERSION),

@@ -39,6 +39,9 @@ const HARMLESS_FIELDS: &[&str] = &[
     "size",
     "volumeName",
     "networkName",
+    "replicas",
+    "strategy",
+    "diskTemplates",
 ];
 
 /// Metadata that may be shown. Annotations are not: some hold a copy of the whole object.
@@ -99,7 +102,21 @@ fn spec(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
     let mut fields = node.entries().iter();
     fields.all(|field| match field.key.as_str() {
         "guest" => hide_except(&field.node, HARMLESS_GUEST, spans),
+        "template" => template(&field.node, spans),
         key => HARMLESS_FIELDS.contains(&key) || hide(&field.node, spans),
+    })
+}
+
+/// A pool's template has a spec of its own.
+fn template(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
+    if !matches!(node.value, Value::Map(_)) {
+        return hide(node, spans);
+    }
+    let mut fields = node.entries().iter();
+    fields.all(|field| match field.key.as_str() {
+        "metadata" => hide_except(&field.node, HARMLESS_METADATA, spans),
+        "spec" => spec(&field.node, spans),
+        _ => hide(&field.node, spans),
     })
 }
 

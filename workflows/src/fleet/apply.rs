@@ -83,8 +83,11 @@ impl Fleet {
         let (disks, applied) = made.await?;
         let mut batch = ApplyBatch::new(self, known, disks, false);
         batch.updates = updates;
+        let pools = self.take_in_pools(&resolved, &mut batch.updates, false);
+        let pools = pools.await?;
         let mut all = batch.take_in(resolved).await?;
         all.extend(applied);
+        all.extend(pools);
         let entities: Vec<_> = all.iter().filter_map(|one| one.entity.clone()).collect();
         self.remember(directory.as_ref(), &entities, &mut batch.updates)
             .await?;
@@ -92,6 +95,7 @@ impl Fleet {
         let entities = self.with_disks(entities).await?;
         self.engine.drive(Drive::These(entities.clone())).await?;
         self.look_again(&entities, &by).await?;
+        self.work_on_pools(entities);
         Ok(all)
     }
 
@@ -117,10 +121,12 @@ impl Fleet {
         let mut batch = ApplyBatch::new(self, known, disks, true);
         let mut all = batch.take_in(resolved.clone()).await?;
         all.extend(planned);
+        all.extend(self.take_in_pools(resolved, &mut updates, true).await?);
         Ok(all)
     }
 
     async fn refuse_all(&self, resolved: &Resolved, known: &[Known]) -> Result<(), FleetError> {
+        self.refuse_pools(resolved, known).await?;
         self.refuse_disks(resolved).await?;
         let names = resolved.vsis.iter().map(|vsi| &vsi.desired);
         let names = names.map(|vsi| (vsi.namespace.as_str(), vsi.name.as_str()));

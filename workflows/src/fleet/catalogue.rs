@@ -31,6 +31,8 @@ enum Sign {
     On(String),
     /// The name of a data disk's volume, or the UID of a disk that is to be made.
     Has(String),
+    /// The UID of the pool that made it.
+    Of(String),
 }
 
 /// Everything by its signs, kept in step with the engine. It holds no more than names.
@@ -107,6 +109,49 @@ impl Fleet {
         let mut found = self.entities_with(kind::VSI, signs).await;
         found.extend(own);
         self.all_known(found).await
+    }
+
+    /// The VSIs that a pool made, deleted ones included.
+    pub(super) async fn known_of_pool(&self, pool: Uuid) -> Result<Vec<Known>, FleetError> {
+        let found = self.entities_with(kind::VSI, [Sign::Of(pool.to_string())]);
+        let mut known = self.all_known(found.await).await?;
+        known.retain(|known| {
+            let of = known.wanted.vsi.member_of.as_ref();
+            of.is_some_and(|of| of.uid == pool)
+        });
+        Ok(known)
+    }
+
+    /// The data disks that a pool made, deleted ones included.
+    pub(super) async fn disks_of_pool(&self, pool: Uuid) -> Result<Vec<KnownDisk>, FleetError> {
+        let found = self.entities_with(kind::DISK, [Sign::Of(pool.to_string())]);
+        let mut all = Vec::new();
+        for entity in found.await {
+            all.extend(self.known_disk(entity).await?);
+        }
+        all.retain(|known| {
+            let of = known.wanted.disk.member_of.as_ref();
+            of.is_some_and(|of| of.uid == pool)
+        });
+        Ok(all)
+    }
+
+    /// The VSIs that may have one of these names, deleted ones included.
+    pub(super) async fn known_of_names(
+        &self,
+        namespace: &str,
+        names: impl Iterator<Item = String>,
+    ) -> Result<Vec<Known>, FleetError> {
+        let names: BTreeSet<_> = names.collect();
+        let signs = names.iter().cloned();
+        let signs = signs.map(|name| Sign::Named(namespace.to_owned(), name));
+        let found = self.entities_with(kind::VSI, signs).await;
+        let mut known = self.all_known(found).await?;
+        known.retain(|known| {
+            let vsi = &known.wanted.vsi;
+            vsi.namespace == namespace && names.contains(&vsi.name)
+        });
+        Ok(known)
     }
 
     /// The VSIs on a host, deleted ones included, by namespace and name.
@@ -243,7 +288,11 @@ impl Fleet {
         let wanted = self.readable_wanted::<DiskRecord>(entity).await?;
         let disks = wanted.into_iter().map(|wanted| wanted.disk);
         Ok(disks
-            .map(|disk| Sign::Named(disk.namespace, disk.name))
+            .flat_map(|disk| {
+                let of = disk.member_of.map(|of| Sign::Of(of.uid.to_string()));
+                let named = Sign::Named(disk.namespace, disk.name);
+                std::iter::once(named).chain(of)
+            })
             .collect())
     }
 
@@ -351,6 +400,7 @@ fn of_vsi(wanted: &VsiRecord) -> Vec<Sign> {
         Sign::Named(vsi.namespace.clone(), vsi.name.clone()),
         Sign::On(vsi.host.clone()),
     ];
+    signs.extend(vsi.member_of.iter().map(|of| Sign::Of(of.uid.to_string())));
     signs.extend(
         wanted
             .volumes()

@@ -47,6 +47,7 @@ impl FleetError {
             "domain" => "`vsiflow host inventory` lists what is on the host",
             "host" => "`vsiflow get host` lists the hosts that this state directory knows",
             "image" => "`vsiflow image list` lists the images that this state directory knows",
+            "pool" => "`vsiflow get pools -A` lists the pools of this state directory",
             "disk" => "`vsiflow get disk -A` lists the data disks of this state directory",
             _ => "`vsiflow get -A` lists the VSIs of this state directory",
         });

@@ -18,6 +18,7 @@ mod host;
 mod image;
 mod index;
 mod network;
+mod pool;
 mod prune;
 mod queries;
 mod rebuild;
@@ -45,6 +46,7 @@ pub use image::meter::Meter;
 pub use image::object::ImageObject;
 pub use image::progress::UploadProgress;
 pub use network::object::NetworkObject;
+pub use pool::{PoolMember, PoolObject, PoolStatus};
 pub use prune::LeftOut;
 pub use queries::EntityPresence;
 pub use verdict::Verdict;
@@ -124,6 +126,9 @@ pub struct Fleet {
     health: Arc<host::guests::GuestHealth>,
     catalogue: Arc<catalogue::Catalogue>,
     seen_blobs: Arc<unreadable::SeenBlobs>,
+    pools: Arc<pool::Board>,
+    /// What works beside the fleet ends when the last one with this is dropped.
+    owner: Option<Arc<tokio::sync::watch::Sender<()>>>,
 }
 
 impl Fleet {
@@ -210,6 +215,8 @@ impl Fleet {
             health: Arc::default(),
             catalogue: Arc::default(),
             seen_blobs: Arc::default(),
+            pools: Arc::default(),
+            owner: Some(Arc::default()),
         };
         tokio::spawn(fleet.uploads.clone().listen(fleet.engine.notices()));
         fleet.take_in_machines().await?;

@@ -25,6 +25,8 @@ pub struct LeftOut {
     pub name: String,
     /// Whether its volume stays on the host.
     pub keeps_volume: bool,
+    /// How much goes with it, itself included; of a pool, its members.
+    pub count: usize,
 }
 
 /// A directory that something was applied from.
@@ -81,6 +83,7 @@ impl Fleet {
             namespace: known.wanted.vsi.namespace,
             name: known.wanted.vsi.name,
             keeps_volume: false,
+            count: 1,
         });
         let disks = self.known_disks().await?.into_iter();
         let disks = disks.filter(|d| is_member(&d.entity) && !d.is_deleted() && !d.is_deleting());
@@ -89,10 +92,40 @@ impl Fleet {
         let disks = disks.map(|known| LeftOut {
             kind: kind::DISK,
             keeps_volume: known.wanted.disk.deletion_policy == DeletionPolicy::Retain,
+            count: 1,
             namespace: known.wanted.disk.namespace,
             name: known.wanted.disk.name,
         });
-        Ok(vsis.chain(disks).collect())
+        let mut left: Vec<_> = vsis.chain(disks).collect();
+        left.extend(self.pools_left_out(directory, resolved).await?);
+        Ok(left)
+    }
+
+    async fn pools_left_out(
+        &self,
+        directory: &DirectoryRecord,
+        resolved: &Resolved,
+    ) -> Result<Vec<LeftOut>, FleetError> {
+        let mut left = Vec::new();
+        for pool in self.living_pools().await? {
+            let its = &pool.wanted;
+            let described = resolved.pools.iter().any(|pool| {
+                let document = &pool.desired;
+                document.namespace == its.namespace && document.name == its.name
+            });
+            let is_member = directory.members.contains(&pool.entity.to_string());
+            if described || !is_member || pool.is_deleting() {
+                continue;
+            }
+            left.push(LeftOut {
+                kind: kind::POOL,
+                namespace: its.namespace.clone(),
+                name: its.name.clone(),
+                keeps_volume: false,
+                count: self.count_members(&pool).await?,
+            });
+        }
+        Ok(left)
     }
 
     /// What is applied belongs to the directory that it was applied from last, if to any.

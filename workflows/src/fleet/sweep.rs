@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use vsiflow_engine::model::Name;
 
 use super::{Fleet, FleetError, index::Known};
-use crate::record::{HostRecord, kind};
+use crate::{
+    phase::is_gone,
+    pool::PoolRecord,
+    record::{HostRecord, kind},
+};
 
 impl Fleet {
     /// A secret is kept before what is wanted names it: a crash in between leaves one that no
@@ -23,16 +27,29 @@ impl Fleet {
         }
         let of_hosts = self.secrets_of_hosts().await?;
         let is_whole = is_whole && self.engine.all_unreadable().is_empty();
-        let Some(of_hosts) = of_hosts.filter(|_| is_whole) else {
+        let of_pools = self.secrets_of_pools().await?;
+        let all = of_hosts.zip(of_pools).filter(|_| is_whole);
+        let Some((of_hosts, of_pools)) = all else {
             tracing::warn!("no secret is erased: something cannot be read, which may name it");
             return Ok(());
         };
         let of_vsis = known.iter().flat_map(|known| known.wanted.secrets());
-        let named: BTreeSet<_> = of_vsis.chain(of_hosts).collect();
+        let named: BTreeSet<_> = of_vsis.chain(of_hosts).chain(of_pools).collect();
         for id in kept.iter().filter(|id| !named.contains(id)) {
             self.secrets.erase(id).await?;
         }
         Ok(())
+    }
+
+    /// None where not all of them can be told.
+    async fn secrets_of_pools(&self) -> Result<Option<Vec<Name>>, FleetError> {
+        let all = self.read_all::<PoolRecord>(kind::POOL).await?;
+        let mut lost = all.lost.iter();
+        let is_whole = lost.all(|(entity, state, _)| is_gone(entity, state));
+        let there = all.read.iter();
+        let there = there.filter(|(entity, state, _)| !is_gone(entity, state));
+        let secrets = there.flat_map(|(_, _, pool)| pool.secrets());
+        Ok(is_whole.then(|| secrets.collect()))
     }
 
     /// None where not all of them can be told.

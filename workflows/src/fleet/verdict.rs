@@ -9,7 +9,7 @@ use vsiflow_engine::{
 };
 
 use super::{Fleet, FleetError};
-use crate::phase::Phase;
+use crate::{phase::Phase, record::kind};
 
 /// How a wish came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +27,20 @@ pub enum Verdict {
 impl Fleet {
     /// How the newest wish of an entity came out, if that is decided.
     pub fn verdict(&self, entity: &EntityId) -> Option<Verdict> {
+        if entity.kind().as_str() == kind::POOL {
+            return self.pools.verdict(entity, self.generation(entity));
+        }
         let unopened = || self.engine.unopened(entity).map(Verdict::Blocked);
         let braked = || Some(Verdict::Blocked(self.braked()?));
         let own = self.own_verdict(entity);
         own.or_else(unopened).or_else(braked)
+    }
+
+    /// The generation of an entity's newest desired state; 0 where it has none.
+    pub(super) fn generation(&self, entity: &EntityId) -> u64 {
+        let state = self.engine.entity(entity);
+        let desired = state.as_ref().and_then(|state| state.desired.as_ref());
+        desired.map_or(0, |desired| desired.generation)
     }
 
     /// The same, whatever the brake.
@@ -82,12 +92,18 @@ impl Fleet {
     /// When the engine ends before that.
     pub async fn decided(&self, entity: &EntityId) -> Result<Verdict, FleetError> {
         let mut notices = self.engine.notices();
+        let mut moved = self.pools.moved();
+        self.continue_with_pool(entity);
         loop {
             if let Some(verdict) = self.verdict(entity) {
                 return Ok(verdict);
             }
             use tokio::sync::broadcast::error::RecvError;
-            match notices.recv().await {
+            let notice = tokio::select! {
+                notice = notices.recv() => notice,
+                Ok(()) = moved.changed() => continue,
+            };
+            match notice {
                 Ok(Notice::Ended) | Err(RecvError::Closed) => {
                     // Asking for anything tells why it ended.
                     self.engine.drive(Drive::These(Vec::new())).await?;

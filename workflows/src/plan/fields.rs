@@ -157,7 +157,9 @@ fn how(field: &FieldChange) -> (How, &'static str) {
     let path = field.path.as_str();
     let head = path.split(['.', '[']).next().unwrap_or_default();
     match (head, path) {
-        ("labels" | "onDrift" | "updatePolicy" | "deletionPolicy", _) => (How::Recorded, TREATMENT),
+        ("labels" | "onDrift" | "updatePolicy" | "deletionPolicy" | "memberOf", _) => {
+            (How::Recorded, TREATMENT)
+        }
         ("restartedAt", _) => (How::Recorded, "a guest that runs is restarted once for it"),
         ("host", _) => (How::Refused, "a VSI stays on its host"),
         ("pool", _) => (How::Refused, "a VSI's volumes stay in their pool"),

@@ -14,6 +14,7 @@ use vsiflow_steps::{
 
 use super::image::Checksum;
 use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
+use super::pool::MemberOf;
 use super::vsi::BootDiskMode;
 
 /// Everything a VSI is to be, as the user asked for it. It is recorded, compared and shown, so it
@@ -74,6 +75,9 @@ pub struct DesiredVsi {
     pub update_policy: UpdatePolicy,
     /// What becomes of it when it is deleted.
     pub deletion_policy: DeletionPolicy,
+    /// The pool that made it, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_of: Option<MemberOf>,
 }
 
 /// The image a VSI boots from.
@@ -213,6 +217,9 @@ pub struct DesiredDataDisk {
     pub size: u64,
     /// What becomes of it when it is deleted.
     pub deletion_policy: DeletionPolicy,
+    /// The pool whose member it was made for, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_of: Option<MemberOf>,
 }
 
 /// One field that differs between two desired states.

@@ -8,6 +8,7 @@ use vsiflow_engine::secret::Secret;
 use super::data_disk::{DataDiskRefSpec, DataDiskSpec};
 use super::meta::ObjectMeta;
 use super::network_ref::NetworkRefSpec;
+use super::pool::PoolSpec;
 use super::problem::{DocumentRef, FieldPath, Problem, ProblemCode};
 use super::vsi::VsiSpec;
 
@@ -19,6 +20,8 @@ pub const VSI: &str = "HyperProtectContainerRuntimeOnPrem";
 pub const VSIFLOW_API_VERSION: &str = "vsiflow.io/v1";
 /// The kind of a virtual server with a guest of any type.
 pub const VIRTUAL_SERVER: &str = "VirtualServer";
+/// The kind of a pool of virtual servers.
+pub const POOL: &str = "VirtualServerPool";
 /// The kind of a data disk that is made.
 pub const DATA_DISK: &str = "HyperProtectContainerRuntimeOnPremDataDisk";
 /// The kind of a data disk that is there.
@@ -80,6 +83,8 @@ impl fmt::Debug for KeyValues {
 pub struct Documents {
     /// Virtual server instances, of either kind.
     pub vsis: Vec<Document<VsiSpec>>,
+    /// Pools of virtual servers.
+    pub pools: Vec<Document<PoolSpec>>,
     /// Data disks that are made.
     pub data_disks: Vec<Document<DataDiskSpec>>,
     /// Data disks that are there.
@@ -96,6 +101,7 @@ impl Documents {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.vsis.len()
+            + self.pools.len()
             + self.data_disks.len()
             + self.data_disk_refs.len()
             + self.network_refs.len()

@@ -10,10 +10,12 @@ use vsiflow_engine::secret::Secret;
 use vsiflow_steps::vsi::require_references::UnresolvedRef;
 
 use super::attach::AttachedRefs;
+use super::data_disk::DataDiskSpec;
 use super::desired::{DesiredBootDisk, DesiredDataDisk, DesiredImage, DesiredMachine, DesiredVsi};
 use super::directory::Directory;
 use super::documents::{Document, Documents};
 use super::host::HostSettings;
+use super::pool::{self, DesiredPool, PoolSpec, ResolvedPool};
 use super::problem::{DocumentRef, FieldPath, Problem, ProblemCode};
 use super::target::TargetHosts;
 use super::vsi::{BootDiskMode, VsiSpec};
@@ -91,6 +93,8 @@ impl References {
 pub struct Resolved {
     /// The VSIs, in the order of their documents.
     pub vsis: Vec<ResolvedVsi>,
+    /// The pools, in the order of their documents.
+    pub pools: Vec<ResolvedPool>,
     /// The data disks that are made, used or not, in the order of their documents.
     pub data_disks: Vec<DesiredDataDisk>,
     /// The hosts they name, by id.
@@ -135,18 +139,63 @@ pub fn resolve(
     let mut targets = TargetHosts::new(documents, host);
     let data_disks = data_disks(documents, &mut targets, &mut problems);
     let attached = AttachedRefs::new(documents, &mut targets, &mut problems);
-    let vsis = documents.vsis.iter().map(|document| {
-        let host = targets.of(
-            document,
-            document.spec.target_selector.as_ref(),
-            &mut problems,
-        );
-        let disks = attached.disks(document, host.as_deref(), &mut problems);
-        let networks = attached.networks(document, host.as_deref(), &mut problems);
-        let guest = guest::of(document, documents, &mut problems);
-        lasting_boot_disk(document, &mut problems);
+    let mut resolver = Resolver {
+        documents,
+        targets,
+        attached,
+    };
+    let vsis = documents.vsis.iter();
+    let vsis = vsis.map(|document| resolver.vsi(document, &mut problems));
+    let mut vsis: Vec<_> = vsis.collect();
+    let mut of_pools = Vec::new();
+    let pools = documents.pools.iter();
+    let pools = pools.map(|document| resolver.pool(document, &mut of_pools));
+    let pools: Vec<_> = pools.collect();
+    let Resolver {
+        targets, attached, ..
+    } = resolver;
+    // Nothing of a pool is made while its documents lack something.
+    let pools_are_whole = of_pools.is_empty();
+    problems.append(&mut of_pools);
+    attached.check_shared(documents, &mut problems);
+    problems.sort_by(|a, b| (a.document.index, &a.path).cmp(&(b.document.index, &b.path)));
+    problems.dedup();
+    let lacks = |problem: &Problem| problem.code == ProblemCode::MatchesNothing;
+    if problems.iter().all(lacks) && pools_are_whole {
+        for vsi in &mut vsis {
+            let its = |problem: &&Problem| problem.document.index == vsi.at.index;
+            vsi.unresolved_refs = problems.iter().filter(its).map(lack).collect();
+        }
+        return Ok(Resolved {
+            vsis,
+            pools,
+            data_disks,
+            hosts: targets.into_hosts(),
+            references: References::of(documents),
+            unresolved_refs: problems,
+            directory: None,
+        });
+    }
+    Err(problems)
+}
+
+/// What resolves one document after another.
+struct Resolver<'a> {
+    documents: &'a Documents,
+    targets: TargetHosts<'a>,
+    attached: AttachedRefs,
+}
+
+impl Resolver<'_> {
+    fn vsi(&mut self, document: &Document<VsiSpec>, problems: &mut Vec<Problem>) -> ResolvedVsi {
+        let selector = document.spec.target_selector.as_ref();
+        let host = self.targets.of(document, selector, problems);
+        let disks = self.attached.disks(document, host.as_deref(), problems);
+        let networks = self.attached.networks(document, host.as_deref(), problems);
+        let guest = guest::of(document, self.documents, problems);
+        lasting_boot_disk(document, problems);
         let guest_type = guest.as_ref().map(|guest| guest.desired.guest_type);
-        let ready = ready::of(document, guest_type, &mut problems);
+        let ready = ready::of(document, guest_type, problems);
         let network_config = match &guest {
             Some(guest) => guest.network_config.clone(),
             None => document.spec.network_config.clone(),
@@ -161,27 +210,67 @@ pub fn resolve(
             ..desired(document, host.unwrap_or_default())
         };
         resolved(document, desired, guest.map(|guest| guest.user_data))
-    });
-    let mut vsis: Vec<_> = vsis.collect();
-    attached.check_shared(documents, &mut problems);
-    problems.sort_by(|a, b| (a.document.index, &a.path).cmp(&(b.document.index, &b.path)));
-    problems.dedup();
-    let lacks = |problem: &Problem| problem.code == ProblemCode::MatchesNothing;
-    if problems.iter().all(lacks) {
-        for vsi in &mut vsis {
-            let its = |problem: &&Problem| problem.document.index == vsi.at.index;
-            vsi.unresolved_refs = problems.iter().filter(its).map(lack).collect();
-        }
-        return Ok(Resolved {
-            vsis,
-            data_disks,
-            hosts: targets.into_hosts(),
-            references: References::of(documents),
-            unresolved_refs: problems,
-            directory: None,
-        });
     }
-    Err(problems)
+
+    fn pool(&mut self, document: &Document<PoolSpec>, problems: &mut Vec<Problem>) -> ResolvedPool {
+        pool::check(document, problems);
+        let mut found = Vec::new();
+        let template = self.vsi(&pool::template(document), &mut found);
+        let within = FieldPath::of(["spec", "template"]);
+        let found = found.into_iter();
+        problems.extend(found.map(|problem| pool::in_template(problem, &within)));
+        let disks = self.disk_templates(document, &template.desired, problems);
+        let (meta, spec) = (&document.meta, &document.spec);
+        let desired = DesiredPool {
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+            uid: meta.uid,
+            labels: meta.labels.clone(),
+            replicas: spec.replicas,
+            strategy: spec.strategy,
+            update_policy: spec.update_policy,
+            disks,
+            names_guests: spec.template.spec.guest.hostname.is_none(),
+        };
+        ResolvedPool {
+            desired,
+            template,
+            at: document.at.clone(),
+        }
+    }
+
+    fn disk_templates(
+        &mut self,
+        document: &Document<PoolSpec>,
+        member: &DesiredVsi,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<DesiredDataDisk> {
+        let mut disks = Vec::new();
+        for (index, template) in document.spec.disk_templates.iter().enumerate() {
+            let disk = pool::disk(document, template);
+            let within = FieldPath::of(["spec", "diskTemplates"]).index(index);
+            // That of the template was complained about already.
+            let mut found = Vec::new();
+            let host = self
+                .targets
+                .of(&disk, disk.spec.target_selector.as_ref(), &mut found);
+            if template.spec.target_selector.is_some() {
+                let found = found.into_iter();
+                problems.extend(found.map(|problem| pool::in_template(problem, &within)));
+            }
+            let host = host.unwrap_or_default();
+            if host != member.host {
+                problems.push(document.problem(
+                    ProblemCode::WrongValue,
+                    within.key("spec").key("targetSelector"),
+                    format!("the disk is on host {host}, the members on {}", member.host),
+                    "remove it: a member's disks are on its host",
+                ));
+            }
+            disks.push(desired_disk(&disk, host));
+        }
+        disks
+    }
 }
 
 fn data_disks(
@@ -191,19 +280,24 @@ fn data_disks(
 ) -> Vec<DesiredDataDisk> {
     let disks = documents.data_disks.iter().map(|document| {
         let host = targets.of(document, document.spec.target_selector.as_ref(), problems);
-        let (meta, spec) = (&document.meta, &document.spec);
-        DesiredDataDisk {
-            namespace: meta.namespace.clone(),
-            name: meta.name.clone(),
-            uid: meta.uid,
-            labels: meta.labels.clone(),
-            host: host.unwrap_or_default(),
-            pool: spec.storage_pool.clone(),
-            size: spec.size.bytes(),
-            deletion_policy: spec.deletion_policy,
-        }
+        desired_disk(document, host.unwrap_or_default())
     });
     disks.collect()
+}
+
+fn desired_disk(document: &Document<DataDiskSpec>, host: String) -> DesiredDataDisk {
+    let (meta, spec) = (&document.meta, &document.spec);
+    DesiredDataDisk {
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+        uid: meta.uid,
+        labels: meta.labels.clone(),
+        host,
+        pool: spec.storage_pool.clone(),
+        size: spec.size.bytes(),
+        deletion_policy: spec.deletion_policy,
+        member_of: None,
+    }
 }
 
 /// A guest that keeps its data on its boot disk must not lose it at its next start.
@@ -261,6 +355,7 @@ fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
         on_drift: spec.on_drift,
         update_policy: spec.update_policy,
         deletion_policy: spec.deletion_policy,
+        member_of: None,
     }
 }
 

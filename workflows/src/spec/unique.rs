@@ -10,6 +10,7 @@ use super::problem::{DocumentRef, FieldPath, Problem, ProblemCode};
 pub(super) fn check(documents: &Documents) -> Vec<Problem> {
     let mut problems = Vec::new();
     names(&documents.vsis, &mut problems);
+    names(&documents.pools, &mut problems);
     names(&documents.data_disks, &mut problems);
     names(&documents.data_disk_refs, &mut problems);
     names(&documents.network_refs, &mut problems);
@@ -38,6 +39,9 @@ fn names<T>(documents: &[Document<T>], problems: &mut Vec<Problem>) {
 fn uids(documents: &Documents, problems: &mut Vec<Problem>) {
     let mut seen = BTreeMap::new();
     for document in &documents.vsis {
+        uid(document, &mut seen, problems);
+    }
+    for document in &documents.pools {
         uid(document, &mut seen, problems);
     }
     for document in &documents.data_disks {

@@ -13,7 +13,7 @@ use crate::output::{
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct GetArgs {
-    /// What to list: `vsi` (default), `disk`, `network` (from its host), `image`, `host`, `run` or
+    /// What to list: `vsi` (default), `pool`, `disk`, `network` (from its host), `image`, `host`, `run` or
     /// `type`; then names.
     #[arg(value_name = "KIND|NAME")]
     pub(crate) words: Vec<String>,
@@ -117,7 +117,7 @@ pub(crate) struct DescribeArgs {
 /// A VSI, or another object with its kind.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TargetArg {
-    /// The VSI, as `NAME`, `vsi/NAME` or `vsi NAME`; other kinds as `disk/NAME` or `disk NAME`.
+    /// The VSI, as `NAME`, `vsi/NAME` or `vsi NAME`; other kinds as `disk/NAME` or `disk NAME`, `pool/NAME` or `pool NAME`.
     #[arg(required = true, num_args = 1..=2, value_name = "NAME")]
     words: Vec<String>,
     /// The namespace.
@@ -294,6 +294,8 @@ pub(crate) struct ConsoleArgs {
 pub(crate) enum ObjectKind {
     /// Virtual server instances.
     Vsi,
+    /// Pools.
+    Pool,
     /// Base images.
     Image,
     /// Data disks.
@@ -313,6 +315,7 @@ impl ObjectKind {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Vsi => "vsi",
+            Self::Pool => "pool",
             Self::Image => "image",
             Self::Disk => "disk",
             Self::Network => "network",
@@ -322,11 +325,15 @@ impl ObjectKind {
         }
     }
 
-    fn named(word: &str) -> Option<Self> {
+    /// The kind that a word means.
+    pub(crate) fn named(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
             "vsi" | "vsis" | "onprem-hpcr" | "onprem-hpcrs" => Some(Self::Vsi),
             "vs" | "virtualserver" | "virtualservers" => Some(Self::Vsi),
             "hyperprotectcontainerruntimeonprem" => Some(Self::Vsi),
+            "pool" | "pools" | "vsp" | "virtualserverpool" | "virtualserverpools" => {
+                Some(Self::Pool)
+            }
             "image" | "images" => Some(Self::Image),
             "disk" | "disks" | "onprem-datadisk" | "onprem-datadisks" => Some(Self::Disk),
             "hyperprotectcontainerruntimeonpremdatadisk" => Some(Self::Disk),

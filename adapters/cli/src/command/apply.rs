@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use vsiflow_workflows::{
     fleet::{Applied, Change, LeftOut},
+    record::kind,
     spec::{HostSettings, Resolved},
 };
 
@@ -94,8 +95,13 @@ async fn bring(
 fn tell_waiting(one: &Applied) {
     let label = work::label(&one.namespace, &one.name);
     output::plan::changes(&one.plan);
+    let kind = one.kind;
+    let word = match kind {
+        kind::POOL => format!("{kind}/{label}"),
+        _ => label.clone(),
+    };
     output::note(&format!(
-        "vsi/{label} waits for approval: `vsiflow approve {label}` approves it"
+        "{kind}/{label} waits for approval: `vsiflow approve {word}` approves it"
     ));
 }
 

@@ -15,8 +15,15 @@ pub(super) async fn run(common: &Common, args: ApproveArgs) -> CommandOutcome {
         .iter()
         .map(|name| without_kind(name).to_owned())
         .collect();
-    let by = actor::by(&common.reason);
-    app.fleet.approve(namespace, &names, by).await?;
+    let by = || actor::by(&common.reason);
+    let (pools, vsis): (Vec<_>, Vec<_>) = names
+        .iter()
+        .cloned()
+        .partition(|name| work::pool_name(name).is_some());
+    app.fleet.approve(namespace, &vsis, by()).await?;
+    for name in pools.iter().filter_map(|name| work::pool_name(name)) {
+        app.fleet.approve_pool(namespace, name, by()).await?;
+    }
     let targets = work::targets_named(&app, namespace, &names).await?;
     work::tell_recorded(&app, &args.wait, &targets, "is approved");
     let until = work::Until::Decided;

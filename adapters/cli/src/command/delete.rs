@@ -1,11 +1,14 @@
-//! `delete`: removes VSIs and what was made for them, and data disks.
+//! `delete`: removes VSIs and what was made for them, pools with their members, and data disks.
 
-use vsiflow_workflows::spec::{DesiredDataDisk, ResolvedVsi};
+use vsiflow_workflows::{
+    record::kind,
+    spec::{DesiredDataDisk, ResolvedPool, ResolvedVsi},
+};
 
 use super::CommandOutcome;
 use crate::{
     actor,
-    args::{Common, DeleteArgs, Sources, without_kind},
+    args::{Common, DeleteArgs, Sources},
     compose::App,
     exit::{Exit, ExitProblem},
     output,
@@ -16,10 +19,30 @@ use crate::{
 const VSI_WORDS: &[&str] = &["vsi", "vsis", "vs", "virtualserver", "virtualservers"];
 /// What data disks are.
 const DISK_WORDS: &[&str] = &["disk", "disks"];
+/// What pools are.
+const POOL_WORDS: &[&str] = &[
+    "pool",
+    "pools",
+    "vsp",
+    "virtualserverpool",
+    "virtualserverpools",
+];
+
+/// The kind that a word means.
+fn kind_named(word: &str) -> Option<&'static str> {
+    let kinds = [
+        (VSI_WORDS, kind::VSI),
+        (DISK_WORDS, kind::DISK),
+        (POOL_WORDS, kind::POOL),
+    ];
+    let found = kinds.into_iter().find(|(words, _)| words.contains(&word));
+    found.map(|(_, kind)| kind)
+}
 
 /// Something that is to go.
 pub(super) struct DeletionTarget {
-    pub(super) is_disk: bool,
+    /// `vsi`, `disk` or `pool`.
+    pub(super) kind: &'static str,
     pub(super) namespace: String,
     pub(super) name: String,
 }
@@ -27,7 +50,7 @@ pub(super) struct DeletionTarget {
 pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     let mut named = named(common, &args).await?;
     // A disk goes with the VSI that has it, or after it.
-    named.sort_by_key(|doomed| doomed.is_disk);
+    named.sort_by_key(|doomed| doomed.kind == kind::DISK);
     let app = App::open_to_work(common).await?;
     if args.all || !args.selection.is_empty() {
         named = selected(&app, &args, named).await?;
@@ -57,7 +80,10 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
         false => "will be deleted",
     };
     work::tell_recorded(&app, &args.wait, &targets, recorded);
-    let exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
+    let mut exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
+    if !args.orphan {
+        exit = exit.max(work::await_pools_of(&app, common, &args.wait, &targets).await?);
+    }
     app.close().await;
     Ok(exit)
 }
@@ -68,31 +94,48 @@ async fn selected(
     args: &DeleteArgs,
     named: Vec<DeletionTarget>,
 ) -> Result<Vec<DeletionTarget>, ExitProblem> {
-    let is_kind =
-        |words: &[&str]| matches!(args.names.as_slice(), [word] if words.contains(&word.as_str()));
-    let is_disk = is_kind(DISK_WORDS);
-    if !named.is_empty() && !is_disk && !is_kind(VSI_WORDS) {
+    let word = match args.names.as_slice() {
+        [word] => kind_named(word),
+        _ => None,
+    };
+    if !named.is_empty() && word.is_none() {
         return Err(work::names_and_selector());
     }
     let (namespace, selection) = (&args.namespace, &args.selection);
-    let targets = match is_disk {
-        true => work::selected_disks(app, namespace, selection).await?,
-        false => work::selected(app, namespace, selection).await?,
+    let kind = word.unwrap_or(kind::VSI);
+    if kind == kind::POOL {
+        let targets = work::selected_pools(app, namespace, selection).await?;
+        work::confirm_pools(app, &args.destroy, &targets).await?;
+        return Ok(targets
+            .into_iter()
+            .map(|target| doomed(kind, target))
+            .collect());
+    }
+    let targets = match kind {
+        kind::DISK => work::selected_disks(app, namespace, selection).await?,
+        _ => work::selected(app, namespace, selection).await?,
     };
     work::confirm_destruction(&args.destroy, "delete", &targets)?;
-    let doomed = |target: Target| DeletionTarget {
-        is_disk,
+    Ok(targets
+        .into_iter()
+        .map(|target| doomed(kind, target))
+        .collect())
+}
+
+fn doomed(kind: &'static str, target: Target) -> DeletionTarget {
+    DeletionTarget {
+        kind,
         namespace: target.namespace,
         name: target.name,
-    };
-    Ok(targets.into_iter().map(doomed).collect())
+    }
 }
 
 async fn look_up(app: &App, doomed: &DeletionTarget) -> Result<(), ExitProblem> {
     let (namespace, name) = (&doomed.namespace, &doomed.name);
-    match doomed.is_disk {
-        true => app.fleet.disk(namespace, name).await?,
-        false => app.fleet.vsi(namespace, name).await?,
+    match doomed.kind {
+        kind::DISK => app.fleet.disk(namespace, name).await?,
+        kind::POOL => app.fleet.pool(namespace, name).await?,
+        _ => app.fleet.vsi(namespace, name).await?,
     };
     Ok(())
 }
@@ -105,13 +148,14 @@ pub(super) async fn delete(
 ) -> Result<Target, ExitProblem> {
     let by = actor::by(&common.reason);
     let DeletionTarget {
-        is_disk,
+        kind,
         namespace,
         name,
     } = doomed;
-    let entity = match is_disk {
-        false => app.fleet.delete(&namespace, &name, orphan, by).await?,
-        true => {
+    let entity = match kind {
+        kind::POOL => app.fleet.delete_pool(&namespace, &name, orphan, by).await?,
+        kind::VSI => app.fleet.delete(&namespace, &name, orphan, by).await?,
+        _ => {
             let disk = app.fleet.get_disk(&namespace, &name).await?;
             let entity = app.fleet.delete_disk(&namespace, &name, orphan, by).await?;
             if disk.spec.get("deletionPolicy").and_then(|p| p.as_str()) == Some("Retain") {
@@ -137,39 +181,47 @@ async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<DeletionTarget>
         return Ok(of_words(args));
     }
     let documents = work::documents(common, &Sources::of(&args.files)).await?;
-    if documents.vsis.is_empty() && documents.data_disks.is_empty() {
-        output::warning("the documents describe no VSI and no data disk; nothing is deleted");
+    let nothing = documents.vsis.is_empty() && documents.pools.is_empty();
+    if nothing && documents.data_disks.is_empty() {
+        output::warning("the documents describe no VSI, pool or data disk; nothing is deleted");
     }
     let of_vsi = |vsi: ResolvedVsi| DeletionTarget {
-        is_disk: false,
+        kind: kind::VSI,
         namespace: vsi.desired.namespace,
         name: vsi.desired.name,
     };
     let of_disk = |disk: DesiredDataDisk| DeletionTarget {
-        is_disk: true,
+        kind: kind::DISK,
         namespace: disk.namespace,
         name: disk.name,
     };
+    let of_pool = |pool: ResolvedPool| DeletionTarget {
+        kind: kind::POOL,
+        namespace: pool.desired.namespace,
+        name: pool.desired.name,
+    };
     let vsis = documents.vsis.into_iter().map(of_vsi);
+    let pools = documents.pools.into_iter().map(of_pool);
     let disks = documents.data_disks.into_iter().map(of_disk);
-    Ok(vsis.chain(disks).collect())
+    Ok(vsis.chain(pools).chain(disks).collect())
 }
 
 fn of_words(args: &DeleteArgs) -> Vec<DeletionTarget> {
     let mut names = args.names.iter().map(String::as_str).peekable();
     // `delete vsi NAME` as kubectl has it.
-    let kind = names.peek().copied().filter(|_| args.names.len() > 1);
-    let kind = kind.filter(|word| VSI_WORDS.contains(word) || DISK_WORDS.contains(word));
+    let word = names.peek().copied().filter(|_| args.names.len() > 1);
+    let kind = word.and_then(kind_named);
     if kind.is_some() {
         names.next();
     }
-    let disks = kind.is_some_and(|kind| kind.starts_with("disk"));
     let of = |name: &str| {
-        let disk = name.strip_prefix(work::DISK);
+        let before = name.split_once('/');
+        let prefix = before.and_then(|(word, rest)| Some((kind_named(word)?, rest)));
+        let (kind, name) = prefix.unwrap_or((kind.unwrap_or(kind::VSI), name));
         DeletionTarget {
-            is_disk: disks || disk.is_some(),
+            kind,
             namespace: args.namespace.clone(),
-            name: disk.unwrap_or(without_kind(name)).to_owned(),
+            name: name.to_owned(),
         }
     };
     names.map(of).collect()

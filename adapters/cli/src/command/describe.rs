@@ -1,4 +1,4 @@
-//! `describe`: everything known of a VSI or a data disk.
+//! `describe`: everything known of a VSI, a pool or a data disk.
 
 use super::CommandOutcome;
 use crate::{
@@ -6,15 +6,16 @@ use crate::{
     compose::App,
     exit::{Exit, ExitProblem},
     output,
-    work::DISK,
+    work::{DISK, POOL},
 };
 
 pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
     let app = App::open(common).await?;
     let name = args.target.name();
-    match name.strip_prefix(DISK) {
-        Some(disk) => describe_disk(&app, &args, disk).await?,
-        None => describe_vsi(&app, &args, &name).await?,
+    match (name.strip_prefix(DISK), name.strip_prefix(POOL)) {
+        (Some(disk), _) => describe_disk(&app, &args, disk).await?,
+        (_, Some(pool)) => describe_pool(&app, &args, pool).await?,
+        (None, None) => describe_vsi(&app, &args, &name).await?,
     }
     app.close().await;
     Ok(Exit::Done)
@@ -31,6 +32,23 @@ async fn describe_vsi(app: &App, args: &DescribeArgs, name: &str) -> Result<(), 
         None | Some(OutputFormat::Wide) => {
             let history = app.fleet.history(namespace, name).await?;
             output::describe::vsi(&object, &history, args.times.time);
+        }
+    }
+    Ok(())
+}
+
+async fn describe_pool(app: &App, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
+    let namespace = &args.target.namespace;
+    let object = app.fleet.get_pool(namespace, name).await?;
+    match args.output {
+        Some(OutputFormat::Name) => output::line(&format!("{POOL}{name}")),
+        Some(OutputFormat::Json | OutputFormat::Yaml) => {
+            output::print(&object, args.output.unwrap_or(OutputFormat::Json))?;
+        }
+        None | Some(OutputFormat::Wide) => {
+            let name = format!("{POOL}{name}");
+            let history = app.fleet.history(namespace, &name).await?;
+            output::describe::pool(&object, &history);
         }
     }
     Ok(())

@@ -43,6 +43,7 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
     }
     let printed = match kind {
         ObjectKind::Vsi => vsis(&app, &args, &names).await,
+        ObjectKind::Pool => pools(&app, &args, &names).await,
         ObjectKind::Disk => disks(&app, &args, &names).await,
         kind => others(&app, &args, kind, &names).await,
     };
@@ -62,6 +63,18 @@ async fn vsis(app: &App, args: &GetArgs, names: &[String]) -> CommandOutcome {
     })
 }
 
+async fn pools(app: &App, args: &GetArgs, names: &[String]) -> CommandOutcome {
+    let mut objects = app.fleet.pools(args.deleted).await?;
+    for name in choose(args, names, &mut objects, |object| &object.metadata) {
+        app.fleet.pool(&args.scope.namespace, name).await?;
+    }
+    let listed = Listed::named("pools", "pool/", names);
+    let (wide, everywhere) = (args.output.is_some(), args.scope.all_namespaces);
+    print(args, &listed, rows(objects, named), |objects| {
+        table::pools(objects, wide, everywhere)
+    })
+}
+
 async fn disks(app: &App, args: &GetArgs, names: &[String]) -> CommandOutcome {
     let mut objects = app.fleet.disks(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
@@ -77,7 +90,7 @@ async fn disks(app: &App, args: &GetArgs, names: &[String]) -> CommandOutcome {
 /// What has no namespace and no labels.
 async fn others(app: &App, args: &GetArgs, kind: ObjectKind, names: &[String]) -> CommandOutcome {
     if args.selection.labels.is_some() {
-        let message = "only VSIs and data disks have labels";
+        let message = "only VSIs, pools and data disks have labels";
         let remedy = "use --field-selector, or leave the selector out";
         return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
     }

@@ -30,6 +30,7 @@ pub(crate) mod logs;
 mod migrate;
 mod openapi;
 mod plan;
+mod pool;
 mod power;
 mod prune;
 mod rebuild;
@@ -270,6 +271,10 @@ async fn carry_out(cli: Cli) -> CommandOutcome {
         CliCommand::Restart(args) => power::down(&common, PowerAction::Restart, args).await,
         CliCommand::Pause(args) => power::pause(&common, PowerAction::Pause, args).await,
         CliCommand::Unpause(args) => power::pause(&common, PowerAction::Unpause, args).await,
+        CliCommand::Scale(args) => pool::scale(&common, args).await,
+        CliCommand::Rollback(args) => pool::rollback(&common, args).await,
+        CliCommand::Cordon(args) => pool::cordon(&common, args, true).await,
+        CliCommand::Uncordon(args) => pool::cordon(&common, args, false).await,
         CliCommand::Get(args) => get::run(&common, args).await,
         CliCommand::Wait(args) => wait_for::run(&common, args).await,
         CliCommand::Describe(args) => describe::run(&common, args).await,

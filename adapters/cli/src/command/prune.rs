@@ -31,7 +31,8 @@ pub(super) async fn left_out(
         return Err(ExitProblem::new(Exit::Usage, "VSI0610", message, remedy));
     }
     let left = app.fleet.left_out(resolved).await?;
-    match left.len() > args.prune_limit {
+    let count = left.iter().map(|one| one.count).sum::<usize>();
+    match count > args.prune_limit {
         true => Err(too_many(&left, args.prune_limit)),
         false => Ok(left),
     }
@@ -39,7 +40,8 @@ pub(super) async fn left_out(
 
 fn too_many(left: &[LeftOut], limit: usize) -> ExitProblem {
     let names: Vec<_> = left.iter().map(shown).collect();
-    let (count, names) = (left.len(), names.join(", "));
+    let count = left.iter().map(|one| one.count).sum::<usize>();
+    let names = names.join(", ");
     let message = format!("{count} would be deleted, and {limit} may be: {names}");
     let remedy = format!(
         "check that all of it should be deleted, then use --prune-limit {count}; nothing was applied"
@@ -50,7 +52,10 @@ fn too_many(left: &[LeftOut], limit: usize) -> ExitProblem {
 /// What is to go, as it is told.
 pub(super) fn shown(left: &LeftOut) -> String {
     let label = work::label(&left.namespace, &left.name);
-    format!("{}/{label}", left.kind)
+    match left.kind {
+        kind::POOL => format!("{}/{label} with {} members", left.kind, left.count),
+        one => format!("{one}/{label}"),
+    }
 }
 
 /// Says what would go.
@@ -77,7 +82,7 @@ pub(super) async fn prune(
             shown(&one)
         ));
         let doomed = DeletionTarget {
-            is_disk: one.kind == kind::DISK,
+            kind: one.kind,
             namespace: one.namespace,
             name: one.name,
         };

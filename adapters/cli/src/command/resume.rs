@@ -13,12 +13,18 @@ use crate::{
 /// How an image is told from a VSI.
 const IMAGE: &str = "image/";
 
-/// What was named, or all that is open: data disks, VSIs, and images that are brought or removed.
+/// What was named, or all that is open: data disks, pools, VSIs, and images that are brought or removed.
 async fn targets(app: &App, args: &ResumeArgs) -> Result<Vec<Target>, ExitProblem> {
     let (mut vsis, mut images) = (Vec::new(), Vec::new());
     if args.names.is_empty() {
         let disks = app.fleet.interrupted_disks().await?.into_iter();
         vsis.extend(disks.map(|(entity, namespace, name)| Target {
+            entity,
+            namespace,
+            name,
+        }));
+        let pools = app.fleet.interrupted_pools().await?.into_iter();
+        vsis.extend(pools.map(|(entity, namespace, name)| Target {
             entity,
             namespace,
             name,

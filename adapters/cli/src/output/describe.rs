@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use vsiflow_workflows::{
-    fleet::{Condition, DiskObject, HistoryLine, Metadata, VsiObject, VsiStatus},
+    fleet::{Condition, DiskObject, HistoryLine, Metadata, PoolObject, VsiObject, VsiStatus},
     next_try,
     spec::Quantity,
 };
@@ -76,6 +76,40 @@ pub(crate) fn disk(object: &DiskObject, history: &[HistoryLine], times: Times) {
     spec(&object.spec);
     conditions(&status.conditions);
     description(&status.description);
+    happened(history, times);
+}
+
+/// A pool, its members and its newest events.
+pub(crate) fn pool(object: &PoolObject, history: &[HistoryLine], times: Times) {
+    let status = &object.status;
+    metadata(&object.metadata, times);
+    field("Phase", status.phase);
+    let desired = object.spec.get("replicas").map(ToString::to_string);
+    field("Desired", &desired.unwrap_or_default());
+    field("Ready", &status.ready_replicas.to_string());
+    field("Updated", &status.updated_replicas.to_string());
+    field("Revision", &status.revision);
+    field(
+        "Previous",
+        status.previous_revision.as_deref().unwrap_or_default(),
+    );
+    spec(&object.spec);
+    line("Members:");
+    for member in &status.members {
+        let ready = if member.ready { "ready" } else { "not ready" };
+        let updated = if member.updated {
+            "updated"
+        } else {
+            "outdated"
+        };
+        let cordoned = if member.cordoned { ", cordoned" } else { "" };
+        line(&format!(
+            "  {:<17} {:<12} {ready}, {updated}{cordoned}",
+            member.name, member.phase
+        ));
+    }
+    conditions(&status.conditions);
+    description(&status.message);
     happened(history, times);
 }
 

@@ -15,11 +15,17 @@ pub(crate) use documents::{
 pub(crate) use host::{host, limit_uploads, one_host};
 pub(crate) use question::is_agreed;
 pub(crate) use selection::{
-    chosen, confirm_destruction, names_and_selector, selected, selected_disks,
+    chosen, confirm_destruction, confirm_pools, names_and_selector, selected, selected_disks,
+    selected_pools,
 };
 pub(crate) use signals::{interrupted, left_alone};
-pub(crate) use target::{DISK, Target, label, print_objects, targets_named, targets_of};
-pub(crate) use wait::{Until, elapsed, see_through, tell_recorded, until_decided, watch};
+pub(crate) use target::{
+    DISK, POOL, Target, label, pool_name, pool_named, pool_of, print_objects, targets_named,
+    targets_of,
+};
+pub(crate) use wait::{
+    Until, await_pools_of, elapsed, see_through, tell_recorded, until_decided, watch,
+};
 
 use crate::exit::ExitProblem;
 

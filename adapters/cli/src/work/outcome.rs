@@ -59,6 +59,8 @@ fn reached(app: &App, target: &Target, done: &str) {
     let shown = target.shown();
     if !done.is_empty() {
         output::line(&format!("{shown} {done}"));
+    } else if target.is_pool() {
+        output::line(&format!("{shown} is Available"));
     } else if !target.is_disk() {
         let phase = app.fleet.phase(&target.entity);
         output::line(&format!("{shown} is {phase}"));
@@ -66,7 +68,7 @@ fn reached(app: &App, target: &Target, done: &str) {
 }
 
 fn cancelled(target: &Target) {
-    let next = match target.is_vsi() || target.is_disk() {
+    let next = match target.is_vsi() || target.is_disk() || target.is_pool() {
         true => format!("retry {}", target.word()),
         false => "image upload".to_owned(),
     };

@@ -60,6 +60,47 @@ pub(crate) async fn selected_disks(
     Ok(told(targets, "data disks", namespace))
 }
 
+/// The pools of a namespace that a selection means.
+pub(crate) async fn selected_pools(
+    app: &App,
+    namespace: &str,
+    selection: &Selection,
+) -> Result<Vec<Target>, ExitProblem> {
+    let mut targets = Vec::new();
+    for object in app.fleet.pools(false).await? {
+        if is_selected(&object, &object.metadata, namespace, selection)? {
+            targets.push(target(kind::POOL, &object.metadata)?);
+        }
+    }
+    Ok(told(targets, "pools", namespace))
+}
+
+/// Asks before selected pools are destroyed; the limit counts their members.
+pub(crate) async fn confirm_pools(
+    app: &App,
+    args: &DestroyArgs,
+    targets: &[Target],
+) -> Result<(), ExitProblem> {
+    let entities: Vec<_> = targets.iter().map(|target| target.entity.clone()).collect();
+    let count = app.fleet.members_of_pools(&entities).await?;
+    refuse_more(args, "delete", count)?;
+    let any = DestroyArgs {
+        limit: usize::MAX,
+        ..*args
+    };
+    confirm_destruction(&any, "delete", targets)
+}
+
+fn refuse_more(args: &DestroyArgs, verb: &str, count: usize) -> Result<(), ExitProblem> {
+    let limit = args.limit;
+    if count <= limit {
+        return Ok(());
+    }
+    let message = format!("this would {verb} {count}, more than {limit}");
+    let remedy = format!("narrow the selection, or say --limit {count}");
+    Err(ExitProblem::new(Exit::Blocked, "VSI0811", message, &remedy))
+}
+
 fn is_selected(
     object: &impl Serialize,
     meta: &Metadata,
@@ -108,12 +149,7 @@ pub(crate) fn confirm_destruction(
     verb: &str,
     targets: &[Target],
 ) -> Result<(), ExitProblem> {
-    if targets.len() > args.limit {
-        let (count, limit) = (targets.len(), args.limit);
-        let message = format!("this would {verb} {count}, more than {limit}");
-        let remedy = format!("narrow the selection, or say --limit {count}");
-        return Err(ExitProblem::new(Exit::Blocked, "VSI0811", message, &remedy));
-    }
+    refuse_more(args, verb, targets.len())?;
     if targets.is_empty() || args.yes {
         return Ok(());
     }

@@ -3,12 +3,12 @@
 use serde::Serialize;
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{DiskObject, VsiObject},
+    fleet::{DiskObject, FleetError, PoolObject, VsiObject},
     record::kind,
 };
 
 use crate::{
-    args::OutputFormat,
+    args::{ObjectKind, OutputFormat},
     compose::App,
     exit::ExitProblem,
     output::{self, table},
@@ -54,6 +54,10 @@ impl Target {
         self.entity.kind().as_str() == kind::VSI
     }
 
+    pub(super) fn is_pool(&self) -> bool {
+        self.entity.kind().as_str() == kind::POOL
+    }
+
     pub(super) fn is_disk(&self) -> bool {
         self.entity.kind().as_str() == kind::DISK
     }
@@ -71,7 +75,36 @@ pub(crate) fn label(namespace: &str, name: &str) -> String {
 /// How a data disk is told from a VSI.
 pub(crate) const DISK: &str = "disk/";
 
-/// The VSIs and data disks of these names.
+/// How a pool is.
+pub(crate) const POOL: &str = "pool/";
+
+/// The name of a pool in `pool/NAME`; none of anything else.
+pub(crate) fn pool_name(name: &str) -> Option<&str> {
+    let (kind, name) = name.split_once('/')?;
+    (ObjectKind::named(kind) == Some(ObjectKind::Pool)).then_some(name)
+}
+
+/// The pool of that name.
+pub(crate) async fn pool_named(
+    app: &App,
+    namespace: &str,
+    name: &str,
+) -> Result<Target, FleetError> {
+    let entity = app.fleet.pool(namespace, name).await?;
+    pool_of(app, &entity).await
+}
+
+/// A pool as a target.
+pub(crate) async fn pool_of(app: &App, entity: &EntityId) -> Result<Target, FleetError> {
+    let (namespace, name) = app.fleet.title_of_pool(entity).await?;
+    Ok(Target {
+        entity: entity.clone(),
+        namespace,
+        name,
+    })
+}
+
+/// The VSIs, pools and data disks of these names.
 pub(crate) async fn targets_named(
     app: &App,
     namespace: &str,
@@ -79,6 +112,10 @@ pub(crate) async fn targets_named(
 ) -> Result<Vec<Target>, ExitProblem> {
     let mut targets = Vec::new();
     for name in names {
+        if let Some(pool) = pool_name(name) {
+            targets.push(pool_named(app, namespace, pool).await?);
+            continue;
+        }
         let (name, entity) = match name.strip_prefix(DISK) {
             Some(name) => (name.to_owned(), app.fleet.disk(namespace, name).await?),
             None => {
@@ -125,6 +162,7 @@ pub(crate) async fn targets_of(
 enum TargetObject {
     Vsi(Box<VsiObject>),
     Disk(Box<DiskObject>),
+    Pool(Box<PoolObject>),
 }
 
 /// Prints VSIs and data disks as objects.
@@ -155,6 +193,7 @@ async fn objects(app: &App, targets: &[Target]) -> Result<Vec<TargetObject>, Exi
     } in targets
     {
         objects.push(match entity.kind().as_str() {
+            kind::POOL => TargetObject::Pool(Box::new(app.fleet.get_pool(namespace, name).await?)),
             kind::DISK => TargetObject::Disk(Box::new(app.fleet.get_disk(namespace, name).await?)),
             _ => TargetObject::Vsi(Box::new(app.fleet.get(namespace, name).await?)),
         });
@@ -163,18 +202,22 @@ async fn objects(app: &App, targets: &[Target]) -> Result<Vec<TargetObject>, Exi
 }
 
 async fn print_tables(app: &App, targets: &[Target]) -> Result<(), ExitProblem> {
-    let (mut vsis, mut disks) = (Vec::new(), Vec::new());
+    let (mut vsis, mut disks, mut pools) = (Vec::new(), Vec::new(), Vec::new());
     for object in objects(app, targets).await? {
         match object {
             TargetObject::Vsi(vsi) => vsis.push(*vsi),
             TargetObject::Disk(disk) => disks.push(*disk),
+            TargetObject::Pool(pool) => pools.push(*pool),
         }
     }
-    if !vsis.is_empty() || disks.is_empty() {
+    if !vsis.is_empty() || disks.is_empty() && pools.is_empty() {
         output::table(&table::vsis(&vsis, true, false), "vsis");
     }
     if !disks.is_empty() {
         output::table(&table::disks(&disks, true, false), "disks");
+    }
+    if !pools.is_empty() {
+        output::table(&table::pools(&pools, true, false), "pools");
     }
     Ok(())
 }

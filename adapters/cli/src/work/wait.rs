@@ -99,6 +99,37 @@ pub(crate) async fn until_decided(
     Ok(exit)
 }
 
+/// Waits for pools that make deleted members again, where no daemon does that.
+pub(crate) async fn await_pools_of(
+    app: &App,
+    common: &Common,
+    wait: &WaitArgs,
+    deleted: &[Target],
+) -> Result<Exit, ExitProblem> {
+    let entities: Vec<_> = deleted.iter().map(|target| target.entity.clone()).collect();
+    let mut pools = Vec::new();
+    for (entity, namespace, name) in app.fleet.pools_of(&entities).await? {
+        pools.push(Target {
+            entity,
+            namespace,
+            name,
+        });
+    }
+    let shown = pools.iter().map(|pool| {
+        let pool = pool.shown();
+        format!("{pool} makes its deleted members again; `vsiflow scale` has it have fewer")
+    });
+    shown.for_each(|note| output::note(&note));
+    if app.stays() || pools.is_empty() {
+        return Ok(Exit::Done);
+    }
+    let entities = pools.iter().map(|pool| pool.entity.clone()).collect();
+    app.fleet
+        .resume(entities, crate::actor::by(&common.reason))
+        .await?;
+    until_decided(app, common, wait, &pools, Until::Decided, "").await
+}
+
 /// The time is up; never, where there is none.
 pub(crate) async fn elapsed(timeout: Option<Duration>) {
     match timeout {
@@ -114,6 +145,7 @@ pub(crate) async fn watch(
     live: &mut LiveOutput,
 ) -> Result<(), FleetError> {
     let mut notices = app.notices();
+    let mut moved = app.fleet.pools_moved();
     let mut reminder = Reminder::new();
     loop {
         while let Ok(notice) = notices.try_recv() {
@@ -126,6 +158,7 @@ pub(crate) async fn watch(
         }
         let notice = tokio::select! {
             notice = notices.recv() => notice,
+            Ok(()) = moved.changed() => continue,
             () = reminder.due() => {
                 remind(app, live, &open);
                 continue;

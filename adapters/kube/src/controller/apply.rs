@@ -153,6 +153,7 @@ impl Controller {
         let by = by(&first.manager, &reason);
         let resolved = Resolved {
             vsis: wishes.iter().map(|(wish, _)| (*wish.vsi).clone()).collect(),
+            pools: Vec::new(),
             data_disks: Vec::new(),
             hosts: hosts_of(rest, wishes.iter().map(|(wish, _)| &*wish.vsi.desired.host)),
             ..alone(rest)

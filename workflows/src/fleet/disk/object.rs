@@ -14,7 +14,7 @@ use crate::fleet::{
     disk::apply::KnownDisk,
     index::{Known, qualified},
     unreadable::Lost,
-    vsi::object::rfc3339,
+    vsi::object::{annotations, rfc3339},
 };
 use crate::{
     data_disk,
@@ -138,6 +138,7 @@ impl Fleet {
                 generation: desired.map_or(0, |desired| desired.generation),
                 creation_timestamp: Lost::created(created),
                 labels: BTreeMap::new(),
+                annotations: BTreeMap::new(),
             },
             spec: json!({}),
             status: DiskStatus {
@@ -215,6 +216,7 @@ impl Fleet {
                 generation,
                 creation_timestamp: rfc3339(created),
                 labels: disk.labels.clone(),
+                annotations: annotations(disk.member_of.as_ref()),
             },
             spec: json!({
                 "size": disk.size,
@@ -252,6 +254,7 @@ fn references(vsis: &[Known]) -> Vec<DiskObject> {
             generation: 0,
             creation_timestamp: String::new(),
             labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
         },
         spec: json!({"volumeName": volume, "storagePool": pool}),
         status: DiskStatus {

@@ -165,12 +165,14 @@ pub(in crate::fleet) fn plan_of(disk: &DesiredDataDisk, known: &KnownDisk) -> Pl
         (
             policy,
             serde_json::to_value(&value.labels).unwrap_or_default(),
+            serde_json::to_value(&value.member_of).unwrap_or_default(),
         )
     };
     let (from, to) = (json(before), json(disk));
     let treatment = "it says how vsiflow treats the disk, not what it is";
     compare("deletionPolicy", from.0, to.0, How::Recorded, treatment);
     compare("labels", from.1, to.1, How::Recorded, treatment);
+    compare("memberOf", from.2, to.2, How::Recorded, treatment);
     Plan {
         changes,
         ..Plan::default()

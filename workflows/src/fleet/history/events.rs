@@ -26,6 +26,8 @@ const PAGE: usize = 1_000;
 const IMAGE: &str = "image/";
 /// How a data disk is.
 const DISK: &str = "disk/";
+/// How a pool is.
+const POOL: &str = "pool/";
 /// How a host is.
 const HOST: &str = "host/";
 /// What says who paused everything.
@@ -66,7 +68,7 @@ impl Fleet {
     /// of the base image's runs it waited for. A line of the kind `missing` stands for each range
     /// of the journal that cannot be read any more and may have held some, and one of the kind
     /// `unreadable` at the end says why the VSI is not worked with. `disk/NAME` is that of a data
-    /// disk, `image/NAME` that of the images of this name, those that were removed included,
+    /// disk, `pool/NAME` that of a pool, `image/NAME` that of the images of this name, those that were removed included,
     /// `host/ID` that of a host, and `engine/brake` tells who paused everything.
     ///
     /// # Errors
@@ -81,6 +83,10 @@ impl Fleet {
                 return self.lines(&lost.entity, &lost.state).await;
             }
             let known = self.find_disk(namespace, disk, true).await?;
+            return self.lines(&known.entity, &known.state).await;
+        }
+        if let Some(pool) = name.strip_prefix(POOL) {
+            let known = self.find_pool(namespace, pool, true).await?;
             return self.lines(&known.entity, &known.state).await;
         }
         if let Some(entity) = other_entity(name) {

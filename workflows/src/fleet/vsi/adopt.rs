@@ -368,5 +368,6 @@ fn desired(what: &Adopting, host: &str, found: &FoundDomain) -> DesiredVsi {
         on_drift: OnDrift::default(),
         update_policy: UpdatePolicy::default(),
         deletion_policy: DeletionPolicy::Delete,
+        member_of: None,
     }
 }

@@ -7,7 +7,11 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{Fleet, FleetError, Verdict, index::Known};
-use crate::{delete_vsi, phase::is_gone, record::VsiRecord};
+use crate::{
+    delete_vsi,
+    phase::is_gone,
+    record::{VsiRecord, kind},
+};
 
 impl Fleet {
     /// The entity of a VSI that is not deleted.
@@ -67,6 +71,12 @@ impl Fleet {
     /// # Errors
     /// When the journal fails.
     pub async fn retry(&self, entity: EntityId, by: By) -> Result<Retried, FleetError> {
+        if entity.kind().as_str() == kind::POOL {
+            return Ok(match self.retry_pool(&entity, &by).await?.is_empty() {
+                true => Retried::NothingToDo,
+                false => Retried::Signalled,
+            });
+        }
         for disk in self.disks_of(&entity).await? {
             self.engine.retry(disk, by.clone()).await?;
         }
@@ -86,6 +96,7 @@ impl Fleet {
     /// # Errors
     /// When the journal fails.
     pub async fn resume(&self, entities: Vec<EntityId>, by: By) -> Result<(), FleetError> {
+        self.work_on_pools(entities.iter().cloned());
         let entities = self.with_disks(entities).await?;
         self.engine.drive(Drive::These(entities.clone())).await?;
         self.look_again(&entities, &by).await
@@ -109,7 +120,9 @@ impl Fleet {
     /// # Errors
     /// When the journal fails.
     pub async fn drive_all(&self) -> Result<(), FleetError> {
-        Ok(self.engine.drive(Drive::All).await?)
+        self.engine.drive(Drive::All).await?;
+        self.work_on_all_pools();
+        Ok(())
     }
 
     /// Drops the states of runs that ended before that moment and that nothing goes by; how many

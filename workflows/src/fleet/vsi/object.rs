@@ -18,7 +18,12 @@ use crate::fleet::{
     Condition, EvidencePlace, Fleet, FleetError, Proposal, UploadProgress, conditions,
     history::outputs::texts, index::Known, unreadable::Lost,
 };
-use crate::{phase::Phase, record::kind, spec::documents};
+use crate::{
+    phase::Phase,
+    pool,
+    record::{VsiRecord, kind},
+    spec::{MemberOf, documents},
+};
 
 /// A VSI.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -53,6 +58,9 @@ pub struct Metadata {
     /// Labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Notes for tools: the pool that made it, where one did.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What is.
@@ -169,6 +177,7 @@ impl Fleet {
                 generation: desired.map_or(0, |desired| desired.generation),
                 creation_timestamp: Lost::created(created),
                 labels: BTreeMap::new(),
+                annotations: BTreeMap::new(),
             },
             spec: json!({}),
             status: unreadable(&lost.failure, state, changed),
@@ -299,12 +308,27 @@ fn metadata(known: &Known, created: Timestamp) -> Metadata {
             .map_or(0, |desired| desired.generation),
         creation_timestamp: rfc3339(created),
         labels: vsi.labels.clone(),
+        annotations: annotations(vsi.member_of.as_ref()),
     }
 }
 
+/// What tells a member's pool.
+pub(in crate::fleet) fn annotations(of: Option<&MemberOf>) -> BTreeMap<String, String> {
+    let Some(of) = of else { return BTreeMap::new() };
+    let uid = (pool::UID_ANNOTATION.to_owned(), of.uid.to_string());
+    let revision = (pool::REVISION_ANNOTATION.to_owned(), of.revision.clone());
+    let all = [uid, revision].into_iter();
+    all.filter(|(_, value)| !value.is_empty()).collect()
+}
+
 fn spec(known: &Known) -> Value {
-    let vsi = &known.wanted.vsi;
-    let mut spec = common(known);
+    spec_of(&known.wanted)
+}
+
+/// What is wanted of a VSI, as it is shown.
+pub(in crate::fleet) fn spec_of(wanted: &VsiRecord) -> Value {
+    let vsi = &wanted.vsi;
+    let mut spec = common(wanted);
     if let Some(ready) = &vsi.ready {
         let within = ready.within_s.map(|seconds| format!("{seconds}s"));
         let ready = json!({"within": within, "all": ready.probes});
@@ -337,8 +361,8 @@ fn spec(known: &Known) -> Value {
 }
 
 /// What both kinds have.
-fn common(known: &Known) -> serde_json::Map<String, Value> {
-    let vsi = &known.wanted.vsi;
+fn common(wanted: &VsiRecord) -> serde_json::Map<String, Value> {
+    let vsi = &wanted.vsi;
     let common = json!({
         "imageURL": vsi.image.url,
         "imageChecksum": vsi.image.checksum,
@@ -351,7 +375,7 @@ fn common(known: &Known) -> serde_json::Map<String, Value> {
         },
         "networks": vsi.networks,
         "disks": vsi.disks,
-        "powerState": known.wanted.power_state(),
+        "powerState": wanted.power_state(),
         "onDrift": vsi.on_drift,
         "updatePolicy": vsi.update_policy,
         "deletionPolicy": vsi.deletion_policy,

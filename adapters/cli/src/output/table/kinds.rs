@@ -1,7 +1,7 @@
 //! The kinds that `get` lists.
 
 use vsiflow_workflows::{
-    fleet::{DiskObject, HostObject, ImageObject, NetworkObject, RunObject, VsiObject},
+    fleet::{DiskObject, HostObject, ImageObject, NetworkObject, PoolObject, RunObject, VsiObject},
     spec::server_type::ServerType,
 };
 
@@ -58,6 +58,39 @@ pub(crate) fn vsis(objects: &[VsiObject], wide: bool, namespaces: bool) -> Table
                     .as_deref()
                     .map_or("<never>".to_owned(), age),
             ]);
+        }
+        table.rows.push(row);
+    }
+    table
+}
+
+/// Pools.
+pub(crate) fn pools(objects: &[PoolObject], wide: bool, namespaces: bool) -> Table {
+    let mut head = vec!["NAME", "DESIRED", "READY", "UPDATED", "PHASE", "AGE"];
+    if namespaces {
+        head.insert(0, "NAMESPACE");
+    }
+    if wide {
+        head.extend(["UID", "REVISION", "MESSAGE"]);
+    }
+    let mut table = Table::new(&head);
+    for object in objects {
+        let (meta, status) = (&object.metadata, &object.status);
+        let desired = object.spec.get("replicas").map(ToString::to_string);
+        let mut row = vec![
+            meta.name.clone(),
+            desired.unwrap_or_default(),
+            status.ready_replicas.to_string(),
+            status.updated_replicas.to_string(),
+            status.phase.to_owned(),
+            age(&meta.creation_timestamp),
+        ];
+        if namespaces {
+            row.insert(0, meta.namespace.clone());
+        }
+        if wide {
+            let message = or_none(status.message.clone());
+            row.extend([meta.uid.clone(), status.revision.clone(), message]);
         }
         table.rows.push(row);
     }

@@ -1,0 +1,58 @@
+//! Pools and their members.
+
+use clap::Args;
+
+use super::{WaitArgs, kind_and_names};
+
+/// A pool.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PoolArg {
+    /// The pool, as `pool/NAME`, `pool NAME` or `NAME`.
+    #[arg(required = true, num_args = 1..=2, value_name = "NAME")]
+    words: Vec<String>,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+impl PoolArg {
+    /// Its name.
+    pub(crate) fn name(&self) -> String {
+        let (_, names) = kind_and_names(&self.words);
+        names.into_iter().next().unwrap_or_default()
+    }
+}
+
+/// `scale`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ScaleArgs {
+    #[command(flatten)]
+    pub(crate) pool: PoolArg,
+    /// How many members it has then.
+    #[arg(long, value_name = "N")]
+    pub(crate) replicas: u32,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// `rollback`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RollbackArgs {
+    #[command(flatten)]
+    pub(crate) pool: PoolArg,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// `cordon` and `uncordon`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CordonArgs {
+    /// The members, as `NAME` or `vsi/NAME`.
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}

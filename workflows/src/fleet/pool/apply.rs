@@ -1,0 +1,427 @@
+//! What documents ask of pools.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+use vsiflow_engine::model::{EntityId, Failure, FailureClass, Precedence};
+
+use crate::fleet::{
+    Applied, Change, ErrorKind, Fleet, FleetError,
+    index::Known,
+    pool::{
+        known::KnownPool,
+        reconcile::taken,
+        template::{self, record},
+    },
+    store::DesiredUpdates,
+};
+use crate::{
+    plan::{Change as FieldChange, How, Plan},
+    pool::{self, MemberOf, PoolRecord, TemplateRecord, member_disk_name, member_name},
+    record::{kind, pool_entity},
+    spec::{DesiredDataDisk, DesiredVsi, Resolved, ResolvedPool, UpdatePolicy},
+    update_vsi,
+};
+
+/// What a pool's document comes to.
+struct PoolDraft {
+    wanted: PoolRecord,
+    fields: Vec<FieldChange>,
+    plan: Plan,
+    awaits_approval: bool,
+}
+
+impl Fleet {
+    /// What documents ask of pools; what is new goes into `updates`. A `dry` one keeps nothing.
+    pub(in crate::fleet) async fn take_in_pools(
+        &self,
+        resolved: &Resolved,
+        updates: &mut DesiredUpdates,
+        dry: bool,
+    ) -> Result<Vec<Applied>, FleetError> {
+        let mut all = Vec::new();
+        if resolved.pools.is_empty() {
+            return Ok(all);
+        }
+        let known = self.living_pools().await?;
+        for pool in &resolved.pools {
+            all.push(match matching(pool, &known) {
+                None => self.create_pool(pool, updates, dry).await?,
+                Some(known) => self.change_pool(pool, known, updates, dry).await?,
+            });
+        }
+        Ok(all)
+    }
+
+    async fn create_pool(
+        &self,
+        pool: &ResolvedPool,
+        updates: &mut DesiredUpdates,
+        dry: bool,
+    ) -> Result<Applied, FleetError> {
+        let mut applied = applied(pool, Change::Created);
+        if dry {
+            return Ok(applied);
+        }
+        let desired = &pool.desired;
+        let uid = desired.uid.unwrap_or_else(Uuid::new_v4);
+        let wanted = PoolRecord {
+            uid,
+            namespace: desired.namespace.clone(),
+            name: desired.name.clone(),
+            labels: desired.labels.clone(),
+            replicas: desired.replicas.unwrap_or(1),
+            strategy: desired.strategy,
+            update_policy: desired.update_policy,
+            template: self.template(pool, None, false).await?,
+            previous: None,
+            proposed: None,
+            cordoned: BTreeSet::new(),
+        };
+        let entity = pool_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
+        applied.entity = Some(entity.clone());
+        updates.add(entity, pool::NAME, Precedence::Record, &wanted, Some(0))?;
+        Ok(applied)
+    }
+
+    async fn change_pool(
+        &self,
+        pool: &ResolvedPool,
+        known: &KnownPool,
+        updates: &mut DesiredUpdates,
+        dry: bool,
+    ) -> Result<Applied, FleetError> {
+        let draft = self.pool_draft(pool, known, dry).await?;
+        let mut applied = applied(pool, Change::Configured);
+        applied.entity = Some(known.entity.clone());
+        applied.awaits_approval = draft.awaits_approval;
+        applied.plan = draft.plan;
+        applied.fields = draft.fields;
+        if draft.wanted == known.wanted {
+            applied.change = Change::Unchanged;
+        } else if !dry {
+            record_pool(known, &draft.wanted, updates)?;
+        }
+        Ok(applied)
+    }
+
+    async fn pool_draft(
+        &self,
+        pool: &ResolvedPool,
+        known: &KnownPool,
+        dry: bool,
+    ) -> Result<PoolDraft, FleetError> {
+        let (desired, before) = (&pool.desired, &known.wanted);
+        let asked = self.template(pool, Some(before), dry).await?;
+        let plan = template::plan(&before.template, &asked);
+        let mut wanted = PoolRecord {
+            labels: desired.labels.clone(),
+            replicas: desired.replicas.unwrap_or(before.replicas),
+            strategy: desired.strategy,
+            update_policy: desired.update_policy,
+            ..before.clone()
+        };
+        let is_new = asked.revision != before.template.revision;
+        let has_members = !self.known_of_pool(before.uid).await?.is_empty();
+        let waits = desired.update_policy == UpdatePolicy::Manual && plan.has_effect();
+        let awaits_approval = is_new && has_members && waits;
+        if awaits_approval {
+            wanted.proposed = Some(asked);
+        } else {
+            wanted.replace_template(asked);
+        }
+        let mut fields = own_fields(before, &wanted);
+        let within = plan.changes.iter().cloned();
+        fields.extend(within.map(|change| FieldChange {
+            path: format!("template.spec.{}", change.path),
+            ..change
+        }));
+        let plan = Plan {
+            changes: fields.clone(),
+            ..plan
+        };
+        Ok(PoolDraft {
+            wanted,
+            fields,
+            plan,
+            awaits_approval,
+        })
+    }
+
+    /// Refuses, before anything is made, pools that cannot be, and documents of what a pool has made.
+    pub(in crate::fleet) async fn refuse_pools(
+        &self,
+        resolved: &Resolved,
+        known: &[Known],
+    ) -> Result<(), FleetError> {
+        if resolved.pools.is_empty() && self.entities_of(kind::POOL).is_empty() {
+            return Ok(());
+        }
+        let (mut pools, lost) = self.pools_and_lost().await?;
+        pools.retain(|pool| !pool.is_deleted());
+        if let (false, Some((_, _, failure))) = (resolved.pools.is_empty(), lost.into_iter().next())
+        {
+            return Err(FleetError::new(ErrorKind::Blocked, failure));
+        }
+        for vsi in &resolved.vsis {
+            refuse_member(&vsi.desired, known, &pools)?;
+        }
+        self.refuse_member_disks(resolved, &pools).await?;
+        for pool in &resolved.pools {
+            self.refuse_pool(pool, matching(pool, &pools), resolved)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn refuse_pool(
+        &self,
+        pool: &ResolvedPool,
+        known: Option<&KnownPool>,
+        resolved: &Resolved,
+    ) -> Result<(), FleetError> {
+        let desired = &pool.desired;
+        let full_name = format!("{}/{}", desired.namespace, desired.name);
+        let present = known.map_or(1, |known| known.wanted.replicas);
+        let replicas = desired.replicas.unwrap_or(present);
+        if let Some(known) = known {
+            if known.is_deleting() {
+                return Err(FleetError::going_of(kind::POOL, &full_name));
+            }
+            if desired.uid.is_some_and(|uid| uid != known.wanted.uid) {
+                return Err(another(&full_name));
+            }
+            let asked = self.template(pool, Some(&known.wanted), true).await?;
+            refuse_change(&known.wanted.template, &asked, &full_name)?;
+        }
+        let names = (0..replicas).map(|number| member_name(&desired.name, number));
+        for name in names {
+            let same = |vsi: &DesiredVsi| vsi.namespace == desired.namespace && vsi.name == name;
+            if resolved.vsis.iter().any(|vsi| same(&vsi.desired)) {
+                let failure = taken(&desired.name, &name);
+                return Err(FleetError::new(ErrorKind::Blocked, failure));
+            }
+        }
+        let own = known.map_or_else(Uuid::nil, |known| known.wanted.uid);
+        self.refuse_foreign(own, &desired.namespace, &desired.name, 0..replicas)
+            .await?;
+        self.refuse_foreign_disks(own, desired, replicas).await
+    }
+
+    /// Refuses numbers whose names other VSIs have.
+    pub(super) async fn refuse_foreign(
+        &self,
+        own: Uuid,
+        namespace: &str,
+        pool: &str,
+        mut numbers: std::ops::Range<u32>,
+    ) -> Result<(), FleetError> {
+        let names = numbers.by_ref().map(|number| member_name(pool, number));
+        let found = self.known_of_names(namespace, names).await?;
+        let foreign = found.into_iter().find(|known| {
+            let of = known.wanted.vsi.member_of.as_ref();
+            !known.is_deleted() && of.is_none_or(|of| of.uid != own)
+        });
+        match foreign {
+            Some(known) => {
+                let failure = taken(pool, &known.wanted.vsi.name);
+                Err(FleetError::new(ErrorKind::Blocked, failure))
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn refuse_foreign_disks(
+        &self,
+        own: Uuid,
+        desired: &crate::spec::DesiredPool,
+        replicas: u32,
+    ) -> Result<(), FleetError> {
+        let mut asked = Resolved::default();
+        for number in 0..replicas {
+            asked.data_disks.extend(desired.disks.iter().map(|disk| {
+                let mut disk = disk.clone();
+                disk.name = member_disk_name(&disk.name, &desired.name, number);
+                disk.member_of = Some(MemberOf {
+                    uid: own,
+                    pool: desired.name.clone(),
+                    number,
+                    revision: String::new(),
+                });
+                disk
+            }));
+        }
+        let pools = self.living_pools().await?;
+        self.refuse_member_disks(&asked, &pools).await
+    }
+
+    /// Refuses data disks that belong to a pool's member, and members' disks whose names others have. A
+    /// disk that an earlier pool of this name left behind is attached again.
+    async fn refuse_member_disks(
+        &self,
+        resolved: &Resolved,
+        pools: &[KnownPool],
+    ) -> Result<(), FleetError> {
+        let known = self.concerned_disks(resolved).await?;
+        let lives = |uid: Uuid| pools.iter().any(|pool| pool.wanted.uid == uid);
+        for disk in &resolved.data_disks {
+            let named = known.iter().find(|known| {
+                let its = &known.wanted.disk;
+                !known.is_deleted() && its.namespace == disk.namespace && its.name == disk.name
+            });
+            let Some(known) = named else { continue };
+            let allowed = match (&disk.member_of, &known.wanted.disk.member_of) {
+                (None, None) => true,
+                (None, Some(of)) => !lives(of.uid),
+                (Some(_), None) => false,
+                (Some(now), Some(then)) => {
+                    let same = (&now.pool, now.number) == (&then.pool, then.number);
+                    now.uid == then.uid || same && !lives(then.uid)
+                }
+            };
+            if !allowed {
+                return Err(others_disk(disk));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PoolRecord {
+    /// Members are made from that template from now on.
+    pub(in crate::fleet) fn replace_template(&mut self, template: TemplateRecord) {
+        self.proposed = None;
+        if template.revision != self.template.revision {
+            let before = std::mem::replace(&mut self.template, template);
+            self.previous = Some(before);
+        }
+    }
+}
+
+/// Records a pool anew; what secrets nobody names any more are erased then.
+pub(super) fn record_pool(
+    known: &KnownPool,
+    wanted: &PoolRecord,
+    updates: &mut DesiredUpdates,
+) -> Result<(), FleetError> {
+    let needed = wanted.secrets();
+    let before = known.wanted.secrets();
+    updates.retire(&known.entity, before.difference(&needed));
+    let (entity, newest) = (known.entity.clone(), Some(known.generation()));
+    updates.add(entity, pool::NAME, Precedence::Record, wanted, newest)
+}
+
+fn matching<'a>(pool: &ResolvedPool, known: &'a [KnownPool]) -> Option<&'a KnownPool> {
+    known.iter().find(|known| {
+        let same = &known.wanted;
+        same.namespace == pool.desired.namespace && same.name == pool.desired.name
+    })
+}
+
+fn applied(pool: &ResolvedPool, change: Change) -> Applied {
+    Applied {
+        kind: kind::POOL,
+        namespace: pool.desired.namespace.clone(),
+        name: pool.desired.name.clone(),
+        entity: None::<EntityId>,
+        change,
+        fields: Vec::new(),
+        plan: Plan::default(),
+        awaits_approval: false,
+        retained_refs: Vec::new(),
+        contract_put_back: false,
+    }
+}
+
+/// The fields of the pool itself that differ.
+fn own_fields(before: &PoolRecord, after: &PoolRecord) -> Vec<FieldChange> {
+    let value = |pool: &PoolRecord| {
+        serde_json::json!({
+            "labels": pool.labels, "replicas": pool.replicas, "strategy": pool.strategy,
+            "updatePolicy": pool.update_policy,
+        })
+    };
+    let (before, after) = (value(before), value(after));
+    let keys = ["labels", "replicas", "strategy", "updatePolicy"].into_iter();
+    let changed = keys.filter_map(|key| Some((key, before.get(key)?, after.get(key)?)));
+    let changed = changed.filter(|(_, before, after)| before != after);
+    let change = changed.map(|(key, before, after)| FieldChange {
+        path: key.to_owned(),
+        before: Some(before.clone()),
+        after: Some(after.clone()),
+        how: How::Recorded,
+        why: "it says how vsiflow treats the pool, not what its members are".to_owned(),
+    });
+    change.collect()
+}
+
+/// A document of what a pool has made, or makes, is not taken.
+fn refuse_member(vsi: &DesiredVsi, known: &[Known], pools: &[KnownPool]) -> Result<(), FleetError> {
+    let same = |known: &&Known| {
+        let its = &known.wanted.vsi;
+        !known.is_deleted() && its.namespace == vsi.namespace && its.name == vsi.name
+    };
+    let known = known.iter().find(same);
+    let of = known.and_then(|known| known.wanted.vsi.member_of.as_ref());
+    let failure = match (&vsi.member_of, of) {
+        (Some(now), Some(then)) if now.uid == then.uid => return Ok(()),
+        (Some(_), None) if known.is_none() => return Ok(()),
+        (Some(now), _) => taken(&now.pool, &vsi.name),
+        (None, Some(of)) => members(&of.pool, vsi),
+        (None, None) if known.is_some() => return Ok(()),
+        (None, None) => {
+            let pool = pools.iter().find(|pool| {
+                !pool.is_deleting() && pool.has_member_name(&vsi.namespace, &vsi.name)
+            });
+            match pool {
+                Some(pool) => members(&pool.wanted.name, vsi),
+                None => return Ok(()),
+            }
+        }
+    };
+    Err(FleetError::new(ErrorKind::Blocked, failure))
+}
+
+fn members(pool: &str, vsi: &DesiredVsi) -> Failure {
+    let message = format!("it is a member of pool/{pool}, and no document's own");
+    Failure::new(FailureClass::Blocked, "VSI0720", message)
+        .of_object(format!("vsi/{}", vsi.full_name()))
+        .with_remedy("change the pool's document, or give the VSI another name")
+}
+
+fn others_disk(disk: &DesiredDataDisk) -> FleetError {
+    let name = format!("{}/{}", disk.namespace, disk.name);
+    let message = match disk.member_of {
+        Some(_) => "a data disk of this name exists, and this pool did not make it",
+        None => "it is the data disk of a pool's member, and no document's own",
+    };
+    let failure = Failure::new(FailureClass::Blocked, "VSI0725", message)
+        .of_object(format!("disk/{name}"))
+        .with_remedy("give the disk, or the pool's disk template, another name");
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+fn another(full_name: &str) -> FleetError {
+    let message = "a pool of this name exists under another UID";
+    let failure = Failure::new(FailureClass::Blocked, "VSI0726", message)
+        .of_object(format!("pool/{full_name}"))
+        .with_remedy("remove metadata.uid from the document, or delete the pool that exists");
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+/// Refuses a template that no member could be brought to.
+fn refuse_change(
+    before: &TemplateRecord,
+    after: &TemplateRecord,
+    full_name: &str,
+) -> Result<(), FleetError> {
+    let plan = template::plan(before, after);
+    let Some(change) = plan.refused().next() else {
+        return Ok(());
+    };
+    let path = format!("template.spec.{}", change.path);
+    let failure = update_vsi::refused(&record(after), &path, &change.why)
+        .of_object(format!("pool/{full_name}"))
+        .with_remedy("undo the change, or make a new pool with another name");
+    Err(FleetError::new(ErrorKind::Blocked, failure))
+}

@@ -1,0 +1,119 @@
+//! What this process works on, and where it found each pool. Nothing of it lasts.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+use vsiflow_engine::model::EntityId;
+
+use crate::fleet::Verdict;
+
+/// The pools that are worked on.
+#[derive(Default)]
+pub(in crate::fleet) struct Board {
+    state: Mutex<State>,
+    /// Held while a pool is looked at: two looks would both act on what both have seen.
+    pub(super) looking: tokio::sync::Mutex<()>,
+    asked: watch::Sender<()>,
+    moved: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Whether the controller's task was started.
+    runs: bool,
+    all: bool,
+    driven: BTreeSet<EntityId>,
+    /// Members that this process continued with.
+    resumed: BTreeSet<EntityId>,
+    /// What was found last, and for which generation of the pool.
+    verdicts: BTreeMap<EntityId, (u64, Verdict)>,
+}
+
+impl Board {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works on these, too; whether the task is to be started.
+    pub(super) fn drive(&self, pools: impl Iterator<Item = EntityId>) -> bool {
+        let mut state = self.state();
+        let before = state.driven.len();
+        let mut any = false;
+        for pool in pools {
+            any = true;
+            state.verdicts.remove(&pool);
+            state.driven.insert(pool);
+        }
+        let starts = any && !std::mem::replace(&mut state.runs, true);
+        drop(state);
+        if any || before > 0 {
+            self.asked.send_replace(());
+        }
+        starts
+    }
+
+    /// Works on all; whether the task is to be started.
+    pub(super) fn drive_all(&self) -> bool {
+        let mut state = self.state();
+        state.all = true;
+        let starts = !std::mem::replace(&mut state.runs, true);
+        drop(state);
+        self.asked.send_replace(());
+        starts
+    }
+
+    /// The pools to look at; none where that is all of them.
+    pub(super) fn driven(&self) -> Option<Vec<EntityId>> {
+        let state = self.state();
+        (!state.all).then(|| state.driven.iter().cloned().collect())
+    }
+
+    /// Whether a pool is worked on.
+    pub(super) fn drives(&self, pool: &EntityId) -> bool {
+        let state = self.state();
+        state.all || state.driven.contains(pool)
+    }
+
+    /// Changes when somebody asks for more.
+    pub(super) fn asked(&self) -> watch::Receiver<()> {
+        self.asked.subscribe()
+    }
+
+    /// Changes when a pool was found somewhere else than before.
+    pub(in crate::fleet) fn moved(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
+    }
+
+    /// Those of these members that this process did not continue with yet.
+    pub(super) fn resume(&self, members: Vec<EntityId>) -> Vec<EntityId> {
+        let mut state = self.state();
+        let members = members.into_iter();
+        members
+            .filter(|one| state.resumed.insert(one.clone()))
+            .collect()
+    }
+
+    /// Where a pool of that generation was found; none while work is in progress.
+    pub(in crate::fleet) fn verdict(&self, pool: &EntityId, generation: u64) -> Option<Verdict> {
+        let state = self.state();
+        let found = state.verdicts.get(pool).filter(|(of, _)| *of == generation);
+        found.map(|(_, verdict)| verdict.clone())
+    }
+
+    pub(super) fn found(&self, pool: &EntityId, generation: u64, verdict: Option<Verdict>) {
+        let mut state = self.state();
+        let before = match &verdict {
+            Some(verdict) => state
+                .verdicts
+                .insert(pool.clone(), (generation, verdict.clone())),
+            None => state.verdicts.remove(pool),
+        };
+        drop(state);
+        if before.map(|(_, before)| before) != verdict {
+            self.moved.send_replace(());
+        }
+    }
+}

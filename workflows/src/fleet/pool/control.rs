@@ -1,0 +1,215 @@
+//! What commands ask of pools.
+
+use std::collections::BTreeSet;
+
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Failure, FailureClass, Precedence},
+};
+
+use crate::fleet::{
+    ErrorKind, Fleet, FleetError,
+    pool::{apply::record_pool, known::KnownPool, template},
+    store::DesiredUpdates,
+};
+use crate::{
+    plan::Plan,
+    pool::{self, PoolRecord},
+    record::kind,
+    spec::pool::check_replicas,
+};
+
+impl Fleet {
+    /// Records how many members a pool is to have, and begins to work on it.
+    ///
+    /// # Errors
+    /// When there is none of that name, it is being deleted, the number cannot be, or a VSI that the pool
+    /// did not make has the name of a new member.
+    pub async fn scale_pool(
+        &self,
+        namespace: &str,
+        name: &str,
+        replicas: u32,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let known = self.pool_to_change(namespace, name).await?;
+        check_replicas(i128::from(replicas)).map_err(|message| {
+            let failure = Failure::new(FailureClass::Blocked, "VSI0727", message)
+                .of_object(format!("pool/{}", known.wanted.full_name()))
+                .with_remedy("choose a number within these bounds; nothing was changed");
+            FleetError::new(ErrorKind::Blocked, failure)
+        })?;
+        let (uid, namespace) = (known.wanted.uid, &known.wanted.namespace);
+        let (more, pool) = (known.wanted.replicas..replicas, &known.wanted.name);
+        self.refuse_foreign(uid, namespace, pool, more).await?;
+        let wanted = PoolRecord {
+            replicas,
+            ..known.wanted.clone()
+        };
+        self.record_change(known, &wanted, by).await
+    }
+
+    /// Records that members are made from the template before this one again, and begins to work on it.
+    /// What it costs a member comes back.
+    ///
+    /// # Errors
+    /// When there is none of that name, it is being deleted, or it had no other template.
+    pub async fn rollback_pool(
+        &self,
+        namespace: &str,
+        name: &str,
+        by: By,
+    ) -> Result<(EntityId, Plan), FleetError> {
+        let known = self.pool_to_change(namespace, name).await?;
+        let Some(previous) = known.wanted.previous.clone() else {
+            let failure =
+                Failure::new(FailureClass::Blocked, "VSI0722", "it had no other template")
+                    .of_object(format!("pool/{}", known.wanted.full_name()))
+                    .with_remedy("apply a document with the template that you need");
+            return Err(FleetError::new(ErrorKind::Blocked, failure));
+        };
+        let plan = template::plan(&known.wanted.template, &previous);
+        let mut wanted = known.wanted.clone();
+        wanted.replace_template(previous);
+        let entity = self.record_change(known, &wanted, by).await?;
+        Ok((entity, plan))
+    }
+
+    /// Approves the template that a pool waits with, once for all of its members.
+    ///
+    /// # Errors
+    /// When there is none of that name, it is being deleted, or nothing waits.
+    pub async fn approve_pool(
+        &self,
+        namespace: &str,
+        name: &str,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let known = self.pool_to_change(namespace, name).await?;
+        let Some(proposed) = known.wanted.proposed.clone() else {
+            let message = "no change of it waits for approval";
+            let failure = Failure::new(FailureClass::Blocked, "VSI0704", message)
+                .of_object(format!("pool/{}", known.wanted.full_name()))
+                .with_remedy("apply a document that changes its template");
+            return Err(FleetError::new(ErrorKind::Blocked, failure));
+        };
+        let mut wanted = known.wanted.clone();
+        wanted.replace_template(proposed);
+        self.record_change(known, &wanted, by).await
+    }
+
+    /// Leaves a member out of rollouts, and of being made again; or no longer. Its pool comes back.
+    ///
+    /// # Errors
+    /// When no pool has, or is to have, a member of that name.
+    pub async fn cordon_member(
+        &self,
+        namespace: &str,
+        name: &str,
+        on: bool,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let (namespace, name) = crate::fleet::index::qualified(namespace, name);
+        let mut pools = self.living_pools().await?.into_iter();
+        let found = pools.find(|pool| pool.has_member_name(namespace, name));
+        let number = found.as_ref();
+        let number = number.and_then(|pool| pool::number_of(&pool.wanted.name, name));
+        let (Some(known), Some(number)) = (found, number) else {
+            let failure = Failure::new(
+                FailureClass::Blocked,
+                "VSI0723",
+                "no pool has a member of this name",
+            )
+            .of_object(format!("vsi/{name}"))
+            .with_remedy(
+                "`vsiflow describe pool/NAME` lists members; hosts have `vsiflow host cordon`",
+            );
+            return Err(FleetError::new(ErrorKind::NotFound, failure));
+        };
+        let mut cordoned: BTreeSet<u32> = known.wanted.cordoned.clone();
+        match on {
+            true => cordoned.insert(number),
+            false => cordoned.remove(&number),
+        };
+        let wanted = PoolRecord {
+            cordoned,
+            ..known.wanted.clone()
+        };
+        self.record_change(known, &wanted, by).await
+    }
+
+    /// Records that a pool is to go with its members, the highest first, and begins with it. Data disks go
+    /// by their `deletionPolicy`. With `orphan` hosts are not asked, and everything there stays.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn delete_pool(
+        &self,
+        namespace: &str,
+        name: &str,
+        orphan: bool,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let known = self.find_pool(namespace, name, false).await?;
+        let workflow = match orphan {
+            true => pool::FORGET,
+            false => pool::DELETE,
+        };
+        if known.workflow() != workflow {
+            let mut updates = DesiredUpdates::default();
+            let (entity, newest) = (known.entity.clone(), Some(known.generation()));
+            let record = Precedence::Record;
+            updates.add(entity, workflow, record, &known.wanted, newest)?;
+            self.record(updates, by).await?;
+        }
+        self.work_on_pools([known.entity.clone()]);
+        Ok(known.entity)
+    }
+
+    /// Tries again at once what is stuck of a pool's members.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub(in crate::fleet) async fn retry_pool(
+        &self,
+        entity: &EntityId,
+        by: &By,
+    ) -> Result<Vec<EntityId>, FleetError> {
+        let Some(known) = self.known_pool(entity).await? else {
+            return Ok(Vec::new());
+        };
+        let open = self.members(&known).await?.unsettled();
+        for member in &open {
+            for disk in self.disks_of(member).await? {
+                self.engine.retry(disk, by.clone()).await?;
+            }
+            self.engine.retry(member.clone(), by.clone()).await?;
+        }
+        self.work_on_pools([entity.clone()]);
+        Ok(open)
+    }
+
+    async fn pool_to_change(&self, namespace: &str, name: &str) -> Result<KnownPool, FleetError> {
+        self.engine.takes_wishes()?;
+        let known = self.find_pool(namespace, name, false).await?;
+        match known.is_deleting() {
+            true => Err(FleetError::going_of(kind::POOL, &known.wanted.full_name())),
+            false => Ok(known),
+        }
+    }
+
+    async fn record_change(
+        &self,
+        known: KnownPool,
+        wanted: &PoolRecord,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        if *wanted != known.wanted {
+            let mut updates = DesiredUpdates::default();
+            record_pool(&known, wanted, &mut updates)?;
+            self.record(updates, by).await?;
+        }
+        self.work_on_pools([known.entity.clone()]);
+        Ok(known.entity)
+    }
+}

@@ -1,0 +1,257 @@
+//! The members of a pool: what is known of them, and the documents they are made from.
+
+use std::collections::BTreeMap;
+
+use vsiflow_engine::{model::EntityId, secret::Secret};
+use vsiflow_steps::guest::GuestType;
+
+use crate::fleet::{
+    Fleet, FleetError, Verdict, apply::is_deleting, disk::apply::KnownDisk, index::Known,
+    pool::known::KnownPool,
+};
+use crate::{
+    drift,
+    phase::Phase,
+    pool::{
+        LABEL, MemberOf, MemberState, MemberView, PoolRecord, PoolView, TemplateRecord,
+        member_disk_name, member_name, number_of,
+    },
+    spec::{
+        DesiredDataDisk, DesiredDisk, DesiredVsi, DiskOrigin, DocumentRef, PowerState, ResolvedVsi,
+    },
+};
+
+/// What is known of a pool's members.
+pub(super) struct PoolMembers {
+    pub(super) view: PoolView,
+    /// Those that are there, by number.
+    pub(super) members: BTreeMap<u32, Known>,
+    /// Their data disks, those of members that are gone included.
+    pub(super) disks: Vec<KnownDisk>,
+}
+
+impl PoolMembers {
+    /// The members that have not reached what is wanted of them.
+    pub(super) fn unsettled(&self) -> Vec<EntityId> {
+        let open = self.members.values();
+        let open = open.filter(|known| !known.state.is_settled() && known.unreadable.is_none());
+        open.map(|known| known.entity.clone()).collect()
+    }
+}
+
+impl Fleet {
+    pub(super) async fn members(&self, pool: &KnownPool) -> Result<PoolMembers, FleetError> {
+        let record = &pool.wanted;
+        let mut members = BTreeMap::new();
+        for known in self.known_of_pool(record.uid).await? {
+            let number = known.wanted.vsi.member_of.as_ref().map(|of| of.number);
+            if let (Some(number), false) = (number, known.is_deleted()) {
+                members.insert(number, known);
+            }
+        }
+        let views = members.iter();
+        let views = views.map(|(number, known)| (*number, self.member_view(record, known)));
+        let mut view = PoolView {
+            replicas: record.replicas,
+            strategy: record.strategy,
+            deleting: pool.is_deleting(),
+            members: views.collect(),
+            foreign: Default::default(),
+            cordoned: record.cordoned.clone(),
+        };
+        if !view.deleting {
+            let end = record.replicas.saturating_add(record.strategy.max_surge);
+            let missing = (0..end).filter(|number| !members.contains_key(number));
+            let foreign = self.foreign(record, missing).await?;
+            view.foreign.extend(foreign.keys());
+        }
+        Ok(PoolMembers {
+            view,
+            members,
+            disks: self.disks_of_pool(record.uid).await?,
+        })
+    }
+
+    /// How many members a pool has, and is to have; a pool without any counts as one.
+    pub(in crate::fleet) async fn count_members(
+        &self,
+        pool: &KnownPool,
+    ) -> Result<usize, FleetError> {
+        let members = self.known_of_pool(pool.wanted.uid).await?;
+        let there = members.iter().filter(|known| !known.is_deleted()).count();
+        let wanted = usize::try_from(pool.wanted.replicas).unwrap_or(usize::MAX);
+        Ok(there.max(wanted).max(1))
+    }
+
+    /// The VSIs that have a member's name and were not made by the pool.
+    pub(super) async fn foreign(
+        &self,
+        record: &PoolRecord,
+        numbers: impl Iterator<Item = u32>,
+    ) -> Result<BTreeMap<u32, Known>, FleetError> {
+        let names = numbers.map(|number| member_name(&record.name, number));
+        let found = self.known_of_names(&record.namespace, names).await?;
+        let own = |known: &Known| {
+            let of = known.wanted.vsi.member_of.as_ref();
+            of.is_some_and(|of| of.uid == record.uid)
+        };
+        let foreign = found
+            .into_iter()
+            .filter(|known| !known.is_deleted() && !own(known));
+        let numbered = foreign.filter_map(|known| {
+            let number = number_of(&record.name, &known.wanted.vsi.name)?;
+            (known.wanted.vsi.namespace == record.namespace).then_some((number, known))
+        });
+        Ok(numbered.collect())
+    }
+
+    fn member_view(&self, record: &PoolRecord, known: &Known) -> MemberView {
+        let of = known.wanted.vsi.member_of.as_ref();
+        let phase = known.phase();
+        let serves_not = [
+            Phase::Provisioning,
+            Phase::Booting,
+            Phase::Failed,
+            Phase::Stopped,
+            Phase::Deleted,
+        ];
+        MemberView {
+            state: self.member_state(record, known),
+            may_serve: known.unreadable.is_some()
+                || known.state.reached > 0 && !serves_not.contains(&phase),
+            current: of.is_some_and(|of| of.revision == record.template.revision),
+        }
+    }
+
+    fn member_state(&self, record: &PoolRecord, known: &Known) -> MemberState {
+        let verdict = self.verdict(&known.entity);
+        let failed = !matches!(verdict, None | Some(Verdict::Reached));
+        if is_deleting(&known.state) {
+            return MemberState::Deleting { stuck: failed };
+        }
+        if known.unreadable.is_some() {
+            return MemberState::Unknown;
+        }
+        if !known.state.is_settled() {
+            return if failed {
+                MemberState::Stuck
+            } else {
+                MemberState::Busy
+            };
+        }
+        let silent = matches!(self.reach.answers(&known.wanted.vsi.host), Some(Err(_)));
+        let as_wanted = match record.template.vsi.power_state {
+            PowerState::Running => Phase::Running,
+            PowerState::Stopped => Phase::Stopped,
+            PowerState::Paused => Phase::Paused,
+        };
+        match known.phase() {
+            Phase::Running | Phase::Degraded if silent => MemberState::Unknown,
+            phase if phase == as_wanted => MemberState::Ready,
+            Phase::Degraded if is_well(known) => MemberState::Ready,
+            Phase::Degraded | Phase::Failed | Phase::Blocked => MemberState::Stuck,
+            Phase::Running | Phase::Stopped | Phase::Paused => MemberState::Off,
+            Phase::Unreadable => MemberState::Unknown,
+            _ => MemberState::Busy,
+        }
+    }
+
+    /// The documents of a member.
+    pub(super) async fn member(
+        &self,
+        record: &PoolRecord,
+        template: &TemplateRecord,
+        number: u32,
+    ) -> Result<(ResolvedVsi, Vec<DesiredDataDisk>), FleetError> {
+        let contract = self.secrets.get(&template.contract).await?;
+        let image_url = match &template.image_credentials {
+            Some(name) => Some(self.secrets.get(name).await?),
+            None => None,
+        };
+        let disks = disks(record, template, number);
+        let desired = desired(record, template, number, &disks);
+        Ok((resolved(desired, contract, image_url), disks))
+    }
+}
+
+/// Whether what is wrong lies with its host's objects alone: its guest runs and is well.
+fn is_well(known: &Known) -> bool {
+    let recorded = known.state.state.as_ref();
+    recorded.is_none_or(|(_, detail)| drift::of_guest_in(detail).is_empty())
+}
+
+fn desired(
+    record: &PoolRecord,
+    template: &TemplateRecord,
+    number: u32,
+    disks: &[DesiredDataDisk],
+) -> DesiredVsi {
+    let mut vsi = template.vsi.clone();
+    vsi.name = member_name(&record.name, number);
+    vsi.uid = None;
+    vsi.labels.insert(LABEL.to_owned(), record.name.clone());
+    vsi.member_of = Some(MemberOf {
+        uid: record.uid,
+        pool: record.name.clone(),
+        number,
+        revision: template.revision.clone(),
+    });
+    vsi.disks = disks.iter().map(attached).collect();
+    vsi.disks.sort_by(|a, b| a.name.cmp(&b.name));
+    let name = vsi.name.clone();
+    if let Some(guest) = &mut vsi.guest
+        && guest.guest_type == GuestType::CloudInit
+        && template.names_guests
+    {
+        guest.hostname = name;
+    }
+    vsi
+}
+
+fn attached(disk: &DesiredDataDisk) -> DesiredDisk {
+    DesiredDisk {
+        name: disk.name.clone(),
+        pool: disk.pool.clone(),
+        source: DiskOrigin::Made {
+            uid: None,
+            size: disk.size,
+            deletion_policy: disk.deletion_policy,
+        },
+    }
+}
+
+fn disks(record: &PoolRecord, template: &TemplateRecord, number: u32) -> Vec<DesiredDataDisk> {
+    let own = |disk: &DesiredDataDisk| {
+        let mut disk = disk.clone();
+        disk.name = member_disk_name(&disk.name, &record.name, number);
+        disk.labels.insert(LABEL.to_owned(), record.name.clone());
+        disk.member_of = Some(MemberOf {
+            uid: record.uid,
+            pool: record.name.clone(),
+            number,
+            revision: String::new(),
+        });
+        disk
+    };
+    template.disks.iter().map(own).collect()
+}
+
+fn resolved(desired: DesiredVsi, contract: Secret, image_url: Option<Secret>) -> ResolvedVsi {
+    let source = desired.full_name();
+    ResolvedVsi {
+        desired,
+        contract,
+        retains_user_data: false,
+        image_url,
+        at: DocumentRef {
+            index: 0,
+            source,
+            line: None,
+        },
+        // What the template's selectors chose is what a member has.
+        selects_disks: false,
+        selects_networks: false,
+        retained_refs: Vec::new(),
+        unresolved_refs: Vec::new(),
+    }
+}

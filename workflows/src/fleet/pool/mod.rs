@@ -1,0 +1,156 @@
+//! Pools: what is asked of them, and the controller that works on them (see [`crate::pool`]).
+//!
+//! One task of each fleet looks at the pools that this process works on: those that a command asked for,
+//! or all of them after [`Fleet::drive_all`]. It looks again when something of a VSI, a data disk or a
+//! pool was recorded, and now and then, because a host that answers again records nothing. It ends with
+//! the fleet it belongs to; what it was about to record is found missing by the next one.
+
+mod apply;
+mod board;
+mod control;
+mod known;
+mod members;
+mod object;
+mod reconcile;
+mod template;
+
+pub(super) use board::Board;
+pub use object::{PoolMember, PoolObject, PoolStatus};
+
+use std::time::Duration;
+
+use tokio::{
+    sync::{broadcast::error::RecvError, watch},
+    time::{Instant, sleep, timeout},
+};
+use vsiflow_engine::{
+    Notice,
+    executor::By,
+    model::{Actor, EntityId, StreamId, Text},
+};
+
+use super::{Fleet, Verdict};
+use crate::record::kind;
+
+/// What happens together is looked at together.
+const TOGETHER: Duration = Duration::from_millis(50);
+/// Pools are looked at that often although nothing was recorded.
+const AGAIN: Duration = Duration::from_secs(5);
+
+impl Fleet {
+    /// Works on these pools from now on, as long as this fleet is there.
+    pub(in crate::fleet) fn work_on_pools(&self, pools: impl IntoIterator<Item = EntityId>) {
+        let pools = pools.into_iter();
+        let pools = pools.filter(|entity| entity.kind().as_str() == kind::POOL);
+        if self.pools.drive(pools) {
+            self.spawn_controller();
+        }
+    }
+
+    /// Works on all pools from now on, those that come later included.
+    pub(in crate::fleet) fn work_on_all_pools(&self) {
+        if self.pools.drive_all() {
+            self.spawn_controller();
+        }
+    }
+
+    /// Works on a pool that somebody waits for.
+    pub(in crate::fleet) fn continue_with_pool(&self, pool: &EntityId) {
+        if !self.pools.drives(pool) {
+            self.work_on_pools([pool.clone()]);
+        }
+    }
+
+    /// Changes when a pool was found somewhere else than before.
+    pub fn pools_moved(&self) -> watch::Receiver<()> {
+        self.pools.moved()
+    }
+
+    fn spawn_controller(&self) {
+        let Some(ended) = self.owner.as_ref().map(|owner| owner.subscribe()) else {
+            return;
+        };
+        let fleet = Self {
+            // Else it would never see that nobody has the fleet any more.
+            owner: None,
+            ..self.clone()
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                () = closed(ended) => {}
+                () = fleet.control_pools() => {}
+            }
+        });
+    }
+
+    /// Looks at the pools that are worked on until the engine ends.
+    async fn control_pools(&self) {
+        let mut notices = self.notices();
+        let mut asked = self.pools.asked();
+        loop {
+            asked.mark_unchanged();
+            let begun = Instant::now();
+            for pool in self.pools_to_control() {
+                if let Err(error) = self.reconcile_pool(&pool).await {
+                    tracing::warn!(%pool, %error, "a pool could not be looked at");
+                    let verdict = Some(Verdict::Blocked(*error.failure));
+                    self.pools.found(&pool, self.generation(&pool), verdict);
+                }
+            }
+            // Many members are not looked at more often than it takes.
+            let pause = TOGETHER.max(begun.elapsed());
+            tokio::select! {
+                ended = concerns_pools(&mut notices) => if ended { return },
+                _ = asked.changed() => {}
+                () = sleep(AGAIN) => {}
+            }
+            // What comes within a moment is taken together.
+            let more = async { while !concerns_pools(&mut notices).await {} };
+            if timeout(pause, more).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn pools_to_control(&self) -> Vec<EntityId> {
+        match self.pools.driven() {
+            Some(some) => some,
+            None => self
+                .entities_of(kind::POOL)
+                .into_iter()
+                .map(|(id, _)| id)
+                .collect(),
+        }
+    }
+}
+
+/// Waits for something that a pool may wait for; whether the engine has ended.
+async fn concerns_pools(notices: &mut tokio::sync::broadcast::Receiver<Notice>) -> bool {
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Ended) | Err(RecvError::Closed) => return true,
+            Err(RecvError::Lagged(_)) | Ok(Notice::Unopened { .. }) => return false,
+            Ok(Notice::Recorded(record)) => {
+                let kinds = [kind::VSI, kind::DISK, kind::POOL];
+                if let StreamId::Entity(entity) = &record.stream
+                    && kinds.contains(&entity.kind().as_str())
+                {
+                    return false;
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+async fn closed(mut ended: watch::Receiver<()>) {
+    while ended.changed().await.is_ok() {}
+}
+
+/// Who acts for a pool.
+fn controller(pool: &str, what: &str) -> By {
+    By {
+        actor: Actor::Engine,
+        reason: Text::new(format!("{what} of pool/{pool}")),
+    }
+}

@@ -1,0 +1,265 @@
+//! Pools as Kubernetes-shaped objects. The names of their keys are stable.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+use vsiflow_engine::model::Timestamp;
+
+use crate::fleet::{
+    Condition, Fleet, FleetError, Metadata,
+    conditions::condition,
+    pool::{known::KnownPool, members::PoolMembers, template},
+    vsi::object::rfc3339,
+};
+use crate::{
+    phase::Phase,
+    plan::Plan,
+    pool::{MemberState, Outcome, PoolRecord, TemplateRecord, decide, member_name},
+    spec::documents,
+};
+
+/// A pool.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolObject {
+    /// The group and version of the kind.
+    pub api_version: &'static str,
+    /// The kind.
+    pub kind: &'static str,
+    /// Who it is.
+    pub metadata: Metadata,
+    /// What is wanted of it, without secrets.
+    pub spec: Value,
+    /// What is.
+    pub status: PoolStatus,
+}
+
+/// What is.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolStatus {
+    /// `Available`, `Progressing`, `Degraded`, `Blocked`, `Deleting` or `Deleted`.
+    pub phase: &'static str,
+    /// How many members there are.
+    pub replicas: u32,
+    /// How many of those that are wanted are ready.
+    pub ready_replicas: u32,
+    /// How many of those that are wanted are made from the current template.
+    pub updated_replicas: u32,
+    /// The revision of the template that members are brought to.
+    pub revision: String,
+    /// The one before, which `rollback` goes back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_revision: Option<String>,
+    /// What keeps it from being available; empty where nothing does.
+    pub message: String,
+    /// What a change that waits for approval costs each member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposal: Option<Plan>,
+    /// The members, by number.
+    pub members: Vec<PoolMember>,
+    /// What holds and what does not.
+    pub conditions: Vec<Condition>,
+}
+
+/// A member.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolMember {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub number: u32,
+    /// Its identity.
+    pub uid: String,
+    /// Its phase.
+    pub phase: Phase,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// Whether it is made from the current template.
+    pub updated: bool,
+    /// Whether it is left out of rollouts.
+    pub cordoned: bool,
+}
+
+impl Fleet {
+    /// All pools by namespace and name; with `deleted` those that are gone, too.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn pools(&self, deleted: bool) -> Result<Vec<PoolObject>, FleetError> {
+        let (pools, lost) = self.pools_and_lost().await?;
+        for (entity, _, failure) in &lost {
+            tracing::warn!(%entity, %failure, "a pool is left out");
+        }
+        let mut objects = Vec::new();
+        for pool in pools.iter().filter(|pool| deleted || !pool.is_deleted()) {
+            objects.push(self.pool_object(pool).await?);
+        }
+        Ok(objects)
+    }
+
+    /// One pool; a deleted one where none of that name is there.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the journal cannot be read.
+    pub async fn get_pool(&self, namespace: &str, name: &str) -> Result<PoolObject, FleetError> {
+        let pool = self.find_pool(namespace, name, true).await?;
+        self.pool_object(&pool).await
+    }
+
+    async fn pool_object(&self, pool: &KnownPool) -> Result<PoolObject, FleetError> {
+        let found = self.members(pool).await?;
+        let (created, changed) = self.engine.times(&pool.entity).unwrap_or_default();
+        let record = &pool.wanted;
+        Ok(PoolObject {
+            api_version: documents::VSIFLOW_API_VERSION,
+            kind: documents::POOL,
+            metadata: Metadata {
+                name: record.name.clone(),
+                namespace: record.namespace.clone(),
+                uid: record.uid.to_string(),
+                generation: pool.generation(),
+                creation_timestamp: rfc3339(created),
+                labels: record.labels.clone(),
+                annotations: Default::default(),
+            },
+            spec: spec(record),
+            status: self.pool_status(pool, &found, changed),
+        })
+    }
+
+    fn pool_status(&self, pool: &KnownPool, found: &PoolMembers, changed: Timestamp) -> PoolStatus {
+        let record = &pool.wanted;
+        let outcome = decide(&found.view).outcome;
+        let is_ready = |number: &u32| {
+            let member = found.view.members.get(number);
+            member.is_some_and(|member| member.state == MemberState::Ready)
+        };
+        let is_current = |number: &u32| {
+            let member = found.view.members.get(number);
+            member.is_some_and(|member| member.current)
+        };
+        let count = |which: &dyn Fn(&u32) -> bool| {
+            let wanted = found
+                .members
+                .range(..record.replicas)
+                .map(|(number, _)| number);
+            u32::try_from(wanted.filter(|number| which(number)).count()).unwrap_or(u32::MAX)
+        };
+        let (ready, updated) = (count(&is_ready), count(&is_current));
+        let phase = phase(pool, outcome);
+        let message = self.pool_message(pool, found, outcome, (ready, updated));
+        let members = found.members.iter().map(|(number, known)| PoolMember {
+            name: known.wanted.vsi.name.clone(),
+            number: *number,
+            uid: known.entity.id().to_owned(),
+            phase: known.phase(),
+            ready: is_ready(number),
+            updated: is_current(number),
+            cordoned: record.cordoned.contains(number),
+        });
+        let make = |name, holds| condition(name, holds, phase, &message, changed);
+        let mut conditions = vec![
+            make(
+                "Available",
+                outcome == Outcome::Available && !pool.is_deleted(),
+            ),
+            make("Progressing", outcome == Outcome::Progressing),
+            make(
+                "Degraded",
+                matches!(outcome, Outcome::Stuck(_) | Outcome::Off(_)),
+            ),
+        ];
+        if record.proposed.is_some() {
+            let message = "a change of the template waits for `vsiflow approve`";
+            let reason = "AwaitingApproval";
+            conditions.push(condition("UpdateApproved", false, reason, message, changed));
+        }
+        PoolStatus {
+            phase,
+            replicas: u32::try_from(found.members.len()).unwrap_or(u32::MAX),
+            ready_replicas: ready,
+            updated_replicas: updated,
+            revision: record.template.revision.clone(),
+            previous_revision: record.previous.as_ref().map(|one| one.revision.clone()),
+            proposal: record
+                .proposed
+                .as_ref()
+                .map(|proposed| template::plan(&record.template, proposed)),
+            members: members.collect(),
+            conditions,
+            message,
+        }
+    }
+
+    fn pool_message(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+        outcome: Outcome,
+        (ready, updated): (u32, u32),
+    ) -> String {
+        let name = |number: u32| member_name(&pool.wanted.name, number);
+        let wanted = pool.wanted.replicas;
+        match outcome {
+            Outcome::Available | Outcome::Gone => String::new(),
+            Outcome::Progressing => {
+                format!("{ready} of {wanted} ready, {updated} of {wanted} updated")
+            }
+            Outcome::Off(number) => {
+                format!("{} is off or suspended, as somebody asked", name(number))
+            }
+            Outcome::Foreign(number) => {
+                format!("{} is a VSI that the pool did not make", name(number))
+            }
+            Outcome::Stuck(number) => {
+                let known = found.members.get(&number);
+                let obstacle = known.and_then(|known| self.obstacle(&known.entity));
+                let recorded = known.and_then(|known| known.state.state.as_ref());
+                let recorded = recorded.map(|(_, detail)| detail.to_string());
+                let why = obstacle.map(|failure| failure.to_string()).or(recorded);
+                format!("{}: {}", name(number), why.unwrap_or_default())
+            }
+        }
+    }
+}
+
+fn phase(pool: &KnownPool, outcome: Outcome) -> &'static str {
+    match outcome {
+        _ if pool.is_deleted() => "Deleted",
+        _ if pool.is_deleting() => "Deleting",
+        Outcome::Available => "Available",
+        Outcome::Progressing | Outcome::Gone => "Progressing",
+        Outcome::Stuck(_) | Outcome::Off(_) => "Degraded",
+        Outcome::Foreign(_) => "Blocked",
+    }
+}
+
+fn spec(record: &PoolRecord) -> Value {
+    let mut spec = json!({
+        "replicas": record.replicas,
+        "strategy": record.strategy,
+        "updatePolicy": record.update_policy,
+        "template": template_json(&record.template),
+    });
+    let disks = record.template.disks.iter().map(|disk| {
+        json!({
+            "metadata": {"name": disk.name, "labels": disk.labels},
+            "spec": {
+                "size": disk.size, "storagePool": disk.pool, "deletionPolicy": disk.deletion_policy,
+            },
+        })
+    });
+    let disks: Vec<_> = disks.collect();
+    if let (false, Some(fields)) = (disks.is_empty(), spec.as_object_mut()) {
+        fields.insert("diskTemplates".to_owned(), Value::Array(disks));
+    }
+    spec
+}
+
+/// A template, as a VSI's spec is shown.
+fn template_json(template: &TemplateRecord) -> Value {
+    let spec = crate::fleet::vsi::object::spec_of(&template::record(template));
+    json!({"metadata": {"labels": template.vsi.labels}, "spec": spec})
+}

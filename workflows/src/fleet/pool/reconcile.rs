@@ -1,0 +1,311 @@
+//! One look at a pool: what its members are like, what follows, and its record.
+
+use vsiflow_engine::{
+    executor::Drive,
+    model::{EntityId, Failure, FailureClass, Name, Text},
+};
+
+use crate::fleet::{
+    Fleet, FleetError, Verdict,
+    host::scan::{ScanMode, is_watched},
+    index::Known,
+    pool::{controller, known::KnownPool, members::PoolMembers},
+};
+use crate::{
+    phase::Phase,
+    pool::{self, Action, Decision, Outcome, decide, member_name},
+    record::kind,
+    spec::{DeletionPolicy, Resolved},
+};
+
+/// So many members are made by one batch of the journal.
+const BATCH: usize = 50;
+
+impl Fleet {
+    /// Looks at a pool and records what follows for its members.
+    pub(super) async fn reconcile_pool(&self, entity: &EntityId) -> Result<(), FleetError> {
+        let _one_look = self.pools.looking.lock().await;
+        let Some(pool) = self.known_pool(entity).await? else {
+            return Ok(());
+        };
+        let generation = pool.generation();
+        if pool.is_deleted() {
+            self.pools.found(entity, generation, Some(Verdict::Reached));
+            return Ok(());
+        }
+        let mut found = self.members(&pool).await?;
+        let mut decision = decide(&found.view);
+        if takes_away(&found, &decision) {
+            // What the journal says of those that run may be old.
+            self.look_at_members(&found).await?;
+            found = self.members(&pool).await?;
+            decision = decide(&found.view);
+        }
+        self.resume_members(&found).await?;
+        let mut trouble = self.carry_out(&pool, &found, &decision).await;
+        let open = self.delete_disks(&pool, &found, &mut trouble).await?;
+        let verdict = match trouble.into_iter().next() {
+            Some(failure) => Some(Verdict::Blocked(failure)),
+            None => self.came_to(&pool, &found, &decision, open).await?,
+        };
+        self.pools.found(entity, generation, verdict);
+        Ok(())
+    }
+
+    /// Where a pool is, as those that wait for it are told.
+    async fn came_to(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+        decision: &Decision,
+        disks_are_open: bool,
+    ) -> Result<Option<Verdict>, FleetError> {
+        let name = |number: u32| member_name(&pool.wanted.name, number);
+        Ok(match decision.outcome {
+            Outcome::Available => Some(Verdict::Reached),
+            Outcome::Progressing => None,
+            Outcome::Gone if disks_are_open => None,
+            Outcome::Gone => {
+                self.end_pool(pool).await?;
+                Some(Verdict::Reached)
+            }
+            Outcome::Stuck(number) => Some(self.stuck(pool, found, number)),
+            Outcome::Off(number) => Some(Verdict::Blocked(off(&name(number)))),
+            Outcome::Foreign(number) => Some(Verdict::Blocked(foreign(pool, &name(number)))),
+        })
+    }
+
+    /// What keeps a member from being ready.
+    fn stuck(&self, pool: &KnownPool, found: &PoolMembers, number: u32) -> Verdict {
+        let name = member_name(&pool.wanted.name, number);
+        let member = found.members.get(&number);
+        let verdict = member.and_then(|member| self.verdict(&member.entity));
+        let of_member = |failure: Failure| failure.of_object(format!("vsi/{name}"));
+        match verdict {
+            Some(Verdict::Failed(failure)) => Verdict::Failed(of_member(failure)),
+            Some(Verdict::Blocked(failure)) => Verdict::Blocked(of_member(failure)),
+            Some(Verdict::Cancelled) => Verdict::Cancelled,
+            Some(Verdict::Reached) | None => Verdict::Failed(unwell(&name, member)),
+        }
+    }
+
+    /// Continues with members whose work another process began.
+    async fn resume_members(&self, found: &PoolMembers) -> Result<(), FleetError> {
+        let open = self.pools.resume(found.unsettled());
+        if !open.is_empty() {
+            let open = self.with_disks(open).await?;
+            self.engine.drive(Drive::These(open)).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_at_members(&self, found: &PoolMembers) -> Result<(), FleetError> {
+        let mut hosts = std::collections::BTreeMap::<String, Vec<Known>>::new();
+        for known in found.members.values().filter(|known| is_watched(known)) {
+            let host = known.wanted.vsi.host.clone();
+            hosts.entry(host).or_default().push(known.clone());
+        }
+        for (host, known) in hosts {
+            self.look_at_host(host, known, ScanMode::Nothing).await?;
+        }
+        Ok(())
+    }
+
+    /// Records what was decided. What is refused for one member keeps no other from it.
+    async fn carry_out(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+        decision: &Decision,
+    ) -> Vec<Failure> {
+        let (mut trouble, mut missing) = (Vec::new(), Vec::new());
+        for action in &decision.actions {
+            let done = match action {
+                Action::Make(number) => {
+                    missing.push(*number);
+                    continue;
+                }
+                Action::Update(number) => self.update_member(pool, *number).await,
+                Action::Delete(number) => self.delete_member(pool, found, *number).await,
+            };
+            trouble.extend(done.err().map(|error| *error.failure));
+        }
+        for numbers in missing.chunks(BATCH) {
+            let made = self.make_members(pool, numbers).await;
+            trouble.extend(made.err().map(|error| *error.failure));
+        }
+        trouble
+    }
+
+    async fn make_members(&self, pool: &KnownPool, numbers: &[u32]) -> Result<(), FleetError> {
+        let mut resolved = Resolved::default();
+        for number in numbers {
+            let template = pool.wanted.template_of(*number);
+            let (vsi, disks) = self.member(&pool.wanted, template, *number).await?;
+            resolved.vsis.push(vsi);
+            resolved.data_disks.extend(disks);
+        }
+        let by = controller(&pool.label(), "a new member");
+        self.apply(resolved, by).await.map(drop)
+    }
+
+    async fn update_member(&self, pool: &KnownPool, number: u32) -> Result<(), FleetError> {
+        let (vsi, data_disks) = self
+            .member(&pool.wanted, &pool.wanted.template, number)
+            .await?;
+        let resolved = Resolved {
+            vsis: vec![vsi],
+            data_disks,
+            ..Resolved::default()
+        };
+        let by = controller(&pool.label(), "the template");
+        self.apply(resolved, by).await.map(drop)
+    }
+
+    async fn delete_member(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+        number: u32,
+    ) -> Result<(), FleetError> {
+        let Some(member) = found.members.get(&number) else {
+            return Ok(());
+        };
+        let what = match pool.is_deleting() {
+            true => "the deletion",
+            false => "fewer members",
+        };
+        let orphan = pool.workflow() == pool::FORGET;
+        let by = controller(&pool.label(), what);
+        let namespace = &pool.wanted.namespace;
+        // By its UID: nobody else can have got its name meanwhile.
+        let uid = member.entity.id();
+        self.delete(namespace, uid, orphan, by).await.map(drop)
+    }
+
+    /// Deletes the data disks of members that are not to come back, where their policy says so; whether
+    /// some are still there.
+    async fn delete_disks(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+        trouble: &mut Vec<Failure>,
+    ) -> Result<bool, FleetError> {
+        let orphan = pool.workflow() == pool::FORGET;
+        let mut open = false;
+        for disk in &found.disks {
+            let number = disk.wanted.disk.member_of.as_ref().map(|of| of.number);
+            let Some(number) = number.filter(|number| pool.is_too_many(*number)) else {
+                continue;
+            };
+            let goes = disk.wanted.disk.deletion_policy == DeletionPolicy::Delete;
+            let member = found.view.members.get(&number);
+            if !goes || disk.is_deleted() {
+                continue;
+            }
+            open = true;
+            let leaves = member
+                .is_none_or(|member| matches!(member.state, pool::MemberState::Deleting { .. }));
+            if disk.is_deleting() || !leaves {
+                let verdict = self.own_verdict(&disk.entity);
+                if let Some(Verdict::Blocked(failure) | Verdict::Failed(failure)) = verdict {
+                    trouble.push(failure);
+                }
+                continue;
+            }
+            let by = controller(&pool.label(), "a member that is gone");
+            let (namespace, uid) = (&pool.wanted.namespace, disk.entity.id());
+            let deleted = self.delete_disk(namespace, uid, orphan, by).await;
+            trouble.extend(deleted.err().map(|error| *error.failure));
+        }
+        Ok(open)
+    }
+
+    /// The last member is gone: the pool is, too, and nobody needs its secrets any more.
+    async fn end_pool(&self, pool: &KnownPool) -> Result<(), FleetError> {
+        let by = controller(&pool.label(), "the last member");
+        let (entity, phase) = (pool.entity.clone(), Name::of(Phase::Deleted.as_str()));
+        self.engine
+            .note_state(entity.clone(), phase, Text::default(), by.clone())
+            .await?;
+        for secret in pool.wanted.secrets() {
+            self.secrets.erase(&secret).await?;
+            self.engine
+                .erased(entity.clone(), secret, by.clone())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The pools that this state directory has not brought to their end.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted_pools(&self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
+        let mut open = Vec::new();
+        for pool in self.living_pools().await? {
+            let found = self.members(&pool).await?;
+            let decision = decide(&found.view);
+            let continues = matches!(decision.outcome, Outcome::Progressing | Outcome::Gone);
+            if continues || !decision.actions.is_empty() || pool.is_deleting() {
+                let (namespace, name) = (pool.wanted.namespace, pool.wanted.name);
+                open.push((pool.entity, namespace, name));
+            }
+        }
+        Ok(open)
+    }
+}
+
+impl KnownPool {
+    /// Whether a member of that number is not to be there.
+    fn is_too_many(&self, number: u32) -> bool {
+        let strategy = &self.wanted.strategy;
+        let end = self.wanted.replicas.saturating_add(strategy.max_surge);
+        self.is_deleting() || number >= end
+    }
+}
+
+/// Whether a member that may serve is to be replaced now.
+fn takes_away(found: &PoolMembers, decision: &Decision) -> bool {
+    decision.actions.iter().any(|action| match action {
+        Action::Update(number) => {
+            let member = found.view.members.get(number);
+            member.is_some_and(|member| member.may_serve)
+        }
+        Action::Make(_) | Action::Delete(_) => false,
+    })
+}
+
+fn off(name: &str) -> Failure {
+    let message = "it is off or suspended, as somebody asked";
+    Failure::new(FailureClass::Blocked, "VSI0724", message)
+        .of_object(format!("vsi/{name}"))
+        .with_remedy("start it with `vsiflow start` or `unpause`; the pool then continues")
+}
+
+/// A guest that was ready, and is not any more.
+fn unwell(name: &str, member: Option<&Known>) -> Failure {
+    let detail = member.and_then(|member| member.state.state.as_ref());
+    let detail = detail
+        .map(|(_, detail)| detail.to_string())
+        .unwrap_or_default();
+    Failure::new(
+        FailureClass::Failed,
+        "VSI0724",
+        format!("it is not ready: {detail}"),
+    )
+    .of_object(format!("vsi/{name}"))
+    .with_remedy("see `vsiflow describe`; the pool continues once it is ready")
+}
+
+pub(super) fn foreign(pool: &KnownPool, name: &str) -> Failure {
+    taken(&pool.label(), name)
+}
+
+/// A VSI of a member's name that the pool did not make.
+pub(super) fn taken(pool: &str, name: &str) -> Failure {
+    let message = format!("{name} is a VSI that {}/{pool} did not make", kind::POOL);
+    Failure::new(FailureClass::Blocked, "VSI0721", message)
+        .of_object(format!("vsi/{name}"))
+        .with_remedy("delete that VSI, or give the pool another name; the pool never takes it over")
+}

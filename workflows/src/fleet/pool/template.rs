@@ -1,0 +1,140 @@
+//! Templates: as documents have them, and what a change of one costs.
+
+use std::collections::BTreeSet;
+
+use serde_json::to_vec;
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::{Hash, Name},
+    secret::{Secret, SecretError},
+};
+
+use crate::fleet::{Fleet, FleetError};
+use crate::{
+    plan::{self, Plan, Touched},
+    pool::{PoolRecord, TemplateRecord},
+    record::VsiRecord,
+    spec::{DesiredDisk, DiskOrigin, ResolvedPool},
+};
+
+/// What stands for a secret that is not kept yet.
+const NEW: &str = "new";
+/// Digits of a revision.
+const DIGITS: usize = 10;
+
+impl Fleet {
+    /// The template that a document describes. A secret that an earlier template has keeps its name, so
+    /// that an equal template has an equal revision; a `dry` one keeps nothing.
+    pub(super) async fn template(
+        &self,
+        pool: &ResolvedPool,
+        known: Option<&PoolRecord>,
+        dry: bool,
+    ) -> Result<TemplateRecord, FleetError> {
+        let earlier: Vec<_> = known.into_iter().flat_map(templates).collect();
+        let contracts: Vec<_> = earlier.iter().map(|one| &one.contract).collect();
+        let secret = pool.template.contract.clone();
+        let contract = self.named_secret(&contracts, secret, dry).await?;
+        let urls = earlier
+            .iter()
+            .filter_map(|one| one.image_credentials.as_ref());
+        let urls: Vec<_> = urls.collect();
+        let image_credentials = match &pool.template.image_url {
+            Some(url) => Some(self.named_secret(&urls, url.clone(), dry).await?),
+            None => None,
+        };
+        let mut vsi = pool.template.desired.clone();
+        vsi.uid = None;
+        let mut template = TemplateRecord {
+            revision: String::new(),
+            vsi,
+            contract,
+            image_credentials,
+            disks: pool.desired.disks.clone(),
+            names_guests: pool.desired.names_guests,
+        };
+        let bytes = to_vec(&template).map_err(|error| FleetError::defect(error.to_string()))?;
+        template.revision = Hash::of(&bytes).to_string().chars().take(DIGITS).collect();
+        Ok(template)
+    }
+
+    /// Where this very secret is kept.
+    async fn named_secret(
+        &self,
+        earlier: &[&Name],
+        secret: Secret,
+        dry: bool,
+    ) -> Result<Name, FleetError> {
+        for (place, name) in earlier.iter().enumerate() {
+            match self.secrets.recognise(name, &secret).await {
+                Ok(true) => return Ok((*name).clone()),
+                Ok(false) => {}
+                // Nobody can tell any more whether the newest was another: as with a VSI, this one takes
+                // its place, and nothing is replaced for it.
+                Err(SecretError::Missing(_)) if place == 0 => {
+                    if !dry {
+                        self.secrets.put_back(name, secret).await?;
+                    }
+                    return Ok((*name).clone());
+                }
+                Err(SecretError::Missing(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match dry {
+            true => Ok(Name::of(NEW)),
+            false => Ok(self.secrets.put(secret).await?),
+        }
+    }
+}
+
+/// The templates of a pool, the newest first.
+fn templates(pool: &PoolRecord) -> impl Iterator<Item = &TemplateRecord> {
+    let others = [pool.proposed.as_ref(), pool.previous.as_ref()];
+    std::iter::once(&pool.template).chain(others.into_iter().flatten())
+}
+
+/// What a member takes to get from one template to another.
+pub(super) fn plan(before: &TemplateRecord, after: &TemplateRecord) -> Plan {
+    let before = record(before).asked(0, true);
+    plan::of(&before, &record(after), &Touched::default())
+}
+
+/// A template as what is recorded of a VSI, for comparisons alone.
+pub(super) fn record(template: &TemplateRecord) -> VsiRecord {
+    let mut vsi = template.vsi.clone();
+    vsi.disks = template
+        .disks
+        .iter()
+        .map(|disk| DesiredDisk {
+            name: disk.name.clone(),
+            pool: disk.pool.clone(),
+            source: DiskOrigin::Made {
+                uid: None,
+                size: disk.size,
+                deletion_policy: disk.deletion_policy,
+            },
+        })
+        .collect();
+    VsiRecord {
+        uid: Uuid::nil(),
+        contract: template.contract.clone(),
+        image_credentials: template.image_credentials.clone(),
+        retired: Vec::new(),
+        disks: Default::default(),
+        vsi,
+        power: None,
+        before: Vec::new(),
+        proposed: None,
+        turn: None,
+        retained_refs: Vec::new(),
+        unresolved_refs: Vec::new(),
+        restore: false,
+        rebuilt: None,
+        macs: Vec::new(),
+        adopted: None,
+        previous_owner: None,
+        unknown: BTreeSet::new(),
+        formats: Vec::new(),
+    }
+}

@@ -1,0 +1,250 @@
+//! What a pool calls for. Pure: no input or output, no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::spec::pool::Strategy;
+
+/// How a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberState {
+    /// It is settled, its guest is ready, and its host was not found silent since.
+    Ready,
+    /// Work for it is in progress.
+    Busy,
+    /// Its work failed, or waits for a person.
+    Stuck,
+    /// It is settled and off or suspended, as somebody asked.
+    Off,
+    /// Nobody can tell: its host does not answer, or what is recorded cannot be read.
+    Unknown,
+    /// It is being deleted.
+    Deleting {
+        /// Whether that failed, or waits for a person.
+        stuck: bool,
+    },
+}
+
+impl MemberState {
+    fn leaves(self) -> bool {
+        matches!(self, Self::Deleting { .. })
+    }
+
+    fn is_stuck(self) -> bool {
+        matches!(self, Self::Stuck | Self::Deleting { stuck: true })
+    }
+}
+
+/// A member that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberView {
+    /// How it is.
+    pub state: MemberState,
+    /// Whether its guest may be serving, for all that is known.
+    pub may_serve: bool,
+    /// Whether it is made from the current revision of the template.
+    pub current: bool,
+}
+
+/// A pool and what is known of its members.
+#[derive(Clone, Debug, Default)]
+pub struct PoolView {
+    /// How many members it is to have.
+    pub replicas: u32,
+    /// How they are replaced.
+    pub strategy: Strategy,
+    /// Whether the pool is being deleted.
+    pub deleting: bool,
+    /// The members that are there, by number.
+    pub members: BTreeMap<u32, MemberView>,
+    /// Numbers whose name another VSI has.
+    pub foreign: BTreeSet<u32>,
+    /// Numbers that are left out: neither updated nor made again.
+    pub cordoned: BTreeSet<u32>,
+}
+
+/// Something to record for a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make it. Below the partition, from the earlier template.
+    Make(u32),
+    /// Bring it to the current template.
+    Update(u32),
+    /// Delete it.
+    Delete(u32),
+}
+
+/// Where a pool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every member is there, of the current template where that is due, and ready.
+    Available,
+    /// Work is in progress, or a host does not answer.
+    Progressing,
+    /// This member is stuck; the rollout waits.
+    Stuck(u32),
+    /// This member is off, as somebody asked.
+    Off(u32),
+    /// This member's name is another VSI's.
+    Foreign(u32),
+    /// The pool is deleted, and no member is left.
+    Gone,
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What to record, in this order.
+    pub actions: Vec<Action>,
+    /// Where the pool is.
+    pub outcome: Outcome,
+}
+
+/// Says what a pool calls for.
+pub fn decide(view: &PoolView) -> Decision {
+    let wanted = view.wanted();
+    let mut actions = view.deletions(wanted);
+    if !view.deleting {
+        actions.extend(view.makes(wanted));
+        actions.extend(view.updates(wanted));
+    }
+    let outcome = view.outcome(wanted, &actions);
+    Decision { actions, outcome }
+}
+
+impl PoolView {
+    /// How many members there are to be now, those of a surge included.
+    fn wanted(&self) -> u32 {
+        if self.deleting {
+            return 0;
+        }
+        let outdated = self.outdated(self.replicas).count();
+        let outdated = u32::try_from(outdated).unwrap_or(u32::MAX);
+        let surge = match outdated {
+            // The last that was replaced may not be ready yet.
+            0 if self.ready(self.replicas) < self.replicas => self.surging(),
+            outdated => self.strategy.max_surge.min(outdated),
+        };
+        self.replicas.saturating_add(surge)
+    }
+
+    /// How many members of a surge are there.
+    fn surging(&self) -> u32 {
+        let end = self.replicas.saturating_add(self.strategy.max_surge);
+        let last = self.members.range(self.replicas..end).next_back();
+        last.map_or(0, |(number, _)| {
+            number.saturating_add(1).saturating_sub(self.replicas)
+        })
+    }
+
+    /// The members below `end` that a rollout is to replace, highest first.
+    fn outdated(&self, end: u32) -> impl Iterator<Item = (u32, MemberView)> {
+        let from = self.strategy.partition.min(end);
+        let members = self.members.range(from..end).rev();
+        members
+            .filter(|(number, member)| {
+                let stays = !member.state.leaves() && !self.cordoned.contains(number);
+                !member.current && stays
+            })
+            .map(|(number, member)| (*number, *member))
+    }
+
+    fn ready(&self, end: u32) -> u32 {
+        let members = self.members.range(..end);
+        let ready = members.filter(|(_, member)| member.state == MemberState::Ready);
+        u32::try_from(ready.count()).unwrap_or(u32::MAX)
+    }
+
+    /// The members that are too many, highest first, a few at a time: a lower one goes only when
+    /// those above are gone.
+    fn deletions(&self, wanted: u32) -> Vec<Action> {
+        let together = usize::try_from(self.strategy.max_unavailable.max(1)).unwrap_or(usize::MAX);
+        let highest = self.members.range(wanted..).rev().take(together);
+        let stays = highest.filter(|(_, member)| !member.state.leaves());
+        stays.map(|(number, _)| Action::Delete(*number)).collect()
+    }
+
+    /// The members that are missing, all at once.
+    fn makes(&self, wanted: u32) -> impl Iterator<Item = Action> {
+        let missing = (0..wanted).filter(|number| {
+            let taken = self.members.contains_key(number) || self.foreign.contains(number);
+            !taken && !self.cordoned.contains(number)
+        });
+        missing.map(Action::Make)
+    }
+
+    /// A member of the current template that is stuck: nothing else is replaced meanwhile.
+    fn halted(&self, wanted: u32) -> bool {
+        let mut members = self.members.range(..wanted);
+        members.any(|(_, member)| member.current && member.state == MemberState::Stuck)
+    }
+
+    fn updates(&self, wanted: u32) -> Vec<Action> {
+        if self.halted(wanted) {
+            return Vec::new();
+        }
+        let most = self.strategy.max_unavailable;
+        let mut away = self.replicas.saturating_sub(self.ready(wanted));
+        // What serves nobody goes first: that takes nothing away.
+        let (serving, idle): (Vec<_>, Vec<_>) = self
+            .outdated(self.replicas)
+            .partition(|(_, member)| member.may_serve);
+        let mut updates: Vec<_> = idle.iter().map(|(number, _)| *number).collect();
+        for (number, member) in serving {
+            let after = match member.state {
+                MemberState::Ready => away.saturating_add(1),
+                // It is counted as away already, although it may serve.
+                _ => away,
+            };
+            if after <= most {
+                away = after;
+                updates.push(number);
+            }
+        }
+        updates.into_iter().map(Action::Update).collect()
+    }
+
+    fn outcome(&self, wanted: u32, actions: &[Action]) -> Outcome {
+        if self.deleting {
+            return match self.members.is_empty() {
+                true => Outcome::Gone,
+                false => self.stuck().unwrap_or(Outcome::Progressing),
+            };
+        }
+        let foreign = self.foreign.range(..wanted).next();
+        if let Some(number) = foreign {
+            return Outcome::Foreign(*number);
+        }
+        if let Some(stuck) = self.stuck().filter(|_| actions.is_empty()) {
+            return stuck;
+        }
+        if !actions.is_empty() || self.members.range(wanted..).next().is_some() {
+            return Outcome::Progressing;
+        }
+        let is = |number: u32, state| self.members.get(&number).map(|m| m.state) == Some(state);
+        let absent = |number: &u32| {
+            let left_out = self.cordoned.contains(number);
+            !is(*number, MemberState::Ready) && !(left_out && !self.members.contains_key(number))
+        };
+        let not_ready: Vec<_> = (0..self.replicas).filter(absent).collect();
+        let off = not_ready
+            .iter()
+            .find(|number| is(**number, MemberState::Off));
+        match (not_ready.as_slice(), off) {
+            ([], _) if self.outdated(self.replicas).next().is_none() => Outcome::Available,
+            (all, Some(off)) if all.iter().all(|number| is(*number, MemberState::Off)) => {
+                Outcome::Off(*off)
+            }
+            _ => Outcome::Progressing,
+        }
+    }
+
+    /// The highest member that is stuck.
+    fn stuck(&self) -> Option<Outcome> {
+        let mut members = self.members.iter().rev();
+        let stuck = members.find(|(_, member)| member.state.is_stuck());
+        stuck.map(|(number, _)| Outcome::Stuck(*number))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,307 @@
+use proptest::{prelude::*, strategy::Strategy as Generates};
+
+use super::*;
+use crate::spec::pool::Strategy;
+
+fn ready(current: bool) -> MemberView {
+    MemberView {
+        state: MemberState::Ready,
+        may_serve: true,
+        current,
+    }
+}
+
+fn member(state: MemberState, may_serve: bool, current: bool) -> MemberView {
+    MemberView {
+        state,
+        may_serve,
+        current,
+    }
+}
+
+/// A pool of so many members, all of them like that.
+fn pool(replicas: u32, like: MemberView) -> PoolView {
+    PoolView {
+        replicas,
+        members: (0..replicas).map(|number| (number, like)).collect(),
+        ..PoolView::default()
+    }
+}
+
+fn with(mut view: PoolView, number: u32, member: MemberView) -> PoolView {
+    view.members.insert(number, member);
+    view
+}
+
+#[test]
+fn missing_members_are_made_at_once() {
+    let view = PoolView {
+        replicas: 3,
+        ..PoolView::default()
+    };
+    let decision = decide(&view);
+    let all = vec![Action::Make(0), Action::Make(1), Action::Make(2)];
+    assert_eq!(decision.actions, all);
+    assert_eq!(decision.outcome, Outcome::Progressing);
+}
+
+#[test]
+fn a_rollout_replaces_the_highest_and_waits_until_it_is_ready() {
+    let view = pool(3, ready(false));
+    assert_eq!(decide(&view).actions, [Action::Update(2)]);
+    let busy = with(view, 2, member(MemberState::Busy, false, true));
+    assert_eq!(decide(&busy).actions, []);
+    assert_eq!(decide(&busy).outcome, Outcome::Progressing);
+    let done = with(busy, 2, ready(true));
+    assert_eq!(decide(&done).actions, [Action::Update(1)]);
+}
+
+#[test]
+fn a_rollout_stops_at_a_member_that_failed_and_an_earlier_template_brings_it_back() {
+    let mut view = pool(5, ready(false));
+    view.strategy.max_unavailable = 3;
+    let failed = with(view, 4, member(MemberState::Stuck, false, true));
+    assert_eq!(decide(&failed).actions, []);
+    assert_eq!(decide(&failed).outcome, Outcome::Stuck(4));
+    let mut back = pool(5, ready(true));
+    back = with(back, 4, member(MemberState::Stuck, false, false));
+    assert_eq!(decide(&back).actions, [Action::Update(4)]);
+}
+
+#[test]
+fn what_is_unknown_is_not_ready() {
+    let unknown = member(MemberState::Unknown, true, false);
+    let view = with(pool(3, ready(false)), 0, unknown);
+    assert_eq!(decide(&view).actions, [Action::Update(0)]);
+    let away = with(view, 1, unknown);
+    assert_eq!(decide(&away).actions, []);
+    assert_eq!(decide(&away).outcome, Outcome::Progressing);
+}
+
+#[test]
+fn a_shrinking_pool_loses_its_highest_first() {
+    let mut view = pool(5, ready(true));
+    view.replicas = 2;
+    assert_eq!(decide(&view).actions, [Action::Delete(4)]);
+    let leaves = member(MemberState::Deleting { stuck: false }, false, true);
+    let view = with(view, 4, leaves);
+    assert_eq!(decide(&view).actions, []);
+    view_without(view, 4, &[Action::Delete(3)]);
+}
+
+fn view_without(mut view: PoolView, number: u32, follows: &[Action]) {
+    view.members.remove(&number);
+    assert_eq!(decide(&view).actions, follows);
+}
+
+#[test]
+fn members_below_the_partition_stay() {
+    let mut view = pool(3, ready(false));
+    view.strategy.partition = 2;
+    assert_eq!(decide(&view).actions, [Action::Update(2)]);
+    let done = with(view, 2, ready(true));
+    assert_eq!(decide(&done).actions, []);
+    assert_eq!(decide(&done).outcome, Outcome::Available);
+}
+
+#[test]
+fn a_cordoned_member_is_neither_updated_nor_made_again() {
+    let mut view = pool(3, ready(false));
+    view.cordoned.insert(2);
+    assert_eq!(decide(&view).actions, [Action::Update(1)]);
+    let mut view = pool(3, ready(true));
+    view.members.remove(&2);
+    view.cordoned.insert(2);
+    assert_eq!(decide(&view).actions, []);
+    assert_eq!(decide(&view).outcome, Outcome::Available);
+}
+
+#[test]
+fn a_surge_is_there_before_anything_goes_and_leaves_when_all_are_ready() {
+    let mut view = pool(2, ready(false));
+    view.strategy.max_unavailable = 0;
+    view.strategy.max_surge = 1;
+    assert_eq!(decide(&view).actions, [Action::Make(2)]);
+    let view = with(view, 2, ready(true));
+    assert_eq!(decide(&view).actions, [Action::Update(1)]);
+    let view = with(view, 1, ready(true));
+    assert_eq!(decide(&view).actions, [Action::Update(0)]);
+    let view = with(view, 0, member(MemberState::Busy, false, true));
+    assert_eq!(decide(&view).actions, []);
+    let view = with(view, 0, ready(true));
+    assert_eq!(decide(&view).actions, [Action::Delete(2)]);
+}
+
+#[test]
+fn the_name_of_another_is_neither_made_nor_taken() {
+    let mut view = pool(3, ready(true));
+    view.members.remove(&1);
+    view.foreign.insert(1);
+    assert_eq!(decide(&view).actions, []);
+    assert_eq!(decide(&view).outcome, Outcome::Foreign(1));
+}
+
+#[test]
+fn a_pool_that_is_deleted_loses_its_members_highest_first_and_is_gone_then() {
+    let mut view = pool(2, ready(false));
+    view.deleting = true;
+    assert_eq!(decide(&view).actions, [Action::Delete(1)]);
+    view.members.remove(&1);
+    assert_eq!(decide(&view).actions, [Action::Delete(0)]);
+    view.members.clear();
+    assert_eq!(decide(&view).actions, []);
+    assert_eq!(decide(&view).outcome, Outcome::Gone);
+}
+
+fn any_member() -> impl Generates<Value = MemberView> {
+    let state = prop_oneof![
+        4 => Just(MemberState::Ready),
+        1 => Just(MemberState::Busy),
+        1 => Just(MemberState::Stuck),
+        1 => Just(MemberState::Off),
+        1 => Just(MemberState::Unknown),
+        1 => any::<bool>().prop_map(|stuck| MemberState::Deleting { stuck }),
+    ];
+    (state, any::<bool>(), any::<bool>()).prop_map(|(state, serves, current)| MemberView {
+        state,
+        may_serve: serves || matches!(state, MemberState::Ready | MemberState::Unknown),
+        current,
+    })
+}
+
+prop_compose! {
+    fn any_pool()(
+        replicas in 0_u32..12,
+        max_unavailable in 0_u32..5,
+        max_surge in 0_u32..3,
+        partition in 0_u32..12,
+        deleting in prop::bool::weighted(0.1),
+        members in prop::collection::btree_map(0_u32..15, any_member(), 0..15),
+        foreign in prop::collection::btree_set(0_u32..15, 0..3),
+        cordoned in prop::collection::btree_set(0_u32..15, 0..3),
+    ) -> PoolView {
+        let members = members.into_iter().filter(|(number, _)| !foreign.contains(number));
+        PoolView {
+            replicas,
+            strategy: Strategy { max_unavailable, max_surge, partition },
+            deleting,
+            members: members.collect(),
+            foreign: foreign.clone(),
+            cordoned,
+        }
+    }
+}
+
+fn updated(decision: &Decision) -> Vec<u32> {
+    let updates = decision.actions.iter().filter_map(|action| match action {
+        Action::Update(number) => Some(*number),
+        _ => None,
+    });
+    updates.collect()
+}
+
+fn deleted(decision: &Decision) -> Vec<u32> {
+    let deletions = decision.actions.iter().filter_map(|action| match action {
+        Action::Delete(number) => Some(*number),
+        _ => None,
+    });
+    deletions.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    /// Those that are away, and those that a rollout takes away now, are never more than may be; if more
+    /// are away already, it takes none.
+    #[test]
+    fn never_more_are_away_by_our_own_doing(view in any_pool()) {
+        let decision = decide(&view);
+        let taken: Vec<_> = updated(&decision)
+            .into_iter()
+            .filter(|number| view.members[number].may_serve)
+            .collect();
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let stays = |(number, member): &(&u32, &MemberView)| {
+            member.state == MemberState::Ready
+                && !taken.contains(*number)
+                && !deleted(&decision).contains(*number)
+        };
+        let left = view.members.iter().filter(stays).count();
+        let left = u32::try_from(left).unwrap();
+        prop_assert!(
+            view.replicas.saturating_sub(left) <= view.strategy.max_unavailable,
+            "{taken:?} of {view:?}"
+        );
+    }
+
+    /// Nothing is done about a VSI of another, and nothing twice.
+    #[test]
+    fn a_foreign_member_is_never_touched(view in any_pool()) {
+        let decision = decide(&view);
+        let mut seen = BTreeSet::new();
+        for action in &decision.actions {
+            let (Action::Make(number) | Action::Update(number) | Action::Delete(number)) = action;
+            prop_assert!(!view.foreign.contains(number));
+            prop_assert!(seen.insert(*number));
+            let there = view.members.contains_key(number);
+            prop_assert_eq!(there, !matches!(action, Action::Make(_)));
+            if matches!(action, Action::Make(_) | Action::Update(_)) {
+                prop_assert!(!view.cordoned.contains(number));
+            }
+        }
+    }
+
+    /// No lower member is deleted while a higher one is there that nobody deletes, and no lower one
+    /// that serves is replaced before a higher one that is like it.
+    #[test]
+    fn the_highest_goes_first(view in any_pool()) {
+        let decision = decide(&view);
+        if let Some(lowest) = deleted(&decision).into_iter().min() {
+            for (number, member) in view.members.range(lowest..) {
+                let going = deleted(&decision).contains(number) || member.state.leaves();
+                prop_assert!(going, "{number} stays while {lowest} goes");
+            }
+        }
+        let updates = updated(&decision);
+        let is_ready = |number: &u32| view.members[number].state == MemberState::Ready;
+        if let Some(lowest) = updates.iter().copied().filter(is_ready).min() {
+            let from = lowest.max(view.strategy.partition);
+            for (number, member) in view.members.range(from..view.replicas) {
+                let due = !member.current && !view.cordoned.contains(number) && is_ready(number);
+                prop_assert!(!due || updates.contains(number), "{number} after {lowest}");
+            }
+        }
+    }
+
+    /// Whatever happens to members, a pool whose work always succeeds comes to its end, and is at no
+    /// moment further away from it than it may.
+    #[test]
+    fn a_pool_whose_work_succeeds_becomes_available(view in any_pool()) {
+        let mut view = view;
+        view.foreign.clear();
+        view.cordoned.clear();
+        view.deleting = false;
+        prop_assume!(view.strategy.max_unavailable + view.strategy.max_surge > 0);
+        for _ in 0..200 {
+            let decision = decide(&view);
+            if decision.outcome == Outcome::Available {
+                return Ok(());
+            }
+            for action in decision.actions {
+                match action {
+                    Action::Make(number) => drop(view.members.insert(number, ready(true))),
+                    Action::Update(number) => drop(view.members.insert(number, ready(true))),
+                    Action::Delete(number) => drop(view.members.remove(&number)),
+                }
+            }
+            view.members.retain(|_, member| !member.state.leaves());
+            for member in view.members.values_mut() {
+                member.state = MemberState::Ready;
+                member.may_serve = true;
+            }
+        }
+        prop_assert!(false, "{view:?}");
+    }
+}

@@ -1,0 +1,115 @@
+//! What is recorded of a pool. Fields are only ever added, with a default.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::model::Name;
+
+use crate::spec::{DesiredDataDisk, DesiredVsi, UpdatePolicy, pool::Strategy};
+
+/// A pool as wanted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolRecord {
+    /// Its UID, drawn before anything is done for it.
+    pub uid: Uuid,
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// How many members it is to have.
+    pub replicas: u32,
+    /// How members are replaced.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Whether a change of the template waits for approval.
+    #[serde(default)]
+    pub update_policy: UpdatePolicy,
+    /// What members are made from.
+    pub template: TemplateRecord,
+    /// What they were made from before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<TemplateRecord>,
+    /// What they are to be made from once somebody approves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposed: Option<TemplateRecord>,
+    /// The numbers of members that are left out.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub cordoned: BTreeSet<u32>,
+}
+
+/// A template of members. Its contract or user-data is a secret, and stands elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TemplateRecord {
+    /// Names what it says; an equal template has an equal revision.
+    pub revision: String,
+    /// A member without its number.
+    pub vsi: DesiredVsi,
+    /// The secret that holds the contract or user-data.
+    pub contract: Name,
+    /// The secret that holds the image's URL with its credentials, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_credentials: Option<Name>,
+    /// The data disks of a member, without its number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DesiredDataDisk>,
+    /// Whether a guest's name for itself is that of the member.
+    #[serde(default)]
+    pub names_guests: bool,
+}
+
+impl TemplateRecord {
+    /// Every secret of it.
+    pub fn secrets(&self) -> impl Iterator<Item = &Name> {
+        std::iter::once(&self.contract).chain(&self.image_credentials)
+    }
+}
+
+impl PoolRecord {
+    /// `namespace/name`, for people.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Every secret that is the pool's own.
+    pub fn secrets(&self) -> BTreeSet<Name> {
+        let templates = [
+            Some(&self.template),
+            self.previous.as_ref(),
+            self.proposed.as_ref(),
+        ];
+        let templates = templates.into_iter().flatten();
+        templates
+            .flat_map(TemplateRecord::secrets)
+            .cloned()
+            .collect()
+    }
+
+    /// What a member that is missing is made from: below the partition, the earlier template.
+    pub fn template_of(&self, number: u32) -> &TemplateRecord {
+        match &self.previous {
+            Some(previous) if number < self.strategy.partition => previous,
+            _ => &self.template,
+        }
+    }
+}
+
+/// The name of a member.
+pub fn member_name(pool: &str, number: u32) -> String {
+    format!("{pool}-{number}")
+}
+
+/// The name of a member's data disk.
+pub fn member_disk_name(disk: &str, pool: &str, number: u32) -> String {
+    format!("{disk}-{pool}-{number}")
+}
+
+/// The number of a member of that name; none of anything else.
+pub fn number_of(pool: &str, name: &str) -> Option<u32> {
+    let digits = name.strip_prefix(pool)?.strip_prefix('-')?;
+    let number: u32 = digits.parse().ok()?;
+    (number.to_string() == digits).then_some(number)
+}

@@ -1,0 +1,348 @@
+//! Kind `VirtualServerPool`: numbered virtual servers from one template.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use uuid::Uuid;
+
+use super::data_disk::DataDiskSpec;
+use super::desired::DesiredDataDisk;
+use super::documents::{Document, POOL};
+use super::meta::{self, ObjectMeta};
+use super::policy::{DeletionPolicy, UpdatePolicy};
+use super::problem::{DocumentRef, FieldPath, PathSegment, Problem, ProblemCode};
+use super::resolve::ResolvedVsi;
+use super::virtual_server::VirtualServerSpec;
+use super::vsi::VsiSpec;
+
+/// The most members that a pool can have.
+pub const MOST_REPLICAS: u32 = 1000;
+
+/// The longest name of a pool, in bytes: a member's is a host name.
+const LONGEST_NAME: usize = 57;
+
+/// The spec of kind `VirtualServerPool`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PoolSpec {
+    /// How many members there are; where absent, as many as before, and 1 at first.
+    #[serde(default, deserialize_with = "some_replicas")]
+    pub replicas: Option<u32>,
+    /// What each member is.
+    pub template: PoolTemplate,
+    /// Data disks that each member has of its own.
+    #[serde(default)]
+    pub disk_templates: Vec<DiskTemplate>,
+    /// How members are replaced.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Whether a change of the template waits for approval.
+    #[serde(default)]
+    pub update_policy: UpdatePolicy,
+}
+
+/// What each member is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PoolTemplate {
+    /// Labels and annotations of members.
+    #[serde(default)]
+    pub metadata: TemplateMeta,
+    /// The spec of a virtual server.
+    pub spec: VirtualServerSpec,
+}
+
+/// Labels and annotations of members.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TemplateMeta {
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A data disk that each member has of its own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DiskTemplate {
+    /// Its name: the disk of member 2 of pool `web` is `NAME-web-2`.
+    pub metadata: DiskTemplateMeta,
+    /// The spec of a data disk.
+    pub spec: DataDiskSpec,
+}
+
+/// The name of a disk template.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DiskTemplateMeta {
+    /// The name.
+    #[serde(deserialize_with = "disk_name")]
+    pub name: String,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// How members are replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Strategy {
+    /// How many members may be away at the same time.
+    #[serde(default = "one", deserialize_with = "members")]
+    pub max_unavailable: u32,
+    /// How many members more than `replicas` there may be during a rollout.
+    #[serde(default, deserialize_with = "members")]
+    pub max_surge: u32,
+    /// Members with a lower number stay as they are.
+    #[serde(default, deserialize_with = "members")]
+    pub partition: u32,
+}
+
+impl Default for Strategy {
+    fn default() -> Self {
+        Self {
+            max_unavailable: one(),
+            max_surge: 0,
+            partition: 0,
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Whose member a VSI or a data disk is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberOf {
+    /// The pool's UID.
+    pub uid: Uuid,
+    /// The pool's name.
+    pub pool: String,
+    /// The member's number.
+    pub number: u32,
+    /// The revision of the template; empty of a data disk.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub revision: String,
+}
+
+/// What a pool is to be.
+#[derive(Clone, Debug)]
+pub struct DesiredPool {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The identity, where the document gives one.
+    pub uid: Option<Uuid>,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// How many members there are; as many as before where absent.
+    pub replicas: Option<u32>,
+    /// How members are replaced.
+    pub strategy: Strategy,
+    /// Whether a change of the template waits for approval.
+    pub update_policy: UpdatePolicy,
+    /// The data disks of a member, by the names of their templates.
+    pub disks: Vec<DesiredDataDisk>,
+    /// Whether a guest's name for itself is that of the member.
+    pub names_guests: bool,
+}
+
+/// A pool with everything it takes.
+#[derive(Clone, Debug)]
+pub struct ResolvedPool {
+    /// What it is to be.
+    pub desired: DesiredPool,
+    /// A member without its number.
+    pub template: ResolvedVsi,
+    /// The document it comes from.
+    pub at: DocumentRef,
+}
+
+/// Checks how many members a pool is to have.
+///
+/// # Errors
+/// With what is wrong, in words.
+pub fn check_replicas(replicas: i128) -> Result<u32, String> {
+    let fits = u32::try_from(replicas).ok();
+    fits.filter(|replicas| *replicas <= MOST_REPLICAS)
+        .ok_or_else(|| format!("a pool has between 0 and {MOST_REPLICAS} members, not {replicas}"))
+}
+
+fn members<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let number = i64::deserialize(deserializer)?;
+    check_replicas(i128::from(number)).map_err(D::Error::custom)
+}
+
+fn some_replicas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let Some(number) = Option::<i64>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let checked = check_replicas(i128::from(number));
+    checked.map(Some).map_err(D::Error::custom)
+}
+
+fn disk_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    meta::check_label(&name).map_err(D::Error::custom)?;
+    Ok(name)
+}
+
+/// The template as a document of its own, so that it is resolved as any other.
+pub(super) fn template(document: &Document<PoolSpec>) -> Document<VsiSpec> {
+    let (meta, spec) = (&document.meta, &document.spec.template);
+    let mut vsi = VsiSpec::from(spec.spec.clone());
+    // What is wrong with it is said by `check`.
+    vsi.disk_selector = None;
+    vsi.update_policy = UpdatePolicy::Automatic;
+    Document {
+        at: document.at.clone(),
+        kind: POOL,
+        meta: ObjectMeta {
+            uid: None,
+            labels: spec.metadata.labels.clone(),
+            annotations: spec.metadata.annotations.clone(),
+            ..meta.clone()
+        },
+        spec: vsi,
+    }
+}
+
+/// A disk template as a document of its own; its host is that of the member.
+pub(super) fn disk(document: &Document<PoolSpec>, disk: &DiskTemplate) -> Document<DataDiskSpec> {
+    let mut spec = disk.spec.clone();
+    if spec.target_selector.is_none() {
+        spec.target_selector
+            .clone_from(&document.spec.template.spec.target_selector);
+    }
+    Document {
+        at: document.at.clone(),
+        kind: POOL,
+        meta: ObjectMeta {
+            name: disk.metadata.name.clone(),
+            labels: disk.metadata.labels.clone(),
+            ..ObjectMeta::named(&document.meta.namespace, &disk.metadata.name)
+        },
+        spec,
+    }
+}
+
+/// A problem of the template, where the pool's document has it.
+pub(super) fn in_template(problem: Problem, before: &FieldPath) -> Problem {
+    let is_spec = problem.path.0.first() == Some(&PathSegment::Key("spec".to_owned()));
+    let path = match is_spec {
+        true => FieldPath(before.0.iter().chain(&problem.path.0).cloned().collect()),
+        false => problem.path,
+    };
+    Problem { path, ..problem }
+}
+
+/// What a pool cannot be, whatever other documents say.
+pub(super) fn check(document: &Document<PoolSpec>, problems: &mut Vec<Problem>) {
+    let mut wrong = |path: FieldPath, message: String, remedy: &str| {
+        problems.push(document.problem(ProblemCode::WrongValue, path, message, remedy));
+    };
+    let (name, spec) = (&document.meta.name, &document.spec);
+    if name.len() > LONGEST_NAME || name.contains('.') {
+        let message = format!(
+            "a pool's name has at most {LONGEST_NAME} characters and no dot: its members are NAME-0, NAME-1, …"
+        );
+        wrong(
+            FieldPath::of(["metadata", "name"]),
+            message,
+            "choose a shorter name",
+        );
+    }
+    let strategy = FieldPath::of(["spec", "strategy"]);
+    if spec.strategy.max_unavailable == 0 && spec.strategy.max_surge == 0 {
+        let message = "maxUnavailable and maxSurge are both 0: nothing could ever be replaced";
+        let remedy = "raise one of them";
+        wrong(
+            strategy.clone().key("maxUnavailable"),
+            message.to_owned(),
+            remedy,
+        );
+    }
+    if spec.strategy.max_surge > 0 && !spec.disk_templates.is_empty() {
+        let message =
+            "maxSurge and diskTemplates do not go together: a member's data stays with its number";
+        let remedy = "remove maxSurge, and use maxUnavailable";
+        wrong(strategy.key("maxSurge"), message.to_owned(), remedy);
+    }
+    let template = FieldPath::of(["spec", "template", "spec"]);
+    if spec.template.spec.disk_selector.is_some() {
+        let message = "members cannot share data disks";
+        let remedy =
+            "remove diskSelector, and write the disks of each member as spec.diskTemplates";
+        wrong(
+            template.clone().key("diskSelector"),
+            message.to_owned(),
+            remedy,
+        );
+    }
+    if spec.template.spec.update_policy == UpdatePolicy::Manual {
+        let message = "a pool asks once for all of its members";
+        let remedy = "write updatePolicy below the pool's spec";
+        wrong(
+            template.clone().key("updatePolicy"),
+            message.to_owned(),
+            remedy,
+        );
+    }
+    if spec.template.spec.deletion_policy == DeletionPolicy::Retain {
+        let message =
+            "a member that is deleted is made again under its name, so its volumes cannot stay";
+        let remedy = "remove deletionPolicy; data disks have their own below spec.diskTemplates";
+        wrong(template.key("deletionPolicy"), message.to_owned(), remedy);
+    }
+    for (index, disk) in spec.disk_templates.iter().enumerate() {
+        let earlier = spec.disk_templates.iter().take(index);
+        let mut earlier = earlier.map(|other| &other.metadata.name);
+        if earlier.any(|other| *other == disk.metadata.name) {
+            let path = FieldPath::of(["spec", "diskTemplates"]).index(index);
+            let path = path.key("metadata").key("name");
+            let message = "this name occurs twice".to_owned();
+            wrong(path, message, "give each disk template its own name");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(more: serde_json::Value) -> Result<PoolSpec, serde_json::Error> {
+        let mut all = json!({"template": {"spec": {"imageURL": "http://a/b"}}});
+        let fields = more.as_object().cloned().unwrap_or_default();
+        all.as_object_mut().unwrap().extend(fields);
+        serde_json::from_value(all)
+    }
+
+    #[test]
+    fn a_template_alone_is_enough() {
+        let spec = parse(json!({})).unwrap();
+        assert_eq!(spec.replicas, None);
+        assert_eq!(spec.strategy, Strategy::default());
+        assert_eq!(spec.strategy.max_unavailable, 1);
+        assert_eq!(spec.update_policy, UpdatePolicy::Automatic);
+    }
+
+    #[test]
+    fn numbers_out_of_bounds_are_refused() {
+        assert_eq!(parse(json!({"replicas": 0})).unwrap().replicas, Some(0));
+        assert!(parse(json!({"replicas": 1000})).is_ok());
+        for wrong in [json!(-1), json!(1001), json!(1_000_000_000), json!("3")] {
+            assert!(parse(json!({"replicas": wrong})).is_err(), "{wrong}");
+        }
+        assert!(parse(json!({"strategy": {"maxUnavailable": -1}})).is_err());
+        assert!(parse(json!({"strategy": {"maxUnavailable": 3, "partition": 2}})).is_ok());
+        assert!(parse(json!({"strategy": {"type": "Recreate"}})).is_err());
+    }
+}
