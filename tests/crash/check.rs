@@ -139,7 +139,9 @@ async fn no_orphan_secret(world: &World) -> Result<(), String> {
             .await
             .map_err(|e| e.to_string())?;
         let wanted: Value = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
-        named.extend(wanted["contract"].as_str().map(str::to_owned));
+        let templates = ["template", "previous", "proposed"].map(|one| &wanted[one]["contract"]);
+        let contracts = templates.into_iter().chain([&wanted["contract"]]);
+        named.extend(contracts.filter_map(Value::as_str).map(str::to_owned));
         let retired = wanted["retired"].as_array().into_iter().flatten();
         maybe.extend(retired.filter_map(Value::as_str).map(str::to_owned));
     }

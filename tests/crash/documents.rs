@@ -6,8 +6,8 @@ use vsiflow_steps::guest::GuestType;
 use vsiflow_workflows::{
     record::ImageRecord,
     spec::{
-        DeletionPolicy, DesiredDataDisk, DesiredVsi, DocumentRef, HostConnection, HostSettings,
-        Resolved, ResolvedVsi,
+        DeletionPolicy, DesiredDataDisk, DesiredPool, DesiredVsi, DocumentRef, HostConnection,
+        HostSettings, Resolved, ResolvedPool, ResolvedVsi,
     },
 };
 
@@ -254,6 +254,59 @@ pub fn host(id: &str) -> HostSettings {
         jump_secrets: Vec::new(),
         image_secret: None,
         namespace: None,
+    }
+}
+
+/// A pool of so many members like that one, whose template is of that edition.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    pub replicas: Option<u32>,
+    pub member: Vsi,
+    /// Members have a data disk each, which goes with them.
+    pub disk: bool,
+}
+
+/// The UID of every story's pool.
+pub fn pool_uid() -> Uuid {
+    uuid(77)
+}
+
+impl Pool {
+    pub fn resolved(&self) -> Resolved {
+        let mut template = self.member.resolved();
+        template.desired.uid = None;
+        template.desired.name = "web".to_owned();
+        let disk = DesiredDataDisk {
+            namespace: "default".to_owned(),
+            name: "data".to_owned(),
+            uid: None,
+            labels: Default::default(),
+            host: self.member.host.to_owned(),
+            pool: POOL.to_owned(),
+            size: 1 << 30,
+            deletion_policy: DeletionPolicy::Delete,
+            member_of: None,
+        };
+        let desired = DesiredPool {
+            namespace: "default".to_owned(),
+            name: "web".to_owned(),
+            uid: Some(pool_uid()),
+            labels: Default::default(),
+            replicas: self.replicas,
+            strategy: Default::default(),
+            update_policy: Default::default(),
+            disks: self.disk.then_some(disk).into_iter().collect(),
+            names_guests: true,
+        };
+        let at = template.at.clone();
+        let mut resolved = resolved(std::slice::from_ref(&self.member));
+        (resolved.vsis, resolved.data_disks) = (Vec::new(), Vec::new());
+        resolved.pools.push(ResolvedPool {
+            desired,
+            template,
+            at,
+        });
+        resolved
     }
 }
 

@@ -28,6 +28,7 @@ mod matrix;
 mod matrix_tests;
 mod outcome;
 mod ownership;
+mod pools;
 mod ports;
 mod sabotage;
 mod sabotage_tests;

@@ -4,7 +4,10 @@ use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Name};
 use vsiflow_steps::ports::VolumeKey;
 
-use super::ports::{Call, Object};
+use super::{
+    documents,
+    ports::{Call, Object},
+};
 
 /// The entity that something is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,11 @@ pub fn entity(uuid: Uuid) -> EntityId {
 /// The entity of a data disk.
 pub fn disk(uuid: Uuid) -> EntityId {
     EntityId::new(Name::of("disk"), uuid.to_string()).unwrap()
+}
+
+/// The entity of the stories' pool.
+pub fn pool() -> EntityId {
+    EntityId::new(Name::of("pool"), documents::pool_uid().to_string()).unwrap()
 }
 
 enum Part {

@@ -6,6 +6,7 @@ use vsiflow_workflows::record::PowerAction;
 use super::{
     care,
     documents::{Guest, Vsi, uuid},
+    pools,
     story::Act,
 };
 
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Story> {
     let wanted = std::env::var("VSIFLOW_CRASH_STORY").unwrap_or_default();
     let mut stories = every();
     stories.extend(care::every());
+    stories.extend(pools::every());
     // The name of one may be the beginning of another's.
     let exact = stories.iter().any(|story| story.name == wanted);
     stories.retain(|story| match exact {

@@ -11,7 +11,7 @@ use vsiflow_workflows::{
 
 use super::{
     check,
-    documents::{self, Vsi},
+    documents::{self, Pool, Vsi},
     gate::Gate,
     ownership,
     world::{FOREVER, World, user},
@@ -21,6 +21,14 @@ use super::{
 #[derive(Clone, Debug)]
 pub enum Act {
     Apply(Vec<Vsi>),
+    /// Applies the pool `web`.
+    ApplyPool(Pool),
+    /// Gives the pool so many members.
+    Scale(i64),
+    /// Deletes the pool with its members.
+    DeletePool,
+    /// Waits until the outcome for the pool is decided.
+    PoolDecided,
     Delete(&'static str),
     Forget(&'static str),
     /// Takes a domain on that host into management.
@@ -100,7 +108,8 @@ async fn live(
     let fleet = world.start(gate).await.map_err(words)?;
     let mut open = fleet.interrupted().await.map_err(words)?;
     let disks = fleet.interrupted_disks().await.map_err(words)?;
-    open.extend(disks.into_iter().map(|(entity, _, _)| entity));
+    let pools = fleet.interrupted_pools().await.map_err(words)?;
+    open.extend(disks.into_iter().chain(pools).map(|(entity, _, _)| entity));
     fleet.resume(open, user()).await.map_err(words)?;
     while let Some(act) = acts.get(place.get()) {
         perform(world, &fleet, act)
@@ -117,6 +126,13 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             .apply(documents::resolved(vsis), user())
             .await
             .map(drop),
+        Act::ApplyPool(pool) => fleet.apply(pool.resolved(), user()).await.map(drop),
+        Act::Scale(replicas) => {
+            let scaled = fleet.scale_pool("default", "web", *replicas, user());
+            scaled.await.map(drop)
+        }
+        Act::DeletePool => delete_pool(fleet).await,
+        Act::PoolDecided => fleet.decided(&ownership::pool()).await.map(drop),
         Act::Delete(name) => delete(fleet, name, false).await,
         Act::Forget(name) => delete(fleet, name, true).await,
         Act::Adopt(host, uid) => adopt(fleet, host, *uid).await,
@@ -159,6 +175,13 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
 /// One that is gone already was deleted by the same command, whose answer was lost.
 pub async fn delete(fleet: &Fleet, name: &str, orphan: bool) -> Result<(), FleetError> {
     match fleet.delete("default", name, orphan, user()).await {
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+        done => done.map(drop),
+    }
+}
+
+async fn delete_pool(fleet: &Fleet) -> Result<(), FleetError> {
+    match fleet.delete_pool("default", "web", false, user()).await {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
         done => done.map(drop),
     }

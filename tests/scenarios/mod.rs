@@ -75,6 +75,7 @@ mod networks;
 mod old_copies;
 mod older_state;
 mod pictures;
+mod pools;
 mod power;
 mod pruning;
 mod references;

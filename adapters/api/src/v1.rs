@@ -6,6 +6,10 @@
 //! POST   …/start, stop, restart, pause, unpause, retry, cancel, approve, rebuild
 //! DELETE …/NAME                                       [?orphan&reason&waitSeconds]
 //! POST   …/console                                    [?force], changes over to the console's bytes
+//! GET    /v1/virtualserverpools                       [?namespace&deleted]
+//! GET    /v1/namespaces/NS/virtualserverpools/NAME
+//! POST   …/scale, rollback, approve, retry
+//! DELETE …/NAME                                       [?orphan&reason&waitSeconds]
 //! GET    /v1/hosts, /v1/images, /v1/runs, /v1/networks, /v1/pause
 //! POST   /v1/hosts/HOST/cordon, uncordon, drain; /v1/pause, /v1/unpause
 //! POST   /v1/apply, /v1/plan                          documents in YAML
@@ -21,6 +25,7 @@ mod documents;
 mod events;
 mod hosts;
 mod objects;
+mod pools;
 mod streams;
 
 use std::marker::PhantomData;
@@ -52,12 +57,13 @@ pub(crate) type Answer<T> = Result<Json<T>, Problem>;
 
 /// What shows something, and is had at once.
 pub(crate) fn looks() -> ApiRouter<Api> {
-    objects::looks().merge(hosts::looks())
+    objects::looks().merge(pools::looks()).merge(hosts::looks())
 }
 
 /// What records or does something, and what has hosts asked.
 pub(crate) fn changes() -> ApiRouter<Api> {
     actions::changes()
+        .merge(pools::changes())
         .merge(hosts::changes())
         .merge(objects::asks_hosts())
 }

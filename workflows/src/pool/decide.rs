@@ -182,8 +182,10 @@ impl PoolView {
         if self.halted(wanted) {
             return Vec::new();
         }
-        let most = self.strategy.max_unavailable;
-        let mut away = self.replicas.saturating_sub(self.ready(wanted));
+        let most = i64::from(self.strategy.max_unavailable);
+        // Below 0 while a surge is ready.
+        let ready = i64::from(self.ready(wanted));
+        let mut away = i64::from(self.replicas).saturating_sub(ready);
         // What serves nobody goes first: that takes nothing away.
         let (serving, idle): (Vec<_>, Vec<_>) = self
             .outdated(self.replicas)

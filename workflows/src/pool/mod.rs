@@ -22,7 +22,9 @@ pub mod decide;
 mod record;
 
 pub use decide::{Action, Decision, MemberState, MemberView, Outcome, PoolView, decide};
-pub use record::{PoolRecord, TemplateRecord, member_disk_name, member_name, number_of};
+pub use record::{
+    PoolRecord, TemplateRecord, member_disk_name, member_name, member_uid, number_of,
+};
 
 pub use crate::spec::pool::MemberOf;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use vsiflow_engine::model::Name;
+use vsiflow_engine::model::{Hash, Name};
 
 use crate::spec::{DesiredDataDisk, DesiredVsi, UpdatePolicy, pool::Strategy};
 
@@ -95,6 +95,19 @@ impl PoolRecord {
             _ => &self.template,
         }
     }
+}
+
+/// The UID of a member, or of one of its data disks, by its name: so many of that name were there before. It
+/// follows from the pool's, so that what is recorded again after a lost answer is the same entity.
+pub fn member_uid(pool: Uuid, name: &str, before: usize) -> Uuid {
+    let text = format!("{pool}/{name}/{before}");
+    let hash = Hash::of(text.as_bytes());
+    let mut bytes = [0; 16];
+    bytes
+        .iter_mut()
+        .zip(hash.0)
+        .for_each(|(to, from)| *to = from);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// The name of a member.

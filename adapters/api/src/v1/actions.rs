@@ -49,9 +49,9 @@ pub(crate) struct ActionRequest {
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(crate) struct DeleteQuery {
     /// Forget it, and leave everything on its host.
-    orphan: bool,
+    pub(super) orphan: bool,
     /// Why; stored in the history.
-    reason: String,
+    pub(super) reason: String,
     /// How long to wait for the outcome, in seconds, 60 at most.
     wait_seconds: u64,
 }
@@ -298,7 +298,7 @@ async fn approve(
     }
 }
 
-async fn wait_for(
+pub(super) async fn wait_for(
     api: &Api,
     result: ActionResult,
     entity: &EntityId,
@@ -338,7 +338,11 @@ async fn delete_disk(
     deleted(&api, &deletion.await?, &query).await
 }
 
-async fn deleted(api: &Api, entity: &EntityId, query: &DeleteQuery) -> Answer<ActionResult> {
+pub(super) async fn deleted(
+    api: &Api,
+    entity: &EntityId,
+    query: &DeleteQuery,
+) -> Answer<ActionResult> {
     let wait = Duration::from_secs(query.wait_seconds);
     let result = ActionResult::of(Done::Recorded);
     Ok(Json(wait_for(api, result, entity, wait).await?))

@@ -21,12 +21,12 @@ pub(crate) struct ListQuery {
     /// Those of this namespace alone.
     namespace: Option<String>,
     /// Deleted ones, too.
-    deleted: bool,
+    pub(super) deleted: bool,
 }
 
 impl ListQuery {
     /// One whose namespace nobody can read is in each.
-    fn has(&self, meta: &Metadata) -> bool {
+    pub(super) fn has(&self, meta: &Metadata) -> bool {
         let is_it = |namespace: &String| *namespace == meta.namespace;
         meta.namespace.is_empty() || self.namespace.as_ref().is_none_or(is_it)
     }

@@ -29,8 +29,8 @@ pub(crate) struct ScaleArgs {
     #[command(flatten)]
     pub(crate) pool: PoolArg,
     /// How many members it has then.
-    #[arg(long, value_name = "N")]
-    pub(crate) replicas: u32,
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) replicas: i64,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
 }

@@ -29,11 +29,11 @@ impl Fleet {
         &self,
         namespace: &str,
         name: &str,
-        replicas: u32,
+        replicas: i64,
         by: By,
     ) -> Result<EntityId, FleetError> {
         let known = self.pool_to_change(namespace, name).await?;
-        check_replicas(i128::from(replicas)).map_err(|message| {
+        let replicas = check_replicas(i128::from(replicas)).map_err(|message| {
             let failure = Failure::new(FailureClass::Blocked, "VSI0727", message)
                 .of_object(format!("pool/{}", known.wanted.full_name()))
                 .with_remedy("choose a number within these bounds; nothing was changed");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use uuid::Uuid;
 use vsiflow_engine::{model::EntityId, secret::Secret};
 use vsiflow_steps::guest::GuestType;
 
@@ -14,8 +15,9 @@ use crate::{
     phase::Phase,
     pool::{
         LABEL, MemberOf, MemberState, MemberView, PoolRecord, PoolView, TemplateRecord,
-        member_disk_name, member_name, number_of,
+        member_disk_name, member_name, member_uid, number_of,
     },
+    record::{disk_entity, vsi_entity},
     spec::{
         DesiredDataDisk, DesiredDisk, DesiredVsi, DiskOrigin, DocumentRef, PowerState, ResolvedVsi,
     },
@@ -168,10 +170,61 @@ impl Fleet {
             Some(name) => Some(self.secrets.get(name).await?),
             None => None,
         };
-        let disks = disks(record, template, number);
-        let desired = desired(record, template, number, &disks);
+        let mut disks = disks(record, template, number);
+        for disk in &mut disks {
+            disk.uid = self.new_disk_uid(record.uid, disk).await?;
+        }
+        let mut desired = desired(record, template, number, &disks);
+        desired.uid = self.new_uid(record.uid, &desired).await?;
         Ok((resolved(desired, contract, image_url), disks))
     }
+}
+
+impl Fleet {
+    /// The UID of a member that is not there.
+    async fn new_uid(&self, pool: Uuid, vsi: &DesiredVsi) -> Result<Option<Uuid>, FleetError> {
+        let names = std::iter::once(vsi.name.clone());
+        let known = self.known_of_names(&vsi.namespace, names).await?;
+        if known.iter().any(|known| !known.is_deleted()) {
+            return Ok(None);
+        }
+        let taken = |uid: &Uuid| {
+            let entity = vsi_entity(*uid).ok();
+            entity.is_some_and(|entity| self.engine.entity(&entity).is_some())
+        };
+        Ok(first_free(pool, &vsi.name, taken))
+    }
+
+    /// The same of a data disk: one that is retained is attached again.
+    async fn new_disk_uid(
+        &self,
+        pool: Uuid,
+        disk: &DesiredDataDisk,
+    ) -> Result<Option<Uuid>, FleetError> {
+        let known = self.disks_named(&disk.namespace, &disk.name).await?;
+        let is_it = |known: &&KnownDisk| {
+            let its = &known.wanted.disk;
+            (&its.namespace, &its.name) == (&disk.namespace, &disk.name)
+        };
+        if known.iter().filter(is_it).any(|known| !known.is_deleted()) {
+            return Ok(None);
+        }
+        let taken = |uid: &Uuid| {
+            let entity = disk_entity(*uid).ok();
+            entity.is_some_and(|entity| self.engine.entity(&entity).is_some())
+        };
+        Ok(first_free(pool, &disk.name, taken))
+    }
+}
+
+/// More members of one name than this never were.
+const MOST_BEFORE: usize = 1_000_000;
+
+/// The first UID of that name that no entity has; none where that cannot be found.
+fn first_free(pool: Uuid, name: &str, taken: impl Fn(&Uuid) -> bool) -> Option<Uuid> {
+    let all = (0..MOST_BEFORE).map(|before| member_uid(pool, name, before));
+    let mut free = all.filter(|uid| !taken(uid));
+    free.next()
 }
 
 /// Whether what is wrong lies with its host's objects alone: its guest runs and is well.
@@ -213,6 +266,7 @@ fn attached(disk: &DesiredDataDisk) -> DesiredDisk {
         name: disk.name.clone(),
         pool: disk.pool.clone(),
         source: DiskOrigin::Made {
+            // It is known by its name.
             uid: None,
             size: disk.size,
             deletion_policy: disk.deletion_policy,

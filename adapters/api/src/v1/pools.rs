@@ -1,0 +1,202 @@
+//! Pools: what they are, and what is asked of them.
+
+use std::time::Duration;
+
+use aide::axum::{
+    ApiRouter,
+    routing::{delete_with, get_with, post_with},
+};
+use axum::{
+    Extension, Json,
+    extract::{Path, Query, State},
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use vsiflow_engine::{
+    executor::{By, Retried},
+    model::EntityId,
+};
+use vsiflow_workflows::fleet::{Fleet, FleetError, PoolObject};
+
+use super::{
+    Answer, List, Named, about,
+    actions::{ActionResult, DeleteQuery, Done, deleted, wait_for},
+    objects::ListQuery,
+};
+use crate::{Caller, Problem, router::Api};
+
+const TAG: &str = "virtualserverpools";
+const ALL: &str = "/v1/virtualserverpools";
+const ONE: &str = "/v1/namespaces/{namespace}/virtualserverpools/{name}";
+
+/// How many members a pool is to have.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ScaleRequest {
+    /// How many.
+    replicas: i64,
+    /// Why; stored in the history.
+    #[serde(default)]
+    reason: String,
+    /// How long to wait until the pool is available, in seconds, 60 at most.
+    #[serde(default)]
+    wait_seconds: u64,
+}
+
+/// How something is to be done for a pool.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(crate) struct PoolRequest {
+    /// Why; stored in the history.
+    reason: String,
+    /// How long to wait until the pool is available, in seconds, 60 at most.
+    wait_seconds: u64,
+}
+
+#[derive(Clone, Copy)]
+enum PoolAction {
+    Rollback,
+    Approve,
+    Retry,
+}
+
+/// The actions by their words.
+const ACTIONS: &[(&str, &str, &str, PoolAction)] = &[
+    (
+        "rollback",
+        "rollbackVirtualServerPool",
+        "Make the members of a pool from the template before this one again",
+        PoolAction::Rollback,
+    ),
+    (
+        "approve",
+        "approveVirtualServerPool",
+        "Approve the template that waits for approval",
+        PoolAction::Approve,
+    ),
+    (
+        "retry",
+        "retryVirtualServerPool",
+        "Try again what is stuck of the members of a pool",
+        PoolAction::Retry,
+    ),
+];
+
+pub(super) fn looks() -> ApiRouter<Api> {
+    ApiRouter::new()
+        .api_route(
+            ALL,
+            get_with(pools, about("listVirtualServerPools", TAG, "List pools")),
+        )
+        .api_route(
+            ONE,
+            get_with(pool, about("getVirtualServerPool", TAG, "Show a pool")),
+        )
+}
+
+pub(super) fn changes() -> ApiRouter<Api> {
+    let summary = "Delete a pool with its members, the highest first";
+    let scales = "Set how many members a pool has";
+    let routes = ApiRouter::new()
+        .api_route(
+            ONE,
+            delete_with(delete, about("deleteVirtualServerPool", TAG, summary)),
+        )
+        .api_route(
+            &format!("{ONE}/scale"),
+            post_with(scale, about("scaleVirtualServerPool", TAG, scales)),
+        );
+    let each = ACTIONS.iter();
+    each.fold(routes, |routes, (word, id, summary, action)| {
+        let action = *action;
+        let act = move |State(api): State<Api>,
+                        Extension(caller): Extension<Caller>,
+                        Path(target): Path<Named>,
+                        request: Option<Json<PoolRequest>>| async move {
+            let request = request.map(|Json(request)| request).unwrap_or_default();
+            act(&api, &caller, &target, action, &request)
+                .await
+                .map(Json)
+        };
+        routes.api_route(
+            &format!("{ONE}/{word}"),
+            post_with(act, about(id, TAG, summary)),
+        )
+    })
+}
+
+async fn pools(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer<List<PoolObject>> {
+    let mut all = api.fleet().pools(query.deleted).await?;
+    all.retain(|one| query.has(&one.metadata));
+    Ok(List::of(all))
+}
+
+async fn pool(State(api): State<Api>, Path(target): Path<Named>) -> Answer<PoolObject> {
+    let pool = api.fleet().get_pool(&target.namespace, &target.name);
+    Ok(Json(pool.await?))
+}
+
+async fn scale(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(target): Path<Named>,
+    Json(request): Json<ScaleRequest>,
+) -> Answer<ActionResult> {
+    let (by, Named { namespace, name }) = (caller.by(&request.reason), &target);
+    let fleet = api.fleet();
+    let pool = fleet.scale_pool(namespace, name, request.replicas, by);
+    let (pool, result) = (pool.await?, ActionResult::of(Done::Recorded));
+    let wait = Duration::from_secs(request.wait_seconds);
+    Ok(Json(wait_for(&api, result, &pool, wait).await?))
+}
+
+async fn act(
+    api: &Api,
+    caller: &Caller,
+    target: &Named,
+    action: PoolAction,
+    request: &PoolRequest,
+) -> Result<ActionResult, Problem> {
+    let by = caller.by(&request.reason);
+    let (done, pool) = record(api.fleet(), target, action, by).await?;
+    let wait = Duration::from_secs(request.wait_seconds);
+    wait_for(api, ActionResult::of(done), &pool, wait).await
+}
+
+async fn record(
+    fleet: &Fleet,
+    Named { namespace, name }: &Named,
+    action: PoolAction,
+    by: By,
+) -> Result<(Done, EntityId), FleetError> {
+    match action {
+        PoolAction::Rollback => {
+            let (pool, _) = fleet.rollback_pool(namespace, name, by).await?;
+            Ok((Done::Recorded, pool))
+        }
+        PoolAction::Approve => {
+            let pool = fleet.approve_pool(namespace, name, by).await?;
+            Ok((Done::Recorded, pool))
+        }
+        PoolAction::Retry => {
+            let pool = fleet.pool(namespace, name).await?;
+            let done = match fleet.retry(pool.clone(), by).await? {
+                Retried::NothingToDo => Done::NothingToDo,
+                Retried::Signalled | Retried::Reopened => Done::Recorded,
+            };
+            Ok((done, pool))
+        }
+    }
+}
+
+async fn delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(target): Path<Named>,
+    Query(query): Query<DeleteQuery>,
+) -> Answer<ActionResult> {
+    let (by, Named { namespace, name }) = (caller.by(&query.reason), &target);
+    let fleet = api.fleet();
+    let pool = fleet.delete_pool(namespace, name, query.orphan, by).await?;
+    deleted(&api, &pool, &query).await
+}

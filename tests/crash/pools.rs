@@ -1,0 +1,99 @@
+//! Stories of pools: made, scaled, rolled, deleted.
+
+use vsiflow_steps::guest::GuestType;
+
+use super::{
+    documents::{Guest, Pool, Vsi},
+    stories::Story,
+    story::Act,
+};
+
+/// Every one of them.
+pub fn every() -> Vec<Story> {
+    vec![
+        made_and_scaled(),
+        rolled(),
+        stopped_and_brought_back(),
+        deleted(),
+    ]
+}
+
+fn member() -> Vsi {
+    Vsi::new("web", 1, "sim:a").server(GuestType::None)
+}
+
+fn pool(replicas: u32, member: Vsi) -> Pool {
+    Pool {
+        replicas: Some(replicas),
+        member,
+        disk: true,
+    }
+}
+
+fn story(name: &'static str, acts: Vec<Act>) -> Story {
+    Story {
+        name,
+        acts,
+        ends: &[],
+    }
+}
+
+/// Three members, then one, then two again; a number left out keeps the present one.
+fn made_and_scaled() -> Story {
+    let same = Pool {
+        replicas: None,
+        ..pool(3, member())
+    };
+    let acts = vec![
+        Act::ApplyPool(pool(3, member())),
+        Act::PoolDecided,
+        Act::Scale(1),
+        Act::PoolDecided,
+        Act::ApplyPool(same),
+        Act::Scale(2),
+        Act::PoolDecided,
+    ];
+    story("a pool is made and scaled", acts)
+}
+
+/// A larger machine for each of three, one after another.
+fn rolled() -> Story {
+    let mut larger = member();
+    larger.cpus = 3;
+    let acts = vec![
+        Act::ApplyPool(pool(3, member())),
+        Act::PoolDecided,
+        Act::ApplyPool(pool(3, larger)),
+        Act::PoolDecided,
+    ];
+    story("a pool is rolled", acts)
+}
+
+/// A contract that does not boot stops at the first; the one before brings it back.
+fn stopped_and_brought_back() -> Story {
+    let member = |guest| Vsi::new("web", 1, "sim:a").guest(guest);
+    let of = |guest| Pool {
+        disk: false,
+        ..pool(2, member(guest))
+    };
+    let acts = vec![
+        Act::ApplyPool(of(Guest::Good)),
+        Act::PoolDecided,
+        Act::ApplyPool(of(Guest::NoWorkload)),
+        Act::PoolDecided,
+        Act::ApplyPool(of(Guest::Good)),
+        Act::PoolDecided,
+    ];
+    story("a pool stops at a member that fails", acts)
+}
+
+/// With members and disks; one that was deleted on purpose is there again before.
+fn deleted() -> Story {
+    let acts = vec![
+        Act::ApplyPool(pool(2, member())),
+        Act::PoolDecided,
+        Act::DeletePool,
+        Act::PoolDecided,
+    ];
+    story("a pool is deleted", acts)
+}
