@@ -168,7 +168,9 @@ fn a_change_of_the_template_reaches_each_member_and_rollback_takes_it_back() {
     let started = |name: &str| {
         let events = vsiflow.history(name);
         let mut starts = events.iter().filter(|event| event.step() == "start_domain");
-        starts.next_back().and_then(|event| event.0["offset"].as_u64())
+        starts
+            .next_back()
+            .and_then(|event| event.0["offset"].as_u64())
     };
     assert!(started("web-2") < started("web-1") && started("web-1") < started("web-0"));
     vsiflow.run(&["rollback", "pool/web", "--wait"]).exits(0);

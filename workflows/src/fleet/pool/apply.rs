@@ -214,9 +214,9 @@ impl Fleet {
         own: Uuid,
         namespace: &str,
         pool: &str,
-        mut numbers: std::ops::Range<u32>,
+        numbers: std::ops::Range<u32>,
     ) -> Result<(), FleetError> {
-        let names = numbers.by_ref().map(|number| member_name(pool, number));
+        let names = numbers.map(|number| member_name(pool, number));
         let found = self.known_of_names(namespace, names).await?;
         let foreign = found.into_iter().find(|known| {
             let of = known.wanted.vsi.member_of.as_ref();

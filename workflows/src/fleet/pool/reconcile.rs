@@ -44,6 +44,8 @@ impl Fleet {
         self.resume_members(&found).await?;
         let mut trouble = self.carry_out(&pool, &found, &decision).await;
         let open = self.delete_disks(&pool, &found, &mut trouble).await?;
+        // What came in between is looked at again.
+        trouble.retain(|failure| !is_passing(failure));
         let verdict = match trouble.into_iter().next() {
             Some(failure) => Some(Verdict::Blocked(failure)),
             None => self.came_to(&pool, &found, &decision, open).await?,
@@ -62,9 +64,9 @@ impl Fleet {
     ) -> Result<Option<Verdict>, FleetError> {
         let name = |number: u32| member_name(&pool.wanted.name, number);
         Ok(match decision.outcome {
+            Outcome::Available | Outcome::Gone if disks_are_open => None,
             Outcome::Available => Some(Verdict::Reached),
             Outcome::Progressing => None,
-            Outcome::Gone if disks_are_open => None,
             Outcome::Gone => {
                 self.end_pool(pool).await?;
                 Some(Verdict::Reached)
@@ -274,6 +276,12 @@ fn takes_away(found: &PoolMembers, decision: &Decision) -> bool {
         }
         Action::Make(_) | Action::Delete(_) => false,
     })
+}
+
+/// Something else was asked for at the same moment, or a deletion is not over yet.
+fn is_passing(failure: &Failure) -> bool {
+    let passing = ["VSI0014", "VSI0015", "VSI0702"];
+    passing.contains(&failure.code.as_str())
 }
 
 fn off(name: &str) -> Failure {
