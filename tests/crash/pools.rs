@@ -46,12 +46,12 @@ fn made_and_scaled() -> Story {
     };
     let acts = vec![
         Act::ApplyPool(pool(3, member())),
-        Act::PoolDecided,
+        Act::PoolDecided("Available", 3),
         Act::Scale(1),
-        Act::PoolDecided,
+        Act::PoolDecided("Available", 1),
         Act::ApplyPool(same),
         Act::Scale(2),
-        Act::PoolDecided,
+        Act::PoolDecided("Available", 2),
     ];
     story("a pool is made and scaled", acts)
 }
@@ -62,9 +62,9 @@ fn rolled() -> Story {
     larger.cpus = 3;
     let acts = vec![
         Act::ApplyPool(pool(3, member())),
-        Act::PoolDecided,
+        Act::PoolDecided("Available", 3),
         Act::ApplyPool(pool(3, larger)),
-        Act::PoolDecided,
+        Act::PoolDecided("Available", 3),
     ];
     story("a pool is rolled", acts)
 }
@@ -78,22 +78,22 @@ fn stopped_and_brought_back() -> Story {
     };
     let acts = vec![
         Act::ApplyPool(of(Guest::Good)),
-        Act::PoolDecided,
+        Act::PoolDecided("Available", 2),
         Act::ApplyPool(of(Guest::NoWorkload)),
-        Act::PoolDecided,
+        Act::PoolDecided("Degraded", 1),
         Act::ApplyPool(of(Guest::Good)),
-        Act::PoolDecided,
+        Act::PoolDecided("Available", 2),
     ];
     story("a pool stops at a member that fails", acts)
 }
 
-/// With members and disks; one that was deleted on purpose is there again before.
+/// With all of its members and their disks.
 fn deleted() -> Story {
     let acts = vec![
         Act::ApplyPool(pool(2, member())),
-        Act::PoolDecided,
+        Act::PoolDecided("Available", 2),
         Act::DeletePool,
-        Act::PoolDecided,
+        Act::PoolDecided("Deleted", 0),
     ];
     story("a pool is deleted", acts)
 }

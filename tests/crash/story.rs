@@ -3,7 +3,7 @@
 use std::{cell::Cell, sync::Arc, time::Duration};
 
 use uuid::Uuid;
-use vsiflow_engine::model::NodeState;
+use vsiflow_engine::model::{Failure, FailureClass, NodeState};
 use vsiflow_workflows::{
     fleet::{Adopting, ErrorKind, Fleet, FleetError, ShutdownPolicy},
     record::PowerAction,
@@ -27,8 +27,8 @@ pub enum Act {
     Scale(i64),
     /// Deletes the pool with its members.
     DeletePool,
-    /// Waits until the outcome for the pool is decided.
-    PoolDecided,
+    /// Waits until the outcome for the pool is decided: its phase, and how many members are ready.
+    PoolDecided(&'static str, u32),
     Delete(&'static str),
     Forget(&'static str),
     /// Takes a domain on that host into management.
@@ -132,7 +132,7 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             scaled.await.map(drop)
         }
         Act::DeletePool => delete_pool(fleet).await,
-        Act::PoolDecided => fleet.decided(&ownership::pool()).await.map(drop),
+        Act::PoolDecided(phase, ready) => pool_decided(fleet, phase, *ready).await,
         Act::Delete(name) => delete(fleet, name, false).await,
         Act::Forget(name) => delete(fleet, name, true).await,
         Act::Adopt(host, uid) => adopt(fleet, host, *uid).await,
@@ -178,6 +178,17 @@ pub async fn delete(fleet: &Fleet, name: &str, orphan: bool) -> Result<(), Fleet
         Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
         done => done.map(drop),
     }
+}
+
+async fn pool_decided(fleet: &Fleet, phase: &str, ready: u32) -> Result<(), FleetError> {
+    fleet.decided(&ownership::pool()).await?;
+    let status = fleet.get_pool("default", "web").await?.status;
+    if (status.phase, status.ready_replicas) == (phase, ready) {
+        return Ok(());
+    }
+    let (found, members) = (status.phase, status.ready_replicas);
+    let message = format!("the pool is {found} with {members}: {}", status.message);
+    Err(Failure::new(FailureClass::Failed, "VSI0001", message).into())
 }
 
 async fn delete_pool(fleet: &Fleet) -> Result<(), FleetError> {
