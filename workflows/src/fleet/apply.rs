@@ -84,7 +84,7 @@ impl Fleet {
         let mut batch = ApplyBatch::new(self, known, disks, false);
         batch.updates = updates;
         let pools = self.take_in_pools(&resolved, &mut batch.updates, false);
-        let pools = pools.await?;
+        let pools = Box::pin(pools).await?;
         let mut all = batch.take_in(resolved).await?;
         all.extend(applied);
         all.extend(pools);
@@ -121,12 +121,14 @@ impl Fleet {
         let mut batch = ApplyBatch::new(self, known, disks, true);
         let mut all = batch.take_in(resolved.clone()).await?;
         all.extend(planned);
-        all.extend(self.take_in_pools(resolved, &mut updates, true).await?);
+        let pools = self.take_in_pools(resolved, &mut updates, true);
+        all.extend(Box::pin(pools).await?);
         Ok(all)
     }
 
     async fn refuse_all(&self, resolved: &Resolved, known: &[Known]) -> Result<(), FleetError> {
-        self.refuse_pools(resolved, known).await?;
+        // They are large, and most documents have nothing for them.
+        Box::pin(self.refuse_pools(resolved, known)).await?;
         self.refuse_disks(resolved).await?;
         let names = resolved.vsis.iter().map(|vsi| &vsi.desired);
         let names = names.map(|vsi| (vsi.namespace.as_str(), vsi.name.as_str()));

@@ -82,7 +82,7 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     work::tell_recorded(&app, &args.wait, &targets, recorded);
     let mut exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
     if !args.orphan {
-        exit = exit.max(work::await_pools_of(&app, common, &args.wait, &targets).await?);
+        exit = exit.max(Box::pin(work::await_pools_of(&app, common, &args.wait, &targets)).await?);
     }
     app.close().await;
     Ok(exit)

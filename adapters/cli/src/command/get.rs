@@ -43,7 +43,7 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
     }
     let printed = match kind {
         ObjectKind::Vsi => vsis(&app, &args, &names).await,
-        ObjectKind::Pool => pools(&app, &args, &names).await,
+        ObjectKind::Pool => Box::pin(pools(&app, &args, &names)).await,
         ObjectKind::Disk => disks(&app, &args, &names).await,
         kind => others(&app, &args, kind, &names).await,
     };

@@ -23,7 +23,7 @@ async fn targets(app: &App, args: &ResumeArgs) -> Result<Vec<Target>, ExitProble
             namespace,
             name,
         }));
-        let pools = app.fleet.interrupted_pools().await?.into_iter();
+        let pools = Box::pin(app.fleet.interrupted_pools()).await?.into_iter();
         vsis.extend(pools.map(|(entity, namespace, name)| Target {
             entity,
             namespace,

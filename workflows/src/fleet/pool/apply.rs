@@ -46,8 +46,8 @@ impl Fleet {
         let known = self.living_pools().await?;
         for pool in &resolved.pools {
             all.push(match matching(pool, &known) {
-                None => self.create_pool(pool, updates, dry).await?,
-                Some(known) => self.change_pool(pool, known, updates, dry).await?,
+                None => Box::pin(self.create_pool(pool, updates, dry)).await?,
+                Some(known) => Box::pin(self.change_pool(pool, known, updates, dry)).await?,
             });
         }
         Ok(all)
@@ -168,8 +168,7 @@ impl Fleet {
         }
         self.refuse_member_disks(resolved, &pools).await?;
         for pool in &resolved.pools {
-            self.refuse_pool(pool, matching(pool, &pools), resolved)
-                .await?;
+            Box::pin(self.refuse_pool(pool, matching(pool, &pools), resolved)).await?;
         }
         Ok(())
     }

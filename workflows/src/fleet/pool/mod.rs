@@ -76,9 +76,10 @@ impl Fleet {
             ..self.clone()
         };
         tokio::spawn(async move {
+            let control = Box::pin(fleet.control_pools());
             tokio::select! {
                 () = closed(ended) => {}
-                () = fleet.control_pools() => {}
+                () = control => {}
             }
         });
     }
@@ -91,7 +92,7 @@ impl Fleet {
             asked.mark_unchanged();
             let begun = Instant::now();
             for pool in self.pools_to_control() {
-                if let Err(error) = self.reconcile_pool(&pool).await {
+                if let Err(error) = Box::pin(self.reconcile_pool(&pool)).await {
                     tracing::warn!(%pool, %error, "a pool could not be looked at");
                     let verdict = Some(Verdict::Blocked(*error.failure));
                     self.pools.found(&pool, self.generation(&pool), verdict);

@@ -33,22 +33,22 @@ impl Fleet {
             self.pools.found(entity, generation, Some(Verdict::Reached));
             return Ok(());
         }
-        let mut found = self.members(&pool).await?;
+        let mut found = Box::pin(self.members(&pool)).await?;
         let mut decision = decide(&found.view);
         if takes_away(&found, &decision) {
             // What the journal says of those that run may be old.
-            self.look_at_members(&found).await?;
-            found = self.members(&pool).await?;
+            Box::pin(self.look_at_members(&found)).await?;
+            found = Box::pin(self.members(&pool)).await?;
             decision = decide(&found.view);
         }
         self.resume_members(&found).await?;
-        let mut trouble = self.carry_out(&pool, &found, &decision).await;
-        let open = self.delete_disks(&pool, &found, &mut trouble).await?;
+        let mut trouble = Box::pin(self.carry_out(&pool, &found, &decision)).await;
+        let open = Box::pin(self.delete_disks(&pool, &found, &mut trouble)).await?;
         // What came in between is looked at again.
         trouble.retain(|failure| !is_passing(failure));
         let verdict = match trouble.into_iter().next() {
             Some(failure) => Some(Verdict::Blocked(failure)),
-            None => self.came_to(&pool, &found, &decision, open).await?,
+            None => Box::pin(self.came_to(&pool, &found, &decision, open)).await?,
         };
         self.pools.found(entity, generation, verdict);
         Ok(())
@@ -108,7 +108,7 @@ impl Fleet {
             hosts.entry(host).or_default().push(known.clone());
         }
         for (host, known) in hosts {
-            self.look_at_host(host, known, ScanMode::Nothing).await?;
+            Box::pin(self.look_at_host(host, known, ScanMode::Nothing)).await?;
         }
         Ok(())
     }
@@ -148,7 +148,7 @@ impl Fleet {
             resolved.data_disks.extend(disks);
         }
         let by = controller(&pool.label(), "a new member");
-        self.apply(resolved, by).await.map(drop)
+        Box::pin(self.apply(resolved, by)).await.map(drop)
     }
 
     async fn update_member(&self, pool: &KnownPool, number: u32) -> Result<(), FleetError> {
@@ -161,7 +161,7 @@ impl Fleet {
             ..Resolved::default()
         };
         let by = controller(&pool.label(), "the template");
-        self.apply(resolved, by).await.map(drop)
+        Box::pin(self.apply(resolved, by)).await.map(drop)
     }
 
     async fn delete_member(
@@ -182,7 +182,9 @@ impl Fleet {
         let namespace = &pool.wanted.namespace;
         // By its UID: nobody else can have got its name meanwhile.
         let uid = member.entity.id();
-        self.delete(namespace, uid, orphan, by).await.map(drop)
+        Box::pin(self.delete(namespace, uid, orphan, by))
+            .await
+            .map(drop)
     }
 
     /// Deletes the data disks of members that are not to come back, where their policy says so; whether
