@@ -48,7 +48,7 @@ async fn describe_pool(app: &App, args: &DescribeArgs, name: &str) -> Result<(),
         None | Some(OutputFormat::Wide) => {
             let name = format!("{POOL}{name}");
             let history = app.fleet.history(namespace, &name).await?;
-            output::describe::pool(&object, &history);
+            output::describe::pool(&object, &history, args.times.time);
         }
     }
     Ok(())
