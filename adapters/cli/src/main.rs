@@ -35,6 +35,9 @@ use crate::{args::Cli, exit::Exit, plugin::Called};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// The stack of a worker, in bytes; only what is used of it takes memory.
+const STACK: usize = 8 << 20;
+
 fn main() -> ExitCode {
     harden();
     match plugin::called() {
@@ -77,6 +80,8 @@ fn told(error: clap::Error) -> ExitCode {
 fn run(command: impl Future<Output = Exit>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // A daemon runs whole commands on its workers; on the main thread they have as much.
+        .thread_stack_size(STACK)
         .build();
     let exit = match runtime {
         Ok(runtime) => {

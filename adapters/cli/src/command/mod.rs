@@ -261,7 +261,7 @@ fn only_reads(command: &CliCommand) -> bool {
 async fn carry_out(cli: Cli) -> CommandOutcome {
     let Cli { common, command } = cli;
     match command {
-        CliCommand::Apply(args) => apply::run(&common, args).await,
+        CliCommand::Apply(args) => Box::pin(apply::run(&common, args)).await,
         CliCommand::Create(args) => create::run(&common, args).await,
         CliCommand::Plan(args) => plan::run(&common, args).await,
         CliCommand::Approve(args) => approve::run(&common, args).await,
