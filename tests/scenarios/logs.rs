@@ -13,14 +13,14 @@ fn two() -> Vsiflow {
 #[test]
 fn several_consoles_are_printed_with_the_name_of_each() {
     let vsiflow = two();
-    let all = vsiflow.run(&["logs", "--all"]).exits(0);
+    let all = vsiflow.run(&["logs", "--all", "--prefix"]).exits(0);
     all.says("[vsi/web] ").says("[vsi/db] ");
     let named = vsiflow
         .run(&["logs", "web", "vsi/db", "--tail", "1"])
         .exits(0);
     assert_eq!(named.stdout.lines().count(), 2, "{named:#?}");
     let selected = vsiflow
-        .run(&["logs", "--field-selector", "metadata.name=db"])
+        .run(&["logs", "--field-selector", "metadata.name=db", "--prefix"])
         .exits(0);
     let selected = selected.says("[vsi/db] ").keeps_quiet_about("[vsi/web]");
     let alone = vsiflow.run(&["logs", "db"]).exits(0);
@@ -57,7 +57,7 @@ fn what_has_no_console_is_refused() {
 #[test]
 fn followed_consoles_come_from_all() {
     let vsiflow = two();
-    let mut following = vsiflow.start(&["logs", "--all", "-f"]);
+    let mut following = vsiflow.start(&["logs", "--all", "-f", "--prefix"]);
     assert!(following.prints("[vsi/web] ", 20));
     assert!(following.prints("[vsi/db] ", 20));
     following.interrupt();

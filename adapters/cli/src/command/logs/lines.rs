@@ -58,7 +58,7 @@ impl LogReader {
                 since,
                 clock: LineClock::of(started),
             },
-            prefix: args.prefix || args.words.len() != 1,
+            prefix: args.prefix,
             tail: args.tail,
         })
     }
