@@ -82,5 +82,6 @@ mod references;
 mod selecting;
 mod serial;
 mod state_directory;
+mod time_travel;
 mod unreadable;
 mod ways_in;

@@ -25,6 +25,7 @@ pub mod client;
 mod commands;
 mod described;
 mod listen;
+mod moments;
 mod openapi;
 mod problem;
 mod router;

@@ -18,11 +18,12 @@ use axum::{
 };
 use http::{StatusCode, header::CONTENT_TYPE};
 use tokio::task::JoinSet;
-use vsiflow_workflows::fleet::Fleet;
+use vsiflow_workflows::fleet::{Fleet, Moment};
 
 use crate::{
     Caller, Commands, Problem, Rights, UnixPeer, caller, commands,
     commands::Turns,
+    moments::Moments,
     openapi,
     v1::{self, Consoles, Watchers},
 };
@@ -46,6 +47,7 @@ struct Inner {
     turns: Turns,
     watchers: Watchers,
     consoles: Consoles,
+    moments: Moments,
     tasks: Tasks,
 }
 
@@ -74,6 +76,7 @@ impl Api {
             turns: Turns::default(),
             watchers: Watchers::default(),
             consoles: Consoles::default(),
+            moments: Moments::default(),
             tasks: Tasks::default(),
         };
         Self {
@@ -83,6 +86,14 @@ impl Api {
 
     pub(crate) fn fleet(&self) -> &Fleet {
         &self.inner.fleet
+    }
+
+    /// The fleet as it was at a moment; as it is, where none is asked for.
+    pub(crate) async fn fleet_at(&self, moment: Option<Moment>) -> Result<Fleet, Problem> {
+        match moment {
+            Some(moment) => self.inner.moments.at(&self.inner.fleet, moment).await,
+            None => Ok(self.inner.fleet.clone()),
+        }
     }
 
     pub(crate) fn commands(&self) -> &Arc<dyn Commands> {

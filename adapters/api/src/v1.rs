@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! GET    /v1/virtualservers, /v1/datadisks            [?namespace&deleted]
+//! GET    …/NAME/diff                                  ?from[&to], what differs between two moments
 //! GET    /v1/namespaces/NS/virtualservers/NAME        …/history [?from&follow], …/logs [?from&follow]
 //! POST   …/start, stop, restart, pause, unpause, retry, cancel, approve, rebuild
 //! DELETE …/NAME                                       [?orphan&reason&waitSeconds]
@@ -15,6 +16,8 @@
 //! POST   /v1/apply, /v1/plan                          documents in YAML
 //! GET    /v1/events                                   [?from], server-sent events
 //! ```
+//!
+//! What is listed and shown takes `?at=OFFSET|TIME` and is then as the journal knew it at that moment.
 //!
 //! Objects are those that `-o json` prints. What is asked is recorded when the answer comes; with
 //! `waitSeconds` its outcome is in it, where it was decided so soon.
@@ -45,6 +48,7 @@ use axum::{
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vsiflow_workflows::fleet::Moment;
 
 pub(crate) use self::{
     console::{Consoles, PROTOCOL},
@@ -115,6 +119,14 @@ pub(crate) struct Named {
     pub(crate) namespace: String,
     /// The name.
     pub(crate) name: String,
+}
+
+/// At which moment.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AtQuery {
+    /// After the event of this offset, or at this time (RFC 3339) [default: now].
+    pub(crate) at: Option<Moment>,
 }
 
 /// What an answer that comes bit by bit is made of.

@@ -44,7 +44,7 @@ pub(crate) use selection::{DestroyArgs, Selection};
 pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs};
 pub(crate) use ssh::{SshArgs, SshConfigArgs, SshConfigCommand, SshImportArgs};
 pub(crate) use view::{
-    ConsoleArgs, DescribeArgs, EventFilter, EventsArgs, GetArgs, HistoryArgs, HistoryFormat,
+    ConsoleArgs, DescribeArgs, DiffArgs, EventFilter, EventsArgs, GetArgs, HistoryArgs, HistoryFormat,
     ListFormat, LogsArgs, ObjectKind, TargetArg, TimeArg, kind_and_names, without_kind,
 };
 pub(crate) use wait_for::{WaitForArgs, WaitGoal};
@@ -213,7 +213,9 @@ pub(crate) enum CliCommand {
     #[command(after_help = "Example:\n  vsiflow uncordon web-2 --wait")]
     Uncordon(CordonArgs),
     /// List VSIs, pools, data disks, networks, images, hosts or runs
-    #[command(after_help = "Example:\n  vsiflow get\n  vsiflow get disk -o wide")]
+    #[command(
+        after_help = "Example:\n  vsiflow get\n  vsiflow get disk -o wide\n  vsiflow get --at 2026-11-22T09:30:00Z"
+    )]
     Get(GetArgs),
     /// Wait until objects are in a state
     #[command(
@@ -223,6 +225,11 @@ pub(crate) enum CliCommand {
     /// Show all details of a VSI, a pool or a data disk
     #[command(after_help = "Example:\n  vsiflow describe web")]
     Describe(DescribeArgs),
+    /// Show what differs in a VSI or a data disk between two moments
+    #[command(
+        after_help = "Example:\n  vsiflow diff web --at 41\n  vsiflow diff web --at 2026-11-22T09:00:00Z --at 2026-11-22T10:00:00Z"
+    )]
+    Diff(DiffArgs),
     /// Show every step that was taken for a VSI, disk, image or host
     #[command(after_help = "Example:\n  vsiflow history web -o json")]
     History(HistoryArgs),

@@ -15,7 +15,9 @@ use std::{
 
 use tokio::sync::broadcast;
 use vsiflow_engine::{Notice, audit::Audit, backup::Backup, state_dir::StateDir};
-use vsiflow_workflows::fleet::Fleet;
+use vsiflow_workflows::fleet::{Fleet, Moment};
+
+use crate::{exit::ExitProblem, output};
 
 use self::open::{Origin, Stores};
 pub(crate) use self::{
@@ -83,6 +85,18 @@ impl App {
             secrets: &*self.inner.stores.secrets,
             incarnation: self.inner.origin.incarnation,
         }
+    }
+
+    /// The fleet as it was at a moment, which is said; as it is, where none is asked for.
+    pub(crate) async fn fleet_at(&self, moment: Option<Moment>) -> Result<Fleet, ExitProblem> {
+        let Some(moment) = moment else {
+            return Ok(self.fleet.clone());
+        };
+        let fleet = self.fleet.at(moment).await?;
+        if let Some((offset, time)) = fleet.newest_event().await? {
+            output::note(&format!("as of offset {offset}, {time}"));
+        }
+        Ok(fleet)
     }
 
     /// Where the state is.

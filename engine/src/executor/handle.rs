@@ -13,6 +13,7 @@ use super::{
     error::EngineError,
     global_pause,
     notice::Notice,
+    past::Past,
     projection::{Projection, UnreadableEntity},
     request::{EngineRequest, Reply},
     shared::EngineShared,
@@ -53,6 +54,20 @@ impl Engine {
     /// As for [`Engine::open`].
     pub async fn observe(parts: EngineConfig) -> Result<Self, EngineError> {
         Self::start(parts, true).await
+    }
+
+    /// A past, to be looked at as an engine is. Whatever would record or do something is refused as
+    /// by [`Engine::observe`].
+    pub fn of_past(past: Past, room: Arc<Room>) -> Self {
+        // Nobody takes requests.
+        let (requests, _) = mpsc::channel(1);
+        let (notices, _) = broadcast::channel(1);
+        Self {
+            requests,
+            shared: Arc::new(EngineShared::new(past.into_projection(), notices)),
+            room,
+            observes_only: true,
+        }
     }
 
     async fn start(parts: EngineConfig, observes_only: bool) -> Result<Self, EngineError> {
@@ -179,6 +194,11 @@ impl Engine {
     /// How much room the state directory's disk had when it was last looked at.
     pub fn room(&self) -> Seen {
         self.room.seen()
+    }
+
+    /// The disk's room itself, for an engine beside this one.
+    pub fn watched_room(&self) -> Arc<Room> {
+        self.room.clone()
     }
 
     /// Whether wishes are taken now.

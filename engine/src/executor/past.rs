@@ -41,6 +41,10 @@ impl Past {
         &self.0.unreadable
     }
 
+    pub(super) fn into_projection(self) -> Projection {
+        self.0
+    }
+
     /// All of it, as a base holds it.
     pub fn states(&self) -> States {
         self.0.states()

@@ -13,6 +13,7 @@
 #[cfg(test)]
 pub(crate) mod arbitrary;
 pub(crate) mod archive;
+mod as_of;
 pub mod chain;
 pub mod conformance;
 mod disk_journal;
@@ -26,6 +27,7 @@ mod stage;
 mod states;
 mod stored;
 
+pub use as_of::JournalAsOf;
 pub use chain::{BatchLink, ChainedJournal};
 pub use disk_journal::{Archived, DiskJournal};
 pub use layer::JournalLayer;

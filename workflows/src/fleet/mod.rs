@@ -18,6 +18,7 @@ mod host;
 mod image;
 mod index;
 mod network;
+mod past;
 mod pool;
 mod prune;
 mod queries;
@@ -46,6 +47,10 @@ pub use image::meter::Meter;
 pub use image::object::ImageObject;
 pub use image::progress::UploadProgress;
 pub use network::object::NetworkObject;
+pub use past::{
+    difference::{Difference, differences, differences_of},
+    moment::{InvalidMoment, Moment},
+};
 pub use pool::{PoolMember, PoolObject, PoolStatus};
 pub use prune::LeftOut;
 pub use queries::EntityPresence;

@@ -6,14 +6,14 @@ use aide::axum::{
 };
 use axum::{
     Extension, Json,
-    extract::{Path, State},
+    extract::{Path, Query, State},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_workflows::fleet::{HostObject, ShutdownPolicy};
 
 use super::{
-    Answer, List, about,
+    Answer, AtQuery, List, about,
     actions::{ActionRequest, ActionResult, Done},
 };
 use crate::{Caller, router::Api};
@@ -98,12 +98,13 @@ pub(super) fn changes() -> ApiRouter<Api> {
         )
 }
 
-async fn hosts(State(api): State<Api>) -> Answer<List<HostObject>> {
-    Ok(List::of(api.fleet().host_objects().await?))
+async fn hosts(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<List<HostObject>> {
+    let fleet = api.fleet_at(query.at).await?;
+    Ok(List::of(fleet.host_objects().await?))
 }
 
-async fn paused(State(api): State<Api>) -> Answer<GlobalPause> {
-    let why = api.fleet().braked();
+async fn paused(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<GlobalPause> {
+    let why = api.fleet_at(query.at).await?.braked();
     Ok(Json(GlobalPause {
         on: why.is_some(),
         message: why.map(|why| why.message.to_string()).unwrap_or_default(),

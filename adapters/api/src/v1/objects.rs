@@ -6,12 +6,14 @@ use axum::{
     extract::{Path, Query, State},
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use vsiflow_workflows::fleet::{
-    DiskObject, ImageObject, Metadata, NetworkObject, RunObject, VsiObject,
+    Difference, DiskObject, Fleet, ImageObject, Metadata, Moment, NetworkObject, RunObject,
+    VsiObject, differences_of,
 };
 
-use super::{Answer, List, Named, about};
+use super::{Answer, AtQuery, List, Named, about};
 use crate::router::Api;
 
 /// Which objects are listed.
@@ -22,6 +24,8 @@ pub(crate) struct ListQuery {
     namespace: Option<String>,
     /// Deleted ones, too.
     pub(super) deleted: bool,
+    /// After the event of this offset, or at this time (RFC 3339) [default: now].
+    pub(super) at: Option<Moment>,
 }
 
 impl ListQuery {
@@ -43,6 +47,17 @@ pub(super) fn looks() -> ApiRouter<Api> {
         .api_route(
             "/v1/namespaces/{namespace}/virtualservers/{name}",
             get_with(vsi, about("getVirtualServer", VSIS, "Show a VSI")),
+        )
+        .api_route(
+            "/v1/namespaces/{namespace}/virtualservers/{name}/diff",
+            get_with(
+                vsi_diff,
+                about(
+                    "diffVirtualServer",
+                    VSIS,
+                    "Show what differs in a VSI between two moments",
+                ),
+            ),
         )
         .api_route(
             "/v1/datadisks",
@@ -72,34 +87,74 @@ pub(super) fn asks_hosts() -> ApiRouter<Api> {
 }
 
 async fn vsis(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer<List<VsiObject>> {
-    let mut all = api.fleet().vsis(query.deleted).await?;
+    let mut all = api.fleet_at(query.at).await?.vsis(query.deleted).await?;
     all.retain(|one| query.has(&one.metadata));
     Ok(List::of(all))
 }
 
-async fn vsi(State(api): State<Api>, Path(target): Path<Named>) -> Answer<VsiObject> {
-    Ok(Json(
-        api.fleet().get(&target.namespace, &target.name).await?,
-    ))
+async fn vsi(
+    State(api): State<Api>,
+    Path(target): Path<Named>,
+    Query(query): Query<AtQuery>,
+) -> Answer<VsiObject> {
+    let fleet = api.fleet_at(query.at).await?;
+    Ok(Json(fleet.get(&target.namespace, &target.name).await?))
+}
+
+/// Which moments are compared.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct DiffQuery {
+    /// The earlier one: after the event of this offset, or at this time (RFC 3339).
+    from: Moment,
+    /// The later one [default: now].
+    #[serde(default)]
+    to: Option<Moment>,
+}
+
+/// What differs in an object between two moments.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Differences {
+    /// Each field that differs.
+    differences: Vec<Difference>,
+}
+
+async fn vsi_diff(
+    State(api): State<Api>,
+    Path(target): Path<Named>,
+    Query(query): Query<DiffQuery>,
+) -> Answer<Differences> {
+    let before = api.fleet_at(Some(query.from)).await?;
+    let after = api.fleet_at(query.to).await?;
+    let object = async |fleet: Fleet| {
+        let object = fleet.get(&target.namespace, &target.name).await;
+        object.map(|object| json!(object))
+    };
+    let differences = differences_of(object(before).await, object(after).await)?;
+    Ok(Json(Differences { differences }))
 }
 
 async fn disks(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer<List<DiskObject>> {
-    let mut all = api.fleet().disks(query.deleted).await?;
+    let mut all = api.fleet_at(query.at).await?.disks(query.deleted).await?;
     all.retain(|one| query.has(&one.metadata));
     Ok(List::of(all))
 }
 
-async fn disk(State(api): State<Api>, Path(target): Path<Named>) -> Answer<DiskObject> {
-    let disk = api.fleet().get_disk(&target.namespace, &target.name);
-    Ok(Json(disk.await?))
+async fn disk(
+    State(api): State<Api>,
+    Path(target): Path<Named>,
+    Query(query): Query<AtQuery>,
+) -> Answer<DiskObject> {
+    let fleet = api.fleet_at(query.at).await?;
+    Ok(Json(fleet.get_disk(&target.namespace, &target.name).await?))
 }
 
-async fn images(State(api): State<Api>) -> Answer<List<ImageObject>> {
-    Ok(List::of(api.fleet().images().await?))
+async fn images(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<List<ImageObject>> {
+    Ok(List::of(api.fleet_at(query.at).await?.images().await?))
 }
 
-async fn runs(State(api): State<Api>) -> Answer<List<RunObject>> {
-    Ok(List::of(api.fleet().runs()))
+async fn runs(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<List<RunObject>> {
+    Ok(List::of(api.fleet_at(query.at).await?.runs()))
 }
 
 async fn networks(State(api): State<Api>) -> Answer<List<NetworkObject>> {

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
+use vsiflow_workflows::fleet::Moment;
+
 use super::{OutputFormat, Selection};
 use crate::output::{
     columns::Columns,
@@ -33,6 +35,10 @@ pub(crate) struct GetArgs {
     /// Scan the hosts first, and record drift.
     #[arg(long)]
     pub(crate) refresh: bool,
+    /// Show what the journal knew after the event of this offset, or at this time, such as
+    /// `2026-11-22T09:30:00Z`.
+    #[arg(long, value_name = "OFFSET|TIME", conflicts_with_all = ["watch", "refresh"])]
+    pub(crate) at: Option<Moment>,
     /// Sort by this path, such as `.metadata.creationTimestamp`.
     #[arg(long, value_name = "JSONPATH", value_parser = jsonpath::path_of)]
     pub(crate) sort_by: Option<String>,
@@ -109,6 +115,23 @@ pub(crate) struct DescribeArgs {
     pub(crate) target: TargetArg,
     #[command(flatten)]
     pub(crate) times: TimeArg,
+    /// Show what the journal knew after the event of this offset, or at this time, such as
+    /// `2026-11-22T09:30:00Z`.
+    #[arg(long, value_name = "OFFSET|TIME")]
+    pub(crate) at: Option<Moment>,
+    /// The output format.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<OutputFormat>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DiffArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArg,
+    /// The moment to compare with: after the event of this offset, or at this time, such as
+    /// `2026-11-22T09:30:00Z`. A second one is compared with the first [default: now].
+    #[arg(long, value_name = "OFFSET|TIME", required = true)]
+    pub(crate) at: Vec<Moment>,
     /// The output format.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,

@@ -4,7 +4,10 @@ use std::{borrow::Cow, cell::OnceCell, cmp::Ordering};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use vsiflow_workflows::{fleet::Metadata, spec::server_type::SERVER_TYPES};
+use vsiflow_workflows::{
+    fleet::{Fleet, Metadata},
+    spec::server_type::SERVER_TYPES,
+};
 
 use super::{CommandOutcome, watch};
 use crate::{
@@ -35,26 +38,27 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
     if args.refresh {
         super::scan::refresh(&app).await?;
     }
-    if let Some(paused) = app.fleet.braked() {
+    let fleet = app.fleet_at(args.at).await?;
+    if let Some(paused) = fleet.braked() {
         output::warning(&format!(
             "{}; `vsiflow unpause --all` ends it",
             paused.message
         ));
     }
     let printed = match kind {
-        ObjectKind::Vsi => vsis(&app, &args, &names).await,
-        ObjectKind::Pool => Box::pin(pools(&app, &args, &names)).await,
-        ObjectKind::Disk => disks(&app, &args, &names).await,
-        kind => others(&app, &args, kind, &names).await,
+        ObjectKind::Vsi => vsis(&fleet, &args, &names).await,
+        ObjectKind::Pool => Box::pin(pools(&fleet, &args, &names)).await,
+        ObjectKind::Disk => disks(&fleet, &args, &names).await,
+        kind => others(&fleet, &args, kind, &names).await,
     };
     app.close().await;
     printed
 }
 
-async fn vsis(app: &App, args: &GetArgs, names: &[String]) -> CommandOutcome {
-    let mut objects = app.fleet.vsis(args.deleted).await?;
+async fn vsis(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
+    let mut objects = fleet.vsis(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
-        app.fleet.get(&args.scope.namespace, name).await?;
+        fleet.get(&args.scope.namespace, name).await?;
     }
     let listed = Listed::named("vsis", "vsi/", names);
     let (wide, everywhere) = (args.output.is_some(), args.scope.all_namespaces);
@@ -63,10 +67,10 @@ async fn vsis(app: &App, args: &GetArgs, names: &[String]) -> CommandOutcome {
     })
 }
 
-async fn pools(app: &App, args: &GetArgs, names: &[String]) -> CommandOutcome {
-    let mut objects = app.fleet.pools(args.deleted).await?;
+async fn pools(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
+    let mut objects = fleet.pools(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
-        app.fleet.pool(&args.scope.namespace, name).await?;
+        fleet.pool(&args.scope.namespace, name).await?;
     }
     let listed = Listed::named("pools", "pool/", names);
     let (wide, everywhere) = (args.output.is_some(), args.scope.all_namespaces);
@@ -75,10 +79,10 @@ async fn pools(app: &App, args: &GetArgs, names: &[String]) -> CommandOutcome {
     })
 }
 
-async fn disks(app: &App, args: &GetArgs, names: &[String]) -> CommandOutcome {
-    let mut objects = app.fleet.disks(args.deleted).await?;
+async fn disks(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
+    let mut objects = fleet.disks(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
-        app.fleet.disk(&args.scope.namespace, name).await?;
+        fleet.disk(&args.scope.namespace, name).await?;
     }
     let listed = Listed::named("data disks", "disk/", names);
     let (wide, everywhere) = (args.output.is_some(), args.scope.all_namespaces);
@@ -88,20 +92,25 @@ async fn disks(app: &App, args: &GetArgs, names: &[String]) -> CommandOutcome {
 }
 
 /// What has no namespace and no labels.
-async fn others(app: &App, args: &GetArgs, kind: ObjectKind, names: &[String]) -> CommandOutcome {
+async fn others(
+    fleet: &Fleet,
+    args: &GetArgs,
+    kind: ObjectKind,
+    names: &[String],
+) -> CommandOutcome {
     if args.selection.labels.is_some() {
         let message = "only VSIs, pools and data disks have labels";
         let remedy = "use --field-selector, or leave the selector out";
         return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
     }
     match kind {
-        ObjectKind::Network => unnamed(args, names, app.fleet.networks().await?, table::networks),
-        ObjectKind::Host => unnamed(args, names, app.fleet.host_objects().await?, table::hosts),
+        ObjectKind::Network => unnamed(args, names, fleet.networks().await?, table::networks),
+        ObjectKind::Host => unnamed(args, names, fleet.host_objects().await?, table::hosts),
         ObjectKind::Type => unnamed(args, names, SERVER_TYPES.to_vec(), table::types),
-        ObjectKind::Run => unnamed(args, names, app.fleet.runs(), table::runs),
+        ObjectKind::Run => unnamed(args, names, fleet.runs(), table::runs),
         _ => {
             let wide = args.output.is_some();
-            let images = app.fleet.images().await?;
+            let images = fleet.images().await?;
             unnamed(args, names, images, |images| table::images(images, wide))
         }
     }

@@ -15,6 +15,7 @@ mod crd;
 mod create;
 mod delete;
 mod describe;
+mod diff;
 mod doctor;
 mod elsewhere;
 mod event_lines;
@@ -249,8 +250,8 @@ async fn dispatch(cli: Cli) -> CommandOutcome {
 fn only_reads(command: &CliCommand) -> bool {
     match command {
         CliCommand::Get(args) => !args.refresh,
-        CliCommand::Describe(_) | CliCommand::History(_) | CliCommand::Events(_) => true,
-        CliCommand::Logs(_) => true,
+        CliCommand::Describe(_) | CliCommand::Diff(_) | CliCommand::Logs(_) => true,
+        CliCommand::History(_) | CliCommand::Events(_) => true,
         CliCommand::Plan(_) | CliCommand::Backup(_) | CliCommand::Image(ImageCommand::List(_)) => {
             true
         }
@@ -278,6 +279,7 @@ async fn carry_out(cli: Cli) -> CommandOutcome {
         CliCommand::Get(args) => get::run(&common, args).await,
         CliCommand::Wait(args) => wait_for::run(&common, args).await,
         CliCommand::Describe(args) => describe::run(&common, args).await,
+        CliCommand::Diff(args) => diff::run(&common, args).await,
         CliCommand::History(args) => history::run(&common, args).await,
         CliCommand::Events(args) => events::run(&common, args).await,
         CliCommand::Logs(args) => logs::run(&common, args).await,

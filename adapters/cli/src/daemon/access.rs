@@ -42,8 +42,8 @@ impl Access {
                 let asks_hosts = args.refresh || args.kind_and_names().0 == ObjectKind::Network;
                 looks_if(!asks_hosts)
             }
-            CliCommand::Describe(_) | CliCommand::History(_) | CliCommand::Events(_) => Self::Looks,
-            CliCommand::Logs(_) => Self::Looks,
+            CliCommand::Describe(_) | CliCommand::Diff(_) | CliCommand::Logs(_) => Self::Looks,
+            CliCommand::History(_) | CliCommand::Events(_) => Self::Looks,
             CliCommand::Replay(_) => Self::Looks,
             CliCommand::Image(ImageCommand::List(_)) => Self::Looks,
             CliCommand::Audit(AuditCommand::Verify(args)) => {
@@ -141,6 +141,8 @@ mod tests {
         ("get --host ssh://root@10.0.0.1?keyfile=/k", Access::Changes),
         ("describe a", Access::Looks),
         ("describe a --host sim:", Access::Changes),
+        ("get --at 41", Access::Looks),
+        ("diff a --at 41 --at 42", Access::Looks),
         ("history a", Access::Looks),
         ("history a --follow", Access::Looks),
         ("events", Access::Looks),

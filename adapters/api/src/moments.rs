@@ -1,0 +1,66 @@
+//! The fleet at moments of its past, for several requests of one moment.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Semaphore, time::timeout};
+use vsiflow_engine::journal::Offset;
+use vsiflow_workflows::fleet::{Fleet, Moment};
+
+use crate::Problem;
+
+/// Moments that are remembered: a page asks for the same one several times. Each holds every state
+/// of its time.
+const REMEMBERED: usize = 2;
+/// Moments that are computed at a time.
+const AT_A_TIME: usize = 1;
+/// How long a moment waits for its turn.
+const TURN: Duration = Duration::from_secs(60);
+
+pub(crate) struct Moments {
+    turns: Semaphore,
+    /// By the offset behind their newest event, the newest first.
+    known: Mutex<VecDeque<(Offset, Fleet)>>,
+}
+
+impl Default for Moments {
+    fn default() -> Self {
+        Self {
+            turns: Semaphore::new(AT_A_TIME),
+            known: Mutex::default(),
+        }
+    }
+}
+
+impl Moments {
+    /// The fleet as it was at a moment. Cancel safe.
+    pub(crate) async fn at(&self, fleet: &Fleet, moment: Moment) -> Result<Fleet, Problem> {
+        let end = fleet.end_of(moment).await?;
+        if let Some(known) = self.known(end) {
+            return Ok(known);
+        }
+        let turn = timeout(TURN, self.turns.acquire()).await;
+        let _turn = turn.map_err(|_| Problem::busy("too many moments are asked for at a time"))?;
+        if let Some(known) = self.known(end) {
+            return Ok(known);
+        }
+        let past = fleet.at(moment).await?;
+        let mut known = self.lock();
+        known.push_front((past.end(), past.clone()));
+        known.truncate(REMEMBERED);
+        Ok(past)
+    }
+
+    fn known(&self, end: Offset) -> Option<Fleet> {
+        let known = self.lock();
+        let found = known.iter().find(|(offset, _)| *offset == end);
+        found.map(|(_, fleet)| fleet.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(Offset, Fleet)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

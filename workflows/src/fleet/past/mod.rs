@@ -1,0 +1,182 @@
+//! The fleet as it was at a moment of the journal.
+//!
+//! It answers every question that the journal can answer, with the code that answers it for today.
+//! It reaches no host, knows no secret and records nothing.
+
+pub(super) mod difference;
+pub(super) mod moment;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use vsiflow_engine::{
+    Engine,
+    executor::Past,
+    journal::{Entry, JournalAsOf, Offset},
+    model::{Failure, FailureClass, Timestamp},
+    secret::MemorySecrets,
+};
+use vsiflow_steps::ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult};
+
+use self::moment::Moment;
+use super::{ErrorKind, Fleet, FleetError, host::maintenance, vsi::object::rfc3339};
+use crate::{
+    hosts::HostDirectory,
+    reach::Reach,
+    record::{HostRecord, kind},
+    spec::HostSettings,
+};
+
+impl Fleet {
+    /// The fleet as it was at a moment. It costs what the journal holds since the nearest base
+    /// before it.
+    ///
+    /// # Errors
+    /// `VSI0024` for a moment of the future, `VSI0026` for one before the journal; and when the
+    /// journal cannot be read.
+    pub async fn at(&self, moment: Moment) -> Result<Self, FleetError> {
+        let end = self.end_of(moment).await?;
+        self.before(end).await
+    }
+
+    /// Offset and time (RFC 3339) of the newest event that this fleet shows; none where it shows none.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn newest_event(&self) -> Result<Option<(Offset, String)>, FleetError> {
+        let Some(offset) = self.end().checked_sub(1) else {
+            return Ok(None);
+        };
+        let found = self.recorded_from(offset, Offset::MAX).await?;
+        Ok(found.map(|(offset, at)| (offset, rfc3339(at))))
+    }
+
+    /// The offset behind the newest event that a moment includes.
+    ///
+    /// # Errors
+    /// As for [`Fleet::at`].
+    pub async fn end_of(&self, moment: Moment) -> Result<Offset, FleetError> {
+        let end = self.end();
+        match moment {
+            Moment::Offset(offset) if offset < end => Ok(offset.saturating_add(1)),
+            Moment::Offset(offset) => {
+                let what = format!("no event has the offset {offset} yet");
+                Err(of_the_future(&what, end))
+            }
+            Moment::Time(time) if time > self.clock.now() => {
+                let what = format!("{} has not come yet", rfc3339(time));
+                Err(of_the_future(&what, end))
+            }
+            Moment::Time(time) => match self.end_at(time, end).await? {
+                0 => Err(self.before_the_journal(time).await?),
+                end => Ok(end),
+            },
+        }
+    }
+
+    /// The offset behind the newest event that was recorded by then. Where the clock was set back,
+    /// several offsets have one time; it is one of those.
+    async fn end_at(&self, time: Timestamp, end: Offset) -> Result<Offset, FleetError> {
+        let (mut from, mut to) = (0, end);
+        while from < to {
+            let middle = Offset::midpoint(from, to);
+            match self.recorded_from(middle, to).await? {
+                Some((offset, at)) if at <= time => from = offset.saturating_add(1),
+                _ => to = middle,
+            }
+        }
+        Ok(from)
+    }
+
+    /// Offset and time of the first event from `from` on and before `to` that can be decoded.
+    async fn recorded_from(
+        &self,
+        from: Offset,
+        to: Offset,
+    ) -> Result<Option<(Offset, Timestamp)>, FleetError> {
+        let mut next = from;
+        while next < to {
+            let page = self.journal.read_entries(next, 1).await?;
+            match page.first() {
+                Some(Entry::Event(record)) if record.offset < to => {
+                    return Ok(Some((record.offset, record.event.at)));
+                }
+                Some(Entry::Undecodable { offset, .. }) => next = offset.saturating_add(1),
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn before_the_journal(&self, time: Timestamp) -> Result<FleetError, FleetError> {
+        let first = self.recorded_from(0, Offset::MAX).await?;
+        let begins = match first {
+            Some((_, at)) => format!("it begins at {}", rfc3339(at)),
+            None => "it has no event".to_owned(),
+        };
+        let message = format!("{} is before the journal: {begins}", rfc3339(time));
+        let failure = Failure::new(FailureClass::Blocked, "VSI0026", message)
+            .with_remedy("Ask for an offset, or for a time since then.");
+        Ok(FleetError::new(ErrorKind::NotFound, failure))
+    }
+
+    async fn before(&self, end: Offset) -> Result<Self, FleetError> {
+        let journal = Arc::new(JournalAsOf::new(self.journal.clone(), end));
+        let past = Past::load(self.journal.as_ref(), end).await?;
+        let secrets = Arc::new(MemorySecrets::new());
+        let reach = Reach::new(Arc::new(NoHosts));
+        let fleet = Self {
+            engine: Engine::of_past(past, self.engine.watched_room()),
+            journal,
+            secrets,
+            hosts: reach.clone(),
+            reach,
+            directory: Arc::new(HostDirectory::default()),
+            credentials: Arc::default(),
+            uploads: Arc::default(),
+            addresses: Arc::default(),
+            health: Arc::default(),
+            catalogue: Arc::default(),
+            seen_blobs: Arc::default(),
+            ..self.clone()
+        };
+        fleet.take_in_machines().await?;
+        fleet.take_in_host_settings().await?;
+        Ok(fleet)
+    }
+
+    /// What is recorded of hosts, without their secrets.
+    async fn take_in_host_settings(&self) -> Result<(), FleetError> {
+        for (_, state, host) in self.all_wanted::<HostRecord>(kind::HOST).await? {
+            let cordoned = maintenance::why_cordoned(state.state.as_ref());
+            self.reach.cordon(&host.record.id(), cordoned);
+            self.directory.put(HostSettings {
+                record: host.record,
+                key: None,
+                key_passphrase: None,
+                image_secret: None,
+                jump_secrets: Vec::new(),
+                namespace: host.namespace,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn of_the_future(what: &str, end: Offset) -> FleetError {
+    let message = format!("{what}: the next event will have the offset {end}");
+    let failure = Failure::new(FailureClass::Blocked, "VSI0024", message)
+        .with_remedy("Ask for an offset that `vsiflow history` shows, or for a time up to now.");
+    FleetError::new(ErrorKind::NotFound, failure)
+}
+
+/// The past reaches no host.
+struct NoHosts;
+
+#[async_trait]
+impl Hosts for NoHosts {
+    async fn host(&self, id: &str) -> PortResult<HostPorts> {
+        let message = "the journal does not hold what hosts showed at that moment";
+        Err(PortError::new(PortErrorKind::Denied, id, "", message))
+    }
+}

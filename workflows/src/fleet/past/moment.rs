@@ -1,0 +1,85 @@
+//! A moment of the journal, as people write it.
+
+use std::{fmt, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use vsiflow_engine::{journal::Offset, model::Timestamp};
+
+use crate::fleet::vsi::object::rfc3339;
+
+/// A moment of the journal: `OFFSET`, or a time such as `2026-11-22T09:30:00Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(with = "String")]
+pub enum Moment {
+    /// When the event of this offset was recorded; that event is included.
+    Offset(Offset),
+    /// This time; events of the same millisecond are included.
+    Time(Timestamp),
+}
+
+/// Something that is no moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write an offset, such as 41, or a time with its zone, such as 2026-11-22T09:30:00Z")]
+pub struct InvalidMoment;
+
+impl FromStr for Moment {
+    type Err = InvalidMoment;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMoment> {
+        if let Ok(offset) = text.parse() {
+            return Ok(Self::Offset(offset));
+        }
+        let time = text.parse::<jiff::Timestamp>().map_err(|_| InvalidMoment)?;
+        let millis = u64::try_from(time.as_millisecond()).map_err(|_| InvalidMoment)?;
+        Ok(Self::Time(Timestamp(millis)))
+    }
+}
+
+impl TryFrom<String> for Moment {
+    type Error = InvalidMoment;
+
+    fn try_from(text: String) -> Result<Self, InvalidMoment> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Offset(offset) => write!(f, "{offset}"),
+            Self::Time(time) => f.write_str(&rfc3339(*time)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_and_times_with_a_zone_are_moments_and_nothing_else_is() {
+        assert_eq!("41".parse(), Ok(Moment::Offset(41)));
+        let noon = Ok(Moment::Time(Timestamp(43_200_000)));
+        assert_eq!("1970-01-01T12:00:00Z".parse(), noon);
+        assert_eq!("1970-01-01T14:00:00+02:00".parse(), noon);
+        for wrong in [
+            "",
+            "-1",
+            "noon",
+            "1970-01-01",
+            "1960-01-01T00:00:00Z",
+            "99999999999999999999",
+        ] {
+            assert_eq!(wrong.parse::<Moment>(), Err(InvalidMoment), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_printed_as_it_can_be_read() {
+        for text in ["41", "1970-01-01T12:00:00.000Z"] {
+            assert_eq!(text.parse::<Moment>().unwrap().to_string(), text);
+        }
+    }
+}
