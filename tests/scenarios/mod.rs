@@ -5,6 +5,7 @@
 mod adopting;
 mod backups;
 mod bad_documents;
+mod browser;
 mod callers;
 mod changes;
 mod command_line;
@@ -74,6 +75,7 @@ mod metrics;
 mod networks;
 mod old_copies;
 mod older_state;
+mod page;
 mod pictures;
 mod pools;
 mod power;

@@ -84,6 +84,11 @@ impl Running {
         })
     }
 
+    /// What it printed on its standard output so far.
+    pub fn printed(&self) -> String {
+        text(&self.output)
+    }
+
     /// Kills it as a power cut would end it: nothing of it runs on.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

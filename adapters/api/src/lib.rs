@@ -4,8 +4,9 @@
 //! socket, `tls` and `certificate` are the door. `problem` is how an error is told (RFC 9457 with the
 //! documented code), `caller` who asks and what they may do. `v1` are the typed resources over the
 //! fleet, `commands` the one resource that runs a command line with its output as it comes, and
-//! `openapi` their description, made from the routes themselves. `wire` carries a
-//! console's bytes. `client` asks a socket.
+//! `openapi` their description, made from the routes themselves. `page` shows all of it to people. `wire` carries a
+//! console's bytes. `client` asks a socket, and `browser` lets
+//! one person's browser to one.
 //!
 //! ```text
 //! a connection → Peer → Caller (who, and what they may do) → a route → the fleet, or the command
@@ -19,6 +20,7 @@
 //! What this crate never does: decide anything of a VSI, read a file that a request names, or run a
 //! command itself: what that comes to is behind the port [`Commands`].
 
+mod browser;
 mod caller;
 mod certificate;
 pub mod client;
@@ -27,6 +29,7 @@ mod described;
 mod listen;
 mod moments;
 mod openapi;
+mod page;
 mod problem;
 mod router;
 mod tls;
@@ -34,6 +37,7 @@ mod unix;
 mod v1;
 pub mod wire;
 
+pub use browser::BrowserDoor;
 pub use caller::{Caller, Rights};
 pub use certificate::{Certificate, CertificateError};
 pub use commands::{

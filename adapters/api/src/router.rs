@@ -24,7 +24,7 @@ use crate::{
     Caller, Commands, Problem, Rights, UnixPeer, caller, commands,
     commands::Turns,
     moments::Moments,
-    openapi,
+    openapi, page,
     v1::{self, Consoles, Watchers},
 };
 
@@ -124,7 +124,8 @@ impl Api {
 
     /// The service for a unix socket whose callers have those rights.
     pub fn service(&self, rights: Rights) -> Router {
-        let routes = openapi::routes().with_state(self.clone());
+        let pages = page::routes().route_layer(middleware::from_fn(bounded));
+        let routes = openapi::routes().merge(pages).with_state(self.clone());
         let api = self.clone();
         let known = middleware::from_fn(move |mut request: Request, next: Next| {
             let caller = request.extensions().get::<UnixPeer>().map(|peer| Caller {
@@ -189,7 +190,7 @@ async fn told_as_problem(request: Request, next: Next) -> Response {
     let is_problem = response
         .headers()
         .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind == Problem::MEDIA_TYPE);
+        .is_some_and(|kind| kind == Problem::MEDIA_TYPE || kind == page::MEDIA_TYPE);
     if is_problem || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }

@@ -41,7 +41,7 @@ pub(crate) use image::{
 };
 pub(crate) use pool::{CordonArgs, RollbackArgs, ScaleArgs};
 pub(crate) use selection::{DestroyArgs, Selection};
-pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs};
+pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs, UiArgs};
 pub(crate) use ssh::{SshArgs, SshConfigArgs, SshConfigCommand, SshImportArgs};
 pub(crate) use view::{
     ConsoleArgs, DescribeArgs, DiffArgs, EventFilter, EventsArgs, GetArgs, HistoryArgs, HistoryFormat,
@@ -263,6 +263,9 @@ pub(crate) enum CliCommand {
         after_help = "Example:\n  vsiflow serve --metrics-address 127.0.0.1:9090\n  vsiflow serve --kube --leader-elect --namespace vsis"
     )]
     Serve(ServeArgs),
+    /// Show the page of a running daemon in a browser on this machine
+    #[command(after_help = "Example:\n  vsiflow ui\n  vsiflow ui --port 8080")]
+    Ui(UiArgs),
     /// Retry immediately what is blocked, delayed or failed
     #[command(after_help = "Example:\n  vsiflow retry web\n  vsiflow retry --all")]
     Retry(RetryArgs),

@@ -39,6 +39,7 @@ pub use history::events::{EventReader, HistoryError, HistoryLine, took};
 pub use history::evidence::EvidencePlace;
 pub use history::listings::{HostObject, RunObject};
 pub use history::logs::{ConsoleLog, LogChunk};
+pub use history::run_graphs::{GraphStep, RunGraph};
 pub use host::check::{CheckOutcome, Checking, HostCheck};
 pub use host::inventory::{InventoryItem, Owner};
 pub use host::scan::DriftReport;

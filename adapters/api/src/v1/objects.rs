@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use vsiflow_workflows::fleet::{
-    Difference, DiskObject, Fleet, ImageObject, Metadata, Moment, NetworkObject, RunObject,
-    VsiObject, differences_of,
+    Difference, DiskObject, Fleet, ImageObject, Metadata, Moment, NetworkObject, RunGraph,
+    RunObject, VsiObject, differences_of,
 };
 
 use super::{Answer, AtQuery, List, Named, about};
@@ -60,6 +60,17 @@ pub(super) fn looks() -> ApiRouter<Api> {
             ),
         )
         .api_route(
+            "/v1/namespaces/{namespace}/virtualservers/{name}/runs",
+            get_with(
+                vsi_runs,
+                about(
+                    "listVirtualServerRuns",
+                    VSIS,
+                    "List the runs of a VSI with their step graphs, the newest first",
+                ),
+            ),
+        )
+        .api_route(
             "/v1/datadisks",
             get_with(disks, about("listDataDisks", DISKS, "List data disks")),
         )
@@ -99,6 +110,16 @@ async fn vsi(
 ) -> Answer<VsiObject> {
     let fleet = api.fleet_at(query.at).await?;
     Ok(Json(fleet.get(&target.namespace, &target.name).await?))
+}
+
+async fn vsi_runs(
+    State(api): State<Api>,
+    Path(target): Path<Named>,
+    Query(query): Query<AtQuery>,
+) -> Answer<List<RunGraph>> {
+    let fleet = api.fleet_at(query.at).await?;
+    let runs = fleet.run_graphs(&target.namespace, &target.name).await?;
+    Ok(List::of(runs))
 }
 
 /// Which moments are compared.

@@ -126,7 +126,7 @@ pub(super) fn changes() -> ApiRouter<Api> {
 }
 
 async fn pools(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer<List<PoolObject>> {
-    let mut all = api.fleet().pools(query.deleted).await?;
+    let mut all = api.fleet_at(query.at).await?.pools(query.deleted).await?;
     all.retain(|one| query.has(&one.metadata));
     Ok(List::of(all))
 }

@@ -163,6 +163,18 @@ fn lease(text: &str) -> Result<Duration, String> {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(crate) struct UiArgs {
+    /// The port of 127.0.0.1 to listen at [default: any that is free].
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    pub(crate) port: u16,
+}
+
+#[derive(Clone, Debug, Args)]
 pub(crate) struct CrdArgs {
     /// Include rules in CEL, for API servers from 1.25 on, which then refuse mistakes
     /// immediately.

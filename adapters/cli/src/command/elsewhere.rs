@@ -23,7 +23,7 @@ pub(super) async fn run(cli: &Cli, server: &Server) -> CommandOutcome {
         CliCommand::Completions { .. } | CliCommand::Openapi | CliCommand::Explain(_) => {
             Box::pin(dispatch(cli.clone())).await
         }
-        CliCommand::Create(_) => Box::pin(dispatch(cli.clone())).await,
+        CliCommand::Create(_) | CliCommand::Ui(_) => Box::pin(dispatch(cli.clone())).await,
         _ => Err(not_there()),
     }
 }

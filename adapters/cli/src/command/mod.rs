@@ -45,6 +45,7 @@ mod ssh;
 mod ssh_import;
 mod subresources;
 mod tell;
+mod ui;
 mod wait_for;
 mod watch;
 
@@ -288,6 +289,7 @@ async fn carry_out(cli: Cli) -> CommandOutcome {
         CliCommand::SshConfig(args) => ssh::config(&common, args).await,
         CliCommand::Delete(args) => Box::pin(delete::run(&common, args)).await,
         CliCommand::Resume(args) => resume::run(&common, args).await,
+        CliCommand::Ui(args) => ui::run(&common, &args).await,
         CliCommand::Retry(args) => retry::run(&common, args).await,
         CliCommand::Serve(args) => Box::pin(serve::run(&common, args)).await,
         CliCommand::Cancel(args) => cancel::run(&common, args).await,

@@ -79,7 +79,7 @@ impl Access {
             CliCommand::Completions { .. } | CliCommand::Explain(_) | CliCommand::Openapi => {
                 Self::Here
             }
-            CliCommand::Doctor(_) => Self::Here,
+            CliCommand::Doctor(_) | CliCommand::Ui(_) => Self::Here,
         }
     }
 }
@@ -152,6 +152,7 @@ mod tests {
         ("delete a", Access::Changes),
         ("resume", Access::Here),
         ("serve", Access::Here),
+        ("ui", Access::Here),
         ("retry a", Access::Changes),
         ("cancel a", Access::Changes),
         ("adopt a", Access::Changes),

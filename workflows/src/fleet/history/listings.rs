@@ -159,7 +159,7 @@ pub(in crate::fleet) fn began(run: RunId) -> String {
     rfc3339(Timestamp(run.0.timestamp_ms()))
 }
 
-fn phase(run: &RunState) -> &'static str {
+pub(in crate::fleet) fn phase(run: &RunState) -> &'static str {
     match &run.phase {
         RunPhase::New | RunPhase::Active => "Active",
         RunPhase::Paused => "Paused",

@@ -5,3 +5,4 @@ pub(super) mod evidence;
 pub(super) mod listings;
 pub(super) mod logs;
 pub(super) mod outputs;
+pub(super) mod run_graphs;

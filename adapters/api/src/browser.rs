@@ -1,0 +1,290 @@
+//! A door for one person's browser: a listener on loopback in front of a daemon's socket.
+//!
+//! A link, which works once, makes the session; its cookie is kept from scripts and from other sites.
+//! Everything else needs the cookie. The address that is asked for has to be the door's own, so that no
+//! name of somebody else's leads here, and whatever changes something has to come from one of its own
+//! pages. What the caller may do is what the socket permits to this process.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use futures::{StreamExt as _, future::BoxFuture};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
+    header::{
+        CACHE_CONTROL, CONNECTION, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE, TE, TRAILER,
+        TRANSFER_ENCODING, UPGRADE,
+    },
+};
+use http_body_util::BodyExt as _;
+use hyper::{body::Incoming, client::conn::http1, service::Service};
+use hyper_util::rt::TokioIo;
+use sha2::{Digest as _, Sha256};
+use tokio::{
+    net::{TcpListener, UnixStream},
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{Limits, Problem, Security, listen};
+
+/// A browser is not let in.
+const NOT_LET_IN: &str = "VSI0027";
+/// The server behind the door does not answer.
+const SILENT: &str = "VSI0025";
+const SESSION: &str = "vsiflow_session";
+/// How long the way to the socket may take.
+const CONNECTING: Duration = Duration::from_secs(10);
+
+/// One person's pages, each of which follows the events.
+const LIMITS: Limits = Limits {
+    handshakes: 64,
+    handshake: Duration::from_secs(5),
+    connections: 64,
+    each: 64,
+    head: Duration::from_secs(30),
+    whole: Duration::from_secs(3_600),
+    last: Duration::ZERO,
+};
+
+type Hashed = [u8; 32];
+
+fn hashed(text: &str) -> Hashed {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+/// A word that nobody guesses.
+fn random() -> io::Result<String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The door.
+pub struct BrowserDoor {
+    listener: TcpListener,
+    address: SocketAddr,
+    link: String,
+    way: Way,
+}
+
+impl BrowserDoor {
+    /// Listens at a port of loopback, 0 for any, in front of that socket.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub async fn open(port: u16, socket: PathBuf) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+        let address = listener.local_addr()?;
+        let link = random()?;
+        let keys = Keys {
+            link: Some(hashed(&link)),
+            session: None,
+        };
+        let way = Way(Arc::new(Inner {
+            address,
+            socket,
+            keys: Mutex::new(keys),
+        }));
+        Ok(Self {
+            listener,
+            address,
+            link,
+            way,
+        })
+    }
+
+    /// The link that makes the session. It works once.
+    pub fn link(&self) -> String {
+        format!("http://{}/open?link={}", self.address, self.link)
+    }
+
+    /// Serves as long as it is polled.
+    pub async fn serve(self) -> Infallible {
+        listen::serve(self.listener, Security::Plain, self.way, LIMITS).await
+    }
+}
+
+struct Keys {
+    link: Option<Hashed>,
+    session: Option<Hashed>,
+}
+
+struct Inner {
+    address: SocketAddr,
+    socket: PathBuf,
+    keys: Mutex<Keys>,
+}
+
+/// The way through the door, for each request.
+#[derive(Clone)]
+struct Way(Arc<Inner>);
+
+impl Service<Request<Incoming>> for Way {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let inner = self.0.clone();
+        Box::pin(async move {
+            let answer = inner.answer(request).await;
+            Ok(answer.unwrap_or_else(IntoResponse::into_response))
+        })
+    }
+}
+
+impl Inner {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response, Problem> {
+        self.is_asked_for(request.headers())?;
+        if request.uri().path() == "/open" {
+            return self.begin(request.uri().query().unwrap_or_default());
+        }
+        self.is_known(request.headers())?;
+        self.comes_from_here(request.method(), request.headers())?;
+        self.pass_on(request).await.map_err(|error| {
+            let detail = format!(
+                "the server at {} does not answer: {error}",
+                self.socket.display()
+            );
+            let remedy = "see that `vsiflow serve` runs there";
+            Problem::new(StatusCode::BAD_GATEWAY, SILENT, detail, remedy)
+        })
+    }
+
+    /// A name of somebody else's that leads to this machine is not this door's.
+    fn is_asked_for(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let mut hosts = headers.get_all(HOST).iter();
+        let host = hosts.next().and_then(|host| host.to_str().ok());
+        let own = host.is_some_and(|host| self.names().iter().any(|name| name == host));
+        match own && hosts.next().is_none() {
+            true => Ok(()),
+            false => Err(refused("the request is not for this address")),
+        }
+    }
+
+    fn names(&self) -> [String; 2] {
+        [
+            self.address.to_string(),
+            format!("localhost:{}", self.address.port()),
+        ]
+    }
+
+    /// Takes the link, once, and makes the session.
+    fn begin(&self, query: &str) -> Result<Response, Problem> {
+        let link = query.strip_prefix("link=").map(hashed);
+        let session = random().map_err(|error| refused(&format!("no session: {error}")))?;
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if link.is_none() || link != keys.link {
+            return Err(refused("the link is wrong, or was used before"));
+        }
+        keys.link = None;
+        keys.session = Some(hashed(&session));
+        let cookie = format!("{SESSION}={session}; Path=/; HttpOnly; SameSite=Strict");
+        let head = [
+            (LOCATION, "/"),
+            (SET_COOKIE, &cookie),
+            (CACHE_CONTROL, "no-store"),
+        ];
+        Ok((StatusCode::SEE_OTHER, head).into_response())
+    }
+
+    fn is_known(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let cookies = headers.get_all(COOKIE).iter();
+        let cookies = cookies.filter_map(|all| all.to_str().ok());
+        let pairs = cookies
+            .flat_map(|all| all.split(';'))
+            .filter_map(|one| one.trim().split_once('='));
+        let mut shown = pairs
+            .filter(|(name, _)| *name == SESSION)
+            .map(|(_, key)| hashed(key));
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        match shown.any(|key| Some(key) == keys.session) {
+            true => Ok(()),
+            false => Err(Problem {
+                status: StatusCode::UNAUTHORIZED.as_u16(),
+                title: "Unauthorized".to_owned(),
+                ..refused("there is no session here")
+            }),
+        }
+    }
+
+    /// What changes something is asked by a page of this door.
+    fn comes_from_here(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+        if [Method::GET, Method::HEAD].contains(method) {
+            return Ok(());
+        }
+        let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        match (
+            origin.and_then(|origin| origin.strip_prefix("http://")),
+            host,
+        ) {
+            (Some(origin), Some(host)) if origin == host => Ok(()),
+            _ => Err(refused("the request comes from another page")),
+        }
+    }
+
+    async fn pass_on(&self, request: Request<Incoming>) -> io::Result<Response> {
+        let connecting = timeout(CONNECTING, UnixStream::connect(&self.socket)).await;
+        let stream = connecting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        let mut task = JoinSet::new();
+        task.spawn(connection);
+        let answer = sender.send_request(passed(request)).await;
+        let (mut head, body) = answer.map_err(io::Error::other)?.into_parts();
+        strip(&mut head.headers);
+        // The connection lives as long as its answer is read.
+        let body = body.into_data_stream().map(move |piece| {
+            let _ = &task;
+            piece
+        });
+        Ok(Response::from_parts(head, Body::from_stream(body)))
+    }
+}
+
+/// What goes on to the socket: nothing of the door's own.
+fn passed(request: Request<Incoming>) -> Request<Incoming> {
+    let (mut parts, body) = request.into_parts();
+    strip(&mut parts.headers);
+    for own in [COOKIE, ORIGIN] {
+        parts.headers.remove(own);
+    }
+    parts
+        .headers
+        .insert(HOST, HeaderValue::from_static("localhost"));
+    Request::from_parts(parts, body)
+}
+
+/// What belongs to one connection alone. A console's change-over is not passed on.
+fn strip(headers: &mut HeaderMap) {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    for own in [
+        CONNECTION,
+        UPGRADE,
+        KEEP_ALIVE,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+    ] {
+        headers.remove(own);
+    }
+}
+
+fn refused(why: &str) -> Problem {
+    let remedy =
+        "open the link that `vsiflow ui` prints, which works once; start it again for another";
+    Problem::new(StatusCode::FORBIDDEN, NOT_LET_IN, why, remedy)
+}

@@ -1,0 +1,167 @@
+//! The page: what the fleet is, and was, for people with a browser.
+//!
+//! Server-rendered HTML, with one style sheet and one small script, all of them in the binary. Nothing
+//! is had from elsewhere, no script is part of a page, and a page works without it. Whatever comes from
+//! a tenant, a guest or a host is escaped by the templates. Each page takes `?at=`, a moment of the
+//! journal, and says so.
+//!
+//! A page shows; it changes nothing.
+
+mod fleet;
+mod graph;
+mod layout;
+mod lists;
+mod text;
+mod vsi;
+
+use axum::{
+    Router,
+    extract::{FromRequestParts, Query, State},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{
+    HeaderName, HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+    request::Parts,
+};
+use maud::{Markup, html};
+use serde::Deserialize;
+use vsiflow_workflows::fleet::{Fleet, Moment};
+
+use crate::{Problem, router::Api};
+
+/// The type of a page.
+pub(crate) const MEDIA_TYPE: &str = "text/html; charset=utf-8";
+
+/// Nothing from elsewhere, no script in a page, and nobody puts it into a frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+const STYLE: &str = include_str!("page/assets/page.css");
+const SCRIPT: &str = include_str!("page/assets/page.js");
+
+/// Every page, with what it is made of.
+pub(crate) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/", get(fleet::page))
+        .route("/vsi/{namespace}/{name}", get(vsi::page))
+        .route("/images", get(lists::images))
+        .route("/hosts", get(lists::hosts))
+        .route("/events", get(lists::events))
+        .route("/approvals", get(lists::approvals))
+        .route("/assets/page.css", get(|| asset("text/css", STYLE)))
+        .route("/assets/page.js", get(|| asset("text/javascript", SCRIPT)))
+}
+
+async fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    let head = [(CONTENT_TYPE, kind), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (head, text)
+}
+
+/// What a page answers with.
+type Shown = Result<Page, Page>;
+
+/// A page, with the head that keeps it from being more than a page.
+struct Page(StatusCode, Markup);
+
+impl IntoResponse for Page {
+    fn into_response(self) -> Response {
+        let head = [
+            (CONTENT_TYPE, MEDIA_TYPE),
+            (CONTENT_SECURITY_POLICY, POLICY),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (CACHE_CONTROL, "no-store"),
+            (REFERRER_POLICY, "no-referrer"),
+        ];
+        let head = head.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        (self.0, head, self.1.into_string()).into_response()
+    }
+}
+
+const REFERRER_POLICY: HeaderName = http::header::REFERRER_POLICY;
+
+/// What a page shows is of: now, or a moment.
+#[derive(Clone, Debug, Default)]
+struct At {
+    /// What the address says; none for now.
+    asked: Option<Moment>,
+    /// The offset behind the newest event of the journal, and behind that of this moment.
+    end: u64,
+    shown: u64,
+    /// When the newest event that is shown was recorded.
+    time: String,
+}
+
+/// The fleet that a page is about.
+struct Looked {
+    fleet: Fleet,
+    at: At,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct AtQuery {
+    at: Option<String>,
+}
+
+impl FromRequestParts<Api> for Looked {
+    type Rejection = Page;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Page> {
+        let State(api) = State::<Api>::from_request_parts(parts, api)
+            .await
+            .unwrap_or_else(|never| match never {});
+        let query = Query::<AtQuery>::try_from_uri(&parts.uri).unwrap_or_default();
+        // A form sends what nobody filled in, too.
+        let asked = query.0.at.filter(|text| !text.is_empty());
+        let asked = asked.map(|text| text.parse::<Moment>()).transpose();
+        let asked = asked.map_err(|error| {
+            refused(&Problem::wrong(StatusCode::BAD_REQUEST, error.to_string()))
+        })?;
+        Self::of(&api, asked)
+            .await
+            .map_err(|problem| refused(&problem))
+    }
+}
+
+impl Looked {
+    async fn of(api: &Api, asked: Option<Moment>) -> Result<Self, Problem> {
+        let fleet = api.fleet_at(asked).await?;
+        let newest = fleet.newest_event().await?;
+        let at = At {
+            asked,
+            end: api.fleet().end(),
+            shown: newest.as_ref().map_or(0, |(offset, _)| *offset),
+            time: newest.map(|(_, time)| time).unwrap_or_default(),
+        };
+        Ok(Self { fleet, at })
+    }
+
+    /// A whole page of it.
+    fn page(&self, title: &str, path: &str, main: &Markup) -> Page {
+        Page(
+            StatusCode::OK,
+            layout::whole(title, path, Some(&self.at), main),
+        )
+    }
+}
+
+/// Why there is no page.
+fn refused(problem: &Problem) -> Page {
+    let status = StatusCode::from_u16(problem.status);
+    let main = html! {
+        h1 { (problem.title) }
+        p role="alert" { strong { (problem.code) } " " (problem.detail) }
+        p { (problem.remedy) }
+        p { a href="/" { "Show the fleet as it is now" } }
+    };
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    Page(status, layout::whole(&problem.title, "", None, &main))
+}
+
+impl From<vsiflow_workflows::fleet::FleetError> for Page {
+    fn from(error: vsiflow_workflows::fleet::FleetError) -> Self {
+        refused(&error.into())
+    }
+}

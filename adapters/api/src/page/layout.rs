@@ -1,0 +1,72 @@
+//! What every page has: its head, the ways to the others, and the moment that it shows.
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::At;
+
+const PAGES: [(&str, &str); 5] = [
+    ("/", "Fleet"),
+    ("/images", "Images"),
+    ("/hosts", "Hosts"),
+    ("/events", "Events"),
+    ("/approvals", "Approvals"),
+];
+
+/// A whole page; `path` is that of the page.
+pub(super) fn whole(title: &str, path: &str, at: Option<&At>, main: &Markup) -> Markup {
+    let live = at.is_some_and(|at| at.asked.is_none());
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " – vsiflow" }
+                link rel="stylesheet" href="/assets/page.css";
+                script src="/assets/page.js" defer {}
+            }
+            body data-live[live] data-end=[at.map(|at| at.end)] {
+                a.skip href="#main" { "Skip to the content" }
+                header {
+                    nav aria-label="Pages" {
+                        strong { "vsiflow" }
+                        @for (to, name) in PAGES {
+                            a href=(link(to, at)) aria-current=[(to == path).then_some("page")] { (name) }
+                        }
+                    }
+                    @if let Some(at) = at { (moment(at)) }
+                }
+                main #main { (main) }
+            }
+        }
+    }
+}
+
+/// The address of another page of the same moment.
+pub(super) fn link(path: &str, at: Option<&At>) -> String {
+    match at.and_then(|at| at.asked) {
+        Some(moment) => format!("{path}?at={moment}"),
+        None => path.to_owned(),
+    }
+}
+
+/// The slider over the journal, and what the page is of.
+fn moment(at: &At) -> Markup {
+    let newest = at.end.saturating_sub(1);
+    html! {
+        form #moment method="get" role="search" aria-label="Moment of the journal" {
+            label for="at" { "Offset" }
+            input #at type="range" name="at" min="0" max=(newest) value=(at.shown)
+                aria-describedby="shown";
+            button { "Show" }
+            @match at.asked {
+                Some(_) => {
+                    output #shown for="at" { "As of offset " (at.shown) ", " time { (at.time) } }
+                    a href="?" { "Now" }
+                }
+                None => output #shown for="at" { "Now, offset " (at.shown) },
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Text of others, made fit to be read.
+
+/// What a guest or a tenant wrote, with its control characters made visible: they are no part of a
+/// page, and some turn around what comes after them.
+pub(super) fn visible(text: &str) -> String {
+    text.chars().map(shown).collect()
+}
+
+fn shown(c: char) -> char {
+    match c {
+        '\n' | '\t' => c,
+        '\u{7f}' => '\u{2421}',
+        c if c < ' ' => {
+            char::from_u32(0x2400 + u32::from(c)).unwrap_or(char::REPLACEMENT_CHARACTER)
+        }
+        '\u{80}'..='\u{9f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}'
+        | '\u{200e}'
+        | '\u{200f}' => char::REPLACEMENT_CHARACTER,
+        c => c,
+    }
+}
+
+/// A part of an address.
+pub(super) fn segment(text: &str) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+    let encoded = text.bytes().map(|byte| match is_plain(&byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    encoded.collect()
+}
+
+/// Milliseconds as people read them.
+pub(super) fn took(milliseconds: u64) -> String {
+    match milliseconds {
+        ..1_000 => format!("{milliseconds} ms"),
+        1_000..60_000 => format!("{}.{} s", milliseconds / 1_000, milliseconds % 1_000 / 100),
+        _ => format!(
+            "{} min {} s",
+            milliseconds / 60_000,
+            milliseconds % 60_000 / 1_000
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_seen_and_turn_nothing_around() {
+        assert_eq!(
+            visible("a\u{1b}[31m\nb\u{202e}c\u{0}"),
+            "a\u{241b}[31m\nb\u{fffd}c\u{2400}"
+        );
+    }
+
+    #[test]
+    fn a_segment_is_one_segment() {
+        assert_eq!(segment("a/b?c#d\"<e>"), "a%2Fb%3Fc%23d%22%3Ce%3E");
+    }
+
+    #[test]
+    fn durations_are_short() {
+        assert_eq!([5, 1_250, 61_000].map(took), ["5 ms", "1.2 s", "1 min 1 s"]);
+    }
+}

@@ -1,0 +1,187 @@
+//! The page that a daemon serves, as a browser gets it.
+
+use std::path::{Path, PathBuf};
+
+use vsiflow_tests::{Running, Vsi, Vsiflow, http, http::HttpAnswer};
+
+/// A daemon with a VSI that was stopped for a reason, its socket, and the offset at which it ran.
+fn serving(reason: &str) -> (Vsiflow, Running, PathBuf, u64) {
+    let vsiflow = Vsiflow::simulated();
+    let daemon = vsiflow.serve(&[]);
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    let history = vsiflow.history("web");
+    let ran = history
+        .iter()
+        .filter_map(|event| event.0["offset"].as_u64());
+    let ran = ran.max().unwrap();
+    let stop = ["stop", "web", "--wait", "--reason", reason];
+    vsiflow.run(&stop).exits(0);
+    let socket = vsiflow.state().join("vsiflow.sock");
+    (vsiflow, daemon, socket, ran)
+}
+
+const PAGES: [&str; 6] = [
+    "/",
+    "/vsi/default/web",
+    "/images",
+    "/hosts",
+    "/events",
+    "/approvals",
+];
+
+fn page(socket: &Path, path: &str) -> HttpAnswer {
+    let page = http::get(socket, path).is(200);
+    assert!(
+        page.head.contains("content-type: text/html"),
+        "{}",
+        page.head
+    );
+    page
+}
+
+#[test]
+fn each_page_says_what_is_and_needs_nothing_from_elsewhere() {
+    let (_vsiflow, _daemon, socket, _) = serving("night");
+    for path in PAGES {
+        let page = page(&socket, path);
+        let policy = "content-security-policy: default-src 'none'; script-src 'self'";
+        assert!(page.head.contains(policy), "{}", page.head);
+        let text = page.text();
+        assert!(!text.contains("http://") || path == "/images" || path == "/vsi/default/web");
+        assert_eq!(text.matches("<script").count(), 1, "{path}");
+        assert!(
+            !text.contains(" style=") && !text.contains(" onclick="),
+            "{path}"
+        );
+        assert_eq!(text.matches("<h1>").count(), 1, "{path}");
+        assert!(
+            text.contains("<html lang=\"en\">") && text.contains("<title>"),
+            "{path}"
+        );
+    }
+    for asset in ["/assets/page.css", "/assets/page.js"] {
+        let asset = http::get(&socket, asset).is(200);
+        assert!(asset.head.contains("nosniff"), "{}", asset.head);
+    }
+    let fleet = page(&socket, "/").text();
+    assert!(
+        fleet.contains("/vsi/default/web") && fleet.contains("Stopped"),
+        "{fleet}"
+    );
+    let vsi = page(&socket, "/vsi/default/web").text();
+    for part in [
+        "<svg",
+        "stop_domain",
+        "update_vsi",
+        "provision_vsi",
+        "ImageReady",
+        "powerState",
+    ] {
+        assert!(vsi.contains(part), "no {part} in {vsi}");
+    }
+    assert!(page(&socket, "/images").text().contains("Ready"));
+    assert!(page(&socket, "/events").text().contains("run_closed"));
+}
+
+#[test]
+fn what_is_hostile_is_shown_and_is_no_part_of_the_page() {
+    let hostile = "</td><script src=\"//evil\"></script><img src=x onerror=alert(1)>\u{1b}[2J";
+    let (vsiflow, _daemon, socket, _) = serving(hostile);
+    let hosts = vsiflow.run(&["get", "host", "-o", "json"]).exits(0).json();
+    let host = hosts["items"][0]["metadata"]["name"].as_str().unwrap();
+    let cordon = ["host", "cordon", host, "--reason", hostile];
+    vsiflow.run(&cordon).exits(0);
+    for path in ["/vsi/default/web", "/hosts", "/events"] {
+        let text = page(&socket, path).text();
+        assert!(
+            text.contains("&lt;script src=&quot;//evil&quot;&gt;"),
+            "{path}: {text}"
+        );
+        assert!(!text.contains("<img") && !text.contains('\u{1b}'), "{path}");
+        assert_eq!(text.matches("<script").count(), 1, "{path}");
+    }
+    let query = "%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E";
+    for path in [
+        format!("/?q={query}"),
+        format!("/?phase={query}&group={query}"),
+    ] {
+        let text = page(&socket, &path).text();
+        assert_eq!(text.matches("<script").count(), 1, "{path}: {text}");
+    }
+    for path in [
+        format!("/vsi/default/{query}"),
+        format!("/vsi/{query}/a"),
+        format!("/?at={query}"),
+    ] {
+        let refused = http::get(&socket, &path);
+        assert!([400, 404].contains(&refused.status), "{path}");
+        assert_eq!(
+            refused.text().matches("<script").count(),
+            1,
+            "{}",
+            refused.text()
+        );
+    }
+}
+
+#[test]
+fn each_page_shows_any_moment_and_links_keep_it() {
+    let (_vsiflow, _daemon, socket, ran) = serving("night");
+    let then = page(&socket, &format!("/?at={ran}")).text();
+    assert!(
+        then.contains("Running") && !then.contains("Stopped"),
+        "{then}"
+    );
+    assert!(then.contains(&format!("As of offset {ran}")), "{then}");
+    assert!(
+        then.contains(&format!("/vsi/default/web?at={ran}")),
+        "{then}"
+    );
+    for path in PAGES {
+        let text = page(&socket, &format!("{path}?at={ran}")).text();
+        assert!(text.contains(&format!("/hosts?at={ran}")), "{path}");
+        assert!(!text.contains("data-live"), "{path}");
+    }
+    assert!(page(&socket, "/?at=").text().contains("data-live"));
+    for (moment, code) in [
+        ("1000000", "VSI0024"),
+        ("1999-01-01T00:00:00Z", "VSI0026"),
+        ("soon", "VSI0022"),
+    ] {
+        let refused = http::get(&socket, &format!("/vsi/default/web?at={moment}"));
+        assert!([400, 404].contains(&refused.status));
+        assert!(refused.text().contains(code), "{}", refused.text());
+    }
+}
+
+#[test]
+fn the_fleet_is_filtered_grouped_and_paged() {
+    let (vsiflow, _daemon, socket, _) = serving("night");
+    vsiflow.apply(Vsi::named("other"), &["--wait"]).exits(0);
+    let rows = |query: &str| {
+        page(&socket, &format!("/?{query}"))
+            .text()
+            .matches("scope=\"row\"")
+            .count()
+    };
+    assert_eq!(rows(""), 2);
+    assert_eq!(rows("q=OTH"), 1);
+    assert_eq!(rows("phase=Stopped"), 1);
+    assert_eq!(rows("q=nobody"), 0);
+    assert_eq!(rows("group=host"), 2);
+    assert_eq!(rows("page=1"), 0);
+    assert_eq!(rows("page=18446744073709551615"), 0);
+    assert!(page(&socket, "/?group=host").text().contains("(2)</h2>"));
+}
+
+#[test]
+fn who_may_look_sees_the_page() {
+    let vsiflow = Vsiflow::simulated();
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("look.sock");
+    let _daemon = vsiflow.serve(&["--read-only", socket.to_str().unwrap()]);
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    for path in PAGES {
+        _ = page(&socket, path);
+    }
+}
