@@ -85,5 +85,6 @@ mod selecting;
 mod serial;
 mod state_directory;
 mod time_travel;
+mod tokens;
 mod unreadable;
 mod ways_in;

@@ -40,4 +40,4 @@ pub use server::{Answer, Server};
 pub use sim::Sim;
 pub use until::until;
 pub use upload::Upload;
-pub use vsiflow::{Ran, Vsiflow};
+pub use vsiflow::{Ran, Vsiflow, binary};

@@ -89,6 +89,11 @@ impl Running {
         text(&self.output)
     }
 
+    /// What it said on its standard error so far.
+    pub fn told(&self) -> String {
+        text(&self.errors)
+    }
+
     /// Kills it as a power cut would end it: nothing of it runs on.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -36,6 +36,8 @@ pub mod kind {
     pub const POOL: &str = "pool";
     /// A directory of documents; its id is made of its place.
     pub const DIRECTORY: &str = "directory";
+    /// Who may ask a daemon from another machine; its id is the token's name.
+    pub const TOKEN: &str = "token";
 }
 
 /// A VSI as wanted.

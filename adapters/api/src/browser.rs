@@ -1,15 +1,14 @@
-//! A door for one person's browser: a listener on loopback in front of a daemon's socket.
+//! A door for one person's browser: a listener on loopback in front of a daemon.
 //!
 //! A link, which works once, makes the session; its cookie is kept from scripts and from other sites.
 //! Everything else needs the cookie. The address that is asked for has to be the door's own, so that no
 //! name of somebody else's leads here, and whatever changes something has to come from one of its own
-//! pages. What the caller may do is what the socket permits to this process.
+//! pages. What the caller may do is what the daemon permits to this process.
 
 use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -22,29 +21,24 @@ use futures::{StreamExt as _, future::BoxFuture};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{
-        CACHE_CONTROL, CONNECTION, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE, TE, TRAILER,
-        TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE, TE,
+        TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
 };
 use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, client::conn::http1, service::Service};
 use hyper_util::rt::TokioIo;
-use sha2::{Digest as _, Sha256};
-use tokio::{
-    net::{TcpListener, UnixStream},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::{Limits, Problem, Security, listen};
+use vsiflow_engine::model::Hash;
+
+use crate::{Limits, Place, Problem, Security, listen};
 
 /// A browser is not let in.
 const NOT_LET_IN: &str = "VSI0027";
 /// The server behind the door does not answer.
 const SILENT: &str = "VSI0025";
 const SESSION: &str = "vsiflow_session";
-/// How long the way to the socket may take.
-const CONNECTING: Duration = Duration::from_secs(10);
 
 /// One person's pages, each of which follows the events.
 const LIMITS: Limits = Limits {
@@ -55,12 +49,11 @@ const LIMITS: Limits = Limits {
     head: Duration::from_secs(30),
     whole: Duration::from_secs(3_600),
     last: Duration::ZERO,
+    unread: Duration::from_secs(600),
 };
 
-type Hashed = [u8; 32];
-
-fn hashed(text: &str) -> Hashed {
-    Sha256::digest(text.as_bytes()).into()
+fn hashed(text: &str) -> Hash {
+    Hash::of(text.as_bytes())
 }
 
 /// A word that nobody guesses.
@@ -79,11 +72,11 @@ pub struct BrowserDoor {
 }
 
 impl BrowserDoor {
-    /// Listens at a port of loopback, 0 for any, in front of that socket.
+    /// Listens at a port of loopback, 0 for any, in front of that daemon.
     ///
     /// # Errors
     /// When the port is taken.
-    pub async fn open(port: u16, socket: PathBuf) -> io::Result<Self> {
+    pub async fn open(port: u16, place: Place) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
         let link = random()?;
@@ -93,7 +86,7 @@ impl BrowserDoor {
         };
         let way = Way(Arc::new(Inner {
             address,
-            socket,
+            place,
             keys: Mutex::new(keys),
         }));
         Ok(Self {
@@ -116,13 +109,13 @@ impl BrowserDoor {
 }
 
 struct Keys {
-    link: Option<Hashed>,
-    session: Option<Hashed>,
+    link: Option<Hash>,
+    session: Option<Hash>,
 }
 
 struct Inner {
     address: SocketAddr,
-    socket: PathBuf,
+    place: Place,
     keys: Mutex<Keys>,
 }
 
@@ -153,10 +146,7 @@ impl Inner {
         self.is_known(request.headers())?;
         self.comes_from_here(request.method(), request.headers())?;
         self.pass_on(request).await.map_err(|error| {
-            let detail = format!(
-                "the server at {} does not answer: {error}",
-                self.socket.display()
-            );
+            let detail = format!("the server at {} does not answer: {error}", self.place);
             let remedy = "see that `vsiflow serve` runs there";
             Problem::new(StatusCode::BAD_GATEWAY, SILENT, detail, remedy)
         })
@@ -235,15 +225,29 @@ impl Inner {
         }
     }
 
+    /// What goes on: nothing of the door's own.
+    fn passed(&self, request: Request<Incoming>) -> io::Result<Request<Incoming>> {
+        let (mut parts, body) = request.into_parts();
+        strip(&mut parts.headers);
+        for own in [COOKIE, ORIGIN, AUTHORIZATION] {
+            parts.headers.remove(own);
+        }
+        let host = HeaderValue::from_static("localhost");
+        parts.headers.insert(HOST, host);
+        if let Some(token) = self.place.authorization()? {
+            parts.headers.insert(AUTHORIZATION, token);
+        }
+        Ok(Request::from_parts(parts, body))
+    }
+
     async fn pass_on(&self, request: Request<Incoming>) -> io::Result<Response> {
-        let connecting = timeout(CONNECTING, UnixStream::connect(&self.socket)).await;
-        let stream = connecting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let stream = self.place.connect().await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
         let mut task = JoinSet::new();
         task.spawn(connection);
-        let answer = sender.send_request(passed(request)).await;
+        let answer = sender.send_request(self.passed(request)?).await;
         let (mut head, body) = answer.map_err(io::Error::other)?.into_parts();
         strip(&mut head.headers);
         // The connection lives as long as its answer is read.
@@ -253,19 +257,6 @@ impl Inner {
         });
         Ok(Response::from_parts(head, Body::from_stream(body)))
     }
-}
-
-/// What goes on to the socket: nothing of the door's own.
-fn passed(request: Request<Incoming>) -> Request<Incoming> {
-    let (mut parts, body) = request.into_parts();
-    strip(&mut parts.headers);
-    for own in [COOKIE, ORIGIN] {
-        parts.headers.remove(own);
-    }
-    parts
-        .headers
-        .insert(HOST, HeaderValue::from_static("localhost"));
-    Request::from_parts(parts, body)
 }
 
 /// What belongs to one connection alone. A console's change-over is not passed on.

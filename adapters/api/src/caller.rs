@@ -9,10 +9,12 @@ use vsiflow_engine::{
 use crate::Problem;
 
 /// What somebody may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rights {
     /// What shows something and does nothing else.
     Look,
+    /// That, and what keeps things going: power, retries, approvals, maintenance, consoles.
+    Operate,
     /// Everything that its owner may.
     Everything,
 }
@@ -22,8 +24,6 @@ pub enum Rights {
 pub struct Caller {
     /// As the history names them.
     pub actor: Actor,
-    /// The Unix user, as the kernel says.
-    pub uid: u32,
     /// What they may ask for.
     pub rights: Rights,
 }
@@ -38,10 +38,30 @@ impl Caller {
     }
 }
 
-/// Lets nobody through who may only look.
+impl Caller {
+    /// Why they are refused who may not do something.
+    pub(crate) fn refused(&self) -> Problem {
+        match self.actor {
+            Actor::Token(_) => Problem::not_the_role(),
+            _ => Problem::looks_only(),
+        }
+    }
+}
+
+/// Lets through who may change anything.
 pub(crate) async fn may_change(request: Request, next: Next) -> Result<Response, Problem> {
+    may(Rights::Everything, request, next).await
+}
+
+/// Lets through who may keep things going.
+pub(crate) async fn may_operate(request: Request, next: Next) -> Result<Response, Problem> {
+    may(Rights::Operate, request, next).await
+}
+
+async fn may(needs: Rights, request: Request, next: Next) -> Result<Response, Problem> {
     match request.extensions().get::<Caller>() {
-        Some(caller) if caller.rights == Rights::Everything => Ok(next.run(request).await),
-        _ => Err(Problem::looks_only()),
+        Some(caller) if caller.rights >= needs => Ok(next.run(request).await),
+        Some(caller) => Err(caller.refused()),
+        None => Err(Problem::looks_only()),
     }
 }

@@ -17,7 +17,9 @@ use p256::{
     ecdsa::{DerSignature, SigningKey},
     pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding},
 };
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _,
+};
 use x509_cert::{
     Certificate as X509, SubjectPublicKeyInfo, TbsCertificate,
     builder::{self, Builder as _, CertificateBuilder, profile::BuilderProfile},
@@ -66,6 +68,8 @@ impl CertificateError {
 pub struct Certificate {
     pem: String,
     chain: CertificateDer<'static>,
+    /// Those that vouch for it.
+    more: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
@@ -92,8 +96,43 @@ impl Certificate {
         &self.pem
     }
 
+    /// A chain and its key, each in a file in PEM. Blocks.
+    ///
+    /// # Errors
+    /// When the files cannot be read, or are none.
+    pub fn given(chain: &Path, key: &Path) -> Result<Self, CertificateError> {
+        let pem = std::fs::read_to_string(chain)?;
+        let leaf = Self::leaf_of(chain)?;
+        let key = PrivateKeyDer::from_pem_file(key).map_err(CertificateError::made)?;
+        let more = CertificateDer::pem_slice_iter(pem.as_bytes()).skip(1);
+        let more = more
+            .collect::<Result<_, _>>()
+            .map_err(CertificateError::made)?;
+        Ok(Self {
+            pem,
+            chain: leaf.into(),
+            more,
+            key,
+        })
+    }
+
+    /// The first certificate (DER) of a file in PEM. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is none.
+    pub fn leaf_of(file: &Path) -> Result<Vec<u8>, CertificateError> {
+        let leaf = CertificateDer::from_pem_file(file).map_err(CertificateError::made)?;
+        Ok(leaf.to_vec())
+    }
+
+    /// The certificate (DER).
+    pub fn leaf(&self) -> &[u8] {
+        &self.chain
+    }
+
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.chain.clone()]
+        let more = self.more.iter().cloned();
+        std::iter::once(self.chain.clone()).chain(more).collect()
     }
 
     pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
@@ -114,6 +153,7 @@ impl Certificate {
         let certificate = Self {
             pem: pem.to_owned(),
             chain: x509.to_der().ok()?.into(),
+            more: Vec::new(),
             key: PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into(),
         };
         Some((certificate, x509))

@@ -1,22 +1,19 @@
-//! Asks a process that holds a state directory, through its socket.
+//! Asks a process that holds a state directory, through its socket or from another machine.
 
-use std::{io, path::Path, time::Duration};
+use std::io;
 
 use axum::body::Bytes;
-use http::{Request, StatusCode, header};
+use http::{Request, StatusCode, header, request::Builder};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::{net::UnixStream, time::timeout};
 
-use crate::{CommandLine, CommandRequest, Problem, v1::PROTOCOL};
+use crate::{CommandLine, CommandRequest, Place, Problem, v1::PROTOCOL};
 
 /// The longest line of an answer, in bytes: a piece of output, each byte of it escaped.
 const LONGEST_LINE: usize = 1024 * 1024;
 /// The longest problem, in bytes.
 const LONGEST_PROBLEM: usize = 256 * 1024;
-/// How long a connection may take to come about.
-const CONNECTING: Duration = Duration::from_secs(10);
 
 /// How a command came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,17 +30,16 @@ pub enum Answer {
 /// When nobody answers, or the answer ends before its end: what became of the command is not known
 /// then. What `take` fails with is handed on.
 pub async fn run(
-    socket: &Path,
+    place: &Place,
     request: &CommandRequest,
     mut take: impl FnMut(CommandLine) -> io::Result<()>,
 ) -> io::Result<Answer> {
-    let connecting = timeout(CONNECTING, UnixStream::connect(socket)).await;
-    let stream = connecting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let stream = place.connect().await?;
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
     let asked = async {
-        let answer = sender.send_request(asking(request)?).await;
+        let answer = sender.send_request(asking(place, request)?).await;
         let mut answer = answer.map_err(io::Error::other)?;
         match answer.status() {
             StatusCode::OK => lines(answer.body_mut(), &mut take).await.map(Answer::Done),
@@ -62,10 +58,18 @@ pub async fn run(
     }
 }
 
-fn asking(request: &CommandRequest) -> io::Result<Request<Full<Bytes>>> {
+/// The head of a request, with who asks.
+fn posted(place: &Place, path: &str) -> io::Result<Builder> {
+    let request = Request::post(path).header(header::HOST, "localhost");
+    Ok(match place.authorization()? {
+        Some(token) => request.header(header::AUTHORIZATION, token),
+        None => request,
+    })
+}
+
+fn asking(place: &Place, request: &CommandRequest) -> io::Result<Request<Full<Bytes>>> {
     let body = serde_json::to_vec(request).map_err(io::Error::other)?;
-    Request::post("/v1/commands")
-        .header(header::HOST, "localhost")
+    posted(place, "/v1/commands")?
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::from(body))
         .map_err(io::Error::other)
@@ -102,18 +106,17 @@ async fn lines(
 /// # Errors
 /// When nobody answers.
 pub async fn console(
-    socket: &Path,
+    place: &Place,
     target: (&str, &str),
     force: bool,
 ) -> io::Result<Result<TokioIo<Upgraded>, Box<Problem>>> {
-    let connecting = timeout(CONNECTING, UnixStream::connect(socket)).await;
-    let stream = connecting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let stream = place.connect().await?;
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
     // It ends with the request, or as soon as it has changed over.
     let driven = tokio::spawn(connection.with_upgrades());
-    let answer = sender.send_request(changing(target, force)?).await;
+    let answer = sender.send_request(changing(place, target, force)?).await;
     let answer = answer.map_err(io::Error::other)?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let told = refused(answer.status(), answer.into_body()).await?;
@@ -127,11 +130,14 @@ pub async fn console(
     Ok(Ok(TokioIo::new(upgraded.map_err(io::Error::other)?)))
 }
 
-fn changing((namespace, name): (&str, &str), force: bool) -> io::Result<Request<Full<Bytes>>> {
+fn changing(
+    place: &Place,
+    (namespace, name): (&str, &str),
+    force: bool,
+) -> io::Result<Request<Full<Bytes>>> {
     let name = name.replace('/', "%2F");
     let path = format!("/v1/namespaces/{namespace}/virtualservers/{name}/console?force={force}");
-    Request::post(path)
-        .header(header::HOST, "localhost")
+    posted(place, &path)?
         .header(header::CONNECTION, "upgrade")
         .header(header::UPGRADE, PROTOCOL)
         .body(Full::default())

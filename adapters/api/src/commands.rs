@@ -130,8 +130,8 @@ impl CommandLine {
 pub struct Command {
     /// What is asked.
     pub request: CommandRequest,
-    /// Who asks.
-    pub uid: u32,
+    /// Who asks, as the history names them.
+    pub actor: Actor,
 }
 
 /// What a command line comes to, before it is done.
@@ -251,15 +251,15 @@ pub(crate) async fn run(
     let about = match caller.rights {
         Rights::Everything => about?,
         // What is nothing that is done here is nothing to look at, either.
-        Rights::Look => about
+        rights => about
             .ok()
-            .filter(|about| about.needs == Rights::Look)
-            .ok_or_else(Problem::looks_only)?,
+            .filter(|about| about.needs <= rights)
+            .ok_or_else(|| caller.refused())?,
     };
     let turn = api.turns().turn(about).await?;
     let command = Command {
         request,
-        uid: caller.uid,
+        actor: caller.actor,
     };
     let lines = begin(&api, command, about, (held, turn));
     let body = stream::unfold(lines, |mut lines| async move {
@@ -324,7 +324,7 @@ pub(crate) async fn collect(
     let _turn = api.turns().turn(about).await?;
     let command = Command {
         request,
-        uid: caller.uid,
+        actor: caller.actor.clone(),
     };
     let (output, mut printed) = mpsc::channel(LINES);
     let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -354,7 +354,7 @@ async fn read(
 ) -> Result<(CommandRequest, OwnedSemaphorePermit), Problem> {
     let longest = match rights {
         Rights::Look => LONGEST_LOOK,
-        Rights::Everything => LONGEST,
+        Rights::Operate | Rights::Everything => LONGEST,
     };
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());

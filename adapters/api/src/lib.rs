@@ -30,9 +30,11 @@ mod listen;
 mod moments;
 mod openapi;
 mod page;
+mod place;
 mod problem;
 mod router;
 mod tls;
+mod token;
 mod unix;
 mod v1;
 pub mod wire;
@@ -43,9 +45,11 @@ pub use certificate::{Certificate, CertificateError};
 pub use commands::{
     About, Command, CommandEnd, CommandFile, CommandLine, CommandOutput, CommandRequest, Commands,
 };
-pub use listen::{API, Limits, METRICS, Peer, Security, serve};
+pub use listen::{API, Limits, METRICS, Peer, REMOTE, Security, serve};
 pub use openapi::document;
+pub use place::Place;
 pub use problem::Problem;
 pub use router::Api;
 pub use tls::{Clients, TlsAcceptor, TlsError, acceptor};
+pub use token::{InvalidToken, Token};
 pub use unix::{LOOKING, OWNER, UnixLimits, UnixPeer, serve_unix};

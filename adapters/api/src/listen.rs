@@ -31,6 +31,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 
 use crate::TlsAcceptor;
 
@@ -51,6 +52,8 @@ pub struct Limits {
     pub whole: Duration,
     /// How much longer the last answer may take.
     pub last: Duration,
+    /// How long nothing of an answer may be read.
+    pub unread: Duration,
 }
 
 /// For pages that are small and for anybody.
@@ -62,6 +65,7 @@ pub const METRICS: Limits = Limits {
     head: Duration::from_secs(10),
     whole: Duration::from_secs(60),
     last: Duration::ZERO,
+    unread: Duration::from_secs(60),
 };
 
 /// For answers that take up to a minute, and clients that bring many people's requests.
@@ -73,6 +77,20 @@ pub const API: Limits = Limits {
     head: Duration::from_secs(30),
     whole: Duration::from_secs(600),
     last: Duration::from_secs(60),
+    unread: Duration::from_secs(60),
+};
+
+/// For people on other machines, whose answers may follow something: as the sockets', but for the
+/// length of a connection, so that a token that was revoked ends with it.
+pub const REMOTE: Limits = Limits {
+    handshakes: 64,
+    handshake: Duration::from_secs(5),
+    connections: 512,
+    each: 128,
+    head: Duration::from_secs(5),
+    whole: Duration::from_secs(3_600),
+    last: Duration::ZERO,
+    unread: Duration::from_secs(600),
 };
 
 /// The longest head of a request, in bytes.
@@ -256,11 +274,14 @@ where
         request.extensions_mut().insert(peer.clone());
         service.call(request)
     });
+    let mut wire = TimeoutStream::new(wire);
+    wire.set_write_timeout(Some(limits.unread));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(LONGEST_HEAD)
-        .serve_connection(TokioIo::new(wire), service);
+        .serve_connection(TokioIo::new(Box::pin(wire)), service)
+        .with_upgrades();
     let mut serving = pin!(serving);
     let done = tokio::select! {
         done = &mut serving => Some(done),

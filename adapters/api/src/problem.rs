@@ -43,6 +43,10 @@ const BUSY: &str = "VSI0023";
 const WRONG: &str = "VSI0022";
 /// More is asked than somebody who may look may have.
 const LOOKS_ONLY: &str = "VSI0020";
+/// A token's role does not permit something.
+const NOT_THE_ROLE: &str = "VSI0029";
+/// A token is none, or is not good any more.
+const TOKEN: &str = "VSI0028";
 
 impl Problem {
     /// The type of the body that tells it.
@@ -91,6 +95,27 @@ impl Problem {
     pub(crate) fn wrong(status: StatusCode, detail: impl Into<String>) -> Self {
         let remedy = "`vsiflow openapi` and `GET /v1/openapi.json` say what can be asked";
         Self::new(status, WRONG, detail, remedy)
+    }
+
+    /// A token's role does not permit it.
+    pub(crate) fn not_the_role() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            NOT_THE_ROLE,
+            "the role of the token does not permit this",
+            "ask for a token of another role; `docs/reference/daemon.md` lists what each may",
+        )
+    }
+
+    /// There is no token, or none that is whole.
+    pub(crate) fn no_token(why: &str) -> Self {
+        let remedy = "send a token of `vsiflow token create` as `Authorization: Bearer TOKEN`";
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            TOKEN,
+            format!("the token is refused: {why}"),
+            remedy,
+        )
     }
 
     /// More is asked than somebody who may look may have.

@@ -16,15 +16,20 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
-use http::{StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
 use tokio::task::JoinSet;
-use vsiflow_workflows::fleet::{Fleet, Moment};
+use vsiflow_engine::model::{Actor, Who};
+use vsiflow_workflows::fleet::{Fleet, Moment, TokenRole};
 
 use crate::{
-    Caller, Commands, Problem, Rights, UnixPeer, caller, commands,
+    Caller, Commands, Problem, Rights, UnixPeer, commands,
     commands::Turns,
     moments::Moments,
     openapi, page,
+    token::Token,
     v1::{self, Consoles, Watchers},
 };
 
@@ -122,15 +127,56 @@ impl Api {
         &self.inner.tasks
     }
 
-    /// The service for a unix socket whose callers have those rights.
-    pub fn service(&self, rights: Rights) -> Router {
+    /// The service for the bearers of tokens, each of whom has the rights of its role.
+    pub fn token_service(&self) -> Router {
+        let api = self.clone();
+        let known = middleware::from_fn(move |mut request: Request, next: Next| {
+            let api = api.clone();
+            async move {
+                match api.bearer(request.headers()).await {
+                    Ok(caller) => {
+                        request.extensions_mut().insert(caller);
+                        next.run(request).await
+                    }
+                    Err(problem) => problem.into_response(),
+                }
+            }
+        });
+        self.routes().layer(known)
+    }
+
+    /// Whose token a request shows.
+    async fn bearer(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let shown = headers.get(AUTHORIZATION);
+        let shown = shown.ok_or_else(|| Problem::no_token("the request shows none"))?;
+        let token = Token::of_header(shown).map_err(|why| Problem::no_token(&why.to_string()))?;
+        let role = self.fleet().token_role(token.name(), token.secret()).await;
+        let role = role.map_err(|error| Problem {
+            status: StatusCode::UNAUTHORIZED.as_u16(),
+            ..error.into()
+        })?;
+        Ok(Caller {
+            actor: Actor::Token(Who::new(token.name())),
+            rights: match role {
+                TokenRole::Viewer => Rights::Look,
+                TokenRole::Operator => Rights::Operate,
+                TokenRole::Admin => Rights::Everything,
+            },
+        })
+    }
+
+    fn routes(&self) -> Router {
         let pages = page::routes().route_layer(middleware::from_fn(bounded));
         let routes = openapi::routes().merge(pages).with_state(self.clone());
+        routes.layer(middleware::from_fn(told_as_problem))
+    }
+
+    /// The service for a unix socket whose callers have those rights.
+    pub fn service(&self, rights: Rights) -> Router {
         let api = self.clone();
         let known = middleware::from_fn(move |mut request: Request, next: Next| {
             let caller = request.extensions().get::<UnixPeer>().map(|peer| Caller {
                 actor: api.commands().actor(peer.uid),
-                uid: peer.uid,
                 rights,
             });
             async move {
@@ -142,17 +188,14 @@ impl Api {
                 next.run(request).await
             }
         });
-        routes
-            .layer(middleware::from_fn(told_as_problem))
-            .layer(known)
+        self.routes().layer(known)
     }
 }
 
 /// Every route, with its description.
 pub(crate) fn routes() -> ApiRouter<Api> {
-    let changes = v1::changes().route_layer(middleware::from_fn(caller::may_change));
     let bounded = v1::looks()
-        .merge(changes)
+        .merge(v1::changes())
         .route_layer(middleware::from_fn(bounded));
     let command = post_with(commands::run, |operation| {
         operation

@@ -43,6 +43,7 @@ use aide::{
 use axum::{
     Json,
     body::Body,
+    middleware,
     response::{IntoResponse, Response},
 };
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -54,7 +55,7 @@ pub(crate) use self::{
     console::{Consoles, PROTOCOL},
     events::Watchers,
 };
-use crate::{Problem, described, router::Api};
+use crate::{Problem, caller, described, router::Api};
 
 /// What a handler answers with.
 pub(crate) type Answer<T> = Result<Json<T>, Problem>;
@@ -66,10 +67,14 @@ pub(crate) fn looks() -> ApiRouter<Api> {
 
 /// What records or does something, and what has hosts asked.
 pub(crate) fn changes() -> ApiRouter<Api> {
-    actions::changes()
-        .merge(pools::changes())
+    let operates = actions::operates()
         .merge(hosts::changes())
         .merge(objects::asks_hosts())
+        .route_layer(middleware::from_fn(caller::may_operate));
+    // Fewer members are deleted members.
+    let changes = actions::changes().merge(pools::changes());
+    let changes = changes.route_layer(middleware::from_fn(caller::may_change));
+    operates.merge(changes)
 }
 
 /// What comes bit by bit, and what has a body of its own kind.

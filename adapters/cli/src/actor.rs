@@ -8,20 +8,19 @@ use vsiflow_engine::{
 };
 
 tokio::task_local! {
-    static CALLER: u32;
+    static CALLER: Actor;
 }
 
-/// Does some work for another user, as the kernel told who that is.
-pub(crate) async fn for_caller<T>(uid: u32, work: impl Future<Output = T>) -> T {
-    CALLER.scope(uid, work).await
+/// Does some work for somebody else.
+pub(crate) async fn for_caller<T>(caller: Actor, work: impl Future<Output = T>) -> T {
+    CALLER.scope(caller, work).await
 }
 
-/// The Unix user, and the reason given on the command line.
+/// Who runs the command, and the reason given on the command line.
 pub(crate) fn by(reason: &str) -> By {
-    let own = rustix::process::getuid().as_raw();
-    let uid = CALLER.try_with(|uid| *uid).unwrap_or(own);
+    let own = || of(rustix::process::getuid().as_raw());
     By {
-        actor: of(uid),
+        actor: CALLER.try_with(Actor::clone).unwrap_or_else(|_| own()),
         reason: Text::new(reason),
     }
 }

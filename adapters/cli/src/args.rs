@@ -14,6 +14,7 @@ mod selection;
 mod serve;
 mod ssh;
 mod target;
+mod token;
 mod view;
 mod wait_for;
 
@@ -41,8 +42,9 @@ pub(crate) use image::{
 };
 pub(crate) use pool::{CordonArgs, RollbackArgs, ScaleArgs};
 pub(crate) use selection::{DestroyArgs, Selection};
-pub(crate) use serve::{ClusterArgs, CrdArgs, Lost, MigrateArgs, ServeArgs, UiArgs};
+pub(crate) use serve::{ClusterArgs, CrdArgs, ListenArgs, Lost, MigrateArgs, ServeArgs, UiArgs};
 pub(crate) use ssh::{SshArgs, SshConfigArgs, SshConfigCommand, SshImportArgs};
+pub(crate) use token::{TokenCommand, TokenCreateArgs};
 pub(crate) use view::{
     ConsoleArgs, DescribeArgs, DiffArgs, EventFilter, EventsArgs, GetArgs, HistoryArgs, HistoryFormat,
     ListFormat, LogsArgs, ObjectKind, TargetArg, TimeArg, kind_and_names, without_kind,
@@ -102,7 +104,8 @@ pub(crate) struct Common {
     )]
     pub(crate) read_only: Option<PathBuf>,
     /// Have a server do the command instead of working on a state directory: `unix:///PATH` is
-    /// the socket of a `serve` on this machine.
+    /// the socket of a `serve` on this machine, `https://HOST:PORT` a `serve --listen` with the
+    /// token in VSIFLOW_TOKEN or --token-file.
     #[arg(
         long,
         global = true,
@@ -112,6 +115,16 @@ pub(crate) struct Common {
         conflicts_with = "read_only"
     )]
     pub(crate) server: Option<Server>,
+    /// The file with the token for `--server https://…` [default: the token in VSIFLOW_TOKEN].
+    #[arg(
+        long,
+        global = true,
+        env = "VSIFLOW_TOKEN_FILE",
+        value_name = "FILE",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub(crate) token_file: Option<PathBuf>,
     /// The reason, stored in the history.
     #[arg(
         long,
@@ -151,15 +164,27 @@ pub(crate) struct Common {
 pub(crate) enum Server {
     /// Whoever listens at that socket.
     Unix(PathBuf),
+    /// Whoever listens at that `HOST:PORT` with TLS.
+    Https(String),
 }
 
 impl std::str::FromStr for Server {
     type Err = String;
 
     fn from_str(url: &str) -> Result<Self, String> {
+        if let Some(address) = url.strip_prefix("https://") {
+            let address = address.trim_end_matches('/');
+            let port = address
+                .rsplit_once(':')
+                .filter(|(host, _)| !host.is_empty());
+            return match port.map(|(_, port)| port.parse::<u16>()) {
+                Some(Ok(_)) => Ok(Self::Https(address.to_owned())),
+                _ => Err("name a daemon as https://HOST:PORT".to_owned()),
+            };
+        }
         match url.strip_prefix("unix://") {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
-            _ => Err("name a socket as unix:///PATH".to_owned()),
+            _ => Err("name a socket as unix:///PATH, or a daemon as https://HOST:PORT".to_owned()),
         }
     }
 }
@@ -263,6 +288,9 @@ pub(crate) enum CliCommand {
         after_help = "Example:\n  vsiflow serve --metrics-address 127.0.0.1:9090\n  vsiflow serve --kube --leader-elect --namespace vsis"
     )]
     Serve(ServeArgs),
+    /// Make, list and revoke tokens for those who ask the daemon from another machine
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Show the page of a running daemon in a browser on this machine
     #[command(after_help = "Example:\n  vsiflow ui\n  vsiflow ui --port 8080")]
     Ui(UiArgs),

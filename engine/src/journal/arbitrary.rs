@@ -87,6 +87,7 @@ fn actor() -> BoxedStrategy<Actor> {
         Just(Actor::Engine),
         (small(), who()).prop_map(|(uid, name)| Actor::Unix { uid, name }),
         who().prop_map(Actor::Kubernetes),
+        who().prop_map(Actor::Token),
     ]
     .boxed()
 }

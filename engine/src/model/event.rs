@@ -37,6 +37,8 @@ pub enum Actor {
     },
     /// A Kubernetes user or field manager.
     Kubernetes(Who),
+    /// The bearer of a token, by the token's name.
+    Token(Who),
 }
 
 impl std::fmt::Display for Actor {
@@ -46,6 +48,7 @@ impl std::fmt::Display for Actor {
             Self::Unix { uid, name } if name.is_empty() => write!(f, "unix:{uid}"),
             Self::Unix { name, .. } => write!(f, "unix:{name}"),
             Self::Kubernetes(user) => write!(f, "kubernetes:{user}"),
+            Self::Token(name) => write!(f, "token:{name}"),
         }
     }
 }

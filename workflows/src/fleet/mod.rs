@@ -25,6 +25,7 @@ mod queries;
 mod rebuild;
 mod store;
 mod sweep;
+mod tokens;
 mod unreadable;
 mod verdict;
 mod vsi;
@@ -55,6 +56,7 @@ pub use past::{
 pub use pool::{PoolMember, PoolObject, PoolStatus};
 pub use prune::LeftOut;
 pub use queries::EntityPresence;
+pub use tokens::{NewToken, TokenObject, TokenRole};
 pub use verdict::Verdict;
 pub use vsi::adopt::{Adopting, Adoption};
 pub use vsi::approve::Proposal;

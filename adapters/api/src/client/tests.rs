@@ -21,7 +21,7 @@ async fn ask(answer: &'static [u8]) -> (Vec<CommandLine>, io::Result<Answer>) {
         lines.push(line);
         Ok(())
     };
-    let answer = run(&socket, &CommandRequest::default(), take).await;
+    let answer = run(&Place::Socket(socket), &CommandRequest::default(), take).await;
     answering.await.unwrap();
     (lines, answer)
 }

@@ -125,6 +125,13 @@ enum Action {
     Rebuild,
 }
 
+impl Action {
+    /// Whether something of a VSI is lost by it.
+    fn destroys(self) -> bool {
+        matches!(self, Self::Rebuild)
+    }
+}
+
 /// The actions by their words.
 const ACTIONS: &[(&str, &str, &str, Action)] = &[
     (
@@ -205,10 +212,22 @@ pub(super) fn changes() -> ApiRouter<Api> {
                 ),
             ),
         );
-    let each = ACTIONS.iter();
-    each.fold(deletes, |routes, (word, id, summary, action)| {
-        routes.api_route(&format!("{VSI}/{word}"), route(id, summary, *action))
-    })
+    let rebuilds = ACTIONS.iter().filter(|(.., action)| action.destroys());
+    rebuilds.fold(deletes, added)
+}
+
+/// What destroys nothing.
+pub(super) fn operates() -> ApiRouter<Api> {
+    let each = ACTIONS.iter().filter(|(.., action)| !action.destroys());
+    each.fold(ApiRouter::new(), added)
+}
+
+fn added(
+    routes: ApiRouter<Api>,
+    (word, id, summary, action): &(&str, &'static str, &'static str, Action),
+) -> ApiRouter<Api> {
+    const VSI: &str = "/v1/namespaces/{namespace}/virtualservers/{name}";
+    routes.api_route(&format!("{VSI}/{word}"), route(id, summary, *action))
 }
 
 fn route(id: &'static str, summary: &'static str, action: Action) -> ApiMethodRouter<Api> {

@@ -72,7 +72,7 @@ pub(super) fn changes() -> ApiRouter<Api> {
                 about("openVirtualServerConsole", "virtualservers", summary),
             ),
         )
-        .route_layer(middleware::from_fn(caller::may_change))
+        .route_layer(middleware::from_fn(caller::may_operate))
 }
 
 async fn open(

@@ -40,7 +40,23 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) sign_key: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+    #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
+}
+
+/// Where the API is had from other machines, if anywhere.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ListenArgs {
+    /// Answer there, such as `0.0.0.0:8443`, over TLS, whoever shows a token of `vsiflow token create`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// The certificate chain to show, in PEM [default: one that is made at the first start].
+    #[arg(long, value_name = "FILE", requires = "tls_key", requires = "listen")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of `--tls-cert`, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// The cluster whose resources are served, if any.

@@ -11,13 +11,13 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
 };
-use vsiflow_api::wire;
+use vsiflow_api::{Place, wire};
 use vsiflow_workflows::fleet::{ConsoleAccess, OpenConsole};
 
 use super::{AGAIN, CommandOutcome, IN_USE, PATIENCE};
 use crate::{
     actor,
-    args::{Common, ConsoleArgs, Server},
+    args::{Common, ConsoleArgs},
     compose::{self, App},
     daemon,
     exit::{Exit, ExitProblem},
@@ -35,14 +35,10 @@ pub(super) async fn run(common: &Common, args: &ConsoleArgs) -> CommandOutcome {
         return Err(ExitProblem::new(Exit::Usage, "VSI0022", message, remedy));
     }
     terminal::check(args.stdin)?;
-    let asked = match (&common.server, &common.read_only) {
-        (Some(Server::Unix(socket)), _) | (None, Some(socket)) => Some(socket),
-        (None, None) => None,
-    };
-    if let Some(socket) = asked {
-        return match through(socket, args).await {
+    if let Some(place) = daemon::place(common)? {
+        return match through(&place, args).await {
             Some(done) => done,
-            None => Err(silent(socket)),
+            None => Err(silent(&place)),
         };
     }
     let until = Instant::now() + PATIENCE;
@@ -51,8 +47,8 @@ pub(super) async fn run(common: &Common, args: &ConsoleArgs) -> CommandOutcome {
             Err(problem) if problem.code == IN_USE => problem,
             done => return done,
         };
-        let socket = daemon::socket(&compose::state_path(common)?);
-        match through(&socket, args).await {
+        let place = Place::Socket(daemon::socket(&compose::state_path(common)?));
+        match through(&place, args).await {
             Some(done) => return done,
             None if Instant::now() < until => sleep(AGAIN).await,
             None => return Err(problem),
@@ -61,10 +57,10 @@ pub(super) async fn run(common: &Common, args: &ConsoleArgs) -> CommandOutcome {
 }
 
 /// By a daemon, which answers there; none where nobody does.
-async fn through(socket: &std::path::Path, args: &ConsoleArgs) -> Option<CommandOutcome> {
+async fn through(place: &Place, args: &ConsoleArgs) -> Option<CommandOutcome> {
     let name = args.target.name();
     let target = (args.target.namespace.as_str(), name.as_str());
-    let stream = match daemon::console(socket, target, args.force).await? {
+    let stream = match daemon::console(place, target, args.force).await? {
         Ok(stream) => stream,
         Err(problem) => return Some(Err(problem)),
     };
@@ -157,8 +153,8 @@ async fn converse(
     done
 }
 
-fn silent(socket: &std::path::Path) -> ExitProblem {
-    let message = format!("no daemon at {} opens a console", socket.display());
+fn silent(place: &Place) -> ExitProblem {
+    let message = format!("no daemon at {} opens a console", place);
     let remedy = "see that `vsiflow serve` runs there and that this user may reach its socket";
     ExitProblem::new(Exit::Failed, "VSI0025", message, remedy)
 }

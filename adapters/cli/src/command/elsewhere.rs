@@ -1,20 +1,19 @@
 //! `--server`: another process does the command, wherever its state directory is.
 
-use std::path::Path;
+use vsiflow_api::Place;
 
-use super::{CommandOutcome, create, dispatch, documents, words};
+use super::{CommandOutcome, create, dispatch, documents, files, words};
 use crate::{
-    args::{Cli, CliCommand, Server},
-    daemon::{Forwarded, forward_to, may_forward},
+    args::{Cli, CliCommand},
+    daemon::{self, Forwarded, forward_to, may_forward},
     exit::{Exit, ExitProblem},
     work::{self, GivenDocuments},
 };
 
 /// Has it done there. What works on no state directory is done here.
-pub(super) async fn run(cli: &Cli, server: &Server) -> CommandOutcome {
-    let Server::Unix(socket) = server;
+pub(super) async fn run(cli: &Cli) -> CommandOutcome {
     match &cli.command {
-        _ if may_forward(cli) => ask(cli, socket).await,
+        _ if may_forward(cli) => ask(cli).await,
         // It asks there at each look.
         CliCommand::Get(_) | CliCommand::Wait(_) => Box::pin(dispatch(cli.clone())).await,
         CliCommand::Contract(_) | CliCommand::Crd(_) | CliCommand::Migrate(_) => {
@@ -28,21 +27,28 @@ pub(super) async fn run(cli: &Cli, server: &Server) -> CommandOutcome {
     }
 }
 
-async fn ask(cli: &Cli, socket: &Path) -> CommandOutcome {
+async fn ask(cli: &Cli) -> CommandOutcome {
+    let place = daemon::place(&cli.common)?;
+    let place = place.ok_or_else(|| ExitProblem::defect("no server"))?;
+    // It would be a file of another machine.
+    if matches!(place, Place::Remote { .. }) && !files(&cli.command).is_empty() {
+        return Err(not_there());
+    }
     let given = match (&cli.command, documents(&cli.command)) {
         (CliCommand::Create(args), _) => create::documents(args).await?,
         (_, Some((files, recursive))) => work::gather(files, recursive).await?,
         (_, None) => GivenDocuments::default(),
     };
-    match forward_to(socket, words(cli), &given).await {
+    match forward_to(&place, words(cli), &given).await {
         Forwarded::Answered(exit) => Ok(exit),
-        Forwarded::Nobody => Err(silent(socket)),
+        Forwarded::Nobody => Err(silent(&place)),
     }
 }
 
-fn silent(socket: &Path) -> ExitProblem {
-    let message = format!("the server at {} does not answer", socket.display());
-    let remedy = "see that `vsiflow serve` runs there and that this user may reach its socket; what \
+fn silent(place: &Place) -> ExitProblem {
+    let message = format!("the server at {} does not answer", place);
+    let remedy = "see that `vsiflow serve` runs there and that this user may reach its socket, or that the \
+                  token is of that daemon; what \
                   became of a command that was cut off is in `vsiflow history`";
     ExitProblem::new(Exit::Failed, "VSI0025", message, remedy)
 }

@@ -27,6 +27,7 @@ mod host;
 mod image;
 mod journal;
 mod journal_file;
+mod listen;
 pub(crate) mod logs;
 mod migrate;
 mod openapi;
@@ -45,16 +46,19 @@ mod ssh;
 mod ssh_import;
 mod subresources;
 mod tell;
+pub(crate) mod token;
 mod ui;
 mod wait_for;
 mod watch;
 
 use std::{
     path::{Path, PathBuf},
+    pin::Pin,
     time::Duration,
 };
 
 use tokio::time::Instant;
+use vsiflow_api::Place;
 use vsiflow_workflows::record::PowerAction;
 
 use crate::{
@@ -101,8 +105,8 @@ async fn run_on(cli: Cli) -> CommandOutcome {
     if let CliCommand::Console(args) = &cli.command {
         return Box::pin(console::run(&cli.common, args)).await;
     }
-    if let Some(server) = &cli.common.server {
-        return Box::pin(elsewhere::run(&cli, server)).await;
+    if cli.common.server.is_some() {
+        return Box::pin(elsewhere::run(&cli)).await;
     }
     match compose::state_path(&cli.common) {
         _ if looks_elsewhere(&cli) => look_there(&cli).await,
@@ -126,7 +130,13 @@ async fn look_there(cli: &Cli) -> CommandOutcome {
         return Err(refused());
     }
     let args = std::env::args().collect();
-    match forward_to(socket, args, &GivenDocuments::default()).await {
+    match forward_to(
+        &Place::Socket(socket.clone()),
+        args,
+        &GivenDocuments::default(),
+    )
+    .await
+    {
         Forwarded::Answered(exit) => Ok(exit),
         Forwarded::Nobody => {
             let message = format!("nobody answers at {}", socket.display());
@@ -260,56 +270,75 @@ fn only_reads(command: &CliCommand) -> bool {
     }
 }
 
-async fn carry_out(cli: Cli) -> CommandOutcome {
+fn carry_out(cli: Cli) -> Pin<Box<dyn Future<Output = CommandOutcome> + Send>> {
+    Box::pin(carried_out(cli))
+}
+
+async fn carried_out(cli: Cli) -> CommandOutcome {
     let Cli { common, command } = cli;
     match command {
-        CliCommand::Apply(args) => Box::pin(apply::run(&common, args)).await,
-        CliCommand::Create(args) => create::run(&common, args).await,
-        CliCommand::Plan(args) => plan::run(&common, args).await,
-        CliCommand::Approve(args) => approve::run(&common, args).await,
-        CliCommand::Rebuild(args) => rebuild::run(&common, args).await,
-        CliCommand::Start(args) => power::up(&common, PowerAction::Start, args).await,
-        CliCommand::Stop(args) => power::down(&common, PowerAction::Stop, args).await,
-        CliCommand::Restart(args) => power::down(&common, PowerAction::Restart, args).await,
-        CliCommand::Pause(args) => power::pause(&common, PowerAction::Pause, args).await,
-        CliCommand::Unpause(args) => power::pause(&common, PowerAction::Unpause, args).await,
-        CliCommand::Scale(args) => Box::pin(pool::scale(&common, args)).await,
-        CliCommand::Rollback(args) => Box::pin(pool::rollback(&common, args)).await,
-        CliCommand::Cordon(args) => Box::pin(pool::cordon(&common, args, true)).await,
-        CliCommand::Uncordon(args) => Box::pin(pool::cordon(&common, args, false)).await,
-        CliCommand::Get(args) => get::run(&common, args).await,
-        CliCommand::Wait(args) => wait_for::run(&common, args).await,
-        CliCommand::Describe(args) => describe::run(&common, args).await,
-        CliCommand::Diff(args) => diff::run(&common, args).await,
-        CliCommand::History(args) => history::run(&common, args).await,
-        CliCommand::Events(args) => events::run(&common, args).await,
-        CliCommand::Logs(args) => logs::run(&common, args).await,
-        CliCommand::Console(args) => console::run(&common, &args).await,
-        CliCommand::Ssh(args) => ssh::run(&common, args).await,
-        CliCommand::SshConfig(args) => ssh::config(&common, args).await,
-        CliCommand::Delete(args) => Box::pin(delete::run(&common, args)).await,
-        CliCommand::Resume(args) => resume::run(&common, args).await,
-        CliCommand::Ui(args) => ui::run(&common, &args).await,
-        CliCommand::Retry(args) => retry::run(&common, args).await,
-        CliCommand::Serve(args) => Box::pin(serve::run(&common, args)).await,
-        CliCommand::Cancel(args) => cancel::run(&common, args).await,
-        CliCommand::Adopt(args) => adopt::run(&common, args).await,
-        CliCommand::Host(command) => host::run(&common, command).await,
-        CliCommand::Image(command) => image::run(&common, command).await,
-        CliCommand::Audit(command) => audit::run(&common, command).await,
-        CliCommand::Journal(JournalCommand::Repair(args)) => journal::repair(&common, args).await,
-        CliCommand::Compact(args) => compact::run(&common, args).await,
-        CliCommand::Replay(args) => replay::run(&common, args).await,
-        CliCommand::Backup(args) => backup::run(&common, args).await,
-        CliCommand::Restore(args) => restore::run(&common, args).await,
+        CliCommand::Apply(args) => later(|| apply::run(&common, args)).await,
+        CliCommand::Create(args) => later(|| create::run(&common, args)).await,
+        CliCommand::Plan(args) => later(|| plan::run(&common, args)).await,
+        CliCommand::Approve(args) => later(|| approve::run(&common, args)).await,
+        CliCommand::Rebuild(args) => later(|| rebuild::run(&common, args)).await,
+        CliCommand::Start(args) => later(|| power::up(&common, PowerAction::Start, args)).await,
+        CliCommand::Stop(args) => later(|| power::down(&common, PowerAction::Stop, args)).await,
+        CliCommand::Restart(args) => {
+            later(|| power::down(&common, PowerAction::Restart, args)).await
+        }
+        CliCommand::Pause(args) => later(|| power::pause(&common, PowerAction::Pause, args)).await,
+        CliCommand::Unpause(args) => {
+            later(|| power::pause(&common, PowerAction::Unpause, args)).await
+        }
+        CliCommand::Scale(args) => later(|| pool::scale(&common, args)).await,
+        CliCommand::Rollback(args) => later(|| pool::rollback(&common, args)).await,
+        CliCommand::Cordon(args) => later(|| pool::cordon(&common, args, true)).await,
+        CliCommand::Uncordon(args) => later(|| pool::cordon(&common, args, false)).await,
+        CliCommand::Get(args) => later(|| get::run(&common, args)).await,
+        CliCommand::Wait(args) => later(|| wait_for::run(&common, args)).await,
+        CliCommand::Describe(args) => later(|| describe::run(&common, args)).await,
+        CliCommand::Diff(args) => later(|| diff::run(&common, args)).await,
+        CliCommand::History(args) => later(|| history::run(&common, args)).await,
+        CliCommand::Events(args) => later(|| events::run(&common, args)).await,
+        CliCommand::Logs(args) => later(|| logs::run(&common, args)).await,
+        CliCommand::Console(args) => later(|| console::run(&common, &args)).await,
+        CliCommand::Ssh(args) => later(|| ssh::run(&common, args)).await,
+        CliCommand::SshConfig(args) => later(|| ssh::config(&common, args)).await,
+        CliCommand::Delete(args) => later(|| delete::run(&common, args)).await,
+        CliCommand::Resume(args) => later(|| resume::run(&common, args)).await,
+        CliCommand::Token(command) => later(|| token::run(&common, command)).await,
+        CliCommand::Ui(args) => later(|| ui::run(&common, &args)).await,
+        CliCommand::Retry(args) => later(|| retry::run(&common, args)).await,
+        CliCommand::Serve(args) => later(|| serve::run(&common, args)).await,
+        CliCommand::Cancel(args) => later(|| cancel::run(&common, args)).await,
+        CliCommand::Adopt(args) => later(|| adopt::run(&common, args)).await,
+        CliCommand::Host(command) => later(|| host::run(&common, command)).await,
+        CliCommand::Image(command) => later(|| image::run(&common, command)).await,
+        CliCommand::Audit(command) => later(|| audit::run(&common, command)).await,
+        CliCommand::Journal(JournalCommand::Repair(args)) => {
+            later(|| journal::repair(&common, args)).await
+        }
+        CliCommand::Compact(args) => later(|| compact::run(&common, args)).await,
+        CliCommand::Replay(args) => later(|| replay::run(&common, args)).await,
+        CliCommand::Backup(args) => later(|| backup::run(&common, args)).await,
+        CliCommand::Restore(args) => later(|| restore::run(&common, args)).await,
         CliCommand::Contract(command) => contract::run(command),
-        CliCommand::Doctor(args) => doctor::run(&common, args).await,
+        CliCommand::Doctor(args) => later(|| doctor::run(&common, args)).await,
         CliCommand::Explain(args) => explain::run(&args),
         CliCommand::Crd(args) => crd::run(&args),
-        CliCommand::Migrate(args) => migrate::run(args).await,
+        CliCommand::Migrate(args) => later(|| migrate::run(args)).await,
         CliCommand::Completions { shell } => completions::run(shell),
         CliCommand::Openapi => openapi::run(),
     }
+}
+
+/// Makes a future where it is not part of its caller's: the frame of one that had all commands' would not
+/// fit the stack of a thread.
+fn later<'a, F: Future<Output = CommandOutcome> + Send + 'a>(
+    make: impl FnOnce() -> F,
+) -> Pin<Box<dyn Future<Output = CommandOutcome> + Send + 'a>> {
+    Box::pin(make())
 }
 
 pub(crate) use cluster::unusable as unusable_cluster;

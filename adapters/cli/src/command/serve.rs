@@ -23,6 +23,7 @@ use vsiflow_kube::{Operator, leader::Election};
 use super::{
     CommandOutcome, IN_USE,
     cluster::{ClusterCommand, defect},
+    listen,
     scan::look_on,
     subresources,
     tell::tell,
@@ -179,6 +180,7 @@ async fn serve(
         ended = work_on(&app, args, metrics, delivered) => ended,
         never = archive_now_and_then(&app, common, args) => match never {},
         ended = resources(cluster, operator) => Err(ended),
+        ended = listen::serve(&app, &args.listen) => Err(ended),
         ended = subresources::serve(&app, &args.cluster, subresources) => Err(ended),
         never = measure(&app, notices, metrics) => match never {},
         never = keeper::keep(&app) => match never {},

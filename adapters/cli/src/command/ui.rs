@@ -1,24 +1,26 @@
 //! `ui`: the page of a running daemon, for a browser on this machine.
 
-use std::{io, path::PathBuf};
+use std::io;
 
-use tokio::net::UnixStream;
-use vsiflow_api::BrowserDoor;
+use vsiflow_api::{BrowserDoor, Place};
 
 use super::CommandOutcome;
 use crate::{
-    args::{Common, Server, UiArgs},
+    args::{Common, UiArgs},
     compose, daemon,
     exit::{Exit, ExitProblem},
     output, work,
 };
 
 pub(super) async fn run(common: &Common, args: &UiArgs) -> CommandOutcome {
-    let socket = socket(common)?;
-    if let Err(error) = UnixStream::connect(&socket).await {
-        return Err(silent(&socket, &error));
+    let place = match daemon::place(common)? {
+        Some(place) => place,
+        None => Place::Socket(daemon::socket(&compose::state_path(common)?)),
+    };
+    if let Err(error) = place.check().await {
+        return Err(silent(&place, &error));
     }
-    let door = BrowserDoor::open(args.port, socket).await;
+    let door = BrowserDoor::open(args.port, place).await;
     let door = door.map_err(|error| deaf(args.port, &error))?;
     output::line(&door.link());
     output::note("the link works once; the session lasts until this command is interrupted");
@@ -28,19 +30,8 @@ pub(super) async fn run(common: &Common, args: &UiArgs) -> CommandOutcome {
     }
 }
 
-/// The socket whose rights the page has.
-fn socket(common: &Common) -> Result<PathBuf, ExitProblem> {
-    match (&common.read_only, &common.server) {
-        (Some(socket), _) | (None, Some(Server::Unix(socket))) => Ok(socket.clone()),
-        (None, None) => Ok(daemon::socket(&compose::state_path(common)?)),
-    }
-}
-
-fn silent(socket: &std::path::Path, error: &io::Error) -> ExitProblem {
-    let message = format!(
-        "the server at {} does not answer: {error}",
-        socket.display()
-    );
+fn silent(place: &Place, error: &io::Error) -> ExitProblem {
+    let message = format!("the server at {place} does not answer: {error}");
     let remedy = "start `vsiflow serve`, and see that this user may reach its socket";
     ExitProblem::new(Exit::Failed, "VSI0025", message, remedy)
 }

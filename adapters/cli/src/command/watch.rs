@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{CommandOutcome, IN_USE, get};
 use crate::{
-    args::{Cli, Common, GetArgs, ListFormat, Server},
+    args::{Cli, Common, GetArgs, ListFormat},
     compose, daemon,
     exit::{Exit, ExitProblem},
     output::{
@@ -86,8 +86,10 @@ async fn answer(
     here: impl Future<Output = CommandOutcome>,
     words: Vec<String>,
 ) -> Result<String, ExitProblem> {
-    if let Some(Server::Unix(socket)) = &common.server {
-        let told = daemon::ask_at(socket, words).await;
+    if common.server.is_some()
+        && let Some(place) = daemon::place(common)?
+    {
+        let told = daemon::ask_at(&place, words).await;
         return Ok(text(&told.unwrap_or_default()));
     }
     let sink = Arc::new(OutputSink::default());

@@ -80,8 +80,26 @@ impl Access {
                 Self::Here
             }
             CliCommand::Doctor(_) | CliCommand::Ui(_) => Self::Here,
+            // Whoever may give rights away has all of them.
+            CliCommand::Token(_) => Self::Changes,
         }
     }
+}
+
+/// Whether an operator may ask for a command that changes something: it destroys nothing, and names no
+/// document, file or address.
+pub(super) fn operates(cli: &Cli) -> bool {
+    let does = match &cli.command {
+        CliCommand::Start(_) | CliCommand::Stop(_) | CliCommand::Restart(_) => true,
+        CliCommand::Pause(_) | CliCommand::Unpause(_) => true,
+        CliCommand::Retry(_) | CliCommand::Cancel(_) | CliCommand::Approve(_) => true,
+        CliCommand::Host(
+            HostCommand::Cordon(_) | HostCommand::Uncordon(_) | HostCommand::Drain(_),
+        ) => true,
+        CliCommand::Get(args) => !args.watch,
+        _ => false,
+    };
+    does && cli.common.host.is_none()
 }
 
 /// Why somebody who may look is not answered.
@@ -153,6 +171,9 @@ mod tests {
         ("resume", Access::Here),
         ("serve", Access::Here),
         ("ui", Access::Here),
+        ("token create --role viewer --ttl 1d", Access::Changes),
+        ("token list", Access::Changes),
+        ("token revoke a", Access::Changes),
         ("retry a", Access::Changes),
         ("cancel a", Access::Changes),
         ("adopt a", Access::Changes),

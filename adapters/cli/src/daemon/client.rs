@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use tokio::io::{AsyncRead, AsyncWrite};
 use vsiflow_api::{
-    CommandFile, CommandLine, CommandRequest, Problem,
+    CommandFile, CommandLine, CommandRequest, Place, Problem,
     client::{self, Answer},
 };
 use vsiflow_file::InputText;
@@ -35,12 +35,12 @@ pub(crate) enum Forwarded {
 
 /// Asks the holder of the state directory, and prints what it says.
 pub(crate) async fn forward(state: &Path, args: Vec<String>, given: &GivenDocuments) -> Forwarded {
-    forward_to(&socket(state), args, given).await
+    forward_to(&Place::Socket(socket(state)), args, given).await
 }
 
 /// Asks whoever listens there, and prints what it says.
 pub(crate) async fn forward_to(
-    socket: &Path,
+    place: &Place,
     args: Vec<String>,
     given: &GivenDocuments,
 ) -> Forwarded {
@@ -52,7 +52,7 @@ pub(crate) async fn forward_to(
             Ok(())
         }
     };
-    match converse(socket, args, given, print).await {
+    match converse(place, args, given, print).await {
         Ok(Answer::Done(code)) => Forwarded::Answered(Exit::of(code)),
         // One that does not stay takes nothing that would outlive its own work.
         Ok(Answer::Refused(problem)) if problem.code == IN_USE => Forwarded::Nobody,
@@ -70,11 +70,11 @@ pub(crate) async fn forward_to(
 
 /// Asks the holder of the state directory; what it printed, if it answered with success.
 pub(crate) async fn ask(state: &Path, args: Vec<String>) -> Option<Vec<u8>> {
-    ask_at(&socket(state), args).await
+    ask_at(&Place::Socket(socket(state)), args).await
 }
 
 /// The same of whoever listens there.
-pub(crate) async fn ask_at(socket: &Path, args: Vec<String>) -> Option<Vec<u8>> {
+pub(crate) async fn ask_at(place: &Place, args: Vec<String>) -> Option<Vec<u8>> {
     let mut printed = Vec::new();
     let keep = |to_err: bool, bytes: &[u8]| {
         if !to_err {
@@ -82,7 +82,7 @@ pub(crate) async fn ask_at(socket: &Path, args: Vec<String>) -> Option<Vec<u8>> 
         }
         Ok(())
     };
-    let answer = converse(socket, args, &GivenDocuments::default(), keep).await;
+    let answer = converse(place, args, &GivenDocuments::default(), keep).await;
     let is_done = matches!(answer, Ok(Answer::Done(code)) if Exit::of(code) == Exit::Done);
     is_done.then_some(printed)
 }
@@ -90,11 +90,11 @@ pub(crate) async fn ask_at(socket: &Path, args: Vec<String>) -> Option<Vec<u8>> 
 /// Opens a VSI's console through that socket; none where nobody listens there, or the holder of the
 /// directory does not stay.
 pub(crate) async fn console(
-    socket: &Path,
+    place: &Place,
     target: (&str, &str),
     force: bool,
 ) -> Option<Result<impl AsyncRead + AsyncWrite + use<>, ExitProblem>> {
-    match client::console(socket, target, force).await {
+    match client::console(place, target, force).await {
         Ok(Err(problem)) if problem.code == IN_USE => None,
         Ok(opened) => Some(opened.map_err(|problem| told(*problem))),
         Err(error) => {
@@ -105,7 +105,7 @@ pub(crate) async fn console(
 }
 
 async fn converse(
-    socket: &Path,
+    place: &Place,
     args: Vec<String>,
     given: &GivenDocuments,
     mut print: impl FnMut(bool, &[u8]) -> io::Result<()>,
@@ -123,7 +123,7 @@ async fn converse(
         CommandLine::StderrBase64(text) => print(true, &decoded(&text)?),
         CommandLine::Exit(_) => Ok(()),
     };
-    client::run(socket, &request, take).await
+    client::run(place, &request, take).await
 }
 
 fn file(file: &InputText) -> CommandFile {
@@ -136,7 +136,7 @@ fn file(file: &InputText) -> CommandFile {
 /// A problem as one of this command.
 fn told(problem: Problem) -> ExitProblem {
     let exit = match problem.status {
-        403 | 409 => Exit::Blocked,
+        401 | 403 | 409 => Exit::Blocked,
         404 => Exit::NotFound,
         400 | 422 => Exit::Usage,
         _ => Exit::Failed,

@@ -11,7 +11,7 @@ use vsiflow_api::{
 use vsiflow_engine::model::Actor;
 use vsiflow_file::InputText;
 
-use super::access::Access;
+use super::access::{self, Access};
 use crate::{
     actor,
     args::Cli,
@@ -37,6 +37,7 @@ impl Commands for CallersCommands {
         let cli = command_line(args).ok_or_else(unknown)?;
         let needs = match Access::of(&cli) {
             Access::Looks => Rights::Look,
+            Access::Changes if access::operates(&cli) => Rights::Operate,
             Access::Changes => Rights::Everything,
             Access::Stays if self.app.stays() => Rights::Everything,
             // The caller goes on trying to get the directory for itself.
@@ -48,13 +49,13 @@ impl Commands for CallersCommands {
     }
 
     async fn run(&self, command: Command, output: CommandOutput) -> CommandEnd {
-        let Command { request, uid } = command;
+        let Command { request, actor } = command;
         let Some(cli) = command_line(&request.args) else {
             return ended(Exit::Usage, None);
         };
         let sink = Arc::new(OutputSink::default());
         let work = work::with_files(given(request), command::run_to_end(cli));
-        let work = actor::for_caller(uid, work);
+        let work = actor::for_caller(actor, work);
         let work = sink::with(sink.clone(), self.app.clone().lend(work));
         let mut work = Box::pin(work);
         let done = loop {

@@ -18,13 +18,40 @@ mod server;
 
 pub(crate) use access::{Access, refused};
 pub(crate) use client::{Forwarded, ask, ask_at, console, forward, forward_to, may_forward};
-pub(crate) use server::DaemonServer;
+pub(crate) use server::{DaemonServer, api};
+use vsiflow_api::Place;
 
 use std::path::{Path, PathBuf};
+
+use crate::{
+    args::{Common, Server},
+    command::token,
+    exit::ExitProblem,
+};
 
 /// Whether the holder of the state directory answers for others.
 pub(crate) fn is_answering(state: &Path) -> bool {
     socket(state).exists()
+}
+
+/// Where the daemon is that a command line names; none where it names none.
+///
+/// # Errors
+/// When there is no token for one on another machine.
+pub(crate) fn place(common: &Common) -> Result<Option<Place>, ExitProblem> {
+    match (&common.read_only, &common.server) {
+        (Some(socket), _) | (None, Some(Server::Unix(socket))) => {
+            Ok(Some(Place::Socket(socket.clone())))
+        }
+        (None, Some(Server::Https(address))) => {
+            let token = token::of_caller(common.token_file.as_deref())?;
+            Ok(Some(Place::Remote {
+                address: address.clone(),
+                token: Box::new(token),
+            }))
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 /// The socket of a state directory.

@@ -62,11 +62,10 @@ impl DaemonServer {
 
     fn listening(path: PathBuf, listener: UnixListener, app: &App, rights: Rights) -> Self {
         let stop = CancellationToken::new();
-        let app = app.for_others();
-        let api = Api::new(app.fleet.clone(), Arc::new(CallersCommands { app }));
+        let api = api(app);
         let limits = match rights {
-            Rights::Everything => OWNER,
             Rights::Look => LOOKING,
+            Rights::Operate | Rights::Everything => OWNER,
         };
         let stopped = stop.clone();
         // Callers wait for their answers meanwhile, and nobody else does.
@@ -91,6 +90,12 @@ impl Drop for DaemonServer {
         self.task.abort();
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// What answers others out of what this process has open.
+pub(crate) fn api(app: &App) -> Api {
+    let app = app.for_others();
+    Api::new(app.fleet.clone(), Arc::new(CallersCommands { app }))
 }
 
 /// Listens there, for the owner of the directory alone. Only the directory's holder comes here:

@@ -8,7 +8,7 @@ mod kinds;
 pub(crate) use self::{
     found::{candidates, checks, inventory},
     history::history,
-    kinds::{disks, hosts, images, networks, pools, runs, types, vsis},
+    kinds::{disks, hosts, images, networks, pools, runs, tokens, types, vsis},
 };
 
 /// Rows under a head.

@@ -152,6 +152,7 @@ pub(crate) enum Actor {
     Engine,
     Unix { uid: u32, name: String },
     Kubernetes(String),
+    Token(String),
 }
 
 /// How a run ended.
@@ -194,6 +195,7 @@ impl Mirror<model::Actor> for Actor {
                 name: Mirror::store(name),
             },
             model::Actor::Kubernetes(name) => Self::Kubernetes(Mirror::store(name)),
+            model::Actor::Token(name) => Self::Token(Mirror::store(name)),
         }
     }
 
@@ -205,6 +207,7 @@ impl Mirror<model::Actor> for Actor {
                 name: name.restore()?,
             },
             Self::Kubernetes(name) => model::Actor::Kubernetes(name.restore()?),
+            Self::Token(name) => model::Actor::Token(name.restore()?),
         })
     }
 }

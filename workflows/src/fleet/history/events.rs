@@ -30,6 +30,8 @@ const DISK: &str = "disk/";
 const POOL: &str = "pool/";
 /// How a host is.
 const HOST: &str = "host/";
+/// How a token is.
+const TOKEN: &str = "token/";
 /// What says who paused everything.
 const BRAKE: &str = "engine/brake";
 
@@ -59,8 +61,10 @@ fn missing_line(entity: &EntityId, range: &Missing) -> HistoryLine {
 fn other_entity(name: &str) -> Option<EntityId> {
     let host = name.strip_prefix(HOST).map(host_entity);
     let (kind, id) = BRAKE.split_once('/')?;
+    let token = name.strip_prefix(TOKEN);
+    let token = token.map(|token| EntityId::new(Name::of(kind::TOKEN), token));
     let brake = (name == BRAKE).then(|| EntityId::new(Name::of(kind), id));
-    host.or(brake)?.ok()
+    host.or(token).or(brake)?.ok()
 }
 
 impl Fleet {
@@ -69,7 +73,7 @@ impl Fleet {
     /// of the journal that cannot be read any more and may have held some, and one of the kind
     /// `unreadable` at the end says why the VSI is not worked with. `disk/NAME` is that of a data
     /// disk, `pool/NAME` that of a pool, `image/NAME` that of the images of this name, those that were removed included,
-    /// `host/ID` that of a host, and `engine/brake` tells who paused everything.
+    /// `host/ID` that of a host, `token/NAME` that of a token, and `engine/brake` tells who paused everything.
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.

@@ -1,7 +1,10 @@
 //! The kinds that `get` lists.
 
 use vsiflow_workflows::{
-    fleet::{DiskObject, HostObject, ImageObject, NetworkObject, PoolObject, RunObject, VsiObject},
+    fleet::{
+        DiskObject, HostObject, ImageObject, NetworkObject, PoolObject, RunObject, TokenObject,
+        VsiObject,
+    },
     spec::server_type::ServerType,
 };
 
@@ -228,5 +231,20 @@ pub(crate) fn types(types: &[ServerType]) -> Table {
             size.boot_disk.to_owned(),
         ]
     }));
+    table
+}
+
+/// Tokens.
+pub(crate) fn tokens(objects: &[TokenObject]) -> Table {
+    let mut table = Table::new(&["NAME", "ROLE", "STATUS", "AGE", "EXPIRES"]);
+    for object in objects {
+        table.rows.push(vec![
+            object.name.clone(),
+            object.role.to_string(),
+            object.phase.to_owned(),
+            age(&object.created),
+            object.expires.clone(),
+        ]);
+    }
     table
 }

@@ -1,0 +1,90 @@
+//! `serve --listen`: the daemon's API over TCP with TLS, for the bearers of tokens.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use vsiflow_api::{Certificate, Clients, REMOTE, Security, acceptor};
+
+use super::serve::deaf;
+use crate::{
+    args::ListenArgs,
+    compose::App,
+    daemon,
+    exit::{Exit, ExitProblem},
+    output, work,
+};
+
+/// Where the certificate is that is made here, in the state directory.
+const CERTIFICATE: &str = "tls/daemon.pem";
+/// Its name. Clients know it by its fingerprint, wherever it is shown.
+const NAME: &str = "vsiflow";
+
+/// Serves where that was asked for; returns only when it cannot.
+pub(super) async fn serve(app: &App, args: &ListenArgs) -> ExitProblem {
+    let Some(address) = args.listen else {
+        return std::future::pending().await;
+    };
+    match serve_at(app, args, address).await {
+        Ok(never) => match never {},
+        Err(problem) => problem,
+    }
+}
+
+async fn serve_at(
+    app: &App,
+    args: &ListenArgs,
+    address: SocketAddr,
+) -> Result<std::convert::Infallible, ExitProblem> {
+    let certificate = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => given(certificate.clone(), key.clone()).await?,
+        _ => made(app.state_path()).await?,
+    };
+    let acceptor = acceptor(&certificate, Clients::Anybody).map_err(|error| unusable(&error))?;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|why| deaf(address, Some(why), "--listen"))?;
+    let address = listener.local_addr().unwrap_or(address);
+    output::note(&format!("answering for tokens at {address}"));
+    let security = Security::Tls(Arc::new(move || Some(acceptor.clone())));
+    let service = TowerToHyperService::new(daemon::api(app).token_service());
+    Ok(vsiflow_api::serve(listener, security, service, REMOTE).await)
+}
+
+/// The certificate (DER) that a daemon of this directory shows: the given one, or its own.
+pub(super) async fn certificate_shown(
+    state: &Path,
+    given: Option<&Path>,
+) -> Result<Vec<u8>, ExitProblem> {
+    match given {
+        None => Ok(made(state).await?.leaf().to_vec()),
+        Some(file) => {
+            let file = file.to_owned();
+            let read = work::off_runtime(move || Certificate::leaf_of(&file)).await?;
+            read.map_err(|error| unusable(&error))
+        }
+    }
+}
+
+async fn made(state: &Path) -> Result<Certificate, ExitProblem> {
+    let path = state.join(CERTIFICATE);
+    let kept = work::off_runtime(move || Certificate::kept(&path, &[NAME.to_owned()])).await?;
+    kept.map_err(|error| {
+        let remedy = "see that the state directory has room and can be written and read";
+        ExitProblem::new(Exit::Failed, "VSI0006", error.to_string(), remedy)
+    })
+}
+
+async fn given(certificate: PathBuf, key: PathBuf) -> Result<Certificate, ExitProblem> {
+    let read = work::off_runtime(move || Certificate::given(&certificate, &key)).await?;
+    read.map_err(|error| unusable(&error))
+}
+
+fn unusable(error: &dyn std::fmt::Display) -> ExitProblem {
+    let message = format!("the certificate cannot be used: {error}");
+    let remedy = "give --tls-cert and --tls-key a chain and its key in PEM";
+    ExitProblem::new(Exit::Failed, "VSI0030", message, remedy)
+}

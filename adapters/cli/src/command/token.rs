@@ -1,0 +1,89 @@
+//! `token`: who may ask the daemon from another machine.
+
+use std::path::Path;
+
+use vsiflow_api::Token;
+use vsiflow_workflows::fleet::TokenObject;
+
+use super::{CommandOutcome, listen};
+use crate::{
+    actor,
+    args::{Common, OutputFormat, TokenCommand, TokenCreateArgs},
+    compose::App,
+    exit::{Exit, ExitProblem},
+    output,
+};
+
+pub(super) async fn run(common: &Common, command: TokenCommand) -> CommandOutcome {
+    match command {
+        TokenCommand::Create(args) => create(common, &args).await,
+        TokenCommand::List(args) => list(common, args.output).await,
+        TokenCommand::Revoke { name } => {
+            let app = App::open_to_record(common).await?;
+            let revoked = app
+                .fleet
+                .revoke_token(&name, actor::by(&common.reason))
+                .await;
+            app.close().await;
+            revoked?;
+            output::note(&format!("token {name} is revoked"));
+            Ok(Exit::Done)
+        }
+    }
+}
+
+async fn create(common: &Common, args: &TokenCreateArgs) -> CommandOutcome {
+    let app = App::open_to_record(common).await?;
+    let created = created(&app, common, args).await;
+    app.close().await;
+    let token = created?;
+    output::line(&token.text());
+    output::note("nothing keeps this text: store it where its bearer alone reads it");
+    Ok(Exit::Done)
+}
+
+async fn created(app: &App, common: &Common, args: &TokenCreateArgs) -> Result<Token, ExitProblem> {
+    let given = args.tls_cert.as_deref();
+    let certificate = listen::certificate_shown(app.state_path(), given).await?;
+    let by = actor::by(&common.reason);
+    let made = app.fleet.create_token(args.role, args.ttl, by).await?;
+    output::note(&format!("token {} for a {}", made.name, args.role));
+    Ok(Token::new(&made.name, made.secret, &certificate))
+}
+
+async fn list(common: &Common, format: Option<OutputFormat>) -> CommandOutcome {
+    let app = App::open(common).await?;
+    let tokens = app.fleet.tokens().await;
+    app.close().await;
+    let tokens = tokens?;
+    match format {
+        None | Some(OutputFormat::Wide) => output::table(&output::table::tokens(&tokens), "tokens"),
+        Some(OutputFormat::Name) => tokens.iter().for_each(|token| output::line(&token.name)),
+        Some(format) => output::print(&items(&tokens)?, format)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn items(tokens: &[TokenObject]) -> Result<serde_json::Value, ExitProblem> {
+    let values = tokens
+        .iter()
+        .map(serde_json::to_value)
+        .collect::<Result<Vec<_>, _>>();
+    Ok(output::list(&values.map_err(ExitProblem::defect)?))
+}
+
+/// The token of whoever asks another machine: of a file, or of the environment, never of an argument.
+pub(crate) fn of_caller(file: Option<&Path>) -> Result<Token, ExitProblem> {
+    let text = match file {
+        Some(file) => std::fs::read_to_string(file)
+            .map_err(|error| unusable(&format!("{} cannot be read: {error}", file.display())))?,
+        None => std::env::var("VSIFLOW_TOKEN").map_err(|_| unusable("there is none"))?,
+    };
+    text.parse().map_err(|error| unusable(&format!("{error}")))
+}
+
+fn unusable(why: &str) -> ExitProblem {
+    let message = format!("the token cannot be used: {why}");
+    let remedy = "put a token of `vsiflow token create` into VSIFLOW_TOKEN, or into the file of --token-file";
+    ExitProblem::new(Exit::Usage, "VSI0028", message, remedy)
+}

@@ -1,0 +1,220 @@
+//! Tokens of whoever asks a daemon from another machine: who they are, what they may do, how long.
+//!
+//! The journal keeps a token's SHA-256, never its text: whoever reads the journal cannot use it. A text
+//! has 244 random bits, so that its hash cannot be guessed either. Making and revoking one are events
+//! of its entity, with actor and reason.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Failure, FailureClass, Hash, Name, Precedence, Timestamp},
+    secret::Secret,
+};
+
+use super::{ErrorKind, Fleet, FleetError, store::DesiredUpdates, vsi::object::rfc3339};
+use crate::record::kind;
+
+/// What the bearer of a token may do. Each may what the ones before it may.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenRole {
+    /// See everything but secrets.
+    Viewer,
+    /// Start, stop, retry, cancel and approve; cordon and drain hosts; open consoles.
+    Operator,
+    /// Everything that the owner of the state directory may.
+    Admin,
+}
+
+impl FromStr for TokenRole {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "viewer" => Ok(Self::Viewer),
+            "operator" => Ok(Self::Operator),
+            "admin" => Ok(Self::Admin),
+            _ => Err("write viewer, operator or admin".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for TokenRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        })
+    }
+}
+
+/// A token as the journal has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct TokenRecord {
+    role: TokenRole,
+    /// The SHA-256 of its secret part, in hexadecimal.
+    hash: String,
+    /// In milliseconds since the epoch.
+    expires: u64,
+    #[serde(default)]
+    revoked: bool,
+}
+
+/// A token, without what proves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenObject {
+    /// Its name.
+    pub name: String,
+    /// What its bearer may do.
+    pub role: TokenRole,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// When it ends, RFC 3339.
+    pub expires: String,
+    /// `Active`, `Expired` or `Revoked`.
+    pub phase: &'static str,
+}
+
+/// A token that was just made.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// Its name.
+    pub name: String,
+    /// What proves it. Nothing keeps it.
+    pub secret: Secret,
+}
+
+impl Fleet {
+    /// Makes a token. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn create_token(
+        &self,
+        role: TokenRole,
+        lasts: Duration,
+        by: By,
+    ) -> Result<NewToken, FleetError> {
+        let [name, first, second] = std::array::from_fn(|_| Uuid::new_v4().simple().to_string());
+        let name: String = name.chars().take(12).collect();
+        let secret = format!("{first}{second}");
+        let lasts = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+        let record = TokenRecord {
+            role,
+            hash: Hash::of(secret.as_bytes()).to_string(),
+            expires: self.clock.now().0.saturating_add(lasts),
+            revoked: false,
+        };
+        self.record_token(&name, &record, by).await?;
+        let secret = Secret::new(secret);
+        Ok(NewToken { name, secret })
+    }
+
+    /// All tokens, the oldest first.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn tokens(&self) -> Result<Vec<TokenObject>, FleetError> {
+        let mut tokens = Vec::new();
+        for (entity, _, record) in self.all_wanted::<TokenRecord>(kind::TOKEN).await? {
+            let (created, _) = self.engine.times(&entity).unwrap_or_default();
+            tokens.push(TokenObject {
+                name: entity.id().to_owned(),
+                role: record.role,
+                created: rfc3339(created),
+                expires: rfc3339(Timestamp(record.expires)),
+                phase: match self.unusable(&record) {
+                    None => "Active",
+                    Some(_) if record.revoked => "Revoked",
+                    Some(_) => "Expired",
+                },
+            });
+        }
+        tokens.sort_by(|a, b| (&a.created, &a.name).cmp(&(&b.created, &b.name)));
+        Ok(tokens)
+    }
+
+    /// Ends a token before its time. One that is revoked stays so.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the journal cannot be written.
+    pub async fn revoke_token(&self, name: &str, by: By) -> Result<(), FleetError> {
+        let record = self.token(name).await?;
+        let record = record.ok_or_else(|| FleetError::not_found("token", name))?;
+        if record.revoked {
+            return Ok(());
+        }
+        let revoked = TokenRecord {
+            revoked: true,
+            ..record
+        };
+        self.record_token(name, &revoked, by).await
+    }
+
+    /// What the bearer of this token may do.
+    ///
+    /// # Errors
+    /// `VSI0028` where it is unknown, wrong, revoked or expired; and when the journal cannot be read.
+    pub async fn token_role(&self, name: &str, secret: &str) -> Result<TokenRole, FleetError> {
+        let refused = |why: &str| Err(refused(name, why));
+        let Some(record) = self.token(name).await? else {
+            return refused("it is none of this daemon's");
+        };
+        // Hashes are compared: how long that takes tells nothing about the secret.
+        if record.hash != Hash::of(secret.as_bytes()).to_string() {
+            return refused("it is none of this daemon's");
+        }
+        match self.unusable(&record) {
+            Some(why) => refused(why),
+            None => Ok(record.role),
+        }
+    }
+
+    fn unusable(&self, record: &TokenRecord) -> Option<&'static str> {
+        match record.revoked {
+            true => Some("it was revoked"),
+            false if self.clock.now().0 >= record.expires => Some("it has expired"),
+            false => None,
+        }
+    }
+
+    async fn token(&self, name: &str) -> Result<Option<TokenRecord>, FleetError> {
+        let entity = EntityId::new(Name::of(kind::TOKEN), name).ok();
+        match entity.and_then(|entity| self.engine.entity(&entity)) {
+            Some(state) => self.wanted(&state).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn record_token(
+        &self,
+        name: &str,
+        record: &TokenRecord,
+        by: By,
+    ) -> Result<(), FleetError> {
+        let entity = EntityId::new(Name::of(kind::TOKEN), name);
+        let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
+        let mut updates = DesiredUpdates::default();
+        updates.add(entity, kind::TOKEN, Precedence::Record, record, None)?;
+        self.record(updates, by).await
+    }
+}
+
+fn refused(name: &str, why: &str) -> FleetError {
+    let failure = Failure::new(
+        FailureClass::Blocked,
+        "VSI0028",
+        format!("the token is refused: {why}"),
+    )
+    .of_object(format!("token/{name}"))
+    .with_remedy("Ask for a token of this daemon: `vsiflow token create`.");
+    FleetError::new(ErrorKind::Blocked, failure)
+}
