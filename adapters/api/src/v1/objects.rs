@@ -123,13 +123,13 @@ async fn vsi_runs(
 }
 
 /// Which moments are compared.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 struct DiffQuery {
-    /// The earlier one: after the event of this offset, or at this time (RFC 3339).
-    from: Moment,
+    /// The earlier one: after the event of this offset, or at this time (RFC 3339) [default: the
+    /// journal's first event].
+    from: Option<Moment>,
     /// The later one [default: now].
-    #[serde(default)]
     to: Option<Moment>,
 }
 
@@ -145,7 +145,8 @@ async fn vsi_diff(
     Path(target): Path<Named>,
     Query(query): Query<DiffQuery>,
 ) -> Answer<Differences> {
-    let before = api.fleet_at(Some(query.from)).await?;
+    let from = query.from.unwrap_or(Moment::Offset(0));
+    let before = api.fleet_at(Some(from)).await?;
     let after = api.fleet_at(query.to).await?;
     let object = async |fleet: Fleet| {
         let object = fleet.get(&target.namespace, &target.name).await;
