@@ -161,6 +161,9 @@ codes! {
     /// The image unpacks to more than can be meant.
     SOURCE_TOO_LARGE = "VSI0311", Blocked,
         "See what the image unpacks to; provide it unpacked, so that its length is known, or make room in the pool, then `vsiflow retry`.";
+    /// The registry's content is not what it is said to be.
+    SOURCE_MISMATCH = "VSI0312", Blocked,
+        "Push an image whose one disk is in /disk/, or find out who changes content in the registry, then `vsiflow retry`.";
 
     /// The contract is not YAML.
     CONTRACT_YAML = "VSI0401", Blocked,
@@ -285,6 +288,7 @@ impl From<SourceError> for Failure {
             SourceErrorKind::Invalid => SOURCE_INVALID,
             SourceErrorKind::Refused => SOURCE_REFUSED,
             SourceErrorKind::TooLarge => SOURCE_TOO_LARGE,
+            SourceErrorKind::Mismatch => SOURCE_MISMATCH,
         };
         code.failure(&error.message).of_object(&error.url)
     }

@@ -81,6 +81,7 @@ mod pools;
 mod power;
 mod pruning;
 mod references;
+mod registries;
 mod selecting;
 mod serial;
 mod state_directory;

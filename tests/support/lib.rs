@@ -19,6 +19,7 @@ pub mod jumps;
 pub mod lab;
 pub mod plugin;
 pub mod reboot;
+pub mod registry;
 pub mod rights;
 mod running;
 pub mod server;

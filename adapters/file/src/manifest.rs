@@ -10,7 +10,7 @@ use vsiflow_workflows::spec::documents::{
     VSI, VSIFLOW_API_VERSION,
 };
 use vsiflow_workflows::spec::meta::LAST_APPLIED;
-use vsiflow_workflows::spec::{KeyValues, ObjectMeta};
+use vsiflow_workflows::spec::{KeyValues, ObjectMeta, host::of_basic_auth};
 
 use crate::node::{Value, YamlNode};
 
@@ -84,7 +84,7 @@ pub(crate) struct SecretManifest {
     #[serde(default, rename = "immutable")]
     _immutable: IgnoredAny,
     #[serde(default, rename = "type")]
-    _type: IgnoredAny,
+    type_: Option<String>,
     pub(crate) metadata: ObjectMeta,
     #[serde(default)]
     data: BTreeMap<String, Base64>,
@@ -143,6 +143,12 @@ impl SecretManifest {
                 .into_iter()
                 .map(|(key, PlainScalar(value))| (key, value)),
         );
+        let login = self.type_.as_deref() == Some("kubernetes.io/basic-auth");
+        let named = |(key, value): (String, Secret)| match of_basic_auth(&key).filter(|_| login) {
+            Some(name) => (name.to_owned(), value),
+            None => (key, value),
+        };
+        let values = values.into_iter().map(named).collect();
         (self.metadata, KeyValues(values))
     }
 }

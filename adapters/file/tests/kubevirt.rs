@@ -198,8 +198,8 @@ fn a_field_that_is_not_supported_is_named_and_refused() {
         ),
         (
             "dataVolume: {name: centos-dv}",
-            "containerDisk: {image: a}",
-            "spec.template.spec.volumes[0].containerDisk",
+            "containerDisk: {image: a, path: /disk/b}",
+            "spec.template.spec.volumes[0].containerDisk.path",
         ),
         (
             "memory: {guest: 2Gi}",
@@ -219,7 +219,12 @@ fn a_field_that_is_not_supported_is_named_and_refused() {
         (
             "http: {url: \"https://images.example.com/centos.qcow2\"}",
             "registry: {url: docker}",
-            "spec.source.registry",
+            "spec.source.registry.url",
+        ),
+        (
+            "http: {url: \"https://images.example.com/centos.qcow2\"}",
+            "registry: {url: \"docker://a/b\", secretRef: s}",
+            "spec.source.registry.secretRef",
         ),
         ("blank: {}", "upload: {}", "spec.source.upload"),
         (
@@ -239,6 +244,41 @@ fn a_field_that_is_not_supported_is_named_and_refused() {
         let words = refused(&text.replacen(from, to, 1));
         assert!(words.contains(field), "{field}: {words}");
         assert!(words.contains("vm.yaml:"), "{words}");
+    }
+}
+
+#[test]
+fn an_image_in_a_registry_is_booted_from() {
+    let all = format!("{VOLUMES}{MACHINE}{CONFIG_MAP}");
+    let of = |from: &str, to: &str| {
+        assert!(all.contains(from), "{from}");
+        let text = all.replacen(from, to, 1);
+        let vsi = resolved(&text).vsis.remove(0).desired;
+        (vsi.image.url, format!("{:?}", vsi.boot_disk.mode))
+    };
+    let http = "http: {url: \"https://images.example.com/centos.qcow2\"}";
+    let registry = "registry: {url: \"docker://quay.example/disks/centos:7\", pullMethod: node}";
+    let (url, mode) = of(http, registry);
+    assert_eq!(url, "oci://quay.example/disks/centos:7?arch=x86_64");
+    assert_eq!(mode, "Copy");
+    let unused = all.split("---\n").skip(1).collect::<Vec<_>>().join("---\n");
+    let boot = "dataVolume: {name: centos-dv}";
+    for (image, url) in [
+        (
+            "quay.example/disks/centos:7",
+            "oci://quay.example/disks/centos:7",
+        ),
+        ("localhost:5000/centos", "oci://localhost:5000/centos"),
+        ("disks/centos:7", "oci://docker.io/disks/centos:7"),
+    ] {
+        let container = format!("containerDisk: {{image: \"{image}\", imagePullPolicy: Always}}");
+        let vsi = resolved(&unused.replacen(boot, &container, 1))
+            .vsis
+            .remove(0)
+            .desired;
+        assert_eq!(vsi.image.url, format!("{url}?arch=x86_64"));
+        // What a guest writes there is gone at its next start.
+        assert_eq!(format!("{:?}", vsi.boot_disk.mode), "Ephemeral");
     }
 }
 

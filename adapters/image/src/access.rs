@@ -1,6 +1,10 @@
 //! What is shown to a server of images, so that it gives them.
 
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::RequestBuilder;
+use serde::Deserialize;
 use url::{Host, Url};
 use vsiflow_engine::secret::Secret;
 
@@ -27,6 +31,22 @@ impl ServerAccess {
         })
     }
 
+    /// Those of a Docker configuration: `{"auths": {"registry": {"username": …, "password": …}}}`,
+    /// or with `auth`, both in base64. What has neither is passed over.
+    ///
+    /// # Errors
+    /// What is wrong, in words that repeat nothing of it.
+    pub fn of_docker_config(config: &Secret) -> Result<Vec<Self>, &'static str> {
+        let config: DockerConfig = serde_json::from_slice(config.expose())
+            .map_err(|_| "this is not Docker's configuration with `auths`")?;
+        let logins = config.auths.into_iter();
+        let logins = logins.filter_map(|(server, login)| {
+            let (user, password) = login.user_and_password()?;
+            Self::new(registry_of(&server), Some(user), Secret::new(password))
+        });
+        Ok(logins.collect())
+    }
+
     /// Whether a URL is of that server. Without a port only the scheme's usual one counts.
     pub(crate) fn is_for(&self, url: &Url) -> bool {
         let same = url
@@ -39,6 +59,11 @@ impl ServerAccess {
         same && port
     }
 
+    /// Whether it is a user's password, and not a token.
+    pub(crate) fn is_password(&self) -> bool {
+        self.user.is_some()
+    }
+
     /// The request with the secret. It goes to no other server, should this one redirect.
     pub(crate) fn show(&self, request: RequestBuilder) -> RequestBuilder {
         let secret = self.secret.expose_str().unwrap_or_default();
@@ -49,9 +74,65 @@ impl ServerAccess {
     }
 }
 
+#[derive(Deserialize)]
+struct DockerConfig {
+    auths: BTreeMap<String, DockerLogin>,
+}
+
+#[derive(Deserialize)]
+struct DockerLogin {
+    #[serde(default)]
+    auth: String,
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    password: String,
+}
+
+impl DockerLogin {
+    fn user_and_password(self) -> Option<(String, String)> {
+        if !self.username.is_empty() {
+            return Some((self.username, self.password));
+        }
+        let both = STANDARD.decode(self.auth.trim()).ok()?;
+        let both = String::from_utf8(both).ok()?;
+        let (user, password) = both.split_once(':')?;
+        let password = password.trim_end_matches('\0');
+        (!user.is_empty()).then(|| (user.to_owned(), password.to_owned()))
+    }
+}
+
+/// The registry that an entry of Docker's configuration is for: some have a scheme and a path.
+fn registry_of(entry: &str) -> &str {
+    let rest = entry.split_once("://").map_or(entry, |(_, rest)| rest);
+    let server = rest.split('/').next().unwrap_or_default();
+    match server {
+        "docker.io" | "index.docker.io" => "registry-1.docker.io",
+        server => server,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_docker_configuration_has_a_login_for_each_registry() {
+        let config = r#"{"auths": {
+            "https://index.docker.io/v1/": {"auth": "bWU6cDpTRUNSRVQ="},
+            "r.example:5000": {"username": "me", "password": "SECRET"},
+            "none.example": {}, "odd.example": {"auth": "SECRET"}
+        }, "credsStore": "x"}"#;
+        let all = ServerAccess::of_docker_config(&Secret::new(config)).unwrap();
+        assert!(!format!("{all:?}").contains("SECRET"));
+        let is_for = |url: &str| all.iter().any(|one| one.is_for(&Url::parse(url).unwrap()));
+        assert!(is_for("https://registry-1.docker.io/") && is_for("https://r.example:5000/"));
+        assert!(all.len() == 2 && !is_for("https://r.example/"));
+        for wrong in ["", "SECRET", "{}", r#"{"auths": "SECRET"}"#] {
+            let why = ServerAccess::of_docker_config(&Secret::new(wrong)).unwrap_err();
+            assert!(!why.contains("SECRET"));
+        }
+    }
 
     #[test]
     fn a_secret_is_for_one_server_only() {

@@ -15,6 +15,8 @@ use std::{
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
+use crate::oci::is_oci;
+
 /// What must not be read, in words that may be shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -175,7 +177,16 @@ impl AddressPolicy {
     /// # Errors
     /// Why it is refused, in words.
     pub fn judge_text(&self, url: &str) -> Result<(), String> {
-        let url = Url::parse(url).map_err(|error| error.to_string())?;
+        let parsed = Url::parse(url).map_err(|error| error.to_string())?;
+        // Only in these schemes is an address an address, however it is written.
+        let url = match url.split_once("://") {
+            Some(("http" | "https", _)) | None => parsed,
+            Some(_) if !is_oci(&parsed) => return Ok(()),
+            Some((_, rest)) => {
+                let same = rest.split(['/', '?', '#']).next().unwrap_or_default();
+                Url::parse(&format!("https://{same}/")).map_err(|error| error.to_string())?
+            }
+        };
         self.judge(&url).map_err(|Refused(why)| why)
     }
 
@@ -267,6 +278,10 @@ mod tests {
             "http://[64:ff9b::169.254.169.254]/x",
             "http://[2002:a9fe:a9fe::1]/x",
             "http://[::127.0.0.1]/x",
+            "oci://127.0.0.1:5000/a:b",
+            "oci://2130706433/a:b",
+            "oci+http://[::1]/a:b",
+            "oci://169.254.169.254/a:b",
         ] {
             assert!(only(&[]).judge_text(internal).is_err(), "{internal}");
             assert!(
@@ -280,6 +295,8 @@ mod tests {
             "http://[2a00:1450::1]/x",
             "http://[64:ff9b::9.9.9.9]/x",
             "https://images.example/x",
+            "oci://registry.example:5000/a:b",
+            "oci://9.9.9.9/a:b",
         ] {
             assert!(only(&[]).judge_text(public).is_ok(), "{public}");
         }

@@ -1,16 +1,16 @@
 //! Images from HTTP(S) servers.
 
-mod answer;
+pub(crate) mod answer;
 mod stream;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
-use reqwest::{Certificate, Client, Response, StatusCode, redirect};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, IF_RANGE, RANGE};
+use reqwest::{Certificate, Client, RequestBuilder, Response, StatusCode, redirect};
 use tokio::time::timeout;
 use url::Url;
-use vsiflow_engine::causes::chain;
+use vsiflow_engine::{causes::chain, secret::Secret};
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
 use self::{
@@ -31,8 +31,8 @@ pub struct HttpOptions {
     pub idle_deadline: Duration,
     /// How many redirects are followed.
     pub redirects: usize,
-    /// What is shown to one server, where a URL holds no credentials of its own.
-    pub access: Option<ServerAccess>,
+    /// What is shown to each one's server, where a URL holds no credentials of its own.
+    pub access: Vec<ServerAccess>,
     /// Certificates of authorities that are trusted beside the system's, as PEM.
     pub authorities: Option<String>,
     /// The addresses that may be connected to, redirects included.
@@ -50,7 +50,7 @@ impl Default for HttpOptions {
             connect_deadline: Duration::from_secs(15),
             idle_deadline: Duration::from_secs(30),
             redirects: 10,
-            access: None,
+            access: Vec::new(),
             authorities: None,
             addresses: AddressPolicy::Any,
             insecure: false,
@@ -65,9 +65,45 @@ impl Default for HttpOptions {
 pub struct HttpSource {
     client: Client,
     idle_deadline: Duration,
-    access: Option<ServerAccess>,
+    access: Vec<ServerAccess>,
     addresses: AddressPolicy,
     insecure: bool,
+}
+
+/// What proves to a server who asks.
+#[derive(Clone, Copy)]
+pub(crate) enum Credentials<'a> {
+    None,
+    /// A user's password, or a token, of the host's settings.
+    Access(&'a ServerAccess),
+    /// What a token server gave.
+    Bearer(&'a Secret),
+    /// What a token server gives to everybody.
+    Anonymous(&'a Secret),
+    /// What the URL itself holds.
+    Url(&'a str, Option<&'a str>),
+}
+
+impl Credentials<'_> {
+    fn show(self, request: RequestBuilder) -> RequestBuilder {
+        match self {
+            Self::None => request,
+            Self::Access(access) => access.show(request),
+            Self::Bearer(token) | Self::Anonymous(token) => {
+                request.bearer_auth(token.expose_str().unwrap_or_default())
+            }
+            Self::Url(user, password) => request.basic_auth(user, password),
+        }
+    }
+}
+
+/// A request beside its URL.
+#[derive(Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) credentials: Credentials<'a>,
+    pub(crate) accept: Option<&'a str>,
+    /// The byte to begin at, and the condition for it where there is one.
+    pub(crate) rest: Option<(u64, Option<&'a str>)>,
 }
 
 impl HttpSource {
@@ -165,26 +201,64 @@ impl HttpSource {
     ) -> Result<(Response, Shown), SourceError> {
         let mut url = parse(url)?;
         let shown = Shown::from(&url);
-        let judged = self.addresses.judge(&url);
-        judged.map_err(|refused| error(SourceErrorKind::Refused, &shown, refused.to_string()))?;
-        let credentials = take_credentials(&mut url);
-        let access = self.access.as_ref().filter(|access| access.is_for(&url));
-        if access.is_some() && credentials.is_none() && !self.insecure && url.scheme() != "https" {
-            return Err(error(SourceErrorKind::Refused, &shown, IN_THE_OPEN));
-        }
-        let mut request = self.client.get(url).header(ACCEPT_ENCODING, "identity");
-        match (credentials, access) {
-            (Some((user, password)), _) => request = request.basic_auth(user, password),
-            (None, Some(access)) => request = access.show(request),
-            (None, None) => {}
-        }
-        if let Some((offset, condition)) = rest {
-            request = request
-                .header(RANGE, format!("bytes={offset}-"))
-                .header(IF_RANGE, condition);
-        }
-        let response = within(self.idle_deadline, &shown, request.send()).await?;
+        let own = take_credentials(&mut url);
+        let credentials = match (&own, self.access_to(&url)) {
+            (Some((user, password)), _) => Credentials::Url(user, password.as_deref()),
+            (None, Some(access)) => Credentials::Access(access),
+            (None, None) => Credentials::None,
+        };
+        let ask = Ask {
+            credentials,
+            accept: None,
+            rest: rest.map(|(offset, condition)| (offset, Some(condition))),
+        };
+        let response = self.request(&shown, url, ask).await?;
         Ok((response, shown))
+    }
+
+    /// What the settings give for a server.
+    pub(crate) fn access_to(&self, url: &Url) -> Option<&ServerAccess> {
+        self.access.iter().find(|access| access.is_for(url))
+    }
+
+    /// Whether a password or token may go over plain HTTP.
+    pub(crate) fn insecure(&self) -> bool {
+        self.insecure
+    }
+
+    /// How long a server may send nothing.
+    pub(crate) fn idle_deadline(&self) -> Duration {
+        self.idle_deadline
+    }
+
+    /// The one way to any server: its address is judged, and so is each that it redirects to.
+    pub(crate) async fn request(
+        &self,
+        shown: &Shown,
+        url: Url,
+        ask: Ask<'_>,
+    ) -> Result<Response, SourceError> {
+        let judged = self.addresses.judge(&url);
+        judged.map_err(|refused| error(SourceErrorKind::Refused, shown, refused.to_string()))?;
+        let secret = matches!(
+            ask.credentials,
+            Credentials::Access(_) | Credentials::Bearer(_)
+        );
+        if secret && !self.insecure && url.scheme() != "https" {
+            return Err(error(SourceErrorKind::Refused, shown, IN_THE_OPEN));
+        }
+        let request = self.client.get(url).header(ACCEPT_ENCODING, "identity");
+        let mut request = ask.credentials.show(request);
+        if let Some(accept) = ask.accept {
+            request = request.header(ACCEPT, accept);
+        }
+        if let Some((offset, condition)) = ask.rest {
+            request = request.header(RANGE, format!("bytes={offset}-"));
+            if let Some(condition) = condition {
+                request = request.header(IF_RANGE, condition);
+            }
+        }
+        within(self.idle_deadline, shown, request.send()).await
     }
 }
 
@@ -277,7 +351,7 @@ fn decode(text: &str) -> String {
 }
 
 /// Awaits something of the server, and not for ever.
-async fn within<T>(
+pub(crate) async fn within<T>(
     deadline: Duration,
     shown: &Shown,
     future: impl Future<Output = reqwest::Result<T>>,

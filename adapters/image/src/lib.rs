@@ -1,4 +1,4 @@
-//! Image sources: HTTP(S) and files.
+//! Image sources: HTTP(S), registries and files.
 //!
 //! [`Router`] is the one source that others use: it looks at the URL and asks
 //! [`HttpSource`] or [`FileSource`], or the source that was set for certain hosts, and unpacks
@@ -24,6 +24,7 @@ mod error;
 pub mod file;
 mod folders;
 pub mod http;
+pub mod oci;
 mod packing;
 pub mod router;
 mod shared;
@@ -33,4 +34,5 @@ pub use address::{AddressPolicy, Cidr};
 pub use file::FileSource;
 pub use folders::{FileError, Folders};
 pub use http::{HttpOptions, HttpSource};
+pub use oci::OciSource;
 pub use router::Router;

@@ -19,13 +19,14 @@ use vsiflow_engine::causes::chain;
 use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
 use crate::error::{Shown, error, invalid};
+use crate::oci::Unfit;
 
 /// Bytes unpacked at a time.
 const PIECE: usize = 192 * 1024;
 /// Pieces that wait on either side of the unpacking.
-const WAITING: usize = 4;
+pub(crate) const WAITING: usize = 4;
 /// What unpacking may keep of what it unpacked: an archive that wants more is refused.
-const MEMORY: u64 = 34 * 1024 * 1024;
+pub(crate) const MEMORY: u64 = 34 * 1024 * 1024;
 
 /// What a packed image may become: so much in any case, which a disk of zeros may be, and beyond
 /// that so many times what it is packed.
@@ -36,7 +37,7 @@ pub(crate) struct Most {
 }
 
 /// gzip packs to no less than a thousandth.
-const MOST: Most = Most {
+pub(crate) const MOST: Most = Most {
     free: 128 << 30,
     times: 1_024,
 };
@@ -44,7 +45,7 @@ const MOST: Most = Most {
 /// Whether it becomes too much was asked while it was unpacked.
 #[derive(Debug, thiserror::Error)]
 #[error("it unpacks to more than {0} bytes and to more than {1} times its packed size")]
-struct TooMuch(u64, u64);
+pub(crate) struct TooMuch(pub(crate) u64, pub(crate) u64);
 
 /// The first bytes of a qcow2, which is not packed whatever its name ends in: servers unpack
 /// unasked.
@@ -133,11 +134,11 @@ impl Packing {
         }
     }
 
-    /// Whether a validator is that of the image inside a packed one.
-    pub(crate) fn is_known_by(validator: &str) -> bool {
+    /// The validator of the packed image, where one is that of an image inside.
+    pub(crate) fn around(validator: &str) -> Option<&str> {
         [Self::Gzip, Self::Xz, Self::Zstd]
             .iter()
-            .any(|packing| validator.starts_with(&packing.prefix()))
+            .find_map(|packing| validator.strip_prefix(&packing.prefix()))
     }
 
     fn prefix(self) -> String {
@@ -161,37 +162,22 @@ impl Packing {
         tokio::spawn(feed(packed, fill));
         let (give, unpacked) = mpsc::channel(WAITING);
         let taken = Arc::<AtomicU64>::default();
-        let source = Feed {
-            pieces,
-            current: Bytes::new(),
-            failed: failed.clone(),
-            taken: taken.clone(),
-        };
-        let mut to = Outlet {
-            give,
-            given: 0,
-            taken,
-            most,
-        };
+        let source = Feed::new(pieces, failed.clone(), taken.clone());
+        let mut to = Outlet::new(give, taken, most);
         tokio::task::spawn_blocking(move || {
             if let Err(error) = self.unpack(BufReader::new(source), &mut to) {
-                let _ = to.give.blocking_send(Err(error));
+                to.fail(error);
             }
         });
-        Unpacked {
-            info,
-            shown: Shown::from(url),
-            unpacked,
-            failed,
-        }
+        Unpacked::new(info, Shown::from(url), unpacked, failed)
     }
 
     fn unpack(self, mut packed: impl BufRead, to: &mut Outlet) -> io::Result<()> {
         match self {
-            Self::Gzip => copy(&mut MultiGzDecoder::new(packed), to),
+            Self::Gzip => copy(&mut MultiGzDecoder::new(packed), to).map(drop),
             Self::Xz => {
                 let most = u32::try_from(MEMORY / 1024).unwrap_or(u32::MAX);
-                copy(&mut XzReader::new_mem_limit(packed, true, most), to)
+                copy(&mut XzReader::new_mem_limit(packed, true, most), to).map(drop)
             }
             Self::Zstd => {
                 // One frame after the other.
@@ -208,7 +194,7 @@ impl Packing {
 type Sender = mpsc::Sender<io::Result<Bytes>>;
 
 /// Where unpacked pieces go.
-struct Outlet {
+pub(crate) struct Outlet {
     give: Sender,
     given: u64,
     taken: Arc<AtomicU64>,
@@ -216,6 +202,25 @@ struct Outlet {
 }
 
 impl Outlet {
+    pub(crate) fn new(give: Sender, taken: Arc<AtomicU64>, most: Most) -> Self {
+        Self {
+            give,
+            given: 0,
+            taken,
+            most,
+        }
+    }
+
+    /// Counts the packed bytes that were read.
+    pub(crate) fn taken(&self) -> Arc<AtomicU64> {
+        self.taken.clone()
+    }
+
+    /// Says why nothing follows.
+    pub(crate) fn fail(&self, error: io::Error) {
+        let _ = self.give.blocking_send(Err(error));
+    }
+
     /// Whether somebody takes more.
     fn put(&mut self, piece: Vec<u8>) -> io::Result<bool> {
         self.given = self.given.saturating_add(piece.len() as u64);
@@ -228,18 +233,24 @@ impl Outlet {
     }
 }
 
-/// Ends early, and without an error, once nobody takes the pieces.
-fn copy(from: &mut impl Read, to: &mut Outlet) -> io::Result<()> {
+/// Ends early, and without an error, once nobody takes the pieces; whether somebody took all.
+pub(crate) fn copy(from: &mut impl Read, to: &mut Outlet) -> io::Result<bool> {
     loop {
         let mut piece = Vec::with_capacity(PIECE);
         from.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
-        if piece.is_empty() || !to.put(piece)? {
-            return Ok(());
+        if piece.is_empty() {
+            return Ok(true);
+        }
+        if !to.put(piece)? {
+            return Ok(false);
         }
     }
 }
 
-async fn feed(mut packed: Box<dyn ImageStream>, to: mpsc::Sender<Result<Bytes, SourceError>>) {
+pub(crate) async fn feed(
+    mut packed: Box<dyn ImageStream>,
+    to: mpsc::Sender<Result<Bytes, SourceError>>,
+) {
     while let Some(next) = packed.next().await.transpose() {
         let failed = next.is_err();
         if to.send(next).await.is_err() || failed {
@@ -249,12 +260,27 @@ async fn feed(mut packed: Box<dyn ImageStream>, to: mpsc::Sender<Result<Bytes, S
 }
 
 /// The packed bytes, for a thread that may wait.
-struct Feed {
+pub(crate) struct Feed {
     pieces: mpsc::Receiver<Result<Bytes, SourceError>>,
     current: Bytes,
     failed: Arc<Mutex<Option<SourceError>>>,
     /// Packed bytes that were read.
     taken: Arc<AtomicU64>,
+}
+
+impl Feed {
+    pub(crate) fn new(
+        pieces: mpsc::Receiver<Result<Bytes, SourceError>>,
+        failed: Arc<Mutex<Option<SourceError>>>,
+        taken: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            pieces,
+            current: Bytes::new(),
+            failed,
+            taken,
+        }
+    }
 }
 
 impl Read for Feed {
@@ -280,11 +306,27 @@ impl Read for Feed {
 }
 
 /// An image being unpacked.
-struct Unpacked {
+pub(crate) struct Unpacked {
     info: SourceInfo,
     shown: Shown,
     unpacked: mpsc::Receiver<io::Result<Bytes>>,
     failed: Arc<Mutex<Option<SourceError>>>,
+}
+
+impl Unpacked {
+    pub(crate) fn new(
+        info: SourceInfo,
+        shown: Shown,
+        unpacked: mpsc::Receiver<io::Result<Bytes>>,
+        failed: Arc<Mutex<Option<SourceError>>>,
+    ) -> Self {
+        Self {
+            info,
+            shown,
+            unpacked,
+            failed,
+        }
+    }
 }
 
 #[async_trait]
@@ -305,12 +347,13 @@ impl ImageStream for Unpacked {
     }
 }
 
-fn unfit(shown: &Shown, cause: &io::Error) -> SourceError {
-    match cause
-        .get_ref()
-        .and_then(|cause| cause.downcast_ref::<TooMuch>())
-    {
-        Some(too_much) => error(SourceErrorKind::TooLarge, shown, too_much.to_string()),
+pub(crate) fn unfit(shown: &Shown, cause: &io::Error) -> SourceError {
+    let inner = cause.get_ref();
+    if let Some(too_much) = inner.and_then(|cause| cause.downcast_ref::<TooMuch>()) {
+        return error(SourceErrorKind::TooLarge, shown, too_much.to_string());
+    }
+    match inner.and_then(|cause| cause.downcast_ref::<Unfit>()) {
+        Some(unfit) => error(SourceErrorKind::Mismatch, shown, unfit.to_string()),
         None => invalid(shown, why(cause)),
     }
 }

@@ -9,6 +9,7 @@ use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceInfo};
 use crate::error::{invalid, parse};
 use crate::file::FileSource;
 use crate::http::{HttpOptions, HttpSource};
+use crate::oci::{OciSource, is_oci};
 use crate::packing::{Packing, unpacked};
 use crate::shared::SharedSource;
 
@@ -19,6 +20,7 @@ type Predicate = Box<dyn Fn(&Url) -> bool + Send + Sync>;
 pub struct Router {
     special: Vec<(Predicate, Arc<dyn ImageSource>)>,
     http: Arc<dyn ImageSource>,
+    oci: Arc<dyn ImageSource>,
     file: Arc<dyn ImageSource>,
 }
 
@@ -36,9 +38,18 @@ impl Router {
     pub fn with(http: HttpSource, file: FileSource) -> Self {
         Self {
             special: Vec::new(),
+            oci: Arc::new(SharedSource::new(OciSource::new(http.clone(), None))),
             http: Arc::new(SharedSource::new(http)),
             file: Arc::new(file),
         }
+    }
+
+    /// Permits registries to send who reads to this server for a token, with the credentials that
+    /// are for the registry: a name, and perhaps a port.
+    #[must_use]
+    pub fn token_server(mut self, http: HttpSource, server: String) -> Self {
+        self.oci = Arc::new(SharedSource::new(OciSource::new(http, Some(server))));
+        self
     }
 
     /// Gives URLs that `choose` accepts to `source`. Whoever was given first is asked first, and
@@ -61,9 +72,10 @@ impl Router {
         match url.scheme() {
             "http" | "https" => Ok(&self.http),
             "file" => Ok(&self.file),
+            _ if is_oci(&url) => Ok(&self.oci),
             other => Err(invalid(
                 &url,
-                format!("{other}: is not a scheme for images; use http, https or file"),
+                format!("{other}: is not a scheme for images; use http, https, oci or file"),
             )),
         }
     }
@@ -87,10 +99,12 @@ impl ImageSource for Router {
         offset: u64,
         validator: Option<&str>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
-        if validator.is_some_and(Packing::is_known_by) {
-            return self.open(url).await;
-        }
-        let stream = self.choose(url)?.open_at(url, offset, validator).await?;
+        let source = self.choose(url)?;
+        // A packed image cannot be entered in its middle; which one it is may still be said.
+        let stream = match validator.and_then(Packing::around) {
+            Some(packed) => source.open_at(url, 0, Some(packed)).await?,
+            None => source.open_at(url, offset, validator).await?,
+        };
         match stream.starts_at() {
             0 => unpacked(stream, &parse(url)?).await,
             _ => Ok(stream),

@@ -58,9 +58,9 @@ impl<S: ImageSource> SharedSource<S> {
         }
     }
 
-    /// A place in a read that has just begun.
-    fn join(&self, url: &str) -> Option<Member<S>> {
-        let read = locked(&self.reads).get(url)?.upgrade()?;
+    /// A place in a read that has just begun, by what was asked for.
+    fn join(&self, asked: &str, url: &str) -> Option<Member<S>> {
+        let read = locked(&self.reads).get(asked)?.upgrade()?;
         let state = locked(&read.state);
         let first = state.first.clone()?.into();
         let pieces = state.pieces.as_ref()?.subscribe();
@@ -97,12 +97,42 @@ impl<S: ImageSource> ImageSource for SharedSource<S> {
     }
 
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
-        if let Some(member) = self.join(url) {
+        self.share(url, None).await
+    }
+
+    async fn open_at(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        match offset {
+            0 => self.share(url, validator).await,
+            _ => self.source.open_at(url, offset, validator).await,
+        }
+    }
+}
+
+impl<S: ImageSource> SharedSource<S> {
+    /// The image from its start: that of a validator, if there is one and the source has it still.
+    async fn share(
+        &self,
+        url: &str,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        let asked = match validator {
+            Some(validator) => format!("{url} {validator}"),
+            None => url.to_owned(),
+        };
+        if let Some(member) = self.join(&asked, url) {
             return Ok(Box::new(member));
         }
-        let stream = self.source.open(url).await?;
+        let stream = match validator {
+            Some(_) => self.source.open_at(url, 0, validator).await?,
+            None => self.source.open(url).await?,
+        };
         // Somebody else may have been faster meanwhile.
-        if let Some(member) = self.join(url) {
+        if let Some(member) = self.join(&asked, url) {
             return Ok(Box::new(member));
         }
         let (sender, pieces) = broadcast::channel(RING);
@@ -118,19 +148,10 @@ impl<S: ImageSource> ImageSource for SharedSource<S> {
         });
         let mut reads = locked(&self.reads);
         reads.retain(|_, read| read.strong_count() > 0);
-        reads.insert(url.to_owned(), Arc::downgrade(&read));
+        reads.insert(asked, Arc::downgrade(&read));
         drop(reads);
         tokio::spawn(feed(Arc::downgrade(&read), stream));
         Ok(Box::new(self.member(url, read, VecDeque::new(), pieces)))
-    }
-
-    async fn open_at(
-        &self,
-        url: &str,
-        offset: u64,
-        validator: Option<&str>,
-    ) -> Result<Box<dyn ImageStream>, SourceError> {
-        self.source.open_at(url, offset, validator).await
     }
 }
 

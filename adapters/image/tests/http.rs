@@ -262,7 +262,7 @@ async fn a_password_or_token_goes_to_its_server_only() {
         let secret = Secret::new(secret.as_bytes().to_vec());
         let access = ServerAccess::new(server, user.map(str::to_owned), secret);
         let options = HttpOptions {
-            access,
+            access: access.into_iter().collect(),
             insecure: true,
             ..HttpOptions::default()
         };
@@ -368,7 +368,9 @@ async fn a_password_or_token_goes_over_plain_http_only_where_that_is_permitted()
     let port = serve().await;
     let server = format!("127.0.0.1:{port}");
     let with = |insecure| HttpOptions {
-        access: ServerAccess::new(&server, None, Secret::new(b"T0KEN".to_vec())),
+        access: ServerAccess::new(&server, None, Secret::new(b"T0KEN".to_vec()))
+            .into_iter()
+            .collect(),
         insecure,
         ..HttpOptions::default()
     };

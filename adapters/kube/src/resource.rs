@@ -12,7 +12,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
-use vsiflow_workflows::spec::{KeyValues, host::jump_keys, meta::LAST_APPLIED};
+use vsiflow_workflows::spec::{
+    KeyValues,
+    host::{jump_keys, of_basic_auth},
+    meta::LAST_APPLIED,
+};
 
 use crate::{
     ADOPT, APPROVE, FIELD_MANAGER, FINALIZER, OLD_FINALIZER, ORPHAN, id_key, kind::ResourceKind,
@@ -180,7 +184,7 @@ pub(crate) struct Settings {
 const OTHER_MAX: usize = 1 << 20;
 
 /// The keys that say something of a host.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 23] = [
     "HOSTNAME",
     "PORT",
     "USER",
@@ -198,6 +202,8 @@ const KEYS: [&str; 21] = [
     "IMAGE_USER",
     "IMAGE_PASSWORD",
     "IMAGE_TOKEN",
+    "IMAGE_TOKEN_SERVER",
+    ".dockerconfigjson",
     "IMAGE_CA",
     "IMAGE_CA_FILE",
     "IMAGE_ALLOW_INSECURE",
@@ -224,10 +230,15 @@ impl Settings {
         if object.type_.as_deref() == Some(id_key::TYPE) {
             return None;
         }
+        let login = object.type_.as_deref() == Some("kubernetes.io/basic-auth");
+        let named = |key: String| match of_basic_auth(&key).filter(|_| login) {
+            Some(name) => name.to_owned(),
+            None => key,
+        };
         let data = object.data.unwrap_or_default();
         Self::of(
             object.metadata,
-            data.into_iter().map(|(key, it)| (key, it.0)),
+            data.into_iter().map(|(key, it)| (named(key), it.0)),
         )
     }
 

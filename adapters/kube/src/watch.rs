@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Kinds of Secrets that are no host settings, and large or many.
-const OTHER_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=kubernetes.io/dockerconfigjson";
+const OTHER_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token";
 
 /// A watch is asked for anew that often, and a dead connection noticed soon after.
 const WATCH_FOR: u32 = 240;

@@ -50,6 +50,10 @@ pub struct Output {
     /// What tells the image from others.
     #[serde(default)]
     pub identity: String,
+    /// What its source named it by when it was asked: what is sent is that, whatever a name means
+    /// by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validator: Option<String>,
 }
 
 /// One claim at a time is put on a host: between a claim's making and its first word another image
@@ -147,7 +151,7 @@ impl Step for Claim {
         let ports = self.hosts.host(&params.host).await?;
         let wanted = self.wanted(cx, &ports, params).await?;
         let place = self.find(cx, &ports, params, &wanted).await?;
-        match place.settled(&wanted.identity) {
+        match place.settled(&wanted) {
             Some(output) => Ok(Observed::Present(output)),
             None => {
                 // Asking may mean to read the image in full: not twice.
@@ -180,7 +184,7 @@ impl Step for Claim {
                 return Err(changed(params, size));
             }
             settled => {
-                let output = settled.settled(&wanted.identity);
+                let output = settled.settled(&wanted);
                 return output
                     .map(Done::present)
                     .ok_or_else(|| error::WRONG_STATE.failure("the claim changed"));
@@ -191,6 +195,7 @@ impl Step for Claim {
             volume,
             whole: None,
             identity: wanted.identity,
+            validator: wanted.validator,
         }))
     }
 }

@@ -10,7 +10,7 @@ use vsiflow_engine::{
     step::StepContext,
 };
 
-use super::{Params, transfer};
+use super::{Params, promise::promised, transfer};
 use crate::{
     names,
     ports::{HostPorts, ImageSource, SourceInfo, VolumeKey},
@@ -23,6 +23,9 @@ pub(super) struct WantedImage {
     pub(super) identity: String,
     /// The SHA-256 it must have, where that is known before it is brought.
     pub(super) sha256: Option<String>,
+    /// What its source named it by when it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) validator: Option<String>,
 }
 
 /// Finds out which image is wanted. A server that gives neither ETag nor time makes it read the
@@ -39,7 +42,8 @@ pub(super) async fn wanted(
     if let Some(identity) = by_validator(params, &info) {
         return Ok(WantedImage {
             identity,
-            sha256: None,
+            sha256: promised(&info),
+            validator: info.validator,
         });
     }
     tracing::warn!(
@@ -64,6 +68,7 @@ fn by_hash(params: &Params, sha256: String) -> WantedImage {
     WantedImage {
         identity: digits(params, &format!("sha256:{sha256}")),
         sha256: Some(sha256),
+        validator: None,
     }
 }
 

@@ -16,6 +16,7 @@ pub mod mark_whole;
 mod pieces;
 mod place;
 pub mod probe_source;
+mod promise;
 pub mod qcow2;
 pub mod remove;
 pub mod sidecar;

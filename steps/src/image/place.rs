@@ -31,17 +31,17 @@ pub(super) enum Place {
 
 impl Place {
     /// What the claim comes to, where nothing is left to do for it.
-    pub(super) fn settled(self, identity: &str) -> Option<Output> {
+    pub(super) fn settled(self, wanted: &WantedImage) -> Option<Output> {
         let (volume, whole) = match self {
             Self::Ours(volume) => (volume, None),
             Self::Whole(image) => (image.key.clone(), Some(*image)),
             Self::Free(_) | Self::Unwritten(_) | Self::Outdated { .. } => return None,
         };
-        let identity = identity.to_owned();
         Some(Output {
             volume,
             whole,
-            identity,
+            identity: wanted.identity.clone(),
+            validator: wanted.validator.clone(),
         })
     }
 }

@@ -17,7 +17,7 @@ use super::{
     hash::RunningHash,
     identity,
     pieces::{ImagePart, PIECE, Pieces, parts},
-    sidecar,
+    promise, sidecar,
     track::{Track, TrackRecorder},
 };
 use crate::{
@@ -112,7 +112,9 @@ impl Upload<'_> {
             },
             _ => self.anew().await?,
         };
-        self.send(begun).await
+        let promised = promise::promised(&begun.checkpoint.source);
+        let sent = self.send(begun).await?;
+        self.kept(promised, sent).await
     }
 
     /// Opens the source where the earlier attempt got.
@@ -182,7 +184,7 @@ impl Upload<'_> {
         Ok(claim::changed(self.params, size))
     }
 
-    async fn remove(&self) -> Result<(), Failure> {
+    pub(super) async fn remove(&self) -> Result<(), Failure> {
         // The claim that is held says that the volume is this journal's.
         let doomed = DeletionCandidate {
             key: self.key,
@@ -195,14 +197,17 @@ impl Upload<'_> {
     /// Opens the source, makes the volume anew under the guards.
     async fn anew(&self) -> Result<TransferBegun, Failure> {
         // The source is opened first: one that does not answer must not cost what is there.
-        let stream = self.source.open(&self.params.url).await?;
+        let claim = super::claimed(self.cx)?;
+        let which = promise::claimed(self.params, &claim);
+        let opening = self.source.open_at(&self.params.url, 0, which.as_deref());
+        let stream = opening.await?;
         let info = stream.info().clone();
         let mut pieces = Pieces::new(stream, self.piece());
         let first = self.head(&mut pieces, info.length).await?;
         let identity = identity::of_source(self.params, &info)?;
         let identity = match identity {
             Some(identity) => identity,
-            None => super::claimed(self.cx)?.identity,
+            None => claim.identity,
         };
         self.cx.save(&()).await?;
         self.remove().await?;
@@ -313,7 +318,7 @@ impl Upload<'_> {
             Err(Broken::Source(failure)) => failure,
             Err(Broken::Stopped) => error::OUTCOME_UNKNOWN.failure("the upload was stopped"),
         };
-        if failure.code.as_str() == error::SOURCE_TOO_LARGE.code {
+        if promise::is_worthless(&failure) {
             sink.abort().await;
             self.cx.save(&()).await?;
             self.remove().await?;

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct SourceInfo {
     /// The length in bytes, where the source says it.
     pub length: Option<u64>,
-    /// A strong ETag, or the time of the last change: equal for equal content.
+    /// A strong ETag, or the time of the last change: equal for equal content. `sha256:` and 64
+    /// digits is the SHA-256 of the image itself, which it must have then.
     pub validator: Option<String>,
 }
 
@@ -31,6 +32,9 @@ pub enum SourceErrorKind {
     Refused,
     /// It unpacks to so much more than it is that it is taken for a trap.
     TooLarge,
+    /// A registry's content is not what it is said to be: other bytes than its digest names, or
+    /// a layer that is not one disk.
+    Mismatch,
 }
 
 /// An error of a source.

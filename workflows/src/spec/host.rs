@@ -7,7 +7,9 @@ use vsiflow_engine::secret::Secret;
 
 pub use super::host_keys::{HostKeyError, Layer, exposed, files};
 pub use super::host_uri::HostUriError;
-pub use super::image_access::ImageAccess;
+pub use super::image_access::{
+    ImageAccess, ImageSecrets, S3Access, of_basic_auth, opens_images_only,
+};
 pub use super::jump::{JumpHost, JumpSecrets, MAX_JUMPS};
 pub use super::jump_keys::jump_keys;
 

@@ -3,8 +3,10 @@
 use super::Quantity;
 use super::documents::KeyValues;
 use super::host::{
-    DEFAULT_PORT, DEFAULT_USER, HostConnection, HostSettings, ImageAccess, SshHost, Verification,
+    DEFAULT_PORT, DEFAULT_USER, HostConnection, HostSettings, ImageAccess, ImageSecrets, SshHost,
+    Verification,
 };
+use super::image_access::PULL;
 use super::jump_keys::{PROXY_JUMP, jumps, logins};
 use vsiflow_engine::secret::Secret;
 
@@ -65,6 +67,10 @@ impl<'a> Keys<'a> {
         }
     }
 
+    fn secret(&self, key: &'static str) -> Result<Option<Secret>, HostKeyError> {
+        Ok(self.text(key)?.map(|text| Secret::new(text.into_bytes())))
+    }
+
     pub(super) fn wrong(&self, key: &'static str, message: String) -> HostKeyError {
         HostKeyError {
             key,
@@ -123,6 +129,11 @@ fn remedy(key: &str) -> &'static str {
         }
         key if key.starts_with(PROXY_JUMP) => "add the jump host to PROXY_JUMP, or leave it out",
         "IMAGE_PASSWORD" => "give IMAGE_USER and IMAGE_PASSWORD, or IMAGE_TOKEN alone",
+        "IMAGE_TOKEN_SERVER" => "name the server, such as auth.example.com, or leave it out",
+        PULL => {
+            "give what `docker login` or `kubectl create secret docker-registry` writes: \
+             {\"auths\": {\"registry.example.com\": {\"username\": …, \"password\": …}}}"
+        }
         "IMAGE_CA" => "give the authority's certificate in PEM form, or its path as IMAGE_CA_FILE",
         "INSECURE_SKIP_HOST_KEY" | "IMAGE_ALLOW_INSECURE" => {
             "write \"true\" or \"false\", in quotes"
@@ -135,7 +146,7 @@ impl HostSettings {
     /// Host settings from the keys `HOSTNAME`, `PORT`, `USER`, `KEY` or `ssh-privatekey`,
     /// `KEY_FILE`, `KEY_PASSPHRASE`, `KNOWN_HOSTS`, `KNOWN_HOSTS_FILE`, `INSECURE_SKIP_HOST_KEY`, `SOCKET`,
     /// `UPLOAD_LIMIT`, `VERIFY`, `PROXY_JUMP` with `PROXY_JUMP_KEY` and so on, and for images `IMAGE_SERVER` with `IMAGE_USER` and `IMAGE_PASSWORD` or
-    /// `IMAGE_TOKEN`, `IMAGE_ALLOW_INSECURE`, `IMAGE_CA`, `IMAGE_CA_FILE`.
+    /// `IMAGE_TOKEN`, `IMAGE_TOKEN_SERVER`, `IMAGE_ALLOW_INSECURE`, `IMAGE_CA`, `IMAGE_CA_FILE`; and `.dockerconfigjson`.
     ///
     /// # Errors
     /// With the key that is to blame.
@@ -171,11 +182,18 @@ impl HostSettings {
             images: None,
             jumps: Vec::new(),
         };
-        let images = image_access(&keys)?;
-        let image_secret = image_secret(&keys, &images)?;
+        let mut images = image_access(&keys)?;
+        let secrets = ImageSecrets {
+            server: image_secret(&keys, &images)?,
+            registries: keys.secret(PULL)?,
+            s3: None,
+        };
         ssh.check()
-            .and_then(|()| images.check(image_secret.is_some()))
+            .and_then(|()| images.check(secrets.server.is_some()))
+            .and_then(|()| secrets.check())
             .map_err(|(key, message)| keys.wrong(key, message.to_owned()))?;
+        let (image_secret, several) = secrets.joined();
+        images.several = several;
         if images != ImageAccess::default() {
             ssh.images = Some(Box::new(images));
         }
@@ -204,18 +222,18 @@ fn image_access(keys: &Keys<'_>) -> Result<ImageAccess, HostKeyError> {
         authorities: keys.text("IMAGE_CA")?,
         authorities_file: keys.text("IMAGE_CA_FILE")?,
         insecure: yes(keys, "IMAGE_ALLOW_INSECURE")?,
+        token_server: keys.text("IMAGE_TOKEN_SERVER")?,
+        s3: None,
+        several: false,
     })
 }
 
 /// A password goes with a user, a token without.
 fn image_secret(keys: &Keys<'_>, images: &ImageAccess) -> Result<Option<Secret>, HostKeyError> {
-    let secret = |key: &'static str| -> Result<Option<Secret>, HostKeyError> {
-        Ok(keys.text(key)?.map(|text| Secret::new(text.into_bytes())))
-    };
     match (
         &images.user,
-        secret("IMAGE_PASSWORD")?,
-        secret("IMAGE_TOKEN")?,
+        keys.secret("IMAGE_PASSWORD")?,
+        keys.secret("IMAGE_TOKEN")?,
     ) {
         (None, None, token) => Ok(token),
         (Some(_), Some(password), None) => Ok(Some(password)),
@@ -263,12 +281,13 @@ fn yes(keys: &Keys<'_>, key: &'static str) -> Result<bool, HostKeyError> {
 }
 
 /// The keys that are secrets.
-const SECRET_KEYS: [&str; 5] = [
+const SECRET_KEYS: [&str; 6] = [
     "KEY",
     "ssh-privatekey",
     "KEY_PASSPHRASE",
     "IMAGE_PASSWORD",
     "IMAGE_TOKEN",
+    PULL,
 ];
 /// The keys that name files of the machine vsiflow runs on.
 const FILE_KEYS: [&str; 3] = ["KEY_FILE", "KNOWN_HOSTS_FILE", "IMAGE_CA_FILE"];

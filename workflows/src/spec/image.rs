@@ -1,5 +1,7 @@
 //! Which image a VSI boots from.
 
+mod oci;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -28,6 +30,12 @@ impl ImageUrl {
         &self.file_name
     }
 
+    /// The same for an architecture, as libvirt names it, where an image has several: in what is
+    /// stored it is part of the URL.
+    pub fn for_arch(&self, arch: &str) -> String {
+        oci::for_arch(&self.stored, arch)
+    }
+
     /// The file it names on the machine vsiflow runs on, where it names one.
     pub fn file_path(&self) -> Option<PathBuf> {
         let url = Url::parse(&self.stored).ok()?;
@@ -51,7 +59,11 @@ impl FromStr for ImageUrl {
         let known = match url.scheme() {
             "http" | "https" => true,
             "file" => matches!(url.host_str(), None | Some("" | "localhost")),
-            _ => return Err("the URL must begin with http://, https:// or file:///".to_owned()),
+            _ if oci::is_oci(&url) => return oci::image(text.trim(), &url),
+            _ => {
+                let known = "the URL must begin with http://, https://, oci:// or file:///";
+                return Err(known.to_owned());
+            }
         };
         if !known {
             return Err("a file: URL names a path here, not another machine".to_owned());
@@ -101,6 +113,9 @@ fn opens(name: &str) -> bool {
 /// What may be stored, and what must be kept secret. Any query may let somebody in.
 fn split(text: &str, url: Url) -> (String, Option<Secret>) {
     let plain = url.username().is_empty() && url.password().is_none();
+    if plain && oci::is_oci(&url) {
+        return (text.to_owned(), None);
+    }
     if plain && url.query().is_none_or(is_stand_in) {
         return (text.to_owned(), None);
     }

@@ -1,6 +1,9 @@
 //! What it takes to read images for a host, where they are not there for everybody.
 
 use serde::{Deserialize, Serialize};
+use vsiflow_engine::secret::Secret;
+
+use super::documents::KeyValues;
 
 /// Access to images, without the secret that goes with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +25,116 @@ pub struct ImageAccess {
     /// Whether the password or token may go over plain HTTP, and a redirect lead from HTTPS to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
+    /// The one further server that sees a registry's password, in exchange for a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_server: Option<String>,
+    /// Where object storage is, and who asks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Access>,
+    /// Whether the stored secret holds several, each by its name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub several: bool,
+}
+
+/// Access to object storage, without the secret that goes with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct S3Access {
+    /// The URL of the service; that of AWS in the region where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The name of the key that signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key: Option<String>,
+}
+
+/// The secrets that open images. Together they are one in the store.
+#[derive(Clone, Debug, Default)]
+pub struct ImageSecrets {
+    /// The password or token of the one server.
+    pub server: Option<Secret>,
+    /// The logins of registries, as Docker's configuration holds them.
+    pub registries: Option<Secret>,
+    /// The key that signs for object storage.
+    pub s3: Option<Secret>,
+}
+
+impl ImageSecrets {
+    /// As they are stored, and whether that is several by their names. A password or token alone is
+    /// stored as it is.
+    pub(super) fn joined(self) -> (Option<Secret>, bool) {
+        if self.registries.is_none() && self.s3.is_none() {
+            return (self.server, false);
+        }
+        let all = [
+            ("server", &self.server),
+            ("registries", &self.registries),
+            ("s3", &self.s3),
+        ];
+        let text = |secret: &Option<Secret>| Some(secret.as_ref()?.expose_str()?.to_owned());
+        let all = all
+            .into_iter()
+            .filter_map(|(name, secret)| Some((name, text(secret)?)));
+        let all: std::collections::BTreeMap<_, _> = all.collect();
+        // Texts by their names can always be written.
+        (serde_json::to_vec(&all).ok().map(Secret::new), true)
+    }
+
+    /// The secrets as they were stored.
+    pub fn of(stored: Option<&Secret>, several: bool) -> Self {
+        if !several {
+            let server = stored.cloned();
+            return Self {
+                server,
+                ..Self::default()
+            };
+        }
+        type Named = std::collections::BTreeMap<String, String>;
+        let stored =
+            stored.and_then(|stored| serde_json::from_slice::<Named>(stored.expose()).ok());
+        let mut all = stored.unwrap_or_default();
+        let mut take = |name: &str| all.remove(name).map(Secret::new);
+        Self {
+            server: take("server"),
+            registries: take("registries"),
+            s3: take("s3"),
+        }
+    }
+
+    /// Checks that those of registries are what they should be.
+    pub(super) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let Some(registries) = &self.registries else {
+            return Ok(());
+        };
+        let read = serde_json::from_slice::<serde_json::Value>(registries.expose());
+        let logins =
+            read.is_ok_and(|read| read.get("auths").is_some_and(|auths| auths.is_object()));
+        match logins {
+            true => Ok(()),
+            false => Err((PULL, "this is not Docker's configuration with `auths`")),
+        }
+    }
+}
+
+/// The key of a Secret of type `kubernetes.io/dockerconfigjson`.
+pub(super) const PULL: &str = ".dockerconfigjson";
+
+/// Whether a Secret says nothing of a host but what opens images: it stands beside the host's own.
+pub fn opens_images_only(values: &KeyValues) -> bool {
+    let opens = |key: &String| key == PULL || key.starts_with("IMAGE_");
+    !values.0.is_empty() && values.0.keys().all(opens)
+}
+
+/// The keys of a Secret of type `kubernetes.io/basic-auth` by the names that settings have.
+pub fn of_basic_auth(key: &str) -> Option<&'static str> {
+    match key {
+        "username" => Some("IMAGE_USER"),
+        "password" => Some("IMAGE_PASSWORD"),
+        _ => None,
+    }
 }
 
 impl ImageAccess {
@@ -31,6 +144,13 @@ impl ImageAccess {
     /// With the key that is to blame, and what is wrong.
     pub(super) fn check(&self, has_secret: bool) -> Result<(), (&'static str, &'static str)> {
         match (&self.server, has_secret) {
+            _ if self
+                .token_server
+                .as_ref()
+                .is_some_and(|server| !is_server(server)) =>
+            {
+                return Err(("IMAGE_TOKEN_SERVER", "this is not the name of a server"));
+            }
             (None, true) => {
                 return Err((
                     "IMAGE_SERVER",

@@ -328,7 +328,7 @@ fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
         host,
         pool: spec.storage_pool.clone(),
         image: DesiredImage {
-            url: spec.image_url.stored().to_owned(),
+            url: spec.image_url.for_arch(&spec.machine.arch),
             file_name: spec.image_url.file_name().to_owned(),
             checksum: spec.image_checksum.clone(),
         },

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::documents::{CONFIG_MAP, Document, Documents, KeyValues, SECRET};
-use super::host::{HostKeyError, HostSettings, Layer};
+use super::host::{HostKeyError, HostSettings, Layer, opens_images_only};
 use super::problem::{FieldPath, Problem, ProblemCode};
 use super::selector::LabelSelector;
 
@@ -55,13 +55,22 @@ impl<'a> TargetHosts<'a> {
         selector: Option<&LabelSelector>,
     ) -> Result<HostSettings, Box<Problem>> {
         let selector = selector.ok_or_else(|| Box::new(no_selector(document)))?;
-        let config_map = one(document, selector, &self.documents.config_maps)?;
-        let secret = one(document, selector, &self.documents.secrets)?;
+        let config_map = one(document, selector, self.documents.config_maps.iter())?;
+        let of_pulls = |opens: bool| {
+            let all = self.documents.secrets.iter();
+            all.filter(move |secret| opens_images_only(&secret.spec) == opens)
+        };
+        let mut secret = one(document, selector, of_pulls(false))?;
+        let mut pull = one(document, selector, of_pulls(true))?;
+        if secret.is_none() {
+            secret = pull.take();
+        }
         if config_map.is_none() && secret.is_none() {
             return Err(Box::new(self.nothing(document, selector)));
         }
         let spec = |found: Option<&'a Document<KeyValues>>| found.map(|found| &found.spec);
-        HostSettings::from_keys(spec(config_map), spec(secret))
+        let both = pull.zip(secret).map(|(pull, secret)| joined(pull, secret));
+        HostSettings::from_keys(spec(config_map), both.as_ref().or(spec(secret)))
             .map_err(|error| Box::new(unusable(error, config_map, secret, document)))
     }
 
@@ -132,13 +141,22 @@ fn no_selector<T>(document: &Document<T>) -> Problem {
     )
 }
 
+/// A host's Secret together with one of what opens images, as far as it says nothing of that.
+fn joined(pull: &Document<KeyValues>, secret: &Document<KeyValues>) -> KeyValues {
+    let mut all = pull.spec.0.clone();
+    let own = secret.spec.0.iter();
+    all.extend(own.map(|(key, value)| (key.clone(), value.clone())));
+    KeyValues(all)
+}
+
 /// The one document of its kind that matches; several would be merged in no particular order.
 fn one<'a, T>(
     document: &Document<T>,
     selector: &LabelSelector,
-    candidates: &'a [Document<KeyValues>],
+    candidates: impl Iterator<Item = &'a Document<KeyValues>>,
 ) -> Result<Option<&'a Document<KeyValues>>, Box<Problem>> {
-    let found: Vec<_> = in_namespace(document, candidates)
+    let found: Vec<_> = candidates
+        .filter(|candidate| candidate.meta.namespace == document.meta.namespace)
         .filter(|candidate| selector.matches(&candidate.meta.labels))
         .collect();
     if let [first, _, ..] = found.as_slice() {
@@ -159,17 +177,6 @@ fn one<'a, T>(
         )));
     }
     Ok(found.first().copied())
-}
-
-/// The candidates that a document can select: those of its own namespace.
-pub(super) fn in_namespace<'a, T, U>(
-    document: &Document<T>,
-    candidates: &'a [Document<U>],
-) -> impl Iterator<Item = &'a Document<U>> {
-    let namespace = document.meta.namespace.clone();
-    candidates
-        .iter()
-        .filter(move |candidate| candidate.meta.namespace == namespace)
 }
 
 /// Points at the key itself where it stands, else at the data that lacks it.

@@ -45,7 +45,7 @@ pub(crate) struct PoolArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ImageUploadArgs {
-    /// The image: an http://, https:// or file:/// URL, or a file. Packed images (gzip, xz, zstd)
+    /// The image: an http://, https://, oci:// or file:/// URL, or a file. Packed images (gzip, xz, zstd)
     /// are unpacked on the way.
     #[arg(value_name = "URL|FILE")]
     pub(crate) image: String,
@@ -54,6 +54,9 @@ pub(crate) struct ImageUploadArgs {
     /// The SHA-256 of the (unpacked) image.
     #[arg(long, value_name = "sha256:DIGITS")]
     pub(crate) checksum: Option<String>,
+    /// Choose the architecture of an image in a registry, as `machine.arch` of its VSIs names it.
+    #[arg(long, default_value = "s390x")]
+    pub(crate) arch: String,
     /// Stop waiting after this time, such as `90s` or `10m` (exit code 5). The same command
     /// resumes the upload.
     #[arg(long, visible_alias = super::WAIT_TIMEOUT, value_name = "DURATION", value_parser = duration)]

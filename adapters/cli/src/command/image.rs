@@ -189,7 +189,7 @@ fn wanted(host: &HostSettings, args: &ImageUploadArgs) -> Result<ImageRecord, Ex
     Ok(ImageRecord {
         host: host.id(),
         pool: args.at.pool.clone(),
-        url: format!("{prefix}{}", url.stored()),
+        url: format!("{prefix}{}", url.for_arch(&args.arch)),
         file_name: url.file_name().to_owned(),
         checksum: checksum.map(|checksum| checksum.to_string()),
     })

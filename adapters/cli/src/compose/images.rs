@@ -12,7 +12,7 @@ use vsiflow_steps::{
 use vsiflow_workflows::{
     hosts::HostDirectory,
     provision_vsi::SIMULATED,
-    spec::{HostSettings, ImageAccess},
+    spec::{HostSettings, ImageAccess, ImageSecrets},
 };
 
 use super::bounds::ReadBounds;
@@ -115,27 +115,38 @@ impl ImageAccessRules {
     }
 
     fn source(&self, host: &HostSettings, bounds: &ReadBounds) -> Result<Scheme, SourceError> {
-        let named = self
-            .settings
-            .server
-            .as_deref()
-            .zip(host.image_secret.clone());
-        let access = match named {
-            Some((server, secret)) => Some(
-                ServerAccess::new(server, self.settings.user.clone(), secret)
-                    .ok_or_else(|| unusable(format!("IMAGE_SERVER {server} is not a server")))?,
-            ),
-            None => None,
-        };
+        let secrets = ImageSecrets::of(host.image_secret.as_ref(), self.settings.several);
         let options = HttpOptions {
-            access,
+            access: self.access(&secrets)?,
             authorities: self.authorities.clone(),
             addresses: bounds.addresses.clone(),
             insecure: self.settings.insecure,
             checked: self.checked,
             ..HttpOptions::default()
         };
-        Ok(Scheme::new(routed(HttpSource::new(&options)?, bounds)))
+        let http = HttpSource::new(&options)?;
+        let router = routed(http.clone(), bounds);
+        Ok(Scheme::new(match self.settings.token_server.clone() {
+            Some(server) => router.token_server(http, server),
+            None => router,
+        }))
+    }
+
+    /// What is shown to each server.
+    fn access(&self, secrets: &ImageSecrets) -> Result<Vec<ServerAccess>, SourceError> {
+        let mut access = match &secrets.registries {
+            Some(config) => ServerAccess::of_docker_config(config)
+                .map_err(|why| unusable(format!(".dockerconfigjson: {why}")))?,
+            None => Vec::new(),
+        };
+        if let Some((server, secret)) = self.settings.server.as_deref().zip(secrets.server.clone())
+        {
+            let own = ServerAccess::new(server, self.settings.user.clone(), secret);
+            let own =
+                own.ok_or_else(|| unusable(format!("IMAGE_SERVER {server} is not a server")))?;
+            access.insert(0, own);
+        }
+        Ok(access)
     }
 }
 

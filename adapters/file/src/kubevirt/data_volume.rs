@@ -5,13 +5,14 @@ use vsiflow_workflows::spec::documents::{API_VERSION, DATA_DISK};
 use super::{
     Placement,
     fields::{Fields, Refusals, object, text},
+    registry,
 };
 use crate::node::{Value, YamlEntry, YamlNode};
 
 /// What a DataVolume is made from.
 #[derive(Clone, Debug)]
 pub(super) enum VolumeSource {
-    /// An image at this URL.
+    /// An image at this URL, in a registry or on a server.
     Http(YamlNode),
     /// Nothing.
     Blank,
@@ -24,8 +25,11 @@ pub(super) struct DataVolume {
     pub(super) size: Option<YamlNode>,
     /// Its storage class, which names a pool.
     pub(super) pool: Option<YamlNode>,
+    /// Whether what is written to it is gone at the machine's next start.
+    pub(super) ephemeral: bool,
 }
 
+const SOURCES: [&str; 3] = ["blank", "http", "registry"];
 const LATER: &str = "serve the image by HTTP and write `http: {url: …}`";
 
 /// Reads the `spec` of a DataVolume, or a template of one.
@@ -57,26 +61,27 @@ pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> Option<Data
         source: source?,
         size,
         pool,
+        ephemeral: false,
     })
 }
 
 fn source(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<VolumeSource> {
     let mut source = spec.object("source", refusals);
-    for key in ["registry", "upload"] {
-        source.refuse(key, LATER, refusals);
-    }
-    let (blank, http) = (source.has("blank"), source.has("http"));
-    let found = match (blank, http) {
-        (true, true) => {
-            let path = source.path("http");
-            refusals.wrong(path, "a DataVolume has one source", "write http or blank");
+    source.refuse("upload", LATER, refusals);
+    let given: Vec<_> = SOURCES.into_iter().filter(|key| source.has(key)).collect();
+    let found = match given.as_slice() {
+        [_, second, ..] => {
+            let path = source.path(second);
+            let remedy = "write http, registry or blank";
+            refusals.wrong(path, "a DataVolume has one source", remedy);
             None
         }
-        (true, false) => {
+        ["blank"] => {
             source.object("blank", refusals).end(refusals);
             Some(VolumeSource::Blank)
         }
-        (false, true) => {
+        ["registry"] => registry::source(source.object("registry", refusals), refusals),
+        ["http"] => {
             let mut http = source.object("http", refusals);
             let url = http.text("url", refusals).cloned();
             if url.is_none() {
@@ -85,11 +90,12 @@ fn source(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<VolumeSource
             http.end(refusals);
             url.map(VolumeSource::Http)
         }
-        (false, false) if refusals.0.is_empty() => {
-            refusals.missing(source.own_path(), "write http: {url: …} or blank: {}");
+        _ if refusals.0.is_empty() => {
+            let remedy = "write http: {url: …}, registry: {url: …} or blank: {}";
+            refusals.missing(source.own_path(), remedy);
             None
         }
-        (false, false) => None,
+        _ => None,
     };
     source.end(refusals);
     found

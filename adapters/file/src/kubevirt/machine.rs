@@ -10,7 +10,7 @@ use super::{
     data_volume::{self, DataVolume, VolumeSource, word},
     fields::{Fields, Refusals, entry, instead, object, text},
     guest::{self, Configuration},
-    memory,
+    memory, registry,
 };
 use crate::node::{Value, YamlNode};
 
@@ -36,6 +36,8 @@ struct Server {
 /// What a volume of the machine holds.
 enum Volume {
     Data(String),
+    /// The URL of an image, of which the guest has a fresh copy at every start.
+    Container(YamlNode),
     Configuration,
 }
 
@@ -383,15 +385,17 @@ fn volumes(
     for mut volume in spec.list("volumes", refusals) {
         let path = volume.own_path();
         let name = volume.text("name", refusals).and_then(YamlNode::text);
-        for key in ["containerDisk", "ephemeral"] {
-            let remedy = "write dataVolume, and a DataVolume with an http source";
-            volume.refuse(key, remedy, refusals);
-        }
+        let remedy = "write dataVolume, and a DataVolume with an http or registry source";
+        volume.refuse("ephemeral", remedy, refusals);
         let named = [
             ("dataVolume", "name"),
             ("persistentVolumeClaim", "claimName"),
         ];
         let mut holds = None;
+        if volume.has("containerDisk") {
+            let disk = volume.object("containerDisk", refusals);
+            holds = registry::container(disk, refusals).map(Volume::Container);
+        }
         for (key, field) in named {
             if volume.has(key) {
                 let mut claim = volume.object(key, refusals);
@@ -474,6 +478,16 @@ fn disks(
         let claimed = match volume {
             Some(Volume::Configuration) => continue,
             Some(Volume::Data(claimed)) => claimed,
+            Some(Volume::Container(url)) => {
+                let fresh = DataVolume {
+                    source: VolumeSource::Http(url),
+                    size: None,
+                    pool: None,
+                    ephemeral: true,
+                };
+                found.push((order, path, String::new(), fresh));
+                continue;
+            }
             None => {
                 refusals.wrong(
                     path,
@@ -523,7 +537,7 @@ fn disks(
         refusals.wrong(
             devices.path("disks"),
             "no disk has an image to boot from",
-            "name a DataVolume with an http source as the first disk",
+            "name a containerDisk, or a DataVolume with an http or registry source, as the first disk",
         );
     }
 }
@@ -577,7 +591,13 @@ fn made(metadata: &Metadata<'_>, server: Server, place: &Placement) -> Vec<YamlN
             "diskSelector",
             has_disks.then(|| data_volume::selector(name)),
         ),
-        ("bootDisk", Some(object([("size", boot.size)]))),
+        (
+            "bootDisk",
+            Some(object([
+                ("size", boot.size),
+                ("mode", boot.ephemeral.then(|| text("ephemeral"))),
+            ])),
+        ),
         ("machine", Some(machine)),
         ("ready", server.ready),
         ("powerState", server.power),

@@ -7,6 +7,7 @@ mod data_volume;
 mod fields;
 mod guest;
 mod machine;
+mod registry;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

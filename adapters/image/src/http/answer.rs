@@ -62,7 +62,7 @@ pub(super) fn examine_rest(
 }
 
 /// The first byte and the whole length of `bytes FIRST-LAST/LENGTH`.
-fn range_of(text: &str) -> Option<(u64, Option<u64>)> {
+pub(crate) fn range_of(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, length) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, _) = range.split_once('-')?;
     let length = match length {
@@ -74,7 +74,7 @@ fn range_of(text: &str) -> Option<(u64, Option<u64>)> {
 
 pub(super) const EMPTY: &str = "the server sent an empty image";
 
-fn kind_of(status: StatusCode) -> SourceErrorKind {
+pub(crate) fn kind_of(status: StatusCode) -> SourceErrorKind {
     match status.as_u16() {
         404 | 410 => SourceErrorKind::NotFound,
         401 | 403 | 407 => SourceErrorKind::Forbidden,

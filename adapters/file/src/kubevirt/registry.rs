@@ -1,0 +1,64 @@
+//! Images in registries: `containerDisk`, and the source `registry` of a DataVolume.
+
+use super::{
+    data_volume::VolumeSource,
+    fields::{self, Fields, Refusals},
+};
+use crate::node::{Value, YamlNode};
+
+const LOGIN: &str = "put the Secret's keys among the host's settings: give it the labels that targetSelector \
+     selects";
+
+/// The source `registry` of a DataVolume.
+pub(super) fn source(mut registry: Fields<'_>, refusals: &mut Refusals) -> Option<VolumeSource> {
+    for key in ["secretRef", "certConfigMap"] {
+        registry.refuse(key, LOGIN, refusals);
+    }
+    let path = registry.path("url");
+    let url = registry.text("url", refusals).cloned();
+    // Who pulls it makes no difference to what is pulled.
+    registry.take("pullMethod");
+    registry.refuse(
+        "imageStream",
+        "write url: docker://registry/repository:tag",
+        refusals,
+    );
+    registry.end(refusals);
+    let Some(url) = url else {
+        refusals.missing(path, "write url: docker://registry/repository:tag");
+        return None;
+    };
+    let image = url.text().and_then(|url| url.strip_prefix("docker://"));
+    let Some(image) = image else {
+        let message = "the URL of a registry does not begin with docker://";
+        refusals.wrong(path, message, "write url: docker://registry/repository:tag");
+        return None;
+    };
+    Some(VolumeSource::Http(at(&url, image)))
+}
+
+/// The image of a `containerDisk`.
+pub(super) fn container(mut disk: Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
+    disk.refuse("imagePullSecret", LOGIN, refusals);
+    let remedy = "remove it: the one file below /disk/ of the image is taken";
+    disk.refuse("path", remedy, refusals);
+    // vsiflow asks the registry before each use, and sends only what the host lacks.
+    disk.take("imagePullPolicy");
+    let path = disk.path("image");
+    let image = disk.text("image", refusals).cloned();
+    disk.end(refusals);
+    let Some(image) = image else {
+        refusals.missing(path, "write image: registry/repository:tag");
+        return None;
+    };
+    let text = image.text().unwrap_or_default();
+    Some(at(&image, text))
+}
+
+/// The URL of an image by the name that containers know it by.
+fn at(node: &YamlNode, image: &str) -> YamlNode {
+    let first = image.split('/').next().unwrap_or_default();
+    let is_server = image.contains('/') && (first.contains(['.', ':']) || first == "localhost");
+    let registry = if is_server { "" } else { "docker.io/" };
+    fields::instead(node, Value::Text(format!("oci://{registry}{image}")))
+}

@@ -1,0 +1,290 @@
+//! The disk in a layer of a container image: the one regular file below `/disk/`.
+//!
+//! A layer is an archive of files, packed or not. Nothing of it is written anywhere: it is read
+//! past until the disk comes, and to its end, so that its digest is compared.
+
+use std::cell::Cell;
+use std::io::{self, BufReader, Read};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use flate2::bufread::MultiGzDecoder;
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+use tar::{Archive, Entry, EntryType};
+use tokio::sync::{mpsc, oneshot};
+use vsiflow_steps::ports::{ImageStream, SourceError, SourceInfo};
+
+use crate::error::Shown;
+use crate::packing::{
+    Feed, MEMORY, MOST, Most, Outlet, TooMuch, Unpacked, WAITING, copy, feed, unfit,
+};
+
+/// The headers of one file are no longer, in bytes; and a layer has no more files.
+const LONGEST_HEADERS: u64 = 1 << 20;
+const MOST_FILES: usize = 100_000;
+const BLOCK: u64 = 512;
+
+/// What is wrong with a layer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unfit {
+    #[error("a layer names a file outside of its folder")]
+    Outside,
+    #[error("/disk has more than one file")]
+    Several,
+    #[error("what is in /disk is {0}, not a regular file")]
+    Kind(&'static str),
+    #[error("a later layer of the image deletes its disk")]
+    Deleted,
+    #[error("a layer has more than {MOST_FILES} files")]
+    Files,
+    #[error("the headers of a file in a layer are longer than {LONGEST_HEADERS} bytes")]
+    Headers,
+}
+
+/// The disk in the layer; `None` where it has none. The layer's errors come from the stream then.
+pub(super) async fn disk(
+    layer: Box<dyn ImageStream>,
+    shown: &Shown,
+    validator: String,
+) -> Result<Option<Box<dyn ImageStream>>, SourceError> {
+    let failed = Arc::<Mutex<Option<SourceError>>>::default();
+    let taken = Arc::<AtomicU64>::default();
+    let (fill, pieces) = mpsc::channel(WAITING);
+    tokio::spawn(feed(layer, fill));
+    let (give, unpacked) = mpsc::channel(WAITING);
+    let source = Feed::new(pieces, failed.clone(), taken.clone());
+    let mut to = Outlet::new(give, taken, MOST);
+    let (tell, told) = oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let mut tell = Some(tell);
+        if let Err(error) = search(source, &mut to, MOST, &mut tell) {
+            match tell.take() {
+                Some(tell) => drop(tell.send(Err(error))),
+                None => to.fail(error),
+            }
+        }
+    });
+    let found = told.await.unwrap_or_else(|_| Ok(None));
+    let length = match found {
+        Ok(Some(length)) => length,
+        Ok(None) => return Ok(None),
+        Err(cause) => {
+            let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+            return Err(failed.take().unwrap_or_else(|| unfit(shown, &cause)));
+        }
+    };
+    let info = SourceInfo {
+        length: Some(length),
+        validator: Some(validator),
+    };
+    Ok(Some(Box::new(Unpacked::new(
+        info,
+        shown.clone(),
+        unpacked,
+        failed,
+    ))))
+}
+
+type Tell = Option<oneshot::Sender<io::Result<Option<u64>>>>;
+
+/// Gives the disk, once its length was told; to the end of the layer.
+fn search(layer: Feed, to: &mut Outlet, most: Most, tell: &mut Tell) -> io::Result<()> {
+    let taken = to.taken();
+    let gauge = Gauge {
+        packed: open(layer)?,
+        headers: Rc::new(Cell::new(LONGEST_HEADERS)),
+        read: 0,
+        taken,
+        most,
+    };
+    let headers = gauge.headers.clone();
+    let mut archive = Archive::new(gauge);
+    let mut entries = archive.entries()?;
+    let mut found = false;
+    for _ in 0..MOST_FILES {
+        let Some(entry) = entries.next() else {
+            headers.set(u64::MAX);
+            drop(entries);
+            // Whatever follows is read past: the digest is that of all.
+            io::copy(&mut archive.into_inner(), &mut io::sink())?;
+            if let Some(tell) = tell.take() {
+                let _ = tell.send(Ok(None));
+            }
+            return Ok(());
+        };
+        let mut entry = entry?;
+        // What an archive says of a length need not fit into any.
+        let left = entry.size().checked_add(LONGEST_HEADERS + BLOCK);
+        headers.set(
+            left.ok_or(())
+                .map_err(|()| io::Error::other(Unfit::Headers))?,
+        );
+        if !is_disk(&entry)? {
+            continue;
+        }
+        if found {
+            return Err(io::Error::other(Unfit::Several));
+        }
+        found = true;
+        if let Some(tell) = tell.take()
+            && tell.send(Ok(Some(entry.size()))).is_err()
+        {
+            return Ok(());
+        }
+        if !copy(&mut entry, to)? {
+            return Ok(());
+        }
+    }
+    Err(io::Error::other(Unfit::Files))
+}
+
+/// Whether a file is the disk.
+fn is_disk<R: Read>(entry: &Entry<'_, R>) -> io::Result<bool> {
+    let path = entry.path_bytes();
+    let parts: Vec<&[u8]> = path
+        .split(|b| *b == b'/')
+        .filter(|part| !matches!(*part, b"" | b"."))
+        .collect();
+    if parts.contains(&b"..".as_slice()) {
+        return Err(io::Error::other(Unfit::Outside));
+    }
+    let name = match parts.as_slice() {
+        [b".wh.disk"] => return Err(io::Error::other(Unfit::Deleted)),
+        [b"disk"] if entry.header().entry_type() != EntryType::Directory => b"disk".as_slice(),
+        [b"disk", name] => name,
+        _ => return Ok(false),
+    };
+    if name.starts_with(b".wh.") {
+        return Err(io::Error::other(Unfit::Deleted));
+    }
+    match entry.header().entry_type() {
+        EntryType::Regular | EntryType::Continuous if parts.len() == 2 => Ok(true),
+        EntryType::Directory => Ok(false),
+        EntryType::Link | EntryType::Symlink => Err(io::Error::other(Unfit::Kind("a link"))),
+        EntryType::GNUSparse => Err(io::Error::other(Unfit::Kind("a sparse file"))),
+        _ => Err(io::Error::other(Unfit::Kind("something else"))),
+    }
+}
+
+/// The archive, by how its first bytes say that it is packed.
+fn open(layer: Feed) -> io::Result<Box<dyn Read>> {
+    let mut layer = Pushback::new(layer);
+    let head = layer.peek(4)?;
+    Ok(match head {
+        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(BufReader::new(layer))),
+        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(Frames(Some(FrameState::Between(layer)))),
+        [a, 0x2a, 0x4d, 0x18] if a & 0xf0 == 0x50 => {
+            Box::new(Frames(Some(FrameState::Between(layer))))
+        }
+        _ => Box::new(layer),
+    })
+}
+
+/// Counts what is unpacked, and what of it are headers.
+struct Gauge {
+    packed: Box<dyn Read>,
+    headers: Rc<Cell<u64>>,
+    read: u64,
+    taken: Arc<AtomicU64>,
+    most: Most,
+}
+
+impl Read for Gauge {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.packed.read(into)?;
+        self.read = self.read.saturating_add(read as u64);
+        let taken = self.taken.load(Ordering::Relaxed);
+        let most = taken.saturating_mul(self.most.times).max(self.most.free);
+        if self.read > most {
+            return Err(io::Error::other(TooMuch(most, self.most.times)));
+        }
+        let left = self.headers.get().checked_sub(read as u64);
+        self.headers.set(
+            left.ok_or(())
+                .map_err(|()| io::Error::other(Unfit::Headers))?,
+        );
+        Ok(read)
+    }
+}
+
+/// A reader whose first bytes can be looked at.
+struct Pushback<R> {
+    head: Vec<u8>,
+    reader: R,
+}
+
+impl<R: Read> Pushback<R> {
+    fn new(reader: R) -> Self {
+        let head = Vec::new();
+        Self { head, reader }
+    }
+
+    /// As many of the next bytes as there are, at most.
+    fn peek(&mut self, most: usize) -> io::Result<&[u8]> {
+        let missing = most.saturating_sub(self.head.len());
+        let more = self.reader.by_ref().take(missing as u64);
+        let mut more = more;
+        more.read_to_end(&mut self.head)?;
+        Ok(&self.head)
+    }
+}
+
+impl<R: Read> Read for Pushback<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.head.is_empty() {
+            return self.reader.read(into);
+        }
+        let read = self.head.as_slice().read(into)?;
+        self.head.drain(..read);
+        Ok(read)
+    }
+}
+
+type Packed = Pushback<Feed>;
+
+/// Frames of zstd one after the other, and what stands between them that is to be skipped.
+struct Frames(Option<FrameState>);
+
+enum FrameState {
+    Between(Packed),
+    Within(Box<StreamingDecoder<Packed, FrameDecoder>>),
+}
+
+impl Read for Frames {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.take() {
+                None => return Ok(0),
+                Some(FrameState::Within(mut frame)) => match frame.read(into)? {
+                    0 if !into.is_empty() => {
+                        self.0 = Some(FrameState::Between(frame.into_inner()));
+                    }
+                    read => {
+                        self.0 = Some(FrameState::Within(frame));
+                        return Ok(read);
+                    }
+                },
+                Some(FrameState::Between(mut packed)) => match packed.peek(8)? {
+                    [] => return Ok(0),
+                    [a, 0x2a, 0x4d, 0x18, length @ ..] if a & 0xf0 == 0x50 => {
+                        let length = length.try_into().map_err(io::Error::other)?;
+                        let length = u64::from(u32::from_le_bytes(length)).saturating_add(8);
+                        io::copy(&mut packed.by_ref().take(length), &mut io::sink())?;
+                        self.0 = Some(FrameState::Between(packed));
+                    }
+                    _ => {
+                        let frame = StreamingDecoder::new_with_max_window_size(packed, MEMORY);
+                        let frame = frame.map_err(io::Error::other)?;
+                        self.0 = Some(FrameState::Within(Box::new(frame)));
+                    }
+                },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod tests;

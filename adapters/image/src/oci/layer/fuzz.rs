@@ -1,0 +1,53 @@
+//! Layers of container images.
+
+use vsiflow_fuzz::Target;
+
+use super::*;
+use crate::packing::Most;
+
+#[test]
+fn fuzz_layer() {
+    Target {
+        // Windows of zstd, and the pieces on the way.
+        memory: 48 * 1024 * 1024,
+        memory_per_byte: 2_048,
+        words: &[
+            "disk/",
+            "../",
+            ".wh.disk",
+            "ustar\0",
+            "path=disk/x\n",
+            "size=18446744073709551615\n",
+            "77777777777",
+        ],
+        ..Target::new("layer", target)
+    }
+    .check();
+}
+
+/// Reads a layer; what it gives is one disk, of the length that was told.
+fn target(bytes: &[u8]) {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let (fill, pieces) = mpsc::channel(1);
+    fill.try_send(Ok(bytes::Bytes::copy_from_slice(bytes)))
+        .unwrap();
+    drop(fill);
+    let taken = Arc::<AtomicU64>::default();
+    // More pieces than the bound below can make.
+    let (give, mut unpacked) = mpsc::channel(64);
+    let most = Most {
+        free: 1 << 20,
+        times: 1,
+    };
+    let mut to = Outlet::new(give, taken.clone(), most);
+    let feed = Feed::new(pieces, Arc::default(), taken);
+    let ended = search(feed, &mut to, most, &mut Some(tell));
+    drop(to);
+    let mut length = 0_u64;
+    while let Ok(piece) = unpacked.try_recv() {
+        length += piece.unwrap().len() as u64;
+    }
+    if ended.is_ok() {
+        assert_eq!(told.blocking_recv().unwrap().unwrap().unwrap_or(0), length);
+    }
+}

@@ -1,0 +1,273 @@
+//! Manifests and indexes: which blob is the disk.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::reference::Digest;
+
+/// A manifest is no longer, in bytes.
+pub(crate) const LONGEST: usize = 4 << 20;
+/// Layers of an image, and images of an index.
+const MOST_LAYERS: usize = 128;
+const MOST_IMAGES: usize = 512;
+
+/// The kinds of manifests that are understood, as a registry is asked for them.
+pub(crate) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.oci.image.index.v1+json, \
+     application/vnd.docker.distribution.manifest.v2+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json";
+
+const TITLE: &str = "org.opencontainers.image.title";
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+/// A blob, as a manifest describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Blob {
+    pub(crate) digest: Digest,
+    /// Its length in bytes.
+    pub(crate) size: u64,
+}
+
+/// What a manifest says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Manifest {
+    /// The manifest of the image for one architecture.
+    See(Blob),
+    /// The disk is this blob, as an artifact.
+    Disk(Blob),
+    /// The disk is a file in one of these layers; the topmost first.
+    Layers(Vec<Blob>),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    #[serde(default)]
+    layers: Option<Vec<Descriptor>>,
+    #[serde(default)]
+    manifests: Option<Vec<Descriptor>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    #[serde(default)]
+    media_type: String,
+    digest: String,
+    size: u64,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    platform: Option<Platform>,
+}
+
+#[derive(Deserialize)]
+struct Platform {
+    #[serde(default)]
+    architecture: String,
+}
+
+impl Manifest {
+    /// Reads a manifest or index, for an architecture as images name it.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(crate) fn read(bytes: &[u8], platform: Option<&str>) -> Result<Self, String> {
+        if bytes.len() > LONGEST {
+            return Err(format!("the manifest is longer than {LONGEST} bytes"));
+        }
+        let written: Written = serde_json::from_slice(bytes)
+            .map_err(|error| format!("this is not a manifest: {error}"))?;
+        match (written.layers, written.manifests) {
+            (Some(layers), None) => of_layers(layers),
+            (None, Some(manifests)) => of_index(manifests, platform),
+            (Some(_), Some(_)) => Err("this is a manifest and an index at once".to_owned()),
+            (None, None) => Err("this is neither a manifest nor an index".to_owned()),
+        }
+    }
+}
+
+impl Descriptor {
+    fn blob(&self) -> Result<Blob, String> {
+        let digest = Digest::read(&self.digest);
+        let digest = digest.ok_or("a digest of the manifest is not a SHA-256")?;
+        let size = self.size;
+        Ok(Blob { digest, size })
+    }
+
+    fn title(&self) -> Option<&str> {
+        let title = self.annotations.as_ref()?.get(TITLE)?;
+        Some(title.as_str())
+    }
+
+    /// Whether it is a file by itself, and not a layer of files. Tools that push files say their
+    /// names, whatever type they give them.
+    fn is_file(&self) -> bool {
+        let layer = self.media_type.contains(".tar") || self.media_type.contains("+tar");
+        self.title().is_some() || !layer
+    }
+
+    fn is_disk(&self) -> bool {
+        let title = self.title().unwrap_or_default();
+        let packed = [".gz", ".xz", ".zst"];
+        let stem = packed.iter().find_map(|end| title.strip_suffix(end));
+        let stem = stem.unwrap_or(title);
+        [".qcow2", ".img", ".raw"]
+            .iter()
+            .any(|end| stem.ends_with(end))
+    }
+}
+
+fn of_layers(mut layers: Vec<Descriptor>) -> Result<Manifest, String> {
+    if layers.len() > MOST_LAYERS {
+        return Err(format!("the image has more than {MOST_LAYERS} layers"));
+    }
+    layers.retain(|layer| layer.media_type != EMPTY);
+    let files: Vec<_> = layers.iter().filter(|layer| layer.is_file()).collect();
+    let disks: Vec<_> = files.iter().filter(|file| file.is_disk()).collect();
+    match (files.as_slice(), disks.as_slice()) {
+        ([], _) if layers.is_empty() => Err("the image has no layers".to_owned()),
+        ([], _) => {
+            let topmost_first = layers.iter().rev();
+            let layers: Result<_, _> = topmost_first.map(Descriptor::blob).collect();
+            Ok(Manifest::Layers(layers?))
+        }
+        ([file], _) => Ok(Manifest::Disk(file.blob()?)),
+        (_, [disk]) => Ok(Manifest::Disk(disk.blob()?)),
+        _ => Err(format!(
+            "the artifact has {} files, of which {} are named as disks (.qcow2, .img, .raw); it must be one",
+            files.len(),
+            disks.len()
+        )),
+    }
+}
+
+fn of_index(images: Vec<Descriptor>, platform: Option<&str>) -> Result<Manifest, String> {
+    if images.len() > MOST_IMAGES {
+        return Err(format!("the index has more than {MOST_IMAGES} images"));
+    }
+    let name = |image: &Descriptor| {
+        let platform = image.platform.as_ref();
+        platform.map_or(String::new(), |platform| platform.architecture.clone())
+    };
+    // What attests an image is of no architecture.
+    let real = |image: &&Descriptor| name(image) != "unknown";
+    let images: Vec<_> = images.iter().filter(real).collect();
+    let fits = |image: &&&Descriptor| match platform {
+        Some(platform) => [platform, ""].contains(&name(image).as_str()),
+        None => true,
+    };
+    let fitting: Vec<_> = images.iter().filter(fits).collect();
+    match (fitting.as_slice(), platform) {
+        ([first, ..], Some(_)) | ([first], None) => Ok(Manifest::See(first.blob()?)),
+        (_, platform) => {
+            let mut there: Vec<_> = images.iter().map(|image| name(image)).collect();
+            there.sort();
+            there.dedup();
+            there.truncate(16);
+            let there: Vec<_> = there.iter().map(|name| words(name)).collect();
+            let there = there.join(", ");
+            Err(match platform {
+                Some(platform) => {
+                    format!("the image is not there for {platform}; it is for {there}")
+                }
+                None => {
+                    format!("the image is there for {there}; say which with ?arch=ARCHITECTURE")
+                }
+            })
+        }
+    }
+}
+
+/// Somebody else's text, as far as it may be shown.
+fn words(text: &str) -> String {
+    let plain = |c: &char| c.is_ascii_alphanumeric() || "_-./".contains(*c);
+    text.chars().filter(plain).take(32).collect()
+}
+
+#[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAR: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+    fn digest(n: u8) -> String {
+        format!("sha256:{}", format!("{n:02x}").repeat(32))
+    }
+
+    fn layer(n: u8, kind: &str, title: Option<&str>) -> serde_json::Value {
+        let annotations = title.map(|title| serde_json::json!({TITLE: title}));
+        serde_json::json!({"mediaType": kind, "digest": digest(n), "size": n, "annotations": annotations})
+    }
+
+    fn image(layers: &[serde_json::Value]) -> Result<Manifest, String> {
+        let manifest = serde_json::json!({"schemaVersion": 2, "layers": layers});
+        Manifest::read(manifest.to_string().as_bytes(), None)
+    }
+
+    fn blob(n: u8) -> Blob {
+        let digest = Digest::read(&digest(n)).unwrap();
+        Blob {
+            digest,
+            size: n.into(),
+        }
+    }
+
+    #[test]
+    fn the_disk_is_an_artifacts_file_or_in_the_layers() {
+        let layers = [layer(1, TAR, None), layer(2, TAR, None)];
+        assert_eq!(image(&layers), Ok(Manifest::Layers(vec![blob(2), blob(1)])));
+        let pushed = layer(1, TAR, Some("disk.qcow2"));
+        assert_eq!(image(&[pushed.clone()]), Ok(Manifest::Disk(blob(1))));
+        let typed = layer(3, "application/x-qemu-disk", None);
+        assert_eq!(image(&[typed.clone()]), Ok(Manifest::Disk(blob(3))));
+        let readme = layer(2, "text/plain", Some("README.md"));
+        assert_eq!(
+            image(&[readme.clone(), pushed.clone()]),
+            Ok(Manifest::Disk(blob(1)))
+        );
+        assert!(image(&[pushed.clone(), layer(4, TAR, Some("b.img.gz"))]).is_err());
+        assert!(image(&[readme, typed]).is_err());
+        assert!(image(&[]).is_err());
+        assert!(image(&[layer(2, EMPTY, None)]).is_err());
+        assert!(image(&vec![pushed; MOST_LAYERS + 1]).is_err());
+    }
+
+    #[test]
+    fn an_index_is_searched_by_architecture() {
+        let of = |n: u8, arch: &str| serde_json::json!({"digest": digest(n), "size": n, "platform": {"architecture": arch, "os": "linux"}});
+        let index =
+            serde_json::json!({"manifests": [of(1, "amd64"), of(2, "s390x"), of(3, "unknown")]});
+        let find = |arch| Manifest::read(index.to_string().as_bytes(), arch);
+        assert_eq!(find(Some("s390x")), Ok(Manifest::See(blob(2))));
+        let why = find(Some("arm64")).unwrap_err();
+        assert!(
+            why.contains("amd64, s390x") && !why.contains("unknown"),
+            "{why}"
+        );
+        assert!(find(None).unwrap_err().contains("?arch="));
+        let one = serde_json::json!({"manifests": [of(1, "amd64")]});
+        assert!(Manifest::read(one.to_string().as_bytes(), None).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_manifest_is_refused() {
+        for wrong in [
+            "",
+            "[]",
+            "{}",
+            r#"{"layers": [], "manifests": []}"#,
+            r#"{"layers": [{"digest": "sha256:../../x", "size": 1}]}"#,
+            r#"{"layers": [{"digest": "sha512:00", "size": 1}]}"#,
+            r#"{"layers": [{"digest": "sha256:00", "size": -1}]}"#,
+            r#"{"manifests": []}"#,
+        ] {
+            assert!(Manifest::read(wrong.as_bytes(), None).is_err(), "{wrong}");
+        }
+        assert!(Manifest::read(&vec![b' '; LONGEST + 1], None).is_err());
+    }
+}

@@ -1,0 +1,38 @@
+//! Manifests of registries.
+
+use vsiflow_fuzz::Target;
+
+use super::*;
+
+#[test]
+fn fuzz_manifest() {
+    Target {
+        memory: 256 * 1024,
+        memory_per_byte: 32,
+        words: &[
+            "\"layers\":[",
+            "\"manifests\":[",
+            "\"annotations\":{",
+            "\"platform\":{\"architecture\":\"s390x\"}",
+            "18446744073709551616",
+            "sha256:",
+        ],
+        ..Target::new("manifest", target)
+    }
+    .check();
+}
+
+/// Reads a manifest; whatever it leads to is a digest that can stand in a path.
+fn target(bytes: &[u8]) {
+    for platform in [None, Some("s390x")] {
+        let blobs = match Manifest::read(bytes, platform) {
+            Ok(Manifest::See(blob) | Manifest::Disk(blob)) => vec![blob],
+            Ok(Manifest::Layers(blobs)) => blobs,
+            Err(_) => continue,
+        };
+        assert!(blobs.len() <= MOST_LAYERS);
+        for blob in blobs {
+            assert_eq!(blob.digest.text().len(), 71);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Images in registries: container disks and artifacts.
+//!
+//! A tag is asked for once: what it means is a digest, which is in the validator of what is read,
+//! and by which an upload resumes. Manifests and blobs are compared with their digests. Registry,
+//! token server and wherever they redirect to are reached by [`HttpSource`], which judges addresses.
+
+mod blob;
+mod challenge;
+mod layer;
+mod manifest;
+mod reference;
+mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::{
+    Response, StatusCode,
+    header::{CONTENT_RANGE, CONTENT_TYPE},
+};
+use tokio::time::timeout;
+use url::Url;
+use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
+
+use self::{
+    blob::{BlobStream, lied},
+    manifest::{ACCEPT, Blob, LONGEST, Manifest},
+    reference::{Digest, Reference},
+    token::{Asking, Passes},
+};
+pub(crate) use self::{layer::Unfit, reference::is_oci};
+use crate::error::{Shown, error, invalid, parse};
+use crate::http::{HttpSource, answer::kind_of, answer::range_of, within};
+
+/// A short answer is there by then, however slowly it comes.
+const SHORT_DEADLINE: Duration = Duration::from_secs(60);
+/// An index may lead to another.
+const DEEPEST: usize = 3;
+
+/// Reads `oci:` URLs: `oci://registry/repository:tag@digest?arch=s390x`, and with `oci+http:` those
+/// of a registry without TLS.
+#[derive(Clone)]
+pub struct OciSource(Arc<Inner>);
+
+struct Inner {
+    http: HttpSource,
+    passes: Passes,
+    token_server: Option<String>,
+}
+
+/// A blob at its registry, or its bytes from one on.
+type Part<'a> = (&'a Reference, &'a Shown, &'a Digest, u64);
+
+impl OciSource {
+    /// A source that asks by this one, and shows a registry's credentials to this further server.
+    pub fn new(http: HttpSource, token_server: Option<String>) -> Self {
+        Self(Arc::new(Inner {
+            http,
+            passes: Passes::default(),
+            token_server,
+        }))
+    }
+
+    fn asking<'a>(&'a self, reference: &'a Reference, shown: &'a Shown) -> Asking<'a> {
+        Asking {
+            http: &self.0.http,
+            passes: &self.0.passes,
+            token_server: self.0.token_server.as_deref(),
+            reference,
+            shown,
+        }
+    }
+
+    /// What the reference means now.
+    async fn resolve(&self, reference: &Reference, shown: &Shown) -> Result<Manifest, SourceError> {
+        let mut blob: Option<Blob> = None;
+        for _ in 0..DEEPEST {
+            let bytes = self.manifest(reference, shown, blob.as_ref()).await?;
+            let read = Manifest::read(&bytes, reference.platform());
+            match read.map_err(|why| invalid(shown, why))? {
+                Manifest::See(other) => blob = Some(other),
+                found => return Ok(found),
+            }
+        }
+        Err(invalid(shown, "the index leads to further indexes"))
+    }
+
+    async fn manifest(
+        &self,
+        reference: &Reference,
+        shown: &Shown,
+        blob: Option<&Blob>,
+    ) -> Result<Vec<u8>, SourceError> {
+        let digest = blob.map(|blob| &blob.digest);
+        let url = reference.manifest(digest).ok_or_else(|| no_url(shown))?;
+        let asking = self.asking(reference, shown);
+        let mut response = asking.get(&url, Some(ACCEPT), None).await?;
+        answered(shown, &response, "manifest")?;
+        let bytes = body(&self.0.http, shown, &mut response, LONGEST).await?;
+        let digest = digest.or(reference.digest.as_ref());
+        let found = Digest::of(&bytes);
+        match digest.filter(|digest| **digest != found) {
+            Some(digest) => Err(lied(shown, digest, &found)),
+            None => Ok(bytes),
+        }
+    }
+
+    /// A blob from a byte on, or from its start where the registry has no ranges; where it begins,
+    /// and the length of the whole.
+    async fn part(
+        &self,
+        (reference, shown, digest, offset): Part<'_>,
+    ) -> Result<(Response, u64, Option<u64>), SourceError> {
+        let url = reference.blob(digest).ok_or_else(|| no_url(shown))?;
+        let from = (offset > 0).then_some(offset);
+        let response = self.asking(reference, shown).get(&url, None, from).await?;
+        if response.status() == StatusCode::PARTIAL_CONTENT && offset > 0 {
+            let range = response.headers().get(CONTENT_RANGE);
+            let range = range.and_then(|range| range_of(range.to_str().ok()?));
+            return match range {
+                Some((first, length)) if first == offset => Ok((response, offset, length)),
+                _ => Err(invalid(
+                    shown,
+                    "the registry gives another part than it was asked for",
+                )),
+            };
+        }
+        answered(shown, &response, "blob")?;
+        let length = response.content_length();
+        Ok((response, 0, length))
+    }
+
+    /// A blob, from a byte on where that can be.
+    async fn blob(
+        &self,
+        reference: &Reference,
+        shown: &Shown,
+        blob: Blob,
+        offset: u64,
+    ) -> Result<BlobStream, SourceError> {
+        let part = (reference, shown, &blob.digest, offset);
+        let (response, starts_at, length) = self.part(part).await?;
+        if length.is_some_and(|length| length != blob.size) {
+            let message = format!(
+                "a blob is not of the {} bytes that the manifest says",
+                blob.size
+            );
+            return Err(error(SourceErrorKind::Mismatch, shown, message));
+        }
+        let of = (reference.clone(), shown.clone());
+        Ok(BlobStream::new(
+            self.clone(),
+            of,
+            blob,
+            (response, starts_at),
+        ))
+    }
+
+    /// A blob of which only the digest is known.
+    async fn recorded(
+        &self,
+        reference: &Reference,
+        shown: &Shown,
+        digest: Digest,
+        offset: u64,
+    ) -> Result<BlobStream, SourceError> {
+        let part = (reference, shown, &digest, offset);
+        let (response, starts_at, length) = self.part(part).await?;
+        let size =
+            length.ok_or_else(|| invalid(shown, "the registry does not say how long a blob is"))?;
+        let of = (reference.clone(), shown.clone());
+        let blob = Blob { digest, size };
+        Ok(BlobStream::new(
+            self.clone(),
+            of,
+            blob,
+            (response, starts_at),
+        ))
+    }
+
+    /// The disk of an image; the topmost layer that has one has it.
+    async fn disk(
+        &self,
+        reference: &Reference,
+        shown: &Shown,
+        layers: Vec<Blob>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        for layer in layers {
+            let validator = format!("{WITHIN}{}", layer.digest.text());
+            let stream = self.blob(reference, shown, layer, 0).await?;
+            if let Some(disk) = layer::disk(Box::new(stream), shown, validator).await? {
+                return Ok(disk);
+            }
+        }
+        Err(invalid(
+            shown,
+            "no layer of the image has a file below /disk/",
+        ))
+    }
+
+    /// What an earlier read named, from a byte on; `None` where it is gone.
+    async fn again(
+        &self,
+        reference: &Reference,
+        shown: &Shown,
+        offset: u64,
+        validator: &str,
+    ) -> Result<Option<Box<dyn ImageStream>>, SourceError> {
+        let opened: Result<Option<Box<dyn ImageStream>>, _> =
+            match (validator.strip_prefix(WITHIN), Digest::read(validator)) {
+                (Some(digest), _) => {
+                    let Some(digest) = Digest::read(digest) else {
+                        return Ok(None);
+                    };
+                    match self.recorded(reference, shown, digest, 0).await {
+                        Ok(layer) => {
+                            layer::disk(Box::new(layer), shown, validator.to_owned()).await
+                        }
+                        Err(cause) => Err(cause),
+                    }
+                }
+                (None, Some(digest)) => {
+                    let stream = self.recorded(reference, shown, digest, offset).await;
+                    stream.map(|stream| Some(Box::new(stream) as Box<dyn ImageStream>))
+                }
+                (None, None) => return Ok(None),
+            };
+        match opened {
+            Err(cause) if cause.kind == SourceErrorKind::NotFound => Ok(None),
+            opened => opened,
+        }
+    }
+}
+
+/// Before the digest of a layer: the image is the disk in it.
+const WITHIN: &str = "disk of ";
+
+fn read(url: &str) -> Result<(Reference, Shown), SourceError> {
+    let url = parse(url)?;
+    let shown = Shown::from(&without_query(&url));
+    let reference = Reference::read(&url).map_err(|why| invalid(&shown, why))?;
+    Ok((reference, shown))
+}
+
+/// The query of such a URL is no secret, and in its way in an error.
+fn without_query(url: &Url) -> Url {
+    let mut url = url.clone();
+    url.set_query(None);
+    url
+}
+
+fn no_url(shown: &Shown) -> SourceError {
+    invalid(shown, "the reference makes no address")
+}
+
+/// Whether the registry gives what it was asked for.
+fn answered(shown: &Shown, response: &Response, what: &str) -> Result<(), SourceError> {
+    let status = response.status();
+    if status != StatusCode::OK {
+        let message = format!("the registry answered {status} for the {what}");
+        return Err(error(kind_of(status), shown, message));
+    }
+    let page = response.headers().get(CONTENT_TYPE);
+    let page = page.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    match page {
+        true => Err(invalid(shown, "this is a web page, not a registry")),
+        false => Ok(()),
+    }
+}
+
+/// A short answer, whole.
+async fn body(
+    http: &HttpSource,
+    shown: &Shown,
+    response: &mut Response,
+    most: usize,
+) -> Result<Vec<u8>, SourceError> {
+    let reading = async {
+        let mut bytes = Vec::new();
+        while let Some(piece) = within(http.idle_deadline(), shown, response.chunk()).await? {
+            bytes.extend_from_slice(&piece);
+            if bytes.len() > most {
+                return Err(invalid(
+                    shown,
+                    format!("a short answer is longer than {most} bytes"),
+                ));
+            }
+        }
+        Ok(bytes)
+    };
+    let read = timeout(SHORT_DEADLINE, reading).await;
+    read.unwrap_or_else(|_| {
+        let message = format!(
+            "a short answer did not end in {} s",
+            SHORT_DEADLINE.as_secs()
+        );
+        Err(error(SourceErrorKind::Transient, shown, message))
+    })
+}
+
+#[async_trait]
+impl ImageSource for OciSource {
+    async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
+        Ok(self.open(url).await?.info().clone())
+    }
+
+    async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
+        let (reference, shown) = read(url)?;
+        match self.resolve(&reference, &shown).await? {
+            Manifest::Disk(blob) => Ok(Box::new(self.blob(&reference, &shown, blob, 0).await?)),
+            Manifest::Layers(layers) => self.disk(&reference, &shown, layers).await,
+            Manifest::See(_) => Err(invalid(&shown, "the index leads to further indexes")),
+        }
+    }
+
+    async fn open_at(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        let (reference, shown) = read(url)?;
+        if let Some(validator) = validator
+            && let Some(stream) = self.again(&reference, &shown, offset, validator).await?
+        {
+            return Ok(stream);
+        }
+        self.open(url).await
+    }
+}

@@ -1,0 +1,240 @@
+//! What a registry wants to see, and the tokens that token servers give.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use reqwest::{Response, StatusCode, header::WWW_AUTHENTICATE};
+use serde::Deserialize;
+use url::Url;
+use vsiflow_engine::secret::Secret;
+use vsiflow_steps::ports::{SourceError, SourceErrorKind};
+
+use super::{
+    body,
+    challenge::{self, Challenge},
+    reference::Reference,
+};
+use crate::access::ServerAccess;
+use crate::error::{Shown, error, invalid};
+use crate::http::{Ask, Credentials, HttpSource};
+
+/// A token server's answer is no longer, in bytes; and so many tokens are kept.
+const LONGEST: usize = 256 << 10;
+const MOST: usize = 64;
+/// A token is not used at the very end of its life, and not longer than that.
+const MARGIN: Duration = Duration::from_secs(10);
+const LONGEST_LIFE: Duration = Duration::from_secs(600);
+
+/// Docker's registry has its tokens from another server.
+const KNOWN: (&str, &str) = ("registry-1.docker.io", "auth.docker.io");
+
+/// What is shown to a registry for a repository.
+#[derive(Clone, Debug)]
+enum Pass {
+    Token {
+        token: Secret,
+        /// Whether it was given for somebody's password.
+        own: bool,
+        until: Instant,
+    },
+    Password,
+}
+
+/// The passes that were got so far.
+#[derive(Debug, Default)]
+pub(super) struct Passes(Mutex<HashMap<String, Pass>>);
+
+#[derive(Deserialize)]
+struct Given {
+    #[serde(default)]
+    token: String,
+    #[serde(default)]
+    access_token: String,
+    #[serde(default)]
+    expires_in: Option<u64>,
+}
+
+fn key(reference: &Reference) -> String {
+    format!("{}{}", reference.registry, reference.repository)
+}
+
+impl Passes {
+    fn get(&self, reference: &Reference) -> Option<Pass> {
+        let passes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pass = passes.get(&key(reference)).cloned()?;
+        match &pass {
+            Pass::Token { until, .. } if *until <= Instant::now() => None,
+            _ => Some(pass),
+        }
+    }
+
+    fn put(&self, reference: &Reference, pass: Pass) {
+        let mut passes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if passes.len() >= MOST {
+            passes.clear();
+        }
+        passes.insert(key(reference), pass);
+    }
+}
+
+/// Asks a registry, and shows it what it wants to see.
+pub(super) struct Asking<'a> {
+    pub(super) http: &'a HttpSource,
+    pub(super) passes: &'a Passes,
+    /// The further server that may give tokens for credentials.
+    pub(super) token_server: Option<&'a str>,
+    pub(super) reference: &'a Reference,
+    pub(super) shown: &'a Shown,
+}
+
+impl Asking<'_> {
+    /// The registry's answer, once it was shown what it asked for.
+    pub(super) async fn get(
+        &self,
+        url: &Url,
+        accept: Option<&str>,
+        from: Option<u64>,
+    ) -> Result<Response, SourceError> {
+        let mut renewed = false;
+        loop {
+            let (pass, access) = (self.passes.get(self.reference), self.access());
+            let credentials = match (&pass, access) {
+                (
+                    Some(Pass::Token {
+                        token, own: true, ..
+                    }),
+                    _,
+                ) => Credentials::Bearer(token),
+                (Some(Pass::Token { token, .. }), _) => Credentials::Anonymous(token),
+                (Some(Pass::Password), Some(access)) => Credentials::Access(access),
+                (None, Some(access)) if !access.is_password() => Credentials::Access(access),
+                _ => Credentials::None,
+            };
+            let rest = from.map(|from| (from, None));
+            let ask = Ask {
+                credentials,
+                accept,
+                rest,
+            };
+            let response = self.http.request(self.shown, url.clone(), ask).await?;
+            // A server that it was sent on to asks for nothing that is shown here.
+            let own = same_server(response.url(), url);
+            if response.status() != StatusCode::UNAUTHORIZED || !own || renewed {
+                return Ok(response);
+            }
+            renewed = true;
+            let pass = self.pass(&response).await?;
+            self.passes.put(self.reference, pass);
+        }
+    }
+
+    fn access(&self) -> Option<&ServerAccess> {
+        self.http.access_to(&self.reference.registry)
+    }
+
+    async fn pass(&self, response: &Response) -> Result<Pass, SourceError> {
+        let headers = response.headers().get_all(WWW_AUTHENTICATE);
+        let headers = headers.iter().filter_map(|header| header.to_str().ok());
+        match challenge::read(headers) {
+            Some(Challenge::Bearer { realm, service }) => self.token(&realm, service).await,
+            Some(Challenge::Basic) if self.access().is_some_and(ServerAccess::is_password) => {
+                Ok(Pass::Password)
+            }
+            _ => {
+                let message = "the registry asks for a login; give IMAGE_SERVER with IMAGE_USER and \
+                               IMAGE_PASSWORD, or a pull secret, in the host's settings";
+                Err(error(SourceErrorKind::Forbidden, self.shown, message))
+            }
+        }
+    }
+
+    /// Asks the server that the registry names. It sees the registry's credentials only where that
+    /// is the registry itself or one that is permitted.
+    async fn token(&self, realm: &str, service: Option<String>) -> Result<Pass, SourceError> {
+        let mut url = Url::parse(realm)
+            .ok()
+            .filter(|url| ["https", "http"].contains(&url.scheme()))
+            .ok_or_else(|| invalid(self.shown, "the registry names no server for tokens"))?;
+        let registry = &self.reference.registry;
+        if registry.scheme() == "https" && url.scheme() != "https" && !self.http.insecure() {
+            let message = "the registry's server for tokens is without TLS";
+            return Err(error(SourceErrorKind::Refused, self.shown, message));
+        }
+        let permitted = self.may_see(&url);
+        let access = self
+            .access()
+            .filter(|access| access.is_password() && permitted);
+        self.ask_for_little(&mut url, service.as_deref());
+        let server = url.host_str().unwrap_or_default().to_owned();
+        let ask = Ask {
+            credentials: access.map_or(Credentials::None, Credentials::Access),
+            accept: None,
+            rest: None,
+        };
+        let mut response = self.http.request(self.shown, url, ask).await?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            let kind = crate::http::answer::kind_of(status);
+            let hint = match self.access() {
+                Some(access) if access.is_password() && !permitted => format!(
+                    "; it gets no password of the registry's: IMAGE_TOKEN_SERVER: {server} permits it"
+                ),
+                _ => String::new(),
+            };
+            let message = format!("the token server {server} answered {status}{hint}");
+            return Err(error(kind, self.shown, message));
+        }
+        let bytes = body(self.http, self.shown, &mut response, LONGEST).await?;
+        let given: Given = serde_json::from_slice(&bytes).map_err(|_| {
+            invalid(
+                self.shown,
+                format!("the token server {server} gave no token"),
+            )
+        })?;
+        let text = [given.token, given.access_token]
+            .into_iter()
+            .find(|text| !text.is_empty());
+        // It becomes a header.
+        let text = text.filter(|text| text.bytes().all(|b| b.is_ascii_graphic()));
+        let text = text.ok_or_else(|| {
+            invalid(
+                self.shown,
+                format!("the token server {server} gave no token"),
+            )
+        })?;
+        let life = Duration::from_secs(given.expires_in.unwrap_or(60)).min(LONGEST_LIFE);
+        let now = Instant::now();
+        Ok(Pass::Token {
+            token: Secret::new(text),
+            own: access.is_some(),
+            until: now.checked_add(life.saturating_sub(MARGIN)).unwrap_or(now),
+        })
+    }
+
+    /// Only what is needed, whatever the registry would like to have.
+    fn ask_for_little(&self, url: &mut Url, service: Option<&str>) {
+        let scope = format!("repository:{}:pull", self.reference.repository);
+        let mut query = url.query_pairs_mut();
+        if let Some(service) = service {
+            query.append_pair("service", service);
+        }
+        query.append_pair("scope", &scope);
+    }
+
+    /// Whether a token server may see the registry's credentials.
+    fn may_see(&self, url: &Url) -> bool {
+        let registry = &self.reference.registry;
+        let named = |server: &str| {
+            let other = Url::parse(&format!("{}://{server}/", url.scheme()));
+            other.is_ok_and(|other| same_server(&other, url))
+        };
+        let (docker, of_docker) = KNOWN;
+        let known = registry.host_str() == Some(docker) && named(of_docker);
+        same_server(registry, url) || known || self.token_server.is_some_and(named)
+    }
+}
+
+fn same_server(a: &Url, b: &Url) -> bool {
+    (a.host(), a.port_or_known_default()) == (b.host(), b.port_or_known_default())
+}

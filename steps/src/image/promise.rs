@@ -1,0 +1,48 @@
+//! What a source promises of an image before it gives it, and whether it is so.
+
+use vsiflow_engine::model::Failure;
+
+use super::{
+    Params, claim,
+    transfer::{Sent, Upload},
+};
+use crate::{error, ports::SourceInfo};
+
+/// The SHA-256 that the image must have, where the source names it by that.
+pub(super) fn promised(info: &SourceInfo) -> Option<String> {
+    let digits = info.validator.as_deref()?.strip_prefix("sha256:")?;
+    let hex = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    hex.then(|| digits.to_owned())
+}
+
+/// Whether what was sent so far is of no use to anybody.
+pub(super) fn is_worthless(failure: &Failure) -> bool {
+    let code = failure.code.as_str();
+    [error::SOURCE_TOO_LARGE.code, error::SOURCE_MISMATCH.code].contains(&code)
+}
+
+/// Which image the claim is for, as its source named it: a name may mean another one by now.
+pub(super) fn claimed(params: &Params, claim: &claim::Output) -> Option<String> {
+    // A checksum decides by itself, and whoever gave it may have mended the source since.
+    claim
+        .validator
+        .clone()
+        .filter(|_| params.checksum.is_none())
+}
+
+impl Upload<'_> {
+    /// What was sent, if it is what was promised; else it is deleted.
+    pub(super) async fn kept(&self, promised: Option<String>, sent: Sent) -> Result<Sent, Failure> {
+        let found = sent.sha256.to_string();
+        let Some(promised) = promised.filter(|promised| *promised != found) else {
+            return Ok(sent);
+        };
+        self.cx.save(&()).await?;
+        self.remove().await?;
+        let message =
+            format!("the source names the image by its SHA-256 {promised}, and gave {found}");
+        Err(error::SOURCE_MISMATCH
+            .failure(message)
+            .of_object(&self.params.url))
+    }
+}
