@@ -179,12 +179,11 @@ impl AddressPolicy {
     pub fn judge_text(&self, url: &str) -> Result<(), String> {
         let parsed = Url::parse(url).map_err(|error| error.to_string())?;
         // Only in these schemes is an address an address, however it is written.
-        let url = match url.split_once("://") {
-            Some(("http" | "https", _)) | None => parsed,
-            Some(_) if !is_oci(&parsed) => return Ok(()),
-            Some((_, rest)) => {
-                let same = rest.split(['/', '?', '#']).next().unwrap_or_default();
-                Url::parse(&format!("https://{same}/")).map_err(|error| error.to_string())?
+        let url = match is_oci(&parsed) {
+            false => parsed,
+            true => {
+                let server = parsed.host_str().unwrap_or_default();
+                Url::parse(&format!("https://{server}/")).map_err(|error| error.to_string())?
             }
         };
         self.judge(&url).map_err(|Refused(why)| why)

@@ -145,8 +145,45 @@ impl HttpSource {
     /// otherwise than GET, or, where a URL is signed for GET, not at all.
     async fn get(&self, url: &str) -> Result<HttpStream, SourceError> {
         let (response, shown) = self.ask(url, None).await?;
+        self.whole(response, shown)
+    }
+
+    /// The image of an answer that is to be all of it.
+    ///
+    /// # Errors
+    /// By the answer's status and head.
+    pub(crate) fn whole(
+        &self,
+        response: Response,
+        shown: Shown,
+    ) -> Result<HttpStream, SourceError> {
         let info = examine(&response, &shown)?;
         Ok(self.stream(response, shown, info, 0))
+    }
+
+    /// The image of an answer that is to be the rest of it; `None` where it has to be asked for from
+    /// its start.
+    ///
+    /// # Errors
+    /// By the answer's status and head.
+    pub(crate) fn rest(
+        &self,
+        response: Response,
+        shown: Shown,
+        offset: u64,
+    ) -> Result<Option<HttpStream>, SourceError> {
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let info = examine_rest(&response, &shown, offset)?;
+                // Without a validator nothing tells that this is a part of the same image: what is
+                // read from its start can be compared.
+                let known = info.validator.is_some();
+                Ok(known.then(|| self.stream(response, shown, info, offset)))
+            }
+            // It is shorter now: what it is now is told by its start.
+            StatusCode::RANGE_NOT_SATISFIABLE => Ok(None),
+            _ => self.whole(response, shown).map(Some),
+        }
     }
 
     /// Asks for the rest of the image, if it is still the same.
@@ -157,22 +194,9 @@ impl HttpSource {
         condition: &str,
     ) -> Result<HttpStream, SourceError> {
         let (response, shown) = self.ask(url, Some((offset, condition))).await?;
-        match response.status() {
-            StatusCode::PARTIAL_CONTENT => {
-                let info = examine_rest(&response, &shown, offset)?;
-                match info.validator {
-                    Some(_) => Ok(self.stream(response, shown, info, offset)),
-                    // Nothing tells that this is a part of the same image: what is read from its
-                    // start can be compared.
-                    None => self.get(url).await,
-                }
-            }
-            // It is shorter now: what it is now is told by its start.
-            StatusCode::RANGE_NOT_SATISFIABLE => self.get(url).await,
-            _ => {
-                let info = examine(&response, &shown)?;
-                Ok(self.stream(response, shown, info, 0))
-            }
+        match self.rest(response, shown, offset)? {
+            Some(stream) => Ok(stream),
+            None => self.get(url).await,
         }
     }
 
@@ -341,7 +365,7 @@ fn take_credentials(url: &mut Url) -> Option<(String, Option<String>)> {
 }
 
 /// Percent-decodes. A `+` stays one: this is not a form.
-fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> String {
     let quoted = text.replace('+', "%2B");
     let pair = format!("x={quoted}");
     let decoded = url::form_urlencoded::parse(pair.as_bytes()).next();

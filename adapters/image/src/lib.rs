@@ -1,4 +1,4 @@
-//! Image sources: HTTP(S), registries and files.
+//! Image sources: HTTP(S), registries, object storage and files.
 //!
 //! [`Router`] is the one source that others use: it looks at the URL and asks
 //! [`HttpSource`] or [`FileSource`], or the source that was set for certain hosts, and unpacks
@@ -27,6 +27,7 @@ pub mod http;
 pub mod oci;
 mod packing;
 pub mod router;
+pub mod s3;
 mod shared;
 
 pub use access::ServerAccess;
@@ -36,3 +37,4 @@ pub use folders::{FileError, Folders};
 pub use http::{HttpOptions, HttpSource};
 pub use oci::OciSource;
 pub use router::Router;
+pub use s3::{S3Options, S3Source};

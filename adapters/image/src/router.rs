@@ -11,6 +11,7 @@ use crate::file::FileSource;
 use crate::http::{HttpOptions, HttpSource};
 use crate::oci::{OciSource, is_oci};
 use crate::packing::{Packing, unpacked};
+use crate::s3::{S3Options, S3Source};
 use crate::shared::SharedSource;
 
 /// Whether a source is the one for a URL.
@@ -21,6 +22,7 @@ pub struct Router {
     special: Vec<(Predicate, Arc<dyn ImageSource>)>,
     http: Arc<dyn ImageSource>,
     oci: Arc<dyn ImageSource>,
+    s3: Arc<dyn ImageSource>,
     file: Arc<dyn ImageSource>,
 }
 
@@ -39,6 +41,10 @@ impl Router {
         Self {
             special: Vec::new(),
             oci: Arc::new(SharedSource::new(OciSource::new(http.clone(), None))),
+            s3: Arc::new(SharedSource::new(S3Source::new(
+                http.clone(),
+                S3Options::default(),
+            ))),
             http: Arc::new(SharedSource::new(http)),
             file: Arc::new(file),
         }
@@ -49,6 +55,13 @@ impl Router {
     #[must_use]
     pub fn token_server(mut self, http: HttpSource, server: String) -> Self {
         self.oci = Arc::new(SharedSource::new(OciSource::new(http, Some(server))));
+        self
+    }
+
+    /// Asks object storage so.
+    #[must_use]
+    pub fn object_storage(mut self, source: S3Source) -> Self {
+        self.s3 = Arc::new(SharedSource::new(source));
         self
     }
 
@@ -72,10 +85,11 @@ impl Router {
         match url.scheme() {
             "http" | "https" => Ok(&self.http),
             "file" => Ok(&self.file),
+            "s3" => Ok(&self.s3),
             _ if is_oci(&url) => Ok(&self.oci),
             other => Err(invalid(
                 &url,
-                format!("{other}: is not a scheme for images; use http, https, oci or file"),
+                format!("{other}: is not a scheme for images; use http, https, oci, s3 or file"),
             )),
         }
     }

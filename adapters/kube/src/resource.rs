@@ -184,7 +184,7 @@ pub(crate) struct Settings {
 const OTHER_MAX: usize = 1 << 20;
 
 /// The keys that say something of a host.
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 27] = [
     "HOSTNAME",
     "PORT",
     "USER",
@@ -204,6 +204,10 @@ const KEYS: [&str; 23] = [
     "IMAGE_TOKEN",
     "IMAGE_TOKEN_SERVER",
     ".dockerconfigjson",
+    "IMAGE_S3_ENDPOINT",
+    "IMAGE_S3_REGION",
+    "IMAGE_S3_ACCESS_KEY",
+    "IMAGE_S3_SECRET_KEY",
     "IMAGE_CA",
     "IMAGE_CA_FILE",
     "IMAGE_ALLOW_INSECURE",

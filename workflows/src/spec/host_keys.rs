@@ -3,8 +3,8 @@
 use super::Quantity;
 use super::documents::KeyValues;
 use super::host::{
-    DEFAULT_PORT, DEFAULT_USER, HostConnection, HostSettings, ImageAccess, ImageSecrets, SshHost,
-    Verification,
+    DEFAULT_PORT, DEFAULT_USER, HostConnection, HostSettings, ImageAccess, ImageSecrets, S3Access,
+    SshHost, Verification,
 };
 use super::image_access::PULL;
 use super::jump_keys::{PROXY_JUMP, jumps, logins};
@@ -129,6 +129,10 @@ fn remedy(key: &str) -> &'static str {
         }
         key if key.starts_with(PROXY_JUMP) => "add the jump host to PROXY_JUMP, or leave it out",
         "IMAGE_PASSWORD" => "give IMAGE_USER and IMAGE_PASSWORD, or IMAGE_TOKEN alone",
+        "IMAGE_S3_ENDPOINT" => {
+            "give its URL, such as https://s3.example.com, or leave it out for AWS"
+        }
+        "IMAGE_S3_SECRET_KEY" => "give IMAGE_S3_ACCESS_KEY and IMAGE_S3_SECRET_KEY, or neither",
         "IMAGE_TOKEN_SERVER" => "name the server, such as auth.example.com, or leave it out",
         PULL => {
             "give what `docker login` or `kubectl create secret docker-registry` writes: \
@@ -146,7 +150,8 @@ impl HostSettings {
     /// Host settings from the keys `HOSTNAME`, `PORT`, `USER`, `KEY` or `ssh-privatekey`,
     /// `KEY_FILE`, `KEY_PASSPHRASE`, `KNOWN_HOSTS`, `KNOWN_HOSTS_FILE`, `INSECURE_SKIP_HOST_KEY`, `SOCKET`,
     /// `UPLOAD_LIMIT`, `VERIFY`, `PROXY_JUMP` with `PROXY_JUMP_KEY` and so on, and for images `IMAGE_SERVER` with `IMAGE_USER` and `IMAGE_PASSWORD` or
-    /// `IMAGE_TOKEN`, `IMAGE_TOKEN_SERVER`, `IMAGE_ALLOW_INSECURE`, `IMAGE_CA`, `IMAGE_CA_FILE`; and `.dockerconfigjson`.
+    /// `IMAGE_TOKEN`, `IMAGE_TOKEN_SERVER`, `IMAGE_ALLOW_INSECURE`, `IMAGE_CA`, `IMAGE_CA_FILE`,
+    /// `IMAGE_S3_ENDPOINT`, `IMAGE_S3_REGION`, `IMAGE_S3_ACCESS_KEY`, `IMAGE_S3_SECRET_KEY`; and `.dockerconfigjson`.
     ///
     /// # Errors
     /// With the key that is to blame.
@@ -186,11 +191,11 @@ impl HostSettings {
         let secrets = ImageSecrets {
             server: image_secret(&keys, &images)?,
             registries: keys.secret(PULL)?,
-            s3: None,
+            s3: keys.secret("IMAGE_S3_SECRET_KEY")?,
         };
         ssh.check()
             .and_then(|()| images.check(secrets.server.is_some()))
-            .and_then(|()| secrets.check())
+            .and_then(|()| secrets.check(&images))
             .map_err(|(key, message)| keys.wrong(key, message.to_owned()))?;
         let (image_secret, several) = secrets.joined();
         images.several = several;
@@ -223,9 +228,18 @@ fn image_access(keys: &Keys<'_>) -> Result<ImageAccess, HostKeyError> {
         authorities_file: keys.text("IMAGE_CA_FILE")?,
         insecure: yes(keys, "IMAGE_ALLOW_INSECURE")?,
         token_server: keys.text("IMAGE_TOKEN_SERVER")?,
-        s3: None,
+        s3: s3_access(keys)?,
         several: false,
     })
+}
+
+fn s3_access(keys: &Keys<'_>) -> Result<Option<S3Access>, HostKeyError> {
+    let access = S3Access {
+        endpoint: keys.text("IMAGE_S3_ENDPOINT")?,
+        region: keys.text("IMAGE_S3_REGION")?,
+        access_key: keys.text("IMAGE_S3_ACCESS_KEY")?,
+    };
+    Ok((access != S3Access::default()).then_some(access))
 }
 
 /// A password goes with a user, a token without.
@@ -281,13 +295,14 @@ fn yes(keys: &Keys<'_>, key: &'static str) -> Result<bool, HostKeyError> {
 }
 
 /// The keys that are secrets.
-const SECRET_KEYS: [&str; 6] = [
+const SECRET_KEYS: [&str; 7] = [
     "KEY",
     "ssh-privatekey",
     "KEY_PASSPHRASE",
     "IMAGE_PASSWORD",
     "IMAGE_TOKEN",
     PULL,
+    "IMAGE_S3_SECRET_KEY",
 ];
 /// The keys that name files of the machine vsiflow runs on.
 const FILE_KEYS: [&str; 3] = ["KEY_FILE", "KNOWN_HOSTS_FILE", "IMAGE_CA_FILE"];

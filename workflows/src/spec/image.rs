@@ -59,9 +59,19 @@ impl FromStr for ImageUrl {
         let known = match url.scheme() {
             "http" | "https" => true,
             "file" => matches!(url.host_str(), None | Some("" | "localhost")),
+            "s3" => {
+                let bare =
+                    url.query().is_none() && url.username().is_empty() && url.port().is_none();
+                if !bare || url.host_str().is_none_or(str::is_empty) || url.password().is_some() {
+                    let form =
+                        "write s3://bucket/key; the key that signs is in the host's settings";
+                    return Err(form.to_owned());
+                }
+                true
+            }
             _ if oci::is_oci(&url) => return oci::image(text.trim(), &url),
             _ => {
-                let known = "the URL must begin with http://, https://, oci:// or file:///";
+                let known = "the URL must begin with http://, https://, oci://, s3:// or file:///";
                 return Err(known.to_owned());
             }
         };
@@ -233,6 +243,7 @@ mod tests {
         for text in [
             "http://hpcr-qcow2-image.default:8080/hpcr.qcow2",
             "file:///var/lib/images/hpcr.qcow2",
+            "s3://images/hpcr.qcow2",
         ] {
             let url: ImageUrl = text.parse().unwrap();
             assert_eq!(url.stored(), text);
@@ -312,6 +323,10 @@ mod tests {
             "http://me:secret@images.example/a%2Fb",
             "http://me:secret@:99999/x",
             "file://elsewhere/hpcr.qcow2",
+            "s3://bucket/",
+            "s3:///key",
+            "s3://bucket/key?token=secret",
+            "s3://me:secret@bucket/key",
         ] {
             let problem = text.parse::<ImageUrl>().unwrap_err();
             assert!(!problem.contains("secret"), "{text}");

@@ -104,8 +104,15 @@ impl ImageSecrets {
         }
     }
 
-    /// Checks that those of registries are what they should be.
-    pub(super) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+    /// Checks that they go with what is no secret, and are what they should be.
+    pub(super) fn check(&self, images: &ImageAccess) -> Result<(), (&'static str, &'static str)> {
+        let s3 = images.s3.as_ref();
+        if s3.is_some_and(|s3| s3.access_key.is_some()) != self.s3.is_some() {
+            return Err((
+                "IMAGE_S3_SECRET_KEY",
+                "a key that signs has a name and a secret",
+            ));
+        }
         let Some(registries) = &self.registries else {
             return Ok(());
         };
@@ -143,6 +150,19 @@ impl ImageAccess {
     /// # Errors
     /// With the key that is to blame, and what is wrong.
     pub(super) fn check(&self, has_secret: bool) -> Result<(), (&'static str, &'static str)> {
+        if let Some(s3) = &self.s3 {
+            let url = |text: &String| {
+                let url = url::Url::parse(text);
+                url.is_ok_and(|url| {
+                    let web = matches!(url.scheme(), "http" | "https") && url.has_host();
+                    let plain = url.username().is_empty() && url.password().is_none();
+                    web && plain && url.query().is_none() && url.fragment().is_none()
+                })
+            };
+            if s3.endpoint.as_ref().is_some_and(|endpoint| !url(endpoint)) {
+                return Err(("IMAGE_S3_ENDPOINT", "this is not the URL of a service"));
+            }
+        }
         match (&self.server, has_secret) {
             _ if self
                 .token_server

@@ -45,7 +45,7 @@ pub(crate) struct PoolArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ImageUploadArgs {
-    /// The image: an http://, https://, oci:// or file:/// URL, or a file. Packed images (gzip, xz, zstd)
+    /// The image: an http://, https://, oci://, s3:// or file:/// URL, or a file. Packed images (gzip, xz, zstd)
     /// are unpacked on the way.
     #[arg(value_name = "URL|FILE")]
     pub(crate) image: String,

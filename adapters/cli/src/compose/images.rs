@@ -4,7 +4,9 @@ use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
-use vsiflow_image::{FileSource, HttpOptions, HttpSource, Router, ServerAccess};
+use vsiflow_image::{
+    FileSource, HttpOptions, HttpSource, Router, S3Options, S3Source, ServerAccess,
+};
 use vsiflow_steps::{
     ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo},
     sim::SimSource,
@@ -125,7 +127,14 @@ impl ImageAccessRules {
             ..HttpOptions::default()
         };
         let http = HttpSource::new(&options)?;
+        let s3 = self.settings.s3.clone().unwrap_or_default();
+        let s3 = S3Options {
+            endpoint: s3.endpoint,
+            region: s3.region,
+            key: s3.access_key.zip(secrets.s3.clone()),
+        };
         let router = routed(http.clone(), bounds);
+        let router = router.object_storage(S3Source::new(http.clone(), s3));
         Ok(Scheme::new(match self.settings.token_server.clone() {
             Some(server) => router.token_server(http, server),
             None => router,

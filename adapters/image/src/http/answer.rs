@@ -103,7 +103,7 @@ const BY_TIME: &str = "modified ";
 const AND_LENGTH: &str = "; ";
 
 /// What of a validator is sent back, for `If-Range`.
-pub(super) fn condition(validator: &str) -> Option<&str> {
+pub(crate) fn condition(validator: &str) -> Option<&str> {
     let by_time = || Some(validator.strip_prefix(BY_TIME)?.split_once(AND_LENGTH)?.0);
     validator.strip_prefix(BY_TAG).or_else(by_time)
 }

@@ -11,7 +11,7 @@ use super::{answer::EMPTY, within};
 use crate::error::{Shown, error, invalid};
 
 /// An image being received.
-pub(super) struct HttpStream {
+pub(crate) struct HttpStream {
     pub(super) response: Response,
     pub(super) shown: Shown,
     pub(super) info: SourceInfo,

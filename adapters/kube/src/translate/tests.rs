@@ -114,7 +114,14 @@ fn kube_defect_29_a_key_in_a_secret_wins_and_shows_nowhere() {
 
 #[test]
 fn kube_defect_29_a_secret_in_a_config_map_is_refused_unless_it_insists() {
-    for key in ["KEY", "ssh-privatekey", "IMAGE_PASSWORD", "IMAGE_TOKEN"] {
+    for key in [
+        "KEY",
+        "ssh-privatekey",
+        "IMAGE_PASSWORD",
+        "IMAGE_TOKEN",
+        "IMAGE_S3_SECRET_KEY",
+        ".dockerconfigjson",
+    ] {
         let mut world = world(vec![vsi("web", 1, json!({})), disk("d", 2)]);
         world.config_maps = vec![config_map(json!({key: "hunter2"}))];
         let translation = translate(&world, None);

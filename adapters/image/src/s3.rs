@@ -1,0 +1,284 @@
+//! Images in object storage: `s3://bucket/key`.
+//!
+//! Each request is signed by itself (Signature Version 4, in its query), so that it is an ordinary
+//! one for what asks, resumes and judges addresses.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{Timestamp, fmt::rfc2822};
+use reqwest::{Response, StatusCode, header::DATE};
+use rusty_s3::{Bucket, Credentials, S3Action as _, UrlStyle, actions::GetObject};
+use url::Url;
+use vsiflow_engine::secret::Secret;
+use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
+
+use crate::error::{Shown, error, invalid, parse};
+use crate::http::{
+    Ask, Credentials as Shows, HttpSource,
+    answer::{condition, kind_of},
+    decode, within,
+};
+
+/// A signature counts so long.
+const VALID: Duration = Duration::from_secs(15 * 60);
+/// Services refuse what is signed by a clock that is off by more; what is told is less than that.
+const OFF: i64 = 5 * 60;
+/// The beginning of an answer in which its code is looked for.
+const LOOKED_AT: usize = 16 << 10;
+
+/// Where object storage is, and who asks it.
+#[derive(Clone, Debug, Default)]
+pub struct S3Options {
+    /// The URL of the service; that of AWS in the region where absent.
+    pub endpoint: Option<String>,
+    /// The region; `us-east-1` where absent.
+    pub region: Option<String>,
+    /// The key that signs: its name and its secret. Without one nothing is signed.
+    pub key: Option<(String, Secret)>,
+}
+
+/// Reads `s3:` URLs.
+#[derive(Clone)]
+pub struct S3Source {
+    http: HttpSource,
+    options: S3Options,
+}
+
+/// What a URL names.
+struct Object {
+    bucket: String,
+    key: String,
+    shown: Shown,
+}
+
+impl S3Source {
+    /// A source that asks by this one.
+    pub fn new(http: HttpSource, options: S3Options) -> Self {
+        Self { http, options }
+    }
+
+    /// The signed URL of an object.
+    fn signed(&self, object: &Object) -> Result<Url, SourceError> {
+        let shown = &object.shown;
+        let region = self.options.region.as_deref().unwrap_or("us-east-1");
+        let amazon = format!("https://s3.{region}.amazonaws.com");
+        let endpoint = self.options.endpoint.as_deref().unwrap_or(&amazon);
+        let endpoint =
+            Url::parse(endpoint).map_err(|_| invalid(shown, "IMAGE_S3_ENDPOINT is not a URL"))?;
+        let key = self.options.key.as_ref();
+        if key.is_some() && endpoint.scheme() != "https" && !self.http.insecure() {
+            return Err(error(SourceErrorKind::Refused, shown, IN_THE_OPEN));
+        }
+        // A certificate is for one name below the service's.
+        let own = self.options.endpoint.is_none() && !object.bucket.contains('.');
+        let style = if own {
+            UrlStyle::VirtualHost
+        } else {
+            UrlStyle::Path
+        };
+        let bucket = Bucket::new(endpoint, style, object.bucket.clone(), region.to_owned());
+        let bucket = bucket.map_err(|_| invalid(shown, "bucket and endpoint make no address"))?;
+        let credentials = key.and_then(|(name, secret)| {
+            let secret = secret.expose_str()?;
+            Some(Credentials::new(name.as_str(), secret))
+        });
+        Ok(GetObject::new(&bucket, credentials.as_ref(), &object.key).sign(VALID))
+    }
+
+    async fn ask(
+        &self,
+        object: &Object,
+        rest: Option<(u64, &str)>,
+    ) -> Result<Response, SourceError> {
+        let ask = Ask {
+            credentials: Shows::None,
+            accept: None,
+            rest: rest.map(|(offset, condition)| (offset, Some(condition))),
+        };
+        let url = self.signed(object)?;
+        let response = self.http.request(&object.shown, url, ask).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+                Ok(response)
+            }
+            _ => Err(self.refusal(&object.shown, response).await),
+        }
+    }
+
+    /// What an answer that gives nothing means.
+    async fn refusal(&self, shown: &Shown, mut response: Response) -> SourceError {
+        let status = response.status();
+        let date = response
+            .headers()
+            .get(DATE)
+            .and_then(|date| date.to_str().ok());
+        let off = date.and_then(|date| ahead(date, Timestamp::now()));
+        let mut body = Vec::new();
+        while body.len() < LOOKED_AT
+            && let Ok(Some(piece)) =
+                within(self.http.idle_deadline(), shown, response.chunk()).await
+        {
+            body.extend_from_slice(&piece);
+        }
+        let code = code(&body)
+            .map(|code| format!(" ({code})"))
+            .unwrap_or_default();
+        let clock = match off {
+            Some(off) if self.options.key.is_some() && off.abs() > OFF => {
+                let side = if off > 0 { "ahead of" } else { "behind" };
+                let minutes = off.abs() / 60;
+                format!(
+                    "; this machine's clock is {minutes} minutes {side} the service's, which \
+                     refuses signatures of another time: set the clock, for example with chrony"
+                )
+            }
+            _ => String::new(),
+        };
+        let kind = match status.as_u16() {
+            // A signature that is refused is answered so by some.
+            400 if !clock.is_empty() => SourceErrorKind::Forbidden,
+            _ => kind_of(status),
+        };
+        error(
+            kind,
+            shown,
+            format!("object storage answered {status}{code}{clock}"),
+        )
+    }
+
+    async fn whole(&self, object: &Object) -> Result<Box<dyn ImageStream>, SourceError> {
+        let response = self.ask(object, None).await?;
+        Ok(Box::new(self.http.whole(response, object.shown.clone())?))
+    }
+}
+
+const IN_THE_OPEN: &str = "a signed request would go over plain HTTP, for anybody on the way to \
+     repeat; give an endpoint with https:, or set IMAGE_ALLOW_INSECURE: \"true\" beside it";
+
+/// Seconds by which `now` is ahead of a server's date.
+fn ahead(date: &str, now: Timestamp) -> Option<i64> {
+    let date = rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
+    now.as_second().checked_sub(date.as_second())
+}
+
+/// The code in an answer's XML, as far as it is a word.
+fn code(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let (_, rest) = text.split_once("<Code>")?;
+    let (code, _) = rest.split_once("</Code>")?;
+    let word = code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric());
+    (word && !code.is_empty()).then(|| code.to_owned())
+}
+
+fn object(url: &str) -> Result<Object, SourceError> {
+    let url = parse(url)?;
+    let shown = Shown::from(&url);
+    let form = || {
+        invalid(
+            &shown,
+            "write s3://bucket/key; the key that signs is in the host's settings",
+        )
+    };
+    let bare = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    let bucket = url
+        .host_str()
+        .filter(|name| bare && url.port().is_none() && (3..=63).contains(&name.len()));
+    let bucket = bucket
+        .filter(|name| name.bytes().all(plain))
+        .ok_or_else(form)?
+        .to_owned();
+    let key = decode(url.path().trim_start_matches('/'));
+    // What an address would make another key of.
+    let odd = |part: &str| matches!(part, "" | "." | "..");
+    if key.len() > 1_024 || key.split('/').any(odd) {
+        return Err(form());
+    }
+    Ok(Object { bucket, key, shown })
+}
+
+#[async_trait]
+impl ImageSource for S3Source {
+    async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
+        Ok(self.open(url).await?.info().clone())
+    }
+
+    async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
+        self.whole(&object(url)?).await
+    }
+
+    async fn open_at(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        let object = object(url)?;
+        let Some(condition) = validator.and_then(condition).filter(|_| offset > 0) else {
+            return self.whole(&object).await;
+        };
+        let response = self.ask(&object, Some((offset, condition))).await?;
+        match self.http.rest(response, object.shown.clone(), offset)? {
+            Some(stream) => Ok(Box::new(stream)),
+            None => self.whole(&object).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_is_told_by_how_much() {
+        let now: Timestamp = "2026-11-22T04:30:00Z".parse().unwrap();
+        assert_eq!(ahead("Sun, 22 Nov 2026 04:10:00 GMT", now), Some(1_200));
+        assert_eq!(ahead("Sun, 22 Nov 2026 05:30:00 GMT", now), Some(-3_600));
+        assert_eq!(ahead("yesterday", now), None);
+    }
+
+    #[test]
+    fn a_code_is_a_word() {
+        assert_eq!(
+            code(b"<Error><Code>NoSuchKey</Code>"),
+            Some("NoSuchKey".to_owned())
+        );
+        for none in [
+            "",
+            "<Code>",
+            "<Code></Code>",
+            "<Code>a b</Code>",
+            "<Code>\x1b[1m</Code>",
+        ] {
+            assert_eq!(code(none.as_bytes()), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_url_names_bucket_and_key_and_nothing_else() {
+        let read = |url: &str| object(url).map(|object| (object.bucket, object.key));
+        let of = |bucket: &str, key: &str| Ok((bucket.to_owned(), key.to_owned()));
+        assert_eq!(
+            read("s3://images/a/b c+d.qcow2"),
+            of("images", "a/b c+d.qcow2")
+        );
+        for wrong in [
+            "s3:///key",
+            "s3://images/",
+            "s3://images",
+            "s3://images/a//b",
+            "s3://images/a%2f..%2fb",
+            "s3://me:secret@images/a",
+            "s3://images/a?token=secret",
+            "s3://im%20ages/a",
+            "s3://images:80/a",
+        ] {
+            let error = read(wrong).unwrap_err();
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}
