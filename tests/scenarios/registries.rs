@@ -130,5 +130,7 @@ fn a_registrys_password_is_in_a_pull_secret_and_nowhere_else() {
     ran.exits(1).keeps_quiet_about("PASSWORD");
     let broken = document("{}").replace("{\"auths\"", "{\"PASSWORD\"");
     let ran = vsiflow.feed(&["plan", "-f", "-"], &broken);
-    ran.exits(1).keeps_quiet_about("PASSWORD").says("auths");
+    ran.exits(2)
+        .keeps_quiet_about("PASSWORD")
+        .says("data[\".dockerconfigjson\"] of Secret default/pull");
 }

@@ -70,8 +70,12 @@ impl<'a> TargetHosts<'a> {
         }
         let spec = |found: Option<&'a Document<KeyValues>>| found.map(|found| &found.spec);
         let both = pull.zip(secret).map(|(pull, secret)| joined(pull, secret));
-        HostSettings::from_keys(spec(config_map), both.as_ref().or(spec(secret)))
-            .map_err(|error| Box::new(unusable(error, config_map, secret, document)))
+        HostSettings::from_keys(spec(config_map), both.as_ref().or(spec(secret))).map_err(|error| {
+            // Of two Secrets the one is to blame that has the key.
+            let holds = |secret: &&Document<KeyValues>| secret.spec.0.contains_key(error.key);
+            let secret = [secret, pull].into_iter().flatten().find(holds).or(secret);
+            Box::new(unusable(error, config_map, secret, document))
+        })
     }
 
     /// One host has one set of settings: the engine knows it by its id.
