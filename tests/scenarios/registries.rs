@@ -132,5 +132,5 @@ fn a_registrys_password_is_in_a_pull_secret_and_nowhere_else() {
     let ran = vsiflow.feed(&["plan", "-f", "-"], &broken);
     ran.exits(2)
         .keeps_quiet_about("PASSWORD")
-        .says("data[\".dockerconfigjson\"] of Secret default/pull");
+        .says("stringData[\".dockerconfigjson\"] of Secret default/pull");
 }

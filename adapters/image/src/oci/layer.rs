@@ -65,7 +65,8 @@ pub(super) async fn disk(
             }
         }
     });
-    let found = told.await.unwrap_or_else(|_| Ok(None));
+    let ended = |_| Err(io::Error::other("the search of a layer ended early"));
+    let found = told.await.unwrap_or_else(ended);
     let length = match found {
         Ok(Some(length)) => length,
         Ok(None) => return Ok(None),
@@ -105,7 +106,6 @@ fn search(layer: Feed, to: &mut Outlet, most: Most, tell: &mut Tell) -> io::Resu
     for _ in 0..MOST_FILES {
         let Some(entry) = entries.next() else {
             headers.set(u64::MAX);
-            drop(entries);
             // Whatever follows is read past: the digest is that of all.
             io::copy(&mut archive.into_inner(), &mut io::sink())?;
             if let Some(tell) = tell.take() {
