@@ -106,10 +106,8 @@ fn a_registrys_password_is_in_a_pull_secret_and_nowhere_else() {
         .to_owned();
     server.guards(&Server::blob_path(&image), "Basic bWU6UEFTU1dPUkQ=");
     let document = |login: &str| {
-        let config = format!(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: host, labels: {{config: one}}}}\n\
-             data: {{HOSTNAME: '127.0.0.1', KNOWN_HOSTS: 'x ssh-ed25519 AAAA', IMAGE_ALLOW_INSECURE: 'true'}}\n---\n"
-        );
+        let config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: host, labels: {config: one}}\n\
+             data: {HOSTNAME: '127.0.0.1', KNOWN_HOSTS: 'x ssh-ed25519 AAAA', IMAGE_ALLOW_INSECURE: 'true'}\n---\n";
         let auths = format!("{{\"auths\": {{\"127.0.0.1:{port}\": {login}}}}}");
         let secret = |name: &str, data: &str| {
             format!(

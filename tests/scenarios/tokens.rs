@@ -298,7 +298,7 @@ fn each_route_is_open_to_the_roles_that_may_and_to_no_other() {
         ));
     }
     let known = |id: &&str| operations.iter().any(|(.., own, _)| own == id);
-    assert!(OPERATES.iter().chain(&ADMINISTERS).all(|id| known(&id)));
+    assert!(OPERATES.iter().chain(&ADMINISTERS).all(known));
     for (rank, role) in ["viewer", "operator", "admin"].into_iter().enumerate() {
         let door = Door::of(&remote, role);
         for (method, path, id, body) in &operations {

@@ -46,8 +46,9 @@ pub(crate) use serve::{ClusterArgs, CrdArgs, ListenArgs, Lost, MigrateArgs, Serv
 pub(crate) use ssh::{SshArgs, SshConfigArgs, SshConfigCommand, SshImportArgs};
 pub(crate) use token::{TokenCommand, TokenCreateArgs};
 pub(crate) use view::{
-    ConsoleArgs, DescribeArgs, DiffArgs, EventFilter, EventsArgs, GetArgs, HistoryArgs, HistoryFormat,
-    ListFormat, LogsArgs, ObjectKind, TargetArg, TimeArg, kind_and_names, without_kind,
+    ConsoleArgs, DescribeArgs, DiffArgs, EventFilter, EventsArgs, GetArgs, HistoryArgs,
+    HistoryFormat, ListFormat, LogsArgs, ObjectKind, TargetArg, TimeArg, kind_and_names,
+    without_kind,
 };
 pub(crate) use wait_for::{WaitForArgs, WaitGoal};
 

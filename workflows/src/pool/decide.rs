@@ -224,8 +224,8 @@ impl PoolView {
         }
         let is = |number: u32, state| self.members.get(&number).map(|m| m.state) == Some(state);
         let absent = |number: &u32| {
-            let left_out = self.cordoned.contains(number);
-            !is(*number, MemberState::Ready) && !(left_out && !self.members.contains_key(number))
+            let counts = self.members.contains_key(number) || !self.cordoned.contains(number);
+            counts && !is(*number, MemberState::Ready)
         };
         let not_ready: Vec<_> = (0..self.replicas).filter(absent).collect();
         let off = not_ready

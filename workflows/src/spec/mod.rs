@@ -44,9 +44,7 @@ pub use desired::{
 };
 pub use directory::Directory;
 pub use documents::{Document, Documents, KeyValues};
-pub use host::{
-    HostConnection, HostSettings, ImageAccess, ImageSecrets, SshHost, Verification,
-};
+pub use host::{HostConnection, HostSettings, ImageAccess, ImageSecrets, SshHost, Verification};
 pub use image::{Checksum, ImageUrl};
 pub use meta::ObjectMeta;
 pub use network_ref::NetworkRefSpec;

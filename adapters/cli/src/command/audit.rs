@@ -40,7 +40,7 @@ pub(super) enum Inspection {
     /// Nobody else has it.
     Own(Box<Own>),
     /// Its holder looks, for a caller.
-    Held(App),
+    Held(Box<App>),
 }
 
 /// The journal as it lies there, damaged or not, and what belongs to it.
@@ -54,7 +54,7 @@ impl Inspection {
     /// Opens the state directory; one that is not there is not made.
     pub(super) async fn at(common: &Common) -> Result<Self, ExitProblem> {
         if let Some(app) = App::held() {
-            return Ok(Self::Held(app));
+            return Ok(Self::Held(Box::new(app)));
         }
         let path = compose::state_path(common)?;
         there(&path)?;

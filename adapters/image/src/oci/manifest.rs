@@ -222,9 +222,15 @@ mod tests {
         let layers = [layer(1, TAR, None), layer(2, TAR, None)];
         assert_eq!(image(&layers), Ok(Manifest::Layers(vec![blob(2), blob(1)])));
         let pushed = layer(1, TAR, Some("disk.qcow2"));
-        assert_eq!(image(&[pushed.clone()]), Ok(Manifest::Disk(blob(1))));
+        assert_eq!(
+            image(std::slice::from_ref(&pushed)),
+            Ok(Manifest::Disk(blob(1)))
+        );
         let typed = layer(3, "application/x-qemu-disk", None);
-        assert_eq!(image(&[typed.clone()]), Ok(Manifest::Disk(blob(3))));
+        assert_eq!(
+            image(std::slice::from_ref(&typed)),
+            Ok(Manifest::Disk(blob(3)))
+        );
         let readme = layer(2, "text/plain", Some("README.md"));
         assert_eq!(
             image(&[readme.clone(), pushed.clone()]),

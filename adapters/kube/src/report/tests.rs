@@ -23,6 +23,7 @@ fn object(phase: Phase, description: &str) -> VsiObject {
             generation: 4,
             creation_timestamp: String::new(),
             labels: Default::default(),
+            annotations: Default::default(),
         },
         spec: json!({}),
         status: fleet::VsiStatus {

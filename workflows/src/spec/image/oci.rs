@@ -43,9 +43,9 @@ fn file_name(path: &str) -> Result<String, String> {
     if name.is_empty() || last.ends_with(':') || !format!("{name}{tag}").chars().all(plain) {
         return Err("the reference is not of the form oci://registry/repository:tag".to_owned());
     }
-    let digits = digest.map(|digest| digest.hex().chars().take(12).collect());
+    let digits = digest.map(|digest| digest.hex().chars().take(12).collect::<String>());
     Ok(match (tag, digits) {
-        ("", Some(digits)) => [name, &String::as_str(&digits)].join("-"),
+        ("", Some(digits)) => [name, digits.as_str()].join("-"),
         ("", None) => format!("{name}-latest"),
         (tag, _) => format!("{name}-{tag}"),
     })
