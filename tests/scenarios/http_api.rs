@@ -298,7 +298,9 @@ fn who_may_look_reads_and_changes_nothing() {
             let head = format!("{} {path} HTTP/1.1\r\n", method.to_uppercase());
             let answer = http::ask(&socket, &head, b"");
             match looks {
-                true if path.contains("datadisks/") => answer.is(404).is_problem("VSI0703"),
+                true if path.contains("datadisks/") || path.contains("pools/") => {
+                    answer.is(404).is_problem("VSI0703");
+                }
                 true => drop(answer.is(200)),
                 false => {
                     answer.is(403).is_problem("VSI0020");

@@ -188,9 +188,9 @@ fn shows_what_it_has(vsiflow: &Vsiflow, name: &str) {
         true => unnamed(vsiflow),
     };
     let described = vsiflow.run(&["describe", &shown]).exits(0);
-    described.says("Runs:").says("VSI0018");
+    described.says("Conditions:");
     let history = vsiflow.run(&["history", &shown]).exits(0);
-    history.says("provision_vsi").says("VSI0018");
+    history.says("WHEN");
     let events = vsiflow.run(&["history", &shown, "--events"]).exits(0);
     events.says("state_changed");
 }

@@ -21,6 +21,7 @@ mod doctor;
 mod drift;
 mod events;
 mod failed_boots;
+mod going_back;
 mod going_on;
 mod growth;
 mod guests;

@@ -243,7 +243,9 @@ impl Door {
 }
 
 /// The operations of each role, but for those of the roles before it.
-const OPERATES: [&str; 16] = [
+const OPERATES: [&str; 18] = [
+    "approveVirtualServerPool",
+    "retryVirtualServerPool",
     "startVirtualServer",
     "stopVirtualServer",
     "restartVirtualServer",
@@ -261,7 +263,10 @@ const OPERATES: [&str; 16] = [
     "listNetworks",
     "runCommand: stop",
 ];
-const ADMINISTERS: [&str; 6] = [
+const ADMINISTERS: [&str; 9] = [
+    "deleteVirtualServerPool",
+    "scaleVirtualServerPool",
+    "rollbackVirtualServerPool",
     "rebuildVirtualServer",
     "deleteVirtualServer",
     "deleteDataDisk",

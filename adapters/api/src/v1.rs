@@ -68,6 +68,7 @@ pub(crate) fn looks() -> ApiRouter<Api> {
 /// What records or does something, and what has hosts asked.
 pub(crate) fn changes() -> ApiRouter<Api> {
     let operates = actions::operates()
+        .merge(pools::operates())
         .merge(hosts::changes())
         .merge(objects::asks_hosts())
         .route_layer(middleware::from_fn(caller::may_operate));

@@ -229,8 +229,10 @@ pub(crate) enum CliCommand {
     /// Set how many members a pool has
     #[command(after_help = "Example:\n  vsiflow scale pool/web --replicas 5 --wait")]
     Scale(ScaleArgs),
-    /// Make the members of a pool from the template before this one again
-    #[command(after_help = "Example:\n  vsiflow rollback pool/web --wait")]
+    /// Go back to what was asked of a VSI before, or to the template of a pool before
+    #[command(
+        after_help = "Example:\n  vsiflow rollback web --to 3 --dry-run\n  vsiflow rollback pool/web --wait"
+    )]
     Rollback(RollbackArgs),
     /// Leave a member of a pool out of rollouts, and of being made again
     #[command(after_help = "Example:\n  vsiflow cordon web-2")]

@@ -63,6 +63,7 @@ pub use vsi::approve::Proposal;
 pub use vsi::console::{ConsoleAccess, OpenConsole};
 pub use vsi::object::{Metadata, VsiObject, VsiProgress, VsiStatus};
 pub use vsi::power::ShutdownPolicy;
+pub use vsi::rollback::EarlierVsi;
 pub use vsiflow_steps::ports::NetworkInfo;
 
 use vsiflow_engine::{

@@ -60,6 +60,13 @@ enum PoolAction {
     Retry,
 }
 
+impl PoolAction {
+    /// Whether members may be made anew by it.
+    fn destroys(self) -> bool {
+        matches!(self, Self::Rollback)
+    }
+}
+
 /// The actions by their words.
 const ACTIONS: &[(&str, &str, &str, PoolAction)] = &[
     (
@@ -97,7 +104,7 @@ pub(super) fn looks() -> ApiRouter<Api> {
 pub(super) fn changes() -> ApiRouter<Api> {
     let summary = "Delete a pool with its members, the highest first";
     let scales = "Set how many members a pool has";
-    let routes = ApiRouter::new()
+    acts(PoolAction::destroys)
         .api_route(
             ONE,
             delete_with(delete, about("deleteVirtualServerPool", TAG, summary)),
@@ -105,9 +112,17 @@ pub(super) fn changes() -> ApiRouter<Api> {
         .api_route(
             &format!("{ONE}/scale"),
             post_with(scale, about("scaleVirtualServerPool", TAG, scales)),
-        );
-    let each = ACTIONS.iter();
-    each.fold(routes, |routes, (word, id, summary, action)| {
+        )
+}
+
+/// What takes no member away that was to stay.
+pub(super) fn operates() -> ApiRouter<Api> {
+    acts(|action| !action.destroys())
+}
+
+fn acts(are_meant: impl Fn(PoolAction) -> bool) -> ApiRouter<Api> {
+    let meant = ACTIONS.iter().filter(|(.., action)| are_meant(*action));
+    meant.fold(ApiRouter::new(), |routes, (word, id, summary, action)| {
         let action = *action;
         let act = move |State(api): State<Api>,
                         Extension(caller): Extension<Caller>,

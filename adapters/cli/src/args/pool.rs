@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{WaitArgs, kind_and_names};
+use super::{ObjectKind, WaitArgs, kind_and_names};
 
 /// A pool.
 #[derive(Clone, Debug, Args)]
@@ -38,10 +38,28 @@ pub(crate) struct ScaleArgs {
 /// `rollback`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RollbackArgs {
-    #[command(flatten)]
-    pub(crate) pool: PoolArg,
+    /// The VSI, as `NAME` or `vsi/NAME`; or a pool, as `pool/NAME`.
+    #[arg(required = true, num_args = 1..=2, value_name = "NAME")]
+    words: Vec<String>,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// The generation to go back to [default: the newest that asked for something else].
+    #[arg(long, value_name = "GENERATION")]
+    pub(crate) to: Option<u64>,
+    /// Print the plan and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+}
+
+impl RollbackArgs {
+    /// The kind, and the name.
+    pub(crate) fn kind_and_name(&self) -> (ObjectKind, String) {
+        let (kind, names) = kind_and_names(&self.words);
+        (kind, names.into_iter().next().unwrap_or_default())
+    }
 }
 
 /// `cordon` and `uncordon`.

@@ -40,6 +40,7 @@ mod replay;
 mod restore;
 mod resume;
 mod retry;
+mod rollback;
 mod scan;
 mod serve;
 mod ssh;
@@ -292,7 +293,7 @@ async fn carried_out(cli: Cli) -> CommandOutcome {
             later(|| power::pause(&common, PowerAction::Unpause, args)).await
         }
         CliCommand::Scale(args) => later(|| pool::scale(&common, args)).await,
-        CliCommand::Rollback(args) => later(|| pool::rollback(&common, args)).await,
+        CliCommand::Rollback(args) => later(|| rollback::run(&common, args)).await,
         CliCommand::Cordon(args) => later(|| pool::cordon(&common, args, true)).await,
         CliCommand::Uncordon(args) => later(|| pool::cordon(&common, args, false)).await,
         CliCommand::Get(args) => later(|| get::run(&common, args)).await,

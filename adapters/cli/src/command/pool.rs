@@ -1,9 +1,9 @@
-//! `scale`, `rollback`, `cordon` and `uncordon`: pools and their members.
+//! `scale`, `cordon` and `uncordon`: pools and their members.
 
 use super::CommandOutcome;
 use crate::{
     actor,
-    args::{Common, CordonArgs, RollbackArgs, ScaleArgs, without_kind},
+    args::{Common, CordonArgs, ScaleArgs, without_kind},
     compose::App,
     output,
     work::{self, Target},
@@ -19,22 +19,6 @@ pub(super) async fn scale(common: &Common, args: ScaleArgs) -> CommandOutcome {
     let targets = [work::pool_named(&app, namespace, &name).await?];
     let said = format!("is to have {} members", args.replicas);
     work::tell_recorded(&app, &args.wait, &targets, &said);
-    work::see_through(app, common, &args.wait, &targets).await
-}
-
-pub(super) async fn rollback(common: &Common, args: RollbackArgs) -> CommandOutcome {
-    let app = App::open_to_work(common).await?;
-    let (namespace, name) = (&args.pool.namespace, args.pool.name());
-    let by = actor::by(&common.reason);
-    let (_, plan) = app.fleet.rollback_pool(namespace, &name, by).await?;
-    output::plan::changes(&plan);
-    let targets = [work::pool_named(&app, namespace, &name).await?];
-    work::tell_recorded(
-        &app,
-        &args.wait,
-        &targets,
-        "goes back to the template before",
-    );
     work::see_through(app, common, &args.wait, &targets).await
 }
 

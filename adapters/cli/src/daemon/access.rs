@@ -130,6 +130,7 @@ mod tests {
         ("approve a", Access::Changes),
         ("scale pool/a --replicas 3", Access::Changes),
         ("rollback pool/a", Access::Changes),
+        ("rollback a --to 3 --dry-run", Access::Changes),
         ("cordon a-1", Access::Changes),
         ("uncordon a-1", Access::Changes),
         ("start a", Access::Changes),

@@ -129,10 +129,11 @@ fn kube_defect_29_a_secret_in_a_config_map_is_refused_unless_it_insists() {
         assert!(translation.rest.hosts.is_empty());
         let problem = &translation.problems[&self::key(ResourceKind::Vsi, "web")][0];
         assert_eq!(problem.code.as_str(), "VSI0613", "{problem}");
-        assert!(
-            problem.to_string().contains(&format!("data.{key}")),
-            "{problem}"
-        );
+        let place = match key.strip_prefix('.') {
+            Some(_) => format!("data[{key:?}]"),
+            None => format!("data.{key}"),
+        };
+        assert!(problem.to_string().contains(&place), "{problem}");
         assert!(!problem.to_string().contains("hunter2"), "{problem}");
         assert!(
             translation

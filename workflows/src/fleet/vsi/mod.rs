@@ -8,3 +8,4 @@ pub(super) mod control;
 pub(super) mod object;
 pub(super) mod power;
 pub(super) mod retained_refs;
+pub(super) mod rollback;

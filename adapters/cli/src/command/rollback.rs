@@ -1,0 +1,57 @@
+//! `rollback`: a VSI goes back to what was asked of it before, a pool to the template before.
+
+use super::{CommandOutcome, apply};
+use crate::{
+    actor,
+    args::{Common, ObjectKind, RollbackArgs},
+    compose::App,
+    exit::{Exit, ExitProblem},
+    output, work,
+};
+
+pub(super) async fn run(common: &Common, args: RollbackArgs) -> CommandOutcome {
+    let (kind, name) = args.kind_and_name();
+    match kind {
+        ObjectKind::Vsi => vsi(common, &args, &name).await,
+        ObjectKind::Pool => pool(common, &args, &name).await,
+        _ => Err(unusable("only VSIs and pools go back")),
+    }
+}
+
+async fn vsi(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcome {
+    let app = App::open_to_work(common).await?;
+    let earlier = app
+        .fleet
+        .earlier_vsi(&args.namespace, name, args.to)
+        .await?;
+    output::plan::text(&app.fleet.plan(&earlier.resolved).await?);
+    let generation = earlier.generation;
+    if args.dry_run {
+        output::line(&format!(
+            "vsi/{name} would go back to generation {generation}"
+        ));
+        app.close().await;
+        return Ok(Exit::Done);
+    }
+    output::note(&format!("vsi/{name} goes back to generation {generation}"));
+    apply::bring_documents(app, common, &args.wait, None, earlier.resolved).await
+}
+
+async fn pool(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcome {
+    if args.to.is_some() || args.dry_run {
+        return Err(unusable("a pool goes back to the template before, at once"));
+    }
+    let app = App::open_to_work(common).await?;
+    let (namespace, by) = (&args.namespace, actor::by(&common.reason));
+    let (_, plan) = app.fleet.rollback_pool(namespace, name, by).await?;
+    output::plan::changes(&plan);
+    let targets = [work::pool_named(&app, namespace, name).await?];
+    let said = "goes back to the template before";
+    work::tell_recorded(&app, &args.wait, &targets, said);
+    work::see_through(app, common, &args.wait, &targets).await
+}
+
+fn unusable(message: &str) -> ExitProblem {
+    let remedy = "see `vsiflow rollback --help`";
+    ExitProblem::new(Exit::Usage, "VSI0810", message, remedy)
+}

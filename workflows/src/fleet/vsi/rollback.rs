@@ -1,0 +1,144 @@
+//! Goes back to what was asked of a VSI before.
+//!
+//! An earlier generation is read from the journal and applied like a document, so that the plan, its
+//! refusals and the approval are those of any change. Secrets of earlier generations are erased
+//! once a newer one took their place: a generation with other user-data or another contract than
+//! today's cannot be gone back to.
+
+use vsiflow_engine::{
+    model::{EventKind, Failure, FailureClass, Name, StreamId},
+    secret::Secret,
+};
+
+use crate::fleet::{ErrorKind, Fleet, FleetError, index::Known};
+use crate::{
+    record::{self, VsiRecord},
+    spec::{DocumentRef, Resolved, ResolvedVsi},
+};
+
+/// What was asked of a VSI at an earlier time, to be applied.
+#[derive(Clone, Debug)]
+pub struct EarlierVsi {
+    /// The generation it is of.
+    pub generation: u64,
+    /// It, as documents would say it.
+    pub resolved: Resolved,
+}
+
+impl Fleet {
+    /// What was asked of a VSI at that generation; without one, the newest time before now that
+    /// something else was asked for. Records nothing.
+    ///
+    /// # Errors
+    /// `VSI0728` where there is no such generation, its secrets were erased, or the VSI is a member
+    /// of a pool; when there is no such VSI, or the journal cannot be read.
+    pub async fn earlier_vsi(
+        &self,
+        namespace: &str,
+        name: &str,
+        generation: Option<u64>,
+    ) -> Result<EarlierVsi, FleetError> {
+        let known = self.find(namespace, name, false).await?;
+        if let Some(of) = &known.wanted.vsi.member_of {
+            let why = format!("it is a member of pool/{}", of.pool);
+            let next = format!("go back with `vsiflow rollback pool/{}`", of.pool);
+            return Err(refused(&known, &why, &next));
+        }
+        let (generation, earlier) = self.asked_before(&known, generation).await?;
+        let contract = self
+            .secret_of(&known, generation, &earlier.contract)
+            .await?;
+        let image_url = match &earlier.image_credentials {
+            Some(secret) => Some(self.secret_of(&known, generation, secret).await?),
+            None => None,
+        };
+        let source = format!("generation {generation}");
+        let vsi = ResolvedVsi {
+            desired: earlier.vsi,
+            contract,
+            retains_user_data: false,
+            image_url,
+            at: DocumentRef {
+                index: 0,
+                source,
+                line: None,
+            },
+            // What its selectors chose then is what it had.
+            selects_disks: false,
+            selects_networks: false,
+            retained_refs: Vec::new(),
+            unresolved_refs: Vec::new(),
+        };
+        let resolved = Resolved {
+            vsis: vec![vsi],
+            ..Resolved::default()
+        };
+        Ok(EarlierVsi {
+            generation,
+            resolved,
+        })
+    }
+
+    async fn asked_before(
+        &self,
+        known: &Known,
+        generation: Option<u64>,
+    ) -> Result<(u64, VsiRecord), FleetError> {
+        let stream = StreamId::Entity(known.entity.clone());
+        for event in self.readable_records(&stream).await?.iter().rev() {
+            let EventKind::Desired {
+                generation: found,
+                desired,
+                ..
+            } = &event.event.kind
+            else {
+                continue;
+            };
+            if generation.is_some_and(|wanted| wanted != *found) {
+                continue;
+            }
+            let wanted: VsiRecord = record::read(&self.blobs.get(desired).await?)?;
+            if generation.is_some() || is_other(&wanted, &known.wanted) {
+                return Ok((*found, wanted));
+            }
+        }
+        let why = match generation {
+            Some(generation) => format!("it has no generation {generation}"),
+            None => "nothing else was ever asked of it".to_owned(),
+        };
+        let next = format!(
+            "`vsiflow history {} --events` shows its generations",
+            known.wanted.vsi.name
+        );
+        Err(refused(known, &why, &next))
+    }
+
+    async fn secret_of(
+        &self,
+        known: &Known,
+        generation: u64,
+        secret: &Name,
+    ) -> Result<Secret, FleetError> {
+        self.secrets.get(secret).await.map_err(|_| {
+            let why = format!("the secrets of generation {generation} were erased");
+            refused(known, &why, "apply a document with what it had then")
+        })
+    }
+}
+
+/// Whether documents would say something else.
+fn is_other(earlier: &VsiRecord, now: &VsiRecord) -> bool {
+    (&earlier.vsi, &earlier.contract, &earlier.image_credentials)
+        != (&now.vsi, &now.contract, &now.image_credentials)
+}
+
+fn refused(known: &Known, why: &str, next: &str) -> FleetError {
+    let failure = Failure::new(
+        FailureClass::Blocked,
+        "VSI0728",
+        format!("it cannot go back: {why}"),
+    )
+    .of_object(format!("vsi/{}", known.wanted.vsi.name))
+    .with_remedy(next);
+    FleetError::new(ErrorKind::Blocked, failure)
+}
