@@ -6,11 +6,11 @@
 //! revision of the template. There is no graph over all of them.
 //!
 //! The controller (`fleet/pool`) compares: it reads the pool's newest desired state and the members that
-//! the journal knows, asks [`decide`] what follows, and records that as desired states of members,
+//! the journal knows, asks [`decide()`] what follows, and records that as desired states of members,
 //! on the path of `apply`, admission included. It keeps nothing that the journal does not have, so a
 //! crash between any two members needs no recovery: the next comparison continues.
 //!
-//! [`decide`] is pure. What it guarantees, whatever the states are:
+//! [`decide()`] is pure. What it guarantees, whatever the states are:
 //! - by our own doing, never more than `maxUnavailable` members are away. A member counts as available
 //!   only when its journal says that it is settled and ready, and its host was not found silent since:
 //!   unknown is not ready;
