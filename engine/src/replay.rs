@@ -18,7 +18,7 @@ use std::{
 };
 
 use crate::{
-    audit::{AuditError, Piece},
+    audit::{AuditError, BatchPiece},
     journal::{ChainedJournal, Offset, Record, States, Stored, StreamState},
     model::{EntityId, EntityState, Event, RunId, RunResult, RunState, StreamId},
 };
@@ -139,7 +139,7 @@ pub async fn replay(journal: &dyn ChainedJournal, verify: bool) -> Result<Summar
     replay.take_over(&start.states);
     let mut batches = start.batches(journal).await?;
     while let Some(piece) = batches.next().await? {
-        let Piece::Batch(link, stored) = piece else {
+        let BatchPiece::Batch(link, stored) = piece else {
             continue;
         };
         let records: Result<Vec<_>, _> = stored.iter().map(Stored::record).collect();
@@ -165,7 +165,7 @@ pub async fn hold_states(journal: &dyn ChainedJournal) -> Result<(), ReplayError
     let mut held = CheckedStates::by(journal, &start).await?;
     let mut batches = start.batches(journal).await?;
     while let Some(piece) = batches.next().await? {
-        if let Piece::Batch(link, stored) = piece {
+        if let BatchPiece::Batch(link, stored) = piece {
             held.batch(&link, &stored).await?;
         }
     }

@@ -130,6 +130,16 @@ pub trait Recorded: Send + Sync {
     /// How the newest wish of another entity stands; `None` where the journal knows no such
     /// entity.
     fn standing(&self, id: &EntityId) -> Option<ReconcileStatus>;
+
+    /// Whether the journal recorded the intent of `step` for an entity: what that step makes for it
+    /// may be ours.
+    fn was_intended(&self, id: &EntityId, step: &Name) -> bool;
+
+    /// Whether a run of an entity is open: its steps may be acting now.
+    fn has_open_run(&self, id: &EntityId) -> bool;
+
+    /// Whether an open run of another entity waits for this one, or did: it goes on with what it found.
+    fn is_awaited(&self, id: &EntityId) -> bool;
 }
 
 /// What an attempt of a step is given.

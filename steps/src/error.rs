@@ -81,6 +81,24 @@ codes! {
     /// The network is inactive.
     NETWORK_INACTIVE = "VSI0205", Recheck,
         "Start the network with `virsh net-start`; vsiflow checks again automatically.";
+    /// The host has a network of this name that this journal did not make.
+    NETWORK_FOREIGN = "VSI0225", Blocked,
+        "Give the VirtualServerNetwork another name, or refer to the host's own network with a HyperProtectContainerRuntimeOnPremNetworkRef, then apply again.";
+    /// Something still uses the network.
+    NETWORK_IN_USE = "VSI0229", Recheck,
+        "Take the card of the domain in the message off the network, or delete that domain; vsiflow checks again automatically.";
+    /// The network's addresses are in use on the host.
+    NETWORK_OVERLAP = "VSI0315", Recheck,
+        "Choose a `cidr` that the host does not use, or remove what the message names; vsiflow checks again automatically.";
+    /// Another card has the address or the name.
+    ADDRESS_TAKEN = "VSI0316", Recheck,
+        "Choose another address, or remove on the host what the message names; vsiflow checks again automatically.";
+    /// A network of the VSI is not made.
+    NETWORK_NOT_MADE = "VSI0317", Recheck,
+        "Remove the cause in the message; vsiflow checks again automatically.";
+    /// The host lacks what the network needs.
+    NETWORK_UNSUPPORTED = "VSI0749", Recheck,
+        "Name a bridge that the host has, or leave out what the message names; vsiflow checks again automatically.";
     /// An object that is needed is not there.
     MISSING = "VSI0206", Recheck,
         "Put the object back or correct the reference to it; vsiflow checks again automatically.";
@@ -114,6 +132,24 @@ codes! {
     /// The guest was saved with its memory, and what is to be changed does not fit that.
     SAVED_MEMORY = "VSI0216", Blocked,
         "On the host, resume the guest with `virsh start` or drop its memory with `virsh managedsave-remove`; then `vsiflow retry`.";
+    /// Something else uses a disk that a snapshot is to be taken of.
+    DISK_SHARED = "VSI0221", Blocked,
+        "Give each VSI disks of its own, or stop the other user of the disk, then `vsiflow retry`; `vsiflow snapshot delete` gives the snapshot up.";
+    /// A snapshot cannot be taken of a guest in this state.
+    SNAPSHOT_REFUSED = "VSI0222", Blocked,
+        "Stop the VSI with `vsiflow stop`, or leave out what the message names, and take a new snapshot; `vsiflow snapshot delete` gives this one up.";
+    /// A layer of a snapshot of this journal lies over a disk.
+    OWN_LAYER = "VSI0223", Transient,
+        "No action is needed unless it persists: vsiflow merges the layer of its own snapshot; if its domain was undefined, merge it with `qemu-img commit` and delete its file.";
+    /// A data disk cannot be filled from what its document names.
+    DISK_SOURCE = "VSI0226", Blocked,
+        "Correct `source` of the data disk, or wait until what it names is there and whole, then apply again.";
+    /// A data disk is smaller than what it is to be filled with.
+    DISK_TOO_SMALL = "VSI0227", Blocked,
+        "Set `size` of the data disk to what the message names or more, then apply again.";
+    /// A disk that is to be copied is in use, or changed while it was copied.
+    DISK_SOURCE_IN_USE = "VSI0228", Recheck,
+        "Stop the user in the message, or take a snapshot and use that in its place; vsiflow checks again automatically.";
     /// A document names a volume of vsiflow's own as its data disk.
     RESERVED_VOLUME = "VSI0219", Blocked,
         "Name a volume of your own as the data disk and apply again; a copy of this one can be made with `virsh vol-clone`.";
@@ -164,6 +200,9 @@ codes! {
     /// The registry's content is not what it is said to be.
     SOURCE_MISMATCH = "VSI0312", Blocked,
         "Push an image whose one disk is in /disk/, or find out who changes content in the registry, then `vsiflow retry`.";
+    /// An OVA or a VMDK that cannot become a disk.
+    SOURCE_APPLIANCE = "VSI0320", Blocked,
+        "Provide an OVA with one disk, a stream-optimised VMDK, and a right manifest, or convert the disk: `qemu-img convert -f vmdk -O qcow2 IN OUT`; then `vsiflow retry`.";
 
     /// The contract is not YAML.
     CONTRACT_YAML = "VSI0401", Blocked,
@@ -289,6 +328,7 @@ impl From<SourceError> for Failure {
             SourceErrorKind::Refused => SOURCE_REFUSED,
             SourceErrorKind::TooLarge => SOURCE_TOO_LARGE,
             SourceErrorKind::Mismatch => SOURCE_MISMATCH,
+            SourceErrorKind::Appliance => SOURCE_APPLIANCE,
         };
         code.failure(&error.message).of_object(&error.url)
     }

@@ -10,17 +10,18 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 use vsiflow_engine::{
-    model::Failure,
-    step::{Observed, StepContext},
+    model::{EntityId, Failure, Name},
+    step::{Observed, Step as _, StepContext},
 };
 
 use crate::{
     error,
     files::{self, Files},
-    ownership,
+    names, ownership,
     ports::{
         DiskSource, DomainInfo, HostPorts, PoolFiles, PortErrorKind, Removed, VolumeInfo, VolumeKey,
     },
+    snapshot::CopyDisks,
 };
 
 /// A volume that somebody wants gone.
@@ -56,16 +57,16 @@ pub async fn removable(
     }
     let domains = ports.domains.domains().await?;
     ownership::none_ahead(cx, ports, &domains)?;
-    let volumes = volumes(ports).await?;
+    let listed = ListedPools::of(ports).await?;
     let all: Vec<&DomainInfo> = domains.iter().collect();
-    for domain in users(ports, &all, &volume, &volumes).await? {
+    for domain in users(ports, &all, &volume, &listed.volumes).await? {
         if !is_idle_owner(cx, domain, doomed.owner) {
             let why = format!("{} names it", ownership::called(cx, domain));
             return Err(in_use(ports, &volume, &why));
         }
     }
-    over(ports, &[&volume], &volumes).await?;
-    over_while_off(ports, &volume).await?;
+    over(cx, ports, &[&volume], &listed.volumes).await?;
+    over_while_off(cx, ports, &volume, &listed.inactive).await?;
     Ok(Some(volume))
 }
 
@@ -199,17 +200,35 @@ async fn paths(
     Ok(paths)
 }
 
-/// All volumes of active pools.
-async fn volumes(ports: &HostPorts) -> Result<Vec<VolumeInfo>, Failure> {
-    let (pools, mut all) = (ports.storage.pools().await?, Vec::new());
-    for pool in pools.iter().filter(|pool| pool.active) {
-        match ports.storage.volumes(&pool.name).await {
-            // The host says that the pool went away since it was listed: nothing lies in it.
-            Err(error) if error.kind == PortErrorKind::PoolMissing => {}
-            volumes => all.extend(volumes?),
+/// The pools of a host by one listing, so that one that starts or stops meanwhile is in one of the
+/// two.
+#[derive(Default)]
+struct ListedPools {
+    /// All volumes of those that were active.
+    volumes: Vec<VolumeInfo>,
+    /// The names of those that were not.
+    inactive: Vec<String>,
+}
+
+impl ListedPools {
+    async fn of(ports: &HostPorts) -> Result<Self, Failure> {
+        let mut listed = Self::default();
+        for pool in ports.storage.pools().await? {
+            if !pool.active {
+                listed.inactive.push(pool.name);
+                continue;
+            }
+            match ports.storage.volumes(&pool.name).await {
+                // The host says that the pool went away since it was listed: nothing lies in it.
+                Err(error) if error.kind == PortErrorKind::PoolMissing => {}
+                Err(error) if error.kind == PortErrorKind::PoolInactive => {
+                    listed.inactive.push(pool.name);
+                }
+                volumes => listed.volumes.extend(volumes?),
+            }
         }
+        Ok(listed)
     }
-    Ok(all)
 }
 
 /// What is to be done about a volume that lies over another.
@@ -221,14 +240,19 @@ const MERGE: &str = "Merge the layer over it (a snapshot by `virsh blockcommit -
 ///
 /// # Errors
 /// `VSI0210` with both names; whatever cannot be read.
-pub async fn nothing_over(ports: &HostPorts, volumes: &[&VolumeInfo]) -> Result<(), Failure> {
+pub async fn nothing_over(
+    cx: &StepContext,
+    ports: &HostPorts,
+    volumes: &[&VolumeInfo],
+) -> Result<(), Failure> {
     if volumes.is_empty() {
         return Ok(());
     }
-    over(ports, volumes, &self::volumes(ports).await?).await
+    over(cx, ports, volumes, &ListedPools::of(ports).await?.volumes).await
 }
 
 async fn over(
+    cx: &StepContext,
     ports: &HostPorts,
     volumes: &[&VolumeInfo],
     all: &[VolumeInfo],
@@ -253,17 +277,18 @@ async fn over(
         }
         layers.push((called, Ok(vec![backing])));
     }
-    none_over(ports, volumes, layers).await
+    none_over(cx, ports, volumes, layers).await
 }
 
 /// What lies over others: how it is called, and what it reads through to, or why nobody can tell.
-type Layer = (String, Result<Vec<String>, String>);
+type DiskLayer = (String, Result<Vec<String>, String>);
 
 /// Refuses where one of these lies over one of the volumes, or may.
 async fn none_over(
+    cx: &StepContext,
     ports: &HostPorts,
     volumes: &[&VolumeInfo],
-    layers: Vec<Layer>,
+    layers: Vec<DiskLayer>,
 ) -> Result<(), Failure> {
     let read = layers.iter().filter_map(|(_, below)| below.as_ref().ok());
     let mut asked: BTreeSet<String> = read.flatten().cloned().collect();
@@ -280,10 +305,29 @@ async fn none_over(
                 Ok(true) => format!("{called} is a layer over it"),
                 Err(why) => format!("{called} may be a layer over it: {why}"),
             };
-            return Err(in_use(ports, volume, &why).with_remedy(MERGE));
+            return Err(match is_own_layer(cx, &called) {
+                true => own_layer(ports, volume, &why),
+                false => in_use(ports, volume, &why).with_remedy(MERGE),
+            });
         }
     }
     Ok(())
+}
+
+/// Whether this is the layer of a snapshot that this journal recorded that it is about to take; it
+/// merges that one itself. Whatever only bears such a name is somebody else's.
+fn is_own_layer(cx: &StepContext, called: &str) -> bool {
+    let name = called.rsplit('/').next().unwrap_or_default();
+    let snapshot = names::snapshot_of(name).filter(|_| name.ends_with(".layer"));
+    let entity = snapshot.and_then(|uid| EntityId::new(Name::of("snapshot"), uid.to_string()).ok());
+    entity.is_some_and(|id| cx.recorded.was_intended(&id, &Name::of(CopyDisks::NAME)))
+}
+
+fn own_layer(ports: &HostPorts, volume: &VolumeInfo, why: &str) -> Failure {
+    error::OWN_LAYER
+        .failure(format!("a snapshot of it is being taken: {why}"))
+        .on_host(ports.host.name())
+        .of_object(format!("volume {}", volume.key))
 }
 
 /// What is to be done about a pool that nobody can look into.
@@ -292,10 +336,13 @@ const START: &str = "Start the pool by `virsh pool-start`, or remove it by `virs
 
 /// Refuses where a file in the folder of an inactive pool lies over the volume, or nobody can tell.
 /// libvirt lists no volume of such a pool, and its guests may be started with it again.
-async fn over_while_off(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Failure> {
-    let pools = ports.storage.pools().await?;
-    for pool in pools.iter().filter(|pool| !pool.active) {
-        let name = &pool.name;
+async fn over_while_off(
+    cx: &StepContext,
+    ports: &HostPorts,
+    volume: &VolumeInfo,
+    inactive: &[String],
+) -> Result<(), Failure> {
+    for name in inactive {
         let files = match ports.storage.files_of_inactive(name).await {
             // It was removed since it was listed.
             Err(error) if error.kind == PortErrorKind::PoolMissing => continue,
@@ -314,7 +361,7 @@ async fn over_while_off(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Fa
             let below = files::chain(ports, &file).await?;
             layers.push((format!("{file} in the inactive pool {name}"), below));
         }
-        none_over(ports, &[volume], layers).await?;
+        none_over(cx, ports, &[volume], layers).await?;
     }
     Ok(())
 }

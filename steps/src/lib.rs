@@ -24,6 +24,7 @@
 //! What this crate never does: it knows neither libvirt's XML nor Kubernetes, it writes no
 //! journal, and it never takes unknown for absent.
 
+pub mod awaited;
 pub mod cidata;
 pub mod contract;
 pub mod disk;
@@ -34,9 +35,11 @@ pub mod guest;
 pub mod hpl;
 pub mod image;
 pub mod names;
+pub mod network;
 pub mod ownership;
 pub mod ports;
 pub mod sim;
+pub mod snapshot;
 pub mod vsi;
 
 #[cfg(test)]

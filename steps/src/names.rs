@@ -46,6 +46,22 @@ pub fn console_log(pool: &str, uid: Uuid) -> VolumeKey {
     }
 }
 
+/// The copy of a VSI's n-th disk in a snapshot, in the pool of that disk.
+pub fn snapshot_copy(pool: &str, snapshot: Uuid, index: usize) -> VolumeKey {
+    VolumeKey {
+        pool: pool.to_owned(),
+        name: format!("snapshot-{snapshot}-{index}.qcow2"),
+    }
+}
+
+/// The layer over a VSI's n-th disk while a snapshot is taken of it, in the pool of that disk.
+pub fn snapshot_layer(pool: &str, snapshot: Uuid, index: usize) -> VolumeKey {
+    VolumeKey {
+        pool: pool.to_owned(),
+        name: format!("snapshot-{snapshot}-{index}.layer"),
+    }
+}
+
 /// Whether a volume of this name is, or would be taken for, one that vsiflow keeps for itself: a
 /// boot disk, a cidata volume, a console's log, or what is said beside an image. No document may
 /// name one as its data disk or its image.
@@ -61,6 +77,17 @@ pub fn is_reserved(name: &str) -> bool {
         || of_uid("ignition-", ".ign")
         || of_uid("console-", ".log")
         || of_uid("console-", ".log.0")
+        || snapshot_of(name).is_some()
+}
+
+/// The snapshot that a volume of this name is part of.
+pub fn snapshot_of(name: &str) -> Option<Uuid> {
+    let rest = name.strip_prefix("snapshot-")?;
+    let layer = rest.strip_suffix(".layer");
+    let rest = layer.or_else(|| rest.strip_suffix(".qcow2"))?;
+    let (uid, index) = rest.rsplit_once('-')?;
+    index.parse::<usize>().ok()?;
+    uid.parse().ok()
 }
 
 /// The MAC address of the VSI's n-th card: the UID's first six bytes, locally administered and
@@ -124,6 +151,8 @@ mod tests {
             cidata("p", uid),
             ignition("p", uid),
             console_log("p", uid),
+            snapshot_copy("p", uid, 3),
+            snapshot_layer("p", uid, 3),
         ];
         assert!(own.iter().all(|key| is_reserved(&key.name)));
         assert!(is_reserved(&sidecar::key(&boot_disk("p", uid)).name));

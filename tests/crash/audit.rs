@@ -77,8 +77,12 @@ impl Audit {
         self.ledger().attempted(call);
         let sim = self.hosts.sim(&call.host).await.unwrap();
         if let (Object::Volume(key), "delete") = (&call.object, call.name) {
-            let asked_for = self.ledger().is_to_go(key);
-            let wrong = sim.with(|state| used_by_others(state, key, asked_for));
+            let (asked_for, restored) = {
+                let ledger = self.ledger();
+                let unmade = ledger.is_unfilled(key);
+                (ledger.is_to_go(key) || unmade, ledger.restores())
+            };
+            let wrong = sim.with(|state| used_by_others(state, key, asked_for, restored));
             let wrong = wrong.await;
             if let Some(why) = wrong {
                 self.ledger()
@@ -152,7 +156,7 @@ impl Ledger {
         self.records.push(record.clone());
         if let (StreamId::Run(run), EventKind::StepSucceeded { node, .. }) =
             (&record.stream, &record.event.kind)
-            && node.as_str() == "clone_boot_disk"
+            && ["clone_boot_disk", "restore_disks"].contains(&node.as_str())
             && let Some(uuid) = self.uuid_of(*run)
         {
             self.cloned.insert(uuid, (self.records.len(), *run));
@@ -177,6 +181,37 @@ impl Ledger {
             id.id() == key.name && workflow == Some("delete_data_disk")
         };
         self.entities.iter().any(asked)
+    }
+
+    /// Whether a data disk is being filled, and nobody recorded that it is.
+    fn is_unfilled(&self, key: &VolumeKey) -> bool {
+        let filling = ["fill_volume", "fill_from_image"].map(Name::of);
+        let mut its = self.runs.values().filter(|run| {
+            let entity = run.entity.as_ref();
+            entity.is_some_and(|id| id.kind().as_str() == "disk" && id.id() == key.name)
+        });
+        let done = |run: &RunState| {
+            let mut nodes = filling.iter().filter_map(|step| run.nodes.get(step));
+            nodes.any(|node| matches!(node, NodeState::Succeeded { .. }))
+        };
+        let begun = self.entities.iter().any(|(id, state)| {
+            let intended = filling.iter().any(|step| state.intents.contains(step));
+            id.kind().as_str() == "disk" && id.id() == key.name && intended
+        });
+        begun && !its.any(done)
+    }
+
+    /// Whether a VSI puts its disks back now.
+    fn restores(&self) -> bool {
+        let open = self
+            .entities
+            .values()
+            .filter_map(|state| state.active.as_ref());
+        let mut runs = open.filter_map(|active| self.runs.get(&active.run));
+        runs.any(|run| {
+            let node = run.nodes.get(&Name::of("restore_disks"));
+            node.is_some_and(is_under_way)
+        })
     }
 
     pub fn active_run(&self, uuid: Uuid) -> Option<RunId> {
@@ -288,7 +323,12 @@ fn is_under_way(node: &NodeState) -> bool {
 }
 
 /// Who, on the host itself, would lose this volume.
-fn used_by_others(state: &SimHostState, key: &VolumeKey, asked_for: bool) -> Option<String> {
+fn used_by_others(
+    state: &SimHostState,
+    key: &VolumeKey,
+    asked_for: bool,
+    restored: bool,
+) -> Option<String> {
     let pool = state.pools.get(&key.pool)?;
     pool.volumes.get(&key.name)?;
     let path = format!("{}/{}", pool.path, key.name);
@@ -296,7 +336,8 @@ fn used_by_others(state: &SimHostState, key: &VolumeKey, asked_for: bool) -> Opt
     for domain in state.domains.values() {
         let spec = &domain.spec;
         let named = spec.disks.iter().any(|disk| disk.path == path) || spec.console_log == path;
-        let idle_owner = own == Some(spec.uuid) && !domain.state.is_active();
+        let owner = own == Some(spec.uuid) || restored && ownership::is_disk(key);
+        let idle_owner = owner && !domain.state.is_active();
         if named && !idle_owner {
             return Some(format!(
                 "domain {} ({:?}) names it",
@@ -309,6 +350,6 @@ fn used_by_others(state: &SimHostState, key: &VolumeKey, asked_for: bool) -> Opt
     let over = over
         .next()
         .map(|(name, _)| format!("volume {name} lies over it"));
-    let kept = ownership::is_disk(key) && !asked_for;
+    let kept = ownership::is_disk(key) && !asked_for && !restored;
     over.or_else(|| kept.then(|| "it is a data disk that nobody asked to delete".to_owned()))
 }

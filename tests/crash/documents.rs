@@ -2,14 +2,20 @@
 
 use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
-use vsiflow_steps::guest::GuestType;
+use vsiflow_steps::guest::{GuestType, Probe};
 use vsiflow_workflows::{
     record::ImageRecord,
     spec::{
-        DeletionPolicy, DesiredDataDisk, DesiredPool, DesiredVsi, DocumentRef, HostConnection,
-        HostSettings, Resolved, ResolvedPool, ResolvedVsi,
+        DeletionPolicy, DesiredDataDisk, DesiredPool, DesiredVsi, DiskSource, DocumentRef,
+        HostConnection, HostSettings, Resolved, ResolvedPool, ResolvedVsi,
+        group::{
+            Gate, GateProbe, OutputPlace, OutputSource, Release, ResolvedGroup, ResolvedItem,
+            ResolvedWave,
+        },
     },
 };
+
+use super::world::HOSTS;
 
 /// How a guest takes what it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +37,7 @@ pub enum Guest {
 pub struct Vsi {
     pub name: &'static str,
     pub uid: Uuid,
+    /// Empty where one of all is chosen.
     pub host: &'static str,
     pub guest: Guest,
     /// Tells one contract from another.
@@ -41,6 +48,8 @@ pub struct Vsi {
     /// The guest's type, where it is a virtual server.
     pub server: Option<GuestType>,
     pub networks: Vec<&'static str>,
+    /// The network of these that is made, and the address that is named in it.
+    pub made: Option<(&'static str, Option<&'static str>)>,
     pub cpus: u32,
     /// Its changes wait for approval.
     pub manual: bool,
@@ -50,6 +59,8 @@ pub struct Vsi {
     pub disk_gib: u64,
     /// Its volume goes with it.
     pub disk_goes: bool,
+    /// What it is filled with.
+    pub disk_source: Option<DiskSource>,
 }
 
 pub const POOL: &str = "images";
@@ -66,11 +77,13 @@ impl Vsi {
             boot: "copy",
             server: None,
             networks: vec!["default"],
+            made: None,
             cpus: 2,
             manual: false,
             disk: None,
             disk_gib: 1,
             disk_goes: false,
+            disk_source: None,
         }
     }
 
@@ -104,6 +117,12 @@ impl Vsi {
         self
     }
 
+    /// The same with its data disk filled with that.
+    pub fn filled(mut self, source: DiskSource) -> Self {
+        self.disk_source = Some(source);
+        self
+    }
+
     fn contract(&self) -> String {
         let edition = self.edition;
         let word = match self.guest {
@@ -128,6 +147,15 @@ impl Vsi {
         }
     }
 
+    fn placement(&self) -> serde_json::Value {
+        match self.host {
+            "" => serde_json::json!({
+                "request": {"spread": {"over": "host"}}, "candidates": HOSTS,
+            }),
+            _ => serde_json::Value::Null,
+        }
+    }
+
     fn desired(&self) -> DesiredVsi {
         let memory = if self.guest == Guest::TooSmall {
             200
@@ -149,18 +177,39 @@ impl Vsi {
             .map(|guest| serde_json::json!({"type": guest, "hostname": self.name}));
         serde_json::from_value(serde_json::json!({
             "namespace": "default", "name": self.name, "uid": self.uid,
-            "host": self.host, "pool": POOL,
+            "host": self.host, "pool": POOL, "placement": self.placement(),
             "image": {
                 "url": format!("http://images.test/{}", self.image), "fileName": self.image,
             },
             "bootDisk": {"mode": self.boot}, "guest": guest, "ready": ready,
             "machine": {"arch": "s390x", "cpus": self.cpus, "memoryMib": memory},
             "networks": self.networks,
+            "madeNetworks": self.made_networks(),
+            "addresses": self.addresses(),
             "disks": disks,
             "updatePolicy": if self.manual { "Manual" } else { "Automatic" },
             "deletionPolicy": "Delete",
         }))
         .unwrap()
+    }
+
+    fn made_networks(&self) -> serde_json::Value {
+        let Some((name, _)) = self.made else {
+            return serde_json::json!({});
+        };
+        let (namespace, own) = name.split_once('.').unwrap();
+        let network = serde_json::json!({
+            "namespace": namespace, "name": own, "cidr": "10.77.0.0/24", "mode": "nat",
+            "dhcp": true, "dns": true, "deletionPolicy": "Delete",
+        });
+        serde_json::json!({name: network})
+    }
+
+    fn addresses(&self) -> serde_json::Value {
+        match self.made {
+            Some((name, Some(address))) => serde_json::json!({name: address}),
+            _ => serde_json::json!({}),
+        }
     }
 
     fn resolved(&self) -> ResolvedVsi {
@@ -178,6 +227,7 @@ impl Vsi {
             selects_networks: true,
             retained_refs: Vec::new(),
             unresolved_refs: Vec::new(),
+            placed: None,
         }
     }
 
@@ -191,6 +241,8 @@ impl Vsi {
             pool: POOL.to_owned(),
             size: self.disk_gib << 30,
             member_of: None,
+            copy_of: None,
+            source: self.disk_source.clone(),
             deletion_policy: match self.disk_goes {
                 true => DeletionPolicy::Delete,
                 false => DeletionPolicy::Retain,
@@ -205,11 +257,12 @@ pub fn image(file_name: &str) -> (HostSettings, ImageRecord) {
     let record = HostConnection::Sim {
         name,
         upload_limit: None,
+        image_policy: "keep=0".parse().ok(),
     };
     let wanted = ImageRecord {
         host: record.id(),
         pool: POOL.to_owned(),
-        url: format!("http://images.test/{file_name}"),
+        url: format!("sim+http://images.test/{file_name}"),
         file_name: file_name.to_owned(),
         checksum: None,
     };
@@ -221,6 +274,8 @@ pub fn image(file_name: &str) -> (HostSettings, ImageRecord) {
             jump_secrets: Vec::new(),
             image_secret: None,
             namespace: None,
+            labels: Default::default(),
+            limits: None,
         },
         wanted,
     )
@@ -230,7 +285,8 @@ pub fn uuid(number: u128) -> Uuid {
     Uuid::from_u128(0x0102_0304_0506_4708_890a_0000_0000_0000 + number)
 }
 
-fn disk_name(uid: Uuid) -> String {
+/// What a data disk is called.
+pub fn disk_name(uid: Uuid) -> String {
     format!("data-{}", uid.as_u128() & 0xffff)
 }
 
@@ -246,6 +302,7 @@ pub fn host(id: &str) -> HostSettings {
     let record = HostConnection::Sim {
         name,
         upload_limit: None,
+        image_policy: None,
     };
     HostSettings {
         record,
@@ -254,6 +311,8 @@ pub fn host(id: &str) -> HostSettings {
         jump_secrets: Vec::new(),
         image_secret: None,
         namespace: None,
+        labels: Default::default(),
+        limits: None,
     }
 }
 
@@ -286,6 +345,8 @@ impl Pool {
             size: 1 << 30,
             deletion_policy: DeletionPolicy::Delete,
             member_of: None,
+            copy_of: None,
+            source: None,
         };
         let desired = DesiredPool {
             namespace: "default".to_owned(),
@@ -297,6 +358,7 @@ impl Pool {
             update_policy: Default::default(),
             disks: self.disk.then_some(disk).into_iter().collect(),
             names_guests: true,
+            of_group: None,
         };
         let at = template.at.clone();
         let mut resolved = resolved(std::slice::from_ref(&self.member));
@@ -310,14 +372,94 @@ impl Pool {
     }
 }
 
+/// A group of two waves: `first` has a member that goes once `second` is up, whose two members get its
+/// address and what was read of it.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// What all members are like.
+    pub member: Vsi,
+}
+
+/// The UID of every story's group.
+pub fn group_uid() -> Uuid {
+    uuid(78)
+}
+
+impl Group {
+    pub fn resolved(&self) -> Resolved {
+        let mut resolved = resolved(std::slice::from_ref(&self.member));
+        (resolved.vsis, resolved.data_disks) = (Vec::new(), Vec::new());
+        let release = Release {
+            image: "http://images.test/a.qcow2".to_owned(),
+            checksum: None,
+        };
+        let output = |name: &str, secret| OutputSource {
+            name: name.to_owned(),
+            item: "a".to_owned(),
+            number: 0,
+            from: OutputPlace::Console("Linux version ([0-9.]+)".to_owned()),
+            secret,
+        };
+        let second = "$(group.members.a-0.address) $(group.outputs.shown) $(group.outputs.secret)";
+        resolved.groups.push(ResolvedGroup {
+            namespace: "default".to_owned(),
+            name: "grp".to_owned(),
+            uid: Some(group_uid()),
+            labels: Default::default(),
+            release: [("a".to_owned(), release)].into(),
+            waves: vec![
+                self.wave("first", "a", 1, ""),
+                self.wave("second", "b", 2, second),
+            ],
+            outputs: vec![output("shown", false), output("secret", true)],
+            at: self.member.resolved().at,
+        });
+        resolved
+    }
+
+    fn wave(&self, name: &str, item: &str, replicas: u32, words: &str) -> ResolvedWave {
+        let pool = Pool {
+            replicas: Some(replicas),
+            member: self.member.clone(),
+            disk: false,
+        };
+        let mut pool = pool.resolved().pools.pop().unwrap();
+        pool.desired.name = format!("grp-{item}");
+        pool.desired.uid = None;
+        let user_data = format!("{}# {words}\n", self.member.contract());
+        pool.template.contract = Secret::new(user_data);
+        let probe = GateProbe::Guest(Probe::Console("login:".to_owned()));
+        ResolvedWave {
+            name: name.to_owned(),
+            gate: Gate {
+                probes: vec![probe],
+                ..Gate::default()
+            },
+            items: vec![ResolvedItem {
+                name: item.to_owned(),
+                single: replicas == 1,
+                remove_after: (item == "a").then(|| "second".to_owned()),
+                pool,
+            }],
+        }
+    }
+}
+
 /// All of these at once, as one apply brings them.
 pub fn resolved(vsis: &[Vsi]) -> Resolved {
-    let host = |vsi: &Vsi| (vsi.host.to_owned(), host(vsi.host));
+    let ids = vsis.iter().flat_map(|vsi| match vsi.host {
+        "" => HOSTS.to_vec(),
+        id => vec![id],
+    });
+    let hosts = ids.map(|id| (id.to_owned(), host(id))).collect();
     Resolved {
         vsis: vsis.iter().map(Vsi::resolved).collect(),
         pools: Vec::new(),
+        groups: Vec::new(),
+        snapshots: Vec::new(),
+        types: Vec::new(),
         data_disks: vsis.iter().filter_map(Vsi::data_disk).collect(),
-        hosts: vsis.iter().map(host).collect(),
+        hosts,
         references: Default::default(),
         unresolved_refs: Vec::new(),
         directory: None,

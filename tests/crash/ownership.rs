@@ -20,13 +20,26 @@ pub enum Owner {
     Disk,
     /// A base image.
     Image,
+    /// A snapshot's copy of a disk, or its layer over one.
+    Snapshot,
+    /// A network that is made.
+    Network,
+    /// An address in one.
+    Address,
+    /// A guest: its own VSI ends it, or a snapshot that started it only to merge.
+    Guest(Uuid),
 }
 
 impl Owner {
     pub fn may_be(self, id: &EntityId) -> bool {
         match self {
             Self::Boot(uuid) | Self::Vsi(uuid) => *id == entity(uuid),
-            Self::Disk => id.kind().as_str() == "disk",
+            // A VSI puts its disks back.
+            Self::Disk => ["disk", "vsi"].contains(&id.kind().as_str()),
+            Self::Snapshot => ["snapshot", "vsi"].contains(&id.kind().as_str()),
+            Self::Guest(uuid) => *id == entity(uuid) || id.kind().as_str() == "snapshot",
+            Self::Network => id.kind().as_str() == "network",
+            Self::Address => id.kind().as_str() == "vsi",
             Self::Image => id.kind().as_str() == "image",
         }
     }
@@ -42,9 +55,24 @@ pub fn disk(uuid: Uuid) -> EntityId {
     EntityId::new(Name::of("disk"), uuid.to_string()).unwrap()
 }
 
+/// The entity of a snapshot.
+pub fn snapshot(uuid: Uuid) -> EntityId {
+    EntityId::new(Name::of("snapshot"), uuid.to_string()).unwrap()
+}
+
+/// The entity of a network on a host.
+pub fn network(host: &str, name: &str) -> EntityId {
+    vsiflow_workflows::record::network_entity(host, name).unwrap()
+}
+
 /// The entity of the stories' pool.
 pub fn pool() -> EntityId {
     EntityId::new(Name::of("pool"), documents::pool_uid().to_string()).unwrap()
+}
+
+/// The entity of the stories' group.
+pub fn group() -> EntityId {
+    EntityId::new(Name::of("group"), documents::group_uid().to_string()).unwrap()
 }
 
 enum Part {
@@ -76,6 +104,21 @@ pub fn is_disk(key: &VolumeKey) -> bool {
     key.name.parse::<Uuid>().is_ok()
 }
 
+/// Whether a volume is what is said beside a data disk that is filled.
+fn is_beside_disk(key: &VolumeKey) -> bool {
+    let name = key.name.strip_prefix('.');
+    let name = name.and_then(|name| name.strip_suffix(".vsiflow"));
+    name.is_some_and(|name| name.parse::<Uuid>().is_ok())
+}
+
+/// What is done with layers.
+const LAYERS: [&str; 4] = ["add_layers", "begin_merge", "end_merge", "start_paused"];
+
+/// Whether a volume is a snapshot's copy of a disk.
+fn is_copy(key: &VolumeKey) -> bool {
+    key.name.starts_with("snapshot-")
+}
+
 /// Whose an effect is, and the steps that may have it; `None` for one that changes nothing.
 pub fn owner(call: &Call) -> Option<(Owner, &'static [&'static str])> {
     if call.name == "sync" {
@@ -83,8 +126,22 @@ pub fn owner(call: &Call) -> Option<(Owner, &'static [&'static str])> {
     }
     match &call.object {
         Object::Domain(_) if call.name == "grow_disk" => Some((Owner::Disk, &["grow_volume"])),
+        Object::Domain(_) if LAYERS.contains(&call.name) => {
+            Some((Owner::Snapshot, &["copy_disks", "merge_layers"]))
+        }
+        Object::Domain(uuid) if call.name == "destroy" => Some((
+            Owner::Guest(*uuid),
+            &["stop_domain", "copy_disks", "merge_layers"],
+        )),
         Object::Domain(uuid) => Some((Owner::Vsi(*uuid), domain_steps(call.name))),
         Object::Volume(key) => Some(volume_owner(key, call.name)),
+        Object::Network(_) => match call.name {
+            "define_network" => Some((Owner::Network, &["define_network"])),
+            "start_network" => Some((Owner::Network, &["start_network"])),
+            "remove_network" => Some((Owner::Network, &["delete_network"])),
+            "change_network" => Some((Owner::Address, &["reserve_addresses", "release_addresses"])),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -110,21 +167,42 @@ const IMAGE_STEPS: &[&str] = &[
     "remove_image",
 ];
 
+const FILLING: &[&str] = &["fill_volume", "fill_from_image"];
+
 fn volume_owner(key: &VolumeKey, call: &str) -> (Owner, &'static [&'static str]) {
     match (part(key), call) {
-        (Some((Part::Boot, uuid)), "delete") => {
-            (Owner::Boot(uuid), &["clone_boot_disk", "delete_volumes"])
-        }
-        (Some((Part::Boot, uuid)), _) => (Owner::Boot(uuid), &["clone_boot_disk"]),
+        (Some((Part::Boot, uuid)), "delete") => (
+            Owner::Boot(uuid),
+            &["clone_boot_disk", "restore_disks", "delete_volumes"],
+        ),
+        (Some((Part::Boot, uuid)), _) => (Owner::Boot(uuid), &["clone_boot_disk", "restore_disks"]),
         (Some((Part::Cidata, uuid)), "delete") => {
             (Owner::Vsi(uuid), &["write_cidata", "delete_volumes"])
         }
         (Some((Part::Cidata, uuid)), _) => (Owner::Vsi(uuid), &["write_cidata"]),
         (Some((Part::Console, uuid)), "delete") => (Owner::Vsi(uuid), &["delete_volumes"]),
         (Some((Part::Console, uuid)), _) => (Owner::Vsi(uuid), &["create_console_log"]),
-        (None, "resize") if is_disk(key) => (Owner::Disk, &["grow_volume"]),
-        (None, "delete") if is_disk(key) => (Owner::Disk, &["delete_volume"]),
+        (None, "resize") if is_disk(key) => (Owner::Disk, &["grow_volume", "restore_disks"]),
+        (None, "delete") if is_beside_disk(key) => (Owner::Disk, &["delete_volume"]),
+        (None, _) if is_beside_disk(key) => (Owner::Disk, FILLING),
+        (None, "delete") if is_disk(key) => (
+            Owner::Disk,
+            &[
+                "delete_volume",
+                "restore_disks",
+                "fill_volume",
+                "fill_from_image",
+            ],
+        ),
+        (None, "clone") if is_disk(key) => (
+            Owner::Disk,
+            &["restore_disks", "fill_volume", "fill_from_image"],
+        ),
         (None, _) if is_disk(key) => (Owner::Disk, &["create_volume"]),
+        (None, _) if is_copy(key) => (
+            Owner::Snapshot,
+            &["copy_disks", "merge_layers", "delete_volumes"],
+        ),
         (None, _) => (Owner::Image, IMAGE_STEPS),
     }
 }

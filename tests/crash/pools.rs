@@ -15,6 +15,7 @@ pub fn every() -> Vec<Story> {
         rolled(),
         stopped_and_brought_back(),
         deleted(),
+        placed(),
     ]
 }
 
@@ -36,6 +37,20 @@ fn story(name: &'static str, acts: Vec<Act>) -> Story {
         acts,
         ends: &[],
     }
+}
+
+/// The members of a pool on hosts that are chosen: one that comes back is made where its disk is.
+fn placed() -> Story {
+    let member = || Vsi::new("web", 1, "").server(GuestType::None);
+    let acts = vec![
+        Act::ApplyPool(pool(3, member())),
+        Act::PoolDecided("Available", 3),
+        Act::Scale(1),
+        Act::PoolDecided("Available", 1),
+        Act::Scale(2),
+        Act::PoolDecided("Available", 2),
+    ];
+    story("a pool is placed", acts)
 }
 
 /// Three members, then one, then two again; a number left out keeps the present one.

@@ -9,8 +9,9 @@ use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
     ConsoleChunk, ConsolePort, ConsolePosition, DhcpLease, DomainInfo, DomainPort, DomainSpec,
-    GuestConsole, GuestStream, GuestSupport, HostFacts, HostPort, HostPorts, Hosts, NetworkInfo,
-    NetworkPort, OwnerMark, PoolInfo, PortResult, Removed, StoragePort, UploadSink, VolumeInfo,
+    GuestConsole, GuestStream, GuestSupport, HostCapacity, HostFacts, HostPort, HostPorts,
+    HostRoute, Hosts, LayerSpec, MergeProgress, NetworkChange, NetworkInfo, NetworkPort,
+    NetworkSpec, OwnerMark, PoolInfo, PortResult, Removed, StoragePort, UploadSink, VolumeInfo,
     VolumeKey, VolumeSpec,
 };
 
@@ -151,6 +152,16 @@ impl<W: Way> HostPort for Ports<W> {
         let port = self.inner.host.clone();
         self.look("facts", Object::Host, async move { port.facts().await })
             .await
+    }
+
+    async fn capacity(&self) -> PortResult<Option<HostCapacity>> {
+        let port = self.inner.host.clone();
+        self.look(
+            "capacity",
+            Object::Host,
+            async move { port.capacity().await },
+        )
+        .await
     }
 
     async fn guest_support(&self, arch: &str) -> PortResult<Option<GuestSupport>> {
@@ -330,6 +341,36 @@ impl<W: Way> DomainPort for Ports<W> {
         self.act("grow_disk", Object::Domain(uuid), work).await
     }
 
+    async fn add_layers(&self, uuid: Uuid, layers: &[LayerSpec], quiesce: bool) -> PortResult<()> {
+        let (port, layers) = (self.inner.domains.clone(), layers.to_vec());
+        let work = async move { port.add_layers(uuid, &layers, quiesce).await };
+        self.act("add_layers", Object::Domain(uuid), work).await
+    }
+
+    async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
+        let (port, target) = (self.inner.domains.clone(), target.to_owned());
+        let work = async move { port.begin_merge(uuid, &target).await };
+        self.act("begin_merge", Object::Domain(uuid), work).await
+    }
+
+    async fn merging(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>> {
+        let (port, target) = (self.inner.domains.clone(), target.to_owned());
+        let work = async move { port.merging(uuid, &target).await };
+        self.look("merging", Object::Domain(uuid), work).await
+    }
+
+    async fn end_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
+        let (port, target) = (self.inner.domains.clone(), target.to_owned());
+        let work = async move { port.end_merge(uuid, &target).await };
+        self.act("end_merge", Object::Domain(uuid), work).await
+    }
+
+    async fn start_paused(&self, uuid: Uuid) -> PortResult<()> {
+        let port = self.inner.domains.clone();
+        let work = async move { port.start_paused(uuid).await };
+        self.act("start_paused", Object::Domain(uuid), work).await
+    }
+
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
         let port = self.inner.domains.clone();
         let work = async move { port.set_autostart(uuid, on).await };
@@ -352,6 +393,12 @@ impl<W: Way> DomainPort for Ports<W> {
         let port = self.inner.domains.clone();
         let work = async move { port.open_console(uuid, force).await };
         self.look("open_console", Object::Domain(uuid), work).await
+    }
+
+    async fn open_screen(&self, uuid: Uuid) -> PortResult<Box<dyn GuestConsole>> {
+        let port = self.inner.domains.clone();
+        let work = async move { port.open_screen(uuid).await };
+        self.look("open_screen", Object::Domain(uuid), work).await
     }
 
     async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {
@@ -391,6 +438,57 @@ impl<W: Way> NetworkPort for Ports<W> {
         let object = Object::Network(name.clone());
         self.look("leases", object, async move { port.leases(&name).await })
             .await
+    }
+
+    async fn networks(&self) -> PortResult<Vec<NetworkInfo>> {
+        let port = self.inner.networks.clone();
+        let work = async move { port.networks().await };
+        self.look("networks", Object::Host, work).await
+    }
+
+    async fn routes(&self) -> PortResult<Option<Vec<HostRoute>>> {
+        let port = self.inner.networks.clone();
+        let work = async move { port.routes().await };
+        self.look("routes", Object::Host, work).await
+    }
+
+    async fn bridges(&self) -> PortResult<Option<Vec<String>>> {
+        let port = self.inner.networks.clone();
+        let work = async move { port.bridges().await };
+        self.look("bridges", Object::Host, work).await
+    }
+
+    async fn define_network(&self, spec: &NetworkSpec) -> PortResult<()> {
+        let (port, spec) = (self.inner.networks.clone(), spec.clone());
+        let object = Object::Network(spec.name.clone());
+        let work = async move { port.define_network(&spec).await };
+        self.act("define_network", object, work).await
+    }
+
+    async fn start_network(&self, name: &str) -> PortResult<()> {
+        let (port, name) = (self.inner.networks.clone(), name.to_owned());
+        let object = Object::Network(name.clone());
+        let work = async move { port.start_network(&name).await };
+        self.act("start_network", object, work).await
+    }
+
+    async fn remove_network(&self, name: &str, uuid: Uuid) -> PortResult<Removed> {
+        let (port, name) = (self.inner.networks.clone(), name.to_owned());
+        let object = Object::Network(name.clone());
+        let work = async move { port.remove_network(&name, uuid).await };
+        self.act("remove_network", object, work).await
+    }
+
+    async fn change_network(
+        &self,
+        name: &str,
+        uuid: Uuid,
+        change: &NetworkChange,
+    ) -> PortResult<()> {
+        let (port, name) = (self.inner.networks.clone(), name.to_owned());
+        let (object, change) = (Object::Network(name.clone()), change.clone());
+        let work = async move { port.change_network(&name, uuid, &change).await };
+        self.act("change_network", object, work).await
     }
 
     async fn dial(

@@ -4,9 +4,9 @@ use vsiflow_steps::guest::GuestType;
 use vsiflow_workflows::record::PowerAction;
 
 use super::{
-    care,
+    care, disks,
     documents::{Guest, Vsi, uuid},
-    pools,
+    groups, networks, pools, snapshots,
     story::Act,
 };
 
@@ -41,6 +41,10 @@ pub fn all() -> Vec<Story> {
     let mut stories = every();
     stories.extend(care::every());
     stories.extend(pools::every());
+    stories.extend(groups::every());
+    stories.extend(snapshots::every());
+    stories.extend(disks::every());
+    stories.extend(networks::every());
     // The name of one may be the beginning of another's.
     let exact = stories.iter().any(|story| story.name == wanted);
     stories.retain(|story| match exact {
@@ -67,6 +71,8 @@ fn every() -> Vec<Story> {
         tried_again_by_itself(),
         uploaded_ahead(),
         pruned(),
+        removed_by_policy(),
+        applied_while_its_image_goes(),
         rebuilt(),
         restarted_for_more(),
         changed_twice(),
@@ -86,12 +92,34 @@ fn every() -> Vec<Story> {
         set_up_failed(),
         ephemeral(),
         ephemeral_after_a_restart_of_the_host(),
+        placed(),
     ]
 }
 
 pub fn provision() -> Story {
     let acts = vec![Act::Apply(vec![web()]), Act::Decided(uuid(WEB))];
     story("provision", &[("web", WEB, "Running")], acts)
+}
+
+/// Three servers on hosts that are chosen, one of which is changed, and stays, and one goes.
+fn placed() -> Story {
+    let server = |name, number| Vsi::new(name, number, "").server(GuestType::None);
+    let mut larger = server("db", DB);
+    larger.cpus = 3;
+    let mut acts = vec![Act::Apply(vec![
+        server("web", WEB).with_disk(7),
+        server("db", DB),
+        server("mq", MQ),
+    ])];
+    acts.extend([WEB, DB, MQ].map(|number| Act::Decided(uuid(number))));
+    acts.extend([Act::Apply(vec![larger]), Act::Decided(uuid(DB))]);
+    acts.extend([Act::Delete("mq"), Act::Decided(uuid(MQ))]);
+    let ends = &[
+        ("web", WEB, "Running"),
+        ("db", DB, "Running"),
+        ("mq", MQ, "Deleted"),
+    ];
+    story("placed on hosts that are chosen", ends, acts)
 }
 
 fn with_disk_and_networks() -> Story {
@@ -289,6 +317,26 @@ fn uploaded_ahead() -> Story {
 fn pruned() -> Story {
     let acts = vec![Act::Upload("hpcr.qcow2"), Act::Prune];
     story("upload and prune an image", &[], acts)
+}
+
+fn removed_by_policy() -> Story {
+    let acts = vec![Act::Upload("hpcr.qcow2"), Act::ImagePolicies];
+    story("remove an image by its host's policy", &[], acts)
+}
+
+/// What waits for the image neither takes the removal for an upload nor waits for it in vain.
+fn applied_while_its_image_goes() -> Story {
+    let acts = vec![
+        Act::Upload("hpcr.qcow2"),
+        Act::BeginPrune,
+        Act::Apply(vec![web()]),
+        Act::Decided(uuid(WEB)),
+    ];
+    story(
+        "apply while the image is removed",
+        &[("web", WEB, "Running")],
+        acts,
+    )
 }
 
 fn cancel_and_retry() -> Story {

@@ -4,14 +4,15 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass, NodeState};
+use vsiflow_steps::sim::Content;
 use vsiflow_workflows::{
-    fleet::{Adopting, ErrorKind, Fleet, FleetError, ShutdownPolicy},
+    fleet::{Adopting, ErrorKind, Fleet, FleetError, ShutdownPolicy, SnapshotRequest},
     record::PowerAction,
 };
 
 use super::{
     check,
-    documents::{self, Pool, Vsi},
+    documents::{self, Group, Pool, Vsi},
     gate::Gate,
     ownership,
     world::{FOREVER, World, user},
@@ -29,18 +30,40 @@ pub enum Act {
     DeletePool,
     /// Waits until the outcome for the pool is decided: its phase, and how many members are ready.
     PoolDecided(&'static str, u32),
+    /// Applies the group `grp`.
+    ApplyGroup(Group),
+    /// Gives the pool `b` of the group so many members.
+    ScaleGroup(i64),
+    /// Deletes the group with all that was made for it.
+    DeleteGroup,
+    /// Waits until the outcome for the group is decided: its phase, and how many members are ready.
+    GroupDecided(&'static str, u32),
     Delete(&'static str),
     Forget(&'static str),
     /// Takes a domain on that host into management.
     Adopt(&'static str, Uuid),
     /// Deletes a data disk, by its policy.
     DeleteDisk(&'static str),
+    /// Deletes a network from its hosts.
+    DeleteNetwork(&'static str),
+    /// Waits until the outcome for a network on a host is decided, by its name there.
+    NetworkDecided(&'static str, &'static str),
     /// Waits until the outcome for a data disk is decided.
     DiskDecided(Uuid),
     Retry(Uuid),
     Cancel(Uuid),
     /// A power command that makes this generation of the VSI.
     Power(&'static str, Uuid, PowerAction, u64),
+    /// Takes a snapshot of a VSI: its name and UID.
+    TakeSnapshot(&'static str, &'static str, Uuid),
+    /// Puts a VSI back to a snapshot, which makes this generation of the VSI.
+    RestoreSnapshot(&'static str, Uuid, u64),
+    /// Deletes a snapshot.
+    DeleteSnapshot(&'static str),
+    /// Waits until the outcome for a snapshot is decided.
+    SnapshotDecided(Uuid),
+    /// Somebody writes into the boot disk of a VSI that is off, on that host.
+    Scribble(&'static str, Uuid),
     /// Approves what waits for it.
     Approve(&'static str),
     /// The host loses its power and comes up again, once.
@@ -61,6 +84,10 @@ pub enum Act {
     Upload(&'static str),
     /// Removes what nobody needs, and waits for that.
     Prune,
+    /// Begins to remove unused images, and does not wait for it.
+    BeginPrune,
+    /// Removes what the hosts' image policies say.
+    ImagePolicies,
     /// Waits until the VSI's run has come to that node, or its outcome is decided.
     At(Uuid, &'static str),
 }
@@ -73,8 +100,10 @@ pub async fn tell(
     gates: &[Arc<Gate>],
     downtime: Duration,
 ) -> Result<(), String> {
-    let told = tokio::time::timeout(FOREVER, lives(world, acts, gates, downtime)).await;
-    told.map_err(|_| "the story never ends".to_owned())??;
+    let place = Cell::new(0);
+    let lives = Box::pin(lives(world, acts, gates, downtime, &place));
+    let told = tokio::time::timeout(FOREVER, lives).await;
+    told.map_err(|_| format!("the story never ends: {:?}", acts.get(place.get())))??;
     world.audit.verdict()
 }
 
@@ -83,13 +112,13 @@ async fn lives(
     acts: &[Act],
     gates: &[Arc<Gate>],
     downtime: Duration,
+    place: &Cell<usize>,
 ) -> Result<(), String> {
-    let place = Cell::new(0);
     for gate in gates.iter().cloned().chain([Gate::safe()]) {
         tokio::select! {
             biased;
             () = gate.died() => {}
-            ended = live(world, acts, &gate, &place) => return ended,
+            ended = live(world, acts, &gate, place) => return ended,
         }
         world.journals.killed()?;
         tokio::time::sleep(downtime).await;
@@ -108,8 +137,13 @@ async fn live(
     let fleet = world.start(gate).await.map_err(words)?;
     let mut open = fleet.interrupted().await.map_err(words)?;
     let disks = fleet.interrupted_disks().await.map_err(words)?;
+    let snapshots = fleet.interrupted_snapshots().await.map_err(words)?;
     let pools = fleet.interrupted_pools().await.map_err(words)?;
-    open.extend(disks.into_iter().chain(pools).map(|(entity, _, _)| entity));
+    let groups = fleet.interrupted_groups().await.map_err(words)?;
+    let networks = fleet.interrupted_networks().await.map_err(words)?;
+    let pools = pools.into_iter().chain(groups).chain(networks);
+    let others = disks.into_iter().chain(snapshots).chain(pools);
+    open.extend(others.map(|(entity, _, _)| entity));
     fleet.resume(open, user()).await.map_err(words)?;
     while let Some(act) = acts.get(place.get()) {
         perform(world, &fleet, act)
@@ -133,10 +167,27 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
         }
         Act::DeletePool => delete_pool(fleet).await,
         Act::PoolDecided(phase, ready) => pool_decided(fleet, phase, *ready).await,
+        Act::ApplyGroup(group) => fleet.apply(group.resolved(), user()).await.map(drop),
+        Act::ScaleGroup(replicas) => {
+            let scaled = fleet.scale_group("default", "grp", "b", *replicas, user());
+            scaled.await.map(drop)
+        }
+        Act::DeleteGroup => delete_group(fleet).await,
+        Act::GroupDecided(phase, ready) => group_decided(fleet, phase, *ready).await,
         Act::Delete(name) => delete(fleet, name, false).await,
         Act::Forget(name) => delete(fleet, name, true).await,
         Act::Adopt(host, uid) => adopt(fleet, host, *uid).await,
         Act::DeleteDisk(name) => delete_disk(fleet, name).await,
+        Act::DeleteNetwork(name) => {
+            match fleet.delete_network("default", name, false, user()).await {
+                Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+                done => done.map(drop),
+            }
+        }
+        Act::NetworkDecided(host, name) => {
+            let network = ownership::network(host, name);
+            fleet.decided(&network).await.map(drop)
+        }
         Act::DiskDecided(uid) => fleet.decided(&ownership::disk(*uid)).await.map(drop),
         Act::Retry(uid) => fleet.retry(ownership::entity(*uid), user()).await.map(drop),
         Act::Cancel(uid) => fleet
@@ -145,6 +196,32 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             .map(drop),
         Act::Power(name, uid, action, makes) => {
             power(world, fleet, name, *uid, *action, *makes).await
+        }
+        Act::TakeSnapshot(vsi, name, uid) => take_snapshot(fleet, vsi, name, *uid).await,
+        Act::RestoreSnapshot(name, uid, makes) => match generation(world, *uid) >= *makes {
+            true => Ok(()),
+            false => fleet
+                .restore_snapshot("default", name, user())
+                .await
+                .map(drop),
+        },
+        Act::DeleteSnapshot(name) => {
+            match fleet.delete_snapshot("default", name, false, user()).await {
+                Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+                done => done.map(drop),
+            }
+        }
+        Act::SnapshotDecided(uid) => fleet.decided(&ownership::snapshot(*uid)).await.map(drop),
+        Act::Scribble(host, uid) => {
+            let sim = world.hosts.sim(host).await.unwrap();
+            let name = format!("boot-{uid}.qcow2");
+            sim.with(|state| {
+                let pool = state.pools.get_mut("images").unwrap();
+                let volume = pool.volumes.get_mut(&name).unwrap();
+                volume.content = Content::Inline(b"written after the snapshot".to_vec());
+            })
+            .await;
+            Ok(())
         }
         Act::Approve(name) => approve(fleet, name).await,
         Act::HostRestarts(host) => {
@@ -168,6 +245,8 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
         Act::FailedBoots(uid, boots) => fail(world, fleet, *uid, *boots).await,
         Act::Upload(image) => upload(fleet, image).await,
         Act::Prune => prune(fleet).await,
+        Act::BeginPrune => begin_prune(fleet).await,
+        Act::ImagePolicies => image_policies(fleet).await,
         Act::At(uid, node) => reaches(world, fleet, *uid, node).await,
     }
 }
@@ -189,6 +268,24 @@ async fn pool_decided(fleet: &Fleet, phase: &str, ready: u32) -> Result<(), Flee
     let (found, members) = (status.phase, status.ready_replicas);
     let message = format!("the pool is {found} with {members}: {}", status.message);
     Err(Failure::new(FailureClass::Failed, "VSI0001", message).into())
+}
+
+async fn group_decided(fleet: &Fleet, phase: &str, ready: u32) -> Result<(), FleetError> {
+    fleet.decided(&ownership::group()).await?;
+    let status = fleet.get_group("default", "grp").await?.status;
+    if (status.phase, status.ready_replicas) == (phase, ready) {
+        return Ok(());
+    }
+    let (found, members) = (status.phase, status.ready_replicas);
+    let message = format!("the group is {found} with {members}: {}", status.message);
+    Err(Failure::new(FailureClass::Failed, "VSI0001", message).into())
+}
+
+async fn delete_group(fleet: &Fleet) -> Result<(), FleetError> {
+    match fleet.delete_group("default", "grp", false, user()).await {
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+        done => done.map(drop),
+    }
 }
 
 async fn delete_pool(fleet: &Fleet) -> Result<(), FleetError> {
@@ -225,12 +322,7 @@ async fn power(
     action: PowerAction,
     makes: u64,
 ) -> Result<(), FleetError> {
-    let generation = {
-        let ledger = world.audit.ledger();
-        let desired = ledger.vsi(uid).and_then(|vsi| vsi.desired.as_ref());
-        desired.map_or(0, |desired| desired.generation)
-    };
-    if generation >= makes {
+    if generation(world, uid) >= makes {
         return Ok(());
     }
     let how = ShutdownPolicy::default();
@@ -238,6 +330,26 @@ async fn power(
         .power("default", name, action, how, user())
         .await
         .map(drop)
+}
+
+fn generation(world: &World, uid: Uuid) -> u64 {
+    let ledger = world.audit.ledger();
+    let desired = ledger.vsi(uid).and_then(|vsi| vsi.desired.as_ref());
+    desired.map_or(0, |desired| desired.generation)
+}
+
+/// One that is there was taken by the same command, whose answer was lost.
+async fn take_snapshot(fleet: &Fleet, vsi: &str, name: &str, uid: Uuid) -> Result<(), FleetError> {
+    if fleet.snapshot("default", name).await.is_ok() {
+        return Ok(());
+    }
+    let request = SnapshotRequest {
+        name: Some(name.to_owned()),
+        uid: Some(uid),
+        ..SnapshotRequest::default()
+    };
+    let taken = fleet.take_snapshot("default", vsi, request, user()).await;
+    taken.map(drop)
 }
 
 /// What waits no more was approved by the same command, whose answer was lost.
@@ -260,6 +372,22 @@ async fn prune(fleet: &Fleet) -> Result<(), FleetError> {
         fleet.decided(&entity).await?;
     }
     Ok(())
+}
+
+async fn begin_prune(fleet: &Fleet) -> Result<(), FleetError> {
+    for image in fleet.unneeded_images(0).await? {
+        fleet.remove_image(&image, user()).await?;
+    }
+    Ok(())
+}
+
+/// As a daemon does it: what was begun before goes on first.
+async fn image_policies(fleet: &Fleet) -> Result<(), FleetError> {
+    fleet.drive_all().await?;
+    for (image, _) in fleet.interrupted_images().await? {
+        fleet.decided(&image).await?;
+    }
+    fleet.apply_image_policies().await.map(drop)
 }
 
 async fn fail(world: &World, fleet: &Fleet, uid: Uuid, boots: u32) -> Result<(), FleetError> {

@@ -100,6 +100,9 @@ impl World {
                         prefix,
                         dhcp: true,
                         lent: Default::default(),
+                        made: None,
+                        hosts: Vec::new(),
+                        names: Vec::new(),
                     },
                 )
             })

@@ -31,12 +31,15 @@ fn host(number: u32) -> HostSettings {
         record: HostConnection::Sim {
             name: Some(format!("host-{number}")),
             upload_limit: None,
+            image_policy: None,
         },
         key: None,
         key_passphrase: None,
         jump_secrets: Vec::new(),
         image_secret: None,
         namespace: None,
+        labels: Default::default(),
+        limits: None,
     }
 }
 
@@ -68,6 +71,7 @@ fn vsi(number: u32) -> ResolvedVsi {
         selects_networks: true,
         retained_refs: Vec::new(),
         unresolved_refs: Vec::new(),
+        placed: None,
     }
 }
 
@@ -75,6 +79,9 @@ fn documents(vsis: u32) -> Resolved {
     Resolved {
         vsis: (0..vsis).map(vsi).collect(),
         pools: Vec::new(),
+        groups: Vec::new(),
+        snapshots: Vec::new(),
+        types: Vec::new(),
         data_disks: Vec::new(),
         hosts: (0..HOSTS)
             .map(|number| (host(number).id(), host(number)))

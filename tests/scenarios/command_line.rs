@@ -91,17 +91,67 @@ fn an_empty_state_lists_nothing() {
     vsiflow.run(&["resume"]).exits(0).says("nothing to resume");
 }
 
+/// What is proposed for the last of these words.
+fn proposed(vsiflow: &Vsiflow, words: &[&str]) -> Vec<String> {
+    let mut command = vsiflow.command(&[]);
+    let typed = command.get_args().map(std::ffi::OsStr::to_owned);
+    let typed: Vec<_> = typed.collect();
+    let mut shell = std::process::Command::new(command.get_program());
+    let index = typed.len() + words.len();
+    shell
+        .env("VSIFLOW_COMPLETE", "bash")
+        .env("_CLAP_IFS", "\n")
+        .env("_CLAP_COMPLETE_INDEX", index.to_string());
+    shell.args(["--", "vsiflow"]).args(typed).args(words);
+    let output = shell.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    command.env_clear();
+    text.lines().map(|line| line.trim().to_owned()).collect()
+}
+
 #[test]
 fn completions_are_printed_for_every_shell_we_promise() {
     let vsiflow = Vsiflow::simulated();
     for shell in ["bash", "zsh", "fish"] {
         let ran = vsiflow.run(&["completions", shell]).exits(0);
         assert!(
-            ran.stdout.contains("vsiflow") && ran.stdout.contains("history"),
+            ran.stdout.contains("vsiflow") && ran.stdout.contains("VSIFLOW_COMPLETE"),
             "{shell}"
         );
     }
+    assert_eq!(proposed(&vsiflow, &["hist"]), ["history"]);
+    assert!(proposed(&vsiflow, &["stop", "w"]).is_empty());
     assert!(!vsiflow.state().exists());
+}
+
+#[test]
+fn a_shell_proposes_the_names_of_what_there_is() {
+    let vsiflow = Vsiflow::simulated();
+    let vsi = Vsi::named("web-1").to_string();
+    let vsi = vsi.replacen("metadata:\n", "metadata:\n  labels: {app: web}\n", 1);
+    vsiflow.apply(&vsi, &["--wait"]).exits(0);
+    let daemon = vsiflow.serve(&[]);
+    let has = |words: &[&str], wanted: &str| {
+        let all = proposed(&vsiflow, words);
+        assert!(all.iter().any(|one| one == wanted), "{words:?}: {all:?}");
+    };
+    has(&["stop", "we"], "web-1");
+    has(&["describe", ""], "web-1");
+    has(&["stop", "-l", ""], "app=web");
+    has(&["create", "x", "--type", "l"], "large");
+    has(&["create", "x", "--on", ""], "sim");
+    has(&["host", "cordon", ""], "sim");
+    has(&["create", "x", "--pool", ""], "images");
+    has(
+        &["create", "x", "--image", "image/"],
+        "image/hpcr-guest.qcow2",
+    );
+    assert!(proposed(&vsiflow, &["stop", "-n", "other", "we"]).is_empty());
+    assert!(proposed(&vsiflow, &["create", "we"]).is_empty());
+    daemon.terminate();
+    daemon.end(60).exits(0);
+    assert_eq!(proposed(&vsiflow, &["stop", "we"]), ["web-1"]);
 }
 
 #[test]

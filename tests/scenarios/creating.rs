@@ -1,6 +1,6 @@
 //! VSIs made by a command line, without a document.
 
-use vsiflow_tests::Vsiflow;
+use vsiflow_tests::{Host, Vsi, Vsiflow};
 
 const IMAGE: &str = "http://images.lab.test:8080/debian-12.qcow2";
 
@@ -99,11 +99,7 @@ fn what_is_there_or_wrong_is_refused_and_nothing_is_made() {
     refused(&["b", "a", "--image", IMAGE], 4, "VSI0812");
     refused(&["b", "--image", "image/none"], 3, "VSI0703");
     refused(&["b", "--image", IMAGE, "--on", "nowhere"], 3, "nowhere");
-    refused(
-        &["b", "--image", IMAGE, "--type", "huge"],
-        2,
-        "small, medium, large",
-    );
+    refused(&["b", "--image", IMAGE, "--type", "huge"], 3, "VSI0703");
     refused(&["b", "--image", IMAGE, "--memory", "lots"], 2, "memory");
     refused(&["b", "--image", IMAGE, "--cpus", "0"], 2, "cpus");
     refused(&["B_", "--image", IMAGE], 2, "B_");
@@ -140,4 +136,141 @@ fn a_daemon_makes_them_too_of_files_of_the_caller() {
     assert_eq!(vsiflow.phase("web"), "Running");
     daemon.terminate();
     daemon.end(60).exits(0);
+}
+
+#[test]
+fn a_known_host_is_chosen_by_its_label_without_its_documents() {
+    let vsiflow = Vsiflow::of_documents();
+    let known_hosts =
+        "x ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+    let host = |label: &str, port| Host {
+        label: label.to_owned(),
+        hostname: "127.0.0.1".to_owned(),
+        port,
+        known_hosts: known_hosts.to_owned(),
+        key: "none".to_owned(),
+    };
+    let first = Vsi::named("first").on("one");
+    let apply = |documents: String| vsiflow.apply(documents, &["--timeout", "1s"]);
+    apply(format!("{}\n{first}", host("one", 9)));
+    let create_named = |name: &str, target: &str| {
+        let image = ["--image", IMAGE, "--timeout", "1s"];
+        vsiflow.run(&[&["create", name, "--target", target][..], &image].concat())
+    };
+    let create = |target: &str| create_named("web", target);
+    create("config=two")
+        .exits(3)
+        .says("VSI0703")
+        .says("config=two");
+    let created = create("config=one");
+    assert!(created.stdout.contains("vsi/web created"), "{created:?}");
+    assert_eq!(vsiflow.vsi("web")["status"]["host"], "root@127.0.0.1:9");
+    vsiflow.run(&["get", "host"]).exits(0).says("config=one");
+
+    // Another label takes the place of the first one; two hosts of one label are no choice.
+    let again = host("three", 9).to_string();
+    apply(format!("{again}\n{}", first.clone().on("three")));
+    create_named("x", "config=one").exits(3);
+    let other = host("three", 10).to_string();
+    apply(format!("{other}\n{}", Vsi::named("second").on("three")));
+    create_named("x", "config=three")
+        .exits(2)
+        .says("VSI0607")
+        .says("root@127.0.0.1:10");
+}
+
+const TYPE: &str = "apiVersion: vsiflow.io/v1\nkind: VirtualServerType\nmetadata: {name: tiny}\nspec:\n  \
+    cpus: 3\n  memory: 768Mi\n  bootDisk: 7Gi\n  guest:\n    type: cloudInit\n    sshKeys: [\"ssh-ed25519 AAAA me@desk\"]\n";
+
+#[test]
+fn types_are_documents_whose_values_a_machine_keeps() {
+    let vsiflow = Vsiflow::simulated();
+    let create = |name: &str, more: &[&str]| {
+        let words = ["create", name, "--image", IMAGE, "--type", "tiny"];
+        vsiflow.run(&[&words[..], more].concat())
+    };
+    vsiflow.apply(TYPE, &[]).exits(0).says("type/tiny created");
+    vsiflow
+        .apply(TYPE, &[])
+        .exits(0)
+        .says("type/tiny unchanged");
+    vsiflow
+        .run(&["get", "types"])
+        .exits(0)
+        .says("large")
+        .says("768Mi");
+    vsiflow
+        .run(&["describe", "type", "tiny"])
+        .exits(0)
+        .says("sshKeys");
+    create("a", &["--wait"]).exits(0);
+    let a = vsiflow.vsi("a");
+    assert_eq!(a["spec"]["machine"]["cpus"], 3);
+    assert_eq!(a["spec"]["guest"]["type"], "cloudInit");
+    assert_eq!(a["spec"]["guest"]["sshKeys"][0], "ssh-ed25519 AAAA me@desk");
+    create("b", &["--cpus", "1", "--dry-run"])
+        .exits(0)
+        .says("memory: 768Mi")
+        .says("cpus: 1")
+        .says("size: 7Gi");
+
+    // A change of the type, and its end, leave alone what was made of it.
+    let file = vsiflow.write("type.yaml", &TYPE.replace("cpus: 3", "cpus: 4"));
+    let file = file.to_str().unwrap();
+    vsiflow
+        .run(&["plan", "-f", file])
+        .exits(1)
+        .says("something is recorded");
+    let daemon = vsiflow.serve(&[]);
+    vsiflow
+        .run(&["apply", "-f", file])
+        .exits(0)
+        .says("type/tiny configured");
+    create("c", &["--wait"]).exits(0);
+    assert_eq!(vsiflow.vsi("c")["spec"]["machine"]["cpus"], 4);
+    assert_eq!(vsiflow.vsi("a")["spec"]["machine"]["cpus"], 3);
+    vsiflow
+        .run(&["delete", "type/tiny"])
+        .exits(0)
+        .says("type/tiny deleted");
+    create("d", &[]).exits(3).says("VSI0703");
+    vsiflow
+        .run(&["delete", "type", "tiny"])
+        .exits(3)
+        .says("VSI0703");
+    daemon.terminate();
+    daemon.end(60).exits(0);
+    assert_eq!(vsiflow.phase("a"), "Running");
+    vsiflow
+        .run(&["apply", "-f", file])
+        .exits(0)
+        .says("type/tiny created");
+    vsiflow
+        .run(&["delete", "-f", file])
+        .exits(0)
+        .says("type/tiny deleted");
+}
+
+#[test]
+fn what_is_no_type_is_refused_with_its_place() {
+    let vsiflow = Vsiflow::simulated();
+    for (from, to, says) in [
+        ("name: tiny", "name: small", "built in"),
+        ("name: tiny", "name: tiny, namespace: other", "no namespace"),
+        ("cpus: 3", "cpus: 0", "CPUs"),
+        ("memory: 768Mi", "memory: lots", "memory"),
+        ("cloudInit", "hyperProtect", "Hyper Protect"),
+        ("sshKeys:", "userData: x\n    sshKeys:", "userData"),
+    ] {
+        let wrong = TYPE.replace(from, to);
+        vsiflow.apply(wrong, &[]).exits(2).says(says);
+    }
+    vsiflow
+        .run(&["delete", "type", "small"])
+        .exits(2)
+        .says("built in");
+    vsiflow
+        .run(&["delete", "types", "--all", "--yes"])
+        .exits(2)
+        .says("by their names");
 }

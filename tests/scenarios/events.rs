@@ -30,6 +30,9 @@ fn events_tell_what_happened_last_to_everything() {
     let later = events(&["--from-offset", &from]);
     assert_eq!(offsets(&later), offsets(&newest));
     assert!(events(&["--failed"]).is_empty());
+    let asked = events(&["--tail", "2", "--actor", "unix:"]);
+    let kinds: Vec<_> = asked.iter().map(|line| line["type"].clone()).collect();
+    assert_eq!(kinds, ["desired", "desired"], "however far back they are");
     vsiflow.run(&["events", "--since", "soon"]).exits(2);
 }
 
@@ -43,4 +46,76 @@ fn watched_events_come_as_they_are_recorded() {
     assert!(watching.prints("start_domain", 20));
     watching.interrupt();
     watching.end(10).exits(130);
+}
+
+#[test]
+fn events_of_several_say_whose_they_are() {
+    let vsiflow = Vsiflow::simulated();
+    for name in ["web", "db"] {
+        vsiflow.apply(Vsi::named(name), &["--wait"]).exits(0);
+    }
+    let listed = vsiflow.run(&["events"]).exits(0).says("OBJECT");
+    listed.says("vsi/web").says("vsi/db");
+    let both = vsiflow.run(&["history", "web", "vsi/db", "--events"]);
+    both.exits(0).says("OBJECT").says("vsi/web").says("vsi/db");
+    let offsets = |words: &[&str]| {
+        let told = vsiflow.run(&[words, &["-o", "json"]].concat()).exits(0);
+        let lines = told.stdout.lines();
+        let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines
+            .map(|line| line["offset"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let (web, db) = (offsets(&["history", "web"]), offsets(&["history", "db"]));
+    let all: BTreeSet<_> = web.iter().chain(&db).copied().collect();
+    let both = offsets(&["history", "vsi", "web", "db"]);
+    assert_eq!(
+        both,
+        all.into_iter().collect::<Vec<_>>(),
+        "in order, each once"
+    );
+    assert!(
+        !vsiflow
+            .run(&["history", "web", "--events"])
+            .stdout
+            .contains("OBJECT")
+    );
+
+    let lines = vsiflow.run(&["history", "web", "db"]).exits(0).stdout;
+    let heads: Vec<_> = lines.lines().filter(|line| line.ends_with(':')).collect();
+    assert_eq!(heads, ["web:", "db:"], "{lines}");
+    let unknown = vsiflow.run(&["history", "web", "nobody"]).exits(3);
+    assert_eq!(unknown.says("nobody").stdout, "");
+}
+
+#[test]
+fn the_steps_of_the_newest_run_are_drawn_each_above_those_that_wait_for_it() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    let lines = |words: &[&str]| -> Vec<String> {
+        let drawn = vsiflow.run(words).exits(0).stdout;
+        drawn.lines().map(str::to_owned).collect()
+    };
+    let drawn = lines(&["history", "web", "--graph"]);
+    assert!(
+        drawn[0].starts_with("provision_vsi   Succeeded"),
+        "{drawn:#?}"
+    );
+    let at = |step: &str| drawn.iter().position(|line| line.contains(step));
+    assert!(at("resolve_host") < at("clone_boot_disk"), "{drawn:#?}");
+    assert!(at("clone_boot_disk") < at("define_domain"), "{drawn:#?}");
+    let steps = drawn.iter().filter(|line| line.contains("Succeeded"));
+    assert!(steps.clone().skip(1).all(|line| line.contains("●")));
+
+    vsiflow.run(&["stop", "web", "--wait"]).exits(0);
+    let drawn = lines(&["history", "vsi/web", "--graph"]);
+    assert!(drawn[0].starts_with("update_vsi"), "{drawn:#?}");
+    assert!(drawn[2].contains("stop_domain"), "{drawn:#?}");
+    vsiflow
+        .run(&["history", "web", "--graph", "--failed"])
+        .exits(2);
+    vsiflow
+        .run(&["history", "nobody", "--graph"])
+        .exits(3)
+        .says("VSI0703");
 }

@@ -49,6 +49,7 @@ fn a_cloud_init_guest_is_ready_when_all_its_probes_say_so() {
     assert_eq!(object["spec"]["guest"]["type"], "cloudInit");
     assert_eq!(object["spec"]["guest"]["userData"], "<hidden>");
     assert!(!object.to_string().contains("hush"), "{object}");
+    assert!(!object.to_string().contains("ContractAccepted"), "{object}");
     let description = object["status"]["description"].as_str().unwrap();
     assert!(description.contains("Cloud-init v."), "{description}");
     vsiflow.run(&["get", "-o", "name"]).exits(0).says("vsi/web");

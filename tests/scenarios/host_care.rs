@@ -7,7 +7,7 @@ const HOST: &str = "sim";
 
 fn host(vsiflow: &Vsiflow) -> Value {
     let ran = vsiflow.run(&["get", "host", HOST, "-o", "json"]);
-    ran.exits(0).json()["items"][0]["status"].clone()
+    ran.exits(0).json()["status"].clone()
 }
 
 fn reasons(vsiflow: &Vsiflow, of: &str) -> Vec<(String, String)> {

@@ -298,7 +298,10 @@ fn who_may_look_reads_and_changes_nothing() {
             let head = format!("{} {path} HTTP/1.1\r\n", method.to_uppercase());
             let answer = http::ask(&socket, &head, b"");
             match looks {
-                true if path.contains("datadisks/") || path.contains("pools/") => {
+                true if ["datadisks/", "pools/", "groups/", "virtualserversnapshots/"]
+                    .iter()
+                    .any(|kind| path.contains(kind)) =>
+                {
                     answer.is(404).is_problem("VSI0703");
                 }
                 true => drop(answer.is(200)),

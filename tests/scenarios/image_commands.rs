@@ -137,3 +137,27 @@ fn an_upload_needs_a_host() {
     let ran = vsiflow.run(&["image", "upload", url]);
     ran.exits(2).says("no host is named").says("--host");
 }
+
+#[test]
+fn several_images_go_in_one_command_and_to_hosts_that_are_chosen_by_labels() {
+    let (vsiflow, server, url) = served();
+    let other = server.answers("other.qcow2", Answer::Image(server::image(LENGTH)));
+    vsiflow
+        .run(&["image", "upload", &url, &other])
+        .exits(0)
+        .says("image/guest.qcow2 is whole")
+        .says("image/other.qcow2 is whole");
+    assert_eq!(vsiflow.image_phases(), ["Ready", "Ready"]);
+    vsiflow
+        .run(&["image", "upload", &url, "-l", "role=test"])
+        .exits(3)
+        .says("role in (test)");
+    vsiflow
+        .run(&["image", "upload", &url, &other, "--checksum", OTHER])
+        .exits(2)
+        .says("one image only");
+    // The host is known by now, without labels.
+    vsiflow
+        .run(&["image", "upload", &other, "-l", "!role"])
+        .exits(0);
+}

@@ -131,6 +131,8 @@ fn foreign_worlds_stay_in_the_room_that_speaks_with_them() {
         for need in needs {
             let home = match need.as_str() {
                 "kube" | "k8s-openapi" => "vsiflow-kube",
+                // The descriptions in OVAs are XML, too; libvirt's is read in its room alone.
+                "quick-xml" if crate_name == "vsiflow-image" => continue,
                 "quick-xml" | "russh" => "vsiflow-libvirt",
                 "reqwest" => "vsiflow-image",
                 "sled" | "bincode" => "vsiflow-engine",

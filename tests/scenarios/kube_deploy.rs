@@ -356,6 +356,11 @@ fn kube_defect_30_who_is_deployed_may_do_nothing_that_would_give_it_more() {
             ("hpse.ibm.com" | "vsiflow.io", resource) if resource.ends_with("/status") => {
                 &["patch"][..]
             }
+            // Members of pools and groups are made and removed. They may name no more than whoever
+            // wrote the pool could, see kube_tenants.rs.
+            ("vsiflow.io", "virtualservers") => {
+                &["get", "list", "watch", "patch", "create", "delete"]
+            }
             ("hpse.ibm.com" | "vsiflow.io", _) => &["get", "list", "watch", "patch"],
             ("", "secrets" | "configmaps") => &["list", "watch"],
             ("", "secrets/vsiflow-id-key") => &["get", "update"],

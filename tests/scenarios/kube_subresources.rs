@@ -7,7 +7,9 @@ use std::{
 };
 
 use serde_json::Value;
-use vsiflow_tests::{Aggregated, Cluster, Pair, Plugin, Vsi, Vsiflow, aggregated, until};
+use vsiflow_tests::{
+    Aggregated, Cluster, Console, Pair, Plugin, Vsi, Vsiflow, aggregated, history::Event, until,
+};
 
 const WEB: &str = "vsi/web";
 /// What everything here needs.
@@ -358,4 +360,62 @@ fn kube_subresources_what_was_blocked_is_tried_again_in_its_users_name() {
     cluster.wait_ready("vsi/stuck");
     let told = cluster.kubectl(&["get", "--raw", &history]).exits(0).stdout;
     assert!(!told.contains("kubernetes:jo"), "{told}");
+}
+
+#[test]
+fn kube_subresources_a_console_is_a_connection_for_whoever_has_a_right_on_it() {
+    served!(cluster, vsiflow, api);
+    let jo = api.person("jo");
+    let plugin = Plugin::of(&cluster, &vsiflow).with_kubeconfig(&jo);
+    let console = |more: &[&str]| {
+        let words = [&["console", "web", "--stdin"][..], more].concat();
+        plugin.run(&words)
+    };
+    api.grant("jo", "get", "onprem-hpcrs/console", "web");
+    assert_ne!(console(&[]).code, Some(0), "reading is no right to type");
+    api.grant("jo", "create", "onprem-hpcrs/console", "web");
+    let mut typing = Console::of_command(plugin.command(&["console", "web", "--stdin"]));
+    typing.shows("HPL10001I");
+    typing.types("\r");
+    typing.shows("login: ");
+    typing.types("lab\r");
+    typing.shows("Welcome, lab");
+    console(&[]).exits(4).says("VSI0711").says("jo");
+    let mut second = Console::of_command(plugin.command(&["console", "web", "--stdin", "--force"]));
+    second.types("\r");
+    second.shows("login: ");
+    typing.end();
+    // Longer than the API server lets a request take that does not change over.
+    std::thread::sleep(Duration::from_secs(65));
+    second.types("lab\r");
+    second.shows("Welcome, lab");
+    second.leave();
+    assert_eq!(second.end(), 0);
+    // Without the upgrade there is no console.
+    let path = api.path("web", "console");
+    let raw = api.kubectl_as(&jo, &["create", "--raw", &path, "-f", "/dev/null"]);
+    assert_ne!(raw.code, Some(0));
+    assert!(raw.stderr.contains("vsiflow-console"), "{raw:?}");
+    until("all ends are recorded", 30, || {
+        let words = ["history", "web", "-n", cluster.namespace(), "-o", "json"];
+        let told = vsiflow.run(&words).exits(0).stdout;
+        let events = told.lines().map(Event::parse);
+        let noted = events.filter(|event| event.kind() == "noted");
+        let noted: Vec<_> = noted
+            .map(|event| {
+                (
+                    event.text("detail").to_owned(),
+                    event.text("actor").to_owned(),
+                )
+            })
+            .collect();
+        assert!(
+            noted.iter().all(|(_, actor)| actor.contains("jo")),
+            "{noted:?}"
+        );
+        let closed = noted
+            .iter()
+            .filter(|(what, _)| what.starts_with("console_closed"));
+        (closed.count() == 3).then_some(())
+    });
 }

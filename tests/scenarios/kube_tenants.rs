@@ -11,6 +11,9 @@ const DISK: &str = "HyperProtectContainerRuntimeOnPremDataDisk";
 const REFERENCE: &str = "HyperProtectContainerRuntimeOnPremDataDiskRef";
 const NETWORK: &str = "HyperProtectContainerRuntimeOnPremNetworkRef";
 const SERVER: &str = "VirtualServer";
+const POOL: &str = "VirtualServerPool";
+const GROUP: &str = "VirtualServerGroup";
+const MADE: &str = "VirtualServerNetwork";
 
 /// What a field could lead to.
 #[derive(Clone, Copy)]
@@ -51,6 +54,121 @@ const IMAGES: &[(&str, &str)] = &[
     ("\"http://[::ffff:127.0.0.1]/metrics\"", "VSI0611"),
 ];
 
+/// What a template could lead to, as a virtual server could.
+const TEMPLATES: &[(&str, &str)] = &[
+    (
+        "{spec: {imageURL: \"http://images.lab.test:8080/a\", targetSelector: {matchLabels: {of: a}}}}",
+        "VSI0605",
+    ),
+    (
+        "{spec: {imageURL: \"http://images.lab.test:8080/a\", targetSelector: {matchLabels: {of: b}}, \
+         networkSelector: {matchLabels: {of: a}}}}",
+        "VSI0605",
+    ),
+    (
+        "{spec: {imageURL: \"http://images.lab.test:8080/a\", targetSelector: {matchLabels: {of: a}}, \
+         placement: {spread: {over: host}}}}",
+        "VSI0605",
+    ),
+    (
+        "{spec: {imageURL: \"file:///etc/passwd\", targetSelector: {matchLabels: {of: b}}}}",
+        "VSI0611",
+    ),
+    (
+        "{spec: {imageURL: \"http://169.254.169.254/latest\", targetSelector: {matchLabels: {of: b}}}}",
+        "VSI0611",
+    ),
+    (
+        "{spec: {imageURL: \"http://images.lab.test:8080/a\", targetSelector: {matchLabels: {of: b}}, \
+         guest: {type: cloudInit, userDataFrom: {secretKeyRef: {name: a, key: x}}}}}",
+        "VSI06",
+    ),
+];
+/// What a data disk could be filled with: what only the operator's machine can read, and the other
+/// namespace's disk and a snapshot of it.
+const DISK_SOURCES: &[(&str, &str)] = &[
+    ("{imageURL: \"file:///etc/passwd\"}", "VSI0611"),
+    ("{imageURL: \"http://169.254.169.254/latest\"}", "VSI0611"),
+    ("{disk: own}", "VSI0226"),
+    ("{snapshot: {name: own, disk: own}}", "VSI0226"),
+];
+/// Another namespace's host, and what only the operator's machine can read, in a template for disks.
+const DISK_TEMPLATES: &[(&str, &str)] = &[
+    (
+        "[{metadata: {name: d}, spec: {size: 1Mi, targetSelector: {matchLabels: {of: a}}}}]",
+        "VSI0605",
+    ),
+    (
+        "[{metadata: {name: d}, spec: {size: 1Mi, targetSelector: {matchLabels: {of: b}}, \
+         source: {imageURL: \"file:///etc/passwd\"}}}]",
+        "VSI0611",
+    ),
+    (
+        "[{metadata: {name: d}, spec: {size: 1Mi, targetSelector: {matchLabels: {of: b}}, \
+         source: {imageURL: \"http://169.254.169.254/latest\"}}}]",
+        "VSI0611",
+    ),
+];
+
+/// The same in the members and pools of a group, and by its release.
+const WAVES: &[(&str, &str)] = &[
+    (
+        "[{name: w, members: [{name: m, template: {spec: {imageURL: \"http://images.lab.test:8080/a\", \
+         targetSelector: {matchLabels: {of: a}}}}}]}]",
+        "VSI0605",
+    ),
+    (
+        "[{name: w, pools: [{name: m, template: {spec: {imageURL: \"http://images.lab.test:8080/a\", \
+         targetSelector: {matchLabels: {of: b}}, networkSelector: {matchLabels: {of: a}}}}}]}]",
+        "VSI0605",
+    ),
+    (
+        "[{name: w, pools: [{name: m, template: {spec: {imageURL: \"file:///etc/passwd\", \
+         targetSelector: {matchLabels: {of: b}}}}}]}]",
+        "VSI0611",
+    ),
+    (
+        "[{name: w, members: [{name: m, template: {spec: {imageURL: \"http://169.254.169.254/latest\", \
+         targetSelector: {matchLabels: {of: b}}}}}]}]",
+        "VSI0611",
+    ),
+    (
+        "[{name: w, members: [{name: m, template: {spec: {imageURL: \"http://images.lab.test:8080/a\", \
+         targetSelector: {matchLabels: {of: b}}, \
+         guest: {type: cloudInit, userDataFrom: {secretKeyRef: {name: a, key: x}}}}}}]}]",
+        "VSI06",
+    ),
+];
+/// An image that the template below takes of the release.
+const RELEASES: &[(&str, &str)] = &[
+    ("{node: {image: \"file:///etc/passwd\"}}", "VSI0611"),
+    (
+        "{node: {image: \"http://169.254.169.254/latest\"}}",
+        "VSI0611",
+    ),
+];
+
+/// The other namespace's network.
+const INTERFACES: &[(&str, &str)] = &[
+    ("[{network: own}]", "VSI0605"),
+    ("[{network: ../a/own}]", "VSI0605"),
+];
+/// What guests would reach the host, its network or the metadata service by.
+const BRIDGES: &[(&str, &str)] = &[
+    ("eth0", "VSI0611"),
+    ("br0", "VSI0611"),
+    ("\"a'/>\"", "VSI06"),
+];
+const CIDRS: &[(&str, &str)] = &[
+    ("169.254.169.0/24", "VSI06"),
+    ("0.0.0.0/0", "VSI06"),
+    ("127.0.0.0/24", "VSI06"),
+    ("8.8.8.0/24", "VSI06"),
+    ("\"<script>\"", "VSI06"),
+];
+const DOMAINS: &[(&str, &str)] = &[("{domain: \"a'/><forward/>\"}", "VSI06")];
+const RANGES: &[(&str, &str)] = &[("{range: {start: 10.66.0.1, end: 10.67.0.9}}", "VSI06")];
+
 const WAYS: &[(&str, &str, Way)] = &[
     (VSI, "bootDisk", Own),
     (VSI, "contract", Own),
@@ -58,6 +176,7 @@ const WAYS: &[(&str, &str, Way)] = &[
     (VSI, "diskSelector", Tried(OTHERS)),
     (VSI, "imageChecksum", Own),
     (VSI, "imageURL", Tried(IMAGES)),
+    (VSI, "interfaces", Tried(INTERFACES)),
     (VSI, "machine", Own),
     (VSI, "networkConfig", Own),
     (VSI, "networkSelector", Tried(OTHERS)),
@@ -71,6 +190,7 @@ const WAYS: &[(&str, &str, Way)] = &[
     (DISK, "deletionPolicy", Own),
     (DISK, "selector", Own),
     (DISK, "size", Own),
+    (DISK, "source", Tried(DISK_SOURCES)),
     (DISK, "storagePool", OfHost),
     (DISK, "targetSelector", Tried(OTHERS_HOST)),
     (REFERENCE, "storagePool", OfHost),
@@ -84,14 +204,34 @@ const WAYS: &[(&str, &str, Way)] = &[
     (SERVER, "guest", Own),
     (SERVER, "imageChecksum", Own),
     (SERVER, "imageURL", Tried(IMAGES)),
+    (SERVER, "interfaces", Tried(INTERFACES)),
     (SERVER, "machine", Own),
     (SERVER, "networkSelector", Tried(OTHERS)),
     (SERVER, "onDrift", Own),
+    // It chooses among the hosts of targetSelector, and counts what its own namespace has there.
+    (SERVER, "placement", Own),
     (SERVER, "powerState", Own),
     (SERVER, "ready", Own),
     (SERVER, "storagePool", OfHost),
     (SERVER, "targetSelector", Tried(OTHERS_HOST)),
     (SERVER, "updatePolicy", Own),
+    (POOL, "diskTemplates", Tried(DISK_TEMPLATES)),
+    (POOL, "replicas", Own),
+    (POOL, "strategy", Own),
+    (POOL, "template", Tried(TEMPLATES)),
+    (POOL, "updatePolicy", Own),
+    // A file of the guest, or what it prints.
+    (GROUP, "outputs", Own),
+    (GROUP, "release", Tried(RELEASES)),
+    (GROUP, "waves", Tried(WAVES)),
+    (MADE, "bridge", Tried(BRIDGES)),
+    (MADE, "cidr", Tried(CIDRS)),
+    (MADE, "deletionPolicy", Own),
+    (MADE, "dhcp", Tried(RANGES)),
+    (MADE, "dns", Tried(DOMAINS)),
+    (MADE, "mode", Own),
+    (MADE, "mtu", Own),
+    (MADE, "vlan", Own),
 ];
 
 /// The fields of each kind, as the definitions have them.
@@ -152,11 +292,23 @@ fn resource(kind: &str, name: &str, field: &str, value: &str) -> String {
             ("guest", "{type: none}"),
             ("imageURL", "http://images.lab.test:8080/hpcr-guest.qcow2"),
         ],
+        GROUP => &[(
+            "waves",
+            "[{name: w, members: [{name: m, template: {spec: {imageURL: $(group.release.node.image), \
+             guest: {type: none}, targetSelector: {matchLabels: {of: b}}}}}]}]",
+        )],
+        POOL => &[(
+            "template",
+            "{spec: {imageURL: \"http://images.lab.test:8080/a\", guest: {type: none}, \
+             targetSelector: {matchLabels: {of: b}}}}",
+        )],
         DISK => &[("size", "1048576")],
         REFERENCE => &[("volumeName", "none")],
+        MADE => &[("cidr", "10.66.0.0/24")],
         _ => &[("networkName", "default")],
     };
     let mut all = vec![("targetSelector", "{matchLabels: {of: b}}")];
+    all.retain(|_| ![POOL, GROUP, MADE].contains(&kind));
     all.extend(spec);
     all.retain(|(known, _)| *known != field);
     all.push((field, value));
@@ -165,7 +317,7 @@ fn resource(kind: &str, name: &str, field: &str, value: &str) -> String {
         .map(|(key, value)| format!("  {key}: {value}\n"))
         .collect();
     let group = match kind {
-        SERVER => "vsiflow.io",
+        SERVER | POOL | GROUP | MADE => "vsiflow.io",
         _ => "hpse.ibm.com",
     };
     format!("apiVersion: {group}/v1\nkind: {kind}\nmetadata:\n  name: {name}\nspec:\n{spec}")
@@ -175,6 +327,9 @@ fn plural(kind: &str) -> &'static str {
     match kind {
         VSI => "onprem-hpcrs",
         SERVER => "virtualservers",
+        POOL => "virtualserverpools",
+        GROUP => "virtualservergroups",
+        MADE => "virtualservernetworks",
         DISK => "onprem-datadisks",
         REFERENCE => "onprem-datadiskrefs",
         _ => "onprem-networkrefs",
@@ -247,8 +402,12 @@ fn kube_no_field_of_a_resource_is_a_way_to_what_is_not_its_writers() {
     }
     for (what, told) in &asked {
         tenants.told(&tenants.b, what, &[told]);
-        let run = &tenants.b.get(what)["status"]["runId"];
-        assert!(run.is_null(), "{what} is worked on: {run}");
+        let status = tenants.b.get(what)["status"].clone();
+        let (run, revision) = (&status["runId"], &status["revision"]);
+        assert!(
+            run.is_null() && revision.is_null(),
+            "{what} is worked on: {status:#}"
+        );
     }
     // Not even by those for whom somebody reads them.
     let listed = tenants

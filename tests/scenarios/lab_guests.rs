@@ -10,6 +10,9 @@ use vsiflow_tests::{Disk, Lab, Vsiflow, lab::Deleted, until};
 
 const IMAGE: &str = "http://images.lab.test:8080/debian-12.qcow2";
 
+/// How many seconds a command may take that waits for it: as long as its document says, and more.
+const PATIENCE_S: u64 = 50 * 60;
+
 /// Whether the lab serves the image: it is built only when it is asked for.
 fn is_served() -> bool {
     let head = Command::new("curl").args(["-sfI", IMAGE]).output().unwrap();
@@ -111,7 +114,7 @@ fn configured(key: &str, made: &str) -> String {
 fn lab_a_debian_guest_is_configured_reached_changed_and_rebuilt() {
     let Some(lab) = Lab::enter() else { return };
     assert!(is_served(), "build the image: deploy/lab/image-url debian");
-    let vsiflow = Vsiflow::of_documents();
+    let vsiflow = Vsiflow::of_documents().patient(PATIENCE_S);
     let key = vsiflow.folder().join("key");
     let public = make_key(&key);
     let shell = Shell::through(&lab, &vsiflow, key);
@@ -166,7 +169,7 @@ fn lab_a_debian_guest_is_configured_reached_changed_and_rebuilt() {
 fn lab_a_debian_guest_tells_of_user_data_that_failed() {
     let Some(lab) = Lab::enter() else { return };
     assert!(is_served(), "build the image: deploy/lab/image-url debian");
-    let vsiflow = Vsiflow::of_documents();
+    let vsiflow = Vsiflow::of_documents().patient(PATIENCE_S);
     let spec = "guest:\n  type: cloudInit\n  userData: |\n    #cloud-config\n    \
                 runcmd: [[sh, -c, \"exit 3\"], [/nowhere/at/all]]\nready: {within: 40m}\n";
     let _gone = Deleted(&vsiflow, "t-fails");
@@ -185,7 +188,7 @@ fn lab_a_debian_guest_tells_of_user_data_that_failed() {
 fn lab_a_debian_guest_on_an_ephemeral_disk_is_fresh_after_a_restart() {
     let Some(lab) = Lab::enter() else { return };
     assert!(is_served(), "build the image: deploy/lab/image-url debian");
-    let vsiflow = Vsiflow::of_documents();
+    let vsiflow = Vsiflow::of_documents().patient(PATIENCE_S);
     let key = vsiflow.folder().join("key");
     let public = make_key(&key);
     let shell = Shell::through(&lab, &vsiflow, key);

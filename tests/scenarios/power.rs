@@ -252,3 +252,18 @@ fn through_a_daemon_a_power_command_returns_once_it_is_recorded() {
     daemon.terminate();
     daemon.end(30).exits(0);
 }
+
+#[test]
+fn what_one_vsi_cannot_do_keeps_no_other_from_it() {
+    let vsiflow = Vsiflow::simulated();
+    for name in ["a", "off", "z"] {
+        vsiflow.apply(Vsi::named(name), &["--wait"]).exits(0);
+    }
+    vsiflow.run(&["stop", "off", "--wait"]).exits(0);
+    let paused = vsiflow.run(&["pause", "a", "off", "z", "--wait"]);
+    paused.exits(4).says("VSI0705").says("vsi/default/off");
+    for (name, phase) in [("a", "Paused"), ("off", "Stopped"), ("z", "Paused")] {
+        assert_eq!(vsiflow.vsi(name)["status"]["phase"], phase, "{name}");
+    }
+    vsiflow.run(&["pause", "off"]).exits(4).says("VSI0705");
+}

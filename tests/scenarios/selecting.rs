@@ -1,6 +1,6 @@
 //! Objects chosen by what they are like, lists in the caller's form, and waiting for a state.
 
-use vsiflow_tests::{Disk, Vsi, Vsiflow};
+use vsiflow_tests::{Console, Disk, Vsi, Vsiflow};
 
 fn labelled(name: &str, app: &str) -> String {
     let vsi = Vsi::named(name).to_string();
@@ -68,6 +68,10 @@ fn lists_are_selected_sorted_and_printed_as_asked() {
     assert!(!out(&["get", "--no-headers"]).contains("PHASE"));
     let sorted = out(&["get", "--no-headers", "--sort-by", ".metadata.labels.app"]);
     assert!(sorted.starts_with("three"), "{sorted}");
+    vsiflow
+        .run(&["get", "--sort-by", ".metadata.nam"])
+        .exits(2)
+        .says("none of the objects has a field at .metadata.nam");
     assert_eq!(out(&["get", "-l", "app=none"]), "");
     vsiflow
         .run(&["get", "one", "-l", "app=web"])
@@ -186,4 +190,74 @@ fn a_wait_sees_what_others_do_through_a_daemon_too() {
     stops.end(60).exits(0).says("vsi/three condition met");
     daemon.terminate();
     daemon.end(60).exits(0);
+}
+
+#[test]
+fn times_of_a_list_are_relative_unless_absolute_ones_are_asked_for() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    let created = vsiflow.vsi("web")["metadata"]["creationTimestamp"].clone();
+    let created = created.as_str().unwrap();
+    for kind in ["vsi", "run", "image"] {
+        let shown = vsiflow.run(&["get", kind]).exits(0).stdout;
+        assert!(!shown.contains(&created[..11]), "{shown}");
+        let shown = vsiflow.run(&["get", kind, "--time", "absolute"]).exits(0);
+        shown.says(&created[..11]);
+    }
+    vsiflow
+        .run(&["get", "--time", "absolute"])
+        .exits(0)
+        .says("CREATED")
+        .says(created);
+}
+
+#[test]
+fn a_user_at_a_terminal_is_asked_before_a_daemon_destroys_what_is_selected() {
+    let vsiflow = fleet();
+    let daemon = vsiflow.serve(&[]);
+    let mut refuses = Console::on_a_terminal(&vsiflow, &["delete", "-l", "app=web", "--wait"]);
+    refuses.shows("delete vsi/one, vsi/two? [y/N]");
+    refuses.types("n\r");
+    refuses.shows("VSI0811");
+    assert_eq!(refuses.end(), 4);
+    let names = || vsiflow.run(&["get", "-o", "name"]).stdout;
+    assert_eq!(names().lines().count(), 3);
+    let mut agrees = Console::on_a_terminal(&vsiflow, &["delete", "-l", "app=web", "--wait"]);
+    agrees.shows("delete vsi/one, vsi/two? [y/N]");
+    // What has become another selection since is asked for anew.
+    vsiflow.run(&["delete", "two", "--wait"]).exits(0);
+    agrees.types("y\r");
+    agrees.shows("delete vsi/one? [y/N]");
+    agrees.types("y\r");
+    agrees.shows("vsi/one deleted");
+    assert_eq!(agrees.end(), 0);
+    assert_eq!(names(), "vsi/three\n");
+    let mut rebuilds = Console::on_a_terminal(&vsiflow, &["rebuild", "--all", "--wait"]);
+    rebuilds.shows("rebuild vsi/three? [y/N]");
+    rebuilds.types("y\r");
+    assert_eq!(rebuilds.end(), 0);
+    // Without a terminal nobody can be asked.
+    vsiflow
+        .run(&["delete", "--all"])
+        .exits(4)
+        .says("VSI0811")
+        .says("--yes");
+    daemon.terminate();
+    daemon.end(60).exits(0);
+}
+
+#[test]
+fn an_empty_selector_selects_nothing_rather_than_everything() {
+    let vsiflow = fleet();
+    for words in [
+        &["delete", "-l", "", "--yes", "--wait"][..],
+        &["delete", "--field-selector", "", "--yes"],
+        &["rebuild", "-l", ",", "--yes"],
+        &["stop", "-l", " "],
+        &["get", "-l", ""],
+    ] {
+        vsiflow.run(words).exits(2).says("select everything");
+    }
+    let left = vsiflow.run(&["get", "-o", "name"]).exits(0).stdout;
+    assert_eq!(left.lines().count(), 3);
 }

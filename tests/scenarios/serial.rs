@@ -183,3 +183,27 @@ fn a_terminal_is_as_before_whatever_ends_the_console() {
         console.end();
     }
 }
+
+#[test]
+fn the_end_of_a_console_whose_process_was_killed_is_recorded_by_the_next_command() {
+    let vsiflow = provisioned();
+    let mut killed = Console::piped(&vsiflow, &["console", "web", "--stdin"]);
+    killed.shows("HPL10001I");
+    let mut lives = Console::piped(&vsiflow, &["console", "web", "--stdin", "--force"]);
+    lives.shows("HPL10001I");
+    killed.signal("KILL");
+    killed.end();
+    vsiflow.run(&["stop", "web", "--wait"]).exits(0);
+    let lost = || {
+        let noted = noted(&vsiflow).into_iter();
+        let lost = noted.filter(|(what, _)| what == "console_closed: its client was killed");
+        lost.count()
+    };
+    assert_eq!(lost(), 1, "only of the one that is gone");
+    lives.leave();
+    lives.end();
+    vsiflow.run(&["start", "web", "--wait"]).exits(0);
+    assert_eq!(lost(), 1, "once");
+    let left = std::fs::read_dir(vsiflow.state().join("consoles")).unwrap();
+    assert_eq!(left.count(), 0);
+}

@@ -243,7 +243,8 @@ impl Door {
 }
 
 /// The operations of each role, but for those of the roles before it.
-const OPERATES: [&str; 18] = [
+const OPERATES: [&str; 20] = [
+    "retryVirtualServerGroup",
     "approveVirtualServerPool",
     "retryVirtualServerPool",
     "startVirtualServer",
@@ -255,6 +256,7 @@ const OPERATES: [&str; 18] = [
     "cancelVirtualServer",
     "approveVirtualServer",
     "openVirtualServerConsole",
+    "openVirtualServerVnc",
     "cordonHost",
     "uncordonHost",
     "drainHost",
@@ -263,7 +265,13 @@ const OPERATES: [&str; 18] = [
     "listNetworks",
     "runCommand: stop",
 ];
-const ADMINISTERS: [&str; 9] = [
+const ADMINISTERS: [&str; 15] = [
+    "takeVirtualServerSnapshot",
+    "restoreVirtualServerSnapshot",
+    "deleteVirtualServerSnapshot",
+    "deleteVirtualServerGroup",
+    "scaleVirtualServerGroup",
+    "readVirtualServerGroupOutput",
     "deleteVirtualServerPool",
     "scaleVirtualServerPool",
     "rollbackVirtualServerPool",

@@ -240,3 +240,50 @@ fn a_lost_blob_of_what_a_step_left_is_told_of_its_vsi() {
     nothing_is_taken_away(&vsiflow);
     vsiflow.run(&["stop", "one", "--wait"]).exits(0);
 }
+
+/// The UID of the one that cannot be read, whose name nobody knows.
+fn unreadable_uid(vsiflow: &Vsiflow) -> Option<String> {
+    let all = vsiflow.run(&["get", "-A", "-o", "json"]).exits(0);
+    let all: Value = serde_json::from_str(&all.stdout).unwrap();
+    let mut items = all["items"].as_array().unwrap().iter();
+    let found = items.find(|item| item["status"]["phase"] == "Unreadable");
+    found.map(|item| item["metadata"]["uid"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn one_that_is_lost_for_good_with_its_name_is_let_go_by_its_uid() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(Vsi::named("one"), &["--wait"]).exits(0);
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    vsiflow.apply(heavy(), &[]).exits(4).says("VSI0016");
+    let blob = wanted_blob(&vsiflow, "heavy");
+    let aside = vsiflow.folder().join("blob");
+    fs::rename(&blob, &aside).unwrap();
+    vsiflow.run(&["unpause", "--all"]).exits(0);
+
+    // It may be the one that is meant.
+    let uid = unreadable_uid(&vsiflow).expect("it is listed");
+    let refused = vsiflow.apply(Vsi::named("new"), &["--wait"]).exits(4);
+    refused
+        .says("VSI0018")
+        .says(&format!("delete {uid} --orphan"));
+    vsiflow.run(&["delete", &uid]).exits(4).says("VSI0018");
+    vsiflow.run(&["image", "prune"]).exits(4).says("VSI0019");
+
+    let reason = ["delete", &uid, "--orphan", "--reason", "no backup has it"];
+    vsiflow.run(&reason).exits(0).says("is forgotten");
+    assert_eq!(unreadable_uid(&vsiflow), None);
+    vsiflow.apply(Vsi::named("new"), &["--wait"]).exits(0);
+    vsiflow.run(&["image", "prune"]).exits(0);
+    vsiflow.run(&["delete", &uid, "--orphan"]).exits(3);
+    let told = vsiflow.run(&["events", "-o", "json"]).exits(0);
+    assert!(
+        told.stdout.contains("no backup has it"),
+        "who did it, and why"
+    );
+    vsiflow.run(&["audit", "verify"]).exits(1).says("VSI0902");
+
+    // What comes back was never taken away.
+    fs::rename(&aside, &blob).unwrap();
+    assert_eq!(vsiflow.vsi("heavy")["metadata"]["uid"], uid.as_str());
+}

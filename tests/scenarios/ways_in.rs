@@ -14,6 +14,9 @@ fn there_is_no_way_into_a_simulated_guest_and_that_is_said() {
         .says("VSI0813");
     vsiflow.run(&["ssh", "nobody"]).exits(3).says("VSI0703");
     let daemon = vsiflow.serve(&[]);
+    vsiflow.run(&["ssh", "nobody"]).exits(3).says("VSI0703");
+    let missing = ["get", "vsi/nobody", "-w"];
+    vsiflow.run(&missing).exits(3).says("VSI0703");
     vsiflow
         .run(&["ssh", "vsi/web", "-l", "root"])
         .exits(4)

@@ -145,6 +145,7 @@ fn foreign(uuid: Uuid, path: String, active: bool) -> Domain {
         ends_at: None,
         moved: false,
         saved: None,
+        merges: Default::default(),
     }
 }
 

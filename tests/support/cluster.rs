@@ -18,7 +18,15 @@ use crate::{
 };
 
 const DEFINITIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crd.yaml");
-const GROUP: &str = "hpse.ibm.com";
+/// What is waited for until it is served.
+const DEFINED: [&str; 6] = [
+    "onprem-hpcrs.hpse.ibm.com",
+    "onprem-datadisks.hpse.ibm.com",
+    "virtualservers.vsiflow.io",
+    "virtualserverpools.vsiflow.io",
+    "virtualservergroups.vsiflow.io",
+    "virtualservernetworks.vsiflow.io",
+];
 /// Each look is a process of its own.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -68,8 +76,8 @@ impl Cluster {
             let applied = cluster.kubectl(&["apply", "-f", DEFINITIONS]);
             (applied.code == Some(0)).then_some(())
         });
-        for plural in ["onprem-hpcrs", "onprem-datadisks"] {
-            let definition = format!("crd/{plural}.{GROUP}");
+        for definition in DEFINED {
+            let definition = format!("crd/{definition}");
             let wait = ["wait", "--for=condition=Established", &definition];
             cluster.kubectl(&wait).exits(0);
         }
@@ -213,7 +221,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         // What a test left behind may have finalizers that nobody is there for any more.
-        for kind in ["vsi", "vsidisk"] {
+        for kind in ["vsg", "vsp", "vs", "vsi", "vsidisk"] {
             let names = self.kubectl(&["get", kind, "-o", "name"]).stdout;
             for name in names.lines() {
                 let patch = r#"{"metadata":{"finalizers":null}}"#;

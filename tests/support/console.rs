@@ -26,7 +26,7 @@ impl Console {
     pub fn of_shell(line: &str) -> Self {
         let mut script = Command::new("script");
         script.args(["-qefc", line, "/dev/null"]);
-        Self::start(script)
+        Self::of_command(script)
     }
 
     /// vsiflow's command line for a shell.
@@ -39,10 +39,14 @@ impl Console {
 
     /// vsiflow without a terminal.
     pub fn piped(vsiflow: &Vsiflow, arguments: &[&str]) -> Self {
-        Self::start(vsiflow.command(arguments))
+        Self::of_command(vsiflow.command(arguments))
     }
 
-    fn start(mut command: Command) -> Self {
+    /// A command without a terminal.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn of_command(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let keys = child.stdin.take();
@@ -85,6 +89,22 @@ impl Console {
             let at = new.windows(words.len()).position(|w| w == words.as_bytes());
             at.map(|at| from + at + words.len())
         });
+    }
+
+    /// The line after what was waited for before.
+    ///
+    /// # Panics
+    /// When it does not come.
+    #[track_caller]
+    pub fn line_shown(&mut self) -> String {
+        let (shown, from) = (self.shown.clone(), self.seen);
+        let line = until("a line", 60, || {
+            let shown = shown.lock().unwrap();
+            let end = shown[from..].iter().position(|byte| *byte == b'\n')?;
+            Some(String::from_utf8_lossy(&shown[from..from + end]).into_owned())
+        });
+        self.seen = from + line.len() + 1;
+        line.trim().to_owned()
     }
 
     /// Types no more.

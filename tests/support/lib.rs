@@ -26,6 +26,7 @@ pub mod server;
 pub mod sim;
 pub mod until;
 pub mod upload;
+pub mod viewer;
 pub mod vsiflow;
 
 pub use aggregated::{Aggregated, Pair};

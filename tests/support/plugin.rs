@@ -84,6 +84,14 @@ impl<'a> Plugin<'a> {
 
     /// Starts `kubectl vsi`.
     pub fn start(&self, arguments: &[&str]) -> Running {
+        Running::start(&mut self.command(arguments))
+    }
+
+    /// `kubectl vsi`.
+    ///
+    /// # Panics
+    /// When there is no PATH.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut kubectl = Command::new(self.folder.join("kubectl"));
         let path = std::env::var("PATH").unwrap();
         kubectl.env("PATH", format!("{}:{path}", self.folder.display()));
@@ -91,7 +99,7 @@ impl<'a> Plugin<'a> {
         kubectl.env_remove("VSIFLOW_OPERATOR");
         kubectl.arg("vsi").args(arguments);
         kubectl.args(["-n", self.cluster.namespace()]);
-        Running::start(&mut kubectl)
+        kubectl
     }
 
     /// What is proposed for the last of these words of `kubectl vsi`, as kubectl asks for it.

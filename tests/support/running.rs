@@ -28,11 +28,16 @@ impl Running {
     /// # Panics
     /// When it cannot be started.
     pub fn start(command: &mut Command) -> Self {
+        Self::start_as_is(command.stdin(Stdio::null()))
+    }
+
+    /// Starts a command whose standard input is chosen already.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_as_is(command: &mut Command) -> Self {
         let shown = format!("{command:?}");
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{shown}: {error}"));

@@ -29,6 +29,16 @@ impl Sim {
         std::fs::write(sim.folder.join("state.json"), text).unwrap();
     }
 
+    /// All of it.
+    pub fn state(&self) -> &Value {
+        &self.state
+    }
+
+    /// A network; null where there is none.
+    pub fn network(&self, name: &str) -> &Value {
+        &self.state["networks"][name]
+    }
+
     /// The one domain with this title.
     ///
     /// # Panics
@@ -58,6 +68,11 @@ impl Sim {
     pub fn volumes(&self) -> Vec<&str> {
         let names = self.all().into_keys();
         names.filter(|name| !name.starts_with('.')).collect()
+    }
+
+    /// The names of all volumes of pool `images`.
+    pub fn all_volumes(&self) -> Vec<&str> {
+        self.all().into_keys().collect()
     }
 
     /// The titles of the domains.

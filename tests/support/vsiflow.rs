@@ -20,12 +20,18 @@ pub struct Vsiflow {
     folder: TempDir,
     host: Option<String>,
     written: AtomicUsize,
+    deadline_s: u64,
 }
 
 impl Vsiflow {
     /// One whose host is simulated.
     pub fn simulated() -> Self {
         Self::with(Some("sim:".to_owned()))
+    }
+
+    /// One that acts on the host of this URI, whatever documents say.
+    pub fn on(host: &str) -> Self {
+        Self::with(Some(host.to_owned()))
     }
 
     /// One whose hosts are those of its documents.
@@ -41,7 +47,13 @@ impl Vsiflow {
                 .unwrap(),
             host,
             written: AtomicUsize::new(0),
+            deadline_s: DEADLINE_S,
         }
+    }
+
+    /// One whose commands may take that many seconds each, as an emulated guest's boot does.
+    pub fn patient(self, deadline_s: u64) -> Self {
+        Self { deadline_s, ..self }
     }
 
     /// Where everything of it is kept.
@@ -98,7 +110,7 @@ impl Vsiflow {
 
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        self.start(arguments).end(DEADLINE_S)
+        self.start(arguments).end(self.deadline_s)
     }
 
     /// Runs a command to its end, and gives it this to read.
@@ -128,7 +140,7 @@ impl Vsiflow {
 
     /// Applies these documents.
     pub fn apply(&self, documents: impl ToString, more: &[&str]) -> Ran {
-        self.start_apply(documents, more).end(DEADLINE_S)
+        self.start_apply(documents, more).end(self.deadline_s)
     }
 
     /// A VSI as `get` shows it.
@@ -186,9 +198,11 @@ pub(crate) fn feed(mut command: Command, input: &str) -> Ran {
     command.stdin(Stdio::piped());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    let written = child.stdin.take().unwrap().write_all(input.as_bytes());
-    written.unwrap();
+    let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
+    // Beside reading: one that answers while it reads waits until somebody takes its answer.
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
     Ran {
         shown: format!("{command:?}"),
         code: output.status.code(),

@@ -1,6 +1,12 @@
 //! What the engine costs: many VSIs provisioned on simulated hosts, then watched.
 //!
-//! usage: fleet [--json] [--vsis N] [--hosts N] [--watch SECONDS] [DIR]
+//! usage: fleet [--json] [--vsis N] [--hosts N] [--watch SECONDS] [--probes] [DIR]
+//!        fleet --stage record [--vsis N] [--hosts N] DIR
+//!
+//! With --probes the guests have cloud-init, and an agent and ports that are asked after they were ready, too.
+//!
+//! The second makes the state directory DIR/state, of VSIs that ran on hosts which are reached over SSH and
+//! answer no more: for a benchmark of `vsiflow` itself.
 //!
 //! The journal and all stores are real ones, in DIR (a temporary folder by default); the hosts are
 //! simulated in real time: in memory where provisioning is measured, on disk where watching is, by
@@ -45,6 +51,7 @@ struct Options {
     vsis: u32,
     hosts: u32,
     watch: Duration,
+    probes: bool,
     dir: Option<PathBuf>,
     stage: Stage,
 }
@@ -55,6 +62,7 @@ enum Stage {
     Provision,
     Make,
     Watch,
+    Record,
 }
 
 fn number(word: Option<String>) -> Result<u32> {
@@ -67,6 +75,7 @@ fn options() -> Result<Options> {
         vsis: 1_000,
         hosts: 10,
         watch: Duration::from_secs(120),
+        probes: false,
         dir: None,
         stage: Stage::All,
     };
@@ -74,10 +83,12 @@ fn options() -> Result<Options> {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--json" => options.json = true,
+            "--probes" => options.probes = true,
             "--stage" => {
                 options.stage = match words.next().as_deref() {
                     Some("provision") => Stage::Provision,
                     Some("make") => Stage::Make,
+                    Some("record") => Stage::Record,
                     _ => Stage::Watch,
                 }
             }
@@ -91,17 +102,34 @@ fn options() -> Result<Options> {
     Ok(options)
 }
 
-fn host(number: u32) -> HostSettings {
+impl Options {
+    fn host(&self, number: u32) -> Result<HostSettings> {
+        Ok(settings(match self.stage {
+            // Nobody listens at such ports of this machine.
+            Stage::Record => {
+                let ssh =
+                    serde_json::json!({"host": "127.0.0.1", "port": number + 1, "user": "root"});
+                HostConnection::Ssh(serde_json::from_value(ssh)?)
+            }
+            _ => HostConnection::Sim {
+                name: Some(format!("host-{number}")),
+                upload_limit: None,
+                image_policy: None,
+            },
+        }))
+    }
+}
+
+fn settings(record: HostConnection) -> HostSettings {
     HostSettings {
-        record: HostConnection::Sim {
-            name: Some(format!("host-{number}")),
-            upload_limit: None,
-        },
+        record,
         key: None,
         key_passphrase: None,
         jump_secrets: Vec::new(),
         image_secret: None,
         namespace: None,
+        labels: Default::default(),
+        limits: None,
     }
 }
 
@@ -109,13 +137,23 @@ fn uid(number: u32) -> Uuid {
     Uuid::from_u128(0x0102_0304_0506_4708_890a_0000_0000_0000 + u128::from(number))
 }
 
-fn vsi(number: u32, hosts: u32) -> Result<ResolvedVsi> {
+fn vsi(number: u32, options: &Options) -> Result<ResolvedVsi> {
+    let (arch, guest, ready) = match options.probes {
+        true => (
+            "x86_64",
+            serde_json::json!({"type": "cloudInit", "hostname": "web"}),
+            serde_json::json!({"all": [
+                {"cloudInit": {}}, {"agent": {}}, {"tcp": 22}, {"http": {"port": 80, "path": "/"}},
+            ]}),
+        ),
+        false => ("s390x", Value::Null, Value::Null),
+    };
     let desired = serde_json::json!({
         "namespace": "default", "name": format!("vsi-{number}"), "uid": uid(number),
-        "host": host(number % hosts).id(), "pool": "images",
+        "host": options.host(number % options.hosts)?.id(), "pool": "images",
         "image": {"url": "http://images.test/hpcr.qcow2", "fileName": "hpcr.qcow2"},
-        "bootDisk": {"mode": "copy"},
-        "machine": {"arch": "s390x", "cpus": 2, "memoryMib": 4096},
+        "bootDisk": {"mode": "copy"}, "guest": guest, "ready": ready,
+        "machine": {"arch": arch, "cpus": 2, "memoryMib": 4096},
         "networks": ["default"], "disks": [],
         "updatePolicy": "Automatic", "deletionPolicy": "Retain",
     });
@@ -133,19 +171,22 @@ fn vsi(number: u32, hosts: u32) -> Result<ResolvedVsi> {
         selects_networks: true,
         retained_refs: Vec::new(),
         unresolved_refs: Vec::new(),
+        placed: None,
     })
 }
 
 fn documents(options: &Options) -> Result<Resolved> {
-    let vsis = (0..options.vsis).map(|number| vsi(number, options.hosts));
-    let hosts = (0..options.hosts).map(host);
+    let vsis = (0..options.vsis).map(|number| vsi(number, options));
+    let hosts = (0..options.hosts).map(|number| options.host(number));
+    let hosts = hosts.map(|host| host.map(|host| (host.id(), host)));
     Ok(Resolved {
         vsis: vsis.collect::<Result<_>>()?,
         pools: Vec::new(),
+        groups: Vec::new(),
+        snapshots: Vec::new(),
+        types: Vec::new(),
         data_disks: Vec::new(),
-        hosts: hosts
-            .map(|host| (host.id(), host))
-            .collect::<BTreeMap<_, _>>(),
+        hosts: hosts.collect::<Result<BTreeMap<_, _>>>()?,
         references: Default::default(),
         unresolved_refs: Vec::new(),
         directory: None,
@@ -245,6 +286,12 @@ async fn main() -> Result<()> {
             println!("{figures}");
             Ok(())
         }
+        (Stage::Record, Some(dir)) => {
+            let (_state, fleet) = start(&dir, SimHosts::in_memory()).await?;
+            provision(&fleet, &options).await?;
+            fleet.close().await;
+            Ok(())
+        }
         (Stage::Make, Some(dir)) => {
             let hosts = SimHosts::in_folder(dir.join("hosts"));
             let (_state, fleet) = start(&dir, hosts).await?;
@@ -322,6 +369,7 @@ fn stage(name: &str, dir: &Path, options: &Options) -> Result<Map<String, Value>
     command.args(["--vsis", &options.vsis.to_string()]);
     command.args(["--hosts", &options.hosts.to_string()]);
     command.args(["--watch", &options.watch.as_secs().to_string()]);
+    command.args(options.probes.then_some("--probes"));
     let output = command.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(format!("stage {name} ended with {}", output.status).into());

@@ -5,12 +5,25 @@ use vsiflow_engine::{
     step::Step as _,
 };
 use vsiflow_steps::{
-    disk::{CreateVolume, DeleteVolume, GrowVolume, create_volume, delete_volume, grow_volume},
+    awaited::Awaited,
+    disk::{
+        CheckSource, CreateVolume, DeleteVolume, FillFromImage, FillVolume, GrowVolume,
+        check_source, create_volume, delete_volume, fill_from_image, fill_volume, grow_volume,
+    },
     ports::{VolumeFormat, VolumeKey},
-    vsi::{AwaitTurn, Release, await_turn, release},
+    vsi::{
+        AwaitDataDisks, AwaitTurn, Release, await_data_disks, await_turn,
+        clone_boot_disk::BASE_IMAGE_NODE, release,
+    },
 };
 
-use crate::{nodes::Nodes, record::DiskRecord, spec::DesiredDataDisk};
+use crate::{
+    ensure_base_image,
+    nodes::Nodes,
+    record::{DiskRecord, ImageRecord, disk_entity},
+    spec::{DesiredDataDisk, DesiredImage, DiskSource},
+    vsi_graph::{image_on, unnameable},
+};
 
 /// The workflow that makes a disk, and grows it.
 pub const NAME: &str = "ensure_data_disk";
@@ -29,12 +42,27 @@ pub fn volume(disk: &DesiredDataDisk, id: &EntityId) -> VolumeKey {
     }
 }
 
-/// Whether this journal recorded the intent to make the volume.
-pub fn is_recorded(wanted: &DiskRecord, state: &EntityState) -> bool {
-    wanted.recorded || state.intents.contains(&Name::of(CreateVolume::NAME))
+/// The image that the disk is filled with, on its pool; none where it is filled with something else.
+pub fn image(disk: &DesiredDataDisk) -> Option<ImageRecord> {
+    match (&disk.copy_of, &disk.source) {
+        (None, Some(DiskSource::Image { image })) => Some(image_on(&disk.host, &disk.pool, image)),
+        _ => None,
+    }
 }
 
-/// create_volume → grow_volume; require_references alone where documents lack something.
+/// Whether this journal recorded the intent to make the volume.
+pub fn is_recorded(wanted: &DiskRecord, state: &EntityState) -> bool {
+    wanted.recorded || state.intents.contains(&Name::of(CreateVolume::NAME)) || was_filled(state)
+}
+
+/// Whether this journal recorded the intent to fill it.
+fn was_filled(state: &EntityState) -> bool {
+    let filling = [FillVolume::NAME, FillFromImage::NAME].map(Name::of);
+    filling.iter().any(|step| state.intents.contains(step))
+}
+
+/// create_volume, or how it is filled, → grow_volume; require_references alone where documents lack
+/// something.
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
@@ -46,18 +74,109 @@ pub fn graph(wanted: &DiskRecord, id: &EntityId) -> Result<Graph, Failure> {
         nodes.require(&wanted.unresolved_refs)?;
         return Ok(nodes.build());
     }
-    let create = create_volume::Params {
-        host: host.clone(),
+    let made = match (&wanted.disk.copy_of, &wanted.disk.source) {
+        (Some(source), _) => copied(&mut nodes, wanted, &volume, source)?,
+        (None, Some(DiskSource::Image { image })) => {
+            from_image(&mut nodes, wanted, &volume, image)?
+        }
+        (None, _) => empty(&mut nodes, wanted, &volume)?,
+    };
+    let grow = grow_volume::Params { host, volume, size };
+    nodes.step::<GrowVolume>(&[made], &grow)?;
+    Ok(nodes.build())
+}
+
+fn empty(
+    nodes: &mut Nodes,
+    wanted: &DiskRecord,
+    volume: &VolumeKey,
+) -> Result<&'static str, Failure> {
+    let params = create_volume::Params {
+        host: wanted.disk.host.clone(),
         volume: volume.clone(),
-        size,
+        size: wanted.disk.size,
         format: VolumeFormat::Qcow2,
         recorded: wanted.recorded,
         made: wanted.made,
     };
-    nodes.step::<CreateVolume>(&[], &create)?;
-    let grow = grow_volume::Params { host, volume, size };
-    nodes.step::<GrowVolume>(&[CreateVolume::NAME], &grow)?;
-    Ok(nodes.build())
+    nodes.step::<CreateVolume>(&[], &params)?;
+    Ok(CreateVolume::NAME)
+}
+
+/// await_data_disks where it is a copy of another disk → fill_volume.
+fn copied(
+    nodes: &mut Nodes,
+    wanted: &DiskRecord,
+    volume: &VolumeKey,
+    source: &VolumeKey,
+) -> Result<&'static str, Failure> {
+    let mut after = Vec::new();
+    let of_disk = match &wanted.disk.source {
+        Some(DiskSource::Disk { name }) => Some(name),
+        _ => None,
+    };
+    if let Some((name, uid)) = of_disk.zip(source.name.parse().ok())
+        && !wanted.made
+    {
+        let awaited = Awaited {
+            entity: disk_entity(uid).map_err(unnameable)?.to_string(),
+            name: name.clone(),
+        };
+        let disks = vec![awaited];
+        let node = nodes.step::<AwaitDataDisks>(&[], &await_data_disks::Params { disks })?;
+        // It asks no host, and must not keep the other disk from its own.
+        (node.interruptible, node.lane) = (true, Text::default());
+        after.push(AwaitDataDisks::NAME);
+    }
+    let params = fill_volume::Params {
+        host: wanted.disk.host.clone(),
+        volume: volume.clone(),
+        source: source.clone(),
+        made: wanted.made,
+        size: wanted.disk.size,
+        shared: of_disk.is_some(),
+    };
+    nodes.step::<FillVolume>(&after, &params)?;
+    Ok(FillVolume::NAME)
+}
+
+/// check_source → ensure_base_image → fill_from_image. Once it was made nobody asks for the image.
+fn from_image(
+    nodes: &mut Nodes,
+    wanted: &DiskRecord,
+    volume: &VolumeKey,
+    image: &DesiredImage,
+) -> Result<&'static str, Failure> {
+    let disk = &wanted.disk;
+    let mut after = Vec::new();
+    if !wanted.made {
+        let image = image_on(&disk.host, &disk.pool, image);
+        let check = check_source::Params {
+            host: disk.host.clone(),
+            url: image.url.clone(),
+            checksum: image.checksum.clone(),
+            size: disk.size,
+        };
+        nodes.step::<CheckSource>(&[], &check)?;
+        let entity = image.entity().map_err(unnameable)?;
+        let workflow = ensure_base_image::NAME;
+        nodes.entity(
+            BASE_IMAGE_NODE,
+            &[CheckSource::NAME],
+            entity,
+            workflow,
+            &image,
+        )?;
+        after.push(BASE_IMAGE_NODE);
+    }
+    let params = fill_from_image::Params {
+        host: disk.host.clone(),
+        volume: volume.clone(),
+        size: disk.size,
+        made: wanted.made,
+    };
+    nodes.step::<FillFromImage>(&after, &params)?;
+    Ok(FillFromImage::NAME)
 }
 
 /// delete_volume, after the VSI that goes with it is gone. One that this journal never began to
@@ -86,6 +205,7 @@ pub fn delete_graph(
         host: wanted.disk.host.clone(),
         volume: volume(&wanted.disk, id),
         recorded: is_recorded(wanted, state),
+        filled: was_filled(state),
     };
     let node = nodes.step::<DeleteVolume>(&first, &params)?;
     if !params.recorded {

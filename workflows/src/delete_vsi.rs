@@ -1,11 +1,13 @@
 //! Removes a VSI from its host, or only forgets it.
 
+use uuid::Uuid;
 use vsiflow_engine::{
     model::{EntityState, Failure, Graph, Name},
     step::Step as _,
 };
 use vsiflow_steps::{
     names,
+    network::{ReleaseAddresses, ReserveAddresses, release_addresses},
     vsi::{
         CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes, KeepEvidence, Release,
         StopDomain, UndefineDomain, WriteCidata, delete_volumes, keep_evidence, release,
@@ -13,7 +15,12 @@ use vsiflow_steps::{
     },
 };
 
-use crate::{nodes::Nodes, record::VsiRecord, vsi_graph};
+use crate::{
+    network,
+    nodes::Nodes,
+    record::{SnapshotAction, SnapshotRecord, VsiRecord},
+    vsi_graph,
+};
 
 /// The workflow's name.
 pub const NAME: &str = "delete_vsi";
@@ -38,12 +45,8 @@ pub fn graph(wanted: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
         WriteCidata::NAME,
         CreateConsoleLog::NAME,
     ];
-    if taken.is_none()
-        && !makers
-            .iter()
-            .chain(&[DefineDomain::NAME])
-            .any(|step| made(step))
-    {
+    let others = [DefineDomain::NAME, ReserveAddresses::NAME];
+    if taken.is_none() && !makers.iter().chain(&others).any(|step| made(step)) {
         return forget_graph(wanted).map(|graph| Graph {
             workflow: Name::of(NAME),
             ..graph
@@ -54,6 +57,10 @@ pub fn graph(wanted: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
     let first = match vsi_graph::boot_failed(state) {
         true => vec![keep(&mut nodes, wanted)?],
         false => Vec::new(),
+    };
+    let first = match begun(wanted) {
+        Some((uid, record)) => vsi_graph::drop_snapshot(&mut nodes, &first, uid, record)?,
+        None => first,
     };
     let stop = stop_domain::Params {
         host: host.clone(),
@@ -86,8 +93,29 @@ pub fn graph(wanted: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
         volumes,
     };
     nodes.step::<DeleteVolumes>(&[UndefineDomain::NAME], &params)?;
-    release(&mut nodes, wanted, &[DeleteVolumes::NAME])?;
+    let mut last = vec![DeleteVolumes::NAME];
+    let cards = network::reservations(wanted);
+    if !cards.is_empty() {
+        let params = release_addresses::Params {
+            host: wanted.vsi.host.clone(),
+            cards,
+            recorded: made(ReserveAddresses::NAME),
+        };
+        nodes.step::<ReleaseAddresses>(&[UndefineDomain::NAME], &params)?;
+        last.push(ReleaseAddresses::NAME);
+    }
+    release(&mut nodes, wanted, &last)?;
     Ok(nodes.build())
+}
+
+/// The snapshot that may be being taken: a deletion gives it up, and data disks stay whole.
+fn begun(wanted: &VsiRecord) -> Option<(Uuid, &SnapshotRecord)> {
+    match &wanted.snapshot.as_ref()?.action {
+        SnapshotAction::Take { snapshot, record } | SnapshotAction::Drop { snapshot, record } => {
+            Some((*snapshot, record))
+        }
+        SnapshotAction::Restore { .. } => None,
+    }
 }
 
 fn keep(nodes: &mut Nodes, wanted: &VsiRecord) -> Result<&'static str, Failure> {

@@ -2,7 +2,7 @@
 //! at the host found.
 
 use vsiflow_engine::model::Text;
-use vsiflow_steps::ports::{DiskShape, DomainInfo, DomainShape, DomainState};
+use vsiflow_steps::ports::{DiskShape, DomainInfo, DomainShape, DomainState, ScreenShape};
 
 use crate::spec::PowerState;
 
@@ -251,6 +251,9 @@ fn shapes(which: &str, written: &DomainShape, found: &DomainShape) -> Vec<DriftF
         let (before, after) = (disk(written, &target), disk(found, &target));
         compare(&format!("disk {target}"), before, after);
     }
+    if let (Some(written), Some(found)) = (&written.screens, &found.screens) {
+        compare("screen", screens(written), screens(found));
+    }
     let most = written.nics.len().max(found.nics.len());
     for card in 0..most {
         let of = |shape: &DomainShape| {
@@ -262,6 +265,18 @@ fn shapes(which: &str, written: &DomainShape, found: &DomainShape) -> Vec<DriftF
         compare(&format!("card {card}"), of(written), of(found));
     }
     all
+}
+
+fn screens(all: &[ScreenShape]) -> String {
+    let words = all.iter().map(|screen| match screen.listen.as_str() {
+        "" => screen.protocol.clone(),
+        listen => format!("{} on {listen}", screen.protocol),
+    });
+    let words: Vec<_> = words.collect();
+    match words.is_empty() {
+        true => "none".to_owned(),
+        false => words.join(", "),
+    }
 }
 
 fn disk(shape: &DomainShape, target: &str) -> String {

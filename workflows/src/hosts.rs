@@ -1,7 +1,7 @@
 //! The hosts' settings, keys included, as adapters ask for them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{PoisonError, RwLock},
 };
 
@@ -12,6 +12,8 @@ use crate::spec::HostSettings;
 pub struct HostDirectory {
     known: RwLock<BTreeMap<String, HostSettings>>,
     owners: RwLock<BTreeMap<String, String>>,
+    /// The hosts whose settings are not recorded yet.
+    offered: RwLock<BTreeSet<String>>,
 }
 
 impl HostDirectory {
@@ -24,10 +26,55 @@ impl HostDirectory {
             .cloned()
     }
 
-    /// Takes in settings; newer ones take the place of older ones.
-    pub fn put(&self, settings: HostSettings) {
+    /// Takes in settings; newer ones take the place of older ones. Labels stay where newer ones have none, as
+    /// those of an address.
+    pub fn put(&self, mut settings: HostSettings) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = known.get(&settings.id())
+            && settings.labels.is_empty()
+        {
+            settings.labels.clone_from(&before.labels);
+        }
+        if let Some(before) = known.get(&settings.id())
+            && settings.limits.is_none()
+        {
+            settings.limits.clone_from(&before.limits);
+        }
         known.insert(settings.id(), settings);
+    }
+
+    /// Takes in settings that are not recorded yet, so that the host can be looked at. What was there before
+    /// comes back, for [`HostDirectory::withdraw`].
+    pub(crate) fn offer(&self, settings: HostSettings) -> Option<HostSettings> {
+        let before = self.get(&settings.id());
+        let mut offered = self.offered.write().unwrap_or_else(PoisonError::into_inner);
+        offered.insert(settings.id());
+        drop(offered);
+        self.put(settings);
+        before
+    }
+
+    /// Takes back what was offered.
+    pub(crate) fn withdraw(&self, id: &str, before: Option<HostSettings>) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        match before {
+            Some(before) => _ = known.insert(id.to_owned(), before),
+            None => _ = known.remove(id),
+        }
+        drop(known);
+        self.recorded(id);
+    }
+
+    /// The settings of the host are recorded now.
+    pub(crate) fn recorded(&self, id: &str) {
+        let mut offered = self.offered.write().unwrap_or_else(PoisonError::into_inner);
+        offered.remove(id);
+    }
+
+    /// Whether the settings of the host are not recorded yet.
+    pub(crate) fn is_offered(&self, id: &str) -> bool {
+        let offered = self.offered.read().unwrap_or_else(PoisonError::into_inner);
+        offered.contains(id)
     }
 
     /// The namespaces whose settings count, by host. They are known before the settings are, whose
@@ -51,6 +98,14 @@ impl HostDirectory {
             Some(namespace) => owners.insert(id.to_owned(), namespace),
             None => owners.remove(id),
         };
+    }
+
+    /// The settings of all hosts with that label, by id.
+    pub fn labelled(&self, key: &str, value: &str) -> Vec<HostSettings> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let is_labelled =
+            |host: &&HostSettings| host.labels.get(key).is_some_and(|found| found == value);
+        known.values().filter(is_labelled).cloned().collect()
     }
 
     /// The ids of all hosts.

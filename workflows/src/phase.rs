@@ -13,7 +13,10 @@ use vsiflow_steps::vsi::{
     AdoptDomain, AwaitReady, DefineDomain, ResumeDomain, StartDomain, StopDomain, SuspendDomain,
 };
 
-use crate::{adopt_vsi, data_disk, delete_vsi, drift, record::kind, remove_base_image, update_vsi};
+use crate::{
+    adopt_vsi, data_disk, delete_vsi, drift, network, record::kind, remove_base_image, snapshot,
+    update_vsi,
+};
 
 /// The states of a VSI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -110,6 +113,8 @@ pub fn state(view: &EntityView<'_>) -> Option<(Name, Text)> {
         kind::VSI => vsi(view),
         kind::IMAGE => image(view),
         kind::DISK => disk(view)?,
+        kind::SNAPSHOT => snapshot(view)?,
+        kind::NETWORK => disk(view)?,
         _ => return None,
     };
     Some((Name::of(state), detail))
@@ -117,8 +122,16 @@ pub fn state(view: &EntityView<'_>) -> Option<(Name, Text)> {
 
 /// Whether an entity is gone for good: of its past nothing has to stay at hand.
 pub fn is_gone(entity: &EntityId, state: &EntityState) -> bool {
-    let comes_and_goes =
-        [kind::VSI, kind::IMAGE, kind::DISK, kind::POOL].contains(&entity.kind().as_str());
+    let comes_and_goes = [
+        kind::VSI,
+        kind::IMAGE,
+        kind::DISK,
+        kind::POOL,
+        kind::GROUP,
+        kind::SNAPSHOT,
+        kind::NETWORK,
+    ];
+    let comes_and_goes = comes_and_goes.contains(&entity.kind().as_str());
     let recorded = state.state.as_ref().map(|(name, _)| name.as_str());
     comes_and_goes && state.active.is_none() && recorded == Some(Phase::Deleted.as_str())
 }
@@ -297,9 +310,16 @@ fn ended(result: &RunResult) -> Text {
 }
 
 /// Of a disk that an earlier version left to the runs of VSIs, nothing is told.
+/// A data disk or a network.
 fn disk(view: &EntityView<'_>) -> Option<(&'static str, Text)> {
     let workflow = view.entity.desired.as_ref()?.workflow.as_str();
-    let leaving = [data_disk::DELETE, data_disk::FORGET].contains(&workflow);
+    let ends = [
+        data_disk::DELETE,
+        data_disk::FORGET,
+        network::DELETE,
+        network::FORGET,
+    ];
+    let leaving = ends.contains(&workflow);
     if workflow == kind::DISK {
         return None;
     }
@@ -317,6 +337,30 @@ fn disk(view: &EntityView<'_>) -> Option<(&'static str, Text)> {
         (None, None) => ("Pending", Text::default()),
     })
 }
+
+/// Of one that its VSI's run has not come to nothing is told yet.
+fn snapshot(view: &EntityView<'_>) -> Option<(&'static str, Text)> {
+    let workflow = view.entity.desired.as_ref()?.workflow.as_str();
+    let leaving = [snapshot::DELETE, snapshot::FORGET].contains(&workflow);
+    let last = view.entity.last.as_ref();
+    Some(match (&view.entity.active, last) {
+        (None, _) if leaving && view.entity.is_settled() => ("Deleted", Text::default()),
+        (_, _) if leaving => ("Deleting", blocked(view).unwrap_or_default()),
+        (Some(_), _) => match blocked(view) {
+            Some(cause) => ("Blocked", cause),
+            None => ("Creating", Text::default()),
+        },
+        (None, Some(last)) => match &last.result {
+            RunResult::Succeeded => ("Ready", Text::default()),
+            RunResult::Superseded => ("Failed", Text::new(GIVEN_UP)),
+            other => ("Failed", ended(other)),
+        },
+        (None, None) => ("Pending", Text::default()),
+    })
+}
+
+/// Why a snapshot was not taken to its end.
+const GIVEN_UP: &str = "another change of the VSI took its place; delete it and take a new one";
 
 fn image(view: &EntityView<'_>) -> (&'static str, Text) {
     let leaving = view

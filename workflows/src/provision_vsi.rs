@@ -7,7 +7,7 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::vsi::{
     AttachDataDisks, AwaitReady, CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes,
-    KeepEvidence, ResolveHost, ResolveNetworks, StopDomain, UndefineDomain, WriteCidata,
+    KeepEvidence, ResolveHost, StopDomain, UndefineDomain, WriteCidata,
     clone_boot_disk::BASE_IMAGE_NODE, delete_volumes, undefine_domain,
 };
 
@@ -101,8 +101,12 @@ fn take_down(parts: &mut VsiGraphBuilder<'_>, state: &EntityState) -> Result<(),
 }
 
 /// The nodes that a definition follows.
-fn make_parts(parts: &mut VsiGraphBuilder<'_>, base: &str) -> Result<Vec<&'static str>, Failure> {
-    parts.base_image(&[base])?;
+fn make_parts(
+    parts: &mut VsiGraphBuilder<'_>,
+    base: &'static str,
+) -> Result<Vec<&'static str>, Failure> {
+    let base = parts.await_networks(base)?;
+    parts.first_image(&[base])?;
     parts.clone(&[BASE_IMAGE_NODE])?;
     let mut made = vec![CloneBootDisk::NAME];
     if parts.cidata(&[base])? {
@@ -110,12 +114,8 @@ fn make_parts(parts: &mut VsiGraphBuilder<'_>, base: &str) -> Result<Vec<&'stati
     }
     parts.console_log(&[base])?;
     parts.data_disks(&[base])?;
-    parts.networks(&[base])?;
-    made.extend([
-        CreateConsoleLog::NAME,
-        AttachDataDisks::NAME,
-        ResolveNetworks::NAME,
-    ]);
+    let networks = parts.networks(base)?;
+    made.extend([CreateConsoleLog::NAME, AttachDataDisks::NAME, networks]);
     Ok(made)
 }
 

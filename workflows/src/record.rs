@@ -9,13 +9,16 @@ use vsiflow_engine::model::{EntityId, Failure, FailureClass, Hash, InvalidId, Na
 
 use vsiflow_steps::{
     ports::{HostUuid, OwnerMark, VolumeFormat, VolumeKey},
+    snapshot::{DiskCopy, restore_disks::DiskToRestore},
     vsi::require_references::UnresolvedRef,
 };
 
 use crate::{
     adopt_vsi::Adopted,
+    placement::Decision,
     spec::{
         DesiredDataDisk, DesiredVsi, Directory, HostConnection, PowerState, desired::DiskOrigin,
+        host::HostLimits,
     },
     vsi_graph,
 };
@@ -32,12 +35,24 @@ pub mod kind {
     pub const DISK: &str = "disk";
     /// Which machine a host is; its id is the host's.
     pub const MACHINE: &str = "machine";
+    /// What a host has; its id is the host's.
+    pub const CAPACITY: &str = "capacity";
     /// A pool of virtual servers; its id is its UID.
     pub const POOL: &str = "pool";
+    /// A group of members and pools in waves; its id is its UID.
+    pub const GROUP: &str = "group";
     /// A directory of documents; its id is made of its place.
     pub const DIRECTORY: &str = "directory";
     /// Who may ask a daemon from another machine; its id is the token's name.
     pub const TOKEN: &str = "token";
+    /// A snapshot of a VSI's disks; its id is its UID.
+    pub const SNAPSHOT: &str = "snapshot";
+    /// A size of virtual servers; its id is its name.
+    pub const TYPE: &str = "type";
+    /// A network that is made on a host; its id is made of both.
+    pub const NETWORK: &str = "network";
+    /// A VSI or a data disk that nobody can read and that somebody let go; its id is that one's.
+    pub const ORPHAN: &str = "orphan";
 }
 
 /// A VSI as wanted.
@@ -99,6 +114,124 @@ pub struct VsiRecord {
     /// The formats that data disks had when they were attached first: they are attached in no other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub formats: Vec<DiskFormat>,
+    /// What is to be done with its disks once, or was done last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotOrder>,
+    /// Which host was chosen for it and why, where one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed: Option<Decision>,
+}
+
+impl VsiRecord {
+    /// One of which nothing is known but what it is to be.
+    pub(crate) fn new(uid: Uuid, contract: Name, vsi: DesiredVsi) -> Self {
+        Self {
+            uid,
+            contract,
+            image_credentials: None,
+            retired: Vec::new(),
+            disks: BTreeMap::new(),
+            vsi,
+            power: None,
+            before: Vec::new(),
+            proposed: None,
+            turn: None,
+            retained_refs: Vec::new(),
+            unresolved_refs: Vec::new(),
+            restore: false,
+            rebuilt: None,
+            macs: Vec::new(),
+            adopted: None,
+            previous_owner: None,
+            unknown: BTreeSet::new(),
+            formats: Vec::new(),
+            snapshot: None,
+            placed: None,
+        }
+    }
+}
+
+/// What is done once with the disks of a VSI.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotOrder {
+    /// Names the command that asked for it.
+    pub id: Uuid,
+    /// What.
+    pub action: SnapshotAction,
+}
+
+/// What is done with the disks of a VSI and a snapshot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SnapshotAction {
+    /// The snapshot is taken.
+    Take {
+        /// The snapshot's UID.
+        snapshot: Uuid,
+        /// The snapshot.
+        record: Box<SnapshotRecord>,
+    },
+    /// The snapshot, which was being taken, is given up: what it left on the disks goes.
+    Drop {
+        /// The snapshot's UID.
+        snapshot: Uuid,
+        /// The snapshot.
+        record: Box<SnapshotRecord>,
+    },
+    /// The disks are put back as the snapshot has them.
+    Restore {
+        /// The snapshot's UID.
+        snapshot: Uuid,
+        /// What people call it.
+        name: String,
+        /// The disks.
+        disks: Vec<DiskToRestore>,
+    },
+}
+
+impl SnapshotOrder {
+    /// The snapshot's UID.
+    pub fn snapshot(&self) -> Uuid {
+        match &self.action {
+            SnapshotAction::Take { snapshot, .. }
+            | SnapshotAction::Drop { snapshot, .. }
+            | SnapshotAction::Restore { snapshot, .. } => *snapshot,
+        }
+    }
+
+    /// What people call the snapshot.
+    pub fn name(&self) -> &str {
+        match &self.action {
+            SnapshotAction::Take { record, .. } | SnapshotAction::Drop { record, .. } => {
+                &record.name
+            }
+            SnapshotAction::Restore { name, .. } => name,
+        }
+    }
+}
+
+/// A snapshot as wanted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    /// The namespace, that of its VSI.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The UID of the VSI.
+    pub vsi: Uuid,
+    /// What people call the VSI.
+    pub vsi_name: String,
+    /// The host's id.
+    pub host: String,
+    /// The disks, and their copies.
+    pub disks: Vec<DiskCopy>,
+    /// Whether the guest's agent holds its file systems still for the moment of the snapshot.
+    #[serde(default)]
+    pub quiesce: bool,
+    /// Why the guest must be off; none where it may run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub off_because: Option<String>,
+    /// What was asked of the VSI then, but for its secrets.
+    pub inputs: DesiredVsi,
 }
 
 /// The format that a data disk had when it was attached first.
@@ -179,6 +312,9 @@ pub struct PreviousInputs {
     /// The command by which its boot disk was made anew last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuilt: Option<Uuid>,
+    /// The command by which something was done with its disks last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Uuid>,
 }
 
 /// Whose turn comes before.
@@ -270,6 +406,12 @@ pub struct HostRecord {
     /// The namespace whose settings these are, where namespaces do not trust one another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// The labels of the document that it was described by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What its document says of how much may be promised on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<HostLimits>,
 }
 
 /// The secrets of a jump host.
@@ -378,9 +520,24 @@ pub fn disk_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
     EntityId::new(Name::of(kind::DISK), uid.to_string())
 }
 
+/// The entity of a snapshot.
+pub fn snapshot_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::SNAPSHOT), uid.to_string())
+}
+
 /// The entity of a pool.
 pub fn pool_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
     EntityId::new(Name::of(kind::POOL), uid.to_string())
+}
+
+/// The entity of a group.
+pub fn group_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::GROUP), uid.to_string())
+}
+
+/// The entity of a network on a host, by its name there.
+pub fn network_entity(host: &str, name: &str) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::NETWORK), digits(&[host, name], 24))
 }
 
 /// The entity of a directory.
@@ -393,6 +550,12 @@ pub fn directory_entity(directory: &Directory) -> Result<EntityId, InvalidId> {
 /// The entity of a host. Ids that are no plain text are known by their hash.
 pub fn host_entity(host: &str) -> Result<EntityId, InvalidId> {
     let kind = Name::of(kind::HOST);
+    EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
+}
+
+/// The entity of what a host has.
+pub fn capacity_entity(host: &str) -> Result<EntityId, InvalidId> {
+    let kind = Name::of(kind::CAPACITY);
     EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
 }
 
@@ -466,6 +629,7 @@ impl VsiRecord {
             vsi: self.vsi.clone(),
             unknown: self.unknown.clone(),
             rebuilt: self.rebuilt,
+            snapshot: self.snapshot.as_ref().map(|order| order.id),
         }
     }
 }

@@ -4,9 +4,14 @@ use std::sync::Arc;
 
 use vsiflow_engine::{registry::Registry, secret::Secrets};
 use vsiflow_steps::{
-    disk::{CreateVolume, DeleteVolume, GrowVolume},
+    disk::{CheckSource, CreateVolume, DeleteVolume, FillFromImage, FillVolume, GrowVolume},
     image::{Claim, MarkWhole, ProbeSource, RemoveImage, UploadChunks, VerifyImage},
+    network::{
+        AwaitNetworks, CheckNetwork, DefineNetwork, DeleteNetwork, ReleaseAddresses,
+        ReserveAddresses, StartNetwork,
+    },
     ports::{Hosts, ImageSource},
+    snapshot::{AwaitSnapshot, CopyDisks, FindCopy, MergeLayers, RestoreDisks},
     vsi::{
         AdoptDomain, AttachDataDisks, AwaitDataDisks, AwaitReady, AwaitTurn, CheckContract,
         CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes, FindParts, GrowDataDisks,
@@ -55,6 +60,21 @@ pub fn registry(
         .add(UploadChunks::new(hosts.clone(), images.clone()))
         .add(VerifyImage::new(hosts.clone(), images.clone()))
         .add(MarkWhole::new(hosts.clone()))
-        .add(RemoveImage::new(hosts.clone()));
+        .add(RemoveImage::new(hosts.clone()))
+        .add(AwaitSnapshot)
+        .add(FillVolume::new(hosts.clone()))
+        .add(FillFromImage::new(hosts.clone()))
+        .add(CheckSource::new(images.clone()))
+        .add(FindCopy::new(hosts.clone()))
+        .add(CopyDisks::new(hosts.clone()))
+        .add(MergeLayers::new(hosts.clone()))
+        .add(RestoreDisks::new(hosts.clone()))
+        .add(AwaitNetworks)
+        .add(CheckNetwork::new(hosts.clone()))
+        .add(DefineNetwork::new(hosts.clone()))
+        .add(StartNetwork::new(hosts.clone()))
+        .add(DeleteNetwork::new(hosts.clone()))
+        .add(ReserveAddresses::new(hosts.clone()))
+        .add(ReleaseAddresses::new(hosts.clone()));
     registry
 }

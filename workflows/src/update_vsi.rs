@@ -8,13 +8,14 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::vsi::{
     AttachDataDisks, AwaitDataDisks, AwaitReady, AwaitTurn, CloneBootDisk, CreateConsoleLog,
-    DefineDomain, FindParts, KeepEvidence, ResolveHost, ResolveNetworks, ResumeDomain,
-    SetAutostart, StopDomain, SuspendDomain, WriteCidata, clone_boot_disk::BASE_IMAGE_NODE,
+    DefineDomain, FindParts, KeepEvidence, ResolveHost, ResumeDomain, SetAutostart, StopDomain,
+    SuspendDomain, WriteCidata, clone_boot_disk::BASE_IMAGE_NODE,
 };
 
 use crate::{
+    network,
     plan::{self, How, Plan, Touched},
-    record::{PowerAction, PreviousInputs, VsiRecord},
+    record::{PowerAction, PreviousInputs, SnapshotAction, VsiRecord},
     spec::PowerState,
     vsi_graph::{self, DefineOptions, StopOptions, VsiGraphBuilder},
 };
@@ -93,8 +94,9 @@ impl Update<'_> {
         parts: &mut VsiGraphBuilder<'_>,
         first: &[&'static str],
     ) -> Result<Last, Failure> {
+        let first = &self.disks(parts, first)?;
         let is_up = parts.wanted.power_state() != PowerState::Stopped;
-        if self.too_slow && is_up {
+        if self.too_slow && is_up && !self.has(plan::SNAPSHOT) {
             parts.resolve_host(first)?;
             return boot(parts, &[ResolveHost::NAME]);
         }
@@ -105,6 +107,7 @@ impl Update<'_> {
             Some(How::Restart) if vsi_graph::is_ephemeral(&parts.wanted.vsi) => {
                 self.rebuild(parts, &grown)?
             }
+            Some(How::Restart) if self.only_restores() => boot(parts, &grown)?,
             Some(How::Restart) => self.restart(parts, &grown)?,
             _ if self.has(plan::DEFINITION) => self.restore(parts, &grown)?,
             _ if self.has("powerState") => self.power(parts, &grown)?,
@@ -115,6 +118,44 @@ impl Update<'_> {
 
     fn has(&self, path: &str) -> bool {
         self.plan.changes.iter().any(|change| change.path == path)
+    }
+
+    /// What is done once with the disks comes first. A snapshot that is not taken yet is given up for
+    /// any other change: that waits until nobody copies any more, and merges what layers there are.
+    fn disks(
+        &self,
+        parts: &mut VsiGraphBuilder<'_>,
+        first: &[&'static str],
+    ) -> Result<Last, Failure> {
+        let order = parts.wanted.snapshot.as_ref();
+        let Some(order) = order.filter(|_| self.has(plan::SNAPSHOT)) else {
+            return Ok(first.to_vec());
+        };
+        match &order.action {
+            SnapshotAction::Take { snapshot, record } if self.only_snapshot() => {
+                parts.take_snapshot(first, *snapshot, record)
+            }
+            SnapshotAction::Take { snapshot, record }
+            | SnapshotAction::Drop { snapshot, record } => {
+                parts.drop_snapshot(first, *snapshot, record)
+            }
+            SnapshotAction::Restore { name, disks, .. } => {
+                let down = self.take_down(parts, first)?;
+                parts.restore_disks(&down, name, disks)
+            }
+        }
+    }
+
+    fn only_snapshot(&self) -> bool {
+        let mut others = self.plan.changes.iter();
+        !others.any(|change| change.path != plan::SNAPSHOT && change.how > How::Recorded)
+    }
+
+    /// Nothing but the content of disks changes: the definition stays as it is.
+    fn only_restores(&self) -> bool {
+        let restarts = |change: &&plan::Change| change.how == How::Restart;
+        let mut restarts = self.plan.changes.iter().filter(restarts);
+        restarts.all(|change| change.path == plan::SNAPSHOT)
     }
 
     /// Disks grow before the guest is touched: what there is no room for stops the change.
@@ -144,21 +185,22 @@ impl Update<'_> {
         parts.base_image(&host)?;
         parts.console_log(&host)?;
         parts.data_disks(&host)?;
-        parts.networks(&host)?;
+        let networks = parts.networks(ResolveHost::NAME)?;
         let ready = [
             BASE_IMAGE_NODE,
             CreateConsoleLog::NAME,
             AttachDataDisks::NAME,
-            ResolveNetworks::NAME,
+            networks,
         ];
-        self.take_down(parts, &ready)?;
-        parts.clone(&[StopDomain::NAME])?;
+        let down = self.take_down(parts, &ready)?;
+        parts.clone(&down)?;
         let mut made = vec![CloneBootDisk::NAME];
-        if parts.cidata(&[StopDomain::NAME])? {
+        if parts.cidata(&down)? {
             made.push(WriteCidata::NAME);
         }
         parts.define(&made)?;
-        boot(parts, &[DefineDomain::NAME])
+        let last = parts.give_up_addresses(DefineDomain::NAME, &self.before.vsi)?;
+        boot(parts, &[last])
     }
 
     fn restart(
@@ -167,13 +209,18 @@ impl Update<'_> {
         first: &[&'static str],
     ) -> Result<Last, Failure> {
         let ready = found(parts, first)?;
-        self.take_down(parts, &ready)?;
-        let mut after = StopDomain::NAME;
-        if self.plan.configures() && parts.cidata(&[after])? {
-            after = WriteCidata::NAME;
+        let mut after = self.take_down(parts, &ready)?;
+        let has_moved = self.plan.changes.iter();
+        let has_moved = has_moved.map(|change| change.path.split(['.', '[']).next());
+        let mut has_moved = has_moved.filter(|path| matches!(path, Some("addresses" | "networks")));
+        let configures = self.plan.configures()
+            || has_moved.next().is_some() && network::static_config(parts.wanted).is_some();
+        if configures && parts.cidata(&after)? {
+            after = vec![WriteCidata::NAME];
         }
-        parts.define(&[after])?;
-        boot(parts, &[DefineDomain::NAME])
+        parts.define(&after)?;
+        let last = parts.give_up_addresses(DefineDomain::NAME, &self.before.vsi)?;
+        boot(parts, &[last])
     }
 
     /// The definition is written again, while the guest runs if it does; then it is brought to
@@ -193,21 +240,31 @@ impl Update<'_> {
         self.power(parts, &[DefineDomain::NAME])
     }
 
-    /// keep_evidence where the last boot failed, then stop_domain.
-    fn take_down(&self, parts: &mut VsiGraphBuilder<'_>, after: &[&str]) -> Result<(), Failure> {
+    /// keep_evidence where the last boot failed, then stop_domain; nothing where the guest was taken
+    /// down before. Gives back what comes next after it.
+    fn take_down(
+        &self,
+        parts: &mut VsiGraphBuilder<'_>,
+        after: &[&'static str],
+    ) -> Result<Last, Failure> {
+        if parts.nodes.has::<StopDomain>() {
+            return Ok(after.to_vec());
+        }
         if self.boot_failed {
             parts.keep_evidence(after)?;
             let how = StopOptions {
                 grace_s: vsi_graph::FAILED_GRACE_S,
                 boots_anew: true,
             };
-            return parts.stop_with(&[KeepEvidence::NAME], how);
+            parts.stop_with(&[KeepEvidence::NAME], how)?;
+            return Ok(vec![StopDomain::NAME]);
         }
         let how = StopOptions {
             grace_s: grace_s(parts.wanted),
             boots_anew: true,
         };
-        parts.stop_with(after, how)
+        parts.stop_with(after, how)?;
+        Ok(vec![StopDomain::NAME])
     }
 
     fn power(
@@ -234,8 +291,8 @@ impl Update<'_> {
                     parts.base_image(first)?;
                     ready.push(BASE_IMAGE_NODE);
                 }
-                self.take_down(parts, &ready)?;
-                boot(parts, &[StopDomain::NAME])
+                let down = self.take_down(parts, &ready)?;
+                boot(parts, &down)
             }
             _ => {
                 parts.resume(&ready)?;
@@ -255,12 +312,8 @@ fn found(
     let host = [ResolveHost::NAME];
     parts.find(&host)?;
     parts.data_disks(&host)?;
-    parts.networks(&host)?;
-    Ok([
-        FindParts::NAME,
-        AttachDataDisks::NAME,
-        ResolveNetworks::NAME,
-    ])
+    let networks = parts.networks(ResolveHost::NAME)?;
+    Ok([FindParts::NAME, AttachDataDisks::NAME, networks])
 }
 
 /// start_domain → await_ready, and suspend_domain where it is to be paused; nothing where it

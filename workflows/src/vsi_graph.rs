@@ -5,6 +5,8 @@ mod boots;
 mod cards;
 mod disks;
 mod image;
+mod networks;
+mod snapshots;
 
 use vsiflow_engine::{
     model::{Failure, FailureClass, InvalidId, Name, Text},
@@ -17,11 +19,11 @@ use vsiflow_steps::{
     ports::{ConsolePosition, VolumeKey},
     vsi::{
         AwaitReady, AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain,
-        FindParts, KeepEvidence, Release, ResolveHost, ResolveNetworks, ResumeDomain, SetAutostart,
-        StartDomain, StopDomain, SuspendDomain, WriteCidata, await_ready, await_turn,
-        check_contract, clone_boot_disk, create_console_log, define_domain, find_parts,
-        keep_evidence, release, resolve_host, resolve_networks, resume_domain, set_autostart,
-        start_domain, stop_domain, suspend_domain, write_cidata,
+        FindParts, KeepEvidence, Release, ResolveHost, ResumeDomain, SetAutostart, StartDomain,
+        StopDomain, SuspendDomain, WriteCidata, await_ready, await_turn, check_contract,
+        clone_boot_disk, create_console_log, define_domain, find_parts, keep_evidence, release,
+        resolve_host, resume_domain, set_autostart, start_domain, stop_domain, suspend_domain,
+        write_cidata,
     },
 };
 
@@ -30,10 +32,11 @@ pub(crate) use self::{
     boots::{FAILED_GRACE_S, boot_failed, last_boot, was_too_slow},
     cards::{cards, macs_of},
     disks::{disk_uid, volume},
-    image::image,
+    image::{image, image_on},
+    snapshots::drop_snapshot,
 };
 use crate::{
-    ensure_base_image, formats,
+    ensure_base_image, formats, network,
     nodes::Nodes,
     plan,
     record::{DiskFormat, RolloutPredecessor, VsiRecord},
@@ -255,7 +258,7 @@ impl<'a> VsiGraphBuilder<'a> {
             volume,
             hostname: uuid.to_string(),
             contract: self.wanted.contract.clone(),
-            network_config: vsi.network_config.clone(),
+            network_config: network_config(self.wanted),
             instance: instance(vsi),
             seed: vsi.seed(),
         };
@@ -269,14 +272,6 @@ impl<'a> VsiGraphBuilder<'a> {
             volume: console(self.wanted),
         };
         self.step::<CreateConsoleLog>(after, &params)
-    }
-
-    pub(crate) fn networks(&mut self, after: &[&str]) -> Result<(), Failure> {
-        let params = resolve_networks::Params {
-            host: self.host(),
-            networks: self.wanted.vsi.networks.clone(),
-        };
-        self.step::<ResolveNetworks>(after, &params)
     }
 
     pub(crate) fn find(&mut self, after: &[&str]) -> Result<(), Failure> {
@@ -374,6 +369,12 @@ fn instance(vsi: &DesiredVsi) -> Option<Instance> {
     })
 }
 
+/// What a document says itself comes first.
+fn network_config(wanted: &VsiRecord) -> Option<String> {
+    let own = wanted.vsi.network_config.clone();
+    own.or_else(|| network::static_config(wanted))
+}
+
 /// The machine of a virtual server; none of the kind whose definitions stay as they were.
 fn platform(vsi: &DesiredVsi) -> Option<define_domain::Machine> {
     let guest = vsi.guest.as_ref()?;
@@ -381,6 +382,7 @@ fn platform(vsi: &DesiredVsi) -> Option<define_domain::Machine> {
         cpu: vsi.machine.cpu.clone(),
         firmware: vsi.machine.firmware,
         guest: guest.guest_type,
+        graphics: vsi.machine.graphics,
     })
 }
 
@@ -400,7 +402,7 @@ pub(crate) fn console(wanted: &VsiRecord) -> VolumeKey {
     names::console_log(&wanted.vsi.pool, wanted.uid)
 }
 
-fn unnameable(error: InvalidId) -> Failure {
+pub(crate) fn unnameable(error: InvalidId) -> Failure {
     Failure::new(FailureClass::Blocked, "VSI0001", error.to_string())
         .with_remedy("this is a defect of vsiflow; please report it with `vsiflow history`")
 }

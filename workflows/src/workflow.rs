@@ -8,8 +8,8 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    adopt_vsi, data_disk, delete_vsi, ensure_base_image, next_try, phase, provision_vsi, record,
-    remove_base_image, update_vsi,
+    adopt_vsi, data_disk, delete_vsi, ensure_base_image, network, next_try, phase, provision_vsi,
+    record, remove_base_image, snapshot, update_vsi,
 };
 
 /// The workflows of VSIs, their base images and data disks.
@@ -33,6 +33,12 @@ impl Workflows for VsiWorkflows {
             data_disk::NAME => data_disk::graph(&record::read(desired)?, at.id),
             data_disk::DELETE => data_disk::delete_graph(&record::read(desired)?, at.id, at.entity),
             data_disk::FORGET => data_disk::forget_graph(&record::read(desired)?),
+            snapshot::NAME => snapshot::graph(&record::read(desired)?),
+            snapshot::DELETE => snapshot::delete_graph(&record::read(desired)?, at.id, at.entity),
+            snapshot::FORGET => snapshot::forget_graph(&record::read(desired)?),
+            network::NAME => network::graph(&record::read(desired)?),
+            network::DELETE => network::delete_graph(&record::read(desired)?, at.entity),
+            network::FORGET => network::forget_graph(&record::read(desired)?),
             other => Err(unknown(other)),
         }
     }

@@ -7,8 +7,9 @@ use http::{Request, StatusCode, header, request::Builder};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
+use vsiflow_workflows::fleet::ConsoleWay;
 
-use crate::{CommandLine, CommandRequest, Place, Problem, v1::PROTOCOL};
+use crate::{CommandLine, CommandRequest, Place, Problem, v1::protocol};
 
 /// The longest line of an answer, in bytes: a piece of output, each byte of it escaped.
 const LONGEST_LINE: usize = 1024 * 1024;
@@ -101,14 +102,14 @@ async fn lines(
     Err(io::ErrorKind::UnexpectedEof.into())
 }
 
-/// Opens a VSI's console: a connection with its bytes, or the problem why there is none.
+/// Opens a VSI's console or screen: a connection with its bytes, or the problem why there is none.
 ///
 /// # Errors
 /// When nobody answers.
 pub async fn console(
     place: &Place,
     target: (&str, &str),
-    force: bool,
+    how: (ConsoleWay, bool),
 ) -> io::Result<Result<TokioIo<Upgraded>, Box<Problem>>> {
     let stream = place.connect().await?;
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
@@ -116,7 +117,7 @@ pub async fn console(
         .map_err(io::Error::other)?;
     // It ends with the request, or as soon as it has changed over.
     let driven = tokio::spawn(connection.with_upgrades());
-    let answer = sender.send_request(changing(place, target, force)?).await;
+    let answer = sender.send_request(changing(place, target, how)?).await;
     let answer = answer.map_err(io::Error::other)?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let told = refused(answer.status(), answer.into_body()).await?;
@@ -133,13 +134,17 @@ pub async fn console(
 fn changing(
     place: &Place,
     (namespace, name): (&str, &str),
-    force: bool,
+    (way, force): (ConsoleWay, bool),
 ) -> io::Result<Request<Full<Bytes>>> {
     let name = name.replace('/', "%2F");
-    let path = format!("/v1/namespaces/{namespace}/virtualservers/{name}/console?force={force}");
+    let resource = match way {
+        ConsoleWay::Serial => format!("console?force={force}"),
+        ConsoleWay::Vnc => "vnc".to_owned(),
+    };
+    let path = format!("/v1/namespaces/{namespace}/virtualservers/{name}/{resource}");
     posted(place, &path)?
         .header(header::CONNECTION, "upgrade")
-        .header(header::UPGRADE, PROTOCOL)
+        .header(header::UPGRADE, protocol(way))
         .body(Full::default())
         .map_err(io::Error::other)
 }

@@ -53,3 +53,4 @@ pub use router::Api;
 pub use tls::{Clients, TlsAcceptor, TlsError, acceptor};
 pub use token::{InvalidToken, Token};
 pub use unix::{LOOKING, OWNER, UnixLimits, UnixPeer, serve_unix};
+pub use v1::NoConsole;

@@ -7,10 +7,19 @@
 //! POST   …/start, stop, restart, pause, unpause, retry, cancel, approve, rebuild
 //! DELETE …/NAME                                       [?orphan&reason&waitSeconds]
 //! POST   …/console                                    [?force], changes over to the console's bytes
+//! POST   …/vnc                                        changes over to the bytes of the guest's screen
 //! GET    /v1/virtualserverpools                       [?namespace&deleted]
 //! GET    /v1/namespaces/NS/virtualserverpools/NAME
 //! POST   …/scale, rollback, approve, retry
 //! DELETE …/NAME                                       [?orphan&reason&waitSeconds]
+//! GET    /v1/virtualservergroups                      [?namespace&deleted]
+//! GET    /v1/namespaces/NS/virtualservergroups/NAME
+//! POST   …/scale, retry, output
+//! DELETE …/NAME                                       [?orphan&reason&waitSeconds]
+//! GET    /v1/virtualserversnapshots                   [?namespace&deleted]
+//! GET    /v1/namespaces/NS/virtualserversnapshots/NAME, …/restore (its plan)
+//! POST   …/virtualservers/NAME/snapshots, …/virtualserversnapshots/NAME/restore
+//! DELETE …/virtualserversnapshots/NAME                [?orphan&reason&waitSeconds]
 //! GET    /v1/hosts, /v1/images, /v1/runs, /v1/networks, /v1/pause
 //! POST   /v1/hosts/HOST/cordon, uncordon, drain; /v1/pause, /v1/unpause
 //! POST   /v1/apply, /v1/plan                          documents in YAML
@@ -26,9 +35,11 @@ mod actions;
 mod console;
 mod documents;
 mod events;
+mod groups;
 mod hosts;
 mod objects;
 mod pools;
+mod snapshots;
 mod streams;
 
 use std::marker::PhantomData;
@@ -51,8 +62,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_workflows::fleet::Moment;
 
+pub use self::console::NoConsole;
 pub(crate) use self::{
-    console::{Consoles, PROTOCOL},
+    console::{Consoles, protocol},
     events::Watchers,
 };
 use crate::{Problem, caller, described, router::Api};
@@ -62,18 +74,26 @@ pub(crate) type Answer<T> = Result<Json<T>, Problem>;
 
 /// What shows something, and is had at once.
 pub(crate) fn looks() -> ApiRouter<Api> {
-    objects::looks().merge(pools::looks()).merge(hosts::looks())
+    objects::looks()
+        .merge(pools::looks())
+        .merge(groups::looks())
+        .merge(snapshots::looks())
+        .merge(hosts::looks())
 }
 
 /// What records or does something, and what has hosts asked.
 pub(crate) fn changes() -> ApiRouter<Api> {
     let operates = actions::operates()
         .merge(pools::operates())
+        .merge(groups::operates())
         .merge(hosts::changes())
         .merge(objects::asks_hosts())
         .route_layer(middleware::from_fn(caller::may_operate));
     // Fewer members are deleted members.
-    let changes = actions::changes().merge(pools::changes());
+    let changes = actions::changes()
+        .merge(pools::changes())
+        .merge(groups::changes())
+        .merge(snapshots::changes());
     let changes = changes.route_layer(middleware::from_fn(caller::may_change));
     operates.merge(changes)
 }

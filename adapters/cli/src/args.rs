@@ -5,6 +5,7 @@ mod backup;
 mod change;
 mod contract;
 mod create;
+mod disk;
 #[cfg(test)]
 pub(crate) mod examples;
 mod host;
@@ -12,6 +13,7 @@ mod image;
 mod pool;
 mod selection;
 mod serve;
+mod snapshot;
 mod ssh;
 mod target;
 mod token;
@@ -34,20 +36,26 @@ pub(crate) use contract::{
     ContractCheckArgs, ContractCommand, ContractEncryptArgs, ContractNewArgs,
 };
 pub(crate) use create::CreateArgs;
+pub(crate) use disk::{DiskCommand, DiskExportArgs, DiskImportArgs};
 pub(crate) use host::{
     AdoptArgs, CheckArgs, DrainArgs, HostArgs, HostCommand, InventoryArgs, UncordonArgs,
 };
 pub(crate) use image::{
     ImageCommand, ImageListArgs, ImagePruneArgs, ImageUnlockArgs, ImageUploadArgs, UploadArgs,
 };
-pub(crate) use pool::{CordonArgs, RollbackArgs, ScaleArgs};
+pub(crate) use pool::{ClusterCommand, CordonArgs, OutputArgs, RollbackArgs, ScaleArgs};
 pub(crate) use selection::{DestroyArgs, Selection};
-pub(crate) use serve::{ClusterArgs, CrdArgs, ListenArgs, Lost, MigrateArgs, ServeArgs, UiArgs};
+pub(crate) use serve::{
+    ClusterArgs, CrdArgs, FolderArgs, ListenArgs, LostJournalPolicy, MigrateArgs, ServeArgs, UiArgs,
+};
+pub(crate) use snapshot::{
+    CloneArgs, SnapshotCommand, SnapshotCreateArgs, SnapshotDeleteArgs, SnapshotRestoreArgs,
+};
 pub(crate) use ssh::{SshArgs, SshConfigArgs, SshConfigCommand, SshImportArgs};
 pub(crate) use token::{TokenCommand, TokenCreateArgs};
 pub(crate) use view::{
     ConsoleArgs, DescribeArgs, DiffArgs, EventFilter, EventsArgs, GetArgs, HistoryArgs,
-    HistoryFormat, ListFormat, LogsArgs, ObjectKind, TargetArg, TimeArg, kind_and_names,
+    HistoryFormat, ListFormat, LogsArgs, ObjectKind, TargetArg, TimeArg, VncArgs, kind_and_names,
     without_kind,
 };
 pub(crate) use wait_for::{WaitForArgs, WaitGoal};
@@ -192,7 +200,7 @@ impl std::str::FromStr for Server {
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum CliCommand {
-    /// Create and change VSIs, pools and data disks as documents describe them
+    /// Create and change VSIs, pools, groups and data disks as documents describe them
     #[command(after_help = "Example:\n  vsiflow apply -f web.yaml --wait")]
     Apply(ApplyArgs),
     /// Create VSIs from a command line, without a document
@@ -226,11 +234,14 @@ pub(crate) enum CliCommand {
     /// Resume suspended VSIs; with `--all`, end the global pause
     #[command(after_help = "Example:\n  vsiflow unpause web --wait\n  vsiflow unpause --all")]
     Unpause(PauseArgs),
-    /// Set how many members a pool has
-    #[command(after_help = "Example:\n  vsiflow scale pool/web --replicas 5 --wait")]
+    /// Set how many members a pool has, or a pool of a group
+    #[command(
+        after_help = "Example:\n  vsiflow scale pool/web --replicas 5 --wait\n  vsiflow scale group/etcd --pool member --replicas 5 --wait"
+    )]
     Scale(ScaleArgs),
     /// Go back to what was asked of a VSI before, or to the template of a pool before
     #[command(
+        visible_alias = "undo",
         after_help = "Example:\n  vsiflow rollback web --to 3 --dry-run\n  vsiflow rollback pool/web --wait"
     )]
     Rollback(RollbackArgs),
@@ -240,7 +251,10 @@ pub(crate) enum CliCommand {
     /// Let a member of a pool take part in rollouts again
     #[command(after_help = "Example:\n  vsiflow uncordon web-2 --wait")]
     Uncordon(CordonArgs),
-    /// List VSIs, pools, data disks, networks, images, hosts or runs
+    /// Print what was read of a member of a group
+    #[command(after_help = "Example:\n  vsiflow output group/ocp kubeconfig\n  vsiflow output ocp")]
+    Output(OutputArgs),
+    /// List VSIs, pools, groups, data disks, networks, images, hosts or runs
     #[command(
         after_help = "Example:\n  vsiflow get\n  vsiflow get disk -o wide\n  vsiflow get --at 2026-11-22T09:30:00Z"
     )]
@@ -250,16 +264,20 @@ pub(crate) enum CliCommand {
         after_help = "Example:\n  vsiflow wait web --for=condition=Ready --timeout 5m\n  vsiflow wait -l app=web --for=delete"
     )]
     Wait(WaitForArgs),
-    /// Show all details of a VSI, a pool or a data disk
-    #[command(after_help = "Example:\n  vsiflow describe web")]
-    Describe(DescribeArgs),
-    /// Show what differs in a VSI or a data disk between two moments
+    /// Show all details of VSIs, pools, groups, data disks, snapshots, types or hosts
     #[command(
-        after_help = "Example:\n  vsiflow diff web --at 41\n  vsiflow diff web --at 2026-11-22T09:00:00Z --at 2026-11-22T10:00:00Z"
+        after_help = "Example:\n  vsiflow describe web db\n  vsiflow describe disk/data\n  vsiflow describe host/root@lpar1:22"
+    )]
+    Describe(DescribeArgs),
+    /// Show what differs in a VSI or a data disk between two moments; with -f, as `plan`
+    #[command(
+        after_help = "Example:\n  vsiflow diff -f web.yaml\n  vsiflow diff web --at 41\n  vsiflow diff web --at 2026-11-22T09:00:00Z --at 2026-11-22T10:00:00Z"
     )]
     Diff(DiffArgs),
-    /// Show every step that was taken for a VSI, disk, image or host
-    #[command(after_help = "Example:\n  vsiflow history web -o json")]
+    /// Show every step that was taken for VSIs, disks, images or hosts
+    #[command(
+        after_help = "Example:\n  vsiflow history web db\n  vsiflow history web -o json\n  vsiflow history web --graph"
+    )]
     History(HistoryArgs),
     /// Show the newest events of everything, and watch for new ones
     #[command(after_help = "Example:\n  vsiflow events --failed --since 2h\n  vsiflow events -w")]
@@ -272,13 +290,18 @@ pub(crate) enum CliCommand {
     /// Open the serial console of a VSI; `^]` leaves it
     #[command(after_help = "Example:\n  vsiflow console web")]
     Console(ConsoleArgs),
+    /// Open the screen of a VSI at a port of 127.0.0.1, through its host
+    #[command(
+        after_help = "Example:\n  vsiflow vnc web\n  vsiflow vnc web --port 5901 --listen-only"
+    )]
+    Vnc(VncArgs),
     /// Log into a guest with your own ssh, through its host
     #[command(after_help = "Example:\n  vsiflow ssh -l debian web -- uptime")]
     Ssh(SshArgs),
     /// Print or write a configuration for ssh, scp and rsync with an entry for each VSI
     #[command(after_help = "Example:\n  vsiflow ssh-config --write")]
     SshConfig(SshConfigArgs),
-    /// Delete VSIs with everything that was made for them, pools with their members, or data disks
+    /// Delete VSIs with everything that was made for them, pools and groups with their members, or data disks
     #[command(
         after_help = "Example:\n  vsiflow delete web --wait\n  vsiflow delete pool/web --wait"
     )]
@@ -300,18 +323,30 @@ pub(crate) enum CliCommand {
     /// Retry immediately what is blocked, delayed or failed
     #[command(after_help = "Example:\n  vsiflow retry web\n  vsiflow retry --all")]
     Retry(RetryArgs),
-    /// Cancel the run of a VSI and leave what exists
-    #[command(after_help = "Example:\n  vsiflow cancel web")]
+    /// Cancel the runs of VSIs and leave what exists
+    #[command(after_help = "Example:\n  vsiflow cancel web\n  vsiflow cancel -l app=web")]
     Cancel(CancelArgs),
     /// Bring existing domains under management without touching their guests
     #[command(after_help = "Example:\n  vsiflow adopt web --on lpar1")]
     Adopt(AdoptArgs),
+    /// Install clusters of virtual servers from one document
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Check hosts, list what is on them, and prepare them for maintenance
     #[command(subcommand)]
     Host(HostCommand),
     /// Upload, list and remove base images
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Write data disks into files, and make data disks of files
+    #[command(subcommand)]
+    Disk(DiskCommand),
+    /// Make a new VSI with the disks of another, by a snapshot that is deleted afterwards
+    #[command(after_help = "Example:\n  vsiflow clone web web-2")]
+    Clone(CloneArgs),
+    /// Take snapshots of VSIs, put VSIs back to them, and delete them
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Verify, anchor, export and rebuild the journal
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -338,6 +373,11 @@ pub(crate) enum CliCommand {
     /// Say what is in order and what is not, with what to do
     #[command(after_help = "Example:\n  vsiflow doctor")]
     Doctor(DoctorArgs),
+    /// Pack what somebody who helps needs to see into one file, without secrets
+    #[command(
+        after_help = "Example:\n  vsiflow support-bundle\n  vsiflow support-bundle support.tar.gz --log daemon.log"
+    )]
+    SupportBundle(SupportBundleArgs),
     /// Say what a field of a document means
     #[command(after_help = "Example:\n  vsiflow explain virtualserver.spec.guest")]
     Explain(ExplainArgs),
@@ -447,7 +487,7 @@ impl WaitArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`; data disks as `disk/NAME` or `disk NAME…`, pools as
-    /// `pool/NAME` or `pool NAME…`.
+    /// `pool/NAME` or `pool NAME…`, groups as `group/NAME` or `group NAME…`.
     #[arg(
         value_name = "NAME",
         required_unless_present_any = ["files", "labels", "field_selector", "all"]
@@ -455,7 +495,7 @@ pub(crate) struct DeleteArgs {
     pub(crate) names: Vec<String>,
     #[command(flatten)]
     pub(crate) selection: Selection,
-    /// All VSIs of the namespace; with `disk`, all its data disks; with `pool`, all its pools.
+    /// All VSIs of the namespace; with `disk`, all its data disks; with `pool` or `group`, all its pools or groups.
     #[arg(long, conflicts_with = "files")]
     pub(crate) all: bool,
     #[command(flatten)]
@@ -529,6 +569,16 @@ pub(crate) struct DoctorArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(crate) struct SupportBundleArgs {
+    /// The file to write (tar in gzip), which must not exist.
+    #[arg(value_name = "FILE", default_value = "vsiflow-support.tar.gz")]
+    pub(crate) file: PathBuf,
+    /// The daemon's log, of which the last 4 MiB are packed; `-` is standard input.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) log: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// A kind, and the names that lead to the field, such as `virtualserver.spec.guest`.
     #[arg(value_name = "KIND[.FIELD…]")]
@@ -538,7 +588,7 @@ pub(crate) struct ExplainArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CancelArgs {
     #[command(flatten)]
-    pub(crate) target: TargetArg,
+    pub(crate) targets: Targets,
 }
 
 /// The output format.

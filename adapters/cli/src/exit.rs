@@ -90,6 +90,26 @@ impl ExitProblem {
         Self::new(Exit::Failed, "VSI0001", error.to_string(), remedy)
     }
 
+    /// The last error of what another process printed, as `output::problem` lays it out.
+    pub(crate) fn printed(exit: Exit, text: &str) -> Self {
+        let mut problem = Self::new(exit, "VSI0001", text.trim(), "");
+        for line in text.lines() {
+            if let Some((code, message)) = coded(line) {
+                problem = Self::new(exit, code, message, "");
+                continue;
+            }
+            let (what, said) = line.trim_start().split_once(' ').unwrap_or_default();
+            let field = match what {
+                "host" => &mut problem.host,
+                "object" => &mut problem.object,
+                "next" => &mut problem.remedy,
+                _ => continue,
+            };
+            *field = said.trim_start().to_owned();
+        }
+        problem
+    }
+
     /// A failure, with the exit code that its class calls for.
     pub(crate) fn of(exit: Exit, failure: &Failure) -> Self {
         Self {
@@ -101,6 +121,10 @@ impl ExitProblem {
             remedy: failure.remedy.to_string(),
         }
     }
+}
+
+fn coded(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("error[")?.split_once("]: ")
 }
 
 impl From<FleetError> for ExitProblem {
@@ -122,5 +146,30 @@ impl From<StateDirError> for ExitProblem {
             error.to_string(),
             error.remedy(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_process_printed_of_an_error_is_that_error() {
+        let text = "note: something\nerror[VSI0703]: there is no VSI web: none\n  host   root@h:22\n  \
+                    object vsi default/web\n  next   `vsiflow get` lists them\n";
+        let problem = ExitProblem::printed(Exit::NotFound, text);
+        assert_eq!(problem.exit, Exit::NotFound);
+        assert_eq!(problem.code, "VSI0703");
+        assert_eq!(problem.message, "there is no VSI web: none");
+        assert_eq!(problem.host, "root@h:22");
+        assert_eq!(problem.object, "vsi default/web");
+        assert_eq!(problem.remedy, "`vsiflow get` lists them");
+    }
+
+    #[test]
+    fn what_is_no_error_of_ours_is_shown_as_it_is() {
+        let problem = ExitProblem::printed(Exit::Failed, "host out of order\n");
+        assert_eq!(problem.code, "VSI0001");
+        assert_eq!(problem.message, "host out of order");
     }
 }

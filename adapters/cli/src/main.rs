@@ -15,13 +15,16 @@
 mod actor;
 mod args;
 mod command;
+mod complete;
 mod compose;
 mod daemon;
 mod exit;
+mod folder;
 mod metrics;
 mod output;
 mod plugin;
 mod ssh;
+mod supervisor;
 mod terminal;
 mod work;
 
@@ -58,8 +61,10 @@ fn kubectl_vsi() -> ExitCode {
 }
 
 fn vsiflow() -> ExitCode {
+    complete::answer();
     match Cli::try_parse() {
         Ok(cli) => {
+            supervisor::take_sockets();
             output::log::set_up(cli.common.verbose, cli.common.remote_caller);
             run(command::run(cli))
         }

@@ -48,7 +48,7 @@ impl YamlNode {
             Value::Filler(_) => &[],
             other => return Err(DocumentFault::wrong_type(other.words(), &visitor)),
         };
-        visitor.visit_map(Fields {
+        visitor.visit_map(FieldNames {
             entries,
             index: 0,
             current: None,
@@ -204,14 +204,14 @@ impl<'de> SeqAccess<'de> for SequenceElements<'_> {
 
 /// The fields of an object. Where its fields are `known`, others are faults, and a field without
 /// a value counts as absent, as in Kubernetes.
-struct Fields<'a> {
+struct FieldNames<'a> {
     entries: &'a [YamlEntry],
     index: usize,
     current: Option<&'a YamlEntry>,
     known: Option<&'static [&'static str]>,
 }
 
-impl<'de> MapAccess<'de> for Fields<'_> {
+impl<'de> MapAccess<'de> for FieldNames<'_> {
     type Error = DocumentFault;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {

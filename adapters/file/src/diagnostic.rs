@@ -3,6 +3,9 @@
 use std::fmt;
 
 use serde::Serialize;
+use vsiflow_workflows::spec::ProblemCode;
+
+use crate::source::DocumentSource;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -55,6 +58,18 @@ pub struct Snippet {
     pub start: usize,
     /// The length of that part in characters; 0 where it cannot be shown.
     pub length: usize,
+}
+
+impl Diagnostic {
+    /// An error of a file as a whole.
+    pub fn of_file(
+        file: &str,
+        code: ProblemCode,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        DocumentSource::whole(file, code, message, remedy)
+    }
 }
 
 impl fmt::Display for Diagnostic {

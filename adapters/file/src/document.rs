@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use vsiflow_workflows::spec::documents::{
-    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, NETWORK_REF, POOL, SECRET, VIRTUAL_SERVER,
-    VSI, VSIFLOW_API_VERSION,
+    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, GROUP, NETWORK, NETWORK_REF, POOL, SECRET,
+    SERVER_TYPE, SNAPSHOT, VIRTUAL_SERVER, VSI, VSIFLOW_API_VERSION,
 };
 use vsiflow_workflows::spec::{
     Document, DocumentRef, Documents, FieldPath, ObjectMeta, PathSegment, ProblemCode,
@@ -19,6 +19,7 @@ use crate::manifest::{ConfigMapManifest, KINDS, Manifest, SecretManifest, strip}
 use crate::node::{Value, YamlNode};
 use crate::read::read;
 use crate::source::{DocumentSource, SourcePosition};
+use crate::substitute;
 use crate::words::words;
 
 /// Lists hold documents, and lists of lists nothing sensible.
@@ -137,6 +138,10 @@ impl Collector {
     fn document(&mut self, kind: &'static str, node: &YamlNode, place: SourcePosition) {
         let mut node = node.clone();
         strip(&mut node);
+        for (path, message, remedy) in substitute::fill(kind, &mut node) {
+            let what = (ProblemCode::WrongValue, &path, false);
+            self.error(&place, what, message, remedy);
+        }
         match kind {
             VSI => self.own(kind, &node, place, |documents| &mut documents.vsis),
             VIRTUAL_SERVER => {
@@ -144,11 +149,15 @@ impl Collector {
                 let found = found.map(|found| (found.metadata, VsiSpec::from(found.spec)));
                 self.keep(kind, found, place, |documents| &mut documents.vsis);
             }
+            SERVER_TYPE => self.own(kind, &node, place, |documents| &mut documents.types),
             POOL => self.own(kind, &node, place, |documents| &mut documents.pools),
+            GROUP => self.own(kind, &node, place, |documents| &mut documents.groups),
+            SNAPSHOT => self.own(kind, &node, place, |documents| &mut documents.snapshots),
             DATA_DISK => self.own(kind, &node, place, |documents| &mut documents.data_disks),
             DATA_DISK_REF => self.own(kind, &node, place, |documents| {
                 &mut documents.data_disk_refs
             }),
+            NETWORK => self.own(kind, &node, place, |documents| &mut documents.networks),
             NETWORK_REF => self.own(kind, &node, place, |documents| &mut documents.network_refs),
             CONFIG_MAP => {
                 let found = self.read(&node, &place).map(ConfigMapManifest::split);

@@ -52,13 +52,44 @@ fn spec(field: &str, rest: &[&str]) -> Option<Hint> {
         ("template", ["spec", field, rest @ ..]) => return spec(field, rest),
         ("diskTemplates", ["spec", field, rest @ ..]) => return spec(field, rest),
         ("template" | "diskTemplates" | "replicas" | "strategy", rest) => return pool(field, rest),
+        ("waves", ["members" | "pools", field, rest @ ..]) => {
+            return spec(field, rest).or_else(|| group(&["waves", "members", field]));
+        }
+        ("waves" | "release" | "outputs", rest) => {
+            let path: Vec<_> = std::iter::once(field).chain(rest.iter().copied()).collect();
+            return group(&path);
+        }
         ("contract", _) => ("text", "contract: | with the contract below, indented"),
+        ("virtualServer", []) => ("text", "virtualServer: web"),
+        ("quiesce", []) => ("true or false", "quiesce: true"),
         ("imageURL", []) => ("a URL", "imageURL: https://images.example.com/hpcr.qcow2"),
         ("imageChecksum", []) => ("text", "imageChecksum: sha256: and 64 hexadecimal digits"),
         ("storagePool", []) => ("text", "storagePool: images"),
         ("volumeName", []) => ("text", "volumeName: existing-volume"),
+        ("cidr", []) => ("an IPv4 network", "cidr: 10.20.0.0/24"),
+        ("mode", []) => ("nat, routed, isolated or bridge", "mode: nat"),
+        ("bridge", []) => ("text", "bridge: br0"),
+        ("dhcp", []) => ("an object", "dhcp: {enabled: true}"),
+        ("dhcp" | "dns", ["enabled"]) => ("true or false", "enabled: true"),
+        ("dhcp", ["range"]) => (
+            "an object with start and end",
+            "range: {start: 10.20.0.100, end: 10.20.0.200}",
+        ),
+        ("dhcp", ["range", "start" | "end"]) => ("an IPv4 address", "start: 10.20.0.100"),
+        ("dns", []) => ("an object", "dns: {domain: lab.example.com}"),
+        ("dns", ["domain"]) => ("text", "domain: lab.example.com"),
+        ("mtu", []) => ("a whole number", "mtu: 1500"),
+        ("vlan", []) => ("a whole number", "vlan: 12"),
+        ("interfaces", []) => (
+            "a list of cards",
+            "interfaces: [{network: backend, addresses: [10.20.0.5]}]",
+        ),
+        ("interfaces", ["network"]) => ("text", "network: backend"),
+        ("interfaces", ["addresses"]) => ("a list of IPv4 addresses", "addresses: [10.20.0.5]"),
         ("networkName", []) => ("text", "networkName: default"),
         ("size", []) | ("bootDisk", ["size"]) => ("a size", "size: 100Gi"),
+        ("cpus", []) => ("a whole number", "cpus: 2"),
+        ("memory", []) => ("a size, or of a snapshot true or false", "memory: 4Gi"),
         ("bootDisk", []) => ("an object", "bootDisk: {mode: copy, size: 100Gi}"),
         ("bootDisk", ["mode"]) => ("copy or overlay", "mode: copy"),
         ("machine", []) => ("an object", "machine: {cpus: 2, memory: 4Gi}"),
@@ -68,8 +99,10 @@ fn spec(field: &str, rest: &[&str]) -> Option<Hint> {
         ("machine", ["cpu"]) => ("text", "cpu: host-model"),
         ("machine", ["firmware"]) => ("bios or uefi", "firmware: uefi"),
         ("machine", ["secureExecution"]) => ("auto, required or off", "secureExecution: auto"),
+        ("machine", ["graphics"]) => ("vnc or none", "graphics: vnc"),
         ("guest", rest) => return guest(rest),
         ("ready", rest) => return ready(rest),
+        ("source", rest) => return source(rest),
         ("powerState", []) => ("Running, Stopped or Paused", "powerState: Running"),
         ("onDrift", []) => ("Report or Restore", "onDrift: Report"),
         ("updatePolicy", []) => ("Automatic or Manual", "updatePolicy: Automatic"),
@@ -78,6 +111,7 @@ fn spec(field: &str, rest: &[&str]) -> Option<Hint> {
             "text",
             "networkConfig: | with netplan version 2 below, indented",
         ),
+        ("placement", rest) => return placement(rest),
         ("targetSelector" | "diskSelector" | "networkSelector", rest) => return selector(rest),
         _ => return None,
     };
@@ -104,6 +138,35 @@ fn pool(field: &str, rest: &[&str]) -> Option<Hint> {
         ("strategy", ["maxUnavailable"]) => ("a whole number", "maxUnavailable: 1"),
         ("strategy", ["maxSurge"]) => ("a whole number", "maxSurge: 0"),
         ("strategy", ["partition"]) => ("a whole number", "partition: 0"),
+        _ => return None,
+    };
+    Some(Hint { expected, example })
+}
+
+fn group(path: &[&str]) -> Option<Hint> {
+    let (expected, example) = match path {
+        ["waves"] => (
+            "a list of waves",
+            "waves: [{name: first, members: [{name: a, template: {spec: {imageURL: …}}}]}]",
+        ),
+        ["waves", "members" | "pools"] => (
+            "a list of members",
+            "members: [{name: a, template: {spec: {imageURL: …}}}]",
+        ),
+        ["waves", "gate"] => ("an object", "gate: {members: all, probes: [{tcp: 22}]}"),
+        ["waves", "gate", "members"] => ("all or any", "members: all"),
+        ["waves", "gate", "probes", ..] => ("a list of probes", "probes: [{tcp: 22}]"),
+        ["waves", "members" | "pools", "removeAfter"] => ("text", "removeAfter: control-plane"),
+        ["waves", .., "name"] => ("text", "name: bootstrap"),
+        ["release", ..] => (
+            "images by name",
+            "release: {node: {image: https://images.example.com/node.qcow2}}",
+        ),
+        ["outputs", "secret"] => ("true or false", "secret: false"),
+        ["outputs", ..] => (
+            "a list of outputs",
+            "outputs: [{name: kubeconfig, member: bootstrap-0, file: /etc/kubernetes/admin.conf}]",
+        ),
         _ => return None,
     };
     Some(Hint { expected, example })
@@ -137,6 +200,27 @@ fn guest(rest: &[&str]) -> Option<Hint> {
     Some(Hint { expected, example })
 }
 
+fn source(rest: &[&str]) -> Option<Hint> {
+    let (expected, example) = match rest {
+        [] => (
+            "an object with imageURL, snapshot, disk or blank",
+            "source: {imageURL: https://images.example.com/data.qcow2}",
+        ),
+        ["imageURL"] => ("a URL", "imageURL: https://images.example.com/data.qcow2"),
+        ["imageChecksum"] => ("text", "imageChecksum: sha256: and 64 hexadecimal digits"),
+        ["snapshot"] => (
+            "an object with name and disk",
+            "snapshot: {name: before-upgrade, disk: data}",
+        ),
+        ["snapshot", "name"] => ("text", "name: before-upgrade"),
+        ["snapshot", "disk"] => ("boot, or the name of a data disk", "disk: data"),
+        ["disk"] => ("text", "disk: data"),
+        ["blank"] => ("true", "blank: true"),
+        _ => return None,
+    };
+    Some(Hint { expected, example })
+}
+
 fn ready(rest: &[&str]) -> Option<Hint> {
     let (expected, example) = match rest {
         [] => ("an object", "ready: {within: 15m, all: [{tcp: 22}]}"),
@@ -159,6 +243,24 @@ fn ready(rest: &[&str]) -> Option<Hint> {
                 _ => "started: {}",
             },
         ),
+        _ => return None,
+    };
+    Some(Hint { expected, example })
+}
+
+fn placement(rest: &[&str]) -> Option<Hint> {
+    let (expected, example) = match rest {
+        [] => ("an object", "placement: {spread: {over: host}}"),
+        ["spread"] => ("an object", "spread: {over: host}"),
+        ["spread", "over"] => ("host or label", "over: host"),
+        ["spread", "label"] => ("text", "label: zone"),
+        ["pack"] => ("true or false", "pack: true"),
+        ["requires"] => ("an object", "requires: {memory: 64Gi}"),
+        ["requires", "memory"] => ("a size", "memory: 64Gi"),
+        ["requires", "cpus"] => ("a whole number", "cpus: 8"),
+        ["requires", "poolRoom"] => ("a size", "poolRoom: 100Gi"),
+        ["requires", "device"] => ("text", "device: crypto"),
+        ["antiAffinity", rest @ ..] | ["spread", "among", rest @ ..] => return selector(rest),
         _ => return None,
     };
     Some(Hint { expected, example })

@@ -83,6 +83,25 @@ pub fn gather(
     }
 }
 
+/// The files with documents in a folder, by name, and those in folders below it if `recursive`.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn manifests(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Diagnostic> {
+    let mut files = Vec::new();
+    let walked = walk(path, recursive, &mut files);
+    walked.map_err(|(path, error)| cannot_read(&path.display().to_string(), &error))?;
+    Ok(files)
+}
+
+/// Reads each file with documents in a folder; what cannot be read is a diagnostic of its own.
+pub fn read_folder(path: &Path, recursive: bool) -> Vec<Result<InputText, Diagnostic>> {
+    match manifests(path, recursive) {
+        Ok(files) => files.iter().map(|path| file(path)).collect(),
+        Err(diagnostic) => vec![Err(diagnostic)],
+    }
+}
+
 fn file(path: &Path) -> Result<InputText, Diagnostic> {
     let name = path.display().to_string();
     match fs::File::open(path) {
@@ -123,10 +142,10 @@ fn cannot_read(name: &str, error: &io::Error) -> Diagnostic {
 
 fn directory(path: &Path, recursive: bool) -> Vec<Result<InputText, Diagnostic>> {
     let name = path.display().to_string();
-    let mut files = Vec::new();
-    if let Err((path, error)) = walk(path, recursive, &mut files) {
-        return vec![Err(cannot_read(&path.display().to_string(), &error))];
-    }
+    let files = match manifests(path, recursive) {
+        Ok(files) => files,
+        Err(diagnostic) => return vec![Err(diagnostic)],
+    };
     if files.is_empty() {
         let message = format!("{name} holds no file that ends in .yaml, .yml or .json");
         let remedy = if recursive {
@@ -177,7 +196,8 @@ fn is_hidden(path: &Path) -> bool {
         .is_some_and(|name| name.starts_with('.'))
 }
 
-fn is_manifest(path: &Path) -> bool {
+/// Whether a file of that name is one with documents.
+pub fn is_manifest(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str);
     extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension))
 }

@@ -40,11 +40,12 @@ mod read;
 mod redact;
 mod source;
 mod split;
+mod substitute;
 mod words;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, DiagnosticSeverity, Diagnostics, Snippet};
 pub use directory::directory;
-pub use input::{Input, InputText, LARGEST_FILE, gather};
+pub use input::{Input, InputText, LARGEST_FILE, gather, is_manifest, manifests, read_folder};
 pub use kubevirt::KubevirtTarget;
-pub use load::{Loaded, MOST_DOCUMENTS, load, load_for, load_text};
+pub use load::{Loaded, MOST_DOCUMENTS, load, load_for, load_text, load_up_to};

@@ -19,8 +19,11 @@ use crate::yaml::{YamlError, parse};
 /// The most documents of one apply, items of lists included.
 pub const MOST_DOCUMENTS: usize = 1000;
 
-/// The most values in all documents; aliases can make many of a few bytes.
-const MOST_NODES: usize = 400_000;
+/// The most values in all documents, for each document that there may be; aliases can make many of
+/// a few bytes.
+const NODES_PER_DOCUMENT: usize = 400;
+/// And at all.
+const MOST_NODES: usize = 2_000_000;
 
 /// Documents that were read without an error, and what is known of where they stand.
 #[derive(Debug)]
@@ -59,15 +62,21 @@ pub fn load_for(
         target,
         ..Loader::default()
     };
-    for text in inputs
-        .iter()
-        .flat_map(|input| input::read(input, recursive, stdin))
-    {
-        match text {
-            Ok(text) => loader.text(&text),
-            Err(diagnostic) => loader.collector.diagnostics.push(diagnostic),
-        }
-    }
+    loader.all(inputs, recursive, stdin);
+    loader.finish()
+}
+
+/// Reads texts that are at hand, with so many documents at most: a folder that is kept to may have
+/// more than one apply.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_up_to(most: usize, inputs: &[Input]) -> Result<Loaded, Diagnostics> {
+    let mut loader = Loader {
+        most,
+        ..Loader::default()
+    };
+    loader.all(inputs, false, &mut std::io::empty());
     loader.finish()
 }
 
@@ -148,15 +157,40 @@ impl Loaded {
 /// A document, and what came of reading it.
 type Parsed<'a> = (Chunk<'a>, Result<YamlNode, YamlError>);
 
-#[derive(Default)]
 struct Loader {
     collector: Collector,
     target: KubevirtTarget,
+    /// So many documents it takes.
+    most: usize,
     nodes: usize,
     full: bool,
 }
 
+impl Default for Loader {
+    fn default() -> Self {
+        Self {
+            collector: Collector::default(),
+            target: KubevirtTarget::default(),
+            most: MOST_DOCUMENTS,
+            nodes: 0,
+            full: false,
+        }
+    }
+}
+
 impl Loader {
+    fn all(&mut self, inputs: &[Input], recursive: bool, stdin: &mut dyn Read) {
+        for text in inputs
+            .iter()
+            .flat_map(|input| input::read(input, recursive, stdin))
+        {
+            match text {
+                Ok(text) => self.text(&text),
+                Err(diagnostic) => self.collector.diagnostics.push(diagnostic),
+            }
+        }
+    }
+
     fn text(&mut self, text: &InputText) {
         let decoded = std::str::from_utf8(&text.bytes);
         let Ok(content) = decoded.map(|content| content.trim_start_matches('\u{feff}')) else {
@@ -167,7 +201,7 @@ impl Loader {
             return self.collector.diagnostics.push(diagnostic);
         };
         let chunks = split(content);
-        if self.collector.seen.saturating_add(chunks.len()) > MOST_DOCUMENTS {
+        if self.collector.seen.saturating_add(chunks.len()) > self.most {
             return self.too_many(&text.name);
         }
         let parsed = self.parse(&text.name, chunks);
@@ -195,7 +229,7 @@ impl Loader {
                     .as_ref()
                     .map_or_else(|error| error.cost, YamlNode::count),
             );
-            if self.nodes > MOST_NODES {
+            if self.nodes > self.most.saturating_mul(NODES_PER_DOCUMENT).min(MOST_NODES) {
                 self.too_many(name);
                 break;
             }
@@ -206,7 +240,7 @@ impl Loader {
 
     fn node(&mut self, node: &YamlNode, source: usize, chunk: Chunk<'_>) {
         self.collector.take(node, source, chunk.lines_before);
-        if self.collector.seen > MOST_DOCUMENTS {
+        if self.collector.seen > self.most {
             let name = self
                 .collector
                 .sources
@@ -218,7 +252,7 @@ impl Loader {
 
     fn too_many(&mut self, name: &str) {
         if !std::mem::replace(&mut self.full, true) {
-            let message = format!("these are more than {MOST_DOCUMENTS} documents");
+            let message = format!("these are more than {} documents", self.most);
             let remedy = "apply them in several steps";
             let diagnostic = DocumentSource::whole(name, ProblemCode::CannotRead, message, remedy);
             self.collector.diagnostics.push(diagnostic);

@@ -6,8 +6,8 @@ use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use vsiflow_engine::secret::Secret;
 use vsiflow_workflows::spec::documents::{
-    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, NETWORK_REF, POOL, SECRET, VIRTUAL_SERVER,
-    VSI, VSIFLOW_API_VERSION,
+    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, GROUP, NETWORK, NETWORK_REF, POOL, SECRET,
+    SERVER_TYPE, SNAPSHOT, VIRTUAL_SERVER, VSI, VSIFLOW_API_VERSION,
 };
 use vsiflow_workflows::spec::meta::LAST_APPLIED;
 use vsiflow_workflows::spec::{KeyValues, ObjectMeta, host::of_basic_auth};
@@ -22,6 +22,10 @@ pub(crate) const KINDS: &[(&str, &str)] = &[
     (VSI, API_VERSION),
     (VIRTUAL_SERVER, VSIFLOW_API_VERSION),
     (POOL, VSIFLOW_API_VERSION),
+    (GROUP, VSIFLOW_API_VERSION),
+    (SNAPSHOT, VSIFLOW_API_VERSION),
+    (SERVER_TYPE, VSIFLOW_API_VERSION),
+    (NETWORK, VSIFLOW_API_VERSION),
     (DATA_DISK, API_VERSION),
     (DATA_DISK_REF, API_VERSION),
     (NETWORK_REF, API_VERSION),

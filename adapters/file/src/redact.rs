@@ -19,6 +19,10 @@ const HARMLESS_KEYS: &[&str] = &[
     "SOCKET",
     "INSECURE_SKIP_HOST_KEY",
     "PROXY_JUMP",
+    "OVERCOMMIT_CPUS",
+    "OVERCOMMIT_MEMORY",
+    "OVERCOMMIT_POOL",
+    "DEVICES",
 ];
 
 /// Fields of specs that may be shown. A misspelt `contract` is not among them.
@@ -27,10 +31,13 @@ const HARMLESS_FIELDS: &[&str] = &[
     "imageChecksum",
     "storagePool",
     "targetSelector",
+    "placement",
     "diskSelector",
     "networkSelector",
     "bootDisk",
     "machine",
+    "cpus",
+    "memory",
     "ready",
     "powerState",
     "onDrift",
@@ -41,7 +48,8 @@ const HARMLESS_FIELDS: &[&str] = &[
     "networkName",
     "replicas",
     "strategy",
-    "diskTemplates",
+    "release",
+    "outputs",
 ];
 
 /// Metadata that may be shown. Annotations are not: some hold a copy of the whole object.
@@ -95,6 +103,9 @@ fn secrets_of(document: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
 /// What is harmless of a guest.
 const HARMLESS_GUEST: &[&str] = &["type", "hostname", "sshKeys", "userDataFrom"];
 
+/// What is harmless of what a data disk is filled with: its URL is refused where it holds a secret.
+const HARMLESS_SOURCE: &[&str] = &["imageChecksum", "snapshot", "disk", "blank", "format"];
+
 fn spec(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
     if !matches!(node.value, Value::Map(_)) {
         return hide(node, spans);
@@ -103,7 +114,46 @@ fn spec(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
     fields.all(|field| match field.key.as_str() {
         "guest" => hide_except(&field.node, HARMLESS_GUEST, spans),
         "template" => template(&field.node, spans),
+        "diskTemplates" => disk_templates(&field.node, spans),
+        "source" => hide_except(&field.node, HARMLESS_SOURCE, spans),
+        "waves" => waves(&field.node, spans),
         key => HARMLESS_FIELDS.contains(&key) || hide(&field.node, spans),
+    })
+}
+
+/// The members and pools of a group's waves have templates.
+fn waves(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
+    let Value::List(waves) = &node.value else {
+        return hide(node, spans);
+    };
+    waves.iter().all(|wave| {
+        if !matches!(wave.value, Value::Map(_)) {
+            return hide(wave, spans);
+        }
+        let mut fields = wave.entries().iter();
+        fields.all(|field| match field.key.as_str() {
+            "name" | "gate" => true,
+            "members" | "pools" => items(&field.node, spans),
+            _ => hide(&field.node, spans),
+        })
+    })
+}
+
+fn items(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
+    let Value::List(items) = &node.value else {
+        return hide(node, spans);
+    };
+    const HARMLESS: &[&str] = &["name", "replicas", "strategy", "removeAfter"];
+    items.iter().all(|item| {
+        if !matches!(item.value, Value::Map(_)) {
+            return hide(item, spans);
+        }
+        let mut fields = item.entries().iter();
+        fields.all(|field| match field.key.as_str() {
+            "template" => template(&field.node, spans),
+            "diskTemplates" => disk_templates(&field.node, spans),
+            key => HARMLESS.contains(&key) || hide(&field.node, spans),
+        })
     })
 }
 
@@ -118,6 +168,14 @@ fn template(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
         "spec" => spec(&field.node, spans),
         _ => hide(&field.node, spans),
     })
+}
+
+/// The disks of a pool's members have specs of their own.
+fn disk_templates(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
+    match &node.value {
+        Value::List(disks) => disks.iter().all(|disk| template(disk, spans)),
+        _ => hide(node, spans),
+    }
 }
 
 /// Hides every field but those that are harmless.

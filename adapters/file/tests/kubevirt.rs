@@ -130,6 +130,25 @@ fn a_machine_becomes_a_server_with_its_disks() {
 }
 
 #[test]
+fn a_machine_has_a_screen_where_it_asks_for_one() {
+    let asking = |value: &str| {
+        let devices = format!("devices:\n          autoattachGraphicsDevice: {value}");
+        format!("{VOLUMES}{MACHINE}{CONFIG_MAP}").replace("devices:", &devices)
+    };
+    for (value, has_screen) in [("true", true), ("false", false)] {
+        let resolved = resolved(&asking(value));
+        let graphics = resolved.vsis[0].desired.machine.graphics;
+        assert_eq!(!graphics.is_none(), has_screen, "{value}");
+    }
+    let absent = resolved(&format!("{VOLUMES}{MACHINE}{CONFIG_MAP}"));
+    assert!(absent.vsis[0].desired.machine.graphics.is_none());
+    for value in ["\"yes\"", "{type: vnc}"] {
+        let words = refused(&asking(value));
+        assert!(words.contains("autoattachGraphicsDevice"), "{words}");
+    }
+}
+
+#[test]
 fn the_command_line_says_where_a_machine_runs() {
     let target = KubevirtTarget {
         target: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),

@@ -20,7 +20,7 @@ use crate::oci::is_oci;
 /// What must not be read, in words that may be shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Refused(pub(crate) String);
+pub(crate) struct AddressRefused(pub(crate) String);
 
 /// Addresses with a common beginning: `10.1.0.0/16`, or one alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl AddressPolicy {
     }
 
     /// Judges a URL by the address that stands in it; a name is judged once it is looked up.
-    pub(crate) fn judge(&self, url: &Url) -> Result<(), Refused> {
+    pub(crate) fn judge(&self, url: &Url) -> Result<(), AddressRefused> {
         let address = match url.host() {
             Some(Host::Ipv4(address)) => IpAddr::V4(address),
             Some(Host::Ipv6(address)) => IpAddr::V6(address),
@@ -186,7 +186,7 @@ impl AddressPolicy {
                 Url::parse(&format!("https://{server}/")).map_err(|error| error.to_string())?
             }
         };
-        self.judge(&url).map_err(|Refused(why)| why)
+        self.judge(&url).map_err(|AddressRefused(why)| why)
     }
 
     /// Looks names up, and gives only what may be connected to.
@@ -196,8 +196,8 @@ impl AddressPolicy {
     }
 }
 
-fn refused(what: &str) -> Refused {
-    Refused(format!(
+fn refused(what: &str) -> AddressRefused {
+    AddressRefused(format!(
         "images are not read from {what}, which is not a public address; \
          --allow-image-addresses of `vsiflow serve` permits networks"
     ))
@@ -221,7 +221,7 @@ fn proxies() -> impl Iterator<Item = String> {
 pub(crate) struct Judging(AddressPolicy);
 
 impl Judging {
-    fn keep(&self, name: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Refused> {
+    fn keep(&self, name: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, AddressRefused> {
         if proxies().any(|proxy| proxy == name) {
             return Ok(found);
         }

@@ -6,7 +6,7 @@ use vsiflow_steps::ports::{SourceError, SourceErrorKind};
 /// An error about `url`, as it may be shown.
 pub(crate) fn error(
     kind: SourceErrorKind,
-    url: impl Into<Shown>,
+    url: impl Into<ShownError>,
     message: impl Into<String>,
 ) -> SourceError {
     SourceError {
@@ -17,16 +17,16 @@ pub(crate) fn error(
 }
 
 /// An error that only a change of the URL or of what is behind it mends.
-pub(crate) fn invalid(url: impl Into<Shown>, message: impl Into<String>) -> SourceError {
+pub(crate) fn invalid(url: impl Into<ShownError>, message: impl Into<String>) -> SourceError {
     error(SourceErrorKind::Invalid, url, message)
 }
 
 /// A URL as it may be shown: without user, password, query and fragment. Queries hold the
 /// signatures of presigned URLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Shown(String);
+pub(crate) struct ShownError(String);
 
-impl From<&Url> for Shown {
+impl From<&Url> for ShownError {
     fn from(url: &Url) -> Self {
         let mut shown = url.clone();
         // These fail only for URLs that cannot hold credentials.
@@ -43,7 +43,7 @@ impl From<&Url> for Shown {
     }
 }
 
-impl From<&Shown> for Shown {
+impl From<&ShownError> for ShownError {
     fn from(shown: &Self) -> Self {
         shown.clone()
     }
@@ -51,7 +51,7 @@ impl From<&Shown> for Shown {
 
 /// A URL as it may be shown.
 pub(crate) fn shown(url: &str) -> String {
-    parse(url).map_or_else(|error| error.url, |url| Shown::from(&url).0)
+    parse(url).map_or_else(|error| error.url, |url| ShownError::from(&url).0)
 }
 
 /// Reads a URL.
@@ -63,7 +63,7 @@ pub(crate) fn parse(url: &str) -> Result<Url, SourceError> {
         let scheme = url.split_once(':').map(|(scheme, _)| scheme);
         let plain = |scheme: &&str| scheme.chars().all(|c| c.is_ascii_alphanumeric());
         let shown = format!("{}:…", scheme.filter(plain).unwrap_or_default());
-        invalid(Shown(shown), format!("this is not a URL: {cause}"))
+        invalid(ShownError(shown), format!("this is not a URL: {cause}"))
     })
 }
 
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn credentials_are_not_shown() {
         let url = parse("https://me:secret@a.example/b.qcow2?X-Signature=secret#secret").unwrap();
-        assert_eq!(Shown::from(&url).0, "https://a.example/b.qcow2?…");
+        assert_eq!(ShownError::from(&url).0, "https://a.example/b.qcow2?…");
         for text in ["https://me:secret@:1/x", "secret", "se cret:x", ""] {
             let error = parse(text).unwrap_err();
             assert!(!error.to_string().contains("secret"), "{error}");

@@ -13,7 +13,7 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
-use crate::error::{Shown, error, invalid, parse};
+use crate::error::{ShownError, error, invalid, parse};
 use crate::folders::{FileError, Folders};
 
 /// Bytes read at a time: large enough that the disk is the limit, small enough for any memory.
@@ -63,7 +63,7 @@ impl ImageSource for FileSource {
 impl FileSource {
     async fn read(&self, url: &str) -> Result<FileStream, SourceError> {
         let url = parse(url)?;
-        let shown = Shown::from(&url);
+        let shown = ShownError::from(&url);
         let path: PathBuf = url.to_file_path().map_err(|()| {
             invalid(
                 &shown,
@@ -98,7 +98,7 @@ impl FileSource {
     }
 }
 
-fn unread(shown: &Shown, cause: FileError) -> SourceError {
+fn unread(shown: &ShownError, cause: FileError) -> SourceError {
     match cause {
         FileError::Refused(why) => error(SourceErrorKind::Refused, shown, why),
         FileError::Kind(_) => invalid(shown, cause.to_string()),
@@ -117,7 +117,7 @@ fn validator(metadata: &std::fs::Metadata) -> Option<String> {
     ))
 }
 
-fn io_error(shown: &Shown, cause: &io::Error) -> SourceError {
+fn io_error(shown: &ShownError, cause: &io::Error) -> SourceError {
     let kind = match cause.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceErrorKind::NotFound,
         io::ErrorKind::PermissionDenied => SourceErrorKind::Forbidden,
@@ -173,7 +173,7 @@ impl FileInPieces {
 /// A file being read.
 struct FileStream {
     file: Arc<FileInPieces>,
-    shown: Shown,
+    shown: ShownError,
     info: SourceInfo,
     starts_at: u64,
     read: u64,

@@ -44,7 +44,7 @@ impl Folders {
     /// Opens a regular file for reading. It blocks.
     ///
     /// # Errors
-    /// `Refused` where it lies elsewhere, whether it is there or not; `Kind` where it is no regular
+    /// `AddressRefused` where it lies elsewhere, whether it is there or not; `Kind` where it is no regular
     /// file; else what the system says.
     pub fn open(&self, path: &Path) -> Result<File, FileError> {
         self.judge(path)?;
@@ -84,7 +84,7 @@ impl Folders {
     /// is there.
     ///
     /// # Errors
-    /// `Refused`.
+    /// `AddressRefused`.
     pub fn judge(&self, path: &Path) -> Result<(), FileError> {
         let Self::Only(folders) = self else {
             return Ok(());

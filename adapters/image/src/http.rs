@@ -18,8 +18,8 @@ use self::{
     stream::HttpStream,
 };
 use crate::access::ServerAccess;
-use crate::address::{AddressPolicy, Refused};
-use crate::error::{Shown, error, parse};
+use crate::address::{AddressPolicy, AddressRefused};
+use crate::error::{ShownError, error, parse};
 
 /// Deadlines, limits, and what it takes to be let in.
 #[derive(Clone, Debug)]
@@ -155,7 +155,7 @@ impl HttpSource {
     pub(crate) fn whole(
         &self,
         response: Response,
-        shown: Shown,
+        shown: ShownError,
     ) -> Result<HttpStream, SourceError> {
         let info = examine(&response, &shown)?;
         Ok(self.stream(response, shown, info, 0))
@@ -169,7 +169,7 @@ impl HttpSource {
     pub(crate) fn rest(
         &self,
         response: Response,
-        shown: Shown,
+        shown: ShownError,
         offset: u64,
     ) -> Result<Option<HttpStream>, SourceError> {
         match response.status() {
@@ -203,7 +203,7 @@ impl HttpSource {
     fn stream(
         &self,
         response: Response,
-        shown: Shown,
+        shown: ShownError,
         info: SourceInfo,
         starts_at: u64,
     ) -> HttpStream {
@@ -222,9 +222,9 @@ impl HttpSource {
         &self,
         url: &str,
         rest: Option<(u64, &str)>,
-    ) -> Result<(Response, Shown), SourceError> {
+    ) -> Result<(Response, ShownError), SourceError> {
         let mut url = parse(url)?;
-        let shown = Shown::from(&url);
+        let shown = ShownError::from(&url);
         let own = take_credentials(&mut url);
         let credentials = match (&own, self.access_to(&url)) {
             (Some((user, password)), _) => Credentials::Url(user, password.as_deref()),
@@ -258,7 +258,7 @@ impl HttpSource {
     /// The one way to any server: its address is judged, and so is each that it redirects to.
     pub(crate) async fn request(
         &self,
-        shown: &Shown,
+        shown: &ShownError,
         url: Url,
         ask: Ask<'_>,
     ) -> Result<Response, SourceError> {
@@ -329,7 +329,7 @@ fn redirects(options: &HttpOptions) -> redirect::Policy {
         // To the same server it might take credentials along.
         let same = from.is_some_and(|from| from.host() == attempt.url().host());
         if opened && !insecure && (same || !checked) {
-            return attempt.error(Refused(OPENED.to_owned()));
+            return attempt.error(AddressRefused(OPENED.to_owned()));
         }
         attempt.follow()
     })
@@ -340,10 +340,10 @@ const OPENED: &str = "the server redirects from HTTPS to plain HTTP, where any m
      settings";
 
 /// What was refused on the way, where something was.
-fn refusal(cause: &reqwest::Error) -> Option<&Refused> {
+fn refusal(cause: &reqwest::Error) -> Option<&AddressRefused> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(cause);
     while let Some(error) = cause {
-        if let Some(refused) = error.downcast_ref::<Refused>() {
+        if let Some(refused) = error.downcast_ref::<AddressRefused>() {
             return Some(refused);
         }
         cause = error.source();
@@ -377,7 +377,7 @@ pub(crate) fn decode(text: &str) -> String {
 /// Awaits something of the server, and not for ever.
 pub(crate) async fn within<T>(
     deadline: Duration,
-    shown: &Shown,
+    shown: &ShownError,
     future: impl Future<Output = reqwest::Result<T>>,
 ) -> Result<T, SourceError> {
     match timeout(deadline, future).await {
@@ -391,7 +391,7 @@ pub(crate) async fn within<T>(
 
 /// What a failed request means. The cause may name the URL it was redirected to, with a
 /// signature, so that is cut off.
-fn explain(shown: &Shown, cause: reqwest::Error) -> SourceError {
+fn explain(shown: &ShownError, cause: reqwest::Error) -> SourceError {
     let cause = cause.without_url();
     if let Some(refused) = refusal(&cause) {
         return error(SourceErrorKind::Refused, shown, refused.to_string());

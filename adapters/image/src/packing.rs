@@ -3,6 +3,9 @@
 //! Their first bytes tell how they are packed. Their length is not known before their end, and they
 //! cannot be entered in their middle.
 
+mod ova;
+mod vmdk;
+
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +21,10 @@ use url::Url;
 use vsiflow_engine::causes::chain;
 use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
-use crate::error::{Shown, error, invalid};
-use crate::oci::Unfit;
+use crate::error::{ShownError, error, invalid};
+use crate::oci::UnfitLayer;
+use ova::UnfitOva;
+use vmdk::UnfitVmdk;
 
 /// Bytes unpacked at a time.
 const PIECE: usize = 192 * 1024;
@@ -51,7 +56,7 @@ pub(crate) struct TooMuch(pub(crate) u64, pub(crate) u64);
 /// unasked.
 const QCOW2: &[u8] = b"QFI\xfb";
 /// As many bytes as it takes to tell.
-const HEAD: usize = 6;
+const HEAD: usize = 512;
 
 /// How an image is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +64,8 @@ pub(crate) enum Packing {
     Gzip,
     Xz,
     Zstd,
+    Ova,
+    Vmdk,
 }
 
 /// The image that a stream gives from its start, unpacked where it is packed.
@@ -119,6 +126,8 @@ impl Packing {
             [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
+            head if head.starts_with(vmdk::MAGIC) => Some(Self::Vmdk),
+            head if ova::is_ova(head) => Some(Self::Ova),
             head if head.starts_with(QCOW2) => None,
             _ => Self::named(url),
         }
@@ -130,13 +139,14 @@ impl Packing {
             "gz" => Some(Self::Gzip),
             "xz" => Some(Self::Xz),
             "zst" => Some(Self::Zstd),
+            "ova" => Some(Self::Ova),
             _ => None,
         }
     }
 
     /// The validator of the packed image, where one is that of an image inside.
     pub(crate) fn around(validator: &str) -> Option<&str> {
-        [Self::Gzip, Self::Xz, Self::Zstd]
+        [Self::Gzip, Self::Xz, Self::Zstd, Self::Ova, Self::Vmdk]
             .iter()
             .find_map(|packing| validator.strip_prefix(&packing.prefix()))
     }
@@ -169,7 +179,7 @@ impl Packing {
                 to.fail(error);
             }
         });
-        Unpacked::new(info, Shown::from(url), unpacked, failed)
+        Unpacked::new(info, ShownError::from(url), unpacked, failed)
     }
 
     fn unpack(self, mut packed: impl BufRead, to: &mut Outlet) -> io::Result<()> {
@@ -187,22 +197,28 @@ impl Packing {
                 }
                 Ok(())
             }
+            Self::Ova => ova::unpack(packed, to),
+            // What follows is read past: a source that knows its digest compares all.
+            Self::Vmdk => match vmdk::unpack(&mut packed, to)? {
+                true => io::copy(&mut packed, &mut io::sink()).map(drop),
+                false => Ok(()),
+            },
         }
     }
 }
 
-type Sender = mpsc::Sender<io::Result<Bytes>>;
+type PackingSender = mpsc::Sender<io::Result<Bytes>>;
 
 /// Where unpacked pieces go.
 pub(crate) struct Outlet {
-    give: Sender,
+    give: PackingSender,
     given: u64,
     taken: Arc<AtomicU64>,
     most: Most,
 }
 
 impl Outlet {
-    pub(crate) fn new(give: Sender, taken: Arc<AtomicU64>, most: Most) -> Self {
+    pub(crate) fn new(give: PackingSender, taken: Arc<AtomicU64>, most: Most) -> Self {
         Self {
             give,
             given: 0,
@@ -308,7 +324,7 @@ impl Read for Feed {
 /// An image being unpacked.
 pub(crate) struct Unpacked {
     info: SourceInfo,
-    shown: Shown,
+    shown: ShownError,
     unpacked: mpsc::Receiver<io::Result<Bytes>>,
     failed: Arc<Mutex<Option<SourceError>>>,
 }
@@ -316,7 +332,7 @@ pub(crate) struct Unpacked {
 impl Unpacked {
     pub(crate) fn new(
         info: SourceInfo,
-        shown: Shown,
+        shown: ShownError,
         unpacked: mpsc::Receiver<io::Result<Bytes>>,
         failed: Arc<Mutex<Option<SourceError>>>,
     ) -> Self {
@@ -347,12 +363,18 @@ impl ImageStream for Unpacked {
     }
 }
 
-pub(crate) fn unfit(shown: &Shown, cause: &io::Error) -> SourceError {
+pub(crate) fn unfit(shown: &ShownError, cause: &io::Error) -> SourceError {
     let inner = cause.get_ref();
     if let Some(too_much) = inner.and_then(|cause| cause.downcast_ref::<TooMuch>()) {
         return error(SourceErrorKind::TooLarge, shown, too_much.to_string());
     }
-    match inner.and_then(|cause| cause.downcast_ref::<Unfit>()) {
+    let ova = inner.and_then(|cause| cause.downcast_ref::<UnfitOva>());
+    let vmdk = inner.and_then(|cause| cause.downcast_ref::<UnfitVmdk>());
+    let appliance = ova.map(ToString::to_string);
+    if let Some(why) = appliance.or(vmdk.map(ToString::to_string)) {
+        return error(SourceErrorKind::Appliance, shown, why);
+    }
+    match inner.and_then(|cause| cause.downcast_ref::<UnfitLayer>()) {
         Some(unfit) => error(SourceErrorKind::Mismatch, shown, unfit.to_string()),
         None => invalid(shown, why(cause)),
     }
@@ -372,5 +394,9 @@ fn why(error: &io::Error) -> String {
     format!("it cannot be unpacked: {words}")
 }
 
+#[cfg(test)]
+mod appliance_tests;
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

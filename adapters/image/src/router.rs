@@ -140,13 +140,13 @@ mod tests {
     use vsiflow_steps::ports::SourceErrorKind;
 
     /// Says its own name as the validator.
-    struct Named(&'static str);
+    struct NamedScheme(&'static str);
 
     /// An empty image.
-    struct Empty(SourceInfo);
+    struct EmptySource(SourceInfo);
 
     #[async_trait]
-    impl ImageSource for Named {
+    impl ImageSource for NamedScheme {
         async fn probe(&self, _: &str) -> Result<SourceInfo, SourceError> {
             Ok(SourceInfo {
                 length: None,
@@ -155,12 +155,12 @@ mod tests {
         }
 
         async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
-            Ok(Box::new(Empty(self.probe(url).await?)))
+            Ok(Box::new(EmptySource(self.probe(url).await?)))
         }
     }
 
     #[async_trait]
-    impl ImageStream for Empty {
+    impl ImageStream for EmptySource {
         fn info(&self) -> &SourceInfo {
             &self.0
         }
@@ -174,8 +174,8 @@ mod tests {
     async fn given_hosts_go_to_their_source() {
         let router = Router::new()
             .unwrap()
-            .route(is_test_host, Arc::new(Named("first")))
-            .route(|url| url.scheme() == "oci", Arc::new(Named("second")));
+            .route(is_test_host, Arc::new(NamedScheme("first")))
+            .route(|url| url.scheme() == "oci", Arc::new(NamedScheme("second")));
         for (url, name) in [
             ("http://images.test/a.qcow2", "first"),
             ("https://IMAGES.TEST./a.qcow2", "first"),

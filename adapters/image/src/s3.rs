@@ -13,7 +13,7 @@ use url::Url;
 use vsiflow_engine::secret::Secret;
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
-use crate::error::{Shown, error, invalid, parse};
+use crate::error::{ShownError, error, invalid, parse};
 use crate::http::{
     Ask, Credentials as Shows, HttpSource,
     answer::{condition, kind_of},
@@ -49,7 +49,7 @@ pub struct S3Source {
 struct Object {
     bucket: String,
     key: String,
-    shown: Shown,
+    shown: ShownError,
 }
 
 impl S3Source {
@@ -107,7 +107,7 @@ impl S3Source {
     }
 
     /// What an answer that gives nothing means.
-    async fn refusal(&self, shown: &Shown, mut response: Response) -> SourceError {
+    async fn refusal(&self, shown: &ShownError, mut response: Response) -> SourceError {
         let status = response.status();
         let date = response
             .headers()
@@ -173,7 +173,7 @@ fn code(body: &[u8]) -> Option<String> {
 
 fn object(url: &str) -> Result<Object, SourceError> {
     let url = parse(url)?;
-    let shown = Shown::from(&url);
+    let shown = ShownError::from(&url);
     let form = || {
         invalid(
             &shown,

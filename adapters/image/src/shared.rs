@@ -59,7 +59,7 @@ impl<S: ImageSource> SharedSource<S> {
     }
 
     /// A place in a read that has just begun, by what was asked for.
-    fn join(&self, asked: &str, url: &str) -> Option<Member<S>> {
+    fn join(&self, asked: &str, url: &str) -> Option<SharedReader<S>> {
         let read = locked(&self.reads).get(asked)?.upgrade()?;
         let state = locked(&read.state);
         let first = state.first.clone()?.into();
@@ -74,8 +74,8 @@ impl<S: ImageSource> SharedSource<S> {
         read: Arc<PendingRead>,
         first: VecDeque<Bytes>,
         pieces: broadcast::Receiver<SharedPiece>,
-    ) -> Member<S> {
-        Member {
+    ) -> SharedReader<S> {
+        SharedReader {
             source: self.source.clone(),
             url: url.to_owned(),
             info: read.info.clone(),
@@ -214,7 +214,7 @@ fn end(read: &Weak<PendingRead>) {
 }
 
 /// One that reads an image together with others.
-struct Member<S> {
+struct SharedReader<S> {
     source: Arc<S>,
     url: String,
     info: SourceInfo,
@@ -240,7 +240,7 @@ impl Drop for PendingRead {
 }
 
 #[async_trait]
-impl<S: ImageSource> ImageStream for Member<S> {
+impl<S: ImageSource> ImageStream for SharedReader<S> {
     fn info(&self) -> &SourceInfo {
         &self.info
     }
@@ -276,7 +276,7 @@ impl<S: ImageSource> ImageStream for Member<S> {
     }
 }
 
-impl<S: ImageSource> Member<S> {
+impl<S: ImageSource> SharedReader<S> {
     /// Goes on by itself where it is.
     async fn leave(&mut self) -> Result<Option<Bytes>, SourceError> {
         let validator = self.info.validator.as_deref();

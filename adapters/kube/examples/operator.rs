@@ -142,7 +142,8 @@ fn resource(number: u32) -> Value {
 async fn make(dir: &Path, resources: u32) -> Result<()> {
     let server = fake::FakeServer::new();
     for number in 0..resources {
-        let uid = Uuid::from_u128(0x0102_0304_0506_4708_890a_0000_0000_0000 + u128::from(number));
+        // MAC addresses are made of the first six bytes.
+        let uid = Uuid::from_u128((u128::from(number) << 88) + 0x4708_890a_0000_0000_0000);
         server.apply(VSIS, &format!("vsi-{number}"), uid, resource(number));
     }
     let hosts = Arc::new(SimHosts::in_memory());

@@ -1,12 +1,12 @@
-//! What is asked of the API server beside watching: finalizers and status.
+//! What is asked of the API server beside watching: finalizers, status, and objects of pools' members.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     FIELD_MANAGER, FINALIZER,
@@ -82,13 +82,7 @@ pub(crate) async fn set_finalizer(
         "resourceVersion": resource.version,
         "finalizers": finalizers,
     }});
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let api = api(client, &resource.key);
-    let patched = within(api.patch(&resource.key.name, &params, &Patch::Merge(patch))).await?;
-    Ok(Resource::of(resource.key.kind, patched))
+    patch_resource(client, resource, patch).await
 }
 
 /// Writes a status; what it does not say any more is removed where it was ours.
@@ -109,4 +103,126 @@ pub(crate) async fn set_status(
     let patched =
         within(api.patch_status(&resource.key.name, &params, &Patch::Apply(patch))).await?;
     Ok(Resource::of(resource.key.kind, patched))
+}
+
+/// What the object of a pool's member says.
+#[derive(Clone, Debug)]
+pub(crate) struct MemberObject {
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// None where it stays as it is.
+    pub(crate) spec: Option<Value>,
+}
+
+fn params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+/// Creates a member's object, with our finalizer: nothing of it is ever without.
+pub(crate) async fn create_member(
+    client: &Client,
+    key: &ResourceKey,
+    object: &MemberObject,
+) -> Result<Option<Resource>, CallError> {
+    let described = key.kind.api_resource();
+    let body = json!({
+        "apiVersion": described.api_version,
+        "kind": described.kind,
+        "metadata": {
+            "name": key.name, "namespace": key.namespace,
+            "labels": object.labels, "annotations": object.annotations,
+            "finalizers": [FINALIZER],
+        },
+        "spec": object.spec,
+    });
+    let body: DynamicObject =
+        serde_json::from_value(body).map_err(|error| CallError::Refused(error.to_string()))?;
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    let created = within(api(client, key).create(&params, &body)).await?;
+    Ok(Resource::of(key.kind, created))
+}
+
+/// Puts a member's object right. It fails where the object was changed meanwhile.
+pub(crate) async fn correct_member(
+    client: &Client,
+    resource: &Resource,
+    object: &MemberObject,
+) -> Result<Option<Resource>, CallError> {
+    let mut finalizers = resource.finalizers.clone();
+    if !resource.has_finalizer() {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let mut patch = json!({"metadata": {
+        "uid": resource.uid.to_string(),
+        "resourceVersion": resource.version,
+        "labels": object.labels,
+        "annotations": object.annotations,
+        "finalizers": finalizers,
+    }});
+    if let (Some(spec), Some(fields)) = (&object.spec, patch.as_object_mut()) {
+        fields.insert("spec".to_owned(), difference(&resource.spec, spec));
+    }
+    patch_resource(client, resource, patch).await
+}
+
+/// Writes how many members a pool is to have, where its resource does not say so.
+pub(crate) async fn set_replicas(
+    client: &Client,
+    resource: &Resource,
+    replicas: u32,
+) -> Result<Option<Resource>, CallError> {
+    let patch = json!({
+        "metadata": {"uid": resource.uid.to_string(), "resourceVersion": resource.version},
+        "spec": {"replicas": replicas},
+    });
+    patch_resource(client, resource, patch).await
+}
+
+async fn patch_resource(
+    client: &Client,
+    resource: &Resource,
+    patch: Value,
+) -> Result<Option<Resource>, CallError> {
+    let key = &resource.key;
+    let patch = Patch::Merge(patch);
+    let patched = within(api(client, key).patch(&key.name, &params(), &patch)).await?;
+    Ok(Resource::of(key.kind, patched))
+}
+
+/// Deletes a member's object: that very one. Its finalizer keeps it until its member is gone.
+pub(crate) async fn delete_member(client: &Client, resource: &Resource) -> Result<(), CallError> {
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(resource.uid.to_string()),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    let api = api(client, &resource.key);
+    within(api.delete(&resource.key.name, &params))
+        .await
+        .map(drop)
+}
+
+/// The merge patch that makes one value of another; what is only in the first is taken away.
+fn difference(before: &Value, after: &Value) -> Value {
+    let (Value::Object(before), Value::Object(after)) = (before, after) else {
+        return after.clone();
+    };
+    let gone = before.keys().filter(|key| !after.contains_key(*key));
+    let mut all: Map<_, _> = gone.map(|key| (key.clone(), Value::Null)).collect();
+    for (key, value) in after {
+        let value = match before.get(key) {
+            Some(known) => difference(known, value),
+            None => value.clone(),
+        };
+        all.insert(key.clone(), value);
+    }
+    Value::Object(all)
 }

@@ -9,6 +9,8 @@ mod adopt;
 mod apply;
 mod approve;
 mod finalizers;
+mod members;
+mod pools;
 mod secrets;
 
 use std::{
@@ -26,22 +28,21 @@ use vsiflow_engine::{
     model::{Actor, Failure, Hash, Text, Who},
 };
 use vsiflow_workflows::{
-    fleet::{EntityPresence, Fleet},
+    fleet::{EntityPresence, Fleet, ShownPool},
     record::vsi_entity,
     spec::{HostSettings, NoFiles, Permits, ResolvedVsi},
 };
 
 pub use self::adopt::LostJournal;
-use self::apply::ApplyRequest;
+use self::{apply::ApplyRequest, members::MemberClaims};
 use crate::{
     api::{self, CallError},
-    crd::VsiStatus,
     health::Health,
     kind::ResourceKind,
     resource::{Resource, ResourceKey},
     resource_cache::{CacheUpdate, ResourceCache, Snapshot, What},
-    status_queue::{Findings, Hold, StatusQueue},
-    translate::{Rules, Translation, translate},
+    status_queue::{Hold, StatusFindings, StatusQueue},
+    translate::{Translation, TranslationRules, translate},
 };
 
 /// Changes come in bursts (`kubectl apply -f DIR`): a pass waits that long for more.
@@ -72,6 +73,8 @@ pub(crate) struct Controller {
     refused: BTreeMap<Uuid, Failure>,
     /// Resources that had our finalizer and were not to be deleted.
     kept: BTreeMap<Uuid, ResourceKey>,
+    /// What was written of members' objects, by their UIDs, and the generation that it became.
+    shown: BTreeMap<Uuid, (Hash, i64)>,
     /// What is done for what an empty journal does not know.
     lost: LostJournal,
     /// Whether the fleet was given every secret that was listed.
@@ -105,6 +108,7 @@ impl Controller {
             asked: BTreeMap::new(),
             refused: BTreeMap::new(),
             kept: BTreeMap::new(),
+            shown: BTreeMap::new(),
             lost,
             delivered,
             begun: Instant::now(),
@@ -145,26 +149,40 @@ impl Controller {
             tokio::time::sleep(SETTLE).await;
             changes.mark_unchanged();
             self.gets_on();
-            self.pass().await;
+            Box::pin(self.pass()).await;
             self.health.rests("controller");
         }
     }
 
     async fn pass(&mut self) {
         self.unfinished = false;
-        let snapshot = self.world.snapshot();
+        let all = self.world.snapshot();
+        let claims = self.claims(&all).await;
+        let snapshot = claims.without(&all);
         let translation = self.translate(&snapshot).await;
         self.gets_on();
         self.deliver(&translation).await;
         self.notice_vanished(&snapshot);
-        let mut found = findings(&snapshot, &translation);
+        let mut found = findings(&all, &translation);
+        let pools = self.shown_pools().await;
         let mut finalizers = Vec::new();
+        for resource in &all.resources {
+            if let Some(claim) = claims.of(resource) {
+                let findings = found.entry(resource.key.clone()).or_default();
+                if self
+                    .look_at_claim(resource, claim, (&all, &pools), findings)
+                    .await
+                {
+                    finalizers.push((resource.clone(), false));
+                }
+            }
+        }
         let (mut wishes, mut adopted) = (Vec::new(), Vec::new());
         for resource in &snapshot.resources {
             self.gets_on();
             let findings = found.entry(resource.key.clone()).or_default();
             if resource.is_deleting() {
-                if self.may_go(resource, &translation, findings).await {
+                if self.may_go(resource, &translation, &claims, findings).await {
                     finalizers.push((resource.clone(), false));
                 }
                 continue;
@@ -183,10 +201,19 @@ impl Controller {
                         ReferenceState::Adopted(wish) => adopted.push(wish),
                     }
                 }
+                ResourceKind::Pool | ResourceKind::Group => {
+                    findings.hold = self.pool_hold(resource).await;
+                    findings.vsi = Some(self.pool_uid(resource).await);
+                    let is_asked = translation.pools.contains_key(&resource.uid)
+                        || translation.groups.contains_key(&resource.uid);
+                    if is_asked && findings.hold.is_none() && !resource.has_finalizer() {
+                        finalizers.push((resource.clone(), true));
+                    }
+                }
                 ResourceKind::DataDisk if self.is_lost(resource) => {
                     findings.hold = Some(Hold::JournalLost);
                 }
-                ResourceKind::DataDisk if !resource.has_finalizer() => {
+                ResourceKind::DataDisk | ResourceKind::Network if !resource.has_finalizer() => {
                     finalizers.push((resource.clone(), true));
                 }
                 _ => {}
@@ -196,16 +223,65 @@ impl Controller {
         self.adopt(adopted, &translation.rest).await;
         self.give(wishes, &snapshot, &translation).await;
         self.approve(&snapshot).await;
-        for resource in &snapshot.resources {
-            if let Some(findings) = found.get_mut(&resource.key) {
-                findings.refusal = self.refused.get(&resource.uid).cloned();
+        self.work_on_pools(&all, &claims, &pools, &translation)
+            .await;
+        for resource in &all.resources {
+            if let (Some(findings), Some(refused)) = (
+                found.get_mut(&resource.key),
+                self.refused.get(&resource.uid),
+            ) {
+                findings.refusal = Some(refused.clone());
             }
         }
-        self.forget(&snapshot);
-        let all = snapshot.resources.iter();
-        let keys = all.map(|one| (one.uid, one.key.clone())).collect();
+        self.forget(&all);
+        let vsis = all.resources.iter();
+        let vsis = vsis.filter_map(|one| Some((claims.vsi(one)?, (one.key.clone(), one.uid))));
+        let members: BTreeMap<_, _> = vsis.collect();
+        let keys = all.resources.iter().map(|one| (one.uid, one.key.clone()));
+        let of_members = members.iter().map(|(vsi, (key, _))| (*vsi, key.clone()));
+        let keys = keys.chain(of_members).collect();
+        self.world.set_members(members);
         self.desk.publish(found, keys);
         self.set_finalizers(finalizers).await;
+    }
+
+    /// The pools of the journal; none where they cannot be read, which is tried again.
+    async fn shown_pools(&mut self) -> Vec<ShownPool> {
+        match self.fleet.shown_pools().await {
+            Ok(pools) => pools,
+            Err(error) => {
+                self.unfinished = true;
+                tracing::warn!("the pools of the journal cannot be read: {error}");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Gives the fleet what is asked of pools, and has the cluster show their members.
+    async fn work_on_pools(
+        &mut self,
+        all: &Snapshot,
+        claims: &MemberClaims,
+        pools: &[ShownPool],
+        translation: &Translation,
+    ) {
+        self.give_pools(all, claims, pools, translation).await;
+        self.give_groups(all, claims, pools, translation).await;
+        self.approve_templates(all).await;
+        // What was given just now is part of it.
+        let pools = self.shown_pools().await;
+        let owners = self.owners(all, &pools).await;
+        let mut of_members = BTreeMap::new();
+        for pool in &pools {
+            if let Some(owner) = owners.get(&pool.uid) {
+                let key = &owner.resource.key;
+                of_members.extend(pool.members.iter().map(|one| (one.uid, key.clone())));
+            }
+        }
+        self.desk.set_owners(of_members);
+        let owned = owners.values().map(|owner| owner.uid);
+        self.fleet.set_owned_elsewhere(owned);
+        self.show_members(&pools, &owners, all, claims).await;
     }
 
     /// What the world asks for, once hosts are free that only somebody has who is gone.
@@ -226,8 +302,8 @@ impl Controller {
         }
     }
 
-    fn rules(&self) -> Rules<'_> {
-        Rules {
+    fn rules(&self) -> TranslationRules<'_> {
+        TranslationRules {
             host: self.host.as_ref(),
             permits: &*self.permits,
             owners: self.fleet.host_owners(),
@@ -262,12 +338,12 @@ impl Controller {
         &self,
         resource: &Resource,
         vsi: Option<&ResolvedVsi>,
-        findings: &mut Findings,
+        findings: &mut StatusFindings,
     ) -> ReferenceState {
         let Ok(entity) = vsi_entity(resource.uid) else {
             return ReferenceState::Nothing;
         };
-        let before: VsiStatus = resource.status_as();
+        let before = resource.progress();
         let worked_on = before.run_id.is_some();
         let adopted = self.fleet.knowledge(&entity) == EntityPresence::None
             && self.is_to_be_adopted(resource, worked_on);
@@ -334,6 +410,7 @@ impl Controller {
         self.given.retain(|uid, _| there.contains(uid));
         self.asked.retain(|uid, _| there.contains(uid));
         self.refused.retain(|uid, _| there.contains(uid));
+        self.shown.retain(|uid, _| there.contains(uid));
     }
 }
 
@@ -361,17 +438,20 @@ fn by(manager: &str, reason: &str) -> By {
 }
 
 /// What the translation found, by resource.
-fn findings(snapshot: &Snapshot, translation: &Translation) -> BTreeMap<ResourceKey, Findings> {
+fn findings(
+    snapshot: &Snapshot,
+    translation: &Translation,
+) -> BTreeMap<ResourceKey, StatusFindings> {
     let found = snapshot.resources.iter().map(|resource| {
         let key = resource.key.clone();
-        let findings = Findings {
+        let findings = StatusFindings {
             generation: resource.generation,
-            is_made: key.kind == ResourceKind::DataDisk,
+            is_made: matches!(key.kind, ResourceKind::DataDisk | ResourceKind::Network),
             problems: translation.problems.get(&key).cloned().unwrap_or_default(),
             warnings: translation.warnings.get(&key).cloned().unwrap_or_default(),
             host: translation.hosts.get(&key).cloned(),
             used_by: translation.used_by.get(&key).cloned().unwrap_or_default(),
-            ..Findings::default()
+            ..StatusFindings::default()
         };
         (key, findings)
     });

@@ -1,5 +1,7 @@
 //! From resources to documents: the same ones that files hold.
 
+mod substitute;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use vsiflow_workflows::spec::{
@@ -38,6 +40,17 @@ pub(crate) fn read<T: DeserializeOwned>(
     let warnings = strip(&mut spec);
     if !spec.is_object() {
         spec = Value::Object(Map::new());
+    }
+    if let Err((path, message, remedy)) = substitute::fill(resource.key.kind, &mut spec) {
+        return Err(Box::new(Problem {
+            code: ProblemCode::WrongValue,
+            document: at,
+            kind: resource.key.kind.name().to_owned(),
+            object: meta.full_name(),
+            path,
+            message,
+            remedy,
+        }));
     }
     match serde_path_to_error::deserialize::<_, T>(spec) {
         Ok(spec) => Ok((

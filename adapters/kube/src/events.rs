@@ -59,6 +59,26 @@ pub(crate) struct EventNote {
 }
 
 impl EventNote {
+    /// What became of a pool or a group; `mark` makes it another one.
+    pub(crate) fn became(
+        uid: Uuid,
+        mark: &str,
+        warning: bool,
+        reason: &str,
+        message: &str,
+    ) -> Self {
+        let hash = vsiflow_engine::model::Hash::of(mark.as_bytes()).to_string();
+        Self {
+            uid,
+            mark: hash.chars().take(16).collect(),
+            warning,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            at: Timestamp::now(),
+            again: false,
+        }
+    }
+
     /// An attempt failed like the one before it.
     pub(crate) fn repeated(uid: Uuid, step: &str, failure: &Failure) -> Self {
         Self {

@@ -2,7 +2,7 @@
 //! is tested on a real one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -17,6 +17,9 @@ use tokio::sync::watch;
 /// Resource, namespace and name.
 type ResourcePath = (String, String, String);
 type FakeAnswer = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// So many changes are kept for watches; who is further behind has to list anew.
+const CHANGES_MAX: usize = 65_536;
 
 /// What is answered instead.
 #[derive(Clone, Debug)]
@@ -34,8 +37,8 @@ pub(crate) struct FakeFault {
 struct FakeState {
     objects: BTreeMap<ResourcePath, Value>,
     version: u64,
-    /// Every change: its version, its place, and the watch event.
-    log: Vec<(u64, ResourcePath, Value)>,
+    /// The newest changes: version, place and watch event of each.
+    log: VecDeque<(u64, ResourcePath, Value)>,
     faults: Vec<FakeFault>,
     requests: Vec<String>,
     /// Lists that come back empty although there are objects.
@@ -188,7 +191,12 @@ impl FakeServer {
             _ => _ = state.objects.insert(place.clone(), object.clone()),
         }
         let event = json!({"type": kind, "object": object});
-        state.log.push((version, place, event));
+        state.log.push_back((version, place, event));
+        if state.log.len() > CHANGES_MAX
+            && let Some((dropped, ..)) = state.log.pop_front()
+        {
+            state.oldest = state.oldest.max(dropped);
+        }
         self.changed.send_modify(|(changes, _)| *changes += 1);
         object
     }
@@ -237,6 +245,7 @@ impl FakeServer {
                 None => refusal(404),
             },
             Method::POST => self.create(place, body),
+            Method::DELETE => self.mark(place, &body),
             Method::PUT => self.change(place, |_| body.clone(), &body),
             Method::PATCH if is_status => self.change(
                 place,
@@ -251,7 +260,12 @@ impl FakeServer {
                 place,
                 |object| {
                     let mut object = object.clone();
+                    let before = object["spec"].clone();
                     merge(&mut object, body.clone());
+                    if object["spec"] != before {
+                        let generation = object["metadata"]["generation"].as_i64();
+                        object["metadata"]["generation"] = json!(generation.unwrap_or(0) + 1);
+                    }
                     object
                 },
                 &body,
@@ -277,8 +291,27 @@ impl FakeServer {
         )
     }
 
-    fn create(&self, mut place: ResourcePath, body: Value) -> Response<FakeAnswer> {
+    fn mark(&self, place: ResourcePath, body: &Value) -> Response<FakeAnswer> {
+        let mut state = self.lock();
+        let Some(mut object) = state.objects.get(&place).cloned() else {
+            return refusal(404);
+        };
+        let uid = &body["preconditions"]["uid"];
+        if uid.is_string() && *uid != object["metadata"]["uid"] {
+            return refusal(409);
+        }
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
+        let stored = self.store(&mut state, place, object);
+        plain(200, &stored)
+    }
+
+    fn create(&self, mut place: ResourcePath, mut body: Value) -> Response<FakeAnswer> {
         place.2 = body["metadata"]["name"].as_str().unwrap().to_owned();
+        if body["spec"].is_object() {
+            body["metadata"]["uid"] = json!(uuid::Uuid::new_v4());
+            body["metadata"]["generation"] = json!(1);
+            body["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
         let mut state = self.lock();
         if state.objects.contains_key(&place) {
             return refusal(409);
@@ -327,7 +360,7 @@ impl FakeServer {
                     if changed.borrow_and_update().1 != cuts {
                         return None;
                     }
-                    let (text, newest) = server.since(seen, &place);
+                    let (text, newest) = server.since(seen, &place)?;
                     if !text.is_empty() {
                         let frame = http_body::Frame::data(Bytes::from(text));
                         return Some((Ok(frame), (newest, changed)));
@@ -342,8 +375,12 @@ impl FakeServer {
         Response::new(body.boxed_unsync())
     }
 
-    fn since(&self, seen: u64, place: &(String, String)) -> (String, u64) {
+    /// What changed since; none if that is not known any more.
+    fn since(&self, seen: u64, place: &(String, String)) -> Option<(String, u64)> {
         let state = self.lock();
+        if seen < state.oldest {
+            return None;
+        }
         let mut text = String::new();
         let first = state.log.partition_point(|(version, ..)| *version <= seen);
         for (_, (resource, namespace, _), event) in state.log.iter().skip(first) {
@@ -351,7 +388,7 @@ impl FakeServer {
                 text.push_str(&format!("{event}\n"));
             }
         }
-        (text, state.version)
+        Some((text, state.version))
     }
 }
 

@@ -7,12 +7,13 @@ use uuid::Uuid;
 use vsiflow_engine::{
     Notice,
     journal::{Offset, Record},
-    model::{EntityId, EventKind, StreamId},
+    model::{Actor, EntityId, Event, EventKind, StreamId},
 };
 use vsiflow_workflows::{fleet::Fleet, phase::Phase, record::kind};
 
 use crate::{
     events::{EventNote, happening},
+    kind::ResourceKind,
     resource_cache::ResourceCache,
     status_queue::StatusQueue,
 };
@@ -36,6 +37,7 @@ impl Follower {
     /// Ends when the engine does.
     pub(crate) async fn run(mut self) {
         let mut notices = self.fleet.notices();
+        let mut moved = self.fleet.pools_moved();
         let mut tick = tokio::time::interval(PROGRESS_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -43,6 +45,12 @@ impl Follower {
                 notice = notices.recv() => notice,
                 _ = tick.tick() => {
                     self.dirty_working();
+                    // Nothing is recorded when a host answers again.
+                    self.desk.dirty_pools();
+                    continue;
+                }
+                Ok(()) = moved.changed() => {
+                    self.desk.dirty_pools();
                     continue;
                 }
             };
@@ -102,7 +110,7 @@ impl Follower {
         };
         let Some(entity) = entity else { return };
         self.dirty(&entity);
-        if is_gone(&record.event.kind) {
+        if is_gone(&record.event.kind) || is_of_pools(&entity, &record.event) {
             self.world.poke();
         }
         if let Some(told) = uid_of(&entity).and_then(|uid| happening(uid, record)) {
@@ -119,6 +127,10 @@ impl Follower {
             }
             // VSIs wait for it.
             kind::IMAGE => self.dirty_working(),
+            kind::NETWORK => {
+                self.desk.dirty_kind(ResourceKind::Network);
+                self.dirty_working();
+            }
             _ => {}
         }
     }
@@ -144,6 +156,13 @@ pub(crate) fn uid_of(entity: &EntityId) -> Option<Uuid> {
         kind::VSI => entity.id().parse().ok(),
         _ => None,
     }
+}
+
+/// Whether a pool may have got another member, or goes.
+fn is_of_pools(entity: &EntityId, event: &Event) -> bool {
+    let is_pool = [kind::POOL, kind::GROUP].contains(&entity.kind().as_str());
+    let by_pool = entity.kind().as_str() == kind::VSI && event.actor == Actor::Engine;
+    matches!(event.kind, EventKind::Desired { .. }) && (is_pool || by_pool)
 }
 
 fn is_gone(event: &EventKind) -> bool {

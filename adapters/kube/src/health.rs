@@ -16,10 +16,10 @@ const STUCK: Duration = Duration::from_secs(300);
 
 /// When the API server last answered, and when it last did not; and what is at work.
 #[derive(Debug, Default)]
-pub struct Health(Mutex<Times>);
+pub struct Health(Mutex<HealthTimes>);
 
 #[derive(Debug, Default)]
-struct Times {
+struct HealthTimes {
     answered: Option<Instant>,
     failing_since: Option<Instant>,
     failed_last: Option<Instant>,

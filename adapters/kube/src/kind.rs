@@ -3,7 +3,10 @@
 use kube::core::{ApiResource, Resource};
 use vsiflow_workflows::spec::documents;
 
-use crate::crd::{DataDisk, DataDiskRef, NetworkRef, VirtualServer, Vsi};
+use crate::crd::{
+    DataDisk, DataDiskRef, NetworkRef, VirtualServer, VirtualServerGroup, VirtualServerNetwork,
+    VirtualServerPool, Vsi,
+};
 
 /// What there is of an object beside the resource itself, in the API of subresources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +15,7 @@ pub(crate) enum Subresource {
     Logs,
     Retry,
     Cancel,
+    Console,
 }
 
 impl Subresource {
@@ -22,12 +26,17 @@ impl Subresource {
             Self::Logs => "logs",
             Self::Retry => "retry",
             Self::Cancel => "cancel",
+            Self::Console => "console",
         }
     }
 
-    /// Whether something is done; else it is read.
-    pub(crate) fn is_action(self) -> bool {
-        matches!(self, Self::Retry | Self::Cancel)
+    /// The verbs that rights are asked for: what is read, what is done, and what is typed to a guest.
+    pub(crate) fn verbs(self) -> &'static [&'static str] {
+        match self {
+            Self::History | Self::Logs => &["get"],
+            Self::Retry | Self::Cancel => &["create", "update"],
+            Self::Console => &["create"],
+        }
     }
 }
 
@@ -36,18 +45,24 @@ impl Subresource {
 pub(crate) enum ResourceKind {
     Vsi,
     VirtualServer,
+    Pool,
+    Group,
     DataDisk,
     DataDiskRef,
     NetworkRef,
+    Network,
 }
 
 impl ResourceKind {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Vsi,
         Self::VirtualServer,
+        Self::Pool,
+        Self::Group,
         Self::DataDisk,
         Self::DataDiskRef,
         Self::NetworkRef,
+        Self::Network,
     ];
 
     /// The kind as documents name it.
@@ -55,9 +70,12 @@ impl ResourceKind {
         match self {
             Self::Vsi => documents::VSI,
             Self::VirtualServer => documents::VIRTUAL_SERVER,
+            Self::Pool => documents::POOL,
+            Self::Group => documents::GROUP,
             Self::DataDisk => documents::DATA_DISK,
             Self::DataDiskRef => documents::DATA_DISK_REF,
             Self::NetworkRef => documents::NETWORK_REF,
+            Self::Network => documents::NETWORK,
         }
     }
 
@@ -68,7 +86,15 @@ impl ResourceKind {
 
     /// Whether a server may be without it: definitions of an earlier vsiflow do not have it.
     pub(crate) fn is_optional(self) -> bool {
-        self == Self::VirtualServer
+        matches!(
+            self,
+            Self::VirtualServer | Self::Pool | Self::Group | Self::Network
+        )
+    }
+
+    /// Whether what it makes are objects of their own.
+    pub(crate) fn has_members(self) -> bool {
+        matches!(self, Self::Pool | Self::Group)
     }
 
     /// The kind of that plural.
@@ -83,11 +109,11 @@ impl ResourceKind {
 
     /// What there is of such an object beside the resource itself.
     pub(crate) fn subresources(self) -> &'static [Subresource] {
-        use Subresource::{Cancel, History, Logs, Retry};
+        use Subresource::{Cancel, Console, History, Logs, Retry};
         match self {
-            Self::Vsi | Self::VirtualServer => &[History, Logs, Retry, Cancel],
+            Self::Vsi | Self::VirtualServer => &[History, Logs, Retry, Cancel, Console],
             Self::DataDisk => &[History, Retry],
-            Self::DataDiskRef | Self::NetworkRef => &[],
+            Self::Pool | Self::Group | Self::Network | Self::DataDiskRef | Self::NetworkRef => &[],
         }
     }
 
@@ -99,9 +125,12 @@ impl ResourceKind {
         match self {
             Self::Vsi => of::<Vsi>(),
             Self::VirtualServer => of::<VirtualServer>(),
+            Self::Pool => of::<VirtualServerPool>(),
+            Self::Group => of::<VirtualServerGroup>(),
             Self::DataDisk => of::<DataDisk>(),
             Self::DataDiskRef => of::<DataDiskRef>(),
             Self::NetworkRef => of::<NetworkRef>(),
+            Self::Network => of::<VirtualServerNetwork>(),
         }
     }
 }

@@ -239,6 +239,7 @@ impl Operator {
             desk: desk.clone(),
             health: self.health.clone(),
             written: BTreeMap::new(),
+            happenings: sender.clone(),
             served_by: self.served_by.clone(),
         };
         let controller = Controller::new(

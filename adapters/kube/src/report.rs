@@ -3,17 +3,22 @@
 //! Pure: from what the fleet tells, what a translation found and what the status said before, to
 //! what it is to say. Moments of conditions are kept as long as their status is the same.
 
+mod group;
+mod members;
+mod pool;
 mod reference;
 
 use k8s_openapi::jiff::Timestamp;
 use vsiflow_engine::model::Failure;
 use vsiflow_workflows::{fleet::VsiObject, phase::Phase, spec::Problem};
 
-pub(crate) use self::reference::{Shown, reference, size};
+pub(crate) use self::group::{group, group_event};
+pub(crate) use self::pool::{pool, pool_event};
+pub(crate) use self::reference::{ReferenceShown, network, reference, size};
 use crate::{
     APPROVE,
     crd::{Condition, OldMetadata, Proposal, VsiStatus},
-    status_queue::{Findings, Hold},
+    status_queue::{Hold, StatusFindings},
 };
 
 /// The longest text of a description or log, in bytes.
@@ -23,7 +28,7 @@ pub(super) const LONGEST_XML: usize = 64 * 1024;
 
 /// What a VSI's status is to say.
 pub(crate) fn vsi(
-    findings: &Findings,
+    findings: &StatusFindings,
     object: Option<&VsiObject>,
     before: &VsiStatus,
     now: Timestamp,
@@ -69,7 +74,7 @@ pub(crate) fn vsi(
     status
 }
 
-fn is_told_by_another(findings: &Findings) -> bool {
+fn is_told_by_another(findings: &StatusFindings) -> bool {
     let hold = findings.hold.as_ref();
     hold.is_some_and(|hold| matches!(hold, Hold::JournalLost | Hold::NotMigrated(_)))
 }
@@ -133,6 +138,11 @@ fn approvable(condition: Condition, object: &VsiObject) -> Condition {
     }
 }
 
+/// The annotation that approves a proposal.
+fn approved_by(id: &str) -> String {
+    format!("{APPROVE}={id}")
+}
+
 /// Adds a definition as its host printed it; the one told before where none is at hand.
 pub(crate) fn add_definition(status: &mut VsiStatus, xml: Option<String>, before: &VsiStatus) {
     let told = || before.metadata.as_ref().map(|old| old.domain_xml.clone());
@@ -147,7 +157,7 @@ pub(crate) fn add_definition(status: &mut VsiStatus, xml: Option<String>, before
 }
 
 /// Nothing was asked of the fleet yet.
-fn unknown(findings: &Findings) -> VsiStatus {
+fn unknown(findings: &StatusFindings) -> VsiStatus {
     let blocked = !findings.problems.is_empty() || findings.refusal.is_some();
     let phase = if blocked {
         Phase::Blocked
@@ -215,7 +225,7 @@ fn made(name: &str, holds: bool, reason: &str, message: &str) -> Condition {
 }
 
 /// Whether the resource, as it is now, was taken over.
-fn accepted(findings: &Findings) -> Vec<Condition> {
+fn accepted(findings: &StatusFindings) -> Vec<Condition> {
     let condition = match (findings.problems.as_slice(), &findings.refusal) {
         ([], None) => made("Accepted", true, "Accepted", ""),
         ([], Some(failure)) => made("Accepted", false, failure.code.as_str(), &refusal(failure)),

@@ -9,22 +9,23 @@ use futures::{StreamExt as _, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
     fleet::{DiskObject, EntityPresence, Fleet, FleetError},
-    record::{disk_entity, vsi_entity},
+    record::{disk_entity, group_entity, pool_entity, vsi_entity},
 };
 
 use crate::{
     api::{self, CallError},
-    crd::VsiStatus,
+    crd::{GroupStatus, PoolStatus, VsiStatus},
+    events::EventNote,
     health::Health,
     kind::ResourceKind,
     report,
     resource::{Resource, ResourceKey},
     resource_cache::{CacheUpdate, ResourceCache, What},
-    status_queue::{Findings, Hold, StatusQueue},
+    status_queue::{Hold, StatusFindings, StatusQueue},
 };
 
 /// Changes are gathered that long.
@@ -51,6 +52,8 @@ pub(crate) struct Reporter {
     pub(crate) health: Arc<Health>,
     /// When each status was written last.
     pub(crate) written: BTreeMap<ResourceKey, Instant>,
+    /// Where Events of pools go.
+    pub(crate) happenings: mpsc::Sender<EventNote>,
     /// The Lease of this process, where it has one.
     pub(crate) served_by: Option<String>,
 }
@@ -118,6 +121,8 @@ impl Reporter {
         };
         match key.kind {
             ResourceKind::Vsi | ResourceKind::VirtualServer => self.vsi(&resource).await,
+            ResourceKind::Pool => self.pool(&resource).await,
+            ResourceKind::Group => self.group(&resource).await,
             _ => self.reference(&resource).await,
         }
     }
@@ -126,7 +131,7 @@ impl Reporter {
         let Some(findings) = self.desk.findings(&resource.key) else {
             return ReportDone::Settled;
         };
-        let Ok(entity) = vsi_entity(resource.uid) else {
+        let Ok(entity) = vsi_entity(findings.vsi.unwrap_or(resource.uid)) else {
             return ReportDone::Settled;
         };
         let object = match self.fleet.object_of(&entity).await {
@@ -157,8 +162,85 @@ impl Reporter {
         self.write(resource, &status).await
     }
 
+    async fn pool(&self, resource: &Arc<Resource>) -> ReportDone {
+        let Some(findings) = self.desk.findings(&resource.key) else {
+            return ReportDone::Settled;
+        };
+        let uid = findings.vsi.unwrap_or(resource.uid);
+        let Ok(entity) = pool_entity(uid) else {
+            return ReportDone::Settled;
+        };
+        let object = match self.fleet.knowledge(&entity) {
+            EntityPresence::None => None,
+            _ => match self
+                .fleet
+                .get_pool(&resource.key.namespace, entity.id())
+                .await
+            {
+                Ok(object) => Some(object),
+                Err(error) => {
+                    tracing::warn!("the status of {} is not known: {error}", resource.key);
+                    return ReportDone::Later(AGAIN);
+                }
+            },
+        };
+        let before: PoolStatus = resource.status_as();
+        let mut status = report::pool(&findings, object.as_ref(), &before, Timestamp::now());
+        status.served_by.clone_from(&self.served_by);
+        if status == before && !resource.status.is_null() {
+            return ReportDone::Settled;
+        }
+        let note = report::pool_event(resource.uid, &before, &status);
+        self.write_with(resource, &status, note).await
+    }
+
+    async fn group(&self, resource: &Arc<Resource>) -> ReportDone {
+        let Some(findings) = self.desk.findings(&resource.key) else {
+            return ReportDone::Settled;
+        };
+        let uid = findings.vsi.unwrap_or(resource.uid);
+        let Ok(entity) = group_entity(uid) else {
+            return ReportDone::Settled;
+        };
+        let namespace = &resource.key.namespace;
+        let object = match self.fleet.knowledge(&entity) {
+            EntityPresence::None => None,
+            _ => match self.fleet.get_group(namespace, entity.id()).await {
+                Ok(object) => Some(object),
+                Err(error) => {
+                    tracing::warn!("the status of {} is not known: {error}", resource.key);
+                    return ReportDone::Later(AGAIN);
+                }
+            },
+        };
+        let before: GroupStatus = resource.status_as();
+        let mut status = report::group(&findings, object.as_ref(), &before, Timestamp::now());
+        status.served_by.clone_from(&self.served_by);
+        if status == before && !resource.status.is_null() {
+            return ReportDone::Settled;
+        }
+        let note = report::group_event(resource.uid, &before, &status);
+        self.write_with(resource, &status, note).await
+    }
+
+    /// Writes a status, and tells its Event once it is written.
+    async fn write_with(
+        &self,
+        resource: &Resource,
+        status: &impl Serialize,
+        note: Option<EventNote>,
+    ) -> ReportDone {
+        let done = self.write(resource, status).await;
+        if let (ReportDone::Written, Some(note)) = (&done, note)
+            && self.happenings.try_send(note).is_err()
+        {
+            tracing::warn!("Events are not sent: the API server takes too long");
+        }
+        done
+    }
+
     /// How long to wait where another operator may write the same status.
-    fn is_anothers(&self, key: &ResourceKey, findings: &Findings) -> Option<Duration> {
+    fn is_anothers(&self, key: &ResourceKey, findings: &StatusFindings) -> Option<Duration> {
         let Some(Hold::NotMigrated(_)) = findings.hold else {
             return None;
         };
@@ -188,19 +270,26 @@ impl Reporter {
 
     /// What its host shows of what is referred to; none where nobody knows the host, or it is no
     /// reference.
-    async fn shown(&self, resource: &Resource, findings: &Findings) -> Option<report::Shown> {
+    async fn shown(
+        &self,
+        resource: &Resource,
+        findings: &StatusFindings,
+    ) -> Option<report::ReferenceShown> {
         let host = findings.host.as_ref().filter(|_| findings.hold.is_none())?;
         let word = |key: &str| Some(resource.spec.get(key)?.as_str()?.to_owned());
         match resource.key.kind {
             ResourceKind::NetworkRef => {
                 let name = word("networkName")?;
                 let found = in_time(self.fleet.network(host, &name)).await;
-                Some(report::Shown::Network(name, found))
+                Some(report::ReferenceShown::Network(name, found))
             }
             ResourceKind::DataDiskRef => {
                 let (pool, name) = (word("storagePool")?, word("volumeName")?);
                 let found = in_time(self.fleet.has_volume(host, &pool, &name)).await;
-                Some(report::Shown::Volume(format!("{pool}/{name}"), found))
+                Some(report::ReferenceShown::Volume(
+                    format!("{pool}/{name}"),
+                    found,
+                ))
             }
             _ => None,
         }
@@ -219,8 +308,19 @@ impl Reporter {
             }
         };
         let now = Timestamp::now();
-        let shown = self.shown(resource, &findings).await;
-        let mut status = report::reference(&findings, disk.as_ref(), shown, &before, now);
+        let mut status = if resource.key.kind == ResourceKind::Network {
+            let (namespace, name) = (&resource.key.namespace, &resource.key.name);
+            match self.fleet.network_states(namespace, name).await {
+                Ok(states) => report::network(&findings, &states, &before, now),
+                Err(error) => {
+                    tracing::warn!("the status of {} is not known: {error}", resource.key);
+                    return ReportDone::Later(AGAIN);
+                }
+            }
+        } else {
+            let shown = self.shown(resource, &findings).await;
+            report::reference(&findings, disk.as_ref(), shown, &before, now)
+        };
         status.size = report::size(&resource.spec);
         if status != before
             && let Some(wait) = self.is_anothers(&resource.key, &findings)

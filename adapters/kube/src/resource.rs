@@ -8,7 +8,10 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::core::DynamicObject;
-use serde::de::DeserializeOwned;
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::Value;
 use uuid::Uuid;
 use vsiflow_engine::secret::Secret;
@@ -55,10 +58,23 @@ pub(crate) struct Resource {
     pub(crate) status: Value,
 }
 
+/// Whether a resource was worked on, as its status tells.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ResourceProgress {
+    pub(crate) observed_generation: Option<i64>,
+    pub(crate) run_id: Option<IgnoredAny>,
+}
+
 impl Resource {
     /// What its status says; nothing where it is of another form.
     pub(crate) fn status_as<T: DeserializeOwned + Default>(&self) -> T {
-        serde_json::from_value(self.status.clone()).unwrap_or_default()
+        T::deserialize(&self.status).unwrap_or_default()
+    }
+
+    /// What of its status is looked at in each pass, without reading all of it.
+    pub(crate) fn progress(&self) -> ResourceProgress {
+        self.status_as()
     }
 
     /// What is kept of the object; none where it lacks what every stored object has.
@@ -184,7 +200,7 @@ pub(crate) struct Settings {
 const OTHER_MAX: usize = 1 << 20;
 
 /// The keys that say something of a host.
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 28] = [
     "HOSTNAME",
     "PORT",
     "USER",
@@ -198,6 +214,7 @@ const KEYS: [&str; 27] = [
     "SOCKET",
     "UPLOAD_LIMIT",
     "VERIFY",
+    "IMAGE_POLICY",
     "IMAGE_SERVER",
     "IMAGE_USER",
     "IMAGE_PASSWORD",

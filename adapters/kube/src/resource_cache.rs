@@ -61,13 +61,15 @@ struct CacheInner {
     objects: BTreeMap<What, Objects>,
     /// Where VSIs of a UID are or were: thousands of events are told of them by it.
     vsis: BTreeMap<Uuid, (ResourceKind, (String, String))>,
+    /// The objects of pools' members, by the UIDs of their VSIs; and the other way round.
+    members: BTreeMap<Uuid, (ResourceKey, Uuid)>,
     listed: BTreeSet<ObjectSource>,
 }
 
 impl CacheInner {
     fn note_vsi(&mut self, what: What, told: &CacheUpdate) {
         if let (What::Kind(kind), CacheUpdate::Resource(resource)) = (what, told)
-            && kind.is_vsi()
+            && (kind.is_vsi() || kind.has_members())
         {
             self.vsis.insert(resource.uid, (kind, told.place()));
         }
@@ -224,9 +226,24 @@ impl ResourceCache {
         }
     }
 
-    /// The VSI's resource of that UID.
+    /// The resource of the VSI, or of the pool, of that UID.
     pub(crate) fn vsi(&self, uid: Uuid) -> Option<Arc<Resource>> {
-        self.lock().vsi(uid).cloned()
+        let inner = self.lock();
+        let of_member = inner.members.get(&uid).and_then(|(_, own)| inner.vsi(*own));
+        inner.vsi(uid).or(of_member).cloned()
+    }
+
+    /// Which objects are those of pools' members: by the UID of the VSI, the object and its own UID.
+    pub(crate) fn set_members(&self, members: BTreeMap<Uuid, (ResourceKey, Uuid)>) {
+        self.lock().members = members;
+    }
+
+    /// The UID of the VSI that a resource is about.
+    pub(crate) fn uid_of_vsi(&self, resource: &Resource) -> Uuid {
+        let inner = self.lock();
+        let mut members = inner.members.iter();
+        let own = members.find(|(_, (_, own))| *own == resource.uid);
+        own.map_or(resource.uid, |(vsi, _)| *vsi)
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {

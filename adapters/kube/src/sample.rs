@@ -11,7 +11,7 @@ use crate::{
     kind::ResourceKind,
     resource::{Resource, Settings},
     resource_cache::Snapshot,
-    translate::Rules,
+    translate::TranslationRules,
 };
 
 /// A UID that is easily read.
@@ -83,8 +83,8 @@ pub(crate) fn world(resources: Vec<Arc<Resource>>) -> Snapshot {
 }
 
 /// Rules of a cluster where nobody has a host yet.
-pub(crate) fn rules(host: Option<&HostSettings>) -> Rules<'_> {
-    Rules {
+pub(crate) fn rules(host: Option<&HostSettings>) -> TranslationRules<'_> {
+    TranslationRules {
         host,
         permits: &NoFiles,
         owners: BTreeMap::new(),

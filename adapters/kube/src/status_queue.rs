@@ -27,7 +27,7 @@ pub(crate) enum Hold {
 
 /// What the last translation found of a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Findings {
+pub(crate) struct StatusFindings {
     /// The generation it was about.
     pub(crate) generation: i64,
     pub(crate) problems: Vec<Problem>,
@@ -41,6 +41,8 @@ pub(crate) struct Findings {
     pub(crate) host: Option<String>,
     /// The VSIs that use it, of disks and references.
     pub(crate) used_by: Vec<String>,
+    /// The UID by which the fleet knows it, where that is not the resource's own.
+    pub(crate) vsi: Option<Uuid>,
 }
 
 /// Findings by resource, and the resources whose status may have changed.
@@ -53,8 +55,10 @@ pub(crate) struct StatusQueue {
 
 #[derive(Default)]
 struct QueueInner {
-    findings: BTreeMap<ResourceKey, Findings>,
+    findings: BTreeMap<ResourceKey, StatusFindings>,
     keys: BTreeMap<Uuid, ResourceKey>,
+    /// The resources of pools, by the UIDs of their members' VSIs.
+    owners: BTreeMap<Uuid, ResourceKey>,
     dirty: BTreeSet<ResourceKey>,
 }
 
@@ -66,7 +70,7 @@ impl StatusQueue {
     /// Takes in what a translation found; what it says nothing of is forgotten.
     pub(crate) fn publish(
         &self,
-        found: BTreeMap<ResourceKey, Findings>,
+        found: BTreeMap<ResourceKey, StatusFindings>,
         keys: BTreeMap<Uuid, ResourceKey>,
     ) {
         let mut inner = self.lock();
@@ -82,7 +86,12 @@ impl StatusQueue {
         self.dirtied.notify_one();
     }
 
-    pub(crate) fn findings(&self, key: &ResourceKey) -> Option<Findings> {
+    /// Whose members these VSIs are.
+    pub(crate) fn set_owners(&self, owners: BTreeMap<Uuid, ResourceKey>) {
+        self.lock().owners = owners;
+    }
+
+    pub(crate) fn findings(&self, key: &ResourceKey) -> Option<StatusFindings> {
         self.lock().findings.get(key).cloned()
     }
 
@@ -102,6 +111,18 @@ impl StatusQueue {
         if let Some(key) = self.key(uid) {
             self.dirty(key);
         }
+        let owner = self.lock().owners.get(uid).cloned();
+        if let Some(owner) = owner {
+            self.dirty(owner);
+        }
+    }
+
+    /// Has every pool looked at again.
+    pub(crate) fn dirty_pools(&self) {
+        let kinds = ResourceKind::ALL.into_iter();
+        kinds
+            .filter(|kind| kind.has_members())
+            .for_each(|kind| self.dirty_kind(kind));
     }
 
     /// Has every VSI looked at again.

@@ -5,6 +5,7 @@
 //! GET       /apis/subresources.vsiflow.io/v1/namespaces/NS/PLURAL/NAME/history  [?follow&from=OFFSET]
 //! GET       …/logs                                        [?follow&from=BYTE] or [?failed&definition]
 //! POST, PUT …/retry, …/cancel                             {"reason": TEXT, "waitSeconds": N}
+//! POST      …/console                                     [?force], Upgrade: vsiflow-console
 //! ```
 //!
 //! **Who asks.** Nobody but the cluster's API server, which has authenticated a user and names them in
@@ -28,13 +29,14 @@
 //! **How long.** The API server cuts off what takes longer than a minute. So no answer lasts longer than
 //! 50 s: one that follows simply ends then, and whoever follows asks again from where it ended, which
 //! has their rights looked at anew. Bodies are bounded in size and time, and so is what is worked on at
-//! a time.
+//! a time. A console is the exception: its connection changes over, and lasts.
 //!
 //! What this module never does: listen (that is composed elsewhere), believe a header of anybody else,
 //! or decide anything of a VSI.
 
 mod action;
 mod caller;
+mod console;
 mod discovery;
 mod follow;
 mod refusal;
@@ -62,11 +64,16 @@ use vsiflow_workflows::{
 };
 
 pub(crate) use self::refusal::after;
-pub use self::{action::Done, register::Service, trust::Authorities};
+pub use self::{
+    action::Done,
+    console::{ConsoleRequest, Consoles, NoConsole, PROTOCOL},
+    register::Service,
+    trust::Authorities,
+};
 use self::{
-    caller::Caller,
+    caller::RequestCaller,
     refusal::Refusal,
-    route::{Route, Target},
+    route::{Route, RouteTarget},
     trust::Trust,
 };
 use crate::{
@@ -90,15 +97,15 @@ const AT_A_TIME: usize = 32;
 const TURN: Duration = Duration::from_secs(5);
 
 /// The body of an answer.
-pub type Answer = UnsyncBoxBody<Bytes, std::io::Error>;
+pub type HttpAnswer = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// What answers, as long as the cluster is served.
 #[derive(Clone)]
 pub struct Subresources {
-    inner: Arc<Inner>,
+    inner: Arc<SubresourceState>,
 }
 
-struct Inner {
+struct SubresourceState {
     client: Client,
     fleet: Fleet,
     world: Arc<ResourceCache>,
@@ -108,7 +115,7 @@ struct Inner {
 
 impl Subresources {
     pub(crate) fn new(client: Client, fleet: Fleet, world: Arc<ResourceCache>) -> Self {
-        let inner = Inner {
+        let inner = SubresourceState {
             client,
             fleet,
             world,
@@ -126,13 +133,14 @@ impl Subresources {
         &self,
         certificate: Option<&[u8]>,
         request: Request<B>,
-    ) -> Response<Answer>
+        consoles: &dyn Consoles,
+    ) -> Response<HttpAnswer>
     where
         B: Body + Unpin,
         B::Error: std::fmt::Display,
     {
         let path = request.uri().path().to_owned();
-        let answered = timeout(ANSWER, self.inner.answered(certificate, request)).await;
+        let answered = timeout(ANSWER, self.inner.answered(certificate, request, consoles)).await;
         let answered = answered.unwrap_or_else(|_| Err(Refusal::late()));
         answered.unwrap_or_else(|refusal| {
             tracing::debug!(path, code = refusal.code(), "refused: {refusal}");
@@ -141,12 +149,13 @@ impl Subresources {
     }
 }
 
-impl Inner {
+impl SubresourceState {
     async fn answered<B>(
         self: &Arc<Self>,
         certificate: Option<&[u8]>,
         request: Request<B>,
-    ) -> Result<Response<Answer>, Refusal>
+        consoles: &dyn Consoles,
+    ) -> Result<Response<HttpAnswer>, Refusal>
     where
         B: Body + Unpin,
         B::Error: std::fmt::Display,
@@ -166,6 +175,10 @@ impl Inner {
         match target.subresource {
             Subresource::History => follow::history(self, entity, &query).await,
             Subresource::Logs => follow::logs(self, entity, &target, &query).await,
+            Subresource::Console => {
+                let (parts, _) = request.into_parts();
+                console::open(self, consoles, (entity, &target), parts, &caller).await
+            }
             action => {
                 route::no_query(&query)?;
                 let wish = action::wish(request.into_body()).await?;
@@ -174,14 +187,18 @@ impl Inner {
         }
     }
 
-    fn caller(&self, certificate: Option<&[u8]>, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    fn caller(
+        &self,
+        certificate: Option<&[u8]>,
+        headers: &HeaderMap,
+    ) -> Result<RequestCaller, Refusal> {
         let trust = self.trust.borrow().clone();
         let trust = trust.ok_or_else(|| Refusal::stranger("nobody is trusted yet"))?;
         trust.caller(certificate, headers)
     }
 
     /// The entity of an object that is there, and that the engine knows by that very UID.
-    fn entity(&self, target: &Target) -> Result<EntityId, Refusal> {
+    fn entity(&self, target: &RouteTarget) -> Result<EntityId, Refusal> {
         let key = ResourceKey {
             kind: target.kind,
             namespace: target.namespace.clone(),
@@ -191,7 +208,8 @@ impl Inner {
         if !self.world.has_listed(&target.namespace) {
             return Err(Refusal::unlisted(target));
         }
-        let uid = self.world.resource(&key).ok_or_else(missing)?.uid;
+        let resource = self.world.resource(&key).ok_or_else(missing)?;
+        let uid = self.world.uid_of_vsi(&resource);
         let entity = match target.kind {
             ResourceKind::DataDisk => disk_entity(uid),
             _ => vsi_entity(uid),
@@ -212,11 +230,11 @@ impl Inner {
     }
 }
 
-fn json(value: &Value) -> Response<Answer> {
+fn json(value: &Value) -> Response<HttpAnswer> {
     answer(StatusCode::OK, "application/json", value.to_string())
 }
 
-fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Answer> {
+fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<HttpAnswer> {
     let body = Full::new(body.into()).map_err(|never| match never {});
     let mut response = Response::new(body.boxed_unsync());
     *response.status_mut() = status;

@@ -17,8 +17,9 @@ use std::{
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 use vsiflow_workflows::spec::{
-    Document, DocumentRef, Documents, HostSettings, LabelSelector, Permits, Problem, Resolved,
-    ResolvedVsi, documents, resolve,
+    DataDiskSpec, Document, DocumentRef, Documents, HostSettings, LabelSelector, Permits, Problem,
+    Resolved, ResolvedGroup, ResolvedPool, ResolvedVsi, VsiSpec, documents, group, network, pool,
+    resolve,
 };
 
 use crate::{
@@ -29,13 +30,17 @@ use crate::{
 };
 
 /// How a resource of one kind becomes a document.
-type Reader<T> = fn(&Resource, DocumentRef) -> Result<document::Read<T>, Box<Problem>>;
+type DocumentReader<T> = fn(&Resource, DocumentRef) -> Result<document::Read<T>, Box<Problem>>;
 
 /// What the world asks for.
 #[derive(Debug, Default)]
 pub(crate) struct Translation {
     /// VSIs that can be asked for, by UID.
     pub(crate) vsis: BTreeMap<Uuid, ResolvedVsi>,
+    /// Pools that can be asked for, by the UID of their resource.
+    pub(crate) pools: BTreeMap<Uuid, ResolvedPool>,
+    /// Groups that can be asked for, by the UID of their resource.
+    pub(crate) groups: BTreeMap<Uuid, ResolvedGroup>,
     /// Everything beside the VSIs.
     pub(crate) rest: Resolved,
     /// What is wrong, by resource.
@@ -51,7 +56,7 @@ pub(crate) struct Translation {
 }
 
 /// What a translation goes by beside the world.
-pub(crate) struct Rules<'a> {
+pub(crate) struct TranslationRules<'a> {
     /// The host on which everything lives, whatever resources say.
     pub(crate) host: Option<&'a HostSettings>,
     /// What resources may name.
@@ -63,7 +68,7 @@ pub(crate) struct Rules<'a> {
 }
 
 /// Translates a snapshot.
-pub(crate) fn translate(snapshot: &Snapshot, rules: &Rules<'_>) -> Translation {
+pub(crate) fn translate(snapshot: &Snapshot, rules: &TranslationRules<'_>) -> Translation {
     let mut reading = TranslationPass::default();
     reading.settings(&snapshot.config_maps, documents::CONFIG_MAP);
     reading.settings(&snapshot.secrets, documents::SECRET);
@@ -87,7 +92,7 @@ enum SettingsOwner {
 struct TranslationPass {
     documents: Documents,
     owners: Vec<SettingsOwner>,
-    /// VSIs that count for what they use, and are not asked for.
+    /// VSIs and pools that count for what they use, and are not asked for.
     silent: BTreeSet<usize>,
     /// The namespaces that have hosts.
     owned: BTreeMap<String, String>,
@@ -121,6 +126,16 @@ impl TranslationPass {
         let at = self.number(owner, resource.key.to_string());
         match resource.key.kind {
             ResourceKind::Vsi | ResourceKind::VirtualServer => self.vsi(resource, at),
+            ResourceKind::Pool => {
+                self.silence(resource, &at);
+                let found = self.read(resource, at);
+                self.documents.pools.extend(found);
+            }
+            ResourceKind::Group => {
+                self.silence(resource, &at);
+                let found = self.read(resource, at);
+                self.documents.groups.extend(found);
+            }
             ResourceKind::DataDisk => {
                 let found = self.read(resource, at);
                 self.documents.data_disks.extend(found);
@@ -129,11 +144,30 @@ impl TranslationPass {
                 let found = self.read(resource, at);
                 self.documents.data_disk_refs.extend(found);
             }
+            ResourceKind::Network => {
+                let found = self.read(resource, at);
+                self.documents.networks.extend(found);
+            }
             ResourceKind::NetworkRef => {
                 let found = self.read(resource, at);
                 self.documents.network_refs.extend(found);
             }
         }
+    }
+
+    /// What is being deleted still counts for what it uses.
+    fn silence(&mut self, resource: &Resource, at: &DocumentRef) {
+        if resource.is_deleting() {
+            self.silent.insert(at.index);
+        }
+    }
+
+    /// What pools and groups ask for, as documents of a member and of its data disks.
+    fn within_pools(&self) -> Vec<(Document<VsiSpec>, Vec<Document<DataDiskSpec>>)> {
+        let of_groups = self.documents.groups.iter().flat_map(group::pools);
+        let of_groups = of_groups.map(|one| pool::parts(&one));
+        let pools = self.documents.pools.iter().map(pool::parts);
+        pools.chain(of_groups).collect()
     }
 
     fn vsi(&mut self, resource: &Arc<Resource>, at: DocumentRef) {
@@ -158,7 +192,7 @@ impl TranslationPass {
         &mut self,
         resource: &Resource,
         at: DocumentRef,
-        read: Reader<T>,
+        read: DocumentReader<T>,
     ) -> Option<Document<T>> {
         let key = resource.key.clone();
         // What is wrong with reading one resource concerns that resource alone.
@@ -194,7 +228,7 @@ impl TranslationPass {
         self.leave_out(&wrong);
     }
 
-    fn settle_claims(&mut self, rules: &Rules<'_>) {
+    fn settle_claims(&mut self, rules: &TranslationRules<'_>) {
         let claims = self.claims(rules);
         let wrong: BTreeSet<_> = claims.wrong.iter().map(|(index, _)| *index).collect();
         for (index, problem) in claims.wrong {
@@ -279,6 +313,10 @@ impl TranslationPass {
         among!(&all.data_disks);
         among!(&all.data_disk_refs);
         among!(&all.network_refs);
+        for (member, disks) in self.within_pools() {
+            among!([member]);
+            among!(disks);
+        }
         indexes
     }
 
@@ -286,9 +324,12 @@ impl TranslationPass {
         let all = &mut self.documents;
         let fits = |at: &DocumentRef| !wrong.contains(&at.index);
         all.vsis.retain(|one| fits(&one.at));
+        all.pools.retain(|one| fits(&one.at));
+        all.groups.retain(|one| fits(&one.at));
         all.data_disks.retain(|one| fits(&one.at));
         all.data_disk_refs.retain(|one| fits(&one.at));
         all.network_refs.retain(|one| fits(&one.at));
+        all.networks.retain(|one| fits(&one.at));
     }
 
     fn finish(mut self, mut resolved: Resolved, host: Option<&HostSettings>) -> Translation {
@@ -303,6 +344,20 @@ impl TranslationPass {
             };
             if !self.silent.contains(&vsi.at.index) {
                 self.translation.vsis.insert(resource.uid, vsi);
+            }
+        }
+        for pool in std::mem::take(&mut resolved.pools) {
+            if let Some(SettingsOwner::Resource(resource)) = self.owners.get(pool.at.index)
+                && !self.silent.contains(&pool.at.index)
+            {
+                self.translation.pools.insert(resource.uid, pool);
+            }
+        }
+        for group in std::mem::take(&mut resolved.groups) {
+            if let Some(SettingsOwner::Resource(resource)) = self.owners.get(group.at.index)
+                && !self.silent.contains(&group.at.index)
+            {
+                self.translation.groups.insert(resource.uid, group);
             }
         }
         self.translation.rest = resolved;
@@ -326,9 +381,16 @@ impl TranslationPass {
         let refs = all.data_disk_refs.iter();
         let refs = refs.map(|one| (&one.meta, one.at.index, &one.meta.name));
         let networks = all.network_refs.iter();
-        let networks = networks.map(|one| (&one.meta, one.at.index, &one.spec.network_name));
+        let networks = networks.map(|one| {
+            let name = one.spec.network_name.clone();
+            (&one.meta, one.at.index, name)
+        });
+        let made = all.networks.iter().map(|one| {
+            let name = network::name_on_host(&one.meta);
+            (&one.meta, one.at.index, name)
+        });
         let disks: Vec<_> = disks.chain(refs).collect();
-        let networks: Vec<_> = networks.collect();
+        let networks: Vec<_> = networks.chain(made).collect();
         let mut used_by: BTreeMap<ResourceKey, Vec<String>> = BTreeMap::new();
         for vsi in vsis {
             let (desired, name) = (&vsi.desired, &vsi.desired.name);
@@ -336,8 +398,10 @@ impl TranslationPass {
             let has_network =
                 |net: &str| vsi.selects_networks && desired.networks.iter().any(|one| one == net);
             let disks = disks.iter().filter(|(_, _, disk)| has_disk(disk));
+            let disks = disks.map(|(meta, index, _)| (meta, index));
             let networks = networks.iter().filter(|(_, _, net)| has_network(net));
-            for (meta, index, _) in disks.chain(networks) {
+            let networks = networks.map(|(meta, index, _)| (meta, index));
+            for (meta, index) in disks.chain(networks) {
                 if meta.namespace == desired.namespace
                     && let Some(resource) = self.owner(*index)
                 {

@@ -70,9 +70,13 @@ impl View {
         let there = snapshot.resources.iter().filter(|one| !one.is_deleting());
         for one in there {
             match one.key.kind {
-                ResourceKind::Vsi | ResourceKind::VirtualServer => {}
+                ResourceKind::Vsi
+                | ResourceKind::VirtualServer
+                | ResourceKind::Pool
+                | ResourceKind::Group => {}
                 ResourceKind::DataDisk => add(&mut all.data_disks, one, &mut at),
                 ResourceKind::DataDiskRef => add(&mut all.data_disk_refs, one, &mut at),
+                ResourceKind::Network => add(&mut all.networks, one, &mut at),
                 ResourceKind::NetworkRef => add(&mut all.network_refs, one, &mut at),
             }
         }

@@ -6,6 +6,7 @@
 //!
 //! The procedures are methods of [`Calls`](crate::Calls), by object: see the files below this one.
 
+mod block;
 mod domain;
 mod domain_types;
 mod host;
@@ -17,6 +18,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use block::*;
 pub use domain_types::*;
 pub use host::*;
 pub use network::*;

@@ -23,10 +23,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [onprem-hpcrs, onprem-datadisks, onprem-datadiskrefs, onprem-networkrefs]
   verbs: [get, list, watch, patch]
 - apiGroups: [vsiflow.io]
-  resources: [virtualservers]
+  resources: [virtualservers, virtualserverpools, virtualservergroups, virtualservernetworks]
   verbs: [get, list, watch, patch]
 - apiGroups: [vsiflow.io]
-  resources: [virtualservers/status]
+  resources: [virtualservers/status, virtualserverpools/status, virtualservergroups/status, virtualservernetworks/status]
   verbs: [patch]
 - apiGroups: [hpse.ibm.com]
   resources: [onprem-hpcrs/status, onprem-datadisks/status, onprem-datadiskrefs/status, onprem-networkrefs/status]
@@ -38,9 +38,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- range .Values.watchNamespaces }}{{ if ne . $.Release.Namespace }}true{{ end }}{{ end }}
 {{- end }}
 
-{{- /* What is needed where resources are served: nothing is created or deleted there but events. */ -}}
+{{- /* What is needed where resources are served: nothing is created there but the members of pools, which are deleted as
+well, and events. */ -}}
 {{- define "vsiflow.rules" -}}
 {{ include "vsiflow.resources" . }}
+- apiGroups: [vsiflow.io]
+  resources: [virtualservers]
+  verbs: [create, delete]
 - apiGroups: [""]
   resources: [configmaps, secrets]
   verbs: [list, watch]
@@ -52,6 +56,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- /* What of an object may be read beside the resource itself. */ -}}
 {{- define "vsiflow.subresources.view" -}}
 - apiGroups: [subresources.vsiflow.io]
-  resources: [onprem-hpcrs/history, onprem-hpcrs/logs, onprem-datadisks/history]
+  resources: [onprem-hpcrs/history, onprem-hpcrs/logs, virtualservers/history, virtualservers/logs, onprem-datadisks/history]
   verbs: [get]
 {{- end }}

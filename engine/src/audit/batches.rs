@@ -12,7 +12,7 @@ use crate::{
 const PAGE: usize = 1_000;
 
 /// A part of a journal.
-pub(crate) enum Piece {
+pub(crate) enum BatchPiece {
     /// A durable batch.
     Batch(BatchLink, Vec<Stored>),
     /// A range of offsets that is missing. The chain goes on from the `prev` of the link after it.
@@ -56,16 +56,13 @@ impl<'a> Batches<'a> {
     }
 
     /// The next batch or missing range; none after the last.
-    pub(crate) async fn next(&mut self) -> Result<Option<Piece>, AuditError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<BatchPiece>, AuditError> {
         if let Some(missing) = pop_if(&mut self.missing, |missing| missing.from <= self.next) {
             (self.next, self.prev) = (missing.to.max(self.next), None);
-            return Ok(Some(Piece::Missing(missing)));
+            return Ok(Some(BatchPiece::Missing(missing)));
         }
-        let Some(link) = self.link().await? else {
-            return match self.record().await? {
-                None => Ok(None),
-                Some(record) => Err(uncovered(&record)),
-            };
+        let Some(link) = self.covering_link().await? else {
+            return Ok(None);
         };
         let follows = self.prev.is_none_or(|prev| link.prev == prev);
         if link.first != self.next || link.last < link.first || !follows {
@@ -80,7 +77,23 @@ impl<'a> Batches<'a> {
             return Err(Violation::of(Flaw::Changed, what).at(first).into());
         }
         self.prev = Some(link.hash);
-        Ok(Some(Piece::Batch(link, records)))
+        Ok(Some(BatchPiece::Batch(link, records)))
+    }
+
+    /// The next link; none where no record follows. Records and links are appended together, so it
+    /// is looked for again after a record was seen.
+    async fn covering_link(&mut self) -> Result<Option<BatchLink>, AuditError> {
+        if let Some(link) = self.link().await? {
+            return Ok(Some(link));
+        }
+        self.fill().await?;
+        let Some(record) = self.records.front().cloned() else {
+            return Ok(None);
+        };
+        match self.link().await? {
+            None => Err(uncovered(&record)),
+            link => Ok(link),
+        }
     }
 
     async fn link(&mut self) -> Result<Option<BatchLink>, AuditError> {
@@ -109,13 +122,18 @@ impl<'a> Batches<'a> {
     }
 
     async fn record(&mut self) -> Result<Option<Stored>, AuditError> {
+        self.fill().await?;
+        Ok(self.records.pop_front())
+    }
+
+    async fn fill(&mut self) -> Result<(), AuditError> {
         if self.records.is_empty() {
             let until = self.missing.front().map_or(Offset::MAX, |next| next.from);
             let room = until.saturating_sub(self.next);
             let limit = usize::try_from(room).unwrap_or(PAGE).min(PAGE);
             self.records = self.journal.read_stored(self.next, limit).await?.into();
         }
-        Ok(self.records.pop_front())
+        Ok(())
     }
 }
 

@@ -39,8 +39,8 @@ pub use verify::{RemovedRange, VerifyReport};
 pub use violation::{Flaw, Violation};
 
 pub(crate) use bases::Bases;
-pub(crate) use batches::{Batches, Piece};
-pub(crate) use export::{LineInput, Lines, off_runtime, offered, parse, restore_journal};
+pub(crate) use batches::{BatchPiece, Batches};
+pub(crate) use export::{ExportLines, LineInput, off_runtime, offered, parse, restore_journal};
 pub(crate) use payloads::{payloads, payloads_of};
 
 use crate::{blob::Blobs, journal::ChainedJournal};

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::lines::{BackupLine, EndLine, SCHEMA, SecretLine};
 use crate::{
-    audit::{AuditError, Flaw, LineInput, Lines, Rebuilt, off_runtime, parse, restore_journal},
+    audit::{
+        AuditError, ExportLines, Flaw, LineInput, Rebuilt, off_runtime, parse, restore_journal,
+    },
     journal::{Append, Journal},
     model::{Actor, EntityId, Event, EventKind, Name, StreamId, Text, Timestamp},
     secret::DirSecrets,
@@ -39,7 +41,7 @@ pub async fn restore(
     reason: Text,
     now: Timestamp,
 ) -> Result<Restored, AuditError> {
-    let mut lines = Lines::of(input);
+    let mut lines = ExportLines::of(input);
     let incarnation = incarnation(&mut lines).await?.saturating_add(1);
     let header = lines.header().await?;
     let (dir, id) = (dir.to_owned(), header.journal.clone());
@@ -96,7 +98,7 @@ fn told(state: &str, detail: &str, actor: Actor, reason: Text, now: Timestamp) -
 }
 
 /// Reads the first line; the incarnation it was taken from.
-async fn incarnation(lines: &mut Lines<'_>) -> Result<u32, AuditError> {
+async fn incarnation(lines: &mut ExportLines<'_>) -> Result<u32, AuditError> {
     let first: Option<BackupLine> = match lines.next().await {
         Ok(Some(line)) if line.kind == "backup" => parse(&line.text).ok(),
         Err(error @ AuditError::Io { .. }) => return Err(error),
@@ -116,7 +118,7 @@ async fn incarnation(lines: &mut Lines<'_>) -> Result<u32, AuditError> {
 }
 
 async fn fill(
-    lines: &mut Lines<'_>,
+    lines: &mut ExportLines<'_>,
     place: &Rebuilding,
     journal_id: String,
     restored: Event,
@@ -134,7 +136,7 @@ async fn fill(
 }
 
 /// The secrets up to the last line, which counts them.
-async fn secrets(lines: &mut Lines<'_>, store: &DirSecrets) -> Result<u64, AuditError> {
+async fn secrets(lines: &mut ExportLines<'_>, store: &DirSecrets) -> Result<u64, AuditError> {
     let mut kept = 0_u64;
     while let Some(line) = lines.next().await? {
         match line.kind.as_str() {
@@ -157,7 +159,7 @@ async fn secrets(lines: &mut Lines<'_>, store: &DirSecrets) -> Result<u64, Audit
 }
 
 async fn keep(
-    lines: &mut Lines<'_>,
+    lines: &mut ExportLines<'_>,
     line: &SecretLine,
     store: &DirSecrets,
 ) -> Result<(), AuditError> {

@@ -39,13 +39,13 @@ const TEMPORARY: &str = "tmp";
 pub struct FileCheckpoints {
     dir: Arc<Path>,
     /// The files of each run: most have none, and to forget those costs nothing.
-    runs: Arc<Mutex<Runs>>,
+    runs: Arc<Mutex<CheckpointNames>>,
     closed: AtomicBool,
     permit: Permit,
     writer: GroupWriter<CheckpointWriter>,
 }
 
-type Runs = BTreeMap<RunId, BTreeSet<String>>;
+type CheckpointNames = BTreeMap<RunId, BTreeSet<String>>;
 
 impl FileCheckpoints {
     /// Opens the store in `dir`, or creates it. One process at a time has it open.
@@ -158,8 +158,8 @@ fn file_name(run: RunId, node: &Name) -> String {
 }
 
 /// What is there, without what a crash left half written.
-fn find(dir: &Path) -> io::Result<Runs> {
-    let mut runs = Runs::new();
+fn find(dir: &Path) -> io::Result<CheckpointNames> {
+    let mut runs = CheckpointNames::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         if path.extension().is_some_and(|ending| ending == TEMPORARY) {
@@ -179,7 +179,7 @@ fn storage(path: &Path, error: &io::Error) -> JournalError {
     JournalError::Storage(format!("{}: {error}", path.display()))
 }
 
-fn lock(runs: &Mutex<Runs>) -> MutexGuard<'_, Runs> {
+fn lock(runs: &Mutex<CheckpointNames>) -> MutexGuard<'_, CheckpointNames> {
     runs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -194,7 +194,7 @@ enum CheckpointRequest {
 
 struct CheckpointWriter {
     dir: Arc<Path>,
-    runs: Arc<Mutex<Runs>>,
+    runs: Arc<Mutex<CheckpointNames>>,
     permit: Permit,
 }
 

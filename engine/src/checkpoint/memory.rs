@@ -13,12 +13,12 @@ use crate::{
     model::{Name, RunId},
 };
 
-type Values = BTreeMap<(RunId, Name), Vec<u8>>;
+type StoredCheckpoints = BTreeMap<(RunId, Name), Vec<u8>>;
 
 /// Checkpoints in memory, for tests.
 #[derive(Debug, Default)]
 pub struct MemoryCheckpoints {
-    values: Mutex<Values>,
+    values: Mutex<StoredCheckpoints>,
 }
 
 impl MemoryCheckpoints {
@@ -27,7 +27,7 @@ impl MemoryCheckpoints {
         Self::default()
     }
 
-    fn values(&self) -> MutexGuard<'_, Values> {
+    fn values(&self) -> MutexGuard<'_, StoredCheckpoints> {
         self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,7 +14,7 @@ use super::{config::Tuning, control::Control, retry::Retry, timers::Waiter};
 use crate::{
     clock::Clock,
     lane::Lanes,
-    model::{Failure, Node, NodeState, Text},
+    model::{Failure, NodeState, Text},
 };
 
 const PANICKED: &str = "the look whether a host answers ended in a panic";
@@ -31,7 +31,7 @@ pub(super) struct CircuitBreaker {
 struct Down {
     delays: Retry,
     probe: AbortHandle,
-    held: BTreeSet<Waiter>,
+    kept: BTreeSet<Waiter>,
 }
 
 /// What a probe came to.
@@ -56,7 +56,7 @@ impl CircuitBreaker {
     }
 
     /// Takes the lane for down where the failure says so; its probe begins.
-    fn note(&mut self, lane: &Text, failure: &Failure) {
+    pub(super) fn note(&mut self, lane: &Text, failure: &Failure) {
         if lane.is_empty() || self.down.contains_key(lane) || !self.lanes.is_down(failure) {
             return;
         }
@@ -65,23 +65,23 @@ impl CircuitBreaker {
         let mut delays = Retry::new(&self.tuning);
         let delay = delays.delay();
         let probe = self.spawn(lane.clone(), delay);
-        let held = BTreeSet::new();
+        let kept = BTreeSet::new();
         self.down.insert(
             lane.clone(),
             Down {
                 delays,
                 probe,
-                held,
+                kept,
             },
         );
     }
 
     /// Keeps the node until its lane answers; false where it is in reach.
-    fn hold(&mut self, lane: &Text, waiter: &Waiter) -> bool {
+    pub(super) fn keep(&mut self, lane: &Text, waiter: &Waiter) -> bool {
         let Some(down) = self.down.get_mut(lane) else {
             return false;
         };
-        down.held.insert(waiter.clone());
+        down.kept.insert(waiter.clone());
         true
     }
 
@@ -117,7 +117,7 @@ impl CircuitBreaker {
         tracing::info!(host = %lane, "in reach again");
         self.down
             .remove(lane)
-            .map_or_else(BTreeSet::new, |d| d.held)
+            .map_or_else(BTreeSet::new, |d| d.kept)
     }
 
     fn spawn(&mut self, lane: Text, after: Duration) -> AbortHandle {
@@ -150,27 +150,18 @@ impl Control {
     /// An attempt failed: perhaps because nothing answers in its lane.
     pub(super) fn lane_failed(&mut self, lane: &Text, failure: &Failure) {
         let lane = if lane.is_empty() { &failure.host } else { lane };
-        self.lanes.note(lane, failure);
-    }
-
-    /// Keeps a node whose wait is over as long as its lane is out of reach.
-    pub(super) fn held(&mut self, node: &Node, state: Option<&NodeState>, waiter: &Waiter) -> bool {
-        let stands_at = state.and_then(NodeState::failure);
-        match node.lane.is_empty() {
-            false => self.lanes.hold(&node.lane, waiter),
-            true => stands_at.is_some_and(|failure| self.lanes.hold(&failure.host, waiter)),
-        }
+        self.gate.lanes.note(lane, failure);
     }
 
     pub(super) fn probed(&mut self, probed: Probed) {
         let Probed { lane, answer } = probed;
         match answer {
             Err(failure) if self.parts.lanes.is_down(&failure) => {
-                self.lanes.still_down(&lane, &failure);
+                self.gate.lanes.still_down(&lane, &failure);
             }
             // Whatever else is wrong, attempts will tell it with what to do about it.
             Ok(()) | Err(_) => {
-                let mut waiting = self.lanes.up(&lane);
+                let mut waiting = self.gate.lanes.up(&lane);
                 waiting.extend(self.delayed_for(&lane));
                 for waiter in waiting {
                     self.timers.disarm(&waiter);

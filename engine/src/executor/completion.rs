@@ -1,6 +1,7 @@
 //! Ends of attempts, and what their failures lead to.
 
 use super::{
+    admission::{Admission, WorkRequest},
     control::Control,
     effects::Effect,
     entities::NEXT_TRY,
@@ -21,7 +22,7 @@ impl Control {
         let Some(attempt) = self.in_flight.remove(waiter) else {
             return;
         };
-        self.limits.give_back(&attempt.lane);
+        self.gate.give_back(&attempt.lane);
         self.dirty_runs.insert(waiter.0);
         let unrecorded = attempt.unrecorded;
         match result {
@@ -188,18 +189,23 @@ impl Control {
         let Ok(found) = self.parts.registry.find(step, *version) else {
             return;
         };
-        if self.in_flight.contains_key(waiter)
-            || self.braked(waiter)
-            || self.held(node, standing, waiter)
-        {
+        if self.in_flight.contains_key(waiter) {
             return;
         }
-        if !self.may_start() || !self.limits.take(&node.lane, waiter.0) {
-            self.timers.arm(
-                waiter.clone(),
-                wait(self.parts.tuning.first_retry, self.parts.clock.now()),
-            );
-            return;
+        let failure = standing.and_then(NodeState::failure);
+        let next = WorkRequest::NextAttempt {
+            waiter,
+            lane: &node.lane,
+            failed_at: failure.map(|failure| &failure.host),
+        };
+        match self.gate.admit(next) {
+            Admission::Granted => {}
+            Admission::Waits => return,
+            Admission::AskAgain => {
+                let soon = wait(self.parts.tuning.first_retry, self.parts.clock.now());
+                self.timers.arm(waiter.clone(), soon);
+                return;
+            }
         }
         let before = standing.map_or(0, NodeState::attempt);
         let counted = self.retries.get(waiter).map_or(0, |retry| retry.attempt);

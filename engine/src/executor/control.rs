@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     active_set::Driven,
+    admission::AdmissionGate,
     attempt::AttemptEnd,
     bases::BaseWritten,
     circuit_breaker::{CircuitBreaker, Probed},
@@ -48,10 +49,7 @@ pub(super) struct Control {
     pub(super) tasks: HashMap<tokio::task::Id, Waiter>,
     pub(super) in_flight: BTreeMap<Waiter, InFlight>,
     pub(super) timers: Timers,
-    pub(super) room: RoomWatch,
-    pub(super) limits: LaneLimits,
-    pub(super) lanes: CircuitBreaker,
-    pub(super) brake: GlobalPause,
+    pub(super) gate: AdmissionGate,
     pub(super) retries: HashMap<Waiter, Retry>,
     pub(super) effects: Vec<Effect>,
     /// Checkpoints of finished runs on their way out.
@@ -92,10 +90,12 @@ impl Control {
         let clock = parts.clock.clone();
         Self {
             timers: Timers::new(parts.clock.clone()),
-            room: RoomWatch::new(parts.room.clone()),
-            limits: LaneLimits::new(parts.tuning.attempts_per_lane),
-            lanes: CircuitBreaker::new(parts.lanes.clone(), parts.clock.clone(), &parts.tuning),
-            brake: GlobalPause::of(&world),
+            gate: AdmissionGate {
+                pause: GlobalPause::of(&world),
+                room: RoomWatch::new(parts.room.clone()),
+                lanes: CircuitBreaker::new(parts.lanes.clone(), clock.clone(), &parts.tuning),
+                limits: LaneLimits::new(parts.tuning.attempts_per_lane),
+            },
             parts,
             shared,
             requests,
@@ -127,7 +127,7 @@ impl Control {
             }
         }
         self.attempts.shutdown().await;
-        self.lanes.shutdown().await;
+        self.gate.lanes.shutdown().await;
         self.bases.shutdown().await;
         self.finish_forgetting().await;
         let _ = self.shared.notices.send(Notice::Ended);
@@ -162,9 +162,9 @@ impl Control {
         tokio::select! {
             biased;
             () = self.parts.lease.ended() => Some(ControlInput::LeaseLost),
-            seen = self.room.changed() => Some(ControlInput::Room(seen)),
+            seen = self.gate.room.changed() => Some(ControlInput::Room(seen)),
             due = self.timers.due() => Some(ControlInput::Due(due)),
-            probed = self.lanes.probed() => Some(ControlInput::Probed(probed)),
+            probed = self.gate.lanes.probed() => Some(ControlInput::Probed(probed)),
             Some(end) = self.attempts.join_next_with_id() => Some(ControlInput::End(end)),
             Some(base) = self.bases.join_next() => Some(ControlInput::Base(base.ok().flatten())),
             request = self.inbox.recv() => Some(request.map_or(ControlInput::Closed, ControlInput::Request)),

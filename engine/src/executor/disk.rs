@@ -76,14 +76,4 @@ impl Control {
         let active = active.filter_map(|entry| Some(entry.state.active.as_ref()?.run));
         self.dirty_runs.extend(active);
     }
-
-    /// Whether a run may be opened now.
-    pub(super) fn may_open(&self) -> bool {
-        self.room.level() == Level::Plenty && !self.brake.is_on()
-    }
-
-    /// Whether a step may be started now.
-    pub(super) fn may_start(&self) -> bool {
-        self.room.level() != Level::Full && !self.brake.is_on()
-    }
 }

@@ -1,17 +1,25 @@
 //! Entities: what is wanted of them, the runs that calls for, and who waits for whom.
 
+use std::sync::Arc;
+
 use ulid::Ulid;
 
 use super::{
-    control::Control, effects::Effect, notice::Notice, projection::UnreadableEntity,
-    recorder::EventCause, retry::wait, runs::last_output,
+    admission::{Admission, WorkRequest},
+    control::Control,
+    effects::Effect,
+    notice::Notice,
+    projection::UnreadableEntity,
+    recorder::EventCause,
+    retry::wait,
+    runs::last_output,
 };
 use crate::{
     journal::JournalError,
     model::{
-        Actor, CancelMode, Desired, EntityCommand, EntityId, EntityState, EventKind, Failure,
-        FailureClass, Graph, GraphError, Name, NodeState, Outcome, Payload, Precedence, RunId,
-        RunResult, Text, Work, decide_entity,
+        ActiveRun, Actor, CancelMode, Desired, EntityCommand, EntityId, EntityState, EventKind,
+        Failure, FailureClass, Graph, GraphError, Name, NodeState, Outcome, Payload, Precedence,
+        RunId, RunResult, RunState, Text, Work, decide_entity,
     },
     workflow::{DesiredUpdate, Situation},
 };
@@ -191,7 +199,9 @@ impl Control {
     }
 
     async fn open_run(&mut self, id: &EntityId, workflow: &Name, generation: u64) {
-        if self.shared.unopened(id).is_some() || !self.may_open() {
+        if self.shared.unopened(id).is_some()
+            || self.gate.admit(WorkRequest::Run) != Admission::Granted
+        {
             return;
         }
         match self.graph(id, workflow).await {
@@ -275,14 +285,17 @@ impl Control {
         self.recovered.insert(run);
     }
 
-    /// Sees to it that a run works for the other entity.
+    /// Sees to it that a run of that workflow works for the other entity: one of another workflow ends
+    /// after its present step. What must be done before anything else is waited for instead.
     pub(super) fn require(&mut self, entity: &EntityId, workflow: &Name, desired: &Payload) {
         self.drive_entity(entity);
-        if self.recorder.world.active_run(entity).is_some() {
-            return;
-        }
+        let state = self.recorder.world.entity(entity);
+        let precedence = match state.filter(|state| state.active.is_some()) {
+            Some(state) if is_coming(state, workflow) => return,
+            Some(_) => Precedence::Supersede,
+            None => Precedence::Queue,
+        };
         let (entity, workflow) = (entity.clone(), workflow.clone());
-        let precedence = Precedence::Queue;
         let wish = DesiredUpdate {
             entity,
             workflow,
@@ -302,14 +315,17 @@ impl Control {
                 .run(run)
                 .and_then(|run| run.nodes.get(&node));
             let attempt = state.map_or(0, NodeState::attempt);
-            let kind = match (result, &output) {
+            let output = output
+                .as_ref()
+                .filter(|_| self.is_waited_for(id, run, &node));
+            let kind = match (result, output) {
                 (RunResult::Succeeded, Some(output)) => EventKind::StepSucceeded {
                     node,
                     attempt,
                     outcome: Outcome::AlreadyPresent,
                     output: output.clone(),
                 },
-                (RunResult::Failed(failure), _) => {
+                (RunResult::Failed(failure), _) if self.is_waited_for(id, run, &node) => {
                     let failure = failure.clone();
                     EventKind::StepFailed {
                         node,
@@ -323,6 +339,37 @@ impl Control {
             self.record_engine(run, kind);
         }
     }
+
+    /// Whether a node waits for what the run did, and not for another workflow of the same entity.
+    /// Nothing comes after a supreme desired state that anybody could wait for.
+    fn is_waited_for(&self, ended: RunId, waiting: RunId, node: &Name) -> bool {
+        let world = &self.recorder.world;
+        let ended = world.run(ended);
+        let state = ended.and_then(|run| world.entity(run.entity.as_ref()?));
+        let newest = state.and_then(|state| state.desired.as_ref());
+        if newest.is_some_and(|desired| desired.precedence == Precedence::Supreme) {
+            return true;
+        }
+        let graph = |run: Option<&Arc<RunState>>| run.and_then(|run| run.graph.clone());
+        let awaited = graph(world.run(waiting));
+        let awaited = awaited.as_ref().and_then(|graph| graph.node(node));
+        match (awaited.map(|node| &node.work), graph(ended)) {
+            (Some(Work::Entity { workflow, .. }), Some(ended)) => *workflow == ended.workflow,
+            _ => true,
+        }
+    }
+}
+
+/// Whether the open run is one of the workflow, or ends for one, or must be done before any other.
+fn is_coming(state: &EntityState, workflow: &Name) -> bool {
+    let is_open = |active: &ActiveRun| active.workflow == *workflow;
+    // What is queued behind a run that is blocked would not come by itself.
+    let is_next = |newest: &Desired| {
+        newest.workflow == *workflow && newest.precedence == Precedence::Supersede
+    };
+    state.active.as_ref().is_some_and(is_open)
+        || state.desired.as_ref().is_some_and(is_next)
+        || !state.admits(Precedence::Supersede)
 }
 
 fn inline_of(work: &mut Work) -> Option<&mut Payload> {

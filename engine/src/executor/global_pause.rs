@@ -20,19 +20,41 @@ const OFF: &str = "Working";
 /// Whether the brake is on, and whose waits were over meanwhile.
 pub(super) struct GlobalPause {
     on: bool,
-    held: BTreeSet<Waiter>,
+    kept: BTreeSet<Waiter>,
 }
 
 impl GlobalPause {
     pub(super) fn of(world: &Projection) -> Self {
+        Self::new(why(world).is_some())
+    }
+
+    pub(super) fn new(on: bool) -> Self {
         Self {
-            on: why(world).is_some(),
-            held: BTreeSet::new(),
+            on,
+            kept: BTreeSet::new(),
         }
     }
 
     pub(super) fn is_on(&self) -> bool {
         self.on
+    }
+
+    /// Keeps a node whose wait is over as long as the pause is on. Whether it is.
+    pub(super) fn keep(&mut self, waiter: &Waiter) -> bool {
+        if self.on {
+            self.kept.insert(waiter.clone());
+        }
+        self.on
+    }
+
+    /// Begins or ends it; the nodes that go on where it ends.
+    pub(super) fn set(&mut self, on: bool) -> BTreeSet<Waiter> {
+        self.on = on;
+        if on {
+            BTreeSet::new()
+        } else {
+            std::mem::take(&mut self.kept)
+        }
     }
 }
 
@@ -49,28 +71,19 @@ fn entity() -> Option<EntityId> {
 impl Control {
     /// Pulls the brake or lets it go; nothing is recorded where it stands so already.
     pub(super) fn set_brake(&mut self, on: bool, cause: &EventCause) {
-        let Some(entity) = entity().filter(|_| self.brake.on != on) else {
+        let Some(entity) = entity().filter(|_| self.gate.pause.is_on() != on) else {
             return;
         };
         let state = Name::of(if on { ON } else { OFF });
         let detail = cause.reason.clone();
         let kind = EventKind::StateChanged { state, detail };
         self.recorder.entity_event(&entity, kind, cause);
-        self.brake.on = on;
+        let going_on = self.gate.pause.set(on);
         if !on {
             self.decide_all_again();
-            for waiter in std::mem::take(&mut self.brake.held) {
-                self.due(&waiter);
-            }
         }
-    }
-
-    /// Keeps a node whose wait is over as long as the brake is on.
-    pub(super) fn braked(&mut self, waiter: &Waiter) -> bool {
-        let on = self.brake.on;
-        if on {
-            self.brake.held.insert(waiter.clone());
+        for waiter in going_on {
+            self.due(&waiter);
         }
-        on
     }
 }

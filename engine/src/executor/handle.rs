@@ -124,8 +124,34 @@ impl Engine {
     /// # Errors
     /// When the journal fails.
     pub async fn cancel(&self, entity: EntityId, by: By) -> Result<Cancelled, EngineError> {
-        self.ask(|reply| EngineRequest::Cancel { entity, by, reply })
-            .await
+        let run = None;
+        self.ask(|reply| EngineRequest::Cancel {
+            entity,
+            run,
+            by,
+            reply,
+        })
+        .await
+    }
+
+    /// The same for that run alone: one that was opened since is left alone.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn cancel_run(
+        &self,
+        entity: EntityId,
+        run: RunId,
+        by: By,
+    ) -> Result<Cancelled, EngineError> {
+        let run = Some(run);
+        self.ask(|reply| EngineRequest::Cancel {
+            entity,
+            run,
+            by,
+            reply,
+        })
+        .await
     }
 
     /// Goes on with the open runs and unattempted wishes of entities.

@@ -12,6 +12,7 @@
 //! so that a command that only reads changes nothing.
 
 mod active_set;
+mod admission;
 mod attempt;
 mod bases;
 mod circuit_breaker;

@@ -19,12 +19,12 @@ const JUMP_MS: u64 = 60_000;
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy)]
-struct Time {
+struct RecordTime {
     wall: Timestamp,
     monotonic: Duration,
 }
 
-impl Time {
+impl RecordTime {
     fn of(clock: &dyn Clock) -> Self {
         Self {
             wall: clock.now(),
@@ -65,7 +65,7 @@ pub(super) struct Recorder {
     batch: Vec<Append>,
     index: HashMap<StreamId, usize>,
     touched: BTreeSet<StreamId>,
-    time: Time,
+    time: RecordTime,
     /// The first divergence met; the engine ends at it rather than writing what it cannot read.
     divergence: Option<Divergence>,
 }
@@ -74,7 +74,7 @@ impl Recorder {
     pub(super) fn new(world: Projection, clock: Arc<dyn Clock>) -> Self {
         Self {
             world,
-            time: Time::of(clock.as_ref()),
+            time: RecordTime::of(clock.as_ref()),
             clock,
             batch: Vec::new(),
             index: HashMap::new(),
@@ -122,7 +122,7 @@ impl Recorder {
     /// Records a wall clock that was set since this was last called: times before and after it
     /// are not to be compared.
     pub(super) fn note_time(&mut self) {
-        let now = Time::of(self.clock.as_ref());
+        let now = RecordTime::of(self.clock.as_ref());
         let by_ms = now.jumped_since(std::mem::replace(&mut self.time, now));
         if by_ms.unsigned_abs() > JUMP_MS {
             let kind = EventKind::ClockJumped { by_ms };

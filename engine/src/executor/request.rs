@@ -9,7 +9,7 @@ use super::{
     error::EngineError,
 };
 use crate::{
-    model::{EntityId, EntityState, Name, Text, Timestamp},
+    model::{EntityId, EntityState, Name, RunId, Text, Timestamp},
     workflow::DesiredUpdate,
 };
 
@@ -29,6 +29,8 @@ pub(super) enum EngineRequest {
     },
     Cancel {
         entity: EntityId,
+        /// The only run that is meant; the open one without.
+        run: Option<RunId>,
         by: By,
         reply: Reply<Cancelled>,
     },

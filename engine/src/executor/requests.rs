@@ -29,8 +29,13 @@ impl Control {
                 let answer = self.retry(&entity, &cause(by));
                 self.reply_later(reply, answer);
             }
-            EngineRequest::Cancel { entity, by, reply } => {
-                let answer = self.cancel(&entity, &cause(by));
+            EngineRequest::Cancel {
+                entity,
+                run,
+                by,
+                reply,
+            } => {
+                let answer = self.cancel(&entity, run, &cause(by));
                 self.reply_later(reply, answer);
             }
             EngineRequest::Brake { on, by, reply } => {
@@ -152,7 +157,7 @@ impl Control {
 
     fn retry(&mut self, entity: &EntityId, cause: &EventCause) -> Retried {
         self.drive_entity(entity);
-        self.lanes.hurry();
+        self.gate.lanes.hurry();
         let signal = EventKind::Signal {
             signal: Name::of("retry"),
         };
@@ -186,9 +191,10 @@ impl Control {
             .collect()
     }
 
-    fn cancel(&mut self, entity: &EntityId, cause: &EventCause) -> Cancelled {
+    fn cancel(&mut self, entity: &EntityId, only: Option<RunId>, cause: &EventCause) -> Cancelled {
         self.drive_entity(entity);
-        let Some(run) = self.recorder.world.active_run(entity) else {
+        let open = self.recorder.world.active_run(entity);
+        let Some(run) = open.filter(|run| only.is_none_or(|only| only == *run)) else {
             return Cancelled::NothingToDo;
         };
         let mode = CancelMode::User;

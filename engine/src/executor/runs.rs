@@ -1,9 +1,14 @@
 //! Runs: deciding what follows, starting nodes, and ending.
 
-use super::{control::Control, effects::Effect, recorder::EventCause};
+use super::{
+    admission::{Admission, WorkRequest},
+    control::Control,
+    effects::Effect,
+    recorder::EventCause,
+};
 use crate::model::{
     CancelMode, Command, EntityId, EventKind, Failure, Graph, Name, Node, NodeState, Payload,
-    RunId, RunResult, RunState, StreamId, Work, decide,
+    RunId, RunResult, RunState, StreamId, Text, Work, decide,
 };
 
 impl Control {
@@ -27,7 +32,7 @@ impl Control {
 
     /// Decides those again that waited for a place that is free now. Returns whether there are any.
     fn wake_waiting(&mut self) -> bool {
-        let woken = self.limits.wake();
+        let woken = self.gate.wake();
         let any = !woken.is_empty();
         self.dirty_runs.extend(woken);
         any
@@ -182,7 +187,20 @@ impl Control {
 
     fn start_node(&mut self, id: RunId, run: &RunState, node: &Node, attempt: u32) {
         let waiter = (id, node.name.clone());
-        if self.in_flight.contains_key(&waiter) || !self.may_start() {
+        let step = match &node.work {
+            Work::Step { step, version, .. } => Some(self.parts.registry.find(step, *version)),
+            Work::Entity { .. } => None,
+        };
+        // Only an attempt takes a place.
+        let lane = match &step {
+            Some(Ok(_)) => node.lane.clone(),
+            _ => Text::default(),
+        };
+        let first = WorkRequest::FirstAttempt {
+            run: id,
+            lane: &lane,
+        };
+        if self.in_flight.contains_key(&waiter) || self.gate.admit(first) != Admission::Granted {
             return;
         }
         let attempt = attempt.max(
@@ -195,24 +213,11 @@ impl Control {
             node: node.name.clone(),
             attempt,
         };
-        match &node.work {
-            Work::Entity { .. } => {
-                self.record_engine(id, started);
-                self.wait_for_entity(id, node, attempt);
-            }
-            Work::Step { step, version, .. } => match self.parts.registry.find(step, *version) {
-                Err(failure) => {
-                    self.record_engine(id, started);
-                    self.block(id, &node.name, attempt, failure);
-                }
-                Ok(found) => {
-                    if !self.limits.take(&node.lane, id) {
-                        return;
-                    }
-                    self.record_engine(id, started);
-                    self.launch(waiter, run, node, found, attempt, false);
-                }
-            },
+        self.record_engine(id, started);
+        match step {
+            None => self.wait_for_entity(id, node, attempt),
+            Some(Err(failure)) => self.block(id, &node.name, attempt, failure),
+            Some(Ok(step)) => self.launch(waiter, run, node, step, attempt, false),
         }
     }
 

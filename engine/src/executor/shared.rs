@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use super::{notice::Notice, projection::Projection};
 use crate::{
     audit::SigningKey,
-    model::{EntityId, Failure, Name, RunId, StreamId},
+    model::{EntityId, EntityState, Failure, Name, RunId, StreamId},
     step::{ReconcileStatus, Recorded},
 };
 
@@ -101,5 +101,18 @@ impl Recorded for EngineShared {
 
     fn standing(&self, id: &EntityId) -> Option<ReconcileStatus> {
         self.world(|world| world.view(id).map(|view| view.standing()))
+    }
+
+    fn was_intended(&self, id: &EntityId, step: &Name) -> bool {
+        let intended = |entity: &Arc<EntityState>| entity.intents.contains(step);
+        self.world(|world| world.entity(id).is_some_and(intended))
+    }
+
+    fn has_open_run(&self, id: &EntityId) -> bool {
+        self.world(|world| world.active_run(id).is_some())
+    }
+
+    fn is_awaited(&self, id: &EntityId) -> bool {
+        self.world(|world| world.is_awaited(id))
     }
 }

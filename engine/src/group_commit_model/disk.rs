@@ -15,10 +15,10 @@ const WEIGHT: usize = 64 * 1024;
 
 /// What was written and what was tried, for all to see.
 #[derive(Clone, Default)]
-pub(super) struct Disk(Arc<Mutex<Log>>);
+pub(super) struct ModelDisk(Arc<Mutex<ModelLog>>);
 
 #[derive(Default)]
-struct Log {
+struct ModelLog {
     written: Vec<u32>,
     /// Groups that were begun.
     begun: usize,
@@ -27,7 +27,7 @@ struct Log {
     failed: bool,
 }
 
-impl Disk {
+impl ModelDisk {
     pub(super) fn written(&self) -> Vec<u32> {
         self.0.lock().unwrap().written.clone()
     }
@@ -58,7 +58,7 @@ impl Disk {
 
 /// Writes groups to the disk.
 pub(super) struct Writing {
-    disk: Disk,
+    disk: ModelDisk,
     /// Which group fails, from 1.
     fails_at: Option<usize>,
     /// What was answered and not written yet; only where that is broken on purpose.
@@ -66,7 +66,7 @@ pub(super) struct Writing {
 }
 
 impl Writing {
-    pub(super) fn to(disk: &Disk, fails_at: Option<usize>) -> Self {
+    pub(super) fn to(disk: &ModelDisk, fails_at: Option<usize>) -> Self {
         Self {
             disk: disk.clone(),
             fails_at,

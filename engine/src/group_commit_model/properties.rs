@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use shuttle::future::{JoinHandle, block_on, spawn};
 
 use super::{
-    disk::{Disk, Writing, failure},
+    disk::{ModelDisk, Writing, failure},
     group_commit::GroupWriter,
     sync::give_room,
 };
@@ -14,7 +14,7 @@ use crate::journal::JournalError;
 
 type Writer = Arc<GroupWriter<Writing>>;
 
-fn writer(disk: &Disk, fails_at: Option<usize>) -> Writer {
+fn writer(disk: &ModelDisk, fails_at: Option<usize>) -> Writer {
     let commit = Writing::to(disk, fails_at);
     Arc::new(GroupWriter::start("model", |_| Ok(commit)).unwrap())
 }
@@ -23,7 +23,7 @@ fn writer(disk: &Disk, fails_at: Option<usize>) -> Writer {
 /// is on the disk by then, and the answer is that of the request.
 fn caller(
     writer: &Writer,
-    disk: &Disk,
+    disk: &ModelDisk,
     requests: [u32; 2],
 ) -> JoinHandle<Result<(), JournalError>> {
     let (writer, disk) = (writer.clone(), disk.clone());
@@ -40,7 +40,7 @@ fn caller(
 /// Three callers at once: all is acknowledged, all is written once, and what a caller wrote first
 /// lies first.
 pub(super) fn what_is_acknowledged_was_written() {
-    let disk = Disk::default();
+    let disk = ModelDisk::default();
     let writer = writer(&disk, None);
     let callers = [[1, 2], [3, 4], [5, 6]].map(|requests| caller(&writer, &disk, requests));
     block_on(async {
@@ -62,7 +62,7 @@ pub(super) fn what_is_acknowledged_was_written() {
 pub(super) fn the_order_of_the_queue_is_kept() {
     // Of those that wait for room nobody is first.
     give_room(5);
-    let disk = Disk::default();
+    let disk = ModelDisk::default();
     let writer = writer(&disk, None);
     block_on(async {
         let all = (1..=5).map(|request| writer.write(request));
@@ -75,7 +75,7 @@ pub(super) fn the_order_of_the_queue_is_kept() {
 
 /// A disk that fails: everybody gets an answer, nobody a wrong one, and nothing is begun later.
 pub(super) fn a_failure_answers_everybody_and_ends_all_writing() {
-    let disk = Disk::default();
+    let disk = ModelDisk::default();
     let writer = writer(&disk, Some(2));
     let callers = [[1, 2], [3, 4], [5, 6]].map(|requests| caller(&writer, &disk, requests));
     let waiting = writer.clone();
@@ -97,7 +97,7 @@ pub(super) fn a_failure_answers_everybody_and_ends_all_writing() {
 
 /// A reader that met a failing disk ends all writing; nobody waits for ever.
 pub(super) fn a_failure_met_elsewhere_ends_all_writing() {
-    let disk = Disk::default();
+    let disk = ModelDisk::default();
     let writer = writer(&disk, None);
     let callers = [[1, 2], [3, 4]].map(|requests| caller(&writer, &disk, requests));
     let reader = writer.clone();
@@ -116,7 +116,7 @@ pub(super) fn a_failure_met_elsewhere_ends_all_writing() {
 
 /// Closing among callers: each is served or told that it is closed, and nothing is written after.
 pub(super) fn closing_finishes_what_waits() {
-    let disk = Disk::default();
+    let disk = ModelDisk::default();
     let writer = writer(&disk, None);
     let callers = [[1, 2], [3, 4]].map(|requests| caller(&writer, &disk, requests));
     let seen = disk.clone();
@@ -137,7 +137,7 @@ pub(super) fn closing_finishes_what_waits() {
 
 /// A request in the queue is written although its caller went.
 pub(super) fn nobody_has_to_wait_for_the_answer() {
-    let disk = Disk::default();
+    let disk = ModelDisk::default();
     let writer = writer(&disk, None);
     block_on(async {
         // Its first poll puts it into the queue, where there is room.

@@ -119,10 +119,10 @@ mod tests {
 
     const ID: &str = "01JXAMPLE0000000000000000";
 
-    struct Memory;
+    struct InMemory;
 
     #[async_trait]
-    impl Subject for Memory {
+    impl Subject for InMemory {
         async fn make(&self) -> Result<Arc<dyn ChainedJournal>, String> {
             Ok(Arc::new(MemoryJournal::new()))
         }
@@ -136,12 +136,12 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Disk {
+    struct OnDisk {
         newest: Mutex<Option<TempDir>>,
     }
 
     #[async_trait]
-    impl Subject for Disk {
+    impl Subject for OnDisk {
         async fn make(&self) -> Result<Arc<dyn ChainedJournal>, String> {
             let dir = tempfile::tempdir().unwrap();
             let journal = DiskJournal::open(dir.path(), ID).await.unwrap();
@@ -172,11 +172,11 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_journal_in_memory_passes() {
-        assert_eq!(run(&Memory).await, Vec::<String>::new());
+        assert_eq!(run(&InMemory).await, Vec::<String>::new());
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_journal_on_disk_passes() {
-        assert_eq!(run(&Disk::default()).await, Vec::<String>::new());
+        assert_eq!(run(&OnDisk::default()).await, Vec::<String>::new());
     }
 }

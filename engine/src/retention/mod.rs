@@ -18,7 +18,7 @@ use crate::{
 /// Which entities are gone for good, as far as anybody can tell from their state.
 pub type IsGone<'a> = &'a (dyn Fn(&EntityId, &EntityState) -> bool + Send + Sync);
 
-type Runs<'a> = BTreeMap<RunId, &'a Folded<RunState>>;
+type RunStates<'a> = BTreeMap<RunId, &'a Folded<RunState>>;
 
 /// The runs whose states may be forgotten: those that are over since before `before` and that no
 /// living entity goes by. An entity goes by its open run, its newest, the one that reached what is
@@ -29,7 +29,7 @@ pub fn forgettable(
     before: Timestamp,
     is_gone: IsGone<'_>,
 ) -> BTreeSet<RunId> {
-    let runs: Runs<'_> = streams.iter().filter_map(run).collect();
+    let runs: RunStates<'_> = streams.iter().filter_map(run).collect();
     let entities: BTreeMap<_, _> = streams.iter().filter_map(entity).collect();
     let needed: BTreeSet<_> = entities
         .iter()
@@ -61,7 +61,7 @@ fn entity(stream: &StreamState) -> Option<(&EntityId, &EntityState)> {
 }
 
 /// The runs that a living entity goes by.
-fn needed(state: &EntityState, runs: &Runs<'_>) -> Vec<RunId> {
+fn needed(state: &EntityState, runs: &RunStates<'_>) -> Vec<RunId> {
     let mut needed: Vec<_> = newest_of_each_workflow(state, runs).collect();
     needed.extend(state.active.as_ref().map(|run| run.run));
     needed.extend(state.last.as_ref().map(|run| run.run));
@@ -71,7 +71,7 @@ fn needed(state: &EntityState, runs: &Runs<'_>) -> Vec<RunId> {
 
 fn newest_of_each_workflow(
     state: &EntityState,
-    runs: &Runs<'_>,
+    runs: &RunStates<'_>,
 ) -> impl Iterator<Item = RunId> + use<> {
     let mut newest: BTreeMap<Option<Name>, RunId> = BTreeMap::new();
     for id in &state.runs {

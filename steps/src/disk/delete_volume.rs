@@ -11,13 +11,17 @@ use vsiflow_engine::{
 
 use crate::{
     guards::{self, DeletionCandidate},
-    ports::{Hosts, Removed, VolumeKey},
+    image::sidecar,
+    ports::{HostPorts, Hosts, Removed, VolumeKey},
 };
 
 /// Deletes the volume once the guards give it free: as long as any domain, ours or not, running or
 /// off, names it, or a volume lies over it, the step is blocked and looks again by itself.
 ///
-/// A crash in its middle leaves the volume or none; the next attempt goes by what it finds.
+/// What says that the disk was filled goes after it: a disk is never there without it.
+///
+/// A crash in its middle leaves the volume, what is beside it, or nothing; the next attempt goes by what
+/// it finds.
 pub struct DeleteVolume {
     hosts: Arc<dyn Hosts>,
 }
@@ -31,6 +35,9 @@ pub struct Params {
     pub volume: VolumeKey,
     /// Whether this journal recorded the intent to make it.
     pub recorded: bool,
+    /// Whether it was filled when it was made: then the host says so beside it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub filled: bool,
 }
 
 /// What [`DeleteVolume`] did.
@@ -53,7 +60,11 @@ impl Step for DeleteVolume {
     type Params = Params;
     type Output = Output;
 
-    async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
         let absent = Observed::Present(Output { removed: false });
         if !params.recorded {
             // Nothing was ever made: what bears the name is another's, and stays.
@@ -62,6 +73,7 @@ impl Step for DeleteVolume {
         let ports = self.hosts.host(&params.host).await?;
         Ok(match ports.storage.volume(&params.volume).await? {
             Some(_) => Observed::Needed,
+            None if params.filled && has_sidecar(cx, &ports, params).await? => Observed::Needed,
             None => absent,
         })
     }
@@ -74,6 +86,19 @@ impl Step for DeleteVolume {
             owner: None,
         };
         let removed = guards::remove(cx, &ports, doomed).await? == Removed::Removed;
+        if params.filled && has_sidecar(cx, &ports, params).await? {
+            let key = &sidecar::key(&params.volume);
+            guards::remove(cx, &ports, DeletionCandidate { key, ..doomed }).await?;
+        }
         Ok(Done::updated(Output { removed }))
     }
+}
+
+async fn has_sidecar(
+    cx: &StepContext,
+    ports: &HostPorts,
+    params: &Params,
+) -> Result<bool, Failure> {
+    let found = sidecar::read(ports, &cx.journal_id, &params.volume).await?;
+    Ok(found.is_some_and(|found| found.ours))
 }

@@ -1,13 +1,20 @@
 //! The steps of a data disk, a file each. A data disk is an entity of its own: it is made, grows and
 //! goes by runs of its own, whether a VSI uses it or not.
 
+pub mod check_source;
 pub mod create_volume;
 pub mod delete_volume;
+pub mod fill_from_image;
+pub mod fill_volume;
+mod filling;
 pub(crate) mod format;
 pub mod grow_volume;
 
+pub use check_source::CheckSource;
 pub use create_volume::CreateVolume;
 pub use delete_volume::DeleteVolume;
+pub use fill_from_image::FillFromImage;
+pub use fill_volume::FillVolume;
 pub use grow_volume::GrowVolume;
 
 use vsiflow_engine::model::Failure;

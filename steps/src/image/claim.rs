@@ -15,7 +15,7 @@ use vsiflow_engine::{
 use super::{
     BaseImage, Params,
     identity::{self, WantedImage},
-    place::{self, Place},
+    place::{self, ImagePlace},
     sidecar,
 };
 use crate::{
@@ -37,7 +37,7 @@ use crate::{
 pub struct Claim {
     hosts: Arc<dyn Hosts>,
     source: Arc<dyn ImageSource>,
-    turns: Turns,
+    turns: ClaimTurns,
 }
 
 /// What [`Claim`] decided.
@@ -59,9 +59,9 @@ pub struct Output {
 /// One claim at a time is put on a host: between a claim's making and its first word another image
 /// of this journal would take it for its own.
 #[derive(Default)]
-struct Turns(std::sync::Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>);
+struct ClaimTurns(std::sync::Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>);
 
-impl Turns {
+impl ClaimTurns {
     /// Held over a few calls, each with a deadline of its own. Cancel safe.
     async fn take(&self, host: &str) -> tokio::sync::OwnedMutexGuard<()> {
         let turn = {
@@ -82,7 +82,7 @@ struct ClaimInputs {
 impl Claim {
     /// The step, acting through these hosts, with images of that source.
     pub fn new(hosts: Arc<dyn Hosts>, source: Arc<dyn ImageSource>) -> Self {
-        let turns = Turns::default();
+        let turns = ClaimTurns::default();
         Self {
             hosts,
             source,
@@ -124,7 +124,7 @@ impl Claim {
         ports: &HostPorts,
         params: &Params,
         wanted: &WantedImage,
-    ) -> Result<Place, Failure> {
+    ) -> Result<ImagePlace, Failure> {
         let source = params.source(&self.source).await?;
         let looking = place::Looking {
             cx,
@@ -171,8 +171,8 @@ impl Step for Claim {
         };
         let claim = sidecar::claim_of(cx, &wanted.identity);
         let volume = match self.find(cx, &ports, params, &wanted).await? {
-            Place::Free(volume) | Place::Unwritten(volume) => volume,
-            Place::Outdated { volume, size } => {
+            ImagePlace::Free(volume) | ImagePlace::Unwritten(volume) => volume,
+            ImagePlace::Outdated { volume, size } => {
                 let doomed = DeletionCandidate {
                     key: &volume,
                     // A claim beside it alone is no proof: somebody may have written it there.

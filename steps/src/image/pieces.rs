@@ -10,14 +10,14 @@ pub(super) const PIECE: usize = 48 * 4_096;
 const HOLE: usize = 16 * 4_096;
 
 /// Makes pieces of one size out of whatever comes from a source.
-pub(super) struct Pieces {
+pub(super) struct ContentPieces {
     stream: Box<dyn ImageStream>,
     size: usize,
     left: BytesMut,
     ended: bool,
 }
 
-impl Pieces {
+impl ContentPieces {
     pub(super) fn new(stream: Box<dyn ImageStream>, size: usize) -> Self {
         Self {
             stream,

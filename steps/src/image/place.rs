@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Where an image is, or may be.
-pub(super) enum Place {
+pub(super) enum ImagePlace {
     /// Nothing of that name is there.
     Free(VolumeKey),
     /// A claim of this journal that does not say yet for what.
@@ -29,7 +29,7 @@ pub(super) enum Place {
     Whole(Box<BaseImage>),
 }
 
-impl Place {
+impl ImagePlace {
     /// What the claim comes to, where nothing is left to do for it.
     pub(super) fn settled(self, wanted: &WantedImage) -> Option<Output> {
         let (volume, whole) = match self {
@@ -57,7 +57,7 @@ pub(super) struct Looking<'a> {
 
 impl Looking<'_> {
     /// The image's place: the wished name, or where that is another's, one of its own.
-    pub(super) async fn find(&self) -> Result<Place, Failure> {
+    pub(super) async fn find(&self) -> Result<ImagePlace, Failure> {
         let own = other_name(self.params, &self.wanted.identity);
         // A name that vsiflow keeps for something else is never an image's, whatever its URL says.
         let free = |name: &&VolumeKey| !names::is_reserved(&name.name);
@@ -70,11 +70,11 @@ impl Looking<'_> {
     }
 
     /// What a name is good for; `None` where it is another's.
-    async fn judge(&self, name: &VolumeKey) -> Result<Option<Place>, Failure> {
+    async fn judge(&self, name: &VolumeKey) -> Result<Option<ImagePlace>, Failure> {
         let sidecar = sidecar::read(self.ports, &self.cx.journal_id, name).await?;
         let volume = self.ports.storage.volume(name).await?;
         match (sidecar, volume) {
-            (None, None) => Ok(Some(Place::Free(name.clone()))),
+            (None, None) => Ok(Some(ImagePlace::Free(name.clone()))),
             (None, Some(volume)) => self.unclaimed(&volume).await,
             (Some(sidecar), volume) if sidecar.ours => self.ours(name, sidecar, volume).await,
             (Some(sidecar), volume) => self.foreign(name, sidecar, volume).await,
@@ -82,10 +82,10 @@ impl Looking<'_> {
     }
 
     /// A file that no vsiflow brought, or whose claim was taken away.
-    async fn unclaimed(&self, volume: &VolumeInfo) -> Result<Option<Place>, Failure> {
+    async fn unclaimed(&self, volume: &VolumeInfo) -> Result<Option<ImagePlace>, Failure> {
         let known = self.recorded().filter(|image| unchanged(image, volume));
         match known {
-            Some(image) => Ok(Some(Place::Whole(Box::new(image)))),
+            Some(image) => Ok(Some(ImagePlace::Whole(Box::new(image)))),
             None => self.by_hash(volume).await,
         }
     }
@@ -102,30 +102,30 @@ impl Looking<'_> {
         name: &VolumeKey,
         sidecar: Sidecar,
         volume: Option<VolumeInfo>,
-    ) -> Result<Option<Place>, Failure> {
+    ) -> Result<Option<ImagePlace>, Failure> {
         let Some(claim) = sidecar.claim else {
-            return Ok(Some(Place::Unwritten(name.clone())));
+            return Ok(Some(ImagePlace::Unwritten(name.clone())));
         };
         let size = volume.as_ref().map_or(0, |volume| volume.physical);
         let same = claim.identity == self.wanted.identity;
         let own = claim.entity == self.cx.entity.to_string();
         let name = || name.clone();
         match (sidecar.whole, volume) {
-            (None, _) if same && own => Ok(Some(Place::Ours(name()))),
+            (None, _) if same && own => Ok(Some(ImagePlace::Ours(name()))),
             // One machine by two names.
             (None, _) if same => Err(sidecar::claimed(self.ports, &name())),
-            (None, _) if own => Ok(Some(Place::Outdated {
+            (None, _) if own => Ok(Some(ImagePlace::Outdated {
                 volume: name(),
                 size,
             })),
             (Some(mark), Some(volume)) if same => match self.recorded() {
                 Some(image) if mark == Mark::of(&image) && unchanged(&image, &volume) => {
-                    Ok(Some(Place::Whole(Box::new(image))))
+                    Ok(Some(ImagePlace::Whole(Box::new(image))))
                 }
                 // Somebody changed it, or put another file or mark there: ours only by its bytes.
                 _ => self.by_hash(&volume).await,
             },
-            (Some(_), None) if same => Ok(Some(Place::Ours(name()))),
+            (Some(_), None) if same => Ok(Some(ImagePlace::Ours(name()))),
             _ => Ok(None),
         }
     }
@@ -135,7 +135,7 @@ impl Looking<'_> {
         name: &VolumeKey,
         sidecar: Sidecar,
         volume: Option<VolumeInfo>,
-    ) -> Result<Option<Place>, Failure> {
+    ) -> Result<Option<ImagePlace>, Failure> {
         let same = |claim: &sidecar::SidecarClaim| claim.identity == self.wanted.identity;
         if !sidecar.claim.as_ref().is_none_or(same) {
             return Ok(None);
@@ -149,7 +149,7 @@ impl Looking<'_> {
     }
 
     /// The image, if the volume has its bytes, as the host reads them from its disk.
-    async fn by_hash(&self, volume: &VolumeInfo) -> Result<Option<Place>, Failure> {
+    async fn by_hash(&self, volume: &VolumeInfo) -> Result<Option<ImagePlace>, Failure> {
         let Some(expected) = self.expected(volume).await? else {
             return Ok(None);
         };
@@ -160,7 +160,7 @@ impl Looking<'_> {
         };
         let identity = self.wanted.identity.clone();
         let image = verify::base_image(self.ports, self.params, found, identity).await?;
-        Ok(Some(Place::Whole(Box::new(image))))
+        Ok(Some(ImagePlace::Whole(Box::new(image))))
     }
 
     /// The SHA-256 the volume must have; `None` where its length rules it out.

@@ -18,7 +18,12 @@ pub(super) fn promised(info: &SourceInfo) -> Option<String> {
 /// Whether what was sent so far is of no use to anybody.
 pub(super) fn is_worthless(failure: &Failure) -> bool {
     let code = failure.code.as_str();
-    [error::SOURCE_TOO_LARGE.code, error::SOURCE_MISMATCH.code].contains(&code)
+    [
+        error::SOURCE_TOO_LARGE.code,
+        error::SOURCE_MISMATCH.code,
+        error::SOURCE_APPLIANCE.code,
+    ]
+    .contains(&code)
 }
 
 /// Which image the claim is for, as its source named it: a name may mean another one by now.

@@ -11,6 +11,7 @@ use vsiflow_engine::{
 
 use super::sidecar;
 use crate::{
+    error,
     guards::{self, DeletionCandidate},
     ports::{HostPorts, Hosts, VolumeKey},
 };
@@ -18,7 +19,8 @@ use crate::{
 /// Deletes an image that this journal brought, and the claim beside it.
 ///
 /// The guards are asked first: all domains' definitions and all volumes' backing chains on the
-/// host. The image goes before its claim, so that a crash in the middle leaves a claim of ours,
+/// host, and this journal for whoever is about to use the image. A run that begins later waits for
+/// the end of this one, and brings the image again. The image goes before its claim, so that a crash in the middle leaves a claim of ours,
 /// and the next attempt, or the next upload, knows whose it is.
 pub struct RemoveImage {
     hosts: Arc<dyn Hosts>,
@@ -53,6 +55,15 @@ async fn is_ours(cx: &StepContext, ports: &HostPorts, key: &VolumeKey) -> Result
     Ok(sidecar.is_some_and(|sidecar| sidecar.ours))
 }
 
+/// Of a run that found the image whole nobody knows here whether it has copied it by now.
+fn about_to_be_used(ports: &HostPorts, key: &VolumeKey) -> Failure {
+    error::IN_USE
+        .failure("a VSI or a data disk is being made from it")
+        .with_remedy("Wait until that is made; vsiflow checks again automatically.")
+        .on_host(ports.host.name())
+        .of_object(format!("volume {key}"))
+}
+
 #[async_trait]
 impl Step for RemoveImage {
     const NAME: &'static str = "remove_image";
@@ -76,6 +87,9 @@ impl Step for RemoveImage {
         let key = &params.volume;
         if !is_ours(cx, &ports, key).await? {
             return Ok(Done::present(Output { removed: None }));
+        }
+        if cx.recorded.is_awaited(&cx.entity) {
+            return Err(about_to_be_used(&ports, key));
         }
         for key in [key, &sidecar::key(key)] {
             let doomed = DeletionCandidate {

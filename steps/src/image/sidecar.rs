@@ -1,4 +1,5 @@
-//! The small volume beside an image that says whose it is, and whether it is whole.
+//! The small volume beside an image, or a data disk that is filled, that says whose it is, and whether
+//! it is whole.
 //!
 //! It is made before the image, since creating is atomic on a host: of two engines one gets it.
 //! Its length alone says whose it is, before anything is written into it. The mark that the image
@@ -72,6 +73,14 @@ pub struct Sidecar {
     pub whole: Option<Mark>,
 }
 
+impl Sidecar {
+    /// Whether it says that a data disk is whole, and not an image: that one bears its entity's name.
+    pub fn is_of_disk(&self, volume: &VolumeKey) -> bool {
+        let claim = self.claim.as_ref().filter(|_| self.whole.is_some());
+        claim.is_some_and(|claim| claim.entity.strip_prefix("disk/") == Some(&volume.name))
+    }
+}
+
 /// The sidecar of an image's volume. Hidden, so that nobody takes it for an image.
 pub fn key(image: &VolumeKey) -> VolumeKey {
     let plain = format!("{PREFIX}{}{SUFFIX}", image.name);
@@ -95,7 +104,7 @@ pub fn is_sidecar(name: &str) -> bool {
 }
 
 /// The claim of this attempt's entity.
-pub(super) fn claim_of(cx: &StepContext, identity: &str) -> SidecarClaim {
+pub(crate) fn claim_of(cx: &StepContext, identity: &str) -> SidecarClaim {
     SidecarClaim {
         journal: cx.journal_id.to_string(),
         entity: cx.entity.to_string(),
@@ -193,7 +202,7 @@ pub(crate) async fn write(
 ///
 /// # Errors
 /// Transient, `VSI0308`, where another journal has it.
-pub(super) async fn hold(
+pub(crate) async fn hold(
     cx: &StepContext,
     ports: &HostPorts,
     image: &VolumeKey,

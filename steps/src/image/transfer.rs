@@ -16,7 +16,7 @@ use super::{
     claim, format,
     hash::RunningHash,
     identity,
-    pieces::{ImagePart, PIECE, Pieces, parts},
+    pieces::{ContentPieces, ImagePart, PIECE, parts},
     promise, sidecar,
     track::{Track, TrackRecorder},
 };
@@ -51,7 +51,7 @@ pub(super) async fn hash_source(
     let mut bounds = Bounds::of_pool(ports, &params.volume.pool).await?;
     let stream = source.open(&params.url).await?;
     let total = stream.info().length;
-    let mut pieces = Pieces::new(stream, PIECE);
+    let mut pieces = ContentPieces::new(stream, PIECE);
     let (mut hash, mut size) = (RunningHash::default(), 0_u64);
     while let Some(bytes) = pieces.next().await? {
         bounds
@@ -81,7 +81,7 @@ pub(super) struct Upload<'a> {
 
 /// What is being sent from where on.
 struct TransferBegun {
-    pieces: Pieces,
+    pieces: ContentPieces,
     /// What was read of it already and goes first.
     first: Vec<Bytes>,
     from: UploadPosition,
@@ -131,7 +131,8 @@ impl Upload<'_> {
             .open_at(url, place.position, known.validator.as_deref());
         let stream = opening.await?;
         let starts_at = stream.starts_at();
-        let mut pieces = Pieces::new(self.checked(stream, &known, volume).await?, self.piece());
+        let mut pieces =
+            ContentPieces::new(self.checked(stream, &known, volume).await?, self.piece());
         if starts_at != place.position && !self.skip(&mut pieces, &place).await? {
             return Err(self.discard(volume.physical).await?);
         }
@@ -162,7 +163,11 @@ impl Upload<'_> {
     }
 
     /// Reads up to the place; whether the bytes before it are those that were sent.
-    async fn skip(&self, pieces: &mut Pieces, place: &UploadPosition) -> Result<bool, Failure> {
+    async fn skip(
+        &self,
+        pieces: &mut ContentPieces,
+        place: &UploadPosition,
+    ) -> Result<bool, Failure> {
         let (mut hash, mut read) = (RunningHash::default(), 0_u64);
         while read < place.position {
             let left = place.position.saturating_sub(read);
@@ -202,7 +207,7 @@ impl Upload<'_> {
         let opening = self.source.open_at(&self.params.url, 0, which.as_deref());
         let stream = opening.await?;
         let info = stream.info().clone();
-        let mut pieces = Pieces::new(stream, self.piece());
+        let mut pieces = ContentPieces::new(stream, self.piece());
         let first = self.head(&mut pieces, info.length).await?;
         let identity = identity::of_source(self.params, &info)?;
         let identity = match identity {
@@ -233,7 +238,11 @@ impl Upload<'_> {
     }
 
     /// The first bytes, if they are those of an image that may be brought.
-    async fn head(&self, pieces: &mut Pieces, length: Option<u64>) -> Result<Vec<Bytes>, Failure> {
+    async fn head(
+        &self,
+        pieces: &mut ContentPieces,
+        length: Option<u64>,
+    ) -> Result<Vec<Bytes>, Failure> {
         let (mut first, mut head) = (Vec::new(), Vec::new());
         while (head.len() as u64) < format::HEADER_MAX
             && let Some(piece) = pieces.next().await?

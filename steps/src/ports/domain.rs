@@ -116,6 +116,34 @@ pub struct DomainShape {
     pub disks: Vec<DiskShape>,
     /// Its network cards.
     pub nics: Vec<NicSpec>,
+    /// Its screens; none where an older version looked, which saw none of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub screens: Option<Vec<ScreenShape>>,
+}
+
+/// A screen of a definition. Its port changes with each start, and is not compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScreenShape {
+    /// The protocol, `vnc` and so on.
+    pub protocol: String,
+    /// The address that it listens on; empty where the definition names none.
+    pub listen: String,
+}
+
+impl ScreenShape {
+    /// The protocol that [`Graphics::Vnc`] asks for.
+    pub const VNC: &str = "vnc";
+    /// The only address that a screen of ours listens on.
+    pub const LOOPBACK: &str = "127.0.0.1";
+
+    /// A screen of our own.
+    #[must_use]
+    pub fn ours() -> Self {
+        Self {
+            protocol: Self::VNC.to_owned(),
+            listen: Self::LOOPBACK.to_owned(),
+        }
+    }
 }
 
 /// A disk of a definition.
@@ -171,6 +199,27 @@ pub struct Platform {
     /// The path on the host of the configuration that Ignition finds by the firmware.
     #[serde(default)]
     pub ignition: Option<String>,
+    /// Whether it has a screen.
+    #[serde(default, skip_serializing_if = "Graphics::is_none")]
+    pub graphics: Graphics,
+}
+
+/// The screen of a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Graphics {
+    /// There is none.
+    #[default]
+    None,
+    /// One that VNC shows, on the loopback of its host alone.
+    Vnc,
+}
+
+impl Graphics {
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// What a machine boots by.
@@ -239,6 +288,24 @@ pub struct DomainSpec {
     pub mark: OwnerMark,
 }
 
+/// A layer that is to be laid over a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerSpec {
+    /// The disk's name in the definition, `vda` and so on.
+    pub target: String,
+    /// The path of the layer on the host; nothing is there yet.
+    pub path: String,
+}
+
+/// How far a merge is, in units of the host's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MergeProgress {
+    /// Done so far.
+    pub done: u64,
+    /// In all. It grows while the guest writes.
+    pub total: u64,
+}
+
 /// An open serial console of a guest. Dropped, it is closed.
 #[async_trait]
 pub trait GuestConsole: Send {
@@ -283,6 +350,27 @@ pub trait DomainPort: Send + Sync {
     /// definition does. `WrongState` where it is off.
     async fn grow_disk(&self, uuid: Uuid, path: &str, capacity: u64) -> PortResult<()>;
 
+    /// Lays an empty layer over each of these disks of a running guest, over all of them or none:
+    /// from one moment on the guest writes into the layers, and the files below stay as they are.
+    /// With `quiesce` the guest's agent holds its file systems still for that moment; `Rejected`
+    /// where none does. The stored definition names the layers as well. `WrongState` where it is off.
+    async fn add_layers(&self, uuid: Uuid, layers: &[LayerSpec], quiesce: bool) -> PortResult<()>;
+
+    /// Begins to merge the layer that a disk's guest writes into down into the file right below it,
+    /// while the guest runs on. `WrongState` where it is off.
+    async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()>;
+
+    /// How far the merge of a disk's layer is; `None` where none is under way.
+    async fn merging(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>>;
+
+    /// Ends a merge that is done: the guest goes on with the file that was below. The layer's file
+    /// stays, and nobody needs it. `Busy` where it is not done.
+    async fn end_merge(&self, uuid: Uuid, target: &str) -> PortResult<()>;
+
+    /// Starts a domain that is off, suspended: its guest carries out nothing. `WrongState` where it
+    /// runs.
+    async fn start_paused(&self, uuid: Uuid) -> PortResult<()>;
+
     /// Says whether libvirt starts the domain with the host.
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()>;
 
@@ -298,6 +386,12 @@ pub trait DomainPort: Send + Sync {
     /// Opens the serial console of a running guest. `Busy` where somebody has it open, unless
     /// `force` closes theirs; `WrongState` where the guest is off.
     async fn open_console(&self, uuid: Uuid, force: bool) -> PortResult<Box<dyn GuestConsole>>;
+
+    /// Connects to the VNC screen of a running guest, on the loopback of its host and nowhere else.
+    /// `WrongState` where the guest is off; `Missing` where it has no such screen; `Rejected` where
+    /// the host reports one that is none of ours: another address, or a port below those of
+    /// screens; `Denied` where the host makes no connections for us.
+    async fn open_screen(&self, uuid: Uuid) -> PortResult<Box<dyn GuestConsole>>;
 
     /// Writes whose the domain is into its metadata; nothing else changes, and a guest that runs
     /// notices nothing.

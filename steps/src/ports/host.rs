@@ -45,6 +45,15 @@ pub struct GuestSupport {
     pub secure_execution: bool,
 }
 
+/// What a host has for guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostCapacity {
+    /// Processors that are on.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory: u64,
+}
+
 /// How a host looks after the guests' console logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostCare {
@@ -106,6 +115,11 @@ pub trait HostPort: Send + Sync {
 
     /// What a guest of `arch` gets here; `None` where the host cannot run one.
     async fn guest_support(&self, arch: &str) -> PortResult<Option<GuestSupport>>;
+
+    /// What it has for guests; `None` where it does not tell.
+    async fn capacity(&self) -> PortResult<Option<HostCapacity>> {
+        Ok(None)
+    }
 
     /// How it looks after console logs; `None` where that cannot be read.
     async fn care(&self) -> PortResult<Option<HostCare>> {

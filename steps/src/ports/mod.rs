@@ -13,22 +13,29 @@ mod error;
 pub mod host;
 pub mod image_source;
 pub mod network;
+pub mod screen;
 pub mod storage;
 mod upload_limit;
 
 pub use console::{ConsoleChunk, ConsolePort, ConsolePosition};
 pub use domain::{
     DiskShape, DiskSource, DiskSpec, DomainInfo, DomainPort, DomainShape, DomainSpec, DomainState,
-    Firmware, GuestConsole, MachineSpec, NicSpec, OwnerMark, Platform,
+    Firmware, Graphics, GuestConsole, LayerSpec, MachineSpec, MergeProgress, NicSpec, OwnerMark,
+    Platform, ScreenShape,
 };
 pub use error::{PortError, PortErrorKind};
 pub use host::{
-    GuestSupport, HostCare, HostChanges, HostFacts, HostPort, HostPorts, HostUuid, Hosts,
+    GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostPorts, HostUuid,
+    Hosts,
 };
 pub use image_source::{
     ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo, source_for,
 };
-pub use network::{DhcpLease, GuestStream, NetworkInfo, NetworkPort};
+pub use network::{
+    DhcpHost, DhcpLease, DnsHost, GuestStream, HostRoute, NetworkChange, NetworkInfo, NetworkMode,
+    NetworkPort, NetworkShape, NetworkSpec, NetworkSubnet,
+};
+pub use screen::ScreenStream;
 pub use storage::{
     FileAt, PoolFiles, PoolInfo, Removed, StoragePort, Synced, UploadSink, VolumeFormat,
     VolumeInfo, VolumeKey, VolumeSpec, send_zeros,

@@ -1,20 +1,21 @@
 //! The domains of a simulated host.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Content, Domain, Live, SimHost, SimHostState, Volume, guest::Found, host::Call, network,
-    serial::SerialConsole,
+    Content, Domain, Live, SimHost, SimHostState, Volume, guest::SimFound, host::Call, layers,
+    network, screen, serial::SerialConsole, shown,
 };
 use crate::{
     cidata,
     guest::GuestType,
     ports::{
-        DhcpLease, DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, GuestConsole,
-        OwnerMark, PortError, PortErrorKind, PortResult, Removed,
+        DhcpLease, DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, Graphics,
+        GuestConsole, LayerSpec, MergeProgress, OwnerMark, PortError, PortErrorKind, PortResult,
+        Removed,
     },
 };
 
@@ -82,11 +83,11 @@ impl SimHost {
     }
 
     /// What the guest would find when it starts.
-    async fn found(&self, uuid: Uuid) -> PortResult<Found> {
+    async fn found(&self, uuid: Uuid) -> PortResult<SimFound> {
         let (mut found, contents, ignition) = {
             let world = self.world.lock().await;
             let Some(domain) = world.state.domains.get(&uuid) else {
-                return Ok(Found::default());
+                return Ok(SimFound::default());
             };
             let machine = &domain.spec.machine;
             let content = |path: &String| {
@@ -98,13 +99,13 @@ impl SimHost {
                 disks.partition(|disk| disk.serial == "ignition");
             let by_firmware = machine.platform.as_ref().and_then(|p| p.ignition.as_ref());
             let ignition = ignition.iter().map(|disk| &disk.path).chain(by_firmware);
-            let found = Found {
+            let found = SimFound {
                 memory_mib: machine.memory_mib,
                 guest: match machine.platform {
                     None => GuestType::HyperProtect,
                     Some(_) => GuestType::None,
                 },
-                ..Found::default()
+                ..SimFound::default()
             };
             let cidata: Vec<Content> = cidata.iter().filter_map(|d| content(&d.path)).collect();
             (found, cidata, ignition.filter_map(content).next())
@@ -167,6 +168,7 @@ impl DomainPort for SimHost {
                 ends_at: None,
                 moved: false,
                 saved: None,
+                merges: BTreeMap::new(),
             });
             domain.spec = spec.clone();
             domain.mark = Some(spec.mark.clone());
@@ -254,6 +256,85 @@ impl DomainPort for SimHost {
         .await
     }
 
+    async fn add_layers(&self, uuid: Uuid, layers: &[LayerSpec], quiesce: bool) -> PortResult<()> {
+        self.call(Call::act("add_layers", object(uuid)), |state, now| {
+            let domain = self.known(state, uuid)?;
+            let Some(live) = &domain.live else {
+                return Err(self.wrong_state(uuid, "domain is not running"));
+            };
+            let freeze = r#"{"execute":"guest-fsfreeze-freeze"}"#;
+            if quiesce && live.agent(freeze, now).is_none() {
+                let words = "QEMU guest agent is not connected";
+                return Err(self.error(PortErrorKind::Rejected, &object(uuid), words));
+            }
+            let rejected = |words: &str| self.error(PortErrorKind::Rejected, &object(uuid), words);
+            layers::add(state, uuid, layers).map_err(rejected)
+        })
+        .await
+    }
+
+    async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
+        self.call(Call::act("begin_merge", object(uuid)), |state, now| {
+            let domain = self.known(state, uuid)?;
+            if domain.live.is_none() {
+                return Err(self.wrong_state(uuid, "domain is not running"));
+            }
+            let until = now.saturating_add(layers::MERGE_MS);
+            domain.merges.insert(target.to_owned(), until);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn merging(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>> {
+        self.call(Call::look("merging", object(uuid)), |state, now| {
+            let domain = self.known(state, uuid)?;
+            if domain.live.is_none() {
+                return Err(self.wrong_state(uuid, "domain is not running"));
+            }
+            let until = domain.merges.get(target);
+            Ok(until.map(|until| MergeProgress {
+                done: layers::MERGE_MS.saturating_sub(until.saturating_sub(now)),
+                total: layers::MERGE_MS,
+            }))
+        })
+        .await
+    }
+
+    async fn end_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
+        self.call(Call::act("end_merge", object(uuid)), |state, now| {
+            let until = self.known(state, uuid)?.merges.get(target).copied();
+            match until {
+                Some(until) if until <= now => {
+                    let rejected =
+                        |words: &str| self.error(PortErrorKind::Rejected, &object(uuid), words);
+                    layers::pivot(state, uuid, target).map_err(rejected)
+                }
+                Some(_) => {
+                    let words = "the block job is not ready for pivot yet";
+                    Err(self.error(PortErrorKind::Busy, &object(uuid), words))
+                }
+                None => Err(self.wrong_state(uuid, "no block job is active")),
+            }
+        })
+        .await
+    }
+
+    async fn start_paused(&self, uuid: Uuid) -> PortResult<()> {
+        let found = self.found(uuid).await?;
+        self.call(Call::act("start_paused", object(uuid)), |state, now| {
+            self.check_start(state, uuid)?;
+            let domain = self.known(state, uuid)?;
+            let mut live = Live::start(now, found);
+            live.pause(now);
+            domain.live = Some(live);
+            domain.state = DomainState::Paused;
+            domain.running = Some(domain.spec.clone());
+            Ok(())
+        })
+        .await
+    }
+
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
         self.call(Call::act("set_autostart", object(uuid)), |state, _| {
             self.known(state, uuid)?.spec.autostart = on;
@@ -316,6 +397,22 @@ impl DomainPort for SimHost {
             };
             let console = SerialConsole::open(self, uuid, name, force).ok_or_else(busy)?;
             Ok(Box::new(console) as Box<dyn GuestConsole>)
+        })
+        .await
+    }
+
+    async fn open_screen(&self, uuid: Uuid) -> PortResult<Box<dyn GuestConsole>> {
+        self.call(Call::look("open_screen", object(uuid)), |state, _| {
+            let domain = self.known(state, uuid)?;
+            if domain.live.is_none() {
+                return Err(self.wrong_state(uuid, "domain is not running"));
+            }
+            let running = domain.running.as_ref().unwrap_or(&domain.spec);
+            if shown::graphics(running) == Graphics::None {
+                let words = "the guest has no VNC screen";
+                return Err(self.error(PortErrorKind::Missing, &object(uuid), words));
+            }
+            Ok(screen::open())
         })
         .await
     }

@@ -30,6 +30,8 @@ pub enum Fault {
     /// The host's daemon dies in the middle of the call and is back for the next. The call has its
     /// effect, and its answer is lost; but what was being started is ended a moment later.
     DaemonDies,
+    /// Somebody starts or stops each other pool just before the call, which names one.
+    OtherPoolsToggle,
 }
 
 /// The faults that random ones are drawn from: those that every run survives by itself.

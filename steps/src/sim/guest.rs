@@ -15,9 +15,37 @@ const CLOUD_INIT: &str = "cloud-init[512]: Cloud-init v. 22.4.2";
 /// The ports at which an ordinary guest serves.
 const PORTS: [u16; 2] = [22, 80];
 
+/// The process that asks for cloud-init's status.
+const CLOUD_INIT_PID: i64 = 7;
+/// Any other that ends with 0; one more is one that ends with 1.
+const PID: i64 = 8;
+/// The files of an ordinary guest; `NAME` is its name for itself.
+const FILES: [(&str, &str); 3] = [
+    ("/etc/hostname", "NAME\n"),
+    ("/etc/token", "token-of-NAME\n"),
+    (
+        "/etc/quoted",
+        "a \"quoted\" word of NAME\nand another line\n",
+    ),
+];
+
+/// An argument of a command to the agent.
+fn argument<'a>(command: &'a serde_json::Value, name: &str) -> Option<&'a serde_json::Value> {
+    command.get("arguments")?.get(name)
+}
+
+/// The process that a program becomes.
+fn pid(path: &str) -> i64 {
+    match path {
+        "cloud-init" => CLOUD_INIT_PID,
+        path if path.ends_with("/false") => PID + 1,
+        _ => PID,
+    }
+}
+
 /// How a guest ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Ended {
+pub(super) enum GuestEnded {
     /// It powered off.
     Off,
     /// It crashed.
@@ -33,7 +61,7 @@ pub struct Live {
     pub hostname: Option<String>,
     lines: Vec<(u64, String)>,
     printed: usize,
-    end: Option<(u64, Ended)>,
+    end: Option<(u64, GuestEnded)>,
     deaf: bool,
     /// Since when it is suspended.
     #[serde(default)]
@@ -61,7 +89,7 @@ struct Agent {
 
 /// What a guest starts with.
 #[derive(Clone, Default)]
-pub(super) struct Found {
+pub(super) struct SimFound {
     pub(super) guest: GuestType,
     pub(super) memory_mib: u64,
     pub(super) cidata: Option<Cidata>,
@@ -71,8 +99,8 @@ pub(super) struct Found {
 
 impl Live {
     /// A guest that starts now with what it finds.
-    pub(super) fn start(now: u64, found: Found) -> Self {
-        let Found {
+    pub(super) fn start(now: u64, found: SimFound) -> Self {
+        let SimFound {
             guest,
             memory_mib,
             cidata,
@@ -157,8 +185,26 @@ impl Live {
         }
         let command: serde_json::Value = serde_json::from_str(command).ok()?;
         let answer = match command.get("execute")?.as_str()? {
-            "guest-exec" => serde_json::json!({"return": {"pid": 7}}),
-            "guest-exec-status" => self.cloud_init_status(agent, now)?,
+            "guest-exec" => {
+                let path = argument(&command, "path")?.as_str()?;
+                serde_json::json!({"return": {"pid": pid(path)}})
+            }
+            "guest-exec-status" => match argument(&command, "pid")?.as_i64()? {
+                CLOUD_INIT_PID => self.cloud_init_status(agent, now)?,
+                pid => serde_json::json!({"return": {"exited": true, "exitcode": pid - PID}}),
+            },
+            "guest-file-open" => {
+                let path = argument(&command, "path")?.as_str()?;
+                let handle = FILES.iter().position(|(name, _)| *name == path)?;
+                serde_json::json!({"return": handle})
+            }
+            "guest-file-read" => {
+                let handle = argument(&command, "handle")?.as_u64()?;
+                let (_, content) = FILES.get(usize::try_from(handle).ok()?)?;
+                let name = self.hostname.as_deref().unwrap_or("localhost");
+                let content = content.replace("NAME", name);
+                serde_json::json!({"return": {"buf-b64": BASE64.encode(content), "eof": true}})
+            }
             _ => serde_json::json!({"return": {}}),
         };
         Some(answer.to_string())
@@ -235,9 +281,9 @@ impl Live {
         let later = READY_MS.saturating_add(2000);
         if words.contains("lab-panic") {
             self.say(later, "Kernel panic - not syncing: sysrq triggered crash");
-            self.end_at(later, Ended::Crashed);
+            self.end_at(later, GuestEnded::Crashed);
         } else if words.contains("lab-off") {
-            self.end_at(later, Ended::Off);
+            self.end_at(later, GuestEnded::Off);
         }
     }
 
@@ -254,10 +300,10 @@ impl Live {
             after_ms,
             &format!("{unit}: HPL10000E: One or more service failed"),
         );
-        self.end_at(after_ms.saturating_add(200), Ended::Off);
+        self.end_at(after_ms.saturating_add(200), GuestEnded::Off);
     }
 
-    fn end_at(&mut self, after_ms: u64, ended: Ended) {
+    fn end_at(&mut self, after_ms: u64, ended: GuestEnded) {
         self.end = Some((self.started.saturating_add(after_ms), ended));
     }
 
@@ -268,14 +314,14 @@ impl Live {
             return;
         }
         let off = now.saturating_add(SHUTDOWN_MS);
-        if matches!(self.end, Some((at, Ended::Off)) if at <= off) {
+        if matches!(self.end, Some((at, GuestEnded::Off)) if at <= off) {
             return;
         }
         self.lines.retain(|(at, _)| *at <= now);
         self.lines
             .push((now, "lab: quiesce, powering off".to_owned()));
         if self.end.is_none_or(|(at, _)| at > off) {
-            self.end = Some((off, Ended::Off));
+            self.end = Some((off, GuestEnded::Off));
         }
     }
 
@@ -303,8 +349,18 @@ impl Live {
         now >= self.started.saturating_add(NETWORK_MS)
     }
 
+    /// When it prints or ends next, if it ever does.
+    pub(super) fn next(&self) -> Option<u64> {
+        let line = self.lines.get(self.printed).map(|(at, _)| *at);
+        let end = self.end.map(|(at, _)| at);
+        let next = line.into_iter().chain(end).min()?;
+        self.paused
+            .is_none_or(|since| next <= since)
+            .then_some(next)
+    }
+
     /// What it printed since it was last looked at, and whether it ended.
-    pub(super) fn advance(&mut self, now: u64) -> (Vec<u8>, Option<Ended>) {
+    pub(super) fn advance(&mut self, now: u64) -> (Vec<u8>, Option<GuestEnded>) {
         let now = self.paused.map_or(now, |since| now.min(since));
         let end = self.end.filter(|(at, _)| *at <= now);
         let due = self
@@ -331,9 +387,9 @@ mod tests {
     fn a_guest_that_is_going_down_hears_no_second_request() {
         let mut live = Live::start(
             0,
-            Found {
+            SimFound {
                 memory_mib: 4_096,
-                ..Found::default()
+                ..SimFound::default()
             },
         );
         (live.lines, live.end) = (Vec::new(), None);
@@ -341,6 +397,6 @@ mod tests {
         live.shut_down(NETWORK_MS + 1);
         let (said, ended) = live.advance(NETWORK_MS + SHUTDOWN_MS);
         assert_eq!(said, b"lab: quiesce, powering off\r\n");
-        assert_eq!(ended, Some(Ended::Off));
+        assert_eq!(ended, Some(GuestEnded::Off));
     }
 }

@@ -21,8 +21,8 @@ use super::{
     state::{Pool, domain_of},
 };
 use crate::ports::{
-    GuestSupport, HostCare, HostChanges, HostFacts, HostPort, HostUuid, PortError, PortErrorKind,
-    PortResult, VolumeKey,
+    GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostUuid, PortError,
+    PortErrorKind, PortResult, VolumeKey,
 };
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -57,7 +57,7 @@ impl Call {
 }
 
 #[derive(Clone, Copy)]
-enum Time {
+enum HostTime {
     /// Milliseconds since then; virtual under a paused clock.
     Since(Instant),
     /// The wall clock, which goes on between two processes.
@@ -74,7 +74,7 @@ pub(super) struct SimWorld {
 #[derive(Clone)]
 pub struct SimHost {
     name: Arc<str>,
-    time: Time,
+    time: HostTime,
     folder: Option<PathBuf>,
     pub(super) store: Store,
     pub(super) world: Arc<Mutex<SimWorld>>,
@@ -112,7 +112,7 @@ impl HostChanges for LifecycleEvents {
 
 impl SimHost {
     pub(super) fn in_memory(name: &str) -> Self {
-        let time = Time::Since(Instant::now());
+        let time = HostTime::Since(Instant::now());
         Self::new(
             name,
             time,
@@ -134,7 +134,7 @@ impl SimHost {
         };
         Ok(Self::new(
             name,
-            Time::Wall,
+            HostTime::Wall,
             Some(folder.clone()),
             store,
             state,
@@ -143,7 +143,7 @@ impl SimHost {
 
     fn new(
         name: &str,
-        time: Time,
+        time: HostTime,
         folder: Option<PathBuf>,
         store: Store,
         state: SimHostState,
@@ -171,6 +171,7 @@ impl SimHost {
         let mut world = self.world.lock().await;
         world.state.advance(self.now());
         let result = change(&mut world.state);
+        world.state.changed(None);
         let _ = self.told.send(None);
         result
     }
@@ -207,8 +208,8 @@ impl SimHost {
     /// The host's clock in milliseconds.
     pub(super) fn now(&self) -> u64 {
         let since = match self.time {
-            Time::Since(start) => start.elapsed(),
-            Time::Wall => std::time::UNIX_EPOCH.elapsed().unwrap_or_default(),
+            HostTime::Since(start) => start.elapsed(),
+            HostTime::Wall => std::time::UNIX_EPOCH.elapsed().unwrap_or_default(),
         };
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
@@ -224,7 +225,7 @@ impl SimHost {
         call: Call,
         work: impl FnOnce(&mut SimHostState, u64) -> PortResult<T>,
     ) -> PortResult<T> {
-        if matches!(self.time, Time::Since(_)) {
+        if matches!(self.time, HostTime::Since(_)) {
             tokio::time::sleep(LATENCY).await;
         }
         let mut world = self.world.lock().await;
@@ -237,6 +238,9 @@ impl SimHost {
         let result = work(&mut world.state, now);
         if fault == Some(Fault::DaemonDies) && call.name == "start" && result.is_ok() {
             world.state.interrupt_start(&call.object, now);
+        }
+        if let Some(uuid) = domain_of(&call.object) {
+            world.state.changed(Some(uuid));
         }
         // The length of an upload under way is worth no sync for each of its pieces.
         if call.effect && result.is_ok() && call.name != "send" {
@@ -309,6 +313,12 @@ impl SimHost {
                 if let Some((pool, name)) = pool_of(state, call) {
                     pool.volumes.remove(name);
                 }
+                Ok(())
+            }
+            Some(Fault::OtherPoolsToggle) => {
+                let others = state.pools.iter_mut();
+                let others = others.filter(|(name, _)| call.object != format!("pool {name}"));
+                others.for_each(|(_, pool)| pool.active = !pool.active);
                 Ok(())
             }
             _ => Ok(()),
@@ -414,6 +424,11 @@ impl HostPort for SimHost {
                 .cloned())
         })
         .await
+    }
+
+    async fn capacity(&self) -> PortResult<Option<HostCapacity>> {
+        self.call(Call::look("capacity", ""), |state, _| Ok(state.capacity()))
+            .await
     }
 
     async fn care(&self) -> PortResult<Option<HostCare>> {

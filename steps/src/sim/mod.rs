@@ -10,10 +10,13 @@
 mod console;
 mod content;
 mod domain;
+mod due;
 mod faults;
 mod guest;
 mod host;
+mod layers;
 mod network;
+mod screen;
 mod serial;
 mod shown;
 pub mod source;

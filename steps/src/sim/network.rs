@@ -1,13 +1,20 @@
 //! The networks of a simulated host.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
-use super::{SimHost, SimHostState, host::Call};
+use uuid::Uuid;
+
+use super::{Network, SimHost, SimHostState, host::Call};
 use crate::ports::{
-    DhcpLease, DomainSpec, GuestStream, NetworkInfo, NetworkPort, PortErrorKind, PortResult,
+    DhcpHost, DhcpLease, DomainSpec, GuestStream, HostRoute, NetworkChange, NetworkInfo,
+    NetworkPort, NetworkShape, NetworkSpec, PortErrorKind, PortResult, Removed,
 };
 
 #[async_trait]
@@ -16,11 +23,8 @@ impl NetworkPort for SimHost {
         self.call(
             Call::look("network", format!("network {name}")),
             |state, _| {
-                Ok(state.networks.get(name).map(|network| NetworkInfo {
-                    name: name.to_owned(),
-                    active: network.active,
-                    xml: format!("<network simulated='yes'><name>{name}</name></network>"),
-                }))
+                let network = state.networks.get(name);
+                Ok(network.map(|network| info(name, network)))
             },
         )
         .await
@@ -37,6 +41,96 @@ impl NetworkPort for SimHost {
                 None => Err(self.error(PortErrorKind::NetworkMissing, &object, "no such network")),
             },
         )
+        .await
+    }
+
+    async fn networks(&self) -> PortResult<Vec<NetworkInfo>> {
+        self.call(Call::look("networks", ""), |state, _| {
+            let all = state.networks.iter();
+            Ok(all.map(|(name, network)| info(name, network)).collect())
+        })
+        .await
+    }
+
+    async fn routes(&self) -> PortResult<Option<Vec<HostRoute>>> {
+        self.call(Call::look("routes", ""), |state, _| {
+            Ok(state.shell.then(|| state.routes.clone()))
+        })
+        .await
+    }
+
+    async fn bridges(&self) -> PortResult<Option<Vec<String>>> {
+        self.call(Call::look("bridges", ""), |state, _| {
+            Ok(state.shell.then(|| state.bridges.clone()))
+        })
+        .await
+    }
+
+    async fn define_network(&self, spec: &NetworkSpec) -> PortResult<()> {
+        let object = format!("network {}", spec.name);
+        let call = Call::act("define_network", object.clone());
+        self.call(call, |state, _| {
+            let bridge = |network: &Network| {
+                let made = network.made.as_ref();
+                made.is_some_and(|made| made.bridge == spec.bridge && made.uuid != spec.uuid)
+            };
+            let named = state.networks.get(&spec.name).map(shape);
+            let is_other = named.is_some_and(|shape| shape.uuid != Some(spec.uuid));
+            if is_other || spec.subnet.is_some() && state.networks.values().any(bridge) {
+                return Err(self.error(PortErrorKind::Exists, &object, "already exists"));
+            }
+            let network = state.networks.entry(spec.name.clone());
+            let network = network.or_insert_with(|| made(spec));
+            network.made = Some(spec.clone());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn start_network(&self, name: &str) -> PortResult<()> {
+        let object = format!("network {name}");
+        let call = Call::act("start_network", object.clone());
+        self.call(call, |state, _| {
+            let network = state.networks.get_mut(name);
+            let network = network.ok_or_else(|| {
+                self.error(PortErrorKind::NetworkMissing, &object, "no such network")
+            })?;
+            network.active = true;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_network(&self, name: &str, uuid: Uuid) -> PortResult<Removed> {
+        let call = Call::act("remove_network", format!("network {name}"));
+        self.call(call, |state, _| {
+            let found = state.networks.get(name).map(shape);
+            if found.is_none_or(|shape| shape.uuid != Some(uuid)) {
+                return Ok(Removed::Absent);
+            }
+            state.networks.remove(name);
+            Ok(Removed::Removed)
+        })
+        .await
+    }
+
+    async fn change_network(
+        &self,
+        name: &str,
+        uuid: Uuid,
+        change: &NetworkChange,
+    ) -> PortResult<()> {
+        let object = format!("network {name}");
+        let call = Call::act("change_network", object.clone());
+        self.call(call, |state, _| {
+            let network = state.networks.get_mut(name);
+            let own = network.filter(|network| shape(network).uuid == Some(uuid));
+            let network = own.ok_or_else(|| {
+                self.error(PortErrorKind::NetworkMissing, &object, "no such network")
+            })?;
+            apply(network, change)
+                .map_err(|words| self.error(PortErrorKind::WrongState, &object, words))
+        })
         .await
     }
 
@@ -58,6 +152,73 @@ impl NetworkPort for SimHost {
         let (ours, theirs) = tokio::io::duplex(4096);
         tokio::spawn(serve(theirs, served));
         Ok(Box::new(ours))
+    }
+}
+
+/// A network that was just defined.
+fn made(spec: &NetworkSpec) -> Network {
+    let gateway = spec.subnet.as_ref().map(|subnet| subnet.gateway.octets());
+    let [a, b, c, _] = gateway.unwrap_or([10, 0, 0, 1]);
+    Network {
+        active: false,
+        prefix: format!("{a}.{b}.{c}"),
+        dhcp: spec.subnet.as_ref().is_some_and(|subnet| subnet.dhcp),
+        lent: BTreeMap::new(),
+        made: Some(spec.clone()),
+        hosts: Vec::new(),
+        names: Vec::new(),
+    }
+}
+
+/// As libvirt does it: what is there already, or gone already, is refused where it differs.
+fn apply(network: &mut Network, change: &NetworkChange) -> Result<(), &'static str> {
+    match change {
+        NetworkChange::AddHost(host) if network.hosts.contains(host) => {}
+        NetworkChange::AddHost(host) => {
+            let same = |other: &DhcpHost| other.mac == host.mac || other.ip == host.ip;
+            if network.hosts.iter().any(same) {
+                return Err("there is an existing dhcp host entry");
+            }
+            network.hosts.push(host.clone());
+        }
+        NetworkChange::RemoveHost(host) => network.hosts.retain(|other| other != host),
+        NetworkChange::AddName(host) if network.names.contains(host) => {}
+        NetworkChange::AddName(host) => {
+            if network.names.iter().any(|other| other.ip == host.ip) {
+                return Err("there is already at least one DNS HOST record");
+            }
+            network.names.push(host.clone());
+        }
+        NetworkChange::RemoveName(host) => network.names.retain(|other| other != host),
+    }
+    Ok(())
+}
+
+fn info(name: &str, network: &Network) -> NetworkInfo {
+    NetworkInfo {
+        name: name.to_owned(),
+        active: network.active,
+        xml: format!("<network simulated='yes'><name>{name}</name></network>"),
+        shape: shape(network),
+    }
+}
+
+fn shape(network: &Network) -> NetworkShape {
+    let made = network.made.as_ref();
+    let subnets = match made {
+        Some(spec) => spec
+            .subnet
+            .iter()
+            .map(|subnet| format!("{}/{}", subnet.gateway, subnet.prefix))
+            .collect(),
+        None => vec![format!("{}.1/24", network.prefix)],
+    };
+    NetworkShape {
+        uuid: made.map(|spec| spec.uuid),
+        bridge: made.map(|spec| spec.bridge.clone()),
+        subnets,
+        hosts: network.hosts.clone(),
+        names: network.names.clone(),
     }
 }
 
@@ -86,6 +247,13 @@ async fn serve(mut stream: DuplexStream, status: Option<u16>) -> std::io::Result
     }
     let answer = format!("HTTP/1.1 {status} Simulated\r\ncontent-length: 0\r\n\r\n");
     stream.write_all(answer.as_bytes()).await
+}
+
+impl Network {
+    fn gives_reserved_only(&self) -> bool {
+        let subnet = self.made.as_ref().and_then(|made| made.subnet.as_ref());
+        subnet.is_some_and(|subnet| subnet.range.is_none())
+    }
 }
 
 impl SimHostState {
@@ -145,9 +313,16 @@ pub(super) fn addresses(state: &mut SimHostState, network: &str, now: u64) -> Ve
         };
         for nic in domain.spec.nics.iter().filter(|nic| nic.network == network) {
             let number = own.lent.get(&nic.mac).copied().unwrap_or_default();
+            let reserved = own.hosts.iter().find(|host| host.mac == nic.mac);
+            let ip = match reserved {
+                Some(host) => host.ip.clone(),
+                // Without a range only what is reserved is given away.
+                None if own.gives_reserved_only() => continue,
+                None => address(&own.prefix, number),
+            };
             leases.push(DhcpLease {
                 mac: nic.mac.clone(),
-                ip: address(&own.prefix, number),
+                ip,
                 hostname: live.hostname.clone(),
             });
         }

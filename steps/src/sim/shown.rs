@@ -1,7 +1,9 @@
 //! Domains as the simulated host shows them.
 
 use super::{Domain, SimHostState};
-use crate::ports::{DiskShape, DiskSource, DiskSpec, DomainInfo, DomainShape, DomainSpec};
+use crate::ports::{
+    DiskShape, DiskSource, DiskSpec, DomainInfo, DomainShape, DomainSpec, Graphics, ScreenShape,
+};
 
 impl SimHostState {
     /// A domain as the ports tell it.
@@ -55,7 +57,19 @@ fn shape(spec: &DomainSpec) -> DomainShape {
         memory_mib: spec.machine.memory_mib,
         disks: spec.disks.iter().map(disk).collect(),
         nics: spec.nics.clone(),
+        screens: Some(match graphics(spec) {
+            Graphics::None => Vec::new(),
+            Graphics::Vnc => vec![ScreenShape::ours()],
+        }),
     }
+}
+
+/// The screen of a machine.
+pub(super) fn graphics(spec: &DomainSpec) -> Graphics {
+    let platform = spec.machine.platform.as_ref();
+    platform
+        .map(|platform| platform.graphics)
+        .unwrap_or_default()
 }
 
 fn xml(domain: &Domain) -> String {

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Content, Fault, Live, guest::Ended, source::qcow2_header};
-use crate::ports::{DomainSpec, DomainState, GuestSupport, OwnerMark};
+use super::{Content, Fault, Live, due::Due, guest::GuestEnded, source::qcow2_header};
+use crate::ports::{
+    DhcpHost, DnsHost, DomainSpec, DomainState, GuestSupport, HostCapacity, HostRoute, NetworkSpec,
+    OwnerMark,
+};
 
 const GIB: u64 = 1 << 30;
 /// At this length the host's log daemon renames a console's log and begins anew.
@@ -32,6 +35,12 @@ pub struct SimHostState {
     pub domains: BTreeMap<Uuid, Domain>,
     /// Grows with each change of a volume's content.
     pub changes: u64,
+    /// Where the host's routes lead, beside its networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<HostRoute>,
+    /// Bridges that the host has beside those of its networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bridges: Vec<String>,
     /// Links and second mounts, by their paths: where they lead to.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub links: BTreeMap<String, String>,
@@ -44,12 +53,21 @@ pub struct SimHostState {
     /// What libvirt calls the host, where it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<Uuid>,
+    /// Its processors; none where it does not tell.
+    #[serde(default = "some_cpus")]
+    pub cpus: Option<u32>,
+    /// Its memory in bytes; none where it does not tell.
+    #[serde(default = "some_memory")]
+    pub memory: Option<u64>,
     /// How often its daemon was started.
     #[serde(default)]
     pub daemon_starts: u64,
     /// Calls that go wrong so, each time, until somebody repairs the host.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub broken: BTreeMap<String, Fault>,
+    /// When something happens next.
+    #[serde(skip)]
+    pub(super) due: Due,
 }
 
 /// The header of a qcow2 file that lies over another one.
@@ -145,6 +163,23 @@ pub struct Network {
     /// The number of the address that each card got, by its MAC address.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lent: BTreeMap<String, u32>,
+    /// How it was defined through libvirt; none of one that the host came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<NetworkSpec>,
+    /// The addresses that are reserved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<DhcpHost>,
+    /// The names that are answered for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<DnsHost>,
+}
+
+fn some_cpus() -> Option<u32> {
+    Some(64)
+}
+
+fn some_memory() -> Option<u64> {
+    Some(256 * GIB)
 }
 
 fn yes() -> bool {
@@ -174,6 +209,9 @@ pub struct Domain {
     /// The guest that was saved with its memory when it went off.
     #[serde(default)]
     pub saved: Option<Live>,
+    /// Layers that are being merged, by the names of their disks: until when, by the host's clock.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub merges: BTreeMap<String, u64>,
 }
 
 /// How long a domain whose start was interrupted is shown as starting, in milliseconds.
@@ -190,6 +228,7 @@ impl Domain {
     pub fn end(&mut self, state: DomainState) {
         (self.live, self.running, self.state) = (None, None, state);
         self.ends_at = None;
+        self.merges.clear();
     }
 
     /// Somebody suspends it.
@@ -218,6 +257,12 @@ impl Domain {
 }
 
 impl SimHostState {
+    /// What it tells of what it has.
+    pub(super) fn capacity(&self) -> Option<HostCapacity> {
+        let (cpus, memory) = (self.cpus?, self.memory?);
+        Some(HostCapacity { cpus, memory })
+    }
+
     pub(super) fn new() -> Self {
         let guest = |arch: &str, machine: &str| GuestSupport {
             arch: arch.to_owned(),
@@ -236,9 +281,14 @@ impl SimHostState {
             prefix: "192.168.122".to_owned(),
             lent: BTreeMap::new(),
             dhcp: true,
+            made: None,
+            hosts: Vec::new(),
+            names: Vec::new(),
         };
         Self {
             boots: 1,
+            cpus: some_cpus(),
+            memory: some_memory(),
             shell: true,
             reads_along: true,
             guests: vec![
@@ -249,12 +299,15 @@ impl SimHostState {
             networks: BTreeMap::from([("default".to_owned(), network)]),
             domains: BTreeMap::new(),
             changes: 0,
+            routes: Vec::new(),
+            bridges: Vec::new(),
             links: BTreeMap::new(),
             outside: BTreeMap::new(),
             machine: None,
             uuid: None,
             daemon_starts: 1,
             broken: BTreeMap::new(),
+            due: Due::default(),
         }
     }
 
@@ -281,11 +334,11 @@ impl SimHostState {
         pool.volumes.get(name)
     }
 
-    /// How a volume of an inactive pool begins, of which libvirt tells nothing.
-    pub(super) fn header_of_inactive(&self, path: &str) -> Option<Vec<u8>> {
+    /// How a volume begins, for whoever reads it by its path.
+    pub(super) fn header_at(&self, path: &str) -> Option<Vec<u8>> {
         let (folder, name) = path.rsplit_once('/')?;
-        let off = |pool: &&Pool| !pool.active && pool.path == folder;
-        let volume = self.pools.values().find(off)?.volumes.get(name)?;
+        let pool = self.pools.values().find(|pool| pool.path == folder)?;
+        let volume = pool.volumes.get(name)?;
         let backing = volume.backing.as_deref();
         Some(backing.map_or_else(Vec::new, layer_header))
     }
@@ -334,35 +387,58 @@ impl SimHostState {
 
     /// Lets every guest do what it would have done until `now`.
     pub(super) fn advance(&mut self, now: u64) {
-        let running: Vec<Uuid> = self.domains.keys().copied().collect();
-        for uuid in running {
-            let Some(domain) = self.domains.get_mut(&uuid) else {
-                continue;
-            };
-            if domain.ends_at.is_some_and(|at| at <= now) {
-                domain.end(DomainState::ShutOff);
-            }
-            let Some(live) = domain.live.as_mut() else {
-                continue;
-            };
-            let (bytes, ended) = live.advance(now);
-            let log = domain.spec.console_log.clone();
-            if let Some(ended) = ended {
-                domain.end(match ended {
-                    Ended::Off => DomainState::ShutOff,
-                    Ended::Crashed => DomainState::Crashed,
-                });
-            }
-            self.append_log(&log, &bytes);
+        if self.due.begin() {
+            let all: Vec<Uuid> = self.domains.keys().copied().collect();
+            all.into_iter().for_each(|uuid| self.due.at(0, uuid));
+        }
+        while let Some(uuid) = self.due.next(now) {
+            self.advance_domain(uuid, now);
         }
     }
 
-    fn append_log(&mut self, path: &str, bytes: &[u8]) {
-        let change = if bytes.is_empty() {
-            self.changes
-        } else {
-            self.change()
+    /// Somebody changed that domain; all of them where none is named.
+    pub(super) fn changed(&mut self, uuid: Option<Uuid>) {
+        match uuid {
+            Some(uuid) => self.due.at(0, uuid),
+            None => self.due.forget(),
+        }
+    }
+
+    fn advance_domain(&mut self, uuid: Uuid, now: u64) {
+        let Some(domain) = self.domains.get_mut(&uuid) else {
+            return;
         };
+        if domain.ends_at.is_some_and(|at| at <= now) {
+            domain.end(DomainState::ShutOff);
+        }
+        let Some(live) = domain.live.as_mut() else {
+            if let Some(at) = domain.ends_at {
+                self.due.at(at, uuid);
+            }
+            return;
+        };
+        let (bytes, ended) = live.advance(now);
+        let log = domain.spec.console_log.clone();
+        if let Some(ended) = ended {
+            domain.end(match ended {
+                GuestEnded::Off => DomainState::ShutOff,
+                GuestEnded::Crashed => DomainState::Crashed,
+            });
+        }
+        let next = domain.live.as_ref().and_then(Live::next);
+        let next = next.into_iter().chain(domain.ends_at).min();
+        if let Some(at) = next {
+            // What is due and did not happen waits for a change of its domain.
+            self.due.at(at.max(now.saturating_add(1)), uuid);
+        }
+        self.append_log(&log, &bytes);
+    }
+
+    fn append_log(&mut self, path: &str, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let change = self.change();
         let Some(volume) = self.by_path_mut(path) else {
             return;
         };

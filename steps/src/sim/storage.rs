@@ -242,6 +242,7 @@ impl StoragePort for SimHost {
             let modified = state.change();
             // Until the copy is complete a restart leaves half of it.
             let copy = Volume {
+                backing: spec.backing.as_ref().map(|(path, _)| path.clone()),
                 modified,
                 synced: false,
                 unwritten: false,
@@ -377,7 +378,7 @@ impl StoragePort for SimHost {
         self.call(Call::look("head", path), |state, _| {
             let path = state.resolved(path);
             let file = state.outside.get(&path).cloned().flatten();
-            let file = file.or_else(|| state.header_of_inactive(&path));
+            let file = file.or_else(|| state.header_at(&path));
             let max = usize::try_from(max).unwrap_or(usize::MAX);
             let file = file.filter(|_| state.shell);
             Ok(file.map(|bytes| bytes.into_iter().take(max).collect()))

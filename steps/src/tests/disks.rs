@@ -33,6 +33,7 @@ fn delete(volume: VolumeKey, recorded: bool) -> delete_volume::Params {
         host: HOST.to_owned(),
         volume,
         recorded,
+        filled: false,
     }
 }
 

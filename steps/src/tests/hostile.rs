@@ -7,7 +7,7 @@ use crate::{
     guards::{self, DeletionCandidate},
     image::sidecar,
     ports::{DomainState, VolumeFormat, VolumeKey},
-    sim::{Content, source::qcow2_header},
+    sim::{Content, Fault, Faults, SimHostState, source::qcow2_header},
     vsi::{self, attach_data_disks::Disk},
 };
 
@@ -268,6 +268,18 @@ async fn a_volume_that_names_the_one_below_it_by_a_link_or_relatively_keeps_it()
     }
 }
 
+/// A second pool, `off`, with one volume over `backing`.
+fn other_pool(active: bool, backing: Option<String>) -> impl FnOnce(&mut SimHostState) {
+    move |state| {
+        let mut pool = state.pools[&super::POOL.to_owned()].clone();
+        let mut volume = pool.volumes.pop_first().unwrap().1;
+        volume.backing = backing;
+        pool.volumes = [("layer".to_owned(), volume)].into();
+        (pool.active, pool.path) = (active, "/srv/off".to_owned());
+        state.pools.insert("off".to_owned(), pool);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_layer_in_an_inactive_pool_keeps_what_lies_below_it() {
     let world = World::new().await;
@@ -275,23 +287,13 @@ async fn a_layer_in_an_inactive_pool_keeps_what_lies_below_it() {
     foreign(&world, &key, b"x").await;
     let sim = world.sim().await;
     let below = format!("/var/lib/libvirt/images/{}", key.name);
-    let layer = move |backing: Option<String>| {
-        move |state: &mut crate::sim::SimHostState| {
-            let mut pool = state.pools[&super::POOL.to_owned()].clone();
-            let mut volume = pool.volumes.pop_first().unwrap().1;
-            volume.backing = backing;
-            pool.volumes = [("layer".to_owned(), volume)].into();
-            (pool.active, pool.path) = (false, "/srv/off".to_owned());
-            state.pools.insert("off".to_owned(), pool);
-        }
-    };
     for (backing, kept) in [
         (Some(below.clone()), true),
         (Some(format!("json:{{\"filename\":\"{below}\"}}")), true),
         (Some("/srv/another".to_owned()), false),
         (None, false),
     ] {
-        sim.with(layer(backing.clone())).await;
+        sim.with(other_pool(false, backing.clone())).await;
         let found = removable(&world, &key).await;
         let wanted = if kept {
             Err("VSI0210".into())
@@ -303,6 +305,31 @@ async fn a_layer_in_an_inactive_pool_keeps_what_lies_below_it() {
     // Nobody can look into it there.
     sim.with(|state| state.shell = false).await;
     assert_eq!(removable(&world, &key).await, Err("VSI0210".into()));
+}
+
+/// Pools are listed first and asked for their volumes one by one.
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_starts_or_stops_while_it_is_asked_hides_no_layer_and_holds_nothing_up() {
+    for active in [true, false] {
+        for over in [true, false] {
+            let world = World::new().await;
+            let key = world.key("used");
+            foreign(&world, &key, b"x").await;
+            let below = format!("/var/lib/libvirt/images/{}", key.name);
+            let sim = world.sim().await;
+            sim.with(other_pool(active, over.then_some(below))).await;
+            sim.set_faults(Faults::none().at("volumes", 1, Fault::OtherPoolsToggle))
+                .await;
+            let wanted = if over {
+                Err("VSI0210".into())
+            } else {
+                Ok(true)
+            };
+            assert_eq!(removable(&world, &key).await, wanted, "{active} {over}");
+            let toggled = sim.with(|state| state.pools["off"].active).await;
+            assert_eq!(toggled, !active);
+        }
+    }
 }
 
 /// libvirt tells of a volume's backing file, and not of what that one lies over.

@@ -5,6 +5,7 @@ mod console;
 mod disks;
 mod endings;
 mod faults;
+mod filling;
 mod guests;
 mod hostile;
 mod images;
@@ -12,6 +13,7 @@ mod provision;
 mod removal;
 mod resume;
 mod simulated;
+mod snapshots;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -65,9 +67,9 @@ pub(crate) struct World {
     pub(crate) stopped: CancellationToken,
 }
 
-/// What a journal records of attempts.
+/// What a journal records of attempts, and whether another run waits for the entity.
 #[derive(Default)]
-pub(crate) struct Attempted(BTreeSet<(RunId, Name)>);
+pub(crate) struct Attempted(BTreeSet<(RunId, Name)>, bool);
 
 struct Book(Arc<Mutex<Attempted>>);
 
@@ -78,6 +80,19 @@ impl Recorded for Book {
 
     fn standing(&self, _: &EntityId) -> Option<ReconcileStatus> {
         None
+    }
+
+    fn was_intended(&self, _: &EntityId, step: &Name) -> bool {
+        let attempted = &self.0.lock().unwrap().0;
+        attempted.iter().any(|(_, attempted)| attempted == step)
+    }
+
+    fn has_open_run(&self, _: &EntityId) -> bool {
+        false
+    }
+
+    fn is_awaited(&self, _: &EntityId) -> bool {
+        self.0.lock().unwrap().1
     }
 }
 
@@ -106,6 +121,11 @@ impl World {
             attempted: Arc::default(),
             stopped: CancellationToken::new(),
         }
+    }
+
+    /// Whether an open run waits for the entity, as the journal says.
+    pub(crate) fn is_awaited(&self, awaited: bool) {
+        self.attempted.lock().unwrap().1 = awaited;
     }
 
     fn run(&self) -> RunId {

@@ -105,6 +105,11 @@ async fn an_image_is_removed_only_while_nothing_uses_it() {
     storage.create(&over).await.unwrap();
     assert_eq!(code(world.attempt(&remove, &unwanted).await), "VSI0210");
     storage.delete(&over.key).await.unwrap();
+    // A run found it whole, and may not have copied it yet.
+    world.is_awaited(true);
+    assert_eq!(code(world.attempt(&remove, &unwanted).await), "VSI0210");
+    assert!(storage.volume(&image.key).await.unwrap().is_some());
+    world.is_awaited(false);
     let done = world.attempt(&remove, &unwanted).await.unwrap();
     assert_eq!(done.output.removed, Some(image.key));
     let left = sim.with(|state| state.pools[POOL].volumes.len()).await;

@@ -185,7 +185,7 @@ async fn gather(
     volumes: Vec<VolumeInfo>,
 ) -> Result<Output, Failure> {
     let all: Vec<_> = volumes.iter().collect();
-    guards::nothing_over(ports, &all).await?;
+    guards::nothing_over(cx, ports, &all).await?;
     let domains = ports.domains.domains().await?;
     let mut disks = Vec::new();
     let asked = params.disks.iter().zip(serials(&params.disks));
@@ -210,10 +210,11 @@ async fn not_reserved(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Fail
     let key = &volume.key;
     let what = match names::is_reserved(&key.name) {
         true => "vsiflow reserves it for itself",
-        false if ports.storage.volume(&sidecar::key(key)).await?.is_some() => {
-            "it is a base image, which others boot from"
-        }
-        false => return Ok(()),
+        false => match sidecar::read(ports, "", key).await? {
+            None => return Ok(()),
+            Some(beside) if beside.is_of_disk(key) => return Ok(()),
+            Some(_) => "it is a base image, which others boot from",
+        },
     };
     Err(error::RESERVED_VOLUME
         .failure(format!("the volume cannot be a data disk: {what}"))

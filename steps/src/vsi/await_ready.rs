@@ -15,7 +15,7 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use self::{probes::Found, watch::Watch};
+use self::{probes::ProbeFound, watch::ReadyWatch};
 use super::ready_report::Card;
 use crate::{
     error,
@@ -78,7 +78,7 @@ pub struct Output {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Place {
+struct WatchPlace {
     position: ConsolePosition,
     /// The line that has not ended yet, in base64.
     pending: String,
@@ -94,8 +94,8 @@ struct Place {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     said_ready: Option<String>,
     /// What was found of the probes.
-    #[serde(default, skip_serializing_if = "Found::is_empty")]
-    found: Found,
+    #[serde(default, skip_serializing_if = "ProbeFound::is_empty")]
+    found: ProbeFound,
 }
 
 impl AwaitReady {
@@ -118,7 +118,7 @@ impl Step for AwaitReady {
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let mut watch = Watch::resume(cx, params, ports).await?;
+        let mut watch = ReadyWatch::resume(cx, params, ports).await?;
         watch.save().await?;
         let decided = tokio::select! {
             biased;

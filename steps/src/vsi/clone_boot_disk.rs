@@ -144,9 +144,15 @@ async fn look(ports: &HostPorts, params: &Params) -> Result<Output, Failure> {
 }
 
 /// Only what was verified is copied: the image must not have changed since.
-async fn still_verified(ports: &HostPorts, base: &BaseImage) -> Result<(), Failure> {
+pub(crate) async fn still_verified(
+    ports: &HostPorts,
+    base: &BaseImage,
+) -> Result<VolumeInfo, Failure> {
     match ports.storage.volume(&base.key).await? {
-        Some(volume) if image::unchanged(base, &volume) => known_to_the_host(ports, base, &volume),
+        Some(volume) if image::unchanged(base, &volume) => {
+            known_to_the_host(ports, base, &volume)?;
+            Ok(volume)
+        }
         found => {
             let what = if found.is_some() {
                 "has changed"

@@ -19,8 +19,8 @@ use crate::{
     guest::{GuestType, Seed},
     names, ownership,
     ports::{
-        DiskSpec, DomainInfo, DomainShape, DomainSpec, Firmware, GuestSupport, Hosts, MachineSpec,
-        NicSpec, Platform, VolumeFormat,
+        DiskSpec, DomainInfo, DomainShape, DomainSpec, Firmware, Graphics, GuestSupport, Hosts,
+        MachineSpec, NicSpec, Platform, VolumeFormat,
     },
 };
 
@@ -97,6 +97,9 @@ pub struct Machine {
     /// What runs in it.
     #[serde(default)]
     pub guest: GuestType,
+    /// Whether it has a screen.
+    #[serde(default, skip_serializing_if = "Graphics::is_none")]
+    pub graphics: Graphics,
 }
 
 fn yes() -> bool {
@@ -243,6 +246,11 @@ fn platform(cx: &StepContext, params: &Params, arch: &str) -> Result<Option<Plat
         ignition: match by_firmware {
             true => parts(cx, Seed::IgnitionFwCfg)?.1,
             false => None,
+        },
+        // A Hyper Protect guest shows its host nothing.
+        graphics: match machine.guest.is_hyper_protect() {
+            true => Graphics::None,
+            false => machine.graphics,
         },
     }))
 }

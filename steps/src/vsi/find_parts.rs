@@ -77,11 +77,11 @@ impl FindParts {
         Self { hosts }
     }
 
-    async fn look(&self, params: &Params) -> Result<Output, Failure> {
+    async fn look(&self, cx: &StepContext, params: &Params) -> Result<Output, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let (pool, uuid) = (&params.pool, params.uuid);
         let boot = find(&ports, &names::boot_disk(pool, uuid)).await?;
-        guards::nothing_over(&ports, &[&boot]).await?;
+        guards::nothing_over(cx, &ports, &[&boot]).await?;
         let cidata = match names::seed(pool, uuid, params.seed) {
             Some(seed) => Some(plain(find(&ports, &seed).await?)),
             None => None,
@@ -141,11 +141,15 @@ impl Step for FindParts {
     type Params = Params;
     type Output = Output;
 
-    async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
-        Ok(Observed::Present(self.look(params).await?))
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        Ok(Observed::Present(self.look(cx, params).await?))
     }
 
-    async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
-        Ok(Done::present(self.look(params).await?))
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        Ok(Done::present(self.look(cx, params).await?))
     }
 }

@@ -41,11 +41,11 @@ pub struct ReadyGuest {
 pub struct ConsoleMemory {
     position: ConsolePosition,
     scanner: Scanner,
-    failure: Option<Failure>,
+    failure: Option<HealthFailure>,
 }
 
 #[derive(Clone, Debug)]
-struct Failure {
+struct HealthFailure {
     line: String,
     panic: bool,
 }
@@ -130,7 +130,7 @@ impl ReadyGuest {
         match finding.kind {
             MessageKind::Fatal => {
                 let line = cut(&finding.line, LINE_KEPT).to_owned();
-                memory.failure = Some(Failure { line, panic });
+                memory.failure = Some(HealthFailure { line, panic });
             }
             MessageKind::Ready => memory.failure = None,
             MessageKind::Warning | MessageKind::Note => {}

@@ -4,6 +4,7 @@
 //! of the node of that step's name.
 
 pub mod adopt_domain;
+mod ask_guest;
 pub mod attach_data_disks;
 pub mod await_data_disks;
 pub mod await_ready;

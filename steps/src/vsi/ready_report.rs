@@ -52,10 +52,13 @@ pub(super) async fn console_tail(
     }
 }
 
+/// The leases of a network, by the MAC address in lower case.
+type Leases = BTreeMap<String, Vec<DhcpLease>>;
+
 /// Looks up addresses of guests on one host; each network's leases are read once.
 pub struct Addresses<'a> {
     ports: &'a HostPorts,
-    leases: BTreeMap<String, Vec<DhcpLease>>,
+    leases: BTreeMap<String, Leases>,
 }
 
 impl<'a> Addresses<'a> {
@@ -72,7 +75,9 @@ impl<'a> Addresses<'a> {
     pub async fn of(&mut self, uuid: Uuid, cards: &[Card]) -> Vec<String> {
         let mut leases = Vec::new();
         for card in cards {
-            leases.extend(self.leases_of(&card.network).await);
+            let network = self.leases_of(&card.network).await;
+            let own = cards.iter().filter_map(|card| network.get(&lower(card)));
+            leases.extend(own.flatten().cloned());
         }
         let given = in_order(&leases, cards);
         if !given.is_empty() || cards.is_empty() {
@@ -82,15 +87,22 @@ impl<'a> Addresses<'a> {
         in_order(&told.unwrap_or_default(), cards)
     }
 
-    async fn leases_of(&mut self, network: &str) -> Vec<DhcpLease> {
-        if let Some(leases) = self.leases.get(network) {
-            return leases.clone();
+    async fn leases_of(&mut self, network: &str) -> &Leases {
+        if !self.leases.contains_key(network) {
+            let told = self.ports.networks.leases(network).await;
+            let mut leases = Leases::new();
+            for lease in told.unwrap_or_default() {
+                let mac = lease.mac.to_ascii_lowercase();
+                leases.entry(mac).or_default().push(lease);
+            }
+            self.leases.insert(network.to_owned(), leases);
         }
-        let leases = self.ports.networks.leases(network).await;
-        let leases = leases.unwrap_or_default();
-        self.leases.insert(network.to_owned(), leases.clone());
-        leases
+        self.leases.entry(network.to_owned()).or_default()
     }
+}
+
+fn lower(card: &Card) -> String {
+    card.mac.to_ascii_lowercase()
 }
 
 fn in_order(leases: &[DhcpLease], cards: &[Card]) -> Vec<String> {

@@ -59,7 +59,7 @@ pub struct Output {
 
 /// What is noted before the start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Note {
+struct StartNote {
     position: ConsolePosition,
     boot_id: Option<String>,
     #[serde(default)]
@@ -86,7 +86,7 @@ impl Step for StartDomain {
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let domain = defined(cx, &ports, params.uuid).await?;
-        let note: Option<Note> = cx.saved().await?;
+        let note: Option<StartNote> = cx.saved().await?;
         let is_active = domain.state.is_active();
         moved::refused(&ports, Some(&domain))?;
         if !is_active && note.is_none() {
@@ -115,7 +115,7 @@ impl Step for StartDomain {
         alone_on_its_disks(cx, &ports, &domain).await?;
         let position = ports.console.end(&params.console).await?;
         let boot_id = ports.host.facts().await?.boot_id;
-        let note = Note {
+        let note = StartNote {
             position,
             boot_id: boot_id.clone(),
             saved: domain.saved,
@@ -192,7 +192,7 @@ async fn alone_on_its_disks(
 async fn ran_since(
     ports: &HostPorts,
     params: &Params,
-    note: &Note,
+    note: &StartNote,
     boot_id: &Option<String>,
 ) -> Result<bool, Failure> {
     let same_boot = *boot_id == note.boot_id;

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    DhcpLease, DomainInfo, DomainPort, DomainSpec, GuestConsole, HostPorts, Hosts, OwnerMark,
-    PoolFiles, PoolInfo, PortResult, Removed, StoragePort, UploadSink, VolumeInfo, VolumeKey,
-    VolumeSpec,
+    DhcpLease, DomainInfo, DomainPort, DomainSpec, GuestConsole, HostPorts, Hosts, LayerSpec,
+    MergeProgress, OwnerMark, PoolFiles, PoolInfo, PortResult, Removed, StoragePort, UploadSink,
+    VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 /// What is told wrongly.
@@ -179,6 +179,26 @@ impl DomainPort for Ports {
         self.domains.agent(uuid, command, within).await
     }
 
+    async fn add_layers(&self, uuid: Uuid, layers: &[LayerSpec], quiesce: bool) -> PortResult<()> {
+        self.domains.add_layers(uuid, layers, quiesce).await
+    }
+
+    async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
+        self.domains.begin_merge(uuid, target).await
+    }
+
+    async fn merging(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>> {
+        self.domains.merging(uuid, target).await
+    }
+
+    async fn end_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
+        self.domains.end_merge(uuid, target).await
+    }
+
+    async fn start_paused(&self, uuid: Uuid) -> PortResult<()> {
+        self.domains.start_paused(uuid).await
+    }
+
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
         self.domains.set_autostart(uuid, on).await
     }
@@ -189,6 +209,10 @@ impl DomainPort for Ports {
 
     async fn open_console(&self, uuid: Uuid, force: bool) -> PortResult<Box<dyn GuestConsole>> {
         self.domains.open_console(uuid, force).await
+    }
+
+    async fn open_screen(&self, uuid: Uuid) -> PortResult<Box<dyn GuestConsole>> {
+        self.domains.open_screen(uuid).await
     }
 
     async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {

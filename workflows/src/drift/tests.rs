@@ -20,6 +20,7 @@ fn shape() -> DomainShape {
             network: "default".to_owned(),
             mac: "02:00:00:00:00:01".to_owned(),
         }],
+        screens: Some(vec![ScreenShape::ours()]),
     }
 }
 
@@ -99,6 +100,30 @@ fn of_what_an_older_version_wrote_only_its_power_is_compared() {
         written: None,
     };
     assert!(findings(&expected, Some(&domain)).is_empty());
+}
+
+#[test]
+fn a_screen_that_listens_elsewhere_is_drift_and_one_that_nobody_looked_for_is_not() {
+    let listening = |address: &str| {
+        let mut screen = ScreenShape::ours();
+        screen.listen = address.to_owned();
+        Some(vec![screen])
+    };
+    let edited = found(|domain| domain.stored.screens = listening("0.0.0.0"));
+    let words = "screen: expected vnc on 127.0.0.1, found vnc on 0.0.0.0";
+    assert_eq!(edited, [words]);
+    let removed = found(|domain| domain.live.as_mut().unwrap().screens = Some(Vec::new()));
+    let words = "running screen: expected vnc on 127.0.0.1, found none";
+    assert_eq!(removed, [words]);
+    // An older version recorded none, whatever there was.
+    let mut before = shape();
+    before.screens = None;
+    let expected = Expected {
+        power: PowerState::Running,
+        autostart: true,
+        written: Some(before),
+    };
+    assert!(findings(&expected, Some(&domain())).is_empty());
 }
 
 #[test]

@@ -6,9 +6,13 @@ use vsiflow_engine::{
     model::{EntityId, EntityState},
 };
 
+pub(super) mod batch;
+pub(super) mod prune;
+
+use self::batch::ApplyBatch;
 use super::{
-    ErrorKind, Fleet, FleetError, batch::ApplyBatch, index::Known, store::DesiredUpdates,
-    unreadable::refuse_lost, vsi::retained_refs,
+    ErrorKind, Fleet, FleetError, index::Known, store::DesiredUpdates, unreadable::refuse_lost,
+    vsi::retained_refs,
 };
 use crate::{
     delete_vsi,
@@ -34,13 +38,13 @@ pub enum Change {
 /// A VSI or a data disk that was applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
-    /// What it is: `vsi` or `disk`.
+    /// What it is: `vsi`, `pool`, `disk` or `type`.
     pub kind: &'static str,
     /// The namespace.
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// Its entity; none after a dry run that would have created it.
+    /// Its entity; none of a type, and after a dry run that would have created it.
     pub entity: Option<EntityId>,
     /// What was done.
     pub change: Change,
@@ -68,26 +72,50 @@ impl Fleet {
     /// # Errors
     /// Before anything is recorded: when a VSI of the name is being deleted, or when a field cannot
     /// be changed, or of a data disk the same.
-    pub async fn apply(&self, resolved: Resolved, by: By) -> Result<Vec<Applied>, FleetError> {
+    pub async fn apply(&self, mut resolved: Resolved, by: By) -> Result<Vec<Applied>, FleetError> {
         // Before secrets and blobs are written, which need room as well.
         self.engine.takes_wishes()?;
         self.record_machines().await?;
         let mut updates = DesiredUpdates::default();
+        let _chooses = self.may_choose(&resolved).await;
         let known = self.concerned(&resolved).await?;
+        Box::pin(self.place(&mut resolved, &known, Some(&mut updates))).await?;
         self.refuse_all(&resolved, &known).await?;
+        let needs_addresses = resolved
+            .vsis
+            .iter()
+            .any(|vsi| !vsi.desired.made_networks.is_empty());
+        // What is drawn here is not drawn again before it is recorded.
+        let _drawing = match needs_addresses {
+            true => Some(self.drawing.lock().await),
+            false => None,
+        };
+        if needs_addresses {
+            Box::pin(self.give_addresses(&mut resolved)).await?;
+        }
         let directory = resolved.directory.clone();
         for host in resolved.hosts.clone().into_values() {
             self.host_wish(host, &mut updates).await?;
         }
+        let networks = Box::pin(self.take_in_networks(&resolved, &mut updates)).await?;
         let made = self.take_in_disks(&resolved, &known, &mut updates);
         let (disks, applied) = made.await?;
         let mut batch = ApplyBatch::new(self, known, disks, false);
         batch.updates = updates;
         let pools = self.take_in_pools(&resolved, &mut batch.updates, false);
         let pools = Box::pin(pools).await?;
-        let mut all = batch.take_in(resolved).await?;
+        let groups = self.take_in_groups(&resolved, &mut batch.updates, false);
+        let groups = Box::pin(groups).await?;
+        let types = self.take_in_types(&resolved.types, &mut batch.updates);
+        let types = types.await?;
+        let snapshots = resolved.snapshots.clone();
+        let mut all = Box::pin(batch.take_in(resolved)).await?;
         all.extend(applied);
+        all.extend(networks);
         all.extend(pools);
+        all.extend(groups);
+        all.extend(types);
+        Box::pin(self.take_in_snapshots(&snapshots, &mut all, &mut batch.updates)).await?;
         let entities: Vec<_> = all.iter().filter_map(|one| one.entity.clone()).collect();
         self.remember(directory.as_ref(), &entities, &mut batch.updates)
             .await?;
@@ -104,9 +132,10 @@ impl Fleet {
     /// # Errors
     /// As for [`Fleet::apply`].
     pub async fn apply_dry(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
-        let known = self.concerned(resolved).await?;
-        self.refuse_all(resolved, &known).await?;
-        self.plan(resolved).await
+        let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
+        Box::pin(self.place(&mut resolved, &known, None)).await?;
+        self.refuse_all(&resolved, &known).await?;
+        Box::pin(self.plan_placed(&resolved, known)).await
     }
 
     /// What it would take to bring every VSI to what documents describe, refused changes
@@ -115,19 +144,41 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn plan(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
-        let (known, mut updates) = (self.concerned(resolved).await?, DesiredUpdates::default());
+        let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
+        Box::pin(self.place(&mut resolved, &known, None)).await?;
+        Box::pin(self.plan_placed(&resolved, known)).await
+    }
+
+    /// The same once hosts are chosen.
+    async fn plan_placed(
+        &self,
+        resolved: &Resolved,
+        known: Vec<Known>,
+    ) -> Result<Vec<Applied>, FleetError> {
+        let mut updates = DesiredUpdates::default();
+        let mut addressed = resolved.clone();
+        Box::pin(self.give_addresses(&mut addressed)).await?;
+        let resolved = &addressed;
+        let networks = Box::pin(self.take_in_networks(resolved, &mut updates)).await?;
         let disks = self.take_in_disks(resolved, &known, &mut updates);
         let (disks, planned) = disks.await?;
         let mut batch = ApplyBatch::new(self, known, disks, true);
-        let mut all = batch.take_in(resolved.clone()).await?;
+        let mut all = Box::pin(batch.take_in(resolved.clone())).await?;
         all.extend(planned);
+        all.extend(networks);
         let pools = self.take_in_pools(resolved, &mut updates, true);
         all.extend(Box::pin(pools).await?);
+        let groups = self.take_in_groups(resolved, &mut updates, true);
+        all.extend(Box::pin(groups).await?);
+        let mut nothing = DesiredUpdates::default();
+        Box::pin(self.take_in_snapshots(&resolved.snapshots, &mut all, &mut nothing)).await?;
+        all.extend(self.take_in_types(&resolved.types, &mut updates).await?);
         Ok(all)
     }
 
     async fn refuse_all(&self, resolved: &Resolved, known: &[Known]) -> Result<(), FleetError> {
         // They are large, and most documents have nothing for them.
+        Box::pin(self.refuse_groups(resolved)).await?;
         Box::pin(self.refuse_pools(resolved, known)).await?;
         self.refuse_disks(resolved).await?;
         let names = resolved.vsis.iter().map(|vsi| &vsi.desired);
@@ -194,26 +245,36 @@ impl Applied {
     }
 
     pub(super) fn of(vsi: &ResolvedVsi, entity: Option<EntityId>, change: Change) -> Self {
+        let (namespace, name) = (&vsi.desired.namespace, &vsi.desired.name);
         Self {
-            kind: kind::VSI,
-            namespace: vsi.desired.namespace.clone(),
-            name: vsi.desired.name.clone(),
-            entity,
-            change,
-            fields: Vec::new(),
-            plan: Plan::default(),
-            awaits_approval: false,
             retained_refs: vsi.retained_refs.clone(),
-            contract_put_back: false,
+            ..Self::unplanned(kind::VSI, namespace, name, entity, change)
         }
     }
 
     pub(super) fn of_disk(disk: &DesiredDataDisk, entity: EntityId, change: Change) -> Self {
+        Self::unplanned(
+            kind::DISK,
+            &disk.namespace,
+            &disk.name,
+            Some(entity),
+            change,
+        )
+    }
+
+    /// With nothing else to say of it.
+    pub(super) fn unplanned(
+        kind: &'static str,
+        namespace: &str,
+        name: &str,
+        entity: Option<EntityId>,
+        change: Change,
+    ) -> Self {
         Self {
-            kind: kind::DISK,
-            namespace: disk.namespace.clone(),
-            name: disk.name.clone(),
-            entity: Some(entity),
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            entity,
             change,
             fields: Vec::new(),
             plan: Plan::default(),

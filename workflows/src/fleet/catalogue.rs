@@ -14,7 +14,7 @@ use super::{
     ErrorKind, Fleet, FleetError,
     disk::apply::KnownDisk,
     index::Known,
-    unreadable::{Lost, Reading},
+    unreadable::{LostEntity, WantedReading},
 };
 use crate::{
     record::{DiskRecord, VsiRecord, disk_entity, kind, vsi_entity},
@@ -37,7 +37,7 @@ enum Sign {
 
 /// Everything by its signs, kept in step with the engine. It holds no more than names.
 #[derive(Debug, Default)]
-pub(super) struct Catalogue(Mutex<Signs>);
+pub(super) struct ObjectCatalogue(Mutex<Signs>);
 
 #[derive(Debug, Default)]
 struct Signs {
@@ -167,7 +167,7 @@ impl Fleet {
                 continue;
             };
             // What cannot be read is judged by its name, see `refuse_lost`.
-            if let Reading::Wanted(wanted) = self.read_wanted(&entity, &state).await? {
+            if let WantedReading::Wanted(wanted) = self.read_wanted(&entity, &state).await? {
                 all.push(self.known_as(entity, state, wanted).await?);
             }
         }
@@ -230,8 +230,8 @@ impl Fleet {
         else {
             return Ok(None);
         };
-        let read: Reading<DiskRecord> = self.read_wanted(&entity, &state).await?;
-        let Reading::Wanted(wanted) = read else {
+        let read: WantedReading<DiskRecord> = self.read_wanted(&entity, &state).await?;
+        let WantedReading::Wanted(wanted) = read else {
             return Ok(None);
         };
         Ok(Some(KnownDisk {
@@ -305,9 +305,9 @@ impl Fleet {
             return Ok(None);
         };
         match self.read_wanted(entity, &state).await? {
-            Reading::Wanted(wanted) => Ok(Some(wanted)),
-            Reading::Nothing => Ok(None),
-            Reading::Lost(failure) => Err(FleetError::new(ErrorKind::Blocked, failure)),
+            WantedReading::Wanted(wanted) => Ok(Some(wanted)),
+            WantedReading::Nothing => Ok(None),
+            WantedReading::Lost(failure) => Err(FleetError::new(ErrorKind::Blocked, failure)),
         }
     }
 
@@ -317,7 +317,7 @@ impl Fleet {
         &self,
         kind: &'static str,
         names: impl IntoIterator<Item = (&str, &str)>,
-    ) -> Result<Vec<Lost>, FleetError> {
+    ) -> Result<Vec<LostEntity>, FleetError> {
         let names: Vec<_> = names.into_iter().collect();
         let ids = names.iter().filter_map(|(_, name)| entity(kind, name));
         let ids: Vec<_> = ids.collect();
@@ -344,8 +344,8 @@ impl Fleet {
         state: &EntityState,
     ) -> Result<Option<Failure>, FleetError> {
         match self.read_wanted::<T>(entity, state).await? {
-            Reading::Lost(failure) => Ok(Some(failure)),
-            Reading::Wanted(_) | Reading::Nothing => Ok(None),
+            WantedReading::Lost(failure) => Ok(Some(failure)),
+            WantedReading::Wanted(_) | WantedReading::Nothing => Ok(None),
         }
     }
 

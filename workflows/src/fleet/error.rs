@@ -48,7 +48,10 @@ impl FleetError {
             "host" => "`vsiflow get host` lists the hosts that this state directory knows",
             "image" => "`vsiflow image list` lists the images that this state directory knows",
             "pool" => "`vsiflow get pools -A` lists the pools of this state directory",
+            "group" => "`vsiflow get groups -A` lists the groups of this state directory",
+            "snapshot" => "`vsiflow get snapshots -A` lists the snapshots of this state directory",
             "token" => "`vsiflow token list` lists the tokens of this state directory",
+            "network" => "`vsiflow get networks -A` lists the networks of this state directory",
             "disk" => "`vsiflow get disk -A` lists the data disks of this state directory",
             _ => "`vsiflow get -A` lists the VSIs of this state directory",
         });

@@ -11,7 +11,7 @@ use vsiflow_engine::{
 use super::{
     ErrorKind, Fleet, FleetError,
     host::maintenance,
-    unreadable::{LostState, Reading, refuse_lost},
+    unreadable::{LostState, WantedReading, refuse_lost},
 };
 use crate::{
     phase::{self, Phase},
@@ -130,10 +130,10 @@ impl Fleet {
         let Some(state) = self.engine.entity(entity) else {
             return Ok(None);
         };
-        let read: Reading<VsiRecord> = self.read_wanted(entity, &state).await?;
+        let read: WantedReading<VsiRecord> = self.read_wanted(entity, &state).await?;
         Ok(match read {
-            Reading::Wanted(wanted) => Some((wanted.vsi.namespace, wanted.vsi.name)),
-            Reading::Nothing | Reading::Lost(_) => None,
+            WantedReading::Wanted(wanted) => Some((wanted.vsi.namespace, wanted.vsi.name)),
+            WantedReading::Nothing | WantedReading::Lost(_) => None,
         })
     }
 
@@ -234,6 +234,8 @@ impl Fleet {
                 image_secret,
                 jump_secrets,
                 namespace,
+                labels: host.labels,
+                limits: host.limits,
             });
         }
         Ok(())

@@ -8,21 +8,21 @@
 //! but through the engine.
 
 mod apply;
-mod batch;
 mod catalogue;
-mod conditions;
 mod disk;
 mod error;
+mod group;
 mod history;
 mod host;
 mod image;
 mod index;
 mod network;
 mod past;
+mod placement;
 mod pool;
-mod prune;
 mod queries;
-mod rebuild;
+mod server_types;
+mod snapshot;
 mod store;
 mod sweep;
 mod tokens;
@@ -32,13 +32,17 @@ mod vsi;
 
 use std::sync::Arc;
 
+pub use apply::prune::LeftOut;
 pub use apply::{Applied, Change};
-pub use conditions::Condition;
+pub use disk::export::DiskToExport;
 pub use disk::object::{DiskObject, DiskStatus};
 pub use error::{FleetError, FleetErrorKind as ErrorKind};
+pub use group::{
+    FoundOutput, GroupItem, GroupMember, GroupObject, GroupOutput, GroupStatus, GroupWave,
+};
 pub use history::events::{EventReader, HistoryError, HistoryLine, took};
 pub use history::evidence::EvidencePlace;
-pub use history::listings::{HostObject, RunObject};
+pub use history::listings::{HostObject, HostRoom, PoolRoom, RunObject};
 pub use history::logs::{ConsoleLog, LogChunk};
 pub use history::run_graphs::{GraphStep, RunGraph};
 pub use host::check::{CheckOutcome, Checking, HostCheck};
@@ -48,22 +52,28 @@ pub use host::watch::{WATCHERS, WatchOptions};
 pub use image::meter::Meter;
 pub use image::object::ImageObject;
 pub use image::progress::UploadProgress;
-pub use network::object::NetworkObject;
+pub use network::object::{MadeNetwork, NetworkObject, NetworkState};
 pub use past::{
     difference::{Difference, differences, differences_of},
     moment::{InvalidMoment, Moment},
 };
-pub use pool::{PoolMember, PoolObject, PoolStatus};
-pub use prune::LeftOut;
+pub use pool::{Membership, PoolMember, PoolObject, PoolStatus, ShownMember, ShownPool};
 pub use queries::EntityPresence;
+pub use server_types::ServerTypeObject;
+pub use snapshot::{
+    object::{SnapshotDisk, SnapshotObject, SnapshotStatus},
+    take::{SnapshotRequest, TakenSnapshot},
+};
 pub use tokens::{NewToken, TokenObject, TokenRole};
 pub use verdict::Verdict;
 pub use vsi::adopt::{Adopting, Adoption};
 pub use vsi::approve::Proposal;
-pub use vsi::console::{ConsoleAccess, OpenConsole};
+pub use vsi::conditions::Condition;
+pub use vsi::console::{ConsoleAccess, ConsoleWay, OpenConsole};
 pub use vsi::object::{Metadata, VsiObject, VsiProgress, VsiStatus};
 pub use vsi::power::ShutdownPolicy;
 pub use vsi::rollback::EarlierVsi;
+pub use vsi::summary::VsiSummary;
 pub use vsiflow_steps::ports::NetworkInfo;
 
 use vsiflow_engine::{
@@ -133,9 +143,14 @@ pub struct Fleet {
     uploads: Arc<image::progress::Uploads>,
     addresses: Arc<network::object::SeenAddresses>,
     health: Arc<host::guests::GuestHealth>,
-    catalogue: Arc<catalogue::Catalogue>,
+    catalogue: Arc<catalogue::ObjectCatalogue>,
     seen_blobs: Arc<unreadable::SeenBlobs>,
+    summaries: Arc<vsi::summary::Summaries>,
     pools: Arc<pool::Board>,
+    capacities: Arc<placement::Capacities>,
+    footprints: Arc<placement::Footprints>,
+    /// Held from the choice of addresses to their record.
+    drawing: Arc<tokio::sync::Mutex<()>>,
     /// What works beside the fleet ends when the last one with this is dropped.
     owner: Option<Arc<tokio::sync::watch::Sender<()>>>,
 }
@@ -224,7 +239,11 @@ impl Fleet {
             health: Arc::default(),
             catalogue: Arc::default(),
             seen_blobs: Arc::default(),
+            summaries: Arc::default(),
             pools: Arc::default(),
+            capacities: Arc::default(),
+            footprints: Arc::default(),
+            drawing: Arc::default(),
             owner: Some(Arc::default()),
         };
         tokio::spawn(fleet.uploads.clone().listen(fleet.engine.notices()));

@@ -1,7 +1,5 @@
 //! Puts what is wanted where it lasts: secrets into the secret store, the rest into wishes.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -11,7 +9,7 @@ use vsiflow_engine::{
     workflow::DesiredUpdate,
 };
 
-use super::{Fleet, FleetError, disk::apply::DiskIds, host::ownership, unreadable::Reading};
+use super::{Fleet, FleetError, disk::apply::DiskIds, host::ownership, unreadable::WantedReading};
 use crate::{
     record::{HostRecord, JumpSecretNames, VsiRecord, host_entity, kind},
     spec::{HostSettings, ResolvedVsi, host::JumpSecrets},
@@ -101,25 +99,11 @@ impl Fleet {
         let disks = names.filter_map(|name| Some((name.clone(), *uid_of(name)?)));
         let disks = disks.collect();
         Ok(VsiRecord {
-            uid,
-            contract,
             image_credentials,
-            retired: Vec::new(),
             disks,
-            vsi: vsi.desired,
-            power: None,
-            before: Vec::new(),
-            proposed: None,
-            turn: None,
-            retained_refs: Vec::new(),
             unresolved_refs: vsi.unresolved_refs,
-            restore: false,
-            rebuilt: None,
-            macs: Vec::new(),
-            adopted: None,
-            previous_owner: None,
-            unknown: BTreeSet::new(),
-            formats: Vec::new(),
+            placed: vsi.placed,
+            ..VsiRecord::new(uid, contract, vsi.desired)
         })
     }
 
@@ -137,6 +121,7 @@ impl Fleet {
         let own = hosts.iter().flat_map(HostSettings::secrets);
         secrets.extend(own.cloned());
         self.secrets.deliver(secrets).await?;
+        Box::pin(self.deliver_members()).await?;
         let mut updates = DesiredUpdates::default();
         for host in hosts {
             let recorded =
@@ -155,7 +140,14 @@ impl Fleet {
         updates: &mut DesiredUpdates,
     ) -> Result<(), FleetError> {
         let known = self.directory.get(&host.id());
-        let same = known.is_some_and(|known| known.same_as(&host));
+        let same = known.as_ref().is_some_and(|known| known.same_as(&host));
+        let (labels_before, limits_before) = known
+            .map(|known| (known.labels, known.limits))
+            .unwrap_or_default();
+        let same_limits = host.limits.is_none() || host.limits == limits_before;
+        let same_labels = host.labels.is_empty() || host.labels == labels_before;
+        // One that was only looked at is not recorded yet.
+        let same_labels = same_labels && same_limits && !self.directory.is_offered(&host.id());
         if let Some(owner) = ownership::others(&self.directory, &host) {
             return match same {
                 true => Ok(()),
@@ -167,16 +159,16 @@ impl Fleet {
         if host.namespace.is_some() {
             self.directory.give(&host.id(), host.namespace.clone());
         }
-        if same && owned {
+        if same && owned && same_labels {
             return Ok(());
         }
         let entity =
             host_entity(&host.id()).map_err(|error| FleetError::defect(error.to_string()))?;
         let earlier: Option<HostRecord> = match self.engine.entity(&entity) {
             Some(state) => match self.read_wanted(&entity, &state).await? {
-                Reading::Wanted(wanted) => Some(wanted),
+                WantedReading::Wanted(wanted) => Some(wanted),
                 // It is recorded anew.
-                Reading::Nothing | Reading::Lost(_) => None,
+                WantedReading::Nothing | WantedReading::Lost(_) => None,
             },
             None => None,
         };
@@ -184,11 +176,20 @@ impl Fleet {
         let key_passphrase = self.put_secret(host.key_passphrase).await?;
         let image_secret = self.put_secret(host.image_secret).await?;
         let jump_secrets = self.put_jump_secrets(host.jump_secrets).await?;
+        let labels = match (host.labels.is_empty(), &earlier) {
+            (true, Some(earlier)) => earlier.labels.clone(),
+            _ => host.labels,
+        };
+        let limits = host
+            .limits
+            .or_else(|| earlier.as_ref().and_then(|earlier| earlier.limits.clone()));
         let is_known = earlier.as_ref().is_some_and(|earlier| {
             let before = [&earlier.key, &earlier.key_passphrase, &earlier.image_secret];
             let same_owner = host.namespace.is_none() || earlier.namespace == host.namespace;
             same_owner
                 && earlier.record == host.record
+                && earlier.labels == labels
+                && earlier.limits == limits
                 && before == [&key, &key_passphrase, &image_secret]
                 && earlier.jump_secrets == jump_secrets
         });
@@ -232,6 +233,8 @@ impl Fleet {
             jump_secrets,
             retired_jump_secrets,
             namespace: host.namespace.or(owner),
+            labels,
+            limits,
         };
         updates.add(entity, kind::HOST, Precedence::Record, &wanted, None)
     }

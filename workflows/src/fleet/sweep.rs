@@ -6,6 +6,7 @@ use vsiflow_engine::model::Name;
 
 use super::{Fleet, FleetError, index::Known};
 use crate::{
+    group::GroupRecord,
     phase::is_gone,
     pool::PoolRecord,
     record::{HostRecord, kind},
@@ -28,13 +29,15 @@ impl Fleet {
         let of_hosts = self.secrets_of_hosts().await?;
         let is_whole = is_whole && self.engine.all_unreadable().is_empty();
         let of_pools = self.secrets_of_pools().await?;
-        let all = of_hosts.zip(of_pools).filter(|_| is_whole);
-        let Some((of_hosts, of_pools)) = all else {
+        let of_groups = self.secrets_of_groups().await?;
+        let all = of_hosts.zip(of_pools).zip(of_groups);
+        let Some(((of_hosts, of_pools), of_groups)) = all.filter(|_| is_whole) else {
             tracing::warn!("no secret is erased: something cannot be read, which may name it");
             return Ok(());
         };
         let of_vsis = known.iter().flat_map(|known| known.wanted.secrets());
-        let named: BTreeSet<_> = of_vsis.chain(of_hosts).chain(of_pools).collect();
+        let named = of_vsis.chain(of_hosts).chain(of_pools);
+        let named: BTreeSet<_> = named.chain(of_groups).collect();
         for id in kept.iter().filter(|id| !named.contains(id)) {
             self.secrets.erase(id).await?;
         }
@@ -49,6 +52,17 @@ impl Fleet {
         let there = all.read.iter();
         let there = there.filter(|(entity, state, _)| !is_gone(entity, state));
         let secrets = there.flat_map(|(_, _, pool)| pool.secrets());
+        Ok(is_whole.then(|| secrets.collect()))
+    }
+
+    /// None where not all of them can be told.
+    async fn secrets_of_groups(&self) -> Result<Option<Vec<Name>>, FleetError> {
+        let all = self.read_all::<GroupRecord>(kind::GROUP).await?;
+        let mut lost = all.lost.iter();
+        let is_whole = lost.all(|(entity, state, _)| is_gone(entity, state));
+        let there = all.read.iter();
+        let there = there.filter(|(entity, state, _)| !is_gone(entity, state));
+        let secrets = there.flat_map(|(_, _, group)| group.secrets());
         Ok(is_whole.then(|| secrets.collect()))
     }
 

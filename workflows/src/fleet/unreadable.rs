@@ -9,11 +9,11 @@ use std::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use vsiflow_engine::{
-    executor::UnreadableEntity,
+    executor::{By, UnreadableEntity},
     journal::{Entry, JournalError, Record},
     model::{
-        EntityId, EntityState, EventKind, Failure, FailureClass, Hash, Payload, RunState, StreamId,
-        Timestamp, Work,
+        EntityId, EntityState, EventKind, Failure, FailureClass, Hash, Name, Payload, RunState,
+        StreamId, Text, Timestamp, Work,
     },
     step::Step as _,
 };
@@ -42,7 +42,7 @@ impl SeenBlobs {
 }
 
 /// What is wanted of an entity, or why that cannot be told.
-pub(super) enum Reading<T> {
+pub(super) enum WantedReading<T> {
     /// That is wanted.
     Wanted(T),
     /// Nothing was ever wanted.
@@ -62,7 +62,7 @@ pub(super) struct ReadAll<T> {
 
 /// A VSI or a data disk of which nobody can read what is wanted.
 #[derive(Clone, Debug)]
-pub(super) struct Lost {
+pub(super) struct LostEntity {
     pub(super) entity: EntityId,
     pub(super) state: Arc<EntityState>,
     /// Namespace and name, where something else tells them.
@@ -70,7 +70,7 @@ pub(super) struct Lost {
     pub(super) failure: Failure,
 }
 
-impl Lost {
+impl LostEntity {
     /// Whether it is the one of that name, or that UID.
     fn is(&self, namespace: &str, name: &str) -> bool {
         let own = self.name.as_ref();
@@ -100,16 +100,18 @@ impl Fleet {
         &self,
         entity: &EntityId,
         state: &EntityState,
-    ) -> Result<Reading<T>, FleetError> {
+    ) -> Result<WantedReading<T>, FleetError> {
         let Some(desired) = &state.desired else {
             let poison = self.engine.unreadable(entity);
-            return Ok(poison.map_or(Reading::Nothing, |why| Reading::Lost(why.failure(entity))));
+            return Ok(poison.map_or(WantedReading::Nothing, |why| {
+                WantedReading::Lost(why.failure(entity))
+            }));
         };
-        let lost = |what: String| Ok(Reading::Lost(UnreadableEntity::lost(entity, &what)));
+        let lost = |what: String| Ok(WantedReading::Lost(UnreadableEntity::lost(entity, &what)));
         match self.blobs.get(&desired.desired).await {
             Ok(bytes) => match record::read(&bytes) {
-                Ok(wanted) => Ok(Reading::Wanted(wanted)),
-                Err(failure) => Ok(Reading::Lost(failure.of_object(entity.to_string()))),
+                Ok(wanted) => Ok(WantedReading::Wanted(wanted)),
+                Err(failure) => Ok(WantedReading::Lost(failure.of_object(entity.to_string()))),
             },
             Err(error @ JournalError::Damaged { .. }) => lost(error.to_string()),
             Err(other) => Err(other.into()),
@@ -124,9 +126,9 @@ impl Fleet {
         let (mut read, mut lost) = (Vec::new(), Vec::new());
         for (entity, state) in self.entities_of(kind) {
             match self.read_wanted(&entity, &state).await? {
-                Reading::Wanted(wanted) => read.push((entity, state, wanted)),
-                Reading::Nothing => {}
-                Reading::Lost(failure) => lost.push((entity, state, failure)),
+                WantedReading::Wanted(wanted) => read.push((entity, state, wanted)),
+                WantedReading::Nothing => {}
+                WantedReading::Lost(failure) => lost.push((entity, state, failure)),
             }
         }
         Ok(ReadAll { read, lost })
@@ -165,7 +167,7 @@ impl Fleet {
 
     /// The VSIs, or the data disks, of which nobody can read what is wanted, but for those that are
     /// gone.
-    pub(super) async fn lost(&self, kind: &str) -> Result<Vec<Lost>, FleetError> {
+    pub(super) async fn lost(&self, kind: &str) -> Result<Vec<LostEntity>, FleetError> {
         let lost = match kind {
             kind::DISK => self.read_all::<DiskRecord>(kind).await?.lost,
             _ => self.read_all::<VsiRecord>(kind).await?.lost,
@@ -179,18 +181,52 @@ impl Fleet {
         kind: &'static str,
         namespace: &str,
         name: &str,
-    ) -> Result<Option<Lost>, FleetError> {
+    ) -> Result<Option<LostEntity>, FleetError> {
         let (namespace, name) = qualified(namespace, name);
         let all = self.lost_among(kind, [(namespace, name)]).await?;
         let mut all = all.into_iter();
         Ok(all.find(|lost| lost.is(namespace, name)))
     }
 
-    pub(super) async fn named(&self, lost: Vec<LostState>) -> Vec<Lost> {
+    /// Lets go of the VSI or the data disk of that UID, of which nobody can read what is wanted:
+    /// nothing is refused because of it any more, and what it has on its host stays there. None
+    /// where there is none such. By its UID alone, so that nobody does it by the way; should it
+    /// be readable again, from a blob that was put back, it is there again.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn orphan_unreadable(
+        &self,
+        kind: &'static str,
+        uid: &str,
+        by: By,
+    ) -> Result<Option<EntityId>, FleetError> {
+        let all = self.lost_among(kind, [("", uid)]).await?;
+        let Some(lost) = all.into_iter().find(|lost| lost.entity.id() == uid) else {
+            return Ok(None);
+        };
+        let Some(marker) = orphan_marker(&lost.entity) else {
+            return Ok(None);
+        };
+        let (what, detail) = (
+            Name::of("orphaned"),
+            Text::new(lost.failure.message.as_str()),
+        );
+        self.engine.note(marker, what, detail, by).await?;
+        Ok(Some(lost.entity))
+    }
+
+    /// Whether somebody let go of it.
+    fn is_orphan(&self, entity: &EntityId) -> bool {
+        let marker = orphan_marker(entity);
+        marker.is_some_and(|marker| self.engine.entity(&marker).is_some())
+    }
+
+    pub(super) async fn named(&self, lost: Vec<LostState>) -> Vec<LostEntity> {
         let mut all = Vec::new();
         for (entity, state, failure) in lost {
-            if !phase::is_gone(&entity, &state) {
-                all.push(Lost {
+            if !phase::is_gone(&entity, &state) && !self.is_orphan(&entity) {
+                all.push(LostEntity {
                     name: self.name_of_lost(&entity, &state).await,
                     entity,
                     state,
@@ -221,6 +257,9 @@ impl Fleet {
     pub(super) async fn refuse_while_unreadable(&self, what: &str) -> Result<(), FleetError> {
         let (mut count, mut first) = (0_usize, None);
         for (entity, state) in self.engine.entities() {
+            if self.is_orphan(&entity) {
+                continue;
+            }
             let poison = match phase::is_gone(&entity, &state) {
                 true => self.engine.unreadable(&entity).map(|w| w.failure(&entity)),
                 false => self.poison(&entity).await?,
@@ -334,6 +373,11 @@ impl Fleet {
     }
 }
 
+/// The entity that says of another that it was let go.
+fn orphan_marker(entity: &EntityId) -> Option<EntityId> {
+    EntityId::new(Name::of(kind::ORPHAN), entity.id()).ok()
+}
+
 /// What stands at these entries that can be decoded.
 pub(super) fn decodable(entries: Vec<Entry>) -> Vec<Record> {
     let decoded = entries.into_iter().filter_map(|entry| match entry {
@@ -345,7 +389,7 @@ pub(super) fn decodable(entries: Vec<Entry>) -> Vec<Record> {
 
 /// Refuses a name that one which cannot be read bears, or may bear.
 pub(super) fn refuse_lost(
-    all: &[Lost],
+    all: &[LostEntity],
     kind: &str,
     namespace: &str,
     name: &str,
@@ -360,9 +404,17 @@ pub(super) fn refuse_lost(
             "nobody can tell whether {kind} {name} is {}, whose name cannot be read",
             lost.entity
         );
+        let (remedy, uid) = (&lost.failure.remedy, lost.entity.id());
+        let what = match lost.entity.kind().as_str() {
+            kind::DISK => "disk/",
+            _ => "",
+        };
         failure = Failure::new(FailureClass::Blocked, "VSI0018", message)
             .of_object(format!("{kind}/{name}"))
-            .with_remedy(lost.failure.remedy.as_str());
+            .with_remedy(format!(
+                "{remedy}; where that is not to be had, `vsiflow delete {what}{uid} --orphan` lets go \
+                 of it, and what it has on its host stays there"
+            ));
     }
     Err(FleetError::new(ErrorKind::Blocked, failure))
 }

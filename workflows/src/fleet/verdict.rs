@@ -8,8 +8,8 @@ use vsiflow_engine::{
     workflow::EntityView,
 };
 
-use super::{Fleet, FleetError};
-use crate::{phase::Phase, record::kind};
+use super::{Fleet, FleetError, pool::is_worked_on};
+use crate::phase::Phase;
 
 /// How a wish came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Verdict {
 impl Fleet {
     /// How the newest wish of an entity came out, if that is decided.
     pub fn verdict(&self, entity: &EntityId) -> Option<Verdict> {
-        if entity.kind().as_str() == kind::POOL {
+        if is_worked_on(entity) {
             return self.pools.verdict(entity, self.generation(entity));
         }
         let unopened = || self.engine.unopened(entity).map(Verdict::Blocked);

@@ -6,7 +6,7 @@ use vsiflow_steps::{guest::GuestType, ports::VolumeKey};
 
 use super::{Change, How};
 use crate::{
-    record::{PreviousInputs, VsiRecord},
+    record::{PreviousInputs, SnapshotAction, SnapshotOrder, VsiRecord},
     spec::FieldChange,
 };
 
@@ -44,6 +44,12 @@ pub(super) fn changes(before: &PreviousInputs, wanted: &VsiRecord) -> Vec<Change
         let why = "somebody asked for it with `vsiflow rebuild`";
         changes.push(secret("bootDisk", How::Rebuild, why));
     }
+    let order = wanted.snapshot.as_ref();
+    changes.extend(
+        order
+            .filter(|order| before.snapshot != Some(order.id))
+            .map(of_order),
+    );
     let (from, to) = (before.power, wanted.power_state());
     let action = wanted.power.and_then(|power| power.action);
     if from != to || action.is_some() {
@@ -56,6 +62,24 @@ pub(super) fn changes(before: &PreviousInputs, wanted: &VsiRecord) -> Vec<Change
         });
     }
     changes
+}
+
+/// The path of what is done once with the disks.
+pub(crate) const SNAPSHOT: &str = "snapshot";
+
+fn of_order(order: &SnapshotOrder) -> Change {
+    let (how, why) = match order.action {
+        SnapshotAction::Take { .. } => (How::InPlace, "its disks are copied for a snapshot"),
+        SnapshotAction::Drop { .. } => (How::InPlace, "a snapshot that was begun is given up"),
+        SnapshotAction::Restore { .. } => (
+            How::Restart,
+            "its disks are put back as the snapshot has them, while the guest is off",
+        ),
+    };
+    Change {
+        after: Some(order.name().into()),
+        ..secret(SNAPSHOT, how, why)
+    }
 }
 
 /// The fields by which cloud-init or Ignition is configured.
@@ -139,7 +163,7 @@ fn sorted(mut volumes: Vec<VolumeKey>) -> Vec<VolumeKey> {
 
 /// What follows from another field.
 fn is_derived(path: &str) -> bool {
-    path == "image.fileName"
+    path == "image.fileName" || path.starts_with("bootDisk.copyOf")
 }
 
 fn change(field: FieldChange) -> Change {
@@ -157,10 +181,15 @@ fn how(field: &FieldChange) -> (How, &'static str) {
     let path = field.path.as_str();
     let head = path.split(['.', '[']).next().unwrap_or_default();
     match (head, path) {
-        ("labels" | "onDrift" | "updatePolicy" | "deletionPolicy" | "memberOf", _) => {
-            (How::Recorded, TREATMENT)
-        }
+        (
+            "labels" | "onDrift" | "updatePolicy" | "deletionPolicy" | "memberOf" | "placement",
+            _,
+        ) => (How::Recorded, TREATMENT),
         ("restartedAt", _) => (How::Recorded, "a guest that runs is restarted once for it"),
+        // Where it is chosen, it is chosen for what is made from then on.
+        ("host", _) if field.after.as_ref().is_some_and(|to| to == "") => {
+            (How::Recorded, "what is there stays on its host")
+        }
         ("host", _) => (How::Refused, "a VSI stays on its host"),
         ("pool", _) => (How::Refused, "a VSI's volumes stay in their pool"),
         ("image", "image.checksum") if field.after.is_none() => {
@@ -170,7 +199,10 @@ fn how(field: &FieldChange) -> (How, &'static str) {
         ("image", _) => (How::Rebuild, COPY),
         ("bootDisk", _) => (How::Rebuild, "the boot disk is made so from the beginning"),
         ("machine", "machine.arch") => (How::Rebuild, "another machine boots from another disk"),
-        ("machine" | "networks", _) => (How::Restart, NEXT_START),
+        ("addresses", _) if field.before.is_some() && field.after.is_some() => {
+            (How::Refused, "an address stays with its card")
+        }
+        ("machine" | "networks" | "addresses", _) => (How::Restart, NEXT_START),
         ("networkConfig", _) => (How::Rebuild, FRESH_GUEST),
         ("ready", _) => (How::Recorded, TREATMENT),
         ("guest", "guest" | "guest.type") => (How::Refused, "a guest stays of its type and kind"),
@@ -213,6 +245,8 @@ fn as_documented(path: &str) -> String {
         "host" => "targetSelector".to_owned(),
         "ready.withinS" => "ready.within".to_owned(),
         "machine.memoryMib" => "machine.memory".to_owned(),
-        path => path.replace("].source.", "]."),
+        path => path
+            .replace("].source.", "].")
+            .replace("placement.request", "placement"),
     }
 }

@@ -9,15 +9,15 @@ mod touched;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vsiflow_steps::names;
+use vsiflow_steps::{names, snapshot::restore_disks::DiskToRestore};
 
 use crate::{
-    record::{PreviousInputs, VsiRecord},
+    record::{PreviousInputs, SnapshotAction, VsiRecord},
     spec::PowerState,
     vsi_graph,
 };
 
-pub(crate) use fields::{DEFINITION, NEVER_SHRINKS};
+pub(crate) use fields::{DEFINITION, NEVER_SHRINKS, SNAPSHOT};
 pub use touched::Touched;
 
 /// How a change comes about, from what costs nothing to what is not done at all.
@@ -149,7 +149,24 @@ pub fn of(before: &PreviousInputs, wanted: &VsiRecord, touched: &Touched) -> Pla
         plan.destroys = destroys(wanted, &plan.changes);
         plan.keeps = keeps(wanted);
     }
+    if plan.changes.iter().any(|change| change.path == SNAPSHOT) {
+        plan.destroys.extend(overwritten(wanted));
+    }
     plan
+}
+
+/// What is lost where disks are put back as a snapshot has them.
+fn overwritten(wanted: &VsiRecord) -> Vec<Destroyed> {
+    let Some(SnapshotAction::Restore { name, disks, .. }) =
+        wanted.snapshot.as_ref().map(|order| &order.action)
+    else {
+        return Vec::new();
+    };
+    let lost = |disk: &DiskToRestore| Destroyed {
+        object: format!("content of disk {} ({})", disk.of.disk, disk.of.volume),
+        why: format!("everything written to it since snapshot {name} is lost"),
+    };
+    disks.iter().map(lost).collect()
 }
 
 /// What was adopted with volumes of other names is not made again by vsiflow.

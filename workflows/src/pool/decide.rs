@@ -64,7 +64,7 @@ pub struct PoolView {
 
 /// Something to record for a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum PoolAction {
     /// Make it. Below the partition, from the earlier template.
     Make(u32),
     /// Bring it to the current template.
@@ -75,7 +75,7 @@ pub enum Action {
 
 /// Where a pool is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum PoolOutcome {
     /// Every member is there, of the current template where that is due, and ready.
     Available,
     /// Work is in progress, or a host does not answer.
@@ -92,15 +92,15 @@ pub enum Outcome {
 
 /// What follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub struct PoolDecision {
     /// What to record, in this order.
-    pub actions: Vec<Action>,
+    pub actions: Vec<PoolAction>,
     /// Where the pool is.
-    pub outcome: Outcome,
+    pub outcome: PoolOutcome,
 }
 
 /// Says what a pool calls for.
-pub fn decide(view: &PoolView) -> Decision {
+pub fn decide(view: &PoolView) -> PoolDecision {
     let wanted = view.wanted();
     let mut actions = view.deletions(wanted);
     if !view.deleting {
@@ -108,7 +108,7 @@ pub fn decide(view: &PoolView) -> Decision {
         actions.extend(view.updates(wanted));
     }
     let outcome = view.outcome(wanted, &actions);
-    Decision { actions, outcome }
+    PoolDecision { actions, outcome }
 }
 
 impl PoolView {
@@ -156,20 +156,22 @@ impl PoolView {
 
     /// The members that are too many, highest first, a few at a time: a lower one goes only when
     /// those above are gone.
-    fn deletions(&self, wanted: u32) -> Vec<Action> {
+    fn deletions(&self, wanted: u32) -> Vec<PoolAction> {
         let together = usize::try_from(self.strategy.max_unavailable.max(1)).unwrap_or(usize::MAX);
         let highest = self.members.range(wanted..).rev().take(together);
         let stays = highest.filter(|(_, member)| !member.state.leaves());
-        stays.map(|(number, _)| Action::Delete(*number)).collect()
+        stays
+            .map(|(number, _)| PoolAction::Delete(*number))
+            .collect()
     }
 
     /// The members that are missing, all at once.
-    fn makes(&self, wanted: u32) -> impl Iterator<Item = Action> {
+    fn makes(&self, wanted: u32) -> impl Iterator<Item = PoolAction> {
         let missing = (0..wanted).filter(|number| {
             let taken = self.members.contains_key(number) || self.foreign.contains(number);
             !taken && !self.cordoned.contains(number)
         });
-        missing.map(Action::Make)
+        missing.map(PoolAction::Make)
     }
 
     /// A member of the current template that is stuck: nothing else is replaced meanwhile.
@@ -178,7 +180,7 @@ impl PoolView {
         members.any(|(_, member)| member.current && member.state == MemberState::Stuck)
     }
 
-    fn updates(&self, wanted: u32) -> Vec<Action> {
+    fn updates(&self, wanted: u32) -> Vec<PoolAction> {
         if self.halted(wanted) {
             return Vec::new();
         }
@@ -202,25 +204,25 @@ impl PoolView {
                 updates.push(number);
             }
         }
-        updates.into_iter().map(Action::Update).collect()
+        updates.into_iter().map(PoolAction::Update).collect()
     }
 
-    fn outcome(&self, wanted: u32, actions: &[Action]) -> Outcome {
+    fn outcome(&self, wanted: u32, actions: &[PoolAction]) -> PoolOutcome {
         if self.deleting {
             return match self.members.is_empty() {
-                true => Outcome::Gone,
-                false => self.stuck().unwrap_or(Outcome::Progressing),
+                true => PoolOutcome::Gone,
+                false => self.stuck().unwrap_or(PoolOutcome::Progressing),
             };
         }
         let foreign = self.foreign.range(..wanted).next();
         if let Some(number) = foreign {
-            return Outcome::Foreign(*number);
+            return PoolOutcome::Foreign(*number);
         }
         if let Some(stuck) = self.stuck().filter(|_| actions.is_empty()) {
             return stuck;
         }
         if !actions.is_empty() || self.members.range(wanted..).next().is_some() {
-            return Outcome::Progressing;
+            return PoolOutcome::Progressing;
         }
         let is = |number: u32, state| self.members.get(&number).map(|m| m.state) == Some(state);
         let absent = |number: &u32| {
@@ -232,19 +234,19 @@ impl PoolView {
             .iter()
             .find(|number| is(**number, MemberState::Off));
         match (not_ready.as_slice(), off) {
-            ([], _) if self.outdated(self.replicas).next().is_none() => Outcome::Available,
+            ([], _) if self.outdated(self.replicas).next().is_none() => PoolOutcome::Available,
             (all, Some(off)) if all.iter().all(|number| is(*number, MemberState::Off)) => {
-                Outcome::Off(*off)
+                PoolOutcome::Off(*off)
             }
-            _ => Outcome::Progressing,
+            _ => PoolOutcome::Progressing,
         }
     }
 
     /// The highest member that is stuck.
-    fn stuck(&self) -> Option<Outcome> {
+    fn stuck(&self) -> Option<PoolOutcome> {
         let mut members = self.members.iter().rev();
         let stuck = members.find(|(_, member)| member.state.is_stuck());
-        stuck.map(|(number, _)| Outcome::Stuck(*number))
+        stuck.map(|(number, _)| PoolOutcome::Stuck(*number))
     }
 }
 

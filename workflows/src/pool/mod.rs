@@ -21,7 +21,9 @@
 pub mod decide;
 mod record;
 
-pub use decide::{Action, Decision, MemberState, MemberView, Outcome, PoolView, decide};
+pub use decide::{
+    MemberState, MemberView, PoolAction, PoolDecision, PoolOutcome, PoolView, decide,
+};
 pub use record::{
     PoolRecord, TemplateRecord, member_disk_name, member_name, member_uid, number_of,
 };
@@ -42,6 +44,12 @@ pub const LABEL: &str = "vsiflow.io/pool";
 
 /// The annotation with the UID of a member's pool.
 pub const UID_ANNOTATION: &str = "vsiflow.io/pool-uid";
+
+/// The label with a member's number.
+pub const INDEX_LABEL: &str = "vsiflow.io/pool-index";
+
+/// The annotation with the UID of a member's VSI, on an object that shows the member elsewhere.
+pub const VSI_ANNOTATION: &str = "vsiflow.io/vsi-uid";
 
 /// The annotation with the revision of the template that a member is made from.
 pub const REVISION_ANNOTATION: &str = "vsiflow.io/pool-revision";

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::model::{Hash, Name};
 
-use crate::spec::{DesiredDataDisk, DesiredVsi, UpdatePolicy, pool::Strategy};
+use crate::spec::{DesiredDataDisk, DesiredVsi, UpdatePolicy, group::OfGroup, pool::Strategy};
 
 /// A pool as wanted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,9 @@ pub struct PoolRecord {
     /// The numbers of members that are left out.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub cordoned: BTreeSet<u32>,
+    /// The group that makes it, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_group: Option<OfGroup>,
 }
 
 /// A template of members. Its contract or user-data is a secret, and stands elsewhere.
@@ -47,7 +50,7 @@ pub struct TemplateRecord {
     /// Names what it says; an equal template has an equal revision.
     pub revision: String,
     /// A member without its number.
-    pub vsi: DesiredVsi,
+    pub vsi: Box<DesiredVsi>,
     /// The secret that holds the contract or user-data.
     pub contract: Name,
     /// The secret that holds the image's URL with its credentials, where it has any.

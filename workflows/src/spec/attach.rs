@@ -1,9 +1,11 @@
 //! What is attached to a VSI: the disks and networks that its selectors choose.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use super::desired::{DesiredDisk, DiskOrigin};
 use super::documents::{Document, Documents};
+use super::network::{self, DesiredNetwork};
+use super::placement::{DesiredPlacement, PlacementSpec};
 use super::problem::{FieldPath, Problem, ProblemCode};
 use super::selector::{LabelSelector, Labels};
 use super::target::{TargetHosts, labelled, list};
@@ -27,7 +29,20 @@ struct AttachCandidate<T> {
 /// Everything that VSIs can select, in the order in which it is attached: by name.
 pub(super) struct AttachedRefs {
     disks: Vec<AttachCandidate<DesiredDisk>>,
-    networks: Vec<AttachCandidate<(Option<String>, String)>>,
+    networks: Vec<AttachCandidate<AttachedNetwork>>,
+}
+
+/// A network that a VSI is on.
+#[derive(Clone, Debug)]
+pub(super) struct AttachedNetwork {
+    /// The document that gives it; none of the network of VSIs that select none.
+    pub(super) document: Option<String>,
+    /// Its name on the host.
+    pub(super) name: String,
+    /// How it is made; none of one that is there.
+    pub(super) made: Option<DesiredNetwork>,
+    /// The address that the VSI's card is to have.
+    pub(super) address: Option<Ipv4Addr>,
 }
 
 impl AttachedRefs {
@@ -51,8 +66,25 @@ impl AttachedRefs {
         for document in &documents.network_refs {
             let host = targets.of(document, document.spec.target_selector.as_ref(), problems);
             let network = document.spec.network_name.clone();
-            let item = (Some(document.meta.name.clone()), network);
+            let item = AttachedNetwork {
+                document: Some(document.meta.name.clone()),
+                name: network,
+                made: None,
+                address: None,
+            };
             networks.push(candidate(document, host, item));
+        }
+        for document in &documents.networks {
+            network::check(document, problems);
+            let made = DesiredNetwork::of(document);
+            let item = AttachedNetwork {
+                document: Some(document.meta.name.clone()),
+                name: made.on_host(),
+                made: Some(made),
+                address: None,
+            };
+            // It is made wherever a VSI refers to it.
+            networks.push(candidate(document, None, item));
         }
         disks.sort_by(|a, b| (&a.name, &a.words).cmp(&(&b.name, &b.words)));
         networks.sort_by(|a, b| a.name.cmp(&b.name));
@@ -78,15 +110,23 @@ impl AttachedRefs {
         wanted.select(selector, &self.disks, problems)
     }
 
-    /// The networks of a VSI, each with the name of the document that gives it.
+    /// The networks of a VSI, in the order of its cards.
     pub(super) fn networks(
         &self,
         vsi: &Document<VsiSpec>,
         host: Option<&str>,
         problems: &mut Vec<Problem>,
-    ) -> Vec<(Option<String>, String)> {
+    ) -> Vec<AttachedNetwork> {
+        if !vsi.spec.interfaces.is_empty() {
+            return self.interfaces(vsi, host, problems);
+        }
         let Some(selector) = &vsi.spec.network_selector else {
-            return vec![(None, DEFAULT_NETWORK.to_owned())];
+            return vec![AttachedNetwork {
+                document: None,
+                name: DEFAULT_NETWORK.to_owned(),
+                made: None,
+                address: None,
+            }];
         };
         let wanted = WantedAttachment {
             vsi,
@@ -95,6 +135,132 @@ impl AttachedRefs {
             what: "network reference",
         };
         wanted.select(selector, &self.networks, problems)
+    }
+
+    /// Of these hosts those that have every data disk and every network that the VSI selects, and why the others
+    /// are none.
+    pub(super) fn candidates(
+        &self,
+        vsi: &Document<VsiSpec>,
+        hosts: Vec<String>,
+    ) -> DesiredPlacement {
+        let (mut candidates, mut excluded) = (Vec::new(), Vec::new());
+        for host in hosts {
+            match self.lacking(vsi, &host) {
+                None => candidates.push(host),
+                Some(why) => excluded.push((host, why)),
+            }
+        }
+        DesiredPlacement {
+            request: PlacementSpec::default(),
+            candidates,
+            excluded,
+        }
+    }
+
+    /// What the VSI selects and the host does not have.
+    fn lacking(&self, vsi: &Document<VsiSpec>, host: &str) -> Option<String> {
+        let disks = vsi.spec.disk_selector.as_ref();
+        let disks = disks.map(|selector| chosen(&self.disks, vsi, selector));
+        let mut disks = disks.unwrap_or_default().into_iter();
+        if let Some(disk) = disks.find(|disk| disk.host.as_deref() != Some(host)) {
+            return Some(format!("{} is not there", disk.words));
+        }
+        let networks = self.wanted_networks(vsi);
+        // What is made wherever a VSI refers to it is lacking nowhere.
+        let is_here = |one: &AttachCandidate<AttachedNetwork>| {
+            one.item.made.is_some() || one.host.as_deref() == Some(host)
+        };
+        let here = |name: &String| {
+            let mut all = networks.iter();
+            all.any(|one| one.item.name == *name && is_here(one))
+        };
+        let mut names = networks.iter().map(|network| &network.item.name);
+        let away = names.find(|name| !here(name))?;
+        Some(format!("no network reference is there for network {away}"))
+    }
+
+    /// What describes the networks that the VSI names or selects.
+    fn wanted_networks(&self, vsi: &Document<VsiSpec>) -> Vec<&AttachCandidate<AttachedNetwork>> {
+        if !vsi.spec.interfaces.is_empty() {
+            let named = |one: &&AttachCandidate<AttachedNetwork>| {
+                let mut cards = vsi.spec.interfaces.iter();
+                one.namespace == vsi.meta.namespace && cards.any(|card| card.network == one.name)
+            };
+            return self.networks.iter().filter(named).collect();
+        }
+        let selector = vsi.spec.network_selector.as_ref();
+        let networks = selector.map(|selector| chosen(&self.networks, vsi, selector));
+        networks.unwrap_or_default()
+    }
+
+    /// The networks that a VSI's cards name.
+    fn interfaces(
+        &self,
+        vsi: &Document<VsiSpec>,
+        host: Option<&str>,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<AttachedNetwork> {
+        let mut found: Vec<AttachedNetwork> = Vec::new();
+        if vsi.spec.network_selector.is_some() {
+            problems.push(vsi.problem(
+                ProblemCode::WrongValue,
+                FieldPath::of(["spec", "networkSelector"]),
+                "the VSI has interfaces, too",
+                "remove one of them: interfaces name the networks of a VSI themselves",
+            ));
+        }
+        for (place, interface) in vsi.spec.interfaces.iter().enumerate() {
+            let path = || FieldPath::of(["spec", "interfaces"]).index(place);
+            let named = |one: &&AttachCandidate<AttachedNetwork>| {
+                one.namespace == vsi.meta.namespace && one.name == interface.network
+            };
+            let Some(candidate) = self.networks.iter().find(named) else {
+                problems.push(self.no_network(vsi, path().key("network"), &interface.network));
+                continue;
+            };
+            let wanted = WantedAttachment {
+                vsi,
+                host,
+                field: "interfaces",
+                what: "network",
+            };
+            problems.extend(wanted.elsewhere(candidate));
+            let mut network = candidate.item.clone();
+            if found.iter().any(|other| other.name == network.name) {
+                problems.push(vsi.problem(
+                    ProblemCode::Twice,
+                    path().key("network"),
+                    format!(
+                        "another card of the VSI is on network {}",
+                        interface.network
+                    ),
+                    "give each card a network of its own",
+                ));
+                continue;
+            }
+            network.address = interface.addresses.first().copied();
+            if let Some(why) = refused_address(&network, &interface.addresses) {
+                let remedy = "name one address of a VirtualServerNetwork, or none to get one";
+                let path = path().key("addresses");
+                problems.push(vsi.problem(ProblemCode::WrongValue, path, why, remedy));
+            }
+            found.push(network);
+        }
+        found
+    }
+
+    fn no_network(&self, vsi: &Document<VsiSpec>, path: FieldPath, name: &str) -> Problem {
+        let namespace = &vsi.meta.namespace;
+        let here = self.networks.iter();
+        let here = here.filter(|candidate| candidate.namespace == *namespace);
+        let here: Vec<_> = here.map(|candidate| candidate.words.clone()).collect();
+        let remedy = match here.as_slice() {
+            [] => "add a VirtualServerNetwork of this name".to_owned(),
+            some => format!("there are {}", list(some)),
+        };
+        let message = format!("there is no network {name} in namespace {namespace}");
+        vsi.problem(ProblemCode::MatchesNothing, path, message, remedy)
     }
 
     /// Two guests on one disk would ruin its file system.
@@ -143,6 +309,27 @@ fn candidate<S, T>(document: &Document<S>, host: Option<String>, item: T) -> Att
 impl<T> AttachCandidate<T> {
     fn fits(&self, vsi: &Document<VsiSpec>, selector: &LabelSelector) -> bool {
         self.namespace == vsi.meta.namespace && selector.matches(&self.labels)
+    }
+}
+
+fn chosen<'a, T>(
+    all: &'a [AttachCandidate<T>],
+    vsi: &Document<VsiSpec>,
+    selector: &LabelSelector,
+) -> Vec<&'a AttachCandidate<T>> {
+    let fits = |one: &&AttachCandidate<T>| one.fits(vsi, selector);
+    all.iter().filter(fits).collect()
+}
+
+/// Why a card cannot have these addresses; none where it can.
+fn refused_address(network: &AttachedNetwork, addresses: &[Ipv4Addr]) -> Option<String> {
+    let address = *addresses.first()?;
+    if addresses.len() > 1 {
+        return Some("a card has one address".to_owned());
+    }
+    match &network.made {
+        Some(made) => made.refuses(address),
+        None => Some("the network is the host's own, which gives addresses itself".to_owned()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::disk_source::{self, DiskSource};
 use super::policy::DeletionPolicy;
 use super::quantity::Quantity;
 use super::selector::LabelSelector;
@@ -24,6 +25,9 @@ pub struct DataDiskSpec {
     /// What becomes of it when it is deleted.
     #[serde(default = "DeletionPolicy::of_disks")]
     pub deletion_policy: DeletionPolicy,
+    /// What it is filled with when it is made; nothing where absent.
+    #[serde(default, deserialize_with = "disk_source::written")]
+    pub source: Option<DiskSource>,
 }
 
 /// The spec of kind `HyperProtectContainerRuntimeOnPremDataDiskRef`: a volume that is there.

@@ -1,18 +1,22 @@
 //! The desired state of one VSI, complete and without secrets.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use vsiflow_steps::ports::VolumeKey;
 use vsiflow_steps::{
     guest::{GuestType, Probe, Seed},
-    ports::Firmware,
+    ports::{Firmware, Graphics},
     vsi::define_domain::Secure,
 };
 
+use super::disk_source::DiskSource;
 use super::image::Checksum;
+use super::network::DesiredNetwork;
+use super::placement::DesiredPlacement;
 use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
 use super::pool::MemberOf;
 use super::vsi::BootDiskMode;
@@ -48,6 +52,13 @@ pub struct DesiredVsi {
     /// is its networks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub network_refs: BTreeMap<String, String>,
+    /// Those of its networks that vsiflow makes, by their names on the host. They are entities of their
+    /// own, and not compared either.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub made_networks: BTreeMap<String, DesiredNetwork>,
+    /// The addresses of its cards that stay, by the names of their networks on the host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub addresses: BTreeMap<String, Ipv4Addr>,
     /// Its data disks, in order.
     #[serde(default)]
     pub disks: Vec<DesiredDisk>,
@@ -78,6 +89,9 @@ pub struct DesiredVsi {
     /// The pool that made it, where one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_of: Option<MemberOf>,
+    /// How its host was chosen, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<DesiredPlacement>,
 }
 
 /// The image a VSI boots from.
@@ -103,6 +117,9 @@ pub struct DesiredBootDisk {
     /// The size the guest sees, in bytes; the image's own where absent.
     #[serde(default)]
     pub size: Option<u64>,
+    /// The copy in a snapshot that it is first made from, in place of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<VolumeKey>,
 }
 
 /// The machine of a guest.
@@ -124,6 +141,9 @@ pub struct DesiredMachine {
     /// Whether the guest's memory is protected from the host.
     #[serde(default, skip_serializing_if = "is_default")]
     pub secure_execution: Secure,
+    /// The screen.
+    #[serde(default, skip_serializing_if = "Graphics::is_none")]
+    pub graphics: Graphics,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -220,6 +240,13 @@ pub struct DesiredDataDisk {
     /// The pool whose member it was made for, where it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_of: Option<MemberOf>,
+    /// The volume that it is made from: the copy in a snapshot, or another data disk; empty where there
+    /// is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<VolumeKey>,
+    /// What its document fills it with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<DiskSource>,
 }
 
 /// One field that differs between two desired states.
@@ -248,6 +275,14 @@ impl DesiredVsi {
         self.guest_type().seed(&self.machine.arch)
     }
 
+    /// The ids of all hosts that it may be made on: its own, or those to choose from.
+    pub fn possible_hosts(&self) -> impl Iterator<Item = &str> {
+        let candidates = self.placement.iter().flat_map(|one| &one.candidates);
+        std::iter::once(&self.host)
+            .chain(candidates)
+            .map(String::as_str)
+    }
+
     /// `namespace/name`, for people.
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
@@ -259,6 +294,8 @@ impl DesiredVsi {
         let value = |vsi: &Self| {
             let mut compared = vsi.clone();
             compared.network_refs.clear();
+            compared.placement = compared.placement.map(|one| one.compared());
+            compared.made_networks.clear();
             serde_json::to_value(compared).unwrap_or_default()
         };
         let mut changes = Vec::new();

@@ -6,10 +6,14 @@ use std::fmt;
 use vsiflow_engine::secret::Secret;
 
 use super::data_disk::{DataDiskRefSpec, DataDiskSpec};
+use super::group::GroupSpec;
 use super::meta::ObjectMeta;
+use super::network::ServerNetworkSpec;
 use super::network_ref::NetworkRefSpec;
 use super::pool::PoolSpec;
 use super::problem::{DocumentRef, FieldPath, Problem, ProblemCode};
+use super::server_type::ServerTypeSpec;
+use super::snapshot::SnapshotSpec;
 use super::vsi::VsiSpec;
 
 /// The group and version of vsiflow's own kinds.
@@ -22,6 +26,14 @@ pub const VSIFLOW_API_VERSION: &str = "vsiflow.io/v1";
 pub const VIRTUAL_SERVER: &str = "VirtualServer";
 /// The kind of a pool of virtual servers.
 pub const POOL: &str = "VirtualServerPool";
+/// The kind of a group of members and pools in waves.
+pub const GROUP: &str = "VirtualServerGroup";
+/// A snapshot of a virtual server's disks.
+pub const SNAPSHOT: &str = "VirtualServerSnapshot";
+/// The kind of a size of virtual servers.
+pub const SERVER_TYPE: &str = "VirtualServerType";
+/// The kind of a network that is made.
+pub const NETWORK: &str = "VirtualServerNetwork";
 /// The kind of a data disk that is made.
 pub const DATA_DISK: &str = "HyperProtectContainerRuntimeOnPremDataDisk";
 /// The kind of a data disk that is there.
@@ -85,12 +97,20 @@ pub struct Documents {
     pub vsis: Vec<Document<VsiSpec>>,
     /// Pools of virtual servers.
     pub pools: Vec<Document<PoolSpec>>,
+    /// Groups of members and pools in waves.
+    pub groups: Vec<Document<GroupSpec>>,
+    /// Snapshots of VSIs.
+    pub snapshots: Vec<Document<SnapshotSpec>>,
+    /// Sizes of virtual servers.
+    pub types: Vec<Document<ServerTypeSpec>>,
     /// Data disks that are made.
     pub data_disks: Vec<Document<DataDiskSpec>>,
     /// Data disks that are there.
     pub data_disk_refs: Vec<Document<DataDiskRefSpec>>,
     /// Networks that are there.
     pub network_refs: Vec<Document<NetworkRefSpec>>,
+    /// Networks that are made.
+    pub networks: Vec<Document<ServerNetworkSpec>>,
     /// Plain host settings.
     pub config_maps: Vec<Document<KeyValues>>,
     /// Secret host settings.
@@ -102,11 +122,28 @@ impl Documents {
     pub fn len(&self) -> usize {
         self.vsis.len()
             + self.pools.len()
+            + self.groups.len()
+            + self.snapshots.len()
+            + self.types.len()
             + self.data_disks.len()
             + self.data_disk_refs.len()
             + self.network_refs.len()
+            + self.networks.len()
             + self.config_maps.len()
             + self.secrets.len()
+    }
+
+    /// Namespace and name of each that something is made of.
+    pub fn names(&self) -> Vec<(String, String)> {
+        let vsis = self.vsis.iter().map(|one| &one.meta);
+        let pools = self.pools.iter().map(|one| &one.meta);
+        let groups = self.groups.iter().map(|one| &one.meta);
+        let disks = self.data_disks.iter().map(|one| &one.meta);
+        let snapshots = self.snapshots.iter().map(|one| &one.meta);
+        let all = vsis.chain(pools).chain(groups);
+        let all = all.chain(disks).chain(snapshots);
+        all.map(|meta| (meta.namespace.clone(), meta.name.clone()))
+            .collect()
     }
 
     /// Whether there are none.

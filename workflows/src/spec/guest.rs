@@ -99,7 +99,9 @@ fn hostname<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
     Ok(Some(name))
 }
 
-fn ssh_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(super) fn ssh_keys<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
     let keys = Option::<Vec<String>>::deserialize(deserializer)?.unwrap_or_default();
     let plain = |key: &String| {
         key.len() <= KEY_MAX && !key.trim().is_empty() && !key.chars().any(char::is_control)
@@ -118,7 +120,7 @@ fn ssh_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D
 }
 
 /// What a document says of its guest, resolved.
-pub(super) struct Guest {
+pub(super) struct GuestFields {
     /// What is recorded of it.
     pub(super) desired: DesiredGuest,
     /// The contract or the user-data; empty where there is none.
@@ -132,7 +134,7 @@ pub(super) fn of(
     document: &Document<VsiSpec>,
     documents: &Documents,
     problems: &mut Vec<Problem>,
-) -> Option<Guest> {
+) -> Option<GuestFields> {
     let spec = document.spec.guest.as_ref()?;
     let guest_type = spec.guest_type.unwrap_or(GuestType::None);
     let mut found = fields(document, spec, guest_type);
@@ -152,7 +154,7 @@ pub(super) fn of(
         GuestType::CloudInit => named.unwrap_or_else(|| document.meta.name.clone()),
         _ => named.unwrap_or_default(),
     };
-    Some(Guest {
+    Some(GuestFields {
         desired: DesiredGuest {
             guest_type,
             hostname,

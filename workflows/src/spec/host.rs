@@ -1,15 +1,17 @@
 //! How a host is reached.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::secret::Secret;
 
-pub use super::host_keys::{HostKeyError, Layer, exposed, files};
+pub use super::host_keys::{HostKeyError, Layer, exposed, files, is_simulated};
+pub use super::host_limits::{HostLimits, Overcommit, Ratio};
 pub use super::host_uri::HostUriError;
 pub use super::image_access::{
     ImageAccess, ImageSecrets, S3Access, of_basic_auth, opens_images_only,
 };
+use super::image_policy::ImagePolicy;
 pub use super::jump::{JumpHost, JumpSecrets, MAX_JUMPS};
 pub use super::jump_keys::jump_keys;
 
@@ -38,6 +40,10 @@ pub struct HostSettings {
     /// The namespace they are from, where namespaces do not trust one another. Of one host only the
     /// settings of one namespace count.
     pub namespace: Option<String>,
+    /// What documents that choose it by labels go by; empty where no document describes it.
+    pub labels: BTreeMap<String, String>,
+    /// How much may be promised on it, and its devices; none where no document describes it.
+    pub limits: Option<HostLimits>,
 }
 
 impl HostSettings {
@@ -46,7 +52,7 @@ impl HostSettings {
         self.record.id()
     }
 
-    /// Whether both say the same, secrets included, wherever they are from.
+    /// Whether both say the same, secrets included, wherever they are from and whatever they are labelled.
     pub fn same_as(&self, other: &Self) -> bool {
         let bytes = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_vec());
         self.record == other.record
@@ -84,6 +90,9 @@ pub enum HostConnection {
         /// How many bytes may be uploaded there in a second.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         upload_limit: Option<u64>,
+        /// Which unused images go automatically.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image_policy: Option<ImagePolicy>,
     },
     /// The simulated host.
     #[serde(rename_all = "camelCase")]
@@ -94,6 +103,9 @@ pub enum HostConnection {
         /// How many bytes may be uploaded there in a second.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         upload_limit: Option<u64>,
+        /// Which unused images go automatically.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image_policy: Option<ImagePolicy>,
     },
 }
 
@@ -125,6 +137,9 @@ pub struct SshHost {
     /// How many bytes may be uploaded there in a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_limit: Option<u64>,
+    /// Which unused images go automatically.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_policy: Option<ImagePolicy>,
     /// How images are verified there.
     #[serde(default, skip_serializing_if = "Verification::is_along")]
     pub verify: Verification,
@@ -180,6 +195,14 @@ impl HostConnection {
         match self {
             Self::Ssh(ssh) => ssh.upload_limit,
             Self::Unix { upload_limit, .. } | Self::Sim { upload_limit, .. } => *upload_limit,
+        }
+    }
+
+    /// Which unused images go automatically; none where nobody said so.
+    pub fn image_policy(&self) -> Option<ImagePolicy> {
+        match self {
+            Self::Ssh(ssh) => ssh.image_policy,
+            Self::Unix { image_policy, .. } | Self::Sim { image_policy, .. } => *image_policy,
         }
     }
 

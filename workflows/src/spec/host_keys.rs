@@ -1,12 +1,16 @@
 //! Host settings from the keys of ConfigMaps and Secrets.
 
+use std::collections::BTreeMap;
+
 use super::Quantity;
 use super::documents::KeyValues;
 use super::host::{
     DEFAULT_PORT, DEFAULT_USER, HostConnection, HostSettings, ImageAccess, ImageSecrets, S3Access,
     SshHost, Verification,
 };
+use super::host_limits::limits;
 use super::image_access::PULL;
+use super::image_policy::{FORM, ImagePolicy};
 use super::jump_keys::{PROXY_JUMP, jumps, logins};
 use vsiflow_engine::secret::Secret;
 
@@ -34,11 +38,11 @@ pub struct HostKeyError {
 }
 
 /// The merged keys: a Secret's win over a ConfigMap's.
-pub(super) struct Keys<'a> {
+pub(super) struct HostSettingKeys<'a> {
     layers: [(Layer, Option<&'a KeyValues>); 2],
 }
 
-impl<'a> Keys<'a> {
+impl<'a> HostSettingKeys<'a> {
     /// The first of the keys that has a value; blank ones count as absent.
     pub(super) fn first(&self, keys: &[&'static str]) -> Option<(Layer, &'a Secret)> {
         self.layers.iter().find_map(|(layer, values)| {
@@ -114,6 +118,11 @@ fn remedy(key: &str) -> &'static str {
         }
         "SOCKET" => "give an absolute path, or leave it out for the usual one",
         "UPLOAD_LIMIT" => "write bytes a second, such as \"20Mi\", or leave it out",
+        "OVERCOMMIT_CPUS" | "OVERCOMMIT_MEMORY" | "OVERCOMMIT_POOL" => {
+            "write a factor from 0.001 to 1000 in quotes, such as \"1.5\", or leave it out"
+        }
+        "DEVICES" => "write names with commas between them, such as \"crypto,gpu\"",
+        "IMAGE_POLICY" => FORM,
         "VERIFY" => "write \"full\" or \"along\", or leave it out",
         "IMAGE_SERVER" => {
             "name the server of the images that IMAGE_PASSWORD or IMAGE_TOKEN is for, such as \
@@ -149,7 +158,7 @@ fn remedy(key: &str) -> &'static str {
 impl HostSettings {
     /// Host settings from the keys `HOSTNAME`, `PORT`, `USER`, `KEY` or `ssh-privatekey`,
     /// `KEY_FILE`, `KEY_PASSPHRASE`, `KNOWN_HOSTS`, `KNOWN_HOSTS_FILE`, `INSECURE_SKIP_HOST_KEY`, `SOCKET`,
-    /// `UPLOAD_LIMIT`, `VERIFY`, `PROXY_JUMP` with `PROXY_JUMP_KEY` and so on, and for images `IMAGE_SERVER` with `IMAGE_USER` and `IMAGE_PASSWORD` or
+    /// `UPLOAD_LIMIT`, `VERIFY`, `IMAGE_POLICY`, `OVERCOMMIT_CPUS` and so on, `DEVICES`, `PROXY_JUMP` with `PROXY_JUMP_KEY` and so on, and for images `IMAGE_SERVER` with `IMAGE_USER` and `IMAGE_PASSWORD` or
     /// `IMAGE_TOKEN`, `IMAGE_TOKEN_SERVER`, `IMAGE_ALLOW_INSECURE`, `IMAGE_CA`, `IMAGE_CA_FILE`,
     /// `IMAGE_S3_ENDPOINT`, `IMAGE_S3_REGION`, `IMAGE_S3_ACCESS_KEY`, `IMAGE_S3_SECRET_KEY`; and `.dockerconfigjson`.
     ///
@@ -159,7 +168,7 @@ impl HostSettings {
         config_map: Option<&KeyValues>,
         secret: Option<&KeyValues>,
     ) -> Result<Self, HostKeyError> {
-        let keys = Keys {
+        let keys = HostSettingKeys {
             layers: [(Layer::Secret, secret), (Layer::ConfigMap, config_map)],
         };
         let Some(host) = keys.text("HOSTNAME")? else {
@@ -171,6 +180,18 @@ impl HostSettings {
             };
             return Err(keys.wrong("HOSTNAME", message.to_owned()));
         };
+        if let Some(record) = simulated(&keys, &host)? {
+            return Ok(Self {
+                record,
+                key: None,
+                key_passphrase: None,
+                image_secret: None,
+                jump_secrets: Vec::new(),
+                namespace: None,
+                labels: BTreeMap::new(),
+                limits: Some(limits(&keys)?),
+            });
+        }
         let mut ssh = SshHost {
             host,
             port: port(&keys)?,
@@ -183,6 +204,7 @@ impl HostSettings {
             insecure_skip_host_key: yes(&keys, "INSECURE_SKIP_HOST_KEY")?,
             socket: keys.text("SOCKET")?,
             upload_limit: upload_limit(&keys)?,
+            image_policy: image_policy(&keys)?,
             verify: verification(&keys)?,
             images: None,
             jumps: Vec::new(),
@@ -216,11 +238,37 @@ impl HostSettings {
             image_secret,
             jump_secrets,
             namespace: None,
+            labels: BTreeMap::new(),
+            limits: Some(limits(&keys)?),
         })
     }
 }
 
-fn image_access(keys: &Keys<'_>) -> Result<ImageAccess, HostKeyError> {
+/// The simulated host that `HOSTNAME` names as `sim:NAME`, which is no name of a machine.
+fn simulated(
+    keys: &HostSettingKeys<'_>,
+    host: &str,
+) -> Result<Option<HostConnection>, HostKeyError> {
+    if !host.starts_with(SIMULATED) {
+        return Ok(None);
+    }
+    let parsed: Result<HostSettings, _> = host.parse();
+    match parsed {
+        Ok(settings) => Ok(Some(settings.record)),
+        Err(error) => Err(keys.wrong("HOSTNAME", error.message)),
+    }
+}
+
+/// What simulated hosts begin with.
+const SIMULATED: &str = "sim:";
+
+/// Whether settings name a simulated host, whose files are on the machine vsiflow runs on.
+pub fn is_simulated(settings: &KeyValues) -> bool {
+    let host = settings.0.get("HOSTNAME").map(Secret::expose);
+    host.is_some_and(|host| host.trim_ascii().starts_with(SIMULATED.as_bytes()))
+}
+
+fn image_access(keys: &HostSettingKeys<'_>) -> Result<ImageAccess, HostKeyError> {
     Ok(ImageAccess {
         server: keys.text("IMAGE_SERVER")?,
         user: keys.text("IMAGE_USER")?,
@@ -233,7 +281,7 @@ fn image_access(keys: &Keys<'_>) -> Result<ImageAccess, HostKeyError> {
     })
 }
 
-fn s3_access(keys: &Keys<'_>) -> Result<Option<S3Access>, HostKeyError> {
+fn s3_access(keys: &HostSettingKeys<'_>) -> Result<Option<S3Access>, HostKeyError> {
     let access = S3Access {
         endpoint: keys.text("IMAGE_S3_ENDPOINT")?,
         region: keys.text("IMAGE_S3_REGION")?,
@@ -243,7 +291,10 @@ fn s3_access(keys: &Keys<'_>) -> Result<Option<S3Access>, HostKeyError> {
 }
 
 /// A password goes with a user, a token without.
-fn image_secret(keys: &Keys<'_>, images: &ImageAccess) -> Result<Option<Secret>, HostKeyError> {
+fn image_secret(
+    keys: &HostSettingKeys<'_>,
+    images: &ImageAccess,
+) -> Result<Option<Secret>, HostKeyError> {
     match (
         &images.user,
         keys.secret("IMAGE_PASSWORD")?,
@@ -259,7 +310,7 @@ fn image_secret(keys: &Keys<'_>, images: &ImageAccess) -> Result<Option<Secret>,
 }
 
 /// Bytes a second.
-fn upload_limit(keys: &Keys<'_>) -> Result<Option<u64>, HostKeyError> {
+fn upload_limit(keys: &HostSettingKeys<'_>) -> Result<Option<u64>, HostKeyError> {
     let Some(text) = keys.text("UPLOAD_LIMIT")? else {
         return Ok(None);
     };
@@ -269,7 +320,15 @@ fn upload_limit(keys: &Keys<'_>) -> Result<Option<u64>, HostKeyError> {
     }
 }
 
-fn verification(keys: &Keys<'_>) -> Result<Verification, HostKeyError> {
+fn image_policy(keys: &HostSettingKeys<'_>) -> Result<Option<ImagePolicy>, HostKeyError> {
+    let Some(text) = keys.text("IMAGE_POLICY")? else {
+        return Ok(None);
+    };
+    let policy = text.parse().map_err(|why| keys.wrong("IMAGE_POLICY", why));
+    policy.map(Some)
+}
+
+fn verification(keys: &HostSettingKeys<'_>) -> Result<Verification, HostKeyError> {
     match keys.text("VERIFY")?.as_deref() {
         None | Some("along") => Ok(Verification::Along),
         Some("full") => Ok(Verification::Full),
@@ -277,7 +336,7 @@ fn verification(keys: &Keys<'_>) -> Result<Verification, HostKeyError> {
     }
 }
 
-fn port(keys: &Keys<'_>) -> Result<u16, HostKeyError> {
+fn port(keys: &HostSettingKeys<'_>) -> Result<u16, HostKeyError> {
     let Some(text) = keys.text("PORT")? else {
         return Ok(DEFAULT_PORT);
     };
@@ -286,7 +345,7 @@ fn port(keys: &Keys<'_>) -> Result<u16, HostKeyError> {
 }
 
 /// Only the word `true` opens a door; anything but `false` beside it is asked about.
-fn yes(keys: &Keys<'_>, key: &'static str) -> Result<bool, HostKeyError> {
+fn yes(keys: &HostSettingKeys<'_>, key: &'static str) -> Result<bool, HostKeyError> {
     match keys.text(key)?.as_deref() {
         Some("true") => Ok(true),
         None | Some("false") => Ok(false),

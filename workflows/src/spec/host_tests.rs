@@ -212,6 +212,7 @@ fn a_uri_carries_all_settings() {
             insecure_skip_host_key: false,
             socket: Some("/run/libvirt/x".into()),
             upload_limit: None,
+            image_policy: None,
             verify: Verification::Along,
             images: None,
             jumps: Vec::new(),

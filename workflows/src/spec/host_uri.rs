@@ -1,6 +1,6 @@
 //! Host settings from a URI on a command line.
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr};
 
 use url::Url;
 
@@ -8,6 +8,7 @@ use super::host::{
     DEFAULT_PORT, DEFAULT_SOCKET, DEFAULT_USER, HostConnection, HostSettings, JumpHost, SshHost,
     Verification,
 };
+use super::image_policy::ImagePolicy;
 
 /// A text that names no host. Never repeats a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,11 +55,14 @@ impl FromStr for HostSettings {
             image_secret: None,
             jump_secrets: Vec::new(),
             namespace: None,
+            labels: BTreeMap::new(),
+            limits: None,
         })
     }
 }
 
 fn sim(rest: &str) -> Result<HostConnection, HostUriError> {
+    let (rest, image_policy) = with_policy(rest)?;
     let name = rest.trim_start_matches('/');
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.starts_with('.') || !name.chars().all(plain) {
@@ -69,10 +73,25 @@ fn sim(rest: &str) -> Result<HostConnection, HostUriError> {
     Ok(HostConnection::Sim {
         name: (!name.is_empty()).then(|| name.to_owned()),
         upload_limit: None,
+        image_policy,
     })
 }
 
+/// What is behind the path of a URI that has no other options.
+fn with_policy(rest: &str) -> Result<(&str, Option<ImagePolicy>), HostUriError> {
+    match rest.split_once("?image_policy=") {
+        Some((rest, policy)) => Ok((rest, Some(image_policy(policy)?))),
+        None => Ok((rest, None)),
+    }
+}
+
+fn image_policy(text: &str) -> Result<ImagePolicy, HostUriError> {
+    let policy = text.parse();
+    policy.map_err(|why: String| HostUriError::new(format!("?image_policy=: {why}")))
+}
+
 fn unix(rest: &str) -> Result<HostConnection, HostUriError> {
+    let (rest, image_policy) = with_policy(rest)?;
     let path = match rest.strip_prefix("//") {
         Some(path) => path,
         None => rest,
@@ -81,10 +100,12 @@ fn unix(rest: &str) -> Result<HostConnection, HostUriError> {
         "" => Ok(HostConnection::Unix {
             socket: DEFAULT_SOCKET.to_owned(),
             upload_limit: None,
+            image_policy,
         }),
         path if path.starts_with('/') => Ok(HostConnection::Unix {
             socket: path.to_owned(),
             upload_limit: None,
+            image_policy,
         }),
         _ => Err(HostUriError::new(
             "the socket of a unix: URI is an absolute path",
@@ -120,6 +141,7 @@ fn ssh(text: &str) -> Result<HostConnection, HostUriError> {
         insecure_skip_host_key: false,
         socket: None,
         upload_limit: None,
+        image_policy: None,
         verify: Verification::Along,
         images: None,
         jumps: Vec::new(),
@@ -140,6 +162,7 @@ fn set(ssh: &mut SshHost, key: &str, value: String) -> Result<(), HostUriError> 
         ("keyfile", _) => ssh.key_file = Some(value),
         ("known_hosts", _) => ssh.known_hosts_file = Some(value),
         ("socket", _) => ssh.socket = Some(value),
+        ("image_policy", text) => ssh.image_policy = Some(image_policy(text)?),
         ("jump", text) => {
             let jump = JumpHost::parse(text);
             ssh.jumps
@@ -153,8 +176,8 @@ fn set(ssh: &mut SshHost, key: &str, value: String) -> Result<(), HostUriError> 
         ("insecure", _) => return Err(HostUriError::new("?insecure= is 1 or 0")),
         _ => {
             return Err(HostUriError::new(format!(
-                "?{key}= is not known; there are keyfile, known_hosts, insecure, socket, jump, \
-                 jump_keyfile and jump_known_hosts"
+                "?{key}= is not known; there are keyfile, known_hosts, insecure, socket, \
+                 image_policy, jump, jump_keyfile and jump_known_hosts"
             )));
         }
     }

@@ -4,7 +4,7 @@
 use vsiflow_engine::secret::Secret;
 
 use super::{
-    host_keys::{HostKeyError, Keys},
+    host_keys::{HostKeyError, HostSettingKeys},
     jump::{JumpHost, JumpSecrets, MAX_JUMPS},
 };
 
@@ -69,7 +69,9 @@ pub fn jump_keys() -> impl Iterator<Item = &'static str> {
 ///
 /// # Errors
 /// With the key that is to blame.
-pub(super) fn jumps(keys: &Keys<'_>) -> Result<Vec<(JumpHost, JumpSecrets)>, HostKeyError> {
+pub(super) fn jumps(
+    keys: &HostSettingKeys<'_>,
+) -> Result<Vec<(JumpHost, JumpSecrets)>, HostKeyError> {
     let named = match keys.text(PROXY_JUMP)? {
         Some(text) => JumpHost::list(&text).map_err(|why| keys.wrong(PROXY_JUMP, why))?,
         None => Vec::new(),
@@ -80,7 +82,7 @@ pub(super) fn jumps(keys: &Keys<'_>) -> Result<Vec<(JumpHost, JumpSecrets)>, Hos
 }
 
 /// A key for a jump host that is not there was meant for another.
-fn refuse_logins_of_none(keys: &Keys<'_>, count: usize) -> Result<(), HostKeyError> {
+fn refuse_logins_of_none(keys: &HostSettingKeys<'_>, count: usize) -> Result<(), HostKeyError> {
     let every = Some(EVERY).filter(|_| count == 0);
     let none = every.into_iter().chain(EACH.into_iter().skip(count));
     match none
@@ -94,7 +96,7 @@ fn refuse_logins_of_none(keys: &Keys<'_>, count: usize) -> Result<(), HostKeyErr
 
 /// Its own keys count before those of all.
 fn login(
-    keys: &Keys<'_>,
+    keys: &HostSettingKeys<'_>,
     mut jump: JumpHost,
     own: LoginKeys,
 ) -> Result<(JumpHost, JumpSecrets), HostKeyError> {
@@ -114,6 +116,6 @@ fn login(
     Ok((jump, secrets))
 }
 
-fn secret(keys: &Keys<'_>, name: &'static str) -> Option<Secret> {
+fn secret(keys: &HostSettingKeys<'_>, name: &'static str) -> Option<Secret> {
     keys.first(&[name]).map(|(_, value)| value.clone())
 }

@@ -13,11 +13,30 @@ pub trait Permits: Send + Sync {
     /// Why not, in words.
     fn file(&self, path: &Path) -> Result<(), String>;
 
+    /// Whether simulated hosts may be, whose files are on this machine.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    fn simulated_hosts(&self) -> Result<(), String> {
+        Err(
+            "simulated hosts keep their disks on this machine, and are not for documents of others"
+                .to_owned(),
+        )
+    }
+
     /// Whether an image may be read from where its URL leads, as far as its text tells.
     ///
     /// # Errors
     /// Why not, in words.
     fn image(&self, url: &str) -> Result<(), String>;
+
+    /// Whether guests may be put on that bridge of a host.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    fn bridge(&self, name: &str) -> Result<(), String> {
+        Err(format!("guests are not put on the bridge {name} of a host"))
+    }
 }
 
 /// No file of this machine, and images from anywhere.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::data_disk::DataDiskSpec;
 use super::desired::DesiredDataDisk;
 use super::documents::{Document, POOL};
+use super::group::OfGroup;
 use super::meta::{self, ObjectMeta};
 use super::policy::{DeletionPolicy, UpdatePolicy};
 use super::problem::{DocumentRef, FieldPath, PathSegment, Problem, ProblemCode};
@@ -151,6 +152,8 @@ pub struct DesiredPool {
     pub disks: Vec<DesiredDataDisk>,
     /// Whether a guest's name for itself is that of the member.
     pub names_guests: bool,
+    /// The group that makes it, where one does.
+    pub of_group: Option<OfGroup>,
 }
 
 /// A pool with everything it takes.
@@ -179,7 +182,9 @@ fn members<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> 
     check_replicas(i128::from(number)).map_err(D::Error::custom)
 }
 
-fn some_replicas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+pub(super) fn some_replicas<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u32>, D::Error> {
     let Some(number) = Option::<i64>::deserialize(deserializer)? else {
         return Ok(None);
     };
@@ -191,6 +196,14 @@ fn disk_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
     let name = String::deserialize(deserializer)?;
     meta::check_label(&name).map_err(D::Error::custom)?;
     Ok(name)
+}
+
+/// What a pool's document asks for, as documents of their own: a member, and its data disks. They name what
+/// the pool names, so that whoever judges documents of these kinds judges the pool's, too.
+pub fn parts(document: &Document<PoolSpec>) -> (Document<VsiSpec>, Vec<Document<DataDiskSpec>>) {
+    let disks = document.spec.disk_templates.iter();
+    let disks = disks.map(|template| disk(document, template)).collect();
+    (template(document), disks)
 }
 
 /// The template as a document of its own, so that it is resolved as any other.

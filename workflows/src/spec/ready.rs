@@ -156,10 +156,10 @@ fn defaults(guest: GuestType) -> Vec<Probe> {
 }
 
 /// The field to blame, what is wrong with it, and what to do.
-type Wrong = (&'static str, String, &'static str);
+pub(super) type WrongProbe = (&'static str, String, &'static str);
 
-fn probe(spec: &ProbeSpec, guest: GuestType) -> Result<Probe, Wrong> {
-    let given: Vec<Result<Probe, Wrong>> = [
+pub(super) fn probe(spec: &ProbeSpec, guest: GuestType) -> Result<Probe, WrongProbe> {
+    let given: Vec<Result<Probe, WrongProbe>> = [
         spec.console.as_ref().map(|pattern| console(pattern)),
         spec.agent.map(|_| agent(guest)),
         spec.cloud_init.map(|_| cloud_init(guest)),
@@ -179,7 +179,7 @@ fn probe(spec: &ProbeSpec, guest: GuestType) -> Result<Probe, Wrong> {
     }
 }
 
-fn console(text: &str) -> Result<Probe, Wrong> {
+fn console(text: &str) -> Result<Probe, WrongProbe> {
     match pattern::compile(text) {
         Ok(_) => Ok(Probe::Console(text.to_owned())),
         Err(message) => Err((
@@ -190,7 +190,7 @@ fn console(text: &str) -> Result<Probe, Wrong> {
     }
 }
 
-fn agent(guest: GuestType) -> Result<Probe, Wrong> {
+fn agent(guest: GuestType) -> Result<Probe, WrongProbe> {
     match guest {
         GuestType::HyperProtect => Err((
             "agent",
@@ -202,7 +202,7 @@ fn agent(guest: GuestType) -> Result<Probe, Wrong> {
     }
 }
 
-fn cloud_init(guest: GuestType) -> Result<Probe, Wrong> {
+fn cloud_init(guest: GuestType) -> Result<Probe, WrongProbe> {
     match guest {
         GuestType::CloudInit => Ok(Probe::CloudInit {}),
         other => Err((
@@ -216,7 +216,7 @@ fn cloud_init(guest: GuestType) -> Result<Probe, Wrong> {
     }
 }
 
-fn tcp(port: u16) -> Result<Probe, Wrong> {
+fn tcp(port: u16) -> Result<Probe, WrongProbe> {
     match port {
         0 => Err((
             "tcp",
@@ -227,7 +227,7 @@ fn tcp(port: u16) -> Result<Probe, Wrong> {
     }
 }
 
-fn http(spec: &HttpSpec) -> Result<Probe, Wrong> {
+fn http(spec: &HttpSpec) -> Result<Probe, WrongProbe> {
     let odd = |c: char| c.is_whitespace() || c.is_control() || !c.is_ascii();
     let remedy = "write, for example: http: {port: 80, path: /healthz}";
     if spec.port == 0 {

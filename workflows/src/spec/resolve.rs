@@ -3,23 +3,34 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
     sync::Arc,
 };
 
 use vsiflow_engine::secret::Secret;
-use vsiflow_steps::vsi::require_references::UnresolvedRef;
+use vsiflow_steps::{
+    guest::GuestType,
+    vsi::{define_domain::Secure, require_references::UnresolvedRef},
+};
 
-use super::attach::AttachedRefs;
+use super::attach::{AttachedNetwork, AttachedRefs};
 use super::data_disk::DataDiskSpec;
 use super::desired::{DesiredBootDisk, DesiredDataDisk, DesiredImage, DesiredMachine, DesiredVsi};
 use super::directory::Directory;
 use super::documents::{Document, Documents};
+use super::group::{self, GroupSpec, Release, ResolvedGroup, ResolvedItem, ResolvedWave};
+use super::group_check::GroupCheck;
 use super::host::HostSettings;
+use super::network::DesiredNetwork;
+use super::placement::{self, DesiredPlacement};
 use super::pool::{self, DesiredPool, PoolSpec, ResolvedPool};
 use super::problem::{DocumentRef, FieldPath, Problem, ProblemCode};
+use super::server_type::{self, DesiredServerType};
+use super::snapshot::DesiredSnapshot;
 use super::target::TargetHosts;
 use super::vsi::{BootDiskMode, VsiSpec};
 use super::{guest, ready, unique};
+use crate::placement::Decision;
 
 /// A VSI with everything it takes.
 #[derive(Clone, Debug)]
@@ -42,6 +53,36 @@ pub struct ResolvedVsi {
     pub retained_refs: Vec<String>,
     /// What its selectors find nothing for. Where that is its host, [`DesiredVsi::host`] is empty.
     pub unresolved_refs: Vec<UnresolvedRef>,
+    /// Which host was chosen for it; none before, and where its document names one.
+    pub placed: Option<Decision>,
+}
+
+impl ResolvedVsi {
+    /// What a journal holds, to be applied as if a document said it. What selectors chose then is
+    /// what it has. `source` says where it comes from.
+    pub(crate) fn of_record(
+        desired: DesiredVsi,
+        contract: Secret,
+        image_url: Option<Secret>,
+        source: String,
+    ) -> Self {
+        Self {
+            desired,
+            contract,
+            retains_user_data: false,
+            image_url,
+            at: DocumentRef {
+                index: 0,
+                source,
+                line: None,
+            },
+            selects_disks: false,
+            selects_networks: false,
+            retained_refs: Vec::new(),
+            unresolved_refs: Vec::new(),
+            placed: None,
+        }
+    }
 }
 
 /// The references that there are, chosen by a VSI or not. Cheap to clone.
@@ -58,10 +99,16 @@ impl References {
         let made = documents.data_disks.iter().map(|d| name(&d.meta));
         let existing = documents.data_disk_refs.iter().map(|d| name(&d.meta));
         let networks = documents.network_refs.iter();
-        let network_documents: BTreeSet<_> = networks.clone().map(|n| name(&n.meta)).collect();
+        let made_networks = documents.networks.iter().map(|n| name(&n.meta));
+        let network_documents = networks.clone().map(|n| name(&n.meta));
+        let network_documents: BTreeSet<_> = network_documents.chain(made_networks).collect();
         let disks: BTreeSet<_> = made.chain(existing).collect();
         let networks = networks.map(|n| (n.meta.namespace.clone(), n.spec.network_name.clone()));
-        let networks: BTreeSet<_> = networks.collect();
+        let made = documents.networks.iter().map(|document| {
+            let made = DesiredNetwork::of(document);
+            (made.namespace.clone(), made.on_host())
+        });
+        let networks: BTreeSet<_> = networks.chain(made).collect();
         Self {
             disks: disks.into(),
             networks: networks.into(),
@@ -95,6 +142,12 @@ pub struct Resolved {
     pub vsis: Vec<ResolvedVsi>,
     /// The pools, in the order of their documents.
     pub pools: Vec<ResolvedPool>,
+    /// The groups, in the order of their documents.
+    pub groups: Vec<ResolvedGroup>,
+    /// The snapshots, in the order of their documents.
+    pub snapshots: Vec<DesiredSnapshot>,
+    /// The types of virtual servers, in the order of their documents.
+    pub types: Vec<DesiredServerType>,
     /// The data disks that are made, used or not, in the order of their documents.
     pub data_disks: Vec<DesiredDataDisk>,
     /// The hosts they name, by id.
@@ -137,6 +190,7 @@ pub fn resolve(
 ) -> Result<Resolved, Vec<Problem>> {
     let mut problems = unique::check(documents);
     let mut targets = TargetHosts::new(documents, host);
+    let types = server_type::of(documents, &mut problems);
     let data_disks = data_disks(documents, &mut targets, &mut problems);
     let attached = AttachedRefs::new(documents, &mut targets, &mut problems);
     let mut resolver = Resolver {
@@ -151,13 +205,17 @@ pub fn resolve(
     let pools = documents.pools.iter();
     let pools = pools.map(|document| resolver.pool(document, &mut of_pools));
     let pools: Vec<_> = pools.collect();
+    let groups = documents.groups.iter();
+    let groups = groups.map(|document| resolver.group(document, &mut of_pools));
+    let groups: Vec<_> = groups.collect();
     let Resolver {
         targets, attached, ..
     } = resolver;
-    // Nothing of a pool is made while its documents lack something.
+    // Nothing of a pool or a group is made while its documents lack something.
     let pools_are_whole = of_pools.is_empty();
     problems.append(&mut of_pools);
     attached.check_shared(documents, &mut problems);
+    addresses_twice(documents, &vsis, &mut problems);
     problems.sort_by(|a, b| (a.document.index, &a.path).cmp(&(b.document.index, &b.path)));
     problems.dedup();
     let lacks = |problem: &Problem| problem.code == ProblemCode::MatchesNothing;
@@ -169,6 +227,13 @@ pub fn resolve(
         return Ok(Resolved {
             vsis,
             pools,
+            groups,
+            snapshots: documents
+                .snapshots
+                .iter()
+                .map(DesiredSnapshot::of)
+                .collect(),
+            types,
             data_disks,
             hosts: targets.into_hosts(),
             references: References::of(documents),
@@ -189,11 +254,37 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn vsi(&mut self, document: &Document<VsiSpec>, problems: &mut Vec<Problem>) -> ResolvedVsi {
         let selector = document.spec.target_selector.as_ref();
-        let host = self.targets.of(document, selector, problems);
+        problems.extend(placement::check(document));
+        let chosen = document.spec.placement.as_ref();
+        let (host, placement) = match chosen.filter(|_| !self.targets.is_fixed()) {
+            None => (self.targets.of(document, selector, problems), None),
+            Some(request) => {
+                let candidates = self.targets.all_of(document, selector, problems);
+                let found = self.attached.candidates(document, candidates);
+                (
+                    None,
+                    Some(DesiredPlacement {
+                        request: request.clone(),
+                        ..found
+                    }),
+                )
+            }
+        };
         let disks = self.attached.disks(document, host.as_deref(), problems);
-        let networks = self.attached.networks(document, host.as_deref(), problems);
+        let mut networks = self.attached.networks(document, host.as_deref(), problems);
+        if placement.is_some() {
+            // Each candidate has them all, whichever document says so there.
+            networks = by_name(networks);
+        }
+        let placement = placement.or_else(|| {
+            chosen.map(|request| DesiredPlacement {
+                request: request.clone(),
+                ..DesiredPlacement::default()
+            })
+        });
         let guest = guest::of(document, self.documents, problems);
         lasting_boot_disk(document, problems);
+        readable_screen(document, problems);
         let guest_type = guest.as_ref().map(|guest| guest.desired.guest_type);
         let ready = ready::of(document, guest_type, problems);
         let network_config = match &guest {
@@ -205,8 +296,11 @@ impl Resolver<'_> {
             ready,
             network_config,
             disks,
-            networks: networks.iter().map(|(_, name)| name.clone()).collect(),
-            network_refs: networks.into_iter().filter_map(by_document).collect(),
+            networks: networks.iter().map(|one| one.name.clone()).collect(),
+            network_refs: networks.iter().filter_map(by_document).collect(),
+            addresses: networks.iter().filter_map(address).collect(),
+            made_networks: networks.into_iter().filter_map(made_network).collect(),
+            placement,
             ..desired(document, host.unwrap_or_default())
         };
         resolved(document, desired, guest.map(|guest| guest.user_data))
@@ -219,6 +313,7 @@ impl Resolver<'_> {
         let within = FieldPath::of(["spec", "template"]);
         let found = found.into_iter();
         problems.extend(found.map(|problem| pool::in_template(problem, &within)));
+        shared_addresses(document, &template.desired, problems);
         let disks = self.disk_templates(document, &template.desired, problems);
         let (meta, spec) = (&document.meta, &document.spec);
         let desired = DesiredPool {
@@ -231,12 +326,76 @@ impl Resolver<'_> {
             update_policy: spec.update_policy,
             disks,
             names_guests: spec.template.spec.guest.hostname.is_none(),
+            of_group: None,
         };
         ResolvedPool {
             desired,
             template,
             at: document.at.clone(),
         }
+    }
+
+    fn group(
+        &mut self,
+        document: &Document<GroupSpec>,
+        problems: &mut Vec<Problem>,
+    ) -> ResolvedGroup {
+        let mut check = GroupCheck { document, problems };
+        check.form();
+        let (meta, spec) = (&document.meta, &document.spec);
+        let release = spec.release.iter().map(|(name, release)| {
+            let checksum = release.checksum.as_ref().map(ToString::to_string);
+            let image = release.image.stored().to_owned();
+            (name.clone(), Release { image, checksum })
+        });
+        let mut resolved = ResolvedGroup {
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+            uid: meta.uid,
+            labels: meta.labels.clone(),
+            release: release.collect(),
+            waves: Vec::new(),
+            outputs: Vec::new(),
+            at: document.at.clone(),
+        };
+        let mut paths = Vec::new();
+        for (place, wave) in spec.waves.iter().enumerate() {
+            let (mut items, mut of_wave) = (Vec::new(), Vec::new());
+            for item in group::items(document, place) {
+                let mut found = Vec::new();
+                let pool = self.pool(&item.pool, &mut found);
+                let found = found.into_iter();
+                let found = found.map(|problem| group::in_item(problem, document, &item.path));
+                problems.extend(found);
+                of_wave.push(item.path);
+                items.push(ResolvedItem {
+                    name: item.name,
+                    single: item.single,
+                    remove_after: item.remove_after,
+                    pool,
+                });
+            }
+            let guests = items
+                .iter()
+                .map(|item| item.pool.template.desired.guest_type());
+            let guests: Vec<_> = guests.collect();
+            let gate = GroupCheck { document, problems }.gate(place, &guests);
+            let name = wave.name.clone();
+            resolved.waves.push(ResolvedWave { name, gate, items });
+            paths.push(of_wave);
+        }
+        let placed = resolved.waves.iter().enumerate();
+        let placed =
+            placed.flat_map(|(place, wave)| wave.items.iter().map(move |item| (place, item)));
+        let placed: Vec<_> = placed.collect();
+        let outputs = GroupCheck { document, problems }.outputs(&placed);
+        resolved.outputs = outputs;
+        for (place, (wave, paths)) in resolved.waves.iter().zip(&paths).enumerate() {
+            for (item, path) in wave.items.iter().zip(paths) {
+                GroupCheck { document, problems }.references(&resolved, place, item, path);
+            }
+        }
+        resolved
     }
 
     fn disk_templates(
@@ -249,6 +408,11 @@ impl Resolver<'_> {
         for (index, template) in document.spec.disk_templates.iter().enumerate() {
             let disk = pool::disk(document, template);
             let within = FieldPath::of(["spec", "diskTemplates"]).index(index);
+            if member.placement.is_some() && template.spec.target_selector.is_none() {
+                // They follow the member.
+                disks.push(desired_disk(&disk, member.host.clone()));
+                continue;
+            }
             // That of the template was complained about already.
             let mut found = Vec::new();
             let host = self
@@ -297,6 +461,24 @@ fn desired_disk(document: &Document<DataDiskSpec>, host: String) -> DesiredDataD
         size: spec.size.bytes(),
         deletion_policy: spec.deletion_policy,
         member_of: None,
+        copy_of: None,
+        source: spec.source.clone(),
+    }
+}
+
+/// A guest that is protected from its host shows it nothing.
+fn readable_screen(document: &Document<VsiSpec>, problems: &mut Vec<Problem>) {
+    let spec = &document.spec;
+    let guest = spec.guest.as_ref().and_then(|guest| guest.guest_type);
+    let is_protected = guest == Some(GuestType::HyperProtect)
+        || spec.platform.secure_execution == Secure::Required;
+    if is_protected && !spec.platform.graphics.is_none() {
+        problems.push(document.problem(
+            ProblemCode::WrongValue,
+            FieldPath::of(["spec", "machine", "graphics"]),
+            "a guest that is protected from its host has no screen there",
+            "remove it; `vsiflow console` opens the serial console",
+        ));
     }
 }
 
@@ -313,8 +495,61 @@ fn lasting_boot_disk(document: &Document<VsiSpec>, problems: &mut Vec<Problem>) 
     }
 }
 
-fn by_document((document, network): (Option<String>, String)) -> Option<(String, String)> {
-    Some((document?, network))
+/// Each network once, whichever documents give it.
+fn by_name(mut networks: Vec<AttachedNetwork>) -> Vec<AttachedNetwork> {
+    let mut seen = BTreeSet::new();
+    networks.retain(|network| seen.insert(network.name.clone()));
+    for network in networks.iter_mut().filter(|network| network.made.is_none()) {
+        network.document = None;
+    }
+    networks
+}
+
+fn by_document(network: &AttachedNetwork) -> Option<(String, String)> {
+    Some((network.document.clone()?, network.name.clone()))
+}
+
+fn address(network: &AttachedNetwork) -> Option<(String, Ipv4Addr)> {
+    Some((network.name.clone(), network.address?))
+}
+
+fn made_network(network: AttachedNetwork) -> Option<(String, DesiredNetwork)> {
+    Some((network.name, network.made?))
+}
+
+/// Members share a template, and no two cards share an address.
+fn shared_addresses(
+    document: &Document<PoolSpec>,
+    template: &DesiredVsi,
+    problems: &mut Vec<Problem>,
+) {
+    if template.addresses.is_empty() || document.spec.replicas == Some(1) {
+        return;
+    }
+    problems.push(document.problem(
+        ProblemCode::WrongValue,
+        FieldPath::of(["spec", "template", "spec", "interfaces"]),
+        "the members of a pool cannot share an address",
+        "remove the addresses: each member gets one of the network's, and keeps it",
+    ));
+}
+
+/// No two VSIs of one host have an address of one network.
+fn addresses_twice(documents: &Documents, vsis: &[ResolvedVsi], problems: &mut Vec<Problem>) {
+    let mut seen = BTreeMap::new();
+    for (document, vsi) in documents.vsis.iter().zip(vsis) {
+        for (network, address) in &vsi.desired.addresses {
+            let place = (&vsi.desired.host, network, address);
+            if let Some(first) = seen.insert(place, &document.at) {
+                problems.push(document.problem(
+                    ProblemCode::Twice,
+                    FieldPath::of(["spec", "interfaces"]),
+                    format!("{address} is the address of another VSI, at {first}"),
+                    "give each VSI an address of its own",
+                ));
+            }
+        }
+    }
 }
 
 /// What the document says by itself; disks and networks come from other documents.
@@ -335,6 +570,7 @@ fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
         boot_disk: DesiredBootDisk {
             mode: spec.boot_disk.mode,
             size: spec.boot_disk.size.map(|size| size.bytes()),
+            copy_of: None,
         },
         machine: DesiredMachine {
             arch: spec.machine.arch.clone(),
@@ -343,9 +579,12 @@ fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
             cpu: spec.platform.cpu.clone(),
             firmware: spec.platform.firmware,
             secure_execution: spec.platform.secure_execution,
+            graphics: spec.platform.graphics,
         },
         networks: Vec::new(),
         network_refs: BTreeMap::new(),
+        made_networks: BTreeMap::new(),
+        addresses: BTreeMap::new(),
         disks: Vec::new(),
         network_config: None,
         guest: None,
@@ -356,6 +595,7 @@ fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
         update_policy: spec.update_policy,
         deletion_policy: spec.deletion_policy,
         member_of: None,
+        placement: None,
     }
 }
 
@@ -372,9 +612,11 @@ fn resolved(
         image_url: document.spec.image_url.with_credentials().cloned(),
         at: document.at.clone(),
         selects_disks: document.spec.disk_selector.is_some(),
-        selects_networks: document.spec.network_selector.is_some(),
+        selects_networks: document.spec.network_selector.is_some()
+            || !document.spec.interfaces.is_empty(),
         retained_refs: Vec::new(),
         unresolved_refs: Vec::new(),
+        placed: None,
     }
 }
 

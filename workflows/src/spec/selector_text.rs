@@ -16,7 +16,14 @@ impl FromStr for LabelSelector {
     /// Which condition cannot be understood, and how one is written.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut selector = Self::default();
-        for condition in split(text).filter(|condition| !condition.is_empty()) {
+        if text.trim().is_empty() {
+            return Ok(selector);
+        }
+        // An empty condition is refused: a variable of a script may have been empty.
+        for condition in split(text) {
+            if condition.is_empty() {
+                return Err(format!("{text:?} has an empty condition"));
+            }
             selector.match_expressions.push(condition_of(condition)?);
         }
         Ok(selector)
@@ -146,7 +153,8 @@ mod tests {
     #[test]
     fn what_is_no_condition_is_refused_with_how_one_is_written() {
         for wrong in [
-            "=a", "a in (b", "a on (b)", "a b", "a=b c", "a=$(x)", "(a)", "!", "a in b)",
+            "=a", "a in (b", "a on (b)", "a b", "a=b c", "a=$(x)", "(a)", "!", "a in b)", "a=b,",
+            ",a=b", "a=b,,c", ",",
         ] {
             let refused = wrong.parse::<LabelSelector>();
             assert!(refused.is_err(), "{wrong}: {refused:?}");

@@ -1,10 +1,19 @@
-//! Sizes that a machine is made in where only a name is given for them.
+//! Kind `VirtualServerType`: a size that machines are made in where only its name is given, with what their
+//! guests are like.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use vsiflow_steps::guest::GuestType;
 
-/// A size with a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+use super::documents::{Document, Documents};
+use super::guest;
+use super::meta::DEFAULT_NAMESPACE;
+use super::problem::{FieldPath, Problem, ProblemCode};
+use super::quantity::{Memory, Quantity};
+use super::vsi;
+
+/// A size that is built in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerType {
     /// Its name.
     pub name: &'static str,
@@ -43,4 +52,94 @@ impl ServerType {
     pub fn named(name: &str) -> Option<Self> {
         SERVER_TYPES.into_iter().find(|size| size.name == name)
     }
+}
+
+/// The spec of kind `VirtualServerType`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerTypeSpec {
+    /// Virtual processors.
+    #[serde(deserialize_with = "vsi::cpus")]
+    pub cpus: u32,
+    /// Memory.
+    #[schemars(with = "String")]
+    pub memory: Memory,
+    /// The size of the boot disk; the image's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub boot_disk: Option<Quantity>,
+    /// What guests are like where nothing else is said.
+    #[serde(default, skip_serializing_if = "TypeGuest::is_empty")]
+    pub guest: TypeGuest,
+}
+
+/// What guests of a type are like: nothing secret, since the journal keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TypeGuest {
+    /// What runs in them.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("enum" = ["cloudInit", "ignition", "none"]))]
+    pub guest_type: Option<GuestType>,
+    /// Public keys for the image's default user.
+    #[serde(
+        default,
+        deserialize_with = "guest::ssh_keys",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub ssh_keys: Vec<String>,
+    /// The network configuration, as cloud-init reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_config: Option<String>,
+}
+
+impl TypeGuest {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A type that documents describe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredServerType {
+    /// Its name; types belong to no namespace.
+    pub name: String,
+    /// What it says.
+    pub spec: ServerTypeSpec,
+}
+
+/// The types among the documents.
+pub(super) fn of(documents: &Documents, problems: &mut Vec<Problem>) -> Vec<DesiredServerType> {
+    let desired = documents.types.iter().map(|document| {
+        problems.extend(wrong(document));
+        DesiredServerType {
+            name: document.meta.name.clone(),
+            spec: document.spec.clone(),
+        }
+    });
+    desired.collect()
+}
+
+fn wrong(document: &Document<ServerTypeSpec>) -> Option<Problem> {
+    let name = &document.meta.name;
+    let problem = |path: FieldPath, message: String, remedy| {
+        document.problem(ProblemCode::WrongValue, path, message, remedy)
+    };
+    if ServerType::named(name).is_some() {
+        let path = FieldPath::of(["metadata", "name"]);
+        let message = format!("the type {name} is built in");
+        return Some(problem(path, message, "give the type another name"));
+    }
+    if document.meta.namespace != DEFAULT_NAMESPACE {
+        let path = FieldPath::of(["metadata", "namespace"]);
+        let message = "types belong to no namespace".to_owned();
+        return Some(problem(path, message, "remove the namespace"));
+    }
+    if document.spec.guest.guest_type == Some(GuestType::HyperProtect) {
+        let path = FieldPath::of(["spec", "guest", "type"]);
+        let message = "a Hyper Protect guest takes nothing from a type but its machine".to_owned();
+        let remedy = "remove it; a contract makes the guest a Hyper Protect one";
+        return Some(problem(path, message, remedy));
+    }
+    None
 }

@@ -6,12 +6,15 @@ use super::documents::{CONFIG_MAP, Document, Documents, KeyValues, SECRET};
 use super::host::{HostKeyError, HostSettings, Layer, opens_images_only};
 use super::problem::{FieldPath, Problem, ProblemCode};
 use super::selector::LabelSelector;
+use super::vsi::VsiSpec;
 
 /// The hosts of all documents, found by their target selectors.
 pub(super) struct TargetHosts<'a> {
     documents: &'a Documents,
     fixed: Option<&'a HostSettings>,
     hosts: BTreeMap<String, HostSettings>,
+    /// The hosts that a selector matches, by its namespace and text.
+    matched: BTreeMap<(String, String), Vec<String>>,
 }
 
 impl<'a> TargetHosts<'a> {
@@ -21,6 +24,7 @@ impl<'a> TargetHosts<'a> {
             documents,
             fixed,
             hosts: BTreeMap::new(),
+            matched: BTreeMap::new(),
         }
     }
 
@@ -49,6 +53,69 @@ impl<'a> TargetHosts<'a> {
         }
     }
 
+    /// The ids of all hosts that the selector matches. A host whose settings cannot be used is a problem.
+    pub(super) fn all_of<T>(
+        &mut self,
+        document: &Document<T>,
+        selector: Option<&LabelSelector>,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<String> {
+        let selected = selector.map(ToString::to_string).unwrap_or_default();
+        let key = (document.meta.namespace.clone(), selected);
+        if let Some(known) = self.matched.get(&key) {
+            return known.clone();
+        }
+        let (earlier, mut ids) = (problems.len(), Vec::new());
+        match self.select_all(document, selector) {
+            Ok(hosts) => {
+                for host in hosts {
+                    match self.keep(document, host) {
+                        Ok(id) => ids.push(id),
+                        Err(problem) => problems.push(*problem),
+                    }
+                }
+            }
+            Err(problem) => problems.push(*problem),
+        }
+        ids.sort();
+        ids.dedup();
+        if problems.len() == earlier {
+            self.matched.insert(key, ids.clone());
+        }
+        ids
+    }
+
+    /// Whether every document is about one host.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.fixed.is_some()
+    }
+
+    fn select_all<T>(
+        &self,
+        document: &Document<T>,
+        selector: Option<&LabelSelector>,
+    ) -> Result<Vec<HostSettings>, Box<Problem>> {
+        let selector = selector.ok_or_else(|| Box::new(no_selector(document)))?;
+        let maps = matching(document, selector, &self.documents.config_maps);
+        let secrets = matching(document, selector, &self.documents.secrets);
+        if maps.is_empty() && secrets.is_empty() {
+            return Err(Box::new(self.nothing(document, selector)));
+        }
+        if maps.is_empty() || maps.len() == 1 && secrets.len() <= 1 {
+            // One host as ever.
+            return self.select(document, Some(selector)).map(|host| vec![host]);
+        }
+        let hosts = maps.into_iter().map(|map| {
+            let (pulls, own): (Vec<_>, Vec<_>) = secrets_of(map, &secrets)
+                .into_iter()
+                .partition(|secret| opens_images_only(&secret.spec));
+            let pull = one(document, selector, pulls.into_iter())?;
+            let own = one(document, selector, own.into_iter())?;
+            settings(document, Some(map), own, pull)
+        });
+        hosts.collect()
+    }
+
     fn select<T>(
         &self,
         document: &Document<T>,
@@ -60,22 +127,12 @@ impl<'a> TargetHosts<'a> {
             let all = self.documents.secrets.iter();
             all.filter(move |secret| opens_images_only(&secret.spec) == opens)
         };
-        let mut secret = one(document, selector, of_pulls(false))?;
-        let mut pull = one(document, selector, of_pulls(true))?;
-        if secret.is_none() {
-            secret = pull.take();
-        }
-        if config_map.is_none() && secret.is_none() {
+        let secret = one(document, selector, of_pulls(false))?;
+        let pull = one(document, selector, of_pulls(true))?;
+        if config_map.is_none() && secret.is_none() && pull.is_none() {
             return Err(Box::new(self.nothing(document, selector)));
         }
-        let spec = |found: Option<&'a Document<KeyValues>>| found.map(|found| &found.spec);
-        let both = pull.zip(secret).map(|(pull, secret)| joined(pull, secret));
-        HostSettings::from_keys(spec(config_map), both.as_ref().or(spec(secret))).map_err(|error| {
-            // Of two Secrets the one is to blame that has the key.
-            let holds = |secret: &&Document<KeyValues>| secret.spec.0.contains_key(error.key);
-            let secret = [secret, pull].into_iter().flatten().find(holds).or(secret);
-            Box::new(unusable(error, config_map, secret, document))
-        })
+        settings(document, config_map, secret, pull)
     }
 
     /// One host has one set of settings: the engine knows it by its id.
@@ -86,12 +143,14 @@ impl<'a> TargetHosts<'a> {
     ) -> Result<String, Box<Problem>> {
         let id = host.id();
         match self.hosts.get(&id) {
-            Some(known) if !known.same_as(&host) => Err(Box::new(document.problem(
-                ProblemCode::HostSettings,
-                target_path(),
-                format!("the settings of host {id} differ from those another document selects"),
-                "select the same ConfigMap and Secret, or make their keys equal",
-            ))),
+            Some(known) if !known.same_as(&host) || known.limits != host.limits => {
+                Err(Box::new(document.problem(
+                    ProblemCode::HostSettings,
+                    target_path(),
+                    format!("the settings of host {id} differ from those another document selects"),
+                    "select the same ConfigMap and Secret, or make their keys equal",
+                )))
+            }
             Some(_) => Ok(id),
             None => {
                 self.hosts.insert(id.clone(), host);
@@ -129,6 +188,69 @@ impl<'a> TargetHosts<'a> {
             remedy,
         )
     }
+}
+
+/// The settings of a host from its documents.
+fn settings<'a, T>(
+    selecting: &Document<T>,
+    config_map: Option<&'a Document<KeyValues>>,
+    mut secret: Option<&'a Document<KeyValues>>,
+    mut pull: Option<&'a Document<KeyValues>>,
+) -> Result<HostSettings, Box<Problem>> {
+    if secret.is_none() {
+        secret = pull.take();
+    }
+    let spec = |found: Option<&Document<KeyValues>>| found.map(|found| found.spec.clone());
+    let both = pull.zip(secret).map(|(pull, secret)| joined(pull, secret));
+    let host = HostSettings::from_keys(spec(config_map).as_ref(), both.or(spec(secret)).as_ref());
+    let described = config_map.or(secret);
+    let labels = described.map(|document| document.meta.labels.clone());
+    let labelled = host.map(|host| HostSettings {
+        labels: labels.unwrap_or_default(),
+        ..host
+    });
+    labelled.map_err(|error| {
+        // Of two Secrets the one is to blame that has the key.
+        let holds = |secret: &&Document<KeyValues>| secret.spec.0.contains_key(error.key);
+        let secret = [secret, pull].into_iter().flatten().find(holds).or(secret);
+        Box::new(unusable(error, config_map, secret, selecting))
+    })
+}
+
+/// The documents of its namespace that the selector matches.
+fn matching<'a, T>(
+    document: &Document<T>,
+    selector: &LabelSelector,
+    candidates: &'a [Document<KeyValues>],
+) -> Vec<&'a Document<KeyValues>> {
+    let fits = |candidate: &&Document<KeyValues>| {
+        candidate.meta.namespace == document.meta.namespace
+            && selector.matches(&candidate.meta.labels)
+    };
+    candidates.iter().filter(fits).collect()
+}
+
+/// Those Secrets that are about the host of a ConfigMap: those of its name, else those that have no label
+/// which it has not.
+fn secrets_of<'a>(
+    map: &Document<KeyValues>,
+    secrets: &[&'a Document<KeyValues>],
+) -> Vec<&'a Document<KeyValues>> {
+    let named = |secret: &&&Document<KeyValues>| secret.meta.name == map.meta.name;
+    let own: Vec<_> = secrets.iter().filter(named).copied().collect();
+    if own.iter().any(|secret| !opens_images_only(&secret.spec)) {
+        return own;
+    }
+    let has = |(key, value): (&String, &String)| map.meta.labels.get(key) == Some(value);
+    let about = |secret: &&&Document<KeyValues>| secret.meta.labels.iter().all(has);
+    secrets.iter().filter(about).copied().collect()
+}
+
+/// The settings of all hosts that the target selector of a document matches; none where some cannot be used.
+pub fn hosts_of(documents: &Documents, document: &Document<VsiSpec>) -> Vec<HostSettings> {
+    let targets = TargetHosts::new(documents, None);
+    let found = targets.select_all(document, document.spec.target_selector.as_ref());
+    found.unwrap_or_default()
 }
 
 fn target_path() -> FieldPath {

@@ -11,9 +11,14 @@ pub(super) fn check(documents: &Documents) -> Vec<Problem> {
     let mut problems = Vec::new();
     names(&documents.vsis, &mut problems);
     names(&documents.pools, &mut problems);
+    names(&documents.groups, &mut problems);
+    names(&documents.snapshots, &mut problems);
+    names(&documents.types, &mut problems);
     names(&documents.data_disks, &mut problems);
     names(&documents.data_disk_refs, &mut problems);
     names(&documents.network_refs, &mut problems);
+    names(&documents.networks, &mut problems);
+    networks(documents, &mut problems);
     names(&documents.config_maps, &mut problems);
     names(&documents.secrets, &mut problems);
     uids(documents, &mut problems);
@@ -35,6 +40,25 @@ fn names<T>(documents: &[Document<T>], problems: &mut Vec<Problem>) {
     }
 }
 
+/// A card names its network by one name, whatever its kind.
+fn networks(documents: &Documents, problems: &mut Vec<Problem>) {
+    for document in &documents.networks {
+        let mut refs = documents.network_refs.iter();
+        let same = refs.find(|other| {
+            (&other.meta.namespace, &other.meta.name)
+                == (&document.meta.namespace, &document.meta.name)
+        });
+        if let Some(same) = same {
+            problems.push(document.problem(
+                ProblemCode::Twice,
+                FieldPath::of(["metadata", "name"]),
+                format!("the network reference at {} has this name, too", same.at),
+                "give one of them another name",
+            ));
+        }
+    }
+}
+
 /// UIDs name volumes and domains on hosts, so VSIs and disks may not share one.
 fn uids(documents: &Documents, problems: &mut Vec<Problem>) {
     let mut seen = BTreeMap::new();
@@ -42,6 +66,12 @@ fn uids(documents: &Documents, problems: &mut Vec<Problem>) {
         uid(document, &mut seen, problems);
     }
     for document in &documents.pools {
+        uid(document, &mut seen, problems);
+    }
+    for document in &documents.groups {
+        uid(document, &mut seen, problems);
+    }
+    for document in &documents.snapshots {
         uid(document, &mut seen, problems);
     }
     for document in &documents.data_disks {

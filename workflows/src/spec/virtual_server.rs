@@ -2,16 +2,21 @@
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
-use vsiflow_steps::{guest::GuestType, ports::Firmware, vsi::define_domain::Secure};
+use vsiflow_steps::{
+    guest::GuestType,
+    ports::{Firmware, Graphics},
+    vsi::define_domain::Secure,
+};
 
 use super::guest::GuestSpec;
 use super::image::{Checksum, ImageUrl};
+use super::placement::PlacementSpec;
 use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
 use super::quantity::Memory;
 use super::ready::ReadySpec;
 use super::selector::LabelSelector;
 use super::text::{self, Contract};
-use super::vsi::{self, BootDisk, Machine, VsiSpec};
+use super::vsi::{self, BootDisk, Interface, Machine, VsiSpec};
 
 /// The spec of kind `VirtualServer`. What it has in common with a Hyper Protect VSI means the
 /// same.
@@ -33,12 +38,18 @@ pub struct VirtualServerSpec {
     /// Chooses the host settings.
     #[serde(default)]
     pub target_selector: Option<LabelSelector>,
+    /// How a host is chosen where the target selector matches several.
+    #[serde(default)]
+    pub placement: Option<PlacementSpec>,
     /// Chooses data disks.
     #[serde(default)]
     pub disk_selector: Option<LabelSelector>,
     /// Chooses networks.
     #[serde(default)]
     pub network_selector: Option<LabelSelector>,
+    /// Its network cards, in order, in place of a selector.
+    #[serde(default)]
+    pub interfaces: Vec<Interface>,
     /// How the boot disk is made.
     #[serde(default)]
     pub boot_disk: BootDisk,
@@ -85,6 +96,9 @@ pub struct ServerMachine {
     /// Whether the guest's memory is protected from the host.
     #[serde(default)]
     pub secure_execution: Secure,
+    /// The screen, which VNC shows on the loopback of its host; there is none where absent.
+    #[serde(default)]
+    pub graphics: Graphics,
 }
 
 /// The firmware that a document can ask for.
@@ -142,6 +156,7 @@ impl From<VirtualServerSpec> for VsiSpec {
             target_selector: spec.target_selector,
             disk_selector: spec.disk_selector,
             network_selector: spec.network_selector,
+            interfaces: spec.interfaces,
             boot_disk: spec.boot_disk,
             machine: Machine {
                 arch: machine.arch.unwrap_or_else(|| arch.to_owned()),
@@ -155,10 +170,12 @@ impl From<VirtualServerSpec> for VsiSpec {
             network_config: None,
             ready: spec.ready,
             guest: Some(spec.guest),
+            placement: spec.placement,
             platform: vsi::Platform {
                 cpu: machine.cpu,
                 firmware: machine.firmware.map(Firmware::from).unwrap_or_default(),
                 secure_execution: machine.secure_execution,
+                graphics: machine.graphics,
             },
         }
     }

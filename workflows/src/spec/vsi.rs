@@ -1,12 +1,18 @@
 //! The virtual server instance as its document describes it.
 
+use std::net::Ipv4Addr;
+
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use vsiflow_steps::{ports::Firmware, vsi::define_domain::Secure};
+use vsiflow_steps::{
+    ports::{Firmware, Graphics},
+    vsi::define_domain::Secure,
+};
 
 use super::guest::GuestSpec;
 use super::image::{Checksum, ImageUrl};
+use super::placement::PlacementSpec;
 use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
 use super::quantity::{Memory, Quantity};
 use super::ready::ReadySpec;
@@ -37,6 +43,9 @@ pub struct VsiSpec {
     /// Chooses networks; without it the VSI is on the network `default`.
     #[serde(default)]
     pub network_selector: Option<LabelSelector>,
+    /// Its network cards, in order, in place of a selector.
+    #[serde(default)]
+    pub interfaces: Vec<Interface>,
     /// How the boot disk is made.
     #[serde(default)]
     pub boot_disk: BootDisk,
@@ -67,6 +76,20 @@ pub struct VsiSpec {
     /// What its machine has beyond that of a Hyper Protect VSI.
     #[serde(skip)]
     pub platform: Platform,
+    /// How a host is chosen among several, where its kind lets it.
+    #[serde(skip)]
+    pub placement: Option<PlacementSpec>,
+}
+
+/// A network card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Interface {
+    /// The name of the network's document in the VSI's namespace.
+    pub network: String,
+    /// The addresses that the card has; one of the network's own where there is none.
+    #[serde(default)]
+    pub addresses: Vec<Ipv4Addr>,
 }
 
 /// What a machine has where its kind leaves that open.
@@ -78,6 +101,8 @@ pub struct Platform {
     pub firmware: Firmware,
     /// Whether the guest's memory is protected from the host.
     pub secure_execution: Secure,
+    /// The screen.
+    pub graphics: Graphics,
 }
 
 /// How the boot disk is made from the image.
@@ -135,7 +160,7 @@ pub(crate) fn default_pool() -> String {
     "images".to_owned()
 }
 
-fn default_arch() -> String {
+pub(super) fn default_arch() -> String {
     "s390x".to_owned()
 }
 

@@ -2,12 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use vsiflow_engine::model::Hash;
 use vsiflow_steps::{names, vsi::Card};
 
 use crate::record::VsiRecord;
 
 /// The MAC addresses of the guest's cards; none where they follow from its UID and their places.
 pub(super) fn macs(wanted: &VsiRecord) -> Vec<String> {
+    match wanted.vsi.addresses.is_empty() {
+        true => recorded(wanted),
+        false => cards(wanted).into_iter().map(|card| card.mac).collect(),
+    }
+}
+
+fn recorded(wanted: &VsiRecord) -> Vec<String> {
     let came_with = wanted.adopted.as_ref().map(|adopted| &adopted.macs);
     match came_with.filter(|_| wanted.macs.is_empty()) {
         Some(macs) => macs.clone(),
@@ -15,15 +23,30 @@ pub(super) fn macs(wanted: &VsiRecord) -> Vec<String> {
     }
 }
 
+/// The MAC address of a card whose address stays. It belongs to the address: whoever gets that next is
+/// the same client to the network's DHCP, which keeps a lease for its time.
+fn of_address(wanted: &VsiRecord, network: &str) -> Option<String> {
+    let address = wanted.vsi.addresses.get(network)?;
+    let of = format!("{}\0{network}\0{address}", wanted.vsi.host);
+    let hash = Hash::of(of.as_bytes()).0;
+    let bytes = hash.iter().take(6).enumerate();
+    // Of local make, and of one card.
+    let bytes = bytes.map(|(place, byte)| match place {
+        0 => (byte | 2) & !1,
+        _ => *byte,
+    });
+    let digits: Vec<_> = bytes.map(|byte| format!("{byte:02x}")).collect();
+    Some(digits.join(":"))
+}
+
 /// The guest's cards, by the same MAC addresses that its definition gets.
 pub(crate) fn cards(wanted: &VsiRecord) -> Vec<Card> {
-    let macs = macs(wanted);
+    let macs = recorded(wanted);
     let networks = wanted.vsi.networks.iter().enumerate();
     let card = |(place, network): (usize, &String)| Card {
         network: network.clone(),
-        mac: macs
-            .get(place)
-            .cloned()
+        mac: of_address(wanted, network)
+            .or_else(|| macs.get(place).cloned())
             .unwrap_or_else(|| names::mac(wanted.uid, number(place))),
     };
     networks.map(card).collect()

@@ -6,6 +6,7 @@ use vsiflow_engine::{
     step::Step as _,
 };
 use vsiflow_steps::{
+    awaited::Awaited,
     ports::VolumeKey,
     vsi::{AttachDataDisks, AwaitDataDisks, attach_data_disks, await_data_disks},
 };
@@ -53,7 +54,7 @@ impl VsiGraphBuilder<'_> {
         let wanted = self.wanted;
         let made = wanted.vsi.disks.iter().filter_map(|disk| {
             let uid = disk_uid(wanted, disk)?;
-            Some(await_data_disks::Awaited {
+            Some(Awaited {
                 entity: disk_entity(uid).ok()?.to_string(),
                 name: disk.name.clone(),
             })

@@ -1,17 +1,25 @@
-//! The base image that a VSI boots from, and where it really comes from.
+//! The base image that a VSI boots from, or a data disk is filled with, and where it really comes from.
 
-use crate::record::{ImageRecord, VsiRecord};
+use crate::{
+    record::{ImageRecord, VsiRecord},
+    spec::DesiredImage,
+};
 
 /// What stands before the URL of a simulated image.
 pub const SIMULATED: &str = "sim+";
 
 /// The base image that the VSI boots from.
 pub(crate) fn image(wanted: &VsiRecord) -> ImageRecord {
-    let image = &wanted.vsi.image;
+    let vsi = &wanted.vsi;
+    image_on(&vsi.host, &vsi.pool, &vsi.image)
+}
+
+/// An image on a pool of a host.
+pub(crate) fn image_on(host: &str, pool: &str, image: &DesiredImage) -> ImageRecord {
     ImageRecord {
-        host: wanted.vsi.host.clone(),
-        pool: wanted.vsi.pool.clone(),
-        url: source_url(wanted),
+        host: host.to_owned(),
+        pool: pool.to_owned(),
+        url: source_url(host, &image.url),
         file_name: image.file_name.clone(),
         checksum: image.checksum.as_ref().map(ToString::to_string),
     }
@@ -19,15 +27,14 @@ pub(crate) fn image(wanted: &VsiRecord) -> ImageRecord {
 
 /// Where the image really comes from. On a simulated host the reserved names under `.test`, which
 /// lead nowhere, stand for a simulated image, so that an example works without any network.
-fn source_url(wanted: &VsiRecord) -> String {
-    let url = &wanted.vsi.image.url;
+fn source_url(on: &str, url: &str) -> String {
     let host = url::Url::parse(url)
         .ok()
         .and_then(|url| url.host_str().map(str::to_owned));
-    let simulated = wanted.vsi.host.split(':').next() == Some("sim");
+    let simulated = on.split(':').next() == Some("sim");
     if simulated && host.is_some_and(|host| host.ends_with(".test")) {
         format!("{SIMULATED}{url}")
     } else {
-        url.clone()
+        url.to_owned()
     }
 }

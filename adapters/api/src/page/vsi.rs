@@ -58,21 +58,12 @@ fn facts(vsi: &VsiObject) -> Markup {
     }
 }
 
-/// How long each step's newest attempt of a run took.
-fn durations(run: &str, history: &[HistoryLine]) -> BTreeMap<String, u64> {
-    let own = history
-        .iter()
-        .filter(|line| line.run.as_deref() == Some(run));
-    let steps = own.filter_map(|line| Some((line.step.clone()?, line.duration_ms?)));
-    steps.collect()
-}
-
 /// The graph of the newest run, drawn and as a table.
 fn newest(runs: &[RunGraph], history: &[HistoryLine]) -> Markup {
     let Some(run) = runs.first() else {
         return html! {};
     };
-    let took = durations(&run.name, history);
+    let took = run.durations(history);
     html! {
         section aria-labelledby="graph" {
             h2 #graph { "Steps of " (run.workflow) " " (state(run.phase)) }

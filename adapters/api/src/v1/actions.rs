@@ -65,6 +65,15 @@ pub(crate) enum Done {
     NothingToDo,
 }
 
+impl From<Retried> for Done {
+    fn from(retried: Retried) -> Self {
+        match retried {
+            Retried::NothingToDo => Self::NothingToDo,
+            Retried::Signalled | Retried::Reopened => Self::Recorded,
+        }
+    }
+}
+
 /// How it came out, where that was decided in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) enum Outcome {
@@ -283,10 +292,7 @@ async fn record(
         }
         Action::Retry => {
             let entity = fleet.vsi(namespace, name).await?;
-            let done = match fleet.retry(entity.clone(), by).await? {
-                Retried::NothingToDo => Done::NothingToDo,
-                Retried::Signalled | Retried::Reopened => Done::Recorded,
-            };
+            let done = fleet.retry(entity.clone(), by).await?.into();
             Ok((done, entity))
         }
         Action::Cancel => {

@@ -1,4 +1,4 @@
-//! A VSI's serial console, both ways, over a connection that changes from HTTP to its bytes.
+//! A VSI's serial console or screen, both ways, over a connection that changes from HTTP to its bytes.
 //!
 //! ```text
 //! → POST /v1/namespaces/NS/virtualservers/NAME/console?force=true
@@ -8,6 +8,8 @@
 //!   what was said before; from here on bytes both ways
 //! ```
 //!
+//! A screen is opened by `…/vnc` with `Upgrade: vsiflow-vnc`, and its bytes are those of VNC.
+//!
 //! The answer comes once the console is open: whoever may not have it, or finds it taken, gets a
 //! problem. Either side ends it by closing the connection. Each console is a task of its own, which
 //! records its end whatever it was; `Api::end_consoles` closes all of them.
@@ -15,7 +17,7 @@
 //! **Bounds.** Consoles at a time; a few pieces of bytes each way, so that a side that reads nothing
 //! holds up the other. A console at which nothing happens stays open.
 
-use std::time::Duration;
+use std::{marker::PhantomData, time::Duration};
 
 use aide::{
     axum::{ApiRouter, routing::post_with},
@@ -30,7 +32,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{
-    StatusCode,
+    Extensions, StatusCode,
     header::{CONNECTION, UPGRADE},
     request::Parts,
 };
@@ -44,13 +46,39 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use vsiflow_engine::executor::By;
-use vsiflow_workflows::fleet::{ConsoleAccess, Fleet, FleetError, OpenConsole};
+use vsiflow_workflows::fleet::{ConsoleAccess, ConsoleWay, Fleet, FleetError, OpenConsole};
 
 use super::{Named, about};
 use crate::{Caller, Problem, caller, described, router::Api, wire};
 
 /// What the connection changes to.
-pub(crate) const PROTOCOL: &str = "vsiflow-console";
+pub(crate) fn protocol(way: ConsoleWay) -> &'static str {
+    match way {
+        ConsoleWay::Serial => Serial::NAME,
+        ConsoleWay::Vnc => Vnc::NAME,
+    }
+}
+
+/// A protocol that a connection changes to.
+trait ChangedTo: Send {
+    /// Its name in a request.
+    const NAME: &'static str;
+}
+
+/// The bytes of a serial console.
+struct Serial;
+
+impl ChangedTo for Serial {
+    const NAME: &'static str = "vsiflow-console";
+}
+
+/// The bytes of VNC.
+struct Vnc;
+
+impl ChangedTo for Vnc {
+    const NAME: &'static str = "vsiflow-vnc";
+}
+
 /// How long the caller may take to change over.
 const CHANGING: Duration = Duration::from_secs(10);
 
@@ -64,12 +92,20 @@ pub(crate) struct ConsoleQuery {
 
 pub(super) fn changes() -> ApiRouter<Api> {
     let summary = "Open the serial console: the connection changes to its bytes, both ways";
+    let of_screen = "Open the screen: the connection changes to the bytes of VNC, both ways";
     ApiRouter::new()
         .api_route(
             "/v1/namespaces/{namespace}/virtualservers/{name}/console",
             post_with(
                 open,
                 about("openVirtualServerConsole", "virtualservers", summary),
+            ),
+        )
+        .api_route(
+            "/v1/namespaces/{namespace}/virtualservers/{name}/vnc",
+            post_with(
+                open_screen,
+                about("openVirtualServerVnc", "virtualservers", of_screen),
             ),
         )
         .route_layer(middleware::from_fn(caller::may_operate))
@@ -80,26 +116,97 @@ async fn open(
     Extension(caller): Extension<Caller>,
     Path(target): Path<Named>,
     Query(query): Query<ConsoleQuery>,
-    Changing(upgrade): Changing,
-) -> Result<ChangesOver, Problem> {
+    Changing(upgrade, _): Changing<Serial>,
+) -> Result<ChangesOver<Serial>, Problem> {
+    let how = (ConsoleWay::Serial, query.force, caller.by(""));
+    asked(&api, &target, how, upgrade).await?;
+    Ok(ChangesOver(PhantomData))
+}
+
+async fn open_screen(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(target): Path<Named>,
+    Changing(upgrade, _): Changing<Vnc>,
+) -> Result<ChangesOver<Vnc>, Problem> {
+    let how = (ConsoleWay::Vnc, false, caller.by(""));
+    asked(&api, &target, how, upgrade).await?;
+    Ok(ChangesOver(PhantomData))
+}
+
+async fn asked(
+    api: &Api,
+    target: &Named,
+    how: (ConsoleWay, bool, By),
+    upgrade: OnUpgrade,
+) -> Result<(), Problem> {
     // A holder that does not stay would cut it off.
-    let words = ["vsiflow", "console", &target.name].map(str::to_owned);
+    let words = ["vsiflow", how.0.as_str(), &target.name].map(str::to_owned);
     api.commands().about(&words)?;
+    let way = how.0;
+    let target = (target.namespace.as_str(), target.name.as_str());
+    let opened = begin(api, target, how, upgrade);
+    opened.await.map_err(|why| match why {
+        NoConsole::Busy => Problem::busy("too many consoles are open"),
+        NoConsole::Ends => Problem::busy("this process ends"),
+        NoConsole::Connection => changing(protocol(way)),
+        NoConsole::Failed(error) => error.into(),
+    })
+}
+
+/// Why there is no console.
+#[derive(Debug)]
+pub enum NoConsole {
+    /// Too many are open.
+    Busy,
+    /// This process ends.
+    Ends,
+    /// The connection cannot change over.
+    Connection,
+    /// The host, or the journal, says so.
+    Failed(FleetError),
+}
+
+impl Api {
+    /// Opens a VSI's console for a front end of its own, which knows who asks and answers that the
+    /// connection changes over; `connection` are the extensions of the request.
+    ///
+    /// # Errors
+    /// When there is none; that it was asked for is recorded then, where it could be.
+    pub async fn open_console(
+        &self,
+        target: (&str, &str),
+        how: (bool, By),
+        mut connection: Extensions,
+    ) -> Result<(), NoConsole> {
+        let upgrade = connection.remove::<OnUpgrade>();
+        let upgrade = upgrade.ok_or(NoConsole::Connection)?;
+        let how = (ConsoleWay::Serial, how.0, how.1);
+        begin(self, target, how, upgrade).await
+    }
+}
+
+/// Returns once the console is open; its bytes are carried by a task of its own.
+async fn begin(
+    api: &Api,
+    (namespace, name): (&str, &str),
+    (way, force, by): (ConsoleWay, bool, By),
+    upgrade: OnUpgrade,
+) -> Result<(), NoConsole> {
     let place = api.consoles().place()?;
-    let access = api.fleet().console(&target.namespace, &target.name).await?;
+    let access = api.fleet().console(namespace, name, way).await;
     let session = Session {
         fleet: api.fleet().clone(),
-        access,
-        by: caller.by(""),
+        access: access.map_err(NoConsole::Failed)?,
+        by,
         end: api.consoles().end.clone(),
         _place: place,
     };
     let (opened, answer) = oneshot::channel();
-    api.tasks().spawn(session.run(query.force, upgrade, opened));
+    api.tasks().spawn(session.run(force, upgrade, opened));
     match answer.await {
-        Ok(Ok(())) => Ok(ChangesOver),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(Problem::busy("this process ends")),
+        Ok(opened) => opened.map_err(NoConsole::Failed),
+        Err(_) => Err(NoConsole::Ends),
     }
 }
 
@@ -123,9 +230,9 @@ impl Default for Consoles {
 }
 
 impl Consoles {
-    fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+    fn place(&self) -> Result<OwnedSemaphorePermit, NoConsole> {
         let place = self.places.clone().try_acquire_owned();
-        place.map_err(|_| Problem::busy("too many consoles are open"))
+        place.map_err(|_| NoConsole::Busy)
     }
 
     /// Closes all of them, and waits until each end is recorded.
@@ -198,41 +305,44 @@ impl Session {
 }
 
 /// The way to the bytes of a connection that is to change over.
-struct Changing(OnUpgrade);
+struct Changing<P>(OnUpgrade, PhantomData<P>);
 
-impl<S: Sync> FromRequestParts<S> for Changing {
+impl<S: Sync, P: ChangedTo> FromRequestParts<S> for Changing<P> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let asked = parts.headers.get(UPGRADE);
         let is_asked =
-            asked.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(PROTOCOL.as_bytes()));
+            asked.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(P::NAME.as_bytes()));
         let upgrade = parts.extensions.remove::<OnUpgrade>().filter(|_| is_asked);
-        upgrade.map(Self).ok_or_else(|| {
-            let detail = format!("the request has to ask for `Upgrade: {PROTOCOL}`");
-            Problem::wrong(StatusCode::UPGRADE_REQUIRED, detail)
-        })
+        let upgrade = upgrade.ok_or_else(|| changing(P::NAME))?;
+        Ok(Self(upgrade, PhantomData))
     }
 }
 
-impl OperationInput for Changing {}
+fn changing(protocol: &str) -> Problem {
+    let detail = format!("the request has to ask for `Upgrade: {protocol}`");
+    Problem::wrong(StatusCode::UPGRADE_REQUIRED, detail)
+}
+
+impl<P> OperationInput for Changing<P> {}
 
 /// `101 Switching Protocols`.
-struct ChangesOver;
+struct ChangesOver<P>(PhantomData<P>);
 
-impl IntoResponse for ChangesOver {
+impl<P: ChangedTo> IntoResponse for ChangesOver<P> {
     fn into_response(self) -> Response {
-        let head = [(CONNECTION, "upgrade"), (UPGRADE, PROTOCOL)];
+        let head = [(CONNECTION, "upgrade"), (UPGRADE, P::NAME)];
         (StatusCode::SWITCHING_PROTOCOLS, head).into_response()
     }
 }
 
-impl OperationOutput for ChangesOver {
+impl<P: ChangedTo> OperationOutput for ChangesOver<P> {
     type Inner = Self;
 
     fn operation_response(_: &mut GenContext, _: &mut Operation) -> Option<Documented> {
         Some(Documented {
-            description: format!("The connection is the console from here on ({PROTOCOL})"),
+            description: format!("The connection changes over from here on ({})", P::NAME),
             ..Documented::default()
         })
     }

@@ -12,14 +12,11 @@ use axum::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
-use vsiflow_engine::{
-    executor::{By, Retried},
-    model::EntityId,
-};
+use vsiflow_engine::{executor::By, model::EntityId};
 use vsiflow_workflows::fleet::{Fleet, FleetError, PoolObject};
 
 use super::{
-    Answer, List, Named, about,
+    Answer, AtQuery, List, Named, about,
     actions::{ActionResult, DeleteQuery, Done, deleted, wait_for},
     objects::ListQuery,
 };
@@ -146,9 +143,13 @@ async fn pools(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer
     Ok(List::of(all))
 }
 
-async fn pool(State(api): State<Api>, Path(target): Path<Named>) -> Answer<PoolObject> {
-    let pool = api.fleet().get_pool(&target.namespace, &target.name);
-    Ok(Json(pool.await?))
+async fn pool(
+    State(api): State<Api>,
+    Path(target): Path<Named>,
+    Query(query): Query<AtQuery>,
+) -> Answer<PoolObject> {
+    let fleet = api.fleet_at(query.at).await?;
+    Ok(Json(fleet.get_pool(&target.namespace, &target.name).await?))
 }
 
 async fn scale(
@@ -195,10 +196,7 @@ async fn record(
         }
         PoolAction::Retry => {
             let pool = fleet.pool(namespace, name).await?;
-            let done = match fleet.retry(pool.clone(), by).await? {
-                Retried::NothingToDo => Done::NothingToDo,
-                Retried::Signalled | Retried::Reopened => Done::Recorded,
-            };
+            let done = fleet.retry(pool.clone(), by).await?.into();
             Ok((done, pool))
         }
     }

@@ -3,10 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use vsiflow_workflows::spec::{
-    meta::check_subdomain,
-    server_type::{SERVER_TYPES, ServerType},
-};
+use vsiflow_workflows::spec::meta::check_subdomain;
 
 use super::{OutputFormat, WaitArgs};
 
@@ -16,11 +13,24 @@ pub(crate) struct CreateArgs {
     #[arg(required = true, value_name = "NAME", value_parser = name)]
     pub(crate) names: Vec<String>,
     /// The image's address, or `image/NAME` of one that a host has.
-    #[arg(long, value_name = "URL|image/NAME")]
+    #[arg(
+        long,
+        value_name = "URL|image/NAME",
+        required_unless_present = "from",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) image: String,
-    /// The size: `small`, `medium` or `large`; see `vsiflow get types`.
-    #[arg(long = "type", value_name = "TYPE", value_parser = server_type, default_value = "small")]
-    pub(crate) server_type: ServerType,
+    /// Take disks and everything else from a snapshot, as `snapshot/NAME`; nothing but names, namespace
+    /// and waiting is said beside it.
+    #[arg(long, value_name = "snapshot/NAME", conflicts_with_all = [
+        "image", "server_type", "cpus", "memory", "disk", "arch", "on", "target", "host_files", "labels",
+        "pool", "network", "ssh_keys", "user_data", "contract", "ephemeral", "dry_run",
+    ])]
+    pub(crate) from: Option<String>,
+    /// The size: `small`, `medium`, `large`, or one of yours; see `vsiflow get types`.
+    #[arg(long = "type", value_name = "TYPE", value_parser = name, default_value = "small")]
+    pub(crate) server_type: String,
     /// Virtual processors, in place of the type's.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) cpus: Option<u32>,
@@ -36,8 +46,8 @@ pub(crate) struct CreateArgs {
     /// The host, as `vsiflow get host` names it [default: the only known host].
     #[arg(long, value_name = "HOST", conflicts_with_all = ["target", "host_files"])]
     pub(crate) on: Option<String>,
-    /// A host with this label among those of `-f`.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = label, requires = "host_files")]
+    /// The host with this label: one that is known, or one of those of `-f`.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
     pub(crate) target: Option<(String, String)>,
     /// The hosts' ConfigMaps and Secrets.
     #[arg(
@@ -91,11 +101,4 @@ pub(super) fn label(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("{text:?} is no label; write key=value")),
     }
-}
-
-fn server_type(text: &str) -> Result<ServerType, String> {
-    ServerType::named(text).ok_or_else(|| {
-        let names: Vec<_> = SERVER_TYPES.iter().map(|size| size.name).collect();
-        format!("there is {}", names.join(", "))
-    })
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use vsiflow_workflows::spec::Quantity;
+use vsiflow_workflows::spec::{LabelSelector, Quantity};
 
 use super::{OutputFormat, duration};
 
@@ -12,9 +12,9 @@ pub(crate) enum ImageCommand {
     /// List base images with size, hash, age and users
     #[command(after_help = "Example:\n  vsiflow image list -o wide")]
     List(ImageListArgs),
-    /// Upload an image to a pool; run the same command again to resume
+    /// Upload images to a pool; run the same command again to resume
     #[command(
-        after_help = "Example:\n  vsiflow image upload https://images.example.com/hpcr.qcow2 -f host.yaml --pool images"
+        after_help = "Example:\n  vsiflow image upload https://images.example.com/hpcr.qcow2 -f host.yaml --pool images\n  vsiflow image upload a.qcow2 b.qcow2 -l role=test"
     )]
     Upload(ImageUploadArgs),
     /// Remove images that no VSI, domain or volume uses
@@ -45,13 +45,22 @@ pub(crate) struct PoolArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ImageUploadArgs {
-    /// The image: an http://, https://, oci://, s3:// or file:/// URL, or a file. Packed images (gzip, xz, zstd)
-    /// are unpacked on the way.
-    #[arg(value_name = "URL|FILE")]
-    pub(crate) image: String,
+    /// The images: http://, https://, oci://, s3:// or file:/// URLs, or files. Packed images (gzip, xz, zstd),
+    /// OVAs and stream-optimised VMDKs are unpacked on the way.
+    #[arg(value_name = "URL|FILE", required = true)]
+    pub(crate) images: Vec<String>,
     #[command(flatten)]
     pub(crate) at: PoolArgs,
-    /// The SHA-256 of the (unpacked) image.
+    /// Every known host with these labels, such as `role=test`; `vsiflow get host` shows them.
+    #[arg(
+        short = 'l',
+        long = "selector",
+        value_name = "LABELS",
+        value_parser = super::selection::some_labels,
+        conflicts_with = "files"
+    )]
+    pub(crate) hosts: Option<LabelSelector>,
+    /// The SHA-256 of the (unpacked) image, where only one is named.
     #[arg(long, value_name = "sha256:DIGITS")]
     pub(crate) checksum: Option<String>,
     /// Choose the architecture of an image in a registry, as `machine.arch` of its VSIs names it.

@@ -1,13 +1,13 @@
 //! Pools and their members.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
-use super::{ObjectKind, WaitArgs, kind_and_names};
+use super::{ApplyArgs, ObjectKind, WaitArgs, kind_and_names};
 
 /// A pool.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PoolArg {
-    /// The pool, as `pool/NAME`, `pool NAME` or `NAME`.
+    /// The pool, as `pool/NAME`, `pool NAME` or `NAME`; or a group, as `group/NAME`.
     #[arg(required = true, num_args = 1..=2, value_name = "NAME")]
     words: Vec<String>,
     /// The namespace.
@@ -21,6 +21,41 @@ impl PoolArg {
         let (_, names) = kind_and_names(&self.words);
         names.into_iter().next().unwrap_or_default()
     }
+
+    /// Whether it names a group.
+    pub(crate) fn is_group(&self) -> bool {
+        kind_and_names(&self.words).0 == ObjectKind::Group
+    }
+}
+
+/// `cluster`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Create a cluster, or change it, as its VirtualServerGroup describes it; the same as `apply`
+    #[command(after_help = "Example:\n  vsiflow cluster create -f openshift.yaml --wait")]
+    Create(ApplyArgs),
+}
+
+/// `output`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// The group, as `group/NAME` or `NAME`.
+    #[arg(value_name = "GROUP")]
+    group: String,
+    /// The output; all names where it is left out.
+    #[arg(value_name = "NAME")]
+    pub(crate) key: Option<String>,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+impl OutputArgs {
+    /// The group's name.
+    pub(crate) fn name(&self) -> String {
+        let (_, names) = kind_and_names(std::slice::from_ref(&self.group));
+        names.into_iter().next().unwrap_or_default()
+    }
 }
 
 /// `scale`.
@@ -31,6 +66,9 @@ pub(crate) struct ScaleArgs {
     /// How many members it has then.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) replicas: i64,
+    /// The pool within a group, as its document names it.
+    #[arg(long = "pool", value_name = "NAME")]
+    pub(crate) of_group: Option<String>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
 }

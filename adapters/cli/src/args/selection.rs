@@ -6,11 +6,23 @@ use clap::Args;
 use serde_json::Value;
 use vsiflow_workflows::spec::selector::LabelSelector;
 
+/// Labels, of which there is at least one: what an empty variable of a script leaves selects nothing, and not
+/// everything.
+pub(super) fn some_labels(text: &str) -> Result<LabelSelector, String> {
+    let is_nothing = |c: char| c == ',' || c.is_whitespace();
+    match text.chars().all(is_nothing) {
+        true => Err(EMPTY.to_owned()),
+        false => text.parse(),
+    }
+}
+
+const EMPTY: &str = "it is empty, and would select everything; say what is meant, or --all";
+
 /// By labels and by fields.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Selection {
     /// Select by labels, such as `app=web,tier!=test` or `zone in (a,b)`.
-    #[arg(short = 'l', long = "selector", value_name = "LABELS")]
+    #[arg(short = 'l', long = "selector", value_name = "LABELS", value_parser = some_labels)]
     pub(crate) labels: Option<LabelSelector>,
     /// Select by fields, such as `status.phase=Failed,status.host!=lpar1`.
     #[arg(long, value_name = "FIELDS")]
@@ -37,7 +49,7 @@ impl Selection {
 }
 
 /// What bounds a command that destroys what was selected.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct DestroyArgs {
     /// Do not ask.
     #[arg(short, long)]
@@ -45,6 +57,9 @@ pub(crate) struct DestroyArgs {
     /// Do nothing if a selection has more objects than this.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) limit: usize,
+    /// The question that the caller's user agreed to; empty where they can be asked.
+    #[arg(long, hide = true, value_name = "QUESTION")]
+    pub(crate) agreed: Option<String>,
 }
 
 /// Conditions on an object's fields, as its JSON has them.
@@ -70,9 +85,13 @@ impl FromStr for FieldSelector {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = text.split(',').filter(|part| !part.trim().is_empty());
+        let conditions: Vec<_> = parts.map(condition).collect::<Result<_, _>>()?;
+        if conditions.is_empty() {
+            return Err(EMPTY.to_owned());
+        }
         Ok(Self {
             text: text.to_owned(),
-            conditions: parts.map(condition).collect::<Result<_, _>>()?,
+            conditions,
         })
     }
 }
@@ -136,6 +155,17 @@ mod tests {
         assert!(holds("status.host="));
         assert!(!holds("status.phase!=Running"));
         assert!(!holds("metadata.name=we"));
+    }
+
+    #[test]
+    fn what_selects_nothing_is_not_everything() {
+        for empty in ["", " ", ",", " , "] {
+            assert!(some_labels(empty).is_err(), "{empty:?}");
+            assert!(empty.parse::<FieldSelector>().is_err(), "{empty:?}");
+        }
+        assert!(some_labels("a=b").is_ok());
+        // As kubectl: the other condition may have been an empty variable.
+        assert!(some_labels("a=b,").is_err());
     }
 
     #[test]

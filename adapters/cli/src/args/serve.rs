@@ -19,6 +19,9 @@ pub(crate) struct ServeArgs {
     /// The time between two scans of the hosts for drift and restarts.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::duration)]
     pub(crate) look_every: Duration,
+    /// How often to remove unused images by the hosts' IMAGE_POLICY.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = super::duration, hide_short_help = true)]
+    pub(crate) prune_images_every: Duration,
     /// How often to check for segments older than `--retention`.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = super::duration)]
     pub(crate) archive_every: Duration,
@@ -40,9 +43,27 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) sign_key: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+    #[command(flatten)]
     pub(crate) listen: ListenArgs,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
+}
+
+/// The folder of documents that is kept to, if any.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FolderArgs {
+    /// Keep to the documents in this folder: apply what is new or changed in it, as `apply -f DIR`
+    /// would. In a Git work tree the commit in HEAD is read.
+    #[arg(long, value_name = "DIR", conflicts_with = "kube")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Read the folders in it, too.
+    #[arg(long, short = 'R', requires = "dir")]
+    pub(crate) recursive: bool,
+    /// Delete what was applied from the folder and has no document in it any more, if that is no
+    /// more than N; a pool counts its members. Without it such things are only named.
+    #[arg(long, value_name = "N", requires = "dir")]
+    pub(crate) prune: Option<usize>,
 }
 
 /// Where the API is had from other machines, if anywhere.
@@ -115,6 +136,15 @@ pub(crate) struct ClusterArgs {
         value_delimiter = ','
     )]
     pub(crate) networks: Vec<Cidr>,
+    /// A bridge of hosts that networks of mode `bridge` may put guests on, such as `br0`; may be
+    /// repeated [default: none].
+    #[arg(
+        long = "allow-bridge",
+        value_name = "NAME",
+        requires = "kube",
+        value_delimiter = ','
+    )]
+    pub(crate) bridges: Vec<String>,
     /// Answer the cluster's API server there, such as `0.0.0.0:8443`: history, logs, retry and
     /// cancel of each object as `subresources.vsiflow.io/v1`, for who has a right on it.
     #[arg(long, value_name = "ADDRESS", requires = "subresources_service")]
@@ -129,12 +159,12 @@ pub(crate) struct ClusterArgs {
     pub(crate) subresources_service: Option<Service>,
     /// What to do for resources that a lost journal served: `adopt` adopts the existing domains
     /// and disks, and restarts and rebuilds no VSI.
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Lost::Wait, requires = "kube")]
-    pub(crate) journal_lost: Lost,
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = LostJournalPolicy::Wait, requires = "kube")]
+    pub(crate) journal_lost: LostJournalPolicy,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Lost {
+pub(crate) enum LostJournalPolicy {
     /// Do nothing, and report it.
     Wait,
     /// Adopt what exists on the hosts.

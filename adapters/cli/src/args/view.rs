@@ -1,6 +1,6 @@
 //! Commands that only look: `get`, `describe`, `history`, `logs`.
 
-use std::str::FromStr;
+use std::{path::PathBuf, str::FromStr};
 
 use clap::{Args, ValueEnum};
 
@@ -15,7 +15,7 @@ use crate::output::{
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct GetArgs {
-    /// What to list: `vsi` (default), `pool`, `disk`, `network` (from its host), `image`, `host`, `run` or
+    /// What to list: `vsi` (default), `pool`, `group`, `disk`, `snapshot`, `network` (from its host), `image`, `host`, `run` or
     /// `type`; then names.
     #[arg(value_name = "KIND|NAME")]
     pub(crate) words: Vec<String>,
@@ -42,6 +42,8 @@ pub(crate) struct GetArgs {
     /// Sort by this path, such as `.metadata.creationTimestamp`.
     #[arg(long, value_name = "JSONPATH", value_parser = jsonpath::path_of)]
     pub(crate) sort_by: Option<String>,
+    #[command(flatten)]
+    pub(crate) times: TimeArg,
     /// Print no head above a table.
     #[arg(long)]
     pub(crate) no_headers: bool,
@@ -111,8 +113,12 @@ pub(crate) struct Scope {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DescribeArgs {
-    #[command(flatten)]
-    pub(crate) target: TargetArg,
+    /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`; other kinds as `disk/NAME` or `disk NAME…`, `pool/NAME`, `type/NAME`, `host/NAME`.
+    #[arg(required = true, value_name = "NAME")]
+    words: Vec<String>,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
     #[command(flatten)]
     pub(crate) times: TimeArg,
     /// Show what the journal knew after the event of this offset, or at this time, such as
@@ -124,23 +130,54 @@ pub(crate) struct DescribeArgs {
     pub(crate) output: Option<OutputFormat>,
 }
 
+impl DescribeArgs {
+    /// VSIs' names; those of others with their kinds, as `disk/NAME`.
+    pub(crate) fn names(&self) -> Vec<String> {
+        names_of(&self.words)
+    }
+}
+
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DiffArgs {
-    #[command(flatten)]
-    pub(crate) target: TargetArg,
+    /// The VSI, as `NAME`, `vsi/NAME` or `vsi NAME`; a data disk as `disk/NAME` or `disk NAME`.
+    #[arg(
+        required_unless_present = "files",
+        conflicts_with = "files",
+        num_args = 1..=2,
+        value_name = "NAME"
+    )]
+    words: Vec<String>,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// Show what these documents would change, as `plan` does.
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "FILE|DIR|-",
+        conflicts_with = "at"
+    )]
+    pub(crate) files: Vec<PathBuf>,
     /// The moment to compare with: after the event of this offset, or at this time, such as
     /// `2026-11-22T09:30:00Z`. A second one is compared with the first [default: now].
-    #[arg(long, value_name = "OFFSET|TIME", required = true)]
+    #[arg(long, value_name = "OFFSET|TIME", required_unless_present = "files")]
     pub(crate) at: Vec<Moment>,
     /// The output format.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
 }
 
+impl DiffArgs {
+    /// A VSI's name; anything else's with its kind, as `disk/NAME`.
+    pub(crate) fn name(&self) -> String {
+        name_of(&self.words)
+    }
+}
+
 /// A VSI, or another object with its kind.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TargetArg {
-    /// The VSI, as `NAME`, `vsi/NAME` or `vsi NAME`; other kinds as `disk/NAME` or `disk NAME`, `pool/NAME` or `pool NAME`.
+    /// The VSI, as `NAME`, `vsi/NAME` or `vsi NAME`; other kinds as `disk/NAME` or `disk NAME`, `pool/NAME`, `group/NAME` and so on.
     #[arg(required = true, num_args = 1..=2, value_name = "NAME")]
     words: Vec<String>,
     /// The namespace.
@@ -151,16 +188,32 @@ pub(crate) struct TargetArg {
 impl TargetArg {
     /// A VSI's name; anything else's with its kind, as `disk/NAME`.
     pub(crate) fn name(&self) -> String {
-        match self.words.as_slice() {
-            [kind, name] => named(kind, name.strip_prefix(&format!("{kind}/")).unwrap_or(name)),
-            words => {
-                let word = words.first().map_or("", String::as_str);
-                match word.split_once('/') {
-                    Some((kind, name)) => named(kind, name),
-                    None => word.to_owned(),
-                }
-            }
+        name_of(&self.words)
+    }
+}
+
+fn name_of(words: &[String]) -> String {
+    match words {
+        [kind, name] => named(kind, name.strip_prefix(&format!("{kind}/")).unwrap_or(name)),
+        words => of_word(words.first().map_or("", String::as_str)),
+    }
+}
+
+fn names_of(words: &[String]) -> Vec<String> {
+    match words.split_first() {
+        Some((kind, names)) if !names.is_empty() && ObjectKind::named(kind).is_some() => {
+            let own = format!("{kind}/");
+            let bare = |name: &String| named(kind, name.strip_prefix(&own).unwrap_or(name));
+            names.iter().map(bare).collect()
         }
+        _ => words.iter().map(|word| of_word(word)).collect(),
+    }
+}
+
+fn of_word(word: &str) -> String {
+    match word.split_once('/') {
+        Some((kind, name)) => named(kind, name),
+        None => word.to_owned(),
     }
 }
 
@@ -182,8 +235,12 @@ pub(crate) fn without_kind(name: &str) -> &str {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct HistoryArgs {
-    #[command(flatten)]
-    pub(crate) target: TargetArg,
+    /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`; other kinds as `disk/NAME` or `disk NAME…`, `pool/NAME`, `group/NAME` and so on.
+    #[arg(required = true, value_name = "NAME")]
+    words: Vec<String>,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
     /// Follow new events, until interrupted.
     #[arg(short, long)]
     pub(crate) follow: bool,
@@ -192,6 +249,9 @@ pub(crate) struct HistoryArgs {
     /// Show every event, and not one line for each run and step.
     #[arg(long)]
     pub(crate) events: bool,
+    /// Draw the steps of a VSI's newest run, each above those that wait for it.
+    #[arg(long, conflicts_with_all = ["events", "follow", "output", "since", "actor", "failed", "from_offset"])]
+    pub(crate) graph: bool,
     #[command(flatten)]
     pub(crate) times: TimeArg,
     /// The output format, for every event: a table with more columns, or one JSON object in each line.
@@ -213,7 +273,8 @@ pub(crate) struct EventFilter {
     /// Show only what happened within this time, such as `2h`.
     #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     pub(crate) since: Option<std::time::Duration>,
-    /// Show only what this actor caused, such as `engine` or a user's name.
+    /// Show only what this actor caused, such as a user's name. A run counts as its asker's; with
+    /// `--events` each event counts as its own actor's, such as `engine`.
     #[arg(long, value_name = "ACTOR")]
     pub(crate) actor: Option<String>,
     /// Show only failures.
@@ -237,6 +298,11 @@ pub(crate) struct EventsArgs {
 }
 
 impl HistoryArgs {
+    /// VSIs' names; those of others with their kinds, as `disk/NAME`.
+    pub(crate) fn names(&self) -> Vec<String> {
+        names_of(&self.words)
+    }
+
     /// Whether every event is shown by itself. New ones are, since a line that was printed cannot
     /// be changed.
     pub(crate) fn is_events(&self) -> bool {
@@ -312,6 +378,23 @@ pub(crate) struct ConsoleArgs {
     pub(crate) stdin: bool,
 }
 
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VncArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArg,
+    /// The port of 127.0.0.1 on this machine; a free one where absent.
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    pub(crate) port: u16,
+    /// Start no viewer.
+    #[arg(long)]
+    pub(crate) listen_only: bool,
+}
+
 /// What `get` lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ObjectKind {
@@ -319,10 +402,14 @@ pub(crate) enum ObjectKind {
     Vsi,
     /// Pools.
     Pool,
+    /// Groups.
+    Group,
     /// Base images.
     Image,
     /// Data disks.
     Disk,
+    /// Snapshots.
+    Snapshot,
     /// Networks.
     Network,
     /// Hosts.
@@ -339,8 +426,10 @@ impl ObjectKind {
         match self {
             Self::Vsi => "vsi",
             Self::Pool => "pool",
+            Self::Group => "group",
             Self::Image => "image",
             Self::Disk => "disk",
+            Self::Snapshot => "snapshot",
             Self::Network => "network",
             Self::Host => "host",
             Self::Run => "run",
@@ -357,12 +446,21 @@ impl ObjectKind {
             "pool" | "pools" | "vsp" | "virtualserverpool" | "virtualserverpools" => {
                 Some(Self::Pool)
             }
+            "group" | "groups" | "vsg" | "virtualservergroup" | "virtualservergroups" => {
+                Some(Self::Group)
+            }
             "image" | "images" => Some(Self::Image),
             "disk" | "disks" | "onprem-datadisk" | "onprem-datadisks" => Some(Self::Disk),
             "hyperprotectcontainerruntimeonpremdatadisk" => Some(Self::Disk),
-            "network" | "networks" | "onprem-networkref" | "onprem-networkrefs" => {
-                Some(Self::Network)
-            }
+            "snapshot" | "snapshots" => Some(Self::Snapshot),
+            "virtualserversnapshot" | "virtualserversnapshots" => Some(Self::Snapshot),
+            "network"
+            | "networks"
+            | "vsn"
+            | "virtualservernetwork"
+            | "virtualservernetworks"
+            | "onprem-networkref"
+            | "onprem-networkrefs" => Some(Self::Network),
             "hyperprotectcontainerruntimeonpremnetworkref" => Some(Self::Network),
             "host" | "hosts" => Some(Self::Host),
             "run" | "runs" => Some(Self::Run),

@@ -10,7 +10,7 @@ use crate::output::jsonpath;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WaitForArgs {
-    /// What to wait for: `vsi` (default), `pool`, `disk`, `network`, `image`, `host` or `run`; then names, or `KIND/NAME`.
+    /// What to wait for: `vsi` (default), `pool`, `group`, `disk`, `network`, `image`, `host` or `run`; then names, or `KIND/NAME`.
     #[arg(
         value_name = "KIND|NAME",
         required_unless_present_any = ["labels", "field_selector", "all"]

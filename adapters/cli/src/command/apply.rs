@@ -97,7 +97,7 @@ fn tell_waiting(one: &Applied) {
     output::plan::changes(&one.plan);
     let kind = one.kind;
     let word = match kind {
-        kind::POOL => format!("{kind}/{label}"),
+        kind::POOL | kind::GROUP => format!("{kind}/{label}"),
         _ => label.clone(),
     };
     output::note(&format!(

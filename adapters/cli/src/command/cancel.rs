@@ -1,34 +1,53 @@
-//! `cancel`: stops the run of a VSI; what exists is kept.
+//! `cancel`: stops the runs of VSIs; what exists is kept.
 
 use vsiflow_engine::executor::Cancelled;
 
 use super::CommandOutcome;
 use crate::{
     actor,
-    args::{CancelArgs, Common},
+    args::{CancelArgs, Common, Targets, without_kind},
     compose::App,
-    exit::Exit,
+    exit::{Exit, ExitProblem},
     output,
+    work::{self, Target},
 };
 
 pub(super) async fn run(common: &Common, args: CancelArgs) -> CommandOutcome {
     let app = App::open_to_record(common).await?;
-    let (namespace, name) = (&args.target.namespace, &args.target.name());
-    let entity = app.fleet.vsi(namespace, name).await?;
-    match app
-        .fleet
-        .cancel(entity.clone(), actor::by(&common.reason))
-        .await?
-    {
-        Cancelled::NothingToDo => output::line(&format!("vsi/{name}: no run is open")),
-        Cancelled::Requested => {
-            // The step that acts just now ends first.
-            app.fleet.decided(&entity).await?;
-            output::line(&format!(
-                "vsi/{name} cancelled; run `vsiflow retry {name}` to continue"
-            ));
+    // Names are looked up first: a slip of the pen touches nothing.
+    let targets = vsis(&app, args.targets).await?;
+    let mut asked = Vec::new();
+    for target in targets {
+        let by = actor::by(&common.reason);
+        let cancelled = app.fleet.cancel(target.entity.clone(), by).await?;
+        asked.push((target, cancelled));
+    }
+    for (target, cancelled) in asked {
+        let (shown, label) = (target.shown(), target.label());
+        match cancelled {
+            Cancelled::NothingToDo => output::line(&format!("{shown}: no run is open")),
+            Cancelled::Requested => {
+                // The step that acts just now ends first.
+                app.fleet.decided(&target.entity).await?;
+                output::line(&format!(
+                    "{shown} cancelled; run `vsiflow retry {label}` to continue"
+                ));
+            }
         }
     }
     app.close().await;
     Ok(Exit::Done)
+}
+
+/// `vsi NAME` is `vsi/NAME`; nothing but VSIs has a run of its own to cancel.
+async fn vsis(app: &App, mut targets: Targets) -> Result<Vec<Target>, ExitProblem> {
+    if targets.names.len() > 1 && targets.names.first().is_some_and(|word| word == "vsi") {
+        targets.names.remove(0);
+    }
+    for name in &targets.names {
+        app.fleet
+            .vsi(&targets.namespace, without_kind(name))
+            .await?;
+    }
+    work::chosen(app, &targets).await
 }

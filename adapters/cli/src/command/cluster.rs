@@ -10,7 +10,7 @@ use vsiflow_libvirt::CONTROL_CALL;
 use vsiflow_workflows::spec::HostSettings;
 
 use crate::{
-    args::{ClusterArgs, Common, Lost, ServeArgs},
+    args::{ClusterArgs, Common, LostJournalPolicy, ServeArgs},
     compose::{
         App,
         bounds::{IdKeyPlace, ReadBounds},
@@ -60,7 +60,8 @@ impl ClusterCommand {
             namespace,
             name,
         });
-        let bounds = ReadBounds::of_cluster(&args.files, &args.networks, host.clone());
+        let bounds =
+            ReadBounds::of_cluster(&args.files, &args.networks, &args.bridges, host.clone());
         Ok(Some(Self {
             bounds: ReadBounds { id_key, ..bounds },
             client,
@@ -68,8 +69,8 @@ impl ClusterCommand {
             host,
             lease: args.leader_elect.then(|| place(&args.lease_name)),
             lost: match args.journal_lost {
-                Lost::Wait => LostJournal::Wait,
-                Lost::Adopt => LostJournal::Adopt,
+                LostJournalPolicy::Wait => LostJournal::Wait,
+                LostJournalPolicy::Adopt => LostJournal::Adopt,
             },
         }))
     }

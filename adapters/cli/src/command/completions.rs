@@ -1,13 +1,14 @@
 //! `completions`: a script for a shell.
 
-use clap::CommandFactory as _;
-
 use super::CommandOutcome;
-use crate::{args::Cli, exit::Exit};
+use crate::{
+    complete,
+    exit::{Exit, ExitProblem},
+};
 
 pub(super) fn run(shell: clap_complete::Shell) -> CommandOutcome {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "vsiflow", &mut script);
+    let script = complete::script(&shell.to_string());
+    let script = script.ok_or_else(|| ExitProblem::defect("a shell without a script"))?;
     crate::output::raw(&script)?;
     Ok(Exit::Done)
 }

@@ -4,6 +4,8 @@
 //! an open console keeps nobody out. Where a daemon holds it, the console goes through its socket,
 //! and the daemon records both.
 
+mod open_mark;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,43 +14,97 @@ use tokio::{
     time::{Instant, sleep},
 };
 use vsiflow_api::{Place, wire};
-use vsiflow_workflows::fleet::{ConsoleAccess, OpenConsole};
+use vsiflow_workflows::fleet::{ConsoleAccess, ConsoleWay, OpenConsole};
 
-use super::{AGAIN, CommandOutcome, IN_USE, PATIENCE};
+use self::open_mark::OpenMark;
+pub(crate) use self::open_mark::record_lost;
+use super::{AGAIN, CommandOutcome, IN_USE, PATIENCE, journal_file::unwritable, vnc};
 use crate::{
     actor,
-    args::{Common, ConsoleArgs},
+    args::{Common, ConsoleArgs, TargetArg, VncArgs},
     compose::{self, App},
     daemon,
     exit::{Exit, ExitProblem},
     output,
     terminal::{self, RawTerminal},
+    work,
 };
 
 /// How long others may hold the state directory before the closing stays unrecorded.
 const RECORDING: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(common: &Common, args: &ConsoleArgs) -> CommandOutcome {
-    if App::held().is_some() {
-        let message = "a console needs a connection of its own";
-        let remedy = "ask for `POST …/virtualservers/NAME/console`; see docs/reference/daemon.md";
-        return Err(ExitProblem::new(Exit::Usage, "VSI0022", message, remedy));
+    if App::held().is_none() {
+        terminal::check(args.stdin)?;
     }
-    terminal::check(args.stdin)?;
+    open(common, Wanted::Console(args)).await
+}
+
+/// What is opened of a guest.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    Console(&'a ConsoleArgs),
+    Screen(&'a VncArgs),
+}
+
+impl<'a> Wanted<'a> {
+    fn way(self) -> ConsoleWay {
+        match self {
+            Self::Console(_) => ConsoleWay::Serial,
+            Self::Screen(_) => ConsoleWay::Vnc,
+        }
+    }
+
+    fn target(self) -> &'a TargetArg {
+        match self {
+            Self::Console(args) => &args.target,
+            Self::Screen(args) => &args.target,
+        }
+    }
+
+    fn force(self) -> bool {
+        matches!(self, Self::Console(args) if args.force)
+    }
+
+    /// Uses what is recorded as opened, to its end.
+    async fn with(self, access: &ConsoleAccess) -> CommandOutcome {
+        match self {
+            Self::Console(args) => talk(access.open(args.force).await?, args).await,
+            Self::Screen(args) => vnc::here(access, args).await,
+        }
+    }
+
+    /// By a daemon, which answers there; none where nobody does.
+    async fn through(self, place: &Place) -> Option<CommandOutcome> {
+        match self {
+            Self::Console(args) => through(place, args).await,
+            Self::Screen(args) => vnc::through(place, args).await,
+        }
+    }
+}
+
+/// Opens something of a guest here, or by whoever holds the state directory.
+pub(super) async fn open(common: &Common, wanted: Wanted<'_>) -> CommandOutcome {
+    if App::held().is_some() {
+        let (message, word) = ("it needs a connection of its own", wanted.way().as_str());
+        let remedy =
+            format!("ask for `POST …/virtualservers/NAME/{word}`; see docs/reference/daemon.md");
+        return Err(ExitProblem::new(Exit::Usage, "VSI0022", message, &remedy));
+    }
     if let Some(place) = daemon::place(common)? {
-        return match through(&place, args).await {
+        return match wanted.through(&place).await {
             Some(done) => done,
-            None => Err(silent(&place)),
+            None => Err(silent(&place, wanted.way())),
         };
     }
     let until = Instant::now() + PATIENCE;
     loop {
-        let problem = match here(common, args).await {
+        let problem = match here(common, wanted).await {
             Err(problem) if problem.code == IN_USE => problem,
             done => return done,
         };
         let place = Place::Socket(daemon::socket(&compose::state_path(common)?));
-        match through(&place, args).await {
+        match wanted.through(&place).await {
             Some(done) => return done,
             None if Instant::now() < until => sleep(AGAIN).await,
             None => return Err(problem),
@@ -60,7 +116,8 @@ pub(super) async fn run(common: &Common, args: &ConsoleArgs) -> CommandOutcome {
 async fn through(place: &Place, args: &ConsoleArgs) -> Option<CommandOutcome> {
     let name = args.target.name();
     let target = (args.target.namespace.as_str(), name.as_str());
-    let stream = match daemon::console(place, target, args.force).await? {
+    let how = (ConsoleWay::Serial, args.force);
+    let stream = match daemon::console(place, target, how).await? {
         Ok(stream) => stream,
         Err(problem) => return Some(Err(problem)),
     };
@@ -71,18 +128,15 @@ async fn through(place: &Place, args: &ConsoleArgs) -> Option<CommandOutcome> {
     Some(converse(&name, carry).await)
 }
 
-async fn here(common: &Common, args: &ConsoleArgs) -> CommandOutcome {
+async fn here(common: &Common, wanted: Wanted<'_>) -> CommandOutcome {
     let app = App::open_to_record(common).await?;
-    let noted = note_opened(&app, args).await;
+    let noted = note_opened(&app, wanted).await;
     // Whoever has a console open keeps nobody from the state directory.
     app.close().await;
-    let access = noted?;
-    let done = match access.open(args.force).await {
-        Ok(console) => talk(console, args).await,
-        Err(error) => Err(error.into()),
-    };
+    let (access, mark) = noted?;
+    let done = wanted.with(&access).await;
     let why = done.as_ref().err().map_or("", |problem| &problem.message);
-    note_closed(common, &access, why).await;
+    note_closed(common, (&access, mark), wanted.way(), why).await;
     done
 }
 
@@ -91,27 +145,50 @@ async fn talk(console: OpenConsole, args: &ConsoleArgs) -> CommandOutcome {
     converse(&args.target.name(), carry).await
 }
 
-async fn note_opened(app: &App, args: &ConsoleArgs) -> Result<ConsoleAccess, ExitProblem> {
-    let fleet = &app.fleet;
-    let name = args.target.name();
-    let access = fleet.console(&args.target.namespace, &name).await?;
+async fn note_opened(
+    app: &App,
+    wanted: Wanted<'_>,
+) -> Result<(ConsoleAccess, OpenMark), ExitProblem> {
+    let (fleet, target, way) = (&app.fleet, wanted.target(), wanted.way());
+    let name = target.name();
+    let access = fleet.console(&target.namespace, &name, way).await?;
+    let (state, vsi) = (app.state_path().to_owned(), access.uuid());
+    // Before the record: an end without a beginning says less than a beginning without an end.
+    let mark = work::off_runtime(move || OpenMark::make(&state, vsi, way)).await?;
+    let mark = mark.map_err(|error| unwritable(app.state_path(), &error))?;
     let by = actor::by("");
-    fleet.note_console_opened(&access, args.force, by).await?;
-    Ok(access)
+    match fleet.note_console_opened(&access, wanted.force(), by).await {
+        Ok(()) => Ok((access, mark)),
+        Err(error) => {
+            mark.remove();
+            Err(error.into())
+        }
+    }
 }
 
 /// Records the end, as soon as others let go of the state directory.
-async fn note_closed(common: &Common, access: &ConsoleAccess, why: &str) {
+async fn note_closed(
+    common: &Common,
+    (access, mark): (&ConsoleAccess, OpenMark),
+    way: ConsoleWay,
+    why: &str,
+) {
     let until = Instant::now() + RECORDING;
     let problem = loop {
         match App::open_to_record(common).await {
             Ok(app) => {
                 let fleet = &app.fleet;
                 let noted = fleet.note_console_closed(access, why, actor::by("")).await;
-                app.close().await;
                 match noted {
-                    Ok(()) => return,
-                    Err(error) => break error.into(),
+                    Ok(()) => {
+                        mark.remove();
+                        app.close().await;
+                        return;
+                    }
+                    Err(error) => {
+                        app.close().await;
+                        break error.into();
+                    }
                 }
             }
             Err(problem) if problem.code == IN_USE && Instant::now() < until => sleep(AGAIN).await,
@@ -119,13 +196,14 @@ async fn note_closed(common: &Common, access: &ConsoleAccess, why: &str) {
         }
     };
     let ExitProblem { code, message, .. } = problem;
+    let word = way.as_str();
     output::warning(&format!(
-        "that the console is closed is not recorded: {message} ({code})"
+        "that the {word} is closed is not recorded: {message} ({code})"
     ));
 }
 
 /// Lends the terminal to a guest, until one of them ends it.
-async fn converse(
+pub(crate) async fn converse(
     name: &str,
     carry: impl AsyncFnOnce(mpsc::Receiver<Bytes>, mpsc::Sender<Bytes>) -> Result<(), ExitProblem>,
 ) -> CommandOutcome {
@@ -153,8 +231,12 @@ async fn converse(
     done
 }
 
-fn silent(place: &Place) -> ExitProblem {
-    let message = format!("no daemon at {} opens a console", place);
+pub(super) fn silent(place: &Place, way: ConsoleWay) -> ExitProblem {
+    let what = match way {
+        ConsoleWay::Serial => "console",
+        ConsoleWay::Vnc => "screen",
+    };
+    let message = format!("no daemon at {place} opens a {what}");
     let remedy = "see that `vsiflow serve` runs there and that this user may reach its socket";
     ExitProblem::new(Exit::Failed, "VSI0025", message, remedy)
 }

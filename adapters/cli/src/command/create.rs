@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use vsiflow_file::{Input, InputText};
-use vsiflow_workflows::spec::{HostSettings, Resolved};
+use vsiflow_workflows::spec::{HostSettings, Resolved, server_type::ServerType};
 
-use super::{CommandOutcome, apply, host, journal_file::beginning};
+use super::{CommandOutcome, apply, host, journal_file::beginning, watch};
 use crate::{
     args::{Common, CreateArgs, HostArgs, OutputFormat},
     compose::App,
@@ -28,14 +28,18 @@ const IMAGE: &str = "image/";
 const NETWORK: &str = "vsiflow.io/network";
 
 /// Makes the documents, and reads those of the hosts.
-pub(super) async fn documents(args: &CreateArgs) -> Result<GivenDocuments, ExitProblem> {
+pub(super) async fn documents(
+    common: &Common,
+    args: &CreateArgs,
+) -> Result<GivenDocuments, ExitProblem> {
     let mut given = match args.files.is_empty() {
         true => GivenDocuments::default(),
         false => work::gather(&args.files, false).await?,
     };
-    let guest = guest(args).await?;
+    let size = size(common, &args.server_type).await?;
+    let guest = guest(args, &size.guest).await?;
     for name in &args.names {
-        let vsi = document(args, name, &guest);
+        let vsi = document(args, name, (&size, &guest));
         given.files.push(input(&vsi)?);
     }
     if let Some(network) = &args.network {
@@ -53,8 +57,50 @@ fn input(document: &Value) -> Result<InputText, ExitProblem> {
     })
 }
 
-/// The guest is what the files are for: a contract, keys or user-data, or nothing.
-async fn guest(args: &CreateArgs) -> Result<Value, ExitProblem> {
+/// What a type says.
+struct Size {
+    cpus: u64,
+    memory: String,
+    boot_disk: Option<String>,
+    guest: Map<String, Value>,
+}
+
+/// What is built in is known here. Whoever holds the state directory knows the others.
+async fn size(common: &Common, name: &str) -> Result<Size, ExitProblem> {
+    if let Some(size) = ServerType::named(name) {
+        return Ok(Size {
+            cpus: size.cpus.into(),
+            memory: size.memory.to_owned(),
+            boot_disk: Some(size.boot_disk.to_owned()),
+            guest: Map::new(),
+        });
+    }
+    let found = watch::ask(common, &["get", "type", name, "-o", "json"]).await;
+    let found = found.map_err(|problem| match problem.exit {
+        Exit::NotFound => unknown_type(name),
+        _ => problem,
+    })?;
+    let found: Value = serde_json::from_str(&found).map_err(ExitProblem::defect)?;
+    let status = found.get("status").ok_or_else(|| unknown_type(name))?;
+    let text = |key: &str| status.get(key).and_then(Value::as_str).map(str::to_owned);
+    let guest = status.get("guest").and_then(Value::as_object);
+    Ok(Size {
+        cpus: status.get("cpus").and_then(Value::as_u64).unwrap_or(1),
+        memory: text("memory").unwrap_or_default(),
+        boot_disk: text("bootDisk"),
+        guest: guest.cloned().unwrap_or_default(),
+    })
+}
+
+fn unknown_type(name: &str) -> ExitProblem {
+    let message = format!("there is no type {name}");
+    let remedy = "`vsiflow get types` lists them; `vsiflow apply` makes one of a document of kind VirtualServerType";
+    ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
+}
+
+/// The guest is what the files are for: a contract, keys or user-data, or nothing. What they leave open is as the
+/// type has it.
+async fn guest(args: &CreateArgs, of_type: &Map<String, Value>) -> Result<Value, ExitProblem> {
     let mut guest = Map::new();
     if let Some(file) = &args.contract {
         guest.insert("type".to_owned(), json!("hyperProtect"));
@@ -79,9 +125,15 @@ async fn guest(args: &CreateArgs) -> Result<Value, ExitProblem> {
     if !keys.is_empty() {
         guest.insert("sshKeys".to_owned(), json!(keys));
     }
-    let of_type = if has_any { "cloudInit" } else { "none" };
-    guest.insert("type".to_owned(), json!(of_type));
-    Ok(Value::Object(guest))
+    let has_keys = guest.contains_key("sshKeys") || of_type.contains_key("sshKeys");
+    let usual = match has_any || has_keys {
+        true => "cloudInit",
+        false => "none",
+    };
+    let mut all = Map::from_iter([("type".to_owned(), json!(usual))]);
+    all.extend(of_type.clone());
+    all.extend(guest);
+    Ok(Value::Object(all))
 }
 
 /// A text file, whole.
@@ -121,14 +173,16 @@ fn target(args: &CreateArgs) -> Value {
     }
 }
 
-fn document(args: &CreateArgs, name: &str, guest: &Value) -> Value {
-    let size = args.server_type;
+fn document(args: &CreateArgs, name: &str, (size, guest): (&Size, &Value)) -> Value {
     let mut machine = Map::new();
     if let Some(arch) = &args.arch {
         machine.insert("arch".to_owned(), json!(arch));
     }
-    machine.insert("cpus".to_owned(), json!(args.cpus.unwrap_or(size.cpus)));
-    let memory = args.memory.as_deref().unwrap_or(size.memory);
+    machine.insert(
+        "cpus".to_owned(),
+        json!(args.cpus.map_or(size.cpus, u64::from)),
+    );
+    let memory = args.memory.as_deref().unwrap_or(&size.memory);
     machine.insert("memory".to_owned(), json!(memory));
     let mut spec = json!({
         "imageURL": args.image,
@@ -140,7 +194,7 @@ fn document(args: &CreateArgs, name: &str, guest: &Value) -> Value {
     let Some(fields) = spec.as_object_mut() else {
         return spec;
     };
-    if let Some(disk) = boot_disk(args) {
+    if let Some(disk) = boot_disk(args, size) {
         fields.insert("bootDisk".to_owned(), disk);
     }
     if args.network.is_some() {
@@ -156,13 +210,13 @@ fn document(args: &CreateArgs, name: &str, guest: &Value) -> Value {
 }
 
 /// A Hyper Protect guest's boot disk is as large as its image.
-fn boot_disk(args: &CreateArgs) -> Option<Value> {
+fn boot_disk(args: &CreateArgs, size: &Size) -> Option<Value> {
     let mut disk = Map::new();
     if args.ephemeral {
         disk.insert("mode".to_owned(), json!("ephemeral"));
     }
-    if args.contract.is_none() {
-        let size = args.disk.as_deref().unwrap_or(args.server_type.boot_disk);
+    let size = args.disk.as_ref().or(size.boot_disk.as_ref());
+    if let Some(size) = size.filter(|_| args.contract.is_none()) {
         disk.insert("size".to_owned(), json!(size));
     }
     (!disk.is_empty()).then_some(Value::Object(disk))
@@ -185,8 +239,11 @@ fn network_reference(args: &CreateArgs, network: &str) -> Value {
 }
 
 pub(super) async fn run(common: &Common, args: CreateArgs) -> CommandOutcome {
+    if let Some(snapshot) = &args.from {
+        return super::snapshot::create_from(common, &args, snapshot).await;
+    }
     if args.dry_run {
-        return print(&documents(&args).await?, args.output);
+        return print(&documents(common, &args).await?, args.output);
     }
     let app = App::open_to_work(common).await?;
     for name in &args.names {
@@ -251,14 +308,38 @@ async fn chosen_host(
     common: &Common,
     args: &CreateArgs,
 ) -> Result<Option<HostSettings>, ExitProblem> {
-    if args.target.is_some() {
-        return work::host(common);
+    if let Some((key, value)) = &args.target {
+        if common.host.is_some() || !args.files.is_empty() {
+            return work::host(common);
+        }
+        return labelled_host(app, key, value).map(Some);
     }
     let at = HostArgs {
         name: args.on.clone(),
         files: Vec::new(),
     };
     host::one(app, common, &at).await.map(Some)
+}
+
+/// The one host that is known with that label.
+fn labelled_host(app: &App, key: &str, value: &str) -> Result<HostSettings, ExitProblem> {
+    let mut hosts = app.fleet.hosts_labelled(key, value);
+    match (hosts.pop(), hosts.as_slice()) {
+        (Some(only), []) => Ok(only),
+        (None, _) => {
+            let message = format!("no host is known with the label {key}={value}");
+            let remedy = "`vsiflow get host` lists the labels; name a new host's ConfigMap and Secret with -f";
+            Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy))
+        }
+        (Some(last), more) => {
+            let mut names: Vec<_> = more.iter().map(HostSettings::id).collect();
+            names.push(last.id());
+            let names = names.join(", ");
+            let message = format!("several hosts have the label {key}={value}: {names}");
+            let remedy = "name one of them with --on";
+            Err(ExitProblem::new(Exit::Usage, "VSI0607", message, remedy))
+        }
+    }
 }
 
 /// The documents with the addresses of images that hosts have, in the place of their names.

@@ -1,8 +1,11 @@
-//! `delete`: removes VSIs and what was made for them, pools with their members, and data disks.
+//! `delete`: removes VSIs and what was made for them, pools and groups with their members, and data disks.
 
 use vsiflow_workflows::{
     record::kind,
-    spec::{DesiredDataDisk, ResolvedPool, ResolvedVsi},
+    spec::{
+        DesiredDataDisk, ResolvedGroup, ResolvedPool, ResolvedVsi,
+        server_type::{DesiredServerType, ServerType},
+    },
 };
 
 use super::CommandOutcome;
@@ -28,12 +31,36 @@ const POOL_WORDS: &[&str] = &[
     "virtualserverpools",
 ];
 
+/// What groups are.
+const GROUP_WORDS: &[&str] = &[
+    "group",
+    "groups",
+    "vsg",
+    "virtualservergroup",
+    "virtualservergroups",
+];
+
+/// What networks that vsiflow makes are.
+const NETWORK_WORDS: &[&str] = &[
+    "network",
+    "networks",
+    "vsn",
+    "virtualservernetwork",
+    "virtualservernetworks",
+];
+
+/// What types are.
+const TYPE_WORDS: &[&str] = &["type", "types", "virtualservertype", "virtualservertypes"];
+
 /// The kind that a word means.
 fn kind_named(word: &str) -> Option<&'static str> {
     let kinds = [
         (VSI_WORDS, kind::VSI),
         (DISK_WORDS, kind::DISK),
         (POOL_WORDS, kind::POOL),
+        (GROUP_WORDS, kind::GROUP),
+        (TYPE_WORDS, kind::TYPE),
+        (NETWORK_WORDS, kind::NETWORK),
     ];
     let found = kinds.into_iter().find(|(words, _)| words.contains(&word));
     found.map(|(_, kind)| kind)
@@ -41,7 +68,7 @@ fn kind_named(word: &str) -> Option<&'static str> {
 
 /// Something that is to go.
 pub(super) struct DeletionTarget {
-    /// `vsi`, `disk` or `pool`.
+    /// `vsi`, `disk`, `network`, `pool`, `group` or `type`.
     pub(super) kind: &'static str,
     pub(super) namespace: String,
     pub(super) name: String,
@@ -49,11 +76,18 @@ pub(super) struct DeletionTarget {
 
 pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     let mut named = named(common, &args).await?;
-    // A disk goes with the VSI that has it, or after it.
-    named.sort_by_key(|doomed| doomed.kind == kind::DISK);
+    // A disk goes with the VSI that has it, or after it; so does a network.
+    named.sort_by_key(|doomed| match doomed.kind {
+        kind::NETWORK => 2,
+        kind::DISK => 1,
+        _ => 0,
+    });
     let app = App::open_to_work(common).await?;
     if args.all || !args.selection.is_empty() {
         named = selected(&app, &args, named).await?;
+    }
+    if args.orphan {
+        named = without_unreadable(&app, common, named).await?;
     }
     // Names are looked up first, so that a slip of the pen deletes nothing.
     for doomed in &named {
@@ -66,7 +100,16 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     }
     let mut targets = Vec::new();
     for doomed in named {
-        if look_up(&app, &doomed).await.is_ok() {
+        if look_up(&app, &doomed).await.is_err() {
+            continue;
+        }
+        if doomed.kind == kind::TYPE {
+            let by = actor::by(&common.reason);
+            app.fleet.delete_server_type(&doomed.name, by).await?;
+            output::line(&format!("type/{} deleted", doomed.name));
+        } else if doomed.kind == kind::NETWORK {
+            targets.extend(delete_network(&app, common, doomed, args.orphan).await?);
+        } else {
             targets.push(delete(&app, common, doomed, args.orphan).await?);
         }
     }
@@ -103,9 +146,27 @@ async fn selected(
     }
     let (namespace, selection) = (&args.namespace, &args.selection);
     let kind = word.unwrap_or(kind::VSI);
+    if kind == kind::TYPE {
+        let message = "types are deleted by their names";
+        let remedy = "name them: `vsiflow delete type NAME`";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
+    }
+    if kind == kind::NETWORK {
+        let message = "networks are deleted by their names";
+        let remedy = "name them: `vsiflow delete network NAME`";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
+    }
     if kind == kind::POOL {
         let targets = work::selected_pools(app, namespace, selection).await?;
         work::confirm_pools(app, &args.destroy, &targets).await?;
+        return Ok(targets
+            .into_iter()
+            .map(|target| doomed(kind, target))
+            .collect());
+    }
+    if kind == kind::GROUP {
+        let targets = work::selected_groups(app, namespace, selection).await?;
+        work::confirm_groups(app, &args.destroy, &targets).await?;
         return Ok(targets
             .into_iter()
             .map(|target| doomed(kind, target))
@@ -130,14 +191,85 @@ fn doomed(kind: &'static str, target: Target) -> DeletionTarget {
     }
 }
 
+/// Lets go of those that nobody can read; the others.
+async fn without_unreadable(
+    app: &App,
+    common: &Common,
+    named: Vec<DeletionTarget>,
+) -> Result<Vec<DeletionTarget>, ExitProblem> {
+    let mut readable = Vec::new();
+    for one in named {
+        let by = actor::by(&common.reason);
+        let fleet = &app.fleet;
+        let orphaned = match one.kind {
+            kind::VSI | kind::DISK => fleet.orphan_unreadable(one.kind, &one.name, by).await?,
+            _ => None,
+        };
+        match orphaned {
+            Some(entity) => output::line(&format!(
+                "{entity} is forgotten: it could not be read; what it has on its host stays there"
+            )),
+            None => readable.push(one),
+        }
+    }
+    Ok(readable)
+}
+
 async fn look_up(app: &App, doomed: &DeletionTarget) -> Result<(), ExitProblem> {
     let (namespace, name) = (&doomed.namespace, &doomed.name);
     match doomed.kind {
         kind::DISK => app.fleet.disk(namespace, name).await?,
         kind::POOL => app.fleet.pool(namespace, name).await?,
+        kind::GROUP => app.fleet.group(namespace, name).await?,
+        kind::NETWORK => {
+            app.fleet.network_entities(namespace, name).await?;
+            return Ok(());
+        }
+        kind::TYPE => {
+            return match app.fleet.has_server_type(name).await? {
+                true => Ok(()),
+                false => Err(no_type(name)),
+            };
+        }
         _ => app.fleet.vsi(namespace, name).await?,
     };
     Ok(())
+}
+
+/// One that is built in stays.
+fn no_type(name: &str) -> ExitProblem {
+    match ServerType::named(name) {
+        Some(_) => {
+            let message = format!("the type {name} is built in");
+            let remedy = "leave it out; types of documents can be deleted";
+            ExitProblem::new(Exit::Usage, "VSI0810", message, remedy)
+        }
+        None => {
+            let message = format!("type/{name} is not known here");
+            let remedy = "`vsiflow get types` lists the types";
+            ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
+        }
+    }
+}
+
+/// A network, on each of its hosts.
+async fn delete_network(
+    app: &App,
+    common: &Common,
+    doomed: DeletionTarget,
+    orphan: bool,
+) -> Result<Vec<Target>, ExitProblem> {
+    let by = actor::by(&common.reason);
+    let DeletionTarget {
+        namespace, name, ..
+    } = doomed;
+    let deleted = app.fleet.delete_network(&namespace, &name, orphan, by);
+    let targets = deleted.await?.into_iter().map(|entity| Target {
+        entity,
+        namespace: namespace.clone(),
+        name: name.clone(),
+    });
+    Ok(targets.collect())
 }
 
 pub(super) async fn delete(
@@ -154,6 +286,11 @@ pub(super) async fn delete(
     } = doomed;
     let entity = match kind {
         kind::POOL => app.fleet.delete_pool(&namespace, &name, orphan, by).await?,
+        kind::GROUP => {
+            app.fleet
+                .delete_group(&namespace, &name, orphan, by)
+                .await?
+        }
         kind::VSI => app.fleet.delete(&namespace, &name, orphan, by).await?,
         _ => {
             let disk = app.fleet.get_disk(&namespace, &name).await?;
@@ -181,9 +318,13 @@ async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<DeletionTarget>
         return Ok(of_words(args));
     }
     let documents = work::documents(common, &Sources::of(&args.files)).await?;
-    let nothing = documents.vsis.is_empty() && documents.pools.is_empty();
+    let nothing =
+        documents.vsis.is_empty() && documents.pools.is_empty() && documents.groups.is_empty();
+    let nothing = nothing && documents.types.is_empty();
     if nothing && documents.data_disks.is_empty() {
-        output::warning("the documents describe no VSI, pool or data disk; nothing is deleted");
+        output::warning(
+            "the documents describe no VSI, pool, group or data disk; nothing is deleted",
+        );
     }
     let of_vsi = |vsi: ResolvedVsi| DeletionTarget {
         kind: kind::VSI,
@@ -200,10 +341,23 @@ async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<DeletionTarget>
         namespace: pool.desired.namespace,
         name: pool.desired.name,
     };
+    let of_group = |group: ResolvedGroup| DeletionTarget {
+        kind: kind::GROUP,
+        namespace: group.namespace,
+        name: group.name,
+    };
+    let of_type = |one: DesiredServerType| DeletionTarget {
+        kind: kind::TYPE,
+        namespace: "default".to_owned(),
+        name: one.name,
+    };
+    let types = documents.types.into_iter().map(of_type);
+    let groups = documents.groups.into_iter().map(of_group);
     let vsis = documents.vsis.into_iter().map(of_vsi);
     let pools = documents.pools.into_iter().map(of_pool);
     let disks = documents.data_disks.into_iter().map(of_disk);
-    Ok(vsis.chain(pools).chain(disks).collect())
+    let all = vsis.chain(pools).chain(groups);
+    Ok(all.chain(disks).chain(types).collect())
 }
 
 fn of_words(args: &DeleteArgs) -> Vec<DeletionTarget> {

@@ -1,4 +1,4 @@
-//! `describe`: everything known of a VSI, a pool or a data disk.
+//! `describe`: everything known of a VSI, a pool, a group, a data disk, a snapshot or a host.
 
 use vsiflow_workflows::fleet::Fleet;
 
@@ -8,24 +8,96 @@ use crate::{
     compose::App,
     exit::{Exit, ExitProblem},
     output,
-    work::{DISK, POOL},
+    work::{DISK, GROUP, POOL, SNAPSHOT},
 };
 
 pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
     let app = App::open(common).await?;
     let fleet = app.fleet_at(args.at).await?;
-    let name = args.target.name();
-    match (name.strip_prefix(DISK), name.strip_prefix(POOL)) {
-        (Some(disk), _) => describe_disk(&fleet, &args, disk).await?,
-        (_, Some(pool)) => describe_pool(&fleet, &args, pool).await?,
-        (None, None) => describe_vsi(&fleet, &args, &name).await?,
-    }
+    let described = all(&fleet, &args).await;
     app.close().await;
-    Ok(Exit::Done)
+    described.map(|()| Exit::Done)
+}
+
+async fn all(fleet: &Fleet, args: &DescribeArgs) -> Result<(), ExitProblem> {
+    for (number, name) in args.names().iter().enumerate() {
+        match args.output {
+            _ if number == 0 => {}
+            Some(OutputFormat::Yaml) => output::line("---"),
+            Some(OutputFormat::Json | OutputFormat::Name) => {}
+            None | Some(OutputFormat::Wide) => output::line(""),
+        }
+        one(fleet, args, name).await?;
+    }
+    Ok(())
+}
+
+async fn one(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
+    if let Some(group) = name.strip_prefix(GROUP) {
+        return describe_group(fleet, args, group).await;
+    }
+    if let Some(snapshot) = name.strip_prefix(SNAPSHOT) {
+        return describe_snapshot(fleet, args, snapshot).await;
+    }
+    if let Some(wanted) = name.strip_prefix(TYPE) {
+        return describe_type(fleet, args, wanted).await;
+    }
+    if let Some(host) = name.strip_prefix(HOST) {
+        return describe_host(fleet, args, host).await;
+    }
+    match (name.strip_prefix(DISK), name.strip_prefix(POOL)) {
+        (Some(disk), _) => describe_disk(fleet, args, disk).await,
+        (_, Some(pool)) => describe_pool(fleet, args, pool).await,
+        (None, None) => describe_vsi(fleet, args, name).await,
+    }
+}
+
+/// What stands before the name of a host.
+const HOST: &str = "host/";
+
+async fn describe_host(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
+    let hosts = fleet.host_objects().await?;
+    let Some(found) = hosts.iter().find(|found| found.name == name) else {
+        let message = format!("{HOST}{name} is not known here");
+        let remedy = "`vsiflow get host` lists the hosts";
+        return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
+    };
+    match args.output {
+        Some(OutputFormat::Name) => output::line(&format!("{HOST}{name}")),
+        Some(OutputFormat::Json | OutputFormat::Yaml) => {
+            output::print(found, args.output.unwrap_or(OutputFormat::Json))?;
+        }
+        None | Some(OutputFormat::Wide) => {
+            let mut images = fleet.images().await?;
+            images.retain(|image| image.host == name);
+            let history = fleet.history("", &format!("{HOST}{name}")).await?;
+            output::describe::host(found, &images, &history, args.times.time);
+        }
+    }
+    Ok(())
+}
+
+/// What stands before the name of a type.
+const TYPE: &str = "type/";
+
+/// A type is what it says, and no more.
+async fn describe_type(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
+    let types = fleet.server_types().await?;
+    let Some(found) = types.iter().find(|found| found.name == name) else {
+        let message = format!("{TYPE}{name} is not known here");
+        let remedy = "`vsiflow get types` lists the types";
+        return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
+    };
+    match args.output {
+        Some(OutputFormat::Name) => output::line(&format!("{TYPE}{name}")),
+        Some(OutputFormat::Json) => output::print(found, OutputFormat::Json)?,
+        _ => output::print(found, OutputFormat::Yaml)?,
+    }
+    Ok(())
 }
 
 async fn describe_vsi(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
-    let namespace = &args.target.namespace;
+    let namespace = &args.namespace;
     let object = fleet.get(namespace, name).await?;
     match args.output {
         Some(OutputFormat::Name) => output::line(&format!("vsi/{name}")),
@@ -41,7 +113,7 @@ async fn describe_vsi(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<
 }
 
 async fn describe_pool(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
-    let namespace = &args.target.namespace;
+    let namespace = &args.namespace;
     let object = fleet.get_pool(namespace, name).await?;
     match args.output {
         Some(OutputFormat::Name) => output::line(&format!("{POOL}{name}")),
@@ -57,8 +129,46 @@ async fn describe_pool(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result
     Ok(())
 }
 
+async fn describe_group(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
+    let namespace = &args.namespace;
+    let object = fleet.get_group(namespace, name).await?;
+    match args.output {
+        Some(OutputFormat::Name) => output::line(&format!("{GROUP}{name}")),
+        Some(OutputFormat::Json | OutputFormat::Yaml) => {
+            output::print(&object, args.output.unwrap_or(OutputFormat::Json))?;
+        }
+        None | Some(OutputFormat::Wide) => {
+            let name = format!("{GROUP}{name}");
+            let history = fleet.history(namespace, &name).await?;
+            output::describe::group(&object, &history, args.times.time);
+        }
+    }
+    Ok(())
+}
+
+async fn describe_snapshot(
+    fleet: &Fleet,
+    args: &DescribeArgs,
+    name: &str,
+) -> Result<(), ExitProblem> {
+    let namespace = &args.namespace;
+    let object = fleet.get_snapshot(namespace, name).await?;
+    match args.output {
+        Some(OutputFormat::Name) => output::line(&format!("{SNAPSHOT}{name}")),
+        Some(OutputFormat::Json | OutputFormat::Yaml) => {
+            output::print(&object, args.output.unwrap_or(OutputFormat::Json))?;
+        }
+        None | Some(OutputFormat::Wide) => {
+            let name = format!("{SNAPSHOT}{name}");
+            let history = fleet.history(namespace, &name).await?;
+            output::describe::snapshot(&object, &history, args.times.time);
+        }
+    }
+    Ok(())
+}
+
 async fn describe_disk(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
-    let namespace = &args.target.namespace;
+    let namespace = &args.namespace;
     let object = fleet.get_disk(namespace, name).await?;
     match args.output {
         Some(OutputFormat::Name) => output::line(&format!("{DISK}{name}")),

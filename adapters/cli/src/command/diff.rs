@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use vsiflow_workflows::fleet::{Difference, Fleet, FleetError, Moment, differences_of};
 
-use super::CommandOutcome;
+use super::{CommandOutcome, plan};
 use crate::{
-    args::{Common, DiffArgs, OutputFormat},
+    args::{Common, DiffArgs, OutputFormat, PlanArgs, Sources},
     compose::App,
     exit::{Exit, ExitProblem},
     output,
@@ -13,6 +13,11 @@ use crate::{
 };
 
 pub(super) async fn run(common: &Common, args: DiffArgs) -> CommandOutcome {
+    if !args.files.is_empty() {
+        let sources = Sources::of(&args.files);
+        let output = args.output;
+        return Box::pin(plan::run(common, PlanArgs { sources, output })).await;
+    }
     let (first, second) = match args.at.as_slice() {
         [first] => (Some(*first), None),
         [first, second] => (Some(*first), Some(*second)),
@@ -42,7 +47,7 @@ async fn compare(
 }
 
 async fn object(fleet: &Fleet, args: &DiffArgs) -> Result<Value, FleetError> {
-    let (namespace, name) = (&args.target.namespace, args.target.name());
+    let (namespace, name) = (&args.namespace, args.name());
     match name.strip_prefix(DISK) {
         Some(disk) => Ok(json!(fleet.get_disk(namespace, disk).await?)),
         None => Ok(json!(fleet.get(namespace, &name).await?)),

@@ -2,7 +2,7 @@
 //!
 //! It changes nothing and asks no host: it looks at the state directory, at whoever holds it, and at what is recorded.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fmt::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -34,7 +34,7 @@ enum Grade {
 
 /// One line of the page.
 #[derive(Clone, Debug, Serialize)]
-struct DoctorCheck {
+pub(super) struct DoctorCheck {
     what: &'static str,
     grade: Grade,
     found: String,
@@ -65,6 +65,17 @@ impl DoctorCheck {
 }
 
 pub(super) async fn run(common: &Common, args: DoctorArgs) -> CommandOutcome {
+    let all = checks(common).await?;
+    print(&all, args.output)?;
+    let worst = all.iter().map(|checked| checked.grade).max();
+    Ok(match worst {
+        Some(Grade::Bad) => Exit::Failed,
+        _ => Exit::Done,
+    })
+}
+
+/// Everything that is looked at.
+pub(super) async fn checks(common: &Common) -> Result<Vec<DoctorCheck>, ExitProblem> {
     let state = compose::state_path(common)?;
     let mut all = vec![DoctorCheck::ok("version", env!("CARGO_PKG_VERSION"))];
     let folder = state.clone();
@@ -73,12 +84,7 @@ pub(super) async fn run(common: &Common, args: DoctorArgs) -> CommandOutcome {
         all.push(of_holder(&state));
         all.extend(of_records(common).await);
     }
-    print(&all, args.output)?;
-    let worst = all.iter().map(|checked| checked.grade).max();
-    Ok(match worst {
-        Some(Grade::Bad) => Exit::Failed,
-        _ => Exit::Done,
-    })
+    Ok(all)
 }
 
 fn print(all: &[DoctorCheck], format: Option<OutputFormat>) -> Result<(), ExitProblem> {
@@ -88,26 +94,33 @@ fn print(all: &[DoctorCheck], format: Option<OutputFormat>) -> Result<(), ExitPr
             format,
         ),
         _ => {
-            for DoctorCheck {
-                what,
-                grade,
-                found,
-                remedy,
-            } in all
-            {
-                let grade = match grade {
-                    Grade::Ok => "ok",
-                    Grade::Warning => "warning",
-                    Grade::Bad => "bad",
-                };
-                output::line(&format!("{grade:<8}{what:<18}{found}"));
-                if !remedy.is_empty() {
-                    output::line(&format!("{:26}next: {remedy}", ""));
-                }
-            }
+            output::line(page(all).trim_end());
             Ok(())
         }
     }
+}
+
+/// The page, as people read it.
+pub(super) fn page(all: &[DoctorCheck]) -> String {
+    let mut page = String::new();
+    for DoctorCheck {
+        what,
+        grade,
+        found,
+        remedy,
+    } in all
+    {
+        let grade = match grade {
+            Grade::Ok => "ok",
+            Grade::Warning => "warning",
+            Grade::Bad => "bad",
+        };
+        let _ = writeln!(page, "{grade:<8}{what:<18}{found}");
+        if !remedy.is_empty() {
+            let _ = writeln!(page, "{:26}next: {remedy}", "");
+        }
+    }
+    page
 }
 
 /// The folder, its room and its rights. Blocks.

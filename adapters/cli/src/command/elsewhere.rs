@@ -5,7 +5,7 @@ use vsiflow_api::Place;
 use super::{CommandOutcome, create, dispatch, documents, files, words};
 use crate::{
     args::{Cli, CliCommand},
-    daemon::{self, Forwarded, forward_to, may_forward},
+    daemon::{self, Forwarded, forward_asking, may_forward},
     exit::{Exit, ExitProblem},
     work::{self, GivenDocuments},
 };
@@ -35,22 +35,25 @@ async fn ask(cli: &Cli) -> CommandOutcome {
         return Err(not_there());
     }
     let given = match (&cli.command, documents(&cli.command)) {
-        (CliCommand::Create(args), _) => create::documents(args).await?,
+        (CliCommand::Create(args), _) => create::documents(&cli.common, args).await?,
         (_, Some((files, recursive))) => work::gather(files, recursive).await?,
         (_, None) => GivenDocuments::default(),
     };
-    match forward_to(&place, words(cli), &given).await {
+    match forward_asking(&place, cli, words(cli), &given).await {
         Forwarded::Answered(exit) => Ok(exit),
         Forwarded::Nobody => Err(silent(&place)),
     }
 }
 
-fn silent(place: &Place) -> ExitProblem {
+/// Nobody answers at `--server`.
+pub(super) const SILENT: &str = "VSI0025";
+
+pub(super) fn silent(place: &Place) -> ExitProblem {
     let message = format!("the server at {} does not answer", place);
     let remedy = "see that `vsiflow serve` runs there and that this user may reach its socket, or that the \
                   token is of that daemon; what \
                   became of a command that was cut off is in `vsiflow history`";
-    ExitProblem::new(Exit::Failed, "VSI0025", message, remedy)
+    ExitProblem::new(Exit::Failed, SILENT, message, remedy)
 }
 
 fn not_there() -> ExitProblem {

@@ -1,13 +1,13 @@
 //! Events, one line each: those of one history or of everything, filtered, printed and followed.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use vsiflow_workflows::fleet::HistoryLine;
+use vsiflow_workflows::{fleet::HistoryLine, record::vsi_entity};
 
 use super::{CommandOutcome, IN_USE};
 use crate::{
-    args::{Common, EventFilter, HistoryFormat, TargetArg},
+    args::{Common, EventFilter, HistoryFormat},
     compose::{self, App},
     daemon,
     exit::ExitProblem,
@@ -18,12 +18,14 @@ use crate::{
 const POLL: Duration = Duration::from_millis(500);
 /// Events that are read at a time.
 const PAGE: usize = 1_000;
+/// By how much more of a journal's end is read where too little of it is meant.
+const WIDER: u64 = 8;
 
 /// Whose events are meant.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'a> {
-    /// Those of one object.
-    Of(&'a TargetArg),
+    /// Those of these objects of a namespace.
+    Of(&'a str, &'a [String]),
     /// Those of everything: the newest, at most so many; 0 means all.
     All(usize),
 }
@@ -37,32 +39,127 @@ pub(super) async fn own(
     from: u64,
 ) -> Result<Vec<HistoryLine>, ExitProblem> {
     let app = App::open(common).await?;
-    let lines = read(&app, source, from).await;
+    let lines = match source {
+        Source::Of(namespace, names) => of_these(&app, (namespace, names), filter, from).await,
+        Source::All(0) => of_all(&app, filter, from).await,
+        Source::All(most) => newest(&app, filter, from, most).await,
+    };
+    let lines = match (lines, source) {
+        (Ok(lines), Source::Of(_, [_])) => Ok(lines),
+        (Ok(lines), _) => named(&app, lines).await,
+        (lines, _) => lines,
+    };
     app.close().await;
-    let mut lines = lines?;
-    let after = earliest(filter);
-    lines.retain(|line| line.offset >= from && is_meant(filter, after, line));
-    if let Source::All(most) = source
-        && let Some(extra) = lines.len().checked_sub(most).filter(|_| most > 0)
-    {
-        lines.drain(..extra);
+    lines
+}
+
+/// With the names of VSIs; everything else goes by its own ID.
+async fn named(app: &App, mut lines: Vec<HistoryLine>) -> Result<Vec<HistoryLine>, ExitProblem> {
+    let mut names: HashMap<String, String> = HashMap::new();
+    for line in &mut lines {
+        if !names.contains_key(&line.entity) {
+            let name = name_of(app, &line.entity).await?;
+            names.insert(line.entity.clone(), name);
+        }
+        line.object = names.get(&line.entity).cloned();
     }
     Ok(lines)
 }
 
-async fn read(app: &App, source: Source<'_>, from: u64) -> Result<Vec<HistoryLine>, ExitProblem> {
-    let Source::Of(target) = source else {
-        let mut events = app.fleet.events(from)?;
-        let mut all = Vec::new();
-        loop {
-            let page = events.page(PAGE).await?;
-            if page.is_empty() {
-                return Ok(all);
-            }
-            all.extend(page);
-        }
+async fn name_of(app: &App, entity: &str) -> Result<String, ExitProblem> {
+    let vsi = entity.strip_prefix("vsi/").and_then(|id| id.parse().ok());
+    let title = match vsi.map(vsi_entity) {
+        Some(Ok(vsi)) => app.fleet.title(&vsi).await?,
+        _ => None,
     };
-    Ok(app.fleet.history(&target.namespace, &target.name()).await?)
+    Ok(match title {
+        Some((namespace, name)) if namespace == "default" => format!("vsi/{name}"),
+        Some((namespace, name)) => format!("vsi/{namespace}/{name}"),
+        None => entity.to_owned(),
+    })
+}
+
+/// All events of each of these objects, out of a state directory that is free.
+pub(super) async fn each(
+    common: &Common,
+    namespace: &str,
+    names: &[String],
+) -> Result<Vec<Vec<HistoryLine>>, ExitProblem> {
+    let app = App::open(common).await?;
+    let all = histories(&app, namespace, names).await;
+    app.close().await;
+    all
+}
+
+async fn histories(
+    app: &App,
+    namespace: &str,
+    names: &[String],
+) -> Result<Vec<Vec<HistoryLine>>, ExitProblem> {
+    let mut all = Vec::new();
+    for name in names {
+        all.push(app.fleet.history(namespace, name).await?);
+    }
+    Ok(all)
+}
+
+/// In the journal's order; what belongs to several of them comes once.
+async fn of_these(
+    app: &App,
+    (namespace, names): (&str, &[String]),
+    filter: &EventFilter,
+    from: u64,
+) -> Result<Vec<HistoryLine>, ExitProblem> {
+    let histories = histories(app, namespace, names).await?;
+    let after = earliest(filter);
+    let meant = |line: &HistoryLine| line.offset >= from && is_meant(filter, after, line);
+    let mut lines: Vec<_> = histories.into_iter().flatten().filter(meant).collect();
+    if names.len() > 1 {
+        lines.sort_by(|a, b| (a.offset, &a.entity).cmp(&(b.offset, &b.entity)));
+        lines.dedup_by(|a, b| (a.offset, &a.entity) == (b.offset, &b.entity));
+    }
+    Ok(lines)
+}
+
+async fn of_all(
+    app: &App,
+    filter: &EventFilter,
+    from: u64,
+) -> Result<Vec<HistoryLine>, ExitProblem> {
+    let mut events = app.fleet.events(from)?;
+    let (after, mut all) = (earliest(filter), Vec::new());
+    loop {
+        let page = events.page(PAGE).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(
+            page.into_iter()
+                .filter(|line| is_meant(filter, after, line)),
+        );
+    }
+}
+
+/// The newest that are meant. A journal may be long: its end is read first, and more of it where
+/// that holds too few.
+async fn newest(
+    app: &App,
+    filter: &EventFilter,
+    from: u64,
+    most: usize,
+) -> Result<Vec<HistoryLine>, ExitProblem> {
+    let end = app.fleet.end();
+    let mut span = u64::try_from(most.max(PAGE)).unwrap_or(u64::MAX);
+    loop {
+        let begin = end.saturating_sub(span).max(from);
+        let mut lines = of_all(app, filter, begin).await?;
+        let extra = lines.len().checked_sub(most);
+        if extra.is_some() || begin == from {
+            lines.drain(..extra.unwrap_or_default());
+            return Ok(lines);
+        }
+        span = span.saturating_mul(WIDER);
+    }
 }
 
 /// The moment that `--since` means; none where everything counts.
@@ -117,12 +214,10 @@ pub(super) async fn follow(
 /// The command line that asks the holder of the state directory for the same.
 fn words(source: Source<'_>, filter: &EventFilter, from: u64) -> Vec<String> {
     let of: Vec<String> = match source {
-        Source::Of(target) => vec![
-            "history".to_owned(),
-            target.name(),
-            "-n".to_owned(),
-            target.namespace.clone(),
-        ],
+        Source::Of(namespace, names) => {
+            let own = ["history", "-n", namespace].map(str::to_owned);
+            own.into_iter().chain(names.iter().cloned()).collect()
+        }
         Source::All(most) => vec!["events".to_owned(), format!("--tail={most}")],
     };
     let mut words = vec!["vsiflow".to_owned()];
@@ -148,7 +243,7 @@ fn words(source: Source<'_>, filter: &EventFilter, from: u64) -> Vec<String> {
 /// now.
 async fn others(common: &Common, words: Vec<String>) -> Result<Vec<HistoryLine>, ExitProblem> {
     let state = compose::state_path(common)?;
-    let told = daemon::ask(&state, words).await.unwrap_or_default();
+    let told = daemon::ask(&state, words).await?.unwrap_or_default();
     let lines = told
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty());

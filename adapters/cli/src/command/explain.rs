@@ -1,7 +1,8 @@
-//! `explain`: what a field means, from the definitions that `crd` prints.
+//! `explain`: what a field means, from the definitions that `crd` prints, and those of kinds that files have alone.
 
 use serde_json::Value;
 use vsiflow_kube::crd;
+use vsiflow_workflows::spec::definitions;
 
 use super::CommandOutcome;
 use crate::{
@@ -15,12 +16,8 @@ const WIDTH: usize = 80;
 
 pub(super) fn run(args: &ExplainArgs) -> CommandOutcome {
     let mut names = args.field.split('.');
-    let kind = names.next().unwrap_or_default();
-    let definitions = crd::all()
-        .into_iter()
-        .map(|definition| serde_json::to_value(&definition));
-    let definitions: Result<Vec<Value>, _> = definitions.collect();
-    let definitions = definitions.map_err(ExitProblem::defect)?;
+    let kind = defined(names.next().unwrap_or_default());
+    let definitions = all().map_err(ExitProblem::defect)?;
     let Some(definition) = definitions
         .iter()
         .find(|definition| is_called(definition, kind))
@@ -43,6 +40,27 @@ pub(super) fn run(args: &ExplainArgs) -> CommandOutcome {
     }
     output::line(&page(definition, &path, schema));
     Ok(Exit::Done)
+}
+
+/// The definitions of all kinds.
+fn all() -> serde_json::Result<Vec<Value>> {
+    let resources = crd::all();
+    let resources = resources.iter().map(serde_json::to_value);
+    let files = definitions::file_kinds().into_iter().map(Ok);
+    resources.chain(files).collect()
+}
+
+/// The name of a kind's definition, for the words that other commands have for it.
+fn defined(word: &str) -> &str {
+    match word.to_ascii_lowercase().as_str() {
+        "pool" | "pools" => "virtualserverpool",
+        "group" | "groups" => "virtualservergroup",
+        "disk" | "disks" => "onprem-datadisk",
+        "network" | "networks" => "onprem-networkref",
+        "snapshot" | "snapshots" => "virtualserversnapshot",
+        "type" | "types" => "virtualservertype",
+        _ => word,
+    }
 }
 
 fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
@@ -126,7 +144,7 @@ fn type_of(schema: &Value) -> String {
     let flag = |name: &str| schema.get(name) == Some(&Value::Bool(true));
     match text(schema, "/type") {
         "array" => format!("[]{}", schema.get("items").map(type_of).unwrap_or_default()),
-        "object" => match schema.get("additionalProperties") {
+        "object" => match schema.get("additionalProperties").filter(|v| v.is_object()) {
             Some(values) => format!("map[string]{}", type_of(values)),
             None => "Object".to_owned(),
         },
@@ -167,8 +185,7 @@ mod tests {
 
     #[test]
     fn every_field_of_every_definition_is_explained() {
-        for definition in crd::all() {
-            let definition = serde_json::to_value(&definition).unwrap();
+        for definition in all().unwrap() {
             let schema =
                 definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec");
             explained(&definition, schema.unwrap(), &mut vec!["spec".to_owned()]);

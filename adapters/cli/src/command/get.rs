@@ -4,10 +4,7 @@ use std::{borrow::Cow, cell::OnceCell, cmp::Ordering};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use vsiflow_workflows::{
-    fleet::{Fleet, Metadata},
-    spec::server_type::SERVER_TYPES,
-};
+use vsiflow_workflows::fleet::{Fleet, Metadata};
 
 use super::{CommandOutcome, watch};
 use crate::{
@@ -46,13 +43,44 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
         ));
     }
     let printed = match kind {
+        ObjectKind::Vsi if is_summary(&args) => summaries(&fleet, &args, &names).await,
         ObjectKind::Vsi => vsis(&fleet, &args, &names).await,
         ObjectKind::Pool => Box::pin(pools(&fleet, &args, &names)).await,
+        ObjectKind::Group => Box::pin(groups(&fleet, &args, &names)).await,
         ObjectKind::Disk => disks(&fleet, &args, &names).await,
+        ObjectKind::Snapshot => snapshots(&fleet, &args, &names).await,
         kind => others(&fleet, &args, kind, &names).await,
     };
     app.close().await;
     printed
+}
+
+/// Whether a few fields of each are enough.
+fn is_summary(args: &GetArgs) -> bool {
+    let printed = match &args.output {
+        None => true,
+        Some(format) => *format == ListFormat::Plain(OutputFormat::Name),
+    };
+    printed && args.sort_by.is_none() && args.selection.field_selector.is_none()
+}
+
+async fn summaries(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
+    let mut all = fleet.vsi_summaries(args.deleted).await?;
+    for name in choose(args, names, &mut all, |one| &one.metadata) {
+        fleet.get(&args.scope.namespace, name).await?;
+    }
+    if args.output.is_some() {
+        for one in &all {
+            output::line(&format!("vsi/{}", one.metadata.name));
+        }
+        return Ok(Exit::Done);
+    }
+    let table = table::vsi_summaries(&all, form(args));
+    match args.no_headers {
+        true => output::table_rows(&table, "VSIs"),
+        false => output::table_of_what_is_known(&table, "VSIs"),
+    }
+    Ok(Exit::Done)
 }
 
 async fn vsis(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
@@ -60,10 +88,9 @@ async fn vsis(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
         fleet.get(&args.scope.namespace, name).await?;
     }
-    let listed = Listed::named("vsis", "vsi/", names);
-    let (wide, everywhere) = (args.output.is_some(), args.scope.all_namespaces);
+    let listed = Listed::named("VSIs", "vsi/", names);
     print(args, &listed, rows(objects, named), |objects| {
-        table::vsis(objects, wide, everywhere)
+        table::vsis(objects, form(args))
     })
 }
 
@@ -73,9 +100,19 @@ async fn pools(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcom
         fleet.pool(&args.scope.namespace, name).await?;
     }
     let listed = Listed::named("pools", "pool/", names);
-    let (wide, everywhere) = (args.output.is_some(), args.scope.all_namespaces);
     print(args, &listed, rows(objects, named), |objects| {
-        table::pools(objects, wide, everywhere)
+        table::pools(objects, form(args))
+    })
+}
+
+async fn groups(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
+    let mut objects = fleet.groups(args.deleted).await?;
+    for name in choose(args, names, &mut objects, |object| &object.metadata) {
+        fleet.group(&args.scope.namespace, name).await?;
+    }
+    let listed = Listed::named("groups", "group/", names);
+    print(args, &listed, rows(objects, named), |objects| {
+        table::groups(objects, form(args))
     })
 }
 
@@ -85,10 +122,28 @@ async fn disks(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcom
         fleet.disk(&args.scope.namespace, name).await?;
     }
     let listed = Listed::named("data disks", "disk/", names);
-    let (wide, everywhere) = (args.output.is_some(), args.scope.all_namespaces);
     print(args, &listed, rows(objects, named), |objects| {
-        table::disks(objects, wide, everywhere)
+        table::disks(objects, form(args))
     })
+}
+
+async fn snapshots(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
+    let mut objects = fleet.snapshots(args.deleted).await?;
+    for name in choose(args, names, &mut objects, |object| &object.metadata) {
+        fleet.snapshot(&args.scope.namespace, name).await?;
+    }
+    let listed = Listed::named("snapshots", "snapshot/", names);
+    print(args, &listed, rows(objects, named), |objects| {
+        table::snapshots(objects, form(args))
+    })
+}
+
+fn form(args: &GetArgs) -> table::TableForm {
+    table::TableForm {
+        wide: args.output.is_some(),
+        namespaces: args.scope.all_namespaces,
+        times: args.times.time,
+    }
 }
 
 /// What has no namespace and no labels.
@@ -99,25 +154,45 @@ async fn others(
     names: &[String],
 ) -> CommandOutcome {
     if args.selection.labels.is_some() {
-        let message = "only VSIs, pools and data disks have labels";
+        let message = "only VSIs, pools, groups and data disks have labels";
         let remedy = "use --field-selector, or leave the selector out";
         return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
     }
     match kind {
-        ObjectKind::Network => unnamed(args, names, fleet.networks().await?, table::networks),
-        ObjectKind::Host => unnamed(args, names, fleet.host_objects().await?, table::hosts),
-        ObjectKind::Type => unnamed(args, names, SERVER_TYPES.to_vec(), table::types),
-        ObjectKind::Run => unnamed(args, names, fleet.runs(), table::runs),
+        ObjectKind::Network => {
+            let networks = fleet.networks().await?;
+            unnamed(args, &Listed::OBJECTS, names, networks, table::networks)
+        }
+        ObjectKind::Host => {
+            let hosts = fleet.host_objects().await?;
+            let listed = Listed::named("objects", "", names);
+            unnamed(args, &listed, names, hosts, |hosts| {
+                table::hosts(hosts, form(args))
+            })
+        }
+        ObjectKind::Type => {
+            let types = fleet.server_types().await?;
+            let listed = Listed::named("objects", "", names);
+            unnamed(args, &listed, names, types, table::types)
+        }
+        ObjectKind::Run => {
+            let listed = Listed::named("objects", "", names);
+            unnamed(args, &listed, names, fleet.runs(), |runs| {
+                table::runs(runs, form(args))
+            })
+        }
         _ => {
-            let wide = args.output.is_some();
             let images = fleet.images().await?;
-            unnamed(args, names, images, |images| table::images(images, wide))
+            unnamed(args, &Listed::OBJECTS, names, images, |images| {
+                table::images(images, form(args))
+            })
         }
     }
 }
 
 fn unnamed<T: Serialize>(
     args: &GetArgs,
+    listed: &Listed,
     names: &[String],
     objects: Vec<T>,
     table: impl Fn(&[T]) -> table::Table,
@@ -127,19 +202,17 @@ fn unnamed<T: Serialize>(
     if !names.is_empty() {
         rows = of_names(rows, names)?;
     }
-    let listed = Listed {
-        what: "objects",
-        prefix: "",
-        single: false,
-    };
-    print(args, &listed, rows, table)
+    print(args, listed, rows, table)
 }
 
 /// Those of these names.
 ///
 /// # Errors
 /// `VSI0703` where one of the names is nobody's.
-fn of_names<T: Serialize>(rows: Vec<Row<T>>, names: &[String]) -> Result<Vec<Row<T>>, ExitProblem> {
+fn of_names<T: Serialize>(
+    rows: Vec<TableRow<T>>,
+    names: &[String],
+) -> Result<Vec<TableRow<T>>, ExitProblem> {
     let mut found = Vec::new();
     for row in rows {
         let name = row.name()?.to_owned();
@@ -165,14 +238,14 @@ fn named(value: Value) -> Value {
 }
 
 /// An object of a list. It is serialised once, and only if somebody asks for that.
-struct Row<T> {
+struct TableRow<T> {
     object: T,
     shape: fn(Value) -> Value,
     json: OnceCell<Value>,
 }
 
-fn rows<T>(objects: Vec<T>, shape: fn(Value) -> Value) -> Vec<Row<T>> {
-    let row = |object| Row {
+fn rows<T>(objects: Vec<T>, shape: fn(Value) -> Value) -> Vec<TableRow<T>> {
+    let row = |object| TableRow {
         object,
         shape,
         json: OnceCell::new(),
@@ -180,7 +253,7 @@ fn rows<T>(objects: Vec<T>, shape: fn(Value) -> Value) -> Vec<Row<T>> {
     objects.into_iter().map(row).collect()
 }
 
-impl<T: Serialize> Row<T> {
+impl<T: Serialize> TableRow<T> {
     /// As it is printed.
     fn json(&self) -> Result<&Value, ExitProblem> {
         if self.json.get().is_none() {
@@ -207,6 +280,13 @@ struct Listed {
 }
 
 impl Listed {
+    /// Objects of which several may have one name, each on a host of its own.
+    const OBJECTS: Self = Self {
+        what: "objects",
+        prefix: "",
+        single: false,
+    };
+
     fn named(what: &'static str, prefix: &'static str, names: &[String]) -> Self {
         let single = names.len() == 1;
         Self {
@@ -228,7 +308,7 @@ impl Listed {
 fn print<T: Serialize>(
     args: &GetArgs,
     listed: &Listed,
-    rows: Vec<Row<T>>,
+    rows: Vec<TableRow<T>>,
     table: impl Fn(&[T]) -> table::Table,
 ) -> CommandOutcome {
     let rows = arrange(args, rows)?;
@@ -260,12 +340,15 @@ fn print<T: Serialize>(
     Ok(Exit::Done)
 }
 
-fn values<T: Serialize>(rows: &[Row<T>]) -> Result<Vec<Value>, ExitProblem> {
+fn values<T: Serialize>(rows: &[TableRow<T>]) -> Result<Vec<Value>, ExitProblem> {
     rows.iter().map(|row| row.json().cloned()).collect()
 }
 
 /// Keeps what the field selector matches, in the order that is asked for.
-fn arrange<T: Serialize>(args: &GetArgs, rows: Vec<Row<T>>) -> Result<Vec<Row<T>>, ExitProblem> {
+fn arrange<T: Serialize>(
+    args: &GetArgs,
+    rows: Vec<TableRow<T>>,
+) -> Result<Vec<TableRow<T>>, ExitProblem> {
     let fields = &args.selection.field_selector;
     if fields.is_none() && args.sort_by.is_none() {
         return Ok(rows);
@@ -278,8 +361,22 @@ fn arrange<T: Serialize>(args: &GetArgs, rows: Vec<Row<T>>) -> Result<Vec<Row<T>
             kept.push((key, row));
         }
     }
+    if let Some(path) = &args.sort_by
+        && !kept.is_empty()
+        && kept.iter().all(|(key, _)| key.is_none())
+    {
+        return Err(nothing_to_sort_by(path));
+    }
     kept.sort_by(|(one, _), (other, _)| by_key(one.as_ref(), other.as_ref()));
     Ok(kept.into_iter().map(|(_, row)| row).collect())
+}
+
+/// As kubectl refuses it: a slip of the pen would leave any order.
+fn nothing_to_sort_by(path: &str) -> ExitProblem {
+    let path = path.trim_start_matches('$');
+    let message = format!("--sort-by: none of the objects has a field at {path}");
+    let remedy = "`-o json` shows the fields that there are";
+    ExitProblem::new(Exit::Usage, "VSI0810", message, remedy)
 }
 
 /// What stands at a path; none where nothing does.

@@ -1,4 +1,4 @@
-//! `history`: every step ever taken for a VSI.
+//! `history`: every step ever taken for VSIs and other objects.
 
 use vsiflow_workflows::fleet::HistoryLine;
 
@@ -8,30 +8,83 @@ use super::{
     event_lines::{self, Source},
 };
 use crate::{
-    args::{Common, EventFilter, HistoryArgs},
-    exit::Exit,
+    args::{Common, HistoryArgs},
+    compose::App,
+    exit::{Exit, ExitProblem},
     output::{
-        self,
+        self, graph,
         timeline::{Timeline, TimelineFilter},
     },
 };
 
 pub(super) async fn run(common: &Common, args: HistoryArgs) -> CommandOutcome {
-    let source = Source::Of(&args.target);
+    let names = args.names();
+    let source = Source::Of(&args.namespace, &names);
     if args.follow {
         return tokio::select! {
             followed = event_lines::follow(common, source, &args.filter, args.output) => followed,
             _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
         };
     }
+    if args.graph {
+        return graphs(common, &args, &names).await;
+    }
     if args.is_events() {
         let lines = event_lines::own(common, source, &args.filter, args.filter.from_offset).await?;
         print(args.output, &lines, true)?;
     } else {
-        let all = event_lines::own(common, source, &EventFilter::default(), 0).await?;
-        summarise(&args, &all);
+        let all = event_lines::each(common, &args.namespace, &names).await?;
+        for (number, (name, lines)) in names.iter().zip(&all).enumerate() {
+            if names.len() > 1 {
+                head(number, name);
+            }
+            summarise(&args, lines);
+        }
     }
     Ok(Exit::Done)
+}
+
+/// Draws the newest run of each.
+async fn graphs(common: &Common, args: &HistoryArgs, names: &[String]) -> CommandOutcome {
+    let app = App::open(common).await?;
+    let drawn = drawn(&app, args, names).await;
+    app.close().await;
+    for (number, (name, text)) in names.iter().zip(drawn?).enumerate() {
+        if names.len() > 1 {
+            head(number, name);
+        }
+        match text.is_empty() {
+            true => output::note("No run found."),
+            false => output::line(text.trim_end()),
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn drawn(
+    app: &App,
+    args: &HistoryArgs,
+    names: &[String],
+) -> Result<Vec<String>, ExitProblem> {
+    let mut drawn = Vec::new();
+    for name in names {
+        let runs = app.fleet.run_graphs(&args.namespace, name).await?;
+        let Some(newest) = runs.first() else {
+            drawn.push(String::new());
+            continue;
+        };
+        let lines = app.fleet.history(&args.namespace, name).await?;
+        drawn.push(graph::render(newest, &lines, args.times.time));
+    }
+    Ok(drawn)
+}
+
+/// Whose history comes next.
+fn head(number: usize, name: &str) {
+    if number > 0 {
+        output::line("");
+    }
+    output::line(&format!("{name}:"));
 }
 
 /// Prints one line for each run and step.

@@ -38,8 +38,8 @@ async fn list(common: &Common, args: ImageListArgs) -> CommandOutcome {
     let images = app.fleet.images().await?;
     match args.output {
         None | Some(OutputFormat::Wide) => {
-            let wide = args.output.is_some();
-            output::table(&table::images(&images, wide), "images");
+            let form = table::TableForm::wide(args.output.is_some());
+            output::table(&table::images(&images, form), "images");
         }
         Some(OutputFormat::Name) => images
             .iter()
@@ -58,27 +58,74 @@ async fn list(common: &Common, args: ImageListArgs) -> CommandOutcome {
 }
 
 async fn upload(common: &Common, args: ImageUploadArgs) -> CommandOutcome {
-    let mut host = work::one_host(common, &args.at.files).await?;
-    work::limit_uploads(&args.upload, &mut host);
-    let image = wanted(&host, &args)?;
+    if args.images.len() > 1 && args.checksum.is_some() {
+        let why = "it can be of one image only";
+        return Err(wrong("--checksum", &why));
+    }
+    let named = match args.hosts {
+        Some(_) => None,
+        None => Some(work::one_host(common, &args.at.files).await?),
+    };
     let app = App::open_to_record(common).await?;
-    let by = actor::by(&common.reason);
-    let entity = app.fleet.upload_image(host, &image, by).await?;
-    let exit = decided(&app, common, &entity, &image.file_name, args.timeout).await?;
-    if exit == Exit::Done {
-        let images = app.fleet.images().await?;
-        let ready = |found: &&ImageObject| found.uid == entity.id() && found.phase == "Ready";
-        let found = images.iter().find(ready);
-        let whole = found.and_then(|found| found.volume.as_ref().zip(found.sha256.as_ref()));
-        if let Some((volume, sha256)) = whole {
-            let ImageRecord { host, pool, .. } = &image;
-            output::line(&format!(
-                "image/{volume} is whole on {host} in pool {pool} (sha256:{sha256})"
-            ));
+    let mut begun = Vec::new();
+    for mut host in hosts(&app, &args, named).await? {
+        work::limit_uploads(&args.upload, &mut host);
+        for image in &args.images {
+            let image = wanted(&host, image, &args)?;
+            let by = actor::by(&common.reason);
+            let entity = app.fleet.upload_image(host.clone(), &image, by).await?;
+            begun.push((entity, image));
         }
+    }
+    let mut exit = Exit::Done;
+    for (entity, image) in begun {
+        let one = decided(&app, common, &entity, &image.file_name, args.timeout).await?;
+        if one == Exit::Done {
+            tell_whole(&app, &entity, &image).await?;
+        }
+        exit = exit.max(one);
     }
     app.close().await;
     Ok(exit)
+}
+
+/// The one that is named, or those that are selected.
+async fn hosts(
+    app: &App,
+    args: &ImageUploadArgs,
+    named: Option<HostSettings>,
+) -> Result<Vec<HostSettings>, ExitProblem> {
+    let Some(labels) = &args.hosts else {
+        return Ok(named.into_iter().collect());
+    };
+    let mut hosts = Vec::new();
+    for known in app.fleet.host_objects().await? {
+        if labels.matches(&known.labels) {
+            hosts.push(app.fleet.host_settings(&known.name)?);
+        }
+    }
+    match hosts.is_empty() {
+        false => Ok(hosts),
+        true => {
+            let message = format!("no host is known with the labels {labels}");
+            let remedy = "`vsiflow get host` lists the labels";
+            Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy))
+        }
+    }
+}
+
+async fn tell_whole(app: &App, entity: &EntityId, image: &ImageRecord) -> Result<(), ExitProblem> {
+    let images = app.fleet.images().await?;
+    let ready = |found: &&ImageObject| found.uid == entity.id() && found.phase == "Ready";
+    let found = images.iter().find(ready);
+    let whole = found.and_then(|found| found.volume.as_ref().zip(found.sha256.as_ref()));
+    if let Some((volume, sha256)) = whole {
+        let ImageRecord { host, pool, .. } = image;
+        output::line(&format!(
+            "image/{volume} is whole on {host} in pool {pool} (sha256:{sha256})"
+        ));
+    }
+    Ok(())
 }
 
 async fn prune(common: &Common, args: ImagePruneArgs) -> CommandOutcome {
@@ -167,12 +214,16 @@ async fn decided(
     Ok(exit)
 }
 
-fn wanted(host: &HostSettings, args: &ImageUploadArgs) -> Result<ImageRecord, ExitProblem> {
-    let is_url = args.image.contains("://") || args.image.starts_with("file:");
+fn wanted(
+    host: &HostSettings,
+    image: &str,
+    args: &ImageUploadArgs,
+) -> Result<ImageRecord, ExitProblem> {
+    let is_url = image.contains("://") || image.starts_with("file:");
     let text = if is_url {
-        args.image.clone()
+        image.to_owned()
     } else {
-        file_url(Path::new(&args.image))?
+        file_url(Path::new(image))?
     };
     let url: ImageUrl = text.parse().map_err(|error| wrong("the image", &error))?;
     if url.with_credentials().is_some() {
@@ -195,7 +246,7 @@ fn wanted(host: &HostSettings, args: &ImageUploadArgs) -> Result<ImageRecord, Ex
     })
 }
 
-fn file_url(path: &Path) -> Result<String, ExitProblem> {
+pub(super) fn file_url(path: &Path) -> Result<String, ExitProblem> {
     let path = std::path::absolute(path).map_err(|error| wrong("the file", &error))?;
     let url = url::Url::from_file_path(path);
     url.map(|url| url.to_string())

@@ -9,13 +9,15 @@ mod cancel;
 mod cluster;
 pub(crate) mod compact;
 mod completions;
-mod console;
+pub(crate) mod console;
 mod contract;
 mod crd;
 mod create;
 mod delete;
 mod describe;
 mod diff;
+mod disk;
+mod disk_file;
 mod doctor;
 mod elsewhere;
 mod event_lines;
@@ -34,7 +36,7 @@ mod openapi;
 mod plan;
 mod pool;
 mod power;
-mod prune;
+pub(crate) mod prune;
 mod rebuild;
 mod replay;
 mod restore;
@@ -43,12 +45,15 @@ mod retry;
 mod rollback;
 mod scan;
 mod serve;
+mod snapshot;
 mod ssh;
 mod ssh_import;
 mod subresources;
+mod support_bundle;
 mod tell;
 pub(crate) mod token;
 mod ui;
+mod vnc;
 mod wait_for;
 mod watch;
 
@@ -64,11 +69,11 @@ use vsiflow_workflows::record::PowerAction;
 
 use crate::{
     args::{
-        AuditCommand, CheckArgs, Cli, CliCommand, HostCommand, ImageCommand, InventoryArgs,
-        JournalCommand,
+        AuditCommand, CheckArgs, Cli, CliCommand, ClusterCommand, DiskCommand, HostCommand,
+        ImageCommand, InventoryArgs, JournalCommand,
     },
     compose::{self, App},
-    daemon::{Access, Forwarded, forward, forward_to, may_forward, refused},
+    daemon::{self, ApiAccess, Forwarded, forward_asking, forward_to, may_forward, refused},
     exit::{Exit, ExitProblem},
     output,
     work::{self, GivenDocuments},
@@ -106,6 +111,9 @@ async fn run_on(cli: Cli) -> CommandOutcome {
     if let CliCommand::Console(args) = &cli.command {
         return Box::pin(console::run(&cli.common, args)).await;
     }
+    if let CliCommand::Vnc(args) = &cli.command {
+        return Box::pin(vnc::run(&cli.common, args)).await;
+    }
     if cli.common.server.is_some() {
         return Box::pin(elsewhere::run(&cli)).await;
     }
@@ -127,7 +135,7 @@ async fn look_there(cli: &Cli) -> CommandOutcome {
     let Some(socket) = &cli.common.read_only else {
         return Err(ExitProblem::defect("no socket to look through"));
     };
-    if Access::of(cli) != Access::Looks {
+    if ApiAccess::of(cli) != ApiAccess::Looks {
         return Err(refused());
     }
     let args = std::env::args().collect();
@@ -153,7 +161,7 @@ async fn here_or_there(cli: &Cli, state: &Path) -> CommandOutcome {
     if let CliCommand::Create(args) = &cli.command
         && !args.dry_run
     {
-        let given = create::documents(args).await?;
+        let given = create::documents(&cli.common, args).await?;
         return work::with_files(given.clone(), try_both(cli, state, &given)).await;
     }
     let Some((files, recursive)) = documents(&cli.command) else {
@@ -167,8 +175,11 @@ async fn here_or_there(cli: &Cli, state: &Path) -> CommandOutcome {
 /// The files that a command reads documents from, if it reads any.
 fn documents(command: &CliCommand) -> Option<(&[PathBuf], bool)> {
     match command {
-        CliCommand::Apply(args) => Some((&args.sources.files, args.sources.recursive)),
+        CliCommand::Apply(args) | CliCommand::Cluster(ClusterCommand::Create(args)) => {
+            Some((&args.sources.files, args.sources.recursive))
+        }
         CliCommand::Plan(args) => Some((&args.sources.files, args.sources.recursive)),
+        CliCommand::Diff(args) if !args.files.is_empty() => Some((&args.files, false)),
         CliCommand::Delete(args) if !args.files.is_empty() => Some((&args.files, false)),
         CliCommand::Adopt(args) if !args.files.is_empty() => Some((&args.files, false)),
         CliCommand::Host(
@@ -177,21 +188,24 @@ fn documents(command: &CliCommand) -> Option<(&[PathBuf], bool)> {
         ) if !at.files.is_empty() => Some((&at.files, false)),
         CliCommand::Image(ImageCommand::Upload(args)) => Some((&args.at.files, false)),
         CliCommand::Image(ImageCommand::Unlock(args)) => Some((&args.at.files, false)),
+        CliCommand::Disk(DiskCommand::Import(args)) => Some((&args.at.files, false)),
         _ => None,
     }
 }
 
 async fn try_both(cli: &Cli, state: &Path, given: &GivenDocuments) -> CommandOutcome {
     let until = Instant::now() + PATIENCE;
+    let holder = Place::Socket(daemon::socket(state));
     loop {
         let done = Box::pin(dispatch(cli.clone())).await;
         match done {
-            Err(problem) if problem.code == IN_USE => match forward(state, words(cli), given).await
-            {
-                Forwarded::Answered(exit) => return Ok(exit),
-                Forwarded::Nobody if Instant::now() < until => tokio::time::sleep(AGAIN).await,
-                Forwarded::Nobody => return Err(problem),
-            },
+            Err(problem) if problem.code == IN_USE => {
+                match forward_asking(&holder, cli, words(cli), given).await {
+                    Forwarded::Answered(exit) => return Ok(exit),
+                    Forwarded::Nobody if Instant::now() < until => tokio::time::sleep(AGAIN).await,
+                    Forwarded::Nobody => return Err(problem),
+                }
+            }
             done => return done,
         }
     }
@@ -220,8 +234,11 @@ fn words(cli: &Cli) -> Vec<String> {
 fn files(command: &CliCommand) -> Vec<PathBuf> {
     match command {
         CliCommand::Backup(args) => vec![args.file.clone()],
-        CliCommand::Image(ImageCommand::Upload(args)) if !args.image.contains("://") => {
-            vec![PathBuf::from(&args.image)]
+        CliCommand::Disk(DiskCommand::Export(args)) => vec![args.file.clone()],
+        CliCommand::Disk(DiskCommand::Import(args)) => vec![args.file.clone()],
+        CliCommand::Image(ImageCommand::Upload(args)) => {
+            let named = args.images.iter().filter(|image| !image.contains("://"));
+            named.map(PathBuf::from).collect()
         }
         CliCommand::Audit(AuditCommand::Verify(args)) => {
             let head = args.head.iter().map(PathBuf::from);
@@ -278,7 +295,9 @@ fn carry_out(cli: Cli) -> Pin<Box<dyn Future<Output = CommandOutcome> + Send>> {
 async fn carried_out(cli: Cli) -> CommandOutcome {
     let Cli { common, command } = cli;
     match command {
-        CliCommand::Apply(args) => later(|| apply::run(&common, args)).await,
+        CliCommand::Apply(args) | CliCommand::Cluster(ClusterCommand::Create(args)) => {
+            later(|| apply::run(&common, args)).await
+        }
         CliCommand::Create(args) => later(|| create::run(&common, args)).await,
         CliCommand::Plan(args) => later(|| plan::run(&common, args)).await,
         CliCommand::Approve(args) => later(|| approve::run(&common, args)).await,
@@ -293,6 +312,7 @@ async fn carried_out(cli: Cli) -> CommandOutcome {
             later(|| power::pause(&common, PowerAction::Unpause, args)).await
         }
         CliCommand::Scale(args) => later(|| pool::scale(&common, args)).await,
+        CliCommand::Output(args) => later(|| pool::output(&common, args)).await,
         CliCommand::Rollback(args) => later(|| rollback::run(&common, args)).await,
         CliCommand::Cordon(args) => later(|| pool::cordon(&common, args, true)).await,
         CliCommand::Uncordon(args) => later(|| pool::cordon(&common, args, false)).await,
@@ -304,6 +324,7 @@ async fn carried_out(cli: Cli) -> CommandOutcome {
         CliCommand::Events(args) => later(|| events::run(&common, args)).await,
         CliCommand::Logs(args) => later(|| logs::run(&common, args)).await,
         CliCommand::Console(args) => later(|| console::run(&common, &args)).await,
+        CliCommand::Vnc(args) => later(|| vnc::run(&common, &args)).await,
         CliCommand::Ssh(args) => later(|| ssh::run(&common, args)).await,
         CliCommand::SshConfig(args) => later(|| ssh::config(&common, args)).await,
         CliCommand::Delete(args) => later(|| delete::run(&common, args)).await,
@@ -316,6 +337,9 @@ async fn carried_out(cli: Cli) -> CommandOutcome {
         CliCommand::Adopt(args) => later(|| adopt::run(&common, args)).await,
         CliCommand::Host(command) => later(|| host::run(&common, command)).await,
         CliCommand::Image(command) => later(|| image::run(&common, command)).await,
+        CliCommand::Disk(command) => later(|| disk::run(&common, command)).await,
+        CliCommand::Clone(args) => later(|| snapshot::clone(&common, args)).await,
+        CliCommand::Snapshot(command) => later(|| snapshot::run(&common, command)).await,
         CliCommand::Audit(command) => later(|| audit::run(&common, command)).await,
         CliCommand::Journal(JournalCommand::Repair(args)) => {
             later(|| journal::repair(&common, args)).await
@@ -326,6 +350,7 @@ async fn carried_out(cli: Cli) -> CommandOutcome {
         CliCommand::Restore(args) => later(|| restore::run(&common, args)).await,
         CliCommand::Contract(command) => contract::run(command),
         CliCommand::Doctor(args) => later(|| doctor::run(&common, args)).await,
+        CliCommand::SupportBundle(args) => later(|| support_bundle::run(&common, args)).await,
         CliCommand::Explain(args) => explain::run(&args),
         CliCommand::Crd(args) => crd::run(&args),
         CliCommand::Migrate(args) => later(|| migrate::run(args)).await,
@@ -344,6 +369,7 @@ fn later<'a, F: Future<Output = CommandOutcome> + Send + 'a>(
 
 pub(crate) use cluster::unusable as unusable_cluster;
 pub(crate) use power::said;
+pub(crate) use watch::ask as look;
 
 /// What a command comes to.
 pub(crate) type CommandOutcome = Result<Exit, ExitProblem>;

@@ -7,7 +7,7 @@ use crate::{
     actor,
     args::{Common, PauseArgs, PowerArgs, StopArgs, Targets, WaitArgs},
     compose::App,
-    exit::Exit,
+    exit::{Exit, ExitProblem},
     output, work,
 };
 
@@ -57,13 +57,35 @@ async fn run(
     let app = App::open_to_work(common).await?;
     // Names are looked up first: a slip of the pen touches nothing.
     let targets = work::chosen(&app, targets).await?;
-    for target in &targets {
+    let (mut recorded, mut refused) = (Vec::new(), Vec::new());
+    for target in targets {
         let by = actor::by(&common.reason);
         let (namespace, name) = (&target.namespace, &target.name);
-        app.fleet.power(namespace, name, action, how, by).await?;
+        let done = app.fleet.power(namespace, name, action, how, by).await;
+        match done.map_err(ExitProblem::from) {
+            Ok(_) => recorded.push(target),
+            // What one VSI cannot do keeps no other from it.
+            Err(problem) if problem.exit == Exit::Blocked => refused.push(problem),
+            Err(problem) => return Err(problem),
+        }
     }
-    work::tell_recorded(&app, wait, &targets, said(action));
-    work::see_through(app, common, wait, &targets).await
+    // The last one is told by whoever called this.
+    let last = refused.pop();
+    refused.iter().for_each(output::problem);
+    let seen = match recorded.is_empty() && last.is_some() {
+        true => {
+            app.close().await;
+            Ok(Exit::Done)
+        }
+        false => {
+            work::tell_recorded(&app, wait, &recorded, said(action));
+            work::see_through(app, common, wait, &recorded).await
+        }
+    };
+    match last {
+        Some(problem) => seen.and(Err(problem)),
+        None => seen,
+    }
 }
 
 /// What is recorded, where nobody waits for what comes of it.

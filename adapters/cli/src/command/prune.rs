@@ -50,10 +50,10 @@ fn too_many(left: &[LeftOut], limit: usize) -> ExitProblem {
 }
 
 /// What is to go, as it is told.
-pub(super) fn shown(left: &LeftOut) -> String {
+pub(crate) fn shown(left: &LeftOut) -> String {
     let label = work::label(&left.namespace, &left.name);
     match left.kind {
-        kind::POOL => format!("{}/{label} with {} members", left.kind, left.count),
+        kind::POOL | kind::GROUP => format!("{}/{label} with {} members", left.kind, left.count),
         one => format!("{one}/{label}"),
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn tell(left: &[LeftOut]) {
 }
 
 /// Records that all of it is to go.
-pub(super) async fn prune(
+pub(crate) async fn prune(
     app: &App,
     common: &Common,
     left: Vec<LeftOut>,

@@ -13,7 +13,7 @@ use crate::{
 /// How an image is told from a VSI.
 const IMAGE: &str = "image/";
 
-/// What was named, or all that is open: data disks, pools, VSIs, and images that are brought or removed.
+/// What was named, or all that is open: data disks, pools, groups, VSIs, and images that are brought or removed.
 async fn targets(app: &App, args: &ResumeArgs) -> Result<Vec<Target>, ExitProblem> {
     let (mut vsis, mut images) = (Vec::new(), Vec::new());
     if args.names.is_empty() {
@@ -23,8 +23,26 @@ async fn targets(app: &App, args: &ResumeArgs) -> Result<Vec<Target>, ExitProble
             namespace,
             name,
         }));
+        let networks = app.fleet.interrupted_networks().await?.into_iter();
+        vsis.extend(networks.map(|(entity, namespace, name)| Target {
+            entity,
+            namespace,
+            name,
+        }));
+        let snapshots = app.fleet.interrupted_snapshots().await?.into_iter();
+        vsis.extend(snapshots.map(|(entity, namespace, name)| Target {
+            entity,
+            namespace,
+            name,
+        }));
         let pools = Box::pin(app.fleet.interrupted_pools()).await?.into_iter();
         vsis.extend(pools.map(|(entity, namespace, name)| Target {
+            entity,
+            namespace,
+            name,
+        }));
+        let groups = Box::pin(app.fleet.interrupted_groups()).await?.into_iter();
+        vsis.extend(groups.map(|(entity, namespace, name)| Target {
             entity,
             namespace,
             name,

@@ -19,6 +19,7 @@ use vsiflow_engine::{
     lease::{Lease, Moment},
 };
 use vsiflow_kube::{Operator, leader::Election};
+use vsiflow_workflows::fleet::{FleetError, ImageObject, Verdict};
 
 use super::{
     CommandOutcome, IN_USE,
@@ -31,12 +32,13 @@ use super::{
 use crate::{
     args::{Common, ServeArgs},
     compose::{App, retention},
-    daemon::DaemonServer,
+    daemon::{self, DaemonServer},
     exit::{Exit, ExitProblem},
+    folder,
     metrics::{self, Metrics},
     output,
     ssh::keeper,
-    work,
+    supervisor, work,
 };
 
 /// A lease is renewed that many times while it lasts.
@@ -170,25 +172,32 @@ async fn serve(
     };
     let answers = DaemonServer::start(&app);
     output::note(&format!("serving {}", app.state_path().display()));
+    supervisor::ready();
     let notices = app.fleet.notices();
     let operator = cluster.map(|cluster| cluster.operator(&app, metrics));
     let delivered = operator.as_ref().map(Operator::delivered);
     let subresources = operator.as_ref().map(Operator::subresources);
+    let consoles = daemon::api(&app);
     let outcome = tokio::select! {
         () = &mut interrupted => Ok(Exit::Done),
         ended = tell(&app, common) => ended,
         ended = work_on(&app, args, metrics, delivered) => ended,
         never = archive_now_and_then(&app, common, args) => match never {},
+        never = app.fleet.keep_image_policies(args.prune_images_every, told_of_images) => match never {},
         ended = resources(cluster, operator) => Err(ended),
         ended = listen::serve(&app, &args.listen) => Err(ended),
-        ended = subresources::serve(&app, &args.cluster, subresources) => Err(ended),
+        ended = folder::keep(&app, common, &args.folder) => Err(ended),
+        ended = subresources::serve(&app, &args.cluster, subresources, &consoles) => Err(ended),
         never = measure(&app, notices, metrics) => match never {},
         never = keeper::keep(&app) => match never {},
+        never = supervisor::watchdog() => match never {},
     };
     metrics.ready.store(false, Ordering::Relaxed);
+    supervisor::stopping();
     for socket in [answers, looks].into_iter().flatten() {
         socket.finish().await;
     }
+    consoles.end_consoles().await;
     app.close().await;
     outcome
 }
@@ -232,6 +241,29 @@ async fn archive_now_and_then(app: &App, common: &Common, args: &ServeArgs) -> I
     loop {
         tokio::time::sleep(args.archive_every).await;
         retention::archive_if_due(app, common, args.archive_from).await;
+    }
+}
+
+/// Says which unused images were removed, and which could not be.
+fn told_of_images(removed: Result<Vec<(ImageObject, Verdict)>, FleetError>) {
+    let removed = match removed {
+        Ok(removed) => removed,
+        Err(error) => return output::warning(&format!("unused images are not removed: {error}")),
+    };
+    for (image, verdict) in removed {
+        let place = format!(
+            "image/{} on {} in pool {}",
+            image.name, image.host, image.pool
+        );
+        match verdict {
+            Verdict::Reached => output::line(&format!("{place} removed by the image policy")),
+            Verdict::Cancelled => {
+                output::note(&format!("{place} stays: it was not removed in time"))
+            }
+            Verdict::Failed(why) | Verdict::Blocked(why) => {
+                output::note(&format!("{place} stays: {why}"));
+            }
+        }
     }
 }
 

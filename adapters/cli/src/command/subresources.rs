@@ -6,11 +6,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use async_trait::async_trait;
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use tokio::net::TcpListener;
-use vsiflow_api::{API, Certificate, Clients, Peer, Security, TlsAcceptor, acceptor};
-use vsiflow_kube::subresources::{Authorities, Service, Subresources};
+use vsiflow_api::{
+    API, Api, Certificate, Clients, NoConsole, Peer, Security, TlsAcceptor, acceptor,
+};
+use vsiflow_kube::subresources::{
+    self, Authorities, ConsoleRequest, Consoles, Service, Subresources,
+};
 
 use super::serve::deaf;
 use crate::{
@@ -28,6 +33,7 @@ pub(super) async fn serve(
     app: &App,
     args: &ClusterArgs,
     subresources: Option<Subresources>,
+    consoles: &Api,
 ) -> ExitProblem {
     let place = args
         .subresources_address
@@ -35,7 +41,7 @@ pub(super) async fn serve(
     let (Some(subresources), Some((address, service))) = (subresources, place) else {
         return std::future::pending().await;
     };
-    match serve_at(app, subresources, address, service).await {
+    match serve_at(app, subresources, (address, service), consoles).await {
         Ok(never) => match never {},
         Err(problem) => problem,
     }
@@ -44,8 +50,8 @@ pub(super) async fn serve(
 async fn serve_at(
     app: &App,
     subresources: Subresources,
-    address: SocketAddr,
-    service: &Service,
+    (address, service): (SocketAddr, &Service),
+    consoles: &Api,
 ) -> Result<Infallible, ExitProblem> {
     let (path, name) = (app.state_path().join(CERTIFICATE), service.host());
     let kept = work::off_runtime(move || Certificate::kept(&path, &[name])).await?;
@@ -62,7 +68,7 @@ async fn serve_at(
         never = subresources.keep_up() => match never {},
         never = subresources.register(service, certificate.pem()) => match never {},
         never = door.keep(&certificate, subresources.authorities()) => match never {},
-        never = answer(listener, security, subresources.clone()) => match never {},
+        never = answer(listener, security, subresources.clone(), consoles.clone()) => match never {},
     }
 }
 
@@ -70,17 +76,41 @@ async fn answer(
     listener: TcpListener,
     security: Security,
     subresources: Subresources,
+    consoles: Api,
 ) -> Infallible {
     let service = service_fn(move |request: Request<Incoming>| {
-        let subresources = subresources.clone();
+        let (subresources, consoles) = (subresources.clone(), DaemonConsoles(consoles.clone()));
         async move {
             let peer = request.extensions().get::<Peer>().cloned();
             let certificate = peer.and_then(|peer| peer.certificate);
-            let answered = subresources.answer(certificate.as_deref(), request).await;
-            Ok::<_, Infallible>(answered)
+            let answered = subresources.answer(certificate.as_deref(), request, &consoles);
+            Ok::<_, Infallible>(answered.await)
         }
     });
     vsiflow_api::serve(listener, security, service, API).await
+}
+
+/// The consoles of this process, for the cluster's users.
+struct DaemonConsoles(Api);
+
+#[async_trait]
+impl Consoles for DaemonConsoles {
+    async fn open(&self, console: ConsoleRequest) -> Result<(), subresources::NoConsole> {
+        let ConsoleRequest {
+            namespace,
+            name,
+            force,
+            by,
+            connection,
+        } = console;
+        let target = (namespace.as_str(), name.as_str());
+        let opened = self.0.open_console(target, (force, by), connection).await;
+        opened.map_err(|why| match why {
+            NoConsole::Busy | NoConsole::Ends => subresources::NoConsole::Busy,
+            NoConsole::Connection => subresources::NoConsole::Connection,
+            NoConsole::Failed(error) => subresources::NoConsole::Failed(error),
+        })
+    }
 }
 
 /// What lets those in whom the cluster's authorities vouch for, as they are just now.

@@ -4,8 +4,13 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use clap::Parser as _;
 use serde_json::Value;
+use tokio::time::Instant;
 
-use super::{CommandOutcome, IN_USE, get};
+use super::{
+    AGAIN, CommandOutcome, IN_USE, PATIENCE,
+    elsewhere::{SILENT, silent},
+    get,
+};
 use crate::{
     args::{Cli, Common, GetArgs, ListFormat},
     compose, daemon,
@@ -13,6 +18,7 @@ use crate::{
     output::{
         self,
         sink::{self, OutputSink},
+        times::Times,
     },
 };
 
@@ -47,28 +53,47 @@ async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
     }
 }
 
-/// The list as it is now: what was shown last stays true where a holder does not answer just now.
+/// The list as it is now; nothing where the holder of the state directory does not answer just now,
+/// so that what was shown last stays true.
 pub(super) async fn look(common: &Common, args: &GetArgs) -> Result<String, ExitProblem> {
     let here = Box::pin(get::list(common, args.clone()));
-    answer(common, here, words(args)).await
+    match answer(common, here, words(args)).await {
+        Err(problem) if is_silence(&problem) => Ok(String::new()),
+        answered => answered,
+    }
 }
 
-/// What a command that only looks prints, here or by the holder of the state directory. `words` are those behind
-/// `vsiflow`.
-pub(super) async fn ask(common: &Common, words: &[&str]) -> Result<String, ExitProblem> {
+/// What a command that only looks prints, here or by the holder of the state directory, which may
+/// take a few seconds to answer. `words` are those behind `vsiflow`.
+///
+/// # Errors
+/// As the command ends.
+pub(crate) async fn ask(common: &Common, words: &[&str]) -> Result<String, ExitProblem> {
     let words: Vec<_> = ["vsiflow"]
         .iter()
         .chain(words)
         .map(|word| (*word).to_owned())
         .collect();
     let cli = Cli::try_parse_from(&words).map_err(ExitProblem::defect)?;
-    let command = cli.command;
-    let common_here = common.clone();
-    let here = Box::pin(super::carry_out(Cli {
-        common: common_here,
-        command,
-    }));
-    answer(common, here, words).await
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let (common_here, command) = (common.clone(), cli.command.clone());
+        let here = Box::pin(super::carry_out(Cli {
+            common: common_here,
+            command,
+        }));
+        match answer(common, here, words.clone()).await {
+            Err(problem) if is_silence(&problem) && Instant::now() < until => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            answered => return answered,
+        }
+    }
+}
+
+/// Whether nobody answered, which may change.
+fn is_silence(problem: &ExitProblem) -> bool {
+    [IN_USE, SILENT].contains(&problem.code.as_str())
 }
 
 /// The objects of a list that `get -o json` printed; none where that is no list, as where a holder
@@ -89,15 +114,17 @@ async fn answer(
     if common.server.is_some()
         && let Some(place) = daemon::place(common)?
     {
-        let told = daemon::ask_at(&place, words).await;
-        return Ok(text(&told.unwrap_or_default()));
+        let printed = daemon::ask_at(&place, words).await?;
+        return printed
+            .map(|bytes| text(&bytes))
+            .ok_or_else(|| silent(&place));
     }
     let sink = Arc::new(OutputSink::default());
     match sink::with(sink.clone(), here).await {
         Err(problem) if problem.code == IN_USE => {
             let state = compose::state_path(common)?;
-            let told = daemon::ask(&state, words).await;
-            Ok(text(&told.unwrap_or_default()))
+            let printed = daemon::ask(&state, words).await?;
+            printed.map(|bytes| text(&bytes)).ok_or(problem)
         }
         Err(problem) => Err(problem),
         Ok(_) => {
@@ -126,6 +153,9 @@ fn words(args: &GetArgs) -> Vec<String> {
         words.push(format!("--sort-by={path}"));
     }
     words.extend(args.no_headers.then(|| "--no-headers".to_owned()));
+    if args.times.time == Times::Absolute {
+        words.push("--time=absolute".to_owned());
+    }
     if let Some(format) = &args.output {
         words.extend(["-o".to_owned(), format.word()]);
     }

@@ -32,6 +32,8 @@ pub(crate) struct ReadBounds {
     pub(crate) id_key: Option<IdKeyPlace>,
     pub(crate) files: Folders,
     pub(crate) addresses: AddressPolicy,
+    /// The bridges of hosts that guests may be put on.
+    pub(crate) bridges: Vec<String>,
     /// The host that the command line names: what it says is said by whoever runs this.
     pub(crate) own: Option<HostSettings>,
 }
@@ -41,6 +43,7 @@ impl ReadBounds {
     pub(crate) fn of_cluster(
         folders: &[PathBuf],
         networks: &[Cidr],
+        bridges: &[String],
         own: Option<HostSettings>,
     ) -> Self {
         Self {
@@ -48,6 +51,7 @@ impl ReadBounds {
             id_key: None,
             files: Folders::Only(folders.to_vec()),
             addresses: AddressPolicy::PublicAnd(networks.to_vec()),
+            bridges: bridges.to_vec(),
             own,
         }
     }
@@ -144,6 +148,13 @@ impl Permits for ReadBounds {
     fn image(&self, url: &str) -> Result<(), String> {
         self.addresses.judge_text(url)
     }
+
+    fn bridge(&self, name: &str) -> Result<(), String> {
+        match self.bridges.iter().any(|permitted| permitted == name) {
+            true => Ok(()),
+            false => Err(format!("guests are not put on the bridge {name} of a host")),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +178,7 @@ mod tests {
             std::fs::write(folder.path().join("key"), "hunter2").unwrap();
         }
         let folders = [inside.path().to_owned()];
-        let bounds = ReadBounds::of_cluster(&folders, &[], None);
+        let bounds = ReadBounds::of_cluster(&folders, &[], &[], None);
         let with = |folder: &Path| host(&[("KEY_FILE", folder.join("key").to_str().unwrap())]);
         let read = bounds.with_files_read(with(inside.path())).await.unwrap();
         assert_eq!(read.key.unwrap().expose(), b"hunter2");
@@ -202,7 +213,7 @@ mod tests {
         assert!(refused.is_err_and(|error| error.message.contains("--allow-files")));
         // What the command line names is whoever's who runs this.
         let own = with(outside.path());
-        let bounds = ReadBounds::of_cluster(&folders, &[], Some(own.clone()));
+        let bounds = ReadBounds::of_cluster(&folders, &[], &[], Some(own.clone()));
         assert!(
             bounds
                 .with_files_read(own)

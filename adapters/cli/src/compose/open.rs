@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     args::Common,
+    command,
     exit::{Exit, ExitProblem},
     metrics::{Metrics, Timed},
     output::{self, folding::Folding},
@@ -156,6 +157,9 @@ impl App {
             state.hold_by(lease);
         }
         let app = Box::pin(Self::on(state, stay, &metrics, &bounds, common.quiet)).await?;
+        if stay != Stay::Look {
+            command::console::record_lost(&app).await;
+        }
         if matches!(stay, Stay::Work | Stay::Serve) {
             retention::archive_if_due(&app, common, MANY).await;
         }

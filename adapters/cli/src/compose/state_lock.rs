@@ -22,7 +22,7 @@ const AGAIN: Duration = Duration::from_millis(25);
 /// Opens the state directory. One that is held by a command that only reads is free again in a
 /// moment; a holder that stays says so by its socket.
 pub(crate) async fn open_state(common: &Common, path: &Path) -> Result<StateDir, ExitProblem> {
-    let open: Open = match common.allow_network_file_system {
+    let open: OpenLock = match common.allow_network_file_system {
         true => StateDir::open_anywhere,
         false => StateDir::open,
     };
@@ -35,16 +35,16 @@ pub(crate) async fn look_at_state(common: &Common, path: &Path) -> Result<StateD
     if !path.join("FORMAT").is_file() {
         return open_state(common, path).await;
     }
-    let look: Open = match common.allow_network_file_system {
+    let look: OpenLock = match common.allow_network_file_system {
         true => StateDir::look_anywhere,
         false => StateDir::look,
     };
     once_free(path, look).await
 }
 
-type Open = fn(PathBuf) -> Result<StateDir, StateDirError>;
+type OpenLock = fn(PathBuf) -> Result<StateDir, StateDirError>;
 
-async fn once_free(path: &Path, open: Open) -> Result<StateDir, ExitProblem> {
+async fn once_free(path: &Path, open: OpenLock) -> Result<StateDir, ExitProblem> {
     let until = Instant::now() + PATIENCE;
     let mut told = false;
     loop {

@@ -5,13 +5,13 @@
 //! `docs/reference/daemon.md` lists the commands; a test holds it against this.
 
 use crate::{
-    args::{AuditCommand, Cli, CliCommand, HostCommand, ImageCommand, ObjectKind},
+    args::{AuditCommand, Cli, CliCommand, DiskCommand, HostCommand, ImageCommand, ObjectKind},
     exit::{Exit, ExitProblem},
 };
 
 /// What asking for a command comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
+pub(crate) enum ApiAccess {
     /// It shows what is known; whoever may look may ask for it.
     Looks,
     /// It changes something, or uses files and addresses that the caller names: the owner's alone.
@@ -22,7 +22,7 @@ pub(crate) enum Access {
     Here,
 }
 
-impl Access {
+impl ApiAccess {
     /// That of a command line.
     pub(crate) fn of(cli: &Cli) -> Self {
         match Self::of_command(&cli.command) {
@@ -42,7 +42,9 @@ impl Access {
                 let asks_hosts = args.refresh || args.kind_and_names().0 == ObjectKind::Network;
                 looks_if(!asks_hosts)
             }
-            CliCommand::Describe(_) | CliCommand::Diff(_) | CliCommand::Logs(_) => Self::Looks,
+            // With documents it is a plan.
+            CliCommand::Diff(args) => looks_if(args.files.is_empty()),
+            CliCommand::Describe(_) | CliCommand::Logs(_) => Self::Looks,
             CliCommand::History(_) | CliCommand::Events(_) => Self::Looks,
             CliCommand::Replay(_) => Self::Looks,
             CliCommand::Image(ImageCommand::List(_)) => Self::Looks,
@@ -64,13 +66,19 @@ impl Access {
             CliCommand::Image(ImageCommand::Prune(_)) => Self::Changes,
             CliCommand::Retry(_) | CliCommand::Cancel(_) | CliCommand::Backup(_) => Self::Changes,
             CliCommand::Approve(_) | CliCommand::Start(_) | CliCommand::Stop(_) => Self::Changes,
-            CliCommand::Rebuild(_) => Self::Changes,
+            CliCommand::Rebuild(_) | CliCommand::Snapshot(_) => Self::Changes,
+            CliCommand::Clone(_) => Self::Changes,
+            CliCommand::Disk(DiskCommand::Export(_)) => Self::Changes,
+            CliCommand::Disk(DiskCommand::Import(_)) => Self::Stays,
             CliCommand::Scale(_) | CliCommand::Rollback(_) => Self::Changes,
+            // It may be a secret.
+            CliCommand::Output(_) => Self::Changes,
             CliCommand::Cordon(_) | CliCommand::Uncordon(_) => Self::Changes,
             CliCommand::Restart(_) | CliCommand::Pause(_) | CliCommand::Unpause(_) => Self::Changes,
             CliCommand::Adopt(_) | CliCommand::Delete(_) => Self::Changes,
             CliCommand::Create(args) if args.dry_run => Self::Here,
-            CliCommand::Apply(_) | CliCommand::Create(_) | CliCommand::Console(_) => Self::Stays,
+            CliCommand::Apply(_) | CliCommand::Cluster(_) => Self::Stays,
+            CliCommand::Create(_) | CliCommand::Console(_) | CliCommand::Vnc(_) => Self::Stays,
             CliCommand::Image(ImageCommand::Upload(_) | ImageCommand::Unlock(_)) => Self::Stays,
             CliCommand::Resume(_) | CliCommand::Serve(_) | CliCommand::Compact(_) => Self::Here,
             CliCommand::Journal(_) => Self::Here,
@@ -79,7 +87,7 @@ impl Access {
             CliCommand::Completions { .. } | CliCommand::Explain(_) | CliCommand::Openapi => {
                 Self::Here
             }
-            CliCommand::Doctor(_) | CliCommand::Ui(_) => Self::Here,
+            CliCommand::Doctor(_) | CliCommand::SupportBundle(_) | CliCommand::Ui(_) => Self::Here,
             // Whoever may give rights away has all of them.
             CliCommand::Token(_) => Self::Changes,
         }
@@ -121,96 +129,116 @@ mod tests {
     const DOCS: &str = include_str!("../../../../docs/reference/daemon.md");
 
     /// What each command line comes to: each command at least once.
-    const ROWS: &[(&str, Access)] = &[
-        ("apply -f a.yaml", Access::Stays),
-        ("apply -f a.yaml --dry-run", Access::Stays),
-        ("create a --image http://x/i.qcow2", Access::Stays),
-        ("create a --image http://x/i.qcow2 --dry-run", Access::Here),
-        ("plan -f a.yaml", Access::Changes),
-        ("approve a", Access::Changes),
-        ("scale pool/a --replicas 3", Access::Changes),
-        ("rollback pool/a", Access::Changes),
-        ("rollback a --to 3 --dry-run", Access::Changes),
-        ("cordon a-1", Access::Changes),
-        ("uncordon a-1", Access::Changes),
-        ("start a", Access::Changes),
-        ("stop a", Access::Changes),
-        ("restart a", Access::Changes),
-        ("rebuild a", Access::Changes),
-        ("pause a", Access::Changes),
-        ("pause --all", Access::Changes),
-        ("unpause a", Access::Changes),
-        ("get", Access::Looks),
-        ("get host -o json", Access::Looks),
-        ("get --watch", Access::Here),
+    const ROWS: &[(&str, ApiAccess)] = &[
+        ("apply -f a.yaml", ApiAccess::Stays),
+        ("apply -f a.yaml --dry-run", ApiAccess::Stays),
+        ("cluster create -f a.yaml", ApiAccess::Stays),
+        ("create a --image http://x/i.qcow2", ApiAccess::Stays),
+        (
+            "create a --image http://x/i.qcow2 --dry-run",
+            ApiAccess::Here,
+        ),
+        ("plan -f a.yaml", ApiAccess::Changes),
+        ("approve a", ApiAccess::Changes),
+        ("scale pool/a --replicas 3", ApiAccess::Changes),
+        ("rollback pool/a", ApiAccess::Changes),
+        ("output group/a kubeconfig", ApiAccess::Changes),
+        ("rollback a --to 3 --dry-run", ApiAccess::Changes),
+        ("cordon a-1", ApiAccess::Changes),
+        ("uncordon a-1", ApiAccess::Changes),
+        ("start a", ApiAccess::Changes),
+        ("stop a", ApiAccess::Changes),
+        ("restart a", ApiAccess::Changes),
+        ("rebuild a", ApiAccess::Changes),
+        ("pause a", ApiAccess::Changes),
+        ("pause --all", ApiAccess::Changes),
+        ("unpause a", ApiAccess::Changes),
+        ("get", ApiAccess::Looks),
+        ("get host -o json", ApiAccess::Looks),
+        ("get --watch", ApiAccess::Here),
         (
             "get -l app=web --field-selector status.phase=Running",
-            Access::Looks,
+            ApiAccess::Looks,
         ),
-        ("wait a --for=condition=Ready", Access::Here),
-        ("console a", Access::Stays),
-        ("ssh a", Access::Here),
-        ("explain virtualserver.spec", Access::Here),
-        ("doctor", Access::Here),
-        ("ssh-config", Access::Here),
-        ("ssh-config import h --label a=b", Access::Here),
-        ("get --refresh", Access::Changes),
-        ("get network", Access::Changes),
-        ("get network/default", Access::Changes),
-        ("get --host ssh://root@10.0.0.1?keyfile=/k", Access::Changes),
-        ("describe a", Access::Looks),
-        ("describe a --host sim:", Access::Changes),
-        ("get --at 41", Access::Looks),
-        ("diff a --at 41 --at 42", Access::Looks),
-        ("history a", Access::Looks),
-        ("history a --follow", Access::Looks),
-        ("events", Access::Looks),
-        ("events -w --failed", Access::Looks),
-        ("logs a", Access::Looks),
-        ("logs -l app=web --prefix", Access::Looks),
-        ("delete a", Access::Changes),
-        ("resume", Access::Here),
-        ("serve", Access::Here),
-        ("ui", Access::Here),
-        ("token create --role viewer --ttl 1d", Access::Changes),
-        ("token list", Access::Changes),
-        ("token revoke a", Access::Changes),
-        ("retry a", Access::Changes),
-        ("cancel a", Access::Changes),
-        ("adopt a", Access::Changes),
-        ("host check", Access::Changes),
-        ("host cordon a", Access::Changes),
-        ("host uncordon a", Access::Changes),
-        ("host accept a", Access::Changes),
-        ("host drain a --stop", Access::Changes),
-        ("host inventory a", Access::Changes),
-        ("image list", Access::Looks),
-        ("image upload a.qcow2 -f host.yaml", Access::Stays),
-        ("image prune", Access::Changes),
-        ("image prune --dry-run", Access::Changes),
-        ("image unlock a --force -f host.yaml", Access::Stays),
-        ("audit verify", Access::Looks),
-        ("audit verify --head /etc/shadow", Access::Changes),
+        ("wait a --for=condition=Ready", ApiAccess::Here),
+        ("console a", ApiAccess::Stays),
+        ("vnc a --listen-only", ApiAccess::Stays),
+        ("ssh a", ApiAccess::Here),
+        ("explain virtualserver.spec", ApiAccess::Here),
+        ("doctor", ApiAccess::Here),
+        ("support-bundle b.tar.gz --log -", ApiAccess::Here),
+        ("ssh-config", ApiAccess::Here),
+        ("ssh-config import h --label a=b", ApiAccess::Here),
+        ("get --refresh", ApiAccess::Changes),
+        ("get network", ApiAccess::Changes),
+        ("get network/default", ApiAccess::Changes),
+        (
+            "get --host ssh://root@10.0.0.1?keyfile=/k",
+            ApiAccess::Changes,
+        ),
+        ("describe a", ApiAccess::Looks),
+        ("describe a --host sim:", ApiAccess::Changes),
+        ("get --at 41", ApiAccess::Looks),
+        ("diff a --at 41 --at 42", ApiAccess::Looks),
+        ("diff -f a.yaml", ApiAccess::Changes),
+        ("describe a b", ApiAccess::Looks),
+        ("undo a", ApiAccess::Changes),
+        ("history a", ApiAccess::Looks),
+        ("history a --follow", ApiAccess::Looks),
+        ("events", ApiAccess::Looks),
+        ("events -w --failed", ApiAccess::Looks),
+        ("logs a", ApiAccess::Looks),
+        ("logs -l app=web --prefix", ApiAccess::Looks),
+        ("delete a", ApiAccess::Changes),
+        ("resume", ApiAccess::Here),
+        ("serve", ApiAccess::Here),
+        ("ui", ApiAccess::Here),
+        ("token create --role viewer --ttl 1d", ApiAccess::Changes),
+        ("token list", ApiAccess::Changes),
+        ("token revoke a", ApiAccess::Changes),
+        ("retry a", ApiAccess::Changes),
+        ("cancel a", ApiAccess::Changes),
+        ("adopt a", ApiAccess::Changes),
+        ("host check", ApiAccess::Changes),
+        ("host cordon a", ApiAccess::Changes),
+        ("host uncordon a", ApiAccess::Changes),
+        ("host accept a", ApiAccess::Changes),
+        ("host drain a --stop", ApiAccess::Changes),
+        ("host inventory a", ApiAccess::Changes),
+        ("image list", ApiAccess::Looks),
+        ("image upload a.qcow2 -f host.yaml", ApiAccess::Stays),
+        ("image prune", ApiAccess::Changes),
+        ("image prune --dry-run", ApiAccess::Changes),
+        ("image unlock a --force -f host.yaml", ApiAccess::Stays),
+        ("disk export a a.qcow2", ApiAccess::Changes),
+        ("disk import a a.qcow2 -f host.yaml", ApiAccess::Stays),
+        ("clone a b", ApiAccess::Changes),
+        ("snapshot create a", ApiAccess::Changes),
+        ("snapshot restore a-1 --yes", ApiAccess::Changes),
+        ("snapshot delete a-1", ApiAccess::Changes),
+        ("get snapshots", ApiAccess::Looks),
+        ("audit verify", ApiAccess::Looks),
+        ("audit verify --head /etc/shadow", ApiAccess::Changes),
         (
             "audit verify --head h --public-key /etc/shadow",
-            Access::Changes,
+            ApiAccess::Changes,
         ),
-        ("audit head", Access::Looks),
-        ("audit head --sign-key /etc/shadow", Access::Changes),
-        ("audit export -", Access::Changes),
-        ("audit rebuild a.jsonl", Access::Here),
-        ("compact", Access::Here),
-        ("journal repair", Access::Here),
-        ("replay", Access::Looks),
-        ("backup a.tar", Access::Changes),
-        ("restore a.tar", Access::Here),
-        ("contract check a.yaml", Access::Here),
-        ("contract new --compose a", Access::Here),
-        ("contract encrypt a.yaml --cert a.crt", Access::Here),
-        ("crd", Access::Here),
-        ("migrate", Access::Here),
-        ("completions bash", Access::Here),
-        ("openapi", Access::Here),
+        ("audit head", ApiAccess::Looks),
+        ("audit head --sign-key /etc/shadow", ApiAccess::Changes),
+        ("audit export -", ApiAccess::Changes),
+        ("audit rebuild a.jsonl", ApiAccess::Here),
+        ("compact", ApiAccess::Here),
+        ("journal repair", ApiAccess::Here),
+        ("replay", ApiAccess::Looks),
+        ("backup a.tar", ApiAccess::Changes),
+        ("restore a.tar", ApiAccess::Here),
+        ("contract check a.yaml", ApiAccess::Here),
+        ("contract new --compose a", ApiAccess::Here),
+        ("contract encrypt a.yaml --cert a.crt", ApiAccess::Here),
+        ("crd", ApiAccess::Here),
+        ("migrate", ApiAccess::Here),
+        ("completions bash", ApiAccess::Here),
+        ("openapi", ApiAccess::Here),
     ];
 
     fn read(line: &str) -> Cli {
@@ -238,7 +266,7 @@ mod tests {
     #[test]
     fn each_command_line_may_do_what_its_row_says() {
         for (line, access) in ROWS {
-            assert_eq!(Access::of(&read(line)), *access, "{line}");
+            assert_eq!(ApiAccess::of(&read(line)), *access, "{line}");
         }
     }
 
@@ -248,9 +276,9 @@ mod tests {
             let mut rows = ROWS.iter().filter(|(line, _)| is_of(line, &command));
             let (_, access) = rows.next().unwrap_or_else(|| panic!("no row of {command}"));
             let told = match access {
-                Access::Looks => "yes",
-                Access::Changes | Access::Stays => "no",
-                Access::Here => "–",
+                ApiAccess::Looks => "yes",
+                ApiAccess::Changes | ApiAccess::Stays => "no",
+                ApiAccess::Here => "–",
             };
             let row = DOCS
                 .lines()

@@ -9,8 +9,9 @@ use vsiflow_api::{
     client::{self, Answer},
 };
 use vsiflow_file::InputText;
+use vsiflow_workflows::fleet::ConsoleWay;
 
-use super::{access::Access, socket};
+use super::{access::ApiAccess, socket};
 use crate::{
     args::Cli,
     command::IN_USE,
@@ -22,7 +23,7 @@ use crate::{
 /// Whether a holder may answer for this command: it must read none of the caller's files, but
 /// documents, which are sent along.
 pub(crate) fn may_forward(cli: &Cli) -> bool {
-    Access::of(cli) != Access::Here
+    ApiAccess::of(cli) != ApiAccess::Here
 }
 
 /// What asking the holder came to.
@@ -33,25 +34,33 @@ pub(crate) enum Forwarded {
     Nobody,
 }
 
-/// Asks the holder of the state directory, and prints what it says.
-pub(crate) async fn forward(state: &Path, args: Vec<String>, given: &GivenDocuments) -> Forwarded {
-    forward_to(&Place::Socket(socket(state)), args, given).await
-}
-
 /// Asks whoever listens there, and prints what it says.
 pub(crate) async fn forward_to(
     place: &Place,
     args: Vec<String>,
     given: &GivenDocuments,
 ) -> Forwarded {
-    let print = |to_err: bool, bytes: &[u8]| match to_err {
-        // The holder does not know this terminal, and may send on what a guest wrote.
+    forward_printing(place, args, given, show).await
+}
+
+/// Shows what the holder says, which does not know this terminal, and may send on what a guest wrote.
+pub(super) fn show(to_err: bool, bytes: &[u8]) -> io::Result<()> {
+    match to_err {
         false => output::console(bytes).map_err(|_| io::Error::other("stdout")),
         true => {
             output::raw_note(bytes);
             Ok(())
         }
-    };
+    }
+}
+
+/// Asks whoever listens there, and hands on what it says.
+pub(super) async fn forward_printing(
+    place: &Place,
+    args: Vec<String>,
+    given: &GivenDocuments,
+    print: impl FnMut(bool, &[u8]) -> io::Result<()>,
+) -> Forwarded {
     match converse(place, args, given, print).await {
         Ok(Answer::Done(code)) => Forwarded::Answered(Exit::of(code)),
         // One that does not stay takes nothing that would outlive its own work.
@@ -68,33 +77,51 @@ pub(crate) async fn forward_to(
     }
 }
 
-/// Asks the holder of the state directory; what it printed, if it answered with success.
-pub(crate) async fn ask(state: &Path, args: Vec<String>) -> Option<Vec<u8>> {
+/// What a command printed that the holder of the state directory carried out; `None` where nobody
+/// answers.
+///
+/// # Errors
+/// As the command ended there.
+pub(crate) async fn ask(state: &Path, args: Vec<String>) -> Result<Option<Vec<u8>>, ExitProblem> {
     ask_at(&Place::Socket(socket(state)), args).await
 }
 
 /// The same of whoever listens there.
-pub(crate) async fn ask_at(place: &Place, args: Vec<String>) -> Option<Vec<u8>> {
-    let mut printed = Vec::new();
+///
+/// # Errors
+/// As for [`ask`].
+pub(crate) async fn ask_at(
+    place: &Place,
+    args: Vec<String>,
+) -> Result<Option<Vec<u8>>, ExitProblem> {
+    let (mut printed, mut notes) = (Vec::new(), Vec::new());
     let keep = |to_err: bool, bytes: &[u8]| {
-        if !to_err {
-            printed.extend_from_slice(bytes);
-        }
+        let kept = if to_err { &mut notes } else { &mut printed };
+        kept.extend_from_slice(bytes);
         Ok(())
     };
-    let answer = converse(place, args, &GivenDocuments::default(), keep).await;
-    let is_done = matches!(answer, Ok(Answer::Done(code)) if Exit::of(code) == Exit::Done);
-    is_done.then_some(printed)
+    match converse(place, args, &GivenDocuments::default(), keep).await {
+        Ok(Answer::Done(code)) => match Exit::of(code) {
+            Exit::Done => Ok(Some(printed)),
+            exit => Err(ExitProblem::printed(exit, &String::from_utf8_lossy(&notes))),
+        },
+        Ok(Answer::Refused(problem)) if problem.code == IN_USE => Ok(None),
+        Ok(Answer::Refused(problem)) => Err(told(*problem)),
+        Err(error) => {
+            tracing::debug!(%error, "no answer from the holder");
+            Ok(None)
+        }
+    }
 }
 
-/// Opens a VSI's console through that socket; none where nobody listens there, or the holder of the
+/// Opens a VSI's console or screen through that socket; none where nobody listens there, or the holder of the
 /// directory does not stay.
 pub(crate) async fn console(
     place: &Place,
     target: (&str, &str),
-    force: bool,
+    how: (ConsoleWay, bool),
 ) -> Option<Result<impl AsyncRead + AsyncWrite + use<>, ExitProblem>> {
-    match client::console(place, target, force).await {
+    match client::console(place, target, how).await {
         Ok(Err(problem)) if problem.code == IN_USE => None,
         Ok(opened) => Some(opened.map_err(|problem| told(*problem))),
         Err(error) => {

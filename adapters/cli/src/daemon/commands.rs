@@ -11,7 +11,7 @@ use vsiflow_api::{
 use vsiflow_engine::model::Actor;
 use vsiflow_file::InputText;
 
-use super::access::{self, Access};
+use super::access::{self, ApiAccess};
 use crate::{
     actor,
     args::Cli,
@@ -35,14 +35,14 @@ impl Commands for CallersCommands {
 
     fn about(&self, args: &[String]) -> Result<About, Problem> {
         let cli = command_line(args).ok_or_else(unknown)?;
-        let needs = match Access::of(&cli) {
-            Access::Looks => Rights::Look,
-            Access::Changes if access::operates(&cli) => Rights::Operate,
-            Access::Changes => Rights::Everything,
-            Access::Stays if self.app.stays() => Rights::Everything,
+        let needs = match ApiAccess::of(&cli) {
+            ApiAccess::Looks => Rights::Look,
+            ApiAccess::Changes if access::operates(&cli) => Rights::Operate,
+            ApiAccess::Changes => Rights::Everything,
+            ApiAccess::Stays if self.app.stays() => Rights::Everything,
             // The caller goes on trying to get the directory for itself.
-            Access::Stays => return Err(passing()),
-            Access::Here => return Err(unknown()),
+            ApiAccess::Stays => return Err(passing()),
+            ApiAccess::Here => return Err(unknown()),
         };
         let follows = command::follows(&cli.command);
         Ok(About { needs, follows })

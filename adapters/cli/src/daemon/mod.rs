@@ -14,10 +14,12 @@
 mod access;
 mod client;
 mod commands;
+mod consent;
 mod server;
 
-pub(crate) use access::{Access, refused};
-pub(crate) use client::{Forwarded, ask, ask_at, console, forward, forward_to, may_forward};
+pub(crate) use access::{ApiAccess, refused};
+pub(crate) use client::{Forwarded, ask, ask_at, console, forward_to, may_forward};
+pub(crate) use consent::forward_asking;
 pub(crate) use server::{DaemonServer, api};
 use vsiflow_api::Place;
 

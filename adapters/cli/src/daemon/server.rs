@@ -18,6 +18,7 @@ use super::{commands::CallersCommands, socket};
 use crate::{
     compose::App,
     exit::{Exit, ExitProblem},
+    supervisor,
 };
 
 /// How long answers under way may take once the holder is done. A caller that is cut off then
@@ -26,7 +27,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Listens until it is finished or dropped.
 pub(crate) struct DaemonServer {
-    path: PathBuf,
+    /// Its socket, where it made that itself.
+    path: Option<PathBuf>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -39,8 +41,16 @@ impl DaemonServer {
             return None;
         }
         let path = socket(app.state_path());
+        if let Some(listener) = activated(&path) {
+            return Some(Self::listening(None, listener, app, Rights::Everything));
+        }
         match bind(&path) {
-            Ok(listener) => Some(Self::listening(path, listener, app, Rights::Everything)),
+            Ok(listener) => Some(Self::listening(
+                Some(path),
+                listener,
+                app,
+                Rights::Everything,
+            )),
             Err(error) => {
                 tracing::warn!(%error, "no socket for other commands");
                 None
@@ -53,14 +63,17 @@ impl DaemonServer {
     /// # Errors
     /// When nobody could get there: it was asked for.
     pub(crate) fn start_to_look(app: &App, path: &Path) -> Result<Self, ExitProblem> {
+        if let Some(listener) = activated(path) {
+            return Ok(Self::listening(None, listener, app, Rights::Look));
+        }
         let listener = free(path).and_then(|()| bind(path));
         let listener = listener.and_then(|listener| share(path).map(|()| listener));
         let listener = listener.map_err(|error| unusable(path, &error))?;
         let path = path.to_owned();
-        Ok(Self::listening(path, listener, app, Rights::Look))
+        Ok(Self::listening(Some(path), listener, app, Rights::Look))
     }
 
-    fn listening(path: PathBuf, listener: UnixListener, app: &App, rights: Rights) -> Self {
+    fn listening(path: Option<PathBuf>, listener: UnixListener, app: &App, rights: Rights) -> Self {
         let stop = CancellationToken::new();
         let api = api(app);
         let limits = match rights {
@@ -79,16 +92,22 @@ impl DaemonServer {
 
     /// Takes no more callers, and lets answers under way end.
     pub(crate) async fn finish(mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        self.remove();
         self.stop.cancel();
         let _ = tokio::time::timeout(LAST_WORDS, &mut self.task).await;
+    }
+
+    fn remove(&self) {
+        if let Some(path) = &self.path {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
 impl Drop for DaemonServer {
     fn drop(&mut self) {
         self.task.abort();
-        let _ = std::fs::remove_file(&self.path);
+        self.remove();
     }
 }
 
@@ -96,6 +115,17 @@ impl Drop for DaemonServer {
 pub(crate) fn api(app: &App) -> Api {
     let app = app.for_others();
     Api::new(app.fleet.clone(), Arc::new(CallersCommands { app }))
+}
+
+/// The socket that a service manager opened there.
+fn activated(path: &Path) -> Option<UnixListener> {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let listener = supervisor::socket_at(&path)?;
+    let listener = listener.set_nonblocking(true).map(|()| listener);
+    let listener = listener.and_then(UnixListener::from_std);
+    listener
+        .inspect_err(|error| tracing::warn!(%error, "the socket that was given cannot be used"))
+        .ok()
 }
 
 /// Listens there, for the owner of the directory alone. Only the directory's holder comes here:

@@ -2,14 +2,17 @@
 
 use serde_json::Value;
 use vsiflow_workflows::{
-    fleet::{Condition, DiskObject, HistoryLine, Metadata, PoolObject, VsiObject, VsiStatus},
+    fleet::{
+        Condition, DiskObject, GroupItem, GroupObject, HistoryLine, HostObject, ImageObject,
+        Metadata, PoolObject, SnapshotObject, VsiObject, VsiStatus,
+    },
     next_try,
     spec::Quantity,
 };
 
 use super::{
     line, sizes,
-    timeline::{Timeline, View},
+    timeline::{Timeline, TimelineView},
     times::Times,
     wrap,
 };
@@ -32,6 +35,7 @@ pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine], times: Times) {
     let status = &object.status;
     metadata(&object.metadata, times);
     field("Host", &status.host);
+    placement(status);
     let seen = status.host_last_seen.as_deref();
     field(
         "Host seen",
@@ -79,6 +83,68 @@ pub(crate) fn disk(object: &DiskObject, history: &[HistoryLine], times: Times) {
     happened(history, times);
 }
 
+/// A host, its images and its newest events.
+pub(crate) fn host(
+    object: &HostObject,
+    images: &[ImageObject],
+    history: &[HistoryLine],
+    times: Times,
+) {
+    field("Name", &object.name);
+    field("Transport", object.transport);
+    field("Status", &object.status);
+    field("VSIs", &object.vsis.to_string());
+    let labels = object.labels.iter();
+    let labels: Vec<_> = labels
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    field("Labels", &labels.join(","));
+    field("Cordoned", object.cordoned.as_deref().unwrap_or_default());
+    field(
+        "Image policy",
+        object.image_policy.as_deref().unwrap_or("none"),
+    );
+    if !images.is_empty() {
+        line("Images:");
+    }
+    for image in images {
+        let users = format!("{} users", image.users);
+        let policy = image.policy.as_ref().unwrap_or(&users);
+        line(&format!(
+            "  {}/{} {}: {policy}",
+            image.pool, image.name, image.phase
+        ));
+    }
+    description(object.message.as_deref().unwrap_or_default());
+    if !object.warnings.is_empty() {
+        line("Warnings:");
+        let warnings = object.warnings.iter();
+        warnings.for_each(|warning| line(&format!("  {warning}")));
+    }
+    happened(history, times);
+}
+
+/// A snapshot, its copies and its newest events.
+pub(crate) fn snapshot(object: &SnapshotObject, history: &[HistoryLine], times: Times) {
+    let status = &object.status;
+    metadata(&object.metadata, times);
+    field("Phase", &status.phase);
+    field("Host", &status.host);
+    let size = status.size.map(|bytes| Quantity(bytes).to_string());
+    field("Size", &size.unwrap_or_default());
+    field("Run", status.run_id.as_deref().unwrap_or_default());
+    spec(&object.spec);
+    line("Disks:");
+    for disk in &status.disks {
+        let capacity = disk.capacity.map(|bytes| Quantity(bytes).to_string());
+        let capacity = capacity.unwrap_or_else(|| "not copied".to_owned());
+        line(&format!("  {}: {} ({capacity})", disk.name, disk.copy));
+    }
+    conditions(&status.conditions);
+    description(&status.description);
+    happened(history, times);
+}
+
 /// A pool, its members and its newest events.
 pub(crate) fn pool(object: &PoolObject, history: &[HistoryLine], times: Times) {
     let status = &object.status;
@@ -111,6 +177,82 @@ pub(crate) fn pool(object: &PoolObject, history: &[HistoryLine], times: Times) {
     conditions(&status.conditions);
     description(&status.message);
     happened(history, times);
+}
+
+/// A group as a tree of waves, pools and members, and its newest events.
+pub(crate) fn group(object: &GroupObject, history: &[HistoryLine], times: Times) {
+    let status = &object.status;
+    metadata(&object.metadata, times);
+    field("Phase", status.phase);
+    field("Wave", &status.wave);
+    let ready = format!("{} of {}", status.ready_replicas, status.replicas);
+    field("Ready", &ready);
+    if let Some(release) = object.spec.get("release").and_then(Value::as_object) {
+        for (name, release) in release {
+            let image = release.get("image").and_then(Value::as_str);
+            field("Release", &format!("{name}: {}", image.unwrap_or_default()));
+        }
+    }
+    line("Waves:");
+    for wave in &status.waves {
+        let gate = if wave.open { "open" } else { "closed" };
+        line(&format!("  {} (gate {gate})", wave.name));
+        for (place, item) in wave.items.iter().enumerate() {
+            let last = place.saturating_add(1) == wave.items.len();
+            branch(item, last);
+        }
+    }
+    if !status.outputs.is_empty() {
+        line("Outputs:");
+    }
+    for output in &status.outputs {
+        let value = match (&output.value, output.found) {
+            (Some(value), _) => value.replace('\n', "\n    "),
+            (None, true) => "<secret>".to_owned(),
+            (None, false) => "<not read yet>".to_owned(),
+        };
+        line(&format!("  {} ({}): {value}", output.name, output.member));
+    }
+    conditions(&status.conditions);
+    description(&status.message);
+    happened(history, times);
+}
+
+/// A pool of a wave with its members.
+fn branch(item: &GroupItem, last: bool) {
+    let (fork, stem) = if last {
+        ("└─", "  ")
+    } else {
+        ("├─", "│ ")
+    };
+    let outdated = if item.updated { "" } else { ", outdated" };
+    line(&format!(
+        "  {fork} pool/{} {}{outdated}",
+        item.pool, item.phase
+    ));
+    for (place, member) in item.members.iter().enumerate() {
+        let fork = match place.saturating_add(1) == item.members.len() {
+            true => "└─",
+            false => "├─",
+        };
+        let ready = if member.ready { "ready" } else { "not ready" };
+        line(&format!(
+            "  {stem} {fork} vsi/{} {}, {ready}",
+            member.name, member.phase
+        ));
+    }
+}
+
+/// Why it is on its host and on none of the others.
+fn placement(status: &VsiStatus) {
+    let Some(decision) = &status.placement else {
+        return;
+    };
+    line("Placement:");
+    line(&format!("  chosen {}: {}", decision.host, decision.why));
+    for rejected in &decision.against {
+        line(&format!("  not {rejected}"));
+    }
 }
 
 fn metadata(meta: &Metadata, times: Times) {
@@ -157,7 +299,7 @@ fn description(text: &str) {
 /// The run under way and the one before with their steps, then what happened outside of runs.
 fn happened(history: &[HistoryLine], times: Times) {
     let width = wrap::terminal_width();
-    let view = View {
+    let view = TimelineView {
         times,
         now: jiff::Timestamp::now(),
         width: width.map(|width| width.saturating_sub(INDENT.len())),
@@ -174,7 +316,7 @@ fn happened(history: &[HistoryLine], times: Times) {
     section("Events", &all.last_events(EVENTS), view);
 }
 
-fn section(name: &str, part: &Timeline, view: View) {
+fn section(name: &str, part: &Timeline, view: TimelineView) {
     if part.is_empty() {
         return;
     }

@@ -4,6 +4,7 @@
 pub(crate) mod columns;
 pub(crate) mod describe;
 pub(crate) mod folding;
+pub(crate) mod graph;
 pub(crate) mod jsonpath;
 pub(crate) mod live;
 pub(crate) mod log;
@@ -170,19 +171,23 @@ pub(crate) fn json_line(value: &impl Serialize) -> Result<(), ExitProblem> {
 
 /// A table, or a word that there is nothing.
 pub(crate) fn table(table: &table::Table, what: &str) {
-    if table.is_empty() {
-        note(&format!("No {what} found."));
-    } else {
-        line(table.render().trim_end());
-    }
+    rendered(table, what, table::Table::render);
 }
 
 /// The same without the columns that are empty in every row.
 pub(crate) fn table_of_what_is_known(table: &table::Table, what: &str) {
-    if table.is_empty() {
-        note(&format!("No {what} found."));
-    } else {
-        line(table.render_what_is_known().trim_end());
+    rendered(table, what, table::Table::render_what_is_known);
+}
+
+/// The same without its head.
+pub(crate) fn table_rows(table: &table::Table, what: &str) {
+    rendered(table, what, table::Table::render_without_head);
+}
+
+fn rendered(table: &table::Table, what: &str, render: fn(&table::Table) -> String) {
+    match table.is_empty() {
+        true => note(&format!("No {what} found.")),
+        false => line(render(table).trim_end()),
     }
 }
 
@@ -192,7 +197,7 @@ pub(crate) fn timeline(all: &timeline::Timeline, times: times::Times) {
         return note("No events found.");
     }
     let width = wrap::terminal_width();
-    let view = timeline::View {
+    let view = timeline::TimelineView {
         times,
         now: jiff::Timestamp::now(),
         width,
@@ -200,14 +205,6 @@ pub(crate) fn timeline(all: &timeline::Timeline, times: times::Times) {
         heads: true,
     };
     line(all.render(view).trim_end());
-}
-
-/// The same without its head.
-pub(crate) fn table_rows(table: &table::Table, what: &str) {
-    match table.is_empty() {
-        true => note(&format!("No {what} found.")),
-        false => line(table.render_without_head().trim_end()),
-    }
 }
 
 fn unwritable(error: &std::io::Error) -> ExitProblem {

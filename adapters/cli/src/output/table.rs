@@ -8,7 +8,10 @@ mod kinds;
 pub(crate) use self::{
     found::{candidates, checks, inventory},
     history::history,
-    kinds::{disks, hosts, images, networks, pools, runs, tokens, types, vsis},
+    kinds::{
+        TableForm, disks, groups, hosts, images, networks, pools, runs, snapshots, tokens, types,
+        vsi_summaries, vsis,
+    },
 };
 
 /// Rows under a head.

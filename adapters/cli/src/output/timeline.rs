@@ -10,7 +10,7 @@ mod render;
 use jiff::Timestamp;
 use vsiflow_workflows::fleet::{HistoryError, HistoryLine};
 
-pub(crate) use self::render::View;
+pub(crate) use self::render::TimelineView;
 
 /// A history, folded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,15 +21,15 @@ pub(crate) struct Timeline {
 /// A run with its steps; anything else stands alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Group {
-    head: Entry,
-    steps: Vec<Entry>,
+    head: TimelineEntry,
+    steps: Vec<TimelineEntry>,
     /// Whether it is a run.
     is_run: bool,
 }
 
 /// A run, a step, or something that happened outside of runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Entry {
+struct TimelineEntry {
     /// The entity, as the journal names it.
     entity: String,
     what: String,
@@ -82,7 +82,7 @@ impl Timeline {
     pub(crate) fn filtered(mut self, filter: &TimelineFilter) -> Self {
         self.groups.retain_mut(|group| {
             let caused = group.head.is_by(filter.actor.as_deref());
-            let kept = |entry: &Entry| caused && entry.is_meant(filter);
+            let kept = |entry: &TimelineEntry| caused && entry.is_meant(filter);
             group.steps.retain(|step| kept(step));
             !group.steps.is_empty() || kept(&group.head)
         });
@@ -107,7 +107,7 @@ impl Timeline {
     }
 }
 
-impl Entry {
+impl TimelineEntry {
     fn is_by(&self, actor: Option<&str>) -> bool {
         actor.is_none_or(|actor| self.actor.contains(actor))
     }

@@ -116,6 +116,9 @@ pub(super) enum PluginCommand {
     /// Print the console log of a VSI
     #[command(after_help = "Example:\n  kubectl vsi logs web --tail 50")]
     Logs(PluginLogsArgs),
+    /// Open the serial console of a VSI; `^]` leaves it
+    #[command(after_help = "Example:\n  kubectl vsi console web")]
+    Console(PluginConsoleArgs),
     /// Show the plan of a change that waits for approval; with -f, of `kubectl apply -f`
     #[command(after_help = "Example:\n  kubectl vsi plan -f web.yaml")]
     Plan(PluginPlanArgs),
@@ -202,6 +205,19 @@ pub(super) struct PluginLogsArgs {
     /// With --failed: print the domain's definition instead of the console.
     #[arg(long, requires = "failed", conflicts_with = "tail")]
     pub(super) definition: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct PluginConsoleArgs {
+    /// The VSI.
+    #[arg(value_parser = name)]
+    pub(super) name: String,
+    /// Take it over from whoever has it open.
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Type what comes from standard input, which is no terminal, and leave at its end.
+    #[arg(long)]
+    pub(super) stdin: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -13,6 +13,7 @@
 mod args;
 mod ask;
 mod complete;
+mod console;
 mod describe;
 mod plan;
 mod power;
@@ -87,6 +88,7 @@ async fn dispatch(plugin: PluginArgs) -> CommandOutcome {
         PluginCommand::History(args) => subresources::history(&there, args).await,
         PluginCommand::Logs(args) if in_pod => ask::logs(&there, args).await,
         PluginCommand::Logs(args) => subresources::logs(&there, args).await,
+        PluginCommand::Console(args) => console::run(&there, args).await,
         PluginCommand::Plan(args) => plan::run(&there, args).await,
         PluginCommand::Approve(args) => plan::approve(&there, args).await,
         PluginCommand::Start(args) => power::run(&there, PowerAction::Start, args).await,

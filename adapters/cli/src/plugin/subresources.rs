@@ -34,7 +34,7 @@ pub(super) async fn history(there: &There<'_>, args: PluginHistoryArgs) -> Comma
 
 async fn follow_history(there: &There<'_>, args: &PluginHistoryArgs) -> CommandOutcome {
     let follow = args.follow;
-    let mut printed = Printed {
+    let mut printed = PrintedLine {
         from: args.from_offset.unwrap_or_default(),
         head: true,
         gathered: Vec::new(),
@@ -57,7 +57,7 @@ async fn follow_history(there: &There<'_>, args: &PluginHistoryArgs) -> CommandO
 }
 
 /// How far a history was printed.
-struct Printed {
+struct PrintedLine {
     from: u64,
     /// Whether the head of the table is still to be printed.
     head: bool,
@@ -70,7 +70,7 @@ async fn read_history(
     there: &There<'_>,
     args: &PluginHistoryArgs,
     reading: Reading,
-    printed: &mut Printed,
+    printed: &mut PrintedLine,
 ) -> Result<bool, ExitProblem> {
     let read = there.cluster.read_of(&args.name, reading).await;
     let mut pieces = read.map_err(problem)?;
@@ -93,7 +93,7 @@ async fn read_history(
 fn print(
     args: &PluginHistoryArgs,
     lines: &mut Vec<HistoryLine>,
-    printed: &mut Printed,
+    printed: &mut PrintedLine,
 ) -> Result<(), ExitProblem> {
     let Some(last) = lines.last() else {
         return Ok(());
@@ -126,7 +126,7 @@ pub(super) async fn logs(there: &There<'_>, args: PluginLogsArgs) -> CommandOutc
 }
 
 async fn follow_logs(there: &There<'_>, args: &PluginLogsArgs) -> CommandOutcome {
-    let mut log = Log {
+    let mut log = LogArgs {
         from: 0,
         tail: args.tail,
         held: Vec::new(),
@@ -156,14 +156,14 @@ async fn follow_logs(there: &There<'_>, args: &PluginLogsArgs) -> CommandOutcome
 }
 
 /// How far a log was read.
-struct Log {
+struct LogArgs {
     from: u64,
     /// Only so many of the last lines are to be printed of what is there.
     tail: Option<usize>,
     held: Vec<u8>,
 }
 
-impl Log {
+impl LogArgs {
     /// Whether it came to its end.
     async fn read(
         &mut self,

@@ -15,7 +15,7 @@ const FILE: &str = "ssh_config";
 /// Keys that `ssh` has seen, beside it.
 const KNOWN_HOSTS: &str = "ssh_known_hosts";
 /// What the file begins with.
-const HEAD: &str =
+pub(super) const HEAD: &str =
     "# Written by vsiflow; changes are lost. `vsiflow ssh-config --write` explains it.\n";
 
 /// Where the file of a state directory is.
@@ -25,11 +25,14 @@ pub(crate) fn path(state: &Path) -> PathBuf {
 
 /// An entry for each VSI that can be reached: `NAME`, and `NAME.NAMESPACE`.
 pub(crate) fn render(objects: &[Value], state: &Path) -> String {
-    let mut text = HEAD.to_owned();
-    for target in objects
-        .iter()
-        .filter_map(|object| SshTarget::of(object).ok())
-    {
+    let entries = objects.iter().map(|object| entry_of(object, state));
+    std::iter::once(HEAD.to_owned()).chain(entries).collect()
+}
+
+/// The entry of a VSI; nothing where it cannot be reached.
+pub(super) fn entry_of(object: &Value, state: &Path) -> String {
+    let mut text = String::new();
+    if let Ok(target) = SshTarget::of(object) {
         entry(&mut text, &target, state);
     }
     text

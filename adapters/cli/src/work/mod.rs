@@ -13,15 +13,15 @@ pub(crate) use documents::{
     GivenDocuments, directory, documents, gather, in_cluster, inputs, said, with_files,
 };
 pub(crate) use host::{host, limit_uploads, one_host};
-pub(crate) use question::is_agreed;
+pub(crate) use question::{is_agreed, is_somebody_there};
 pub(crate) use selection::{
-    chosen, confirm_destruction, confirm_pools, names_and_selector, selected, selected_disks,
-    selected_pools,
+    QUESTION, chosen, confirm_destruction, confirm_groups, confirm_pools, names_and_selector,
+    nobody_agreed, selected, selected_disks, selected_groups, selected_pools,
 };
 pub(crate) use signals::{interrupted, left_alone};
 pub(crate) use target::{
-    DISK, POOL, Target, label, pool_name, pool_named, pool_of, print_objects, targets_named,
-    targets_of,
+    DISK, GROUP, POOL, SNAPSHOT, Target, group_named, label, pool_name, pool_named, pool_of,
+    print_objects, targets_named, targets_of,
 };
 pub(crate) use wait::{
     Until, await_pools_of, elapsed, see_through, tell_recorded, until_decided, watch,

@@ -59,7 +59,7 @@ fn reached(app: &App, target: &Target, done: &str) {
     let shown = target.shown();
     if !done.is_empty() {
         output::line(&format!("{shown} {done}"));
-    } else if target.is_pool() {
+    } else if target.is_pool() || target.is_group() {
         output::line(&format!("{shown} is Available"));
     } else if !target.is_disk() {
         let phase = app.fleet.phase(&target.entity);
@@ -68,7 +68,8 @@ fn reached(app: &App, target: &Target, done: &str) {
 }
 
 fn cancelled(target: &Target) {
-    let next = match target.is_vsi() || target.is_disk() || target.is_pool() {
+    let is_kept = target.is_vsi() || target.is_disk() || target.is_pool() || target.is_group();
+    let next = match is_kept {
         true => format!("retry {}", target.word()),
         false => "image upload".to_owned(),
     };

@@ -7,10 +7,15 @@ use crate::{
     output::{self, sink},
 };
 
+/// Whether somebody at a terminal can be asked.
+pub(crate) fn is_somebody_there() -> bool {
+    let there = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    there && !sink::is_for_caller()
+}
+
 /// Asks where somebody is there to answer; where nobody is, nobody agreed.
 pub(crate) fn is_agreed(question: &str) -> Result<bool, ExitProblem> {
-    let there = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if sink::is_for_caller() || !there {
+    if !is_somebody_there() {
         return Ok(false);
     }
     output::note(&format!("{question} [y/N]"));

@@ -75,6 +75,21 @@ pub(crate) async fn selected_pools(
     Ok(told(targets, "pools", namespace))
 }
 
+/// The groups of a namespace that a selection means.
+pub(crate) async fn selected_groups(
+    app: &App,
+    namespace: &str,
+    selection: &Selection,
+) -> Result<Vec<Target>, ExitProblem> {
+    let mut targets = Vec::new();
+    for object in app.fleet.groups(false).await? {
+        if is_selected(&object, &object.metadata, namespace, selection)? {
+            targets.push(target(kind::GROUP, &object.metadata)?);
+        }
+    }
+    Ok(told(targets, "groups", namespace))
+}
+
 /// Asks before selected pools are destroyed; the limit counts their members.
 pub(crate) async fn confirm_pools(
     app: &App,
@@ -82,11 +97,28 @@ pub(crate) async fn confirm_pools(
     targets: &[Target],
 ) -> Result<(), ExitProblem> {
     let entities: Vec<_> = targets.iter().map(|target| target.entity.clone()).collect();
-    let count = app.fleet.members_of_pools(&entities).await?;
+    confirm_members(args, targets, app.fleet.members_of_pools(&entities).await?)
+}
+
+/// The same of groups.
+pub(crate) async fn confirm_groups(
+    app: &App,
+    args: &DestroyArgs,
+    targets: &[Target],
+) -> Result<(), ExitProblem> {
+    let entities: Vec<_> = targets.iter().map(|target| target.entity.clone()).collect();
+    confirm_members(args, targets, app.fleet.members_of_groups(&entities).await?)
+}
+
+fn confirm_members(
+    args: &DestroyArgs,
+    targets: &[Target],
+    count: usize,
+) -> Result<(), ExitProblem> {
     refuse_more(args, "delete", count)?;
     let any = DestroyArgs {
         limit: usize::MAX,
-        ..*args
+        ..args.clone()
     };
     confirm_destruction(&any, "delete", targets)
 }
@@ -140,10 +172,14 @@ pub(crate) fn names_and_selector() -> ExitProblem {
     ExitProblem::new(Exit::Usage, "VSI0810", message, remedy)
 }
 
-/// Asks before what was selected is destroyed.
+/// What a question to a caller's user begins with, on standard output: a byte that no result begins with.
+pub(crate) const QUESTION: u8 = 5;
+
+/// Asks before what was selected is destroyed; a caller's user, where the caller can ask them.
 ///
 /// # Errors
-/// `VSI0811` where there are more than the limit, or nobody agreed. Nothing was done then.
+/// `VSI0811` where there are more than the limit, or nobody agreed; without words where a caller asks
+/// first. Nothing was done then.
 pub(crate) fn confirm_destruction(
     args: &DestroyArgs,
     verb: &str,
@@ -154,11 +190,24 @@ pub(crate) fn confirm_destruction(
         return Ok(());
     }
     let names: Vec<_> = targets.iter().map(Target::shown).collect();
-    let names = names.join(", ");
-    if is_agreed(&format!("{verb} {names}?"))? {
-        return Ok(());
+    let question = format!("{verb} {}", names.join(", "));
+    match &args.agreed {
+        Some(agreed) if *agreed == question => return Ok(()),
+        Some(_) => {
+            let asked = [&[QUESTION], question.as_bytes()].concat();
+            output::raw(&asked)?;
+            return Err(ExitProblem::new(Exit::Blocked, "VSI0811", "", ""));
+        }
+        None => {}
     }
-    let message = format!("nothing was done; this would {verb} {names}");
-    let remedy = "say --yes";
-    Err(ExitProblem::new(Exit::Blocked, "VSI0811", message, remedy))
+    match is_agreed(&format!("{question}?"))? {
+        true => Ok(()),
+        false => Err(nobody_agreed(&question)),
+    }
+}
+
+/// Nobody agreed that this is done.
+pub(crate) fn nobody_agreed(question: &str) -> ExitProblem {
+    let message = format!("nothing was done; this would {question}");
+    ExitProblem::new(Exit::Blocked, "VSI0811", message, "say --yes")
 }

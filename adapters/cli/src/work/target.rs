@@ -3,7 +3,7 @@
 use serde::Serialize;
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{DiskObject, FleetError, PoolObject, VsiObject},
+    fleet::{DiskObject, FleetError, GroupObject, PoolObject, VsiObject},
     record::kind,
 };
 
@@ -58,8 +58,13 @@ impl Target {
         self.entity.kind().as_str() == kind::POOL
     }
 
+    pub(super) fn is_group(&self) -> bool {
+        self.entity.kind().as_str() == kind::GROUP
+    }
+
+    /// Whether it is a data disk or a network, of which a list tells more than a word.
     pub(super) fn is_disk(&self) -> bool {
-        self.entity.kind().as_str() == kind::DISK
+        [kind::DISK, kind::NETWORK].contains(&self.entity.kind().as_str())
     }
 }
 
@@ -75,8 +80,35 @@ pub(crate) fn label(namespace: &str, name: &str) -> String {
 /// How a data disk is told from a VSI.
 pub(crate) const DISK: &str = "disk/";
 
+/// How a snapshot is.
+pub(crate) const SNAPSHOT: &str = "snapshot/";
+
 /// How a pool is.
 pub(crate) const POOL: &str = "pool/";
+
+/// How a group is.
+pub(crate) const GROUP: &str = "group/";
+
+/// The group of that name.
+pub(crate) async fn group_named(
+    app: &App,
+    namespace: &str,
+    name: &str,
+) -> Result<Target, FleetError> {
+    let entity = app.fleet.group(namespace, name).await?;
+    let (namespace, name) = app.fleet.title_of_group(&entity).await?;
+    Ok(Target {
+        entity,
+        namespace,
+        name,
+    })
+}
+
+/// The name of a group in `group/NAME`; none of anything else.
+fn group_name(name: &str) -> Option<&str> {
+    let (kind, name) = name.split_once('/')?;
+    (ObjectKind::named(kind) == Some(ObjectKind::Group)).then_some(name)
+}
 
 /// The name of a pool in `pool/NAME`; none of anything else.
 pub(crate) fn pool_name(name: &str) -> Option<&str> {
@@ -104,7 +136,7 @@ pub(crate) async fn pool_of(app: &App, entity: &EntityId) -> Result<Target, Flee
     })
 }
 
-/// The VSIs, pools and data disks of these names.
+/// The VSIs, pools, groups and data disks of these names.
 pub(crate) async fn targets_named(
     app: &App,
     namespace: &str,
@@ -114,6 +146,18 @@ pub(crate) async fn targets_named(
     for name in names {
         if let Some(pool) = pool_name(name) {
             targets.push(pool_named(app, namespace, pool).await?);
+            continue;
+        }
+        if let Some(group) = group_name(name) {
+            targets.push(group_named(app, namespace, group).await?);
+            continue;
+        }
+        if let Some(snapshot) = name.strip_prefix(SNAPSHOT) {
+            targets.push(Target {
+                entity: app.fleet.snapshot(namespace, snapshot).await?,
+                namespace: namespace.to_owned(),
+                name: snapshot.to_owned(),
+            });
             continue;
         }
         let (name, entity) = match name.strip_prefix(DISK) {
@@ -163,6 +207,7 @@ enum TargetObject {
     Vsi(Box<VsiObject>),
     Disk(Box<DiskObject>),
     Pool(Box<PoolObject>),
+    Group(Box<GroupObject>),
 }
 
 /// Prints VSIs and data disks as objects.
@@ -194,7 +239,12 @@ async fn objects(app: &App, targets: &[Target]) -> Result<Vec<TargetObject>, Exi
     {
         objects.push(match entity.kind().as_str() {
             kind::POOL => TargetObject::Pool(Box::new(app.fleet.get_pool(namespace, name).await?)),
+            kind::GROUP => {
+                TargetObject::Group(Box::new(app.fleet.get_group(namespace, name).await?))
+            }
             kind::DISK => TargetObject::Disk(Box::new(app.fleet.get_disk(namespace, name).await?)),
+            // `get network` asks its host.
+            kind::NETWORK => continue,
             _ => TargetObject::Vsi(Box::new(app.fleet.get(namespace, name).await?)),
         });
     }
@@ -202,22 +252,28 @@ async fn objects(app: &App, targets: &[Target]) -> Result<Vec<TargetObject>, Exi
 }
 
 async fn print_tables(app: &App, targets: &[Target]) -> Result<(), ExitProblem> {
-    let (mut vsis, mut disks, mut pools) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut vsis, mut disks) = (Vec::new(), Vec::new());
+    let (mut pools, mut groups) = (Vec::new(), Vec::new());
     for object in objects(app, targets).await? {
         match object {
             TargetObject::Vsi(vsi) => vsis.push(*vsi),
             TargetObject::Disk(disk) => disks.push(*disk),
             TargetObject::Pool(pool) => pools.push(*pool),
+            TargetObject::Group(group) => groups.push(*group),
         }
     }
-    if !vsis.is_empty() || disks.is_empty() && pools.is_empty() {
-        output::table(&table::vsis(&vsis, true, false), "vsis");
+    let form = table::TableForm::wide(true);
+    if !vsis.is_empty() || disks.is_empty() && pools.is_empty() && groups.is_empty() {
+        output::table(&table::vsis(&vsis, form), "VSIs");
     }
     if !disks.is_empty() {
-        output::table(&table::disks(&disks, true, false), "disks");
+        output::table(&table::disks(&disks, form), "disks");
     }
     if !pools.is_empty() {
-        output::table(&table::pools(&pools, true, false), "pools");
+        output::table(&table::pools(&pools, form), "pools");
+    }
+    if !groups.is_empty() {
+        output::table(&table::groups(&groups, form), "groups");
     }
     Ok(())
 }

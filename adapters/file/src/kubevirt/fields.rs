@@ -6,7 +6,7 @@ use crate::node::{Value, YamlEntry, YamlNode};
 
 /// Something that is refused, and where.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct FieldRefusal {
     pub(super) code: ProblemCode,
     pub(super) path: FieldPath,
     pub(super) at_key: bool,
@@ -16,12 +16,12 @@ pub(super) struct Refusal {
 
 /// Everything that is refused of one document.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(pub(super) Vec<Refusal>);
+pub(super) struct Refusals(pub(super) Vec<FieldRefusal>);
 
 impl Refusals {
     /// A field that becomes nothing here.
     pub(super) fn unsupported(&mut self, path: FieldPath, remedy: &str) {
-        self.0.push(Refusal {
+        self.0.push(FieldRefusal {
             code: ProblemCode::UnknownField,
             message: format!("{path} is not supported"),
             path,
@@ -42,7 +42,7 @@ impl Refusals {
     }
 
     fn push(&mut self, code: ProblemCode, path: FieldPath, message: &str, remedy: &str) {
-        self.0.push(Refusal {
+        self.0.push(FieldRefusal {
             code,
             path,
             at_key: false,

@@ -6,7 +6,7 @@ use vsiflow_workflows::spec::FieldPath;
 use vsiflow_workflows::spec::documents::{VIRTUAL_SERVER, VSIFLOW_API_VERSION};
 
 use super::{
-    Foreign, ForeignKind, Known, Metadata, Placement,
+    Foreign, ForeignKind, KnownVolumes, KubevirtMetadata, Placement,
     data_volume::{self, DataVolume, VolumeSource, word},
     fields::{Fields, Refusals, entry, instead, object, text},
     guest::{self, Configuration},
@@ -14,11 +14,11 @@ use super::{
 };
 use crate::node::{Value, YamlNode};
 
-type Volumes<'n> = BTreeMap<(String, String), Known<'n>>;
+type Volumes<'n> = BTreeMap<(String, String), KnownVolumes<'n>>;
 
 /// Parts of a server, as they are found.
 #[derive(Default)]
-struct Server {
+struct KubevirtServer {
     power: Option<YamlNode>,
     labels: Vec<(String, YamlNode)>,
     arch: Option<YamlNode>,
@@ -26,6 +26,7 @@ struct Server {
     cpu: Option<YamlNode>,
     memory: Option<YamlNode>,
     firmware: Option<YamlNode>,
+    graphics: Option<YamlNode>,
     hostname: Option<YamlNode>,
     ready: Option<YamlNode>,
     configuration: Option<Configuration>,
@@ -34,7 +35,7 @@ struct Server {
 }
 
 /// What a volume of the machine holds.
-enum Volume {
+enum KubevirtVolume {
     Data(String),
     /// The URL of an image, of which the guest has a fresh copy at every start.
     Container(YamlNode),
@@ -48,8 +49,8 @@ pub(super) fn documents(
     volumes: &mut Volumes<'_>,
     refusals: &mut Refusals,
 ) -> Vec<YamlNode> {
-    let metadata = Metadata::of(&foreign.node);
-    let mut server = Server::default();
+    let metadata = KubevirtMetadata::of(&foreign.node);
+    let mut server = KubevirtServer::default();
     let mut document = Fields::of(&foreign.node, Default::default(), refusals);
     for key in ["apiVersion", "kind", "metadata"] {
         document.take(key);
@@ -113,7 +114,7 @@ fn word_of(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
-fn labels(template: &mut Fields<'_>, server: &mut Server, refusals: &mut Refusals) {
+fn labels(template: &mut Fields<'_>, server: &mut KubevirtServer, refusals: &mut Refusals) {
     let mut metadata = template.object("metadata", refusals);
     metadata.take("creationTimestamp");
     let path = metadata.path("labels");
@@ -152,8 +153,8 @@ fn template_of_volume(
 
 fn instance(
     mut spec: Fields<'_>,
-    metadata: &Metadata<'_>,
-    server: &mut Server,
+    metadata: &KubevirtMetadata<'_>,
+    server: &mut KubevirtServer,
     own: &mut BTreeMap<String, DataVolume>,
     known: &mut Volumes<'_>,
     refusals: &mut Refusals,
@@ -176,6 +177,7 @@ fn instance(
     if devices.has("rng") {
         devices.object("rng", refusals).end(refusals);
     }
+    server.graphics = graphics(&mut devices, refusals);
     disks(
         &mut devices,
         metadata,
@@ -209,7 +211,7 @@ fn architecture(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<YamlNo
 }
 
 /// Processors, memory and firmware.
-fn machine(mut domain: Fields<'_>, server: &mut Server, refusals: &mut Refusals) {
+fn machine(mut domain: Fields<'_>, server: &mut KubevirtServer, refusals: &mut Refusals) {
     let mut cpu = domain.object("cpu", refusals);
     let (mut cpus, mut counted) = (1_i128, None);
     for key in ["cores", "sockets", "threads"] {
@@ -293,7 +295,22 @@ fn whole(node: &YamlNode, path: FieldPath, refusals: &mut Refusals) -> Option<Ya
     Some(instead(node, Value::Int(count)))
 }
 
-fn firmware(domain: &mut Fields<'_>, server: &mut Server, refusals: &mut Refusals) {
+/// Where it is absent, there is none: a screen needs to be asked for.
+fn graphics(devices: &mut Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
+    let node = devices.take("autoattachGraphicsDevice")?;
+    match node.value {
+        Value::Bool(true) => return Some(instead(node, word_of("vnc"))),
+        Value::Bool(false) => {}
+        _ => refusals.wrong(
+            devices.path("autoattachGraphicsDevice"),
+            "autoattachGraphicsDevice is true or false",
+            "write, for example: true",
+        ),
+    }
+    None
+}
+
+fn firmware(domain: &mut Fields<'_>, server: &mut KubevirtServer, refusals: &mut Refusals) {
     let mut firmware = domain.object("firmware", refusals);
     let mut loader = firmware.object("bootloader", refusals);
     let (bios, efi) = (loader.has("bios"), loader.has("efi"));
@@ -378,9 +395,9 @@ fn interfaces(devices: &mut Fields<'_>, refusals: &mut Refusals) {
 /// The volumes by name.
 fn volumes(
     spec: &mut Fields<'_>,
-    server: &mut Server,
+    server: &mut KubevirtServer,
     refusals: &mut Refusals,
-) -> BTreeMap<String, Volume> {
+) -> BTreeMap<String, KubevirtVolume> {
     let mut found = BTreeMap::new();
     for mut volume in spec.list("volumes", refusals) {
         let path = volume.own_path();
@@ -394,13 +411,13 @@ fn volumes(
         let mut holds = None;
         if volume.has("containerDisk") {
             let disk = volume.object("containerDisk", refusals);
-            holds = registry::container(disk, refusals).map(Volume::Container);
+            holds = registry::container(disk, refusals).map(KubevirtVolume::Container);
         }
         for (key, field) in named {
             if volume.has(key) {
                 let mut claim = volume.object(key, refusals);
                 let claimed = claim.text(field, refusals).and_then(YamlNode::text);
-                holds = claimed.map(|name| Volume::Data(name.to_owned()));
+                holds = claimed.map(|name| KubevirtVolume::Data(name.to_owned()));
                 claim.end(refusals);
             }
         }
@@ -423,7 +440,7 @@ fn volumes(
                     "keep one of them",
                 );
             }
-            holds = Some(Volume::Configuration);
+            holds = Some(KubevirtVolume::Configuration);
         }
         volume.end(refusals);
         if let (Some(name), Some(holds)) = (name, holds) {
@@ -441,9 +458,9 @@ fn volumes(
 
 fn disks(
     devices: &mut Fields<'_>,
-    metadata: &Metadata<'_>,
-    mut volumes: BTreeMap<String, Volume>,
-    server: &mut Server,
+    metadata: &KubevirtMetadata<'_>,
+    mut volumes: BTreeMap<String, KubevirtVolume>,
+    server: &mut KubevirtServer,
     own: &mut BTreeMap<String, DataVolume>,
     known: &mut Volumes<'_>,
     refusals: &mut Refusals,
@@ -459,7 +476,7 @@ fn disks(
             None => None,
         };
         let volume = name.and_then(|name| volumes.remove(name));
-        let is_configuration = matches!(volume, Some(Volume::Configuration));
+        let is_configuration = matches!(volume, Some(KubevirtVolume::Configuration));
         let kind = if is_configuration && disk.has("cdrom") {
             "cdrom"
         } else {
@@ -476,9 +493,9 @@ fn disks(
         }
         disk.end(refusals);
         let claimed = match volume {
-            Some(Volume::Configuration) => continue,
-            Some(Volume::Data(claimed)) => claimed,
-            Some(Volume::Container(url)) => {
+            Some(KubevirtVolume::Configuration) => continue,
+            Some(KubevirtVolume::Data(claimed)) => claimed,
+            Some(KubevirtVolume::Container(url)) => {
                 let fresh = DataVolume {
                     source: VolumeSource::Http(url),
                     size: None,
@@ -543,7 +560,11 @@ fn disks(
 }
 
 /// The server and its disks.
-fn made(metadata: &Metadata<'_>, server: Server, place: &Placement) -> Vec<YamlNode> {
+fn made(
+    metadata: &KubevirtMetadata<'_>,
+    server: KubevirtServer,
+    place: &Placement,
+) -> Vec<YamlNode> {
     let Some(boot) = server.boot else {
         return Vec::new();
     };
@@ -580,6 +601,7 @@ fn made(metadata: &Metadata<'_>, server: Server, place: &Placement) -> Vec<YamlN
         ("memory", server.memory),
         ("cpu", server.cpu),
         ("firmware", server.firmware),
+        ("graphics", server.graphics),
     ]);
     let has_disks = !all.is_empty();
     let spec = object([
@@ -612,7 +634,7 @@ fn made(metadata: &Metadata<'_>, server: Server, place: &Placement) -> Vec<YamlN
 }
 
 /// The machine's metadata, and the labels of its template where it has none of that name.
-fn with_labels(metadata: &Metadata<'_>, labels: Vec<(String, YamlNode)>) -> YamlNode {
+fn with_labels(metadata: &KubevirtMetadata<'_>, labels: Vec<(String, YamlNode)>) -> YamlNode {
     let mut node = metadata.node.cloned().unwrap_or_else(|| object([]));
     let Value::Map(fields) = &mut node.value else {
         return node;

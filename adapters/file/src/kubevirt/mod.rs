@@ -102,25 +102,25 @@ pub(super) struct Placement {
 }
 
 /// A document that came of a manifest, and where that stands.
-type Made = (YamlNode, SourcePosition);
+type MadeDocuments = (YamlNode, SourcePosition);
 
 /// A DataVolume by its name, and who uses it.
-struct Known<'n> {
+struct KnownVolumes<'n> {
     volume: DataVolume,
-    metadata: Metadata<'n>,
+    metadata: KubevirtMetadata<'n>,
     place: &'n SourcePosition,
     used_by: Option<String>,
 }
 
 /// What every object has.
 #[derive(Clone, Debug)]
-pub(super) struct Metadata<'n> {
+pub(super) struct KubevirtMetadata<'n> {
     name: String,
     namespace: Option<&'n YamlNode>,
     node: Option<&'n YamlNode>,
 }
 
-impl<'n> Metadata<'n> {
+impl<'n> KubevirtMetadata<'n> {
     fn of(node: &'n YamlNode) -> Self {
         let metadata = node.get("metadata");
         let text = |key| metadata.and_then(|metadata| metadata.get(key));
@@ -175,14 +175,14 @@ pub(crate) fn translate(collector: &mut Collector, given: &KubevirtTarget) {
     for one in &mut foreign {
         strip(&mut one.node);
     }
-    let mut made: Vec<Made> = Vec::new();
+    let mut made: Vec<MadeDocuments> = Vec::new();
     let mut volumes = BTreeMap::new();
     let of_volumes = |one: &&Foreign| one.kind == ForeignKind::DataVolume;
     for one in foreign.iter().filter(of_volumes) {
         let mut refusals = Refusals::default();
-        let metadata = Metadata::of(&one.node);
+        let metadata = KubevirtMetadata::of(&one.node);
         if let Some(volume) = read_volume(&one.node, &mut refusals) {
-            let known = Known {
+            let known = KnownVolumes {
                 volume,
                 metadata: metadata.clone(),
                 place: &one.place,
@@ -194,7 +194,7 @@ pub(crate) fn translate(collector: &mut Collector, given: &KubevirtTarget) {
     }
     for one in foreign.iter().filter(|one| !of_volumes(one)) {
         let mut refusals = Refusals::default();
-        let placement = Metadata::of(&one.node).placement(given);
+        let placement = KubevirtMetadata::of(&one.node).placement(given);
         made.extend(
             machine::documents(one, &placement, &mut volumes, &mut refusals)
                 .into_iter()
@@ -213,9 +213,9 @@ pub(crate) fn translate(collector: &mut Collector, given: &KubevirtTarget) {
 /// A DataVolume that no machine of these documents names.
 fn lone(
     collector: &mut Collector,
-    known: &Known<'_>,
+    known: &KnownVolumes<'_>,
     given: &KubevirtTarget,
-    made: &mut Vec<Made>,
+    made: &mut Vec<MadeDocuments>,
 ) {
     if known.used_by.is_some() {
         return;
@@ -256,7 +256,7 @@ fn read_volume(node: &YamlNode, refusals: &mut Refusals) -> Option<DataVolume> {
 }
 
 /// The document where its manifest stands: what is wrong with it is shown there.
-fn placed(node: YamlNode, place: &SourcePosition) -> Made {
+fn placed(node: YamlNode, place: &SourcePosition) -> MadeDocuments {
     let mut outline = node.outline();
     let start = place.mark(&FieldPath::default(), true);
     settle(&mut outline, start);

@@ -6,10 +6,10 @@ use reqwest::header::{
 use reqwest::{Response, StatusCode};
 use vsiflow_steps::ports::{SourceError, SourceErrorKind, SourceInfo};
 
-use crate::error::{Shown, error, invalid};
+use crate::error::{ShownError, error, invalid};
 
 /// Looks at an answer before its body is read.
-pub(super) fn examine(response: &Response, shown: &Shown) -> Result<SourceInfo, SourceError> {
+pub(super) fn examine(response: &Response, shown: &ShownError) -> Result<SourceInfo, SourceError> {
     let status = response.status();
     if status != StatusCode::OK {
         return Err(error(
@@ -40,7 +40,7 @@ pub(super) fn examine(response: &Response, shown: &Shown) -> Result<SourceInfo, 
 /// Looks at an answer that is to be the rest of the image.
 pub(super) fn examine_rest(
     response: &Response,
-    shown: &Shown,
+    shown: &ShownError,
     offset: u64,
 ) -> Result<SourceInfo, SourceError> {
     let headers = response.headers();

@@ -8,12 +8,12 @@ use reqwest::Response;
 use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
 use super::{answer::EMPTY, within};
-use crate::error::{Shown, error, invalid};
+use crate::error::{ShownError, error, invalid};
 
 /// An image being received.
 pub(crate) struct HttpStream {
     pub(super) response: Response,
-    pub(super) shown: Shown,
+    pub(super) shown: ShownError,
     pub(super) info: SourceInfo,
     pub(super) starts_at: u64,
     pub(super) read: u64,

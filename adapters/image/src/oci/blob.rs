@@ -13,7 +13,7 @@ use super::{
     manifest::Blob,
     reference::{Digest, Reference},
 };
-use crate::error::{Shown, error};
+use crate::error::{ShownError, error};
 use crate::http::within;
 
 /// A connection that breaks is made anew so often before its next byte, and after so long.
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct BlobStream {
     pub(super) source: OciSource,
     pub(super) reference: Reference,
-    pub(super) shown: Shown,
+    pub(super) shown: ShownError,
     pub(super) blob: Blob,
     pub(super) info: SourceInfo,
     pub(super) response: Response,
@@ -39,7 +39,7 @@ impl BlobStream {
     /// A blob whose bytes from `starts_at` on are in this answer.
     pub(super) fn new(
         source: OciSource,
-        (reference, shown): (Reference, Shown),
+        (reference, shown): (Reference, ShownError),
         blob: Blob,
         (response, starts_at): (Response, u64),
     ) -> Self {
@@ -99,7 +99,7 @@ impl BlobStream {
 }
 
 /// The registry gave something else than it was asked for.
-pub(super) fn lied(shown: &Shown, named: &Digest, found: &Digest) -> SourceError {
+pub(super) fn lied(shown: &ShownError, named: &Digest, found: &Digest) -> SourceError {
     let message = format!(
         "the registry was asked for {}, and what it gave is {}",
         named.text(),

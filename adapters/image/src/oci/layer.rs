@@ -15,7 +15,7 @@ use tar::{Archive, Entry, EntryType};
 use tokio::sync::{mpsc, oneshot};
 use vsiflow_steps::ports::{ImageStream, SourceError, SourceInfo};
 
-use crate::error::Shown;
+use crate::error::ShownError;
 use crate::packing::{
     Feed, MEMORY, MOST, Most, Outlet, TooMuch, Unpacked, WAITING, copy, feed, unfit,
 };
@@ -27,7 +27,7 @@ const BLOCK: u64 = 512;
 
 /// What is wrong with a layer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unfit {
+pub(crate) enum UnfitLayer {
     #[error("a layer names a file outside of its folder")]
     Outside,
     #[error("/disk has more than one file")]
@@ -45,7 +45,7 @@ pub(crate) enum Unfit {
 /// The disk in the layer; `None` where it has none. The layer's errors come from the stream then.
 pub(super) async fn disk(
     layer: Box<dyn ImageStream>,
-    shown: &Shown,
+    shown: &ShownError,
     validator: String,
 ) -> Result<Option<Box<dyn ImageStream>>, SourceError> {
     let failed = Arc::<Mutex<Option<SourceError>>>::default();
@@ -118,13 +118,13 @@ fn search(layer: Feed, to: &mut Outlet, most: Most, tell: &mut Tell) -> io::Resu
         let left = entry.size().checked_add(LONGEST_HEADERS + BLOCK);
         headers.set(
             left.ok_or(())
-                .map_err(|()| io::Error::other(Unfit::Headers))?,
+                .map_err(|()| io::Error::other(UnfitLayer::Headers))?,
         );
         if !is_disk(&entry)? {
             continue;
         }
         if found {
-            return Err(io::Error::other(Unfit::Several));
+            return Err(io::Error::other(UnfitLayer::Several));
         }
         found = true;
         if let Some(tell) = tell.take()
@@ -136,7 +136,7 @@ fn search(layer: Feed, to: &mut Outlet, most: Most, tell: &mut Tell) -> io::Resu
             return Ok(());
         }
     }
-    Err(io::Error::other(Unfit::Files))
+    Err(io::Error::other(UnfitLayer::Files))
 }
 
 /// Whether a file is the disk.
@@ -147,23 +147,23 @@ fn is_disk<R: Read>(entry: &Entry<'_, R>) -> io::Result<bool> {
         .filter(|part| !matches!(*part, b"" | b"."))
         .collect();
     if parts.contains(&b"..".as_slice()) {
-        return Err(io::Error::other(Unfit::Outside));
+        return Err(io::Error::other(UnfitLayer::Outside));
     }
     let name = match parts.as_slice() {
-        [b".wh.disk"] => return Err(io::Error::other(Unfit::Deleted)),
+        [b".wh.disk"] => return Err(io::Error::other(UnfitLayer::Deleted)),
         [b"disk"] if entry.header().entry_type() != EntryType::Directory => b"disk".as_slice(),
         [b"disk", name] => name,
         _ => return Ok(false),
     };
     if name.starts_with(b".wh.") {
-        return Err(io::Error::other(Unfit::Deleted));
+        return Err(io::Error::other(UnfitLayer::Deleted));
     }
     match entry.header().entry_type() {
         EntryType::Regular | EntryType::Continuous if parts.len() == 2 => Ok(true),
         EntryType::Directory => Ok(false),
-        EntryType::Link | EntryType::Symlink => Err(io::Error::other(Unfit::Kind("a link"))),
-        EntryType::GNUSparse => Err(io::Error::other(Unfit::Kind("a sparse file"))),
-        _ => Err(io::Error::other(Unfit::Kind("something else"))),
+        EntryType::Link | EntryType::Symlink => Err(io::Error::other(UnfitLayer::Kind("a link"))),
+        EntryType::GNUSparse => Err(io::Error::other(UnfitLayer::Kind("a sparse file"))),
+        _ => Err(io::Error::other(UnfitLayer::Kind("something else"))),
     }
 }
 
@@ -202,7 +202,7 @@ impl Read for Gauge {
         let left = self.headers.get().checked_sub(read as u64);
         self.headers.set(
             left.ok_or(())
-                .map_err(|()| io::Error::other(Unfit::Headers))?,
+                .map_err(|()| io::Error::other(UnfitLayer::Headers))?,
         );
         Ok(read)
     }
@@ -241,14 +241,14 @@ impl<R: Read> Read for Pushback<R> {
     }
 }
 
-type Packed = Pushback<Feed>;
+type PackedLayer = Pushback<Feed>;
 
 /// Frames of zstd one after the other, and what stands between them that is to be skipped.
 struct Frames(Option<FrameState>);
 
 enum FrameState {
-    Between(Packed),
-    Within(Box<StreamingDecoder<Packed, FrameDecoder>>),
+    Between(PackedLayer),
+    Within(Box<StreamingDecoder<PackedLayer, FrameDecoder>>),
 }
 
 impl Read for Frames {

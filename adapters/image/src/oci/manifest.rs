@@ -31,7 +31,7 @@ pub(crate) struct Blob {
 
 /// What a manifest says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Manifest {
+pub(crate) enum OciManifest {
     /// The manifest of the image for one architecture.
     See(Blob),
     /// The disk is this blob, as an artifact.
@@ -42,7 +42,7 @@ pub(crate) enum Manifest {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Written {
+struct WrittenManifest {
     #[serde(default)]
     layers: Option<Vec<Descriptor>>,
     #[serde(default)]
@@ -59,16 +59,16 @@ struct Descriptor {
     #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
     #[serde(default)]
-    platform: Option<Platform>,
+    platform: Option<OciPlatform>,
 }
 
 #[derive(Deserialize)]
-struct Platform {
+struct OciPlatform {
     #[serde(default)]
     architecture: String,
 }
 
-impl Manifest {
+impl OciManifest {
     /// Reads a manifest or index, for an architecture as images name it.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl Manifest {
         if bytes.len() > LONGEST {
             return Err(format!("the manifest is longer than {LONGEST} bytes"));
         }
-        let written: Written = serde_json::from_slice(bytes)
+        let written: WrittenManifest = serde_json::from_slice(bytes)
             .map_err(|error| format!("this is not a manifest: {error}"))?;
         match (written.layers, written.manifests) {
             (Some(layers), None) => of_layers(layers),
@@ -119,7 +119,7 @@ impl Descriptor {
     }
 }
 
-fn of_layers(mut layers: Vec<Descriptor>) -> Result<Manifest, String> {
+fn of_layers(mut layers: Vec<Descriptor>) -> Result<OciManifest, String> {
     if layers.len() > MOST_LAYERS {
         return Err(format!("the image has more than {MOST_LAYERS} layers"));
     }
@@ -131,10 +131,10 @@ fn of_layers(mut layers: Vec<Descriptor>) -> Result<Manifest, String> {
         ([], _) => {
             let topmost_first = layers.iter().rev();
             let layers: Result<_, _> = topmost_first.map(Descriptor::blob).collect();
-            Ok(Manifest::Layers(layers?))
+            Ok(OciManifest::Layers(layers?))
         }
-        ([file], _) => Ok(Manifest::Disk(file.blob()?)),
-        (_, [disk]) => Ok(Manifest::Disk(disk.blob()?)),
+        ([file], _) => Ok(OciManifest::Disk(file.blob()?)),
+        (_, [disk]) => Ok(OciManifest::Disk(disk.blob()?)),
         _ => Err(format!(
             "the artifact has {} files, of which {} are named as disks (.qcow2, .img, .raw); it must be one",
             files.len(),
@@ -143,7 +143,7 @@ fn of_layers(mut layers: Vec<Descriptor>) -> Result<Manifest, String> {
     }
 }
 
-fn of_index(images: Vec<Descriptor>, platform: Option<&str>) -> Result<Manifest, String> {
+fn of_index(images: Vec<Descriptor>, platform: Option<&str>) -> Result<OciManifest, String> {
     if images.len() > MOST_IMAGES {
         return Err(format!("the index has more than {MOST_IMAGES} images"));
     }
@@ -160,7 +160,7 @@ fn of_index(images: Vec<Descriptor>, platform: Option<&str>) -> Result<Manifest,
     };
     let fitting: Vec<_> = images.iter().filter(fits).collect();
     match (fitting.as_slice(), platform) {
-        ([first, ..], Some(_)) | ([first], None) => Ok(Manifest::See(first.blob()?)),
+        ([first, ..], Some(_)) | ([first], None) => Ok(OciManifest::See(first.blob()?)),
         (_, platform) => {
             let mut there: Vec<_> = images.iter().map(|image| name(image)).collect();
             there.sort();
@@ -204,9 +204,9 @@ mod tests {
         serde_json::json!({"mediaType": kind, "digest": digest(n), "size": n, "annotations": annotations})
     }
 
-    fn image(layers: &[serde_json::Value]) -> Result<Manifest, String> {
+    fn image(layers: &[serde_json::Value]) -> Result<OciManifest, String> {
         let manifest = serde_json::json!({"schemaVersion": 2, "layers": layers});
-        Manifest::read(manifest.to_string().as_bytes(), None)
+        OciManifest::read(manifest.to_string().as_bytes(), None)
     }
 
     fn blob(n: u8) -> Blob {
@@ -220,21 +220,24 @@ mod tests {
     #[test]
     fn the_disk_is_an_artifacts_file_or_in_the_layers() {
         let layers = [layer(1, TAR, None), layer(2, TAR, None)];
-        assert_eq!(image(&layers), Ok(Manifest::Layers(vec![blob(2), blob(1)])));
+        assert_eq!(
+            image(&layers),
+            Ok(OciManifest::Layers(vec![blob(2), blob(1)]))
+        );
         let pushed = layer(1, TAR, Some("disk.qcow2"));
         assert_eq!(
             image(std::slice::from_ref(&pushed)),
-            Ok(Manifest::Disk(blob(1)))
+            Ok(OciManifest::Disk(blob(1)))
         );
         let typed = layer(3, "application/x-qemu-disk", None);
         assert_eq!(
             image(std::slice::from_ref(&typed)),
-            Ok(Manifest::Disk(blob(3)))
+            Ok(OciManifest::Disk(blob(3)))
         );
         let readme = layer(2, "text/plain", Some("README.md"));
         assert_eq!(
             image(&[readme.clone(), pushed.clone()]),
-            Ok(Manifest::Disk(blob(1)))
+            Ok(OciManifest::Disk(blob(1)))
         );
         assert!(image(&[pushed.clone(), layer(4, TAR, Some("b.img.gz"))]).is_err());
         assert!(image(&[readme, typed]).is_err());
@@ -248,8 +251,8 @@ mod tests {
         let of = |n: u8, arch: &str| serde_json::json!({"digest": digest(n), "size": n, "platform": {"architecture": arch, "os": "linux"}});
         let index =
             serde_json::json!({"manifests": [of(1, "amd64"), of(2, "s390x"), of(3, "unknown")]});
-        let find = |arch| Manifest::read(index.to_string().as_bytes(), arch);
-        assert_eq!(find(Some("s390x")), Ok(Manifest::See(blob(2))));
+        let find = |arch| OciManifest::read(index.to_string().as_bytes(), arch);
+        assert_eq!(find(Some("s390x")), Ok(OciManifest::See(blob(2))));
         let why = find(Some("arm64")).unwrap_err();
         assert!(
             why.contains("amd64, s390x") && !why.contains("unknown"),
@@ -257,7 +260,7 @@ mod tests {
         );
         assert!(find(None).unwrap_err().contains("?arch="));
         let one = serde_json::json!({"manifests": [of(1, "amd64")]});
-        assert!(Manifest::read(one.to_string().as_bytes(), None).is_ok());
+        assert!(OciManifest::read(one.to_string().as_bytes(), None).is_ok());
     }
 
     #[test]
@@ -272,8 +275,11 @@ mod tests {
             r#"{"layers": [{"digest": "sha256:00", "size": -1}]}"#,
             r#"{"manifests": []}"#,
         ] {
-            assert!(Manifest::read(wrong.as_bytes(), None).is_err(), "{wrong}");
+            assert!(
+                OciManifest::read(wrong.as_bytes(), None).is_err(),
+                "{wrong}"
+            );
         }
-        assert!(Manifest::read(&vec![b' '; LONGEST + 1], None).is_err());
+        assert!(OciManifest::read(&vec![b' '; LONGEST + 1], None).is_err());
     }
 }

@@ -25,12 +25,12 @@ use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKin
 
 use self::{
     blob::{BlobStream, lied},
-    manifest::{ACCEPT, Blob, LONGEST, Manifest},
+    manifest::{ACCEPT, Blob, LONGEST, OciManifest},
     reference::{Digest, Reference},
     token::{Asking, Passes},
 };
-pub(crate) use self::{layer::Unfit, reference::is_oci};
-use crate::error::{Shown, error, invalid, parse};
+pub(crate) use self::{layer::UnfitLayer, reference::is_oci};
+use crate::error::{ShownError, error, invalid, parse};
 use crate::http::{HttpSource, answer::kind_of, answer::range_of, within};
 
 /// A short answer is there by then, however slowly it comes.
@@ -41,28 +41,28 @@ const DEEPEST: usize = 3;
 /// Reads `oci:` URLs: `oci://registry/repository:tag@digest?arch=s390x`, and with `oci+http:` those
 /// of a registry without TLS.
 #[derive(Clone)]
-pub struct OciSource(Arc<Inner>);
+pub struct OciSource(Arc<OciState>);
 
-struct Inner {
+struct OciState {
     http: HttpSource,
     passes: Passes,
     token_server: Option<String>,
 }
 
 /// A blob at its registry, or its bytes from one on.
-type Part<'a> = (&'a Reference, &'a Shown, &'a Digest, u64);
+type BlobPart<'a> = (&'a Reference, &'a ShownError, &'a Digest, u64);
 
 impl OciSource {
     /// A source that asks by this one, and shows a registry's credentials to this further server.
     pub fn new(http: HttpSource, token_server: Option<String>) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(OciState {
             http,
             passes: Passes::default(),
             token_server,
         }))
     }
 
-    fn asking<'a>(&'a self, reference: &'a Reference, shown: &'a Shown) -> Asking<'a> {
+    fn asking<'a>(&'a self, reference: &'a Reference, shown: &'a ShownError) -> Asking<'a> {
         Asking {
             http: &self.0.http,
             passes: &self.0.passes,
@@ -73,13 +73,17 @@ impl OciSource {
     }
 
     /// What the reference means now.
-    async fn resolve(&self, reference: &Reference, shown: &Shown) -> Result<Manifest, SourceError> {
+    async fn resolve(
+        &self,
+        reference: &Reference,
+        shown: &ShownError,
+    ) -> Result<OciManifest, SourceError> {
         let mut blob: Option<Blob> = None;
         for _ in 0..DEEPEST {
             let bytes = self.manifest(reference, shown, blob.as_ref()).await?;
-            let read = Manifest::read(&bytes, reference.platform());
+            let read = OciManifest::read(&bytes, reference.platform());
             match read.map_err(|why| invalid(shown, why))? {
-                Manifest::See(other) => blob = Some(other),
+                OciManifest::See(other) => blob = Some(other),
                 found => return Ok(found),
             }
         }
@@ -89,7 +93,7 @@ impl OciSource {
     async fn manifest(
         &self,
         reference: &Reference,
-        shown: &Shown,
+        shown: &ShownError,
         blob: Option<&Blob>,
     ) -> Result<Vec<u8>, SourceError> {
         let digest = blob.map(|blob| &blob.digest);
@@ -110,7 +114,7 @@ impl OciSource {
     /// and the length of the whole.
     async fn part(
         &self,
-        (reference, shown, digest, offset): Part<'_>,
+        (reference, shown, digest, offset): BlobPart<'_>,
     ) -> Result<(Response, u64, Option<u64>), SourceError> {
         let url = reference.blob(digest).ok_or_else(|| no_url(shown))?;
         let from = (offset > 0).then_some(offset);
@@ -135,7 +139,7 @@ impl OciSource {
     async fn blob(
         &self,
         reference: &Reference,
-        shown: &Shown,
+        shown: &ShownError,
         blob: Blob,
         offset: u64,
     ) -> Result<BlobStream, SourceError> {
@@ -161,7 +165,7 @@ impl OciSource {
     async fn recorded(
         &self,
         reference: &Reference,
-        shown: &Shown,
+        shown: &ShownError,
         digest: Digest,
         offset: u64,
     ) -> Result<BlobStream, SourceError> {
@@ -183,7 +187,7 @@ impl OciSource {
     async fn disk(
         &self,
         reference: &Reference,
-        shown: &Shown,
+        shown: &ShownError,
         layers: Vec<Blob>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
         for layer in layers {
@@ -203,7 +207,7 @@ impl OciSource {
     async fn again(
         &self,
         reference: &Reference,
-        shown: &Shown,
+        shown: &ShownError,
         offset: u64,
         validator: &str,
     ) -> Result<Option<Box<dyn ImageStream>>, SourceError> {
@@ -236,9 +240,9 @@ impl OciSource {
 /// Before the digest of a layer: the image is the disk in it.
 const WITHIN: &str = "disk of ";
 
-fn read(url: &str) -> Result<(Reference, Shown), SourceError> {
+fn read(url: &str) -> Result<(Reference, ShownError), SourceError> {
     let url = parse(url)?;
-    let shown = Shown::from(&without_query(&url));
+    let shown = ShownError::from(&without_query(&url));
     let reference = Reference::read(&url).map_err(|why| invalid(&shown, why))?;
     Ok((reference, shown))
 }
@@ -250,12 +254,12 @@ fn without_query(url: &Url) -> Url {
     url
 }
 
-fn no_url(shown: &Shown) -> SourceError {
+fn no_url(shown: &ShownError) -> SourceError {
     invalid(shown, "the reference makes no address")
 }
 
 /// Whether the registry gives what it was asked for.
-fn answered(shown: &Shown, response: &Response, what: &str) -> Result<(), SourceError> {
+fn answered(shown: &ShownError, response: &Response, what: &str) -> Result<(), SourceError> {
     let status = response.status();
     if status != StatusCode::OK {
         let message = format!("the registry answered {status} for the {what}");
@@ -272,7 +276,7 @@ fn answered(shown: &Shown, response: &Response, what: &str) -> Result<(), Source
 /// A short answer, whole.
 async fn body(
     http: &HttpSource,
-    shown: &Shown,
+    shown: &ShownError,
     response: &mut Response,
     most: usize,
 ) -> Result<Vec<u8>, SourceError> {
@@ -308,9 +312,9 @@ impl ImageSource for OciSource {
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
         let (reference, shown) = read(url)?;
         match self.resolve(&reference, &shown).await? {
-            Manifest::Disk(blob) => Ok(Box::new(self.blob(&reference, &shown, blob, 0).await?)),
-            Manifest::Layers(layers) => self.disk(&reference, &shown, layers).await,
-            Manifest::See(_) => Err(invalid(&shown, "the index leads to further indexes")),
+            OciManifest::Disk(blob) => Ok(Box::new(self.blob(&reference, &shown, blob, 0).await?)),
+            OciManifest::Layers(layers) => self.disk(&reference, &shown, layers).await,
+            OciManifest::See(_) => Err(invalid(&shown, "the index leads to further indexes")),
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
     reference::Reference,
 };
 use crate::access::ServerAccess;
-use crate::error::{Shown, error, invalid};
+use crate::error::{ShownError, error, invalid};
 use crate::http::{Ask, Credentials, HttpSource};
 
 /// A token server's answer is no longer, in bytes; and so many tokens are kept.
@@ -46,7 +46,7 @@ enum Pass {
 pub(super) struct Passes(Mutex<HashMap<String, Pass>>);
 
 #[derive(Deserialize)]
-struct Given {
+struct TokenAnswer {
     #[serde(default)]
     token: String,
     #[serde(default)]
@@ -85,7 +85,7 @@ pub(super) struct Asking<'a> {
     /// The further server that may give tokens for credentials.
     pub(super) token_server: Option<&'a str>,
     pub(super) reference: &'a Reference,
-    pub(super) shown: &'a Shown,
+    pub(super) shown: &'a ShownError,
 }
 
 impl Asking<'_> {
@@ -186,7 +186,7 @@ impl Asking<'_> {
             return Err(error(kind, self.shown, message));
         }
         let bytes = body(self.http, self.shown, &mut response, LONGEST).await?;
-        let given: Given = serde_json::from_slice(&bytes).map_err(|_| {
+        let given: TokenAnswer = serde_json::from_slice(&bytes).map_err(|_| {
             invalid(
                 self.shown,
                 format!("the token server {server} gave no token"),

@@ -3,7 +3,7 @@ use crate::Router;
 use std::process::Command;
 use vsiflow_steps::ports::{ImageSource as _, SourceErrorKind};
 
-async fn all(url: &str) -> Result<Vec<u8>, SourceError> {
+pub(super) async fn all(url: &str) -> Result<Vec<u8>, SourceError> {
     let mut stream = Router::new().unwrap().open(url).await?;
     let mut bytes = Vec::new();
     while let Some(piece) = stream.next().await? {

@@ -7,7 +7,7 @@ use vsiflow_engine::model::{EntityId, Hash};
 use vsiflow_workflows::{
     fleet::{EntityPresence, FleetError},
     record::disk_entity,
-    spec::{DiskOrigin, HostSettings, Resolved, ResolvedVsi},
+    spec::{DiskOrigin, Resolved, ResolvedVsi},
 };
 
 use super::{Controller, by};
@@ -53,8 +53,8 @@ impl Controller {
             }
             let resolved = Resolved {
                 data_disks: vec![(*disk).clone()],
-                hosts: hosts_of(&translation.rest, [disk.host.as_str()]),
-                ..alone(&translation.rest)
+                hosts: translation.rest.hosts_of([disk.host.as_str()]),
+                ..translation.rest.alone()
             };
             let by = by(&resource.manager, &generation(resource.generation));
             let applied = self.fleet.apply(resolved, by).await;
@@ -63,7 +63,7 @@ impl Controller {
     }
 
     /// What came of giving the fleet something.
-    fn took(&mut self, uid: Uuid, print: Hash, error: Option<FleetError>) {
+    pub(super) fn took(&mut self, uid: Uuid, print: Hash, error: Option<FleetError>) {
         match error {
             None => {
                 self.given.insert(uid, print);
@@ -154,9 +154,14 @@ impl Controller {
         let resolved = Resolved {
             vsis: wishes.iter().map(|(wish, _)| (*wish.vsi).clone()).collect(),
             pools: Vec::new(),
+            groups: Vec::new(),
             data_disks: Vec::new(),
-            hosts: hosts_of(rest, wishes.iter().map(|(wish, _)| &*wish.vsi.desired.host)),
-            ..alone(rest)
+            hosts: rest.hosts_of(
+                wishes
+                    .iter()
+                    .flat_map(|(wish, _)| wish.vsi.desired.possible_hosts()),
+            ),
+            ..rest.alone()
         };
         let error = self.fleet.apply(resolved, by).await.err();
         for (wish, print) in &wishes {
@@ -176,7 +181,7 @@ fn references(snapshot: &Snapshot) -> BTreeMap<String, Hash> {
     for one in snapshot
         .resources
         .iter()
-        .filter(|one| !one.key.kind.is_vsi())
+        .filter(|one| !one.key.kind.is_vsi() && !one.key.kind.has_members())
     {
         let all = names.entry(one.key.namespace.clone()).or_default();
         all.push_str(&one.key.to_string());
@@ -198,7 +203,9 @@ fn fingerprint(vsi: &ResolvedVsi, rest: &Resolved, references: &BTreeMap<String,
     if let Some(url) = &vsi.image_url {
         add(url.expose());
     }
-    host_bytes(&mut bytes, &vsi.desired.host, rest);
+    for host in vsi.desired.possible_hosts() {
+        host_bytes(&mut bytes, host, rest);
+    }
     let mut add = |part: &[u8]| {
         bytes.push(0);
         bytes.extend_from_slice(part);
@@ -210,33 +217,14 @@ fn fingerprint(vsi: &ResolvedVsi, rest: &Resolved, references: &BTreeMap<String,
     Hash::of(&bytes)
 }
 
-/// What belongs to every resource: one that is given alone does not carry all others along.
-fn alone(rest: &Resolved) -> Resolved {
-    Resolved {
-        references: rest.references.clone(),
-        unresolved_refs: rest.unresolved_refs.clone(),
-        directory: rest.directory.clone(),
-        ..Resolved::default()
-    }
-}
-
-/// What is said of these hosts: what is wrong with one must not keep from others.
-fn hosts_of<'a>(
-    rest: &Resolved,
-    hosts: impl IntoIterator<Item = &'a str>,
-) -> BTreeMap<String, HostSettings> {
-    let found = hosts
-        .into_iter()
-        .filter_map(|id| rest.hosts.get_key_value(id));
-    found.map(|(id, host)| (id.clone(), host.clone())).collect()
-}
-
 /// Everything that is said of a host.
-fn host_bytes(bytes: &mut Vec<u8>, host: &str, rest: &Resolved) {
+pub(super) fn host_bytes(bytes: &mut Vec<u8>, host: &str, rest: &Resolved) {
     let Some(host) = rest.hosts.get(host) else {
         return;
     };
-    bytes.extend(serde_json::to_vec(&host.record).unwrap_or_default());
+    bytes.extend(
+        serde_json::to_vec(&(&host.record, &host.labels, &host.limits)).unwrap_or_default(),
+    );
     for secret in host.secrets() {
         bytes.push(0);
         bytes.extend_from_slice(secret.expose());

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{EntityPresence, FleetError},
+    fleet::{EntityPresence, ErrorKind, FleetError},
     record::{disk_entity, vsi_entity},
 };
 
-use super::{Controller, LostJournal, by};
+use super::{Controller, LostJournal, by, members::MemberClaims};
 use crate::{
-    crd::VsiStatus,
     kind::ResourceKind,
     resource::Resource,
-    status_queue::{Findings, Hold},
+    status_queue::{Hold, StatusFindings},
     translate::Translation,
 };
 
@@ -23,7 +22,8 @@ impl Controller {
         &mut self,
         resource: &Arc<Resource>,
         translation: &Translation,
-        findings: &mut Findings,
+        claims: &MemberClaims,
+        findings: &mut StatusFindings,
     ) -> bool {
         if !resource.has_finalizer() {
             return false;
@@ -32,17 +32,20 @@ impl Controller {
             ResourceKind::Vsi | ResourceKind::VirtualServer => {
                 self.vsi_may_go(resource, findings).await
             }
+            ResourceKind::Pool | ResourceKind::Group => {
+                self.pool_may_go(resource, claims, findings).await
+            }
             ResourceKind::DataDisk => self.disk_may_go(resource, translation, findings).await,
+            ResourceKind::Network => self.network_may_go(resource).await,
             _ => true,
         }
     }
 
-    async fn vsi_may_go(&mut self, resource: &Resource, findings: &mut Findings) -> bool {
+    async fn vsi_may_go(&mut self, resource: &Resource, findings: &mut StatusFindings) -> bool {
         let Ok(entity) = vsi_entity(resource.uid) else {
             return false;
         };
-        let worked_on =
-            resource.status_as::<VsiStatus>().run_id.is_some() || resource.is_to_be_adopted();
+        let worked_on = resource.progress().run_id.is_some() || resource.is_to_be_adopted();
         self.may_be_let_go(resource, &entity, worked_on, findings)
             .await
     }
@@ -51,7 +54,7 @@ impl Controller {
         &mut self,
         resource: &Resource,
         translation: &Translation,
-        findings: &mut Findings,
+        findings: &mut StatusFindings,
     ) -> bool {
         let Ok(entity) = disk_entity(resource.uid) else {
             return false;
@@ -78,13 +81,45 @@ impl Controller {
             .await
     }
 
+    /// A network goes from all its hosts; one that was made nowhere is gone.
+    async fn network_may_go(&mut self, resource: &Resource) -> bool {
+        let (namespace, name) = (&resource.key.namespace, &resource.key.name);
+        let (uid, orphan) = (resource.uid, resource.is_orphaned());
+        let found = match self.fleet.network_entities(namespace, name).await {
+            Ok(found) => found,
+            Err(error) if error.kind == ErrorKind::NotFound => return true,
+            Err(error) => {
+                self.unfinished = true;
+                self.refused.insert(uid, *error.failure);
+                return false;
+            }
+        };
+        if self.asked.get(&uid) != Some(&orphan) {
+            let by = by(&resource.manager, "the resource was deleted");
+            let asked = self.fleet.delete_network(namespace, name, orphan, by).await;
+            match asked {
+                Ok(_) => {
+                    self.asked.insert(uid, orphan);
+                    self.refused.remove(&uid);
+                }
+                Err(error) => {
+                    self.unfinished = true;
+                    self.refused.insert(uid, *error.failure);
+                }
+            }
+        }
+        // It may have been decided at once.
+        let gone = |entity| self.fleet.knowledge(entity) == EntityPresence::Gone;
+        found.iter().all(gone)
+    }
+
     /// Asks the fleet to remove what a resource is about, once, and tells whether that is done.
     async fn may_be_let_go(
         &mut self,
         resource: &Resource,
         entity: &EntityId,
         worked_on: bool,
-        findings: &mut Findings,
+        findings: &mut StatusFindings,
     ) -> bool {
         let (uid, orphan) = (resource.uid, resource.is_orphaned());
         match self.fleet.knowledge(entity) {

@@ -14,7 +14,12 @@ impl Controller {
     pub(super) async fn deliver(&mut self, translation: &Translation) {
         let vsis = translation.vsis.values();
         let own = vsis.flat_map(|vsi| [Some(&vsi.contract), vsi.image_url.as_ref()]);
-        let secrets: Vec<_> = own.flatten().cloned().collect();
+        let of_groups = translation.groups.values().flat_map(|group| group.items());
+        let pools = of_groups.map(|item| &item.pool);
+        let pools = translation.pools.values().chain(pools);
+        let members = pools.map(|pool| &pool.template);
+        let members = members.flat_map(|vsi| [Some(&vsi.contract), vsi.image_url.as_ref()]);
+        let secrets: Vec<_> = own.chain(members).flatten().cloned().collect();
         let hosts = translation.rest.hosts.values().cloned().collect();
         let by = by(FIELD_MANAGER, "its secrets were read in the cluster");
         if let Err(error) = self.fleet.deliver(hosts, secrets, by).await {

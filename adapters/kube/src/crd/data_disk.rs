@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ReferenceStatus, Selector, validation,
-    vsi::{DeletionPolicy, default_pool},
+    vsi::{DeletionPolicySchema, default_pool},
 };
 
 /// A data disk that is made on a host.
@@ -49,7 +49,7 @@ use super::{
     )
 )]
 #[serde(rename_all = "camelCase")]
-pub struct DataDiskSpec {
+pub struct DataDiskSpecSchema {
     /// The size in bytes, or with a unit such as 100Gi.
     #[serde(default = "default_size")]
     #[schemars(schema_with = "validation::quantity")]
@@ -66,7 +66,41 @@ pub struct DataDiskSpec {
     pub selector: Option<Selector>,
     /// What becomes of it on its host when this resource is deleted; where absent, it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion_policy: Option<DeletionPolicy>,
+    pub deletion_policy: Option<DeletionPolicySchema>,
+    /// What it is filled with, once, when it is made; nothing where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<DiskSourceSchema>,
+}
+
+/// What a data disk is filled with: exactly one of imageURL, snapshot, disk and blank.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskSourceSchema {
+    /// An image, without password or query: `https://`, `oci://`, `s3://`, `file:///`.
+    #[serde(default, rename = "imageURL", skip_serializing_if = "Option::is_none")]
+    pub image_url: Option<String>,
+    /// The SHA-256 the image must have: `sha256:` and 64 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_checksum: Option<String>,
+    /// A disk of a snapshot of the same namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotDiskSchema>,
+    /// Another data disk of the same namespace, as it is then. No guest that is on may have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+    /// `true`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blank: Option<bool>,
+}
+
+/// A disk of a snapshot.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotDiskSchema {
+    /// The snapshot.
+    pub name: String,
+    /// `boot`, or the name of a data disk.
+    pub disk: String,
 }
 
 /// A volume that is on a host already.
@@ -99,7 +133,7 @@ pub struct DataDiskSpec {
     )
 )]
 #[serde(rename_all = "camelCase")]
-pub struct DataDiskRefSpec {
+pub struct DataDiskRefSpecSchema {
     /// The volume's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_name: Option<String>,

@@ -14,7 +14,11 @@
 )]
 
 mod data_disk;
+mod group;
+mod network;
 mod network_ref;
+mod placement;
+mod pool;
 mod selector;
 mod status;
 mod validation;
@@ -25,21 +29,29 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
-pub use data_disk::{DataDisk, DataDiskRef, DataDiskRefSpec, DataDiskSpec};
-pub use network_ref::{NetworkRef, NetworkRefSpec};
-pub use selector::{Expression, Selector};
+pub use data_disk::{DataDisk, DataDiskRef, DataDiskRefSpecSchema, DataDiskSpecSchema};
+pub use group::{
+    GroupStatus, ItemStatus, OutputStatus, VirtualServerGroup, VirtualServerGroupSpec, WaveStatus,
+};
+pub use network::{InterfaceSchema, VirtualServerNetwork, VirtualServerNetworkSpec};
+pub use network_ref::{NetworkRef, NetworkRefSpecSchema};
+pub use pool::{PoolStatus, VirtualServerPool, VirtualServerPoolSpec};
+pub use selector::{ExpressionSchema, Selector};
 pub use status::{Condition, OldMetadata, Proposal, ReferenceStatus, VsiStatus};
-pub use virtual_server::{VirtualServer, VirtualServerSpec};
-pub use vsi::{BootDisk, Machine, Vsi, VsiSpec};
+pub use virtual_server::{VirtualServer, VirtualServerSpecSchema};
+pub use vsi::{BootDiskSchema, MachineSchema, Vsi, VsiSpecSchema};
 
 /// The group of the kinds that the operator before this one had.
 pub const GROUP: &str = "hpse.ibm.com";
 
 /// The definitions of all kinds.
-pub fn all() -> [CustomResourceDefinition; 5] {
+pub fn all() -> [CustomResourceDefinition; 8] {
     [
         Vsi::crd(),
         VirtualServer::crd(),
+        VirtualServerPool::crd(),
+        VirtualServerGroup::crd(),
+        VirtualServerNetwork::crd(),
         DataDisk::crd(),
         DataDiskRef::crd(),
         NetworkRef::crd(),

@@ -35,7 +35,7 @@ use super::{ReferenceStatus, Selector};
     )
 )]
 #[serde(rename_all = "camelCase")]
-pub struct NetworkRefSpec {
+pub struct NetworkRefSpecSchema {
     /// The network's name on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_name: Option<String>,

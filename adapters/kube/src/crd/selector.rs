@@ -14,12 +14,12 @@ pub struct Selector {
     pub match_labels: BTreeMap<String, String>,
     /// Further conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub match_expressions: Vec<Expression>,
+    pub match_expressions: Vec<ExpressionSchema>,
 }
 
 /// One condition of a selector.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Expression {
+pub struct ExpressionSchema {
     /// The label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,

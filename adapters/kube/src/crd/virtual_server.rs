@@ -8,8 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Selector, VsiStatus, validation,
-    vsi::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy, default_pool},
+    InterfaceSchema, Selector, VsiStatus,
+    placement::PlacementSchema,
+    validation,
+    vsi::{
+        DeletionPolicySchema, OnDriftSchema, PowerStateSchema, UpdatePolicySchema, default_pool,
+    },
 };
 
 /// What a virtual server is to be.
@@ -54,10 +58,10 @@ use super::{
     )
 )]
 #[serde(rename_all = "camelCase")]
-pub struct VirtualServerSpec {
+pub struct VirtualServerSpecSchema {
     /// What runs in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub guest: Option<Guest>,
+    pub guest: Option<GuestSchema>,
     /// Where the boot image comes from: http, https or file.
     #[serde(rename = "imageURL")]
     pub image_url: String,
@@ -71,37 +75,44 @@ pub struct VirtualServerSpec {
     /// Chooses the ConfigMap and Secret with the host's settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_selector: Option<Selector>,
+    /// How a host is chosen where targetSelector matches several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<PlacementSchema>,
     /// Chooses data disks and references to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_selector: Option<Selector>,
     /// Chooses networks; without it the server is on the network default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_selector: Option<Selector>,
+    /// Network cards in order, in place of networkSelector.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub interfaces: Vec<InterfaceSchema>,
     /// How the boot disk is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_disk: Option<ServerBootDisk>,
     /// The machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub machine: Option<ServerMachine>,
+    pub machine: Option<ServerMachineSchema>,
     /// When it counts as ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<Ready>,
     /// Whether it is to run; where absent, it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub power_state: Option<PowerState>,
+    pub power_state: Option<PowerStateSchema>,
     /// What is done when somebody changed it on its host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_drift: Option<OnDrift>,
+    pub on_drift: Option<OnDriftSchema>,
     /// Whether changes wait until they are approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub update_policy: Option<UpdatePolicy>,
+    pub update_policy: Option<UpdatePolicySchema>,
     /// What becomes of it on its host when this resource is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion_policy: Option<DeletionPolicy>,
+    pub deletion_policy: Option<DeletionPolicySchema>,
 }
 
 /// Prints no user-data.
-impl std::fmt::Debug for VirtualServerSpec {
+impl std::fmt::Debug for VirtualServerSpecSchema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("VirtualServerSpec").finish_non_exhaustive()
     }
@@ -110,10 +121,10 @@ impl std::fmt::Debug for VirtualServerSpec {
 /// What runs in a virtual server.
 #[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Guest {
+pub struct GuestSchema {
     /// How it is configured.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    pub guest_type: Option<GuestType>,
+    pub guest_type: Option<GuestTypeSchema>,
     /// The contract of a Hyper Protect guest, verbatim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract: Option<String>,
@@ -122,7 +133,7 @@ pub struct Guest {
     pub user_data: Option<String>,
     /// Where the user-data stands instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_data_from: Option<UserDataFrom>,
+    pub user_data_from: Option<UserDataFromSchema>,
     /// The guest's network configuration, as cloud-init reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_config: Option<String>,
@@ -141,7 +152,7 @@ pub struct Guest {
 /// How a guest is configured.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum GuestType {
+pub enum GuestTypeSchema {
     /// By cloud-init.
     CloudInit,
     /// By Ignition.
@@ -155,15 +166,15 @@ pub enum GuestType {
 /// Where user-data stands.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct UserDataFrom {
+pub struct UserDataFromSchema {
     /// A key of a Secret in the same namespace.
-    pub secret_key_ref: SecretKeyRef,
+    pub secret_key_ref: SecretKeyRefSchema,
 }
 
 /// A key of a Secret.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct SecretKeyRef {
+pub struct SecretKeyRefSchema {
     /// The Secret's name.
     pub name: String,
     /// The key.
@@ -198,7 +209,7 @@ pub enum ServerBootDiskMode {
 /// The machine of a guest.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ServerMachine {
+pub struct ServerMachineSchema {
     /// The architecture, as libvirt names it; s390x for a Hyper Protect guest and x86_64 for
     /// others where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,16 +229,30 @@ pub struct ServerMachine {
     pub cpu: Option<String>,
     /// The firmware; what the architecture has by itself where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub firmware: Option<Firmware>,
+    pub firmware: Option<FirmwareSchema>,
     /// Whether the guest's memory is protected from the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secure_execution: Option<SecureExecution>,
+    /// The screen, which VNC shows on 127.0.0.1 of its host alone; there is none where absent. Not
+    /// for a Hyper Protect guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graphics: Option<GraphicsSchema>,
+}
+
+/// The screen of a machine, which VNC shows on 127.0.0.1 of its host alone.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum GraphicsSchema {
+    /// There is none.
+    None,
+    /// One that VNC shows, on 127.0.0.1 of its host.
+    Vnc,
 }
 
 /// What a machine boots by.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum Firmware {
+pub enum FirmwareSchema {
     /// A PC's BIOS.
     Bios,
     /// UEFI.
@@ -256,13 +281,13 @@ pub struct Ready {
     /// What shows that it is ready, all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
-    pub all: Option<Vec<Probe>>,
+    pub all: Option<Vec<ProbeSchema>>,
 }
 
 /// One probe: one field of it is given.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Probe {
+pub struct ProbeSchema {
     /// A regular expression that a line of the console matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

@@ -5,7 +5,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Selector, VsiStatus, validation, virtual_server::Ready};
+use super::{InterfaceSchema, Selector, VsiStatus, validation, virtual_server::Ready};
 
 /// What a virtual server instance is to be.
 #[derive(CustomResource, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -62,7 +62,7 @@ use super::{Selector, VsiStatus, validation, virtual_server::Ready};
     )
 )]
 #[serde(rename_all = "camelCase")]
-pub struct VsiSpec {
+pub struct VsiSpecSchema {
     /// The contract, verbatim; encrypted for the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract: Option<String>,
@@ -85,27 +85,31 @@ pub struct VsiSpec {
     /// Chooses networks; without it the VSI is on the network default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_selector: Option<Selector>,
+    /// Network cards in order, in place of networkSelector.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub interfaces: Vec<InterfaceSchema>,
     /// Ignored, as it always was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<Selector>,
     /// How the boot disk is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub boot_disk: Option<BootDisk>,
+    pub boot_disk: Option<BootDiskSchema>,
     /// The machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub machine: Option<Machine>,
+    pub machine: Option<MachineSchema>,
     /// Whether it is to run; where absent, it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub power_state: Option<PowerState>,
+    pub power_state: Option<PowerStateSchema>,
     /// What is done when somebody changed it on its host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_drift: Option<OnDrift>,
+    pub on_drift: Option<OnDriftSchema>,
     /// Whether changes wait until they are approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub update_policy: Option<UpdatePolicy>,
+    pub update_policy: Option<UpdatePolicySchema>,
     /// What becomes of it on its host when this resource is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion_policy: Option<DeletionPolicy>,
+    pub deletion_policy: Option<DeletionPolicySchema>,
     /// The guest's network configuration: netplan version 2, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_config: Option<String>,
@@ -115,7 +119,7 @@ pub struct VsiSpec {
 }
 
 /// Prints no contract.
-impl std::fmt::Debug for VsiSpec {
+impl std::fmt::Debug for VsiSpecSchema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("VsiSpec").finish_non_exhaustive()
     }
@@ -124,10 +128,10 @@ impl std::fmt::Debug for VsiSpec {
 /// How the boot disk is made from the image.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct BootDisk {
+pub struct BootDiskSchema {
     /// A full copy, or a thin layer over the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<BootDiskMode>,
+    pub mode: Option<BootDiskModeSchema>,
     /// The size the guest sees; the image's own where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "validation::bounded_quantity")]
@@ -137,7 +141,7 @@ pub struct BootDisk {
 /// A full copy, or a thin layer over the image.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum BootDiskMode {
+pub enum BootDiskModeSchema {
     /// A full copy, independent of the image.
     Copy,
     /// A thin layer: made at once, and needs the image as long as it lives.
@@ -147,7 +151,7 @@ pub enum BootDiskMode {
 /// The machine of a guest.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Machine {
+pub struct MachineSchema {
     /// The architecture, as libvirt names it; s390x where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-z0-9_]+$"))]
@@ -164,7 +168,7 @@ pub struct Machine {
 
 /// Whether a VSI is to run.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
-pub enum PowerState {
+pub enum PowerStateSchema {
     /// It runs.
     Running,
     /// It is shut down; its disks stay.
@@ -175,7 +179,7 @@ pub enum PowerState {
 
 /// What is done when the host's objects differ from what was written.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
-pub enum OnDrift {
+pub enum OnDriftSchema {
     /// It is said, and nothing is changed.
     Report,
     /// What was written is restored.
@@ -184,7 +188,7 @@ pub enum OnDrift {
 
 /// Whether a change is carried out by itself.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
-pub enum UpdatePolicy {
+pub enum UpdatePolicySchema {
     /// At once.
     Automatic,
     /// After its plan was approved.
@@ -193,7 +197,7 @@ pub enum UpdatePolicy {
 
 /// What becomes of an object on its host when its resource is deleted.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
-pub enum DeletionPolicy {
+pub enum DeletionPolicySchema {
     /// It is removed.
     Delete,
     /// It stays.

@@ -1,7 +1,10 @@
 //! The whole of it against an API server that fails on demand, in virtual time.
 
 mod defects;
+mod groups;
 mod held;
+mod placement;
+mod pools;
 mod rig;
 mod tenants;
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Cluster, PluginError};
 use crate::{
     kind::ResourceKind,
-    subresources::{Done, GROUP, OFFSET, VERSION, after},
+    subresources::{Done, GROUP, OFFSET, PROTOCOL, VERSION, after},
 };
 
 /// The longest answer that is not read piece by piece, in bytes.
@@ -158,6 +158,30 @@ impl Cluster {
         body.map_err(|error| self.odd(name, &error.to_string()))
     }
 
+    /// Opens the console of a VSI: the connection of the answer is to change over to its bytes. With `force`
+    /// whoever has it open loses it.
+    ///
+    /// # Errors
+    /// When this user may not, somebody has it open, there is none of that name, or nobody answers.
+    pub async fn console(
+        &self,
+        name: &str,
+        force: bool,
+    ) -> Result<http::Response<Body>, PluginError> {
+        let path = format!("console?force={force}");
+        let ask = |kind| {
+            Request::post(self.subresource(kind, name, &path))
+                .header(http::header::CONNECTION, "upgrade")
+                .header(http::header::UPGRADE, PROTOCOL)
+                .body(Body::empty())
+        };
+        let response = self.asked(name, ask).await?;
+        match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => Ok(response),
+            _ => Err(self.odd(name, "the connection does not change over")),
+        }
+    }
+
     fn subresource(&self, kind: ResourceKind, name: &str, rest: &str) -> String {
         let (namespace, plural) = (&self.namespace, kind.plural());
         format!("/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{plural}/{name}/{rest}")
@@ -188,7 +212,8 @@ impl Cluster {
         let request = request.map_err(|error| self.odd(name, &error.to_string()))?;
         let response = self.client.send(request).await;
         let response = response.map_err(|error| self.odd(name, &error.to_string()))?;
-        if response.status().is_success() {
+        let status = response.status();
+        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
         let code = response.status();

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 use vsiflow_workflows::{
-    fleet::{DiskObject, NetworkInfo},
+    fleet::{DiskObject, NetworkInfo, NetworkState},
     spec::Quantity,
 };
 
@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     crd::{Condition, ReferenceStatus},
-    status_queue::Findings,
+    status_queue::StatusFindings,
 };
 
 /// What the host said of what is referred to, by its name there; or why it said nothing.
-pub(crate) enum Shown {
+pub(crate) enum ReferenceShown {
     /// A network.
     Network(String, Result<Option<NetworkInfo>, String>),
     /// A volume, and whether it is there.
@@ -26,9 +26,9 @@ pub(crate) enum Shown {
 /// What the status of a data disk or a reference is to say; `disk` is what the fleet knows of a
 /// data disk that is made, `shown` what a host shows of what is referred to.
 pub(crate) fn reference(
-    findings: &Findings,
+    findings: &StatusFindings,
     disk: Option<&DiskObject>,
-    shown: Option<Shown>,
+    shown: Option<ReferenceShown>,
     before: &ReferenceStatus,
     now: Timestamp,
 ) -> ReferenceStatus {
@@ -59,6 +59,62 @@ pub(crate) fn reference(
     status
 }
 
+/// What the status of a network that is made is to say; `states` are those on its hosts.
+pub(crate) fn network(
+    findings: &StatusFindings,
+    states: &[NetworkState],
+    before: &ReferenceStatus,
+    now: Timestamp,
+) -> ReferenceStatus {
+    let wrong = !findings.problems.is_empty() || findings.refusal.is_some();
+    let mut status = match is_told_by_another(findings) {
+        true => ReferenceStatus {
+            conditions: resolved(findings).conditions,
+            ..before.clone()
+        },
+        false if wrong => resolved(findings),
+        false => on_hosts(states),
+    };
+    let hosts: Vec<_> = states.iter().map(|state| state.host.as_str()).collect();
+    status.host = Some(hosts.join(",")).filter(|hosts| !hosts.is_empty());
+    status.description = tail(&status.description);
+    status.conditions.extend(accepted(findings));
+    let generation = findings.generation;
+    finish(&mut status.conditions, &before.conditions, generation, now);
+    status.observed_generation = Some(generation);
+    status.used_by.clone_from(&findings.used_by);
+    status
+}
+
+/// A network is as well as it is on the host where it is worst.
+fn on_hosts(states: &[NetworkState]) -> ReferenceStatus {
+    let unwell = states.iter().find(|state| state.phase != "Ready");
+    let (number, phase, ready, message) = match unwell {
+        None if states.is_empty() => {
+            let message = "no server refers to it: it is on no host";
+            let ready = Condition {
+                status: "Unknown".to_owned(),
+                ..made("Ready", false, "Unused", message)
+            };
+            (0, "Unused", ready, String::new())
+        }
+        None => (1, "Ready", made("Ready", true, "Ready", ""), String::new()),
+        Some(state) => {
+            let number = if state.phase == "Blocked" { 2 } else { 0 };
+            let message = format!("on host {}: {}", state.host, state.message);
+            let ready = made("Ready", false, &state.phase, &message);
+            (number, state.phase.as_str(), ready, message)
+        }
+    };
+    ReferenceStatus {
+        status: number,
+        description: message,
+        phase: Some(phase.to_owned()),
+        conditions: vec![ready],
+        ..ReferenceStatus::default()
+    }
+}
+
 /// The size that a document gives, as documents write sizes.
 pub(crate) fn size(spec: &Value) -> Option<String> {
     match spec.get("size")? {
@@ -79,9 +135,14 @@ fn ready(status: &ReferenceStatus) -> Option<&Condition> {
 }
 
 /// Adds what the host said. What was told before stays where it does not answer.
-fn add(status: &mut ReferenceStatus, shown: Shown, findings: &Findings, before: &ReferenceStatus) {
+fn add(
+    status: &mut ReferenceStatus,
+    shown: ReferenceShown,
+    findings: &StatusFindings,
+    before: &ReferenceStatus,
+) {
     let wrong = match shown {
-        Shown::Network(name, Ok(Some(network))) => {
+        ReferenceShown::Network(name, Ok(Some(network))) => {
             let inactive = (!network.active).then(|| wrong("network", &name, "Inactive"));
             if network.xml.len() <= LONGEST_XML {
                 status.metadata = Some(metadata(&name, &network.xml));
@@ -89,10 +150,10 @@ fn add(status: &mut ReferenceStatus, shown: Shown, findings: &Findings, before: 
             }
             inactive
         }
-        Shown::Network(name, Ok(None)) => Some(missing(status, "network", &name)),
-        Shown::Volume(_, Ok(true)) => None,
-        Shown::Volume(name, Ok(false)) => Some(missing(status, "volume", &name)),
-        Shown::Network(_, Err(why)) | Shown::Volume(_, Err(why)) => {
+        ReferenceShown::Network(name, Ok(None)) => Some(missing(status, "network", &name)),
+        ReferenceShown::Volume(_, Ok(true)) => None,
+        ReferenceShown::Volume(name, Ok(false)) => Some(missing(status, "volume", &name)),
+        ReferenceShown::Network(_, Err(why)) | ReferenceShown::Volume(_, Err(why)) => {
             return unanswered(status, &why, findings, before);
         }
     };
@@ -119,7 +180,7 @@ fn missing(status: &mut ReferenceStatus, what: &str, name: &str) -> (&'static st
 fn unanswered(
     status: &mut ReferenceStatus,
     why: &str,
-    findings: &Findings,
+    findings: &StatusFindings,
     before: &ReferenceStatus,
 ) {
     let same =
@@ -166,7 +227,7 @@ fn known_disk(disk: &DiskObject) -> ReferenceStatus {
 }
 
 /// What is there already is ready once its host says so; a disk that is to be made waits.
-fn resolved(findings: &Findings) -> ReferenceStatus {
+fn resolved(findings: &StatusFindings) -> ReferenceStatus {
     let wrong = !findings.problems.is_empty() || findings.refusal.is_some();
     let message = match &findings.refusal {
         Some(failure) if findings.problems.is_empty() => refusal(failure),

@@ -37,6 +37,7 @@ fn object(phase: Phase, description: &str) -> VsiObject {
             ip_addresses: vec!["192.168.122.7".to_owned()],
             run_id: Some("01".to_owned()),
             proposal: None,
+            placement: None,
             host: "sim".to_owned(),
             host_last_seen: None,
             warnings: Vec::new(),
@@ -54,20 +55,20 @@ fn object(phase: Phase, description: &str) -> VsiObject {
     }
 }
 
-fn findings() -> Findings {
-    Findings {
+fn findings() -> StatusFindings {
+    StatusFindings {
         generation: 7,
-        ..Findings::default()
+        ..StatusFindings::default()
     }
 }
 
-fn wrong() -> Findings {
+fn wrong() -> StatusFindings {
     let translation = translate(
         &world(vec![sample("web", 1, json!({"machine": {"cpus": 0}}))]),
         &crate::sample::rules(None),
     );
     let problems = translation.problems.into_values().flatten().collect();
-    Findings {
+    StatusFindings {
         problems,
         ..findings()
     }
@@ -128,7 +129,7 @@ fn kube_defect_27_a_status_holds_the_end_of_a_log_only() {
 
 #[test]
 fn a_lost_journal_is_said_and_nothing_else_claimed() {
-    let held = Findings {
+    let held = StatusFindings {
         hold: Some(Hold::JournalLost),
         ..findings()
     };

@@ -14,7 +14,7 @@ use vsiflow_engine::{
 };
 use vsiflow_workflows::fleet::Verdict;
 
-use super::{Answer, Caller, GROUP, Inner, Refusal, VERSION, json};
+use super::{GROUP, HttpAnswer, Refusal, RequestCaller, SubresourceState, VERSION, json};
 use crate::kind::Subresource;
 
 /// The longest body, in bytes.
@@ -29,7 +29,7 @@ const RECORDING: Duration = Duration::from_secs(10);
 /// How something is to be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct DesiredUpdate {
+pub(crate) struct SpecPatch {
     /// Why; kept in the history.
     pub(crate) reason: String,
     /// How long to wait for the outcome, in seconds.
@@ -48,7 +48,7 @@ pub enum Done {
 }
 
 /// Reads a body.
-pub(super) async fn wish<B>(body: B) -> Result<DesiredUpdate, Refusal>
+pub(super) async fn wish<B>(body: B) -> Result<SpecPatch, Refusal>
 where
     B: Body + Unpin,
     B::Error: std::fmt::Display,
@@ -66,19 +66,19 @@ where
     });
     let bytes = bytes?.to_bytes();
     match bytes.is_empty() {
-        true => Ok(DesiredUpdate::default()),
+        true => Ok(SpecPatch::default()),
         false => serde_json::from_slice(&bytes).map_err(|error| Refusal::body(&error.to_string())),
     }
 }
 
 /// Does it, and waits for what comes of it as long as that is asked for.
 pub(super) async fn act(
-    inner: &Inner,
+    inner: &SubresourceState,
     entity: EntityId,
     what: Subresource,
-    wish: DesiredUpdate,
-    caller: &Caller,
-) -> Result<Response<Answer>, Refusal> {
+    wish: SpecPatch,
+    caller: &RequestCaller,
+) -> Result<Response<HttpAnswer>, Refusal> {
     let by = By {
         actor: Actor::Kubernetes(Who::new(caller.user.clone())),
         reason: Text::new(wish.reason),
@@ -97,7 +97,7 @@ pub(super) async fn act(
 }
 
 async fn record(
-    inner: &Inner,
+    inner: &SubresourceState,
     entity: &EntityId,
     what: Subresource,
     by: By,

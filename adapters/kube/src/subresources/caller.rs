@@ -8,14 +8,14 @@ use super::{Refusal, trust::Trust};
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Caller {
+pub(super) struct RequestCaller {
     pub(super) user: String,
     pub(super) uid: Option<String>,
     pub(super) groups: Vec<String>,
     pub(super) extra: BTreeMap<String, Vec<String>>,
 }
 
-impl Caller {
+impl RequestCaller {
     /// Whom the headers name that are said to do so.
     pub(super) fn named(trust: &Trust, headers: &HeaderMap) -> Result<Self, Refusal> {
         let user = first(headers, &trust.users)?;

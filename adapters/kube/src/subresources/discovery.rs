@@ -22,16 +22,12 @@ pub(super) fn resources() -> Value {
     let all = ResourceKind::ALL.into_iter().flat_map(|kind| {
         let its = kind.subresources().iter();
         its.map(move |subresource| {
-            let verbs: &[&str] = match subresource.is_action() {
-                true => &["create", "update"],
-                false => &["get"],
-            };
             json!({
                 "name": format!("{}/{}", kind.plural(), subresource.word()),
                 "singularName": "",
                 "namespaced": true,
                 "kind": kind.name(),
-                "verbs": verbs,
+                "verbs": subresource.verbs(),
             })
         })
     });

@@ -15,7 +15,9 @@ use vsiflow_engine::model::EntityId;
 use vsiflow_steps::ports::ConsolePosition;
 use vsiflow_workflows::fleet::{ConsoleLog, HistoryLine, LogChunk};
 
-use super::{ANSWER, Answer, Inner, OFFSET, Refusal, Target, answer, route::Options};
+use super::{
+    ANSWER, HttpAnswer, OFFSET, Refusal, RouteTarget, SubresourceState, answer, route::RouteOptions,
+};
 
 /// How often what is followed is looked at.
 const POLL: Duration = Duration::from_secs(1);
@@ -29,11 +31,11 @@ const CONSOLE: &str = "application/octet-stream";
 
 /// The history of an entity.
 pub(super) async fn history(
-    inner: &Arc<Inner>,
+    inner: &Arc<SubresourceState>,
     entity: EntityId,
     query: &str,
-) -> Result<Response<Answer>, Refusal> {
-    let options = Options::of(query, &["follow", "from"])?;
+) -> Result<Response<HttpAnswer>, Refusal> {
+    let options = RouteOptions::of(query, &["follow", "from"])?;
     let mut history = History {
         inner: inner.clone(),
         entity,
@@ -55,7 +57,7 @@ pub(super) async fn history(
 }
 
 struct History {
-    inner: Arc<Inner>,
+    inner: Arc<SubresourceState>,
     entity: EntityId,
     from: u64,
 }
@@ -91,12 +93,12 @@ fn pieces(lines: Vec<HistoryLine>) -> stream::Iter<impl Iterator<Item = Bytes> +
 
 /// The console log of a VSI, or what was kept of its newest failed boot.
 pub(super) async fn logs(
-    inner: &Arc<Inner>,
+    inner: &Arc<SubresourceState>,
     entity: EntityId,
-    target: &Target,
+    target: &RouteTarget,
     query: &str,
-) -> Result<Response<Answer>, Refusal> {
-    let options = Options::of(query, &["follow", "from", "failed", "definition"])?;
+) -> Result<Response<HttpAnswer>, Refusal> {
+    let options = RouteOptions::of(query, &["follow", "from", "failed", "definition"])?;
     let (namespace, name) = (&target.namespace, &target.name);
     // A log is had by name: it must be that of this very object.
     if inner.fleet.vsi(namespace, name).await? != entity {
@@ -107,7 +109,7 @@ pub(super) async fn logs(
     }
     let until = deadline();
     let log = timeout(PIECE, inner.fleet.console_log(namespace, name)).await;
-    let mut log = Log {
+    let mut log = FollowedLog {
         inner: inner.clone(),
         log: log.map_err(|_| Refusal::late())??,
         at: options.from,
@@ -144,13 +146,13 @@ fn begins(chunk: &LogChunk) -> u64 {
     chunk.next.offset.saturating_sub(length)
 }
 
-struct Log {
-    inner: Arc<Inner>,
+struct FollowedLog {
+    inner: Arc<SubresourceState>,
     log: ConsoleLog,
     at: u64,
 }
 
-impl Log {
+impl FollowedLog {
     async fn read(&self) -> Result<LogChunk, Refusal> {
         let _turn = self.inner.turn().await?;
         let at = ConsolePosition { offset: self.at };
@@ -160,10 +162,10 @@ impl Log {
 }
 
 async fn failed(
-    inner: &Inner,
-    target: &Target,
+    inner: &SubresourceState,
+    target: &RouteTarget,
     definition: bool,
-) -> Result<Response<Answer>, Refusal> {
+) -> Result<Response<HttpAnswer>, Refusal> {
     let kept = {
         let _turn = inner.turn().await?;
         let kept = inner.fleet.evidence(&target.namespace, &target.name);
@@ -194,7 +196,7 @@ fn streamed(
     pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     kind: &'static str,
     begins: Option<u64>,
-) -> Response<Answer> {
+) -> Response<HttpAnswer> {
     let frames = pieces.map(|piece| piece.map(Frame::data));
     let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
     let headers = response.headers_mut();

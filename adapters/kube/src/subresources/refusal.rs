@@ -7,7 +7,7 @@ use serde_json::json;
 use vsiflow_engine::model::Failure;
 use vsiflow_workflows::fleet::{ErrorKind, FleetError};
 
-use super::{Answer, GROUP, Target, answer};
+use super::{GROUP, HttpAnswer, RouteTarget, answer};
 
 /// Who asks is not known.
 const STRANGER: &str = "VSI1030";
@@ -23,11 +23,11 @@ const WRONG: &str = "VSI1033";
 pub(super) struct Refusal {
     status: StatusCode,
     reason: &'static str,
-    failure: Box<Wrong>,
+    failure: Box<WrongRequest>,
 }
 
 #[derive(Debug)]
-struct Wrong {
+struct WrongRequest {
     code: String,
     message: String,
     remedy: String,
@@ -48,7 +48,7 @@ impl Refusal {
         message: impl Into<String>,
         remedy: &str,
     ) -> Self {
-        let failure = Wrong {
+        let failure = WrongRequest {
             code: code.to_owned(),
             message: message.into(),
             remedy: remedy.to_owned(),
@@ -65,7 +65,7 @@ impl Refusal {
         &self.failure.code
     }
 
-    fn of(mut self, target: &Target) -> Self {
+    fn of(mut self, target: &RouteTarget) -> Self {
         self.failure.object = Some((target.kind.plural(), target.name.clone()));
         self
     }
@@ -79,7 +79,7 @@ impl Refusal {
     }
 
     /// They have no right to it.
-    pub(super) fn forbidden(target: &Target, user: &str, verb: &str, why: &str) -> Self {
+    pub(super) fn forbidden(target: &RouteTarget, user: &str, verb: &str, why: &str) -> Self {
         let resource = format!("{}/{}", target.kind.plural(), target.subresource.word());
         let message = format!(
             "user \"{user}\" cannot {verb} \"{resource}\" of \"{}\" in API group \"{GROUP}\" in the \
@@ -104,7 +104,7 @@ impl Refusal {
     }
 
     /// Nobody can tell yet what there is.
-    pub(super) fn unlisted(target: &Target) -> Self {
+    pub(super) fn unlisted(target: &RouteTarget) -> Self {
         let how = (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
         let message = format!(
             "what there is in the namespace \"{}\" was not listed yet",
@@ -126,7 +126,7 @@ impl Refusal {
         Self::new(how, WRONG, "there is nothing of this path", &remedy)
     }
 
-    pub(super) fn no_such_object(target: &Target) -> Self {
+    pub(super) fn no_such_object(target: &RouteTarget) -> Self {
         let how = (StatusCode::NOT_FOUND, "NotFound");
         let message = format!(
             "there is no {} \"{}\" in the namespace \"{}\" that is served",
@@ -142,6 +142,12 @@ impl Refusal {
         let how = (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");
         let remedy = "GET reads, POST or PUT acts";
         Self::new(how, WRONG, format!("{method} does nothing here"), remedy)
+    }
+
+    pub(super) fn upgrade(protocol: &str) -> Self {
+        let how = (StatusCode::UPGRADE_REQUIRED, "BadRequest");
+        let message = format!("the request has to ask for `Upgrade: {protocol}`");
+        Self::new(how, WRONG, message, "use `kubectl vsi console`")
     }
 
     pub(super) fn query(name: &str) -> Self {
@@ -178,15 +184,15 @@ impl Refusal {
         Self::new(how, UNKNOWN, "the answer took too long", "ask again")
     }
 
-    pub(super) fn nothing_kept(target: &Target) -> Self {
+    pub(super) fn nothing_kept(target: &RouteTarget) -> Self {
         let how = (StatusCode::NOT_FOUND, "NotFound");
         let message = "no failed boot of it was kept in the journal";
         let remedy = "`kubectl vsi describe` says where the evidence of a failed boot is";
         Self::new(how, "VSI0806", message, remedy).of(target)
     }
 
-    pub(super) fn response(self) -> Response<Answer> {
-        let Wrong {
+    pub(super) fn response(self) -> Response<HttpAnswer> {
+        let WrongRequest {
             code,
             message,
             remedy,

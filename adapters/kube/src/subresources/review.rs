@@ -8,7 +8,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::{Api, Client, api::PostParams};
 use tokio::time::timeout;
 
-use super::{Caller, GROUP, Refusal, Target, VERSION};
+use super::{GROUP, Refusal, RequestCaller, RouteTarget, VERSION};
 
 /// How long the API server may take to say so.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -16,8 +16,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Returns where the user has the right.
 pub(super) async fn ask(
     client: &Client,
-    caller: &Caller,
-    target: &Target,
+    caller: &RequestCaller,
+    target: &RouteTarget,
     verb: &str,
 ) -> Result<(), Refusal> {
     let api: Api<SubjectAccessReview> = Api::all(client.clone());
@@ -36,7 +36,7 @@ pub(super) async fn ask(
     }
 }
 
-fn review(caller: &Caller, target: &Target, verb: &str) -> SubjectAccessReview {
+fn review(caller: &RequestCaller, target: &RouteTarget, verb: &str) -> SubjectAccessReview {
     let some = |text: &str| Some(text.to_owned());
     SubjectAccessReview {
         spec: SubjectAccessReviewSpec {

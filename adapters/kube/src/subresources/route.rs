@@ -15,26 +15,30 @@ pub(super) enum Route {
     /// What there is of its version.
     Version,
     /// An object's.
-    Target(Target),
+    Target(RouteTarget),
 }
 
 /// A subresource of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct RouteTarget {
     pub(super) namespace: String,
     pub(super) kind: ResourceKind,
     pub(super) name: String,
     pub(super) subresource: Subresource,
 }
 
-impl Target {
+impl RouteTarget {
     /// The verb that a right is needed for.
     pub(super) fn verb(&self, method: &Method) -> Result<&'static str, Refusal> {
-        match (self.subresource.is_action(), method) {
-            (false, &Method::GET) => Ok("get"),
-            (true, &Method::POST) => Ok("create"),
-            (true, &Method::PUT) => Ok("update"),
-            _ => Err(Refusal::method(method)),
+        let verb = match *method {
+            Method::GET => "get",
+            Method::POST => "create",
+            Method::PUT => "update",
+            _ => return Err(Refusal::method(method)),
+        };
+        match self.subresource.verbs().contains(&verb) {
+            true => Ok(verb),
+            false => Err(Refusal::method(method)),
         }
     }
 }
@@ -56,13 +60,13 @@ pub(super) fn route(path: &str) -> Option<Route> {
     }
 }
 
-fn target(namespace: &str, plural: &str, name: &str, subresource: &str) -> Option<Target> {
+fn target(namespace: &str, plural: &str, name: &str, subresource: &str) -> Option<RouteTarget> {
     check_subdomain(namespace).ok()?;
     check_subdomain(name).ok()?;
     let kind = ResourceKind::with_plural(plural)?;
     let mut has = kind.subresources().iter();
     let subresource = *has.find(|one| one.word() == subresource)?;
-    Some(Target {
+    Some(RouteTarget {
         namespace: namespace.to_owned(),
         kind,
         name: name.to_owned(),
@@ -72,7 +76,7 @@ fn target(namespace: &str, plural: &str, name: &str, subresource: &str) -> Optio
 
 /// Options of what is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Options {
+pub(super) struct RouteOptions {
     /// To go on with what comes.
     pub(super) follow: bool,
     /// From there on: an offset of the journal, or a byte of the log.
@@ -81,9 +85,11 @@ pub(super) struct Options {
     pub(super) failed: bool,
     /// The definition of that one's domain.
     pub(super) definition: bool,
+    /// To close the console of whoever has it open.
+    pub(super) force: bool,
 }
 
-impl Options {
+impl RouteOptions {
     /// Those that a query says, of these.
     pub(super) fn of(query: &str, known: &[&str]) -> Result<Self, Refusal> {
         let mut options = Self::default();
@@ -97,6 +103,7 @@ impl Options {
                 "follow" => options.follow = flag(&value).ok_or_else(wrong)?,
                 "failed" => options.failed = flag(&value).ok_or_else(wrong)?,
                 "definition" => options.definition = flag(&value).ok_or_else(wrong)?,
+                "force" => options.force = flag(&value).ok_or_else(wrong)?,
                 _ => return Err(wrong()),
             }
         }
@@ -114,5 +121,5 @@ fn flag(value: &str) -> Option<bool> {
 
 /// Actions have no options in the query.
 pub(super) fn no_query(query: &str) -> Result<(), Refusal> {
-    Options::of(query, &[]).map(|_| ())
+    RouteOptions::of(query, &[]).map(|_| ())
 }

@@ -4,9 +4,9 @@ use http::{HeaderMap, Method};
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::{
-    caller::Caller,
+    caller::RequestCaller,
     discovery,
-    route::{Options, Route, route},
+    route::{Route, RouteOptions, route},
     trust::Trust,
 };
 use crate::kind::{ResourceKind, Subresource};
@@ -56,7 +56,7 @@ fn what_names_no_authority_or_cannot_be_read_lets_nobody_in() {
 #[test]
 fn a_caller_is_who_the_named_headers_say_and_nobody_else() {
     let trust = Trust::of(&config_map(&[])).unwrap();
-    let caller = Caller::named(
+    let caller = RequestCaller::named(
         &trust,
         &headers(&[
             ("x-remote-user", b"jo"),
@@ -80,7 +80,7 @@ fn a_caller_is_who_the_named_headers_say_and_nobody_else() {
         headers(&[("x-remote-user", b"\xff")]),
         headers(&[("x-remote-user", b"jo"), ("x-remote-group", b"\xff")]),
     ] {
-        let refusal = Caller::named(&trust, &nobody).unwrap_err();
+        let refusal = RequestCaller::named(&trust, &nobody).unwrap_err();
         assert_eq!(refusal.code(), "VSI1030");
     }
 }
@@ -144,13 +144,26 @@ fn what_is_done_needs_another_verb_than_what_is_read() {
 }
 
 #[test]
+fn a_console_is_opened_by_those_who_may_create_it_and_nobody_else() {
+    let path = "/apis/subresources.vsiflow.io/v1/namespaces/a/virtualservers/web/console";
+    let Some(Route::Target(target)) = route(path) else {
+        panic!("no target");
+    };
+    assert_eq!(target.verb(&Method::POST).unwrap(), "create");
+    for method in [Method::GET, Method::PUT, Method::DELETE] {
+        assert!(target.verb(&method).is_err(), "{method}");
+    }
+    assert!(RouteOptions::of("force=true", &["force"]).unwrap().force);
+}
+
+#[test]
 fn an_option_that_is_not_known_is_refused_and_not_ignored() {
     let known = ["follow", "from"];
-    let options = Options::of("from=7&follow", &known).unwrap();
+    let options = RouteOptions::of("from=7&follow", &known).unwrap();
     assert_eq!((options.from, options.follow), (7, true));
-    assert!(!Options::of("follow=false", &known).unwrap().follow);
+    assert!(!RouteOptions::of("follow=false", &known).unwrap().follow);
     for wrong in ["folow", "from=-1", "from=", "failed=true", "follow=maybe"] {
-        let refusal = Options::of(wrong, &known).unwrap_err();
+        let refusal = RouteOptions::of(wrong, &known).unwrap_err();
         assert_eq!(refusal.code(), "VSI1033", "{wrong}");
     }
 }

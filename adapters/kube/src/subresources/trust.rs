@@ -15,7 +15,7 @@ use x509_cert::{
     },
 };
 
-use super::{Caller, Refusal, Subresources};
+use super::{Refusal, RequestCaller, Subresources};
 use crate::api::{CallError, within};
 
 /// The ConfigMap that says so.
@@ -78,7 +78,7 @@ impl Trust {
         &self,
         certificate: Option<&[u8]>,
         headers: &HeaderMap,
-    ) -> Result<Caller, Refusal> {
+    ) -> Result<RequestCaller, Refusal> {
         let certificate = certificate.ok_or_else(|| Refusal::stranger("no certificate"))?;
         let name = common_name(certificate);
         let name = name.ok_or_else(|| Refusal::stranger("the certificate has not one name"))?;
@@ -86,7 +86,7 @@ impl Trust {
             let why = format!("the certificate of {name:?} is not one of the front proxy's");
             return Err(Refusal::stranger(&why));
         }
-        Caller::named(self, headers)
+        RequestCaller::named(self, headers)
     }
 }
 

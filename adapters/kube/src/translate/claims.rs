@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vsiflow_workflows::spec::{
-    Document, FieldPath, HostSettings, KeyValues, LabelSelector, Problem, ProblemCode,
+    self, Document, FieldPath, HostSettings, KeyValues, LabelSelector, Problem, ProblemCode,
+    VsiSpec,
 };
 
-use super::{Rules, TranslationPass};
+use super::{TranslationPass, TranslationRules};
 
 /// What a document selects for its host.
 struct HostClaim {
@@ -37,7 +38,7 @@ const REMEDY: &str = "make the settings equal, or name the host otherwise; it is
 
 impl TranslationPass {
     /// Looks whose each host is.
-    pub(super) fn claims(&self, rules: &Rules<'_>) -> Claims {
+    pub(super) fn claims(&self, rules: &TranslationRules<'_>) -> Claims {
         let mut found = Claims::default();
         if rules.host.is_some() {
             return found;
@@ -59,7 +60,7 @@ impl TranslationPass {
         id: &str,
         owner: &str,
         claims: &[HostClaim],
-        rules: &Rules<'_>,
+        rules: &TranslationRules<'_>,
         found: &mut Claims,
     ) {
         let (own, others): (Vec<_>, Vec<_>) =
@@ -118,27 +119,49 @@ impl TranslationPass {
     fn by_host(&self) -> BTreeMap<String, Vec<HostClaim>> {
         let all = &self.documents;
         let mut claims: BTreeMap<String, Vec<HostClaim>> = BTreeMap::new();
+        let mut add = |index: usize, namespace: &str, settings: HostSettings| {
+            let claim = HostClaim {
+                index,
+                namespace: namespace.to_owned(),
+                settings,
+            };
+            claims.entry(claim.settings.id()).or_default().push(claim);
+        };
         macro_rules! among {
             ($list:expr) => {
                 for one in $list {
                     let (index, namespace) = (one.at.index, &one.meta.namespace);
                     let selector = one.spec.target_selector.as_ref();
                     if let Some(settings) = self.selected(namespace, selector) {
-                        let claim = HostClaim {
-                            index,
-                            namespace: namespace.clone(),
-                            settings,
-                        };
-                        claims.entry(claim.settings.id()).or_default().push(claim);
+                        add(index, namespace, settings);
                     }
                 }
             };
         }
-        among!(&all.vsis);
+        let pools = self.within_pools();
+        let members = pools.iter().map(|(member, _)| member);
+        for vsi in all.vsis.iter().chain(members) {
+            for settings in self.selected_by(vsi) {
+                add(vsi.at.index, &vsi.meta.namespace, settings);
+            }
+        }
         among!(&all.data_disks);
         among!(&all.data_disk_refs);
         among!(&all.network_refs);
+        for (_, disks) in &pools {
+            among!(disks);
+        }
         claims
+    }
+
+    /// The settings that a VSI finds: all of those that it may choose from.
+    fn selected_by(&self, vsi: &Document<VsiSpec>) -> Vec<HostSettings> {
+        if vsi.spec.placement.is_some() {
+            return spec::hosts_of(&self.documents, vsi);
+        }
+        let selector = vsi.spec.target_selector.as_ref();
+        let found = self.selected(&vsi.meta.namespace, selector);
+        found.into_iter().collect()
     }
 
     /// The settings that a selector finds, where it finds one of each kind at most, and they can be

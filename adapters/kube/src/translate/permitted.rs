@@ -2,46 +2,99 @@
 //! and secrets where everybody reads them.
 
 use vsiflow_workflows::spec::{
-    Document, FieldPath, KeyValues, Problem, ProblemCode, VsiSpec, host,
+    DataDiskSpec, DiskSource, Document, FieldPath, ImageUrl, KeyValues, Problem, ProblemCode,
+    ServerNetworkSpec, VsiSpec, host,
 };
 
-use super::{Rules, TranslationPass};
+use super::{TranslationPass, TranslationRules};
 
 const OTHER_IMAGE: &str = "use another image, or ask the administrator of the operator to permit this one \
      with --allow-files or --allow-image-addresses";
+const OTHER_BRIDGE: &str = "use another mode, or ask the administrator of the operator to permit the bridge \
+     with --allow-bridge";
 const NO_FILE: &str = "use the file's content, as KEY, KNOWN_HOSTS or IMAGE_CA, or ask the administrator \
      of the operator to permit its folder with --allow-files";
+const REAL_HOST: &str = "name a host that is reached over SSH";
 const SECRET: &str = "move it to a Secret with the same labels, and replace it: this one may \
      have been read; INSECURE_SECRETS_IN_CONFIGMAP: \"true\" in the ConfigMap accepts it";
 
 impl TranslationPass {
     /// What is refused, whoever else might permit it.
-    pub(super) fn not_permitted(&self, rules: &Rules<'_>) -> Vec<Problem> {
+    pub(super) fn not_permitted(&self, rules: &TranslationRules<'_>) -> Vec<Problem> {
         let asked = self.documents.vsis.iter();
-        let asked = asked.filter(|vsi| !self.silent.contains(&vsi.at.index));
+        let is_asked = |vsi: &Document<VsiSpec>| !self.silent.contains(&vsi.at.index);
+        let asked = asked.filter(|vsi| is_asked(vsi));
         let mut problems: Vec<_> = asked.filter_map(|vsi| image(vsi, rules)).collect();
+        let disks = self.documents.data_disks.iter();
+        let disks = disks.filter(|disk| !self.silent.contains(&disk.at.index));
+        problems.extend(disks.filter_map(|disk| source(disk, rules)));
+        let networks = self.documents.networks.iter();
+        problems.extend(networks.filter_map(|network| bridge(network, rules)));
+        let members = self.within_pools().into_iter();
+        let members = members.filter(|(member, _)| is_asked(member));
+        problems.extend(members.flat_map(|(member, disks)| templates(&member, &disks, rules)));
         if rules.host.is_none() {
             let maps = &self.documents.config_maps;
             let all = maps.iter().chain(&self.documents.secrets);
-            problems.extend(all.flat_map(|one| files(one, rules)));
+            problems.extend(all.clone().flat_map(|one| files(one, rules)));
+            problems.extend(all.filter_map(|one| simulated(one, rules)));
             problems.extend(maps.iter().flat_map(exposed));
         }
         problems
     }
 }
 
-fn image(vsi: &Document<VsiSpec>, rules: &Rules<'_>) -> Option<Problem> {
-    let url = &vsi.spec.image_url;
-    let judged = match url.file_path() {
-        Some(path) => rules.permits.file(&path),
-        None => rules.permits.image(url.stored()),
-    };
+/// What a template of a pool names. Of a group it is one of many, which the object's name tells.
+fn templates(
+    member: &Document<VsiSpec>,
+    disks: &[Document<DataDiskSpec>],
+    rules: &TranslationRules<'_>,
+) -> Vec<Problem> {
+    let of_member = image(member, rules).map(|problem| Problem {
+        path: FieldPath::of(["spec", "template", "spec", "imageURL"]),
+        ..problem
+    });
+    let of_disks = disks.iter().enumerate().filter_map(|(index, disk)| {
+        let path = FieldPath::of(["spec", "diskTemplates"]).index(index);
+        let path = path.key("spec").key("source").key("imageURL");
+        let problem = source(disk, rules)?;
+        Some(Problem { path, ..problem })
+    });
+    of_member.into_iter().chain(of_disks).collect()
+}
+
+/// A bridge of a host leads to machines that are not the tenant's.
+fn bridge(network: &Document<ServerNetworkSpec>, rules: &TranslationRules<'_>) -> Option<Problem> {
+    let name = network.spec.bridge.as_ref()?;
+    let why = rules.permits.bridge(name).err()?;
+    let path = FieldPath::of(["spec", "bridge"]);
+    Some(network.problem(ProblemCode::NotPermitted, path, why, OTHER_BRIDGE))
+}
+
+fn image(vsi: &Document<VsiSpec>, rules: &TranslationRules<'_>) -> Option<Problem> {
     let path = FieldPath::of(["spec", "imageURL"]);
-    let why = judged.err()?;
+    let why = judged(&vsi.spec.image_url, rules).err()?;
     Some(vsi.problem(ProblemCode::NotPermitted, path, why, OTHER_IMAGE))
 }
 
-fn files(settings: &Document<KeyValues>, rules: &Rules<'_>) -> Vec<Problem> {
+fn source(disk: &Document<DataDiskSpec>, rules: &TranslationRules<'_>) -> Option<Problem> {
+    let Some(DiskSource::Image { image }) = &disk.spec.source else {
+        return None;
+    };
+    let path = FieldPath::of(["spec", "source", "imageURL"]);
+    let url = image.url.parse::<ImageUrl>();
+    let why = url.and_then(|url| judged(&url, rules)).err()?;
+    Some(disk.problem(ProblemCode::NotPermitted, path, why, OTHER_IMAGE))
+}
+
+fn judged(url: &ImageUrl, rules: &TranslationRules<'_>) -> Result<(), String> {
+    match url.file_path() {
+        Some(path) => rules.permits.file(&path),
+        None => rules.permits.image(url.stored()),
+    }
+}
+
+fn files(settings: &Document<KeyValues>, rules: &TranslationRules<'_>) -> Vec<Problem> {
     let named = host::files(&settings.spec).into_iter();
     let refused = named.filter_map(|(key, file)| {
         let why = rules.permits.file(file.as_ref()).err()?;
@@ -49,6 +102,15 @@ fn files(settings: &Document<KeyValues>, rules: &Rules<'_>) -> Vec<Problem> {
         Some(settings.problem(ProblemCode::NotPermitted, path, why, NO_FILE))
     });
     refused.collect()
+}
+
+fn simulated(settings: &Document<KeyValues>, rules: &TranslationRules<'_>) -> Option<Problem> {
+    if !host::is_simulated(&settings.spec) {
+        return None;
+    }
+    let why = rules.permits.simulated_hosts().err()?;
+    let path = FieldPath::of(["data", "HOSTNAME"]);
+    Some(settings.problem(ProblemCode::NotPermitted, path, why, REAL_HOST))
 }
 
 fn exposed(config_map: &Document<KeyValues>) -> Vec<Problem> {

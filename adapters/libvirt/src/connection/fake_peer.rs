@@ -10,28 +10,28 @@ use crate::packet::{Packet, PacketHeader, PacketReader, ReadError, encode, kind,
 use crate::xdr;
 
 /// The other side of a connection.
-pub(crate) struct Peer {
+pub(crate) struct FakePeer {
     read: PacketReader<ReadHalf<DuplexStream>>,
     pub(crate) write: WriteHalf<DuplexStream>,
 }
 
-pub(crate) fn pair() -> (Connection, Peer) {
+pub(crate) fn pair() -> (Connection, FakePeer) {
     pair_of(1 << 20)
 }
 
-pub(crate) fn pair_of(buffer: usize) -> (Connection, Peer) {
+pub(crate) fn pair_of(buffer: usize) -> (Connection, FakePeer) {
     let (ours, theirs) = tokio::io::duplex(buffer);
     let (read, write) = tokio::io::split(theirs);
     (
         Connection::start(ours, ()),
-        Peer {
+        FakePeer {
             read: PacketReader::new(read),
             write,
         },
     )
 }
 
-impl Peer {
+impl FakePeer {
     pub(crate) async fn next(&mut self) -> Packet {
         self.read.next(|| ()).await.unwrap()
     }

@@ -42,6 +42,18 @@ impl Recorded for Nothing {
     fn standing(&self, _: &EntityId) -> Option<ReconcileStatus> {
         None
     }
+
+    fn was_intended(&self, _: &EntityId, _: &Name) -> bool {
+        false
+    }
+
+    fn has_open_run(&self, _: &EntityId) -> bool {
+        false
+    }
+
+    fn is_awaited(&self, _: &EntityId) -> bool {
+        false
+    }
 }
 
 fn cx(uuid: uuid::Uuid) -> StepContext {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 use vsiflow_steps::ports::{
-    DhcpLease, DomainInfo, DomainPort, DomainSpec, DomainState, GuestConsole, OwnerMark,
-    PortErrorKind, PortResult, Removed,
+    DhcpLease, DomainInfo, DomainPort, DomainSpec, DomainState, GuestConsole, LayerSpec,
+    MergeProgress, OwnerMark, PortErrorKind, PortResult, Removed,
 };
 
 use super::{
@@ -113,6 +113,26 @@ impl DomainPort for LibvirtHost {
         grown.map_err(|e| self.of_domain(uuid, &e))
     }
 
+    async fn add_layers(&self, uuid: Uuid, layers: &[LayerSpec], quiesce: bool) -> PortResult<()> {
+        self.lay(uuid, layers, quiesce).await
+    }
+
+    async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
+        self.commit(uuid, target).await
+    }
+
+    async fn merging(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>> {
+        self.job(uuid, target).await
+    }
+
+    async fn end_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {
+        self.pivot(uuid, target).await
+    }
+
+    async fn start_paused(&self, uuid: Uuid) -> PortResult<()> {
+        self.wake_paused(uuid).await
+    }
+
     async fn set_autostart(&self, uuid: Uuid, on: bool) -> PortResult<()> {
         let calls = self.quick().await?;
         let found = self.existing_domain(&calls, uuid).await?;
@@ -162,6 +182,10 @@ impl DomainPort for LibvirtHost {
         let calls = self.quick().await?;
         let found = self.existing_domain(&calls, uuid).await?;
         self.serial_console(uuid, &found, force).await
+    }
+
+    async fn open_screen(&self, uuid: Uuid) -> PortResult<Box<dyn GuestConsole>> {
+        self.screen(uuid).await
     }
 
     async fn set_mark(&self, uuid: Uuid, mark: &OwnerMark) -> PortResult<()> {
@@ -237,7 +261,11 @@ impl LibvirtHost {
         }
     }
 
-    async fn existing_domain(&self, calls: &Calls, uuid: Uuid) -> PortResult<RemoteDomain> {
+    pub(super) async fn existing_domain(
+        &self,
+        calls: &Calls,
+        uuid: Uuid,
+    ) -> PortResult<RemoteDomain> {
         let object = format!("domain {uuid}");
         let gone = || {
             self.speaking(&object)
@@ -330,7 +358,11 @@ impl LibvirtHost {
         definition.map_err(|e| self.speaking(&object).unreadable(&e))
     }
 
-    fn of_domain(&self, uuid: Uuid, error: &crate::Error) -> vsiflow_steps::ports::PortError {
+    pub(super) fn of_domain(
+        &self,
+        uuid: Uuid,
+        error: &crate::Error,
+    ) -> vsiflow_steps::ports::PortError {
         self.speaking(&format!("domain {uuid}")).of(error)
     }
 }

@@ -5,8 +5,8 @@ use std::{net::IpAddr, time::Duration};
 use async_trait::async_trait;
 use uuid::Uuid;
 use vsiflow_steps::ports::{
-    GuestSupport, HostCare, HostChanges, HostFacts, HostPort, HostUuid, PortError, PortErrorKind,
-    PortResult,
+    GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostUuid, PortError,
+    PortErrorKind, PortResult,
 };
 
 use super::LibvirtHost;
@@ -101,6 +101,13 @@ impl HostPort for LibvirtHost {
         Ok(Some(support))
     }
 
+    async fn capacity(&self) -> PortResult<Option<HostCapacity>> {
+        let calls = self.quick().await?;
+        let node = calls.node_get_info().await;
+        let node = node.map_err(|e| self.speaking("").of(&e))?;
+        Ok(capacity(node.cpus, node.memory))
+    }
+
     async fn care(&self) -> PortResult<Option<HostCare>> {
         match self.command(CARE, COMMAND).await {
             Ok(text) => Ok(Some(care(&text))),
@@ -141,6 +148,13 @@ impl HostChanges for Changes {
             }
         }
     }
+}
+
+/// What libvirt tells of a host's hardware, memory in KiB. Nothing is no answer.
+fn capacity(cpus: i32, memory_kib: u64) -> Option<HostCapacity> {
+    let cpus = u32::try_from(cpus).ok().filter(|cpus| *cpus > 0)?;
+    let memory = memory_kib.checked_mul(1024).filter(|bytes| *bytes > 0)?;
+    Some(HostCapacity { cpus, memory })
 }
 
 impl LibvirtHost {

@@ -3,12 +3,25 @@
 use std::{net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
+use uuid::Uuid;
 use vsiflow_steps::ports::{
-    DhcpLease, GuestStream, NetworkInfo, NetworkPort, PortErrorKind, PortResult,
+    DhcpLease, GuestStream, HostRoute, NetworkChange, NetworkInfo, NetworkPort, NetworkSpec,
+    PortErrorKind, PortResult, Removed,
 };
 
 use super::LibvirtHost;
-use crate::{connect_error::ConnectError, error::Absent};
+use crate::{
+    connect_error::ConnectError,
+    connection::Calls,
+    error::{Absent, Error},
+    protocol::RemoteNetwork,
+    xml,
+};
+
+/// Whether the host said itself that there is no such network.
+pub(super) fn is_absent(error: &Error) -> bool {
+    error.libvirt().and_then(|e| e.absent()) == Some(Absent::Network)
+}
 
 #[async_trait]
 impl NetworkPort for LibvirtHost {
@@ -18,24 +31,10 @@ impl NetworkPort for LibvirtHost {
         let at = self.speaking(&object);
         let found = match calls.network_lookup_by_name(name).await {
             Ok(found) => found,
-            Err(error) if error.libvirt().and_then(|e| e.absent()) == Some(Absent::Network) => {
-                return Ok(None);
-            }
+            Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(at.of(&error)),
         };
-        let active = calls
-            .network_is_active(&found)
-            .await
-            .map_err(|e| at.of(&e))?;
-        let xml = calls
-            .network_get_xml_desc(&found)
-            .await
-            .map_err(|e| at.of(&e))?;
-        Ok(Some(NetworkInfo {
-            name: name.to_owned(),
-            active,
-            xml,
-        }))
+        self.info(&calls, &found).await
     }
 
     async fn leases(&self, name: &str) -> PortResult<Vec<DhcpLease>> {
@@ -50,7 +49,7 @@ impl NetworkPort for LibvirtHost {
             .network_get_dhcp_leases(&found, None)
             .await
             .map_err(|e| at.of(&e))?;
-        let lease = |lease: crate::protocol::DhcpLease| {
+        let lease = |lease: crate::protocol::WireDhcpLease| {
             let mac = lease.mac?.to_lowercase();
             Some(DhcpLease {
                 mac,
@@ -59,6 +58,46 @@ impl NetworkPort for LibvirtHost {
             })
         };
         Ok(leases.into_iter().filter_map(lease).collect())
+    }
+
+    async fn networks(&self) -> PortResult<Vec<NetworkInfo>> {
+        let calls = self.quick().await?;
+        let found = calls.connect_list_all_networks().await;
+        let found = found.map_err(|e| self.speaking("networks").of(&e))?;
+        let mut all = Vec::with_capacity(found.len());
+        for network in found {
+            all.extend(self.info(&calls, &network).await?);
+        }
+        Ok(all)
+    }
+
+    async fn routes(&self) -> PortResult<Option<Vec<HostRoute>>> {
+        self.host_routes().await
+    }
+
+    async fn bridges(&self) -> PortResult<Option<Vec<String>>> {
+        self.host_bridges().await
+    }
+
+    async fn define_network(&self, spec: &NetworkSpec) -> PortResult<()> {
+        self.define(spec).await
+    }
+
+    async fn start_network(&self, name: &str) -> PortResult<()> {
+        self.start(name).await
+    }
+
+    async fn remove_network(&self, name: &str, uuid: Uuid) -> PortResult<Removed> {
+        self.remove(name, uuid).await
+    }
+
+    async fn change_network(
+        &self,
+        name: &str,
+        uuid: Uuid,
+        change: &NetworkChange,
+    ) -> PortResult<()> {
+        self.change(name, uuid, change).await
     }
 
     async fn dial(
@@ -80,6 +119,44 @@ impl NetworkPort for LibvirtHost {
                 "that is an address of the host itself",
             ));
         }
+        self.connect_to(address, port, within).await
+    }
+}
+
+impl LibvirtHost {
+    /// A network that was found a moment ago; `None` where it is gone since.
+    async fn info(
+        &self,
+        calls: &Calls,
+        network: &RemoteNetwork,
+    ) -> PortResult<Option<NetworkInfo>> {
+        let object = format!("network {}", network.name);
+        let at = self.speaking(&object);
+        let looked = async {
+            let active = calls.network_is_active(network).await?;
+            Ok((active, calls.network_get_xml_desc(network).await?))
+        };
+        let (active, xml) = match looked.await {
+            Ok(looked) => looked,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(at.of(&error)),
+        };
+        let shape = xml::network::shape(&xml).map_err(|e| at.unreadable(&e))?;
+        Ok(Some(NetworkInfo {
+            name: network.name.clone(),
+            active,
+            xml,
+            shape,
+        }))
+    }
+
+    /// A TCP connection that the host makes.
+    pub(super) async fn connect_to(
+        &self,
+        address: IpAddr,
+        port: u16,
+        within: Duration,
+    ) -> PortResult<Box<dyn GuestStream>> {
         let dialled = self.session.dial(address, port, within).await;
         dialled.map_err(|error| {
             let object = format!("port {port} of {address}");

@@ -24,7 +24,7 @@ const STALL: Duration = Duration::from_secs(60);
 const PLACE: Duration = Duration::from_secs(5);
 
 /// An open console.
-struct SerialConsole {
+struct LibvirtConsole {
     host: String,
     object: String,
     stream: ConsoleStream,
@@ -50,7 +50,7 @@ impl LibvirtHost {
         let object = format!("domain {uuid}");
         let opened = calls.domain_open_console(domain, flags, STALL).await;
         let stream = opened.map_err(|error| of_opening(&self.speaking(&object), &error))?;
-        Ok(Box::new(SerialConsole {
+        Ok(Box::new(LibvirtConsole {
             host: self.name.clone(),
             object,
             stream,
@@ -72,7 +72,7 @@ fn of_opening(at: &ErrorContext<'_>, error: &Error) -> PortError {
 }
 
 #[async_trait]
-impl GuestConsole for SerialConsole {
+impl GuestConsole for LibvirtConsole {
     async fn carry(
         self: Box<Self>,
         keys: mpsc::Receiver<Bytes>,

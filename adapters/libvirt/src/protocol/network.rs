@@ -17,7 +17,7 @@ pub struct RemoteNetwork {
 
 /// A DHCP lease of a network (`remote_network_dhcp_lease`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct DhcpLease {
+pub struct WireDhcpLease {
     /// The network's bridge on the host.
     pub iface: String,
     /// When it ends, seconds since 1970.
@@ -85,10 +85,104 @@ impl Calls {
         &self,
         network: &RemoteNetwork,
         mac: Option<&str>,
-    ) -> Result<Vec<DhcpLease>> {
+    ) -> Result<Vec<WireDhcpLease>> {
         let args = (network, mac, 1_i32, 0_u32);
-        let (leases, _count): (Vec<DhcpLease>, u32) =
+        let (leases, _count): (Vec<WireDhcpLease>, u32) =
             self.call(Procedure::NetworkGetDhcpLeases, &args).await?;
         Ok(leases)
     }
+
+    /// Defines a network, or changes the stored definition of the one with its name and UUID.
+    ///
+    /// # Errors
+    /// 9 where the name is another UUID's.
+    pub async fn network_define_xml(&self, xml: &str) -> Result<RemoteNetwork> {
+        self.call(Procedure::NetworkDefineXml, xml).await
+    }
+
+    /// Starts a network that is defined and off.
+    ///
+    /// # Errors
+    /// 55 where it is active.
+    pub async fn network_create(&self, network: &RemoteNetwork) -> Result<()> {
+        self.call(Procedure::NetworkCreate, network).await
+    }
+
+    /// Has libvirt start a network with the host, or not.
+    ///
+    /// # Errors
+    /// [`NO_NETWORK`](crate::code::NO_NETWORK) where there is none.
+    pub async fn network_set_autostart(&self, network: &RemoteNetwork, on: bool) -> Result<()> {
+        let args = (network, i32::from(on));
+        self.call(Procedure::NetworkSetAutostart, &args).await
+    }
+
+    /// Stops a network.
+    ///
+    /// # Errors
+    /// 55 where it is off.
+    pub async fn network_destroy(&self, network: &RemoteNetwork) -> Result<()> {
+        self.call(Procedure::NetworkDestroy, network).await
+    }
+
+    /// Removes the definition of a network.
+    ///
+    /// # Errors
+    /// [`NO_NETWORK`](crate::code::NO_NETWORK) where there is none.
+    pub async fn network_undefine(&self, network: &RemoteNetwork) -> Result<()> {
+        self.call(Procedure::NetworkUndefine, network).await
+    }
+
+    /// Changes one part of a network, stored and, while it is active, at once.
+    ///
+    /// # Errors
+    /// 55 where the part is there already, or is not there.
+    pub async fn network_update(
+        &self,
+        network: &RemoteNetwork,
+        command: UpdateCommand,
+        section: UpdateSection,
+        xml: &str,
+        flags: u32,
+    ) -> Result<()> {
+        let (command, section) = (command as u32, section as u32);
+        // Before libvirt 7.2 the two arguments were taken in the other order.
+        let supported: i32 = self
+            .call(Procedure::ConnectSupportsFeature, &FEATURE_UPDATE_ORDER)
+            .await?;
+        let (first, second) = match supported {
+            0 => (section, command),
+            _ => (command, section),
+        };
+        let args = (network, first, second, -1_i32, xml, flags);
+        self.call(Procedure::NetworkUpdate, &args).await
+    }
 }
+
+/// `VIR_DRV_FEATURE_NETWORK_UPDATE_HAS_CORRECT_ORDER`.
+const FEATURE_UPDATE_ORDER: i32 = 16;
+
+/// What is done to a part of a network (`virNetworkUpdateCommand`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum UpdateCommand {
+    /// It is removed.
+    Delete = 2,
+    /// It is added behind the others.
+    AddLast = 3,
+}
+
+/// The part of a network (`virNetworkUpdateSection`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum UpdateSection {
+    /// A reserved address.
+    IpDhcpHost = 4,
+    /// A name.
+    DnsHost = 10,
+}
+
+/// `VIR_NETWORK_UPDATE_AFFECT_LIVE`.
+pub const AFFECT_LIVE: u32 = 1;
+/// `VIR_NETWORK_UPDATE_AFFECT_CONFIG`.
+pub const AFFECT_CONFIG: u32 = 2;

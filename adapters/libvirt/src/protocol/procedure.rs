@@ -41,10 +41,20 @@ pub enum Procedure {
     DomainSetAutostart = 29,
     /// `virDomainSuspend`.
     DomainSuspend = 34,
+    /// `virNetworkCreate`: starts a defined network.
+    NetworkCreate = 39,
+    /// `virNetworkDefineXML`.
+    NetworkDefineXml = 41,
+    /// `virNetworkDestroy`.
+    NetworkDestroy = 42,
     /// `virNetworkGetXMLDesc`.
     NetworkGetXmlDesc = 43,
     /// `virNetworkLookupByName`.
     NetworkLookupByName = 46,
+    /// `virNetworkSetAutostart`.
+    NetworkSetAutostart = 48,
+    /// `virNetworkUndefine`.
+    NetworkUndefine = 49,
     /// `virConnectGetHostname`.
     ConnectGetHostname = 59,
     /// Asks for a feature of the protocol; asking for keep-alive announces it.
@@ -113,6 +123,16 @@ pub enum Procedure {
     DomainReset = 245,
     /// `virDomainBlockResize`.
     DomainBlockResize = 251,
+    /// `virDomainSnapshotCreateXML`.
+    DomainSnapshotCreateXml = 185,
+    /// `virDomainBlockJobAbort`.
+    DomainBlockJobAbort = 237,
+    /// `virDomainGetBlockJobInfo`.
+    DomainGetBlockJobInfo = 238,
+    /// `virNetworkUpdate`.
+    NetworkUpdate = 291,
+    /// `virDomainBlockCommit`.
+    DomainBlockCommit = 290,
     /// `virDomainShutdownFlags`.
     DomainShutdownFlags = 258,
     /// `virStorageVolResize`.

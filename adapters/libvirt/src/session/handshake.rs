@@ -88,10 +88,10 @@ fn explain(host: &str, after: Duration, error: Error) -> ConnectError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::fake_peer::{Peer, pair};
+    use crate::connection::fake_peer::{FakePeer, pair};
     use crate::packet::kind;
 
-    async fn open_with(serve: impl AsyncFnOnce(&mut Peer)) -> Result<Connection, ConnectError> {
+    async fn open_with(serve: impl AsyncFnOnce(&mut FakePeer)) -> Result<Connection, ConnectError> {
         let (connection, mut peer) = pair();
         let options = SessionOptions::default();
         let (opened, ()) = tokio::join!(

@@ -24,7 +24,7 @@ pub(super) struct Processes {
 }
 
 /// A place for one.
-pub(super) struct Place {
+pub(super) struct SocketPlace {
     permit: OwnedSemaphorePermit,
     gives_way: CancellationToken,
 }
@@ -32,7 +32,7 @@ pub(super) struct Place {
 /// A command that runs beside an upload. Dropped, it finds its standard input at the end.
 pub struct HostProcess {
     process: SshProcess,
-    place: Place,
+    place: SocketPlace,
 }
 
 impl Processes {
@@ -45,13 +45,13 @@ impl Processes {
     }
 
     /// A place, where one is free and none had to give way before.
-    pub(super) fn place(&self) -> Option<Place> {
+    pub(super) fn place(&self) -> Option<SocketPlace> {
         if self.gave_way.is_cancelled() {
             return None;
         }
         let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let gives_way = self.gave_way.clone();
-        Some(Place { permit, gives_way })
+        Some(SocketPlace { permit, gives_way })
     }
 
     /// Runs a command; where it finds no place, those that run beside uploads end for it.
@@ -85,7 +85,7 @@ fn is_refused(outcome: &Result<ExecOutput, ExecError>) -> bool {
     )
 }
 
-impl Place {
+impl SocketPlace {
     pub(super) fn hold(self, process: SshProcess) -> HostProcess {
         let place = self;
         HostProcess { process, place }

@@ -8,8 +8,8 @@ use vsiflow_fuzz::Target;
 
 use super::*;
 use crate::protocol::{
-    DhcpLease, DomainInterface, NodeInfo, Procedure, RemoteDomain, RemoteDomainInfo,
-    RemoteDomainState, RemoteNetwork, StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo,
+    DomainInterface, NodeInfo, Procedure, RemoteDomain, RemoteDomainInfo, RemoteDomainState,
+    RemoteNetwork, StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo, WireDhcpLease,
 };
 use crate::{LibvirtError, events};
 
@@ -33,7 +33,7 @@ pub(crate) fn target(bytes: &[u8]) {
     said_again::<(Vec<RemoteNetwork>, u32)>(bytes);
     said_again::<(Vec<String>, Vec<i32>, Option<u64>)>(bytes);
     said_again::<Vec<Vec<bool>>>(bytes);
-    let _ = from_bytes::<(Vec<DhcpLease>, u32)>(bytes);
+    let _ = from_bytes::<(Vec<WireDhcpLease>, u32)>(bytes);
     let _ = from_bytes::<Vec<DomainInterface>>(bytes);
     let _ = from_bytes::<(RemoteDomainState, RemoteDomainInfo)>(bytes);
     let _ = from_bytes::<(StoragePoolInfo, StorageVolInfo)>(bytes);

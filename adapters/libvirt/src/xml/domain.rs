@@ -2,6 +2,7 @@
 //! for secure guests.
 
 mod platform;
+mod screen;
 
 use vsiflow_steps::ports::{DiskSpec, DomainSpec, MachineSpec, NicSpec, OwnerMark};
 
@@ -84,6 +85,7 @@ fn devices(spec: &DomainSpec) -> Tag {
         .children(platform::serial(spec))
         .child(console(spec))
         .children(platform::agent(&spec.machine))
+        .children(screen::devices(&spec.machine, iommu))
         .child(Tag::new("memballoon").with("model", "none"))
         .children(platform::random(&spec.machine))
         .children(panic(spec))

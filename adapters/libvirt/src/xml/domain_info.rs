@@ -54,6 +54,7 @@ fn shape(root: &Element) -> DomainShape {
             .filter(|d| d.name == "interface")
             .map(nic)
             .collect(),
+        screens: Some(super::screen::shapes(devices())),
     }
 }
 

@@ -5,7 +5,10 @@ pub(crate) mod domain;
 pub(crate) mod domain_info;
 #[cfg(test)]
 mod fuzz;
+pub(crate) mod network;
 pub(crate) mod pool;
+pub(crate) mod screen;
+pub(crate) mod snapshot;
 mod tree;
 pub(crate) mod volume;
 mod write;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::{AuditError, Bases, Batches, Piece};
+use super::super::{AuditError, Bases, BatchPiece, Batches};
 use crate::{
     journal::{ChainedJournal, JournalError, Missing, Offset, Stored, StreamHead},
     model::{EventKind, Hash, StreamId},
@@ -43,7 +43,7 @@ impl Gaps {
         let (mut open, mut commitments) = (opened(&ranges), HashSet::new());
         let mut batches = Batches::from(journal, first.from, None).await?;
         while let Some(piece) = batches.next().await? {
-            let Piece::Batch(link, records) = piece else {
+            let BatchPiece::Batch(link, records) = piece else {
                 continue;
             };
             for range in open.iter_mut().filter(|range| range.end <= link.first) {

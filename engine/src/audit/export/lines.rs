@@ -16,7 +16,7 @@ pub(crate) type LineInput<'a> = &'a mut (dyn AsyncBufRead + Unpin + Send);
 const LONG: [&str; 3] = ["blob", "secret", "state"];
 
 /// The lines of an export, none longer than a line can be.
-pub(crate) struct Lines<'a> {
+pub(crate) struct ExportLines<'a> {
     input: LineInput<'a>,
     line: u64,
 }
@@ -27,7 +27,7 @@ pub(crate) struct ExportLine {
     pub(crate) text: Vec<u8>,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> ExportLines<'a> {
     pub(crate) fn of(input: LineInput<'a>) -> Self {
         Self { input, line: 0 }
     }

@@ -12,7 +12,7 @@ mod writer;
 
 pub use rebuild::{Rebuilt, rebuild};
 
-pub(crate) use lines::{LineInput, Lines, parse};
+pub(crate) use lines::{ExportLines, LineInput, parse};
 pub(crate) use offered::offered;
 pub(crate) use rebuild::{off_runtime, restore_journal};
 
@@ -26,7 +26,7 @@ use self::{
     line::{HeadLine, HeaderLine},
     writer::ExportWriter,
 };
-use super::{Audit, AuditAnchor, AuditError, Batches, Piece};
+use super::{Audit, AuditAnchor, AuditError, BatchPiece, Batches};
 use crate::{
     journal::{Missing, Offset},
     model::{Hash, Timestamp},
@@ -84,12 +84,12 @@ impl Audit<'_> {
         let mut batches = Batches::of(self.journal).await?;
         while let Some(piece) = batches.next().await? {
             let next = match piece {
-                Piece::Batch(link, records) => {
+                BatchPiece::Batch(link, records) => {
                     writer.batch(&link, &records).await?;
                     head.reach(link.last, link.hash);
                     link.last.saturating_add(1)
                 }
-                Piece::Missing(missing) => {
+                BatchPiece::Missing(missing) => {
                     let after = gaps.after(missing.from);
                     head.reach(missing.to.saturating_sub(1), after.link);
                     let to = missing.to;

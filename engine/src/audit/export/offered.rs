@@ -2,7 +2,7 @@
 
 use super::{
     super::{AuditError, Flaw},
-    lines::{LineInput, Lines},
+    lines::{ExportLines, LineInput},
     validate::{ExportPart, ExportValidator},
 };
 use crate::journal::{BatchLink, Offset};
@@ -18,7 +18,7 @@ pub(crate) async fn offered(
     journal_id: &str,
     ranges: &[(Offset, Offset)],
 ) -> Result<Vec<(BatchLink, Vec<Vec<u8>>)>, AuditError> {
-    let mut lines = Lines::of(input);
+    let mut lines = ExportLines::of(input);
     let header = lines.any_header().await?;
     if header.journal != journal_id {
         return Err(lines.wrong(Flaw::Changed, "it is of another journal"));

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{
     super::{AuditAnchor, AuditError, Flaw, Violation},
     Lacks,
-    lines::{LineInput, Lines},
+    lines::{ExportLines, LineInput},
     validate::{ExportPart, ExportValidator},
 };
 use crate::{
@@ -42,7 +42,7 @@ pub struct Rebuilt {
 /// for an export of a newer schema, [`AuditError::State`] when `dir` is not empty or cannot be
 /// written.
 pub async fn rebuild(input: LineInput<'_>, dir: &Path) -> Result<Rebuilt, AuditError> {
-    let mut lines = Lines::of(input);
+    let mut lines = ExportLines::of(input);
     let header = lines.header().await?;
     let (dir, id) = (dir.to_owned(), header.journal.clone());
     let place = off_runtime(move || Rebuilding::begin(dir, &id)).await?;
@@ -60,7 +60,7 @@ pub async fn rebuild(input: LineInput<'_>, dir: &Path) -> Result<Rebuilt, AuditE
 }
 
 async fn fill(
-    lines: &mut Lines<'_>,
+    lines: &mut ExportLines<'_>,
     place: &Rebuilding,
     journal_id: String,
 ) -> Result<Rebuilt, AuditError> {
@@ -72,7 +72,7 @@ async fn fill(
 
 /// Writes what the lines after the header say into an empty journal, up to the last one.
 pub(in crate::audit) async fn restore(
-    lines: &mut Lines<'_>,
+    lines: &mut ExportLines<'_>,
     journal: &dyn ChainedJournal,
     blobs: &dyn Blobs,
     journal_id: String,
@@ -84,7 +84,7 @@ pub(in crate::audit) async fn restore(
 
 /// The same up to the head; what follows is the caller's.
 pub(crate) async fn restore_journal(
-    lines: &mut Lines<'_>,
+    lines: &mut ExportLines<'_>,
     journal: &dyn ChainedJournal,
     blobs: &dyn Blobs,
     journal_id: String,

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     audit::{
         AuditError, PublicKey, SigningKey,
-        export::{Lines, restore},
+        export::{ExportLines, restore},
         sign_base,
     },
     fold::Fold,
@@ -132,7 +132,7 @@ impl Subject {
 async fn rebuilt(text: &[u8]) -> Result<(MemoryJournal, super::super::Rebuilt), AuditError> {
     let (journal, blobs) = (MemoryJournal::new(), MemoryBlobs::new());
     let mut input = text;
-    let mut lines = Lines::of(&mut input);
+    let mut lines = ExportLines::of(&mut input);
     let header = lines.header().await?;
     let told = restore(&mut lines, &journal, &blobs, header.journal).await?;
     Ok((journal, told))

@@ -1,6 +1,7 @@
 //! Sabotage of every kind, each found and named.
 
 mod exports;
+mod growing;
 mod missing;
 mod property;
 mod sabotage;

@@ -4,7 +4,7 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::{exports::sample_export, *};
 use crate::{
-    audit::export::{Lines, restore},
+    audit::export::{ExportLines, restore},
     journal::{Append, arbitrary},
     model::Event,
 };
@@ -18,7 +18,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 async fn rebuilt(text: &[u8]) -> Result<MemoryJournal, crate::audit::AuditError> {
     let (journal, blobs) = (MemoryJournal::new(), MemoryBlobs::new());
     let mut input = text;
-    let mut lines = Lines::of(&mut input);
+    let mut lines = ExportLines::of(&mut input);
     let header = lines.header().await?;
     restore(&mut lines, &journal, &blobs, header.journal).await?;
     Ok(journal)

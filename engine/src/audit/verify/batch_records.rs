@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The records of a range of offsets, as far as they are sound.
-pub(super) struct Taken {
+pub(super) struct TakenRecords {
     pub(super) records: Vec<Stored>,
     /// Whether every record of the range is there.
     pub(super) whole: bool,
@@ -22,8 +22,8 @@ pub(super) struct Taken {
 
 impl Verifier<'_> {
     /// The records up to an offset; what is not sound is named.
-    pub(super) async fn take(&mut self, last: Offset) -> Result<Taken, JournalError> {
-        let mut taken = Taken {
+    pub(super) async fn take(&mut self, last: Offset) -> Result<TakenRecords, JournalError> {
+        let mut taken = TakenRecords {
             records: Vec::new(),
             whole: true,
             ended: false,
@@ -53,7 +53,7 @@ impl Verifier<'_> {
     }
 
     /// The journal ends before a batch of its chain does.
-    fn gone(&mut self, last: Offset) {
+    pub(super) fn gone(&mut self, last: Offset) {
         if self.report.head.is_some_and(|head| head.last >= self.next) {
             let what = format!("the journal ends here; its chain continues to offset {last}");
             self.findings

@@ -8,18 +8,27 @@ use crate::journal::{BatchLink, JournalError, Offset, Stored};
 
 impl Verifier<'_> {
     pub(super) async fn chain(&mut self) -> Result<(), JournalError> {
-        while let Some(link) = self.links.next().await? {
-            if self.findings.is_full() {
-                return Ok(());
-            }
-            self.pass(link.first).await?;
-            self.batch(link).await?;
+        let mut next = self.links.next().await?;
+        while !self.findings.is_full() {
+            next = match next {
+                Some(link) => {
+                    self.pass(link.first).await?;
+                    self.batch(link).await?;
+                    self.links.next().await?
+                }
+                None => {
+                    self.pass_end().await?;
+                    if let Some(damaged) = self.links.unsound.pop() {
+                        return self.unlinked_end(damaged).await;
+                    }
+                    match self.uncovered().await? {
+                        Some(link) => Some(link),
+                        None => return Ok(()),
+                    }
+                }
+            };
         }
-        self.pass_end().await?;
-        match self.links.unsound.pop() {
-            Some(damaged) => self.unlinked_end(damaged).await,
-            None => self.uncovered().await,
-        }
+        Ok(())
     }
 
     async fn batch(&mut self, link: BatchLink) -> Result<(), JournalError> {
@@ -133,19 +142,25 @@ impl Verifier<'_> {
         Ok(true)
     }
 
-    /// Records past the last batch of the chain.
-    async fn uncovered(&mut self) -> Result<(), JournalError> {
+    /// Records past the last batch of the chain. What was appended since its link was read is none of
+    /// them: the link of the batch after it, if there is one by now.
+    async fn uncovered(&mut self) -> Result<Option<BatchLink>, JournalError> {
         while !self.findings.is_full() {
-            let batch = self.take(self.next).await?;
-            if batch.ended {
-                return Ok(());
+            if !self.records.has_more().await? {
+                self.gone(self.next);
+                break;
             }
+            // Records and links are appended together, so the link is looked for after the record.
+            if let Some(link) = self.links.next().await? {
+                return Ok(Some(link));
+            }
+            let batch = self.take(self.next).await?;
             for record in &batch.records {
                 let what = "no batch of the chain covers it";
                 self.findings.accuse(Flaw::Reordered, record, what);
                 self.streams.follow(record, false, &mut self.findings);
             }
         }
-        Ok(())
+        Ok(None)
     }
 }

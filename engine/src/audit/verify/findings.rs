@@ -13,13 +13,13 @@ pub(super) const MOST: usize = 1_000;
 
 /// Collects violations, at most one an offset and at most one a place of a stream.
 #[derive(Default)]
-pub(super) struct Findings {
+pub(super) struct VerifyFindings {
     by_offset: BTreeMap<Offset, Violation>,
     others: Vec<Violation>,
     named: HashSet<(StreamId, u64)>,
 }
 
-impl Findings {
+impl VerifyFindings {
     /// Whether there are so many that there is no use in going on.
     pub(super) fn is_full(&self) -> bool {
         self.by_offset.len().saturating_add(self.others.len()) >= MOST

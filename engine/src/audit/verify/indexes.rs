@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     super::{Flaw, Violation},
-    findings::Findings,
+    findings::VerifyFindings,
     records::{PAGE, violation},
     streams::Streams,
 };
@@ -17,7 +17,7 @@ use crate::{
 pub(super) async fn check(
     journal: &dyn ChainedJournal,
     streams: &mut Streams,
-    findings: &mut Findings,
+    findings: &mut VerifyFindings,
 ) -> Result<(), JournalError> {
     let heads = match journal.streams().await {
         Err(JournalError::Damaged { place, why }) => {
@@ -46,7 +46,7 @@ async fn read(
     streams: &Streams,
     stream: &StreamId,
     end: u64,
-    findings: &mut Findings,
+    findings: &mut VerifyFindings,
 ) -> Result<(), JournalError> {
     let gaps = streams.heads.get(stream).map(|head| head.gaps.as_slice());
     let missing = |from: u64, to: u64| {
@@ -84,7 +84,7 @@ async fn read(
     Ok(())
 }
 
-fn unlisted(stream: &StreamId, seq: u64, findings: &mut Findings) {
+fn unlisted(stream: &StreamId, seq: u64, findings: &mut VerifyFindings) {
     if !findings.is_named(stream, seq) {
         let what = "its entry in the index of its stream is missing";
         let violation = Violation::of(Flaw::Missing, what);

@@ -16,7 +16,7 @@ use std::collections::{HashSet, VecDeque};
 
 use self::{
     bases::Commitment,
-    findings::Findings,
+    findings::VerifyFindings,
     records::{Links, RecordReader, violation},
     streams::Streams,
 };
@@ -90,7 +90,7 @@ struct Verifier<'a> {
     records: RecordReader<'a>,
     links: Links<'a>,
     streams: Streams,
-    findings: Findings,
+    findings: VerifyFindings,
     /// Every missing range, and those that were not passed yet.
     ranges: Vec<Missing>,
     missing: VecDeque<Missing>,
@@ -136,7 +136,7 @@ impl<'a> Verifier<'a> {
             found: present,
             damaged,
         } = Bases::of(audit.journal).await?;
-        let mut findings = Findings::default();
+        let mut findings = VerifyFindings::default();
         if let Some((place, why)) = damaged {
             findings.add_beside(violation(&place, &why));
         }

@@ -41,10 +41,16 @@ impl<'a> RecordReader<'a> {
 
     /// What stands at the next offset that is not missing.
     pub(super) async fn next(&mut self) -> Result<VerifyEntry, JournalError> {
+        self.has_more().await?;
+        Ok(self.ahead.pop_front().unwrap_or(VerifyEntry::End))
+    }
+
+    /// Whether something stands at the next offset that is not missing.
+    pub(super) async fn has_more(&mut self) -> Result<bool, JournalError> {
         if self.ahead.is_empty() {
             self.fill().await?;
         }
-        Ok(self.ahead.pop_front().unwrap_or(VerifyEntry::End))
+        Ok(!self.ahead.is_empty())
     }
 
     /// How many offsets can be read before the next range that is missing.

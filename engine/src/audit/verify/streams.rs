@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     super::{Flaw, Violation},
-    findings::Findings,
+    findings::VerifyFindings,
 };
 use crate::{
     journal::{Offset, States, Stored, StreamHead, StreamState},
@@ -70,7 +70,7 @@ impl Streams {
     }
 
     /// Holds a base against the streams; those that went on out of sight go on from it.
-    pub(super) fn hold(&mut self, states: &States, findings: &mut Findings) {
+    pub(super) fn hold(&mut self, states: &States, findings: &mut VerifyFindings) {
         let mut named = HashSet::new();
         for state in &states.streams {
             let (next_seq, hash) = end_of(state);
@@ -133,7 +133,7 @@ impl Streams {
     }
 
     /// Holds a record against what its stream held before.
-    pub(super) fn follow(&mut self, record: &Stored, suspect: bool, findings: &mut Findings) {
+    pub(super) fn follow(&mut self, record: &Stored, suspect: bool, findings: &mut VerifyFindings) {
         let head = self.heads.get(&record.stream).cloned();
         let (next, hash) = head
             .as_ref()
@@ -179,7 +179,13 @@ impl Streams {
     }
 
     /// A record says what the one before it was: that clears it, or names it.
-    fn judge(&mut self, record: &Stored, before: &Followed, hash: Hash, findings: &mut Findings) {
+    fn judge(
+        &mut self,
+        record: &Stored,
+        before: &Followed,
+        hash: Hash,
+        findings: &mut VerifyFindings,
+    ) {
         let offset = before.offset;
         if record.prev != hash {
             let what = "the next record of its stream links to other content";
@@ -208,7 +214,7 @@ impl Streams {
         }
     }
 
-    fn came_late(&mut self, record: &Stored, findings: &mut Findings) {
+    fn came_late(&mut self, record: &Stored, findings: &mut VerifyFindings) {
         let fits = |gap: &&mut Gap| {
             gap.stream == record.stream && (gap.from..gap.to).contains(&record.seq)
         };
@@ -223,7 +229,7 @@ impl Streams {
     }
 
     /// Names what never came, once all records are known.
-    pub(super) fn name_gaps(&mut self, findings: &mut Findings) {
+    pub(super) fn name_gaps(&mut self, findings: &mut VerifyFindings) {
         for gap in std::mem::take(&mut self.gaps) {
             if !gap.found {
                 name_gap(&gap, findings);
@@ -232,7 +238,7 @@ impl Streams {
     }
 
     /// Names the batches for which nobody else could be named.
-    pub(super) fn name_batches(&mut self, findings: &mut Findings) {
+    pub(super) fn name_batches(&mut self, findings: &mut VerifyFindings) {
         for batch in std::mem::take(&mut self.suspects) {
             if !findings.is_accused(batch.first, batch.last) {
                 name_batch(batch, findings);
@@ -241,7 +247,7 @@ impl Streams {
     }
 }
 
-fn name_gap(gap: &Gap, findings: &mut Findings) {
+fn name_gap(gap: &Gap, findings: &mut VerifyFindings) {
     if findings.is_named(&gap.stream, gap.from) {
         return;
     }
@@ -258,7 +264,7 @@ fn name_gap(gap: &Gap, findings: &mut Findings) {
     });
 }
 
-fn name_batch(batch: Suspects, findings: &mut Findings) {
+fn name_batch(batch: Suspects, findings: &mut VerifyFindings) {
     let Suspects {
         first,
         last,
@@ -287,7 +293,7 @@ fn end_of(state: &StreamState) -> (u64, Hash) {
     }
 }
 
-fn accuse(stream: &StreamId, next_seq: u64, as_of: Offset, findings: &mut Findings) {
+fn accuse(stream: &StreamId, next_seq: u64, as_of: Offset, findings: &mut VerifyFindings) {
     let what = format!("the base as of offset {as_of} continues from another record than this one");
     let found = Violation::of(Flaw::Changed, what);
     findings.add_beside(found.in_stream(stream.clone(), next_seq.saturating_sub(1)));

@@ -23,6 +23,17 @@ impl Projection {
         nodes.collect()
     }
 
+    /// Whether an open run has a node that waits for the entity, now, later or before.
+    pub(in crate::executor) fn is_awaited(&self, entity: &EntityId) -> bool {
+        let open = self.runs.values().map(|entry| &entry.state);
+        let mut open = open.filter(|run| run.result().is_none());
+        open.any(|run| {
+            let mut nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
+            nodes
+                .any(|node| matches!(&node.work, Work::Entity { entity: one, .. } if one == entity))
+        })
+    }
+
     pub(in crate::executor) fn next_seq(&self, stream: &StreamId) -> u64 {
         match stream {
             StreamId::Entity(id) => self.entities.get(id).map_or(0, |entry| entry.next_seq),

@@ -58,3 +58,62 @@ async fn work_that_nobody_wanted_any_more_ends_after_a_crash_whoever_is_driven_t
     engine.drive(another).await.unwrap();
     until(&engine, "image", |state| !is_open(state)).await;
 }
+
+fn workflows_of(engine: &Engine, id: &str) -> Vec<String> {
+    let state = engine.entity(&entity(id)).unwrap();
+    let runs = state.runs.iter().map(|run| engine.run(*run).unwrap());
+    runs.map(|run| run.graph.as_ref().unwrap().workflow.to_string())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_workflow_did_is_not_what_is_waited_for() {
+    for queued in [false, true] {
+        let bench = Bench::playing([Play::UntilLet]);
+        let engine = bench.open().await;
+        wanted(&engine, "image", "watch").await;
+        until_count(&bench, &engine, "intent", 1).await;
+        if queued {
+            let queued = vec![wish("image", "one", Precedence::Queue)];
+            engine.submit(queued, by()).await.unwrap();
+        }
+        wanted(&engine, "x", "needs").await;
+        until(&engine, "x", |state| state.active.is_some()).await;
+        bench.script.hold.notify_one();
+        settled(&engine, "x").await;
+        let runs = workflows_of(&engine, "image");
+        assert_eq!(runs, ["watch", "one"], "{queued}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_run_of_another_workflow_gives_way_to_what_is_waited_for() {
+    let blocked = Failure::new(FailureClass::Blocked, "T5", "in use");
+    let bench = Bench::playing([Play::Fail(blocked)]);
+    let engine = bench.open().await;
+    wanted(&engine, "image", "two").await;
+    until(&engine, "image", state_is("Blocked")).await;
+    wanted(&engine, "x", "needs").await;
+    settled(&engine, "x").await;
+    assert_eq!(workflows_of(&engine, "image"), ["two", "one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_of_one_run_does_not_cancel_the_next() {
+    let blocked = || Play::Fail(Failure::new(FailureClass::Blocked, "T5", "in use"));
+    let bench = Bench::playing([blocked(), blocked()]);
+    let engine = bench.open().await;
+    wanted(&engine, "x", "two").await;
+    until(&engine, "x", state_is("Blocked")).await;
+    let first = engine.entity(&entity("x")).unwrap().active.clone();
+    let first = first.unwrap().run;
+    wanted(&engine, "x", "one").await;
+    until(&engine, "x", |state| state.runs.len() == 2).await;
+    let late = engine.cancel_run(entity("x"), first, by()).await.unwrap();
+    assert_eq!(late, Cancelled::NothingToDo);
+    let second = engine.entity(&entity("x")).unwrap().active.clone();
+    let second = second.unwrap().run;
+    let done = engine.cancel_run(entity("x"), second, by()).await.unwrap();
+    assert_eq!(done, Cancelled::Requested);
+    until(&engine, "x", |state| state.active.is_none()).await;
+}

@@ -14,7 +14,7 @@
 mod packed;
 mod retire;
 
-pub(in crate::journal) use self::{packed::Packed, retire::retire};
+pub(in crate::journal) use self::{packed::PackedSegment, retire::retire};
 
 /// The folder, below the state directory.
 pub(crate) const FOLDER: &str = "archive";

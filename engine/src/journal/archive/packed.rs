@@ -22,6 +22,9 @@ use crate::journal::{
 
 /// The bytes of a segment that go into one block.
 const BLOCK: usize = 128 << 10;
+/// No block is longer than this when it is compressed (zlib: five bytes for each stored 16 KiB at
+/// the worst, and six around them).
+const PACKED_MAX: u64 = (BLOCK as u64) + (4 << 10);
 const MAGIC: [u8; 8] = *b"VsLogArc";
 const FOOTER: usize = 24;
 const ENTRY: usize = 12;
@@ -35,7 +38,7 @@ struct Block {
 }
 
 /// A compressed segment, read in any order.
-pub(in crate::journal) struct Packed {
+pub(in crate::journal) struct PackedSegment {
     name: String,
     file: Arc<dyn DiskFile>,
     blocks: Vec<Block>,
@@ -64,7 +67,7 @@ pub(super) fn write(file: &dyn DiskFile, bytes: &[u8]) -> io::Result<()> {
     file.write_at(&out, 0)
 }
 
-impl Packed {
+impl PackedSegment {
     /// Opens a compressed segment.
     ///
     /// # Errors
@@ -147,7 +150,19 @@ fn index(file: &dyn DiskFile) -> io::Result<Option<(Vec<Block>, u64)>> {
     if read != index.len() || crc32c::crc32c(&index) != crc {
         return Ok(None);
     }
-    Ok(Some((blocks_of(&index), len)))
+    let blocks = blocks_of(&index);
+    Ok(fits(&blocks, begin, len).then_some((blocks, len)))
+}
+
+/// Whether an index can be of a file whose blocks end at `end` and unpack to `len` bytes: room is set
+/// aside on its word.
+fn fits(blocks: &[Block], end: u64, len: u64) -> bool {
+    let packed = |block: &Block| block.end.checked_sub(block.begin);
+    blocks
+        .iter()
+        .all(|block| packed(block).is_some_and(|packed| packed <= PACKED_MAX))
+        && blocks.last().map_or(0, |last| last.end) == end
+        && len.div_ceil(BLOCK as u64) == blocks.len() as u64
 }
 
 fn footer_of(footer: &[u8; FOOTER]) -> Option<(u32, u64, u32)> {
@@ -176,7 +191,7 @@ fn blocks_of(index: &[u8]) -> Vec<Block> {
     blocks
 }
 
-impl SegmentSource for Packed {
+impl SegmentSource for PackedSegment {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let (mut done, size) = (0, buffer.len());
         while done < size {

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use super::{
     FOLDER,
-    packed::{Packed, write},
+    packed::{PackedSegment, write},
 };
 use crate::journal::{
     JournalError,
@@ -36,7 +36,7 @@ pub(in crate::journal) fn retire(
     file.sync_all().map_err(failed)?;
     disk.sync_folder("").map_err(failed)?;
     drop(file);
-    let packed = Packed::open(disk, PART)?;
+    let packed = PackedSegment::open(disk, PART)?;
     let mut back = vec![0; bytes.len()];
     let read = packed.read_at(&mut back, 0).map_err(failed)?;
     if read != bytes.len() || back != bytes || packed.len() != bytes.len() as u64 {
@@ -46,7 +46,7 @@ pub(in crate::journal) fn retire(
     disk.rename(PART, &name).map_err(failed)?;
     disk.sync_folder(FOLDER).map_err(failed)?;
     disk.sync_folder("").map_err(failed)?;
-    let packed = Packed::open(disk, &name)?;
+    let packed = PackedSegment::open(disk, &name)?;
     log::moved(
         shared,
         segment,

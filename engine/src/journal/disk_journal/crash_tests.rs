@@ -13,7 +13,10 @@ use std::{
 use super::*;
 
 const ID: &str = "01JXAMPLE0000000000000000";
-use crate::model::{Actor, EntityId, Event, EventKind, Hash, Name, RunId, Text, Timestamp};
+use crate::{
+    journal::{Append, BatchLink, ChainedJournal as _, Journal as _},
+    model::{Actor, EntityId, Event, EventKind, Hash, Name, RunId, StreamId, Text, Timestamp},
+};
 
 const DIR: &str = "VSIFLOW_TEST_CRASH_DIR";
 const WRITERS: u64 = 8;

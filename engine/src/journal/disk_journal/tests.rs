@@ -6,8 +6,8 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::{
-    journal::log::sim::SimDisk,
-    model::{Actor, Event, EventKind, RunId, Text},
+    journal::{Append, ChainedJournal as _, Journal as _, log::sim::SimDisk},
+    model::{Actor, Event, EventKind, RunId, StreamId, Text},
 };
 
 const ID: &str = "01JXAMPLE0000000000000000";

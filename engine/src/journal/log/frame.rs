@@ -79,6 +79,16 @@ pub(super) enum Body<'a> {
     Mark,
 }
 
+impl Body<'_> {
+    /// The link of its batches; none of what has none.
+    pub(super) fn link(&self) -> Option<BatchLink> {
+        match self {
+            Self::Batch(link, _) | Self::Gap(link, ..) => Some(*link),
+            Self::Base(..) | Self::Mark => None,
+        }
+    }
+}
+
 /// Which part of which base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::journal) struct FramePart {
@@ -338,16 +348,18 @@ pub(super) fn link_bytes(link: &BatchLink) -> [u8; LINK] {
     bytes
 }
 
+/// A link in its bytes; none where it ends before it begins, or where no offset is left after it.
 pub(super) fn link_of(bytes: &[u8; LINK]) -> Option<BatchLink> {
     let (first, rest) = bytes.split_first_chunk::<8>()?;
     let (last, rest) = rest.split_first_chunk::<8>()?;
     let (prev, rest) = rest.split_first_chunk::<32>()?;
-    Some(BatchLink {
+    let link = BatchLink {
         first: u64::from_be_bytes(*first),
         last: u64::from_be_bytes(*last),
         prev: Hash(*prev),
         hash: Hash(rest.try_into().ok()?),
-    })
+    };
+    (link.first <= link.last && link.last < Offset::MAX).then_some(link)
 }
 
 /// The record at the front of some bytes, its length before it.

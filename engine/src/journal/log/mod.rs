@@ -33,6 +33,7 @@
 pub(super) mod base;
 mod disk;
 mod error;
+mod find;
 mod frame;
 mod header;
 mod keeper;
@@ -42,6 +43,7 @@ pub(in crate::journal) mod repair;
 mod retired;
 mod scan;
 mod segment;
+mod settle;
 mod shared;
 mod table;
 mod writer;
@@ -49,7 +51,7 @@ mod writer;
 pub(crate) use self::disk::{DiskFile, LocalDisk, LogDisk};
 pub(crate) use self::recover::OpenMode;
 pub(super) use self::{
-    reader::Reader,
+    reader::SegmentReader,
     recover::open,
     retired::moved,
     segment::{Segment, SegmentSource},

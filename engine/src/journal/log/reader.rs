@@ -6,20 +6,18 @@
 use std::sync::Arc;
 
 use super::{
-    base,
     frame::{self, Body, FramePosition},
     scan::position_of,
     segment::Segment,
-    shared::{Damage, Extent, LogShared, read},
+    shared::{Extent, LogShared},
     table::{BatchPlace, NOWHERE, SegmentTable},
 };
 use crate::{
-    journal::{
-        BatchLink, JournalError, Missing, MissingCause, Offset, RECORD_MAX, Record, States, Stored,
-        StreamHead,
-    },
-    model::{StreamId, Timestamp},
+    journal::{BatchLink, JournalError, Offset, RECORD_MAX, Record, Stored},
+    model::StreamId,
 };
+
+mod queries;
 
 /// What is read at once where batches are read in a row, in bytes.
 const CHUNK: usize = 256 << 10;
@@ -30,10 +28,10 @@ const RECORD: usize = RECORD_MAX + 4;
 
 /// See the module's text.
 #[derive(Clone)]
-pub(in crate::journal) struct Reader(Arc<LogShared>);
+pub(in crate::journal) struct SegmentReader(Arc<LogShared>);
 
 /// Batches of one segment, to be read in a row.
-struct Row {
+struct BatchRow {
     segment: Arc<Segment>,
     batches: Vec<BatchPlace>,
     /// Where the segment's frames end.
@@ -74,7 +72,7 @@ impl Window {
     }
 }
 
-impl Reader {
+impl SegmentReader {
     pub(in crate::journal) fn new(shared: Arc<LogShared>) -> Self {
         Self(shared)
     }
@@ -166,7 +164,7 @@ impl Reader {
     }
 
     /// The batches from `next` on that hold about so many events; none at the end.
-    fn row(&self, next: Offset, limit: usize) -> Result<Option<Row>, JournalError> {
+    fn row(&self, next: Offset, limit: usize) -> Result<Option<BatchRow>, JournalError> {
         let until = next.saturating_add(limit as u64);
         for segment in self.0.segments_from(next) {
             let found = self.0.with_table(&segment, |table| {
@@ -179,7 +177,7 @@ impl Reader {
             });
             let (batches, end) = found?;
             if !batches.is_empty() {
-                return Ok(Some(Row {
+                return Ok(Some(BatchRow {
                     segment,
                     batches,
                     end,
@@ -252,7 +250,7 @@ fn placed(error: JournalError, stream: &StreamId, seq: u64) -> JournalError {
     }
 }
 
-impl Row {
+impl BatchRow {
     /// The bytes of a batch's frame, as far as they are there.
     fn bytes<'w>(
         &self,
@@ -327,137 +325,5 @@ impl Row {
             place: format!("offset {offset}"),
             why: format!("{}: {why}", self.segment.name),
         }
-    }
-}
-
-impl Reader {
-    /// Every stream and how far it goes, sorted.
-    pub(in crate::journal) fn streams(&self) -> Vec<StreamHead> {
-        let heads = self
-            .0
-            .streams()
-            .into_iter()
-            .map(|(stream, head)| StreamHead {
-                stream,
-                next_seq: head.next_seq,
-                hash: head.hash,
-            });
-        let mut heads: Vec<_> = heads.collect();
-        heads.sort_by(|one, other| one.stream.cmp(&other.stream));
-        heads
-    }
-
-    /// The newest link.
-    pub(in crate::journal) fn head(&self) -> Option<BatchLink> {
-        self.0.link()
-    }
-
-    /// The link of the batch that ends right before an offset; none where none ends there.
-    pub(in crate::journal) fn link_before(&self, offset: Offset) -> Option<Option<BatchLink>> {
-        let Some(last) = offset.checked_sub(1) else {
-            return Some(None);
-        };
-        if let Some(newest) = self.0.link().filter(|link| link.last == last) {
-            return Some(Some(newest));
-        }
-        let row = self.row(last, 1).ok()??;
-        let batch = row.batches.first().filter(|batch| batch.last == last)?;
-        Some(Some(row.link(batch, &mut Window::default()).ok()?))
-    }
-
-    /// Everything that cannot be read any more, in order.
-    pub(in crate::journal) fn missing(&self) -> Vec<Missing> {
-        let mut missing = read(&self.0.missing).clone();
-        missing.extend(read(&self.0.damage).iter().map(|damage| Missing {
-            from: damage.from,
-            to: damage.to,
-            cause: MissingCause::Damaged,
-        }));
-        missing.sort_by_key(|missing| missing.from);
-        missing
-    }
-
-    /// What is damaged, in order.
-    pub(in crate::journal) fn damage(&self) -> Vec<Damage> {
-        read(&self.0.damage).clone()
-    }
-
-    /// The newest base as of `at` or before, else the empty states of the beginning.
-    ///
-    /// # Errors
-    /// [`JournalError::Damaged`] where neither a base nor the events from the beginning are there.
-    pub(in crate::journal) fn base(&self, at: Offset) -> Result<States, JournalError> {
-        if let Some(states) = base::nearest(&self.0, at) {
-            return Ok(states);
-        }
-        let removed = self.missing().into_iter().find(|missing| missing.from == 0);
-        match removed {
-            Some(removed) if removed.cause == MissingCause::Removed => Err(JournalError::Damaged {
-                place: format!("offsets 0 to {}", removed.to.saturating_sub(1)),
-                why: "their segments are gone, and no base covers them".to_owned(),
-            }),
-            _ => Ok(States::default()),
-        }
-    }
-
-    /// Whether the log since the newest base is longer than that base, and than `least` bytes.
-    pub(in crate::journal) fn outgrew_base(&self, least: u64) -> bool {
-        let (since, size) = self.0.since_base();
-        since > size.max(least)
-    }
-
-    /// The full segments in the log whose newest event is older than `before`, the oldest first:
-    /// nothing is archived before what is older.
-    pub(in crate::journal) fn older_than(
-        &self,
-        before: Timestamp,
-    ) -> Result<Vec<Arc<Segment>>, JournalError> {
-        let mut old = Vec::new();
-        for segment in self.0.full_segments() {
-            if !self.is_older_than(&segment, before)? {
-                break;
-            }
-            old.push(segment);
-        }
-        Ok(old)
-    }
-
-    /// Whether the newest event of the segment that is appended to, which has one, is older.
-    pub(in crate::journal) fn newest_is_older_than(
-        &self,
-        before: Timestamp,
-    ) -> Result<bool, JournalError> {
-        match self.0.segments().last() {
-            Some(newest) if self.events_of(newest) > 0 => self.is_older_than(newest, before),
-            _ => Ok(false),
-        }
-    }
-
-    /// How many events the segment that is appended to holds.
-    pub(in crate::journal) fn newest_events(&self) -> u64 {
-        self.0
-            .segments()
-            .last()
-            .map_or(0, |newest| self.events_of(newest))
-    }
-
-    fn is_older_than(&self, segment: &Segment, before: Timestamp) -> Result<bool, JournalError> {
-        let last = self.0.with_table(segment, |table| {
-            Ok(table.batches.last().map(|batch| batch.last))
-        })?;
-        let Some(last) = last else { return Ok(true) };
-        let newest = self.read_stored(last, 1)?;
-        let is_old = |stored: &Stored| stored.record().is_ok_and(|record| record.event.at < before);
-        Ok(newest.first().is_none_or(is_old))
-    }
-
-    /// How many events a segment holds.
-    pub(in crate::journal) fn events_of(&self, segment: &Segment) -> u64 {
-        let count = self.0.with_table(segment, |table| {
-            let count =
-                |batch: &BatchPlace| batch.last.saturating_sub(batch.first).saturating_add(1);
-            Ok(table.batches.iter().map(count).sum())
-        });
-        count.unwrap_or_default()
     }
 }

@@ -1,21 +1,23 @@
-//! Opens a log: finds its segments, tells its end from damage, and makes its end certain.
+//! Opens a log: follows its segments from one to the next, and tells its end from damage.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     FIRST_SIZE, FOLDER, base,
-    disk::{DiskFile, LogDisk},
+    disk::LogDisk,
     error::{damaged, storage},
+    find::{FoundLog, find},
     header::SegmentHeader,
     keeper::{self, Spare},
-    scan::{Scan, position_of},
-    segment::{Segment, SegmentSource, first_of, is_table, name_of, read_header, read_table},
+    scan::position_of,
+    segment::{Segment, read_table},
+    settle::settle,
     shared::{Damage, LogShared, write},
     table::SegmentTable,
     writer::{LogWriter, WriterEnd, begin, salt},
 };
 use crate::{
-    journal::{BatchLink, JournalError, Missing, MissingCause, Offset, archive},
+    journal::{BatchLink, JournalError, Missing, MissingCause, Offset},
     permit::Permit,
 };
 
@@ -77,91 +79,6 @@ pub(in crate::journal) fn open(
         }
     }
     Err(damaged(FOLDER, "the log is gone: it has no segment"))
-}
-
-/// A segment's file.
-struct FoundLog {
-    name: String,
-    size: u64,
-    header: SegmentHeader,
-    source: Arc<dyn SegmentSource>,
-    archived: bool,
-}
-
-/// Segments by their first offsets, and those that cannot be read.
-type All = (BTreeMap<Offset, FoundLog>, BTreeMap<Offset, JournalError>);
-
-/// Every segment. One that is in the log and in the archive was being archived: the log's own is
-/// read.
-fn find(disk: &dyn LogDisk) -> Result<All, JournalError> {
-    let (mut good, mut bad) = (BTreeMap::new(), BTreeMap::new());
-    for folder in [archive::FOLDER, FOLDER] {
-        for (file, size) in disk.list(folder).map_err(|e| storage(folder, &e))? {
-            let Some(first) = first_of(&file) else {
-                if !is_table(&file) {
-                    tracing::warn!(
-                        folder,
-                        file,
-                        "it is neither a segment nor a table: it is ignored"
-                    );
-                }
-                continue;
-            };
-            match look(disk, folder, first, size) {
-                Ok(found) => {
-                    bad.remove(&first);
-                    good.insert(first, found);
-                }
-                Err(error @ JournalError::Damaged { .. }) if !good.contains_key(&first) => {
-                    bad.insert(first, error);
-                }
-                Err(JournalError::Damaged { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok((good, bad))
-}
-
-fn look(
-    disk: &dyn LogDisk,
-    folder: &str,
-    first: Offset,
-    size: u64,
-) -> Result<FoundLog, JournalError> {
-    let name = name_of(folder, first);
-    let archived = folder == archive::FOLDER;
-    let (source, size): (Arc<dyn SegmentSource>, u64) = if archived {
-        let packed = archive::Packed::open(disk, &name)?;
-        let size = packed.len();
-        (Arc::new(packed), size)
-    } else {
-        let file = disk.open(&name, false).map_err(|e| storage(&name, &e))?;
-        (Arc::new(file), size)
-    };
-    let header = headed(&name, first, &*source)?;
-    Ok(FoundLog {
-        name,
-        size,
-        header,
-        source,
-        archived,
-    })
-}
-
-fn headed(
-    name: &str,
-    first: Offset,
-    source: &dyn SegmentSource,
-) -> Result<SegmentHeader, JournalError> {
-    let header = read_header(name, source)?;
-    if header.first == first {
-        return Ok(header);
-    }
-    Err(damaged(
-        name,
-        format!("it is the segment of offset {}", header.first),
-    ))
 }
 
 /// The log as far as it was followed.
@@ -394,44 +311,6 @@ impl Chain {
 fn ends_alike(one: Option<BatchLink>, other: Option<BatchLink>) -> bool {
     let end = |link: BatchLink| (link.last, link.hash);
     one.map(end) == other.map(end)
-}
-
-/// Makes the end of the newest segment certain: what is whole and may not have reached the disk is
-/// written again, what is torn is zeroed, and both are synced.
-fn settle(disk: &dyn LogDisk, segment: Segment, scan: Scan) -> Result<WriterEnd, JournalError> {
-    let name = segment.name.clone();
-    let failed = |e: io::Error| storage(&name, &e);
-    let end = usize::try_from(scan.table.end).unwrap_or(usize::MAX);
-    let bytes = segment.read(0, usize::try_from(segment.size()).unwrap_or(usize::MAX))?;
-    let file = disk.open(&name, true).map_err(failed)?;
-    let again = bytes.get(scan.unsure..end).unwrap_or_default();
-    if scan.torn {
-        tracing::warn!(
-            segment = name,
-            "a write that was never acknowledged is cut off"
-        );
-        zero(&*file, &bytes, end).map_err(failed)?;
-    }
-    file.write_at(again, scan.unsure as u64).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    disk.sync_folder(FOLDER).map_err(failed)?;
-    let size = segment.size();
-    let segment = Segment::growing(segment.header, name.clone(), size, file.clone(), scan.table);
-    Ok(WriterEnd {
-        segment: Arc::new(segment),
-        file,
-        at: end,
-    })
-}
-
-/// Zeroes what follows the last frame.
-fn zero(file: &dyn DiskFile, bytes: &[u8], end: usize) -> io::Result<()> {
-    let rest = bytes.get(end..).unwrap_or_default();
-    let used = rest
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last.saturating_add(1));
-    file.write_at(&vec![0; used], end as u64)
 }
 
 /// Makes the first segment.

@@ -79,24 +79,36 @@ pub(super) fn position_of(header: &SegmentHeader, at: usize) -> u64 {
     header.position.saturating_add(within)
 }
 
-/// Every whole frame.
+/// Every whole frame whose offsets go on from those of the frames before it: the log never goes
+/// back, and leaves offsets out only where bytes are damaged.
 pub(super) fn frames<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Vec<ScannedFrame<'a>> {
     let (mut found, mut at) = (Vec::new(), header::LEN);
+    let (mut next, mut end) = (header.first, header::LEN);
     while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= frame::HEADER) {
         let place = FramePosition {
             salt: &header.salt,
             position: position_of(header, at),
         };
-        at = match frame::decode(rest, place) {
-            Some(frame) => {
-                let next = at.saturating_add(frame.len);
-                found.push(ScannedFrame { at, frame });
-                next
-            }
-            None => at.saturating_add(ALIGN),
+        let whole = frame::decode(rest, place);
+        let Some(frame) = whole.filter(|frame| goes_on(&frame.body, next, at == end)) else {
+            at = at.saturating_add(ALIGN);
+            continue;
         };
+        next = frame
+            .body
+            .link()
+            .map_or(next, |link| link.last.saturating_add(1));
+        end = at.saturating_add(frame.len);
+        found.push(ScannedFrame { at, frame });
+        at = end;
     }
     found
+}
+
+/// Whether a frame's offsets fit behind the frames before it. `is_behind`: nothing lies between.
+fn goes_on(body: &Body<'_>, next: Offset, is_behind: bool) -> bool {
+    let link = body.link();
+    link.is_none_or(|link| link.first == next || (link.first > next && !is_behind))
 }
 
 /// A table in the making.

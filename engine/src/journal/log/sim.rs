@@ -251,7 +251,7 @@ fn folder_of(name: &str) -> &str {
 }
 
 /// Bytes, and where they went.
-type Written = (u64, Arc<[u8]>);
+type WrittenSectors = (u64, Arc<[u8]>);
 
 /// The device beneath, played back up to an instant.
 #[derive(Default)]
@@ -259,7 +259,7 @@ pub(crate) struct Device {
     durable: Vec<Vec<u8>>,
     names: BTreeMap<String, Id>,
     /// Writes by file that no sync has covered.
-    dirty: BTreeMap<Id, Vec<Written>>,
+    dirty: BTreeMap<Id, Vec<WrittenSectors>>,
     /// Changes of names that no sync has covered, with the folders that have to be synced.
     renames: Vec<(Op, BTreeSet<String>)>,
     /// The newest mark.
@@ -389,7 +389,7 @@ fn apply(names: &mut BTreeMap<String, Id>, op: &Op) {
     }
 }
 
-fn spoil(content: &mut Vec<u8>, dirty: &[Written], fate: Fate, rng: &mut StdRng) {
+fn spoil(content: &mut Vec<u8>, dirty: &[WrittenSectors], fate: Fate, rng: &mut StdRng) {
     for (number, (at, bytes)) in dirty.iter().enumerate() {
         let at = usize::try_from(*at).unwrap();
         let keep = match fate {

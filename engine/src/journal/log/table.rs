@@ -17,8 +17,10 @@ const MAGIC: [u8; 8] = *b"VsLogTab";
 const FORMAT: u32 = 1;
 /// Where a record would lie that is lost.
 pub(super) const NOWHERE: u32 = u32::MAX;
-/// More lost records of one stream in a row are not believed.
+/// More lost records in one segment are not believed: each has to have been in it.
 const LOST_MAX: u64 = 1 << 20;
+/// What a decoder may set aside on the word of a table, in bytes.
+const DECODE_LIMIT: usize = 256 << 20;
 
 /// The records of one stream in a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,19 +48,21 @@ impl Places {
         self.at.get(skip..).unwrap_or_default()
     }
 
-    fn push(&mut self, seq: u64, at: u32, hash: Hash) {
-        self.skip_to(seq, hash);
-        self.at.push(at);
-    }
-
-    /// The stream goes on at that sequence: what would be before is lost.
-    fn skip_to(&mut self, seq: u64, hash: Hash) {
+    /// The stream goes on at that sequence: what would be before is lost. How many places that
+    /// takes, of `most`.
+    fn skip_to(&mut self, seq: u64, hash: Hash, most: u64) -> u64 {
         if self.at.is_empty() {
             self.first_seq = seq;
         }
-        let lost = seq.saturating_sub(self.head().next_seq).min(LOST_MAX);
+        let lost = seq.saturating_sub(self.head().next_seq).min(most);
         self.at.extend((0..lost).map(|_| NOWHERE));
         self.last = hash;
+        lost
+    }
+
+    /// How many of its records are lost.
+    fn lost(&self) -> u64 {
+        self.at.iter().filter(|at| **at == NOWHERE).count() as u64
     }
 }
 
@@ -75,6 +79,8 @@ pub(super) struct BatchPlace {
 pub(super) struct SegmentTable {
     pub(super) batches: Vec<BatchPlace>,
     pub(super) streams: HashMap<StreamId, Places>,
+    /// How many records of all streams are lost.
+    pub(super) lost: u64,
     /// Parts of bases and where their frames lie.
     pub(super) bases: Vec<(FramePart, u32)>,
     /// Batches that are missing, and how they went.
@@ -98,14 +104,18 @@ impl SegmentTable {
 
     /// Notes a record of the batch added last.
     pub(super) fn add_record(&mut self, stream: &StreamId, seq: u64, at: u32, hash: Hash) {
-        match self.streams.get_mut(stream) {
-            Some(places) => places.push(seq, at, hash),
-            None => {
-                let mut places = Places::default();
-                places.push(seq, at, hash);
-                self.streams.insert(stream.clone(), places);
-            }
-        }
+        self.go_on(stream, seq, Some(at), hash);
+    }
+
+    /// A stream goes on at that sequence, with a record where one is there.
+    fn go_on(&mut self, stream: &StreamId, seq: u64, at: Option<u32>, hash: Hash) {
+        let places = match self.streams.get_mut(stream) {
+            Some(places) => places,
+            None => self.streams.entry(stream.clone()).or_default(),
+        };
+        let most = LOST_MAX.saturating_sub(self.lost);
+        self.lost = self.lost.saturating_add(places.skip_to(seq, hash, most));
+        places.at.extend(at);
     }
 
     /// Notes batches that are missing, and how far streams go after them.
@@ -113,8 +123,7 @@ impl SegmentTable {
         self.gaps.push((link, cause));
         self.link = Some(link);
         for head in heads {
-            let places = self.streams.entry(head.stream.clone()).or_default();
-            places.skip_to(head.next_seq, head.hash);
+            self.go_on(&head.stream, head.next_seq, None, head.hash);
         }
     }
 
@@ -126,7 +135,7 @@ impl SegmentTable {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
         // A vector takes whatever is written to it.
-        let written = bincode::encode_into_std_write(self.stored(), &mut body, CODEC);
+        let written = bincode::encode_into_std_write(self.stored(), &mut body, codec());
         debug_assert!(written.is_ok());
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&[0; 4]);
@@ -147,7 +156,7 @@ impl SegmentTable {
             return None;
         }
         let body = covered.strip_prefix(&FORMAT.to_be_bytes())?;
-        let (stored, used) = bincode::decode_from_slice::<StoredTable, _>(body, CODEC).ok()?;
+        let (stored, used) = bincode::decode_from_slice::<StoredTable, _>(body, codec()).ok()?;
         if used == body.len() {
             stored.restore()
         } else {
@@ -173,7 +182,9 @@ impl SegmentTable {
     }
 }
 
-const CODEC: bincode::config::Configuration = bincode::config::standard();
+const fn codec() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<DECODE_LIMIT>()
+}
 
 /// A table as it lies on the disk; numbers that grow are told by how much.
 #[derive(Encode, Decode)]
@@ -255,6 +266,15 @@ fn gap_of((link, cause): &([u8; LINK], u8)) -> Option<(BatchLink, MissingCause)>
     Some((link_of(link)?, frame::cause_of(*cause)?))
 }
 
+/// Whether each batch begins behind the one before it: who reads goes from one to the next.
+fn is_in_order(batches: &[BatchPlace]) -> bool {
+    let in_order = |pair: &[BatchPlace]| match pair {
+        [one, other] => one.last < other.first && one.at < other.at,
+        _ => true,
+    };
+    batches.windows(2).all(in_order) && batches.last().is_none_or(|last| last.last < Offset::MAX)
+}
+
 impl StoredTable {
     fn restore(self) -> Option<SegmentTable> {
         let mut before = (0_u64, 0_u32);
@@ -267,11 +287,15 @@ impl StoredTable {
                 at,
             }
         });
+        let batches: Vec<_> = batches.collect();
         let part = |(as_of, number, of, at)| (FramePart { as_of, number, of }, at);
         let streams = self.streams.into_iter().map(StoredPlaces::restore);
+        let streams = streams.collect::<Option<HashMap<_, _>>>()?;
+        is_in_order(&batches).then_some(())?;
         Some(SegmentTable {
-            batches: batches.collect(),
-            streams: streams.collect::<Option<_>>()?,
+            batches,
+            lost: streams.values().map(Places::lost).sum(),
+            streams,
             bases: self.bases.into_iter().map(part).collect(),
             gaps: self.gaps.iter().map(gap_of).collect::<Option<_>>()?,
             damage: Vec::new(),

@@ -3,6 +3,7 @@
 mod cuts;
 mod damage;
 mod faults;
+mod forged;
 mod mending;
 mod sabotage;
 

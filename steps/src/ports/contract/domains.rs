@@ -129,6 +129,11 @@ async fn define(place: &Place, spec: &DomainSpec) -> Verdict {
         domains.destroy(spec.uuid).await,
     )?;
     fails(
+        "open_screen",
+        PortErrorKind::WrongState,
+        domains.open_screen(spec.uuid).await,
+    )?;
+    fails(
         "shutdown",
         PortErrorKind::WrongState,
         domains.shutdown(spec.uuid).await,
@@ -169,6 +174,11 @@ async fn states(place: &Place, spec: &DomainSpec) -> Verdict {
         "state",
         found.map(|domain| domain.state),
         Some(DomainState::Running),
+    )?;
+    fails(
+        "open_screen without a screen",
+        PortErrorKind::Missing,
+        domains.open_screen(spec.uuid).await,
     )?;
     paused(place, spec.uuid).await?;
     ok("destroy", domains.destroy(spec.uuid).await)?;

@@ -4,7 +4,7 @@ use vsiflow_engine::model::Failure;
 
 use super::{
     Output,
-    watch::{LINE_KEPT, Watch},
+    watch::{LINE_KEPT, ReadyWatch},
 };
 use crate::{
     error,
@@ -27,7 +27,7 @@ const READY_KEPT: usize = 512;
 /// What is said of a guest that took up its saved memory: it was ready before.
 const TAKEN_UP: &str = "resumed from its saved memory";
 
-impl Watch<'_> {
+impl ReadyWatch<'_> {
     pub(super) async fn taken_up(&self) -> Result<Output, Failure> {
         self.ready(TAKEN_UP.to_owned()).await
     }

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use vsiflow_engine::{model::Failure, step::StepContext};
 
 use super::{
-    Output, Params, Place,
-    probes::{Found, Probes},
+    Output, Params, WatchPlace,
+    probes::{ProbeFound, Probes},
 };
 use crate::{
     error,
@@ -27,7 +27,7 @@ pub(super) const LINE_KEPT: usize = 160;
 const WARNINGS_MAX: usize = 800;
 
 /// One attempt's watch over one console.
-pub(super) struct Watch<'a> {
+pub(super) struct ReadyWatch<'a> {
     pub(super) cx: &'a StepContext,
     pub(super) params: &'a Params,
     pub(super) ports: HostPorts,
@@ -46,15 +46,15 @@ pub(super) struct Watch<'a> {
     saved: Instant,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> ReadyWatch<'a> {
     pub(super) async fn resume(
         cx: &'a StepContext,
         params: &'a Params,
         ports: HostPorts,
     ) -> Result<Self, Failure> {
-        let place = match cx.saved::<Place>().await? {
+        let place = match cx.saved::<WatchPlace>().await? {
             Some(place) => place,
-            None => Place {
+            None => WatchPlace {
                 position: cx.output::<start_domain::Output>("start_domain")?.console,
                 pending: String::new(),
                 left_ms: params.deadline_s.saturating_mul(1000),
@@ -62,7 +62,7 @@ impl<'a> Watch<'a> {
                 phase: String::new(),
                 last: String::new(),
                 said_ready: None,
-                found: Found::default(),
+                found: ProbeFound::default(),
             },
         };
         let (uuid, cards) = (params.uuid, &params.cards);
@@ -89,7 +89,7 @@ impl<'a> Watch<'a> {
     pub(super) async fn save(&mut self) -> Result<(), Failure> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         self.saved = Instant::now();
-        let place = Place {
+        let place = WatchPlace {
             position: self.position,
             pending: BASE64.encode(self.scanner.pending()),
             left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),

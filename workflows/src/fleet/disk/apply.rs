@@ -11,7 +11,8 @@ use vsiflow_engine::{
 use crate::fleet::{
     Applied, EntityPresence, ErrorKind, Fleet, FleetError,
     apply::{is_deleting, turn},
-    disk::updates::{DiskRequest, change, create, full_name, matching, plan_of, refused},
+    disk::source::NewDisks,
+    disk::updates::{DiskRequest, change, create, full_name, matching, plan_of, refills, refused},
     index::{Known, qualified},
     store::DesiredUpdates,
     unreadable::refuse_lost,
@@ -44,6 +45,14 @@ impl KnownDisk {
 
     pub(in crate::fleet) fn is_deleting(&self) -> bool {
         [data_disk::DELETE, data_disk::FORGET].contains(&self.workflow())
+    }
+
+    /// Whether what is wanted of it came about once: its content may be a user's since. One that was
+    /// deleted and is wanted again was not.
+    pub(in crate::fleet) fn is_made(&self) -> bool {
+        let desired = self.state.desired.as_ref();
+        let newest = desired.is_some_and(|desired| self.state.reached >= desired.generation);
+        self.wanted.made || newest
     }
 
     fn workflow(&self) -> &str {
@@ -112,11 +121,15 @@ impl Fleet {
             })
             .collect();
         let mut all = Vec::new();
+        let new = NewDisks::of(&resolved.data_disks, &known);
         for disk in &resolved.data_disks {
             let known = matching(disk, &known);
-            let asked = DiskRequest::of(disk, known, resolved);
+            let mut asked = DiskRequest::of(disk, known, resolved);
+            if known.is_none_or(|known| refills(&asked.disk, known)) {
+                asked.disk.copy_of = self.copied_volume(&asked.disk, &new).await?;
+            }
             let (uid, applied) = match known {
-                None => create(&asked, vsis, updates)?,
+                None => create(&asked, new.uid(disk), vsis, updates)?,
                 Some(known) => (known.uid, change(&asked, known, vsis, updates)?),
             };
             ids.insert((disk.namespace.clone(), disk.name.clone()), uid);

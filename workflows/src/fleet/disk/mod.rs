@@ -1,7 +1,9 @@
 //! Data disks: what documents ask of them, what is recorded of them, and how they are shown.
 
 pub(super) mod apply;
+pub(super) mod export;
 pub(super) mod formats;
 pub(super) mod object;
 pub(super) mod reserved;
+mod source;
 pub(super) mod updates;

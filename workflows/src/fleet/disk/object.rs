@@ -10,16 +10,16 @@ use vsiflow_steps::disk::GrowVolume;
 
 use crate::fleet::{
     Condition, Fleet, FleetError, Metadata,
-    conditions::condition,
     disk::apply::KnownDisk,
     index::{Known, qualified},
-    unreadable::Lost,
+    unreadable::LostEntity,
+    vsi::conditions::condition,
     vsi::object::{annotations, rfc3339},
 };
 use crate::{
     data_disk,
     record::kind,
-    spec::{desired::DiskOrigin, documents},
+    spec::{DesiredDataDisk, desired::DiskOrigin, documents},
 };
 
 /// The phase of one that cannot be read.
@@ -120,7 +120,7 @@ impl Fleet {
     }
 
     /// One of which nobody can read what is wanted.
-    fn lost_disk(&self, lost: Lost) -> DiskObject {
+    fn lost_disk(&self, lost: LostEntity) -> DiskObject {
         let (created, changed) = self.engine.times(&lost.entity).unwrap_or_default();
         let (state, failure, uid) = (&lost.state, &lost.failure, lost.entity.id().to_owned());
         let (namespace, name) = lost.name.unwrap_or_else(|| (String::new(), uid.clone()));
@@ -136,7 +136,7 @@ impl Fleet {
                 namespace,
                 uid: uid.clone(),
                 generation: desired.map_or(0, |desired| desired.generation),
-                creation_timestamp: Lost::created(created),
+                creation_timestamp: LostEntity::created(created),
                 labels: BTreeMap::new(),
                 annotations: BTreeMap::new(),
             },
@@ -218,14 +218,22 @@ impl Fleet {
                 labels: disk.labels.clone(),
                 annotations: annotations(disk.member_of.as_ref()),
             },
-            spec: json!({
-                "size": disk.size,
-                "storagePool": disk.pool,
-                "deletionPolicy": disk.deletion_policy,
-            }),
+            spec: spec(disk),
             status,
         })
     }
+}
+
+fn spec(disk: &DesiredDataDisk) -> Value {
+    let mut spec = json!({
+        "size": disk.size,
+        "storagePool": disk.pool,
+        "deletionPolicy": disk.deletion_policy,
+    });
+    if let (Some(source), Some(fields)) = (&disk.source, spec.as_object_mut()) {
+        fields.insert("source".to_owned(), source.shown());
+    }
+    spec
 }
 
 /// What VSIs refer to is known by them alone.

@@ -12,7 +12,7 @@ use crate::{
     data_disk,
     plan::{self, How, Plan},
     record::{DiskRecord, disk_entity, kind},
-    spec::{DesiredDataDisk, Resolved, documents},
+    spec::{DesiredDataDisk, DiskSource, Resolved, documents},
 };
 
 pub(in crate::fleet) fn matching<'a>(
@@ -56,11 +56,11 @@ impl DiskRequest {
 
 pub(in crate::fleet) fn create(
     asked: &DiskRequest,
+    uid: Uuid,
     vsis: &[Known],
     updates: &mut DesiredUpdates,
 ) -> Result<(Uuid, Applied), FleetError> {
     let disk = &asked.disk;
-    let uid = disk.uid.unwrap_or_else(Uuid::new_v4);
     let volume = VolumeKey {
         pool: disk.pool.clone(),
         name: uid.to_string(),
@@ -111,10 +111,14 @@ pub(in crate::fleet) fn change(
     let wanted = DiskRecord {
         disk: DesiredDataDisk {
             uid: known.wanted.disk.uid,
+            copy_of: match refills(disk, known) {
+                true => disk.copy_of.clone(),
+                false => known.wanted.disk.copy_of.clone(),
+            },
             ..disk.clone()
         },
         recorded: known.wanted.recorded || known.is_legacy(),
-        made: known.state.reached > 0,
+        made: known.is_made(),
         turn: None,
         unresolved_refs: asked.unresolved_refs.clone(),
     };
@@ -130,6 +134,12 @@ pub(in crate::fleet) fn change(
         .map(|desired| desired.generation);
     updates.add(known.entity.clone(), workflow, precedence, &wanted, newest)?;
     Ok(applied)
+}
+
+/// Whether a disk that was never made is to be filled with something else, or at last on some host.
+pub(in crate::fleet) fn refills(disk: &DesiredDataDisk, known: &KnownDisk) -> bool {
+    let before = &known.wanted.disk;
+    !known.is_made() && (before.source != disk.source || before.host != disk.host)
 }
 
 /// What it takes to make of a disk what its document asks for.
@@ -160,6 +170,15 @@ pub(in crate::fleet) fn plan_of(disk: &DesiredDataDisk, known: &KnownDisk) -> Pl
         false => (How::Refused, plan::NEVER_SHRINKS),
     };
     compare("size", before.size.into(), disk.size.into(), how, why);
+    let source = |disk: &DesiredDataDisk| {
+        let source = disk.source.as_ref().map(DiskSource::shown);
+        source.unwrap_or_default()
+    };
+    let (how, why) = match refills(disk, known) {
+        true => (How::InPlace, "the disk is not made yet"),
+        false => (How::Recorded, "a data disk is filled once, when it is made"),
+    };
+    compare("source", source(before), source(disk), how, why);
     let json = |value: &DesiredDataDisk| {
         let policy = serde_json::to_value(value.deletion_policy).unwrap_or_default();
         (

@@ -28,6 +28,10 @@ const IMAGE: &str = "image/";
 const DISK: &str = "disk/";
 /// How a pool is.
 const POOL: &str = "pool/";
+/// How a group is.
+const GROUP: &str = "group/";
+/// How a snapshot is.
+const SNAPSHOT: &str = "snapshot/";
 /// How a host is.
 const HOST: &str = "host/";
 /// How a token is.
@@ -72,7 +76,8 @@ impl Fleet {
     /// of the base image's runs it waited for. A line of the kind `missing` stands for each range
     /// of the journal that cannot be read any more and may have held some, and one of the kind
     /// `unreadable` at the end says why the VSI is not worked with. `disk/NAME` is that of a data
-    /// disk, `pool/NAME` that of a pool, `image/NAME` that of the images of this name, those that were removed included,
+    /// disk, `pool/NAME` that of a pool, `group/NAME` that of a group, `snapshot/NAME` that of a snapshot,
+    /// `image/NAME` that of the images of this name, those that were removed included,
     /// `host/ID` that of a host, `token/NAME` that of a token, and `engine/brake` tells who paused everything.
     ///
     /// # Errors
@@ -91,6 +96,14 @@ impl Fleet {
         }
         if let Some(pool) = name.strip_prefix(POOL) {
             let known = self.find_pool(namespace, pool, true).await?;
+            return self.lines(&known.entity, &known.state).await;
+        }
+        if let Some(group) = name.strip_prefix(GROUP) {
+            let known = self.find_group(namespace, group, true).await?;
+            return self.lines(&known.entity, &known.state).await;
+        }
+        if let Some(snapshot) = name.strip_prefix(SNAPSHOT) {
+            let known = self.find_snapshot(namespace, snapshot, true).await?;
             return self.lines(&known.entity, &known.state).await;
         }
         if let Some(entity) = other_entity(name) {

@@ -7,9 +7,12 @@ use serde::Serialize;
 use vsiflow_engine::model::{EntityId, Failure, RunId, RunPhase, RunResult, RunState, Timestamp};
 
 use crate::fleet::{
-    Fleet, FleetError, host::maintenance, unreadable::Reading, vsi::object::rfc3339,
+    Fleet, FleetError, host::maintenance, placement, unreadable::WantedReading,
+    vsi::object::rfc3339,
 };
+use crate::placement::{CapacityRecord, Promised};
 use crate::record::{HostRecord, kind};
+use crate::spec::host::HostLimits;
 
 /// A host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -32,9 +35,81 @@ pub struct HostObject {
     /// Why it is cordoned; it may be empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cordoned: Option<String>,
+    /// The labels that it is chosen by.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What it has and what is promised there.
+    pub room: HostRoom,
+    /// Which unused images go automatically, where any do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_policy: Option<String>,
     /// What is worth a look although it is worked with.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// What a host has and what is promised there. What it never said is absent: nobody knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostRoom {
+    /// Its processors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
+    /// The processors of the VSIs on it.
+    pub cpus_promised: u64,
+    /// Its memory in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// The memory of the VSIs on it, in bytes.
+    pub memory_promised: u64,
+    /// Its pools by name; those without VSIs as far as it said which there are.
+    pub pools: BTreeMap<String, PoolRoom>,
+    /// How many times its processors may be promised.
+    pub overcommit_cpus: String,
+    /// How many times its memory may be promised.
+    pub overcommit_memory: String,
+    /// How many times the size of a pool may be promised.
+    pub overcommit_pool: String,
+    /// The devices that its settings name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
+}
+
+/// What a pool has and what is promised there, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolRoom {
+    /// Its size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u64>,
+    /// What was free when its host was asked last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available: Option<u64>,
+    /// The sizes of the disks there, as far as they are known.
+    pub promised: u64,
+}
+
+fn room(said: Option<CapacityRecord>, promised: &Promised, limits: Option<HostLimits>) -> HostRoom {
+    let (said, limits) = (said.unwrap_or_default(), limits.unwrap_or_default());
+    let mut pools = BTreeMap::<String, PoolRoom>::new();
+    for (name, pool) in said.pools {
+        let room = pools.entry(name).or_default();
+        (room.capacity, room.available) = (Some(pool.capacity), Some(pool.available));
+    }
+    for (name, size) in &promised.all.pools {
+        pools.entry(name.clone()).or_default().promised = *size;
+    }
+    HostRoom {
+        cpus: said.cpus,
+        cpus_promised: promised.all.cpus,
+        memory: said.memory,
+        memory_promised: promised.all.memory,
+        pools,
+        overcommit_cpus: limits.overcommit.cpus.to_string(),
+        overcommit_memory: limits.overcommit.memory.to_string(),
+        overcommit_pool: limits.overcommit.pool.to_string(),
+        devices: limits.devices,
+    }
 }
 
 /// A run.
@@ -64,13 +139,14 @@ impl Fleet {
             let count = vsis.entry(known.wanted.vsi.host.clone()).or_default();
             *count = count.saturating_add(1);
         }
+        let mut promises = placement::host_promises(self).await?;
         let mut hosts = Vec::new();
         for (entity, state) in self.entities_of(kind::HOST) {
-            let read: Reading<HostRecord> = self.read_wanted(&entity, &state).await?;
+            let read: WantedReading<HostRecord> = self.read_wanted(&entity, &state).await?;
             let host = match read {
-                Reading::Wanted(host) => host,
-                Reading::Nothing => continue,
-                Reading::Lost(why) => {
+                WantedReading::Wanted(host) => host,
+                WantedReading::Nothing => continue,
+                WantedReading::Lost(why) => {
                     hosts.push(lost(&entity, &why));
                     continue;
                 }
@@ -84,15 +160,20 @@ impl Fleet {
             };
             let cordoned = maintenance::why_cordoned(state.state.as_ref()).map(str::to_owned);
             let answers = self.reach.answers(&name);
+            let promised = promises.remove(&name).unwrap_or_default();
+            let said = self.recorded_capacity(&name).await?;
             hosts.push(HostObject {
+                room: room(said, &promised.sum, host.limits),
                 status: status(answers.as_ref(), cordoned.is_some()),
                 message: answers.and_then(Result::err),
                 cordoned,
                 warnings: self.reach.warning(&name).into_iter().collect(),
                 name,
                 transport,
+                image_policy: host.record.image_policy().map(|policy| policy.to_string()),
                 insecure: host.record.is_insecure(),
                 vsis,
+                labels: host.labels,
             });
         }
         Ok(hosts)
@@ -139,7 +220,10 @@ fn lost(entity: &EntityId, why: &Failure) -> HostObject {
         status: "Unreadable".to_owned(),
         message: Some(format!("{why}. {}", why.remedy)),
         cordoned: None,
+        image_policy: None,
         warnings: Vec::new(),
+        room: HostRoom::default(),
+        labels: BTreeMap::new(),
     }
 }
 

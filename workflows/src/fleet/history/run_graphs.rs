@@ -1,11 +1,13 @@
 //! The runs of an entity with their step graphs, as people look at them.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use vsiflow_engine::model::{EntityId, NodeState, RunId, RunState};
 
 use super::listings::{began, phase};
-use crate::fleet::{Fleet, FleetError, vsi::object::rfc3339};
+use crate::fleet::{Fleet, FleetError, HistoryLine, vsi::object::rfc3339};
 
 /// A run and the steps of its graph.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -23,6 +25,17 @@ pub struct RunGraph {
     pub phase: &'static str,
     /// Its steps; those that a step comes after stand before it.
     pub steps: Vec<GraphStep>,
+}
+
+impl RunGraph {
+    /// How many milliseconds the newest attempt of each step took, by what happened to its entity.
+    pub fn durations(&self, history: &[HistoryLine]) -> BTreeMap<String, u64> {
+        let own = history
+            .iter()
+            .filter(|line| line.run.as_deref() == Some(self.name.as_str()));
+        let steps = own.filter_map(|line| Some((line.step.clone()?, line.duration_ms?)));
+        steps.collect()
+    }
 }
 
 /// A step of a graph.

@@ -139,6 +139,7 @@ impl Fleet {
             Ok((ports, facts)) => {
                 jump_hosts(&jumps, &mut found);
                 look(&ports, &facts, &archs, what, &mut found).await;
+                self.note_capacity(&id).await?;
             }
             Err(failure) => found.failure("connection", &failure),
         }

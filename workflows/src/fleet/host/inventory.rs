@@ -5,9 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use uuid::Uuid;
 use vsiflow_engine::model::Failure;
-use vsiflow_steps::ports::{DiskSource, DomainInfo, DomainState, HostPorts, VolumeInfo, VolumeKey};
+use vsiflow_steps::{
+    image::sidecar,
+    ports::{DiskSource, DomainInfo, DomainState, HostPorts, VolumeInfo, VolumeKey},
+};
 
-use crate::fleet::{Fleet, FleetError, disk::apply::KnownDisk, index::Known};
+use crate::fleet::{
+    Fleet, FleetError, disk::apply::KnownDisk, index::Known, snapshot::known::KnownSnapshot,
+};
 use crate::{record::kind, spec::HostSettings, vsi_graph};
 
 /// Whose something is.
@@ -59,6 +64,20 @@ pub struct InventoryItem {
     pub adoptable: bool,
 }
 
+/// The copies and layers of snapshots beside the disks.
+fn with_snapshots(
+    mut disks: BTreeMap<VolumeKey, String>,
+    snapshots: &[KnownSnapshot],
+) -> BTreeMap<VolumeKey, String> {
+    for one in snapshots {
+        let label = format!("snapshot/{}", one.wanted.name);
+        let volumes = one.wanted.disks.iter();
+        let volumes = volumes.flat_map(|disk| std::iter::once(&disk.copy).chain(&disk.layer));
+        disks.extend(volumes.map(|key| (key.clone(), label.clone())));
+    }
+    disks
+}
+
 /// What the journal knows of a host's objects.
 struct Book<'a> {
     journal: &'a str,
@@ -79,6 +98,11 @@ impl Fleet {
         known.ok_or_else(|| FleetError::not_found("host", id))
     }
 
+    /// The settings of the hosts that the journal knows with that label.
+    pub fn hosts_labelled(&self, key: &str, value: &str) -> Vec<HostSettings> {
+        self.directory.labelled(key, value)
+    }
+
     /// Every domain and every volume on a host, and whose each is. Nothing is changed but what the
     /// host itself does when its pools are listed: they are refreshed.
     ///
@@ -91,6 +115,8 @@ impl Fleet {
         let domains = ports.domains.domains().await.map_err(Failure::from)?;
         let volumes = volumes(&ports).await?;
         let (vsis, disks) = (self.known().await?, self.known_disks().await?);
+        let mut snapshots = self.known_snapshots().await?;
+        snapshots.retain(|one| one.wanted.host == id && !one.is_deleted());
         let lost = self.lost(kind::VSI).await?.into_iter();
         let lost = lost.map(|lost| lost.entity.id().to_owned()).collect();
         let images = self
@@ -113,7 +139,7 @@ impl Fleet {
                 .map(|v| (v.wanted.uid, v))
                 .collect(),
             lost,
-            disks: named(&disks, &id),
+            disks: with_snapshots(named(&disks, &id), &snapshots),
             images: images.collect(),
         };
         let of_domains = domains.iter().map(|domain| book.domain(domain));
@@ -142,6 +168,8 @@ fn named(disks: &[KnownDisk], host: &str) -> BTreeMap<VolumeKey, String> {
             let key = crate::data_disk::volume(&disk.wanted.disk, &disk.entity);
             (key, format!("disk/{}", disk.wanted.disk.name))
         })
+        // What is said beside one that was filled.
+        .flat_map(|(key, label)| [(sidecar::key(&key), label.clone()), (key, label)])
         .collect()
 }
 
@@ -195,7 +223,7 @@ impl Book<'_> {
         let image = self
             .images
             .iter()
-            .find(|image| *image == key || vsiflow_steps::image::sidecar::key(image) == *key);
+            .find(|image| *image == key || sidecar::key(image) == *key);
         if let Some(image) = image {
             return (Owner::Owned, format!("image/{}", image.name));
         }

@@ -17,7 +17,7 @@ use crate::fleet::{
     DriftReport, Fleet, FleetError,
     host::scan::{ScanMode, is_watched},
     index::Known,
-    unreadable::Reading,
+    unreadable::WantedReading,
 };
 use crate::record::vsi_entity;
 
@@ -161,7 +161,7 @@ impl Fleet {
             else {
                 continue;
             };
-            if let Reading::Wanted(wanted) = self.read_wanted(&entity, &state).await? {
+            if let WantedReading::Wanted(wanted) = self.read_wanted(&entity, &state).await? {
                 all.push(self.known_as(entity, state, wanted).await?);
             }
         }

@@ -2,5 +2,6 @@
 
 pub(super) mod meter;
 pub(super) mod object;
+pub(super) mod policy;
 pub(super) mod progress;
 pub(super) mod upload;

@@ -14,8 +14,12 @@ use vsiflow_steps::{
     vsi::clone_boot_disk::BASE_IMAGE_NODE,
 };
 
-use crate::fleet::{Fleet, FleetError, UploadProgress, history::listings::began, index::Known};
+use crate::fleet::{
+    Fleet, FleetError, UploadProgress, disk::apply::KnownDisk, history::listings::began,
+    index::Known,
+};
 use crate::{
+    data_disk,
     record::{ImageRecord, kind},
     remove_base_image::{self, UnwantedImage},
     spec::BootDiskMode,
@@ -61,6 +65,12 @@ pub struct ImageObject {
     /// How far its upload is, if this process sees to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<UploadProgress>,
+    /// What the host's image policy says of it, where it has one and the image is unused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The run that found it whole last: two of the same second have an order, too.
+    #[serde(skip)]
+    pub(in crate::fleet) verified_by: Option<RunId>,
     /// Whether a VSI of this journal cannot do without it.
     #[serde(skip)]
     pub(in crate::fleet) needed: bool,
@@ -87,18 +97,17 @@ struct Whole {
 
 /// A VSI and the image that its boot disk was made from, where it has one.
 struct User {
+    /// What it is about to be made from; none where it is made.
     wants: Option<EntityId>,
     from: Option<BaseImage>,
     is_overlay: bool,
 }
 
 impl User {
-    /// Whether it was made from the image, or would be now.
+    /// Whether it was made from the image, or is about to be.
     fn uses(&self, entity: &EntityId, image: &BaseImage, newest: bool) -> bool {
-        match &self.from {
-            Some(from) => from.host == image.host && from.key == image.key,
-            None => newest && self.wants.as_ref() == Some(entity),
-        }
+        let is = |from: &BaseImage| from.host == image.host && from.key == image.key;
+        self.from.as_ref().is_some_and(is) || newest && self.wants.as_ref() == Some(entity)
     }
 }
 
@@ -112,6 +121,7 @@ impl Fleet {
         for known in self.known().await?.iter().filter(|k| !k.is_deleted()) {
             users.push(self.user(known).await?);
         }
+        users.extend(self.known_disks().await?.iter().filter_map(waiting));
         let mut images = Vec::new();
         for (id, state, wanted) in self.all_wanted::<ImageRecord>(kind::IMAGE).await? {
             if let Some(why) = self.poison(&id).await? {
@@ -134,6 +144,7 @@ impl Fleet {
             }
         }
         images.sort_by(|a, b| (&a.host, &a.pool, &a.name).cmp(&(&b.host, &b.pool, &b.name)));
+        self.note_policies(&mut images);
         Ok(images)
     }
 
@@ -147,8 +158,9 @@ impl Fleet {
                 break;
             }
         }
+        let wants = vsi_graph::image(&known.wanted).entity().ok();
         Ok(User {
-            wants: vsi_graph::image(&known.wanted).entity().ok(),
+            wants: wants.filter(|_| from.is_none() || !known.state.is_settled()),
             from,
             is_overlay: known.wanted.vsi.boot_disk.mode != BootDiskMode::Copy,
         })
@@ -258,6 +270,17 @@ impl Fleet {
     }
 }
 
+/// A data disk that is not made yet needs what it is filled with, and nothing of it afterwards.
+fn waiting(disk: &KnownDisk) -> Option<User> {
+    let goes = disk.is_deleted() || disk.is_deleting();
+    let image = data_disk::image(&disk.wanted.disk).filter(|_| !goes && !disk.is_made())?;
+    Some(User {
+        wants: image.entity().ok(),
+        from: None,
+        is_overlay: false,
+    })
+}
+
 /// The images that are there.
 fn settled(
     id: &EntityId,
@@ -287,6 +310,7 @@ fn settled(
             sha256: Some(image.sha256),
             created: Some(began(first)),
             verified: Some(began(last)),
+            verified_by: Some(last),
             needed: users.iter().any(|user| is_newest || user.is_overlay),
             users: users.len(),
             removal,
@@ -318,6 +342,8 @@ fn object(
         verified: None,
         users: 0,
         progress: None,
+        policy: None,
+        verified_by: None,
         needed: false,
         removal: false,
     }

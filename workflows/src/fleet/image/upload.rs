@@ -11,7 +11,9 @@ use vsiflow_steps::{
     ports::{Removed, VolumeKey},
 };
 
-use crate::fleet::{Fleet, FleetError, ImageObject, store::DesiredUpdates, unreadable::Reading};
+use crate::fleet::{
+    Fleet, FleetError, ImageObject, store::DesiredUpdates, unreadable::WantedReading,
+};
 use crate::{
     ensure_base_image,
     record::{ImageRecord, kind},
@@ -41,10 +43,16 @@ impl Fleet {
         let mut updates = DesiredUpdates::default();
         self.host_wish(host, &mut updates).await?;
         let state = self.engine.entity(&entity);
-        // An upload under way is gone on with, not begun anew.
+        // An upload under way is gone on with, not begun anew; a removal ends after its present step.
         let workflow = ensure_base_image::NAME;
-        if state.is_none_or(|state| state.active.is_none()) {
-            updates.add(entity.clone(), workflow, Precedence::Queue, image, None)?;
+        let active = state.as_ref().and_then(|state| state.active.as_ref());
+        let precedence = match active {
+            None => Some(Precedence::Queue),
+            Some(active) if active.workflow.as_str() == workflow => None,
+            Some(_) => Some(Precedence::Supersede),
+        };
+        if let Some(precedence) = precedence {
+            updates.add(entity.clone(), workflow, precedence, image, None)?;
         }
         self.record(updates, by.clone()).await?;
         let these = vec![entity.clone()];
@@ -65,7 +73,7 @@ impl Fleet {
             let begun = newest.is_some_and(|newest| newest == state.attempted);
             if self.engine.unreadable(&id).is_none()
                 && (state.active.is_some() || !state.is_settled() && !begun)
-                && let Reading::Wanted(wanted) =
+                && let WantedReading::Wanted(wanted) =
                     self.read_wanted::<ImageRecord>(&id, &state).await?
             {
                 open.push((id, wanted.file_name));
@@ -135,7 +143,7 @@ impl Fleet {
         let mut images = self.images().await?;
         let is_idle = |image: &ImageObject| PRUNABLE.contains(&image.phase.as_str());
         images.retain(|image| !image.needed && is_idle(image));
-        images.sort_by(|a, b| b.verified.cmp(&a.verified));
+        images.sort_by_key(|image| std::cmp::Reverse(image.verified_by));
         images.retain(|image| {
             if image.verified.is_none() || image.removal {
                 return true;
@@ -149,7 +157,10 @@ impl Fleet {
         Ok(images)
     }
 
-    fn image(&self, image: &ImageObject) -> Option<(EntityId, Arc<EntityState>)> {
+    pub(in crate::fleet) fn image(
+        &self,
+        image: &ImageObject,
+    ) -> Option<(EntityId, Arc<EntityState>)> {
         let mut found = self.entities_of(kind::IMAGE).into_iter();
         found.find(|(id, _)| id.id() == image.uid)
     }

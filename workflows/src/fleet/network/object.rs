@@ -7,18 +7,22 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::sync::watch;
 use uuid::Uuid;
 use vsiflow_engine::model::Failure;
-use vsiflow_steps::ports::{HostPorts, NetworkInfo, VolumeKey};
+use vsiflow_steps::ports::{HostPorts, NetworkInfo, NetworkMode, VolumeKey};
 
 use crate::drift::{self, DriftFinding};
-use crate::fleet::{Fleet, FleetError, index::Known};
+use crate::fleet::{Fleet, FleetError, index::Known, network::apply::KnownNetwork};
+use crate::spec::DeletionPolicy;
 
 /// The addresses of guests, as the newest look at their hosts found them. In memory only: they come
 /// and go without anybody's doing.
 #[derive(Debug, Default)]
 pub(in crate::fleet) struct SeenAddresses {
     seen: RwLock<BTreeMap<Uuid, Vec<String>>>,
+    /// How often one changed.
+    changes: watch::Sender<u64>,
 }
 
 impl SeenAddresses {
@@ -28,7 +32,15 @@ impl SeenAddresses {
             return;
         }
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        seen.insert(uid, addresses);
+        if seen.get(&uid) != Some(&addresses) {
+            seen.insert(uid, addresses);
+            self.changes
+                .send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     pub(in crate::fleet) fn get(&self, uid: Uuid) -> Option<Vec<String>> {
@@ -55,16 +67,69 @@ pub struct NetworkObject {
     pub xml: Option<String>,
     /// The VSIs that are on it.
     pub used_by: Vec<String>,
+    /// How vsiflow makes it; none of one that the host has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made: Option<MadeNetwork>,
+}
+
+/// Where a network that vsiflow makes is on one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkState {
+    /// The host's id.
+    pub host: String,
+    /// `Pending`, `Creating`, `Ready`, `Blocked` or `Deleting`.
+    pub phase: String,
+    /// What stands in its way.
+    pub message: String,
+}
+
+/// A network that vsiflow makes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MadeNetwork {
+    /// The namespace of its document.
+    pub namespace: String,
+    /// The name of its document.
+    pub name: String,
+    /// Its IPv4 addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cidr: Option<String>,
+    /// `nat`, `routed`, `isolated` or `bridge`.
+    pub mode: &'static str,
+    /// What becomes of it on its host when it is deleted: `Delete` or `Retain`.
+    pub deletion_policy: &'static str,
+    /// The addresses that VSIs have in it, by the VSIs' names.
+    pub addresses: BTreeMap<String, String>,
 }
 
 impl Fleet {
+    /// Changes with every address that a look at a host finds and none found before: no event tells of it.
+    pub fn seen_addresses(&self) -> watch::Receiver<u64> {
+        self.addresses.changes()
+    }
+
     /// The networks that VSIs are on, as their hosts show them now.
     ///
     /// # Errors
     /// When the journal cannot be read. A host that does not answer is told.
     pub async fn networks(&self) -> Result<Vec<NetworkObject>, FleetError> {
         let mut users = BTreeMap::<(String, String), Vec<String>>::new();
+        let mut made = BTreeMap::new();
+        for known in self.known_networks().await? {
+            if known.is_deleted() {
+                continue;
+            }
+            let key = (known.wanted.host.clone(), known.wanted.network.on_host());
+            users.entry(key.clone()).or_default();
+            made.insert(key, known);
+        }
+        let mut addresses = BTreeMap::<(String, String), BTreeMap<String, String>>::new();
         for known in self.known().await?.iter().filter(|k| !k.is_deleted()) {
+            for (network, address) in &known.wanted.vsi.addresses {
+                let key = (known.wanted.vsi.host.clone(), network.clone());
+                let of = addresses.entry(key).or_default();
+                of.insert(known.label(), address.to_string());
+            }
             let host = &known.wanted.vsi.host;
             let networks: BTreeSet<_> = known.wanted.vsi.networks.iter().collect();
             for network in networks {
@@ -75,9 +140,81 @@ impl Fleet {
         let mut objects = Vec::new();
         for ((host, name), used_by) in users {
             let found = self.network(&host, &name).await;
-            objects.push(object(host, name, used_by, found));
+            let key = (host.clone(), name.clone());
+            let mut object = object(host, name, used_by, found);
+            if let Some(known) = made.remove(&key) {
+                let addresses = addresses.remove(&key).unwrap_or_default();
+                self.describe_made(&known, addresses, &mut object);
+            }
+            objects.push(object);
         }
         Ok(objects)
+    }
+
+    /// Where the network of that name is on each of its hosts, as the journal knows it.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn network_states(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<NetworkState>, FleetError> {
+        let mut states = Vec::new();
+        for known in self.known_networks().await? {
+            let network = &known.wanted.network;
+            let named = (network.namespace.as_str(), network.name.as_str()) == (namespace, name);
+            if !named || known.is_deleted() {
+                continue;
+            }
+            let recorded = known.state.state.as_ref();
+            let failure = self.obstacle(&known.entity);
+            let why = failure.map(|failure| format!("{failure}. {}", failure.remedy));
+            states.push(NetworkState {
+                host: known.wanted.host.clone(),
+                phase: recorded.map_or("Pending".to_owned(), |(name, _)| name.to_string()),
+                message: why
+                    .or_else(|| recorded.map(|(_, detail)| detail.to_string()))
+                    .unwrap_or_default(),
+            });
+        }
+        Ok(states)
+    }
+
+    /// Adds what the journal knows of a network that vsiflow makes.
+    fn describe_made(
+        &self,
+        known: &KnownNetwork,
+        addresses: BTreeMap<String, String>,
+        object: &mut NetworkObject,
+    ) {
+        let network = &known.wanted.network;
+        let recorded = known.state.state.as_ref();
+        let recorded = recorded.map(|(name, detail)| (name.as_str(), detail.as_str()));
+        let phases = ["Pending", "Creating", "Blocked", "Deleting"];
+        let (phase, detail) = recorded.unwrap_or(("Pending", ""));
+        if let Some(phase) = phases.into_iter().find(|one| *one == phase) {
+            object.phase = phase;
+            let failure = self.obstacle(&known.entity);
+            let why = failure.map(|failure| format!("{failure}. {}", failure.remedy));
+            object.message = why.unwrap_or_else(|| detail.to_owned());
+        }
+        object.made = Some(MadeNetwork {
+            namespace: network.namespace.clone(),
+            name: network.name.clone(),
+            cidr: network.cidr.map(|cidr| cidr.to_string()),
+            mode: match network.mode {
+                NetworkMode::Nat => "nat",
+                NetworkMode::Routed => "routed",
+                NetworkMode::Isolated => "isolated",
+                NetworkMode::Bridge => "bridge",
+            },
+            deletion_policy: match network.deletion_policy {
+                DeletionPolicy::Delete => "Delete",
+                DeletionPolicy::Retain => "Retain",
+            },
+            addresses,
+        });
     }
 
     /// A network as its host shows it now; `None` where the host says that there is none.
@@ -120,6 +257,7 @@ fn object(
         message,
         xml,
         used_by,
+        made: None,
     }
 }
 

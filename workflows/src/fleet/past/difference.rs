@@ -64,21 +64,21 @@ fn compare(path: String, before: &Value, after: &Value, found: &mut Vec<Differen
     };
     for part in parts {
         let at = match &part {
-            Part::Field(name) if path.is_empty() => name.clone(),
-            Part::Field(name) => format!("{path}.{name}"),
-            Part::Element(name) => format!("{path}[{name}]"),
+            DifferencePart::Field(name) if path.is_empty() => name.clone(),
+            DifferencePart::Field(name) => format!("{path}.{name}"),
+            DifferencePart::Element(name) => format!("{path}[{name}]"),
         };
         compare(at, part.of(earlier), part.of(later), found);
     }
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
+enum DifferencePart {
     Field(String),
     Element(String),
 }
 
-impl Part {
+impl DifferencePart {
     fn of<'a>(&self, value: &'a Value) -> &'a Value {
         let part = match (self, value) {
             (Self::Field(name), Value::Object(fields)) => fields.get(name),
@@ -94,13 +94,15 @@ impl Part {
 }
 
 /// The parts of two values of one shape; none where they are compared as a whole.
-fn parts_of(before: &Value, after: &Value) -> Option<BTreeSet<Part>> {
-    let of = |value: &Value| -> Option<BTreeSet<Part>> {
+fn parts_of(before: &Value, after: &Value) -> Option<BTreeSet<DifferencePart>> {
+    let of = |value: &Value| -> Option<BTreeSet<DifferencePart>> {
         match value {
-            Value::Object(fields) => Some(fields.keys().cloned().map(Part::Field).collect()),
+            Value::Object(fields) => {
+                Some(fields.keys().cloned().map(DifferencePart::Field).collect())
+            }
             Value::Array(all) => {
                 let names = all.iter().enumerate();
-                let names = names.map(|(at, one)| Part::Element(element_name(at, one)));
+                let names = names.map(|(at, one)| DifferencePart::Element(element_name(at, one)));
                 Some(names.collect())
             }
             _ => None,

@@ -137,7 +137,12 @@ impl Fleet {
             addresses: Arc::default(),
             health: Arc::default(),
             catalogue: Arc::default(),
+            pools: Arc::default(),
+            capacities: Arc::default(),
+            footprints: Arc::default(),
+            drawing: Arc::default(),
             seen_blobs: Arc::default(),
+            summaries: Arc::default(),
             ..self.clone()
         };
         fleet.take_in_machines().await?;
@@ -157,6 +162,8 @@ impl Fleet {
                 image_secret: None,
                 jump_secrets: Vec::new(),
                 namespace: host.namespace,
+                labels: host.labels,
+                limits: host.limits,
             });
         }
         Ok(())
@@ -165,8 +172,9 @@ impl Fleet {
 
 fn of_the_future(what: &str, end: Offset) -> FleetError {
     let message = format!("{what}: the next event will have the offset {end}");
-    let failure = Failure::new(FailureClass::Blocked, "VSI0024", message)
-        .with_remedy("Ask for an offset that `vsiflow history` shows, or for a time up to now.");
+    let failure = Failure::new(FailureClass::Blocked, "VSI0024", message).with_remedy(
+        "Ask for an offset that `vsiflow events -o wide` shows, or for a time up to now.",
+    );
     FleetError::new(ErrorKind::NotFound, failure)
 }
 

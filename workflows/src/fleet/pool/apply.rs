@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
-use vsiflow_engine::model::{EntityId, Failure, FailureClass, Precedence};
+use vsiflow_engine::model::{Failure, FailureClass, Precedence};
 
 use crate::fleet::{
     Applied, Change, ErrorKind, Fleet, FleetError,
@@ -77,6 +77,7 @@ impl Fleet {
             previous: None,
             proposed: None,
             cordoned: BTreeSet::new(),
+            of_group: desired.of_group.clone(),
         };
         let entity = pool_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
         applied.entity = Some(entity.clone());
@@ -119,6 +120,7 @@ impl Fleet {
             replicas: desired.replicas.unwrap_or(before.replicas),
             strategy: desired.strategy,
             update_policy: desired.update_policy,
+            of_group: desired.of_group.clone(),
             ..before.clone()
         };
         let is_new = asked.revision != before.template.revision;
@@ -208,7 +210,7 @@ impl Fleet {
     }
 
     /// Refuses numbers whose names other VSIs have.
-    pub(super) async fn refuse_foreign(
+    pub(in crate::fleet) async fn refuse_foreign(
         &self,
         own: Uuid,
         namespace: &str,
@@ -230,7 +232,7 @@ impl Fleet {
         }
     }
 
-    async fn refuse_foreign_disks(
+    pub(in crate::fleet) async fn refuse_foreign_disks(
         &self,
         own: Uuid,
         desired: &crate::spec::DesiredPool,
@@ -293,6 +295,9 @@ impl PoolRecord {
         if template.revision != self.template.revision {
             let before = std::mem::replace(&mut self.template, template);
             self.previous = Some(before);
+        } else {
+            // The hosts to choose from are no part of a revision.
+            self.template.vsi.placement = template.vsi.placement;
         }
     }
 }
@@ -318,18 +323,8 @@ fn matching<'a>(pool: &ResolvedPool, known: &'a [KnownPool]) -> Option<&'a Known
 }
 
 fn applied(pool: &ResolvedPool, change: Change) -> Applied {
-    Applied {
-        kind: kind::POOL,
-        namespace: pool.desired.namespace.clone(),
-        name: pool.desired.name.clone(),
-        entity: None::<EntityId>,
-        change,
-        fields: Vec::new(),
-        plan: Plan::default(),
-        awaits_approval: false,
-        retained_refs: Vec::new(),
-        contract_put_back: false,
-    }
+    let pool = &pool.desired;
+    Applied::unplanned(kind::POOL, &pool.namespace, &pool.name, None, change)
 }
 
 /// The fields of the pool itself that differ.
@@ -409,7 +404,7 @@ fn another(full_name: &str) -> FleetError {
 }
 
 /// Refuses a template that no member could be brought to.
-fn refuse_change(
+pub(in crate::fleet) fn refuse_change(
     before: &TemplateRecord,
     after: &TemplateRecord,
     full_name: &str,

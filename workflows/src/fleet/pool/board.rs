@@ -15,7 +15,7 @@ use crate::fleet::Verdict;
 pub(in crate::fleet) struct Board {
     state: Mutex<State>,
     /// Held while a pool is looked at: two looks would both act on what both have seen.
-    pub(super) looking: tokio::sync::Mutex<()>,
+    pub(in crate::fleet) looking: tokio::sync::Mutex<()>,
     asked: watch::Sender<()>,
     moved: watch::Sender<()>,
 }
@@ -30,6 +30,10 @@ struct State {
     resumed: BTreeSet<EntityId>,
     /// What was found last, and for which generation of the pool.
     verdicts: BTreeMap<EntityId, (u64, Verdict)>,
+    /// Why the gate of a group was closed when it was asked last.
+    gates: BTreeMap<EntityId, String>,
+    /// Those whose objects elsewhere say what they are.
+    owned_elsewhere: BTreeSet<EntityId>,
 }
 
 impl Board {
@@ -72,7 +76,7 @@ impl Board {
     }
 
     /// Whether a pool is worked on.
-    pub(super) fn drives(&self, pool: &EntityId) -> bool {
+    pub(in crate::fleet) fn drives(&self, pool: &EntityId) -> bool {
         let state = self.state();
         state.all || state.driven.contains(pool)
     }
@@ -103,7 +107,36 @@ impl Board {
         found.map(|(_, verdict)| verdict.clone())
     }
 
-    pub(super) fn found(&self, pool: &EntityId, generation: u64, verdict: Option<Verdict>) {
+    /// Objects elsewhere say what these are, and of no others.
+    pub(super) fn set_owned_elsewhere(&self, all: BTreeSet<EntityId>) {
+        self.state().owned_elsewhere = all;
+    }
+
+    /// Whether an object elsewhere says what it is.
+    pub(super) fn is_owned_elsewhere(&self, entity: &EntityId) -> bool {
+        self.state().owned_elsewhere.contains(entity)
+    }
+
+    /// What the gate of a group was found to lack.
+    pub(in crate::fleet) fn gate(&self, group: &EntityId, closed: Option<String>) {
+        let mut state = self.state();
+        match closed {
+            Some(why) => state.gates.insert(group.clone(), why),
+            None => state.gates.remove(group),
+        };
+    }
+
+    /// Why the gate of a group was closed when it was asked last.
+    pub(in crate::fleet) fn closed_gate(&self, group: &EntityId) -> Option<String> {
+        self.state().gates.get(group).cloned()
+    }
+
+    pub(in crate::fleet) fn found(
+        &self,
+        pool: &EntityId,
+        generation: u64,
+        verdict: Option<Verdict>,
+    ) {
         let mut state = self.state();
         let before = match &verdict {
             Some(verdict) => state

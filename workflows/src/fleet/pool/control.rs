@@ -9,13 +9,14 @@ use vsiflow_engine::{
 
 use crate::fleet::{
     ErrorKind, Fleet, FleetError,
+    group::{apply::groups_pool, known::record_group},
     pool::{apply::record_pool, known::KnownPool, template},
     store::DesiredUpdates,
 };
 use crate::{
     plan::Plan,
     pool::{self, PoolRecord},
-    record::kind,
+    record::{group_entity, kind},
     spec::pool::check_replicas,
 };
 
@@ -33,6 +34,7 @@ impl Fleet {
         by: By,
     ) -> Result<EntityId, FleetError> {
         let known = self.pool_to_change(namespace, name).await?;
+        self.refuse_owned_elsewhere(&known)?;
         let replicas = check_replicas(i128::from(replicas)).map_err(|message| {
             let failure = Failure::new(FailureClass::Blocked, "VSI0727", message)
                 .of_object(format!("pool/{}", known.wanted.full_name()))
@@ -42,11 +44,13 @@ impl Fleet {
         let (uid, namespace) = (known.wanted.uid, &known.wanted.namespace);
         let (more, pool) = (known.wanted.replicas..replicas, &known.wanted.name);
         self.refuse_foreign(uid, namespace, pool, more).await?;
-        let wanted = PoolRecord {
+        let mut wanted = PoolRecord {
             replicas,
             ..known.wanted.clone()
         };
-        self.record_change(known, &wanted, by).await
+        Box::pin(self.refuse_unplaceable(&wanted, 0..replicas)).await?;
+        let of_group = self.scaled_group(&known, replicas, &mut wanted).await?;
+        self.record_with(known, &wanted, of_group, by).await
     }
 
     /// Records that members are made from the template before this one again, and begins to work on it.
@@ -61,6 +65,10 @@ impl Fleet {
         by: By,
     ) -> Result<(EntityId, Plan), FleetError> {
         let known = self.pool_to_change(namespace, name).await?;
+        self.refuse_owned_elsewhere(&known)?;
+        if let Some(of) = &known.wanted.of_group {
+            return Err(groups_pool(&of.group, &known.wanted.full_name()));
+        }
         let Some(previous) = known.wanted.previous.clone() else {
             let failure =
                 Failure::new(FailureClass::Blocked, "VSI0722", "it had no other template")
@@ -180,8 +188,8 @@ impl Fleet {
         };
         let open = self.members(&known).await?.unsettled();
         for member in &open {
-            for disk in self.disks_of(member).await? {
-                self.engine.retry(disk, by.clone()).await?;
+            for awaited in self.awaited_by(member).await? {
+                self.engine.retry(awaited, by.clone()).await?;
             }
             self.engine.retry(member.clone(), by.clone()).await?;
         }
@@ -198,14 +206,60 @@ impl Fleet {
         }
     }
 
+    /// The group of a pool says how many members the pool has, too: both are recorded or none.
+    async fn scaled_group(
+        &self,
+        known: &KnownPool,
+        replicas: u32,
+        wanted: &mut PoolRecord,
+    ) -> Result<DesiredUpdates, FleetError> {
+        let mut updates = DesiredUpdates::default();
+        let Some(of) = &mut wanted.of_group else {
+            return Ok(updates);
+        };
+        let entity = group_entity(of.uid).map_err(|error| FleetError::defect(error.to_string()))?;
+        let Some(group) = self.known_group(&entity).await? else {
+            return Ok(updates);
+        };
+        if group.is_deleting() {
+            return Err(FleetError::going_of(kind::GROUP, &group.wanted.full_name()));
+        }
+        let mut record = group.wanted.clone();
+        let items = record.waves.iter_mut().flat_map(|wave| &mut wave.items);
+        for item in items.filter(|item| item.name == of.item) {
+            if item.single {
+                return Err(groups_pool(&of.group, &known.wanted.full_name()));
+            }
+            let is_current = of.revision == item.revision();
+            item.replicas = Some(replicas);
+            if is_current {
+                of.revision = item.revision();
+            }
+        }
+        if record != group.wanted {
+            record_group(&group, &record, &mut updates)?;
+        }
+        Ok(updates)
+    }
+
     async fn record_change(
         &self,
         known: KnownPool,
         wanted: &PoolRecord,
         by: By,
     ) -> Result<EntityId, FleetError> {
+        let nothing = DesiredUpdates::default();
+        self.record_with(known, wanted, nothing, by).await
+    }
+
+    async fn record_with(
+        &self,
+        known: KnownPool,
+        wanted: &PoolRecord,
+        mut updates: DesiredUpdates,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
         if *wanted != known.wanted {
-            let mut updates = DesiredUpdates::default();
             record_pool(&known, wanted, &mut updates)?;
             self.record(updates, by).await?;
         }

@@ -7,7 +7,7 @@ use vsiflow_engine::model::{EntityId, EntityState};
 use crate::fleet::{
     ErrorKind, Fleet, FleetError,
     index::qualified,
-    unreadable::{LostState, Reading},
+    unreadable::{LostState, WantedReading},
 };
 use crate::{
     phase,
@@ -102,13 +102,13 @@ impl Fleet {
             return Ok(None);
         };
         match self.read_wanted(entity, &state).await? {
-            Reading::Wanted(wanted) => Ok(Some(KnownPool {
+            WantedReading::Wanted(wanted) => Ok(Some(KnownPool {
                 entity: entity.clone(),
                 state,
                 wanted,
             })),
-            Reading::Nothing => Ok(None),
-            Reading::Lost(failure) => Err(FleetError::new(ErrorKind::Blocked, failure)),
+            WantedReading::Nothing => Ok(None),
+            WantedReading::Lost(failure) => Err(FleetError::new(ErrorKind::Blocked, failure)),
         }
     }
 

@@ -19,15 +19,15 @@ use crate::{
     },
     record::{disk_entity, vsi_entity},
     spec::{
-        DesiredDataDisk, DesiredDisk, DesiredVsi, DiskOrigin, DocumentRef, PowerState, ResolvedVsi,
+        DesiredDataDisk, DesiredDisk, DesiredVsi, DiskOrigin, PowerState, ResolvedVsi, substitute,
     },
 };
 
 /// What is known of a pool's members.
-pub(super) struct PoolMembers {
-    pub(super) view: PoolView,
+pub(in crate::fleet) struct PoolMembers {
+    pub(in crate::fleet) view: PoolView,
     /// Those that are there, by number.
-    pub(super) members: BTreeMap<u32, Known>,
+    pub(in crate::fleet) members: BTreeMap<u32, Known>,
     /// Their data disks, those of members that are gone included.
     pub(super) disks: Vec<KnownDisk>,
 }
@@ -42,7 +42,10 @@ impl PoolMembers {
 }
 
 impl Fleet {
-    pub(super) async fn members(&self, pool: &KnownPool) -> Result<PoolMembers, FleetError> {
+    pub(in crate::fleet) async fn members(
+        &self,
+        pool: &KnownPool,
+    ) -> Result<PoolMembers, FleetError> {
         let record = &pool.wanted;
         let mut members = BTreeMap::new();
         for known in self.known_of_pool(record.uid).await? {
@@ -175,8 +178,11 @@ impl Fleet {
             disk.uid = self.new_disk_uid(record.uid, disk).await?;
         }
         let mut desired = desired(record, template, number, &disks);
+        let contract = fill(record, number, &mut desired, contract);
         desired.uid = self.new_uid(record.uid, &desired).await?;
-        Ok((resolved(desired, contract, image_url), disks))
+        let source = desired.full_name();
+        let vsi = ResolvedVsi::of_record(desired, contract, image_url, source);
+        Ok((vsi, disks))
     }
 }
 
@@ -239,7 +245,7 @@ fn desired(
     number: u32,
     disks: &[DesiredDataDisk],
 ) -> DesiredVsi {
-    let mut vsi = template.vsi.clone();
+    let mut vsi = template.vsi.as_ref().clone();
     vsi.name = member_name(&record.name, number);
     vsi.uid = None;
     vsi.labels.insert(LABEL.to_owned(), record.name.clone());
@@ -261,7 +267,51 @@ fn desired(
     vsi
 }
 
-fn attached(disk: &DesiredDataDisk) -> DesiredDisk {
+/// Puts the pool's values into the texts of a member.
+fn fill(record: &PoolRecord, number: u32, vsi: &mut DesiredVsi, contract: Secret) -> Secret {
+    let member = vsi.name.clone();
+    let fill = |text: &str| filled_text(record, number, &member, text);
+    if let Some(text) = &mut vsi.network_config {
+        *text = fill(text);
+    }
+    if let Some(guest) = &mut vsi.guest {
+        for text in guest
+            .ssh_keys
+            .iter_mut()
+            .chain(guest.vendor_data.iter_mut())
+        {
+            *text = fill(text);
+        }
+    }
+    filled_contract(record, number, &member, contract)
+}
+
+/// The contract of a member. What is encrypted, or no text at all, stays byte for byte.
+pub(super) fn filled_contract(
+    record: &PoolRecord,
+    number: u32,
+    member: &str,
+    contract: Secret,
+) -> Secret {
+    match contract.expose_str() {
+        Some(text) if text.contains("$(") => {
+            Secret::new(filled_text(record, number, member, text).into_bytes())
+        }
+        _ => contract,
+    }
+}
+
+fn filled_text(record: &PoolRecord, number: u32, member: &str, text: &str) -> String {
+    substitute::of_pool(text, |reference| match reference {
+        "pool.name" => Some(record.name.clone()),
+        "pool.index" => Some(number.to_string()),
+        "pool.member" => Some(member.to_owned()),
+        _ => None,
+    })
+}
+
+/// A disk of a template, as a VSI has it.
+pub(super) fn attached(disk: &DesiredDataDisk) -> DesiredDisk {
     DesiredDisk {
         name: disk.name.clone(),
         pool: disk.pool.clone(),
@@ -288,24 +338,4 @@ fn disks(record: &PoolRecord, template: &TemplateRecord, number: u32) -> Vec<Des
         disk
     };
     template.disks.iter().map(own).collect()
-}
-
-fn resolved(desired: DesiredVsi, contract: Secret, image_url: Option<Secret>) -> ResolvedVsi {
-    let source = desired.full_name();
-    ResolvedVsi {
-        desired,
-        contract,
-        retains_user_data: false,
-        image_url,
-        at: DocumentRef {
-            index: 0,
-            source,
-            line: None,
-        },
-        // What the template's selectors chose is what a member has.
-        selects_disks: false,
-        selects_networks: false,
-        retained_refs: Vec::new(),
-        unresolved_refs: Vec::new(),
-    }
 }

@@ -5,17 +5,20 @@
 //! pool was recorded, and now and then, because a host that answers again records nothing. It ends with
 //! the fleet it belongs to; what it was about to record is found missing by the next one.
 
-mod apply;
+pub(in crate::fleet) mod apply;
 mod board;
 mod control;
-mod known;
+pub(in crate::fleet) mod known;
 mod members;
 mod object;
-mod reconcile;
-mod template;
+pub(in crate::fleet) mod reconcile;
+mod shown;
+pub(in crate::fleet) mod template;
 
 pub(super) use board::Board;
 pub use object::{PoolMember, PoolObject, PoolStatus};
+pub(super) use reconcile::is_passing;
+pub use shown::{Membership, ShownMember, ShownPool};
 
 use std::time::Duration;
 
@@ -36,12 +39,14 @@ use crate::record::kind;
 const TOGETHER: Duration = Duration::from_millis(50);
 /// Pools are looked at that often although nothing was recorded.
 const AGAIN: Duration = Duration::from_secs(5);
+/// And that often while a gate is asked.
+const SOON: Duration = Duration::from_millis(500);
 
 impl Fleet {
     /// Works on these pools from now on, as long as this fleet is there.
     pub(in crate::fleet) fn work_on_pools(&self, pools: impl IntoIterator<Item = EntityId>) {
         let pools = pools.into_iter();
-        let pools = pools.filter(|entity| entity.kind().as_str() == kind::POOL);
+        let pools = pools.filter(is_worked_on);
         if self.pools.drive(pools) {
             self.spawn_controller();
         }
@@ -91,19 +96,18 @@ impl Fleet {
         loop {
             asked.mark_unchanged();
             let begun = Instant::now();
-            for pool in self.pools_to_control() {
-                if let Err(error) = Box::pin(self.reconcile_pool(&pool)).await {
-                    tracing::warn!(%pool, %error, "a pool could not be looked at");
-                    let verdict = Some(Verdict::Blocked(*error.failure));
-                    self.pools.found(&pool, self.generation(&pool), verdict);
-                }
+            let mut asks = false;
+            for entity in self.pools_to_control() {
+                asks |= Box::pin(self.reconcile(&entity)).await;
             }
+            // Nothing is recorded when a guest begins to show what a gate asks for.
+            let again = if asks { SOON } else { AGAIN };
             // Many members are not looked at more often than it takes.
             let pause = TOGETHER.max(begun.elapsed());
             tokio::select! {
                 ended = concerns_pools(&mut notices) => if ended { return },
                 _ = asked.changed() => {}
-                () = sleep(AGAIN) => {}
+                () = sleep(again) => {}
             }
             // What comes within a moment is taken together.
             let more = async { while !concerns_pools(&mut notices).await {} };
@@ -113,16 +117,32 @@ impl Fleet {
         }
     }
 
+    /// Looks at a pool or a group. Whether it asks a gate.
+    async fn reconcile(&self, entity: &EntityId) -> bool {
+        let looked = match entity.kind().as_str() {
+            kind::GROUP => Box::pin(self.reconcile_group(entity)).await,
+            _ => Box::pin(self.reconcile_pool(entity)).await.map(|()| false),
+        };
+        looked.unwrap_or_else(|error| {
+            tracing::warn!(%entity, %error, "it could not be looked at");
+            let verdict = Some(Verdict::Blocked(*error.failure));
+            self.pools.found(entity, self.generation(entity), verdict);
+            false
+        })
+    }
+
     fn pools_to_control(&self) -> Vec<EntityId> {
+        let all = || [kind::GROUP, kind::POOL].map(|kind| self.entities_of(kind));
         match self.pools.driven() {
             Some(some) => some,
-            None => self
-                .entities_of(kind::POOL)
-                .into_iter()
-                .map(|(id, _)| id)
-                .collect(),
+            None => all().into_iter().flatten().map(|(id, _)| id).collect(),
         }
     }
+}
+
+/// Whether an entity is a pool or a group.
+pub(in crate::fleet) fn is_worked_on(entity: &EntityId) -> bool {
+    [kind::POOL, kind::GROUP].contains(&entity.kind().as_str())
 }
 
 /// Waits for something that a pool may wait for; whether the engine has ended.
@@ -132,7 +152,7 @@ async fn concerns_pools(notices: &mut tokio::sync::broadcast::Receiver<Notice>) 
             Ok(Notice::Ended) | Err(RecvError::Closed) => return true,
             Err(RecvError::Lagged(_)) | Ok(Notice::Unopened { .. }) => return false,
             Ok(Notice::Recorded(record)) => {
-                let kinds = [kind::VSI, kind::DISK, kind::POOL];
+                let kinds = [kind::VSI, kind::DISK, kind::POOL, kind::GROUP];
                 if let StreamId::Entity(entity) = &record.stream
                     && kinds.contains(&entity.kind().as_str())
                 {

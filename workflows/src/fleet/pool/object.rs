@@ -1,5 +1,7 @@
 //! Pools as Kubernetes-shaped objects. The names of their keys are stable.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -7,14 +9,15 @@ use vsiflow_engine::model::Timestamp;
 
 use crate::fleet::{
     Condition, Fleet, FleetError, Metadata,
-    conditions::condition,
     pool::{known::KnownPool, members::PoolMembers, template},
+    vsi::conditions::condition,
     vsi::object::rfc3339,
 };
 use crate::{
+    group,
     phase::Phase,
     plan::Plan,
-    pool::{MemberState, Outcome, PoolRecord, TemplateRecord, decide, member_name},
+    pool::{MemberState, PoolOutcome, PoolRecord, TemplateRecord, decide, member_name},
     spec::documents,
 };
 
@@ -53,6 +56,9 @@ pub struct PoolStatus {
     pub previous_revision: Option<String>,
     /// What keeps it from being available; empty where nothing does.
     pub message: String,
+    /// The revision of a template that waits for approval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposed_revision: Option<String>,
     /// What a change that waits for approval costs each member.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proposal: Option<Plan>,
@@ -122,11 +128,19 @@ impl Fleet {
                 generation: pool.generation(),
                 creation_timestamp: rfc3339(created),
                 labels: record.labels.clone(),
-                annotations: Default::default(),
+                annotations: annotations(record),
             },
             spec: spec(record),
             status: self.pool_status(pool, &found, changed),
         })
+    }
+
+    /// The members of a pool.
+    pub(in crate::fleet) async fn pool_members(
+        &self,
+        pool: &KnownPool,
+    ) -> Result<Vec<PoolMember>, FleetError> {
+        Ok(member_objects(&pool.wanted, &self.members(pool).await?))
     }
 
     fn pool_status(&self, pool: &KnownPool, found: &PoolMembers, changed: Timestamp) -> PoolStatus {
@@ -150,25 +164,16 @@ impl Fleet {
         let (ready, updated) = (count(&is_ready), count(&is_current));
         let phase = phase(pool, outcome);
         let message = self.pool_message(pool, found, outcome, (ready, updated));
-        let members = found.members.iter().map(|(number, known)| PoolMember {
-            name: known.wanted.vsi.name.clone(),
-            number: *number,
-            uid: known.entity.id().to_owned(),
-            phase: known.phase(),
-            ready: is_ready(number),
-            updated: is_current(number),
-            cordoned: record.cordoned.contains(number),
-        });
         let make = |name, holds| condition(name, holds, phase, &message, changed);
         let mut conditions = vec![
             make(
                 "Available",
-                outcome == Outcome::Available && !pool.is_deleted(),
+                outcome == PoolOutcome::Available && !pool.is_deleted(),
             ),
-            make("Progressing", outcome == Outcome::Progressing),
+            make("Progressing", outcome == PoolOutcome::Progressing),
             make(
                 "Degraded",
-                matches!(outcome, Outcome::Stuck(_) | Outcome::Off(_)),
+                matches!(outcome, PoolOutcome::Stuck(_) | PoolOutcome::Off(_)),
             ),
         ];
         if record.proposed.is_some() {
@@ -183,11 +188,12 @@ impl Fleet {
             updated_replicas: updated,
             revision: record.template.revision.clone(),
             previous_revision: record.previous.as_ref().map(|one| one.revision.clone()),
+            proposed_revision: record.proposed.as_ref().map(|one| one.revision.clone()),
             proposal: record
                 .proposed
                 .as_ref()
                 .map(|proposed| template::plan(&record.template, proposed)),
-            members: members.collect(),
+            members: member_objects(record, found),
             conditions,
             message,
         }
@@ -197,23 +203,23 @@ impl Fleet {
         &self,
         pool: &KnownPool,
         found: &PoolMembers,
-        outcome: Outcome,
+        outcome: PoolOutcome,
         (ready, updated): (u32, u32),
     ) -> String {
         let name = |number: u32| member_name(&pool.wanted.name, number);
         let wanted = pool.wanted.replicas;
         match outcome {
-            Outcome::Available | Outcome::Gone => String::new(),
-            Outcome::Progressing => {
+            PoolOutcome::Available | PoolOutcome::Gone => String::new(),
+            PoolOutcome::Progressing => {
                 format!("{ready} of {wanted} ready, {updated} of {wanted} updated")
             }
-            Outcome::Off(number) => {
+            PoolOutcome::Off(number) => {
                 format!("{} is off or suspended, as somebody asked", name(number))
             }
-            Outcome::Foreign(number) => {
+            PoolOutcome::Foreign(number) => {
                 format!("{} is a VSI that the pool did not make", name(number))
             }
-            Outcome::Stuck(number) => {
+            PoolOutcome::Stuck(number) => {
                 let known = found.members.get(&number);
                 let obstacle = known.and_then(|known| self.obstacle(&known.entity));
                 let recorded = known.and_then(|known| known.state.state.as_ref());
@@ -225,14 +231,37 @@ impl Fleet {
     }
 }
 
-fn phase(pool: &KnownPool, outcome: Outcome) -> &'static str {
+/// What tells a pool's group.
+fn annotations(record: &PoolRecord) -> BTreeMap<String, String> {
+    let of = record.of_group.iter();
+    let uid = of.map(|of| (group::UID_ANNOTATION.to_owned(), of.uid.to_string()));
+    uid.collect()
+}
+
+fn member_objects(record: &PoolRecord, found: &PoolMembers) -> Vec<PoolMember> {
+    let members = found.members.iter().map(|(number, known)| {
+        let view = found.view.members.get(number);
+        PoolMember {
+            name: known.wanted.vsi.name.clone(),
+            number: *number,
+            uid: known.entity.id().to_owned(),
+            phase: known.phase(),
+            ready: view.is_some_and(|view| view.state == MemberState::Ready),
+            updated: view.is_some_and(|view| view.current),
+            cordoned: record.cordoned.contains(number),
+        }
+    });
+    members.collect()
+}
+
+fn phase(pool: &KnownPool, outcome: PoolOutcome) -> &'static str {
     match outcome {
         _ if pool.is_deleted() => "Deleted",
         _ if pool.is_deleting() => "Deleting",
-        Outcome::Available => "Available",
-        Outcome::Progressing | Outcome::Gone => "Progressing",
-        Outcome::Stuck(_) | Outcome::Off(_) => "Degraded",
-        Outcome::Foreign(_) => "Blocked",
+        PoolOutcome::Available => "Available",
+        PoolOutcome::Progressing | PoolOutcome::Gone => "Progressing",
+        PoolOutcome::Stuck(_) | PoolOutcome::Off(_) => "Degraded",
+        PoolOutcome::Foreign(_) => "Blocked",
     }
 }
 

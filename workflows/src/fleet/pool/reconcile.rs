@@ -13,7 +13,7 @@ use crate::fleet::{
 };
 use crate::{
     phase::Phase,
-    pool::{self, Action, Decision, Outcome, decide, member_name},
+    pool::{self, PoolAction, PoolDecision, PoolOutcome, decide, member_name},
     record::kind,
     spec::{DeletionPolicy, Resolved},
 };
@@ -59,21 +59,21 @@ impl Fleet {
         &self,
         pool: &KnownPool,
         found: &PoolMembers,
-        decision: &Decision,
+        decision: &PoolDecision,
         disks_are_open: bool,
     ) -> Result<Option<Verdict>, FleetError> {
         let name = |number: u32| member_name(&pool.wanted.name, number);
         Ok(match decision.outcome {
-            Outcome::Available | Outcome::Gone if disks_are_open => None,
-            Outcome::Available => Some(Verdict::Reached),
-            Outcome::Progressing => None,
-            Outcome::Gone => {
+            PoolOutcome::Available | PoolOutcome::Gone if disks_are_open => None,
+            PoolOutcome::Available => Some(Verdict::Reached),
+            PoolOutcome::Progressing => None,
+            PoolOutcome::Gone => {
                 self.end_pool(pool).await?;
                 Some(Verdict::Reached)
             }
-            Outcome::Stuck(number) => Some(self.stuck(pool, found, number)),
-            Outcome::Off(number) => Some(Verdict::Blocked(off(&name(number)))),
-            Outcome::Foreign(number) => Some(Verdict::Blocked(foreign(pool, &name(number)))),
+            PoolOutcome::Stuck(number) => Some(self.stuck(pool, found, number)),
+            PoolOutcome::Off(number) => Some(Verdict::Blocked(off(&name(number)))),
+            PoolOutcome::Foreign(number) => Some(Verdict::Blocked(foreign(pool, &name(number)))),
         })
     }
 
@@ -118,17 +118,17 @@ impl Fleet {
         &self,
         pool: &KnownPool,
         found: &PoolMembers,
-        decision: &Decision,
+        decision: &PoolDecision,
     ) -> Vec<Failure> {
         let (mut trouble, mut missing) = (Vec::new(), Vec::new());
         for action in &decision.actions {
             let done = match action {
-                Action::Make(number) => {
+                PoolAction::Make(number) => {
                     missing.push(*number);
                     continue;
                 }
-                Action::Update(number) => self.update_member(pool, *number).await,
-                Action::Delete(number) => self.delete_member(pool, found, *number).await,
+                PoolAction::Update(number) => self.update_member(pool, *number).await,
+                PoolAction::Delete(number) => self.delete_member(pool, found, *number).await,
             };
             trouble.extend(done.err().map(|error| *error.failure));
         }
@@ -250,7 +250,10 @@ impl Fleet {
         for pool in self.living_pools().await? {
             let found = self.members(&pool).await?;
             let decision = decide(&found.view);
-            let continues = matches!(decision.outcome, Outcome::Progressing | Outcome::Gone);
+            let continues = matches!(
+                decision.outcome,
+                PoolOutcome::Progressing | PoolOutcome::Gone
+            );
             if continues || !decision.actions.is_empty() || pool.is_deleting() {
                 let (namespace, name) = (pool.wanted.namespace, pool.wanted.name);
                 open.push((pool.entity, namespace, name));
@@ -270,18 +273,18 @@ impl KnownPool {
 }
 
 /// Whether a member that may serve is to be replaced now.
-fn takes_away(found: &PoolMembers, decision: &Decision) -> bool {
+fn takes_away(found: &PoolMembers, decision: &PoolDecision) -> bool {
     decision.actions.iter().any(|action| match action {
-        Action::Update(number) => {
+        PoolAction::Update(number) => {
             let member = found.view.members.get(number);
             member.is_some_and(|member| member.may_serve)
         }
-        Action::Make(_) | Action::Delete(_) => false,
+        PoolAction::Make(_) | PoolAction::Delete(_) => false,
     })
 }
 
 /// Something else was asked for at the same moment, or a deletion is not over yet.
-fn is_passing(failure: &Failure) -> bool {
+pub(in crate::fleet) fn is_passing(failure: &Failure) -> bool {
     let passing = ["VSI0014", "VSI0015", "VSI0702"];
     passing.contains(&failure.code.as_str())
 }
@@ -313,7 +316,7 @@ pub(super) fn foreign(pool: &KnownPool, name: &str) -> Failure {
 }
 
 /// A VSI of a member's name that the pool did not make.
-pub(super) fn taken(pool: &str, name: &str) -> Failure {
+pub(in crate::fleet) fn taken(pool: &str, name: &str) -> Failure {
     let message = format!("{name} is a VSI that {}/{pool} did not make", kind::POOL);
     Failure::new(FailureClass::Blocked, "VSI0721", message)
         .of_object(format!("vsi/{name}"))

@@ -1,7 +1,5 @@
 //! Templates: as documents have them, and what a change of one costs.
 
-use std::collections::BTreeSet;
-
 use serde_json::to_vec;
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -9,12 +7,12 @@ use vsiflow_engine::{
     secret::{Secret, SecretError},
 };
 
-use crate::fleet::{Fleet, FleetError};
+use crate::fleet::{Fleet, FleetError, pool::members::attached};
 use crate::{
     plan::{self, Plan, Touched},
     pool::{PoolRecord, TemplateRecord},
     record::VsiRecord,
-    spec::{DesiredDisk, DiskOrigin, ResolvedPool},
+    spec::ResolvedPool,
 };
 
 /// What stands for a secret that is not kept yet.
@@ -32,6 +30,16 @@ impl Fleet {
         dry: bool,
     ) -> Result<TemplateRecord, FleetError> {
         let earlier: Vec<_> = known.into_iter().flat_map(templates).collect();
+        self.template_after(pool, &earlier, dry).await
+    }
+
+    /// The same, after these templates, the newest first.
+    pub(in crate::fleet) async fn template_after(
+        &self,
+        pool: &ResolvedPool,
+        earlier: &[&TemplateRecord],
+        dry: bool,
+    ) -> Result<TemplateRecord, FleetError> {
         let contracts: Vec<_> = earlier.iter().map(|one| &one.contract).collect();
         let secret = pool.template.contract.clone();
         let contract = self.named_secret(&contracts, secret, dry).await?;
@@ -47,13 +55,15 @@ impl Fleet {
         vsi.uid = None;
         let mut template = TemplateRecord {
             revision: String::new(),
-            vsi,
+            vsi: Box::new(vsi),
             contract,
             image_credentials,
             disks: pool.desired.disks.clone(),
             names_guests: pool.desired.names_guests,
         };
-        let bytes = to_vec(&template).map_err(|error| FleetError::defect(error.to_string()))?;
+        let mut named = template.clone();
+        named.vsi.placement = named.vsi.placement.map(|one| one.compared());
+        let bytes = to_vec(&named).map_err(|error| FleetError::defect(error.to_string()))?;
         template.revision = Hash::of(&bytes).to_string().chars().take(DIGITS).collect();
         Ok(template)
     }
@@ -95,46 +105,17 @@ fn templates(pool: &PoolRecord) -> impl Iterator<Item = &TemplateRecord> {
 }
 
 /// What a member takes to get from one template to another.
-pub(super) fn plan(before: &TemplateRecord, after: &TemplateRecord) -> Plan {
+pub(in crate::fleet) fn plan(before: &TemplateRecord, after: &TemplateRecord) -> Plan {
     let before = record(before).asked(0, true);
     plan::of(&before, &record(after), &Touched::default())
 }
 
 /// A template as what is recorded of a VSI, for comparisons alone.
-pub(super) fn record(template: &TemplateRecord) -> VsiRecord {
-    let mut vsi = template.vsi.clone();
-    vsi.disks = template
-        .disks
-        .iter()
-        .map(|disk| DesiredDisk {
-            name: disk.name.clone(),
-            pool: disk.pool.clone(),
-            source: DiskOrigin::Made {
-                uid: None,
-                size: disk.size,
-                deletion_policy: disk.deletion_policy,
-            },
-        })
-        .collect();
+pub(in crate::fleet) fn record(template: &TemplateRecord) -> VsiRecord {
+    let mut vsi = template.vsi.as_ref().clone();
+    vsi.disks = template.disks.iter().map(attached).collect();
     VsiRecord {
-        uid: Uuid::nil(),
-        contract: template.contract.clone(),
         image_credentials: template.image_credentials.clone(),
-        retired: Vec::new(),
-        disks: Default::default(),
-        vsi,
-        power: None,
-        before: Vec::new(),
-        proposed: None,
-        turn: None,
-        retained_refs: Vec::new(),
-        unresolved_refs: Vec::new(),
-        restore: false,
-        rebuilt: None,
-        macs: Vec::new(),
-        adopted: None,
-        previous_owner: None,
-        unknown: BTreeSet::new(),
-        formats: Vec::new(),
+        ..VsiRecord::new(Uuid::nil(), template.contract.clone(), vsi)
     }
 }

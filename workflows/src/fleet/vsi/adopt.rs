@@ -204,25 +204,14 @@ impl Fleet {
             None => desired(what, host, &found),
         };
         Ok(VsiRecord {
-            uid,
-            contract,
             image_credentials: known.and_then(|known| known.wanted.image_credentials.clone()),
             retired,
             disks,
-            vsi,
-            power: None,
-            before: Vec::new(),
-            proposed: None,
-            turn: None,
-            retained_refs: Vec::new(),
-            unresolved_refs: Vec::new(),
-            restore: false,
-            rebuilt: None,
-            macs: Vec::new(),
             adopted: Some(adopted),
             previous_owner,
             unknown,
             formats,
+            ..VsiRecord::new(uid, contract, vsi)
         })
     }
 }
@@ -300,6 +289,7 @@ fn machine(arch: &str, found: &FoundDomain) -> DesiredMachine {
         cpu: None,
         firmware: Default::default(),
         secure_execution: Default::default(),
+        graphics: Default::default(),
     }
 }
 
@@ -355,10 +345,13 @@ fn desired(what: &Adopting, host: &str, found: &FoundDomain) -> DesiredVsi {
         boot_disk: DesiredBootDisk {
             mode: BootDiskMode::default(),
             size: None,
+            copy_of: None,
         },
         machine: machine(&found.domain.arch, found),
         networks: networks(found),
         network_refs: Default::default(),
+        made_networks: Default::default(),
+        addresses: Default::default(),
         guest: None,
         ready: None,
         disks: found.disks.clone(),
@@ -369,5 +362,6 @@ fn desired(what: &Adopting, host: &str, found: &FoundDomain) -> DesiredVsi {
         update_policy: UpdatePolicy::default(),
         deletion_policy: DeletionPolicy::Delete,
         member_of: None,
+        placement: None,
     }
 }

@@ -159,6 +159,7 @@ fn approved(known: &Known) -> Result<VsiRecord, FleetError> {
         },
         before: known.history(),
         rebuilt: known.wanted.rebuilt,
+        snapshot: known.wanted.snapshot.clone(),
         ..(**proposed).clone()
     })
 }

@@ -74,6 +74,10 @@ impl Fleet {
         let last = known.asked_last();
         let mut desired = vsi.desired.clone();
         desired.uid = last.vsi.uid;
+        desired
+            .boot_disk
+            .copy_of
+            .clone_from(&last.vsi.boot_disk.copy_of);
         let contract = self.contract(vsi, known).await?;
         let powered = desired.power_state != last.vsi.power_state;
         let power = known.power().filter(|_| !powered);
@@ -99,6 +103,8 @@ impl Fleet {
             previous_owner: None,
             unknown: BTreeSet::new(),
             formats: self.formats(known).await?,
+            snapshot: known.wanted.snapshot.clone(),
+            placed: vsi.placed.clone().or_else(|| known.wanted.placed.clone()),
         };
         let mut asked = document_changes(last, &wanted);
         if !self.same_credentials(vsi, last).await {
@@ -251,6 +257,7 @@ fn document_changes(last: &VsiRecord, wanted: &VsiRecord) -> Vec<Change> {
     last_asked.power = last.vsi.power_state;
     let document = VsiRecord {
         power: None,
+        snapshot: None,
         ..wanted.clone()
     };
     let mut changes = plan::of(&last_asked, &document, &Touched::default()).changes;

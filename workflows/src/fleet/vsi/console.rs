@@ -1,8 +1,10 @@
-//! A VSI's serial console, both ways.
+//! A VSI's serial console or screen, both ways.
 //!
 //! Who opens one is recorded before the host is asked, and that it is closed afterwards: a crash in
 //! between leaves a console recorded as open that is not, never one that nobody knows of. What is
 //! typed there and what the guest answers is not recorded.
+
+mod screen;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -14,22 +16,60 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::ports::{ConsolePosition, GuestConsole, PortError, PortErrorKind};
 
-use crate::fleet::{ConsoleLog, ErrorKind, Fleet, FleetError};
+use crate::{
+    fleet::{ConsoleLog, ErrorKind, Fleet, FleetError},
+    record::vsi_entity,
+};
 
-/// What is recorded of a console that is about to be opened.
-const OPENED: &str = "console_opened";
-/// What is recorded of one that is closed, or could not be opened.
-const CLOSED: &str = "console_closed";
 /// How much of what was said before is shown first, in bytes.
 const SAID: u64 = 16 * 1024;
+
+/// By what somebody sits before a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsoleWay {
+    /// Its serial console.
+    Serial,
+    /// Its screen, by VNC.
+    Vnc,
+}
+
+impl ConsoleWay {
+    /// Its name in commands.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Serial => "console",
+            Self::Vnc => "vnc",
+        }
+    }
+
+    /// What is recorded of one that is about to be opened.
+    fn opened(self) -> &'static str {
+        match self {
+            Self::Serial => "console_opened",
+            Self::Vnc => "vnc_opened",
+        }
+    }
+
+    /// What is recorded of one that is closed, or could not be opened.
+    fn closed(self) -> &'static str {
+        match self {
+            Self::Serial => "console_closed",
+            Self::Vnc => "vnc_closed",
+        }
+    }
+}
 
 /// The way to a VSI's console. It needs the fleet no more once it is had, so that an open console
 /// keeps nobody from the state directory.
 pub struct ConsoleAccess {
+    way: ConsoleWay,
     log: ConsoleLog,
     uuid: Uuid,
     entity: EntityId,
     label: String,
+    /// Whether its document asks for a screen.
+    has_screen: bool,
     /// Who has it open, as far as this journal knows.
     holder: Option<Actor>,
 }
@@ -45,12 +85,19 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is no such VSI, or its host's settings are not known.
-    pub async fn console(&self, namespace: &str, name: &str) -> Result<ConsoleAccess, FleetError> {
+    pub async fn console(
+        &self,
+        namespace: &str,
+        name: &str,
+        way: ConsoleWay,
+    ) -> Result<ConsoleAccess, FleetError> {
         let known = self.find(namespace, name, false).await?;
         let log = self.console_log(namespace, name).await?;
         let stream = StreamId::Entity(known.entity.clone());
         let holder = holder(&self.records(&stream).await?);
         Ok(ConsoleAccess {
+            way,
+            has_screen: !known.wanted.vsi.machine.graphics.is_none(),
             log,
             uuid: known.wanted.uid,
             entity: known.entity.clone(),
@@ -70,7 +117,8 @@ impl Fleet {
         by: By,
     ) -> Result<(), FleetError> {
         let detail = if force { "by force" } else { "" };
-        self.note_console(console, OPENED, detail, by).await
+        let what = console.way.opened();
+        self.note_console(console, what, detail, by).await
     }
 
     /// Records that somebody's console is closed, and why where it was not they who left.
@@ -83,7 +131,24 @@ impl Fleet {
         why: &str,
         by: By,
     ) -> Result<(), FleetError> {
-        self.note_console(console, CLOSED, why, by).await
+        let what = console.way.closed();
+        self.note_console(console, what, why, by).await
+    }
+
+    /// Records that the console of this VSI that somebody had open is closed, since what they had it open by was
+    /// killed.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub async fn note_console_lost(
+        &self,
+        vsi: Uuid,
+        way: ConsoleWay,
+        by: By,
+    ) -> Result<(), FleetError> {
+        let entity = vsi_entity(vsi).map_err(|error| FleetError::defect(error.to_string()))?;
+        let (what, detail) = (Name::of(way.closed()), Text::new("its client was killed"));
+        Ok(self.engine.note(entity, what, detail, by).await?)
     }
 
     async fn note_console(
@@ -100,11 +165,24 @@ impl Fleet {
 }
 
 impl ConsoleAccess {
+    /// The VSI's UID.
+    pub fn uuid(&self) -> Uuid {
+        self.uuid
+    }
+
     /// Opens the console; with `force` whoever has it open loses it.
     ///
     /// # Errors
-    /// `VSI0711` where somebody has it open; what the host says otherwise.
+    /// `VSI0711` where somebody has it open, `VSI0741` to `VSI0743` where there is no screen; what
+    /// the host says otherwise.
     pub async fn open(&self, force: bool) -> Result<OpenConsole, FleetError> {
+        match self.way {
+            ConsoleWay::Serial => self.open_serial(force).await,
+            ConsoleWay::Vnc => self.open_screen().await,
+        }
+    }
+
+    async fn open_serial(&self, force: bool) -> Result<OpenConsole, FleetError> {
         let domains = &self.log.ports().domains;
         let console = domains.open_console(self.uuid, force).await;
         let console = console.map_err(|error| self.refused(error))?;
@@ -174,8 +252,8 @@ fn holder(records: &[Record]) -> Option<Actor> {
         };
         let actor = &record.event.actor;
         match what.as_str() {
-            OPENED => open.push(actor),
-            CLOSED => {
+            what if what == ConsoleWay::Serial.opened() => open.push(actor),
+            what if what == ConsoleWay::Serial.closed() => {
                 if let Some(at) = open.iter().rposition(|one| *one == actor) {
                     open.remove(at);
                 }

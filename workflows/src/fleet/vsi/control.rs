@@ -71,14 +71,22 @@ impl Fleet {
     /// # Errors
     /// When the journal fails.
     pub async fn retry(&self, entity: EntityId, by: By) -> Result<Retried, FleetError> {
+        if entity.kind().as_str() == kind::GROUP {
+            return Ok(
+                match Box::pin(self.retry_group(&entity, &by)).await?.is_empty() {
+                    true => Retried::NothingToDo,
+                    false => Retried::Signalled,
+                },
+            );
+        }
         if entity.kind().as_str() == kind::POOL {
             return Ok(match self.retry_pool(&entity, &by).await?.is_empty() {
                 true => Retried::NothingToDo,
                 false => Retried::Signalled,
             });
         }
-        for disk in self.disks_of(&entity).await? {
-            self.engine.retry(disk, by.clone()).await?;
+        for awaited in self.awaited_by(&entity).await? {
+            self.engine.retry(awaited, by.clone()).await?;
         }
         Ok(self.engine.retry(entity, by).await?)
     }
@@ -102,14 +110,14 @@ impl Fleet {
         self.look_again(&entities, &by).await
     }
 
-    /// These entities, after the data disks that they wait for.
+    /// These entities, after the data disks and networks that they wait for.
     pub(in crate::fleet) async fn with_disks(
         &self,
         entities: Vec<EntityId>,
     ) -> Result<Vec<EntityId>, FleetError> {
         let mut all = Vec::new();
         for entity in &entities {
-            all.extend(self.disks_of(entity).await?);
+            all.extend(self.awaited_by(entity).await?);
         }
         all.extend(entities);
         Ok(all)

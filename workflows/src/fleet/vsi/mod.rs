@@ -3,9 +3,12 @@
 pub(super) mod adopt;
 pub(super) mod approve;
 pub(super) mod change;
+pub(super) mod conditions;
 pub(super) mod console;
 pub(super) mod control;
 pub(super) mod object;
 pub(super) mod power;
+mod rebuild;
 pub(super) mod retained_refs;
 pub(super) mod rollback;
+pub(super) mod summary;

@@ -15,11 +15,12 @@ use vsiflow_steps::{
 };
 
 use crate::fleet::{
-    Condition, EvidencePlace, Fleet, FleetError, Proposal, UploadProgress, conditions,
-    history::outputs::texts, index::Known, unreadable::Lost,
+    Condition, EvidencePlace, Fleet, FleetError, Proposal, UploadProgress, history::outputs::texts,
+    index::Known, unreadable::LostEntity, vsi::conditions,
 };
 use crate::{
     phase::Phase,
+    placement::Decision,
     pool,
     record::{VsiRecord, kind},
     spec::{MemberOf, documents},
@@ -91,6 +92,9 @@ pub struct VsiStatus {
     pub proposal: Option<Proposal>,
     /// The host's id.
     pub host: String,
+    /// Which host was chosen and why, where one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Decision>,
     /// The jump hosts on the way to it, `USER@HOST:PORT`, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub host_jumps: Vec<String>,
@@ -162,7 +166,7 @@ impl Fleet {
     }
 
     /// One of which nobody can read what is wanted.
-    fn lost_object(&self, lost: Lost) -> VsiObject {
+    fn lost_object(&self, lost: LostEntity) -> VsiObject {
         let (created, changed) = self.engine.times(&lost.entity).unwrap_or_default();
         let (state, uid) = (&lost.state, lost.entity.id().to_owned());
         let (namespace, name) = lost.name.unwrap_or_else(|| (String::new(), uid.clone()));
@@ -175,7 +179,7 @@ impl Fleet {
                 namespace,
                 uid,
                 generation: desired.map_or(0, |desired| desired.generation),
-                creation_timestamp: Lost::created(created),
+                creation_timestamp: LostEntity::created(created),
                 labels: BTreeMap::new(),
                 annotations: BTreeMap::new(),
             },
@@ -200,7 +204,8 @@ impl Fleet {
         }
     }
 
-    fn jumps_to(&self, host: &str) -> Vec<String> {
+    /// The jump hosts on the way to a host, as far as its settings are known.
+    pub fn jumps_to(&self, host: &str) -> Vec<String> {
         let settings = self.directory.get(host);
         let jumps = settings.iter().flat_map(|host| host.record.jumps());
         jumps.map(ToString::to_string).collect()
@@ -267,6 +272,7 @@ impl Fleet {
             run_id: newest.map(|run| run.to_string()),
             proposal,
             host: known.wanted.vsi.host.clone(),
+            placement: known.wanted.placed.clone(),
             host_jumps: self.jumps_to(&known.wanted.vsi.host),
             host_last_seen: seen.map(rfc3339),
             failed_boots: state.failures,
@@ -295,7 +301,7 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-fn metadata(known: &Known, created: Timestamp) -> Metadata {
+pub(super) fn metadata(known: &Known, created: Timestamp) -> Metadata {
     let vsi = &known.wanted.vsi;
     Metadata {
         name: vsi.name.clone(),
@@ -334,6 +340,9 @@ pub(in crate::fleet) fn spec_of(wanted: &VsiRecord) -> Value {
         let ready = json!({"within": within, "all": ready.probes});
         spec.insert("ready".to_owned(), ready);
     }
+    if let Some(placement) = &vsi.placement {
+        spec.insert("placement".to_owned(), json!(placement.request));
+    }
     match &vsi.guest {
         None => _ = spec.insert("contract".to_owned(), json!("<hidden>")),
         Some(guest) => {
@@ -354,6 +363,9 @@ pub(in crate::fleet) fn spec_of(wanted: &VsiRecord) -> Value {
                 machine.insert("firmware".to_owned(), json!(vsi.machine.firmware));
                 let secure = json!(vsi.machine.secure_execution);
                 machine.insert("secureExecution".to_owned(), secure);
+                if !vsi.machine.graphics.is_none() {
+                    machine.insert("graphics".to_owned(), json!(vsi.machine.graphics));
+                }
             }
         }
     }
@@ -433,6 +445,7 @@ fn unreadable(failure: &Failure, state: &EntityState, since: Timestamp) -> VsiSt
         run_id: state.runs.last().map(ToString::to_string),
         proposal: None,
         host: String::new(),
+        placement: None,
         host_jumps: Vec::new(),
         host_last_seen: None,
         warnings: Vec::new(),
@@ -459,13 +472,16 @@ pub(in crate::fleet) fn current_step(run: &RunState) -> Option<String> {
         .or_else(|| at(|node| matches!(node, NodeState::Waiting | NodeState::Ready { .. })))
 }
 
+/// How many steps of a run are done.
+pub(super) fn steps_done(run: &RunState) -> usize {
+    let nodes = run.nodes.values();
+    let done = nodes.filter(|node| matches!(node, NodeState::Succeeded { .. }));
+    done.count()
+}
+
 fn progress(run: &RunState, upload: Option<UploadProgress>) -> VsiProgress {
-    let done = run
-        .nodes
-        .values()
-        .filter(|node| matches!(node, NodeState::Succeeded { .. }));
     VsiProgress {
-        done: done.count(),
+        done: steps_done(run),
         total: run.nodes.len(),
         upload,
     }

@@ -51,6 +51,7 @@ pub(in crate::fleet) fn kept(vsi: &ResolvedVsi, known: &Known, there: &Reference
     } else if vsi.selects_networks {
         keep_networks(&mut vsi, had, there);
     }
+    keep_made(&mut vsi, had);
     let same = |a: &DesiredDisk, b: &DesiredDisk| a.name == b.name || volume(a) == volume(b);
     vsi.desired.disks = in_order(&had.disks, vsi.desired.disks, same);
     let refs = vsi.desired.network_refs.clone();
@@ -103,6 +104,23 @@ fn keep_networks(vsi: &mut ResolvedVsi, had: &DesiredVsi, there: &References) {
     }
 }
 
+/// What vsiflow made of the networks that it stays on, and the addresses that it has there.
+fn keep_made(vsi: &mut ResolvedVsi, had: &DesiredVsi) {
+    let desired = &mut vsi.desired;
+    for network in &desired.networks {
+        if let (Some(made), None) = (
+            had.made_networks.get(network),
+            desired.made_networks.get(network),
+        ) {
+            desired.made_networks.insert(network.clone(), made.clone());
+        }
+        if let (Some(address), None) = (had.addresses.get(network), desired.addresses.get(network))
+        {
+            desired.addresses.insert(network.clone(), *address);
+        }
+    }
+}
+
 /// The documents that gave a network.
 fn gave<'a>(had: &'a DesiredVsi, network: &str) -> impl Iterator<Item = &'a String> {
     let gave = had.network_refs.iter();
@@ -128,13 +146,21 @@ const DISKS: &str = "diskSelector";
 const NETWORKS: &str = "networkSelector";
 const USER_DATA: &str = "guest.userDataFrom";
 
+/// Interfaces choose networks as a selector does.
+fn is_of(lack: &str, field: &str) -> bool {
+    lack == field || field == NETWORKS && lack.starts_with("interfaces[")
+}
+
 fn lacks(vsi: &ResolvedVsi, field: &str) -> bool {
-    vsi.unresolved_refs.iter().any(|lack| lack.field == field)
+    vsi.unresolved_refs
+        .iter()
+        .any(|lack| is_of(&lack.field, field))
 }
 
 /// What the selector gave before stays, whatever documents say by now.
 fn keep(vsi: &mut ResolvedVsi, field: &str) {
-    vsi.unresolved_refs.retain(|lack| lack.field != field);
+    vsi.unresolved_refs
+        .retain(|lack| !is_of(&lack.field, field));
     vsi.retained_refs.push(format!("what {field} chooses"));
 }
 

@@ -7,13 +7,13 @@
 
 use vsiflow_engine::{
     model::{EventKind, Failure, FailureClass, Name, StreamId},
-    secret::Secret,
+    secret::{Secret, SecretError},
 };
 
 use crate::fleet::{ErrorKind, Fleet, FleetError, index::Known};
 use crate::{
     record::{self, VsiRecord},
-    spec::{DocumentRef, Resolved, ResolvedVsi},
+    spec::{Resolved, ResolvedVsi},
 };
 
 /// What was asked of a VSI at an earlier time, to be applied.
@@ -53,22 +53,7 @@ impl Fleet {
             None => None,
         };
         let source = format!("generation {generation}");
-        let vsi = ResolvedVsi {
-            desired: earlier.vsi,
-            contract,
-            retains_user_data: false,
-            image_url,
-            at: DocumentRef {
-                index: 0,
-                source,
-                line: None,
-            },
-            // What its selectors chose then is what it had.
-            selects_disks: false,
-            selects_networks: false,
-            retained_refs: Vec::new(),
-            unresolved_refs: Vec::new(),
-        };
+        let vsi = ResolvedVsi::of_record(earlier.vsi, contract, image_url, source);
         let resolved = Resolved {
             vsis: vec![vsi],
             ..Resolved::default()
@@ -119,9 +104,13 @@ impl Fleet {
         generation: u64,
         secret: &Name,
     ) -> Result<Secret, FleetError> {
-        self.secrets.get(secret).await.map_err(|_| {
-            let why = format!("the secrets of generation {generation} were erased");
-            refused(known, &why, "apply a document with what it had then")
+        self.secrets.get(secret).await.map_err(|error| match error {
+            SecretError::Missing(_) => {
+                let why = format!("the secrets of generation {generation} were erased");
+                refused(known, &why, "apply a document with what it had then")
+            }
+            // Whether it is there is not known.
+            error => error.into(),
         })
     }
 }

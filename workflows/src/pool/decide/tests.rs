@@ -40,20 +40,24 @@ fn missing_members_are_made_at_once() {
         ..PoolView::default()
     };
     let decision = decide(&view);
-    let all = vec![Action::Make(0), Action::Make(1), Action::Make(2)];
+    let all = vec![
+        PoolAction::Make(0),
+        PoolAction::Make(1),
+        PoolAction::Make(2),
+    ];
     assert_eq!(decision.actions, all);
-    assert_eq!(decision.outcome, Outcome::Progressing);
+    assert_eq!(decision.outcome, PoolOutcome::Progressing);
 }
 
 #[test]
 fn a_rollout_replaces_the_highest_and_waits_until_it_is_ready() {
     let view = pool(3, ready(false));
-    assert_eq!(decide(&view).actions, [Action::Update(2)]);
+    assert_eq!(decide(&view).actions, [PoolAction::Update(2)]);
     let busy = with(view, 2, member(MemberState::Busy, false, true));
     assert_eq!(decide(&busy).actions, []);
-    assert_eq!(decide(&busy).outcome, Outcome::Progressing);
+    assert_eq!(decide(&busy).outcome, PoolOutcome::Progressing);
     let done = with(busy, 2, ready(true));
-    assert_eq!(decide(&done).actions, [Action::Update(1)]);
+    assert_eq!(decide(&done).actions, [PoolAction::Update(1)]);
 }
 
 #[test]
@@ -62,34 +66,34 @@ fn a_rollout_stops_at_a_member_that_failed_and_an_earlier_template_brings_it_bac
     view.strategy.max_unavailable = 3;
     let failed = with(view, 4, member(MemberState::Stuck, false, true));
     assert_eq!(decide(&failed).actions, []);
-    assert_eq!(decide(&failed).outcome, Outcome::Stuck(4));
+    assert_eq!(decide(&failed).outcome, PoolOutcome::Stuck(4));
     let mut back = pool(5, ready(true));
     back = with(back, 4, member(MemberState::Stuck, false, false));
-    assert_eq!(decide(&back).actions, [Action::Update(4)]);
+    assert_eq!(decide(&back).actions, [PoolAction::Update(4)]);
 }
 
 #[test]
 fn what_is_unknown_is_not_ready() {
     let unknown = member(MemberState::Unknown, true, false);
     let view = with(pool(3, ready(false)), 0, unknown);
-    assert_eq!(decide(&view).actions, [Action::Update(0)]);
+    assert_eq!(decide(&view).actions, [PoolAction::Update(0)]);
     let away = with(view, 1, unknown);
     assert_eq!(decide(&away).actions, []);
-    assert_eq!(decide(&away).outcome, Outcome::Progressing);
+    assert_eq!(decide(&away).outcome, PoolOutcome::Progressing);
 }
 
 #[test]
 fn a_shrinking_pool_loses_its_highest_first() {
     let mut view = pool(5, ready(true));
     view.replicas = 2;
-    assert_eq!(decide(&view).actions, [Action::Delete(4)]);
+    assert_eq!(decide(&view).actions, [PoolAction::Delete(4)]);
     let leaves = member(MemberState::Deleting { stuck: false }, false, true);
     let view = with(view, 4, leaves);
     assert_eq!(decide(&view).actions, []);
-    view_without(view, 4, &[Action::Delete(3)]);
+    view_without(view, 4, &[PoolAction::Delete(3)]);
 }
 
-fn view_without(mut view: PoolView, number: u32, follows: &[Action]) {
+fn view_without(mut view: PoolView, number: u32, follows: &[PoolAction]) {
     view.members.remove(&number);
     assert_eq!(decide(&view).actions, follows);
 }
@@ -98,22 +102,22 @@ fn view_without(mut view: PoolView, number: u32, follows: &[Action]) {
 fn members_below_the_partition_stay() {
     let mut view = pool(3, ready(false));
     view.strategy.partition = 2;
-    assert_eq!(decide(&view).actions, [Action::Update(2)]);
+    assert_eq!(decide(&view).actions, [PoolAction::Update(2)]);
     let done = with(view, 2, ready(true));
     assert_eq!(decide(&done).actions, []);
-    assert_eq!(decide(&done).outcome, Outcome::Available);
+    assert_eq!(decide(&done).outcome, PoolOutcome::Available);
 }
 
 #[test]
 fn a_cordoned_member_is_neither_updated_nor_made_again() {
     let mut view = pool(3, ready(false));
     view.cordoned.insert(2);
-    assert_eq!(decide(&view).actions, [Action::Update(1)]);
+    assert_eq!(decide(&view).actions, [PoolAction::Update(1)]);
     let mut view = pool(3, ready(true));
     view.members.remove(&2);
     view.cordoned.insert(2);
     assert_eq!(decide(&view).actions, []);
-    assert_eq!(decide(&view).outcome, Outcome::Available);
+    assert_eq!(decide(&view).outcome, PoolOutcome::Available);
 }
 
 #[test]
@@ -121,15 +125,15 @@ fn a_surge_is_there_before_anything_goes_and_leaves_when_all_are_ready() {
     let mut view = pool(2, ready(false));
     view.strategy.max_unavailable = 0;
     view.strategy.max_surge = 1;
-    assert_eq!(decide(&view).actions, [Action::Make(2)]);
+    assert_eq!(decide(&view).actions, [PoolAction::Make(2)]);
     let view = with(view, 2, ready(true));
-    assert_eq!(decide(&view).actions, [Action::Update(1)]);
+    assert_eq!(decide(&view).actions, [PoolAction::Update(1)]);
     let view = with(view, 1, ready(true));
-    assert_eq!(decide(&view).actions, [Action::Update(0)]);
+    assert_eq!(decide(&view).actions, [PoolAction::Update(0)]);
     let view = with(view, 0, member(MemberState::Busy, false, true));
     assert_eq!(decide(&view).actions, []);
     let view = with(view, 0, ready(true));
-    assert_eq!(decide(&view).actions, [Action::Delete(2)]);
+    assert_eq!(decide(&view).actions, [PoolAction::Delete(2)]);
 }
 
 #[test]
@@ -138,19 +142,19 @@ fn the_name_of_another_is_neither_made_nor_taken() {
     view.members.remove(&1);
     view.foreign.insert(1);
     assert_eq!(decide(&view).actions, []);
-    assert_eq!(decide(&view).outcome, Outcome::Foreign(1));
+    assert_eq!(decide(&view).outcome, PoolOutcome::Foreign(1));
 }
 
 #[test]
 fn a_pool_that_is_deleted_loses_its_members_highest_first_and_is_gone_then() {
     let mut view = pool(2, ready(false));
     view.deleting = true;
-    assert_eq!(decide(&view).actions, [Action::Delete(1)]);
+    assert_eq!(decide(&view).actions, [PoolAction::Delete(1)]);
     view.members.remove(&1);
-    assert_eq!(decide(&view).actions, [Action::Delete(0)]);
+    assert_eq!(decide(&view).actions, [PoolAction::Delete(0)]);
     view.members.clear();
     assert_eq!(decide(&view).actions, []);
-    assert_eq!(decide(&view).outcome, Outcome::Gone);
+    assert_eq!(decide(&view).outcome, PoolOutcome::Gone);
 }
 
 fn any_member() -> impl Generates<Value = MemberView> {
@@ -192,17 +196,17 @@ prop_compose! {
     }
 }
 
-fn updated(decision: &Decision) -> Vec<u32> {
+fn updated(decision: &PoolDecision) -> Vec<u32> {
     let updates = decision.actions.iter().filter_map(|action| match action {
-        Action::Update(number) => Some(*number),
+        PoolAction::Update(number) => Some(*number),
         _ => None,
     });
     updates.collect()
 }
 
-fn deleted(decision: &Decision) -> Vec<u32> {
+fn deleted(decision: &PoolDecision) -> Vec<u32> {
     let deletions = decision.actions.iter().filter_map(|action| match action {
-        Action::Delete(number) => Some(*number),
+        PoolAction::Delete(number) => Some(*number),
         _ => None,
     });
     deletions.collect()
@@ -242,12 +246,12 @@ proptest! {
         let decision = decide(&view);
         let mut seen = BTreeSet::new();
         for action in &decision.actions {
-            let (Action::Make(number) | Action::Update(number) | Action::Delete(number)) = action;
+            let (PoolAction::Make(number) | PoolAction::Update(number) | PoolAction::Delete(number)) = action;
             prop_assert!(!view.foreign.contains(number));
             prop_assert!(seen.insert(*number));
             let there = view.members.contains_key(number);
-            prop_assert_eq!(there, !matches!(action, Action::Make(_)));
-            if matches!(action, Action::Make(_) | Action::Update(_)) {
+            prop_assert_eq!(there, !matches!(action, PoolAction::Make(_)));
+            if matches!(action, PoolAction::Make(_) | PoolAction::Update(_)) {
                 prop_assert!(!view.cordoned.contains(number));
             }
         }
@@ -286,14 +290,14 @@ proptest! {
         prop_assume!(view.strategy.max_unavailable + view.strategy.max_surge > 0);
         for _ in 0..200 {
             let decision = decide(&view);
-            if decision.outcome == Outcome::Available {
+            if decision.outcome == PoolOutcome::Available {
                 return Ok(());
             }
             for action in decision.actions {
                 match action {
-                    Action::Make(number) => drop(view.members.insert(number, ready(true))),
-                    Action::Update(number) => drop(view.members.insert(number, ready(true))),
-                    Action::Delete(number) => drop(view.members.remove(&number)),
+                    PoolAction::Make(number) => drop(view.members.insert(number, ready(true))),
+                    PoolAction::Update(number) => drop(view.members.insert(number, ready(true))),
+                    PoolAction::Delete(number) => drop(view.members.remove(&number)),
                 }
             }
             view.members.retain(|_, member| !member.state.leaves());

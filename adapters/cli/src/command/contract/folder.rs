@@ -18,18 +18,18 @@ const FILES_MAX: usize = 10_000;
 /// `VSI0805` when something in it cannot be read, `VSI0805` as well when it holds anything but files and folders, such as a
 /// link, or too much.
 pub(super) fn files(folder: &Path) -> Result<Vec<PackedFile>, ExitProblem> {
-    let mut reading = Reading::default();
+    let mut reading = ContractFolder::default();
     reading.folder(folder, "")?;
     Ok(reading.files)
 }
 
 #[derive(Default)]
-struct Reading {
+struct ContractFolder {
     files: Vec<PackedFile>,
     bytes: u64,
 }
 
-impl Reading {
+impl ContractFolder {
     fn folder(&mut self, folder: &Path, below: &str) -> Result<(), ExitProblem> {
         let failed = |error: std::io::Error| unreadable(folder, &error.to_string());
         for entry in fs::read_dir(folder).map_err(failed)? {

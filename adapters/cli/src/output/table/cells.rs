@@ -1,6 +1,4 @@
-//! Cells: what is written where nothing is known, sizes, and times for people.
-
-use crate::output::times::Times;
+//! Cells: what is written where nothing is known, and sizes.
 
 pub(super) fn or_none(text: String) -> String {
     if text.is_empty() {
@@ -13,9 +11,4 @@ pub(super) fn or_none(text: String) -> String {
 /// A size in MiB, rounded up: nothing that takes room is shown as none.
 pub(super) fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
-}
-
-/// How long ago, as kubectl says it.
-pub(super) fn age(since: &str) -> String {
-    Times::Relative.shown(since)
 }

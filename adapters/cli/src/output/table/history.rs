@@ -9,6 +9,10 @@ pub(crate) fn history(lines: &[HistoryLine], wide: bool) -> Table {
     let mut head = vec![
         "TIME", "WORKFLOW", "STEP", "EVENT", "OUTCOME", "TOOK", "ACTOR", "DETAIL",
     ];
+    let of_several = lines.iter().any(|line| line.object.is_some());
+    if of_several {
+        head.insert(1, "OBJECT");
+    }
     if wide {
         head.insert(0, "OFFSET");
         head.extend(["RUN", "HASH"]);
@@ -34,6 +38,9 @@ pub(crate) fn history(lines: &[HistoryLine], wide: bool) -> Table {
             line.actor.clone(),
             detail(line),
         ];
+        if of_several {
+            row.insert(1, line.object.clone().unwrap_or_default());
+        }
         if wide {
             row.insert(0, line.offset.to_string());
             row.extend([

@@ -1,66 +1,104 @@
 //! The kinds that `get` lists.
 
-use vsiflow_workflows::{
-    fleet::{
-        DiskObject, HostObject, ImageObject, NetworkObject, PoolObject, RunObject, TokenObject,
-        VsiObject,
-    },
-    spec::server_type::ServerType,
+use std::borrow::Borrow;
+
+use vsiflow_workflows::fleet::{
+    DiskObject, GroupObject, HostObject, HostRoom, ImageObject, NetworkObject, PoolObject,
+    RunObject, ServerTypeObject, SnapshotObject, TokenObject, VsiObject, VsiSummary,
 };
+use vsiflow_workflows::spec::Quantity;
 
 use super::{
     Table,
-    cells::{age, mib, or_none},
+    cells::{mib, or_none},
 };
+use crate::output::times::Times;
+
+/// Which columns a table has, and how its times are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TableForm {
+    /// More columns.
+    pub(crate) wide: bool,
+    /// A column of namespaces.
+    pub(crate) namespaces: bool,
+    /// How times are written.
+    pub(crate) times: Times,
+}
+
+impl TableForm {
+    /// One with more columns.
+    pub(crate) fn wide(wide: bool) -> Self {
+        Self {
+            wide,
+            ..Self::default()
+        }
+    }
+
+    /// The head above the time when something was made.
+    fn since(self) -> &'static str {
+        match self.times {
+            Times::Relative => "AGE",
+            Times::Absolute => "CREATED",
+        }
+    }
+
+    fn age(self, since: &str) -> String {
+        self.times.shown(since)
+    }
+}
 
 /// VSIs.
-pub(crate) fn vsis(objects: &[VsiObject], wide: bool, namespaces: bool) -> Table {
+pub(crate) fn vsis(objects: &[VsiObject], form: TableForm) -> Table {
+    let summaries: Vec<VsiSummary> = objects.iter().map(VsiSummary::from).collect();
+    let mut table = vsi_summaries(&summaries, form);
+    if !form.wide {
+        return table;
+    }
+    table.head.extend(["UID", "IMAGE", "RUN", "LAST SEEN"]);
+    for (row, object) in table.rows.iter_mut().zip(objects) {
+        let image = object.spec.get("imageURL").and_then(|url| url.as_str());
+        let (run, seen) = (&object.status.run_id, &object.status.host_last_seen);
+        row.extend([
+            object.metadata.uid.clone(),
+            image.unwrap_or_default().to_owned(),
+            or_none(run.clone().unwrap_or_default()),
+            seen.as_deref()
+                .map_or("<never>".to_owned(), |at| form.age(at)),
+        ]);
+    }
+    table
+}
+
+/// VSIs, without the columns of a wide table.
+pub(crate) fn vsi_summaries<T: Borrow<VsiSummary>>(all: &[T], form: TableForm) -> Table {
     let mut head = vec![
-        "NAME", "PHASE", "READY", "HOST", "IP", "STEP", "PROGRESS", "AGE",
+        "NAME",
+        "PHASE",
+        "READY",
+        "HOST",
+        "IP",
+        "STEP",
+        "PROGRESS",
+        form.since(),
     ];
-    if namespaces {
+    if form.namespaces {
         head.insert(0, "NAMESPACE");
     }
-    if wide {
-        head.extend(["UID", "IMAGE", "RUN", "LAST SEEN"]);
-    }
     let mut table = Table::new(&head);
-    for object in objects {
-        let status = &object.status;
-        let ready = status
-            .conditions
-            .iter()
-            .find(|condition| condition.name == "Ready");
-        let progress = status.progress.as_ref();
-        let progress = progress.map(|p| format!("{}/{}", p.done, p.total));
+    for one in all.iter().map(Borrow::borrow) {
+        let progress = one.progress.map(|(done, total)| format!("{done}/{total}"));
         let mut row = vec![
-            object.metadata.name.clone(),
-            status.phase.to_string(),
-            ready.map_or("Unknown", |ready| ready.status).to_owned(),
-            status.host.clone(),
-            or_none(status.ip_addresses.join(",")),
-            or_none(status.current_step.clone().unwrap_or_default()),
+            one.metadata.name.clone(),
+            one.phase.to_string(),
+            one.ready.to_owned(),
+            one.host.clone(),
+            or_none(one.ip_addresses.join(",")),
+            or_none(one.current_step.clone().unwrap_or_default()),
             or_none(progress.unwrap_or_default()),
-            age(&object.metadata.creation_timestamp),
+            form.age(&one.metadata.creation_timestamp),
         ];
-        if namespaces {
-            row.insert(0, object.metadata.namespace.clone());
-        }
-        if wide {
-            let image = object
-                .spec
-                .get("imageURL")
-                .and_then(|url| url.as_str())
-                .unwrap_or("");
-            row.extend([
-                object.metadata.uid.clone(),
-                image.to_owned(),
-                or_none(status.run_id.clone().unwrap_or_default()),
-                status
-                    .host_last_seen
-                    .as_deref()
-                    .map_or("<never>".to_owned(), age),
-            ]);
+        if form.namespaces {
+            row.insert(0, one.metadata.namespace.clone());
         }
         table.rows.push(row);
     }
@@ -68,12 +106,12 @@ pub(crate) fn vsis(objects: &[VsiObject], wide: bool, namespaces: bool) -> Table
 }
 
 /// Pools.
-pub(crate) fn pools(objects: &[PoolObject], wide: bool, namespaces: bool) -> Table {
-    let mut head = vec!["NAME", "DESIRED", "READY", "UPDATED", "PHASE", "AGE"];
-    if namespaces {
+pub(crate) fn pools(objects: &[PoolObject], form: TableForm) -> Table {
+    let mut head = vec!["NAME", "DESIRED", "READY", "UPDATED", "PHASE", form.since()];
+    if form.namespaces {
         head.insert(0, "NAMESPACE");
     }
-    if wide {
+    if form.wide {
         head.extend(["UID", "REVISION", "MESSAGE"]);
     }
     let mut table = Table::new(&head);
@@ -86,12 +124,12 @@ pub(crate) fn pools(objects: &[PoolObject], wide: bool, namespaces: bool) -> Tab
             status.ready_replicas.to_string(),
             status.updated_replicas.to_string(),
             status.phase.to_owned(),
-            age(&meta.creation_timestamp),
+            form.age(&meta.creation_timestamp),
         ];
-        if namespaces {
+        if form.namespaces {
             row.insert(0, meta.namespace.clone());
         }
-        if wide {
+        if form.wide {
             let message = or_none(status.message.clone());
             row.extend([meta.uid.clone(), status.revision.clone(), message]);
         }
@@ -100,17 +138,74 @@ pub(crate) fn pools(objects: &[PoolObject], wide: bool, namespaces: bool) -> Tab
     table
 }
 
-/// Base images.
-pub(crate) fn images(images: &[ImageObject], wide: bool) -> Table {
+/// Groups.
+pub(crate) fn groups(objects: &[GroupObject], form: TableForm) -> Table {
     let mut head = vec![
-        "NAME", "STATE", "HOST", "POOL", "SIZE", "SHA-256", "AGE", "USERS",
+        "NAME",
+        "PHASE",
+        "WAVE",
+        "READY",
+        "RELEASE",
+        "MESSAGE",
+        form.since(),
     ];
-    if wide {
-        head.extend(["VERIFIED", "URL"]);
+    if form.namespaces {
+        head.insert(0, "NAMESPACE");
+    }
+    if form.wide {
+        head.push("UID");
+    }
+    let mut table = Table::new(&head);
+    for object in objects {
+        let (meta, status) = (&object.metadata, &object.status);
+        let mut row = vec![
+            meta.name.clone(),
+            status.phase.to_owned(),
+            or_none(status.wave.clone()),
+            format!("{}/{}", status.ready_replicas, status.replicas),
+            or_none(release(&object.spec)),
+            or_none(status.message.clone()),
+            form.age(&meta.creation_timestamp),
+        ];
+        if form.namespaces {
+            row.insert(0, meta.namespace.clone());
+        }
+        if form.wide {
+            row.push(meta.uid.clone());
+        }
+        table.rows.push(row);
+    }
+    table
+}
+
+/// The images of a release, by the last part of each URL.
+fn release(spec: &serde_json::Value) -> String {
+    let images = spec.get("release").and_then(serde_json::Value::as_object);
+    let images = images.into_iter().flatten().filter_map(|(_, release)| {
+        let image = release.get("image")?.as_str()?;
+        image.rsplit('/').next().map(ToOwned::to_owned)
+    });
+    images.collect::<Vec<_>>().join(",")
+}
+
+/// Base images.
+pub(crate) fn images(images: &[ImageObject], form: TableForm) -> Table {
+    let mut head = vec![
+        "NAME",
+        "STATE",
+        "HOST",
+        "POOL",
+        "SIZE",
+        "SHA-256",
+        form.since(),
+        "USERS",
+    ];
+    if form.wide {
+        head.extend(["VERIFIED", "POLICY", "URL"]);
     }
     let mut table = Table::new(&head);
     for image in images {
-        let digits = |hash: &String| hash.chars().take(if wide { 64 } else { 12 }).collect();
+        let digits = |hash: &String| hash.chars().take(if form.wide { 64 } else { 12 }).collect();
         let upload = image.progress.as_ref().map(ToString::to_string);
         let mut row = vec![
             image.name.clone(),
@@ -119,12 +214,25 @@ pub(crate) fn images(images: &[ImageObject], wide: bool) -> Table {
             image.pool.clone(),
             or_none(image.size.map(mib).or(upload).unwrap_or_default()),
             or_none(image.sha256.as_ref().map(digits).unwrap_or_default()),
-            or_none(image.created.as_deref().map(age).unwrap_or_default()),
+            or_none(
+                image
+                    .created
+                    .as_deref()
+                    .map(|at| form.age(at))
+                    .unwrap_or_default(),
+            ),
             image.users.to_string(),
         ];
-        if wide {
+        if form.wide {
             row.extend([
-                or_none(image.verified.clone().unwrap_or_default()),
+                or_none(
+                    image
+                        .verified
+                        .as_deref()
+                        .map(|at| form.age(at))
+                        .unwrap_or_default(),
+                ),
+                or_none(image.policy.clone().unwrap_or_default()),
                 image.url.clone(),
             ]);
         }
@@ -134,14 +242,21 @@ pub(crate) fn images(images: &[ImageObject], wide: bool) -> Table {
 }
 
 /// Data disks.
-pub(crate) fn disks(disks: &[DiskObject], wide: bool, namespaces: bool) -> Table {
+pub(crate) fn disks(disks: &[DiskObject], form: TableForm) -> Table {
     let mut head = vec![
-        "NAME", "PHASE", "HOST", "POOL", "SIZE", "POLICY", "USED BY", "AGE",
+        "NAME",
+        "PHASE",
+        "HOST",
+        "POOL",
+        "SIZE",
+        "POLICY",
+        "USED BY",
+        form.since(),
     ];
-    if namespaces {
+    if form.namespaces {
         head.insert(0, "NAMESPACE");
     }
-    if wide {
+    if form.wide {
         head.extend(["VOLUME", "DETAIL"]);
     }
     let mut table = Table::new(&head);
@@ -159,14 +274,48 @@ pub(crate) fn disks(disks: &[DiskObject], wide: bool, namespaces: bool) -> Table
             or_none(status.used_by.join(",")),
             match meta.creation_timestamp.as_str() {
                 "" => or_none(String::new()),
-                created => age(created),
+                created => form.age(created),
             },
         ];
-        if namespaces {
+        if form.namespaces {
             row.insert(0, meta.namespace.clone());
         }
-        if wide {
+        if form.wide {
             row.extend([status.volume.clone(), or_none(status.description.clone())]);
+        }
+        table.rows.push(row);
+    }
+    table
+}
+
+/// Snapshots.
+pub(crate) fn snapshots(objects: &[SnapshotObject], form: TableForm) -> Table {
+    let mut head = vec!["NAME", "VSI", "PHASE", "DISKS", "SIZE", form.since()];
+    if form.namespaces {
+        head.insert(0, "NAMESPACE");
+    }
+    if form.wide {
+        head.extend(["UID", "HOST", "DETAIL"]);
+    }
+    let mut table = Table::new(&head);
+    for object in objects {
+        let (meta, status) = (&object.metadata, &object.status);
+        let vsi = object.spec.get("virtualServer");
+        let vsi = vsi.and_then(serde_json::Value::as_str).unwrap_or_default();
+        let mut row = vec![
+            meta.name.clone(),
+            vsi.to_owned(),
+            status.phase.clone(),
+            status.disks.len().to_string(),
+            or_none(status.size.map(mib).unwrap_or_default()),
+            form.age(&meta.creation_timestamp),
+        ];
+        if form.namespaces {
+            row.insert(0, meta.namespace.clone());
+        }
+        if form.wide {
+            let detail = or_none(status.description.clone());
+            row.extend([meta.uid.clone(), status.host.clone(), detail]);
         }
         table.rows.push(row);
     }
@@ -187,48 +336,98 @@ pub(crate) fn networks(networks: &[NetworkObject]) -> Table {
     table
 }
 
-/// Hosts.
-pub(crate) fn hosts(hosts: &[HostObject]) -> Table {
-    let mut table = Table::new(&["NAME", "STATUS", "VSIS", "TRANSPORT", "HOST KEY"]);
+/// Hosts; wide with what they have and what is promised there.
+pub(crate) fn hosts(hosts: &[HostObject], form: TableForm) -> Table {
+    let mut heads = vec!["NAME", "STATUS", "VSIS", "TRANSPORT", "HOST KEY", "LABELS"];
+    if form.wide {
+        heads.extend(["CPUS", "MEMORY", "POOL ROOM", "OVERCOMMIT"]);
+    }
+    let mut table = Table::new(&heads);
     for host in hosts {
         let key = match (host.transport, host.insecure) {
             ("ssh", true) => "any (insecure)",
             ("ssh", false) => "enforced",
             _ => "<none>",
         };
-        let cells = vec![
+        let labels = host.labels.iter();
+        let labels = labels.map(|(key, value)| format!("{key}={value}"));
+        let labels = or_none(labels.collect::<Vec<_>>().join(","));
+        let mut cells = vec![
             host.name.clone(),
             host.status.clone(),
             host.vsis.to_string(),
             host.transport.to_owned(),
+            key.to_owned(),
+            labels,
         ];
-        table
-            .rows
-            .push(cells.into_iter().chain([key.to_owned()]).collect());
+        if form.wide {
+            cells.extend(room(&host.room));
+        }
+        table.rows.push(cells);
     }
     table
 }
 
+/// What is promised, of what there is.
+fn room(room: &HostRoom) -> [String; 4] {
+    let size = |bytes: u64| rough(bytes);
+    let of = |there: Option<String>| there.unwrap_or_else(|| "unknown".to_owned());
+    let pools = room.pools.iter().map(|(name, pool)| {
+        let free = of(pool.available.map(size));
+        format!("{name} {free} free of {}", of(pool.capacity.map(size)))
+    });
+    let (cpus, memory) = (
+        room.cpus.map(|cpus| cpus.to_string()),
+        room.memory.map(size),
+    );
+    let over = [
+        &room.overcommit_cpus,
+        &room.overcommit_memory,
+        &room.overcommit_pool,
+    ];
+    [
+        format!("{}/{}", room.cpus_promised, of(cpus)),
+        format!("{}/{}", size(room.memory_promised), of(memory)),
+        match room.pools.is_empty() {
+            true => "unknown".to_owned(),
+            false => pools.collect::<Vec<_>>().join(", "),
+        },
+        over.map(String::as_str).join("/"),
+    ]
+}
+
+/// A size in the largest unit of which there are ten, without what remains.
+fn rough(bytes: u64) -> String {
+    let units = [60_u32, 50, 40, 30, 20, 10];
+    let unit = units.into_iter().find(|bits| bytes >> bits >= 10);
+    let whole = unit.map_or(bytes, |bits| bytes >> bits << bits);
+    Quantity(whole).to_string()
+}
+
 /// Runs.
-pub(crate) fn runs(runs: &[RunObject]) -> Table {
+pub(crate) fn runs(runs: &[RunObject], form: TableForm) -> Table {
     let mut table = Table::new(&["NAME", "WORKFLOW", "ENTITY", "PHASE", "STARTED"]);
     for run in runs {
         let cells = [&run.name, &run.workflow, &run.entity].map(Clone::clone);
-        let rest = [run.phase.to_owned(), run.started.clone()];
+        let rest = [run.phase.to_owned(), form.age(&run.started)];
         table.rows.push(cells.into_iter().chain(rest).collect());
     }
     table
 }
 
 /// The sizes that machines are made in.
-pub(crate) fn types(types: &[ServerType]) -> Table {
-    let mut table = Table::new(&["NAME", "CPUS", "MEMORY", "BOOT DISK"]);
+pub(crate) fn types(types: &[ServerTypeObject]) -> Table {
+    let mut table = Table::new(&["NAME", "CPUS", "MEMORY", "BOOT DISK", "GUEST"]);
     table.rows.extend(types.iter().map(|size| {
+        let guest = size.guest.as_ref().map(serde_json::to_value);
+        let guest = guest.and_then(Result::ok);
+        let of_type = guest.as_ref().and_then(|guest| guest.get("type")?.as_str());
         vec![
-            size.name.to_owned(),
+            size.name.clone(),
             size.cpus.to_string(),
-            size.memory.to_owned(),
-            size.boot_disk.to_owned(),
+            size.memory.clone(),
+            or_none(size.boot_disk.clone().unwrap_or_default()),
+            or_none(of_type.unwrap_or_default().to_owned()),
         ]
     }));
     table
@@ -242,7 +441,7 @@ pub(crate) fn tokens(objects: &[TokenObject]) -> Table {
             object.name.clone(),
             object.role.to_string(),
             object.phase.to_owned(),
-            age(&object.created),
+            TableForm::default().age(&object.created),
             object.expires.clone(),
         ]);
     }

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use vsiflow_workflows::fleet::HistoryLine;
 
-use super::{Entry, Group, Timeline};
+use super::{Group, Timeline, TimelineEntry};
 
 /// Where the runs and steps lie that are known so far.
 #[derive(Default)]
-struct Fold {
+struct TimelineFold {
     groups: Vec<Group>,
     runs: BTreeMap<String, usize>,
     /// The runs that are not over, and whose they are.
@@ -21,14 +21,14 @@ struct Fold {
 }
 
 pub(super) fn fold(lines: &[HistoryLine]) -> Timeline {
-    let mut fold = Fold::default();
+    let mut fold = TimelineFold::default();
     lines.iter().for_each(|line| fold.take(line));
     Timeline {
         groups: fold.groups,
     }
 }
 
-impl Fold {
+impl TimelineFold {
     fn take(&mut self, line: &HistoryLine) {
         match line.kind.as_str() {
             "intent" | "timer_due" => {}
@@ -52,11 +52,11 @@ impl Fold {
             None => {
                 let (actor, why) = self.asked.get(&line.entity).cloned().unwrap_or_default();
                 let outcome = "Running".to_owned();
-                let head = Entry {
+                let head = TimelineEntry {
                     actor,
                     why,
                     outcome,
-                    ..Entry::begun(line)
+                    ..TimelineEntry::begun(line)
                 };
                 let at = self.groups.len();
                 self.groups.push(Group {
@@ -102,9 +102,9 @@ impl Fold {
         let name = line.step.clone().unwrap_or_default();
         let known = group.steps.iter().position(|step| step.what == name);
         let at = known.unwrap_or_else(|| {
-            let step = Entry {
+            let step = TimelineEntry {
                 what: name,
-                ..Entry::begun(line)
+                ..TimelineEntry::begun(line)
             };
             group.steps.push(step);
             group.steps.len().saturating_sub(1)
@@ -130,14 +130,14 @@ impl Fold {
             let asked = (line.actor.clone(), line.reason.clone());
             self.asked.insert(line.entity.clone(), asked);
         }
-        let head = Entry {
+        let head = TimelineEntry {
             what,
             actor: line.actor.clone(),
             why: line.reason.clone(),
             outcome: line.outcome.clone().unwrap_or_default(),
             trouble: line.error.clone(),
             failed: line.error.is_some(),
-            ..Entry::begun(line)
+            ..TimelineEntry::begun(line)
         };
         self.groups.push(Group {
             head,
@@ -146,7 +146,7 @@ impl Fold {
     }
 }
 
-impl Entry {
+impl TimelineEntry {
     fn begun(line: &HistoryLine) -> Self {
         Self {
             entity: line.entity.clone(),

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use vsiflow_workflows::fleet::took;
 
-use super::{Entry, Group, Timeline};
+use super::{Group, Timeline, TimelineEntry};
 use crate::output::{table::rendered, times::Times, wrap::wrapped};
 
 /// How a timeline is shown.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct View {
+pub(crate) struct TimelineView {
     /// How times are written.
     pub(crate) times: Times,
     /// The moment that ages are counted to.
@@ -29,7 +29,7 @@ const BELOW: &str = "      ";
 
 impl Timeline {
     /// The text, with a line end after each line.
-    pub(crate) fn render(&self, view: View) -> String {
+    pub(crate) fn render(&self, view: TimelineView) -> String {
         let mut rows = Vec::new();
         let mut below = Vec::new();
         if view.heads {
@@ -63,7 +63,7 @@ impl Timeline {
 }
 
 /// The lines of a table, each with what is told below it.
-fn woven(rows: &[Vec<String>], below: &[Vec<String>], view: View) -> String {
+fn woven(rows: &[Vec<String>], below: &[Vec<String>], view: TimelineView) -> String {
     let table = rendered(rows.iter());
     let mut text = String::new();
     for (line, below) in table.lines().zip(below) {
@@ -88,13 +88,13 @@ fn cut(line: &str, width: Option<usize>) -> String {
     }
 }
 
-impl Entry {
+impl TimelineEntry {
     /// Whether it is the request that a run follows, and names who asked.
     fn asked_for(&self, run: &Group) -> bool {
         run.is_run && (&self.actor, &self.why) == (&run.head.actor, &run.head.why)
     }
 
-    fn row(&self, view: View, branch: &str, of: Option<&Group>) -> Vec<String> {
+    fn row(&self, view: TimelineView, branch: &str, of: Option<&Group>) -> Vec<String> {
         let tries = match self.tries {
             0 => String::new(),
             tries => tries.to_string(),
@@ -120,7 +120,7 @@ impl Entry {
     }
 
     /// What stands in its way, and what to do.
-    fn below(&self, view: View) -> Vec<String> {
+    fn below(&self, view: TimelineView) -> Vec<String> {
         let Some(trouble) = &self.trouble else {
             return Vec::new();
         };

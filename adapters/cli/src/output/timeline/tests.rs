@@ -84,7 +84,7 @@ fn ended() -> Vec<HistoryLine> {
 }
 
 fn shown(lines: &[HistoryLine], width: Option<usize>, bars: bool) -> String {
-    let view = View {
+    let view = TimelineView {
         times: match width {
             Some(_) => Times::Relative,
             None => Times::Absolute,

@@ -19,8 +19,8 @@ impl ImageStream for Whole {
     }
 }
 
-fn shown() -> Shown {
-    Shown::from(&url::Url::parse("oci://r.example/a").unwrap())
+fn shown() -> ShownError {
+    ShownError::from(&url::Url::parse("oci://r.example/a").unwrap())
 }
 
 /// Reads the disk in a layer; the error where it is found before its end.

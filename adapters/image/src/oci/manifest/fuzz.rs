@@ -25,9 +25,9 @@ fn fuzz_manifest() {
 /// Reads a manifest; whatever it leads to is a digest that can stand in a path.
 fn target(bytes: &[u8]) {
     for platform in [None, Some("s390x")] {
-        let blobs = match Manifest::read(bytes, platform) {
-            Ok(Manifest::See(blob) | Manifest::Disk(blob)) => vec![blob],
-            Ok(Manifest::Layers(blobs)) => blobs,
+        let blobs = match OciManifest::read(bytes, platform) {
+            Ok(OciManifest::See(blob) | OciManifest::Disk(blob)) => vec![blob],
+            Ok(OciManifest::Layers(blobs)) => blobs,
             Err(_) => continue,
         };
         assert!(blobs.len() <= MOST_LAYERS);

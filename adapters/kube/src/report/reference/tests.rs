@@ -6,32 +6,33 @@ use super::*;
 
 const HOST: &str = "root@lpar1:22";
 
-fn findings(generation: i64) -> Findings {
-    Findings {
+fn findings(generation: i64) -> StatusFindings {
+    StatusFindings {
         generation,
         host: Some(HOST.to_owned()),
-        ..Findings::default()
+        ..StatusFindings::default()
     }
 }
 
-fn network(active: bool) -> Shown {
+fn network(active: bool) -> ReferenceShown {
     let network = NetworkInfo {
         name: "net".to_owned(),
         active,
         xml: "<network/>".to_owned(),
+        shape: Default::default(),
     };
-    Shown::Network("net".to_owned(), Ok(Some(network)))
+    ReferenceShown::Network("net".to_owned(), Ok(Some(network)))
 }
 
-fn volume(found: Result<bool, String>) -> Shown {
-    Shown::Volume("images/data".to_owned(), found)
+fn volume(found: Result<bool, String>) -> ReferenceShown {
+    ReferenceShown::Volume("images/data".to_owned(), found)
 }
 
-fn silent() -> Shown {
+fn silent() -> ReferenceShown {
     volume(Err("nobody there".to_owned()))
 }
 
-fn status(shown: Option<Shown>, before: &ReferenceStatus) -> ReferenceStatus {
+fn status(shown: Option<ReferenceShown>, before: &ReferenceStatus) -> ReferenceStatus {
     reference(&findings(1), None, shown, before, Timestamp::UNIX_EPOCH)
 }
 
@@ -68,7 +69,7 @@ fn a_reference_is_ready_only_after_its_host_was_asked() {
         said(&status(Some(network(false)), &nothing)),
         (2, "Inactive", "False")
     );
-    let missing = Shown::Network("net".to_owned(), Ok(None));
+    let missing = ReferenceShown::Network("net".to_owned(), Ok(None));
     assert_eq!(
         said(&status(Some(missing), &nothing)),
         (2, "Missing", "False")

@@ -27,7 +27,7 @@ impl Permits for SomeThings {
 }
 
 fn with_some(world: &Snapshot) -> Translation {
-    let rules = Rules {
+    let rules = TranslationRules {
         permits: &SomeThings,
         ..rules(None)
     };
@@ -66,6 +66,29 @@ fn an_image_that_only_this_machine_can_read_is_refused() {
                 "{told}"
             );
             assert!(told.contains("--allow-files"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_data_disk_is_filled_from_nothing_that_an_image_may_not_be_read_from() {
+    for (url, refused) in [
+        ("file:///etc/shadow", true),
+        ("http://10.0.0.1/x", true),
+        ("file:///images/data.qcow2", false),
+        ("https://images.example/x", false),
+    ] {
+        let spec = json!({"source": {"imageURL": url},
+                          "targetSelector": {"matchLabels": {"config": "lpar1"}}});
+        let disk = resource(ResourceKind::DataDisk, "d", 1, json!({"spec": spec}));
+        let translation = with_some(&world(vec![disk]));
+        assert_eq!(translation.rest.data_disks.is_empty(), refused, "{url}");
+        if refused {
+            let told = first(&translation, ResourceKind::DataDisk, "d");
+            assert!(
+                told.starts_with("VSI0611") && told.contains("spec.source.imageURL"),
+                "{told}"
+            );
         }
     }
 }
@@ -200,7 +223,7 @@ fn a_host_stays_its_namespaces_over_restarts_whoever_is_listed_first() {
     let world = both(json!({"KNOWN_HOSTS": OTHER_KEYS}));
     let with = |owner: &str, known: &dyn Fn(&str) -> Option<HostSettings>, world: &Snapshot| {
         let owners = BTreeMap::from([(HOST.to_owned(), owner.to_owned())]);
-        let rules = Rules {
+        let rules = TranslationRules {
             owners,
             known,
             ..rules(None)

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::*;
-use crate::connection::fake_peer::{Peer, pair};
+use crate::connection::fake_peer::{FakePeer, pair};
 use crate::events::EventReceived;
 use crate::packet::{Packet, PacketHeader, kind, status};
 use crate::protocol::{REMOTE_PROGRAM, VERSION};
@@ -66,7 +66,7 @@ async fn closing_ends_calls_that_wait_but_not_those_that_run() {
 const CLOSE: i32 = Procedure::ConnectClose.number();
 
 /// Opens an upload; its call as the peer saw it.
-async fn upload(connection: &Connection, peer: &mut Peer) -> (UploadStream, Packet) {
+async fn upload(connection: &Connection, peer: &mut FakePeer) -> (UploadStream, Packet) {
     let calls = connection.within(SECOND);
     let opening = calls.storage_vol_upload(volume(), 0, 0, 0, SECOND);
     let (stream, call) = tokio::join!(opening, peer.answer_next(()));

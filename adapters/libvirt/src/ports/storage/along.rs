@@ -57,13 +57,13 @@ fn command(path: &str) -> String {
 
 /// What it was told to read, in blocks.
 #[derive(Debug, Default)]
-struct Reading {
+struct AlongReading {
     told: u64,
     /// Strides that it has not read yet.
     ahead: u32,
 }
 
-impl Reading {
+impl AlongReading {
     /// Blocks to read next, where there are some to be read now.
     fn next(&mut self, synced: Synced) -> Option<u64> {
         let until = match synced {
@@ -102,7 +102,7 @@ impl LibvirtHost {
             return Ok(None);
         };
         let failed = |words: String| at.error(PortErrorKind::Other, words);
-        let mut reader = Reader {
+        let mut reader = AlongReader {
             process,
             synced,
             failed,
@@ -115,16 +115,16 @@ impl LibvirtHost {
 }
 
 /// The process, and what it is told.
-struct Reader<F> {
+struct AlongReader<F> {
     process: HostProcess,
     synced: watch::Receiver<Synced>,
     failed: F,
 }
 
-impl<F: Fn(String) -> PortError> Reader<F> {
+impl<F: Fn(String) -> PortError> AlongReader<F> {
     /// Has everything read; the volume's length, or `None` where the upload was given up.
     async fn read(&mut self) -> PortResult<Option<u64>> {
-        let mut reading = Reading::default();
+        let mut reading = AlongReading::default();
         let mut late = Instant::now() + STALL;
         loop {
             let synced = *self.synced.borrow_and_update();
@@ -158,7 +158,7 @@ impl<F: Fn(String) -> PortError> Reader<F> {
     }
 
     /// Waits until more is synced, and keeps the process alive meanwhile; whether there will be more.
-    async fn wait_for_more(&mut self, reading: &mut Reading) -> PortResult<bool> {
+    async fn wait_for_more(&mut self, reading: &mut AlongReading) -> PortResult<bool> {
         tokio::select! {
             line = self.process.read_line() => {
                 let words = line.unwrap_or_else(|| self.process.last_words());

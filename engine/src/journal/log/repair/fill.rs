@@ -8,14 +8,14 @@ use crate::{
 
 /// What goes into a place that was damaged.
 #[derive(Clone, Debug)]
-pub(super) enum Item {
+pub(super) enum FillItem {
     /// A batch as it was.
     Batch(FoundBatch),
     /// Batches that nobody has, in one link.
     Gap(BatchLink),
 }
 
-impl Item {
+impl FillItem {
     pub(super) fn link(&self) -> &BatchLink {
         match self {
             Self::Batch(batch) => &batch.link,
@@ -47,7 +47,7 @@ pub(super) fn fill(
     end: End,
     trusted: &[FoundBatch],
     others: &[FoundBatch],
-) -> Vec<Item> {
+) -> Vec<FillItem> {
     let mut front = follow(next, prev, end, trusted, others);
     let mut back = Vec::new();
     let reached = |front: &[FoundBatch]| {
@@ -73,15 +73,15 @@ pub(super) fn fill(
     };
     let (from, before) = reached(&front);
     let gap = (from < to).then(|| {
-        Item::Gap(BatchLink {
+        FillItem::Gap(BatchLink {
             first: from,
             last: to.saturating_sub(1),
             prev: before,
             hash,
         })
     });
-    let front = front.into_iter().map(Item::Batch);
-    let back = back.into_iter().rev().map(Item::Batch);
+    let front = front.into_iter().map(FillItem::Batch);
+    let back = back.into_iter().rev().map(FillItem::Batch);
     front.chain(gap).chain(back).collect()
 }
 

@@ -16,7 +16,7 @@ use crate::journal::{JournalError, Offset, archive};
 const PIECE: usize = 128 << 10;
 
 /// One file of a segment, in the log or in the archive.
-pub(super) struct File {
+pub(super) struct SegmentFile {
     /// Its name, its folder before it.
     pub(super) name: String,
     /// None where the header cannot be believed; why.
@@ -25,16 +25,16 @@ pub(super) struct File {
 
 /// The files of the segment that begins with an offset.
 #[derive(Default)]
-pub(super) struct Files {
-    pub(super) log: Option<File>,
-    pub(super) archive: Option<File>,
+pub(super) struct SegmentFiles {
+    pub(super) log: Option<SegmentFile>,
+    pub(super) archive: Option<SegmentFile>,
     /// Tables of it, where they are whole.
     tables: Vec<SegmentTable>,
 }
 
 /// Every segment of which there is anything.
-pub(super) fn find(disk: &dyn LogDisk) -> Result<BTreeMap<Offset, Files>, JournalError> {
-    let mut all: BTreeMap<Offset, Files> = BTreeMap::new();
+pub(super) fn find(disk: &dyn LogDisk) -> Result<BTreeMap<Offset, SegmentFiles>, JournalError> {
+    let mut all: BTreeMap<Offset, SegmentFiles> = BTreeMap::new();
     for folder in [archive::FOLDER, FOLDER] {
         for (file, _) in disk.list(folder).map_err(|e| storage(folder, &e))? {
             let table = file.strip_suffix(".table").filter(|_| is_table(&file));
@@ -50,7 +50,7 @@ pub(super) fn find(disk: &dyn LogDisk) -> Result<BTreeMap<Offset, Files>, Journa
             }
             let name = name_of(folder, first);
             let header = headed(disk, &name, first)?;
-            let found = Some(File { name, header });
+            let found = Some(SegmentFile { name, header });
             match folder {
                 FOLDER => files.log = found,
                 _ => files.archive = found,
@@ -78,7 +78,7 @@ fn headed(
 
 fn source(disk: &dyn LogDisk, name: &str) -> Result<(Arc<dyn SegmentSource>, u64), JournalError> {
     if name.starts_with(archive::FOLDER) {
-        let packed = archive::Packed::open(disk, name)?;
+        let packed = archive::PackedSegment::open(disk, name)?;
         let len = packed.len();
         return Ok((Arc::new(packed), len));
     }
@@ -88,7 +88,7 @@ fn source(disk: &dyn LogDisk, name: &str) -> Result<(Arc<dyn SegmentSource>, u64
     Ok((Arc::new(file), len))
 }
 
-impl File {
+impl SegmentFile {
     /// Its content; where a part of an archived one cannot be unpacked, zeros.
     pub(super) fn bytes(&self, disk: &dyn LogDisk) -> Result<Vec<u8>, JournalError> {
         self.read(disk).map(|(bytes, _)| bytes)
@@ -116,9 +116,9 @@ impl File {
     }
 }
 
-impl Files {
+impl SegmentFiles {
     /// The file that is read: that of the log, if both can be.
-    pub(super) fn good(&self) -> Option<(&File, &SegmentHeader)> {
+    pub(super) fn good(&self) -> Option<(&SegmentFile, &SegmentHeader)> {
         let files = self.log.iter().chain(&self.archive);
         files
             .filter_map(|file| Some((file, file.header.as_ref().ok()?)))
@@ -131,7 +131,7 @@ impl Files {
     }
 
     /// Every file.
-    pub(super) fn files(&self) -> impl Iterator<Item = &File> {
+    pub(super) fn files(&self) -> impl Iterator<Item = &SegmentFile> {
         self.log.iter().chain(&self.archive)
     }
 

@@ -1,10 +1,10 @@
 //! Puts what takes the place of lost batches into segments.
 
 use super::{
-    Change,
-    fill::Item,
-    plan::{New, Patch, Plan},
-    walk::Seen,
+    LogChange,
+    fill::FillItem,
+    plan::{New, Patch, RepairPlan},
+    walk::StreamSeen,
 };
 use crate::{
     journal::{
@@ -29,7 +29,7 @@ impl Heads {
     /// Of those whose state is known, the ones that go on later than anybody has seen.
     pub(super) fn beyond<'a>(
         known: impl Iterator<Item = (StreamId, StreamHead)>,
-        seen: impl Fn(&StreamId) -> Option<&'a Seen>,
+        seen: impl Fn(&StreamId) -> Option<&'a StreamSeen>,
     ) -> Self {
         let later = known.filter_map(|(stream, head)| {
             let (next_seq, since) = seen(&stream).map_or((0, 0), |s| (s.next_seq, s.findings));
@@ -62,16 +62,20 @@ impl Heads {
 }
 
 /// What is written for a plan.
-pub(super) fn lay(journal: &str, plan: &Plan, heads: &mut Heads) -> Result<Change, JournalError> {
+pub(super) fn lay(
+    journal: &str,
+    plan: &RepairPlan,
+    heads: &mut Heads,
+) -> Result<LogChange, JournalError> {
     match plan {
-        Plan::Patch {
+        RepairPlan::Patch {
             header,
             bytes,
             patches,
             aside,
         } => patched(header, bytes, patches, aside, heads),
-        Plan::New(new) => Ok(made(journal, new, heads)),
-        Plan::Leftover { aside } => Ok(Change {
+        RepairPlan::New(new) => Ok(made(journal, new, heads)),
+        RepairPlan::Leftover { aside } => Ok(LogChange {
             segment: None,
             aside: aside.clone(),
         }),
@@ -84,7 +88,7 @@ fn patched(
     patches: &[Patch],
     aside: &[String],
     heads: &mut Heads,
-) -> Result<Change, JournalError> {
+) -> Result<LogChange, JournalError> {
     let mut bytes = bytes.to_vec();
     for patch in patches {
         let laid = in_place(header, patch, heads)?;
@@ -96,7 +100,7 @@ fn patched(
         }
     }
     let name = name_of(FOLDER, header.first);
-    Ok(Change {
+    Ok(LogChange {
         segment: Some((name, bytes)),
         aside: aside.to_vec(),
     })
@@ -143,7 +147,7 @@ fn in_place(
     Ok(out)
 }
 
-fn made(journal: &str, new: &New, heads: &mut Heads) -> Change {
+fn made(journal: &str, new: &New, heads: &mut Heads) -> LogChange {
     let told = new.items.iter().map(|item| match is_gap(item) {
         true => heads.for_gap(new.finding, None),
         false => Vec::new(),
@@ -154,8 +158,8 @@ fn made(journal: &str, new: &New, heads: &mut Heads) -> Change {
         .iter()
         .map(|(_, bytes)| frame::part_len(bytes.len()));
     let items = new.items.iter().zip(&told).map(|(item, heads)| match item {
-        Item::Gap(_) => frame::gap_len(heads),
-        Item::Batch(batch) => batch.frame_len(),
+        FillItem::Gap(_) => frame::gap_len(heads),
+        FillItem::Batch(batch) => batch.frame_len(),
     });
     let len = bases.chain(items).sum::<usize>() as u64;
     let position = new
@@ -186,7 +190,7 @@ fn made(journal: &str, new: &New, heads: &mut Heads) -> Change {
         let size = usize::try_from(FIRST_SIZE).unwrap_or_default();
         bytes.resize(bytes.len().saturating_add(header::LEN).max(size), 0);
     }
-    Change {
+    LogChange {
         segment: Some((name_of(FOLDER, new.first), bytes)),
         aside: new.aside.clone(),
     }
@@ -196,38 +200,38 @@ fn put(
     out: &mut Vec<u8>,
     salt: &[u8; 16],
     position: u64,
-    item: &Item,
+    item: &FillItem,
     heads: &[StreamHead],
     len: usize,
 ) {
     let place = FramePosition { salt, position };
     match item {
-        Item::Batch(batch) => {
+        FillItem::Batch(batch) => {
             let records = batch.records.iter().map(Vec::as_slice);
             frame::encode_batch(out, place, position, &batch.link, records);
         }
-        Item::Gap(link) => {
+        FillItem::Gap(link) => {
             frame::encode_gap_of(out, place, position, (link, MissingCause::Lost), heads, len);
         }
     }
 }
 
-fn is_gap(item: &Item) -> bool {
-    matches!(item, Item::Gap(_))
+fn is_gap(item: &FillItem) -> bool {
+    matches!(item, FillItem::Gap(_))
 }
 
-fn least(item: &Item) -> usize {
+fn least(item: &FillItem) -> usize {
     match item {
-        Item::Batch(batch) => batch.frame_len(),
-        Item::Gap(_) => frame::gap_len(&[]),
+        FillItem::Batch(batch) => batch.frame_len(),
+        FillItem::Gap(_) => frame::gap_len(&[]),
     }
 }
 
 /// The offset that a plan's segment begins with; none for what is only set aside.
-pub(super) fn first(plan: &Plan) -> Option<Offset> {
+pub(super) fn first(plan: &RepairPlan) -> Option<Offset> {
     match plan {
-        Plan::Patch { header, .. } => Some(header.first),
-        Plan::New(new) => Some(new.first),
-        Plan::Leftover { .. } => None,
+        RepairPlan::Patch { header, .. } => Some(header.first),
+        RepairPlan::New(new) => Some(new.first),
+        RepairPlan::Leftover { .. } => None,
     }
 }

@@ -26,7 +26,7 @@ mod write;
 pub(in crate::journal) use batch::FoundBatch;
 pub use batch::RepairSource;
 
-use self::{lay::Heads, plan::Plan, walk::Walk};
+use self::{lay::Heads, plan::RepairPlan, walk::RepairWalk};
 use super::{disk::LogDisk, error::damaged};
 use crate::{
     journal::{JournalError, Offset, States, StreamHead, StreamState},
@@ -85,7 +85,7 @@ impl Finding {
 }
 
 /// A segment to be written, and the files to be set aside.
-struct Change {
+struct LogChange {
     /// Its name and its content.
     segment: Option<(String, Vec<u8>)>,
     aside: Vec<String>,
@@ -93,7 +93,7 @@ struct Change {
 
 /// What states say of the log's end.
 #[derive(Clone, Copy)]
-struct Known {
+struct IndexedEnd {
     as_of: Offset,
     hash: Hash,
 }
@@ -104,7 +104,7 @@ pub(in crate::journal) struct Surveyed {
     pub(in crate::journal) findings: Vec<Finding>,
     /// Whether the states that were given fit the log and tell what lost events came to.
     pub(in crate::journal) states_fit: bool,
-    changes: Vec<Change>,
+    changes: Vec<LogChange>,
 }
 
 /// Looks what is damaged and what can be had of it: in the files themselves, in the archive, and
@@ -120,11 +120,11 @@ pub(in crate::journal) fn survey(
     states: Option<&States>,
 ) -> Result<Surveyed, JournalError> {
     if let Some(states) = states.filter(|states| states.as_of > 0) {
-        let known = Known {
+        let known = IndexedEnd {
             as_of: states.as_of,
             hash: states.link.map(|link| link.hash).unwrap_or_default(),
         };
-        let walk = Walk::over(disk, journal, offered, Some(known))?;
+        let walk = RepairWalk::over(disk, journal, offered, Some(known))?;
         if fits(&walk, states) {
             let mut heads = Heads::beyond(heads_of(states), |stream| walk.streams.get(stream));
             let changes = changes(journal, &walk, &mut heads)?;
@@ -133,21 +133,25 @@ pub(in crate::journal) fn survey(
             }
         }
     }
-    let walk = Walk::over(disk, journal, offered, None)?;
+    let walk = RepairWalk::over(disk, journal, offered, None)?;
     let mut none = Heads::beyond(std::iter::empty(), |_| None);
     let changes = changes(journal, &walk, &mut none)?;
     Ok(surveyed(walk, changes, false))
 }
 
-fn changes(journal: &str, walk: &Walk<'_>, heads: &mut Heads) -> Result<Vec<Change>, JournalError> {
-    let (mut patched, aside): (Vec<&Plan>, Vec<&Plan>) = walk
+fn changes(
+    journal: &str,
+    walk: &RepairWalk<'_>,
+    heads: &mut Heads,
+) -> Result<Vec<LogChange>, JournalError> {
+    let (mut patched, aside): (Vec<&RepairPlan>, Vec<&RepairPlan>) = walk
         .plans
         .iter()
         .partition(|plan| lay::first(plan).is_some());
     patched.sort_by_key(|plan| lay::first(plan));
-    let mut lay = |plan: &Plan| lay::lay(journal, plan, heads);
+    let mut lay = |plan: &RepairPlan| lay::lay(journal, plan, heads);
     let patched = patched.into_iter().map(&mut lay);
-    let mut changes = patched.collect::<Result<Vec<Change>, _>>()?;
+    let mut changes = patched.collect::<Result<Vec<LogChange>, _>>()?;
     // The newest comes first: without it nothing shows any more that one was there once the table
     // beside an older one is gone.
     changes.reverse();
@@ -158,7 +162,7 @@ fn changes(journal: &str, walk: &Walk<'_>, heads: &mut Heads) -> Result<Vec<Chan
     Ok(changes)
 }
 
-fn surveyed(walk: Walk<'_>, changes: Vec<Change>, states_fit: bool) -> Surveyed {
+fn surveyed(walk: RepairWalk<'_>, changes: Vec<LogChange>, states_fit: bool) -> Surveyed {
     let mut findings = walk.findings;
     findings.sort_by_key(|finding| finding.from);
     Surveyed {
@@ -169,7 +173,7 @@ fn surveyed(walk: Walk<'_>, changes: Vec<Change>, states_fit: bool) -> Surveyed 
 }
 
 /// Whether states are of this log, and as of a moment after everything that was lost.
-fn fits(walk: &Walk<'_>, states: &States) -> bool {
+fn fits(walk: &RepairWalk<'_>, states: &States) -> bool {
     let lost = walk.findings.iter().flat_map(|finding| &finding.lost);
     let covers = lost.map(|lost| lost.to).max().unwrap_or_default() <= states.as_of;
     let agrees = |(stream, known): (StreamId, StreamHead)| {

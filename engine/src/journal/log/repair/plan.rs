@@ -1,13 +1,13 @@
 //! What a repair is to do with each segment of a log.
 
-use super::fill::Item;
+use super::fill::FillItem;
 use crate::journal::{
     BatchLink, Offset,
     log::{frame::FramePart, header::SegmentHeader},
 };
 
 /// What is to be done about one segment.
-pub(super) enum Plan {
+pub(super) enum RepairPlan {
     /// Some of its bytes are replaced; all others stay where they are.
     Patch {
         header: SegmentHeader,
@@ -25,7 +25,7 @@ pub(super) enum Plan {
 pub(super) struct Patch {
     pub(super) from: usize,
     pub(super) to: usize,
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<FillItem>,
     /// The number of the finding.
     pub(super) finding: usize,
 }
@@ -39,7 +39,7 @@ pub(super) struct New {
     /// Where the one after it begins.
     pub(super) until: Option<u64>,
     pub(super) bases: Vec<(FramePart, Vec<u8>)>,
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<FillItem>,
     pub(super) finding: usize,
     pub(super) aside: Vec<String>,
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::{Change, found::content};
+use super::{LogChange, found::content};
 use crate::journal::{
     JournalError,
     log::{FOLDER, disk::LogDisk, error::storage},
@@ -15,7 +15,10 @@ const ASIDE: &str = "damaged";
 const PART: &str = "repair.part";
 
 /// Carries out one change; durable when it returns. The names under which damaged files stay.
-pub(super) fn carry_out(disk: &dyn LogDisk, change: &Change) -> Result<Vec<String>, JournalError> {
+pub(super) fn carry_out(
+    disk: &dyn LogDisk,
+    change: &LogChange,
+) -> Result<Vec<String>, JournalError> {
     let mut kept = Vec::new();
     for name in &change.aside {
         kept.push(keep(disk, name)?);

@@ -276,7 +276,7 @@ fn the_archive_has_what_the_log_lost() {
     // The segment as it was before it was archived, with a bad byte.
     let plain = run(async {
         let disk = SimDisk::with(files.clone());
-        let packed = crate::journal::archive::Packed::open(&disk, &name).unwrap();
+        let packed = crate::journal::archive::PackedSegment::open(&disk, &name).unwrap();
         let mut bytes = vec![0; usize::try_from(packed.len()).unwrap()];
         crate::journal::log::SegmentSource::read_at(&packed, &mut bytes, 0).unwrap();
         bytes

@@ -14,9 +14,11 @@ use super::*;
 use crate::journal::log::{
     disk::{DiskFile, read_all},
     frame, header,
-    scan::position_of,
     sim::Device,
-    tests::cuts::{Recorded, check_as, record_as},
+    tests::{
+        cuts::{Recorded, check_as, record_as},
+        forged::{end_of, seal},
+    },
 };
 
 /// What is wrong.
@@ -188,22 +190,7 @@ impl DiskFile for SabotagedFile {
 
 const MAGIC: &[u8] = b"VsFr";
 
-/// Where a frame ends by its own words.
-fn end_of(frame: &[u8]) -> usize {
-    let length = frame[8..12].try_into().map(u32::from_be_bytes);
-    12 + usize::try_from(length.unwrap()).unwrap()
-}
-
-/// Gives a frame the checksum that it would have.
-fn seal(header: &header::SegmentHeader, at: usize, frame: &mut [u8]) {
-    let salted = crc32c::crc32c(&header.salt);
-    let position = position_of(header, at).to_be_bytes();
-    let placed = crc32c::crc32c_append(salted, &position);
-    let sum = crc32c::crc32c_append(placed, &frame[8..]);
-    frame[4..8].copy_from_slice(&sum.to_be_bytes());
-}
-
-/// Gives one to whatever looks like a frame in a segment.
+/// Gives a checksum to whatever looks like a frame in a segment.
 fn put_right(segment: &mut [u8]) {
     let Ok(header) = header::SegmentHeader::decode(segment) else {
         return;

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::Answer;
+use super::ProbeAnswer;
 use crate::vsi::ready_report;
 
-pub(super) fn ask(addresses: &[IpAddr]) -> Answer {
+pub(super) fn ask(addresses: &[IpAddr]) -> ProbeAnswer {
     match addresses.first() {
-        Some(address) => Answer::Met(format!("address {address}")),
-        None => Answer::NotYet("it has none".to_owned()),
+        Some(address) => ProbeAnswer::Met(format!("address {address}")),
+        None => ProbeAnswer::NotYet("it has none".to_owned()),
     }
 }
 

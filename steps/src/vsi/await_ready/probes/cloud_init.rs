@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{ASK_WITHIN, Answer};
+use super::{ASK_WITHIN, ProbeAnswer};
 use crate::{
     hpl::{cut, plain},
     ports::{HostPorts, PortErrorKind, PortResult},
@@ -47,17 +47,17 @@ fn names_cloud_init(line: &str) -> bool {
 }
 
 /// Whether the line is the one by which cloud-init tells of its end, and what it came to.
-pub(super) fn end(line: &str, errors: &[String]) -> Option<Answer> {
+pub(super) fn end(line: &str, errors: &[String]) -> Option<ProbeAnswer> {
     let said = line.get(line.find("Cloud-init v. ")?..)?;
     let (_, how) = said.split_once(" finished at ")?;
     Some(if how.contains(NO_SEED) {
-        Answer::Failed(format!(
+        ProbeAnswer::Failed(format!(
             "cloud-init found no volume labelled cidata: {said}"
         ))
     } else if errors.is_empty() {
-        Answer::Met(said.to_owned())
+        ProbeAnswer::Met(said.to_owned())
     } else {
-        Answer::Failed(format!("cloud-init failed: {}", errors.join("; ")))
+        ProbeAnswer::Failed(format!("cloud-init failed: {}", errors.join("; ")))
     })
 }
 
@@ -75,7 +75,7 @@ impl StatusCommand {
         &mut self,
         ports: &HostPorts,
         uuid: Uuid,
-    ) -> PortResult<Option<Answer>> {
+    ) -> PortResult<Option<ProbeAnswer>> {
         let Some((pid, since)) = self.running(ports, uuid).await? else {
             return Ok(None);
         };
@@ -123,20 +123,22 @@ async fn agent(ports: &HostPorts, uuid: Uuid, command: &str) -> PortResult<Optio
 }
 
 /// What `cloud-init status --long` printed.
-fn told(answer: &Value) -> Option<Answer> {
+fn told(answer: &Value) -> Option<ProbeAnswer> {
     let printed = answer.get("out-data").and_then(Value::as_str)?;
     let printed = BASE64.decode(printed).ok()?;
     let lines: Vec<String> = printed.split(|byte| *byte == b'\n').map(plain).collect();
     let status = lines.iter().find_map(|line| line.strip_prefix("status:"))?;
     match status.trim() {
-        "done" => Some(Answer::Met("cloud-init status: done".to_owned())),
+        "done" => Some(ProbeAnswer::Met("cloud-init status: done".to_owned())),
         "error" => {
             let rest = lines.iter().skip_while(|line| !is_detail(line));
             let rest = rest.map(|line| line.trim()).collect::<Vec<_>>().join(" ");
             let words = cut(rest.trim(), super::ANSWER_KEPT);
-            Some(Answer::Failed(format!("cloud-init status: error; {words}")))
+            Some(ProbeAnswer::Failed(format!(
+                "cloud-init status: error; {words}"
+            )))
         }
-        other => Some(Answer::NotYet(format!(
+        other => Some(ProbeAnswer::NotYet(format!(
             "cloud-init status: {}",
             cut(other, 40)
         ))),
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn its_end_is_read_from_the_console() {
-        let Some(Answer::Met(by)) = end(END, &[]) else {
+        let Some(ProbeAnswer::Met(by)) = end(END, &[]) else {
             panic!("it has ended");
         };
         assert!(by.starts_with("Cloud-init v. 22.4.2 finished"));
@@ -167,8 +169,8 @@ mod tests {
             None
         );
         let no_seed = END.replace("DataSourceNoCloud [seed=/dev/vdb]", "DataSourceNone");
-        assert!(matches!(end(&no_seed, &[]), Some(Answer::Failed(_))));
-        let Some(Answer::Failed(why)) = end(END, &["cc_runcmd.py: no".to_owned()]) else {
+        assert!(matches!(end(&no_seed, &[]), Some(ProbeAnswer::Failed(_))));
+        let Some(ProbeAnswer::Failed(why)) = end(END, &["cc_runcmd.py: no".to_owned()]) else {
             panic!("it failed");
         };
         assert!(why.contains("cc_runcmd.py: no"));
@@ -205,13 +207,14 @@ mod tests {
         };
         assert!(matches!(
             answer("status: done\ntime: x\n"),
-            Some(Answer::Met(_))
+            Some(ProbeAnswer::Met(_))
         ));
         assert!(matches!(
             answer("status: running\n"),
-            Some(Answer::NotYet(_))
+            Some(ProbeAnswer::NotYet(_))
         ));
-        let Some(Answer::Failed(why)) = answer("status: error\ntime: t\ndetail:\n('x', Oops)\n")
+        let Some(ProbeAnswer::Failed(why)) =
+            answer("status: error\ntime: t\ndetail:\n('x', Oops)\n")
         else {
             panic!("it failed");
         };

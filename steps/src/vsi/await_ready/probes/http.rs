@@ -8,7 +8,7 @@ use hyper::{Request, StatusCode, client::conn::http1, header::HOST};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
-use super::{ASK_WITHIN, Answer, tcp};
+use super::{ASK_WITHIN, ProbeAnswer, tcp};
 use crate::ports::{GuestStream, HostPorts, PortResult};
 
 pub(super) async fn ask(
@@ -16,19 +16,19 @@ pub(super) async fn ask(
     addresses: &[IpAddr],
     port: u16,
     path: &str,
-) -> PortResult<Answer> {
+) -> PortResult<ProbeAnswer> {
     let (address, stream) = match tcp::dial(ports, addresses, port).await? {
         Ok(found) => found,
-        Err(why) => return Ok(Answer::NotYet(why)),
+        Err(why) => return Ok(ProbeAnswer::NotYet(why)),
     };
     let answered = timeout(ASK_WITHIN, get(stream, address, port, path)).await;
     Ok(match answered {
         Ok(Ok(status)) if status.is_success() || status.is_redirection() => {
-            Answer::Met(format!("http :{port}{path} answers {}", status.as_u16()))
+            ProbeAnswer::Met(format!("http :{port}{path} answers {}", status.as_u16()))
         }
-        Ok(Ok(status)) => Answer::NotYet(format!("it answers {}", status.as_u16())),
-        Ok(Err(why)) => Answer::NotYet(why),
-        Err(_) => Answer::NotYet("it accepts and does not answer".to_owned()),
+        Ok(Ok(status)) => ProbeAnswer::NotYet(format!("it answers {}", status.as_u16())),
+        Ok(Err(why)) => ProbeAnswer::NotYet(why),
+        Err(_) => ProbeAnswer::NotYet("it accepts and does not answer".to_owned()),
     })
 }
 

@@ -24,7 +24,7 @@ use crate::{
 /// How often what is not read from the console is asked.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 /// How long one question may take.
-pub(super) const ASK_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const ASK_WITHIN: Duration = Duration::from_secs(5);
 /// What is kept of an answer, in bytes.
 const ANSWER_KEPT: usize = 160;
 /// What is kept of cloud-init's errors.
@@ -32,7 +32,7 @@ const ERRORS_KEPT: usize = 4;
 
 /// What was found of the probes so far; kept over attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Found {
+pub(super) struct ProbeFound {
     /// The probes that were met, by their places, and by what.
     #[serde(default)]
     met: Vec<(usize, String)>,
@@ -41,7 +41,7 @@ pub(super) struct Found {
     errors: Vec<String>,
 }
 
-impl Found {
+impl ProbeFound {
     pub(super) fn is_empty(&self) -> bool {
         self.met.is_empty() && self.errors.is_empty()
     }
@@ -49,7 +49,7 @@ impl Found {
 
 /// What a probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Answer {
+enum ProbeAnswer {
     /// It is met, by this.
     Met(String),
     /// Not yet, because of this.
@@ -63,7 +63,7 @@ struct Watched {
     probe: Probe,
     pattern: Option<regex::Regex>,
     status: cloud_init::StatusCommand,
-    answer: Answer,
+    answer: ProbeAnswer,
 }
 
 /// All probes of one guest.
@@ -77,12 +77,12 @@ pub(crate) struct Probes {
 
 impl Probes {
     /// The probes, with what earlier attempts found.
-    pub(super) fn resume(uuid: Uuid, cards: &[Card], probes: &[Probe], found: Found) -> Self {
+    pub(super) fn resume(uuid: Uuid, cards: &[Card], probes: &[Probe], found: ProbeFound) -> Self {
         let watched = |(place, probe): (usize, &Probe)| {
             let met = found.met.iter().find(|(met, _)| *met == place);
             let answer = match met {
-                Some((_, by)) => Answer::Met(by.clone()),
-                None => Answer::NotYet(String::new()),
+                Some((_, by)) => ProbeAnswer::Met(by.clone()),
+                None => ProbeAnswer::NotYet(String::new()),
             };
             Watched {
                 pattern: console::pattern(probe),
@@ -101,13 +101,13 @@ impl Probes {
     }
 
     /// What is to be kept of it.
-    pub(super) fn found(&self) -> Found {
+    pub(super) fn found(&self) -> ProbeFound {
         let met = self.all.iter().enumerate();
         let met = met.filter_map(|(place, one)| match &one.answer {
-            Answer::Met(by) => Some((place, by.clone())),
+            ProbeAnswer::Met(by) => Some((place, by.clone())),
             _ => None,
         });
-        Found {
+        ProbeFound {
             met: met.collect(),
             errors: self.errors.clone(),
         }
@@ -143,7 +143,7 @@ impl Probes {
     pub(super) fn piece(&mut self, line: &str) {
         for one in self.all.iter_mut().filter(|one| one.is_open()) {
             if one.pattern.as_ref().is_some_and(|p| p.is_match(line)) {
-                one.answer = Answer::Met(cut(line.trim(), ANSWER_KEPT).to_owned());
+                one.answer = ProbeAnswer::Met(cut(line.trim(), ANSWER_KEPT).to_owned());
             }
         }
     }
@@ -191,13 +191,13 @@ impl Probes {
     pub(super) fn is_met(&self) -> bool {
         self.all
             .iter()
-            .all(|one| matches!(one.answer, Answer::Met(_)))
+            .all(|one| matches!(one.answer, ProbeAnswer::Met(_)))
     }
 
     /// Why they can never be met, if that is so.
     pub(super) fn failed(&self) -> Option<&str> {
         self.all.iter().find_map(|one| match &one.answer {
-            Answer::Failed(why) => Some(why.as_str()),
+            ProbeAnswer::Failed(why) => Some(why.as_str()),
             _ => None,
         })
     }
@@ -205,7 +205,7 @@ impl Probes {
     /// By what they were met.
     pub(super) fn met_by(&self) -> String {
         let met = self.all.iter().filter_map(|one| match &one.answer {
-            Answer::Met(by) => Some(by.as_str()),
+            ProbeAnswer::Met(by) => Some(by.as_str()),
             _ => None,
         });
         met.collect::<Vec<_>>().join("; ")
@@ -214,8 +214,8 @@ impl Probes {
     /// What is missing, each with why.
     pub(super) fn missing(&self) -> String {
         let missing = self.all.iter().filter_map(|one| match &one.answer {
-            Answer::NotYet(why) if why.is_empty() => Some(one.probe.to_string()),
-            Answer::NotYet(why) => Some(format!("{} ({why})", one.probe)),
+            ProbeAnswer::NotYet(why) if why.is_empty() => Some(one.probe.to_string()),
+            ProbeAnswer::NotYet(why) => Some(format!("{} ({why})", one.probe)),
             _ => None,
         });
         missing.collect::<Vec<_>>().join(", ")
@@ -224,7 +224,7 @@ impl Probes {
 
 impl Watched {
     fn is_open(&self) -> bool {
-        matches!(self.answer, Answer::NotYet(_))
+        matches!(self.answer, ProbeAnswer::NotYet(_))
     }
 }
 
@@ -242,8 +242,8 @@ pub(crate) async fn ask_again(
     let mut status = cloud_init::StatusCommand::default();
     Ok(
         match ask(ports, uuid, &addresses, probe, &mut status).await? {
-            Some(Answer::NotYet(why) | Answer::Failed(why)) => Some(why),
-            Some(Answer::Met(_)) | None => None,
+            Some(ProbeAnswer::NotYet(why) | ProbeAnswer::Failed(why)) => Some(why),
+            Some(ProbeAnswer::Met(_)) | None => None,
         },
     )
 }
@@ -255,7 +255,7 @@ async fn ask(
     addresses: &[IpAddr],
     probe: &Probe,
     status: &mut cloud_init::StatusCommand,
-) -> PortResult<Option<Answer>> {
+) -> PortResult<Option<ProbeAnswer>> {
     let answer = match probe {
         Probe::Console(_) => return Ok(None),
         Probe::Agent {} => agent::ask(ports, uuid).await,
@@ -267,10 +267,10 @@ async fn ask(
         Probe::Tcp(port) => tcp::ask(ports, addresses, *port).await,
         Probe::Http { port, path } => http::ask(ports, addresses, *port, path).await,
         Probe::Address {} => Ok(address::ask(addresses)),
-        Probe::Started {} => Ok(Answer::Met("the guest runs".to_owned())),
+        Probe::Started {} => Ok(ProbeAnswer::Met("the guest runs".to_owned())),
     };
     match answer {
-        Err(error) if !is_of_host(&error) => Ok(Some(Answer::NotYet(shown(&error)))),
+        Err(error) if !is_of_host(&error) => Ok(Some(ProbeAnswer::NotYet(shown(&error)))),
         answer => answer.map(Some),
     }
 }

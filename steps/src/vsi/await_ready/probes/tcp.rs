@@ -2,13 +2,17 @@
 
 use std::net::IpAddr;
 
-use super::{ASK_WITHIN, Answer, is_of_host, shown};
+use super::{ASK_WITHIN, ProbeAnswer, is_of_host, shown};
 use crate::ports::{GuestStream, HostPorts, PortResult};
 
-pub(super) async fn ask(ports: &HostPorts, addresses: &[IpAddr], port: u16) -> PortResult<Answer> {
+pub(super) async fn ask(
+    ports: &HostPorts,
+    addresses: &[IpAddr],
+    port: u16,
+) -> PortResult<ProbeAnswer> {
     Ok(match dial(ports, addresses, port).await? {
-        Ok((address, _)) => Answer::Met(format!("tcp {port} of {address} accepts")),
-        Err(why) => Answer::NotYet(why),
+        Ok((address, _)) => ProbeAnswer::Met(format!("tcp {port} of {address} accepts")),
+        Err(why) => ProbeAnswer::NotYet(why),
     })
 }
 

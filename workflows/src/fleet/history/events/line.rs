@@ -17,6 +17,9 @@ pub struct HistoryLine {
     pub time: String,
     /// The entity the event is of.
     pub entity: String,
+    /// The name of that entity, as `vsi/NAME`, where events of several are shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
     /// The run, for events of a run.
     pub run: Option<String>,
     /// The run's workflow.

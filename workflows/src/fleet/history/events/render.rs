@@ -65,6 +65,7 @@ impl HistoryLines {
             offset: record.offset,
             time: rfc3339(event.at),
             entity,
+            object: None,
             run: run.map(|run| run.to_string()),
             workflow: workflow.map(ToString::to_string),
             step: step.map(ToString::to_string),
@@ -173,9 +174,9 @@ fn detail(kind: &EventKind) -> Option<String> {
 /// What a step says of its work for people.
 fn note(output: &Payload) -> Option<String> {
     #[derive(Deserialize)]
-    struct Note {
+    struct RenderedNote {
         note: String,
     }
-    let said: Note = serde_json::from_slice(output.inline()?).ok()?;
+    let said: RenderedNote = serde_json::from_slice(output.inline()?).ok()?;
     Some(said.note)
 }

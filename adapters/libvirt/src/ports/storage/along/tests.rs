@@ -160,7 +160,7 @@ fn it_ends_when_it_hears_nothing_any_more() {
 
 #[test]
 fn it_is_told_no_more_than_is_synced_and_little_ahead() {
-    let mut reading = Reading::default();
+    let mut reading = AlongReading::default();
     assert_eq!(reading.next(Synced::Prefix(BLOCK - 1)), None);
     assert_eq!(reading.next(Synced::Prefix(3 * BLOCK + 5)), Some(3));
     assert_eq!(reading.next(Synced::Prefix(3 * BLOCK + 5)), None);
@@ -169,8 +169,8 @@ fn it_is_told_no_more_than_is_synced_and_little_ahead() {
     assert_eq!(reading.next(much), None, "it has not read the first yet");
     reading.read();
     assert_eq!(reading.next(much), Some(STRIDE));
-    let (mut reading, whole) = (Reading::default(), Synced::Whole(BLOCK + 1));
+    let (mut reading, whole) = (AlongReading::default(), Synced::Whole(BLOCK + 1));
     assert_eq!(reading.next(whole), Some(2));
     assert_eq!(reading.next(whole), None);
-    assert_eq!(Reading::default().next(Synced::Whole(0)), None);
+    assert_eq!(AlongReading::default().next(Synced::Whole(0)), None);
 }

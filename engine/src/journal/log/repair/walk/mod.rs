@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use self::regions::Tail;
 use super::{
-    Finding, Known,
+    Finding, IndexedEnd,
     batch::FoundBatch,
     fill::End,
-    found::{self, Files},
-    plan::Plan,
+    found::{self, SegmentFiles},
+    plan::RepairPlan,
 };
 use crate::{
     journal::{
@@ -31,7 +31,7 @@ use crate::{
 
 /// How far a stream was seen to go.
 #[derive(Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct StreamSeen {
     pub(super) next_seq: u64,
     pub(super) hash: Hash,
     /// How many findings there were by then.
@@ -45,12 +45,12 @@ struct Front {
 }
 
 /// See the module's text.
-pub(super) struct Walk<'a> {
+pub(super) struct RepairWalk<'a> {
     disk: &'a dyn LogDisk,
     journal: &'a str,
     offered: &'a [FoundBatch],
-    known: Option<Known>,
-    files: BTreeMap<Offset, Files>,
+    known: Option<IndexedEnd>,
+    files: BTreeMap<Offset, SegmentFiles>,
     pub(super) next: Offset,
     link: Option<BatchLink>,
     position: u64,
@@ -60,19 +60,19 @@ pub(super) struct Walk<'a> {
     /// Whether something followed the newest segment that is there.
     tail_is_lost: bool,
     bases: HashMap<Offset, (u32, BTreeSet<u32>)>,
-    pub(super) streams: HashMap<StreamId, Seen>,
+    pub(super) streams: HashMap<StreamId, StreamSeen>,
     pub(super) findings: Vec<Finding>,
-    pub(super) plans: Vec<Plan>,
+    pub(super) plans: Vec<RepairPlan>,
     /// Whether the log has a batch that ends where the known states stand, with their link.
     pub(super) known_fits: bool,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> RepairWalk<'a> {
     pub(super) fn over(
         disk: &'a dyn LogDisk,
         journal: &'a str,
         offered: &'a [FoundBatch],
-        known: Option<Known>,
+        known: Option<IndexedEnd>,
     ) -> Result<Self, JournalError> {
         let mut walk = Self {
             disk,
@@ -102,11 +102,11 @@ impl<'a> Walk<'a> {
         let firsts: Vec<_> = there.map(|(first, _)| *first).collect();
         let mut pending = Vec::new();
         for first in firsts {
-            let good = self.files.get(&first).and_then(Files::good);
+            let good = self.files.get(&first).and_then(SegmentFiles::good);
             let Some(header) = good.map(|(_, header)| header.clone()) else {
                 if self.begun && first < self.next {
                     let aside = self.names(&[first]);
-                    self.plans.push(Plan::Leftover { aside });
+                    self.plans.push(RepairPlan::Leftover { aside });
                 } else {
                     pending.push(first);
                 }
@@ -121,7 +121,7 @@ impl<'a> Walk<'a> {
     fn names(&self, firsts: &[Offset]) -> Vec<String> {
         let files = firsts.iter().filter_map(|first| self.files.get(first));
         files
-            .flat_map(Files::files)
+            .flat_map(SegmentFiles::files)
             .map(|file| file.name.clone())
             .collect()
     }
@@ -184,7 +184,7 @@ impl<'a> Walk<'a> {
             }
             Body::Gap(link, _, heads) => {
                 for head in frame::heads(heads) {
-                    let seen = Seen {
+                    let seen = StreamSeen {
                         next_seq: head.next_seq,
                         hash: head.hash,
                         findings: self.findings.len(),
@@ -219,7 +219,7 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        let seen = Seen {
+        let seen = StreamSeen {
             next_seq: peeked.seq.saturating_add(1),
             hash,
             findings,
@@ -234,7 +234,7 @@ fn same_end(one: Option<BatchLink>, other: Option<BatchLink>) -> bool {
     one.map(end) == other.map(end)
 }
 
-fn found_name(files: &BTreeMap<Offset, Files>, first: Offset) -> String {
-    let files = files.get(&first).and_then(Files::good);
+fn found_name(files: &BTreeMap<Offset, SegmentFiles>, first: Offset) -> String {
+    let files = files.get(&first).and_then(SegmentFiles::good);
     files.map_or_else(|| FOLDER.to_owned(), |(file, _)| file.name.clone())
 }

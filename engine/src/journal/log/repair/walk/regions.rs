@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Front, Walk};
+use super::{Front, RepairWalk};
 use crate::{
     journal::{
         JournalError, Offset,
@@ -14,9 +14,9 @@ use crate::{
             repair::{
                 Finding, Lost,
                 batch::{self, FoundBatch},
-                fill::{End, Item, fill},
-                found::Files,
-                plan::{New, Plan},
+                fill::{End, FillItem, fill},
+                found::SegmentFiles,
+                plan::{New, RepairPlan},
             },
         },
     },
@@ -35,7 +35,7 @@ pub(super) struct Tail {
     pub(super) bases: Vec<(FramePart, Vec<u8>)>,
 }
 
-impl Walk<'_> {
+impl RepairWalk<'_> {
     /// Fills what is lost from here on, and notes what was found.
     pub(super) fn fill(
         &mut self,
@@ -45,7 +45,7 @@ impl Walk<'_> {
         (file, why): (String, String),
         mut streams: BTreeSet<StreamId>,
         room: Option<usize>,
-    ) -> Vec<Item> {
+    ) -> Vec<FillItem> {
         let from = self.next;
         // A frame that holds no event, such as a part of a base.
         let none = matches!(goal, End::At(to, _) if to <= from);
@@ -79,13 +79,13 @@ impl Walk<'_> {
             let link = *item.link();
             finding.to = link.last.saturating_add(1);
             match item {
-                Item::Batch(batch) => {
+                FillItem::Batch(batch) => {
                     finding.regain(link.first, finding.to, batch.source);
                     for bytes in &batch.records {
                         self.record(bytes, number);
                     }
                 }
-                Item::Gap(_) => finding.lost.push(Lost {
+                FillItem::Gap(_) => finding.lost.push(Lost {
                     from: link.first,
                     to: finding.to,
                 }),
@@ -143,7 +143,7 @@ impl Walk<'_> {
         }
         let finding = self.findings.len();
         let items = self.fill(goal, &trusted, &others, place, streams, None);
-        self.plans.push(Plan::New(New {
+        self.plans.push(RepairPlan::New(New {
             first,
             before,
             position,
@@ -178,7 +178,11 @@ impl Walk<'_> {
     /// Whether the newest segment, whose header is bad, has whole batches and then nothing.
     fn ends_well(&self, pending: &[Offset]) -> Result<bool, JournalError> {
         let [only] = pending else { return Ok(false) };
-        let mut files = self.files.get(only).into_iter().flat_map(Files::files);
+        let mut files = self
+            .files
+            .get(only)
+            .into_iter()
+            .flat_map(SegmentFiles::files);
         let Some(file) = files.next() else {
             return Ok(false);
         };
@@ -234,14 +238,14 @@ impl Walk<'_> {
 }
 
 /// Whether a gap has room behind the batches that are regained.
-fn leaves_room(items: &[Item], room: usize) -> bool {
+fn leaves_room(items: &[FillItem], room: usize) -> bool {
     room.saturating_sub(taken(items)) >= frame::gap_len(&[])
 }
 
-fn taken(items: &[Item]) -> usize {
+fn taken(items: &[FillItem]) -> usize {
     let taken = items.iter().map(|item| match item {
-        Item::Batch(batch) => batch.frame_len(),
-        Item::Gap(_) => 0,
+        FillItem::Batch(batch) => batch.frame_len(),
+        FillItem::Gap(_) => 0,
     });
     taken.sum()
 }

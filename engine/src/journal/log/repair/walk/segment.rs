@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Walk, found_name, regions::Tail};
+use super::{RepairWalk, found_name, regions::Tail};
 use crate::{
     journal::{
-        BatchLink, JournalError, Offset,
+        JournalError, Offset,
         log::{
             frame::{Body, FramePart},
             header::{self, SegmentHeader},
@@ -13,8 +13,8 @@ use crate::{
                 RepairSource,
                 batch::{self, FoundBatch},
                 fill::End,
-                found::Files,
-                plan::{Patch, Plan},
+                found::SegmentFiles,
+                plan::{Patch, RepairPlan},
             },
             scan::{ScannedFrame, frames, position_of, synced},
         },
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A segment as far as it was read.
-struct Open<'a> {
+struct OpenSegment<'a> {
     first: Offset,
     header: &'a SegmentHeader,
     bytes: &'a [u8],
@@ -31,7 +31,7 @@ struct Open<'a> {
     found: &'a [ScannedFrame<'a>],
 }
 
-impl Walk<'_> {
+impl RepairWalk<'_> {
     pub(super) fn segment(
         &mut self,
         first: Offset,
@@ -42,7 +42,7 @@ impl Walk<'_> {
         };
         let after = self.after(first);
         let found = frames(&bytes, header);
-        let open = Open {
+        let open = OpenSegment {
             first,
             header,
             bytes: &bytes,
@@ -75,7 +75,7 @@ impl Walk<'_> {
         // An archived one of which a block cannot be unpacked is written anew, even where no frame
         // was in it.
         if (!patches.is_empty() || spoiled) && !replaced {
-            self.plans.push(Plan::Patch {
+            self.plans.push(RepairPlan::Patch {
                 header: header.clone(),
                 bytes,
                 patches,
@@ -87,7 +87,7 @@ impl Walk<'_> {
 
     /// The name and the bytes of a segment, and whether some of them could not be read.
     fn read(&self, first: Offset) -> Result<Option<(String, Vec<u8>, bool)>, JournalError> {
-        let Some((file, _)) = self.files.get(&first).and_then(Files::good) else {
+        let Some((file, _)) = self.files.get(&first).and_then(SegmentFiles::good) else {
             return Ok(None);
         };
         let (bytes, spoiled) = file.read(self.disk)?;
@@ -110,7 +110,7 @@ impl Walk<'_> {
     }
 
     /// Takes in every frame; what comes in the place of bad ones, and where the frames end.
-    fn frames(&mut self, open: &Open<'_>) -> Result<(Vec<Patch>, usize), JournalError> {
+    fn frames(&mut self, open: &OpenSegment<'_>) -> Result<(Vec<Patch>, usize), JournalError> {
         let synced = synced(open.found, open.header, open.after);
         let (mut patches, mut end, mut at) = (Vec::new(), header::LEN, 0);
         while let Some(found) = open.found.get(at) {
@@ -132,10 +132,12 @@ impl Walk<'_> {
 
     /// Up to which byte what is before a frame is bad, with which frame it goes on, and which
     /// offsets are concerned.
-    fn bad(&self, open: &Open<'_>, at: usize) -> (usize, usize, End) {
+    fn bad(&self, open: &OpenSegment<'_>, at: usize) -> (usize, usize, End) {
         let found = open.found.get(at..).unwrap_or_default();
         let begin = found.first().map_or(0, |found| found.at);
-        let linked = found.iter().position(|found| first_link(found).is_some());
+        let linked = found
+            .iter()
+            .position(|found| found.frame.body.link().is_some());
         let until = linked.map_or(found.len(), |linked| linked.saturating_add(1));
         let row = found.get(..until).unwrap_or(found);
         let one = row.windows(2).all(|pair| match pair {
@@ -144,7 +146,7 @@ impl Walk<'_> {
         });
         let link = linked
             .and_then(|linked| found.get(linked))
-            .and_then(|found| Some((found.at, first_link(found)?)));
+            .and_then(|found| Some((found.at, found.frame.body.link()?)));
         if let (Some(linked), Some((place, link))) = (linked, link) {
             let goal = End::At(link.first, link.prev);
             return match one {
@@ -185,7 +187,7 @@ impl Walk<'_> {
     /// What comes in the place of some bytes of a segment.
     fn patch(
         &mut self,
-        open: &Open<'_>,
+        open: &OpenSegment<'_>,
         from: usize,
         to: usize,
         goal: End,
@@ -240,7 +242,7 @@ impl Walk<'_> {
     }
 }
 
-fn tail(open: &Open<'_>, name: String, at: usize) -> Tail {
+fn tail(open: &OpenSegment<'_>, name: String, at: usize) -> Tail {
     Tail {
         first: open.first,
         name,
@@ -257,13 +259,6 @@ fn place_of(header: &SegmentHeader, position: u64) -> usize {
     usize::try_from(within)
         .unwrap_or(usize::MAX)
         .saturating_add(header::LEN)
-}
-
-fn first_link(found: &ScannedFrame<'_>) -> Option<BatchLink> {
-    match found.frame.body {
-        Body::Batch(link, _) | Body::Gap(link, ..) => Some(link),
-        Body::Base(..) | Body::Mark => None,
-    }
 }
 
 fn base_of(found: &ScannedFrame<'_>) -> Option<(FramePart, Vec<u8>)> {

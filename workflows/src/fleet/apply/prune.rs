@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use vsiflow_engine::model::{EntityId, EntityState, Failure, FailureClass, Precedence};
 
-use super::{
+use crate::fleet::{
     ErrorKind, Fleet, FleetError, apply::is_deleting, disk::apply::KnownDisk, index::Known,
     store::DesiredUpdates,
 };
@@ -98,6 +98,7 @@ impl Fleet {
         });
         let mut left: Vec<_> = vsis.chain(disks).collect();
         left.extend(self.pools_left_out(directory, resolved).await?);
+        left.extend(self.groups_left_out(directory, resolved).await?);
         Ok(left)
     }
 
@@ -128,8 +129,35 @@ impl Fleet {
         Ok(left)
     }
 
+    async fn groups_left_out(
+        &self,
+        directory: &DirectoryRecord,
+        resolved: &Resolved,
+    ) -> Result<Vec<LeftOut>, FleetError> {
+        let mut left = Vec::new();
+        for group in self.living_groups().await? {
+            let its = &group.wanted;
+            let mut documents = resolved.groups.iter();
+            let described = documents.any(|document| {
+                (&document.namespace, &document.name) == (&its.namespace, &its.name)
+            });
+            let is_member = directory.members.contains(&group.entity.to_string());
+            if described || !is_member || group.is_deleting() {
+                continue;
+            }
+            left.push(LeftOut {
+                kind: kind::GROUP,
+                namespace: its.namespace.clone(),
+                name: its.name.clone(),
+                keeps_volume: false,
+                count: self.count_group(&group).await?,
+            });
+        }
+        Ok(left)
+    }
+
     /// What is applied belongs to the directory that it was applied from last, if to any.
-    pub(super) async fn remember(
+    pub(in crate::fleet) async fn remember(
         &self,
         here: Option<&Directory>,
         applied: &[EntityId],

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 use vsiflow_engine::model::Precedence;
 
-use super::{
+use crate::fleet::{
     Fleet, FleetError,
     apply::{Applied, Change, matching, turn},
     disk::apply::DiskIds,
@@ -22,10 +22,10 @@ use crate::{
 };
 
 /// What an apply is about.
-pub(super) struct ApplyBatch<'a> {
+pub(in crate::fleet) struct ApplyBatch<'a> {
     known: Vec<Known>,
     disks: DiskIds,
-    pub(super) updates: DesiredUpdates,
+    pub(in crate::fleet) updates: DesiredUpdates,
     /// The last VSI whose guest is interrupted: the next one waits for its turn.
     before: Option<RolloutPredecessor>,
     dry: bool,
@@ -34,7 +34,12 @@ pub(super) struct ApplyBatch<'a> {
 
 impl<'a> ApplyBatch<'a> {
     /// One that nothing was taken into. A `dry` one keeps nothing and wishes nothing.
-    pub(super) fn new(fleet: &'a Fleet, known: Vec<Known>, disks: DiskIds, dry: bool) -> Self {
+    pub(in crate::fleet) fn new(
+        fleet: &'a Fleet,
+        known: Vec<Known>,
+        disks: DiskIds,
+        dry: bool,
+    ) -> Self {
         Self {
             known,
             disks,
@@ -46,7 +51,10 @@ impl<'a> ApplyBatch<'a> {
     }
 
     /// What became of each VSI's document.
-    pub(super) async fn take_in(&mut self, resolved: Resolved) -> Result<Vec<Applied>, FleetError> {
+    pub(in crate::fleet) async fn take_in(
+        &mut self,
+        resolved: Resolved,
+    ) -> Result<Vec<Applied>, FleetError> {
         let mut all = Vec::new();
         for vsi in resolved.vsis {
             all.push(match matching(&vsi, &self.known).cloned() {
@@ -193,9 +201,11 @@ impl<'a> ApplyBatch<'a> {
             formats,
             macs: draft.wanted.macs.clone(),
             rebuilt: draft.wanted.rebuilt,
+            snapshot: draft.wanted.snapshot.clone(),
             power: draft.wanted.power,
             before: draft.wanted.before.clone(),
             retained_refs,
+            placed: draft.wanted.placed.clone(),
             ..kept
         })
     }

@@ -6,7 +6,7 @@ use vsiflow_engine::{
     model::{EntityId, Failure, FailureClass, Precedence},
 };
 
-use super::{ErrorKind, Fleet, FleetError, apply::is_deleting, store::DesiredUpdates};
+use crate::fleet::{ErrorKind, Fleet, FleetError, apply::is_deleting, store::DesiredUpdates};
 use crate::{plan::Plan, record::VsiRecord, update_vsi};
 
 impl Fleet {

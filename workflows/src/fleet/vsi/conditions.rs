@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use vsiflow_engine::model::{Failure, Name, NodeState, RunState, Timestamp};
 
-use super::{index::Known, vsi::object::rfc3339, vsi::retained_refs};
+use crate::fleet::{index::Known, vsi::object::rfc3339, vsi::retained_refs};
 use crate::{drift, phase::Phase, plan::Plan};
 
 /// Something that holds, does not, or is not known.
@@ -28,7 +28,7 @@ pub struct Condition {
 
 /// All conditions of a VSI: `done` says when each of its nodes last succeeded, and `since` is when
 /// its state last changed.
-pub(super) fn of(
+pub(in crate::fleet) fn of(
     known: &Known,
     run: Option<&RunState>,
     obstacle: Option<&Failure>,
@@ -50,10 +50,7 @@ pub(super) fn of(
     let make =
         |name, holds, reason: &str, message: &str| condition(name, holds, reason, message, since);
     let why = why_degraded(known);
-    let ready = match phase {
-        Phase::Degraded => why.1.is_empty(),
-        phase => phase == Phase::Running,
-    };
+    let ready = is_ready(known);
     let busy = known.state.active.is_some();
     let mut conditions = vec![
         make("Ready", ready, &reason, &detail),
@@ -93,10 +90,20 @@ pub(super) fn of(
         let message = retained_refs::words(&known.wanted.retained_refs.join(", "));
         conditions.push(make("ReferencesResolved", false, "Missing", &message));
     }
-    for (name, nodes) in NODES {
+    let has_contract = known.wanted.vsi.guest_type().is_hyper_protect();
+    let nodes = NODES.iter();
+    for (name, nodes) in nodes.filter(|(name, _)| has_contract || *name != CONTRACT_ACCEPTED) {
         conditions.push(by_node(name, nodes, run, done, since));
     }
     conditions
+}
+
+/// Whether it is ready.
+pub(in crate::fleet) fn is_ready(known: &Known) -> bool {
+    match known.phase() {
+        Phase::Degraded => why_degraded(known).1.is_empty(),
+        phase => phase == Phase::Running,
+    }
 }
 
 /// What the guest itself suffers from: a word for machines, and a sentence that is empty where it
@@ -113,7 +120,7 @@ fn why_degraded(known: &Known) -> (&'static str, String) {
 }
 
 /// Something that holds or does not.
-pub(super) fn condition(
+pub(in crate::fleet) fn condition(
     name: &'static str,
     holds: bool,
     reason: &str,
@@ -132,11 +139,14 @@ pub(super) fn condition(
 /// The code of a host that has seen a newer copy of this journal.
 const JOURNAL_BEHIND: &str = "VSI0211";
 
+/// The condition that Hyper Protect guests alone have.
+const CONTRACT_ACCEPTED: &str = "ContractAccepted";
+
 /// The conditions that a step's success brings about.
 const NODES: [(&str, &[&str]); 3] = [
     ("ImageReady", &["ensure_base_image"]),
     // Runs of earlier versions looked at the contract as they wrote it.
-    ("ContractAccepted", &["check_contract", "write_cidata"]),
+    (CONTRACT_ACCEPTED, &["check_contract", "write_cidata"]),
     ("Booted", &["monitor_console"]),
 ];
 

@@ -1,0 +1,182 @@
+//! Groups: what they are, and what is asked of them.
+
+use std::time::Duration;
+
+use aide::axum::{
+    ApiRouter,
+    routing::{delete_with, get_with, post_with},
+};
+use axum::{
+    Extension, Json,
+    extract::{Path, Query, State},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use vsiflow_workflows::fleet::GroupObject;
+
+use super::{
+    Answer, AtQuery, List, Named, about,
+    actions::{ActionResult, DeleteQuery, Done, deleted, wait_for},
+    objects::ListQuery,
+};
+use crate::{Caller, router::Api};
+
+const TAG: &str = "virtualservergroups";
+const ALL: &str = "/v1/virtualservergroups";
+const ONE: &str = "/v1/namespaces/{namespace}/virtualservergroups/{name}";
+
+/// How many members a pool of a group is to have.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ScaleGroupRequest {
+    /// The pool, as the group's document names it.
+    pool: String,
+    /// How many.
+    replicas: i64,
+    /// Why; stored in the history.
+    #[serde(default)]
+    reason: String,
+    /// How long to wait until the group is available, in seconds, 60 at most.
+    #[serde(default)]
+    wait_seconds: u64,
+}
+
+/// How something is to be done for a group.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(crate) struct GroupRequest {
+    /// Why; stored in the history.
+    reason: String,
+    /// How long to wait until the group is available, in seconds, 60 at most.
+    wait_seconds: u64,
+}
+
+/// Which output is asked for.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct OutputRequest {
+    /// Its name.
+    output: String,
+}
+
+/// What was read of a member.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct OutputText {
+    /// What it said, without the end of its last line.
+    value: String,
+}
+
+pub(super) fn looks() -> ApiRouter<Api> {
+    ApiRouter::new()
+        .api_route(
+            ALL,
+            get_with(groups, about("listVirtualServerGroups", TAG, "List groups")),
+        )
+        .api_route(
+            ONE,
+            get_with(group, about("getVirtualServerGroup", TAG, "Show a group")),
+        )
+}
+
+pub(super) fn changes() -> ApiRouter<Api> {
+    let summary = "Delete a group with all that was made for it, the newest wave first";
+    let scales = "Set how many members a pool of a group has";
+    let reads = "Show what was read of a member, secrets included";
+    ApiRouter::new()
+        .api_route(
+            ONE,
+            delete_with(delete, about("deleteVirtualServerGroup", TAG, summary)),
+        )
+        .api_route(
+            &format!("{ONE}/scale"),
+            post_with(scale, about("scaleVirtualServerGroup", TAG, scales)),
+        )
+        .api_route(
+            &format!("{ONE}/output"),
+            post_with(output, about("readVirtualServerGroupOutput", TAG, reads)),
+        )
+}
+
+/// What takes no member away that was to stay.
+pub(super) fn operates() -> ApiRouter<Api> {
+    let retries = "Try again what is stuck of the members of a group";
+    ApiRouter::new().api_route(
+        &format!("{ONE}/retry"),
+        post_with(retry, about("retryVirtualServerGroup", TAG, retries)),
+    )
+}
+
+async fn groups(
+    State(api): State<Api>,
+    Query(query): Query<ListQuery>,
+) -> Answer<List<GroupObject>> {
+    let mut all = api.fleet_at(query.at).await?.groups(query.deleted).await?;
+    all.retain(|one| query.has(&one.metadata));
+    Ok(List::of(all))
+}
+
+async fn group(
+    State(api): State<Api>,
+    Path(target): Path<Named>,
+    Query(query): Query<AtQuery>,
+) -> Answer<GroupObject> {
+    let fleet = api.fleet_at(query.at).await?;
+    let group = fleet.get_group(&target.namespace, &target.name).await?;
+    Ok(Json(group))
+}
+
+async fn output(
+    State(api): State<Api>,
+    Path(Named { namespace, name }): Path<Named>,
+    Json(request): Json<OutputRequest>,
+) -> Answer<OutputText> {
+    let output = &request.output;
+    let found = api.fleet().group_output(&namespace, &name, output).await?;
+    let value = String::from_utf8_lossy(found.expose()).into_owned();
+    Ok(Json(OutputText { value }))
+}
+
+async fn scale(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(Named { namespace, name }): Path<Named>,
+    Json(request): Json<ScaleGroupRequest>,
+) -> Answer<ActionResult> {
+    let by = caller.by(&request.reason);
+    let fleet = api.fleet();
+    let group = fleet.scale_group(&namespace, &name, &request.pool, request.replicas, by);
+    let (group, result) = (group.await?, ActionResult::of(Done::Recorded));
+    let wait = Duration::from_secs(request.wait_seconds);
+    Ok(Json(wait_for(&api, result, &group, wait).await?))
+}
+
+async fn retry(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(Named { namespace, name }): Path<Named>,
+    request: Option<Json<GroupRequest>>,
+) -> Answer<ActionResult> {
+    let request = request.map(|Json(request)| request).unwrap_or_default();
+    let fleet = api.fleet();
+    let group = fleet.group(&namespace, &name).await?;
+    let by = caller.by(&request.reason);
+    let done: Done = fleet.retry(group.clone(), by).await?.into();
+    let wait = Duration::from_secs(request.wait_seconds);
+    Ok(Json(
+        wait_for(&api, ActionResult::of(done), &group, wait).await?,
+    ))
+}
+
+async fn delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(Named { namespace, name }): Path<Named>,
+    Query(query): Query<DeleteQuery>,
+) -> Answer<ActionResult> {
+    let by = caller.by(&query.reason);
+    let group = api
+        .fleet()
+        .delete_group(&namespace, &name, query.orphan, by);
+    let group = group.await?;
+    deleted(&api, &group, &query).await
+}

@@ -1,0 +1,190 @@
+//! Snapshots: what they are, and what is asked of them.
+
+use std::time::Duration;
+
+use aide::axum::{
+    ApiRouter,
+    routing::{delete_with, get_with, post_with},
+};
+use axum::{
+    Extension, Json,
+    extract::{Path, Query, State},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use vsiflow_workflows::{
+    fleet::{SnapshotObject, SnapshotRequest},
+    plan::Plan,
+};
+
+use super::{
+    Answer, AtQuery, List, Named, about,
+    actions::{ActionResult, DeleteQuery, Done, deleted, wait_for},
+    objects::ListQuery,
+};
+use crate::{Caller, router::Api};
+
+const TAG: &str = "virtualserversnapshots";
+const ALL: &str = "/v1/virtualserversnapshots";
+const ONE: &str = "/v1/namespaces/{namespace}/virtualserversnapshots/{name}";
+const OF_VSI: &str = "/v1/namespaces/{namespace}/virtualservers/{name}/snapshots";
+
+/// How a snapshot is taken.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(crate) struct TakeRequest {
+    /// Its name [default: the VSI's name with the next number].
+    name: Option<String>,
+    /// Save the guest's memory, too.
+    memory: bool,
+    /// Have the guest's agent hold its file systems still for that moment.
+    quiesce: bool,
+    /// Why; stored in the history.
+    reason: String,
+    /// How long to wait for the outcome, in seconds, 60 at most.
+    wait_seconds: u64,
+}
+
+/// How a VSI is put back.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(crate) struct RestoreRequest {
+    /// Why; stored in the history.
+    reason: String,
+    /// How long to wait for the outcome, in seconds, 60 at most.
+    wait_seconds: u64,
+}
+
+/// A snapshot that is being taken.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Taken {
+    /// Its name.
+    name: String,
+    /// What came of it.
+    #[serde(flatten)]
+    result: ActionResult,
+}
+
+pub(super) fn looks() -> ApiRouter<Api> {
+    let plans =
+        "Show what is lost where a VSI is put back to a snapshot, without changing anything";
+    ApiRouter::new()
+        .api_route(
+            ALL,
+            get_with(
+                snapshots,
+                about("listVirtualServerSnapshots", TAG, "List snapshots"),
+            ),
+        )
+        .api_route(
+            ONE,
+            get_with(
+                snapshot,
+                about("getVirtualServerSnapshot", TAG, "Show a snapshot"),
+            ),
+        )
+        .api_route(
+            &format!("{ONE}/restore"),
+            get_with(plan, about("planVirtualServerSnapshotRestore", TAG, plans)),
+        )
+}
+
+pub(super) fn changes() -> ApiRouter<Api> {
+    let takes = "Take a snapshot of a VSI's disks";
+    let restores = "Put the disks of a VSI back as a snapshot has them";
+    let deletes = "Delete a snapshot with its copies";
+    ApiRouter::new()
+        .api_route(
+            OF_VSI,
+            post_with(take, about("takeVirtualServerSnapshot", TAG, takes)),
+        )
+        .api_route(
+            &format!("{ONE}/restore"),
+            post_with(
+                restore,
+                about("restoreVirtualServerSnapshot", TAG, restores),
+            ),
+        )
+        .api_route(
+            ONE,
+            delete_with(delete, about("deleteVirtualServerSnapshot", TAG, deletes)),
+        )
+}
+
+async fn snapshots(
+    State(api): State<Api>,
+    Query(query): Query<ListQuery>,
+) -> Answer<List<SnapshotObject>> {
+    let fleet = api.fleet_at(query.at).await?;
+    let mut all = fleet.snapshots(query.deleted).await?;
+    all.retain(|one| query.has(&one.metadata));
+    Ok(List::of(all))
+}
+
+async fn snapshot(
+    State(api): State<Api>,
+    Path(Named { namespace, name }): Path<Named>,
+    Query(query): Query<AtQuery>,
+) -> Answer<SnapshotObject> {
+    let fleet = api.fleet_at(query.at).await?;
+    Ok(Json(fleet.get_snapshot(&namespace, &name).await?))
+}
+
+async fn plan(
+    State(api): State<Api>,
+    Path(Named { namespace, name }): Path<Named>,
+) -> Answer<Plan> {
+    let (_, plan) = api.fleet().plan_restore(&namespace, &name).await?;
+    Ok(Json(plan))
+}
+
+async fn take(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(Named { namespace, name }): Path<Named>,
+    request: Option<Json<TakeRequest>>,
+) -> Answer<Taken> {
+    let request = request.map(|Json(request)| request).unwrap_or_default();
+    let by = caller.by(&request.reason);
+    let wait = Duration::from_secs(request.wait_seconds);
+    let asked = SnapshotRequest {
+        name: request.name,
+        uid: None,
+        memory: request.memory,
+        quiesce: request.quiesce,
+    };
+    let taken = api.fleet().take_snapshot(&namespace, &name, asked, by);
+    let taken = taken.await?;
+    let result = ActionResult::of(Done::Recorded);
+    Ok(Json(Taken {
+        name: taken.name,
+        result: wait_for(&api, result, &taken.vsi, wait).await?,
+    }))
+}
+
+async fn restore(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(Named { namespace, name }): Path<Named>,
+    request: Option<Json<RestoreRequest>>,
+) -> Answer<ActionResult> {
+    let request = request.map(|Json(request)| request).unwrap_or_default();
+    let by = caller.by(&request.reason);
+    let (vsi, _) = api.fleet().restore_snapshot(&namespace, &name, by).await?;
+    let wait = Duration::from_secs(request.wait_seconds);
+    let result = ActionResult::of(Done::Recorded);
+    Ok(Json(wait_for(&api, result, &vsi, wait).await?))
+}
+
+async fn delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(Named { namespace, name }): Path<Named>,
+    Query(query): Query<DeleteQuery>,
+) -> Answer<ActionResult> {
+    let by = caller.by(&query.reason);
+    let fleet = api.fleet();
+    let deletion = fleet.delete_snapshot(&namespace, &name, query.orphan, by);
+    deleted(&api, &deletion.await?, &query).await
+}

@@ -1,0 +1,127 @@
+//! What tells of a console or a screen that is open without a daemon, so that its end is recorded even if its process is
+//! killed.
+//!
+//! It is a file in the state directory, locked as long as the process lives. It is made and removed by whoever holds
+//! the state directory. Whoever opens that next and finds one that nobody locks records the end.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use uuid::Uuid;
+use vsiflow_engine::{executor::By, model::Text};
+use vsiflow_workflows::fleet::ConsoleWay;
+
+use crate::{actor, compose::App, work};
+
+/// Where they are in the state directory.
+const FOLDER: &str = "consoles";
+/// The word of a screen's.
+const VNC: &str = "vnc";
+/// A longer file is none of these, in bytes.
+const LONGEST: u64 = 128;
+
+/// An open console's file.
+pub(super) struct OpenMark {
+    path: PathBuf,
+    _locked: File,
+}
+
+impl OpenMark {
+    /// Makes one, for a VSI's console of this user's. The state directory is held. Blocks.
+    pub(super) fn make(state: &Path, vsi: Uuid, way: ConsoleWay) -> io::Result<Self> {
+        let folder = state.join(FOLDER);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
+        let path = folder.join(Uuid::new_v4().to_string());
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let user = rustix::process::getuid().as_raw();
+        match way {
+            // As versions before screens wrote it.
+            ConsoleWay::Serial => write!(file, "{vsi} {user}")?,
+            ConsoleWay::Vnc => write!(file, "{vsi} {user} {VNC}")?,
+        }
+        Ok(Self {
+            path,
+            _locked: file,
+        })
+    }
+
+    /// The end is recorded.
+    pub(super) fn remove(self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// One whose process is gone.
+struct Orphan {
+    path: PathBuf,
+    vsi: Uuid,
+    user: u32,
+    way: ConsoleWay,
+}
+
+/// Records the ends of consoles whose processes were killed. The state directory is held.
+pub(crate) async fn record_lost(app: &App) {
+    let state = app.state_path().to_owned();
+    let orphans = work::off_runtime(move || orphans(&state)).await;
+    for orphan in orphans.unwrap_or_default() {
+        let Orphan {
+            path,
+            vsi,
+            user,
+            way,
+        } = orphan;
+        let by = By {
+            actor: actor::of(user),
+            reason: Text::new(""),
+        };
+        match app.fleet.note_console_lost(vsi, way, by).await {
+            Ok(()) => {
+                let _ = tokio::fs::remove_file(path).await;
+            }
+            Err(error) => tracing::warn!(%error, "the end of a console is not recorded"),
+        }
+    }
+}
+
+/// Blocks.
+fn orphans(state: &Path) -> Vec<Orphan> {
+    let entries = std::fs::read_dir(state.join(FOLDER));
+    let entries = entries.into_iter().flatten().flatten();
+    entries.filter_map(|entry| orphan(entry.path())).collect()
+}
+
+/// None where its process lives, or it is none of these.
+fn orphan(path: PathBuf) -> Option<Orphan> {
+    let mut file = File::open(&path).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
+    let mut text = String::new();
+    let read = (&mut file).take(LONGEST).read_to_string(&mut text);
+    read.ok()?;
+    let mut words = text.split(' ');
+    let (vsi, user) = (words.next()?, words.next()?);
+    let way = match words.next() {
+        None => ConsoleWay::Serial,
+        Some(VNC) => ConsoleWay::Vnc,
+        Some(_) => return None,
+    };
+    Some(Orphan {
+        vsi: vsi.parse().ok()?,
+        user: user.parse().ok()?,
+        way,
+        path,
+    })
+}

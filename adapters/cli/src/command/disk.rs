@@ -1,0 +1,128 @@
+//! `disk`: writes data disks into files, and makes data disks of files.
+
+use std::{io::Read as _, path::Path};
+
+use vsiflow_steps::image::format;
+use vsiflow_workflows::{
+    fleet::DiskToExport,
+    spec::{
+        Checksum, DeletionPolicy, DesiredDataDisk, DesiredImage, DiskSource, ImageUrl, Resolved,
+    },
+};
+
+use super::{CommandOutcome, apply, disk_file::ExportFile};
+use crate::{
+    args::{Common, DiskCommand, DiskExportArgs, DiskImportArgs},
+    compose::App,
+    exit::{Exit, ExitProblem},
+    output,
+    work::{self, off_runtime},
+};
+
+/// As many bytes are read from a host at a time.
+const PIECE: u64 = 16 << 20;
+
+pub(super) async fn run(common: &Common, command: DiskCommand) -> CommandOutcome {
+    match command {
+        DiskCommand::Export(args) => export(common, args).await,
+        DiskCommand::Import(args) => import(common, args).await,
+    }
+}
+
+async fn export(common: &Common, args: DiskExportArgs) -> CommandOutcome {
+    let app = App::open(common).await?;
+    let disk = app
+        .fleet
+        .disk_to_export(&args.namespace, &args.name)
+        .await?;
+    let exported = tokio::select! {
+        exported = write(&disk, &args.file) => exported.map(Some),
+        () = work::interrupted() => Ok(None),
+    };
+    app.close().await;
+    let Some((length, sha256)) = exported? else {
+        output::note("interrupted; run the same command to resume");
+        return Ok(Exit::Interrupted);
+    };
+    output::line(&format!(
+        "{} is in {} ({}, {length} bytes, sha256:{sha256})",
+        args.name,
+        args.file.display(),
+        disk.format()
+    ));
+    Ok(Exit::Done)
+}
+
+/// The file gets its name once all of the disk is in it, and nobody wrote to the disk meanwhile.
+async fn write(disk: &DiskToExport, path: &Path) -> Result<(u64, String), ExitProblem> {
+    let (path, state) = (path.to_owned(), disk.state());
+    let mut file = off_runtime(move || ExportFile::open(&path, &state)).await??;
+    // A part of another disk was dropped; one of this disk is not longer than it.
+    while file.length() < disk.length() {
+        let bytes = disk.read(file.length(), PIECE).await?;
+        if bytes.is_empty() {
+            break;
+        }
+        file = off_runtime(move || file.add(&bytes)).await??;
+    }
+    disk.unchanged().await?;
+    let there = disk.sha256().await?.to_string();
+    off_runtime(move || file.finish(&there)).await?
+}
+
+async fn import(common: &Common, args: DiskImportArgs) -> CommandOutcome {
+    let host = work::one_host(common, &args.at.files).await?;
+    let (path, size) = (args.file.clone(), args.size);
+    let found = off_runtime(move || virtual_size(&path)).await??;
+    let checksum = args.checksum.as_deref().map(str::parse::<Checksum>);
+    let checksum = checksum
+        .transpose()
+        .map_err(|why| wrong(&args.file, &why))?;
+    let url = super::image::file_url(&args.file)?;
+    let url: ImageUrl = url.parse().map_err(|why: String| wrong(&args.file, &why))?;
+    let image = DesiredImage {
+        url: url.stored().to_owned(),
+        file_name: url.file_name().to_owned(),
+        checksum,
+    };
+    let disk = DesiredDataDisk {
+        namespace: args.namespace.clone(),
+        name: args.name.clone(),
+        uid: None,
+        labels: args.labels.into_iter().collect(),
+        host: host.id(),
+        pool: args.at.pool.clone(),
+        size: size.map_or(found, |size| size.bytes()),
+        deletion_policy: DeletionPolicy::Retain,
+        member_of: None,
+        copy_of: None,
+        source: Some(DiskSource::Image { image }),
+    };
+    let resolved = Resolved {
+        data_disks: vec![disk],
+        hosts: [(host.id(), host)].into(),
+        ..Resolved::default()
+    };
+    let app = App::open_to_work(common).await?;
+    apply::bring_documents(app, common, &args.wait, None, resolved).await
+}
+
+/// The size that a guest sees of an image, in bytes.
+fn virtual_size(path: &Path) -> Result<u64, ExitProblem> {
+    let mut head = Vec::new();
+    let failed = |error: std::io::Error| wrong(path, &error);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let read = file.take(format::HEADER_MAX).read_to_end(&mut head);
+    read.map_err(failed)?;
+    let found = format::of_whole(&head, length);
+    found
+        .map(|(_, size)| size)
+        .map_err(|unfit| wrong(path, &unfit))
+}
+
+pub(super) fn wrong(path: &Path, why: &dyn std::fmt::Display) -> ExitProblem {
+    let remedy = "name another file, or remove what is in the way; the same command resumes";
+    let message = format!("{}: {why}", path.display());
+    ExitProblem::new(Exit::Failed, "VSI0314", message, remedy)
+}

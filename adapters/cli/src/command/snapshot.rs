@@ -1,0 +1,175 @@
+//! `snapshot`: takes snapshots of VSIs, puts VSIs back to them, and deletes them.
+
+use vsiflow_workflows::{fleet::SnapshotRequest, spec::Resolved};
+
+use super::{CommandOutcome, apply};
+use crate::{
+    actor,
+    args::{
+        CloneArgs, Common, CreateArgs, SnapshotCommand, SnapshotCreateArgs, SnapshotDeleteArgs,
+        SnapshotRestoreArgs, WaitArgs, without_kind,
+    },
+    compose::App,
+    exit::{Exit, ExitProblem},
+    output,
+    work::{self, SNAPSHOT, Target},
+};
+
+pub(super) async fn run(common: &Common, command: SnapshotCommand) -> CommandOutcome {
+    match command {
+        SnapshotCommand::Create(args) => create(common, args).await,
+        SnapshotCommand::Restore(args) => restore(common, args).await,
+        SnapshotCommand::Delete(args) => delete(common, args).await,
+    }
+}
+
+async fn create(common: &Common, args: SnapshotCreateArgs) -> CommandOutcome {
+    let app = App::open_to_work(common).await?;
+    let request = SnapshotRequest {
+        name: args.name,
+        uid: None,
+        memory: args.memory,
+        quiesce: args.quiesce,
+    };
+    let vsi = without_kind(&args.vsi);
+    let by = actor::by(&common.reason);
+    let taken = app.fleet.take_snapshot(&args.namespace, vsi, request, by);
+    let taken = taken.await?;
+    let targets = work::targets_named(&app, &args.namespace, &[vsi.to_owned()]).await?;
+    let name = format!("snapshot/{}", work::label(&args.namespace, &taken.name));
+    work::tell_recorded(&app, &args.wait, &targets, &format!("is copied to {name}"));
+    let until = work::Until::Decided;
+    let exit = work::until_decided(&app, common, &args.wait, &targets, until, "").await?;
+    if exit == Exit::Done && app.fleet.is_snapshot_ready(&taken.snapshot) {
+        output::line(&format!("{name} is taken"));
+    }
+    app.close().await;
+    Ok(exit)
+}
+
+async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
+    let app = App::open_to_work(common).await?;
+    let (namespace, name) = (&args.namespace, bare(&args.name));
+    let (entity, plan) = app.fleet.plan_restore(namespace, name).await?;
+    let targets = work::targets_of(&app, &[entity]).await?;
+    let shown = targets.first().map(Target::shown).unwrap_or_default();
+    for lost in &plan.destroys {
+        output::line(&format!("{shown}: loses the {}: {}", lost.object, lost.why));
+    }
+    if args.dry_run {
+        output::line(&format!("{shown} would be put back to snapshot/{name}"));
+        app.close().await;
+        return Ok(Exit::Done);
+    }
+    let question = format!("put {shown} back to snapshot/{name}?");
+    if !args.yes && !work::is_agreed(&question)? {
+        let message = format!("nothing was done; this would put {shown} back to snapshot/{name}");
+        let problem = ExitProblem::new(Exit::Blocked, "VSI0811", message, "say --yes");
+        return Err(problem);
+    }
+    let by = actor::by(&common.reason);
+    app.fleet.restore_snapshot(namespace, name, by).await?;
+    let said = format!("is put back to snapshot/{name}");
+    work::tell_recorded(&app, &args.wait, &targets, &said);
+    work::see_through(app, common, &args.wait, &targets).await
+}
+
+async fn delete(common: &Common, args: SnapshotDeleteArgs) -> CommandOutcome {
+    let app = App::open_to_work(common).await?;
+    let namespace = &args.namespace;
+    // Names are looked up first: a slip of the pen deletes nothing.
+    for name in &args.names {
+        app.fleet.snapshot(namespace, bare(name)).await?;
+    }
+    let mut targets = Vec::new();
+    for name in &args.names {
+        let (name, by) = (bare(name), actor::by(&common.reason));
+        let entity = app.fleet.delete_snapshot(namespace, name, args.orphan, by);
+        targets.push(Target {
+            entity: entity.await?,
+            namespace: namespace.clone(),
+            name: name.to_owned(),
+        });
+    }
+    let (recorded, done) = match args.orphan {
+        true => (
+            "will be forgotten",
+            "is forgotten; its host was not touched",
+        ),
+        false => ("will be deleted", "deleted"),
+    };
+    work::tell_recorded(&app, &args.wait, &targets, recorded);
+    let until = work::Until::Decided;
+    let exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
+    app.close().await;
+    Ok(exit)
+}
+
+/// `create --from`: new VSIs with the disks of a snapshot.
+pub(super) async fn create_from(
+    common: &Common,
+    args: &CreateArgs,
+    snapshot: &str,
+) -> CommandOutcome {
+    let app = App::open_to_work(common).await?;
+    let mut all = Resolved::default();
+    for name in &args.names {
+        let of = app
+            .fleet
+            .vsi_from_snapshot(&args.namespace, bare(snapshot), name);
+        let of = of.await?;
+        all.vsis.extend(of.vsis);
+        all.data_disks.extend(of.data_disks);
+    }
+    apply::bring_documents(app, common, &args.wait, args.output, all).await
+}
+
+/// `clone`: each part is durable by itself; a kill leaves the snapshot, and `create --from` goes on from
+/// there.
+pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
+    let app = App::open_to_work(common).await?;
+    let (namespace, vsi) = (&args.namespace, without_kind(&args.vsi));
+    let name = format!("{vsi}-to-{}", args.name);
+    let wait = WaitArgs {
+        wait: true,
+        timeout: args.timeout,
+    };
+    let by = || actor::by(&common.reason);
+    if app.fleet.snapshot(namespace, &name).await.is_err() {
+        let request = SnapshotRequest {
+            name: Some(name.clone()),
+            quiesce: args.quiesce,
+            ..SnapshotRequest::default()
+        };
+        app.fleet
+            .take_snapshot(namespace, vsi, request, by())
+            .await?;
+    }
+    let until = work::Until::Decided;
+    let source = work::targets_named(&app, namespace, &[vsi.to_owned()]).await?;
+    let exit = work::until_decided(&app, common, &wait, &source, until, "").await?;
+    if exit != Exit::Done {
+        app.close().await;
+        return Ok(exit);
+    }
+    let resolved = app
+        .fleet
+        .vsi_from_snapshot(namespace, &name, &args.name)
+        .await?;
+    app.fleet.apply(resolved, by()).await?;
+    let made = work::targets_named(&app, namespace, std::slice::from_ref(&args.name)).await?;
+    let exit = work::until_decided(&app, common, &wait, &made, until, "").await?;
+    if exit == Exit::Done {
+        let entity = app
+            .fleet
+            .delete_snapshot(namespace, &name, false, by())
+            .await?;
+        app.fleet.decided(&entity).await?;
+    }
+    app.close().await;
+    Ok(exit)
+}
+
+fn bare(name: &str) -> &str {
+    name.strip_prefix(SNAPSHOT).unwrap_or(name)
+}

@@ -1,0 +1,317 @@
+//! What a shell proposes for `vsiflow`: commands, options, and the names of what there is.
+//!
+//! The script of `vsiflow completions` has the shell run `vsiflow` with the words so far, and with
+//! [`VARIABLE`] set to the shell's name. Names come from the state directory that these words lead to, or
+//! from whoever holds it; one that is not there is not made. Whatever fails here proposes nothing: nobody
+//! wants an error in the line that is being typed.
+
+use std::{collections::BTreeSet, ffi::OsString, time::Duration};
+
+use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
+use clap_complete::{
+    CompleteEnv,
+    engine::{ArgValueCandidates, CompletionCandidate},
+    env::Shells,
+};
+use serde_json::Value;
+
+use crate::{
+    args::{Cli, Common},
+    command, compose,
+};
+
+/// Says which shell asks.
+const VARIABLE: &str = "VSIFLOW_COMPLETE";
+/// The name that is completed.
+const NAME: &str = "vsiflow";
+/// What is typed waits that long for the state directory.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Proposes, where a shell asks for that; returns where none does.
+pub(crate) fn answer() {
+    if std::env::var_os(VARIABLE).is_none() {
+        return;
+    }
+    let words: Vec<_> = std::env::args_os().collect();
+    let from = words.iter().position(|word| word == "--");
+    let typed = words
+        .iter()
+        .skip(from.map_or(words.len(), |from| from.saturating_add(1)));
+    let place = CompletionPlace::of(typed.cloned().collect());
+    CompleteEnv::with_factory(move || with_names(Cli::command(), &place))
+        .var(VARIABLE)
+        .complete();
+}
+
+/// The script that has a shell ask; none for a shell that is not known.
+pub(crate) fn script(shell: &str) -> Option<Vec<u8>> {
+    let shells = Shells::builtins();
+    let mut script = Vec::new();
+    let written =
+        shells
+            .completer(shell)?
+            .write_registration(VARIABLE, NAME, NAME, NAME, &mut script);
+    written.ok().map(|()| script)
+}
+
+/// What the words so far lead to.
+#[derive(Clone, Debug, Default)]
+struct CompletionPlace {
+    common: Option<Common>,
+    namespace: Option<String>,
+}
+
+impl CompletionPlace {
+    fn of(words: Vec<OsString>) -> Self {
+        let command = lenient(Cli::command());
+        let Ok(found) = command.try_get_matches_from(words) else {
+            return Self::default();
+        };
+        Self {
+            common: Common::from_arg_matches(&found).ok(),
+            namespace: namespace(&found),
+        }
+    }
+}
+
+/// The same command line, of which nothing is required.
+fn lenient(command: Command) -> Command {
+    command.ignore_errors(true).mut_subcommands(lenient)
+}
+
+fn namespace(found: &ArgMatches) -> Option<String> {
+    let (_, below) = found.subcommand()?;
+    let own = below.try_get_one::<String>("namespace").ok().flatten();
+    own.cloned().or_else(|| namespace(below))
+}
+
+/// What an argument is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CompletionValues {
+    Vsis,
+    /// VSIs; other objects with their kinds.
+    Objects,
+    Pools,
+    Hosts,
+    StoragePools,
+    Types,
+    Images,
+    Snapshots,
+    Labels,
+    HostLabels,
+    Tokens,
+}
+
+/// What an argument of a command is about; none where nobody knows it.
+fn values(command: &str, argument: &str) -> Option<CompletionValues> {
+    Some(match (command, argument) {
+        ("create", "names") => return None,
+        ("create", "target") => CompletionValues::HostLabels,
+        ("create", "pool") | (_, "storage_pool") => CompletionValues::StoragePools,
+        ("create", "image") => CompletionValues::Images,
+        ("clone" | "create", "vsi") => CompletionValues::Vsis,
+        (_, "server_type") => CompletionValues::Types,
+        (_, "labels") => CompletionValues::Labels,
+        (_, "on") => CompletionValues::Hosts,
+        ("revoke", "name") => CompletionValues::Tokens,
+        ("scale", "name" | "words" | "pool") => CompletionValues::Pools,
+        (
+            "describe" | "history" | "diff" | "get" | "delete" | "wait" | "rollback",
+            "words" | "names" | "name",
+        ) => CompletionValues::Objects,
+        (
+            "start" | "stop" | "restart" | "pause" | "unpause" | "rebuild" | "approve" | "retry"
+            | "cancel" | "logs" | "console" | "vnc" | "ssh" | "resume" | "cordon" | "uncordon",
+            "words" | "names" | "name",
+        ) => CompletionValues::Vsis,
+        _ => return None,
+    })
+}
+
+/// The command line with the names of what there is.
+fn with_names(command: Command, place: &CompletionPlace) -> Command {
+    command.mut_subcommands(|below| {
+        let word = below.get_name().to_owned();
+        let below = with_names(below, place);
+        match word.as_str() {
+            "host" => below.mut_subcommands(|one| named(one, place, Some(CompletionValues::Hosts))),
+            "snapshot" => below.mut_subcommands(|one| {
+                let has_new_name = one.get_name() == "create";
+                named(
+                    one,
+                    place,
+                    (!has_new_name).then_some(CompletionValues::Snapshots),
+                )
+            }),
+            _ => named(below, place, None),
+        }
+    })
+}
+
+/// With the candidates of its own arguments; `names` where its names are always of one kind.
+fn named(command: Command, place: &CompletionPlace, names: Option<CompletionValues>) -> Command {
+    let word = command.get_name().to_owned();
+    let known = command.get_arguments().filter_map(|argument| {
+        let id = argument.get_id().to_string();
+        let its = match names {
+            Some(names) if id == "name" || id == "names" => Some(names),
+            _ => values(&word, &id),
+        };
+        // An argument that is changed comes after those that are not: positions are kept by changing each.
+        (its.is_some() || argument.is_positional()).then_some((id, its))
+    });
+    let known: Vec<_> = known.collect();
+    known.into_iter().fold(command, |command, (id, its)| {
+        let place = place.clone();
+        command.mut_arg(id, |argument| match its {
+            Some(its) => argument.add(ArgValueCandidates::new(move || candidates(&place, its))),
+            None => argument,
+        })
+    })
+}
+
+fn candidates(place: &CompletionPlace, of: CompletionValues) -> Vec<CompletionCandidate> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let (Ok(runtime), Some(common)) = (runtime, &place.common) else {
+        return Vec::new();
+    };
+    let found = async { tokio::time::timeout(PATIENCE, found(common, place, of)).await };
+    let found = runtime.block_on(found).unwrap_or_default();
+    found.into_iter().map(CompletionCandidate::new).collect()
+}
+
+async fn found(common: &Common, place: &CompletionPlace, of: CompletionValues) -> BTreeSet<String> {
+    let here = compose::state_path(common).is_ok_and(|state| state.join("FORMAT").is_file());
+    if !here && common.server.is_none() {
+        return BTreeSet::new();
+    }
+    let namespace = place.namespace.as_deref().unwrap_or("default");
+    let scoped = |kind| ["get", kind, "-n", namespace, "-o", "name"];
+    match of {
+        CompletionValues::Vsis => bare(lines(common, &scoped("vsi")).await),
+        CompletionValues::Pools => lines(common, &scoped("pool")).await,
+        CompletionValues::Objects => {
+            let mut all = bare(lines(common, &scoped("vsi")).await);
+            all.extend(lines(common, &scoped("pool")).await);
+            for kind in ["group", "disk", "snapshot"] {
+                all.extend(lines(common, &scoped(kind)).await);
+            }
+            all
+        }
+        CompletionValues::Hosts => lines(common, &["get", "host", "-o", "name"]).await,
+        CompletionValues::Snapshots => {
+            let names = lines(common, &scoped("snapshot")).await.into_iter();
+            let names = names.map(|name| match name.strip_prefix("snapshot/") {
+                Some(bare) => bare.to_owned(),
+                None => name,
+            });
+            names.collect()
+        }
+        CompletionValues::Types => lines(common, &["get", "type", "-o", "name"]).await,
+        CompletionValues::Tokens => texts(common, &["token", "list", "-o", "json"], "/name").await,
+        CompletionValues::Images => {
+            let names = lines(common, &["get", "image", "-o", "name"]).await;
+            names
+                .into_iter()
+                .map(|name| format!("image/{name}"))
+                .collect()
+        }
+        CompletionValues::StoragePools => {
+            texts(common, &["get", "image", "-o", "json"], "/status/pool").await
+        }
+        CompletionValues::Labels => {
+            labels(
+                common,
+                &["get", "vsi", "-n", namespace, "-o", "json"],
+                "/metadata/labels",
+            )
+            .await
+        }
+        CompletionValues::HostLabels => {
+            labels(common, &["get", "host", "-o", "json"], "/status/labels").await
+        }
+    }
+}
+
+/// Without their kind, as they may be typed.
+fn bare(names: BTreeSet<String>) -> BTreeSet<String> {
+    let bare = |name: String| name.strip_prefix("vsi/").map(str::to_owned).unwrap_or(name);
+    names.into_iter().map(bare).collect()
+}
+
+async fn lines(common: &Common, words: &[&str]) -> BTreeSet<String> {
+    let text = command::look(common, words).await.unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+async fn objects(common: &Common, words: &[&str]) -> Vec<Value> {
+    let text = command::look(common, words).await.unwrap_or_default();
+    let list: Value = serde_json::from_str(&text).unwrap_or_default();
+    let items = list.get("items").and_then(Value::as_array);
+    items.cloned().unwrap_or_default()
+}
+
+async fn texts(common: &Common, words: &[&str], pointer: &str) -> BTreeSet<String> {
+    let objects = objects(common, words).await;
+    let texts = objects
+        .iter()
+        .filter_map(|object| object.pointer(pointer)?.as_str());
+    texts.map(str::to_owned).collect()
+}
+
+async fn labels(common: &Common, words: &[&str], pointer: &str) -> BTreeSet<String> {
+    let objects = objects(common, words).await;
+    let labels = objects
+        .iter()
+        .filter_map(|object| object.pointer(pointer)?.as_object());
+    let pairs = labels
+        .flatten()
+        .filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)));
+    pairs.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_argument_that_names_something_is_one_of_the_command_line() {
+        for (command, argument) in [
+            ("create", "target"),
+            ("create", "pool"),
+            ("create", "server_type"),
+            ("create", "on"),
+            ("stop", "names"),
+            ("stop", "labels"),
+            ("describe", "words"),
+            ("console", "words"),
+            ("ssh", "name"),
+            ("delete", "names"),
+            ("vnc", "words"),
+            ("clone", "vsi"),
+            ("get", "words"),
+        ] {
+            assert!(values(command, argument).is_some(), "{command} {argument}");
+            let cli = Cli::command();
+            let found = cli.find_subcommand(command).unwrap();
+            let mut ids = found.get_arguments().map(|one| one.get_id().as_str());
+            assert!(ids.any(|id| id == argument), "{command} has no {argument}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_with_names_is_consistent() {
+        with_names(Cli::command(), &CompletionPlace::default()).debug_assert();
+    }
+
+    #[test]
+    fn the_words_so_far_say_where_names_are_looked_for() {
+        let words = ["vsiflow", "--state", "/s", "stop", "-n", "prod", ""];
+        let place = CompletionPlace::of(words.map(OsString::from).to_vec());
+        let state = place.common.unwrap().state;
+        assert_eq!(state.as_deref(), Some(std::path::Path::new("/s")));
+        assert_eq!(place.namespace.as_deref(), Some("prod"));
+    }
+}

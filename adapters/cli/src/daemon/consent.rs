@@ -1,0 +1,73 @@
+//! Asks the person at the terminal before the holder of a state directory destroys what they selected.
+//!
+//! The holder knows the objects, the caller has the terminal. So the caller says that it can ask
+//! (`--agreed ''`), the holder answers with its question, and the command is sent again with the question
+//! that was agreed to. The holder asks anew where the selection has become another.
+
+use std::io;
+
+use vsiflow_api::Place;
+
+use super::client::{Forwarded, forward_printing, show};
+use crate::{
+    args::{Cli, CliCommand, DestroyArgs},
+    exit::Exit,
+    output,
+    work::{self, GivenDocuments, QUESTION},
+};
+
+/// Has a command done there, and asks before it destroys what was selected.
+pub(crate) async fn forward_asking(
+    place: &Place,
+    cli: &Cli,
+    words: Vec<String>,
+    given: &GivenDocuments,
+) -> Forwarded {
+    let asks = destroys_selected(&cli.command).is_some_and(|args| !args.yes);
+    if !asks || !work::is_somebody_there() {
+        return forward_printing(place, words, given, show).await;
+    }
+    let mut agreed = String::new();
+    loop {
+        let mut question = Vec::new();
+        let print = |to_err, bytes: &[u8]| match to_err {
+            false if !question.is_empty() || bytes.first() == Some(&QUESTION) => {
+                question.extend_from_slice(bytes);
+                io::Result::Ok(())
+            }
+            _ => show(to_err, bytes),
+        };
+        let done = forward_printing(place, agreeing(&words, &agreed), given, print).await;
+        let Some((_, asked)) = question.split_first() else {
+            return done;
+        };
+        let asked = String::from_utf8_lossy(asked).into_owned();
+        match work::is_agreed(&format!("{asked}?")) {
+            Ok(true) => agreed = asked,
+            Ok(false) => return refused(&work::nobody_agreed(&asked)),
+            Err(problem) => return refused(&problem),
+        }
+    }
+}
+
+fn refused(problem: &crate::exit::ExitProblem) -> Forwarded {
+    output::problem(problem);
+    Forwarded::Answered(Exit::Blocked)
+}
+
+/// The bounds of a command that destroys what it selects; none of any other.
+fn destroys_selected(command: &CliCommand) -> Option<&DestroyArgs> {
+    match command {
+        CliCommand::Delete(args) if args.all || !args.selection.is_empty() => Some(&args.destroy),
+        CliCommand::Rebuild(args) if args.targets.names.is_empty() => Some(&args.destroy),
+        _ => None,
+    }
+}
+
+/// The words with what was agreed to, before those that are no options.
+fn agreeing(words: &[String], agreed: &str) -> Vec<String> {
+    let mut words = words.to_vec();
+    let end = words.iter().position(|word| word == "--");
+    words.insert(end.unwrap_or(words.len()), format!("--agreed={agreed}"));
+    words
+}

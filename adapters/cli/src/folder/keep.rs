@@ -1,0 +1,300 @@
+//! The loop: reads, applies, and tells what it cannot do.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use vsiflow_workflows::{
+    fleet::{Change, FleetError, LeftOut},
+    spec::Resolved,
+};
+
+use super::{
+    reading::{Folder, FolderVersion},
+    removal::Removal,
+    sound::{DocumentName, SoundDocuments, sound},
+};
+use crate::{
+    actor,
+    args::{Common, FolderArgs},
+    command::prune,
+    compose::App,
+    exit::ExitProblem,
+    output,
+    work::{self, off_runtime},
+};
+
+/// The folder is looked at that often.
+const LOOK: Duration = Duration::from_secs(1);
+/// What was refused, or cannot be read, is tried again after that.
+const AGAIN: Duration = Duration::from_secs(15);
+
+/// Keeps to the folder as long as it is polled; for ever where none is named.
+pub(crate) async fn keep(app: &App, common: &Common, args: &FolderArgs) -> ExitProblem {
+    let Some(path) = &args.dir else {
+        return std::future::pending().await;
+    };
+    let folder = Folder {
+        path: path.clone(),
+        recursive: args.recursive,
+    };
+    let mut keeper = match FolderKeeper::new(app, common, args, folder) {
+        Ok(keeper) => keeper,
+        Err(problem) => return problem,
+    };
+    output::note(&format!("keeping to {}", path.display()));
+    loop {
+        keeper.look().await;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+struct FolderKeeper<'a> {
+    app: &'a App,
+    common: Common,
+    folder: Folder,
+    prune: Option<usize>,
+    host: Option<vsiflow_workflows::spec::HostSettings>,
+    /// How it was at the last look.
+    seen: Option<FolderVersion>,
+    /// What was taken in last.
+    taken: Option<FolderVersion>,
+    /// What is tried again even if nothing changes, and when.
+    again: Option<Instant>,
+    removal: Removal,
+    /// What has no document any more by what was taken in, and is not gone yet.
+    left_out: Option<LeftOutDocuments>,
+    /// What each file described when it could be read.
+    names: BTreeMap<String, BTreeSet<DocumentName>>,
+    /// What was told already.
+    told: BTreeSet<String>,
+}
+
+/// Documents whose removal waits until it counts.
+struct LeftOutDocuments {
+    resolved: Resolved,
+    held: BTreeSet<String>,
+}
+
+impl<'a> FolderKeeper<'a> {
+    fn new(
+        app: &'a App,
+        common: &Common,
+        args: &FolderArgs,
+        folder: Folder,
+    ) -> Result<Self, ExitProblem> {
+        Ok(Self {
+            app,
+            common: common.clone(),
+            host: work::host(common)?,
+            prune: args.prune,
+            folder,
+            seen: None,
+            taken: None,
+            again: None,
+            removal: Removal::default(),
+            left_out: None,
+            names: BTreeMap::new(),
+            told: BTreeSet::new(),
+        })
+    }
+
+    /// Takes in what is new. Whatever is wrong is told, and looked at again.
+    async fn look(&mut self) {
+        let version = match self.folder.version().await {
+            Ok(version) => version,
+            Err(wrong) => return self.unreadable(wrong.to_string()),
+        };
+        let is_commit = matches!(version, FolderVersion::Commit(_));
+        // A file may be half written: files have to be the same twice.
+        let settled = is_commit || self.seen.as_ref() == Some(&version);
+        self.seen = Some(version.clone());
+        if !settled {
+            return self.removal.begin_anew();
+        }
+        let due = self.again.is_some_and(|at| at <= Instant::now());
+        if due || self.taken.as_ref() != Some(&version) {
+            self.take_in(&version).await;
+        }
+        if self.left_out.is_some() && self.removal.counts(&version, Instant::now()) {
+            self.remove(&version).await;
+        }
+    }
+
+    fn unreadable(&mut self, why: String) {
+        self.removal.begin_anew();
+        (self.seen, self.left_out) = (None, None);
+        // What is there when it can be read again is looked at anew.
+        self.taken = None;
+        self.tell_once([why]);
+    }
+
+    async fn take_in(&mut self, version: &FolderVersion) {
+        (self.again, self.left_out) = (None, None);
+        let reading = match self.folder.read(version).await {
+            Ok(reading) => reading,
+            Err(wrong) => return self.unreadable(wrong.to_string()),
+        };
+        let host = self.host.clone();
+        let made = match off_runtime(move || sound(reading, host.as_ref())).await {
+            Ok(made) => made,
+            Err(problem) => return self.unreadable(problem.message),
+        };
+        self.taken = Some(version.clone());
+        let mut told: Vec<_> = made.told.iter().map(ToString::to_string).collect();
+        if made.resolved.is_none() && made.held.is_empty() {
+            let folder = self.folder.path.display();
+            told.push(format!(
+                "{folder} holds no document: nothing is deleted on its word"
+            ));
+        }
+        let refused = self.apply(version, &made).await;
+        self.tell(told, refused);
+        let SoundDocuments {
+            resolved,
+            names,
+            held,
+            ..
+        } = made;
+        self.names.retain(|file, _| held.contains(file));
+        self.names.extend(names);
+        // An empty folder says nothing of what was in it.
+        self.left_out = resolved.map(|resolved| LeftOutDocuments { resolved, held });
+    }
+
+    /// Applies it all; where that is refused, each document alone. What was refused.
+    async fn apply(&mut self, version: &FolderVersion, made: &SoundDocuments) -> Vec<FleetError> {
+        let Some(resolved) = &made.resolved else {
+            return Vec::new();
+        };
+        let Err(error) = self.give(version, resolved.clone()).await else {
+            return Vec::new();
+        };
+        let parts = resolved.parts();
+        if parts.len() < 2 {
+            return vec![error];
+        }
+        let mut refused = Vec::new();
+        for part in parts {
+            refused.extend(self.give(version, part).await.err());
+        }
+        refused
+    }
+
+    async fn give(&self, version: &FolderVersion, resolved: Resolved) -> Result<(), FleetError> {
+        let by = actor::by(&self.reason(version));
+        for one in self.app.fleet.apply(resolved, by).await? {
+            let label = work::label(&one.namespace, &one.name);
+            match one.change {
+                Change::Created => output::note(&format!("{}/{label} created", one.kind)),
+                Change::Configured => output::note(&format!("{}/{label} configured", one.kind)),
+                Change::Unchanged => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn reason(&self, version: &FolderVersion) -> String {
+        match self.common.reason.as_str() {
+            "" => format!("{version} of {}", self.folder.path.display()),
+            given => given.to_owned(),
+        }
+    }
+
+    /// Tells what is new of what is wrong, and has what was refused tried again.
+    fn tell(&mut self, mut told: Vec<String>, refused: Vec<FleetError>) {
+        if !refused.is_empty() {
+            self.again = Instant::now().checked_add(AGAIN);
+        }
+        let words = refused.into_iter().map(|error| words(&error.into()));
+        told.extend(words);
+        let now: BTreeSet<_> = told.iter().cloned().collect();
+        let gone = self.told.difference(&now).count();
+        self.tell_once(told);
+        if gone > 0 && now.is_empty() {
+            output::note(&format!(
+                "{}: everything in it fits again",
+                self.folder.path.display()
+            ));
+        }
+        self.told = now;
+    }
+
+    fn tell_once(&mut self, told: impl IntoIterator<Item = String>) {
+        for words in told {
+            if self.told.insert(words.clone()) {
+                output::warning(&words);
+            }
+        }
+    }
+
+    /// Deletes what has no document any more, where that is wanted and as little as is permitted.
+    async fn remove(&mut self, version: &FolderVersion) {
+        let Some(LeftOutDocuments { resolved, held }) = self.left_out.take() else {
+            return;
+        };
+        let left = match self.app.fleet.left_out(&resolved).await {
+            Ok(left) => left,
+            Err(error) => return self.tell_once([words(&error.into())]),
+        };
+        let left: Vec<_> = left
+            .into_iter()
+            .filter(|one| !self.is_held(one, &held))
+            .collect();
+        if left.is_empty() {
+            return;
+        }
+        let shown: Vec<_> = left.iter().map(prune::shown).collect();
+        let shown = shown.join(", ");
+        let folder = self.folder.path.display();
+        if held.iter().any(|file| !self.names.contains_key(file)) {
+            let words = format!(
+                "{shown}: no document in {folder} any more; not deleted, since a file that was never read whole may hold it"
+            );
+            return self.tell_once([words]);
+        }
+        let count = left.iter().map(|one| one.count).sum::<usize>();
+        match self.prune {
+            Some(most) if count <= most => self.delete(version, left).await,
+            Some(most) => self.tell_once([format!(
+                "{shown}: no document in {folder} any more; not deleted, since {count} would go and --prune={most} permits {most}"
+            )]),
+            None => self.tell_once([format!(
+                "{shown}: no document in {folder} any more; `vsiflow delete` deletes it, or --prune=N all such"
+            )]),
+        }
+    }
+
+    /// Whether a file that is held back described it when it was read last.
+    fn is_held(&self, one: &LeftOut, held: &BTreeSet<String>) -> bool {
+        let name = (one.namespace.clone(), one.name.clone());
+        let files = held.iter().filter_map(|file| self.names.get(file));
+        files.into_iter().any(|names| names.contains(&name))
+    }
+
+    async fn delete(&mut self, version: &FolderVersion, left: Vec<LeftOut>) {
+        let common = Common {
+            reason: format!("no document of it in {}", self.reason(version)),
+            ..self.common.clone()
+        };
+        if let Err(problem) = prune::prune(self.app, &common, left).await {
+            self.tell_once([words(&problem)]);
+            self.again = Instant::now().checked_add(AGAIN);
+        }
+    }
+}
+
+/// A problem in one line.
+fn words(problem: &ExitProblem) -> String {
+    let ExitProblem {
+        code,
+        message,
+        object,
+        remedy,
+        ..
+    } = problem;
+    let parts = [object.as_str(), message.as_str(), remedy.as_str()];
+    let said: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("{code}: {}", said.join("; "))
+}

@@ -1,0 +1,67 @@
+//! Since when a folder says that something is gone.
+
+use std::time::{Duration, Instant};
+
+use super::reading::FolderVersion;
+
+/// So long a reading has to stay the same before what it leaves out is gone.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// When the folder was read last as it is now, for the first time.
+#[derive(Debug, Default)]
+pub(super) struct Removal {
+    since: Option<(FolderVersion, Instant)>,
+}
+
+impl Removal {
+    /// Whether what this reading leaves out is gone. A commit is whole by itself; files have to be
+    /// the same for a while, since nobody says when all of them are written.
+    pub(super) fn counts(&mut self, version: &FolderVersion, now: Instant) -> bool {
+        if matches!(version, FolderVersion::Commit(_)) {
+            return true;
+        }
+        match &self.since {
+            Some((before, since)) if before == version => now.duration_since(*since) >= SETTLED,
+            _ => {
+                self.since = Some((version.clone(), now));
+                false
+            }
+        }
+    }
+
+    /// The folder could not be read: what it says begins anew.
+    pub(super) fn begin_anew(&mut self) {
+        self.since = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(text: &str) -> FolderVersion {
+        FolderVersion::Files(vsiflow_engine::model::Hash::of(text.as_bytes()))
+    }
+
+    #[test]
+    fn what_is_left_out_of_files_is_gone_after_ten_seconds_without_a_change() {
+        let (mut removal, begun) = (Removal::default(), Instant::now());
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        assert!(!removal.counts(&files("a"), at(0)));
+        assert!(!removal.counts(&files("a"), at(9)));
+        assert!(!removal.counts(&files("b"), at(10)), "it changed");
+        assert!(!removal.counts(&files("b"), at(19)));
+        assert!(removal.counts(&files("b"), at(20)));
+        removal.begin_anew();
+        assert!(
+            !removal.counts(&files("b"), at(40)),
+            "it was away meanwhile"
+        );
+    }
+
+    #[test]
+    fn a_commit_is_whole_by_itself() {
+        let commit = FolderVersion::Commit("4b825dc".to_owned());
+        assert!(Removal::default().counts(&commit, Instant::now()));
+    }
+}

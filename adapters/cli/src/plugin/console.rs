@@ -1,0 +1,27 @@
+//! `console`: a guest's serial console, by the API of subresources.
+
+use hyper_util::rt::TokioIo;
+use vsiflow_api::wire;
+
+use super::{There, args::PluginConsoleArgs, problem};
+use crate::{
+    command::{CommandOutcome, console},
+    exit::{Exit, ExitProblem},
+    terminal,
+};
+
+pub(super) async fn run(there: &There<'_>, args: PluginConsoleArgs) -> CommandOutcome {
+    terminal::check(args.stdin)?;
+    let answer = there.cluster.console(&args.name, args.force).await;
+    let answer = answer.map_err(problem)?;
+    let stream = hyper::upgrade::on(answer).await.map_err(|error| {
+        let message = format!("the connection to the API server does not change over: {error}");
+        let remedy = "see that no proxy in between keeps connections from changing over";
+        ExitProblem::new(Exit::Failed, "VSI1020", message, remedy)
+    })?;
+    let carry = async |keys, said| {
+        wire::both_ways(TokioIo::new(stream), said, keys).await;
+        Ok(())
+    };
+    console::converse(&args.name, carry).await
+}

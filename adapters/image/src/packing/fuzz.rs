@@ -1,0 +1,47 @@
+//! OVAs and VMDKs.
+
+use vsiflow_fuzz::Target;
+
+use super::*;
+
+#[test]
+fn fuzz_appliance() {
+    Target {
+        // Tables before the grains, and the pieces on the way.
+        memory: 48 * 1024 * 1024,
+        memory_per_byte: 2_048,
+        words: &[
+            "KDMV",
+            "ustar\0",
+            "box.ovf",
+            "<Disk ovf:fileRef=\"a\"/>",
+            "<!DOCTYPE a>",
+            "SHA256(disk.vmdk)= ",
+            "parentCID=ffffffff\n",
+            "RW 1 SPARSE \"a\"\n",
+        ],
+        ..Target::new("appliance", target)
+    }
+    .check();
+}
+
+/// Unpacks it; what it gives is within the bounds.
+fn target(bytes: &[u8]) {
+    let most = Most {
+        free: 4 << 20,
+        times: 1,
+    };
+    for packing in [Packing::Ova, Packing::Vmdk] {
+        // Nobody takes more than so many pieces.
+        let (give, mut unpacked) = mpsc::channel(64);
+        let taken = Arc::new(AtomicU64::new(bytes.len() as u64));
+        let mut to = Outlet::new(give, taken, most);
+        let _refused = packing.unpack(bytes, &mut to);
+        drop(to);
+        let mut length = 0_u64;
+        while let Ok(piece) = unpacked.try_recv() {
+            length += piece.unwrap().len() as u64;
+        }
+        assert!(length <= most.free.max(bytes.len() as u64));
+    }
+}

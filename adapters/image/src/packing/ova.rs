@@ -1,0 +1,306 @@
+//! OVA: an archive with a description (OVF), perhaps a manifest with checksums, and one disk. The disk
+//! is given on the way; what the manifest says is compared at the end, before anything counts as whole.
+//!
+//! Nothing of it is written to files here. The description is read under limits, and nothing that it
+//! names outside of the archive is followed.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use quick_xml::{Reader, events::Event};
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256, Sha512};
+use tar::{Archive, Entry, EntryType};
+
+use super::{Outlet, QCOW2, copy, vmdk};
+
+/// Description and manifest are no longer, in bytes.
+const LONGEST_TEXT: u64 = 1 << 20;
+/// An archive has no more files.
+const MOST_FILES: usize = 1_000;
+/// A description has no more elements and attributes.
+const MOST_EVENTS: usize = 100_000;
+
+/// Why an OVA is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnfitOva {
+    #[error("the OVA names a file outside of its folder")]
+    Outside,
+    #[error("the OVA has something that is not a regular file")]
+    Kind,
+    #[error("the OVA has more than {MOST_FILES} files, or two of one name")]
+    Files,
+    #[error("the OVA does not begin with its description (.ovf)")]
+    NoDescription,
+    #[error("the description in the OVA cannot be read: {0}")]
+    Description(String),
+    #[error("the OVA has {0} disks; it must have one")]
+    Disks(usize),
+    #[error("the disk in the OVA is split, packed or over another disk")]
+    DiskForm,
+    #[error("the disk in the OVA is neither a VMDK nor a qcow2")]
+    DiskFormat,
+    #[error("the disk that the description in the OVA names is missing")]
+    NoDisk,
+    #[error(
+        "the manifest in the OVA cannot be read, or does not list the description and the disk"
+    )]
+    Manifest,
+    #[error("a file in the OVA is not what its manifest says: {0}")]
+    Checksum(String),
+}
+
+fn unfit(why: UnfitOva) -> io::Error {
+    io::Error::other(why)
+}
+
+/// Whether an archive begins so whose first file is a description.
+pub(super) fn is_ova(head: &[u8]) -> bool {
+    let name = head.get(..100).unwrap_or_default();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    head.get(257..262) == Some(b"ustar") && name.to_ascii_lowercase().ends_with(b".ovf")
+}
+
+/// Gives the disk; then reads to the end, and compares.
+pub(super) fn unpack(from: impl Read, to: &mut Outlet) -> io::Result<()> {
+    let mut archive = Archive::new(from);
+    let mut read = Contents::default();
+    for (count, entry) in archive.entries()?.enumerate() {
+        if count >= MOST_FILES {
+            return Err(unfit(UnfitOva::Files));
+        }
+        if !read.file(entry?, to)? {
+            return Ok(());
+        }
+    }
+    // What follows the archive's end is read past: a source that knows its digest compares all.
+    io::copy(&mut archive.into_inner(), &mut io::sink())?;
+    read.check()
+}
+
+/// What was read of the archive.
+#[derive(Default)]
+struct Contents {
+    /// The name of the description.
+    description: Option<String>,
+    /// The name of the disk, as the description says it.
+    disk: String,
+    manifest: Option<String>,
+    sums: BTreeMap<String, Sums>,
+}
+
+impl Contents {
+    /// Takes in a file; whether somebody takes more of the disk.
+    fn file<R: Read>(&mut self, mut entry: Entry<'_, R>, to: &mut Outlet) -> io::Result<bool> {
+        let name = plain_name(&entry)?;
+        if self.sums.contains_key(&name) {
+            return Err(unfit(UnfitOva::Files));
+        }
+        let mut tee = Tee::of(&mut entry);
+        let ending = name
+            .rsplit_once('.')
+            .map(|(_, end)| end.to_ascii_lowercase());
+        let mut goes_on = true;
+        if self.description.is_none() {
+            if ending.as_deref() != Some("ovf") {
+                return Err(unfit(UnfitOva::NoDescription));
+            }
+            self.disk = disk_of(&text(&mut tee)?)?;
+            self.description = Some(name.clone());
+        } else if name == self.disk {
+            goes_on = disk(&mut tee, to)?;
+        } else if ending.as_deref() == Some("mf") && self.manifest.is_none() {
+            self.manifest = Some(text(&mut tee)?);
+        }
+        if goes_on {
+            io::copy(&mut tee, &mut io::sink())?;
+        }
+        self.sums.insert(name, tee.sums);
+        Ok(goes_on)
+    }
+
+    /// Whether the disk was there, and everything is what the manifest says, where there is one.
+    fn check(mut self) -> io::Result<()> {
+        let description = self
+            .description
+            .ok_or_else(|| unfit(UnfitOva::NoDescription))?;
+        if !self.sums.contains_key(&self.disk) {
+            return Err(unfit(UnfitOva::NoDisk));
+        }
+        let Some(manifest) = self.manifest else {
+            return Ok(());
+        };
+        let mut listed = Vec::new();
+        for line in manifest
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+        {
+            let (kind, name, digits) = entry_of(line).ok_or_else(|| unfit(UnfitOva::Manifest))?;
+            let sums = self.sums.remove(name);
+            let found = sums.and_then(|sums| sums.hex(kind));
+            if found.is_none_or(|found| !found.eq_ignore_ascii_case(digits)) {
+                let name = name.chars().take(100).collect();
+                return Err(unfit(UnfitOva::Checksum(name)));
+            }
+            listed.push(name);
+        }
+        let has = |name: &String| listed.contains(&name.as_str());
+        match has(&description) && has(&self.disk) {
+            true => Ok(()),
+            false => Err(unfit(UnfitOva::Manifest)),
+        }
+    }
+}
+
+/// `SHA256(name)= digits`.
+fn entry_of(line: &str) -> Option<(&str, &str, &str)> {
+    let (kind, rest) = line.split_once('(')?;
+    let (name, digits) = rest.rsplit_once(')')?;
+    let digits = digits.trim_start().strip_prefix('=')?.trim();
+    Some((kind.trim(), name, digits))
+}
+
+/// The file's name, which leads nowhere else.
+fn plain_name<R: Read>(entry: &Entry<'_, R>) -> io::Result<String> {
+    match entry.header().entry_type() {
+        EntryType::Regular | EntryType::Continuous => {}
+        _ => return Err(unfit(UnfitOva::Kind)),
+    }
+    let name = String::from_utf8(entry.path_bytes().into_owned());
+    let name = name.map_err(|_| unfit(UnfitOva::Outside))?;
+    let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
+    match is_plain(&name) {
+        true => Ok(name),
+        false => Err(unfit(UnfitOva::Outside)),
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    let odd = |c: char| c.is_control() || matches!(c, '/' | '\\');
+    !name.is_empty() && !matches!(name, "." | "..") && !name.contains(odd)
+}
+
+fn text(from: &mut impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    let read = from
+        .by_ref()
+        .take(LONGEST_TEXT.saturating_add(1))
+        .read_to_string(&mut text);
+    let too_long = || {
+        unfit(UnfitOva::Description(
+            "it is too long, or not text".to_owned(),
+        ))
+    };
+    match read {
+        Ok(read) if read as u64 <= LONGEST_TEXT => Ok(text),
+        Err(error) if error.kind() != io::ErrorKind::InvalidData => Err(error),
+        _ => Err(too_long()),
+    }
+}
+
+/// The disk, by its first bytes.
+fn disk(from: &mut impl Read, to: &mut Outlet) -> io::Result<bool> {
+    let mut head = Vec::new();
+    from.by_ref().take(4).read_to_end(&mut head)?;
+    match head.as_slice() {
+        vmdk::MAGIC => vmdk::unpack(&mut head.as_slice().chain(from), to),
+        QCOW2 => copy(&mut head.as_slice().chain(from), to),
+        _ => Err(unfit(UnfitOva::DiskFormat)),
+    }
+}
+
+/// The name of the file with the one disk.
+fn disk_of(description: &str) -> io::Result<String> {
+    let unread = |why: &dyn std::fmt::Display| unfit(UnfitOva::Description(why.to_string()));
+    let mut reader = Reader::from_str(description);
+    let (mut files, mut disks) = (BTreeMap::new(), Vec::new());
+    let mut events = 0_usize;
+    loop {
+        let event = reader.read_event().map_err(|error| unread(&error))?;
+        let element = match event {
+            Event::Eof => break,
+            Event::DocType(_) => return Err(unread(&"it has a document type")),
+            Event::Start(element) | Event::Empty(element) => element,
+            _ => continue,
+        };
+        let mut attributes = BTreeMap::new();
+        for attribute in element.attributes() {
+            let attribute = attribute.map_err(|error| unread(&error))?;
+            let key = attribute.key.local_name().as_ref().to_owned();
+            let value = attribute.value;
+            attributes.insert(key, value.into_owned());
+            events = events.saturating_add(1);
+        }
+        events = events.saturating_add(1);
+        if events > MOST_EVENTS {
+            return Err(unread(&"it has too many elements"));
+        }
+        match element.local_name().as_ref() {
+            "File" => {
+                let id = attributes.get("id").cloned().unwrap_or_default();
+                files.insert(id, attributes);
+            }
+            "Disk" => disks.push(attributes),
+            _ => {}
+        }
+    }
+    let [disk] = disks.as_slice() else {
+        return Err(unfit(UnfitOva::Disks(disks.len())));
+    };
+    let file = disk.get("fileRef").and_then(|id| files.get(id));
+    let file = file.ok_or_else(|| unfit(UnfitOva::NoDisk))?;
+    let is_split = file.contains_key("chunkSize") || disk.contains_key("parentRef");
+    let packed = file.get("compression").is_some_and(|how| how != "identity");
+    if is_split || packed {
+        return Err(unfit(UnfitOva::DiskForm));
+    }
+    match file.get("href").filter(|name| is_plain(name)) {
+        Some(name) => Ok(name.clone()),
+        None => Err(unfit(UnfitOva::Outside)),
+    }
+}
+
+/// What a manifest may compare: which of them is known only where it comes first.
+#[derive(Clone, Default)]
+struct Sums {
+    sha1: Sha1,
+    sha256: Sha256,
+    sha512: Sha512,
+}
+
+impl Sums {
+    fn hex(self, kind: &str) -> Option<String> {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        match kind.to_ascii_uppercase().as_str() {
+            "SHA1" => Some(hex(&self.sha1.finalize())),
+            "SHA256" => Some(hex(&self.sha256.finalize())),
+            "SHA512" => Some(hex(&self.sha512.finalize())),
+            _ => None,
+        }
+    }
+}
+
+/// Sums up what is read.
+struct Tee<R> {
+    from: R,
+    sums: Sums,
+}
+
+impl<R: Read> Tee<R> {
+    fn of(from: R) -> Self {
+        let sums = Sums::default();
+        Self { from, sums }
+    }
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(into)?;
+        let bytes = into.get(..read).unwrap_or_default();
+        self.sums.sha1.update(bytes);
+        self.sums.sha256.update(bytes);
+        self.sums.sha512.update(bytes);
+        Ok(read)
+    }
+}

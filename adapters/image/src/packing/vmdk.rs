@@ -1,0 +1,303 @@
+//! VMDK in its form for transport, stream-optimised: packed grains one after the other, each after a
+//! marker that says where it belongs. It becomes a raw disk on its way.
+//!
+//! Nothing is taken but one extent that stands alone. Grains must come in the order of their places, as
+//! all known programs write them, since what was sent cannot be entered again.
+
+use std::io::{self, Read};
+
+use flate2::read::ZlibDecoder;
+
+use super::{Outlet, PIECE};
+
+/// The first bytes.
+pub(super) const MAGIC: &[u8] = b"KDMV";
+const SECTOR: u64 = 512;
+/// Header, description and tables before the first grain are no longer, in bytes.
+const LONGEST_OVERHEAD: u64 = 32 << 20;
+/// A grain is no longer, in bytes.
+const LONGEST_GRAIN: u64 = 1 << 20;
+/// The largest disk, in bytes.
+const LARGEST: u64 = 64 << 40;
+/// Tables follow the grains.
+const AT_END: u64 = u64::MAX;
+/// Grains are packed, and markers stand before them.
+const STREAM: u32 = 3 << 16;
+const DEFLATE: u16 = 1;
+
+/// Why a VMDK is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnfitVmdk {
+    #[error("the VMDK is not stream-optimised")]
+    NotAStream,
+    #[error("the VMDK needs another file: its description names a parent or other extents")]
+    NotAlone,
+    #[error("the VMDK is not what its header says: {0}")]
+    Wrong(&'static str),
+    #[error("the VMDK ends before its last grain")]
+    Short,
+}
+
+fn unfit(why: UnfitVmdk) -> io::Error {
+    io::Error::other(why)
+}
+
+fn wrong(why: &'static str) -> io::Error {
+    unfit(UnfitVmdk::Wrong(why))
+}
+
+/// Gives the disk inside; to the end of the extent, which is read no further.
+pub(super) fn unpack(from: &mut impl Read, to: &mut Outlet) -> io::Result<bool> {
+    let extent = Extent::read(from)?;
+    let mut disk = RawDisk { to, at: 0 };
+    let mut grains = 0_u64;
+    while let Some(marker) = Marker::read(from)? {
+        match marker {
+            Marker::Grain { sector, size } => {
+                let start = sector.checked_mul(SECTOR).ok_or_else(|| wrong("a place"))?;
+                if start < disk.at || start >= extent.capacity {
+                    return Err(wrong("grains are out of order"));
+                }
+                let grain = extent.grain(from, size)?;
+                let rest = extent.capacity.saturating_sub(start);
+                let length =
+                    usize::try_from(rest).map_or(grain.len(), |rest| rest.min(grain.len()));
+                let grain = grain.get(..length).unwrap_or_default();
+                if !disk.zeros(start)? || !disk.data(grain)? {
+                    return Ok(false);
+                }
+                grains = grains.saturating_add(1);
+            }
+            Marker::Table { sectors } => skip(from, sectors.saturating_mul(SECTOR))?,
+            Marker::End => {
+                return match extent.grains.is_none_or(|expected| expected == grains) {
+                    true => disk.zeros(extent.capacity),
+                    false => Err(unfit(UnfitVmdk::Short)),
+                };
+            }
+        }
+    }
+    // Some programs write no end, and tables before the grains: these say how many there are.
+    match extent.grains == Some(grains) {
+        true => disk.zeros(extent.capacity),
+        false => Err(unfit(UnfitVmdk::Short)),
+    }
+}
+
+/// Where the disk goes.
+struct RawDisk<'a> {
+    to: &'a mut Outlet,
+    at: u64,
+}
+
+impl RawDisk<'_> {
+    /// Zeros up to there; whether somebody takes more.
+    fn zeros(&mut self, end: u64) -> io::Result<bool> {
+        while self.at < end {
+            let rest = usize::try_from(end.saturating_sub(self.at)).unwrap_or(PIECE);
+            if !self.data(&vec![0; rest.min(PIECE)])? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        self.at = self.at.saturating_add(bytes.len() as u64);
+        self.to.put(bytes.to_vec())
+    }
+}
+
+/// What the header says.
+#[derive(Debug)]
+struct Extent {
+    /// The size that a guest sees, in bytes.
+    capacity: u64,
+    /// The length of a whole grain, in bytes.
+    grain: u64,
+    /// How many grains there are, where tables before them say so.
+    grains: Option<u64>,
+}
+
+impl Extent {
+    fn read(from: &mut impl Read) -> io::Result<Self> {
+        let mut header = [0; SECTOR as usize];
+        exactly(from, &mut header)?;
+        let (short, long) = (|at| number::<4>(&header, at), |at| number::<8>(&header, at));
+        let flags = u32::try_from(short(8)).unwrap_or_default();
+        let packing = u16::try_from(number::<2>(&header, 77)).unwrap_or_default();
+        if !header.starts_with(MAGIC) || flags & STREAM != STREAM || packing != DEFLATE {
+            return Err(unfit(UnfitVmdk::NotAStream));
+        }
+        let bytes = |sectors: u64, most: u64| {
+            let bytes = sectors.checked_mul(SECTOR);
+            let fits = bytes.filter(|bytes| (SECTOR..=most).contains(bytes));
+            fits.ok_or_else(|| wrong("a size is out of bounds"))
+        };
+        let capacity = bytes(long(12), LARGEST)?;
+        let grain = bytes(long(20), LONGEST_GRAIN)?;
+        let overhead = bytes(long(64), LONGEST_OVERHEAD)?;
+        let mut before = header.to_vec();
+        let rest = overhead.saturating_sub(SECTOR);
+        from.by_ref().take(rest).read_to_end(&mut before)?;
+        if before.len() as u64 != overhead {
+            return Err(unfit(UnfitVmdk::Short));
+        }
+        let description = section(&before, long(28), long(36).saturating_mul(SECTOR))?;
+        stands_alone(description)?;
+        let grains = match long(56) {
+            AT_END => None,
+            tables => Some(count(&before, tables, short(44), capacity.div_ceil(grain))?),
+        };
+        Ok(Self {
+            capacity,
+            grain,
+            grains,
+        })
+    }
+
+    /// The next grain, unpacked.
+    fn grain(&self, from: &mut impl Read, size: u64) -> io::Result<Vec<u8>> {
+        // What does not become smaller is packed to a little more.
+        if size > self.grain.saturating_mul(2).saturating_add(SECTOR) {
+            return Err(wrong("a packed grain is too long"));
+        }
+        let (mut packed, mut grain) = (Vec::new(), Vec::new());
+        from.by_ref().take(size).read_to_end(&mut packed)?;
+        if packed.len() as u64 != size {
+            return Err(unfit(UnfitVmdk::Short));
+        }
+        let unpacked = ZlibDecoder::new(packed.as_slice());
+        let mut unpacked = unpacked.take(self.grain.saturating_add(1));
+        let damaged = |_| wrong("a grain cannot be unpacked");
+        unpacked.read_to_end(&mut grain).map_err(damaged)?;
+        if grain.len() as u64 > self.grain {
+            return Err(wrong("a grain unpacks to more than a grain"));
+        }
+        // The marker's first bytes and what is packed fill whole sectors.
+        let used = size.saturating_add(MARKER) % SECTOR;
+        skip(from, SECTOR.saturating_sub(used) % SECTOR)?;
+        grain.resize(usize::try_from(self.grain).unwrap_or(grain.len()), 0);
+        Ok(grain)
+    }
+}
+
+/// The bytes of a marker before the packed grain.
+const MARKER: u64 = 12;
+
+enum Marker {
+    Grain { sector: u64, size: u64 },
+    Table { sectors: u64 },
+    End,
+}
+
+impl Marker {
+    /// The next marker; `None` at the end of everything.
+    fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
+        let mut head = Vec::new();
+        from.by_ref().take(MARKER).read_to_end(&mut head)?;
+        if head.is_empty() {
+            return Ok(None);
+        }
+        if head.len() as u64 != MARKER {
+            return Err(unfit(UnfitVmdk::Short));
+        }
+        let (value, size) = (number::<8>(&head, 0), number::<4>(&head, 8));
+        if size > 0 {
+            let sector = value;
+            return Ok(Some(Self::Grain { sector, size }));
+        }
+        let mut rest = [0; SECTOR as usize - MARKER as usize];
+        exactly(from, &mut rest)?;
+        match number::<4>(&rest, 0) {
+            0 => Ok(Some(Self::End)),
+            // Tables of grains, the table of these, and a copy of the header.
+            1..=3 if value <= LONGEST_OVERHEAD / SECTOR => Ok(Some(Self::Table { sectors: value })),
+            _ => Err(wrong("a marker")),
+        }
+    }
+}
+
+/// How many grains the tables before the grains name.
+fn count(before: &[u8], tables: u64, entries: u64, grains: u64) -> io::Result<u64> {
+    if entries == 0 || entries > 4_096 {
+        return Err(wrong("its tables"));
+    }
+    let directory = section(before, tables, grains.div_ceil(entries).saturating_mul(4))?;
+    let (mut found, mut left) = (0_u64, grains);
+    for place in directory.chunks_exact(4) {
+        let here = left.min(entries);
+        let table = section(before, number::<4>(place, 0), here.saturating_mul(4))?;
+        let named = table
+            .chunks_exact(4)
+            .filter(|entry| number::<4>(entry, 0) > 1);
+        found = found.saturating_add(named.count() as u64);
+        left = left.saturating_sub(here);
+    }
+    Ok(found)
+}
+
+/// So many bytes from that sector on.
+fn section(before: &[u8], sector: u64, length: u64) -> io::Result<&[u8]> {
+    let start = sector.checked_mul(SECTOR);
+    let end = start.and_then(|start| start.checked_add(length));
+    let range = start
+        .zip(end)
+        .and_then(|(start, end)| Some(usize::try_from(start).ok()?..usize::try_from(end).ok()?));
+    let found = range.and_then(|range| before.get(range));
+    found.ok_or_else(|| wrong("a table is outside of the file"))
+}
+
+/// Whether the description names one extent and no parent.
+fn stands_alone(description: &[u8]) -> io::Result<()> {
+    let text = description.split(|byte| *byte == 0).next();
+    let text =
+        std::str::from_utf8(text.unwrap_or_default()).map_err(|_| wrong("its description"))?;
+    let mut extents = 0_usize;
+    for line in text.lines().map(str::trim) {
+        let lower = line.to_ascii_lowercase();
+        let value = |key: &str| {
+            let value = lower.strip_prefix(key)?.trim_start().strip_prefix('=')?;
+            Some(value.trim().trim_matches('"').to_owned())
+        };
+        if value("parentfilenamehint").is_some() {
+            return Err(unfit(UnfitVmdk::NotAlone));
+        }
+        if value("parentcid").is_some_and(|parent| parent != "ffffffff") {
+            return Err(unfit(UnfitVmdk::NotAlone));
+        }
+        if value("createtype").is_some_and(|kind| kind != "streamoptimized") {
+            return Err(unfit(UnfitVmdk::NotAStream));
+        }
+        if ["rw ", "rdonly ", "noaccess "]
+            .iter()
+            .any(|way| lower.starts_with(way))
+        {
+            extents = extents.saturating_add(1);
+        }
+    }
+    match extents {
+        1 => Ok(()),
+        _ => Err(unfit(UnfitVmdk::NotAlone)),
+    }
+}
+
+/// A number, the least significant byte first; 0 beyond the end.
+fn number<const N: usize>(bytes: &[u8], at: usize) -> u64 {
+    let bytes = bytes.iter().skip(at).take(N);
+    bytes.rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+fn exactly(from: &mut impl Read, into: &mut [u8]) -> io::Result<()> {
+    from.read_exact(into).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => unfit(UnfitVmdk::Short),
+        _ => error,
+    })
+}
+
+fn skip(from: &mut impl Read, length: u64) -> io::Result<()> {
+    match io::copy(&mut from.by_ref().take(length), &mut io::sink())? {
+        skipped if skipped == length => Ok(()),
+        _ => Err(unfit(UnfitVmdk::Short)),
+    }
+}

@@ -1,0 +1,409 @@
+//! Objects of the members of pools: what the journal has as a member, the cluster has as a VirtualServer.
+//!
+//! The journal comes first: a member is recorded, then its object is created; an object goes once its member
+//! is gone. An object is a member's only if the journal says so of the UID that its annotation names: nobody
+//! gets at a VSI by writing an annotation. Deleting an object deletes the member; whatever else is changed of
+//! it is put right.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde_json::Value;
+use uuid::Uuid;
+use vsiflow_engine::model::{Failure, FailureClass, Hash};
+use vsiflow_workflows::{
+    fleet::{EntityPresence, ShownMember, ShownPool},
+    group, pool,
+    record::vsi_entity,
+};
+
+use super::{Controller, by};
+use crate::{
+    api::{self, CallError, MemberObject},
+    kind::ResourceKind,
+    resource::{Resource, ResourceKey},
+    resource_cache::{CacheUpdate, Snapshot, What},
+    status_queue::{Hold, StatusFindings},
+};
+
+/// What an object is that says that it is a member's.
+#[derive(Clone, Debug)]
+pub(super) enum MemberClaim {
+    /// It is.
+    Member {
+        /// The UID of the member's VSI.
+        vsi: Uuid,
+        /// The UID of its pool.
+        pool: Uuid,
+    },
+    /// It is not, or nobody can tell: nothing is done for it.
+    Refused(Failure),
+}
+
+/// The objects that say that they are members', by their own UIDs.
+#[derive(Default)]
+pub(super) struct MemberClaims {
+    all: BTreeMap<Uuid, MemberClaim>,
+    /// Namespace and group of each member that is there.
+    groups: BTreeSet<(String, String)>,
+}
+
+impl MemberClaims {
+    pub(super) fn of(&self, resource: &Resource) -> Option<&MemberClaim> {
+        self.all.get(&resource.uid)
+    }
+
+    /// The VSI of an object.
+    pub(super) fn vsi(&self, resource: &Resource) -> Option<Uuid> {
+        match self.of(resource)? {
+            MemberClaim::Member { vsi, .. } => Some(*vsi),
+            MemberClaim::Refused(_) => None,
+        }
+    }
+
+    /// Whether objects of members of that pool are there.
+    pub(super) fn has_members_of(&self, uid: Uuid) -> bool {
+        let mut all = self.all.values();
+        all.any(|claim| matches!(claim, MemberClaim::Member { pool, .. } if *pool == uid))
+    }
+
+    /// Whether objects of members of that group are there.
+    pub(super) fn has_members_of_group(&self, namespace: &str, name: &str) -> bool {
+        let group = (namespace.to_owned(), name.to_owned());
+        self.groups.contains(&group)
+    }
+
+    /// The world without these objects: no document is theirs.
+    pub(super) fn without(&self, snapshot: &Snapshot) -> Snapshot {
+        let mut rest = snapshot.clone();
+        rest.resources.retain(|one| self.of(one).is_none());
+        rest
+    }
+}
+
+/// The resource that says what a pool is.
+#[derive(Clone)]
+pub(super) struct PoolOwner {
+    pub(super) resource: Arc<Resource>,
+    /// The UID by which the fleet knows it.
+    pub(super) uid: Uuid,
+    /// What its members are made from, as the resource has it.
+    pub(super) template: Option<Value>,
+}
+
+/// Owners by the UIDs of their pools.
+pub(super) type Owners = BTreeMap<Uuid, PoolOwner>;
+
+impl Controller {
+    /// Looks which objects are those of members.
+    pub(super) async fn claims(&self, snapshot: &Snapshot) -> MemberClaims {
+        let mut claims = MemberClaims::default();
+        for resource in &snapshot.resources {
+            if let Some(claim) = self.claim(resource).await {
+                if let (MemberClaim::Member { .. }, Some(group)) =
+                    (&claim, resource.labels.get(group::LABEL))
+                {
+                    let namespace = resource.key.namespace.clone();
+                    claims.groups.insert((namespace, group.clone()));
+                }
+                claims.all.insert(resource.uid, claim);
+            }
+        }
+        claims
+    }
+
+    async fn claim(&self, resource: &Resource) -> Option<MemberClaim> {
+        let word = |key: &str| resource.annotations.get(key);
+        let pool = word(pool::UID_ANNOTATION)?;
+        let is_known = |uid| {
+            vsi_entity(uid).is_ok_and(|vsi| self.fleet.knowledge(&vsi) != EntityPresence::None)
+        };
+        // A VSI of its own stays that, whatever it says of itself.
+        if resource.key.kind != ResourceKind::VirtualServer || is_known(resource.uid) {
+            return None;
+        }
+        let named = word(pool::VSI_ANNOTATION).and_then(|uid| uid.parse().ok());
+        let (Ok(pool), Some(vsi)) = (pool.parse::<Uuid>(), named) else {
+            return Some(MemberClaim::Refused(not_made(&resource.key)));
+        };
+        let key = &resource.key;
+        Some(match self.fleet.membership(vsi).await {
+            Ok(Some(is))
+                if (&is.namespace, &is.name) == (&key.namespace, &key.name)
+                    && is.of.uid == pool =>
+            {
+                MemberClaim::Member { vsi, pool }
+            }
+            Ok(_) => MemberClaim::Refused(not_made(key)),
+            Err(error) => MemberClaim::Refused(*error.failure),
+        })
+    }
+
+    /// What is found of an object that says that it is a member's; whether its finalizer can go.
+    pub(super) async fn look_at_claim(
+        &mut self,
+        resource: &Resource,
+        claim: &MemberClaim,
+        (snapshot, pools): (&Snapshot, &[ShownPool]),
+        findings: &mut StatusFindings,
+    ) -> bool {
+        match claim {
+            MemberClaim::Member { vsi, pool } => {
+                findings.vsi = Some(*vsi);
+                let of_pool = pools.iter().find(|one| one.uid == *pool);
+                // One that goes deletes its members in its own order.
+                let stays = of_pool.filter(|pool| !pool.deleting && !leaves(pool, snapshot));
+                resource.is_deleting() && self.member_may_go(resource, *vsi, stays).await
+            }
+            MemberClaim::Refused(failure) => {
+                findings.refusal = Some(failure.clone());
+                let was_served = resource.progress().run_id.is_some();
+                if was_served && !resource.is_orphaned() {
+                    findings.hold = Some(Hold::JournalLost);
+                }
+                resource.has_finalizer()
+                    && resource.is_deleting()
+                    && (!was_served || resource.is_orphaned())
+            }
+        }
+    }
+
+    /// Deletes a member whose object somebody deletes, and tells whether it is gone.
+    async fn member_may_go(
+        &mut self,
+        resource: &Resource,
+        vsi: Uuid,
+        pool: Option<&ShownPool>,
+    ) -> bool {
+        let Ok(entity) = vsi_entity(vsi) else {
+            return false;
+        };
+        let alive = self.fleet.knowledge(&entity) == EntityPresence::Alive;
+        let orphan = resource.is_orphaned();
+        let mut members = pool.into_iter().flat_map(|one| &one.members);
+        let goes = members.any(|one| one.uid == vsi && one.deleting) && !orphan;
+        let is_asked = goes || self.asked.get(&resource.uid) == Some(&orphan);
+        if alive && pool.is_some() && !is_asked {
+            let by = by(&resource.manager, "the resource was deleted");
+            let (namespace, id) = (&resource.key.namespace, vsi.to_string());
+            match self.fleet.delete(namespace, &id, orphan, by).await {
+                Ok(_) => {
+                    self.asked.insert(resource.uid, orphan);
+                    self.refused.remove(&resource.uid);
+                }
+                Err(error) => {
+                    self.unfinished = true;
+                    self.refused.insert(resource.uid, *error.failure);
+                }
+            }
+        }
+        resource.has_finalizer() && self.fleet.knowledge(&entity) == EntityPresence::Gone
+    }
+
+    /// A VirtualServer of a member's name that is not that member's object.
+    pub(super) fn foreign_object(
+        &self,
+        (namespace, pool, replicas): (&str, &str, u32),
+        snapshot: &Snapshot,
+        claims: &MemberClaims,
+    ) -> Option<Failure> {
+        let mut objects = snapshot.resources.iter().filter(|one| {
+            let number = pool::number_of(pool, &one.key.name);
+            let has_name = number.is_some_and(|number| number < replicas);
+            one.key.kind == ResourceKind::VirtualServer
+                && one.key.namespace == namespace
+                && has_name
+                && !matches!(claims.of(one), Some(MemberClaim::Member { .. }))
+        });
+        let found = objects.next()?;
+        let name = &found.key.name;
+        let message = format!("{name} is a VirtualServer that pool/{pool} did not make");
+        let remedy = "delete that VirtualServer, or give the pool another name; the pool never takes it over";
+        Some(refused(namespace, name, message, remedy))
+    }
+
+    /// Makes the objects of members be what the journal says.
+    pub(super) async fn show_members(
+        &mut self,
+        pools: &[ShownPool],
+        owners: &Owners,
+        snapshot: &Snapshot,
+        claims: &MemberClaims,
+    ) {
+        let mut shown = BTreeSet::new();
+        let members: BTreeMap<Uuid, (&ShownPool, &ShownMember)> = pools
+            .iter()
+            .flat_map(|pool| pool.members.iter().map(move |one| (one.uid, (pool, one))))
+            .collect();
+        for resource in &snapshot.resources {
+            let Some(vsi) = claims.vsi(resource) else {
+                continue;
+            };
+            shown.insert(resource.key.clone());
+            if resource.is_deleting() {
+                continue;
+            }
+            match members.get(&vsi) {
+                Some((pool, member)) if !member.deleting => {
+                    let owner = owners.get(&pool.uid);
+                    self.correct(resource, member, owner).await;
+                }
+                Some(_) => self.remove_object(resource).await,
+                // A pool that cannot be read shows no members: only what is gone is gone.
+                None if self.is_gone(vsi) => self.remove_object(resource).await,
+                None => {}
+            }
+        }
+        for pool in pools {
+            let Some(owner) = owners.get(&pool.uid) else {
+                continue;
+            };
+            for member in pool.members.iter().filter(|member| !member.deleting) {
+                let key = ResourceKey {
+                    kind: ResourceKind::VirtualServer,
+                    namespace: pool.namespace.clone(),
+                    name: member.name.clone(),
+                };
+                // That of an earlier member goes first; of another one the pool is told.
+                if !shown.contains(&key) && self.world.resource(&key).is_none() {
+                    self.create_object(&key, member, owner).await;
+                }
+            }
+        }
+    }
+
+    fn is_gone(&self, vsi: Uuid) -> bool {
+        vsi_entity(vsi).is_ok_and(|vsi| self.fleet.knowledge(&vsi) == EntityPresence::Gone)
+    }
+
+    async fn create_object(&mut self, key: &ResourceKey, member: &ShownMember, owner: &PoolOwner) {
+        self.gets_on();
+        let object = object_of(member, Some(owner));
+        match api::create_member(&self.client, key, &object).await {
+            Ok(Some(created)) => self.take(created),
+            Ok(None) => {}
+            // Somebody has made one of that name: the watch tells whose it is.
+            Err(CallError::Conflict) => self.unfinished = true,
+            Err(error) => {
+                self.unfinished = true;
+                tracing::warn!("{key} cannot be created: {error}");
+            }
+        }
+    }
+
+    /// Puts an object right that somebody changed.
+    async fn correct(
+        &mut self,
+        resource: &Resource,
+        member: &ShownMember,
+        owner: Option<&PoolOwner>,
+    ) {
+        let object = object_of(member, owner);
+        let print = object.print();
+        let is_written = self.shown.get(&resource.uid) == Some(&(print, resource.generation));
+        if object.is_on(resource, is_written) {
+            return;
+        }
+        self.gets_on();
+        match api::correct_member(&self.client, resource, &object).await {
+            Ok(Some(patched)) => {
+                // What the server does not take of it is not asked for again.
+                self.shown.insert(patched.uid, (print, patched.generation));
+                self.take(patched);
+            }
+            Ok(None) | Err(CallError::Gone) => {}
+            Err(CallError::Conflict) => self.world.poke(),
+            Err(error) => {
+                self.unfinished = true;
+                tracing::warn!("{} cannot be put right: {error}", resource.key);
+            }
+        }
+    }
+
+    async fn remove_object(&mut self, resource: &Resource) {
+        self.gets_on();
+        match api::delete_member(&self.client, resource).await {
+            Ok(()) | Err(CallError::Gone | CallError::Conflict) => {}
+            Err(error) => {
+                self.unfinished = true;
+                tracing::warn!("{} cannot be deleted: {error}", resource.key);
+            }
+        }
+    }
+
+    fn take(&self, resource: Resource) {
+        let what = What::Kind(resource.key.kind);
+        let told = CacheUpdate::Resource(Arc::new(resource));
+        self.world.put(what, told);
+    }
+}
+
+/// Whether the resource of a pool, or of its group, is being deleted.
+fn leaves(pool: &ShownPool, snapshot: &Snapshot) -> bool {
+    let group = pool.of_group.as_ref().map(|of| &of.group);
+    snapshot.resources.iter().any(|one| {
+        let is_it = match one.key.kind {
+            ResourceKind::Pool => one.key.name == pool.name,
+            ResourceKind::Group => Some(&one.key.name) == group,
+            _ => false,
+        };
+        is_it && one.is_deleting() && one.key.namespace == pool.namespace
+    })
+}
+
+fn not_made(key: &ResourceKey) -> Failure {
+    let message = "it says that it is a member of a pool, and no pool has made it".to_owned();
+    let remedy = "remove the annotations vsiflow.io/pool-uid and vsiflow.io/vsi-uid, or delete it";
+    refused(&key.namespace, &key.name, message, remedy)
+}
+
+fn refused(namespace: &str, name: &str, message: String, remedy: &str) -> Failure {
+    Failure::new(FailureClass::Blocked, "VSI0721", message)
+        .of_object(format!("vsi/{namespace}/{name}"))
+        .with_remedy(remedy)
+}
+
+/// What a member's object says. Where no resource says what the pool is, its spec stays as it is.
+fn object_of(member: &ShownMember, owner: Option<&PoolOwner>) -> MemberObject {
+    let (labels, annotations) = member.marks();
+    let template = owner.and_then(|owner| owner.template.clone());
+    let spec = template.map(|mut spec| {
+        if let Some(guest) = spec.get_mut("guest").and_then(Value::as_object_mut) {
+            // Whoever may read members may not read what the pool's template has.
+            guest.remove("contract");
+            guest.remove("userData");
+        }
+        if let Some(spec) = spec.as_object_mut() {
+            spec.insert("imageURL".to_owned(), Value::String(member.image.clone()));
+        }
+        spec
+    });
+    MemberObject {
+        labels,
+        annotations,
+        spec,
+    }
+}
+
+impl MemberObject {
+    /// What it says, for comparisons.
+    fn print(&self) -> Hash {
+        Hash::of(format!("{self:?}").as_bytes())
+    }
+
+    /// Whether the resource says all of it; its spec was written as it is.
+    fn is_on(&self, resource: &Resource, is_written: bool) -> bool {
+        let has = |there: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>| {
+            wanted
+                .iter()
+                .all(|(key, value)| there.get(key) == Some(value))
+        };
+        let same = |spec: &Value| is_written || *spec == resource.spec;
+        resource.has_finalizer()
+            && has(&resource.labels, &self.labels)
+            && has(&resource.annotations, &self.annotations)
+            && self.spec.as_ref().is_none_or(same)
+    }
+}

@@ -1,0 +1,371 @@
+//! Gives the fleet the pools and groups that the cluster asks for, and lets go of those that are gone.
+
+use serde_json::Value;
+use uuid::Uuid;
+use vsiflow_engine::model::{EntityId, Hash};
+use vsiflow_workflows::{
+    fleet::{EntityPresence, ShownPool},
+    record::{group_entity, pool_entity},
+    spec::{Resolved, ResolvedGroup, ResolvedPool},
+};
+
+use super::{
+    Controller,
+    apply::{generation, host_bytes},
+    by,
+    members::{MemberClaims, Owners, PoolOwner},
+};
+use crate::{
+    api::{self, CallError},
+    crd::{GroupStatus, PoolStatus},
+    kind::ResourceKind,
+    resource::Resource,
+    resource_cache::{CacheUpdate, Snapshot, What},
+    status_queue::{Hold, StatusFindings},
+    translate::Translation,
+};
+
+impl Controller {
+    /// The UID by which the fleet knows a resource's pool or group: its own, or, where the resource says so,
+    /// that of the one of its name.
+    pub(super) async fn pool_uid(&self, resource: &Resource) -> Uuid {
+        let own = resource.uid;
+        let entity = entity_of(resource.key.kind, own);
+        let is_known = entity.is_some_and(|one| self.fleet.knowledge(&one) != EntityPresence::None);
+        if is_known || !resource.is_to_be_adopted() {
+            return own;
+        }
+        let (namespace, name) = (&resource.key.namespace, &resource.key.name);
+        let found = match resource.key.kind {
+            ResourceKind::Group => self.fleet.uid_of_group(namespace, name).await,
+            _ => self.fleet.uid_of_pool(namespace, name).await,
+        };
+        found.ok().flatten().unwrap_or(own)
+    }
+
+    /// What keeps a pool that is to be there from being given to the fleet.
+    pub(super) async fn pool_hold(&self, resource: &Resource) -> Option<Hold> {
+        let entity = entity_of(resource.key.kind, self.pool_uid(resource).await)?;
+        match self.fleet.knowledge(&entity) {
+            EntityPresence::None if was_served(resource) => Some(Hold::JournalLost),
+            EntityPresence::Gone => Some(Hold::Removed),
+            _ => None,
+        }
+    }
+
+    /// Asks the fleet to delete a pool, once; whether it and the objects of its members are gone.
+    pub(super) async fn pool_may_go(
+        &mut self,
+        resource: &Resource,
+        claims: &MemberClaims,
+        findings: &mut StatusFindings,
+    ) -> bool {
+        let uid = self.pool_uid(resource).await;
+        findings.vsi = Some(uid);
+        let Some(entity) = entity_of(resource.key.kind, uid) else {
+            return false;
+        };
+        let key = &resource.key;
+        let has_members = match key.kind {
+            ResourceKind::Group => claims.has_members_of_group(&key.namespace, &key.name),
+            _ => claims.has_members_of(uid),
+        };
+        let orphan = resource.is_orphaned();
+        match self.fleet.knowledge(&entity) {
+            EntityPresence::Alive => {
+                self.ask_for_deletion(resource, &entity, orphan).await;
+                false
+            }
+            EntityPresence::Gone => !has_members,
+            // Another one of its name may be there, which is not its own to wait for.
+            EntityPresence::None if resource.is_to_be_adopted() => !has_members,
+            EntityPresence::None if was_served(resource) && !orphan => {
+                findings.hold = Some(Hold::JournalLost);
+                false
+            }
+            EntityPresence::None => true,
+        }
+    }
+
+    async fn ask_for_deletion(&mut self, resource: &Resource, entity: &EntityId, orphan: bool) {
+        if self.asked.get(&resource.uid) == Some(&orphan) {
+            return;
+        }
+        let by = by(&resource.manager, "the resource was deleted");
+        let namespace = &resource.key.namespace;
+        let id = entity.id();
+        let asked = match resource.key.kind {
+            ResourceKind::Group => self.fleet.delete_group(namespace, id, orphan, by).await,
+            _ => self.fleet.delete_pool(namespace, id, orphan, by).await,
+        };
+        match asked {
+            Ok(_) => {
+                self.asked.insert(resource.uid, orphan);
+                self.refused.remove(&resource.uid);
+            }
+            Err(error) => {
+                self.unfinished = true;
+                self.refused.insert(resource.uid, *error.failure);
+            }
+        }
+    }
+
+    /// Whether the fleet is given what the resource of a pool or a group says.
+    async fn is_given(&self, resource: &Resource) -> bool {
+        let stays = !resource.is_deleting() && resource.has_finalizer();
+        stays && self.pool_hold(resource).await.is_none()
+    }
+
+    /// Gives the fleet each pool that differs from what it was given last.
+    pub(super) async fn give_pools(
+        &mut self,
+        snapshot: &Snapshot,
+        claims: &MemberClaims,
+        pools: &[ShownPool],
+        translation: &Translation,
+    ) {
+        for resource in &snapshot.resources {
+            let Some(pool) = translation.pools.get(&resource.uid) else {
+                continue;
+            };
+            if !self.is_given(resource).await {
+                continue;
+            }
+            self.gets_on();
+            let uid = self.pool_uid(resource).await;
+            let shown = pools.iter().find(|one| one.uid == uid);
+            let present = shown.map_or(1, |one| one.replicas);
+            let desired = &pool.desired;
+            let replicas = desired.replicas.unwrap_or(present);
+            let place = (&*desired.namespace, &*desired.name, replicas);
+            if let Some(failure) = self.foreign_object(place, snapshot, claims) {
+                self.refused.insert(resource.uid, failure);
+                self.desk.dirty_uid(&resource.uid);
+                continue;
+            }
+            self.give_pool(resource, uid, pool, translation).await;
+            if let (None, Some(shown)) = (desired.replicas, shown) {
+                self.say_replicas(resource, shown.replicas).await;
+            }
+        }
+    }
+
+    async fn give_pool(
+        &mut self,
+        resource: &Resource,
+        uid: Uuid,
+        pool: &ResolvedPool,
+        translation: &Translation,
+    ) {
+        let print = print(pool, uid, &translation.rest);
+        if self.given.get(&resource.uid) == Some(&print) {
+            self.refused.remove(&resource.uid);
+            return;
+        }
+        let mut pool = pool.clone();
+        pool.desired.uid = Some(uid);
+        let resolved = Resolved {
+            hosts: translation
+                .rest
+                .hosts_of(pool.template.desired.possible_hosts()),
+            pools: vec![pool],
+            ..translation.rest.alone()
+        };
+        let by = by(&resource.manager, &generation(resource.generation));
+        let applied = self.fleet.apply(resolved, by).await;
+        self.took(resource.uid, print, applied.err());
+    }
+
+    /// Gives the fleet each group that differs from what it was given last.
+    pub(super) async fn give_groups(
+        &mut self,
+        snapshot: &Snapshot,
+        claims: &MemberClaims,
+        pools: &[ShownPool],
+        translation: &Translation,
+    ) {
+        for resource in &snapshot.resources {
+            let Some(group) = translation.groups.get(&resource.uid) else {
+                continue;
+            };
+            if !self.is_given(resource).await {
+                continue;
+            }
+            self.gets_on();
+            let items = group.items().map(|item| &item.pool.desired);
+            let mut foreign = items.filter_map(|desired| {
+                let mut shown = pools.iter();
+                let shown = shown
+                    .find(|one| (&one.namespace, &one.name) == (&desired.namespace, &desired.name));
+                let present = shown.map_or(1, |one| one.replicas);
+                let replicas = desired.replicas.unwrap_or(present);
+                let place = (&*desired.namespace, &*desired.name, replicas);
+                self.foreign_object(place, snapshot, claims)
+            });
+            if let Some(failure) = foreign.next() {
+                drop(foreign);
+                self.refused.insert(resource.uid, failure);
+                self.desk.dirty_uid(&resource.uid);
+                continue;
+            }
+            drop(foreign);
+            let uid = self.pool_uid(resource).await;
+            self.give_group(resource, uid, group, translation).await;
+        }
+    }
+
+    async fn give_group(
+        &mut self,
+        resource: &Resource,
+        uid: Uuid,
+        group: &ResolvedGroup,
+        translation: &Translation,
+    ) {
+        let print = print_of_group(group, uid, &translation.rest);
+        if self.given.get(&resource.uid) == Some(&print) {
+            self.refused.remove(&resource.uid);
+            return;
+        }
+        let hosts = group.items();
+        let hosts = hosts.flat_map(|item| item.pool.template.desired.possible_hosts());
+        let resolved = Resolved {
+            hosts: translation.rest.hosts_of(hosts),
+            groups: vec![ResolvedGroup {
+                uid: Some(uid),
+                ..group.clone()
+            }],
+            ..translation.rest.alone()
+        };
+        let by = by(&resource.manager, &generation(resource.generation));
+        let applied = self.fleet.apply(resolved, by).await;
+        self.took(resource.uid, print, applied.err());
+    }
+
+    /// Writes how many members a pool has where its resource does not say so: `kubectl scale` and
+    /// autoscalers need the field.
+    async fn say_replicas(&mut self, resource: &Resource, replicas: u32) {
+        match api::set_replicas(&self.client, resource, replicas).await {
+            Ok(Some(patched)) => {
+                let what = What::Kind(patched.key.kind);
+                let told = CacheUpdate::Resource(std::sync::Arc::new(patched));
+                self.world.put(what, told);
+            }
+            Ok(None) | Err(CallError::Gone) => {}
+            Err(CallError::Conflict) => self.world.poke(),
+            Err(error) => {
+                self.unfinished = true;
+                tracing::warn!("{} cannot be told its replicas: {error}", resource.key);
+            }
+        }
+    }
+
+    /// The resources that say what pools are: a pool's own, or that of its group.
+    pub(super) async fn owners(&self, snapshot: &Snapshot, pools: &[ShownPool]) -> Owners {
+        let mut owners = Owners::new();
+        for resource in &snapshot.resources {
+            if !resource.key.kind.has_members() {
+                continue;
+            }
+            let uid = self.pool_uid(resource).await;
+            let key = &resource.key;
+            let here = pools.iter().filter(|pool| pool.namespace == key.namespace);
+            for pool in here {
+                let template = match (&pool.of_group, key.kind) {
+                    (Some(of), ResourceKind::Group) if of.uid == uid => {
+                        template_of_item(&resource.spec, &of.item)
+                    }
+                    (None, ResourceKind::Pool) if pool.uid == uid && pool.name == key.name => {
+                        resource.spec.pointer("/template/spec").cloned()
+                    }
+                    _ => continue,
+                };
+                let owner = PoolOwner {
+                    resource: resource.clone(),
+                    uid,
+                    template,
+                };
+                owners.insert(pool.uid, owner);
+            }
+        }
+        owners
+    }
+
+    /// Tells the fleet which templates somebody approved in the cluster.
+    pub(super) async fn approve_templates(&mut self, snapshot: &Snapshot) {
+        for resource in &snapshot.resources {
+            let is_pool = resource.key.kind == ResourceKind::Pool && !resource.is_deleting();
+            let Some(id) = resource.approves().filter(|_| is_pool) else {
+                continue;
+            };
+            let uid = self.pool_uid(resource).await;
+            let by = by(&resource.manager, "the resource approves it");
+            let approved = self.fleet.approve_template(uid, id, by);
+            match Box::pin(approved).await {
+                Ok(false) => {}
+                Ok(true) => self.desk.dirty_uid(&resource.uid),
+                Err(error) => {
+                    self.unfinished = true;
+                    self.refused.insert(resource.uid, *error.failure);
+                }
+            }
+        }
+    }
+}
+
+fn entity_of(kind: ResourceKind, uid: Uuid) -> Option<EntityId> {
+    match kind {
+        ResourceKind::Group => group_entity(uid).ok(),
+        _ => pool_entity(uid).ok(),
+    }
+}
+
+/// Whether some journal knew it, as its status tells.
+fn was_served(resource: &Resource) -> bool {
+    match resource.key.kind {
+        ResourceKind::Group => resource.status_as::<GroupStatus>().progress.is_some(),
+        _ => resource.status_as::<PoolStatus>().revision.is_some(),
+    }
+}
+
+/// The template of a member or a pool of a group's resource.
+fn template_of_item(spec: &Value, name: &str) -> Option<Value> {
+    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned();
+    let waves = list(spec, "waves")?.into_iter();
+    let mut items = waves.flat_map(|wave| {
+        let lists = ["members", "pools"].map(|key| list(&wave, key).unwrap_or_default());
+        lists.into_iter().flatten()
+    });
+    let found = items.find(|item| item.get("name").and_then(Value::as_str) == Some(name))?;
+    found.pointer("/template/spec").cloned()
+}
+
+fn print_of_group(group: &ResolvedGroup, uid: Uuid, rest: &Resolved) -> Hash {
+    let (labels, release, outputs) = (&group.labels, &group.release, &group.outputs);
+    let mut text = format!("{uid} {labels:?} {release:?} {outputs:?} ");
+    for wave in &group.waves {
+        text.push_str(&format!("{} {:?} ", wave.name, wave.gate));
+        for item in &wave.items {
+            let pool = print(&item.pool, uid, rest);
+            text.push_str(&format!("{} {:?} {pool} ", item.name, item.remove_after));
+        }
+    }
+    Hash::of(text.as_bytes())
+}
+
+/// Everything that matters for one pool, secrets included, as a hash that is never stored.
+fn print(pool: &ResolvedPool, uid: Uuid, rest: &Resolved) -> Hash {
+    let mut bytes = format!("{uid} {:?} ", pool.desired).into_bytes();
+    bytes.extend(serde_json::to_vec(&pool.template.desired).unwrap_or_default());
+    let secrets = [
+        Some(&pool.template.contract),
+        pool.template.image_url.as_ref(),
+    ];
+    for secret in secrets.into_iter().flatten() {
+        bytes.push(0);
+        bytes.extend_from_slice(secret.expose());
+    }
+    for host in pool.template.desired.possible_hosts() {
+        host_bytes(&mut bytes, host, rest);
+    }
+    Hash::of(&bytes)
+}

@@ -1,0 +1,197 @@
+//! Groups: waves of members and pools, whose members the cluster shows.
+
+use serde_json::{Value, json};
+
+use super::rig::Rig;
+use crate::{ADOPT, sample::uid};
+
+const GROUPS: &str = "virtualservergroups";
+const SERVERS: &str = "virtualservers";
+
+fn template() -> Value {
+    json!({"spec": {
+        "imageURL": "$(group.release.node.image)",
+        "guest": {"type": "cloudInit", "userData": "#cloud-config\nhostname: $(pool.member).$(group.name)\n"},
+    }})
+}
+
+fn group(rig: &Rig, number: u8, replicas: u32) {
+    group_with(
+        rig,
+        number,
+        replicas,
+        "http://images.lab.test:8080/debian-12.qcow2",
+    );
+}
+
+fn group_with(rig: &Rig, number: u8, replicas: u32, image: &str) {
+    let spec = json!({
+        "release": {"node": {"image": image}},
+        "waves": [
+            {"name": "first", "members": [{"name": "seed", "template": template()}]},
+            {"name": "others", "pools": [
+                {"name": "node", "replicas": replicas, "template": template()},
+            ]},
+        ],
+    });
+    rig.server
+        .apply(GROUPS, "db", uid(number), json!({"spec": spec}));
+}
+
+fn status(rig: &Rig) -> Value {
+    rig.server.get(GROUPS, "db").unwrap_or_default()["status"].clone()
+}
+
+fn accepted(rig: &Rig) -> Value {
+    let all = status(rig)["conditions"].as_array().cloned();
+    let mut all = all.unwrap_or_default().into_iter();
+    let found = all.find(|one| one["type"] == "Accepted");
+    found.unwrap_or_default()["reason"].clone()
+}
+
+fn members(rig: &Rig) -> Vec<String> {
+    let all = rig.server.all(SERVERS);
+    all.iter()
+        .map(|one| one["metadata"]["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+async fn until_available(rig: &Rig, names: &[&str]) {
+    rig.until(&format!("{names:?} are ready"), || {
+        let status = status(rig);
+        let progress = format!("{0}/{0}", names.len());
+        status["phase"] == "Available" && status["progress"] == progress && members(rig) == names
+    })
+    .await;
+}
+
+async fn until_gone(rig: &Rig) {
+    rig.until("nothing is left", || {
+        members(rig).is_empty() && rig.server.get(GROUPS, "db").is_none()
+    })
+    .await;
+    assert!(rig.domains().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_becomes_waves_of_members_that_the_cluster_shows() {
+    let mut rig = Rig::new().await;
+    group(&rig, 1, 2);
+    rig.until("the first wave comes first", || members(&rig).len() == 1)
+        .await;
+    assert_eq!(members(&rig), ["db-seed-0"]);
+    until_available(&rig, &["db-node-0", "db-node-1", "db-seed-0"]).await;
+    let is = status(&rig);
+    assert_eq!(
+        (&is["wave"], &is["release"], &is["message"]),
+        (&json!("others"), &json!("debian-12.qcow2"), &Value::Null)
+    );
+    let member = rig.server.get(SERVERS, "db-node-1").unwrap();
+    let meta = &member["metadata"];
+    assert!(meta["ownerReferences"].is_null(), "{meta:#}");
+    assert_eq!(
+        (
+            &meta["labels"]["vsiflow.io/group"],
+            &meta["labels"]["vsiflow.io/pool"]
+        ),
+        (&json!("db"), &json!("db-node"))
+    );
+    assert_eq!(
+        meta["annotations"]["vsiflow.io/group-uid"],
+        uid(1).to_string()
+    );
+    let image = "http://images.lab.test:8080/debian-12.qcow2";
+    assert_eq!(member["spec"]["imageURL"], image);
+    assert!(!member.to_string().contains("cloud-config"), "{member:#}");
+
+    // Secrets are in memory alone: what they were made into is made again.
+    let (guests, runs) = (rig.guests().await, rig.runs());
+    rig.restart().await;
+    rig.settle().await;
+    assert_eq!((rig.guests().await, rig.runs()), (guests, runs));
+    group(&rig, 1, 3);
+    until_available(&rig, &["db-node-0", "db-node-1", "db-node-2", "db-seed-0"]).await;
+    rig.server.delete(GROUPS, "db");
+    until_gone(&rig).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_goes_the_newest_wave_first_also_after_a_kill() {
+    let mut rig = Rig::new().await;
+    group(&rig, 1, 2);
+    until_available(&rig, &["db-node-0", "db-node-1", "db-seed-0"]).await;
+    // As when its namespace is deleted: everything at the same moment.
+    rig.server.delete(SERVERS, "db-seed-0");
+    rig.server.delete(GROUPS, "db");
+    rig.until("the newest member goes", || members(&rig).len() == 2)
+        .await;
+    assert_eq!(members(&rig), ["db-node-0", "db-seed-0"]);
+    rig.restart().await;
+    rig.until("the next one goes", || members(&rig).len() == 1)
+        .await;
+    assert_eq!(members(&rig), ["db-seed-0"]);
+    until_gone(&rig).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_whose_members_names_others_have_is_refused() {
+    let rig = Rig::new().await;
+    let other = json!({"spec": {
+        "imageURL": "http://images.lab.test:8080/a.qcow2", "guest": {"type": "none"},
+    }});
+    rig.server.apply(SERVERS, "db-node-1", uid(7), other);
+    group(&rig, 1, 2);
+    rig.until("it is refused", || accepted(&rig) == "VSI0721")
+        .await;
+    rig.settle().await;
+    assert_eq!((members(&rig).len(), rig.guests().await.len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_group_takes_over_and_deletes_nothing_until_it_is_told_to() {
+    let rig = Rig::new().await;
+    group(&rig, 1, 1);
+    until_available(&rig, &["db-node-0", "db-seed-0"]).await;
+    let guests = rig.guests().await;
+    rig.server.lose(GROUPS, "db");
+    rig.settle().await;
+    group(&rig, 2, 1);
+    rig.until("it is refused", || accepted(&rig) == "VSI0733")
+        .await;
+    rig.server.delete(GROUPS, "db");
+    rig.until("it goes", || rig.server.get(GROUPS, "db").is_none())
+        .await;
+    rig.settle().await;
+    assert_eq!(rig.guests().await, guests);
+    group(&rig, 3, 1);
+    let adopt = json!({"metadata": {"annotations": {ADOPT: "true"}}});
+    rig.server.apply(GROUPS, "db", uid(3), adopt);
+    until_available(&rig, &["db-node-0", "db-seed-0"]).await;
+    assert_eq!(rig.guests().await, guests);
+    rig.server.delete(GROUPS, "db");
+    until_gone(&rig).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_images_of_a_groups_templates_are_judged_as_those_of_virtual_servers() {
+    let rig = Rig::new().await;
+    group_with(&rig, 1, 1, "file:///etc/shadow");
+    rig.until("it is refused", || accepted(&rig) == "VSI0611")
+        .await;
+    // A reference to what is not there, or in a field that takes none.
+    let spec = |url: &str| {
+        json!({"spec": {"waves": [{"name": "a", "members": [
+            {"name": "seed", "template": {"spec": {"imageURL": url}}},
+        ]}]}})
+    };
+    for url in ["$(group.release.other.image)", "http://a/$(pool.name)"] {
+        rig.server.apply(GROUPS, "db", uid(1), spec(url));
+        rig.until("it is refused", || {
+            let message = status(&rig)["message"].to_string();
+            accepted(&rig) == "VSI0604" && message.contains("imageURL")
+        })
+        .await;
+    }
+    rig.settle().await;
+    assert!(members(&rig).is_empty());
+}

@@ -1,0 +1,97 @@
+//! Groups.
+
+use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+use vsiflow_workflows::fleet::{GroupItem, GroupObject, GroupWave};
+
+use super::{
+    condition,
+    members::{self, event, number},
+};
+use crate::{
+    crd::{GroupStatus, ItemStatus, OutputStatus, WaveStatus},
+    events::EventNote,
+    status_queue::StatusFindings,
+};
+
+/// What a group's status is to say; `object` is what the fleet knows of it.
+pub(crate) fn group(
+    findings: &StatusFindings,
+    object: Option<&GroupObject>,
+    before: &GroupStatus,
+    now: Timestamp,
+) -> GroupStatus {
+    members::status(findings, object.map(known), before, now)
+}
+
+fn known(object: &GroupObject) -> GroupStatus {
+    let is = &object.status;
+    let outputs = is.outputs.iter().map(|output| OutputStatus {
+        name: output.name.clone(),
+        found: output.found,
+        value: output.value.clone(),
+    });
+    GroupStatus {
+        observed_generation: None,
+        phase: Some(is.phase.to_owned()),
+        wave: Some(is.wave.clone()).filter(|wave| !wave.is_empty()),
+        progress: Some(format!("{}/{}", is.ready_replicas, is.replicas)),
+        release: release(&object.spec),
+        message: is.message.clone(),
+        waves: is.waves.iter().map(wave).collect(),
+        outputs: outputs.collect(),
+        served_by: None,
+        warnings: Vec::new(),
+        conditions: is.conditions.iter().map(condition).collect(),
+    }
+}
+
+fn wave(wave: &GroupWave) -> WaveStatus {
+    WaveStatus {
+        name: wave.name.clone(),
+        open: wave.open,
+        items: wave.items.iter().map(item).collect(),
+    }
+}
+
+fn item(item: &GroupItem) -> ItemStatus {
+    let ready = item.members.iter().filter(|member| member.ready).count();
+    ItemStatus {
+        name: item.name.clone(),
+        pool: item.pool.clone(),
+        phase: item.phase.to_owned(),
+        updated: item.updated,
+        replicas: number(item.replicas),
+        ready: i32::try_from(ready).unwrap_or(i32::MAX),
+    }
+}
+
+/// The images of a release, by the last part of each URL.
+fn release(spec: &Value) -> Option<String> {
+    let images = spec.get("release")?.as_object()?.values();
+    let names = images.filter_map(|release| {
+        let image = release.get("image")?.as_str()?;
+        image.rsplit('/').next().map(str::to_owned)
+    });
+    let names: Vec<_> = names.collect();
+    (!names.is_empty()).then(|| names.join(","))
+}
+
+/// The Event of a status that is another one than before; none where the state is the same.
+pub(crate) fn group_event(
+    uid: Uuid,
+    before: &GroupStatus,
+    after: &GroupStatus,
+) -> Option<EventNote> {
+    let message = match (after.message.is_empty(), &after.progress) {
+        (true, Some(progress)) => format!("{progress} members ready"),
+        _ => after.message.clone(),
+    };
+    event(
+        uid,
+        (before.phase.as_deref(), &before.conditions),
+        (after.phase.as_deref(), &after.conditions),
+        &message,
+    )
+}

@@ -1,0 +1,137 @@
+//! What the statuses of pools and groups have in common.
+
+use k8s_openapi::jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{accepted, finish, held, made};
+use crate::{
+    crd::{Condition, GroupStatus, PoolStatus},
+    events::EventNote,
+    status_queue::{Hold, StatusFindings},
+};
+
+/// The fields that both have.
+pub(super) struct CommonFields<'a> {
+    observed_generation: &'a mut Option<i64>,
+    phase: &'a mut Option<String>,
+    message: &'a mut String,
+    warnings: &'a mut Vec<String>,
+    conditions: &'a mut Vec<Condition>,
+}
+
+/// The status of something that has members.
+pub(super) trait MembersStatus: Clone + Default {
+    fn common(&mut self) -> CommonFields<'_>;
+}
+
+macro_rules! members_status {
+    ($($status:ty),*) => {$(
+        impl MembersStatus for $status {
+            fn common(&mut self) -> CommonFields<'_> {
+                CommonFields {
+                    observed_generation: &mut self.observed_generation,
+                    phase: &mut self.phase,
+                    message: &mut self.message,
+                    warnings: &mut self.warnings,
+                    conditions: &mut self.conditions,
+                }
+            }
+        }
+    )*};
+}
+
+members_status!(PoolStatus, GroupStatus);
+
+/// What a status is to say; `known` is what the fleet knows.
+pub(super) fn status<S: MembersStatus>(
+    findings: &StatusFindings,
+    known: Option<S>,
+    before: &S,
+    now: Timestamp,
+) -> S {
+    let mut earlier = before.clone();
+    let conditions_before = std::mem::take(earlier.common().conditions);
+    let (is_known, is_lost) = (known.is_some(), findings.hold == Some(Hold::JournalLost));
+    let mut status = known.unwrap_or_else(|| match is_lost {
+        // By what it says of its members the journal is known to be lost.
+        true => earlier,
+        false => pending(),
+    });
+    let (refused, conditions) = refusals(findings);
+    let common = status.common();
+    if !is_known && !is_lost && refused.is_some() {
+        *common.phase = Some("Blocked".to_owned());
+    }
+    if let Some(refused) = refused {
+        *common.message = refused;
+    }
+    common.conditions.extend(conditions);
+    common.warnings.clone_from(&findings.warnings);
+    *common.observed_generation = Some(findings.generation);
+    finish(
+        common.conditions,
+        &conditions_before,
+        findings.generation,
+        now,
+    );
+    status
+}
+
+fn pending<S: MembersStatus>() -> S {
+    let mut status = S::default();
+    let common = status.common();
+    *common.phase = Some("Pending".to_owned());
+    common
+        .conditions
+        .push(made("Available", false, "Pending", ""));
+    status
+}
+
+/// A pool has 1000 members at most.
+pub(super) fn number(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// What became of it, by its phase and its condition `Accepted`.
+pub(super) fn event(
+    uid: Uuid,
+    (was, before): (Option<&str>, &[Condition]),
+    (is, after): (Option<&str>, &[Condition]),
+    message: &str,
+) -> Option<EventNote> {
+    let refused = |conditions: &[Condition]| {
+        let mut all = conditions.iter();
+        let accepted = all.find(|one| one.name == "Accepted" && one.status == "False");
+        accepted.map(|one| one.reason.clone())
+    };
+    let (reason, warning) = match refused(after) {
+        Some(code) if refused(before).as_ref() != Some(&code) => (format!("Refused{code}"), true),
+        _ if was == is => return None,
+        _ => {
+            let phase = is?;
+            (phase.to_owned(), ["Degraded", "Blocked"].contains(&phase))
+        }
+    };
+    let moment = after.first().map(|one| &*one.last_transition_time);
+    let mark = format!("{reason} {message} {}", moment.unwrap_or_default());
+    Some(EventNote::became(uid, &mark, warning, &reason, message))
+}
+
+/// What keeps a pool or a group from being served, in words; and its conditions.
+fn refusals(findings: &StatusFindings) -> (Option<String>, Vec<Condition>) {
+    let mut conditions = accepted(findings);
+    let refused = conditions.iter().find(|one| one.status == "False");
+    let mut message = refused.map(|one| one.message.clone());
+    if let Some(hold) = &findings.hold {
+        let (name, reason, why) = held(hold);
+        let why = match hold {
+            Hold::Removed => "it was deleted by a command, and its resource stayed: delete the \
+                 resource"
+                .to_owned(),
+            _ => why,
+        };
+        conditions.push(made(name, true, reason, &why));
+        message = Some(why);
+    }
+    (message, conditions)
+}

@@ -1,0 +1,77 @@
+//! Pools.
+
+use k8s_openapi::jiff::Timestamp;
+use uuid::Uuid;
+use vsiflow_workflows::{fleet::PoolObject, pool};
+
+use super::{
+    approved_by, condition,
+    members::{self, event, number},
+};
+use crate::{
+    crd::{PoolStatus, Proposal},
+    events::EventNote,
+    status_queue::StatusFindings,
+};
+
+/// What a pool's status is to say; `object` is what the fleet knows of it.
+pub(crate) fn pool(
+    findings: &StatusFindings,
+    object: Option<&PoolObject>,
+    before: &PoolStatus,
+    now: Timestamp,
+) -> PoolStatus {
+    members::status(findings, object.map(known), before, now)
+}
+
+fn known(object: &PoolObject) -> PoolStatus {
+    let is = &object.status;
+    let desired = object
+        .spec
+        .get("replicas")
+        .and_then(serde_json::Value::as_u64);
+    let proposal = is.proposed_revision.as_ref().zip(is.proposal.as_ref());
+    let proposal = proposal.map(|(id, plan)| Proposal {
+        id: id.clone(),
+        plan: plan.clone(),
+    });
+    let mut conditions: Vec<_> = is.conditions.iter().map(condition).collect();
+    if let Some(proposal) = &proposal {
+        let mut all = conditions.iter_mut();
+        if let Some(waits) = all.find(|one| one.name == "UpdateApproved") {
+            waits.message = format!(
+                "a change of the template waits: the annotation {} approves it",
+                approved_by(&proposal.id)
+            );
+        }
+    }
+    PoolStatus {
+        observed_generation: None,
+        phase: Some(is.phase.to_owned()),
+        replicas: number(is.replicas),
+        desired_replicas: desired.and_then(|count| i32::try_from(count).ok()),
+        ready_replicas: number(is.ready_replicas),
+        updated_replicas: number(is.updated_replicas),
+        selector: format!("{}={}", pool::LABEL, object.metadata.name),
+        revision: Some(is.revision.clone()),
+        message: is.message.clone(),
+        proposal,
+        served_by: None,
+        warnings: Vec::new(),
+        conditions,
+    }
+}
+
+/// The Event of a status that is another one than before; none where the state is the same.
+pub(crate) fn pool_event(uid: Uuid, before: &PoolStatus, after: &PoolStatus) -> Option<EventNote> {
+    let message = match (after.message.is_empty(), &after.desired_replicas) {
+        (true, Some(desired)) => format!("{} of {desired} members ready", after.ready_replicas),
+        _ => after.message.clone(),
+    };
+    event(
+        uid,
+        (before.phase.as_deref(), &before.conditions),
+        (after.phase.as_deref(), &after.conditions),
+        &message,
+    )
+}

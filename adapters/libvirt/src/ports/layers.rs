@@ -1,0 +1,93 @@
+//! Layers over the disks of a running guest.
+
+use uuid::Uuid;
+use vsiflow_steps::ports::{LayerSpec, MergeProgress, PortErrorKind, PortResult};
+
+use super::{LibvirtHost, START};
+use crate::{
+    error::code,
+    protocol::{block_flags, domain_flags},
+    xml::snapshot,
+};
+
+impl LibvirtHost {
+    pub(super) async fn lay(
+        &self,
+        uuid: Uuid,
+        layers: &[LayerSpec],
+        quiesce: bool,
+    ) -> PortResult<()> {
+        let calls = self.long(START).await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let xml = calls.domain_get_xml_desc(&found, 0).await;
+        let xml = xml.map_err(|e| self.of_domain(uuid, &e))?;
+        let object = format!("domain {uuid}");
+        let at = self.speaking(&object);
+        let described = snapshot::describe(&xml, layers).map_err(|e| at.unreadable(&e))?;
+        let flags = block_flags::SNAPSHOT_DISK_ONLY
+            | block_flags::SNAPSHOT_NO_METADATA
+            | block_flags::SNAPSHOT_ATOMIC
+            | if quiesce {
+                block_flags::SNAPSHOT_QUIESCE
+            } else {
+                0
+            };
+        let made = calls
+            .domain_snapshot_create_xml(&found, &described, flags)
+            .await;
+        made.map(drop).map_err(|error| {
+            let mut of = self.of_domain(uuid, &error);
+            of.kind = match error.code() {
+                // No agent answers, or none holds the file systems still.
+                Some(code::AGENT_UNRESPONSIVE | code::ARGUMENT_UNSUPPORTED) => {
+                    PortErrorKind::Rejected
+                }
+                _ => of.kind,
+            };
+            of
+        })
+    }
+
+    pub(super) async fn commit(&self, uuid: Uuid, target: &str) -> PortResult<()> {
+        let calls = self.long(START).await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let flags = block_flags::COMMIT_ACTIVE | block_flags::COMMIT_SHALLOW;
+        let begun = calls.domain_block_commit(&found, target, flags).await;
+        begun.map_err(|e| self.of_domain(uuid, &e))
+    }
+
+    pub(super) async fn job(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>> {
+        let calls = self.quick().await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let job = calls.domain_get_block_job_info(&found, target).await;
+        let job = job.map_err(|e| self.of_domain(uuid, &e))?;
+        Ok((job.found == 1).then_some(MergeProgress {
+            done: job.current,
+            total: job.end,
+        }))
+    }
+
+    pub(super) async fn pivot(&self, uuid: Uuid, target: &str) -> PortResult<()> {
+        let calls = self.long(START).await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let flags = block_flags::ABORT_PIVOT;
+        let ended = calls.domain_block_job_abort(&found, target, flags).await;
+        ended.map_err(|error| {
+            let mut of = self.of_domain(uuid, &error);
+            if of.message.contains("not ready for pivot") {
+                of.kind = PortErrorKind::Busy;
+            }
+            of
+        })
+    }
+
+    pub(super) async fn wake_paused(&self, uuid: Uuid) -> PortResult<()> {
+        let calls = self.long(START).await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let started = calls.domain_create_with_flags(&found, domain_flags::START_PAUSED);
+        started
+            .await
+            .map(drop)
+            .map_err(|e| self.of_domain(uuid, &e))
+    }
+}

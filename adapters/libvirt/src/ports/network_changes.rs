@@ -1,0 +1,227 @@
+//! Networks that vsiflow makes, and what a host says of its own.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use ipnet::Ipv4Net;
+use uuid::Uuid;
+use vsiflow_steps::ports::{
+    HostRoute, NetworkChange, NetworkSpec, PortErrorKind, PortResult, Removed,
+};
+
+use super::{LibvirtHost, error::ErrorContext, network::is_absent};
+use crate::{
+    connection::Calls,
+    error::Error,
+    protocol::{AFFECT_CONFIG, AFFECT_LIVE, RemoteNetwork, UpdateCommand, UpdateSection},
+    xml,
+};
+
+const COMMAND: Duration = Duration::from_secs(15);
+/// Beside its routes, whom the host must not lose although a default route leads there: its name servers,
+/// and whoever asks.
+const ROUTES: &str = "cat /proc/net/route; grep -h '^nameserver' /etc/resolv.conf 2>/dev/null; \
+    echo \"peer $SSH_CONNECTION\"";
+const BRIDGES: &str = "for b in /sys/class/net/*/bridge; do [ -e \"$b\" ] && basename \"$(dirname \"$b\")\"; done; true";
+/// A prefix that leads to half of all addresses or more is a default route.
+const DEFAULT_ROUTE: u8 = 1;
+
+impl LibvirtHost {
+    /// Where the host's routes lead, and its own addresses; `None` where it runs no commands for us.
+    pub(super) async fn host_routes(&self) -> PortResult<Option<Vec<HostRoute>>> {
+        if !self.has_shell().await? {
+            return Ok(None);
+        }
+        let mut found = routes(&self.command(ROUTES, COMMAND).await?);
+        let own = self.own_addresses().await?.into_iter();
+        found.extend(own.filter_map(|address| match address {
+            std::net::IpAddr::V4(address) if !address.is_loopback() => Some(HostRoute {
+                to: address.into(),
+                device: String::new(),
+            }),
+            _ => None,
+        }));
+        Ok(Some(found))
+    }
+
+    pub(super) async fn host_bridges(&self) -> PortResult<Option<Vec<String>>> {
+        if !self.has_shell().await? {
+            return Ok(None);
+        }
+        let said = self.command(BRIDGES, COMMAND).await?;
+        Ok(Some(said.lines().map(str::to_owned).collect()))
+    }
+
+    pub(super) async fn define(&self, spec: &NetworkSpec) -> PortResult<()> {
+        let (calls, object) = (self.quick().await?, format!("network {}", spec.name));
+        let defined = calls.network_define_xml(&xml::network::network(spec)).await;
+        defined
+            .map(drop)
+            .map_err(|error| self.speaking(&object).taken(&error))
+    }
+
+    pub(super) async fn start(&self, name: &str) -> PortResult<()> {
+        let (calls, object) = (self.quick().await?, format!("network {name}"));
+        let at = self.speaking(&object);
+        let found = calls.network_lookup_by_name(name).await;
+        let network = found.map_err(|e| at.of(&e))?;
+        let active = calls.network_is_active(&network).await;
+        if !active.map_err(|e| at.of(&e))? {
+            let started = calls.network_create(&network).await;
+            started.map_err(|e| at.taken(&e))?;
+        }
+        let set = calls.network_set_autostart(&network, true).await;
+        set.map_err(|e| at.of(&e))
+    }
+
+    pub(super) async fn remove(&self, name: &str, uuid: Uuid) -> PortResult<Removed> {
+        let (calls, object) = (self.quick().await?, format!("network {name}"));
+        let at = self.speaking(&object);
+        let Some((network, active)) = own(&calls, name, uuid).await.map_err(|e| at.of(&e))? else {
+            return Ok(Removed::Absent);
+        };
+        let removed = async {
+            if active {
+                calls.network_destroy(&network).await?;
+            }
+            calls.network_undefine(&network).await
+        };
+        match removed.await {
+            Ok(()) => Ok(Removed::Removed),
+            Err(error) if is_absent(&error) => Ok(Removed::Removed),
+            Err(error) => Err(at.of(&error)),
+        }
+    }
+
+    pub(super) async fn change(
+        &self,
+        name: &str,
+        uuid: Uuid,
+        change: &NetworkChange,
+    ) -> PortResult<()> {
+        let (calls, object) = (self.quick().await?, format!("network {name}"));
+        let at = self.speaking(&object);
+        let found = own(&calls, name, uuid).await.map_err(|e| at.of(&e))?;
+        let Some((network, active)) = found else {
+            return Err(at.error(PortErrorKind::NetworkMissing, "there is no such network"));
+        };
+        let flags = AFFECT_CONFIG | if active { AFFECT_LIVE } else { 0 };
+        let (command, section, xml) = update(change);
+        let changed = calls.network_update(&network, command, section, &xml, flags);
+        let Err(error) = changed.await else {
+            return Ok(());
+        };
+        // An attempt whose answer was lost may have done it.
+        let now = calls.network_get_xml_desc(&network).await;
+        let shape = now.ok().and_then(|xml| xml::network::shape(&xml).ok());
+        let done = shape.is_some_and(|shape| match change {
+            NetworkChange::AddHost(host) => shape.hosts.contains(host),
+            NetworkChange::RemoveHost(host) => !shape.hosts.contains(host),
+            NetworkChange::AddName(host) => shape.names.contains(host),
+            NetworkChange::RemoveName(host) => !shape.names.contains(host),
+        });
+        match done && error.libvirt().is_some() {
+            true => Ok(()),
+            false => Err(at.of(&error)),
+        }
+    }
+}
+
+/// The network of that name and UUID, and whether it is active.
+async fn own(
+    calls: &Calls,
+    name: &str,
+    uuid: Uuid,
+) -> Result<Option<(RemoteNetwork, bool)>, Error> {
+    let network = match calls.network_lookup_by_name(name).await {
+        Ok(network) if network.uuid.0 == uuid => network,
+        Ok(_) => return Ok(None),
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let active = calls.network_is_active(&network).await?;
+    Ok(Some((network, active)))
+}
+
+fn update(change: &NetworkChange) -> (UpdateCommand, UpdateSection, String) {
+    use UpdateCommand::{AddLast, Delete};
+    use UpdateSection::{DnsHost, IpDhcpHost};
+    match change {
+        NetworkChange::AddHost(host) => (AddLast, IpDhcpHost, xml::network::dhcp_host(host)),
+        NetworkChange::RemoveHost(host) => (Delete, IpDhcpHost, xml::network::dhcp_host(host)),
+        NetworkChange::AddName(host) => (AddLast, DnsHost, xml::network::dns_host(host)),
+        NetworkChange::RemoveName(host) => (Delete, DnsHost, xml::network::dns_host(host)),
+    }
+}
+
+impl ErrorContext<'_> {
+    /// An error of a call that makes something which may be somebody else's already.
+    fn taken(&self, error: &Error) -> vsiflow_steps::ports::PortError {
+        let mut error = self.of(error);
+        let words = ["already exists with uuid", "already in use"];
+        if words.iter().any(|words| error.message.contains(words)) {
+            error.kind = PortErrorKind::Exists;
+        }
+        error
+    }
+}
+
+/// Reads `/proc/net/route`: device, destination, gateway, flags, …, mask; addresses in the machine's byte
+/// order.
+fn routes(text: &str) -> Vec<HostRoute> {
+    let address = |hex: &str| {
+        let number = u32::from_str_radix(hex, 16).ok()?;
+        Some(Ipv4Addr::from(number.to_ne_bytes()))
+    };
+    let route = |line: &str| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (device, to) = (words.first()?, address(words.get(1)?)?);
+        let prefix = ipnet::ipv4_mask_to_prefix(address(words.get(7)?)?).ok()?;
+        let to = Ipv4Net::new(to, prefix).ok()?;
+        (prefix > DEFAULT_ROUTE).then(|| HostRoute {
+            to,
+            device: (*device).to_owned(),
+        })
+    };
+    let needed = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let device = match words.next()? {
+            "nameserver" => "its default route, a name server",
+            "peer" => "its default route, vsiflow",
+            _ => return None,
+        };
+        let address: Ipv4Addr = words.next()?.parse().ok()?;
+        (!address.is_loopback()).then(|| HostRoute {
+            to: address.into(),
+            device: device.to_owned(),
+        })
+    };
+    let found = |line: &str| route(line).or_else(|| needed(line));
+    text.lines().filter_map(found).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_read_but_default_ones() {
+        let line = |device: &str, to: [u8; 4], mask: [u8; 4]| {
+            let hex = |bytes| format!("{:08X}", u32::from_ne_bytes(bytes));
+            let (to, mask) = (hex(to), hex(mask));
+            format!("{device}\t{to}\t00000000\t0001\t0\t0\t0\t{mask}\t0\t0\t0\n")
+        };
+        let text = format!(
+            "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+             {}{}rubbish\nnameserver 10.9.9.9\nnameserver fd00::1\npeer 10.8.8.8 5 10.1.1.1 22\n\
+             nameserver 127.0.0.53\npeer\n",
+            line("eth0", [0, 0, 0, 0], [0, 0, 0, 0]),
+            line("virbr0", [192, 168, 122, 0], [255, 255, 255, 0]),
+        );
+        let found = routes(&text);
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(found[0].to.to_string(), "192.168.122.0/24");
+        assert_eq!(found[0].device, "virbr0");
+        assert_eq!(found[1].to.to_string(), "10.9.9.9/32");
+        assert_eq!(found[2].to.to_string(), "10.8.8.8/32");
+    }
+}

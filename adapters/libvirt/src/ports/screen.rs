@@ -1,0 +1,56 @@
+//! A guest's screen: VNC on the loopback of its host, over the connection to the host.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use uuid::Uuid;
+use vsiflow_steps::ports::{GuestConsole, PortErrorKind, PortResult, ScreenStream};
+
+use super::{LibvirtHost, domain_state::state_of};
+use crate::xml::screen::{self, Screen};
+
+/// The only address that is connected to, whatever the host says.
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// How long a screen may take to accept.
+const WITHIN: Duration = Duration::from_secs(10);
+
+impl LibvirtHost {
+    /// Connects to the screen of a domain.
+    pub(super) async fn screen(&self, uuid: Uuid) -> PortResult<Box<dyn GuestConsole>> {
+        let port = self.screen_port(uuid).await?;
+        let stream = self.connect_to(LOOPBACK, port, WITHIN).await?;
+        // A guest that went off meanwhile gave its port free, and another may have it now.
+        if self.screen_port(uuid).await? != port {
+            let object = format!("domain {uuid}");
+            let words = "the guest was restarted at this moment";
+            return Err(self
+                .speaking(&object)
+                .error(PortErrorKind::WrongState, words));
+        }
+        Ok(Box::new(ScreenStream::new(stream)))
+    }
+
+    /// At which port of the host's loopback the screen is now.
+    async fn screen_port(&self, uuid: Uuid) -> PortResult<u16> {
+        let calls = self.quick().await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let state = calls.domain_get_state(&found).await;
+        let state = state.map_err(|e| self.of_domain(uuid, &e))?;
+        let object = format!("domain {uuid}");
+        let at = self.speaking(&object);
+        if !state_of(state.state, state.reason).is_active() {
+            return Err(at.error(PortErrorKind::WrongState, "the guest is off"));
+        }
+        let xml = calls.domain_get_xml_desc(&found, 0).await;
+        let xml = xml.map_err(|e| self.of_domain(uuid, &e))?;
+        match screen::running(&xml) {
+            Ok(Screen::At(port)) => Ok(port),
+            Ok(Screen::Absent) => {
+                Err(at.error(PortErrorKind::Missing, "the guest has no VNC screen"))
+            }
+            Err(error) => Err(at.error(PortErrorKind::Rejected, error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The screens of a domain's definition, as the host tells them.
+//!
+//! A host may say anything here. What it says of addresses is compared and shown, never dialled; of ports,
+//! only one at which libvirt puts screens counts.
+
+use vsiflow_steps::ports::ScreenShape;
+
+use super::{Element, XmlError};
+
+/// The first port that libvirt gives a screen.
+const FIRST_PORT: u16 = 5900;
+/// More screens than a guest has.
+const MOST: usize = 8;
+/// The longest protocol or address.
+const LONGEST: usize = 48;
+/// What a screen listens on that the loopback reaches.
+const REACHED: [&str; 4] = [ScreenShape::LOOPBACK, "localhost", "0.0.0.0", "::"];
+
+/// The screens below the devices.
+pub(super) fn shapes<'a>(devices: impl Iterator<Item = &'a Element>) -> Vec<ScreenShape> {
+    let screens = devices.filter(|device| device.name == "graphics");
+    let shape = |screen: &Element| ScreenShape {
+        protocol: plain(screen.attribute("type").unwrap_or_default()),
+        listen: plain(listen(screen)),
+    };
+    screens.take(MOST).map(shape).collect()
+}
+
+/// The address, or the path of a socket, that a screen listens on.
+fn listen(screen: &Element) -> &str {
+    let listens = screen.children.iter().filter(|one| one.name == "listen");
+    let named = listens.filter_map(|one| {
+        let address = one.attribute("address");
+        address.or_else(|| one.attribute("socket"))
+    });
+    let own = ["listen", "socket"].into_iter();
+    let own = own.filter_map(|name| screen.attribute(name));
+    named.chain(own).next().unwrap_or_default()
+}
+
+/// A word as it may be stored and shown.
+fn plain(text: &str) -> String {
+    let kept = |c: char| match c {
+        c if c.is_ascii_alphanumeric() || "-_.:%/[]".contains(c) => c,
+        _ => '?',
+    };
+    text.chars().take(LONGEST).map(kept).collect()
+}
+
+/// Where the running guest's VNC screen is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Screen {
+    /// There is none.
+    Absent,
+    /// At this port of the loopback.
+    At(u16),
+}
+
+/// The VNC screen of a definition that runs.
+///
+/// # Errors
+/// When it is at a place where no screen of ours is: another address, a port that libvirt gives to none.
+pub(crate) fn running(xml: &str) -> Result<Screen, XmlError> {
+    let root = Element::parse(xml)?;
+    let devices = root.child("devices").map(|devices| &devices.children);
+    let mut screens = devices.into_iter().flatten();
+    let is_vnc = |device: &&Element| {
+        device.name == "graphics" && device.attribute("type") == Some(ScreenShape::VNC)
+    };
+    let Some(screen) = screens.find(is_vnc) else {
+        return Ok(Screen::Absent);
+    };
+    let listen = listen(screen);
+    if !listen.is_empty() && !REACHED.contains(&listen) {
+        let listen = plain(listen);
+        return Err(XmlError(format!(
+            "the screen listens on {listen}, and vsiflow connects to 127.0.0.1 alone"
+        )));
+    }
+    let port = screen.attribute("port").unwrap_or_default();
+    match port.parse() {
+        Ok(port @ FIRST_PORT..) => Ok(Screen::At(port)),
+        _ => {
+            let port = plain(port);
+            Err(XmlError(format!("{port:?} is not the port of a screen")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn domain(graphics: &str) -> String {
+        format!("<domain><devices><disk/>{graphics}</devices></domain>")
+    }
+
+    fn vnc(port: &str, address: &str) -> String {
+        domain(&format!(
+            "<graphics type='spice' port='5901'/><graphics type='vnc' port='{port}' autoport='yes' \
+             listen='{address}'><listen type='address' address='{address}'/></graphics>"
+        ))
+    }
+
+    #[test]
+    fn the_port_of_a_running_screen_is_read() {
+        assert_eq!(running(&vnc("5903", "127.0.0.1")), Ok(Screen::At(5903)));
+        assert_eq!(running(&vnc("65535", "0.0.0.0")), Ok(Screen::At(65535)));
+        assert_eq!(running(&domain("")), Ok(Screen::Absent));
+        let spice = domain("<graphics type='spice' port='5900'/>");
+        assert_eq!(running(&spice), Ok(Screen::Absent));
+    }
+
+    #[test]
+    fn a_host_that_lies_about_its_screen_is_not_believed() {
+        for (port, address) in [
+            ("22", "127.0.0.1"),
+            ("-1", "127.0.0.1"),
+            ("0", "127.0.0.1"),
+            ("5899", "127.0.0.1"),
+            ("65536", "127.0.0.1"),
+            ("", "127.0.0.1"),
+            ("5900; rm", "127.0.0.1"),
+            ("5900", "10.0.0.7"),
+            ("5900", "metadata.internal"),
+            ("5900", "/run/a.sock"),
+        ] {
+            assert!(running(&vnc(port, address)).is_err(), "{port} {address}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_screen_is_short_and_plain() {
+        let long = format!("<graphics type='vnc' listen='{};&#10;x'/>", "9".repeat(40));
+        let many = domain(&long.repeat(100));
+        let root = Element::parse(&many).unwrap();
+        let shapes = shapes(root.child("devices").unwrap().children.iter());
+        assert_eq!(shapes.len(), MOST);
+        assert_eq!(shapes[0].listen, format!("{}??x", "9".repeat(40)));
+    }
+}

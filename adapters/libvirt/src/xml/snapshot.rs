@@ -1,0 +1,49 @@
+//! What is said of layers to be laid: <https://libvirt.org/formatsnapshot.html>.
+
+use vsiflow_steps::ports::LayerSpec;
+
+use super::{Element, XmlError, write::Tag};
+
+/// The description of a snapshot of the domain with this definition: a layer over each disk that
+/// `layers` names, and nothing over any other.
+pub(crate) fn describe(domain: &str, layers: &[LayerSpec]) -> Result<String, XmlError> {
+    let root = Element::parse(domain)?;
+    let devices = root.child("devices").map(|devices| &devices.children);
+    let disks = devices.into_iter().flatten().filter(|d| d.name == "disk");
+    let targets = disks.filter_map(|disk| disk.child("target")?.attribute("dev"));
+    let disks = targets.map(|target| {
+        let layer = layers.iter().find(|layer| layer.target == target);
+        let disk = Tag::new("disk").with("name", target);
+        match layer {
+            None => disk.with("snapshot", "no"),
+            Some(layer) => disk
+                .with("snapshot", "external")
+                .child(Tag::new("driver").with("type", "qcow2"))
+                .child(Tag::new("source").with("file", &layer.path)),
+        }
+    });
+    Ok(Tag::new("domainsnapshot")
+        .child(Tag::new("disks").children(disks))
+        .build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_named_disks_get_a_layer() {
+        let domain = "<domain><devices><disk><target dev='vda'/></disk>\
+                      <disk><target dev='vdb'/></disk></devices></domain>";
+        let layer = LayerSpec {
+            target: "vda".into(),
+            path: "/i/a & b".into(),
+        };
+        assert_eq!(
+            describe(domain, &[layer]).unwrap(),
+            "<domainsnapshot><disks><disk name='vda' snapshot='external'><driver type='qcow2'/>\
+             <source file='/i/a &amp; b'/></disk><disk name='vdb' snapshot='no'/></disks>\
+             </domainsnapshot>"
+        );
+    }
+}

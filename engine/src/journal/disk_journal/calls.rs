@@ -1,0 +1,174 @@
+//! The calls of a journal, answered by the writer, the reader and the index.
+
+use std::sync::PoisonError;
+
+use async_trait::async_trait;
+
+use super::{BASE_LEAST, DiskJournal, unexpected};
+use crate::{
+    blocking::blocking,
+    journal::{
+        Append, BatchLink, ChainedJournal, Entry, Journal, JournalError, Missing, Offset, Record,
+        States, StatesUpdate, Stored, StreamHead,
+        log::{self, SegmentReader, WriteReply, WriteRequest},
+        stage::StagedDraft,
+        states::base_hash,
+    },
+    model::{Hash, StreamId},
+};
+
+#[async_trait]
+impl Journal for DiskJournal {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
+        match self
+            .write(WriteRequest::Append(StagedDraft::all(batch)?))
+            .await?
+        {
+            WriteReply::Appended(records) => Ok(records),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn read(
+        &self,
+        stream: &StreamId,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        let stream = stream.clone();
+        self.with_reader(move |reader| reader.read(&stream, from_seq, limit))
+            .await
+    }
+
+    async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
+        let read = move |reader: &SegmentReader| {
+            let page = reader.read_stored(from, limit)?;
+            page.iter().map(Stored::record).collect()
+        };
+        self.with_reader(read).await
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
+        self.with_reader(|reader| Ok(reader.streams())).await
+    }
+
+    async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        let read = move |reader: &SegmentReader| {
+            let page = reader.read_stored(from, limit)?;
+            page.iter().map(Entry::of).collect()
+        };
+        self.with_reader(read).await
+    }
+
+    async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
+        if at.is_none() {
+            let found = self
+                .found
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(found) = found {
+                return Ok(found);
+            }
+        }
+        self.with_reader(move |reader| reader.base(at.unwrap_or(Offset::MAX)))
+            .await
+    }
+
+    fn publish(&self, update: StatesUpdate) {
+        let reader = self.reader.try_read();
+        let Some(reader) = reader.ok().and_then(|reader| reader.clone()) else {
+            return;
+        };
+        if let Some(index) = &self.index {
+            // Without it the index is not believed when it is opened again.
+            let link = reader.link_before(update.as_of).flatten();
+            index.publish(StatesUpdate { link, ..update });
+        }
+    }
+
+    fn wants_all_states(&self) -> bool {
+        self.index.is_some() && !self.index_was_found
+    }
+
+    fn base_is_due(&self) -> bool {
+        let reader = self.reader.try_read();
+        self.writer.is_some()
+            && reader.is_ok_and(|reader| {
+                reader
+                    .as_ref()
+                    .is_some_and(|reader| reader.outgrew_base(BASE_LEAST))
+            })
+    }
+
+    async fn write_base(&self, mut states: States) -> Result<Option<Hash>, JournalError> {
+        let as_of = states.as_of;
+        let link = self
+            .with_reader(move |reader| Ok(reader.link_before(as_of)))
+            .await?;
+        // Batches of others may have been written together with the one that ends there.
+        let Some(link) = link else { return Ok(None) };
+        states.link = link;
+        let (hash, parts) =
+            blocking(move || Ok((base_hash(&states)?, log::base::parts(&states)?))).await?;
+        let total = parts.iter().map(|(_, bytes)| bytes.len()).sum();
+        for (part, bytes) in parts {
+            match self
+                .write(WriteRequest::Base { part, bytes, total })
+                .await?
+            {
+                WriteReply::Part(true) => {}
+                WriteReply::Part(false) => return Ok(None),
+                _ => return Err(unexpected()),
+            }
+        }
+        Ok(Some(hash))
+    }
+
+    async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
+        self.with_reader(|reader| Ok(reader.missing())).await
+    }
+}
+
+#[async_trait]
+impl ChainedJournal for DiskJournal {
+    async fn read_stored(&self, from: Offset, limit: usize) -> Result<Vec<Stored>, JournalError> {
+        self.with_reader(move |reader| reader.read_stored(from, limit))
+            .await
+    }
+
+    async fn read_links(&self, from: Offset, limit: usize) -> Result<Vec<BatchLink>, JournalError> {
+        self.with_reader(move |reader| reader.read_links(from, limit))
+            .await
+    }
+
+    async fn head(&self) -> Result<Option<BatchLink>, JournalError> {
+        self.with_reader(|reader| Ok(reader.head())).await
+    }
+
+    async fn restore(&self, batch: Vec<Vec<u8>>) -> Result<Option<BatchLink>, JournalError> {
+        let request = batch
+            .into_iter()
+            .map(Stored::parse)
+            .collect::<Result<_, _>>()?;
+        match self.write(WriteRequest::Restore(request)).await? {
+            WriteReply::Restored(link) => Ok(link),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn restore_missing(
+        &self,
+        missing: Missing,
+        link: Hash,
+        heads: Vec<StreamHead>,
+    ) -> Result<(), JournalError> {
+        self.write(WriteRequest::Gap {
+            missing,
+            link,
+            heads,
+        })
+        .await
+        .map(drop)
+    }
+}

@@ -1,0 +1,97 @@
+//! Finds the segments of a log, in its folder and in the archive.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    FOLDER,
+    disk::LogDisk,
+    error::{damaged, storage},
+    header::SegmentHeader,
+    segment::{SegmentSource, first_of, is_table, name_of, read_header},
+};
+use crate::journal::{JournalError, Offset, archive};
+
+/// A segment's file.
+pub(super) struct FoundLog {
+    pub(super) name: String,
+    pub(super) size: u64,
+    pub(super) header: SegmentHeader,
+    pub(super) source: Arc<dyn SegmentSource>,
+    pub(super) archived: bool,
+}
+
+/// Segments by their first offsets, and those that cannot be read.
+pub(super) type All = (BTreeMap<Offset, FoundLog>, BTreeMap<Offset, JournalError>);
+
+/// Every segment. One that is in the log and in the archive was being archived: the log's own is
+/// read.
+pub(super) fn find(disk: &dyn LogDisk) -> Result<All, JournalError> {
+    let (mut good, mut bad) = (BTreeMap::new(), BTreeMap::new());
+    for folder in [archive::FOLDER, FOLDER] {
+        for (file, size) in disk.list(folder).map_err(|e| storage(folder, &e))? {
+            let Some(first) = first_of(&file) else {
+                if !is_table(&file) {
+                    tracing::warn!(
+                        folder,
+                        file,
+                        "it is neither a segment nor a table: it is ignored"
+                    );
+                }
+                continue;
+            };
+            match look(disk, folder, first, size) {
+                Ok(found) => {
+                    bad.remove(&first);
+                    good.insert(first, found);
+                }
+                Err(error @ JournalError::Damaged { .. }) if !good.contains_key(&first) => {
+                    bad.insert(first, error);
+                }
+                Err(JournalError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok((good, bad))
+}
+
+fn look(
+    disk: &dyn LogDisk,
+    folder: &str,
+    first: Offset,
+    size: u64,
+) -> Result<FoundLog, JournalError> {
+    let name = name_of(folder, first);
+    let archived = folder == archive::FOLDER;
+    let (source, size): (Arc<dyn SegmentSource>, u64) = if archived {
+        let packed = archive::PackedSegment::open(disk, &name)?;
+        let size = packed.len();
+        (Arc::new(packed), size)
+    } else {
+        let file = disk.open(&name, false).map_err(|e| storage(&name, &e))?;
+        (Arc::new(file), size)
+    };
+    let header = headed(&name, first, &*source)?;
+    Ok(FoundLog {
+        name,
+        size,
+        header,
+        source,
+        archived,
+    })
+}
+
+fn headed(
+    name: &str,
+    first: Offset,
+    source: &dyn SegmentSource,
+) -> Result<SegmentHeader, JournalError> {
+    let header = read_header(name, source)?;
+    if header.first == first {
+        return Ok(header);
+    }
+    Err(damaged(
+        name,
+        format!("it is the segment of offset {}", header.first),
+    ))
+}

@@ -1,0 +1,90 @@
+//! Entities that a VSI waits for: their runs are their own, and this only reads the journal.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    model::{EntityId, Failure},
+    step::{ReconcileStatus, Recorded, StepContext},
+};
+
+use crate::error::{self, Code};
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// An entity that is waited for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Awaited {
+    /// Its entity, as `KIND/ID`.
+    pub entity: String,
+    /// What people call it.
+    pub name: String,
+}
+
+/// What people call entities of a kind, and what it means when they are not made.
+pub(crate) struct AwaitedKind {
+    /// One of them, in a sentence.
+    pub what: &'static str,
+    /// One of them before its name, as commands take it.
+    pub word: &'static str,
+    /// The failure of one that is used and waits to be deleted: it is still there.
+    pub in_use: Code,
+    /// The failure of whoever waits for one that cannot be made.
+    pub not_made: Code,
+}
+
+impl AwaitedKind {
+    /// Waits until none of them is under way.
+    ///
+    /// Cancel safe: nothing is changed.
+    ///
+    /// # Errors
+    /// When one cannot be made, or the step is stopped.
+    pub(crate) async fn wait(&self, cx: &StepContext, all: &[Awaited]) -> Result<(), Failure> {
+        while let Some(name) = self.pending(&cx.recorded, all)? {
+            cx.report(&format!("waiting for {} {name}", self.what), 0, None);
+            tokio::select! {
+                biased;
+                () = cx.stopped.cancelled() => {
+                    let message = format!("stopped waiting for {}s", self.what);
+                    return Err(error::OUTCOME_UNKNOWN.failure(message));
+                }
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The first one that is under way.
+    ///
+    /// # Errors
+    /// When one cannot be made.
+    pub(crate) fn pending<'a>(
+        &self,
+        recorded: &Arc<dyn Recorded>,
+        all: &'a [Awaited],
+    ) -> Result<Option<&'a str>, Failure> {
+        for one in all {
+            let id: Option<EntityId> = one.entity.parse().ok();
+            match id.and_then(|id| recorded.standing(&id)) {
+                None | Some(ReconcileStatus::Settled) => {}
+                Some(ReconcileStatus::UnderWay) => return Ok(Some(&one.name)),
+                Some(ReconcileStatus::Cancelled) => {
+                    return Err(self.not_made(one, "it was cancelled"));
+                }
+                Some(ReconcileStatus::Failed(failure) | ReconcileStatus::Blocked(failure)) => {
+                    if failure.code.as_str() != self.in_use.code {
+                        return Err(self.not_made(one, &failure.to_string()));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn not_made(&self, one: &Awaited, why: &str) -> Failure {
+        let Self { what, word, .. } = self;
+        let failure = (self.not_made).failure(format!("{what} {} is not made: {why}", one.name));
+        failure.of_object(format!("{word}/{}", one.name))
+    }
+}

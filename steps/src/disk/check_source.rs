@@ -1,0 +1,98 @@
+//! Looks at the image that a data disk is to be filled with.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use super::filling;
+use crate::{
+    error,
+    image::format,
+    ports::{ImageSource, ImageStream, VolumeFormat, source_for},
+};
+
+/// Holds that the image fits into the disk, before any of it is sent. What only unpacking it would
+/// tell is seen once it is on the host.
+///
+/// It changes nothing, so a crash in its middle leaves nothing; the next attempt asks again.
+pub struct CheckSource {
+    source: Arc<dyn ImageSource>,
+}
+
+/// What [`CheckSource`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id: its settings give access to the image.
+    pub host: String,
+    /// Where the image comes from.
+    pub url: String,
+    /// `sha256:` and 64 hexadecimal digits.
+    #[serde(default)]
+    pub checksum: Option<String>,
+    /// The size that the guest is to see, in bytes.
+    pub size: u64,
+}
+
+/// What [`CheckSource`] found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The size that a guest would see of the image, in bytes, where that can be told.
+    pub virtual_size: Option<u64>,
+}
+
+impl CheckSource {
+    /// The step, with images of that source.
+    pub fn new(source: Arc<dyn ImageSource>) -> Self {
+        Self { source }
+    }
+}
+
+#[async_trait]
+impl Step for CheckSource {
+    const NAME: &'static str = "check_source";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(&self, _: &StepContext, _: &Params) -> Result<Observed<Output>, Failure> {
+        Ok(Observed::Needed)
+    }
+
+    async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let source = source_for(&self.source, &params.host, params.checksum.is_some()).await?;
+        let mut stream = source.open(&params.url).await?;
+        let length = stream.info().length;
+        let head = head(&mut *stream).await?;
+        let unfit = |why: crate::image::qcow2::Unfit| {
+            let failure = error::NOT_QCOW2.failure(why.to_string());
+            failure.of_object(&params.url)
+        };
+        let found = format::of_announced(&head, length).map_err(unfit)?;
+        let virtual_size = match (found, length) {
+            (VolumeFormat::Qcow2, _) => {
+                Some(crate::image::qcow2::virtual_size(&head).map_err(unfit)?)
+            }
+            (VolumeFormat::Raw, length) => length,
+        };
+        match virtual_size.filter(|needed| *needed > params.size) {
+            Some(needed) => Err(filling::too_small(params.size, needed).of_object(&params.url)),
+            None => Ok(Done::present(Output { virtual_size })),
+        }
+    }
+}
+
+/// The first bytes of an image, as many as tell what it is.
+async fn head(stream: &mut dyn ImageStream) -> Result<Vec<u8>, Failure> {
+    let mut head = Vec::new();
+    while (head.len() as u64) < format::HEADER_MAX {
+        match stream.next().await? {
+            Some(bytes) => head.extend_from_slice(&bytes),
+            None => break,
+        }
+    }
+    Ok(head)
+}

@@ -1,0 +1,134 @@
+//! Looks whether a host has room for a network.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use super::{Params, object, own_network, own_uuid};
+use crate::{
+    error,
+    ports::{HostPorts, Hosts, NetworkMode},
+};
+
+/// The first release of libvirt that gives guests on a Linux bridge a VLAN.
+const VLAN_SINCE: u64 = 11;
+
+/// Holds that nothing on the host has the network's name, nor any of its addresses, and that the host
+/// has what the network needs.
+///
+/// It changes nothing, so a crash in its middle leaves nothing; the next attempt looks again.
+pub struct CheckNetwork {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// Nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {}
+
+impl CheckNetwork {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+
+    async fn look(&self, cx: &StepContext, params: &Params) -> Result<Output, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        if own_network(&ports, &params.name, own_uuid(cx))
+            .await?
+            .is_none()
+        {
+            supported(&ports, params).await?;
+            free(&ports, params).await?;
+        }
+        Ok(Output {})
+    }
+}
+
+async fn supported(ports: &HostPorts, params: &Params) -> Result<(), Failure> {
+    let lacks = |message: String| {
+        let failure = error::NETWORK_UNSUPPORTED.failure(message);
+        let failure = failure.on_host(ports.host.name());
+        Err(failure.of_object(object(&params.name)))
+    };
+    if params.vlan.is_some() {
+        let version = ports.host.facts().await?.libvirt_version;
+        let major = version
+            .split('.')
+            .next()
+            .and_then(|m| m.parse::<u64>().ok());
+        if major.is_none_or(|major| major < VLAN_SINCE) {
+            return lacks(format!(
+                "a VLAN needs libvirt {VLAN_SINCE} or newer, the host has {version}"
+            ));
+        }
+    }
+    if let (NetworkMode::Bridge, Some(bridge)) = (params.mode, &params.bridge)
+        && let Some(bridges) = ports.networks.bridges().await?
+        && !bridges.contains(bridge)
+    {
+        return lacks(format!("the host has no bridge {bridge}"));
+    }
+    Ok(())
+}
+
+/// Nothing that the host reaches, or its networks serve, lies within the network's addresses or around
+/// them.
+async fn free(ports: &HostPorts, params: &Params) -> Result<(), Failure> {
+    let Some(subnet) = &params.subnet else {
+        return Ok(());
+    };
+    let own = Ipv4Net::new(subnet.gateway, subnet.prefix);
+    let own = own.map_err(|error| Failure::defect(error.to_string()))?;
+    let taken = |by: String| {
+        let message = format!("{} overlaps {by}", own.trunc());
+        let failure = error::NETWORK_OVERLAP.failure(message);
+        let failure = failure.on_host(ports.host.name());
+        Err(failure.of_object(object(&params.name)))
+    };
+    for network in ports.networks.networks().await? {
+        let subnets = network.shape.subnets.iter();
+        let mut subnets = subnets.filter_map(|subnet| subnet.parse::<Ipv4Net>().ok());
+        if let Some(other) = subnets.find(|other| overlap(&own, other)) {
+            let by = format!("{} of network {}", other.trunc(), network.name);
+            return taken(by);
+        }
+    }
+    // Where the host does not tell, libvirt itself looks at its routes before it starts the network.
+    let routes = ports.networks.routes().await?.unwrap_or_default();
+    if let Some(route) = routes.iter().find(|route| overlap(&own, &route.to)) {
+        return taken(match route.device.as_str() {
+            "" => format!("the host's own address {}", route.to.addr()),
+            device => format!("{}, which the host reaches through {device}", route.to),
+        });
+    }
+    Ok(())
+}
+
+fn overlap(one: &Ipv4Net, other: &Ipv4Net) -> bool {
+    one.contains(&other.network()) || other.contains(&one.network())
+}
+
+#[async_trait]
+impl Step for CheckNetwork {
+    const NAME: &'static str = "check_network";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        Ok(Observed::Present(self.look(cx, params).await?))
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        Ok(Done::present(self.look(cx, params).await?))
+    }
+}

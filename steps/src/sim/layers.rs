@@ -1,0 +1,85 @@
+//! Layers over the disks of a simulated guest.
+//!
+//! A layer begins as what the guest sees in its disk, and what is written later is in it alone. Merged,
+//! the disk has what the layer had.
+
+use uuid::Uuid;
+
+use super::SimHostState;
+use crate::ports::{DiskSpec, LayerSpec};
+
+/// How long a merge takes, in milliseconds.
+pub(super) const MERGE_MS: u64 = 400;
+
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+/// Lays all layers, or none.
+pub(super) fn add(
+    state: &mut SimHostState,
+    uuid: Uuid,
+    layers: &[LayerSpec],
+) -> Result<(), &'static str> {
+    let mut made = Vec::new();
+    for layer in layers {
+        if state.by_path(&layer.path).is_some() {
+            return Err("the layer's file exists already");
+        }
+        let domain = state.domains.get(&uuid);
+        let running = domain.and_then(|domain| domain.running.as_ref());
+        let mut disks = running.iter().flat_map(|spec| &spec.disks);
+        let disk = disks.find(|disk| disk.target == layer.target);
+        let below = disk.ok_or("no such disk")?.path.clone();
+        let mut volume = state.by_path(&below).ok_or("no such file")?.clone();
+        (volume.backing, volume.synced) = (Some(below.clone()), true);
+        "qcow2".clone_into(&mut volume.format);
+        made.push((below, layer, volume));
+    }
+    for (below, layer, mut volume) in made {
+        volume.modified = state.change();
+        let (folder, name) = split(&layer.path);
+        let mut pools = state.pools.values_mut();
+        let pool = pools
+            .find(|pool| pool.path == folder)
+            .ok_or("no such folder")?;
+        pool.volumes.insert(name.to_owned(), volume);
+        rename(state, uuid, &below, &layer.path);
+    }
+    Ok(())
+}
+
+/// What the layer has is in the file below it, which the guest writes into again.
+pub(super) fn pivot(
+    state: &mut SimHostState,
+    uuid: Uuid,
+    target: &str,
+) -> Result<(), &'static str> {
+    let change = state.change();
+    let domain = state.domains.get_mut(&uuid).ok_or("no such domain")?;
+    domain.merges.remove(target);
+    let running = domain.running.as_ref();
+    let mut disks = running.iter().flat_map(|spec| &spec.disks);
+    let disk = disks.find(|disk| disk.target == target);
+    let over = disk.ok_or("no such disk")?.path.clone();
+    let layer = state.by_path(&over).ok_or("no such layer")?.clone();
+    let below = layer.backing.ok_or("there is nothing below it")?;
+    let volume = state.by_path_mut(&below).ok_or("what is below is gone")?;
+    if volume.content != layer.content {
+        (volume.content, volume.modified) = (layer.content, change);
+    }
+    rename(state, uuid, &over, &below);
+    Ok(())
+}
+
+/// The live and the stored definition name another file.
+fn rename(state: &mut SimHostState, uuid: Uuid, from: &str, to: &str) {
+    let Some(domain) = state.domains.get_mut(&uuid) else {
+        return;
+    };
+    let running = domain.running.iter_mut().flat_map(|spec| &mut spec.disks);
+    let all = running.chain(&mut domain.spec.disks);
+    let its = |disk: &&mut DiskSpec| disk.path == from;
+    all.filter(its)
+        .for_each(|disk| to.clone_into(&mut disk.path));
+}

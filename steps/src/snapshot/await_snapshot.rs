@@ -1,0 +1,71 @@
+//! Waits until nobody works on a snapshot any more.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    model::{EntityId, Failure},
+    step::{Done, Observed, Step, StepContext},
+};
+
+use crate::error;
+
+/// How often is looked; what is looked at lies in memory.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Waits for the end of a snapshot's run, however it ends: until then a step of it may copy the VSI's
+/// disks. Another change of the VSI gave the snapshot up, so that the run ends after its present step.
+///
+/// It only reads the journal: a crash in its middle leaves nothing, and the next attempt waits on.
+pub struct AwaitSnapshot;
+
+/// What [`AwaitSnapshot`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The snapshot's entity, as `KIND/ID`.
+    pub entity: String,
+    /// What people call it.
+    pub name: String,
+}
+
+/// Nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {}
+
+#[async_trait]
+impl Step for AwaitSnapshot {
+    const NAME: &'static str = "await_snapshot";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        Ok(match is_worked_on(cx, params) {
+            false => Observed::Present(Output {}),
+            true => Observed::Needed,
+        })
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        cx.report(&format!("waiting for snapshot {}", params.name), 0, None);
+        while is_worked_on(cx, params) {
+            tokio::select! {
+                biased;
+                () = cx.stopped.cancelled() => {
+                    return Err(error::OUTCOME_UNKNOWN.failure("stopped waiting for the snapshot"));
+                }
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+        Ok(Done::present(Output {}))
+    }
+}
+
+fn is_worked_on(cx: &StepContext, params: &Params) -> bool {
+    let id: Option<EntityId> = params.entity.parse().ok();
+    id.is_some_and(|id| cx.recorded.has_open_run(&id))
+}

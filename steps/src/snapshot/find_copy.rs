@@ -1,0 +1,74 @@
+//! Finds the copy in a snapshot that a new boot disk is copied from.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use super::found;
+use crate::{
+    image::BaseImage,
+    ports::{Hosts, VolumeFormat, VolumeKey},
+};
+
+/// Looks the copy up; it stands in for a base image. It only reads: a crash in its middle leaves
+/// nothing.
+pub struct FindCopy {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`FindCopy`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The copy.
+    pub volume: VolumeKey,
+}
+
+impl FindCopy {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+
+    async fn look(&self, params: &Params) -> Result<BaseImage, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let gone = "the snapshot's copy is not there";
+        let volume = found(&ports, &params.volume, gone).await?;
+        Ok(BaseImage {
+            host: params.host.clone(),
+            key: volume.key,
+            path: volume.path,
+            format: VolumeFormat::Qcow2,
+            size: volume.physical,
+            virtual_size: volume.capacity,
+            sha256: String::new(),
+            modified: volume.modified,
+            origin: String::new(),
+        })
+    }
+}
+
+#[async_trait]
+impl Step for FindCopy {
+    const NAME: &'static str = "find_copy";
+    type Params = Params;
+    type Output = BaseImage;
+
+    async fn observe(
+        &self,
+        _: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<BaseImage>, Failure> {
+        Ok(Observed::Present(self.look(params).await?))
+    }
+
+    async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<BaseImage>, Failure> {
+        Ok(Done::present(self.look(params).await?))
+    }
+}

@@ -1,0 +1,95 @@
+//! Merges the layers that a guest wrote into while its disks were copied.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use super::{
+    DiskCopy,
+    layers::{Disks, Saved},
+};
+use crate::ports::Hosts;
+
+/// Merges each layer of a snapshot into its disk while the guest runs on, has the guest write into the
+/// disk again, and deletes the layer. A guest that is off with a layer is started suspended for that,
+/// carries out nothing, and is off again afterwards.
+///
+/// A crash in its middle leaves a layer that the guest still writes into, with its merge under way or
+/// not, or one that nobody needs: the guest's definition tells which, and the next attempt goes on. That
+/// the guest was started only for this is saved before. As long as a layer is named, no content is lost
+/// by merging again.
+pub struct MergeLayers {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`MergeLayers`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The VSI's UID.
+    pub uuid: Uuid,
+    /// Its disks, and their layers.
+    pub disks: Vec<DiskCopy>,
+}
+
+/// What [`MergeLayers`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The disks whose layers were merged now.
+    pub merged: Vec<String>,
+}
+
+impl MergeLayers {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for MergeLayers {
+    const NAME: &'static str = "merge_layers";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let saved: Saved = cx.saved().await?.unwrap_or_default();
+        let laid = disks(cx, &ports, params).have_layers().await?;
+        Ok(match laid || saved.woken {
+            true => Observed::Needed,
+            false => Observed::Present(Output::default()),
+        })
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        let mut saved = cx.saved().await?.unwrap_or_default();
+        let merged = disks(cx, &ports, params).merge(&mut saved).await?;
+        Ok(Done::updated(Output { merged }))
+    }
+}
+
+fn disks<'a>(
+    cx: &'a StepContext,
+    ports: &'a crate::ports::HostPorts,
+    params: &'a Params,
+) -> Disks<'a> {
+    Disks {
+        cx,
+        ports,
+        uuid: params.uuid,
+        disks: &params.disks,
+    }
+}

@@ -1,0 +1,101 @@
+//! The steps of snapshots, a file each.
+//!
+//! A snapshot is a whole copy of each disk of a VSI, beside the disk in its pool: it needs no other
+//! file, and no disk needs it. While a guest runs it writes into a layer over each disk until the disks
+//! are copied; then the layers are merged.
+
+pub mod await_snapshot;
+pub mod copy_disks;
+pub mod find_copy;
+mod layers;
+pub mod merge_layers;
+pub mod restore_disks;
+
+pub use await_snapshot::AwaitSnapshot;
+pub use copy_disks::CopyDisks;
+pub use find_copy::FindCopy;
+pub use merge_layers::MergeLayers;
+pub use restore_disks::RestoreDisks;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{model::Failure, step::StepContext};
+
+use crate::{
+    error,
+    guards::{self, DeletionCandidate},
+    ports::{
+        DomainInfo, HostPorts, PortErrorKind, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+    },
+};
+
+/// A disk of a VSI, and its copy in a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskCopy {
+    /// What people call the disk: `boot`, or the name of a data disk.
+    pub disk: String,
+    /// The disk.
+    pub volume: VolumeKey,
+    /// Its copy.
+    pub copy: VolumeKey,
+    /// The layer over the disk while it is copied, where its guest runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<VolumeKey>,
+}
+
+/// Deletes what an earlier attempt may have left of a copy, and copies anew.
+pub(crate) async fn copy(
+    cx: &StepContext,
+    ports: &HostPorts,
+    from: &VolumeInfo,
+    to: DeletionCandidate<'_>,
+) -> Result<VolumeInfo, Failure> {
+    guards::remove(cx, ports, to).await?;
+    let spec = VolumeSpec {
+        key: to.key.clone(),
+        format: VolumeFormat::Qcow2,
+        capacity: from.capacity,
+        backing: None,
+    };
+    let made = ports.storage.clone_volume(&from.key, &spec).await;
+    made.map_err(|error| match error.kind {
+        PortErrorKind::Exists => guards::not_ours(ports, to.key),
+        _ => error.into(),
+    })?;
+    // Its reply is from before the host looked into what it copied.
+    found(ports, to.key, "the copy is gone since it was made").await
+}
+
+/// A volume that is there.
+pub(crate) async fn found(
+    ports: &HostPorts,
+    key: &VolumeKey,
+    gone: &str,
+) -> Result<VolumeInfo, Failure> {
+    ports.storage.volume(key).await?.ok_or_else(|| {
+        error::MISSING
+            .failure(gone)
+            .on_host(ports.host.name())
+            .of_object(format!("volume {key}"))
+    })
+}
+
+/// Refuses a guest that was saved with its memory: what it had not written to its disks yet is in
+/// that memory alone.
+fn without_memory(ports: &HostPorts, domain: Option<&DomainInfo>) -> Result<(), Failure> {
+    match domain.filter(|domain| domain.saved) {
+        None => Ok(()),
+        Some(domain) => Err(error::SAVED_MEMORY
+            .failure("the guest was saved with its memory, which its disks alone do not fit")
+            .on_host(ports.host.name())
+            .of_object(format!("domain {}", domain.uuid))),
+    }
+}
+
+/// The failure for a guest that runs where it must be off.
+fn runs(ports: &HostPorts, uuid: Uuid, why: &str) -> Failure {
+    error::WRONG_STATE
+        .failure(why)
+        .on_host(ports.host.name())
+        .of_object(format!("domain {uuid}"))
+}

@@ -1,0 +1,176 @@
+//! Puts the disks of a VSI back as a snapshot has them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use super::{DiskCopy, copy, found, runs, without_memory};
+use crate::{
+    error,
+    guards::{self, DeletionCandidate},
+    ownership,
+    ports::{HostPorts, Hosts, PoolInfo, VolumeInfo},
+};
+
+/// Deletes each disk of a guest that is off, as far as the guards permit, and copies it anew from the
+/// snapshot. Before the first is deleted all copies are there, all disks are free to go, and there is
+/// room.
+///
+/// A crash in its middle leaves some disks as the snapshot has them, one missing or half, and the
+/// rest as they were. Which are done is saved after each; the next attempt goes on behind them. The
+/// run is the VSI's own: it is not started before all are done, and the snapshot stays as it is.
+pub struct RestoreDisks {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`RestoreDisks`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The VSI's UID.
+    pub uuid: Uuid,
+    /// What people call the snapshot.
+    pub snapshot: String,
+    /// The disks, and their copies.
+    pub disks: Vec<DiskToRestore>,
+}
+
+/// A disk that is put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskToRestore {
+    /// The disk and its copy.
+    #[serde(flatten)]
+    pub of: DiskCopy,
+    /// The size the guest is to see at least, in bytes.
+    #[serde(default)]
+    pub size: Option<u64>,
+    /// Whether this journal recorded the intent to make the disk.
+    pub recorded: bool,
+}
+
+/// What [`RestoreDisks`] did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The snapshot.
+    pub snapshot: String,
+    /// The disks that are as it has them.
+    pub disks: Vec<String>,
+}
+
+impl RestoreDisks {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+}
+
+#[async_trait]
+impl Step for RestoreDisks {
+    const NAME: &'static str = "restore_disks";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(&self, _: &StepContext, _: &Params) -> Result<Observed<Output>, Failure> {
+        // What a disk has in it does not tell whether all of the copy is.
+        Ok(Observed::Needed)
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        off(cx, &ports, params).await?;
+        let mut done: Vec<String> = cx.saved().await?.unwrap_or_default();
+        let copies = ready(cx, &ports, params, &done).await?;
+        let total = params.disks.len() as u64;
+        for (disk, from) in params.disks.iter().zip(&copies) {
+            if done.contains(&disk.of.disk) {
+                continue;
+            }
+            cx.report("restoring disks", done.len() as u64, Some(total));
+            restore(cx, &ports, params, disk, from).await?;
+            done.push(disk.of.disk.clone());
+            cx.save(&done).await?;
+        }
+        let disks = params.disks.iter().map(|disk| disk.of.disk.clone());
+        Ok(Done::updated(Output {
+            snapshot: params.snapshot.clone(),
+            disks: disks.collect(),
+        }))
+    }
+}
+
+async fn off(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<(), Failure> {
+    let domain = ownership::own_domain(cx, ports, params.uuid).await?;
+    without_memory(ports, domain.as_ref())?;
+    match domain.filter(|domain| domain.state.is_active()) {
+        None => Ok(()),
+        Some(_) => Err(runs(
+            ports,
+            params.uuid,
+            "the guest runs; its disks are put back while it is off",
+        )),
+    }
+}
+
+/// All copies, once nothing is known that would stop the work in its middle.
+async fn ready(
+    cx: &StepContext,
+    ports: &HostPorts,
+    params: &Params,
+    done: &[String],
+) -> Result<Vec<VolumeInfo>, Failure> {
+    let (mut copies, pools) = (Vec::new(), ports.storage.pools().await?);
+    let mut room: Vec<(PoolInfo, u64)> = pools.into_iter().map(|pool| (pool, 0)).collect();
+    for disk in &params.disks {
+        let copy = found(ports, &disk.of.copy, "the snapshot's copy is not there").await?;
+        if !done.contains(&disk.of.disk) {
+            let old = guards::removable(cx, ports, doomed(params, disk)).await?;
+            let freed = old.map_or(0, |old| old.allocation);
+            let pool = room.iter_mut().find(|(p, _)| p.name == disk.of.volume.pool);
+            if let Some((pool, needed)) = pool {
+                pool.available = pool.available.saturating_add(freed);
+                *needed = needed.saturating_add(copy.allocation);
+            }
+        }
+        copies.push(copy);
+    }
+    match room.iter().find(|(pool, needed)| *needed > pool.available) {
+        None => Ok(copies),
+        Some((pool, needed)) => Err(error::NO_SPACE
+            .failure(format!(
+                "the disks take {needed} bytes, and the pool would have {}; nothing was changed",
+                pool.available
+            ))
+            .on_host(ports.host.name())
+            .of_object(format!("pool {}", pool.name))),
+    }
+}
+
+async fn restore(
+    cx: &StepContext,
+    ports: &HostPorts,
+    params: &Params,
+    disk: &DiskToRestore,
+    from: &VolumeInfo,
+) -> Result<(), Failure> {
+    let made = copy(cx, ports, from, doomed(params, disk)).await?;
+    if let Some(size) = disk.size.filter(|size| *size > made.capacity) {
+        ports.storage.resize(&disk.of.volume, size).await?;
+        ports.storage.sync(&disk.of.volume).await?;
+    }
+    Ok(())
+}
+
+fn doomed<'a>(params: &Params, disk: &'a DiskToRestore) -> DeletionCandidate<'a> {
+    DeletionCandidate {
+        key: &disk.of.volume,
+        recorded: disk.recorded,
+        owner: Some(params.uuid),
+    }
+}

@@ -1,0 +1,257 @@
+//! Snapshots: what is copied, and what attempts that ended early leave.
+
+use super::*;
+use crate::{
+    guards,
+    ports::{DomainState, LayerSpec, VolumeFormat, VolumeSpec},
+    sim::{Content, SimHostState},
+    snapshot::{
+        CopyDisks, DiskCopy, MergeLayers, RestoreDisks, copy_disks, merge_layers, restore_disks,
+    },
+};
+
+const SNAPSHOT: Uuid = Uuid::from_u128(0x40);
+
+fn disks(world: &World) -> Vec<DiskCopy> {
+    vec![DiskCopy {
+        disk: "boot".to_owned(),
+        volume: world.boot(),
+        copy: names::snapshot_copy(POOL, SNAPSHOT, 0),
+        layer: Some(names::snapshot_layer(POOL, SNAPSHOT, 0)),
+    }]
+}
+
+fn taking(world: &World) -> copy_disks::Params {
+    copy_disks::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        disks: disks(world),
+        quiesce: false,
+        off_because: None,
+    }
+}
+
+async fn copy(world: &World) -> Result<Done<copy_disks::Output>, Failure> {
+    let step = CopyDisks::new(world.hosts.clone());
+    world.attempt(&step, &taking(world)).await
+}
+
+async fn merge(world: &World) -> Result<Done<merge_layers::Output>, Failure> {
+    let step = MergeLayers::new(world.hosts.clone());
+    let params = merge_layers::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        disks: disks(world),
+    };
+    world.drive(&step, &params).await
+}
+
+async fn running() -> World {
+    let world = World::new().await;
+    world.provision().await.unwrap();
+    world
+}
+
+/// The guest writes: into what its definition names.
+async fn writes(world: &World, text: &str) {
+    let (sim, uuid) = (world.sim().await, world.uuid);
+    let write = |state: &mut SimHostState| {
+        let path = state.domains[&uuid].spec.disks[0].path.clone();
+        let (folder, name) = path.rsplit_once('/').unwrap();
+        let pool = state.pools.values_mut().find(|pool| pool.path == folder);
+        let volume = pool.unwrap().volumes.get_mut(name).unwrap();
+        volume.content = Content::Inline(text.as_bytes().to_vec());
+    };
+    sim.with(write).await;
+}
+
+async fn content(world: &World, key: &VolumeKey) -> String {
+    let bytes = world.ports().await.storage.read(key, 0, 64).await.unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+async fn leftovers(world: &World) -> Vec<String> {
+    let volumes = world.ports().await.storage.volumes(POOL).await.unwrap();
+    let names = volumes.into_iter().map(|volume| volume.key.name);
+    names.filter(|name| name.starts_with("snapshot-")).collect()
+}
+
+async fn state(world: &World) -> DomainState {
+    let domain = world.ports().await.domains.domain(world.uuid).await;
+    domain.unwrap().unwrap().state
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_writes_on_while_its_disks_are_copied_and_nothing_of_it_is_lost() {
+    let world = running().await;
+    writes(&world, "before").await;
+    let taken = copy(&world).await.unwrap().output;
+    assert!(taken.running);
+    writes(&world, "after").await;
+    assert_eq!(content(&world, &disks(&world)[0].copy).await, "before");
+    assert_eq!(content(&world, &world.boot()).await, "before");
+    assert_eq!(merge(&world).await.unwrap().output.merged, ["boot"]);
+    assert_eq!(content(&world, &world.boot()).await, "after");
+    assert_eq!(content(&world, &disks(&world)[0].copy).await, "before");
+    assert_eq!(
+        leftovers(&world).await,
+        [disks(&world)[0].copy.name.clone()]
+    );
+    assert_eq!(state(&world).await, DomainState::Running);
+}
+
+/// Layers of which nobody saved that this run laid them: the disks below may be of any moment.
+#[tokio::test(start_paused = true)]
+async fn layers_that_nobody_vouches_for_are_merged_and_the_copy_is_begun_anew() {
+    let world = running().await;
+    let layer = LayerSpec {
+        target: "vda".to_owned(),
+        path: format!(
+            "/var/lib/libvirt/images/{}",
+            disks(&world)[0].layer.as_ref().unwrap().name
+        ),
+    };
+    world.intend("copy_disks");
+    let domains = world.ports().await.domains;
+    domains
+        .add_layers(world.uuid, &[layer], false)
+        .await
+        .unwrap();
+    writes(&world, "in the layer").await;
+    copy(&world).await.unwrap();
+    assert_eq!(
+        content(&world, &disks(&world)[0].copy).await,
+        "in the layer"
+    );
+    merge(&world).await.unwrap();
+    assert_eq!(content(&world, &world.boot()).await, "in the layer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_went_off_with_a_layer_is_merged_without_running() {
+    let world = running().await;
+    copy(&world).await.unwrap();
+    writes(&world, "in the layer").await;
+    let sim = world.sim().await;
+    sim.with(SimHostState::restart).await;
+    assert_eq!(state(&world).await, DomainState::ShutOff);
+    merge(&world).await.unwrap();
+    assert_eq!(content(&world, &world.boot()).await, "in the layer");
+    assert_eq!(state(&world).await, DomainState::ShutOff);
+    assert_eq!(sim.count("start").await, 1, "its guest carried nothing out");
+    assert_eq!(leftovers(&world).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_must_be_off_or_has_no_agent_is_refused_and_nothing_is_left() {
+    let world = running().await;
+    let step = CopyDisks::new(world.hosts.clone());
+    let off = copy_disks::Params {
+        off_because: Some("its memory is protected".to_owned()),
+        ..taking(&world)
+    };
+    let refused = world.attempt(&step, &off).await.unwrap_err();
+    assert_eq!(refused.code.as_str(), "VSI0222");
+    let quiesced = copy_disks::Params {
+        quiesce: true,
+        ..taking(&world)
+    };
+    let refused = world.attempt(&step, &quiesced).await.unwrap_err();
+    assert_eq!(refused.code.as_str(), "VSI0222");
+    assert!(leftovers(&world).await.is_empty());
+    assert_eq!(state(&world).await, DomainState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_of_our_own_is_told_from_a_foreign_one_of_such_a_name() {
+    let world = running().await;
+    let ports = world.ports().await;
+    let below = ports.storage.volume(&world.boot()).await.unwrap().unwrap();
+    let spec = VolumeSpec {
+        key: disks(&world)[0].layer.clone().unwrap(),
+        format: VolumeFormat::Qcow2,
+        capacity: 1 << 20,
+        backing: Some((below.path.clone(), VolumeFormat::Qcow2)),
+    };
+    ports.storage.create(&spec).await.unwrap();
+    let code = |world: &World| {
+        let (cx, ports, below) = (world.cx("test", false), ports.clone(), below.clone());
+        async move {
+            let over = guards::nothing_over(&cx, &ports, &[&below]).await;
+            over.unwrap_err().code.to_string()
+        }
+    };
+    assert_eq!(
+        code(&world).await,
+        "VSI0210",
+        "this journal knows of no such snapshot"
+    );
+    let refused = copy(&world).await.unwrap_err();
+    assert_eq!(refused.code.as_str(), "VSI0207", "its name is in use");
+    let begun = (world.run(), Name::of("copy_disks"));
+    world.attempted.lock().unwrap().0.insert(begun);
+    assert_eq!(code(&world).await, "VSI0223");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_is_put_back_only_while_the_guest_is_off_and_is_grown_to_its_size() {
+    let world = running().await;
+    writes(&world, "before").await;
+    copy(&world).await.unwrap();
+    merge(&world).await.unwrap();
+    writes(&world, "after").await;
+    let step = RestoreDisks::new(world.hosts.clone());
+    let params = restore_disks::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        snapshot: "first".to_owned(),
+        disks: vec![restore_disks::DiskToRestore {
+            of: disks(&world).remove(0),
+            size: Some(1 << 40),
+            recorded: true,
+        }],
+    };
+    let refused = world.attempt(&step, &params).await.unwrap_err();
+    assert_eq!(refused.code.as_str(), "VSI0209");
+    assert_eq!(content(&world, &world.boot()).await, "after");
+    let domains = world.ports().await.domains;
+    domains.destroy(world.uuid).await.unwrap();
+    world.drive(&step, &params).await.unwrap();
+    assert_eq!(content(&world, &world.boot()).await, "before");
+    let volume = world.ports().await.storage.volume(&world.boot()).await;
+    assert_eq!(volume.unwrap().unwrap().capacity, 1 << 40);
+}
+
+/// Without its copy nothing is deleted.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_whose_copy_is_gone_destroys_nothing() {
+    let world = running().await;
+    writes(&world, "after").await;
+    let domains = world.ports().await.domains;
+    domains.destroy(world.uuid).await.unwrap();
+    let step = RestoreDisks::new(world.hosts.clone());
+    let params = restore_disks::Params {
+        host: HOST.to_owned(),
+        uuid: world.uuid,
+        snapshot: "first".to_owned(),
+        disks: vec![restore_disks::DiskToRestore {
+            of: disks(&world).remove(0),
+            size: None,
+            recorded: true,
+        }],
+    };
+    let refused = world.attempt(&step, &params).await.unwrap_err();
+    assert_eq!(refused.code.as_str(), "VSI0206");
+    assert_eq!(content(&world, &world.boot()).await, "after");
+}
+
+/// A snapshot that was given up for the deletion of its VSI can still be deleted.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_to_be_merged_once_the_disks_are_gone() {
+    let world = running().await;
+    let ports = world.ports().await;
+    ports.domains.destroy(world.uuid).await.unwrap();
+    ports.domains.undefine(world.uuid).await.unwrap();
+    ports.storage.delete(&world.boot()).await.unwrap();
+    assert!(merge(&world).await.unwrap().output.merged.is_empty());
+}

@@ -1,0 +1,203 @@
+//! Questions to a guest that is ready, each asked once: for the gate of a wave, and for what is read of
+//! a member. They change nothing on the host.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use regex::Regex;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Addresses, ReadyGuest,
+    await_ready::probes::{ASK_WITHIN, ask_again},
+};
+use crate::{
+    guest::{Probe, pattern},
+    hpl::{cut, plain},
+    ports::{ConsolePosition, HostPorts, PortErrorKind, PortResult, VolumeKey},
+};
+
+/// How much of a console's end is searched, in bytes.
+const SEARCHED: u64 = 1024 * 1024;
+/// How long a guest's program may take.
+const COMMAND_WITHIN: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(200);
+/// What is shown of what a program prints, in bytes.
+const SHOWN: usize = 160;
+
+impl ReadyGuest {
+    /// Why the guest does not show now what the probe asks for; none where it does.
+    ///
+    /// # Errors
+    /// When nothing at all can be asked on the host.
+    pub async fn lacks(&self, ports: &HostPorts, probe: &Probe) -> PortResult<Option<String>> {
+        if let Probe::Console(text) = probe {
+            let Ok(pattern) = pattern::compile(text) else {
+                return Ok(Some("the expression does not compile".to_owned()));
+            };
+            let found = find_line(ports, &self.console, &pattern).await?;
+            return Ok(found.is_none().then(|| "no line matches".to_owned()));
+        }
+        let addresses = self.addresses(ports).await;
+        ask_again(ports, self.uuid, &addresses, probe).await
+    }
+
+    /// Its addresses now, in the order of its cards.
+    pub async fn addresses(&self, ports: &HostPorts) -> Vec<String> {
+        Addresses::on(ports).of(self.uuid, &self.cards).await
+    }
+
+    /// Has its agent run a program: why it did not end with 0, if it did not. A program that takes longer
+    /// is left alone.
+    ///
+    /// # Errors
+    /// When nothing at all can be asked on the host.
+    pub async fn run(
+        &self,
+        ports: &HostPorts,
+        path: &str,
+        args: &[String],
+    ) -> PortResult<Option<String>> {
+        let command = json!({"execute": "guest-exec", "arguments":
+            {"path": path, "arg": args, "capture-output": true}});
+        let begun = match self.agent(ports, &command).await? {
+            Ok(begun) => begun,
+            Err(why) => return Ok(Some(why)),
+        };
+        let Some(pid) = begun.get("pid").and_then(Value::as_i64) else {
+            return Ok(Some("the agent names no process".to_owned()));
+        };
+        let status = json!({"execute": "guest-exec-status", "arguments": {"pid": pid}});
+        let until = Instant::now().checked_add(COMMAND_WITHIN);
+        loop {
+            match self.agent(ports, &status).await? {
+                Err(why) => return Ok(Some(why)),
+                Ok(answer) if answer.get("exited") == Some(&Value::Bool(true)) => {
+                    return Ok(ended_badly(&answer));
+                }
+                Ok(_) if until.is_some_and(|until| Instant::now() < until) => sleep(AGAIN).await,
+                Ok(_) => return Ok(Some("it is still running".to_owned())),
+            }
+        }
+    }
+
+    /// Reads a file by its agent, `most` bytes and one more at most; or says why it cannot be read.
+    ///
+    /// # Errors
+    /// When nothing at all can be asked on the host.
+    pub async fn read_file(
+        &self,
+        ports: &HostPorts,
+        path: &str,
+        most: usize,
+    ) -> PortResult<Result<Vec<u8>, String>> {
+        let open = json!({"execute": "guest-file-open", "arguments": {"path": path, "mode": "r"}});
+        let handle = match self.agent(ports, &open).await? {
+            Ok(answer) => answer.as_i64(),
+            Err(why) => return Ok(Err(why)),
+        };
+        let Some(handle) = handle else {
+            return Ok(Err("the agent opens no file".to_owned()));
+        };
+        let count = most.saturating_add(1);
+        let read = json!({"execute": "guest-file-read", "arguments":
+            {"handle": handle, "count": count}});
+        let answer = self.agent(ports, &read).await;
+        let close = json!({"execute": "guest-file-close", "arguments": {"handle": handle}});
+        let closed = self.agent(ports, &close).await;
+        let answer = match answer? {
+            Ok(answer) => answer,
+            Err(why) => return Ok(Err(why)),
+        };
+        if let Ok(Err(why)) | Err(why) = closed.map_err(|error| error.to_string()) {
+            tracing::debug!(uuid = %self.uuid, why, "a guest's file stays open");
+        }
+        let bytes = answer.get("buf-b64").and_then(Value::as_str);
+        let bytes = bytes.and_then(|text| BASE64.decode(text).ok());
+        Ok(bytes.ok_or_else(|| "the agent's answer holds no bytes".to_owned()))
+    }
+
+    /// The first group of an expression, or all that it matches, in the newest line that matches.
+    ///
+    /// # Errors
+    /// When the console cannot be read.
+    pub async fn read_console(
+        &self,
+        ports: &HostPorts,
+        pattern: &str,
+    ) -> PortResult<Result<String, String>> {
+        match pattern::compile(pattern) {
+            Ok(pattern) => {
+                let found = find_line(ports, &self.console, &pattern).await?;
+                Ok(found.ok_or_else(|| "no line of the console matches".to_owned()))
+            }
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    /// What its agent answers; or why it does not.
+    async fn agent(&self, ports: &HostPorts, command: &Value) -> PortResult<Result<Value, String>> {
+        let command = command.to_string();
+        match ports.domains.agent(self.uuid, &command, ASK_WITHIN).await {
+            Ok(answer) => {
+                let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+                Ok(Ok(answer.get("return").cloned().unwrap_or_default()))
+            }
+            Err(error) => match error.kind {
+                PortErrorKind::WrongState | PortErrorKind::Rejected | PortErrorKind::Other => {
+                    Ok(Err(cut(&error.message, SHOWN).to_owned()))
+                }
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+fn ended_badly(answer: &Value) -> Option<String> {
+    let code = answer.get("exitcode").and_then(Value::as_i64);
+    if code == Some(0) {
+        return None;
+    }
+    let printed = ["err-data", "out-data"].into_iter().find_map(|key| {
+        let bytes = BASE64.decode(answer.get(key)?.as_str()?).ok()?;
+        let line = bytes.split(|byte| *byte == b'\n').map(plain).next()?;
+        (!line.is_empty()).then(|| cut(&line, SHOWN).to_owned())
+    });
+    let how = match code {
+        Some(code) => format!("it ended with {code}"),
+        None => "it was killed".to_owned(),
+    };
+    Some(match printed {
+        Some(printed) => format!("{how}: {printed}"),
+        None => how,
+    })
+}
+
+/// What an expression finds in the newest line that it matches, of the console's end.
+async fn find_line(
+    ports: &HostPorts,
+    log: &VolumeKey,
+    pattern: &Regex,
+) -> PortResult<Option<String>> {
+    let end = ports.console.end(log).await?;
+    let from = end.offset.saturating_sub(SEARCHED);
+    let mut position = ConsolePosition { offset: from };
+    let mut bytes = Vec::new();
+    while position.offset < end.offset {
+        let room = end.offset.saturating_sub(position.offset);
+        let chunk = ports.console.read(log, position, room).await?;
+        if chunk.bytes.is_empty() {
+            break;
+        }
+        bytes.extend_from_slice(&chunk.bytes);
+        position = chunk.next;
+    }
+    let lines = bytes.split(|byte| *byte == b'\n').map(plain);
+    let mut found = lines.rev().filter_map(|line| {
+        let groups = pattern.captures(&line)?;
+        let found = groups.get(1).or_else(|| groups.get(0))?;
+        Some(found.as_str().to_owned())
+    });
+    Ok(found.next())
+}

@@ -1,0 +1,254 @@
+//! Networks that vsiflow makes, and addresses that stay, on the simulated host.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use vsiflow_tests::{Vsi, Vsiflow};
+
+/// A network that is made, with these lines below `spec`.
+fn network(name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: vsiflow.io/v1\nkind: VirtualServerNetwork\n\
+         metadata: {{name: {name}}}\nspec: {spec}\n"
+    )
+}
+
+fn on(name: &str, network: &str) -> Vsi {
+    Vsi::named(name).with(&format!("interfaces: [{{network: {network}}}]"))
+}
+
+fn with_address(name: &str, network: &str, address: &str) -> Vsi {
+    let interface = format!("interfaces: [{{network: {network}, addresses: [{address}]}}]");
+    Vsi::named(name).with(&interface)
+}
+
+/// What the host has of the network; none where it has none.
+fn on_host(vsiflow: &Vsiflow, name: &str) -> Value {
+    vsiflow.sim().network(name).clone()
+}
+
+fn addresses(vsiflow: &Vsiflow, name: &str) -> Value {
+    let looked = vsiflow.run(&["get", "vsi", name, "--refresh", "-o", "json"]);
+    looked.exits(0).json()["status"]["ipAddresses"].clone()
+}
+
+/// What the network's DHCP keeps for names, by name: VSIs reserve side by side, in any order.
+fn reserved(vsiflow: &Vsiflow, network: &str) -> BTreeMap<String, String> {
+    let hosts = on_host(vsiflow, network)["hosts"].clone();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let hosts = hosts.as_array().cloned().unwrap_or_default();
+    let pairs = hosts
+        .iter()
+        .map(|host| (text(&host["name"]), text(&host["ip"])));
+    let by_name: BTreeMap<_, _> = pairs.collect();
+    assert_eq!(by_name.len(), hosts.len(), "a name twice: {hosts:?}");
+    by_name
+}
+
+fn pairs(all: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = |(name, ip): &(&str, &str)| ((*name).to_owned(), (*ip).to_owned());
+    all.iter().map(owned).collect()
+}
+
+#[test]
+fn a_network_is_made_where_a_vsi_refers_to_it_and_goes_when_nothing_does() {
+    let vsiflow = Vsiflow::simulated();
+    let backend = network("backend", "{cidr: 10.20.0.0/24, dns: {domain: lab.test}}");
+    let unused = network("unused", "{cidr: 10.21.0.0/24}");
+    let documents = format!("{}{backend}{unused}", on("web", "backend"));
+    vsiflow
+        .apply(&documents, &["--wait"])
+        .exits(0)
+        .says("network/backend created");
+    let made = on_host(&vsiflow, "default.backend");
+    assert_eq!(made["active"], true, "{made}");
+    assert_eq!(made["made"]["mode"], "nat", "{made}");
+    assert_eq!(on_host(&vsiflow, "default.unused"), Value::Null);
+    assert_eq!(
+        vsiflow.sim().domain("default/web")["spec"]["nics"][0]["network"],
+        "default.backend"
+    );
+    assert_eq!(addresses(&vsiflow, "web"), json!(["10.20.0.2"]));
+    let names = &on_host(&vsiflow, "default.backend")["names"];
+    assert_eq!(names[0], json!({"ip": "10.20.0.2", "names": ["web"]}));
+    vsiflow
+        .apply(&documents, &["--wait"])
+        .exits(0)
+        .says("network/backend unchanged");
+    let listed = vsiflow.run(&["get", "network", "default.backend", "-o", "json"]);
+    let shown = listed.exits(0).json()["items"][0]["status"].clone();
+    assert_eq!(shown["phase"], "Active", "{shown:#}");
+    assert_eq!(shown["made"]["addresses"], json!({"web": "10.20.0.2"}));
+    vsiflow
+        .run(&["delete", "network/backend"])
+        .exits(4)
+        .says("VSI0746")
+        .says("web");
+    vsiflow.run(&["delete", "web", "--wait"]).exits(0);
+    assert_eq!(reserved(&vsiflow, "default.backend"), BTreeMap::new());
+    vsiflow
+        .run(&["delete", "network/backend", "--wait"])
+        .exits(0);
+    assert_eq!(on_host(&vsiflow, "default.backend"), Value::Null);
+    vsiflow.run(&["delete", "network/backend"]).exits(3);
+}
+
+#[test]
+fn an_address_stays_with_its_name() {
+    let vsiflow = Vsiflow::simulated();
+    let backend = network("backend", "{cidr: 10.20.0.0/29}");
+    let both = format!("{}---\n{}{backend}", on("a", "backend"), on("b", "backend"));
+    vsiflow.apply(&both, &["--wait"]).exits(0);
+    let before = reserved(&vsiflow, "default.backend");
+    assert_eq!(before, pairs(&[("a", "10.20.0.2"), ("b", "10.20.0.3")]));
+    vsiflow.run(&["delete", "a", "--wait"]).exits(0);
+    // Another one does not get it while others are free.
+    let other = format!("{}{backend}", on("c", "backend"));
+    vsiflow.apply(&other, &["--wait"]).exits(0);
+    vsiflow.apply(&both, &["--wait"]).exits(0);
+    let after = reserved(&vsiflow, "default.backend");
+    assert_eq!(
+        after,
+        pairs(&[("a", "10.20.0.2"), ("b", "10.20.0.3"), ("c", "10.20.0.4")])
+    );
+    assert_eq!(addresses(&vsiflow, "a"), json!(["10.20.0.2"]));
+}
+
+#[test]
+fn what_somebody_else_has_is_refused_before_anything_is_made() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(vsiflow_tests::Disk::named("other"), &[])
+        .exits(0);
+    vsiflow.change_sim(|state| {
+        state["routes"] = json!([{"to": "10.99.0.0/16", "device": "eth0"}]);
+        state["networks"]["default.mine"] = json!({"active": true, "prefix": "10.98.1"});
+    });
+    let refused = |name: &str, spec: &str, code: &str| {
+        let documents = format!("{}{}", on("web", name), network(name, spec));
+        vsiflow.apply(&documents, &[]).exits(4).says(code);
+        vsiflow.run(&["delete", "web", "--wait"]).exits(0);
+        let gone = vsiflow.run(&["delete", "network", name, "--wait"]);
+        gone.exits(0);
+    };
+    refused("net", "{cidr: 192.168.122.0/25}", "VSI0315");
+    refused("net", "{cidr: 10.99.7.0/24}", "VSI0315");
+    refused("mine", "{cidr: 10.97.0.0/24}", "VSI0225");
+    refused("net", "{mode: bridge, bridge: eth0}", "VSI0749");
+    refused("net", "{mode: bridge, bridge: br0, vlan: 9}", "VSI0749");
+    let sim = vsiflow.sim();
+    let state = sim.state();
+    let networks: Vec<_> = state["networks"].as_object().unwrap().keys().collect();
+    assert_eq!(networks, ["default", "default.mine"]);
+    let volumes = state["pools"]["images"]["volumes"].as_object().unwrap();
+    assert!(
+        volumes.keys().all(|name| !name.contains("cidata")),
+        "{volumes:?}"
+    );
+    assert_eq!(state["networks"]["default.mine"]["prefix"], "10.98.1");
+}
+
+#[test]
+fn documents_that_contradict_one_another_are_refused() {
+    let vsiflow = Vsiflow::simulated();
+    let backend = network("backend", "{cidr: 10.20.0.0/24}");
+    for (vsi, why) in [
+        (with_address("web", "backend", "10.20.1.5"), "is not in"),
+        (with_address("web", "backend", "10.20.0.1"), "the host"),
+        (on("web", "nowhere"), "there is no network nowhere"),
+    ] {
+        vsiflow.apply(format!("{vsi}{backend}"), &[]).says(why);
+    }
+    let twice = format!(
+        "{}---\n{}{backend}",
+        with_address("a", "backend", "10.20.0.5"),
+        with_address("b", "backend", "10.20.0.5")
+    );
+    vsiflow.apply(twice, &[]).exits(2).says("another VSI");
+    let first = format!("{}{backend}", with_address("a", "backend", "10.20.0.5"));
+    vsiflow.apply(first, &["--wait"]).exits(0);
+    let second = format!("{}{backend}", with_address("b", "backend", "10.20.0.5"));
+    vsiflow
+        .apply(second, &[])
+        .exits(4)
+        .says("VSI0318")
+        .says("default/a");
+    let overlapping = format!(
+        "{}{}",
+        on("c", "other"),
+        network("other", "{cidr: 10.20.0.128/25}")
+    );
+    vsiflow.apply(overlapping, &[]).exits(4).says("VSI0747");
+    let changed = network("backend", "{cidr: 10.30.0.0/24}");
+    let changed = format!("{}{changed}", on("c", "backend"));
+    vsiflow.apply(changed, &[]).exits(4).says("VSI0745");
+    let retained = network("backend", "{cidr: 10.20.0.0/24, deletionPolicy: Retain}");
+    let retained = format!("{}{retained}", with_address("a", "backend", "10.20.0.5"));
+    vsiflow
+        .apply(retained, &["--wait"])
+        .exits(0)
+        .says("network/backend configured");
+    vsiflow.run(&["delete", "a", "--wait"]).exits(0);
+    vsiflow
+        .run(&["delete", "network", "backend", "--wait"])
+        .exits(0);
+    assert_eq!(on_host(&vsiflow, "default.backend")["active"], true);
+}
+
+#[test]
+fn a_foreign_domain_keeps_the_network_that_it_uses() {
+    let vsiflow = Vsiflow::simulated();
+    let backend = network("backend", "{cidr: 10.20.0.0/24}");
+    let documents = format!("{}{backend}", on("web", "backend"));
+    vsiflow.apply(&documents, &["--wait"]).exits(0);
+    let uuid = "11111111-2222-4333-8444-555555555555";
+    let bridge = on_host(&vsiflow, "default.backend")["made"]["bridge"].clone();
+    // On its bridge, whatever it calls it.
+    vsiflow.change_sim(|state| {
+        let domains = state["domains"].as_object_mut().unwrap();
+        let mut foreign = domains.values().next().unwrap().clone();
+        foreign["mark"] = Value::Null;
+        foreign["live"] = Value::Null;
+        foreign["running"] = Value::Null;
+        foreign["state"] = json!("ShutOff");
+        foreign["spec"]["uuid"] = json!(uuid);
+        foreign["spec"]["name"] = json!("theirs");
+        foreign["spec"]["title"] = json!("");
+        foreign["spec"]["disks"] = json!([]);
+        foreign["spec"]["console_log"] = json!("/var/log/theirs.log");
+        foreign["spec"]["nics"] = json!([{"network": bridge, "mac": "52:54:00:00:00:99"}]);
+        domains.insert(uuid.to_owned(), foreign);
+    });
+    vsiflow.run(&["delete", "web", "--wait"]).exits(0);
+    let kept = vsiflow.run(&["delete", "network/backend", "--wait"]);
+    kept.exits(4).says("VSI0229").says("theirs");
+    assert_eq!(on_host(&vsiflow, "default.backend")["active"], true);
+    vsiflow.change_sim(|state| {
+        state["domains"].as_object_mut().unwrap().remove(uuid);
+    });
+    vsiflow
+        .run(&["delete", "network/backend", "--wait"])
+        .exits(0);
+    assert_eq!(on_host(&vsiflow, "default.backend"), Value::Null);
+}
+
+#[test]
+fn without_dhcp_an_address_is_in_the_cidata() {
+    let vsiflow = Vsiflow::simulated();
+    let spec = "{cidr: 10.20.0.0/24, mode: isolated, dhcp: {enabled: false}}";
+    let documents = format!(
+        "{}{}",
+        with_address("web", "quiet", "10.20.0.9"),
+        network("quiet", spec)
+    );
+    vsiflow.apply(documents, &["--wait"]).exits(0);
+    let cidata = String::from_utf8_lossy(&vsiflow.sim().content("cidata-")).into_owned();
+    assert!(cidata.contains("10.20.0.9/24"), "{cidata}");
+    assert!(
+        !cidata.contains("gateway4"),
+        "isolated guests have no way out"
+    );
+    let made = on_host(&vsiflow, "default.quiet");
+    assert_eq!(made["names"][0]["ip"], "10.20.0.9");
+    assert_eq!(made["hosts"], Value::Null);
+}

@@ -1,0 +1,156 @@
+//! What data disks are copied from: snapshots and disks of their own namespace that this journal has.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+use vsiflow_steps::{error, ports::VolumeKey};
+
+use crate::fleet::{
+    ErrorKind, Fleet, FleetError,
+    disk::{
+        apply::KnownDisk,
+        updates::{full_name, matching},
+    },
+};
+use crate::{
+    record::kind,
+    spec::{DesiredDataDisk, DiskSource},
+};
+
+/// The disks of one apply that are new, by namespace and name, with the UIDs that they get.
+pub(in crate::fleet) struct NewDisks<'a>(BTreeMap<(&'a str, &'a str), (Uuid, &'a DesiredDataDisk)>);
+
+impl<'a> NewDisks<'a> {
+    /// Draws a UID for each that its document gives none.
+    pub(in crate::fleet) fn of(disks: &'a [DesiredDataDisk], known: &[KnownDisk]) -> Self {
+        let new = disks.iter().filter(|disk| matching(disk, known).is_none());
+        let new = new.map(|disk| {
+            let uid = disk.uid.unwrap_or_else(Uuid::new_v4);
+            ((disk.namespace.as_str(), disk.name.as_str()), (uid, disk))
+        });
+        Self(new.collect())
+    }
+
+    /// The UID of a new disk.
+    pub(in crate::fleet) fn uid(&self, disk: &DesiredDataDisk) -> Uuid {
+        let found = self.0.get(&(disk.namespace.as_str(), disk.name.as_str()));
+        found.map_or_else(Uuid::new_v4, |(uid, _)| *uid)
+    }
+
+    /// Whether a disk would come to wait for itself.
+    fn is_circle(&self, disk: &DesiredDataDisk) -> bool {
+        let (mut at, mut left) = (disk, self.0.len());
+        while let Some(DiskSource::Disk { name }) = &at.source {
+            if *name == disk.name {
+                return true;
+            }
+            match self.0.get(&(disk.namespace.as_str(), name.as_str())) {
+                Some((_, next)) if left > 0 => (at, left) = (next, left.saturating_sub(1)),
+                Some(_) => return true,
+                None => return false,
+            }
+        }
+        false
+    }
+}
+
+impl Fleet {
+    /// The volume that a disk is to be a copy of; none where it is none.
+    ///
+    /// # Errors
+    /// Blocked, `VSI0226`, where its namespace has no such snapshot or disk, it is not whole, or is on
+    /// another host.
+    pub(in crate::fleet) async fn copied_volume(
+        &self,
+        disk: &DesiredDataDisk,
+        new: &NewDisks<'_>,
+    ) -> Result<Option<VolumeKey>, FleetError> {
+        if disk.host.is_empty() {
+            // Nothing is made before its documents say where.
+            return Ok(disk.copy_of.clone());
+        }
+        match &disk.source {
+            None | Some(DiskSource::Image { .. }) => Ok(disk.copy_of.clone()),
+            Some(DiskSource::Snapshot { name, disk: which }) => {
+                self.snapshot_copy(disk, name, which).await.map(Some)
+            }
+            Some(DiskSource::Disk { name }) => self.other_disk(disk, name, new).await.map(Some),
+        }
+    }
+
+    async fn snapshot_copy(
+        &self,
+        disk: &DesiredDataDisk,
+        name: &str,
+        which: &str,
+    ) -> Result<VolumeKey, FleetError> {
+        let found = self.find_snapshot(&disk.namespace, name, false).await;
+        let snapshot = found.map_err(|error| match error.kind {
+            ErrorKind::NotFound => refused(disk, &format!("there is no snapshot {name}")),
+            _ => error,
+        })?;
+        if !snapshot.is_ready() {
+            let phase = snapshot.phase();
+            return Err(refused(disk, &format!("snapshot {name} is {phase}")));
+        }
+        same_host(disk, &snapshot.wanted.host)?;
+        let own = [which.to_owned(), format!("{}/{which}", kind::DISK)];
+        let disks = &snapshot.wanted.disks;
+        let found = disks.iter().find(|one| own.contains(&one.disk));
+        found.map(|one| one.copy.clone()).ok_or_else(|| {
+            let all: Vec<_> = disks.iter().map(|one| one.disk.as_str()).collect();
+            let all = all.join(", ");
+            refused(
+                disk,
+                &format!("snapshot {name} has no disk {which}, but {all}"),
+            )
+        })
+    }
+
+    async fn other_disk(
+        &self,
+        disk: &DesiredDataDisk,
+        name: &str,
+        new: &NewDisks<'_>,
+    ) -> Result<VolumeKey, FleetError> {
+        if new.is_circle(disk) || name == disk.name {
+            return Err(refused(disk, "it would be a copy of itself"));
+        }
+        let (uid, source) = match new.0.get(&(disk.namespace.as_str(), name)) {
+            Some((uid, source)) => (*uid, (*source).clone()),
+            None => {
+                let found = self.find_disk(&disk.namespace, name, false).await;
+                let known = found.map_err(|error| match error.kind {
+                    ErrorKind::NotFound => refused(disk, &format!("there is no data disk {name}")),
+                    _ => error,
+                })?;
+                if known.is_deleting() {
+                    return Err(refused(disk, &format!("data disk {name} is being deleted")));
+                }
+                (known.uid, known.wanted.disk)
+            }
+        };
+        same_host(disk, &source.host)?;
+        Ok(VolumeKey {
+            pool: source.pool,
+            name: uid.to_string(),
+        })
+    }
+}
+
+fn same_host(disk: &DesiredDataDisk, host: &str) -> Result<(), FleetError> {
+    match disk.host == host {
+        true => Ok(()),
+        false => Err(refused(disk, "it is on another host")),
+    }
+}
+
+fn refused(disk: &DesiredDataDisk, why: &str) -> FleetError {
+    let failure = error::DISK_SOURCE
+        .failure(format!(
+            "the data disk cannot be filled from its source: {why}"
+        ))
+        .of_object(format!("disk/{}", full_name(disk)))
+        .on_host(&disk.host);
+    FleetError::new(ErrorKind::Blocked, failure)
+}

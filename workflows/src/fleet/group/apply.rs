@@ -1,0 +1,460 @@
+//! What documents ask of groups.
+
+use uuid::Uuid;
+use vsiflow_engine::model::{Failure, FailureClass, Precedence};
+
+use crate::fleet::{
+    Applied, Change, ErrorKind, Fleet, FleetError,
+    group::{
+        known::{KnownGroup, record_group},
+        values::address_references,
+    },
+    pool::{apply::refuse_change, known::KnownPool, reconcile::taken, template},
+    store::DesiredUpdates,
+};
+use crate::{
+    group::{self, GroupRecord, ItemRecord, WaveRecord},
+    plan::{Change as FieldChange, How, Plan},
+    pool::{TemplateRecord, member_name},
+    record::{group_entity, kind},
+    spec::{
+        Resolved,
+        group::{ResolvedGroup, ResolvedItem},
+    },
+};
+
+impl Fleet {
+    /// What documents ask of groups; what is new goes into `updates`. A `dry` one keeps nothing.
+    pub(in crate::fleet) async fn take_in_groups(
+        &self,
+        resolved: &Resolved,
+        updates: &mut DesiredUpdates,
+        dry: bool,
+    ) -> Result<Vec<Applied>, FleetError> {
+        let mut all = Vec::new();
+        if resolved.groups.is_empty() {
+            return Ok(all);
+        }
+        let known = self.living_groups().await?;
+        for group in &resolved.groups {
+            all.push(match matching(group, &known) {
+                None => Box::pin(self.create_group(group, updates, dry)).await?,
+                Some(known) => Box::pin(self.change_group(group, known, updates, dry)).await?,
+            });
+        }
+        Ok(all)
+    }
+
+    async fn create_group(
+        &self,
+        group: &ResolvedGroup,
+        updates: &mut DesiredUpdates,
+        dry: bool,
+    ) -> Result<Applied, FleetError> {
+        let mut applied = applied(group, Change::Created);
+        if dry {
+            return Ok(applied);
+        }
+        let uid = group.uid.unwrap_or_else(Uuid::new_v4);
+        let wanted = self.group_record(group, uid, None, false).await?;
+        let entity = group_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
+        applied.entity = Some(entity.clone());
+        updates.add(entity, group::NAME, Precedence::Record, &wanted, Some(0))?;
+        Ok(applied)
+    }
+
+    async fn change_group(
+        &self,
+        group: &ResolvedGroup,
+        known: &KnownGroup,
+        updates: &mut DesiredUpdates,
+        dry: bool,
+    ) -> Result<Applied, FleetError> {
+        let before = &known.wanted;
+        let wanted = self
+            .group_record(group, before.uid, Some(before), dry)
+            .await?;
+        let mut applied = applied(group, Change::Configured);
+        applied.entity = Some(known.entity.clone());
+        applied.fields = fields(before, &wanted);
+        applied.plan = Plan {
+            changes: applied.fields.clone(),
+            ..Plan::default()
+        };
+        if wanted == *before {
+            applied.change = Change::Unchanged;
+        } else if !dry {
+            record_group(known, &wanted, updates)?;
+        }
+        Ok(applied)
+    }
+
+    /// What is recorded of a group; what it has reached stays.
+    async fn group_record(
+        &self,
+        group: &ResolvedGroup,
+        uid: Uuid,
+        before: Option<&GroupRecord>,
+        dry: bool,
+    ) -> Result<GroupRecord, FleetError> {
+        let mut waves = Vec::new();
+        for wave in &group.waves {
+            let mut items = Vec::new();
+            for item in &wave.items {
+                let known = before.and_then(|before| before.item(&item.name));
+                let replicas = item.pool.desired.replicas;
+                items.push(ItemRecord {
+                    name: item.name.clone(),
+                    single: item.single,
+                    replicas: replicas.or(known.and_then(|known| known.replicas)),
+                    strategy: item.pool.desired.strategy,
+                    remove_after: item.remove_after.clone(),
+                    template: self.item_template(item, known, dry).await?,
+                });
+            }
+            waves.push(WaveRecord {
+                name: wave.name.clone(),
+                gate: wave.gate.clone(),
+                items,
+            });
+        }
+        Ok(GroupRecord {
+            uid,
+            namespace: group.namespace.clone(),
+            name: group.name.clone(),
+            labels: group.labels.clone(),
+            release: group.release.clone(),
+            waves,
+            outputs: group.outputs.clone(),
+            opened: before.map(|one| one.opened.clone()).unwrap_or_default(),
+            removed: before.map(|one| one.removed.clone()).unwrap_or_default(),
+            resolved: before.map(|one| one.resolved.clone()).unwrap_or_default(),
+            found: before.map(|one| one.found.clone()).unwrap_or_default(),
+        })
+    }
+
+    async fn item_template(
+        &self,
+        item: &ResolvedItem,
+        known: Option<&ItemRecord>,
+        dry: bool,
+    ) -> Result<TemplateRecord, FleetError> {
+        let earlier: Vec<_> = known.iter().map(|known| &known.template).collect();
+        self.template_after(&item.pool, &earlier, dry).await
+    }
+
+    /// Refuses, before anything is made, groups that cannot be, and documents of what a group has made.
+    pub(in crate::fleet) async fn refuse_groups(
+        &self,
+        resolved: &Resolved,
+    ) -> Result<(), FleetError> {
+        if resolved.groups.is_empty() && self.entities_of(kind::GROUP).is_empty() {
+            return Ok(());
+        }
+        let (mut groups, lost) = self.groups_and_lost().await?;
+        groups.retain(|group| !group.is_deleted());
+        let concerns = !resolved.groups.is_empty() || !resolved.pools.is_empty();
+        if let (true, Some((_, _, failure))) = (concerns, lost.into_iter().next()) {
+            return Err(FleetError::new(ErrorKind::Blocked, failure));
+        }
+        refuse_pools(resolved, &groups)?;
+        refuse_members(resolved, &groups)?;
+        for group in &resolved.groups {
+            Box::pin(self.refuse_group(group, matching(group, &groups), resolved)).await?;
+        }
+        Ok(())
+    }
+
+    async fn refuse_group(
+        &self,
+        group: &ResolvedGroup,
+        known: Option<&KnownGroup>,
+        resolved: &Resolved,
+    ) -> Result<(), FleetError> {
+        let full_name = format!("{}/{}", group.namespace, group.name);
+        if let Some(known) = known {
+            if known.is_deleting() {
+                return Err(FleetError::going_of(kind::GROUP, &full_name));
+            }
+            if group.uid.is_some_and(|uid| uid != known.wanted.uid) {
+                return Err(refused(
+                    "VSI0733",
+                    &full_name,
+                    "a group of this name exists under another UID",
+                    "remove metadata.uid from the document, or delete the group that exists",
+                ));
+            }
+            self.refuse_group_change(group, known, &full_name).await?;
+        }
+        let pools = self.living_pools().await?;
+        for item in group.items() {
+            if known.is_some_and(|known| known.wanted.removed.contains(&item.name)) {
+                continue;
+            }
+            self.refuse_item(group, item, known, &pools, resolved)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a change that the members could not follow.
+    async fn refuse_group_change(
+        &self,
+        group: &ResolvedGroup,
+        known: &KnownGroup,
+        full_name: &str,
+    ) -> Result<(), FleetError> {
+        let before = &known.wanted;
+        for item in before.items() {
+            let stays = group.items().any(|other| other.name == item.name);
+            if !stays && !before.removed.contains(&item.name) {
+                let message = format!("{} is not in the document any more", item.name);
+                let remedy = "put it back, with `replicas: 0` for a pool that is not needed, or delete the group";
+                return Err(refused("VSI0732", full_name, &message, remedy));
+            }
+        }
+        for item in group.items() {
+            let Some(earlier) = before.item(&item.name) else {
+                continue;
+            };
+            let asked = self.item_template(item, Some(earlier), true).await?;
+            refuse_change(&earlier.template, &asked, full_name)?;
+        }
+        self.refuse_removed(group, known, full_name)
+    }
+
+    /// Refuses references to the addresses of what was removed: nobody can resolve them any more.
+    fn refuse_removed(
+        &self,
+        group: &ResolvedGroup,
+        known: &KnownGroup,
+        full_name: &str,
+    ) -> Result<(), FleetError> {
+        let before = &known.wanted;
+        for item in group.items() {
+            let resolved = before.resolved.get(&item.name);
+            for reference in address_references(&item.pool.template) {
+                let name = reference.split('.').nth(2).unwrap_or_default();
+                let of = name.rsplit_once('-').map_or(name, |(of, _)| of);
+                let has = resolved.is_some_and(|resolved| resolved.contains_key(&reference));
+                if before.removed.contains(of) && !has {
+                    let message = format!(
+                        "{} refers to $({reference}), and {of} was removed from this group",
+                        item.name
+                    );
+                    let remedy = "remove the reference";
+                    return Err(refused("VSI0734", full_name, &message, remedy));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses an item whose names others have.
+    async fn refuse_item(
+        &self,
+        group: &ResolvedGroup,
+        item: &ResolvedItem,
+        known: Option<&KnownGroup>,
+        pools: &[KnownPool],
+        resolved: &Resolved,
+    ) -> Result<(), FleetError> {
+        let desired = &item.pool.desired;
+        let named = pools.iter().find(|pool| {
+            pool.wanted.namespace == desired.namespace && pool.wanted.name == desired.name
+        });
+        let own = known.map(|known| known.wanted.uid);
+        if let Some(pool) = named {
+            let of = pool.wanted.of_group.as_ref().map(|of| of.uid);
+            if of.is_none() || of != own {
+                return Err(others_pool(&group.name, &desired.name));
+            }
+        }
+        let uid = named.map_or_else(Uuid::nil, |pool| pool.wanted.uid);
+        let present = named.map(|pool| pool.wanted.replicas);
+        let replicas = desired.replicas.or(present).unwrap_or(1);
+        for number in 0..replicas {
+            let name = member_name(&desired.name, number);
+            let mut vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+            if vsis.any(|vsi| vsi.namespace == desired.namespace && vsi.name == name) {
+                let failure = taken(&desired.name, &name);
+                return Err(FleetError::new(ErrorKind::Blocked, failure));
+            }
+        }
+        let (namespace, pool) = (&desired.namespace, &desired.name);
+        self.refuse_foreign(uid, namespace, pool, 0..replicas)
+            .await?;
+        self.refuse_foreign_disks(uid, desired, replicas).await
+    }
+}
+
+fn matching<'a>(group: &ResolvedGroup, known: &'a [KnownGroup]) -> Option<&'a KnownGroup> {
+    known.iter().find(|known| {
+        let same = &known.wanted;
+        same.namespace == group.namespace && same.name == group.name
+    })
+}
+
+fn applied(group: &ResolvedGroup, change: Change) -> Applied {
+    Applied::unplanned(kind::GROUP, &group.namespace, &group.name, None, change)
+}
+
+/// A document of a pool that a group has made, or makes, is not taken.
+fn refuse_pools(resolved: &Resolved, groups: &[KnownGroup]) -> Result<(), FleetError> {
+    for pool in resolved.pools.iter().map(|pool| &pool.desired) {
+        if pool.of_group.is_some() {
+            continue;
+        }
+        let of_document = resolved.groups.iter().find(|group| {
+            let mut items = group.items();
+            group.namespace == pool.namespace
+                && items.any(|item| item.pool.desired.name == pool.name)
+        });
+        let of_journal = groups
+            .iter()
+            .find(|group| !group.is_deleting() && group.has_pool_name(&pool.namespace, &pool.name));
+        let group = of_document.map(|group| group.name.clone());
+        let group = group.or(of_journal.map(KnownGroup::label));
+        if let Some(group) = group {
+            return Err(groups_pool(
+                &group,
+                &format!("{}/{}", pool.namespace, pool.name),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A document of a VSI that a group would make later is not taken.
+fn refuse_members(resolved: &Resolved, groups: &[KnownGroup]) -> Result<(), FleetError> {
+    for vsi in resolved.vsis.iter().map(|vsi| &vsi.desired) {
+        if vsi.member_of.is_some() {
+            continue;
+        }
+        for group in groups.iter().filter(|group| !group.is_deleting()) {
+            let record = &group.wanted;
+            let makes = record.items().any(|item| {
+                let pool = group::pool_name(&record.name, &item.name);
+                let number = crate::pool::number_of(&pool, &vsi.name);
+                let removed = record.removed.contains(&item.name);
+                !removed && number.is_some_and(|number| number < item.replicas.unwrap_or(1))
+            });
+            if makes && record.namespace == vsi.namespace {
+                let message = format!(
+                    "it is a member of group/{}, and no document's own",
+                    group.label()
+                );
+                let failure = Failure::new(FailureClass::Blocked, "VSI0720", message)
+                    .of_object(format!("vsi/{}", vsi.full_name()))
+                    .with_remedy("change the group's document, or give the VSI another name");
+                return Err(FleetError::new(ErrorKind::Blocked, failure));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A pool that a group makes is changed by the group's document alone.
+pub(in crate::fleet) fn groups_pool(group: &str, pool: &str) -> FleetError {
+    let message = format!("group/{group} makes it, and it is no document's own");
+    let failure = Failure::new(FailureClass::Blocked, "VSI0730", message)
+        .of_object(format!("pool/{pool}"))
+        .with_remedy("change the group's document, or give the pool another name");
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+fn others_pool(group: &str, pool: &str) -> FleetError {
+    let message = format!("{pool} is a pool that group/{group} did not make");
+    let failure = Failure::new(FailureClass::Blocked, "VSI0731", message)
+        .of_object(format!("pool/{pool}"))
+        .with_remedy(
+            "delete that pool, or give the group another name; the group never takes it over",
+        );
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+fn refused(code: &str, full_name: &str, message: &str, remedy: &str) -> FleetError {
+    let failure = Failure::new(FailureClass::Blocked, code, message)
+        .of_object(format!("group/{full_name}"))
+        .with_remedy(remedy);
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+/// What a changed document asks of a group, and what that costs its members.
+fn fields(before: &GroupRecord, after: &GroupRecord) -> Vec<FieldChange> {
+    let value = |group: &GroupRecord| {
+        serde_json::json!({
+            "labels": group.labels, "release": group.release, "outputs": group.outputs,
+        })
+    };
+    let (old, new) = (value(before), value(after));
+    let why = "it says how vsiflow treats the group; what members get of it is listed with them";
+    let own = ["labels", "release", "outputs"].into_iter();
+    let own = own.filter_map(|key| Some((key, old.get(key)?, new.get(key)?)));
+    let own = own.filter(|(_, old, new)| old != new);
+    let mut all: Vec<_> = own
+        .map(|(key, old, new)| change(key.to_owned(), (old, new), why))
+        .collect();
+    for wave in &after.waves {
+        let earlier = before
+            .waves
+            .iter()
+            .find(|earlier| earlier.name == wave.name);
+        let gates = (
+            serde_json::to_value(earlier.map(|wave| &wave.gate)).unwrap_or_default(),
+            serde_json::to_value(Some(&wave.gate)).unwrap_or_default(),
+        );
+        if gates.0 != gates.1 {
+            let path = format!("waves.{}.gate", wave.name);
+            all.push(change(
+                path,
+                (&gates.0, &gates.1),
+                "the gate is asked again",
+            ));
+        }
+        for item in &wave.items {
+            if let Some(earlier) = before.item(&item.name) {
+                all.extend(item_fields(earlier, item));
+            }
+        }
+    }
+    all
+}
+
+fn item_fields(before: &ItemRecord, after: &ItemRecord) -> Vec<FieldChange> {
+    let value = |item: &ItemRecord| {
+        serde_json::json!({
+            "replicas": item.replicas, "strategy": item.strategy, "removeAfter": item.remove_after,
+        })
+    };
+    let (old, new) = (value(before), value(after));
+    let own = ["replicas", "strategy", "removeAfter"].into_iter();
+    let own = own.filter_map(|key| Some((key, old.get(key)?, new.get(key)?)));
+    let own = own.filter(|(_, old, new)| old != new);
+    let why = "it says how vsiflow treats the pool, not what its members are";
+    let path = |key: &str| format!("{}.{key}", after.name);
+    let mut all: Vec<_> = own
+        .map(|(key, old, new)| change(path(key), (old, new), why))
+        .collect();
+    let plan = template::plan(&before.template, &after.template);
+    let within = plan.changes.into_iter();
+    all.extend(within.map(|change| FieldChange {
+        path: path(&format!("template.spec.{}", change.path)),
+        ..change
+    }));
+    all
+}
+
+fn change(
+    path: String,
+    (before, after): (&serde_json::Value, &serde_json::Value),
+    why: &str,
+) -> FieldChange {
+    FieldChange {
+        path,
+        before: Some(before.clone()),
+        after: Some(after.clone()),
+        how: How::Recorded,
+        why: why.to_owned(),
+    }
+}

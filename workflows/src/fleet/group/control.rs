@@ -1,0 +1,80 @@
+//! What commands ask of groups.
+
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Precedence},
+};
+
+use crate::fleet::{Fleet, FleetError, store::DesiredUpdates};
+use crate::group;
+
+impl Fleet {
+    /// Records that a group is to go with everything that was made for it, the newest wave first, and
+    /// begins with it. Data disks go by their `deletionPolicy`. With `orphan` hosts are not asked, and
+    /// everything there stays.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn delete_group(
+        &self,
+        namespace: &str,
+        name: &str,
+        orphan: bool,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let known = self.find_group(namespace, name, false).await?;
+        let workflow = match orphan {
+            true => group::FORGET,
+            false => group::DELETE,
+        };
+        if known.workflow() != workflow {
+            let mut updates = DesiredUpdates::default();
+            let (entity, newest) = (known.entity.clone(), Some(known.generation()));
+            let record = Precedence::Record;
+            updates.add(entity, workflow, record, &known.wanted, newest)?;
+            self.record(updates, by).await?;
+        }
+        self.work_on_pools([known.entity.clone()]);
+        Ok(known.entity)
+    }
+
+    /// Records how many members a pool of a group is to have, and begins to work on it.
+    ///
+    /// # Errors
+    /// When there is no such group or pool, it is being deleted, or the number cannot be.
+    pub async fn scale_group(
+        &self,
+        namespace: &str,
+        name: &str,
+        pool: &str,
+        replicas: i64,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let known = self.find_group(namespace, name, false).await?;
+        let pool = group::pool_name(&known.wanted.name, pool);
+        let namespace = &known.wanted.namespace;
+        self.scale_pool(namespace, &pool, replicas, by).await?;
+        self.work_on_pools([known.entity.clone()]);
+        Ok(known.entity)
+    }
+
+    /// Tries again at once what is stuck of a group's members.
+    ///
+    /// # Errors
+    /// When the journal fails.
+    pub(in crate::fleet) async fn retry_group(
+        &self,
+        entity: &EntityId,
+        by: &By,
+    ) -> Result<Vec<EntityId>, FleetError> {
+        let Some(known) = self.known_group(entity).await? else {
+            return Ok(Vec::new());
+        };
+        let mut open = Vec::new();
+        for pool in self.pools_of_group(known.wanted.uid).await?.values() {
+            open.extend(Box::pin(self.retry_pool(&pool.entity, by)).await?);
+        }
+        self.work_on_pools([entity.clone()]);
+        Ok(open)
+    }
+}

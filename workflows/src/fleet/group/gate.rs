@@ -1,0 +1,92 @@
+//! Gates: whether the members of a wave show what the next one waits for.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, stream};
+use vsiflow_engine::model::Failure;
+use vsiflow_steps::vsi::ReadyGuest;
+
+use crate::fleet::{Fleet, FleetError, index::Known, pool::known::KnownPool};
+use crate::{
+    group::WaveRecord,
+    pool::MemberState,
+    spec::group::{GateProbe, Quorum},
+    vsi_graph,
+};
+
+/// Guests that are asked at the same time.
+const TOGETHER: usize = 16;
+
+impl Fleet {
+    /// Why the gate of a wave stays closed; none where it opens.
+    pub(super) async fn gate(
+        &self,
+        wave: &WaveRecord,
+        pools: &BTreeMap<String, KnownPool>,
+    ) -> Result<Option<String>, FleetError> {
+        let mut ready = Vec::new();
+        for item in &wave.items {
+            let Some(pool) = pools.get(&item.name) else {
+                continue;
+            };
+            let mut found = self.members(pool).await?;
+            for (number, view) in &found.view.members {
+                let member = found.members.remove(number);
+                ready.extend(member.filter(|_| view.state == MemberState::Ready));
+            }
+        }
+        if ready.is_empty() {
+            return Ok(Some("no member is ready".to_owned()));
+        }
+        let probes = &wave.gate.probes;
+        let asked = stream::iter(ready);
+        let asked = asked.map(|known| async move { self.lacks(&known, probes).await });
+        let mut answers = std::pin::pin!(asked.buffered(TOGETHER));
+        let mut lacking = None;
+        while let Some(answer) = answers.next().await {
+            match (answer, wave.gate.members) {
+                (None, Quorum::Any) => return Ok(None),
+                (Some(why), _) => lacking = lacking.or(Some(why)),
+                (None, Quorum::All) => {}
+            }
+        }
+        Ok(lacking)
+    }
+
+    /// What a member does not show yet.
+    async fn lacks(&self, known: &Known, probes: &[GateProbe]) -> Option<String> {
+        let name = &known.wanted.vsi.name;
+        let ports = match self.hosts.host(&known.wanted.vsi.host).await {
+            Ok(ports) => ports,
+            Err(error) => return Some(format!("{name}: {}", Failure::from(error))),
+        };
+        let guest = guest(known);
+        for probe in probes {
+            let (shown, answer) = match probe {
+                GateProbe::Guest(probe) => (probe.to_string(), guest.lacks(&ports, probe).await),
+                GateProbe::Command(command) => (
+                    command.path.clone(),
+                    guest.run(&ports, &command.path, &command.args).await,
+                ),
+            };
+            match answer {
+                Ok(None) => {}
+                Ok(Some(why)) => return Some(format!("{name}: {shown}: {why}")),
+                Err(error) => return Some(format!("{name}: {}", Failure::from(error))),
+            }
+        }
+        None
+    }
+}
+
+/// A member's guest, to be asked.
+pub(super) fn guest(known: &Known) -> ReadyGuest {
+    let wanted = &known.wanted;
+    ReadyGuest {
+        uuid: wanted.uid,
+        console: vsi_graph::console(wanted),
+        cards: vsi_graph::cards(wanted),
+        guest: wanted.vsi.guest_type(),
+        probes: Vec::new(),
+    }
+}

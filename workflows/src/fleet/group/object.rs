@@ -1,0 +1,333 @@
+//! Groups as Kubernetes-shaped objects. The names of their keys are stable.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::fleet::{
+    Condition, Fleet, FleetError, Metadata, PoolMember,
+    group::{known::KnownGroup, reconcile::GroupPools},
+    pool::template,
+    vsi::conditions::condition,
+    vsi::object::rfc3339,
+};
+use crate::{
+    group::{self, GroupOutcome, GroupRecord, ItemRecord, ItemState, OutputValue, decide},
+    spec::documents,
+};
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupObject {
+    /// The group and version of the kind.
+    pub api_version: &'static str,
+    /// The kind.
+    pub kind: &'static str,
+    /// Who it is.
+    pub metadata: Metadata,
+    /// What is wanted of it, without secrets.
+    pub spec: Value,
+    /// What is.
+    pub status: GroupStatus,
+}
+
+/// What is.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupStatus {
+    /// `Available`, `Progressing`, `Degraded`, `Deleting` or `Deleted`.
+    pub phase: &'static str,
+    /// The wave that is worked on, or the last one.
+    pub wave: String,
+    /// How many members are to be there.
+    pub replicas: u32,
+    /// How many of them are ready.
+    pub ready_replicas: u32,
+    /// What keeps it from being available; empty where nothing does.
+    pub message: String,
+    /// The waves, in their order.
+    pub waves: Vec<GroupWave>,
+    /// What is read of members.
+    pub outputs: Vec<GroupOutput>,
+    /// What holds and what does not.
+    pub conditions: Vec<Condition>,
+}
+
+/// A wave.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupWave {
+    /// Its name.
+    pub name: String,
+    /// Whether its gate is open.
+    pub open: bool,
+    /// Its members and pools.
+    pub items: Vec<GroupItem>,
+}
+
+/// A member or a pool of a wave.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupItem {
+    /// Its name within the group.
+    pub name: String,
+    /// The name of its pool.
+    pub pool: String,
+    /// `Pending`, `Progressing`, `Available`, `Degraded`, `Deleting` or `Removed`.
+    pub phase: &'static str,
+    /// Whether it is as the document has it now.
+    pub updated: bool,
+    /// How many members are to be there.
+    pub replicas: u32,
+    /// Its members, by number.
+    pub members: Vec<GroupMember>,
+}
+
+/// A member.
+pub type GroupMember = PoolMember;
+
+/// Something that is read of a member.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupOutput {
+    /// Its name.
+    pub name: String,
+    /// The member, within the group.
+    pub member: String,
+    /// Whether it is kept as a secret.
+    pub secret: bool,
+    /// Whether it was read.
+    pub found: bool,
+    /// What was read, where it may be shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+impl Fleet {
+    /// All groups by namespace and name; with `deleted` those that are gone, too.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn groups(&self, deleted: bool) -> Result<Vec<GroupObject>, FleetError> {
+        let (groups, lost) = self.groups_and_lost().await?;
+        for (entity, _, failure) in &lost {
+            tracing::warn!(%entity, %failure, "a group is left out");
+        }
+        let mut objects = Vec::new();
+        for group in groups.iter().filter(|group| deleted || !group.is_deleted()) {
+            objects.push(self.group_object(group).await?);
+        }
+        Ok(objects)
+    }
+
+    /// One group; a deleted one where none of that name is there.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the journal cannot be read.
+    pub async fn get_group(&self, namespace: &str, name: &str) -> Result<GroupObject, FleetError> {
+        let group = self.find_group(namespace, name, true).await?;
+        self.group_object(&group).await
+    }
+
+    async fn group_object(&self, group: &KnownGroup) -> Result<GroupObject, FleetError> {
+        let found = Box::pin(self.group_pools(group)).await?;
+        let (created, changed) = self.engine.times(&group.entity).unwrap_or_default();
+        let record = &group.wanted;
+        let outcome = decide(&found.view).outcome;
+        let waves = Box::pin(self.group_waves(group, &found)).await?;
+        let items = waves.iter().flat_map(|wave| &wave.items);
+        let replicas = items.clone().map(|item| item.replicas).sum();
+        let ready = items.flat_map(|item| &item.members);
+        let ready = ready.filter(|member| member.ready).count();
+        let ready = u32::try_from(ready).unwrap_or(u32::MAX);
+        let phase = phase(group, outcome);
+        let message = self.group_message(group, &found, outcome, (ready, replicas));
+        let make = |name, holds| condition(name, holds, phase, &message, changed);
+        let available = outcome == GroupOutcome::Available && !group.is_deleted();
+        let conditions = vec![
+            make("Available", available && !group.is_deleting()),
+            make("Progressing", phase == "Progressing"),
+            make("Degraded", phase == "Degraded"),
+        ];
+        Ok(GroupObject {
+            api_version: documents::VSIFLOW_API_VERSION,
+            kind: documents::GROUP,
+            metadata: Metadata {
+                name: record.name.clone(),
+                namespace: record.namespace.clone(),
+                uid: record.uid.to_string(),
+                generation: group.generation(),
+                creation_timestamp: rfc3339(created),
+                labels: record.labels.clone(),
+                annotations: BTreeMap::new(),
+            },
+            spec: spec(record),
+            status: GroupStatus {
+                phase,
+                wave: wave_name(group, outcome),
+                replicas,
+                ready_replicas: ready,
+                message,
+                waves,
+                outputs: outputs(record),
+                conditions,
+            },
+        })
+    }
+
+    async fn group_waves(
+        &self,
+        group: &KnownGroup,
+        found: &GroupPools,
+    ) -> Result<Vec<GroupWave>, FleetError> {
+        let mut waves = Vec::new();
+        for (wave, view) in group.wanted.waves.iter().zip(&found.view.waves) {
+            let mut items = Vec::new();
+            for (item, view) in wave.items.iter().zip(&view.items) {
+                let pool = found.pools.get(&item.name);
+                let members = match pool {
+                    Some(pool) => self.pool_members(pool).await?,
+                    None => Vec::new(),
+                };
+                let asked = pool.map_or(item.replicas.unwrap_or(1), |pool| pool.wanted.replicas);
+                items.push(GroupItem {
+                    name: item.name.clone(),
+                    pool: group::pool_name(&group.wanted.name, &item.name),
+                    phase: item_phase(view.state, view.removed),
+                    updated: view.current,
+                    replicas: if view.removed { 0 } else { asked },
+                    members,
+                });
+            }
+            waves.push(GroupWave {
+                name: wave.name.clone(),
+                open: view.open,
+                items,
+            });
+        }
+        Ok(waves)
+    }
+
+    fn group_message(
+        &self,
+        group: &KnownGroup,
+        found: &GroupPools,
+        outcome: GroupOutcome,
+        (ready, replicas): (u32, u32),
+    ) -> String {
+        let blocked = match self.verdict(&group.entity) {
+            Some(
+                crate::fleet::Verdict::Blocked(failure) | crate::fleet::Verdict::Failed(failure),
+            ) => Some(failure.to_string()),
+            _ => None,
+        };
+        let name = |wave: usize| group.wave_name(wave).to_owned();
+        match outcome {
+            GroupOutcome::Available | GroupOutcome::Gone => String::new(),
+            GroupOutcome::Gate(wave) => {
+                let why = self.pools.closed_gate(&group.entity);
+                let why = blocked.or(why).unwrap_or_default();
+                format!("the gate of wave {} is closed: {why}", name(wave))
+            }
+            GroupOutcome::Progressing(wave) => blocked.unwrap_or_else(|| {
+                format!("wave {}: {ready} of {replicas} members ready", name(wave))
+            }),
+            GroupOutcome::Stuck(wave, item) => {
+                let item = group.item_at(wave, item);
+                let item = item.map(|item| item.name.as_str()).unwrap_or_default();
+                let of_pool = found
+                    .pools
+                    .get(item)
+                    .and_then(|pool| self.verdict(&pool.entity));
+                let of_pool = match of_pool {
+                    Some(
+                        crate::fleet::Verdict::Blocked(why) | crate::fleet::Verdict::Failed(why),
+                    ) => Some(why.to_string()),
+                    _ => None,
+                };
+                let why = blocked
+                    .or(of_pool)
+                    .unwrap_or_else(|| "it is stuck".to_owned());
+                format!("wave {}, {item}: {why}", name(wave))
+            }
+        }
+    }
+}
+
+fn phase(group: &KnownGroup, outcome: GroupOutcome) -> &'static str {
+    match outcome {
+        _ if group.is_deleted() => "Deleted",
+        _ if group.is_deleting() => "Deleting",
+        GroupOutcome::Available => "Available",
+        GroupOutcome::Progressing(_) | GroupOutcome::Gate(_) | GroupOutcome::Gone => "Progressing",
+        GroupOutcome::Stuck(..) => "Degraded",
+    }
+}
+
+fn item_phase(state: ItemState, removed: bool) -> &'static str {
+    match state {
+        ItemState::Missing if removed => "Removed",
+        ItemState::Missing => "Pending",
+        ItemState::Busy => "Progressing",
+        ItemState::Available => "Available",
+        ItemState::Stuck => "Degraded",
+        ItemState::Deleting { .. } => "Deleting",
+    }
+}
+
+fn wave_name(group: &KnownGroup, outcome: GroupOutcome) -> String {
+    match outcome {
+        GroupOutcome::Progressing(wave)
+        | GroupOutcome::Gate(wave)
+        | GroupOutcome::Stuck(wave, _) => group.wave_name(wave).to_owned(),
+        GroupOutcome::Available => {
+            let last = group.wanted.waves.last();
+            last.map(|wave| wave.name.clone()).unwrap_or_default()
+        }
+        GroupOutcome::Gone => String::new(),
+    }
+}
+
+fn outputs(record: &GroupRecord) -> Vec<GroupOutput> {
+    let outputs = record.outputs.iter().map(|output| {
+        let found = record.found.get(&output.name);
+        GroupOutput {
+            name: output.name.clone(),
+            member: format!("{}-{}", output.item, output.number),
+            secret: output.secret,
+            found: found.is_some(),
+            value: match found {
+                Some(OutputValue::Shown(text)) => Some(text.clone()),
+                Some(OutputValue::Secret(_)) | None => None,
+            },
+        }
+    });
+    outputs.collect()
+}
+
+fn spec(record: &GroupRecord) -> Value {
+    let waves = record.waves.iter().map(|wave| {
+        let (single, pools): (Vec<_>, Vec<_>) = wave.items.iter().partition(|item| item.single);
+        json!({
+            "name": wave.name,
+            "members": single.into_iter().map(item).collect::<Vec<_>>(),
+            "pools": pools.into_iter().map(item).collect::<Vec<_>>(),
+            "gate": wave.gate,
+        })
+    });
+    json!({"release": record.release, "waves": waves.collect::<Vec<_>>()})
+}
+
+fn item(item: &ItemRecord) -> Value {
+    let spec = crate::fleet::vsi::object::spec_of(&template::record(&item.template));
+    json!({
+        "name": item.name,
+        "replicas": item.replicas,
+        "strategy": item.strategy,
+        "removeAfter": item.remove_after,
+        "template": {"metadata": {"labels": item.template.vsi.labels}, "spec": spec},
+    })
+}

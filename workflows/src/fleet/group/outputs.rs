@@ -1,0 +1,178 @@
+//! What is read of members: the guest's word, checked before it is kept.
+
+use std::collections::BTreeMap;
+
+use vsiflow_engine::{
+    model::{Failure, FailureClass, Name},
+    secret::Secret,
+};
+
+use crate::fleet::{
+    ErrorKind, Fleet, FleetError,
+    group::{gate::guest, known::KnownGroup},
+    index::Known,
+};
+use crate::{
+    group::{GroupRecord, OutputValue},
+    spec::group::{OutputPlace, OutputSource},
+};
+
+/// The longest output, in bytes.
+const LONGEST: usize = 4096;
+
+/// An output of a group. It prints nothing of what it holds.
+#[derive(Clone)]
+pub struct FoundOutput(Secret);
+
+impl FoundOutput {
+    /// What was read.
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+}
+
+impl std::fmt::Debug for FoundOutput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FoundOutput(<hidden>)")
+    }
+}
+
+impl Fleet {
+    /// An output of a group that is not deleted.
+    ///
+    /// # Errors
+    /// When there is no group or no output of that name, or it was not read yet.
+    pub async fn group_output(
+        &self,
+        namespace: &str,
+        name: &str,
+        key: &str,
+    ) -> Result<FoundOutput, FleetError> {
+        let group = self.find_group(namespace, name, false).await?;
+        let wanted = &group.wanted;
+        let refused = |message: String, remedy: String| {
+            let failure = Failure::new(FailureClass::Blocked, "VSI0735", message)
+                .of_object(format!("group/{}", wanted.full_name()))
+                .with_remedy(remedy);
+            FleetError::new(ErrorKind::NotFound, failure)
+        };
+        let known: Vec<_> = wanted.outputs.iter().map(|one| one.name.as_str()).collect();
+        if !known.contains(&key) {
+            let remedy = match known.as_slice() {
+                [] => "the group's document has none below spec.outputs".to_owned(),
+                names => format!("name one of its outputs: {}", names.join(", ")),
+            };
+            return Err(refused(format!("it has no output {key:?}"), remedy));
+        }
+        match wanted.found.get(key) {
+            Some(OutputValue::Shown(text)) => {
+                Ok(FoundOutput(Secret::new(text.clone().into_bytes())))
+            }
+            Some(OutputValue::Secret(name)) => Ok(FoundOutput(self.secrets.get(name).await?)),
+            None => Err(refused(
+                format!("output {key} was not read yet: its wave is not up"),
+                format!(
+                    "`vsiflow describe group/{}` says what it waits for",
+                    group.label()
+                ),
+            )),
+        }
+    }
+
+    /// What was read, in words, by output.
+    pub(super) async fn output_texts(
+        &self,
+        group: &GroupRecord,
+    ) -> Result<BTreeMap<String, String>, FleetError> {
+        let mut texts = BTreeMap::new();
+        for (name, value) in &group.found {
+            let text = match value {
+                OutputValue::Shown(text) => text.clone(),
+                OutputValue::Secret(secret) => {
+                    let secret = self.secrets.get(secret).await?;
+                    String::from_utf8_lossy(secret.expose()).into_owned()
+                }
+            };
+            texts.insert(name.clone(), text);
+        }
+        Ok(texts)
+    }
+
+    /// Reads an output of a member, and keeps it; or says why it cannot be read.
+    pub(super) async fn read_output(
+        &self,
+        known: &Known,
+        output: &OutputSource,
+    ) -> Result<Result<OutputValue, String>, FleetError> {
+        let host = self.hosts.host(&known.wanted.vsi.host).await;
+        let ports = host.map_err(Failure::from)?;
+        let guest = guest(known);
+        let read = match &output.from {
+            OutputPlace::File(path) => {
+                let read = guest.read_file(&ports, path, LONGEST).await;
+                read.map_err(Failure::from)?
+            }
+            OutputPlace::Console(pattern) => {
+                let read = guest.read_console(&ports, pattern).await;
+                read.map_err(Failure::from)?.map(String::into_bytes)
+            }
+        };
+        let checked = read.and_then(|bytes| checked(&bytes));
+        let text = match checked {
+            Ok(text) => text,
+            Err(why) => return Ok(Err(format!("output {}: {why}", output.name))),
+        };
+        Ok(Ok(match output.secret {
+            false => OutputValue::Shown(text),
+            true => OutputValue::Secret(self.keep_output(text).await?),
+        }))
+    }
+
+    /// A crash before it is named leaves a secret that the next start erases.
+    async fn keep_output(&self, text: String) -> Result<Name, FleetError> {
+        Ok(self.secrets.put(Secret::new(text.into_bytes())).await?)
+    }
+}
+
+/// What a guest said, without the end of its last line.
+fn checked(bytes: &[u8]) -> Result<String, String> {
+    if bytes.len() > LONGEST {
+        return Err(format!("it is longer than {LONGEST} bytes"));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+    let text = text.trim_end_matches(['\n', '\r']);
+    match text.is_empty() {
+        true => Err("it is empty".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+impl KnownGroup {
+    /// The outputs of a wave's members that were not read yet. What was removed is not read any more.
+    pub(super) fn unread(&self, wave: usize) -> Vec<OutputSource> {
+        let wave = self.wanted.waves.get(wave);
+        let items = wave.map(|wave| wave.items.as_slice()).unwrap_or_default();
+        let removed = &self.wanted.removed;
+        let is_of = |output: &&OutputSource| {
+            items.iter().any(|item| item.name == output.item) && !removed.contains(&output.item)
+        };
+        let outputs = self.wanted.outputs.iter();
+        let unread = outputs.filter(|output| !self.wanted.found.contains_key(&output.name));
+        unread.filter(is_of).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_says_is_bounded_text() {
+        assert_eq!(checked(b"token\n").as_deref(), Ok("token"));
+        assert_eq!(checked(b"a\nb\r\n").as_deref(), Ok("a\nb"));
+        assert!(checked(&[b'x'; LONGEST]).is_ok());
+        for bad in [&[b'x'; LONGEST + 1][..], b"", b"\n", &[0xff, 0xfe]] {
+            assert!(checked(bad).is_err());
+        }
+    }
+}

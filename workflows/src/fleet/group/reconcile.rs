@@ -1,0 +1,409 @@
+//! One look at a group: what its pools are like, what follows, and its record.
+
+use std::collections::BTreeMap;
+
+use vsiflow_engine::model::{EntityId, Failure, FailureClass, Name, Text};
+
+use crate::fleet::{
+    Fleet, FleetError, Verdict,
+    group::{
+        controller,
+        known::{KnownGroup, record_group},
+    },
+    pool::known::KnownPool,
+    store::DesiredUpdates,
+};
+use crate::{
+    group::{
+        self, GroupAction, GroupDecision, GroupOutcome, GroupRecord, GroupView, ItemRecord,
+        ItemState, ItemView, WaveView, decide,
+    },
+    phase::Phase,
+    pool,
+    spec::{Resolved, group::Quorum},
+};
+
+/// What is known of a group's pools.
+pub(super) struct GroupPools {
+    pub(super) pools: BTreeMap<String, KnownPool>,
+    pub(super) view: GroupView,
+}
+
+impl Fleet {
+    /// Looks at a group and records what follows for its pools. Whether it asks a gate that stays closed.
+    pub(in crate::fleet) async fn reconcile_group(
+        &self,
+        entity: &EntityId,
+    ) -> Result<bool, FleetError> {
+        let _one_look = self.pools.looking.lock().await;
+        let Some(group) = self.known_group(entity).await? else {
+            return Ok(false);
+        };
+        let generation = group.generation();
+        if group.is_deleted() {
+            self.pools.found(entity, generation, Some(Verdict::Reached));
+            return Ok(false);
+        }
+        let found = Box::pin(self.group_pools(&group)).await?;
+        let own = found.pools.values().map(|pool| pool.entity.clone());
+        let own: Vec<_> = own.filter(|pool| !self.pools.drives(pool)).collect();
+        if !own.is_empty() {
+            self.work_on_pools(own);
+        }
+        Box::pin(self.restore_secrets(&group, &found)).await?;
+        let decision = decide(&found.view);
+        let mut trouble = Box::pin(self.carry_out_group(&group, &found, &decision)).await;
+        trouble.retain(|failure| !super::super::pool::is_passing(failure));
+        let asks = matches!(decision.actions.as_slice(), [.., GroupAction::Ask(_)]);
+        let verdict = match (trouble.into_iter().next(), decision.outcome) {
+            (Some(failure), _) => Some(Verdict::Blocked(failure)),
+            (None, GroupOutcome::Available) => Some(Verdict::Reached),
+            (None, GroupOutcome::Gone) => {
+                self.end_group(&group).await?;
+                Some(Verdict::Reached)
+            }
+            (None, GroupOutcome::Stuck(wave, item)) => self.stuck_item(&group, &found, wave, item),
+            (None, GroupOutcome::Progressing(_) | GroupOutcome::Gate(_)) => None,
+        };
+        self.pools.found(entity, generation, verdict);
+        Ok(asks)
+    }
+
+    /// The pools of a group, where each is, and what that comes to.
+    pub(super) async fn group_pools(&self, group: &KnownGroup) -> Result<GroupPools, FleetError> {
+        let record = &group.wanted;
+        let pools = self.pools_of_group(record.uid).await?;
+        let mut states = BTreeMap::new();
+        for (item, pool) in &pools {
+            let decided = pool::decide(&self.members(pool).await?.view);
+            states.insert(item.clone(), item_state(pool, &decided));
+        }
+        let waves = record.waves.iter().map(|wave| WaveView {
+            open: record.opened.get(&wave.name) == Some(&wave.revision(&record.removed)),
+            passed: record.opened.contains_key(&wave.name),
+            any: wave.gate.members == Quorum::Any,
+            items: wave
+                .items
+                .iter()
+                .map(|item| item_view(record, item, &pools, &states))
+                .collect(),
+        });
+        let view = GroupView {
+            deleting: group.is_deleting(),
+            waves: waves.collect(),
+        };
+        Ok(GroupPools { pools, view })
+    }
+
+    /// What keeps an item from being available.
+    fn stuck_item(
+        &self,
+        group: &KnownGroup,
+        found: &GroupPools,
+        wave: usize,
+        item: usize,
+    ) -> Option<Verdict> {
+        let item = group.item_at(wave, item)?;
+        let pool = found.pools.get(&item.name)?;
+        let verdict = self.verdict(&pool.entity)?;
+        let of_pool = |failure: Failure| match failure.object.is_empty() {
+            true => failure.of_object(format!("pool/{}", pool.label())),
+            false => failure,
+        };
+        Some(match verdict {
+            Verdict::Failed(failure) => Verdict::Failed(of_pool(failure)),
+            Verdict::Blocked(failure) => Verdict::Blocked(of_pool(failure)),
+            // It is looked at again: the pool's own look comes later.
+            Verdict::Reached => return None,
+            Verdict::Cancelled => Verdict::Cancelled,
+        })
+    }
+
+    /// Does what was decided. What is refused for one item keeps no other from it.
+    async fn carry_out_group(
+        &self,
+        group: &KnownGroup,
+        found: &GroupPools,
+        decision: &GroupDecision,
+    ) -> Vec<Failure> {
+        let mut trouble = Vec::new();
+        for action in &decision.actions {
+            let done = match *action {
+                GroupAction::Make(wave, item) | GroupAction::Update(wave, item) => {
+                    Box::pin(self.make_item(group, found, (wave, item))).await
+                }
+                GroupAction::Remove(wave, item) => self.remove_item(group, (wave, item)).await,
+                GroupAction::Delete(wave, item) => {
+                    Box::pin(self.delete_item(group, found, (wave, item))).await
+                }
+                GroupAction::Ask(wave) => Box::pin(self.ask_gate(group, found, wave)).await,
+            };
+            match done {
+                Ok(false) => {}
+                // The group's record is another now: the rest is decided again.
+                Ok(true) => break,
+                Err(error) => trouble.push(*error.failure),
+            }
+        }
+        trouble
+    }
+
+    /// Makes the pool of an item, or brings it to what the document has now. Whether the group was
+    /// recorded anew before.
+    async fn make_item(
+        &self,
+        group: &KnownGroup,
+        found: &GroupPools,
+        place: (usize, usize),
+    ) -> Result<bool, FleetError> {
+        let Some(item) = group.item_at(place.0, place.1) else {
+            return Ok(false);
+        };
+        // Addresses are recorded before anything is made of them.
+        match self.new_addresses(group, item, &found.pools).await? {
+            Ok(new) if new.is_empty() => {}
+            Ok(new) => {
+                let mut wanted = group.wanted.clone();
+                wanted
+                    .resolved
+                    .entry(item.name.clone())
+                    .or_default()
+                    .extend(new);
+                let what = format!("the addresses for {}", item.name);
+                return self.record_progress(group, wanted, &what).await;
+            }
+            Err(why) => {
+                tracing::debug!(group = group.label(), item = item.name, why, "it waits");
+                return Err(self.unresolved(group, item, &why));
+            }
+        }
+        let known = found.pools.get(&item.name);
+        let pool = self.filled(group, item, known).await?;
+        let what = match known {
+            None => format!("wave {}", group.wave_name(place.0)),
+            Some(_) => format!("a change of {}", item.name),
+        };
+        let resolved = Resolved {
+            pools: vec![pool],
+            ..Resolved::default()
+        };
+        let by = controller(&group.label(), &what);
+        Box::pin(self.apply(resolved, by)).await?;
+        Ok(false)
+    }
+
+    fn unresolved(&self, group: &KnownGroup, item: &ItemRecord, why: &str) -> FleetError {
+        let message = format!("{} refers to what cannot be told: {why}", item.name);
+        let failure = Failure::new(FailureClass::Recheck, "VSI0734", message)
+            .of_object(format!("group/{}", group.wanted.full_name()))
+            .with_remedy("it is looked at again; see that the member is there and has an address");
+        failure.into()
+    }
+
+    /// Records that an item is not to be made again; its pool is deleted by the next look.
+    async fn remove_item(
+        &self,
+        group: &KnownGroup,
+        place: (usize, usize),
+    ) -> Result<bool, FleetError> {
+        let Some(item) = group.item_at(place.0, place.1) else {
+            return Ok(false);
+        };
+        let mut wanted = group.wanted.clone();
+        wanted.removed.insert(item.name.clone());
+        // What the wave was when it passed, without what is removed now.
+        for wave in &group.wanted.waves {
+            let before = wave.revision(&group.wanted.removed);
+            if wanted.opened.get(&wave.name) == Some(&before) {
+                let now = wave.revision(&wanted.removed);
+                wanted.opened.insert(wave.name.clone(), now);
+            }
+        }
+        let what = format!("the removal of {}", item.name);
+        self.record_progress(group, wanted, &what).await
+    }
+
+    async fn delete_item(
+        &self,
+        group: &KnownGroup,
+        found: &GroupPools,
+        place: (usize, usize),
+    ) -> Result<bool, FleetError> {
+        let item = group.item_at(place.0, place.1);
+        let Some(pool) = item.and_then(|item| found.pools.get(&item.name)) else {
+            return Ok(false);
+        };
+        let orphan = group.workflow() == group::FORGET;
+        let what = match group.is_deleting() {
+            true => "the deletion",
+            false => "a member that is not needed any more",
+        };
+        let by = controller(&group.label(), what);
+        // By its UID: nobody else can have got its name meanwhile.
+        let (namespace, uid) = (&group.wanted.namespace, pool.entity.id());
+        self.delete_pool(namespace, uid, orphan, by).await?;
+        Ok(false)
+    }
+
+    /// Asks the gate of a wave, and reads what is to be read before it opens.
+    async fn ask_gate(
+        &self,
+        group: &KnownGroup,
+        found: &GroupPools,
+        wave: usize,
+    ) -> Result<bool, FleetError> {
+        let Some(record) = group.wanted.waves.get(wave) else {
+            return Ok(false);
+        };
+        let closed = match self.gate(record, &found.pools).await? {
+            Some(why) => Some(why),
+            None => self.read_outputs(group, found, wave).await?,
+        };
+        self.pools.gate(&group.entity, closed.clone());
+        if closed.is_some() {
+            return Ok(false);
+        }
+        // What was read is part of the newest record.
+        let Some(newest) = self.known_group(&group.entity).await? else {
+            return Ok(false);
+        };
+        let mut wanted = newest.wanted.clone();
+        let revision = record.revision(&wanted.removed);
+        wanted.opened.insert(record.name.clone(), revision);
+        let what = format!("the gate of wave {}", record.name);
+        self.record_progress(&newest, wanted, &what).await
+    }
+
+    /// Reads the outputs of a wave's members; why one cannot be read yet.
+    async fn read_outputs(
+        &self,
+        group: &KnownGroup,
+        found: &GroupPools,
+        wave: usize,
+    ) -> Result<Option<String>, FleetError> {
+        for output in group.unread(wave) {
+            let Some(pool) = found.pools.get(&output.item) else {
+                return Ok(Some(format!(
+                    "output {}: its member is not there",
+                    output.name
+                )));
+            };
+            let member = self.members(pool).await?.members.remove(&output.number);
+            let Some(member) = member else {
+                return Ok(Some(format!(
+                    "output {}: its member is not there",
+                    output.name
+                )));
+            };
+            let value = match self.read_output(&member, &output).await? {
+                Ok(value) => value,
+                Err(why) => return Ok(Some(why)),
+            };
+            let Some(newest) = self.known_group(&group.entity).await? else {
+                return Ok(None);
+            };
+            let mut wanted = newest.wanted.clone();
+            wanted.found.insert(output.name.clone(), value);
+            let what = format!("output {}", output.name);
+            self.record_progress(&newest, wanted, &what).await?;
+        }
+        Ok(None)
+    }
+
+    async fn record_progress(
+        &self,
+        group: &KnownGroup,
+        wanted: GroupRecord,
+        what: &str,
+    ) -> Result<bool, FleetError> {
+        let mut updates = DesiredUpdates::default();
+        record_group(group, &wanted, &mut updates)?;
+        self.record(updates, controller(&group.label(), what))
+            .await?;
+        Ok(true)
+    }
+
+    /// The last pool is gone: the group is, too, and nobody needs its secrets any more.
+    async fn end_group(&self, group: &KnownGroup) -> Result<(), FleetError> {
+        let by = controller(&group.label(), "the last member");
+        if group.workflow() == group::DELETE {
+            let items = group.wanted.waves.iter().flat_map(|wave| &wave.items);
+            let members: Vec<_> = items.map(|item| item.template.vsi.as_ref()).collect();
+            Box::pin(self.delete_networks_of(&members, by.clone())).await?;
+        }
+        let (entity, phase) = (group.entity.clone(), Name::of(Phase::Deleted.as_str()));
+        self.engine
+            .note_state(entity.clone(), phase, Text::default(), by.clone())
+            .await?;
+        for secret in group.wanted.secrets() {
+            self.secrets.erase(&secret).await?;
+            self.engine
+                .erased(entity.clone(), secret, by.clone())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The groups that this state directory has not brought to their end.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted_groups(&self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
+        let mut open = Vec::new();
+        for group in self.living_groups().await? {
+            let found = self.group_pools(&group).await?;
+            let decision = decide(&found.view);
+            if !matches!(
+                decision.outcome,
+                GroupOutcome::Available | GroupOutcome::Stuck(..)
+            ) {
+                let (namespace, name) = (group.wanted.namespace, group.wanted.name);
+                open.push((group.entity, namespace, name));
+            }
+        }
+        Ok(open)
+    }
+}
+
+impl KnownGroup {
+    pub(super) fn item_at(&self, wave: usize, item: usize) -> Option<&ItemRecord> {
+        self.wanted.waves.get(wave)?.items.get(item)
+    }
+
+    pub(super) fn wave_name(&self, wave: usize) -> &str {
+        let wave = self.wanted.waves.get(wave);
+        wave.map_or("", |wave| wave.name.as_str())
+    }
+}
+
+fn item_view(
+    record: &GroupRecord,
+    item: &ItemRecord,
+    pools: &BTreeMap<String, KnownPool>,
+    states: &BTreeMap<String, ItemState>,
+) -> ItemView {
+    let of = pools.get(&item.name);
+    let of = of.and_then(|pool| pool.wanted.of_group.as_ref());
+    let remove_after = item.remove_after.as_ref();
+    let mut waves = record.waves.iter();
+    ItemView {
+        state: states
+            .get(&item.name)
+            .copied()
+            .unwrap_or(ItemState::Missing),
+        current: of.is_none_or(|of| of.revision == item.revision()),
+        removed: record.removed.contains(&item.name),
+        remove_after: remove_after.and_then(|after| waves.position(|wave| wave.name == *after)),
+    }
+}
+
+fn item_state(pool: &KnownPool, decided: &pool::PoolDecision) -> ItemState {
+    use pool::PoolOutcome as Of;
+    let stuck = matches!(decided.outcome, Of::Stuck(_) | Of::Off(_) | Of::Foreign(_));
+    match decided.outcome {
+        _ if pool.is_deleting() => ItemState::Deleting { stuck },
+        Of::Available => ItemState::Available,
+        _ if stuck => ItemState::Stuck,
+        _ => ItemState::Busy,
+    }
+}

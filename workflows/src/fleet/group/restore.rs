@@ -1,0 +1,87 @@
+//! Secrets of a group that were held in memory alone, made again after a restart.
+//!
+//! Where secrets are kept elsewhere, those of the group's document are delivered; what was made of them is
+//! not. What a guest said is read again, and counts only if it is what was recorded.
+
+use vsiflow_engine::{model::Name, secret::SecretError};
+
+use crate::fleet::{
+    Fleet, FleetError,
+    group::{known::KnownGroup, reconcile::GroupPools},
+};
+use crate::group::OutputValue;
+
+impl Fleet {
+    /// Makes missing secrets of a group's pools again, as far as that is possible now.
+    pub(super) async fn restore_secrets(
+        &self,
+        group: &KnownGroup,
+        found: &GroupPools,
+    ) -> Result<(), FleetError> {
+        self.restore_outputs(group, found).await?;
+        for item in group.wanted.items() {
+            let Some(pool) = found.pools.get(&item.name) else {
+                continue;
+            };
+            let contract = &pool.wanted.template.contract;
+            if self.secrets.has(contract).await? || !self.has_secrets(group, item).await? {
+                continue;
+            }
+            let filled = Box::pin(self.filled(group, item, Some(pool))).await?;
+            let same = self.secrets.recognise(contract, &filled.template.contract);
+            match same.await {
+                Ok(_) | Err(SecretError::Missing(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            Box::pin(self.deliver_members_of(pool)).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether everything is here that goes into an item's template.
+    async fn has_secrets(
+        &self,
+        group: &KnownGroup,
+        item: &crate::group::ItemRecord,
+    ) -> Result<bool, FleetError> {
+        let outputs = group.wanted.found.values().filter_map(secret_of);
+        let names: Vec<&Name> = item.template.secrets().chain(outputs).collect();
+        for name in names {
+            if !self.secrets.has(name).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn restore_outputs(
+        &self,
+        group: &KnownGroup,
+        found: &GroupPools,
+    ) -> Result<(), FleetError> {
+        for output in &group.wanted.outputs {
+            let recorded = group.wanted.found.get(&output.name).and_then(secret_of);
+            let Some(recorded) = recorded else { continue };
+            if self.secrets.has(recorded).await? {
+                continue;
+            }
+            let Some(pool) = found.pools.get(&output.item) else {
+                continue;
+            };
+            let member = self.members(pool).await?.members.remove(&output.number);
+            let Some(member) = member else { continue };
+            // Its host or guest may not answer now; another value has another name.
+            if let Err(error) = self.read_output(&member, output).await {
+                tracing::debug!(%error, output = output.name, "an output is not read again");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn secret_of(value: &OutputValue) -> Option<&Name> {
+    match value {
+        OutputValue::Secret(name) => Some(name),
+        OutputValue::Shown(_) => None,
+    }
+}

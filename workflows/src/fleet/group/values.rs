@@ -1,0 +1,245 @@
+//! Values of templates: where each comes from, and the pool that a member or a pool of a wave becomes.
+
+use std::collections::BTreeMap;
+
+use vsiflow_engine::{
+    model::{Failure, FailureClass},
+    secret::Secret,
+};
+
+use crate::fleet::{
+    ErrorKind, Fleet, FleetError, group::known::KnownGroup, pool::known::KnownPool,
+};
+use crate::{
+    group::{self, ItemRecord, OutputValue},
+    pool::{member_name, member_uid, number_of},
+    record::pool_entity,
+    spec::{
+        DesiredPool, ResolvedPool, ResolvedVsi, UpdatePolicy,
+        group::OfGroup,
+        group_check::{of_release, texts},
+        substitute,
+    },
+};
+
+/// Why a value cannot be put into a field.
+struct UnfitOutput(String);
+
+impl Fleet {
+    /// The addresses that an item's texts refer to and that are not resolved yet, by reference; none
+    /// where one cannot be told now, with why.
+    pub(super) async fn new_addresses(
+        &self,
+        group: &KnownGroup,
+        item: &ItemRecord,
+        pools: &BTreeMap<String, KnownPool>,
+    ) -> Result<Result<BTreeMap<String, String>, String>, FleetError> {
+        let template = self.template_of(item).await?;
+        let resolved = group.wanted.resolved.get(&item.name);
+        let mut found = BTreeMap::new();
+        for reference in address_references(&template) {
+            if resolved.is_some_and(|resolved| resolved.contains_key(&reference)) {
+                continue;
+            }
+            match self.address(pools, &reference).await? {
+                Ok(address) => found.insert(reference, address),
+                Err(why) => return Ok(Err(why)),
+            };
+        }
+        Ok(Ok(found))
+    }
+
+    /// The first address of a member now; or why there is none.
+    async fn address(
+        &self,
+        pools: &BTreeMap<String, KnownPool>,
+        reference: &str,
+    ) -> Result<Result<String, String>, FleetError> {
+        let name = reference.split('.').nth(2).unwrap_or_default();
+        let missing = || Ok(Err(format!("member {name} is not there")));
+        let found = pools.iter().find_map(|(item, pool)| {
+            let number = number_of(item, name)?;
+            Some((pool, number))
+        });
+        let Some((pool, number)) = found else {
+            return missing();
+        };
+        let Some(known) = self.members(pool).await?.members.remove(&number) else {
+            return missing();
+        };
+        let host = self.hosts.host(&known.wanted.vsi.host).await;
+        let ports = host.map_err(Failure::from)?;
+        let addresses = super::gate::guest(&known).addresses(&ports).await;
+        let none = || format!("{} has no address yet", known.wanted.vsi.name);
+        Ok(addresses.into_iter().next().ok_or_else(none))
+    }
+
+    /// A template before values are put in.
+    async fn template_of(&self, item: &ItemRecord) -> Result<ResolvedVsi, FleetError> {
+        let template = &item.template;
+        let contract = self.secrets.get(&template.contract).await?;
+        let image_url = match &template.image_credentials {
+            Some(name) => Some(self.secrets.get(name).await?),
+            None => None,
+        };
+        let desired = template.vsi.as_ref().clone();
+        let source = desired.full_name();
+        Ok(ResolvedVsi::of_record(desired, contract, image_url, source))
+    }
+
+    /// The pool of an item, values put in. The addresses that it needs are resolved already.
+    pub(super) async fn filled(
+        &self,
+        group: &KnownGroup,
+        item: &ItemRecord,
+        known: Option<&KnownPool>,
+    ) -> Result<ResolvedPool, FleetError> {
+        let mut template = self.template_of(item).await?;
+        let outputs = self.output_texts(&group.wanted).await?;
+        let fill = |text: &str, is_secret: bool| {
+            let is_whole = substitute::whole(text).is_some();
+            let filled = substitute::of_group(text, |reference| {
+                if !substitute::is_below(reference, substitute::GROUP) {
+                    return Ok(None);
+                }
+                let value = value(group, item, &outputs, reference)?;
+                let shown = is_secret || !is_secret_output(group, reference);
+                match shown && (is_whole || is_harmless(&value)) {
+                    true => Ok(Some(value)),
+                    false => Err(UnfitOutput(reference.to_owned())),
+                }
+            });
+            filled.map_err(|UnfitOutput(reference)| unfit(group, item, &reference))
+        };
+        if let Ok(text) = std::str::from_utf8(template.contract.expose()) {
+            let text = fill(text, true)?;
+            template.contract = Secret::new(text.into_bytes());
+        }
+        let desired = &mut template.desired;
+        for text in desired.network_config.iter_mut() {
+            *text = fill(text, false)?;
+        }
+        if let Some(guest) = &mut desired.guest {
+            for text in guest
+                .ssh_keys
+                .iter_mut()
+                .chain(guest.vendor_data.iter_mut())
+            {
+                *text = fill(text, false)?;
+            }
+        }
+        let label = (group::LABEL.to_owned(), group.wanted.name.clone());
+        desired.labels.extend([label.clone()]);
+        let name = group::pool_name(&group.wanted.name, &item.name);
+        desired.name.clone_from(&name);
+        let uid = match known {
+            Some(known) => Some(known.wanted.uid),
+            None => self.new_pool_uid(group, &name),
+        };
+        let pool = DesiredPool {
+            namespace: group.wanted.namespace.clone(),
+            name,
+            uid,
+            labels: BTreeMap::from([label]),
+            replicas: item.replicas,
+            strategy: item.strategy,
+            update_policy: UpdatePolicy::Automatic,
+            disks: item.template.disks.clone(),
+            names_guests: item.template.names_guests,
+            of_group: Some(OfGroup {
+                uid: group.wanted.uid,
+                group: group.wanted.name.clone(),
+                item: item.name.clone(),
+                revision: item.revision(),
+            }),
+        };
+        let at = template.at.clone();
+        let desired = pool;
+        Ok(ResolvedPool {
+            desired,
+            template,
+            at,
+        })
+    }
+
+    /// The UID of a pool that is not there: it follows from the group's, so that what is recorded again
+    /// after a lost answer is the same entity.
+    fn new_pool_uid(&self, group: &KnownGroup, name: &str) -> Option<uuid::Uuid> {
+        let mut all = (0..1_000_000).map(|before| member_uid(group.wanted.uid, name, before));
+        all.find(|uid| {
+            let entity = pool_entity(*uid).ok();
+            entity.is_some_and(|entity| self.engine.entity(&entity).is_none())
+        })
+    }
+}
+
+/// The references to addresses in the texts of a template.
+pub(super) fn address_references(template: &ResolvedVsi) -> Vec<String> {
+    let words = texts(template).into_iter().filter_map(|text| text.words());
+    let mut all = Vec::new();
+    for words in words {
+        let references = substitute::references(&words);
+        let addresses = references.filter(|reference| reference.ends_with(".address"));
+        all.extend(addresses.map(ToOwned::to_owned));
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn value(
+    group: &KnownGroup,
+    item: &ItemRecord,
+    outputs: &BTreeMap<String, String>,
+    reference: &str,
+) -> Result<String, UnfitOutput> {
+    let segments: Vec<_> = reference.split('.').collect();
+    let found = match segments.as_slice() {
+        ["group", "name"] => Some(group.wanted.name.clone()),
+        ["group", "release", name, what] => of_release(&group.wanted.release, name, what).ok(),
+        ["group", "members", name, what @ ("name" | "index")] => {
+            let mut items = group.wanted.items();
+            items.find_map(|item| {
+                let number = number_of(&item.name, name)?;
+                let pool = group::pool_name(&group.wanted.name, &item.name);
+                Some(match *what {
+                    "name" => member_name(&pool, number),
+                    _ => number.to_string(),
+                })
+            })
+        }
+        ["group", "members", _, "address"] => {
+            let resolved = group.wanted.resolved.get(&item.name);
+            resolved
+                .and_then(|resolved| resolved.get(reference))
+                .cloned()
+        }
+        ["group", "outputs", name] => outputs.get(*name).cloned(),
+        _ => None,
+    };
+    found.ok_or_else(|| UnfitOutput(reference.to_owned()))
+}
+
+fn is_secret_output(group: &KnownGroup, reference: &str) -> bool {
+    let name = reference.strip_prefix("group.outputs.");
+    let value = name.and_then(|name| group.wanted.found.get(name));
+    matches!(value, Some(OutputValue::Secret(_)))
+}
+
+/// Whether a value says nothing in a text but itself.
+fn is_harmless(value: &str) -> bool {
+    let odd = |c: char| c.is_control() || ['"', '\'', '`', '\\'].contains(&c);
+    !value.contains(odd)
+}
+
+fn unfit(group: &KnownGroup, item: &ItemRecord, reference: &str) -> FleetError {
+    let message = format!(
+        "$({reference}) cannot be put into the template of {}: it is not known, or holds quotes, \
+         backslashes or control characters and is not the whole of its field",
+        item.name
+    );
+    let failure = Failure::new(FailureClass::Blocked, "VSI0734", message)
+        .of_object(format!("group/{}", group.wanted.full_name()))
+        .with_remedy("have the guest give it in base64, or make it the whole of a field");
+    FleetError::new(ErrorKind::Blocked, failure)
+}

@@ -1,0 +1,255 @@
+//! Removes unused images by the policies of their hosts.
+//!
+//! Nothing is removed here that `image prune` would not: the journal says that no VSI needs the image,
+//! and the guards on the host decide. A removal is a recorded desired state, so that a restart goes on
+//! with it. One that cannot be done is given up and not begun again for a day.
+
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
+
+use tokio::time::{Instant, interval_at, timeout};
+use vsiflow_engine::{
+    executor::By,
+    model::{Actor, EntityId, EntityState, RunResult, Text},
+};
+
+use crate::fleet::{Fleet, FleetError, ImageObject, Verdict};
+use crate::{
+    remove_base_image,
+    spec::{
+        ImagePolicy,
+        image_policy::{Due, UnusedImage},
+    },
+};
+
+/// So many images of a pool are removed in a row at most; the rest waits for the next look.
+const IN_A_ROW: usize = 8;
+/// A removal that is not done by then is given up.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// What could not be removed is not tried again before.
+const AGAIN_MS: u64 = 24 * 3_600 * 1_000;
+/// The phases of images that are whole and that nobody works on.
+const WHOLE: [&str; 2] = ["Ready", "Superseded"];
+
+/// A pool of a host, and the policy for it.
+type PoolPlace = (String, String);
+
+impl Fleet {
+    /// Removes what the hosts' image policies say, each `every`, as long as it is polled, and tells what
+    /// each look came to. What fails is tried again at the next one. Dropped in the middle of a
+    /// removal, that goes on.
+    pub async fn keep_image_policies(
+        &self,
+        every: Duration,
+        told: impl Fn(Result<Vec<(ImageObject, Verdict)>, FleetError>),
+    ) -> Infallible {
+        let mut due = interval_at(Instant::now() + every, every);
+        due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            due.tick().await;
+            told(self.apply_image_policies().await);
+        }
+    }
+
+    /// Removes what the hosts' image policies say now, one image after the other; what each removal
+    /// came to. Hosts that are known not to answer are left out, and everything while all is paused.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or written; `VSI0019` while something cannot be read that may
+    /// name an image.
+    pub async fn apply_image_policies(&self) -> Result<Vec<(ImageObject, Verdict)>, FleetError> {
+        let mut done = Vec::new();
+        if self.policies().is_empty() || self.engine.observes_only() {
+            return Ok(done);
+        }
+        let pools = self.unused_by_pool().await?;
+        for place in pools.into_keys() {
+            for _ in 0..IN_A_ROW {
+                let Some((image, due)) = self.next_due(&place).await? else {
+                    break;
+                };
+                let verdict = self.remove_due(&image, due).await?;
+                done.push((image, verdict));
+            }
+        }
+        Ok(done)
+    }
+
+    /// The policies by host.
+    fn policies(&self) -> BTreeMap<String, ImagePolicy> {
+        let hosts = self.directory.ids().into_iter();
+        let policy = |id: &String| self.directory.get(id)?.record.image_policy();
+        hosts
+            .filter_map(|id| Some((id.clone(), policy(&id)?)))
+            .collect()
+    }
+
+    /// Unused whole images of the pools whose host has a policy and may be worked with.
+    async fn unused_by_pool(&self) -> Result<BTreeMap<PoolPlace, Vec<ImageObject>>, FleetError> {
+        let policies = self.policies();
+        let answers = |host: &str| !matches!(self.reach.answers(host), Some(Err(_)));
+        let mut pools = BTreeMap::<PoolPlace, Vec<ImageObject>>::new();
+        if self.engine.braked().is_some() {
+            return Ok(pools);
+        }
+        for image in self.unneeded_images(0).await? {
+            if is_whole(&image) && policies.contains_key(&image.host) && answers(&image.host) {
+                let place = (image.host.clone(), image.pool.clone());
+                pools.entry(place).or_default().push(image);
+            }
+        }
+        Ok(pools)
+    }
+
+    /// The image of the pool that goes next; whatever was looked at before may have changed.
+    async fn next_due(
+        &self,
+        place: &PoolPlace,
+    ) -> Result<Option<(ImageObject, String)>, FleetError> {
+        let Some(policy) = self.policies().get(&place.0).copied() else {
+            return Ok(None);
+        };
+        let mut unused = self
+            .unused_by_pool()
+            .await?
+            .remove(place)
+            .unwrap_or_default();
+        // What cannot be removed is none of those that the policy keeps.
+        unused.retain(|image| !self.was_refused(image));
+        let used = match policy.watermark {
+            Some(_) if !unused.is_empty() => self.pool_in_use(place).await,
+            _ => None,
+        };
+        let ages: Vec<_> = unused.iter().map(unused_image).collect();
+        let next = policy.next(&ages, self.clock.now().0, used);
+        Ok(next.and_then(|(index, due)| {
+            let image = unused.into_iter().nth(index)?;
+            Some((image, reason(&policy, due, used)))
+        }))
+    }
+
+    /// Whether its removal was begun lately and did not come to its end.
+    fn was_refused(&self, image: &ImageObject) -> bool {
+        let state = self.image(image).map(|(_, state)| state);
+        state.is_some_and(|state| is_refused(&state, self.clock.now().0))
+    }
+
+    /// The part of the pool that is in use, in percent; none where that is not known.
+    async fn pool_in_use(&self, (host, pool): &PoolPlace) -> Option<u8> {
+        let ports = self.hosts.host(host).await.ok()?;
+        let pool = ports.storage.pool(pool).await.ok()??;
+        let used = u128::from(pool.capacity.checked_sub(pool.available)?);
+        let percent = used
+            .checked_mul(100)?
+            .checked_div(u128::from(pool.capacity))?;
+        u8::try_from(percent).ok().filter(|_| pool.active)
+    }
+
+    /// Removes the image, or gives that up where something stands in the way.
+    async fn remove_due(&self, image: &ImageObject, due: String) -> Result<Verdict, FleetError> {
+        let by = By {
+            actor: Actor::Engine,
+            reason: Text::new(due),
+        };
+        let entity = self.remove_image(image, by.clone()).await?;
+        match timeout(PATIENCE, self.decided(&entity)).await {
+            Ok(Ok(Verdict::Reached)) if self.was_removed(&entity) => Ok(Verdict::Reached),
+            Ok(Err(error)) => Err(error),
+            other => {
+                self.give_up_removal(&entity, by).await?;
+                let verdict = other.ok().and_then(Result::ok);
+                let undecided = |verdict: &Verdict| *verdict != Verdict::Reached;
+                Ok(verdict.filter(undecided).unwrap_or(Verdict::Cancelled))
+            }
+        }
+    }
+
+    /// Whether a removal came last: a VSI may have asked for the image meanwhile.
+    fn was_removed(&self, entity: &EntityId) -> bool {
+        let state = self.engine.entity(entity);
+        let last = state.and_then(|state| state.last.clone());
+        last.is_some_and(|last| last.workflow.as_str() == remove_base_image::NAME)
+    }
+
+    /// Ends the removal of an image; an upload that took its place by now is left alone.
+    async fn give_up_removal(&self, entity: &EntityId, by: By) -> Result<(), FleetError> {
+        let state = self.engine.entity(entity);
+        let active = state.and_then(|state| state.active.clone());
+        if let Some(active) = active.filter(|a| a.workflow.as_str() == remove_base_image::NAME) {
+            self.engine
+                .cancel_run(entity.clone(), active.run, by)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// What the policy of each image's host says of it.
+    pub(in crate::fleet) fn note_policies(&self, images: &mut [ImageObject]) {
+        let (policies, now) = (self.policies(), self.clock.now().0);
+        let mut places = BTreeMap::<PoolPlace, Vec<&mut ImageObject>>::new();
+        for image in images {
+            let is_unused = !image.needed && is_whole(image);
+            if is_unused && policies.contains_key(&image.host) {
+                let place = (image.host.clone(), image.pool.clone());
+                places.entry(place).or_default().push(image);
+            }
+        }
+        for ((host, _), mut images) in places {
+            let Some(policy) = policies.get(&host) else {
+                continue;
+            };
+            images.sort_by_key(|image| std::cmp::Reverse(image.verified_by));
+            let mut newer = 0_usize;
+            for image in images {
+                if self.was_refused(image) {
+                    let refused = "could not be removed; tried again after a day";
+                    image.policy = Some(refused.to_owned());
+                    continue;
+                }
+                image.policy = Some(foretold(policy, newer, unused_image(image), now));
+                newer = newer.saturating_add(1);
+            }
+        }
+    }
+}
+
+fn is_whole(image: &ImageObject) -> bool {
+    WHOLE.contains(&image.phase.as_str()) && image.verified_by.is_some()
+}
+
+fn is_refused(state: &EntityState, now_ms: u64) -> bool {
+    state.last.as_ref().is_some_and(|last| {
+        last.workflow.as_str() == remove_base_image::NAME
+            && last.result != RunResult::Succeeded
+            && now_ms.saturating_sub(last.run.0.timestamp_ms()) < AGAIN_MS
+    })
+}
+
+fn unused_image(image: &ImageObject) -> UnusedImage {
+    let verified_ms = image.verified_by.map(|run| run.0.timestamp_ms());
+    UnusedImage {
+        // Of an unknown time nobody knows that it is long ago.
+        verified_ms: verified_ms.unwrap_or(u64::MAX),
+    }
+}
+
+fn reason(policy: &ImagePolicy, due: Due, used: Option<u8>) -> String {
+    let why = match due {
+        Due::Count => format!("more than {} are unused", policy.keep),
+        Due::Age => "it was unused for too long".to_owned(),
+        Due::Watermark => format!("{} % of the pool are in use", used.unwrap_or_default()),
+    };
+    format!("image policy of the host ({policy}): {why}")
+}
+
+/// What the policy says of an unused image that so many unused ones of its pool are newer than.
+fn foretold(policy: &ImagePolicy, newer: usize, image: UnusedImage, now_ms: u64) -> String {
+    if newer < policy.keep {
+        return format!("stays: one of the newest {}", policy.keep);
+    }
+    let alone = ImagePolicy { keep: 0, ..*policy };
+    match (alone.next(&[image], now_ms, None), policy.watermark) {
+        (Some(_), _) => "goes at the next look".to_owned(),
+        (None, Some(mark)) => format!("goes while more than {mark} % of the pool are in use"),
+        (None, None) => "stays: not unused for long enough".to_owned(),
+    }
+}

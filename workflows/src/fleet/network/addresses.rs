@@ -1,0 +1,182 @@
+//! The addresses that VSIs have in the networks that vsiflow makes, and keep.
+//!
+//! An address belongs to a name: a VSI that is deleted and made again under its name gets it again, as
+//! long as no other VSI was given it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use vsiflow_engine::model::{Failure, FailureClass};
+
+use crate::fleet::{ErrorKind, Fleet, FleetError, index::Known};
+use crate::spec::{DesiredNetwork, DesiredVsi, Resolved};
+
+/// The addresses of one network on one host, by those who have or had them.
+#[derive(Default)]
+struct Ledger {
+    /// Of VSIs that are there.
+    held: BTreeMap<Ipv4Addr, String>,
+    /// What those have or are to have, by their names.
+    current: BTreeMap<String, Ipv4Addr>,
+    /// Of VSIs that are gone, the newest last.
+    remembered: BTreeMap<String, Ipv4Addr>,
+}
+
+impl Fleet {
+    /// Gives each card in a network that vsiflow makes its address: the one that its document names, the
+    /// one that it has or that a VSI of its name had before, or the first that is free.
+    ///
+    /// # Errors
+    /// `VSI0318` where another VSI has the address; `VSI0319` where none is free.
+    pub(in crate::fleet) async fn give_addresses(
+        &self,
+        resolved: &mut Resolved,
+    ) -> Result<(), FleetError> {
+        let has_cards = |vsi: &DesiredVsi| !vsi.made_networks.is_empty() && !vsi.host.is_empty();
+        let hosts = resolved.vsis.iter().map(|vsi| &vsi.desired);
+        let hosts = hosts
+            .filter(|vsi| has_cards(vsi))
+            .map(|vsi| vsi.host.clone());
+        let hosts: BTreeSet<_> = hosts.collect();
+        for host in hosts {
+            let known = self.known_on(&host).await?;
+            let mut ledgers = BTreeMap::<String, Ledger>::new();
+            for known in &known {
+                remember(&mut ledgers, known);
+            }
+            let vsis = resolved.vsis.iter_mut().map(|vsi| &mut vsi.desired);
+            let mut vsis: Vec<_> = vsis.filter(|vsi| vsi.host == host).collect();
+            // What a document names comes before what is drawn.
+            vsis.sort_by_key(|vsi| vsi.addresses.is_empty());
+            for vsi in vsis {
+                for (name, network) in vsi.made_networks.clone() {
+                    if network.cidr.is_none() {
+                        continue;
+                    }
+                    let ledger = ledgers.entry(name.clone()).or_default();
+                    let address = ledger.give(vsi, &name, &network)?;
+                    vsi.addresses.insert(name, address);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remember(ledgers: &mut BTreeMap<String, Ledger>, known: &Known) {
+    let proposed = known.wanted.proposed.iter().map(|proposed| &proposed.vsi);
+    let all = std::iter::once(&known.wanted.vsi).chain(proposed);
+    // What an earlier generation has on the host until a change is through.
+    let before = known.wanted.before.iter().map(|before| &before.vsi);
+    for vsi in before.chain(all) {
+        for (network, address) in &vsi.addresses {
+            let ledger = ledgers.entry(network.clone()).or_default();
+            if known.is_deleted() {
+                ledger.remembered.insert(vsi.full_name(), *address);
+            } else {
+                ledger.held.insert(*address, vsi.full_name());
+                // The newest comes last.
+                ledger.current.insert(vsi.full_name(), *address);
+            }
+        }
+    }
+}
+
+impl Ledger {
+    fn give(
+        &mut self,
+        vsi: &DesiredVsi,
+        name: &str,
+        network: &DesiredNetwork,
+    ) -> Result<Ipv4Addr, FleetError> {
+        let own = vsi.full_name();
+        let address = match vsi.addresses.get(name) {
+            Some(address) => *address,
+            None => self
+                .drawn(&own, network)
+                .ok_or_else(|| full(vsi, network))?,
+        };
+        match self.held.get(&address) {
+            Some(other) if *other != own => return Err(taken(vsi, network, address, other)),
+            _ => {}
+        }
+        self.held.insert(address, own);
+        Ok(address)
+    }
+
+    /// The address that a VSI of this name has or had, or one that is free: best one that nobody had.
+    fn drawn(&self, own: &str, network: &DesiredNetwork) -> Option<Ipv4Addr> {
+        let had = self.remembered.get(own);
+        let had = had.filter(|address| !self.held.contains_key(address));
+        let before = self.current.get(own).or(had).copied();
+        let before = before.filter(|address| network.refuses(*address).is_none());
+        let free = || {
+            network
+                .pool()
+                .filter(|address| !self.held.contains_key(address))
+        };
+        let remembered: BTreeSet<_> = self.remembered.values().collect();
+        let unused = || free().find(|address| !remembered.contains(address));
+        before.or_else(unused).or_else(|| free().next())
+    }
+}
+
+fn taken(vsi: &DesiredVsi, network: &DesiredNetwork, address: Ipv4Addr, by: &str) -> FleetError {
+    let message = format!(
+        "{address} in network {} is the address of VSI {by}",
+        network.full_name()
+    );
+    let failure = Failure::new(FailureClass::Blocked, "VSI0318", message)
+        .of_object(format!("vsi/{}", vsi.full_name()))
+        .on_host(&vsi.host)
+        .with_remedy("choose another address, or none to get a free one");
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+fn full(vsi: &DesiredVsi, network: &DesiredNetwork) -> FleetError {
+    let message = format!("network {} has no free address", network.full_name());
+    let failure = Failure::new(FailureClass::Blocked, "VSI0319", message)
+        .of_object(format!("vsi/{}", vsi.full_name()))
+        .on_host(&vsi.host)
+        .with_remedy("delete VSIs that are not needed, or make a network with a larger cidr");
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network() -> DesiredNetwork {
+        serde_json::from_value(serde_json::json!({
+            "namespace": "default", "name": "n", "cidr": "10.0.0.0/29", "mode": "nat",
+            "dhcp": true, "dns": true, "deletionPolicy": "Delete",
+        }))
+        .unwrap()
+    }
+
+    fn address(last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 0, last)
+    }
+
+    #[test]
+    fn an_address_belongs_to_a_name() {
+        let mut ledger = Ledger::default();
+        ledger.held.insert(address(2), "default/a".into());
+        ledger.current.insert("default/a".into(), address(2));
+        ledger.remembered.insert("default/b".into(), address(4));
+        let drawn = |ledger: &Ledger, name: &str| ledger.drawn(name, &network());
+        assert_eq!(drawn(&ledger, "default/a"), Some(address(2)));
+        assert_eq!(drawn(&ledger, "default/b"), Some(address(4)));
+        // One that nobody had.
+        assert_eq!(drawn(&ledger, "default/c"), Some(address(3)));
+        for last in [3, 5, 6] {
+            ledger.held.insert(address(last), format!("default/{last}"));
+        }
+        // A name that is gone gives way before a new one stays without an address.
+        assert_eq!(drawn(&ledger, "default/c"), Some(address(4)));
+        ledger.held.insert(address(4), "default/c".into());
+        assert_eq!(drawn(&ledger, "default/b"), None);
+    }
+}

@@ -1,0 +1,403 @@
+//! Networks that vsiflow makes: what VSIs ask of them, and their end.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use vsiflow_engine::{
+    executor::{By, Drive},
+    model::{EntityId, EntityState, Failure, FailureClass, Precedence},
+};
+
+use vsiflow_steps::ports::NetworkMode;
+
+use crate::fleet::{
+    Applied, Change, ErrorKind, Fleet, FleetError,
+    apply::is_deleting,
+    index::{Known, qualified},
+    store::DesiredUpdates,
+};
+use crate::{
+    network::{self, NetworkRecord},
+    phase,
+    record::{VsiRecord, kind, network_entity},
+    spec::{DeletionPolicy, DesiredNetwork, DesiredVsi, Resolved},
+};
+
+/// A network of the journal.
+#[derive(Clone, Debug)]
+pub(in crate::fleet) struct KnownNetwork {
+    pub(in crate::fleet) entity: EntityId,
+    pub(in crate::fleet) state: Arc<EntityState>,
+    pub(in crate::fleet) wanted: NetworkRecord,
+}
+
+impl KnownNetwork {
+    pub(in crate::fleet) fn is_deleted(&self) -> bool {
+        phase::is_gone(&self.entity, &self.state)
+    }
+
+    pub(in crate::fleet) fn is_deleting(&self) -> bool {
+        let desired = self.state.desired.as_ref();
+        let workflow = desired.map_or("", |desired| desired.workflow.as_str());
+        [network::DELETE, network::FORGET].contains(&workflow)
+    }
+
+    fn generation(&self) -> Option<u64> {
+        let desired = self.state.desired.as_ref();
+        desired.map(|desired| desired.generation)
+    }
+
+    fn is_named(&self, namespace: &str, name: &str) -> bool {
+        let network = &self.wanted.network;
+        (network.namespace.as_str(), network.name.as_str()) == (namespace, name)
+    }
+
+    /// Whether a VSI is on it.
+    pub(in crate::fleet) fn is_used_by(&self, vsi: &DesiredVsi) -> bool {
+        vsi.host == self.wanted.host && vsi.networks.contains(&self.wanted.network.on_host())
+    }
+}
+
+impl Fleet {
+    /// All networks that vsiflow makes, deleted ones included, by namespace, name and host.
+    pub(in crate::fleet) async fn known_networks(&self) -> Result<Vec<KnownNetwork>, FleetError> {
+        let all = self.all_wanted::<NetworkRecord>(kind::NETWORK).await?;
+        let all = all.into_iter().map(|(entity, state, wanted)| KnownNetwork {
+            entity,
+            state,
+            wanted,
+        });
+        let mut all: Vec<_> = all.collect();
+        all.sort_by_key(|known| (known.wanted.network.full_name(), known.wanted.host.clone()));
+        Ok(all)
+    }
+
+    /// The networks that VSIs are on and that are to be made on their hosts; what is new goes into
+    /// `updates`.
+    ///
+    /// # Errors
+    /// When one is being deleted, would have to change, or overlaps another one on its host.
+    pub(in crate::fleet) async fn take_in_networks(
+        &self,
+        resolved: &Resolved,
+        updates: &mut DesiredUpdates,
+    ) -> Result<Vec<Applied>, FleetError> {
+        let asked = asked(resolved)?;
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let known = self.known_networks().await?;
+        let alive = known.iter().filter(|known| !known.is_deleted());
+        let mut there: BTreeMap<_, _> = alive
+            .map(|known| (known.entity.clone(), known.wanted.clone()))
+            .collect();
+        let mut all = Vec::new();
+        for (entity, asked) in asked {
+            let known_one = known.iter().find(|known| known.entity == entity);
+            let wanted = &asked.wanted;
+            let change = match known_one.filter(|known| !known.is_deleted()) {
+                Some(known) if known.is_deleting() => {
+                    let name = wanted.network.full_name();
+                    return Err(FleetError::going_of(kind::NETWORK, &name));
+                }
+                // What a pool remembers may be older than the network.
+                Some(_) if !asked.by_document => continue,
+                Some(known) => changed(known, wanted, updates)?,
+                None => {
+                    free_of(wanted, there.values())?;
+                    let generation = known_one.and_then(KnownNetwork::generation);
+                    let supersede = Precedence::Supersede;
+                    updates.add(entity.clone(), network::NAME, supersede, wanted, generation)?;
+                    there.insert(entity.clone(), wanted.clone());
+                    Change::Created
+                }
+            };
+            let (namespace, name) = (&wanted.network.namespace, &wanted.network.name);
+            let (kind, entity) = (kind::NETWORK, Some(entity));
+            all.push(Applied::unplanned(kind, namespace, name, entity, change));
+        }
+        Ok(all)
+    }
+
+    /// The data disks and networks that a VSI waits for or will wait for.
+    pub(in crate::fleet) async fn awaited_by(
+        &self,
+        vsi: &EntityId,
+    ) -> Result<Vec<EntityId>, FleetError> {
+        let mut all = self.disks_of(vsi).await?;
+        let Some(state) = self.engine.entity(vsi) else {
+            return Ok(all);
+        };
+        if vsi.kind().as_str() != kind::VSI {
+            return Ok(all);
+        }
+        let wanted = self.wanted::<VsiRecord>(&state).await?;
+        if let Some(VsiRecord { vsi, .. }) = wanted {
+            let networks = vsi.made_networks.keys();
+            let networks = networks.filter_map(|name| network_entity(&vsi.host, name).ok());
+            all.extend(networks.filter(|network| self.engine.entity(network).is_some()));
+        }
+        Ok(all)
+    }
+
+    /// The networks with an open run, or a wish that no run was opened for.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted_networks(
+        &self,
+    ) -> Result<Vec<(EntityId, String, String)>, FleetError> {
+        let known = self.known_networks().await?.into_iter();
+        let open = known.filter(|known| {
+            let begun = known.generation() == Some(known.state.attempted);
+            let is_open = known.state.active.is_some() || !known.state.is_settled() && !begun;
+            is_open && self.engine.unreadable(&known.entity).is_none()
+        });
+        let named = open.map(|known| {
+            let DesiredNetwork {
+                namespace, name, ..
+            } = known.wanted.network;
+            (known.entity, namespace, name)
+        });
+        Ok(named.collect())
+    }
+
+    /// The entities of the network of that name on all its hosts.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn network_entities(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<EntityId>, FleetError> {
+        let found = self.networks_named(namespace, name).await?;
+        Ok(found.into_iter().map(|known| known.entity).collect())
+    }
+
+    async fn networks_named(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<KnownNetwork>, FleetError> {
+        let (namespace, name) = qualified(namespace, name);
+        let mut found = self.known_networks().await?;
+        found.retain(|known| known.is_named(namespace, name) && !known.is_deleted());
+        match found.is_empty() {
+            true => Err(FleetError::not_found(kind::NETWORK, name)),
+            false => Ok(found),
+        }
+    }
+
+    /// Records that a network is to go from all its hosts, by its `deletionPolicy`: it is removed once
+    /// nothing there uses it, or stays. With `orphan` it stays in any case, and no host is asked.
+    ///
+    /// # Errors
+    /// `VSI0703` when there is none of that name; `VSI0746` when a VSI that stays is on it.
+    pub async fn delete_network(
+        &self,
+        namespace: &str,
+        name: &str,
+        orphan: bool,
+        by: By,
+    ) -> Result<Vec<EntityId>, FleetError> {
+        let found = self.networks_named(namespace, name).await?;
+        if !orphan {
+            self.refuse_while_unreadable("the deletion of a network")
+                .await?;
+        }
+        let mut updates = DesiredUpdates::default();
+        for known in &found {
+            let retain = known.wanted.network.deletion_policy == DeletionPolicy::Retain;
+            let workflow = match orphan || retain {
+                true => network::FORGET,
+                false => network::DELETE,
+            };
+            if known.workflow() == workflow {
+                self.engine.retry(known.entity.clone(), by.clone()).await?;
+                continue;
+            }
+            let users = self.users_of(known).await?;
+            if !users.is_empty() && !orphan {
+                return Err(in_use(known, &users));
+            }
+            let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
+            updates.add(entity, workflow, supreme, &known.wanted, None)?;
+        }
+        self.record(updates, by).await?;
+        Ok(found.into_iter().map(|known| known.entity).collect())
+    }
+
+    /// Records that the networks that a group's members were on go by their own `deletionPolicy`, where
+    /// nothing else is on them, and begins to work on that.
+    pub(in crate::fleet) async fn delete_networks_of(
+        &self,
+        members: &[&DesiredVsi],
+        by: By,
+    ) -> Result<(), FleetError> {
+        if members.iter().all(|vsi| vsi.made_networks.is_empty()) {
+            return Ok(());
+        }
+        let mut updates = DesiredUpdates::default();
+        let mut going = Vec::new();
+        for known in self.known_networks().await? {
+            let goes = known.wanted.network.deletion_policy == DeletionPolicy::Delete;
+            let was_used = members.iter().any(|vsi| known.is_used_by(vsi));
+            let stays = known.is_deleted() || known.is_deleting();
+            if stays || !goes || !was_used || !self.users_of(&known).await?.is_empty() {
+                continue;
+            }
+            let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
+            going.push(entity.clone());
+            updates.add(entity, network::DELETE, supreme, &known.wanted, None)?;
+        }
+        self.record(updates, by).await?;
+        self.engine.drive(Drive::These(going)).await?;
+        Ok(())
+    }
+
+    /// What people call the VSIs that are on a network and stay, and the pools that make such.
+    pub(in crate::fleet) async fn users_of(
+        &self,
+        network: &KnownNetwork,
+    ) -> Result<Vec<String>, FleetError> {
+        let on_host = self.known_on(&network.wanted.host).await?;
+        let stays = |vsi: &&Known| !vsi.is_deleted() && !is_deleting(&vsi.state);
+        let uses = |vsi: &&Known| {
+            let proposed = vsi.wanted.proposed.iter().map(|proposed| &proposed.vsi);
+            let mut all = std::iter::once(&vsi.wanted.vsi).chain(proposed);
+            all.any(|vsi| network.is_used_by(vsi))
+        };
+        let vsis = on_host.iter().filter(stays).filter(uses);
+        let mut users: Vec<_> = vsis.map(Known::label).collect();
+        for pool in self.living_pools().await? {
+            let record = &pool.wanted;
+            let templates = std::iter::once(&record.template).chain(&record.proposed);
+            let mut templates = templates.map(|template| &template.vsi);
+            if !pool.is_deleting() && templates.any(|vsi| network.is_used_by(vsi)) {
+                users.push(format!("pool/{}", pool.label()));
+            }
+        }
+        Ok(users)
+    }
+}
+
+impl KnownNetwork {
+    fn workflow(&self) -> &str {
+        let desired = self.state.desired.as_ref();
+        desired.map_or("", |desired| desired.workflow.as_str())
+    }
+}
+
+/// What VSIs ask of a network on a host.
+struct Asked {
+    wanted: NetworkRecord,
+    /// Whether a document says it now, and not only a pool that remembers it.
+    by_document: bool,
+}
+
+fn asked(resolved: &Resolved) -> Result<BTreeMap<EntityId, Asked>, FleetError> {
+    let mut all = BTreeMap::<EntityId, Asked>::new();
+    for vsi in resolved.vsis.iter().map(|vsi| &vsi.desired) {
+        for network in vsi.made_networks.values() {
+            if vsi.host.is_empty() {
+                // Nothing is made before its documents say where.
+                continue;
+            }
+            let wanted = NetworkRecord {
+                host: vsi.host.clone(),
+                network: network.clone(),
+            };
+            let entity = wanted.entity();
+            let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
+            let by_document = vsi.member_of.is_none();
+            match all.get_mut(&entity) {
+                Some(there) if there.by_document || !by_document => {}
+                _ => {
+                    let asked = Asked {
+                        wanted,
+                        by_document,
+                    };
+                    all.insert(entity, asked);
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// What a document changes of a network that is there.
+fn changed(
+    known: &KnownNetwork,
+    wanted: &NetworkRecord,
+    updates: &mut DesiredUpdates,
+) -> Result<Change, FleetError> {
+    let (before, after) = (&known.wanted.network, &wanted.network);
+    let same = before.lasting() == after.lasting();
+    if before == after && known.workflow() == network::NAME {
+        return Ok(Change::Unchanged);
+    }
+    if !same && network::is_recorded(&known.state) {
+        let failure = Failure::new(
+            FailureClass::Blocked,
+            "VSI0745",
+            "a network that is made cannot be changed but for its deletionPolicy; nothing was changed",
+        );
+        let failure = failure
+            .of_object(format!("network/{}", after.full_name()))
+            .on_host(&wanted.host)
+            .with_remedy("undo the change, or give the new network another name");
+        return Err(FleetError::new(ErrorKind::Blocked, failure));
+    }
+    let precedence = match same && known.state.is_settled() {
+        true => Precedence::Record,
+        false => Precedence::Supersede,
+    };
+    let (entity, generation) = (known.entity.clone(), known.generation());
+    updates.add(entity, network::NAME, precedence, wanted, generation)?;
+    Ok(Change::Configured)
+}
+
+/// Holds that no other network that vsiflow makes on the host has any of the addresses.
+fn free_of<'a>(
+    wanted: &NetworkRecord,
+    there: impl Iterator<Item = &'a NetworkRecord>,
+) -> Result<(), FleetError> {
+    let served = |record: &NetworkRecord| {
+        let is_served = record.network.mode != NetworkMode::Bridge;
+        record.network.cidr.filter(|_| is_served)
+    };
+    let Some(own) = served(wanted) else {
+        return Ok(());
+    };
+    let mut others = there.filter(|other| other.host == wanted.host);
+    let overlaps = |other: &&NetworkRecord| {
+        served(other)
+            .is_some_and(|cidr| cidr.contains(&own.network()) || own.contains(&cidr.network()))
+    };
+    let Some(other) = others.find(overlaps) else {
+        return Ok(());
+    };
+    let cidr = other.network.cidr.map(|cidr| cidr.to_string());
+    let message = format!(
+        "{own} overlaps {} of network {}",
+        cidr.unwrap_or_default(),
+        other.network.full_name()
+    );
+    let failure = Failure::new(FailureClass::Blocked, "VSI0747", message)
+        .of_object(format!("network/{}", wanted.network.full_name()))
+        .on_host(&wanted.host)
+        .with_remedy("choose another cidr, or let the VSIs share the network that is there");
+    Err(FleetError::new(ErrorKind::Blocked, failure))
+}
+
+fn in_use(known: &KnownNetwork, users: &[String]) -> FleetError {
+    let message = format!("the network is in use by {}", users.join(", "));
+    let failure = Failure::new(FailureClass::Blocked, "VSI0746", message)
+        .of_object(format!("network/{}", known.wanted.network.full_name()))
+        .on_host(&known.wanted.host)
+        .with_remedy(
+            "delete them first, or have their documents choose other networks; `--orphan` forgets \
+             the network as it is",
+        );
+    FleetError::new(ErrorKind::Blocked, failure)
+}

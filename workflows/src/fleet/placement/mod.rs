@@ -1,0 +1,280 @@
+//! Chooses hosts for what has none yet (see [`crate::placement`]): asks the candidates what they have, counts
+//! what is promised on them, and puts the choice into what is about to be recorded.
+
+mod promised;
+mod requests;
+mod survey;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::MutexGuard;
+use vsiflow_engine::model::{Failure, FailureClass, Precedence};
+use vsiflow_steps::ports::Hosts as _;
+
+pub(super) use self::promised::Footprints;
+pub(in crate::fleet) use self::promised::host_promises;
+pub(super) use self::survey::Capacities;
+use self::survey::Survey;
+use crate::{
+    fleet::{
+        ErrorKind, Fleet, FleetError, apply::matching, host::ownership, index::Known,
+        store::DesiredUpdates,
+    },
+    placement::{Decision, PlacementBoard, PlacementHost, PlacementRequest, Unplaced},
+    record::{capacity_entity, kind},
+    spec::{HostSettings, Resolved},
+};
+
+/// What is to be placed by one apply.
+#[derive(Default)]
+struct Open {
+    /// VSIs, by their places among the documents.
+    vsis: Vec<(usize, PlacementRequest)>,
+    /// Members that pools will make, which must fit as well.
+    members: Vec<PlacementRequest>,
+}
+
+impl Open {
+    fn is_empty(&self) -> bool {
+        self.vsis.is_empty() && self.members.is_empty()
+    }
+
+    fn requests(&self) -> impl Iterator<Item = &PlacementRequest> {
+        let vsis = self.vsis.iter().map(|(_, request)| request);
+        vsis.chain(&self.members)
+    }
+
+    fn candidates(&self) -> BTreeSet<String> {
+        let all = self.requests().flat_map(|request| &request.candidates);
+        all.cloned().collect()
+    }
+
+    fn archs(&self) -> BTreeSet<String> {
+        self.requests()
+            .map(|request| request.arch.clone())
+            .collect()
+    }
+}
+
+/// The settings that hosts had before some were offered.
+type Before = Vec<(String, Option<HostSettings>)>;
+
+impl Fleet {
+    /// The right to choose hosts, where these documents may call for it: of two that choose at the same time, one
+    /// would not see what the other promised. It is held until what was chosen is recorded.
+    pub(in crate::fleet) async fn may_choose(
+        &self,
+        resolved: &Resolved,
+    ) -> Option<MutexGuard<'_, ()>> {
+        let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+        let mut all = vsis.chain(requests::templates(resolved));
+        match all.any(|vsi| vsi.placement.is_some()) {
+            true => Some(self.capacities.choosing.lock().await),
+            false => None,
+        }
+    }
+
+    /// Gives a host to each VSI that asks for one to be chosen: the one that it has, or one that is chosen now.
+    /// What was asked of hosts goes into `updates`; without any nothing is kept.
+    ///
+    /// # Errors
+    /// `VSI0737`, when no host fits for one of them or for a member of one of the pools.
+    pub(in crate::fleet) async fn place(
+        &self,
+        resolved: &mut Resolved,
+        known: &[Known],
+        updates: Option<&mut DesiredUpdates>,
+    ) -> Result<(), FleetError> {
+        stay(resolved, known);
+        let open = Box::pin(self.open_requests(resolved)).await?;
+        if open.is_empty() {
+            return Ok(());
+        }
+        let before = self.offer(resolved, &open.candidates());
+        let chosen = Box::pin(self.choose(&open, updates.is_some())).await;
+        if chosen.is_err() || updates.is_none() {
+            for (id, settings) in before {
+                self.directory.withdraw(&id, settings);
+            }
+        }
+        let (decisions, survey) = chosen?;
+        if let Some(updates) = updates {
+            survey.record(updates)?;
+        }
+        for ((index, _), decision) in open.vsis.iter().zip(decisions) {
+            settle(resolved, *index, decision);
+        }
+        Ok(())
+    }
+
+    /// Refuses a number of members for which there is no room.
+    ///
+    /// # Errors
+    /// `VSI0737`.
+    pub(in crate::fleet) async fn refuse_unplaceable(
+        &self,
+        pool: &crate::pool::PoolRecord,
+        numbers: std::ops::Range<u32>,
+    ) -> Result<(), FleetError> {
+        let members = Box::pin(self.members_of_record(pool, numbers)).await?;
+        let open = Open {
+            members,
+            ..Open::default()
+        };
+        if open.is_empty() {
+            return Ok(());
+        }
+        Box::pin(self.choose(&open, false)).await.map(drop)
+    }
+
+    async fn open_requests(&self, resolved: &Resolved) -> Result<Open, FleetError> {
+        let mut open = Open::default();
+        for (index, vsi) in resolved.vsis.iter().enumerate() {
+            let waits = !vsi.unresolved_refs.is_empty() || !vsi.desired.host.is_empty();
+            if let (Some(_), false) = (&vsi.desired.placement, waits) {
+                let request = self.request(&vsi.desired, &resolved.data_disks).await?;
+                open.vsis.push((index, request));
+            }
+        }
+        open.members = Box::pin(self.members_of_documents(resolved)).await?;
+        Ok(open)
+    }
+
+    /// Tells the directory of the hosts that are about to be asked, where others do not have them.
+    fn offer(&self, resolved: &Resolved, candidates: &BTreeSet<String>) -> Before {
+        let mut before = Vec::new();
+        for id in candidates {
+            let Some(host) = resolved.hosts.get(id) else {
+                continue;
+            };
+            let known = self.directory.get(id);
+            let same =
+                known.is_some_and(|known| known.same_as(host) && known.limits == host.limits);
+            if !same && ownership::others(&self.directory, host).is_none() {
+                before.push((id.clone(), self.directory.offer(host.clone())));
+            }
+        }
+        before
+    }
+
+    /// Chooses for all of them; with what was measured a moment ago, and where that does not do, with what is so
+    /// now.
+    async fn choose(
+        &self,
+        open: &Open,
+        record: bool,
+    ) -> Result<(Vec<Decision>, Survey), FleetError> {
+        let (candidates, archs) = (open.candidates(), open.archs());
+        let mut survey = self.survey(&candidates, &archs, false).await?;
+        let mut chosen = self.choose_by(open, &candidates, &survey).await?;
+        if chosen.is_err() && survey.is_stale {
+            survey = self.survey(&candidates, &archs, true).await?;
+            chosen = self.choose_by(open, &candidates, &survey).await?;
+        }
+        if !record {
+            survey.news.clear();
+        }
+        let decisions = chosen.map_err(|(name, unplaced)| no_host(&name, &unplaced))?;
+        Ok((decisions, survey))
+    }
+
+    async fn choose_by(
+        &self,
+        open: &Open,
+        candidates: &BTreeSet<String>,
+        survey: &Survey,
+    ) -> Result<Result<Vec<Decision>, (String, Unplaced)>, FleetError> {
+        let mut promises = self.promises(candidates).await?;
+        let hosts = candidates.iter().filter_map(|id| {
+            let settings = self.directory.get(id)?;
+            let promised = promises.remove(id).unwrap_or_default();
+            Some(PlacementHost {
+                id: id.clone(),
+                labels: settings.labels,
+                cordoned: self.reach.cordoned(id),
+                unreachable: survey.unreachable.get(id).cloned(),
+                capacity: survey.found.get(id).cloned().unwrap_or_default(),
+                limits: settings.limits.unwrap_or_default(),
+                promised: promised.sum,
+                vsis: promised.vsis,
+            })
+        });
+        let mut board = PlacementBoard::new(hosts.collect());
+        let chosen = open.requests().map(|request| {
+            let vsi = &request.vsi;
+            let name = || format!("{}/{}", vsi.namespace, vsi.name);
+            board.choose(request).map_err(|unplaced| (name(), unplaced))
+        });
+        Ok(chosen.collect())
+    }
+}
+
+/// What was placed stays where it is, whatever documents match by now.
+fn stay(resolved: &mut Resolved, known: &[Known]) {
+    let mut stays = BTreeMap::new();
+    for vsi in &mut resolved.vsis {
+        if vsi.desired.placement.is_none() || !vsi.desired.host.is_empty() {
+            continue;
+        }
+        let Some(known) = matching(vsi, known) else {
+            continue;
+        };
+        let host = &known.wanted.vsi.host;
+        if !host.is_empty() {
+            vsi.desired.host.clone_from(host);
+            vsi.unresolved_refs
+                .retain(|lack| lack.field != "targetSelector");
+            let disks = vsi.desired.disks.iter();
+            let namespace = &vsi.desired.namespace;
+            let disks = disks.map(|disk| ((namespace.clone(), disk.name.clone()), host.clone()));
+            stays.extend(disks);
+        }
+    }
+    for disk in &mut resolved.data_disks {
+        let place = (disk.namespace.clone(), disk.name.clone());
+        if let (true, Some(host)) = (disk.host.is_empty(), stays.get(&place)) {
+            disk.host.clone_from(host);
+        }
+    }
+}
+
+/// Puts a choice where it is recorded: into the VSI, and into the data disks that are made for it.
+fn settle(resolved: &mut Resolved, index: usize, decision: Decision) {
+    let Some(vsi) = resolved.vsis.get_mut(index) else {
+        return;
+    };
+    vsi.desired.host.clone_from(&decision.host);
+    let names: BTreeSet<_> = vsi.desired.disks.iter().map(|disk| &disk.name).collect();
+    for disk in &mut resolved.data_disks {
+        let is_its = disk.namespace == vsi.desired.namespace && names.contains(&disk.name);
+        if is_its && disk.host.is_empty() {
+            disk.host.clone_from(&decision.host);
+        }
+    }
+    vsi.placed = Some(decision);
+}
+
+fn no_host(name: &str, unplaced: &Unplaced) -> FleetError {
+    let failure = Failure::new(
+        FailureClass::Blocked,
+        "VSI0737",
+        format!("no host fits: {unplaced}"),
+    )
+    .of_object(format!("vsi/{name}"))
+    .with_remedy(
+        "make room, add a host that targetSelector matches, or ask for less; `vsiflow get host -o wide` shows what there is",
+    );
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+impl Survey {
+    /// What is news of the hosts, beside what is decided by it.
+    fn record(self, updates: &mut DesiredUpdates) -> Result<(), FleetError> {
+        for news in self.news {
+            let entity = capacity_entity(&news.host);
+            let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
+            updates.add(entity, kind::CAPACITY, Precedence::Record, &news, None)?;
+        }
+        Ok(())
+    }
+}

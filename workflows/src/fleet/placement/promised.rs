@@ -1,0 +1,186 @@
+//! What is promised on hosts: the VSIs and data disks there, and those that are on their way.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use vsiflow_engine::model::{EntityId, EntityState};
+
+use crate::{
+    fleet::{Fleet, FleetError, unreadable::WantedReading},
+    phase::{self},
+    placement::{Needs, PlacedVsi, Promised},
+    record::{DiskRecord, VsiRecord, kind},
+    spec::DesiredVsi,
+};
+
+/// What is promised on a host.
+#[derive(Clone, Debug, Default)]
+pub(in crate::fleet) struct HostPromises {
+    /// All of it.
+    pub(in crate::fleet) sum: Promised,
+    /// The VSIs.
+    pub(super) vsis: Vec<PlacedVsi>,
+}
+
+/// What one VSI or data disk takes.
+#[derive(Clone)]
+struct Footprint {
+    host: String,
+    vsi: Option<PlacedVsi>,
+    needs: Needs,
+    made: bool,
+}
+
+/// What was read of a state, and of which one.
+type ReadFootprint = (Arc<EntityState>, Option<Footprint>);
+
+/// Footprints that were read before. States are never changed in place: one that is the same has the same footprint.
+#[derive(Default)]
+pub(in crate::fleet) struct Footprints(std::sync::Mutex<BTreeMap<EntityId, ReadFootprint>>);
+
+/// What is promised on all hosts.
+pub(in crate::fleet) async fn host_promises(
+    fleet: &Fleet,
+) -> Result<BTreeMap<String, HostPromises>, FleetError> {
+    fleet.promised(|_| true).await
+}
+
+impl Fleet {
+    /// What is promised on these hosts.
+    pub(super) async fn promises(
+        &self,
+        hosts: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, HostPromises>, FleetError> {
+        self.promised(|host| hosts.contains(host)).await
+    }
+
+    async fn promised(
+        &self,
+        counts: impl Fn(&str) -> bool,
+    ) -> Result<BTreeMap<String, HostPromises>, FleetError> {
+        let mut all = BTreeMap::<String, HostPromises>::new();
+        for kind in [kind::VSI, kind::DISK] {
+            for (entity, state) in self.entities_of(kind) {
+                let Some(found) = self.footprint(&entity, &state).await? else {
+                    continue;
+                };
+                if counts(&found.host) {
+                    let host = all.entry(found.host).or_default();
+                    host.sum.add(&found.needs, found.made);
+                    host.vsis.extend(found.vsi);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// None of what is gone, and of what cannot be read: nobody knows where that is.
+    async fn footprint(
+        &self,
+        entity: &EntityId,
+        state: &Arc<EntityState>,
+    ) -> Result<Option<Footprint>, FleetError> {
+        let known = self.footprints.get(entity, state);
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let found = match phase::is_gone(entity, state) {
+            true => None,
+            false => self.read_footprint(entity, state).await?,
+        };
+        self.footprints.put(entity, state, &found);
+        Ok(found)
+    }
+
+    async fn read_footprint(
+        &self,
+        entity: &EntityId,
+        state: &Arc<EntityState>,
+    ) -> Result<Option<Footprint>, FleetError> {
+        let made = state.reached > 0;
+        if entity.kind().as_str() == kind::DISK {
+            let read: WantedReading<DiskRecord> = self.read_wanted(entity, state).await?;
+            return Ok(match read {
+                WantedReading::Wanted(wanted) => Some(of_disk(wanted, made)),
+                WantedReading::Nothing | WantedReading::Lost(_) => None,
+            });
+        }
+        let read: WantedReading<VsiRecord> = self.read_wanted(entity, state).await?;
+        Ok(match read {
+            WantedReading::Wanted(wanted) => Some(of_vsi(&wanted, made)),
+            WantedReading::Nothing | WantedReading::Lost(_) => None,
+        })
+    }
+}
+
+impl Footprints {
+    fn get(&self, entity: &EntityId, state: &Arc<EntityState>) -> Option<Option<Footprint>> {
+        let all = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (same, found) = all.get(entity)?;
+        Arc::ptr_eq(same, state).then(|| found.clone())
+    }
+
+    fn put(&self, entity: &EntityId, state: &Arc<EntityState>, found: &Option<Footprint>) {
+        let mut all = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        all.insert(entity.clone(), (state.clone(), found.clone()));
+    }
+}
+
+fn of_disk(wanted: DiskRecord, made: bool) -> Footprint {
+    let disk = wanted.disk;
+    Footprint {
+        host: disk.host,
+        vsi: None,
+        needs: Needs {
+            pools: BTreeMap::from([(disk.pool, disk.size)]),
+            ..Needs::default()
+        },
+        made,
+    }
+}
+
+/// The most of what is wanted of it and what it waits to be.
+fn of_vsi(wanted: &VsiRecord, made: bool) -> Footprint {
+    let mut needs = needs(&wanted.vsi);
+    if let Some(proposed) = &wanted.proposed {
+        let machine = self::needs(&proposed.vsi);
+        needs.cpus = needs.cpus.max(machine.cpus);
+        needs.memory = needs.memory.max(machine.memory);
+    }
+    Footprint {
+        host: wanted.vsi.host.clone(),
+        vsi: Some(placed(&wanted.vsi)),
+        needs,
+        made,
+    }
+}
+
+/// What a VSI takes itself; its data disks are counted by themselves. Of a boot disk that is as large as its
+/// image nobody knows the size yet.
+pub(super) fn needs(vsi: &DesiredVsi) -> Needs {
+    Needs {
+        cpus: u64::from(vsi.machine.cpus),
+        memory: vsi.machine.memory_mib.saturating_mul(1 << 20),
+        pools: BTreeMap::from([(vsi.pool.clone(), vsi.boot_disk.size.unwrap_or_default())]),
+    }
+}
+
+/// A VSI as others that are placed see it.
+pub(super) fn placed(vsi: &DesiredVsi) -> PlacedVsi {
+    let placement = vsi.placement.as_ref();
+    PlacedVsi {
+        namespace: vsi.namespace.clone(),
+        name: vsi.name.clone(),
+        labels: vsi.labels.clone(),
+        pool: vsi.member_of.as_ref().map(|of| of.pool.clone()),
+        anti_affinity: placement.and_then(|one| one.request.anti_affinity.clone()),
+    }
+}

@@ -1,0 +1,186 @@
+//! What VSIs and members of pools ask of a host.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use crate::{
+    fleet::{
+        Fleet, FleetError,
+        placement::promised::{needs, placed},
+    },
+    placement::PlacementRequest,
+    pool::{LABEL, MemberOf, PoolRecord, member_disk_name, member_name},
+    spec::{DesiredDataDisk, DesiredDisk, DesiredVsi, DiskOrigin, Resolved, ResolvedPool},
+};
+
+/// A pool whose members are to be placed.
+struct Members<'a> {
+    pool: &'a str,
+    template: &'a DesiredVsi,
+    disks: &'a [DesiredDataDisk],
+    numbers: std::ops::Range<u32>,
+}
+
+/// The templates of all pools and groups.
+pub(super) fn templates(resolved: &Resolved) -> impl Iterator<Item = &DesiredVsi> {
+    pools(resolved).map(|pool| &pool.template.desired)
+}
+
+fn pools(resolved: &Resolved) -> impl Iterator<Item = &ResolvedPool> {
+    let groups = resolved.groups.iter();
+    let items = groups
+        .flat_map(|group| group.items())
+        .map(|item| &item.pool);
+    resolved.pools.iter().chain(items)
+}
+
+impl Fleet {
+    /// What a VSI asks for. A disk that is there already pins it to its host.
+    pub(super) async fn request(
+        &self,
+        vsi: &DesiredVsi,
+        documents: &[DesiredDataDisk],
+    ) -> Result<PlacementRequest, FleetError> {
+        let placement = vsi.placement.clone().unwrap_or_default();
+        let mut request = PlacementRequest {
+            vsi: placed(vsi),
+            placement: placement.request,
+            candidates: placement.candidates,
+            excluded: placement.excluded,
+            pinned: None,
+            arch: vsi.machine.arch.clone(),
+            pool: vsi.pool.clone(),
+            needs: needs(vsi),
+        };
+        for disk in &vsi.disks {
+            match self.host_of_disk(vsi, disk, documents).await? {
+                Some(host) if request.pinned.is_none() => {
+                    let why = format!("its data disk {} is on {host}", disk.name);
+                    request.pinned = Some((host, why));
+                }
+                Some(_) => {}
+                None => {
+                    let DiskOrigin::Made { size, .. } = &disk.source else {
+                        continue;
+                    };
+                    let sum = request.needs.pools.entry(disk.pool.clone()).or_default();
+                    *sum = sum.saturating_add(*size);
+                }
+            }
+        }
+        Ok(request)
+    }
+
+    /// Where a data disk is already; none of one that is made with its VSI.
+    async fn host_of_disk(
+        &self,
+        vsi: &DesiredVsi,
+        disk: &DesiredDisk,
+        documents: &[DesiredDataDisk],
+    ) -> Result<Option<String>, FleetError> {
+        let known = self.disks_named(&vsi.namespace, &disk.name).await?;
+        let mut known = known.into_iter().filter(|known| {
+            let its = &known.wanted.disk;
+            !known.is_deleted() && its.namespace == vsi.namespace && its.name == disk.name
+        });
+        let of_journal = known.next().map(|known| known.wanted.disk.host);
+        let mut documents = documents.iter();
+        let of_document = documents
+            .find(|one| one.namespace == vsi.namespace && one.name == disk.name)
+            .map(|one| one.host.clone());
+        let found = of_journal.or(of_document);
+        Ok(found.filter(|host| !host.is_empty()))
+    }
+
+    /// What the members ask for that pools of documents are going to make.
+    pub(super) async fn members_of_documents(
+        &self,
+        resolved: &Resolved,
+    ) -> Result<Vec<PlacementRequest>, FleetError> {
+        let mut all = Vec::new();
+        if templates(resolved).all(|template| template.placement.is_none()) {
+            return Ok(all);
+        }
+        let known = self.living_pools().await?;
+        for pool in pools(resolved) {
+            let desired = &pool.desired;
+            let same = known.iter().find(|known| {
+                let its = &known.wanted;
+                its.namespace == desired.namespace && its.name == desired.name
+            });
+            let present = same.map_or(1, |known| known.wanted.replicas);
+            let members = Members {
+                pool: &desired.name,
+                template: &pool.template.desired,
+                disks: &desired.disks,
+                numbers: 0..desired.replicas.unwrap_or(present),
+            };
+            all.extend(self.missing(&members).await?);
+        }
+        Ok(all)
+    }
+
+    /// What those members of a pool ask for that are not there.
+    pub(super) async fn members_of_record(
+        &self,
+        pool: &PoolRecord,
+        numbers: std::ops::Range<u32>,
+    ) -> Result<Vec<PlacementRequest>, FleetError> {
+        let members = Members {
+            pool: &pool.name,
+            template: &pool.template.vsi,
+            disks: &pool.template.disks,
+            numbers,
+        };
+        self.missing(&members).await
+    }
+
+    async fn missing(&self, members: &Members<'_>) -> Result<Vec<PlacementRequest>, FleetError> {
+        let template = members.template;
+        if template.placement.is_none() || !template.host.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names = members.numbers.clone();
+        let names = names.map(|number| member_name(members.pool, number));
+        let known = self.known_of_names(&template.namespace, names).await?;
+        let there = known.into_iter().filter(|known| !known.is_deleted());
+        let there: BTreeSet<_> = there.map(|known| known.wanted.vsi.name).collect();
+        let mut all = Vec::new();
+        for number in members.numbers.clone() {
+            let vsi = member(members, number);
+            if !there.contains(&vsi.name) {
+                all.push(self.request(&vsi, &[]).await?);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// A member as far as its host is concerned.
+fn member(members: &Members<'_>, number: u32) -> DesiredVsi {
+    let pool = members.pool;
+    let mut vsi = members.template.clone();
+    vsi.name = member_name(pool, number);
+    vsi.labels.insert(LABEL.to_owned(), pool.to_owned());
+    vsi.member_of = Some(MemberOf {
+        uid: Uuid::nil(),
+        pool: pool.to_owned(),
+        number,
+        revision: String::new(),
+    });
+    vsi.disks = members
+        .disks
+        .iter()
+        .map(|disk| DesiredDisk {
+            name: member_disk_name(&disk.name, pool, number),
+            pool: disk.pool.clone(),
+            source: DiskOrigin::Made {
+                uid: None,
+                size: disk.size,
+                deletion_policy: disk.deletion_policy,
+            },
+        })
+        .collect();
+    vsi
+}

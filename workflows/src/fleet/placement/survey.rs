@@ -1,0 +1,212 @@
+//! What hosts have, by their own word.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt as _, stream};
+use tokio::time::{Instant, timeout};
+use vsiflow_engine::{
+    executor::By,
+    model::{Actor, Precedence, Text},
+};
+use vsiflow_steps::ports::{HostPorts, PortResult};
+
+use crate::{
+    fleet::{Fleet, FleetError, store::DesiredUpdates, unreadable::WantedReading},
+    placement::{CapacityRecord, PoolCapacity},
+    record::{capacity_entity, kind},
+};
+
+/// Hosts that are asked at the same time.
+const TOGETHER: usize = 32;
+/// One that has not answered then does not answer.
+const LOOK: Duration = Duration::from_secs(20);
+/// What a host said is believed so long: a pool makes its members in several batches.
+const FRESH: Duration = Duration::from_secs(30);
+
+/// What hosts said in this process.
+#[derive(Default)]
+pub(in crate::fleet) struct Capacities {
+    measured: Mutex<BTreeMap<String, Measured>>,
+    /// Held by whoever chooses.
+    pub(super) choosing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone)]
+struct Measured {
+    at: Instant,
+    said: Result<CapacityRecord, String>,
+}
+
+/// What is known of some hosts.
+#[derive(Default)]
+pub(super) struct Survey {
+    /// What they have, as it is recorded, or is about to be.
+    pub(super) found: BTreeMap<String, CapacityRecord>,
+    /// Those that do not answer, and why.
+    pub(super) unreachable: BTreeMap<String, String>,
+    /// What is to be recorded.
+    pub(super) news: Vec<CapacityRecord>,
+    /// Whether some were asked a while ago.
+    pub(super) is_stale: bool,
+}
+
+impl Fleet {
+    /// What these hosts have; `now` asks all of them again.
+    pub(super) async fn survey(
+        &self,
+        hosts: &BTreeSet<String>,
+        archs: &BTreeSet<String>,
+        now: bool,
+    ) -> Result<Survey, FleetError> {
+        let mut survey = Survey::default();
+        let asked = hosts.iter().map(|id| async move {
+            match self.capacities.recent(id, archs).filter(|_| !now) {
+                Some(said) => (id, said, true),
+                None => (id, self.measure(id, archs).await, false),
+            }
+        });
+        let asked: Vec<_> = asked.collect();
+        let mut answers = stream::iter(asked).buffer_unordered(TOGETHER);
+        while let Some((id, said, stale)) = answers.next().await {
+            survey.is_stale |= stale;
+            match said {
+                Err(why) => _ = survey.unreachable.insert(id.clone(), why),
+                Ok(new) => {
+                    let before = self.recorded_capacity(id).await?;
+                    let (record, is_news) = newest(before, new);
+                    if is_news {
+                        survey.news.push(record.clone());
+                    }
+                    survey.found.insert(id.clone(), record);
+                }
+            }
+        }
+        survey.news.sort_by(|a, b| a.host.cmp(&b.host));
+        Ok(survey)
+    }
+
+    /// What is recorded of a host; none where it never said so, or where that cannot be read.
+    pub(in crate::fleet) async fn recorded_capacity(
+        &self,
+        host: &str,
+    ) -> Result<Option<CapacityRecord>, FleetError> {
+        let entity = capacity_entity(host).ok();
+        let Some((entity, state)) =
+            entity.and_then(|entity| Some((entity.clone(), self.engine.entity(&entity)?)))
+        else {
+            return Ok(None);
+        };
+        Ok(match self.read_wanted(&entity, &state).await? {
+            WantedReading::Wanted(wanted) => Some(wanted),
+            WantedReading::Nothing | WantedReading::Lost(_) => None,
+        })
+    }
+
+    /// Asks a host that somebody looks at anyway what it has, and records that where it is news. One that does
+    /// not answer is no error.
+    pub(in crate::fleet) async fn note_capacity(&self, host: &str) -> Result<(), FleetError> {
+        let recorded = crate::record::host_entity(host);
+        let is_recorded = recorded.is_ok_and(|entity| self.engine.entity(&entity).is_some());
+        if !is_recorded || self.engine.observes_only() {
+            return Ok(());
+        }
+        let Ok(new) = self.measure(host, &BTreeSet::new()).await else {
+            return Ok(());
+        };
+        let (record, is_news) = newest(self.recorded_capacity(host).await?, new);
+        let mut updates = DesiredUpdates::default();
+        if is_news {
+            let entity = capacity_entity(host);
+            let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
+            updates.add(entity, kind::CAPACITY, Precedence::Record, &record, None)?;
+        }
+        let by = By {
+            actor: Actor::Engine,
+            reason: Text::new("the host says so of itself"),
+        };
+        self.record(updates, by).await
+    }
+
+    async fn measure(&self, id: &str, archs: &BTreeSet<String>) -> Result<CapacityRecord, String> {
+        let look = async {
+            let ports = self.hosts.host(id).await?;
+            capacity(id, &ports, archs).await
+        };
+        let said = match timeout(LOOK, look).await {
+            Ok(Ok(record)) => Ok(record),
+            Ok(Err(error)) => Err(error.message.clone()),
+            Err(_) => Err(format!("no answer within {} s", LOOK.as_secs())),
+        };
+        let (at, answer) = (Instant::now(), said.clone());
+        self.capacities
+            .lock()
+            .insert(id.to_owned(), Measured { at, said });
+        answer
+    }
+}
+
+impl Capacities {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Measured>> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a host said a moment ago, where it was asked for these architectures, too.
+    fn recent(&self, id: &str, archs: &BTreeSet<String>) -> Option<Result<CapacityRecord, String>> {
+        let found = self.lock().get(id).cloned()?;
+        let fresh = found.at.elapsed() < FRESH;
+        let asked =
+            |record: &CapacityRecord| archs.iter().all(|arch| record.archs.contains_key(arch));
+        let whole = found.said.as_ref().map_or(true, asked);
+        (fresh && whole).then_some(found.said)
+    }
+}
+
+async fn capacity(
+    id: &str,
+    ports: &HostPorts,
+    archs: &BTreeSet<String>,
+) -> PortResult<CapacityRecord> {
+    let machine = ports.host.capacity().await?;
+    let pools = ports.storage.pools().await?;
+    let pools = pools.into_iter().filter(|pool| pool.active).map(|pool| {
+        let (capacity, available) = (pool.capacity, pool.available);
+        (
+            pool.name,
+            PoolCapacity {
+                capacity,
+                available,
+            },
+        )
+    });
+    let pools = pools.collect();
+    let mut runs = BTreeMap::new();
+    for arch in archs {
+        let support = ports.host.guest_support(arch).await?;
+        runs.insert(arch.clone(), support.is_some());
+    }
+    Ok(CapacityRecord {
+        host: id.to_owned(),
+        cpus: machine.map(|machine| machine.cpus),
+        memory: machine.map(|machine| machine.memory),
+        pools,
+        archs: runs,
+    })
+}
+
+/// What counts, and whether it is to be recorded: a choice goes by what is in the journal.
+fn newest(before: Option<CapacityRecord>, mut new: CapacityRecord) -> (CapacityRecord, bool) {
+    let Some(before) = before else {
+        return (new, true);
+    };
+    if before.is_much_like(&new) {
+        return (before, false);
+    }
+    for (arch, can) in before.archs {
+        new.archs.entry(arch).or_insert(can);
+    }
+    (new, true)
+}

@@ -1,0 +1,297 @@
+//! Pools and their members for whoever keeps objects of both elsewhere, such as in a cluster.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Failure, FailureClass, Name},
+    secret::{Secret, SecretError},
+};
+
+use crate::fleet::{
+    ErrorKind, Fleet, FleetError,
+    apply::is_deleting,
+    group::known::KnownGroup,
+    index::Known,
+    pool::{known::KnownPool, members::filled_contract},
+};
+use crate::{
+    group,
+    pool::{self, MemberOf, TemplateRecord},
+    record::{group_entity, kind, pool_entity, vsi_entity},
+    spec::group::OfGroup,
+};
+
+/// A pool that is not deleted, and its members.
+#[derive(Clone, Debug)]
+pub struct ShownPool {
+    /// Its UID.
+    pub uid: Uuid,
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The group that makes it, where one does.
+    pub of_group: Option<OfGroup>,
+    /// How many members it is to have.
+    pub replicas: u32,
+    /// Whether it, or its group, is being deleted.
+    pub deleting: bool,
+    /// The members that are there, by number.
+    pub members: Vec<ShownMember>,
+}
+
+/// A member of a pool.
+#[derive(Clone, Debug)]
+pub struct ShownMember {
+    /// The UID of its VSI.
+    pub uid: Uuid,
+    /// The name of its VSI.
+    pub name: String,
+    /// Whose member it is.
+    pub of: MemberOf,
+    /// The UID of the group of its pool, where one makes that.
+    pub group: Option<Uuid>,
+    /// The labels of its VSI.
+    pub labels: BTreeMap<String, String>,
+    /// Where its image comes from, without credentials.
+    pub image: String,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// Whose member a VSI is, or was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The namespace of the VSI.
+    pub namespace: String,
+    /// The name of the VSI.
+    pub name: String,
+    /// Its pool.
+    pub of: MemberOf,
+}
+
+impl Fleet {
+    /// The pools that are not deleted.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn shown_pools(&self) -> Result<Vec<ShownPool>, FleetError> {
+        let mut all = Vec::new();
+        let groups = self.living_groups().await?;
+        let leaves = |pool: &KnownPool| {
+            let of = pool.wanted.of_group.as_ref();
+            let mut groups = groups.iter();
+            let group = of.and_then(|of| groups.find(|group| group.wanted.uid == of.uid));
+            pool.is_deleting() || group.is_some_and(KnownGroup::is_deleting)
+        };
+        for pool in self.living_pools().await? {
+            let known = self.known_of_pool(pool.wanted.uid).await?;
+            let there = known.iter().filter(|known| !known.is_deleted());
+            let group = pool.wanted.of_group.as_ref().map(|of| of.uid);
+            let members = there.filter_map(|known| shown(known, group));
+            let mut members: Vec<_> = members.collect();
+            members.sort_by_key(|member| member.of.number);
+            all.push(ShownPool {
+                uid: pool.wanted.uid,
+                deleting: leaves(&pool),
+                namespace: pool.wanted.namespace,
+                name: pool.wanted.name,
+                of_group: pool.wanted.of_group,
+                replicas: pool.wanted.replicas,
+                members,
+            });
+        }
+        Ok(all)
+    }
+
+    /// Whose member a VSI is, or was; none where it is not known, or nobody's.
+    ///
+    /// # Errors
+    /// When what is recorded of it cannot be read.
+    pub async fn membership(&self, vsi: Uuid) -> Result<Option<Membership>, FleetError> {
+        let entity = vsi_entity(vsi).map_err(|error| FleetError::defect(error.to_string()))?;
+        let known = self.known_of(&entity).await?;
+        Ok(known.and_then(|known| {
+            let vsi = known.wanted.vsi;
+            Some(Membership {
+                namespace: vsi.namespace,
+                name: vsi.name,
+                of: vsi.member_of?,
+            })
+        }))
+    }
+
+    /// The UID of the pool of that name that is not deleted.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn uid_of_pool(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Uuid>, FleetError> {
+        let mut pools = self.living_pools().await?.into_iter();
+        let found =
+            pools.find(|pool| pool.wanted.namespace == namespace && pool.wanted.name == name);
+        Ok(found.map(|pool| pool.wanted.uid))
+    }
+
+    /// The UID of the group of that name that is not deleted.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn uid_of_group(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Uuid>, FleetError> {
+        let mut groups = self.living_groups().await?.into_iter();
+        let found =
+            groups.find(|group| group.wanted.namespace == namespace && group.wanted.name == name);
+        Ok(found.map(|group| group.wanted.uid))
+    }
+
+    /// Approves the template that a pool waits with, if that is the one of this revision; whether it was.
+    ///
+    /// # Errors
+    /// As for [`Fleet::approve_pool`].
+    pub async fn approve_template(
+        &self,
+        uid: Uuid,
+        revision: &str,
+        by: By,
+    ) -> Result<bool, FleetError> {
+        let entity = pool_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
+        let Some(pool) = self.known_pool(&entity).await? else {
+            return Ok(false);
+        };
+        let waits = pool.wanted.proposed.as_ref();
+        if waits.is_none_or(|proposed| proposed.revision != revision) {
+            return Ok(false);
+        }
+        let (namespace, uid) = (&pool.wanted.namespace, uid.to_string());
+        Box::pin(self.approve_pool(namespace, &uid, by))
+            .await
+            .map(|_| true)
+    }
+
+    /// Refuses commands that change these pools and groups from now on: objects elsewhere say what they
+    /// are. Deleting them stays possible.
+    pub fn set_owned_elsewhere(&self, pools_and_groups: impl IntoIterator<Item = Uuid>) {
+        let of = |uid| [pool_entity(uid).ok(), group_entity(uid).ok()];
+        let all = pools_and_groups.into_iter().flat_map(of).flatten();
+        self.pools.set_owned_elsewhere(all.collect());
+    }
+
+    /// Refuses a command that changes a pool whose object is elsewhere.
+    pub(in crate::fleet) fn refuse_owned_elsewhere(
+        &self,
+        known: &KnownPool,
+    ) -> Result<(), FleetError> {
+        let of_group = known.wanted.of_group.as_ref();
+        let group = of_group.and_then(|of| group_entity(of.uid).ok());
+        let mut owners: Vec<&EntityId> = vec![&known.entity];
+        owners.extend(&group);
+        if !owners.iter().any(|one| self.pools.is_owned_elsewhere(one)) {
+            return Ok(());
+        }
+        let message = "an object of the cluster says what it is, and would undo this";
+        let failure = Failure::new(FailureClass::Blocked, "VSI0736", message)
+            .of_object(format!("{}/{}", kind::POOL, known.wanted.full_name()))
+            .with_remedy("change that object: `kubectl scale`, `kubectl apply` or `kubectl edit`");
+        Err(FleetError::new(ErrorKind::Blocked, failure))
+    }
+
+    /// Makes the contracts of members again that were held in memory alone, from those of their templates.
+    pub(in crate::fleet) async fn deliver_members(&self) -> Result<(), FleetError> {
+        for pool in self.living_pools().await? {
+            self.deliver_members_of(&pool).await?;
+        }
+        Ok(())
+    }
+
+    pub(in crate::fleet) async fn deliver_members_of(
+        &self,
+        pool: &KnownPool,
+    ) -> Result<(), FleetError> {
+        for known in self.known_of_pool(pool.wanted.uid).await? {
+            let missing = !self.secrets.has(&known.wanted.contract).await?;
+            if missing && !known.is_deleted() {
+                self.deliver_member(pool, &known).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn deliver_member(&self, pool: &KnownPool, member: &Known) -> Result<(), FleetError> {
+        let Some(of) = &member.wanted.vsi.member_of else {
+            return Ok(());
+        };
+        for template in templates(pool) {
+            let Some(contract) = self.held(&template.contract).await? else {
+                continue;
+            };
+            let filled =
+                filled_contract(&pool.wanted, of.number, &member.wanted.vsi.name, contract);
+            match self
+                .secrets
+                .recognise(&member.wanted.contract, &filled)
+                .await
+            {
+                Ok(true) => return Ok(()),
+                Ok(false) | Err(SecretError::Missing(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn held(&self, name: &Name) -> Result<Option<Secret>, FleetError> {
+        match self.secrets.get(name).await {
+            Ok(secret) => Ok(Some(secret)),
+            Err(SecretError::Missing(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn templates(pool: &KnownPool) -> impl Iterator<Item = &TemplateRecord> {
+    let record = &pool.wanted;
+    let others = [record.previous.as_ref(), record.proposed.as_ref()];
+    std::iter::once(&record.template).chain(others.into_iter().flatten())
+}
+
+fn shown(known: &Known, group: Option<Uuid>) -> Option<ShownMember> {
+    let vsi = &known.wanted.vsi;
+    Some(ShownMember {
+        uid: known.wanted.uid,
+        name: vsi.name.clone(),
+        of: vsi.member_of.clone()?,
+        group,
+        labels: vsi.labels.clone(),
+        image: vsi.image.url.clone(),
+        deleting: is_deleting(&known.state),
+    })
+}
+
+impl ShownMember {
+    /// The labels and annotations that an object of it carries.
+    pub fn marks(&self) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+        let mut labels = self.labels.clone();
+        labels.insert(pool::LABEL.to_owned(), self.of.pool.clone());
+        labels.insert(pool::INDEX_LABEL.to_owned(), self.of.number.to_string());
+        let annotations = [
+            (pool::UID_ANNOTATION, self.of.uid.to_string()),
+            (pool::VSI_ANNOTATION, self.uid.to_string()),
+            (pool::REVISION_ANNOTATION, self.of.revision.clone()),
+        ];
+        let annotations = annotations.into_iter();
+        let of_group = self.group.iter();
+        let of_group = of_group.map(|uid| (group::UID_ANNOTATION, uid.to_string()));
+        let annotations = annotations.chain(of_group);
+        let annotations = annotations.map(|(key, value)| (key.to_owned(), value));
+        (labels, annotations.collect())
+    }
+}

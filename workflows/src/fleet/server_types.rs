@@ -1,0 +1,177 @@
+//! Types of virtual servers: those that are built in, and those of documents.
+//!
+//! A virtual server keeps the values that its type had when it was made. So a type may be changed and
+//! deleted at any time.
+
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Name, Precedence},
+};
+
+use super::{
+    Fleet, FleetError,
+    apply::{Applied, Change},
+    store::DesiredUpdates,
+};
+use crate::{
+    plan::{self, How},
+    record::kind,
+    spec::server_type::{DesiredServerType, SERVER_TYPES, ServerTypeSpec, TypeGuest},
+};
+
+/// A type as the journal has it; without a spec, one that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct TypeRecord {
+    #[serde(default)]
+    spec: Option<ServerTypeSpec>,
+}
+
+/// A type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerTypeObject {
+    /// Its name.
+    pub name: String,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// Memory, as documents write it.
+    pub memory: String,
+    /// The size of the boot disk, as documents write it; the image's own where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_disk: Option<String>,
+    /// What guests are like where nothing else is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guest: Option<TypeGuest>,
+    /// Whether it is built in.
+    pub built_in: bool,
+}
+
+impl ServerTypeObject {
+    fn of(name: &str, spec: ServerTypeSpec) -> Result<Self, FleetError> {
+        let text = |value: serde_json::Result<serde_json::Value>| match value {
+            Ok(serde_json::Value::String(text)) => Ok(text),
+            _ => Err(FleetError::defect("a size that is no text")),
+        };
+        let boot_disk = spec.boot_disk.map(serde_json::to_value);
+        Ok(Self {
+            name: name.to_owned(),
+            cpus: spec.cpus,
+            memory: text(serde_json::to_value(spec.memory))?,
+            boot_disk: boot_disk.map(text).transpose()?,
+            guest: Some(spec.guest).filter(|guest| *guest != TypeGuest::default()),
+            built_in: false,
+        })
+    }
+}
+
+fn built_in() -> impl Iterator<Item = ServerTypeObject> {
+    SERVER_TYPES.into_iter().map(|size| ServerTypeObject {
+        name: size.name.to_owned(),
+        cpus: size.cpus,
+        memory: size.memory.to_owned(),
+        boot_disk: Some(size.boot_disk.to_owned()),
+        guest: None,
+        built_in: true,
+    })
+}
+
+impl Fleet {
+    /// All types: those that are built in, then those of documents by their names.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn server_types(&self) -> Result<Vec<ServerTypeObject>, FleetError> {
+        let mut types: Vec<_> = built_in().collect();
+        // In the order of their names, as entities are.
+        for (entity, _, record) in self.all_wanted::<TypeRecord>(kind::TYPE).await? {
+            if let Some(spec) = record.spec {
+                types.push(ServerTypeObject::of(entity.id(), spec)?);
+            }
+        }
+        Ok(types)
+    }
+
+    /// Deletes a type. Virtual servers that were made of it stay as they are.
+    ///
+    /// # Errors
+    /// When there is none of that name among those of documents, or the journal cannot be written.
+    pub async fn delete_server_type(&self, name: &str, by: By) -> Result<(), FleetError> {
+        if self.server_type(name).await?.is_none() {
+            return Err(FleetError::not_found("type", name));
+        }
+        let mut updates = DesiredUpdates::default();
+        record(&mut updates, name, &TypeRecord { spec: None })?;
+        self.record(updates, by).await
+    }
+
+    /// Whether there is a type of that name among those of documents.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn has_server_type(&self, name: &str) -> Result<bool, FleetError> {
+        Ok(self.server_type(name).await?.is_some())
+    }
+
+    async fn server_type(&self, name: &str) -> Result<Option<ServerTypeSpec>, FleetError> {
+        let entity = EntityId::new(Name::of(kind::TYPE), name).ok();
+        match entity.and_then(|entity| self.engine.entity(&entity)) {
+            Some(state) => {
+                let record: Option<TypeRecord> = self.wanted(&state).await?;
+                Ok(record.and_then(|record| record.spec))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// What becomes of each type's document.
+    pub(super) async fn take_in_types(
+        &self,
+        types: &[DesiredServerType],
+        updates: &mut DesiredUpdates,
+    ) -> Result<Vec<Applied>, FleetError> {
+        let mut all = Vec::new();
+        for DesiredServerType { name, spec } in types {
+            let before = self.server_type(name).await?;
+            let change = match &before {
+                None => Change::Created,
+                Some(before) if before == spec => Change::Unchanged,
+                Some(_) => Change::Configured,
+            };
+            // Nothing is worked on for it, so that nobody waits for it.
+            let mut applied = Applied::unplanned(kind::TYPE, "default", name, None, change);
+            if change == Change::Configured {
+                applied.plan.changes.push(changed(before.as_ref(), spec)?);
+            }
+            if change != Change::Unchanged {
+                let spec = Some(spec.clone());
+                record(updates, name, &TypeRecord { spec })?;
+            }
+            all.push(applied);
+        }
+        Ok(all)
+    }
+}
+
+fn changed(
+    before: Option<&ServerTypeSpec>,
+    after: &ServerTypeSpec,
+) -> Result<plan::Change, FleetError> {
+    let defect = |error: serde_json::Error| FleetError::defect(error.to_string());
+    Ok(plan::Change {
+        path: "spec".to_owned(),
+        before: before
+            .map(serde_json::to_value)
+            .transpose()
+            .map_err(defect)?,
+        after: Some(serde_json::to_value(after).map_err(defect)?),
+        how: How::Recorded,
+        why: "virtual servers that were made of it stay as they are".to_owned(),
+    })
+}
+
+fn record(updates: &mut DesiredUpdates, name: &str, record: &TypeRecord) -> Result<(), FleetError> {
+    let entity = EntityId::new(Name::of(kind::TYPE), name);
+    let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
+    updates.add(entity, kind::TYPE, Precedence::Record, record, None)
+}

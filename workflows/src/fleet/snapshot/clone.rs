@@ -1,0 +1,133 @@
+//! New VSIs from snapshots.
+
+use uuid::Uuid;
+use vsiflow_steps::ports::VolumeKey;
+
+use super::{
+    known::{KnownSnapshot, refused},
+    take::BOOT,
+};
+use crate::fleet::{Fleet, FleetError};
+use crate::{
+    record::{VsiRecord, kind},
+    spec::{
+        BootDiskMode, DesiredDataDisk, DesiredDisk, DesiredVsi, DiskOrigin, Resolved, ResolvedVsi,
+    },
+};
+
+impl Fleet {
+    /// A new VSI with that name and the disks of a snapshot, as documents would say it, to be applied.
+    /// It is otherwise as the VSI of the snapshot was asked for then, with its contract or user-data of
+    /// today; its UUID, MAC addresses and data disks are its own, these named after it. Records nothing.
+    ///
+    /// # Errors
+    /// When there is no such snapshot or its copies are not whole; when its VSI is gone, and its
+    /// contract or user-data with it; when a VSI of the name exists.
+    pub async fn vsi_from_snapshot(
+        &self,
+        namespace: &str,
+        snapshot: &str,
+        name: &str,
+    ) -> Result<Resolved, FleetError> {
+        let snapshot = self.find_snapshot(namespace, snapshot, false).await?;
+        let object = format!("snapshot/{}", snapshot.wanted.name);
+        if !snapshot.is_ready() {
+            let message = format!("it is {}: its copies are not whole", snapshot.phase());
+            let remedy = "wait until it is Ready (`vsiflow get snapshots`), or choose another";
+            return Err(refused(&object, &message, remedy));
+        }
+        let namespace = snapshot.wanted.namespace.clone();
+        if self.find(&namespace, name, false).await.is_ok() {
+            let object = format!("vsi/{name}");
+            let message = "a VSI of this name exists";
+            return Err(refused(&object, message, "choose another name"));
+        }
+        let uid = snapshot.wanted.vsi.to_string();
+        let original = match self.find(&namespace, &uid, false).await {
+            Ok(known) => known.wanted,
+            Err(_) => {
+                let message = "its VSI is gone, and its contract or user-data with it";
+                let remedy =
+                    "apply a document for a new VSI; the copies of the disks are on the host";
+                return Err(refused(&object, message, remedy));
+            }
+        };
+        let contract = self.secrets.get(&original.contract).await?;
+        let image_url = match &original.image_credentials {
+            Some(secret) => Some(self.secrets.get(secret).await?),
+            None => None,
+        };
+        let (desired, data_disks) = renamed(&snapshot, &original, name);
+        let vsi = ResolvedVsi::of_record(desired, contract, image_url, object);
+        Ok(Resolved {
+            vsis: vec![vsi],
+            data_disks,
+            ..Resolved::default()
+        })
+    }
+}
+
+/// The new VSI, and the data disks that are its own. What it only refers to stays with the other.
+fn renamed(
+    snapshot: &KnownSnapshot,
+    original: &VsiRecord,
+    name: &str,
+) -> (DesiredVsi, Vec<DesiredDataDisk>) {
+    let inputs = &snapshot.wanted.inputs;
+    let copy = |disk: &str| -> Option<VolumeKey> {
+        let mut disks = snapshot.wanted.disks.iter();
+        Some(disks.find(|one| one.disk == disk)?.copy.clone())
+    };
+    let mut vsi = DesiredVsi {
+        name: name.to_owned(),
+        uid: None,
+        disks: Vec::new(),
+        member_of: None,
+        placement: None,
+        ..inputs.clone()
+    };
+    vsi.boot_disk.copy_of = copy(BOOT);
+    if vsi.boot_disk.mode == BootDiskMode::Overlay && vsi.boot_disk.copy_of.is_some() {
+        // A layer over the copy would hold the snapshot.
+        vsi.boot_disk.mode = BootDiskMode::Copy;
+    }
+    if let Some(guest) = vsi.guest.as_mut().filter(|g| g.hostname == inputs.name) {
+        name.clone_into(&mut guest.hostname);
+    }
+    let mut made = Vec::new();
+    for disk in &inputs.disks {
+        let DiskOrigin::Made {
+            size,
+            deletion_policy,
+            ..
+        } = &disk.source
+        else {
+            continue;
+        };
+        let uid = Some(Uuid::new_v4());
+        let name = format!("{name}-{}", disk.name);
+        vsi.disks.push(DesiredDisk {
+            name: name.clone(),
+            pool: disk.pool.clone(),
+            source: DiskOrigin::Made {
+                uid,
+                size: *size,
+                deletion_policy: *deletion_policy,
+            },
+        });
+        made.push(DesiredDataDisk {
+            namespace: vsi.namespace.clone(),
+            name,
+            uid,
+            labels: Default::default(),
+            host: original.vsi.host.clone(),
+            pool: disk.pool.clone(),
+            size: *size,
+            deletion_policy: *deletion_policy,
+            member_of: None,
+            copy_of: copy(&format!("{}/{}", kind::DISK, disk.name)),
+            source: None,
+        });
+    }
+    (vsi, made)
+}

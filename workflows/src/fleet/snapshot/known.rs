@@ -1,0 +1,209 @@
+//! Finds snapshots by the names people gave them, and deletes them.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, EntityState, Failure, FailureClass, Precedence},
+};
+
+use crate::fleet::{
+    ErrorKind, Fleet, FleetError,
+    index::{Known, qualified},
+    store::DesiredUpdates,
+};
+use crate::{
+    phase::Phase,
+    plan,
+    record::{SnapshotAction, SnapshotRecord, kind},
+    snapshot,
+};
+
+/// A snapshot of the journal.
+#[derive(Clone, Debug)]
+pub(in crate::fleet) struct KnownSnapshot {
+    pub(in crate::fleet) entity: EntityId,
+    pub(in crate::fleet) uid: Uuid,
+    pub(in crate::fleet) state: Arc<EntityState>,
+    pub(in crate::fleet) wanted: SnapshotRecord,
+}
+
+impl KnownSnapshot {
+    pub(in crate::fleet) fn phase(&self) -> &str {
+        let recorded = self.state.state.as_ref();
+        recorded.map_or(Phase::Pending.as_str(), |(name, _)| name.as_str())
+    }
+
+    pub(in crate::fleet) fn is_deleted(&self) -> bool {
+        self.phase() == Phase::Deleted.as_str()
+    }
+
+    pub(in crate::fleet) fn is_ready(&self) -> bool {
+        self.phase() == READY
+    }
+
+    pub(in crate::fleet) fn is_named(&self, namespace: &str, name: &str) -> bool {
+        let own = &self.wanted;
+        own.namespace == namespace && (own.name == name || self.entity.id() == name)
+    }
+
+    /// Where it stands in a list that people read.
+    fn place(&self) -> (&str, &str) {
+        (&self.wanted.namespace, &self.wanted.name)
+    }
+
+    fn workflow(&self) -> &str {
+        let desired = self.state.desired.as_ref();
+        desired.map_or("", |desired| desired.workflow.as_str())
+    }
+}
+
+/// The phase of a snapshot whose copies are whole.
+pub(in crate::fleet) const READY: &str = "Ready";
+
+/// The failure of what cannot be done with a snapshot as things are.
+pub(in crate::fleet) fn refused(object: &str, message: &str, remedy: &str) -> FleetError {
+    let failure = Failure::new(FailureClass::Blocked, "VSI0740", message)
+        .of_object(object)
+        .with_remedy(remedy);
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+impl Fleet {
+    /// All snapshots, deleted ones included, by namespace and name.
+    pub(in crate::fleet) async fn known_snapshots(&self) -> Result<Vec<KnownSnapshot>, FleetError> {
+        let mut all = Vec::new();
+        for (entity, state, wanted) in self.all_wanted::<SnapshotRecord>(kind::SNAPSHOT).await? {
+            if let Ok(uid) = entity.id().parse() {
+                all.push(KnownSnapshot {
+                    entity,
+                    uid,
+                    state,
+                    wanted,
+                });
+            }
+        }
+        all.sort_by(|a, b| a.place().cmp(&b.place()));
+        Ok(all)
+    }
+
+    /// The entity of a snapshot that is not deleted.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn snapshot(&self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
+        Ok(self.find_snapshot(namespace, name, false).await?.entity)
+    }
+
+    /// Whether the copies of a snapshot are whole.
+    pub fn is_snapshot_ready(&self, entity: &EntityId) -> bool {
+        let state = self.engine.entity(entity).and_then(|e| e.state.clone());
+        state.is_some_and(|(name, _)| name.as_str() == READY)
+    }
+
+    pub(in crate::fleet) async fn find_snapshot(
+        &self,
+        namespace: &str,
+        name: &str,
+        deleted: bool,
+    ) -> Result<KnownSnapshot, FleetError> {
+        let (namespace, name) = qualified(namespace, name);
+        let known = self.known_snapshots().await?.into_iter();
+        let mut named: Vec<_> = known
+            .filter(|one| one.is_named(namespace, name) && (deleted || !one.is_deleted()))
+            .collect();
+        named.sort_by_key(|one| (!one.is_deleted(), one.state.runs.last().copied()));
+        let found = named.pop();
+        found.ok_or_else(|| FleetError::not_found(kind::SNAPSHOT, name))
+    }
+
+    /// Records that a snapshot is to go, and begins with it: its copies are deleted. One that is being
+    /// taken is given up. With `orphan` it is only forgotten, and the copies stay.
+    ///
+    /// # Errors
+    /// When there is none of that name, or a VSI is being put back to it.
+    pub async fn delete_snapshot(
+        &self,
+        namespace: &str,
+        name: &str,
+        orphan: bool,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let known = self.find_snapshot(namespace, name, false).await?;
+        let workflow = match orphan {
+            true => snapshot::FORGET,
+            false => snapshot::DELETE,
+        };
+        if known.workflow() == workflow {
+            self.engine.retry(known.entity.clone(), by).await?;
+            return Ok(known.entity);
+        }
+        self.refuse_while_unreadable("the deletion of a snapshot")
+            .await?;
+        let mut updates = DesiredUpdates::default();
+        self.give_up(&known, &mut updates).await?;
+        let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
+        updates.add(entity, workflow, supreme, &known.wanted, None)?;
+        self.record(updates, by).await?;
+        Ok(known.entity)
+    }
+
+    /// The VSIs that still have to do with a snapshot forget it, or need it.
+    async fn give_up(
+        &self,
+        snapshot: &KnownSnapshot,
+        updates: &mut DesiredUpdates,
+    ) -> Result<(), FleetError> {
+        for vsi in self.known().await? {
+            let order = pending(&vsi).filter(|_| !vsi.is_deleted());
+            match order.map(|order| (order.snapshot() == snapshot.uid, &order.action)) {
+                Some((true, SnapshotAction::Take { snapshot, record })) => {
+                    let action = SnapshotAction::Drop {
+                        snapshot: *snapshot,
+                        record: record.clone(),
+                    };
+                    self.order(&vsi, action, updates).await?;
+                }
+                Some((true, SnapshotAction::Restore { .. })) => {
+                    let message = format!("VSI {} is being put back to it", vsi.label());
+                    let object = format!("snapshot/{}", snapshot.wanted.name);
+                    let remedy = "wait for that, or `vsiflow retry` the VSI, then delete it";
+                    return Err(refused(&object, &message, remedy));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The snapshots with an open run.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted_snapshots(
+        &self,
+    ) -> Result<Vec<(EntityId, String, String)>, FleetError> {
+        let known = self.known_snapshots().await?.into_iter();
+        let open = known.filter(|one| {
+            let desired = one.state.desired.as_ref();
+            let leaving = [snapshot::DELETE, snapshot::FORGET].contains(&one.workflow());
+            let newest = desired.map(|desired| desired.generation);
+            let begun = newest.is_some_and(|newest| newest == one.state.attempted);
+            one.state.active.is_some() || leaving && !one.state.is_settled() && !begun
+        });
+        let named = open.map(|one| (one.entity, one.wanted.namespace, one.wanted.name));
+        Ok(named.collect())
+    }
+}
+
+/// What is still to be done with the disks of a VSI.
+pub(in crate::fleet) fn pending(vsi: &Known) -> Option<&crate::record::SnapshotOrder> {
+    let order = vsi.wanted.snapshot.as_ref()?;
+    if vsi.state.is_settled() {
+        return None;
+    }
+    let base = plan::base(&vsi.wanted, vsi.state.reached);
+    let done = base.is_some_and(|base| base.snapshot == Some(order.id));
+    (!done).then_some(order)
+}

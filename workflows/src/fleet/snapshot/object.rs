@@ -1,0 +1,162 @@
+//! Snapshots as Kubernetes-shaped objects. The names of their keys are stable.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+use vsiflow_engine::step::Step as _;
+use vsiflow_steps::snapshot::CopyDisks;
+
+use super::known::{KnownSnapshot, READY};
+use crate::fleet::{
+    Condition, Fleet, FleetError, Metadata, vsi::conditions::condition, vsi::object::rfc3339,
+};
+use crate::spec::documents;
+
+/// A snapshot.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotObject {
+    /// The group and version of the kind.
+    pub api_version: &'static str,
+    /// The kind.
+    pub kind: &'static str,
+    /// Who it is.
+    pub metadata: Metadata,
+    /// What is wanted of it.
+    pub spec: Value,
+    /// What is.
+    pub status: SnapshotStatus,
+}
+
+/// What is.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotStatus {
+    /// `Pending`, `Creating`, `Ready`, `Blocked`, `Failed`, `Deleting` or `Deleted`.
+    pub phase: String,
+    /// What stands in its way.
+    pub description: String,
+    /// The host's id.
+    pub host: String,
+    /// The UID of the VSI.
+    pub virtual_server_uid: String,
+    /// The copies.
+    pub disks: Vec<SnapshotDisk>,
+    /// Bytes that all copies take on the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// The newest run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// What holds and what does not.
+    pub conditions: Vec<Condition>,
+}
+
+/// A copy of a disk.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotDisk {
+    /// What people call the disk: `boot`, or `disk/NAME`.
+    pub name: String,
+    /// The disk, as `POOL/NAME`.
+    pub volume: String,
+    /// Its copy, as `POOL/NAME`.
+    pub copy: String,
+    /// The size the guest sees, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u64>,
+    /// Bytes taken on the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<u64>,
+}
+
+impl Fleet {
+    /// All snapshots by namespace and name; with `deleted` those that are gone, too.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn snapshots(&self, deleted: bool) -> Result<Vec<SnapshotObject>, FleetError> {
+        let mut objects = Vec::new();
+        for known in self.known_snapshots().await? {
+            if deleted || !known.is_deleted() {
+                objects.push(self.snapshot_object(&known).await?);
+            }
+        }
+        Ok(objects)
+    }
+
+    /// One snapshot, or one that is gone.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the journal cannot be read.
+    pub async fn get_snapshot(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<SnapshotObject, FleetError> {
+        let known = self.find_snapshot(namespace, name, true).await?;
+        self.snapshot_object(&known).await
+    }
+
+    async fn snapshot_object(&self, known: &KnownSnapshot) -> Result<SnapshotObject, FleetError> {
+        let (wanted, state) = (&known.wanted, &known.state);
+        let made = self.output_of(CopyDisks::NAME, state).await?;
+        let copies = made.get("copies").and_then(Value::as_array);
+        let copies: Vec<Value> = copies.cloned().unwrap_or_default();
+        let number = |index: usize, key: &str| copies.get(index)?.get(key)?.as_u64();
+        let disks = wanted.disks.iter().enumerate();
+        let disks: Vec<_> = disks
+            .map(|(index, disk)| SnapshotDisk {
+                name: disk.disk.clone(),
+                volume: disk.volume.to_string(),
+                copy: disk.copy.to_string(),
+                capacity: number(index, "capacity"),
+                allocation: number(index, "allocation"),
+            })
+            .collect();
+        let phase = known.phase().to_owned();
+        let failure = self.obstacle(&known.entity);
+        let told = failure.as_ref().map(ToString::to_string);
+        let detail = state.state.as_ref().map(|(_, detail)| detail.to_string());
+        let description = told.or(detail).unwrap_or_default();
+        let reason = failure.map_or_else(|| phase.clone(), |failure| failure.code.to_string());
+        let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();
+        let ready = condition("Ready", phase == READY, &reason, &description, changed);
+        let sizes: Vec<u64> = disks.iter().filter_map(|disk| disk.allocation).collect();
+        let status = SnapshotStatus {
+            phase,
+            description,
+            host: wanted.host.clone(),
+            virtual_server_uid: wanted.vsi.to_string(),
+            size: (!sizes.is_empty()).then(|| {
+                sizes
+                    .iter()
+                    .fold(0_u64, |sum, one| sum.saturating_add(*one))
+            }),
+            disks,
+            run_id: state.runs.last().map(ToString::to_string),
+            conditions: vec![ready],
+        };
+        let desired = state.desired.as_ref();
+        Ok(SnapshotObject {
+            api_version: documents::VSIFLOW_API_VERSION,
+            kind: documents::SNAPSHOT,
+            metadata: Metadata {
+                name: wanted.name.clone(),
+                namespace: wanted.namespace.clone(),
+                uid: known.uid.to_string(),
+                generation: desired.map_or(0, |desired| desired.generation),
+                creation_timestamp: rfc3339(created),
+                labels: BTreeMap::new(),
+                annotations: BTreeMap::new(),
+            },
+            spec: json!({
+                "virtualServer": wanted.vsi_name,
+                "quiesce": wanted.quiesce,
+            }),
+            status,
+        })
+    }
+}

@@ -1,0 +1,364 @@
+//! Takes snapshots.
+
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Precedence},
+};
+use vsiflow_steps::{error, names, snapshot::DiskCopy, vsi::define_domain::Secure};
+
+use super::known::refused;
+use crate::fleet::{
+    Applied, Change, ErrorKind, Fleet, FleetError, apply::is_deleting, index::Known,
+    store::DesiredUpdates,
+};
+use crate::{
+    phase::Phase,
+    record::{SnapshotAction, SnapshotOrder, SnapshotRecord, VsiRecord, kind, snapshot_entity},
+    spec::{DesiredDisk, DiskOrigin, snapshot::DesiredSnapshot},
+    update_vsi, vsi_graph,
+};
+
+/// What people call the boot disk in a snapshot.
+pub(in crate::fleet) const BOOT: &str = "boot";
+
+/// How a snapshot is taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotRequest {
+    /// Its name; `VSI-N` with the next number where there is none.
+    pub name: Option<String>,
+    /// Its identity, where somebody drew it.
+    pub uid: Option<Uuid>,
+    /// With the guest's memory.
+    pub memory: bool,
+    /// The guest's agent holds its file systems still for that moment.
+    pub quiesce: bool,
+}
+
+/// A snapshot that is being taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenSnapshot {
+    /// The VSI, whose run takes it.
+    pub vsi: EntityId,
+    /// The snapshot.
+    pub snapshot: EntityId,
+    /// Its name.
+    pub name: String,
+}
+
+impl Fleet {
+    /// Records that a snapshot of a VSI's disks is to be taken, and begins with it.
+    ///
+    /// # Errors
+    /// When there is no such VSI; when it is being changed or deleted, or was never made; when the
+    /// name is in use; when a snapshot cannot be taken of such a guest, or another VSI has one of
+    /// its disks.
+    pub async fn take_snapshot(
+        &self,
+        namespace: &str,
+        vsi: &str,
+        request: SnapshotRequest,
+        by: By,
+    ) -> Result<TakenSnapshot, FleetError> {
+        let mut updates = DesiredUpdates::default();
+        let taken = self.take(namespace, vsi, request, &mut updates).await?;
+        self.record(updates, by).await?;
+        Ok(taken)
+    }
+
+    /// What documents ask of snapshots: each is taken once.
+    ///
+    /// # Errors
+    /// As for [`Fleet::take_snapshot`]; when a snapshot of the name is another VSI's, or its VSI is
+    /// changed by the same documents.
+    pub(in crate::fleet) async fn take_in_snapshots(
+        &self,
+        asked: &[DesiredSnapshot],
+        applied: &mut Vec<Applied>,
+        updates: &mut DesiredUpdates,
+    ) -> Result<(), FleetError> {
+        for asked in asked {
+            let (namespace, name) = (&asked.namespace, &asked.name);
+            let change = match self.find_snapshot(namespace, name, false).await {
+                Ok(known) if known.wanted.vsi_name == asked.spec.virtual_server => {
+                    Change::Unchanged
+                }
+                Ok(known) => {
+                    let message = format!("it is a snapshot of VSI {}", known.wanted.vsi_name);
+                    let object = format!("snapshot/{name}");
+                    return Err(refused(&object, &message, "choose another name"));
+                }
+                Err(error) if error.kind != ErrorKind::NotFound => return Err(error),
+                Err(_) => {
+                    self.take_in_snapshot(asked, applied, updates).await?;
+                    Change::Created
+                }
+            };
+            let one = Applied::unplanned(kind::SNAPSHOT, namespace, name, None, change);
+            applied.push(one);
+        }
+        Ok(())
+    }
+
+    async fn take_in_snapshot(
+        &self,
+        asked: &DesiredSnapshot,
+        applied: &mut Vec<Applied>,
+        updates: &mut DesiredUpdates,
+    ) -> Result<(), FleetError> {
+        let (namespace, vsi) = (&asked.namespace, &asked.spec.virtual_server);
+        let its = |one: &&mut Applied| {
+            one.kind == kind::VSI && one.namespace == *namespace && one.name == *vsi
+        };
+        let changed = applied.iter_mut().find(its);
+        if changed
+            .as_ref()
+            .is_some_and(|one| one.change != Change::Unchanged)
+        {
+            let message =
+                "its VSI is made or changed by the same documents, or has another snapshot there";
+            let object = format!("snapshot/{}", asked.name);
+            let remedy = "apply the snapshot by itself, once the VSI is as it is to be";
+            return Err(refused(&object, message, remedy));
+        }
+        let request = SnapshotRequest {
+            name: Some(asked.name.clone()),
+            uid: asked.uid,
+            memory: asked.spec.memory,
+            quiesce: asked.spec.quiesce,
+        };
+        let taken = self.take(namespace, vsi, request, updates).await?;
+        // Its run takes the snapshot: whoever waits waits for that.
+        match changed {
+            Some(one) => one.change = Change::Configured,
+            None => {
+                let (entity, change) = (Some(taken.vsi), Change::Configured);
+                let one = Applied::unplanned(kind::VSI, namespace, vsi, entity, change);
+                applied.push(one);
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(
+        &self,
+        namespace: &str,
+        vsi: &str,
+        request: SnapshotRequest,
+        updates: &mut DesiredUpdates,
+    ) -> Result<TakenSnapshot, FleetError> {
+        let known = self.find(namespace, vsi, false).await?;
+        refuse(&known, &request)?;
+        self.refuse_shared(&known).await?;
+        let uid = request.uid.unwrap_or_else(Uuid::new_v4);
+        let name = self.snapshot_name(&known, &request).await?;
+        let desired = &known.wanted.vsi;
+        let record = SnapshotRecord {
+            namespace: desired.namespace.clone(),
+            name: name.clone(),
+            vsi: known.wanted.uid,
+            vsi_name: desired.name.clone(),
+            host: desired.host.clone(),
+            disks: disks(&known.wanted, uid),
+            quiesce: request.quiesce,
+            off_because: is_protected(&known).then(|| PROTECTED.to_owned()),
+            inputs: desired.clone(),
+        };
+        let snapshot = snapshot_entity(uid).map_err(|e| FleetError::defect(e.to_string()))?;
+        let (entity, workflow) = (snapshot.clone(), crate::snapshot::NAME);
+        updates.add(entity, workflow, Precedence::Record, &record, None)?;
+        let action = SnapshotAction::Take {
+            snapshot: uid,
+            record: Box::new(record),
+        };
+        self.order(&known, action, updates).await?;
+        Ok(TakenSnapshot {
+            vsi: known.entity,
+            snapshot,
+            name,
+        })
+    }
+
+    /// The same VSI, once that was done with its disks.
+    pub(in crate::fleet) async fn order(
+        &self,
+        known: &Known,
+        action: SnapshotAction,
+        updates: &mut DesiredUpdates,
+    ) -> Result<VsiRecord, FleetError> {
+        let wanted = self.ordered(known, action).await?;
+        let (entity, made_from) = (known.entity.clone(), known.made_from());
+        let supersede = Precedence::Supersede;
+        updates.add(entity, update_vsi::NAME, supersede, &wanted, made_from)?;
+        Ok(wanted)
+    }
+
+    pub(in crate::fleet) async fn ordered(
+        &self,
+        known: &Known,
+        action: SnapshotAction,
+    ) -> Result<VsiRecord, FleetError> {
+        let ids = self.secrets.ids().await?;
+        let id = Uuid::new_v4();
+        let mut wanted = VsiRecord {
+            snapshot: Some(SnapshotOrder { id, action }),
+            restore: false,
+            power: known.power(),
+            before: known.history(),
+            turn: None,
+            formats: self.formats(known).await?,
+            ..known.wanted.clone()
+        };
+        wanted.retired.retain(|secret| ids.contains(secret));
+        Ok(wanted)
+    }
+
+    async fn snapshot_name(
+        &self,
+        known: &Known,
+        request: &SnapshotRequest,
+    ) -> Result<String, FleetError> {
+        let vsi = &known.wanted.vsi;
+        let all = self.known_snapshots().await?;
+        let of_namespace = all
+            .iter()
+            .filter(|one| one.wanted.namespace == vsi.namespace);
+        let Some(name) = &request.name else {
+            let prefix = format!("{}-", vsi.name);
+            let numbers = of_namespace.filter_map(|one| one.wanted.name.strip_prefix(&prefix));
+            let highest = numbers
+                .filter_map(|number| number.parse::<u32>().ok())
+                .max();
+            return Ok(format!(
+                "{prefix}{}",
+                highest.unwrap_or(0).saturating_add(1)
+            ));
+        };
+        if !is_name(name) {
+            let message = "a snapshot's name has 1 to 63 lower-case letters, digits and dashes";
+            let object = format!("snapshot/{name}");
+            return Err(refused(&object, message, "choose another name"));
+        }
+        let mut others = of_namespace.filter(|one| !one.is_deleted());
+        match others.any(|one| one.wanted.name == *name) {
+            false => Ok(name.clone()),
+            true => {
+                let object = format!("snapshot/{name}");
+                let remedy = "choose another name, or delete that one: `vsiflow snapshot delete`";
+                Err(refused(&object, "a snapshot of this name exists", remedy))
+            }
+        }
+    }
+
+    /// Refuses where another VSI of this journal has one of the disks: it may write to it at any time.
+    async fn refuse_shared(&self, known: &Known) -> Result<(), FleetError> {
+        let disks = known.wanted.vsi.disks.iter();
+        let own = disks.filter_map(|disk| vsi_graph::disk_uid(&known.wanted, disk));
+        for uid in own {
+            let users = self.known_with(uid).await?;
+            let has = |vsi: &&Known| {
+                let mut disks = vsi.wanted.vsi.disks.iter();
+                let its = disks.any(|d| vsi_graph::disk_uid(&vsi.wanted, d) == Some(uid));
+                its && !vsi.is_deleted() && vsi.entity != known.entity
+            };
+            if let Some(other) = users.iter().find(has) {
+                let message = format!("VSI {} has the data disk {uid}, too", other.label());
+                let failure = error::DISK_SHARED.failure(message);
+                return Err(failure.of_object(object(known)).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn object(known: &Known) -> String {
+    format!("vsi/{}", known.wanted.vsi.full_name())
+}
+
+fn refuse(known: &Known, request: &SnapshotRequest) -> Result<(), FleetError> {
+    let vsi = &known.wanted.vsi;
+    if is_deleting(&known.state) {
+        return Err(FleetError::going(&vsi.full_name()));
+    }
+    settled(known)?;
+    if known
+        .wanted
+        .adopted
+        .as_ref()
+        .is_some_and(|a| !a.own_volumes)
+    {
+        let message = "it was adopted with volumes that vsiflow did not name";
+        let remedy = "take the snapshot with `virsh`, or copy the volumes";
+        return Err(refused(&object(known), message, remedy));
+    }
+    let refuse = |why: &str| {
+        let failure = error::SNAPSHOT_REFUSED.failure(why);
+        Err(failure.of_object(object(known)).on_host(&vsi.host).into())
+    };
+    if request.memory {
+        return refuse(match is_protected(known) {
+            true => "its memory is protected from the host, which cannot save it",
+            false => "the memory of a guest is not saved in snapshots",
+        });
+    }
+    let is_off = known.phase() == Phase::Stopped;
+    if !is_off && is_protected(known) {
+        return refuse(PROTECTED);
+    }
+    match request.quiesce && is_off {
+        true => {
+            refuse("the guest is off: there is no agent that could hold its file systems still")
+        }
+        false => Ok(()),
+    }
+}
+
+/// Why the disks of some guests are copied only while they are off.
+const PROTECTED: &str = "its memory is protected from the host, and what it has not written to its \
+                         disks yet is in there; its disks are copied while it is off";
+
+/// Refuses one whose last change is not done: what its disks are is about to change.
+pub(in crate::fleet) fn settled(known: &Known) -> Result<(), FleetError> {
+    if known.state.reached > 0 && known.state.is_settled() {
+        return Ok(());
+    }
+    let message = "it is being made or changed";
+    let remedy = "wait until that is done (`vsiflow get`), then run the command again";
+    Err(refused(&object(known), message, remedy))
+}
+
+/// Whether the host cannot read the guest's memory.
+pub(in crate::fleet) fn is_protected(known: &Known) -> bool {
+    let vsi = &known.wanted.vsi;
+    vsi.guest_type().is_hyper_protect() || vsi.machine.secure_execution == Secure::Required
+}
+
+fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let ends = !name.starts_with('-') && !name.ends_with('-');
+    (1..=63).contains(&name.len()) && name.chars().all(fits) && ends
+}
+
+/// The boot disk, unless it lasts for one start, and the data disks that vsiflow made.
+fn disks(wanted: &VsiRecord, snapshot: Uuid) -> Vec<DiskCopy> {
+    let boot = (!vsi_graph::is_ephemeral(&wanted.vsi)).then(|| {
+        (
+            BOOT.to_owned(),
+            names::boot_disk(&wanted.vsi.pool, wanted.uid),
+        )
+    });
+    let made = |disk: &&DesiredDisk| matches!(disk.source, DiskOrigin::Made { .. });
+    let data = wanted.vsi.disks.iter().filter(made);
+    let data = data.map(|disk| {
+        let name = format!("{}/{}", kind::DISK, disk.name);
+        (name, vsi_graph::volume(wanted, disk))
+    });
+    let all = boot.into_iter().chain(data).enumerate();
+    all.map(|(index, (disk, volume))| DiskCopy {
+        disk,
+        copy: names::snapshot_copy(&volume.pool, snapshot, index),
+        layer: Some(names::snapshot_layer(&volume.pool, snapshot, index)),
+        volume,
+    })
+    .collect()
+}

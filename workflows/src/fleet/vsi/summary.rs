@@ -1,0 +1,225 @@
+//! VSIs as a list shows them: a few fields each, remembered as long as nothing of them changed.
+//!
+//! The states that a summary is made of are never changed in place: where the journal shows the very same ones, the
+//! summary still holds. So a list costs what changed since the last one, and not what there is.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::{EntityId, EntityState, RunState},
+    step::Step as _,
+};
+use vsiflow_steps::vsi::AwaitReady;
+
+use super::object::{VsiObject, current_step, metadata, steps_done};
+use crate::{
+    fleet::{
+        Fleet, FleetError, Metadata, history::outputs::texts, index::Known,
+        unreadable::WantedReading, vsi::conditions,
+    },
+    phase::Phase,
+    record::{VsiRecord, kind},
+};
+
+/// A VSI as a list shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VsiSummary {
+    /// Who it is.
+    pub metadata: Metadata,
+    /// The state's name.
+    pub phase: Phase,
+    /// `True`, `False` or `Unknown`.
+    pub ready: &'static str,
+    /// The host's id.
+    pub host: String,
+    /// The guest's addresses.
+    pub ip_addresses: Vec<String>,
+    /// The step that is under way or stands at a failure.
+    pub current_step: Option<String>,
+    /// How many of the open run's steps are done, and how many there are.
+    pub progress: Option<(usize, usize)>,
+}
+
+impl From<&VsiObject> for VsiSummary {
+    fn from(object: &VsiObject) -> Self {
+        let status = &object.status;
+        let mut conditions = status.conditions.iter();
+        let ready = conditions.find(|condition| condition.name == "Ready");
+        let progress = status.progress.as_ref();
+        Self {
+            metadata: object.metadata.clone(),
+            phase: status.phase,
+            ready: ready.map_or("Unknown", |ready| ready.status),
+            host: status.host.clone(),
+            ip_addresses: status.ip_addresses.clone(),
+            current_step: status.current_step.clone(),
+            progress: progress.map(|progress| (progress.done, progress.total)),
+        }
+    }
+}
+
+/// What a summary was made of, and the summary.
+struct Remembered {
+    state: Arc<EntityState>,
+    /// The open run; one that has ended does not change any more.
+    run: Option<Arc<RunState>>,
+    addresses: Option<Vec<String>>,
+    summary: Arc<VsiSummary>,
+}
+
+impl Remembered {
+    fn holds(&self, state: &Arc<EntityState>, run: Option<&Arc<RunState>>) -> bool {
+        let same_run = match (&self.run, run) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        same_run && Arc::ptr_eq(&self.state, state)
+    }
+}
+
+/// The summaries that were made before; at most one of each VSI.
+#[derive(Default)]
+pub(in crate::fleet) struct Summaries(Mutex<BTreeMap<EntityId, Remembered>>);
+
+/// A VSI of which no summary holds.
+struct Changed {
+    entity: EntityId,
+    state: Arc<EntityState>,
+    run: Option<Arc<RunState>>,
+}
+
+impl Fleet {
+    /// All VSIs by namespace and name; with `deleted` those that are gone, too.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn vsi_summaries(&self, deleted: bool) -> Result<Vec<Arc<VsiSummary>>, FleetError> {
+        let (mut all, changed) = self.remembered();
+        for changed in changed {
+            match self.summarised(changed).await? {
+                Summarised::As(summary) => all.push(summary),
+                Summarised::Nothing => {}
+                // What cannot be read is rare, and shown with all that is known of it.
+                Summarised::Unreadable => {
+                    let objects = self.vsis(deleted).await?;
+                    let all = objects.iter().map(|object| Arc::new(object.into()));
+                    return Ok(all.collect());
+                }
+            }
+        }
+        all.retain(|summary| deleted || summary.phase != Phase::Deleted);
+        all.sort_by(|one, other| place(one).cmp(&place(other)));
+        Ok(all)
+    }
+
+    /// The summaries that still hold, and what has none.
+    fn remembered(&self) -> (Vec<Arc<VsiSummary>>, Vec<Changed>) {
+        let unreadable = self.engine.all_unreadable();
+        let (mut all, mut changed) = (Vec::new(), Vec::new());
+        let entities = self.entities_of(kind::VSI);
+        let mut known = self
+            .summaries
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if known.len() > entities.len() {
+            known.clear();
+        }
+        for (entity, state) in entities {
+            let run = state.active.as_ref().map(|active| active.run);
+            let run = run.and_then(|run| self.engine.run(run));
+            let found = known.get(&entity).filter(|found| {
+                let uid = entity.id().parse::<Uuid>();
+                let addresses = uid.ok().and_then(|uid| self.addresses.get(uid));
+                found.holds(&state, run.as_ref())
+                    && found.addresses == addresses
+                    && !unreadable.contains_key(&entity)
+            });
+            match found {
+                Some(found) => all.push(found.summary.clone()),
+                None => changed.push(Changed { entity, state, run }),
+            }
+        }
+        (all, changed)
+    }
+
+    async fn summarised(&self, changed: Changed) -> Result<Summarised, FleetError> {
+        let Changed { entity, state, run } = changed;
+        let read: WantedReading<VsiRecord> = self.read_wanted(&entity, &state).await?;
+        let wanted = match read {
+            WantedReading::Wanted(wanted) => wanted,
+            WantedReading::Nothing => return Ok(Summarised::Nothing),
+            WantedReading::Lost(_) => return Ok(Summarised::Unreadable),
+        };
+        let known = self.known_as(entity, state, wanted).await?;
+        if known.unreadable.is_some() {
+            return Ok(Summarised::Unreadable);
+        }
+        let addresses = self.addresses.get(known.wanted.uid);
+        let summary = self.summary(&known, run.as_deref(), addresses.as_ref());
+        let summary = Arc::new(summary.await?);
+        let remembered = Remembered {
+            state: known.state,
+            run,
+            addresses,
+            summary: summary.clone(),
+        };
+        let mut all = self
+            .summaries
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.insert(known.entity, remembered);
+        Ok(Summarised::As(summary))
+    }
+
+    /// As [`Fleet::object`] has it.
+    async fn summary(
+        &self,
+        known: &Known,
+        run: Option<&RunState>,
+        seen: Option<&Vec<String>>,
+    ) -> Result<VsiSummary, FleetError> {
+        let (created, _) = self.engine.times(&known.entity).unwrap_or_default();
+        let phase = known.phase();
+        let ip_addresses = match (phase, seen) {
+            (Phase::Stopped, _) => Vec::new(),
+            (_, Some(seen)) => seen.clone(),
+            (_, None) => {
+                let ready = self.output_of(AwaitReady::NAME, &known.state).await?;
+                texts(&ready, "addresses")
+            }
+        };
+        Ok(VsiSummary {
+            metadata: metadata(known, created),
+            phase,
+            ready: match conditions::is_ready(known) {
+                true => "True",
+                false => "False",
+            },
+            host: known.wanted.vsi.host.clone(),
+            ip_addresses,
+            current_step: run.and_then(current_step),
+            progress: run
+                .filter(|run| run.result().is_none())
+                .map(|run| (steps_done(run), run.nodes.len())),
+        })
+    }
+}
+
+/// What became of a summary.
+enum Summarised {
+    As(Arc<VsiSummary>),
+    /// Nothing is wanted of it.
+    Nothing,
+    /// Something of it cannot be read.
+    Unreadable,
+}
+
+fn place(summary: &VsiSummary) -> (&str, &str) {
+    (&summary.metadata.namespace, &summary.metadata.name)
+}

@@ -1,0 +1,238 @@
+//! What a group calls for. Pure: no input or output, no clock.
+
+/// How a member or a pool of a wave is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemState {
+    /// Its pool is not there.
+    Missing,
+    /// Work on its pool is in progress, or nobody can tell how it is.
+    Busy,
+    /// Every member of its pool is ready.
+    Available,
+    /// Its pool waits for a person.
+    Stuck,
+    /// Its pool is being deleted.
+    Deleting {
+        /// Whether that waits for a person.
+        stuck: bool,
+    },
+}
+
+/// A member or a pool of a wave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ItemView {
+    /// How it is.
+    pub state: ItemState,
+    /// Whether its pool is as the group's document has it now.
+    pub current: bool,
+    /// Whether it was removed for good.
+    pub removed: bool,
+    /// The wave after whose gate it is removed.
+    pub remove_after: Option<usize>,
+}
+
+/// A wave.
+#[derive(Clone, Debug, Default)]
+pub struct WaveView {
+    /// Whether its gate opened for what the wave is now.
+    pub open: bool,
+    /// Whether its gate ever opened.
+    pub passed: bool,
+    /// Whether one member that is ready is enough to ask its gate.
+    pub any: bool,
+    /// Its members and pools.
+    pub items: Vec<ItemView>,
+}
+
+/// A group and what is known of its pools.
+#[derive(Clone, Debug, Default)]
+pub struct GroupView {
+    /// Whether the group is being deleted.
+    pub deleting: bool,
+    /// The waves, in their order.
+    pub waves: Vec<WaveView>,
+}
+
+/// Something to do, by the numbers of wave and item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupAction {
+    /// Make its pool.
+    Make(usize, usize),
+    /// Bring its pool to what the document has now.
+    Update(usize, usize),
+    /// Record that it is removed for good.
+    Remove(usize, usize),
+    /// Delete its pool.
+    Delete(usize, usize),
+    /// Ask the gate of a wave.
+    Ask(usize),
+}
+
+/// Where a group is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupOutcome {
+    /// Every gate is open, and everything that stays is available.
+    Available,
+    /// Work on this wave is in progress.
+    Progressing(usize),
+    /// The gate of this wave is not open.
+    Gate(usize),
+    /// This item waits for a person.
+    Stuck(usize, usize),
+    /// The group is deleted, and nothing of it is left.
+    Gone,
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupDecision {
+    /// What to do, in this order.
+    pub actions: Vec<GroupAction>,
+    /// Where the group is.
+    pub outcome: GroupOutcome,
+}
+
+/// Says what a group calls for.
+pub fn decide(view: &GroupView) -> GroupDecision {
+    if view.deleting {
+        return view.deletion();
+    }
+    let mut actions = view.removals();
+    let mut outcome = GroupOutcome::Available;
+    for (number, wave) in view.waves.iter().enumerate() {
+        let (more, found) = wave.look(number);
+        actions.extend(more);
+        if found != GroupOutcome::Available {
+            outcome = found;
+            break;
+        }
+    }
+    if outcome == GroupOutcome::Available {
+        outcome = view.leftovers();
+    }
+    GroupDecision { actions, outcome }
+}
+
+impl GroupView {
+    /// The newest wave that has anything left, all of it at the same time.
+    fn deletion(&self) -> GroupDecision {
+        let there = |item: &ItemView| item.state != ItemState::Missing;
+        let newest = self.waves.iter().enumerate().rev();
+        let mut newest = newest.filter(|(_, wave)| wave.items.iter().any(there));
+        let Some((number, wave)) = newest.next() else {
+            let (actions, outcome) = (Vec::new(), GroupOutcome::Gone);
+            return GroupDecision { actions, outcome };
+        };
+        let items = wave.items.iter().enumerate();
+        let goes = items.filter(|(_, item)| there(item) && !item.is_leaving());
+        let actions = goes
+            .map(|(item, _)| GroupAction::Delete(number, item))
+            .collect();
+        let stuck = wave.items.iter().position(ItemView::is_stuck_leaving);
+        let outcome = match stuck {
+            Some(item) => GroupOutcome::Stuck(number, item),
+            None => GroupOutcome::Progressing(number),
+        };
+        GroupDecision { actions, outcome }
+    }
+
+    /// What a wave that has passed lets go.
+    fn removals(&self) -> Vec<GroupAction> {
+        let mut actions = Vec::new();
+        for (number, wave) in self.waves.iter().enumerate() {
+            for (place, item) in wave.items.iter().enumerate() {
+                let after = item.remove_after.and_then(|after| self.waves.get(after));
+                let is_due = after.is_some_and(|after| after.passed);
+                if is_due && !item.removed {
+                    actions.push(GroupAction::Remove(number, place));
+                } else if item.removed && item.is_there() && !item.is_leaving() {
+                    actions.push(GroupAction::Delete(number, place));
+                }
+            }
+        }
+        actions
+    }
+
+    /// What was removed and is not gone yet, or is not settled although its gate is open.
+    fn leftovers(&self) -> GroupOutcome {
+        for (number, wave) in self.waves.iter().enumerate() {
+            let mut items = wave.items.iter().enumerate();
+            let is_open = |item: &ItemView| match item.removed {
+                true => item.is_there(),
+                false => !item.is_settled(),
+            };
+            if let Some((place, item)) = items.find(|(_, item)| is_open(item)) {
+                return match item.state {
+                    ItemState::Stuck | ItemState::Deleting { stuck: true } => {
+                        GroupOutcome::Stuck(number, place)
+                    }
+                    _ => GroupOutcome::Progressing(number),
+                };
+            }
+        }
+        GroupOutcome::Available
+    }
+}
+
+impl ItemView {
+    fn is_there(&self) -> bool {
+        self.state != ItemState::Missing
+    }
+
+    fn is_leaving(&self) -> bool {
+        matches!(self.state, ItemState::Deleting { .. })
+    }
+
+    fn is_stuck_leaving(&self) -> bool {
+        self.state == ItemState::Deleting { stuck: true }
+    }
+
+    /// Whether it is what the document has now, and ready.
+    fn is_settled(&self) -> bool {
+        self.current && self.state == ItemState::Available
+    }
+}
+
+impl WaveView {
+    /// What the wave calls for, and where it is.
+    fn look(&self, number: usize) -> (Vec<GroupAction>, GroupOutcome) {
+        let stays = || {
+            let items = self.items.iter().enumerate();
+            items.filter(|(_, item)| !item.removed)
+        };
+        let missing = stays().filter(|(_, item)| item.state == ItemState::Missing);
+        let mut actions: Vec<_> = missing
+            .map(|(place, _)| GroupAction::Make(number, place))
+            .collect();
+        // One after another: whatever comes before it is settled.
+        let first = stays().find(|(_, item)| item.is_there() && !item.is_settled());
+        if let Some((place, item)) = first
+            && !item.current
+            && !item.is_leaving()
+        {
+            actions.push(GroupAction::Update(number, place));
+        }
+        if !actions.is_empty() {
+            return (actions, GroupOutcome::Progressing(number));
+        }
+        let open = first.map(|(place, item)| match item.state {
+            ItemState::Stuck | ItemState::Deleting { stuck: true } => {
+                GroupOutcome::Stuck(number, place)
+            }
+            _ => GroupOutcome::Progressing(number),
+        });
+        let may_ask = open.is_none() || self.any && stays().all(|(_, item)| item.current);
+        if !self.open && stays().next().is_some() && may_ask {
+            return (
+                vec![GroupAction::Ask(number)],
+                open.unwrap_or(GroupOutcome::Gate(number)),
+            );
+        }
+        // Where one member is enough, those after it do not wait for the others.
+        let waits = open.filter(|_| !self.any);
+        (Vec::new(), waits.unwrap_or(GroupOutcome::Available))
+    }
+}
+
+#[cfg(test)]
+mod tests;

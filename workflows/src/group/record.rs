@@ -1,0 +1,153 @@
+//! What is recorded of a group. Fields are only ever added, with a default.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::model::{Hash, Name};
+
+use crate::{
+    pool::TemplateRecord,
+    spec::{
+        group::{Gate, OutputSource, Release},
+        pool::Strategy,
+    },
+};
+
+/// Digits of a revision.
+const DIGITS: usize = 10;
+
+/// A group as wanted, and what it has reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// Its UID, drawn before anything is done for it.
+    pub uid: Uuid,
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The images that its templates share, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub release: BTreeMap<String, Release>,
+    /// The waves, in their order.
+    pub waves: Vec<WaveRecord>,
+    /// What is read of members.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<OutputSource>,
+    /// The waves whose gates opened, and what each wave was then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub opened: BTreeMap<String, String>,
+    /// The members and pools that were removed for good.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub removed: BTreeSet<String>,
+    /// The addresses that templates got, by member or pool and by reference: resolved once, they stay.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub resolved: BTreeMap<String, BTreeMap<String, String>>,
+    /// What was read of members, by output. It is read once.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub found: BTreeMap<String, OutputValue>,
+}
+
+/// A wave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaveRecord {
+    /// Its name.
+    pub name: String,
+    /// What opens the way to the next one.
+    pub gate: Gate,
+    /// Its members and pools, in the order of the document.
+    pub items: Vec<ItemRecord>,
+}
+
+/// A member or a pool of a wave: a pool that the group makes. Values are not put into its template yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ItemRecord {
+    /// Its name within the group.
+    pub name: String,
+    /// Whether it is written as a single member.
+    #[serde(default)]
+    pub single: bool,
+    /// How many members it has; as many as before where absent, and 1 at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// How members are replaced.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// The wave after whose gate it is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remove_after: Option<String>,
+    /// What its members are made from.
+    pub template: TemplateRecord,
+}
+
+/// What was read of a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OutputValue {
+    /// What anybody may see.
+    Shown(String),
+    /// The secret that holds it.
+    Secret(Name),
+}
+
+impl ItemRecord {
+    /// Names what is asked of its pool; an equal demand has an equal revision.
+    pub fn revision(&self) -> String {
+        let asked = (
+            &self.template.revision,
+            self.replicas,
+            (
+                self.strategy.max_unavailable,
+                self.strategy.max_surge,
+                self.strategy.partition,
+            ),
+        );
+        short(&format!("{asked:?}"))
+    }
+}
+
+impl WaveRecord {
+    /// Names what the wave is, those of it that were removed left out.
+    pub fn revision(&self, removed: &BTreeSet<String>) -> String {
+        let items = self.items.iter();
+        let items = items.filter(|item| !removed.contains(&item.name));
+        let asked: Vec<_> = items.map(|item| (&item.name, item.revision())).collect();
+        let gate = serde_json::to_string(&self.gate).unwrap_or_default();
+        short(&format!("{gate} {asked:?}"))
+    }
+}
+
+fn short(text: &str) -> String {
+    let hash = Hash::of(text.as_bytes()).to_string();
+    hash.chars().take(DIGITS).collect()
+}
+
+impl GroupRecord {
+    /// `namespace/name`, for people.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Its members and pools, wave after wave.
+    pub fn items(&self) -> impl Iterator<Item = &ItemRecord> {
+        self.waves.iter().flat_map(|wave| &wave.items)
+    }
+
+    /// A member or a pool of it.
+    pub fn item(&self, name: &str) -> Option<&ItemRecord> {
+        self.items().find(|item| item.name == name)
+    }
+
+    /// Every secret that is the group's own.
+    pub fn secrets(&self) -> BTreeSet<Name> {
+        let templates = self.items().flat_map(|item| item.template.secrets());
+        let found = self.found.values().filter_map(|value| match value {
+            OutputValue::Secret(name) => Some(name),
+            OutputValue::Shown(_) => None,
+        });
+        templates.chain(found).cloned().collect()
+    }
+}

@@ -1,0 +1,423 @@
+//! The hosts, and one choice after another.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{
+    Decision, Rejected,
+    host::{Fullness, Needs, PlacedVsi, PlacementHost},
+    reason::Obstacle,
+};
+use crate::spec::{
+    LabelSelector,
+    placement::{PlacementSpec, Spread, SpreadOver},
+};
+
+/// What a VSI asks for.
+#[derive(Clone, Debug, Default)]
+pub struct PlacementRequest {
+    /// The VSI.
+    pub vsi: PlacedVsi,
+    /// How a host is chosen.
+    pub placement: PlacementSpec,
+    /// The ids of the hosts to choose from.
+    pub candidates: Vec<String>,
+    /// Why others that were matched cannot be chosen, by host.
+    pub excluded: Vec<(String, String)>,
+    /// The only host that can be chosen, and why.
+    pub pinned: Option<(String, String)>,
+    /// The guest's architecture.
+    pub arch: String,
+    /// The pool of its volumes.
+    pub pool: String,
+    /// What it takes.
+    pub needs: Needs,
+}
+
+impl PlacementRequest {
+    /// What a host must have free: what it takes, or what it requires where that is more.
+    fn asked(&self) -> Needs {
+        let requires = &self.placement.requires;
+        let mut asked = self.needs.clone();
+        asked.cpus = asked.cpus.max(requires.cpus.map_or(0, u64::from));
+        let memory = requires.memory.map_or(0, |memory| memory.bytes());
+        asked.memory = asked.memory.max(memory);
+        if let Some(room) = requires.pool_room {
+            let pool = asked.pools.entry(self.pool.clone()).or_default();
+            *pool = (*pool).max(room.bytes());
+        }
+        asked
+    }
+}
+
+/// No host fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unplaced {
+    /// What speaks against each.
+    pub against: Vec<Rejected>,
+}
+
+impl std::fmt::Display for Unplaced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all: Vec<_> = self.against.iter().map(ToString::to_string).collect();
+        match all.as_slice() {
+            [] => f.write_str("no host is there to choose from"),
+            all => f.write_str(&all.join("; ")),
+        }
+    }
+}
+
+/// VSIs that are counted together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Class {
+    /// Those of a namespace with such labels; all of them where there is no selector.
+    Labelled(String, Option<LabelSelector>),
+    /// The members of a pool: namespace and name.
+    Pool(String, String),
+}
+
+impl Class {
+    fn has(&self, vsi: &PlacedVsi) -> bool {
+        match self {
+            Self::Labelled(namespace, selector) => {
+                let fits = |selector: &LabelSelector| selector.matches(&vsi.labels);
+                vsi.namespace == *namespace && selector.as_ref().is_none_or(fits)
+            }
+            Self::Pool(namespace, pool) => {
+                vsi.namespace == *namespace && vsi.pool.as_ref() == Some(pool)
+            }
+        }
+    }
+}
+
+/// How many of a class each host has, and one of them.
+struct Counted {
+    class: Class,
+    hosts: Vec<u64>,
+    first: BTreeMap<usize, String>,
+}
+
+/// Hosts, what is promised on them, and what was chosen since.
+pub struct PlacementBoard {
+    hosts: Vec<PlacementHost>,
+    at: HashMap<String, usize>,
+    counted: Vec<Counted>,
+    /// What VSIs on hosts do not stand beside them: namespace and selector, and one on each host that says so.
+    averse: Vec<(String, LabelSelector, BTreeMap<usize, String>)>,
+    /// The candidates of the request before, which is as a rule that of the next.
+    before: (Vec<String>, Vec<usize>),
+}
+
+/// How well a host fits: less is better.
+type Score = (u64, u64, Fullness);
+
+impl PlacementBoard {
+    /// These hosts, in the order of their ids.
+    pub fn new(mut hosts: Vec<PlacementHost>) -> Self {
+        hosts.sort_by(|a, b| a.id.cmp(&b.id));
+        let at = hosts.iter().enumerate();
+        let at = at.map(|(index, host)| (host.id.clone(), index)).collect();
+        let mut board = Self {
+            hosts,
+            at,
+            counted: Vec::new(),
+            averse: Vec::new(),
+            before: Default::default(),
+        };
+        for index in 0..board.hosts.len() {
+            let vsis = board.hosts.get(index).map(|host| host.vsis.clone());
+            for vsi in vsis.unwrap_or_default() {
+                board.note_averse(index, &vsi);
+            }
+        }
+        board
+    }
+
+    /// Chooses a host, and counts the VSI there from then on.
+    ///
+    /// # Errors
+    /// With what speaks against each host, where none fits.
+    pub fn choose(&mut self, request: &PlacementRequest) -> Result<Decision, Unplaced> {
+        let candidates = self.candidates(&request.candidates);
+        let spread = request.placement.spread.as_ref();
+        let spread = spread.map(|spread| self.count(spread_class(spread, &request.vsi)));
+        let avoided = request.placement.anti_affinity.clone();
+        let avoided = avoided.map(|selector| {
+            let namespace = request.vsi.namespace.clone();
+            self.count(Class::Labelled(namespace, Some(selector)))
+        });
+        let asked = request.asked();
+        let domains = self.domains(request, spread, &candidates);
+        let mut fitting = Vec::new();
+        let mut against = BTreeMap::<Obstacle, Vec<usize>>::new();
+        for index in candidates {
+            match self.judge(index, (request, &asked), avoided, (spread, &domains)) {
+                Ok(score) => fitting.push((score, index)),
+                Err(obstacle) => against.entry(obstacle).or_default().push(index),
+            }
+        }
+        let Some((best, chosen)) = fitting.iter().min().copied() else {
+            let against = self.told(&against, request);
+            return Err(Unplaced { against });
+        };
+        let others = fitting.into_iter().filter(|(_, index)| *index != chosen);
+        for (score, index) in others {
+            let obstacle = lost(score, best, request.placement.pack);
+            against.entry(obstacle).or_default().push(index);
+        }
+        let against = self.told(&against, request);
+        let host = self.hosts.get(chosen).map(|host| host.id.clone());
+        self.put(chosen, request);
+        Ok(Decision {
+            host: host.unwrap_or_default(),
+            why: why(best, request),
+            against,
+        })
+    }
+
+    fn candidates(&mut self, ids: &[String]) -> Vec<usize> {
+        if self.before.0 != ids {
+            let mut found: Vec<_> = ids
+                .iter()
+                .filter_map(|id| self.at.get(id).copied())
+                .collect();
+            found.sort_unstable();
+            found.dedup();
+            self.before = (ids.to_vec(), found);
+        }
+        self.before.1.clone()
+    }
+
+    /// What speaks against a host, or how well it fits.
+    fn judge(
+        &self,
+        index: usize,
+        (request, asked): (&PlacementRequest, &Needs),
+        avoided: Option<usize>,
+        (spread, domains): (Option<usize>, &BTreeMap<&str, u64>),
+    ) -> Result<Score, Obstacle> {
+        let Some(host) = self.hosts.get(index) else {
+            return Err(Obstacle::Excluded("it is not known".to_owned()));
+        };
+        allowed(host, request)?;
+        if let Some(name) = avoided.and_then(|at| self.counted.get(at)?.first.get(&index)) {
+            return Err(Obstacle::Affinity(name.clone()));
+        }
+        for (namespace, selector, there) in &self.averse {
+            let Some(name) = there.get(&index) else {
+                continue;
+            };
+            if *namespace == request.vsi.namespace && selector.matches(&request.vsi.labels) {
+                return Err(Obstacle::Affinity(name.clone()));
+            }
+        }
+        let (among, here) = self.spread_of(index, host, request, spread, domains)?;
+        let fullness = host.fullness(asked)?;
+        let fullness = match request.placement.pack {
+            true => u64::MAX.saturating_sub(fullness),
+            false => fullness,
+        };
+        Ok((among, here, fullness))
+    }
+
+    /// How many of those that are spread share the host's label, and how many its host.
+    fn spread_of(
+        &self,
+        index: usize,
+        host: &PlacementHost,
+        request: &PlacementRequest,
+        spread: Option<usize>,
+        domains: &BTreeMap<&str, u64>,
+    ) -> Result<(u64, u64), Obstacle> {
+        let Some(counted) = spread.and_then(|at| self.counted.get(at)) else {
+            return Ok((0, 0));
+        };
+        let here = counted.hosts.get(index).copied().unwrap_or_default();
+        let Some(label) = spread_label(request) else {
+            return Ok((here, here));
+        };
+        let Some(value) = host.labels.get(label) else {
+            return Err(Obstacle::NoLabel(label.to_owned()));
+        };
+        let among = domains.get(value.as_str()).copied();
+        Ok((among.unwrap_or_default(), here))
+    }
+
+    /// How many of those that are spread there are by the value of the label, where they are spread over one.
+    fn domains(
+        &self,
+        request: &PlacementRequest,
+        spread: Option<usize>,
+        candidates: &[usize],
+    ) -> BTreeMap<&str, u64> {
+        let mut domains = BTreeMap::new();
+        let (Some(label), Some(counted)) = (
+            spread_label(request),
+            spread.and_then(|at| self.counted.get(at)),
+        ) else {
+            return domains;
+        };
+        for index in candidates {
+            let host = self.hosts.get(*index);
+            if let Some(value) = host.and_then(|host| host.labels.get(label)) {
+                let sum: &mut u64 = domains.entry(value.as_str()).or_default();
+                let here = counted.hosts.get(*index).copied().unwrap_or_default();
+                *sum = sum.saturating_add(here);
+            }
+        }
+        domains
+    }
+
+    /// Where a class is counted.
+    fn count(&mut self, class: Class) -> usize {
+        let found = self.counted.iter().position(|one| one.class == class);
+        found.unwrap_or_else(|| {
+            let mut counted = Counted {
+                class,
+                hosts: vec![0; self.hosts.len()],
+                first: BTreeMap::new(),
+            };
+            for (index, host) in self.hosts.iter().enumerate() {
+                host.vsis.iter().for_each(|vsi| counted.add(index, vsi));
+            }
+            self.counted.push(counted);
+            self.counted.len().saturating_sub(1)
+        })
+    }
+
+    fn put(&mut self, index: usize, request: &PlacementRequest) {
+        for counted in &mut self.counted {
+            counted.add(index, &request.vsi);
+        }
+        self.note_averse(index, &request.vsi);
+        if let Some(host) = self.hosts.get_mut(index) {
+            host.promised.add(&request.needs, false);
+            host.vsis.push(request.vsi.clone());
+        }
+    }
+
+    fn note_averse(&mut self, index: usize, vsi: &PlacedVsi) {
+        let Some(selector) = &vsi.anti_affinity else {
+            return;
+        };
+        let found = self.averse.iter_mut();
+        let same =
+            |(namespace, other, _): &&mut (String, LabelSelector, BTreeMap<usize, String>)| {
+                *namespace == vsi.namespace && other == selector
+            };
+        match found.into_iter().find(same) {
+            Some((_, _, there)) => _ = there.entry(index).or_insert_with(|| vsi.name.clone()),
+            None => {
+                let there = BTreeMap::from([(index, vsi.name.clone())]);
+                self.averse
+                    .push((vsi.namespace.clone(), selector.clone(), there));
+            }
+        }
+    }
+
+    fn told(
+        &self,
+        against: &BTreeMap<Obstacle, Vec<usize>>,
+        request: &PlacementRequest,
+    ) -> Vec<Rejected> {
+        let ids = |indexes: &[usize]| -> Vec<&str> {
+            let found = indexes.iter().filter_map(|index| self.hosts.get(*index));
+            found.map(|host| host.id.as_str()).collect()
+        };
+        let told = against
+            .iter()
+            .map(|(obstacle, indexes)| Rejected::new(obstacle.to_string(), &ids(indexes)));
+        let excluded = request.excluded.iter();
+        let excluded = excluded.map(|(host, why)| Rejected::new(why.clone(), &[host.as_str()]));
+        let all_known = self.before.1.len() == request.candidates.len();
+        let unknown = request.candidates.iter().filter(|_| !all_known);
+        let unknown = unknown.filter(|id| !self.at.contains_key(*id));
+        let unknown = unknown
+            .map(|host| Rejected::new("its settings are not known".to_owned(), &[host.as_str()]));
+        told.chain(excluded).chain(unknown).collect()
+    }
+}
+
+impl Counted {
+    fn add(&mut self, index: usize, vsi: &PlacedVsi) {
+        if !self.class.has(vsi) {
+            return;
+        }
+        if let Some(count) = self.hosts.get_mut(index) {
+            *count = count.saturating_add(1);
+        }
+        self.first.entry(index).or_insert_with(|| vsi.name.clone());
+    }
+}
+
+/// What speaks against a host whatever else is on it.
+fn allowed(host: &PlacementHost, request: &PlacementRequest) -> Result<(), Obstacle> {
+    if let Some((only, why)) = &request.pinned
+        && *only != host.id
+    {
+        return Err(Obstacle::Excluded(why.clone()));
+    }
+    if let Some(why) = &host.cordoned {
+        return Err(Obstacle::Cordoned(why.clone()));
+    }
+    if let Some(why) = &host.unreachable {
+        return Err(Obstacle::Unreachable(why.clone()));
+    }
+    if host.capacity.archs.get(&request.arch) == Some(&false) {
+        return Err(Obstacle::NoArch(request.arch.clone()));
+    }
+    match &request.placement.requires.device {
+        Some(device) if !host.limits.devices.contains(device) => {
+            Err(Obstacle::NoDevice(device.clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn spread_label(request: &PlacementRequest) -> Option<&str> {
+    let spread = request.placement.spread.as_ref()?;
+    match spread.over {
+        SpreadOver::Label => spread.label.as_deref(),
+        SpreadOver::Host => None,
+    }
+}
+
+fn spread_class(spread: &Spread, vsi: &PlacedVsi) -> Class {
+    match (&spread.among, &vsi.pool) {
+        (Some(selector), _) => Class::Labelled(vsi.namespace.clone(), Some(selector.clone())),
+        (None, Some(pool)) => Class::Pool(vsi.namespace.clone(), pool.clone()),
+        (None, None) => Class::Labelled(vsi.namespace.clone(), None),
+    }
+}
+
+/// Why one that fits was not chosen.
+fn lost(score: Score, best: Score, pack: bool) -> Obstacle {
+    let (among, here, full) = score;
+    match () {
+        () if among != best.0 => Obstacle::MoreOfThem {
+            here: among,
+            there: best.0,
+        },
+        () if here != best.1 => Obstacle::MoreOfThem {
+            here,
+            there: best.1,
+        },
+        () if full != best.2 && pack => Obstacle::Emptier,
+        () if full != best.2 => Obstacle::Fuller,
+        () => Obstacle::Equal,
+    }
+}
+
+/// What spoke for the one that was chosen.
+fn why((among, here, _): Score, request: &PlacementRequest) -> String {
+    if let Some((_, why)) = &request.pinned {
+        return why.clone();
+    }
+    match (&request.placement.spread, spread_label(request)) {
+        (Some(_), Some(label)) => format!(
+            "it fits; the fewest of them are on hosts with its value of label {label} ({among}), then on it ({here})"
+        ),
+        (Some(_), None) => format!("it fits; the fewest of them are there ({here})"),
+        (None, _) if request.placement.pack => "it fits; the most of it is promised".to_owned(),
+        (None, _) => "it fits; the least of it is promised".to_owned(),
+    }
+}

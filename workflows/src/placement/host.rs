@@ -1,0 +1,147 @@
+//! A host and what is promised on it.
+
+use std::collections::BTreeMap;
+
+use super::{
+    CapacityRecord,
+    reason::{Obstacle, Resource},
+};
+use crate::spec::{LabelSelector, host::HostLimits};
+
+/// What a VSI takes of its host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Processors.
+    pub cpus: u64,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// The sizes of its disks in bytes, by pool; those that are not known are not counted.
+    pub pools: BTreeMap<String, u64>,
+}
+
+/// What is promised on a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Promised {
+    /// All of it.
+    pub all: Needs,
+    /// The part of its pools that is not made yet, and so not missing from what the host says is free.
+    pub unmade: BTreeMap<String, u64>,
+}
+
+impl Promised {
+    /// And that. `made` tells whether its disks are there.
+    pub fn add(&mut self, needs: &Needs, made: bool) {
+        self.all.cpus = self.all.cpus.saturating_add(needs.cpus);
+        self.all.memory = self.all.memory.saturating_add(needs.memory);
+        for (pool, size) in &needs.pools {
+            self.add_disk(pool, *size, made);
+        }
+    }
+
+    /// And a disk.
+    pub fn add_disk(&mut self, pool: &str, size: u64, made: bool) {
+        let mut to = vec![&mut self.all.pools];
+        if !made {
+            to.push(&mut self.unmade);
+        }
+        for pools in to {
+            let sum = pools.entry(pool.to_owned()).or_default();
+            *sum = sum.saturating_add(size);
+        }
+    }
+}
+
+/// A VSI that is on a host, or on its way there.
+#[derive(Clone, Debug, Default)]
+pub struct PlacedVsi {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// The pool that made it, where one did.
+    pub pool: Option<String>,
+    /// What it does not stand beside it.
+    pub anti_affinity: Option<LabelSelector>,
+}
+
+/// A host that may be chosen.
+#[derive(Clone, Debug, Default)]
+pub struct PlacementHost {
+    /// The id.
+    pub id: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Why it takes nothing new; none where it does.
+    pub cordoned: Option<String>,
+    /// Why it does not answer; none where it does.
+    pub unreachable: Option<String>,
+    /// What it has.
+    pub capacity: CapacityRecord,
+    /// What its settings say.
+    pub limits: HostLimits,
+    /// What is promised on it.
+    pub promised: Promised,
+    /// The VSIs on it.
+    pub vsis: Vec<PlacedVsi>,
+}
+
+/// How full a host would be, in millionths.
+pub(super) type Fullness = u64;
+const WHOLE: u128 = 1_000_000;
+
+impl PlacementHost {
+    /// How full it would be with that, by what it would have the least of.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub(super) fn fullness(&self, needs: &Needs) -> Result<Fullness, Obstacle> {
+        let (all, over) = (&self.promised.all, &self.limits.overcommit);
+        let cpus = self.capacity.cpus.map(u64::from);
+        let cpus = cpus.map(|has| over.cpus.of(has));
+        let memory = self.capacity.memory.map(|has| over.memory.of(has));
+        let cpus = share(Resource::Cpus, cpus, all.cpus, needs.cpus)?;
+        let memory = share(Resource::Memory, memory, all.memory, needs.memory)?;
+        for (pool, size) in &needs.pools {
+            self.has_room(pool, *size)?;
+        }
+        Ok(cpus.max(memory))
+    }
+
+    fn has_room(&self, pool: &str, size: u64) -> Result<(), Obstacle> {
+        if self.capacity.cpus.is_none() && self.capacity.pools.is_empty() {
+            return Err(Obstacle::Unknown(Resource::Pool(pool.to_owned())));
+        }
+        let Some(has) = self.capacity.pools.get(pool) else {
+            return Err(Obstacle::NoPool(pool.to_owned()));
+        };
+        let sum = |of: &BTreeMap<String, u64>| of.get(pool).copied().unwrap_or_default();
+        let limit = self.limits.overcommit.pool.of(has.capacity);
+        let left = limit.saturating_sub(sum(&self.promised.all.pools));
+        let there = has.available.saturating_sub(sum(&self.promised.unmade));
+        let free = left.min(there);
+        match size > free {
+            true => Err(Obstacle::Lacks {
+                of: Resource::Pool(pool.to_owned()),
+                needs: size,
+                free,
+            }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The share of `limit` that is promised then.
+fn share(of: Resource, limit: Option<u64>, promised: u64, needs: u64) -> Result<u64, Obstacle> {
+    let Some(limit) = limit else {
+        return Err(Obstacle::Unknown(of));
+    };
+    let free = limit.saturating_sub(promised);
+    if needs > free {
+        return Err(Obstacle::Lacks { of, needs, free });
+    }
+    let all = u128::from(promised.saturating_add(needs)).saturating_mul(WHOLE);
+    let share = all.checked_div(u128::from(limit)).unwrap_or(WHOLE);
+    Ok(u64::try_from(share).unwrap_or(u64::MAX))
+}

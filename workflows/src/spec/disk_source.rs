@@ -1,0 +1,189 @@
+//! What a data disk is filled with when it is made.
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde_json::{Value, json};
+
+use super::desired::DesiredImage;
+use super::image::{Checksum, ImageUrl};
+use super::text;
+
+/// What a data disk is filled with, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum DiskSource {
+    /// An image.
+    Image {
+        /// The image.
+        image: DesiredImage,
+    },
+    /// A disk of a snapshot of the same namespace.
+    Snapshot {
+        /// The snapshot's name.
+        name: String,
+        /// What the snapshot calls the disk: `boot`, or the name of a data disk.
+        disk: String,
+    },
+    /// Another data disk of the same namespace, as it is then.
+    Disk {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl DiskSource {
+    /// As documents write it.
+    pub fn shown(&self) -> Value {
+        match self {
+            Self::Image { image } => match &image.checksum {
+                Some(checksum) => json!({"imageURL": image.url, "imageChecksum": checksum}),
+                None => json!({"imageURL": image.url}),
+            },
+            Self::Snapshot { name, disk } => json!({"snapshot": {"name": name, "disk": disk}}),
+            Self::Disk { name } => json!({"disk": name}),
+        }
+    }
+}
+
+/// The form that documents have. Exactly one of its fields but the checksum and the format.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Written {
+    #[serde(default, rename = "imageURL")]
+    image_url: Option<ImageUrl>,
+    #[serde(default)]
+    image_checksum: Option<Checksum>,
+    #[serde(default)]
+    snapshot: Option<SnapshotDiskFields>,
+    #[serde(default)]
+    disk: Option<NamedDisk>,
+    #[serde(default)]
+    blank: Option<bool>,
+    #[serde(default)]
+    format: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SnapshotDiskFields {
+    #[serde(deserialize_with = "text::host_object")]
+    name: String,
+    #[serde(deserialize_with = "text::host_object")]
+    disk: String,
+}
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct NamedDisk(#[serde(deserialize_with = "text::host_object")] String);
+
+const ONE: &str = "a source is one of imageURL, snapshot, disk and `blank: true`";
+const CREDENTIALS: &str = "the URL of a data disk's image holds no password and no query; put the \
+    login into the host's settings (IMAGE_SERVER, IMAGE_USER, IMAGE_PASSWORD)";
+const FORMAT: &str = "vsiflow makes no file systems: let the guest format the disk (cloud-init: \
+    `fs_setup`), or fill it from an image that holds an empty file system";
+
+pub(super) fn written<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<DiskSource>, D::Error> {
+    let Some(written) = Option::<Written>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    written.source().map_err(D::Error::custom)
+}
+
+impl Written {
+    fn source(self) -> Result<Option<DiskSource>, &'static str> {
+        if self.format.is_some() {
+            return Err(FORMAT);
+        }
+        if self.image_checksum.is_some() && self.image_url.is_none() {
+            return Err("imageChecksum belongs to an imageURL");
+        }
+        match (self.image_url, self.snapshot, self.disk, self.blank) {
+            (Some(url), None, None, None) => image(&url, self.image_checksum).map(Some),
+            (None, Some(SnapshotDiskFields { name, disk }), None, None) => {
+                Ok(Some(DiskSource::Snapshot { name, disk }))
+            }
+            (None, None, Some(NamedDisk(name)), None) => Ok(Some(DiskSource::Disk { name })),
+            (None, None, None, Some(true)) => Ok(None),
+            _ => Err(ONE),
+        }
+    }
+}
+
+fn image(url: &ImageUrl, checksum: Option<Checksum>) -> Result<DiskSource, &'static str> {
+    if url.with_credentials().is_some() {
+        return Err(CREDENTIALS);
+    }
+    let image = DesiredImage {
+        url: url.for_arch(&super::vsi::default_arch()),
+        file_name: url.file_name().to_owned(),
+        checksum,
+    };
+    Ok(DiskSource::Image { image })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::DataDiskSpec;
+
+    fn parse(source: Value) -> Result<Option<DiskSource>, String> {
+        let spec = serde_json::from_value::<DataDiskSpec>(json!({"source": source}));
+        spec.map(|spec| spec.source)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_source_is_exactly_one_thing() {
+        let sum = format!("sha256:{}", "a".repeat(64));
+        let image = json!({"imageURL": "https://a.example/d.qcow2", "imageChecksum": sum});
+        let parsed = parse(image.clone()).unwrap().unwrap();
+        assert_eq!(parsed.shown(), image);
+        let stored = serde_json::to_value(&parsed).unwrap();
+        assert_eq!(
+            serde_json::from_value::<DiskSource>(stored).unwrap(),
+            parsed
+        );
+        for source in [
+            json!({"snapshot": {"name": "first", "disk": "data"}}),
+            json!({"disk": "data"}),
+        ] {
+            assert_eq!(parse(source.clone()).unwrap().unwrap().shown(), source);
+        }
+        assert_eq!(parse(json!({"blank": true})), Ok(None));
+        assert_eq!(parse(Value::Null), Ok(None));
+        for wrong in [
+            json!({}),
+            json!({"blank": false}),
+            json!({"disk": "a", "blank": true}),
+            json!({"disk": "a", "imageURL": "https://a.example/d.qcow2"}),
+            json!({"imageChecksum": sum}),
+            json!({"imageChecksum": sum, "disk": "a"}),
+            json!({"snapshot": "first"}),
+            json!({"disk": "other/data"}),
+            json!({"snapshot": {"name": "other/first", "disk": "boot"}}),
+        ] {
+            assert!(parse(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_a_secret_is_refused_and_not_repeated() {
+        for url in [
+            "https://me:hunter2@a.example/d.qcow2",
+            "https://a.example/d?sig=hunter2",
+        ] {
+            let error = parse(json!({"imageURL": url})).unwrap_err();
+            assert!(
+                error.contains("IMAGE_SERVER") && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_system_is_refused_with_what_to_do_instead() {
+        let error = parse(json!({"blank": true, "format": "ext4"})).unwrap_err();
+        assert!(error.contains("fs_setup"), "{error}");
+    }
+}

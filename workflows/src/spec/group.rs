@@ -1,0 +1,410 @@
+//! Kind `VirtualServerGroup`: members and pools in waves, behind gates.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use uuid::Uuid;
+use vsiflow_steps::guest::Probe;
+
+use super::documents::{Document, GROUP};
+use super::image::{Checksum, ImageUrl};
+use super::meta::{self, ObjectMeta};
+use super::policy::UpdatePolicy;
+use super::pool::{DiskTemplate, PoolSpec, PoolTemplate, ResolvedPool, Strategy, some_replicas};
+use super::problem::{DocumentRef, FieldPath, PathSegment, Problem};
+use super::ready::{HttpSpec, Nothing};
+
+/// The spec of kind `VirtualServerGroup`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GroupSpec {
+    /// Images that templates share, by name.
+    #[serde(default)]
+    pub release: BTreeMap<String, ReleaseSpec>,
+    /// The waves, in the order in which they come up.
+    pub waves: Vec<WaveSpec>,
+    /// What is read of members once their wave has come up.
+    #[serde(default)]
+    pub outputs: Vec<OutputSpec>,
+}
+
+/// An image of a release.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReleaseSpec {
+    /// Where it comes from.
+    pub image: ImageUrl,
+    /// The SHA-256 it must have.
+    #[serde(default)]
+    pub checksum: Option<Checksum>,
+}
+
+/// A wave.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WaveSpec {
+    /// Its name.
+    #[serde(deserialize_with = "label")]
+    pub name: String,
+    /// Single members: `NAME-0` each.
+    #[serde(default)]
+    pub members: Vec<MemberSpec>,
+    /// Pools of members.
+    #[serde(default)]
+    pub pools: Vec<GroupPoolSpec>,
+    /// What opens the way to the next wave.
+    #[serde(default)]
+    pub gate: GateSpec,
+}
+
+/// A single member.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MemberSpec {
+    /// Its name: the virtual server is `GROUP-NAME-0`.
+    #[serde(deserialize_with = "label")]
+    pub name: String,
+    /// What it is.
+    pub template: PoolTemplate,
+    /// Data disks of its own.
+    #[serde(default)]
+    pub disk_templates: Vec<DiskTemplate>,
+    /// The wave after whose gate it is removed for good.
+    #[serde(default)]
+    pub remove_after: Option<String>,
+}
+
+/// A pool of members.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GroupPoolSpec {
+    /// Its name: the pool is `GROUP-NAME`, its members `GROUP-NAME-0` and so on.
+    #[serde(deserialize_with = "label")]
+    pub name: String,
+    /// How many members there are; where absent, as many as before, and 1 at first.
+    #[serde(default, deserialize_with = "some_replicas")]
+    pub replicas: Option<u32>,
+    /// What each member is.
+    pub template: PoolTemplate,
+    /// Data disks that each member has of its own.
+    #[serde(default)]
+    pub disk_templates: Vec<DiskTemplate>,
+    /// How members are replaced.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// The wave after whose gate it is removed for good.
+    #[serde(default)]
+    pub remove_after: Option<String>,
+}
+
+/// What opens the way to the next wave.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GateSpec {
+    /// Whether all members have to show it, or any one.
+    #[serde(default)]
+    pub members: Quorum,
+    /// What a member has to show beside that it is ready, all of it.
+    #[serde(default)]
+    pub probes: Vec<GateProbeSpec>,
+}
+
+/// Who has to show what a gate asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Quorum {
+    /// Every member of the wave.
+    #[default]
+    All,
+    /// One of them.
+    Any,
+}
+
+/// One probe of a gate: one field of it is given.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GateProbeSpec {
+    /// The member is ready, as its own document has it.
+    #[serde(default)]
+    pub ready: Option<Nothing>,
+    /// A regular expression that a line of the console matches.
+    #[serde(default)]
+    pub console: Option<String>,
+    /// The guest's agent answers.
+    #[serde(default)]
+    pub agent: Option<Nothing>,
+    /// A TCP port that accepts connections.
+    #[serde(default)]
+    pub tcp: Option<u16>,
+    /// An HTTP server that answers.
+    #[serde(default)]
+    pub http: Option<HttpSpec>,
+    /// A program that the guest's agent runs, and that ends with 0.
+    #[serde(default)]
+    pub agent_command: Option<AgentCommand>,
+}
+
+/// A program that a guest's agent runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AgentCommand {
+    /// The program, as an absolute path.
+    pub path: String,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+}
+
+/// Something that is read of a member: one of `file` and `console` is given.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OutputSpec {
+    /// Its name.
+    #[serde(deserialize_with = "label")]
+    pub name: String,
+    /// The member, as `NAME-0`.
+    pub member: String,
+    /// A file of the guest, read by its agent.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// A regular expression that a line of the console matches; its first group is what is read.
+    #[serde(default)]
+    pub console: Option<String>,
+    /// Whether it is kept as a secret.
+    #[serde(default = "yes")]
+    pub secret: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn label<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    match meta::check_label(&name) {
+        Ok(()) => Ok(name),
+        Err(_) => Err(D::Error::custom(format!(
+            "{name:?} is not a name: lower-case letters, digits and `-`, a letter or digit at both ends, 63 at most"
+        ))),
+    }
+}
+
+/// An image of a release, as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// Where it comes from.
+    pub image: String,
+    /// The SHA-256 it must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+}
+
+/// What opens the way to the next wave, as it is recorded. Enum variants are only appended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gate {
+    /// Who has to show it.
+    #[serde(default)]
+    pub members: Quorum,
+    /// What, beside that it is ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<GateProbe>,
+}
+
+/// What a gate asks of a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GateProbe {
+    /// What may show that a guest is ready.
+    Guest(Probe),
+    /// A program of the guest ends with 0.
+    Command(AgentCommand),
+}
+
+/// Something that is read of a member, as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputSource {
+    /// Its name.
+    pub name: String,
+    /// The name of the member or pool.
+    pub item: String,
+    /// The member's number.
+    pub number: u32,
+    /// Where it is read.
+    pub from: OutputPlace,
+    /// Whether it is kept as a secret.
+    pub secret: bool,
+}
+
+/// Where an output is read. Variants are only appended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OutputPlace {
+    /// A file, by the guest's agent.
+    File(String),
+    /// A line of the console.
+    Console(String),
+}
+
+/// Whose pool a pool is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OfGroup {
+    /// The group's UID.
+    pub uid: Uuid,
+    /// The group's name.
+    pub group: String,
+    /// The pool's name within the group.
+    pub item: String,
+    /// What the group's document asks of it.
+    pub revision: String,
+}
+
+/// A group with everything it takes.
+#[derive(Clone, Debug)]
+pub struct ResolvedGroup {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The identity, where the document gives one.
+    pub uid: Option<Uuid>,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// Images that templates share, by name.
+    pub release: BTreeMap<String, Release>,
+    /// The waves, in their order.
+    pub waves: Vec<ResolvedWave>,
+    /// What is read of members.
+    pub outputs: Vec<OutputSource>,
+    /// The document it comes from.
+    pub at: DocumentRef,
+}
+
+impl ResolvedGroup {
+    /// Its members and pools, wave after wave.
+    pub fn items(&self) -> impl Iterator<Item = &ResolvedItem> {
+        self.waves.iter().flat_map(|wave| &wave.items)
+    }
+}
+
+/// A wave with everything it takes.
+#[derive(Clone, Debug)]
+pub struct ResolvedWave {
+    /// Its name.
+    pub name: String,
+    /// What opens the way to the next one.
+    pub gate: Gate,
+    /// Its members and pools.
+    pub items: Vec<ResolvedItem>,
+}
+
+/// A member or a pool of a wave, with everything it takes.
+#[derive(Clone, Debug)]
+pub struct ResolvedItem {
+    /// Its name within the group.
+    pub name: String,
+    /// Whether it is written as a single member.
+    pub single: bool,
+    /// The wave after whose gate it is removed.
+    pub remove_after: Option<String>,
+    /// Its pool, before values are put in.
+    pub pool: ResolvedPool,
+}
+
+/// A member or a pool as a pool's document of its own, so that it is resolved as any other.
+pub(super) struct Item {
+    pub(super) name: String,
+    pub(super) single: bool,
+    pub(super) remove_after: Option<String>,
+    /// Where the group's document has it.
+    pub(super) path: FieldPath,
+    pub(super) pool: Document<PoolSpec>,
+}
+
+/// The members and pools of a group, as documents of pools.
+pub fn pools(document: &Document<GroupSpec>) -> Vec<Document<PoolSpec>> {
+    let waves = 0..document.spec.waves.len();
+    let items = waves.flat_map(|wave| items(document, wave));
+    items.map(|item| item.pool).collect()
+}
+
+/// The members and pools of a wave.
+pub(super) fn items(document: &Document<GroupSpec>, wave: usize) -> Vec<Item> {
+    let Some(spec) = document.spec.waves.get(wave) else {
+        return Vec::new();
+    };
+    let path = |list: &str, place| {
+        let waves = FieldPath::of(["spec", "waves"]).index(wave);
+        waves.key(list).index(place)
+    };
+    let members = spec.members.iter().enumerate().map(|(place, member)| Item {
+        name: member.name.clone(),
+        single: true,
+        remove_after: member.remove_after.clone(),
+        path: path("members", place),
+        pool: pool(
+            document,
+            &member.name,
+            PoolSpec {
+                replicas: Some(1),
+                template: member.template.clone(),
+                disk_templates: member.disk_templates.clone(),
+                strategy: Strategy::default(),
+                update_policy: UpdatePolicy::Automatic,
+            },
+        ),
+    });
+    let pools = spec.pools.iter().enumerate().map(|(place, one)| Item {
+        name: one.name.clone(),
+        single: false,
+        remove_after: one.remove_after.clone(),
+        path: path("pools", place),
+        pool: pool(
+            document,
+            &one.name,
+            PoolSpec {
+                replicas: one.replicas,
+                template: one.template.clone(),
+                disk_templates: one.disk_templates.clone(),
+                strategy: one.strategy,
+                update_policy: UpdatePolicy::Automatic,
+            },
+        ),
+    });
+    members.chain(pools).collect()
+}
+
+fn pool(document: &Document<GroupSpec>, name: &str, spec: PoolSpec) -> Document<PoolSpec> {
+    Document {
+        at: document.at.clone(),
+        kind: GROUP,
+        meta: ObjectMeta {
+            name: crate::group::pool_name(&document.meta.name, name),
+            uid: None,
+            annotations: BTreeMap::new(),
+            ..document.meta.clone()
+        },
+        spec,
+    }
+}
+
+/// A problem of a pool, where the group's document has it.
+pub(super) fn in_item(
+    problem: Problem,
+    document: &Document<GroupSpec>,
+    item: &FieldPath,
+) -> Problem {
+    let rest: &[PathSegment] = match problem.path.0.split_first() {
+        Some((_, rest)) => rest,
+        None => &[],
+    };
+    Problem {
+        kind: GROUP.to_owned(),
+        object: document.meta.full_name(),
+        path: FieldPath(item.0.iter().chain(rest).cloned().collect()),
+        ..problem
+    }
+}

@@ -1,0 +1,505 @@
+//! What a group cannot be: names that occur twice, waves that wait for one another, and templates that
+//! name what is not there.
+
+use std::collections::BTreeSet;
+
+use vsiflow_steps::guest::{GuestType, pattern};
+
+use super::documents::Document;
+use super::group::{
+    Gate, GateProbe, GateProbeSpec, GroupSpec, OutputPlace, OutputSource, OutputSpec, Release,
+    ResolvedGroup, ResolvedItem,
+};
+use super::problem::{FieldPath, Problem, ProblemCode};
+use super::ready::{self, ProbeSpec};
+use super::resolve::ResolvedVsi;
+use super::substitute;
+use crate::pool::number_of;
+
+/// More probes than this are a slip of the pen.
+const MOST_PROBES: usize = 16;
+/// The longest path and the longest argument of a guest's program, in bytes.
+const LONGEST_TEXT: usize = 1024;
+/// The most arguments of a guest's program.
+const MOST_ARGS: usize = 64;
+
+/// Collects what is wrong with a group.
+pub(super) struct GroupCheck<'a> {
+    pub(super) document: &'a Document<GroupSpec>,
+    pub(super) problems: &'a mut Vec<Problem>,
+}
+
+impl GroupCheck<'_> {
+    fn wrong(&mut self, path: FieldPath, message: impl Into<String>, remedy: &str) {
+        let code = ProblemCode::WrongValue;
+        let problem = self.document.problem(code, path, message, remedy);
+        self.problems.push(problem);
+    }
+
+    /// What the document says by itself.
+    pub(super) fn form(&mut self) {
+        let spec = &self.document.spec;
+        let waves = FieldPath::of(["spec", "waves"]);
+        if spec.waves.is_empty() {
+            let remedy = "add a wave with members or pools";
+            self.wrong(waves.clone(), "a group has at least one wave", remedy);
+        }
+        let (mut names, mut items) = (BTreeSet::new(), BTreeSet::new());
+        for (place, wave) in spec.waves.iter().enumerate() {
+            let at = waves.clone().index(place);
+            if !names.insert(&wave.name) {
+                let path = at.clone().key("name");
+                self.wrong(
+                    path,
+                    "this name occurs twice",
+                    "give each wave its own name",
+                );
+            }
+            if wave.members.is_empty() && wave.pools.is_empty() {
+                let remedy = "add members or pools, or remove the wave";
+                self.wrong(at.clone(), "this wave has no member and no pool", remedy);
+            }
+            let members = wave.members.iter().enumerate();
+            let members = members.map(|(n, one)| ("members", n, &one.name, &one.remove_after));
+            let pools = wave.pools.iter().enumerate();
+            let pools = pools.map(|(n, one)| ("pools", n, &one.name, &one.remove_after));
+            for (list, number, name, remove_after) in members.chain(pools) {
+                let at = at.clone().key(list).index(number);
+                if !items.insert(name) {
+                    let remedy = "give each member and pool its own name";
+                    self.wrong(at.clone().key("name"), "this name occurs twice", remedy);
+                }
+                self.remove_after(at, place, remove_after.as_deref());
+            }
+        }
+        self.release();
+    }
+
+    fn remove_after(&mut self, at: FieldPath, own: usize, after: Option<&str>) {
+        let Some(after) = after else { return };
+        let mut waves = self.document.spec.waves.iter();
+        let path = at.key("removeAfter");
+        match waves.position(|wave| wave.name == after) {
+            None => {
+                let names: Vec<_> = self.document.spec.waves.iter().map(|w| &*w.name).collect();
+                let remedy = format!("name one of the waves: {}", names.join(", "));
+                self.wrong(path, format!("there is no wave {after:?}"), &remedy);
+            }
+            Some(place) if place < own => {
+                let message = format!("wave {after} comes before this one: it would never be made");
+                self.wrong(path, message, "name this wave, or one that comes later");
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn release(&mut self) {
+        for (name, release) in &self.document.spec.release {
+            let path = FieldPath::of(["spec", "release", name]);
+            if super::meta::check_label(name).is_err() {
+                let remedy = "use lower-case letters, digits and `-`";
+                self.wrong(path.clone(), format!("{name:?} is not a name"), remedy);
+            }
+            if release.image.with_credentials().is_some() {
+                let message = "a release is shown, so its image holds no credentials";
+                let remedy = "write the credentials into the settings of the host";
+                self.wrong(path.key("image"), message, remedy);
+            }
+        }
+    }
+
+    /// The gate of a wave, asked of guests of these types.
+    pub(super) fn gate(&mut self, wave: usize, guests: &[GuestType]) -> Gate {
+        let Some(spec) = self.document.spec.waves.get(wave) else {
+            return Gate::default();
+        };
+        let base = FieldPath::of(["spec", "waves"]).index(wave).key("gate");
+        let base = base.key("probes");
+        if spec.gate.probes.len() > MOST_PROBES {
+            let message = format!("a gate has at most {MOST_PROBES} probes");
+            self.wrong(base.clone(), message, "remove some of them");
+        }
+        let mut probes = Vec::new();
+        for (place, probe) in spec.gate.probes.iter().enumerate() {
+            match gate_probe(probe, guests) {
+                Ok(probe) => probes.extend(probe),
+                Err((field, message, remedy)) => {
+                    let path = base.clone().index(place);
+                    let path = if field.is_empty() {
+                        path
+                    } else {
+                        path.key(field)
+                    };
+                    self.wrong(path, message, remedy);
+                }
+            }
+        }
+        let members = spec.gate.members;
+        Gate { members, probes }
+    }
+
+    /// What is read of members.
+    pub(super) fn outputs(&mut self, items: &[(usize, &ResolvedItem)]) -> Vec<OutputSource> {
+        let mut names = BTreeSet::new();
+        let mut sources = Vec::new();
+        for (place, output) in self.document.spec.outputs.iter().enumerate() {
+            let path = FieldPath::of(["spec", "outputs"]).index(place);
+            if !names.insert(&output.name) {
+                let remedy = "give each output its own name";
+                self.wrong(path.clone().key("name"), "this name occurs twice", remedy);
+            }
+            let from = match output_place(output) {
+                Ok(from) => from,
+                Err((field, message, remedy)) => {
+                    let path = if field.is_empty() {
+                        path
+                    } else {
+                        path.key(field)
+                    };
+                    self.wrong(path, message, remedy);
+                    continue;
+                }
+            };
+            let Some((_, item, number)) = member(items, &output.member) else {
+                let (message, remedy) = no_member(items, &output.member);
+                self.wrong(path.key("member"), message, &remedy);
+                continue;
+            };
+            let guest = item.pool.template.desired.guest_type();
+            if guest == GuestType::HyperProtect && matches!(from, OutputPlace::File(_)) {
+                let message = "a Hyper Protect guest has no channel to an agent that reads files";
+                let remedy = "have the guest print it, and write console: and a pattern";
+                self.wrong(path.key("file"), message, remedy);
+                continue;
+            }
+            sources.push(OutputSource {
+                name: output.name.clone(),
+                item: item.name.clone(),
+                number,
+                from,
+                secret: output.secret,
+            });
+        }
+        sources
+    }
+
+    /// The references in the texts of a template.
+    pub(super) fn references(
+        &mut self,
+        group: &ResolvedGroup,
+        wave: usize,
+        item: &ResolvedItem,
+        base: &FieldPath,
+    ) {
+        let items: Vec<_> = placed(group);
+        for text in texts(&item.pool.template) {
+            let path = base.clone().key("template").key("spec").key("guest");
+            let path = path.key(text.field);
+            let Some(words) = text.words() else { continue };
+            for reference in substitute::references(&words) {
+                let found = resolve(group, &items, wave, reference);
+                let found = found.and_then(|secret| match secret && !text.is_secret {
+                    true => Err((
+                        format!("$({reference}) is a secret, and this field is shown"),
+                        "use it in userData, or write `secret: false` for the output".to_owned(),
+                    )),
+                    false => Ok(()),
+                });
+                if let Err((message, remedy)) = found {
+                    self.wrong(path.clone(), message, &remedy);
+                }
+            }
+        }
+    }
+}
+
+/// A text of a template that values are put into.
+pub(crate) struct TemplateText<'a> {
+    /// The field of the guest.
+    pub(crate) field: &'static str,
+    /// Whether what it says is kept as a secret.
+    pub(crate) is_secret: bool,
+    bytes: &'a [u8],
+}
+
+impl TemplateText<'_> {
+    /// Its words, where it is text.
+    pub(crate) fn words(&self) -> Option<String> {
+        String::from_utf8(self.bytes.to_vec()).ok()
+    }
+}
+
+/// The texts of a template that values are put into.
+pub(crate) fn texts(template: &ResolvedVsi) -> Vec<TemplateText<'_>> {
+    let mut all = Vec::new();
+    let desired = &template.desired;
+    if !template.contract.expose().is_empty() {
+        all.push(TemplateText {
+            field: "userData",
+            is_secret: true,
+            bytes: template.contract.expose(),
+        });
+    }
+    if let Some(text) = &desired.network_config {
+        all.push(TemplateText {
+            field: "networkConfig",
+            is_secret: false,
+            bytes: text.as_bytes(),
+        });
+    }
+    if let Some(guest) = &desired.guest {
+        for key in &guest.ssh_keys {
+            all.push(TemplateText {
+                field: "sshKeys",
+                is_secret: false,
+                bytes: key.as_bytes(),
+            });
+        }
+        if let Some(text) = &guest.vendor_data {
+            all.push(TemplateText {
+                field: "vendorData",
+                is_secret: false,
+                bytes: text.as_bytes(),
+            });
+        }
+    }
+    all
+}
+
+/// Message and remedy.
+type RefusedGroup = (String, String);
+
+fn placed(group: &ResolvedGroup) -> Vec<(usize, &ResolvedItem)> {
+    let waves = group.waves.iter().enumerate();
+    waves
+        .flat_map(|(place, wave)| wave.items.iter().map(move |item| (place, item)))
+        .collect()
+}
+
+/// Whether what a reference leads to is a secret.
+fn resolve(
+    group: &ResolvedGroup,
+    items: &[(usize, &ResolvedItem)],
+    own: usize,
+    reference: &str,
+) -> Result<bool, RefusedGroup> {
+    let segments: Vec<_> = reference.split('.').collect();
+    match segments.as_slice() {
+        ["group", "name"] | ["pool", "name" | "index" | "member"] => Ok(false),
+        ["group", "release", name, what @ ("image" | "checksum")] => {
+            of_release(&group.release, name, what).map(|_| false)
+        }
+        ["group", "members", name, "name" | "index"] => match member(items, name) {
+            Some(_) => Ok(false),
+            None => Err(no_member(items, name)),
+        },
+        ["group", "members", name, "address"] => match member(items, name) {
+            Some((wave, ..)) => comes_before(group, wave, own, reference).map(|()| false),
+            None => Err(no_member(items, name)),
+        },
+        ["group", "outputs", name] => {
+            let output = group.outputs.iter().find(|output| output.name == *name);
+            let Some(output) = output else {
+                let names: Vec<_> = group.outputs.iter().map(|o| o.name.as_str()).collect();
+                return Err((
+                    format!("the group has no output {name:?}"),
+                    format!("name one of its outputs: {}", listed(&names)),
+                ));
+            };
+            let mut placed = items.iter();
+            let wave = placed.find(|(_, item)| item.name == output.item);
+            let wave = wave.map_or(own, |(wave, _)| *wave);
+            comes_before(group, wave, own, reference).map(|()| output.secret)
+        }
+        _ => Err((
+            format!("$({reference}) names nothing that there is"),
+            "use group.name, group.members.NAME-0.address (or name, index), group.outputs.NAME, \
+             group.release.NAME.image (or checksum), pool.name, pool.index or pool.member; \
+             write $$( where it is meant as it is written"
+                .to_owned(),
+        )),
+    }
+}
+
+/// An image or a checksum of a release.
+pub(crate) fn of_release(
+    release: &std::collections::BTreeMap<String, Release>,
+    name: &str,
+    what: &str,
+) -> Result<String, RefusedGroup> {
+    let Some(found) = release.get(name) else {
+        let names: Vec<_> = release.keys().map(String::as_str).collect();
+        return Err((
+            format!("the release has no image {name:?}"),
+            format!("name one of its images: {}", listed(&names)),
+        ));
+    };
+    match (what, &found.checksum) {
+        ("image", _) => Ok(found.image.clone()),
+        (_, Some(checksum)) => Ok(checksum.clone()),
+        (_, None) => Err((
+            format!("image {name} of the release has no checksum"),
+            format!("add spec.release.{name}.checksum"),
+        )),
+    }
+}
+
+fn comes_before(
+    group: &ResolvedGroup,
+    wave: usize,
+    own: usize,
+    reference: &str,
+) -> Result<(), RefusedGroup> {
+    if wave < own {
+        return Ok(());
+    }
+    let name = |wave: usize| group.waves.get(wave).map_or("", |wave| wave.name.as_str());
+    let message = match wave == own {
+        true => format!(
+            "$({reference}) is known only once wave {} is up, to which this belongs",
+            name(own)
+        ),
+        false => format!(
+            "waves {} and {} would wait for one another: $({reference}) is known only once {} is up",
+            name(own),
+            name(wave),
+            name(wave)
+        ),
+    };
+    Err((
+        message,
+        "refer to members of earlier waves, or move this to a later wave".to_owned(),
+    ))
+}
+
+/// The wave, the item and the number of a member.
+fn member<'a>(
+    items: &[(usize, &'a ResolvedItem)],
+    name: &str,
+) -> Option<(usize, &'a ResolvedItem, u32)> {
+    items.iter().find_map(|(wave, item)| {
+        let number = number_of(&item.name, name)?;
+        let replicas = item.pool.desired.replicas.unwrap_or(1);
+        (number < replicas).then_some((*wave, *item, number))
+    })
+}
+
+fn no_member(items: &[(usize, &ResolvedItem)], name: &str) -> RefusedGroup {
+    let names = items.iter().filter_map(|(_, item)| {
+        let last = item.pool.desired.replicas.unwrap_or(1).checked_sub(1)?;
+        Some(match last {
+            0 => format!("{}-0", item.name),
+            last => format!("{0}-0 to {0}-{last}", item.name),
+        })
+    });
+    let names: Vec<_> = names.collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    (
+        format!("the group has no member {name:?}"),
+        format!("name one of its members: {}", listed(&names)),
+    )
+}
+
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => "there is none".to_owned(),
+        names => names.join(", "),
+    }
+}
+
+/// The field to blame, what is wrong with it, and what to do.
+type WrongMember = (&'static str, String, &'static str);
+
+/// A probe of a gate; none where being ready is all that it asks.
+fn gate_probe(
+    spec: &GateProbeSpec,
+    guests: &[GuestType],
+) -> Result<Option<GateProbe>, WrongMember> {
+    let probe = ProbeSpec {
+        console: spec.console.clone(),
+        agent: spec.agent,
+        tcp: spec.tcp,
+        http: spec.http.clone(),
+        ..ProbeSpec::default()
+    };
+    let given = usize::from(spec.ready.is_some()) + usize::from(spec.agent_command.is_some());
+    let of_guest = [
+        spec.console.is_some(),
+        spec.agent.is_some(),
+        spec.tcp.is_some(),
+        spec.http.is_some(),
+    ];
+    let of_guest = of_guest.iter().filter(|given| **given).count();
+    let one = "write one of ready, console, agent, tcp, http and agentCommand in each";
+    match given.saturating_add(of_guest) {
+        0 => return Err(("", "this probe is empty".to_owned(), one)),
+        1 => {}
+        _ => return Err(("", "this is more than one probe".to_owned(), one)),
+    }
+    if let Some(command) = &spec.agent_command {
+        let text = |text: &String| text.len() <= LONGEST_TEXT && !text.contains('\0');
+        let fits = text(&command.path) && command.args.iter().all(text);
+        if !command.path.starts_with('/') || !fits || command.args.len() > MOST_ARGS {
+            return Err((
+                "agentCommand",
+                format!(
+                    "a program is an absolute path with at most {MOST_ARGS} arguments of {LONGEST_TEXT} bytes"
+                ),
+                "write, for example: agentCommand: {path: /usr/bin/systemctl, args: [is-active, etcd]}",
+            ));
+        }
+        if guests.contains(&GuestType::HyperProtect) {
+            return Err((
+                "agentCommand",
+                "a Hyper Protect guest has no channel to an agent, so that this is never met"
+                    .to_owned(),
+                "remove it, or probe a port: {tcp: 443}",
+            ));
+        }
+        return Ok(Some(GateProbe::Command(command.clone())));
+    }
+    if of_guest == 0 {
+        return Ok(None);
+    }
+    let guest = match guests.contains(&GuestType::HyperProtect) {
+        true => GuestType::HyperProtect,
+        false => GuestType::None,
+    };
+    ready::probe(&probe, guest).map(|probe| Some(GateProbe::Guest(probe)))
+}
+
+fn output_place(spec: &OutputSpec) -> Result<OutputPlace, WrongMember> {
+    match (&spec.file, &spec.console) {
+        (Some(file), None) => {
+            let fits = file.starts_with('/')
+                && file.len() <= LONGEST_TEXT
+                && !file.chars().any(char::is_control);
+            match fits {
+                true => Ok(OutputPlace::File(file.clone())),
+                false => Err((
+                    "file",
+                    format!("a file is an absolute path of at most {LONGEST_TEXT} bytes"),
+                    "write, for example: file: /etc/kubernetes/admin.conf",
+                )),
+            }
+        }
+        (None, Some(console)) => match pattern::compile(console) {
+            Ok(_) => Ok(OutputPlace::Console(console.clone())),
+            Err(message) => Err((
+                "console",
+                message,
+                "write a regular expression whose first group is what is read, for example: 'token: (\\S+)'",
+            )),
+        },
+        (None, None) => Err((
+            "",
+            "this output is empty".to_owned(),
+            "write one of file and console",
+        )),
+        (Some(_), Some(_)) => Err((
+            "console",
+            "file and console are both given".to_owned(),
+            "remove one of them",
+        )),
+    }
+}

@@ -1,0 +1,220 @@
+//! Which unused images of a host go automatically.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Which unused images go automatically: those beyond the newest `keep` of each pool, where an age is
+/// given only older ones, and where a watermark is given the oldest ones as long as the pool is fuller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImagePolicy {
+    /// So many unused images of each pool always stay, the newest.
+    pub keep: usize,
+    /// The time since an image was last found whole, in seconds, after which it goes.
+    pub age_s: Option<u64>,
+    /// The part of the pool that is in use, in percent, above which the oldest go.
+    pub watermark: Option<u8>,
+}
+
+/// An unused image of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnusedImage {
+    /// When it was last found whole: uploaded, or looked at for a VSI that needs it. Milliseconds
+    /// since the epoch.
+    pub verified_ms: u64,
+}
+
+/// Why an image goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Newer ones are more than are kept.
+    Count,
+    /// It was not needed for too long.
+    Age,
+    /// The pool is too full.
+    Watermark,
+}
+
+impl ImagePolicy {
+    /// Which of the unused images of a pool goes next, and why: the oldest that may. `used` is the part
+    /// of the pool that is in use, in percent; unknown is not full.
+    pub fn next(
+        &self,
+        unused: &[UnusedImage],
+        now_ms: u64,
+        used: Option<u8>,
+    ) -> Option<(usize, Due)> {
+        let mut order: Vec<_> = unused.iter().enumerate().collect();
+        order.sort_by_key(|(_, image)| std::cmp::Reverse(image.verified_ms));
+        let (index, oldest) = order.into_iter().skip(self.keep).next_back()?;
+        Some((index, self.due(*oldest, now_ms, used)?))
+    }
+
+    fn due(&self, image: UnusedImage, now_ms: u64, used: Option<u8>) -> Option<Due> {
+        let age_s = now_ms.saturating_sub(image.verified_ms) / 1_000;
+        if self.age_s.is_none() && self.watermark.is_none() {
+            return Some(Due::Count);
+        }
+        if self.age_s.is_some_and(|limit| age_s > limit) {
+            return Some(Due::Age);
+        }
+        let full = self.watermark.zip(used);
+        full.is_some_and(|(mark, used)| used > mark)
+            .then_some(Due::Watermark)
+    }
+}
+
+/// The form, for messages.
+pub(super) const FORM: &str =
+    "write what stays and what goes, such as \"keep=2, age=30d, watermark=80%\", or leave it out";
+
+impl FromStr for ImagePolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (mut keep, mut age_s, mut watermark) = (None, None, None);
+        let is_end = |c: char| c == ',' || c.is_whitespace();
+        for word in text.split(is_end).filter(|word| !word.is_empty()) {
+            let shown: String = word.chars().take(40).collect();
+            let unknown = || format!("{shown:?} is not understood");
+            let (name, value) = word.split_once('=').ok_or_else(unknown)?;
+            let again = match name {
+                "keep" => keep
+                    .replace(value.parse::<usize>().map_err(|_| unknown())?)
+                    .is_some(),
+                "age" => age_s.replace(age(value).ok_or_else(unknown)?).is_some(),
+                "watermark" => watermark
+                    .replace(percent(value).ok_or_else(unknown)?)
+                    .is_some(),
+                _ => return Err(unknown()),
+            };
+            if again {
+                return Err(format!("{name} is given twice"));
+            }
+        }
+        let keep = keep.ok_or("it does not say how many unused images are kept (keep=N)")?;
+        Ok(Self {
+            keep,
+            age_s,
+            watermark,
+        })
+    }
+}
+
+fn age(text: &str) -> Option<u64> {
+    let age = humantime::parse_duration(text).ok()?;
+    (age.as_secs() > 0).then_some(age.as_secs())
+}
+
+fn percent(text: &str) -> Option<u8> {
+    let percent: u8 = text.strip_suffix('%')?.parse().ok()?;
+    (1..100).contains(&percent).then_some(percent)
+}
+
+impl fmt::Display for ImagePolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "keep={}", self.keep)?;
+        if let Some(age) = self.age_s {
+            let age = humantime::format_duration(Duration::from_secs(age)).to_string();
+            write!(f, ", age={}", age.replace(' ', ""))?;
+        }
+        match self.watermark {
+            Some(watermark) => write!(f, ", watermark={watermark}%"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl TryFrom<String> for ImagePolicy {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ImagePolicy> for String {
+    fn from(policy: ImagePolicy) -> Self {
+        policy.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_MS: u64 = 86_400_000;
+
+    fn policy(text: &str) -> ImagePolicy {
+        text.parse().unwrap()
+    }
+
+    fn aged(days: &[u64]) -> Vec<UnusedImage> {
+        let at = |days: &u64| UnusedImage {
+            verified_ms: 100 * DAY_MS - days * DAY_MS,
+        };
+        days.iter().map(at).collect()
+    }
+
+    fn next(text: &str, days: &[u64], used: Option<u8>) -> Option<(usize, Due)> {
+        policy(text).next(&aged(days), 100 * DAY_MS, used)
+    }
+
+    #[test]
+    fn the_oldest_goes_and_the_newest_stay() {
+        assert_eq!(next("keep=2", &[1, 9, 5], None), Some((1, Due::Count)));
+        assert_eq!(next("keep=3", &[1, 9, 5], None), None);
+        assert_eq!(next("keep=0", &[], None), None);
+        assert_eq!(next("keep=0", &[3], None), Some((0, Due::Count)));
+    }
+
+    #[test]
+    fn age_and_watermark_each_suffice_and_keep_holds_against_both() {
+        let both = "keep=1, age=7d, watermark=80%";
+        assert_eq!(next(both, &[1, 9], Some(10)), Some((1, Due::Age)));
+        assert_eq!(next(both, &[1, 5], Some(81)), Some((1, Due::Watermark)));
+        assert_eq!(next(both, &[1, 7], Some(80)), None);
+        assert_eq!(next(both, &[99], Some(99)), None);
+    }
+
+    #[test]
+    fn a_pool_of_unknown_room_is_not_full() {
+        assert_eq!(next("keep=0 watermark=1%", &[9], None), None);
+    }
+
+    #[test]
+    fn what_was_written_reads_the_same() {
+        for text in [
+            "keep=0",
+            "keep=2, age=30days, watermark=80%",
+            "keep=1, age=1h30m",
+        ] {
+            let read = policy(text);
+            assert_eq!(policy(&read.to_string()), read);
+            let json = serde_json::to_string(&read).unwrap();
+            assert_eq!(serde_json::from_str::<ImagePolicy>(&json).unwrap(), read);
+        }
+        assert_eq!(policy("keep=2,age=1d").age_s, Some(86_400));
+    }
+
+    #[test]
+    fn what_is_no_policy_is_refused() {
+        for text in [
+            "",
+            "age=1d",
+            "keep=-1",
+            "keep=1 keep=2",
+            "keep=1 age=0s",
+            "keep=1 age=soon",
+            "keep=1 watermark=80",
+            "keep=1 watermark=0%",
+            "keep=1 watermark=100%",
+            "keep=1 watermark=300%",
+            "keep",
+            "keep=1 size=2",
+        ] {
+            assert!(text.parse::<ImagePolicy>().is_err(), "{text}");
+        }
+    }
+}

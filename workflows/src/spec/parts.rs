@@ -1,0 +1,64 @@
+//! Parts of what documents ask for, so that what is refused of one does not hold up the others.
+
+use std::collections::BTreeMap;
+
+use super::{host::HostSettings, resolve::Resolved};
+
+impl Resolved {
+    /// What belongs to every part: one that is given alone does not carry all others along.
+    pub fn alone(&self) -> Self {
+        Self {
+            references: self.references.clone(),
+            unresolved_refs: self.unresolved_refs.clone(),
+            directory: self.directory.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// What is said of these hosts: what is wrong with one must not keep from others.
+    pub fn hosts_of<'a>(
+        &self,
+        hosts: impl IntoIterator<Item = &'a str>,
+    ) -> BTreeMap<String, HostSettings> {
+        let found = hosts
+            .into_iter()
+            .filter_map(|id| self.hosts.get_key_value(id));
+        found.map(|(id, host)| (id.clone(), host.clone())).collect()
+    }
+
+    /// Each thing that is made, alone: data disks first, since VSIs have them, and snapshots of
+    /// VSIs last.
+    pub fn parts(&self) -> Vec<Self> {
+        let disks = self.data_disks.iter().map(|disk| Self {
+            data_disks: vec![disk.clone()],
+            hosts: self.hosts_of([disk.host.as_str()]),
+            ..self.alone()
+        });
+        let vsis = self.vsis.iter().map(|vsi| Self {
+            vsis: vec![vsi.clone()],
+            hosts: self.hosts_of(vsi.desired.possible_hosts()),
+            ..self.alone()
+        });
+        let pools = self.pools.iter().map(|pool| Self {
+            pools: vec![pool.clone()],
+            hosts: self.hosts_of(pool.template.desired.possible_hosts()),
+            ..self.alone()
+        });
+        let groups = self.groups.iter().map(|group| Self {
+            groups: vec![group.clone()],
+            hosts: self.hosts.clone(),
+            ..self.alone()
+        });
+        let snapshots = self.snapshots.iter().map(|snapshot| Self {
+            snapshots: vec![snapshot.clone()],
+            ..self.alone()
+        });
+        let types = self.types.iter().map(|one| Self {
+            types: vec![one.clone()],
+            ..self.alone()
+        });
+        let disks = types.chain(disks);
+        let made = disks.chain(vsis).chain(pools).chain(groups);
+        made.chain(snapshots).collect()
+    }
+}

@@ -1,0 +1,49 @@
+//! Snapshots that documents ask for.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::documents::Document;
+use super::text;
+
+/// The spec of kind `VirtualServerSnapshot`: a snapshot of a VSI of the same namespace. It is taken
+/// once, when its document is applied first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SnapshotSpec {
+    /// The VSI's name.
+    #[serde(deserialize_with = "text::host_object")]
+    pub virtual_server: String,
+    /// Whether the guest's agent holds its file systems still for that moment.
+    #[serde(default)]
+    pub quiesce: bool,
+    /// Whether the guest's memory is saved, too.
+    #[serde(default)]
+    pub memory: bool,
+}
+
+/// A snapshot that a document asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredSnapshot {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The identity, where the document gives one.
+    pub uid: Option<Uuid>,
+    /// What the document says.
+    pub spec: SnapshotSpec,
+}
+
+impl DesiredSnapshot {
+    pub(super) fn of(document: &Document<SnapshotSpec>) -> Self {
+        let meta = &document.meta;
+        Self {
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+            uid: meta.uid,
+            spec: document.spec.clone(),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The networks of a VSI: the nodes that wait for them, look at them, and reserve its addresses.
+
+use vsiflow_engine::{
+    model::{Failure, Text},
+    step::Step as _,
+};
+use vsiflow_steps::{
+    awaited::Awaited,
+    network::{
+        AwaitNetworks, ReleaseAddresses, ReserveAddresses, await_networks, release_addresses,
+        reserve_addresses,
+    },
+    vsi::{ResolveNetworks, resolve_networks},
+};
+
+use super::VsiGraphBuilder;
+use crate::{network, record::network_entity, spec::DesiredVsi};
+
+impl VsiGraphBuilder<'_> {
+    /// Networks are made by runs of their own. Gives back what comes next: nothing of a VSI is made
+    /// before its networks are.
+    pub(crate) fn await_networks(&mut self, after: &'static str) -> Result<&'static str, Failure> {
+        let vsi = &self.wanted.vsi;
+        let networks = vsi.made_networks.iter().filter_map(|(name, made)| {
+            Some(Awaited {
+                entity: network_entity(&vsi.host, name).ok()?.to_string(),
+                name: made.name.clone(),
+            })
+        });
+        let networks: Vec<_> = networks.collect();
+        if networks.is_empty() {
+            return Ok(after);
+        }
+        if !self.nodes.has::<AwaitNetworks>() {
+            let params = await_networks::Params { networks };
+            let node = self.nodes.step::<AwaitNetworks>(&[after], &params)?;
+            // It asks no host, and must not keep the networks from theirs.
+            (node.interruptible, node.lane) = (true, Text::default());
+        }
+        Ok(AwaitNetworks::NAME)
+    }
+
+    /// await_networks → resolve_networks → reserve_addresses. Gives back the last of them.
+    pub(crate) fn networks(&mut self, after: &'static str) -> Result<&'static str, Failure> {
+        let after = self.await_networks(after)?;
+        let params = resolve_networks::Params {
+            host: self.host(),
+            networks: self.wanted.vsi.networks.clone(),
+        };
+        self.step::<ResolveNetworks>(&[after], &params)?;
+        let cards = network::reservations(self.wanted);
+        if cards.is_empty() {
+            return Ok(ResolveNetworks::NAME);
+        }
+        let host = self.host();
+        let params = reserve_addresses::Params { host, cards };
+        self.step::<ReserveAddresses>(&[ResolveNetworks::NAME], &params)?;
+        Ok(ReserveAddresses::NAME)
+    }
+
+    /// Ends the reservations in networks that the VSI has left. Gives back what comes next.
+    pub(crate) fn give_up_addresses(
+        &mut self,
+        after: &'static str,
+        before: &DesiredVsi,
+    ) -> Result<&'static str, Failure> {
+        let cards = network::given_up(before, &self.wanted.vsi);
+        if cards.is_empty() {
+            return Ok(after);
+        }
+        let params = release_addresses::Params {
+            host: self.host(),
+            cards,
+            recorded: true,
+        };
+        self.step::<ReleaseAddresses>(&[after], &params)?;
+        Ok(ReleaseAddresses::NAME)
+    }
+}

@@ -1,0 +1,97 @@
+//! The nodes that take a snapshot of a VSI's disks, and put them back.
+
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::{EntityId, Failure, Name, Text},
+    step::Step as _,
+};
+use vsiflow_steps::{
+    snapshot::{
+        AwaitSnapshot, FindCopy, MergeLayers, RestoreDisks, await_snapshot, find_copy,
+        restore_disks, restore_disks::DiskToRestore,
+    },
+    vsi::clone_boot_disk::BASE_IMAGE_NODE,
+};
+
+use super::{VsiGraphBuilder, unnameable};
+use crate::{
+    nodes::Nodes,
+    record::{SnapshotRecord, snapshot_entity},
+    snapshot,
+};
+
+impl VsiGraphBuilder<'_> {
+    /// The run of the snapshot: the VSI's own run waits for it, so that nothing else is done to the
+    /// VSI meanwhile.
+    pub(crate) fn take_snapshot(
+        &mut self,
+        after: &[&str],
+        uid: Uuid,
+        record: &SnapshotRecord,
+    ) -> Result<Vec<&'static str>, Failure> {
+        let name = snapshot::NAME;
+        self.nodes.entity(name, after, entity(uid)?, name, record)?;
+        Ok(vec![name])
+    }
+
+    /// await_snapshot → merge_layers: until nobody works on a snapshot that was given up, and nothing
+    /// of it is left on the disks.
+    pub(crate) fn drop_snapshot(
+        &mut self,
+        after: &[&str],
+        uid: Uuid,
+        record: &SnapshotRecord,
+    ) -> Result<Vec<&'static str>, Failure> {
+        drop_snapshot(&mut self.nodes, after, uid, record)
+    }
+
+    /// What the first boot disk is made from: the copy in a snapshot where it is one, else the image.
+    pub(crate) fn first_image(&mut self, after: &[&str]) -> Result<(), Failure> {
+        let Some(volume) = self.wanted.vsi.boot_disk.copy_of.clone() else {
+            return self.base_image(after);
+        };
+        let host = self.host();
+        let params = find_copy::Params { host, volume };
+        let node = self.nodes.step::<FindCopy>(after, &params)?;
+        node.name = Name::of(BASE_IMAGE_NODE);
+        Ok(())
+    }
+
+    pub(crate) fn restore_disks(
+        &mut self,
+        after: &[&str],
+        snapshot: &str,
+        disks: &[DiskToRestore],
+    ) -> Result<Vec<&'static str>, Failure> {
+        let params = restore_disks::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            snapshot: snapshot.to_owned(),
+            disks: disks.to_vec(),
+        };
+        self.step::<RestoreDisks>(after, &params)?;
+        Ok(vec![RestoreDisks::NAME])
+    }
+}
+
+/// The same for any graph of a VSI.
+pub(crate) fn drop_snapshot(
+    nodes: &mut Nodes,
+    after: &[&str],
+    uid: Uuid,
+    record: &SnapshotRecord,
+) -> Result<Vec<&'static str>, Failure> {
+    let params = await_snapshot::Params {
+        entity: entity(uid)?.to_string(),
+        name: record.name.clone(),
+    };
+    // It asks no host.
+    let node = nodes.step::<AwaitSnapshot>(after, &params)?;
+    (node.interruptible, node.lane) = (true, Text::default());
+    nodes.step::<MergeLayers>(&[AwaitSnapshot::NAME], &snapshot::layers(record))?;
+    Ok(vec![MergeLayers::NAME])
+}
+
+fn entity(uid: Uuid) -> Result<EntityId, Failure> {
+    snapshot_entity(uid).map_err(unnameable)
+}
