@@ -53,6 +53,7 @@ mod kube_tenants;
 mod lab_adopting;
 mod lab_architectures;
 mod lab_changes;
+mod lab_cluster;
 mod lab_deleting;
 mod lab_disk_sources;
 mod lab_disks;

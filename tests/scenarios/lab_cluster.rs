@@ -1,0 +1,263 @@
+//! The etcd cluster of `deploy/examples/etcd.yaml` on a real host: real guests, one document.
+//!
+//! A writer puts keys all the time. What etcd acknowledged must be there in the end, whatever was killed, made again, added
+//! or taken away meanwhile.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+use vsiflow_tests::{Lab, Vsiflow, lab::quietly, until};
+
+const EXAMPLE: &str = include_str!("../../deploy/examples/etcd.yaml");
+const IMAGE: &str = "http://images.lab.test:8080/debian-12.qcow2";
+
+/// Seconds: each wave has guests that are emulated.
+const PATIENCE_S: u64 = 60 * 60;
+
+/// The example for the lab: its host and its image, nothing else is changed.
+fn documents(lab: &Lab) -> String {
+    let image = EXAMPLE
+        .lines()
+        .find(|line| line.trim_start().starts_with("image: https://"))
+        .unwrap();
+    let example = EXAMPLE.replace(image, &format!("      image: {IMAGE}"));
+    let example = example.replace("config: lpar1", "config: lab");
+    format!("{}---\n{example}", lab.host())
+}
+
+/// Everything of the cluster is gone from the host when this is dropped, whatever happened.
+struct Gone<'a>(&'a Lab, &'a Vsiflow);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        self.1.run(&["delete", "group/etcd", "--wait"]);
+        let members = ["etcd-seed-0".to_owned()]
+            .into_iter()
+            .chain((0..4).map(|index| format!("etcd-member-{index}")));
+        for member in members {
+            for domain in self.0.domains(&format!("default/{member}")) {
+                quietly(&["destroy", &domain]);
+                quietly(&["undefine", &domain, "--nvram"]);
+            }
+            let disk = format!("disk/data-{member}");
+            self.1.run(&["delete", &disk, "--purge", "--wait"]);
+        }
+        for end in ["net-destroy", "net-undefine"] {
+            quietly(&[end, "default.etcd"]);
+        }
+    }
+}
+
+/// A client of the cluster, with the certificate that the group gave out.
+#[derive(Clone)]
+struct Client {
+    folder: PathBuf,
+    endpoint: String,
+}
+
+impl Client {
+    fn of(vsiflow: &Vsiflow) -> Self {
+        let output = |name: &str| {
+            let read = vsiflow.run(&["output", "group/etcd", name]);
+            read.exits(0).stdout.trim().to_owned()
+        };
+        for (file, name) in [("ca.pem", "ca"), ("client.pem", "client")] {
+            let bytes = BASE64_STANDARD.decode(output(name)).unwrap();
+            vsiflow.write(file, &String::from_utf8(bytes).unwrap());
+        }
+        Self {
+            folder: vsiflow.folder().to_owned(),
+            endpoint: output("endpoint"),
+        }
+    }
+
+    /// A call of etcd's JSON gateway; none where it was not answered.
+    fn call(&self, path: &str, body: &Value) -> Option<Value> {
+        let called = Command::new("curl")
+            .args(["-sf", "--max-time", "20", "--cacert"])
+            .arg(self.folder.join("ca.pem"))
+            .arg("--cert")
+            .arg(self.folder.join("client.pem"))
+            .args(["-d", &body.to_string()])
+            .arg(format!("{}{path}", self.endpoint))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let answer = called.status.success().then_some(called.stdout)?;
+        serde_json::from_slice(&answer).ok()
+    }
+
+    fn put(&self, key: &str) -> bool {
+        let key = BASE64_STANDARD.encode(key);
+        self.call("/v3/kv/put", &json!({"key": key, "value": key}))
+            .is_some()
+    }
+
+    /// The keys that begin with `key-`, as a majority has them.
+    fn keys(&self) -> BTreeSet<String> {
+        let (from, to) = (BASE64_STANDARD.encode("key-"), BASE64_STANDARD.encode("key."));
+        let all = until("the cluster reads", 300, || {
+            self.call("/v3/kv/range", &json!({"key": from, "range_end": to}))
+        });
+        let keys = all["kvs"].as_array().unwrap().iter();
+        keys.map(|one| {
+            let key = BASE64_STANDARD.decode(one["key"].as_str().unwrap());
+            String::from_utf8(key.unwrap()).unwrap()
+        })
+        .collect()
+    }
+
+    /// The names of the members, where all have started.
+    fn members(&self) -> Option<Vec<String>> {
+        let listed = self.call("/v3/cluster/member/list", &json!({}))?;
+        let members = listed["members"].as_array()?.iter();
+        let mut names: Vec<_> = members
+            .map(|one| one["name"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        names.sort();
+        names.iter().all(|name| !name.is_empty()).then_some(names)
+    }
+
+    fn has_members(&self, names: &[&str]) {
+        let mut last = None;
+        until(&format!("members {names:?}"), 600, || {
+            let now = self.members();
+            let same = now.as_ref().is_some_and(|now| now == names);
+            if now != last {
+                println!("members: {now:?}");
+                last = now;
+            }
+            same.then_some(())
+        });
+    }
+}
+
+/// Puts one key after another until it is told to end.
+struct Writer {
+    ends: Arc<AtomicBool>,
+    acknowledged: Arc<Mutex<BTreeSet<String>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    fn start(client: Client) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
+        let (end, keys) = (ends.clone(), acknowledged.clone());
+        let thread = std::thread::spawn(move || {
+            for number in 0.. {
+                if end.load(Ordering::Relaxed) {
+                    break;
+                }
+                let key = format!("key-{number:06}");
+                if client.put(&key) {
+                    keys.lock().unwrap().insert(key);
+                }
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        Self {
+            ends,
+            acknowledged,
+            thread,
+        }
+    }
+
+    /// Waits until some more keys were acknowledged: the cluster takes writes.
+    fn goes_on(&self) {
+        let before = self.acknowledged.lock().unwrap().len();
+        until("more keys are acknowledged", 600, || {
+            (self.acknowledged.lock().unwrap().len() >= before + 3).then_some(())
+        });
+    }
+
+    fn end(self) -> BTreeSet<String> {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+        self.acknowledged.lock().unwrap().clone()
+    }
+}
+
+#[test]
+#[ignore = "minutes: tests/run --part cluster"]
+fn lab_cluster_of_etcd_loses_no_key() {
+    let Some(lab) = Lab::enter() else { return };
+    let served = Command::new("curl").args(["-sfI", IMAGE]).output();
+    assert!(
+        served.unwrap().status.success(),
+        "build the image: deploy/lab/image-url debian"
+    );
+    let vsiflow = Vsiflow::of_documents().patient(PATIENCE_S);
+    let _gone = Gone(&lab, &vsiflow);
+    let file = vsiflow.write("cluster.yaml", &documents(&lab));
+    let create = ["cluster", "create", "-f", file.to_str().unwrap(), "--wait"];
+
+    // vsiflow is killed in the middle, and asked again.
+    let running = vsiflow.start(&create);
+    until("the first member runs", 600, || {
+        let domains = lab.domains("default/etcd-seed-0");
+        domains.first().map(|_| ())
+    });
+    running.kill();
+    vsiflow.run(&create).exits(0);
+    let client = Client::of(&vsiflow);
+    let three = ["etcd-member-0", "etcd-member-1", "etcd-seed-0"];
+    client.has_members(&three);
+    let writer = Writer::start(client.clone());
+    writer.goes_on();
+
+    // A member dies, and is started again: it goes on with its data.
+    let uid = vsiflow.vsi("etcd-member-0")["metadata"]["uid"].clone();
+    lab.virsh(&["destroy", uid.as_str().unwrap()]);
+    writer.goes_on();
+    vsiflow
+        .run(&["start", "etcd-member-0", "--wait"])
+        .exits(0);
+    client.has_members(&three);
+
+    let scale = |replicas: &str| {
+        let words = ["scale", "group/etcd", "--pool", "member", "--replicas"];
+        let words = [&words[..], &[replicas, "--wait"]].concat();
+        vsiflow.run(&words).exits(0);
+    };
+    scale("4");
+    client.has_members(&[
+        "etcd-member-0",
+        "etcd-member-1",
+        "etcd-member-2",
+        "etcd-member-3",
+        "etcd-seed-0",
+    ]);
+    writer.goes_on();
+    scale("2");
+    client.has_members(&three);
+    writer.goes_on();
+
+    // A member is made again, with the disk that it had.
+    vsiflow
+        .run(&["delete", "etcd-member-1", "--wait"])
+        .exits(0);
+    client.has_members(&three);
+    writer.goes_on();
+
+    let acknowledged = writer.end();
+    println!("{} keys acknowledged", acknowledged.len());
+    let kept = client.keys();
+    let lost: Vec<_> = acknowledged.difference(&kept).collect();
+    assert_eq!(lost, Vec::<&String>::new());
+    vsiflow.run(&["delete", "group/etcd", "--wait"]).exits(0);
+    assert!(lab.domains("default/etcd-seed-0").is_empty());
+    let all = lab.virsh(&["net-list", "--all", "--name"]);
+    assert!(!all.contains("default.etcd"), "{all}");
+}
