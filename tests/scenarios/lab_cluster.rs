@@ -16,6 +16,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use vsiflow_tests::{Lab, Vsiflow, lab::quietly, until};
 
@@ -106,7 +107,10 @@ impl Client {
 
     /// The keys that begin with `key-`, as a majority has them.
     fn keys(&self) -> BTreeSet<String> {
-        let (from, to) = (BASE64_STANDARD.encode("key-"), BASE64_STANDARD.encode("key."));
+        let (from, to) = (
+            BASE64_STANDARD.encode("key-"),
+            BASE64_STANDARD.encode("key."),
+        );
         let all = until("the cluster reads", 300, || {
             self.call("/v3/kv/range", &json!({"key": from, "range_end": to}))
         });
@@ -189,6 +193,20 @@ impl Writer {
     }
 }
 
+/// `kill -9` of the process of a guest.
+fn kill_guest(uid: &str) {
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let names = processes.map(|one| one.unwrap().file_name().into_string().unwrap());
+    let of = |pid: &i32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words);
+        words.contains("qemu-system") && words.contains(&format!("guest={uid}"))
+    };
+    let pid = names.filter_map(|name| name.parse().ok()).find(of);
+    let pid = pid.and_then(Pid::from_raw).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+}
+
 #[test]
 #[ignore = "minutes: tests/run --part cluster"]
 fn lab_cluster_of_etcd_loses_no_key() {
@@ -219,11 +237,9 @@ fn lab_cluster_of_etcd_loses_no_key() {
 
     // A member dies, and is started again: it goes on with its data.
     let uid = vsiflow.vsi("etcd-member-0")["metadata"]["uid"].clone();
-    lab.virsh(&["destroy", uid.as_str().unwrap()]);
+    kill_guest(uid.as_str().unwrap());
     writer.goes_on();
-    vsiflow
-        .run(&["start", "etcd-member-0", "--wait"])
-        .exits(0);
+    vsiflow.run(&["start", "etcd-member-0", "--wait"]).exits(0);
     client.has_members(&three);
 
     let scale = |replicas: &str| {
@@ -245,9 +261,7 @@ fn lab_cluster_of_etcd_loses_no_key() {
     writer.goes_on();
 
     // A member is made again, with the disk that it had.
-    vsiflow
-        .run(&["delete", "etcd-member-1", "--wait"])
-        .exits(0);
+    vsiflow.run(&["delete", "etcd-member-1", "--wait"]).exits(0);
     client.has_members(&three);
     writer.goes_on();
 

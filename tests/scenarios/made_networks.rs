@@ -252,3 +252,23 @@ fn without_dhcp_an_address_is_in_the_cidata() {
     assert_eq!(made["names"][0]["ip"], "10.20.0.9");
     assert_eq!(made["hosts"], Value::Null);
 }
+
+#[test]
+fn the_network_of_a_group_is_gone_when_its_deletion_ends() {
+    let vsiflow = Vsiflow::simulated();
+    let group = format!(
+        "---\napiVersion: vsiflow.io/v1\nkind: VirtualServerGroup\nmetadata: {{name: shop}}\nspec:\n  \
+         waves:\n  - name: all\n    pools:\n    - name: web\n      replicas: 2\n      template:\n        \
+         spec:\n          imageURL: {}\n          machine: {{cpus: 1, memory: 512Mi}}\n          \
+         interfaces: [{{network: backend}}]\n{}",
+        vsiflow_tests::SIMULATED_IMAGE,
+        network("backend", "{cidr: 10.20.0.0/24}")
+    );
+    vsiflow.apply(&group, &["--wait"]).exits(0);
+    assert_eq!(on_host(&vsiflow, "default.backend")["active"], true);
+    vsiflow
+        .run(&["delete", "group/shop", "--wait"])
+        .exits(0)
+        .says("group/shop deleted");
+    assert_eq!(on_host(&vsiflow, "default.backend"), Value::Null);
+}

@@ -59,8 +59,8 @@ impl Fleet {
             (Some(failure), _) => Some(Verdict::Blocked(failure)),
             (None, GroupOutcome::Available) => Some(Verdict::Reached),
             (None, GroupOutcome::Gone) => {
-                self.end_group(&group).await?;
-                Some(Verdict::Reached)
+                let has_ended = self.end_group(&group).await?;
+                has_ended.then_some(Verdict::Reached)
             }
             (None, GroupOutcome::Stuck(wave, item)) => self.stuck_item(&group, &found, wave, item),
             (None, GroupOutcome::Progressing(_) | GroupOutcome::Gate(_)) => None,
@@ -323,13 +323,16 @@ impl Fleet {
         Ok(true)
     }
 
-    /// The last pool is gone: the group is, too, and nobody needs its secrets any more.
-    async fn end_group(&self, group: &KnownGroup) -> Result<(), FleetError> {
+    /// The last pool is gone: the group is, too, once its networks are, and nobody needs its secrets any
+    /// more. Whether it is.
+    async fn end_group(&self, group: &KnownGroup) -> Result<bool, FleetError> {
         let by = controller(&group.label(), "the last member");
         if group.workflow() == group::DELETE {
             let items = group.wanted.waves.iter().flat_map(|wave| &wave.items);
             let members: Vec<_> = items.map(|item| item.template.vsi.as_ref()).collect();
-            Box::pin(self.delete_networks_of(&members, by.clone())).await?;
+            if Box::pin(self.delete_networks_of(&members, by.clone())).await? {
+                return Ok(false);
+            }
         }
         let (entity, phase) = (group.entity.clone(), Name::of(Phase::Deleted.as_str()));
         self.engine
@@ -341,7 +344,7 @@ impl Fleet {
                 .erased(entity.clone(), secret, by.clone())
                 .await?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The groups that this state directory has not brought to their end.

@@ -147,11 +147,8 @@ impl Fleet {
         &self,
     ) -> Result<Vec<(EntityId, String, String)>, FleetError> {
         let known = self.known_networks().await?.into_iter();
-        let open = known.filter(|known| {
-            let begun = known.generation() == Some(known.state.attempted);
-            let is_open = known.state.active.is_some() || !known.state.is_settled() && !begun;
-            is_open && self.engine.unreadable(&known.entity).is_none()
-        });
+        let open = known
+            .filter(|known| known.is_open() && self.engine.unreadable(&known.entity).is_none());
         let named = open.map(|known| {
             let DesiredNetwork {
                 namespace, name, ..
@@ -228,31 +225,39 @@ impl Fleet {
     }
 
     /// Records that the networks that a group's members were on go by their own `deletionPolicy`, where
-    /// nothing else is on them, and begins to work on that.
+    /// nothing else is on them, and begins to work on that. Whether one of them is still being removed; one
+    /// whose removal is held up is not waited for.
     pub(in crate::fleet) async fn delete_networks_of(
         &self,
         members: &[&DesiredVsi],
         by: By,
-    ) -> Result<(), FleetError> {
+    ) -> Result<bool, FleetError> {
         if members.iter().all(|vsi| vsi.made_networks.is_empty()) {
-            return Ok(());
+            return Ok(false);
         }
         let mut updates = DesiredUpdates::default();
-        let mut going = Vec::new();
+        let (mut going, mut under_way) = (Vec::new(), false);
         for known in self.known_networks().await? {
             let goes = known.wanted.network.deletion_policy == DeletionPolicy::Delete;
             let was_used = members.iter().any(|vsi| known.is_used_by(vsi));
-            let stays = known.is_deleted() || known.is_deleting();
-            if stays || !goes || !was_used || !self.users_of(&known).await?.is_empty() {
+            if known.is_deleted() || !goes || !was_used {
+                continue;
+            }
+            if known.is_deleting() {
+                under_way |= known.is_open() && self.obstacle(&known.entity).is_none();
+                continue;
+            }
+            if !self.users_of(&known).await?.is_empty() {
                 continue;
             }
             let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
             going.push(entity.clone());
             updates.add(entity, network::DELETE, supreme, &known.wanted, None)?;
         }
+        under_way |= !going.is_empty();
         self.record(updates, by).await?;
         self.engine.drive(Drive::These(going)).await?;
-        Ok(())
+        Ok(under_way)
     }
 
     /// What people call the VSIs that are on a network and stay, and the pools that make such.
@@ -282,6 +287,12 @@ impl Fleet {
 }
 
 impl KnownNetwork {
+    /// Whether it has an open run, or no run was opened yet for what is asked of it.
+    fn is_open(&self) -> bool {
+        let begun = self.generation() == Some(self.state.attempted);
+        self.state.active.is_some() || !self.state.is_settled() && !begun
+    }
+
     fn workflow(&self) -> &str {
         let desired = self.state.desired.as_ref();
         desired.map_or("", |desired| desired.workflow.as_str())

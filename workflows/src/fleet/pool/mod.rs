@@ -152,7 +152,13 @@ async fn concerns_pools(notices: &mut tokio::sync::broadcast::Receiver<Notice>) 
             Ok(Notice::Ended) | Err(RecvError::Closed) => return true,
             Err(RecvError::Lagged(_)) | Ok(Notice::Unopened { .. }) => return false,
             Ok(Notice::Recorded(record)) => {
-                let kinds = [kind::VSI, kind::DISK, kind::POOL, kind::GROUP];
+                let kinds = [
+                    kind::VSI,
+                    kind::DISK,
+                    kind::NETWORK,
+                    kind::POOL,
+                    kind::GROUP,
+                ];
                 if let StreamId::Entity(entity) = &record.stream
                     && kinds.contains(&entity.kind().as_str())
                 {
