@@ -199,6 +199,17 @@ async fn a_guest_is_asked_before_it_is_ended() {
     assert_eq!(stop(&world).await, StopMode::Destroyed);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_does_not_hear_the_first_request_while_it_boots_hears_a_later_one() {
+    let world = World::new().await;
+    world.define().await.unwrap();
+    let start = vsi::StartDomain::new(world.hosts.clone());
+    world.drive(&start, &world.start_domain()).await.unwrap();
+    let asked = tokio::time::Instant::now();
+    assert_eq!(stop(&world).await, StopMode::Shutdown);
+    assert!(asked.elapsed() < Duration::from_secs(10));
+}
+
 fn volumes(world: &World) -> delete_volumes::Params {
     let ours = [world.boot(), world.cidata(), world.console()];
     let doomed = |volume| delete_volumes::VolumeToDelete {

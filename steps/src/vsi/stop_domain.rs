@@ -21,7 +21,13 @@ const POLL: Duration = Duration::from_millis(500);
 /// The first look; each next one comes later. Small guests are down in a blink.
 const FIRST: Duration = Duration::from_millis(50);
 
-/// Asks the guest to shut down, waits for its grace, then ends it.
+/// A guest that is still going through its grace is asked again after this long, then after twice as long.
+const FIRST_REMINDER: Duration = Duration::from_secs(2);
+/// And at least this often, as OpenStack's `shutdown_retry_interval` does.
+const LONGEST_REMINDER: Duration = Duration::from_secs(10);
+
+/// Asks the guest to shut down, waits for its grace, then ends it. It asks more than once: a guest whose
+/// system is not up yet does not hear it, and one that is going down does nothing new.
 ///
 /// A crash in its middle leaves a guest that runs, goes down, or is off. The next attempt looks
 /// and asks again; the grace then starts anew, which only gives the guest more time.
@@ -156,10 +162,16 @@ async fn shut_down(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
     off_is_fine(ports.domains.shutdown(params.uuid).await)?;
     let start = Instant::now();
     let grace = Duration::from_secs(params.grace_s);
-    let mut wait = FIRST;
+    let (mut wait, mut reminder) = (FIRST, FIRST_REMINDER);
+    let mut remind_at = start + reminder;
     while active(look(cx, ports, params.uuid).await?.as_ref()).is_some() {
         if start.elapsed() >= grace {
             return Ok(false);
+        }
+        if Instant::now() >= remind_at {
+            off_is_fine(ports.domains.shutdown(params.uuid).await)?;
+            reminder = reminder.saturating_mul(2).min(LONGEST_REMINDER);
+            remind_at = Instant::now() + reminder;
         }
         cx.report(
             "shutting down",
