@@ -1,6 +1,7 @@
 //! What a daemon tells Prometheus, and whoever asks whether it is alive and ready.
 
 use std::{
+    collections::BTreeSet,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
 };
@@ -98,4 +99,24 @@ fn an_address_that_is_taken_is_named() {
         .exits(1)
         .says("VSI0807")
         .says(&address);
+}
+
+#[test]
+fn alerts_and_the_dashboard_name_metrics_that_are_documented() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
+    let documented = read("docs/reference/kubernetes.md");
+    for file in ["alerts.yaml", "alerts_test.yaml", "dashboard.json"] {
+        let text = read(&format!("deploy/monitoring/{file}"));
+        let words = text.split(|letter: char| !(letter.is_ascii_lowercase() || letter == '_'));
+        let named: BTreeSet<_> = words
+            .filter(|word| word.starts_with("vsiflow_"))
+            .map(|word| word.trim_end_matches("_bucket"))
+            .collect();
+        assert!(named.len() > 3, "{file}: {named:?}");
+        for name in named {
+            let row = format!("| `{name}` |");
+            assert!(documented.contains(&row), "{file} names {name}");
+        }
+    }
 }

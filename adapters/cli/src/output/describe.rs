@@ -21,6 +21,8 @@ use super::{
 const INDENT: &str = "  ";
 /// How many of the newest events outside of runs are shown.
 const EVENTS: usize = 10;
+/// How many characters of an output of a group are shown.
+const LONGEST_OUTPUT: usize = 80;
 
 fn failed_boots(status: &VsiStatus) -> String {
     let of = format!("{} of at most {}", status.failed_boots, next_try::TRIES);
@@ -207,7 +209,7 @@ pub(crate) fn group(object: &GroupObject, history: &[HistoryLine], times: Times)
     }
     for output in &status.outputs {
         let value = match (&output.value, output.found) {
-            (Some(value), _) => value.replace('\n', "\n    "),
+            (Some(value), _) => shortened(value).replace('\n', "\n    "),
             (None, true) => "<secret>".to_owned(),
             (None, false) => "<not read yet>".to_owned(),
         };
@@ -216,6 +218,15 @@ pub(crate) fn group(object: &GroupObject, history: &[HistoryLine], times: Times)
     conditions(&status.conditions);
     description(&status.message);
     happened(history, times);
+}
+
+/// What a person reads of an output: `vsiflow output` prints all of it.
+fn shortened(value: &str) -> String {
+    let start: String = value.chars().take(LONGEST_OUTPUT).collect();
+    match start.len() == value.len() {
+        true => start,
+        false => format!("{start}… ({} bytes)", value.len()),
+    }
 }
 
 /// A pool of a wave with its members.
