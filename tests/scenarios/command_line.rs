@@ -126,6 +126,27 @@ fn completions_are_printed_for_every_shell_we_promise() {
 }
 
 #[test]
+fn there_is_a_manual_page_for_each_command() {
+    let vsiflow = Vsiflow::simulated();
+    let page = vsiflow.run(&["man"]).exits(0);
+    page.says(".TH vsiflow 1").says("vsiflow\\-apply");
+    let folder = vsiflow.folder().join("man/man1");
+    let folder_name = folder.to_str().unwrap();
+    vsiflow.run(&["man", "--output-dir", folder_name]).exits(0);
+    for command in ["vsiflow-apply", "vsiflow-host-drain"] {
+        let page = std::fs::read_to_string(folder.join(format!("{command}.1"))).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{page}");
+        assert!(page.contains("Example"), "{page}");
+    }
+    let taken = vsiflow.write("file", "");
+    vsiflow
+        .run(&["man", "--output-dir", taken.to_str().unwrap()])
+        .exits(1)
+        .says("VSI0908");
+    assert!(!vsiflow.state().exists());
+}
+
+#[test]
 fn a_shell_proposes_the_names_of_what_there_is() {
     let vsiflow = Vsiflow::simulated();
     let vsi = Vsi::named("web-1").to_string();

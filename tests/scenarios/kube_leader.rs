@@ -44,7 +44,8 @@ fn kube_a_standby_takes_over_within_40_s_of_the_leaders_death() {
     second.end(30).exits(0);
     let ended = Instant::now();
     assert!(third.reaches("serving the resources", 30));
-    assert!(ended.elapsed().as_secs() < 8, "{:?}", ended.elapsed());
+    // One that waits until the Lease is past takes 30 s.
+    assert!(ended.elapsed().as_secs() < 20, "{:?}", ended.elapsed());
 }
 
 #[test]

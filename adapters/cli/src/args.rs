@@ -393,6 +393,13 @@ pub(crate) enum CliCommand {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Print the manual page, or write one for each command
+    #[command(after_help = "Example:\n  vsiflow man\n  vsiflow man --output-dir man1")]
+    Man {
+        /// The folder for a page of each command; it is made where it is missing.
+        #[arg(long, value_name = "DIR")]
+        output_dir: Option<std::path::PathBuf>,
+    },
     /// Print what can be asked of a daemon by HTTP, as OpenAPI 3.1
     #[command(after_help = "Example:\n  vsiflow openapi")]
     Openapi,

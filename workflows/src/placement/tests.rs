@@ -1,8 +1,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
 use super::*;
@@ -261,13 +262,18 @@ fn many(vsis: usize, hosts: usize) -> (Vec<Decision>, Duration) {
         request
     });
     let requests: Vec<_> = requests.collect();
-    let begun = Instant::now();
+    let begun = processor_time();
     let mut board = PlacementBoard::new(all);
     let decisions = requests
         .iter()
         .map(|request| board.choose(request).unwrap());
     let decisions = decisions.collect();
-    (decisions, begun.elapsed())
+    (decisions, processor_time().saturating_sub(begun))
+}
+
+/// Of this thread: what others do on the machine does not count.
+fn processor_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap()
 }
 
 #[test]

@@ -19,9 +19,10 @@ pub(super) async fn run(cli: &Cli) -> CommandOutcome {
         CliCommand::Contract(_) | CliCommand::Crd(_) | CliCommand::Migrate(_) => {
             Box::pin(dispatch(cli.clone())).await
         }
-        CliCommand::Completions { .. } | CliCommand::Openapi | CliCommand::Explain(_) => {
-            Box::pin(dispatch(cli.clone())).await
-        }
+        CliCommand::Completions { .. }
+        | CliCommand::Openapi
+        | CliCommand::Explain(_)
+        | CliCommand::Man { .. } => Box::pin(dispatch(cli.clone())).await,
         CliCommand::Create(_) | CliCommand::Ui(_) => Box::pin(dispatch(cli.clone())).await,
         _ => Err(not_there()),
     }

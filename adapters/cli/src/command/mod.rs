@@ -31,6 +31,7 @@ mod journal;
 mod journal_file;
 mod listen;
 pub(crate) mod logs;
+mod man;
 mod migrate;
 mod openapi;
 mod plan;
@@ -355,6 +356,7 @@ async fn carried_out(cli: Cli) -> CommandOutcome {
         CliCommand::Crd(args) => crd::run(&args),
         CliCommand::Migrate(args) => later(|| migrate::run(args)).await,
         CliCommand::Completions { shell } => completions::run(shell),
+        CliCommand::Man { output_dir } => man::run(output_dir).await,
         CliCommand::Openapi => openapi::run(),
     }
 }

@@ -84,9 +84,10 @@ impl ApiAccess {
             CliCommand::Journal(_) => Self::Here,
             CliCommand::Audit(AuditCommand::Rebuild(_)) | CliCommand::Restore(_) => Self::Here,
             CliCommand::Contract(_) | CliCommand::Crd(_) | CliCommand::Migrate(_) => Self::Here,
-            CliCommand::Completions { .. } | CliCommand::Explain(_) | CliCommand::Openapi => {
-                Self::Here
-            }
+            CliCommand::Completions { .. }
+            | CliCommand::Explain(_)
+            | CliCommand::Openapi
+            | CliCommand::Man { .. } => Self::Here,
             CliCommand::Doctor(_) | CliCommand::SupportBundle(_) | CliCommand::Ui(_) => Self::Here,
             // Whoever may give rights away has all of them.
             CliCommand::Token(_) => Self::Changes,
@@ -238,6 +239,7 @@ mod tests {
         ("crd", ApiAccess::Here),
         ("migrate", ApiAccess::Here),
         ("completions bash", ApiAccess::Here),
+        ("man", ApiAccess::Here),
         ("openapi", ApiAccess::Here),
     ];
 

@@ -1,0 +1,32 @@
+//! `man`: manual pages, out of what `--help` says. What it never does: look at a state directory.
+
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory as _;
+
+use super::{CommandOutcome, journal_file::unwritable};
+use crate::{
+    args::Cli,
+    exit::{Exit, ExitProblem},
+    work::off_runtime,
+};
+
+/// Prints the page of `vsiflow`, or writes a page for each command into a folder.
+pub(super) async fn run(folder: Option<PathBuf>) -> CommandOutcome {
+    let Some(folder) = folder else {
+        let mut page = Vec::new();
+        let page_of_all = clap_mangen::Man::new(Cli::command());
+        page_of_all.render(&mut page).map_err(ExitProblem::defect)?;
+        crate::output::raw(&page)?;
+        return Ok(Exit::Done);
+    };
+    let into = folder.clone();
+    let written = off_runtime(move || write(&into)).await?;
+    written.map_err(|error| unwritable(&folder, &error))?;
+    Ok(Exit::Done)
+}
+
+fn write(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    clap_mangen::generate_to(Cli::command(), folder)
+}
