@@ -31,7 +31,7 @@ pub(crate) mod sample;
 mod tests;
 
 pub use anchor::{
-    AuditAnchor, InvalidHead, InvalidKey, PublicKey, SigningKey, check_base, sign_base,
+    AuditAnchor, InvalidHead, InvalidKey, PublicKey, Seal, SigningKey, check_base, sign_base,
 };
 pub use error::AuditError;
 pub use export::{Exported, Lacks, Rebuilt, rebuild};

@@ -37,6 +37,11 @@ impl Signed {
         Some(Self { public, signature })
     }
 
+    /// The key that it names, as `ed25519:` and base64.
+    pub(super) fn key(&self) -> String {
+        format!("ed25519:{}", BASE64_STANDARD.encode(self.public))
+    }
+
     /// Checks that the key made it under that text; `whose` is what errors call the text.
     pub(super) fn check(&self, whose: &str, text: &str, key: &PublicKey) -> Result<(), Violation> {
         let wrong = |what: &str| Violation::of(Flaw::Signature, format!("{whose}{what}"));
